@@ -1,0 +1,1 @@
+//! Microbenchmarks of Throng; the bodies are in `benches/`.

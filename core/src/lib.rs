@@ -1,0 +1,33 @@
+//! Throng's core: everything a login, chat or database server shares, and what
+//! the load harness turns around to become ten thousand clients.
+//!
+//! ```text
+//!            clients (TCP)                other servers (terminals)
+//!                 |                               |
+//!   acceptor --> shard 0 .. shard N-1    mio event loops; each owns its sessions
+//!                  ^   |                 and timers; never blocks, takes no lock
+//!          mail    |   | jobs            (both bounded, lock-free; one wake)
+//!                  |   v
+//!                content 0 .. content M-1  run the handlers; own no socket
+//! ```
+//!
+//! Modules below `wire`, `crypto` and most of `net` know no socket, clock or
+//! thread: bytes and `now` go in, bytes and events come out.
+
+pub mod clock;
+pub mod config;
+pub mod content;
+pub mod crash;
+pub mod crypto;
+pub mod limits;
+pub mod log;
+pub mod metrics;
+pub mod net;
+pub mod rlimit;
+pub mod session_id;
+pub mod shutdown;
+pub mod terminal;
+pub mod timer;
+pub mod wire;
+
+pub use session_id::SessionId;

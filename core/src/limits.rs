@@ -1,0 +1,117 @@
+//! Every bound in one place, and how the bounds relate.
+//!
+//! A queue, table, buffer or loop that is not bounded here, or by a
+//! configuration key whose range refers to here, is a bug.
+
+/// Bytes before every frame's body: length (u16) and kind (u8).
+pub const FRAME_HEADER: usize = 3;
+
+/// Bytes that AES-GCM adds to a sealed body.
+pub const SEAL_TAG: usize = 16;
+
+/// Longest frame body, in bytes, before the handshake is done. Enough for a
+/// Noise message with its preface; a stranger gets no more of our memory.
+pub const HANDSHAKE_BODY_MAX: usize = 256;
+
+/// Longest frame body, in bytes, that a server takes from a client.
+pub const CLIENT_BODY_MAX: usize = 4 * 1024;
+
+/// Longest frame body, in bytes, that a client takes from a server, and that
+/// two servers take from each other.
+pub const SERVER_BODY_MAX: usize = 16 * 1024;
+
+/// Bytes that one read may bring in, and so the most that a stalled session
+/// can hold back.
+pub const READ_CHUNK: usize = 64 * 1024;
+
+/// Reads from one session before the loop looks at the others again.
+pub const READS_PER_TURN: usize = 4;
+
+/// Mail taken from a shard's mailbox before it looks at its sockets again.
+pub const MAIL_PER_TURN: usize = 256;
+
+/// Jobs that a content thread runs under one lock of its role.
+pub const JOBS_PER_TURN: usize = 64;
+
+/// Readiness events taken from the kernel in one call.
+pub const EVENTS_PER_POLL: usize = 1024;
+
+/// Connections that one pass of the acceptor takes before it delivers them.
+pub const ACCEPTS_PER_TURN: usize = 64;
+
+/// Connection slots, beyond the configured sessions, kept to say "server full".
+pub const REFUSAL_SLOTS: usize = 64;
+
+/// Most sessions one shard can address: slots are 24 bits of a [`crate::SessionId`].
+pub const SESSIONS_PER_SHARD_MAX: usize = 1 << 24;
+
+/// Most shards one role can have: 8 bits of a [`crate::SessionId`], less one value kept free.
+pub const SHARDS_MAX: usize = 64;
+
+/// Sealed frames in one direction after which both sides replace its key.
+/// AES-GCM with counter nonces is safe for far more (RFC 9001, section 6.6
+/// allows 2^23 full-size packets); rekeying sooner costs nothing.
+pub const REKEY_INTERVAL: u64 = 1 << 20;
+
+/// Write buffers that a shard keeps for reuse.
+pub const SPARE_BUFFERS: usize = 1024;
+
+/// Account ids: longest in bytes on the wire. Longer than [`ID_CHARS_MAX`]
+/// allows, so that too long an id gets an answer and not a closed connection.
+pub const ID_WIRE_MAX: usize = 255;
+/// Account ids: fewest characters (Unicode scalar values).
+pub const ID_CHARS_MIN: usize = 3;
+/// Account ids: most characters (Unicode scalar values).
+pub const ID_CHARS_MAX: usize = 32;
+
+/// Passwords: longest in bytes on the wire.
+pub const PASSWORD_WIRE_MAX: usize = 512;
+/// Passwords: fewest characters (Unicode scalar values).
+pub const PASSWORD_CHARS_MIN: usize = 8;
+/// Passwords: most bytes of UTF-8 that are accepted.
+pub const PASSWORD_BYTES_MAX: usize = 256;
+
+/// Character names: longest in bytes on the wire when a client asks for one.
+pub const NAME_WIRE_MAX: usize = 255;
+/// Character names: fewest characters (Unicode scalar values).
+pub const NAME_CHARS_MIN: usize = 2;
+/// Character names: most characters (Unicode scalar values).
+pub const NAME_CHARS_MAX: usize = 24;
+/// Character names: most bytes of UTF-8, four a character.
+pub const NAME_BYTES_MAX: usize = 4 * NAME_CHARS_MAX;
+
+/// Longest chat text in bytes of UTF-8.
+pub const CHAT_TEXT_MAX: usize = 1024;
+
+/// Users in one page of the user list.
+pub const USER_PAGE: usize = 128;
+
+/// Claims in one page of a holder's list ([`crate::wire::packets::DbHeldClaims`]).
+pub const CLAIM_PAGE: usize = 512;
+
+/// Longest sealed ticket in bytes.
+pub const TICKET_MAX: usize = 256;
+
+/// Tickets a chat server remembers as used until they expire.
+pub const USED_TICKETS_MAX: usize = 1 << 20;
+
+/// Requests that may wait for an answer over one server link.
+pub const PENDING_REQUESTS_MAX: usize = 16 * 1024;
+
+/// Links to other servers, in and out, of one process.
+pub const LINKS_MAX: usize = 64;
+
+const _: () = {
+    assert!(SERVER_BODY_MAX <= u16::MAX as usize);
+    assert!(HANDSHAKE_BODY_MAX <= CLIENT_BODY_MAX && CLIENT_BODY_MAX <= SERVER_BODY_MAX);
+    assert!(READ_CHUNK >= 2 * (FRAME_HEADER + SERVER_BODY_MAX));
+    // A user is an id (4), a length (2) and a name; the page has 16 bytes of its own at most.
+    assert!(USER_PAGE * (4 + 2 + NAME_BYTES_MAX) + 16 + SEAL_TAG <= SERVER_BODY_MAX);
+    assert!(CLAIM_PAGE * 16 + 16 + SEAL_TAG <= SERVER_BODY_MAX);
+    assert!(ID_CHARS_MAX * 4 <= ID_WIRE_MAX && NAME_BYTES_MAX <= NAME_WIRE_MAX);
+    assert!(PASSWORD_BYTES_MAX <= PASSWORD_WIRE_MAX);
+    assert!(ID_WIRE_MAX + PASSWORD_WIRE_MAX + NAME_WIRE_MAX + 64 <= CLIENT_BODY_MAX);
+    assert!(CHAT_TEXT_MAX + NAME_BYTES_MAX + 64 <= CLIENT_BODY_MAX);
+    assert!(TICKET_MAX + 64 <= CLIENT_BODY_MAX);
+    assert!(SHARDS_MAX < u8::MAX as usize);
+};

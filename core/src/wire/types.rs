@@ -1,0 +1,288 @@
+//! The field types that a packet is made of.
+
+use std::fmt;
+use std::ops::Deref;
+
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::stream::{Malformed, Reader, Writer};
+
+/// A type that can be a packet's field.
+pub trait Field: Sized {
+    /// The type's name in docs/protocol.md.
+    fn type_name() -> String;
+    /// Appends the value.
+    fn put(&self, writer: &mut Writer<'_>);
+    /// Takes a value.
+    fn take(reader: &mut Reader<'_>) -> Result<Self, Malformed>;
+}
+
+macro_rules! integer_field {
+    ($($ty:ident),*) => {$(
+        impl Field for $ty {
+            fn type_name() -> String { stringify!($ty).into() }
+            fn put(&self, writer: &mut Writer<'_>) { writer.$ty(*self); }
+            fn take(reader: &mut Reader<'_>) -> Result<Self, Malformed> { reader.$ty() }
+        }
+    )*};
+}
+integer_field!(u8, u16, u32, u64);
+
+impl Field for bool {
+    fn type_name() -> String {
+        "bool".into()
+    }
+    fn put(&self, writer: &mut Writer<'_>) {
+        writer.u8(u8::from(*self));
+    }
+    fn take(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        match reader.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            value => Err(Malformed::UnknownValue { of: "bool", value }),
+        }
+    }
+}
+
+impl<T: Field> Field for Option<T> {
+    fn type_name() -> String {
+        format!("option<{}>", T::type_name())
+    }
+    fn put(&self, writer: &mut Writer<'_>) {
+        writer.u8(u8::from(self.is_some()));
+        if let Some(value) = self {
+            value.put(writer);
+        }
+    }
+    fn take(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        match reader.u8()? {
+            0 => Ok(None),
+            1 => Ok(Some(T::take(reader)?)),
+            value => Err(Malformed::UnknownValue { of: "option", value }),
+        }
+    }
+}
+
+impl<const N: usize> Field for [u8; N] {
+    fn type_name() -> String {
+        format!("byte[{N}]")
+    }
+    fn put(&self, writer: &mut Writer<'_>) {
+        writer.bytes(self);
+    }
+    fn take(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let mut value = [0; N];
+        value.copy_from_slice(reader.bytes(N)?);
+        Ok(value)
+    }
+}
+
+/// A value does not fit its field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("{length} does not fit a field of at most {limit}")]
+pub struct TooLong {
+    /// The value's length (bytes of a text, items of a list).
+    pub length: usize,
+    /// The field's limit.
+    pub limit: usize,
+}
+
+fn check_length(length: usize, limit: usize) -> Result<(), TooLong> {
+    if length > limit { Err(TooLong { length, limit }) } else { Ok(()) }
+}
+
+fn take_text(reader: &mut Reader<'_>, limit: usize) -> Result<String, Malformed> {
+    let length = reader.length(limit)?;
+    let bytes = reader.bytes(length)?;
+    Ok(std::str::from_utf8(bytes).map_err(|_| Malformed::NotUtf8)?.to_owned())
+}
+
+/// UTF-8 text of at most `MAX` bytes: u16 length, then the bytes.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Text<const MAX: usize>(String);
+
+impl<const MAX: usize> Text<MAX> {
+    /// The text, if it fits.
+    pub fn new(text: impl Into<String>) -> Result<Self, TooLong> {
+        let text = text.into();
+        check_length(text.len(), MAX)?;
+        Ok(Self(text))
+    }
+
+    /// The longest beginning of `text` that fits and ends at a character.
+    pub fn truncated(text: &str) -> Self {
+        Self(text[..text.floor_char_boundary(MAX)].to_owned())
+    }
+
+    /// The text as a plain string.
+    pub fn into_string(self) -> String {
+        self.0
+    }
+}
+
+impl<const MAX: usize> Deref for Text<MAX> {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<const MAX: usize> fmt::Debug for Text<MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<const MAX: usize> fmt::Display for Text<MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<const MAX: usize> Field for Text<MAX> {
+    fn type_name() -> String {
+        format!("text({MAX})")
+    }
+    fn put(&self, writer: &mut Writer<'_>) {
+        writer.length(self.0.len());
+        writer.bytes(self.0.as_bytes());
+    }
+    fn take(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        take_text(reader, MAX).map(Self)
+    }
+}
+
+/// As [`Text`], for passwords: wiped when dropped and never shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretText<const MAX: usize>(Zeroizing<String>);
+
+impl<const MAX: usize> SecretText<MAX> {
+    /// The text, if it fits.
+    pub fn new(text: impl Into<String>) -> Result<Self, TooLong> {
+        let text = Zeroizing::new(text.into());
+        check_length(text.len(), MAX)?;
+        Ok(Self(text))
+    }
+
+    /// The secret itself. Its only readers are the password hash and the wire.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<const MAX: usize> fmt::Debug for SecretText<MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+impl<const MAX: usize> Field for SecretText<MAX> {
+    fn type_name() -> String {
+        format!("text({MAX})")
+    }
+    fn put(&self, writer: &mut Writer<'_>) {
+        writer.length(self.0.len());
+        writer.bytes(self.0.as_bytes());
+    }
+    fn take(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        take_text(reader, MAX).map(|text| Self(Zeroizing::new(text)))
+    }
+}
+
+/// At most `MAX` bytes: u16 length, then the bytes. `Debug` shows only the
+/// length: what travels this way (tickets) is nobody's business.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Bytes<const MAX: usize>(Vec<u8>);
+
+impl<const MAX: usize> Bytes<MAX> {
+    /// The bytes, if they fit.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, TooLong> {
+        let bytes = bytes.into();
+        check_length(bytes.len(), MAX)?;
+        Ok(Self(bytes))
+    }
+}
+
+impl<const MAX: usize> Deref for Bytes<MAX> {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl<const MAX: usize> fmt::Debug for Bytes<MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{} bytes]", self.0.len())
+    }
+}
+
+impl<const MAX: usize> Field for Bytes<MAX> {
+    fn type_name() -> String {
+        format!("bytes({MAX})")
+    }
+    fn put(&self, writer: &mut Writer<'_>) {
+        writer.length(self.0.len());
+        writer.bytes(&self.0);
+    }
+    fn take(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let length = reader.length(MAX)?;
+        Ok(Self(reader.bytes(length)?.to_vec()))
+    }
+}
+
+/// At most `MAX` items: u16 count, then the items.
+#[derive(Clone, PartialEq, Eq)]
+pub struct List<T, const MAX: usize>(Vec<T>);
+
+impl<T, const MAX: usize> List<T, MAX> {
+    /// The list, if it fits.
+    pub fn new(items: Vec<T>) -> Result<Self, TooLong> {
+        check_length(items.len(), MAX)?;
+        Ok(Self(items))
+    }
+
+    /// The first `MAX` of `items`; the rest stays in the iterator.
+    pub fn take_from(items: &mut impl Iterator<Item = T>) -> Self {
+        Self(items.take(MAX).collect())
+    }
+
+    /// The items.
+    pub fn into_vec(self) -> Vec<T> {
+        self.0
+    }
+}
+
+impl<T, const MAX: usize> Deref for List<T, MAX> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<T: fmt::Debug, const MAX: usize> fmt::Debug for List<T, MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<T: Field, const MAX: usize> Field for List<T, MAX> {
+    fn type_name() -> String {
+        format!("list({MAX})<{}>", T::type_name())
+    }
+    fn put(&self, writer: &mut Writer<'_>) {
+        writer.length(self.0.len());
+        for item in &self.0 {
+            item.put(writer);
+        }
+    }
+    fn take(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let count = reader.length(MAX)?;
+        // Every item has at least a byte, so a lying count allocates no more than was sent.
+        let mut items = Vec::with_capacity(count.min(reader.remaining()));
+        for _ in 0..count {
+            items.push(T::take(reader)?);
+        }
+        Ok(Self(items))
+    }
+}
