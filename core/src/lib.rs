@@ -23,6 +23,7 @@ pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod net;
+pub mod queue;
 pub mod rlimit;
 pub mod session_id;
 pub mod shutdown;

@@ -1,1 +1,217 @@
-//! (in the works)
+//! Counters and gauges: statics in one table, read by the admin port and by tests.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+use crate::wire::CloseReason;
+
+/// Something that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// A counter at zero.
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// One more.
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// `count` more.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Relaxed);
+    }
+
+    /// The count since the process started.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Something that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    /// A gauge at zero.
+    pub const fn new() -> Self {
+        Self(AtomicI64::new(0))
+    }
+
+    /// Moves the gauge by `change`.
+    pub fn add(&self, change: i64) {
+        self.0.fetch_add(change, Relaxed);
+    }
+
+    /// Puts the gauge to `value`.
+    pub fn set(&self, value: i64) {
+        self.0.store(value, Relaxed);
+    }
+
+    /// Where the gauge stands.
+    pub fn get(&self) -> i64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A counter for each reason a session can end for.
+#[derive(Debug)]
+pub struct ReasonCounters([Counter; 256]);
+
+impl ReasonCounters {
+    /// Counters at zero.
+    pub const fn new() -> Self {
+        Self([const { Counter::new() }; 256])
+    }
+
+    /// The counter of one reason.
+    pub fn of(&self, reason: CloseReason) -> &Counter {
+        &self.0[reason as usize]
+    }
+}
+
+impl Default for ReasonCounters {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A metric as the table holds it.
+#[derive(Debug, Clone, Copy)]
+pub enum Metric {
+    /// Only grows.
+    Counter(&'static Counter),
+    /// Goes up and down.
+    Gauge(&'static Gauge),
+    /// A counter a reason.
+    Reasons(&'static ReasonCounters),
+}
+
+macro_rules! metrics {
+    ($( $(#[doc = $doc:literal])+ $kind:ident $variant:ident $name:ident = $text:literal; )*) => {
+        $( $(#[doc = $doc])+ pub static $name: $kind = $kind::new(); )*
+
+        /// Every metric: its name, what it counts, and where it lives.
+        pub static TABLE: &[(&str, &[&str], Metric)] =
+            &[ $( ($text, &[$($doc),+], Metric::$variant(&$name)), )* ];
+    };
+}
+
+metrics! {
+    /// Connections accepted.
+    Counter Counter ACCEPTED = "throng_net_accepted_total";
+    /// Connections that could not be accepted, for want of file descriptors for example.
+    Counter Counter ACCEPT_ERRORS = "throng_net_accept_errors_total";
+    /// Connections refused because every session slot was taken.
+    Counter Counter REFUSED_FULL = "throng_net_refused_full_total";
+    /// Sessions open now, connections under way included.
+    Gauge Gauge SESSIONS = "throng_net_sessions";
+    /// Handshakes finished.
+    Counter Counter HANDSHAKES = "throng_net_handshakes_total";
+    /// Sessions that this process ended, by reason.
+    ReasonCounters Reasons CLOSED = "throng_net_closed_total";
+    /// Sessions that the peer ended, by the reason it gave or, from its silence, earned.
+    ReasonCounters Reasons CLOSED_BY_PEER = "throng_net_closed_by_peer_total";
+    /// Packets received.
+    Counter Counter PACKETS_IN = "throng_net_packets_in_total";
+    /// Packets sent, each recipient of a broadcast counted.
+    Counter Counter PACKETS_OUT = "throng_net_packets_out_total";
+    /// Bytes received.
+    Counter Counter BYTES_IN = "throng_net_bytes_in_total";
+    /// Bytes sent.
+    Counter Counter BYTES_OUT = "throng_net_bytes_out_total";
+    /// System calls that wrote to a session's socket.
+    Counter Counter WRITES = "throng_net_writes_total";
+    /// Times a session was not read because its lane was full.
+    Counter Counter STALLS = "throng_net_stalls_total";
+    /// Heartbeats sent to silent peers.
+    Counter Counter HEARTBEATS = "throng_net_heartbeats_total";
+    /// Microseconds that answers to heartbeats took, added up; with the next counter, a mean.
+    Counter Counter HEARTBEAT_RTT_US = "throng_net_heartbeat_rtt_us_total";
+    /// Heartbeats answered.
+    Counter Counter HEARTBEAT_ANSWERS = "throng_net_heartbeat_answers_total";
+    /// Times a content thread had to wait because a shard's mailbox was full.
+    Counter Counter MAILBOX_WAITS = "throng_net_mailbox_waits_total";
+    /// Jobs that content threads ran.
+    Counter Counter JOBS = "throng_content_jobs_total";
+    /// Broadcasts made.
+    Counter Counter BROADCASTS = "throng_chat_broadcasts_total";
+    /// Users in the chat now.
+    Gauge Gauge CHAT_USERS = "throng_chat_users";
+    /// Tickets admitted.
+    Counter Counter TICKETS_USED = "throng_chat_tickets_used_total";
+    /// Logins granted.
+    Counter Counter LOGINS_GRANTED = "throng_login_granted_total";
+    /// Logins refused, for whatever reason.
+    Counter Counter LOGINS_REFUSED = "throng_login_refused_total";
+    /// Requests that a login server could not place or that got no answer in time.
+    Counter Counter TRY_AGAIN_LATER = "throng_login_try_again_later_total";
+    /// Links to other servers that are up.
+    Gauge Gauge LINKS_UP = "throng_links_up";
+    /// Links to other servers that came up.
+    Counter Counter LINKS_CONNECTED = "throng_links_connected_total";
+    /// Links to other servers that went down.
+    Counter Counter LINKS_LOST = "throng_links_lost_total";
+    /// Requests in the database queue now.
+    Gauge Gauge DB_QUEUE = "throng_db_queue";
+    /// Database requests served.
+    Counter Counter DB_SERVED = "throng_db_served_total";
+    /// Database requests turned away because the queue was full.
+    Counter Counter DB_QUEUE_FULL = "throng_db_queue_full_total";
+    /// Database requests that failed for a fault of the database.
+    Counter Counter DB_FAILED = "throng_db_failed_total";
+    /// Accounts that the database was told are online.
+    Counter Counter CLAIMS = "throng_db_claims_total";
+    /// Log lines dropped because the log's queue was full.
+    Counter Counter LOG_DROPPED = "throng_log_dropped_total";
+    /// Panics.
+    Counter Counter PANICS = "throng_panics_total";
+}
+
+/// All metrics in the Prometheus text format, version 0.0.4.
+pub fn render() -> String {
+    let mut out = String::new();
+    for (name, docs, metric) in TABLE {
+        let kind = if matches!(metric, Metric::Gauge(_)) { "gauge" } else { "counter" };
+        let docs = docs.concat();
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "# HELP {name} {}\n# TYPE {name} {kind}", docs.trim());
+        let _ = match metric {
+            Metric::Counter(counter) => writeln!(out, "{name} {}", counter.get()),
+            Metric::Gauge(gauge) => writeln!(out, "{name} {}", gauge.get()),
+            Metric::Reasons(counters) => CloseReason::ALL.iter().try_for_each(|reason| {
+                writeln!(out, "{name}{{reason=\"{}\"}} {}", reason.name(), counters.of(*reason).get())
+            }),
+        };
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_are_unique_and_well_formed() {
+        let mut seen = HashSet::new();
+        for (name, docs, metric) in TABLE {
+            assert!(seen.insert(name), "{name} stands twice");
+            assert!(name.starts_with("throng_") && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+            assert_eq!(name.ends_with("_total"), !matches!(metric, Metric::Gauge(_)), "{name}");
+            assert!(!docs.concat().trim().is_empty());
+        }
+    }
+
+    #[test]
+    fn rendering_shows_what_was_counted() {
+        CLOSED.of(CloseReason::TooSlow).add(3);
+        let text = render();
+        assert!(text.contains("# TYPE throng_net_closed_total counter\n"));
+        let line = text.lines().find(|line| line.contains("TooSlow")).unwrap();
+        assert!(line.ends_with(|c: char| c.is_ascii_digit()) && !line.ends_with(" 0"), "{line}");
+    }
+}

@@ -1,1 +1,448 @@
-//! (in the works)
+//! Links between servers: who is configured, who is up, and who waits for an answer.
+//!
+//! A terminal is a session like any other (sealed with the cluster's key, watched by
+//! heartbeats); what is here is the part above it, as a state machine that knows no socket
+//! and no clock. Outgoing links are dialled for ever, with growing, jittered pauses.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rand::RngExt;
+
+use crate::SessionId;
+use crate::content::Effects;
+use crate::limits::{LINKS_MAX, PENDING_REQUESTS_MAX};
+use crate::metrics;
+use crate::net::{Closed, Endpoint, Opened};
+use crate::wire::CloseReason;
+use crate::wire::packets::{LinkHello, Role};
+
+/// A server that this one connects to.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer {
+    /// What it must be.
+    pub role: Role,
+    /// Where it listens for links.
+    pub address: SocketAddr,
+}
+
+/// Pauses between attempts to connect.
+#[derive(Debug, Clone, Copy)]
+pub struct Backoff {
+    /// The first pause.
+    pub min: Duration,
+    /// The longest; each pause is up to twice the one before.
+    pub max: Duration,
+}
+
+/// The links of one role.
+pub struct Terminals {
+    hello: LinkHello,
+    endpoint: Arc<Endpoint>,
+    backoff: Backoff,
+    outgoing: Vec<Outgoing>,
+    /// Sessions that are links but have not said who they are; with the outgoing link they
+    /// belong to, if it was we who connected.
+    strangers: HashMap<SessionId, Option<usize>>,
+    up: BTreeMap<SessionId, Link>,
+    board: Arc<LinkBoard>,
+}
+
+/// A link that is up.
+#[derive(Debug, Clone)]
+pub struct Link {
+    /// What the peer said of itself.
+    pub hello: LinkHello,
+    since: Instant,
+    outgoing: Option<usize>,
+}
+
+struct Outgoing {
+    peer: Peer,
+    state: State,
+    /// The pause after the next failure.
+    pause: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Waiting(Instant),
+    Dialling,
+    Up,
+}
+
+impl Terminals {
+    /// The links of the server that introduces itself with `hello`, to `peers`; `board` shows
+    /// their state.
+    pub fn new(
+        hello: LinkHello,
+        endpoint: Arc<Endpoint>,
+        backoff: Backoff,
+        peers: Vec<Peer>,
+        now: Instant,
+        board: Arc<LinkBoard>,
+    ) -> Self {
+        let outgoing = peers
+            .into_iter()
+            .take(LINKS_MAX)
+            .map(|peer| Outgoing { peer, state: State::Waiting(now), pause: backoff.min })
+            .collect();
+        Self { hello, endpoint, backoff, outgoing, strangers: HashMap::new(), up: BTreeMap::new(), board }
+    }
+
+    /// The number that this process drew at its start.
+    pub fn instance(&self) -> u64 {
+        self.hello.instance
+    }
+
+    /// Dials what is due; the result is when to be called again.
+    pub fn tick(&mut self, now: Instant, effects: &mut Effects) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        for (token, outgoing) in self.outgoing.iter_mut().enumerate() {
+            let State::Waiting(at) = outgoing.state else { continue };
+            if at <= now {
+                outgoing.state = State::Dialling;
+                effects.dial(outgoing.peer.address, self.endpoint.clone(), token as u64);
+            } else {
+                next = Some(next.map_or(at, |next| next.min(at)));
+            }
+        }
+        next
+    }
+
+    /// A session of kind link has opened: it is told who we are, and must say who it is.
+    pub fn opened(&mut self, id: SessionId, opened: &Opened, effects: &mut Effects) {
+        self.strangers.insert(id, opened.dialled.map(|token| token as usize));
+        effects.send(id, self.hello.clone());
+    }
+
+    /// Whether the session is a link that has said who it is.
+    pub fn is_up(&self, id: SessionId) -> bool {
+        self.up.contains_key(&id)
+    }
+
+    /// A link says who it is. `allowed` are the roles that may connect to us. Returns the link
+    /// that is now up; a wrong peer is closed.
+    pub fn greeted(
+        &mut self,
+        id: SessionId,
+        hello: LinkHello,
+        allowed: &[Role],
+        now: Instant,
+        effects: &mut Effects,
+    ) -> Option<&Link> {
+        let outgoing = self.strangers.remove(&id)?;
+        let expected = outgoing.and_then(|token| self.outgoing.get(token)).map(|outgoing| outgoing.peer);
+        let fits = expected.map_or(allowed.contains(&hello.role), |peer| peer.role == hello.role);
+        if !fits {
+            tracing::error!(
+                peer = %hello.name, role = hello.role.name(), address = ?expected.map(|peer| peer.address),
+                "this server is of the wrong role for the link: check the addresses in the configuration",
+            );
+            effects.close(id, CloseReason::WrongPeer);
+            // Its end comes as an event of its own, and must find the link that dialled it.
+            self.strangers.insert(id, outgoing);
+            return None;
+        }
+        if let Some(outgoing) = outgoing.and_then(|token| self.outgoing.get_mut(token)) {
+            outgoing.state = State::Up;
+        }
+        tracing::info!(peer = %hello.name, role = hello.role.name(), session = %id, "link up");
+        metrics::LINKS_CONNECTED.inc();
+        metrics::LINKS_UP.add(1);
+        self.board.set(&self.board_key(outgoing, &hello), "up");
+        Some(self.up.entry(id).or_insert(Link { hello, since: now, outgoing }))
+    }
+
+    /// A link, or an attempt to make one, has ended. Returns the link if it was up.
+    pub fn closed(&mut self, id: SessionId, closed: &Closed, now: Instant) -> Option<Link> {
+        self.strangers.remove(&id);
+        let link = self.up.remove(&id);
+        if let Some(link) = &link {
+            metrics::LINKS_LOST.inc();
+            metrics::LINKS_UP.add(-1);
+            tracing::warn!(peer = %link.hello.name, reason = closed.reason.name(), "link down");
+            self.board.set(&self.board_key(link.outgoing, &link.hello), "down");
+        }
+        if let Some(outgoing) = closed.dialled.and_then(|token| self.outgoing.get_mut(token as usize)) {
+            // Only a link that has stood a while ends the series of growing pauses: a peer that
+            // accepts and closes at once must not be dialled in a tight loop.
+            if link.as_ref().is_some_and(|link| now.duration_since(link.since) >= self.backoff.max) {
+                outgoing.pause = self.backoff.min;
+            }
+            let pause = outgoing.pause.mul_f64(rand::rng().random_range(0.5..=1.0));
+            outgoing.state = State::Waiting(now + pause);
+            outgoing.pause = (outgoing.pause * 2).min(self.backoff.max);
+            let Peer { role, address } = outgoing.peer;
+            tracing::debug!(%address, role = role.name(), ?pause, reason = closed.reason.name(), "will dial again");
+            let state = format!("down ({}), dialling again", closed.reason.name());
+            self.board.set(&format!("{} -> {} {address}", self.hello.name, role.name()), &state);
+        }
+        link
+    }
+
+    /// The links to servers of one role that are up.
+    pub fn up(&self, role: Role) -> impl Iterator<Item = (SessionId, &Link)> {
+        self.up.iter().filter(move |(_, link)| link.hello.role == role).map(|(id, link)| (*id, link))
+    }
+
+    /// The link to or from the process that drew `instance`.
+    pub fn of_instance(&self, instance: u64) -> Option<SessionId> {
+        self.up.iter().find(|(_, link)| link.hello.instance == instance).map(|(id, _)| *id)
+    }
+
+    /// The link of a session, if it is up.
+    pub fn get(&self, id: SessionId) -> Option<&Link> {
+        self.up.get(&id)
+    }
+
+    fn board_key(&self, outgoing: Option<usize>, peer: &LinkHello) -> String {
+        match outgoing.and_then(|token| self.outgoing.get(token)) {
+            Some(outgoing) => {
+                format!("{} -> {} {}", self.hello.name, outgoing.peer.role.name(), outgoing.peer.address)
+            }
+            None => format!("{} <- {} {}", self.hello.name, peer.role.name(), peer.name),
+        }
+    }
+}
+
+/// The state of every link of a process, for people.
+#[derive(Debug, Default)]
+pub struct LinkBoard(Mutex<BTreeMap<String, String>>);
+
+impl LinkBoard {
+    fn set(&self, link: &str, state: &str) {
+        let mut board = self.0.lock();
+        // Names of peers come from the network; past the limit only known ones are updated.
+        if board.len() < LINKS_MAX * 2 || board.contains_key(link) {
+            board.insert(link.to_owned(), state.to_owned());
+        }
+    }
+
+    /// A JSON object: link to state.
+    pub fn to_json(&self) -> String {
+        let mut out = String::from("{");
+        for (number, (link, state)) in self.0.lock().iter().enumerate() {
+            let comma = if number == 0 { "" } else { ",\n " };
+            // Writing to a String cannot fail.
+            let _ = write!(out, "{comma}{}:{}", quoted(link), quoted(state));
+        }
+        out + "}\n"
+    }
+}
+
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => drop(write!(out, "\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out + "\""
+}
+
+/// Requests that wait for an answer over a link: each is answered, runs into its deadline, or
+/// fails with its link. None is left hanging.
+pub struct Pending<T> {
+    last: u64,
+    patience: Duration,
+    waiting: HashMap<u64, (SessionId, T)>,
+    /// In order: every request has the same patience. Answered ones stay until their time.
+    deadlines: VecDeque<(Instant, u64)>,
+}
+
+impl<T> Pending<T> {
+    /// Requests that wait at most `patience`.
+    pub fn new(patience: Duration) -> Self {
+        Self { last: 0, patience, waiting: HashMap::new(), deadlines: VecDeque::new() }
+    }
+
+    /// Notes a request over `link`; the number is what the answer must carry. Gives `what` back
+    /// when too many wait already.
+    pub fn add(&mut self, link: SessionId, what: T, now: Instant) -> Result<u64, T> {
+        if self.deadlines.len() >= PENDING_REQUESTS_MAX {
+            return Err(what);
+        }
+        self.last += 1;
+        self.waiting.insert(self.last, (link, what));
+        self.deadlines.push_back((now + self.patience, self.last));
+        Ok(self.last)
+    }
+
+    /// The request that an answer over `link` belongs to, unless it is over already.
+    pub fn answered(&mut self, link: SessionId, request: u64) -> Option<T> {
+        if self.waiting.get(&request)?.0 != link {
+            return None;
+        }
+        self.waiting.remove(&request).map(|(_, what)| what)
+    }
+
+    /// The requests that were under way over a link that is gone.
+    pub fn fail_link(&mut self, link: SessionId) -> Vec<T> {
+        self.waiting.extract_if(|_, (over, _)| *over == link).map(|(_, (_, what))| what).collect()
+    }
+
+    /// The requests whose time is over.
+    pub fn expire(&mut self, now: Instant) -> Vec<T> {
+        let mut expired = Vec::new();
+        while let Some((_, request)) = self.deadlines.pop_front_if(|(deadline, _)| *deadline <= now) {
+            expired.extend(self.waiting.remove(&request).map(|(_, what)| what));
+        }
+        expired
+    }
+
+    /// When to call [`Self::expire`].
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.front().map(|(deadline, _)| *deadline)
+    }
+
+    /// How many requests wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::{ClusterKey, Credentials};
+    use crate::net::PeerKind;
+    use crate::wire::Text;
+
+    fn hello(role: Role, instance: u64) -> LinkHello {
+        let client_address = Text::default();
+        LinkHello { role, name: Text::truncated("x"), instance, client_address, client_key: [0; 32] }
+    }
+
+    fn terminals(now: Instant) -> Terminals {
+        let endpoint = Endpoint {
+            peer: PeerKind::Link,
+            credentials: Credentials::Link(ClusterKey::from_bytes([1; 32])),
+            body_max: 1000,
+            outbox_max: 1000,
+            handshake_timeout: Duration::from_secs(1),
+            first_packet_timeout: None,
+            heartbeat: None,
+            idle_timeout: None,
+            linger: Duration::ZERO,
+        };
+        let peer = Peer { role: Role::Chat, address: ([127, 0, 0, 1], 9).into() };
+        let backoff = Backoff { min: Duration::from_millis(50), max: Duration::from_millis(400) };
+        let board = Arc::default();
+        Terminals::new(hello(Role::Login, 1), Arc::new(endpoint), backoff, vec![peer], now, board)
+    }
+
+    fn id(slot: u32) -> SessionId {
+        SessionId::new(0, slot, 0)
+    }
+
+    const CLOSED: Closed =
+        Closed { kind: PeerKind::Link, dialled: Some(0), reason: CloseReason::ConnectFailed };
+
+    fn open(terminals: &mut Terminals, slot: u32, dialled: Option<u64>) {
+        let address = ([127, 0, 0, 1], 9).into();
+        let opened = Opened { kind: PeerKind::Link, address, dialled };
+        terminals.opened(id(slot), &opened, &mut Effects::default());
+    }
+
+    #[test]
+    fn dials_for_ever_with_growing_bounded_pauses() {
+        let mut now = Instant::now();
+        let mut terminals = terminals(now);
+        let mut longest = Duration::ZERO;
+        for attempt in 0..50 {
+            let mut effects = Effects::default();
+            assert_eq!(terminals.tick(now, &mut effects), None, "nothing to wait for while dialling");
+            assert_eq!(effects.describe(), ["dial 127.0.0.1:9 as 0"]);
+            terminals.closed(id(0), &CLOSED, now);
+            let at = terminals.tick(now, &mut Effects::default()).unwrap();
+            let pause = at - now;
+            let limit = Duration::from_millis(50 << attempt.min(3));
+            assert!(pause >= limit / 2 && pause <= limit, "attempt {attempt}: {pause:?}");
+            longest = longest.max(pause);
+            now = at;
+        }
+        assert!(longest > Duration::from_millis(200));
+    }
+
+    #[test]
+    fn a_link_is_up_after_its_hello_and_starts_over_after_its_end() {
+        let now = Instant::now();
+        let mut terminals = terminals(now);
+        terminals.tick(now, &mut Effects::default());
+        open(&mut terminals, 3, Some(0));
+        assert_eq!(terminals.up(Role::Chat).count(), 0);
+        let mut effects = Effects::default();
+        assert!(terminals.greeted(id(3), hello(Role::Chat, 7), &[], now, &mut effects).is_some());
+        assert_eq!(terminals.up(Role::Chat).next().map(|(id, _)| id), Some(id(3)));
+        assert_eq!(terminals.of_instance(7), Some(id(3)));
+        assert!(terminals.board.to_json().contains("\"x -> Chat 127.0.0.1:9\":\"up\""));
+        let later = now + Duration::from_secs(9);
+        assert_eq!(terminals.closed(id(3), &CLOSED, later).unwrap().hello.instance, 7);
+        let at = terminals.tick(later, &mut effects).unwrap();
+        assert!(at - later <= Duration::from_millis(50), "the pause starts over");
+    }
+
+    #[test]
+    fn a_peer_of_the_wrong_role_is_closed() {
+        let now = Instant::now();
+        let mut terminals = terminals(now);
+        let check = |terminals: &mut Terminals, dialled, role, allowed: &[Role]| {
+            open(terminals, 4, dialled);
+            let mut effects = Effects::default();
+            assert!(terminals.greeted(id(4), hello(role, 7), allowed, now, &mut effects).is_none());
+            assert_eq!(effects.describe(), ["0.4#0 closed: WrongPeer"]);
+            assert!(!terminals.is_up(id(4)));
+        };
+        check(&mut terminals, Some(0), Role::DbAgent, &[Role::DbAgent]);
+        check(&mut terminals, None, Role::Chat, &[Role::Login]);
+        terminals.closed(id(4), &CLOSED, now);
+        assert!(terminals.greeted(id(9), hello(Role::Chat, 7), &[], now, &mut Effects::default()).is_none());
+    }
+
+    #[test]
+    fn every_request_ends_once() {
+        let now = Instant::now();
+        let mut pending = Pending::new(Duration::from_secs(1));
+        let answered = pending.add(id(1), 'a', now).unwrap();
+        let failed = pending.add(id(2), 'b', now).unwrap();
+        let expired = pending.add(id(1), 'c', now).unwrap();
+        assert_eq!(pending.answered(id(2), answered), None, "an answer over another link is none");
+        assert_eq!(pending.answered(id(1), answered), Some('a'));
+        assert_eq!(pending.answered(id(1), answered), None);
+        assert_eq!(pending.fail_link(id(2)), ['b']);
+        assert_eq!(pending.answered(id(2), failed), None);
+        assert_eq!(pending.expire(now + Duration::from_millis(999)), []);
+        assert_eq!(pending.expire(now + Duration::from_secs(1)), ['c']);
+        assert_eq!(pending.answered(id(1), expired), None);
+        assert!(pending.is_empty() && pending.next_deadline().is_none());
+    }
+
+    #[test]
+    fn waiting_requests_are_bounded() {
+        let now = Instant::now();
+        let mut pending = Pending::new(Duration::from_secs(1));
+        for _ in 0..PENDING_REQUESTS_MAX {
+            pending.add(id(1), (), now).unwrap();
+        }
+        assert_eq!(pending.add(id(1), (), now), Err(()));
+    }
+
+    #[test]
+    fn the_board_is_json_whatever_peers_call_themselves() {
+        let board = LinkBoard::default();
+        board.set("a\"\\\n", "up");
+        assert_eq!(board.to_json(), "{\"a\\\"\\\\\\u000a\":\"up\"}\n");
+    }
+}

@@ -9,8 +9,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use hkdf::Hkdf;
 use rand::TryRng;
 use rand::rngs::SysRng;
+use sha2::Sha256;
 use snow::params::DHChoice;
 use snow::resolvers::{CryptoResolver, DefaultResolver};
 use thiserror::Error;
@@ -104,9 +106,14 @@ impl ClusterKey {
         write_secret(path, Self::WHAT, &self.0)
     }
 
-    /// The bytes, for key derivation.
-    pub fn expose(&self) -> &[u8; 32] {
-        &self.0
+    /// A key for one purpose: HKDF-SHA256 (RFC 5869) of the cluster key. No two
+    /// purposes share a key, so what one use gives away is worth nothing to another.
+    pub fn derive(&self, purpose: &[u8], salt: &[u8]) -> Zeroizing<[u8; 32]> {
+        let mut key = Zeroizing::new([0; 32]);
+        Hkdf::<Sha256>::new(Some(salt), &*self.0)
+            .expand(purpose, &mut *key)
+            .expect("32 bytes are below HKDF's limit");
+        key
     }
 }
 
@@ -241,7 +248,7 @@ mod tests {
         let key = ClusterKey::generate().unwrap();
         key.store(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(ClusterKey::load(&path).unwrap().expose(), key.expose());
+        assert_eq!(ClusterKey::load(&path).unwrap().0, key.0);
         assert!(matches!(key.store(&path), Err(KeyError::Io { .. })), "a key is never overwritten");
     }
 
@@ -264,7 +271,7 @@ mod tests {
         check(Some((&"00".repeat(32), 0o600)), "sample");
         check(Some((&"deadbeef".repeat(8), 0o600)), "sample");
         check(Some((&hex::encode(std::array::from_fn::<u8, 32, _>(|i| i as u8)), 0o600)), "sample");
-        let real = hex::encode(ClusterKey::generate().unwrap().expose());
+        let real = hex::encode(*ClusterKey::generate().unwrap().0);
         check(Some((&real, 0o644)), "chmod 600");
     }
 

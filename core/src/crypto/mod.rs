@@ -1,5 +1,11 @@
 //! Keys, the handshake, the sealing of frames, and tickets. No sockets here.
 
+pub mod handshake;
 pub mod keys;
+pub mod session;
+pub mod ticket;
 
+pub use handshake::{Credentials, Initiator, PROTOCOL_VERSION, SessionKeys};
 pub use keys::{ClusterKey, KeyError, PublicKey, StaticKey};
+pub use session::{DirectionKey, SealBroken};
+pub use ticket::{Ticket, TicketSerial};

@@ -1,1 +1,18 @@
-//! (in the works)
+//! The event loops: sessions, their sockets and their timers.
+//!
+//! [`session`], [`outbox`], [`table`] and [`rooms`] know no socket and no clock.
+//! [`shard`], `sessions` and [`acceptor`] are the only places that import mio.
+
+pub mod acceptor;
+pub mod endpoint;
+pub mod outbox;
+pub mod rooms;
+pub mod session;
+mod sessions;
+pub mod shard;
+pub mod table;
+
+pub use acceptor::{Acceptor, AcceptorHandle, ListenError, Listener};
+pub use endpoint::{Endpoint, PeerKind};
+pub use rooms::RoomId;
+pub use shard::{App, Closed, Mail, Mailbox, Net, Opened, Shard, ShardSize};

@@ -4,7 +4,7 @@ pub mod frame;
 pub mod packets;
 pub mod reason;
 pub mod stream;
-mod table;
+pub(crate) mod table;
 mod types;
 
 pub use packets::Packet;
@@ -12,3 +12,13 @@ pub use reason::CloseReason;
 pub use stream::{Malformed, Reader, Writer};
 pub use table::{Body, EnumInfo, FieldInfo, PacketInfo, Route};
 pub use types::{Bytes, Field, List, SecretText, Text, TooLong};
+
+/// The test vector called `name` in docs/protocol.md, as hex digits: the line
+/// "`name`: `hex`" there, line breaks inside the digits allowed.
+#[cfg(test)]
+pub(crate) fn doc_vector(name: &str) -> String {
+    let document = include_str!("../../../docs/protocol.md");
+    let start = document.find(&format!("`{name}`:")).unwrap_or_else(|| panic!("no vector `{name}`"));
+    let digits = document[start..].split('`').nth(3).expect("digits follow the name");
+    digits.chars().filter(char::is_ascii_hexdigit).collect()
+}

@@ -1,0 +1,127 @@
+//! The loop's side of the content threads: events become jobs, commands become frames.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::pool::{Job, Lane};
+use crate::SessionId;
+use crate::net::{App, Closed, Endpoint, Net, Opened, PeerKind, RoomId};
+use crate::wire::{CloseReason, Packet};
+
+/// What a content thread asks of a shard.
+pub enum Command {
+    /// Send a packet to a session.
+    Send(SessionId, Box<Packet>),
+    /// Send an encoded packet to the members of a room that this shard has.
+    Broadcast(RoomId, Arc<[u8]>),
+    /// Make a session a member of a room.
+    Join(SessionId, RoomId),
+    /// End a session's membership of a room.
+    Leave(SessionId, RoomId),
+    /// End a session.
+    Close(SessionId, CloseReason),
+    /// Connect to another server.
+    Dial(SocketAddr, Arc<Endpoint>, u64),
+}
+
+/// The lane, out of `lanes`, that all jobs of a session take.
+pub fn lane_of(id: SessionId, lanes: usize) -> usize {
+    (id.slot() ^ id.shard()) % lanes
+}
+
+/// The application of a server's shards: it hands everything to the content threads.
+pub struct ContentApp<R> {
+    shard: usize,
+    lanes: Vec<Arc<Lane<R>>>,
+    /// For each lane, beginnings and ends of sessions that it had no room for. A session has at
+    /// most one of each here, so the table bounds it; while there are any, the
+    /// lane takes no packets, which keeps every session's order.
+    backlog: Vec<VecDeque<Job<R>>>,
+}
+
+impl<R: Send + 'static> ContentApp<R> {
+    /// For shard number `shard`.
+    pub fn new(shard: usize, lanes: Vec<Arc<Lane<R>>>) -> Self {
+        let backlog = lanes.iter().map(|_| VecDeque::new()).collect();
+        Self { shard, lanes, backlog }
+    }
+
+    /// Hands over a job that must not be lost.
+    fn hand_over(&mut self, id: SessionId, job: Job<R>) {
+        let lane = lane_of(id, self.lanes.len());
+        self.backlog[lane].push_back(job);
+        self.drain_backlog(lane);
+    }
+
+    fn drain_backlog(&mut self, lane: usize) {
+        let queue = &self.lanes[lane];
+        while let Some(job) = self.backlog[lane].pop_front() {
+            if let Err(job) = queue.try_push_or_starve(job, self.shard) {
+                self.backlog[lane].push_front(job);
+                break;
+            }
+        }
+        queue.ring();
+    }
+}
+
+impl<R: Send + 'static> App for ContentApp<R> {
+    type Command = Command;
+
+    fn opened(&mut self, _net: &mut Net, id: SessionId, opened: Opened) {
+        self.hand_over(id, Job::Opened(id, opened));
+    }
+
+    fn packet(&mut self, net: &mut Net, id: SessionId, packet: Packet) -> Result<(), Packet> {
+        let lane = lane_of(id, self.lanes.len());
+        if !self.backlog[lane].is_empty() {
+            self.drain_backlog(lane);
+            if !self.backlog[lane].is_empty() {
+                return Err(packet);
+            }
+        }
+        let job = Job::Packet(id, packet, net.now());
+        match self.lanes[lane].try_push_or_starve(job, self.shard) {
+            Ok(()) => {
+                self.lanes[lane].ring();
+                Ok(())
+            }
+            Err(Job::Packet(_, packet, _)) => Err(packet),
+            Err(_) => unreachable!("a queue gives back what it was given"),
+        }
+    }
+
+    fn closed(&mut self, _net: &mut Net, id: SessionId, closed: Closed) {
+        self.hand_over(id, Job::Closed(id, closed));
+    }
+
+    fn command(&mut self, net: &mut Net, command: Command) {
+        match command {
+            Command::Send(id, packet) => net.send(id, &packet),
+            Command::Broadcast(room, encoded) => net.broadcast(room, &encoded),
+            Command::Join(id, room) => net.join(id, room),
+            Command::Leave(id, room) => net.leave(id, room),
+            Command::Close(id, reason) => net.close(id, reason, ""),
+            Command::Dial(address, endpoint, token) => {
+                if let Err(error) = net.dial(address, &endpoint, token) {
+                    tracing::warn!(%address, %error, "cannot dial");
+                    // Nobody has the id; the token says which attempt failed.
+                    let id = SessionId::from_bits(u64::MAX);
+                    let reason = CloseReason::ConnectFailed;
+                    let closed = Closed { kind: PeerKind::Link, dialled: Some(token), reason };
+                    self.hand_over(id, Job::Closed(id, closed));
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self, _net: &mut Net) -> Option<std::time::Instant> {
+        for lane in 0..self.lanes.len() {
+            if !self.backlog[lane].is_empty() {
+                self.drain_backlog(lane);
+            }
+        }
+        None
+    }
+}

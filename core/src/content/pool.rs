@@ -1,0 +1,165 @@
+//! The content threads.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_utils::sync::Parker;
+use parking_lot::Mutex;
+
+use super::effects::{Dispatcher, Effects};
+use crate::SessionId;
+use crate::limits::JOBS_PER_TURN;
+use crate::metrics;
+use crate::net::{Closed, Opened};
+use crate::queue::JobQueue;
+use crate::wire::Packet;
+
+/// Something for a content thread to do. `R` is what a role's own helpers (DB threads) report.
+pub enum Job<R> {
+    /// A session has finished its handshake.
+    Opened(SessionId, Opened),
+    /// A session has sent a packet, read at the given time.
+    Packet(SessionId, Packet, Instant),
+    /// A session has ended.
+    Closed(SessionId, Closed),
+    /// A helper has finished something.
+    Record(R),
+}
+
+/// The queue in front of one content thread.
+pub type Lane<R> = JobQueue<Job<R>>;
+
+/// A server role: its state, and what it does with jobs. Runs under a lock, one job at a time.
+pub trait Role: Send + 'static {
+    /// What the role's helpers report.
+    type Record: Send + 'static;
+
+    /// Deals with one job at the time `now`.
+    fn job(&mut self, job: Job<Self::Record>, now: Instant, effects: &mut Effects);
+
+    /// Does what time alone asks for; the result is when to be called again at the latest.
+    fn tick(&mut self, now: Instant, effects: &mut Effects) -> Option<Instant>;
+}
+
+/// The content threads of one role.
+pub struct ContentPool<R> {
+    lanes: Vec<Arc<Lane<R>>>,
+    parkers: Vec<Parker>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// A content thread looks at the time at least this often.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+impl<R: Send + 'static> ContentPool<R> {
+    /// Makes the lanes of `threads` content threads, `capacity` jobs each.
+    pub fn new(threads: usize, capacity: usize) -> Self {
+        let (mut lanes, mut parkers) = (Vec::new(), Vec::new());
+        for _ in 0..threads.max(1) {
+            let parker = Parker::new();
+            let unparker = parker.unparker().clone();
+            lanes.push(Arc::new(Lane::new(capacity, move || unparker.unpark())));
+            parkers.push(parker);
+        }
+        Self { lanes, parkers, stop: Arc::new(AtomicBool::new(false)), threads: Vec::new() }
+    }
+
+    /// The lanes, for the shards and for helpers.
+    pub fn lanes(&self) -> &[Arc<Lane<R>>] {
+        &self.lanes
+    }
+
+    /// Starts the threads, named `{name}-content-{number}`.
+    pub fn spawn(&mut self, name: &str, role: impl Role<Record = R>, shards: &Dispatcher) -> io::Result<()> {
+        let role = Arc::new(Mutex::new(role));
+        for (number, parker) in self.parkers.drain(..).enumerate() {
+            let worker = Worker {
+                role: role.clone(),
+                lane: self.lanes[number].clone(),
+                shards: shards.clone(),
+                stop: self.stop.clone(),
+                parker,
+                keeps_time: number == 0,
+            };
+            let thread = std::thread::Builder::new().name(format!("{name}-content-{number}"));
+            self.threads.push(thread.spawn(move || worker.run())?);
+        }
+        Ok(())
+    }
+
+    /// Whether no job waits.
+    pub fn is_idle(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.is_empty())
+    }
+
+    /// Ends the threads once their lanes are empty.
+    pub fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        for lane in &self.lanes {
+            lane.ring();
+        }
+        for thread in self.threads {
+            // A panic there has been reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Worker<P: Role> {
+    role: Arc<Mutex<P>>,
+    lane: Arc<Lane<P::Record>>,
+    shards: Dispatcher,
+    stop: Arc<AtomicBool>,
+    parker: Parker,
+    /// Whether this thread calls [`Role::tick`]; one does.
+    keeps_time: bool,
+}
+
+impl<P: Role> Worker<P> {
+    fn run(self) {
+        let mut effects = Effects::default();
+        let mut tick_at = Some(Instant::now());
+        loop {
+            self.lane.clear_bell();
+            let worked = self.turn(&mut effects, &mut tick_at);
+            self.shards.ring_some(self.lane.take_starved());
+            if worked {
+                self.shards.ring();
+            } else if self.stop.load(Ordering::Acquire) {
+                self.lane.close();
+                return;
+            } else {
+                let deadline = Instant::now() + LONGEST_SLEEP;
+                self.parker.park_deadline(tick_at.map_or(deadline, |at| at.min(deadline)));
+            }
+        }
+    }
+
+    /// Runs a bounded number of jobs, and the role's timer, under one lock; false if there was
+    /// nothing to do.
+    fn turn(&self, effects: &mut Effects, tick_at: &mut Option<Instant>) -> bool {
+        let is_tick_due = self.keeps_time && tick_at.is_some_and(|at| at <= Instant::now());
+        if self.lane.is_empty() && !is_tick_due {
+            return false;
+        }
+        let mut role = self.role.lock();
+        let mut jobs = 0;
+        while jobs < JOBS_PER_TURN {
+            let Some(job) = self.lane.pop() else { break };
+            jobs += 1;
+            role.job(job, Instant::now(), effects);
+            self.shards.dispatch(effects);
+        }
+        metrics::JOBS.add(jobs as u64);
+        if self.keeps_time {
+            // Also after jobs: they may have set an earlier time.
+            *tick_at = role.tick(Instant::now(), effects);
+            self.shards.dispatch(effects);
+        }
+        true
+    }
+}

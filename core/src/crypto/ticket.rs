@@ -1,0 +1,154 @@
+//! The ticket that admits one account to one chat server, once.
+//!
+//! `serial (16 random bytes) | sealed fields | tag`. The key is
+//! HKDF-SHA256(cluster key, salt = serial, info = "throng ticket v1"), another one
+//! for every ticket, so the nonce can be zero; the serial is what a chat server
+//! remembers a used ticket by.
+
+use aes_gcm::aead::AeadInOut;
+use aes_gcm::{Aes256Gcm, KeyInit};
+use rand::TryRng;
+use rand::rngs::SysRng;
+
+use super::keys::{ClusterKey, PublicKey};
+use crate::limits::SEAL_TAG;
+use crate::wire::packets::{Name, TicketBytes};
+use crate::wire::table::wire_struct;
+use crate::wire::{CloseReason, Field, Reader, Writer};
+
+/// Names one ticket among all.
+pub type TicketSerial = [u8; 16];
+
+wire_struct! {
+    /// What a ticket says.
+    Ticket {
+        /// The account it admits.
+        account: u64,
+        /// The account's claim on being online; 0 for a ticket that the load harness minted.
+        claim: u64,
+        /// The character.
+        character: u64,
+        /// The character's name.
+        name: Name,
+        /// The public key of the one chat server it is good for.
+        chat_key: PublicKey,
+        /// When it was made, in milliseconds since 1970 UTC.
+        issued_ms: u64,
+        /// When it becomes void, in milliseconds since 1970 UTC.
+        expires_ms: u64,
+    }
+}
+
+impl Ticket {
+    /// Seals the ticket. Fails only when the system has no randomness to give.
+    pub fn mint(&self, key: &ClusterKey) -> std::io::Result<TicketBytes> {
+        let mut serial = TicketSerial::default();
+        SysRng.try_fill_bytes(&mut serial).map_err(std::io::Error::other)?;
+        Ok(self.seal(key, serial))
+    }
+
+    fn seal(&self, key: &ClusterKey, serial: TicketSerial) -> TicketBytes {
+        let mut out = serial.to_vec();
+        self.put(&mut Writer::new(&mut out));
+        let tag = cipher(key, &serial)
+            .encrypt_inout_detached(&[0; 12].into(), &[], (&mut out[serial.len()..]).into())
+            .expect("a ticket is below AES-GCM's limit");
+        out.extend_from_slice(&tag);
+        TicketBytes::new(out).expect("every field of a ticket is bounded, and TICKET_MAX holds them all")
+    }
+
+    /// Opens a ticket that a client presents to the chat server with the key `chat_key` at the
+    /// time `now_ms`. Whether it has been used before is for the caller to know, by its serial.
+    pub fn open(
+        key: &ClusterKey,
+        bytes: &TicketBytes,
+        chat_key: &PublicKey,
+        now_ms: u64,
+    ) -> Result<(TicketSerial, Self), CloseReason> {
+        let invalid = CloseReason::TicketInvalid;
+        let (serial, sealed) = bytes.split_first_chunk::<16>().ok_or(invalid)?;
+        let (fields, tag) = sealed.split_last_chunk::<SEAL_TAG>().ok_or(invalid)?;
+        let mut fields = fields.to_vec();
+        cipher(key, serial)
+            .decrypt_inout_detached(&[0; 12].into(), &[], fields.as_mut_slice().into(), tag.into())
+            .map_err(|_| invalid)?;
+        let mut reader = Reader::new(&fields);
+        let ticket = Self::take(&mut reader).map_err(|_| invalid)?;
+        reader.finish().map_err(|_| invalid)?;
+        if ticket.chat_key != *chat_key {
+            return Err(invalid);
+        }
+        if ticket.expires_ms <= now_ms {
+            return Err(CloseReason::TicketExpired);
+        }
+        Ok((*serial, ticket))
+    }
+}
+
+fn cipher(key: &ClusterKey, serial: &TicketSerial) -> Aes256Gcm {
+    Aes256Gcm::new((&*key.derive(b"throng ticket v1", serial)).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> (ClusterKey, Ticket) {
+        let ticket = Ticket {
+            account: 42,
+            claim: 7,
+            character: 43,
+            name: Name::new("스롱🐝").unwrap(),
+            chat_key: [5; 32],
+            issued_ms: 1_000,
+            expires_ms: 31_000,
+        };
+        (ClusterKey::from_bytes([9; 32]), ticket)
+    }
+
+    #[test]
+    fn a_ticket_opens_where_and_while_it_is_good() {
+        let (key, ticket) = sample();
+        let bytes = ticket.mint(&key).unwrap();
+        let (serial, opened) = Ticket::open(&key, &bytes, &[5; 32], 30_999).unwrap();
+        assert_eq!(opened, ticket);
+        assert_eq!(serial[..], bytes[..16]);
+        let check = |key: &ClusterKey, chat, now, reason| {
+            assert_eq!(Ticket::open(key, &bytes, &chat, now).err(), Some(reason));
+        };
+        check(&key, [5; 32], 31_000, CloseReason::TicketExpired);
+        check(&key, [6; 32], 0, CloseReason::TicketInvalid);
+        check(&ClusterKey::from_bytes([8; 32]), [5; 32], 0, CloseReason::TicketInvalid);
+    }
+
+    #[test]
+    fn no_changed_bit_and_no_cut_passes() {
+        let (key, ticket) = sample();
+        let bytes = ticket.mint(&key).unwrap();
+        let check = |changed: Vec<u8>| {
+            let changed = TicketBytes::new(changed).unwrap();
+            assert_eq!(Ticket::open(&key, &changed, &[5; 32], 0).err(), Some(CloseReason::TicketInvalid));
+        };
+        for bit in 0..bytes.len() * 8 {
+            let mut changed = bytes.to_vec();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            check(changed);
+        }
+        for length in 0..bytes.len() {
+            check(bytes[..length].to_vec());
+        }
+    }
+
+    #[test]
+    fn the_longest_ticket_fits_its_packet() {
+        let (key, mut ticket) = sample();
+        ticket.name = Name::new("🐝".repeat(24)).unwrap();
+        assert!(ticket.mint(&key).unwrap().len() <= crate::limits::TICKET_MAX);
+    }
+
+    #[test]
+    fn vector_of_the_protocol_document() {
+        let (key, ticket) = sample();
+        assert_eq!(hex::encode(&*ticket.seal(&key, [3; 16])), crate::wire::doc_vector("ticket"));
+    }
+}

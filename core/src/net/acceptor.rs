@@ -1,0 +1,232 @@
+//! The thread that accepts connections and deals them to the shards.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+use socket2::{Domain, Protocol, Socket, Type};
+use thiserror::Error;
+
+use super::endpoint::Endpoint;
+use super::shard::{Mail, Mailbox, Shard};
+use crate::limits::ACCEPTS_PER_TURN;
+use crate::metrics;
+
+const WAKER: Token = Token(usize::MAX);
+
+/// How long the acceptor rests when the system has no file descriptors or memory to give.
+const EXHAUSTED_REST: Duration = Duration::from_millis(100);
+
+/// A listener could not be made.
+#[derive(Debug, Error)]
+#[error("cannot listen on {address} ({what}): {source}{}", hint(source))]
+pub struct ListenError {
+    address: SocketAddr,
+    what: &'static str,
+    source: io::Error,
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; another process has the port: stop it, or set another port",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege: set a higher port",
+        io::ErrorKind::AddrNotAvailable => "; this machine does not have the address",
+        _ => "",
+    }
+}
+
+/// A bound port, and the rules for what connects to it.
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    endpoint: Arc<Endpoint>,
+}
+
+impl Listener {
+    /// Binds `address`; port 0 takes a free one. `what` names it in errors, and `backlog` is how
+    /// many connections the system may hold until they are accepted.
+    pub fn bind(
+        address: SocketAddr,
+        what: &'static str,
+        backlog: i32,
+        endpoint: Arc<Endpoint>,
+    ) -> Result<Self, ListenError> {
+        let bind = || {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_reuse_address(true)?;
+            socket.set_nonblocking(true)?;
+            socket.bind(&address.into())?;
+            socket.listen(backlog)?;
+            let socket = TcpListener::from_std(socket.into());
+            let address = socket.local_addr()?;
+            Ok((socket, address))
+        };
+        let (socket, address) = bind().map_err(|source| ListenError { address, what, source })?;
+        Ok(Self { socket, address, endpoint })
+    }
+
+    /// The address with its real port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// A shard as the acceptor sees it.
+struct Target<C> {
+    mailbox: Arc<Mailbox<C>>,
+    load: Arc<AtomicUsize>,
+    /// Sockets dealt since the shard last published its load.
+    dealt: usize,
+}
+
+/// The acceptor, built and ready to run.
+pub struct Acceptor<C> {
+    poll: Poll,
+    listeners: Vec<Listener>,
+    targets: Vec<Target<C>>,
+    stop: Arc<AtomicBool>,
+    waker: Arc<Waker>,
+    /// An open file whose only purpose is to be closed when descriptors run out, so that a
+    /// waiting connection can be accepted and closed instead of left hanging.
+    spare: Option<File>,
+}
+
+/// The acceptor's thread.
+pub struct AcceptorHandle {
+    thread: JoinHandle<()>,
+    stop: Arc<AtomicBool>,
+    waker: Arc<Waker>,
+}
+
+impl AcceptorHandle {
+    /// Closes the listeners and ends the thread.
+    pub fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        if let Err(error) = self.waker.wake() {
+            tracing::warn!(%error, "cannot wake the acceptor");
+        }
+        // A panic there has been reported by the panic hook.
+        let _ = self.thread.join();
+    }
+}
+
+impl<C: Send + 'static> Acceptor<C> {
+    /// An acceptor that deals what connects to `listeners` to `shards`.
+    pub fn new(mut listeners: Vec<Listener>, shards: &[Shard<C>]) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        for (token, listener) in listeners.iter_mut().enumerate() {
+            poll.registry().register(&mut listener.socket, Token(token), Interest::READABLE)?;
+        }
+        let targets = shards
+            .iter()
+            .map(|shard| Target { mailbox: shard.mailbox(), load: shard.load(), dealt: 0 })
+            .collect();
+        let stop = Arc::new(AtomicBool::new(false));
+        Ok(Self { poll, listeners, targets, stop, waker, spare: File::open("/dev/null").ok() })
+    }
+
+    /// Starts the thread.
+    pub fn spawn(self, name: String) -> io::Result<AcceptorHandle> {
+        let (stop, waker) = (self.stop.clone(), self.waker.clone());
+        let thread = std::thread::Builder::new().name(name).spawn(move || self.run())?;
+        Ok(AcceptorHandle { thread, stop, waker })
+    }
+
+    fn run(mut self) {
+        let mut events = Events::with_capacity(16);
+        // A listener with connections left over is looked at again without waiting for an event.
+        let mut pending = vec![true; self.listeners.len()];
+        while !self.stop.load(Ordering::Acquire) {
+            let mut timeout = pending.contains(&true).then_some(Duration::ZERO);
+            for (at, pending) in pending.iter_mut().enumerate().filter(|(_, pending)| **pending) {
+                match Self::accept(&self.listeners[at], &mut self.targets) {
+                    Ok(drained) => *pending = !drained,
+                    Err(error) => {
+                        metrics::ACCEPT_ERRORS.inc();
+                        tracing::warn!(%error, listener = %self.listeners[at].address, "cannot accept");
+                        Self::refuse_one(&mut self.spare, &self.listeners[at]);
+                        timeout = Some(EXHAUSTED_REST);
+                    }
+                }
+            }
+            if !pending.contains(&true) {
+                timeout = None;
+            }
+            if let Err(error) = self.poll.poll(&mut events, timeout)
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                tracing::error!(%error, "the acceptor's poller failed");
+                std::thread::sleep(EXHAUSTED_REST);
+            }
+            for event in events.iter().filter(|event| event.token() != WAKER) {
+                pending[event.token().0] = true;
+            }
+        }
+    }
+
+    /// Accepts a bounded number of connections; true when no more wait.
+    fn accept(listener: &Listener, targets: &mut [Target<C>]) -> io::Result<bool> {
+        let mut drained = false;
+        for _ in 0..ACCEPTS_PER_TURN {
+            match listener.socket.accept() {
+                Ok((socket, peer)) => Self::deal(listener, targets, socket, peer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    drained = true;
+                    break;
+                }
+                // The peer gave up while it waited, or a signal came: the next one, please.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::ConnectionAborted
+                            | io::ErrorKind::ConnectionReset
+                            | io::ErrorKind::Interrupted
+                    ) => {}
+                Err(error) => {
+                    Self::ring(targets);
+                    return Err(error);
+                }
+            }
+        }
+        Self::ring(targets);
+        Ok(drained)
+    }
+
+    /// Gives a socket to the shard with the fewest sessions.
+    fn deal(listener: &Listener, targets: &mut [Target<C>], socket: TcpStream, peer: SocketAddr) {
+        metrics::ACCEPTED.inc();
+        // Without it a small packet would wait for the answer to the one before.
+        let _ = socket.set_nodelay(true);
+        let least =
+            targets.iter_mut().min_by_key(|target| target.load.load(Ordering::Relaxed) + target.dealt);
+        if let Some(target) = least {
+            target.dealt += 1;
+            // A full mailbox closes the socket: the shard is far behind, and waiting here
+            // would let the whole backlog go stale.
+            if target.mailbox.try_push(Mail::Adopt(socket, peer, listener.endpoint.clone())).is_err() {
+                metrics::REFUSED_FULL.inc();
+            }
+        }
+    }
+
+    fn ring(targets: &mut [Target<C>]) {
+        for target in targets.iter_mut().filter(|target| target.dealt > 0) {
+            target.dealt = 0;
+            target.mailbox.ring();
+        }
+    }
+
+    /// Out of descriptors: gives up the spare one to take a connection off the backlog and close it.
+    fn refuse_one(spare: &mut Option<File>, listener: &Listener) {
+        drop(spare.take());
+        drop(listener.socket.accept());
+        *spare = File::open("/dev/null").ok();
+    }
+}

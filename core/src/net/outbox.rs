@@ -1,0 +1,105 @@
+//! What waits for one session's socket.
+
+use crate::limits::{SPARE_BUFFER_BYTES, SPARE_BUFFERS};
+
+/// Sealed bytes in the order they go out. An empty outbox owns no memory.
+#[derive(Default)]
+pub struct Outbox {
+    bytes: Vec<u8>,
+    /// Bytes at the front that the socket has taken.
+    written: usize,
+}
+
+/// Written bytes at the front of a buffer that are worth moving the rest for.
+const COMPACT_AT: usize = 64 * 1024;
+
+/// Buffers that outboxes use one after the other, so that a busy loop allocates nothing.
+#[derive(Default)]
+pub struct BufferPool(Vec<Vec<u8>>);
+
+impl BufferPool {
+    fn take(&mut self) -> Vec<u8> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    fn give(&mut self, mut buffer: Vec<u8>) {
+        if self.0.len() < SPARE_BUFFERS && (1..=SPARE_BUFFER_BYTES).contains(&buffer.capacity()) {
+            buffer.clear();
+            self.0.push(buffer);
+        }
+    }
+}
+
+impl Outbox {
+    /// Bytes that wait.
+    pub fn len(&self) -> usize {
+        self.bytes.len() - self.written
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes that wait, for the socket.
+    pub fn waiting(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
+
+    /// Where to append frames.
+    pub fn tail(&mut self, pool: &mut BufferPool) -> &mut Vec<u8> {
+        if self.bytes.capacity() == 0 {
+            self.bytes = pool.take();
+        }
+        // A peer that is always a little behind must not keep what it has read.
+        if self.written > COMPACT_AT && self.written > self.bytes.len() / 2 {
+            self.bytes.drain(..self.written);
+            self.written = 0;
+        }
+        &mut self.bytes
+    }
+
+    /// The socket has taken `count` bytes.
+    pub fn consume(&mut self, count: usize, pool: &mut BufferPool) {
+        self.written += count;
+        debug_assert!(self.written <= self.bytes.len());
+        if self.is_empty() {
+            self.clear(pool);
+        }
+    }
+
+    /// Drops what waits.
+    pub fn clear(&mut self, pool: &mut BufferPool) {
+        self.written = 0;
+        pool.give(std::mem::take(&mut self.bytes));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever the socket takes at a time, it gets every byte once and in order.
+        #[test]
+        fn bytes_go_out_once_and_in_order(
+            steps in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..9000), any::<u16>()), 0..64)
+        ) {
+            let (mut outbox, mut pool) = (Outbox::default(), BufferPool::default());
+            let (mut sent, mut received) = (Vec::new(), Vec::new());
+            for (bytes, takes) in steps {
+                outbox.tail(&mut pool).extend_from_slice(&bytes);
+                sent.extend_from_slice(&bytes);
+                let count = outbox.len().min(usize::from(takes));
+                received.extend_from_slice(&outbox.waiting()[..count]);
+                outbox.consume(count, &mut pool);
+            }
+            received.extend_from_slice(outbox.waiting());
+            outbox.consume(outbox.len(), &mut pool);
+            prop_assert_eq!(sent, received);
+            prop_assert_eq!(outbox.bytes.capacity(), 0, "an empty outbox owns no memory");
+            prop_assert!(pool.0.len() <= 1);
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! One session, without its socket: received bytes and `now` go in; packets,
+//! bytes to send and the reason of the end come out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::endpoint::Endpoint;
+use super::outbox::{BufferPool, Outbox};
+use crate::crypto::handshake::{self, Initiator, SessionKeys};
+use crate::limits::HANDSHAKE_BODY_MAX;
+use crate::metrics;
+use crate::wire::frame::{self, Kind, Split};
+use crate::wire::packets::{Close, Heartbeat, HeartbeatAnswer, Packet};
+use crate::wire::{CloseReason, Text};
+
+/// Where a session stands. It only moves down this list.
+enum State {
+    /// Dialled; the TCP connection is being made.
+    Connecting(Initiator, Vec<u8>),
+    /// Accepted; the initiator's handshake message has not come.
+    AwaitInitiator,
+    /// Dialled and connected; our handshake message is on its way.
+    AwaitResponder(Initiator),
+    /// Packets flow.
+    Open(SessionKeys),
+    /// The end has been decided. What is queued still goes out; input is ignored.
+    Closing {
+        /// When to stop waiting for the peer.
+        until: Instant,
+    },
+}
+
+/// What the front of received bytes was.
+#[derive(Debug)]
+pub enum Step {
+    /// The beginning of a frame, or nothing.
+    NeedMore,
+    /// A frame of so many bytes, which the session dealt with itself.
+    Handled(usize),
+    /// A frame of so many bytes, which finished the handshake.
+    Opened(usize),
+    /// A frame of so many bytes, and its packet.
+    Packet(usize, Packet),
+    /// The peer says that it closes, and why.
+    PeerCloses(CloseReason, Text<255>),
+    /// The session must end.
+    Bad(CloseReason),
+}
+
+/// What a session's timer asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Nothing before this moment.
+    Later(Instant),
+    /// The session must end.
+    End(CloseReason),
+    /// A closing session has waited long enough: drop it.
+    Drop,
+}
+
+/// One session's protocol state.
+pub struct Session {
+    endpoint: Arc<Endpoint>,
+    state: State,
+    /// What waits for the socket.
+    pub outbox: Outbox,
+    /// When the session was made; from `Open` on, when it opened.
+    since: Instant,
+    /// When bytes last came in.
+    heard: Instant,
+    /// When the heartbeat that has no answer yet was sent.
+    asked: Option<Instant>,
+    /// Whether the peer has sent a packet of its own since the session opened.
+    greeted: bool,
+    /// Set once: why the session ended.
+    ended: Option<CloseReason>,
+}
+
+impl Session {
+    /// A session for a socket that has been accepted.
+    pub fn accepted(endpoint: Arc<Endpoint>, now: Instant) -> Self {
+        Self::new(endpoint, State::AwaitInitiator, now)
+    }
+
+    /// A session for a socket that is being connected.
+    pub fn dialled(endpoint: Arc<Endpoint>, now: Instant) -> Result<Self, CloseReason> {
+        let (initiator, first) = Initiator::start(&endpoint.credentials)?;
+        Ok(Self::new(endpoint, State::Connecting(initiator, first), now))
+    }
+
+    fn new(endpoint: Arc<Endpoint>, state: State, now: Instant) -> Self {
+        Self {
+            endpoint,
+            state,
+            outbox: Outbox::default(),
+            since: now,
+            heard: now,
+            asked: None,
+            greeted: false,
+            ended: None,
+        }
+    }
+
+    /// The session's rules.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    /// Whether packets may be sent.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(_))
+    }
+
+    /// Whether the TCP connection is still being made.
+    pub fn is_connecting(&self) -> bool {
+        matches!(self.state, State::Connecting(..))
+    }
+
+    /// Why the session ended, once it has.
+    pub fn ended(&self) -> Option<CloseReason> {
+        self.ended
+    }
+
+    /// The TCP connection is made: the handshake can start.
+    pub fn connected(&mut self, pool: &mut BufferPool) {
+        match std::mem::replace(&mut self.state, State::AwaitInitiator) {
+            State::Connecting(initiator, first) => {
+                self.outbox.tail(pool).extend_from_slice(&first);
+                self.state = State::AwaitResponder(initiator);
+            }
+            other => self.state = other,
+        }
+    }
+
+    /// Deals with at most one frame at the front of `bytes`, in place.
+    pub fn step(&mut self, bytes: &mut [u8], now: Instant, pool: &mut BufferPool) -> Step {
+        let body_max = match self.state {
+            State::Open(_) => self.endpoint.body_max,
+            State::Closing { .. } => return Step::Handled(bytes.len()),
+            _ => HANDSHAKE_BODY_MAX,
+        };
+        let (kind, used) = match frame::split(bytes, body_max) {
+            Split::Frame(kind, used) => (kind, used),
+            Split::NeedMore(_) => return Step::NeedMore,
+            Split::Bad(reason) => return Step::Bad(reason),
+        };
+        self.heard = now;
+        match self.frame(kind, &mut bytes[..used], now, pool) {
+            Ok(Event::Handled) => Step::Handled(used),
+            Ok(Event::Opened) => Step::Opened(used),
+            Ok(Event::Packet(packet)) => Step::Packet(used, packet),
+            Ok(Event::PeerCloses(reason, detail)) => Step::PeerCloses(reason, detail),
+            Err(reason) => Step::Bad(reason),
+        }
+    }
+
+    fn frame(
+        &mut self,
+        kind: Kind,
+        bytes: &mut [u8],
+        now: Instant,
+        pool: &mut BufferPool,
+    ) -> Result<Event, CloseReason> {
+        // A session that fails in here is over, so the state may stay taken.
+        match (std::mem::replace(&mut self.state, State::Closing { until: now }), kind) {
+            (State::AwaitInitiator, Kind::Handshake) => {
+                let body = &bytes[crate::limits::FRAME_HEADER..];
+                let answered = handshake::respond(&self.endpoint.credentials, body);
+                let (reply, keys) = answered.inspect_err(|_| self.state = State::AwaitInitiator)?;
+                self.outbox.tail(pool).extend_from_slice(&reply);
+                self.open(keys, now);
+                Ok(Event::Opened)
+            }
+            (State::AwaitResponder(initiator), Kind::Handshake) => {
+                let keys = initiator.finish(&bytes[crate::limits::FRAME_HEADER..])?;
+                self.open(keys, now);
+                Ok(Event::Opened)
+            }
+            (State::AwaitResponder(_), Kind::Refused) => {
+                let mut body = crate::wire::Reader::new(&bytes[crate::limits::FRAME_HEADER..]);
+                let reason = crate::wire::Field::take(&mut body).map_err(|_| CloseReason::MalformedPacket)?;
+                Ok(Event::PeerCloses(reason, Text::default()))
+            }
+            (State::Open(mut keys), Kind::Sealed) => {
+                let opened = keys.open.open(bytes).map(Packet::decode);
+                self.state = State::Open(keys);
+                let packet =
+                    opened.map_err(|_| CloseReason::SealBroken)?.map_err(|_| CloseReason::MalformedPacket)?;
+                metrics::PACKETS_IN.inc();
+                Ok(self.packet(packet, now, pool))
+            }
+            (state, _) => {
+                self.state = state;
+                Err(CloseReason::UnexpectedFrame)
+            }
+        }
+    }
+
+    fn open(&mut self, keys: SessionKeys, now: Instant) {
+        metrics::HANDSHAKES.inc();
+        self.state = State::Open(keys);
+        self.since = now;
+    }
+
+    /// Deals with the packets that belong to the session itself.
+    fn packet(&mut self, packet: Packet, now: Instant, pool: &mut BufferPool) -> Event {
+        match packet {
+            Packet::Close(Close { reason, detail }) => Event::PeerCloses(reason, detail),
+            Packet::Heartbeat(Heartbeat { token }) => {
+                self.send(&HeartbeatAnswer { token }.into(), pool);
+                Event::Handled
+            }
+            Packet::HeartbeatAnswer(_) => {
+                if let Some(asked) = self.asked.take() {
+                    let round_trip = now.saturating_duration_since(asked).as_micros();
+                    metrics::HEARTBEAT_ANSWERS.inc();
+                    metrics::HEARTBEAT_RTT_US.add(round_trip as u64);
+                }
+                Event::Handled
+            }
+            packet => {
+                self.greeted = true;
+                Event::Packet(packet)
+            }
+        }
+    }
+
+    /// Queues a packet. Does nothing unless the session is open.
+    pub fn send(&mut self, packet: &Packet, pool: &mut BufferPool) {
+        self.seal(pool, |out| packet.encode(out));
+    }
+
+    /// Queues a packet that has been encoded before.
+    pub fn send_encoded(&mut self, encoded: &[u8], pool: &mut BufferPool) {
+        self.seal(pool, |out| out.extend_from_slice(encoded));
+    }
+
+    fn seal(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
+        if let State::Open(keys) = &mut self.state {
+            keys.seal.seal(self.outbox.tail(pool), write);
+            metrics::PACKETS_OUT.inc();
+        }
+    }
+
+    /// Whether more waits for the peer than its endpoint allows.
+    pub fn is_too_slow(&self) -> bool {
+        self.outbox.len() > self.endpoint.outbox_max
+    }
+
+    /// Ends the session: queues the word to the peer, if the reason is one to be told, and
+    /// takes no more input. Only the first reason counts.
+    pub fn end(&mut self, reason: CloseReason, detail: &str, now: Instant, pool: &mut BufferPool) {
+        if self.ended.is_some() {
+            return;
+        }
+        self.ended = Some(reason);
+        metrics::CLOSED.of(reason).inc();
+        if reason.is_sent() {
+            match &self.state {
+                State::Open(_) => {
+                    let detail = Text::truncated(detail);
+                    self.send(&Close { reason, detail }.into(), pool);
+                }
+                State::AwaitInitiator => {
+                    self.outbox.tail(pool).extend_from_slice(&frame::refusal(reason));
+                }
+                _ => {}
+            }
+        }
+        self.state = State::Closing { until: now + self.endpoint.linger };
+    }
+
+    /// Ends the session because the peer said so, or because its socket is gone: there
+    /// is nobody to tell anything.
+    pub fn end_by_peer(&mut self, reason: CloseReason, now: Instant, pool: &mut BufferPool) {
+        if self.ended.is_none() {
+            self.ended = Some(reason);
+            metrics::CLOSED_BY_PEER.of(reason).inc();
+            self.outbox.clear(pool);
+            self.state = State::Closing { until: now };
+        }
+    }
+
+    /// What the session's timer asks for at `now`; may queue a heartbeat.
+    pub fn due(&mut self, now: Instant, pool: &mut BufferPool) -> Due {
+        let endpoint = &self.endpoint;
+        let (at, reason) = match &self.state {
+            State::Closing { until } if *until <= now => return Due::Drop,
+            State::Closing { until } => return Due::Later(*until),
+            State::Connecting(..) => (self.since + endpoint.handshake_timeout, CloseReason::ConnectFailed),
+            State::AwaitInitiator | State::AwaitResponder(_) => {
+                (self.since + endpoint.handshake_timeout, CloseReason::HandshakeTimeout)
+            }
+            State::Open(_) => match endpoint.first_packet_timeout {
+                Some(patience) if !self.greeted => (self.since + patience, CloseReason::FirstPacketTimeout),
+                _ => return self.due_open(now, pool),
+            },
+        };
+        // The first packet changes what is due next, so do not sleep past a heartbeat.
+        let soon = endpoint.heartbeat.map_or(at, |heartbeat| at.min(now + heartbeat));
+        if at <= now { Due::End(reason) } else { Due::Later(soon) }
+    }
+
+    fn due_open(&mut self, now: Instant, pool: &mut BufferPool) -> Due {
+        let give_up = self.endpoint.idle_timeout.map(|patience| self.heard + patience);
+        if give_up.is_some_and(|at| at <= now) {
+            return Due::End(CloseReason::IdleTimeout);
+        }
+        let mut next = give_up.unwrap_or(now + Duration::from_hours(1));
+        if let Some(heartbeat) = self.endpoint.heartbeat {
+            // A silent peer is asked once every interval.
+            let ask = self.asked.map_or(self.heard, |asked| asked.max(self.heard)) + heartbeat;
+            if ask <= now {
+                metrics::HEARTBEATS.inc();
+                self.asked = Some(now);
+                let token = now.saturating_duration_since(self.since).as_millis() as u64;
+                self.send(&Heartbeat { token }.into(), pool);
+                next = next.min(now + heartbeat);
+            } else {
+                next = next.min(ask);
+            }
+        }
+        Due::Later(next)
+    }
+}
+
+/// What a frame amounted to.
+enum Event {
+    Handled,
+    Opened,
+    Packet(Packet),
+    PeerCloses(CloseReason, Text<255>),
+}

@@ -1,0 +1,190 @@
+//! One event loop: the thread that owns a table of sessions and their sockets.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Poll, Token, Waker};
+
+use super::endpoint::{Endpoint, PeerKind};
+pub use super::sessions::Net;
+use crate::SessionId;
+use crate::limits::{
+    EVENTS_PER_POLL, LINKS_MAX, MAIL_PER_TURN, REFUSAL_SLOTS, SENDS_PER_TURN, SESSIONS_PER_SHARD_MAX,
+    SHARDS_MAX,
+};
+use crate::queue::JobQueue;
+use crate::wire::{CloseReason, Packet};
+
+/// No session has this token: a session's shard is below [`SHARDS_MAX`].
+const WAKER: Token = Token(usize::MAX);
+
+/// A session that has finished its handshake.
+#[derive(Debug, Clone, Copy)]
+pub struct Opened {
+    /// What stands at the other end.
+    pub kind: PeerKind,
+    /// Its address.
+    pub address: SocketAddr,
+    /// The token given to [`Net::dial`], or none if the peer connected to us.
+    pub dialled: Option<u64>,
+}
+
+/// A session that has ended, or a connection that could not be made.
+#[derive(Debug, Clone, Copy)]
+pub struct Closed {
+    /// What stood at the other end.
+    pub kind: PeerKind,
+    /// The token given to [`Net::dial`], or none if the peer connected to us.
+    pub dialled: Option<u64>,
+    /// Why.
+    pub reason: CloseReason,
+}
+
+/// What a loop does with what arrives. Called on the loop's thread: it must not block.
+pub trait App: Send + 'static {
+    /// What other threads send to this loop.
+    type Command: Send + 'static;
+
+    /// A session has finished its handshake.
+    fn opened(&mut self, net: &mut Net, id: SessionId, opened: Opened);
+
+    /// A packet has arrived. An application without room gives it back; it is then offered
+    /// again, in its order, and until it is taken the session is not read.
+    fn packet(&mut self, net: &mut Net, id: SessionId, packet: Packet) -> Result<(), Packet>;
+
+    /// A session that was opened, or dialled, has ended. Told once, at the end of a turn.
+    fn closed(&mut self, net: &mut Net, id: SessionId, closed: Closed);
+
+    /// Another thread has sent something.
+    fn command(&mut self, net: &mut Net, command: Self::Command);
+
+    /// A turn of the loop ends. The result is when the next one must come at the latest.
+    fn turn(&mut self, net: &mut Net) -> Option<Instant> {
+        let _ = net;
+        None
+    }
+}
+
+/// What a loop finds in its mailbox.
+pub enum Mail<C> {
+    /// A socket from the acceptor.
+    Adopt(TcpStream, SocketAddr, Arc<Endpoint>),
+    /// End all sessions with clients; links stay up.
+    CloseClients(CloseReason),
+    /// End all sessions, and the loop with the last of them or after the given time.
+    Stop(CloseReason, Duration),
+    /// Something for the application.
+    App(C),
+}
+
+/// A loop's mailbox.
+pub type Mailbox<C> = JobQueue<Mail<C>>;
+
+/// How large a loop's tables are.
+#[derive(Debug, Clone, Copy)]
+pub struct ShardSize {
+    /// Sessions with clients, at most.
+    pub clients: usize,
+    /// Items of mail that may wait.
+    pub mailbox: usize,
+}
+
+/// An event loop, built and ready to run.
+pub struct Shard<C> {
+    poll: Poll,
+    net: Net,
+    mailbox: Arc<Mailbox<C>>,
+    load: Arc<AtomicUsize>,
+}
+
+impl<C: Send + 'static> Shard<C> {
+    /// Builds loop number `index` of its role.
+    pub fn new(index: usize, size: ShardSize) -> io::Result<Self> {
+        assert!(index < SHARDS_MAX, "the configuration allows at most {SHARDS_MAX} shards");
+        let capacity = (size.clients + LINKS_MAX + REFUSAL_SLOTS).min(SESSIONS_PER_SHARD_MAX);
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        // The eventfd behind the waker fails only when its counter is full, and then the loop is awake.
+        let mailbox = Arc::new(Mailbox::new(size.mailbox, move || drop(waker.wake())));
+        let load = Arc::new(AtomicUsize::new(0));
+        let registry = poll.registry().try_clone()?;
+        let net = Net::new(index as u8, registry, size.clients, capacity, load.clone());
+        Ok(Self { poll, net, mailbox, load })
+    }
+
+    /// Where to send mail.
+    pub fn mailbox(&self) -> Arc<Mailbox<C>> {
+        self.mailbox.clone()
+    }
+
+    /// How many sessions the loop has, as of its last turn.
+    pub fn load(&self) -> Arc<AtomicUsize> {
+        self.load.clone()
+    }
+
+    /// Runs until [`Mail::Stop`] has been carried out. Fails when the system's poller does.
+    pub fn run<A: App<Command = C>>(mut self, mut app: A) -> io::Result<()> {
+        let result = self.turns(&mut app);
+        self.mailbox.close();
+        result
+    }
+
+    fn turns<A: App<Command = C>>(&mut self, app: &mut A) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_PER_POLL);
+        let mut wake_at = Some(Instant::now());
+        let mut stop_at: Option<Instant> = None;
+        loop {
+            let timeout = wake_at.map(|at| at.saturating_duration_since(Instant::now()));
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            self.net.set_now(Instant::now());
+            self.mailbox.clear_bell();
+            for event in events.iter().filter(|event| event.token() != WAKER) {
+                self.net.on_event(event);
+            }
+            self.read_mail(app, &mut stop_at);
+            self.net.retry_stalled(app);
+            self.net.read_ready(app);
+            self.net.run_timers();
+            let app_wants = app.turn(&mut self.net);
+            self.net.flush();
+            self.net.report_ended(app);
+            self.net.remove_doomed();
+            if stop_at.is_some_and(|at| self.net.is_empty() || at <= Instant::now()) {
+                return Ok(());
+            }
+            let is_busy = self.net.has_ready() || self.net.has_dirty() || !self.mailbox.is_empty();
+            let now = is_busy.then(Instant::now);
+            wake_at = [now, app_wants, self.net.next_timer(), stop_at].into_iter().flatten().min();
+        }
+    }
+
+    /// Takes a bounded amount of mail; what is left keeps the loop awake.
+    fn read_mail<A: App<Command = C>>(&mut self, app: &mut A, stop_at: &mut Option<Instant>) {
+        for _ in 0..MAIL_PER_TURN {
+            if self.net.sends() > SENDS_PER_TURN {
+                return;
+            }
+            match self.mailbox.pop() {
+                None => return,
+                Some(Mail::App(command)) => app.command(&mut self.net, command),
+                Some(Mail::Adopt(socket, peer, endpoint)) if stop_at.is_none() => {
+                    self.net.adopt(socket, peer, endpoint);
+                }
+                Some(Mail::Adopt(..)) => {}
+                Some(Mail::CloseClients(reason)) => self.net.close_all(PeerKind::Client, reason, ""),
+                Some(Mail::Stop(reason, patience)) => {
+                    self.net.close_all(PeerKind::Client, reason, "");
+                    self.net.close_all(PeerKind::Link, reason, "");
+                    *stop_at = Some(Instant::now() + patience);
+                }
+            }
+        }
+    }
+}
