@@ -163,7 +163,10 @@ mod tests {
     #[test]
     fn no_wake_is_lost_in_any_interleaving() {
         use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-        loom::model(|| {
+        let mut model = loom::model::Builder::new();
+        // Every known lost wake-up of this kind needs two preemptions; without a bound loom takes half a minute.
+        model.preemption_bound = Some(3);
+        model.check(|| {
             let bell = loom::sync::Arc::new(Doorbell(LoomFlag(loom::sync::atomic::AtomicBool::new(false))));
             let pushed = loom::sync::Arc::new(AtomicUsize::new(0));
             let wakes = loom::sync::Arc::new(AtomicUsize::new(0));

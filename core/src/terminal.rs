@@ -283,6 +283,11 @@ impl<T> Pending<T> {
         self.waiting.remove(&request).map(|(_, what)| what)
     }
 
+    /// The requests that wait, in no particular order.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.waiting.values_mut().map(|(_, what)| what)
+    }
+
     /// The requests that were under way over a link that is gone.
     pub fn fail_link(&mut self, link: SessionId) -> Vec<T> {
         self.waiting.extract_if(|_, (over, _)| *over == link).map(|(_, (_, what))| what).collect()

@@ -107,6 +107,8 @@ wire_struct! {
     }
 }
 
+impl Copy for Claim {}
+
 packets! {
     /// The sender ends the session and says why. Nothing follows it.
     0x0001 Close(Any, "") {
@@ -314,8 +316,10 @@ packets! {
     0x0404 DbLoadCharacterAnswer(FromDbAgent, "I_DB_ANS_PARSE_DATA") {
         /// The request.
         request: u64,
-        /// Ok, NoCharacter, ClaimLost, TryAgainLater or InternalError.
+        /// Ok, NoCharacter, ClaimLost, TryAgainLater or InternalError. Only with Ok is the claim taken over.
         outcome: Outcome,
+        /// The claim of the request, so that an answer that comes too late can be undone.
+        claim: Claim,
         /// The character, when Ok.
         character: Option<Character>,
     }
@@ -392,6 +396,10 @@ packets! {
         last: bool,
     }
 
+    /// The claims have been compared, those that are void have been revoked, and the link takes
+    /// requests from now on. Before it, only DbHeldClaims and DbReleaseClaim may be sent.
+    0x040E DbClaimsSynced(FromDbAgent, "") {}
+
     /// A claim went to somebody else: the session that rests on it must end.
     0x040D DbClaimRevoked(FromDbAgent, "") {
         /// The claim that is void.
@@ -412,6 +420,8 @@ packets! {
         request: u64,
         /// Ok, NoCharacter, ClaimLost, TryAgainLater or InternalError.
         outcome: Outcome,
+        /// The claim of the request.
+        claim: Claim,
         /// The character, when Ok.
         character: Option<Character>,
     }

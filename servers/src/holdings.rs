@@ -1,0 +1,82 @@
+//! The claims that a login or chat server holds, and their agreement with the DB agent.
+//!
+//! An account is online because somebody holds a claim on it. Whenever a link to a DB
+//! agent comes up, the whole list is sent; what the agent has too many is released there,
+//! what has gone to somebody else meanwhile is revoked here. So a release that was lost with a
+//! link leaves no ghost, and until the agent has answered, the link takes no requests.
+
+use std::collections::HashMap;
+
+use throng_core::SessionId;
+use throng_core::content::Effects;
+use throng_core::terminal::Terminals;
+use throng_core::wire::List;
+use throng_core::wire::packets::{Claim, DbHeldClaims, DbReleaseClaim, Role};
+
+/// The claims of one server process.
+#[derive(Debug, Default)]
+pub struct Holdings {
+    /// By the claim's number.
+    held: HashMap<u64, Claim>,
+    /// The link to the DB agent in use.
+    agent: Option<Agent>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Agent {
+    link: SessionId,
+    is_synced: bool,
+}
+
+impl Holdings {
+    /// A claim is ours.
+    pub fn hold(&mut self, claim: Claim) {
+        self.held.insert(claim.id, claim);
+    }
+
+    /// A claim is ours no more, and the DB agent knows.
+    pub fn forget(&mut self, claim: &Claim) -> bool {
+        self.held.remove(&claim.id).is_some()
+    }
+
+    /// Gives a claim up, held or only perhaps ours: the DB agent ignores what we do not hold. While
+    /// no link is up nothing is sent; the next list tells it.
+    pub fn release(&mut self, claim: Claim, effects: &mut Effects) {
+        self.forget(&claim);
+        if let Some(agent) = self.agent {
+            effects.send(agent.link, DbReleaseClaim { claim });
+        }
+    }
+
+    /// The link over which the DB agent can be asked, if there is one.
+    pub fn agent(&self) -> Option<SessionId> {
+        self.agent.filter(|agent| agent.is_synced).map(|agent| agent.link)
+    }
+
+    /// Links to DB agents came up or went down.
+    pub fn links_changed(&mut self, terminals: &Terminals, effects: &mut Effects) {
+        if self.agent.is_some_and(|agent| terminals.is_up(agent.link)) {
+            return;
+        }
+        self.agent = None;
+        if let Some((link, _)) = terminals.up(Role::DbAgent).next() {
+            self.agent = Some(Agent { link, is_synced: false });
+            let mut claims = self.held.values().copied().peekable();
+            loop {
+                let page = List::take_from(&mut claims);
+                let last = claims.peek().is_none();
+                effects.send(link, DbHeldClaims { claims: page, last });
+                if last {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The DB agent has compared the list.
+    pub fn synced(&mut self, link: SessionId) {
+        if let Some(agent) = self.agent.as_mut().filter(|agent| agent.link == link) {
+            agent.is_synced = true;
+        }
+    }
+}

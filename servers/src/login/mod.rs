@@ -1,0 +1,249 @@
+//! The login server's role: from id and password to a ticket.
+//!
+//! A login goes login server, DB agent (password, claim), chat server, DB agent (character, claim
+//! changes hands), chat server, login server, client. Whoever falls out on the way gives
+//! back what it held, so an account is online exactly while somebody answers for it.
+
+mod handlers;
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use throng_core::content::{Call, Effects, HandlerTable, Job, Phases, Role};
+use throng_core::crypto::ClusterKey;
+use throng_core::net::{Closed, Opened, PeerKind};
+use throng_core::terminal::{Pending, Terminals};
+use throng_core::wire::packets::{
+    self, ChatCancelLogin, Claim, CreateCharacterAnswer, LoginRefused, Outcome, SignUpAnswer, WishedName,
+};
+use throng_core::wire::{CloseReason, Packet};
+use throng_core::{SessionId, metrics};
+
+use crate::holdings::Holdings;
+
+/// A client that may ask for something.
+const IDLE: Phases = Phases(1);
+/// A client that waits for an answer.
+const BUSY: Phases = Phases(2);
+/// A client that has a ticket and is on its way to the chat.
+const GRANTED: Phases = Phases(4);
+/// A link that has not said who it is.
+const STRANGER: Phases = Phases(8);
+/// A link to a DB agent.
+const DB_AGENT: Phases = Phases(16);
+/// A link to a chat server.
+const CHAT: Phases = Phases(32);
+
+/// What the login server needs to know at its start.
+pub struct LoginSettings {
+    /// Whether a login takes the place of a session that is online, or is refused.
+    pub take_over: bool,
+    /// How long a ticket is good.
+    pub ticket_lifetime: Duration,
+    /// How long another server may take to answer before the client is told to try again later.
+    pub request_timeout: Duration,
+    /// Seals tickets.
+    pub cluster: ClusterKey,
+}
+
+/// The login server.
+pub struct LoginRole {
+    table: HandlerTable<Login>,
+    login: Login,
+}
+
+/// The login server's state.
+pub struct Login {
+    settings: LoginSettings,
+    now_ms: fn() -> u64,
+    phases: HashMap<SessionId, Phases>,
+    terminals: Terminals,
+    holdings: Holdings,
+    pending: Pending<Waiting>,
+    /// Clients that have a ticket, by the claim's number.
+    granted: HashMap<u64, Granted>,
+    /// When tickets expire, in order: all live equally long.
+    expiries: VecDeque<(Instant, u64)>,
+    /// Chooses among chat servers in turn.
+    next_chat: usize,
+}
+
+/// A client's request that waits for another server.
+struct Waiting {
+    client: SessionId,
+    step: Step,
+}
+
+/// What is being waited for.
+enum Step {
+    /// The password of a login.
+    Password,
+    /// The chat server's word that it expects the login.
+    HandOver { chat: SessionId, claim: Claim },
+    /// A new account.
+    SignUp,
+    /// The password of an account that gets a character.
+    Verify(WishedName),
+    /// The character.
+    Character,
+}
+
+/// A client that has a ticket.
+#[derive(Clone, Copy)]
+struct Granted {
+    client: SessionId,
+    chat: SessionId,
+    claim: Claim,
+}
+
+impl LoginRole {
+    /// A login server that nobody is connected to.
+    pub fn new(settings: LoginSettings, terminals: Terminals, now_ms: fn() -> u64) -> Self {
+        let pending = Pending::new(settings.request_timeout);
+        let login = Login {
+            settings,
+            now_ms,
+            phases: HashMap::new(),
+            terminals,
+            holdings: Holdings::default(),
+            pending,
+            granted: HashMap::new(),
+            expiries: VecDeque::new(),
+            next_chat: 0,
+        };
+        Self { table: handlers::table(), login }
+    }
+}
+
+impl Role for LoginRole {
+    type Record = ();
+
+    fn job(&mut self, job: Job<()>, now: Instant, effects: &mut Effects) {
+        match job {
+            Job::Packet(session, packet, received) => {
+                // A session that is not known has ended; its last packets are nobody's.
+                if let Some(phase) = self.login.phases.get(&session).copied() {
+                    let mut call = Call { session, received, now, effects };
+                    self.table.run(&mut self.login, &mut call, phase, packet);
+                }
+            }
+            Job::Opened(session, opened) => self.login.opened(session, &opened, effects),
+            Job::Closed(session, closed) => self.login.closed(session, &closed, now, effects),
+            Job::Record(()) => {}
+        }
+    }
+
+    fn tick(&mut self, now: Instant, effects: &mut Effects) -> Option<Instant> {
+        let login = &mut self.login;
+        for waiting in login.pending.expire(now) {
+            login.fail(waiting, Outcome::TryAgainLater, effects);
+        }
+        while let Some((_, claim)) = login.expiries.pop_front_if(|(at, _)| *at <= now) {
+            // The chat server gives the claim up by itself.
+            if let Some(granted) = login.granted.remove(&claim) {
+                effects.close(granted.client, CloseReason::TicketExpired);
+            }
+        }
+        let expiry = login.expiries.front().map(|(at, _)| *at);
+        [login.terminals.tick(now, effects), login.pending.next_deadline(), expiry]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+impl Login {
+    fn opened(&mut self, session: SessionId, opened: &Opened, effects: &mut Effects) {
+        match opened.kind {
+            PeerKind::Client => drop(self.phases.insert(session, IDLE)),
+            PeerKind::Link => {
+                self.phases.insert(session, STRANGER);
+                self.terminals.opened(session, opened, effects);
+            }
+        }
+    }
+
+    fn closed(&mut self, session: SessionId, closed: &Closed, now: Instant, effects: &mut Effects) {
+        let phase = self.phases.remove(&session);
+        if closed.kind == PeerKind::Client {
+            if phase == Some(GRANTED) {
+                self.client_left_with_ticket(session, effects);
+            }
+            // A request under way is noticed to be nobody's when its answer comes.
+            return;
+        }
+        let Some(link) = self.terminals.closed(session, closed, now) else { return };
+        for waiting in self.pending.fail_link(session) {
+            self.fail(waiting, Outcome::TryAgainLater, effects);
+        }
+        if link.hello.role == packets::Role::DbAgent {
+            self.holdings.links_changed(&self.terminals, effects);
+        }
+    }
+
+    /// The client went before it entered the chat: nobody else shall use its ticket.
+    fn client_left_with_ticket(&mut self, client: SessionId, effects: &mut Effects) {
+        let left = self.granted.extract_if(|_, granted| granted.client == client);
+        for (_, granted) in left {
+            effects.send(granted.chat, ChatCancelLogin { claim: granted.claim });
+        }
+    }
+
+    /// A request has come to nothing: gives back what it held and tells the client.
+    fn fail(&mut self, waiting: Waiting, outcome: Outcome, effects: &mut Effects) {
+        if outcome == Outcome::TryAgainLater {
+            metrics::TRY_AGAIN_LATER.inc();
+        }
+        if let Step::HandOver { chat, claim } = waiting.step {
+            // Whether the chat server has the claim by now is not known. It gives it up if it has.
+            effects.send(chat, ChatCancelLogin { claim });
+            self.holdings.release(claim, effects);
+        }
+        self.answer(waiting.client, &waiting.step, outcome, effects);
+    }
+
+    /// Tells a client how its request went; it may ask again then.
+    fn answer(&mut self, client: SessionId, step: &Step, outcome: Outcome, effects: &mut Effects) {
+        let packet: Packet = match step {
+            Step::Password | Step::HandOver { .. } => {
+                metrics::LOGINS_REFUSED.inc();
+                LoginRefused { outcome }.into()
+            }
+            Step::SignUp => SignUpAnswer { outcome }.into(),
+            Step::Verify(_) | Step::Character => CreateCharacterAnswer { outcome }.into(),
+        };
+        if let Some(phase) = self.phases.get_mut(&client) {
+            *phase = IDLE;
+            effects.send(client, packet);
+        }
+    }
+
+    /// Asks another server on behalf of a client; `packet` makes the packet from the request's
+    /// number. Without a link, or with too much under way, the client is told to try later.
+    fn ask<P: Into<Packet>>(
+        &mut self,
+        link: Option<SessionId>,
+        waiting: Waiting,
+        call: &mut Call<'_>,
+        packet: impl FnOnce(u64) -> P,
+    ) {
+        let Some(link) = link else { return self.fail(waiting, Outcome::TryAgainLater, call.effects) };
+        let client = waiting.client;
+        match self.pending.add(link, waiting, call.now) {
+            Ok(request) => {
+                if let Some(phase) = self.phases.get_mut(&client) {
+                    *phase = BUSY;
+                }
+                call.effects.send(link, packet(request));
+            }
+            Err(waiting) => self.fail(waiting, Outcome::TryAgainLater, call.effects),
+        }
+    }
+
+    /// A chat server that is up, each in its turn.
+    fn choose_chat(&mut self) -> Option<SessionId> {
+        let up: Vec<SessionId> = self.terminals.up(packets::Role::Chat).map(|(id, _)| id).collect();
+        self.next_chat = self.next_chat.wrapping_add(1);
+        up.get(self.next_chat % up.len().max(1)).copied()
+    }
+}

@@ -1,0 +1,146 @@
+//! One role as running threads: shards, content threads and an acceptor, built first and
+//! started then, and stopped in order.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use throng_core::content::{Command, ContentApp, ContentPool, Dispatcher, Lane, Role};
+use throng_core::net::{Acceptor, AcceptorHandle, Listener, Mail, Mailbox, Shard, ShardSize};
+use throng_core::wire::CloseReason;
+
+/// A role could not be started.
+#[derive(Debug, Error)]
+#[error("cannot start the {role} role ({what}): {source}")]
+pub struct StartError {
+    role: &'static str,
+    what: &'static str,
+    source: io::Error,
+}
+
+/// How large a role is.
+#[derive(Debug, Clone, Copy)]
+pub struct NodeSize {
+    /// Event loops.
+    pub shards: usize,
+    /// Sessions with clients, over all shards.
+    pub clients: usize,
+    /// Items of mail that may wait for each shard.
+    pub mailbox: usize,
+    /// Content threads.
+    pub content_threads: usize,
+    /// Jobs that may wait for each content thread.
+    pub lane: usize,
+}
+
+/// The parts of a role, built but not running.
+pub struct Parts<R> {
+    name: &'static str,
+    shards: Vec<Shard<Command>>,
+    pool: ContentPool<R>,
+}
+
+impl<R: Send + 'static> Parts<R> {
+    /// Builds the shards and lanes of the role called `name`.
+    pub fn build(name: &'static str, size: NodeSize) -> Result<Self, StartError> {
+        let shard_size =
+            ShardSize { clients: size.clients.div_ceil(size.shards.max(1)), mailbox: size.mailbox };
+        let shards = (0..size.shards.max(1))
+            .map(|index| Shard::new(index, shard_size))
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(|source| StartError { role: name, what: "event loops", source })?;
+        Ok(Self { name, shards, pool: ContentPool::new(size.content_threads, size.lane) })
+    }
+
+    /// The lanes, for the role's own helpers.
+    pub fn lanes(&self) -> &[Arc<Lane<R>>] {
+        self.pool.lanes()
+    }
+
+    /// Starts the threads. `on_failure` is called when an event loop gives out.
+    pub fn start(
+        mut self,
+        role: impl Role<Record = R>,
+        listeners: Vec<Listener>,
+        on_failure: impl Fn() + Clone + Send + 'static,
+    ) -> Result<Node<R>, StartError> {
+        let name = self.name;
+        let failed = |what| move |source| StartError { role: name, what, source };
+        let mailboxes: Vec<_> = self.shards.iter().map(Shard::mailbox).collect();
+        let acceptor = Acceptor::new(listeners, &self.shards).map_err(failed("acceptor"))?;
+        let dispatcher = Dispatcher::new(mailboxes.clone());
+        let mut shards = Vec::new();
+        for (index, shard) in self.shards.into_iter().enumerate() {
+            let app = ContentApp::new(index, self.pool.lanes().to_vec());
+            let on_failure = on_failure.clone();
+            let thread = std::thread::Builder::new().name(format!("{name}-shard-{index}")).spawn(move || {
+                if let Err(error) = shard.run(app) {
+                    tracing::error!(%error, "an event loop failed");
+                    on_failure();
+                }
+            });
+            shards.push(thread.map_err(failed("event loop"))?);
+        }
+        self.pool.spawn(name, role, &dispatcher).map_err(failed("content threads"))?;
+        let acceptor = acceptor.spawn(format!("{name}-accept")).map_err(failed("acceptor"))?;
+        Ok(Node { name, acceptor, shards, mailboxes, pool: self.pool })
+    }
+}
+
+/// A role that runs.
+pub struct Node<R> {
+    name: &'static str,
+    acceptor: AcceptorHandle,
+    shards: Vec<JoinHandle<()>>,
+    mailboxes: Vec<Arc<Mailbox<Command>>>,
+    pool: ContentPool<R>,
+}
+
+/// How often the end of the draining is looked for.
+const DRAIN_POLL: Duration = Duration::from_millis(5);
+
+/// Time given to the last words over links.
+const LINK_LINGER: Duration = Duration::from_millis(200);
+
+impl<R: Send + 'static> Node<R> {
+    /// Stops the role: no new connections; every client is told; what is queued is done, so that
+    /// claims are released over the links; then the links close and the threads end.
+    pub fn stop(self, deadline: Instant) {
+        tracing::info!(role = self.name, "draining");
+        self.acceptor.stop();
+        mail(&self.mailboxes, || Mail::CloseClients(CloseReason::ServerShutdown));
+        wait_idle(&self.pool, &self.mailboxes, deadline);
+        let patience = deadline.saturating_duration_since(Instant::now()).max(LINK_LINGER);
+        mail(&self.mailboxes, || Mail::Stop(CloseReason::ServerShutdown, patience));
+        for shard in self.shards {
+            // A panic there has been reported by the panic hook.
+            let _ = shard.join();
+        }
+        self.pool.stop();
+        tracing::info!(role = self.name, "stopped");
+    }
+}
+
+fn mail(mailboxes: &[Arc<Mailbox<Command>>], make: impl Fn() -> Mail<Command>) {
+    for mailbox in mailboxes {
+        // Refused only by a shard that has ended already.
+        let _ = mailbox.push(make());
+        mailbox.ring();
+    }
+}
+
+/// Waits until the queues have been seen empty a few times in a row, or the deadline.
+fn wait_idle<R: Send + 'static>(
+    pool: &ContentPool<R>,
+    mailboxes: &[Arc<Mailbox<Command>>],
+    deadline: Instant,
+) {
+    let mut idle = 0;
+    while idle < 4 && Instant::now() < deadline {
+        std::thread::sleep(DRAIN_POLL);
+        let is_idle = pool.is_idle() && mailboxes.iter().all(|mailbox| mailbox.is_empty());
+        idle = if is_idle { idle + 1 } else { 0 };
+    }
+}
