@@ -19,6 +19,7 @@ pub mod config;
 pub mod content;
 pub mod crash;
 pub mod crypto;
+pub mod endpoints;
 pub mod limits;
 pub mod log;
 pub mod metrics;

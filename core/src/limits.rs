@@ -107,7 +107,38 @@ pub const PENDING_REQUESTS_MAX: usize = 16 * 1024;
 /// Links to other servers, in and out, of one process.
 pub const LINKS_MAX: usize = 64;
 
+/// Most sessions one role may be configured for.
+pub const SESSIONS_MAX: usize = 1_000_000;
+
+/// Most threads of one kind (content, database) in one process.
+pub const THREADS_MAX: usize = 64;
+
+/// Longest queue (mailbox, lane, database requests) that may be configured, in entries.
+pub const QUEUE_MAX: usize = 1 << 20;
+
+/// Log lines that wait for the log thread; more are dropped and counted.
+pub const LOG_QUEUE: usize = 8192;
+
+/// Log lines kept in memory for a crash report.
+pub const LOG_RECENT: usize = 200;
+
+/// Bytes kept of each of those lines.
+pub const LOG_RECENT_LINE_MAX: usize = 1024;
+
+/// Crash reports that one process writes; further panics are only logged.
+pub const CRASH_REPORTS_MAX: usize = 16;
+
+/// Crash reports that stay in the directory when a process starts, the youngest.
+pub const CRASH_REPORTS_KEPT: usize = 64;
+
+/// Connections to the admin HTTP server at one time.
+pub const ADMIN_CONNECTIONS_MAX: usize = 32;
+
+/// Longest body that the admin HTTP server takes, in bytes.
+pub const ADMIN_BODY_MAX: usize = 4 * 1024;
+
 const _: () = {
+    assert!(SESSIONS_MAX + REFUSAL_SLOTS <= SESSIONS_PER_SHARD_MAX);
     assert!(SERVER_BODY_MAX <= u16::MAX as usize);
     assert!(HANDSHAKE_BODY_MAX <= CLIENT_BODY_MAX && CLIENT_BODY_MAX <= SERVER_BODY_MAX);
     assert!(READ_CHUNK >= 2 * (FRAME_HEADER + SERVER_BODY_MAX));

@@ -1,1 +1,288 @@
-//! (in the works)
+//! How a process ends: somebody asks, everybody sees it, the exit code tells why.
+//!
+//! SIGTERM and SIGINT ask for an orderly end. A signal that comes while the end is under
+//! way means "now": the log is flushed and the process is gone, with 128 plus the signal's
+//! number as exit code. SIGHUP is ignored, so that a server outlives the terminal it was started
+//! from; the log level is changed through the admin server, not by a signal.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// Exit code after an orderly end.
+pub const EXIT_CLEAN: u8 = 0;
+/// Exit code when a part of the process could not go on.
+pub const EXIT_FAILED: u8 = 1;
+/// Exit code after a panic (`EX_SOFTWARE` of sysexits.h).
+pub const EXIT_CRASH: u8 = 70;
+
+/// Why a process ends. The order is that of gravity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// The program itself is done.
+    Done,
+    /// SIGTERM.
+    Terminated,
+    /// SIGINT, which is Ctrl+C.
+    Interrupted,
+    /// A part of the process could not go on, and said why in the log.
+    Failed,
+    /// A thread panicked; there is a crash report.
+    Crash,
+}
+
+impl Cause {
+    /// What the process exits with.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Done | Self::Terminated | Self::Interrupted => EXIT_CLEAN,
+            Self::Failed => EXIT_FAILED,
+            Self::Crash => EXIT_CRASH,
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Done => "done",
+            Self::Terminated => "SIGTERM",
+            Self::Interrupted => "SIGINT",
+            Self::Failed => "a failure",
+            Self::Crash => "a crash",
+        })
+    }
+}
+
+type Callback = Box<dyn FnOnce(Cause) + Send>;
+
+/// The end of the process, as all its parts see it. Clones are the same.
+#[derive(Clone, Default)]
+pub struct Shutdown {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// The same as `state.cause.is_some()`, for loops that look often.
+    requested: AtomicBool,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// The gravest cause so far.
+    cause: Option<Cause>,
+    /// To be called at the first request; empty after it.
+    callbacks: Vec<Callback>,
+}
+
+impl Shutdown {
+    /// A process that nobody has asked to end.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks for the end. Asking again only counts when the cause is graver.
+    pub fn request(&self, cause: Cause) {
+        let callbacks = {
+            let mut state = self.shared.state.lock();
+            state.cause = state.cause.max(Some(cause));
+            self.shared.requested.store(true, Ordering::Release);
+            self.shared.changed.notify_all();
+            std::mem::take(&mut state.callbacks)
+        };
+        // Outside the lock: a callback may ask, too.
+        for callback in callbacks {
+            callback(cause);
+        }
+    }
+
+    /// Whether the end was asked for.
+    pub fn is_requested(&self) -> bool {
+        self.shared.requested.load(Ordering::Acquire)
+    }
+
+    /// The gravest cause so far.
+    pub fn cause(&self) -> Option<Cause> {
+        self.shared.state.lock().cause
+    }
+
+    /// What the process exits with, as things stand.
+    pub fn exit_code(&self) -> u8 {
+        self.cause().map_or(EXIT_CLEAN, Cause::exit_code)
+    }
+
+    /// Waits until the end is asked for.
+    pub fn wait(&self) -> Cause {
+        let mut state = self.shared.state.lock();
+        loop {
+            match state.cause {
+                Some(cause) => return cause,
+                None => self.shared.changed.wait(&mut state),
+            }
+        }
+    }
+
+    /// Waits until the end is asked for, at most `timeout`.
+    pub fn wait_timeout(&self, timeout: Duration) -> Option<Cause> {
+        let mut state = self.shared.state.lock();
+        self.shared.changed.wait_while_for(&mut state, |state| state.cause.is_none(), timeout);
+        state.cause
+    }
+
+    /// Calls `callback` once when the end is asked for, at once if it was already: to wake a loop
+    /// that waits for something else. It runs on the thread that asks, and must neither wait nor panic.
+    pub fn on_request(&self, callback: impl FnOnce(Cause) + Send + 'static) {
+        let mut state = self.shared.state.lock();
+        match state.cause {
+            None => state.callbacks.push(Box::new(callback)),
+            Some(cause) => {
+                drop(state);
+                callback(cause);
+            }
+        }
+    }
+
+    /// From now on SIGTERM and SIGINT ask for the end; see the top of this module.
+    pub fn install_signals(&self) -> io::Result<()> {
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+        let shutdown = self.clone();
+        thread::Builder::new().name("signals".into()).spawn(move || {
+            for signal in signals.forever() {
+                shutdown.take_signal(signal);
+            }
+        })?;
+        Ok(())
+    }
+
+    fn take_signal(&self, signal: i32) {
+        let cause = match signal {
+            SIGTERM => Cause::Terminated,
+            SIGINT => Cause::Interrupted,
+            _ => {
+                tracing::info!("SIGHUP is ignored; change the log level with PUT /log of the admin server");
+                return;
+            }
+        };
+        if self.is_requested() {
+            tracing::warn!("{cause} while the process is ending: ending at once");
+            crate::log::flush();
+            signal_hook::low_level::exit(128 + signal);
+        }
+        tracing::info!("{cause}: ending in order; once more to end at once");
+        self.request(cause);
+    }
+}
+
+impl fmt::Debug for Shutdown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Shutdown({:?})", self.cause())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Child, ChildStdout, Command, Stdio};
+    use std::sync::mpsc;
+
+    use rustix::process::{Pid, Signal, kill_process};
+
+    use super::*;
+
+    #[test]
+    fn everybody_sees_a_request() {
+        let shutdown = Shutdown::new();
+        assert!(!shutdown.is_requested());
+        assert_eq!(shutdown.wait_timeout(Duration::ZERO), None);
+        let (sender, receiver) = mpsc::channel();
+        let early = sender.clone();
+        shutdown.on_request(move |cause| early.send(cause).unwrap());
+        let waiter = thread::spawn({
+            let shutdown = shutdown.clone();
+            move || shutdown.wait()
+        });
+        shutdown.request(Cause::Terminated);
+        assert_eq!(waiter.join().unwrap(), Cause::Terminated);
+        assert_eq!(receiver.recv().unwrap(), Cause::Terminated);
+        shutdown.on_request(move |cause| sender.send(cause).unwrap());
+        assert_eq!(receiver.recv().unwrap(), Cause::Terminated);
+        assert!(shutdown.is_requested() && receiver.recv().is_err(), "each callback is called once");
+    }
+
+    #[test]
+    fn the_gravest_cause_decides_the_exit_code() {
+        let check = |causes: &[Cause], code: u8| {
+            let shutdown = Shutdown::new();
+            for cause in causes {
+                shutdown.request(*cause);
+            }
+            assert_eq!(shutdown.exit_code(), code, "{causes:?}");
+        };
+        check(&[], 0);
+        check(&[Cause::Interrupted], 0);
+        check(&[Cause::Terminated, Cause::Crash], 70);
+        check(&[Cause::Crash, Cause::Terminated], 70);
+        check(&[Cause::Failed, Cause::Done], 1);
+    }
+
+    /// Not a test: the process that the test below sends signals to.
+    #[test]
+    fn child_that_waits_for_signals() {
+        if std::env::var_os("SHUTDOWN_CHILD").is_none() {
+            return;
+        }
+        let shutdown = Shutdown::new();
+        shutdown.install_signals().unwrap();
+        println!("\nready");
+        println!("{}", shutdown.wait());
+        // The second signal ends this.
+        loop {
+            thread::park();
+        }
+    }
+
+    fn read_until(lines: &mut BufReader<ChildStdout>, wanted: &str) {
+        let mut line = String::new();
+        while line.trim() != wanted {
+            line.clear();
+            assert_ne!(lines.read_line(&mut line).unwrap(), 0, "the child ended before {wanted:?}");
+        }
+    }
+
+    fn spawn() -> (Child, BufReader<ChildStdout>) {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "shutdown::tests::child_that_waits_for_signals", "--nocapture"])
+            .env("SHUTDOWN_CHILD", "1")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        read_until(&mut lines, "ready");
+        (child, lines)
+    }
+
+    #[test]
+    fn the_first_signal_asks_and_the_second_forces() {
+        let check = |first: Signal, name: &str, second: Signal, code: i32| {
+            let (mut child, mut lines) = spawn();
+            let pid = Pid::from_child(&child);
+            kill_process(pid, Signal::HUP).unwrap();
+            kill_process(pid, first).unwrap();
+            read_until(&mut lines, name);
+            kill_process(pid, second).unwrap();
+            assert_eq!(child.wait().unwrap().code(), Some(code));
+        };
+        check(Signal::TERM, "SIGTERM", Signal::TERM, 143);
+        check(Signal::INT, "SIGINT", Signal::INT, 130);
+    }
+}

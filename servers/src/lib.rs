@@ -1,6 +1,16 @@
-//! Throng's servers: login, chat and DB agent, behind the binary `throng`.
+//! Throng's servers: login server, chat server and DB agent, and what a process of
+//! them needs around it. The binary `throng` is a thin shell over this.
 
+pub mod admin;
 pub mod chat;
+pub mod cli;
+pub mod datadir;
 pub mod holdings;
+pub mod keygen;
 pub mod login;
 pub mod node;
+pub mod process;
+
+/// The log belongs to the process: tests that open it take turns.
+#[cfg(test)]
+static LOG_TURN: parking_lot::Mutex<()> = parking_lot::Mutex::new(());

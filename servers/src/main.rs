@@ -1,2 +1,97 @@
-//! x
-fn main() {}
+//! The binary `throng`.
+
+use std::io::{self, Write};
+use std::panic::{self, AssertUnwindSafe};
+use std::process::ExitCode;
+
+use clap::Parser;
+use thiserror::Error;
+use throng_core::config::{Config, ConfigError};
+use throng_core::shutdown::{EXIT_CLEAN, EXIT_CRASH, EXIT_FAILED};
+use throng_servers::cli::{Cli, Command, ConfigCommand, DbCommand};
+use throng_servers::datadir::Role;
+use throng_servers::keygen::{self, KeygenError};
+use throng_servers::process::{Process, StartError};
+
+/// Exit code for a mistake on the command line or in the configuration, as clap's.
+const EXIT_USAGE: u8 = 2;
+
+/// Why `throng` could not do what it was asked.
+#[derive(Debug, Error)]
+enum Failure {
+    #[error("the configuration is not valid:\n{0}")]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Keygen(#[from] KeygenError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] io::Error),
+    #[error("{0} is not linked into this build")]
+    NotLinkedIn(String),
+}
+
+impl Failure {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => EXIT_USAGE,
+            _ => EXIT_FAILED,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // A panic of this thread has left its report by then; what is left is to say so.
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| run(&cli.command)));
+    ExitCode::from(match outcome {
+        Ok(Ok(code)) => code,
+        Ok(Err(failure)) => {
+            let _ = writeln!(io::stderr(), "throng: {failure}");
+            failure.exit_code()
+        }
+        Err(_) => EXIT_CRASH,
+    })
+}
+
+fn run(command: &Command) -> Result<u8, Failure> {
+    if let Some((roles, settings)) = command.roles() {
+        return run_roles(&settings.load()?, roles);
+    }
+    match command {
+        Command::Keygen(settings) => {
+            for key in keygen::ensure(&settings.load()?)? {
+                print(&format!("{key}\n"))?;
+            }
+        }
+        Command::Config(ConfigCommand::Print(settings)) => print(&settings.load()?.render())?,
+        Command::Config(ConfigCommand::Check(settings)) => {
+            settings.load()?;
+            print("the configuration is valid\n")?;
+        }
+        Command::Db(command) => return run_db(command),
+        Command::Up(_) | Command::Login(_) | Command::Chat(_) | Command::DbAgent(_) => {}
+    }
+    Ok(EXIT_CLEAN)
+}
+
+/// Runs the roles until the process is asked to end; the result is the exit code.
+fn run_roles(config: &Config, roles: &[Role]) -> Result<u8, Failure> {
+    let _process = Process::start(config, roles)?;
+    Err(Failure::NotLinkedIn(roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(", ")))
+}
+
+/// Looks after the database.
+fn run_db(command: &DbCommand) -> Result<u8, Failure> {
+    let (DbCommand::Migrate(settings) | DbCommand::Status(settings)) = command;
+    let config = settings.load()?;
+    Err(Failure::NotLinkedIn(format!("the database {}", config.resolve(&config.dbagent.database).display())))
+}
+
+/// Prints to standard output; that its reader has gone away is no failure.
+fn print(text: &str) -> io::Result<()> {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}

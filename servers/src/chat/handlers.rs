@@ -1,5 +1,7 @@
 //! The chat server's handler table: one function a packet.
 
+#![expect(clippy::needless_pass_by_value, reason = "a handler is given its packet for good")]
+
 use throng_core::wire::packets::{
     ChatCancelLogin, ChatMessage, ChatNotifyLogin, ChatRequest, DbClaimRevoked, DbClaimsSynced,
     DbLoadCharacterAnswer, EnterAnswer, EnterRequest, ExitAnswer, ExitRequest, LinkHello, PingRequest,

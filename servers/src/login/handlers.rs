@@ -1,5 +1,7 @@
 //! The login server's handler table: one function a packet.
 
+#![expect(clippy::needless_pass_by_value, reason = "a handler is given its packet for good")]
+
 use throng_core::crypto::Ticket;
 use throng_core::wire::packets::{
     Character, ChatNotifyLogin, CreateCharacterRequest, DbCheckPassword, DbCheckPasswordAnswer,

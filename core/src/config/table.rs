@@ -1,0 +1,216 @@
+//! The machinery behind the table of keys: one declaration yields a struct for
+//! each section with its defaults, and what reading, showing and documenting a
+//! key needs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use super::value::{Raw, Rule, Value};
+
+/// Where a value came from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody set it.
+    #[default]
+    Default,
+    /// A line of the configuration file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// An environment variable, by name.
+    Environment(String),
+    /// A flag of the command line, such as `--set` or `--data`.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            // Quoted and escaped: it also stands in comments of the rendered configuration.
+            Self::File { path, line } => write!(f, "{:?}, line {line}", path.to_string_lossy()),
+            Self::Environment(name) => write!(f, "environment variable {name}"),
+            Self::Flag(name) => write!(f, "flag {name}"),
+        }
+    }
+}
+
+/// Where each key's value came from; a key that is not in it has its default.
+pub(super) type Origins = BTreeMap<&'static str, Origin>;
+
+/// A section of the table.
+pub(super) struct Section<C: 'static> {
+    pub(super) name: &'static str,
+    pub(super) docs: &'static [&'static str],
+    pub(super) keys: &'static [Key<C>],
+}
+
+/// A key of the table.
+pub(super) struct Key<C> {
+    /// `section.key`.
+    pub(super) name: &'static str,
+    pub(super) docs: &'static [&'static str],
+    /// The default, as text.
+    pub(super) default: &'static str,
+    /// Whether the value must not be shown anywhere.
+    pub(super) secret: bool,
+    /// The allowed values in words.
+    pub(super) allowed: fn() -> String,
+    /// Takes a value from a source, or says why not.
+    pub(super) set: fn(&mut C, &Raw) -> Result<(), String>,
+    /// The value as a TOML literal.
+    pub(super) toml: fn(&C) -> String,
+}
+
+impl<C> Key<C> {
+    /// The name without its section.
+    pub(super) fn short_name(&self) -> &'static str {
+        self.name.split_once('.').map_or(self.name, |(_, key)| key)
+    }
+}
+
+/// A struct that the table made.
+pub(super) trait Settings: Default + 'static {
+    /// The table.
+    const SECTIONS: &'static [Section<Self>];
+
+    /// Where the values came from.
+    fn origins(&self) -> &Origins;
+
+    /// As [`Self::origins`], to note it.
+    fn origins_mut(&mut self) -> &mut Origins;
+
+    /// Every key in order.
+    fn keys() -> impl Iterator<Item = &'static Key<Self>> {
+        Self::SECTIONS.iter().flat_map(|section| section.keys)
+    }
+
+    /// Where the value of `name` (`section.key`) came from.
+    fn origin(&self, name: &str) -> Origin {
+        self.origins().get(name).cloned().unwrap_or_default()
+    }
+}
+
+/// A value that is allowed.
+pub(super) fn read<T: Value>(raw: &Raw, rule: &impl Rule<T>) -> Result<T, String> {
+    let value = T::read(raw)?;
+    rule.check(&value)?;
+    Ok(value)
+}
+
+/// The default that the table states. A test reads every one of them.
+pub(super) fn default<T: Value>(name: &'static str, text: &'static str) -> T {
+    match T::parse(text) {
+        Ok(value) => value,
+        Err(reason) => unreachable!("the default of {name} in the table is wrong: {reason}"),
+    }
+}
+
+/// The rule of a key; any value when the table states none.
+macro_rules! rule {
+    () => {
+        $crate::config::value::Any
+    };
+    ($rule:expr) => {
+        $rule
+    };
+}
+
+/// Declares the sections and keys; see `keys.rs` for how it reads.
+///
+/// `key: type = "default" in rule, secret;` where the rule and `secret` may be left out.
+macro_rules! settings {
+    (
+        $(#[doc = $doc:literal])*
+        $vis:vis $config:ident {
+            $(
+                $(#[doc = $section_doc:literal])*
+                $section:ident: $Section:ident {
+                    $(
+                        $(#[doc = $key_doc:literal])*
+                        $key:ident: $ty:ty = $default:literal $(in $rule:expr)? $(, $secret:ident)?;
+                    )*
+                }
+            )*
+        }
+    ) => {
+        $(#[doc = $doc])*
+        #[derive(Debug, Clone, Default)]
+        $vis struct $config {
+            $( $(#[doc = $section_doc])* pub $section: $Section, )*
+            origins: $crate::config::table::Origins,
+        }
+
+        /// Two configurations are equal when their values are, wherever those came from.
+        impl PartialEq for $config {
+            fn eq(&self, other: &Self) -> bool {
+                $( self.$section == other.$section )&&*
+            }
+        }
+
+        $(
+            $(#[doc = $section_doc])*
+            #[derive(Debug, Clone, PartialEq, Eq)]
+            $vis struct $Section {
+                $(
+                    $(#[doc = $key_doc])*
+                    #[doc = ""]
+                    #[doc = concat!("Default: `", $default, "`.")]
+                    pub $key: $ty,
+                )*
+            }
+
+            impl Default for $Section {
+                fn default() -> Self {
+                    Self { $(
+                        $key: $crate::config::table::default(
+                            concat!(stringify!($section), ".", stringify!($key)),
+                            $default,
+                        ),
+                    )* }
+                }
+            }
+        )*
+
+        impl $crate::config::table::Settings for $config {
+            const SECTIONS: &'static [$crate::config::table::Section<Self>] = &[ $(
+                $crate::config::table::Section {
+                    name: stringify!($section),
+                    docs: &[$($section_doc),*],
+                    keys: &[ $( $crate::config::table::Key {
+                        name: concat!(stringify!($section), ".", stringify!($key)),
+                        docs: &[$($key_doc),*],
+                        default: $default,
+                        secret: {
+                            let marks: &[&str] = &[$( stringify!($secret) )?];
+                            !marks.is_empty()
+                        },
+                        allowed: || {
+                            $crate::config::value::Rule::<$ty>::allowed(&$crate::config::table::rule!($($rule)?))
+                        },
+                        set: |config, raw| {
+                            let rule = $crate::config::table::rule!($($rule)?);
+                            config.$section.$key = $crate::config::table::read(raw, &rule)?;
+                            Ok(())
+                        },
+                        toml: |config| $crate::config::value::Value::toml(&config.$section.$key),
+                    }, )* ],
+                },
+            )* ];
+
+            fn origins(&self) -> &$crate::config::table::Origins {
+                &self.origins
+            }
+
+            fn origins_mut(&mut self) -> &mut $crate::config::table::Origins {
+                &mut self.origins
+            }
+        }
+    };
+}
+
+pub(super) use {rule, settings};

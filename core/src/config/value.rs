@@ -1,0 +1,453 @@
+//! The types a configuration key can have: how each is read, shown and bounded.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::units::{ByteSize, format_duration, parse_duration};
+use crate::limits::LINKS_MAX;
+use crate::log::LogError;
+
+/// What kind of TOML value stood in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    String,
+    Integer,
+    Boolean,
+    /// A fraction, date or table: no key takes one.
+    Other(&'static str),
+}
+
+/// A value as its source gave it.
+#[derive(Debug, Clone)]
+pub(super) enum Raw {
+    /// Plain text of an environment variable or flag.
+    Text(String),
+    /// One TOML value.
+    Toml(Kind, String),
+    /// A TOML array.
+    Array(Vec<Raw>),
+}
+
+impl Raw {
+    /// The value for messages, much as it was written.
+    pub(super) fn show(&self) -> String {
+        match self {
+            Self::Text(text) | Self::Toml(Kind::String, text) => format!("{text:?}"),
+            Self::Toml(_, text) => text.clone(),
+            Self::Array(items) => {
+                format!("[{}]", items.iter().map(Self::show).collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+}
+
+/// A type that a key can have. `parse(text())` gives the value back.
+pub(super) trait Value: Sized {
+    /// What a value looks like, for documentation and messages.
+    fn shape() -> String;
+
+    /// The value that a text means, or why it means none.
+    fn parse(text: &str) -> Result<Self, String>;
+
+    /// The value as text.
+    fn text(&self) -> String;
+
+    /// Whether a TOML file may write it as this kind.
+    fn takes(kind: Kind) -> bool {
+        kind == Kind::String
+    }
+
+    /// The value as a TOML literal.
+    fn toml(&self) -> String {
+        quoted(&self.text())
+    }
+
+    /// The value that a source gave.
+    fn read(raw: &Raw) -> Result<Self, String> {
+        match raw {
+            Raw::Text(text) => Self::parse(text),
+            Raw::Toml(kind, text) if Self::takes(*kind) => Self::parse(text),
+            Raw::Toml(kind, _) => Err(format!("{} is not what this key takes", kind.name())),
+            Raw::Array(_) => Err("one value is wanted, not a list".into()),
+        }
+    }
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::String => "a string in quotes",
+            Self::Integer => "a number without quotes",
+            Self::Boolean => "true or false",
+            Self::Other(name) => name,
+        }
+    }
+}
+
+/// A TOML basic string.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+impl Value for bool {
+    fn shape() -> String {
+        "true or false".into()
+    }
+    fn parse(text: &str) -> Result<Self, String> {
+        text.trim().parse().map_err(|_| "it is neither true nor false".into())
+    }
+    fn text(&self) -> String {
+        self.to_string()
+    }
+    fn takes(kind: Kind) -> bool {
+        kind == Kind::Boolean
+    }
+    fn toml(&self) -> String {
+        self.text()
+    }
+}
+
+macro_rules! integer_value {
+    ($($ty:ident),*) => {$(
+        impl Value for $ty {
+            fn shape() -> String {
+                "a whole number".into()
+            }
+            fn parse(text: &str) -> Result<Self, String> {
+                text.trim().parse().map_err(|error| format!("as a whole number: {error}"))
+            }
+            fn text(&self) -> String {
+                self.to_string()
+            }
+            fn takes(kind: Kind) -> bool {
+                kind == Kind::Integer
+            }
+            fn toml(&self) -> String {
+                self.text()
+            }
+        }
+    )*};
+}
+integer_value!(usize, u32, i32);
+
+impl Value for Duration {
+    fn shape() -> String {
+        "a duration such as 500us, 11.25ms, 1.5s, 2m or 1h".into()
+    }
+    fn parse(text: &str) -> Result<Self, String> {
+        parse_duration(text).map_err(|error| error.to_string())
+    }
+    fn text(&self) -> String {
+        format_duration(*self)
+    }
+    fn takes(kind: Kind) -> bool {
+        // A bare number reaches `parse`, which says that the unit is missing.
+        matches!(kind, Kind::String | Kind::Integer)
+    }
+}
+
+impl Value for ByteSize {
+    fn shape() -> String {
+        "a size such as 65536, 64KiB or 16MiB".into()
+    }
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error: super::UnitError| error.to_string())
+    }
+    fn text(&self) -> String {
+        self.to_string()
+    }
+    fn takes(kind: Kind) -> bool {
+        matches!(kind, Kind::String | Kind::Integer)
+    }
+}
+
+impl Value for SocketAddr {
+    fn shape() -> String {
+        "an IP address and a port such as 127.0.0.1:9000 or [::1]:9000".into()
+    }
+    fn parse(text: &str) -> Result<Self, String> {
+        text.trim().parse().map_err(|_| "it is not an IP address with a port".into())
+    }
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for PathBuf {
+    fn shape() -> String {
+        "a path".into()
+    }
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "" => Err("it is empty".into()),
+            text if text.contains('\0') => Err("a path cannot have a zero byte".into()),
+            text => Ok(Self::from(text)),
+        }
+    }
+    fn text(&self) -> String {
+        self.to_string_lossy().into_owned()
+    }
+}
+
+impl Value for String {
+    fn shape() -> String {
+        "a text".into()
+    }
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(text.to_owned())
+    }
+    fn text(&self) -> String {
+        self.clone()
+    }
+}
+
+/// An empty text is no value.
+impl<T: Value> Value for Option<T> {
+    fn shape() -> String {
+        format!("{}, or \"\" for none", T::shape())
+    }
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() { Ok(None) } else { T::parse(text).map(Some) }
+    }
+    fn text(&self) -> String {
+        self.as_ref().map(T::text).unwrap_or_default()
+    }
+    fn takes(kind: Kind) -> bool {
+        kind == Kind::String || T::takes(kind)
+    }
+}
+
+/// A list: an array in TOML, commas between the items elsewhere.
+impl<T: Value> Value for Vec<T> {
+    fn shape() -> String {
+        format!("a list, each item {}", T::shape())
+    }
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.trim().is_empty() {
+            return Ok(Self::new());
+        }
+        text.split(',').map(|item| T::parse(item.trim())).collect()
+    }
+    fn text(&self) -> String {
+        self.iter().map(T::text).collect::<Vec<_>>().join(",")
+    }
+    fn toml(&self) -> String {
+        format!("[{}]", self.iter().map(T::toml).collect::<Vec<_>>().join(", "))
+    }
+    fn read(raw: &Raw) -> Result<Self, String> {
+        match raw {
+            Raw::Text(text) => Self::parse(text),
+            Raw::Array(items) => items.iter().map(T::read).collect(),
+            Raw::Toml(..) => Err("a list in [ ] is wanted".into()),
+        }
+    }
+}
+
+/// Declares an enumeration whose values a configuration writes as words.
+macro_rules! config_enum {
+    (
+        $(#[doc = $doc:literal])*
+        $name:ident { $( $(#[doc = $variant_doc:literal])* $variant:ident = $word:literal ),* $(,)? }
+    ) => {
+        $(#[doc = $doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $( $(#[doc = $variant_doc])* $variant, )* }
+
+        impl $crate::config::value::Value for $name {
+            fn shape() -> String {
+                [$( concat!("\"", $word, "\"") ),*].join(" or ")
+            }
+            fn parse(text: &str) -> Result<Self, String> {
+                match text.trim() {
+                    $( $word => Ok(Self::$variant), )*
+                    _ => Err("there is no such choice".into()),
+                }
+            }
+            fn text(&self) -> String {
+                match self { $( Self::$variant => $word, )* }.into()
+            }
+        }
+    };
+}
+pub(super) use config_enum;
+
+/// What a key demands beyond its type.
+pub(super) trait Rule<T> {
+    /// Why the value is refused, if it is.
+    fn check(&self, value: &T) -> Result<(), String>;
+    /// The allowed values in words.
+    fn allowed(&self) -> String;
+}
+
+/// Every value of the type.
+pub(super) struct Any;
+
+impl<T: Value> Rule<T> for Any {
+    fn check(&self, _: &T) -> Result<(), String> {
+        Ok(())
+    }
+    fn allowed(&self) -> String {
+        T::shape()
+    }
+}
+
+impl<T: Value + PartialOrd> Rule<T> for RangeInclusive<T> {
+    fn check(&self, value: &T) -> Result<(), String> {
+        if self.contains(value) { Ok(()) } else { Err("it is out of range".into()) }
+    }
+    fn allowed(&self) -> String {
+        format!("{}, from {} to {}", T::shape(), self.start().text(), self.end().text())
+    }
+}
+
+/// A name that servers tell each other and that logs show.
+pub(super) struct Name;
+
+impl Rule<String> for Name {
+    fn check(&self, value: &String) -> Result<(), String> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if (1..=64).contains(&value.len()) && value.chars().all(allowed) {
+            Ok(())
+        } else {
+            Err("it is no name".into())
+        }
+    }
+    fn allowed(&self) -> String {
+        "1 to 64 of the characters a-z, A-Z, 0-9, \"-\", \"_\" and \".\"".into()
+    }
+}
+
+/// `host:port` with a host name or an address, or nothing. Its longest is what a packet takes.
+pub(super) struct HostPort;
+
+impl Rule<String> for HostPort {
+    fn check(&self, value: &String) -> Result<(), String> {
+        if value.is_empty() {
+            return Ok(());
+        }
+        let (host, port) = value.rsplit_once(':').ok_or("there is no port")?;
+        if port.parse().is_ok_and(|port: u16| port != 0) {
+            let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+            let host_is_good = match bare {
+                Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+                None => {
+                    !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b))
+                }
+            };
+            if host_is_good && value.len() <= 255 {
+                return Ok(());
+            }
+            return Err("the host is neither a name nor an address".into());
+        }
+        Err("the port is no number from 1 to 65535".into())
+    }
+    fn allowed(&self) -> String {
+        "HOST:PORT of at most 255 characters such as chat.example.org:9200, or \"\"".into()
+    }
+}
+
+/// The addresses of the servers that this one links to.
+pub(super) struct Peers;
+
+impl Rule<Vec<SocketAddr>> for Peers {
+    fn check(&self, value: &Vec<SocketAddr>) -> Result<(), String> {
+        if value.is_empty() || value.len() > LINKS_MAX {
+            return Err(format!("it has {} items", value.len()));
+        }
+        if let Some(address) = value.iter().find(|address| address.port() == 0) {
+            return Err(format!("{address} has no port to connect to"));
+        }
+        match value.iter().enumerate().find(|(at, address)| value[..*at].contains(address)) {
+            Some((_, twice)) => Err(format!("{twice} is in it twice")),
+            None => Ok(()),
+        }
+    }
+    fn allowed(&self) -> String {
+        format!("{}; 1 to {LINKS_MAX} items, each once", <Vec<SocketAddr>>::shape())
+    }
+}
+
+/// What to log.
+pub(super) struct Directives;
+
+impl Rule<String> for Directives {
+    fn check(&self, value: &String) -> Result<(), String> {
+        match crate::log::parse_filter(value) {
+            Ok(_) => Ok(()),
+            Err(LogError::Filter { reason, .. }) => Err(reason),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+    fn allowed(&self) -> String {
+        "error, warn, info, debug, trace or off, and TARGET=LEVEL after commas: \"info,throng_core::net=debug\"".into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<T: Value>(rule: &impl Rule<T>, text: &str, wanted: Result<(), &str>) {
+        let found = T::parse(text).and_then(|value| rule.check(&value));
+        match (&found, wanted) {
+            (Ok(()), Ok(())) => {}
+            (Err(found), Err(wanted)) if found.contains(wanted) => {}
+            _ => panic!("{text:?}: {found:?}, not {wanted:?}"),
+        }
+    }
+
+    #[test]
+    fn rules_accept_and_refuse() {
+        check::<usize>(&(1..=64), "64", Ok(()));
+        check::<usize>(&(1..=64), "0", Err("out of range"));
+        check::<usize>(&(1..=64), "-1", Err("invalid digit"));
+        check::<usize>(&Any, "x", Err("whole number"));
+        check::<bool>(&Any, "yes", Err("neither true nor false"));
+        check(&Name, "chat-1.eu_2", Ok(()));
+        check(&Name, "", Err("no name"));
+        check(&Name, "a b", Err("no name"));
+        check(&Name, &"x".repeat(65), Err("no name"));
+        check(&HostPort, "", Ok(()));
+        check(&HostPort, "chat.example.org:9200", Ok(()));
+        check(&HostPort, "[::1]:9200", Ok(()));
+        check(&HostPort, "::1:9200", Err("neither a name nor an address"));
+        check(&HostPort, "chat.example.org", Err("no port"));
+        check(&HostPort, "chat:0", Err("1 to 65535"));
+        check(&HostPort, ":9200", Err("the host"));
+        check(&Peers, "127.0.0.1:1, [::1]:2", Ok(()));
+        check(&Peers, "", Err("0 items"));
+        check(&Peers, "127.0.0.1:0", Err("no port to connect to"));
+        check(&Peers, "127.0.0.1:1,127.0.0.1:1", Err("twice"));
+        check(&Peers, "localhost:1", Err("not an IP address"));
+        check(&Directives, "info,throng_core::net=debug", Ok(()));
+        check(&Directives, "inof", Err("inof"));
+        check::<PathBuf>(&Any, "", Err("empty"));
+        check::<Option<PathBuf>>(&Any, "", Ok(()));
+    }
+
+    #[test]
+    fn toml_kinds_are_told_apart() {
+        let integer = Raw::Toml(Kind::Integer, "5".into());
+        let string = Raw::Toml(Kind::String, "5".into());
+        let boolean = Raw::Toml(Kind::Boolean, "false".into());
+        assert_eq!(usize::read(&integer), Ok(5));
+        assert!(usize::read(&string).is_err());
+        assert!(String::read(&integer).is_err());
+        assert!(<Option<PathBuf>>::read(&boolean).is_err(), "`file = false` is no file called \"false\"");
+        assert_eq!(ByteSize::read(&integer), Ok(ByteSize::new(5)));
+        assert!(Duration::read(&integer).unwrap_err().contains("write one of ns"));
+        assert!(<Vec<SocketAddr>>::read(&string).unwrap_err().contains("a list"));
+        assert!(bool::read(&Raw::Array(vec![])).unwrap_err().contains("not a list"));
+    }
+
+    #[test]
+    fn texts_are_quoted_as_toml_wants_them() {
+        for text in ["", "plain", "a\"b\\c", "line\nbreak", "tab\t, 'quote'", "\u{7f}\u{1}ü"] {
+            let document = format!("key = {}", quoted(text));
+            let table: toml::Table = document.parse().unwrap();
+            assert_eq!(table["key"].as_str(), Some(text), "{document}");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! `endpoints.toml`: where the servers of a data directory listen, and their public keys.
+//!
+//! The servers write it once they listen and remove it when they end; the harness and
+//! people's scripts read it. Nothing in it is secret.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::crypto::PublicKey;
+
+/// Why the file cannot be used.
+#[derive(Debug, Error)]
+pub enum EndpointsError {
+    /// There is none.
+    #[error("there is no {}: start the servers first with `throng up --data {}`", path.display(), path.parent().unwrap_or(path).display())]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// It cannot be read or written.
+    #[error("cannot use {}: {source}", path.display())]
+    Io {
+        /// The file or its directory.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It is not what a server wrote.
+    #[error("{} is damaged ({reason}): restart the servers, they write it anew", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Where one role listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The address that it listens on.
+    pub address: SocketAddr,
+    /// Its public key, 64 hexadecimal digits; none for a role that clients do not talk to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+impl Endpoint {
+    /// The address and public key of a role.
+    pub fn new(address: SocketAddr, key: Option<&PublicKey>) -> Self {
+        Self { address, key: key.map(hex::encode) }
+    }
+
+    /// The public key. Always there to read when the role has one and the file came from
+    /// [`Endpoints::read`], which checks it.
+    pub fn public_key(&self) -> Option<PublicKey> {
+        let mut key = PublicKey::default();
+        hex::decode_to_slice(self.key.as_ref()?, &mut key).ok()?;
+        Some(key)
+    }
+}
+
+/// What listens in a data directory.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoints {
+    /// The process; with one process for each role, the one that started last.
+    pub pid: u32,
+    /// The login server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login: Option<Endpoint>,
+    /// The chat server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chat: Option<Endpoint>,
+    /// The DB agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dbagent: Option<Endpoint>,
+}
+
+impl Endpoints {
+    /// The file's name in the data directory.
+    pub const FILE: &str = "endpoints.toml";
+
+    /// Reads the file of a data directory.
+    pub fn read(data_dir: &Path) -> Result<Self, EndpointsError> {
+        let path = data_dir.join(Self::FILE);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(EndpointsError::Missing { path });
+            }
+            Err(source) => return Err(EndpointsError::Io { path, source }),
+        };
+        let endpoints: Self = match toml::from_str(&text) {
+            Ok(endpoints) => endpoints,
+            Err(error) => return Err(EndpointsError::Damaged { path, reason: error.message().to_owned() }),
+        };
+        for endpoint in [&endpoints.login, &endpoints.chat, &endpoints.dbagent].into_iter().flatten() {
+            if endpoint.key.is_some() && endpoint.public_key().is_none() {
+                let reason = format!("the key of {} is not 64 hexadecimal digits", endpoint.address);
+                return Err(EndpointsError::Damaged { path, reason });
+            }
+        }
+        Ok(endpoints)
+    }
+
+    /// Writes the file of a data directory whole: a reader sees the old one or the new one.
+    pub fn write(&self, data_dir: &Path) -> Result<(), EndpointsError> {
+        let path = data_dir.join(Self::FILE);
+        let text = toml::to_string(self)
+            .map_err(|error| EndpointsError::Io { path: path.clone(), source: io::Error::other(error) })?;
+        let temporary = data_dir.join(format!("{}.{}", Self::FILE, std::process::id()));
+        let write = || {
+            let mut options = OpenOptions::new();
+            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            writeln!(file, "# Written by the servers that are running; removed when they end.\n\n{text}")?;
+            fs::rename(&temporary, &path)
+        };
+        write().map_err(|source| {
+            let _ = fs::remove_file(&temporary);
+            EndpointsError::Io { path: path.clone(), source }
+        })
+    }
+
+    /// Puts the roles of this process into the file beside those of others.
+    pub fn publish(&self, data_dir: &Path) -> Result<(), EndpointsError> {
+        let _turn = take_turn(data_dir)?;
+        let mut merged = self.clone();
+        // Without a file, or with a damaged one, ours is all there is to say.
+        let old = Self::read(data_dir).unwrap_or_default();
+        merged.login = merged.login.or(old.login);
+        merged.chat = merged.chat.or(old.chat);
+        merged.dbagent = merged.dbagent.or(old.dbagent);
+        merged.write(data_dir)
+    }
+
+    /// Takes the roles of this process out of the file, and removes it with the last of them.
+    /// A role that another process has published since stays.
+    pub fn withdraw(&self, data_dir: &Path) -> Result<(), EndpointsError> {
+        let _turn = take_turn(data_dir)?;
+        let mut left = match Self::read(data_dir) {
+            Ok(left) => left,
+            Err(EndpointsError::Missing { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let roles = [
+            (&mut left.login, &self.login),
+            (&mut left.chat, &self.chat),
+            (&mut left.dbagent, &self.dbagent),
+        ];
+        for (there, ours) in roles {
+            if there == ours {
+                *there = None;
+            }
+        }
+        if left == (Self { pid: left.pid, ..Self::default() }) {
+            let path = data_dir.join(Self::FILE);
+            return fs::remove_file(&path).map_err(|source| EndpointsError::Io { path, source });
+        }
+        left.write(data_dir)
+    }
+}
+
+/// Holds off other processes that change the file, until the result is dropped. The lock is
+/// on the directory, because the file itself is replaced by every change.
+fn take_turn(data_dir: &Path) -> Result<File, EndpointsError> {
+    let lock = || {
+        let directory = File::open(data_dir)?;
+        directory.lock()?;
+        Ok(directory)
+    };
+    lock().map_err(|source| EndpointsError::Io { path: data_dir.into(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(port: u16) -> Endpoint {
+        Endpoint::new(SocketAddr::from(([127, 0, 0, 1], port)), Some(&[port as u8; 32]))
+    }
+
+    #[test]
+    fn processes_share_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let login = Endpoints { pid: 1, login: Some(endpoint(1)), ..Endpoints::default() };
+        let others = Endpoints {
+            pid: 2,
+            chat: Some(endpoint(2)),
+            dbagent: Some(Endpoint { key: None, ..endpoint(3) }),
+            ..Endpoints::default()
+        };
+        assert!(Endpoints::read(dir).unwrap_err().to_string().contains("throng up --data"));
+        login.publish(dir).unwrap();
+        assert_eq!(Endpoints::read(dir).unwrap(), login);
+        others.publish(dir).unwrap();
+        let both = Endpoints::read(dir).unwrap();
+        assert_eq!(both, Endpoints { login: login.login.clone(), ..others.clone() });
+        assert_eq!(both.chat.unwrap().public_key(), Some([2; 32]));
+        login.withdraw(dir).unwrap();
+        assert_eq!(Endpoints::read(dir).unwrap(), others);
+        others.withdraw(dir).unwrap();
+        others.withdraw(dir).unwrap();
+        assert_eq!(fs::read_dir(dir).unwrap().count(), 0, "nothing is left behind");
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused_and_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let check = |text: &str, wanted: &str| {
+            fs::write(dir.join(Endpoints::FILE), text).unwrap();
+            let message = Endpoints::read(dir).unwrap_err().to_string();
+            assert!(message.contains(wanted) && message.contains("damaged"), "{message}");
+        };
+        check("", "pid");
+        check("pid = 1\n[login]\naddress = \"nowhere\"", "");
+        check("pid = 1\n[login]\naddress = \"127.0.0.1:1\"\nkey = \"abc\"", "64 hexadecimal digits");
+        let good = Endpoints { pid: 7, login: Some(endpoint(1)), ..Endpoints::default() };
+        good.publish(dir).unwrap();
+        assert_eq!(Endpoints::read(dir).unwrap(), good);
+    }
+}

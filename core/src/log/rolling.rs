@@ -1,0 +1,116 @@
+//! A log file that begins anew at a size and keeps a number of old ones.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// `throng.log`, with `throng.log.1` (the youngest) and so on behind it.
+#[derive(Debug)]
+pub(super) struct RollingFile {
+    path: PathBuf,
+    file: File,
+    /// Bytes in the file.
+    size: u64,
+    /// Bytes at which the next line goes to a new file.
+    size_max: u64,
+    /// Files kept, with the one being written.
+    files: usize,
+}
+
+impl RollingFile {
+    /// Goes on at the end of the file at `path`, which only its owner can read when it is made.
+    pub(super) fn open(path: PathBuf, size_max: u64, files: usize) -> io::Result<Self> {
+        let file = open(&path)?;
+        let size = file.metadata()?.len();
+        Ok(Self { path, file, size, size_max, files })
+    }
+
+    /// Writes one line whole, to a new file if it does not fit the old one.
+    pub(super) fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
+        let full = self.size > 0 && self.size + line.len() as u64 > self.size_max;
+        let rotated = if full { self.rotate() } else { Ok(()) };
+        // Without a new file the old one grows: that loses nothing, and the next line tries again.
+        self.file.write_all(line)?;
+        self.size += line.len() as u64;
+        rotated
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        if self.files == 1 {
+            self.file.set_len(0)?;
+        } else {
+            for age in (0..self.files - 1).rev() {
+                rename_if_there(&self.aged(age), &self.aged(age + 1))?;
+            }
+            self.file = open(&self.path)?;
+        }
+        self.size = 0;
+        Ok(())
+    }
+
+    /// The file that was rotated out `age` times.
+    fn aged(&self, age: usize) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        if age == 0 {
+            return name.into();
+        }
+        name.push(format!(".{age}"));
+        name.into()
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+}
+
+fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes `lines` of 10 bytes into files of 30 bytes; `wanted` has each file's lines.
+    fn check(files: usize, lines: u32, wanted: &[&[u32]]) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("throng.log");
+        let mut log = RollingFile::open(path, 30, files).unwrap();
+        for n in 0..lines {
+            log.write_line(format!("{n:09}\n").as_bytes()).unwrap();
+        }
+        let found: Vec<Vec<u32>> = (0..)
+            .map(|age| log.aged(age))
+            .map_while(|path| fs::read_to_string(path).ok())
+            .map(|text| text.lines().map(|line| line.parse().unwrap()).collect())
+            .collect();
+        assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn the_youngest_files_are_kept() {
+        check(3, 0, &[&[]]);
+        check(3, 3, &[&[0, 1, 2]]);
+        check(3, 4, &[&[3], &[0, 1, 2]]);
+        check(3, 9, &[&[6, 7, 8], &[3, 4, 5], &[0, 1, 2]]);
+        check(3, 10, &[&[9], &[6, 7, 8], &[3, 4, 5]]);
+        check(2, 10, &[&[9], &[6, 7, 8]]);
+        check(1, 10, &[&[9]]);
+    }
+
+    #[test]
+    fn an_existing_file_is_continued_and_a_long_line_stays_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("throng.log");
+        fs::write(&path, "before\n").unwrap();
+        let mut log = RollingFile::open(path.clone(), 30, 3).unwrap();
+        log.write_line(b"after\n").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"before\nafter\n");
+        log.write_line(&[b'x'; 100]).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), [b'x'; 100]);
+    }
+}

@@ -1,0 +1,145 @@
+//! The log thread and the bounded queue to it.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::rolling::RollingFile;
+
+/// How often a file that cannot be written is complained about.
+const COMPLAINT_INTERVAL: Duration = Duration::from_mins(1);
+
+enum Message {
+    Line(Vec<u8>),
+    /// Answered when everything before it is written.
+    Flush(SyncSender<()>),
+}
+
+/// The way to a log thread, which ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Output {
+    queue: SyncSender<Message>,
+    dropped: Arc<AtomicU64>,
+    generation: u64,
+}
+
+impl Output {
+    /// Starts a thread that writes to `sink`; `queue` lines may wait for it.
+    pub(super) fn start(mut sink: Sink, queue: usize) -> io::Result<Self> {
+        static GENERATIONS: AtomicU64 = AtomicU64::new(0);
+        let (sender, receiver) = sync_channel(queue);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&dropped);
+        thread::Builder::new().name("log".into()).spawn(move || run(&receiver, &counter, &mut sink))?;
+        let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { queue: sender, dropped, generation })
+    }
+
+    /// Tells one output from the next.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Hands over a line, or drops and counts it: never waits.
+    pub(super) fn push(&self, line: &[u8]) {
+        if self.queue.try_send(Message::Line(line.to_vec())).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Lines dropped so far.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Waits until everything handed over is written, at most `timeout`.
+    pub(super) fn flush(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        let (done, waiting) = sync_channel(1);
+        let mut message = Message::Flush(done);
+        // A full queue empties only as fast as the disk; there is no sending with a deadline.
+        while let Err(TrySendError::Full(back)) = self.queue.try_send(message) {
+            if Instant::now() >= deadline {
+                return;
+            }
+            message = back;
+            thread::sleep(Duration::from_millis(1));
+        }
+        let _ = waiting.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+    }
+}
+
+fn run(queue: &Receiver<Message>, dropped: &AtomicU64, sink: &mut Sink) {
+    let mut told = 0;
+    while let Ok(message) = queue.recv() {
+        let lost = dropped.load(Ordering::Relaxed);
+        if lost > told {
+            let notice = format!("[log] {} lines were dropped: the log could not keep up\n", lost - told);
+            sink.write_line(notice.as_bytes());
+            told = lost;
+        }
+        match message {
+            Message::Line(line) => sink.write_line(&line),
+            // Whoever asked may have given up.
+            Message::Flush(done) => drop(done.try_send(())),
+        }
+    }
+}
+
+/// Where the log thread writes. Nothing here can fail: there is nowhere left to report to.
+#[derive(Debug)]
+pub(super) struct Sink {
+    console: bool,
+    file: Option<RollingFile>,
+    complained: Option<Instant>,
+}
+
+impl Sink {
+    pub(super) fn new(console: bool, file: Option<RollingFile>) -> Self {
+        Self { console, file, complained: None }
+    }
+
+    fn write_line(&mut self, line: &[u8]) {
+        if self.console {
+            let _ = io::stderr().write_all(line);
+        }
+        if let Some(file) = &mut self.file
+            && let Err(error) = file.write_line(line)
+            && self.complained.is_none_or(|at| at.elapsed() >= COMPLAINT_INTERVAL)
+        {
+            self.complained = Some(Instant::now());
+            let _ = writeln!(io::stderr(), "throng: cannot write the log file: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_full_queue_drops_counts_and_says_so() {
+        // No thread drains this queue, so that it is full for certain.
+        let (sender, receiver) = sync_channel(2);
+        let output = Output { queue: sender, dropped: Arc::default(), generation: 0 };
+        for n in 0..5 {
+            output.push(format!("{n}\n").as_bytes());
+        }
+        assert_eq!(output.dropped(), 3);
+        output.flush(Duration::ZERO);
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("throng.log");
+        let file = RollingFile::open(path.clone(), 1 << 20, 2).unwrap();
+        let dropped = Arc::clone(&output.dropped);
+        drop(output);
+        run(&receiver, &dropped, &mut Sink::new(false, Some(file)));
+        let text = fs::read_to_string(path).unwrap();
+        assert_eq!(text, "[log] 3 lines were dropped: the log could not keep up\n0\n1\n");
+    }
+}

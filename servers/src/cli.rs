@@ -1,0 +1,148 @@
+//! The command line of `throng`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use throng_core::config::{Config, ConfigError, Sources};
+
+use crate::datadir::Role;
+
+/// Login server, DB agent and chat server for online games.
+#[derive(Debug, Parser)]
+#[command(
+    name = "throng",
+    version,
+    after_help = "Exit codes: 0 ended in order, 1 could not run, 2 usage or configuration, 70 crashed."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What `throng` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run all servers in one process; makes keys and database on first start
+    Up(Settings),
+    /// Run the login server
+    Login(Settings),
+    /// Run the chat server
+    Chat(Settings),
+    /// Run the DB agent
+    #[command(name = "dbagent")]
+    DbAgent(Settings),
+    /// Make the keys that are missing; never overwrites one
+    Keygen(Settings),
+    /// Show or check the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Look after the database
+    #[command(subcommand)]
+    Db(DbCommand),
+}
+
+/// What `throng config` can do.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print the effective configuration, with where each value comes from
+    Print(Settings),
+    /// Say whether the configuration is valid
+    Check(Settings),
+}
+
+/// What `throng db` can do.
+#[derive(Debug, Subcommand)]
+pub enum DbCommand {
+    /// Bring the database to the newest schema
+    Migrate(Settings),
+    /// Show which migrations the database has
+    Status(Settings),
+}
+
+/// Where the configuration comes from: defaults, then the file, then THRONG_SECTION_KEY variables, then flags.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Settings {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Data directory; short for --set data.dir=DIR [default: throng-data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
+    /// Set one key; can be repeated
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl Settings {
+    /// The configuration that follows from the file, the environment and the flags.
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(&self.sources().environment(std::env::vars_os()))
+    }
+
+    /// What the command line says.
+    fn sources(&self) -> Sources {
+        let mut sources = Sources::default();
+        if let Some(path) = &self.config {
+            sources = sources.file(path);
+        }
+        if let Some(dir) = &self.data {
+            sources = sources.flag("--data", "data.dir", dir);
+        }
+        self.set.iter().fold(sources, Sources::set)
+    }
+}
+
+impl Command {
+    /// The roles that the command runs, if it runs any, and its settings.
+    pub fn roles(&self) -> Option<(&'static [Role], &Settings)> {
+        match self {
+            Self::Up(settings) => Some((Role::ALL, settings)),
+            Self::Login(settings) => Some((&[Role::Login], settings)),
+            Self::Chat(settings) => Some((&[Role::Chat], settings)),
+            Self::DbAgent(settings) => Some((&[Role::DbAgent], settings)),
+            Self::Keygen(_) | Self::Config(_) | Self::Db(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn commands_name_their_roles() {
+        let check = |line: &str, wanted: Option<&[Role]>| {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(cli.command.roles().map(|(roles, _)| roles), wanted, "{line}");
+        };
+        check("throng up", Some(Role::ALL));
+        check("throng up --config a.toml --data d --set net.shards=2 --set admin.listen=", Some(Role::ALL));
+        check("throng login --config a.toml", Some(&[Role::Login]));
+        check("throng chat", Some(&[Role::Chat]));
+        check("throng dbagent", Some(&[Role::DbAgent]));
+        check("throng keygen --data d", None);
+        check("throng config print", None);
+        check("throng config check --config a.toml", None);
+        check("throng db migrate", None);
+        check("throng db status", None);
+    }
+
+    #[test]
+    fn flags_win_in_order() {
+        let settings = Settings {
+            config: None,
+            data: Some("here".into()),
+            set: vec!["net.shards=2".into(), "net.shards=3".into()],
+        };
+        let config = Config::load(&settings.sources()).unwrap();
+        assert_eq!((config.data.dir, config.net.shards), (PathBuf::from("here"), 3));
+    }
+}
