@@ -5,6 +5,8 @@ pub mod packets;
 pub mod reason;
 pub mod stream;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use packets::Packet;

@@ -1,0 +1,216 @@
+//! The tables in docs/protocol.md are made here, and are what stands there.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::Path;
+
+use crate::config::{Config, format_duration};
+use crate::crypto::{PROTOCOL_VERSION, Ticket};
+use crate::limits;
+use crate::wire::packets::{ENUMS, STRUCTS, TABLE};
+use crate::wire::{EnumInfo, FieldInfo, PacketInfo, Route};
+
+/// Set to 1, it makes the test write the tables instead of comparing them.
+const BLESS: &str = "THRONG_BLESS";
+
+/// The chapters of the packet reference, in order.
+const ROUTES: &[(Route, &str, &str)] = &[
+    (Route::Any, "Every session", "either side to the other"),
+    (Route::ClientToLogin, "Client to login server", "client to login server"),
+    (Route::LoginToClient, "Login server to client", "login server to client"),
+    (Route::ClientToChat, "Client to chat server", "client to chat server"),
+    (Route::ChatToClient, "Chat server to client", "chat server to client"),
+    (Route::Link, "Every link between servers", "either end of a link to the other"),
+    (Route::ToDbAgent, "Login or chat server to DB agent", "login or chat server to DB agent"),
+    (Route::FromDbAgent, "DB agent to login or chat server", "DB agent to login or chat server"),
+    (Route::LoginToChat, "Login server to chat server", "login server to chat server"),
+    (Route::ChatToLogin, "Chat server to login server", "chat server to login server"),
+];
+
+/// The generated parts of the document: the name in the markers, and what stands between them.
+fn parts() -> [(&'static str, String); 4] {
+    [
+        ("constants", constants()),
+        ("packets", packets()),
+        ("enumerations", enumerations()),
+        ("groups", groups()),
+    ]
+}
+
+/// Appends a line. Writing to a String cannot fail.
+macro_rules! line {
+    ($out:expr $(, $($what:tt)*)?) => {{ let _ = writeln!($out $(, $($what)*)?); }};
+}
+
+fn constants() -> String {
+    let Config { net, link, login, ticket, dbagent, .. } = Config::default();
+    let fixed = [
+        ("protocol version", u64::from(PROTOCOL_VERSION), "first byte of the preface"),
+        ("frame header", limits::FRAME_HEADER as u64, "bytes before a frame's body"),
+        ("seal's tag", limits::SEAL_TAG as u64, "bytes at the end of a sealed body"),
+        ("handshake body", limits::HANDSHAKE_BODY_MAX as u64, "most bytes before the handshake is done"),
+        ("client's body", limits::CLIENT_BODY_MAX as u64, "most bytes that a server takes from a client"),
+        (
+            "server's body",
+            limits::SERVER_BODY_MAX as u64,
+            "most bytes that a client or another server takes from a server",
+        ),
+        ("rekey interval", limits::REKEY_INTERVAL, "frames of one direction sealed with one key"),
+        ("id", limits::ID_CHARS_MAX as u64, "most characters of an account id"),
+        ("password", limits::PASSWORD_BYTES_MAX as u64, "most bytes of a password"),
+        ("name", limits::NAME_CHARS_MAX as u64, "most characters of a character's name"),
+        ("text", limits::CHAT_TEXT_MAX as u64, "most bytes of a chat message"),
+        ("user page", limits::USER_PAGE as u64, "most users in one UserList"),
+        ("claim page", limits::CLAIM_PAGE as u64, "most claims in one DbHeldClaims"),
+    ];
+    let defaults = [
+        ("net.handshake_timeout", net.handshake_timeout, "connecting to the end of the handshake"),
+        ("net.first_packet_timeout", net.first_packet_timeout, "handshake to a client's first packet"),
+        ("net.heartbeat", net.heartbeat, "silence of a client before it is sent a Heartbeat"),
+        ("net.idle_timeout", net.idle_timeout, "silence of a client before its session ends"),
+        ("net.linger", net.linger, "wait for the peer's own close after Close"),
+        (
+            "login.request_timeout",
+            login.request_timeout,
+            "wait for each step of a request to the login server",
+        ),
+        ("ticket.lifetime", ticket.lifetime, "life of a ticket from its issue"),
+        ("link.heartbeat", link.heartbeat, "silence of a link before a Heartbeat is sent"),
+        ("link.timeout", link.timeout, "silence of a link before it is dropped"),
+        ("link.retry_min", link.retry_min, "first pause before a link is made again"),
+        ("link.retry_max", link.retry_max, "longest pause before a link is made again"),
+        ("dbagent.lease", dbagent.lease, "silence of a server before its claims are void"),
+    ];
+    let mut out = String::from("Fixed by the protocol:\n\n| what | value | meaning |\n|---|---|---|\n");
+    for (what, value, meaning) in fixed {
+        line!(out, "| {what} | {value} | {meaning} |");
+    }
+    out += "\nDefaults of the configuration, which an operator can change:\n\n| key | default | meaning |\n|---|---|---|\n";
+    for (key, value, meaning) in defaults {
+        line!(out, "| `{key}` | {} | {meaning} |", format_duration(value));
+    }
+    let outbox = net.outbox;
+    line!(out, "| `net.outbox` | {outbox} | most bytes that wait for a client that does not read |");
+    out
+}
+
+fn packets() -> String {
+    let mut out = String::from("| number | packet | from and to | predecessor |\n|---|---|---|---|\n");
+    let mut by_number = TABLE.to_vec();
+    by_number.sort_by_key(|packet| packet.number);
+    for packet in &by_number {
+        let PacketInfo { number, name, legacy, route, .. } = packet;
+        let legacy = if legacy.is_empty() { String::new() } else { format!("`{legacy}`") };
+        let (_, _, from_to) = ROUTES.iter().find(|(of, ..)| of == route).expect("every route has a chapter");
+        line!(
+            out,
+            "| `{number:#06x}` | [{name}](#{number:#06x}-{}) | {from_to} | {legacy} |",
+            name.to_lowercase()
+        );
+    }
+    for (route, title, _) in ROUTES {
+        line!(out, "\n#### {title}");
+        for packet in TABLE.iter().filter(|packet| packet.route == *route) {
+            line!(out, "\n##### `{:#06x}` {}\n\n{}\n", packet.number, packet.name, sentence(packet.docs));
+            fields(&mut out, packet.fields);
+        }
+    }
+    out
+}
+
+fn fields(out: &mut String, fields: &[FieldInfo]) {
+    if fields.is_empty() {
+        line!(out, "No fields.");
+        return;
+    }
+    line!(out, "| field | type | meaning |\n|---|---|---|");
+    for field in fields {
+        line!(out, "| `{}` | `{}` | {} |", field.name, (field.type_name)(), sentence(field.docs));
+    }
+}
+
+fn enumerations() -> String {
+    let mut out = String::new();
+    for EnumInfo { name, docs, variants } in ENUMS {
+        line!(out, "#### {name}\n\n{}\n\n| value | name | meaning |\n|---|---|---|", sentence(docs));
+        for (value, name, docs) in *variants {
+            line!(out, "| {value} | {name} | {} |", sentence(docs));
+        }
+        line!(out);
+    }
+    out
+}
+
+fn groups() -> String {
+    let mut out = String::new();
+    // A ticket is no packet's field, but encoded like one.
+    for (name, members) in STRUCTS.iter().chain([&("Ticket", Ticket::FIELDS)]) {
+        line!(out, "#### {name}\n");
+        fields(&mut out, members);
+        line!(out);
+    }
+    out
+}
+
+fn sentence(docs: &[&str]) -> String {
+    let text = docs.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+    assert!(!text.contains('|'), "a bar would end the cell of the table: {text}");
+    text
+}
+
+/// `document` with `content` between the markers called `name`.
+fn replaced(document: &str, name: &str, content: &str) -> String {
+    let (begin, end) = (format!("<!-- {name}:begin -->\n"), format!("<!-- {name}:end -->"));
+    let (before, rest) = document.split_once(&begin).unwrap_or_else(|| panic!("no marker {begin}"));
+    let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("no marker {end}"));
+    format!("{before}{begin}{}\n{end}{after}", content.trim_end())
+}
+
+#[test]
+fn the_document_has_the_tables_of_the_code() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/protocol.md");
+    let document = std::fs::read_to_string(&path).unwrap();
+    let wanted = parts().iter().fold(document.clone(), |text, (name, part)| replaced(&text, name, part));
+    if std::env::var_os(BLESS).is_some_and(|value| value == "1") {
+        std::fs::write(&path, &wanted).unwrap();
+        return;
+    }
+    for (number, (has, wants)) in document.lines().zip(wanted.lines()).enumerate() {
+        assert_eq!(has, wants, "docs/protocol.md, line {}: write the tables with {BLESS}=1", number + 1);
+    }
+    assert_eq!(document, wanted, "docs/protocol.md has not all of the tables: write them with {BLESS}=1");
+}
+
+#[test]
+fn numbers_and_names_are_unique_and_everything_is_explained() {
+    let numbers: BTreeSet<u16> = TABLE.iter().map(|packet| packet.number).collect();
+    let names: BTreeSet<&str> = TABLE.iter().map(|packet| packet.name).collect();
+    assert_eq!((numbers.len(), names.len()), (TABLE.len(), TABLE.len()), "a number or name is used twice");
+    let legacy: Vec<&str> =
+        TABLE.iter().map(|packet| packet.legacy).filter(|name| !name.is_empty()).collect();
+    assert_eq!(
+        legacy.iter().collect::<BTreeSet<_>>().len(),
+        legacy.len(),
+        "a predecessor's name is used twice"
+    );
+    let groups = STRUCTS.iter().map(|(name, fields)| (*name, *fields));
+    let packets = TABLE.iter().map(|packet| (packet.name, packet.fields));
+    for (owner, fields) in packets.chain(groups).chain([("Ticket", Ticket::FIELDS)]) {
+        let unexplained = fields.iter().find(|field| sentence(field.docs).is_empty());
+        assert!(unexplained.is_none(), "{owner}: {} has no doc comment", unexplained.unwrap().name);
+        let names: BTreeSet<&str> = fields.iter().map(|field| field.name).collect();
+        assert_eq!(names.len(), fields.len(), "{owner} has two fields of one name");
+    }
+    for packet in TABLE {
+        assert!(!sentence(packet.docs).is_empty(), "{} has no doc comment", packet.name);
+    }
+    for EnumInfo { name, docs, variants } in ENUMS {
+        assert!(!sentence(docs).is_empty(), "{name} has no doc comment");
+        assert!(
+            variants.iter().all(|(_, _, docs)| !sentence(docs).is_empty()),
+            "{name}: explain every value"
+        );
+        let values: BTreeSet<u8> = variants.iter().map(|(value, ..)| *value).collect();
+        assert_eq!(values.len(), variants.len(), "{name} uses a value twice");
+    }
+}

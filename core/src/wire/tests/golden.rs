@@ -1,0 +1,135 @@
+//! One example of every packet, with the bytes that docs/protocol.md gives for it. The bytes come
+//! from docs/examples/python/vectors.py, which knows the document and not this code.
+
+use std::collections::BTreeSet;
+
+use crate::wire::packets::{
+    Character, ChatCancelLogin, ChatMessage, ChatNotifyLogin, ChatRequest, Claim, Close,
+    CreateCharacterAnswer, CreateCharacterRequest, DbCheckPassword, DbCheckPasswordAnswer, DbClaimRevoked,
+    DbClaimsSynced, DbCreateCharacter, DbCreateCharacterAnswer, DbHeldClaims, DbLoadCharacter,
+    DbLoadCharacterAnswer, DbReleaseClaim, DbSignUp, DbSignUpAnswer, DbVerifyAccount, DbVerifyAccountAnswer,
+    EnterAnswer, EnterRequest, ExitAnswer, ExitRequest, Heartbeat, HeartbeatAnswer, LinkHello, LoginGranted,
+    LoginNotifyEntered, LoginNotifyLoaded, LoginRefused, LoginRequest, Outcome, Packet, PasswordText,
+    PingRequest, PongAnswer, Role, SignUpAnswer, SignUpRequest, TABLE, User, UserEntered, UserLeft, UserList,
+    UserListRequest,
+};
+use crate::wire::{Bytes, CloseReason, List, Text, doc_vector};
+
+const TOKEN: u64 = 0x0102_0304_0506_0708;
+const CLAIM: Claim = Claim { account: 42, id: 7 };
+
+fn text<const MAX: usize>(text: &str) -> Text<MAX> {
+    Text::new(text).expect("an example fits its field")
+}
+
+fn password() -> PasswordText {
+    PasswordText::new("honeycomb").expect("an example fits its field")
+}
+
+fn ticket<const MAX: usize>() -> Bytes<MAX> {
+    Bytes::new([0xde, 0xad, 0xbe, 0xef]).expect("an example fits its field")
+}
+
+fn bee() -> User {
+    User { id: 7, name: text("Bee") }
+}
+
+fn character() -> Character {
+    Character { id: 43, name: text("Bee"), level: 5, experience: 1_234_567_890_123 }
+}
+
+/// What every session and every client has.
+fn for_clients() -> Vec<Packet> {
+    let chat_key = [5; 32];
+    vec![
+        Close { reason: CloseReason::Goodbye, detail: text("bye") }.into(),
+        Heartbeat { token: TOKEN }.into(),
+        HeartbeatAnswer { token: TOKEN }.into(),
+        LoginRequest { id: text("bee"), password: password() }.into(),
+        LoginRefused { outcome: Outcome::BadCredentials }.into(),
+        LoginGranted {
+            chat_address: text("127.0.0.1:9200"),
+            chat_key,
+            name: text("스롱🐝"),
+            ticket: ticket(),
+            ticket_lifetime_ms: 30_000,
+        }
+        .into(),
+        SignUpRequest { id: text("bee"), password: password() }.into(),
+        SignUpAnswer { outcome: Outcome::IdTaken }.into(),
+        CreateCharacterRequest { id: text("bee"), password: password(), name: text("Bee") }.into(),
+        CreateCharacterAnswer { outcome: Outcome::Ok }.into(),
+        EnterRequest { ticket: ticket() }.into(),
+        EnterAnswer { user: bee(), head_count: 2 }.into(),
+        UserListRequest { after: 128 }.into(),
+        UserList {
+            head_count: 300,
+            users: List::new(vec![User { id: 3, name: text("Ant") }, bee()]).expect("two fit"),
+            more: true,
+        }
+        .into(),
+        UserEntered { user: bee() }.into(),
+        UserLeft { user: 7 }.into(),
+        ChatRequest { text: text("hello 🐝") }.into(),
+        ChatMessage { sequence: 1_000_000, sender: bee(), text: text("hello 🐝") }.into(),
+        ExitRequest {}.into(),
+        ExitAnswer {}.into(),
+        PingRequest { token: TOKEN }.into(),
+        PongAnswer { token: TOKEN, queued_us: 250 }.into(),
+    ]
+}
+
+/// What goes over links.
+fn for_servers() -> Vec<Packet> {
+    let client_address = text("127.0.0.1:9200");
+    vec![
+        LinkHello {
+            role: Role::Chat,
+            name: text("chat-1"),
+            instance: TOKEN,
+            client_address,
+            client_key: [5; 32],
+        }
+        .into(),
+        DbCheckPassword { request: 9, id: text("bee"), password: password(), take_over: true }.into(),
+        DbCheckPasswordAnswer { request: 9, outcome: Outcome::Ok, claim: CLAIM }.into(),
+        DbLoadCharacter { request: 10, claim: CLAIM }.into(),
+        DbLoadCharacterAnswer { request: 10, outcome: Outcome::Ok, claim: CLAIM, character: Some(character()) }
+            .into(),
+        DbSignUp { request: 11, id: text("bee"), password: password() }.into(),
+        DbSignUpAnswer { request: 11, outcome: Outcome::PasswordTooLong }.into(),
+        DbVerifyAccount { request: 12, id: text("bee"), password: password() }.into(),
+        DbVerifyAccountAnswer { request: 12, outcome: Outcome::Ok, account: 42 }.into(),
+        DbCreateCharacter { request: 13, account: 42, name: text("Bee") }.into(),
+        DbCreateCharacterAnswer { request: 13, outcome: Outcome::CharacterExists }.into(),
+        DbReleaseClaim { claim: CLAIM }.into(),
+        DbHeldClaims {
+            claims: List::new(vec![CLAIM, Claim { account: 44, id: 8 }]).expect("two fit"),
+            last: true,
+        }
+        .into(),
+        DbClaimsSynced {}.into(),
+        DbClaimRevoked { claim: CLAIM }.into(),
+        ChatNotifyLogin { request: 14, claim: CLAIM }.into(),
+        LoginNotifyLoaded { request: 14, outcome: Outcome::NoCharacter, claim: CLAIM, character: None }
+            .into(),
+        ChatCancelLogin { claim: CLAIM }.into(),
+        LoginNotifyEntered { claim: CLAIM }.into(),
+    ]
+}
+
+#[test]
+fn every_packet_has_the_bytes_of_the_document() {
+    let mut seen = BTreeSet::new();
+    for packet in for_clients().into_iter().chain(for_servers()) {
+        let wanted = doc_vector(&format!("packet {}", packet.name()));
+        let mut bytes = Vec::new();
+        packet.encode(&mut bytes);
+        assert_eq!(hex::encode(&bytes), wanted, "{}", packet.name());
+        seen.insert(packet.name());
+        assert_eq!(Packet::decode(&bytes), Ok(packet));
+    }
+    let missing: Vec<_> =
+        TABLE.iter().map(|packet| packet.name).filter(|name| !seen.contains(name)).collect();
+    assert!(missing.is_empty(), "add an example here and in docs/protocol.md, chapter 12, of {missing:?}");
+}
