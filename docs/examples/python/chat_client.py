@@ -1,0 +1,220 @@
+"""Signs up, makes a character, logs in, enters the chat, says something, hears it, and leaves.
+
+    python3 chat_client.py --data throng-data
+    python3 chat_client.py --login 127.0.0.1:9000 --login-key HEX --user bee --password honeycomb --name Bee
+
+Every step is printed. Exit code 0 if all of them worked, 1 otherwise, 2 for a wrong command line.
+"""
+
+import argparse
+import secrets
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+from throng import Session, SessionEnded, parse_address
+
+RETRY_SECONDS = 10.0
+
+
+class Failed(Exception):
+    """A step did not work; the text says which and why."""
+
+
+def main():
+    arguments = parse_arguments()
+    try:
+        run(arguments)
+    except (Failed, SessionEnded, OSError, ValueError, KeyError) as error:
+        print(f"chat_client: {error or type(error).__name__}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--data", type=Path, metavar="DIR", help="the servers' data directory")
+    where.add_argument("--login", metavar="HOST:PORT", help="the login server's address")
+    parser.add_argument("--login-key", metavar="HEX", help="the login server's public key, with --login")
+    parser.add_argument("--user", metavar="ID", help="account id; made up if not given")
+    parser.add_argument("--password", metavar="PW", help="its password; made up if not given")
+    parser.add_argument("--name", help="the character's name; made up if not given")
+    parser.add_argument("--say", metavar="TEXT", default="Hello from Python!", help="what to say")
+    arguments = parser.parse_args()
+    if arguments.login and not arguments.login_key:
+        parser.error("--login needs --login-key")
+    made_up = secrets.token_hex(4)
+    if arguments.user and not arguments.password:
+        parser.error("--user needs --password")
+    arguments.user = arguments.user or f"py-{made_up}"
+    arguments.password = arguments.password or secrets.token_hex(8)
+    arguments.name = arguments.name or f"Py {made_up}"
+    return arguments
+
+
+def run(arguments):
+    address, key = login_server(arguments)
+    print(f"login server {address[0]}:{address[1]}")
+    login = Session(address, key)
+    try:
+        sign_up(login, arguments)
+        create_character(login, arguments)
+        granted = log_in(login, arguments)
+        print(f"chat server {granted.chat_address}")
+        chat = Session(parse_address(granted.chat_address), granted.chat_key)
+        try:
+            # The login session stays open until we are in: closing it would revoke the ticket.
+            user = enter(chat, granted.ticket)
+            leave_login(login)
+            users = complete_list(chat)
+            print(f"{len(users)} in the chat: {names(users)}")
+            talk(chat, user, users, arguments.say)
+            leave_chat(chat)
+        finally:
+            chat.close()
+    finally:
+        login.close()
+    print("done")
+
+
+def login_server(arguments):
+    """Address and public key of the login server."""
+    if arguments.login:
+        return parse_address(arguments.login), bytes.fromhex(arguments.login_key)
+    path = arguments.data / "endpoints.toml"
+    try:
+        with path.open("rb") as file:
+            endpoints = tomllib.load(file)
+    except FileNotFoundError:
+        raise Failed(f"there is no {path}: start the servers first") from None
+    if "login" not in endpoints:
+        raise Failed(f"{path} names no login server")
+    return parse_address(endpoints["login"]["address"]), bytes.fromhex(endpoints["login"]["key"])
+
+
+def ask(session, request, answers, /, **fields):
+    """Sends a request and returns its answer. TryAgainLater is tried again for a while."""
+    give_up = time.monotonic() + RETRY_SECONDS
+    while True:
+        session.send(request, **fields)
+        answer = session.receive()
+        if answer.packet not in answers:
+            raise Failed(f"{request} was answered by {answer.packet}")
+        if getattr(answer, "outcome", None) != "TryAgainLater" or time.monotonic() > give_up:
+            return answer
+        print(f"{request}: try again later")
+        time.sleep(0.5)
+
+
+def sign_up(login, arguments):
+    answer = ask(login, "SignUpRequest", ["SignUpAnswer"], id=arguments.user, password=arguments.password)
+    if answer.outcome not in ("Ok", "IdTaken"):
+        raise Failed(f"cannot sign {arguments.user} up: {answer.outcome}")
+    print(f"account {arguments.user}: {'made' if answer.outcome == 'Ok' else 'exists'}")
+
+
+def create_character(login, arguments):
+    answer = ask(
+        login,
+        "CreateCharacterRequest",
+        ["CreateCharacterAnswer"],
+        id=arguments.user,
+        password=arguments.password,
+        name=arguments.name,
+    )
+    if answer.outcome not in ("Ok", "CharacterExists"):
+        raise Failed(f"cannot make the character {arguments.name}: {answer.outcome}")
+    print(f"character: {'made' if answer.outcome == 'Ok' else 'exists'}")
+
+
+def log_in(login, arguments):
+    answers = ["LoginGranted", "LoginRefused"]
+    answer = ask(login, "LoginRequest", answers, id=arguments.user, password=arguments.password)
+    if answer.packet == "LoginRefused":
+        raise Failed(f"cannot log in: {answer.outcome}")
+    print(f"logged in as {answer.name}, the ticket is good for {answer.ticket_lifetime_ms / 1000:g} s")
+    return answer
+
+
+def enter(chat, ticket):
+    """Who we are in the chat."""
+    chat.send("EnterRequest", ticket=ticket)
+    answer = chat.receive()
+    if answer.packet != "EnterAnswer":
+        raise Failed(f"EnterRequest was answered by {answer.packet}")
+    print(f"entered as user {answer.user.id}, {answer.user.name}; {answer.head_count} in the chat")
+    return answer.user
+
+
+def leave_login(login):
+    """Waits for the login server's word that it is done with us."""
+    try:
+        packet = login.receive(timeout=5.0)
+    except SessionEnded as end:
+        if end.reason != "HandedOver":
+            raise
+        print("the login server has handed over")
+    else:
+        raise Failed(f"the login server sent {packet.packet}")
+
+
+def keep_list(users, packet):
+    """Chapter 8's rule for the user list."""
+    if packet.packet == "UserList":
+        users.update((user.id, user.name) for user in packet.users)
+    elif packet.packet == "UserEntered":
+        users[packet.user.id] = packet.user.name
+    elif packet.packet == "UserLeft":
+        users.pop(packet.user, None)
+
+
+def complete_list(chat):
+    """Fetches the user list to its last page: {user id: name}."""
+    users = {}
+    while True:
+        packet = chat.receive()
+        keep_list(users, packet)
+        if packet.packet == "UserList":
+            if not packet.more:
+                return users
+            chat.send("UserListRequest", after=packet.users[-1].id)
+
+
+def talk(chat, user, users, text):
+    """Says something and waits until it comes back."""
+    print(f"saying: {text}")
+    said = time.monotonic()
+    chat.send("ChatRequest", text=text)
+    while True:
+        packet = chat.receive()
+        keep_list(users, packet)
+        if packet.packet == "ChatMessage":
+            print(f"heard #{packet.sequence} {packet.sender.name}: {packet.text}")
+            if packet.sender.id == user.id and packet.text == text:
+                print(f"our own words came back after {(time.monotonic() - said) * 1000:.1f} ms")
+                return
+
+
+def leave_chat(chat):
+    chat.send("ExitRequest")
+    try:
+        while chat.receive().packet != "ExitAnswer":
+            pass  # what was on its way
+        print("left the chat")
+        packet = chat.receive()
+    except SessionEnded as end:
+        if end.reason != "Goodbye":
+            raise
+    else:
+        raise Failed(f"{packet.packet} came after ExitAnswer")
+
+
+def names(users):
+    shown = [users[id] for id in sorted(users)[:10]]
+    return ", ".join(shown) + (", ..." if len(users) > len(shown) else "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,287 @@
+"""A client's side of the Throng protocol, version 1, written from docs/protocol.md.
+
+    session = Session(("127.0.0.1", 9000), server_public_key)
+    session.send("LoginRequest", id="bee", password="honeycomb")
+    answer = session.receive()          # answer.packet is "LoginGranted" or "LoginRefused"
+    session.close()
+
+Blocking, one thread: enough to learn from and to test with. Heartbeats are answered while `receive` or
+`wait` waits, so call one of them at least every few seconds.
+"""
+
+import socket
+import struct
+import time
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from noise.connection import Keypair, NoiseConnection
+from noise.exceptions import NoiseHandshakeError, NoiseInvalidMessage
+
+from wire import Codec, Malformed
+
+VERSION = 1
+PATTERN_CLIENT = 1
+HANDSHAKE, SEALED, REFUSED = 1, 2, 4
+HANDSHAKE_BODY_MAX = 256
+SERVER_BODY_MAX = 16_384
+REKEY_INTERVAL = 1 << 20
+HEARTBEAT_SECONDS, IDLE_SECONDS, LINGER_SECONDS = 15.0, 45.0, 1.0
+
+
+def numbered(*names):
+    return dict(enumerate(names))
+
+
+ENUMERATIONS = {
+    "Outcome": numbered(
+        "Ok", "BadCredentials", "AlreadyOnline", "NoCharacter", "TryAgainLater", "IdTaken", "IdInvalid",
+        "IdTooLong", "PasswordInvalid", "PasswordTooLong", "NameTaken", "NameInvalid", "NameTooLong",
+        "CharacterExists", "ClaimLost", "InternalError",
+    ),
+    "CloseReason": numbered(
+        "Goodbye", "ServerFull", "VersionMismatch", "HandshakeTimeout", "HandshakeFailed",
+        "FirstPacketTimeout", "IdleTimeout", "FrameTooLong", "UnexpectedFrame", "SealBroken",
+        "MalformedPacket", "PacketNotAllowed", "TicketInvalid", "TicketExpired", "TicketUsed",
+        "AlreadyRegistered", "AlreadyOnline", "LoggedInElsewhere", "TooSlow", "ServerShutdown",
+        "HandedOver", "WrongPeer", "InternalError",
+    ),
+}  # fmt: skip
+
+GROUPS = {"User": [("id", "u32"), ("name", "text(96)")]}
+
+PACKETS = {
+    0x0001: ("Close", [("reason", "CloseReason"), ("detail", "text(255)")]),
+    0x0002: ("Heartbeat", [("token", "u64")]),
+    0x0003: ("HeartbeatAnswer", [("token", "u64")]),
+    0x0101: ("LoginRequest", [("id", "text(255)"), ("password", "text(512)")]),
+    0x0102: ("LoginRefused", [("outcome", "Outcome")]),
+    0x0103: (
+        "LoginGranted",
+        [
+            ("chat_address", "text(255)"),
+            ("chat_key", "byte[32]"),
+            ("name", "text(96)"),
+            ("ticket", "bytes(256)"),
+            ("ticket_lifetime_ms", "u32"),
+        ],
+    ),
+    0x0104: ("SignUpRequest", [("id", "text(255)"), ("password", "text(512)")]),
+    0x0105: ("SignUpAnswer", [("outcome", "Outcome")]),
+    0x0106: (
+        "CreateCharacterRequest",
+        [("id", "text(255)"), ("password", "text(512)"), ("name", "text(255)")],
+    ),
+    0x0107: ("CreateCharacterAnswer", [("outcome", "Outcome")]),
+    0x0201: ("EnterRequest", [("ticket", "bytes(256)")]),
+    0x0202: ("EnterAnswer", [("user", "User"), ("head_count", "u32")]),
+    0x0203: ("UserListRequest", [("after", "u32")]),
+    0x0204: ("UserList", [("head_count", "u32"), ("users", "list(128)<User>"), ("more", "bool")]),
+    0x0205: ("UserEntered", [("user", "User")]),
+    0x0206: ("UserLeft", [("user", "u32")]),
+    0x0207: ("ChatRequest", [("text", "text(1024)")]),
+    0x0208: ("ChatMessage", [("sequence", "u64"), ("sender", "User"), ("text", "text(1024)")]),
+    0x0209: ("ExitRequest", []),
+    0x020A: ("ExitAnswer", []),
+    0x020B: ("PingRequest", [("token", "u64")]),
+    0x020C: ("PongAnswer", [("token", "u64"), ("queued_us", "u32")]),
+}
+
+CODEC = Codec(PACKETS, GROUPS, ENUMERATIONS)
+
+
+class SessionEnded(Exception):
+    """The session is over; `reason` is the CloseReason's name, or None if the peer gave none."""
+
+    def __init__(self, reason, message):
+        super().__init__(message)
+        self.reason = reason
+
+
+class DirectionKey:
+    """Seals or opens the frames of one direction (chapter 5)."""
+
+    def __init__(self, key):
+        self.key, self.counter = key, 0
+
+    def _next(self):
+        if self.counter and self.counter % REKEY_INTERVAL == 0:
+            self.key = rekeyed(self.key)
+        nonce = bytes(4) + struct.pack(">Q", self.counter)
+        self.counter += 1
+        return AESGCM(self.key), nonce
+
+    def seal(self, plaintext):
+        """One whole frame."""
+        header = struct.pack("<HB", len(plaintext) + 16, SEALED)
+        cipher, nonce = self._next()
+        return header + cipher.encrypt(nonce, plaintext, header)
+
+    def open(self, header, body):
+        cipher, nonce = self._next()
+        if len(body) < 16:
+            raise InvalidTag
+        return cipher.decrypt(nonce, body, header)
+
+
+def rekeyed(key):
+    """Noise's REKEY."""
+    return AESGCM(key).encrypt(bytes(4) + b"\xff" * 8, bytes(32), None)[:32]
+
+
+class Session:
+    """A connection to a login or chat server, after its handshake."""
+
+    def __init__(self, address, server_key, timeout=5.0):
+        """Connects, and makes sure that the server is the one with this public key."""
+        self._socket = socket.create_connection(address, timeout=timeout)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._received = bytearray()
+        self._sealer = self._opener = None
+        self._heard = self._asked = time.monotonic()
+        try:
+            self._handshake(server_key, timeout)
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def _handshake(self, server_key, timeout):
+        preface = bytes([VERSION, PATTERN_CLIENT])
+        noise = NoiseConnection.from_name(b"Noise_NK_25519_AESGCM_SHA256")
+        noise.set_as_initiator()
+        noise.set_prologue(b"throng" + preface)
+        noise.set_keypair_from_public_bytes(Keypair.REMOTE_STATIC, server_key)
+        noise.start_handshake()
+        body = preface + bytes(noise.write_message())
+        self._write(struct.pack("<HB", len(body), HANDSHAKE) + body)
+        frame = self._read_frame(time.monotonic() + timeout)
+        if frame is None:
+            raise SessionEnded("HandshakeTimeout", f"no handshake within {timeout} s")
+        header, body = frame
+        if header[2] == REFUSED and len(body) == 1:
+            reason = ENUMERATIONS["CloseReason"].get(body[0])
+            raise SessionEnded(reason, f"the server refuses the connection: {reason or body[0]}")
+        if header[2] != HANDSHAKE:
+            raise SessionEnded("UnexpectedFrame", f"a frame of kind {header[2]} during the handshake")
+        try:
+            payload = noise.read_message(bytes(body))
+        except (InvalidTag, NoiseHandshakeError, NoiseInvalidMessage, ValueError) as error:
+            raise SessionEnded("HandshakeFailed", "the server does not have the expected key") from error
+        if payload:
+            raise SessionEnded("HandshakeFailed", "the server's handshake message has a payload")
+        self._sealer = DirectionKey(noise.noise_protocol.cipher_state_encrypt.k)
+        self._opener = DirectionKey(noise.noise_protocol.cipher_state_decrypt.k)
+
+    def send(self, packet, /, **fields):
+        """Sends a packet by its name."""
+        self._write(self._sealer.seal(CODEC.encode_packet(packet, **fields)))
+
+    def receive(self, timeout=5.0):
+        """The next packet; heartbeats are dealt with here. SessionEnded when the session ends, TimeoutError
+        when nothing comes."""
+        deadline = time.monotonic() + timeout
+        while True:
+            packet = self._read_packet(min(deadline, time.monotonic() + 1.0))
+            now = time.monotonic()
+            if packet is None:
+                self._look_after_silence(now)
+                if now >= deadline:
+                    raise TimeoutError(f"nothing came within {timeout} s")
+            elif packet.packet == "Heartbeat":
+                self.send("HeartbeatAnswer", token=packet.token)
+            elif packet.packet == "Close":
+                self._socket.close()
+                detail = f" ({packet.detail})" if packet.detail else ""
+                raise SessionEnded(packet.reason, f"the server closes: {packet.reason}{detail}")
+            elif packet.packet != "HeartbeatAnswer":
+                return packet
+
+    def close(self, reason="Goodbye"):
+        """Says goodbye and waits for the server's own close, for a second at most."""
+        try:
+            self.send("Close", reason=reason, detail="")
+            self._socket.shutdown(socket.SHUT_WR)
+            deadline = time.monotonic() + LINGER_SECONDS
+            while (left := deadline - time.monotonic()) > 0:
+                self._socket.settimeout(left)
+                if not self._socket.recv(65_536):
+                    break
+        except (OSError, SessionEnded):
+            pass  # the server was quicker
+        finally:
+            self._socket.close()
+
+    def _look_after_silence(self, now):
+        if now - self._heard > IDLE_SECONDS:
+            self.close("IdleTimeout")
+            raise SessionEnded("IdleTimeout", f"nothing heard from the server for {IDLE_SECONDS} s")
+        if now - max(self._heard, self._asked) > HEARTBEAT_SECONDS:
+            self._asked = now
+            self.send("Heartbeat", token=int(now * 1000))
+
+    def _read_packet(self, deadline):
+        frame = self._read_frame(deadline)
+        if frame is None:
+            return None
+        header, body = frame
+        if header[2] != SEALED:
+            self._fail("UnexpectedFrame", f"a frame of kind {header[2]}")
+        try:
+            return CODEC.decode_packet(self._opener.open(header, body))
+        except InvalidTag:
+            self._fail("SealBroken", "a frame's seal is broken")
+        except Malformed as error:
+            self._fail("MalformedPacket", str(error))
+
+    def _fail(self, reason, message):
+        self.close(reason)
+        raise SessionEnded(reason, message)
+
+    def _read_frame(self, deadline):
+        """Header and body of the next frame, or None if it is not there by the deadline."""
+        limit = HANDSHAKE_BODY_MAX if self._opener is None else SERVER_BODY_MAX
+        while True:
+            if len(self._received) >= 3:
+                header = bytes(self._received[:3])
+                (length,) = struct.unpack("<H", header[:2])
+                if length > limit:
+                    self._socket.close()
+                    raise SessionEnded("FrameTooLong", f"a frame of {length} bytes, the limit is {limit}")
+                if len(self._received) >= 3 + length:
+                    body = bytes(self._received[3 : 3 + length])
+                    del self._received[: 3 + length]
+                    self._heard = time.monotonic()
+                    return header, body
+            if not self._read_more(deadline):
+                return None
+
+    def _read_more(self, deadline):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        self._socket.settimeout(left)
+        try:
+            data = self._socket.recv(65_536)
+        except TimeoutError:
+            return False
+        except OSError as error:
+            raise SessionEnded(None, f"the connection broke: {error}") from error
+        if not data:
+            raise SessionEnded(None, "the server closed the connection without a word")
+        self._received += data
+        return True
+
+    def _write(self, data):
+        self._socket.settimeout(5.0)
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise SessionEnded(None, f"the connection broke: {error}") from error
+
+
+def parse_address(text):
+    """(host, port) of "host:port"; an IPv6 host stands in square brackets."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal():
+        raise ValueError(f"{text!r} is not HOST:PORT")
+    return host.removeprefix("[").removesuffix("]"), int(port)
