@@ -185,9 +185,14 @@ impl Terminals {
         link
     }
 
+    /// The links that are up.
+    pub fn all(&self) -> impl Iterator<Item = (SessionId, &Link)> {
+        self.up.iter().map(|(id, link)| (*id, link))
+    }
+
     /// The links to servers of one role that are up.
     pub fn up(&self, role: Role) -> impl Iterator<Item = (SessionId, &Link)> {
-        self.up.iter().filter(move |(_, link)| link.hello.role == role).map(|(id, link)| (*id, link))
+        self.all().filter(move |(_, link)| link.hello.role == role)
     }
 
     /// The link to or from the process that drew `instance`.
