@@ -1,0 +1,4 @@
+//! The DB agent's database side.
+
+pub mod password;
+pub mod rules;
