@@ -1,4 +1,8 @@
 //! The DB agent's database side.
 
+pub mod migrate;
 pub mod password;
+pub mod procedures;
 pub mod rules;
+pub mod sqlite;
+pub mod suite;
