@@ -11,12 +11,12 @@ use throng_core::config::{Config, Duplicate};
 use throng_core::crypto::{ClusterKey, Credentials, KeyError, PublicKey, StaticKey};
 use throng_core::endpoints::{self, Endpoints, EndpointsError};
 use throng_core::limits::{CLIENT_BODY_MAX, SERVER_BODY_MAX};
+use throng_core::metrics;
 use throng_core::net::{Endpoint, ListenError, Listener, PeerKind};
 use throng_core::shutdown::{Cause, Shutdown};
 use throng_core::terminal::{Backoff, LinkBoard, Peer, Terminals};
 use throng_core::wire::packets::{self, Address, LinkHello};
 use throng_core::wire::{Text, TooLong};
-use throng_core::{metrics, net};
 
 use crate::admin::{self, AdminError, AdminHandle, AdminSources};
 use crate::chat::{Admission, ChatRole, ChatSettings};
@@ -27,7 +27,7 @@ use crate::dbagent::pool::{self, Pool, PoolConfig};
 use crate::dbagent::procedures::{DbError, Procedures};
 use crate::dbagent::request::Reply;
 use crate::dbagent::role::{DbAgentRole, DbAgentSettings, Tag};
-use crate::dbagent::sqlite::Sqlite;
+use crate::dbagent::sqlite::SqliteFile;
 use crate::login::{LoginRole, LoginSettings};
 use crate::node::{self, Node, NodeSize, Parts};
 use crate::process::Process;
@@ -71,8 +71,11 @@ pub enum UpError {
 pub fn run(config: &Config, roles: &[Role], process: &mut Process) -> Result<(), UpError> {
     let running = Running::start(config, roles, process.sessions_that_fit(), &process.shutdown)?;
     let admin = start_admin(config, process, &running)?;
+    if roles.len() == Role::ALL.len() {
+        running.wait_linked(process);
+    }
     process.data.publish(running.endpoints())?;
-    announce(&running, roles, config, admin.as_ref(), process)?;
+    announce(&running, roles, admin.as_ref(), process)?;
     let cause = process.shutdown.wait();
     tracing::info!(?cause, "shutting down");
     let stopped = running.stop(Instant::now() + config.shutdown.drain);
@@ -102,47 +105,46 @@ fn start_admin(
 fn announce(
     running: &Running,
     roles: &[Role],
-    config: &Config,
     admin: Option<&AdminHandle>,
     process: &Process,
 ) -> io::Result<()> {
-    let mut out = String::new();
+    let mut lines = Vec::new();
     for (role, address, key) in &running.listening {
         let key = key.map_or_else(String::new, |key| format!("  key {}", hex::encode(key)));
-        out += &format!("{role:<14} {address}{key}\n");
+        lines.push(format!("{role:<14} {address}{key}"));
     }
     if let Some(admin) = admin {
-        out += &format!("{:<14} http://{}/metrics\n", "admin", admin.address);
+        lines.push(format!("{:<14} http://{}/metrics", "admin", admin.address));
     }
     let data = process.data.path().display();
-    out += &format!("{:<14} {data}\n", "data");
+    lines.push(format!("{:<14} {data}", "data"));
     let sessions = [(Role::Login, running.sessions[0]), (Role::Chat, running.sessions[1])];
     for (role, sessions) in sessions.iter().filter(|(role, _)| roles.contains(role)) {
-        out += &format!("{:<14} {sessions} for the {role} server\n", "sessions");
+        lines.push(format!("{:<14} {sessions} for the {role} server", "sessions"));
     }
     if roles.len() == Role::ALL.len() {
-        out += &format!(
-            "\nTry, in another terminal:\n  \
-             cargo run --release --bin throng-harness -- broadcast --data {data} --clients 100 --interval 100ms --duration 10s\n  \
-             cargo run --release --bin throng-harness -- login --data {data} --clients 20\n",
-        );
-        if let Some(admin) = config.admin.listen.and(admin) {
-            out += &format!("  curl http://{}/metrics\n", admin.address);
-        }
-        out += "\n";
+        let harness = "  cargo run --release --bin throng-harness --";
+        lines.push("\nTry, in another terminal:".into());
+        lines
+            .push(format!("{harness} broadcast --data {data} --clients 100 --interval 100ms --duration 10s"));
+        lines.push(format!("{harness} login --data {data} --clients 20\n"));
     }
+    lines.push("ready\n".into());
     let mut stdout = io::stdout().lock();
-    match stdout.write_all((out + "ready\n").as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(lines.join("\n").as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }
 }
 
+/// The DB agent's threads, and its DB threads.
+type DbAgentNode = (Node<Reply<Tag>>, Arc<Pool<Tag>>);
+
 /// Roles that run.
 pub struct Running {
     login: Option<Node<()>>,
     chat: Option<Node<()>>,
-    dbagent: Option<(Node<Reply<Tag>>, Arc<Pool<Tag>>)>,
+    dbagent: Option<DbAgentNode>,
     /// What listens where, for people: a name, an address and the key that clients need.
     listening: Vec<(&'static str, SocketAddr, Option<PublicKey>)>,
     endpoints: Endpoints,
@@ -191,6 +193,18 @@ impl Running {
         Ok(starter.running)
     }
 
+    /// Waits a moment until the roles have found each other, so that the first login finds
+    /// everything ready.
+    fn wait_linked(&self, process: &Process) {
+        // Login to chat and to the agent, chat to the agent; each link has two ends on the board.
+        let deadline = Instant::now() + LINKING;
+        while self.board.up() < 6 && Instant::now() < deadline {
+            if process.shutdown.wait_timeout(Duration::from_millis(1)).is_some() {
+                return;
+            }
+        }
+    }
+
     /// Where the roles listen.
     pub fn endpoints(&self) -> Endpoints {
         self.endpoints.clone()
@@ -208,6 +222,9 @@ impl Running {
         Ok(())
     }
 }
+
+/// How long `throng up` waits for its own links before it says that it is ready.
+const LINKING: Duration = Duration::from_secs(2);
 
 /// What the DB threads get to finish in when the rest of the shutdown has used up the time.
 const DB_PATIENCE: Duration = Duration::from_millis(500);
@@ -238,11 +255,14 @@ impl Starter<'_> {
         let pool_config = PoolConfig {
             threads: config.threads,
             queue: config.queue,
-            password: PasswordCost::new(config.argon2_memory.as_kib() as u32, config.argon2_iterations),
+            password: PasswordCost {
+                memory_kib: config.argon2_memory.as_kib(),
+                iterations: config.argon2_iterations,
+            },
             now_ms: unix_ms,
             ..PoolConfig::default()
         };
-        let sqlite = Sqlite::new(path, DB_BUSY);
+        let sqlite = SqliteFile::new(path, DB_BUSY);
         let connect = move || sqlite.connect().map(|connection| Box::new(connection) as Box<dyn Procedures>);
         let sink = move |reply| {
             // Refused only when the content threads have ended: nobody waits for the answer.
@@ -403,7 +423,8 @@ fn on_failure(shutdown: &Shutdown) -> impl Fn() + Clone + Send + 'static {
 /// enough for all, that in proportion.
 fn share_out(config: &Config, roles: &[Role], fit: u64) -> [usize; 2] {
     let wanted = |role: Role, sessions: usize| if roles.contains(&role) { sessions as u64 } else { 0 };
-    let wanted = [wanted(Role::Login, config.login.max_sessions), wanted(Role::Chat, config.chat.max_sessions)];
+    let wanted =
+        [wanted(Role::Login, config.login.max_sessions), wanted(Role::Chat, config.chat.max_sessions)];
     let all: u64 = wanted.iter().sum();
     wanted.map(|sessions| if all <= fit { sessions } else { sessions * fit / all }.max(1) as usize)
 }

@@ -13,12 +13,12 @@ use throng_core::content::{Call, Effects, HandlerTable, Job, Phases, Role};
 use throng_core::limits::SESSIONS_MAX;
 use throng_core::net::{Closed, Opened};
 use throng_core::terminal::Terminals;
+use throng_core::wire::CloseReason;
 use throng_core::wire::packets::{
     self, Claim, DbCheckPassword, DbCheckPasswordAnswer, DbClaimRevoked, DbClaimsSynced, DbCreateCharacter,
     DbCreateCharacterAnswer, DbHeldClaims, DbLoadCharacter, DbLoadCharacterAnswer, DbReleaseClaim, DbSignUp,
     DbSignUpAnswer, DbVerifyAccount, DbVerifyAccountAnswer, LinkHello, Outcome,
 };
-use throng_core::wire::CloseReason;
 use throng_core::{SessionId, metrics};
 
 use super::pool::{Pool, Rejected};
@@ -224,7 +224,7 @@ impl DbAgent {
 
     fn publish(&mut self) {
         let stats = self.pool.stats();
-        metrics::DB_QUEUE.set(self.pool.depth() as i64);
+        metrics::DB_QUEUE.set(i64::try_from(self.pool.depth()).unwrap_or(i64::MAX));
         let publish = |counter: &metrics::Counter, value: u64, published: &mut u64| {
             counter.add(value.saturating_sub(std::mem::replace(published, value)));
         };
@@ -282,7 +282,6 @@ fn table() -> HandlerTable<DbAgent> {
         .on(SERVER, held_claims)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "a handler is given its packet for good")]
 fn hello(agent: &mut DbAgent, call: &mut Call<'_>, hello: LinkHello) {
     let instance = hello.instance;
     let allowed = [packets::Role::Login, packets::Role::Chat];
