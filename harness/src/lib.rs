@@ -14,8 +14,16 @@
 //! Nothing in these modules knows a socket: what was sent and received goes in with the
 //! time at which it happened, results come out.
 
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod duration;
+pub mod live;
 pub mod payload;
+pub mod procstat;
+pub mod record;
+pub mod report;
 pub mod schedule;
+pub mod target;
+pub mod threshold;
 pub mod verify;
