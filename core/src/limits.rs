@@ -60,7 +60,7 @@ pub const SPARE_BUFFERS: usize = 8 * 1024;
 pub const SPARE_BUFFER_BYTES: usize = 4 * 1024;
 
 /// Frames sealed for mail before a shard looks at its sockets again.
-pub const SENDS_PER_TURN: usize = 16 * 1024;
+pub const SENDS_PER_TURN: usize = 64 * 1024;
 
 /// Account ids: longest in bytes on the wire. Longer than [`ID_CHARS_MAX`]
 /// allows, so that too long an id gets an answer and not a closed connection.

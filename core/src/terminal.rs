@@ -154,8 +154,17 @@ impl Terminals {
         tracing::info!(peer = %hello.name, role = hello.role.name(), session = %id, "link up");
         metrics::LINKS_CONNECTED.inc();
         metrics::LINKS_UP.add(1);
-        self.board.set(&self.board_key(outgoing, &hello), "up");
+        // A DB agent takes requests only after the claims have been compared.
+        let state = if hello.role == Role::DbAgent { GREETED } else { UP };
+        self.board.set(&self.board_key(outgoing, &hello), state);
         Some(self.up.entry(id).or_insert(Link { hello, since: now, outgoing }))
+    }
+
+    /// A link takes requests now, which was not so when it came up.
+    pub fn ready(&self, id: SessionId) {
+        if let Some(link) = self.up.get(&id) {
+            self.board.set(&self.board_key(link.outgoing, &link.hello), UP);
+        }
     }
 
     /// A link, or an attempt to make one, has ended. Returns the link if it was up.
@@ -185,9 +194,14 @@ impl Terminals {
         link
     }
 
+    /// The links that are up.
+    pub fn all(&self) -> impl Iterator<Item = (SessionId, &Link)> {
+        self.up.iter().map(|(id, link)| (*id, link))
+    }
+
     /// The links to servers of one role that are up.
     pub fn up(&self, role: Role) -> impl Iterator<Item = (SessionId, &Link)> {
-        self.up.iter().filter(move |(_, link)| link.hello.role == role).map(|(id, link)| (*id, link))
+        self.all().filter(move |(_, link)| link.hello.role == role)
     }
 
     /// The link to or from the process that drew `instance`.
@@ -210,6 +224,12 @@ impl Terminals {
     }
 }
 
+/// A link that takes requests, as the board shows it.
+const UP: &str = "up";
+
+/// A link whose ends know each other but have claims to compare.
+const GREETED: &str = "comparing claims";
+
 /// The state of every link of a process, for people.
 #[derive(Debug, Default)]
 pub struct LinkBoard(Mutex<BTreeMap<String, String>>);
@@ -221,6 +241,11 @@ impl LinkBoard {
         if board.len() < LINKS_MAX * 2 || board.contains_key(link) {
             board.insert(link.to_owned(), state.to_owned());
         }
+    }
+
+    /// How many links take requests.
+    pub fn up(&self) -> usize {
+        self.0.lock().values().filter(|state| *state == UP).count()
     }
 
     /// A JSON object: link to state.

@@ -5,11 +5,13 @@ pub mod admin;
 pub mod chat;
 pub mod cli;
 pub mod datadir;
+pub mod dbagent;
 pub mod holdings;
 pub mod keygen;
 pub mod login;
 pub mod node;
 pub mod process;
+pub mod up;
 
 /// The log belongs to the process: tests that open it take turns.
 #[cfg(test)]

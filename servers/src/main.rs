@@ -3,15 +3,19 @@
 use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use thiserror::Error;
+use throng_core::clock::unix_ms;
 use throng_core::config::{Config, ConfigError};
 use throng_core::shutdown::{EXIT_CLEAN, EXIT_CRASH, EXIT_FAILED};
 use throng_servers::cli::{Cli, Command, ConfigCommand, DbCommand};
 use throng_servers::datadir::Role;
+use throng_servers::dbagent::migrate::{self, MigrateError};
 use throng_servers::keygen::{self, KeygenError};
 use throng_servers::process::{Process, StartError};
+use throng_servers::up::{self, UpError};
 
 /// Exit code for a mistake on the command line or in the configuration, as clap's.
 const EXIT_USAGE: u8 = 2;
@@ -27,8 +31,10 @@ enum Failure {
     Start(#[from] StartError),
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
-    #[error("{0} is not linked into this build")]
-    NotLinkedIn(String),
+    #[error(transparent)]
+    Up(#[from] UpError),
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
 }
 
 impl Failure {
@@ -75,18 +81,34 @@ fn run(command: &Command) -> Result<u8, Failure> {
     Ok(EXIT_CLEAN)
 }
 
-/// Runs the roles until the process is asked to end; the result is the exit code.
+/// Runs the roles until the process is asked to end; the result is the exit code. `up` makes
+/// what is missing; single roles want the keys to be there.
 fn run_roles(config: &Config, roles: &[Role]) -> Result<u8, Failure> {
-    let _process = Process::start(config, roles)?;
-    Err(Failure::NotLinkedIn(roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(", ")))
+    let mut process = Process::start(config, roles)?;
+    if roles.len() == Role::ALL.len() {
+        keygen::ensure(config)?;
+    }
+    up::run(config, roles, &mut process)?;
+    Ok(process.shutdown.exit_code())
 }
 
 /// Looks after the database.
 fn run_db(command: &DbCommand) -> Result<u8, Failure> {
     let (DbCommand::Migrate(settings) | DbCommand::Status(settings)) = command;
     let config = settings.load()?;
-    Err(Failure::NotLinkedIn(format!("the database {}", config.resolve(&config.dbagent.database).display())))
+    let path = config.resolve(&config.dbagent.database);
+    if let DbCommand::Migrate(_) = command {
+        let applied = migrate::migrate_sqlite(&path, DB_BUSY, unix_ms())?;
+        print(&format!("{}: {} migrations applied\n", path.display(), applied.len()))?;
+    }
+    for status in migrate::status_sqlite(&path, DB_BUSY)? {
+        print(&format!("{status}\n"))?;
+    }
+    Ok(EXIT_CLEAN)
 }
+
+/// How long `throng db` waits for a process that writes.
+const DB_BUSY: Duration = Duration::from_secs(5);
 
 /// Prints to standard output; that its reader has gone away is no failure.
 fn print(text: &str) -> io::Result<()> {

@@ -98,6 +98,9 @@ settings! {
             threads: usize = "2" in 1..=THREADS_MAX;
             /// Requests that may wait for a thread; further ones are answered "try again later".
             queue: usize = "1024" in 1..=QUEUE_MAX;
+            /// How long a request may wait for a thread; after that it is answered "try again later".
+            /// Below `login.request_timeout`, so that the answer comes in time.
+            request_timeout: Duration = "1s" in ms(10)..=secs(60);
             /// Memory that hashing one password takes (argon2id), in whole KiB. Less than 19MiB with
             /// two iterations is weaker than OWASP advises. Existing passwords keep what they were made with.
             argon2_memory: ByteSize = "19MiB" in kib(8)..=kib(4 << 20);

@@ -149,6 +149,7 @@ fn character_loaded(chat: &mut Chat, call: &mut Call<'_>, answer: DbLoadCharacte
 
 fn claims_synced(chat: &mut Chat, call: &mut Call<'_>, _: DbClaimsSynced) {
     chat.holdings.synced(call.session);
+    chat.terminals.ready(call.session);
 }
 
 fn claim_revoked(chat: &mut Chat, call: &mut Call<'_>, revoked: DbClaimRevoked) {

@@ -74,7 +74,7 @@ fn password_checked(login: &mut Login, call: &mut Call<'_>, answer: DbCheckPassw
     let waiting = waiting.filter(|waiting| login.phases.contains_key(&waiting.client));
     if outcome != Outcome::Ok {
         if let Some(waiting) = waiting {
-            login.fail(waiting, outcome, call.effects);
+            login.fail(&waiting, outcome, call.effects);
         }
         return;
     }
@@ -83,16 +83,13 @@ fn password_checked(login: &mut Login, call: &mut Call<'_>, answer: DbCheckPassw
         return login.holdings.release(claim, call.effects);
     };
     login.holdings.hold(claim);
-    match login.choose_chat() {
-        Some(chat) => {
-            let waiting = Waiting { client, step: Step::HandOver { chat, claim } };
-            login.ask(Some(chat), waiting, call, |request| ChatNotifyLogin { request, claim });
-        }
-        None => {
-            login.holdings.release(claim, call.effects);
-            let waiting = Waiting { client, step: Step::Password };
-            login.fail(waiting, Outcome::TryAgainLater, call.effects);
-        }
+    if let Some(chat) = login.choose_chat() {
+        let waiting = Waiting { client, step: Step::HandOver { chat, claim } };
+        login.ask(Some(chat), waiting, call, |request| ChatNotifyLogin { request, claim });
+    } else {
+        login.holdings.release(claim, call.effects);
+        let waiting = Waiting { client, step: Step::Password };
+        login.fail(&waiting, Outcome::TryAgainLater, call.effects);
     }
 }
 
@@ -103,7 +100,7 @@ fn hand_over_done(login: &mut Login, call: &mut Call<'_>, answer: LoginNotifyLoa
         return;
     };
     let (Outcome::Ok, Some(character)) = (outcome, character) else {
-        return login.fail(waiting, outcome, call.effects);
+        return login.fail(&waiting, outcome, call.effects);
     };
     let client = waiting.client;
     if !login.phases.contains_key(&client) {
@@ -119,7 +116,7 @@ fn hand_over_done(login: &mut Login, call: &mut Call<'_>, answer: LoginNotifyLoa
             login.expiries.push_back((call.now + login.settings.ticket_lifetime, claim.id));
             call.effects.send(client, packet);
         }
-        Err(outcome) => login.fail(waiting, outcome, call.effects),
+        Err(outcome) => login.fail(&waiting, outcome, call.effects),
     }
 }
 
@@ -186,6 +183,7 @@ fn character_created(login: &mut Login, call: &mut Call<'_>, answer: DbCreateCha
 
 fn claims_synced(login: &mut Login, call: &mut Call<'_>, _: DbClaimsSynced) {
     login.holdings.synced(call.session);
+    login.terminals.ready(call.session);
 }
 
 fn claim_revoked(login: &mut Login, _: &mut Call<'_>, revoked: DbClaimRevoked) {

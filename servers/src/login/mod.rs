@@ -136,7 +136,7 @@ impl Role for LoginRole {
     fn tick(&mut self, now: Instant, effects: &mut Effects) -> Option<Instant> {
         let login = &mut self.login;
         for waiting in login.pending.expire(now) {
-            login.fail(waiting, Outcome::TryAgainLater, effects);
+            login.fail(&waiting, Outcome::TryAgainLater, effects);
         }
         while let Some((_, claim)) = login.expiries.pop_front_if(|(at, _)| *at <= now) {
             // The chat server gives the claim up by itself.
@@ -174,7 +174,7 @@ impl Login {
         }
         let Some(link) = self.terminals.closed(session, closed, now) else { return };
         for waiting in self.pending.fail_link(session) {
-            self.fail(waiting, Outcome::TryAgainLater, effects);
+            self.fail(&waiting, Outcome::TryAgainLater, effects);
         }
         if link.hello.role == packets::Role::DbAgent {
             self.holdings.links_changed(&self.terminals, effects);
@@ -190,7 +190,7 @@ impl Login {
     }
 
     /// A request has come to nothing: gives back what it held and tells the client.
-    fn fail(&mut self, waiting: Waiting, outcome: Outcome, effects: &mut Effects) {
+    fn fail(&mut self, waiting: &Waiting, outcome: Outcome, effects: &mut Effects) {
         if outcome == Outcome::TryAgainLater {
             metrics::TRY_AGAIN_LATER.inc();
         }
@@ -227,7 +227,7 @@ impl Login {
         call: &mut Call<'_>,
         packet: impl FnOnce(u64) -> P,
     ) {
-        let Some(link) = link else { return self.fail(waiting, Outcome::TryAgainLater, call.effects) };
+        let Some(link) = link else { return self.fail(&waiting, Outcome::TryAgainLater, call.effects) };
         let client = waiting.client;
         match self.pending.add(link, waiting, call.now) {
             Ok(request) => {
@@ -236,7 +236,7 @@ impl Login {
                 }
                 call.effects.send(link, packet(request));
             }
-            Err(waiting) => self.fail(waiting, Outcome::TryAgainLater, call.effects),
+            Err(waiting) => self.fail(&waiting, Outcome::TryAgainLater, call.effects),
         }
     }
 

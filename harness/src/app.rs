@@ -1,0 +1,153 @@
+//! From a command line to an exit code.
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::Write;
+use std::time::SystemTime;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+
+use crate::cli::{Cli, Job};
+use crate::report::{EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE, Findings, Machine, Origin, Report, check_writable};
+use crate::target::Target;
+
+/// Runs what the command line `args` asks for and gives the exit code. `drive` is what runs the
+/// scenario once everything before it is known to be in order; the report goes to `out` and to
+/// the file of `--json`, what went wrong to `err`.
+pub fn run<E: Display>(
+    args: impl IntoIterator<Item = OsString>,
+    out: &mut impl Write,
+    err: &mut impl Write,
+    drive: impl FnOnce(&Job, &Target) -> Result<Findings, E>,
+) -> u8 {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let command = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let job = match parse(args) {
+        Ok(job) => job,
+        // Not an error when it is the answer to --help or --version.
+        Err(answer) if !answer.use_stderr() => {
+            let _ = write!(out, "{answer}");
+            return EXIT_OK;
+        }
+        Err(error) => {
+            let _ = write!(err, "{error}");
+            return EXIT_USAGE;
+        }
+    };
+    let origin = Origin { command, started: SystemTime::now(), machine: Machine::this() };
+    let findings =
+        match prepare(&job).and_then(|target| drive(&job, &target).map_err(|error| error.to_string())) {
+            Ok(findings) => findings,
+            Err(error) => {
+                let _ = writeln!(err, "error: {error}");
+                return EXIT_NOT_RUN;
+            }
+        };
+    let report = Report::new(&job, origin, findings);
+    let _ = write!(out, "{report}");
+    match job.json.as_ref().map_or(Ok(()), |path| report.write_json(path)) {
+        Ok(()) => report.exit_code(),
+        Err(error) => {
+            let _ = writeln!(err, "error: {error}");
+            EXIT_NOT_RUN
+        }
+    }
+}
+
+fn parse(args: Vec<OsString>) -> Result<Job, clap::Error> {
+    Cli::try_parse_from(args)?
+        .check()
+        .map_err(|error| Cli::command().error(ErrorKind::ValueValidation, error))
+}
+
+/// What can fail before a run fails before it.
+fn prepare(job: &Job) -> Result<Target, String> {
+    let target = Target::resolve(&job.target, job.scenario.entrance(), job.server_pid)
+        .map_err(|error| error.to_string())?;
+    if let Some(path) = &job.json {
+        check_writable(path).map_err(|error| error.to_string())?;
+    }
+    Ok(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Clients, EXIT_BROKEN, EXIT_INTERRUPTED};
+
+    const KEY: &str = "0102030405060708090a0b0c0d0e0f100102030405060708090a0b0c0d0e0f10";
+
+    /// A line -> exit code, stdout and stderr; the run finds `findings`.
+    fn run_line(line: &str, findings: Result<Findings, &str>) -> (u8, String, String) {
+        let args = std::iter::once("throng-harness").chain(line.split_whitespace()).map(OsString::from);
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = run(args, &mut out, &mut err, |_, _| findings);
+        (code, String::from_utf8_lossy(&out).into_owned(), String::from_utf8_lossy(&err).into_owned())
+    }
+
+    fn login(more: &str) -> String {
+        format!("login --server 127.0.0.1:9 --server-key {KEY} --clients 3 {more}")
+    }
+
+    fn connected(connected: u64) -> Findings {
+        Findings { clients: Clients { requested: 3, connected, ..Clients::default() }, ..Findings::default() }
+    }
+
+    #[test]
+    fn exit_codes_are_the_documented_ones() {
+        let check = |line: &str, findings: Result<Findings, &str>, code, shown: &str| {
+            let (found, out, err) = run_line(line, findings);
+            assert_eq!(found, code, "{line}\n{out}\n{err}");
+            assert!(out.contains(shown) || err.contains(shown), "{line}\n{out}\n{err}");
+        };
+        check(&login(""), Ok(connected(3)), EXIT_OK, "PASS");
+        check(&login(""), Ok(connected(2)), EXIT_BROKEN, "BROKEN  connected=100%");
+        check(&login("--threshold connected=50%"), Ok(connected(2)), EXIT_OK, "held    connected=50%");
+        check(
+            &login(""),
+            Ok(Findings { interrupted: true, ..connected(1) }),
+            EXIT_INTERRUPTED,
+            "INTERRUPTED",
+        );
+        check(&login(""), Err("the server is gone"), EXIT_NOT_RUN, "error: the server is gone");
+        check(&login("--workers 9"), Ok(connected(3)), EXIT_USAGE, "error: --workers 9 for --clients 3");
+        check("login", Ok(connected(3)), EXIT_USAGE, "Usage: throng-harness login");
+        check("--help", Ok(connected(3)), EXIT_OK, "Exit codes: 0 all thresholds held");
+        check("broadcast --help", Ok(connected(3)), EXIT_OK, "--interval <TIME>");
+        check("--version", Ok(connected(3)), EXIT_OK, env!("CARGO_PKG_VERSION"));
+        check(
+            "connect --data /nonexistent",
+            Ok(connected(3)),
+            EXIT_NOT_RUN,
+            "is `throng up --data /nonexistent` running?",
+        );
+    }
+
+    #[test]
+    fn the_report_is_written_also_when_a_threshold_is_broken() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("out.json");
+        let line = login(&format!("--json {} --seed 4", path.display()));
+        assert_eq!(run_line(&line, Ok(connected(0))).0, EXIT_BROKEN);
+        let json: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).expect("written")).expect("JSON");
+        assert_eq!(
+            (&json["verdict"], &json["seed"], &json["scenario"]),
+            (&"fail".into(), &4.into(), &"login".into())
+        );
+        assert_eq!(json["command"][1], "login");
+    }
+
+    #[test]
+    fn a_report_without_a_place_stops_the_run_before_it_begins() {
+        let line = login("--json /nonexistent/out.json");
+        let args = std::iter::once("throng-harness").chain(line.split_whitespace()).map(OsString::from);
+        let mut err = Vec::new();
+        let code = run(args, &mut Vec::new(), &mut err, |_, _| -> Result<Findings, &str> {
+            panic!("must not run");
+        });
+        assert_eq!(code, EXIT_NOT_RUN);
+        assert!(String::from_utf8_lossy(&err).contains("/nonexistent/out.json"));
+    }
+}

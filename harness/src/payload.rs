@@ -1,0 +1,235 @@
+//! What the harness's clients say, and how a delivery is recognised.
+//!
+//! ```text
+//! M rrrrrrrr iiiiiiii tttttttttttttttt dddddddd filler...      (without the spaces)
+//! | run      index    intended, ns     delay, us
+//! M counted, P probe or warm-up
+//! ```
+//! Hexadecimal digits, so the text stays text. The filler is a piece of a pool that the
+//! seed makes: every message has another one, and comparing it costs a `memcmp`.
+
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
+use throng_core::limits::CHAT_TEXT_MAX;
+
+use crate::clock::Nanos;
+
+/// Kind and run: what every text of one kind of one run begins with.
+const PREFIX: usize = 1 + 8;
+/// Index, intended time and delay in binary.
+const FIELDS: usize = 4 + 8 + 4;
+/// Fewest bytes that a text can have: the stamp and no filler.
+pub const PAYLOAD_MIN: usize = PREFIX + 2 * FIELDS;
+/// Most bytes that a text can have.
+pub const PAYLOAD_MAX: usize = CHAT_TEXT_MAX;
+
+/// Places in the pool where a filler can begin; a power of two.
+const FILLER_STARTS: usize = 4096;
+
+const _: () = assert!(PAYLOAD_MIN < PAYLOAD_MAX && FILLER_STARTS.is_power_of_two());
+
+/// What a message says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Its number in the run.
+    pub index: u32,
+    /// When it should have been sent.
+    pub intended: Nanos,
+    /// How much later it was sent, in microseconds; 71 minutes at most.
+    pub delay_us: u32,
+}
+
+impl Stamp {
+    /// The stamp of message `index`, due at `intended` and sent at `sent`.
+    pub fn new(index: u32, intended: Nanos, sent: Nanos) -> Self {
+        let delay_us = sent.saturating_sub(intended) / 1000;
+        Self { index, intended, delay_us: u32::try_from(delay_us).unwrap_or(u32::MAX) }
+    }
+
+    /// When the message was sent, to the microsecond.
+    pub fn sent(self) -> Nanos {
+        self.intended.saturating_add(u64::from(self.delay_us) * 1000)
+    }
+}
+
+/// Whether a message is part of the measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Counted: every recipient must get it.
+    Counted,
+    /// A probe or warm-up message, sent before counting begins.
+    Probe,
+}
+
+/// What a received text is to this run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// One of this run's messages, whole.
+    Ours(Purpose, Stamp),
+    /// It has this run's mark, but its stamp, length or filler is not what was sent.
+    Corrupt,
+    /// Somebody else's: another run's, or a person's.
+    Foreign,
+}
+
+/// Makes and recognises the texts of one run.
+#[derive(Debug)]
+pub struct Payload {
+    counted: [u8; PREFIX],
+    probe: [u8; PREFIX],
+    length: usize,
+    pool: Vec<u8>,
+}
+
+impl Payload {
+    /// Texts of `length` bytes ([`PAYLOAD_MIN`] to [`PAYLOAD_MAX`]; others are clamped) for
+    /// the run `run`, a number no other run has; `seed` decides the filler.
+    pub fn new(run: u32, seed: u64, length: usize) -> Self {
+        const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz      ";
+        let length = length.clamp(PAYLOAD_MIN, PAYLOAD_MAX);
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let pool = (0..FILLER_STARTS + PAYLOAD_MAX).map(|_| LETTERS[rng.random_range(0..LETTERS.len())]);
+        let prefix = |kind| {
+            let mut prefix = [kind; PREFIX];
+            encode(&run.to_be_bytes(), &mut prefix[1..]);
+            prefix
+        };
+        Self { counted: prefix(b'M'), probe: prefix(b'P'), length, pool: pool.collect() }
+    }
+
+    /// A number for [`Self::new`] from the system's random source.
+    pub fn draw_run() -> u32 {
+        rand::rng().random()
+    }
+
+    /// The text of a message.
+    pub fn compose(&self, purpose: Purpose, stamp: Stamp) -> String {
+        let mut fields = [0; FIELDS];
+        fields[..4].copy_from_slice(&stamp.index.to_be_bytes());
+        fields[4..12].copy_from_slice(&stamp.intended.to_be_bytes());
+        fields[12..].copy_from_slice(&stamp.delay_us.to_be_bytes());
+        let mut text = vec![0; self.length];
+        text[..PREFIX].copy_from_slice(match purpose {
+            Purpose::Counted => &self.counted,
+            Purpose::Probe => &self.probe,
+        });
+        encode(&fields, &mut text[PREFIX..PAYLOAD_MIN]);
+        text[PAYLOAD_MIN..].copy_from_slice(self.filler(stamp.index));
+        String::from_utf8(text).expect("digits and letters are ASCII")
+    }
+
+    /// What `text` is. Allocates nothing: this runs for every delivery.
+    pub fn read(&self, text: &[u8]) -> Reading {
+        let purpose = match text.first_chunk() {
+            Some(prefix) if *prefix == self.counted => Purpose::Counted,
+            Some(prefix) if *prefix == self.probe => Purpose::Probe,
+            _ => return Reading::Foreign,
+        };
+        if text.len() != self.length {
+            return Reading::Corrupt;
+        }
+        let (digits, filler) = text[PREFIX..].split_at(2 * FIELDS);
+        let mut fields = [0; FIELDS];
+        if hex::decode_to_slice(digits, &mut fields).is_err() {
+            return Reading::Corrupt;
+        }
+        let [i0, i1, i2, i3, t0, t1, t2, t3, t4, t5, t6, t7, d0, d1, d2, d3] = fields;
+        let stamp = Stamp {
+            index: u32::from_be_bytes([i0, i1, i2, i3]),
+            intended: u64::from_be_bytes([t0, t1, t2, t3, t4, t5, t6, t7]),
+            delay_us: u32::from_be_bytes([d0, d1, d2, d3]),
+        };
+        if filler != self.filler(stamp.index) {
+            return Reading::Corrupt;
+        }
+        Reading::Ours(purpose, stamp)
+    }
+
+    fn filler(&self, index: u32) -> &[u8] {
+        // Fibonacci hashing: neighbouring indexes begin far apart.
+        let start = (index.wrapping_mul(0x9e37_79b9) >> 16) as usize & (FILLER_STARTS - 1);
+        &self.pool[start..start + self.length - PAYLOAD_MIN]
+    }
+}
+
+/// Writes `bytes` as hexadecimal digits over the whole of `out`.
+fn encode(bytes: &[u8], out: &mut [u8]) {
+    hex::encode_to_slice(bytes, out).expect("two digits for each byte");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn stamp() -> Stamp {
+        Stamp { index: 0x12, intended: 0x0a_bcde, delay_us: 3 }
+    }
+
+    #[test]
+    fn the_text_has_the_documented_form() {
+        let text = Payload::new(0xfeed_beef, 1, PAYLOAD_MIN).compose(Purpose::Counted, stamp());
+        assert_eq!(text, "Mfeedbeef0000001200000000000abcde00000003");
+        assert_eq!(Payload::new(1, 1, 128).compose(Purpose::Probe, stamp()).len(), 128);
+    }
+
+    #[test]
+    fn texts_depend_on_seed_and_index() {
+        let filler = |seed, index| {
+            let stamp = Stamp { index, ..stamp() };
+            Payload::new(1, seed, 128).compose(Purpose::Counted, stamp).split_off(PAYLOAD_MIN)
+        };
+        assert_eq!(filler(5, 1), filler(5, 1));
+        assert_ne!(filler(5, 1), filler(6, 1));
+        assert_ne!(filler(5, 1), filler(5, 2));
+    }
+
+    #[test]
+    fn ours_foreign_and_corrupt_are_told_apart() {
+        let payload = Payload::new(7, 1, 128);
+        let text = payload.compose(Purpose::Counted, stamp());
+        let check = |text: &[u8], reading| assert_eq!(payload.read(text), reading);
+        check(text.as_bytes(), Reading::Ours(Purpose::Counted, stamp()));
+        check(payload.compose(Purpose::Probe, stamp()).as_bytes(), Reading::Ours(Purpose::Probe, stamp()));
+        check(Payload::new(8, 1, 128).compose(Purpose::Counted, stamp()).as_bytes(), Reading::Foreign);
+        check(b"", Reading::Foreign);
+        check("안녕하세요, everybody".as_bytes(), Reading::Foreign);
+        check(&text.as_bytes()[..100], Reading::Corrupt);
+        for damaged in [PREFIX, PAYLOAD_MIN, 127] {
+            let mut text = text.clone().into_bytes();
+            text[damaged] = b'!';
+            check(&text, Reading::Corrupt);
+        }
+    }
+
+    #[test]
+    fn the_send_time_follows_from_the_delay() {
+        let stamp = Stamp::new(1, 10_000, 12_999);
+        assert_eq!((stamp.delay_us, stamp.sent()), (2, 12_000));
+        assert_eq!(Stamp::new(1, 10_000, 9_000).delay_us, 0);
+        assert_eq!(Stamp::new(1, 0, u64::MAX).delay_us, u32::MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_composed_is_read(
+            index: u32, intended: u64, delay_us: u32, run: u32, seed: u64, length in PAYLOAD_MIN..=PAYLOAD_MAX,
+        ) {
+            let payload = Payload::new(run, seed, length);
+            let stamp = Stamp { index, intended, delay_us };
+            let text = payload.compose(Purpose::Counted, stamp);
+            prop_assert_eq!(text.len(), length);
+            prop_assert_eq!(payload.read(text.as_bytes()), Reading::Ours(Purpose::Counted, stamp));
+        }
+
+        #[test]
+        fn any_bytes_are_judged_without_panic(mut bytes: Vec<u8>, ours: bool) {
+            let payload = Payload::new(0, 0, 64);
+            if ours {
+                bytes.splice(..0, payload.counted);
+                bytes.resize(64, b'0');
+            }
+            let _ = payload.read(&bytes);
+        }
+    }
+}

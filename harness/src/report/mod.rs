@@ -1,0 +1,250 @@
+//! What a run found, as JSON and for people, and whether that was good enough.
+
+mod machine;
+mod summary;
+mod verdict;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use thiserror::Error;
+
+pub use machine::Machine;
+pub use summary::{format_bytes, format_count, format_rate};
+pub use verdict::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE, Verdict};
+
+use crate::cli::Job;
+use crate::live::Second;
+use crate::procstat::Usage;
+use crate::record::{Latencies, LatencyUs, Recorder, Spread};
+use crate::threshold::Checked;
+use crate::verify::Deliveries;
+
+/// The version of the report's form; a reader that knows another one should say so.
+const FORMAT: u32 = 1;
+
+/// What became of the clients.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Clients {
+    /// Asked for on the command line.
+    pub requested: u64,
+    /// Got into the chat.
+    pub connected: u64,
+    /// Turned away by the server with a reason.
+    pub refused: u64,
+    /// Did not get in for another cause: no connection, no answer in time.
+    pub failed: u64,
+    /// Got in and lost the session before they wanted to leave.
+    pub disconnected: u64,
+    /// Of all these ends, how many for which reason.
+    pub reasons: BTreeMap<String, u64>,
+}
+
+/// How much was to be done in a second, and how much was. Messages for `broadcast`, else clients.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Rates {
+    /// What the schedule asked for.
+    pub offered_per_s: f64,
+    /// What was done.
+    pub achieved_per_s: f64,
+    /// Deliveries made in a second of the measured time.
+    pub deliveries_per_s: f64,
+}
+
+impl Rates {
+    /// Rates for `planned` points in `plan` time, of which `done` took `took` time.
+    pub fn new(planned: u64, plan: Duration, done: u64, took: Duration) -> Self {
+        let rate =
+            |count: u64, time: Duration| if time.is_zero() { 0.0 } else { count as f64 / time.as_secs_f64() };
+        Self { offered_per_s: rate(planned, plan), achieved_per_s: rate(done, took), deliveries_per_s: 0.0 }
+    }
+}
+
+/// Everything a scenario found out, before it is judged.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// Whether the user stopped the run.
+    pub interrupted: bool,
+    /// What became of the clients.
+    pub clients: Clients,
+    /// Messages that were sent and counted.
+    pub sent: u64,
+    /// What became of them; none for scenarios that send nothing.
+    pub deliveries: Option<Deliveries>,
+    /// All workers' latencies, merged.
+    pub recorder: Recorder,
+    /// First and last recipients.
+    pub spread: Spread,
+    /// Other times by name: parts of connecting and logging in.
+    pub phases: BTreeMap<&'static str, Latencies>,
+    /// Rates; deliveries are added from the other fields.
+    pub rates: Rates,
+    /// How long the measured part took.
+    pub measured: Duration,
+    /// The server's process in the measured part, if it could be seen.
+    pub server: Option<Usage>,
+    /// This process in the measured part.
+    pub harness: Option<Usage>,
+    /// Event-loop threads.
+    pub workers: u32,
+    /// One row a second.
+    pub timeline: Vec<Second>,
+}
+
+/// How the run was started.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The command line, program included.
+    pub command: Vec<String>,
+    /// When.
+    pub started: SystemTime,
+    /// Where.
+    pub machine: Machine,
+}
+
+/// The report, as it is written to `--json`. Times are in microseconds where the name says `us`.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Report {
+    /// The version of this form: 1.
+    pub format: u32,
+    /// The scenario's name.
+    pub scenario: String,
+    /// Whether all thresholds held.
+    pub verdict: Verdict,
+    /// Each threshold and how the run did.
+    pub thresholds: Vec<Checked>,
+    /// Whether the latencies are evidence about the server, and not about an overloaded harness.
+    /// Deliveries are counted exactly in any case.
+    pub valid: bool,
+    /// Why not.
+    pub invalid_because: Vec<String>,
+    /// What became of the clients.
+    pub clients: Clients,
+    /// Messages that were sent and counted.
+    pub sent: u64,
+    /// What became of all (message, recipient) pairs.
+    pub deliveries: Deliveries,
+    /// From the intended send time to arrival, of every delivery.
+    pub latency_us: LatencyUs,
+    /// From the actual send time to arrival.
+    pub latency_uncorrected_us: LatencyUs,
+    /// From the intended send time to the first recipient of each message.
+    pub first_recipient_us: LatencyUs,
+    /// From the intended send time to the last recipient of each message.
+    pub last_recipient_us: LatencyUs,
+    /// From the first recipient to the last.
+    pub recipient_skew_us: LatencyUs,
+    /// From the intended send time to the actual one.
+    pub sender_delay_us: LatencyUs,
+    /// Parts of connecting and logging in.
+    pub phases_us: BTreeMap<String, LatencyUs>,
+    /// Rates.
+    pub rates: Rates,
+    /// The server's process; null if it is unknown or elsewhere.
+    pub server: Option<Usage>,
+    /// The server's CPU microseconds for each delivery.
+    pub server_cpu_us_per_delivery: Option<f64>,
+    /// This process.
+    pub harness: Option<Usage>,
+    /// This process's CPU time as a share of what its event-loop threads could have used.
+    pub harness_load: f64,
+    /// One row a second.
+    pub timeline: Vec<Second>,
+    /// How long the measured part took, in seconds.
+    pub measured_s: f64,
+    /// The command line.
+    pub command: Vec<String>,
+    /// What decided the traffic.
+    pub seed: u64,
+    /// The harness's version.
+    pub version: &'static str,
+    /// When the run began, in seconds since 1970.
+    pub started_unix_s: u64,
+    /// Where it ran.
+    pub machine: Machine,
+    #[serde(skip)]
+    require_valid: bool,
+}
+
+/// Why a report could not be written.
+#[derive(Debug, Error)]
+#[error("cannot write the report to {}: {source}", path.display())]
+pub struct ReportError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl Report {
+    /// Judges what `job` found.
+    pub fn new(job: &Job, origin: Origin, findings: Findings) -> Self {
+        let harness_load = verdict::harness_load(&findings, origin.machine.cores);
+        let invalid_because = verdict::doubts(&findings, harness_load);
+        let received = findings.recorder.corrected.count();
+        let per_delivery = |usage: &Usage| (received > 0).then(|| usage.cpu_s * 1e6 / received as f64);
+        let measured_s = findings.measured.as_secs_f64();
+        let deliveries_per_s = if measured_s > 0.0 { received as f64 / measured_s } else { 0.0 };
+        let phases = findings.phases.iter();
+        let mut report = Self {
+            format: FORMAT,
+            scenario: job.scenario.name().into(),
+            valid: invalid_because.is_empty(),
+            invalid_because,
+            clients: findings.clients,
+            sent: findings.sent,
+            deliveries: findings.deliveries.unwrap_or_default(),
+            latency_us: findings.recorder.corrected.summary(),
+            latency_uncorrected_us: findings.recorder.uncorrected.summary(),
+            first_recipient_us: findings.spread.first.summary(),
+            last_recipient_us: findings.spread.last.summary(),
+            recipient_skew_us: findings.spread.skew.summary(),
+            sender_delay_us: findings.recorder.sender_delay.summary(),
+            phases_us: phases.map(|(name, latencies)| ((*name).to_owned(), latencies.summary())).collect(),
+            rates: Rates { deliveries_per_s, ..findings.rates },
+            server_cpu_us_per_delivery: findings.server.as_ref().and_then(per_delivery),
+            server: findings.server,
+            harness: findings.harness,
+            harness_load,
+            timeline: findings.timeline,
+            measured_s,
+            command: origin.command,
+            seed: job.seed,
+            version: env!("CARGO_PKG_VERSION"),
+            started_unix_s: origin
+                .started
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs()),
+            machine: origin.machine,
+            require_valid: job.require_valid,
+            ..Self::default()
+        };
+        report.thresholds = job.thresholds.iter().filter_map(|threshold| threshold.check(&report)).collect();
+        report.verdict = verdict::judge(&report, findings.interrupted);
+        report
+    }
+
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        self.verdict.exit_code()
+    }
+
+    /// Writes the report as JSON.
+    pub fn write_json(&self, path: &Path) -> Result<(), ReportError> {
+        let failed = |source| ReportError { path: path.into(), source };
+        let mut json = serde_json::to_string_pretty(self).map_err(|error| failed(error.into()))?;
+        json.push('\n');
+        fs::write(path, json).map_err(failed)
+    }
+}
+
+/// Makes sure, before a run that may take hours, that its report can be written.
+pub fn check_writable(path: &Path) -> Result<(), ReportError> {
+    let opened = fs::OpenOptions::new().append(true).create(true).open(path);
+    opened.map(drop).map_err(|source| ReportError { path: path.into(), source })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! The report for people: a stranger should understand it without a manual.
+
+use std::fmt;
+
+use super::{Report, Verdict};
+use crate::duration::format_nanos;
+use crate::procstat::Usage;
+use crate::record::LatencyUs;
+
+/// A count with commas between thousands.
+pub fn format_count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A rate, which is never negative, as a whole number with commas between thousands.
+#[allow(clippy::cast_sign_loss)] // a negative one would be shown as 0
+pub fn format_rate(rate: f64) -> String {
+    format_count(rate.round() as u64)
+}
+
+/// A size in bytes with a decimal unit.
+pub fn format_bytes(bytes: u64) -> String {
+    match bytes as f64 {
+        b if b < 1e6 => format!("{:.0} kB", b / 1e3),
+        b if b < 1e9 => format!("{:.1} MB", b / 1e6),
+        b => format!("{:.2} GB", b / 1e9),
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = match self.verdict {
+            Verdict::Pass => "PASS: all thresholds held",
+            Verdict::Fail => "FAIL: a threshold was broken",
+            Verdict::Interrupted => "INTERRUPTED: the results cover what was done until then",
+        };
+        let measured = format_nanos(self.measured_s * 1e9);
+        writeln!(f, "\n{} for {measured}, seed {}", self.scenario, self.seed)?;
+        writeln!(f, "{verdict}\n")?;
+        self.write_counts(f)?;
+        self.write_latencies(f)?;
+        self.write_usage(f)?;
+        self.write_thresholds(f)
+    }
+}
+
+impl Report {
+    fn write_counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let clients = &self.clients;
+        let [connected, requested] = [clients.connected, clients.requested].map(format_count);
+        let others = named(&[
+            (clients.refused, "refused"),
+            (clients.failed, "failed"),
+            (clients.disconnected, "disconnected"),
+        ]);
+        writeln!(f, "  clients     {connected} of {requested} connected, {others}")?;
+        for (reason, count) in &clients.reasons {
+            writeln!(f, "              {:>9}  {reason}", format_count(*count))?;
+        }
+        let rates = &self.rates;
+        let (offered, achieved) = (rates.offered_per_s, rates.achieved_per_s);
+        if self.sent == 0 {
+            return writeln!(f, "  rate        {achieved:.1} clients/s in the chat, {offered:.1}/s begun");
+        }
+        let sent = format_count(self.sent);
+        writeln!(f, "  messages    {sent} sent, {achieved:.1}/s of {offered:.1}/s offered")?;
+        let deliveries = &self.deliveries;
+        let [received, expected] = [deliveries.received, deliveries.expected].map(format_count);
+        let per_second = format_rate(rates.deliveries_per_s);
+        writeln!(f, "  deliveries  {received} of {expected} received, {per_second}/s")?;
+        let faults = named(&[
+            (deliveries.missing, "missing"),
+            (deliveries.duplicated, "duplicated"),
+            (deliveries.reordered, "reordered"),
+            (deliveries.leaked, "leaked"),
+            (deliveries.corrupted, "corrupted"),
+        ]);
+        writeln!(f, "              {faults}")?;
+        if deliveries.inconsistent > 0 {
+            writeln!(
+                f,
+                "              {} messages numbered inconsistently",
+                format_count(deliveries.inconsistent)
+            )?;
+        }
+        if deliveries.unheard_messages > 0 {
+            writeln!(
+                f,
+                "              {} messages reached nobody",
+                format_count(deliveries.unheard_messages)
+            )?;
+        }
+        if deliveries.indeterminate > 0 {
+            let count = format_count(deliveries.indeterminate);
+            writeln!(f, "              {count} undecidable: the recipient was entering or leaving")?;
+        }
+        if deliveries.foreign > 0 {
+            writeln!(f, "              {} messages of others seen", format_count(deliveries.foreign))?;
+        }
+        for pair in &deliveries.missing_examples {
+            writeln!(f, "              missing: message {} at client {}", pair.message, pair.client)?;
+        }
+        Ok(())
+    }
+
+    fn write_latencies(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = [
+            ("latency", &self.latency_us),
+            ("  uncorrected", &self.latency_uncorrected_us),
+            ("first recipient", &self.first_recipient_us),
+            ("last recipient", &self.last_recipient_us),
+            ("  skew", &self.recipient_skew_us),
+            ("sender's delay", &self.sender_delay_us),
+        ];
+        let phases = self.phases_us.iter().map(|(name, latency)| (name.as_str(), latency));
+        let rows: Vec<(&str, &LatencyUs)> =
+            named.into_iter().chain(phases).filter(|(_, latency)| latency.count > 0).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let heads = ["mean", "p50", "p90", "p99", "p99.9", "max"];
+        write!(f, "\n  {:<16}", "")?;
+        heads.iter().try_for_each(|head| write!(f, "{head:>10}"))?;
+        writeln!(f)?;
+        for (name, l) in rows {
+            write!(f, "  {name:<16}")?;
+            for micros in [l.mean, l.p50, l.p90, l.p99, l.p999, l.max] {
+                write!(f, "{:>10}", format_nanos(micros * 1e3))?;
+            }
+            writeln!(f)?;
+        }
+        if self.latency_us.count > 0 {
+            writeln!(
+                f,
+                "  (latency: from the time a message should have been sent to its arrival; uncorrected: from"
+            )?;
+            writeln!(
+                f,
+                "  the time it was sent; first, last recipient and skew: one value for each message)"
+            )?;
+        }
+        Ok(())
+    }
+
+    fn write_usage(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f)?;
+        if let Some(server) = &self.server {
+            let each = self.server_cpu_us_per_delivery;
+            let each = each.map_or(String::new(), |micros| format!(", {micros:.2} us per delivery"));
+            let gone = if server.alive { "" } else { " (the process is GONE)" };
+            writeln!(f, "  server      {:.2} s CPU{each}, {}{gone}", server.cpu_s, memory(server))?;
+        }
+        if let Some(harness) = &self.harness {
+            let load = self.harness_load * 100.0;
+            writeln!(
+                f,
+                "  harness     {:.2} s CPU ({load:.0}% of its threads), {}",
+                harness.cpu_s,
+                memory(harness)
+            )?;
+        }
+        let machine = &self.machine;
+        let memory = format_bytes(machine.memory_bytes);
+        writeln!(f, "  machine     {} x {}, {memory}, Linux {}", machine.cores, machine.cpu, machine.kernel)
+    }
+
+    fn write_thresholds(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f)?;
+        for checked in &self.thresholds {
+            let sign = if checked.held { "held  " } else { "BROKEN" };
+            writeln!(f, "  {sign}  {:<24} found {}", checked.threshold, checked.found)?;
+        }
+        if !self.valid {
+            let weight = if self.require_valid {
+                "and --require-valid is set"
+            } else {
+                "deliveries are exact all the same"
+            };
+            writeln!(f, "\n  INVALID: these latencies are no evidence about the server ({weight})")?;
+            self.invalid_because.iter().try_for_each(|reason| writeln!(f, "    - {reason}"))?;
+        }
+        Ok(())
+    }
+}
+
+fn named(counts: &[(u64, &str)]) -> String {
+    let each = counts.iter().map(|(count, name)| format!("{} {name}", format_count(*count)));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+fn memory(usage: &Usage) -> String {
+    format!("{} ({} at the start)", format_bytes(usage.rss_bytes), format_bytes(usage.rss_start_bytes))
+}

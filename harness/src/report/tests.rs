@@ -1,0 +1,173 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::cli::Cli;
+use crate::payload::Stamp;
+use crate::schedule::{Pace, Traffic};
+use crate::verify::{Tally, settle};
+use clap::Parser;
+
+const MS: u64 = 1_000_000;
+
+fn job(line: &str) -> Job {
+    let line = format!("throng-harness broadcast --data d --clients 2 --seed 9 {line}");
+    Cli::try_parse_from(line.split_whitespace()).expect("valid").check().expect("valid")
+}
+
+fn origin() -> Origin {
+    Origin {
+        command: vec!["throng-harness".into(), "broadcast".into()],
+        started: SystemTime::UNIX_EPOCH + Duration::from_secs(77),
+        machine: Machine {
+            cpu: "Test CPU".into(),
+            cores: 4,
+            kernel: "6.1".into(),
+            memory_bytes: 8_000_000_000,
+        },
+    }
+}
+
+fn usage(cpu_s: f64) -> Usage {
+    let rss = 12_300_000;
+    Usage { pid: 1, cpu_s, rss_bytes: rss, rss_start_bytes: rss, rss_peak_bytes: rss, alive: true }
+}
+
+/// Two clients, ten messages 1 ms apart, each received by both after 2 and 3 ms; the
+/// first `lost` are lost on the way to the second client.
+fn findings(lost: u32) -> Findings {
+    let traffic = Arc::new(Traffic::draw(1, 2, 2, 10));
+    let pace = Pace::new(100 * MS, Duration::from_millis(1));
+    let mut tally = Tally::new(traffic, 0..2);
+    let mut recorder = Recorder::default();
+    for client in 0..2 {
+        tally.asked_in(client, 1);
+        tally.entered(client, 2);
+    }
+    for index in 0..10 {
+        let due = pace.intended(index);
+        tally.sent(index, due);
+        recorder.sent(due, due);
+        for client in (0..2).filter(|client| *client == 0 || index >= lost) {
+            let now = due + (client + 2) * MS;
+            tally.delivered(client as usize, index, index.into(), now);
+            recorder.delivered(Stamp::new(index, due, due), now);
+        }
+    }
+    let settlement = settle(vec![tally]).expect("one tally");
+    Findings {
+        clients: Clients { requested: 2, connected: 2, ..Clients::default() },
+        sent: settlement.sent,
+        spread: Spread::of(&settlement.log, pace),
+        deliveries: Some(settlement.deliveries),
+        recorder,
+        rates: Rates::new(10, Duration::from_millis(10), 10, Duration::from_millis(10)),
+        measured: Duration::from_millis(10),
+        server: Some(usage(0.000_2)),
+        harness: Some(usage(0.005)),
+        workers: 1,
+        ..Findings::default()
+    }
+}
+
+#[test]
+fn a_good_run_passes() {
+    let report = Report::new(&job("--threshold p99=4ms"), origin(), findings(0));
+    assert_eq!((report.verdict, report.exit_code()), (Verdict::Pass, EXIT_OK));
+    assert!(report.valid, "{:?}", report.invalid_because);
+    let text = report.to_string();
+    for part in [
+        "PASS: all thresholds held",
+        "2 of 2 connected, 0 refused, 0 failed, 0 disconnected",
+        "10 sent, 1000.0/s of 1000.0/s offered",
+        "20 of 20 received, 2,000/s",
+        "0 missing, 0 duplicated, 0 reordered, 0 leaked, 0 corrupted",
+        "0.00 s CPU, 10.00 us per delivery, 12.3 MB",
+        "4 x Test CPU, 8.00 GB, Linux 6.1",
+        "held    p99=4ms                  found 3.00 ms",
+        "last recipient     3.00 ms   3.00 ms",
+    ] {
+        assert!(text.contains(part), "no `{part}` in:\n{text}");
+    }
+}
+
+#[test]
+fn exit_codes_follow_from_thresholds() {
+    let check = |line: &str, findings: Findings, code| {
+        let report = Report::new(&job(line), origin(), findings);
+        assert_eq!(report.exit_code(), code, "{line}\n{report}");
+    };
+    check("", findings(0), EXIT_OK);
+    check("", findings(1), EXIT_BROKEN);
+    check("--threshold missing=1", findings(1), EXIT_OK);
+    check("--threshold p50=1ms", findings(0), EXIT_BROKEN);
+    check("", Findings { interrupted: true, ..findings(1) }, EXIT_INTERRUPTED);
+    let busy = || Findings { harness: Some(usage(0.0099)), ..findings(0) };
+    check("", busy(), EXIT_OK);
+    check("--require-valid", busy(), EXIT_BROKEN);
+    let lost = Clients { requested: 2, connected: 2, disconnected: 1, ..Clients::default() };
+    check("", Findings { clients: lost, ..findings(0) }, EXIT_BROKEN);
+}
+
+#[test]
+fn doubts_are_named() {
+    let check = |findings: Findings, part: &str| {
+        let report = Report::new(&job(""), origin(), findings);
+        assert!(!report.valid && report.invalid_because.iter().any(|doubt| doubt.contains(part)), "{report}");
+        assert!(report.to_string().contains("INVALID"), "{report}");
+    };
+    check(Findings { harness: Some(usage(0.0091)), ..findings(0) }, "used 91% of the CPU time");
+    check(
+        Findings { deliveries: Some(Deliveries::default()), ..findings(0) },
+        "not one delivery was expected",
+    );
+    let slow = Rates::new(10, Duration::from_millis(10), 9, Duration::from_millis(10));
+    check(Findings { rates: slow, ..findings(0) }, "only 900.0 of 1000.0 messages a second");
+    let mut late = findings(0);
+    late.recorder.sent(0, 2 * MS);
+    check(late, "the harness itself sent late");
+}
+
+#[test]
+fn the_json_has_the_keys_that_scripts_rely_on() {
+    let report = Report::new(&job(""), origin(), findings(1));
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("report.json");
+    check_writable(&path).expect("writable");
+    report.write_json(&path).expect("writable");
+    let json: serde_json::Value = serde_json::from_slice(&fs::read(&path).expect("written")).expect("JSON");
+    for key in [
+        "clients/requested clients/connected clients/refused clients/failed clients/disconnected sent",
+        "deliveries/expected deliveries/received deliveries/missing deliveries/duplicated deliveries/reordered",
+        "deliveries/leaked latency_us/p50 latency_us/p90 latency_us/p99 latency_us/p999 latency_us/max",
+        "latency_us/mean latency_uncorrected_us/p99 last_recipient_us/p99 sender_delay_us/p99 server/cpu_s",
+        "server/rss_bytes harness/cpu_s harness/rss_bytes rates/offered_per_s rates/achieved_per_s valid verdict",
+        "command seed version machine/cpu machine/cores",
+    ]
+    .iter()
+    .flat_map(|keys| keys.split(' '))
+    {
+        assert!(json.pointer(&format!("/{key}")).is_some_and(|value| !value.is_null()), "no {key} in {json:#}");
+    }
+    assert_eq!(json["verdict"], "fail");
+    assert_eq!(json["deliveries"]["missing"], 1);
+    assert_eq!(json["deliveries"]["missing_examples"][0]["message"], 0);
+    assert_eq!((&json["seed"], &json["started_unix_s"]), (&9.into(), &77.into()));
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_known_before_the_run() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let error = check_writable(&dir.path().join("none/report.json")).unwrap_err().to_string();
+    assert!(error.contains("none/report.json"), "{error}");
+}
+
+#[test]
+fn numbers_for_people() {
+    let check = |count, text| assert_eq!(format_count(count), text);
+    check(0, "0");
+    check(999, "999");
+    check(1_000, "1,000");
+    check(1_234_567, "1,234,567");
+    assert_eq!(format_bytes(45_200_000), "45.2 MB");
+    assert_eq!(format_bytes(900_000), "900 kB");
+}

@@ -1,0 +1,288 @@
+//! Where to connect, and with which keys.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use thiserror::Error;
+use throng_core::crypto::{ClusterKey, KeyError, PublicKey};
+
+use crate::procstat::{self, ProcError};
+
+/// The file in which `throng up` leaves its addresses and public keys.
+const ENDPOINTS_FILE: &str = "endpoints.toml";
+/// The file in which `throng up` keeps the key of its cluster.
+const CLUSTER_KEY_FILE: &str = "cluster.key";
+
+/// How clients get in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entrance {
+    /// Straight to the chat server, with tickets that the harness makes.
+    Ticket,
+    /// By the login server, as players do.
+    Login,
+}
+
+/// What the command line says about the target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TargetSource {
+    /// A data directory of `throng up`.
+    Data(PathBuf),
+    /// Given by hand.
+    Flags {
+        /// `HOST:PORT` of the login server for [`Entrance::Login`], else of the chat server.
+        server: String,
+        /// Its public key.
+        server_key: PublicKey,
+        /// The file with the cluster's key, without which no ticket can be made.
+        cluster_key: Option<PathBuf>,
+    },
+}
+
+/// A server to connect to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its public key.
+    pub key: PublicKey,
+}
+
+/// Where the clients of a run connect first.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The login server for [`Entrance::Login`], else the chat server.
+    pub server: Endpoint,
+    /// What tickets are sealed with; there for [`Entrance::Ticket`].
+    pub cluster_key: Option<ClusterKey>,
+    /// The server's process, if it is known and runs on this machine.
+    pub pid: Option<u32>,
+}
+
+/// Why there is no target.
+#[derive(Debug, Error)]
+pub enum TargetError {
+    /// No server seems to run on the data directory.
+    #[error("there is no {}: is `throng up --data {}` running?", path.display(), data.display())]
+    NotRunning {
+        /// The file that is missing.
+        path: PathBuf,
+        /// The data directory.
+        data: PathBuf,
+    },
+    /// The server that wrote the file is gone.
+    #[error("{} was left by process {pid}, which is gone: start `throng up --data {}` again", path.display(), data.display())]
+    Stale {
+        /// The file.
+        path: PathBuf,
+        /// The data directory.
+        data: PathBuf,
+        /// The process that wrote it.
+        pid: u32,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file is not what `throng up` writes.
+    #[error("{} is not a file that this version of `throng up` writes: {problem}", path.display())]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The role that is wanted does not run on the data directory.
+    #[error("no {role} server runs on {} ({} names none): start it, or use `throng up`", data.display(), ENDPOINTS_FILE)]
+    NoRole {
+        /// `login` or `chat`.
+        role: &'static str,
+        /// The data directory.
+        data: PathBuf,
+    },
+    /// The host's name means nothing.
+    #[error("cannot find `{server}`: {source}; --server wants HOST:PORT, as in 127.0.0.1:9200")]
+    Address {
+        /// What was given.
+        server: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The cluster's key cannot be used.
+    #[error("tickets need the cluster's key: {0}")]
+    ClusterKey(#[from] KeyError),
+    /// No cluster key was named.
+    #[error("tickets need the cluster's key: name its file with --cluster-key")]
+    NoClusterKey,
+    /// The server's process cannot be observed.
+    #[error("--server-pid: {0}")]
+    Pid(#[from] ProcError),
+}
+
+/// What `throng up` writes.
+#[derive(Debug, Deserialize)]
+struct EndpointsFile {
+    pid: u32,
+    login: Option<EndpointEntry>,
+    chat: Option<EndpointEntry>,
+}
+
+#[derive(Debug, Deserialize)]
+struct EndpointEntry {
+    address: SocketAddr,
+    key: Option<String>,
+}
+
+impl Target {
+    /// Finds the target for `entrance`. `pid` overrides what the data directory says.
+    pub fn resolve(source: &TargetSource, entrance: Entrance, pid: Option<u32>) -> Result<Self, TargetError> {
+        if let Some(pid) = pid {
+            procstat::sample(pid)?;
+        }
+        match source {
+            TargetSource::Data(data) => Self::from_data(data, entrance, pid),
+            TargetSource::Flags { server, server_key, cluster_key } => {
+                let cluster_key = match (entrance, cluster_key) {
+                    (Entrance::Login, _) => None,
+                    (Entrance::Ticket, Some(path)) => Some(ClusterKey::load(path)?),
+                    (Entrance::Ticket, None) => return Err(TargetError::NoClusterKey),
+                };
+                let server = Endpoint { address: look_up(server)?, key: *server_key };
+                Ok(Self { server, cluster_key, pid })
+            }
+        }
+    }
+
+    fn from_data(data: &Path, entrance: Entrance, pid: Option<u32>) -> Result<Self, TargetError> {
+        let path = data.join(ENDPOINTS_FILE);
+        let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => TargetError::NotRunning { path: path.clone(), data: data.into() },
+            _ => TargetError::Read { path: path.clone(), source },
+        })?;
+        let file: EndpointsFile = toml::from_str(&text)
+            .map_err(|error| TargetError::Form { path: path.clone(), problem: error.message().into() })?;
+        if procstat::sample(file.pid).is_err() {
+            return Err(TargetError::Stale { path, data: data.into(), pid: file.pid });
+        }
+        let (role, entry) = match entrance {
+            Entrance::Login => ("login", file.login),
+            Entrance::Ticket => ("chat", file.chat),
+        };
+        let entry = entry.ok_or_else(|| TargetError::NoRole { role, data: data.into() })?;
+        let key = parse_key(&entry.key.unwrap_or_default())
+            .map_err(|problem| TargetError::Form { path, problem: format!("{role}.key {problem}") })?;
+        let cluster_key = match entrance {
+            Entrance::Login => None,
+            Entrance::Ticket => Some(ClusterKey::load(&data.join(CLUSTER_KEY_FILE))?),
+        };
+        let server = Endpoint { address: entry.address, key };
+        Ok(Self { server, cluster_key, pid: pid.or(Some(file.pid)) })
+    }
+}
+
+/// Reads a public key: 64 hexadecimal digits.
+pub fn parse_key(text: &str) -> Result<PublicKey, String> {
+    let mut key = PublicKey::default();
+    hex::decode_to_slice(text.trim(), &mut key)
+        .map_err(|_| format!("is not 64 hexadecimal digits ({} characters)", text.trim().chars().count()))?;
+    Ok(key)
+}
+
+fn look_up(server: &str) -> Result<SocketAddr, TargetError> {
+    let failed = |source| TargetError::Address { server: server.into(), source };
+    let mut addresses = server.to_socket_addrs().map_err(failed)?;
+    addresses.next().ok_or_else(|| failed(io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A data directory as `throng up` leaves it; `edit` changes the endpoints file.
+    fn data(edit: impl Fn(String) -> String) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let text = format!(
+            "pid = {}\n[login]\naddress = \"127.0.0.1:9000\"\nkey = \"{}\"\n[chat]\naddress = \"[::1]:9200\"\nkey = \"{}\"\n",
+            std::process::id(),
+            "01".repeat(32),
+            "02".repeat(32),
+        );
+        fs::write(dir.path().join(ENDPOINTS_FILE), edit(text)).expect("writable");
+        let key = ClusterKey::generate().expect("random bytes");
+        key.store(&dir.path().join(CLUSTER_KEY_FILE)).expect("writable");
+        dir
+    }
+
+    fn resolve(dir: &Path, entrance: Entrance) -> Result<Target, TargetError> {
+        Target::resolve(&TargetSource::Data(dir.into()), entrance, None)
+    }
+
+    #[test]
+    fn a_data_directory_gives_address_keys_and_process() {
+        let dir = data(|text| text);
+        let chat = resolve(dir.path(), Entrance::Ticket).expect("complete");
+        assert_eq!(chat.server, Endpoint { address: "[::1]:9200".parse().unwrap(), key: [2; 32] });
+        assert!(chat.cluster_key.is_some());
+        assert_eq!(chat.pid, Some(std::process::id()));
+        let login = resolve(dir.path(), Entrance::Login).expect("complete");
+        assert_eq!(login.server, Endpoint { address: "127.0.0.1:9000".parse().unwrap(), key: [1; 32] });
+        assert!(login.cluster_key.is_none());
+    }
+
+    #[test]
+    fn errors_name_the_file_and_what_to_do() {
+        let check = |dir: &Path, parts: &[&str]| {
+            let error = resolve(dir, Entrance::Ticket).unwrap_err().to_string();
+            assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+        };
+        let empty = tempfile::tempdir().expect("a temporary directory");
+        check(empty.path(), &[ENDPOINTS_FILE, "is `throng up --data", "running?"]);
+        check(data(|_| "pid = \"x\"\n".into()).path(), &[ENDPOINTS_FILE, "not a file that"]);
+        check(data(|_| format!("pid = {}\n", std::process::id())).path(), &["no chat server runs on"]);
+        check(
+            data(|text| text.replace(&"02".repeat(32), "0g")).path(),
+            &["chat.key is not 64 hexadecimal digits"],
+        );
+        // Above the kernel's largest process number.
+        let gone = data(|text| text.replace(&format!("pid = {}", std::process::id()), "pid = 4194305"));
+        check(gone.path(), &["left by process 4194305", "start `throng up"]);
+        let keyless = data(|text| text);
+        fs::remove_file(keyless.path().join(CLUSTER_KEY_FILE)).expect("it is there");
+        check(keyless.path(), &["cluster.key", "tickets need the cluster's key"]);
+    }
+
+    #[test]
+    fn flags_give_the_target_by_hand() {
+        let dir = data(|text| text);
+        let flags = |server: &str, cluster_key: Option<PathBuf>| TargetSource::Flags {
+            server: server.into(),
+            server_key: [3; 32],
+            cluster_key,
+        };
+        let cluster_key = Some(dir.path().join(CLUSTER_KEY_FILE));
+        let chat =
+            Target::resolve(&flags("127.0.0.1:1", cluster_key), Entrance::Ticket, None).expect("complete");
+        assert_eq!((chat.server.key, chat.pid), ([3; 32], None));
+        assert!(Target::resolve(&flags("127.0.0.1:1", None), Entrance::Login, None).is_ok());
+
+        let check = |source: &TargetSource, pid, part: &str| {
+            let error = Target::resolve(source, Entrance::Ticket, pid).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        };
+        check(&flags("127.0.0.1:1", None), None, "--cluster-key");
+        check(&flags("127.0.0.1", Some(dir.path().join(CLUSTER_KEY_FILE))), None, "HOST:PORT");
+        check(&flags("127.0.0.1:1", None), Some(4_194_305), "--server-pid");
+    }
+
+    #[test]
+    fn keys_are_64_digits() {
+        assert_eq!(parse_key(&"ab".repeat(32)), Ok([0xab; 32]));
+        assert!(parse_key("abcd").unwrap_err().contains("4 characters"));
+    }
+}

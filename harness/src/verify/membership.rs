@@ -1,0 +1,196 @@
+//! When a client was in the room, as far as that can be known from outside.
+
+use crate::clock::{NEVER, Nanos};
+
+/// Whether a client had to get a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Class {
+    /// It was not in the room: getting the message is a leak.
+    Outside,
+    /// Its entering or leaving was under way: it may get the message or not.
+    Indeterminate,
+    /// It was in the room: not getting the message is a loss.
+    Member,
+}
+
+/// When the server dealt with some messages: not before they were sent, and not after it
+/// is known to have dealt with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) sent_min: Nanos,
+    pub(super) sent_max: Nanos,
+    pub(super) handled_min: Nanos,
+    pub(super) handled_max: Nanos,
+}
+
+impl Span {
+    /// No message yet; every class holds for all of none.
+    pub(super) const EMPTY: Self = Self { sent_min: NEVER, sent_max: 0, handled_min: NEVER, handled_max: 0 };
+
+    /// The span of one message, sent at `sent` and dealt with no later than `handled`.
+    pub(super) fn of(sent: Nanos, handled: Nanos) -> Self {
+        Self { sent_min: sent, sent_max: sent, handled_min: handled, handled_max: handled }
+    }
+
+    /// Takes a message's span in.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.sent_min = self.sent_min.min(other.sent_min);
+        self.sent_max = self.sent_max.max(other.sent_max);
+        self.handled_min = self.handled_min.min(other.handled_min);
+        self.handled_max = self.handled_max.max(other.handled_max);
+    }
+
+    fn is_point(&self) -> bool {
+        self.sent_min == self.sent_max && self.handled_min == self.handled_max
+    }
+}
+
+/// How a membership ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It has not.
+    Open,
+    /// The client asked to leave at `asked` and had left at `done`.
+    Asked { asked: Nanos, done: Nanos },
+    /// The session ended unasked, and the client knew it at this time.
+    Lost(Nanos),
+}
+
+/// One stay in the room.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Membership {
+    /// When the client asked to enter.
+    asked: Nanos,
+    /// When the server confirmed it; [`NEVER`] until then.
+    entered: Nanos,
+    end: End,
+}
+
+impl Membership {
+    pub(super) fn asked(now: Nanos) -> Self {
+        Self { asked: now, entered: NEVER, end: End::Open }
+    }
+
+    pub(super) fn entered(&mut self, now: Nanos) {
+        self.entered = now;
+    }
+
+    pub(super) fn asked_out(&mut self, now: Nanos) {
+        if self.end == End::Open {
+            self.end = End::Asked { asked: now, done: NEVER };
+        }
+    }
+
+    pub(super) fn gone(&mut self, now: Nanos) {
+        match &mut self.end {
+            End::Open => self.end = End::Lost(now),
+            End::Asked { done, .. } => *done = now.min(*done),
+            End::Lost(_) => {}
+        }
+    }
+
+    /// What this stay makes of all messages of `span` alike; none if they differ.
+    ///
+    /// A lost client counts as a member for all that was sent until the loss was seen: it
+    /// never asked to leave, so whatever the server did not deliver is missing.
+    pub(super) fn class(&self, span: &Span) -> Option<Class> {
+        let stayed = match self.end {
+            End::Open => true,
+            End::Asked { asked, .. } => span.handled_max <= asked,
+            End::Lost(at) => span.sent_max < at,
+        };
+        if self.entered <= span.sent_min && stayed {
+            return Some(Class::Member);
+        }
+        let over = match self.end {
+            End::Open => NEVER,
+            End::Asked { done, .. } => done,
+            End::Lost(at) => at,
+        };
+        if span.handled_max < self.asked || span.sent_min >= over {
+            return Some(Class::Outside);
+        }
+        span.is_point().then_some(Class::Indeterminate)
+    }
+}
+
+/// What several stays of one client make of all messages of `span` alike; none if they differ.
+pub(super) fn class(stays: &[Membership], span: &Span) -> Option<Class> {
+    let mut strongest = Some(Class::Outside);
+    for stay in stays {
+        match stay.class(span) {
+            Some(Class::Member) => return Some(Class::Member),
+            class => strongest = strongest.and_then(|strongest| Some(strongest.max(class?))),
+        }
+    }
+    strongest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stay(asked: Nanos, entered: Nanos, end: End) -> Membership {
+        Membership { asked, entered, end }
+    }
+
+    #[test]
+    fn one_message_against_one_stay() {
+        use Class::{Indeterminate, Member, Outside};
+        let check = |end, sent, handled, class| {
+            assert_eq!(stay(10, 20, end).class(&Span::of(sent, handled)), Some(class), "{sent} {handled}");
+        };
+        for end in [End::Open, End::Asked { asked: 50, done: 60 }, End::Lost(60)] {
+            check(end, 5, 9, Outside);
+            check(end, 5, 10, Indeterminate);
+            check(end, 5, NEVER, Indeterminate);
+            check(end, 19, 40, Indeterminate);
+            check(end, 20, 40, Member);
+        }
+        let asked = End::Asked { asked: 50, done: 60 };
+        check(asked, 40, 50, Member);
+        check(asked, 40, 51, Indeterminate);
+        check(asked, 59, 70, Indeterminate);
+        check(asked, 60, 70, Outside);
+        check(End::Lost(60), 59, NEVER, Member);
+        check(End::Lost(60), 60, 61, Outside);
+        check(End::Open, 1000, NEVER, Member);
+    }
+
+    #[test]
+    fn an_entering_that_was_never_confirmed() {
+        let check = |sent, handled, class| {
+            assert_eq!(stay(10, NEVER, End::Lost(30)).class(&Span::of(sent, handled)), Some(class));
+        };
+        check(5, 9, Class::Outside);
+        check(15, 16, Class::Indeterminate);
+        check(30, 31, Class::Outside);
+    }
+
+    #[test]
+    fn many_messages_at_once_or_not_at_all() {
+        let span = Span { sent_min: 30, sent_max: 40, handled_min: 31, handled_max: 45 };
+        let check = |stays: &[Membership], class| assert_eq!(super::class(stays, &span), class);
+        check(&[], Some(Class::Outside));
+        check(&[stay(10, 20, End::Open)], Some(Class::Member));
+        check(&[stay(10, 35, End::Open)], None);
+        check(&[stay(1, 2, End::Lost(5)), stay(10, 20, End::Open)], Some(Class::Member));
+        check(&[stay(1, 2, End::Lost(5)), stay(50, 60, End::Open)], Some(Class::Outside));
+        check(&[stay(10, 35, End::Open), stay(50, 60, End::Open)], None);
+    }
+
+    #[test]
+    fn the_first_end_counts() {
+        let mut lost = Membership::asked(1);
+        lost.gone(5);
+        lost.asked_out(6);
+        lost.gone(7);
+        assert_eq!(lost.end, End::Lost(5));
+        let mut left = Membership::asked(1);
+        left.asked_out(6);
+        left.asked_out(7);
+        left.gone(8);
+        left.gone(9);
+        assert_eq!(left.end, End::Asked { asked: 6, done: 8 });
+    }
+}

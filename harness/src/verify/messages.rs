@@ -1,0 +1,137 @@
+//! What is known of each message, whoever received it.
+
+use crate::clock::{NEVER, Nanos};
+
+/// No sequence number seen yet.
+const UNSEEN: u64 = u64::MAX;
+/// Different numbers seen.
+const CONFLICT: u64 = u64::MAX - 1;
+
+/// One worker's, and in the end everybody's, knowledge of one message.
+#[derive(Debug, Clone, Copy)]
+pub struct MessageTimes {
+    /// When it was handed to its sender's connection; [`NEVER`] if it was not.
+    pub sent: Nanos,
+    /// When the first recipient had it; [`NEVER`] if nobody has.
+    pub first: Nanos,
+    /// When the last recipient so far had it; 0 if nobody has.
+    pub last: Nanos,
+    /// Its number in the room, or [`UNSEEN`] or [`CONFLICT`].
+    sequence: u64,
+}
+
+impl MessageTimes {
+    const NEW: Self = Self { sent: NEVER, first: NEVER, last: 0, sequence: UNSEEN };
+
+    /// Whether it was sent.
+    pub fn was_sent(&self) -> bool {
+        self.sent != NEVER
+    }
+
+    /// Whether anybody received it.
+    pub fn was_received(&self) -> bool {
+        self.first != NEVER
+    }
+
+    fn see(&mut self, sequence: u64) {
+        self.sequence = match (self.sequence, sequence) {
+            (known, UNSEEN) => known,
+            (UNSEEN, new) => new,
+            (known, new) if known == new => known,
+            _ => CONFLICT,
+        };
+    }
+}
+
+/// All messages of a run, by number. 32 bytes a message, allocated before the run.
+#[derive(Debug)]
+pub struct MessageLog(Vec<MessageTimes>);
+
+impl MessageLog {
+    pub(super) fn new(messages: u32) -> Self {
+        Self(vec![MessageTimes::NEW; messages as usize])
+    }
+
+    /// Notes that `index` was sent. False if there is no such message.
+    pub(super) fn sent(&mut self, index: u32, now: Nanos) -> bool {
+        self.0.get_mut(index as usize).map(|message| message.sent = now).is_some()
+    }
+
+    /// Notes a recipient's first copy.
+    pub(super) fn received(&mut self, index: u32, sequence: u64, now: Nanos) {
+        if let Some(message) = self.0.get_mut(index as usize) {
+            message.first = message.first.min(now);
+            message.last = message.last.max(now);
+            // The two highest numbers of 2^64 are ours to use.
+            message.see(sequence.min(CONFLICT));
+        }
+    }
+
+    /// Adds what another worker knows about the same messages.
+    pub(super) fn merge(&mut self, other: &Self) {
+        for (ours, theirs) in self.0.iter_mut().zip(&other.0) {
+            ours.sent = ours.sent.min(theirs.sent);
+            ours.first = ours.first.min(theirs.first);
+            ours.last = ours.last.max(theirs.last);
+            ours.see(theirs.sequence);
+        }
+    }
+
+    /// The messages in the order of their numbers.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &MessageTimes> + ExactSizeIterator {
+        self.0.iter()
+    }
+
+    /// Messages that different recipients saw under different numbers, or that share their
+    /// number with another message.
+    pub(super) fn inconsistent(&self) -> u64 {
+        let mut numbers: Vec<u64> =
+            self.0.iter().map(|message| message.sequence).filter(|sequence| *sequence != UNSEEN).collect();
+        numbers.sort_unstable();
+        numbers
+            .chunk_by(PartialEq::eq)
+            .filter(|group| group.len() > 1 || group[0] == CONFLICT)
+            .map(|group| group.len() as u64)
+            .sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each message's numbers as two workers saw them -> inconsistent messages.
+    fn check(messages: &[(&[u64], &[u64])], inconsistent: u64) {
+        let mut logs = [MessageLog::new(messages.len() as u32), MessageLog::new(messages.len() as u32)];
+        for (index, (first, second)) in messages.iter().enumerate() {
+            first.iter().for_each(|sequence| logs[0].received(index as u32, *sequence, 1));
+            second.iter().for_each(|sequence| logs[1].received(index as u32, *sequence, 1));
+        }
+        let [mut merged, other] = logs;
+        merged.merge(&other);
+        assert_eq!(merged.inconsistent(), inconsistent, "{messages:?}");
+    }
+
+    #[test]
+    fn numbers_agree_or_are_counted() {
+        check(&[(&[1, 1], &[1]), (&[2], &[]), (&[], &[3]), (&[], &[])], 0);
+        check(&[(&[1, 2], &[]), (&[3], &[3])], 1);
+        check(&[(&[1], &[2]), (&[3], &[3])], 1);
+        check(&[(&[1, 2, 1], &[1])], 1);
+        check(&[(&[7], &[7]), (&[7], &[]), (&[8], &[8])], 2);
+        check(&[(&[u64::MAX], &[u64::MAX])], 1);
+    }
+
+    #[test]
+    fn times_are_merged_over_workers() {
+        let (mut one, mut two) = (MessageLog::new(2), MessageLog::new(2));
+        assert!(one.sent(0, 10) && !one.sent(2, 10));
+        one.received(0, 1, 15);
+        two.received(0, 1, 12);
+        two.received(0, 1, 20);
+        one.merge(&two);
+        let [first, second] = [one.0[0], one.0[1]];
+        assert_eq!((first.sent, first.first, first.last), (10, 12, 20));
+        assert!(!second.was_sent() && !second.was_received());
+    }
+}

@@ -1,0 +1,20 @@
+//! The DB agent's database side.
+//!
+//! ```text
+//!   content threads --try_submit--> pool: control | quick | hashing    (bounded)
+//!        ^                                 |
+//!        |                             db-0 .. db-K   rules, password, then
+//!        +-------- sink(Reply) ------------+          Procedures over one connection each
+//! ```
+
+pub mod migrate;
+pub mod password;
+pub mod pool;
+pub mod procedures;
+mod queue;
+pub mod request;
+pub mod role;
+pub mod rules;
+pub mod sqlite;
+pub mod suite;
+mod worker;

@@ -1,0 +1,452 @@
+use super::scripted::{Script, Scripted};
+use super::*;
+use crate::dbagent::migrate::migrate_sqlite;
+use crate::dbagent::procedures::Fault;
+use crate::dbagent::request::{Answer, Request};
+use crate::dbagent::sqlite::SqliteFile;
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+use throng_core::wire::packets::{Claim, IdText, Outcome, PasswordText, WishedName};
+
+const CHEAP: PasswordCost = PasswordCost { memory_kib: 64, iterations: 1 };
+const LOGIN: u64 = 1;
+const CHAT: u64 = 2;
+const LEASE: u64 = u64::MAX;
+
+/// A pool on a new database, and its answers. Tags are any numbers.
+struct Bench {
+    pool: Pool<u32>,
+    answers: Receiver<Reply<u32>>,
+    script: Arc<Script>,
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new(threads: usize, queue: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let busy = Duration::from_secs(10);
+        let path = dir.path().join("throng.db");
+        migrate_sqlite(&path, busy, 0).unwrap();
+        let file = SqliteFile::new(path, busy);
+        let script = Arc::new(Script::default());
+        let (sender, answers) = mpsc::channel();
+        let config = PoolConfig { threads, queue, control_queue: 64, password: CHEAP, now_ms: || 1_000 };
+        let followed = Arc::clone(&script);
+        let factory = move || -> Result<Box<dyn Procedures>, DbError> {
+            followed.calls.push("open");
+            if followed.down.load(Relaxed) {
+                return Err(DbError::new(Fault::Lost, "open", "as the script says"));
+            }
+            Ok(Box::new(Scripted(Box::new(file.connect()?), Arc::clone(&followed))))
+        };
+        let pool = Pool::start(&config, factory, move |reply| drop(sender.send(reply))).unwrap();
+        Self { pool, answers, script, dir }
+    }
+
+    fn submit(&self, tag: u32, request: Request) {
+        self.pool.try_submit(job(tag, request)).unwrap_or_else(|rejected| panic!("{rejected}"));
+    }
+
+    fn answer(&self) -> Reply<u32> {
+        self.answers.recv_timeout(Duration::from_secs(20)).expect("every request is answered")
+    }
+
+    fn ask(&self, request: Request) -> Answer {
+        self.submit(0, request);
+        self.answer().answer
+    }
+
+    /// Holds every call of the database until the guard is dropped, with the one thread in a call.
+    fn hold(&self) -> parking_lot::MutexGuard<'_, ()> {
+        let gate = self.script.gate.lock();
+        self.submit(u32::MAX, create(0, "held"));
+        self.script.wait_for("character_insert");
+        gate
+    }
+
+    fn fault(&self, call: &'static str, faults: &[Fault]) {
+        self.script.faults.lock().insert(call, faults.to_vec());
+    }
+
+    fn leases(&self) {
+        for instance in [LOGIN, CHAT] {
+            let renewed = self.ask(Request::RenewHolder { instance, lease_until_ms: LEASE });
+            assert_eq!(renewed, Answer::RenewHolder { outcome: Outcome::Ok });
+        }
+    }
+
+    fn sign_up(&self, name: &str) {
+        let signed_up = self.ask(sign_up(name));
+        assert_eq!(signed_up, Answer::SignUp { outcome: Outcome::Ok });
+    }
+
+    fn log_in(&self, name: &str) -> Claim {
+        match self.ask(check(name, "password", false)) {
+            Answer::CheckPassword { outcome: Outcome::Ok, claim, displaced: None } => claim,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn job(tag: u32, request: Request) -> Job<u32> {
+    Job { request, tag, deadline: Instant::now() + Duration::from_mins(1) }
+}
+
+fn id(text: &str) -> IdText {
+    IdText::new(text).unwrap()
+}
+
+fn secret(text: &str) -> PasswordText {
+    PasswordText::new(text).unwrap()
+}
+
+fn sign_up(name: &str) -> Request {
+    Request::SignUp { id: id(name), password: secret("password") }
+}
+
+fn check(name: &str, password: &str, take_over: bool) -> Request {
+    Request::CheckPassword { id: id(name), password: secret(password), take_over, instance: LOGIN }
+}
+
+fn create(account: u64, name: &str) -> Request {
+    Request::CreateCharacter { account, name: WishedName::new(name).unwrap() }
+}
+
+fn release(claim: &Claim, instance: u64) -> Request {
+    Request::ReleaseClaim { claim: *claim, instance }
+}
+
+#[test]
+fn the_way_of_a_player() {
+    let bench = Bench::new(2, 16);
+    bench.leases();
+    bench.sign_up("Bob");
+    let refused = |outcome| Answer::SignUp { outcome };
+    assert_eq!(bench.ask(sign_up("BOB")), refused(Outcome::IdTaken));
+    assert_eq!(bench.ask(sign_up("b")), refused(Outcome::IdInvalid));
+    assert_eq!(bench.ask(sign_up(&"b".repeat(33))), refused(Outcome::IdTooLong));
+    let weak = Request::SignUp { id: id("eve"), password: secret("short") };
+    assert_eq!(bench.ask(weak), refused(Outcome::PasswordInvalid));
+
+    let verify = |password| bench.ask(Request::VerifyAccount { id: id("bob"), password: secret(password) });
+    let Answer::VerifyAccount { outcome: Outcome::Ok, account } = verify("password") else { panic!() };
+    let bad = Answer::VerifyAccount { outcome: Outcome::BadCredentials, account: 0 };
+    assert_eq!(verify("passw0rd"), bad);
+
+    let claim = bench.log_in("bob");
+    assert_eq!(claim.account, account);
+    let load = |claim: &Claim| bench.ask(Request::LoadCharacter { claim: *claim, instance: CHAT });
+    let nothing = |outcome| Answer::LoadCharacter { outcome, character: None };
+    assert_eq!(load(&claim), nothing(Outcome::NoCharacter));
+
+    for (account, name, outcome) in [
+        (account, "x", Outcome::NameInvalid),
+        (account, &*"x".repeat(25), Outcome::NameTooLong),
+        (u64::MAX, "Bobby", Outcome::BadCredentials),
+        (account, "Bobby 김", Outcome::Ok),
+        (account, "Other", Outcome::CharacterExists),
+    ] {
+        assert_eq!(bench.ask(create(account, name)), Answer::CreateCharacter { outcome }, "{name}");
+    }
+    let Answer::LoadCharacter { outcome: Outcome::Ok, character: Some(character) } = load(&claim) else {
+        panic!()
+    };
+    assert_eq!((&*character.name, character.level), ("Bobby 김", 1));
+
+    // The claim is the chat server's now.
+    bench.ask(release(&claim, LOGIN));
+    assert_eq!(bench.ask(check("bob", "password", false)).outcome(), Outcome::AlreadyOnline);
+    let Answer::CheckPassword { outcome: Outcome::Ok, claim: second, displaced: Some(displaced) } =
+        bench.ask(check("bob", "password", true))
+    else {
+        panic!()
+    };
+    assert_eq!((displaced.instance, &displaced.claim), (CHAT, &claim));
+    assert_eq!(load(&claim), nothing(Outcome::ClaimLost));
+    let sync = |instance, claims| bench.ask(Request::SyncHeld { instance, claims, lease_until_ms: LEASE });
+    let conflicts = Answer::SyncHeld { outcome: Outcome::Ok, conflicts: vec![claim] };
+    assert_eq!(sync(CHAT, vec![claim]), conflicts);
+    assert_eq!(bench.ask(release(&second, LOGIN)), Answer::ReleaseClaim { outcome: Outcome::Ok });
+    bench.log_in("bob");
+}
+
+#[test]
+fn without_a_lease_nobody_is_let_in() {
+    let bench = Bench::new(1, 16);
+    bench.sign_up("bob");
+    assert_eq!(bench.ask(check("bob", "password", false)).outcome(), Outcome::TryAgainLater);
+}
+
+#[test]
+fn whatever_is_wrong_with_id_and_password_the_answer_is_the_same() {
+    let bench = Bench::new(1, 16);
+    bench.leases();
+    bench.sign_up("bob");
+    for (name, password) in [
+        ("bob", "passw0rd"),
+        ("bob", ""),
+        ("nobody", "password"),
+        ("", "password"),
+        ("b\0b", "password"),
+        ("' OR 1=1 --", "password"),
+        (&"x".repeat(255), &"x".repeat(512)),
+    ] {
+        let answer = bench.ask(check(name, password, true));
+        let claim = Claim { account: 0, id: 0 };
+        let outcome = Outcome::BadCredentials;
+        assert_eq!(answer, Answer::CheckPassword { outcome, claim, displaced: None }, "{name}");
+    }
+}
+
+#[test]
+fn unknown_impossible_and_wrong_take_the_same_time() {
+    let mut bench = Bench::new(1, 16);
+    let file = SqliteFile::new(bench.dir.path().join("throng.db"), Duration::from_secs(10));
+    let (sender, answers) = mpsc::channel();
+    // Dear enough to stand out against the rest of the way.
+    let password = PasswordCost { memory_kib: 256, iterations: 1 };
+    let pool = PoolConfig { threads: 1, password, ..PoolConfig::default() };
+    let factory = move || Ok(Box::new(file.connect()?) as Box<dyn Procedures>);
+    bench.pool = Pool::start(&pool, factory, move |reply| drop(sender.send(reply))).unwrap();
+    bench.answers = answers;
+    bench.sign_up("bob");
+    let too_long = "x".repeat(255);
+    let names = ["bob", "nobody", "", " x ", &too_long];
+    // In turns, so that whatever else the machine does meets them all.
+    let mut times = names.map(|_| Vec::new());
+    for _ in 0..21 {
+        for (times, name) in times.iter_mut().zip(names) {
+            let start = Instant::now();
+            assert_eq!(bench.ask(check(name, "passw0rd", false)).outcome(), Outcome::BadCredentials);
+            times.push(start.elapsed().as_secs_f64());
+        }
+    }
+    let medians = times.map(|mut times| {
+        times.sort_unstable_by(f64::total_cmp);
+        times[times.len() / 2]
+    });
+    for (median, name) in medians.iter().zip(names) {
+        let ratio = median / medians[0];
+        assert!((0.5..2.0).contains(&ratio), "{name:?}: ratio of the medians {ratio}");
+    }
+}
+
+#[test]
+fn a_full_queue_refuses_and_releases_still_go_first() {
+    let bench = Bench::new(1, 2);
+    bench.leases();
+    let gate = bench.hold();
+    bench.submit(1, sign_up("one"));
+    bench.submit(2, sign_up("two"));
+    let rejected = bench.pool.try_submit(job(3, sign_up("three"))).unwrap_err();
+    assert!(matches!(rejected, Rejected::Full(Job { tag: 3, .. })));
+    bench.submit(4, create(77, "quick"));
+    bench.submit(5, release(&Claim { account: 1, id: 1 }, CHAT));
+    bench.submit(6, Request::RenewHolder { instance: CHAT, lease_until_ms: LEASE });
+    assert_eq!(bench.pool.depth(), 5);
+    drop(gate);
+    let order: Vec<u32> = (0..6).map(|_| bench.answer().tag).collect();
+    assert_eq!(order, [u32::MAX, 5, 6, 4, 1, 2]);
+    assert_eq!(bench.pool.stats().rejected.load(Relaxed), 1);
+}
+
+#[test]
+fn a_release_that_came_during_the_hash_is_done_before_the_claim() {
+    let bench = Bench::new(1, 16);
+    bench.leases();
+    bench.sign_up("bob");
+    let claim = bench.log_in("bob");
+    // The gate stops the thread at the account's selection, after it has taken up the login.
+    let gate = bench.script.gate.lock();
+    bench.script.calls();
+    bench.submit(1, check("bob", "password", false));
+    bench.script.wait_for("account_select");
+    bench.submit(2, release(&claim, LOGIN));
+    drop(gate);
+    let replies = [bench.answer(), bench.answer()];
+    assert_eq!(
+        replies.map(|reply| (reply.tag, reply.answer.outcome())),
+        [(2, Outcome::Ok), (1, Outcome::Ok)]
+    );
+}
+
+#[test]
+fn what_came_too_late_is_not_begun_but_releases_are() {
+    let bench = Bench::new(1, 16);
+    let gate = bench.hold();
+    let deadline = Instant::now();
+    bench.pool.try_submit(Job { request: sign_up("late"), tag: 1, deadline }).unwrap();
+    let late = release(&Claim { account: 1, id: 1 }, CHAT);
+    bench.pool.try_submit(Job { request: late, tag: 2, deadline }).unwrap();
+    drop(gate);
+    assert_eq!(bench.answer().tag, u32::MAX);
+    assert_eq!(bench.answer().answer, Answer::ReleaseClaim { outcome: Outcome::Ok });
+    assert_eq!(bench.answer().answer, Answer::SignUp { outcome: Outcome::TryAgainLater });
+    assert!(!bench.script.calls().contains(&"account_insert"));
+    assert_eq!(bench.pool.stats().expired.load(Relaxed), 1);
+}
+
+#[test]
+fn a_lost_connection_is_replaced_and_releases_survive_it_in_order() {
+    let bench = Bench::new(1, 16);
+    bench.leases();
+    bench.sign_up("bob");
+    let claim = bench.log_in("bob");
+    bench.fault("online_release", &[Fault::Lost, Fault::Busy, Fault::Full, Fault::Lost]);
+    bench.fault("account_insert", &[Fault::Lost]);
+    bench.script.calls();
+    let gate = bench.hold();
+    bench.submit(1, release(&claim, LOGIN));
+    bench.submit(2, Request::SyncHeld { instance: LOGIN, claims: vec![], lease_until_ms: LEASE });
+    bench.submit(3, sign_up("eve"));
+    bench.submit(4, sign_up("eve"));
+    drop(gate);
+    let replies: Vec<_> = (0..5).map(|_| bench.answer()).map(|r| (r.tag, r.answer.outcome())).collect();
+    assert_eq!(
+        replies[1..],
+        [(1, Outcome::Ok), (2, Outcome::Ok), (3, Outcome::TryAgainLater), (4, Outcome::Ok)]
+    );
+    assert_eq!(bench.script.calls().iter().filter(|call| **call == "open").count(), 3);
+    assert_eq!(bench.pool.stats().retried.load(Relaxed), 4);
+    bench.log_in("bob");
+}
+
+#[test]
+fn other_faults_are_answered_and_not_tried_again() {
+    let bench = Bench::new(1, 16);
+    bench.leases();
+    for (fault, outcome) in [
+        (Fault::Busy, Outcome::TryAgainLater),
+        (Fault::Full, Outcome::InternalError),
+        (Fault::Damaged, Outcome::InternalError),
+        (Fault::ReadOnly, Outcome::InternalError),
+        (Fault::Refused, Outcome::InternalError),
+    ] {
+        bench.fault("account_insert", &[fault]);
+        assert_eq!(bench.ask(sign_up("bob")).outcome(), outcome, "{fault:?}");
+    }
+    bench.fault("online_release", &[Fault::Damaged]);
+    let released = bench.ask(release(&Claim { account: 1, id: 1 }, LOGIN));
+    assert_eq!(released.outcome(), Outcome::InternalError);
+    assert_eq!(bench.pool.stats().failed.load(Relaxed), 6);
+    assert!(!bench.script.calls().contains(&"close"));
+    bench.sign_up("bob");
+}
+
+#[test]
+fn while_no_database_is_there_logins_are_told_and_releases_wait() {
+    let bench = Bench::new(2, 16);
+    bench.leases();
+    bench.sign_up("bob");
+    let claim = bench.log_in("bob");
+    bench.script.down.store(true, Relaxed);
+    bench.fault("account_select", &[Fault::Lost, Fault::Lost]);
+    for _ in 0..2 {
+        assert_eq!(bench.ask(check("bob", "password", false)).outcome(), Outcome::TryAgainLater);
+    }
+    bench.submit(7, release(&claim, LOGIN));
+    let start = Instant::now();
+    assert_eq!(bench.ask(check("bob", "password", false)).outcome(), Outcome::TryAgainLater);
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    bench.script.down.store(false, Relaxed);
+    let reply = bench.answer();
+    assert_eq!((reply.tag, reply.answer.outcome()), (7, Outcome::Ok));
+    bench.log_in("bob");
+}
+
+#[test]
+fn a_shutdown_does_what_is_queued_closes_and_takes_no_more() {
+    let bench = Bench::new(2, 64);
+    for number in 0..20 {
+        bench.submit(number, sign_up(&format!("player{number}")));
+    }
+    bench.pool.shutdown(Instant::now() + Duration::from_secs(20)).unwrap();
+    let mut tags: Vec<u32> = bench
+        .answers
+        .try_iter()
+        .map(|reply| {
+            assert_eq!(reply.answer.outcome(), Outcome::Ok);
+            reply.tag
+        })
+        .collect();
+    tags.sort_unstable();
+    assert_eq!(tags, (0..20).collect::<Vec<_>>());
+    assert!(matches!(bench.pool.try_submit(job(1, sign_up("late"))), Err(Rejected::Closed(_))));
+    assert!(!bench.dir.path().join("throng.db-wal").exists(), "the databases are closed");
+    assert_eq!(bench.pool.stats().connected.load(Relaxed), 0);
+}
+
+#[test]
+fn a_shutdown_that_is_overdue_answers_the_rest() {
+    let bench = Bench::new(1, 64);
+    let gate = bench.hold();
+    for number in 0..5 {
+        bench.submit(number, sign_up(&format!("player{number}")));
+    }
+    bench.submit(5, release(&Claim { account: 1, id: 1 }, LOGIN));
+    std::thread::scope(|scope| {
+        let down = scope.spawn(|| bench.pool.shutdown(Instant::now()));
+        while !matches!(bench.pool.try_submit(job(9, sign_up("late"))), Err(Rejected::Closed(_))) {
+            std::thread::yield_now();
+        }
+        drop(gate);
+        down.join().unwrap().unwrap();
+    });
+    let outcomes: Vec<Outcome> =
+        bench.answers.try_iter().filter(|r| r.tag <= 5).map(|r| r.answer.outcome()).collect();
+    assert_eq!(outcomes, [Outcome::TryAgainLater; 6]);
+}
+
+#[test]
+fn a_shutdown_while_the_database_is_away_ends() {
+    let bench = Bench::new(2, 64);
+    bench.script.down.store(true, Relaxed);
+    bench.fault("online_release", &[Fault::Lost, Fault::Lost]);
+    bench.submit(1, release(&Claim { account: 1, id: 1 }, LOGIN));
+    bench.pool.shutdown(Instant::now() + Duration::from_millis(50)).unwrap();
+    assert_eq!(bench.answer().answer, Answer::ReleaseClaim { outcome: Outcome::TryAgainLater });
+}
+
+#[test]
+fn every_accepted_request_is_answered_once_whatever_happens() {
+    for round in 0..8 {
+        let bench = Bench::new(3, 8);
+        bench.fault("online_release", &[Fault::Lost; 5]);
+        let accepted: u32 = std::thread::scope(|scope| {
+            let submitters: Vec<_> = (0..4)
+                .map(|submitter| {
+                    let pool = &bench.pool;
+                    scope.spawn(move || {
+                        let submit = |number: u32| {
+                            let claim = Claim { account: 1, id: u64::from(number) + 1 };
+                            let request = match number % 3 {
+                                0 => release(&claim, u64::from(number)),
+                                1 => create(u64::MAX, "nobody"),
+                                _ => Request::LoadCharacter { claim, instance: CHAT },
+                            };
+                            u32::from(pool.try_submit(job(submitter * 1000 + number, request)).is_ok())
+                        };
+                        (0..200).map(submit).sum::<u32>()
+                    })
+                })
+                .collect();
+            // Every other round the threads have no time left for what is queued.
+            let drain = Duration::from_millis(100 * (round % 2));
+            bench.pool.shutdown(Instant::now() + drain).unwrap();
+            submitters.into_iter().map(|submitter| submitter.join().unwrap()).sum()
+        });
+        let mut tags: Vec<u32> = bench.answers.try_iter().map(|reply| reply.tag).collect();
+        assert_eq!(tags.len(), accepted as usize);
+        tags.sort_unstable();
+        tags.dedup();
+        assert_eq!(tags.len(), accepted as usize);
+        assert_eq!(bench.pool.depth(), 0);
+    }
+}
+
+#[test]
+fn a_password_is_nowhere_to_be_read() {
+    let (request, password) = (check("bob", "hunter2 hunter2", true), "hunter2");
+    assert!(!format!("{request:?}").contains(password));
+    assert!(!format!("{:?}", job(1, request)).contains(password));
+}

@@ -1,0 +1,307 @@
+//! The DB agent's role: packets from login and chat servers become requests to the DB
+//! threads, their records become answers.
+//!
+//! Every server process that is linked to us holds a lease, renewed here; its accounts are
+//! online while the lease is good. A link that is down leaves a short grace and then nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use throng_core::content::{Call, Effects, HandlerTable, Job, Phases, Role};
+use throng_core::limits::SESSIONS_MAX;
+use throng_core::net::{Closed, Opened};
+use throng_core::terminal::Terminals;
+use throng_core::wire::CloseReason;
+use throng_core::wire::packets::{
+    self, Claim, DbCheckPassword, DbCheckPasswordAnswer, DbClaimRevoked, DbClaimsSynced, DbCreateCharacter,
+    DbCreateCharacterAnswer, DbHeldClaims, DbLoadCharacter, DbLoadCharacterAnswer, DbReleaseClaim, DbSignUp,
+    DbSignUpAnswer, DbVerifyAccount, DbVerifyAccountAnswer, LinkHello, Outcome,
+};
+use throng_core::{SessionId, metrics};
+
+use super::pool::{Pool, Rejected};
+use super::request::{self, Answer, Reply, Request};
+
+/// A link that has not said who it is.
+const STRANGER: Phases = Phases(1);
+/// A link to a login or chat server.
+const SERVER: Phases = Phases(2);
+
+/// Who asked, and for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Tag {
+    link: SessionId,
+    instance: u64,
+    request: u64,
+    /// The claim of a [`DbLoadCharacter`], which its answer repeats.
+    claim: Claim,
+}
+
+/// What the DB agent needs to know at its start.
+pub struct DbAgentSettings {
+    /// How long a server process is taken for alive without a renewal.
+    pub lease: Duration,
+    /// How long after its last link went down.
+    pub lease_grace: Duration,
+    /// How long a request may wait for a DB thread.
+    pub request_timeout: Duration,
+}
+
+/// The DB agent.
+pub struct DbAgentRole {
+    table: HandlerTable<DbAgent>,
+    agent: DbAgent,
+}
+
+/// The DB agent's state.
+pub struct DbAgent {
+    settings: DbAgentSettings,
+    now_ms: fn() -> u64,
+    phases: HashMap<SessionId, Phases>,
+    terminals: Terminals,
+    pool: Arc<Pool<Tag>>,
+    /// Lists of claims that have not come to their last page.
+    lists: HashMap<SessionId, Vec<Claim>>,
+    renew_at: Instant,
+    published: Published,
+}
+
+/// What the pool's counters stood at when they were last copied to the metrics.
+#[derive(Default)]
+struct Published {
+    served: u64,
+    failed: u64,
+    rejected: u64,
+}
+
+/// How often the pool's counters are copied to the metrics.
+const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+
+impl DbAgentRole {
+    /// A DB agent that nobody is linked to.
+    pub fn new(
+        settings: DbAgentSettings,
+        terminals: Terminals,
+        pool: Arc<Pool<Tag>>,
+        now: Instant,
+        now_ms: fn() -> u64,
+    ) -> Self {
+        let agent = DbAgent {
+            settings,
+            now_ms,
+            phases: HashMap::new(),
+            terminals,
+            pool,
+            lists: HashMap::new(),
+            renew_at: now,
+            published: Published::default(),
+        };
+        Self { table: table(), agent }
+    }
+}
+
+impl Role for DbAgentRole {
+    type Record = Reply<Tag>;
+
+    fn job(&mut self, job: Job<Reply<Tag>>, now: Instant, effects: &mut Effects) {
+        match job {
+            Job::Packet(session, packet, received) => {
+                // A session that is not known has ended; its last packets are nobody's.
+                if let Some(phase) = self.agent.phases.get(&session).copied() {
+                    let mut call = Call { session, received, now, effects };
+                    self.table.run(&mut self.agent, &mut call, phase, packet);
+                }
+            }
+            Job::Opened(session, opened) => self.agent.opened(session, &opened, effects),
+            Job::Closed(session, closed) => self.agent.closed(session, &closed, now, effects),
+            Job::Record(reply) => self.agent.replied(reply, effects),
+        }
+    }
+
+    fn tick(&mut self, now: Instant, effects: &mut Effects) -> Option<Instant> {
+        let agent = &mut self.agent;
+        if agent.renew_at <= now {
+            agent.renew_at = now + agent.settings.lease / 3;
+            let up: Vec<_> = agent.terminals.all().map(|(link, peer)| (link, peer.hello.instance)).collect();
+            for (link, instance) in up {
+                agent.renew(link, instance, agent.settings.lease, effects);
+            }
+        }
+        agent.publish();
+        [Some(agent.renew_at), Some(now + PUBLISH_EVERY), agent.terminals.tick(now, effects)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+impl DbAgent {
+    fn opened(&mut self, session: SessionId, opened: &Opened, effects: &mut Effects) {
+        self.phases.insert(session, STRANGER);
+        self.terminals.opened(session, opened, effects);
+    }
+
+    fn closed(&mut self, session: SessionId, closed: &Closed, now: Instant, effects: &mut Effects) {
+        self.phases.remove(&session);
+        self.lists.remove(&session);
+        let Some(link) = self.terminals.closed(session, closed, now) else { return };
+        let instance = link.hello.instance;
+        if self.terminals.of_instance(instance).is_none() {
+            self.renew(session, instance, self.settings.lease_grace, effects);
+        }
+    }
+
+    /// The process is taken for alive for `lease` from now.
+    fn renew(&mut self, link: SessionId, instance: u64, lease: Duration, effects: &mut Effects) {
+        let lease_until_ms = (self.now_ms)() + lease.as_millis() as u64;
+        self.submit(Tag::new(link, instance, 0), Request::RenewHolder { instance, lease_until_ms }, effects);
+    }
+
+    /// Gives a request to the DB threads, or the answer that there is no room.
+    fn submit(&mut self, tag: Tag, request: Request, effects: &mut Effects) {
+        // Only requests that hash a password can wait long, and they come from a client that waits.
+        let deadline = Instant::now() + self.settings.request_timeout;
+        match self.pool.try_submit(request::Job { request, tag, deadline }) {
+            Ok(()) => {}
+            Err(Rejected::Full(job) | Rejected::Closed(job)) => {
+                let answer = job.request.refused(Outcome::TryAgainLater);
+                self.replied(Reply { tag: job.tag, answer }, effects);
+            }
+        }
+    }
+
+    /// The DB threads have finished a request.
+    fn replied(&mut self, reply: Reply<Tag>, effects: &mut Effects) {
+        let Reply { tag, answer } = reply;
+        let Tag { link, instance, request, .. } = tag;
+        let is_up = self.terminals.is_up(link);
+        let refused = answer.outcome() != Outcome::Ok;
+        match answer {
+            Answer::CheckPassword { outcome, claim, displaced } => {
+                if let Some(held) = displaced
+                    && let Some(holder) = self.terminals.of_instance(held.instance)
+                {
+                    effects.send(holder, DbClaimRevoked { claim: held.claim });
+                }
+                metrics::CLAIMS.add(u64::from(!refused));
+                if is_up {
+                    effects.send(link, DbCheckPasswordAnswer { request, outcome, claim });
+                } else if !refused {
+                    self.submit(tag, Request::ReleaseClaim { claim, instance }, effects);
+                }
+            }
+            Answer::LoadCharacter { outcome, character } => {
+                let claim = tag.claim;
+                if is_up {
+                    effects.send(link, DbLoadCharacterAnswer { request, outcome, claim, character });
+                } else if !refused {
+                    self.submit(tag, Request::ReleaseClaim { claim, instance }, effects);
+                }
+            }
+            Answer::SignUp { outcome } => effects.send(link, DbSignUpAnswer { request, outcome }),
+            Answer::VerifyAccount { outcome, account } => {
+                effects.send(link, DbVerifyAccountAnswer { request, outcome, account });
+            }
+            Answer::CreateCharacter { outcome } => {
+                effects.send(link, DbCreateCharacterAnswer { request, outcome });
+            }
+            // What concerns online state cannot be left undone: without room or database the link
+            // is closed, and when it is up again the lists are compared anew.
+            Answer::ReleaseClaim { .. } | Answer::SyncHeld { .. } if refused => {
+                effects.close(link, CloseReason::InternalError);
+            }
+            Answer::ReleaseClaim { .. } | Answer::RenewHolder { .. } => {}
+            Answer::SyncHeld { conflicts, .. } => {
+                for claim in conflicts {
+                    effects.send(link, DbClaimRevoked { claim });
+                }
+                effects.send(link, DbClaimsSynced {});
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let stats = self.pool.stats();
+        metrics::DB_QUEUE.set(i64::try_from(self.pool.depth()).unwrap_or(i64::MAX));
+        let publish = |counter: &metrics::Counter, value: u64, published: &mut u64| {
+            counter.add(value.saturating_sub(std::mem::replace(published, value)));
+        };
+        let published = &mut self.published;
+        publish(&metrics::DB_SERVED, stats.served.load(Relaxed), &mut published.served);
+        publish(&metrics::DB_FAILED, stats.failed.load(Relaxed), &mut published.failed);
+        publish(&metrics::DB_QUEUE_FULL, stats.rejected.load(Relaxed), &mut published.rejected);
+    }
+
+    /// The tag of a request that came in a packet.
+    fn tag(&self, call: &Call<'_>, request: u64) -> Tag {
+        let instance = self.terminals.get(call.session).map_or(0, |link| link.hello.instance);
+        Tag::new(call.session, instance, request)
+    }
+}
+
+impl Tag {
+    fn new(link: SessionId, instance: u64, request: u64) -> Self {
+        Self { link, instance, request, claim: Claim { account: 0, id: 0 } }
+    }
+}
+
+/// Every packet that the DB agent takes.
+fn table() -> HandlerTable<DbAgent> {
+    HandlerTable::default()
+        .on(STRANGER, hello)
+        .on(SERVER, |agent, call, packet: DbCheckPassword| {
+            let DbCheckPassword { request, id, password, take_over } = packet;
+            let tag = agent.tag(call, request);
+            let instance = tag.instance;
+            agent.submit(tag, Request::CheckPassword { id, password, take_over, instance }, call.effects);
+        })
+        .on(SERVER, |agent, call, packet: DbLoadCharacter| {
+            let DbLoadCharacter { request, claim } = packet;
+            let tag = Tag { claim, ..agent.tag(call, request) };
+            agent.submit(tag, Request::LoadCharacter { claim, instance: tag.instance }, call.effects);
+        })
+        .on(SERVER, |agent, call, packet: DbSignUp| {
+            let DbSignUp { request, id, password } = packet;
+            agent.submit(agent.tag(call, request), Request::SignUp { id, password }, call.effects);
+        })
+        .on(SERVER, |agent, call, packet: DbVerifyAccount| {
+            let DbVerifyAccount { request, id, password } = packet;
+            agent.submit(agent.tag(call, request), Request::VerifyAccount { id, password }, call.effects);
+        })
+        .on(SERVER, |agent, call, packet: DbCreateCharacter| {
+            let DbCreateCharacter { request, account, name } = packet;
+            agent.submit(agent.tag(call, request), Request::CreateCharacter { account, name }, call.effects);
+        })
+        .on(SERVER, |agent, call, packet: DbReleaseClaim| {
+            let tag = agent.tag(call, 0);
+            let request = Request::ReleaseClaim { claim: packet.claim, instance: tag.instance };
+            agent.submit(tag, request, call.effects);
+        })
+        .on(SERVER, held_claims)
+}
+
+fn hello(agent: &mut DbAgent, call: &mut Call<'_>, hello: LinkHello) {
+    let instance = hello.instance;
+    let allowed = [packets::Role::Login, packets::Role::Chat];
+    if agent.terminals.greeted(call.session, hello, &allowed, call.now, call.effects).is_some() {
+        agent.phases.insert(call.session, SERVER);
+        agent.renew(call.session, instance, agent.settings.lease, call.effects);
+    }
+}
+
+fn held_claims(agent: &mut DbAgent, call: &mut Call<'_>, packet: DbHeldClaims) {
+    let list = agent.lists.entry(call.session).or_default();
+    list.extend(packet.claims.into_vec());
+    if list.len() > SESSIONS_MAX {
+        tracing::error!(session = %call.session, "the server's list of claims has no end");
+        call.effects.close(call.session, CloseReason::MalformedPacket);
+    } else if packet.last {
+        let claims = agent.lists.remove(&call.session).unwrap_or_default();
+        let tag = agent.tag(call, 0);
+        let lease_until_ms = (agent.now_ms)() + agent.settings.lease.as_millis() as u64;
+        let request = Request::SyncHeld { instance: tag.instance, claims, lease_until_ms };
+        agent.submit(tag, request, call.effects);
+    }
+}

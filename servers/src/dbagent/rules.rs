@@ -1,0 +1,271 @@
+//! What ids, passwords and names may be, and when two of them are the same.
+//!
+//! The rules stand here and not in a database, so that they are the same in
+//! each. Ids and names are stored exactly as typed; beside them stands a key,
+//! which the databases compare byte for byte.
+//!
+//! **Key**: without variation selectors; in Unicode normal form C; lower case,
+//! character by character (so `Σ`, `σ` and `ς` are one); normal form C again.
+//!
+//! **Ids and names** are made of assigned, visible characters: letters,
+//! marks, digits, punctuation, symbols, emoji, of any script. Not allowed are
+//! - control, format, private-use and unassigned characters, line and paragraph
+//!   separators: with them go the marks that turn the direction of text, and zero-width
+//!   characters. (A key could not be trusted to last if it had characters
+//!   that a later Unicode version gives a lower case.)
+//! - characters that fonts show as nothing, such as the Hangul fillers;
+//! - white space, except single blanks (U+0020) between other characters.
+//!
+//! Emoji sequences stay whole: a zero-width joiner may stand between two emoji,
+//! a variation selector after an emoji (or in a keycap), and tag characters
+//! in a flag.
+//!
+//! **Passwords** are taken byte for byte and have no control characters.
+
+use throng_core::limits::{
+    ID_CHARS_MAX, ID_CHARS_MIN, NAME_CHARS_MAX, NAME_CHARS_MIN, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN,
+};
+use throng_core::wire::packets::Outcome;
+use unicode_normalization::UnicodeNormalization;
+use unicode_properties::{GeneralCategory, UnicodeEmoji, UnicodeGeneralCategory};
+
+/// A key has at most so many times the characters, and the bytes, of its text.
+pub const KEY_GROWTH: usize = 3;
+
+const ZERO_WIDTH_JOINER: char = '\u{200D}';
+const TEXT_SELECTOR: char = '\u{FE0E}';
+const EMOJI_SELECTOR: char = '\u{FE0F}';
+const KEYCAP: char = '\u{20E3}';
+const BLACK_FLAG: char = '\u{1F3F4}';
+const TAG_END: char = '\u{E007F}';
+
+/// The key of a permitted id; otherwise IdInvalid or IdTooLong.
+pub fn check_id(id: &str) -> Result<String, Outcome> {
+    check_text(id, ID_CHARS_MIN, ID_CHARS_MAX, Outcome::IdInvalid, Outcome::IdTooLong)
+}
+
+/// The key of a permitted character name; otherwise NameInvalid or NameTooLong.
+pub fn check_name(name: &str) -> Result<String, Outcome> {
+    check_text(name, NAME_CHARS_MIN, NAME_CHARS_MAX, Outcome::NameInvalid, Outcome::NameTooLong)
+}
+
+/// Nothing for a permitted password; otherwise PasswordInvalid or PasswordTooLong.
+pub fn check_password(password: &str) -> Result<(), Outcome> {
+    if password.len() > PASSWORD_BYTES_MAX {
+        return Err(Outcome::PasswordTooLong);
+    }
+    if password.chars().count() < PASSWORD_CHARS_MIN || password.chars().any(char::is_control) {
+        return Err(Outcome::PasswordInvalid);
+    }
+    Ok(())
+}
+
+fn check_text(
+    text: &str,
+    least: usize,
+    most: usize,
+    invalid: Outcome,
+    too_long: Outcome,
+) -> Result<String, Outcome> {
+    // The length first: what follows is then done for a few dozen characters at most.
+    if text.chars().count() > most {
+        return Err(too_long);
+    }
+    let chars: Vec<char> = text.chars().collect();
+    if chars.len() < least || !(0..chars.len()).all(|at| is_permitted(&chars, at)) {
+        return Err(invalid);
+    }
+    Ok(key(text))
+}
+
+/// The comparison key of a text. A key is its own key.
+pub fn key(text: &str) -> String {
+    text.chars()
+        .filter(|c| !matches!(*c, TEXT_SELECTOR | EMOJI_SELECTOR))
+        .nfc()
+        .flat_map(char::to_lowercase)
+        .map(|c| if c == 'ς' { 'σ' } else { c })
+        .nfc()
+        .collect()
+}
+
+fn is_permitted(chars: &[char], at: usize) -> bool {
+    let before = at.checked_sub(1).map(|i| chars[i]);
+    let after = chars.get(at + 1).copied();
+    match chars[at] {
+        ' ' => before.is_some_and(|c| c != ' ') && after.is_some(),
+        ZERO_WIDTH_JOINER => {
+            let joined = chars[..at].iter().rev().find(|c| **c != EMOJI_SELECTOR).copied();
+            joined.is_some_and(is_emoji) && after.is_some_and(is_emoji)
+        }
+        EMOJI_SELECTOR => {
+            let keycap = before.is_some_and(UnicodeEmoji::is_emoji_char) && after == Some(KEYCAP);
+            keycap || before.is_some_and(is_emoji)
+        }
+        TEXT_SELECTOR => before.is_some_and(is_emoji),
+        '\u{E0020}'..=TAG_END => is_in_flag(chars, at),
+        c => is_visible(c),
+    }
+}
+
+/// Whether a character is an emoji by itself. Digits, `#` and `*` count as emoji
+/// in Unicode's tables, for the keycaps' sake.
+fn is_emoji(c: char) -> bool {
+    c.is_emoji_char() && !c.is_ascii()
+}
+
+/// Whether the tag character at `at` belongs to a flag, as England's: the black flag, tags, the end tag.
+fn is_in_flag(chars: &[char], at: usize) -> bool {
+    let is_tag = |c: &&char| ('\u{E0020}'..TAG_END).contains(*c);
+    let tags_before = chars[..at].iter().rev().take_while(is_tag).count();
+    let starts = at > tags_before && chars[at - tags_before - 1] == BLACK_FLAG;
+    let end = at + chars[at..].iter().take_while(is_tag).count();
+    // An end tag right after the flag would be a sequence without tags.
+    starts && chars.get(end) == Some(&TAG_END) && (end > at || tags_before > 0)
+}
+
+fn is_visible(c: char) -> bool {
+    // What is default-ignorable (Unicode, DerivedCoreProperties) without being a format
+    // character, and the Braille blank.
+    let blank = matches!(c,
+        '\u{034F}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
+        | '\u{2800}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FFA0}' | '\u{E0000}'..='\u{E0FFF}');
+    let category = c.general_category();
+    !blank
+        && !c.is_whitespace()
+        && !matches!(
+            category,
+            GeneralCategory::Control
+                | GeneralCategory::Format
+                | GeneralCategory::PrivateUse
+                | GeneralCategory::Surrogate
+                | GeneralCategory::Unassigned
+                | GeneralCategory::LineSeparator
+                | GeneralCategory::ParagraphSeparator
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names() {
+        let check = |name: &str, expected: Result<&str, Outcome>| {
+            assert_eq!(check_name(name), expected.map(str::to_owned), "{name:?}");
+        };
+        let invalid = Err(Outcome::NameInvalid);
+        check("Bob", Ok("bob"));
+        check("김철수", Ok("김철수"));
+        check("O'Brien; DROP TABLE--", Ok("o'brien; drop table--"));
+        check("Éva Szabó", Ok("éva szabó"));
+        check("E\u{301}va", Ok("éva"));
+        check("ΟΔΥΣΣΕΥΣ", Ok("οδυσσευσ"));
+        check("Οδυσσεύς", Ok("οδυσσεύσ"));
+        check("한글\u{1F600}", Ok("한글\u{1F600}"));
+        check("👩‍👩‍👧‍👦 x", Ok("👩‍👩‍👧‍👦 x"));
+        check("🏳\u{FE0F}\u{200D}🌈", Ok("🏳\u{200D}🌈"));
+        check("❤\u{FE0F}❤", Ok("❤❤"));
+        check("1\u{FE0F}\u{20E3}st", Ok("1\u{20E3}st"));
+        check("👍🏽👍🏽", Ok("👍🏽👍🏽"));
+        let england = "\u{1F3F4}\u{E0067}\u{E0062}\u{E0065}\u{E006E}\u{E0067}\u{E007F}";
+        check(england, Ok(england));
+        check(&"x".repeat(24), Ok(&"x".repeat(24)));
+        check(&"김".repeat(25), Err(Outcome::NameTooLong));
+        for bad in [
+            "",
+            "x",
+            " bob",
+            "bob ",
+            "bo  b",
+            "bo\tb",
+            "bo\nb",
+            "bo\0b",
+            "bo\u{7f}b",
+            "bo\u{200B}b",
+            "bo\u{200D}b",
+            "\u{200D}👩",
+            "👩\u{200D}",
+            "bo\u{200C}b",
+            "bo\u{FE0F}b",
+            "bob1\u{FE0F}",
+            "bo\u{202E}b",
+            "bo\u{2066}b",
+            "bo\u{2028}b",
+            "bo\u{2029}b",
+            "bo\u{00A0}b",
+            "bo\u{3000}b",
+            "bo\u{00AD}b",
+            "\u{3164}\u{3164}",
+            "\u{2800}\u{2800}",
+            "bo\u{E000}b",
+            "bo\u{0378}b",
+            "bo\u{E0067}b",
+            "\u{1F3F4}\u{E007F}",
+            "\u{1F3F4}\u{E0067}",
+            "bo\u{FEFF}b",
+        ] {
+            check(bad, invalid);
+        }
+    }
+
+    #[test]
+    fn ids() {
+        let check = |id: &str, expected: Result<&str, Outcome>| {
+            assert_eq!(check_id(id), expected.map(str::to_owned), "{id:?}");
+        };
+        check("BOB", Ok("bob"));
+        check("ab", Err(Outcome::IdInvalid));
+        check(" bob", Err(Outcome::IdInvalid));
+        check(&"ä".repeat(32), Ok(&"ä".repeat(32)));
+        check(&"ä".repeat(33), Err(Outcome::IdTooLong));
+        check(&" ".repeat(33), Err(Outcome::IdTooLong));
+    }
+
+    #[test]
+    fn passwords() {
+        let check = |password: &str, expected| assert_eq!(check_password(password), expected, "{password:?}");
+        check("12345678", Ok(()));
+        check("  blanks  ", Ok(()));
+        check("비밀번호비밀번호", Ok(()));
+        check(&"x".repeat(256), Ok(()));
+        check("1234567", Err(Outcome::PasswordInvalid));
+        check("1234567\0", Err(Outcome::PasswordInvalid));
+        check("12345678\n", Err(Outcome::PasswordInvalid));
+        check(&"x".repeat(257), Err(Outcome::PasswordTooLong));
+    }
+
+    #[test]
+    fn every_character_has_a_bounded_key_that_is_its_own() {
+        for c in ('\0'..=char::MAX).filter(|c| is_visible(*c)) {
+            let text = c.to_string();
+            let key_of = key(&text);
+            assert!(key_of.chars().count() <= KEY_GROWTH, "{c:?}");
+            assert!(key_of.len() <= KEY_GROWTH * text.len(), "{c:?}");
+            assert_eq!(key(&key_of), key_of, "{c:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_is_its_own_key_and_any_text_is_judged(text: String) {
+            let once = key(&text);
+            prop_assert_eq!(key(&once), once);
+            let _ = check_password(&text);
+            if let Ok(key_of) = check_id(&text) {
+                prop_assert!(key_of.trim() == key_of && !key_of.is_empty());
+            }
+            if let Ok(key_of) = check_name(&text) {
+                prop_assert!(key_of.trim() == key_of && !key_of.is_empty());
+            }
+        }
+
+        #[test]
+        fn case_and_composition_do_not_matter(text in "[a-zA-Zà-öÀ-ÖА-Яа-я가-힣0-9]{3,12}") {
+            let decomposed: String = text.nfd().collect();
+            prop_assert_eq!(check_id(&text), check_id(&decomposed));
+            prop_assert_eq!(key(&text), key(&text.to_uppercase()));
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! Roles wired up from the configuration, one of them or all in one process, by the same code.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use throng_core::clock::unix_ms;
+use throng_core::config::{Config, Duplicate};
+use throng_core::crypto::{ClusterKey, Credentials, KeyError, PublicKey, StaticKey};
+use throng_core::endpoints::{self, Endpoints, EndpointsError};
+use throng_core::limits::{CLIENT_BODY_MAX, SERVER_BODY_MAX};
+use throng_core::metrics;
+use throng_core::net::{Endpoint, ListenError, Listener, PeerKind};
+use throng_core::shutdown::{Cause, Shutdown};
+use throng_core::terminal::{Backoff, LinkBoard, Peer, Terminals};
+use throng_core::wire::packets::{self, Address, LinkHello};
+use throng_core::wire::{Text, TooLong};
+
+use crate::admin::{self, AdminError, AdminHandle, AdminSources};
+use crate::chat::{Admission, ChatRole, ChatSettings};
+use crate::datadir::Role;
+use crate::dbagent::migrate::{self, MigrateError};
+use crate::dbagent::password::PasswordCost;
+use crate::dbagent::pool::{self, Pool, PoolConfig};
+use crate::dbagent::procedures::{DbError, Procedures};
+use crate::dbagent::request::Reply;
+use crate::dbagent::role::{DbAgentRole, DbAgentSettings, Tag};
+use crate::dbagent::sqlite::SqliteFile;
+use crate::login::{LoginRole, LoginSettings};
+use crate::node::{self, Node, NodeSize, Parts};
+use crate::process::Process;
+
+/// Why the roles cannot run.
+#[derive(Debug, Error)]
+pub enum UpError {
+    /// A key is missing or no proper key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A port cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// Threads or pollers cannot be made.
+    #[error(transparent)]
+    Start(#[from] node::StartError),
+    /// The database has not the right schema, or cannot be opened.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// The DB threads cannot be started.
+    #[error(transparent)]
+    Pool(#[from] pool::StartError),
+    /// The database did not close cleanly.
+    #[error("the database did not close cleanly: {0}")]
+    Close(#[from] DbError),
+    /// The admin server cannot be started.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// `endpoints.toml` cannot be written.
+    #[error(transparent)]
+    Endpoints(#[from] EndpointsError),
+    /// An address is longer than a packet can tell.
+    #[error("chat.public_address is too long: {0}")]
+    Address(#[from] TooLong),
+    /// Standard output is gone.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Runs the roles until the process is asked to end, and ends them in order.
+pub fn run(config: &Config, roles: &[Role], process: &mut Process) -> Result<(), UpError> {
+    let running = Running::start(config, roles, process.sessions_that_fit(), &process.shutdown)?;
+    let admin = start_admin(config, process, &running)?;
+    if roles.len() == Role::ALL.len() {
+        running.wait_linked(process);
+    }
+    process.data.publish(running.endpoints())?;
+    announce(&running, roles, admin.as_ref(), process)?;
+    let cause = process.shutdown.wait();
+    tracing::info!(?cause, "shutting down");
+    let stopped = running.stop(Instant::now() + config.shutdown.drain);
+    if let Some(admin) = admin {
+        admin.join();
+    }
+    stopped
+}
+
+fn start_admin(
+    config: &Config,
+    process: &Process,
+    running: &Running,
+) -> Result<Option<AdminHandle>, UpError> {
+    let Some(listen) = config.admin.listen else { return Ok(None) };
+    let board = running.board.clone();
+    let sources = AdminSources {
+        metrics: metrics::render,
+        links: Box::new(move || board.to_json()),
+        log: process.log(),
+        shutdown: process.shutdown.clone(),
+    };
+    Ok(Some(admin::start(listen, sources)?))
+}
+
+/// Tells on standard output what listens where, what to try, and that all is ready.
+fn announce(
+    running: &Running,
+    roles: &[Role],
+    admin: Option<&AdminHandle>,
+    process: &Process,
+) -> io::Result<()> {
+    let mut lines = Vec::new();
+    for (role, address, key) in &running.listening {
+        let key = key.map_or_else(String::new, |key| format!("  key {}", hex::encode(key)));
+        lines.push(format!("{role:<14} {address}{key}"));
+    }
+    if let Some(admin) = admin {
+        lines.push(format!("{:<14} http://{}/metrics", "admin", admin.address));
+    }
+    let data = process.data.path().display();
+    lines.push(format!("{:<14} {data}", "data"));
+    let sessions = [(Role::Login, running.sessions[0]), (Role::Chat, running.sessions[1])];
+    for (role, sessions) in sessions.iter().filter(|(role, _)| roles.contains(role)) {
+        lines.push(format!("{:<14} {sessions} for the {role} server", "sessions"));
+    }
+    if roles.len() == Role::ALL.len() {
+        let harness = "  cargo run --release --bin throng-harness --";
+        lines.push("\nTry, in another terminal:".into());
+        lines
+            .push(format!("{harness} broadcast --data {data} --clients 100 --interval 100ms --duration 10s"));
+        lines.push(format!("{harness} login --data {data} --clients 20\n"));
+    }
+    lines.push("ready\n".into());
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(lines.join("\n").as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// The DB agent's threads, and its DB threads.
+type DbAgentNode = (Node<Reply<Tag>>, Arc<Pool<Tag>>);
+
+/// Roles that run.
+pub struct Running {
+    login: Option<Node<()>>,
+    chat: Option<Node<()>>,
+    dbagent: Option<DbAgentNode>,
+    /// What listens where, for people: a name, an address and the key that clients need.
+    listening: Vec<(&'static str, SocketAddr, Option<PublicKey>)>,
+    endpoints: Endpoints,
+    /// Sessions of the login and the chat server.
+    sessions: [usize; 2],
+    board: Arc<LinkBoard>,
+}
+
+impl Running {
+    /// Starts the roles, the DB agent first. `fit` is how many sessions the process has files for;
+    /// fewer than configured are shared out in proportion. `shutdown` is asked for when an event loop gives out.
+    pub fn start(config: &Config, roles: &[Role], fit: u64, shutdown: &Shutdown) -> Result<Self, UpError> {
+        let cluster = ClusterKey::load(&config.resolve(&config.link.cluster_key_file))?;
+        let mut starter = Starter {
+            config,
+            link: Arc::new(link_endpoint(config, &cluster)),
+            cluster,
+            shutdown,
+            chat_links: config.login.chat.clone(),
+            login_agents: config.login.dbagent.clone(),
+            chat_agents: config.chat.dbagent.clone(),
+            running: Self {
+                login: None,
+                chat: None,
+                dbagent: None,
+                listening: Vec::new(),
+                endpoints: Endpoints { pid: std::process::id(), ..Endpoints::default() },
+                sessions: share_out(config, roles, fit),
+                board: Arc::default(),
+            },
+        };
+        for role in [Role::DbAgent, Role::Chat, Role::Login].iter().filter(|role| roles.contains(role)) {
+            let started = match role {
+                Role::DbAgent => starter.dbagent(),
+                Role::Chat => starter.chat(),
+                Role::Login => starter.login(),
+            };
+            if let Err(error) = started {
+                // What runs already must not be left running: the threads hold the database.
+                if let Err(second) = starter.running.stop(Instant::now()) {
+                    tracing::error!("{second}");
+                }
+                return Err(error);
+            }
+        }
+        Ok(starter.running)
+    }
+
+    /// Waits a moment until the roles have found each other, so that the first login finds
+    /// everything ready.
+    fn wait_linked(&self, process: &Process) {
+        // Login to chat and to the agent, chat to the agent; each link has two ends on the board.
+        let deadline = Instant::now() + LINKING;
+        while self.board.up() < 6 && Instant::now() < deadline {
+            if process.shutdown.wait_timeout(Duration::from_millis(1)).is_some() {
+                return;
+            }
+        }
+    }
+
+    /// Where the roles listen.
+    pub fn endpoints(&self) -> Endpoints {
+        self.endpoints.clone()
+    }
+
+    /// Ends the roles by `deadline`: clients are told, claims released, the database closed.
+    pub fn stop(self, deadline: Instant) -> Result<(), UpError> {
+        for node in [self.login, self.chat].into_iter().flatten() {
+            node.stop(deadline);
+        }
+        if let Some((node, pool)) = self.dbagent {
+            node.stop(deadline);
+            pool.shutdown(deadline.max(Instant::now() + DB_PATIENCE))?;
+        }
+        Ok(())
+    }
+}
+
+/// How long `throng up` waits for its own links before it says that it is ready.
+const LINKING: Duration = Duration::from_secs(2);
+
+/// What the DB threads get to finish in when the rest of the shutdown has used up the time.
+const DB_PATIENCE: Duration = Duration::from_millis(500);
+
+/// The pieces that the roles are made from.
+struct Starter<'a> {
+    config: &'a Config,
+    cluster: ClusterKey,
+    link: Arc<Endpoint>,
+    shutdown: &'a Shutdown,
+    /// Peers: as configured, or, in a process that runs the peer itself, that one. So ports may
+    /// be 0 in `throng up`.
+    chat_links: Vec<SocketAddr>,
+    login_agents: Vec<SocketAddr>,
+    chat_agents: Vec<SocketAddr>,
+    running: Running,
+}
+
+impl Starter<'_> {
+    fn dbagent(&mut self) -> Result<(), UpError> {
+        let config = &self.config.dbagent;
+        let path = self.config.resolve(&config.database);
+        migrate::migrate_sqlite(&path, DB_BUSY, unix_ms())?;
+        let listener = self.listen(config.listen, "dbagent.listen", &self.link)?;
+        let address = listener.address();
+        let parts = Parts::build("dbagent", self.size(0))?;
+        let lane = parts.lanes()[0].clone();
+        let pool_config = PoolConfig {
+            threads: config.threads,
+            queue: config.queue,
+            password: PasswordCost {
+                memory_kib: config.argon2_memory.as_kib(),
+                iterations: config.argon2_iterations,
+            },
+            now_ms: unix_ms,
+            ..PoolConfig::default()
+        };
+        let sqlite = SqliteFile::new(path, DB_BUSY);
+        let connect = move || sqlite.connect().map(|connection| Box::new(connection) as Box<dyn Procedures>);
+        let sink = move |reply| {
+            // Refused only when the content threads have ended: nobody waits for the answer.
+            let _ = lane.push(throng_core::content::Job::Record(reply));
+            lane.ring();
+        };
+        let pool = Arc::new(Pool::start(&pool_config, connect, sink)?);
+        let settings = DbAgentSettings {
+            lease: config.lease,
+            lease_grace: config.lease_grace,
+            request_timeout: config.request_timeout,
+        };
+        let terminals = self.terminals(packets::Role::DbAgent, &config.name, None, Vec::new());
+        let role = DbAgentRole::new(settings, terminals, pool.clone(), Instant::now(), unix_ms);
+        let node = parts.start(role, vec![listener], on_failure(self.shutdown));
+        self.running.dbagent = Some((node?, pool));
+        self.chat_agents = vec![address];
+        self.login_agents = vec![address];
+        self.running.listening.push(("dbagent", address, None));
+        self.running.endpoints.dbagent = Some(endpoints::Endpoint::new(address, None));
+        Ok(())
+    }
+
+    fn chat(&mut self) -> Result<(), UpError> {
+        let config = &self.config.chat;
+        let key = Arc::new(StaticKey::load(&self.config.resolve(&config.key_file), "chat.key_file")?);
+        let public = *key.public();
+        let clients = self.listen(config.listen, "chat.listen", &self.client_endpoint(key))?;
+        let links = self.listen(config.link_listen, "chat.link_listen", &self.link)?;
+        let (address, link_address) = (clients.address(), links.address());
+        let told = match config.public_address.as_str() {
+            "" => address.to_string(),
+            public => public.to_owned(),
+        };
+        let client_side = Some((Address::new(told)?, public));
+        let peers = peers(packets::Role::DbAgent, &self.chat_agents);
+        let terminals = self.terminals(packets::Role::Chat, &config.name, client_side, peers);
+        let settings = ChatSettings {
+            take_over: self.config.login.duplicate == Duplicate::Kick,
+            ticket_lifetime: self.config.ticket.lifetime,
+            request_timeout: self.config.login.request_timeout,
+        };
+        let admission = Admission::new(self.cluster.clone(), public, unix_ms());
+        let role = ChatRole::new(settings, admission, terminals, unix_ms);
+        let parts = Parts::build("chat", self.size(self.running.sessions[1]))?;
+        self.running.chat = Some(parts.start(role, vec![clients, links], on_failure(self.shutdown))?);
+        self.chat_links = vec![link_address];
+        self.running.listening.push(("chat", address, Some(public)));
+        self.running.listening.push(("chat links", link_address, None));
+        self.running.endpoints.chat = Some(endpoints::Endpoint::new(address, Some(&public)));
+        Ok(())
+    }
+
+    fn login(&mut self) -> Result<(), UpError> {
+        let config = &self.config.login;
+        let key = Arc::new(StaticKey::load(&self.config.resolve(&config.key_file), "login.key_file")?);
+        let public = *key.public();
+        let listener = self.listen(config.listen, "login.listen", &self.client_endpoint(key))?;
+        let address = listener.address();
+        let mut peers_of_login = peers(packets::Role::Chat, &self.chat_links);
+        peers_of_login.extend(peers(packets::Role::DbAgent, &self.login_agents));
+        let terminals = self.terminals(packets::Role::Login, &config.name, None, peers_of_login);
+        let settings = LoginSettings {
+            take_over: config.duplicate == Duplicate::Kick,
+            ticket_lifetime: self.config.ticket.lifetime,
+            request_timeout: config.request_timeout,
+            cluster: self.cluster.clone(),
+        };
+        let role = LoginRole::new(settings, terminals, unix_ms);
+        let parts = Parts::build("login", self.size(self.running.sessions[0]))?;
+        self.running.login = Some(parts.start(role, vec![listener], on_failure(self.shutdown))?);
+        self.running.listening.push(("login", address, Some(public)));
+        self.running.endpoints.login = Some(endpoints::Endpoint::new(address, Some(&public)));
+        Ok(())
+    }
+
+    fn listen(
+        &self,
+        address: SocketAddr,
+        what: &'static str,
+        endpoint: &Arc<Endpoint>,
+    ) -> Result<Listener, ListenError> {
+        Listener::bind(address, what, self.config.net.backlog, endpoint.clone())
+    }
+
+    fn size(&self, clients: usize) -> NodeSize {
+        let (net, content) = (&self.config.net, &self.config.content);
+        NodeSize {
+            shards: net.shards,
+            clients,
+            mailbox: net.mailbox,
+            content_threads: content.threads,
+            lane: content.lane,
+        }
+    }
+
+    /// The rules for clients of the server with `key`.
+    fn client_endpoint(&self, key: Arc<StaticKey>) -> Arc<Endpoint> {
+        let net = &self.config.net;
+        Arc::new(Endpoint {
+            peer: PeerKind::Client,
+            credentials: Credentials::Server(key),
+            body_max: CLIENT_BODY_MAX,
+            outbox_max: net.outbox.as_usize(),
+            handshake_timeout: net.handshake_timeout,
+            first_packet_timeout: Some(net.first_packet_timeout),
+            heartbeat: Some(net.heartbeat),
+            idle_timeout: Some(net.idle_timeout),
+            linger: net.linger,
+        })
+    }
+
+    /// The links of a role that introduces itself by `name`; a chat server also says where clients find it.
+    fn terminals(
+        &self,
+        role: packets::Role,
+        name: &str,
+        client_side: Option<(Address, PublicKey)>,
+        peers: Vec<Peer>,
+    ) -> Terminals {
+        let (client_address, client_key) = client_side.unwrap_or_default();
+        let instance = rand::random();
+        let hello = LinkHello { role, name: Text::truncated(name), instance, client_address, client_key };
+        let backoff = Backoff { min: self.config.link.retry_min, max: self.config.link.retry_max };
+        let board = self.running.board.clone();
+        Terminals::new(hello, self.link.clone(), backoff, peers, Instant::now(), board)
+    }
+}
+
+/// How long a statement waits for another that writes.
+const DB_BUSY: Duration = Duration::from_secs(2);
+
+/// The rules for links, whoever dials.
+fn link_endpoint(config: &Config, cluster: &ClusterKey) -> Endpoint {
+    Endpoint {
+        peer: PeerKind::Link,
+        credentials: Credentials::Link(cluster.clone()),
+        body_max: SERVER_BODY_MAX,
+        outbox_max: config.link.outbox.as_usize(),
+        handshake_timeout: config.net.handshake_timeout,
+        first_packet_timeout: Some(config.net.handshake_timeout),
+        heartbeat: Some(config.link.heartbeat),
+        idle_timeout: Some(config.link.timeout),
+        linger: config.net.linger,
+    }
+}
+
+fn peers(role: packets::Role, addresses: &[SocketAddr]) -> Vec<Peer> {
+    addresses.iter().map(|address| Peer { role, address: *address }).collect()
+}
+
+fn on_failure(shutdown: &Shutdown) -> impl Fn() + Clone + Send + 'static {
+    let shutdown = shutdown.clone();
+    move || shutdown.request(Cause::Failed)
+}
+
+/// Sessions of the login and the chat server: as configured or, when the process has not files
+/// enough for all, that in proportion.
+fn share_out(config: &Config, roles: &[Role], fit: u64) -> [usize; 2] {
+    let wanted = |role: Role, sessions: usize| if roles.contains(&role) { sessions as u64 } else { 0 };
+    let wanted =
+        [wanted(Role::Login, config.login.max_sessions), wanted(Role::Chat, config.chat.max_sessions)];
+    let all: u64 = wanted.iter().sum();
+    wanted.map(|sessions| if all <= fit { sessions } else { sessions * fit / all }.max(1) as usize)
+}
