@@ -79,7 +79,8 @@ fn constants() -> String {
         ("link.timeout", link.timeout, "silence of a link before it is dropped"),
         ("link.retry_min", link.retry_min, "first pause before a link is made again"),
         ("link.retry_max", link.retry_max, "longest pause before a link is made again"),
-        ("dbagent.lease", dbagent.lease, "silence of a server before its claims are void"),
+        ("dbagent.lease", dbagent.lease, "life of a server's claims if the DB agent goes down"),
+        ("dbagent.lease_grace", dbagent.lease_grace, "life of a server's claims after its last link"),
     ];
     let mut out = String::from("Fixed by the protocol:\n\n| what | value | meaning |\n|---|---|---|\n");
     for (what, value, meaning) in fixed {

@@ -94,8 +94,13 @@ fn for_servers() -> Vec<Packet> {
         DbCheckPassword { request: 9, id: text("bee"), password: password(), take_over: true }.into(),
         DbCheckPasswordAnswer { request: 9, outcome: Outcome::Ok, claim: CLAIM }.into(),
         DbLoadCharacter { request: 10, claim: CLAIM }.into(),
-        DbLoadCharacterAnswer { request: 10, outcome: Outcome::Ok, claim: CLAIM, character: Some(character()) }
-            .into(),
+        DbLoadCharacterAnswer {
+            request: 10,
+            outcome: Outcome::Ok,
+            claim: CLAIM,
+            character: Some(character()),
+        }
+        .into(),
         DbSignUp { request: 11, id: text("bee"), password: password() }.into(),
         DbSignUpAnswer { request: 11, outcome: Outcome::PasswordTooLong }.into(),
         DbVerifyAccount { request: 12, id: text("bee"), password: password() }.into(),
