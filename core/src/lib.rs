@@ -19,6 +19,8 @@ pub mod config;
 pub mod content;
 pub mod crash;
 pub mod crypto;
+#[cfg(test)]
+mod documents;
 pub mod endpoints;
 pub mod limits;
 pub mod log;

@@ -1,4 +1,4 @@
-//! The tables in docs/protocol.md are made here, and are what stands there.
+//! The tables in docs/protocol.md and docs/operations.md are made here, and are what stands there.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -27,15 +27,8 @@ const ROUTES: &[(Route, &str, &str)] = &[
     (Route::ChatToLogin, "Chat server to login server", "chat server to login server"),
 ];
 
-/// The generated parts of the document: the name in the markers, and what stands between them.
-fn parts() -> [(&'static str, String); 4] {
-    [
-        ("constants", constants()),
-        ("packets", packets()),
-        ("enumerations", enumerations()),
-        ("groups", groups()),
-    ]
-}
+/// A generated part of a document: the name in the markers, and what stands between them.
+type Part = (&'static str, String);
 
 /// Appends a line. Writing to a String cannot fail.
 macro_rules! line {
@@ -167,19 +160,35 @@ fn replaced(document: &str, name: &str, content: &str) -> String {
     format!("{before}{begin}{}\n{end}{after}", content.trim_end())
 }
 
-#[test]
-fn the_document_has_the_tables_of_the_code() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/protocol.md");
+/// Compares a document with what the code says, or writes it.
+fn check(name: &str, parts: &[Part]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
     let document = std::fs::read_to_string(&path).unwrap();
-    let wanted = parts().iter().fold(document.clone(), |text, (name, part)| replaced(&text, name, part));
+    let wanted = parts.iter().fold(document.clone(), |text, (name, part)| replaced(&text, name, part));
     if std::env::var_os(BLESS).is_some_and(|value| value == "1") {
         std::fs::write(&path, &wanted).unwrap();
         return;
     }
     for (number, (has, wants)) in document.lines().zip(wanted.lines()).enumerate() {
-        assert_eq!(has, wants, "docs/protocol.md, line {}: write the tables with {BLESS}=1", number + 1);
+        assert_eq!(has, wants, "docs/{name}, line {}: write the tables with {BLESS}=1", number + 1);
     }
-    assert_eq!(document, wanted, "docs/protocol.md has not all of the tables: write them with {BLESS}=1");
+    assert_eq!(document, wanted, "docs/{name} has not all of the tables: write them with {BLESS}=1");
+}
+
+#[test]
+fn the_protocol_document_has_the_tables_of_the_code() {
+    let parts = [
+        ("constants", constants()),
+        ("packets", packets()),
+        ("enumerations", enumerations()),
+        ("groups", groups()),
+    ];
+    check("protocol.md", &parts);
+}
+
+#[test]
+fn the_operations_document_has_the_keys_of_the_configuration() {
+    check("operations.md", &[("config", format!("{}\n", Config::markdown()))]);
 }
 
 #[test]
