@@ -1,25 +1,25 @@
-//! The sessions of one shard with their sockets: what an application may do with them,
-//! and the reading and writing that the shard's loop does for them.
+//! The sessions of one shard with their sockets, and what an application may do with
+//! them. What the loop does for them is in `turn`.
+
+mod turn;
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use super::endpoint::{Endpoint, PeerKind};
 use super::outbox::BufferPool;
 use super::rooms::{RoomId, Rooms};
-use super::session::{Due, Session, Step};
-use super::shard::{App, Closed, Opened};
+use super::session::{Due, Session};
 use super::table::Table;
 use crate::SessionId;
-use crate::limits::{READ_CHUNK, READS_PER_TURN};
+use crate::limits::READ_CHUNK;
 use crate::metrics;
 use crate::timer::Wheel;
 use crate::wire::{CloseReason, Packet};
@@ -184,7 +184,8 @@ impl Net {
         }
     }
 
-    /// Connects to `address`. How it went, [`App::opened`] or [`App::closed`] tells, with `token`.
+    /// Connects to `address`. How it went, [`App::opened`](super::App::opened) or
+    /// [`App::closed`](super::App::closed) tells, with `token`.
     /// Fails at once when the table is full or the system has no socket to give.
     pub fn dial(
         &mut self,
@@ -297,298 +298,5 @@ impl Net {
             Due::End(reason) => self.close(id, reason, ""),
             Due::Drop => self.doomed.push(id),
         }
-    }
-
-    // What follows is the loop's.
-
-    pub(super) fn set_now(&mut self, now: Instant) {
-        self.now = now;
-        self.sends = 0;
-    }
-
-    /// Frames sealed since the turn began.
-    pub(super) fn sends(&self) -> usize {
-        self.sends
-    }
-
-    /// Whether the loop has to come back at once.
-    pub(super) fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
-    }
-
-    /// Whether something was queued after the flush.
-    pub(super) fn has_dirty(&self) -> bool {
-        !self.dirty.is_empty()
-    }
-
-    /// When the timers want to be looked at.
-    pub(super) fn next_timer(&self) -> Option<Instant> {
-        self.timers.next_expiry()
-    }
-
-    /// Takes note of what the poller says about a socket.
-    pub(super) fn on_event(&mut self, event: &Event) {
-        let id = SessionId::from_bits(event.token().0 as u64);
-        let Some(conn) = self.table.get_mut(id) else { return };
-        if conn.session.is_connecting() {
-            self.finish_connect(id, event);
-            return;
-        }
-        let may_write = event.is_writable() && std::mem::take(&mut conn.write_blocked);
-        conn.read_closed |= event.is_read_closed() || event.is_error();
-        let may_read = event.is_readable() || conn.read_closed;
-        if may_write {
-            self.mark_dirty(id);
-        }
-        if may_read {
-            self.mark_ready(id);
-        }
-    }
-
-    fn finish_connect(&mut self, id: SessionId, event: &Event) {
-        let Some(conn) = self.table.get_mut(id) else { return };
-        match conn.socket.take_error() {
-            Ok(None) if conn.socket.peer_addr().is_ok() => {
-                // Without it a small packet would wait for the answer to the one before.
-                let _ = conn.socket.set_nodelay(true);
-                conn.session.connected(&mut self.pool);
-                self.mark_dirty(id);
-                if event.is_readable() {
-                    self.mark_ready(id);
-                }
-            }
-            Ok(None) if !event.is_error() && !event.is_write_closed() => {} // not yet
-            Ok(_) | Err(_) => self.close(id, CloseReason::ConnectFailed, ""),
-        }
-    }
-
-    /// Reads from every session that has something, each a bounded number of times.
-    pub(super) fn read_ready<A: App>(&mut self, app: &mut A) {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        for _ in 0..self.ready.len() {
-            let Some(id) = self.ready.pop_front() else { break };
-            let Some(conn) = self.table.get_mut(id) else { continue };
-            conn.in_ready = false;
-            if !self.read(app, id, &mut scratch) {
-                self.mark_ready(id);
-            }
-        }
-        self.scratch = scratch;
-    }
-
-    /// Reads from one session; true when the socket is empty, gone, or must not be read.
-    fn read<A: App>(&mut self, app: &mut A, id: SessionId, scratch: &mut [u8]) -> bool {
-        for _ in 0..READS_PER_TURN {
-            let Some(conn) = self.table.get_mut(id) else { return true };
-            if conn.stalled.is_some() {
-                return true;
-            }
-            let held = conn.inbox.len();
-            let space = scratch.len() - held;
-            match conn.socket.read(&mut scratch[held..]) {
-                Ok(0) => {
-                    self.lost(id, CloseReason::PeerClosed);
-                    return true;
-                }
-                Ok(count) => {
-                    metrics::BYTES_IN.add(count as u64);
-                    // A read that leaves room has emptied the socket (epoll(7), question 9), unless
-                    // the end of input, announced before, is still to be read.
-                    let is_empty = count < space && !conn.read_closed;
-                    scratch[..held].copy_from_slice(&conn.inbox);
-                    conn.inbox = Vec::new();
-                    self.now = Instant::now();
-                    self.deliver(app, id, &mut scratch[..held + count]);
-                    if is_empty {
-                        return true;
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => {
-                    self.lost(id, CloseReason::ConnectionLost);
-                    return true;
-                }
-            }
-        }
-        false
-    }
-
-    /// Hands received bytes to the session, frame by frame, and packets to the application.
-    fn deliver<A: App>(&mut self, app: &mut A, id: SessionId, bytes: &mut [u8]) {
-        let mut at = 0;
-        loop {
-            let Some(conn) = self.table.get_mut(id) else { return };
-            match conn.session.step(&mut bytes[at..], self.now, &mut self.pool) {
-                Step::Handled(used) => {
-                    at += used;
-                    if !conn.session.outbox.is_empty() {
-                        self.mark_dirty(id);
-                    }
-                    if at == bytes.len() {
-                        return;
-                    }
-                }
-                Step::Opened(used) => {
-                    at += used;
-                    self.opened(app, id);
-                }
-                Step::Packet(used, packet) => {
-                    at += used;
-                    if let Err(packet) = app.packet(self, id, packet) {
-                        self.stall(id, packet, &bytes[at..]);
-                        return;
-                    }
-                }
-                Step::NeedMore => {
-                    conn.inbox = bytes[at..].to_vec();
-                    return;
-                }
-                Step::PeerCloses(reason, detail) => {
-                    self.ended_by_peer(id, reason);
-                    tracing::debug!(session = %id, reason = reason.name(), %detail, "the peer closes");
-                    return;
-                }
-                Step::Bad(reason) => {
-                    self.close(id, reason, "");
-                    return;
-                }
-            }
-        }
-    }
-
-    fn opened<A: App>(&mut self, app: &mut A, id: SessionId) {
-        let Some(conn) = self.table.get_mut(id) else { return };
-        conn.announced = true;
-        let opened = Opened { kind: conn.session.endpoint().peer, address: conn.peer, dialled: conn.dialled };
-        self.mark_dirty(id);
-        self.arm(id);
-        app.opened(self, id, opened);
-    }
-
-    fn stall(&mut self, id: SessionId, packet: Packet, rest: &[u8]) {
-        if let Some(conn) = self.table.get_mut(id) {
-            metrics::STALLS.inc();
-            conn.stalled = Some(packet);
-            conn.inbox = rest.to_vec();
-            self.stalled.push(id);
-        }
-    }
-
-    /// Offers the application once more what it had no room for.
-    pub(super) fn retry_stalled<A: App>(&mut self, app: &mut A) {
-        for id in std::mem::take(&mut self.stalled) {
-            let Some(conn) = self.table.get_mut(id) else { continue };
-            let Some(packet) = conn.stalled.take() else { continue };
-            if conn.session.ended().is_some() {
-                continue;
-            }
-            if let Err(packet) = app.packet(self, id, packet) {
-                if let Some(conn) = self.table.get_mut(id) {
-                    conn.stalled = Some(packet);
-                    self.stalled.push(id);
-                }
-                continue;
-            }
-            let Some(conn) = self.table.get_mut(id) else { continue };
-            let mut held = std::mem::take(&mut conn.inbox);
-            if !held.is_empty() {
-                self.deliver(app, id, &mut held);
-            }
-            self.mark_ready(id);
-        }
-    }
-
-    /// The socket gave out: the session ends, unless it was closing anyway, and goes.
-    fn lost(&mut self, id: SessionId, reason: CloseReason) {
-        self.ended_by_peer(id, reason);
-        self.doomed.push(id);
-    }
-
-    fn ended_by_peer(&mut self, id: SessionId, reason: CloseReason) {
-        let Some(conn) = self.table.get_mut(id) else { return };
-        if conn.session.ended().is_none() {
-            conn.session.end_by_peer(reason, self.now, &mut self.pool);
-            self.ended.push(id);
-            self.doomed.push(id);
-        }
-    }
-
-    /// Runs the timers that are due.
-    pub(super) fn run_timers(&mut self) {
-        let mut due = Vec::new();
-        self.timers.expire(self.now, &mut due);
-        for (id, timer) in due {
-            if self.table.get(id).is_some_and(|conn| conn.timer == timer) {
-                self.arm(id);
-            }
-        }
-    }
-
-    /// Writes what is queued, one write a session.
-    pub(super) fn flush(&mut self) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for id in dirty.drain(..) {
-            let Some(conn) = self.table.get_mut(id) else { continue };
-            conn.in_dirty = false;
-            if let Err(reason) = Self::flush_one(conn, &mut self.pool) {
-                self.lost(id, reason);
-            }
-        }
-        // Losses mark nothing dirty, so the vector can be used again.
-        self.dirty = dirty;
-    }
-
-    fn flush_one(conn: &mut Conn, pool: &mut BufferPool) -> Result<(), CloseReason> {
-        while !conn.write_blocked && !conn.session.outbox.is_empty() {
-            let waiting = conn.session.outbox.waiting();
-            match conn.socket.write(waiting) {
-                Ok(0) => return Err(CloseReason::ConnectionLost),
-                Ok(count) => {
-                    metrics::WRITES.inc();
-                    metrics::BYTES_OUT.add(count as u64);
-                    // Taken in part: the socket is full, and an event says when it is not.
-                    conn.write_blocked = count < waiting.len();
-                    conn.session.outbox.consume(count, pool);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => conn.write_blocked = true,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return Err(CloseReason::ConnectionLost),
-            }
-        }
-        // The word that the session closes is out: say that nothing follows, and wait for the
-        // peer's close. Closing at once would reset the connection if input is unread, and the
-        // peer's system might then throw away our last words.
-        if conn.session.ended().is_some() && conn.session.outbox.is_empty() && !conn.fin_sent {
-            conn.fin_sent = true;
-            conn.socket.shutdown(Shutdown::Write).map_err(|_| CloseReason::ConnectionLost)?;
-        }
-        Ok(())
-    }
-
-    /// Tells the application of the sessions that ended this turn.
-    pub(super) fn report_ended<A: App>(&mut self, app: &mut A) {
-        while let Some(id) = self.ended.pop() {
-            self.rooms.leave_all(id);
-            let Some(conn) = self.table.get(id).filter(|conn| conn.announced) else { continue };
-            let closed = Closed {
-                kind: conn.session.endpoint().peer,
-                dialled: conn.dialled,
-                reason: conn.session.ended().unwrap_or(CloseReason::ConnectionLost),
-            };
-            app.closed(self, id, closed);
-        }
-    }
-
-    /// Removes the sessions that are done with. The turn's last step: nothing iterates now.
-    pub(super) fn remove_doomed(&mut self) {
-        while let Some(id) = self.doomed.pop() {
-            let Some(mut conn) = self.table.remove(id) else { continue };
-            // Closing the descriptor would do; mio asks for it, and a failure changes nothing.
-            let _ = self.registry.deregister(&mut conn.socket);
-            self.clients -= usize::from(conn.counted);
-            metrics::SESSIONS.add(-1);
-        }
-        self.load.store(self.table.len(), Ordering::Relaxed);
     }
 }
