@@ -261,10 +261,22 @@ impl Net {
         let Some(conn) = self.table.get_mut(id).filter(|conn| conn.session.is_open()) else { return };
         send(&mut conn.session, &mut self.pool);
         self.sends += 1;
-        if conn.session.is_too_slow() {
-            self.close(id, CloseReason::TooSlow, "");
-        } else {
+        self.queued(id);
+    }
+
+    /// Something was queued: sees to it that it goes out, and that no more waits than may.
+    fn queued(&mut self, id: SessionId) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        if !conn.session.is_too_slow() {
             self.mark_dirty(id);
+            return;
+        }
+        // Much that was queued in one turn says nothing about the peer: what counts is what its
+        // socket does not take.
+        match Self::flush_one(conn, &mut self.pool) {
+            Err(reason) => self.lost(id, reason),
+            Ok(()) if conn.session.is_too_slow() => self.close(id, CloseReason::TooSlow, ""),
+            Ok(()) => {}
         }
     }
 
@@ -292,7 +304,7 @@ impl Net {
                 conn.timer = conn.timer.wrapping_add(1);
                 self.timers.arm(at, (id, conn.timer));
                 if !conn.session.outbox.is_empty() {
-                    self.mark_dirty(id);
+                    self.queued(id);
                 }
             }
             Due::End(reason) => self.close(id, reason, ""),

@@ -139,7 +139,7 @@ impl Net {
                 Step::Handled(used) => {
                     at += used;
                     if !conn.session.outbox.is_empty() {
-                        self.mark_dirty(id);
+                        self.queued(id);
                     }
                     if at == bytes.len() {
                         return;
@@ -216,7 +216,7 @@ impl Net {
     }
 
     /// The socket gave out: the session ends, unless it was closing anyway, and goes.
-    fn lost(&mut self, id: SessionId, reason: CloseReason) {
+    pub(super) fn lost(&mut self, id: SessionId, reason: CloseReason) {
         self.ended_by_peer(id, reason);
         self.doomed.push(id);
     }
@@ -255,7 +255,7 @@ impl Net {
         self.dirty = dirty;
     }
 
-    fn flush_one(conn: &mut Conn, pool: &mut BufferPool) -> Result<(), CloseReason> {
+    pub(super) fn flush_one(conn: &mut Conn, pool: &mut BufferPool) -> Result<(), CloseReason> {
         while !conn.write_blocked && !conn.session.outbox.is_empty() {
             let waiting = conn.session.outbox.waiting();
             match conn.socket.write(waiting) {
