@@ -138,7 +138,7 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 32;
 pub const ADMIN_BODY_MAX: usize = 4 * 1024;
 
 const _: () = {
-    assert!(SESSIONS_MAX + REFUSAL_SLOTS <= SESSIONS_PER_SHARD_MAX);
+    assert!(SESSIONS_MAX + LINKS_MAX + REFUSAL_SLOTS <= SESSIONS_PER_SHARD_MAX);
     assert!(SERVER_BODY_MAX <= u16::MAX as usize);
     assert!(HANDSHAKE_BODY_MAX <= CLIENT_BODY_MAX && CLIENT_BODY_MAX <= SERVER_BODY_MAX);
     assert!(READ_CHUNK >= 2 * (FRAME_HEADER + SERVER_BODY_MAX));

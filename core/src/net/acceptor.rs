@@ -13,7 +13,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, PeerKind};
 use super::shard::{Mail, Mailbox, Shard};
 use crate::limits::ACCEPTS_PER_TURN;
 use crate::metrics;
@@ -81,8 +81,8 @@ impl Listener {
 struct Target<C> {
     mailbox: Arc<Mailbox<C>>,
     load: Arc<AtomicUsize>,
-    /// Sockets dealt since the shard last published its load.
-    dealt: usize,
+    /// Whether it was dealt sockets since it was last woken.
+    is_dealt: bool,
 }
 
 /// The acceptor, built and ready to run.
@@ -126,7 +126,7 @@ impl<C: Send + 'static> Acceptor<C> {
         }
         let targets = shards
             .iter()
-            .map(|shard| Target { mailbox: shard.mailbox(), load: shard.load(), dealt: 0 })
+            .map(|shard| Target { mailbox: shard.mailbox(), load: shard.load(), is_dealt: false })
             .collect();
         let stop = Arc::new(AtomicBool::new(false));
         Ok(Self { poll, listeners, targets, stop, waker, spare: File::open("/dev/null").ok() })
@@ -199,26 +199,30 @@ impl<C: Send + 'static> Acceptor<C> {
         Ok(drained)
     }
 
-    /// Gives a socket to the shard with the fewest sessions.
+    /// Gives a socket to the shard with the fewest clients.
     fn deal(listener: &Listener, targets: &mut [Target<C>], socket: TcpStream, peer: SocketAddr) {
         metrics::ACCEPTED.inc();
         // Without it a small packet would wait for the answer to the one before.
         let _ = socket.set_nodelay(true);
-        let least =
-            targets.iter_mut().min_by_key(|target| target.load.load(Ordering::Relaxed) + target.dealt);
+        let least = targets.iter_mut().min_by_key(|target| target.load.load(Ordering::Relaxed));
         if let Some(target) = least {
-            target.dealt += 1;
+            // Counted before the shard can see it; so a shard that is busy is not taken for empty,
+            // and none says "full" while another has room.
+            let count = usize::from(listener.endpoint.peer == PeerKind::Client);
+            target.load.fetch_add(count, Ordering::Relaxed);
+            target.is_dealt = true;
             // A full mailbox closes the socket: the shard is far behind, and waiting here
             // would let the whole backlog go stale.
             if target.mailbox.try_push(Mail::Adopt(socket, peer, listener.endpoint.clone())).is_err() {
+                target.load.fetch_sub(count, Ordering::Relaxed);
                 metrics::REFUSED_FULL.inc();
             }
         }
     }
 
     fn ring(targets: &mut [Target<C>]) {
-        for target in targets.iter_mut().filter(|target| target.dealt > 0) {
-            target.dealt = 0;
+        for target in targets.iter_mut().filter(|target| target.is_dealt) {
+            target.is_dealt = false;
             target.mailbox.ring();
         }
     }

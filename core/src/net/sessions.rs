@@ -19,7 +19,7 @@ use super::rooms::{RoomId, Rooms};
 use super::session::{Due, Session};
 use super::table::Table;
 use crate::SessionId;
-use crate::limits::READ_CHUNK;
+use crate::limits::{LINKS_MAX, READ_CHUNK, REFUSAL_SLOTS};
 use crate::metrics;
 use crate::timer::Wheel;
 use crate::wire::{CloseReason, Packet};
@@ -43,8 +43,8 @@ struct Conn {
     timer: u32,
     /// Whether the application knows the session and must hear of its end.
     announced: bool,
-    /// Whether it counts against the client limit.
-    counted: bool,
+    /// What its place in the table counts as.
+    seat: Seat,
     /// Whether it stands in [`Net::ready`].
     in_ready: bool,
     /// Whether it stands in [`Net::dirty`].
@@ -55,6 +55,33 @@ struct Conn {
     read_closed: bool,
     /// Whether our side of the socket is shut down.
     fin_sent: bool,
+}
+
+/// What a session's place in the table counts as. Each kind has its own limit, so that none
+/// can crowd out another: not strangers at the door the links, nor strangers at the links' port
+/// the clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seat {
+    /// An accepted client.
+    Client,
+    /// A link, accepted or dialled.
+    Link,
+    /// Accepted only to be told that there is no seat.
+    Refused,
+    /// Dialled as a client, by a load harness. The table alone limits these.
+    Dialled,
+}
+
+impl Seat {
+    const KINDS: usize = 4;
+
+    fn of(peer: PeerKind, is_dialled: bool) -> Self {
+        match (peer, is_dialled) {
+            (PeerKind::Link, _) => Self::Link,
+            (PeerKind::Client, false) => Self::Client,
+            (PeerKind::Client, true) => Self::Dialled,
+        }
+    }
 }
 
 /// The sessions of one shard, as its application sees them.
@@ -74,9 +101,10 @@ pub struct Net {
     ended: Vec<SessionId>,
     /// Sessions to remove at the end of the turn.
     doomed: Vec<SessionId>,
-    clients: usize,
+    /// Seats taken, by kind.
+    seats: [usize; Seat::KINDS],
     clients_max: usize,
-    /// Sessions in the table, for the acceptor's choice of shard.
+    /// Clients here and on their way here, for the acceptor's choice of shard.
     load: Arc<AtomicUsize>,
     scratch: Vec<u8>,
     /// Frames sealed this turn.
@@ -104,7 +132,7 @@ impl Net {
             stalled: Vec::new(),
             ended: Vec::new(),
             doomed: Vec::new(),
-            clients: 0,
+            seats: [0; Seat::KINDS],
             clients_max,
             load,
             scratch: vec![0; READ_CHUNK],
@@ -193,68 +221,100 @@ impl Net {
         endpoint: &Arc<Endpoint>,
         token: u64,
     ) -> io::Result<SessionId> {
+        let seat = Seat::of(endpoint.peer, true);
+        if !self.has_room_for(seat) {
+            return Err(io::Error::other("every session of this kind is taken"));
+        }
         let session = Session::dialled(endpoint.clone(), self.now)
             .map_err(|reason| io::Error::other(format!("cannot start the handshake: {}", reason.name())))?;
         let socket = TcpStream::connect(address)?;
-        self.insert(socket, session, address, Some(token))
-            .ok_or_else(|| io::Error::other("the session table is full"))?
+        self.insert(socket, session, address, Some(token), seat)
     }
 
-    /// Takes over a socket that the acceptor made. When every slot is taken the peer is told so.
+    /// Takes over a socket that the acceptor made. When every seat is taken the peer is told so.
     pub(super) fn adopt(&mut self, socket: TcpStream, peer: SocketAddr, endpoint: Arc<Endpoint>) {
-        let is_client = endpoint.peer == PeerKind::Client;
-        let is_full = is_client && self.clients >= self.clients_max;
+        let wanted = Seat::of(endpoint.peer, false);
+        let seat = [wanted, Seat::Refused].into_iter().find(|seat| self.has_room_for(*seat));
+        if wanted == Seat::Client && seat != Some(Seat::Client) {
+            self.load.fetch_sub(1, Ordering::Relaxed);
+        }
+        if seat != Some(wanted) {
+            metrics::REFUSED_FULL.inc();
+        }
+        // Without even a seat for saying so, the socket is closed without a word.
+        let Some(seat) = seat else { return };
         let session = Session::accepted(endpoint, self.now);
-        match self.insert(socket, session, peer, None) {
-            Some(Ok(id)) if is_full => {
-                metrics::REFUSED_FULL.inc();
-                self.close(id, CloseReason::ServerFull, "");
-            }
-            Some(Ok(id)) => {
-                if let Some(conn) = self.table.get_mut(id).filter(|_| is_client) {
-                    conn.counted = true;
-                    self.clients += 1;
-                }
-            }
-            Some(Err(error)) => tracing::warn!(%peer, %error, "cannot watch an accepted socket"),
-            // Even the slots for saying so are taken: the socket is closed without a word.
-            None => metrics::REFUSED_FULL.inc(),
+        match self.insert(socket, session, peer, None, seat) {
+            Ok(id) if seat == Seat::Refused => self.close(id, CloseReason::ServerFull, ""),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%peer, %error, "cannot watch an accepted socket"),
+        }
+    }
+
+    fn has_room_for(&self, seat: Seat) -> bool {
+        let limit = match seat {
+            Seat::Client => self.clients_max,
+            Seat::Link => LINKS_MAX,
+            Seat::Refused => REFUSAL_SLOTS,
+            Seat::Dialled => usize::MAX,
+        };
+        self.seats[seat as usize] < limit
+    }
+
+    fn vacate(&mut self, seat: Seat) {
+        self.seats[seat as usize] -= 1;
+        if seat == Seat::Client {
+            self.load.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     fn insert(
         &mut self,
-        socket: TcpStream,
+        mut socket: TcpStream,
         session: Session,
         peer: SocketAddr,
         dialled: Option<u64>,
-    ) -> Option<io::Result<SessionId>> {
-        let id = self.table.insert_with(|_| Conn {
-            socket,
-            session,
-            peer,
-            dialled,
-            inbox: Vec::new(),
-            stalled: None,
-            timer: 0,
-            announced: dialled.is_some(),
-            counted: false,
-            in_ready: false,
-            in_dirty: false,
-            write_blocked: false,
-            read_closed: false,
-            fin_sent: false,
-        })?;
-        let conn = self.table.get_mut(id)?;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.registry.register(&mut conn.socket, Token(id.to_bits() as usize), interest) {
-            self.table.remove(id);
-            return Some(Err(error));
+        seat: Seat,
+    ) -> io::Result<SessionId> {
+        let registry = &self.registry;
+        let mut watched = Ok(());
+        let id = self.table.insert_with(|id| {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            watched = registry.register(&mut socket, Token(id.to_bits() as usize), interest);
+            Conn {
+                socket,
+                session,
+                peer,
+                dialled,
+                inbox: Vec::new(),
+                stalled: None,
+                timer: 0,
+                announced: dialled.is_some(),
+                seat,
+                in_ready: false,
+                in_dirty: false,
+                write_blocked: false,
+                read_closed: false,
+                fin_sent: false,
+            }
+        });
+        let outcome = match (id, watched) {
+            (Some(id), Ok(())) => Ok(id),
+            (Some(id), Err(error)) => {
+                self.table.remove(id);
+                Err(error)
+            }
+            (None, _) => Err(io::Error::other("the session table is full")),
+        };
+        self.seats[seat as usize] += 1;
+        match outcome {
+            Ok(id) => {
+                metrics::SESSIONS.add(1);
+                self.arm(id);
+            }
+            Err(_) => self.vacate(seat),
         }
-        metrics::SESSIONS.add(1);
-        self.load.store(self.table.len(), Ordering::Relaxed);
-        self.arm(id);
-        Some(Ok(id))
+        outcome
     }
 
     fn queue(&mut self, id: SessionId, send: impl FnOnce(&mut Session, &mut BufferPool)) {

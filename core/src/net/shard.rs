@@ -87,7 +87,7 @@ pub type Mailbox<C> = JobQueue<Mail<C>>;
 /// How large a loop's tables are.
 #[derive(Debug, Clone, Copy)]
 pub struct ShardSize {
-    /// Sessions with clients, at most.
+    /// Accepted sessions with clients, at most. Dialled ones share the whole table.
     pub clients: usize,
     /// Items of mail that may wait.
     pub mailbox: usize,
@@ -121,7 +121,8 @@ impl<C: Send + 'static> Shard<C> {
         self.mailbox.clone()
     }
 
-    /// How many sessions the loop has, as of its last turn.
+    /// Clients that the loop has, or that are in its mailbox: the acceptor counts up as it deals,
+    /// the loop down as seats become free.
     pub fn load(&self) -> Arc<AtomicUsize> {
         self.load.clone()
     }

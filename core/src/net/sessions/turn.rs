@@ -3,7 +3,6 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use mio::event::Event;
@@ -302,9 +301,9 @@ impl Net {
             let Some(mut conn) = self.table.remove(id) else { continue };
             // Closing the descriptor would do; mio asks for it, and a failure changes nothing.
             let _ = self.registry.deregister(&mut conn.socket);
-            self.clients -= usize::from(conn.counted);
+            conn.session.outbox.clear(&mut self.pool);
+            self.vacate(conn.seat);
             metrics::SESSIONS.add(-1);
         }
-        self.load.store(self.table.len(), Ordering::Relaxed);
     }
 }
