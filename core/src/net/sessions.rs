@@ -166,9 +166,11 @@ impl Net {
         self.queue(id, |session, pool| session.send_encoded(encoded, pool));
     }
 
-    /// Makes the session a member of the room.
+    /// Makes the session a member of the room, if it is open.
     pub fn join(&mut self, id: SessionId, room: RoomId) {
-        if self.table.get(id).is_some() {
+        // One that has ended but still lingers has left its rooms for good, and nobody
+        // would take it out again.
+        if self.table.get(id).is_some_and(|conn| conn.session.is_open()) {
             self.rooms.join(id, room);
         }
     }
