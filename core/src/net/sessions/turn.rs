@@ -45,12 +45,13 @@ impl Net {
     pub(in crate::net) fn on_event(&mut self, event: &Event) {
         let id = SessionId::from_bits(event.token().0 as u64);
         let Some(conn) = self.table.get_mut(id) else { return };
+        // First of all: each is said once, and may come with the event that ends the connecting.
+        conn.read_closed |= event.is_read_closed() || event.is_error();
         if conn.session.is_connecting() {
             self.finish_connect(id, event);
             return;
         }
         let may_write = event.is_writable() && std::mem::take(&mut conn.write_blocked);
-        conn.read_closed |= event.is_read_closed() || event.is_error();
         let may_read = event.is_readable() || conn.read_closed;
         if may_write {
             self.mark_dirty(id);
@@ -67,8 +68,9 @@ impl Net {
                 // Without it a small packet would wait for the answer to the one before.
                 let _ = conn.socket.set_nodelay(true);
                 conn.session.connected(&mut self.pool);
+                let may_read = event.is_readable() || conn.read_closed;
                 self.mark_dirty(id);
-                if event.is_readable() {
+                if may_read {
                     self.mark_ready(id);
                 }
             }
