@@ -281,6 +281,12 @@ impl Session {
         }
     }
 
+    /// Until `now` the session was not read, for want of room on our side: the peer's silence
+    /// was no silence.
+    pub fn not_listened_to(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
     /// What the session's timer asks for at `now`; may queue a heartbeat.
     pub fn due(&mut self, now: Instant, pool: &mut BufferPool) -> Due {
         let endpoint = &self.endpoint;

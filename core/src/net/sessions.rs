@@ -197,10 +197,14 @@ impl Net {
             return;
         }
         conn.session.end(reason, detail, self.now, &mut self.pool);
+        // Its input matters no more, but is read on, for the peer's end of it.
+        conn.stalled = None;
+        conn.inbox = Vec::new();
         if !reason.is_sent() {
             self.doomed.push(id);
         }
         self.ended.push(id);
+        self.mark_ready(id);
         self.mark_dirty(id);
         self.arm(id);
     }
@@ -361,6 +365,9 @@ impl Net {
     /// Arms the session's one timer for what is due next.
     fn arm(&mut self, id: SessionId) {
         let Some(conn) = self.table.get_mut(id) else { return };
+        if conn.stalled.is_some() {
+            conn.session.not_listened_to(self.now);
+        }
         match conn.session.due(self.now, &mut self.pool) {
             Due::Later(at) => {
                 conn.timer = conn.timer.wrapping_add(1);

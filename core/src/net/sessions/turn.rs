@@ -184,7 +184,8 @@ impl Net {
     }
 
     fn stall(&mut self, id: SessionId, packet: Packet, rest: &[u8]) {
-        if let Some(conn) = self.table.get_mut(id) {
+        // An application may close the session and give the packet back; then nobody wants it.
+        if let Some(conn) = self.table.get_mut(id).filter(|conn| conn.session.ended().is_none()) {
             metrics::STALLS.inc();
             conn.stalled = Some(packet);
             conn.inbox = rest.to_vec();
@@ -194,26 +195,30 @@ impl Net {
 
     /// Offers the application once more what it had no room for.
     pub(in crate::net) fn retry_stalled<A: App>(&mut self, app: &mut A) {
+        let mut waiting = Vec::new();
         for id in std::mem::take(&mut self.stalled) {
             let Some(conn) = self.table.get_mut(id) else { continue };
             let Some(packet) = conn.stalled.take() else { continue };
-            if conn.session.ended().is_some() {
+            let refused = app.packet(self, id, packet).err();
+            let Some(conn) = self.table.get_mut(id).filter(|conn| conn.session.ended().is_none()) else {
+                continue;
+            };
+            if refused.is_some() {
+                conn.stalled = refused;
+                waiting.push(id);
                 continue;
             }
-            if let Err(packet) = app.packet(self, id, packet) {
-                if let Some(conn) = self.table.get_mut(id) {
-                    conn.stalled = Some(packet);
-                    self.stalled.push(id);
-                }
-                continue;
-            }
-            let Some(conn) = self.table.get_mut(id) else { continue };
+            conn.session.not_listened_to(self.now);
             let mut held = std::mem::take(&mut conn.inbox);
             if !held.is_empty() {
                 self.deliver(app, id, &mut held);
             }
             self.mark_ready(id);
         }
+        // Who got something in, and was stalled again, goes behind those who did not: otherwise the
+        // first in the list could keep the others out.
+        waiting.append(&mut self.stalled);
+        self.stalled = waiting;
     }
 
     /// The socket gave out: the session ends, unless it was closing anyway, and goes.
