@@ -376,6 +376,7 @@ impl Net {
                     self.queued(id);
                 }
             }
+            Due::Never => {}
             Due::End(reason) => self.close(id, reason, ""),
             Due::Drop => self.doomed.push(id),
         }
