@@ -110,6 +110,8 @@ pub struct Net {
     /// Frames sealed this turn.
     sends: usize,
     now: Instant,
+    /// Whether the loop ends: no new sessions.
+    is_stopping: bool,
 }
 
 impl Net {
@@ -138,6 +140,7 @@ impl Net {
             scratch: vec![0; READ_CHUNK],
             sends: 0,
             now,
+            is_stopping: false,
         }
     }
 
@@ -220,7 +223,7 @@ impl Net {
 
     /// Connects to `address`. How it went, [`App::opened`](super::App::opened) or
     /// [`App::closed`](super::App::closed) tells, with `token`.
-    /// Fails at once when the table is full or the system has no socket to give.
+    /// Fails at once when the table is full, the loop is ending or the system has no socket to give.
     pub fn dial(
         &mut self,
         address: SocketAddr,
@@ -228,6 +231,9 @@ impl Net {
         token: u64,
     ) -> io::Result<SessionId> {
         let seat = Seat::of(endpoint.peer, true);
+        if self.is_stopping {
+            return Err(io::Error::other("this event loop is ending"));
+        }
         if !self.has_room_for(seat) {
             return Err(io::Error::other("every session of this kind is taken"));
         }
@@ -237,8 +243,18 @@ impl Net {
         self.insert(socket, session, address, Some(token), seat)
     }
 
+    /// Ends all sessions, and takes no new ones from now on.
+    pub(super) fn stop(&mut self, reason: CloseReason) {
+        self.is_stopping = true;
+        self.close_all(PeerKind::Client, reason, "");
+        self.close_all(PeerKind::Link, reason, "");
+    }
+
     /// Takes over a socket that the acceptor made. When every seat is taken the peer is told so.
     pub(super) fn adopt(&mut self, socket: TcpStream, peer: SocketAddr, endpoint: Arc<Endpoint>) {
+        if self.is_stopping {
+            return;
+        }
         let wanted = Seat::of(endpoint.peer, false);
         let seat = [wanted, Seat::Refused].into_iter().find(|seat| self.has_room_for(*seat));
         if wanted == Seat::Client && seat != Some(Seat::Client) {
