@@ -34,9 +34,10 @@ pub fn lane_of(id: SessionId, lanes: usize) -> usize {
 pub struct ContentApp<R> {
     shard: usize,
     lanes: Vec<Arc<Lane<R>>>,
-    /// For each lane, beginnings and ends of sessions that it had no room for. A session has at
-    /// most one of each here, so the table bounds it; while there are any, the
-    /// lane takes no packets, which keeps every session's order.
+    /// For each lane, beginnings and ends of sessions that it had no room for; while there are
+    /// any, the lane takes no packets, which keeps every session's order. The table bounds it: a
+    /// beginning is here only while its session lives, and an end only of a session that
+    /// lived when the lane had room last.
     backlog: Vec<VecDeque<Job<R>>>,
 }
 
@@ -93,7 +94,18 @@ impl<R: Send + 'static> App for ContentApp<R> {
     }
 
     fn closed(&mut self, _net: &mut Net, id: SessionId, closed: Closed) {
+        let backlog = &mut self.backlog[lane_of(id, self.lanes.len())];
+        let beginning =
+            backlog.iter().rposition(|job| matches!(job, Job::Opened(opened, _) if *opened == id));
+        if beginning.and_then(|at| backlog.remove(at)).is_some() && closed.dialled.is_none() {
+            // It came and went while the lane was full: nobody has to hear of it.
+            return;
+        }
         self.hand_over(id, Job::Closed(id, closed));
+    }
+
+    fn is_behind(&self) -> bool {
+        self.backlog.iter().any(|jobs| !jobs.is_empty())
     }
 
     fn command(&mut self, net: &mut Net, command: Command) {
