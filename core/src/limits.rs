@@ -27,6 +27,10 @@ pub const READ_CHUNK: usize = 64 * 1024;
 /// Reads from one session before the loop looks at the others again.
 pub const READS_PER_TURN: usize = 4;
 
+/// Sessions that are not open yet, or no more, read before the loop looks at the others again. A
+/// handshake takes 150 us: a crowd at the door must not hold up those who are in.
+pub const HANDSHAKES_PER_TURN: usize = 16;
+
 /// Mail taken from a shard's mailbox before it looks at its sockets again.
 pub const MAIL_PER_TURN: usize = 256;
 

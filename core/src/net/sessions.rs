@@ -45,7 +45,7 @@ struct Conn {
     announced: bool,
     /// What its place in the table counts as.
     seat: Seat,
-    /// Whether it stands in [`Net::ready`].
+    /// Whether it stands in [`Net::ready`] or [`Net::arriving`].
     in_ready: bool,
     /// Whether it stands in [`Net::dirty`].
     in_dirty: bool,
@@ -91,8 +91,10 @@ pub struct Net {
     rooms: Rooms,
     pool: BufferPool,
     timers: Wheel<(SessionId, u32)>,
-    /// Sessions to read from.
+    /// Open sessions to read from.
     ready: VecDeque<SessionId>,
+    /// Other sessions to read from, a few each turn.
+    arriving: VecDeque<SessionId>,
     /// Sessions with something to write, or to shut down.
     dirty: Vec<SessionId>,
     /// Sessions whose packet the application had no room for.
@@ -130,6 +132,7 @@ impl Net {
             pool: BufferPool::default(),
             timers: Wheel::new(now, TIMER_RESOLUTION),
             ready: VecDeque::new(),
+            arriving: VecDeque::new(),
             dirty: Vec::new(),
             stalled: Vec::new(),
             ended: Vec::new(),
@@ -374,7 +377,8 @@ impl Net {
         if let Some(conn) = self.table.get_mut(id)
             && !std::mem::replace(&mut conn.in_ready, true)
         {
-            self.ready.push_back(id);
+            let queue = if conn.session.is_open() { &mut self.ready } else { &mut self.arriving };
+            queue.push_back(id);
         }
     }
 

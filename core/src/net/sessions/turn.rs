@@ -9,7 +9,7 @@ use mio::event::Event;
 
 use super::{BufferPool, Conn, Net};
 use crate::SessionId;
-use crate::limits::READS_PER_TURN;
+use crate::limits::{HANDSHAKES_PER_TURN, READS_PER_TURN};
 use crate::metrics;
 use crate::net::session::Step;
 use crate::net::shard::{App, Closed, Opened};
@@ -28,7 +28,7 @@ impl Net {
 
     /// Whether the loop has to come back at once.
     pub(in crate::net) fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || !self.arriving.is_empty()
     }
 
     /// Whether something was queued after the flush.
@@ -79,18 +79,27 @@ impl Net {
         }
     }
 
-    /// Reads from every session that has something, each a bounded number of times.
+    /// Reads from every open session that has something, each a bounded number of times, and
+    /// from some of the others.
     pub(in crate::net) fn read_ready<A: App>(&mut self, app: &mut A) {
         let mut scratch = std::mem::take(&mut self.scratch);
         for _ in 0..self.ready.len() {
             let Some(id) = self.ready.pop_front() else { break };
-            let Some(conn) = self.table.get_mut(id) else { continue };
-            conn.in_ready = false;
-            if !self.read(app, id, &mut scratch) {
-                self.mark_ready(id);
-            }
+            self.read_one(app, id, &mut scratch);
+        }
+        for _ in 0..self.arriving.len().min(HANDSHAKES_PER_TURN) {
+            let Some(id) = self.arriving.pop_front() else { break };
+            self.read_one(app, id, &mut scratch);
         }
         self.scratch = scratch;
+    }
+
+    fn read_one<A: App>(&mut self, app: &mut A, id: SessionId, scratch: &mut [u8]) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        conn.in_ready = false;
+        if !self.read(app, id, scratch) {
+            self.mark_ready(id);
+        }
     }
 
     /// Reads from one session; true when the socket is empty, gone, or must not be read.
