@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
@@ -22,6 +23,9 @@ const WAKER: Token = Token(usize::MAX);
 
 /// How long the acceptor rests when the system has no file descriptors or memory to give.
 const EXHAUSTED_REST: Duration = Duration::from_millis(100);
+
+/// How often the log hears of it: with every connection at most it would hear of little else.
+const WARN_EVERY: Duration = Duration::from_secs(1);
 
 /// A listener could not be made.
 #[derive(Debug, Error)]
@@ -93,7 +97,7 @@ pub struct Acceptor<C> {
     stop: Arc<AtomicBool>,
     waker: Arc<Waker>,
     /// An open file whose only purpose is to be closed when descriptors run out, so that a
-    /// waiting connection can be accepted and closed instead of left hanging.
+    /// waiting connections can be accepted and closed instead of left hanging.
     spare: Option<File>,
 }
 
@@ -143,6 +147,7 @@ impl<C: Send + 'static> Acceptor<C> {
         let mut events = Events::with_capacity(16);
         // A listener with connections left over is looked at again without waiting for an event.
         let mut pending = vec![true; self.listeners.len()];
+        let mut warned = None;
         while !self.stop.load(Ordering::Acquire) {
             let mut timeout = pending.contains(&true).then_some(Duration::ZERO);
             for (at, pending) in pending.iter_mut().enumerate().filter(|(_, pending)| **pending) {
@@ -150,8 +155,13 @@ impl<C: Send + 'static> Acceptor<C> {
                     Ok(drained) => *pending = !drained,
                     Err(error) => {
                         metrics::ACCEPT_ERRORS.inc();
-                        tracing::warn!(%error, listener = %self.listeners[at].address, "cannot accept");
-                        Self::refuse_one(&mut self.spare, &self.listeners[at]);
+                        if warned.is_none_or(|at: Instant| at.elapsed() > WARN_EVERY) {
+                            warned = Some(Instant::now());
+                            tracing::warn!(%error, listener = %self.listeners[at].address, "cannot accept");
+                        }
+                        if matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE)) {
+                            Self::refuse_waiting(&mut self.spare, &self.listeners[at]);
+                        }
                         timeout = Some(EXHAUSTED_REST);
                     }
                 }
@@ -227,10 +237,14 @@ impl<C: Send + 'static> Acceptor<C> {
         }
     }
 
-    /// Out of descriptors: gives up the spare one to take a connection off the backlog and close it.
-    fn refuse_one(spare: &mut Option<File>, listener: &Listener) {
+    /// Out of descriptors: gives up the spare one to take what waits off the backlog and close it.
+    fn refuse_waiting(spare: &mut Option<File>, listener: &Listener) {
         drop(spare.take());
-        drop(listener.socket.accept());
+        for _ in 0..ACCEPTS_PER_TURN {
+            if listener.socket.accept().is_err() {
+                break;
+            }
+        }
         *spare = File::open("/dev/null").ok();
     }
 }
