@@ -166,3 +166,101 @@ impl<P: Role> Worker<P> {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::Command;
+    use crate::net::Mailbox;
+    use std::sync::mpsc;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Reports every tick that came when it was asked for.
+    struct Alarm {
+        at: Option<Instant>,
+        rang: mpsc::Sender<Duration>,
+    }
+
+    impl Role for Alarm {
+        type Record = Duration;
+
+        fn job(&mut self, job: Job<Duration>, now: Instant, _effects: &mut Effects) {
+            if let Job::Record(delay) = job {
+                self.at = Some(now + delay);
+            }
+        }
+
+        fn tick(&mut self, now: Instant, _effects: &mut Effects) -> Option<Instant> {
+            if let Some(at) = self.at.take_if(|at| *at <= now) {
+                // The test may be over.
+                let _ = self.rang.send(now - at);
+            }
+            self.at
+        }
+    }
+
+    fn dispatcher() -> Dispatcher {
+        Dispatcher::new(vec![Arc::new(Mailbox::<Command>::new(8, || {}))])
+    }
+
+    #[test]
+    fn a_time_set_by_a_job_on_any_lane_is_kept() {
+        let mut pool = ContentPool::new(3, 8);
+        let lanes = pool.lanes().to_vec();
+        let (rang, hear) = mpsc::channel();
+        pool.spawn("test", Alarm { at: None, rang }, &dispatcher()).unwrap();
+        for lane in &lanes {
+            lane.push(Job::Record(Duration::from_millis(10))).unwrap_or_else(|_| panic!("a worker ended"));
+            lane.ring();
+            let late = hear.recv_timeout(PATIENCE).expect("the tick came");
+            // Below the second after which a thread would have looked by itself.
+            assert!(late < LONGEST_SLEEP / 2, "{late:?}");
+        }
+        pool.stop();
+    }
+
+    #[test]
+    fn whoever_waits_for_room_in_a_lane_is_let_go_when_its_thread_panics() {
+        struct Bad;
+        impl Role for Bad {
+            type Record = ();
+            fn job(&mut self, _job: Job<()>, _now: Instant, _effects: &mut Effects) {
+                std::panic::resume_unwind(Box::new("as the test wants it"));
+            }
+            fn tick(&mut self, _now: Instant, _effects: &mut Effects) -> Option<Instant> {
+                None
+            }
+        }
+        let mut pool = ContentPool::new(1, 2);
+        let lane = pool.lanes()[0].clone();
+        pool.spawn("test", Bad, &dispatcher()).unwrap();
+        let started = Instant::now();
+        while lane.push(Job::Record(())).is_ok() {
+            assert!(started.elapsed() < PATIENCE);
+        }
+        pool.stop();
+    }
+
+    #[test]
+    fn a_pool_ends_once_its_lanes_are_empty() {
+        struct Count(mpsc::Sender<()>);
+        impl Role for Count {
+            type Record = ();
+            fn job(&mut self, _job: Job<()>, _now: Instant, _effects: &mut Effects) {
+                self.0.send(()).expect("the test listens");
+            }
+            fn tick(&mut self, _now: Instant, _effects: &mut Effects) -> Option<Instant> {
+                None
+            }
+        }
+        let mut pool = ContentPool::new(2, 1000);
+        let (count, counted) = mpsc::channel();
+        for number in 0..1000 {
+            assert!(pool.lanes()[number % 2].try_push(Job::Record(())).is_ok());
+        }
+        pool.spawn("test", Count(count), &dispatcher()).unwrap();
+        pool.stop();
+        assert_eq!(counted.iter().count(), 1000);
+    }
+}

@@ -347,3 +347,6 @@ enum Event {
 fn said_by_peer(reason: CloseReason, detail: Text<255>) -> Result<Event, CloseReason> {
     if reason.is_sent() { Ok(Event::PeerCloses(reason, detail)) } else { Err(CloseReason::MalformedPacket) }
 }
+
+#[cfg(test)]
+mod tests;
