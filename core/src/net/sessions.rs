@@ -186,6 +186,11 @@ impl Net {
         self.rooms.leave(id, room);
     }
 
+    /// How many of this loop's sessions are members of the room.
+    pub fn members(&self, room: RoomId) -> usize {
+        self.rooms.members(room).len()
+    }
+
     /// Queues an encoded packet for every member of the room, sealed once for each.
     pub fn broadcast(&mut self, room: RoomId, encoded: &[u8]) {
         // Sending never changes a membership: whoever is too slow is taken out at the end of the turn.
