@@ -1,7 +1,7 @@
 //! Connections that we make: the ways in which they fail, each reported once and soon.
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use throng_core::wire::CloseReason;
@@ -52,10 +52,13 @@ fn what_comes_with_the_end_of_connecting_is_heeded() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let said = said.to_vec();
-        dialler.run(0, move |net| {
+        // The server's socket stays open: no later event, no reset, makes up for one not heeded.
+        let _stream = dialler.run(0, move |net| {
             net.dial(address, &Arc::new(client_rules()), 5).unwrap();
             let (mut stream, _) = listener.accept().unwrap();
             stream.write_all(&said).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            stream
         });
         check_closed(&dialler, 5, wanted);
     };
