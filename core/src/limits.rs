@@ -27,6 +27,10 @@ pub const READ_CHUNK: usize = 64 * 1024;
 /// Reads from one session before the loop looks at the others again.
 pub const READS_PER_TURN: usize = 4;
 
+/// Sessions that are not open yet, or no more, read before the loop looks at the others again. A
+/// handshake takes 150 us: a crowd at the door must not hold up those who are in.
+pub const HANDSHAKES_PER_TURN: usize = 16;
+
 /// Mail taken from a shard's mailbox before it looks at its sockets again.
 pub const MAIL_PER_TURN: usize = 256;
 
@@ -138,7 +142,7 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 32;
 pub const ADMIN_BODY_MAX: usize = 4 * 1024;
 
 const _: () = {
-    assert!(SESSIONS_MAX + REFUSAL_SLOTS <= SESSIONS_PER_SHARD_MAX);
+    assert!(SESSIONS_MAX + LINKS_MAX + REFUSAL_SLOTS <= SESSIONS_PER_SHARD_MAX);
     assert!(SERVER_BODY_MAX <= u16::MAX as usize);
     assert!(HANDSHAKE_BODY_MAX <= CLIENT_BODY_MAX && CLIENT_BODY_MAX <= SERVER_BODY_MAX);
     assert!(READ_CHUNK >= 2 * (FRAME_HEADER + SERVER_BODY_MAX));

@@ -148,7 +148,9 @@ impl<T> JobQueue<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crossbeam_utils::sync::Parker;
     use std::sync::Arc;
+    use std::time::Instant;
 
     struct LoomFlag(loom::sync::atomic::AtomicBool);
 
@@ -233,5 +235,112 @@ mod tests {
         queue.close();
         let pushed = producer.join().unwrap();
         assert!((100..=103).contains(&pushed), "{pushed}");
+    }
+    /// Much longer than any of these tests takes; a consumer or producer that sleeps through it
+    /// has lost a wake.
+    const LOST: Duration = Duration::from_secs(20);
+
+    struct CloseOnDrop<'a>(&'a JobQueue<u64>);
+
+    impl Drop for CloseOnDrop<'_> {
+        fn drop(&mut self) {
+            self.0.close();
+        }
+    }
+
+    /// Parks until unparked; panics when nobody does.
+    fn park(parker: &Parker, who: &str) {
+        let deadline = Instant::now() + LOST;
+        parker.park_deadline(deadline);
+        assert!(Instant::now() < deadline, "{who} was never woken");
+    }
+
+    /// The items of each producer come in the order they were pushed: `producer << 32 | number`.
+    fn take_in_order(queue: &JobQueue<u64>, next: &mut [u64], most: usize) -> usize {
+        let mut taken = 0;
+        while taken < most
+            && let Some(item) = queue.pop()
+        {
+            let next = &mut next[(item >> 32) as usize];
+            assert_eq!(item & 0xffff_ffff, *next);
+            *next += 1;
+            taken += 1;
+        }
+        taken
+    }
+
+    #[test]
+    fn many_producers_wake_a_parked_consumer_and_lose_nothing() {
+        const PRODUCERS: u64 = 4;
+        const EACH: u64 = 25_000;
+        let parker = Parker::new();
+        let unparker = parker.unparker().clone();
+        let queue = JobQueue::new(64, move || unparker.unpark());
+        thread::scope(|scope| {
+            for producer in 0..PRODUCERS {
+                let queue = &queue;
+                scope.spawn(move || {
+                    for number in 0..EACH {
+                        if queue.push(producer << 32 | number).is_err() {
+                            return;
+                        }
+                        queue.ring();
+                    }
+                });
+            }
+            // If the test fails, the producers must not wait for ever.
+            let _guard = CloseOnDrop(&queue);
+            let mut next = [0; PRODUCERS as usize];
+            while next.iter().sum::<u64>() < PRODUCERS * EACH {
+                queue.clear_bell();
+                if take_in_order(&queue, &mut next, usize::MAX) == 0 {
+                    park(&parker, "the consumer");
+                }
+            }
+        });
+        assert!(queue.is_empty());
+    }
+
+    /// As shards and a content thread do it: nobody waits, whoever finds the queue full sleeps
+    /// until the consumer says that there is room.
+    #[test]
+    fn starved_producers_sleep_and_are_all_woken() {
+        const PRODUCERS: usize = 4;
+        const EACH: u64 = 10_000;
+        let consumer = Parker::new();
+        let unparker = consumer.unparker().clone();
+        let queue = JobQueue::new(3, move || unparker.unpark());
+        let parkers: Vec<_> = (0..PRODUCERS).map(|_| Parker::new()).collect();
+        let unparkers: Vec<_> = parkers.iter().map(|parker| parker.unparker().clone()).collect();
+        thread::scope(|scope| {
+            for (producer, parker) in parkers.into_iter().enumerate() {
+                let queue = &queue;
+                scope.spawn(move || {
+                    let mut number = 0;
+                    while number < EACH {
+                        if queue.try_push_or_starve((producer as u64) << 32 | number, producer).is_ok() {
+                            number += 1;
+                            queue.ring();
+                        } else {
+                            park(&parker, "a starved producer");
+                        }
+                    }
+                });
+            }
+            let mut next = [0; PRODUCERS];
+            while next.iter().sum::<u64>() < PRODUCERS as u64 * EACH {
+                queue.clear_bell();
+                let taken = take_in_order(&queue, &mut next, 2);
+                let starved = queue.take_starved();
+                for (producer, unparker) in unparkers.iter().enumerate() {
+                    if starved & (1 << producer) != 0 {
+                        unparker.unpark();
+                    }
+                }
+                if taken == 0 {
+                    park(&consumer, "the consumer");
+                }
+            }
+        });
     }
 }

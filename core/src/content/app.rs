@@ -34,9 +34,10 @@ pub fn lane_of(id: SessionId, lanes: usize) -> usize {
 pub struct ContentApp<R> {
     shard: usize,
     lanes: Vec<Arc<Lane<R>>>,
-    /// For each lane, beginnings and ends of sessions that it had no room for. A session has at
-    /// most one of each here, so the table bounds it; while there are any, the
-    /// lane takes no packets, which keeps every session's order.
+    /// For each lane, beginnings and ends of sessions that it had no room for; while there are
+    /// any, the lane takes no packets, which keeps every session's order. The table bounds it: a
+    /// beginning is here only while its session lives, and an end only of a session that
+    /// lived when the lane had room last.
     backlog: Vec<VecDeque<Job<R>>>,
 }
 
@@ -52,6 +53,18 @@ impl<R: Send + 'static> ContentApp<R> {
         let lane = lane_of(id, self.lanes.len());
         self.backlog[lane].push_back(job);
         self.drain_backlog(lane);
+    }
+
+    /// Hands over the end of a session, unless nobody was told of its beginning.
+    fn end(&mut self, id: SessionId, closed: Closed) {
+        let backlog = &mut self.backlog[lane_of(id, self.lanes.len())];
+        let beginning =
+            backlog.iter().rposition(|job| matches!(job, Job::Opened(opened, _) if *opened == id));
+        let is_unheard_of = beginning.and_then(|at| backlog.remove(at)).is_some();
+        // Whoever dialled waits for an answer in any case.
+        if !is_unheard_of || closed.dialled.is_some() {
+            self.hand_over(id, Job::Closed(id, closed));
+        }
     }
 
     fn drain_backlog(&mut self, lane: usize) {
@@ -93,7 +106,11 @@ impl<R: Send + 'static> App for ContentApp<R> {
     }
 
     fn closed(&mut self, _net: &mut Net, id: SessionId, closed: Closed) {
-        self.hand_over(id, Job::Closed(id, closed));
+        self.end(id, closed);
+    }
+
+    fn is_behind(&self) -> bool {
+        self.backlog.iter().any(|jobs| !jobs.is_empty())
     }
 
     fn command(&mut self, net: &mut Net, command: Command) {
@@ -123,5 +140,69 @@ impl<R: Send + 'static> App for ContentApp<R> {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(generation: u32) -> SessionId {
+        SessionId::new(0, 5, generation)
+    }
+
+    fn app(capacity: usize) -> (ContentApp<()>, Arc<Lane<()>>) {
+        let lane = Arc::new(Lane::new(capacity, || {}));
+        (ContentApp::new(0, vec![lane.clone()]), lane)
+    }
+
+    fn open(app: &mut ContentApp<()>, generation: u32) {
+        let opened = Opened { kind: PeerKind::Client, address: ([127, 0, 0, 1], 9).into(), dialled: None };
+        app.hand_over(id(generation), Job::Opened(id(generation), opened));
+    }
+
+    fn close(app: &mut ContentApp<()>, generation: u32, dialled: Option<u64>) {
+        let closed = Closed { kind: PeerKind::Client, dialled, reason: CloseReason::PeerClosed };
+        app.end(id(generation), closed);
+    }
+
+    /// What the content thread gets, as it makes room one by one.
+    fn drain(app: &mut ContentApp<()>, lane: &Lane<()>) -> Vec<String> {
+        let mut jobs = Vec::new();
+        while let Some(job) = lane.pop() {
+            jobs.push(match job {
+                Job::Opened(id, _) => format!("+{}", id.generation()),
+                Job::Closed(id, _) => format!("-{}", id.generation()),
+                Job::Packet(..) | Job::Record(()) => unreachable!("none was pushed"),
+            });
+            app.drain_backlog(0);
+        }
+        assert!(!app.is_behind());
+        jobs
+    }
+
+    #[test]
+    fn beginnings_and_ends_outlast_a_full_lane_in_order() {
+        let (mut app, lane) = app(1);
+        open(&mut app, 0);
+        close(&mut app, 0, None);
+        open(&mut app, 1);
+        assert!(app.is_behind());
+        assert_ne!(lane.take_starved(), 0, "room will be reported");
+        assert_eq!(drain(&mut app, &lane), ["+0", "-0", "+1"]);
+    }
+
+    #[test]
+    fn sessions_that_come_and_go_while_the_lane_is_full_leave_nothing() {
+        let (mut app, lane) = app(1);
+        open(&mut app, 0);
+        for generation in 1..10_000 {
+            open(&mut app, generation);
+            close(&mut app, generation, None);
+        }
+        assert!(app.backlog[0].is_empty());
+        open(&mut app, 10_000);
+        close(&mut app, 10_000, Some(7));
+        assert_eq!(drain(&mut app, &lane), ["+0", "-10000"], "whoever dialled is told in any case");
     }
 }

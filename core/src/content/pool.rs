@@ -41,6 +41,7 @@ pub trait Role: Send + 'static {
     fn job(&mut self, job: Job<Self::Record>, now: Instant, effects: &mut Effects);
 
     /// Does what time alone asks for; the result is when to be called again at the latest.
+    /// Also called after jobs, and by more than one thread: it may come earlier than asked.
     fn tick(&mut self, now: Instant, effects: &mut Effects) -> Option<Instant>;
 }
 
@@ -52,7 +53,7 @@ pub struct ContentPool<R> {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// A content thread looks at the time at least this often.
+/// A content thread looks at its lane at least this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 impl<R: Send + 'static> ContentPool<R> {
@@ -83,7 +84,6 @@ impl<R: Send + 'static> ContentPool<R> {
                 shards: shards.clone(),
                 stop: self.stop.clone(),
                 parker,
-                keeps_time: number == 0,
             };
             let thread = std::thread::Builder::new().name(format!("{name}-content-{number}"));
             self.threads.push(thread.spawn(move || worker.run())?);
@@ -115,13 +115,20 @@ struct Worker<P: Role> {
     shards: Dispatcher,
     stop: Arc<AtomicBool>,
     parker: Parker,
-    /// Whether this thread calls [`Role::tick`]; one does.
-    keeps_time: bool,
+}
+
+/// However the thread ends, and be it by a panic: nobody waits for room in its lane any more.
+impl<P: Role> Drop for Worker<P> {
+    fn drop(&mut self) {
+        self.lane.close();
+    }
 }
 
 impl<P: Role> Worker<P> {
     fn run(self) {
         let mut effects = Effects::default();
+        // What the role asked for when this thread last called it. Each thread calls it after its own
+        // jobs, so whichever job sets a time, a thread goes to sleep that knows it.
         let mut tick_at = Some(Instant::now());
         loop {
             self.lane.clear_bell();
@@ -130,7 +137,6 @@ impl<P: Role> Worker<P> {
             if worked {
                 self.shards.ring();
             } else if self.stop.load(Ordering::Acquire) {
-                self.lane.close();
                 return;
             } else {
                 let deadline = Instant::now() + LONGEST_SLEEP;
@@ -142,7 +148,7 @@ impl<P: Role> Worker<P> {
     /// Runs a bounded number of jobs, and the role's timer, under one lock; false if there was
     /// nothing to do.
     fn turn(&self, effects: &mut Effects, tick_at: &mut Option<Instant>) -> bool {
-        let is_tick_due = self.keeps_time && tick_at.is_some_and(|at| at <= Instant::now());
+        let is_tick_due = tick_at.is_some_and(|at| at <= Instant::now());
         if self.lane.is_empty() && !is_tick_due {
             return false;
         }
@@ -155,11 +161,106 @@ impl<P: Role> Worker<P> {
             self.shards.dispatch(effects);
         }
         metrics::JOBS.add(jobs as u64);
-        if self.keeps_time {
-            // Also after jobs: they may have set an earlier time.
-            *tick_at = role.tick(Instant::now(), effects);
-            self.shards.dispatch(effects);
-        }
+        *tick_at = role.tick(Instant::now(), effects);
+        self.shards.dispatch(effects);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::Command;
+    use crate::net::Mailbox;
+    use std::sync::mpsc;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Reports every tick that came when it was asked for.
+    struct Alarm {
+        at: Option<Instant>,
+        rang: mpsc::Sender<Duration>,
+    }
+
+    impl Role for Alarm {
+        type Record = Duration;
+
+        fn job(&mut self, job: Job<Duration>, now: Instant, _effects: &mut Effects) {
+            if let Job::Record(delay) = job {
+                self.at = Some(now + delay);
+            }
+        }
+
+        fn tick(&mut self, now: Instant, _effects: &mut Effects) -> Option<Instant> {
+            if let Some(at) = self.at.take_if(|at| *at <= now) {
+                // The test may be over.
+                let _ = self.rang.send(now - at);
+            }
+            self.at
+        }
+    }
+
+    fn dispatcher() -> Dispatcher {
+        Dispatcher::new(vec![Arc::new(Mailbox::<Command>::new(8, || {}))])
+    }
+
+    #[test]
+    fn a_time_set_by_a_job_on_any_lane_is_kept() {
+        let mut pool = ContentPool::new(3, 8);
+        let lanes = pool.lanes().to_vec();
+        let (rang, hear) = mpsc::channel();
+        pool.spawn("test", Alarm { at: None, rang }, &dispatcher()).unwrap();
+        for lane in &lanes {
+            lane.push(Job::Record(Duration::from_millis(10))).unwrap_or_else(|_| panic!("a worker ended"));
+            lane.ring();
+            let late = hear.recv_timeout(PATIENCE).expect("the tick came");
+            // Below the second after which a thread would have looked by itself.
+            assert!(late < LONGEST_SLEEP / 2, "{late:?}");
+        }
+        pool.stop();
+    }
+
+    #[test]
+    fn whoever_waits_for_room_in_a_lane_is_let_go_when_its_thread_panics() {
+        struct Bad;
+        impl Role for Bad {
+            type Record = ();
+            fn job(&mut self, _job: Job<()>, _now: Instant, _effects: &mut Effects) {
+                std::panic::resume_unwind(Box::new("as the test wants it"));
+            }
+            fn tick(&mut self, _now: Instant, _effects: &mut Effects) -> Option<Instant> {
+                None
+            }
+        }
+        let mut pool = ContentPool::new(1, 2);
+        let lane = pool.lanes()[0].clone();
+        pool.spawn("test", Bad, &dispatcher()).unwrap();
+        let started = Instant::now();
+        while lane.push(Job::Record(())).is_ok() {
+            assert!(started.elapsed() < PATIENCE);
+        }
+        pool.stop();
+    }
+
+    #[test]
+    fn a_pool_ends_once_its_lanes_are_empty() {
+        struct Count(mpsc::Sender<()>);
+        impl Role for Count {
+            type Record = ();
+            fn job(&mut self, _job: Job<()>, _now: Instant, _effects: &mut Effects) {
+                self.0.send(()).expect("the test listens");
+            }
+            fn tick(&mut self, _now: Instant, _effects: &mut Effects) -> Option<Instant> {
+                None
+            }
+        }
+        let mut pool = ContentPool::new(2, 1000);
+        let (count, counted) = mpsc::channel();
+        for number in 0..1000 {
+            assert!(pool.lanes()[number % 2].try_push(Job::Record(())).is_ok());
+        }
+        pool.spawn("test", Count(count), &dispatcher()).unwrap();
+        pool.stop();
+        assert_eq!(counted.iter().count(), 1000);
     }
 }

@@ -6,14 +6,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, PeerKind};
 use super::shard::{Mail, Mailbox, Shard};
 use crate::limits::ACCEPTS_PER_TURN;
 use crate::metrics;
@@ -22,6 +23,9 @@ const WAKER: Token = Token(usize::MAX);
 
 /// How long the acceptor rests when the system has no file descriptors or memory to give.
 const EXHAUSTED_REST: Duration = Duration::from_millis(100);
+
+/// How often the log hears of it: with every connection at most it would hear of little else.
+const WARN_EVERY: Duration = Duration::from_secs(1);
 
 /// A listener could not be made.
 #[derive(Debug, Error)]
@@ -81,8 +85,8 @@ impl Listener {
 struct Target<C> {
     mailbox: Arc<Mailbox<C>>,
     load: Arc<AtomicUsize>,
-    /// Sockets dealt since the shard last published its load.
-    dealt: usize,
+    /// Whether it was dealt sockets since it was last woken.
+    is_dealt: bool,
 }
 
 /// The acceptor, built and ready to run.
@@ -93,7 +97,7 @@ pub struct Acceptor<C> {
     stop: Arc<AtomicBool>,
     waker: Arc<Waker>,
     /// An open file whose only purpose is to be closed when descriptors run out, so that a
-    /// waiting connection can be accepted and closed instead of left hanging.
+    /// waiting connections can be accepted and closed instead of left hanging.
     spare: Option<File>,
 }
 
@@ -126,7 +130,7 @@ impl<C: Send + 'static> Acceptor<C> {
         }
         let targets = shards
             .iter()
-            .map(|shard| Target { mailbox: shard.mailbox(), load: shard.load(), dealt: 0 })
+            .map(|shard| Target { mailbox: shard.mailbox(), load: shard.load(), is_dealt: false })
             .collect();
         let stop = Arc::new(AtomicBool::new(false));
         Ok(Self { poll, listeners, targets, stop, waker, spare: File::open("/dev/null").ok() })
@@ -143,6 +147,7 @@ impl<C: Send + 'static> Acceptor<C> {
         let mut events = Events::with_capacity(16);
         // A listener with connections left over is looked at again without waiting for an event.
         let mut pending = vec![true; self.listeners.len()];
+        let mut warned = None;
         while !self.stop.load(Ordering::Acquire) {
             let mut timeout = pending.contains(&true).then_some(Duration::ZERO);
             for (at, pending) in pending.iter_mut().enumerate().filter(|(_, pending)| **pending) {
@@ -150,8 +155,13 @@ impl<C: Send + 'static> Acceptor<C> {
                     Ok(drained) => *pending = !drained,
                     Err(error) => {
                         metrics::ACCEPT_ERRORS.inc();
-                        tracing::warn!(%error, listener = %self.listeners[at].address, "cannot accept");
-                        Self::refuse_one(&mut self.spare, &self.listeners[at]);
+                        if warned.is_none_or(|at: Instant| at.elapsed() > WARN_EVERY) {
+                            warned = Some(Instant::now());
+                            tracing::warn!(%error, listener = %self.listeners[at].address, "cannot accept");
+                        }
+                        if matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE)) {
+                            Self::refuse_waiting(&mut self.spare, &self.listeners[at]);
+                        }
                         timeout = Some(EXHAUSTED_REST);
                     }
                 }
@@ -199,34 +209,42 @@ impl<C: Send + 'static> Acceptor<C> {
         Ok(drained)
     }
 
-    /// Gives a socket to the shard with the fewest sessions.
+    /// Gives a socket to the shard with the fewest clients.
     fn deal(listener: &Listener, targets: &mut [Target<C>], socket: TcpStream, peer: SocketAddr) {
         metrics::ACCEPTED.inc();
         // Without it a small packet would wait for the answer to the one before.
         let _ = socket.set_nodelay(true);
-        let least =
-            targets.iter_mut().min_by_key(|target| target.load.load(Ordering::Relaxed) + target.dealt);
+        let least = targets.iter_mut().min_by_key(|target| target.load.load(Ordering::Relaxed));
         if let Some(target) = least {
-            target.dealt += 1;
+            // Counted before the shard can see it; so a shard that is busy is not taken for empty,
+            // and none says "full" while another has room.
+            let count = usize::from(listener.endpoint.peer == PeerKind::Client);
+            target.load.fetch_add(count, Ordering::Relaxed);
+            target.is_dealt = true;
             // A full mailbox closes the socket: the shard is far behind, and waiting here
             // would let the whole backlog go stale.
             if target.mailbox.try_push(Mail::Adopt(socket, peer, listener.endpoint.clone())).is_err() {
+                target.load.fetch_sub(count, Ordering::Relaxed);
                 metrics::REFUSED_FULL.inc();
             }
         }
     }
 
     fn ring(targets: &mut [Target<C>]) {
-        for target in targets.iter_mut().filter(|target| target.dealt > 0) {
-            target.dealt = 0;
+        for target in targets.iter_mut().filter(|target| target.is_dealt) {
+            target.is_dealt = false;
             target.mailbox.ring();
         }
     }
 
-    /// Out of descriptors: gives up the spare one to take a connection off the backlog and close it.
-    fn refuse_one(spare: &mut Option<File>, listener: &Listener) {
+    /// Out of descriptors: gives up the spare one to take what waits off the backlog and close it.
+    fn refuse_waiting(spare: &mut Option<File>, listener: &Listener) {
         drop(spare.take());
-        drop(listener.socket.accept());
+        for _ in 0..ACCEPTS_PER_TURN {
+            if listener.socket.accept().is_err() {
+                break;
+            }
+        }
         *spare = File::open("/dev/null").ok();
     }
 }

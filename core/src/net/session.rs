@@ -2,7 +2,7 @@
 //! bytes to send and the reason of the end come out.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::endpoint::Endpoint;
 use super::outbox::{BufferPool, Outbox};
@@ -52,6 +52,8 @@ pub enum Step {
 pub enum Due {
     /// Nothing before this moment.
     Later(Instant),
+    /// Nothing, unless something else happens.
+    Never,
     /// The session must end.
     End(CloseReason),
     /// A closing session has waited long enough: drop it.
@@ -179,7 +181,8 @@ impl Session {
             (State::AwaitResponder(_), Kind::Refused) => {
                 let mut body = crate::wire::Reader::new(&bytes[crate::limits::FRAME_HEADER..]);
                 let reason = crate::wire::Field::take(&mut body).map_err(|_| CloseReason::MalformedPacket)?;
-                Ok(Event::PeerCloses(reason, Text::default()))
+                body.finish().map_err(|_| CloseReason::MalformedPacket)?;
+                said_by_peer(reason, Text::default())
             }
             (State::Open(mut keys), Kind::Sealed) => {
                 let opened = keys.open.open(bytes).map(Packet::decode);
@@ -187,7 +190,7 @@ impl Session {
                 let packet =
                     opened.map_err(|_| CloseReason::SealBroken)?.map_err(|_| CloseReason::MalformedPacket)?;
                 metrics::PACKETS_IN.inc();
-                Ok(self.packet(packet, now, pool))
+                self.packet(packet, now, pool)
             }
             (state, _) => {
                 self.state = state;
@@ -203,12 +206,12 @@ impl Session {
     }
 
     /// Deals with the packets that belong to the session itself.
-    fn packet(&mut self, packet: Packet, now: Instant, pool: &mut BufferPool) -> Event {
+    fn packet(&mut self, packet: Packet, now: Instant, pool: &mut BufferPool) -> Result<Event, CloseReason> {
         match packet {
-            Packet::Close(Close { reason, detail }) => Event::PeerCloses(reason, detail),
+            Packet::Close(Close { reason, detail }) => said_by_peer(reason, detail),
             Packet::Heartbeat(Heartbeat { token }) => {
                 self.send(&HeartbeatAnswer { token }.into(), pool);
-                Event::Handled
+                Ok(Event::Handled)
             }
             Packet::HeartbeatAnswer(_) => {
                 if let Some(asked) = self.asked.take() {
@@ -216,11 +219,11 @@ impl Session {
                     metrics::HEARTBEAT_ANSWERS.inc();
                     metrics::HEARTBEAT_RTT_US.add(round_trip as u64);
                 }
-                Event::Handled
+                Ok(Event::Handled)
             }
             packet => {
                 self.greeted = true;
-                Event::Packet(packet)
+                Ok(Event::Packet(packet))
             }
         }
     }
@@ -281,24 +284,33 @@ impl Session {
         }
     }
 
+    /// Until `now` the session was not read, for want of room on our side: the peer's silence
+    /// was no silence.
+    pub fn not_listened_to(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
     /// What the session's timer asks for at `now`; may queue a heartbeat.
     pub fn due(&mut self, now: Instant, pool: &mut BufferPool) -> Due {
         let endpoint = &self.endpoint;
-        let (at, reason) = match &self.state {
+        let handshake = endpoint.handshake_timeout;
+        let (patience, reason) = match &self.state {
             State::Closing { until } if *until <= now => return Due::Drop,
             State::Closing { until } => return Due::Later(*until),
-            State::Connecting(..) => (self.since + endpoint.handshake_timeout, CloseReason::ConnectFailed),
-            State::AwaitInitiator | State::AwaitResponder(_) => {
-                (self.since + endpoint.handshake_timeout, CloseReason::HandshakeTimeout)
-            }
+            State::Connecting(..) => (handshake, CloseReason::ConnectFailed),
+            State::AwaitInitiator | State::AwaitResponder(_) => (handshake, CloseReason::HandshakeTimeout),
             State::Open(_) => match endpoint.first_packet_timeout {
-                Some(patience) if !self.greeted => (self.since + patience, CloseReason::FirstPacketTimeout),
+                Some(patience) if !self.greeted => (patience, CloseReason::FirstPacketTimeout),
                 _ => return self.due_open(now, pool),
             },
         };
-        // The first packet changes what is due next, so do not sleep past a heartbeat.
-        let soon = endpoint.heartbeat.map_or(at, |heartbeat| at.min(now + heartbeat));
-        if at <= now { Due::End(reason) } else { Due::Later(soon) }
+        let at = self.since + patience;
+        if at <= now {
+            return Due::End(reason);
+        }
+        // The first packet changes what is due next, so do not sleep past that.
+        let others = [endpoint.heartbeat, endpoint.idle_timeout].into_iter().flatten();
+        Due::Later(others.map(|interval| now + interval).fold(at, Instant::min))
     }
 
     fn due_open(&mut self, now: Instant, pool: &mut BufferPool) -> Due {
@@ -306,21 +318,19 @@ impl Session {
         if give_up.is_some_and(|at| at <= now) {
             return Due::End(CloseReason::IdleTimeout);
         }
-        let mut next = give_up.unwrap_or(now + Duration::from_hours(1));
-        if let Some(heartbeat) = self.endpoint.heartbeat {
+        let ask = self.endpoint.heartbeat.map(|heartbeat| {
             // A silent peer is asked once every interval.
             let ask = self.asked.map_or(self.heard, |asked| asked.max(self.heard)) + heartbeat;
-            if ask <= now {
-                metrics::HEARTBEATS.inc();
-                self.asked = Some(now);
-                let token = now.saturating_duration_since(self.since).as_millis() as u64;
-                self.send(&Heartbeat { token }.into(), pool);
-                next = next.min(now + heartbeat);
-            } else {
-                next = next.min(ask);
+            if ask > now {
+                return ask;
             }
-        }
-        Due::Later(next)
+            metrics::HEARTBEATS.inc();
+            self.asked = Some(now);
+            let token = now.saturating_duration_since(self.since).as_millis() as u64;
+            self.send(&Heartbeat { token }.into(), pool);
+            now + heartbeat
+        });
+        give_up.into_iter().chain(ask).min().map_or(Due::Never, Due::Later)
     }
 }
 
@@ -331,3 +341,12 @@ enum Event {
     Packet(Packet),
     PeerCloses(CloseReason, Text<255>),
 }
+
+/// The reason that a peer gives. One that only describes what its receiver saw is not
+/// the peer's to give: taken at its word, it would be counted among our own broken connections.
+fn said_by_peer(reason: CloseReason, detail: Text<255>) -> Result<Event, CloseReason> {
+    if reason.is_sent() { Ok(Event::PeerCloses(reason, detail)) } else { Err(CloseReason::MalformedPacket) }
+}
+
+#[cfg(test)]
+mod tests;

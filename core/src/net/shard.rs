@@ -53,7 +53,8 @@ pub trait App: Send + 'static {
     fn opened(&mut self, net: &mut Net, id: SessionId, opened: Opened);
 
     /// A packet has arrived. An application without room gives it back; it is then offered
-    /// again, in its order, and until it is taken the session is not read.
+    /// again every turn, in its order, and until it is taken the session is not read. Who makes
+    /// the room has to see to it that a turn comes, by ringing the loop's mailbox.
     fn packet(&mut self, net: &mut Net, id: SessionId, packet: Packet) -> Result<(), Packet>;
 
     /// A session that was opened, or dialled, has ended. Told once, at the end of a turn.
@@ -61,6 +62,12 @@ pub trait App: Send + 'static {
 
     /// Another thread has sent something.
     fn command(&mut self, net: &mut Net, command: Self::Command);
+
+    /// Whether the application still has to hand on what it was told. A loop that
+    /// stops waits for it as long as it waits for its sessions.
+    fn is_behind(&self) -> bool {
+        false
+    }
 
     /// A turn of the loop ends. The result is when the next one must come at the latest.
     fn turn(&mut self, net: &mut Net) -> Option<Instant> {
@@ -87,7 +94,7 @@ pub type Mailbox<C> = JobQueue<Mail<C>>;
 /// How large a loop's tables are.
 #[derive(Debug, Clone, Copy)]
 pub struct ShardSize {
-    /// Sessions with clients, at most.
+    /// Accepted sessions with clients, at most. Dialled ones share the whole table.
     pub clients: usize,
     /// Items of mail that may wait.
     pub mailbox: usize,
@@ -121,16 +128,15 @@ impl<C: Send + 'static> Shard<C> {
         self.mailbox.clone()
     }
 
-    /// How many sessions the loop has, as of its last turn.
+    /// Clients that the loop has, or that are in its mailbox: the acceptor counts up as it deals,
+    /// the loop down as seats become free.
     pub fn load(&self) -> Arc<AtomicUsize> {
         self.load.clone()
     }
 
     /// Runs until [`Mail::Stop`] has been carried out. Fails when the system's poller does.
     pub fn run<A: App<Command = C>>(mut self, mut app: A) -> io::Result<()> {
-        let result = self.turns(&mut app);
-        self.mailbox.close();
-        result
+        self.turns(&mut app)
     }
 
     fn turns<A: App<Command = C>>(&mut self, app: &mut A) -> io::Result<()> {
@@ -156,7 +162,8 @@ impl<C: Send + 'static> Shard<C> {
             self.net.flush();
             self.net.report_ended(app);
             self.net.remove_doomed();
-            if stop_at.is_some_and(|at| self.net.is_empty() || at <= Instant::now()) {
+            let is_done = self.net.is_empty() && !app.is_behind();
+            if stop_at.is_some_and(|at| is_done || at <= Instant::now()) {
                 return Ok(());
             }
             let is_busy = self.net.has_ready() || self.net.has_dirty() || !self.mailbox.is_empty();
@@ -174,17 +181,22 @@ impl<C: Send + 'static> Shard<C> {
             match self.mailbox.pop() {
                 None => return,
                 Some(Mail::App(command)) => app.command(&mut self.net, command),
-                Some(Mail::Adopt(socket, peer, endpoint)) if stop_at.is_none() => {
-                    self.net.adopt(socket, peer, endpoint);
-                }
-                Some(Mail::Adopt(..)) => {}
+                Some(Mail::Adopt(socket, peer, endpoint)) => self.net.adopt(socket, peer, endpoint),
                 Some(Mail::CloseClients(reason)) => self.net.close_all(PeerKind::Client, reason, ""),
                 Some(Mail::Stop(reason, patience)) => {
-                    self.net.close_all(PeerKind::Client, reason, "");
-                    self.net.close_all(PeerKind::Link, reason, "");
-                    *stop_at = Some(Instant::now() + patience);
+                    self.net.stop(reason);
+                    let at = Instant::now() + patience;
+                    // Who asks twice does not want to wait longer.
+                    *stop_at = Some(stop_at.map_or(at, |earlier| earlier.min(at)));
                 }
             }
         }
+    }
+}
+
+/// However the loop ends, and be it by a panic: nobody waits for room in its mailbox any more.
+impl<C> Drop for Shard<C> {
+    fn drop(&mut self) {
+        self.mailbox.close();
     }
 }

@@ -1,0 +1,325 @@
+//! What the shard's loop does for its sessions, phase by phase of a turn: take note of
+//! events, read, run timers, write, report ends, remove.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::time::Instant;
+
+use mio::event::Event;
+
+use super::{BufferPool, Conn, Net};
+use crate::SessionId;
+use crate::limits::{HANDSHAKES_PER_TURN, READS_PER_TURN};
+use crate::metrics;
+use crate::net::session::Step;
+use crate::net::shard::{App, Closed, Opened};
+use crate::wire::{CloseReason, Packet};
+
+impl Net {
+    pub(in crate::net) fn set_now(&mut self, now: Instant) {
+        self.now = now;
+        self.sends = 0;
+    }
+
+    /// Frames sealed since the turn began.
+    pub(in crate::net) fn sends(&self) -> usize {
+        self.sends
+    }
+
+    /// Whether the loop has to come back at once.
+    pub(in crate::net) fn has_ready(&self) -> bool {
+        !self.ready.is_empty() || !self.arriving.is_empty()
+    }
+
+    /// Whether something was queued after the flush.
+    pub(in crate::net) fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// When the timers want to be looked at.
+    pub(in crate::net) fn next_timer(&self) -> Option<Instant> {
+        self.timers.next_expiry()
+    }
+
+    /// Takes note of what the poller says about a socket.
+    pub(in crate::net) fn on_event(&mut self, event: &Event) {
+        let id = SessionId::from_bits(event.token().0 as u64);
+        let Some(conn) = self.table.get_mut(id) else { return };
+        // First of all: each is said once, and may come with the event that ends the connecting.
+        conn.read_closed |= event.is_read_closed() || event.is_error();
+        if conn.session.is_connecting() {
+            self.finish_connect(id, event);
+            return;
+        }
+        let may_write = event.is_writable() && std::mem::take(&mut conn.write_blocked);
+        let may_read = event.is_readable() || conn.read_closed;
+        if may_write {
+            self.mark_dirty(id);
+        }
+        if may_read {
+            self.mark_ready(id);
+        }
+    }
+
+    fn finish_connect(&mut self, id: SessionId, event: &Event) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        match conn.socket.take_error() {
+            Ok(None) if conn.socket.peer_addr().is_ok() => {
+                // Without it a small packet would wait for the answer to the one before.
+                let _ = conn.socket.set_nodelay(true);
+                conn.session.connected(&mut self.pool);
+                let may_read = event.is_readable() || conn.read_closed;
+                self.mark_dirty(id);
+                if may_read {
+                    self.mark_ready(id);
+                }
+            }
+            Ok(None) if !event.is_error() && !event.is_write_closed() => {} // not yet
+            Ok(_) | Err(_) => self.close(id, CloseReason::ConnectFailed, ""),
+        }
+    }
+
+    /// Reads from every open session that has something, each a bounded number of times, and
+    /// from some of the others.
+    pub(in crate::net) fn read_ready<A: App>(&mut self, app: &mut A) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        for _ in 0..self.ready.len() {
+            let Some(id) = self.ready.pop_front() else { break };
+            self.read_one(app, id, &mut scratch);
+        }
+        for _ in 0..self.arriving.len().min(HANDSHAKES_PER_TURN) {
+            let Some(id) = self.arriving.pop_front() else { break };
+            self.read_one(app, id, &mut scratch);
+        }
+        self.scratch = scratch;
+    }
+
+    fn read_one<A: App>(&mut self, app: &mut A, id: SessionId, scratch: &mut [u8]) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        conn.in_ready = false;
+        if !self.read(app, id, scratch) {
+            self.mark_ready(id);
+        }
+    }
+
+    /// Reads from one session; true when the socket is empty, gone, or must not be read.
+    fn read<A: App>(&mut self, app: &mut A, id: SessionId, scratch: &mut [u8]) -> bool {
+        for _ in 0..READS_PER_TURN {
+            let Some(conn) = self.table.get_mut(id) else { return true };
+            if conn.stalled.is_some() {
+                return true;
+            }
+            let held = conn.inbox.len();
+            let space = scratch.len() - held;
+            match conn.socket.read(&mut scratch[held..]) {
+                Ok(0) => {
+                    self.lost(id, CloseReason::PeerClosed);
+                    return true;
+                }
+                Ok(count) => {
+                    metrics::BYTES_IN.add(count as u64);
+                    // A read that leaves room has emptied the socket (epoll(7), question 9), unless
+                    // the end of input, announced before, is still to be read.
+                    let is_empty = count < space && !conn.read_closed;
+                    scratch[..held].copy_from_slice(&conn.inbox);
+                    conn.inbox = Vec::new();
+                    self.now = Instant::now();
+                    self.deliver(app, id, &mut scratch[..held + count]);
+                    if is_empty {
+                        return true;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.lost(id, CloseReason::ConnectionLost);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Hands received bytes to the session, frame by frame, and packets to the application.
+    fn deliver<A: App>(&mut self, app: &mut A, id: SessionId, bytes: &mut [u8]) {
+        let mut at = 0;
+        loop {
+            let Some(conn) = self.table.get_mut(id) else { return };
+            match conn.session.step(&mut bytes[at..], self.now, &mut self.pool) {
+                Step::Handled(used) => {
+                    at += used;
+                    if !conn.session.outbox.is_empty() {
+                        self.queued(id);
+                    }
+                    if at == bytes.len() {
+                        return;
+                    }
+                }
+                Step::Opened(used) => {
+                    at += used;
+                    self.opened(app, id);
+                }
+                Step::Packet(used, packet) => {
+                    at += used;
+                    if let Err(packet) = app.packet(self, id, packet) {
+                        self.stall(id, packet, &bytes[at..]);
+                        return;
+                    }
+                }
+                Step::NeedMore => {
+                    conn.inbox = bytes[at..].to_vec();
+                    return;
+                }
+                Step::PeerCloses(reason, detail) => {
+                    self.ended_by_peer(id, reason);
+                    tracing::debug!(session = %id, reason = reason.name(), %detail, "the peer closes");
+                    return;
+                }
+                Step::Bad(reason) => {
+                    self.close(id, reason, "");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn opened<A: App>(&mut self, app: &mut A, id: SessionId) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        conn.announced = true;
+        let opened = Opened { kind: conn.session.endpoint().peer, address: conn.peer, dialled: conn.dialled };
+        self.mark_dirty(id);
+        self.arm(id);
+        app.opened(self, id, opened);
+    }
+
+    fn stall(&mut self, id: SessionId, packet: Packet, rest: &[u8]) {
+        // An application may close the session and give the packet back; then nobody wants it.
+        if let Some(conn) = self.table.get_mut(id).filter(|conn| conn.session.ended().is_none()) {
+            metrics::STALLS.inc();
+            conn.stalled = Some(packet);
+            conn.inbox = rest.to_vec();
+            self.stalled.push(id);
+        }
+    }
+
+    /// Offers the application once more what it had no room for.
+    pub(in crate::net) fn retry_stalled<A: App>(&mut self, app: &mut A) {
+        let mut waiting = Vec::new();
+        for id in std::mem::take(&mut self.stalled) {
+            let Some(conn) = self.table.get_mut(id) else { continue };
+            let Some(packet) = conn.stalled.take() else { continue };
+            let refused = app.packet(self, id, packet).err();
+            let Some(conn) = self.table.get_mut(id).filter(|conn| conn.session.ended().is_none()) else {
+                continue;
+            };
+            if refused.is_some() {
+                conn.stalled = refused;
+                waiting.push(id);
+                continue;
+            }
+            conn.session.not_listened_to(self.now);
+            let mut held = std::mem::take(&mut conn.inbox);
+            if !held.is_empty() {
+                self.deliver(app, id, &mut held);
+            }
+            self.mark_ready(id);
+        }
+        // Who got something in, and was stalled again, goes behind those who did not: otherwise the
+        // first in the list could keep the others out.
+        waiting.append(&mut self.stalled);
+        self.stalled = waiting;
+    }
+
+    /// The socket gave out: the session ends, unless it was closing anyway, and goes.
+    pub(super) fn lost(&mut self, id: SessionId, reason: CloseReason) {
+        self.ended_by_peer(id, reason);
+        self.doomed.push(id);
+    }
+
+    fn ended_by_peer(&mut self, id: SessionId, reason: CloseReason) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        if conn.session.ended().is_none() {
+            conn.session.end_by_peer(reason, self.now, &mut self.pool);
+            self.ended.push(id);
+            self.doomed.push(id);
+        }
+    }
+
+    /// Runs the timers that are due.
+    pub(in crate::net) fn run_timers(&mut self) {
+        let mut due = Vec::new();
+        self.timers.expire(self.now, &mut due);
+        for (id, timer) in due {
+            if self.table.get(id).is_some_and(|conn| conn.timer == timer) {
+                self.arm(id);
+            }
+        }
+    }
+
+    /// Writes what is queued, one write a session.
+    pub(in crate::net) fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for id in dirty.drain(..) {
+            let Some(conn) = self.table.get_mut(id) else { continue };
+            conn.in_dirty = false;
+            if let Err(reason) = Self::flush_one(conn, &mut self.pool) {
+                self.lost(id, reason);
+            }
+        }
+        // Losses mark nothing dirty, so the vector can be used again.
+        self.dirty = dirty;
+    }
+
+    pub(super) fn flush_one(conn: &mut Conn, pool: &mut BufferPool) -> Result<(), CloseReason> {
+        while !conn.write_blocked && !conn.session.outbox.is_empty() {
+            let waiting = conn.session.outbox.waiting();
+            match conn.socket.write(waiting) {
+                Ok(0) => return Err(CloseReason::ConnectionLost),
+                Ok(count) => {
+                    metrics::WRITES.inc();
+                    metrics::BYTES_OUT.add(count as u64);
+                    // Taken in part: the socket is full, and an event says when it is not.
+                    conn.write_blocked = count < waiting.len();
+                    conn.session.outbox.consume(count, pool);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => conn.write_blocked = true,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Err(CloseReason::ConnectionLost),
+            }
+        }
+        // The word that the session closes is out: say that nothing follows, and wait for the
+        // peer's close. Closing at once would reset the connection if input is unread, and the
+        // peer's system might then throw away our last words.
+        if conn.session.ended().is_some() && conn.session.outbox.is_empty() && !conn.fin_sent {
+            conn.fin_sent = true;
+            conn.socket.shutdown(Shutdown::Write).map_err(|_| CloseReason::ConnectionLost)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the application of the sessions that ended this turn.
+    pub(in crate::net) fn report_ended<A: App>(&mut self, app: &mut A) {
+        while let Some(id) = self.ended.pop() {
+            self.rooms.leave_all(id);
+            let Some(conn) = self.table.get(id).filter(|conn| conn.announced) else { continue };
+            let closed = Closed {
+                kind: conn.session.endpoint().peer,
+                dialled: conn.dialled,
+                reason: conn.session.ended().unwrap_or(CloseReason::ConnectionLost),
+            };
+            app.closed(self, id, closed);
+        }
+    }
+
+    /// Removes the sessions that are done with. The turn's last step: nothing iterates now.
+    pub(in crate::net) fn remove_doomed(&mut self) {
+        while let Some(id) = self.doomed.pop() {
+            let Some(mut conn) = self.table.remove(id) else { continue };
+            // Closing the descriptor would do; mio asks for it, and a failure changes nothing.
+            let _ = self.registry.deregister(&mut conn.socket);
+            conn.session.outbox.clear(&mut self.pool);
+            self.vacate(conn.seat);
+            metrics::SESSIONS.add(-1);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The end of sessions and of loops.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use throng_core::SessionId;
+use throng_core::net::{Endpoint, Mail, Net};
+use throng_core::wire::packets::{ChatRequest, Packet};
+use throng_core::wire::{CloseReason, Text};
+
+use crate::support::*;
+
+#[expect(clippy::unnecessary_wraps, clippy::needless_pass_by_value, reason = "the shape of OnPacket")]
+fn close_at_once(net: &mut Net, id: SessionId, packet: Packet) -> Result<(), Packet> {
+    net.send(id, &packet);
+    net.close(id, CloseReason::PacketNotAllowed, "not today");
+    Ok(())
+}
+
+/// The worst an application can do: close the session and give the packet back.
+fn close_and_give_back(net: &mut Net, id: SessionId, packet: Packet) -> Result<(), Packet> {
+    net.close(id, CloseReason::PacketNotAllowed, "");
+    Err(packet)
+}
+
+/// Without care the unread input makes the system reset the connection, and the last words are lost.
+#[test]
+fn the_reason_arrives_although_much_is_unread() {
+    for on_packet in [close_at_once, close_and_give_back] {
+        let server = Loops::start(1, 10, vec![server_rules()], on_packet);
+        let mut peer = server.connect();
+        for _ in 0..400 {
+            peer.queue(&ChatRequest { text: Text::truncated(&"x".repeat(1000)) }.into());
+        }
+        let bytes = peer.take_queued();
+        peer.stream.write_all(&bytes).unwrap();
+        assert_eq!(peer.hear_out().1, Some(CloseReason::PacketNotAllowed));
+        server.next_opened();
+        assert!(matches!(server.next(), Seen::Packet(..)));
+        assert_eq!(server.next_closed().1.reason, CloseReason::PacketNotAllowed);
+        drop(peer);
+        wait_until("the session is gone", || server.sessions() == 0);
+        assert!(server.seen.try_recv().is_err(), "one packet, one end");
+    }
+}
+
+#[test]
+fn whoever_does_not_take_the_end_is_dropped_after_the_linger() {
+    let rules = Endpoint { linger: Duration::from_millis(60), ..server_rules() };
+    let server = Loops::start(1, 10, vec![rules], echo);
+    let peer = server.connect();
+    let id = server.next_opened();
+    server.run(0, move |net| net.close(id, CloseReason::Goodbye, ""));
+    assert_eq!(server.next_closed().0, id);
+    assert_eq!(server.sessions(), 1, "it waits for the peer");
+    wait_until("the linger is over", || server.sessions() == 0);
+    drop(peer);
+}
+
+#[test]
+fn a_session_closed_by_both_sides_ends_once() {
+    let server = Loops::start(1, 10, vec![server_rules()], echo);
+    for _ in 0..20 {
+        let peer = server.connect();
+        let id = server.next_opened();
+        // The peer's end and ours race.
+        drop(peer);
+        server.run(0, move |net| {
+            net.close(id, CloseReason::Goodbye, "");
+            net.close(id, CloseReason::InternalError, "");
+        });
+        assert_eq!(server.next_closed().0, id);
+        wait_until("the session is gone", || server.sessions() == 0);
+    }
+    assert!(server.seen.try_recv().is_err());
+}
+
+#[test]
+fn stopping_tells_everybody_and_ends_when_they_are_gone() {
+    let server = Loops::start(2, 10, vec![server_rules(), link_rules()], echo);
+    let mut peers: Vec<_> = (0..4).map(|_| server.connect()).collect();
+    let mut link = Peer::connect(server.addresses[1], link_rules());
+    link.handshake();
+    let mut stranger = std::net::TcpStream::connect(server.addresses[0]).unwrap();
+    wait_until("all are in", || server.sessions() == 6);
+    for shard in 0..2 {
+        server.mail(shard, Mail::Stop(CloseReason::ServerShutdown, PATIENCE));
+    }
+    for peer in peers.iter_mut().chain([&mut link]) {
+        assert_eq!(peer.hear_out().1, Some(CloseReason::ServerShutdown));
+    }
+    let refusal = throng_core::wire::frame::refusal(CloseReason::ServerShutdown);
+    assert_eq!(read_out(&mut stranger), refusal);
+    assert!(!(server.has_ended(0) && server.has_ended(1)), "they wait for their peers");
+    drop((peers, link, stranger));
+    wait_until("the loops end before their patience does", || server.has_ended(0) && server.has_ended(1));
+}
+
+#[test]
+fn stopping_ends_in_time_although_a_peer_stays_and_somebody_dials() {
+    let server = Loops::start(1, 10, vec![server_rules()], echo);
+    let started = Instant::now();
+    let peer = server.connect();
+    let address = server.addresses[0];
+    server.mail(0, Mail::Stop(CloseReason::ServerShutdown, Duration::from_millis(80)));
+    server.mail(
+        0,
+        Mail::App(Box::new(move |net: &mut Net| {
+            let refused = net.dial(address, &std::sync::Arc::new(client_rules()), 1);
+            assert!(refused.is_err(), "a loop that ends makes no new sessions");
+        })),
+    );
+    // Nor does a second stop prolong the first.
+    server.mail(0, Mail::Stop(CloseReason::ServerShutdown, PATIENCE));
+    wait_until("the loop ends", || server.has_ended(0));
+    assert!(started.elapsed() < PATIENCE / 2);
+    drop(peer);
+}
+
+#[test]
+fn only_clients_are_closed_when_only_clients_shall_be() {
+    let server = Loops::start(1, 10, vec![server_rules(), link_rules()], echo);
+    let mut client = server.connect();
+    let mut link = Peer::connect(server.addresses[1], link_rules());
+    link.handshake();
+    server.mail(0, Mail::CloseClients(CloseReason::ServerShutdown));
+    assert_eq!(client.hear_out().1, Some(CloseReason::ServerShutdown));
+    link.send(&ping(1));
+    assert_eq!(link.hear(), Heard::Packet(ping(1)));
+}

@@ -1,0 +1,274 @@
+//! Event loops and content threads together: full lanes, full mailboxes, rooms.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use throng_core::SessionId;
+use throng_core::content::{Command, ContentApp, ContentPool, Dispatcher, Effects, Job, Lane, Role};
+use throng_core::net::{Acceptor, AcceptorHandle, Endpoint, Mail, Mailbox, RoomId, Shard, ShardSize};
+use throng_core::wire::packets::{ChatMessage, ChatRequest, ExitRequest, Packet, User};
+use throng_core::wire::{CloseReason, Text};
+
+use crate::support::*;
+
+const ROOM: RoomId = RoomId(1);
+
+/// Pings come back; a ping with token 0 also makes a member of the room, ExitRequest ends that;
+/// what is said goes to the room, numbered. Works only while its gate is open.
+struct Talk {
+    gate: Arc<AtomicBool>,
+    sequence: u64,
+    numbers: HashMap<SessionId, u32>,
+}
+
+impl Role for Talk {
+    type Record = ();
+
+    fn job(&mut self, job: Job<()>, _now: Instant, effects: &mut Effects) {
+        while !self.gate.load(Ordering::Acquire) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        match job {
+            Job::Opened(id, _) => {
+                let next = self.numbers.len() as u32;
+                assert!(self.numbers.insert(id, next).is_none(), "opened twice");
+            }
+            Job::Closed(id, _) => {
+                self.numbers.remove(&id).expect("opened before, closed once");
+            }
+            Job::Packet(id, packet, _) => self.packet(id, packet, effects),
+            Job::Record(()) => {}
+        }
+    }
+
+    fn tick(&mut self, _now: Instant, _effects: &mut Effects) -> Option<Instant> {
+        None
+    }
+}
+
+impl Talk {
+    fn packet(&mut self, id: SessionId, packet: Packet, effects: &mut Effects) {
+        match packet {
+            Packet::ChatRequest(ChatRequest { text }) => {
+                self.sequence += 1;
+                let sender = User { id: self.numbers[&id], name: Text::default() };
+                effects.broadcast(ROOM, ChatMessage { sequence: self.sequence, sender, text });
+            }
+            Packet::ExitRequest(_) => {
+                effects.leave(id, ROOM);
+                effects.send(id, packet);
+            }
+            packet => {
+                if packet == ping(0) {
+                    effects.join(id, ROOM);
+                }
+                effects.send(id, packet);
+            }
+        }
+    }
+}
+
+/// A whole role, with queues as small as the test wants them.
+struct Node {
+    address: std::net::SocketAddr,
+    gate: Arc<AtomicBool>,
+    lanes: Vec<Arc<Lane<()>>>,
+    mailboxes: Vec<Arc<Mailbox<Command>>>,
+    shards: Vec<JoinHandle<std::io::Result<()>>>,
+    running: Option<(AcceptorHandle, ContentPool<()>)>,
+}
+
+impl Node {
+    fn start(shards: usize, mailbox: usize, threads: usize, lane: usize, rules: Endpoint) -> Self {
+        let listener = listener(rules);
+        let address = listener.address();
+        let mut pool = ContentPool::new(threads, lane);
+        let lanes = pool.lanes().to_vec();
+        let size = ShardSize { clients: 100, mailbox };
+        let shards: Vec<_> = (0..shards).map(|index| Shard::new(index, size).unwrap()).collect();
+        let mailboxes: Vec<_> = shards.iter().map(Shard::mailbox).collect();
+        let acceptor = Acceptor::new(vec![listener], &shards).unwrap();
+        let gate = Arc::new(AtomicBool::new(true));
+        let role = Talk { gate: gate.clone(), sequence: 0, numbers: HashMap::new() };
+        pool.spawn("test", role, &Dispatcher::new(mailboxes.clone())).unwrap();
+        let shards = shards
+            .into_iter()
+            .enumerate()
+            .map(|(index, shard)| {
+                let app = ContentApp::new(index, lanes.clone());
+                std::thread::spawn(move || shard.run(app))
+            })
+            .collect();
+        let acceptor = acceptor.spawn("accept".into()).unwrap();
+        Self { address, gate, lanes, mailboxes, shards, running: Some((acceptor, pool)) }
+    }
+
+    fn connect(&self) -> Peer {
+        let mut peer = Peer::connect(self.address, client_rules());
+        peer.handshake();
+        peer
+    }
+
+    fn hold(&self, is_held: bool) {
+        self.gate.store(!is_held, Ordering::Release);
+    }
+
+    fn lanes_are_full(&self, capacity: usize) -> bool {
+        self.lanes.iter().all(|lane| lane.len() == capacity)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.hold(false);
+        let Some((acceptor, pool)) = self.running.take() else { return };
+        acceptor.stop();
+        for mailbox in &self.mailboxes {
+            let _ = mailbox.push(Mail::Stop(CloseReason::Goodbye, Duration::from_secs(1)));
+            mailbox.ring();
+        }
+        for shard in self.shards.drain(..) {
+            let outcome = shard.join();
+            if !std::thread::panicking() {
+                outcome.expect("a loop does not panic").expect("a loop does not fail");
+            }
+        }
+        pool.stop();
+    }
+}
+
+/// Lanes of two jobs and mailboxes of two commands, for thousands of packets: everybody waits for
+/// everybody, and nothing is lost or changes places.
+#[test]
+fn full_lanes_and_mailboxes_lose_nothing_and_keep_the_order() {
+    const PACKETS: u64 = 200;
+    for (shards, threads) in [(1, 1), (2, 3)] {
+        let node = Node::start(shards, 2, threads, 2, server_rules());
+        let mut peers: Vec<_> = (0..8).map(|_| node.connect()).collect();
+        node.hold(true);
+        for peer in &mut peers {
+            (1..=PACKETS).for_each(|token| peer.queue(&ping(token)));
+            peer.flush();
+        }
+        wait_until("the lanes are full", || node.lanes_are_full(2));
+        node.hold(false);
+        for peer in &mut peers {
+            for token in 1..=PACKETS {
+                assert_eq!(peer.hear(), Heard::Packet(ping(token)));
+            }
+        }
+    }
+}
+
+/// The first in the list has more to say than anybody; the others get their turn all the same.
+#[test]
+fn a_talkative_session_does_not_keep_others_out_of_a_full_lane() {
+    let node = Node::start(1, 64, 1, 1, server_rules());
+    let (mut loud, mut quiet) = (node.connect(), node.connect());
+    node.hold(true);
+    (1..=2000).for_each(|token| loud.queue(&ping(token)));
+    loud.flush();
+    wait_until("the lane is full", || node.lanes_are_full(1));
+    quiet.send(&ping(1));
+    node.hold(false);
+    let answered = std::thread::scope(|scope| {
+        let loud = scope.spawn(|| {
+            (1..=2000u64)
+                .map(|token| {
+                    assert_eq!(loud.hear(), Heard::Packet(ping(token)));
+                    Instant::now()
+                })
+                .collect::<Vec<_>>()
+        });
+        assert_eq!(quiet.hear(), Heard::Packet(ping(1)));
+        let quiet = Instant::now();
+        loud.join().unwrap().into_iter().filter(|at| *at < quiet).count()
+    });
+    assert!(answered < 1000, "{answered} packets of the other went first");
+}
+
+/// We do not listen; that is no silence of the peer's.
+#[test]
+fn a_stalled_session_is_not_closed_as_idle() {
+    let idle = Duration::from_millis(150);
+    let rules = Endpoint { idle_timeout: Some(idle), ..server_rules() };
+    let node = Node::start(1, 64, 1, 1, rules);
+    let mut peer = node.connect();
+    node.hold(true);
+    (1..=10).for_each(|token| peer.queue(&ping(token)));
+    peer.flush();
+    wait_until("the lane is full", || node.lanes_are_full(1));
+    let stalled = Instant::now();
+    wait_until("others would be idle", || stalled.elapsed() > 3 * idle);
+    node.hold(false);
+    for token in 1..=10 {
+        assert_eq!(peer.hear(), Heard::Packet(ping(token)));
+    }
+    assert_eq!(peer.hear(), Heard::Closes(CloseReason::IdleTimeout), "now it is the peer that is silent");
+}
+
+/// Sessions that come and go while a lane is full are told to the role in pairs, or not at all.
+#[test]
+fn ends_outlast_a_full_lane() {
+    let node = Node::start(1, 64, 1, 1, server_rules());
+    let mut first = node.connect();
+    first.send(&ping(1));
+    assert_eq!(first.hear(), Heard::Packet(ping(1)));
+    node.hold(true);
+    (1..=3).for_each(|token| first.queue(&ping(token)));
+    first.flush();
+    wait_until("the lane is full", || node.lanes_are_full(1));
+    (0..20).for_each(|_| drop(node.connect()));
+    let mut last = node.connect();
+    node.hold(false);
+    last.send(&ping(2));
+    // The role itself checks that each session is opened once and closed once.
+    assert_eq!(last.hear(), Heard::Packet(ping(2)));
+    for token in 1..=3 {
+        assert_eq!(first.hear(), Heard::Packet(ping(token)));
+    }
+}
+
+#[test]
+fn members_hear_everything_in_one_order_and_others_nothing() {
+    const SAID: usize = 20;
+    let node = Node::start(3, 8, 2, 8, server_rules());
+    let mut members: Vec<_> = (0..9).map(|_| node.connect()).collect();
+    let mut others: Vec<_> = (0..3).map(|_| node.connect()).collect();
+    for peer in &mut members {
+        peer.send(&ping(0));
+        assert_eq!(peer.hear(), Heard::Packet(ping(0)));
+    }
+    for number in 0..SAID {
+        for peer in members.iter_mut().chain(&mut others) {
+            peer.send(&ChatRequest { text: Text::truncated(&format!("{number}")) }.into());
+        }
+    }
+    let everything = SAID * (members.len() + others.len());
+    let heard: Vec<Vec<_>> =
+        members.iter_mut().map(|peer| (0..everything).map(|_| peer.hear()).collect()).collect();
+    let mut by_sender: HashMap<u32, usize> = HashMap::new();
+    for (number, heard) in heard[0].iter().enumerate() {
+        let Heard::Packet(Packet::ChatMessage(message)) = heard else { panic!("{heard:?}") };
+        assert_eq!(message.sequence, number as u64 + 1);
+        let said = by_sender.entry(message.sender.id).or_default();
+        assert_eq!(*message.text, *said.to_string(), "each sender's messages keep their order");
+        *said += 1;
+    }
+    assert!(heard.iter().all(|other| *other == heard[0]), "all hear the same");
+    for peer in &mut others {
+        peer.send(&ping(9));
+        assert_eq!(peer.hear(), Heard::Packet(ping(9)), "nothing came before it");
+    }
+    // Whoever leaves hears nothing from then on.
+    let exit: Packet = ExitRequest {}.into();
+    members[0].send(&exit);
+    assert_eq!(members[0].hear(), Heard::Packet(exit));
+    members[1].send(&ChatRequest { text: Text::truncated("after") }.into());
+    assert!(matches!(members[2].hear(), Heard::Packet(Packet::ChatMessage(_))));
+    members[0].send(&ping(5));
+    assert_eq!(members[0].hear(), Heard::Packet(ping(5)));
+}

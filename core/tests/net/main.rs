@@ -1,0 +1,9 @@
+//! The event loop with real sockets, on port 0: acceptor, shards, dialled and hostile peers.
+
+mod closing;
+mod content;
+mod dialling;
+mod seats;
+mod slow;
+mod support;
+mod talking;

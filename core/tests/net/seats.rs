@@ -1,0 +1,125 @@
+//! Fixed tables: who gets a seat, who is told that there is none, who is left alone.
+
+use std::net::TcpStream;
+
+use throng_core::limits::{LINKS_MAX, REFUSAL_SLOTS};
+use throng_core::metrics;
+use throng_core::net::{Mail, Net, RoomId};
+use throng_core::wire::CloseReason;
+use throng_core::wire::frame::refusal;
+
+use crate::support::*;
+
+#[test]
+fn a_full_server_says_so_and_a_free_seat_is_given_away() {
+    for (shards, clients) in [(1, 2), (3, 1)] {
+        let server = Loops::start(shards, clients, vec![server_rules()], echo);
+        let mut inside: Vec<_> = (0..shards * clients).map(|_| server.connect()).collect();
+        for _ in 0..3 {
+            let mut stream = TcpStream::connect(server.addresses[0]).unwrap();
+            assert_eq!(read_out(&mut stream), refusal(CloseReason::ServerFull));
+            let mut peer = Peer::connect(server.addresses[0], client_rules());
+            peer.flush();
+            assert_eq!(peer.hear(), Heard::Closes(CloseReason::ServerFull));
+        }
+        drop(inside.remove(0));
+        wait_until("the seat is free", || server.sessions() == shards * clients - 1);
+        inside.push(server.connect());
+        for peer in &mut inside {
+            peer.send(&ping(1));
+            assert_eq!(peer.hear(), Heard::Packet(ping(1)));
+        }
+    }
+}
+
+/// However busy the shards are while the sockets are dealt, nobody is refused while there is room.
+#[test]
+fn a_rush_fills_every_seat_of_every_shard() {
+    let server = Loops::start(3, 20, vec![server_rules()], echo);
+    // While the loops sleep here, the acceptor deals.
+    let (gates, held): (Vec<_>, Vec<_>) = (0..3).map(|_| std::sync::mpsc::channel::<()>()).unzip();
+    for (shard, gate) in held.into_iter().enumerate() {
+        let wait = move |_: &mut Net| {
+            // Ends when the gates are dropped.
+            let _ = gate.recv_timeout(PATIENCE);
+        };
+        server.mail(shard, Mail::App(Box::new(wait)));
+    }
+    let accepted = metrics::ACCEPTED.get();
+    let mut peers: Vec<_> = (0..60).map(|_| Peer::connect(server.addresses[0], client_rules())).collect();
+    wait_until("all are accepted", || metrics::ACCEPTED.get() >= accepted + 60);
+    drop(gates);
+    for peer in &mut peers {
+        peer.handshake();
+    }
+}
+
+/// Refused clients that do not go away, and strangers at the links' port, take no seat
+/// from anybody else.
+#[test]
+fn no_kind_crowds_out_another() {
+    let server = Loops::start(1, 1, vec![server_rules(), link_rules()], echo);
+    let (clients, links) = (server.addresses[0], server.addresses[1]);
+    let inside = server.connect();
+    let held: Vec<_> =
+        (0..REFUSAL_SLOTS + LINKS_MAX + 10).map(|_| TcpStream::connect(clients).unwrap()).collect();
+    wait_until("the refusals are seated", || server.sessions() == 1 + REFUSAL_SLOTS);
+    let mut link = Peer::connect(links, link_rules());
+    link.handshake();
+    link.send(&ping(1));
+    assert_eq!(link.hear(), Heard::Packet(ping(1)));
+    drop((held, inside, link));
+    wait_until("all are gone", || server.sessions() == 0);
+
+    let strangers: Vec<_> =
+        (0..REFUSAL_SLOTS + LINKS_MAX + 10).map(|_| TcpStream::connect(links).unwrap()).collect();
+    wait_until("the strangers are seated", || server.sessions() == LINKS_MAX + REFUSAL_SLOTS);
+    let mut client = server.connect();
+    client.send(&ping(2));
+    assert_eq!(client.hear(), Heard::Packet(ping(2)));
+    drop(strangers);
+}
+
+#[test]
+fn nothing_that_was_meant_for_a_session_reaches_the_next_in_its_slot() {
+    const ROOM: RoomId = RoomId(1);
+    let server = Loops::start(1, 1, vec![server_rules()], echo);
+    let first = server.connect();
+    let stale = server.next_opened();
+    drop(first);
+    assert_eq!(server.next_closed().0, stale);
+    wait_until("the slot is free", || server.sessions() == 0);
+    let mut second = server.connect();
+    let fresh = server.next_opened();
+    assert_eq!((stale.slot(), stale.shard()), (fresh.slot(), fresh.shard()));
+    assert_ne!(stale, fresh);
+    server.run(0, move |net| {
+        net.send(stale, &ping(1));
+        net.join(stale, ROOM);
+        net.broadcast(ROOM, b"not even a packet");
+        net.close(stale, CloseReason::Goodbye, "");
+        net.send(fresh, &ping(2));
+    });
+    assert_eq!(second.hear(), Heard::Packet(ping(2)));
+    second.send(&ping(3));
+    assert_eq!(second.hear(), Heard::Packet(ping(3)));
+}
+
+/// A session that has ended lingers for its peer; it must not be made a member of anything then.
+#[test]
+fn a_lingering_session_joins_no_room() {
+    const ROOM: RoomId = RoomId(1);
+    let server = Loops::start(1, 10, vec![server_rules()], echo);
+    let mut leaver = server.connect();
+    let id = server.next_opened();
+    server.run(0, move |net| {
+        net.join(id, ROOM);
+        net.close(id, CloseReason::Goodbye, "");
+    });
+    assert_eq!(server.next_closed().0, id);
+    let members = |server: &Loops| server.run(0, |net| net.members(ROOM));
+    assert_eq!(members(&server), 0);
+    server.run(0, move |net| net.join(id, ROOM));
+    assert_eq!(members(&server), 0);
+    assert_eq!(leaver.hear(), Heard::Closes(CloseReason::Goodbye));
+}

@@ -1,0 +1,122 @@
+//! Peers that read slowly, or not at all.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use throng_core::net::Endpoint;
+use throng_core::wire::packets::{ChatRequest, Heartbeat, Packet};
+use throng_core::wire::{CloseReason, Text};
+
+use crate::support::*;
+
+/// More than the kernel's buffers between two sockets here hold.
+const ENOUGH: usize = 64 << 20;
+
+fn narrow_rules() -> Endpoint {
+    Endpoint { outbox_max: 64 * 1024, ..server_rules() }
+}
+
+fn say(number: usize) -> Packet {
+    ChatRequest { text: Text::truncated(&format!("{number:0>1000}")) }.into()
+}
+
+#[test]
+fn a_slow_reader_is_closed_with_the_reason_and_nobody_else_notices() {
+    let server = Loops::start(1, 10, vec![narrow_rules()], echo);
+    let mut slow = Peer::connect_narrow(server.addresses[0], client_rules());
+    slow.handshake();
+    let slow_id = server.next_opened();
+    let mut good = server.connect();
+    server.next_opened();
+    let mut sent = 0;
+    let closed = loop {
+        assert!(sent * 1000 < ENOUGH, "never closed");
+        server.run(0, move |net| (sent..sent + 50).for_each(|number| net.send(slow_id, &say(number))));
+        sent += 50;
+        good.send(&ping(sent as u64));
+        assert_eq!(good.hear(), Heard::Packet(ping(sent as u64)));
+        let seen = server.seen.try_iter().find(|seen| matches!(seen, Seen::Closed(..)));
+        if let Some(Seen::Closed(id, closed)) = seen {
+            assert_eq!(id, slow_id);
+            break closed;
+        }
+    };
+    assert_eq!(closed.reason, CloseReason::TooSlow);
+    // It reads at last: all that was queued before the end is there, in order, and then the reason.
+    let (packets, reason) = slow.hear_out();
+    assert_eq!(reason, Some(CloseReason::TooSlow));
+    assert!(packets.len() <= sent);
+    assert!(packets.iter().enumerate().all(|(number, packet)| *packet == say(number)));
+    drop(slow);
+    wait_until("only the other is left", || server.sessions() == 1);
+}
+
+#[test]
+fn much_at_once_is_not_too_slow() {
+    let server = Loops::start(1, 10, vec![narrow_rules()], echo);
+    let mut peer = server.connect();
+    let id = server.next_opened();
+    // Three times what may wait, but no more than a socket takes at once.
+    server.run(0, move |net| (0..190).for_each(|number| net.send(id, &say(number))));
+    for number in 0..190 {
+        assert_eq!(peer.hear(), Heard::Packet(say(number)));
+    }
+}
+
+/// The session answers heartbeats itself; the answers count as what waits like everything else.
+#[test]
+fn a_peer_that_asks_and_never_reads_is_closed() {
+    let server = Loops::start(1, 10, vec![narrow_rules()], echo);
+    let mut peer = Peer::connect_narrow(server.addresses[0], client_rules());
+    peer.handshake();
+    let id = server.next_opened();
+    let mut sent = 0;
+    while server.seen.try_recv().is_err() {
+        assert!(sent < ENOUGH, "never closed");
+        for token in 0..2000 {
+            peer.queue(&Heartbeat { token }.into());
+        }
+        let bytes = peer.take_queued();
+        sent += bytes.len();
+        peer.stream.write_all(&bytes).unwrap();
+    }
+    server.run(0, move |net| net.send(id, &ping(1)));
+    assert_eq!(peer.hear_out(), (Vec::new(), Some(CloseReason::TooSlow)));
+}
+
+#[test]
+fn a_burst_to_a_room_does_not_depend_on_its_slowest_member() {
+    const ROOM: throng_core::net::RoomId = throng_core::net::RoomId(3);
+    let server = Loops::start(1, 10, vec![narrow_rules()], echo);
+    let mut members: Vec<_> = (0..5).map(|_| server.connect()).collect();
+    let deaf = Peer::connect_narrow(server.addresses[0], client_rules());
+    members.push(deaf);
+    members[5].handshake();
+    for _ in 0..6 {
+        let id = server.next_opened();
+        server.run(0, move |net| net.join(id, ROOM));
+    }
+    let mut encoded = Vec::new();
+    say(7).encode(&mut encoded);
+    let encoded: Arc<[u8]> = encoded.into();
+    let mut deaf = members.pop().unwrap();
+    let mut rounds = 0;
+    loop {
+        let encoded = encoded.clone();
+        server.run(0, move |net| (0..20).for_each(|_| net.broadcast(ROOM, &encoded)));
+        rounds += 1;
+        assert!(rounds * 20 * 1000 < ENOUGH, "never closed");
+        for peer in &mut members {
+            for _ in 0..20 {
+                assert_eq!(peer.hear(), Heard::Packet(say(7)));
+            }
+        }
+        match server.seen.try_recv() {
+            Err(_) => {}
+            Ok(Seen::Closed(_, closed)) => break assert_eq!(closed.reason, CloseReason::TooSlow),
+            Ok(other) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(server.run(0, |net| net.members(ROOM)), 5);
+    assert_eq!(deaf.hear_out().1, Some(CloseReason::TooSlow));
+}

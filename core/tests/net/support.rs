@@ -1,0 +1,376 @@
+//! What the tests share: servers and clients on the event loop, and peers on plain sockets.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use throng_core::SessionId;
+use throng_core::crypto::{ClusterKey, Credentials, StaticKey};
+use throng_core::net::outbox::BufferPool;
+use throng_core::net::session::{Session, Step};
+use throng_core::net::{
+    Acceptor, AcceptorHandle, App, Closed, Endpoint, Listener, Mail, Mailbox, Net, Opened, PeerKind, Shard,
+    ShardSize,
+};
+use throng_core::wire::packets::PingRequest;
+use throng_core::wire::{CloseReason, Packet};
+
+/// Far longer than anything here takes; a test that waits so long has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` holds.
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Rules with much patience; tests shorten what they are about.
+pub(crate) fn rules(peer: PeerKind, credentials: Credentials) -> Endpoint {
+    Endpoint {
+        peer,
+        credentials,
+        body_max: 16 * 1024,
+        outbox_max: 1 << 20,
+        handshake_timeout: PATIENCE,
+        first_packet_timeout: None,
+        heartbeat: None,
+        idle_timeout: None,
+        linger: PATIENCE,
+    }
+}
+
+fn server_key() -> Arc<StaticKey> {
+    Arc::new(StaticKey::from_private([7; 32]))
+}
+
+/// A server's rules for clients.
+pub(crate) fn server_rules() -> Endpoint {
+    rules(PeerKind::Client, Credentials::Server(server_key()))
+}
+
+/// A client's rules for servers.
+pub(crate) fn client_rules() -> Endpoint {
+    rules(PeerKind::Client, Credentials::Client(*server_key().public()))
+}
+
+/// Either end's rules for links.
+pub(crate) fn link_rules() -> Endpoint {
+    rules(PeerKind::Link, Credentials::Link(ClusterKey::from_bytes([9; 32])))
+}
+
+pub(crate) fn ping(token: u64) -> Packet {
+    PingRequest { token }.into()
+}
+
+/// What a [`Probe`] was told.
+#[derive(Debug)]
+pub(crate) enum Seen {
+    Opened(SessionId, Opened),
+    Packet(SessionId, Packet),
+    Closed(SessionId, Closed),
+}
+
+/// Something to do on a loop's thread.
+pub(crate) type Errand = Box<dyn FnOnce(&mut Net) + Send>;
+
+/// What a [`Probe`] does with a packet, after it has reported it.
+pub(crate) type OnPacket = fn(&mut Net, SessionId, Packet) -> Result<(), Packet>;
+
+/// An application that reports everything and runs errands.
+pub(crate) struct Probe {
+    pub(crate) seen: Sender<Seen>,
+    pub(crate) on_packet: OnPacket,
+}
+
+impl App for Probe {
+    type Command = Errand;
+
+    fn opened(&mut self, _net: &mut Net, id: SessionId, opened: Opened) {
+        // The test may have stopped to listen; the same below.
+        let _ = self.seen.send(Seen::Opened(id, opened));
+    }
+
+    fn packet(&mut self, net: &mut Net, id: SessionId, packet: Packet) -> Result<(), Packet> {
+        let _ = self.seen.send(Seen::Packet(id, packet.clone()));
+        (self.on_packet)(net, id, packet)
+    }
+
+    fn closed(&mut self, _net: &mut Net, id: SessionId, closed: Closed) {
+        let _ = self.seen.send(Seen::Closed(id, closed));
+    }
+
+    fn command(&mut self, net: &mut Net, command: Errand) {
+        command(net);
+    }
+}
+
+/// Sends back what came.
+#[expect(clippy::unnecessary_wraps, clippy::needless_pass_by_value, reason = "the shape of OnPacket")]
+pub(crate) fn echo(net: &mut Net, id: SessionId, packet: Packet) -> Result<(), Packet> {
+    net.send(id, &packet);
+    Ok(())
+}
+
+/// Does nothing with what came.
+#[expect(clippy::unnecessary_wraps, reason = "the shape of OnPacket")]
+pub(crate) fn ignore(_net: &mut Net, _id: SessionId, _packet: Packet) -> Result<(), Packet> {
+    Ok(())
+}
+
+/// Event loops with [`Probe`]s on them, a server if they have listeners.
+pub(crate) struct Loops {
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) seen: Receiver<Seen>,
+    mailboxes: Vec<Arc<Mailbox<Errand>>>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    acceptor: Option<AcceptorHandle>,
+}
+
+impl Loops {
+    /// Starts `shards` loops for `clients` clients each, with a listener for each of `endpoints`.
+    pub(crate) fn start(
+        shards: usize,
+        clients: usize,
+        endpoints: Vec<Endpoint>,
+        on_packet: OnPacket,
+    ) -> Self {
+        let listeners: Vec<_> = endpoints.into_iter().map(listener).collect();
+        let addresses = listeners.iter().map(Listener::address).collect();
+        let size = ShardSize { clients, mailbox: 1024 };
+        let shards: Vec<_> = (0..shards).map(|index| Shard::new(index, size).unwrap()).collect();
+        let mailboxes = shards.iter().map(Shard::mailbox).collect();
+        let acceptor = Acceptor::new(listeners, &shards).unwrap().spawn("accept".into()).unwrap();
+        let (sender, seen) = channel();
+        let threads = shards
+            .into_iter()
+            .map(|shard| {
+                let probe = Probe { seen: sender.clone(), on_packet };
+                std::thread::spawn(move || shard.run(probe))
+            })
+            .collect();
+        Self { addresses, seen, mailboxes, threads, acceptor: Some(acceptor) }
+    }
+
+    /// One loop that only dials.
+    pub(crate) fn dialler(on_packet: OnPacket) -> Self {
+        Self::start(1, 0, Vec::new(), on_packet)
+    }
+
+    /// Runs `errand` on a loop and returns its result.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        shard: usize,
+        errand: impl FnOnce(&mut Net) -> T + Send + 'static,
+    ) -> T {
+        let (sender, result) = channel();
+        self.mail(
+            shard,
+            Mail::App(Box::new(move |net: &mut Net| {
+                let _ = sender.send(errand(net));
+            })),
+        );
+        result.recv_timeout(PATIENCE).expect("the loop runs its errands")
+    }
+
+    pub(crate) fn mail(&self, shard: usize, mail: Mail<Errand>) {
+        assert!(self.mailboxes[shard].push(mail).is_ok(), "the loop lives");
+        self.mailboxes[shard].ring();
+    }
+
+    pub(crate) fn dial(&self, address: SocketAddr, rules: Endpoint, token: u64) -> SessionId {
+        self.run(0, move |net| net.dial(address, &Arc::new(rules), token)).unwrap()
+    }
+
+    /// The next thing that a probe was told.
+    pub(crate) fn next(&self) -> Seen {
+        self.seen.recv_timeout(PATIENCE).expect("something happens")
+    }
+
+    pub(crate) fn next_opened(&self) -> SessionId {
+        match self.next() {
+            Seen::Opened(id, _) => id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn next_closed(&self) -> (SessionId, Closed) {
+        match self.next() {
+            Seen::Closed(id, closed) => (id, closed),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Sessions in the tables of all loops.
+    pub(crate) fn sessions(&self) -> usize {
+        (0..self.mailboxes.len()).map(|shard| self.run(shard, |net| net.len())).sum()
+    }
+
+    /// Whether a loop's thread has ended.
+    pub(crate) fn has_ended(&self, shard: usize) -> bool {
+        self.threads[shard].is_finished()
+    }
+
+    /// Connects and finishes the handshake.
+    pub(crate) fn connect(&self) -> Peer {
+        let mut peer = Peer::connect(self.addresses[0], client_rules());
+        peer.handshake();
+        peer
+    }
+}
+
+impl Drop for Loops {
+    fn drop(&mut self) {
+        if let Some(acceptor) = self.acceptor.take() {
+            acceptor.stop();
+        }
+        for mailbox in &self.mailboxes {
+            // Refused by a loop that a test has stopped.
+            let _ = mailbox.push(Mail::Stop(CloseReason::Goodbye, Duration::ZERO));
+            mailbox.ring();
+        }
+        for thread in self.threads.drain(..) {
+            let outcome = thread.join();
+            if !std::thread::panicking() {
+                outcome.expect("a loop does not panic").expect("a loop does not fail");
+            }
+        }
+    }
+}
+
+pub(crate) fn listener(endpoint: Endpoint) -> Listener {
+    Listener::bind(([127, 0, 0, 1], 0).into(), "test", 1024, Arc::new(endpoint)).unwrap()
+}
+
+/// What a [`Peer`] heard.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    Packet(Packet),
+    Closes(CloseReason),
+    /// The end of input.
+    End,
+}
+
+/// A client on a plain blocking socket: reads and writes exactly when it is told to.
+pub(crate) struct Peer {
+    pub(crate) stream: TcpStream,
+    pub(crate) session: Session,
+    pub(crate) pool: BufferPool,
+    inbox: Vec<u8>,
+}
+
+impl Peer {
+    pub(crate) fn connect(address: SocketAddr, rules: Endpoint) -> Self {
+        Self::on(TcpStream::connect(address).unwrap(), rules)
+    }
+
+    /// With a small receive buffer, and small segments: with the loopback's usual 64 KiB the
+    /// sender's system would buffer megabytes, and fill our buffer by slow probes only.
+    pub(crate) fn connect_narrow(address: SocketAddr, rules: Endpoint) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_tcp_mss(1400).unwrap();
+        socket.set_recv_buffer_size(16 * 1024).unwrap();
+        socket.connect(&address.into()).unwrap();
+        Self::on(socket.into(), rules)
+    }
+
+    fn on(stream: TcpStream, rules: Endpoint) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        let mut session = Session::dialled(Arc::new(rules), Instant::now()).unwrap();
+        let mut pool = BufferPool::default();
+        session.connected(&mut pool);
+        Self { stream, session, pool, inbox: Vec::new() }
+    }
+
+    /// Bytes that are queued, taken for the test to do with as it likes.
+    pub(crate) fn take_queued(&mut self) -> Vec<u8> {
+        let bytes = self.session.outbox.waiting().to_vec();
+        self.session.outbox.consume(bytes.len(), &mut self.pool);
+        bytes
+    }
+
+    pub(crate) fn queue(&mut self, packet: &Packet) {
+        self.session.send(packet, &mut self.pool);
+    }
+
+    pub(crate) fn flush(&mut self) {
+        let bytes = self.take_queued();
+        self.stream.write_all(&bytes).unwrap();
+    }
+
+    pub(crate) fn send(&mut self, packet: &Packet) {
+        self.queue(packet);
+        self.flush();
+    }
+
+    pub(crate) fn handshake(&mut self) {
+        self.flush();
+        while !self.session.is_open() {
+            assert_eq!(self.step(), None, "the handshake goes well");
+        }
+    }
+
+    /// The next packet, or the end.
+    pub(crate) fn hear(&mut self) -> Heard {
+        loop {
+            if let Some(heard) = self.step() {
+                return heard;
+            }
+        }
+    }
+
+    /// All packets up to the end, and the reason that was given, if one was.
+    pub(crate) fn hear_out(&mut self) -> (Vec<Packet>, Option<CloseReason>) {
+        let mut packets = Vec::new();
+        loop {
+            match self.hear() {
+                Heard::Packet(packet) => packets.push(packet),
+                Heard::Closes(reason) => return (packets, Some(reason)),
+                Heard::End => return (packets, None),
+            }
+        }
+    }
+
+    fn step(&mut self) -> Option<Heard> {
+        match self.session.step(&mut self.inbox, Instant::now(), &mut self.pool) {
+            Step::NeedMore => {
+                let mut chunk = [0; 16 * 1024];
+                match self.stream.read(&mut chunk) {
+                    Ok(0) => return Some(Heard::End),
+                    Ok(count) => self.inbox.extend_from_slice(&chunk[..count]),
+                    Err(error) => panic!("nothing to read: {error}"),
+                }
+                None
+            }
+            Step::Handled(used) | Step::Opened(used) => {
+                self.inbox.drain(..used);
+                None
+            }
+            Step::Packet(used, packet) => {
+                self.inbox.drain(..used);
+                Some(Heard::Packet(packet))
+            }
+            Step::PeerCloses(reason, _) => Some(Heard::Closes(reason)),
+            Step::Bad(reason) => panic!("the server sent what it must not: {reason:?}"),
+        }
+    }
+
+    /// Goes without a word: the server gets a reset, not an end of input.
+    pub(crate) fn vanish(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+}
+
+/// Everything up to the end of input.
+pub(crate) fn read_out(stream: &mut TcpStream) -> Vec<u8> {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    bytes
+}
