@@ -120,7 +120,7 @@ mod tests {
             "connect --data /nonexistent",
             Ok(connected(3)),
             EXIT_NOT_RUN,
-            "is `throng up --data /nonexistent` running?",
+            "start the servers first with `throng up --data /nonexistent`",
         );
     }
 

@@ -4,17 +4,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use throng_core::config::parse_duration;
 use throng_core::crypto::PublicKey;
 use throng_core::limits::{CHAT_TEXT_MAX, SHARDS_MAX};
 
-use crate::duration::parse_duration;
 use crate::payload::PAYLOAD_MIN;
 use crate::schedule::{MESSAGES_MAX, points_in};
 use crate::target::{Entrance, TargetSource, parse_key};
 use crate::threshold::Threshold;
 
 /// Most clients of one run.
-const CLIENTS_MAX: u32 = 1_000_000;
+pub const CLIENTS_MAX: u32 = 1_000_000;
 
 /// Drives thousands of real clients at Throng's servers and accounts for every delivery.
 #[derive(Debug, Parser)]
@@ -230,6 +230,14 @@ impl Cli {
                 common.workers, common.clients
             ));
         }
+        if let Scenario::Login { in_flight, .. } = scenario
+            && common.workers > in_flight
+        {
+            return Err(format!(
+                "--workers {} for --in-flight {in_flight}: every worker needs one that may be on its way",
+                common.workers
+            ));
+        }
         if common.connect_timeout.is_zero() {
             return Err("--connect-timeout 0s lets nobody in: use some seconds".into());
         }
@@ -393,8 +401,9 @@ mod tests {
         check("connect --data d --clients 0", "0 is not in 1..=1000000");
         check("connect --data d --clients 2 --workers 3", "at most one each");
         check("connect --data d --connect-timeout 0s", "lets nobody in");
+        check("login --data d --workers 3 --in-flight 2", "every worker needs one");
         check("connect --data d --interval 1ms", "unexpected argument");
-        check("broadcast --data d --interval 10", "no unit");
+        check("broadcast --data d --interval 10", "is not a unit");
         check("broadcast --data d --interval 0s", "no interval");
         check("broadcast --data d --duration 0s", "sends nothing");
         check("broadcast --data d --duration 10h --interval 1ms", "lengthen --interval");

@@ -11,19 +11,27 @@
 //!        |
 //!   report                 thresholds, verdict, JSON, summary, exit code
 //! ```
-//! Nothing in these modules knows a socket: what was sent and received goes in with the
-//! time at which it happened, results come out.
+//! A run's own thread (scenario) starts the workers (fleet), tells them what to do next and
+//! watches their panels; the pacer wakes them when a message is due. Everything above the
+//! workers in the picture, and what they fill, knows no socket: what was sent and received
+//! goes in with the time at which it happened, results come out.
 
 pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod duration;
+pub mod fleet;
+pub mod identity;
 pub mod live;
+pub mod pacer;
 pub mod payload;
+pub mod preflight;
 pub mod procstat;
 pub mod record;
 pub mod report;
+pub mod scenario;
 pub mod schedule;
 pub mod target;
 pub mod threshold;
 pub mod verify;
+pub mod worker;

@@ -23,20 +23,73 @@ use crate::report::{format_bytes, format_count, format_rate};
 pub struct Totals {
     /// Clients in the chat now.
     pub connected: u64,
-    /// Clients that will not get in any more: refused or failed.
-    pub turned_away: u64,
+    /// Of these, the ones that have the complete user list.
+    pub listed: u64,
+    /// Of these, the ones that the probe message has reached.
+    pub probed: u64,
+    /// Clients that the server will not let in.
+    pub refused: u64,
+    /// Clients that will not get in for another cause.
+    pub failed: u64,
     /// Clients that were thrown out.
     pub disconnected: u64,
-    /// Messages sent.
+    /// Messages of the schedule that have had their turn, sent or not.
+    pub scheduled: u64,
+    /// Messages sent and counted.
     pub sent: u64,
-    /// Messages received.
+    /// Messages received, first copies.
     pub received: u64,
+    /// Of these, the ones received by clients that are in the chat now.
+    pub received_by_present: u64,
+    /// 1 once the connection outside the room that listens for leaks is there, or cannot be.
+    pub outside: u64,
+}
+
+/// How many numbers [`Totals`] are.
+const TOTALS: usize = 11;
+
+impl Totals {
+    fn into_array(self) -> [u64; TOTALS] {
+        let Self { connected, listed, probed, refused, failed, disconnected, .. } = self;
+        let Self { scheduled, sent, received, received_by_present, outside, .. } = self;
+        [
+            connected,
+            listed,
+            probed,
+            refused,
+            failed,
+            disconnected,
+            scheduled,
+            sent,
+            received,
+            received_by_present,
+            outside,
+        ]
+    }
+
+    fn from_array(numbers: [u64; TOTALS]) -> Self {
+        let [connected, listed, probed, refused, failed, disconnected, rest @ ..] = numbers;
+        let [scheduled, sent, received, received_by_present, outside] = rest;
+        Self {
+            connected,
+            listed,
+            probed,
+            refused,
+            failed,
+            disconnected,
+            scheduled,
+            sent,
+            received,
+            received_by_present,
+            outside,
+        }
+    }
 }
 
 /// Where one worker publishes its totals.
 #[derive(Debug, Default)]
 pub struct Panel {
-    totals: CachePadded<[AtomicU64; 5]>,
+    totals: CachePadded<[AtomicU64; TOTALS]>,
     latencies: Mutex<Latencies>,
 }
 
@@ -44,8 +97,7 @@ impl Panel {
     /// Publishes totals; some stores, so it can be done every turn of the event loop. A reader
     /// may see some numbers newer than others.
     pub fn publish(&self, totals: Totals) {
-        let Totals { connected, turned_away, disconnected, sent, received } = totals;
-        for (cell, value) in self.totals.iter().zip([connected, turned_away, disconnected, sent, received]) {
+        for (cell, value) in self.totals.iter().zip(totals.into_array()) {
             cell.store(value, Ordering::Relaxed);
         }
     }
@@ -60,21 +112,17 @@ impl Panel {
 
     /// The totals published last.
     pub fn totals(&self) -> Totals {
-        let [connected, turned_away, disconnected, sent, received] =
-            std::array::from_fn(|cell| self.totals[cell].load(Ordering::Relaxed));
-        Totals { connected, turned_away, disconnected, sent, received }
+        Totals::from_array(std::array::from_fn(|cell| self.totals[cell].load(Ordering::Relaxed)))
     }
 }
 
 /// All workers' totals at one moment.
 pub fn sum<'a>(panels: impl IntoIterator<Item = &'a Panel>) -> Totals {
-    panels.into_iter().map(Panel::totals).fold(Totals::default(), |sum, totals| Totals {
-        connected: sum.connected + totals.connected,
-        turned_away: sum.turned_away + totals.turned_away,
-        disconnected: sum.disconnected + totals.disconnected,
-        sent: sum.sent + totals.sent,
-        received: sum.received + totals.received,
-    })
+    let mut sums = [0; TOTALS];
+    for panel in panels {
+        sums.iter_mut().zip(panel.totals().into_array()).for_each(|(sum, number)| *sum += number);
+    }
+    Totals::from_array(sums)
 }
 
 /// One row of the timeline: what happened since the row before.

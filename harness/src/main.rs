@@ -3,15 +3,24 @@
 use std::io;
 use std::process::ExitCode;
 
+use thiserror::Error;
+use throng_core::shutdown::Shutdown;
 use throng_harness::app;
+use throng_harness::scenario::{self, RunError};
+
+#[derive(Debug, Error)]
+enum Failure {
+    #[error("cannot listen for Ctrl+C: {0}")]
+    Signals(io::Error),
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
 
 fn main() -> ExitCode {
     let code = app::run(std::env::args_os(), &mut io::stdout(), &mut io::stderr(), |job, target| {
-        Err(format!(
-            "the scenario `{}` against {} has no event loop to run on in this build",
-            job.scenario.name(),
-            target.server.address
-        ))
+        let shutdown = Shutdown::new();
+        shutdown.install_signals().map_err(Failure::Signals)?;
+        Ok::<_, Failure>(scenario::drive(job, target, &shutdown)?)
     });
     ExitCode::from(code)
 }

@@ -8,6 +8,7 @@
 //! Every worker holds the same [`Traffic`] and sends the messages whose sender is its
 //! own client, so the threads share one schedule without a word between them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::Xoshiro256PlusPlus;
@@ -51,7 +52,7 @@ pub fn points_in(duration: Duration, interval: Duration) -> Option<u32> {
 }
 
 /// Who sends each message of a run.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// The client that sends each message.
     senders: Vec<u32>,
@@ -116,17 +117,17 @@ pub struct Due {
 
 /// One worker's way through the traffic: client c belongs to worker `c % workers`.
 #[derive(Debug)]
-pub struct SendCursor<'a> {
-    traffic: &'a Traffic,
+pub struct SendCursor {
+    traffic: Arc<Traffic>,
     pace: Pace,
     worker: u32,
     workers: u32,
     next: u32,
 }
 
-impl<'a> SendCursor<'a> {
+impl SendCursor {
     /// The messages of `worker`, one of `workers` (at least 1).
-    pub fn new(traffic: &'a Traffic, pace: Pace, worker: u32, workers: u32) -> Self {
+    pub fn new(traffic: Arc<Traffic>, pace: Pace, worker: u32, workers: u32) -> Self {
         let mut cursor = Self { traffic, pace, worker, workers: workers.max(1), next: 0 };
         cursor.skip_others();
         cursor
@@ -188,8 +189,8 @@ mod tests {
 
     #[test]
     fn a_stall_is_caught_up_with_the_intended_times_kept() {
-        let traffic = Traffic::of(vec![0, 1, 0, 1], 2);
-        let mut cursor = SendCursor::new(&traffic, Pace::new(100, Duration::from_nanos(10)), 0, 1);
+        let traffic = Arc::new(Traffic::of(vec![0, 1, 0, 1], 2));
+        let mut cursor = SendCursor::new(traffic, Pace::new(100, Duration::from_nanos(10)), 0, 1);
         assert_eq!(cursor.next_due(), 100);
         assert_eq!(cursor.pop(99), None);
         let late: Vec<_> =
@@ -221,11 +222,11 @@ mod tests {
     proptest! {
         #[test]
         fn workers_share_the_schedule_without_overlap(seed: u64, clients in 1_u32..40, workers in 1_u32..5) {
-            let traffic = Traffic::draw(seed, clients, clients, 200);
+            let traffic = Arc::new(Traffic::draw(seed, clients, clients, 200));
             let pace = Pace::new(0, Duration::from_nanos(1));
             let mut all: Vec<Due> = (0..workers)
                 .flat_map(|worker| {
-                    let mut cursor = SendCursor::new(&traffic, pace, worker, workers);
+                    let mut cursor = SendCursor::new(traffic.clone(), pace, worker, workers);
                     std::iter::from_fn(move || cursor.pop(NEVER)).collect::<Vec<_>>()
                 })
                 .collect();

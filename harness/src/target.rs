@@ -1,18 +1,15 @@
 //! Where to connect, and with which keys.
 
-use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use thiserror::Error;
 use throng_core::crypto::{ClusterKey, KeyError, PublicKey};
+use throng_core::endpoints::{Endpoints, EndpointsError};
 
 use crate::procstat::{self, ProcError};
 
-/// The file in which `throng up` leaves its addresses and public keys.
-const ENDPOINTS_FILE: &str = "endpoints.toml";
 /// The file in which `throng up` keeps the key of its cluster.
 const CLUSTER_KEY_FILE: &str = "cluster.key";
 
@@ -64,14 +61,9 @@ pub struct Target {
 /// Why there is no target.
 #[derive(Debug, Error)]
 pub enum TargetError {
-    /// No server seems to run on the data directory.
-    #[error("there is no {}: is `throng up --data {}` running?", path.display(), data.display())]
-    NotRunning {
-        /// The file that is missing.
-        path: PathBuf,
-        /// The data directory.
-        data: PathBuf,
-    },
+    /// The data directory does not say where its servers are.
+    #[error(transparent)]
+    Endpoints(#[from] EndpointsError),
     /// The server that wrote the file is gone.
     #[error("{} was left by process {pid}, which is gone: start `throng up --data {}` again", path.display(), data.display())]
     Stale {
@@ -82,24 +74,8 @@ pub enum TargetError {
         /// The process that wrote it.
         pid: u32,
     },
-    /// A file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The file is not what `throng up` writes.
-    #[error("{} is not a file that this version of `throng up` writes: {problem}", path.display())]
-    Form {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
     /// The role that is wanted does not run on the data directory.
-    #[error("no {role} server runs on {} ({} names none): start it, or use `throng up`", data.display(), ENDPOINTS_FILE)]
+    #[error("no {role} server runs on {} ({} names none): start it, or use `throng up`", data.display(), Endpoints::FILE)]
     NoRole {
         /// `login` or `chat`.
         role: &'static str,
@@ -125,20 +101,6 @@ pub enum TargetError {
     Pid(#[from] ProcError),
 }
 
-/// What `throng up` writes.
-#[derive(Debug, Deserialize)]
-struct EndpointsFile {
-    pid: u32,
-    login: Option<EndpointEntry>,
-    chat: Option<EndpointEntry>,
-}
-
-#[derive(Debug, Deserialize)]
-struct EndpointEntry {
-    address: SocketAddr,
-    key: Option<String>,
-}
-
 impl Target {
     /// Finds the target for `entrance`. `pid` overrides what the data directory says.
     pub fn resolve(source: &TargetSource, entrance: Entrance, pid: Option<u32>) -> Result<Self, TargetError> {
@@ -160,29 +122,23 @@ impl Target {
     }
 
     fn from_data(data: &Path, entrance: Entrance, pid: Option<u32>) -> Result<Self, TargetError> {
-        let path = data.join(ENDPOINTS_FILE);
-        let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => TargetError::NotRunning { path: path.clone(), data: data.into() },
-            _ => TargetError::Read { path: path.clone(), source },
-        })?;
-        let file: EndpointsFile = toml::from_str(&text)
-            .map_err(|error| TargetError::Form { path: path.clone(), problem: error.message().into() })?;
-        if procstat::sample(file.pid).is_err() {
-            return Err(TargetError::Stale { path, data: data.into(), pid: file.pid });
+        let known = Endpoints::read(data)?;
+        if procstat::sample(known.pid).is_err() {
+            let path = data.join(Endpoints::FILE);
+            return Err(TargetError::Stale { path, data: data.into(), pid: known.pid });
         }
         let (role, entry) = match entrance {
-            Entrance::Login => ("login", file.login),
-            Entrance::Ticket => ("chat", file.chat),
+            Entrance::Login => ("login", known.login),
+            Entrance::Ticket => ("chat", known.chat),
         };
-        let entry = entry.ok_or_else(|| TargetError::NoRole { role, data: data.into() })?;
-        let key = parse_key(&entry.key.unwrap_or_default())
-            .map_err(|problem| TargetError::Form { path, problem: format!("{role}.key {problem}") })?;
+        let server =
+            entry.and_then(|entry| Some(Endpoint { address: entry.address, key: entry.public_key()? }));
+        let server = server.ok_or_else(|| TargetError::NoRole { role, data: data.into() })?;
         let cluster_key = match entrance {
             Entrance::Login => None,
             Entrance::Ticket => Some(ClusterKey::load(&data.join(CLUSTER_KEY_FILE))?),
         };
-        let server = Endpoint { address: entry.address, key };
-        Ok(Self { server, cluster_key, pid: pid.or(Some(file.pid)) })
+        Ok(Self { server, cluster_key, pid: pid.or(Some(known.pid)) })
     }
 }
 
@@ -202,6 +158,8 @@ fn look_up(server: &str) -> Result<SocketAddr, TargetError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// A data directory as `throng up` leaves it; `edit` changes the endpoints file.
@@ -213,7 +171,7 @@ mod tests {
             "01".repeat(32),
             "02".repeat(32),
         );
-        fs::write(dir.path().join(ENDPOINTS_FILE), edit(text)).expect("writable");
+        fs::write(dir.path().join(Endpoints::FILE), edit(text)).expect("writable");
         let key = ClusterKey::generate().expect("random bytes");
         key.store(&dir.path().join(CLUSTER_KEY_FILE)).expect("writable");
         dir
@@ -242,12 +200,12 @@ mod tests {
             assert!(parts.iter().all(|part| error.contains(part)), "{error}");
         };
         let empty = tempfile::tempdir().expect("a temporary directory");
-        check(empty.path(), &[ENDPOINTS_FILE, "is `throng up --data", "running?"]);
-        check(data(|_| "pid = \"x\"\n".into()).path(), &[ENDPOINTS_FILE, "not a file that"]);
+        check(empty.path(), &[Endpoints::FILE, "start the servers first with `throng up --data"]);
+        check(data(|_| "pid = \"x\"\n".into()).path(), &[Endpoints::FILE, "is damaged"]);
         check(data(|_| format!("pid = {}\n", std::process::id())).path(), &["no chat server runs on"]);
         check(
             data(|text| text.replace(&"02".repeat(32), "0g")).path(),
-            &["chat.key is not 64 hexadecimal digits"],
+            &["the key of", "is not 64 hexadecimal digits"],
         );
         // Above the kernel's largest process number.
         let gone = data(|text| text.replace(&format!("pid = {}", std::process::id()), "pid = 4194305"));

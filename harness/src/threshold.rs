@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::duration::{format_duration, format_nanos, parse_duration};
+use throng_core::config::{format_duration, parse_duration};
+
+use crate::duration::format_nanos;
 use crate::record::LatencyUs;
 use crate::report::Report;
 
@@ -233,7 +235,9 @@ impl FromStr for Threshold {
         let metric = parse_metric(name.trim())?;
         Ok(Self(match (metric, value.trim()) {
             (metric, "off") => Rule::Off(metric),
-            (Metric::Time(series, figure), value) => Rule::Time(series, figure, parse_duration(value)?),
+            (Metric::Time(series, figure), value) => {
+                Rule::Time(series, figure, parse_duration(value).map_err(|error| error.to_string())?)
+            }
             (Metric::Count(counter), value) => Rule::Count(counter, parse_bound(name.trim(), value)?),
         }))
     }
@@ -285,7 +289,7 @@ impl fmt::Display for Threshold {
             Metric::Count(counter) => f.write_str(name(&COUNTERS, &counter))?,
         }
         match self.0 {
-            Rule::Time(_, _, limit) => write!(f, "={}", format_duration(limit).replace(' ', "")),
+            Rule::Time(_, _, limit) => write!(f, "={}", format_duration(limit)),
             Rule::Count(_, Bound::Count(limit)) => write!(f, "={limit}"),
             Rule::Count(_, Bound::Percent(percent)) => write!(f, "={percent}%"),
             Rule::Off(_) => f.write_str("=off"),
@@ -304,7 +308,7 @@ mod tests {
             assert_eq!(threshold.to_string(), text);
         };
         for text in
-            ["p99=20ms", "mean=16ms", "last_recipient.p999=1.50s", "sender_delay.max=500us", "skew.p50=1ms"]
+            ["p99=20ms", "mean=16ms", "last_recipient.p999=1.5s", "sender_delay.max=500us", "skew.p50=1ms"]
         {
             check(text);
         }
@@ -325,7 +329,7 @@ mod tests {
         check("p99", "NAME=LIMIT");
         check("p98=1ms", "`p98` cannot have a threshold: it is one of connected, ");
         check("last_recipient=1ms", "as in last_recipient.p99");
-        check("p99=20", "no unit");
+        check("p99=20", "is not a unit");
         check("missing=1ms", "write a count");
         check("connected=101%", "0% to 100%");
         check("connected=-1%", "0% to 100%");

@@ -42,6 +42,8 @@ pub struct Clients {
     pub disconnected: u64,
     /// Of all these ends, how many for which reason.
     pub reasons: BTreeMap<String, u64>,
+    /// Steps on the way in that were tried again, for which reason.
+    pub retries: BTreeMap<String, u64>,
 }
 
 /// How much was to be done in a second, and how much was. Messages for `broadcast`, else clients.
@@ -69,6 +71,8 @@ impl Rates {
 pub struct Findings {
     /// Whether the user stopped the run.
     pub interrupted: bool,
+    /// What the run waited for in vain; with any of it the run fails.
+    pub incomplete_because: Vec<String>,
     /// What became of the clients.
     pub clients: Clients,
     /// Messages that were sent and counted.
@@ -79,6 +83,8 @@ pub struct Findings {
     pub recorder: Recorder,
     /// First and last recipients.
     pub spread: Spread,
+    /// How long something that arrived could wait until the event loop had read it.
+    pub read_lag: Latencies,
     /// Other times by name: parts of connecting and logging in.
     pub phases: BTreeMap<&'static str, Latencies>,
     /// Rates; deliveries are added from the other fields.
@@ -122,6 +128,8 @@ pub struct Report {
     pub valid: bool,
     /// Why not.
     pub invalid_because: Vec<String>,
+    /// What the run waited for in vain; empty for a run that went to its end.
+    pub incomplete_because: Vec<String>,
     /// What became of the clients.
     pub clients: Clients,
     /// Messages that were sent and counted.
@@ -140,6 +148,9 @@ pub struct Report {
     pub recipient_skew_us: LatencyUs,
     /// From the intended send time to the actual one.
     pub sender_delay_us: LatencyUs,
+    /// How long something that arrived here could wait until the harness had read it, looked at
+    /// at random times of the measured part.
+    pub read_lag_us: LatencyUs,
     /// Parts of connecting and logging in.
     pub phases_us: BTreeMap<String, LatencyUs>,
     /// Rates.
@@ -193,6 +204,7 @@ impl Report {
             scenario: job.scenario.name().into(),
             valid: invalid_because.is_empty(),
             invalid_because,
+            incomplete_because: findings.incomplete_because,
             clients: findings.clients,
             sent: findings.sent,
             deliveries: findings.deliveries.unwrap_or_default(),
@@ -202,6 +214,7 @@ impl Report {
             last_recipient_us: findings.spread.last.summary(),
             recipient_skew_us: findings.spread.skew.summary(),
             sender_delay_us: findings.recorder.sender_delay.summary(),
+            read_lag_us: findings.read_lag.summary(),
             phases_us: phases.map(|(name, latencies)| ((*name).to_owned(), latencies.summary())).collect(),
             rates: Rates { deliveries_per_s, ..findings.rates },
             server_cpu_us_per_delivery: findings.server.as_ref().and_then(per_delivery),

@@ -39,7 +39,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = match self.verdict {
             Verdict::Pass => "PASS: all thresholds held",
-            Verdict::Fail => "FAIL: a threshold was broken",
+            Verdict::Fail => "FAIL: see what is BROKEN below",
             Verdict::Interrupted => "INTERRUPTED: the results cover what was done until then",
         };
         let measured = format_nanos(self.measured_s * 1e9);
@@ -64,6 +64,9 @@ impl Report {
         writeln!(f, "  clients     {connected} of {requested} connected, {others}")?;
         for (reason, count) in &clients.reasons {
             writeln!(f, "              {:>9}  {reason}", format_count(*count))?;
+        }
+        for (reason, count) in &clients.retries {
+            writeln!(f, "              {:>9}  tried again: {reason}", format_count(*count))?;
         }
         let rates = &self.rates;
         let (offered, achieved) = (rates.offered_per_s, rates.achieved_per_s);
@@ -119,6 +122,7 @@ impl Report {
             ("last recipient", &self.last_recipient_us),
             ("  skew", &self.recipient_skew_us),
             ("sender's delay", &self.sender_delay_us),
+            ("read lag", &self.read_lag_us),
         ];
         let phases = self.phases_us.iter().map(|(name, latency)| (name.as_str(), latency));
         let rows: Vec<(&str, &LatencyUs)> =
@@ -177,6 +181,9 @@ impl Report {
         for checked in &self.thresholds {
             let sign = if checked.held { "held  " } else { "BROKEN" };
             writeln!(f, "  {sign}  {:<24} found {}", checked.threshold, checked.found)?;
+        }
+        for reason in &self.incomplete_because {
+            writeln!(f, "  BROKEN  {reason}")?;
         }
         if !self.valid {
             let weight = if self.require_valid {

@@ -106,6 +106,8 @@ fn exit_codes_follow_from_thresholds() {
     check("--require-valid", busy(), EXIT_BROKEN);
     let lost = Clients { requested: 2, connected: 2, disconnected: 1, ..Clients::default() };
     check("", Findings { clients: lost, ..findings(0) }, EXIT_BROKEN);
+    let stuck = vec!["the probe message has reached 1 of 2 clients after 30s".into()];
+    check("", Findings { incomplete_because: stuck, ..findings(0) }, EXIT_BROKEN);
 }
 
 #[test]
@@ -125,6 +127,9 @@ fn doubts_are_named() {
     let mut late = findings(0);
     late.recorder.sent(0, 2 * MS);
     check(late, "the harness itself sent late");
+    let mut busy = findings(0);
+    busy.read_lag.record(2 * MS);
+    check(busy, "the harness itself read late");
 }
 
 #[test]

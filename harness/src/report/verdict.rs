@@ -20,9 +20,9 @@ pub const EXIT_INTERRUPTED: u8 = 130;
 const LOAD_MAX: f64 = 0.9;
 /// Share of the offered messages that must have been sent.
 const ACHIEVED_MIN: f64 = 0.99;
-/// Share of the latency's 99th percentile that the sender's delay may be.
+/// Share of the latency's 99th percentile that the sender's delay, or the reader's lag, may be.
 const DELAY_SHARE_MAX: f64 = 0.5;
-/// A delay of the sender, in microseconds, that is never held against it.
+/// A delay of the sender or the reader, in microseconds, that is never held against it.
 const DELAY_FREE_US: f64 = 1_000.0;
 
 /// How a run ended.
@@ -51,8 +51,9 @@ impl Verdict {
 
 /// The verdict that a report's thresholds lead to.
 pub(super) fn judge(report: &Report, interrupted: bool) -> Verdict {
-    let held =
-        report.thresholds.iter().all(|checked| checked.held) && (report.valid || !report.require_valid);
+    let held = report.thresholds.iter().all(|checked| checked.held)
+        && report.incomplete_because.is_empty()
+        && (report.valid || !report.require_valid);
     match (interrupted, held) {
         (true, _) => Verdict::Interrupted,
         (false, true) => Verdict::Pass,
@@ -92,14 +93,17 @@ pub(super) fn doubts(findings: &Findings, load: f64) -> Vec<String> {
             rates.achieved_per_s, rates.offered_per_s
         ));
     }
-    let delay = findings.recorder.sender_delay.summary().p99;
     let latency = findings.recorder.corrected.summary().p99;
-    if delay > DELAY_FREE_US && delay > DELAY_SHARE_MAX * latency {
-        doubts.push(format!(
-            "the harness itself sent late: p99 {} of a latency p99 of {}",
-            format_nanos(delay * 1e3),
-            format_nanos(latency * 1e3)
-        ));
+    let own = [("sent late", &findings.recorder.sender_delay), ("read late", &findings.read_lag)];
+    for (what, delays) in own {
+        let delay = delays.summary().p99;
+        if delay > DELAY_FREE_US && delay > DELAY_SHARE_MAX * latency {
+            doubts.push(format!(
+                "the harness itself {what}: p99 {} of a latency p99 of {}",
+                format_nanos(delay * 1e3),
+                format_nanos(latency * 1e3)
+            ));
+        }
     }
     doubts
 }

@@ -1,0 +1,110 @@
+//! Everybody enters, then random clients talk to all by an open-loop schedule.
+
+use std::thread;
+use std::time::Duration;
+
+use throng_core::config::format_duration;
+
+use super::{Halt, LOOK, Run, RunError};
+use crate::cli::Broadcast;
+use crate::clock::{Nanos, nanos};
+use crate::live::Totals;
+use crate::pacer::Pacer;
+use crate::report::{Rates, format_count};
+use crate::schedule::Pace;
+use crate::worker::Command;
+
+/// From the decision to send to the first message: time for the threads to hear of it.
+const LEAD: Nanos = 50_000_000;
+
+/// How long sending may stand still, beyond the time between two messages.
+const SEND_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long an interrupted run waits for what is on its way.
+const INTERRUPTED_DRAIN: Duration = Duration::from_secs(1);
+
+/// Runs the phases up to the last delivery.
+pub(super) fn run(run: &mut Run<'_>, broadcast: &Broadcast) -> Result<(), Halt> {
+    run.enter()?;
+    probe(run)?;
+    let warmup = Pace::new(run.now() + LEAD, broadcast.interval);
+    let counted = Pace::new(warmup.intended(run.plan.warmup.messages()), broadcast.interval);
+    run.counted = Some(counted);
+    run.fleet.tell(|| Command::Talk { warmup, counted });
+    let pacer =
+        Pacer::start(&run.plan, warmup, counted, run.fleet.mailboxes().to_vec()).map_err(RunError::Pacer)?;
+    let talked = talk(run, counted, broadcast.interval);
+    pacer.stop();
+    run.fleet.tell(|| Command::Hush);
+    let drained = drain(run, broadcast.drain);
+    run.end_measuring();
+    talked.and(drained)
+}
+
+/// Messages that were to be sent, and that were, each second.
+pub(super) fn rates(broadcast: &Broadcast, counted: Pace, sent: u64, last_sent: Nanos) -> Rates {
+    let plan = broadcast.interval * broadcast.messages;
+    let took = Duration::from_nanos(last_sent.saturating_sub(counted.intended(0))) + broadcast.interval;
+    Rates::new(broadcast.messages.into(), plan, sent, took)
+}
+
+/// Waits until one message has reached everybody, and with it all that was sent before it.
+fn probe(run: &mut Run<'_>) -> Result<(), Halt> {
+    let panels = run.fleet.panels();
+    let speaker = panels.iter().position(|panel| panel.totals().connected > 0).unwrap_or(0);
+    run.fleet.tell_one(speaker, Command::Probe);
+    let patience = run.job.connect_timeout;
+    run.wait(
+        patience,
+        |now| now.probed,
+        |now, _| now.probed == now.connected && now.outside > 0,
+        |now| {
+            format!(
+                "the probe message has reached {} of {} clients, and nobody else for {}",
+                format_count(now.probed),
+                format_count(now.connected),
+                format_duration(patience)
+            )
+        },
+    )?;
+    run.still_there("before the first message")
+}
+
+/// Waits until every message has had its turn.
+fn talk(run: &mut Run<'_>, counted: Pace, interval: Duration) -> Result<(), Halt> {
+    let start = counted.intended(0);
+    let patience = SEND_PATIENCE + interval;
+    // Warm-up messages have theirs before the first counted one, by the same schedule.
+    run.wait(Duration::MAX, |_| 0, |now, at| at >= start || now.connected == 0, |_| String::new())?;
+    run.begin_measuring();
+    let all = u64::from(run.plan.warmup.messages()) + u64::from(run.plan.traffic.messages());
+    let to_do = |now: &Totals| format_count(all.saturating_sub(now.scheduled));
+    run.wait(
+        patience,
+        |now| now.scheduled,
+        |now, _| now.scheduled >= all || now.connected == 0,
+        |now| {
+            let patience = format_duration(patience);
+            format!("{} messages were still to be sent, and none was for {patience}", to_do(now))
+        },
+    )?;
+    let left = to_do(&run.fleet.totals());
+    run.still_there(&format!("with {left} messages still to be sent"))
+}
+
+/// Waits, at most `patience`, until everybody who is there has got every message. What does
+/// not come is missing, which is for the thresholds to judge.
+fn drain(run: &mut Run<'_>, patience: Duration) -> Result<(), Halt> {
+    let mut until = run.now().saturating_add(nanos(patience));
+    let mut is_cut_short = false;
+    loop {
+        let (totals, now) = run.look()?;
+        if run.shutdown.is_requested() && !std::mem::replace(&mut is_cut_short, true) {
+            until = until.min(now.saturating_add(nanos(INTERRUPTED_DRAIN)));
+        }
+        if totals.received_by_present == totals.sent * totals.connected || now >= until {
+            return if is_cut_short { Err(Halt::Interrupted) } else { Ok(()) };
+        }
+        thread::sleep(LOOK);
+    }
+}

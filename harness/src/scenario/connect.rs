@@ -1,0 +1,22 @@
+//! Clients enter with tickets, stay, and leave.
+
+use std::time::Duration;
+
+use super::{Halt, Run};
+use crate::cli::Job;
+use crate::clock::Nanos;
+use crate::report::Rates;
+use crate::worker::Plan;
+
+/// Everybody enters and stays for `hold`.
+pub(super) fn run(run: &mut Run<'_>, hold: Duration) -> Result<(), Halt> {
+    run.begin_measuring();
+    run.enter()?;
+    run.hold(hold)
+}
+
+/// Clients that began their way in, and that were in, each second.
+pub(super) fn rates(plan: &Plan, job: &Job, connected: u64, last_entry: Nanos) -> Rates {
+    let took = Duration::from_nanos(last_entry.saturating_sub(plan.begin.intended(0)));
+    Rates::new(job.clients.into(), job.connect_interval * job.clients, connected, took)
+}

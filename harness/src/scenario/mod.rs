@@ -1,0 +1,349 @@
+//! The scenarios: each is a list of phases, and every phase has an end. A phase that does not
+//! get to its own ends with a sentence that says what was being waited for.
+
+mod broadcast;
+mod connect;
+mod login;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use throng_core::config::format_duration;
+use throng_core::shutdown::Shutdown;
+
+use crate::cli::{Job, Scenario};
+use crate::clock::{Nanos, RunClock, nanos};
+use crate::fleet::{Fleet, FleetError};
+use crate::identity::Cast;
+use crate::live::{Progress, Timeline, Totals};
+use crate::payload::{PAYLOAD_MIN, Payload};
+use crate::preflight::{self, PreflightError};
+use crate::procstat::{Meter, ProcError, Usage};
+use crate::record::Spread;
+use crate::report::{Clients, Findings, format_count};
+use crate::schedule::{MESSAGES_MAX, Pace, Traffic, points_in};
+use crate::target::Target;
+use crate::verify::settle;
+use crate::worker::{Command, Harvest, Plan, Server, Way};
+
+/// How often the run looks at what its workers show.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Time between two rows of the timeline, in nanoseconds.
+const ROW: Nanos = 1_000_000_000;
+
+/// Most clients of `connect` and `broadcast` on their way in at a time.
+const IN_FLIGHT: u32 = 256;
+
+/// How long leaving may go on without anybody having left.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why a run has no results.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// It makes no sense to begin.
+    #[error(transparent)]
+    Preflight(#[from] PreflightError),
+    /// The harness itself broke.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    /// A process cannot be observed.
+    #[error(transparent)]
+    Meter(#[from] ProcError),
+    /// The system has no thread to give.
+    #[error("cannot start the pacer: {0}")]
+    Pacer(std::io::Error),
+}
+
+/// Why a run ends before its time.
+enum Halt {
+    /// The user wants it.
+    Interrupted,
+    /// What was waited for did not come: a sentence that says what.
+    Incomplete(String),
+    /// There can be no results.
+    Failed(RunError),
+}
+
+impl<E: Into<RunError>> From<E> for Halt {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Runs the scenario of `job` against `target` until it is done or `shutdown` is requested.
+pub fn drive(job: &Job, target: &Target, shutdown: &Shutdown) -> Result<Findings, RunError> {
+    preflight::check(job, target)?;
+    let mut run = Run::start(job, target, shutdown)?;
+    let ended = match &job.scenario {
+        Scenario::Connect { hold } => connect::run(&mut run, *hold),
+        Scenario::Login { hold, .. } => login::run(&mut run, *hold),
+        Scenario::Broadcast(broadcast) => broadcast::run(&mut run, broadcast),
+    };
+    run.finish(ended)
+}
+
+/// A run under way.
+struct Run<'a> {
+    job: &'a Job,
+    shutdown: &'a Shutdown,
+    plan: Arc<Plan>,
+    fleet: Fleet,
+    timeline: Timeline,
+    progress: Progress<std::io::Stderr>,
+    next_row: Nanos,
+    server: Option<Meter>,
+    harness: Meter,
+    /// When the measured part began, and how long it took; zero until it is over.
+    measured_from: Nanos,
+    measured: Duration,
+    /// What the server and this process used in the measured part.
+    usage: (Option<Usage>, Option<Usage>),
+    /// When counted messages are due, once that is known.
+    counted: Option<Pace>,
+}
+
+impl<'a> Run<'a> {
+    /// Starts the workers; from now on clients get in.
+    fn start(job: &'a Job, target: &Target, shutdown: &'a Shutdown) -> Result<Self, RunError> {
+        let server = target.pid.map(Meter::start).transpose()?;
+        let harness = Meter::start_own()?;
+        let plan = Arc::new(plan(job, target));
+        let fleet = Fleet::start(&plan)?;
+        Ok(Self {
+            job,
+            shutdown,
+            plan,
+            fleet,
+            timeline: Timeline::default(),
+            progress: Progress::stderr(),
+            next_row: ROW,
+            server,
+            harness,
+            measured_from: 0,
+            measured: Duration::ZERO,
+            usage: (None, None),
+            counted: None,
+        })
+    }
+
+    fn now(&self) -> Nanos {
+        self.plan.clock.now()
+    }
+
+    /// Waits until `done`. Ends in vain with the sentence `what` when `progress` has stayed the
+    /// same for `patience`; a progress that never changes makes that a deadline.
+    fn wait(
+        &mut self,
+        patience: Duration,
+        progress: impl Fn(&Totals) -> u64,
+        done: impl Fn(&Totals, Nanos) -> bool,
+        what: impl Fn(&Totals) -> String,
+    ) -> Result<(), Halt> {
+        let mut last = (progress(&self.fleet.totals()), self.now());
+        loop {
+            let (totals, now) = self.look()?;
+            if done(&totals, now) {
+                return Ok(());
+            }
+            if self.shutdown.is_requested() {
+                return Err(Halt::Interrupted);
+            }
+            let reached = progress(&totals);
+            if reached != last.0 {
+                last = (reached, now);
+            }
+            if now.saturating_sub(last.1) > nanos(patience) {
+                return Err(Halt::Incomplete(what(&totals)));
+            }
+            self.shutdown.wait_timeout(LOOK);
+        }
+    }
+
+    /// Looks at the workers, and adds a row to the timeline when it is time.
+    fn look(&mut self) -> Result<(Totals, Nanos), RunError> {
+        self.fleet.check()?;
+        let now = self.now();
+        if now >= self.next_row {
+            self.next_row = (now / ROW + 1) * ROW;
+            self.row(now);
+        }
+        Ok((self.fleet.totals(), now))
+    }
+
+    fn row(&mut self, now: Nanos) {
+        self.harness.look();
+        let sample = self.server.as_mut().map(|meter| *meter.look());
+        let row = self.timeline.tick(now, self.fleet.panels(), sample.as_ref());
+        self.progress.show(row);
+    }
+
+    /// Waits until every client is in and has the user list, or is known not to get in.
+    fn enter(&mut self) -> Result<(), Halt> {
+        let requested = u64::from(self.job.clients);
+        let patience = self.job.connect_timeout + self.job.connect_interval;
+        let entered = self.wait(
+            patience,
+            |now| now.connected + now.listed + now.refused,
+            |now, _| {
+                now.listed + now.refused + now.failed + now.disconnected >= requested
+                    && now.listed == now.connected
+            },
+            |now| {
+                format!(
+                    "{} of {} clients were in the chat, {} with the complete user list, and nobody else got in for {}",
+                    format_count(now.connected),
+                    format_count(requested),
+                    format_count(now.listed),
+                    format_duration(patience)
+                )
+            },
+        );
+        if let Err(Halt::Incomplete(_)) = entered {
+            self.fleet.tell(|| Command::GiveUp("nobody got in any more"));
+        }
+        entered?;
+        match self.fleet.totals().connected {
+            0 => Err(Halt::Incomplete("not one client is in the chat".into())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets some time pass in which everybody is to stay.
+    fn hold(&mut self, time: Duration) -> Result<(), Halt> {
+        let until = self.now().saturating_add(nanos(time));
+        // The time always passes, so this needs no sentence of its own.
+        self.wait(Duration::MAX, |_| 0, |now, at| at >= until || now.connected == 0, |_| String::new())?;
+        self.still_there("while they were to stay")
+    }
+
+    /// Fails if all clients have lost their sessions.
+    fn still_there(&self, when: &str) -> Result<(), Halt> {
+        match self.fleet.totals().connected {
+            0 => Err(Halt::Incomplete(format!("every client lost its session {when}"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// From now on time and CPU count.
+    fn begin_measuring(&mut self) {
+        self.measured_from = self.now();
+        self.harness.reset();
+        if let Some(server) = &mut self.server {
+            server.reset();
+        }
+    }
+
+    /// Until now they did. Only the first call counts.
+    fn end_measuring(&mut self) {
+        if self.measured.is_zero() {
+            self.measured = Duration::from_nanos(self.now().saturating_sub(self.measured_from));
+            let look = |meter: &mut Meter| {
+                meter.look();
+                meter.usage()
+            };
+            self.usage = (self.server.as_mut().map(look), Some(look(&mut self.harness)));
+        }
+    }
+
+    /// Has everybody leave in order.
+    fn leave(&mut self) -> Result<(), Halt> {
+        self.fleet.tell(|| Command::Leave);
+        self.wait(
+            LEAVE_PATIENCE,
+            |now| now.connected,
+            |now, _| now.connected == 0,
+            |now| {
+                let left = format_count(now.connected);
+                format!(
+                    "{left} clients wanted to leave, and nobody was let go for {}",
+                    format_duration(LEAVE_PATIENCE)
+                )
+            },
+        )
+    }
+
+    /// Ends the run, however it went, and puts its results together.
+    fn finish(mut self, ended: Result<(), Halt>) -> Result<Findings, RunError> {
+        self.end_measuring();
+        self.fleet.tell(|| Command::Freeze);
+        let last_row = self.now();
+        self.row(last_row);
+        let left = match &ended {
+            Err(Halt::Interrupted | Halt::Failed(_)) => Ok(()),
+            _ => self.leave(),
+        };
+        self.progress.finish();
+        let mut findings = Findings::default();
+        for end in [ended, left] {
+            match end {
+                Ok(()) => {}
+                Err(Halt::Interrupted) => findings.interrupted = true,
+                Err(Halt::Incomplete(what)) => findings.incomplete_because.push(what),
+                Err(Halt::Failed(error)) => return Err(error),
+            }
+        }
+        let (harvest, mut tallies) = self.fleet.harvest()?;
+        self.fleet.stop();
+        let Harvest { tally, recorder, read_lag, phases, clients, last_entry, last_sent } = harvest;
+        findings.rates = connect::rates(&self.plan, self.job, clients.connected, last_entry);
+        tallies.push(tally);
+        if let (Scenario::Broadcast(broadcast), Some(settlement)) = (&self.job.scenario, settle(tallies)) {
+            let pace = self.counted.unwrap_or(Pace::new(0, broadcast.interval));
+            findings.sent = settlement.sent;
+            findings.rates = broadcast::rates(broadcast, pace, settlement.sent, last_sent);
+            findings.spread = Spread::of(&settlement.log, pace);
+            findings.deliveries = Some(settlement.deliveries);
+        }
+        Ok(Findings {
+            clients: Clients { requested: self.job.clients.into(), ..clients },
+            recorder,
+            read_lag,
+            phases,
+            measured: self.measured,
+            server: self.usage.0,
+            harness: self.usage.1,
+            workers: self.job.workers,
+            timeline: self.timeline.into_rows(),
+            ..findings
+        })
+    }
+}
+
+/// Everything that is decided before the run.
+fn plan(job: &Job, target: &Target) -> Plan {
+    let clock = RunClock::start();
+    let run = Payload::draw_run();
+    let server = Server::new(target.server.address, target.server.key, job.connect_timeout);
+    let way = match &target.cluster_key {
+        Some(cluster) => Way::Ticket(server, cluster.clone()),
+        None => Way::Login(server),
+    };
+    let in_flight = match job.scenario {
+        Scenario::Login { in_flight, .. } => in_flight,
+        Scenario::Connect { .. } | Scenario::Broadcast(_) => IN_FLIGHT,
+    };
+    let (payload, senders, warmup, messages) = match &job.scenario {
+        Scenario::Broadcast(broadcast) => {
+            let warmup = points_in(broadcast.warmup, broadcast.interval).unwrap_or(MESSAGES_MAX);
+            (broadcast.payload, broadcast.senders, warmup, broadcast.messages)
+        }
+        _ => (PAYLOAD_MIN, 0, 0, 0),
+    };
+    let draw = |messages| Arc::new(Traffic::draw(job.seed, job.clients, senders, messages));
+    Plan {
+        clock,
+        clients: job.clients,
+        workers: job.workers,
+        way,
+        begin: Pace::new(clock.now(), job.connect_interval),
+        timeout: nanos(job.connect_timeout),
+        in_flight,
+        cast: Cast::new(run, job.seed),
+        payload: Payload::new(run, job.seed, payload),
+        warmup: draw(warmup),
+        traffic: draw(messages),
+        seed: job.seed,
+    }
+}

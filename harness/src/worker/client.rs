@@ -1,0 +1,122 @@
+//! One client, as its worker knows it.
+
+use throng_core::SessionId;
+use throng_core::wire::packets::TicketBytes;
+
+use super::Server;
+use crate::clock::Nanos;
+
+/// How far a client has come: what it is doing, or waiting to try again. A client only
+/// moves down this list, but for starting over after a failure; a way in leaves out what it does not need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) enum Step {
+    /// Its turn has not come.
+    #[default]
+    Idle,
+    /// Connecting to the login server.
+    DialLogin,
+    /// Making its account.
+    SignUp,
+    /// Making its character.
+    CreateCharacter,
+    /// Logging in.
+    LogIn,
+    /// Connecting to the chat server.
+    DialChat,
+    /// Presenting its ticket.
+    Enter,
+    /// In the chat, and fetching the user list.
+    List,
+    /// In the chat with all that belongs to it.
+    Inside,
+    /// Has asked to leave.
+    Leaving,
+    /// Done, or turned away.
+    Out,
+}
+
+impl Step {
+    /// The name in reports.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::DialLogin => "dial_login",
+            Self::SignUp => "sign_up",
+            Self::CreateCharacter => "create_character",
+            Self::LogIn => "log_in",
+            Self::DialChat => "dial_chat",
+            Self::Enter => "enter",
+            Self::List => "user_list",
+            Self::Inside => "inside",
+            Self::Leaving => "leave",
+            Self::Out => "out",
+        }
+    }
+
+    /// Whether a client has begun its way in and is not in the chat.
+    pub(super) fn is_before_the_door(self) -> bool {
+        (Self::DialLogin..=Self::Enter).contains(&self)
+    }
+
+    /// Whether a client is in the chat and means to stay.
+    pub(super) fn is_present(self) -> bool {
+        matches!(self, Self::List | Self::Inside)
+    }
+}
+
+/// What a login brought.
+#[derive(Debug)]
+pub(super) struct Grant {
+    pub(super) server: Server,
+    pub(super) ticket: TicketBytes,
+}
+
+/// One client. There are thousands: what only some need is boxed.
+#[derive(Debug, Default)]
+pub(super) struct Client {
+    pub(super) step: Step,
+    /// Whether it waits for the time to try its step again.
+    pub(super) resting: bool,
+    /// Failed attempts at this step, in a row.
+    pub(super) tries: u8,
+    /// Whether anything was tried twice, so that "exists already" may mean ourselves.
+    pub(super) repeated: bool,
+    /// Whether the probe has reached it.
+    pub(super) probed: bool,
+    /// Counted messages received, first copies.
+    pub(super) received: u32,
+    /// Its session with the chat server.
+    pub(super) chat: Option<SessionId>,
+    /// Its session with the login server.
+    pub(super) login: Option<SessionId>,
+    /// When its way in began.
+    pub(super) began: Nanos,
+    /// When its step began, first attempt.
+    pub(super) since: Nanos,
+    /// There from the login to the chat.
+    pub(super) grant: Option<Box<Grant>>,
+}
+
+/// Which of our sessions one is: the token that it was dialled with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Token {
+    /// The login session of the client in this place.
+    Login(u32),
+    /// The chat session of the client in this place.
+    Chat(u32),
+    /// The one that listens for leaks.
+    Outsider,
+}
+
+impl Token {
+    const LOGIN: u64 = 1 << 32;
+    const OUTSIDER: u64 = 1 << 33;
+
+    pub(super) fn to_bits(self) -> u64 {
+        match self {
+            Self::Chat(place) => place.into(),
+            Self::Login(place) => Self::LOGIN | u64::from(place),
+            Self::Outsider => Self::OUTSIDER,
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! The way into the chat and out of it: dialling in time, the steps of a login, trying
+//! again, giving up.
+
+use std::cmp::Reverse;
+use std::io;
+
+use rand::RngExt;
+use throng_core::clock::unix_ms;
+use throng_core::net::Net;
+use throng_core::wire::packets::{
+    CreateCharacterRequest, EnterRequest, ExitRequest, LoginGranted, LoginRequest, Outcome, SignUpRequest,
+    UserList, UserListRequest,
+};
+use throng_core::wire::{CloseReason, Packet};
+
+use super::client::{Grant, Step, Token};
+use super::{Server, Way, Why, Worker};
+use crate::clock::{NEVER, Nanos};
+
+/// Connections begun in one turn: each costs some 100 us for its keys.
+const DIALS_PER_TURN: usize = 8;
+
+/// Clients of one worker that are leaving at a time: enough for a server to tell the others of
+/// many at once, not so many that the notices pile up.
+const LEAVING_MAX: u32 = 512;
+
+/// Attempts to connect, in a row, before a client is turned away.
+const DIALS_MAX: u8 = 5;
+
+/// The pause before the second attempt, in nanoseconds; each further one is twice as long.
+const PAUSE: Nanos = 100_000_000;
+
+/// How often the pause is doubled at most.
+const PAUSE_DOUBLINGS: u8 = 4;
+
+/// Why a step did not succeed, and what that means for trying it again.
+struct Setback {
+    why: Why,
+    /// Whether the server said no.
+    refused: bool,
+    /// Attempts, in a row, before the client is turned away; its deadline holds in any case.
+    tries_max: u8,
+}
+
+impl Setback {
+    /// A connection that failed.
+    fn of_connection(why: impl Into<Why>, refused: bool) -> Self {
+        Self { why: why.into(), refused, tries_max: DIALS_MAX }
+    }
+
+    /// An answer that says "not now".
+    fn of_answer(outcome: Outcome) -> Self {
+        Self { why: outcome.name().into(), refused: true, tries_max: u8::MAX }
+    }
+}
+
+/// Whether it makes sense to connect again.
+fn may_pass(reason: CloseReason) -> bool {
+    matches!(
+        reason,
+        CloseReason::ServerFull
+            | CloseReason::ServerShutdown
+            | CloseReason::ConnectFailed
+            | CloseReason::ConnectionLost
+            | CloseReason::PeerClosed
+    )
+}
+
+/// Whether the server has said no, as opposed to something having broken.
+fn is_refusal(reason: CloseReason) -> bool {
+    reason.is_sent()
+        && !matches!(
+            reason,
+            CloseReason::Goodbye
+                | CloseReason::HandshakeTimeout
+                | CloseReason::HandshakeFailed
+                | CloseReason::FrameTooLong
+                | CloseReason::UnexpectedFrame
+                | CloseReason::SealBroken
+                | CloseReason::MalformedPacket
+        )
+}
+
+impl Worker {
+    /// When the next client's way in begins; never while as many are on theirs as may be.
+    pub(super) fn next_begin(&self) -> Nanos {
+        if self.begun < self.clients.len() && self.on_the_way < self.in_flight {
+            self.plan.begin.intended(self.number(self.begun))
+        } else {
+            NEVER
+        }
+    }
+
+    /// Begins the ways in that are due; true if there are more than one turn takes.
+    pub(super) fn begin_due(&mut self, net: &mut Net, now: Nanos) -> bool {
+        for _ in 0..DIALS_PER_TURN {
+            if self.next_begin() > now {
+                return false;
+            }
+            let place = self.begun;
+            self.begun += 1;
+            self.on_the_way += 1;
+            self.deadlines.push_back((now.saturating_add(self.plan.timeout), place as u32));
+            self.clients[place].began = now;
+            self.clients[place].step = self.first_step();
+            self.perform(net, place);
+        }
+        self.next_begin() <= now
+    }
+
+    fn first_step(&self) -> Step {
+        match self.plan.way {
+            Way::Ticket(..) => Step::DialChat,
+            Way::Login(_) => Step::DialLogin,
+        }
+    }
+
+    /// A client's step is done: on to the next.
+    pub(super) fn advance(&mut self, net: &mut Net, place: usize, next: Step) {
+        let now = self.plan.clock.at(net.now());
+        let client = &mut self.clients[place];
+        let took = now.saturating_sub(client.since);
+        self.harvest.phases.entry(client.step.name()).or_default().record(took);
+        (client.step, client.tries) = (next, 0);
+        self.perform(net, place);
+    }
+
+    /// Does what a client's step asks for.
+    fn perform(&mut self, net: &mut Net, place: usize) {
+        let number = self.number(place);
+        let client = &mut self.clients[place];
+        if client.tries == 0 {
+            client.since = self.plan.clock.now();
+        }
+        let cast = self.plan.cast;
+        let (id, password) = (|| cast.id(number), || cast.password(number));
+        let request: Packet = match client.step {
+            Step::DialLogin => return self.dial_login(net, place),
+            Step::DialChat => return self.dial_chat(net, place),
+            Step::Enter => return self.enter(net, place),
+            Step::SignUp => SignUpRequest { id: id(), password: password() }.into(),
+            Step::CreateCharacter => {
+                CreateCharacterRequest { id: id(), password: password(), name: cast.name(number) }.into()
+            }
+            Step::LogIn => LoginRequest { id: id(), password: password() }.into(),
+            Step::Idle | Step::List | Step::Inside | Step::Leaving | Step::Out => return,
+        };
+        if let Some(session) = client.login {
+            net.send(session, &request);
+        }
+    }
+
+    fn dial_login(&mut self, net: &mut Net, place: usize) {
+        let plan = self.plan.clone();
+        let Way::Login(server) = &plan.way else { return };
+        match self.dial(net, server, Token::Login(place as u32)) {
+            Ok(id) => self.clients[place].login = Some(id),
+            Err(error) => self.no_socket(net, place, &error),
+        }
+    }
+
+    fn dial_chat(&mut self, net: &mut Net, place: usize) {
+        let plan = self.plan.clone();
+        let granted = self.clients[place].grant.as_ref().map(|grant| grant.server.clone());
+        let server = match &plan.way {
+            Way::Ticket(server, _) => Some(server.clone()),
+            Way::Login(_) => granted,
+        };
+        let Some(server) = server else { return };
+        match self.dial(net, &server, Token::Chat(place as u32)) {
+            Ok(id) => self.clients[place].chat = Some(id),
+            Err(error) => self.no_socket(net, place, &error),
+        }
+    }
+
+    fn no_socket(&mut self, net: &mut Net, place: usize, error: &io::Error) {
+        let why = format!("cannot open a socket ({})", error.kind());
+        let step = self.clients[place].step;
+        self.try_again(net, place, step, Setback::of_connection(why, false));
+    }
+
+    /// Presents the ticket.
+    fn enter(&mut self, net: &mut Net, place: usize) {
+        let Some(session) = self.clients[place].chat else { return };
+        let ticket = match &self.plan.way {
+            Way::Ticket(server, cluster) => {
+                self.plan.cast.ticket(self.number(place), cluster, server.key, unix_ms()).ok()
+            }
+            Way::Login(_) => self.clients[place].grant.as_ref().map(|grant| grant.ticket.clone()),
+        };
+        let Some(ticket) = ticket else {
+            return self.turn_away(net, place, false, "no ticket could be made");
+        };
+        if self.counting {
+            self.harvest.tally.asked_in(place, self.plan.clock.now());
+        }
+        net.send(session, &EnterRequest { ticket }.into());
+    }
+
+    /// Deals with a packet of the login server; false if it has no place here.
+    pub(super) fn login_packet(&mut self, net: &mut Net, place: usize, packet: Packet) -> bool {
+        let client = &self.clients[place];
+        let (step, repeated) = (client.step, client.repeated);
+        match (step, packet) {
+            (Step::SignUp, Packet::SignUpAnswer(answer)) => match answer.outcome {
+                Outcome::IdTaken if repeated => self.advance(net, place, Step::CreateCharacter),
+                outcome => self.answered(net, place, outcome, Step::CreateCharacter),
+            },
+            (Step::CreateCharacter, Packet::CreateCharacterAnswer(answer)) => match answer.outcome {
+                Outcome::CharacterExists if repeated => self.advance(net, place, Step::LogIn),
+                outcome => self.answered(net, place, outcome, Step::LogIn),
+            },
+            (Step::LogIn, Packet::LoginGranted(granted)) => self.granted(net, place, granted),
+            (Step::LogIn, Packet::LoginRefused(refused)) => match refused.outcome {
+                // An attempt whose answer was lost may have left us online for a moment.
+                Outcome::AlreadyOnline if repeated => {
+                    self.try_again(net, place, step, Setback::of_answer(Outcome::AlreadyOnline));
+                }
+                outcome => self.answered(net, place, outcome, Step::DialChat),
+            },
+            _ => return false,
+        }
+        true
+    }
+
+    fn answered(&mut self, net: &mut Net, place: usize, outcome: Outcome, next: Step) {
+        let step = self.clients[place].step;
+        match outcome {
+            Outcome::Ok => self.advance(net, place, next),
+            Outcome::TryAgainLater => {
+                self.try_again(net, place, step, Setback::of_answer(outcome));
+            }
+            outcome => {
+                self.turn_away(net, place, true, &format!("{} ({})", outcome.name(), step.name()));
+            }
+        }
+    }
+
+    fn granted(&mut self, net: &mut Net, place: usize, granted: LoginGranted) {
+        let Ok(address) = granted.chat_address.parse() else {
+            let why = format!("the chat server's address {:?} is not IP:PORT", &*granted.chat_address);
+            return self.turn_away(net, place, false, &why);
+        };
+        let known = self.chats.iter().find(|chat| chat.address == address && chat.key == granted.chat_key);
+        let server = if let Some(server) = known {
+            server.clone()
+        } else {
+            let Way::Login(login) = &self.plan.way else { return };
+            let server = Server::new(address, granted.chat_key, login.endpoint.handshake_timeout);
+            self.chats.push(server.clone());
+            server
+        };
+        self.clients[place].grant = Some(Box::new(Grant { server, ticket: granted.ticket }));
+        self.advance(net, place, Step::DialChat);
+    }
+
+    /// The server has let a client in.
+    pub(super) fn entered(&mut self, net: &mut Net, place: usize) {
+        let now = self.plan.clock.at(net.now());
+        let began = self.clients[place].began;
+        self.harvest.phases.entry("way_in").or_default().record(now.saturating_sub(began));
+        self.harvest.clients.connected += 1;
+        self.harvest.last_entry = now;
+        self.totals.connected += 1;
+        self.on_the_way -= 1;
+        if self.counting {
+            self.harvest.tally.entered(place, now);
+        }
+        let client = &mut self.clients[place];
+        client.grant = None;
+        let took = now.saturating_sub(client.since);
+        // The first page comes by itself.
+        (client.step, client.since) = (Step::List, now);
+        self.harvest.phases.entry(Step::Enter.name()).or_default().record(took);
+    }
+
+    /// A page of the user list has come.
+    pub(super) fn listed(&mut self, net: &mut Net, place: usize, list: &UserList) {
+        if let (true, Some(last), Some(session)) = (list.more, list.users.last(), self.clients[place].chat) {
+            net.send(session, &UserListRequest { after: last.id }.into());
+        } else {
+            self.totals.listed += 1;
+            self.advance(net, place, Step::Inside);
+        }
+    }
+
+    /// A client's session with the chat server has ended.
+    pub(super) fn chat_closed(&mut self, net: &mut Net, place: usize, reason: CloseReason) {
+        let now = self.plan.clock.at(net.now());
+        let client = &mut self.clients[place];
+        client.chat = None;
+        match client.step {
+            Step::DialChat | Step::Enter => {
+                if client.step == Step::Enter && self.counting {
+                    self.harvest.tally.gone(place, now);
+                }
+                self.leg_failed(net, place, Step::DialChat, reason);
+            }
+            Step::List | Step::Inside => self.lost(place, now, reason),
+            Step::Leaving => {
+                self.leaving -= 1;
+                self.totals.connected -= 1;
+                self.clients[place].step = Step::Out;
+                if reason != CloseReason::Goodbye {
+                    self.totals.disconnected += 1;
+                    self.count_reason("leaving", reason.name());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A client's session with the login server has ended.
+    pub(super) fn login_closed(&mut self, net: &mut Net, place: usize, reason: CloseReason) {
+        let client = &mut self.clients[place];
+        client.login = None;
+        // The chat server tells the login server of the entry, which may be faster than telling us.
+        if !client.step.is_before_the_door() || reason == CloseReason::HandedOver {
+            return;
+        }
+        // Without the login session the ticket is void: from the beginning.
+        if let Some(chat) = client.chat.take() {
+            net.close(chat, CloseReason::Goodbye, "");
+        }
+        if client.step == Step::Enter && self.counting {
+            self.harvest.tally.gone(place, self.plan.clock.at(net.now()));
+        }
+        self.leg_failed(net, place, Step::DialLogin, reason);
+    }
+
+    fn leg_failed(&mut self, net: &mut Net, place: usize, from: Step, reason: CloseReason) {
+        let refused = is_refusal(reason);
+        if may_pass(reason) {
+            self.try_again(net, place, from, Setback::of_connection(reason.name(), refused));
+        } else {
+            self.turn_away(net, place, refused, reason.name());
+        }
+    }
+
+    /// Has a client go on at `step` after a pause, unless it has tried often enough or its time
+    /// will be over; then it is turned away.
+    fn try_again(&mut self, net: &mut Net, place: usize, step: Step, setback: Setback) {
+        let Setback { why, refused, tries_max } = setback;
+        let now = self.plan.clock.now();
+        let client = &mut self.clients[place];
+        client.tries = client.tries.saturating_add(1);
+        client.repeated = true;
+        let pause = PAUSE << (client.tries - 1).min(PAUSE_DOUBLINGS);
+        let at = now + self.rng.random_range(pause / 2..=pause);
+        let is_late = at >= client.began.saturating_add(self.plan.timeout);
+        if is_late || client.tries >= tries_max {
+            return self.turn_away(net, place, refused, &why);
+        }
+        client.step = step;
+        if !std::mem::replace(&mut client.resting, true) {
+            self.retries.push(Reverse((at, place as u32)));
+        }
+        *self.harvest.clients.retries.entry(why.into_owned()).or_default() += 1;
+    }
+
+    /// Has those try again whose pause is over.
+    pub(super) fn retry_due(&mut self, net: &mut Net, now: Nanos) {
+        while let Some(Reverse((at, place))) = self.retries.peek().copied() {
+            if at > now {
+                return;
+            }
+            self.retries.pop();
+            let client = &mut self.clients[place as usize];
+            if std::mem::take(&mut client.resting) && client.step.is_before_the_door() {
+                self.perform(net, place as usize);
+            }
+        }
+    }
+
+    /// Turns away those whose time is over.
+    pub(super) fn expire(&mut self, net: &mut Net, now: Nanos) {
+        while let Some((at, place)) = self.deadlines.front().copied() {
+            let step = self.clients[place as usize].step;
+            if step.is_before_the_door() {
+                if at > now {
+                    return;
+                }
+                let why = format!("{} was not done in time", step.name());
+                self.turn_away(net, place as usize, false, &why);
+            }
+            self.deadlines.pop_front();
+        }
+    }
+
+    /// A client that is on its way will not get in.
+    fn turn_away(&mut self, net: &mut Net, place: usize, refused: bool, why: &str) {
+        let client = &mut self.clients[place];
+        if client.step == Step::Enter && client.chat.is_some() && self.counting {
+            self.harvest.tally.gone(place, self.plan.clock.at(net.now()));
+        }
+        client.step = Step::Out;
+        for session in [client.chat.take(), client.login.take()].into_iter().flatten() {
+            net.close(session, CloseReason::Goodbye, "");
+        }
+        self.on_the_way -= 1;
+        if refused {
+            self.totals.refused += 1;
+            self.count_reason("refused", why);
+        } else {
+            self.totals.failed += 1;
+            self.count_reason("failed", why);
+        }
+    }
+
+    /// Nobody else gets in.
+    pub(super) fn give_up_all(&mut self, net: &mut Net, why: &'static str) {
+        for place in 0..self.begun {
+            if self.clients[place].step.is_before_the_door() {
+                self.turn_away(net, place, false, why);
+            }
+        }
+        for _ in std::mem::replace(&mut self.begun, self.clients.len())..self.clients.len() {
+            self.totals.failed += 1;
+            self.count_reason("failed", why);
+        }
+    }
+
+    /// A client that was in has lost its session.
+    fn lost(&mut self, place: usize, now: Nanos, reason: CloseReason) {
+        if self.counting {
+            self.harvest.tally.gone(place, now);
+        }
+        let client = &mut self.clients[place];
+        let was_listed = std::mem::replace(&mut client.step, Step::Out) == Step::Inside;
+        self.totals.listed -= u64::from(was_listed);
+        self.totals.connected -= 1;
+        self.totals.probed -= u64::from(client.probed);
+        self.totals.received_by_present -= u64::from(client.received);
+        self.totals.disconnected += 1;
+        self.count_reason("disconnected", reason.name());
+    }
+
+    /// Has some clients leave, once they are to.
+    pub(super) fn leave_due(&mut self, net: &mut Net) {
+        let Some(mut place) = self.left else { return };
+        while place < self.clients.len() && self.leaving < LEAVING_MAX {
+            let client = &mut self.clients[place];
+            if let (true, Some(session)) = (client.step.is_present(), client.chat) {
+                client.step = Step::Leaving;
+                self.leaving += 1;
+                net.send(session, &ExitRequest {}.into());
+            }
+            place += 1;
+        }
+        self.left = Some(place);
+    }
+}

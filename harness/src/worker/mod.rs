@@ -1,0 +1,417 @@
+//! A worker: one event loop and the clients that live on it.
+//!
+//! Client c of a run belongs to worker `c % workers` and has the place `c / workers` there.
+//! Everything happens on the worker's own thread; other threads send [`Command`]s, read its
+//! [`Panel`] and get its [`Harvest`] at the end.
+
+mod client;
+mod entry;
+mod talk;
+
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+use throng_core::SessionId;
+use throng_core::crypto::{ClusterKey, Credentials, PublicKey};
+use throng_core::limits::SERVER_BODY_MAX;
+use throng_core::net::{App, Closed, Endpoint, Mailbox, Net, Opened, PeerKind};
+use throng_core::wire::{CloseReason, Packet};
+
+use crate::clock::{NEVER, Nanos, RunClock};
+use crate::identity::Cast;
+use crate::live::{Panel, Totals};
+use crate::payload::Payload;
+use crate::record::{Latencies, Recorder};
+use crate::report::Clients;
+use crate::schedule::{Pace, SendCursor, Traffic};
+use crate::verify::Tally;
+use client::{Client, Step, Token};
+use talk::Outsider;
+
+/// How often a worker publishes its latencies, in nanoseconds.
+const PUBLISH_EVERY: Nanos = 500_000_000;
+
+/// Bytes that may wait for one client's socket.
+const OUTBOX_MAX: usize = 256 * 1024;
+
+/// How long a closed connection may take to be taken note of.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// A server to connect to.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its public key.
+    pub key: PublicKey,
+    /// The rules for connections to it.
+    pub endpoint: Arc<Endpoint>,
+}
+
+impl Server {
+    /// The server at `address`; a connection to it has `handshake_timeout` to get ready.
+    pub fn new(address: SocketAddr, key: PublicKey, handshake_timeout: Duration) -> Self {
+        let endpoint = Endpoint {
+            peer: PeerKind::Client,
+            credentials: Credentials::Client(key),
+            body_max: SERVER_BODY_MAX,
+            outbox_max: OUTBOX_MAX,
+            handshake_timeout,
+            // Whether the other end is alive is the server's to ask; a run has deadlines of its own.
+            first_packet_timeout: None,
+            heartbeat: None,
+            idle_timeout: None,
+            linger: LINGER,
+        };
+        Self { address, key, endpoint: Arc::new(endpoint) }
+    }
+}
+
+/// How the clients of a run get in.
+#[derive(Debug)]
+pub enum Way {
+    /// Straight to the chat server, with tickets sealed with the cluster's key.
+    Ticket(Server, ClusterKey),
+    /// As players: to the login server, with a new account each.
+    Login(Server),
+}
+
+/// What all workers of a run have in common.
+#[derive(Debug)]
+pub struct Plan {
+    /// The run's one clock.
+    pub clock: RunClock,
+    /// Clients of the run, at least 1.
+    pub clients: u32,
+    /// Workers, from 1 to the number of clients.
+    pub workers: u32,
+    /// How clients get in.
+    pub way: Way,
+    /// When each client's way in begins.
+    pub begin: Pace,
+    /// How long it may take, in nanoseconds.
+    pub timeout: Nanos,
+    /// Most clients on their way in at a time, at least one for each worker.
+    pub in_flight: u32,
+    /// Who the clients are.
+    pub cast: Cast,
+    /// What they say.
+    pub payload: Payload,
+    /// Who sends what before counting begins; empty for a run without messages.
+    pub warmup: Arc<Traffic>,
+    /// Who sends what is counted; likewise.
+    pub traffic: Arc<Traffic>,
+    /// Decides pauses between attempts.
+    pub seed: u64,
+}
+
+impl Plan {
+    /// `total` things dealt to the workers: the share of `worker`.
+    pub fn share(&self, total: u32, worker: u32) -> u32 {
+        total / self.workers + u32::from(worker < total % self.workers)
+    }
+}
+
+/// What the run's thread tells a worker.
+#[derive(Debug)]
+pub enum Command {
+    /// Nobody else gets in: who is on the way has failed, for this reason.
+    GiveUp(&'static str),
+    /// Open the connection that listens for leaks, and have a client say the probe.
+    Probe,
+    /// Send by the schedule.
+    Talk {
+        /// When the messages before counting are due.
+        warmup: Pace,
+        /// When the counted ones are.
+        counted: Pace,
+    },
+    /// Measure how long something that arrived at this time has to wait until it is read.
+    Lag(Nanos),
+    /// Send no more.
+    Hush,
+    /// What comes from now on does not count.
+    Freeze,
+    /// All clients leave in order.
+    Leave,
+    /// Give away all that was found out.
+    Harvest(mpsc::Sender<Harvest>),
+}
+
+/// What a worker found out.
+#[derive(Debug)]
+pub struct Harvest {
+    /// Its clients' accounts.
+    pub tally: Tally,
+    /// Latencies of messages.
+    pub recorder: Recorder,
+    /// How long something that arrived could wait.
+    pub read_lag: Latencies,
+    /// Parts of the way in.
+    pub phases: BTreeMap<&'static str, Latencies>,
+    /// What became of its clients; those that were asked for are not counted here.
+    pub clients: Clients,
+    /// When the last client got in; 0 if none did.
+    pub last_entry: Nanos,
+    /// When the last counted message was sent; 0 if none was.
+    pub last_sent: Nanos,
+}
+
+/// The application on a worker's event loop.
+pub struct Worker {
+    plan: Arc<Plan>,
+    index: u32,
+    panels: Arc<[Panel]>,
+    /// Our own, to have the loop come round once more.
+    mailbox: Arc<Mailbox<Command>>,
+    clients: Vec<Client>,
+    /// By a session's slot: the token of the session that had it last.
+    owners: Vec<Token>,
+    /// Clients, from the front, whose way in has begun.
+    begun: usize,
+    /// Clients on their way in.
+    on_the_way: u32,
+    /// Most clients on their way in.
+    in_flight: u32,
+    /// When each way in is over, in order; who has arrived meanwhile is passed over.
+    deadlines: VecDeque<(Nanos, u32)>,
+    /// When clients try again.
+    retries: BinaryHeap<Reverse<(Nanos, u32)>>,
+    /// Chat servers that logins were sent to.
+    chats: Vec<Server>,
+    rng: Xoshiro256PlusPlus,
+    warmup: Option<SendCursor>,
+    counted: Option<SendCursor>,
+    outsider: Outsider,
+    /// Whether what happens counts.
+    counting: bool,
+    /// Clients, from the front, that have been asked to leave; none before [`Command::Leave`].
+    left: Option<usize>,
+    /// Clients that wait for the answer to their leaving.
+    leaving: u32,
+    /// Times of [`Command::Lag`] whose end has not come.
+    lags: Vec<Nanos>,
+    totals: Totals,
+    published: Nanos,
+    harvest: Harvest,
+}
+
+impl Worker {
+    /// Worker number `index` of the plan. `mailbox` is its own loop's.
+    pub fn new(plan: Arc<Plan>, index: u32, panels: Arc<[Panel]>, mailbox: Arc<Mailbox<Command>>) -> Self {
+        let count = plan.share(plan.clients, index) as usize;
+        let ids = (index..plan.clients).step_by(plan.workers as usize);
+        // One more than all for whoever listens for leaks.
+        let tally = Tally::new(plan.traffic.clone(), ids.chain([plan.clients]));
+        let harvest = Harvest::new(tally);
+        Self {
+            index,
+            panels,
+            mailbox,
+            clients: (0..count).map(|_| Client::default()).collect(),
+            owners: Vec::new(),
+            begun: 0,
+            on_the_way: 0,
+            in_flight: plan.share(plan.in_flight, index).max(1),
+            deadlines: VecDeque::new(),
+            retries: BinaryHeap::new(),
+            chats: Vec::new(),
+            rng: Xoshiro256PlusPlus::seed_from_u64(plan.seed ^ u64::from(index)),
+            warmup: None,
+            counted: None,
+            outsider: Outsider::default(),
+            counting: true,
+            left: None,
+            leaving: 0,
+            lags: Vec::new(),
+            totals: Totals::default(),
+            published: 0,
+            harvest,
+            plan,
+        }
+    }
+
+    /// The number in the run of the client in `place`.
+    fn number(&self, place: usize) -> u32 {
+        place as u32 * self.plan.workers + self.index
+    }
+
+    /// Whose session `id` is; none if its owner has given it up.
+    fn owner(&self, id: SessionId) -> Option<Token> {
+        let token = *self.owners.get(id.slot())?;
+        let session = match token {
+            Token::Chat(place) => self.clients[place as usize].chat,
+            Token::Login(place) => self.clients[place as usize].login,
+            Token::Outsider => self.outsider.session,
+        };
+        (session == Some(id)).then_some(token)
+    }
+
+    fn dial(&mut self, net: &mut Net, server: &Server, token: Token) -> std::io::Result<SessionId> {
+        let id = net.dial(server.address, &server.endpoint, token.to_bits())?;
+        if self.owners.len() <= id.slot() {
+            self.owners.resize(id.slot() + 1, Token::Outsider);
+        }
+        self.owners[id.slot()] = token;
+        Ok(id)
+    }
+
+    fn count_reason(&mut self, how: &str, why: &str) {
+        *self.harvest.clients.reasons.entry(format!("{how}: {why}")).or_default() += 1;
+    }
+
+    fn publish(&self) {
+        self.panels[self.index as usize].publish(self.totals);
+    }
+
+    fn publish_latencies(&mut self, now: Nanos) {
+        if now >= self.published + PUBLISH_EVERY {
+            self.published = now;
+            self.panels[self.index as usize].publish_latencies(&self.harvest.recorder.corrected);
+        }
+    }
+
+    /// When the loop must come round by itself, if it must.
+    fn next_due(&self) -> Nanos {
+        let cursors = [&self.warmup, &self.counted].into_iter().flatten();
+        let send = cursors.map(SendCursor::next_due).min().unwrap_or(NEVER);
+        let retry = self.retries.peek().map_or(NEVER, |Reverse((at, _))| *at);
+        let deadline = self.deadlines.front().map_or(NEVER, |(at, _)| *at);
+        [send, retry, deadline, self.next_begin(), self.outsider.redial_at].into_iter().min().unwrap_or(NEVER)
+    }
+
+    fn give_harvest(&mut self, to: &mpsc::Sender<Harvest>) {
+        let empty = Harvest::new(Tally::new(Arc::default(), []));
+        let mut harvest = std::mem::replace(&mut self.harvest, empty);
+        self.counting = false;
+        harvest.clients.refused = self.totals.refused;
+        harvest.clients.failed = self.totals.failed;
+        harvest.clients.disconnected = self.totals.disconnected;
+        // Who asked has given up waiting, and with it the run.
+        let _ = to.send(harvest);
+    }
+}
+
+impl Harvest {
+    fn new(tally: Tally) -> Self {
+        Self {
+            tally,
+            recorder: Recorder::default(),
+            read_lag: Latencies::new(),
+            phases: BTreeMap::new(),
+            clients: Clients::default(),
+            last_entry: 0,
+            last_sent: 0,
+        }
+    }
+
+    /// Adds what another worker found out; the tally it gives back, to be settled with ours.
+    pub fn merge(&mut self, other: Self) -> Tally {
+        self.recorder.merge(&other.recorder);
+        self.read_lag.merge(&other.read_lag);
+        for (name, latencies) in other.phases {
+            self.phases.entry(name).or_default().merge(&latencies);
+        }
+        let (ours, theirs) = (&mut self.clients, other.clients);
+        ours.connected += theirs.connected;
+        ours.refused += theirs.refused;
+        ours.failed += theirs.failed;
+        ours.disconnected += theirs.disconnected;
+        for (all, more) in [(&mut ours.reasons, theirs.reasons), (&mut ours.retries, theirs.retries)] {
+            for (reason, count) in more {
+                *all.entry(reason).or_default() += count;
+            }
+        }
+        self.last_entry = self.last_entry.max(other.last_entry);
+        self.last_sent = self.last_sent.max(other.last_sent);
+        other.tally
+    }
+}
+
+impl App for Worker {
+    type Command = Command;
+
+    fn opened(&mut self, net: &mut Net, id: SessionId, _: Opened) {
+        match self.owner(id) {
+            Some(Token::Login(place)) => self.advance(net, place as usize, Step::SignUp),
+            Some(Token::Chat(place)) => self.advance(net, place as usize, Step::Enter),
+            Some(Token::Outsider) => self.totals.outside = 1,
+            None => {}
+        }
+    }
+
+    fn packet(&mut self, net: &mut Net, id: SessionId, packet: Packet) -> Result<(), Packet> {
+        let is_welcome = match (self.owner(id), packet) {
+            (Some(Token::Chat(place)), packet) => self.chat_packet(net, place as usize, packet),
+            (Some(Token::Login(place)), packet) => self.login_packet(net, place as usize, packet),
+            (Some(Token::Outsider), packet) => {
+                self.overheard(net, &packet);
+                true
+            }
+            (None, _) => true,
+        };
+        if !is_welcome {
+            net.close(id, CloseReason::PacketNotAllowed, "");
+        }
+        Ok(())
+    }
+
+    fn closed(&mut self, net: &mut Net, id: SessionId, closed: Closed) {
+        match self.owner(id) {
+            Some(Token::Chat(place)) => self.chat_closed(net, place as usize, closed.reason),
+            Some(Token::Login(place)) => self.login_closed(net, place as usize, closed.reason),
+            Some(Token::Outsider) => self.outsider_closed(net, closed.reason),
+            None => {}
+        }
+        // This is told after the turn's end, so what follows from it needs another turn.
+        self.mailbox.ring();
+    }
+
+    fn command(&mut self, net: &mut Net, command: Command) {
+        match command {
+            Command::GiveUp(why) => self.give_up_all(net, why),
+            Command::Probe => self.probe(net),
+            Command::Talk { warmup, counted } => {
+                let plan = &self.plan;
+                let cursor = |traffic: &Arc<Traffic>, pace| {
+                    Some(SendCursor::new(traffic.clone(), pace, self.index, plan.workers))
+                };
+                (self.warmup, self.counted) = (cursor(&plan.warmup, warmup), cursor(&plan.traffic, counted));
+            }
+            Command::Lag(since) => self.lags.push(since),
+            Command::Hush => (self.warmup, self.counted) = (None, None),
+            Command::Freeze => self.counting = false,
+            Command::Leave => {
+                self.give_up_all(net, "the run is over");
+                self.left = Some(0);
+            }
+            Command::Harvest(to) => self.give_harvest(&to),
+        }
+    }
+
+    fn turn(&mut self, net: &mut Net) -> Option<Instant> {
+        let now = self.plan.clock.now();
+        self.expire(net, now);
+        self.retry_due(net, now);
+        let more_to_begin = self.begin_due(net, now);
+        let more_to_send = self.send_due(net);
+        self.redial_outsider(net, now);
+        self.leave_due(net);
+        // The sockets that had something at the beginning of this turn have all been read by now.
+        for since in self.lags.drain(..) {
+            self.harvest.read_lag.record(self.plan.clock.now().saturating_sub(since));
+        }
+        self.publish();
+        self.publish_latencies(now);
+        self.plan.clock.instant(if more_to_begin || more_to_send { now } else { self.next_due() })
+    }
+}
+
+/// Why a step failed: text for the report.
+type Why = Cow<'static, str>;

@@ -1,0 +1,352 @@
+//! A server whose faults are known: login and chat on one port, on the core's own event loop,
+//! so that what the harness reports can be held against what was done to it.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use throng_core::SessionId;
+use throng_core::clock::unix_ms;
+use throng_core::crypto::{ClusterKey, Credentials, StaticKey, Ticket};
+use throng_core::limits::CLIENT_BODY_MAX;
+use throng_core::net::{
+    Acceptor, AcceptorHandle, App, Closed, Endpoint, Listener, Mail, Mailbox, Net, Opened, PeerKind, Shard,
+    ShardSize,
+};
+use throng_core::wire::packets::{
+    ChatMessage, ChatRequest, CreateCharacterAnswer, EnterAnswer, ExitAnswer, LoginGranted, Name, Outcome,
+    SignUpAnswer, User, UserList,
+};
+use throng_core::wire::{CloseReason, List, Packet, Text};
+
+/// What is done wrong with one message for one client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It is not delivered.
+    Drop,
+    /// It is delivered twice.
+    Duplicate,
+    /// It is delivered after the next one for the same client.
+    Late,
+    /// One letter of it is changed.
+    Damage,
+}
+
+/// What the stub does. The default is a server without fault. Messages are numbered as the
+/// harness numbers those that it counts; only they are touched.
+#[derive(Clone, Copy)]
+pub(crate) struct Script {
+    /// The fault of a (client, message) pair.
+    pub fault: fn(u32, u32) -> Option<Fault>,
+    /// Whether a message also goes to connections that have not entered.
+    pub leaks: fn(u32) -> bool,
+    /// How long every message is held.
+    pub delay: Duration,
+    /// This message closes that client's session, before it is delivered to anybody.
+    pub cuts: Option<(u32, u32)>,
+    /// This message and all after it are delivered to nobody.
+    pub stalls_at: Option<u32>,
+    /// This message closes all sessions.
+    pub dies_at: Option<u32>,
+    /// Whether a client is not let in.
+    pub refuses: fn(u32) -> bool,
+    /// Sessions that there is room for.
+    pub capacity: usize,
+    /// Requests of the login that are answered "try again later", from the first.
+    pub later: u32,
+    /// Whether the probe is delivered.
+    pub probes: bool,
+    /// Whether anybody is let go.
+    pub lets_go: bool,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            fault: |_, _| None,
+            leaks: |_| false,
+            delay: Duration::ZERO,
+            cuts: None,
+            stalls_at: None,
+            dies_at: None,
+            refuses: |_| false,
+            capacity: 1000,
+            later: 0,
+            probes: true,
+            lets_go: true,
+        }
+    }
+}
+
+/// A running stub.
+pub(crate) struct Stub {
+    address: SocketAddr,
+    key: String,
+    dir: TempDir,
+    acceptor: Option<AcceptorHandle>,
+    mailbox: Arc<Mailbox<()>>,
+    thread: Option<JoinHandle<()>>,
+    heard: Arc<AtomicU32>,
+}
+
+impl Stub {
+    pub(crate) fn start(script: Script) -> Self {
+        let key = Arc::new(StaticKey::generate().unwrap());
+        let cluster = ClusterKey::generate().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        cluster.store(&dir.path().join("cluster.key")).unwrap();
+        let endpoint = Arc::new(Endpoint {
+            peer: PeerKind::Client,
+            credentials: Credentials::Server(key.clone()),
+            body_max: CLIENT_BODY_MAX,
+            outbox_max: 1 << 20,
+            handshake_timeout: Duration::from_secs(5),
+            first_packet_timeout: None,
+            heartbeat: Some(Duration::from_millis(100)),
+            idle_timeout: Some(Duration::from_secs(5)),
+            linger: Duration::from_millis(200),
+        });
+        let listener = Listener::bind(([127, 0, 0, 1], 0).into(), "stub", 128, endpoint).unwrap();
+        let address = listener.address();
+        let shard = Shard::new(0, ShardSize { clients: script.capacity, mailbox: 1024 }).unwrap();
+        let mailbox = shard.mailbox();
+        let acceptor = Acceptor::new(vec![listener], std::slice::from_ref(&shard)).unwrap();
+        let heard = Arc::new(AtomicU32::new(0));
+        let app = StubApp {
+            script,
+            address,
+            key: *key.public(),
+            cluster,
+            present: BTreeMap::new(),
+            outside: Vec::new(),
+            logins: HashMap::new(),
+            sequence: 0,
+            later: script.later,
+            held: HashMap::new(),
+            due: VecDeque::new(),
+            heard: heard.clone(),
+        };
+        let thread = std::thread::spawn(move || shard.run(app).unwrap());
+        Self {
+            address,
+            key: hex::encode(key.public()),
+            dir,
+            acceptor: Some(acceptor.spawn("stub-accept".into()).unwrap()),
+            mailbox,
+            thread: Some(thread),
+            heard,
+        }
+    }
+
+    /// The flags that lead a scenario to this stub.
+    pub(crate) fn flags(&self, scenario: &str) -> Vec<String> {
+        let mut flags =
+            vec!["--server".into(), self.address.to_string(), "--server-key".into(), self.key.clone()];
+        if scenario != "login" {
+            let path = self.dir.path().join("cluster.key");
+            flags.extend(["--cluster-key".into(), path.to_str().unwrap().into()]);
+        }
+        flags
+    }
+
+    /// Counted messages heard so far.
+    pub(crate) fn heard(&self) -> u32 {
+        self.heard.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Stub {
+    fn drop(&mut self) {
+        if let Some(acceptor) = self.acceptor.take() {
+            acceptor.stop();
+        }
+        let _ = self.mailbox.push(Mail::Stop(CloseReason::ServerShutdown, Duration::from_millis(100)));
+        self.mailbox.ring();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct StubApp {
+    script: Script,
+    address: SocketAddr,
+    key: [u8; 32],
+    cluster: ClusterKey,
+    /// By client number, which its name says.
+    present: BTreeMap<u32, (SessionId, User)>,
+    /// Sessions that have not entered.
+    outside: Vec<SessionId>,
+    /// Login sessions by the name of their character.
+    logins: HashMap<String, SessionId>,
+    sequence: u64,
+    later: u32,
+    /// Messages that wait for the next one for the same client.
+    held: HashMap<u32, Packet>,
+    due: VecDeque<(Instant, SessionId, Packet)>,
+    heard: Arc<AtomicU32>,
+}
+
+/// The number of a counted message, from the text's documented form.
+fn index_of(text: &str) -> Option<u32> {
+    u32::from_str_radix(text.strip_prefix('M')?.get(8..16)?, 16).ok()
+}
+
+/// The client's number, from the names that the harness gives.
+fn client_of(name: &str) -> u32 {
+    name.rsplit_once('n').unwrap().1.parse().unwrap()
+}
+
+impl StubApp {
+    fn enter(&mut self, net: &mut Net, id: SessionId, ticket: &Ticket) {
+        let client = client_of(&ticket.name);
+        if (self.script.refuses)(client) {
+            return net.close(id, CloseReason::TicketInvalid, "");
+        }
+        self.outside.retain(|other| *other != id);
+        let user = User { id: client + 1, name: ticket.name.clone() };
+        self.present.insert(client, (id, user.clone()));
+        let head_count = self.present.len() as u32;
+        net.send(id, &EnterAnswer { user: user.clone(), head_count }.into());
+        net.send(id, &UserList { head_count, users: List::new(vec![user]).unwrap(), more: true }.into());
+        if let Some(login) = self.logins.remove(&*ticket.name) {
+            net.close(login, CloseReason::HandedOver, "");
+        }
+    }
+
+    fn chat(&mut self, net: &mut Net, id: SessionId, text: Text<1024>) {
+        let script = self.script;
+        let Some((_, sender)) = self.present.values().find(|(session, _)| *session == id) else { return };
+        self.sequence += 1;
+        let Some(index) = index_of(&text) else {
+            let message: Packet =
+                ChatMessage { sequence: self.sequence, sender: sender.clone(), text }.into();
+            if script.probes {
+                self.present.values().for_each(|(session, _)| net.send(*session, &message));
+            }
+            return;
+        };
+        self.heard.fetch_add(1, Ordering::Relaxed);
+        let message = ChatMessage { sequence: self.sequence, sender: sender.clone(), text };
+        if let Some((client, _)) = script.cuts.filter(|(_, at)| *at == index)
+            && let Some((session, _)) = self.present.remove(&client)
+        {
+            net.close(session, CloseReason::TooSlow, "");
+        }
+        if script.dies_at == Some(index) {
+            return net.close_all(PeerKind::Client, CloseReason::ServerShutdown, "");
+        }
+        if script.stalls_at.is_some_and(|at| index >= at) {
+            return;
+        }
+        let at = Instant::now() + script.delay;
+        for (client, (session, _)) in &self.present {
+            let mut deliver = |message: Packet| self.due.push_back((at, *session, message));
+            match (script.fault)(*client, index) {
+                Some(Fault::Drop) => {}
+                Some(Fault::Late) => drop(self.held.insert(*client, message.clone().into())),
+                Some(Fault::Duplicate) => {
+                    deliver(message.clone().into());
+                    deliver(message.clone().into());
+                }
+                Some(Fault::Damage) => {
+                    let text = Text::new(format!("{}!", &message.text[..message.text.len() - 1])).unwrap();
+                    deliver(ChatMessage { text, ..message.clone() }.into());
+                }
+                None => {
+                    deliver(message.clone().into());
+                    self.held.remove(client).into_iter().for_each(deliver);
+                }
+            }
+        }
+        if (script.leaks)(index) {
+            self.outside.iter().for_each(|session| net.send(*session, &message.clone().into()));
+        }
+    }
+
+    fn login(&mut self, net: &mut Net, id: SessionId, packet: Packet) {
+        let is_later = self.later > 0;
+        self.later = self.later.saturating_sub(1);
+        let outcome = if is_later { Outcome::TryAgainLater } else { Outcome::Ok };
+        let answer: Packet = match packet {
+            Packet::SignUpRequest(_) => SignUpAnswer { outcome }.into(),
+            Packet::CreateCharacterRequest(_) => CreateCharacterAnswer { outcome }.into(),
+            Packet::LoginRequest(request) => {
+                let name = Name::truncated(&request.id);
+                self.logins.insert(name.to_string(), id);
+                let (issued_ms, expires_ms) = (unix_ms(), unix_ms() + 10_000);
+                let chat_key = self.key;
+                let ticket = Ticket {
+                    account: 1,
+                    claim: 1,
+                    character: 1,
+                    name: name.clone(),
+                    chat_key,
+                    issued_ms,
+                    expires_ms,
+                };
+                LoginGranted {
+                    chat_address: Text::new(self.address.to_string()).unwrap(),
+                    chat_key,
+                    name,
+                    ticket: ticket.mint(&self.cluster).unwrap(),
+                    ticket_lifetime_ms: 10_000,
+                }
+                .into()
+            }
+            other => panic!("the harness sent {}", other.name()),
+        };
+        net.send(id, &answer);
+    }
+}
+
+impl App for StubApp {
+    type Command = ();
+
+    fn opened(&mut self, _: &mut Net, id: SessionId, _: Opened) {
+        self.outside.push(id);
+    }
+
+    fn packet(&mut self, net: &mut Net, id: SessionId, packet: Packet) -> Result<(), Packet> {
+        match packet {
+            Packet::EnterRequest(request) => {
+                match Ticket::open(&self.cluster, &request.ticket, &self.key, unix_ms()) {
+                    Ok((_, ticket)) => self.enter(net, id, &ticket),
+                    Err(reason) => net.close(id, reason, ""),
+                }
+            }
+            Packet::UserListRequest(request) => {
+                assert!(request.after > 0, "the first page comes unasked");
+                let page = UserList { head_count: 1, users: List::new(vec![]).unwrap(), more: false };
+                net.send(id, &page.into());
+            }
+            Packet::ChatRequest(ChatRequest { text }) => self.chat(net, id, text),
+            Packet::ExitRequest(_) if self.script.lets_go => {
+                self.present.retain(|_, (session, _)| *session != id);
+                net.send(id, &ExitAnswer {}.into());
+                net.close(id, CloseReason::Goodbye, "");
+            }
+            Packet::ExitRequest(_) => {}
+            other => self.login(net, id, other),
+        }
+        Ok(())
+    }
+
+    fn closed(&mut self, _: &mut Net, id: SessionId, _: Closed) {
+        self.outside.retain(|other| *other != id);
+        self.present.retain(|_, (session, _)| *session != id);
+    }
+
+    fn command(&mut self, _: &mut Net, (): ()) {}
+
+    fn turn(&mut self, net: &mut Net) -> Option<Instant> {
+        while let Some((_, session, message)) = self.due.pop_front_if(|(at, _, _)| *at <= Instant::now()) {
+            net.send(session, &message);
+        }
+        self.due.front().map(|(at, _, _)| *at)
+    }
+}
