@@ -20,6 +20,10 @@ pub struct Holdings {
     held: HashMap<u64, Claim>,
     /// The link to the DB agent in use.
     agent: Option<Agent>,
+    /// Claims that went to somebody else while the DB agent compares the list, in which they may
+    /// stand. Should whoever got one give it up before the agent comes to it, the agent takes
+    /// it for one that it lost, and calls its account online for us.
+    in_doubt: Vec<Claim>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -34,15 +38,24 @@ impl Holdings {
         self.held.insert(claim.id, claim);
     }
 
-    /// A claim is ours no more, and the DB agent knows.
+    /// Whether a claim is ours. Number 0 never is.
+    pub fn holds(&self, claim: &Claim) -> bool {
+        self.held.contains_key(&claim.id)
+    }
+
+    /// A claim is ours no more, because it went to somebody else. Says whether it was.
     pub fn forget(&mut self, claim: &Claim) -> bool {
-        self.held.remove(&claim.id).is_some()
+        let was_held = self.held.remove(&claim.id).is_some();
+        if was_held && self.agent.is_some_and(|agent| !agent.is_synced) {
+            self.in_doubt.push(*claim);
+        }
+        was_held
     }
 
     /// Gives a claim up, held or only perhaps ours: the DB agent ignores what we do not hold. While
     /// no link is up nothing is sent; the next list tells it.
     pub fn release(&mut self, claim: Claim, effects: &mut Effects) {
-        self.forget(&claim);
+        self.held.remove(&claim.id);
         if let Some(agent) = self.agent {
             effects.send(agent.link, DbReleaseClaim { claim });
         }
@@ -59,6 +72,7 @@ impl Holdings {
             return;
         }
         self.agent = None;
+        self.in_doubt.clear();
         if let Some((link, _)) = terminals.up(Role::DbAgent).next() {
             self.agent = Some(Agent { link, is_synced: false });
             let mut claims = self.held.values().copied().peekable();
@@ -74,9 +88,12 @@ impl Holdings {
     }
 
     /// The DB agent has compared the list.
-    pub fn synced(&mut self, link: SessionId) {
+    pub fn synced(&mut self, link: SessionId, effects: &mut Effects) {
         if let Some(agent) = self.agent.as_mut().filter(|agent| agent.link == link) {
             agent.is_synced = true;
+            for claim in self.in_doubt.drain(..) {
+                effects.send(link, DbReleaseClaim { claim });
+            }
         }
     }
 }

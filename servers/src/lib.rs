@@ -13,6 +13,9 @@ pub mod node;
 pub mod process;
 pub mod up;
 
+#[cfg(test)]
+mod stand;
+
 /// The log belongs to the process: tests that open it take turns.
 #[cfg(test)]
 static LOG_TURN: parking_lot::Mutex<()> = parking_lot::Mutex::new(());

@@ -66,13 +66,19 @@ impl<S: 'static> HandlerTable<S> {
         self
     }
 
-    /// Runs the handler of `packet`, from a session in `phase`.
-    pub fn run(&self, state: &mut S, call: &mut Call<'_>, phase: Phases, packet: Packet) {
+    /// Runs the handler of `packet`, from a session in `phase`. False: the packet is not allowed,
+    /// and the session is being closed; what else it has sent already is not to be heard.
+    #[must_use]
+    pub fn run(&self, state: &mut S, call: &mut Call<'_>, phase: Phases, packet: Packet) -> bool {
         match self.handlers.get(&packet.number()) {
-            Some((phases, handler)) if phases.contains(phase) => handler(state, call, packet),
+            Some((phases, handler)) if phases.contains(phase) => {
+                handler(state, call, packet);
+                true
+            }
             _ => {
                 tracing::debug!(session = %call.session, packet = packet.name(), "not allowed here");
                 call.effects.close(call.session, CloseReason::PacketNotAllowed);
+                false
             }
         }
     }
@@ -95,7 +101,7 @@ mod tests {
             let (mut state, mut effects) = (vec![1], Effects::default());
             let (session, now) = (SessionId::new(0, 1, 0), Instant::now());
             let mut call = Call { session, received: now, now, effects: &mut effects };
-            table.run(&mut state, &mut call, phase, packet);
+            assert_ne!(table.run(&mut state, &mut call, phase, packet), closed);
             assert_eq!(state, wanted);
             assert_eq!(effects.describe().len(), usize::from(closed));
         };

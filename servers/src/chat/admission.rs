@@ -86,8 +86,7 @@ impl Admission {
             self.used.insert(serial, ticket.expires_ms);
             return Ok((ticket, None));
         }
-        // A login's ticket is good while the login is expected, which its use ends; that it
-        // is remembered besides only gives the second use its right name.
+        // A login's ticket is good while the login is expected, which its use ends.
         let expected = self.expected.remove(&ticket.claim).ok_or(CloseReason::TicketUsed)?;
         Ok((ticket, Some(expected)))
     }

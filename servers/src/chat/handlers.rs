@@ -36,7 +36,7 @@ fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
     }
     let (ticket, expected) = match chat.admission.admit(&request.ticket, (chat.now_ms)()) {
         Ok(admitted) => admitted,
-        Err(reason) => return call.effects.close(call.session, reason),
+        Err(reason) => return chat.throw_out(call.session, reason, call.effects),
     };
     let claim = Claim { account: ticket.account, id: ticket.claim };
     if let Some(older) = chat.users.of_account(claim.account).map(|user| user.session) {
@@ -44,7 +44,7 @@ fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
             if expected.is_some() {
                 chat.holdings.release(claim, call.effects);
             }
-            return call.effects.close(call.session, CloseReason::AlreadyOnline);
+            return chat.throw_out(call.session, CloseReason::AlreadyOnline, call.effects);
         }
         chat.throw_out(older, CloseReason::LoggedInElsewhere, call.effects);
     }
@@ -70,7 +70,7 @@ fn user_list(chat: &mut Chat, call: &mut Call<'_>, request: UserListRequest) {
 fn chat(chat: &mut Chat, call: &mut Call<'_>, request: ChatRequest) {
     let Some(sender) = chat.users.of_session(call.session) else { return };
     if request.text.is_empty() {
-        return call.effects.close(call.session, CloseReason::MalformedPacket);
+        return chat.throw_out(call.session, CloseReason::MalformedPacket, call.effects);
     }
     chat.sequence += 1;
     metrics::BROADCASTS.inc();
@@ -79,8 +79,7 @@ fn chat(chat: &mut Chat, call: &mut Call<'_>, request: ChatRequest) {
 }
 
 fn exit(chat: &mut Chat, call: &mut Call<'_>, _: ExitRequest) {
-    chat.user_leaves(call.session, call.effects);
-    chat.phases.remove(&call.session);
+    chat.forget(call.session, call.effects);
     call.effects.send(call.session, ExitAnswer {});
     call.effects.close(call.session, CloseReason::Goodbye);
 }
@@ -148,13 +147,20 @@ fn character_loaded(chat: &mut Chat, call: &mut Call<'_>, answer: DbLoadCharacte
 }
 
 fn claims_synced(chat: &mut Chat, call: &mut Call<'_>, _: DbClaimsSynced) {
-    chat.holdings.synced(call.session);
+    chat.holdings.synced(call.session, call.effects);
     chat.terminals.ready(call.session);
 }
 
 fn claim_revoked(chat: &mut Chat, call: &mut Call<'_>, revoked: DbClaimRevoked) {
-    chat.holdings.forget(&revoked.claim);
+    // Released, and not only forgotten: a list of ours that the DB agent came to after the claim was
+    // gone may have brought it back.
+    chat.holdings.release(revoked.claim, call.effects);
     chat.admission.cancel(&revoked.claim);
+    // The word that the claim came over may be on its way still, from another DB thread: it is void.
+    if let Some(load) = chat.loads.iter_mut().find(|load| load.claim == revoked.claim && !load.is_cancelled) {
+        load.is_cancelled = true;
+        answer_login(load, Outcome::ClaimLost, None, call.effects);
+    }
     let user = chat.users.of_account(revoked.claim.account);
     if let Some(user) = user.filter(|user| user.claim == revoked.claim) {
         let session = user.session;

@@ -109,7 +109,9 @@ impl Role for ChatRole {
                 // A session that is not known has ended; its last packets are nobody's.
                 if let Some(phase) = self.chat.phases.get(&session).copied() {
                     let mut call = Call { session, received, now, effects };
-                    self.table.run(&mut self.chat, &mut call, phase, packet);
+                    if !self.table.run(&mut self.chat, &mut call, phase, packet) {
+                        self.chat.forget(session, effects);
+                    }
                 }
             }
             Job::Opened(session, opened) => self.chat.opened(session, &opened, effects),
@@ -146,10 +148,9 @@ impl Chat {
     }
 
     fn closed(&mut self, session: SessionId, closed: &Closed, now: Instant, effects: &mut Effects) {
-        self.phases.remove(&session);
-        match closed.kind {
-            PeerKind::Client => self.user_leaves(session, effects),
-            PeerKind::Link => self.link_closed(session, closed, now, effects),
+        self.forget(session, effects);
+        if closed.kind == PeerKind::Link {
+            self.link_closed(session, closed, now, effects);
         }
     }
 
@@ -174,20 +175,27 @@ impl Chat {
         }
     }
 
+    /// A session is over, or about to be: its user leaves, and packets that it has sent
+    /// before it learns of it are nobody's.
+    fn forget(&mut self, session: SessionId, effects: &mut Effects) {
+        self.phases.remove(&session);
+        self.user_leaves(session, effects);
+    }
+
     /// Takes the user of a session out and tells the others. Its session may live on for a moment.
     fn user_leaves(&mut self, session: SessionId, effects: &mut Effects) {
         let Some(gone) = self.users.leave(session) else { return };
         metrics::CHAT_USERS.add(-1);
         effects.leave(session, WORLD);
         effects.broadcast(WORLD, UserLeft { user: gone.user.id });
-        if gone.claim.id != 0 && self.holdings.forget(&gone.claim) {
+        if self.holdings.holds(&gone.claim) {
             self.holdings.release(gone.claim, effects);
         }
     }
 
-    /// Ends the session of a user that is still in, with a reason.
+    /// Ends a client's session with a reason.
     fn throw_out(&mut self, session: SessionId, reason: CloseReason, effects: &mut Effects) {
-        self.user_leaves(session, effects);
+        self.forget(session, effects);
         effects.close(session, reason);
     }
 }
@@ -196,3 +204,6 @@ fn answer_login(load: &Load, outcome: Outcome, character: Option<packets::Charac
     let claim = load.claim;
     effects.send(load.login, LoginNotifyLoaded { request: load.request, outcome, claim, character });
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,6 +64,9 @@ pub struct DbAgent {
     pool: Arc<Pool<Tag>>,
     /// Lists of claims that have not come to their last page.
     lists: HashMap<SessionId, Vec<Claim>>,
+    /// For each process, the link over which it has last compared its claims: the one in use. What it
+    /// asked over another, it has given up waiting for, be the end of that link known here or not.
+    in_use: HashMap<u64, SessionId>,
     renew_at: Instant,
     published: Published,
 }
@@ -95,6 +98,7 @@ impl DbAgentRole {
             terminals,
             pool,
             lists: HashMap::new(),
+            in_use: HashMap::new(),
             renew_at: now,
             published: Published::default(),
         };
@@ -111,7 +115,9 @@ impl Role for DbAgentRole {
                 // A session that is not known has ended; its last packets are nobody's.
                 if let Some(phase) = self.agent.phases.get(&session).copied() {
                     let mut call = Call { session, received, now, effects };
-                    self.table.run(&mut self.agent, &mut call, phase, packet);
+                    if !self.table.run(&mut self.agent, &mut call, phase, packet) {
+                        self.agent.phases.remove(&session);
+                    }
                 }
             }
             Job::Opened(session, opened) => self.agent.opened(session, &opened, effects),
@@ -148,6 +154,9 @@ impl DbAgent {
         self.lists.remove(&session);
         let Some(link) = self.terminals.closed(session, closed, now) else { return };
         let instance = link.hello.instance;
+        if self.in_use.get(&instance) == Some(&session) {
+            self.in_use.remove(&instance);
+        }
         if self.terminals.of_instance(instance).is_none() {
             self.renew(session, instance, self.settings.lease_grace, effects);
         }
@@ -176,14 +185,14 @@ impl DbAgent {
     fn replied(&mut self, reply: Reply<Tag>, effects: &mut Effects) {
         let Reply { tag, answer } = reply;
         let Tag { link, instance, request, .. } = tag;
-        let is_up = self.terminals.is_up(link);
+        let is_up = self.in_use.get(&instance) == Some(&link);
         let refused = answer.outcome() != Outcome::Ok;
         match answer {
             Answer::CheckPassword { outcome, claim, displaced } => {
                 if let Some(held) = displaced
-                    && let Some(holder) = self.terminals.of_instance(held.instance)
+                    && let Some(holder) = self.in_use.get(&held.instance)
                 {
-                    effects.send(holder, DbClaimRevoked { claim: held.claim });
+                    effects.send(*holder, DbClaimRevoked { claim: held.claim });
                 }
                 metrics::CLAIMS.add(u64::from(!refused));
                 if is_up {
@@ -300,6 +309,7 @@ fn held_claims(agent: &mut DbAgent, call: &mut Call<'_>, packet: DbHeldClaims) {
     } else if packet.last {
         let claims = agent.lists.remove(&call.session).unwrap_or_default();
         let tag = agent.tag(call, 0);
+        agent.in_use.insert(tag.instance, call.session);
         let lease_until_ms = (agent.now_ms)() + agent.settings.lease.as_millis() as u64;
         let request = Request::SyncHeld { instance: tag.instance, claims, lease_until_ms };
         agent.submit(tag, request, call.effects);

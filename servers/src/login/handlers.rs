@@ -182,11 +182,13 @@ fn character_created(login: &mut Login, call: &mut Call<'_>, answer: DbCreateCha
 }
 
 fn claims_synced(login: &mut Login, call: &mut Call<'_>, _: DbClaimsSynced) {
-    login.holdings.synced(call.session);
+    login.holdings.synced(call.session, call.effects);
     login.terminals.ready(call.session);
 }
 
-fn claim_revoked(login: &mut Login, _: &mut Call<'_>, revoked: DbClaimRevoked) {
-    // A login under way learns of it from the hand-over, which fails with ClaimLost.
-    login.holdings.forget(&revoked.claim);
+fn claim_revoked(login: &mut Login, call: &mut Call<'_>, revoked: DbClaimRevoked) {
+    // A login under way learns of it from the hand-over, which fails with ClaimLost. Released, and
+    // not only forgotten: a list of ours that the DB agent came to after the claim was gone
+    // may have brought it back.
+    login.holdings.release(revoked.claim, call.effects);
 }

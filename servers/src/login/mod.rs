@@ -124,7 +124,9 @@ impl Role for LoginRole {
                 // A session that is not known has ended; its last packets are nobody's.
                 if let Some(phase) = self.login.phases.get(&session).copied() {
                     let mut call = Call { session, received, now, effects };
-                    self.table.run(&mut self.login, &mut call, phase, packet);
+                    if !self.table.run(&mut self.login, &mut call, phase, packet) {
+                        self.login.forget(session, effects);
+                    }
                 }
             }
             Job::Opened(session, opened) => self.login.opened(session, &opened, effects),
@@ -139,8 +141,10 @@ impl Role for LoginRole {
             login.fail(&waiting, Outcome::TryAgainLater, effects);
         }
         while let Some((_, claim)) = login.expiries.pop_front_if(|(at, _)| *at <= now) {
-            // The chat server gives the claim up by itself.
+            // The chat server would give the claim up by itself, but later than the client is told
+            // that it has to log in again.
             if let Some(granted) = login.granted.remove(&claim) {
+                effects.send(granted.chat, ChatCancelLogin { claim: granted.claim });
                 effects.close(granted.client, CloseReason::TicketExpired);
             }
         }
@@ -164,14 +168,7 @@ impl Login {
     }
 
     fn closed(&mut self, session: SessionId, closed: &Closed, now: Instant, effects: &mut Effects) {
-        let phase = self.phases.remove(&session);
-        if closed.kind == PeerKind::Client {
-            if phase == Some(GRANTED) {
-                self.client_left_with_ticket(session, effects);
-            }
-            // A request under way is noticed to be nobody's when its answer comes.
-            return;
-        }
+        self.forget(session, effects);
         let Some(link) = self.terminals.closed(session, closed, now) else { return };
         for waiting in self.pending.fail_link(session) {
             self.fail(&waiting, Outcome::TryAgainLater, effects);
@@ -181,11 +178,14 @@ impl Login {
         }
     }
 
-    /// The client went before it entered the chat: nobody else shall use its ticket.
-    fn client_left_with_ticket(&mut self, client: SessionId, effects: &mut Effects) {
-        let left = self.granted.extract_if(|_, granted| granted.client == client);
-        for (_, granted) in left {
-            effects.send(granted.chat, ChatCancelLogin { claim: granted.claim });
+    /// A session is over, or about to be: packets that it has sent before it learns of it are
+    /// nobody's. A request of its under way is noticed to be nobody's when its answer comes.
+    fn forget(&mut self, session: SessionId, effects: &mut Effects) {
+        if self.phases.remove(&session) == Some(GRANTED) {
+            // It went before it entered the chat: nobody else shall use its ticket.
+            for (_, granted) in self.granted.extract_if(|_, granted| granted.client == session) {
+                effects.send(granted.chat, ChatCancelLogin { claim: granted.claim });
+            }
         }
     }
 
@@ -247,3 +247,6 @@ impl Login {
         up.get(self.next_chat % up.len().max(1)).copied()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! A role on a test stand: packets and ends of sessions go in, effects come out as lines.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use throng_core::SessionId;
+use throng_core::content::{Effects, Job, Role};
+use throng_core::crypto::{ClusterKey, Credentials};
+use throng_core::net::{Closed, Endpoint, Opened, PeerKind};
+use throng_core::terminal::{Backoff, Peer, Terminals};
+use throng_core::wire::packets::{
+    self, Character, Claim, DbClaimsSynced, LinkHello, LoginRequest, PasswordText,
+};
+use throng_core::wire::{CloseReason, Packet, Text};
+
+thread_local!(static NOW_MS: Cell<u64> = const { Cell::new(0) });
+
+/// The wall clock of the test's thread, which [`Stand::pass`] moves.
+pub(crate) fn now_ms() -> u64 {
+    NOW_MS.get()
+}
+
+pub(crate) const KEY: [u8; 32] = [9; 32];
+pub(crate) const CHAT_KEY: [u8; 32] = [7; 32];
+pub(crate) const CLAIM: Claim = Claim { account: 4, id: 40 };
+
+/// A role, its time and its sessions.
+pub(crate) struct Stand<R> {
+    role: R,
+    now: Instant,
+    sessions: u32,
+}
+
+impl<R: Role<Record = ()>> Stand<R> {
+    /// The role that `make` makes at a time and with links to `peers`.
+    pub(crate) fn new(
+        role: packets::Role,
+        peers: &[packets::Role],
+        make: impl FnOnce(Terminals) -> R,
+    ) -> Self {
+        NOW_MS.set(1_000_000);
+        let now = Instant::now();
+        let peers = peers.iter().map(|role| Peer { role: *role, address: ([127, 0, 0, 1], 9).into() });
+        let backoff = Backoff { min: Duration::from_millis(50), max: Duration::from_secs(1) };
+        let terminals =
+            Terminals::new(hello(role), Arc::new(endpoint()), backoff, peers.collect(), now, Arc::default());
+        let mut stand = Self { role: make(terminals), now, sessions: 0 };
+        stand.pass(Duration::ZERO);
+        stand
+    }
+
+    /// A link to a server has come up; `dialled` is the place among the peers of one that we called.
+    pub(crate) fn link(&mut self, role: packets::Role, dialled: Option<u64>) -> (SessionId, Vec<String>) {
+        let link = self.open(PeerKind::Link, dialled);
+        (link, self.packet(link, hello(role)))
+    }
+
+    /// A link to the DB agent has come up, and the agent has compared the claims.
+    pub(crate) fn agent(&mut self, dialled: u64) -> SessionId {
+        let (agent, _) = self.link(packets::Role::DbAgent, Some(dialled));
+        self.packet(agent, DbClaimsSynced {});
+        agent
+    }
+
+    pub(crate) fn client(&mut self) -> SessionId {
+        self.open(PeerKind::Client, None)
+    }
+
+    fn open(&mut self, kind: PeerKind, dialled: Option<u64>) -> SessionId {
+        self.sessions += 1;
+        let id = SessionId::new(0, self.sessions, 0);
+        let address = ([127, 0, 0, 1], 9).into();
+        self.job(Job::Opened(id, Opened { kind, address, dialled }));
+        id
+    }
+
+    pub(crate) fn packet(&mut self, from: SessionId, packet: impl Into<Packet>) -> Vec<String> {
+        self.job(Job::Packet(from, packet.into(), self.now))
+    }
+
+    pub(crate) fn client_gone(&mut self, id: SessionId) -> Vec<String> {
+        self.closed(id, PeerKind::Client)
+    }
+
+    pub(crate) fn link_gone(&mut self, id: SessionId) -> Vec<String> {
+        self.closed(id, PeerKind::Link)
+    }
+
+    fn closed(&mut self, id: SessionId, kind: PeerKind) -> Vec<String> {
+        self.job(Job::Closed(id, Closed { kind, dialled: None, reason: CloseReason::PeerClosed }))
+    }
+
+    fn job(&mut self, job: Job<()>) -> Vec<String> {
+        let mut effects = Effects::default();
+        self.role.job(job, self.now, &mut effects);
+        effects.describe()
+    }
+
+    /// Time passes.
+    pub(crate) fn pass(&mut self, time: Duration) -> Vec<String> {
+        self.now += time;
+        NOW_MS.set(now_ms() + time.as_millis() as u64);
+        let mut effects = Effects::default();
+        self.role.tick(self.now, &mut effects);
+        effects.describe()
+    }
+}
+
+/// The line of a packet that is sent.
+pub(crate) fn sent(to: SessionId, packet: impl Into<Packet>) -> String {
+    format!("{to} <- {:?}", packet.into())
+}
+
+pub(crate) fn login_request() -> LoginRequest {
+    LoginRequest { id: Text::truncated("alice"), password: PasswordText::new("password").unwrap() }
+}
+
+pub(crate) fn character() -> Character {
+    Character { id: 1, name: Text::truncated("Alice"), level: 1, experience: 0 }
+}
+
+fn hello(role: packets::Role) -> LinkHello {
+    let client_address = Text::truncated("127.0.0.1:9200");
+    let instance = 1 + role as u64;
+    LinkHello { role, name: Text::truncated(role.name()), instance, client_address, client_key: CHAT_KEY }
+}
+
+fn endpoint() -> Endpoint {
+    Endpoint {
+        peer: PeerKind::Link,
+        credentials: Credentials::Link(ClusterKey::from_bytes(KEY)),
+        body_max: 0,
+        outbox_max: 0,
+        handshake_timeout: Duration::ZERO,
+        first_packet_timeout: None,
+        heartbeat: None,
+        idle_timeout: None,
+        linger: Duration::ZERO,
+    }
+}
