@@ -104,13 +104,28 @@ const DRAIN_POLL: Duration = Duration::from_millis(5);
 /// Time given to the last words over links.
 const LINK_LINGER: Duration = Duration::from_millis(200);
 
+/// A role that is coming to its end: nobody comes in any more, and every client has been told.
+pub struct Draining<R> {
+    name: &'static str,
+    shards: Vec<JoinHandle<()>>,
+    mailboxes: Vec<Arc<Mailbox<Command>>>,
+    pool: ContentPool<R>,
+}
+
 impl<R: Send + 'static> Node<R> {
-    /// Stops the role: no new connections; every client is told; what is queued is done, so that
-    /// claims are released over the links; then the links close and the threads end.
-    pub fn stop(self, deadline: Instant) {
+    /// Begins to stop the role: no new connections, and every client is told.
+    pub fn drain(self) -> Draining<R> {
         tracing::info!(role = self.name, "draining");
         self.acceptor.stop();
         mail(&self.mailboxes, || Mail::CloseClients(CloseReason::ServerShutdown));
+        Draining { name: self.name, shards: self.shards, mailboxes: self.mailboxes, pool: self.pool }
+    }
+}
+
+impl<R: Send + 'static> Draining<R> {
+    /// Stops the role: what is queued is done, so that claims are released over the links; then
+    /// the links close and the threads end.
+    pub fn stop(self, deadline: Instant) {
         wait_idle(&self.pool, &self.mailboxes, deadline);
         let patience = deadline.saturating_duration_since(Instant::now()).max(LINK_LINGER);
         mail(&self.mailboxes, || Mail::Stop(CloseReason::ServerShutdown, patience));

@@ -50,9 +50,12 @@ pub enum UpError {
     /// The DB threads cannot be started.
     #[error(transparent)]
     Pool(#[from] pool::StartError),
+    /// The database cannot be used.
+    #[error("cannot use the database: {0}")]
+    Database(DbError),
     /// The database did not close cleanly.
     #[error("the database did not close cleanly: {0}")]
-    Close(#[from] DbError),
+    Close(DbError),
     /// The admin server cannot be started.
     #[error(transparent)]
     Admin(#[from] AdminError),
@@ -70,12 +73,13 @@ pub enum UpError {
 /// Runs the roles until the process is asked to end, and ends them in order.
 pub fn run(config: &Config, roles: &[Role], process: &mut Process) -> Result<(), UpError> {
     let running = Running::start(config, roles, process.sessions_that_fit(), &process.shutdown)?;
-    let admin = start_admin(config, process, &running)?;
-    if roles.len() == Role::ALL.len() {
-        running.wait_linked(process);
-    }
-    process.data.publish(running.endpoints())?;
-    announce(&running, roles, admin.as_ref(), process)?;
+    let admin = match open(config, roles, process, &running) {
+        Ok(admin) => admin,
+        Err(error) => {
+            running.give_up();
+            return Err(error);
+        }
+    };
     let cause = process.shutdown.wait();
     tracing::info!(?cause, "shutting down");
     let stopped = running.stop(Instant::now() + config.shutdown.drain);
@@ -83,6 +87,22 @@ pub fn run(config: &Config, roles: &[Role], process: &mut Process) -> Result<(),
         admin.join();
     }
     stopped
+}
+
+/// What is left to do once the roles run: everybody learns of it.
+fn open(
+    config: &Config,
+    roles: &[Role],
+    process: &mut Process,
+    running: &Running,
+) -> Result<Option<AdminHandle>, UpError> {
+    let admin = start_admin(config, process, running)?;
+    if roles.len() == Role::ALL.len() {
+        running.wait_linked(process);
+    }
+    process.data.publish(running.endpoints())?;
+    announce(running, roles, admin.as_ref(), process)?;
+    Ok(admin)
 }
 
 fn start_admin(
@@ -183,10 +203,7 @@ impl Running {
                 Role::Login => starter.login(),
             };
             if let Err(error) = started {
-                // What runs already must not be left running: the threads hold the database.
-                if let Err(second) = starter.running.stop(Instant::now()) {
-                    tracing::error!("{second}");
-                }
+                starter.running.give_up();
                 return Err(error);
             }
         }
@@ -210,14 +227,24 @@ impl Running {
         self.endpoints.clone()
     }
 
+    /// Ends what runs, because the rest could not be started: the threads hold the database.
+    fn give_up(self) {
+        if let Err(second) = self.stop(Instant::now()) {
+            tracing::error!("{second}");
+        }
+    }
+
     /// Ends the roles by `deadline`: clients are told, claims released, the database closed.
     pub fn stop(self, deadline: Instant) -> Result<(), UpError> {
-        for node in [self.login, self.chat].into_iter().flatten() {
+        // All clients hear of it at once; the DB agent stays until the others have told it all.
+        let draining: Vec<_> = [self.login, self.chat].into_iter().flatten().map(Node::drain).collect();
+        for node in draining {
             node.stop(deadline);
         }
         if let Some((node, pool)) = self.dbagent {
-            node.stop(deadline);
-            pool.shutdown(deadline.max(Instant::now() + DB_PATIENCE))?;
+            let deadline = deadline.max(Instant::now() + DB_PATIENCE);
+            node.drain().stop(deadline);
+            pool.shutdown(deadline).map_err(UpError::Close)?;
         }
         Ok(())
     }
@@ -226,7 +253,7 @@ impl Running {
 /// How long `throng up` waits for its own links before it says that it is ready.
 const LINKING: Duration = Duration::from_secs(2);
 
-/// What the DB threads get to finish in when the rest of the shutdown has used up the time.
+/// What the DB agent gets to finish in when the rest of the shutdown has used up the time.
 const DB_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The pieces that the roles are made from.
@@ -250,6 +277,12 @@ impl Starter<'_> {
         migrate::migrate_sqlite(&path, DB_BUSY, unix_ms())?;
         let listener = self.listen(config.listen, "dbagent.listen", &self.link)?;
         let address = listener.address();
+        // Nobody is linked yet, so nobody is known to live: as after the loss of a link, with time
+        // besides for the longest pause between two attempts to link up again.
+        let comeback = config.lease_grace + self.config.link.retry_max;
+        let sqlite = SqliteFile::new(path, DB_BUSY);
+        let until_ms = unix_ms() + comeback.as_millis() as u64;
+        sqlite.shorten_leases(until_ms).map_err(UpError::Database)?;
         let parts = Parts::build("dbagent", self.size(0))?;
         let lane = parts.lanes()[0].clone();
         let pool_config = PoolConfig {
@@ -262,7 +295,6 @@ impl Starter<'_> {
             now_ms: unix_ms,
             ..PoolConfig::default()
         };
-        let sqlite = SqliteFile::new(path, DB_BUSY);
         let connect = move || sqlite.connect().map(|connection| Box::new(connection) as Box<dyn Procedures>);
         let sink = move |reply| {
             // Refused only when the content threads have ended: nobody waits for the answer.

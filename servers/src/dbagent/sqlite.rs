@@ -66,6 +66,18 @@ impl SqliteFile {
         self.connect_with(OpenFlags::SQLITE_OPEN_READ_WRITE)
     }
 
+    /// Lets no lease run longer than `until_ms`. For the start of a DB agent: the servers that were
+    /// linked to the one before link up again and renew theirs, and those that died with
+    /// it do not keep their accounts online for the rest of a whole lease.
+    pub fn shorten_leases(self: &Arc<Self>, until_ms: u64) -> Result<(), DbError> {
+        let mut sqlite = self.connect()?;
+        sqlite.write("shorten leases", Durability::ProcessCrash, |conn| {
+            let sql = "UPDATE holders SET lease_until_ms = ?1 WHERE lease_until_ms > ?1";
+            execute(conn, sql, (to_ms(until_ms),))
+        })?;
+        Box::new(sqlite).close()
+    }
+
     fn connect_with(self: &Arc<Self>, flags: OpenFlags) -> Result<Sqlite, DbError> {
         let place = self.path.display().to_string();
         let failed = |error: &rusqlite::Error| fault(&place, error);
@@ -261,7 +273,9 @@ impl Procedures for Sqlite {
     }
 
     fn close(self: Box<Self>) -> Result<(), DbError> {
-        // The last connection to close moves the log's content into the file and removes the log.
+        // The last connection to close moves the log's content into the file and removes the log. Of
+        // two that close at the same instant each would take the other for the last.
+        let _turn = self.file.writing.lock();
         self.conn.close().map_err(|(_, error)| fault("close", &error))
     }
 }
