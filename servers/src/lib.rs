@@ -14,6 +14,8 @@ pub mod process;
 pub mod up;
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod stand;
 
 /// The log belongs to the process: tests that open it take turns.

@@ -13,7 +13,8 @@ use crate::wire::{CloseReason, Packet};
 #[derive(Default)]
 pub struct Effects(Vec<Effect>);
 
-enum Effect {
+/// One thing that a handler wants done.
+pub enum Effect {
     /// For the shard that owns a session.
     One(SessionId, Command),
     /// A packet for a room, wherever its members are.
@@ -54,6 +55,11 @@ impl Effects {
     /// Connects to another server; the answer comes as an event with `token`.
     pub fn dial(&mut self, address: SocketAddr, endpoint: Arc<Endpoint>, token: u64) {
         self.0.push(Effect::Dial(address, endpoint, token));
+    }
+
+    /// What has been asked so far, in order, for those who carry it out themselves: simulations.
+    pub fn drain(&mut self) -> impl Iterator<Item = Effect> {
+        self.0.drain(..)
     }
 
     /// What has been asked so far, for tests of handlers: each as a line.

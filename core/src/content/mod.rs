@@ -9,6 +9,6 @@ mod handlers;
 mod pool;
 
 pub use app::{Command, ContentApp, lane_of};
-pub use effects::{Dispatcher, Effects};
+pub use effects::{Dispatcher, Effect, Effects};
 pub use handlers::{Call, HandlerTable, Phases};
 pub use pool::{ContentPool, Job, Lane, Role};

@@ -1,0 +1,357 @@
+//! The servers, the links between them and the players, as queues of what has yet to happen.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use throng_core::SessionId;
+use throng_core::content::{Command, Effect, Effects, Job, Role as _};
+use throng_core::crypto::{ClusterKey, Credentials};
+use throng_core::net::{Closed, Endpoint, Opened, PeerKind};
+use throng_core::terminal::{Backoff, Peer, Terminals};
+use throng_core::wire::packets::{
+    EnterRequest, LinkHello, LoginGranted, LoginRequest, PasswordText, Role as Name,
+};
+use throng_core::wire::{CloseReason, Packet, Text};
+
+use super::agent::Agent;
+use crate::chat::{Admission, ChatRole, ChatSettings};
+use crate::login::{LoginRole, LoginSettings};
+
+thread_local!(static NOW_MS: Cell<u64> = const { Cell::new(0) });
+
+fn now_ms() -> u64 {
+    NOW_MS.get()
+}
+
+pub(super) const CHAT: u64 = 2;
+const KEY: [u8; 32] = [9; 32];
+const CHAT_KEY: [u8; 32] = [7; 32];
+
+/// Something that can happen next.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Event {
+    /// A packet arrives at one end of a link.
+    Deliver(usize, usize),
+    /// One end of a link learns that it is cut.
+    Notice(usize, usize),
+    /// A link is cut. What is on its way may still arrive.
+    Cut(usize),
+    /// A DB thread does something.
+    Db(usize),
+    /// The DB agent learns what a DB thread has done.
+    Report(usize),
+    /// A server connects to another.
+    Connect(usize),
+    /// A server learns that a client's session has ended.
+    Gone(usize),
+    /// A player does what comes next.
+    Act(usize),
+    /// A player goes away.
+    Leave(usize),
+    /// Time passes.
+    Pass(Duration),
+}
+
+struct Link {
+    ends: [(Name, SessionId); 2],
+    /// Whether the end connected, and by which token.
+    token: u64,
+    /// Packets on their way to each end.
+    queues: [VecDeque<Packet>; 2],
+    is_cut: bool,
+    /// Ends that know.
+    is_noticed: [bool; 2],
+}
+
+/// A player, all of whom want the same few accounts.
+#[derive(Default)]
+pub(super) struct Player {
+    account: usize,
+    login: Option<SessionId>,
+    granted: Option<LoginGranted>,
+    chat: Option<SessionId>,
+    pub(super) is_in: bool,
+}
+
+pub(super) struct World {
+    now: Instant,
+    login: LoginRole,
+    chat: ChatRole,
+    pub(super) agent: Agent,
+    sessions: u32,
+    links: Vec<Link>,
+    dials: Vec<(Name, SocketAddr, u64)>,
+    gone: Vec<(Name, SessionId)>,
+    pub(super) players: Vec<Player>,
+}
+
+impl World {
+    /// Servers that have yet to find each other, and six players with two accounts.
+    pub(super) fn new(take_over: bool, ticket_lifetime: Duration) -> Self {
+        NOW_MS.set(1_000_000);
+        let now = Instant::now();
+        let cluster = ClusterKey::from_bytes(KEY);
+        let peer = |role, port| Peer { role, address: ([127, 0, 0, 1], port).into() };
+        let request_timeout = Duration::from_millis(1500);
+        let login = LoginRole::new(
+            LoginSettings { take_over, ticket_lifetime, request_timeout, cluster: cluster.clone() },
+            terminals(Name::Login, 1, vec![peer(Name::Chat, 1), peer(Name::DbAgent, 2)], now),
+            now_ms,
+        );
+        let chat = ChatRole::new(
+            ChatSettings { take_over, ticket_lifetime, request_timeout },
+            Admission::new(cluster, CHAT_KEY, now_ms()),
+            terminals(Name::Chat, CHAT, vec![peer(Name::DbAgent, 2)], now),
+            now_ms,
+        );
+        let player = |number: usize| Player { account: number % 2, ..Player::default() };
+        let mut world = Self {
+            now,
+            login,
+            chat,
+            agent: Agent::default(),
+            sessions: 0,
+            links: Vec::new(),
+            dials: Vec::new(),
+            gone: Vec::new(),
+            players: (0..6).map(player).collect(),
+        };
+        world.happen(Event::Pass(Duration::ZERO));
+        world
+    }
+
+    /// What servers and network have yet to do by themselves.
+    pub(super) fn due(&self) -> Vec<Event> {
+        let mut due = Vec::new();
+        for (at, link) in self.links.iter().enumerate() {
+            for end in 0..2 {
+                if !link.is_noticed[end] && !link.queues[end].is_empty() {
+                    due.push(Event::Deliver(at, end));
+                }
+                if link.is_cut && !link.is_noticed[end] {
+                    due.push(Event::Notice(at, end));
+                }
+            }
+        }
+        due.extend(self.agent.ready().into_iter().map(Event::Db));
+        due.extend((0..self.agent.replies()).map(Event::Report));
+        due.extend((0..self.dials.len()).map(Event::Connect));
+        due.extend((0..self.gone.len()).map(Event::Gone));
+        due
+    }
+
+    /// What players, faults and time may do besides.
+    pub(super) fn whims(&self) -> Vec<Event> {
+        let mut whims = Vec::new();
+        for number in 0..self.players.len() {
+            whims.extend([Event::Act(number), Event::Act(number), Event::Leave(number)]);
+        }
+        let up = |at: &usize| !self.links[*at].is_cut;
+        whims.extend((0..self.links.len()).filter(up).map(Event::Cut));
+        whims.extend([50, 800, 3000].map(|ms| Event::Pass(Duration::from_millis(ms))));
+        whims
+    }
+
+    pub(super) fn happen(&mut self, event: Event) {
+        match event {
+            Event::Deliver(at, end) => {
+                let (name, id) = self.links[at].ends[end];
+                if let Some(packet) = self.links[at].queues[end].pop_front() {
+                    self.job(name, Job::Packet(id, packet, self.now));
+                }
+            }
+            Event::Notice(at, end) => self.notice(at, end),
+            Event::Cut(at) => self.links[at].is_cut = true,
+            Event::Db(job) => self.agent.run(job, self.now),
+            Event::Report(reply) => {
+                for (link, packet) in self.agent.report(reply) {
+                    self.send(link, packet);
+                }
+            }
+            Event::Connect(dial) => self.connect(dial),
+            Event::Gone(at) => {
+                let (name, id) = self.gone.swap_remove(at);
+                let closed =
+                    Closed { kind: PeerKind::Client, dialled: None, reason: CloseReason::PeerClosed };
+                self.job(name, Job::Closed(id, closed));
+            }
+            Event::Act(player) => self.act(player),
+            Event::Leave(player) => self.leave(player),
+            Event::Pass(time) => {
+                self.now += time;
+                NOW_MS.set(now_ms() + time.as_millis() as u64);
+                self.agent.renew(self.now);
+            }
+        }
+        let mut effects = Effects::default();
+        self.login.tick(self.now, &mut effects);
+        self.carry_out(Name::Login, &mut effects);
+        self.chat.tick(self.now, &mut effects);
+        self.carry_out(Name::Chat, &mut effects);
+        // The places of links in the list are their names, so only the last ones can go.
+        while self.links.last().is_some_and(|link| link.is_noticed == [true; 2]) {
+            self.links.pop();
+        }
+    }
+
+    /// Whether the player is where the database has its account.
+    pub(super) fn is_online(&self, player: &Player) -> bool {
+        self.agent.is_online_at(id_of(player.account).len() as u64, CHAT, self.now)
+    }
+
+    pub(super) fn account(&self, player: usize) -> usize {
+        self.players[player].account
+    }
+
+    fn job(&mut self, name: Name, job: Job<()>) {
+        let mut effects = Effects::default();
+        match (name, job) {
+            (Name::Login, job) => self.login.job(job, self.now, &mut effects),
+            (Name::Chat, job) => self.chat.job(job, self.now, &mut effects),
+            (Name::DbAgent, Job::Packet(id, packet, _)) => self.agent.packet(id, packet, self.now),
+            (Name::DbAgent, Job::Closed(id, _)) => self.agent.closed(id, self.now),
+            (Name::DbAgent, Job::Opened(id, _)) => self.send(id, hello(Name::DbAgent, 3).into()),
+            (Name::DbAgent, Job::Record(())) => {}
+        }
+        self.carry_out(name, &mut effects);
+    }
+
+    fn carry_out(&mut self, name: Name, effects: &mut Effects) {
+        for effect in effects.drain() {
+            match effect {
+                Effect::One(_, Command::Send(to, packet)) => self.send(to, *packet),
+                Effect::One(_, Command::Close(id, _)) => self.close(name, id),
+                Effect::Dial(address, _, token) => self.dials.push((name, address, token)),
+                Effect::One(..) | Effect::Broadcast(..) => {}
+            }
+        }
+    }
+
+    fn send(&mut self, to: SessionId, packet: Packet) {
+        for link in self.links.iter_mut().filter(|link| !link.is_cut) {
+            for end in 0..2 {
+                if link.ends[end].1 == to {
+                    return link.queues[1 - end].push_back(packet);
+                }
+            }
+        }
+        let is_of = |player: &&mut Player| player.login == Some(to) || player.chat == Some(to);
+        let Some(player) = self.players.iter_mut().find(is_of) else { return };
+        match packet {
+            Packet::LoginGranted(granted) => player.granted = Some(granted),
+            Packet::EnterAnswer(_) => player.is_in = true,
+            _ => {}
+        }
+    }
+
+    /// A server ends a session.
+    fn close(&mut self, name: Name, id: SessionId) {
+        for link in self.links.iter_mut().filter(|link| link.ends.iter().any(|end| end.1 == id)) {
+            link.is_cut = true;
+        }
+        for player in &mut self.players {
+            if player.login == Some(id) {
+                player.login = None;
+                self.gone.push((name, id));
+            }
+            if player.chat == Some(id) {
+                (player.chat, player.is_in) = (None, false);
+                self.gone.push((name, id));
+            }
+        }
+    }
+
+    fn notice(&mut self, at: usize, end: usize) {
+        let link = &mut self.links[at];
+        link.is_noticed[end] = true;
+        let (name, id) = link.ends[end];
+        let dialled = (end == 0).then_some(link.token);
+        let closed = Closed { kind: PeerKind::Link, dialled, reason: CloseReason::ConnectionLost };
+        self.job(name, Job::Closed(id, closed));
+    }
+
+    fn connect(&mut self, dial: usize) {
+        let (from, address, token) = self.dials.swap_remove(dial);
+        let to = if address.port() == 1 { Name::Chat } else { Name::DbAgent };
+        let ends = [(from, self.session()), (to, self.session())];
+        let queues = Default::default();
+        self.links.push(Link { ends, token, queues, is_cut: false, is_noticed: [false; 2] });
+        for ((name, id), dialled) in ends.into_iter().zip([Some(token), None]) {
+            self.job(name, Job::Opened(id, Opened { kind: PeerKind::Link, address, dialled }));
+        }
+    }
+
+    /// Logs in, or enters with the ticket.
+    fn act(&mut self, number: usize) {
+        let player = &self.players[number];
+        if player.chat.is_some() {
+            return;
+        }
+        match (&player.granted, player.login) {
+            (Some(granted), _) => {
+                let ticket = granted.ticket.clone();
+                let chat = self.client(Name::Chat);
+                let player = &mut self.players[number];
+                (player.chat, player.granted) = (Some(chat), None);
+                self.job(Name::Chat, Job::Packet(chat, EnterRequest { ticket }.into(), self.now));
+            }
+            (None, None) => {
+                let id = Text::truncated(id_of(player.account));
+                let password = PasswordText::new("password").expect("it is short");
+                let login = self.client(Name::Login);
+                self.players[number].login = Some(login);
+                self.job(Name::Login, Job::Packet(login, LoginRequest { id, password }.into(), self.now));
+            }
+            // Waits for an answer, was refused, or is in: goes.
+            (None, Some(_)) => self.leave(number),
+        }
+    }
+
+    fn leave(&mut self, number: usize) {
+        let player = &mut self.players[number];
+        let (login, chat) = (player.login.take(), player.chat.take());
+        (player.granted, player.is_in) = (None, false);
+        self.gone.extend(login.map(|id| (Name::Login, id)));
+        self.gone.extend(chat.map(|id| (Name::Chat, id)));
+    }
+
+    fn client(&mut self, name: Name) -> SessionId {
+        let (id, address) = (self.session(), ([127, 0, 0, 1], 9).into());
+        self.job(name, Job::Opened(id, Opened { kind: PeerKind::Client, address, dialled: None }));
+        id
+    }
+
+    fn session(&mut self) -> SessionId {
+        self.sessions += 1;
+        SessionId::new(0, self.sessions, 0)
+    }
+}
+
+/// The model's accounts are numbered by the length of their ids.
+fn id_of(account: usize) -> &'static str {
+    ["one", "four"][account]
+}
+
+fn hello(role: Name, instance: u64) -> LinkHello {
+    let client_address = Text::truncated("127.0.0.1:9200");
+    LinkHello { role, name: Text::truncated(role.name()), instance, client_address, client_key: CHAT_KEY }
+}
+
+fn terminals(role: Name, instance: u64, peers: Vec<Peer>, now: Instant) -> Terminals {
+    let endpoint = Endpoint {
+        peer: PeerKind::Link,
+        credentials: Credentials::Link(ClusterKey::from_bytes(KEY)),
+        body_max: 0,
+        outbox_max: 0,
+        handshake_timeout: Duration::ZERO,
+        first_packet_timeout: None,
+        heartbeat: None,
+        idle_timeout: None,
+        linger: Duration::ZERO,
+    };
+    let backoff = Backoff { min: Duration::from_millis(50), max: Duration::from_secs(1) };
+    Terminals::new(hello(role, instance), Arc::new(endpoint), backoff, peers, now, Arc::default())
+}
