@@ -1,0 +1,188 @@
+//! What a player can do from sign-up to exit, and every answer a client can get on the way.
+
+use throng_core::limits::USER_PAGE;
+use throng_core::wire::packets::{
+    ChatMessage, ChatRequest, ChatText, EnterRequest, Outcome, PingRequest, PongAnswer, UserEntered,
+    UserLeft, UserList, UserListRequest,
+};
+use throng_core::wire::{CloseReason, Text};
+
+use crate::support::{Client, Crowd, End, Home, Player, exit};
+
+fn say(client: &mut Client, text: &str) {
+    client.send(ChatRequest { text: ChatText::new(text).unwrap() });
+}
+
+#[test]
+fn a_player_signs_up_logs_in_talks_and_leaves() {
+    let home = Home::new();
+    let up = home.up(&[]);
+    let login = up.login();
+
+    let (mut bee, entered, list) = Player::create(login, "꿀벌🐝").log_in(login).unwrap().enter();
+    assert_eq!((&*entered.user.name, entered.head_count), ("꿀벌🐝", 1));
+    assert_eq!((list.head_count, list.more, &list.users[..]), (1, false, &[entered.user.clone()][..]));
+
+    let (mut fox, fox_entered, list) = Player::create(login, "Fuchs 🦊").log_in(login).unwrap().enter();
+    assert_eq!(&*list.users, [entered.user.clone(), fox_entered.user.clone()]);
+    assert_eq!(bee.expect::<UserEntered>().user, fox_entered.user);
+
+    // Both hear both, in one order, the senders included.
+    say(&mut bee, "안녕하세요 👋🏽");
+    let first: ChatMessage = bee.expect();
+    assert_eq!((&first.sender, &*first.text), (&entered.user, "안녕하세요 👋🏽"));
+    say(&mut fox, "hi");
+    let second: ChatMessage = bee.expect();
+    assert_eq!((second.sequence, &second.sender), (first.sequence + 1, &fox_entered.user));
+    assert_eq!([fox.expect::<ChatMessage>(), fox.expect()], [first, second]);
+
+    assert_eq!(bee.ask::<PongAnswer>(PingRequest { token: 7 }).token, 7);
+
+    exit(bee);
+    assert_eq!(fox.expect::<UserLeft>().user, entered.user.id);
+    let (third, third_entered, _) = Player::create(login, "Third").log_in(login).unwrap().enter();
+    assert_eq!(fox.expect::<UserEntered>().user, third_entered.user);
+    third.vanish();
+    assert_eq!(fox.expect::<UserLeft>().user, third_entered.user.id);
+    assert_eq!(up.metric("throng_chat_users"), 1);
+}
+
+#[test]
+fn every_failure_has_its_own_answer() {
+    let home = Home::new();
+    let up = home.up(&[]);
+    let mut client = Client::connect(up.login());
+    let mut check = |id: &str, password: &str, name: Option<&str>, wanted: Outcome| {
+        let player = Player { id: id.into(), password: password.into() };
+        let outcome = match name {
+            None => player.sign_up(&mut client),
+            Some(name) => player.create_character(&mut client, name),
+        };
+        assert_eq!(outcome, wanted, "{id:?} {password:?} {name:?}");
+    };
+    let secret = "correct horse";
+    check("Alice", secret, None, Outcome::Ok);
+    check("aLICE", secret, None, Outcome::IdTaken);
+    check("al", secret, None, Outcome::IdInvalid);
+    check("al\nice", secret, None, Outcome::IdInvalid);
+    check(&"a".repeat(33), secret, None, Outcome::IdTooLong);
+    check("Bob", "short", None, Outcome::PasswordInvalid);
+    check("Bob", "with\0zero", None, Outcome::PasswordInvalid);
+    check("Bob", &"x".repeat(257), None, Outcome::PasswordTooLong);
+    check("Bob", &"🐝".repeat(64), None, Outcome::Ok);
+
+    check("Nobody", secret, Some("Nora"), Outcome::BadCredentials);
+    check("Alice", "wrong password", Some("Nora"), Outcome::BadCredentials);
+    check("Alice", secret, Some("N"), Outcome::NameInvalid);
+    check("Alice", secret, Some(" Nora"), Outcome::NameInvalid);
+    check("Alice", secret, Some(&"n".repeat(25)), Outcome::NameTooLong);
+    // 24 characters of four bytes are the longest name there is.
+    check("Alice", secret, Some(&"🐝".repeat(24)), Outcome::Ok);
+    check("Alice", secret, Some("Nora"), Outcome::CharacterExists);
+    check("Bob", &"🐝".repeat(64), Some(&"🐝".repeat(24)), Outcome::NameTaken);
+
+    let mut log_in = |id: &str, password: &str, wanted| {
+        let player = Player { id: id.into(), password: password.into() };
+        assert_eq!(
+            player.log_in_over(&mut client).map(|granted| granted.name),
+            wanted,
+            "{id:?} {password:?}"
+        );
+    };
+    log_in("Nobody", secret, Err(Outcome::BadCredentials));
+    log_in("", "", Err(Outcome::BadCredentials));
+    log_in("Alice", "wrong password", Err(Outcome::BadCredentials));
+    log_in("Bob", &"🐝".repeat(64), Err(Outcome::NoCharacter));
+    // Ids are compared as at the sign-up, and a failure leaves nobody online.
+    log_in("ALICE", secret, Ok(Text::truncated(&"🐝".repeat(24))));
+}
+
+#[test]
+fn the_longest_user_list_comes_in_pages_that_fit_together() {
+    let home = Home::new();
+    let up = home.up(&[]);
+    let mut crowd = Crowd::enter(&home, up.chat(), 2 * USER_PAGE as u64 + 1);
+    let (mut last, entered, mut page) =
+        Client::enter(up.chat(), home.mint(up.chat().key, 7, |ticket| ticket.name = Text::truncated("last")));
+    assert_eq!(entered.head_count as usize, 2 * USER_PAGE + 2);
+    let mut seen = Vec::new();
+    loop {
+        assert_eq!(page.head_count, entered.head_count);
+        seen.extend(page.users.iter().cloned());
+        let after = seen.last().expect("a page has users").id;
+        if !page.more {
+            break;
+        }
+        page = last.ask::<UserList>(UserListRequest { after });
+    }
+    assert_eq!(seen.len(), 2 * USER_PAGE + 2);
+    assert!(seen.is_sorted_by(|a, b| a.id < b.id), "each user once, in order");
+    assert_eq!(seen.last(), Some(&entered.user));
+    // Past the end there is nothing, and nothing wrong.
+    let none: UserList = last.ask(UserListRequest { after: u32::MAX });
+    assert!(none.users.is_empty() && !none.more);
+    assert_eq!(crowd.members[0].skip_to::<UserEntered>().user.id, seen[1].id);
+}
+
+#[test]
+fn messages_keep_their_order_however_fast_they_come() {
+    let home = Home::new();
+    let up = home.up(&["net.shards=2", "content.threads=2", "content.lane=16"]);
+    let mut crowd = Crowd::enter(&home, up.chat(), 3);
+    let texts: Vec<String> = (0..500).map(|number| number.to_string()).collect();
+    let mut burst = Vec::new();
+    for text in &texts {
+        burst.extend(crowd.members[0].seal(ChatRequest { text: ChatText::new(text.as_str()).unwrap() }));
+    }
+    crowd.members[0].raw.write(&burst);
+    for member in &mut crowd.members {
+        let mut sequence = None;
+        for text in &texts {
+            let message: ChatMessage = member.skip_to();
+            assert_eq!(*message.text, **text);
+            assert!(sequence.is_none_or(|last| message.sequence == last + 1));
+            sequence = Some(message.sequence);
+        }
+    }
+}
+
+#[test]
+fn a_ticket_that_nobody_uses_sets_its_account_free() {
+    let home = Home::new();
+    let up = home.up(&["ticket.lifetime=1s"]);
+    let player = Player::create(up.login(), "Late");
+    let mut late = player.log_in(up.login()).unwrap();
+    assert_eq!(late.granted.ticket_lifetime_ms, 1000);
+    assert_eq!(player.log_in(up.login()).err(), Some(Outcome::AlreadyOnline));
+    assert_eq!(late.login.end(), End::Told(CloseReason::TicketExpired));
+    let again = player.log_in_when_free(up.login());
+    let mut chat = Client::connect(late.chat());
+    chat.send(EnterRequest { ticket: late.granted.ticket.clone() });
+    assert_eq!(chat.end(), End::Told(CloseReason::TicketExpired));
+    again.enter();
+}
+
+#[test]
+fn an_account_is_free_however_its_player_leaves() {
+    let home = Home::new();
+    let up = home.up(&[]);
+    let (login, player) = (up.login(), Player::create(up.login(), "Leaver"));
+
+    // Between the ticket and the chat: the ticket dies with the session that it was given to.
+    let gone = player.log_in(login).unwrap();
+    let (chat, ticket) = (gone.chat(), gone.granted.ticket.clone());
+    gone.login.vanish();
+    let next = player.log_in_when_free(login);
+    let mut thief = Client::connect(chat);
+    thief.send(EnterRequest { ticket });
+    assert_eq!(thief.end(), End::Told(CloseReason::TicketUsed));
+
+    exit(next.enter().0);
+    player.enter(login).vanish();
+    // While the password is being looked at.
+    let mut hasty = Client::connect(login);
+    let frame = hasty.seal(player.request());
+    hasty.raw.write(&frame);
+    hasty.vanish();
+    exit(player.enter(login));
+}

@@ -1,0 +1,11 @@
+//! The servers as real processes, talked to over real sockets. One test binary, so that what
+//! starts processes and talks to them is compiled, and linked, once.
+
+mod duplicate;
+mod flow;
+mod hostile;
+mod limits;
+mod processes;
+mod shutdown;
+mod start;
+mod support;

@@ -1,0 +1,180 @@
+//! A client: blocking, with a time-out on everything, heartbeats answered.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+
+use throng_core::crypto::{Credentials, Initiator, SessionKeys};
+use throng_core::limits::{FRAME_HEADER, SERVER_BODY_MAX};
+use throng_core::wire::frame::{self, Kind, Split};
+use throng_core::wire::packets::{Close, EnterAnswer, EnterRequest, HeartbeatAnswer, TicketBytes, UserList};
+use throng_core::wire::{Body, CloseReason, Field, Packet, Reader};
+
+use super::{Door, PATIENCE};
+
+/// How a connection ended, as the client sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The server said why.
+    Told(CloseReason),
+    /// Without a word.
+    Silent,
+}
+
+/// A socket to a server, before any handshake: hostile tests write to it what they like.
+pub(crate) struct Raw {
+    pub(crate) socket: TcpStream,
+    inbox: Vec<u8>,
+}
+
+/// A session.
+pub(crate) struct Client {
+    pub(crate) raw: Raw,
+    keys: SessionKeys,
+}
+
+impl Raw {
+    pub(crate) fn connect(door: Door) -> Self {
+        let socket = TcpStream::connect_timeout(&door.address, PATIENCE).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_write_timeout(Some(PATIENCE)).unwrap();
+        socket.set_nodelay(true).unwrap();
+        Self { socket, inbox: Vec::new() }
+    }
+
+    /// Writes bytes. That the server has closed, the next read tells.
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        let _ = self.socket.write_all(bytes);
+    }
+
+    /// The next frame; none at the end of the connection.
+    fn frame(&mut self) -> Option<(Kind, Vec<u8>)> {
+        loop {
+            match frame::split(&self.inbox, SERVER_BODY_MAX) {
+                Split::Frame(kind, used) => return Some((kind, self.inbox.drain(..used).collect())),
+                Split::Bad(reason) => panic!("the server sent no frame: {reason:?}"),
+                Split::NeedMore(_) => {}
+            }
+            let mut chunk = [0; 16 * 1024];
+            match self.socket.read(&mut chunk) {
+                Ok(0) => return None,
+                Ok(count) => self.inbox.extend_from_slice(&chunk[..count]),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("waited for the server: {error}"),
+            }
+        }
+    }
+
+    /// How the server ends a connection that never had a session.
+    pub(crate) fn end(&mut self) -> End {
+        match self.frame() {
+            None => End::Silent,
+            Some((Kind::Refused, frame)) => End::Told(refusal(&frame)),
+            Some((kind, _)) => panic!("a {kind:?} frame instead of an end"),
+        }
+    }
+}
+
+fn refusal(frame: &[u8]) -> CloseReason {
+    CloseReason::take(&mut Reader::new(&frame[FRAME_HEADER..])).unwrap()
+}
+
+impl Client {
+    pub(crate) fn connect(door: Door) -> Self {
+        Self::try_connect(door).unwrap_or_else(|end| panic!("no session: {end:?}"))
+    }
+
+    pub(crate) fn try_connect(door: Door) -> Result<Self, End> {
+        Self::handshake(Raw::connect(door), door)
+    }
+
+    pub(crate) fn handshake(mut raw: Raw, door: Door) -> Result<Self, End> {
+        let (initiator, first) = Initiator::start(&Credentials::Client(door.key)).unwrap();
+        raw.write(&first);
+        match raw.frame() {
+            None => Err(End::Silent),
+            Some((Kind::Refused, frame)) => Err(End::Told(refusal(&frame))),
+            Some((Kind::Handshake, frame)) => {
+                Ok(Self { raw, keys: initiator.finish(&frame[FRAME_HEADER..]).unwrap() })
+            }
+            Some((kind, _)) => panic!("a {kind:?} frame in the handshake"),
+        }
+    }
+
+    /// A session in the chat, with what a newcomer is told.
+    pub(crate) fn enter(door: Door, ticket: TicketBytes) -> (Self, EnterAnswer, UserList) {
+        let mut client = Self::connect(door);
+        client.send(EnterRequest { ticket });
+        let (entered, list) = (client.expect(), client.expect());
+        (client, entered, list)
+    }
+
+    /// The frame of a packet; the next frame to be sent.
+    pub(crate) fn seal(&mut self, packet: impl Into<Packet>) -> Vec<u8> {
+        let mut plain = Vec::new();
+        packet.into().encode(&mut plain);
+        self.seal_bytes(&plain)
+    }
+
+    /// A frame whose seal is whole, whatever is in it.
+    pub(crate) fn seal_bytes(&mut self, plain: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        self.keys.seal.seal(&mut frame, |out| out.extend_from_slice(plain));
+        frame
+    }
+
+    pub(crate) fn send(&mut self, packet: impl Into<Packet>) {
+        let frame = self.seal(packet);
+        self.raw.write(&frame);
+    }
+
+    /// The next packet, or the end.
+    pub(crate) fn receive(&mut self) -> Result<Packet, End> {
+        loop {
+            let Some((kind, mut frame)) = self.raw.frame() else { return Err(End::Silent) };
+            assert_eq!(kind, Kind::Sealed);
+            let plain = self.keys.open.open(&mut frame).expect("the server's seals are whole");
+            match Packet::decode(plain).unwrap() {
+                Packet::Close(Close { reason, .. }) => return Err(End::Told(reason)),
+                Packet::Heartbeat(heartbeat) => self.send(HeartbeatAnswer { token: heartbeat.token }),
+                packet => return Ok(packet),
+            }
+        }
+    }
+
+    /// The next packet, which must be a `P`.
+    pub(crate) fn expect<P: Body + TryFrom<Packet, Error = Packet>>(&mut self) -> P {
+        let packet = self.receive().unwrap_or_else(|end| panic!("wanted {}, came {end:?}", P::NAME));
+        P::try_from(packet).unwrap_or_else(|other| panic!("wanted {}, came {other:?}", P::NAME))
+    }
+
+    /// The next `P`, whatever comes before it.
+    pub(crate) fn skip_to<P: Body + TryFrom<Packet, Error = Packet>>(&mut self) -> P {
+        loop {
+            let packet = self.receive().unwrap_or_else(|end| panic!("wanted {}, came {end:?}", P::NAME));
+            if let Ok(packet) = P::try_from(packet) {
+                return packet;
+            }
+        }
+    }
+
+    /// Asks, and takes the next packet for the answer.
+    pub(crate) fn ask<P: Body + TryFrom<Packet, Error = Packet>>(&mut self, packet: impl Into<Packet>) -> P {
+        self.send(packet);
+        self.expect()
+    }
+
+    /// How the session ends; packets before it are read over.
+    pub(crate) fn end(&mut self) -> End {
+        loop {
+            if let Err(end) = self.receive() {
+                return end;
+            }
+        }
+    }
+
+    /// Goes without a word.
+    pub(crate) fn vanish(self) {
+        // Fails only when the server was first.
+        let _ = self.raw.socket.shutdown(Shutdown::Both);
+    }
+}

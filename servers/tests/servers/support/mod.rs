@@ -1,0 +1,36 @@
+//! Starts servers, talks to them, and waits for things to become true.
+
+mod client;
+mod cluster;
+mod crowd;
+mod player;
+mod process;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub(crate) use client::{Client, End, Raw};
+pub(crate) use cluster::Cluster;
+pub(crate) use crowd::Crowd;
+pub(crate) use player::{Player, Ticketed, answer, exit};
+pub(crate) use process::{Door, Home, Server};
+
+/// After this long a test has failed. Far longer than anything takes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks again and again until there is an answer.
+pub(crate) fn wait_for<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = answer() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Asks again and again until the answer is yes.
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    wait_for(what, || is_so().then_some(()));
+}

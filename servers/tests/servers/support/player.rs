@@ -1,0 +1,116 @@
+//! The way of a player: sign up, make a character, log in, enter.
+
+use throng_core::wire::packets::{
+    CreateCharacterAnswer, CreateCharacterRequest, EnterAnswer, ExitAnswer, ExitRequest, IdText,
+    LoginGranted, LoginRefused, LoginRequest, Outcome, PasswordText, SignUpAnswer, SignUpRequest, UserList,
+    WishedName,
+};
+use throng_core::wire::{CloseReason, Packet};
+
+use super::{Client, Door, End, wait_for};
+
+/// An account.
+#[derive(Debug, Clone)]
+pub(crate) struct Player {
+    pub(crate) id: String,
+    pub(crate) password: String,
+}
+
+/// A player with a ticket, and the session with the login server that it must keep until it has entered.
+pub(crate) struct Ticketed {
+    pub(crate) login: Client,
+    pub(crate) granted: LoginGranted,
+}
+
+impl Player {
+    pub(crate) fn named(id: &str) -> Self {
+        Self { id: id.into(), password: format!("password of {id}") }
+    }
+
+    /// A new account, with a character of the same name.
+    pub(crate) fn create(login: Door, id: &str) -> Self {
+        let player = Self::named(id);
+        let mut client = Client::connect(login);
+        assert_eq!(player.sign_up(&mut client), Outcome::Ok);
+        assert_eq!(player.create_character(&mut client, id), Outcome::Ok);
+        player
+    }
+
+    pub(crate) fn sign_up(&self, login: &mut Client) -> Outcome {
+        login.ask::<SignUpAnswer>(SignUpRequest { id: self.id(), password: self.password() }).outcome
+    }
+
+    pub(crate) fn create_character(&self, login: &mut Client, name: &str) -> Outcome {
+        let name = WishedName::new(name).unwrap();
+        let request = CreateCharacterRequest { id: self.id(), password: self.password(), name };
+        login.ask::<CreateCharacterAnswer>(request).outcome
+    }
+
+    pub(crate) fn request(&self) -> LoginRequest {
+        LoginRequest { id: self.id(), password: self.password() }
+    }
+
+    /// Logs in over a session; the session stays open either way.
+    pub(crate) fn log_in_over(&self, login: &mut Client) -> Result<LoginGranted, Outcome> {
+        login.send(self.request());
+        answer(login)
+    }
+
+    /// Logs in over a session of its own.
+    pub(crate) fn log_in(&self, login: Door) -> Result<Ticketed, Outcome> {
+        let mut client = Client::connect(login);
+        self.log_in_over(&mut client).map(|granted| Ticketed { login: client, granted })
+    }
+
+    /// Logs in as soon as the account is free.
+    pub(crate) fn log_in_when_free(&self, login: Door) -> Ticketed {
+        wait_for("the account is free", || match self.log_in(login) {
+            Ok(ticketed) => Some(ticketed),
+            Err(Outcome::AlreadyOnline) => None,
+            Err(other) => panic!("{other:?}"),
+        })
+    }
+
+    /// Logs in, as soon as the account is free, and enters.
+    pub(crate) fn enter(&self, login: Door) -> Client {
+        self.log_in_when_free(login).enter().0
+    }
+
+    fn id(&self) -> IdText {
+        IdText::new(self.id.as_str()).unwrap()
+    }
+
+    fn password(&self) -> PasswordText {
+        PasswordText::new(self.password.as_str()).unwrap()
+    }
+}
+
+/// The answer to a login request.
+pub(crate) fn answer(login: &mut Client) -> Result<LoginGranted, Outcome> {
+    match login.receive() {
+        Ok(Packet::LoginGranted(granted)) => Ok(granted),
+        Ok(Packet::LoginRefused(LoginRefused { outcome })) => Err(outcome),
+        other => panic!("no answer to a login request: {other:?}"),
+    }
+}
+
+impl Ticketed {
+    /// The chat server that the ticket is for.
+    pub(crate) fn chat(&self) -> Door {
+        Door { address: self.granted.chat_address.parse().unwrap(), key: self.granted.chat_key }
+    }
+
+    /// Enters the chat; the login server then has no more to do with us, and says so.
+    pub(crate) fn enter(mut self) -> (Client, EnterAnswer, UserList) {
+        let entered = Client::enter(self.chat(), self.granted.ticket.clone());
+        assert_eq!(self.login.end(), End::Told(CloseReason::HandedOver));
+        entered
+    }
+}
+
+/// Leaves the chat as one should.
+pub(crate) fn exit(mut chat: Client) {
+    chat.send(ExitRequest {});
+    chat.skip_to::<ExitAnswer>();
+    assert_eq!(chat.end(), End::Told(CloseReason::Goodbye));
+}

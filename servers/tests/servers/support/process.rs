@@ -1,0 +1,257 @@
+//! `throng` as a process: started on free ports, watched until it is ready, killed when dropped.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use rusqlite::types::FromSql;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use throng_core::clock::unix_ms;
+use throng_core::crypto::{ClusterKey, PublicKey, Ticket};
+use throng_core::wire::Text;
+use throng_core::wire::packets::TicketBytes;
+
+use super::{PATIENCE, wait_for};
+
+/// Ports are the system's choice, hashes cheap, and the log goes to the file alone.
+const SETTINGS: &[&str] = &[
+    "login.listen=127.0.0.1:0",
+    "chat.listen=127.0.0.1:0",
+    "chat.link_listen=127.0.0.1:0",
+    "dbagent.listen=127.0.0.1:0",
+    "admin.listen=127.0.0.1:0",
+    "dbagent.argon2_memory=8KiB",
+    "dbagent.argon2_iterations=1",
+    "log.console=false",
+];
+
+/// Where clients come in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Door {
+    pub(crate) address: SocketAddr,
+    pub(crate) key: PublicKey,
+}
+
+/// A data directory. Gone when dropped.
+pub(crate) struct Home(TempDir);
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// With the keys in it that single roles want to find.
+    pub(crate) fn with_keys() -> Self {
+        let home = Self::new();
+        let (code, stderr) = home.run("keygen", &[]);
+        assert_eq!(code, Some(0), "{stderr}");
+        home
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.0.path().join("data")
+    }
+
+    /// `throng up`, ready, with these settings (`section.key=value`) besides the usual ones.
+    pub(crate) fn up(&self, settings: &[&str]) -> Server {
+        self.start("up", settings)
+    }
+
+    /// A role, ready.
+    pub(crate) fn start(&self, role: &str, settings: &[impl AsRef<str>]) -> Server {
+        Server::start(self, role, settings)
+    }
+
+    /// Runs a command to its end: exit code and standard error.
+    pub(crate) fn run(&self, command: &str, settings: &[&str]) -> (Option<i32>, String) {
+        let mut child = self.spawn(command, settings);
+        let status = wait_for("the command ends", || child.try_wait().unwrap());
+        let mut stderr = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        (status.code(), stderr)
+    }
+
+    fn spawn(&self, command: &str, settings: &[impl AsRef<str>]) -> Child {
+        let mut throng = Command::new(env!("CARGO_BIN_EXE_throng"));
+        throng.env_clear().args([command, "--data"]).arg(self.path());
+        let settings = settings.iter().map(AsRef::as_ref);
+        throng.args(SETTINGS.iter().copied().chain(settings).flat_map(|setting| ["--set", setting]));
+        throng.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    pub(crate) fn cluster_key(&self) -> ClusterKey {
+        ClusterKey::load(&self.path().join("cluster.key")).unwrap()
+    }
+
+    /// The answer of the database to a question with one answer.
+    pub(crate) fn query<T: FromSql>(&self, sql: &str) -> T {
+        let conn = Connection::open(self.path().join("throng.db")).unwrap();
+        conn.busy_timeout(PATIENCE).unwrap();
+        conn.query_row(sql, (), |row| row.get(0)).unwrap()
+    }
+
+    /// How many accounts the database has as online, rightly or not.
+    pub(crate) fn online(&self) -> i64 {
+        self.query("SELECT count(*) FROM online")
+    }
+
+    /// A ticket as the load harness makes them, for `account` at the chat server with `chat_key`;
+    /// `change` may spoil it.
+    pub(crate) fn mint(
+        &self,
+        chat_key: PublicKey,
+        account: u64,
+        change: impl FnOnce(&mut Ticket),
+    ) -> TicketBytes {
+        let name = Text::truncated(&format!("minted {account}"));
+        let issued_ms = unix_ms();
+        let expires_ms = issued_ms + 60_000;
+        let mut ticket =
+            Ticket { account, claim: 0, character: account, name, chat_key, issued_ms, expires_ms };
+        change(&mut ticket);
+        ticket.mint(&self.cluster_key()).unwrap()
+    }
+}
+
+/// A process that is ready.
+pub(crate) struct Server {
+    child: Child,
+    data: PathBuf,
+    lines: Vec<String>,
+    /// From its start to the line `ready`.
+    pub(crate) ready_after: Duration,
+}
+
+impl Server {
+    fn start(home: &Home, role: &str, settings: &[impl AsRef<str>]) -> Self {
+        let started = Instant::now();
+        let mut child = home.spawn(role, settings);
+        let lines = lines_of(child.stdout.take().unwrap());
+        let mut server = Self { child, data: home.path(), lines: Vec::new(), ready_after: Duration::MAX };
+        loop {
+            match lines.recv_timeout(PATIENCE) {
+                Ok(line) if line == "ready" => break,
+                Ok(line) => server.lines.push(line),
+                Err(RecvTimeoutError::Timeout) => panic!("throng {role} is not ready after {PATIENCE:?}"),
+                Err(RecvTimeoutError::Disconnected) => {
+                    let mut stderr = String::new();
+                    server.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+                    panic!("throng {role} did not start: {stderr}");
+                }
+            }
+        }
+        server.ready_after = started.elapsed();
+        server
+    }
+
+    /// What the process said of `name` before it was ready.
+    fn said(&self, name: &str) -> &str {
+        let said = self.lines.iter().find_map(|line| line.strip_prefix(&format!("{name:<14} ")));
+        said.unwrap_or_else(|| panic!("no {name:?} in {:#?}", self.lines))
+    }
+
+    pub(crate) fn address(&self, name: &str) -> SocketAddr {
+        self.said(name).split(' ').next().unwrap().parse().unwrap()
+    }
+
+    fn door(&self, name: &str) -> Door {
+        let (address, key) = self.said(name).split_once("  key ").unwrap();
+        let mut door = Door { address: address.parse().unwrap(), key: PublicKey::default() };
+        hex::decode_to_slice(key, &mut door.key).unwrap();
+        door
+    }
+
+    pub(crate) fn login(&self) -> Door {
+        self.door("login")
+    }
+
+    pub(crate) fn chat(&self) -> Door {
+        self.door("chat")
+    }
+
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        let url = self.said("admin");
+        url.trim_start_matches("http://").trim_end_matches("/metrics").parse().unwrap()
+    }
+
+    /// A page of the admin server.
+    pub(crate) fn admin(&self, path: &str) -> String {
+        let address = self.admin_address();
+        let mut socket = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+
+    /// A counter or gauge; `name` with its label, if it has one.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let page = self.admin("/metrics");
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no metric {name}")).parse().unwrap()
+    }
+
+    /// How many sessions this process has ended for `reason`.
+    pub(crate) fn closed_for(&self, reason: &str) -> u64 {
+        self.metric(&format!("throng_net_closed_total{{reason=\"{reason}\"}}"))
+    }
+
+    /// How many of its links take requests.
+    pub(crate) fn links_up(&self) -> usize {
+        self.admin("/links").matches("\":\"up\"").count()
+    }
+
+    /// kill -9, and waits until the process is gone.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits until the process has ended by itself; the exit code and the time it took.
+    pub(crate) fn ended(mut self) -> (Option<i32>, Duration) {
+        let since = Instant::now();
+        let status = wait_for("the process ends", || self.child.try_wait().unwrap());
+        (status.code(), since.elapsed())
+    }
+
+    fn log_tail(&self) -> String {
+        let text = fs::read_to_string(self.data.join("throng.log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("-- the end of the log below {}:\n{}", self.data.display(), self.log_tail());
+        }
+        // Both fail only when it has ended, which is what they are for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The lines that come out of `pipe`; read to the end, so that the writer never blocks.
+fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    lines
+}
