@@ -53,6 +53,7 @@ impl State {
     /// Must not panic: that would abort the process on the spot.
     fn take(&self, info: &PanicHookInfo<'_>) {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
+        metrics::PANICS.inc();
         let (written, wait_for_report) = sync_channel(1);
         if number == 0 {
             // The end is asked for from a thread that is in good health.

@@ -49,12 +49,15 @@ pub struct Endpoint {
     /// Its public key, 64 hexadecimal digits; none for a role that clients do not talk to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// The process that runs the role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
 }
 
 impl Endpoint {
-    /// The address and public key of a role.
+    /// The address and public key of a role of this process.
     pub fn new(address: SocketAddr, key: Option<&PublicKey>) -> Self {
-        Self { address, key: key.map(hex::encode) }
+        Self { address, key: key.map(hex::encode), pid: Some(std::process::id()) }
     }
 
     /// The public key. Always there to read when the role has one and the file came from

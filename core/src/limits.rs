@@ -81,6 +81,14 @@ pub const PASSWORD_CHARS_MIN: usize = 8;
 /// Passwords: most bytes of UTF-8 that are accepted.
 pub const PASSWORD_BYTES_MAX: usize = 256;
 
+/// Memory of one password hash: most KiB, also of hashes that the database brings.
+pub const ARGON2_KIB_MAX: u32 = 1 << 20;
+/// Passes of one password hash over its memory: most.
+pub const ARGON2_ITERATIONS_MAX: u32 = 100;
+
+/// Releases, lists and renewals that may wait for DB threads, in each of their lanes.
+pub const DB_CONTROL_QUEUE: usize = 16 * 1024;
+
 /// Character names: longest in bytes on the wire when a client asks for one.
 pub const NAME_WIRE_MAX: usize = 255;
 /// Character names: fewest characters (Unicode scalar values).

@@ -291,8 +291,12 @@ impl<T> Pending<T> {
     /// Notes a request over `link`; the number is what the answer must carry. Gives `what` back
     /// when too many wait already.
     pub fn add(&mut self, link: SessionId, what: T, now: Instant) -> Result<u64, T> {
-        if self.deadlines.len() >= PENDING_REQUESTS_MAX {
+        if self.waiting.len() >= PENDING_REQUESTS_MAX {
             return Err(what);
+        }
+        // Of requests that were answered long before their time, only so many deadlines are kept.
+        if self.deadlines.len() >= 2 * PENDING_REQUESTS_MAX {
+            self.deadlines.retain(|(_, request)| self.waiting.contains_key(request));
         }
         self.last += 1;
         self.waiting.insert(self.last, (link, what));

@@ -123,14 +123,16 @@ impl Target {
 
     fn from_data(data: &Path, entrance: Entrance, pid: Option<u32>) -> Result<Self, TargetError> {
         let known = Endpoints::read(data)?;
-        if procstat::sample(known.pid).is_err() {
-            let path = data.join(Endpoints::FILE);
-            return Err(TargetError::Stale { path, data: data.into(), pid: known.pid });
-        }
         let (role, entry) = match entrance {
             Entrance::Login => ("login", known.login),
             Entrance::Ticket => ("chat", known.chat),
         };
+        // Each role may be a process of its own.
+        let its_pid = entry.as_ref().and_then(|entry| entry.pid).unwrap_or(known.pid);
+        if procstat::sample(its_pid).is_err() {
+            let path = data.join(Endpoints::FILE);
+            return Err(TargetError::Stale { path, data: data.into(), pid: its_pid });
+        }
         let server =
             entry.and_then(|entry| Some(Endpoint { address: entry.address, key: entry.public_key()? }));
         let server = server.ok_or_else(|| TargetError::NoRole { role, data: data.into() })?;
@@ -138,7 +140,7 @@ impl Target {
             Entrance::Login => None,
             Entrance::Ticket => Some(ClusterKey::load(&data.join(CLUSTER_KEY_FILE))?),
         };
-        Ok(Self { server, cluster_key, pid: pid.or(Some(known.pid)) })
+        Ok(Self { server, cluster_key, pid: pid.or(Some(its_pid)) })
     }
 }
 

@@ -9,7 +9,7 @@ use clap::Parser;
 use thiserror::Error;
 use throng_core::clock::unix_ms;
 use throng_core::config::{Config, ConfigError};
-use throng_core::shutdown::{EXIT_CLEAN, EXIT_CRASH, EXIT_FAILED};
+use throng_core::shutdown::{Cause, EXIT_CLEAN, EXIT_CRASH, EXIT_FAILED};
 use throng_servers::cli::{Cli, Command, ConfigCommand, DbCommand};
 use throng_servers::datadir::Role;
 use throng_servers::dbagent::migrate::{self, MigrateError};
@@ -88,8 +88,15 @@ fn run_roles(config: &Config, roles: &[Role]) -> Result<u8, Failure> {
     if roles.len() == Role::ALL.len() {
         keygen::ensure(config)?;
     }
-    up::run(config, roles, &mut process)?;
-    Ok(process.shutdown.exit_code())
+    match up::run(config, roles, &mut process) {
+        // After a crash the code says so, whatever else went wrong on the way out.
+        Err(error) if process.shutdown.cause() != Some(Cause::Crash) => Err(error.into()),
+        Err(error) => {
+            tracing::error!("{error}");
+            Ok(process.shutdown.exit_code())
+        }
+        Ok(()) => Ok(process.shutdown.exit_code()),
+    }
 }
 
 /// Looks after the database.

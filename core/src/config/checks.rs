@@ -50,6 +50,13 @@ const CHECKS: &[Check] = &[
         holds: |config| config.dbagent.lease_grace < config.dbagent.lease,
     },
     Check {
+        left: "dbagent.request_timeout",
+        relation: "shorter than",
+        right: "login.request_timeout",
+        reason: "the DB agent would answer when the login server has given up",
+        holds: |config| config.dbagent.request_timeout < config.login.request_timeout,
+    },
+    Check {
         left: "chat.listen",
         relation: "different from",
         right: "chat.link_listen",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::table::settings;
 use super::units::ByteSize;
 use super::value::{Directives, HostPort, Name, Peers, config_enum};
-use crate::limits::{QUEUE_MAX, SESSIONS_MAX, SHARDS_MAX, THREADS_MAX};
+use crate::limits::{ARGON2_ITERATIONS_MAX, ARGON2_KIB_MAX, QUEUE_MAX, SESSIONS_MAX, SHARDS_MAX, THREADS_MAX};
 
 config_enum! {
     /// What happens when an account that is online logs in again.
@@ -103,9 +103,9 @@ settings! {
             request_timeout: Duration = "1s" in ms(10)..=secs(60);
             /// Memory that hashing one password takes (argon2id), in whole KiB. Less than 19MiB with
             /// two iterations is weaker than OWASP advises. Existing passwords keep what they were made with.
-            argon2_memory: ByteSize = "19MiB" in kib(8)..=kib(4 << 20);
+            argon2_memory: ByteSize = "19MiB" in kib(8)..=kib(ARGON2_KIB_MAX as u64);
             /// Passes over that memory.
-            argon2_iterations: u32 = "2" in 1..=100;
+            argon2_iterations: u32 = "2" in 1..=ARGON2_ITERATIONS_MAX;
             /// How long an account stays "online" without a word from the server that holds it.
             lease: Duration = "15s" in ms(100)..=secs(600);
             /// How long a server whose link came back has to name the accounts that it holds.

@@ -40,10 +40,14 @@ impl RollingFile {
         if self.files == 1 {
             self.file.set_len(0)?;
         } else {
+            // The new file first: where there is none to be had, nothing has moved yet.
+            let new = self.path.with_extension("new");
+            let file = open(&new)?;
             for age in (0..self.files - 1).rev() {
                 rename_if_there(&self.aged(age), &self.aged(age + 1))?;
             }
-            self.file = open(&self.path)?;
+            fs::rename(&new, &self.path)?;
+            self.file = file;
         }
         self.size = 0;
         Ok(())
@@ -100,6 +104,19 @@ mod tests {
         check(3, 10, &[&[9], &[6, 7, 8], &[3, 4, 5]]);
         check(2, 10, &[&[9], &[6, 7, 8]]);
         check(1, 10, &[&[9]]);
+    }
+
+    #[test]
+    fn without_a_new_file_the_old_ones_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = RollingFile::open(dir.path().join("throng.log"), 30, 3).unwrap();
+        (0..6).for_each(|n| log.write_line(format!("{n:09}\n").as_bytes()).unwrap());
+        // A directory stands where the new file is to be made.
+        fs::create_dir(dir.path().join("throng.new")).unwrap();
+        (6..9).for_each(|n| assert!(log.write_line(format!("{n:09}\n").as_bytes()).is_err(), "it is told"));
+        let read = |age| fs::read_to_string(log.aged(age)).unwrap();
+        assert_eq!(read(1), "000000000\n000000001\n000000002\n");
+        assert_eq!(read(0).lines().count(), 6, "no line is lost");
     }
 
     #[test]

@@ -47,6 +47,7 @@ impl Output {
     pub(super) fn push(&self, line: &[u8]) {
         if self.queue.try_send(Message::Line(line.to_vec())).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+            metrics::LOG_DROPPED.inc();
         }
     }
 

@@ -7,13 +7,9 @@ use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, PasswordHash, Ver
 use rand::TryRng;
 use rand::rngs::SysRng;
 use thiserror::Error;
+use throng_core::limits::{ARGON2_ITERATIONS_MAX, ARGON2_KIB_MAX};
 
-/// The most memory, in KiB, that a hash may want: 1 GiB. A stored hash that asks
-/// for more was not made here, and would take the machine down.
-pub const MEMORY_KIB_MAX: u32 = 1 << 20;
 
-/// The most iterations that a hash may want.
-pub const ITERATIONS_MAX: u32 = 1 << 10;
 
 const OUTPUT_BYTES: usize = 32;
 const SALT_BYTES: usize = 16;
@@ -21,9 +17,9 @@ const SALT_BYTES: usize = 16;
 /// What a password hash costs. The default, OWASP's second choice, takes 20 ms on one core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PasswordCost {
-    /// Memory in KiB, from 8 to [`MEMORY_KIB_MAX`]. Each DB thread holds this much.
+    /// Memory in KiB, from 8 to [`ARGON2_KIB_MAX`]. Each DB thread holds this much.
     pub memory_kib: u32,
-    /// Passes over that memory, from 1 to [`ITERATIONS_MAX`].
+    /// Passes over that memory, from 1 to [`ARGON2_ITERATIONS_MAX`].
     pub iterations: u32,
 }
 
@@ -39,7 +35,7 @@ pub enum PasswordError {
     /// The configured cost is out of range.
     #[error(
         "the password hash cannot cost {memory_kib} KiB and {iterations} iterations: \
-         memory is 8 to {MEMORY_KIB_MAX} KiB, iterations are 1 to {ITERATIONS_MAX}"
+         memory is 8 to {ARGON2_KIB_MAX} KiB, iterations are 1 to {ARGON2_ITERATIONS_MAX}"
     )]
     Cost {
         /// KiB asked for.
@@ -81,7 +77,7 @@ impl Passwords {
         let PasswordCost { memory_kib, iterations } = cost;
         let params = Params::new(memory_kib, iterations, 1, Some(OUTPUT_BYTES))
             .ok()
-            .filter(|_| memory_kib <= MEMORY_KIB_MAX && iterations <= ITERATIONS_MAX)
+            .filter(|_| memory_kib <= ARGON2_KIB_MAX && iterations <= ARGON2_ITERATIONS_MAX)
             .ok_or(PasswordError::Cost { memory_kib, iterations })?;
         let dummy = phc(&params, &random::<SALT_BYTES>()?, &random::<OUTPUT_BYTES>()?)?;
         let memory = vec![Block::new(); params.block_count()];
@@ -124,7 +120,7 @@ fn verify(stored: &PasswordHash, password: &str, memory: &mut Vec<Block>) -> Res
     let version = stored.version.map_or(Ok(Version::default()), Version::try_from);
     let version = version.map_err(|_| unusable("its version is unknown"))?;
     let params = Params::try_from(stored).map_err(|_| unusable("its parameters are impossible"))?;
-    if params.m_cost() > MEMORY_KIB_MAX || params.t_cost() > ITERATIONS_MAX {
+    if params.m_cost() > ARGON2_KIB_MAX || params.t_cost() > ARGON2_ITERATIONS_MAX {
         return Err(unusable("its cost is beyond all reason"));
     }
     // A stored hash of a higher cost than today's gets memory of its own, for once.
@@ -218,7 +214,7 @@ mod tests {
             let error = passwords.verify(Some(stored), "password").unwrap_err();
             assert!(matches!(error, PasswordError::Stored(_)), "{stored}: {error}");
         }
-        for (memory_kib, iterations) in [(0, 1), (7, 1), (64, 0), (MEMORY_KIB_MAX + 1, 1)] {
+        for (memory_kib, iterations) in [(0, 1), (7, 1), (64, 0), (ARGON2_KIB_MAX + 1, 1)] {
             let cost = PasswordCost { memory_kib, iterations };
             assert!(matches!(Passwords::new(cost), Err(PasswordError::Cost { .. })), "{cost:?}");
         }

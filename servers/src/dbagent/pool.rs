@@ -39,7 +39,7 @@ impl Default for PoolConfig {
         Self {
             threads: 2,
             queue: 1024,
-            control_queue: 16 * 1024,
+            control_queue: throng_core::limits::DB_CONTROL_QUEUE,
             password: PasswordCost::default(),
             now_ms: unix_ms,
         }
@@ -74,15 +74,6 @@ pub enum Rejected<T> {
     /// The pool is shut down.
     #[error("the DB agent is shutting down")]
     Closed(Job<T>),
-}
-
-impl<T> Rejected<T> {
-    /// The job.
-    pub fn into_job(self) -> Job<T> {
-        match self {
-            Self::Full(job) | Self::Closed(job) => job,
-        }
-    }
 }
 
 /// What the pool has done since its start.

@@ -219,6 +219,7 @@ impl DbAgent {
             // What concerns online state cannot be left undone: without room or database the link
             // is closed, and when it is up again the lists are compared anew.
             Answer::ReleaseClaim { .. } | Answer::SyncHeld { .. } if refused => {
+                let link = self.in_use.get(&instance).copied().unwrap_or(link);
                 effects.close(link, CloseReason::InternalError);
             }
             Answer::ReleaseClaim { .. } | Answer::RenewHolder { .. } => {}

@@ -279,7 +279,7 @@ impl<T> Worker<T> {
         let shared = Arc::clone(&self.shared);
         for turn in shared.queue.control_turns() {
             self.control(turn);
-            if self.database.is_none() {
+            if self.database.is_none() || Instant::now() >= deadline {
                 break;
             }
         }

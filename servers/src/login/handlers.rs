@@ -36,7 +36,8 @@ fn log_in(login: &mut Login, call: &mut Call<'_>, request: LoginRequest) {
     let LoginRequest { id, password } = request;
     let take_over = login.settings.take_over;
     // Without a chat server the password need not be looked at.
-    let agent = login.choose_chat().and_then(|_| login.holdings.agent());
+    let has_chat = login.terminals.up(Role::Chat).next().is_some();
+    let agent = login.holdings.agent().filter(|_| has_chat);
     let waiting = Waiting { client: call.session, step: Step::Password };
     login.ask(agent, waiting, call, |request| DbCheckPassword { request, id, password, take_over });
 }
