@@ -14,7 +14,7 @@ use crate::target::Target;
 
 /// Runs what the command line `args` asks for and gives the exit code. `drive` is what runs the
 /// scenario once everything before it is known to be in order; the report goes to `out` and to
-/// the file of `--json`, what went wrong to `err`.
+/// the files of `--json` and `--html`, what went wrong to `err`.
 pub fn run<E: Display>(
     args: impl IntoIterator<Item = OsString>,
     out: &mut impl Write,
@@ -46,13 +46,15 @@ pub fn run<E: Display>(
         };
     let report = Report::new(&job, origin, findings);
     let _ = write!(out, "{report}");
-    match job.json.as_ref().map_or(Ok(()), |path| report.write_json(path)) {
-        Ok(()) => report.exit_code(),
-        Err(error) => {
-            let _ = writeln!(err, "error: {error}");
-            EXIT_NOT_RUN
-        }
+    let json = job.json.as_ref().map(|path| report.write_json(path));
+    let html = job.html.as_ref().map(|path| report.write_html(path));
+    // One that cannot be written does not take the other with it.
+    let mut code = report.exit_code();
+    for error in [json, html].into_iter().flatten().filter_map(Result::err) {
+        let _ = writeln!(err, "error: {error}");
+        code = EXIT_NOT_RUN;
     }
+    code
 }
 
 fn parse(args: Vec<OsString>) -> Result<Job, clap::Error> {
@@ -65,7 +67,7 @@ fn parse(args: Vec<OsString>) -> Result<Job, clap::Error> {
 fn prepare(job: &Job) -> Result<Target, String> {
     let target = Target::resolve(&job.target, job.scenario.entrance(), job.server_pid)
         .map_err(|error| error.to_string())?;
-    if let Some(path) = &job.json {
+    for path in job.json.iter().chain(&job.html) {
         check_writable(path).map_err(|error| error.to_string())?;
     }
     Ok(target)
@@ -127,8 +129,8 @@ mod tests {
     #[test]
     fn the_report_is_written_also_when_a_threshold_is_broken() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let path = dir.path().join("out.json");
-        let line = login(&format!("--json {} --seed 4", path.display()));
+        let [path, html] = ["out.json", "out.html"].map(|name| dir.path().join(name));
+        let line = login(&format!("--json {} --html {} --seed 4", path.display(), html.display()));
         assert_eq!(run_line(&line, Ok(connected(0))).0, EXIT_BROKEN);
         let json: serde_json::Value =
             serde_json::from_slice(&std::fs::read(&path).expect("written")).expect("JSON");
@@ -137,17 +139,41 @@ mod tests {
             (&"fail".into(), &4.into(), &"login".into())
         );
         assert_eq!(json["command"][1], "login");
+        let page = std::fs::read_to_string(&html).expect("written");
+        assert!(page.contains("FAIL") && page.contains("connected=100%"), "{page}");
+    }
+
+    #[test]
+    fn a_report_that_cannot_be_written_does_not_take_the_other_with_it() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let [json, html] = ["json", "html"].map(|name| dir.path().join(name).join("out"));
+        let line = login(&format!("--json {} --html {}", json.display(), html.display()));
+        let args = std::iter::once("throng-harness").chain(line.split_whitespace()).map(OsString::from);
+        std::fs::create_dir(dir.path().join("json")).expect("a directory");
+        std::fs::create_dir(dir.path().join("html")).expect("a directory");
+        let mut err = Vec::new();
+        let code = run(args, &mut Vec::new(), &mut err, |_, _| -> Result<Findings, &str> {
+            std::fs::remove_dir_all(dir.path().join("json")).expect("it is there");
+            Ok(connected(3))
+        });
+        let err = String::from_utf8_lossy(&err);
+        assert_eq!(code, EXIT_NOT_RUN, "{err}");
+        assert!(err.contains("json/out: ") && !err.contains("html/out: "), "{err}");
+        assert!(std::fs::read_to_string(&html).expect("written").contains("PASS"));
     }
 
     #[test]
     fn a_report_without_a_place_stops_the_run_before_it_begins() {
-        let line = login("--json /nonexistent/out.json");
-        let args = std::iter::once("throng-harness").chain(line.split_whitespace()).map(OsString::from);
-        let mut err = Vec::new();
-        let code = run(args, &mut Vec::new(), &mut err, |_, _| -> Result<Findings, &str> {
-            panic!("must not run");
-        });
-        assert_eq!(code, EXIT_NOT_RUN);
-        assert!(String::from_utf8_lossy(&err).contains("/nonexistent/out.json"));
+        for flag in ["--json", "--html"] {
+            let line = login(&format!("{flag} /nonexistent/out"));
+            let args = std::iter::once("throng-harness").chain(line.split_whitespace()).map(OsString::from);
+            let mut err = Vec::new();
+            let code = run(args, &mut Vec::new(), &mut err, |_, _| -> Result<Findings, &str> {
+                panic!("must not run");
+            });
+            let err = String::from_utf8_lossy(&err);
+            assert_eq!(code, EXIT_NOT_RUN, "{err}");
+            assert!(err.contains("cannot write the report to /nonexistent/out: No such file"), "{err}");
+        }
     }
 }

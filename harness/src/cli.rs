@@ -73,6 +73,9 @@ struct Common {
     /// Write the report to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write the report to this file as a page for a browser, which needs no other file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Limit that makes the run fail, as in p99=20ms, last_recipient.p99=50ms, connected=95%, missing=off; repeatable
     #[arg(long, value_name = "NAME=LIMIT")]
     threshold: Vec<Threshold>,
@@ -189,6 +192,8 @@ pub struct Job {
     pub seed: u64,
     /// Where the JSON report goes.
     pub json: Option<PathBuf>,
+    /// Where the report goes as a page; never where the JSON goes.
+    pub html: Option<PathBuf>,
     /// What must hold, defaults included.
     pub thresholds: Vec<Threshold>,
     /// Whether a run that is not valid fails.
@@ -241,6 +246,9 @@ impl Cli {
         if common.connect_timeout.is_zero() {
             return Err("--connect-timeout 0s lets nobody in: use some seconds".into());
         }
+        if common.json.is_some() && common.json == common.html {
+            return Err("--json and --html name the same file: one would replace the other".into());
+        }
         let target = common.target(scenario.entrance())?;
         Ok(Job {
             scenario,
@@ -252,6 +260,7 @@ impl Cli {
             workers: common.workers,
             seed: common.seed.unwrap_or_else(rand::random),
             json: common.json,
+            html: common.html,
             thresholds: Threshold::with_defaults(&common.threshold),
             require_valid: common.require_valid,
         })
@@ -360,13 +369,14 @@ mod tests {
     fn a_broadcast_by_hand() {
         let job = parse(
             "broadcast --server 10.0.0.1:9200 --server-key KEY --cluster-key c.key --clients 9000 --workers 2 \
-             --interval 11.25ms --duration 10s --payload 512 --senders 7 --seed 5 --json out.json --drain 1.5s \
+             --interval 11.25ms --duration 10s --payload 512 --senders 7 --seed 5 --json out.json --html out.html --drain 1.5s \
              --threshold p99=20ms --threshold missing=off --server-pid 77 --require-valid",
         )
         .expect("complete");
         let Scenario::Broadcast(broadcast) = &job.scenario else { panic!("{job:?}") };
         assert_eq!((broadcast.messages, broadcast.senders, broadcast.payload), (889, 7, 512));
         assert_eq!((job.clients, job.workers, job.seed, job.server_pid), (9000, 2, 5, Some(77)));
+        assert_eq!((job.json, job.html), (Some("out.json".into()), Some("out.html".into())));
         assert_eq!(job.thresholds.len(), Threshold::defaults().len() + 1);
         assert!(matches!(job.target, TargetSource::Flags { cluster_key: Some(_), .. }) && job.require_valid);
     }
@@ -401,6 +411,7 @@ mod tests {
         check("connect --data d --clients 0", "0 is not in 1..=1000000");
         check("connect --data d --clients 2 --workers 3", "at most one each");
         check("connect --data d --connect-timeout 0s", "lets nobody in");
+        check("connect --data d --json out --html out", "one would replace the other");
         check("login --data d --workers 3 --in-flight 2", "every worker needs one");
         check("connect --data d --interval 1ms", "unexpected argument");
         check("broadcast --data d --interval 10", "is not a unit");

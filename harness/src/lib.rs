@@ -9,7 +9,7 @@
 //!        |                 (record) and a Panel (live), no locks between them
 //!   settle, merge          one result for all of them
 //!        |
-//!   report                 thresholds, verdict, JSON, summary, exit code
+//!   report                 thresholds, verdict, summary, JSON, HTML, exit code
 //! ```
 //! A run's own thread (scenario) starts the workers (fleet), tells them what to do next and
 //! watches their panels; the pacer wakes them when a message is due. Everything above the

@@ -1,5 +1,6 @@
-//! What a run found, as JSON and for people, and whether that was good enough.
+//! What a run found, as JSON, as a page and for people, and whether that was good enough.
 
+mod html;
 mod machine;
 mod summary;
 mod verdict;
@@ -250,6 +251,11 @@ impl Report {
         let mut json = serde_json::to_string_pretty(self).map_err(|error| failed(error.into()))?;
         json.push('\n');
         fs::write(path, json).map_err(failed)
+    }
+
+    /// Writes the report as one page of HTML, see [`Report::to_html`].
+    pub fn write_html(&self, path: &Path) -> Result<(), ReportError> {
+        fs::write(path, self.to_html()).map_err(|source| ReportError { path: path.into(), source })
     }
 }
 

@@ -114,7 +114,9 @@ impl Report {
         Ok(())
     }
 
-    fn write_latencies(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Every latency that was measured at all, with its name; one that belongs to the row above
+    /// it is indented.
+    pub(super) fn measured_latencies(&self) -> Vec<(&str, &LatencyUs)> {
         let named = [
             ("latency", &self.latency_us),
             ("  uncorrected", &self.latency_uncorrected_us),
@@ -125,8 +127,11 @@ impl Report {
             ("read lag", &self.read_lag_us),
         ];
         let phases = self.phases_us.iter().map(|(name, latency)| (name.as_str(), latency));
-        let rows: Vec<(&str, &LatencyUs)> =
-            named.into_iter().chain(phases).filter(|(_, latency)| latency.count > 0).collect();
+        named.into_iter().chain(phases).filter(|(_, latency)| latency.count > 0).collect()
+    }
+
+    fn write_latencies(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = self.measured_latencies();
         if rows.is_empty() {
             return Ok(());
         }
@@ -203,6 +208,7 @@ fn named(counts: &[(u64, &str)]) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-fn memory(usage: &Usage) -> String {
+/// A process's memory at the end of a run and at its start.
+pub(super) fn memory(usage: &Usage) -> String {
     format!("{} ({} at the start)", format_bytes(usage.rss_bytes), format_bytes(usage.rss_start_bytes))
 }

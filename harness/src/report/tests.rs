@@ -9,12 +9,12 @@ use clap::Parser;
 
 const MS: u64 = 1_000_000;
 
-fn job(line: &str) -> Job {
+pub(super) fn job(line: &str) -> Job {
     let line = format!("throng-harness broadcast --data d --clients 2 --seed 9 {line}");
     Cli::try_parse_from(line.split_whitespace()).expect("valid").check().expect("valid")
 }
 
-fn origin() -> Origin {
+pub(super) fn origin() -> Origin {
     Origin {
         command: vec!["throng-harness".into(), "broadcast".into()],
         started: SystemTime::UNIX_EPOCH + Duration::from_secs(77),
@@ -34,7 +34,7 @@ fn usage(cpu_s: f64) -> Usage {
 
 /// Two clients, ten messages 1 ms apart, each received by both after 2 and 3 ms; the
 /// first `lost` are lost on the way to the second client.
-fn findings(lost: u32) -> Findings {
+pub(super) fn findings(lost: u32) -> Findings {
     let traffic = Arc::new(Traffic::draw(1, 2, 2, 10));
     let pace = Pace::new(100 * MS, Duration::from_millis(1));
     let mut tally = Tally::new(traffic, 0..2);

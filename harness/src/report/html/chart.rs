@@ -1,0 +1,324 @@
+//! Line charts as inline SVG.
+
+use std::fmt::{Display, Write};
+
+use super::markup::Markup;
+use crate::duration::format_nanos;
+use crate::report::{format_bytes, format_rate};
+
+/// Room for the labels left of the lines, in the chart's own pixels, as are all sizes here.
+const LEFT: f64 = 62.0;
+const RIGHT: f64 = 14.0;
+const TOP: f64 = 10.0;
+const BOTTOM: f64 = 26.0;
+/// Ticks on the vertical axis besides zero, at most.
+const Y_TICKS: f64 = 4.0;
+/// Ticks on a time axis besides zero, at most.
+const TIME_TICKS: f64 = 6.0;
+/// A line of at most this many points shows each of them, with its value.
+const DOTS_MAX: usize = 12;
+/// Pieces that a long line is cut into. Of each the lowest and the highest point are drawn, so
+/// a peak of one second is seen even in a run of a day.
+const PIECES_MAX: usize = 300;
+/// Line colours that the style sheet has.
+const COLOURS: usize = 8;
+
+/// What a chart's values are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// A number of things, or of things a second.
+    Count,
+    /// A time in microseconds.
+    Micros,
+    /// A share: 1 is 100 %.
+    Share,
+    /// A size in bytes.
+    Bytes,
+}
+
+impl Unit {
+    fn show(self, value: f64) -> String {
+        match self {
+            Self::Count => format_rate(value),
+            Self::Share => format!("{:.0}%", value * 100.0),
+            Self::Micros | Self::Bytes if value <= 0.0 => "0".into(),
+            Self::Micros => format_nanos(value * 1e3),
+            #[allow(clippy::cast_sign_loss)] // it is above 0
+            Self::Bytes => format_bytes(value as u64),
+        }
+    }
+
+    /// The smallest distance of two ticks whose labels differ.
+    fn step_min(self) -> f64 {
+        match self {
+            Self::Count => 1.0,
+            Self::Micros => 0.001,
+            Self::Share => 0.01,
+            Self::Bytes => 1_000.0,
+        }
+    }
+}
+
+/// A point: where on the horizontal axis, and how high, if there is a value at all.
+pub(super) type Point = (f64, Option<f64>);
+
+/// One line of a chart.
+#[derive(Debug)]
+pub(super) struct Line<'a> {
+    /// What it shows.
+    pub(super) name: &'a str,
+    /// From left to right. Where there is no value, the line is interrupted.
+    pub(super) points: Vec<Point>,
+}
+
+/// Lines over one horizontal axis.
+#[derive(Debug)]
+pub(super) struct Chart<'a> {
+    /// What it shows.
+    pub(super) title: &'a str,
+    /// Width and height.
+    pub(super) size: (f64, f64),
+    /// What the values are.
+    pub(super) unit: Unit,
+    /// Labels of the horizontal axis, which begins at 0.
+    pub(super) x_ticks: Vec<(f64, String)>,
+    /// Where the horizontal axis ends; above 0.
+    pub(super) x_end: f64,
+    /// What is drawn.
+    pub(super) lines: Vec<Line<'a>>,
+}
+
+impl Chart<'_> {
+    /// Adds the chart with its title and legend, unless it would show nothing above zero.
+    pub(super) fn draw(&self, html: &mut Markup) {
+        let values = self.lines.iter().flat_map(|line| &line.points).filter_map(|(_, value)| *value);
+        let highest = values.fold(0.0, f64::max);
+        // Written so that it is also true of what is no number.
+        if !(highest > 0.0 && highest.is_finite()) {
+            return;
+        }
+        let y_ticks = round_ticks(highest, self.unit.step_min());
+        let frame =
+            Frame { size: self.size, x_end: self.x_end, y_end: y_ticks.last().copied().unwrap_or(highest) };
+        html.element("figure", &[], |html| {
+            html.element("figcaption", &[], |html| self.draw_caption(html));
+            let view = format!("0 0 {} {}", self.size.0, self.size.1);
+            let attributes: [(_, &dyn Display); 3] =
+                [("viewBox", &view), ("role", &"img"), ("aria-label", &self.title)];
+            html.element("svg", &attributes, |html| {
+                self.draw_axes(html, &frame, &y_ticks);
+                for (number, line) in self.lines.iter().enumerate() {
+                    self.draw_line(html, &frame, number, line);
+                }
+            });
+        });
+    }
+
+    fn draw_caption(&self, html: &mut Markup) {
+        html.leaf("strong", &[], self.title);
+        if let [_, _, ..] = self.lines[..] {
+            for (number, line) in self.lines.iter().enumerate() {
+                html.leaf("span", &[("class", &format_args!("key c{}", number % COLOURS))], line.name);
+            }
+        }
+    }
+
+    fn draw_axes(&self, html: &mut Markup, frame: &Frame, y_ticks: &[f64]) {
+        let (width, height) = frame.size;
+        for tick in y_ticks {
+            let y = Px(frame.y(*tick));
+            html.void(
+                "line",
+                &[("class", &"grid"), ("x1", &Px(LEFT)), ("x2", &Px(width - RIGHT)), ("y1", &y), ("y2", &y)],
+            );
+            let label = self.unit.show(*tick);
+            html.leaf("text", &[("class", &"y"), ("x", &Px(LEFT - 6.0)), ("y", &Px(y.0 + 4.0))], label);
+        }
+        for (at, label) in &self.x_ticks {
+            let (x, bottom) = (Px(frame.x(*at)), height - BOTTOM);
+            html.void(
+                "line",
+                &[("class", &"grid"), ("x1", &x), ("x2", &x), ("y1", &Px(bottom)), ("y2", &Px(bottom + 4.0))],
+            );
+            html.leaf("text", &[("class", &"x"), ("x", &x), ("y", &Px(height - 7.0))], label);
+        }
+    }
+
+    fn draw_line(&self, html: &mut Markup, frame: &Frame, number: usize, line: &Line<'_>) {
+        let colour = number % COLOURS;
+        let path = frame.path(&thinned(&line.points));
+        html.void("path", &[("class", &format_args!("line c{colour}")), ("d", &path)]);
+        if line.points.len() > DOTS_MAX {
+            return;
+        }
+        for (at, value) in &line.points {
+            let Some(value) = value else { continue };
+            let (x, y) = (Px(frame.x(*at)), Px(frame.y(*value)));
+            let class = format_args!("dot c{colour}");
+            html.element("circle", &[("class", &class), ("cx", &x), ("cy", &y), ("r", &3)], |html| {
+                let label = self.x_ticks.iter().find(|(tick, _)| tick.total_cmp(at).is_eq());
+                let label = label.map_or(String::new(), |(_, label)| format!(" {label}"));
+                html.leaf("title", &[], format_args!("{}{label}: {}", line.name, self.unit.show(*value)));
+            });
+        }
+    }
+}
+
+/// Where values are on the drawing.
+struct Frame {
+    size: (f64, f64),
+    x_end: f64,
+    y_end: f64,
+}
+
+impl Frame {
+    fn x(&self, at: f64) -> f64 {
+        LEFT + at / self.x_end * (self.size.0 - LEFT - RIGHT)
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        let height = self.size.1 - TOP - BOTTOM;
+        TOP + height - value / self.y_end * height
+    }
+
+    fn path(&self, points: &[Point]) -> String {
+        let mut path = String::new();
+        let mut drawing = false;
+        for (at, value) in points {
+            if let Some(value) = value {
+                // A stroke of no length after each beginning: with round ends it makes a point
+                // between two gaps visible.
+                let (step, end) = if drawing { ('L', "") } else { ('M', "h0") };
+                let _ = write!(path, "{step}{} {}{end}", Px(self.x(*at)), Px(self.y(*value)));
+            }
+            drawing = value.is_some();
+        }
+        path
+    }
+}
+
+/// A coordinate, written to a tenth.
+struct Px(f64);
+
+impl Display for Px {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.1}", self.0)
+    }
+}
+
+/// Round numbers from 0 to the first that is not below `highest`, which is above 0.
+fn round_ticks(highest: f64, step_min: f64) -> Vec<f64> {
+    let magnitude = 10_f64.powf((highest / Y_TICKS).log10().floor());
+    let round = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * magnitude);
+    let step = round.into_iter().find(|step| step * Y_TICKS >= highest).unwrap_or(highest).max(step_min);
+    ticks(step, highest + step).collect()
+}
+
+/// Ticks of a time axis over `seconds`, at times that a clock would show.
+pub(super) fn time_ticks(seconds: f64) -> Vec<(f64, String)> {
+    const STEPS: [u32; 17] =
+        [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 14_400, 28_800, 86_400];
+    let mut steps = STEPS.into_iter().map(f64::from);
+    let step = steps.find(|step| step * TIME_TICKS >= seconds).unwrap_or(seconds / TIME_TICKS);
+    // The last tick may be the axis' end, rounding or not.
+    let shown = |at: f64| (at, if at > 0.0 { format_nanos(at * 1e9) } else { "0".into() });
+    ticks(step, seconds + step * 0.01).map(shown).collect()
+}
+
+/// Multiples of `step` from 0 to below `end`.
+fn ticks(step: f64, end: f64) -> impl Iterator<Item = f64> {
+    (0..100).map(move |count| f64::from(count) * step).take_while(move |tick| *tick < end)
+}
+
+/// The lowest and the highest point of each piece of a long line; a short one as it is.
+fn thinned(points: &[Point]) -> Vec<Point> {
+    if points.len() <= 2 * PIECES_MAX {
+        return points.to_vec();
+    }
+    points.chunks(points.len().div_ceil(PIECES_MAX)).flat_map(extremes).collect()
+}
+
+/// The lowest and the highest point, in their order; without any value, a gap.
+fn extremes(piece: &[Point]) -> [Point; 2] {
+    let values = || piece.iter().filter(|(_, value)| value.is_some());
+    let by_value = |a: &&Point, b: &&Point| a.1.unwrap_or(0.0).total_cmp(&b.1.unwrap_or(0.0));
+    match (values().min_by(by_value), values().max_by(by_value)) {
+        (Some(low), Some(high)) if low.0 <= high.0 => [*low, *high],
+        (Some(low), Some(high)) => [*high, *low],
+        _ => [piece[0]; 2],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vertical_ticks_are_round_and_reach_the_highest() {
+        let check = |highest, step_min, expected: &[f64]| {
+            let found = round_ticks(highest, step_min);
+            let equal = found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6);
+            assert!(equal && found.len() == expected.len(), "{highest}: {found:?}");
+        };
+        check(100.0, 1.0, &[0.0, 50.0, 100.0]);
+        check(75.0, 0.0, &[0.0, 20.0, 40.0, 60.0, 80.0]);
+        check(0.3, 0.0, &[0.0, 0.1, 0.2, 0.3]);
+        check(1.0, 1.0, &[0.0, 1.0]);
+        check(8_999.0, 1.0, &[0.0, 5_000.0, 10_000.0]);
+    }
+
+    #[test]
+    fn time_ticks_are_a_clocks() {
+        let check = |seconds, labels: &str| {
+            let found: Vec<String> = time_ticks(seconds).into_iter().map(|(_, label)| label).collect();
+            assert_eq!(found.join(" "), labels, "{seconds}");
+        };
+        check(2.0, "0 1 s 2 s");
+        check(12.0, "0 2 s 4 s 6 s 8 s 10 s 12 s");
+        check(12.01, "0 5 s 10 s");
+        check(600.0, "0 2 min 4 min 6 min 8 min 10 min");
+        check(60_000.0, "0 4 h 8 h 12 h 16 h");
+    }
+
+    #[test]
+    fn a_gap_interrupts_the_line_and_a_lone_point_is_drawn() {
+        let frame = Frame { size: (LEFT + RIGHT + 10.0, TOP + BOTTOM + 10.0), x_end: 10.0, y_end: 10.0 };
+        let path = frame.path(&[(0.0, Some(0.0)), (1.0, Some(10.0)), (2.0, None), (3.0, Some(5.0))]);
+        assert_eq!(path, "M62.0 20.0h0L63.0 10.0M65.0 15.0h0");
+    }
+
+    #[test]
+    fn a_long_line_keeps_its_peaks_and_gaps() {
+        let mut points: Vec<Point> = (0..86_400).map(|second| (f64::from(second), Some(1.0))).collect();
+        points[40_000].1 = Some(99.0);
+        points[70_000].1 = Some(0.0);
+        points[..1_000].iter_mut().for_each(|point| point.1 = None);
+        let thinned = thinned(&points);
+        assert!(thinned.len() <= 2 * PIECES_MAX, "{}", thinned.len());
+        assert!(thinned.contains(&(40_000.0, Some(99.0))) && thinned.contains(&(70_000.0, Some(0.0))));
+        assert!(thinned[0].1.is_none() && thinned.is_sorted_by(|a, b| a.0 <= b.0));
+    }
+
+    #[test]
+    fn what_shows_nothing_is_not_drawn() {
+        let drawn = |value| {
+            let mut html = Markup::default();
+            let lines = vec![Line { name: "a", points: vec![(0.0, value)] }];
+            let (size, unit) = ((300.0, 100.0), Unit::Count);
+            Chart { title: "t", size, unit, x_ticks: vec![], x_end: 1.0, lines }.draw(&mut html);
+            !html.into_string().is_empty()
+        };
+        assert!(drawn(Some(1.0)));
+        assert!(!drawn(None) && !drawn(Some(0.0)) && !drawn(Some(f64::NAN)) && !drawn(Some(f64::INFINITY)));
+    }
+
+    #[test]
+    fn values_have_their_unit() {
+        let check = |unit: Unit, value, shown: &str| assert_eq!(unit.show(value), shown);
+        check(Unit::Count, 8_000.0, "8,000");
+        check(Unit::Micros, 1_500.0, "1.50 ms");
+        check(Unit::Micros, 0.0, "0");
+        check(Unit::Share, 0.5, "50%");
+        check(Unit::Bytes, 2e6, "2.0 MB");
+    }
+}

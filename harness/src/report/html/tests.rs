@@ -1,0 +1,157 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::*;
+use crate::cli::{Job, Scenario};
+use crate::record::Latencies;
+use crate::report::tests::{findings, job, origin};
+use crate::report::{Clients, Findings};
+
+/// Every tag that is opened is closed, in order, and nothing is fetched or run.
+#[track_caller]
+fn check_page(page: &str) {
+    let body = page.strip_prefix("<!DOCTYPE html>\n").expect("a document type");
+    let mut open = Vec::new();
+    for piece in body.split('<').skip(1) {
+        let (tag, text) = piece.split_once('>').unwrap_or_else(|| panic!("`<{piece}` has no end"));
+        assert!(!text.contains('>'), "`{piece}`");
+        assert_eq!(tag.matches('"').count() % 2, 0, "`{tag}`");
+        match tag.strip_prefix('/') {
+            Some(closed) => assert_eq!(open.pop(), Some(closed), "in {open:?}"),
+            None if tag.ends_with('/') => {}
+            None => open.extend(tag.split(' ').next()),
+        }
+    }
+    assert!(open.is_empty(), "{open:?} not closed");
+    for outside in ["http", "//", "@import", "url(", "<script"] {
+        assert!(!page.contains(outside), "`{outside}` in the page");
+    }
+    assert!(!page.contains("NaN") && !page.contains("inf "), "{page}");
+}
+
+/// A page in which all `parts` are.
+#[track_caller]
+fn check(job: &Job, findings: Findings, parts: &[&str]) -> String {
+    let page = Report::new(job, origin(), findings).to_html();
+    check_page(&page);
+    for part in parts {
+        assert!(page.contains(part), "no `{part}` in:\n{page}");
+    }
+    page
+}
+
+fn timeline(seconds: u32) -> Vec<Second> {
+    let row = |second| Second {
+        at_s: f64::from(second),
+        connected: 2,
+        sent_per_s: 1_000.0,
+        received_per_s: 2_000.0,
+        p50_us: f64::from(second % 2) * 900.0,
+        p99_us: 3_000.0,
+        server_cpu: (second > 1).then_some(0.5),
+        server_rss_bytes: Some(12_300_000),
+        ..Second::default()
+    };
+    (1..=seconds).map(row).collect()
+}
+
+#[test]
+fn a_good_broadcast() {
+    let found = Findings { timeline: timeline(5), ..findings(0) };
+    let page = check(
+        &job("--threshold p99=4ms"),
+        found,
+        &[
+            "<title>broadcast: PASS</title>",
+            "verdict pass",
+            "<code>p99=4ms</code><span>found 3.00 ms</span>",
+            "<strong>20</strong><span>of 20, 2,000/s</span>",
+            "10.00 us per delivery",
+            "<th>last recipient</th><td>10</td><td>3.00 ms</td>",
+            "<title>corrected p99: 3.00 ms</title>",
+            "<title>last recipient max: 3.00 ms</title>",
+            "Server&#39;s CPU, of one core",
+            "<title>CPU 2 s: 50%</title>",
+            "<code>throng-harness broadcast</code>",
+            "<dt>Seed</dt><dd>9</dd>",
+            "1970-01-01T00:01:17Z",
+            "4 x Test CPU, 8.00 GB, Linux 6.1",
+        ],
+    );
+    for absent in ["BROKEN", "INVALID", "tile bad"] {
+        assert!(!page.contains(absent), "{page}");
+    }
+    check(&job(""), Findings { timeline: timeline(20_000), ..findings(0) }, &["<svg"]);
+    check(&job(""), Findings { timeline: timeline(1), ..findings(0) }, &["Latency by percentile"]);
+}
+
+#[test]
+fn what_is_wrong_is_on_top() {
+    let top = |page: &str, part: &str| {
+        let (verdict, _) = page.split_once("class=\"tiles\"").expect("tiles");
+        assert!(verdict.contains(part), "no `{part}` in:\n{verdict}");
+    };
+    let lost = check(&job(""), findings(1), &["tile bad", "message 0 at client 1"]);
+    top(&lost, "<strong>FAIL</strong>");
+    top(&lost, "<span class=\"broken\">BROKEN</span><code>missing=0</code><span>found 1 of 20</span>");
+    let stuck = vec!["the probe message has reached 1 of 2 clients".into()];
+    let stuck = check(&job(""), Findings { incomplete_because: stuck, ..findings(0) }, &[]);
+    top(&stuck, "BROKEN</span> the probe message has reached 1 of 2 clients");
+    let mut late = findings(0);
+    late.recorder.sent(0, 2_000_000);
+    top(&check(&job(""), late, &["verdict pass"]), "<li>the harness itself sent late");
+    let interrupted = check(&job(""), Findings { interrupted: true, ..findings(0) }, &[]);
+    top(&interrupted, "<strong>INTERRUPTED</strong>");
+}
+
+#[test]
+fn a_login_shows_its_parts() {
+    let mut took = Latencies::new();
+    took.record(7_000_000);
+    let found = Findings {
+        clients: Clients { requested: 2, connected: 2, ..Clients::default() },
+        phases: BTreeMap::from([("sign_up", took.clone()), ("way_in", took)]),
+        ..Findings::default()
+    };
+    let scenario = Scenario::Login { hold: Duration::ZERO, in_flight: 1 };
+    let login = Job { scenario, ..job("") };
+    let parts = [
+        "<h1>login</h1>",
+        "Rate of entering",
+        "The way in, p99",
+        "<th>sign up</th>",
+        "<title>way_in p99.9: 7.00 ms</title>",
+        "PASS",
+    ];
+    let page = check(&login, found, &parts);
+    assert!(!page.contains("Messages sent"), "{page}");
+    // A run that was stopped before anything happened.
+    check(&login, Findings { interrupted: true, ..Findings::default() }, &["INTERRUPTED"]);
+}
+
+#[test]
+fn what_comes_from_outside_is_text() {
+    let reasons = BTreeMap::from([("refused: <script>alert('1')</script> & \"so\"".to_owned(), 1)]);
+    let clients = Clients { requested: 2, connected: 1, refused: 1, reasons, ..Clients::default() };
+    let mut origin = origin();
+    origin.command.push("</code><img src=x>".into());
+    origin.machine.cpu = "A & B <C>".into();
+    let page = Report::new(&job(""), origin, Findings { clients, ..findings(0) }).to_html();
+    check_page(&page);
+    for part in [
+        "refused: &lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt; &amp; &quot;so&quot;",
+        "broadcast &#39;&lt;/code&gt;&lt;img src=x&gt;&#39;",
+        "4 x A &amp; B &lt;C&gt;",
+    ] {
+        assert!(page.contains(part), "no `{part}` in:\n{page}");
+    }
+}
+
+#[test]
+fn a_command_can_be_repeated_in_a_shell() {
+    let check = |word, shown: &str| assert_eq!(quoted(word), shown);
+    check("--threshold=p99=20ms", "--threshold=p99=20ms");
+    check("my data", "'my data'");
+    check("", "''");
+    check("it's", r"'it'\''s'");
+}
