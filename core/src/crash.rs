@@ -17,6 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::limits::{CRASH_REPORTS_KEPT, CRASH_REPORTS_MAX};
+use crate::metrics;
 use crate::shutdown::{Cause, Shutdown};
 use crate::{clock, log};
 

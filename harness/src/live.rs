@@ -43,15 +43,17 @@ pub struct Totals {
     pub received_by_present: u64,
     /// 1 once the connection outside the room that listens for leaks is there, or cannot be.
     pub outside: u64,
+    /// 1 once the worker sends no more.
+    pub hushed: u64,
 }
 
 /// How many numbers [`Totals`] are.
-const TOTALS: usize = 11;
+const TOTALS: usize = 12;
 
 impl Totals {
     fn into_array(self) -> [u64; TOTALS] {
         let Self { connected, listed, probed, refused, failed, disconnected, .. } = self;
-        let Self { scheduled, sent, received, received_by_present, outside, .. } = self;
+        let Self { scheduled, sent, received, received_by_present, outside, hushed, .. } = self;
         [
             connected,
             listed,
@@ -64,12 +66,13 @@ impl Totals {
             received,
             received_by_present,
             outside,
+            hushed,
         ]
     }
 
     fn from_array(numbers: [u64; TOTALS]) -> Self {
         let [connected, listed, probed, refused, failed, disconnected, rest @ ..] = numbers;
-        let [scheduled, sent, received, received_by_present, outside] = rest;
+        let [scheduled, sent, received, received_by_present, outside, hushed] = rest;
         Self {
             connected,
             listed,
@@ -82,6 +85,7 @@ impl Totals {
             received,
             received_by_present,
             outside,
+            hushed,
         }
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::table::settings;
 use super::units::ByteSize;
 use super::value::{Directives, HostPort, Name, Peers, config_enum};
-use crate::limits::{ARGON2_ITERATIONS_MAX, ARGON2_KIB_MAX, QUEUE_MAX, SESSIONS_MAX, SHARDS_MAX, THREADS_MAX};
+use crate::limits::{
+    ARGON2_ITERATIONS_MAX, ARGON2_KIB_MAX, QUEUE_MAX, SESSIONS_MAX, SHARDS_MAX, THREADS_MAX,
+};
 
 config_enum! {
     /// What happens when an account that is online logs in again.
@@ -30,6 +32,8 @@ const fn secs(seconds: u64) -> Duration {
 const fn kib(kibibytes: u64) -> ByteSize {
     ByteSize::new(kibibytes << 10)
 }
+
+const ARGON2_MEMORY_MAX: ByteSize = kib(ARGON2_KIB_MAX as u64);
 
 settings! {
     /// What an operator can set. [`Config::load`] makes one, `Config::default()` has the defaults.
@@ -103,7 +107,7 @@ settings! {
             request_timeout: Duration = "1s" in ms(10)..=secs(60);
             /// Memory that hashing one password takes (argon2id), in whole KiB. Less than 19MiB with
             /// two iterations is weaker than OWASP advises. Existing passwords keep what they were made with.
-            argon2_memory: ByteSize = "19MiB" in kib(8)..=kib(ARGON2_KIB_MAX as u64);
+            argon2_memory: ByteSize = "19MiB" in kib(8)..=ARGON2_MEMORY_MAX;
             /// Passes over that memory.
             argon2_iterations: u32 = "2" in 1..=ARGON2_ITERATIONS_MAX;
             /// How long an account stays "online" without a word from the server that holds it.

@@ -7,6 +7,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::metrics;
+
 use super::rolling::RollingFile;
 
 /// How often a file that cannot be written is complained about.

@@ -97,12 +97,16 @@ fn talk(run: &mut Run<'_>, counted: Pace, interval: Duration) -> Result<(), Halt
 fn drain(run: &mut Run<'_>, patience: Duration) -> Result<(), Halt> {
     let mut until = run.now().saturating_add(nanos(patience));
     let mut is_cut_short = false;
+    let workers = u64::from(run.plan.workers);
     loop {
+        // What was sent is known only to a look after the one that found every worker silent.
+        let is_silent = run.fleet.totals().hushed == workers;
         let (totals, now) = run.look()?;
         if run.shutdown.is_requested() && !std::mem::replace(&mut is_cut_short, true) {
             until = until.min(now.saturating_add(nanos(INTERRUPTED_DRAIN)));
         }
-        if totals.received_by_present == totals.sent * totals.connected || now >= until {
+        let has_all = is_silent && totals.received_by_present == totals.sent * totals.connected;
+        if has_all || now >= until {
             return if is_cut_short { Err(Halt::Interrupted) } else { Ok(()) };
         }
         thread::sleep(LOOK);

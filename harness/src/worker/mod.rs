@@ -385,7 +385,10 @@ impl App for Worker {
                 (self.warmup, self.counted) = (cursor(&plan.warmup, warmup), cursor(&plan.traffic, counted));
             }
             Command::Lag(since) => self.lags.push(since),
-            Command::Hush => (self.warmup, self.counted) = (None, None),
+            Command::Hush => {
+                (self.warmup, self.counted) = (None, None);
+                self.totals.hushed = 1;
+            }
             Command::Freeze => self.counting = false,
             Command::Leave => {
                 self.give_up_all(net, "the run is over");

@@ -9,8 +9,6 @@ use rand::rngs::SysRng;
 use thiserror::Error;
 use throng_core::limits::{ARGON2_ITERATIONS_MAX, ARGON2_KIB_MAX};
 
-
-
 const OUTPUT_BYTES: usize = 32;
 const SALT_BYTES: usize = 16;
 
