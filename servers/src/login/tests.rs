@@ -219,3 +219,19 @@ fn without_a_db_agent_that_has_compared_or_a_chat_server_nobody_waits() {
     scene.stand.link_gone(scene.chat);
     assert_eq!(scene.stand.packet(scene.client, login_request()), refused);
 }
+
+/// Once, the look whether there is a chat server at all took a turn too: with two of them, one got every login.
+#[test]
+fn chat_servers_take_turns() {
+    let mut scene = Scene::new();
+    let second = scene.stand.link(Name::Chat, Some(0)).0;
+    let mut told = Vec::new();
+    for request in [1, 3, 5, 7] {
+        let client = scene.stand.client();
+        scene.stand.packet(client, login_request());
+        let answer = DbCheckPasswordAnswer { request, outcome: Outcome::Ok, claim: CLAIM };
+        told.extend(scene.stand.packet(scene.agent, answer));
+    }
+    let of = |chat: SessionId| told.iter().filter(|line| line.starts_with(&format!("{chat} <-"))).count();
+    assert_eq!((of(scene.chat), of(second)), (2, 2), "{told:?}");
+}
