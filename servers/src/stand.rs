@@ -126,7 +126,8 @@ fn hello(role: packets::Role) -> LinkHello {
     LinkHello { role, name: Text::truncated(role.name()), instance, client_address, client_key: CHAT_KEY }
 }
 
-fn endpoint() -> Endpoint {
+/// The rules of a link on which nothing is sent.
+pub(crate) fn endpoint() -> Endpoint {
     Endpoint {
         peer: PeerKind::Link,
         credentials: Credentials::Link(ClusterKey::from_bytes(KEY)),

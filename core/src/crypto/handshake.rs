@@ -143,17 +143,16 @@ fn build(
     let pattern = credentials.pattern();
     let prologue = pattern.prologue();
     let params = pattern.noise_name().parse().expect("a pattern name of ours parses");
-    let psk = match credentials {
-        Credentials::Link(key) => Some(key.derive(b"throng link v1", &[])),
-        _ => None,
-    };
+    let psk;
     let failed = |_| CloseReason::HandshakeFailed;
     let mut builder = Builder::new(params).prologue(&prologue).map_err(failed)?;
-    builder = match (credentials, &psk) {
-        (Credentials::Server(key), _) => builder.local_private_key(key.private()).map_err(failed)?,
-        (Credentials::Client(server), _) => builder.remote_public_key(server).map_err(failed)?,
-        (Credentials::Link(_), Some(psk)) => builder.psk(0, psk).map_err(failed)?,
-        (Credentials::Link(_), None) => unreachable!("derived above"),
+    builder = match credentials {
+        Credentials::Server(key) => builder.local_private_key(key.private()).map_err(failed)?,
+        Credentials::Client(server) => builder.remote_public_key(server).map_err(failed)?,
+        Credentials::Link(key) => {
+            psk = key.derive(b"throng link v1", &[]);
+            builder.psk(0, &psk).map_err(failed)?
+        }
     };
     if let Some(ephemeral) = ephemeral {
         builder = builder.fixed_ephemeral_key_for_testing_only(ephemeral);

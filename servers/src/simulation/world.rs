@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use throng_core::SessionId;
 use throng_core::content::{Command, Effect, Effects, Job, Role as _};
-use throng_core::crypto::{ClusterKey, Credentials};
-use throng_core::net::{Closed, Endpoint, Opened, PeerKind};
+use throng_core::crypto::ClusterKey;
+use throng_core::net::{Closed, Opened, PeerKind};
 use throng_core::terminal::{Backoff, Peer, Terminals};
 use throng_core::wire::packets::{
     EnterRequest, LinkHello, LoginGranted, LoginRequest, PasswordText, Role as Name,
@@ -19,6 +19,7 @@ use throng_core::wire::{CloseReason, Packet, Text};
 use super::agent::Agent;
 use crate::chat::{Admission, ChatRole, ChatSettings};
 use crate::login::{LoginRole, LoginSettings};
+use crate::stand::{CHAT_KEY, KEY, endpoint};
 
 thread_local!(static NOW_MS: Cell<u64> = const { Cell::new(0) });
 
@@ -27,8 +28,6 @@ fn now_ms() -> u64 {
 }
 
 pub(super) const CHAT: u64 = 2;
-const KEY: [u8; 32] = [9; 32];
-const CHAT_KEY: [u8; 32] = [7; 32];
 
 /// Something that can happen next.
 #[derive(Debug, Clone, Copy)]
@@ -341,17 +340,6 @@ fn hello(role: Name, instance: u64) -> LinkHello {
 }
 
 fn terminals(role: Name, instance: u64, peers: Vec<Peer>, now: Instant) -> Terminals {
-    let endpoint = Endpoint {
-        peer: PeerKind::Link,
-        credentials: Credentials::Link(ClusterKey::from_bytes(KEY)),
-        body_max: 0,
-        outbox_max: 0,
-        handshake_timeout: Duration::ZERO,
-        first_packet_timeout: None,
-        heartbeat: None,
-        idle_timeout: None,
-        linger: Duration::ZERO,
-    };
     let backoff = Backoff { min: Duration::from_millis(50), max: Duration::from_secs(1) };
-    Terminals::new(hello(role, instance), Arc::new(endpoint), backoff, peers, now, Arc::default())
+    Terminals::new(hello(role, instance), Arc::new(endpoint()), backoff, peers, now, Arc::default())
 }
