@@ -163,6 +163,16 @@ metrics! {
     Counter Counter DB_QUEUE_FULL = "throng_db_queue_full_total";
     /// Database requests that failed for a fault of the database.
     Counter Counter DB_FAILED = "throng_db_failed_total";
+    /// Database requests answered "try again later" because no database was there in time.
+    Counter Counter DB_EXPIRED = "throng_db_expired_total";
+    /// Database requests answered "try again later" while a DB thread was still at them.
+    Counter Counter DB_LATE = "throng_db_late_total";
+    /// Database requests that were begun again: over a new connection, or after another transaction was in the way.
+    Counter Counter DB_RETRIED = "throng_db_retried_total";
+    /// Connections made to the database.
+    Counter Counter DB_CONNECTIONS = "throng_db_connections_total";
+    /// DB threads that have a connection now.
+    Gauge Gauge DB_CONNECTED = "throng_db_connected";
     /// Accounts that the database was told are online.
     Counter Counter CLAIMS = "throng_db_claims_total";
     /// Log lines dropped because the log's queue was full.

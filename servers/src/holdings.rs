@@ -1,9 +1,14 @@
-//! The claims that a login or chat server holds, and their agreement with the DB agent.
+//! The claims that a login or chat server holds, and their agreement with the DB agents.
 //!
 //! An account is online because somebody holds a claim on it. Whenever a link to a DB
 //! agent comes up, the whole list is sent; what the agent has too many is released there,
 //! what has gone to somebody else meanwhile is revoked here. So a release that was lost with a
 //! link leaves no ghost, and until the agent has answered, the link takes no requests.
+//!
+//! Several agents may be up, over one database. Requests take turns among them. A claim holds by the lease
+//! of the agent that it came by; when the link to an agent is lost, another one is sent the list
+//! and takes the claims over. What was under way to the lost one is not in that list, and is free
+//! when the lost agent's lease ends. Lists are numbered, so that none that was delayed undoes a later one.
 
 use std::collections::HashMap;
 
@@ -18,18 +23,25 @@ use throng_core::wire::packets::{Claim, DbHeldClaims, DbReleaseClaim, Role};
 pub struct Holdings {
     /// By the claim's number.
     held: HashMap<u64, Claim>,
-    /// The link to the DB agent in use.
-    agent: Option<Agent>,
-    /// Claims that went to somebody else while the DB agent compares the list, in which they may
+    /// The links to DB agents that are up.
+    agents: Vec<Agent>,
+    /// The number of the last list.
+    lists: u64,
+    /// Chooses among agents in turn.
+    next: usize,
+}
+
+#[derive(Debug)]
+struct Agent {
+    link: SessionId,
+    /// Lists that it has yet to compare.
+    comparing: u32,
+    /// Whether it has compared its first list: it takes requests.
+    is_synced: bool,
+    /// Claims that went to somebody else while the agent compares a list, in which they may
     /// stand. Should whoever got one give it up before the agent comes to it, the agent takes
     /// it for one that it lost, and calls its account online for us.
     in_doubt: Vec<Claim>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Agent {
-    link: SessionId,
-    is_synced: bool,
 }
 
 impl Holdings {
@@ -46,53 +58,81 @@ impl Holdings {
     /// A claim is ours no more, because it went to somebody else. Says whether it was.
     pub fn forget(&mut self, claim: &Claim) -> bool {
         let was_held = self.held.remove(&claim.id).is_some();
-        if was_held && self.agent.is_some_and(|agent| !agent.is_synced) {
-            self.in_doubt.push(*claim);
+        if was_held {
+            for agent in self.agents.iter_mut().filter(|agent| agent.comparing > 0) {
+                agent.in_doubt.push(*claim);
+            }
         }
         was_held
     }
 
-    /// Gives a claim up, held or only perhaps ours: the DB agent ignores what we do not hold. While
+    /// Gives a claim up, held or only perhaps ours: a DB agent ignores what we do not hold. While
     /// no link is up nothing is sent; the next list tells it.
     pub fn release(&mut self, claim: Claim, effects: &mut Effects) {
         self.held.remove(&claim.id);
-        if let Some(agent) = self.agent {
+        // An agent that is comparing a list may find the claim in it, and does this after that. One that
+        // is not does it at once.
+        let idle = self.agents.iter().find(|agent| agent.comparing == 0);
+        let comparing = self.agents.iter().filter(|agent| agent.comparing > 0);
+        for agent in idle.into_iter().chain(comparing) {
             effects.send(agent.link, DbReleaseClaim { claim });
         }
     }
 
-    /// The link over which the DB agent can be asked, if there is one.
-    pub fn agent(&self) -> Option<SessionId> {
-        self.agent.filter(|agent| agent.is_synced).map(|agent| agent.link)
+    /// A link over which a DB agent can be asked, if there is one; each in its turn.
+    pub fn agent(&mut self) -> Option<SessionId> {
+        let ready = || self.agents.iter().filter(|agent| agent.is_synced);
+        let count = ready().count();
+        self.next = self.next.wrapping_add(1);
+        let turn = self.next % count.max(1);
+        ready().nth(turn).map(|agent| agent.link)
     }
 
     /// Links to DB agents came up or went down.
     pub fn links_changed(&mut self, terminals: &Terminals, effects: &mut Effects) {
-        if self.agent.is_some_and(|agent| terminals.is_up(agent.link)) {
-            return;
+        let before = self.agents.len();
+        self.agents.retain(|agent| terminals.is_up(agent.link));
+        if self.agents.len() < before {
+            // The claims that came by the lost agent need another one to vouch for them.
+            let heir = self.agents.iter().position(|agent| agent.is_synced);
+            let heir = heir.or_else(|| (!self.agents.is_empty()).then_some(0));
+            if let Some(heir) = heir {
+                self.tell(heir, effects);
+            }
         }
-        self.agent = None;
-        self.in_doubt.clear();
-        if let Some((link, _)) = terminals.up(Role::DbAgent).next() {
-            self.agent = Some(Agent { link, is_synced: false });
-            let mut claims = self.held.values().copied().peekable();
-            loop {
-                let page = List::take_from(&mut claims);
-                let last = claims.peek().is_none();
-                effects.send(link, DbHeldClaims { claims: page, last });
-                if last {
-                    break;
-                }
+        for (link, _) in terminals.up(Role::DbAgent) {
+            if self.agents.iter().all(|agent| agent.link != link) {
+                self.agents.push(Agent { link, comparing: 0, is_synced: false, in_doubt: Vec::new() });
+                self.tell(self.agents.len() - 1, effects);
             }
         }
     }
 
-    /// The DB agent has compared the list.
+    /// Sends an agent the list.
+    fn tell(&mut self, agent: usize, effects: &mut Effects) {
+        let Some(agent) = self.agents.get_mut(agent) else { return };
+        agent.comparing += 1;
+        self.lists += 1;
+        let mut claims = self.held.values().copied().peekable();
+        loop {
+            let page = List::take_from(&mut claims);
+            let last = claims.peek().is_none();
+            effects.send(agent.link, DbHeldClaims { list: self.lists, claims: page, last });
+            if last {
+                break;
+            }
+        }
+    }
+
+    /// A DB agent has compared a list.
     pub fn synced(&mut self, link: SessionId, effects: &mut Effects) {
-        if let Some(agent) = self.agent.as_mut().filter(|agent| agent.link == link) {
+        if let Some(agent) = self.agents.iter_mut().find(|agent| agent.link == link) {
             agent.is_synced = true;
-            for claim in self.in_doubt.drain(..) {
-                effects.send(link, DbReleaseClaim { claim });
+            agent.comparing = agent.comparing.saturating_sub(1);
+            if agent.comparing == 0 {
+                for claim in agent.in_doubt.drain(..) {
+                    effects.send(link, DbReleaseClaim { claim });
+                }
             }
         }
     }

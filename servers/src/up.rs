@@ -24,7 +24,7 @@ use crate::datadir::Role;
 use crate::dbagent::migrate::{self, MigrateError};
 use crate::dbagent::password::PasswordCost;
 use crate::dbagent::pool::{self, Pool, PoolConfig};
-use crate::dbagent::procedures::{DbError, Procedures};
+use crate::dbagent::procedures::{DbError, Procedures, agent_number};
 use crate::dbagent::request::Reply;
 use crate::dbagent::role::{DbAgentRole, DbAgentSettings, Tag};
 use crate::dbagent::sqlite::SqliteFile;
@@ -277,12 +277,7 @@ impl Starter<'_> {
         migrate::migrate_sqlite(&path, DB_BUSY, unix_ms())?;
         let listener = self.listen(config.listen, "dbagent.listen", &self.link)?;
         let address = listener.address();
-        // Nobody is linked yet, so nobody is known to live: as after the loss of a link, with time
-        // besides for the longest pause between two attempts to link up again.
-        let comeback = config.lease_grace + self.config.link.retry_max;
         let sqlite = SqliteFile::new(path, DB_BUSY);
-        let until_ms = unix_ms() + comeback.as_millis() as u64;
-        sqlite.shorten_leases(until_ms).map_err(UpError::Database)?;
         let parts = Parts::build("dbagent", self.size(0))?;
         let lane = parts.lanes()[0].clone();
         let pool_config = PoolConfig {
@@ -293,6 +288,7 @@ impl Starter<'_> {
                 iterations: config.argon2_iterations,
             },
             now_ms: unix_ms,
+            agent: agent_number(&config.name, rand::random()),
             ..PoolConfig::default()
         };
         let connect = move || sqlite.connect().map(|connection| Box::new(connection) as Box<dyn Procedures>);
@@ -303,6 +299,7 @@ impl Starter<'_> {
         };
         let pool = Arc::new(Pool::start(&pool_config, connect, sink)?);
         let settings = DbAgentSettings {
+            comeback: config.lease_grace + self.config.link.retry_max,
             lease: config.lease,
             lease_grace: config.lease_grace,
             request_timeout: config.request_timeout,

@@ -386,10 +386,14 @@ packets! {
         claim: Claim,
     }
 
-    /// All claims that this server process holds, in one or more pages: sent when a link comes up.
-    /// The DB agent releases those of this process that are not among them (their release was
-    /// lost with the link) and takes up those it does not know.
+    /// All claims that this server process holds, in one or more pages: sent when a link comes up, and
+    /// when the link to another DB agent is lost. The DB agent takes up those it does not know; with the first list
+    /// over a link it releases those that this process got by way of this agent and that are not among them
+    /// (their release was lost with an earlier link).
     0x040C DbHeldClaims(ToDbAgent, "") {
+        /// The list's number: a process counts its lists from 1, over whatever link it sends them. One that comes after a
+        /// later one is void.
+        list: u64,
         /// This page's claims.
         claims: List<Claim, { limits::CLAIM_PAGE }>,
         /// Whether this is the last page.

@@ -18,6 +18,8 @@ struct Scene {
     stand: Stand<ChatRole>,
     agent: SessionId,
     login: SessionId,
+    /// Lists sent so far.
+    lists: u64,
 }
 
 impl Scene {
@@ -30,7 +32,7 @@ impl Scene {
         });
         let agent = stand.agent(0);
         let login = stand.link(Name::Login, None).0;
-        Self { stand, agent, login }
+        Self { stand, agent, login, lists: 1 }
     }
 
     /// A login is announced, and its character is asked for.
@@ -89,7 +91,10 @@ impl Scene {
         self.stand.link_gone(self.agent);
         let (agent, lines) = self.stand.link(Name::DbAgent, Some(0));
         self.agent = agent;
-        let list = |claims| sent(agent, DbHeldClaims { claims: List::new(claims).unwrap(), last: true });
+        self.lists += 1;
+        let list = self.lists;
+        let list =
+            |claims| sent(agent, DbHeldClaims { list, claims: List::new(claims).unwrap(), last: true });
         let held = if lines == [list(vec![CLAIM])] { vec![CLAIM] } else { Vec::new() };
         assert_eq!(lines, [list(held.clone())]);
         held

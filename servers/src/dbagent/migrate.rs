@@ -17,7 +17,8 @@ use thiserror::Error;
 use throng_core::clock;
 
 use super::procedures::{DbError, Fault};
-use super::sqlite::{self, from_ms, to_ms};
+use super::query::{from_ms, to_ms};
+use super::sqlite;
 
 /// One step of a schema.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +42,7 @@ impl Migration {
 pub const SQLITE: &[Migration] = &[
     Migration { number: 1, name: "accounts", sql: include_str!("../../../sql/sqlite/001_accounts.sql") },
     Migration { number: 2, name: "online", sql: include_str!("../../../sql/sqlite/002_online.sql") },
+    Migration { number: 3, name: "agents", sql: include_str!("../../../sql/sqlite/003_agents.sql") },
 ];
 
 /// A migration that a database has had.
@@ -301,7 +303,7 @@ mod tests {
     fn migrations_are_applied_in_order_and_once() {
         let (_dir, path) = database();
         assert!(matches!(status_sqlite(&path, BUSY), Err(MigrateError::Missing { .. })));
-        assert_eq!(migrate_sqlite(&path, BUSY, 1000).unwrap(), [1, 2]);
+        assert_eq!(migrate_sqlite(&path, BUSY, 1000).unwrap(), [1, 2, 3]);
         assert_eq!(migrate_sqlite(&path, BUSY, 2000).unwrap(), [0_u32; 0]);
         let status = status_sqlite(&path, BUSY).unwrap();
         assert_eq!(status[0], Status { number: 1, name: "accounts", applied_ms: Some(1000) });

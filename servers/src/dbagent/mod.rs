@@ -11,6 +11,7 @@ pub mod migrate;
 pub mod password;
 pub mod pool;
 pub mod procedures;
+pub mod query;
 mod queue;
 pub mod request;
 pub mod role;

@@ -32,6 +32,8 @@ pub struct PoolConfig {
     pub password: PasswordCost,
     /// The wall clock: milliseconds since 1970 (UTC).
     pub now_ms: fn() -> u64,
+    /// This DB agent ([`super::procedures::agent_number`]).
+    pub agent: u64,
 }
 
 impl Default for PoolConfig {
@@ -42,6 +44,7 @@ impl Default for PoolConfig {
             control_queue: throng_core::limits::DB_CONTROL_QUEUE,
             password: PasswordCost::default(),
             now_ms: unix_ms,
+            agent: 1,
         }
     }
 }
@@ -87,7 +90,8 @@ pub struct PoolStats {
     pub expired: AtomicU64,
     /// Requests not accepted because their queue was full.
     pub rejected: AtomicU64,
-    /// Times that a release, list or renewal failed and stayed to be done again.
+    /// Times that a release, list or renewal failed and stayed to be done again, or that another
+    /// request was begun again over a new connection.
     pub retried: AtomicU64,
     /// Connections made.
     pub connections: AtomicU64,
@@ -118,6 +122,7 @@ impl<T: Send + 'static> Pool<T> {
             factory: Box::new(factory),
             sink: Box::new(sink),
             now_ms: config.now_ms,
+            agent: config.agent,
         });
         let pool = Self { shared, threads: Mutex::new(Vec::new()) };
         for number in 0..config.threads.max(1) {

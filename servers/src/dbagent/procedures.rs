@@ -11,6 +11,7 @@
 
 use std::fmt;
 
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 use throng_core::wire::packets::{Character, Claim, Outcome};
 
@@ -81,6 +82,24 @@ pub enum CharacterInsert {
     NameTaken,
 }
 
+/// A server process, by way of the DB agent that it is linked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Holder {
+    /// The server process.
+    pub instance: u64,
+    /// The DB agent ([`agent_number`]).
+    pub agent: u64,
+}
+
+/// The number of a DB agent's process: the upper half is that of the agent's name, the lower one is drawn at its
+/// start. So a new process of the same name knows its predecessors' leases ([`Procedures::agent_start`]).
+pub fn agent_number(name: &str, drawn: u32) -> u64 {
+    let digest = Sha256::digest(name.as_bytes());
+    // 31 bits, so that the number is positive as the databases see it.
+    let half = u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3] & 0x7f]);
+    u64::from(half) << 32 | u64::from(drawn)
+}
+
 /// A claim and the server process that holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
@@ -104,6 +123,29 @@ pub enum OnlineClaim {
     NoLease,
 }
 
+/// The claims that a server process holds.
+#[derive(Debug, Clone, Copy)]
+pub struct HeldList<'a> {
+    /// Who holds them, and over which DB agent it says so.
+    pub holder: Holder,
+    /// The number of the list: the process counts its lists, over whatever link it sends them.
+    pub number: u64,
+    /// Whether nothing was asked over this link before. Then whatever came to the process by way of this agent and is
+    /// not in the list is a leftover of an earlier link.
+    pub is_first: bool,
+    /// The claims.
+    pub claims: &'a [Claim],
+}
+
+/// How [`Procedures::online_sync`] went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OnlineSync {
+    /// Done. Returned are the listed claims that are void.
+    Done(Vec<Claim>),
+    /// A later list of the same process has been compared already: nothing was done.
+    Stale,
+}
+
 /// How [`Procedures::online_transfer`] went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transfer {
@@ -117,14 +159,19 @@ pub enum Transfer {
 
 /// The stored procedures, over one connection.
 ///
-/// An account is online while a valid claim for it exists. A claim is held by
-/// one server process, its instance; it is valid while that instance's lease
-/// is. So whoever dies without a word loses its accounts at the lease's end.
+/// An account is online while a valid claim for it exists. A claim is held by one server process
+/// by way of one DB agent; it is valid while the lease is that this agent gave this process. So
+/// whoever dies without a word, process or agent, loses its claims at the lease's end, unless the
+/// process lists them with another agent.
 ///
 /// Uniqueness is the schema's business: no implementation looks first and
 /// inserts then. Every procedure happens entirely or not at all. All but the
-/// two inserts and the claim may be repeated without harm.
+/// two inserts may be repeated without harm, with the same answer.
 pub trait Procedures: Send {
+    /// `p_Clock_Select`: the database's clock, in milliseconds since 1970 (UTC). With several DB agents
+    /// it is the one by which leases are measured.
+    fn clock(&mut self) -> Result<u64, DbError>;
+
     /// `p_AccountData_Select`: the account with this key.
     fn account_select(&mut self, id_key: &str) -> Result<Option<Account>, DbError>;
 
@@ -137,41 +184,46 @@ pub trait Procedures: Send {
     /// `p_Character_Insert`: makes a character of level 1; durable when it returns.
     fn character_insert(&mut self, new: &NewCharacter<'_>) -> Result<CharacterInsert, DbError>;
 
-    /// `p_Online_Claim`: calls `claim.account` online, for `instance`. Any valid claim is in
+    /// `p_Online_Claim`: calls `claim.account` online, for `holder`. Any other valid claim is in
     /// the way, the same instance's too; with `take_over` it is replaced.
     fn online_claim(
         &mut self,
         claim: &Claim,
-        instance: u64,
+        holder: Holder,
         take_over: bool,
         now_ms: u64,
     ) -> Result<OnlineClaim, DbError>;
 
-    /// `p_Online_Transfer`: moves the claim from whoever holds it to `to_instance`.
-    fn online_transfer(&mut self, claim: &Claim, to_instance: u64, now_ms: u64) -> Result<Transfer, DbError>;
+    /// `p_Online_Transfer`: moves the claim from whoever holds it to `to`.
+    fn online_transfer(&mut self, claim: &Claim, to: Holder, now_ms: u64) -> Result<Transfer, DbError>;
 
     /// `p_Online_Release`: gives the claim up, if `instance` holds it. Says whether it did.
     fn online_release(&mut self, claim: &Claim, instance: u64) -> Result<bool, DbError>;
 
-    /// `p_Online_Sync`: makes the claims of `instance` be those of `held`, and renews its lease.
+    /// `p_Online_Sync`: compares a list of claims with what is known, and renews the holder's lease.
     ///
-    /// Its other claims are released. Listed claims whose account nobody validly
-    /// holds are taken up. Returned are the listed claims whose account is another
+    /// With `is_first`, claims of this holder that are not listed are released. Listed claims whose account
+    /// nobody validly holds are taken up, and those that the process holds by way of another agent
+    /// come over to this one. Returned are the listed claims whose account is another
     /// login's by now. A listed claim that moved on to another instance stays there and
     /// is not returned: it is the same login. Listed claims with the number 0 are left out.
     ///
-    /// Also removes a bounded number of claims and leases of long dead instances.
+    /// Also removes a bounded number of claims and leases of long dead processes.
     fn online_sync(
         &mut self,
-        instance: u64,
-        held: &[Claim],
+        list: &HeldList<'_>,
         now_ms: u64,
         lease_until_ms: u64,
-    ) -> Result<Vec<Claim>, DbError>;
+    ) -> Result<OnlineSync, DbError>;
 
-    /// `p_Holder_Renew`: the lease of `instance` ends at `lease_until_ms`, be that later or
+    /// `p_Holder_Renew`: the lease of `holder` ends at `lease_until_ms`, be that later or
     /// sooner than before: what a wrong clock wrote is put right by the next renewal.
-    fn holder_renew(&mut self, instance: u64, lease_until_ms: u64) -> Result<(), DbError>;
+    fn holder_renew(&mut self, holder: Holder, lease_until_ms: u64) -> Result<(), DbError>;
+
+    /// `p_Agent_Start`: leases that earlier processes of this agent's name gave end at `until_ms` at the latest.
+    /// The servers that were linked to them link up again, and those that died with them do not keep their
+    /// accounts online for the rest of a whole lease.
+    fn agent_start(&mut self, agent: u64, until_ms: u64) -> Result<(), DbError>;
 
     /// Closes the connection. Dropping it does the same, but cannot say what went wrong.
     fn close(self: Box<Self>) -> Result<(), DbError>;
@@ -189,12 +241,18 @@ pub const PRUNE_HOLDERS_MAX: u32 = 16;
 pub enum Fault {
     /// Somebody else had it locked for longer than we wait.
     Busy,
-    /// The connection is broken or could not be made.
+    /// The connection is broken or could not be made. Whether a statement under way was done is not known.
     Lost,
+    /// It fell victim to a deadlock or to another transaction, and was undone. Again, it may work.
+    Conflict,
     /// No space left.
     Full,
     /// It cannot be written.
     ReadOnly,
+    /// The login, or what its user may do.
+    Denied,
+    /// The driver cannot be loaded, or does not take the settings.
+    Driver,
     /// Its content is no database, or a broken one.
     Damaged,
     /// Its tables are not those that this program needs.
@@ -208,7 +266,7 @@ pub enum Fault {
 impl Fault {
     /// Whether it may be gone when the same is tried again later.
     pub fn passes(self) -> bool {
-        matches!(self, Self::Busy | Self::Lost | Self::Full)
+        matches!(self, Self::Busy | Self::Lost | Self::Conflict | Self::Full)
     }
 
     /// Whether only a new connection can help.
@@ -219,7 +277,7 @@ impl Fault {
     /// What the peer that asked is told.
     pub fn outcome(self) -> Outcome {
         match self {
-            Self::Busy | Self::Lost => Outcome::TryAgainLater,
+            Self::Busy | Self::Lost | Self::Conflict => Outcome::TryAgainLater,
             _ => Outcome::InternalError,
         }
     }
@@ -228,6 +286,14 @@ impl Fault {
         match self {
             Self::Busy => ("the database is busy", "it will be tried again"),
             Self::Lost => ("there is no connection to the database", "a new one will be made"),
+            Self::Conflict => ("another transaction was in the way", "it will be tried again"),
+            Self::Denied => (
+                "the database does not let us",
+                "check user and password, and grant what sql/<dialect>/agent_role.sql grants",
+            ),
+            Self::Driver => {
+                ("the ODBC driver does not work", "check the section [odbc] of the configuration")
+            }
             Self::Full => ("the database has no space left", "free some on its disk, or raise its limit"),
             Self::ReadOnly => (
                 "the database cannot be written",
@@ -277,6 +343,15 @@ mod tests {
             "p_AccountData_Insert: the database has no space left: database or disk is full \
              (free some on its disk, or raise its limit)"
         );
+    }
+
+    #[test]
+    fn an_agent_is_known_by_its_name() {
+        let [first, second] = [1, u32::MAX].map(|drawn| agent_number("dbagent-1", drawn));
+        assert_eq!(first >> 32, second >> 32);
+        assert_ne!(first, second);
+        assert_ne!(first >> 32, agent_number("dbagent-2", 1) >> 32);
+        assert!([first, second].iter().all(|number| number.cast_signed() > 0));
     }
 
     #[test]

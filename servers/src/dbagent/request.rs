@@ -60,6 +60,10 @@ pub enum Request {
     SyncHeld {
         /// The process.
         instance: u64,
+        /// The list's number among those of the process.
+        list: u64,
+        /// Whether it is the first one over its link.
+        is_first: bool,
         /// What it holds.
         claims: Vec<Claim>,
         /// The end of its lease, in milliseconds since 1970 (UTC).
@@ -71,6 +75,11 @@ pub enum Request {
         instance: u64,
         /// The end of its lease, in milliseconds since 1970 (UTC).
         lease_until_ms: u64,
+    },
+    /// This DB agent starts: leases that earlier processes of its name gave end soon.
+    AgentStart {
+        /// When, in milliseconds since 1970 (UTC).
+        until_ms: u64,
     },
 }
 
@@ -95,6 +104,7 @@ impl Request {
             Self::ReleaseClaim { instance, .. }
             | Self::SyncHeld { instance, .. }
             | Self::RenewHolder { instance, .. } => Lane::Control { instance },
+            Self::AgentStart { .. } => Lane::Control { instance: 0 },
             Self::LoadCharacter { .. } | Self::CreateCharacter { .. } => Lane::Quick,
             Self::CheckPassword { .. } | Self::SignUp { .. } | Self::VerifyAccount { .. } => Lane::Hashing,
         }
@@ -113,6 +123,7 @@ impl Request {
             Self::ReleaseClaim { .. } => Answer::ReleaseClaim { outcome },
             Self::SyncHeld { .. } => Answer::SyncHeld { outcome, conflicts: Vec::new() },
             Self::RenewHolder { .. } => Answer::RenewHolder { outcome },
+            Self::AgentStart { .. } => Answer::AgentStart { outcome },
         }
     }
 }
@@ -125,7 +136,7 @@ pub struct Job<T> {
     /// The caller's own, handed back with the answer.
     pub tag: T,
     /// When the caller stops waiting: from then on the request is answered TryAgainLater
-    /// and not begun. Releases, lists and renewals are done however late.
+    /// and not begun. Releases, lists, renewals and the agent's start are done however late.
     pub deadline: Instant,
 }
 
@@ -186,13 +197,18 @@ pub enum Answer {
     },
     /// To [`Request::SyncHeld`].
     SyncHeld {
-        /// Ok, TryAgainLater (the pool closed) or InternalError.
+        /// Ok, ClaimLost (a later list has been compared already), TryAgainLater (the pool closed) or InternalError.
         outcome: Outcome,
         /// The listed claims that are void: their holder must be told (`DbClaimRevoked`).
         conflicts: Vec<Claim>,
     },
     /// To [`Request::RenewHolder`].
     RenewHolder {
+        /// Ok, TryAgainLater (the pool closed) or InternalError.
+        outcome: Outcome,
+    },
+    /// To [`Request::AgentStart`].
+    AgentStart {
         /// Ok, TryAgainLater (the pool closed) or InternalError.
         outcome: Outcome,
     },
@@ -209,7 +225,8 @@ impl Answer {
             | Self::CreateCharacter { outcome }
             | Self::ReleaseClaim { outcome }
             | Self::SyncHeld { outcome, .. }
-            | Self::RenewHolder { outcome } => outcome,
+            | Self::RenewHolder { outcome }
+            | Self::AgentStart { outcome } => outcome,
         }
     }
 }

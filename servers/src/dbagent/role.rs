@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use throng_core::content::{Call, Effects, HandlerTable, Job, Phases, Role};
 use throng_core::limits::SESSIONS_MAX;
 use throng_core::net::{Closed, Opened};
-use throng_core::terminal::Terminals;
+use throng_core::terminal::{Pending, Terminals};
 use throng_core::wire::CloseReason;
 use throng_core::wire::packets::{
     self, Claim, DbCheckPassword, DbCheckPasswordAnswer, DbClaimRevoked, DbClaimsSynced, DbCreateCharacter,
@@ -22,6 +22,7 @@ use throng_core::wire::packets::{
 use throng_core::{SessionId, metrics};
 
 use super::pool::{Pool, Rejected};
+use super::procedures::Held;
 use super::request::{self, Answer, Reply, Request};
 
 /// A link that has not said who it is.
@@ -37,10 +38,16 @@ pub struct Tag {
     request: u64,
     /// The claim of a [`DbLoadCharacter`], which its answer repeats.
     claim: Claim,
+    /// The request's number among those that peers wait for; 0 where nobody waits.
+    waiting: u64,
 }
 
 /// What the DB agent needs to know at its start.
 pub struct DbAgentSettings {
+    /// How long, at its start, those are taken for alive who were linked to the agent before it. Nobody is linked
+    /// yet, so nobody is known to live: as after the loss of a link, with time
+    /// besides for the longest pause between two attempts to link up again.
+    pub comeback: Duration,
     /// How long a server process is taken for alive without a renewal.
     pub lease: Duration,
     /// How long after its last link went down.
@@ -62,6 +69,9 @@ pub struct DbAgent {
     phases: HashMap<SessionId, Phases>,
     terminals: Terminals,
     pool: Arc<Pool<Tag>>,
+    /// What to answer when the database does not in time. A DB thread can hang in a call for longer than its
+    /// request has time, and so can all of them.
+    waiting: Pending<Reply<Tag>>,
     /// Lists of claims that have not come to their last page.
     lists: HashMap<SessionId, Vec<Claim>>,
     /// For each process, the link over which it has last compared its claims: the one in use. What it
@@ -77,6 +87,9 @@ struct Published {
     served: u64,
     failed: u64,
     rejected: u64,
+    expired: u64,
+    retried: u64,
+    connections: u64,
 }
 
 /// How often the pool's counters are copied to the metrics.
@@ -91,17 +104,27 @@ impl DbAgentRole {
         now: Instant,
         now_ms: fn() -> u64,
     ) -> Self {
+        let waiting = Pending::new(settings.request_timeout);
         let agent = DbAgent {
             settings,
             now_ms,
             phases: HashMap::new(),
             terminals,
             pool,
+            waiting,
             lists: HashMap::new(),
             in_use: HashMap::new(),
             renew_at: now,
             published: Published::default(),
         };
+        let until_ms = now_ms() + agent.settings.comeback.as_millis() as u64;
+        // No link asks for it, and its answer goes to nobody.
+        let tag = Tag::new(SessionId::from_bits(0), 0, 0);
+        let job = request::Job { request: Request::AgentStart { until_ms }, tag, deadline: now };
+        // Nothing has been submitted before, so there is room.
+        if agent.pool.try_submit(job).is_err() {
+            tracing::error!("the DB threads took nothing at the start");
+        }
         Self { table: table(), agent }
     }
 }
@@ -122,7 +145,7 @@ impl Role for DbAgentRole {
             }
             Job::Opened(session, opened) => self.agent.opened(session, &opened, effects),
             Job::Closed(session, closed) => self.agent.closed(session, &closed, now, effects),
-            Job::Record(reply) => self.agent.replied(reply, effects),
+            Job::Record(reply) => self.agent.reported(reply, effects),
         }
     }
 
@@ -135,8 +158,13 @@ impl Role for DbAgentRole {
                 agent.renew(link, instance, agent.settings.lease, effects);
             }
         }
+        for late in agent.waiting.expire(now) {
+            metrics::DB_LATE.inc();
+            agent.replied(late, effects);
+        }
         agent.publish();
-        [Some(agent.renew_at), Some(now + PUBLISH_EVERY), agent.terminals.tick(now, effects)]
+        let late = agent.waiting.next_deadline();
+        [Some(agent.renew_at), Some(now + PUBLISH_EVERY), late, agent.terminals.tick(now, effects)]
             .into_iter()
             .flatten()
             .min()
@@ -152,6 +180,7 @@ impl DbAgent {
     fn closed(&mut self, session: SessionId, closed: &Closed, now: Instant, effects: &mut Effects) {
         self.phases.remove(&session);
         self.lists.remove(&session);
+        self.waiting.fail_link(session);
         let Some(link) = self.terminals.closed(session, closed, now) else { return };
         let instance = link.hello.instance;
         if self.in_use.get(&instance) == Some(&session) {
@@ -168,20 +197,56 @@ impl DbAgent {
         self.submit(Tag::new(link, instance, 0), Request::RenewHolder { instance, lease_until_ms }, effects);
     }
 
-    /// Gives a request to the DB threads, or the answer that there is no room.
+    /// Gives a request to the DB threads, or the answer that there is no room. Whoever waits for the
+    /// answer has it in time, whatever the database does.
     fn submit(&mut self, tag: Tag, request: Request, effects: &mut Effects) {
-        // Only requests that hash a password can wait long, and they come from a client that waits.
-        let deadline = Instant::now() + self.settings.request_timeout;
+        let now = Instant::now();
+        let deadline = now + self.settings.request_timeout;
+        let refused = |tag| Reply { tag, answer: request.refused(Outcome::TryAgainLater) };
+        let mut tag = tag;
+        if tag.request != 0 {
+            match self.waiting.add(tag.link, refused(tag), now) {
+                Ok(number) => tag.waiting = number,
+                Err(reply) => return self.replied(reply, effects),
+            }
+        }
         match self.pool.try_submit(request::Job { request, tag, deadline }) {
             Ok(()) => {}
             Err(Rejected::Full(job) | Rejected::Closed(job)) => {
                 let answer = job.request.refused(Outcome::TryAgainLater);
-                self.replied(Reply { tag: job.tag, answer }, effects);
+                self.reported(Reply { tag: job.tag, answer }, effects);
             }
         }
     }
 
     /// The DB threads have finished a request.
+    fn reported(&mut self, reply: Reply<Tag>, effects: &mut Effects) {
+        let Tag { link, instance, waiting, claim, .. } = reply.tag;
+        if waiting == 0 || self.waiting.answered(link, waiting).is_some() {
+            return self.replied(reply, effects);
+        }
+        // The peer has been answered already, or is gone: what the request brought about is undone, where it can be.
+        let claim = match reply.answer {
+            Answer::CheckPassword { outcome: Outcome::Ok, claim, ref displaced } => {
+                self.revoke(displaced.as_ref(), effects);
+                claim
+            }
+            Answer::LoadCharacter { outcome: Outcome::Ok, .. } => claim,
+            _ => return,
+        };
+        self.submit(Tag::new(link, instance, 0), Request::ReleaseClaim { claim, instance }, effects);
+    }
+
+    /// Tells the holder of a claim that it had to go.
+    fn revoke(&self, displaced: Option<&Held>, effects: &mut Effects) {
+        if let Some(held) = displaced
+            && let Some(holder) = self.in_use.get(&held.instance)
+        {
+            effects.send(*holder, DbClaimRevoked { claim: held.claim });
+        }
+    }
+
+    /// A request has come to its end.
     fn replied(&mut self, reply: Reply<Tag>, effects: &mut Effects) {
         let Reply { tag, answer } = reply;
         let Tag { link, instance, request, .. } = tag;
@@ -189,11 +254,7 @@ impl DbAgent {
         let refused = answer.outcome() != Outcome::Ok;
         match answer {
             Answer::CheckPassword { outcome, claim, displaced } => {
-                if let Some(held) = displaced
-                    && let Some(holder) = self.in_use.get(&held.instance)
-                {
-                    effects.send(*holder, DbClaimRevoked { claim: held.claim });
-                }
+                self.revoke(displaced.as_ref(), effects);
                 metrics::CLAIMS.add(u64::from(!refused));
                 if is_up {
                     effects.send(link, DbCheckPasswordAnswer { request, outcome, claim });
@@ -216,13 +277,19 @@ impl DbAgent {
             Answer::CreateCharacter { outcome } => {
                 effects.send(link, DbCreateCharacterAnswer { request, outcome });
             }
+            // A later list of the same process has come by another way. Should the link not know, it starts anew.
+            Answer::SyncHeld { outcome: Outcome::ClaimLost, .. } => {
+                if is_up {
+                    effects.close(link, CloseReason::InternalError);
+                }
+            }
             // What concerns online state cannot be left undone: without room or database the link
             // is closed, and when it is up again the lists are compared anew.
             Answer::ReleaseClaim { .. } | Answer::SyncHeld { .. } if refused => {
                 let link = self.in_use.get(&instance).copied().unwrap_or(link);
                 effects.close(link, CloseReason::InternalError);
             }
-            Answer::ReleaseClaim { .. } | Answer::RenewHolder { .. } => {}
+            Answer::ReleaseClaim { .. } | Answer::RenewHolder { .. } | Answer::AgentStart { .. } => {}
             Answer::SyncHeld { conflicts, .. } => {
                 for claim in conflicts {
                     effects.send(link, DbClaimRevoked { claim });
@@ -235,12 +302,16 @@ impl DbAgent {
     fn publish(&mut self) {
         let stats = self.pool.stats();
         metrics::DB_QUEUE.set(i64::try_from(self.pool.depth()).unwrap_or(i64::MAX));
+        metrics::DB_CONNECTED.set(i64::try_from(stats.connected.load(Relaxed)).unwrap_or(i64::MAX));
         let publish = |counter: &metrics::Counter, value: u64, published: &mut u64| {
             counter.add(value.saturating_sub(std::mem::replace(published, value)));
         };
         let published = &mut self.published;
         publish(&metrics::DB_SERVED, stats.served.load(Relaxed), &mut published.served);
         publish(&metrics::DB_FAILED, stats.failed.load(Relaxed), &mut published.failed);
+        publish(&metrics::DB_EXPIRED, stats.expired.load(Relaxed), &mut published.expired);
+        publish(&metrics::DB_RETRIED, stats.retried.load(Relaxed), &mut published.retried);
+        publish(&metrics::DB_CONNECTIONS, stats.connections.load(Relaxed), &mut published.connections);
         publish(&metrics::DB_QUEUE_FULL, stats.rejected.load(Relaxed), &mut published.rejected);
     }
 
@@ -253,7 +324,7 @@ impl DbAgent {
 
 impl Tag {
     fn new(link: SessionId, instance: u64, request: u64) -> Self {
-        Self { link, instance, request, claim: Claim { account: 0, id: 0 } }
+        Self { link, instance, request, claim: Claim { account: 0, id: 0 }, waiting: 0 }
     }
 }
 
@@ -302,6 +373,7 @@ fn hello(agent: &mut DbAgent, call: &mut Call<'_>, hello: LinkHello) {
 }
 
 fn held_claims(agent: &mut DbAgent, call: &mut Call<'_>, packet: DbHeldClaims) {
+    let number = packet.list;
     let list = agent.lists.entry(call.session).or_default();
     list.extend(packet.claims.into_vec());
     if list.len() > SESSIONS_MAX {
@@ -310,9 +382,10 @@ fn held_claims(agent: &mut DbAgent, call: &mut Call<'_>, packet: DbHeldClaims) {
     } else if packet.last {
         let claims = agent.lists.remove(&call.session).unwrap_or_default();
         let tag = agent.tag(call, 0);
-        agent.in_use.insert(tag.instance, call.session);
+        let is_first = agent.in_use.insert(tag.instance, call.session) != Some(call.session);
         let lease_until_ms = (agent.now_ms)() + agent.settings.lease.as_millis() as u64;
-        let request = Request::SyncHeld { instance: tag.instance, claims, lease_until_ms };
+        let request =
+            Request::SyncHeld { instance: tag.instance, list: number, is_first, claims, lease_until_ms };
         agent.submit(tag, request, call.effects);
     }
 }

@@ -11,8 +11,8 @@ use throng_core::limits::{ID_CHARS_MAX, NAME_CHARS_MAX};
 use throng_core::wire::packets::{Character, Claim, Name};
 
 use super::procedures::{
-    Account, AccountInsert, CharacterInsert, DbError, Held, NewAccount, NewCharacter, OnlineClaim,
-    PRUNE_AFTER_MS, Procedures, Transfer,
+    Account, AccountInsert, CharacterInsert, DbError, Held, HeldList, Holder, NewAccount, NewCharacter,
+    OnlineClaim, OnlineSync, PRUNE_AFTER_MS, Procedures, Transfer, agent_number,
 };
 use super::rules;
 
@@ -51,6 +51,11 @@ const CHECKS: &[(&str, Check)] = &[
     ("numbers keep all their bits", extremes),
     ("a list of claims replaces what was known", sync_replaces),
     ("a list of claims meets those of others", sync_conflicts),
+    ("a call that is repeated has the same answer", repeats),
+    ("claims hold by the lease of an agent, and come over to another", agents),
+    ("a list that comes after a later one is void", stale_lists),
+    ("an agent's start ends the leases that it gave before", agent_starts),
+    ("the clock runs", clock),
     ("what long dead processes left is removed", prune),
 ];
 
@@ -73,6 +78,8 @@ struct Trial<'a> {
     tag: String,
     /// Begins every account and instance that is not the database's own.
     base: u64,
+    /// The number of the last list.
+    lists: u64,
 }
 
 /// The time at which all checks happen, far from every real lease: 2001-09-09.
@@ -98,7 +105,7 @@ impl From<DbError> for String {
 impl<'a> Trial<'a> {
     fn new(make: &'a Make<'a>) -> Result<Self, String> {
         let base = rand::random::<u64>() & !0xffff;
-        Ok(Self { make, db: make()?, tag: format!("t{:08x}", rand::random::<u32>()), base })
+        Ok(Self { make, db: make()?, tag: format!("t{:08x}", rand::random::<u32>()), base, lists: 0 })
     }
 
     fn id(&self, rest: &str) -> String {
@@ -122,18 +129,35 @@ impl<'a> Trial<'a> {
     }
 
     /// A process with a lease until [`LATER`].
-    fn instance(&mut self, number: u64) -> Result<u64, DbError> {
-        let instance = self.base + number;
-        self.db.holder_renew(instance, LATER)?;
-        Ok(instance)
+    fn instance(&mut self, number: u64) -> Result<Holder, DbError> {
+        let holder = self.holder(number);
+        self.db.holder_renew(holder, LATER)?;
+        Ok(holder)
+    }
+
+    /// A process without a lease.
+    fn holder(&self, number: u64) -> Holder {
+        Holder { instance: self.base + number, agent: self.agent(1) }
+    }
+
+    /// A DB agent of this check's.
+    fn agent(&self, number: u32) -> u64 {
+        agent_number(&self.tag, number)
     }
 
     fn claim_of(&self, account: u64, id: u64) -> Claim {
         Claim { account: self.base + account, id }
     }
 
-    fn claim(&mut self, claim: &Claim, instance: u64, take_over: bool) -> Result<OnlineClaim, DbError> {
-        self.db.online_claim(claim, instance, take_over, NOW)
+    fn claim(&mut self, claim: &Claim, holder: Holder, take_over: bool) -> Result<OnlineClaim, DbError> {
+        self.db.online_claim(claim, holder, take_over, NOW)
+    }
+
+    /// The first list over a link.
+    fn sync(&mut self, holder: Holder, claims: &[Claim]) -> Result<OnlineSync, DbError> {
+        self.lists += 1;
+        let list = HeldList { holder, number: self.lists, is_first: true, claims };
+        self.db.online_sync(&list, NOW, LATER)
     }
 
     /// Whether a claim for the account would be refused. Leaves none behind.
@@ -141,11 +165,12 @@ impl<'a> Trial<'a> {
         let prober = self.instance(0xffff)?;
         let probe = Claim { account, id: 0xffff };
         let online = self.claim(&probe, prober, false)? == OnlineClaim::AlreadyOnline;
-        self.db.online_release(&probe, prober)?;
+        self.db.online_release(&probe, prober.instance)?;
         Ok(online)
     }
 }
 
+const SYNCED: OnlineSync = OnlineSync::Done(Vec::new());
 const CLAIMED: OnlineClaim = OnlineClaim::Claimed { displaced: None };
 
 fn sign_up(db: &mut dyn Procedures, id: &str) -> Result<AccountInsert, DbError> {
@@ -313,18 +338,18 @@ fn claim_and_release(t: &mut Trial<'_>) -> Checked {
     expect!(t.claim(&t.claim_of(1, 11), a, false)?, OnlineClaim::AlreadyOnline);
     expect!(t.claim(&t.claim_of(1, 11), b, false)?, OnlineClaim::AlreadyOnline);
     expect!(t.claim(&t.claim_of(2, 11), b, false)?, CLAIMED);
-    expect!(t.db.online_release(&claim, b)?, false);
-    expect!(t.db.online_release(&t.claim_of(1, 11), a)?, false);
+    expect!(t.db.online_release(&claim, b.instance)?, false);
+    expect!(t.db.online_release(&t.claim_of(1, 11), a.instance)?, false);
     expect!(t.is_online(claim.account)?, true);
-    expect!(t.db.online_release(&claim, a)?, true);
-    expect!(t.db.online_release(&claim, a)?, false);
+    expect!(t.db.online_release(&claim, a.instance)?, true);
+    expect!(t.db.online_release(&claim, a.instance)?, false);
     expect!(t.claim(&t.claim_of(1, 12), b, false)?, CLAIMED);
     Ok(())
 }
 
 fn claim_needs_lease(t: &mut Trial<'_>) -> Checked {
     let claim = t.claim_of(1, 10);
-    let stranger = t.base + 1;
+    let stranger = t.holder(1);
     expect!(t.claim(&claim, stranger, false)?, OnlineClaim::NoLease);
     expect!(t.claim(&claim, stranger, true)?, OnlineClaim::NoLease);
     t.db.holder_renew(stranger, NOW)?;
@@ -335,7 +360,7 @@ fn claim_needs_lease(t: &mut Trial<'_>) -> Checked {
 }
 
 fn lease_ends(t: &mut Trial<'_>) -> Checked {
-    let (a, b) = (t.instance(1)?, t.base + 2);
+    let (a, b) = (t.instance(1)?, t.holder(2));
     t.db.holder_renew(b, u64::MAX)?;
     let (old, new) = (t.claim_of(1, 10), t.claim_of(1, 11));
     expect!(t.claim(&old, a, false)?, CLAIMED);
@@ -343,7 +368,7 @@ fn lease_ends(t: &mut Trial<'_>) -> Checked {
     // Nobody is displaced: the old claim counted for nothing.
     expect!(t.db.online_claim(&new, b, false, LATER)?, CLAIMED);
     t.db.holder_renew(a, LATER + 30_000)?;
-    expect!(t.db.online_release(&old, a)?, false);
+    expect!(t.db.online_release(&old, a.instance)?, false);
     expect!(t.db.online_transfer(&old, a, LATER)?, Transfer::Lost);
     // A renewal also takes a lease back.
     t.db.holder_renew(b, LATER)?;
@@ -355,13 +380,13 @@ fn take_over(t: &mut Trial<'_>) -> Checked {
     let (a, b) = (t.instance(1)?, t.instance(2)?);
     let (first, second, third) = (t.claim_of(1, 10), t.claim_of(1, 11), t.claim_of(1, 12));
     expect!(t.claim(&first, a, true)?, CLAIMED);
-    let displaced = Some(Held { instance: a, claim: first });
+    let displaced = Some(Held { instance: a.instance, claim: first });
     expect!(t.claim(&second, b, true)?, OnlineClaim::Claimed { displaced });
-    let displaced = Some(Held { instance: b, claim: second });
+    let displaced = Some(Held { instance: b.instance, claim: second });
     expect!(t.claim(&third, b, true)?, OnlineClaim::Claimed { displaced });
     // Those who went cannot touch the one who came.
-    expect!(t.db.online_release(&first, a)?, false);
-    expect!(t.db.online_release(&second, b)?, false);
+    expect!(t.db.online_release(&first, a.instance)?, false);
+    expect!(t.db.online_release(&second, b.instance)?, false);
     expect!(t.db.online_transfer(&second, a, NOW)?, Transfer::Lost);
     expect!(t.is_online(third.account)?, true);
     Ok(())
@@ -372,18 +397,18 @@ fn transfer(t: &mut Trial<'_>) -> Checked {
     let claim = t.claim_of(1, 10);
     expect!(t.db.online_transfer(&claim, chat, NOW)?, Transfer::Lost);
     expect!(t.claim(&claim, login, false)?, CLAIMED);
-    expect!(t.db.online_transfer(&claim, t.base + 3, NOW)?, Transfer::NoLease);
+    expect!(t.db.online_transfer(&claim, t.holder(3), NOW)?, Transfer::NoLease);
     expect!(t.db.online_transfer(&claim, chat, NOW)?, Transfer::Moved);
     expect!(t.db.online_transfer(&claim, chat, NOW)?, Transfer::Moved);
-    expect!(t.db.online_release(&claim, login)?, false);
+    expect!(t.db.online_release(&claim, login.instance)?, false);
     expect!(t.is_online(claim.account)?, true);
-    expect!(t.db.online_release(&claim, chat)?, true);
+    expect!(t.db.online_release(&claim, chat.instance)?, true);
     expect!(t.db.online_transfer(&claim, chat, NOW)?, Transfer::Lost);
     Ok(())
 }
 
 fn concurrent_claims(t: &mut Trial<'_>) -> Checked {
-    let instances: Vec<u64> = (0..4).map(|number| t.instance(number)).collect::<Result<_, _>>()?;
+    let instances: Vec<Holder> = (0..4).map(|number| t.instance(number)).collect::<Result<_, _>>()?;
     for round in 1..=5 {
         let account = t.claim_of(round, 1).account;
         let claimed = at_once(t.make, 20, |number, db| {
@@ -406,17 +431,18 @@ fn extremes(t: &mut Trial<'_>) -> Checked {
     let all = [1, u64::MAX, u64::MAX - 1, 1 << 63, (1 << 63) - 1, 0x8000_0000_0000_0001];
     for account in all {
         for id in all {
-            let (instance, other) = (account ^ t.base, id.wrapping_add(1) ^ !t.base);
-            t.db.holder_renew(instance, LATER)?;
+            let holder = |instance| Holder { instance, agent: account };
+            let (one, other) = (holder(account ^ t.base), holder(id.wrapping_add(1) ^ !t.base));
+            t.db.holder_renew(one, LATER)?;
             t.db.holder_renew(other, LATER)?;
             let claim = Claim { account, id };
-            expect!(matches!(t.claim(&claim, instance, true)?, OnlineClaim::Claimed { .. }), true);
+            expect!(matches!(t.claim(&claim, one, true)?, OnlineClaim::Claimed { .. }), true);
             let next = Claim { account, id: id ^ 2 };
-            let displaced = Some(Held { instance, claim });
+            let displaced = Some(Held { instance: one.instance, claim });
             expect!(t.claim(&next, other, true)?, OnlineClaim::Claimed { displaced });
-            expect!(t.db.online_transfer(&next, instance, NOW)?, Transfer::Moved);
-            expect!(t.db.online_sync(instance, std::slice::from_ref(&next), NOW, LATER)?, []);
-            expect!(t.db.online_release(&next, instance)?, true);
+            expect!(t.db.online_transfer(&next, one, NOW)?, Transfer::Moved);
+            expect!(t.sync(one, std::slice::from_ref(&next))?, SYNCED);
+            expect!(t.db.online_release(&next, one.instance)?, true);
         }
     }
     Ok(())
@@ -434,13 +460,13 @@ fn sync_replaces(t: &mut Trial<'_>) -> Checked {
     let mut held = claims[2..].to_vec();
     held.push(t.claim_of(2000, 0));
     held.push(claims[2]);
-    expect!(t.db.online_sync(a, &held, NOW, LATER)?, []);
+    expect!(t.sync(a, &held)?, SYNCED);
     for (number, claim) in claims.iter().enumerate().filter(|(number, _)| number % 100 < 4) {
         expect!((number, t.is_online(claim.account)?), (number, number >= 2));
     }
     expect!(t.is_online(foreign.account)?, true);
     expect!(t.is_online(t.base + 2000)?, false);
-    expect!(t.db.online_sync(a, &[], NOW, LATER)?, []);
+    expect!(t.sync(a, &[])?, SYNCED);
     expect!(t.is_online(claims[2].account)?, false);
     expect!(t.is_online(claims[599].account)?, false);
     expect!(t.is_online(foreign.account)?, true);
@@ -449,7 +475,7 @@ fn sync_replaces(t: &mut Trial<'_>) -> Checked {
 
 fn sync_conflicts(t: &mut Trial<'_>) -> Checked {
     let (a, b) = (t.instance(1)?, t.instance(2)?);
-    let dead = t.base + 3;
+    let dead = t.holder(3);
     t.db.holder_renew(dead, NOW + 1)?;
     let [lost, moved, abandoned, replaced] = [1, 2, 3, 4].map(|account| t.claim_of(account, 10));
     expect!(t.claim(&t.claim_of(1, 99), b, false)?, CLAIMED);
@@ -459,16 +485,107 @@ fn sync_conflicts(t: &mut Trial<'_>) -> Checked {
     expect!(t.claim(&t.claim_of(4, 99), a, false)?, CLAIMED);
     t.db.holder_renew(dead, NOW)?;
     let held = [lost, moved, abandoned, replaced];
-    expect!(t.db.online_sync(a, &held, NOW, LATER)?, [lost]);
-    expect!(t.db.online_release(&t.claim_of(1, 99), b)?, true);
-    expect!(t.db.online_release(&moved, a)?, false);
-    expect!(t.db.online_release(&moved, b)?, true);
-    expect!(t.db.online_release(&abandoned, a)?, true);
-    expect!(t.db.online_release(&replaced, a)?, true);
+    expect!(t.sync(a, &held)?, OnlineSync::Done(vec![lost]));
+    expect!(t.db.online_release(&t.claim_of(1, 99), b.instance)?, true);
+    expect!(t.db.online_release(&moved, a.instance)?, false);
+    expect!(t.db.online_release(&moved, b.instance)?, true);
+    expect!(t.db.online_release(&abandoned, a.instance)?, true);
+    expect!(t.db.online_release(&replaced, a.instance)?, true);
     // The list came with a lease.
-    let fresh = t.base + 4;
-    expect!(t.db.online_sync(fresh, &[], NOW, LATER)?, []);
+    let fresh = t.holder(4);
+    expect!(t.sync(fresh, &[])?, SYNCED);
     expect!(t.claim(&t.claim_of(5, 1), fresh, false)?, CLAIMED);
+    Ok(())
+}
+
+/// What a call says again when its answer was lost.
+fn repeats(t: &mut Trial<'_>) -> Checked {
+    let (a, b) = (t.instance(1)?, t.instance(2)?);
+    let (first, second) = (t.claim_of(1, 10), t.claim_of(1, 11));
+    for _ in 0..2 {
+        expect!(t.claim(&first, a, false)?, CLAIMED);
+    }
+    let displaced = Some(Held { instance: a.instance, claim: first });
+    for take_over in [true, true, false] {
+        expect!(t.claim(&second, b, take_over)?, OnlineClaim::Claimed { displaced: displaced.clone() });
+    }
+    // The same number at another process is another claim.
+    expect!(t.claim(&second, a, false)?, OnlineClaim::AlreadyOnline);
+    let list = HeldList { holder: b, number: 1, is_first: true, claims: &[first, second] };
+    for _ in 0..2 {
+        expect!(t.db.online_sync(&list, NOW, LATER)?, OnlineSync::Done(vec![first]));
+    }
+    Ok(())
+}
+
+fn agents(t: &mut Trial<'_>) -> Checked {
+    let (one, other) = (t.instance(1)?, Holder { agent: t.agent(2), ..t.holder(1) });
+    let [kept, lost, late] = [1, 2, 3].map(|account| t.claim_of(account, 10));
+    expect!(t.claim(&kept, other, false)?, OnlineClaim::NoLease);
+    t.db.holder_renew(other, LATER)?;
+    for claim in [&kept, &lost] {
+        expect!(t.claim(claim, one, false)?, CLAIMED);
+    }
+    // The process has lost the link to the one agent, and names what it holds to the other.
+    let list = HeldList { holder: other, number: 1, is_first: false, claims: &[kept] };
+    expect!(t.db.online_sync(&list, NOW, LATER)?, SYNCED);
+    expect!(t.is_online(lost.account)?, true);
+    t.db.holder_renew(one, NOW)?;
+    // What came by the one agent and was not named is free, and what was named is held by the other.
+    expect!(t.is_online(kept.account)?, true);
+    expect!(t.is_online(lost.account)?, false);
+    // What came by an agent is not touched by another one's first list, and is by its own.
+    t.db.holder_renew(one, LATER)?;
+    expect!(t.claim(&late, other, false)?, CLAIMED);
+    t.lists = 1;
+    expect!(t.sync(one, &[kept])?, SYNCED);
+    expect!(t.is_online(late.account)?, true);
+    expect!(t.sync(other, &[kept])?, SYNCED);
+    expect!(t.is_online(late.account)?, false);
+    expect!(t.is_online(kept.account)?, true);
+    Ok(())
+}
+
+fn stale_lists(t: &mut Trial<'_>) -> Checked {
+    let (a, b) = (t.instance(1)?, t.instance(2)?);
+    let claim = t.claim_of(1, 10);
+    let claims = [claim];
+    let list = |number, claims| HeldList { holder: a, number, is_first: true, claims };
+    expect!(t.db.online_sync(&list(2, &[]), NOW, LATER)?, SYNCED);
+    expect!(t.db.online_sync(&list(1, &claims), NOW, LATER)?, OnlineSync::Stale);
+    expect!(t.is_online(claim.account)?, false);
+    // Each process counts for itself.
+    let other = HeldList { holder: b, number: 1, is_first: true, claims: &[claim] };
+    expect!(t.db.online_sync(&other, NOW, LATER)?, SYNCED);
+    expect!(t.is_online(claim.account)?, true);
+    // What is stale renews no lease either.
+    t.db.holder_renew(a, NOW)?;
+    expect!(t.db.online_sync(&list(1, &[]), NOW, LATER)?, OnlineSync::Stale);
+    expect!(t.claim(&t.claim_of(2, 1), a, false)?, OnlineClaim::NoLease);
+    Ok(())
+}
+
+fn agent_starts(t: &mut Trial<'_>) -> Checked {
+    let old = t.instance(1)?;
+    let (new, foreign) =
+        (Holder { agent: t.agent(2), ..old }, Holder { agent: agent_number("other", 1), ..old });
+    t.db.holder_renew(new, LATER)?;
+    t.db.holder_renew(foreign, LATER)?;
+    t.db.agent_start(new.agent, NOW + 1)?;
+    t.db.agent_start(new.agent, NOW + 10)?;
+    for (account, holder, is_valid) in [(1, old, false), (2, new, true), (3, foreign, true)] {
+        let claimed = t.db.online_claim(&t.claim_of(account, 1), holder, false, NOW + 1)?;
+        expect!((account, claimed), (account, if is_valid { CLAIMED } else { OnlineClaim::NoLease }));
+    }
+    Ok(())
+}
+
+fn clock(t: &mut Trial<'_>) -> Checked {
+    let first = t.db.clock()?;
+    let second = t.db.clock()?;
+    // From 2020 to 2100, and not backwards.
+    expect!((1_577_836_800_000..4_102_444_800_000).contains(&first), true);
+    expect!(second >= first && second - first < 60_000, true);
     Ok(())
 }
 
@@ -480,9 +597,12 @@ fn prune(t: &mut Trial<'_>) -> Checked {
     let long_after = LATER + PRUNE_AFTER_MS + 1;
     // Other checks' leases are in the way, a bounded number of them at a time.
     for _ in 0..64 {
-        expect!(t.db.online_sync(alive, std::slice::from_ref(&kept), long_after, long_after + 1)?, []);
+        t.lists += 1;
+        let claims = std::slice::from_ref(&kept);
+        let list = HeldList { holder: alive, number: t.lists, is_first: true, claims };
+        expect!(t.db.online_sync(&list, long_after, long_after + 1)?, SYNCED);
     }
-    expect!(t.db.online_release(&left, dead)?, false);
-    expect!(t.db.online_release(&kept, alive)?, true);
+    expect!(t.db.online_release(&left, dead.instance)?, false);
+    expect!(t.db.online_release(&kept, alive.instance)?, true);
     Ok(())
 }

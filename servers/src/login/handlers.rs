@@ -45,13 +45,15 @@ fn log_in(login: &mut Login, call: &mut Call<'_>, request: LoginRequest) {
 fn sign_up(login: &mut Login, call: &mut Call<'_>, request: SignUpRequest) {
     let SignUpRequest { id, password } = request;
     let waiting = Waiting { client: call.session, step: Step::SignUp };
-    login.ask(login.holdings.agent(), waiting, call, |request| DbSignUp { request, id, password });
+    let agent = login.holdings.agent();
+    login.ask(agent, waiting, call, |request| DbSignUp { request, id, password });
 }
 
 fn create_character(login: &mut Login, call: &mut Call<'_>, request: CreateCharacterRequest) {
     let CreateCharacterRequest { id, password, name } = request;
     let waiting = Waiting { client: call.session, step: Step::Verify(name) };
-    login.ask(login.holdings.agent(), waiting, call, |request| DbVerifyAccount { request, id, password });
+    let agent = login.holdings.agent();
+    login.ask(agent, waiting, call, |request| DbVerifyAccount { request, id, password });
 }
 
 fn hello(login: &mut Login, call: &mut Call<'_>, hello: LinkHello) {

@@ -20,6 +20,8 @@ struct Scene {
     agent: SessionId,
     chat: SessionId,
     client: SessionId,
+    /// Lists sent so far.
+    lists: u64,
 }
 
 impl Scene {
@@ -35,7 +37,7 @@ impl Scene {
         let chat = stand.link(Name::Chat, Some(0)).0;
         let agent = stand.agent(1);
         let client = stand.client();
-        Self { stand, agent, chat, client }
+        Self { stand, agent, chat, client, lists: 1 }
     }
 
     /// The client has asked.
@@ -91,7 +93,10 @@ impl Scene {
         self.stand.link_gone(self.agent);
         let (agent, lines) = self.stand.link(Name::DbAgent, Some(1));
         self.agent = agent;
-        let list = |claims| sent(agent, DbHeldClaims { claims: List::new(claims).unwrap(), last: true });
+        self.lists += 1;
+        let list = self.lists;
+        let list =
+            |claims| sent(agent, DbHeldClaims { list, claims: List::new(claims).unwrap(), last: true });
         let held = if lines == [list(vec![CLAIM])] { vec![CLAIM] } else { Vec::new() };
         assert_eq!(lines, [list(held.clone())]);
         held

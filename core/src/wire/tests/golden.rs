@@ -109,6 +109,7 @@ fn for_servers() -> Vec<Packet> {
         DbCreateCharacterAnswer { request: 13, outcome: Outcome::CharacterExists }.into(),
         DbReleaseClaim { claim: CLAIM }.into(),
         DbHeldClaims {
+            list: 1,
             claims: List::new(vec![CLAIM, Claim { account: 44, id: 8 }]).expect("two fit"),
             last: true,
         }

@@ -95,7 +95,7 @@ fn the_limits_themselves_are_allowed() {
     let check = |packet: Packet| assert_eq!(Packet::decode(&encoded(&packet)), Ok(packet));
     check(ChatRequest { text: Text::new("x".repeat(CHAT_TEXT_MAX)).unwrap() }.into());
     let claims = vec![Claim { account: 1, id: 2 }; CLAIM_PAGE];
-    check(DbHeldClaims { claims: List::new(claims).unwrap(), last: true }.into());
+    check(DbHeldClaims { list: 1, claims: List::new(claims).unwrap(), last: true }.into());
     let (length, limit) = (CHAT_TEXT_MAX + 1, CHAT_TEXT_MAX);
     assert_eq!(Text::<CHAT_TEXT_MAX>::new("x".repeat(length)), Err(TooLong { length, limit }));
 }

@@ -12,6 +12,7 @@ const CHEAP: PasswordCost = PasswordCost { memory_kib: 64, iterations: 1 };
 const LOGIN: u64 = 1;
 const CHAT: u64 = 2;
 const LEASE: u64 = u64::MAX;
+pub(super) const NOW_MS: u64 = 1_000;
 
 /// A pool on a new database, and its answers. Tags are any numbers.
 struct Bench {
@@ -30,7 +31,8 @@ impl Bench {
         let file = SqliteFile::new(path, busy);
         let script = Arc::new(Script::default());
         let (sender, answers) = mpsc::channel();
-        let config = PoolConfig { threads, queue, control_queue: 64, password: CHEAP, now_ms: || 1_000 };
+        let config =
+            PoolConfig { threads, queue, control_queue: 64, password: CHEAP, now_ms: || NOW_MS, agent: 1 };
         let followed = Arc::clone(&script);
         let factory = move || -> Result<Box<dyn Procedures>, DbError> {
             followed.calls.push("open");
@@ -163,7 +165,9 @@ fn the_way_of_a_player() {
     };
     assert_eq!((displaced.instance, &displaced.claim), (CHAT, &claim));
     assert_eq!(load(&claim), nothing(Outcome::ClaimLost));
-    let sync = |instance, claims| bench.ask(Request::SyncHeld { instance, claims, lease_until_ms: LEASE });
+    let sync = |instance, claims| {
+        bench.ask(Request::SyncHeld { instance, list: 1, is_first: true, claims, lease_until_ms: LEASE })
+    };
     let conflicts = Answer::SyncHeld { outcome: Outcome::Ok, conflicts: vec![claim] };
     assert_eq!(sync(CHAT, vec![claim]), conflicts);
     assert_eq!(bench.ask(release(&second, LOGIN)), Answer::ReleaseClaim { outcome: Outcome::Ok });
@@ -297,18 +301,66 @@ fn a_lost_connection_is_replaced_and_releases_survive_it_in_order() {
     bench.script.calls();
     let gate = bench.hold();
     bench.submit(1, release(&claim, LOGIN));
-    bench.submit(2, Request::SyncHeld { instance: LOGIN, claims: vec![], lease_until_ms: LEASE });
+    bench.submit(
+        2,
+        Request::SyncHeld { instance: LOGIN, list: 1, is_first: true, claims: vec![], lease_until_ms: LEASE },
+    );
     bench.submit(3, sign_up("eve"));
     bench.submit(4, sign_up("eve"));
     drop(gate);
     let replies: Vec<_> = (0..5).map(|_| bench.answer()).map(|r| (r.tag, r.answer.outcome())).collect();
-    assert_eq!(
-        replies[1..],
-        [(1, Outcome::Ok), (2, Outcome::Ok), (3, Outcome::TryAgainLater), (4, Outcome::Ok)]
-    );
+    assert_eq!(replies[1..], [(1, Outcome::Ok), (2, Outcome::Ok), (3, Outcome::Ok), (4, Outcome::IdTaken)]);
     assert_eq!(bench.script.calls().iter().filter(|call| **call == "open").count(), 3);
-    assert_eq!(bench.pool.stats().retried.load(Relaxed), 4);
+    assert_eq!(bench.pool.stats().retried.load(Relaxed), 5);
     bench.log_in("bob");
+}
+
+#[test]
+fn what_was_done_before_the_connection_broke_is_not_done_twice() {
+    let bench = Bench::new(1, 16);
+    bench.leases();
+    let lose_answer =
+        |call: &'static str| drop(bench.script.afterwards.lock().insert(call, vec![Fault::Lost]));
+    lose_answer("account_insert");
+    bench.sign_up("bob");
+    assert_eq!(bench.ask(sign_up("bob")).outcome(), Outcome::IdTaken);
+    lose_answer("online_claim");
+    let claim = bench.log_in("bob");
+    lose_answer("character_insert");
+    assert_eq!(bench.ask(create(claim.account, "Bob")).outcome(), Outcome::Ok);
+    assert_eq!(bench.ask(create(claim.account, "Bob")).outcome(), Outcome::CharacterExists);
+    lose_answer("online_transfer");
+    let load = bench.ask(Request::LoadCharacter { claim, instance: CHAT });
+    assert_eq!(load.outcome(), Outcome::Ok);
+    assert_eq!(bench.ask(check("bob", "password", false)).outcome(), Outcome::AlreadyOnline);
+    // A take-over whose answer was lost still says who has to go.
+    lose_answer("online_claim");
+    let Answer::CheckPassword { outcome: Outcome::Ok, displaced: Some(displaced), .. } =
+        bench.ask(check("bob", "password", true))
+    else {
+        panic!("nobody was displaced")
+    };
+    assert_eq!((displaced.instance, displaced.claim), (CHAT, claim));
+    assert_eq!(bench.pool.stats().retried.load(Relaxed), 5);
+}
+
+#[test]
+fn a_name_that_is_taken_stays_taken_over_a_new_connection() {
+    let bench = Bench::new(1, 16);
+    bench.sign_up("bob");
+    for (id, name) in [("eve", "Eve"), ("mallory", "Eve")] {
+        bench.sign_up(id);
+        let Answer::VerifyAccount { account, .. } =
+            bench.ask(Request::VerifyAccount { id: self::id(id), password: secret("password") })
+        else {
+            panic!()
+        };
+        bench.fault("character_insert", &[Fault::Lost]);
+        let outcome = if id == "eve" { Outcome::Ok } else { Outcome::NameTaken };
+        assert_eq!(bench.ask(create(account, name)).outcome(), outcome, "{id}");
+    }
+    bench.fault("account_insert", &[Fault::Lost]);
+    assert_eq!(bench.ask(sign_up("bob")).outcome(), Outcome::IdTaken);
 }
 
 #[test]

@@ -1,6 +1,9 @@
 use super::*;
+use crate::dbagent::procedures::{AccountInsert, Holder, NewAccount, NewCharacter, Procedures};
 use crate::dbagent::suite::suite;
+use std::collections::HashSet;
 use std::fs;
+use throng_core::wire::packets::Claim;
 
 const BUSY: Duration = Duration::from_secs(10);
 
@@ -42,9 +45,9 @@ fn accounts_are_flushed_and_online_state_is_not() {
     let (_dir, file) = database();
     let mut db = file.connect().unwrap();
     let level =
-        |db: &Sqlite| -> i64 { db.conn.query_row("PRAGMA synchronous", (), |row| row.get(0)).unwrap() };
+        |db: &Sqlite| -> i64 { db.0.conn.query_row("PRAGMA synchronous", (), |row| row.get(0)).unwrap() };
     let (normal, full) = (1, 2);
-    db.holder_renew(1, 10).unwrap();
+    db.holder_renew(Holder { instance: 1, agent: 1 }, 10).unwrap();
     assert_eq!(level(&db), normal);
     sign_up(&mut db, "bob").unwrap();
     assert_eq!(level(&db), full);
@@ -75,8 +78,8 @@ fn a_writer_in_the_way_is_waited_for_and_then_reported() {
 fn a_full_disk_is_reported_and_leaves_the_connection_usable() {
     let (_dir, file) = database();
     let mut db = file.connect().unwrap();
-    let pages: i64 = db.conn.query_row("PRAGMA page_count", (), |row| row.get(0)).unwrap();
-    db.conn.pragma_update_and_check(None, "max_page_count", pages + 2, |_| Ok(())).unwrap();
+    let pages: i64 = db.0.conn.query_row("PRAGMA page_count", (), |row| row.get(0)).unwrap();
+    db.0.conn.pragma_update_and_check(None, "max_page_count", pages + 2, |_| Ok(())).unwrap();
     let mut made = 0;
     let error = loop {
         match sign_up(&mut db, &format!("bob{made}")) {
@@ -87,7 +90,7 @@ fn a_full_disk_is_reported_and_leaves_the_connection_usable() {
     };
     assert_eq!(error.fault, Fault::Full, "{error}");
     assert!(db.account_select("bob0").unwrap().is_some());
-    db.conn.pragma_update_and_check(None, "max_page_count", pages + 100, |_| Ok(())).unwrap();
+    db.0.conn.pragma_update_and_check(None, "max_page_count", pages + 100, |_| Ok(())).unwrap();
     assert!(matches!(sign_up(&mut db, "bob"), Ok(AccountInsert::Inserted(_))));
 }
 
@@ -145,7 +148,7 @@ fn an_impossible_record_is_reported() {
     let new = NewCharacter { account, name: "x", name_key: "x", now_ms: 1 };
     db.character_insert(&new).unwrap();
     let mut check = |change: &str, expected: Result<u64, Fault>| {
-        db.conn.execute_batch(change).unwrap();
+        db.0.conn.execute_batch(change).unwrap();
         let found = db.character_select(account).map(|found| found.unwrap().experience);
         assert_eq!(found.map_err(|error| error.fault), expected, "{change}");
     };

@@ -1,0 +1,380 @@
+//! The procedures in SQLite's SQL. SQLite has no stored procedures: the statements stand here, and run on
+//! whatever can run them, the embedded library or an ODBC driver.
+
+use std::collections::HashSet;
+
+use throng_core::wire::packets::{Character, Claim, Name};
+
+use crate::dbagent::procedures::{
+    Account, AccountInsert, CharacterInsert, DbError, Held, HeldList, Holder, NewAccount, NewCharacter,
+    OnlineClaim, OnlineSync, PRUNE_AFTER_MS, PRUNE_CLAIMS_MAX, PRUNE_HOLDERS_MAX, Procedures, Transfer,
+};
+use crate::dbagent::query::{Kind, QueryRecord, Value, from_bits, from_ms, to_bits, to_ms};
+
+/// What a commit has to survive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// A power cut: accounts and characters.
+    PowerCut,
+    /// The end of the process: online state, which the servers report again.
+    ProcessCrash,
+}
+
+/// Runs SQLite's statements over one connection.
+pub trait Statements: Send {
+    /// Says which procedure the statements that follow belong to: errors name it.
+    fn at(&mut self, procedure: &'static str) -> &mut Self;
+
+    /// The rows of a query, with columns of these kinds.
+    fn rows(
+        &mut self,
+        sql: &'static str,
+        arguments: &[Value<'_>],
+        columns: &[Kind],
+    ) -> Result<Vec<QueryRecord>, DbError>;
+
+    /// Runs a statement without rows; says how many it changed.
+    fn execute(&mut self, sql: &'static str, arguments: &[Value<'_>]) -> Result<usize, DbError>;
+
+    /// Runs `body` in a transaction that holds the write lock from its start.
+    fn write<T>(
+        &mut self,
+        procedure: &'static str,
+        durability: Durability,
+        body: impl FnOnce(&mut Self) -> Result<T, DbError>,
+    ) -> Result<T, DbError>;
+
+    /// Closes the connection.
+    fn close(self) -> Result<(), DbError>;
+
+    /// The one row of a query, or none.
+    fn row(
+        &mut self,
+        sql: &'static str,
+        arguments: &[Value<'_>],
+        columns: &[Kind],
+    ) -> Result<Option<QueryRecord>, DbError> {
+        Ok(self.rows(sql, arguments, columns)?.into_iter().next())
+    }
+
+    /// Whether a query has a row. It selects 1.
+    fn exists(&mut self, sql: &'static str, arguments: &[Value<'_>]) -> Result<bool, DbError> {
+        Ok(self.row(sql, arguments, &[Kind::Number])?.is_some())
+    }
+}
+
+/// [`Procedures`] by SQLite's statements.
+#[derive(Debug)]
+pub struct SqliteProcedures<S>(pub S);
+
+const NUMBER: Kind = Kind::Number;
+const TEXT: Kind = Kind::Text(255);
+
+fn number(value: u64) -> Value<'static> {
+    Value::Number(to_bits(value))
+}
+
+fn time(value: u64) -> Value<'static> {
+    Value::Number(to_ms(value))
+}
+
+impl<S: Statements> Procedures for SqliteProcedures<S> {
+    fn clock(&mut self) -> Result<u64, DbError> {
+        let sql = "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)";
+        let row = self.0.at("p_Clock_Select").row(sql, &[], &[NUMBER])?;
+        row.map_or(Ok(0), |row| row.number(0).map(from_ms))
+    }
+
+    fn account_select(&mut self, id_key: &str) -> Result<Option<Account>, DbError> {
+        let found = self.0.at("p_AccountData_Select").row(
+            "SELECT account, id, password_hash FROM accounts WHERE id_key = ?1",
+            &[Value::Text(id_key)],
+            &[NUMBER, TEXT, TEXT],
+        )?;
+        found.as_ref().map(account).transpose()
+    }
+
+    fn account_insert(&mut self, new: &NewAccount<'_>) -> Result<AccountInsert, DbError> {
+        self.0.write("p_AccountData_Insert", Durability::PowerCut, |db| {
+            let inserted = db.row(
+                "INSERT INTO accounts (id, id_key, password_hash, created_ms) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (id_key) DO NOTHING RETURNING account",
+                &[
+                    Value::Text(new.id),
+                    Value::Text(new.id_key),
+                    Value::Text(new.password_hash),
+                    time(new.now_ms),
+                ],
+                &[NUMBER],
+            )?;
+            inserted.map_or(Ok(AccountInsert::IdTaken), |row| Ok(AccountInsert::Inserted(row.bits(0)?)))
+        })
+    }
+
+    fn character_select(&mut self, account: u64) -> Result<Option<Character>, DbError> {
+        let found = self.0.at("p_Character_Select").row(
+            "SELECT character, name, level, experience FROM characters WHERE account = ?1",
+            &[number(account)],
+            &[NUMBER, TEXT, NUMBER, NUMBER],
+        )?;
+        found.as_ref().map(character).transpose()
+    }
+
+    fn character_insert(&mut self, new: &NewCharacter<'_>) -> Result<CharacterInsert, DbError> {
+        self.0.write("p_Character_Insert", Durability::PowerCut, |db| {
+            // No account, no row; the foreign key says the same to whoever inserts by another way.
+            let inserted = db.row(
+                "INSERT INTO characters (account, name, name_key, created_ms)
+                 SELECT account, ?2, ?3, ?4 FROM accounts WHERE account = ?1
+                 ON CONFLICT DO NOTHING RETURNING character",
+                &[number(new.account), Value::Text(new.name), Value::Text(new.name_key), time(new.now_ms)],
+                &[NUMBER],
+            )?;
+            // The constraints have decided; what follows only finds the words for it.
+            let account = [number(new.account)];
+            Ok(if let Some(row) = inserted {
+                CharacterInsert::Inserted(row.bits(0)?)
+            } else if !db.exists("SELECT 1 FROM accounts WHERE account = ?1", &account)? {
+                CharacterInsert::NoSuchAccount
+            } else if db.exists("SELECT 1 FROM characters WHERE account = ?1", &account)? {
+                CharacterInsert::CharacterExists
+            } else {
+                CharacterInsert::NameTaken
+            })
+        })
+    }
+
+    fn online_claim(
+        &mut self,
+        claim: &Claim,
+        holder: Holder,
+        take_over: bool,
+        now_ms: u64,
+    ) -> Result<OnlineClaim, DbError> {
+        self.0.write("p_Online_Claim", Durability::ProcessCrash, |db| {
+            if !has_lease(db, holder, now_ms)? {
+                return Ok(OnlineClaim::NoLease);
+            }
+            let there = db.row(
+                "SELECT claim, instance, displaced_claim, displaced_instance, EXISTS (
+                     SELECT 1 FROM leases l
+                     WHERE l.instance = o.instance AND l.agent = o.agent AND l.lease_until_ms > ?2)
+                 FROM online o WHERE account = ?1",
+                &[number(claim.account), time(now_ms)],
+                &[NUMBER; 5],
+            )?;
+            let mut displaced = None;
+            if let Some(there) = there {
+                if there.bits(0)? == claim.id && there.bits(1)? == holder.instance {
+                    // The same call again, whose answer was lost.
+                    return Ok(OnlineClaim::Claimed {
+                        displaced: held(claim.account, there.optional(2)?, there.optional(3)?),
+                    });
+                }
+                if there.number(4)? != 0 {
+                    if !take_over {
+                        return Ok(OnlineClaim::AlreadyOnline);
+                    }
+                    displaced = held(claim.account, there.optional(0)?, there.optional(1)?);
+                }
+            }
+            let arguments =
+                [number(claim.account), number(claim.id), number(holder.instance), number(holder.agent)];
+            if let Some(Held { instance, claim }) = &displaced {
+                let displaced = [number(claim.id), number(*instance)];
+                db.execute(
+                    "INSERT OR REPLACE INTO online
+                     (account, claim, instance, agent, displaced_claim, displaced_instance)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    &[&arguments[..], &displaced].concat(),
+                )?;
+            } else {
+                db.execute(
+                    "INSERT OR REPLACE INTO online (account, claim, instance, agent) VALUES (?1, ?2, ?3, ?4)",
+                    &arguments,
+                )?;
+            }
+            Ok(OnlineClaim::Claimed { displaced })
+        })
+    }
+
+    fn online_transfer(&mut self, claim: &Claim, to: Holder, now_ms: u64) -> Result<Transfer, DbError> {
+        self.0.write("p_Online_Transfer", Durability::ProcessCrash, |db| {
+            if !has_lease(db, to, now_ms)? {
+                return Ok(Transfer::NoLease);
+            }
+            let moved = db.execute(
+                "UPDATE online SET instance = ?3, agent = ?4 WHERE account = ?1 AND claim = ?2",
+                &[number(claim.account), number(claim.id), number(to.instance), number(to.agent)],
+            )?;
+            Ok(if moved == 1 { Transfer::Moved } else { Transfer::Lost })
+        })
+    }
+
+    fn online_release(&mut self, claim: &Claim, instance: u64) -> Result<bool, DbError> {
+        self.0.write("p_Online_Release", Durability::ProcessCrash, |db| release(db, claim, instance))
+    }
+
+    fn online_sync(
+        &mut self,
+        list: &HeldList<'_>,
+        now_ms: u64,
+        lease_until_ms: u64,
+    ) -> Result<OnlineSync, DbError> {
+        self.0.write("p_Online_Sync", Durability::ProcessCrash, |db| {
+            let is_latest = db.execute(
+                "INSERT INTO holders (instance, list) VALUES (?1, ?2)
+                 ON CONFLICT (instance) DO UPDATE SET list = excluded.list WHERE list <= excluded.list",
+                &[number(list.holder.instance), number(list.number)],
+            )?;
+            if is_latest == 0 {
+                return Ok(OnlineSync::Stale);
+            }
+            renew(db, list.holder, lease_until_ms)?;
+            if list.is_first {
+                release_all_but(db, list)?;
+            }
+            let mut conflicts = Vec::new();
+            for claim in list.claims.iter().filter(|claim| claim.id != 0) {
+                if !take_up(db, claim, list.holder, now_ms)? {
+                    conflicts.push(*claim);
+                }
+            }
+            prune(db, now_ms)?;
+            Ok(OnlineSync::Done(conflicts))
+        })
+    }
+
+    fn holder_renew(&mut self, holder: Holder, lease_until_ms: u64) -> Result<(), DbError> {
+        self.0.write("p_Holder_Renew", Durability::ProcessCrash, |db| renew(db, holder, lease_until_ms))
+    }
+
+    fn agent_start(&mut self, agent: u64, until_ms: u64) -> Result<(), DbError> {
+        self.0.write("p_Agent_Start", Durability::ProcessCrash, |db| {
+            db.execute(
+                "UPDATE leases SET lease_until_ms = ?2
+                 WHERE agent / 4294967296 = ?1 / 4294967296 AND agent <> ?1 AND lease_until_ms > ?2",
+                &[number(agent), time(until_ms)],
+            )
+            .map(|_| ())
+        })
+    }
+
+    fn close(self: Box<Self>) -> Result<(), DbError> {
+        self.0.close()
+    }
+}
+
+/// The account in a row of `account, id, password_hash`.
+pub(in crate::dbagent) fn account(row: &QueryRecord) -> Result<Account, DbError> {
+    let (id, password_hash) = (row.text(1)?.to_owned(), row.text(2)?.to_owned());
+    Ok(Account { account: row.bits(0)?, id, password_hash })
+}
+
+/// The character in a row of `character, name, level, experience`.
+pub(in crate::dbagent) fn character(row: &QueryRecord) -> Result<Character, DbError> {
+    let id = row.bits(0)?;
+    let bad =
+        |what: &str, why: &dyn std::fmt::Display| row.impossible(format!("{what} of character {id}: {why}"));
+    let name = Name::new(row.text(1)?).map_err(|error| bad("name", &error))?;
+    let level = u32::try_from(row.number(2)?).map_err(|error| bad("level", &error))?;
+    Ok(Character { id, name, level, experience: row.bits(3)? })
+}
+
+/// Who is displaced: both columns, or nobody.
+pub(in crate::dbagent) fn held(account: u64, claim: Option<i64>, instance: Option<i64>) -> Option<Held> {
+    let claim = Claim { account, id: from_bits(claim?) };
+    Some(Held { instance: from_bits(instance?), claim })
+}
+
+fn has_lease(db: &mut impl Statements, holder: Holder, now_ms: u64) -> Result<bool, DbError> {
+    db.exists(
+        "SELECT 1 FROM leases WHERE instance = ?1 AND agent = ?2 AND lease_until_ms > ?3",
+        &[number(holder.instance), number(holder.agent), time(now_ms)],
+    )
+}
+
+fn renew(db: &mut impl Statements, holder: Holder, lease_until_ms: u64) -> Result<(), DbError> {
+    db.execute(
+        "INSERT INTO leases (instance, agent, lease_until_ms) VALUES (?1, ?2, ?3)
+         ON CONFLICT (instance, agent) DO UPDATE SET lease_until_ms = excluded.lease_until_ms",
+        &[number(holder.instance), number(holder.agent), time(lease_until_ms)],
+    )
+    .map(|_| ())
+}
+
+fn release(db: &mut impl Statements, claim: &Claim, instance: u64) -> Result<bool, DbError> {
+    let released = db.execute(
+        "DELETE FROM online WHERE account = ?1 AND claim = ?2 AND instance = ?3",
+        &[number(claim.account), number(claim.id), number(instance)],
+    )?;
+    Ok(released == 1)
+}
+
+/// Releases the holder's claims that are not in the list.
+fn release_all_but(db: &mut impl Statements, list: &HeldList<'_>) -> Result<(), DbError> {
+    let Holder { instance, agent } = list.holder;
+    let held: HashSet<(u64, u64)> = list.claims.iter().map(|claim| (claim.account, claim.id)).collect();
+    let known = db.rows(
+        "SELECT account, claim FROM online WHERE instance = ?1 AND agent = ?2",
+        &[number(instance), number(agent)],
+        &[NUMBER, NUMBER],
+    )?;
+    for row in known {
+        let claim = Claim { account: row.bits(0)?, id: row.bits(1)? };
+        if !held.contains(&(claim.account, claim.id)) {
+            release(db, &claim, instance)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes a claim up unless its account is validly claimed by somebody else. False: by another login.
+fn take_up(db: &mut impl Statements, claim: &Claim, holder: Holder, now_ms: u64) -> Result<bool, DbError> {
+    let taken = db.execute(
+        "INSERT INTO online (account, claim, instance, agent) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (account) DO UPDATE SET claim = excluded.claim, instance = excluded.instance,
+             agent = excluded.agent, displaced_claim = NULL, displaced_instance = NULL
+         WHERE (claim = excluded.claim AND instance = excluded.instance) OR NOT EXISTS (
+             SELECT 1 FROM leases l
+             WHERE l.instance = online.instance AND l.agent = online.agent AND l.lease_until_ms > ?5)",
+        &[
+            number(claim.account),
+            number(claim.id),
+            number(holder.instance),
+            number(holder.agent),
+            time(now_ms),
+        ],
+    )?;
+    if taken == 1 {
+        return Ok(true);
+    }
+    let there = db.row("SELECT claim FROM online WHERE account = ?1", &[number(claim.account)], &[NUMBER])?;
+    there.map_or(Ok(false), |there| Ok(there.bits(0)? == claim.id))
+}
+
+/// Removes what long dead processes left, a bounded part of it at a time.
+fn prune(db: &mut impl Statements, now_ms: u64) -> Result<(), DbError> {
+    let before = time(now_ms.saturating_sub(PRUNE_AFTER_MS));
+    let most = |rows: u32| Value::Number(i64::from(rows));
+    db.execute(
+        "DELETE FROM online WHERE account IN
+         (SELECT o.account FROM leases l JOIN online o ON o.instance = l.instance AND o.agent = l.agent
+          WHERE l.lease_until_ms < ?1 LIMIT ?2)",
+        &[before, most(PRUNE_CLAIMS_MAX)],
+    )?;
+    db.execute(
+        "DELETE FROM leases WHERE (instance, agent) IN
+         (SELECT l.instance, l.agent FROM leases l WHERE l.lease_until_ms < ?1
+          AND NOT EXISTS (SELECT 1 FROM online o WHERE o.instance = l.instance AND o.agent = l.agent)
+          LIMIT ?2)",
+        &[before, most(PRUNE_HOLDERS_MAX)],
+    )?;
+    db.execute(
+        "DELETE FROM holders WHERE instance IN
+         (SELECT h.instance FROM holders h
+          WHERE NOT EXISTS (SELECT 1 FROM leases l WHERE l.instance = h.instance) LIMIT ?1)",
+        &[most(PRUNE_HOLDERS_MAX)],
+    )
+    .map(|_| ())
+}
