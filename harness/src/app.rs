@@ -12,6 +12,10 @@ use crate::cli::{Cli, Job};
 use crate::report::{EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE, Findings, Machine, Origin, Report, check_writable};
 use crate::target::Target;
 
+/// The flag whose value is nobody's business, and what reports have in its place.
+const PASSWORD: &str = "--password";
+const SECRET: &str = "[secret]";
+
 /// Runs what the command line `args` asks for and gives the exit code. `drive` is what runs the
 /// scenario once everything before it is known to be in order; the report goes to `out` and to
 /// the files of `--json` and `--html`, what went wrong to `err`.
@@ -22,7 +26,7 @@ pub fn run<E: Display>(
     drive: impl FnOnce(&Job, &Target) -> Result<Findings, E>,
 ) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
-    let command = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let command = recorded(&args);
     let job = match parse(args) {
         Ok(job) => job,
         // Not an error when it is the answer to --help or --version.
@@ -55,6 +59,20 @@ pub fn run<E: Display>(
         code = EXIT_NOT_RUN;
     }
     code
+}
+
+/// The command line as reports show it: without passwords.
+fn recorded(args: &[OsString]) -> Vec<String> {
+    let mut is_secret = false;
+    let word = |arg: &OsString| match (std::mem::take(&mut is_secret), arg.to_string_lossy()) {
+        (true, _) => SECRET.to_owned(),
+        (false, arg) if arg.starts_with(&format!("{PASSWORD}=")) => format!("{PASSWORD}={SECRET}"),
+        (false, arg) => {
+            is_secret = arg == PASSWORD;
+            arg.into_owned()
+        }
+    };
+    args.iter().map(word).collect()
 }
 
 fn parse(args: Vec<OsString>) -> Result<Job, clap::Error> {
@@ -141,6 +159,30 @@ mod tests {
         assert_eq!(json["command"][1], "login");
         let page = std::fs::read_to_string(&html).expect("written");
         assert!(page.contains("FAIL") && page.contains("connected=100%"), "{page}");
+    }
+
+    #[test]
+    fn a_password_is_not_in_the_report() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let [path, html] = ["out.json", "out.html"].map(|name| dir.path().join(name));
+        let check = |password: &str, words: &[&str]| {
+            let files = format!("--json {} --html {}", path.display(), html.display());
+            let (code, out, err) =
+                run_line(&login(&format!("--seeded s {password} {files}")), Ok(connected(3)));
+            assert_eq!(code, EXIT_OK, "{err}");
+            let read = |path| std::fs::read_to_string(path).expect("written");
+            let (json, page) = (read(&path), read(&html));
+            for text in [&out, &err, &json, &page] {
+                assert!(!text.contains("hunter"), "{text}");
+            }
+            assert!(page.contains("[secret]"), "{page}");
+            let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+            let command = json["command"].as_array().expect("words");
+            let at = command.iter().position(|word| word == words[0]).expect("the flag");
+            assert_eq!(&command[at..at + words.len()], words);
+        };
+        check("--password hunter-hunter", &["--password", "[secret]", "--json"]);
+        check("--password=hunter-hunter", &["--password=[secret]", "--json"]);
     }
 
     #[test]

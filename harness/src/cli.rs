@@ -6,8 +6,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use throng_core::config::parse_duration;
 use throng_core::crypto::PublicKey;
-use throng_core::limits::{CHAT_TEXT_MAX, SHARDS_MAX};
+use throng_core::limits::{CHAT_TEXT_MAX, NAME_CHARS_MAX, SHARDS_MAX};
+use throng_core::wire::SecretText;
 
+use crate::identity::Seeded;
 use crate::payload::PAYLOAD_MIN;
 use crate::schedule::{MESSAGES_MAX, points_in};
 use crate::target::{Entrance, TargetSource, parse_key};
@@ -15,6 +17,9 @@ use crate::threshold::Threshold;
 
 /// Most clients of one run.
 pub const CLIENTS_MAX: u32 = 1_000_000;
+
+/// Most times, over all clients and rounds, that somebody comes in.
+pub const ENTRIES_MAX: u32 = 100_000_000;
 
 /// Drives thousands of real clients at Throng's servers and accounts for every delivery.
 #[derive(Debug, Parser)]
@@ -32,7 +37,7 @@ Exit codes: 0 all thresholds held, 1 could not run, 2 usage, 3 a threshold was b
 enum RawScenario {
     /// Clients enter the chat with minted tickets, stay, and leave
     Connect(RawConnect),
-    /// Players sign up, create a character, log in and enter the chat
+    /// Players sign up, create a character, log in and enter the chat; or log in with accounts that exist
     Login(RawLogin),
     /// Everybody enters, then random clients talk to all; every delivery is verified
     Broadcast(RawBroadcast),
@@ -103,6 +108,18 @@ struct RawLogin {
     /// Most clients on their way in at any time; the others wait for their turn
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     in_flight: u32,
+    /// Use the accounts that `throng db seed --prefix PREFIX` has made, from PREFIX-000001: no sign-up
+    #[arg(long, value_name = "PREFIX")]
+    seeded: Option<String>,
+    /// The password of those accounts; the report has `[secret]` in its place
+    #[arg(long, value_name = "TEXT", default_value = "seed-password", requires = "seeded")]
+    password: String,
+    /// Each client leaves as soon as it is in and has the user list
+    #[arg(long)]
+    leave: bool,
+    /// How often each client comes in, one time after the other (with --leave)
+    #[arg(long, value_name = "R", default_value_t = 1, requires = "leave", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
 }
 
 #[derive(Debug, Args)]
@@ -141,15 +158,33 @@ pub enum Scenario {
         /// How long they stay once all are in.
         hold: Duration,
     },
-    /// Players sign up, create a character, log in and enter.
-    Login {
-        /// How long they stay once all are in.
-        hold: Duration,
-        /// Most players on their way in at a time, from 1.
-        in_flight: u32,
-    },
+    /// Players log in and enter.
+    Login(Login),
     /// Everybody enters, then random clients talk to all.
     Broadcast(Broadcast),
+}
+
+/// The login scenario's own settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// Most players on their way in at a time, from 1.
+    pub in_flight: u32,
+    /// The accounts that exist; without them each player signs up and creates a character.
+    pub seeded: Option<Seeded>,
+    /// What they do in the chat.
+    pub stay: Stay,
+}
+
+/// How long players stay in the chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stay {
+    /// Until all are in, and then for this long.
+    Hold(Duration),
+    /// Each leaves as soon as it has the user list.
+    Leave {
+        /// How often each comes in, from 1.
+        rounds: u32,
+    },
 }
 
 /// The broadcast scenario's own settings.
@@ -205,7 +240,7 @@ impl Scenario {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Connect { .. } => "connect",
-            Self::Login { .. } => "login",
+            Self::Login(_) => "login",
             Self::Broadcast(_) => "broadcast",
         }
     }
@@ -214,7 +249,15 @@ impl Scenario {
     pub fn entrance(&self) -> Entrance {
         match self {
             Self::Connect { .. } | Self::Broadcast(_) => Entrance::Ticket,
-            Self::Login { .. } => Entrance::Login,
+            Self::Login(_) => Entrance::Login,
+        }
+    }
+
+    /// How often each client is to come in.
+    pub fn rounds(&self) -> u32 {
+        match self {
+            Self::Login(Login { stay: Stay::Leave { rounds }, .. }) => *rounds,
+            _ => 1,
         }
     }
 }
@@ -224,9 +267,7 @@ impl Cli {
     pub fn check(self) -> Result<Job, String> {
         let (scenario, common) = match self.scenario {
             RawScenario::Connect(raw) => (Scenario::Connect { hold: raw.duration }, raw.common),
-            RawScenario::Login(raw) => {
-                (Scenario::Login { hold: raw.duration, in_flight: raw.in_flight }, raw.common)
-            }
+            RawScenario::Login(raw) => (Scenario::Login(raw.check()?), raw.common),
             RawScenario::Broadcast(raw) => (Scenario::Broadcast(raw.check()?), raw.common),
         };
         if common.workers > common.clients {
@@ -235,12 +276,12 @@ impl Cli {
                 common.workers, common.clients
             ));
         }
-        if let Scenario::Login { in_flight, .. } = scenario
-            && common.workers > in_flight
+        if let Scenario::Login(login) = &scenario
+            && common.workers > login.in_flight
         {
             return Err(format!(
-                "--workers {} for --in-flight {in_flight}: every worker needs one that may be on its way",
-                common.workers
+                "--workers {} for --in-flight {}: every worker needs one that may be on its way",
+                common.workers, login.in_flight
             ));
         }
         if common.connect_timeout.is_zero() {
@@ -287,6 +328,42 @@ impl Common {
                 Ok(TargetSource::Flags { server, server_key, cluster_key: cluster_key.clone() })
             }
         }
+    }
+}
+
+impl RawLogin {
+    fn check(&self) -> Result<Login, String> {
+        let clients = self.common.clients;
+        let seeded = self.seeded.as_ref().map(|prefix| self.accounts(prefix)).transpose()?;
+        if self.leave && !self.duration.is_zero() {
+            return Err(
+                "--duration is how long everybody stays, and with --leave nobody does: leave one of them out"
+                    .into(),
+            );
+        }
+        if clients.checked_mul(self.rounds).is_none_or(|entries| entries > ENTRIES_MAX) {
+            return Err(format!(
+                "--clients {clients} and --rounds {} make more than {ENTRIES_MAX} logins: use fewer of either",
+                self.rounds
+            ));
+        }
+        let stay = if self.leave { Stay::Leave { rounds: self.rounds } } else { Stay::Hold(self.duration) };
+        Ok(Login { in_flight: self.in_flight, seeded, stay })
+    }
+
+    fn accounts(&self, prefix: &str) -> Result<Seeded, String> {
+        let Ok(password) = SecretText::new(self.password.as_str()) else {
+            return Err("--password is longer than any password may be".into());
+        };
+        let seeded = Seeded { prefix: prefix.into(), password };
+        // The longest, and a name has fewer characters than an id may have.
+        let last = seeded.id(self.common.clients - 1);
+        if last.chars().count() > NAME_CHARS_MAX {
+            return Err(format!(
+                "--seeded {prefix}: `{last}` has more than the {NAME_CHARS_MAX} characters of a name, so there is no such account"
+            ));
+        }
+        Ok(seeded)
     }
 }
 
@@ -384,8 +461,31 @@ mod tests {
     #[test]
     fn a_login_needs_no_cluster_key() {
         let job = parse("login --server localhost:9000 --server-key KEY --clients 500").expect("complete");
-        assert_eq!(job.scenario, Scenario::Login { hold: Duration::ZERO, in_flight: 32 });
-        assert_eq!(job.scenario.entrance(), Entrance::Login);
+        let login = Login { in_flight: 32, seeded: None, stay: Stay::Hold(Duration::ZERO) };
+        assert_eq!(job.scenario, Scenario::Login(login));
+        assert_eq!((job.scenario.entrance(), job.scenario.rounds()), (Entrance::Login, 1));
+    }
+
+    #[test]
+    fn a_login_with_accounts_that_exist() {
+        let check = |more: &str, seeded: Option<(&str, &str)>, stay| {
+            let job = parse(&format!("login --data d --clients 500 {more}")).expect("complete");
+            let seeded = seeded.map(|(prefix, password)| Seeded {
+                prefix: prefix.into(),
+                password: SecretText::new(password).expect("short"),
+            });
+            assert_eq!(job.scenario, Scenario::Login(Login { in_flight: 32, seeded, stay }), "{more}");
+            assert!(!format!("{job:?}").contains("password: \""), "{job:?}");
+        };
+        let hold = Stay::Hold(Duration::ZERO);
+        check("--seeded seed", Some(("seed", "seed-password")), hold);
+        check("--seeded bot --password=secret-secret", Some(("bot", "secret-secret")), hold);
+        check("--seeded 12345678901234567", Some(("12345678901234567", "seed-password")), hold);
+        check("--leave", None, Stay::Leave { rounds: 1 });
+        check("--leave --duration 0s --rounds 20", None, Stay::Leave { rounds: 20 });
+        let rounds = |line| parse(line).expect("complete").scenario.rounds();
+        assert_eq!(rounds("login --data d --clients 1000000 --leave --rounds 100"), 100);
+        assert_eq!(rounds("broadcast --data d"), 1);
     }
 
     #[test]
@@ -413,6 +513,19 @@ mod tests {
         check("connect --data d --connect-timeout 0s", "lets nobody in");
         check("connect --data d --json out --html out", "one would replace the other");
         check("login --data d --workers 3 --in-flight 2", "every worker needs one");
+        check("login --data d --password secret-secret", "--seeded <PREFIX>");
+        check("login --data d --rounds 2", "--leave");
+        check("login --data d --leave --rounds 0", "0 is not in 1..");
+        check("login --data d --leave --duration 1s", "with --leave nobody does");
+        check("login --data d --clients 1000000 --leave --rounds 101", "more than 100000000 logins");
+        check("login --data d --leave --rounds 4294967295", "more than 100000000 logins");
+        check(
+            "login --data d --seeded 123456789012345678",
+            "`123456789012345678-000100` has more than the 24",
+        );
+        check("login --data d --clients 1000000 --seeded 12345678901234567", "`12345678901234567-1000000`");
+        check(&format!("login --data d --seeded s --password {}", "x".repeat(513)), "--password is longer");
+        check("connect --data d --leave", "unexpected argument");
         check("connect --data d --interval 1ms", "unexpected argument");
         check("broadcast --data d --interval 10", "is not a unit");
         check("broadcast --data d --interval 0s", "no interval");

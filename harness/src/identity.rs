@@ -1,4 +1,5 @@
-//! Who the clients of a run are: accounts, names and passwords that no other run has.
+//! Who the clients of a run are: accounts, names and passwords that no other run has, or accounts
+//! that were made before.
 
 use std::io;
 
@@ -19,28 +20,56 @@ const TICKET_LIFETIME_MS: u64 = 60_000;
 
 const _: () = assert!(CLIENTS_MAX <= 1 << CLIENT_BITS);
 
+/// Accounts that `throng db seed` has made, each with a character of the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seeded {
+    /// What their ids begin with.
+    pub prefix: String,
+    /// The password of all of them.
+    pub password: PasswordText,
+}
+
+impl Seeded {
+    /// The id of the account that a client uses, and its character's name. Accounts count from 1.
+    pub fn id(&self, client: u32) -> String {
+        format!("{}-{:06}", self.prefix, client + 1)
+    }
+}
+
 /// The clients of one run, as the servers know them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Cast {
     run: u32,
     seed: u64,
+    seeded: Option<Seeded>,
 }
 
 impl Cast {
     /// The clients of `run`, a number that no other run has; `seed` decides their passwords.
     pub fn new(run: u32, seed: u64) -> Self {
-        Self { run, seed }
+        Self { run, seed, seeded: None }
+    }
+
+    /// The clients of `run` with the accounts of `seeded`, if there are any.
+    #[must_use]
+    pub fn with_accounts(self, seeded: Option<Seeded>) -> Self {
+        Self { seeded, ..self }
+    }
+
+    /// Whether the clients' accounts, and characters, were there before the run.
+    pub fn has_accounts(&self) -> bool {
+        self.seeded.is_some()
     }
 
     /// The account of a client that comes with a minted ticket.
-    pub fn account(self, client: u32) -> u64 {
+    pub fn account(&self, client: u32) -> u64 {
         SYNTHETIC | u64::from(self.run) << CLIENT_BITS | u64::from(client)
     }
 
     /// A ticket for the chat server with the public key `chat_key`, good from `now_ms` (since
     /// 1970) for a minute. Fails only when the system has no randomness to give.
     pub fn ticket(
-        self,
+        &self,
         client: u32,
         cluster: &ClusterKey,
         chat_key: PublicKey,
@@ -53,24 +82,30 @@ impl Cast {
             .mint(cluster)
     }
 
-    /// The id that a client signs up with.
-    pub fn id(self, client: u32) -> IdText {
+    /// The id that a client signs up, or only logs in, with.
+    pub fn id(&self, client: u32) -> IdText {
         Text::truncated(&self.text(client))
     }
 
     /// The name of a client's character.
-    pub fn name(self, client: u32) -> WishedName {
+    pub fn name(&self, client: u32) -> WishedName {
         Text::truncated(&self.text(client))
     }
 
     /// A client's password.
-    pub fn password(self, client: u32) -> PasswordText {
+    pub fn password(&self, client: u32) -> PasswordText {
+        if let Some(seeded) = &self.seeded {
+            return seeded.password.clone();
+        }
         let text = format!("{:016x}-{client}", self.seed ^ u64::from(self.run));
         SecretText::new(text).expect("16 digits and a number are shorter than any password may be")
     }
 
-    fn text(self, client: u32) -> String {
-        format!("h{:08x}n{client}", self.run)
+    fn text(&self, client: u32) -> String {
+        match &self.seeded {
+            Some(seeded) => seeded.id(client),
+            None => format!("h{:08x}n{client}", self.run),
+        }
     }
 }
 
@@ -96,6 +131,18 @@ mod tests {
         assert_eq!(&*cast.id(last), "hffffffffn999999");
         assert!(cast.id(last).len() <= ID_CHARS_MAX && cast.name(last).len() <= NAME_CHARS_MAX);
         assert!(cast.password(0).expose().len() >= PASSWORD_CHARS_MIN);
+    }
+
+    #[test]
+    fn accounts_that_exist_have_one_password_and_count_from_one() {
+        let password = PasswordText::new("secret-secret").expect("short");
+        let seeded = Seeded { prefix: "seed".into(), password: password.clone() };
+        let cast = Cast::new(1, 5).with_accounts(Some(seeded));
+        assert!(cast.has_accounts() && !Cast::new(1, 5).with_accounts(None).has_accounts());
+        for (client, id) in [(0, "seed-000001"), (98, "seed-000099"), (CLIENTS_MAX - 1, "seed-1000000")] {
+            assert_eq!((&*cast.id(client), &*cast.name(client)), (id, id));
+            assert_eq!(cast.password(client), password);
+        }
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct Totals {
     pub failed: u64,
     /// Clients that were thrown out.
     pub disconnected: u64,
+    /// Times that a client has left the chat in order.
+    pub left: u64,
     /// Messages of the schedule that have had their turn, sent or not.
     pub scheduled: u64,
     /// Messages sent and counted.
@@ -48,11 +50,11 @@ pub struct Totals {
 }
 
 /// How many numbers [`Totals`] are.
-const TOTALS: usize = 12;
+const TOTALS: usize = 13;
 
 impl Totals {
     fn into_array(self) -> [u64; TOTALS] {
-        let Self { connected, listed, probed, refused, failed, disconnected, .. } = self;
+        let Self { connected, listed, probed, refused, failed, disconnected, left, .. } = self;
         let Self { scheduled, sent, received, received_by_present, outside, hushed, .. } = self;
         [
             connected,
@@ -61,6 +63,7 @@ impl Totals {
             refused,
             failed,
             disconnected,
+            left,
             scheduled,
             sent,
             received,
@@ -71,7 +74,7 @@ impl Totals {
     }
 
     fn from_array(numbers: [u64; TOTALS]) -> Self {
-        let [connected, listed, probed, refused, failed, disconnected, rest @ ..] = numbers;
+        let [connected, listed, probed, refused, failed, disconnected, left, rest @ ..] = numbers;
         let [scheduled, sent, received, received_by_present, outside, hushed] = rest;
         Self {
             connected,
@@ -80,6 +83,7 @@ impl Totals {
             refused,
             failed,
             disconnected,
+            left,
             scheduled,
             sent,
             received,
@@ -138,6 +142,8 @@ pub struct Second {
     pub connected: u64,
     /// Clients thrown out so far.
     pub disconnected: u64,
+    /// Times so far that a client has left in order.
+    pub left: u64,
     /// Messages sent so far.
     pub sent: u64,
     /// Messages received so far.
@@ -184,6 +190,7 @@ impl Timeline {
             at_s: now as f64 / 1e9,
             connected: totals.connected,
             disconnected: totals.disconnected,
+            left: totals.left,
             sent: totals.sent,
             received: totals.received,
             sent_per_s: per_second(totals.sent, self.last_totals.sent),
@@ -247,6 +254,9 @@ fn line(row: &Second) -> String {
     let mut add = |text: std::fmt::Arguments<'_>| line.write_fmt(text).expect("a String takes everything");
     if row.disconnected > 0 {
         add(format_args!(", {} LOST", format_count(row.disconnected)));
+    }
+    if row.left > 0 {
+        add(format_args!(", {} left", format_count(row.left)));
     }
     if row.sent > 0 {
         add(format_args!("  sent {:.0}/s", row.sent_per_s));
@@ -323,6 +333,8 @@ mod tests {
         let full = "   12s  9,000 connected, 2 LOST  sent 89/s  received 800,000/s  p50 34.1 ms, p99 74 ms, max 80.5 ms  server 98% CPU 45.2 MB";
         assert_eq!(line(&row), full);
         assert_eq!(line(&Second { at_s: 1.0, connected: 7, ..Second::default() }), "    1s  7 connected");
+        let leaving = Second { at_s: 2.0, connected: 7, left: 1_234, ..Second::default() };
+        assert_eq!(line(&leaving), "    2s  7 connected, 1,234 left");
         assert_eq!(shown(false, &[row.clone(), row.clone()]), format!("{full}\n{full}\n"));
         assert_eq!(shown(true, &[row.clone(), row]), format!("\r\x1b[2K{full}\r\x1b[2K{full}\n"));
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use thiserror::Error;
 use throng_core::rlimit::FileLimit;
 
-use crate::cli::{Job, Scenario};
+use crate::cli::{Job, Login, Scenario, Stay};
 use crate::target::Target;
 
 /// Open files for everything but clients.
@@ -56,12 +56,7 @@ pub enum PreflightError {
 
 /// Checks what `job` needs of this machine, and that the server is there.
 pub fn check(job: &Job, target: &Target) -> Result<(), PreflightError> {
-    let connections = match &job.scenario {
-        // While they enter, players have two.
-        Scenario::Login { in_flight, .. } => u64::from(job.clients) + u64::from(*in_flight),
-        // One listens for leaks.
-        Scenario::Connect { .. } | Scenario::Broadcast(_) => u64::from(job.clients) + 1,
-    };
+    let connections = connections(job);
     // One that cannot be raised may still be enough.
     let limit = FileLimit::raise().unwrap_or_else(|_| FileLimit::current());
     check_files(connections, limit)?;
@@ -72,6 +67,21 @@ pub fn check(job: &Job, target: &Target) -> Result<(), PreflightError> {
     TcpStream::connect_timeout(&address, job.connect_timeout.min(REACH_TIMEOUT))
         .map(drop)
         .map_err(|source| PreflightError::Unreachable { address, source })
+}
+
+/// Connections of `job` at one time, at most.
+fn connections(job: &Job) -> u64 {
+    let clients = u64::from(job.clients);
+    match &job.scenario {
+        // Those in the chat are at most as many as those on their way; each may have two.
+        Scenario::Login(Login { in_flight, stay: Stay::Leave { .. }, .. }) => {
+            2 * clients.min(2 * u64::from(*in_flight))
+        }
+        // While they enter, players have two.
+        Scenario::Login(login) => clients + u64::from(login.in_flight),
+        // One listens for leaks.
+        Scenario::Connect { .. } | Scenario::Broadcast(_) => clients + 1,
+    }
 }
 
 fn check_files(connections: u64, limit: FileLimit) -> Result<(), PreflightError> {
@@ -94,7 +104,23 @@ fn ports_in(range: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn who_leaves_needs_no_connection_any_more() {
+        let check = |line: &str, count| {
+            let line = format!("throng-harness {line} --data d --clients 9000");
+            let job = Cli::try_parse_from(line.split(' ')).expect("valid").check().expect("valid");
+            assert_eq!(connections(&job), count, "{line}");
+        };
+        check("connect", 9001);
+        check("login --in-flight 20", 9020);
+        check("login --in-flight 20 --leave --rounds 7", 80);
+        check("login --in-flight 9000 --leave", 18_000);
+    }
 
     #[test]
     fn too_few_files_or_ports_name_the_setting() {

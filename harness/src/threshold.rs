@@ -210,10 +210,11 @@ impl Counter {
     /// The count, and all that it could have been.
     fn of(self, report: &Report) -> (u64, u64) {
         let (clients, deliveries) = (&report.clients, &report.deliveries);
+        let entries = report.entries_requested();
         match self {
-            Self::Connected => (clients.connected, clients.requested),
-            Self::Refused => (clients.refused, clients.requested),
-            Self::Failed => (clients.failed, clients.requested),
+            Self::Connected => (clients.connected, entries),
+            Self::Refused => (clients.refused, entries),
+            Self::Failed => (clients.failed, entries),
             Self::Disconnected => (clients.disconnected, clients.connected),
             Self::Missing => (deliveries.missing, deliveries.expected),
             Self::Duplicated => (deliveries.duplicated, deliveries.expected),
@@ -353,6 +354,7 @@ mod tests {
     #[test]
     fn held_or_broken() {
         let mut report = Report::default();
+        report.rounds = 1;
         report.clients.requested = 100;
         report.clients.connected = 96;
         report.deliveries.expected = 1000;
@@ -373,5 +375,10 @@ mod tests {
         check("p99=19.9ms", false, "20 ms");
         check("last_recipient.p99=1h", false, "nothing measured");
         assert_eq!("p99=off".parse::<Threshold>().expect("valid").check(&report), None);
+        // One that was never in is not made up for by others that were in twice.
+        report.rounds = 2;
+        report.clients.connected = 198;
+        let checked = "connected=100%".parse::<Threshold>().expect("valid").check(&report).expect("on");
+        assert_eq!((checked.held, checked.found.as_str()), (false, "198 of 200"));
     }
 }

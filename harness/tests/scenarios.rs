@@ -243,6 +243,102 @@ fn players_come_the_whole_way() {
 }
 
 #[test]
+fn accounts_that_exist_only_log_in() {
+    let password = Some("secret-secret");
+    let stub = Stub::start(Script { password, ..Script::default() });
+    let ended = start(&stub, "login", "--seeded bot --password secret-secret").end();
+    ended.expect(0, &[("/clients/connected", CLIENTS), ("/clients/disconnected", 0), ("/rounds", 1)]);
+    for phase in ["dial_login", "log_in", "dial_chat", "enter", "user_list", "way_in"] {
+        assert_eq!(ended.number(&format!("/phases_us/{phase}/count")), CLIENTS, "{phase}\n{ended}");
+    }
+    assert!(ended.json["phases_us"].get("sign_up").is_none(), "{ended}");
+    assert!(ended.json["rates"]["logins_per_s"].as_f64().unwrap() > 0.0, "{ended}");
+    let seen = stub.seen();
+    let names: Vec<_> = (1..=CLIENTS).map(|number| format!("bot-{number:06}")).collect();
+    assert_eq!((seen.entries.keys().cloned().collect::<Vec<_>>(), seen.sign_ups), (names, 0));
+    // The password is in none of what the run leaves.
+    assert!(ended.text("command").contains("\"--password\",\"[secret]\""), "{ended}");
+    for text in [&ended.json.to_string(), &ended.stdout, &ended.stderr] {
+        assert!(!text.contains("secret-secret"), "{text}");
+    }
+    let ended = start(&stub, "login", "--seeded bot").end();
+    ended.expect(3, &[("/clients/connected", 0), ("/clients/refused", CLIENTS)]);
+    assert_eq!(ended.number("/clients/reasons/refused: BadCredentials (log_in)"), CLIENTS);
+}
+
+#[test]
+fn who_is_online_by_something_else_is_refused() {
+    let online = |id: &str| id == "seed-000003";
+    let stub = Stub::start(Script { password: Some("seed-password"), online, ..Script::default() });
+    let ended = start(&stub, "login", "--seeded seed --leave").end();
+    ended.expect(3, &[("/clients/connected", CLIENTS - 1), ("/clients/refused", 1)]);
+    assert_eq!(ended.number("/clients/reasons/refused: AlreadyOnline (log_in)"), 1);
+    assert_eq!(ended.text("incomplete_because"), "[]");
+}
+
+#[test]
+fn who_leaves_at_once_comes_again_for_every_round() {
+    let check = |script: Script, more: &str, sign_ups: u64| {
+        let rounds = 5;
+        let stub = Stub::start(script);
+        let more = format!("--leave --rounds 5 --in-flight 3 --connect-interval 0s {more}");
+        let ended = start(&stub, "login", &more).end();
+        let entries = rounds * CLIENTS;
+        ended.expect(
+            0,
+            &[
+                ("/clients/requested", CLIENTS),
+                ("/rounds", rounds),
+                ("/clients/connected", entries),
+                ("/clients/refused", 0),
+                ("/clients/failed", 0),
+                ("/clients/disconnected", 0),
+                ("/phases_us/way_in/count", entries),
+                ("/phases_us/log_in/count", entries),
+                ("/phases_us/user_list/count", entries),
+            ],
+        );
+        let seen = stub.seen();
+        assert!(seen.entries.values().all(|entries| u64::from(*entries) == rounds), "{seen:?}");
+        assert_eq!((seen.entries.len() as u64, u64::from(seen.sign_ups)), (CLIENTS, sign_ups));
+        // The server knows a moment later than the client that somebody has come in.
+        assert!(seen.most_on_the_way <= 3 && seen.most_present <= 2 * 3, "{seen:?}");
+        // From when the first began, which is not before it was due.
+        let rate = |name: &str| ended.json["rates"][name].as_f64().unwrap();
+        assert!(rate("logins_per_s") >= rate("achieved_per_s") && rate("achieved_per_s") > 0.0, "{ended}");
+        assert!(ended.stdout.contains("40 of 40 connected in 5 rounds, 0 refused"), "{ended}");
+        ended
+    };
+    check(Script::default(), "", CLIENTS);
+    let seeded = Script { password: Some("seed-password"), ..Script::default() };
+    check(seeded, "--seeded seed --workers 3", 0);
+    // Online for a moment from the round before: tried again until it is over.
+    let ended = check(Script { lingers: 4, ..seeded }, "--seeded seed", 0);
+    assert_eq!(ended.number("/clients/retries/AlreadyOnline"), 4);
+}
+
+#[test]
+fn whoever_is_not_let_in_is_so_in_every_round() {
+    let refuses = |client| client == 7;
+    let stub = Stub::start(Script { refuses, ..Script::default() });
+    let ended = start(&stub, "login", "--leave --rounds 3").end();
+    ended.expect(3, &[("/clients/connected", 3 * (CLIENTS - 1)), ("/clients/refused", 3)]);
+    assert!(ended.stdout.contains("found 21 of 24"), "{ended}");
+}
+
+#[test]
+fn a_round_that_nobody_ends_is_given_up() {
+    let stub = Stub::start(Script { lets_go: false, ..Script::default() });
+    let ended = start(&stub, "login", "--leave --rounds 3 --connect-timeout 500ms").end();
+    ended.expect(3, &[("/clients/connected", CLIENTS), ("/clients/failed", 2 * CLIENTS)]);
+    assert!(ended.text("incomplete_because").contains("had left it 0 of 24 times, 8 were still"), "{ended}");
+    let stub = Stub::start(Script { refuses: |_| true, ..Script::default() });
+    let ended = start(&stub, "login", "--leave --rounds 3").end();
+    ended.expect(3, &[("/clients/connected", 0), ("/clients/refused", 3 * CLIENTS)]);
+    assert!(ended.text("incomplete_because").contains("not one client got into the chat"), "{ended}");
+}
+
+#[test]
 fn ctrl_c_ends_the_run_with_its_results() {
     let stub = Stub::start(Script::default());
     let run = start(&stub, "broadcast", "--interval 5ms --duration 60s --warmup 0s");
@@ -286,4 +382,6 @@ fn mistakes_on_the_command_line_are_usage() {
     check(&[]);
     check(&["broadcast"]);
     check(&["broadcast", "--data", "d", "--payload", "1"]);
+    check(&["login", "--data", "d", "--leave", "--duration", "1s"]);
+    check(&["login", "--data", "d", "--rounds", "2"]);
 }

@@ -58,6 +58,51 @@ pub enum DbCommand {
     Migrate(Settings),
     /// Show which migrations the database has
     Status(Settings),
+    /// Check driver, connection, schema, and that every procedure may be executed
+    Check {
+        /// Run every check of the procedures as well, on an empty database that is filled and emptied again
+        #[arg(long)]
+        full: bool,
+        /// The configuration
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Make the accounts, and characters, of a CSV file
+    ImportAccounts {
+        /// The file: a header line, then `id,password[,name]` or `id,password_hash[,name]`
+        file: PathBuf,
+        /// The configuration
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Make accounts with characters for tests
+    Seed {
+        /// How many
+        #[arg(long, value_name = "N")]
+        count: u64,
+        /// What ids and names begin with; a number follows
+        #[arg(long, default_value = "seed", value_name = "TEXT")]
+        prefix: String,
+        /// The password of all of them
+        #[arg(long, default_value = "seed-password", value_name = "TEXT")]
+        password: String,
+        /// The configuration
+        #[command(flatten)]
+        settings: Settings,
+    },
+}
+
+impl DbCommand {
+    /// Its configuration.
+    pub fn settings(&self) -> &Settings {
+        match self {
+            Self::Migrate(settings)
+            | Self::Status(settings)
+            | Self::Check { settings, .. }
+            | Self::ImportAccounts { settings, .. }
+            | Self::Seed { settings, .. } => settings,
+        }
+    }
 }
 
 /// Where the configuration comes from: defaults, then the file, then THRONG_SECTION_KEY variables, then flags.
@@ -133,6 +178,9 @@ mod tests {
         check("throng config check --config a.toml", None);
         check("throng db migrate", None);
         check("throng db status", None);
+        check("throng db check --full --set dbagent.engine=postgres", None);
+        check("throng db import-accounts accounts.csv --data d", None);
+        check("throng db seed --count 500 --prefix bot", None);
     }
 
     #[test]

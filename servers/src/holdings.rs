@@ -68,13 +68,12 @@ impl Holdings {
 
     /// Gives a claim up, held or only perhaps ours: a DB agent ignores what we do not hold. While
     /// no link is up nothing is sent; the next list tells it.
+    ///
+    /// Every agent is told. The one that the claim came by must be among them: should its link be lost
+    /// before it has done it, the claim ends with its lease. And one that compares a list may find the claim in it.
     pub fn release(&mut self, claim: Claim, effects: &mut Effects) {
         self.held.remove(&claim.id);
-        // An agent that is comparing a list may find the claim in it, and does this after that. One that
-        // is not does it at once.
-        let idle = self.agents.iter().find(|agent| agent.comparing == 0);
-        let comparing = self.agents.iter().filter(|agent| agent.comparing > 0);
-        for agent in idle.into_iter().chain(comparing) {
+        for agent in &self.agents {
             effects.send(agent.link, DbReleaseClaim { claim });
         }
     }

@@ -5,6 +5,7 @@ pub mod admin;
 pub mod chat;
 pub mod cli;
 pub mod datadir;
+pub mod db;
 pub mod dbagent;
 pub mod holdings;
 pub mod keygen;

@@ -3,16 +3,14 @@
 use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
 use thiserror::Error;
-use throng_core::clock::unix_ms;
 use throng_core::config::{Config, ConfigError};
 use throng_core::shutdown::{Cause, EXIT_CLEAN, EXIT_CRASH, EXIT_FAILED};
-use throng_servers::cli::{Cli, Command, ConfigCommand, DbCommand};
+use throng_servers::cli::{Cli, Command, ConfigCommand};
 use throng_servers::datadir::Role;
-use throng_servers::dbagent::migrate::{self, MigrateError};
+use throng_servers::db::{self, DbCommandError};
 use throng_servers::keygen::{self, KeygenError};
 use throng_servers::process::{Process, StartError};
 use throng_servers::up::{self, UpError};
@@ -34,7 +32,7 @@ enum Failure {
     #[error(transparent)]
     Up(#[from] UpError),
     #[error(transparent)]
-    Migrate(#[from] MigrateError),
+    Db(#[from] DbCommandError),
 }
 
 impl Failure {
@@ -75,7 +73,11 @@ fn run(command: &Command) -> Result<u8, Failure> {
             settings.load()?;
             print("the configuration is valid\n")?;
         }
-        Command::Db(command) => return run_db(command),
+        Command::Db(command) => {
+            let config = command.settings().load()?;
+            let is_well = db::run(command, &config, &mut |text| print(text))?;
+            return Ok(if is_well { EXIT_CLEAN } else { EXIT_FAILED });
+        }
         Command::Up(_) | Command::Login(_) | Command::Chat(_) | Command::DbAgent(_) => {}
     }
     Ok(EXIT_CLEAN)
@@ -98,24 +100,6 @@ fn run_roles(config: &Config, roles: &[Role]) -> Result<u8, Failure> {
         Ok(()) => Ok(process.shutdown.exit_code()),
     }
 }
-
-/// Looks after the database.
-fn run_db(command: &DbCommand) -> Result<u8, Failure> {
-    let (DbCommand::Migrate(settings) | DbCommand::Status(settings)) = command;
-    let config = settings.load()?;
-    let path = config.resolve(&config.dbagent.database);
-    if let DbCommand::Migrate(_) = command {
-        let applied = migrate::migrate_sqlite(&path, DB_BUSY, unix_ms())?;
-        print(&format!("{}: {} migrations applied\n", path.display(), applied.len()))?;
-    }
-    for status in migrate::status_sqlite(&path, DB_BUSY)? {
-        print(&format!("{status}\n"))?;
-    }
-    Ok(EXIT_CLEAN)
-}
-
-/// How long `throng db` waits for a process that writes.
-const DB_BUSY: Duration = Duration::from_secs(5);
 
 /// Prints to standard output; that its reader has gone away is no failure.
 fn print(text: &str) -> io::Result<()> {

@@ -21,13 +21,13 @@ use throng_core::wire::{Text, TooLong};
 use crate::admin::{self, AdminError, AdminHandle, AdminSources};
 use crate::chat::{Admission, ChatRole, ChatSettings};
 use crate::datadir::Role;
-use crate::dbagent::migrate::{self, MigrateError};
+use crate::dbagent::database::Database;
+use crate::dbagent::migrate::MigrateError;
 use crate::dbagent::password::PasswordCost;
 use crate::dbagent::pool::{self, Pool, PoolConfig};
 use crate::dbagent::procedures::{DbError, Procedures, agent_number};
 use crate::dbagent::request::Reply;
 use crate::dbagent::role::{DbAgentRole, DbAgentSettings, Tag};
-use crate::dbagent::sqlite::SqliteFile;
 use crate::login::{LoginRole, LoginSettings};
 use crate::node::{self, Node, NodeSize, Parts};
 use crate::process::Process;
@@ -273,11 +273,10 @@ struct Starter<'a> {
 impl Starter<'_> {
     fn dbagent(&mut self) -> Result<(), UpError> {
         let config = &self.config.dbagent;
-        let path = self.config.resolve(&config.database);
-        migrate::migrate_sqlite(&path, DB_BUSY, unix_ms())?;
+        let database = Database::of(self.config).map_err(UpError::Database)?;
+        ready(&database)?;
         let listener = self.listen(config.listen, "dbagent.listen", &self.link)?;
         let address = listener.address();
-        let sqlite = SqliteFile::new(path, DB_BUSY);
         let parts = Parts::build("dbagent", self.size(0))?;
         let lane = parts.lanes()[0].clone();
         let pool_config = PoolConfig {
@@ -291,7 +290,7 @@ impl Starter<'_> {
             agent: agent_number(&config.name, rand::random()),
             ..PoolConfig::default()
         };
-        let connect = move || sqlite.connect().map(|connection| Box::new(connection) as Box<dyn Procedures>);
+        let connect = move || database.connect();
         let sink = move |reply| {
             // Refused only when the content threads have ended: nobody waits for the answer.
             let _ = lane.push(throng_core::content::Job::Record(reply));
@@ -421,8 +420,20 @@ impl Starter<'_> {
     }
 }
 
-/// How long a statement waits for another that writes.
-const DB_BUSY: Duration = Duration::from_secs(2);
+/// Looks at the database before anybody is served from it. The embedded one is made, and brought to the newest schema. A
+/// server is its operators': one that will never do ends the start, one that is away is waited for by the DB threads.
+fn ready(database: &Database) -> Result<(), UpError> {
+    if let Database::Sqlite(_) = database {
+        database.migrate()?;
+    }
+    match database.connect().and_then(Procedures::close) {
+        Err(error) if error.fault.passes() => {
+            tracing::warn!("{error}");
+            Ok(())
+        }
+        result => result.map_err(UpError::Database),
+    }
+}
 
 /// The rules for links, whoever dials.
 fn link_endpoint(config: &Config, cluster: &ClusterKey) -> Endpoint {

@@ -177,7 +177,7 @@ BEGIN
 END
 $$;
 
--- DONE 0, then VOID 1 with each claim that is void; or STALE 2
+-- DONE 0, then VOID 1 with each claim that is void
 CREATE FUNCTION throng.p_Online_Sync(
     p_instance bigint, p_agent bigint, p_list bigint, p_is_first integer, p_now_ms bigint,
     p_lease_until_ms bigint
@@ -190,9 +190,9 @@ BEGIN
     -- The row stays locked: lists of one process are compared one after the other.
     INSERT INTO holders AS h (instance, list) VALUES (p_instance, p_list)
     ON CONFLICT (instance) DO UPDATE SET list = excluded.list WHERE h.list <= excluded.list;
+    -- Of a list that is not the latest nothing counts: a later one has taken all claims over.
     IF NOT FOUND THEN
-        RETURN QUERY SELECT 2, NULL::bigint, NULL::bigint;
-        RETURN;
+        DELETE FROM listed l WHERE l.instance = p_instance AND l.list = p_list;
     END IF;
     INSERT INTO leases (instance, agent, lease_until_ms) VALUES (p_instance, p_agent, p_lease_until_ms)
     ON CONFLICT (instance, agent) DO UPDATE SET lease_until_ms = excluded.lease_until_ms;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::table::settings;
 use super::units::ByteSize;
-use super::value::{Directives, HostPort, Name, Peers, config_enum};
+use super::value::{Directives, HostPort, Name, Peers, Secret, config_enum};
 use crate::limits::{
     ARGON2_ITERATIONS_MAX, ARGON2_KIB_MAX, QUEUE_MAX, SESSIONS_MAX, SHARDS_MAX, THREADS_MAX,
 };
@@ -18,6 +18,18 @@ config_enum! {
         Refuse = "refuse",
         /// The first session is closed and the second login takes over.
         Kick = "kick",
+    }
+}
+
+config_enum! {
+    /// What keeps the accounts.
+    Engine {
+        /// The embedded SQLite.
+        Sqlite = "sqlite",
+        /// PostgreSQL, through ODBC.
+        Postgres = "postgres",
+        /// Microsoft SQL Server, or Babelfish, through ODBC.
+        MsSql = "mssql",
     }
 }
 
@@ -96,6 +108,8 @@ settings! {
             listen: SocketAddr = "127.0.0.1:9300";
             /// The agent's name among the servers. Each server needs its own.
             name: String = "dbagent-1" in Name;
+            /// What keeps the accounts: the embedded SQLite, or a database server that section `[odbc]` leads to.
+            engine: Engine = "sqlite";
             /// The database file (SQLite). It is made when it is missing.
             database: PathBuf = "throng.db";
             /// Threads that talk to the database and hash passwords, each with its own connection.
@@ -114,6 +128,35 @@ settings! {
             lease: Duration = "15s" in ms(100)..=secs(600);
             /// How long a server whose link came back has to name the accounts that it holds.
             lease_grace: Duration = "1s" in secs(0)..=secs(60);
+        }
+
+        /// The way to the database server, where `dbagent.engine` is one. See "A database server" above.
+        odbc: Odbc {
+            /// The driver: a name from odbcinst.ini, or the path of its .so. Empty: the first one found of those that are
+            /// usual for the engine.
+            driver: String = "";
+            /// The machine that the database server runs on.
+            server: String = "127.0.0.1";
+            /// The port that it listens on; 0 is the usual one of the engine.
+            port: u32 = "0" in 0..=65_535;
+            /// The database.
+            database: String = "throng";
+            /// The user that the DB agent logs in as: a member of the role `throng_agent`. `throng db migrate` needs the owner.
+            user: String = "";
+            /// The user's password. Better in a file or in THRONG_ODBC_PASSWORD than on a command line.
+            password: Secret = "", secret;
+            /// A file with the password, which only its owner can read; goes before `password`.
+            password_file: Option<PathBuf> = "";
+            /// More attributes for the driver, such as "Encrypt=yes;TrustServerCertificate=yes".
+            options: Secret = "", secret;
+            /// A whole connection string, instead of all of the above.
+            connection_string: Secret = "", secret;
+            /// How long connecting may take, in whole seconds.
+            connect_timeout: Duration = "3s" in secs(1)..=secs(60);
+            /// How long a statement may take before it is cancelled, in whole seconds for SQL Server.
+            query_timeout: Duration = "2s" in secs(1)..=secs(600);
+            /// How long a statement may wait for a lock.
+            lock_timeout: Duration = "1s" in ms(10)..=secs(600);
         }
 
         /// The event loops that talk to clients, for each role of the process.

@@ -16,11 +16,13 @@ mod value;
 use std::path::{Path, PathBuf};
 
 pub use keys::{
-    Admin, Chat, Config, Content, Data, DbAgent, Duplicate, Link, Log, Login, Net, Shutdown, Ticket,
+    Admin, Chat, Config, Content, Data, DbAgent, Duplicate, Engine, Link, Log, Login, Net, Odbc, Shutdown,
+    Ticket,
 };
 pub use load::{ConfigError, Problem, Sources};
 pub use table::Origin;
 pub use units::{ByteSize, UnitError, format_duration, parse_duration};
+pub use value::Secret;
 
 use load::Loader;
 use table::Settings;

@@ -1,9 +1,12 @@
 //! The types a configuration key can have: how each is read, shown and bounded.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::units::{ByteSize, format_duration, parse_duration};
 use crate::limits::LINKS_MAX;
@@ -200,6 +203,45 @@ impl Value for String {
     }
     fn text(&self) -> String {
         self.clone()
+    }
+}
+
+/// A text that is shown nowhere, and wiped when it is dropped. Its key is marked `secret` besides.
+#[derive(Clone, Default, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub struct Secret(String);
+
+impl Secret {
+    /// A secret.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for the one who has to know it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+impl Value for Secret {
+    fn shape() -> String {
+        String::shape()
+    }
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(Self::new(text))
+    }
+    fn text(&self) -> String {
+        self.0.clone()
     }
 }
 

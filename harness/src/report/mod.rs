@@ -33,7 +33,7 @@ const FORMAT: u32 = 1;
 pub struct Clients {
     /// Asked for on the command line.
     pub requested: u64,
-    /// Got into the chat.
+    /// Got into the chat. This and what follows counts over all rounds.
     pub connected: u64,
     /// Turned away by the server with a reason.
     pub refused: u64,
@@ -56,6 +56,9 @@ pub struct Rates {
     pub achieved_per_s: f64,
     /// Deliveries made in a second of the measured time.
     pub deliveries_per_s: f64,
+    /// Entries into the chat in a second from the first beginning to the last entry, over all
+    /// rounds; null for scenarios without logins.
+    pub logins_per_s: Option<f64>,
 }
 
 impl Rates {
@@ -63,7 +66,8 @@ impl Rates {
     pub fn new(planned: u64, plan: Duration, done: u64, took: Duration) -> Self {
         let rate =
             |count: u64, time: Duration| if time.is_zero() { 0.0 } else { count as f64 / time.as_secs_f64() };
-        Self { offered_per_s: rate(planned, plan), achieved_per_s: rate(done, took), deliveries_per_s: 0.0 }
+        let (offered_per_s, achieved_per_s) = (rate(planned, plan), rate(done, took));
+        Self { offered_per_s, achieved_per_s, deliveries_per_s: 0.0, logins_per_s: None }
     }
 }
 
@@ -105,7 +109,7 @@ pub struct Findings {
 /// How the run was started.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    /// The command line, program included.
+    /// The command line, program included and passwords left out.
     pub command: Vec<String>,
     /// When.
     pub started: SystemTime,
@@ -133,6 +137,8 @@ pub struct Report {
     pub incomplete_because: Vec<String>,
     /// What became of the clients.
     pub clients: Clients,
+    /// How often each of them was to come in.
+    pub rounds: u32,
     /// Messages that were sent and counted.
     pub sent: u64,
     /// What became of all (message, recipient) pairs.
@@ -168,7 +174,7 @@ pub struct Report {
     pub timeline: Vec<Second>,
     /// How long the measured part took, in seconds.
     pub measured_s: f64,
-    /// The command line.
+    /// The command line, without passwords.
     pub command: Vec<String>,
     /// What decided the traffic.
     pub seed: u64,
@@ -207,6 +213,7 @@ impl Report {
             invalid_because,
             incomplete_because: findings.incomplete_because,
             clients: findings.clients,
+            rounds: job.scenario.rounds(),
             sent: findings.sent,
             deliveries: findings.deliveries.unwrap_or_default(),
             latency_us: findings.recorder.corrected.summary(),
@@ -238,6 +245,11 @@ impl Report {
         report.thresholds = job.thresholds.iter().filter_map(|threshold| threshold.check(&report)).collect();
         report.verdict = verdict::judge(&report, findings.interrupted);
         report
+    }
+
+    /// How often somebody was to come in, over all clients and rounds.
+    pub fn entries_requested(&self) -> u64 {
+        self.clients.requested * u64::from(self.rounds)
     }
 
     /// The process's exit code.

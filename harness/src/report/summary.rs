@@ -55,13 +55,14 @@ impl fmt::Display for Report {
 impl Report {
     fn write_counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let clients = &self.clients;
-        let [connected, requested] = [clients.connected, clients.requested].map(format_count);
+        let [connected, requested] = [clients.connected, self.entries_requested()].map(format_count);
         let others = named(&[
             (clients.refused, "refused"),
             (clients.failed, "failed"),
             (clients.disconnected, "disconnected"),
         ]);
-        writeln!(f, "  clients     {connected} of {requested} connected, {others}")?;
+        let rounds = self.in_rounds();
+        writeln!(f, "  clients     {connected} of {requested} connected{rounds}, {others}")?;
         for (reason, count) in &clients.reasons {
             writeln!(f, "              {:>9}  {reason}", format_count(*count))?;
         }
@@ -70,6 +71,9 @@ impl Report {
         }
         let rates = &self.rates;
         let (offered, achieved) = (rates.offered_per_s, rates.achieved_per_s);
+        if let Some(logins) = rates.logins_per_s {
+            writeln!(f, "  logins      {logins:.1}/s from the first beginning to the last entry")?;
+        }
         if self.sent == 0 {
             return writeln!(f, "  rate        {achieved:.1} clients/s in the chat, {offered:.1}/s begun");
         }
@@ -112,6 +116,15 @@ impl Report {
             writeln!(f, "              missing: message {} at client {}", pair.message, pair.client)?;
         }
         Ok(())
+    }
+
+    /// How often each client came in, where that is not once.
+    pub(super) fn in_rounds(&self) -> String {
+        if self.rounds > 1 {
+            format!(" in {} rounds", format_count(self.rounds.into()))
+        } else {
+            String::new()
+        }
     }
 
     /// Every latency that was measured at all, with its name; one that belongs to the row above

@@ -146,7 +146,7 @@ fn the_json_has_the_keys_that_scripts_rely_on() {
         "deliveries/leaked latency_us/p50 latency_us/p90 latency_us/p99 latency_us/p999 latency_us/max",
         "latency_us/mean latency_uncorrected_us/p99 last_recipient_us/p99 sender_delay_us/p99 server/cpu_s",
         "server/rss_bytes harness/cpu_s harness/rss_bytes rates/offered_per_s rates/achieved_per_s valid verdict",
-        "command seed version machine/cpu machine/cores",
+        "command seed version machine/cpu machine/cores rounds",
     ]
     .iter()
     .flat_map(|keys| keys.split(' '))
@@ -157,6 +157,31 @@ fn the_json_has_the_keys_that_scripts_rely_on() {
     assert_eq!(json["deliveries"]["missing"], 1);
     assert_eq!(json["deliveries"]["missing_examples"][0]["message"], 0);
     assert_eq!((&json["seed"], &json["started_unix_s"]), (&9.into(), &77.into()));
+}
+
+#[test]
+fn logins_have_a_rate_over_all_rounds() {
+    let line = "throng-harness login --data d --clients 10 --leave --rounds 3";
+    let job = Cli::try_parse_from(line.split(' ')).expect("valid").check().expect("valid");
+    let found = |connected| Findings {
+        clients: Clients { requested: 10, connected, ..Clients::default() },
+        rates: Rates { logins_per_s: Some(12.5), ..Rates::default() },
+        ..Findings::default()
+    };
+    let report = Report::new(&job, origin(), found(30));
+    assert_eq!(report.verdict, Verdict::Pass, "{report}");
+    let text = report.to_string();
+    for part in
+        ["30 of 30 connected in 3 rounds, 0 refused", "12.5/s from the first beginning to the last entry"]
+    {
+        assert!(text.contains(part), "no `{part}` in:\n{text}");
+    }
+    let json = serde_json::to_value(&report).expect("JSON");
+    assert_eq!((&json["rates"]["logins_per_s"], &json["rounds"]), (&12.5.into(), &3.into()));
+    assert_eq!(json["clients"]["requested"], 10);
+    assert_eq!(Report::new(&job, origin(), found(29)).verdict, Verdict::Fail);
+    let broadcast = Report::new(&self::job(""), origin(), findings(0));
+    assert_eq!((broadcast.rates.logins_per_s, broadcast.rounds), (None, 1));
 }
 
 #[test]

@@ -15,8 +15,9 @@ pub(super) fn run(run: &mut Run<'_>, hold: Duration) -> Result<(), Halt> {
     run.hold(hold)
 }
 
-/// Clients that began their way in, and that were in, each second.
+/// Clients that began their way in, and that were in, each second, over all rounds.
 pub(super) fn rates(plan: &Plan, job: &Job, connected: u64, last_entry: Nanos) -> Rates {
     let took = Duration::from_nanos(last_entry.saturating_sub(plan.begin.intended(0)));
-    Rates::new(job.clients.into(), job.connect_interval * job.clients, connected, took)
+    let planned = plan.clients * plan.rounds;
+    Rates::new(planned.into(), job.connect_interval * planned, connected, took)
 }

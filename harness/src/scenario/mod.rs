@@ -12,7 +12,7 @@ use thiserror::Error;
 use throng_core::config::format_duration;
 use throng_core::shutdown::Shutdown;
 
-use crate::cli::{Job, Scenario};
+use crate::cli::{Job, Scenario, Stay};
 use crate::clock::{Nanos, RunClock, nanos};
 use crate::fleet::{Fleet, FleetError};
 use crate::identity::Cast;
@@ -78,7 +78,7 @@ pub fn drive(job: &Job, target: &Target, shutdown: &Shutdown) -> Result<Findings
     let mut run = Run::start(job, target, shutdown)?;
     let ended = match &job.scenario {
         Scenario::Connect { hold } => connect::run(&mut run, *hold),
-        Scenario::Login { hold, .. } => login::run(&mut run, *hold),
+        Scenario::Login(login) => login::run(&mut run, login),
         Scenario::Broadcast(broadcast) => broadcast::run(&mut run, broadcast),
     };
     run.finish(ended)
@@ -286,8 +286,12 @@ impl<'a> Run<'a> {
         }
         let (harvest, mut tallies) = self.fleet.harvest()?;
         self.fleet.stop();
-        let Harvest { tally, recorder, read_lag, phases, clients, last_entry, last_sent } = harvest;
+        let Harvest { tally, recorder, read_lag, phases, clients, first_begin, last_entry, last_sent } =
+            harvest;
         findings.rates = connect::rates(&self.plan, self.job, clients.connected, last_entry);
+        if let Scenario::Login(_) = &self.job.scenario {
+            findings.rates.logins_per_s = Some(login::per_second(clients.connected, first_begin, last_entry));
+        }
         tallies.push(tally);
         if let (Scenario::Broadcast(broadcast), Some(settlement)) = (&self.job.scenario, settle(tallies)) {
             let pace = self.counted.unwrap_or(Pace::new(0, broadcast.interval));
@@ -320,9 +324,12 @@ fn plan(job: &Job, target: &Target) -> Plan {
         Some(cluster) => Way::Ticket(server, cluster.clone()),
         None => Way::Login(server),
     };
-    let in_flight = match job.scenario {
-        Scenario::Login { in_flight, .. } => in_flight,
-        Scenario::Connect { .. } | Scenario::Broadcast(_) => IN_FLIGHT,
+    let (in_flight, leaves, seeded) = match &job.scenario {
+        Scenario::Login(login) => {
+            let leaves = matches!(login.stay, Stay::Leave { .. });
+            (login.in_flight, leaves, login.seeded.clone())
+        }
+        Scenario::Connect { .. } | Scenario::Broadcast(_) => (IN_FLIGHT, false, None),
     };
     let (payload, senders, warmup, messages) = match &job.scenario {
         Scenario::Broadcast(broadcast) => {
@@ -340,7 +347,9 @@ fn plan(job: &Job, target: &Target) -> Plan {
         begin: Pace::new(clock.now(), job.connect_interval),
         timeout: nanos(job.connect_timeout),
         in_flight,
-        cast: Cast::new(run, job.seed),
+        leaves,
+        rounds: job.scenario.rounds(),
+        cast: Cast::new(run, job.seed).with_accounts(seeded),
         payload: Payload::new(run, job.seed, payload),
         warmup: draw(warmup),
         traffic: draw(messages),

@@ -7,7 +7,8 @@ use super::Server;
 use crate::clock::Nanos;
 
 /// How far a client has come: what it is doing, or waiting to try again. A client only
-/// moves down this list, but for starting over after a failure; a way in leaves out what it does not need.
+/// moves down this list, but for starting over after a failure or for another round; a way in leaves out
+/// what it does not need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) enum Step {
     /// Its turn has not come.
@@ -75,14 +76,16 @@ pub(super) struct Grant {
 #[derive(Debug, Default)]
 pub(super) struct Client {
     pub(super) step: Step,
-    /// Whether it waits for the time to try its step again.
-    pub(super) resting: bool,
     /// Failed attempts at this step, in a row.
     pub(super) tries: u8,
-    /// Whether anything was tried twice, so that "exists already" may mean ourselves.
+    /// Whether anything was tried twice, so that "exists already" or "online" may mean ourselves.
     pub(super) repeated: bool,
+    /// Whether its account and its character are known to be there.
+    pub(super) has_account: bool,
     /// Whether the probe has reached it.
     pub(super) probed: bool,
+    /// How often its way in has begun.
+    pub(super) rounds: u32,
     /// Counted messages received, first copies.
     pub(super) received: u32,
     /// Its session with the chat server.
@@ -93,6 +96,8 @@ pub(super) struct Client {
     pub(super) began: Nanos,
     /// When its step began, first attempt.
     pub(super) since: Nanos,
+    /// When it tries its step again; 0 while it need not.
+    pub(super) rests_until: Nanos,
     /// There from the login to the chat.
     pub(super) grant: Option<Box<Grant>>,
 }

@@ -82,13 +82,17 @@ fn is_refusal(reason: CloseReason) -> bool {
 }
 
 impl Worker {
-    /// When the next client's way in begins; never while as many are on theirs as may be.
+    /// Ways in that begin in all, over all rounds.
+    fn ways_in(&self) -> usize {
+        self.clients.len() * self.plan.rounds as usize
+    }
+
+    /// When the next way in begins; never while as many clients are on theirs as may be.
     pub(super) fn next_begin(&self) -> Nanos {
-        if self.begun < self.clients.len() && self.on_the_way < self.in_flight {
-            self.plan.begin.intended(self.number(self.begun))
-        } else {
-            NEVER
-        }
+        let is_anybody_left = self.begun < self.clients.len() || !self.again.is_empty();
+        let is_full = self.on_the_way.len() >= self.in_flight as usize
+            || self.plan.leaves && self.totals.connected >= u64::from(self.in_flight);
+        if is_anybody_left && !is_full { self.plan.begin.intended(self.number(self.begun)) } else { NEVER }
     }
 
     /// Begins the ways in that are due; true if there are more than one turn takes.
@@ -97,15 +101,48 @@ impl Worker {
             if self.next_begin() > now {
                 return false;
             }
-            let place = self.begun;
+            let first = (self.begun < self.clients.len()).then_some(self.begun);
+            let Some(place) = first.or_else(|| self.again.pop_front().map(|place| place as usize)) else {
+                return false;
+            };
             self.begun += 1;
-            self.on_the_way += 1;
-            self.deadlines.push_back((now.saturating_add(self.plan.timeout), place as u32));
-            self.clients[place].began = now;
-            self.clients[place].step = self.first_step();
-            self.perform(net, place);
+            self.begin(net, place, now);
         }
         self.next_begin() <= now
+    }
+
+    /// A client's way in begins, its first one or that of another round.
+    fn begin(&mut self, net: &mut Net, place: usize, now: Nanos) {
+        let step = self.first_step();
+        let client = &mut self.clients[place];
+        // That of the last round: the login server may be slower to close it than the chat server to let go.
+        if let Some(login) = client.login.take() {
+            net.close(login, CloseReason::Goodbye, "");
+        }
+        // The last round may have left us online for a moment.
+        client.repeated |= client.rounds > 0;
+        client.rounds += 1;
+        (client.step, client.tries, client.began) = (step, 0, now);
+        self.on_the_way.insert(self.deadline(place));
+        self.harvest.first_begin = self.harvest.first_begin.min(now);
+        self.perform(net, place);
+    }
+
+    /// A client's entry in the order of those on their way in.
+    fn deadline(&self, place: usize) -> (Nanos, u32) {
+        (self.clients[place].began.saturating_add(self.plan.timeout), place as u32)
+    }
+
+    /// A client is out again, or was never in: it waits for its next round, if there is one.
+    fn round_over(&mut self, place: usize) {
+        if self.clients[place].rounds < self.plan.rounds && self.begun < self.ways_in() {
+            self.again.push_back(place as u32);
+        }
+    }
+
+    /// Whether it is recorded who is in the room when. Where nothing is said nobody will ask.
+    fn keeps_stays(&self) -> bool {
+        self.counting && self.plan.traffic.messages() > 0
     }
 
     fn first_step(&self) -> Step {
@@ -125,6 +162,12 @@ impl Worker {
         self.perform(net, place);
     }
 
+    /// The login server is there: on to what a client needs of it.
+    pub(super) fn greeted(&mut self, net: &mut Net, place: usize) {
+        let has_account = self.clients[place].has_account || self.plan.cast.has_accounts();
+        self.advance(net, place, if has_account { Step::LogIn } else { Step::SignUp });
+    }
+
     /// Does what a client's step asks for.
     fn perform(&mut self, net: &mut Net, place: usize) {
         let number = self.number(place);
@@ -132,7 +175,7 @@ impl Worker {
         if client.tries == 0 {
             client.since = self.plan.clock.now();
         }
-        let cast = self.plan.cast;
+        let cast = &self.plan.cast;
         let (id, password) = (|| cast.id(number), || cast.password(number));
         let request: Packet = match client.step {
             Step::DialLogin => return self.dial_login(net, place),
@@ -191,7 +234,7 @@ impl Worker {
         let Some(ticket) = ticket else {
             return self.turn_away(net, place, false, "no ticket could be made");
         };
-        if self.counting {
+        if self.keeps_stays() {
             self.harvest.tally.asked_in(place, self.plan.clock.now());
         }
         net.send(session, &EnterRequest { ticket }.into());
@@ -207,12 +250,13 @@ impl Worker {
                 outcome => self.answered(net, place, outcome, Step::CreateCharacter),
             },
             (Step::CreateCharacter, Packet::CreateCharacterAnswer(answer)) => match answer.outcome {
-                Outcome::CharacterExists if repeated => self.advance(net, place, Step::LogIn),
+                Outcome::CharacterExists if repeated => self.settled(net, place),
+                Outcome::Ok => self.settled(net, place),
                 outcome => self.answered(net, place, outcome, Step::LogIn),
             },
             (Step::LogIn, Packet::LoginGranted(granted)) => self.granted(net, place, granted),
             (Step::LogIn, Packet::LoginRefused(refused)) => match refused.outcome {
-                // An attempt whose answer was lost may have left us online for a moment.
+                // An attempt whose answer was lost, or the last round, may have left us online for a moment.
                 Outcome::AlreadyOnline if repeated => {
                     self.try_again(net, place, step, Setback::of_answer(Outcome::AlreadyOnline));
                 }
@@ -221,6 +265,12 @@ impl Worker {
             _ => return false,
         }
         true
+    }
+
+    /// A client's account and character are there.
+    fn settled(&mut self, net: &mut Net, place: usize) {
+        self.clients[place].has_account = true;
+        self.advance(net, place, Step::LogIn);
     }
 
     fn answered(&mut self, net: &mut Net, place: usize, outcome: Outcome, next: Step) {
@@ -262,8 +312,8 @@ impl Worker {
         self.harvest.clients.connected += 1;
         self.harvest.last_entry = now;
         self.totals.connected += 1;
-        self.on_the_way -= 1;
-        if self.counting {
+        self.on_the_way.remove(&self.deadline(place));
+        if self.keeps_stays() {
             self.harvest.tally.entered(place, now);
         }
         let client = &mut self.clients[place];
@@ -281,6 +331,9 @@ impl Worker {
         } else {
             self.totals.listed += 1;
             self.advance(net, place, Step::Inside);
+            if self.plan.leaves {
+                self.ask_out(net, place);
+            }
         }
     }
 
@@ -291,7 +344,7 @@ impl Worker {
         client.chat = None;
         match client.step {
             Step::DialChat | Step::Enter => {
-                if client.step == Step::Enter && self.counting {
+                if client.step == Step::Enter && self.keeps_stays() {
                     self.harvest.tally.gone(place, now);
                 }
                 self.leg_failed(net, place, Step::DialChat, reason);
@@ -301,10 +354,13 @@ impl Worker {
                 self.leaving -= 1;
                 self.totals.connected -= 1;
                 self.clients[place].step = Step::Out;
-                if reason != CloseReason::Goodbye {
+                if reason == CloseReason::Goodbye {
+                    self.totals.left += 1;
+                } else {
                     self.totals.disconnected += 1;
                     self.count_reason("leaving", reason.name());
                 }
+                self.round_over(place);
             }
             _ => {}
         }
@@ -322,7 +378,7 @@ impl Worker {
         if let Some(chat) = client.chat.take() {
             net.close(chat, CloseReason::Goodbye, "");
         }
-        if client.step == Step::Enter && self.counting {
+        if client.step == Step::Enter && self.keeps_stays() {
             self.harvest.tally.gone(place, self.plan.clock.at(net.now()));
         }
         self.leg_failed(net, place, Step::DialLogin, reason);
@@ -352,7 +408,8 @@ impl Worker {
             return self.turn_away(net, place, refused, &why);
         }
         client.step = step;
-        if !std::mem::replace(&mut client.resting, true) {
+        if client.rests_until == 0 {
+            client.rests_until = at;
             self.retries.push(Reverse((at, place as u32)));
         }
         *self.harvest.clients.retries.entry(why.into_owned()).or_default() += 1;
@@ -366,7 +423,9 @@ impl Worker {
             }
             self.retries.pop();
             let client = &mut self.clients[place as usize];
-            if std::mem::take(&mut client.resting) && client.step.is_before_the_door() {
+            // Another time is that of a pause which ended with its way in.
+            if client.rests_until == at {
+                client.rests_until = 0;
                 self.perform(net, place as usize);
             }
         }
@@ -374,30 +433,26 @@ impl Worker {
 
     /// Turns away those whose time is over.
     pub(super) fn expire(&mut self, net: &mut Net, now: Nanos) {
-        while let Some((at, place)) = self.deadlines.front().copied() {
-            let step = self.clients[place as usize].step;
-            if step.is_before_the_door() {
-                if at > now {
-                    return;
-                }
-                let why = format!("{} was not done in time", step.name());
-                self.turn_away(net, place as usize, false, &why);
-            }
-            self.deadlines.pop_front();
+        while let Some((at, place)) = self.on_the_way.first().copied()
+            && at <= now
+        {
+            let why = format!("{} was not done in time", self.clients[place as usize].step.name());
+            self.turn_away(net, place as usize, false, &why);
         }
     }
 
     /// A client that is on its way will not get in.
     fn turn_away(&mut self, net: &mut Net, place: usize, refused: bool, why: &str) {
+        self.on_the_way.remove(&self.deadline(place));
+        let keeps_stays = self.keeps_stays();
         let client = &mut self.clients[place];
-        if client.step == Step::Enter && client.chat.is_some() && self.counting {
+        if client.step == Step::Enter && client.chat.is_some() && keeps_stays {
             self.harvest.tally.gone(place, self.plan.clock.at(net.now()));
         }
-        client.step = Step::Out;
+        (client.step, client.rests_until) = (Step::Out, 0);
         for session in [client.chat.take(), client.login.take()].into_iter().flatten() {
             net.close(session, CloseReason::Goodbye, "");
         }
-        self.on_the_way -= 1;
         if refused {
             self.totals.refused += 1;
             self.count_reason("refused", why);
@@ -405,24 +460,26 @@ impl Worker {
             self.totals.failed += 1;
             self.count_reason("failed", why);
         }
+        self.round_over(place);
     }
 
-    /// Nobody else gets in.
+    /// Nobody else gets in, in this round or another.
     pub(super) fn give_up_all(&mut self, net: &mut Net, why: &'static str) {
-        for place in 0..self.begun {
-            if self.clients[place].step.is_before_the_door() {
-                self.turn_away(net, place, false, why);
-            }
+        let ways_in = self.ways_in();
+        let never_begun = (ways_in - std::mem::replace(&mut self.begun, ways_in)) as u64;
+        self.again.clear();
+        while let Some((_, place)) = self.on_the_way.first().copied() {
+            self.turn_away(net, place as usize, false, why);
         }
-        for _ in std::mem::replace(&mut self.begun, self.clients.len())..self.clients.len() {
-            self.totals.failed += 1;
-            self.count_reason("failed", why);
+        if never_begun > 0 {
+            self.totals.failed += never_begun;
+            self.count_reasons("failed", why, never_begun);
         }
     }
 
     /// A client that was in has lost its session.
     fn lost(&mut self, place: usize, now: Nanos, reason: CloseReason) {
-        if self.counting {
+        if self.keeps_stays() {
             self.harvest.tally.gone(place, now);
         }
         let client = &mut self.clients[place];
@@ -433,20 +490,26 @@ impl Worker {
         self.totals.received_by_present -= u64::from(client.received);
         self.totals.disconnected += 1;
         self.count_reason("disconnected", reason.name());
+        self.round_over(place);
     }
 
     /// Has some clients leave, once they are to.
     pub(super) fn leave_due(&mut self, net: &mut Net) {
         let Some(mut place) = self.left else { return };
         while place < self.clients.len() && self.leaving < LEAVING_MAX {
-            let client = &mut self.clients[place];
-            if let (true, Some(session)) = (client.step.is_present(), client.chat) {
-                client.step = Step::Leaving;
-                self.leaving += 1;
-                net.send(session, &ExitRequest {}.into());
-            }
+            self.ask_out(net, place);
             place += 1;
         }
         self.left = Some(place);
+    }
+
+    /// A client that is in the chat asks to leave it.
+    fn ask_out(&mut self, net: &mut Net, place: usize) {
+        let client = &mut self.clients[place];
+        let (true, Some(session)) = (client.step.is_present(), client.chat) else { return };
+        let was_listed = std::mem::replace(&mut client.step, Step::Leaving) == Step::Inside;
+        self.totals.listed -= u64::from(was_listed);
+        self.leaving += 1;
+        net.send(session, &ExitRequest {}.into());
     }
 }

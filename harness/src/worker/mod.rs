@@ -10,7 +10,7 @@ mod talk;
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -78,7 +78,7 @@ impl Server {
 pub enum Way {
     /// Straight to the chat server, with tickets sealed with the cluster's key.
     Ticket(Server, ClusterKey),
-    /// As players: to the login server, with a new account each.
+    /// As players: to the login server, each with an account of its own.
     Login(Server),
 }
 
@@ -99,6 +99,11 @@ pub struct Plan {
     pub timeout: Nanos,
     /// Most clients on their way in at a time, at least one for each worker.
     pub in_flight: u32,
+    /// Whether each client leaves as soon as it has the user list. Then there are at most as many in
+    /// the chat as may be on their way.
+    pub leaves: bool,
+    /// How often each client comes in; once unless it leaves.
+    pub rounds: u32,
     /// Who the clients are.
     pub cast: Cast,
     /// What they say.
@@ -157,6 +162,8 @@ pub struct Harvest {
     pub phases: BTreeMap<&'static str, Latencies>,
     /// What became of its clients; those that were asked for are not counted here.
     pub clients: Clients,
+    /// When the first client's way in began; [`NEVER`] if none did.
+    pub first_begin: Nanos,
     /// When the last client got in; 0 if none did.
     pub last_entry: Nanos,
     /// When the last counted message was sent; 0 if none was.
@@ -173,14 +180,14 @@ pub struct Worker {
     clients: Vec<Client>,
     /// By a session's slot: the token of the session that had it last.
     owners: Vec<Token>,
-    /// Clients, from the front, whose way in has begun.
+    /// Ways in that have begun: the first of each client in order, then those of further rounds.
     begun: usize,
-    /// Clients on their way in.
-    on_the_way: u32,
+    /// Clients that wait for their next round, each once.
+    again: VecDeque<u32>,
+    /// Clients on their way in, by the time at which that is over.
+    on_the_way: BTreeSet<(Nanos, u32)>,
     /// Most clients on their way in.
     in_flight: u32,
-    /// When each way in is over, in order; who has arrived meanwhile is passed over.
-    deadlines: VecDeque<(Nanos, u32)>,
     /// When clients try again.
     retries: BinaryHeap<Reverse<(Nanos, u32)>>,
     /// Chat servers that logins were sent to.
@@ -217,9 +224,9 @@ impl Worker {
             clients: (0..count).map(|_| Client::default()).collect(),
             owners: Vec::new(),
             begun: 0,
-            on_the_way: 0,
+            again: VecDeque::new(),
+            on_the_way: BTreeSet::new(),
             in_flight: plan.share(plan.in_flight, index).max(1),
-            deadlines: VecDeque::new(),
             retries: BinaryHeap::new(),
             chats: Vec::new(),
             rng: Xoshiro256PlusPlus::seed_from_u64(plan.seed ^ u64::from(index)),
@@ -263,7 +270,11 @@ impl Worker {
     }
 
     fn count_reason(&mut self, how: &str, why: &str) {
-        *self.harvest.clients.reasons.entry(format!("{how}: {why}")).or_default() += 1;
+        self.count_reasons(how, why, 1);
+    }
+
+    fn count_reasons(&mut self, how: &str, why: &str, count: u64) {
+        *self.harvest.clients.reasons.entry(format!("{how}: {why}")).or_default() += count;
     }
 
     fn publish(&self) {
@@ -282,7 +293,7 @@ impl Worker {
         let cursors = [&self.warmup, &self.counted].into_iter().flatten();
         let send = cursors.map(SendCursor::next_due).min().unwrap_or(NEVER);
         let retry = self.retries.peek().map_or(NEVER, |Reverse((at, _))| *at);
-        let deadline = self.deadlines.front().map_or(NEVER, |(at, _)| *at);
+        let deadline = self.on_the_way.first().map_or(NEVER, |(at, _)| *at);
         [send, retry, deadline, self.next_begin(), self.outsider.redial_at].into_iter().min().unwrap_or(NEVER)
     }
 
@@ -306,6 +317,7 @@ impl Harvest {
             read_lag: Latencies::new(),
             phases: BTreeMap::new(),
             clients: Clients::default(),
+            first_begin: NEVER,
             last_entry: 0,
             last_sent: 0,
         }
@@ -328,6 +340,7 @@ impl Harvest {
                 *all.entry(reason).or_default() += count;
             }
         }
+        self.first_begin = self.first_begin.min(other.first_begin);
         self.last_entry = self.last_entry.max(other.last_entry);
         self.last_sent = self.last_sent.max(other.last_sent);
         other.tally
@@ -339,7 +352,7 @@ impl App for Worker {
 
     fn opened(&mut self, net: &mut Net, id: SessionId, _: Opened) {
         match self.owner(id) {
-            Some(Token::Login(place)) => self.advance(net, place as usize, Step::SignUp),
+            Some(Token::Login(place)) => self.greeted(net, place as usize),
             Some(Token::Chat(place)) => self.advance(net, place as usize, Step::Enter),
             Some(Token::Outsider) => self.totals.outside = 1,
             None => {}

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -18,8 +18,8 @@ use throng_core::net::{
     ShardSize,
 };
 use throng_core::wire::packets::{
-    ChatMessage, ChatRequest, CreateCharacterAnswer, EnterAnswer, ExitAnswer, LoginGranted, Name, Outcome,
-    SignUpAnswer, User, UserList,
+    ChatMessage, ChatRequest, CreateCharacterAnswer, EnterAnswer, ExitAnswer, LoginGranted, LoginRefused,
+    Name, Outcome, SignUpAnswer, User, UserList,
 };
 use throng_core::wire::{CloseReason, List, Packet, Text};
 
@@ -62,6 +62,12 @@ pub(crate) struct Script {
     pub probes: bool,
     /// Whether anybody is let go.
     pub lets_go: bool,
+    /// The one password of all accounts: they exist, and nobody signs up. Without one everybody must.
+    pub password: Option<&'static str>,
+    /// Whether an account is online by something else.
+    pub online: fn(&str) -> bool,
+    /// Logins, from the first, of those who have been in before, that find them online still.
+    pub lingers: u32,
 }
 
 impl Default for Script {
@@ -78,6 +84,9 @@ impl Default for Script {
             later: 0,
             probes: true,
             lets_go: true,
+            password: None,
+            online: |_| false,
+            lingers: 0,
         }
     }
 }
@@ -91,6 +100,20 @@ pub(crate) struct Stub {
     mailbox: Arc<Mailbox<()>>,
     thread: Option<JoinHandle<()>>,
     heard: Arc<AtomicU32>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// What the stub has seen of those who log in.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen {
+    /// How often each character was in the chat.
+    pub entries: BTreeMap<String, u32>,
+    /// Sign-ups asked for.
+    pub sign_ups: u32,
+    /// Most that had logged in and were not in the chat, at a time.
+    pub most_on_the_way: usize,
+    /// Most in the chat at a time.
+    pub most_present: usize,
 }
 
 impl Stub {
@@ -116,6 +139,7 @@ impl Stub {
         let mailbox = shard.mailbox();
         let acceptor = Acceptor::new(vec![listener], std::slice::from_ref(&shard)).unwrap();
         let heard = Arc::new(AtomicU32::new(0));
+        let seen = Arc::new(Mutex::new(Seen::default()));
         let app = StubApp {
             script,
             address,
@@ -126,9 +150,11 @@ impl Stub {
             logins: HashMap::new(),
             sequence: 0,
             later: script.later,
+            lingers: script.lingers,
             held: HashMap::new(),
             due: VecDeque::new(),
             heard: heard.clone(),
+            seen: seen.clone(),
         };
         let thread = std::thread::spawn(move || shard.run(app).unwrap());
         Self {
@@ -139,6 +165,7 @@ impl Stub {
             mailbox,
             thread: Some(thread),
             heard,
+            seen,
         }
     }
 
@@ -151,6 +178,11 @@ impl Stub {
             flags.extend(["--cluster-key".into(), path.to_str().unwrap().into()]);
         }
         flags
+    }
+
+    /// What was seen of logins so far.
+    pub(crate) fn seen(&self) -> Seen {
+        self.seen.lock().unwrap().clone()
     }
 
     /// Counted messages heard so far.
@@ -185,10 +217,12 @@ struct StubApp {
     logins: HashMap<String, SessionId>,
     sequence: u64,
     later: u32,
+    lingers: u32,
     /// Messages that wait for the next one for the same client.
     held: HashMap<u32, Packet>,
     due: VecDeque<(Instant, SessionId, Packet)>,
     heard: Arc<AtomicU32>,
+    seen: Arc<Mutex<Seen>>,
 }
 
 /// The number of a counted message, from the text's documented form.
@@ -196,9 +230,12 @@ fn index_of(text: &str) -> Option<u32> {
     u32::from_str_radix(text.strip_prefix('M')?.get(8..16)?, 16).ok()
 }
 
-/// The client's number, from the names that the harness gives.
+/// The client's number, from the names that the harness gives or those of seeded accounts.
 fn client_of(name: &str) -> u32 {
-    name.rsplit_once('n').unwrap().1.parse().unwrap()
+    match name.rsplit_once('-') {
+        Some((_, number)) => number.parse::<u32>().unwrap() - 1,
+        None => name.rsplit_once('n').unwrap().1.parse().unwrap(),
+    }
 }
 
 impl StubApp {
@@ -209,8 +246,13 @@ impl StubApp {
         }
         self.outside.retain(|other| *other != id);
         let user = User { id: client + 1, name: ticket.name.clone() };
-        self.present.insert(client, (id, user.clone()));
+        let older = self.present.insert(client, (id, user.clone()));
+        assert!(older.is_none(), "{} is in twice", ticket.name);
         let head_count = self.present.len() as u32;
+        let mut seen = self.seen.lock().unwrap();
+        *seen.entries.entry(ticket.name.to_string()).or_default() += 1;
+        seen.most_present = seen.most_present.max(self.present.len());
+        drop(seen);
         net.send(id, &EnterAnswer { user: user.clone(), head_count }.into());
         net.send(id, &UserList { head_count, users: List::new(vec![user]).unwrap(), more: true }.into());
         if let Some(login) = self.logins.remove(&*ticket.name) {
@@ -268,16 +310,38 @@ impl StubApp {
         }
     }
 
+    /// Whether an account is online, or said to be.
+    fn is_online(&mut self, id: &str) -> bool {
+        let has_been_in = self.seen.lock().unwrap().entries.contains_key(id);
+        let lingers = has_been_in && self.lingers > 0;
+        self.lingers -= u32::from(lingers);
+        lingers || (self.script.online)(id)
+    }
+
     fn login(&mut self, net: &mut Net, id: SessionId, packet: Packet) {
         let is_later = self.later > 0;
         self.later = self.later.saturating_sub(1);
         let outcome = if is_later { Outcome::TryAgainLater } else { Outcome::Ok };
         let answer: Packet = match packet {
-            Packet::SignUpRequest(_) => SignUpAnswer { outcome }.into(),
+            Packet::SignUpRequest(_) => {
+                self.seen.lock().unwrap().sign_ups += 1;
+                SignUpAnswer { outcome }.into()
+            }
             Packet::CreateCharacterRequest(_) => CreateCharacterAnswer { outcome }.into(),
+            Packet::LoginRequest(request)
+                if self.script.password.is_some_and(|right| right != request.password.expose()) =>
+            {
+                LoginRefused { outcome: Outcome::BadCredentials }.into()
+            }
+            Packet::LoginRequest(request) if self.is_online(&request.id) => {
+                LoginRefused { outcome: Outcome::AlreadyOnline }.into()
+            }
             Packet::LoginRequest(request) => {
                 let name = Name::truncated(&request.id);
                 self.logins.insert(name.to_string(), id);
+                let mut seen = self.seen.lock().unwrap();
+                seen.most_on_the_way = seen.most_on_the_way.max(self.logins.len());
+                drop(seen);
                 let (issued_ms, expires_ms) = (unix_ms(), unix_ms() + 10_000);
                 let chat_key = self.key;
                 let ticket = Ticket {

@@ -7,7 +7,9 @@
 //!        +-------- sink(Reply) ------------+          Procedures over one connection each
 //! ```
 
+pub mod database;
 pub mod migrate;
+pub mod odbc;
 pub mod password;
 pub mod pool;
 pub mod procedures;

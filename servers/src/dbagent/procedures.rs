@@ -137,15 +137,6 @@ pub struct HeldList<'a> {
     pub claims: &'a [Claim],
 }
 
-/// How [`Procedures::online_sync`] went.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OnlineSync {
-    /// Done. Returned are the listed claims that are void.
-    Done(Vec<Claim>),
-    /// A later list of the same process has been compared already: nothing was done.
-    Stale,
-}
-
 /// How [`Procedures::online_transfer`] went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transfer {
@@ -208,13 +199,17 @@ pub trait Procedures: Send {
     /// login's by now. A listed claim that moved on to another instance stays there and
     /// is not returned: it is the same login. Listed claims with the number 0 are left out.
     ///
+    /// Lists of one process may come over several agents, and in any order. Where a later one has been compared
+    /// already, that one took all claims over; then nothing of this list is taken up, nothing is returned, and with
+    /// `is_first` whatever is left of this holder's claims is released.
+    ///
     /// Also removes a bounded number of claims and leases of long dead processes.
     fn online_sync(
         &mut self,
         list: &HeldList<'_>,
         now_ms: u64,
         lease_until_ms: u64,
-    ) -> Result<OnlineSync, DbError>;
+    ) -> Result<Vec<Claim>, DbError>;
 
     /// `p_Holder_Renew`: the lease of `holder` ends at `lease_until_ms`, be that later or
     /// sooner than before: what a wrong clock wrote is put right by the next renewal.

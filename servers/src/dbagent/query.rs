@@ -4,7 +4,11 @@
 //! The table of [`procedures`] is that of sql/README.md; a test holds the two, and the
 //! declarations in `sql/`, against each other.
 
-use super::procedures::{DbError, Fault};
+use std::fmt;
+
+use throng_core::wire::packets::{Character, Claim, Name};
+
+use super::procedures::{Account, DbError, Fault, Held};
 
 /// What a parameter or a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +50,8 @@ pub enum Value<'a> {
     Text(&'a str),
 }
 
-impl std::fmt::Debug for Value<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Number(number) => write!(f, "{number}"),
             // It may be a password's hash.
@@ -131,8 +135,36 @@ impl QueryRecord {
     }
 
     /// The error that this record cannot be.
-    pub fn impossible(&self, why: impl std::fmt::Display) -> DbError {
+    pub fn impossible(&self, why: impl fmt::Display) -> DbError {
         DbError::new(Fault::BadRecord, self.place, why)
+    }
+}
+
+impl Account {
+    /// The account in a row of `account, id, password_hash`.
+    pub(super) fn read(row: &QueryRecord) -> Result<Self, DbError> {
+        let (id, password_hash) = (row.text(1)?.to_owned(), row.text(2)?.to_owned());
+        Ok(Self { account: row.bits(0)?, id, password_hash })
+    }
+}
+
+impl QueryRecord {
+    /// The character in a row of `character, name, level, experience`.
+    pub(super) fn character(&self) -> Result<Character, DbError> {
+        let id = self.bits(0)?;
+        let bad =
+            |what: &str, why: &dyn fmt::Display| self.impossible(format!("{what} of character {id}: {why}"));
+        let name = Name::new(self.text(1)?).map_err(|error| bad("name", &error))?;
+        let level = u32::try_from(self.number(2)?).map_err(|error| bad("level", &error))?;
+        Ok(Character { id, name, level, experience: self.bits(3)? })
+    }
+}
+
+impl Held {
+    /// Who was displaced on an account, by the columns for claim and instance: nobody where they are NULL.
+    pub(super) fn read(account: u64, claim: Option<i64>, instance: Option<i64>) -> Option<Self> {
+        let claim = Claim { account, id: from_bits(claim?) };
+        Some(Self { instance: from_bits(instance?), claim })
     }
 }
 

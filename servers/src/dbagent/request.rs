@@ -197,7 +197,7 @@ pub enum Answer {
     },
     /// To [`Request::SyncHeld`].
     SyncHeld {
-        /// Ok, ClaimLost (a later list has been compared already), TryAgainLater (the pool closed) or InternalError.
+        /// Ok, TryAgainLater (the pool closed) or InternalError.
         outcome: Outcome,
         /// The listed claims that are void: their holder must be told (`DbClaimRevoked`).
         conflicts: Vec<Claim>,

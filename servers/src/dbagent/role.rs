@@ -277,12 +277,6 @@ impl DbAgent {
             Answer::CreateCharacter { outcome } => {
                 effects.send(link, DbCreateCharacterAnswer { request, outcome });
             }
-            // A later list of the same process has come by another way. Should the link not know, it starts anew.
-            Answer::SyncHeld { outcome: Outcome::ClaimLost, .. } => {
-                if is_up {
-                    effects.close(link, CloseReason::InternalError);
-                }
-            }
             // What concerns online state cannot be left undone: without room or database the link
             // is closed, and when it is up again the lists are compared anew.
             Answer::ReleaseClaim { .. } | Answer::SyncHeld { .. } if refused => {

@@ -1,4 +1,4 @@
-//! [`Procedures`] on the embedded SQLite.
+//! [`Procedures`](super::procedures::Procedures) on the embedded SQLite.
 //!
 //! The file has a write-ahead log. How hard a commit is pressed onto the disk depends on
 //! what it is for, and is switched on the one connection between transactions:
@@ -58,6 +58,11 @@ impl SqliteFile {
     /// those of others, before it fails with [`Fault::Busy`].
     pub fn new(path: impl Into<PathBuf>, busy: Duration) -> Arc<Self> {
         Arc::new(Self { path: path.into(), busy, writing: Mutex::new(()) })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Opens a connection. The file must exist and have had all migrations.

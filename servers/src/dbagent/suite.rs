@@ -12,7 +12,7 @@ use throng_core::wire::packets::{Character, Claim, Name};
 
 use super::procedures::{
     Account, AccountInsert, CharacterInsert, DbError, Held, HeldList, Holder, NewAccount, NewCharacter,
-    OnlineClaim, OnlineSync, PRUNE_AFTER_MS, Procedures, Transfer, agent_number,
+    OnlineClaim, PRUNE_AFTER_MS, Procedures, Transfer, agent_number,
 };
 use super::rules;
 
@@ -53,7 +53,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("a list of claims meets those of others", sync_conflicts),
     ("a call that is repeated has the same answer", repeats),
     ("claims hold by the lease of an agent, and come over to another", agents),
-    ("a list that comes after a later one is void", stale_lists),
+    ("a list that comes after a later one takes nothing up", late_lists),
     ("an agent's start ends the leases that it gave before", agent_starts),
     ("the clock runs", clock),
     ("what long dead processes left is removed", prune),
@@ -105,7 +105,9 @@ impl From<DbError> for String {
 impl<'a> Trial<'a> {
     fn new(make: &'a Make<'a>) -> Result<Self, String> {
         let base = rand::random::<u64>() & !0xffff;
-        Ok(Self { make, db: make()?, tag: format!("t{:08x}", rand::random::<u32>()), base, lists: 0 })
+        // Short: there is to be room for what a check adds to it.
+        let tag: String = (0..6).map(|_| char::from(b'a' + rand::random_range(0..26))).collect();
+        Ok(Self { make, db: make()?, tag, base, lists: 0 })
     }
 
     fn id(&self, rest: &str) -> String {
@@ -154,7 +156,7 @@ impl<'a> Trial<'a> {
     }
 
     /// The first list over a link.
-    fn sync(&mut self, holder: Holder, claims: &[Claim]) -> Result<OnlineSync, DbError> {
+    fn sync(&mut self, holder: Holder, claims: &[Claim]) -> Result<Vec<Claim>, DbError> {
         self.lists += 1;
         let list = HeldList { holder, number: self.lists, is_first: true, claims };
         self.db.online_sync(&list, NOW, LATER)
@@ -170,7 +172,7 @@ impl<'a> Trial<'a> {
     }
 }
 
-const SYNCED: OnlineSync = OnlineSync::Done(Vec::new());
+const SYNCED: Vec<Claim> = Vec::new();
 const CLAIMED: OnlineClaim = OnlineClaim::Claimed { displaced: None };
 
 fn sign_up(db: &mut dyn Procedures, id: &str) -> Result<AccountInsert, DbError> {
@@ -233,7 +235,7 @@ fn unknown_account(t: &mut Trial<'_>) -> Checked {
 
 fn hostile_texts(t: &mut Trial<'_>) -> Checked {
     for rest in [
-        "'; DROP TABLE accounts; --",
+        "'; DROP TABLE x;--",
         "' OR '1'='1",
         "\"quoted\" [b] `c`",
         "%_\\?:1 $1 @p {d}",
@@ -485,7 +487,7 @@ fn sync_conflicts(t: &mut Trial<'_>) -> Checked {
     expect!(t.claim(&t.claim_of(4, 99), a, false)?, CLAIMED);
     t.db.holder_renew(dead, NOW)?;
     let held = [lost, moved, abandoned, replaced];
-    expect!(t.sync(a, &held)?, OnlineSync::Done(vec![lost]));
+    expect!(t.sync(a, &held)?, vec![lost]);
     expect!(t.db.online_release(&t.claim_of(1, 99), b.instance)?, true);
     expect!(t.db.online_release(&moved, a.instance)?, false);
     expect!(t.db.online_release(&moved, b.instance)?, true);
@@ -513,7 +515,7 @@ fn repeats(t: &mut Trial<'_>) -> Checked {
     expect!(t.claim(&second, a, false)?, OnlineClaim::AlreadyOnline);
     let list = HeldList { holder: b, number: 1, is_first: true, claims: &[first, second] };
     for _ in 0..2 {
-        expect!(t.db.online_sync(&list, NOW, LATER)?, OnlineSync::Done(vec![first]));
+        expect!(t.db.online_sync(&list, NOW, LATER)?, vec![first]);
     }
     Ok(())
 }
@@ -546,22 +548,28 @@ fn agents(t: &mut Trial<'_>) -> Checked {
     Ok(())
 }
 
-fn stale_lists(t: &mut Trial<'_>) -> Checked {
+fn late_lists(t: &mut Trial<'_>) -> Checked {
     let (a, b) = (t.instance(1)?, t.instance(2)?);
-    let claim = t.claim_of(1, 10);
-    let claims = [claim];
-    let list = |number, claims| HeldList { holder: a, number, is_first: true, claims };
-    expect!(t.db.online_sync(&list(2, &[]), NOW, LATER)?, SYNCED);
-    expect!(t.db.online_sync(&list(1, &claims), NOW, LATER)?, OnlineSync::Stale);
-    expect!(t.is_online(claim.account)?, false);
-    // Each process counts for itself.
-    let other = HeldList { holder: b, number: 1, is_first: true, claims: &[claim] };
-    expect!(t.db.online_sync(&other, NOW, LATER)?, SYNCED);
-    expect!(t.is_online(claim.account)?, true);
-    // What is stale renews no lease either.
+    let (kept, left, gone) = (t.claim_of(1, 10), t.claim_of(2, 10), t.claim_of(3, 10));
+    let other = Holder { agent: t.agent(2), ..a };
+    let (all, one, last) = ([kept, left, gone], [kept], [gone]);
+    let list = |holder, number, is_first, claims| HeldList { holder, number, is_first, claims };
+    expect!(t.claim(&left, a, false)?, CLAIMED);
+    expect!(t.db.online_sync(&list(other, 2, true, &one), NOW, LATER)?, SYNCED);
+    // The first of two lists comes last. What it says is no longer so, and what is left of its link goes.
     t.db.holder_renew(a, NOW)?;
-    expect!(t.db.online_sync(&list(1, &[]), NOW, LATER)?, OnlineSync::Stale);
-    expect!(t.claim(&t.claim_of(2, 1), a, false)?, OnlineClaim::NoLease);
+    expect!(t.db.online_sync(&list(a, 1, false, &all), NOW, LATER)?, SYNCED);
+    expect!(t.is_online(gone.account)?, false);
+    expect!(t.is_online(left.account)?, true);
+    expect!(t.db.online_sync(&list(a, 1, true, &all), NOW, LATER)?, SYNCED);
+    expect!(t.is_online(left.account)?, false);
+    // It renews the lease all the same, and takes nothing from the other agent.
+    expect!(t.claim(&t.claim_of(4, 1), a, false)?, CLAIMED);
+    t.db.holder_renew(a, NOW)?;
+    expect!(t.is_online(kept.account)?, true);
+    // Each process counts for itself.
+    expect!(t.db.online_sync(&list(b, 1, true, &last), NOW, LATER)?, SYNCED);
+    expect!(t.is_online(gone.account)?, true);
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use super::password::{PasswordError, Passwords};
 use super::pool::PoolStats;
 use super::procedures::{
     AccountInsert, CharacterInsert, DbError, Fault, HeldList, Holder, NewAccount, NewCharacter, OnlineClaim,
-    OnlineSync, Procedures, Transfer,
+    Procedures, Transfer,
 };
 use super::queue::{Queue, Task, Turn};
 use super::request::{Answer, Job, Reply, Request};
@@ -314,12 +314,9 @@ impl<T> Worker<T> {
                     is_first: *is_first,
                     claims: claims.as_slice(),
                 };
-                match self
-                    .call(deadline, |database, _| database.online_sync(&list, now_ms, lease_until_ms))?
-                {
-                    OnlineSync::Done(conflicts) => Answer::SyncHeld { outcome: Outcome::Ok, conflicts },
-                    OnlineSync::Stale => request.refused(Outcome::ClaimLost),
-                }
+                let conflicts =
+                    self.call(deadline, |database, _| database.online_sync(&list, now_ms, lease_until_ms))?;
+                Answer::SyncHeld { outcome: Outcome::Ok, conflicts }
             }
             Request::RenewHolder { instance, lease_until_ms } => {
                 let (holder, until) = (self.holder(*instance), self.to_database_time(*lease_until_ms));

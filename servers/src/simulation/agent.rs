@@ -1,4 +1,4 @@
-//! The DB agent as the others see it, with its database as a table in memory and its DB threads as
+//! DB agents as the others see them, with their one database as tables in memory and their DB threads as
 //! lists of what they have yet to do and to report.
 
 use std::collections::HashMap;
@@ -6,23 +6,33 @@ use std::time::{Duration, Instant};
 
 use throng_core::SessionId;
 use throng_core::wire::packets::{
-    Character, Claim, DbCheckPasswordAnswer, DbClaimRevoked, DbClaimsSynced, DbLoadCharacterAnswer, Outcome,
+    Character, Claim, DbCheckPasswordAnswer, DbClaimRevoked, DbClaimsSynced, DbLoadCharacterAnswer,
+    DbReleaseClaim, Outcome,
 };
 use throng_core::wire::{Packet, Text};
 
 const LEASE: Duration = Duration::from_secs(15);
 const GRACE: Duration = Duration::from_secs(1);
+/// What an agent leaves, at its start, of the leases that the one before it gave.
+const COMEBACK: Duration = Duration::from_secs(2);
 const NO_CLAIM: Claim = Claim { account: 0, id: 0 };
 
-/// Something for a DB thread to do, for the process `instance` that asked over `link`.
-pub(super) struct Job {
+/// How many agents there are.
+pub(super) const AGENTS: usize = 2;
+
+/// Something for a DB thread of an agent to do, for the process `instance` that asked over `link`.
+struct Job {
+    agent: usize,
     link: SessionId,
     instance: u64,
     packet: Packet,
+    /// Of a list: whether it is the first one over its link.
+    is_first: bool,
 }
 
 /// What came of it, on its way from the DB thread to the role.
 struct Reply {
+    agent: usize,
     link: SessionId,
     instance: u64,
     packet: Packet,
@@ -32,13 +42,27 @@ struct Reply {
     displaced: Option<(u64, Claim)>,
 }
 
+/// A row of the table of claims: the process that holds it, and the agent that it came by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Row {
+    claim: u64,
+    instance: u64,
+    agent: u64,
+}
+
 #[derive(Default)]
-pub(super) struct Agent {
-    /// By account: the claim's number and the process that holds it.
-    pub(super) online: HashMap<u64, (u64, u64)>,
-    leases: HashMap<u64, Instant>,
-    links: HashMap<SessionId, u64>,
-    in_use: HashMap<u64, SessionId>,
+pub(super) struct Agents {
+    online: HashMap<u64, Row>,
+    /// By process and agent.
+    leases: HashMap<(u64, u64), Instant>,
+    /// The last list of each process.
+    lists: HashMap<u64, u64>,
+    /// How often each agent was started.
+    starts: [u64; AGENTS],
+    is_down: [bool; AGENTS],
+    /// Links, with the agent at the one end and the process, once it is known, at the other.
+    links: HashMap<SessionId, (usize, u64)>,
+    in_use: HashMap<(usize, u64), SessionId>,
     jobs: Vec<Job>,
     replies: Vec<Reply>,
     last_claim: u64,
@@ -47,31 +71,71 @@ pub(super) struct Agent {
 /// Packets for links.
 type Sent = Vec<(SessionId, Packet)>;
 
-impl Agent {
+impl Agents {
+    /// The number of an agent's process.
+    fn number(&self, agent: usize) -> u64 {
+        agent as u64 + 100 * self.starts[agent]
+    }
+
+    pub(super) fn opened(&mut self, link: SessionId, agent: usize) {
+        self.links.insert(link, (agent, 0));
+    }
+
     pub(super) fn packet(&mut self, link: SessionId, packet: Packet, now: Instant) {
+        let Some((agent, instance)) = self.links.get_mut(&link) else { return };
+        let agent = *agent;
         if let Packet::LinkHello(hello) = &packet {
-            self.links.insert(link, hello.instance);
-            self.leases.insert(hello.instance, now + LEASE);
+            *instance = hello.instance;
+            self.leases.insert((hello.instance, self.number(agent)), now + LEASE);
             return;
         }
-        let Some(instance) = self.links.get(&link).copied() else { return };
-        if let Packet::DbHeldClaims(_) = &packet {
-            self.in_use.insert(instance, link);
-        }
-        self.jobs.push(Job { link, instance, packet });
+        let instance = *instance;
+        let is_list = matches!(packet, Packet::DbHeldClaims(_));
+        let is_first = is_list && self.in_use.insert((agent, instance), link) != Some(link);
+        self.jobs.push(Job { agent, link, instance, packet, is_first });
     }
 
     pub(super) fn closed(&mut self, link: SessionId, now: Instant) {
-        let Some(instance) = self.links.remove(&link) else { return };
+        let Some((agent, instance)) = self.links.remove(&link) else { return };
         self.in_use.retain(|_, used| *used != link);
-        if !self.links.values().any(|other| *other == instance) {
-            self.leases.insert(instance, now + GRACE);
+        if !self.links.values().any(|other| *other == (agent, instance)) {
+            self.leases.insert((instance, self.number(agent)), now + GRACE);
         }
     }
 
+    pub(super) fn is_down(&self, agent: usize) -> bool {
+        self.is_down[agent]
+    }
+
+    /// An agent that was down is started again.
+    pub(super) fn start(&mut self, agent: usize, now: Instant) {
+        if std::mem::take(&mut self.is_down[agent]) {
+            let old = self.number(agent);
+            for ((_, by), until) in &mut self.leases {
+                if *by == old {
+                    *until = (*until).min(now + COMEBACK);
+                }
+            }
+            self.starts[agent] += 1;
+        }
+    }
+
+    /// An agent dies. A statement that is on its way is done, the rest is forgotten.
+    pub(super) fn crash(&mut self, agent: usize, now: Instant) -> Vec<SessionId> {
+        if let Some(job) = self.ready().into_iter().find(|job| self.jobs[*job].agent == agent) {
+            self.run(job, now);
+        }
+        self.jobs.retain(|job| job.agent != agent);
+        self.replies.retain(|reply| reply.agent != agent);
+        self.in_use.retain(|(of, _), _| *of != agent);
+        self.is_down[agent] = true;
+        let is_its = |(of, _): &mut (usize, u64)| *of == agent;
+        self.links.extract_if(|_, link| is_its(link)).map(|(link, _)| link).collect()
+    }
+
     pub(super) fn renew(&mut self, now: Instant) {
-        for instance in self.links.values() {
-            self.leases.insert(*instance, now + LEASE);
+        for (agent, instance) in self.links.values() {
+            self.leases.insert((*instance, self.number(*agent)), now + LEASE);
         }
     }
 
@@ -81,8 +145,9 @@ impl Agent {
             |job: &Job| matches!(job.packet, Packet::DbHeldClaims(_) | Packet::DbReleaseClaim(_));
         let is_first = |at: usize| {
             let job = &self.jobs[at];
-            !is_control(job)
-                || !self.jobs[..at].iter().any(|other| is_control(other) && other.instance == job.instance)
+            let is_before =
+                |other: &Job| is_control(other) && (other.agent, other.instance) == (job.agent, job.instance);
+            !is_control(job) || !self.jobs[..at].iter().any(is_before)
         };
         (0..self.jobs.len()).filter(|at| is_first(*at)).collect()
     }
@@ -91,41 +156,53 @@ impl Agent {
         self.replies.len()
     }
 
+    fn is_alive(&self, instance: u64, agent: u64, now: Instant) -> bool {
+        self.leases.get(&(instance, agent)).is_some_and(|until| *until > now)
+    }
+
+    /// The row that counts.
+    fn valid(&self, account: u64, now: Instant) -> Option<Row> {
+        let row = self.online.get(&account).copied();
+        row.filter(|row| self.is_alive(row.instance, row.agent, now))
+    }
+
     /// A DB thread does a job.
     pub(super) fn run(&mut self, job: usize, now: Instant) {
-        let Job { link, instance, packet } = self.jobs.remove(job);
+        let Job { agent, link, instance, packet, is_first } = self.jobs.remove(job);
+        let by = self.number(agent);
+        let is_alive = self.is_alive(instance, by, now);
+        let mut replies = Vec::new();
         let mut reply = |packet: Packet, claim, displaced| {
-            self.replies.push(Reply { link, instance, packet, claim, displaced });
+            replies.push(Reply { agent, link, instance, packet, claim, displaced });
         };
-        let is_alive =
-            |leases: &HashMap<u64, Instant>, instance| leases.get(&instance).is_some_and(|at| *at > now);
         match packet {
             Packet::DbCheckPassword(packet) => {
                 let account = packet.id.len() as u64;
-                let there = self.online.get(&account).copied().filter(|held| is_alive(&self.leases, held.1));
+                let there = self.valid(account, now);
                 let outcome = match there {
-                    _ if !is_alive(&self.leases, instance) => Outcome::TryAgainLater,
+                    _ if !is_alive => Outcome::TryAgainLater,
                     Some(_) if !packet.take_over => Outcome::AlreadyOnline,
                     _ => Outcome::Ok,
                 };
+                let is_ok = outcome == Outcome::Ok;
                 let mut claim = NO_CLAIM;
-                if outcome == Outcome::Ok {
+                if is_ok {
                     self.last_claim += 1;
                     claim = Claim { account, id: self.last_claim };
-                    self.online.insert(account, (claim.id, instance));
+                    self.online.insert(account, Row { claim: claim.id, instance, agent: by });
                 }
                 let answer = DbCheckPasswordAnswer { request: packet.request, outcome, claim };
-                let is_ok = outcome == Outcome::Ok;
-                let displaced = there.filter(|_| is_ok).map(|(id, holder)| (holder, Claim { account, id }));
+                let displaced = there.filter(|_| is_ok);
+                let displaced = displaced.map(|row| (row.instance, Claim { account, id: row.claim }));
                 reply(answer.into(), is_ok.then_some(claim), displaced);
             }
             Packet::DbLoadCharacter(packet) => {
                 let claim = packet.claim;
-                let held = self.online.get_mut(&claim.account).filter(|held| held.0 == claim.id);
+                let held = self.online.get_mut(&claim.account).filter(|row| row.claim == claim.id);
                 let outcome = match held {
-                    _ if !is_alive(&self.leases, instance) => Outcome::TryAgainLater,
+                    _ if !is_alive => Outcome::TryAgainLater,
                     Some(held) => {
-                        held.1 = instance;
+                        (held.instance, held.agent) = (instance, by);
                         Outcome::Ok
                     }
                     None => Outcome::ClaimLost,
@@ -139,43 +216,70 @@ impl Agent {
             }
             Packet::DbReleaseClaim(packet) => self.release(packet.claim, instance),
             Packet::DbHeldClaims(packet) => {
-                self.leases.insert(instance, now + LEASE);
-                let held: HashMap<u64, u64> =
-                    packet.claims.iter().map(|claim| (claim.account, claim.id)).collect();
-                self.online
-                    .retain(|account, (id, holder)| *holder != instance || held.get(account) == Some(id));
-                for claim in packet.claims.iter() {
-                    let there = self.online.get(&claim.account).copied();
-                    if there.is_none_or(|there| !is_alive(&self.leases, there.1)) {
-                        self.online.insert(claim.account, (claim.id, instance));
-                    } else if there.is_some_and(|there| there.0 != claim.id) {
-                        reply(DbClaimRevoked { claim: *claim }.into(), None, None);
-                    }
+                let latest = self.lists.entry(instance).or_default();
+                // A later list has taken all claims over.
+                let list = if *latest > packet.list { &[] } else { &packet.claims[..] };
+                *latest = packet.list.max(*latest);
+                self.leases.insert((instance, by), now + LEASE);
+                for claim in self.compare(list, instance, by, is_first, now) {
+                    reply(DbClaimRevoked { claim }.into(), None, None);
                 }
                 reply(DbClaimsSynced {}.into(), None, None);
             }
             other => panic!("the DB agent was sent {other:?}"),
         }
+        self.replies.append(&mut replies);
+    }
+
+    /// Compares a list; the claims that are void.
+    fn compare(
+        &mut self,
+        list: &[Claim],
+        instance: u64,
+        by: u64,
+        is_first: bool,
+        now: Instant,
+    ) -> Vec<Claim> {
+        let is_listed = |account: u64, row: &Row| list.contains(&Claim { account, id: row.claim });
+        if is_first {
+            self.online.retain(|account, row| {
+                (row.instance, row.agent) != (instance, by) || is_listed(*account, row)
+            });
+        }
+        let mut void = Vec::new();
+        for claim in list {
+            let is_ours = |row: &Row| (row.claim, row.instance) == (claim.id, instance);
+            match self.valid(claim.account, now) {
+                Some(row) if row.claim != claim.id => void.push(*claim),
+                Some(row) if !is_ours(&row) => {}
+                _ => drop(self.online.insert(claim.account, Row { claim: claim.id, instance, agent: by })),
+            }
+        }
+        void
     }
 
     /// The role learns what a DB thread has done. Of what is about one link's list the order is kept.
     pub(super) fn report(&mut self, at: usize) -> Sent {
-        let is_list =
-            |reply: &Reply| matches!(reply.packet, Packet::DbClaimRevoked(_) | Packet::DbClaimsSynced(_));
+        let (agent, link) = (self.replies[at].agent, self.replies[at].link);
+        let is_list = |reply: &Reply| {
+            reply.link == link
+                && matches!(reply.packet, Packet::DbClaimRevoked(_) | Packet::DbClaimsSynced(_))
+        };
         let at =
             if is_list(&self.replies[at]) { self.replies.iter().position(is_list).unwrap_or(at) } else { at };
-        let Reply { link, instance, packet, claim, displaced } = self.replies.remove(at);
+        let Reply { link, instance, packet, claim, displaced, .. } = self.replies.remove(at);
+        let is_up = self.in_use.get(&(agent, instance)) == Some(&link);
         let mut sent = Sent::new();
         if let Some((holder, claim)) = displaced
-            && let Some(link) = self.in_use.get(&holder)
+            && let Some(link) = self.in_use.get(&(agent, holder))
         {
             sent.push((*link, DbClaimRevoked { claim }.into()));
         }
         match claim {
             // As the role does it, through the queue.
-            Some(claim) if self.in_use.get(&instance) != Some(&link) => {
-                let packet = throng_core::wire::packets::DbReleaseClaim { claim }.into();
-                self.jobs.push(Job { link, instance, packet });
+            Some(claim) if !is_up => {
+                let packet = DbReleaseClaim { claim }.into();
+                self.jobs.push(Job { agent, link, instance, packet, is_first: false });
             }
             _ => sent.push((link, packet)),
         }
@@ -183,12 +287,17 @@ impl Agent {
     }
 
     fn release(&mut self, claim: Claim, instance: u64) {
-        self.online.retain(|account, held| *account != claim.account || *held != (claim.id, instance));
+        let is_it = |row: &Row| (row.claim, row.instance) == (claim.id, instance);
+        self.online.retain(|account, row| *account != claim.account || !is_it(row));
     }
 
     /// Whether the account is online at `instance`, by a claim that counts.
     pub(super) fn is_online_at(&self, account: u64, instance: u64, now: Instant) -> bool {
-        let is_alive = self.leases.get(&instance).is_some_and(|at| *at > now);
-        is_alive && self.online.get(&account).is_some_and(|held| held.1 == instance)
+        self.valid(account, now).is_some_and(|row| row.instance == instance)
+    }
+
+    /// Accounts that are online.
+    pub(super) fn online(&self, now: Instant) -> Vec<u64> {
+        self.online.keys().copied().filter(|account| self.valid(*account, now).is_some()).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! Login server, chat server and a model of the DB agent in one thread, without sockets or
+//! Login server, chat server and a model of two DB agents on one database in one thread, without sockets or
 //! clocks: packets wait in queues until the test delivers them, links are cut at any moment, DB
 //! threads finish in any order, players change their minds. Whatever happens, in the end nobody is
 //! online who is not there.

@@ -16,7 +16,7 @@ use throng_core::wire::packets::{
 };
 use throng_core::wire::{CloseReason, Packet, Text};
 
-use super::agent::Agent;
+use super::agent::{AGENTS, Agents};
 use crate::chat::{Admission, ChatRole, ChatSettings};
 use crate::login::{LoginRole, LoginSettings};
 use crate::stand::{CHAT_KEY, KEY, endpoint};
@@ -28,6 +28,9 @@ fn now_ms() -> u64 {
 }
 
 pub(super) const CHAT: u64 = 2;
+
+/// The first DB agent's port.
+const AGENT_PORT: u16 = 2;
 
 /// Something that can happen next.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +45,8 @@ pub(super) enum Event {
     Db(usize),
     /// The DB agent learns what a DB thread has done.
     Report(usize),
+    /// A DB agent dies or, if it is dead, comes back.
+    Crash(usize),
     /// A server connects to another.
     Connect(usize),
     /// A server learns that a client's session has ended.
@@ -79,7 +84,7 @@ pub(super) struct World {
     now: Instant,
     login: LoginRole,
     chat: ChatRole,
-    pub(super) agent: Agent,
+    agents: Agents,
     sessions: u32,
     links: Vec<Link>,
     dials: Vec<(Name, SocketAddr, u64)>,
@@ -94,16 +99,18 @@ impl World {
         let now = Instant::now();
         let cluster = ClusterKey::from_bytes(KEY);
         let peer = |role, port| Peer { role, address: ([127, 0, 0, 1], port).into() };
+        let agents: Vec<Peer> =
+            (0..AGENTS).map(|agent| peer(Name::DbAgent, AGENT_PORT + agent as u16)).collect();
         let request_timeout = Duration::from_millis(1500);
         let login = LoginRole::new(
             LoginSettings { take_over, ticket_lifetime, request_timeout, cluster: cluster.clone() },
-            terminals(Name::Login, 1, vec![peer(Name::Chat, 1), peer(Name::DbAgent, 2)], now),
+            terminals(Name::Login, 1, [vec![peer(Name::Chat, 1)], agents.clone()].concat(), now),
             now_ms,
         );
         let chat = ChatRole::new(
             ChatSettings { take_over, ticket_lifetime, request_timeout },
             Admission::new(cluster, CHAT_KEY, now_ms()),
-            terminals(Name::Chat, CHAT, vec![peer(Name::DbAgent, 2)], now),
+            terminals(Name::Chat, CHAT, agents, now),
             now_ms,
         );
         let player = |number: usize| Player { account: number % 2, ..Player::default() };
@@ -111,7 +118,7 @@ impl World {
             now,
             login,
             chat,
-            agent: Agent::default(),
+            agents: Agents::default(),
             sessions: 0,
             links: Vec::new(),
             dials: Vec::new(),
@@ -135,8 +142,8 @@ impl World {
                 }
             }
         }
-        due.extend(self.agent.ready().into_iter().map(Event::Db));
-        due.extend((0..self.agent.replies()).map(Event::Report));
+        due.extend(self.agents.ready().into_iter().map(Event::Db));
+        due.extend((0..self.agents.replies()).map(Event::Report));
         due.extend((0..self.dials.len()).map(Event::Connect));
         due.extend((0..self.gone.len()).map(Event::Gone));
         due
@@ -150,6 +157,7 @@ impl World {
         }
         let up = |at: &usize| !self.links[*at].is_cut;
         whims.extend((0..self.links.len()).filter(up).map(Event::Cut));
+        whims.extend((0..AGENTS).map(Event::Crash));
         whims.extend([50, 800, 3000].map(|ms| Event::Pass(Duration::from_millis(ms))));
         whims
     }
@@ -164,10 +172,16 @@ impl World {
             }
             Event::Notice(at, end) => self.notice(at, end),
             Event::Cut(at) => self.links[at].is_cut = true,
-            Event::Db(job) => self.agent.run(job, self.now),
+            Event::Db(job) => self.agents.run(job, self.now),
             Event::Report(reply) => {
-                for (link, packet) in self.agent.report(reply) {
+                for (link, packet) in self.agents.report(reply) {
                     self.send(link, packet);
+                }
+            }
+            Event::Crash(agent) if self.agents.is_down(agent) => self.agents.start(agent, self.now),
+            Event::Crash(agent) => {
+                for link in self.agents.crash(agent, self.now) {
+                    self.close(Name::DbAgent, link);
                 }
             }
             Event::Connect(dial) => self.connect(dial),
@@ -182,7 +196,7 @@ impl World {
             Event::Pass(time) => {
                 self.now += time;
                 NOW_MS.set(now_ms() + time.as_millis() as u64);
-                self.agent.renew(self.now);
+                self.agents.renew(self.now);
             }
         }
         let mut effects = Effects::default();
@@ -198,7 +212,22 @@ impl World {
 
     /// Whether the player is where the database has its account.
     pub(super) fn is_online(&self, player: &Player) -> bool {
-        self.agent.is_online_at(id_of(player.account).len() as u64, CHAT, self.now)
+        self.agents.is_online_at(id_of(player.account).len() as u64, CHAT, self.now)
+    }
+
+    /// Has at least so many DB agents up.
+    pub(super) fn raise_agents(&mut self, count: usize) {
+        for agent in 0..AGENTS {
+            let up = (0..AGENTS).filter(|agent| !self.agents.is_down(*agent)).count();
+            if up < count {
+                self.agents.start(agent, self.now);
+            }
+        }
+    }
+
+    /// The accounts that the database has as online.
+    pub(super) fn online(&self) -> Vec<u64> {
+        self.agents.online(self.now)
     }
 
     pub(super) fn account(&self, player: usize) -> usize {
@@ -210,9 +239,12 @@ impl World {
         match (name, job) {
             (Name::Login, job) => self.login.job(job, self.now, &mut effects),
             (Name::Chat, job) => self.chat.job(job, self.now, &mut effects),
-            (Name::DbAgent, Job::Packet(id, packet, _)) => self.agent.packet(id, packet, self.now),
-            (Name::DbAgent, Job::Closed(id, _)) => self.agent.closed(id, self.now),
-            (Name::DbAgent, Job::Opened(id, _)) => self.send(id, hello(Name::DbAgent, 3).into()),
+            (Name::DbAgent, Job::Packet(id, packet, _)) => self.agents.packet(id, packet, self.now),
+            (Name::DbAgent, Job::Closed(id, _)) => self.agents.closed(id, self.now),
+            (Name::DbAgent, Job::Opened(id, opened)) => {
+                self.agents.opened(id, usize::from(opened.address.port() - AGENT_PORT));
+                self.send(id, hello(Name::DbAgent, 3).into());
+            }
             (Name::DbAgent, Job::Record(())) => {}
         }
         self.carry_out(name, &mut effects);
@@ -275,6 +307,11 @@ impl World {
     fn connect(&mut self, dial: usize) {
         let (from, address, token) = self.dials.swap_remove(dial);
         let to = if address.port() == 1 { Name::Chat } else { Name::DbAgent };
+        if to == Name::DbAgent && self.agents.is_down(usize::from(address.port() - AGENT_PORT)) {
+            let (kind, reason) = (PeerKind::Link, CloseReason::ConnectFailed);
+            let id = self.session();
+            return self.job(from, Job::Closed(id, Closed { kind, dialled: Some(token), reason }));
+        }
         let ends = [(from, self.session()), (to, self.session())];
         let queues = Default::default();
         self.links.push(Link { ends, token, queues, is_cut: false, is_noticed: [false; 2] });

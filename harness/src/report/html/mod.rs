@@ -148,13 +148,18 @@ impl Report {
             "Clients connected",
             format_count(clients.connected),
             format!(
-                "of {}, {} lost again",
-                format_count(clients.requested),
+                "of {}{}, {} lost again",
+                format_count(self.entries_requested()),
+                self.in_rounds(),
                 format_count(clients.disconnected)
             ),
         );
         let mut tiles =
-            vec![connected.bad_if(clients.connected < clients.requested || clients.disconnected > 0)];
+            vec![connected.bad_if(clients.connected < self.entries_requested() || clients.disconnected > 0)];
+        if let Some(logins) = rates.logins_per_s {
+            let note = "from the first beginning to the last entry";
+            tiles.push(Tile::new("Logins a second", format!("{logins:.1}/s"), note));
+        }
         if self.sent > 0 {
             tiles.extend(self.delivery_tiles());
         } else {

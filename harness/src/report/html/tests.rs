@@ -2,10 +2,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
-use crate::cli::{Job, Scenario};
+use crate::cli::{Job, Login, Scenario, Stay};
 use crate::record::Latencies;
 use crate::report::tests::{findings, job, origin};
-use crate::report::{Clients, Findings};
+use crate::report::{Clients, Findings, Rates};
 
 /// Every tag that is opened is closed, in order, and nothing is fetched or run.
 #[track_caller]
@@ -111,13 +111,19 @@ fn a_login_shows_its_parts() {
     let found = Findings {
         clients: Clients { requested: 2, connected: 2, ..Clients::default() },
         phases: BTreeMap::from([("sign_up", took.clone()), ("way_in", took)]),
+        rates: Rates { logins_per_s: Some(81.25), ..Rates::default() },
         ..Findings::default()
     };
-    let scenario = Scenario::Login { hold: Duration::ZERO, in_flight: 1 };
-    let login = Job { scenario, ..job("") };
+    let job_of = |stay| {
+        let scenario = Scenario::Login(Login { in_flight: 1, seeded: None, stay });
+        Job { scenario, ..job("") }
+    };
+    let login = job_of(Stay::Hold(Duration::ZERO));
     let parts = [
         "<h1>login</h1>",
         "Rate of entering",
+        "<span class=\"label\">Logins a second</span><strong>81.2/s</strong>",
+        "of 2, 0 lost again</span>",
         "The way in, p99",
         "<th>sign up</th>",
         "<title>way_in p99.9: 7.00 ms</title>",
@@ -127,6 +133,12 @@ fn a_login_shows_its_parts() {
     assert!(!page.contains("Messages sent"), "{page}");
     // A run that was stopped before anything happened.
     check(&login, Findings { interrupted: true, ..Findings::default() }, &["INTERRUPTED"]);
+    let found = Findings {
+        clients: Clients { requested: 2, connected: 5, refused: 1, ..Clients::default() },
+        ..Findings::default()
+    };
+    let parts = ["of 6 in 3 rounds, 0 lost again", "tile bad", "found 5 of 6"];
+    check(&job_of(Stay::Leave { rounds: 3 }), found, &parts);
 }
 
 #[test]

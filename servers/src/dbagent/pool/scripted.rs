@@ -10,7 +10,7 @@ use throng_core::wire::packets::{Character, Claim};
 
 use crate::dbagent::procedures::{
     Account, AccountInsert, CharacterInsert, DbError, Fault, HeldList, Holder, NewAccount, NewCharacter,
-    OnlineClaim, OnlineSync, Procedures, Transfer,
+    OnlineClaim, Procedures, Transfer,
 };
 use crate::dbagent::sqlite::Sqlite;
 
@@ -89,7 +89,7 @@ impl Procedures for Scripted {
     fn online_release(&mut self, claim: &Claim, instance: u64) -> Result<bool, DbError> {
         self.1.run("online_release", || self.0.online_release(claim, instance))
     }
-    fn online_sync(&mut self, list: &HeldList<'_>, now: u64, until: u64) -> Result<OnlineSync, DbError> {
+    fn online_sync(&mut self, list: &HeldList<'_>, now: u64, until: u64) -> Result<Vec<Claim>, DbError> {
         self.1.run("online_sync", || self.0.online_sync(list, now, until))
     }
     fn holder_renew(&mut self, holder: Holder, until: u64) -> Result<(), DbError> {

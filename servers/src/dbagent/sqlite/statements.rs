@@ -3,13 +3,13 @@
 
 use std::collections::HashSet;
 
-use throng_core::wire::packets::{Character, Claim, Name};
+use throng_core::wire::packets::{Character, Claim};
 
 use crate::dbagent::procedures::{
-    Account, AccountInsert, CharacterInsert, DbError, Held, HeldList, Holder, NewAccount, NewCharacter,
-    OnlineClaim, OnlineSync, PRUNE_AFTER_MS, PRUNE_CLAIMS_MAX, PRUNE_HOLDERS_MAX, Procedures, Transfer,
+    Account, AccountInsert, CharacterInsert, DbError, Fault, Held, HeldList, Holder, NewAccount,
+    NewCharacter, OnlineClaim, PRUNE_AFTER_MS, PRUNE_CLAIMS_MAX, PRUNE_HOLDERS_MAX, Procedures, Transfer,
 };
-use crate::dbagent::query::{Kind, QueryRecord, Value, from_bits, from_ms, to_bits, to_ms};
+use crate::dbagent::query::{Kind, QueryRecord, Value, from_ms, to_bits, to_ms};
 
 /// What a commit has to survive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +57,12 @@ pub trait Statements: Send {
         Ok(self.rows(sql, arguments, columns)?.into_iter().next())
     }
 
+    /// The number in the row of a query that has one.
+    fn existing(&mut self, sql: &'static str, arguments: &[Value<'_>]) -> Result<QueryRecord, DbError> {
+        let none = || DbError::new(Fault::BadRecord, "SQLite", "a row that was just written is not there");
+        self.row(sql, arguments, &[Kind::Number])?.ok_or_else(none)
+    }
+
     /// Whether a query has a row. It selects 1.
     fn exists(&mut self, sql: &'static str, arguments: &[Value<'_>]) -> Result<bool, DbError> {
         Ok(self.row(sql, arguments, &[Kind::Number])?.is_some())
@@ -91,23 +97,26 @@ impl<S: Statements> Procedures for SqliteProcedures<S> {
             &[Value::Text(id_key)],
             &[NUMBER, TEXT, TEXT],
         )?;
-        found.as_ref().map(account).transpose()
+        found.as_ref().map(Account::read).transpose()
     }
 
     fn account_insert(&mut self, new: &NewAccount<'_>) -> Result<AccountInsert, DbError> {
         self.0.write("p_AccountData_Insert", Durability::PowerCut, |db| {
-            let inserted = db.row(
+            let inserted = db.execute(
                 "INSERT INTO accounts (id, id_key, password_hash, created_ms) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (id_key) DO NOTHING RETURNING account",
+                 ON CONFLICT (id_key) DO NOTHING",
                 &[
                     Value::Text(new.id),
                     Value::Text(new.id_key),
                     Value::Text(new.password_hash),
                     time(new.now_ms),
                 ],
-                &[NUMBER],
             )?;
-            inserted.map_or(Ok(AccountInsert::IdTaken), |row| Ok(AccountInsert::Inserted(row.bits(0)?)))
+            if inserted == 0 {
+                return Ok(AccountInsert::IdTaken);
+            }
+            let sql = "SELECT account FROM accounts WHERE id_key = ?1";
+            db.existing(sql, &[Value::Text(new.id_key)])?.bits(0).map(AccountInsert::Inserted)
         })
     }
 
@@ -117,23 +126,23 @@ impl<S: Statements> Procedures for SqliteProcedures<S> {
             &[number(account)],
             &[NUMBER, TEXT, NUMBER, NUMBER],
         )?;
-        found.as_ref().map(character).transpose()
+        found.as_ref().map(QueryRecord::character).transpose()
     }
 
     fn character_insert(&mut self, new: &NewCharacter<'_>) -> Result<CharacterInsert, DbError> {
         self.0.write("p_Character_Insert", Durability::PowerCut, |db| {
+            let account = [number(new.account)];
             // No account, no row; the foreign key says the same to whoever inserts by another way.
-            let inserted = db.row(
+            let inserted = db.execute(
                 "INSERT INTO characters (account, name, name_key, created_ms)
                  SELECT account, ?2, ?3, ?4 FROM accounts WHERE account = ?1
-                 ON CONFLICT DO NOTHING RETURNING character",
-                &[number(new.account), Value::Text(new.name), Value::Text(new.name_key), time(new.now_ms)],
-                &[NUMBER],
+                 ON CONFLICT DO NOTHING",
+                &[account[0], Value::Text(new.name), Value::Text(new.name_key), time(new.now_ms)],
             )?;
             // The constraints have decided; what follows only finds the words for it.
-            let account = [number(new.account)];
-            Ok(if let Some(row) = inserted {
-                CharacterInsert::Inserted(row.bits(0)?)
+            Ok(if inserted == 1 {
+                let sql = "SELECT character FROM characters WHERE account = ?1";
+                CharacterInsert::Inserted(db.existing(sql, &account)?.bits(0)?)
             } else if !db.exists("SELECT 1 FROM accounts WHERE account = ?1", &account)? {
                 CharacterInsert::NoSuchAccount
             } else if db.exists("SELECT 1 FROM characters WHERE account = ?1", &account)? {
@@ -168,14 +177,14 @@ impl<S: Statements> Procedures for SqliteProcedures<S> {
                 if there.bits(0)? == claim.id && there.bits(1)? == holder.instance {
                     // The same call again, whose answer was lost.
                     return Ok(OnlineClaim::Claimed {
-                        displaced: held(claim.account, there.optional(2)?, there.optional(3)?),
+                        displaced: Held::read(claim.account, there.optional(2)?, there.optional(3)?),
                     });
                 }
                 if there.number(4)? != 0 {
                     if !take_over {
                         return Ok(OnlineClaim::AlreadyOnline);
                     }
-                    displaced = held(claim.account, there.optional(0)?, there.optional(1)?);
+                    displaced = Held::read(claim.account, there.optional(0)?, there.optional(1)?);
                 }
             }
             let arguments =
@@ -220,28 +229,27 @@ impl<S: Statements> Procedures for SqliteProcedures<S> {
         list: &HeldList<'_>,
         now_ms: u64,
         lease_until_ms: u64,
-    ) -> Result<OnlineSync, DbError> {
+    ) -> Result<Vec<Claim>, DbError> {
         self.0.write("p_Online_Sync", Durability::ProcessCrash, |db| {
             let is_latest = db.execute(
                 "INSERT INTO holders (instance, list) VALUES (?1, ?2)
                  ON CONFLICT (instance) DO UPDATE SET list = excluded.list WHERE list <= excluded.list",
                 &[number(list.holder.instance), number(list.number)],
             )?;
-            if is_latest == 0 {
-                return Ok(OnlineSync::Stale);
-            }
             renew(db, list.holder, lease_until_ms)?;
+            // Of a list that is not the latest nothing counts: a later one has taken all claims over.
+            let claims = if is_latest == 0 { &[] } else { list.claims };
             if list.is_first {
-                release_all_but(db, list)?;
+                release_all_but(db, list.holder, claims)?;
             }
             let mut conflicts = Vec::new();
-            for claim in list.claims.iter().filter(|claim| claim.id != 0) {
+            for claim in claims.iter().filter(|claim| claim.id != 0) {
                 if !take_up(db, claim, list.holder, now_ms)? {
                     conflicts.push(*claim);
                 }
             }
             prune(db, now_ms)?;
-            Ok(OnlineSync::Done(conflicts))
+            Ok(conflicts)
         })
     }
 
@@ -251,10 +259,11 @@ impl<S: Statements> Procedures for SqliteProcedures<S> {
 
     fn agent_start(&mut self, agent: u64, until_ms: u64) -> Result<(), DbError> {
         self.0.write("p_Agent_Start", Durability::ProcessCrash, |db| {
+            // Each parameter stands once: SQLite's ODBC driver counts the marks.
             db.execute(
-                "UPDATE leases SET lease_until_ms = ?2
-                 WHERE agent / 4294967296 = ?1 / 4294967296 AND agent <> ?1 AND lease_until_ms > ?2",
-                &[number(agent), time(until_ms)],
+                "UPDATE leases SET lease_until_ms = ?1
+                 WHERE lease_until_ms > ?2 AND agent / 4294967296 = ?3 AND agent <> ?4",
+                &[time(until_ms), time(until_ms), number(agent >> 32), number(agent)],
             )
             .map(|_| ())
         })
@@ -263,28 +272,6 @@ impl<S: Statements> Procedures for SqliteProcedures<S> {
     fn close(self: Box<Self>) -> Result<(), DbError> {
         self.0.close()
     }
-}
-
-/// The account in a row of `account, id, password_hash`.
-pub(in crate::dbagent) fn account(row: &QueryRecord) -> Result<Account, DbError> {
-    let (id, password_hash) = (row.text(1)?.to_owned(), row.text(2)?.to_owned());
-    Ok(Account { account: row.bits(0)?, id, password_hash })
-}
-
-/// The character in a row of `character, name, level, experience`.
-pub(in crate::dbagent) fn character(row: &QueryRecord) -> Result<Character, DbError> {
-    let id = row.bits(0)?;
-    let bad =
-        |what: &str, why: &dyn std::fmt::Display| row.impossible(format!("{what} of character {id}: {why}"));
-    let name = Name::new(row.text(1)?).map_err(|error| bad("name", &error))?;
-    let level = u32::try_from(row.number(2)?).map_err(|error| bad("level", &error))?;
-    Ok(Character { id, name, level, experience: row.bits(3)? })
-}
-
-/// Who is displaced: both columns, or nobody.
-pub(in crate::dbagent) fn held(account: u64, claim: Option<i64>, instance: Option<i64>) -> Option<Held> {
-    let claim = Claim { account, id: from_bits(claim?) };
-    Some(Held { instance: from_bits(instance?), claim })
 }
 
 fn has_lease(db: &mut impl Statements, holder: Holder, now_ms: u64) -> Result<bool, DbError> {
@@ -311,10 +298,10 @@ fn release(db: &mut impl Statements, claim: &Claim, instance: u64) -> Result<boo
     Ok(released == 1)
 }
 
-/// Releases the holder's claims that are not in the list.
-fn release_all_but(db: &mut impl Statements, list: &HeldList<'_>) -> Result<(), DbError> {
-    let Holder { instance, agent } = list.holder;
-    let held: HashSet<(u64, u64)> = list.claims.iter().map(|claim| (claim.account, claim.id)).collect();
+/// Releases the holder's claims that are not among `held`.
+fn release_all_but(db: &mut impl Statements, holder: Holder, held: &[Claim]) -> Result<(), DbError> {
+    let Holder { instance, agent } = holder;
+    let held: HashSet<(u64, u64)> = held.iter().map(|claim| (claim.account, claim.id)).collect();
     let known = db.rows(
         "SELECT account, claim FROM online WHERE instance = ?1 AND agent = ?2",
         &[number(instance), number(agent)],

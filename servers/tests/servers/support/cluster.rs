@@ -1,37 +1,70 @@
 //! The three roles as three processes, each of which can die and come back.
 
+use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use super::{Door, Home, Server, wait_until};
 
-/// Three processes that share a data directory.
+/// Three processes that share a data directory, and perhaps more DB agents, each with a directory of its own.
 pub(crate) struct Cluster {
-    pub(crate) home: Home,
     settings: Vec<String>,
     pub(crate) dbagent: Option<Server>,
     pub(crate) chat: Option<Server>,
     pub(crate) login: Option<Server>,
+    pub(crate) others: Vec<OtherAgent>,
+    // Last: servers that are dropped in a failing test still read their logs in it.
+    pub(crate) home: Home,
+}
+
+/// One more DB agent.
+pub(crate) struct OtherAgent {
+    settings: Vec<String>,
+    pub(crate) server: Option<Server>,
+    home: Home,
+}
+
+impl OtherAgent {
+    /// Starts it where it was before.
+    pub(crate) fn start(&mut self) {
+        self.server = Some(self.home.start("dbagent", &self.settings));
+    }
 }
 
 impl Cluster {
     /// Linked and ready, with these settings besides the usual ones.
     pub(crate) fn start(settings: &[&str]) -> Self {
-        let agent = spare_port();
+        Self::start_with(1, settings)
+    }
+
+    /// With so many DB agents.
+    pub(crate) fn start_with(agents: usize, settings: &[impl AsRef<str>]) -> Self {
+        let ports: Vec<u16> = (0..agents).map(|_| spare_port()).collect();
+        let agents: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         let links = spare_port();
         let mut all = vec![
-            format!("dbagent.listen=127.0.0.1:{agent}"),
-            format!("login.dbagent=127.0.0.1:{agent}"),
-            format!("chat.dbagent=127.0.0.1:{agent}"),
+            format!("login.dbagent={}", agents.join(",")),
+            format!("chat.dbagent={}", agents.join(",")),
             format!("chat.listen=127.0.0.1:{}", spare_port()),
             format!("chat.link_listen=127.0.0.1:{links}"),
             format!("login.chat=127.0.0.1:{links}"),
             format!("login.listen=127.0.0.1:{}", spare_port()),
         ];
-        all.extend(settings.iter().map(|setting| (*setting).to_owned()));
-        let mut cluster =
-            Self { home: Home::with_keys(), settings: all, dbagent: None, chat: None, login: None };
+        all.extend(settings.iter().map(|setting| setting.as_ref().to_owned()));
+        let home = Home::with_keys();
+        let mut others = Vec::new();
+        for (number, agent) in agents.iter().enumerate().skip(1) {
+            let own = Home::with_keys();
+            fs::copy(home.path().join("cluster.key"), own.path().join("cluster.key")).unwrap();
+            let mut settings = all.clone();
+            settings
+                .extend([format!("dbagent.listen={agent}"), format!("dbagent.name=dbagent-{}", number + 1)]);
+            others.push(OtherAgent { home: own, settings, server: None });
+        }
+        all.push(format!("dbagent.listen={}", agents[0]));
+        let mut cluster = Self { home, settings: all, dbagent: None, chat: None, login: None, others };
         cluster.start_dbagent();
+        cluster.others.iter_mut().for_each(OtherAgent::start);
         cluster.start_chat();
         cluster.start_login();
         cluster.linked();
@@ -55,9 +88,13 @@ impl Cluster {
 
     /// Waits until every server that runs is linked to every other.
     pub(crate) fn linked(&self) {
+        let others = || self.others.iter().filter_map(|agent| agent.server.as_ref());
+        let agents = others().count() + usize::from(self.dbagent.is_some());
         wait_until("the servers have found each other", || {
-            let links = |server: &Option<Server>| server.as_ref().map(Server::links_up);
-            [&self.dbagent, &self.chat, &self.login].into_iter().filter_map(links).all(|up| up == 2)
+            let fronts = [&self.chat, &self.login].into_iter().flatten();
+            let fronts = fronts.map(|server| (server, 1 + agents));
+            let agents = self.dbagent.iter().chain(others()).map(|server| (server, 2));
+            fronts.chain(agents).all(|(server, links)| server.links_up() == links)
         });
     }
 
@@ -72,7 +109,7 @@ impl Cluster {
 
 /// A port to listen on that stays ours when the process that has it is killed: below those
 /// that the system gives to outgoing connections.
-fn spare_port() -> u16 {
+pub(crate) fn spare_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = std::process::id() as u16;
     loop {

@@ -4,15 +4,17 @@ mod client;
 mod cluster;
 mod crowd;
 mod player;
+mod postgres;
 mod process;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use client::{Client, End, Raw};
-pub(crate) use cluster::Cluster;
+pub(crate) use cluster::{Cluster, spare_port};
 pub(crate) use crowd::Crowd;
 pub(crate) use player::{Player, Ticketed, answer, exit};
+pub(crate) use postgres::{Database, Postgres};
 pub(crate) use process::{Door, Home, Server};
 
 /// After this long a test has failed. Far longer than anything takes on a busy machine.

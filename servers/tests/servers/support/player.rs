@@ -37,7 +37,18 @@ impl Player {
     }
 
     pub(crate) fn sign_up(&self, login: &mut Client) -> Outcome {
-        login.ask::<SignUpAnswer>(SignUpRequest { id: self.id(), password: self.password() }).outcome
+        self.send_sign_up(login);
+        Self::signed_up(login)
+    }
+
+    /// Asks, and does not wait for the answer.
+    pub(crate) fn send_sign_up(&self, login: &mut Client) {
+        login.send(SignUpRequest { id: self.id(), password: self.password() });
+    }
+
+    /// The answer.
+    pub(crate) fn signed_up(login: &mut Client) -> Outcome {
+        login.expect::<SignUpAnswer>().outcome
     }
 
     pub(crate) fn create_character(&self, login: &mut Client, name: &str) -> Outcome {

@@ -71,16 +71,28 @@ impl Home {
 
     /// Runs a command to its end: exit code and standard error.
     pub(crate) fn run(&self, command: &str, settings: &[&str]) -> (Option<i32>, String) {
+        let (code, _, stderr) = self.run_and_read(command, settings);
+        (code, stderr)
+    }
+
+    /// Runs a command, of one word or more, to its end: exit code, standard output, standard error.
+    pub(crate) fn run_and_read(
+        &self,
+        command: &str,
+        settings: &[impl AsRef<str>],
+    ) -> (Option<i32>, String, String) {
         let mut child = self.spawn(command, settings);
+        let stdout = lines_of(child.stdout.take().unwrap());
         let status = wait_for("the command ends", || child.try_wait().unwrap());
         let mut stderr = String::new();
         child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-        (status.code(), stderr)
+        let stdout: Vec<String> = stdout.iter().collect();
+        (status.code(), stdout.join("\n"), stderr)
     }
 
     fn spawn(&self, command: &str, settings: &[impl AsRef<str>]) -> Child {
         let mut throng = Command::new(env!("CARGO_BIN_EXE_throng"));
-        throng.env_clear().args([command, "--data"]).arg(self.path());
+        throng.env_clear().args(command.split(' ')).arg("--data").arg(self.path());
         let settings = settings.iter().map(AsRef::as_ref);
         throng.args(SETTINGS.iter().copied().chain(settings).flat_map(|setting| ["--set", setting]));
         throng.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
@@ -229,8 +241,11 @@ impl Server {
 
     fn log_tail(&self) -> String {
         let text = fs::read_to_string(self.data.join("throng.log")).unwrap_or_default();
+        // The last lines, and before them whatever was worse than a warning.
         let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(40)..].join("\n")
+        let (before, last) = lines.split_at(lines.len().saturating_sub(40));
+        let errors = before.iter().filter(|line| line.contains("ERROR")).take(20);
+        errors.chain(last).copied().collect::<Vec<_>>().join("\n")
     }
 }
 

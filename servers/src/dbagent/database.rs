@@ -1,0 +1,66 @@
+//! The database that the configuration leads to, whatever kind it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use throng_core::clock::unix_ms;
+use throng_core::config::Config;
+
+use super::migrate::{self, MigrateError, Status};
+use super::odbc::{Dialect, OdbcSource, Stored};
+use super::procedures::{DbError, Procedures};
+use super::sqlite::SqliteFile;
+
+/// How long a statement on the embedded database waits for another that writes.
+const SQLITE_BUSY: Duration = Duration::from_secs(2);
+
+/// A database, not yet connected to.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// The embedded one.
+    Sqlite(Arc<SqliteFile>),
+    /// A server.
+    Odbc(Arc<OdbcSource>),
+}
+
+impl Database {
+    /// The database of `dbagent.engine`.
+    pub fn of(config: &Config) -> Result<Self, DbError> {
+        Ok(match Dialect::of(config.dbagent.engine) {
+            None => Self::Sqlite(SqliteFile::new(config.resolve(&config.dbagent.database), SQLITE_BUSY)),
+            Some(dialect) => Self::Odbc(Arc::new(OdbcSource::new(config, dialect)?)),
+        })
+    }
+
+    /// What it is called in messages.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Sqlite(file) => file.path().display().to_string(),
+            Self::Odbc(source) => source.place.clone(),
+        }
+    }
+
+    /// Connects. The database must have had all migrations, and no others.
+    pub fn connect(&self) -> Result<Box<dyn Procedures>, DbError> {
+        Ok(match self {
+            Self::Sqlite(file) => Box::new(file.connect()?),
+            Self::Odbc(source) => Box::new(Stored::connect(source)?),
+        })
+    }
+
+    /// Applies what is pending; returns the numbers applied. On a server that is the owner's business.
+    pub fn migrate(&self) -> Result<Vec<u32>, MigrateError> {
+        match self {
+            Self::Sqlite(file) => migrate::migrate_sqlite(file.path(), SQLITE_BUSY, unix_ms()),
+            Self::Odbc(source) => migrate::migrate_odbc(source, unix_ms()),
+        }
+    }
+
+    /// What it has had, and what is pending.
+    pub fn status(&self) -> Result<Vec<Status>, MigrateError> {
+        match self {
+            Self::Sqlite(file) => migrate::status_sqlite(file.path(), SQLITE_BUSY),
+            Self::Odbc(source) => migrate::status_odbc(source),
+        }
+    }
+}

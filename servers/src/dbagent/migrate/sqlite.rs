@@ -1,0 +1,199 @@
+//! Migrations of an SQLite file.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::{MigrateError, Migration, Recorded, SQLITE, Status, pending, status_of};
+use crate::dbagent::procedures::{DbError, Fault};
+use crate::dbagent::query::{from_ms, to_ms};
+use crate::dbagent::sqlite;
+
+/// Makes the SQLite database at `path` if there is none, readable by its owner only, and applies what is
+/// pending. Returns the numbers applied; none if another process did it meanwhile.
+pub fn migrate_sqlite(path: &Path, busy: Duration, now_ms: u64) -> Result<Vec<u32>, MigrateError> {
+    migrate_sqlite_with(SQLITE, path, busy, now_ms)
+}
+
+/// What the SQLite database at `path` has had, and what is pending. Changes nothing.
+pub fn status_sqlite(path: &Path, busy: Duration) -> Result<Vec<Status>, MigrateError> {
+    let place = path.display().to_string();
+    if !path.exists() {
+        return Err(MigrateError::Missing { place });
+    }
+    let conn = sqlite::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, busy)?;
+    let recorded = recorded(&conn).map_err(|error| sqlite::fault(&place, &error))?;
+    status_of(&place, SQLITE, &recorded)
+}
+
+fn migrate_sqlite_with(
+    known: &[Migration],
+    path: &Path,
+    busy: Duration,
+    now_ms: u64,
+) -> Result<Vec<u32>, MigrateError> {
+    let place = path.display().to_string();
+    let failed = |error: &rusqlite::Error| sqlite::fault(&place, error);
+    create_private(path).map_err(|error| DbError::new(Fault::Lost, &place, error))?;
+    let mut conn = sqlite::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, busy)?;
+    use_write_ahead_log(&conn, busy).map_err(|error| failed(&error))?;
+    let mut applied = Vec::new();
+    loop {
+        // The write lock comes first, so that two processes cannot both find the same one pending.
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|e| failed(&e))?;
+        let recorded = recorded(&tx).map_err(|error| failed(&error))?;
+        let Some(next) = pending(&place, known, &recorded)?.first() else { break };
+        apply(&tx, next, now_ms).and_then(|()| tx.commit()).map_err(|error| MigrateError::Failed {
+            number: next.number,
+            name: next.name,
+            source: failed(&error),
+        })?;
+        applied.push(next.number);
+    }
+    conn.close().map_err(|(_, error)| failed(&error))?;
+    Ok(applied)
+}
+
+fn apply(conn: &Connection, migration: &Migration, now_ms: u64) -> rusqlite::Result<()> {
+    conn.execute_batch(
+        "CREATE TABLE IF NOT EXISTS schema_migrations (
+            number     INTEGER PRIMARY KEY,
+            name       TEXT    NOT NULL,
+            checksum   TEXT    NOT NULL,
+            applied_ms INTEGER NOT NULL
+        ) STRICT;",
+    )?;
+    conn.execute_batch(migration.sql)?;
+    conn.execute(
+        "INSERT INTO schema_migrations (number, name, checksum, applied_ms) VALUES (?1, ?2, ?3, ?4)",
+        (migration.number, migration.name, migration.checksum(), to_ms(now_ms)),
+    )?;
+    Ok(())
+}
+
+/// The migrations that a database has had, by number. A new database has no record, which is an empty one.
+pub(in crate::dbagent) fn recorded(conn: &Connection) -> rusqlite::Result<Vec<Recorded>> {
+    let tables: u32 = conn.query_row(
+        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'schema_migrations'",
+        (),
+        |row| row.get(0),
+    )?;
+    if tables == 0 {
+        return Ok(Vec::new());
+    }
+    conn.prepare("SELECT number, name, checksum, applied_ms FROM schema_migrations ORDER BY number")?
+        .query_map((), |row| {
+            let [number, name, checksum, applied] = [0, 1, 2, 3];
+            Ok(Recorded {
+                number: row.get(number)?,
+                name: row.get(name)?,
+                checksum: row.get(checksum)?,
+                applied_ms: from_ms(row.get(applied)?),
+            })
+        })?
+        .collect()
+}
+
+/// SQLite would make the file readable for everybody, and there are password hashes in it. Its
+/// log and its index take the file's mode.
+fn create_private(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The change to a write-ahead log stays with the file. While another process makes it, SQLite
+/// says "busy" without the usual waiting.
+fn use_write_ahead_log(conn: &Connection, busy: Duration) -> rusqlite::Result<()> {
+    let give_up = Instant::now() + busy;
+    loop {
+        match conn.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())) {
+            Err(error) if sqlite::is_busy(&error) && Instant::now() < give_up => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    const BUSY: Duration = Duration::from_secs(10);
+    const ONE: Migration = Migration { number: 1, name: "one", sql: "CREATE TABLE one (x INTEGER) STRICT;" };
+    const TWO: Migration = Migration { number: 2, name: "two", sql: "CREATE TABLE two (x INTEGER) STRICT;" };
+
+    fn database() -> (tempfile::TempDir, std::path::PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("throng.db");
+        (dir, path)
+    }
+
+    #[test]
+    fn migrations_are_applied_in_order_and_once() {
+        let (_dir, path) = database();
+        assert!(matches!(status_sqlite(&path, BUSY), Err(MigrateError::Missing { .. })));
+        assert_eq!(migrate_sqlite(&path, BUSY, 1000).unwrap(), [1, 2, 3]);
+        assert_eq!(migrate_sqlite(&path, BUSY, 2000).unwrap(), [0_u32; 0]);
+        let status = status_sqlite(&path, BUSY).unwrap();
+        assert_eq!(status[0], Status { number: 1, name: "accounts", applied_ms: Some(1000) });
+        assert_eq!(status.len(), SQLITE.len());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_was_added_later_is_pending_until_it_is_applied() {
+        let (_dir, path) = database();
+        assert_eq!(migrate_sqlite_with(&[ONE], &path, BUSY, 1).unwrap(), [1]);
+        let conn = sqlite::connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY, BUSY).unwrap();
+        let rows = status_of("x", &[ONE, TWO], &recorded(&conn).unwrap()).unwrap();
+        assert_eq!(rows.iter().map(|row| row.applied_ms).collect::<Vec<_>>(), [Some(1), None]);
+        assert_eq!(migrate_sqlite_with(&[ONE, TWO], &path, BUSY, 2).unwrap(), [2]);
+    }
+
+    #[test]
+    fn newer_edited_and_broken_records_are_refused() {
+        let (_dir, path) = database();
+        migrate_sqlite_with(&[ONE, TWO], &path, BUSY, 1).unwrap();
+        let check = |known: &[Migration], wanted: &str| {
+            let message = migrate_sqlite_with(known, &path, BUSY, 2).unwrap_err().to_string();
+            assert!(message.contains(wanted), "{message}");
+        };
+        check(&[ONE], "newer than this program: it has migration 2");
+        let edited = Migration { sql: "CREATE TABLE one (y INTEGER) STRICT;", ..ONE };
+        check(&[edited, TWO], "migration 1 (one)");
+        Connection::open(&path)
+            .unwrap()
+            .execute("DELETE FROM schema_migrations WHERE number = 1", ())
+            .unwrap();
+        check(&[ONE, TWO], "migration 1 is missing");
+    }
+
+    #[test]
+    fn a_failing_migration_leaves_nothing_behind() {
+        let (_dir, path) = database();
+        let bad = Migration { sql: "CREATE TABLE two (x INTEGER) STRICT; NONSENSE;", ..TWO };
+        let message = migrate_sqlite_with(&[ONE, bad], &path, BUSY, 1).unwrap_err().to_string();
+        assert!(message.starts_with("migration 2 (two) failed and was rolled back"), "{message}");
+        assert_eq!(migrate_sqlite_with(&[ONE, TWO], &path, BUSY, 1).unwrap(), [2]);
+    }
+
+    #[test]
+    fn any_number_of_processes_may_migrate_at_once() {
+        let (_dir, path) = database();
+        let applied: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| migrate_sqlite(&path, BUSY, 1).unwrap().len())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(applied, SQLITE.len());
+    }
+}

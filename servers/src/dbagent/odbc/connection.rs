@@ -1,0 +1,326 @@
+//! One connection: statements prepared once and run again and again, values bound, rows read.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use odbc_api::handles::{Statement, StatementConnection};
+use odbc_api::parameter::{InputParameter, VarWCharBox, WithDataType};
+use odbc_api::{
+    Connection, ConnectionOptions, ConnectionTransitions, Cursor, CursorImpl, CursorRow, DataType,
+    IntoParameter, Nullable, Prepared, SharedConnection, environment,
+};
+
+use super::fault::db_error;
+use super::settings::{Dialect, OdbcSource};
+use crate::dbagent::procedures::{DbError, Fault};
+use crate::dbagent::query::{Field, Kind, Procedure, QueryRecord, QueryStatement, Value};
+
+type Statements = Prepared<StatementConnection<SharedConnection<'static>>>;
+
+/// How often a call is begun again when it fell victim to another transaction.
+const CONFLICTS_MAX: u32 = 8;
+
+/// A connection to a database server. It is one thread's at a time.
+pub struct OdbcConnection {
+    /// `None` only while it is being closed.
+    connection: Option<SharedConnection<'static>>,
+    /// By the statement's text.
+    prepared: HashMap<String, Statements>,
+    query_timeout: Option<usize>,
+    /// Filled and emptied for each text that is read.
+    wide: Vec<u16>,
+}
+
+impl std::fmt::Debug for OdbcConnection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OdbcConnection").field("prepared", &self.prepared.len()).finish_non_exhaustive()
+    }
+}
+
+impl OdbcConnection {
+    /// Connects, and prepares nothing yet.
+    pub fn open(source: &OdbcSource) -> Result<Self, DbError> {
+        let settings = source.dialect.session_settings(source);
+        let mut connection =
+            Self::connect(&source.place, source.connection_string.expose(), source.connect_timeout)?;
+        connection.run(&source.place, &settings)?;
+        // PostgreSQL limits its statements itself; the driver would set that anew for each of them.
+        if source.dialect == Dialect::MsSql {
+            connection.query_timeout = Some((source.query_timeout.as_millis().div_ceil(1000)) as usize);
+        }
+        Ok(connection)
+    }
+
+    /// Connects by a connection string.
+    pub(super) fn connect(place: &str, string: &str, timeout: Duration) -> Result<Self, DbError> {
+        let options = ConnectionOptions {
+            login_timeout_sec: Some(timeout.as_secs().max(1) as u32),
+            ..ConnectionOptions::default()
+        };
+        let failed = |error| {
+            let DbError { fault, detail, .. } = db_error(place, &error);
+            // The driver manager has no state of its own for a library that it cannot load.
+            let fault = if detail.contains("Can't open lib") { Fault::Driver } else { fault };
+            // Whatever else a driver says here, there is no connection.
+            let fault = if fault == Fault::Refused { Fault::Lost } else { fault };
+            DbError::new(fault, place, detail)
+        };
+        let environment = environment().map_err(failed)?;
+        let connection = environment.connect_with_connection_string(string, options).map_err(failed)?;
+        Ok(Self {
+            connection: Some(Arc::new(Mutex::new(connection))),
+            prepared: HashMap::new(),
+            query_timeout: None,
+            wide: Vec::new(),
+        })
+    }
+
+    /// Runs `body` with the raw connection.
+    fn with<T>(
+        &self,
+        place: &str,
+        body: impl FnOnce(&Connection<'static>) -> Result<T, odbc_api::Error>,
+    ) -> Result<T, DbError> {
+        let gone = || DbError::new(Fault::Lost, place, "the connection is closed");
+        let connection = self.connection.as_ref().ok_or_else(gone)?;
+        // Nobody panics with the lock held, and if: the connection is what it was.
+        let connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+        body(&connection).map_err(|error| self::error(place, &connection, &error))
+    }
+
+    /// What an error of one of our statements means.
+    fn error(&self, place: &str, error: &odbc_api::Error) -> DbError {
+        match &self.connection {
+            Some(connection) => {
+                self::error(place, &connection.lock().unwrap_or_else(PoisonError::into_inner), error)
+            }
+            None => db_error(place, error),
+        }
+    }
+
+    /// Runs a statement as it is, for its effect. It has no parameters.
+    pub fn run(&mut self, place: &str, sql: &str) -> Result<(), DbError> {
+        self.with(place, |connection| {
+            let Some(cursor) = connection.execute(sql, (), None)? else { return Ok(()) };
+            end(cursor)
+        })
+    }
+
+    /// Whether changes are committed one by one (as at the start), or by [`Self::commit`].
+    pub fn set_autocommit(&mut self, place: &str, is_on: bool) -> Result<(), DbError> {
+        self.with(place, |connection| connection.set_autocommit(is_on))
+    }
+
+    /// Commits what has been done since the last commit.
+    pub fn commit(&mut self, place: &str) -> Result<(), DbError> {
+        self.with(place, Connection::commit)
+    }
+
+    /// Undoes what has been done since the last commit.
+    pub fn rollback(&mut self, place: &str) -> Result<(), DbError> {
+        self.with(place, Connection::rollback)
+    }
+
+    /// What the database server calls itself.
+    pub fn product(&mut self, place: &str) -> Result<String, DbError> {
+        self.with(place, Connection::database_management_system_name)
+    }
+
+    /// Calls a procedure. When it fell victim to another transaction, and so was undone, it is called again, a bounded
+    /// number of times.
+    pub fn call(
+        &mut self,
+        dialect: Dialect,
+        statement: &QueryStatement<'_>,
+    ) -> Result<Vec<QueryRecord>, DbError> {
+        let Procedure { name, columns, .. } = statement.procedure;
+        let text = call_text(dialect, statement.procedure);
+        let kinds: Vec<Kind> = columns.iter().map(|(_, kind)| *kind).collect();
+        let mut conflicts = 0;
+        loop {
+            match self.rows(name, &text, statement.bindings(), &kinds) {
+                Err(error) if error.fault == Fault::Conflict && conflicts < CONFLICTS_MAX => {
+                    conflicts += 1;
+                    throng_core::metrics::DB_RETRIED.inc();
+                    // The others are to finish first; not all victims at the same moment.
+                    let pause = rand::random_range(0.5..1.0) * f64::from(1 << conflicts);
+                    std::thread::sleep(Duration::from_secs_f64(pause / 1000.0));
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// The rows of a statement with these values bound.
+    pub fn rows<'v>(
+        &mut self,
+        place: &'static str,
+        text: &str,
+        bindings: impl Iterator<Item = (Value<'v>, Kind)>,
+        columns: &[Kind],
+    ) -> Result<Vec<QueryRecord>, DbError> {
+        let parameters: Vec<Box<dyn InputParameter>> = bindings.map(parameter).collect();
+        self.prepare(place, text)?;
+        let (Some(prepared), wide) = (self.prepared.get_mut(text), &mut self.wide) else {
+            return Err(DbError::new(Fault::Refused, place, "the statement is not prepared"));
+        };
+        let rows = match prepared.execute(&parameters[..]) {
+            Ok(Some(mut cursor)) => {
+                let rows = read(&mut cursor, place, columns, wide);
+                // What is left is discarded, in any case: the statement is to be run again.
+                let ended = end(cursor);
+                rows.and_then(|rows| ended.map(|()| rows))
+            }
+            Ok(None) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        };
+        rows.map_err(|error| self.error(place, &error))
+    }
+
+    /// Runs a statement with these values bound; says how many rows it changed.
+    pub(super) fn execute<'v>(
+        &mut self,
+        place: &'static str,
+        text: &str,
+        bindings: impl Iterator<Item = (Value<'v>, Kind)>,
+    ) -> Result<usize, DbError> {
+        self.rows(place, text, bindings, &[])?;
+        let Some(prepared) = self.prepared.get_mut(text) else { return Ok(0) };
+        let count = prepared.row_count();
+        Ok(count.map_err(|error| self.error(place, &error))?.unwrap_or(0))
+    }
+
+    fn prepare(&mut self, place: &str, text: &str) -> Result<(), DbError> {
+        if self.prepared.contains_key(text) {
+            return Ok(());
+        }
+        let gone = || DbError::new(Fault::Lost, place, "the connection is closed");
+        let connection = self.connection.clone().ok_or_else(gone)?;
+        let prepared = connection.into_prepared(text);
+        let mut prepared = prepared.map_err(|error| self.error(place, &error))?;
+        if let Some(seconds) = self.query_timeout {
+            // A driver that cannot is no reason not to run: the server has limits of its own.
+            let _ = prepared.set_query_timeout_sec(seconds);
+        }
+        self.prepared.insert(text.to_owned(), prepared);
+        Ok(())
+    }
+
+    /// Disconnects. Dropping it does the same, but cannot say what went wrong.
+    pub fn close(mut self) -> Result<(), DbError> {
+        self.disconnect()
+    }
+
+    fn disconnect(&mut self) -> Result<(), DbError> {
+        self.prepared.clear();
+        let Some(connection) = self.connection.take() else { return Ok(()) };
+        let Some(connection) = Arc::into_inner(connection) else { return Ok(()) };
+        let connection = connection.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // `Connection` panics when it is dropped and cannot disconnect, which a server that went away can
+        // bring about; its handle does not.
+        let mut handle = connection.into_handle();
+        let mut disconnected = handle.disconnect().into_result(&handle);
+        if disconnected.is_err() {
+            // With a transaction open.
+            let _ = handle.rollback().into_result(&handle);
+            disconnected = handle.disconnect().into_result(&handle);
+        }
+        disconnected.map_err(|error| {
+            // A handle that is still connected cannot be freed. Its memory is lost; the process goes on.
+            std::mem::forget(handle);
+            db_error("disconnect", &error)
+        })
+    }
+}
+
+impl Drop for OdbcConnection {
+    fn drop(&mut self) {
+        if let Err(error) = self.disconnect() {
+            tracing::debug!("{error}");
+        }
+    }
+}
+
+/// What an error means. Drivers do not always have a state of their own for a connection that has just been cut,
+/// but they know that it is dead.
+fn error(place: &str, connection: &Connection<'_>, error: &odbc_api::Error) -> DbError {
+    let error = db_error(place, error);
+    if error.fault == Fault::Refused && connection.is_dead().unwrap_or(false) {
+        return DbError { fault: Fault::Lost, ..error };
+    }
+    error
+}
+
+/// How a procedure is called.
+pub(super) fn call_text(dialect: Dialect, procedure: &Procedure) -> String {
+    let marks = vec!["?"; procedure.parameters.len()].join(", ");
+    let (schema, name) = (dialect.schema(), procedure.name);
+    match dialect {
+        Dialect::Postgres => format!("SELECT * FROM {schema}.{name}({marks})"),
+        Dialect::MsSql if procedure.parameters.is_empty() => format!("{{CALL {schema}.{name}}}"),
+        Dialect::MsSql => format!("{{CALL {schema}.{name}({marks})}}"),
+    }
+}
+
+/// Text is bound as UTF-16 with the length of the parameter, not of the value: so all calls of
+/// a procedure have one type, and one plan on the server. As narrow text it would depend on character sets.
+fn parameter((value, kind): (Value<'_>, Kind)) -> Box<dyn InputParameter> {
+    match (value, kind) {
+        (Value::Number(number), Kind::Small) => {
+            Box::new(i32::try_from(number).unwrap_or(i32::MAX).into_parameter())
+        }
+        (Value::Number(number), _) => Box::new(number.into_parameter()),
+        (Value::Text(text), kind) => {
+            let units: Vec<u16> = text.encode_utf16().collect();
+            let length = match kind {
+                Kind::Text(most) => most,
+                Kind::Number | Kind::Small => units.len(),
+            };
+            let length = std::num::NonZeroUsize::new(length.max(units.len()));
+            Box::new(WithDataType::new(VarWCharBox::from_vec(units), DataType::WVarchar { length }))
+        }
+    }
+}
+
+fn read<S: Statement>(
+    cursor: &mut CursorImpl<S>,
+    place: &'static str,
+    columns: &[Kind],
+    wide: &mut Vec<u16>,
+) -> Result<Vec<QueryRecord>, odbc_api::Error> {
+    let mut rows = Vec::new();
+    while let Some(mut row) = cursor.next_row()? {
+        let fields = columns.iter().zip(1..).map(|(kind, at)| field(&mut row, at, *kind, wide));
+        rows.push(QueryRecord::new(place, fields.collect::<Result<_, _>>()?));
+    }
+    Ok(rows)
+}
+
+fn field(
+    row: &mut CursorRow<'_>,
+    at: u16,
+    kind: Kind,
+    wide: &mut Vec<u16>,
+) -> Result<Field, odbc_api::Error> {
+    Ok(match kind {
+        Kind::Number | Kind::Small => {
+            let mut number = Nullable::<i64>::null();
+            row.get_data(at, &mut number)?;
+            number.into_opt().map_or(Field::Null, Field::Number)
+        }
+        Kind::Text(_) => {
+            if row.get_wide_text(at, wide)? {
+                Field::Text(String::from_utf16_lossy(wide))
+            } else {
+                Field::Null
+            }
+        }
+    })
+}
+
+/// Closes a cursor. Dropping it would panic where a driver objects.
+fn end<S: Statement>(cursor: CursorImpl<S>) -> Result<(), odbc_api::Error> {
+    let mut statement = cursor.into_stmt();
+    statement.close_cursor().into_result(&statement)
+}

@@ -1,0 +1,118 @@
+//! What an ODBC error means.
+
+use odbc_api::Error;
+use odbc_api::handles::Record;
+
+use crate::dbagent::procedures::{DbError, Fault};
+
+/// The typed fault of an ODBC error at a place.
+pub(super) fn db_error(place: &str, error: &Error) -> DbError {
+    match record_of(error) {
+        Some(record) => {
+            let state = record.state.as_str();
+            let fault = fault_of(state, record.native_error);
+            let message = String::from_utf16_lossy(&record.message);
+            // One line, whatever the database makes of it.
+            let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+            let detail = format!("{message} (SQLSTATE {state}, error {})", record.native_error);
+            DbError::new(fault, place, detail)
+        }
+        None => match error {
+            Error::FailedAllocatingEnvironment | Error::UnsupportedOdbcApiVersion(_) => {
+                DbError::new(Fault::Driver, place, error)
+            }
+            // A driver that fails without a word has lost its connection more often than not.
+            Error::NoDiagnostics { .. } => DbError::new(Fault::Lost, place, error),
+            _ => DbError::new(Fault::Refused, place, error),
+        },
+    }
+}
+
+fn record_of(error: &Error) -> Option<&Record> {
+    match error {
+        Error::Diagnostics { record, .. }
+        | Error::InvalidRowArraySize { record, .. }
+        | Error::UnableToRepresentNull(record)
+        | Error::OracleOdbcDriverDoesNotSupport64Bit(record) => Some(record),
+        _ => None,
+    }
+}
+
+/// By SQLSTATE (ODBC's, and PostgreSQL's own, which psqlodbc passes on), and by SQL Server's number where
+/// the state says nothing.
+fn fault_of(state: &str, native: i32) -> Fault {
+    match native {
+        // Deadlock victim; snapshot and optimistic conflicts.
+        1205 | 3960 | 41302 | 41305 | 41325 => return Fault::Conflict,
+        // Lock request time out.
+        1222 => return Fault::Busy,
+        // No such procedure; no such table.
+        2812 | 208 => return Fault::Schema,
+        // EXECUTE or SELECT permission denied; login failed; the database cannot be opened.
+        229 | 230 | 18456 | 4060 => return Fault::Denied,
+        // Log or data file full.
+        9002 | 1105 | 1101 => return Fault::Full,
+        // The database is read-only.
+        3906 => return Fault::ReadOnly,
+        // Checksum and page errors.
+        823..=825 => return Fault::Damaged,
+        // Server is shutting down; connection killed.
+        6005 | 596 => return Fault::Lost,
+        _ => {}
+    }
+    match state {
+        "40001" | "40P01" => Fault::Conflict,
+        // Lock and statement time-outs: the statement was undone.
+        "HYT00" | "55P03" | "57014" | "S1T00" => Fault::Busy,
+        "HYT01" => Fault::Lost,
+        "25006" => Fault::ReadOnly,
+        "42501" | "28000" | "28P01" | "3D000" => Fault::Denied,
+        "42883" | "42P01" | "42S02" | "3F000" | "42000" if native == 0 || state != "42000" => Fault::Schema,
+        // The driver manager's: no such driver, no such entry, a library that cannot be loaded.
+        "IM002" | "IM003" | "IM004" | "IM005" => Fault::Driver,
+        "53100" | "54000" => Fault::Full,
+        "XX001" | "XX002" => Fault::Damaged,
+        _ => match state.get(..2) {
+            // Connections; what an operator or a crash did to the server (57P01 to 57P05); no room for connections.
+            Some("08" | "57" | "53") => Fault::Lost,
+            _ => Fault::Refused,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_and_numbers_are_told_apart() {
+        for (state, native, expected) in [
+            ("40001", 0, Fault::Conflict),
+            ("40P01", 0, Fault::Conflict),
+            ("42000", 1205, Fault::Conflict),
+            ("55P03", 0, Fault::Busy),
+            ("57014", 0, Fault::Busy),
+            ("HYT00", 0, Fault::Busy),
+            ("42000", 1222, Fault::Busy),
+            ("08S01", 0, Fault::Lost),
+            ("08001", 0, Fault::Lost),
+            ("57P01", 0, Fault::Lost),
+            ("57P03", 0, Fault::Lost),
+            ("53300", 0, Fault::Lost),
+            ("53100", 0, Fault::Full),
+            ("25006", 0, Fault::ReadOnly),
+            ("42501", 0, Fault::Denied),
+            ("42000", 229, Fault::Denied),
+            ("28P01", 0, Fault::Denied),
+            ("42883", 0, Fault::Schema),
+            ("42000", 2812, Fault::Schema),
+            ("IM002", 0, Fault::Driver),
+            ("XX001", 0, Fault::Damaged),
+            ("22001", 0, Fault::Refused),
+            ("42000", 102, Fault::Refused),
+            ("", 0, Fault::Refused),
+        ] {
+            assert_eq!(fault_of(state, native), expected, "{state} {native}");
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! The procedures on real databases: what all have to do, and what is PostgreSQL's own.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use throng_core::clock::unix_ms;
+use throng_core::wire::packets::{IdText, Outcome, PasswordText, WishedName};
+use throng_servers::dbagent::migrate::{MigrateError, migrate_odbc, migrate_sqlite, status_odbc};
+use throng_servers::dbagent::odbc::{OdbcConnection, OdbcSource, Stored, connect_sqlite};
+use throng_servers::dbagent::password::PasswordCost;
+use throng_servers::dbagent::pool::{Pool, PoolConfig};
+use throng_servers::dbagent::procedures::{DbError, Fault, Procedures};
+use throng_servers::dbagent::request::{Answer, Job, Reply, Request};
+use throng_servers::dbagent::sqlite::SqliteFile;
+use throng_servers::dbagent::suite::suite;
+
+use crate::support::{Database, Home, PATIENCE, Postgres, wait_until};
+
+#[test]
+fn the_suite_holds_on_postgres_for_a_user_who_may_only_execute() {
+    let database = Postgres::shared().database();
+    let source = database.as_agent();
+    let make = || Ok(Box::new(Stored::connect(&source)?) as Box<dyn Procedures>);
+    let checks = suite(&make).unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(checks > 20);
+}
+
+#[test]
+fn the_suite_holds_on_sqlite_through_its_driver() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("throng.db");
+    migrate_sqlite(&path, PATIENCE, 0).unwrap();
+    let make = || Ok(Box::new(connect_sqlite(&path, PATIENCE)?) as Box<dyn Procedures>);
+    let checks = suite(&make).unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(checks > 20);
+}
+
+#[test]
+fn an_agents_user_may_execute_and_nothing_else() {
+    let database = Postgres::shared().database();
+    let mut connection = OdbcConnection::open(&database.as_agent()).unwrap();
+    for statement in [
+        "SELECT * FROM throng.accounts",
+        "SELECT * FROM throng.schema_migrations",
+        "INSERT INTO throng.accounts (id, id_key, password_hash, created_ms) VALUES ('a', 'a', 'a', 1)",
+        "DELETE FROM throng.online",
+        "SELECT throng.prune_online(0)",
+        "CREATE TABLE throng.mine (x integer)",
+        "DROP FUNCTION throng.p_Clock_Select()",
+    ] {
+        let error = connection.run("test", statement).unwrap_err();
+        assert_eq!(error.fault, Fault::Denied, "{statement}: {error}");
+    }
+}
+
+#[test]
+fn any_number_of_processes_may_migrate_a_server_at_once() {
+    let database = Postgres::shared().empty_database();
+    let source = database.as_owner();
+    let pending = status_odbc(&source).unwrap();
+    assert!(pending.len() == 3 && pending.iter().all(|status| status.applied_ms.is_none()));
+    let error = Stored::connect(&source).unwrap_err();
+    assert_eq!(error.fault, Fault::Schema, "{error}");
+    let applied: usize = thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| migrate_odbc(&source, 1000).unwrap().len())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    assert_eq!(applied, 3);
+    assert!(status_odbc(&source).unwrap().iter().all(|status| status.applied_ms == Some(1000)));
+    assert_eq!(migrate_odbc(&source, 2000).unwrap(), [0_u32; 0]);
+}
+
+#[test]
+fn a_newer_and_an_edited_schema_are_refused() {
+    let database = Postgres::shared().database();
+    let check = |change: &str, undo: &str, wanted: &str| {
+        database.sql(change);
+        let migrated = migrate_odbc(&database.as_owner(), 1).unwrap_err().to_string();
+        assert!(migrated.contains(wanted), "{migrated}");
+        let connected = Stored::connect(&database.as_agent()).unwrap_err();
+        assert!(connected.fault == Fault::Schema && connected.to_string().contains(wanted), "{connected}");
+        database.sql(undo);
+    };
+    check(
+        "INSERT INTO throng.schema_migrations VALUES (99, 'later', 'x', 1)",
+        "DELETE FROM throng.schema_migrations WHERE number = 99",
+        "newer than this program: it has migration 99",
+    );
+    check(
+        "UPDATE throng.schema_migrations SET checksum = reverse(checksum) WHERE number = 2",
+        "UPDATE throng.schema_migrations SET checksum = reverse(checksum) WHERE number = 2",
+        "migration 2 (online)",
+    );
+    Stored::connect(&database.as_agent()).unwrap();
+}
+
+#[test]
+fn a_migration_that_fails_leaves_nothing_behind() {
+    let database = Postgres::shared().empty_database();
+    let source = database.as_owner();
+    // What the second one makes is there already.
+    database.sql("CREATE SCHEMA throng AUTHORIZATION throng_owner; CREATE TABLE throng.online (x integer)");
+    let error = migrate_odbc(&source, 1).unwrap_err();
+    assert!(matches!(error, MigrateError::Failed { number: 2, .. }), "{error}");
+    assert_eq!(database.sql("SELECT to_regclass('throng.leases') IS NULL"), "t", "rolled back");
+    database.sql("DROP TABLE throng.online");
+    assert_eq!(migrate_odbc(&source, 2).unwrap(), [2, 3]);
+}
+
+/// What a database does in production, and what a call makes of it.
+#[test]
+fn faults_are_told_apart_and_a_victim_is_called_again() {
+    let database = Postgres::shared().database();
+    let mut stored = Stored::connect(&database.as_agent()).unwrap();
+    let mut owner = database.connect();
+
+    // Somebody has a lock for longer than we wait.
+    owner.set_autocommit("test", false).unwrap();
+    owner.run("test", "LOCK TABLE throng.accounts").unwrap();
+    let began = Instant::now();
+    assert_eq!(stored.account_select("bob").unwrap_err().fault, Fault::Busy);
+    assert!((900..5000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+    owner.rollback("test").unwrap();
+    assert_eq!(stored.account_select("bob").unwrap(), None, "the connection is good");
+
+    // A transaction that cannot be serialised is undone and begun again, and then is done.
+    database.sql(
+        "CREATE SEQUENCE throng.attempts; GRANT USAGE ON SEQUENCE throng.attempts TO PUBLIC;
+         CREATE OR REPLACE FUNCTION throng.p_Agent_Start(p_agent bigint, p_until_ms bigint)
+         RETURNS TABLE (result integer) LANGUAGE plpgsql AS $$
+         BEGIN
+             IF nextval('throng.attempts') < 4 THEN RAISE EXCEPTION 'victim' USING ERRCODE = '40P01'; END IF;
+             RETURN QUERY SELECT 0;
+         END $$",
+    );
+    stored.agent_start(1, 1).unwrap();
+    assert_eq!(database.sql("SELECT last_value FROM throng.attempts"), "4");
+    // But not for ever.
+    database
+        .sql("ALTER SEQUENCE throng.attempts RESTART; ALTER SEQUENCE throng.attempts MAXVALUE 1000000 CYCLE");
+    database.sql(
+        "CREATE OR REPLACE FUNCTION throng.p_Agent_Start(p_agent bigint, p_until_ms bigint)
+         RETURNS TABLE (result integer) LANGUAGE plpgsql AS $$
+         BEGIN RAISE EXCEPTION 'victim' USING ERRCODE = '40001'; END $$",
+    );
+    assert_eq!(stored.agent_start(1, 1).unwrap_err().fault, Fault::Conflict);
+
+    // A row that cannot be.
+    database.sql(
+        "INSERT INTO throng.accounts (id, id_key, password_hash, created_ms) VALUES ('x', 'x', 'x', 1);
+         ALTER TABLE throng.characters ALTER COLUMN name TYPE text;
+         INSERT INTO throng.characters (account, name, name_key, created_ms)
+         SELECT account, repeat('x', 200), 'x', 1 FROM throng.accounts",
+    );
+    let account = stored.account_select("x").unwrap().unwrap().account;
+    assert_eq!(stored.character_select(account).unwrap_err().fault, Fault::BadRecord);
+
+    // An operator ends our session.
+    Postgres::shared().terminate_all(&database.name);
+    let error = stored.account_select("bob").unwrap_err();
+    assert!(error.fault == Fault::Lost && error.fault.breaks_connection(), "{error}");
+    drop(stored);
+    drop(owner);
+}
+
+/// A pool on a database, and its answers.
+struct Bench {
+    pool: Pool<u32>,
+    answers: mpsc::Receiver<Reply<u32>>,
+}
+
+impl Bench {
+    fn new(factory: impl Fn() -> Result<Box<dyn Procedures>, DbError> + Send + Sync + 'static) -> Self {
+        let config = PoolConfig {
+            password: PasswordCost { memory_kib: 8, iterations: 1 },
+            now_ms: unix_ms,
+            ..PoolConfig::default()
+        };
+        let (sender, answers) = mpsc::channel();
+        let pool = Pool::start(&config, factory, move |reply| drop(sender.send(reply))).unwrap();
+        Self { pool, answers }
+    }
+
+    fn on_postgres(source: OdbcSource) -> Self {
+        Self::new(move || Ok(Box::new(Stored::connect(&source)?)))
+    }
+
+    fn ask(&self, request: Request) -> Answer {
+        let deadline = Instant::now() + PATIENCE;
+        self.pool.try_submit(Job { request, tag: 0, deadline }).unwrap();
+        self.answers.recv_timeout(PATIENCE).unwrap().answer
+    }
+}
+
+fn hostile_texts(bench: &Bench) {
+    let sign_up = |id: &str, password: &str| {
+        let (id, password) = (IdText::new(id).unwrap(), PasswordText::new(password).unwrap());
+        bench.ask(Request::SignUp { id, password }).outcome()
+    };
+    let verify = |id: &str, password: &str| {
+        let (id, password) = (IdText::new(id).unwrap(), PasswordText::new(password).unwrap());
+        match bench.ask(Request::VerifyAccount { id, password }) {
+            Answer::VerifyAccount { outcome: Outcome::Ok, account } => Ok(account),
+            other => Err(other.outcome()),
+        }
+    };
+    let longest = "🐝".repeat(32);
+    for id in [
+        "'; DROP TABLE accounts; --",
+        "Robert'); DELETE FROM online;--",
+        "' OR ''='",
+        "\"; SELECT 1; \"",
+        "semi;colon",
+        "back\\slash\\'",
+        "per%cent_[a-z]",
+        "{CALL p_Online_Release(?)}",
+        "? $1 :id @id {d '2000-01-01'}",
+        "한국어 이름",
+        "👩‍👩‍👧‍👦 가족",
+        "e\u{301}\u{327} ﷺ ꧅",
+        &longest,
+    ] {
+        let password = format!("{id}'\";--\\");
+        assert_eq!(sign_up(id, &password), Outcome::Ok, "{id}");
+        let account = verify(id, &password).unwrap_or_else(|outcome| panic!("{id}: {outcome:?}"));
+        assert_eq!(sign_up(id, "another password"), Outcome::IdTaken, "{id}");
+        assert_eq!(verify(id, &format!("{password} ")), Err(Outcome::BadCredentials), "{id}");
+        let name: String = id.chars().take(24).collect();
+        let name = name.trim_end();
+        let request = Request::CreateCharacter { account, name: WishedName::new(name).unwrap() };
+        assert_eq!(bench.ask(request).outcome(), Outcome::Ok, "{name}");
+    }
+    for (id, password, outcome) in [
+        ("nul\0id", "password", Outcome::IdInvalid),
+        ("line\nbreak", "password", Outcome::IdInvalid),
+        (" blank before", "password", Outcome::IdInvalid),
+        ("blank after ", "password", Outcome::IdInvalid),
+        (&*"x".repeat(33), "password", Outcome::IdTooLong),
+        (&*"🐝".repeat(33), "password", Outcome::IdTooLong),
+        ("somebody", "nul\0password", Outcome::PasswordInvalid),
+        ("somebody", &*"p".repeat(257), Outcome::PasswordTooLong),
+    ] {
+        assert_eq!(sign_up(id, password), outcome, "{id:?}");
+        assert_eq!(verify(id, password), Err(Outcome::BadCredentials), "{id:?}");
+    }
+    for (name, outcome) in [
+        ("nul\0name", Outcome::NameInvalid),
+        (&*"🐝".repeat(25), Outcome::NameTooLong),
+        ("x", Outcome::NameInvalid),
+    ] {
+        let request = Request::CreateCharacter { account: 1, name: WishedName::new(name).unwrap() };
+        assert_eq!(bench.ask(request).outcome(), outcome, "{name:?}");
+    }
+    // Passwords are taken byte for byte, the longest too.
+    let bees = "🐝".repeat(64);
+    assert_eq!(sign_up("bees", &bees), Outcome::Ok);
+    assert!(verify("BEES", &bees).is_ok());
+    assert_eq!(verify("bees", &bees[4..]), Err(Outcome::BadCredentials));
+}
+
+#[test]
+fn hostile_texts_are_kept_or_refused_by_postgres() {
+    let database = Postgres::shared().database();
+    hostile_texts(&Bench::on_postgres(database.as_agent()));
+    assert_eq!(database.sql("SELECT count(*) FROM throng.accounts"), "14");
+    assert_eq!(database.sql("SELECT id FROM throng.accounts WHERE id LIKE 'semi%'"), "semi;colon");
+}
+
+#[test]
+fn hostile_texts_are_kept_or_refused_by_sqlite() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = SqliteFile::new(dir.path().join("throng.db"), PATIENCE);
+    migrate_sqlite(file.path(), PATIENCE, 0).unwrap();
+    hostile_texts(&Bench::new(move || Ok(Box::new(file.connect()?))));
+}
+
+/// A database that answers after longer than anybody waits: everybody is told in time, and what was
+/// done all the same is done once.
+#[test]
+fn a_slow_database_fills_a_bounded_queue_and_nothing_is_done_twice() {
+    let database = Postgres::shared().database();
+    let source = database.as_agent();
+    let config = PoolConfig {
+        queue: 8,
+        password: PasswordCost { memory_kib: 8, iterations: 1 },
+        ..PoolConfig::default()
+    };
+    let (sender, answers) = mpsc::channel();
+    let pool = Arc::new(
+        Pool::start(
+            &config,
+            move || Ok(Box::new(Stored::connect(&source)?)),
+            move |reply: Reply<u32>| {
+                drop(sender.send(reply));
+            },
+        )
+        .unwrap(),
+    );
+    wait_until("the pool is connected", || {
+        pool.stats().connected.load(std::sync::atomic::Ordering::Relaxed) == 2
+    });
+    let mut owner = database.connect();
+    owner.set_autocommit("test", false).unwrap();
+    owner.run("test", "LOCK TABLE throng.accounts IN EXCLUSIVE MODE").unwrap();
+    let submit = |tag| {
+        let (id, password) = (IdText::new("same").unwrap(), PasswordText::new("password").unwrap());
+        let deadline = Instant::now() + Duration::from_millis(300);
+        pool.try_submit(Job { request: Request::SignUp { id, password }, tag, deadline })
+    };
+    let refused = (0..20).filter(|tag| submit(*tag).is_err()).count();
+    assert!((10..=12).contains(&refused), "two are under way, eight wait: {refused}");
+    let outcomes: Vec<Outcome> =
+        (refused..20).map(|_| answers.recv_timeout(PATIENCE).unwrap().answer.outcome()).collect();
+    assert!(outcomes.iter().all(|outcome| *outcome == Outcome::TryAgainLater), "{outcomes:?}");
+    owner.rollback("test").unwrap();
+    for (tag, wanted) in [(20, Outcome::Ok), (21, Outcome::IdTaken)] {
+        let (id, password) = (IdText::new("same").unwrap(), PasswordText::new("password").unwrap());
+        let deadline = Instant::now() + PATIENCE;
+        pool.try_submit(Job { request: Request::SignUp { id, password }, tag, deadline }).unwrap();
+        assert_eq!(answers.recv_timeout(PATIENCE).unwrap().answer.outcome(), wanted);
+    }
+    assert_eq!(database.sql("SELECT count(*) FROM throng.accounts"), "1");
+}
+
+fn check(database: &Database<'_>, user: &str, more: &[&str], command: &str) -> (Option<i32>, String) {
+    let mut settings = database.settings();
+    settings.push(format!("odbc.user={user}"));
+    settings.extend(more.iter().map(|setting| (*setting).to_owned()));
+    let (code, stdout, stderr) = Home::new().run_and_read(command, &settings);
+    (code, stdout + &stderr)
+}
+
+#[test]
+fn check_says_what_is_missing() {
+    let database = Postgres::shared().empty_database();
+    let agent = "throng_agent_1";
+    let checked = |user: &str, more: &[&str], command: &str, code: i32, told: &[&str]| {
+        let (found, text) = check(&database, user, more, command);
+        assert_eq!(found, Some(code), "{text}");
+        for told in told {
+            assert!(text.contains(told), "{told:?} is missing in:\n{text}");
+        }
+    };
+    let owner = "throng_owner";
+    checked(owner, &["odbc.driver=/nowhere/x.so"], "db check", 1, &["/nowhere/x.so", "odbc-postgresql"]);
+    checked(owner, &["odbc.port=1"], "db check", 1, &["WRONG connection"]);
+    checked("nobody", &[], "db check", 1, &["WRONG connection", "nobody"]);
+    checked(
+        owner,
+        &[],
+        "db check",
+        1,
+        &["ok    connection", "WRONG p_AccountData_Insert", "throng db migrate"],
+    );
+    checked(owner, &[], "db migrate", 0, &["3 migrations applied", "003 procedures"]);
+    checked(owner, &[], "db status", 0, &["001 accounts", "002 online"]);
+    checked(owner, &[], "db check", 0, &["ok    schema", "ok    p_Online_Sync"]);
+    checked(agent, &[], "db check", 1, &["WRONG p_Schema_Select", "agent_role.sql"]);
+    database.grant();
+    checked(agent, &[], "db check", 0, &["ok    schema", "ok    p_Schema_Select", "ok    p_Agent_Start"]);
+    // Whatever was tried out is undone.
+    assert_eq!(database.sql("SELECT count(*) FROM throng.leases"), "0");
+    checked(agent, &[], "db check --full", 1, &["WRONG empty", "owner of the schema"]);
+    checked(owner, &[], "db check --full", 0, &["ok    full", "checks of the procedures", "ok    emptied"]);
+    assert_eq!(database.sql("SELECT count(*) FROM throng.accounts"), "0");
+    database.sql(
+        "INSERT INTO throng.accounts (id, id_key, password_hash, created_ms) VALUES ('bob', 'bob', 'x', 1)",
+    );
+    checked(owner, &[], "db check --full", 1, &["WRONG empty", "a database of its own"]);
+    assert_eq!(database.sql("SELECT count(*) FROM throng.accounts"), "1");
+}

@@ -1,0 +1,25 @@
+-- The role that a DB agent needs, and no more: it executes the procedures and cannot touch a table.
+-- Run it as the database's owner after every `throng db migrate` (it may be run again and again),
+-- then make a login, and a user of this database that belongs to the role:
+--     CREATE LOGIN throng_agent_1 WITH PASSWORD = '...';
+--     CREATE USER throng_agent_1 FOR LOGIN throng_agent_1;
+--     ALTER ROLE throng_agent ADD MEMBER throng_agent_1;
+
+IF NOT EXISTS (SELECT 1 FROM sys.database_principals AS p WHERE p.name = N'throng_agent')
+    CREATE ROLE throng_agent;
+GO
+
+GRANT EXECUTE ON dbo.p_Schema_Select TO throng_agent;
+GRANT EXECUTE ON dbo.p_Clock_Select TO throng_agent;
+GRANT EXECUTE ON dbo.p_AccountData_Select TO throng_agent;
+GRANT EXECUTE ON dbo.p_AccountData_Insert TO throng_agent;
+GRANT EXECUTE ON dbo.p_Character_Select TO throng_agent;
+GRANT EXECUTE ON dbo.p_Character_Insert TO throng_agent;
+GRANT EXECUTE ON dbo.p_Online_Claim TO throng_agent;
+GRANT EXECUTE ON dbo.p_Online_Transfer TO throng_agent;
+GRANT EXECUTE ON dbo.p_Online_Release TO throng_agent;
+GRANT EXECUTE ON dbo.p_Online_List TO throng_agent;
+GRANT EXECUTE ON dbo.p_Online_Sync TO throng_agent;
+GRANT EXECUTE ON dbo.p_Holder_Renew TO throng_agent;
+GRANT EXECUTE ON dbo.p_Agent_Start TO throng_agent;
+GO
