@@ -1,14 +1,14 @@
 -- The procedures of sql/README.md. Each is one call, one SELECT at its end, one transaction: its own, or
--- the caller's, which it neither ends nor undoes. An owner's procedures may use the owner's
--- tables, so whoever may execute them needs no right on any table.
+-- the caller's, which it neither ends nor undoes. An owner's procedures use the owner's
+-- tables, so whoever may execute them needs no right on any table (for Babelfish see agent_role.sql).
 --
--- They hold on SQL Server and on Babelfish, which is PostgreSQL underneath: there a statement sees what
--- was committed when it began, and lock hints are ignored. So a row that a decision hangs on
--- is locked by an UPDATE that changes nothing in it, and read by the next statement. The hints below are for SQL Server,
--- where readers wait: READPAST passes over what another transaction is at.
+-- They have to hold on SQL Server, where readers wait for writers, and on Babelfish, where a statement sees what
+-- was committed when it began and lock hints are ignored. So a row that a decision hangs on is locked by an
+-- UPDATE that changes nothing in it, and what is decided by is read by a later statement. The hints are
+-- for SQL Server: with READPAST a reader passes over what another transaction is at.
 --
--- A duplicate key (2627 of a constraint, 2601 of an index) is an answer, not an error. With XACT_ABORT ON it would undo
--- the caller's transaction, so that is OFF here.
+-- A duplicate key (2627 of a constraint, 2601 of an index) is an answer, not an error. With XACT_ABORT ON
+-- it would undo the caller's transaction, so that is OFF here.
 
 CREATE PROCEDURE dbo.p_Schema_Select
 AS
@@ -355,7 +355,7 @@ BEGIN
 END;
 GO
 
--- DONE 0, then VOID 1 with each claim that is void; or STALE 2
+-- DONE 0, then VOID 1 with each claim that is void
 CREATE PROCEDURE dbo.p_Online_Sync
     @instance BIGINT, @agent BIGINT, @list BIGINT, @is_first INT, @now_ms BIGINT, @lease_until_ms BIGINT
 AS
@@ -364,7 +364,7 @@ BEGIN
     SET XACT_ABORT OFF;
     DECLARE @outer INT = @@TRANCOUNT;
     DECLARE @tries INT = 0;
-    DECLARE @result INT;
+    DECLARE @is_latest INT;
     DECLARE @is_taken_up INT = 0;
     DECLARE @before_ms BIGINT = @now_ms - 3600000;
     DECLARE @listed TABLE (account BIGINT NOT NULL, claim BIGINT NOT NULL, PRIMARY KEY (account, claim));
@@ -377,101 +377,99 @@ BEGIN
     BEGIN TRY
         IF @outer = 0 BEGIN TRANSACTION;
         -- The row stays locked: lists of one process are compared one after the other.
-        WHILE @result IS NULL
+        WHILE @is_latest IS NULL
         BEGIN
             IF @tries = 10 THROW 50001, N'p_Online_Sync: the holder comes and goes', 1;
             SET @tries = @tries + 1;
             UPDATE dbo.holders SET list = @list WHERE instance = @instance AND list <= @list;
             IF @@ROWCOUNT = 1
-                SET @result = 0;
+                SET @is_latest = 1;
             ELSE IF EXISTS (SELECT 1 FROM dbo.holders AS h WHERE h.instance = @instance AND h.list > @list)
-                SET @result = 2;
+                SET @is_latest = 0;
             ELSE
             BEGIN
                 BEGIN TRY
                     INSERT INTO dbo.holders (instance, list) VALUES (@instance, @list);
-                    SET @result = 0;
+                    SET @is_latest = 1;
                 END TRY
                 BEGIN CATCH
                     IF ERROR_NUMBER() NOT IN (2627, 2601) THROW;
                 END CATCH;
             END;
         END;
-        IF @result = 0
+        -- Of a list that is not the latest nothing counts: a later one has taken all claims over.
+        INSERT INTO @listed (account, claim)
+        SELECT l.account, l.claim FROM dbo.listed AS l
+        WHERE @is_latest = 1 AND l.instance = @instance AND l.list = @list AND l.claim <> 0;
+        DELETE FROM dbo.listed WHERE instance = @instance AND list <= @list;
+        IF @is_first <> 0
+            DELETE o
+            FROM dbo.online AS o
+            WHERE o.instance = @instance AND o.agent = @agent AND NOT EXISTS (
+                SELECT 1 FROM @listed AS l WHERE l.account = o.account AND l.claim = o.claim
+            );
+        SET @tries = 0;
+        WHILE @is_taken_up = 0
         BEGIN
-            INSERT INTO @listed (account, claim)
-            SELECT l.account, l.claim FROM dbo.listed AS l
-            WHERE l.instance = @instance AND l.list = @list AND l.claim <> 0;
-            DELETE FROM dbo.listed WHERE instance = @instance AND list <= @list;
-            IF @is_first <> 0
-                DELETE o
-                FROM dbo.online AS o
-                WHERE o.instance = @instance AND o.agent = @agent AND NOT EXISTS (
-                    SELECT 1 FROM @listed AS l WHERE l.account = o.account AND l.claim = o.claim
-                );
-            SET @tries = 0;
-            WHILE @is_taken_up = 0
-            BEGIN
-                IF @tries = 10 THROW 50001, N'p_Online_Sync: the rows come and go', 1;
-                SET @tries = @tries + 1;
-                DELETE FROM @held;
-                DELETE FROM @chosen;
-                UPDATE dbo.online SET claim = claim
-                OUTPUT inserted.account, inserted.claim, inserted.instance, inserted.agent, 0
-                    INTO @held (account, claim, instance, agent, is_valid)
-                WHERE account IN (SELECT l.account FROM @listed AS l);
-                -- The holder's own lease counts as it will be: it is written last, since whoever
-                -- locked a claim reads leases, and must not wait for us while we wait for the claim.
-                UPDATE h SET is_valid = 1
-                FROM @held AS h
-                WHERE (h.instance = @instance AND h.agent = @agent AND @lease_until_ms > @now_ms)
-                    OR ((h.instance <> @instance OR h.agent <> @agent) AND EXISTS (
-                        SELECT 1 FROM dbo.leases AS l
-                        WHERE l.instance = h.instance AND l.agent = h.agent AND l.lease_until_ms > @now_ms
-                    ));
-                -- Of two claims on one account the one that the table knows.
-                INSERT INTO @chosen (account, claim)
-                SELECT l.account, COALESCE(MAX(CASE WHEN h.claim = l.claim THEN l.claim END), MAX(l.claim))
-                FROM @listed AS l LEFT JOIN @held AS h ON h.account = l.account
-                GROUP BY l.account;
-                UPDATE o
-                SET claim = c.claim, instance = @instance, agent = @agent,
-                    displaced_claim = NULL, displaced_instance = NULL
-                FROM dbo.online AS o
-                INNER JOIN @chosen AS c ON c.account = o.account
-                INNER JOIN @held AS h ON h.account = c.account
-                WHERE (h.claim = c.claim AND h.instance = @instance) OR h.is_valid = 0;
-                BEGIN TRY
-                    -- In the order of accounts, so that two lists at once cannot wait for each other.
-                    INSERT INTO dbo.online (account, claim, instance, agent)
-                    SELECT c.account, c.claim, @instance, @agent
-                    FROM @chosen AS c
-                    WHERE NOT EXISTS (SELECT 1 FROM @held AS h WHERE h.account = c.account)
-                    ORDER BY c.account;
-                    SET @is_taken_up = 1;
-                END TRY
-                BEGIN CATCH
-                    -- One has come between the two statements: it can be locked now.
-                    IF ERROR_NUMBER() NOT IN (2627, 2601) THROW;
-                END CATCH;
-            END;
-            -- What was valid has kept its number; on every other account there is the chosen one now.
-            INSERT INTO @void (account, claim)
-            SELECT l.account, l.claim
-            FROM @listed AS l
-            INNER JOIN @chosen AS c ON c.account = l.account
-            LEFT JOIN @held AS h ON h.account = l.account
-            WHERE l.claim <> CASE WHEN h.is_valid = 1 THEN h.claim ELSE c.claim END;
-            EXEC dbo.renew_lease @instance, @agent, @lease_until_ms;
-            EXEC dbo.prune_online @before_ms;
+            IF @tries = 10 THROW 50001, N'p_Online_Sync: the rows come and go', 1;
+            SET @tries = @tries + 1;
+            DELETE FROM @held;
+            DELETE FROM @chosen;
+            UPDATE dbo.online SET claim = claim
+            OUTPUT inserted.account, inserted.claim, inserted.instance, inserted.agent, 0
+                INTO @held (account, claim, instance, agent, is_valid)
+            WHERE account IN (SELECT l.account FROM @listed AS l);
+            -- The holder's own lease counts as it will be: it is written last, since whoever
+            -- locked a claim reads leases, and must not wait for us while we wait for the claim.
+            UPDATE h SET is_valid = 1
+            FROM @held AS h
+            WHERE (h.instance = @instance AND h.agent = @agent AND @lease_until_ms > @now_ms)
+                OR ((h.instance <> @instance OR h.agent <> @agent) AND EXISTS (
+                    SELECT 1 FROM dbo.leases AS l
+                    WHERE l.instance = h.instance AND l.agent = h.agent AND l.lease_until_ms > @now_ms
+                ));
+            -- Of two claims on one account the one that the table knows.
+            INSERT INTO @chosen (account, claim)
+            SELECT l.account, COALESCE(MAX(CASE WHEN h.claim = l.claim THEN l.claim END), MAX(l.claim))
+            FROM @listed AS l LEFT JOIN @held AS h ON h.account = l.account
+            GROUP BY l.account;
+            UPDATE o
+            SET claim = c.claim, instance = @instance, agent = @agent,
+                displaced_claim = NULL, displaced_instance = NULL
+            FROM dbo.online AS o
+            INNER JOIN @chosen AS c ON c.account = o.account
+            INNER JOIN @held AS h ON h.account = c.account
+            WHERE (h.claim = c.claim AND h.instance = @instance) OR h.is_valid = 0;
+            BEGIN TRY
+                -- In the order of accounts, so that two lists at once cannot wait for each other.
+                INSERT INTO dbo.online (account, claim, instance, agent)
+                SELECT c.account, c.claim, @instance, @agent
+                FROM @chosen AS c
+                WHERE NOT EXISTS (SELECT 1 FROM @held AS h WHERE h.account = c.account)
+                ORDER BY c.account;
+                SET @is_taken_up = 1;
+            END TRY
+            BEGIN CATCH
+                -- One has come between the two statements: it can be locked now.
+                IF ERROR_NUMBER() NOT IN (2627, 2601) THROW;
+            END CATCH;
         END;
+        -- What was valid has kept its number; on every other account there is the chosen one now.
+        INSERT INTO @void (account, claim)
+        SELECT l.account, l.claim
+        FROM @listed AS l
+        INNER JOIN @chosen AS c ON c.account = l.account
+        LEFT JOIN @held AS h ON h.account = l.account
+        WHERE l.claim <> CASE WHEN h.is_valid = 1 THEN h.claim ELSE c.claim END;
+        EXEC dbo.renew_lease @instance, @agent, @lease_until_ms;
+        EXEC dbo.prune_online @before_ms;
         IF @outer = 0 COMMIT TRANSACTION;
     END TRY
     BEGIN CATCH
         IF @outer = 0 AND @@TRANCOUNT > 0 ROLLBACK TRANSACTION;
         THROW;
     END CATCH;
-    SELECT @result AS result, CAST(NULL AS BIGINT) AS account, CAST(NULL AS BIGINT) AS claim
+    SELECT 0 AS result, CAST(NULL AS BIGINT) AS account, CAST(NULL AS BIGINT) AS claim
     UNION ALL
     SELECT 1, v.account, v.claim FROM @void AS v
     ORDER BY result;

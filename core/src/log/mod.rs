@@ -88,7 +88,11 @@ impl LogHandle {
 
     /// What is let through at present.
     pub fn level(&self) -> String {
-        self.filter.with_current(ToString::to_string).unwrap_or_default()
+        let filter = self.filter.with_current(ToString::to_string).unwrap_or_default();
+        match filter.strip_prefix(QUIET).and_then(|rest| rest.strip_prefix(',')) {
+            Some(asked_for) => asked_for.to_owned(),
+            None => filter,
+        }
     }
 }
 
@@ -154,8 +158,14 @@ pub(crate) fn parse_filter(directives: &str) -> Result<EnvFilter, LogError> {
             return Err(refused(format!("there is no level {level:?}")));
         }
     }
-    EnvFilter::builder().parse(parts.join(",")).map_err(|error| refused(error.to_string()))
+    EnvFilter::builder()
+        .parse(format!("{QUIET},{}", parts.join(",")))
+        .map_err(|error| refused(error.to_string()))
 }
+
+/// What is not let through unless it is named: the library for databases tells of whatever a driver says, and of that
+/// the DB threads log what matters, with its place.
+const QUIET: &str = "odbc_api=off";
 
 fn install(filter: EnvFilter) -> Result<FilterHandle, LogError> {
     let _installing = INSTALLING.lock();

@@ -1,6 +1,7 @@
 //! `throng db check`: whether the database is fit to be served from, and what is missing.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use thiserror::Error;
@@ -47,6 +48,11 @@ impl Report<'_, '_> {
         if !is_ready || !full {
             return Ok(());
         }
+        // Dozens connect at once in these checks: a small server may take longer for that than players may wait.
+        let database = match database {
+            Database::Odbc(source) => Database::Odbc(Arc::new(source.unhurried())),
+            sqlite @ Database::Sqlite(_) => sqlite,
+        };
         let emptier = Emptier(&database);
         if self
             .line("empty", emptier.is_empty(), |()| "there are no accounts, and nobody is online".into())?
@@ -82,7 +88,7 @@ impl Report<'_, '_> {
             }
         }
         let schema = Stored::connect(source);
-        let newest = || newest(&Database::Odbc(std::sync::Arc::new(source.clone())));
+        let newest = || newest(&Database::Odbc(Arc::new(source.clone())));
         Ok(self.line("schema", schema, |_| newest())?.is_some() && is_ready)
     }
 
@@ -194,7 +200,7 @@ impl Emptier<'_> {
     }
 }
 
-fn is_empty_sqlite(file: &std::sync::Arc<SqliteFile>) -> Result<bool, DbError> {
+fn is_empty_sqlite(file: &Arc<SqliteFile>) -> Result<bool, DbError> {
     let sql = "SELECT 1 FROM (SELECT 1 FROM accounts UNION ALL SELECT 1 FROM online UNION ALL SELECT 1 FROM leases)";
     Ok(!file.connect()?.0.exists(sql, &[])?)
 }

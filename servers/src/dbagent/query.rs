@@ -247,3 +247,6 @@ pub mod procedures {
 pub const LIST_CLAIMS: usize = 100;
 /// UTF-16 units of such a page: two numbers of 20 characters a claim.
 pub const LIST_UNITS: usize = LIST_CLAIMS * 40;
+
+#[cfg(test)]
+mod tests;

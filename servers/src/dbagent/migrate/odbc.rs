@@ -5,7 +5,7 @@
 
 use super::{MigrateError, Migration, Recorded, Status, known, pending, status_of};
 use crate::dbagent::odbc::{Dialect, OdbcConnection, OdbcSource};
-use crate::dbagent::procedures::{DbError, Fault};
+use crate::dbagent::procedures::DbError;
 use crate::dbagent::query::{Kind, Value, to_ms};
 
 /// Applies what is pending to the database, as the owner of its schema. Returns the numbers applied; none if
@@ -17,11 +17,7 @@ pub fn migrate_odbc(source: &OdbcSource, now_ms: u64) -> Result<Vec<u32>, Migrat
 /// What the database has had, and what is pending. Changes nothing.
 pub fn status_odbc(source: &OdbcSource) -> Result<Vec<Status>, MigrateError> {
     let mut connection = OdbcConnection::open(source)?;
-    let recorded = match recorded(&mut connection, source.dialect) {
-        // A new database has no record, which is an empty one.
-        Err(error) if error.fault == Fault::Schema => Vec::new(),
-        result => result?,
-    };
+    let recorded = recorded(&mut connection, source.dialect)?;
     connection.close()?;
     status_of(&source.place, known(source.dialect), &recorded)
 }
@@ -118,7 +114,15 @@ fn preparations(dialect: Dialect) -> Vec<String> {
     }
 }
 
+/// The migrations that a database has had. A new database has no record, which is an empty one.
 fn recorded(connection: &mut OdbcConnection, dialect: Dialect) -> Result<Vec<Recorded>, DbError> {
+    // Both engines have the standard's tables of tables.
+    let text = "SELECT COUNT(*) FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?";
+    let names = [dialect.schema(), "schema_migrations"].map(|name| (Value::Text(name), Kind::Text(64)));
+    let count = connection.rows("schema_migrations", text, names.into_iter(), &[Kind::Number])?;
+    if count.first().map_or(Ok(0), |row| row.number(0))? == 0 {
+        return Ok(Vec::new());
+    }
     let text = format!(
         "SELECT number, name, checksum, applied_ms FROM {}.schema_migrations ORDER BY number",
         dialect.schema()

@@ -1,8 +1,8 @@
 //! Migrations of an SQLite file.
 
-use std::fs::OpenOptions;
+use std::fs::{DirBuilder, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -101,6 +101,9 @@ pub(in crate::dbagent) fn recorded(conn: &Connection) -> rusqlite::Result<Vec<Re
 /// SQLite would make the file readable for everybody, and there are password hashes in it. Its
 /// log and its index take the file's mode.
 fn create_private(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+    }
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),

@@ -10,10 +10,14 @@ pub(super) fn db_error(place: &str, error: &Error) -> DbError {
     match record_of(error) {
         Some(record) => {
             let state = record.state.as_str();
-            let fault = fault_of(state, record.native_error);
             let message = String::from_utf16_lossy(&record.message);
             // One line, whatever the database makes of it.
             let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+            let fault = if record.native_error == BABELFISH_UNMAPPED {
+                fault_of_babelfish(&message)
+            } else {
+                fault_of(state, record.native_error)
+            };
             let detail = format!("{message} (SQLSTATE {state}, error {})", record.native_error);
             DbError::new(fault, place, detail)
         }
@@ -26,6 +30,24 @@ pub(super) fn db_error(place: &str, error: &Error) -> DbError {
             _ => DbError::new(Fault::Refused, place, error),
         },
     }
+}
+
+/// Babelfish has SQL Server's numbers for the errors that it knows, and this one, with PostgreSQL's words, for all others.
+const BABELFISH_UNMAPPED: i32 = 33_557_097;
+
+fn fault_of_babelfish(message: &str) -> Fault {
+    const WORDS: &[(&str, Fault)] = &[
+        ("does not exist", Fault::Schema),
+        ("permission denied", Fault::Denied),
+        ("deadlock detected", Fault::Conflict),
+        ("could not serialize", Fault::Conflict),
+        ("lock timeout", Fault::Busy),
+        ("statement timeout", Fault::Busy),
+        ("terminating connection", Fault::Lost),
+        ("read-only transaction", Fault::ReadOnly),
+        ("No space left", Fault::Full),
+    ];
+    WORDS.iter().find(|(words, _)| message.contains(words)).map_or(Fault::Refused, |(_, fault)| *fault)
 }
 
 fn record_of(error: &Error) -> Option<&Record> {
@@ -83,6 +105,18 @@ fn fault_of(state: &str, native: i32) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn babelfish_is_taken_by_its_words() {
+        for (message, expected) in [
+            ("[FreeTDS][SQL Server]relation \"x_dbo.schema_migrations\" does not exist", Fault::Schema),
+            ("[FreeTDS][SQL Server]permission denied for procedure p_online_claim", Fault::Denied),
+            ("[FreeTDS][SQL Server]canceling statement due to lock timeout", Fault::Busy),
+            ("[FreeTDS][SQL Server]something else", Fault::Refused),
+        ] {
+            assert_eq!(fault_of_babelfish(message), expected, "{message}");
+        }
+    }
 
     #[test]
     fn states_and_numbers_are_told_apart() {

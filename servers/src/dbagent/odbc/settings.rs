@@ -122,6 +122,15 @@ impl OdbcSource {
     }
 }
 
+impl OdbcSource {
+    /// The same, with time for whatever an operator has it do.
+    #[must_use]
+    pub fn unhurried(&self) -> Self {
+        let patience = Duration::from_secs(60);
+        Self { connect_timeout: patience, query_timeout: patience, lock_timeout: patience, ..self.clone() }
+    }
+}
+
 fn port(odbc: &Odbc, dialect: Dialect) -> u32 {
     if odbc.port == 0 { dialect.port() } else { odbc.port }
 }

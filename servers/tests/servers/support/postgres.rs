@@ -75,14 +75,16 @@ impl Postgres {
 
     /// Starts the server (again), and waits until it takes connections.
     pub(crate) fn resume(&mut self) {
-        // The shell ends the server when its input ends: with `stop`, or with this process.
+        // The shell ends the server when it is told to, or when its input ends with this process; then nobody needs
+        // the files any more.
         let server = self.programs.join("postgres");
         let script = format!(
             "{} -D data -p {} -k {} -c listen_addresses=127.0.0.1 -c max_connections=300 -c fsync=off \
              -c shared_buffers=64MB -c log_min_messages=fatal >log 2>&1 & server=$!; \
-             cat >/dev/null; kill -INT $server; wait $server",
+             read -r word; kill -INT $server; wait $server; [ \"$word\" = keep ] || rm -rf {}",
             server.display(),
             self.port,
+            self.dir.path().display(),
             self.dir.path().display(),
         );
         let mut shell = if is_root() {
@@ -106,7 +108,7 @@ impl Postgres {
     /// Ends the server; clients are cut off.
     pub(crate) fn stop(&mut self) {
         let Some(mut server) = self.server.take() else { return };
-        drop(server.stdin.take());
+        server.stdin.take().unwrap().write_all(b"keep\n").unwrap();
         server.wait().unwrap();
     }
 
