@@ -126,7 +126,7 @@ impl OdbcSource {
     /// The same, with time for whatever an operator has it do.
     #[must_use]
     pub fn unhurried(&self) -> Self {
-        let patience = Duration::from_secs(60);
+        let patience = Duration::from_mins(1);
         Self { connect_timeout: patience, query_timeout: patience, lock_timeout: patience, ..self.clone() }
     }
 }
