@@ -1,23 +1,31 @@
 -- The procedures of sql/README.md. Each is one call, one row or more, one transaction.
 -- SECURITY DEFINER: whoever may execute them needs no right on any table; the
--- search_path is pinned, so nobody can put tables of their own in the way.
+-- search_path is pinned, so nobody can put tables of their own in the way. PL/pgSQL even for a single SELECT:
+-- it keeps the plan for the session, where a function in SQL is parsed anew at each call.
 
 CREATE FUNCTION throng.p_Schema_Select()
 RETURNS TABLE (number integer, name varchar, checksum varchar, applied_ms bigint)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = throng, pg_temp AS $$
-    SELECT m.number, m.name, m.checksum, m.applied_ms FROM schema_migrations m ORDER BY m.number;
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = throng, pg_temp AS $$
+BEGIN
+    RETURN QUERY
+        SELECT m.number, m.name, m.checksum, m.applied_ms FROM schema_migrations m ORDER BY m.number;
+END
 $$;
 
 CREATE FUNCTION throng.p_Clock_Select()
 RETURNS TABLE (now_ms bigint)
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = throng, pg_temp AS $$
-    SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint;
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = throng, pg_temp AS $$
+BEGIN
+    RETURN QUERY SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint;
+END
 $$;
 
 CREATE FUNCTION throng.p_AccountData_Select(p_id_key varchar)
 RETURNS TABLE (account bigint, id varchar, password_hash varchar)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = throng, pg_temp AS $$
-    SELECT a.account, a.id, a.password_hash FROM accounts a WHERE a.id_key = p_id_key;
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = throng, pg_temp AS $$
+BEGIN
+    RETURN QUERY SELECT a.account, a.id, a.password_hash FROM accounts a WHERE a.id_key = p_id_key;
+END
 $$;
 
 -- INSERTED 0, ID_TAKEN 1
@@ -39,8 +47,11 @@ $$;
 
 CREATE FUNCTION throng.p_Character_Select(p_account bigint)
 RETURNS TABLE ("character" bigint, name varchar, level bigint, experience bigint)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = throng, pg_temp AS $$
-    SELECT c."character", c.name, c.level, c.experience FROM characters c WHERE c.account = p_account;
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = throng, pg_temp AS $$
+BEGIN
+    RETURN QUERY
+        SELECT c."character", c.name, c.level, c.experience FROM characters c WHERE c.account = p_account;
+END
 $$;
 
 -- INSERTED 0, NO_SUCH_ACCOUNT 1, CHARACTER_EXISTS 2, NAME_TAKEN 3
