@@ -381,11 +381,11 @@ BEGIN
         BEGIN
             IF @tries = 10 THROW 50001, N'p_Online_Sync: the holder comes and goes', 1;
             SET @tries = @tries + 1;
-            UPDATE dbo.holders SET list = @list WHERE instance = @instance AND list <= @list;
+            UPDATE dbo.holders SET list = CASE WHEN list < @list THEN @list ELSE list END WHERE instance = @instance;
             IF @@ROWCOUNT = 1
-                SET @is_latest = 1;
-            ELSE IF EXISTS (SELECT 1 FROM dbo.holders AS h WHERE h.instance = @instance AND h.list > @list)
-                SET @is_latest = 0;
+                SELECT @is_latest = CASE WHEN h.list = @list THEN 1 ELSE 0 END
+                FROM dbo.holders AS h
+                WHERE h.instance = @instance;
             ELSE
             BEGIN
                 BEGIN TRY
@@ -393,6 +393,7 @@ BEGIN
                     SET @is_latest = 1;
                 END TRY
                 BEGIN CATCH
+                    -- Come between the two statements: it can be locked now.
                     IF ERROR_NUMBER() NOT IN (2627, 2601) THROW;
                 END CATCH;
             END;
@@ -428,10 +429,15 @@ BEGIN
                     SELECT 1 FROM dbo.leases AS l
                     WHERE l.instance = h.instance AND l.agent = h.agent AND l.lease_until_ms > @now_ms
                 ));
-            -- Of two claims on one account the one that the table knows.
+            -- Of two claims on one account the one that the table knows, or else either. (Not in one SELECT:
+            -- of a NULL in a MAX SQL Server warns the client.)
             INSERT INTO @chosen (account, claim)
-            SELECT l.account, COALESCE(MAX(CASE WHEN h.claim = l.claim THEN l.claim END), MAX(l.claim))
-            FROM @listed AS l LEFT JOIN @held AS h ON h.account = l.account
+            SELECT l.account, l.claim
+            FROM @listed AS l INNER JOIN @held AS h ON h.account = l.account AND h.claim = l.claim;
+            INSERT INTO @chosen (account, claim)
+            SELECT l.account, MAX(l.claim)
+            FROM @listed AS l
+            WHERE NOT EXISTS (SELECT 1 FROM @chosen AS c WHERE c.account = l.account)
             GROUP BY l.account;
             UPDATE o
             SET claim = c.claim, instance = @instance, agent = @agent,

@@ -64,8 +64,8 @@ fn record_of(error: &Error) -> Option<&Record> {
 /// the state says nothing.
 fn fault_of(state: &str, native: i32) -> Fault {
     match native {
-        // Deadlock victim; snapshot and optimistic conflicts.
-        1205 | 3960 | 41302 | 41305 | 41325 => return Fault::Conflict,
+        // Deadlock victim; snapshot and optimistic conflicts; what our procedures throw when rows came and went too often.
+        1205 | 50_001 | 3960 | 41302 | 41305 | 41325 => return Fault::Conflict,
         // Lock request time out.
         1222 => return Fault::Busy,
         // No such procedure; no such table.
