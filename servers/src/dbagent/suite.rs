@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use parking_lot::Mutex;
 use thiserror::Error;
 use throng_core::limits::{ID_CHARS_MAX, NAME_CHARS_MAX};
 use throng_core::wire::packets::{Character, Claim, Name};
@@ -61,18 +62,40 @@ const CHECKS: &[(&str, Check)] = &[
 
 /// Runs every check over connections that `make` makes. Returns how many there were.
 pub fn suite(make: &Make<'_>) -> Result<usize, SuiteFailure> {
+    let connections = Connections { make, idle: Mutex::default() };
     for &(check, run) in CHECKS {
         let failed = |detail| SuiteFailure { check, detail };
-        let mut trial = Trial::new(make).map_err(failed)?;
+        let mut trial = Trial::new(&connections).map_err(failed)?;
         run(&mut trial).map_err(failed)?;
-        trial.db.close().map_err(|error| failed(error.to_string()))?;
+        connections.put_back(trial.db);
+    }
+    for db in connections.idle.into_inner() {
+        let failed = |error: DbError| SuiteFailure { check: "closing", detail: error.to_string() };
+        db.close().map_err(failed)?;
     }
     Ok(CHECKS.len())
 }
 
+/// Connections, used again and again: on some servers the first calls over one take a second.
+struct Connections<'a> {
+    make: &'a Make<'a>,
+    idle: Mutex<Vec<Box<dyn Procedures>>>,
+}
+
+impl Connections<'_> {
+    fn take(&self) -> Result<Box<dyn Procedures>, DbError> {
+        let idle = self.idle.lock().pop();
+        idle.map_or_else(self.make, Ok)
+    }
+
+    fn put_back(&self, db: Box<dyn Procedures>) {
+        self.idle.lock().push(db);
+    }
+}
+
 /// One check's connection, and names that no other check uses.
 struct Trial<'a> {
-    make: &'a Make<'a>,
+    connections: &'a Connections<'a>,
     db: Box<dyn Procedures>,
     /// Begins every id and name.
     tag: String,
@@ -103,11 +126,11 @@ impl From<DbError> for String {
 }
 
 impl<'a> Trial<'a> {
-    fn new(make: &'a Make<'a>) -> Result<Self, String> {
+    fn new(connections: &'a Connections<'a>) -> Result<Self, String> {
         let base = rand::random::<u64>() & !0xffff;
         // Short: there is to be room for what a check adds to it.
         let tag: String = (0..6).map(|_| char::from(b'a' + rand::random_range(0..26))).collect();
-        Ok(Self { make, db: make()?, tag, base, lists: 0 })
+        Ok(Self { connections, db: connections.take()?, tag, base, lists: 0 })
     }
 
     fn id(&self, rest: &str) -> String {
@@ -188,20 +211,21 @@ fn create_character(db: &mut dyn Procedures, account: u64, name: &str) -> Result
 
 /// Runs `work` on `count` connections at once and counts where it says true.
 fn at_once(
-    make: &Make<'_>,
+    connections: &Connections<'_>,
     count: usize,
     work: impl Fn(usize, &mut dyn Procedures) -> Result<bool, DbError> + Sync,
 ) -> Result<usize, String> {
     let yes = AtomicUsize::new(0);
     let start = std::sync::Barrier::new(count);
     let one = |number: usize| -> Checked {
-        let db = make();
+        let db = connections.take();
         start.wait();
         let mut db = db?;
         if work(number, db.as_mut())? {
             yes.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(db.close()?)
+        connections.put_back(db);
+        Ok(())
     };
     let one = &one;
     thread::scope(|scope| {
@@ -286,7 +310,7 @@ fn id_taken(t: &mut Trial<'_>) -> Checked {
 
 fn concurrent_sign_ups(t: &mut Trial<'_>) -> Checked {
     let id = t.id("same");
-    let made = at_once(t.make, 50, |number, db| {
+    let made = at_once(t.connections, 50, |number, db| {
         let id = if number % 2 == 0 { id.clone() } else { id.to_uppercase() };
         Ok(matches!(sign_up(db, &id)?, AccountInsert::Inserted(_)))
     })?;
@@ -326,7 +350,7 @@ fn concurrent_names(t: &mut Trial<'_>) -> Checked {
     let accounts: Vec<u64> =
         (0..20).map(|number| t.account(&number.to_string())).collect::<Result<_, _>>()?;
     let name = t.id("same");
-    let made = at_once(t.make, accounts.len(), |number, db| {
+    let made = at_once(t.connections, accounts.len(), |number, db| {
         Ok(matches!(create_character(db, accounts[number], &name)?, CharacterInsert::Inserted(_)))
     })?;
     expect!(made, 1);
@@ -413,13 +437,13 @@ fn concurrent_claims(t: &mut Trial<'_>) -> Checked {
     let instances: Vec<Holder> = (0..4).map(|number| t.instance(number)).collect::<Result<_, _>>()?;
     for round in 1..=5 {
         let account = t.claim_of(round, 1).account;
-        let claimed = at_once(t.make, 20, |number, db| {
+        let claimed = at_once(t.connections, 20, |number, db| {
             let claim = Claim { account, id: number as u64 + 1 };
             Ok(db.online_claim(&claim, instances[number % 4], false, NOW)? == CLAIMED)
         })?;
         expect!(claimed, 1);
         // With take-over all get in, one after the other, and all but the last are displaced once.
-        let displaced = at_once(t.make, 20, |number, db| {
+        let displaced = at_once(t.connections, 20, |number, db| {
             let claim = Claim { account, id: number as u64 + 100 };
             let claimed = db.online_claim(&claim, instances[number % 4], true, NOW)?;
             Ok(matches!(claimed, OnlineClaim::Claimed { displaced: Some(_) }))

@@ -128,3 +128,35 @@ fn players_of_a_dead_server_and_a_dead_agent_come_free() {
     player.enter(login);
     assert!(died.elapsed() < Duration::from_secs(8), "{:?}", died.elapsed());
 }
+
+/// Every statement on the accounts waits for a lock, and the DB threads with it; the chat does not.
+#[test]
+fn the_chat_does_not_wait_for_the_database() {
+    let database = Postgres::shared().database();
+    let cluster = Cluster::start_with(1, &database.settings());
+    let login = cluster.login_door();
+    let player = Player::create(login, "Player");
+    let mut crowd = Crowd::enter(&cluster.home, cluster.chat_door(), 20);
+    let mut owner = database.connect();
+    owner.set_autocommit("test", false).unwrap();
+    owner.run("test", "LOCK TABLE throng.accounts").unwrap();
+    thread::scope(|scope| {
+        let logins: Vec<_> = (0..8).map(|_| scope.spawn(|| player.log_in(login).err())).collect();
+        wait_until("a login waits for the database", || {
+            database.sql("SELECT count(*) FROM pg_locks WHERE NOT granted") != "0"
+        });
+        let mut slowest = Duration::ZERO;
+        while !logins.iter().all(thread::ScopedJoinHandle::is_finished) {
+            let began = Instant::now();
+            crowd.round();
+            slowest = slowest.max(began.elapsed());
+        }
+        // A login is given up after a second and more; a message to twenty people takes some milliseconds.
+        assert!(slowest < Duration::from_millis(500), "{slowest:?}");
+        for login in logins {
+            assert_eq!(login.join().unwrap(), Some(Outcome::TryAgainLater));
+        }
+    });
+    owner.rollback("test").unwrap();
+    player.enter(login);
+}
