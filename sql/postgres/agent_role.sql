@@ -6,7 +6,7 @@
 DO $$
 BEGIN
     CREATE ROLE throng_agent NOLOGIN;
-EXCEPTION WHEN duplicate_object THEN
+EXCEPTION WHEN duplicate_object OR unique_violation THEN
     NULL;
 END
 $$;

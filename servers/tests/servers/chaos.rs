@@ -13,9 +13,9 @@ use crate::support::{Client, Cluster, Door, Player, Postgres, exit, wait_until};
 /// busy machine may add.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(2 * 1500 + 1500);
 
-/// How long it goes on: `THRONG_CHAOS_SECONDS`, or long enough for the server to be away once.
+/// How long it goes on: `CHAOS_SECONDS`, or long enough for the server to be away once.
 fn duration() -> Duration {
-    let seconds = std::env::var("THRONG_CHAOS_SECONDS").ok().map(|text| text.parse().expect("a number"));
+    let seconds = std::env::var("CHAOS_SECONDS").ok().map(|text| text.parse().expect("a number"));
     Duration::from_secs(seconds.unwrap_or(20))
 }
 

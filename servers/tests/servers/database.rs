@@ -151,9 +151,9 @@ fn faults_are_told_apart_and_a_victim_is_called_again() {
     // A row that cannot be.
     database.sql(
         "INSERT INTO throng.accounts (id, id_key, password_hash, created_ms) VALUES ('x', 'x', 'x', 1);
-         ALTER TABLE throng.characters ALTER COLUMN name TYPE text;
-         INSERT INTO throng.characters (account, name, name_key, created_ms)
-         SELECT account, repeat('x', 200), 'x', 1 FROM throng.accounts",
+         ALTER TABLE throng.characters DROP CONSTRAINT characters_level_check;
+         INSERT INTO throng.characters (account, name, name_key, created_ms, level)
+         SELECT account, 'x', 'x', 1, -1 FROM throng.accounts",
     );
     let account = stored.account_select("x").unwrap().unwrap().account;
     assert_eq!(stored.character_select(account).unwrap_err().fault, Fault::BadRecord);

@@ -6,8 +6,8 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tempfile::TempDir;
 use throng_core::config::{Config, Engine, Secret};
@@ -175,12 +175,12 @@ pub(crate) struct Database<'p> {
 impl Database<'_> {
     /// Makes the agent's role and login, by the file that the documentation names.
     pub(crate) fn grant(&self) {
+        static TURN: Mutex<()> = Mutex::new(());
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sql/postgres/agent_role.sql");
         let role = fs::read_to_string(file).unwrap();
-        // The role belongs to the whole cluster, and other tests make it at the same time.
-        self.sql(&format!(
-            "SET client_min_messages = error; SELECT pg_advisory_lock(1); {role}; GRANT throng_agent TO {AGENT}"
-        ));
+        // The role belongs to the whole cluster, which the tests share.
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sql(&format!("SET client_min_messages = error; {role}; GRANT throng_agent TO {AGENT}"));
     }
 
     pub(crate) fn sql(&self, sql: &str) -> String {
