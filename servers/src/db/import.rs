@@ -7,21 +7,17 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use argon2::{ARGON2ID_IDENT, MIN_SALT_LEN, Params, PasswordHash, Version};
 use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
 use thiserror::Error;
 use throng_core::config::{Config, Secret};
-use throng_core::limits::{ARGON2_ITERATIONS_MAX, ARGON2_KIB_MAX};
 
 use super::Print;
 use super::bulk::{self, BulkError, Credential, Plan, Problem, Row, Stop, Wish};
 use crate::dbagent::database::Database;
+use crate::dbagent::password::check_stored;
 
 /// Bytes of a row: far more than the longest id, password and name, and the end of what a quotation mark swallows.
 const ROW_BYTES_MAX: usize = 64 * 1024;
-
-/// Characters that the databases keep of a password's hash.
-const HASH_CHARS_MAX: usize = 255;
 
 /// Characters of an unknown column's name that are shown.
 const SHOWN_MAX: usize = 40;
@@ -124,39 +120,13 @@ impl Columns {
         let text = |at| std::str::from_utf8(row.get(at).unwrap_or_default()).map_err(|_| Problem::Encoding);
         let password = text(self.password)?;
         let credential = if self.is_hashed {
-            check_hash(password).map_err(Problem::Hash)?;
+            check_stored(password).map_err(Problem::Hash)?;
             Credential::Hash(Secret::new(password))
         } else {
             Credential::Password(Secret::new(password))
         };
         Wish::new(text(self.id)?, credential, self.name.map_or(Ok(""), text)?)
     }
-}
-
-/// Whether a password can be verified against this: all that `Passwords::verify` looks at before it hashes.
-fn check_hash(text: &str) -> Result<(), &'static str> {
-    if text.len() > HASH_CHARS_MAX {
-        return Err("it is too long");
-    }
-    let stored = PasswordHash::new(text)
-        .map_err(|_| "it does not look like $argon2id$v=19$m=19456,t=2,p=1$(salt)$(hash)")?;
-    if stored.algorithm != ARGON2ID_IDENT {
-        return Err("it is of another algorithm");
-    }
-    let (Some(salt), Some(_)) = (&stored.salt, &stored.hash) else {
-        return Err("its salt or hash is missing");
-    };
-    if salt.len() < MIN_SALT_LEN {
-        return Err("its salt is too short");
-    }
-    if stored.version.is_some_and(|version| Version::try_from(version).is_err()) {
-        return Err("its version is unknown");
-    }
-    let params = Params::try_from(&stored).map_err(|_| "its parameters are impossible")?;
-    if params.m_cost() > ARGON2_KIB_MAX || params.t_cost() > ARGON2_ITERATIONS_MAX {
-        return Err("its cost is beyond all reason");
-    }
-    Ok(())
 }
 
 /// The rows of a file.
@@ -453,10 +423,10 @@ mod tests {
             String::new(),
         ] {
             let verified = passwords.verify(Some(&text), "password");
-            assert_eq!(check_hash(&text).is_ok(), verified.is_ok(), "{text:?}: {verified:?}");
+            assert_eq!(check_stored(&text).is_ok(), verified.is_ok(), "{text:?}: {verified:?}");
         }
-        assert_eq!(check_hash(&hash), Ok(()));
-        assert!(check_hash(&"x".repeat(256)).is_err());
+        assert_eq!(check_stored(&hash), Ok(()));
+        assert!(check_stored(&"x".repeat(256)).is_err());
         let read = read(format!("password_hash,id\n\"{hash}\",bob\nhunter2,amy\n"));
         assert_eq!(read[0], (2, Ok(())));
         assert!(matches!(read[1], (3, Err(Problem::Hash(_)))));

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use argon2::password_hash::phc::{Output, ParamsString, Salt};
-use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, PasswordHash, Version};
+use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, MIN_SALT_LEN, Params, PasswordHash, Version};
 use rand::TryRng;
 use rand::rngs::SysRng;
 use thiserror::Error;
@@ -11,6 +11,9 @@ use throng_core::limits::{ARGON2_ITERATIONS_MAX, ARGON2_KIB_MAX};
 
 const OUTPUT_BYTES: usize = 32;
 const SALT_BYTES: usize = 16;
+
+/// Characters of a stored hash that the databases keep.
+const STORED_CHARS_MAX: usize = 255;
 
 /// What a password hash costs. The default, OWASP's second choice, takes 20 ms on one core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,20 +110,46 @@ impl Passwords {
     }
 }
 
+/// Whether a hash that was made elsewhere can be kept and verified here; if not, why.
+pub fn check_stored(text: &str) -> Result<(), &'static str> {
+    if text.len() > STORED_CHARS_MAX {
+        return Err("it is too long");
+    }
+    let stored = PasswordHash::new(text)
+        .map_err(|_| "it does not look like $argon2id$v=19$m=19456,t=2,p=1$(salt)$(hash)")?;
+    usable(&stored).map(|_| ())
+}
+
+/// What a stored hash was made with, and what came out.
+struct Usable<'h> {
+    version: Version,
+    params: Params,
+    salt: &'h Salt,
+    hash: &'h Output,
+}
+
+fn usable(stored: &PasswordHash) -> Result<Usable<'_>, &'static str> {
+    if stored.algorithm != ARGON2ID_IDENT {
+        return Err("it is not argon2id");
+    }
+    let (Some(salt), Some(hash)) = (&stored.salt, &stored.hash) else {
+        return Err("it has no salt or no hash");
+    };
+    if salt.len() < MIN_SALT_LEN {
+        return Err("its salt is too short");
+    }
+    let version = stored.version.map_or(Ok(Version::default()), Version::try_from);
+    let version = version.map_err(|_| "its version is unknown")?;
+    let params = Params::try_from(stored).map_err(|_| "its parameters are impossible")?;
+    if params.m_cost() > ARGON2_KIB_MAX || params.t_cost() > ARGON2_ITERATIONS_MAX {
+        return Err("its cost is beyond all reason");
+    }
+    Ok(Usable { version, params, salt, hash })
+}
+
 fn verify(stored: &PasswordHash, password: &str, memory: &mut Vec<Block>) -> Result<bool, PasswordError> {
     let unusable = |why: &str| PasswordError::Stored(why.to_owned());
-    if stored.algorithm != ARGON2ID_IDENT {
-        return Err(unusable("it is not argon2id"));
-    }
-    let (Some(salt), Some(expected)) = (&stored.salt, &stored.hash) else {
-        return Err(unusable("it has no salt or no hash"));
-    };
-    let version = stored.version.map_or(Ok(Version::default()), Version::try_from);
-    let version = version.map_err(|_| unusable("its version is unknown"))?;
-    let params = Params::try_from(stored).map_err(|_| unusable("its parameters are impossible"))?;
-    if params.m_cost() > ARGON2_KIB_MAX || params.t_cost() > ARGON2_ITERATIONS_MAX {
-        return Err(unusable("its cost is beyond all reason"));
-    }
+    let Usable { version, params, salt, hash } = usable(stored).map_err(unusable)?;
     // A stored hash of a higher cost than today's gets memory of its own, for once.
     let mut more = Vec::new();
     let blocks = params.block_count();
@@ -131,13 +160,13 @@ fn verify(stored: &PasswordHash, password: &str, memory: &mut Vec<Block>) -> Res
         memory
     };
     let mut output = [0; Output::MAX_LENGTH];
-    let output = output.get_mut(..expected.len()).ok_or_else(|| unusable("its hash is too long"))?;
+    let output = output.get_mut(..hash.len()).ok_or_else(|| unusable("its hash is too long"))?;
     Argon2::new(Algorithm::Argon2id, version, params)
         .hash_password_into_with_memory(password.as_bytes(), salt, output, memory)
         .map_err(|error| PasswordError::Stored(error.to_string()))?;
     let found = Output::new(output).map_err(|error| PasswordError::Hash(error.to_string()))?;
     // `Output` compares in constant time.
-    Ok(found == *expected)
+    Ok(found == *hash)
 }
 
 fn phc(params: &Params, salt: &[u8], output: &[u8]) -> Result<PasswordHash, PasswordError> {
