@@ -62,8 +62,13 @@ impl OdbcConnection {
             let DbError { fault, detail, .. } = db_error(place, &error);
             // The driver manager has no state of its own for a library that it cannot load.
             let fault = if detail.contains("Can't open lib") { Fault::Driver } else { fault };
-            // Whatever else a driver says here, there is no connection.
-            let fault = if fault == Fault::Refused { Fault::Lost } else { fault };
+            // Whatever else a driver says here, there is no connection. psqlodbc has one state for all reasons; those
+            // that no waiting mends are told by PostgreSQL's words.
+            let fault = match fault {
+                Fault::Lost | Fault::Refused if is_denial(&detail) => Fault::Denied,
+                Fault::Refused => Fault::Lost,
+                fault => fault,
+            };
             DbError::new(fault, place, detail)
         };
         let environment = environment().map_err(failed)?;
@@ -250,6 +255,13 @@ fn error(place: &str, connection: &Connection<'_>, error: &odbc_api::Error) -> D
         return DbError { fault: Fault::Lost, ..error };
     }
     error
+}
+
+/// Whether a refused connection will be refused again.
+fn is_denial(message: &str) -> bool {
+    let words = ["authentication failed", "no pg_hba.conf entry", "no password supplied"];
+    let is_absent = |what: &str| message.contains(what) && message.contains("\" does not exist");
+    words.iter().any(|words| message.contains(words)) || is_absent("database \"") || is_absent("role \"")
 }
 
 /// How a procedure is called.
