@@ -5,12 +5,14 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use throng_core::wire::packets::{ChatMessage, User};
+use throng_core::wire::packets::{ChatMessage, Scope, ServerTimes, User};
 use throng_core::wire::{Packet, Text};
 
 fn message(bytes: usize) -> Packet {
     let sender = User { id: 7, name: Text::truncated("스롱이") };
-    ChatMessage { sequence: 1, sender, text: Text::truncated(&"x".repeat(bytes)) }.into()
+    let times = ServerTimes { received_us: 1, queued_us: 2, handled_us: 3 };
+    let text = Text::truncated(&"x".repeat(bytes));
+    ChatMessage { scope: Scope::World, target: 0, sequence: 1, sender, stamp: 4, times, text }.into()
 }
 
 fn packets(criterion: &mut Criterion) {

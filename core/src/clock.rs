@@ -14,8 +14,17 @@ pub fn unix_ms() -> u64 {
 /// Nanoseconds since the first call in this process, by the monotonic clock. The same
 /// zero for all threads, so that a stamp can cross threads as one `u64` (584 years).
 pub fn monotonic_ns() -> u64 {
+    nanos(start().elapsed())
+}
+
+/// Microseconds from the zero of [`monotonic_ns`] to `at`; 0 for what was before.
+pub fn monotonic_us(at: Instant) -> u64 {
+    micros(at.saturating_duration_since(start()))
+}
+
+fn start() -> Instant {
     static START: OnceLock<Instant> = OnceLock::new();
-    nanos(START.get_or_init(Instant::now).elapsed())
+    *START.get_or_init(Instant::now)
 }
 
 /// A duration in whole nanoseconds; the largest `u64` where it does not fit.

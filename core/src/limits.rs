@@ -9,6 +9,10 @@ pub const FRAME_HEADER: usize = 3;
 /// Bytes that AES-GCM adds to a sealed body.
 pub const SEAL_TAG: usize = 16;
 
+/// Bytes of a room-sealed frame's body before what is sealed: key number (u32), frame number (u64) and
+/// fan-out time (u32).
+pub const ROOM_HEADER: usize = 16;
+
 /// Longest frame body, in bytes, before the handshake is done. Enough for a
 /// Noise message with its preface; a stranger gets no more of our memory.
 pub const HANDSHAKE_BODY_MAX: usize = 256;
@@ -57,6 +61,16 @@ pub const SHARDS_MAX: usize = 64;
 /// allows 2^23 full-size packets); rekeying sooner costs nothing.
 pub const REKEY_INTERVAL: u64 = 1 << 20;
 
+/// Frames sealed with one room key, at most, as for [`REKEY_INTERVAL`].
+pub const ROOM_KEY_FRAMES: u64 = 1 << 20;
+
+/// Keys of one room that a client keeps: a new one is made at most once a message, and an old one is of use only
+/// for messages that are on their way.
+pub const ROOM_KEYS_PER_ROOM: usize = 64;
+
+/// Room keys that a client keeps in all.
+pub const ROOM_KEYS_PER_SESSION: usize = 4096;
+
 /// Write buffers that a shard keeps for reuse.
 pub const SPARE_BUFFERS: usize = 8 * 1024;
 
@@ -103,6 +117,26 @@ pub const CHAT_TEXT_MAX: usize = 1024;
 
 /// Users in one page of the user list.
 pub const USER_PAGE: usize = 128;
+
+/// Users that one notice names as having entered.
+pub const ENTERED_MAX: usize = 128;
+/// Users that one notice names as having left.
+pub const LEFT_MAX: usize = 512;
+
+/// Channel names: longest in bytes on the wire when a client asks for one.
+pub const CHANNEL_WIRE_MAX: usize = 255;
+/// Channel names: fewest characters (Unicode scalar values).
+pub const CHANNEL_CHARS_MIN: usize = 2;
+/// Channel names: most characters (Unicode scalar values).
+pub const CHANNEL_CHARS_MAX: usize = 32;
+/// Channel names: most bytes of UTF-8, four a character.
+pub const CHANNEL_BYTES_MAX: usize = 4 * CHANNEL_CHARS_MAX;
+/// Channels in one page of the list of channels.
+pub const CHANNEL_PAGE: usize = 64;
+/// Most channels that one chat server may be configured for.
+pub const CHANNELS_MAX: usize = 1 << 20;
+/// Most channels that one user may be allowed to be in at a time.
+pub const CHANNELS_PER_USER_MAX: usize = 256;
 
 /// Claims in one page of a holder's list ([`crate::wire::packets::DbHeldClaims`]).
 pub const CLAIM_PAGE: usize = 512;
@@ -156,11 +190,18 @@ const _: () = {
     assert!(READ_CHUNK >= 2 * (FRAME_HEADER + SERVER_BODY_MAX));
     // A user is an id (4), a length (2) and a name; the page has 16 bytes of its own at most.
     assert!(USER_PAGE * (4 + 2 + NAME_BYTES_MAX) + 16 + SEAL_TAG <= SERVER_BODY_MAX);
+    // A notice has 32 bytes of its own at most.
+    assert!(
+        ENTERED_MAX * (4 + 2 + NAME_BYTES_MAX) + LEFT_MAX * 4 + 32 + ROOM_HEADER + SEAL_TAG
+            <= SERVER_BODY_MAX
+    );
+    assert!(CHANNEL_PAGE * (8 + 2 + CHANNEL_BYTES_MAX) + 16 + SEAL_TAG <= SERVER_BODY_MAX);
+    assert!(CHANNEL_BYTES_MAX <= CHANNEL_WIRE_MAX);
     assert!(CLAIM_PAGE * 16 + 16 + SEAL_TAG <= SERVER_BODY_MAX);
     assert!(ID_CHARS_MAX * 4 <= ID_WIRE_MAX && NAME_BYTES_MAX <= NAME_WIRE_MAX);
     assert!(PASSWORD_BYTES_MAX <= PASSWORD_WIRE_MAX);
     assert!(ID_WIRE_MAX + PASSWORD_WIRE_MAX + NAME_WIRE_MAX + 64 <= CLIENT_BODY_MAX);
-    assert!(CHAT_TEXT_MAX + NAME_BYTES_MAX + 64 <= CLIENT_BODY_MAX);
+    assert!(CHAT_TEXT_MAX + NAME_BYTES_MAX + 128 <= CLIENT_BODY_MAX);
     assert!(TICKET_MAX + 64 <= CLIENT_BODY_MAX);
     assert!(SHARDS_MAX < u8::MAX as usize);
 };

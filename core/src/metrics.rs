@@ -137,6 +137,8 @@ metrics! {
     Counter Counter MAILBOX_WAITS = "throng_net_mailbox_waits_total";
     /// Jobs that content threads ran.
     Counter Counter JOBS = "throng_content_jobs_total";
+    /// Room keys made.
+    Counter Counter ROOM_KEYS = "throng_content_room_keys_total";
     /// Broadcasts made.
     Counter Counter BROADCASTS = "throng_chat_broadcasts_total";
     /// Users in the chat now.

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
-use throng_core::content::{Command, ContentApp, ContentPool, Dispatcher, Lane, Role};
+use throng_core::content::{Command, ContentApp, ContentPool, Dispatcher, Lane, Role, RoomPolicy};
 use throng_core::net::{Acceptor, AcceptorHandle, Listener, Mail, Mailbox, Shard, ShardSize};
 use throng_core::wire::CloseReason;
 
@@ -33,6 +33,8 @@ pub struct NodeSize {
     pub content_threads: usize,
     /// Jobs that may wait for each content thread.
     pub lane: usize,
+    /// When rooms get keys of their own.
+    pub rooms: RoomPolicy,
 }
 
 /// The parts of a role, built but not running.
@@ -40,6 +42,7 @@ pub struct Parts<R> {
     name: &'static str,
     shards: Vec<Shard<Command>>,
     pool: ContentPool<R>,
+    rooms: RoomPolicy,
 }
 
 impl<R: Send + 'static> Parts<R> {
@@ -51,7 +54,7 @@ impl<R: Send + 'static> Parts<R> {
             .map(|index| Shard::new(index, shard_size))
             .collect::<io::Result<Vec<_>>>()
             .map_err(|source| StartError { role: name, what: "event loops", source })?;
-        Ok(Self { name, shards, pool: ContentPool::new(size.content_threads, size.lane) })
+        Ok(Self { name, shards, pool: ContentPool::new(size.content_threads, size.lane), rooms: size.rooms })
     }
 
     /// The lanes, for the role's own helpers.
@@ -83,7 +86,7 @@ impl<R: Send + 'static> Parts<R> {
             });
             shards.push(thread.map_err(failed("event loop"))?);
         }
-        self.pool.spawn(name, role, &dispatcher).map_err(failed("content threads"))?;
+        self.pool.spawn(name, role, self.rooms, &dispatcher).map_err(failed("content threads"))?;
         let acceptor = acceptor.spawn(format!("{name}-accept")).map_err(failed("acceptor"))?;
         Ok(Node { name, acceptor, shards, mailboxes, pool: self.pool })
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use throng_core::clock::unix_ms;
 use throng_core::config::{Config, Duplicate};
+use throng_core::content::RoomPolicy;
 use throng_core::crypto::{ClusterKey, Credentials, KeyError, PublicKey, StaticKey};
 use throng_core::endpoints::{self, Endpoints, EndpointsError};
 use throng_core::limits::{CLIENT_BODY_MAX, SERVER_BODY_MAX};
@@ -384,6 +385,7 @@ impl Starter<'_> {
             mailbox: net.mailbox,
             content_threads: content.threads,
             lane: content.lane,
+            rooms: RoomPolicy { log_from: content.log_from, key_lifetime: content.key_lifetime },
         }
     }
 

@@ -3,18 +3,25 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::pool::{Job, Lane};
 use crate::SessionId;
-use crate::net::{App, Closed, Endpoint, Net, Opened, PeerKind, RoomId};
+use crate::net::{App, Class, Closed, Endpoint, Net, Opened, PeerKind, RoomId};
 use crate::wire::{CloseReason, Packet};
 
 /// What a content thread asks of a shard.
 pub enum Command {
     /// Send a packet to a session.
     Send(SessionId, Box<Packet>),
-    /// Send an encoded packet to the members of a room that this shard has.
-    Broadcast(RoomId, Arc<[u8]>),
+    /// Send an encoded packet to each of some sessions, as chat.
+    Multicast(Box<[SessionId]>, Arc<[u8]>),
+    /// Send an encoded packet to each member of a room that this shard has, as its own business.
+    Tell(RoomId, Arc<[u8]>),
+    /// Send an encoded packet to each member of a room that this shard has.
+    Copies(RoomId, Class, Arc<[u8]>),
+    /// Append a frame, sealed at the given time with the room's key, to the room's log.
+    Append(RoomId, Class, Arc<[u8]>, Instant),
     /// Make a session a member of a room.
     Join(SessionId, RoomId),
     /// End a session's membership of a room.
@@ -116,7 +123,10 @@ impl<R: Send + 'static> App for ContentApp<R> {
     fn command(&mut self, net: &mut Net, command: Command) {
         match command {
             Command::Send(id, packet) => net.send(id, &packet),
-            Command::Broadcast(room, encoded) => net.broadcast(room, &encoded),
+            Command::Multicast(to, encoded) => net.multicast(&to, &encoded),
+            Command::Tell(room, encoded) => net.tell(room, &encoded),
+            Command::Copies(room, class, encoded) => net.copies(room, class, &encoded),
+            Command::Append(room, class, frame, sealed) => net.append(room, class, &frame, sealed),
             Command::Join(id, room) => net.join(id, room),
             Command::Leave(id, room) => net.leave(id, room),
             Command::Close(id, reason) => net.close(id, reason, ""),
@@ -133,7 +143,7 @@ impl<R: Send + 'static> App for ContentApp<R> {
         }
     }
 
-    fn turn(&mut self, _net: &mut Net) -> Option<std::time::Instant> {
+    fn turn(&mut self, _net: &mut Net) -> Option<Instant> {
         for lane in 0..self.lanes.len() {
             if !self.backlog[lane].is_empty() {
                 self.drain_backlog(lane);

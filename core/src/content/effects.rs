@@ -1,12 +1,11 @@
-//! What handlers want done, and how it reaches the shards.
+//! What handlers want done, in order.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::app::Command;
 use crate::SessionId;
-use crate::limits::SHARDS_MAX;
-use crate::net::{Endpoint, Mail, Mailbox, RoomId};
+use crate::net::{Class, Endpoint, RoomId};
 use crate::wire::{CloseReason, Packet};
 
 /// What handlers want done, in order.
@@ -17,14 +16,19 @@ pub struct Effects(Vec<Effect>);
 pub enum Effect {
     /// For the shard that owns a session.
     One(SessionId, Command),
-    /// A packet for a room, wherever its members are.
-    Broadcast(RoomId, Packet),
+    /// The session becomes a member of the room.
+    Join(SessionId, RoomId),
+    /// The session is a member no more.
+    Leave(SessionId, RoomId),
+    /// The same, against its will: it must not be able to read what follows.
+    Expel(SessionId, RoomId),
+    /// A packet for the members of a room, wherever they are.
+    Broadcast(RoomId, Class, Packet),
+    /// A chat packet for a few sessions.
+    Multicast(Vec<SessionId>, Packet),
     /// For the shard that keeps the links.
     Dial(SocketAddr, Arc<Endpoint>, u64),
 }
-
-/// The shard from which links to other servers are dialled.
-const LINK_SHARD: usize = 0;
 
 impl Effects {
     /// Sends a packet to one session.
@@ -37,19 +41,30 @@ impl Effects {
         self.0.push(Effect::One(id, Command::Close(id, reason)));
     }
 
-    /// Makes a session a member of a room.
+    /// Makes a session a member of a room. It must not be one, and must be made to leave when it ends.
     pub fn join(&mut self, id: SessionId, room: RoomId) {
-        self.0.push(Effect::One(id, Command::Join(id, room)));
+        self.0.push(Effect::Join(id, room));
     }
 
-    /// Ends a session's membership.
+    /// Ends a session's membership, which there must be. What was said before still reaches it.
     pub fn leave(&mut self, id: SessionId, room: RoomId) {
-        self.0.push(Effect::One(id, Command::Leave(id, room)));
+        self.0.push(Effect::Leave(id, room));
+    }
+
+    /// As [`Self::leave`], against the member's will: what is said in the room from now on it
+    /// could not read even if it got hold of it.
+    pub fn expel(&mut self, id: SessionId, room: RoomId) {
+        self.0.push(Effect::Expel(id, room));
     }
 
     /// Sends a packet to all members of a room.
-    pub fn broadcast(&mut self, room: RoomId, packet: impl Into<Packet>) {
-        self.0.push(Effect::Broadcast(room, packet.into()));
+    pub fn broadcast(&mut self, room: RoomId, class: Class, packet: impl Into<Packet>) {
+        self.0.push(Effect::Broadcast(room, class, packet.into()));
+    }
+
+    /// Sends a chat packet to each of a few sessions.
+    pub fn multicast(&mut self, to: Vec<SessionId>, packet: impl Into<Packet>) {
+        self.0.push(Effect::Multicast(to, packet.into()));
     }
 
     /// Connects to another server; the answer comes as an event with `token`.
@@ -69,72 +84,17 @@ impl Effects {
             .map(|effect| match effect {
                 Effect::One(_, Command::Send(to, packet)) => format!("{to} <- {packet:?}"),
                 Effect::One(_, Command::Close(id, reason)) => format!("{id} closed: {}", reason.name()),
-                Effect::One(_, Command::Join(id, room)) => format!("{id} joins {}", room.0),
-                Effect::One(_, Command::Leave(id, room)) => format!("{id} leaves {}", room.0),
                 Effect::One(..) => String::new(),
-                Effect::Broadcast(room, packet) => format!("room {} <- {packet:?}", room.0),
+                Effect::Join(id, room) => format!("{id} joins {}", room.0),
+                Effect::Leave(id, room) => format!("{id} leaves {}", room.0),
+                Effect::Expel(id, room) => format!("{id} is put out of {}", room.0),
+                Effect::Broadcast(room, _, packet) => format!("room {} <- {packet:?}", room.0),
+                Effect::Multicast(to, packet) => {
+                    let to: Vec<_> = to.iter().map(ToString::to_string).collect();
+                    format!("{} <- {packet:?}", to.join(" "))
+                }
                 Effect::Dial(address, _, token) => format!("dial {address} as {token}"),
             })
             .collect()
-    }
-}
-
-/// Takes effects to the shards.
-#[derive(Clone)]
-pub struct Dispatcher {
-    mailboxes: Vec<Arc<Mailbox<Command>>>,
-}
-
-impl Dispatcher {
-    /// For the shards with these mailboxes, in the order of their numbers.
-    pub fn new(mailboxes: Vec<Arc<Mailbox<Command>>>) -> Self {
-        assert!((1..=SHARDS_MAX).contains(&mailboxes.len()));
-        Self { mailboxes }
-    }
-
-    /// Carries out the effects in order, and leaves none. Waits while a shard's mailbox is
-    /// full: content threads may, and it is how a busy shard slows them down. Call it under the
-    /// lock of the state that the effects come from, so that every shard sees them in one order.
-    /// Shards are woken by [`Self::ring`].
-    pub fn dispatch(&self, effects: &mut Effects) {
-        for effect in effects.0.drain(..) {
-            match effect {
-                Effect::One(id, command) => self.push(id.shard(), command),
-                Effect::Broadcast(room, packet) => {
-                    let mut encoded = Vec::with_capacity(256);
-                    packet.encode(&mut encoded);
-                    let encoded: Arc<[u8]> = encoded.into();
-                    for shard in 0..self.mailboxes.len() {
-                        self.push(shard, Command::Broadcast(room, encoded.clone()));
-                    }
-                }
-                Effect::Dial(address, endpoint, token) => {
-                    self.push(LINK_SHARD, Command::Dial(address, endpoint, token));
-                }
-            }
-        }
-    }
-
-    fn push(&self, shard: usize, command: Command) {
-        if let Some(mailbox) = self.mailboxes.get(shard) {
-            // Refused only when the shard has ended: nobody is left to whom it could matter.
-            let _ = mailbox.push(Mail::App(command));
-        }
-    }
-
-    /// Wakes the shards.
-    pub fn ring(&self) {
-        for mailbox in &self.mailboxes {
-            mailbox.ring();
-        }
-    }
-
-    /// Wakes the shards whose bits are set.
-    pub fn ring_some(&self, shards: u64) {
-        for (number, mailbox) in self.mailboxes.iter().enumerate() {
-            if shards & (1 << number) != 0 {
-                mailbox.ring();
-            }
-        }
     }
 }

@@ -4,11 +4,15 @@
 //! function from (state, session, packet, now) to [`Effects`]; it does no I/O.
 
 mod app;
+mod dispatch;
 mod effects;
 mod handlers;
 mod pool;
+mod rooms;
 
 pub use app::{Command, ContentApp, lane_of};
-pub use effects::{Dispatcher, Effect, Effects};
+pub use dispatch::Dispatcher;
+pub use effects::{Effect, Effects};
 pub use handlers::{Call, HandlerTable, Phases};
 pub use pool::{ContentPool, Job, Lane, Role};
+pub use rooms::{RoomBook, RoomPolicy};

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use crossbeam_utils::sync::Parker;
 use parking_lot::Mutex;
 
-use super::effects::{Dispatcher, Effects};
+use super::dispatch::Dispatcher;
+use super::effects::Effects;
+use super::rooms::{RoomBook, RoomPolicy};
 use crate::SessionId;
 use crate::limits::JOBS_PER_TURN;
 use crate::metrics;
@@ -75,11 +77,18 @@ impl<R: Send + 'static> ContentPool<R> {
     }
 
     /// Starts the threads, named `{name}-content-{number}`.
-    pub fn spawn(&mut self, name: &str, role: impl Role<Record = R>, shards: &Dispatcher) -> io::Result<()> {
-        let role = Arc::new(Mutex::new(role));
+    pub fn spawn(
+        &mut self,
+        name: &str,
+        role: impl Role<Record = R>,
+        policy: RoomPolicy,
+        shards: &Dispatcher,
+    ) -> io::Result<()> {
+        let rooms = RoomBook::new(policy, shards.shards(), rand::random);
+        let desk = Arc::new(Mutex::new(Desk { role, rooms }));
         for (number, parker) in self.parkers.drain(..).enumerate() {
             let worker = Worker {
-                role: role.clone(),
+                desk: desk.clone(),
                 lane: self.lanes[number].clone(),
                 shards: shards.clone(),
                 stop: self.stop.clone(),
@@ -109,8 +118,14 @@ impl<R: Send + 'static> ContentPool<R> {
     }
 }
 
+/// What the content threads of a role share: its state, and its rooms, which change in the same order.
+struct Desk<P> {
+    role: P,
+    rooms: RoomBook,
+}
+
 struct Worker<P: Role> {
-    role: Arc<Mutex<P>>,
+    desk: Arc<Mutex<Desk<P>>>,
     lane: Arc<Lane<P::Record>>,
     shards: Dispatcher,
     stop: Arc<AtomicBool>,
@@ -152,17 +167,20 @@ impl<P: Role> Worker<P> {
         if self.lane.is_empty() && !is_tick_due {
             return false;
         }
-        let mut role = self.role.lock();
+        let mut desk = self.desk.lock();
+        let Desk { role, rooms } = &mut *desk;
         let mut jobs = 0;
         while jobs < JOBS_PER_TURN {
             let Some(job) = self.lane.pop() else { break };
             jobs += 1;
-            role.job(job, Instant::now(), effects);
-            self.shards.dispatch(effects);
+            let now = Instant::now();
+            role.job(job, now, effects);
+            self.shards.dispatch(effects, rooms, now);
         }
         metrics::JOBS.add(jobs as u64);
-        *tick_at = role.tick(Instant::now(), effects);
-        self.shards.dispatch(effects);
+        let now = Instant::now();
+        *tick_at = role.tick(now, effects);
+        self.shards.dispatch(effects, rooms, now);
         true
     }
 }
@@ -200,6 +218,8 @@ mod tests {
         }
     }
 
+    const POLICY: RoomPolicy = RoomPolicy { log_from: 2, key_lifetime: Duration::MAX };
+
     fn dispatcher() -> Dispatcher {
         Dispatcher::new(vec![Arc::new(Mailbox::<Command>::new(8, || {}))])
     }
@@ -209,7 +229,7 @@ mod tests {
         let mut pool = ContentPool::new(3, 8);
         let lanes = pool.lanes().to_vec();
         let (rang, hear) = mpsc::channel();
-        pool.spawn("test", Alarm { at: None, rang }, &dispatcher()).unwrap();
+        pool.spawn("test", Alarm { at: None, rang }, POLICY, &dispatcher()).unwrap();
         for lane in &lanes {
             lane.push(Job::Record(Duration::from_millis(10))).unwrap_or_else(|_| panic!("a worker ended"));
             lane.ring();
@@ -234,7 +254,7 @@ mod tests {
         }
         let mut pool = ContentPool::new(1, 2);
         let lane = pool.lanes()[0].clone();
-        pool.spawn("test", Bad, &dispatcher()).unwrap();
+        pool.spawn("test", Bad, POLICY, &dispatcher()).unwrap();
         let started = Instant::now();
         while lane.push(Job::Record(())).is_ok() {
             assert!(started.elapsed() < PATIENCE);
@@ -259,7 +279,7 @@ mod tests {
         for number in 0..1000 {
             assert!(pool.lanes()[number % 2].try_push(Job::Record(())).is_ok());
         }
-        pool.spawn("test", Count(count), &dispatcher()).unwrap();
+        pool.spawn("test", Count(count), POLICY, &dispatcher()).unwrap();
         pool.stop();
         assert_eq!(counted.iter().count(), 1000);
     }

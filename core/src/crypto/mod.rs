@@ -2,10 +2,12 @@
 
 pub mod handshake;
 pub mod keys;
+pub mod room;
 pub mod session;
 pub mod ticket;
 
 pub use handshake::{Credentials, Initiator, PROTOCOL_VERSION, SessionKeys};
 pub use keys::{ClusterKey, KeyError, PublicKey, StaticKey};
+pub use room::{RoomCipher, RoomKeys, RoomSealer};
 pub use session::{DirectionKey, SealBroken};
 pub use ticket::{Ticket, TicketSerial};

@@ -76,7 +76,8 @@ impl DirectionKey {
     }
 }
 
-fn nonce(number: u64) -> [u8; 12] {
+/// The nonce of frame `number` (Noise, section 12.4).
+pub(super) fn nonce(number: u64) -> [u8; 12] {
     let mut nonce = [0; 12];
     nonce[4..].copy_from_slice(&number.to_be_bytes());
     nonce

@@ -14,5 +14,5 @@ pub mod table;
 
 pub use acceptor::{Acceptor, AcceptorHandle, ListenError, Listener};
 pub use endpoint::{Endpoint, PeerKind};
-pub use rooms::RoomId;
+pub use rooms::{Class, RoomId};
 pub use shard::{App, Closed, Mail, Mailbox, Net, Opened, Shard, ShardSize};

@@ -8,6 +8,15 @@ use crate::SessionId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RoomId(pub u32);
 
+/// What a frame for a room is: what may be left out when a member is slow, and in which order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// A message. Left out only when much has gathered, and then the member is told how many it missed.
+    Chat,
+    /// Who enters and leaves. Left out first; the member sees it by the versions.
+    Notice,
+}
+
 /// The rooms of one shard: members in a row for the fan-out, and each member's place in it.
 #[derive(Debug, Default)]
 pub struct Rooms {

@@ -15,7 +15,7 @@ use mio::{Interest, Registry, Token};
 
 use super::endpoint::{Endpoint, PeerKind};
 use super::outbox::BufferPool;
-use super::rooms::{RoomId, Rooms};
+use super::rooms::{Class, RoomId, Rooms};
 use super::session::{Due, Session};
 use super::table::Table;
 use crate::SessionId;
@@ -192,12 +192,30 @@ impl Net {
     }
 
     /// Queues an encoded packet for every member of the room, sealed once for each.
-    pub fn broadcast(&mut self, room: RoomId, encoded: &[u8]) {
+    pub fn tell(&mut self, room: RoomId, encoded: &[u8]) {
         // Sending never changes a membership: whoever is too slow is taken out at the end of the turn.
         for place in 0..self.rooms.members(room).len() {
             let id = self.rooms.members(room)[place];
             self.send_encoded(id, encoded);
         }
+    }
+
+    /// Queues an encoded chat packet or notice for every member of the room, sealed once for each.
+    pub fn copies(&mut self, room: RoomId, _class: Class, encoded: &[u8]) {
+        self.tell(room, encoded);
+    }
+
+    /// Queues an encoded chat packet for each of the sessions.
+    pub fn multicast(&mut self, to: &[SessionId], encoded: &[u8]) {
+        for id in to {
+            self.send_encoded(*id, encoded);
+        }
+    }
+
+    /// Appends a frame, sealed at `sealed` with the room's key, to the room's log.
+    pub fn append(&mut self, room: RoomId, class: Class, frame: &[u8], sealed: Instant) {
+        let _ = (room, class, frame, sealed);
+        todo!("the room log")
     }
 
     /// Ends the session. What is queued, and then the reason, still goes to the peer; the

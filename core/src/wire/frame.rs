@@ -13,7 +13,7 @@ pub enum Kind {
     Handshake = 1,
     /// A packet, sealed with the session's key.
     Sealed = 2,
-    /// A packet, sealed with a room's key. Reserved: no server sends it yet.
+    /// A packet, sealed with a room's key: see [`crate::crypto::room`].
     Room = 3,
     /// One byte, a [`CloseReason`], in the clear: the server refuses before the
     /// handshake is done. Nobody vouches for it, so it may only be shown.

@@ -13,7 +13,7 @@ pub use packets::Packet;
 pub use reason::CloseReason;
 pub use stream::{Malformed, Reader, Writer};
 pub use table::{Body, EnumInfo, FieldInfo, PacketInfo, Route};
-pub use types::{Bytes, Field, List, SecretText, Text, TooLong};
+pub use types::{Bytes, Field, List, SecretBytes, SecretText, Text, TooLong};
 
 /// The test vector called `name` in docs/protocol.md, as hex digits: the line
 /// "`name`: `hex`" there, line breaks inside the digits allowed.

@@ -5,7 +5,7 @@
 //! handler table. A number, once released, never means anything else.
 
 use super::table::{packets, wire_enum, wire_struct};
-use super::{Bytes, CloseReason, List, SecretText, Text};
+use super::{Bytes, CloseReason, List, SecretBytes, SecretText, Text};
 use crate::limits;
 
 /// An account id as a client types it.
@@ -16,6 +16,10 @@ pub type PasswordText = SecretText<{ limits::PASSWORD_WIRE_MAX }>;
 pub type WishedName = Text<{ limits::NAME_WIRE_MAX }>;
 /// A character name that has been accepted.
 pub type Name = Text<{ limits::NAME_BYTES_MAX }>;
+/// A channel's name as a client types it.
+pub type WishedChannel = Text<{ limits::CHANNEL_WIRE_MAX }>;
+/// A channel's name that has been accepted.
+pub type ChannelName = Text<{ limits::CHANNEL_BYTES_MAX }>;
 /// A sealed ticket.
 pub type TicketBytes = Bytes<{ limits::TICKET_MAX }>;
 /// The text of a chat message.
@@ -58,6 +62,18 @@ wire_enum! {
         ClaimLost = 14,
         /// The server ran into a fault of its own, which its log describes.
         InternalError = 15,
+        /// There is no such channel.
+        NoSuchChannel = 16,
+        /// The user is not in that channel.
+        NotAMember = 17,
+        /// There are as many channels, or the user is in as many, as the server allows.
+        TooManyChannels = 18,
+        /// No such user is in the chat.
+        NoSuchUser = 19,
+        /// Only the channel's owner may do this.
+        NotTheOwner = 20,
+        /// The user has not said where it is.
+        NoPosition = 21,
     }
 }
 
@@ -73,6 +89,20 @@ wire_enum! {
     }
 }
 
+wire_enum! {
+    /// Whom a message is for.
+    Scope {
+        /// Everybody in the chat (the predecessor's CHAT_BROADCAST).
+        World = 0,
+        /// The members of a channel (one kind of the predecessor's CHAT_MULTICAST).
+        Channel = 1,
+        /// Whoever is nearby: in the sender's sector and its eight neighbours (the other kind of CHAT_MULTICAST).
+        Nearby = 2,
+        /// One other user.
+        Whisper = 3,
+    }
+}
+
 wire_struct! {
     /// A user in the chat.
     User {
@@ -82,6 +112,33 @@ wire_struct! {
         name: Name,
     }
 }
+
+wire_struct! {
+    /// A channel, as lists of channels show it.
+    ChannelInfo {
+        /// Its number; never given to another channel while the server lives.
+        channel: u32,
+        /// Its name.
+        name: ChannelName,
+        /// Users in it.
+        head_count: u32,
+    }
+}
+
+wire_struct! {
+    /// Where a message's time went in the chat server, by the server's own monotonic clock. PongAnswer tells how that clock
+    /// stands to the client's.
+    ServerTimes {
+        /// When the request was read: microseconds since the server started.
+        received_us: u64,
+        /// From then to its handler's start, in microseconds: the queue.
+        queued_us: u32,
+        /// From there to the message's being encoded for sealing, in microseconds.
+        handled_us: u32,
+    }
+}
+
+impl Copy for ServerTimes {}
 
 wire_struct! {
     /// A character as the database has it.
@@ -203,16 +260,22 @@ packets! {
         head_count: u32,
     }
 
-    /// The next page of the user list, please.
+    /// The next page of the user list, please. A channel's list is for its members only; others get an empty page.
     0x0203 UserListRequest(ClientToChat, "") {
+        /// The channel whose users are wanted; 0 for everybody in the chat.
+        channel: u32,
         /// The last user id of the page before; 0 for the first page.
         after: u32,
     }
 
-    /// A page of the user list, by ascending user id. Whoever enters or leaves while
-    /// pages are fetched is told by UserEntered and UserLeft, in the right order with the pages.
+    /// A page of a user list, by ascending user id. A page overtakes notices that are on their way; each UsersChanged may
+    /// be applied to it all the same, whatever their order: see "Who is there".
     0x0204 UserList(ChatToClient, "E_S_ANS_USER_LIST") {
-        /// Users in the chat, the receiver included, at this moment.
+        /// The channel; 0 for everybody in the chat.
+        channel: u32,
+        /// The list's version at this moment.
+        version: u64,
+        /// Users there, the receiver included, at this moment.
         head_count: u32,
         /// The users of this page.
         users: List<User, { limits::USER_PAGE }>,
@@ -220,30 +283,52 @@ packets! {
         more: bool,
     }
 
-    /// Somebody entered.
-    0x0205 UserEntered(ChatToClient, "E_S_ANS_NEW_USER_NOTIFY") {
-        /// Who.
-        user: User,
+    /// Who entered and who left, on purpose or not. Told at once where few are; with many, what happened in an
+    /// interval is told together.
+    0x0205 UsersChanged(ChatToClient, "E_S_ANS_NEW_USER_NOTIFY, E_S_ANS_EXIT_USER") {
+        /// The channel; 0 for everybody in the chat.
+        channel: u32,
+        /// The version of the list that this changes. A client whose version is lower has missed a notice.
+        since: u64,
+        /// The list's version after it. Each entering and each leaving is one version more.
+        version: u64,
+        /// Users there at that version.
+        head_count: u32,
+        /// Whether everybody who entered or left is named. If not, pages of the list tell the rest.
+        complete: bool,
+        /// Who entered and is still there.
+        entered: List<User, { limits::ENTERED_MAX }>,
+        /// The numbers of those who left, also of those who had entered in the same interval.
+        left: List<u32, { limits::LEFT_MAX }>,
     }
 
-    /// Somebody left, on purpose or not.
-    0x0206 UserLeft(ChatToClient, "E_S_ANS_EXIT_USER") {
-        /// The user's number.
-        user: u32,
-    }
-
-    /// Say something to everybody, the sender included.
+    /// Say something. The sender is among the recipients, whatever the scope.
     0x0207 ChatRequest(ClientToChat, "C_REQ_CHATTING") {
+        /// To whom.
+        scope: Scope,
+        /// The channel, or the user to whisper to; 0 for the other scopes.
+        target: u32,
+        /// Comes back in the message or the refusal. Clients put their own time in it, or any number.
+        stamp: u64,
         /// What; not empty.
         text: ChatText,
     }
 
     /// Somebody said something.
     0x0208 ChatMessage(ChatToClient, "S_ANS_CHATTING") {
-        /// The message's number in the room; the next message has the next number.
+        /// To whom.
+        scope: Scope,
+        /// The channel, or the user whispered to; 0 for the other scopes.
+        target: u32,
+        /// The message's number in the chat or in its channel; the next message there has the next number, and who gets it not
+        /// is told by ChatGap. Nearby and whispered messages have 0.
         sequence: u64,
         /// Who said it.
         sender: User,
+        /// The stamp of the request.
+        stamp: u64,
+        /// Where its time went.
+        times: ServerTimes,
         /// What.
         text: ChatText,
     }
@@ -266,6 +351,116 @@ packets! {
         token: u64,
         /// Microseconds between the server's reading the ping and its handler: the queue's share of the round trip.
         queued_us: u32,
+        /// When the server read the ping: microseconds since it started, by its monotonic clock.
+        server_us: u64,
+    }
+
+    /// The key of what is said in the chat or a channel from now on: frames of kind 3 with this key's number
+    /// open with it. It is sent before the first of them. Older keys of the same room stay good for what is on its way.
+    0x020D RoomKey(ChatToClient, "") {
+        /// The channel; 0 for everybody in the chat.
+        room: u32,
+        /// The key's number; never that of another key while the server lives.
+        key: u32,
+        /// The key.
+        secret: SecretBytes<32>,
+    }
+
+    /// A message was not delivered to anybody.
+    0x020E ChatRefused(ChatToClient, "") {
+        /// The stamp of the request.
+        stamp: u64,
+        /// Why: NotAMember, NoSuchUser or NoPosition.
+        outcome: Outcome,
+    }
+
+    /// The client reads too slowly and has missed messages; the next one follows.
+    0x020F ChatGap(ChatToClient, "") {
+        /// Where: World, Channel, or Nearby, which stands for whispers too.
+        scope: Scope,
+        /// The channel; 0 for the other scopes.
+        channel: u32,
+        /// How many messages were missed.
+        missed: u64,
+    }
+
+    /// Make a channel, and join it as its owner.
+    0x0210 ChannelCreateRequest(ClientToChat, "") {
+        /// The name wanted: 2 to 32 characters.
+        name: WishedChannel,
+    }
+
+    /// Join a channel. Joining twice is once.
+    0x0211 ChannelJoinRequest(ClientToChat, "") {
+        /// Its name.
+        name: WishedChannel,
+    }
+
+    /// How the creating or joining went. With Ok, the first page of its user list follows.
+    0x0212 ChannelAnswer(ChatToClient, "") {
+        /// Ok, NoSuchChannel, TooManyChannels, NameTaken, NameInvalid or NameTooLong.
+        outcome: Outcome,
+        /// The channel; 0 unless Ok.
+        channel: u32,
+        /// The name as asked for or, with Ok, as the channel has it.
+        name: WishedChannel,
+        /// Users in it, this one included; 0 unless Ok.
+        head_count: u32,
+    }
+
+    /// Leave a channel. A channel that everybody has left is no more.
+    0x0213 ChannelLeaveRequest(ClientToChat, "") {
+        /// Which.
+        channel: u32,
+    }
+
+    /// The user is in the channel no more. None of its messages follows.
+    0x0214 ChannelLeft(ChatToClient, "") {
+        /// Which.
+        channel: u32,
+        /// Ok when the user asked for it, NotAMember when it was not in it, NotTheOwner when the owner has put it out.
+        outcome: Outcome,
+    }
+
+    /// Put a user out of a channel. For the channel's owner: who made it, and when that one leaves, who entered the chat first
+    /// of those who are in it.
+    0x0215 ChannelKickRequest(ClientToChat, "") {
+        /// The channel.
+        channel: u32,
+        /// The user.
+        user: u32,
+    }
+
+    /// How the putting out went.
+    0x0216 ChannelKickAnswer(ChatToClient, "") {
+        /// The channel.
+        channel: u32,
+        /// The user.
+        user: u32,
+        /// Ok, NotAMember (either of the two), or NotTheOwner.
+        outcome: Outcome,
+    }
+
+    /// The next page of the list of channels, please.
+    0x0217 ChannelListRequest(ClientToChat, "") {
+        /// The last channel of the page before; 0 for the first page.
+        after: u32,
+    }
+
+    /// A page of the list of channels, by ascending number.
+    0x0218 ChannelList(ChatToClient, "") {
+        /// The channels of this page.
+        channels: List<ChannelInfo, { limits::CHANNEL_PAGE }>,
+        /// Whether there are channels after this page.
+        more: bool,
+    }
+
+    /// Where the user is now, for messages to those nearby. No answer.
+    0x0219 PositionUpdate(ClientToChat, "") {
+        /// In the game's own units.
+        x: i32,
+        /// In the game's own units.
+        y: i32,
     }
 
     /// Who the sender is; the first packet of both ends of a server link.
@@ -444,8 +639,13 @@ packets! {
 }
 
 /// Every enumeration that packets use, for docs/protocol.md.
-pub const ENUMS: &[super::EnumInfo] = &[Outcome::INFO, CloseReason::INFO, Role::INFO];
+pub const ENUMS: &[super::EnumInfo] = &[Outcome::INFO, CloseReason::INFO, Role::INFO, Scope::INFO];
 
 /// Every group of fields that packets use, for docs/protocol.md.
-pub const STRUCTS: &[(&str, &[super::FieldInfo])] =
-    &[("User", User::FIELDS), ("Character", Character::FIELDS), ("Claim", Claim::FIELDS)];
+pub const STRUCTS: &[(&str, &[super::FieldInfo])] = &[
+    ("User", User::FIELDS),
+    ("ChannelInfo", ChannelInfo::FIELDS),
+    ("ServerTimes", ServerTimes::FIELDS),
+    ("Character", Character::FIELDS),
+    ("Claim", Claim::FIELDS),
+];

@@ -29,6 +29,19 @@ macro_rules! integer_field {
 }
 integer_field!(u8, u16, u32, u64);
 
+/// Two's complement.
+impl Field for i32 {
+    fn type_name() -> String {
+        "i32".into()
+    }
+    fn put(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.cast_unsigned());
+    }
+    fn take(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        reader.u32().map(u32::cast_signed)
+    }
+}
+
 impl Field for bool {
     fn type_name() -> String {
         "bool".into()
@@ -190,6 +203,42 @@ impl<const MAX: usize> Field for SecretText<MAX> {
     }
 }
 
+/// `N` bytes, for keys: wiped when dropped and never shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretBytes<const N: usize>(Zeroizing<[u8; N]>);
+
+impl<const N: usize> SecretBytes<N> {
+    /// The secret `bytes`.
+    pub fn new(bytes: [u8; N]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The secret itself. Its only readers are ciphers and the wire.
+    pub fn expose(&self) -> &[u8; N] {
+        &self.0
+    }
+}
+
+impl<const N: usize> fmt::Debug for SecretBytes<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+impl<const N: usize> Field for SecretBytes<N> {
+    fn type_name() -> String {
+        format!("byte[{N}]")
+    }
+    fn put(&self, writer: &mut Writer<'_>) {
+        writer.bytes(&*self.0);
+    }
+    fn take(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let mut value = Zeroizing::new([0; N]);
+        value.copy_from_slice(reader.bytes(N)?);
+        Ok(Self(value))
+    }
+}
+
 /// At most `MAX` bytes: u16 length, then the bytes. `Debug` shows only the
 /// length: what travels this way (tickets) is nobody's business.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -250,6 +299,13 @@ impl<T, const MAX: usize> List<T, MAX> {
     /// The items.
     pub fn into_vec(self) -> Vec<T> {
         self.0
+    }
+}
+
+/// No items.
+impl<T, const MAX: usize> Default for List<T, MAX> {
+    fn default() -> Self {
+        Self(Vec::new())
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use throng_core::SessionId;
 use throng_core::content::{Command, ContentApp, ContentPool, Dispatcher, Effects, Job, Lane, Role};
 use throng_core::net::{Acceptor, AcceptorHandle, Endpoint, Mail, Mailbox, RoomId, Shard, ShardSize};
-use throng_core::wire::packets::{ChatMessage, ChatRequest, ExitRequest, Packet, User};
+use throng_core::wire::packets::{ChatMessage, ChatRequest, ExitRequest, Packet, Scope, User};
 use throng_core::wire::{CloseReason, Text};
 
 use crate::support::*;
@@ -55,7 +55,7 @@ impl Talk {
             Packet::ChatRequest(ChatRequest { text }) => {
                 self.sequence += 1;
                 let sender = User { id: self.numbers[&id], name: Text::default() };
-                effects.broadcast(ROOM, ChatMessage { sequence: self.sequence, sender, text });
+                effects.broadcast(ROOM, Class::Chat, ChatMessage { sequence: self.sequence, sender, text });
             }
             Packet::ExitRequest(_) => {
                 effects.leave(id, ROOM);
@@ -93,7 +93,7 @@ impl Node {
         let acceptor = Acceptor::new(vec![listener], &shards).unwrap();
         let gate = Arc::new(AtomicBool::new(true));
         let role = Talk { gate: gate.clone(), sequence: 0, numbers: HashMap::new() };
-        pool.spawn("test", role, &Dispatcher::new(mailboxes.clone())).unwrap();
+        pool.spawn("test", role, POLICY, &Dispatcher::new(mailboxes.clone())).unwrap();
         let shards = shards
             .into_iter()
             .enumerate()
@@ -244,7 +244,15 @@ fn members_hear_everything_in_one_order_and_others_nothing() {
     }
     for number in 0..SAID {
         for peer in members.iter_mut().chain(&mut others) {
-            peer.send(&ChatRequest { text: Text::truncated(&format!("{number}")) }.into());
+            peer.send(
+                &ChatRequest {
+                    scope: Scope::World,
+                    target: 0,
+                    stamp: 0,
+                    text: Text::truncated(&format!("{number}")),
+                }
+                .into(),
+            );
         }
     }
     let everything = SAID * (members.len() + others.len());
@@ -267,7 +275,9 @@ fn members_hear_everything_in_one_order_and_others_nothing() {
     let exit: Packet = ExitRequest {}.into();
     members[0].send(&exit);
     assert_eq!(members[0].hear(), Heard::Packet(exit));
-    members[1].send(&ChatRequest { text: Text::truncated("after") }.into());
+    members[1].send(
+        &ChatRequest { scope: Scope::World, target: 0, stamp: 0, text: Text::truncated("after") }.into(),
+    );
     assert!(matches!(members[2].hear(), Heard::Packet(Packet::ChatMessage(_))));
     members[0].send(&ping(5));
     assert_eq!(members[0].hear(), Heard::Packet(ping(5)));

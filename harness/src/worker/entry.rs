@@ -327,7 +327,7 @@ impl Worker {
     /// A page of the user list has come.
     pub(super) fn listed(&mut self, net: &mut Net, place: usize, list: &UserList) {
         if let (true, Some(last), Some(session)) = (list.more, list.users.last(), self.clients[place].chat) {
-            net.send(session, &UserListRequest { after: last.id }.into());
+            net.send(session, &UserListRequest { channel: 0, after: last.id }.into());
         } else {
             self.totals.listed += 1;
             self.advance(net, place, Step::Inside);

@@ -2,7 +2,7 @@
 
 use throng_core::SessionId;
 use throng_core::net::Net;
-use throng_core::wire::packets::{ChatMessage, ChatRequest};
+use throng_core::wire::packets::{ChatMessage, ChatRequest, Scope};
 use throng_core::wire::{CloseReason, Packet, Text};
 
 use super::client::{Step, Token};
@@ -41,8 +41,7 @@ impl Worker {
     pub(super) fn chat_packet(&mut self, net: &mut Net, place: usize, packet: Packet) -> bool {
         match (self.clients[place].step, packet) {
             (_, Packet::ChatMessage(message)) => self.heard(net, place, &message),
-            (_, Packet::UserEntered(_) | Packet::UserLeft(_))
-            | (Step::Leaving, Packet::ExitAnswer(_) | Packet::UserList(_)) => {}
+            (_, Packet::UsersChanged(_)) | (Step::Leaving, Packet::ExitAnswer(_) | Packet::UserList(_)) => {}
             (Step::Enter, Packet::EnterAnswer(_)) => self.entered(net, place),
             (Step::List, Packet::UserList(list)) => self.listed(net, place, &list),
             _ => return false,
@@ -163,6 +162,7 @@ impl Worker {
     fn say(&self, net: &mut Net, session: SessionId, purpose: Purpose, stamp: Stamp) {
         let text = self.plan.payload.compose(purpose, stamp);
         let text = Text::new(text).expect("a payload is no longer than a chat text may be");
-        net.send(session, &ChatRequest { text }.into());
+        let request = ChatRequest { scope: Scope::World, target: 0, stamp: stamp.sent(), text };
+        net.send(session, &request.into());
     }
 }

@@ -19,7 +19,7 @@ use throng_core::net::{
 };
 use throng_core::wire::packets::{
     ChatMessage, ChatRequest, CreateCharacterAnswer, EnterAnswer, ExitAnswer, LoginGranted, LoginRefused,
-    Name, Outcome, SignUpAnswer, User, UserList,
+    Name, Outcome, Scope, ServerTimes, SignUpAnswer, User, UserList,
 };
 use throng_core::wire::{CloseReason, List, Packet, Text};
 
@@ -238,6 +238,12 @@ fn client_of(name: &str) -> u32 {
     }
 }
 
+fn message(sequence: u64, sender: &User, text: Text<1024>) -> ChatMessage {
+    let times = ServerTimes { received_us: 0, queued_us: 0, handled_us: 0 };
+    let sender = sender.clone();
+    ChatMessage { scope: Scope::World, target: 0, sequence, sender, stamp: 0, times, text }
+}
+
 impl StubApp {
     fn enter(&mut self, net: &mut Net, id: SessionId, ticket: &Ticket) {
         let client = client_of(&ticket.name);
@@ -254,7 +260,8 @@ impl StubApp {
         seen.most_present = seen.most_present.max(self.present.len());
         drop(seen);
         net.send(id, &EnterAnswer { user: user.clone(), head_count }.into());
-        net.send(id, &UserList { head_count, users: List::new(vec![user]).unwrap(), more: true }.into());
+        let users = List::new(vec![user]).unwrap();
+        net.send(id, &UserList { channel: 0, version: 1, head_count, users, more: true }.into());
         if let Some(login) = self.logins.remove(&*ticket.name) {
             net.close(login, CloseReason::HandedOver, "");
         }
@@ -265,15 +272,14 @@ impl StubApp {
         let Some((_, sender)) = self.present.values().find(|(session, _)| *session == id) else { return };
         self.sequence += 1;
         let Some(index) = index_of(&text) else {
-            let message: Packet =
-                ChatMessage { sequence: self.sequence, sender: sender.clone(), text }.into();
+            let message: Packet = message(self.sequence, sender, text).into();
             if script.probes {
                 self.present.values().for_each(|(session, _)| net.send(*session, &message));
             }
             return;
         };
         self.heard.fetch_add(1, Ordering::Relaxed);
-        let message = ChatMessage { sequence: self.sequence, sender: sender.clone(), text };
+        let message = message(self.sequence, sender, text);
         if let Some((client, _)) = script.cuts.filter(|(_, at)| *at == index)
             && let Some((session, _)) = self.present.remove(&client)
         {
@@ -385,10 +391,11 @@ impl App for StubApp {
             }
             Packet::UserListRequest(request) => {
                 assert!(request.after > 0, "the first page comes unasked");
-                let page = UserList { head_count: 1, users: List::new(vec![]).unwrap(), more: false };
+                let users = List::default();
+                let page = UserList { channel: 0, version: 1, head_count: 1, users, more: false };
                 net.send(id, &page.into());
             }
-            Packet::ChatRequest(ChatRequest { text }) => self.chat(net, id, text),
+            Packet::ChatRequest(ChatRequest { text, .. }) => self.chat(net, id, text),
             Packet::ExitRequest(_) if self.script.lets_go => {
                 self.present.retain(|_, (session, _)| *session != id);
                 net.send(id, &ExitAnswer {}.into());

@@ -5,13 +5,14 @@
 use throng_core::wire::packets::{
     ChatCancelLogin, ChatMessage, ChatNotifyLogin, ChatRequest, DbClaimRevoked, DbClaimsSynced,
     DbLoadCharacterAnswer, EnterAnswer, EnterRequest, ExitAnswer, ExitRequest, LinkHello, PingRequest,
-    PongAnswer, Role, UserEntered, UserListRequest,
+    PongAnswer, Role, ServerTimes, UserListRequest, UsersChanged,
 };
 
 use super::{
-    Call, Chat, Claim, CloseReason, DB_AGENT, DbLoadCharacter, ENTERED, Expected, FRESH, HandlerTable, LOGIN,
-    Load, LoginNotifyEntered, Outcome, STRANGER, WORLD, answer_login, metrics,
+    Call, Chat, Claim, Class, CloseReason, DB_AGENT, DbLoadCharacter, ENTERED, Expected, FRESH, HandlerTable,
+    LOGIN, List, Load, LoginNotifyEntered, Outcome, STRANGER, WORLD, answer_login, metrics,
 };
+use throng_core::clock::monotonic_us;
 
 /// Every packet that the chat server takes.
 pub(super) fn table() -> HandlerTable<Chat> {
@@ -54,7 +55,17 @@ fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
     chat.phases.insert(call.session, ENTERED);
     // The others are told before the newcomer joins the room, so it is not told of itself; its
     // list is taken before it joins, so it misses nobody and hears of nobody twice.
-    call.effects.broadcast(WORLD, UserEntered { user: user.clone() });
+    let version = chat.users.version();
+    let notice = UsersChanged {
+        channel: 0,
+        since: version - 1,
+        version,
+        head_count: chat.users.count(),
+        complete: true,
+        entered: List::new(vec![user.clone()]).unwrap_or_default(),
+        left: List::default(),
+    };
+    call.effects.broadcast(WORLD, Class::Notice, notice);
     call.effects.send(call.session, EnterAnswer { user, head_count: chat.users.count() });
     call.effects.send(call.session, chat.users.page(0));
     call.effects.join(call.session, WORLD);
@@ -74,8 +85,21 @@ fn chat(chat: &mut Chat, call: &mut Call<'_>, request: ChatRequest) {
     }
     chat.sequence += 1;
     metrics::BROADCASTS.inc();
-    let message = ChatMessage { sequence: chat.sequence, sender: sender.user.clone(), text: request.text };
-    call.effects.broadcast(WORLD, message);
+    let queued = call.now.saturating_duration_since(call.received).as_micros();
+    let message = ChatMessage {
+        scope: request.scope,
+        target: request.target,
+        sequence: chat.sequence,
+        sender: sender.user.clone(),
+        stamp: request.stamp,
+        times: ServerTimes {
+            received_us: monotonic_us(call.received),
+            queued_us: u32::try_from(queued).unwrap_or(u32::MAX),
+            handled_us: 0,
+        },
+        text: request.text,
+    };
+    call.effects.broadcast(WORLD, Class::Chat, message);
 }
 
 fn exit(chat: &mut Chat, call: &mut Call<'_>, _: ExitRequest) {
@@ -87,7 +111,10 @@ fn exit(chat: &mut Chat, call: &mut Call<'_>, _: ExitRequest) {
 fn ping(_: &mut Chat, call: &mut Call<'_>, request: PingRequest) {
     let queued = call.now.saturating_duration_since(call.received).as_micros();
     let queued_us = u32::try_from(queued).unwrap_or(u32::MAX);
-    call.effects.send(call.session, PongAnswer { token: request.token, queued_us });
+    call.effects.send(
+        call.session,
+        PongAnswer { token: request.token, queued_us, server_us: monotonic_us(call.received) },
+    );
 }
 
 fn hello(chat: &mut Chat, call: &mut Call<'_>, hello: LinkHello) {

@@ -10,12 +10,12 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use throng_core::content::{Call, Effects, HandlerTable, Job, Phases, Role};
-use throng_core::net::{Closed, Opened, PeerKind, RoomId};
+use throng_core::net::{Class, Closed, Opened, PeerKind, RoomId};
 use throng_core::terminal::{Pending, Terminals};
-use throng_core::wire::CloseReason;
 use throng_core::wire::packets::{
-    self, Claim, DbLoadCharacter, LoginNotifyEntered, LoginNotifyLoaded, Outcome, UserLeft,
+    self, Claim, DbLoadCharacter, LoginNotifyEntered, LoginNotifyLoaded, Outcome, UsersChanged,
 };
+use throng_core::wire::{CloseReason, List};
 use throng_core::{SessionId, metrics};
 
 pub use admission::{Admission, Expected};
@@ -187,7 +187,17 @@ impl Chat {
         let Some(gone) = self.users.leave(session) else { return };
         metrics::CHAT_USERS.add(-1);
         effects.leave(session, WORLD);
-        effects.broadcast(WORLD, UserLeft { user: gone.user.id });
+        let version = self.users.version();
+        let notice = UsersChanged {
+            channel: 0,
+            since: version - 1,
+            version,
+            head_count: self.users.count(),
+            complete: true,
+            entered: List::default(),
+            left: List::new(vec![gone.user.id]).unwrap_or_default(),
+        };
+        effects.broadcast(WORLD, Class::Notice, notice);
         if self.holdings.holds(&gone.claim) {
             self.holdings.release(gone.claim, effects);
         }

@@ -6,7 +6,7 @@ use throng_core::crypto::{ClusterKey, Ticket};
 use throng_core::wire::List;
 use throng_core::wire::packets::{
     ChatCancelLogin, ChatNotifyLogin, ChatRequest, DbClaimRevoked, DbHeldClaims, DbLoadCharacterAnswer,
-    DbReleaseClaim, EnterRequest, PingRequest, Role as Name,
+    DbReleaseClaim, EnterRequest, PingRequest, Role as Name, Scope,
 };
 use throng_core::wire::{Packet, Text};
 
@@ -256,6 +256,16 @@ fn nothing_is_heard_after_a_bad_packet() {
         assert!(scene.enter(client, CLAIM.id).is_empty());
     }
     let (mut scene, client) = Scene::entered();
-    scene.stand.packet(client, ChatRequest { text: Text::default() });
-    assert!(scene.stand.packet(client, ChatRequest { text: Text::truncated("hello?") }).is_empty());
+    scene
+        .stand
+        .packet(client, ChatRequest { scope: Scope::World, target: 0, stamp: 0, text: Text::default() });
+    assert!(
+        scene
+            .stand
+            .packet(
+                client,
+                ChatRequest { scope: Scope::World, target: 0, stamp: 0, text: Text::truncated("hello?") }
+            )
+            .is_empty()
+    );
 }

@@ -26,6 +26,8 @@ pub struct Users {
     /// By user id, which is the order of the user list.
     present: BTreeMap<u32, Presence>,
     by_session: HashMap<SessionId, u32>,
+    /// Enterings and leavings so far.
+    version: u64,
     by_account: HashMap<u64, u32>,
 }
 
@@ -44,6 +46,7 @@ impl Users {
             }
         };
         let user = User { id, name };
+        self.version += 1;
         self.present.insert(id, Presence { user: user.clone(), session, claim });
         self.by_session.insert(session, id);
         self.by_account.insert(claim.account, id);
@@ -55,6 +58,7 @@ impl Users {
         let id = self.by_session.remove(&session)?;
         let presence = self.present.remove(&id)?;
         self.by_account.remove(&presence.claim.account);
+        self.version += 1;
         Some(presence)
     }
 
@@ -73,6 +77,11 @@ impl Users {
         self.present.len() as u32
     }
 
+    /// The version of the list of users.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// The page of the user list that follows the user id `after`.
     pub fn page(&self, after: u32) -> UserList {
         let mut rest = self
@@ -80,7 +89,13 @@ impl Users {
             .range((Bound::Excluded(after), Bound::Unbounded))
             .map(|(_, presence)| presence.user.clone());
         let users = List::<User, USER_PAGE>::take_from(&mut rest);
-        UserList { head_count: self.count(), users, more: rest.next().is_some() }
+        UserList {
+            channel: 0,
+            version: self.version,
+            head_count: self.count(),
+            users,
+            more: rest.next().is_some(),
+        }
     }
 }
 

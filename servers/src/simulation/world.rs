@@ -256,7 +256,8 @@ impl World {
                 Effect::One(_, Command::Send(to, packet)) => self.send(to, *packet),
                 Effect::One(_, Command::Close(id, _)) => self.close(name, id),
                 Effect::Dial(address, _, token) => self.dials.push((name, address, token)),
-                Effect::One(..) | Effect::Broadcast(..) => {}
+                // What is said reaches nobody here: the players of the simulation only come and go.
+                _ => {}
             }
         }
     }

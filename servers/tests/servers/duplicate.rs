@@ -1,7 +1,9 @@
 //! One account, many logins: exactly one is in, and none is a ghost.
 
 use throng_core::wire::CloseReason;
-use throng_core::wire::packets::{ChatMessage, ChatRequest, ChatText, EnterRequest, ExitRequest, Outcome};
+use throng_core::wire::packets::{
+    ChatMessage, ChatRequest, ChatText, EnterRequest, ExitRequest, Outcome, Scope,
+};
 
 use crate::support::{Client, End, Home, Player, Server, Ticketed, answer, exit, wait_for, wait_until};
 
@@ -60,7 +62,12 @@ fn a_kick_ends_the_old_session_and_leaves_no_ghost() {
         let (mut new, entered, _) = player.log_in(login).unwrap().enter();
         assert_eq!(old.end(), End::Told(CloseReason::LoggedInElsewhere));
         assert_eq!(entered.head_count, 2);
-        new.send(ChatRequest { text: ChatText::new("it is me").unwrap() });
+        new.send(ChatRequest {
+            scope: Scope::World,
+            target: 0,
+            stamp: 0,
+            text: ChatText::new("it is me").unwrap(),
+        });
         let heard: ChatMessage = witness.skip_to();
         assert_eq!(heard.sender, entered.user);
     }

@@ -2,15 +2,15 @@
 
 use throng_core::limits::USER_PAGE;
 use throng_core::wire::packets::{
-    ChatMessage, ChatRequest, ChatText, EnterRequest, Outcome, PingRequest, PongAnswer, UserEntered,
-    UserLeft, UserList, UserListRequest,
+    ChatMessage, ChatRequest, ChatText, EnterRequest, Outcome, PingRequest, PongAnswer, Scope, UserList,
+    UserListRequest, UsersChanged,
 };
 use throng_core::wire::{CloseReason, Text};
 
 use crate::support::{Client, Crowd, End, Home, Player, exit};
 
 fn say(client: &mut Client, text: &str) {
-    client.send(ChatRequest { text: ChatText::new(text).unwrap() });
+    client.send(ChatRequest { scope: Scope::World, target: 0, stamp: 0, text: ChatText::new(text).unwrap() });
 }
 
 #[test]
@@ -25,7 +25,7 @@ fn a_player_signs_up_logs_in_talks_and_leaves() {
 
     let (mut fox, fox_entered, list) = Player::create(login, "Fuchs 🦊").log_in(login).unwrap().enter();
     assert_eq!(&*list.users, [entered.user.clone(), fox_entered.user.clone()]);
-    assert_eq!(bee.expect::<UserEntered>().user, fox_entered.user);
+    assert_eq!(*bee.expect::<UsersChanged>().entered, [fox_entered.user]);
 
     // Both hear both, in one order, the senders included.
     say(&mut bee, "안녕하세요 👋🏽");
@@ -39,11 +39,11 @@ fn a_player_signs_up_logs_in_talks_and_leaves() {
     assert_eq!(bee.ask::<PongAnswer>(PingRequest { token: 7 }).token, 7);
 
     exit(bee);
-    assert_eq!(fox.expect::<UserLeft>().user, entered.user.id);
+    assert_eq!(*fox.expect::<UsersChanged>().left, [entered.user.id]);
     let (third, third_entered, _) = Player::create(login, "Third").log_in(login).unwrap().enter();
-    assert_eq!(fox.expect::<UserEntered>().user, third_entered.user);
+    assert_eq!(*fox.expect::<UsersChanged>().entered, [third_entered.user.clone()]);
     third.vanish();
-    assert_eq!(fox.expect::<UserLeft>().user, third_entered.user.id);
+    assert_eq!(*fox.expect::<UsersChanged>().left, [third_entered.user.id]);
     assert_eq!(up.metric("throng_chat_users"), 1);
 }
 
@@ -113,15 +113,15 @@ fn the_longest_user_list_comes_in_pages_that_fit_together() {
         if !page.more {
             break;
         }
-        page = last.ask::<UserList>(UserListRequest { after });
+        page = last.ask::<UserList>(UserListRequest { channel: 0, after });
     }
     assert_eq!(seen.len(), 2 * USER_PAGE + 2);
     assert!(seen.is_sorted_by(|a, b| a.id < b.id), "each user once, in order");
     assert_eq!(seen.last(), Some(&entered.user));
     // Past the end there is nothing, and nothing wrong.
-    let none: UserList = last.ask(UserListRequest { after: u32::MAX });
+    let none: UserList = last.ask(UserListRequest { channel: 0, after: u32::MAX });
     assert!(none.users.is_empty() && !none.more);
-    assert_eq!(crowd.members[0].skip_to::<UserEntered>().user.id, seen[1].id);
+    assert_eq!(crowd.members[0].skip_to::<UsersChanged>().entered[0].id, seen[1].id);
 }
 
 #[test]
@@ -132,7 +132,12 @@ fn messages_keep_their_order_however_fast_they_come() {
     let texts: Vec<String> = (0..500).map(|number| number.to_string()).collect();
     let mut burst = Vec::new();
     for text in &texts {
-        burst.extend(crowd.members[0].seal(ChatRequest { text: ChatText::new(text.as_str()).unwrap() }));
+        burst.extend(crowd.members[0].seal(ChatRequest {
+            scope: Scope::World,
+            target: 0,
+            stamp: 0,
+            text: ChatText::new(text.as_str()).unwrap(),
+        }));
     }
     crowd.members[0].raw.write(&burst);
     for member in &mut crowd.members {

@@ -10,7 +10,7 @@ use throng_core::limits::{CLIENT_BODY_MAX, FRAME_HEADER, HANDSHAKE_BODY_MAX};
 use throng_core::wire::frame::{self, Kind};
 use throng_core::wire::packets::{
     ChatRequest, ChatText, Claim, DbClaimsSynced, DbReleaseClaim, EnterRequest, ExitAnswer, Heartbeat,
-    LinkHello, LoginRefused, Outcome, PingRequest, PongAnswer, Role, TicketBytes,
+    LinkHello, LoginRefused, Outcome, PingRequest, PongAnswer, Role, Scope, TicketBytes,
 };
 use throng_core::wire::{CloseReason, Packet, Text};
 
@@ -212,16 +212,22 @@ fn packets(stage: &mut Stage) {
     };
     let claim = Claim { account: 1, id: 1 };
     let not_allowed = CloseReason::PacketNotAllowed;
-    stage.check_fresh(not_allowed, ChatRequest { text: Text::truncated("hello") });
+    stage.check_fresh(
+        not_allowed,
+        ChatRequest { scope: Scope::World, target: 0, stamp: 0, text: Text::truncated("hello") },
+    );
     stage.check_fresh(not_allowed, PingRequest { token: 1 });
     stage.check_fresh(not_allowed, hello.clone());
     stage.check_user(not_allowed, hello);
     stage.check_user(not_allowed, DbReleaseClaim { claim });
-    stage.check_user(not_allowed, PongAnswer { token: 1, queued_us: 0 });
+    stage.check_user(not_allowed, PongAnswer { token: 1, queued_us: 0, server_us: 0 });
     stage.check_user(not_allowed, ExitAnswer {});
     let ticket = stage.ticket();
     stage.check_user(CloseReason::AlreadyRegistered, EnterRequest { ticket });
-    stage.check_user(CloseReason::MalformedPacket, ChatRequest { text: ChatText::default() });
+    stage.check_user(
+        CloseReason::MalformedPacket,
+        ChatRequest { scope: Scope::World, target: 0, stamp: 0, text: ChatText::default() },
+    );
     // A frame whose seal is whole, around what is no packet.
     stage.check(CloseReason::MalformedPacket, |stage| {
         let mut user = stage.enter();

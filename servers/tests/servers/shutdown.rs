@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use throng_core::wire::CloseReason;
-use throng_core::wire::packets::{ChatRequest, ChatText, Outcome};
+use throng_core::wire::packets::{ChatRequest, ChatText, Outcome, Scope};
 
 use crate::support::{Client, Cluster, Crowd, End, Home, Player, Server};
 
@@ -24,7 +24,14 @@ fn everybody_is_told_and_the_database_is_whole() {
     // Traffic under way: nobody waits for the answers before the signal comes.
     for member in &mut crowd.members {
         let burst: Vec<u8> = (0..100)
-            .flat_map(|_| member.seal(ChatRequest { text: ChatText::new("still here").unwrap() }))
+            .flat_map(|_| {
+                member.seal(ChatRequest {
+                    scope: Scope::World,
+                    target: 0,
+                    stamp: 0,
+                    text: ChatText::new("still here").unwrap(),
+                })
+            })
             .collect();
         member.raw.write(&burst);
     }

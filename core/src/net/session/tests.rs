@@ -8,7 +8,7 @@ use super::*;
 use crate::crypto::{Credentials, StaticKey};
 use crate::limits::{CLIENT_BODY_MAX, FRAME_HEADER, SERVER_BODY_MAX};
 use crate::net::PeerKind;
-use crate::wire::packets::{ChatRequest, ExitRequest, PingRequest};
+use crate::wire::packets::{ChatRequest, ExitRequest, PingRequest, Scope};
 
 const HANDSHAKE: Duration = Duration::from_secs(5);
 const FIRST_PACKET: Duration = Duration::from_secs(10);
@@ -143,7 +143,8 @@ fn ping(token: u64) -> Packet {
 }
 
 fn say(length: usize) -> Packet {
-    ChatRequest { text: Text::truncated(&"x".repeat(length)) }.into()
+    ChatRequest { scope: Scope::World, target: 0, stamp: 0, text: Text::truncated(&"x".repeat(length)) }
+        .into()
 }
 
 #[test]

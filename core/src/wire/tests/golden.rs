@@ -4,16 +4,18 @@
 use std::collections::BTreeSet;
 
 use crate::wire::packets::{
-    Character, ChatCancelLogin, ChatMessage, ChatNotifyLogin, ChatRequest, Claim, Close,
+    ChannelAnswer, ChannelCreateRequest, ChannelInfo, ChannelJoinRequest, ChannelKickAnswer,
+    ChannelKickRequest, ChannelLeaveRequest, ChannelLeft, ChannelList, ChannelListRequest, Character,
+    ChatCancelLogin, ChatGap, ChatMessage, ChatNotifyLogin, ChatRefused, ChatRequest, Claim, Close,
     CreateCharacterAnswer, CreateCharacterRequest, DbCheckPassword, DbCheckPasswordAnswer, DbClaimRevoked,
     DbClaimsSynced, DbCreateCharacter, DbCreateCharacterAnswer, DbHeldClaims, DbLoadCharacter,
     DbLoadCharacterAnswer, DbReleaseClaim, DbSignUp, DbSignUpAnswer, DbVerifyAccount, DbVerifyAccountAnswer,
     EnterAnswer, EnterRequest, ExitAnswer, ExitRequest, Heartbeat, HeartbeatAnswer, LinkHello, LoginGranted,
     LoginNotifyEntered, LoginNotifyLoaded, LoginRefused, LoginRequest, Outcome, Packet, PasswordText,
-    PingRequest, PongAnswer, Role, SignUpAnswer, SignUpRequest, TABLE, User, UserEntered, UserLeft, UserList,
-    UserListRequest,
+    PingRequest, PongAnswer, PositionUpdate, Role, RoomKey, Scope, ServerTimes, SignUpAnswer, SignUpRequest,
+    TABLE, User, UserList, UserListRequest, UsersChanged,
 };
-use crate::wire::{Bytes, CloseReason, List, Text, doc_vector};
+use crate::wire::{Bytes, CloseReason, List, SecretBytes, Text, doc_vector};
 
 const TOKEN: u64 = 0x0102_0304_0506_0708;
 const CLAIM: Claim = Claim { account: 42, id: 7 };
@@ -61,21 +63,58 @@ fn for_clients() -> Vec<Packet> {
         CreateCharacterAnswer { outcome: Outcome::Ok }.into(),
         EnterRequest { ticket: ticket() }.into(),
         EnterAnswer { user: bee(), head_count: 2 }.into(),
-        UserListRequest { after: 128 }.into(),
+        UserListRequest { channel: 3, after: 128 }.into(),
         UserList {
+            channel: 3,
+            version: 412,
             head_count: 300,
             users: List::new(vec![User { id: 3, name: text("Ant") }, bee()]).expect("two fit"),
             more: true,
         }
         .into(),
-        UserEntered { user: bee() }.into(),
-        UserLeft { user: 7 }.into(),
-        ChatRequest { text: text("hello 🐝") }.into(),
-        ChatMessage { sequence: 1_000_000, sender: bee(), text: text("hello 🐝") }.into(),
+        UsersChanged {
+            channel: 0,
+            since: 412,
+            version: 415,
+            head_count: 301,
+            complete: true,
+            entered: List::new(vec![bee()]).expect("one fits"),
+            left: List::new(vec![3, 5]).expect("two fit"),
+        }
+        .into(),
+        ChatRequest { scope: Scope::Channel, target: 3, stamp: TOKEN, text: text("hello 🐝") }.into(),
+        ChatMessage {
+            scope: Scope::Channel,
+            target: 3,
+            sequence: 1_000_000,
+            sender: bee(),
+            stamp: TOKEN,
+            times: ServerTimes { received_us: 5_000_000, queued_us: 12, handled_us: 3 },
+            text: text("hello 🐝"),
+        }
+        .into(),
         ExitRequest {}.into(),
         ExitAnswer {}.into(),
         PingRequest { token: TOKEN }.into(),
-        PongAnswer { token: TOKEN, queued_us: 250 }.into(),
+        PongAnswer { token: TOKEN, queued_us: 250, server_us: 5_000_000 }.into(),
+        RoomKey { room: 3, key: 7, secret: SecretBytes::new([6; 32]) }.into(),
+        ChatRefused { stamp: TOKEN, outcome: Outcome::NoSuchUser }.into(),
+        ChatGap { scope: Scope::World, channel: 0, missed: 250 }.into(),
+        ChannelCreateRequest { name: text("bees") }.into(),
+        ChannelJoinRequest { name: text("bees") }.into(),
+        ChannelAnswer { outcome: Outcome::Ok, channel: 3, name: text("bees"), head_count: 2 }.into(),
+        ChannelLeaveRequest { channel: 3 }.into(),
+        ChannelLeft { channel: 3, outcome: Outcome::Ok }.into(),
+        ChannelKickRequest { channel: 3, user: 7 }.into(),
+        ChannelKickAnswer { channel: 3, user: 7, outcome: Outcome::NotTheOwner }.into(),
+        ChannelListRequest { after: 2 }.into(),
+        ChannelList {
+            channels: List::new(vec![ChannelInfo { channel: 3, name: text("bees"), head_count: 2 }])
+                .expect("one fits"),
+            more: false,
+        }
+        .into(),
+        PositionUpdate { x: -100, y: 250 }.into(),
     ]
 }
 

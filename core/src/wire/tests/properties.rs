@@ -90,10 +90,18 @@ fn every_rule_of_every_field_is_enforced() {
 #[test]
 fn the_limits_themselves_are_allowed() {
     use crate::limits::{CHAT_TEXT_MAX, CLAIM_PAGE};
-    use crate::wire::packets::{ChatRequest, Claim, DbHeldClaims};
+    use crate::wire::packets::{ChatRequest, Claim, DbHeldClaims, Scope};
     use crate::wire::{List, Text, TooLong};
     let check = |packet: Packet| assert_eq!(Packet::decode(&encoded(&packet)), Ok(packet));
-    check(ChatRequest { text: Text::new("x".repeat(CHAT_TEXT_MAX)).unwrap() }.into());
+    check(
+        ChatRequest {
+            scope: Scope::World,
+            target: 0,
+            stamp: 0,
+            text: Text::new("x".repeat(CHAT_TEXT_MAX)).unwrap(),
+        }
+        .into(),
+    );
     let claims = vec![Claim { account: 1, id: 2 }; CLAIM_PAGE];
     check(DbHeldClaims { list: 1, claims: List::new(claims).unwrap(), last: true }.into());
     let (length, limit) = (CHAT_TEXT_MAX + 1, CHAT_TEXT_MAX);

@@ -32,7 +32,7 @@ impl Shape {
         match name {
             "u8" => return Self::Fixed(1),
             "u16" => return Self::Fixed(2),
-            "u32" => return Self::Fixed(4),
+            "u32" | "i32" => return Self::Fixed(4),
             "u64" => return Self::Fixed(8),
             "bool" => return Self::OneOf(vec![0, 1]),
             _ => {}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
-use throng_core::wire::packets::{ChatMessage, ChatRequest, ChatText};
+use throng_core::wire::packets::{ChatMessage, ChatRequest, ChatText, Scope};
 
 use super::{Client, Door, Home, wait_until};
 
@@ -28,7 +28,12 @@ impl Crowd {
         self.said += 1;
         let text = format!("message {} of the crowd", self.said);
         let sender = self.said as usize % self.members.len();
-        self.members[sender].send(ChatRequest { text: ChatText::new(text.as_str()).unwrap() });
+        self.members[sender].send(ChatRequest {
+            scope: Scope::World,
+            target: 0,
+            stamp: 0,
+            text: ChatText::new(text.as_str()).unwrap(),
+        });
         let sequence = self.sequence.map(|last| last + 1);
         for member in &mut self.members {
             let message: ChatMessage = member.skip_to();
