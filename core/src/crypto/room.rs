@@ -48,6 +48,9 @@ pub struct RoomSealer {
 /// Set in the numbers of notices.
 const NOTICE: u64 = 1 << 63;
 
+/// Above the numbers of every frame that opens.
+const OVER: u64 = u64::MAX;
+
 /// What numbers of a class begin with.
 const FIRST: [u64; 2] = [0, NOTICE];
 
@@ -148,7 +151,8 @@ impl RoomKeys {
         self.0.retain(|opener| opener.room != room);
     }
 
-    /// Opens one whole frame in place. Keys of its room that are older than its own are of no use any more and go.
+    /// Opens one whole frame in place. Nothing of its class comes with an older key of its room any more. Messages and
+    /// notices overtake each other, so an older key goes when that is so of both.
     pub fn open<'a>(&mut self, frame: &'a mut [u8]) -> Result<Opened<'a>, SealBroken> {
         if frame.len() < SEALED + SEAL_TAG {
             return Err(SealBroken);
@@ -160,7 +164,8 @@ impl RoomKeys {
         let fan_out_us = LittleEndian::read_u32(&frame[FAN_OUT]);
         let at = self.0.iter().rposition(|opener| opener.key == key).ok_or(SealBroken)?;
         let opener = &mut self.0[at];
-        let next = &mut opener.next[usize::from(number >= NOTICE)];
+        let class = usize::from(number >= NOTICE);
+        let next = &mut opener.next[class];
         if number < *next {
             return Err(SealBroken);
         }
@@ -175,11 +180,10 @@ impl RoomKeys {
             .map_err(|_| SealBroken)?;
         *next = number.checked_add(1).ok_or(SealBroken)?;
         let room = opener.room;
-        let mut place = 0;
-        self.0.retain(|opener| {
-            place += 1;
-            opener.room != room || place > at
-        });
+        for older in self.0[..at].iter_mut().filter(|older| older.room == room) {
+            older.next[class] = OVER;
+        }
+        self.0.retain(|opener| opener.next != [OVER; 2]);
         Ok(Opened { room, fan_out_us, plain })
     }
 }
@@ -265,6 +269,21 @@ mod tests {
     }
 
     #[test]
+    fn a_newer_key_of_a_notice_leaves_the_messages_on_their_way_alone() {
+        let (mut old, mut new) = (RoomSealer::new(1, [1; 32]), RoomSealer::new(2, [2; 32]));
+        let mut member = keys(&[(0, &old), (0, &new)]);
+        let message = sealed(&mut old, b"message");
+        let [mut late, mut notice] = [Vec::new(), Vec::new()];
+        old.seal(Class::Notice, &mut late, |out| out.extend_from_slice(b"late"));
+        new.seal(Class::Notice, &mut notice, |out| out.extend_from_slice(b"notice"));
+        assert!(open(&mut member, &notice).is_ok());
+        assert!(open(&mut member, &message).is_ok());
+        assert_eq!(open(&mut member, &late), Err(SealBroken), "out of order");
+        assert!(open(&mut member, &sealed(&mut new, b"next")).is_ok());
+        assert_eq!(member.0.len(), 1, "the older key is of no use any more");
+    }
+
+    #[test]
     fn a_session_keeps_a_bounded_number_of_keys() {
         let sealer = RoomSealer::new(1, [1; 32]);
         let mut member = RoomKeys::default();
@@ -283,6 +302,11 @@ mod tests {
         let mut sealer = RoomSealer::new(7, std::array::from_fn(|i| i as u8));
         assert_eq!(hex::encode(sealed(&mut sealer, b"throng")), crate::wire::doc_vector("room frame 0"));
         assert_eq!(hex::encode(sealed(&mut sealer, b"throng")), crate::wire::doc_vector("room frame 1"));
+        let (mut notice, mut late) = (Vec::new(), sealed(&mut sealer, b"throng"));
+        sealer.seal(Class::Notice, &mut notice, |out| out.extend_from_slice(b"throng"));
+        assert_eq!(hex::encode(notice), crate::wire::doc_vector("room notice 0"));
+        stamp_fan_out(&mut late, 1234);
+        assert_eq!(hex::encode(late), crate::wire::doc_vector("room frame 2 after 1234 us"));
         let Packet::RoomKey(packet) = sealer.packet(RoomId(3)) else { unreachable!("it is one") };
         assert_eq!((packet.room, packet.key), (3, 7));
     }
