@@ -1,4 +1,4 @@
-"""The room keys of one session: chapter 6 of docs/protocol.md.
+"""The room keys of one session: chapter 5.2 of docs/protocol.md.
 
 What is said in a large room is sealed once, with a key that all its members have.
 """

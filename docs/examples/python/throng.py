@@ -152,7 +152,7 @@ class SessionEnded(Exception):
 
 
 class DirectionKey:
-    """Seals or opens the frames of one direction (chapter 5)."""
+    """Seals or opens the frames of one direction (chapter 5.1)."""
 
     def __init__(self, key):
         self.key, self.counter = key, 0
