@@ -71,6 +71,18 @@ pub const ROOM_KEYS_PER_ROOM: usize = 64;
 /// Room keys that a client keeps in all.
 pub const ROOM_KEYS_PER_SESSION: usize = 4096;
 
+/// Bytes of one segment of a room log.
+pub const SEGMENT_BYTES: usize = 64 * 1024;
+
+/// Members written to in one slice of the sweep, before the loop looks at its sockets and its mail again.
+pub const SWEEP_SLICE: usize = 32;
+
+/// Sessions with something of their own to be written, served in one turn of the loop.
+pub const FLUSHES_PER_TURN: usize = 64;
+
+/// Pieces of one vectored write. What does not fit follows in another.
+pub const WRITE_PIECES: usize = 16;
+
 /// Write buffers that a shard keeps for reuse.
 pub const SPARE_BUFFERS: usize = 8 * 1024;
 
@@ -203,5 +215,6 @@ const _: () = {
     assert!(ID_WIRE_MAX + PASSWORD_WIRE_MAX + NAME_WIRE_MAX + 64 <= CLIENT_BODY_MAX);
     assert!(CHAT_TEXT_MAX + NAME_BYTES_MAX + 128 <= CLIENT_BODY_MAX);
     assert!(TICKET_MAX + 64 <= CLIENT_BODY_MAX);
+    assert!(FRAME_HEADER + SERVER_BODY_MAX <= SEGMENT_BYTES);
     assert!(SHARDS_MAX < u8::MAX as usize);
 };

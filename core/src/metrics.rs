@@ -137,6 +137,16 @@ metrics! {
     Counter Counter MAILBOX_WAITS = "throng_net_mailbox_waits_total";
     /// Jobs that content threads ran.
     Counter Counter JOBS = "throng_content_jobs_total";
+    /// Notices that members did not get because they were behind.
+    Counter Counter NOTICES_SHED = "throng_net_notices_shed_total";
+    /// Times a member was told that it had missed messages.
+    Counter Counter GAPS = "throng_net_gaps_total";
+    /// Messages that members missed, as they were told.
+    Counter Counter MISSED = "throng_net_missed_total";
+    /// Messages and notices that were sealed once for a room, on each shard.
+    Counter Counter FAN_OUTS = "throng_net_fan_outs_total";
+    /// Microseconds from their sealing to the first byte sent, added up; with the counter before, a mean.
+    Counter Counter FAN_OUT_US = "throng_net_fan_out_us_total";
     /// Room keys made.
     Counter Counter ROOM_KEYS = "throng_content_room_keys_total";
     /// Broadcasts made.

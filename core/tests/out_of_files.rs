@@ -58,7 +58,7 @@ fn running_out_of_files_refuses_at_once_and_is_survived() {
     const WAITING: usize = 8;
     let listener = Listener::bind(([127, 0, 0, 1], 0).into(), "test", 128, Arc::new(rules())).unwrap();
     let address = listener.address();
-    let shard = Shard::<()>::new(0, ShardSize { clients: 100, mailbox: 1000 }).unwrap();
+    let shard = Shard::<()>::new(0, ShardSize::new(100, 1000)).unwrap();
     let mailbox = shard.mailbox();
     let acceptor = Acceptor::new(vec![listener], std::slice::from_ref(&shard)).unwrap();
     let acceptor = acceptor.spawn("accept".into()).unwrap();

@@ -73,7 +73,7 @@ impl Fleet {
                 Way::Ticket(..) => clients,
                 Way::Login(_) => 2 * clients,
             };
-            let shard = Shard::new(index as usize, ShardSize { clients: sessions, mailbox: MAILBOX });
+            let shard = Shard::new(index as usize, ShardSize::new(sessions, MAILBOX));
             built.push(shard.map_err(|source| FleetError::Start { index, source })?);
         }
         let mailboxes: Vec<_> = built.iter().map(Shard::mailbox).collect();

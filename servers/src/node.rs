@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use throng_core::content::{Command, ContentApp, ContentPool, Dispatcher, Lane, Role, RoomPolicy};
-use throng_core::net::{Acceptor, AcceptorHandle, Listener, Mail, Mailbox, Shard, ShardSize};
+use throng_core::net::{Acceptor, AcceptorHandle, Listener, LogLimits, Mail, Mailbox, Shard, ShardSize};
 use throng_core::wire::CloseReason;
 
 /// A role could not be started.
@@ -31,6 +31,10 @@ pub struct NodeSize {
     pub mailbox: usize,
     /// Content threads.
     pub content_threads: usize,
+    /// How much of what is said in rooms each shard keeps for those who are behind.
+    pub logs: LogLimits,
+    /// How long a client's socket may take nothing while something waits for it.
+    pub slow_timeout: Duration,
     /// Jobs that may wait for each content thread.
     pub lane: usize,
     /// When rooms get keys of their own.
@@ -48,8 +52,12 @@ pub struct Parts<R> {
 impl<R: Send + 'static> Parts<R> {
     /// Builds the shards and lanes of the role called `name`.
     pub fn build(name: &'static str, size: NodeSize) -> Result<Self, StartError> {
-        let shard_size =
-            ShardSize { clients: size.clients.div_ceil(size.shards.max(1)), mailbox: size.mailbox };
+        let shard_size = ShardSize {
+            clients: size.clients.div_ceil(size.shards.max(1)),
+            mailbox: size.mailbox,
+            logs: size.logs,
+            slow_timeout: size.slow_timeout,
+        };
         let shards = (0..size.shards.max(1))
             .map(|index| Shard::new(index, shard_size))
             .collect::<io::Result<Vec<_>>>()

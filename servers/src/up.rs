@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use throng_core::clock::unix_ms;
-use throng_core::config::{Config, Duplicate};
+use throng_core::config::{ByteSize, Config, Duplicate};
 use throng_core::content::RoomPolicy;
 use throng_core::crypto::{ClusterKey, Credentials, KeyError, PublicKey, StaticKey};
 use throng_core::endpoints::{self, Endpoints, EndpointsError};
-use throng_core::limits::{CLIENT_BODY_MAX, SERVER_BODY_MAX};
+use throng_core::limits::{CLIENT_BODY_MAX, SEGMENT_BYTES, SERVER_BODY_MAX};
 use throng_core::metrics;
-use throng_core::net::{Endpoint, ListenError, Listener, PeerKind};
+use throng_core::net::{Endpoint, ListenError, Listener, LogLimits, PeerKind};
 use throng_core::shutdown::{Cause, Shutdown};
 use throng_core::terminal::{Backoff, LinkBoard, Peer, Terminals};
 use throng_core::wire::packets::{self, Address, LinkHello};
@@ -383,6 +383,11 @@ impl Starter<'_> {
             shards: net.shards,
             clients,
             mailbox: net.mailbox,
+            logs: LogLimits {
+                segments: [segments(net.chat_log), segments(net.notice_log)],
+                pool: segments(net.log_pool),
+            },
+            slow_timeout: net.slow_timeout,
             content_threads: content.threads,
             lane: content.lane,
             rooms: RoomPolicy { log_from: content.log_from, key_lifetime: content.key_lifetime },
@@ -469,4 +474,9 @@ fn share_out(config: &Config, roles: &[Role], fit: u64) -> [usize; 2] {
         [wanted(Role::Login, config.login.max_sessions), wanted(Role::Chat, config.chat.max_sessions)];
     let all: u64 = wanted.iter().sum();
     wanted.map(|sessions| if all <= fit { sessions } else { sessions * fit / all }.max(1) as usize)
+}
+
+/// Whole segments of a room log, at least one.
+fn segments(size: ByteSize) -> usize {
+    size.as_usize().div_ceil(SEGMENT_BYTES).max(1)
 }

@@ -175,6 +175,15 @@ settings! {
             linger: Duration = "1s" in secs(0)..=secs(60);
             /// Bytes that may wait to be sent to one client; one that reads too slowly is closed beyond that.
             outbox: ByteSize = "1MiB" in kib(64)..=kib(1 << 20);
+            /// Bytes of a room's messages that a shard keeps for members who are behind. Who is further behind is told how
+            /// many it has missed. Counted in pieces of 64 KiB, as the next two.
+            chat_log: ByteSize = "1MiB" in kib(64)..=kib(1 << 20);
+            /// Bytes of a room's notices of who enters and leaves that a shard keeps. Who is further behind goes without.
+            notice_log: ByteSize = "128KiB" in kib(64)..=kib(1 << 20);
+            /// Bytes of messages and notices that a shard keeps for all rooms together.
+            log_pool: ByteSize = "64MiB" in kib(64)..=kib(16 << 20);
+            /// How long a client may take nothing, while something waits for it, before it is closed as too slow.
+            slow_timeout: Duration = "30s" in ms(100)..=secs(3600);
             /// Commands that may wait for a shard.
             mailbox: usize = "8192" in 16..=QUEUE_MAX;
             /// Connections that may wait in the kernel to be accepted. The system may allow fewer

@@ -1,11 +1,12 @@
 //! The event loops: sessions, their sockets and their timers.
 //!
-//! [`session`], [`outbox`], [`table`] and [`rooms`] know no socket and no clock.
+//! [`session`], [`outbox`], [`table`], [`rooms`] and [`room_log`] know no socket and no clock.
 //! [`shard`], `sessions` and [`acceptor`] are the only places that import mio.
 
 pub mod acceptor;
 pub mod endpoint;
 pub mod outbox;
+pub mod room_log;
 pub mod rooms;
 pub mod session;
 mod sessions;
@@ -14,5 +15,5 @@ pub mod table;
 
 pub use acceptor::{Acceptor, AcceptorHandle, ListenError, Listener};
 pub use endpoint::{Endpoint, PeerKind};
-pub use rooms::{Class, RoomId};
+pub use rooms::{Class, LogLimits, RoomId};
 pub use shard::{App, Closed, Mail, Mailbox, Net, Opened, Shard, ShardSize};

@@ -1,8 +1,18 @@
-//! Who is in which room, as far as one shard's sessions go.
+//! The rooms of one shard: who is in which, what each member has not had, and who is written to next.
+//!
+//! Knows no socket: frames go in, slices to write come out, and how much of them was written goes in again.
+//! The sweep goes round and round through a room's members while anybody in it has something to get. A message joins the
+//! round that is under way, so a round's length bounds the system calls, not messages times members.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
 
+use slab::Slab;
+
+use super::room_log::{Log, SegmentPool};
 use crate::SessionId;
+use crate::crypto::room::stamp_fan_out;
+use crate::limits::SWEEP_SLICE;
 
 /// Names a room of one role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,91 +27,373 @@ pub enum Class {
     Notice,
 }
 
-/// The rooms of one shard: members in a row for the fan-out, and each member's place in it.
-#[derive(Debug, Default)]
-pub struct Rooms {
-    rooms: HashMap<RoomId, Room>,
-    of: HashMap<SessionId, Vec<RoomId>>,
+impl Class {
+    /// All classes, in the order in which a member gets what has gathered.
+    pub const ALL: [Self; 2] = [Self::Chat, Self::Notice];
 }
 
-#[derive(Debug, Default)]
+/// How much of what members have not had is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct LogLimits {
+    /// Segments of a room's log, at most, for each class.
+    pub segments: [usize; 2],
+    /// Segments of all logs of a shard together.
+    pub pool: usize,
+}
+
+/// The rooms of one shard.
+pub struct Rooms {
+    rooms: Slab<Room>,
+    index: HashMap<RoomId, usize>,
+    /// By the slot of a session: where it is a member.
+    of: Vec<Vec<Place>>,
+    /// Rooms whose round is not over, each once.
+    sweeping: VecDeque<usize>,
+    /// Members visited in the first of them since it came to the front.
+    visited: usize,
+    /// Frames that nobody has been sent yet, and when they were sealed.
+    fresh: Vec<(usize, Class, u64, Instant)>,
+    limits: LogLimits,
+    pool: SegmentPool,
+}
+
+/// A membership, from the session's side.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    room: usize,
+    place: usize,
+}
+
+#[derive(Debug)]
 struct Room {
-    members: Vec<SessionId>,
-    places: HashMap<SessionId, usize>,
+    id: RoomId,
+    members: Vec<Member>,
+    logs: [Log; 2],
+    /// The place that the sweep comes to next.
+    at: usize,
+    /// Places that it has still to come to in this round.
+    left: usize,
+    /// Whether it stops at everybody in this round, and not only at those who have not caught up.
+    stops_everywhere: bool,
+    /// Whether it stands in [`Rooms::sweeping`].
+    is_sweeping: bool,
+}
+
+#[derive(Debug)]
+struct Member {
+    id: SessionId,
+    /// The next frame of each log.
+    cursors: [u64; 2],
+    /// Messages that it did not get as copies, and has not been told of.
+    missed: u64,
+}
+
+/// Messages or notices that a member has lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// The room.
+    pub room: RoomId,
+    /// What was lost.
+    pub class: Class,
+    /// How many.
+    pub count: u64,
 }
 
 impl Rooms {
-    /// Makes the session a member. Twice is once.
-    pub fn join(&mut self, id: SessionId, room: RoomId) {
-        let entry = self.rooms.entry(room).or_default();
-        if let std::collections::hash_map::Entry::Vacant(place) = entry.places.entry(id) {
-            place.insert(entry.members.len());
-            entry.members.push(id);
-            self.of.entry(id).or_default().push(room);
+    /// No rooms yet.
+    pub fn new(limits: LogLimits) -> Self {
+        Self {
+            rooms: Slab::new(),
+            index: HashMap::new(),
+            of: Vec::new(),
+            sweeping: VecDeque::new(),
+            visited: 0,
+            fresh: Vec::new(),
+            limits,
+            pool: SegmentPool::new(limits.pool),
         }
     }
 
-    /// Ends a membership, if there is one.
-    pub fn leave(&mut self, id: SessionId, room: RoomId) {
-        if let Some(of) = self.of.get_mut(&id) {
-            of.retain(|other| *other != room);
-            if of.is_empty() {
-                self.of.remove(&id);
+    /// Makes the session a member, who gets what is appended from now on. Twice is once.
+    pub fn join(&mut self, id: SessionId, room: RoomId) {
+        if self.of.len() <= id.slot() {
+            self.of.resize_with(id.slot() + 1, Vec::new);
+        }
+        let at = *self.index.entry(room).or_insert_with(|| self.rooms.insert(Room::new(room)));
+        let places = &mut self.of[id.slot()];
+        if places.iter().any(|place| place.room == at) {
+            return;
+        }
+        let room = &mut self.rooms[at];
+        places.push(Place { room: at, place: room.members.len() });
+        let cursors = room.logs.each_mut().map(Log::join);
+        room.members.push(Member { id, cursors, missed: 0 });
+    }
+
+    /// Ends a membership, if there is one. What the member had not had goes to `settle`, in its order: whoever
+    /// leaves still gets what was said before. The result is a member who is behind and must be visited out of turn, because
+    /// it got a place that the sweep has passed.
+    pub fn leave(&mut self, id: SessionId, room: RoomId, settle: impl FnMut(&[u8])) -> Option<SessionId> {
+        let at = *self.index.get(&room)?;
+        let places = self.of.get_mut(id.slot())?;
+        let found = places.iter().position(|place| place.room == at)?;
+        let place = places[found].place;
+        if self.rooms[at].members[place].id != id {
+            return None;
+        }
+        places.swap_remove(found);
+        self.settle_one(at, place, settle);
+        self.take_out(at, place)
+    }
+
+    /// Ends all memberships of a session. Members to visit out of turn go to `moved`.
+    pub fn leave_all(&mut self, id: SessionId, mut moved: impl FnMut(SessionId)) {
+        let Some(places) = self.of.get_mut(id.slot()) else { return };
+        if places.first().is_some_and(|place| self.rooms[place.room].members[place.place].id != id) {
+            return;
+        }
+        while let Some(Place { room, place }) = self.of[id.slot()].pop() {
+            self.take_out(room, place).into_iter().for_each(&mut moved);
+        }
+    }
+
+    /// Gives all that a session has not had to `settle`, as if it were written.
+    pub fn settle(&mut self, id: SessionId, mut settle: impl FnMut(&[u8])) {
+        for at in 0..self.places(id).len() {
+            let Place { room, place } = self.places(id)[at];
+            self.settle_one(room, place, &mut settle);
+        }
+    }
+
+    /// As [`Self::settle`], for one room.
+    pub fn settle_room(&mut self, id: SessionId, room: RoomId, settle: impl FnMut(&[u8])) {
+        let Some(at) = self.index.get(&room) else { return };
+        if let Some(Place { room, place }) = self.places(id).iter().find(|place| place.room == *at).copied() {
+            self.settle_one(room, place, settle);
+        }
+    }
+
+    fn settle_one(&mut self, room: usize, place: usize, mut settle: impl FnMut(&[u8])) {
+        let room = &mut self.rooms[room];
+        let member = &mut room.members[place];
+        for (log, cursor) in room.logs.iter_mut().zip(&mut member.cursors) {
+            // What is lost stays lost, until the member is told.
+            if !log.is_lost(*cursor) {
+                log.pending(*cursor).for_each(&mut settle);
+                *cursor = log.skip(*cursor, &mut self.pool).0;
             }
         }
-        self.take_out(id, room);
     }
 
-    /// Ends all memberships of a session.
-    pub fn leave_all(&mut self, id: SessionId) {
-        for room in self.of.remove(&id).unwrap_or_default() {
-            self.take_out(id, room);
+    fn take_out(&mut self, at: usize, place: usize) -> Option<SessionId> {
+        let room = &mut self.rooms[at];
+        let gone = room.members.swap_remove(place);
+        for (log, cursor) in room.logs.iter_mut().zip(gone.cursors) {
+            log.leave(cursor, &mut self.pool);
         }
+        if room.members.is_empty() {
+            for log in &mut room.logs {
+                log.clear(&mut self.pool);
+            }
+            let (id, is_sweeping) = (room.id, room.is_sweeping);
+            self.index.remove(&id);
+            self.rooms.remove(at);
+            self.fresh.retain(|(room, ..)| *room != at);
+            if is_sweeping {
+                self.visited = 0;
+                self.sweeping.retain(|room| *room != at);
+            }
+            return None;
+        }
+        room.left = room.left.min(room.members.len());
+        if room.at >= room.members.len() {
+            room.at = 0;
+        }
+        let moved = room.members.get(place)?;
+        let is_behind = room.is_behind(moved);
+        let (id, old) = (moved.id, room.members.len());
+        for other in &mut self.of[id.slot()] {
+            if other.room == at && other.place == old {
+                other.place = place;
+            }
+        }
+        (is_behind || room.stops_everywhere).then_some(id)
     }
 
     /// The members of a room, in no particular order.
-    pub fn members(&self, room: RoomId) -> &[SessionId] {
-        self.rooms.get(&room).map_or(&[], |room| &room.members)
+    pub fn members(&self, room: RoomId) -> impl ExactSizeIterator<Item = SessionId> {
+        let members = self.index.get(&room).map_or(&[][..], |at| &self.rooms[*at].members);
+        members.iter().map(|member| member.id)
     }
 
-    fn take_out(&mut self, id: SessionId, room: RoomId) {
-        let Some(entry) = self.rooms.get_mut(&room) else { return };
-        let Some(place) = entry.places.remove(&id) else { return };
-        entry.members.swap_remove(place);
-        if let Some(moved) = entry.members.get(place) {
-            entry.places.insert(*moved, place);
+    /// Appends a frame, sealed at `sealed`, for all members of a room; the next round begins, or the one
+    /// under way gets longer.
+    pub fn append(&mut self, room: RoomId, class: Class, frame: &[u8], sealed: Instant) {
+        let Some(at) = self.index.get(&room).copied() else { return };
+        let room = &mut self.rooms[at];
+        let log = &mut room.logs[class as usize];
+        self.fresh.push((at, class, log.next(), sealed));
+        log.append(frame, self.limits.segments[class as usize], &mut self.pool);
+        self.sweep(at);
+    }
+
+    /// Has the sweep stop at every member of a room: each has something of its own to get.
+    pub fn visit_all(&mut self, room: RoomId) {
+        if let Some(at) = self.index.get(&room).copied() {
+            self.rooms[at].stops_everywhere = true;
+            self.sweep(at);
         }
-        if entry.members.is_empty() {
-            self.rooms.remove(&room);
+    }
+
+    fn sweep(&mut self, at: usize) {
+        let room = &mut self.rooms[at];
+        let count = room.members.len();
+        if room.left == 0 {
+            // Somewhere else each time, so that nobody is always last: steps of the golden ratio visit all
+            // places evenly.
+            room.at = (room.at + (count * 618) / 1000 + 1) % count.max(1);
         }
+        room.left = count;
+        if !std::mem::replace(&mut room.is_sweeping, true) {
+            self.sweeping.push_back(at);
+        }
+    }
+
+    /// Whether the sweep has somebody to visit.
+    pub fn is_sweeping(&self) -> bool {
+        !self.sweeping.is_empty()
+    }
+
+    /// The next member to be visited. Rooms take turns after a slice of members each.
+    pub fn next_visit(&mut self) -> Option<SessionId> {
+        loop {
+            let at = *self.sweeping.front()?;
+            if self.visited == SWEEP_SLICE {
+                self.visited = 0;
+                self.sweeping.rotate_left(1);
+                continue;
+            }
+            let room = &mut self.rooms[at];
+            while room.left > 0 {
+                room.left -= 1;
+                let place = room.at;
+                room.at = if place + 1 == room.members.len() { 0 } else { place + 1 };
+                let member = &room.members[place];
+                if room.stops_everywhere || room.is_behind(member) {
+                    self.visited += 1;
+                    return Some(member.id);
+                }
+            }
+            room.is_sweeping = false;
+            room.stops_everywhere = false;
+            self.visited = 0;
+            self.sweeping.pop_front();
+        }
+    }
+
+    /// Writes into the frames that are about to be sent for the first time how long they have waited, which
+    /// `waited` is told in microseconds, too.
+    pub fn stamp_fresh(&mut self, now: Instant, mut waited: impl FnMut(u64)) {
+        for (at, class, number, sealed) in self.fresh.drain(..) {
+            let micros = crate::clock::micros(now.saturating_duration_since(sealed));
+            if let Some(frame) = self.rooms[at].logs[class as usize].frame_mut(number) {
+                stamp_fan_out(frame, u32::try_from(micros).unwrap_or(u32::MAX));
+                waited(micros);
+            }
+        }
+    }
+
+    /// Whether there are frames for [`Self::stamp_fresh`].
+    pub fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    fn places(&self, id: SessionId) -> &[Place] {
+        let places = self.of.get(id.slot()).map_or(&[][..], Vec::as_slice);
+        // Of an earlier session in this slot?
+        let is_current = places.first().is_none_or(|at| self.rooms[at.room].members[at.place].id == id);
+        if is_current { places } else { &[] }
+    }
+
+    /// What a session has not had, in the order in which it must be written.
+    pub fn pending(&self, id: SessionId) -> impl Iterator<Item = &[u8]> {
+        self.places(id).iter().flat_map(|at| {
+            let room = &self.rooms[at.room];
+            let member = &room.members[at.place];
+            room.logs.iter().zip(member.cursors).flat_map(|(log, cursor)| log.pending(cursor))
+        })
+    }
+
+    /// `count` of the pending bytes were written. What is left of a frame whose beginning was
+    /// written goes to `torn` and counts as written: it must go out before anything else.
+    pub fn advance(&mut self, id: SessionId, mut count: usize, mut torn: impl FnMut(&[u8])) {
+        for at in 0..self.places(id).len() {
+            let Place { room, place } = self.places(id)[at];
+            let room = &mut self.rooms[room];
+            let member = &mut room.members[place];
+            for (log, cursor) in room.logs.iter_mut().zip(&mut member.cursors) {
+                if count == 0 {
+                    return;
+                }
+                let reached = log.reach(*cursor, count);
+                if !reached.torn.is_empty() {
+                    torn(reached.torn);
+                }
+                let (to, rest) = (reached.cursor, reached.rest);
+                log.advance(*cursor, to, &mut self.pool);
+                (*cursor, count) = (to, rest);
+            }
+        }
+        debug_assert_eq!(count, 0, "more was written than was pending");
+    }
+
+    /// A message could not be given to a member as a copy.
+    pub fn miss(&mut self, id: SessionId, room: RoomId) {
+        let Some(at) = self.index.get(&room) else { return };
+        let found = self.places(id).iter().find(|place| place.room == *at).copied();
+        if let Some(Place { room, place }) = found {
+            self.rooms[room].members[place].missed += 1;
+        }
+    }
+
+    /// One of the things that the session has lost, if any. From now on it counts as told of it, and
+    /// is given what comes after it.
+    pub fn take_gap(&mut self, id: SessionId) -> Option<Gap> {
+        for at in 0..self.places(id).len() {
+            let Place { room, place } = self.places(id)[at];
+            let room = &mut self.rooms[room];
+            let member = &mut room.members[place];
+            for class in Class::ALL {
+                let (log, cursor) = (&mut room.logs[class as usize], &mut member.cursors[class as usize]);
+                let mut count = if class == Class::Chat { std::mem::take(&mut member.missed) } else { 0 };
+                if log.lost() > 0 && log.is_lost(*cursor) {
+                    let (to, skipped) = log.skip(*cursor, &mut self.pool);
+                    *cursor = to;
+                    count += skipped;
+                }
+                if count > 0 {
+                    return Some(Gap { room: room.id, class, count });
+                }
+            }
+        }
+        None
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::HashSet;
-
-    proptest! {
-        #[test]
-        fn memberships_are_as_in_a_plain_set(steps: Vec<(u8, u8, u8)>) {
-            let (mut rooms, mut model) = (Rooms::default(), HashSet::new());
-            for (what, who, room) in steps {
-                let (id, room) = (SessionId::new(0, u32::from(who % 16), 0), RoomId(u32::from(room % 4)));
-                match what % 4 {
-                    0 | 1 => { rooms.join(id, room); model.insert((id, room)); }
-                    2 => { rooms.leave(id, room); model.remove(&(id, room)); }
-                    _ => { rooms.leave_all(id); model.retain(|member| member.0 != id); }
-                }
-                for room in (0..4).map(RoomId) {
-                    let members: HashSet<_> = rooms.members(room).iter().copied().collect();
-                    prop_assert_eq!(members.len(), rooms.members(room).len());
-                    let wanted: HashSet<_> = model.iter().filter(|m| m.1 == room).map(|m| m.0).collect();
-                    prop_assert_eq!(members, wanted);
-                }
-            }
-            prop_assert!(rooms.rooms.len() <= 4);
+impl Room {
+    fn new(id: RoomId) -> Self {
+        Self {
+            id,
+            members: Vec::new(),
+            logs: [Log::default(), Log::default()],
+            at: 0,
+            left: 0,
+            stops_everywhere: false,
+            is_sweeping: false,
         }
+    }
+
+    fn is_behind(&self, member: &Member) -> bool {
+        member.cursors[0] != self.logs[0].next() || member.cursors[1] != self.logs[1].next()
     }
 }

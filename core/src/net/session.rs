@@ -1,16 +1,21 @@
 //! One session, without its socket: received bytes and `now` go in; packets,
 //! bytes to send and the reason of the end come out.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, PeerKind};
 use super::outbox::{BufferPool, Outbox};
+use super::rooms::Class;
 use crate::crypto::handshake::{self, Initiator, SessionKeys};
-use crate::limits::HANDSHAKE_BODY_MAX;
+use crate::crypto::{RoomCipher, RoomKeys};
+use crate::limits::{FRAME_HEADER, HANDSHAKE_BODY_MAX, ROOM_HEADER};
 use crate::metrics;
 use crate::wire::frame::{self, Kind, Split};
-use crate::wire::packets::{Close, Heartbeat, HeartbeatAnswer, Packet};
+use crate::wire::packets::{
+    ChannelLeft, ChatMessage, Close, Heartbeat, HeartbeatAnswer, Packet, RoomKey, Scope, UsersChanged,
+};
 use crate::wire::{CloseReason, Text};
 
 /// Where a session stands. It only moves down this list.
@@ -41,6 +46,10 @@ pub enum Step {
     Opened(usize),
     /// A frame of so many bytes, and its packet.
     Packet(usize, Packet),
+    /// A frame of so many bytes from a room, and where in it the packet lies, still encoded: [`room_packet`] decodes it.
+    Room(usize, u32, Range<usize>),
+    /// A frame of so many bytes, which brought a room's key: it is to be given to [`Session::add_room_key`], expanded.
+    RoomKey(usize, RoomKey),
     /// The peer says that it closes, and why.
     PeerCloses(CloseReason, Text<255>),
     /// The session must end.
@@ -76,6 +85,16 @@ pub struct Session {
     greeted: bool,
     /// Set once: why the session ended.
     ended: Option<CloseReason>,
+    /// What a dialled session needs to open what is said in rooms.
+    rooms: Option<Box<RoomSide>>,
+}
+
+/// The rooms of a session that dialled.
+#[derive(Default)]
+struct RoomSide {
+    keys: RoomKeys,
+    /// The fan-out time of the last frame, if it came with a room's key.
+    fan_out_us: Option<u32>,
 }
 
 impl Session {
@@ -87,7 +106,11 @@ impl Session {
     /// A session for a socket that is being connected.
     pub fn dialled(endpoint: Arc<Endpoint>, now: Instant) -> Result<Self, CloseReason> {
         let (initiator, first) = Initiator::start(&endpoint.credentials)?;
-        Ok(Self::new(endpoint, State::Connecting(initiator, first), now))
+        let mut session = Self::new(endpoint, State::Connecting(initiator, first), now);
+        if session.endpoint.peer == PeerKind::Client {
+            session.rooms = Some(Box::default());
+        }
+        Ok(session)
     }
 
     fn new(endpoint: Arc<Endpoint>, state: State, now: Instant) -> Self {
@@ -100,6 +123,7 @@ impl Session {
             asked: None,
             greeted: false,
             ended: None,
+            rooms: None,
         }
     }
 
@@ -151,6 +175,8 @@ impl Session {
             Ok(Event::Handled) => Step::Handled(used),
             Ok(Event::Opened) => Step::Opened(used),
             Ok(Event::Packet(packet)) => Step::Packet(used, packet),
+            Ok(Event::Room(room, packet)) => Step::Room(used, room, packet),
+            Ok(Event::RoomKey(key)) => Step::RoomKey(used, key),
             Ok(Event::PeerCloses(reason, detail)) => Step::PeerCloses(reason, detail),
             Err(reason) => Step::Bad(reason),
         }
@@ -166,7 +192,7 @@ impl Session {
         // A session that fails in here is over, so the state may stay taken.
         match (std::mem::replace(&mut self.state, State::Closing { until: now }), kind) {
             (State::AwaitInitiator, Kind::Handshake) => {
-                let body = &bytes[crate::limits::FRAME_HEADER..];
+                let body = &bytes[FRAME_HEADER..];
                 let answered = handshake::respond(&self.endpoint.credentials, body);
                 let (reply, keys) = answered.inspect_err(|_| self.state = State::AwaitInitiator)?;
                 self.outbox.tail(pool).extend_from_slice(&reply);
@@ -174,15 +200,24 @@ impl Session {
                 Ok(Event::Opened)
             }
             (State::AwaitResponder(initiator), Kind::Handshake) => {
-                let keys = initiator.finish(&bytes[crate::limits::FRAME_HEADER..])?;
+                let keys = initiator.finish(&bytes[FRAME_HEADER..])?;
                 self.open(keys, now);
                 Ok(Event::Opened)
             }
             (State::AwaitResponder(_), Kind::Refused) => {
-                let mut body = crate::wire::Reader::new(&bytes[crate::limits::FRAME_HEADER..]);
+                let mut body = crate::wire::Reader::new(&bytes[FRAME_HEADER..]);
                 let reason = crate::wire::Field::take(&mut body).map_err(|_| CloseReason::MalformedPacket)?;
                 body.finish().map_err(|_| CloseReason::MalformedPacket)?;
                 said_by_peer(reason, Text::default())
+            }
+            (State::Open(keys), Kind::Room) if self.rooms.is_some() => {
+                self.state = State::Open(keys);
+                let Some(rooms) = &mut self.rooms else { return Err(CloseReason::UnexpectedFrame) };
+                let opened = rooms.keys.open(bytes).map_err(|_| CloseReason::SealBroken)?;
+                rooms.fan_out_us = Some(opened.fan_out_us);
+                metrics::PACKETS_IN.inc();
+                let begin = FRAME_HEADER + ROOM_HEADER;
+                Ok(Event::Room(opened.room, begin..begin + opened.plain.len()))
             }
             (State::Open(mut keys), Kind::Sealed) => {
                 let opened = keys.open.open(bytes).map(Packet::decode);
@@ -221,11 +256,47 @@ impl Session {
                 }
                 Ok(Event::Handled)
             }
+            Packet::RoomKey(key) if self.rooms.is_some() => Ok(Event::RoomKey(key)),
             packet => {
                 self.greeted = true;
+                if let Some(rooms) = &mut self.rooms {
+                    rooms.fan_out_us = None;
+                    if let Packet::ChannelLeft(ChannelLeft { channel, .. }) = &packet {
+                        rooms.keys.forget(*channel);
+                    }
+                }
                 Ok(Event::Packet(packet))
             }
         }
+    }
+
+    /// A room's key has come, and has been expanded.
+    pub fn add_room_key(&mut self, room: u32, key: u32, cipher: RoomCipher) {
+        if let Some(rooms) = &mut self.rooms {
+            rooms.keys.add(room, key, cipher);
+        }
+    }
+
+    /// The fan-out time of the last packet, if it came with a room's key.
+    pub fn fan_out_us(&self) -> Option<u32> {
+        self.rooms.as_ref().and_then(|rooms| rooms.fan_out_us)
+    }
+
+    /// Queues frames that have been sealed with a room's key.
+    pub fn queue_sealed(&mut self, frames: &[u8], pool: &mut BufferPool) {
+        if self.is_open() {
+            self.outbox.tail(pool).extend_from_slice(frames);
+        }
+    }
+
+    /// Whether so little waits that a packet of this class may be queued too. Notices are left out
+    /// first, then messages; answers never are.
+    pub fn has_room_for(&self, class: Class) -> bool {
+        let share = match class {
+            Class::Notice => 4,
+            Class::Chat => 2,
+        };
+        self.outbox.len() <= self.endpoint.outbox_max / share
     }
 
     /// Queues a packet. Does nothing unless the session is open.
@@ -334,11 +405,30 @@ impl Session {
     }
 }
 
+/// The packet in a frame from `room`. Every member could have made it: it must be of that room, and nothing but a
+/// message or a notice.
+pub fn room_packet(room: u32, encoded: &[u8]) -> Result<Packet, CloseReason> {
+    let packet = Packet::decode(encoded).map_err(|_| CloseReason::MalformedPacket)?;
+    if room_of(&packet) == Some(room) { Ok(packet) } else { Err(CloseReason::PacketNotAllowed) }
+}
+
+/// The room that a packet is of, if it is one that may come with a room's key.
+fn room_of(packet: &Packet) -> Option<u32> {
+    match packet {
+        Packet::ChatMessage(ChatMessage { scope: Scope::World, .. }) => Some(0),
+        Packet::ChatMessage(ChatMessage { scope: Scope::Channel, target, .. }) => Some(*target),
+        Packet::UsersChanged(UsersChanged { channel, .. }) => Some(*channel),
+        _ => None,
+    }
+}
+
 /// What a frame amounted to.
 enum Event {
     Handled,
     Opened,
     Packet(Packet),
+    Room(u32, Range<usize>),
+    RoomKey(RoomKey),
     PeerCloses(CloseReason, Text<255>),
 }
 

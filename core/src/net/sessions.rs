@@ -17,12 +17,14 @@ use super::endpoint::{Endpoint, PeerKind};
 use super::outbox::BufferPool;
 use super::rooms::{Class, RoomId, Rooms};
 use super::session::{Due, Session};
+use super::shard::ShardSize;
 use super::table::Table;
 use crate::SessionId;
+use crate::crypto::RoomCipher;
 use crate::limits::{LINKS_MAX, READ_CHUNK, REFUSAL_SLOTS};
 use crate::metrics;
 use crate::timer::Wheel;
-use crate::wire::{CloseReason, Packet};
+use crate::wire::{CloseReason, Packet, SecretBytes};
 
 /// How coarse sessions' timers are.
 const TIMER_RESOLUTION: Duration = Duration::from_millis(50);
@@ -49,12 +51,46 @@ struct Conn {
     in_ready: bool,
     /// Whether it stands in [`Net::dirty`].
     in_dirty: bool,
+    /// Whether it stands in [`Net::blocked`].
+    in_blocked: bool,
     /// Whether the socket took less than it was offered; writable again by an event.
     write_blocked: bool,
+    /// When the socket last took something; of use only while it is blocked.
+    took: Instant,
+    /// Messages from nearby and whispers that it did not get, and has not been told of.
+    missed: u32,
     /// Whether the poller has announced the end of input.
     read_closed: bool,
     /// Whether our side of the socket is shut down.
     fin_sent: bool,
+}
+
+/// What was written, until the counters are told.
+#[derive(Default)]
+struct Written {
+    calls: u64,
+    bytes: u64,
+}
+
+/// Room keys, expanded, for all dialled sessions of this loop: ten thousand members of a room need one.
+#[derive(Default)]
+struct Ciphers(Vec<(SecretBytes<32>, RoomCipher)>);
+
+impl Ciphers {
+    /// Expanded keys kept. Further ones push out the oldest; who uses those keeps them.
+    const KEPT: usize = 64;
+
+    fn expand(&mut self, secret: &SecretBytes<32>) -> RoomCipher {
+        if let Some((_, cipher)) = self.0.iter().rev().find(|(known, _)| known == secret) {
+            return cipher.clone();
+        }
+        if self.0.len() == Self::KEPT {
+            self.0.remove(0);
+        }
+        let cipher = RoomCipher::new(secret);
+        self.0.push((secret.clone(), cipher.clone()));
+        cipher
+    }
 }
 
 /// What a session's place in the table counts as. Each kind has its own limit, so that none
@@ -96,7 +132,17 @@ pub struct Net {
     /// Other sessions to read from, a few each turn.
     arriving: VecDeque<SessionId>,
     /// Sessions with something to write, or to shut down.
-    dirty: Vec<SessionId>,
+    dirty: VecDeque<SessionId>,
+    /// Sessions whose socket took less than it was offered, each once, and when to look whether it has taken anything since.
+    blocked: VecDeque<(Instant, SessionId)>,
+    /// How long a socket may take nothing while something waits.
+    slow_timeout: Duration,
+    /// What was written since the last turn's end, for the counters.
+    written: Written,
+    /// Expanded room keys of dialled sessions, which share them.
+    ciphers: Ciphers,
+    /// Of the packet that is being delivered: how long its frame waited to be sent, if the server said so.
+    fan_out_us: Option<u32>,
     /// Sessions whose packet the application had no room for.
     stalled: Vec<SessionId>,
     /// Sessions that ended this turn, for the application.
@@ -120,7 +166,7 @@ impl Net {
     pub(super) fn new(
         shard: u8,
         registry: Registry,
-        clients_max: usize,
+        size: ShardSize,
         capacity: usize,
         load: Arc<AtomicUsize>,
     ) -> Self {
@@ -128,17 +174,22 @@ impl Net {
         Self {
             table: Table::new(shard, capacity),
             registry,
-            rooms: Rooms::default(),
+            rooms: Rooms::new(size.logs),
             pool: BufferPool::default(),
             timers: Wheel::new(now, TIMER_RESOLUTION),
             ready: VecDeque::new(),
             arriving: VecDeque::new(),
-            dirty: Vec::new(),
+            dirty: VecDeque::new(),
+            blocked: VecDeque::new(),
+            slow_timeout: size.slow_timeout,
+            written: Written::default(),
+            ciphers: Ciphers::default(),
+            fan_out_us: None,
             stalled: Vec::new(),
             ended: Vec::new(),
             doomed: Vec::new(),
             seats: [0; Seat::KINDS],
-            clients_max,
+            clients_max: size.clients,
             load,
             scratch: vec![0; READ_CHUNK],
             sends: 0,
@@ -181,9 +232,18 @@ impl Net {
         }
     }
 
-    /// Ends the session's membership of the room.
+    /// Ends the session's membership of the room. What was said there before it still gets, and before
+    /// whatever is sent to it from now on.
     pub fn leave(&mut self, id: SessionId, room: RoomId) {
-        self.rooms.leave(id, room);
+        let Some(conn) = self.table.get_mut(id) else { return };
+        let (session, pool) = (&mut conn.session, &mut self.pool);
+        let moved = self.rooms.leave(id, room, |bytes| session.queue_sealed(bytes, pool));
+        if !conn.session.outbox.is_empty() {
+            self.queued(id);
+        }
+        if let Some(moved) = moved {
+            self.mark_dirty(moved);
+        }
     }
 
     /// How many of this loop's sessions are members of the room.
@@ -191,31 +251,60 @@ impl Net {
         self.rooms.members(room).len()
     }
 
-    /// Queues an encoded packet for every member of the room, sealed once for each.
+    /// Queues an encoded packet for every member of the room, as its own business, sealed once for each. The sweep takes it
+    /// along.
     pub fn tell(&mut self, room: RoomId, encoded: &[u8]) {
-        // Sending never changes a membership: whoever is too slow is taken out at the end of the turn.
-        for place in 0..self.rooms.members(room).len() {
-            let id = self.rooms.members(room)[place];
-            self.send_encoded(id, encoded);
+        let mut slow = Vec::new();
+        for id in self.rooms.members(room) {
+            let Some(conn) = self.table.get_mut(id).filter(|conn| conn.session.is_open()) else { continue };
+            conn.session.send_encoded(encoded, &mut self.pool);
+            self.sends += 1;
+            if conn.session.is_too_slow() {
+                slow.push(id);
+            }
+        }
+        self.rooms.visit_all(room);
+        slow.into_iter().for_each(|id| self.queued(id));
+    }
+
+    /// Queues an encoded message or notice for every member of the room, sealed once for each. Those who
+    /// are behind do not get it.
+    pub fn copies(&mut self, room: RoomId, class: Class, encoded: &[u8]) {
+        let members: Vec<_> = self.rooms.members(room).collect();
+        for id in members {
+            let Some(conn) = self.table.get_mut(id) else { continue };
+            // From the time when the room had a log something may still wait in it, which comes first.
+            let (session, pool) = (&mut conn.session, &mut self.pool);
+            self.rooms.settle_room(id, room, |bytes| session.queue_sealed(bytes, pool));
+            match (conn.session.has_room_for(class), class) {
+                (true, _) => self.send_encoded(id, encoded),
+                (false, Class::Chat) => self.rooms.miss(id, room),
+                (false, Class::Notice) => metrics::NOTICES_SHED.inc(),
+            }
         }
     }
 
-    /// Queues an encoded chat packet or notice for every member of the room, sealed once for each.
-    pub fn copies(&mut self, room: RoomId, _class: Class, encoded: &[u8]) {
-        self.tell(room, encoded);
-    }
-
-    /// Queues an encoded chat packet for each of the sessions.
+    /// Queues an encoded message for each of the sessions. Those who are behind do not get it.
     pub fn multicast(&mut self, to: &[SessionId], encoded: &[u8]) {
         for id in to {
-            self.send_encoded(*id, encoded);
+            let Some(conn) = self.table.get_mut(*id) else { continue };
+            if conn.session.has_room_for(Class::Chat) {
+                self.send_encoded(*id, encoded);
+            } else {
+                conn.missed = conn.missed.saturating_add(1);
+            }
         }
     }
 
     /// Appends a frame, sealed at `sealed` with the room's key, to the room's log.
     pub fn append(&mut self, room: RoomId, class: Class, frame: &[u8], sealed: Instant) {
-        let _ = (room, class, frame, sealed);
-        todo!("the room log")
+        self.rooms.append(room, class, frame, sealed);
+    }
+
+    /// Of the packet that [`App::packet`](super::App::packet) is being given: microseconds from its sealing to
+    /// the moment when the server began to send it to the room. None if it came for this session alone.
+    pub fn fan_out_us(&self) -> Option<u32> {
+        self.fan_out_us
     }
 
     /// Ends the session. What is queued, and then the reason, still goes to the peer; the
@@ -224,6 +313,11 @@ impl Net {
         let Some(conn) = self.table.get_mut(id) else { return };
         if conn.session.ended().is_some() {
             return;
+        }
+        // What was said before still goes out, but not to who reads too slowly for it.
+        if reason.is_sent() && reason != CloseReason::TooSlow {
+            let (session, pool) = (&mut conn.session, &mut self.pool);
+            self.rooms.settle(id, |bytes| session.queue_sealed(bytes, pool));
         }
         conn.session.end(reason, detail, self.now, &mut self.pool);
         // Its input matters no more, but is read on, for the peer's end of it.
@@ -341,6 +435,9 @@ impl Net {
                 seat,
                 in_ready: false,
                 in_dirty: false,
+                in_blocked: false,
+                took: self.now,
+                missed: 0,
                 write_blocked: false,
                 read_closed: false,
                 fin_sent: false,
@@ -381,9 +478,11 @@ impl Net {
         }
         // Much that was queued in one turn says nothing about the peer: what counts is what its
         // socket does not take.
-        match Self::flush_one(conn, &mut self.pool) {
+        match self.write(id) {
             Err(reason) => self.lost(id, reason),
-            Ok(()) if conn.session.is_too_slow() => self.close(id, CloseReason::TooSlow, ""),
+            Ok(()) if self.table.get(id).is_some_and(|conn| conn.session.is_too_slow()) => {
+                self.close(id, CloseReason::TooSlow, "");
+            }
             Ok(()) => {}
         }
     }
@@ -392,7 +491,7 @@ impl Net {
         if let Some(conn) = self.table.get_mut(id)
             && !std::mem::replace(&mut conn.in_dirty, true)
         {
-            self.dirty.push(id);
+            self.dirty.push_back(id);
         }
     }
 

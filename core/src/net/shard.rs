@@ -10,6 +10,7 @@ use mio::net::TcpStream;
 use mio::{Events, Poll, Token, Waker};
 
 use super::endpoint::{Endpoint, PeerKind};
+use super::rooms::LogLimits;
 pub use super::sessions::Net;
 use crate::SessionId;
 use crate::limits::{
@@ -57,6 +58,13 @@ pub trait App: Send + 'static {
     /// the room has to see to it that a turn comes, by ringing the loop's mailbox.
     fn packet(&mut self, net: &mut Net, id: SessionId, packet: Packet) -> Result<(), Packet>;
 
+    /// A packet has come from a room that a dialled session is in, still encoded. An application that can do with it as it is
+    /// says true; otherwise it is decoded, found to be of that room, and given to [`Self::packet`].
+    fn room_packet(&mut self, net: &mut Net, id: SessionId, room: u32, encoded: &[u8]) -> bool {
+        let _ = (net, id, room, encoded);
+        false
+    }
+
     /// A session that was opened, or dialled, has ended. Told once, at the end of a turn.
     fn closed(&mut self, net: &mut Net, id: SessionId, closed: Closed);
 
@@ -98,6 +106,18 @@ pub struct ShardSize {
     pub clients: usize,
     /// Items of mail that may wait.
     pub mailbox: usize,
+    /// How much of what is said in rooms is kept for those who are behind.
+    pub logs: LogLimits,
+    /// How long a client's socket may take nothing, while something waits for it, before the client is closed as too slow.
+    pub slow_timeout: Duration,
+}
+
+impl ShardSize {
+    /// For so many clients, with a mailbox of `mailbox` items; everything else as the configuration has it by default.
+    pub fn new(clients: usize, mailbox: usize) -> Self {
+        let logs = LogLimits { segments: [16, 2], pool: 1024 };
+        Self { clients, mailbox, logs, slow_timeout: Duration::from_secs(30) }
+    }
 }
 
 /// An event loop, built and ready to run.
@@ -119,7 +139,7 @@ impl<C: Send + 'static> Shard<C> {
         let mailbox = Arc::new(Mailbox::new(size.mailbox, move || drop(waker.wake())));
         let load = Arc::new(AtomicUsize::new(0));
         let registry = poll.registry().try_clone()?;
-        let net = Net::new(index as u8, registry, size.clients, capacity, load.clone());
+        let net = Net::new(index as u8, registry, size, capacity, load.clone());
         Ok(Self { poll, net, mailbox, load })
     }
 
@@ -158,6 +178,7 @@ impl<C: Send + 'static> Shard<C> {
             self.net.retry_stalled(app);
             self.net.read_ready(app);
             self.net.run_timers();
+            self.net.close_slow();
             let app_wants = app.turn(&mut self.net);
             self.net.flush();
             self.net.report_ended(app);
@@ -166,9 +187,13 @@ impl<C: Send + 'static> Shard<C> {
             if stop_at.is_some_and(|at| is_done || at <= Instant::now()) {
                 return Ok(());
             }
-            let is_busy = self.net.has_ready() || self.net.has_dirty() || !self.mailbox.is_empty();
+            let slow = self.net.next_slow();
+            let is_busy = self.net.has_ready()
+                || self.net.has_dirty()
+                || self.net.is_sweeping()
+                || !self.mailbox.is_empty();
             let now = is_busy.then(Instant::now);
-            wake_at = [now, app_wants, self.net.next_timer(), stop_at].into_iter().flatten().min();
+            wake_at = [now, app_wants, self.net.next_timer(), slow, stop_at].into_iter().flatten().min();
         }
     }
 

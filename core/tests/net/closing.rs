@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use throng_core::SessionId;
 use throng_core::net::{Endpoint, Mail, Net};
-use throng_core::wire::packets::{ChatRequest, Packet};
+use throng_core::wire::packets::{ChatRequest, Packet, Scope};
 use throng_core::wire::{CloseReason, Text};
 
 use crate::support::*;
@@ -30,7 +30,15 @@ fn the_reason_arrives_although_much_is_unread() {
         let server = Loops::start(1, 10, vec![server_rules()], on_packet);
         let mut peer = server.connect();
         for _ in 0..400 {
-            peer.queue(&ChatRequest { text: Text::truncated(&"x".repeat(1000)) }.into());
+            peer.queue(
+                &ChatRequest {
+                    scope: Scope::World,
+                    target: 0,
+                    stamp: 0,
+                    text: Text::truncated(&"x".repeat(1000)),
+                }
+                .into(),
+            );
         }
         let bytes = peer.take_queued();
         peer.stream.write_all(&bytes).unwrap();

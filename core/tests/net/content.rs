@@ -7,14 +7,19 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use throng_core::SessionId;
-use throng_core::content::{Command, ContentApp, ContentPool, Dispatcher, Effects, Job, Lane, Role};
-use throng_core::net::{Acceptor, AcceptorHandle, Endpoint, Mail, Mailbox, RoomId, Shard, ShardSize};
-use throng_core::wire::packets::{ChatMessage, ChatRequest, ExitRequest, Packet, Scope, User};
+use throng_core::content::{
+    Command, ContentApp, ContentPool, Dispatcher, Effects, Job, Lane, Role, RoomPolicy,
+};
+use throng_core::net::{Acceptor, AcceptorHandle, Class, Endpoint, Mail, Mailbox, RoomId, Shard, ShardSize};
+use throng_core::wire::packets::{ChatMessage, ChatRequest, ExitRequest, Packet, Scope, ServerTimes, User};
 use throng_core::wire::{CloseReason, Text};
 
 use crate::support::*;
 
 const ROOM: RoomId = RoomId(1);
+
+/// Every room has a key and a log.
+const POLICY: RoomPolicy = RoomPolicy { log_from: 2, key_lifetime: Duration::MAX };
 
 /// Pings come back; a ping with token 0 also makes a member of the room, ExitRequest ends that;
 /// what is said goes to the room, numbered. Works only while its gate is open.
@@ -52,10 +57,13 @@ impl Role for Talk {
 impl Talk {
     fn packet(&mut self, id: SessionId, packet: Packet, effects: &mut Effects) {
         match packet {
-            Packet::ChatRequest(ChatRequest { text }) => {
+            Packet::ChatRequest(ChatRequest { text, .. }) => {
                 self.sequence += 1;
                 let sender = User { id: self.numbers[&id], name: Text::default() };
-                effects.broadcast(ROOM, Class::Chat, ChatMessage { sequence: self.sequence, sender, text });
+                let times = ServerTimes { received_us: 0, queued_us: 0, handled_us: 0 };
+                let (scope, target, sequence) = (Scope::Channel, ROOM.0, self.sequence);
+                let message = ChatMessage { scope, target, sequence, sender, stamp: 0, times, text };
+                effects.broadcast(ROOM, Class::Chat, message);
             }
             Packet::ExitRequest(_) => {
                 effects.leave(id, ROOM);
@@ -87,7 +95,7 @@ impl Node {
         let address = listener.address();
         let mut pool = ContentPool::new(threads, lane);
         let lanes = pool.lanes().to_vec();
-        let size = ShardSize { clients: 100, mailbox };
+        let size = ShardSize::new(100, mailbox);
         let shards: Vec<_> = (0..shards).map(|index| Shard::new(index, size).unwrap()).collect();
         let mailboxes: Vec<_> = shards.iter().map(Shard::mailbox).collect();
         let acceptor = Acceptor::new(vec![listener], &shards).unwrap();

@@ -4,7 +4,7 @@ use std::net::TcpStream;
 
 use throng_core::limits::{LINKS_MAX, REFUSAL_SLOTS};
 use throng_core::metrics;
-use throng_core::net::{Mail, Net, RoomId};
+use throng_core::net::{Class, Mail, Net, RoomId};
 use throng_core::wire::CloseReason;
 use throng_core::wire::frame::refusal;
 
@@ -96,7 +96,8 @@ fn nothing_that_was_meant_for_a_session_reaches_the_next_in_its_slot() {
     server.run(0, move |net| {
         net.send(stale, &ping(1));
         net.join(stale, ROOM);
-        net.broadcast(ROOM, b"not even a packet");
+        net.tell(ROOM, b"not even a packet");
+        net.append(ROOM, Class::Chat, &[0; 64], net.now());
         net.close(stale, CloseReason::Goodbye, "");
         net.send(fresh, &ping(2));
     });

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use throng_core::net::Endpoint;
-use throng_core::wire::packets::{ChatRequest, Heartbeat, Packet};
+use throng_core::wire::packets::{ChatRequest, Heartbeat, Packet, Scope};
 use throng_core::wire::{CloseReason, Text};
 
 use crate::support::*;
@@ -17,7 +17,13 @@ fn narrow_rules() -> Endpoint {
 }
 
 fn say(number: usize) -> Packet {
-    ChatRequest { text: Text::truncated(&format!("{number:0>1000}")) }.into()
+    ChatRequest {
+        scope: Scope::World,
+        target: 0,
+        stamp: 0,
+        text: Text::truncated(&format!("{number:0>1000}")),
+    }
+    .into()
 }
 
 #[test]
@@ -103,7 +109,7 @@ fn a_burst_to_a_room_does_not_depend_on_its_slowest_member() {
     let mut rounds = 0;
     loop {
         let encoded = encoded.clone();
-        server.run(0, move |net| (0..20).for_each(|_| net.broadcast(ROOM, &encoded)));
+        server.run(0, move |net| (0..20).for_each(|_| net.tell(ROOM, &encoded)));
         rounds += 1;
         assert!(rounds * 20 * 1000 < ENOUGH, "never closed");
         for peer in &mut members {

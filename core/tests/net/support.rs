@@ -8,9 +8,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use throng_core::SessionId;
-use throng_core::crypto::{ClusterKey, Credentials, StaticKey};
+use throng_core::crypto::{ClusterKey, Credentials, RoomCipher, StaticKey};
 use throng_core::net::outbox::BufferPool;
-use throng_core::net::session::{Session, Step};
+use throng_core::net::session::{Session, Step, room_packet};
 use throng_core::net::{
     Acceptor, AcceptorHandle, App, Closed, Endpoint, Listener, Mail, Mailbox, Net, Opened, PeerKind, Shard,
     ShardSize,
@@ -142,7 +142,7 @@ impl Loops {
     ) -> Self {
         let listeners: Vec<_> = endpoints.into_iter().map(listener).collect();
         let addresses = listeners.iter().map(Listener::address).collect();
-        let size = ShardSize { clients, mailbox: 1024 };
+        let size = ShardSize::new(clients, 1024);
         let shards: Vec<_> = (0..shards).map(|index| Shard::new(index, size).unwrap()).collect();
         let mailboxes = shards.iter().map(Shard::mailbox).collect();
         let acceptor = Acceptor::new(listeners, &shards).unwrap().spawn("accept".into()).unwrap();
@@ -350,6 +350,16 @@ impl Peer {
             }
             Step::Handled(used) | Step::Opened(used) => {
                 self.inbox.drain(..used);
+                None
+            }
+            Step::Room(used, room, packet) => {
+                let packet = room_packet(room, &self.inbox[packet]).expect("of that room");
+                self.inbox.drain(..used);
+                Some(Heard::Packet(packet))
+            }
+            Step::RoomKey(used, key) => {
+                self.inbox.drain(..used);
+                self.session.add_room_key(key.room, key.key, RoomCipher::new(&key.secret));
                 None
             }
             Step::Packet(used, packet) => {

@@ -135,7 +135,7 @@ impl Stub {
         });
         let listener = Listener::bind(([127, 0, 0, 1], 0).into(), "stub", 128, endpoint).unwrap();
         let address = listener.address();
-        let shard = Shard::new(0, ShardSize { clients: script.capacity, mailbox: 1024 }).unwrap();
+        let shard = Shard::new(0, ShardSize::new(script.capacity, 1024)).unwrap();
         let mailbox = shard.mailbox();
         let acceptor = Acceptor::new(vec![listener], std::slice::from_ref(&shard)).unwrap();
         let heard = Arc::new(AtomicU32::new(0));

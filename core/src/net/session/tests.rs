@@ -91,6 +91,15 @@ impl End {
                     at += used;
                     self.opened += 1;
                 }
+                Step::Room(used, room, packet) => {
+                    let packet = room_packet(room, &bytes[at..][packet]);
+                    at += used;
+                    self.packets.push(packet.expect("of that room"));
+                }
+                Step::RoomKey(used, key) => {
+                    at += used;
+                    self.session.add_room_key(key.room, key.key, RoomCipher::new(&key.secret));
+                }
                 Step::Packet(used, packet) => {
                     at += used;
                     self.packets.push(packet);

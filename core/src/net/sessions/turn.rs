@@ -1,19 +1,44 @@
 //! What the shard's loop does for its sessions, phase by phase of a turn: take note of
 //! events, read, run timers, write, report ends, remove.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::time::Instant;
 
 use mio::event::Event;
 
-use super::{BufferPool, Conn, Net};
+use super::{BufferPool, Class, Conn, Net, Rooms};
 use crate::SessionId;
-use crate::limits::{HANDSHAKES_PER_TURN, READS_PER_TURN};
+use crate::limits::{FLUSHES_PER_TURN, HANDSHAKES_PER_TURN, READS_PER_TURN, SWEEP_SLICE, WRITE_PIECES};
 use crate::metrics;
-use crate::net::session::Step;
+use crate::net::session::{Step, room_packet};
 use crate::net::shard::{App, Closed, Opened};
+use crate::wire::packets::{ChatGap, Scope};
 use crate::wire::{CloseReason, Packet};
+
+/// Queues the word about what a session has lost.
+fn tell_gaps(conn: &mut Conn, rooms: &mut Rooms, pool: &mut BufferPool, id: SessionId) {
+    while let Some(gap) = rooms.take_gap(id) {
+        match gap.class {
+            Class::Notice => metrics::NOTICES_SHED.add(gap.count),
+            Class::Chat => {
+                let scope = if gap.room.0 == 0 { Scope::World } else { Scope::Channel };
+                send_gap(conn, pool, scope, gap.room.0, gap.count);
+            }
+        }
+    }
+    // What is its own goes by the outbox, so an empty one means that it has caught up.
+    if conn.missed > 0 && conn.session.has_room_for(Class::Chat) {
+        let missed = std::mem::take(&mut conn.missed);
+        send_gap(conn, pool, Scope::Nearby, 0, missed.into());
+    }
+}
+
+fn send_gap(conn: &mut Conn, pool: &mut BufferPool, scope: Scope, channel: u32, missed: u64) {
+    metrics::GAPS.inc();
+    metrics::MISSED.add(missed);
+    conn.session.send(&ChatGap { scope, channel, missed }.into(), pool);
+}
 
 impl Net {
     pub(in crate::net) fn set_now(&mut self, now: Instant) {
@@ -159,8 +184,31 @@ impl Net {
                     at += used;
                     self.opened(app, id);
                 }
+                Step::Room(used, room, packet) => {
+                    let encoded = &bytes[at..][packet];
+                    at += used;
+                    self.fan_out_us = conn.session.fan_out_us();
+                    if app.room_packet(self, id, room, encoded) {
+                        continue;
+                    }
+                    match room_packet(room, encoded) {
+                        Err(reason) => return self.close(id, reason, ""),
+                        Ok(packet) => {
+                            if let Err(packet) = app.packet(self, id, packet) {
+                                self.stall(id, packet, &bytes[at..]);
+                                return;
+                            }
+                        }
+                    }
+                }
+                Step::RoomKey(used, key) => {
+                    at += used;
+                    let cipher = self.ciphers.expand(&key.secret);
+                    conn.session.add_room_key(key.room, key.key, cipher);
+                }
                 Step::Packet(used, packet) => {
                     at += used;
+                    self.fan_out_us = conn.session.fan_out_us();
                     if let Err(packet) = app.packet(self, id, packet) {
                         self.stall(id, packet, &bytes[at..]);
                         return;
@@ -256,36 +304,90 @@ impl Net {
         }
     }
 
-    /// Writes what is queued, one write a session.
+    /// Writes to sessions that have something of their own to get, and then to a slice of the sweep; one write a session.
     pub(in crate::net) fn flush(&mut self) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for id in dirty.drain(..) {
+        if self.rooms.has_fresh() {
+            self.rooms.stamp_fresh(Instant::now(), |micros| {
+                metrics::FAN_OUT_US.add(micros);
+                metrics::FAN_OUTS.inc();
+            });
+        }
+        for _ in 0..self.dirty.len().min(FLUSHES_PER_TURN) {
+            let Some(id) = self.dirty.pop_front() else { break };
             let Some(conn) = self.table.get_mut(id) else { continue };
             conn.in_dirty = false;
-            if let Err(reason) = Self::flush_one(conn, &mut self.pool) {
-                self.lost(id, reason);
-            }
+            self.serve(id);
         }
-        // Losses mark nothing dirty, so the vector can be used again.
-        self.dirty = dirty;
+        for _ in 0..SWEEP_SLICE {
+            let Some(id) = self.rooms.next_visit() else { break };
+            self.serve(id);
+        }
+        let written = std::mem::take(&mut self.written);
+        metrics::WRITES.add(written.calls);
+        metrics::BYTES_OUT.add(written.bytes);
     }
 
-    pub(super) fn flush_one(conn: &mut Conn, pool: &mut BufferPool) -> Result<(), CloseReason> {
-        while !conn.write_blocked && !conn.session.outbox.is_empty() {
-            let waiting = conn.session.outbox.waiting();
-            match conn.socket.write(waiting) {
-                Ok(0) => return Err(CloseReason::ConnectionLost),
-                Ok(count) => {
-                    metrics::WRITES.inc();
-                    metrics::BYTES_OUT.add(count as u64);
-                    // Taken in part: the socket is full, and an event says when it is not.
-                    conn.write_blocked = count < waiting.len();
-                    conn.session.outbox.consume(count, pool);
+    fn serve(&mut self, id: SessionId) {
+        if let Err(reason) = self.write(id) {
+            self.lost(id, reason);
+        }
+    }
+
+    /// Writes what waits for a session: first what is its own, then what was said in its rooms.
+    pub(super) fn write(&mut self, id: SessionId) -> Result<(), CloseReason> {
+        let Some(conn) = self.table.get_mut(id) else { return Ok(()) };
+        while !conn.write_blocked {
+            let is_open = conn.session.is_open();
+            if is_open {
+                tell_gaps(conn, &mut self.rooms, &mut self.pool, id);
+            }
+            let own = conn.session.outbox.waiting();
+            let mut pieces = [IoSlice::new(&[]); WRITE_PIECES];
+            let mut count = 0;
+            let mut offered = 0;
+            let rooms = is_open.then(|| self.rooms.pending(id)).into_iter().flatten();
+            for piece in std::iter::once(own).chain(rooms).filter(|piece| !piece.is_empty()) {
+                if count == WRITE_PIECES {
+                    break;
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => conn.write_blocked = true,
+                offered += piece.len();
+                pieces[count] = IoSlice::new(piece);
+                count += 1;
+            }
+            let taken = match &pieces[..count] {
+                [] => break,
+                [piece] => conn.socket.write(piece),
+                pieces => conn.socket.write_vectored(pieces),
+            };
+            match taken {
+                Ok(0) => return Err(CloseReason::ConnectionLost),
+                Ok(taken) => {
+                    self.written.calls += 1;
+                    self.written.bytes += taken as u64;
+                    conn.took = self.now;
+                    // Taken in part: the socket is full, and an event says when it is not.
+                    conn.write_blocked = taken < offered;
+                    let of_own = taken.min(conn.session.outbox.len());
+                    conn.session.outbox.consume(of_own, &mut self.pool);
+                    if taken > of_own {
+                        let (outbox, pool) = (&mut conn.session.outbox, &mut self.pool);
+                        self.rooms
+                            .advance(id, taken - of_own, |torn| outbox.tail(pool).extend_from_slice(torn));
+                    }
+                    if !conn.write_blocked && count < WRITE_PIECES {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    conn.took = self.now;
+                    conn.write_blocked = true;
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return Err(CloseReason::ConnectionLost),
             }
+        }
+        if conn.write_blocked && !std::mem::replace(&mut conn.in_blocked, true) {
+            self.blocked.push_back((self.now + self.slow_timeout, id));
         }
         // The word that the session closes is out: say that nothing follows, and wait for the
         // peer's close. Closing at once would reset the connection if input is unread, and the
@@ -297,10 +399,38 @@ impl Net {
         Ok(())
     }
 
+    /// Ends the sessions whose sockets have taken nothing for too long.
+    pub(in crate::net) fn close_slow(&mut self) {
+        while self.blocked.front().is_some_and(|(at, _)| *at <= self.now) {
+            let Some((_, id)) = self.blocked.pop_front() else { break };
+            let Some(conn) = self.table.get_mut(id) else { continue };
+            if !conn.write_blocked {
+                conn.in_blocked = false;
+            } else if conn.took + self.slow_timeout > self.now {
+                self.blocked.push_back((conn.took + self.slow_timeout, id));
+            } else {
+                conn.in_blocked = false;
+                self.close(id, CloseReason::TooSlow, "");
+            }
+        }
+    }
+
+    /// When [`Self::close_slow`] has something to look at.
+    pub(in crate::net) fn next_slow(&self) -> Option<Instant> {
+        self.blocked.front().map(|(at, _)| *at)
+    }
+
+    /// Whether the sweep has somebody to visit.
+    pub(in crate::net) fn is_sweeping(&self) -> bool {
+        self.rooms.is_sweeping()
+    }
+
     /// Tells the application of the sessions that ended this turn.
     pub(in crate::net) fn report_ended<A: App>(&mut self, app: &mut A) {
         while let Some(id) = self.ended.pop() {
-            self.rooms.leave_all(id);
+            let mut moved = Vec::new();
+            self.rooms.leave_all(id, |id| moved.push(id));
+            moved.into_iter().for_each(|id| self.mark_dirty(id));
             let Some(conn) = self.table.get(id).filter(|conn| conn.announced) else { continue };
             let closed = Closed {
                 kind: conn.session.endpoint().peer,
