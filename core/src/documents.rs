@@ -70,6 +70,7 @@ fn constants() -> String {
         ("net.heartbeat", net.heartbeat, "silence of a client before it is sent a Heartbeat"),
         ("net.idle_timeout", net.idle_timeout, "silence of a client before its session ends"),
         ("net.linger", net.linger, "wait for the peer's own close after Close"),
+        ("net.slow_timeout", net.slow_timeout, "a client's taking nothing, while something waits for it"),
         (
             "login.request_timeout",
             login.request_timeout,
