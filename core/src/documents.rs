@@ -51,8 +51,11 @@ fn constants() -> String {
         ("room header", limits::ROOM_HEADER as u64, "bytes of a room frame's body before what is sealed"),
         ("rekey interval", limits::REKEY_INTERVAL, "frames of one direction sealed with one key"),
         ("room key's frames", limits::ROOM_KEY_FRAMES, "most frames sealed with one room key"),
-        ("keys of a room", limits::ROOM_KEYS_PER_ROOM as u64, "keys of one room that a client keeps"),
-        ("room keys", limits::ROOM_KEYS_PER_SESSION as u64, "room keys that a client keeps in all"),
+        (
+            "room keys",
+            limits::ROOM_KEYS_PER_SESSION as u64,
+            "room keys that a client keeps, one for each room that it is in",
+        ),
         ("id", limits::ID_CHARS_MAX as u64, "most characters of an account id"),
         ("password", limits::PASSWORD_BYTES_MAX as u64, "most bytes of a password"),
         ("name", limits::NAME_CHARS_MAX as u64, "most characters of a character's name"),

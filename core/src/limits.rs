@@ -64,12 +64,8 @@ pub const REKEY_INTERVAL: u64 = 1 << 20;
 /// Frames sealed with one room key, at most, as for [`REKEY_INTERVAL`].
 pub const ROOM_KEY_FRAMES: u64 = 1 << 20;
 
-/// Keys of one room that a client keeps: a new one is made at most once a message, and an old one is of use only
-/// for messages that are on their way.
-pub const ROOM_KEYS_PER_ROOM: usize = 64;
-
-/// Room keys that a client keeps in all.
-pub const ROOM_KEYS_PER_SESSION: usize = 4096;
+/// Room keys that a client keeps, one for each room that it can be in.
+pub const ROOM_KEYS_PER_SESSION: usize = CHANNELS_PER_USER_MAX + 1;
 
 /// Bytes of one segment of a room log.
 pub const SEGMENT_BYTES: usize = 64 * 1024;

@@ -364,6 +364,10 @@ packets! {
         key: u32,
         /// The key.
         secret: SecretBytes<32>,
+        /// The number of the next message that is sealed with it. What has a lower one was said before.
+        message: u64,
+        /// The number of the next notice.
+        notice: u64,
     }
 
     /// A message was not delivered to anybody.

@@ -359,7 +359,7 @@ impl Peer {
             }
             Step::RoomKey(used, key) => {
                 self.inbox.drain(..used);
-                self.session.add_room_key(key.room, key.key, RoomCipher::new(&key.secret));
+                assert!(self.session.add_room_key(&key, RoomCipher::new(&key.secret)));
                 None
             }
             Step::Packet(used, packet) => {
