@@ -146,3 +146,6 @@ impl RoomBook {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
