@@ -10,31 +10,32 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 ROOM_HEADER, TAG = 16, 16
-KEYS_PER_ROOM, KEYS_PER_SESSION = 64, 4096
+KEYS = 257  # one for each channel that a user can be in, and one for the chat
 NOTICE = 1 << 63
 MESSAGES, NOTICES = 0, 1
-OVER = 1 << 64  # above every number
+
+
+class TooManyKeys(Exception):
+    """Nobody can be in so many rooms."""
 
 
 class RoomKeys:
-    """The keys that RoomKey packets brought, the oldest first."""
+    """The newest key of each room, as RoomKey packets bring them."""
 
     def __init__(self):
-        self._keys = []
+        self._keys = {}
 
-    def add(self, room, key, secret):
-        """A key for frames to come. Of each room only the newest few are kept, and so of all rooms."""
-        of_room = [held for held in self._keys if held.room == room]
-        if len(of_room) >= KEYS_PER_ROOM:
-            self._keys.remove(of_room[0])
-        elif len(self._keys) >= KEYS_PER_SESSION:
-            self._keys.pop(0)
-        held = SimpleNamespace(room=room, key=key, cipher=AESGCM(secret), next=[0, NOTICE])
-        self._keys.append(held)
+    def add(self, packet):
+        """The key of all frames of its room from here on; the one before is of no use any more."""
+        if packet.room not in self._keys and len(self._keys) == KEYS:
+            raise TooManyKeys
+        self._keys[packet.room] = SimpleNamespace(
+            room=packet.room, key=packet.key, cipher=AESGCM(packet.secret), next=[packet.message, packet.notice]
+        )
 
     def forget(self, room):
         """We are not in the room any more."""
-        self._keys = [held for held in self._keys if held.room != room]
+        self._keys.pop(room, None)
 
     def open(self, header, body):
         """What a frame of kind 3 holds: `room`, `kind` (MESSAGES or NOTICES), `fan_out_us` and
@@ -42,20 +43,14 @@ class RoomKeys:
         if len(body) < ROOM_HEADER + TAG:
             raise InvalidTag
         key, number, fan_out_us = struct.unpack("<IQI", body[:ROOM_HEADER])
-        at = next((at for at, held in enumerate(self._keys) if held.key == key), None)
-        if at is None:
+        held = next((held for held in self._keys.values() if held.key == key), None)
+        if held is None:
             raise InvalidTag
-        held, kind = self._keys[at], NOTICES if number & NOTICE else MESSAGES
+        kind = NOTICES if number & NOTICE else MESSAGES
         if number < held.next[kind]:
-            raise InvalidTag  # a replay, or out of order
+            raise InvalidTag  # said before we were given the key, a replay, or out of order
         plaintext = held.cipher.decrypt(nonce(number), body[ROOM_HEADER:], header + body[:12])
         held.next[kind] = number + 1
-        # Nothing of this kind comes with an older key of the room any more. Messages and notices
-        # overtake each other, so a key is of use until that is so of both.
-        for older in self._keys[:at]:
-            if older.room == held.room:
-                older.next[kind] = OVER
-        self._keys = [held for held in self._keys if held.next != [OVER, OVER]]
         return SimpleNamespace(room=held.room, kind=kind, fan_out_us=fan_out_us, plaintext=plaintext)
 
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from noise.connection import Keypair, NoiseConnection
 from noise.exceptions import NoiseHandshakeError, NoiseInvalidMessage
 
-from rooms import NOTICES, RoomKeys
+from rooms import NOTICES, RoomKeys, TooManyKeys
 from wire import Codec, Malformed
 
 VERSION = 1
@@ -122,7 +122,10 @@ PACKETS = {
     0x020A: ("ExitAnswer", []),
     0x020B: ("PingRequest", [("token", "u64")]),
     0x020C: ("PongAnswer", [("token", "u64"), ("queued_us", "u32"), ("server_us", "u64")]),
-    0x020D: ("RoomKey", [("room", "u32"), ("key", "u32"), ("secret", "byte[32]")]),
+    0x020D: (
+        "RoomKey",
+        [("room", "u32"), ("key", "u32"), ("secret", "byte[32]"), ("message", "u64"), ("notice", "u64")],
+    ),
     0x020E: ("ChatRefused", [("stamp", "u64"), ("outcome", "Outcome")]),
     0x020F: ("ChatGap", [("scope", "Scope"), ("channel", "u32"), ("missed", "u64")]),
     0x0210: ("ChannelCreateRequest", [("name", "text(255)")]),
@@ -248,7 +251,10 @@ class Session:
                 detail = f" ({packet.detail})" if packet.detail else ""
                 raise SessionEnded(packet.reason, f"the server closes: {packet.reason}{detail}")
             elif packet.packet == "RoomKey":
-                self._rooms.add(packet.room, packet.key, packet.secret)
+                try:
+                    self._rooms.add(packet)
+                except TooManyKeys:
+                    self._fail("PacketNotAllowed", "a key of one room too many")
             elif packet.packet != "HeartbeatAnswer":
                 if packet.packet == "ChannelLeft" and packet.outcome != "NotAMember":
                     self._rooms.forget(packet.channel)

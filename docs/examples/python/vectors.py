@@ -15,7 +15,9 @@ import struct
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -150,13 +152,24 @@ def rooms():
         "room notice 0": room_frame(1 << 63),
         "room frame 2 after 1234 us": room_frame(2, fan_out_us=1234),
     }
-    keys = RoomKeys()
-    keys.add(3, ROOM_KEY, bytes(range(32)))
+    keys = room_keys(message=0)
     for name, sealed in frames.items():
         opened = keys.open(sealed[:3], sealed[3:])
         if (opened.room, opened.plaintext, opened.fan_out_us) != (3, b"throng", 1234 if "us" in name else 0):
             raise AssertionError(f"rooms.py opens {name} as {opened}")
-    return frames
+    said_before = frames["room frame 0"]
+    try:
+        room_keys(message=1).open(said_before[:3], said_before[3:])
+    except InvalidTag:
+        return frames
+    raise AssertionError("rooms.py opens what was said before the key was given")
+
+
+def room_keys(message):
+    keys = RoomKeys()
+    secret = bytes(range(32))
+    keys.add(SimpleNamespace(room=3, key=ROOM_KEY, secret=secret, message=message, notice=1 << 63))
+    return keys
 
 
 def room_frame(number, fan_out_us=0):
