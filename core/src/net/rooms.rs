@@ -193,7 +193,8 @@ impl Rooms {
         let missed = [&mut member.missed, &mut member.shed];
         for ((log, cursor), missed) in room.logs.iter_mut().zip(&mut member.cursors).zip(missed) {
             let pending: usize = log.pending(*cursor).map(<[u8]>::len).sum();
-            let is_kept = !log.is_lost(*cursor) && pending <= limit;
+            // Nothing goes out before the word that something before it is missing.
+            let is_kept = *missed == 0 && !log.is_lost(*cursor) && pending <= limit;
             if is_kept {
                 log.pending(*cursor).for_each(&mut settle);
                 limit -= pending;
@@ -365,6 +366,13 @@ impl Rooms {
             }
         }
         debug_assert_eq!(count, 0, "more was written than was pending");
+    }
+
+    /// Whether the member has missed messages of the room and has not been told.
+    pub fn has_missed(&self, id: SessionId, room: RoomId) -> bool {
+        let Some(at) = self.index.get(&room) else { return false };
+        let place = self.places(id).iter().find(|place| place.room == *at);
+        place.is_some_and(|place| self.rooms[place.room].members[place.place].missed > 0)
     }
 
     /// A message could not be given to a member as a copy.

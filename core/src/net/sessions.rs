@@ -236,6 +236,7 @@ impl Net {
     /// whatever is sent to it from now on.
     pub fn leave(&mut self, id: SessionId, room: RoomId) {
         let Some(conn) = self.table.get_mut(id) else { return };
+        turn::tell_gaps(conn, &mut self.rooms, &mut self.pool, id);
         let (session, pool) = (&mut conn.session, &mut self.pool);
         let limit = session.room_for(Class::Chat);
         let moved = self.rooms.leave(id, room, limit, |bytes| session.queue_sealed(bytes, pool));
@@ -258,6 +259,9 @@ impl Net {
         let members: Vec<_> = self.rooms.members(room).collect();
         for id in members {
             let Some(conn) = self.table.get_mut(id).filter(|conn| conn.session.is_open()) else { continue };
+            if conn.session.room_for(Class::Chat) > 0 {
+                turn::tell_gaps(conn, &mut self.rooms, &mut self.pool, id);
+            }
             let (session, pool) = (&mut conn.session, &mut self.pool);
             let limit = session.room_for(Class::Chat);
             self.rooms.settle_room(id, room, limit, |bytes| session.queue_sealed(bytes, pool));
@@ -276,11 +280,15 @@ impl Net {
         let members: Vec<_> = self.rooms.members(room).collect();
         for id in members {
             let Some(conn) = self.table.get_mut(id) else { continue };
+            if conn.session.room_for(Class::Chat) > 0 {
+                turn::tell_gaps(conn, &mut self.rooms, &mut self.pool, id);
+            }
             // From the time when the room had a log something may still wait in it, which comes first.
             let (session, pool) = (&mut conn.session, &mut self.pool);
             let limit = session.room_for(Class::Chat);
             self.rooms.settle_room(id, room, limit, |bytes| session.queue_sealed(bytes, pool));
-            match (conn.session.room_for(class) > 0, class) {
+            let may_follow = class == Class::Notice || !self.rooms.has_missed(id, room);
+            match (may_follow && conn.session.room_for(class) > 0, class) {
                 (true, _) => self.send_encoded(id, encoded),
                 (false, Class::Chat) => self.rooms.miss(id, room),
                 (false, Class::Notice) => metrics::NOTICES_SHED.inc(),
@@ -320,6 +328,7 @@ impl Net {
         }
         // What was said before still goes out, but not to who reads too slowly for it.
         if reason.is_sent() && reason != CloseReason::TooSlow {
+            turn::tell_gaps(conn, &mut self.rooms, &mut self.pool, id);
             let (session, pool) = (&mut conn.session, &mut self.pool);
             let limit = session.room_for(Class::Chat);
             self.rooms.settle(id, limit, |bytes| session.queue_sealed(bytes, pool));

@@ -17,7 +17,7 @@ use crate::wire::packets::{ChatGap, Scope};
 use crate::wire::{CloseReason, Packet};
 
 /// Queues the word about what a session has lost.
-fn tell_gaps(conn: &mut Conn, rooms: &mut Rooms, pool: &mut BufferPool, id: SessionId) {
+pub(super) fn tell_gaps(conn: &mut Conn, rooms: &mut Rooms, pool: &mut BufferPool, id: SessionId) {
     while let Some(gap) = rooms.take_gap(id) {
         match gap.class {
             Class::Notice => metrics::NOTICES_SHED.add(gap.count),
