@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
-use throng_core::SessionId;
 use throng_core::limits::USER_PAGE;
 use throng_core::wire::List;
 use throng_core::wire::packets::{Claim, Name, User, UserList};
+use throng_core::{SessionId, metrics};
+
+use super::channels::Channel;
+use super::notices::Tally;
 
 /// A user in the chat.
 #[derive(Debug, Clone)]
@@ -17,6 +20,8 @@ pub struct Presence {
     pub session: SessionId,
     /// The account, and the claim on its being online; the claim's number is 0 for a minted ticket.
     pub claim: Claim,
+    /// The channels it is in, which are few.
+    pub channels: Vec<u32>,
 }
 
 /// The users of a chat server.
@@ -47,7 +52,7 @@ impl Users {
         };
         let user = User { id, name };
         self.version += 1;
-        self.present.insert(id, Presence { user: user.clone(), session, claim });
+        self.present.insert(id, Presence { user: user.clone(), session, claim, channels: Vec::new() });
         self.by_session.insert(session, id);
         self.by_account.insert(claim.account, id);
         user
@@ -67,6 +72,21 @@ impl Users {
         self.present.get(self.by_session.get(&session)?)
     }
 
+    /// The same, to note what it joins and leaves.
+    pub fn of_session_mut(&mut self, session: SessionId) -> Option<&mut Presence> {
+        self.present.get_mut(self.by_session.get(&session)?)
+    }
+
+    /// The user with a number.
+    pub fn of_id(&self, id: u32) -> Option<&Presence> {
+        self.present.get(&id)
+    }
+
+    /// The same, to note what it joins and leaves.
+    pub fn of_id_mut(&mut self, id: u32) -> Option<&mut Presence> {
+        self.present.get_mut(&id)
+    }
+
     /// The user of an account.
     pub fn of_account(&self, account: u64) -> Option<&Presence> {
         self.present.get(self.by_account.get(&account)?)
@@ -77,26 +97,30 @@ impl Users {
         self.present.len() as u32
     }
 
-    /// The version of the list of users.
-    pub fn version(&self) -> u64 {
-        self.version
+    /// How the list of users stands.
+    pub fn tally(&self) -> Tally {
+        Tally { version: self.version, head_count: self.count() }
     }
 
     /// The page of the user list that follows the user id `after`.
     pub fn page(&self, after: u32) -> UserList {
-        let mut rest = self
-            .present
-            .range((Bound::Excluded(after), Bound::Unbounded))
-            .map(|(_, presence)| presence.user.clone());
-        let users = List::<User, USER_PAGE>::take_from(&mut rest);
-        UserList {
-            channel: 0,
-            version: self.version,
-            head_count: self.count(),
-            users,
-            more: rest.next().is_some(),
-        }
+        let rest = self.present.range((Bound::Excluded(after), Bound::Unbounded));
+        page(0, self.tally(), rest.map(|(_, presence)| &presence.user))
     }
+
+    /// The same for a channel's list.
+    pub fn page_of(&self, number: u32, channel: &Channel, after: u32) -> UserList {
+        let members = channel.members_after(after).filter_map(|id| self.present.get(&id));
+        page(number, channel.tally(), members.map(|presence| &presence.user))
+    }
+}
+
+fn page<'a>(channel: u32, tally: Tally, rest: impl Iterator<Item = &'a User>) -> UserList {
+    metrics::USER_PAGES.inc();
+    let mut rest = rest.cloned();
+    let users = List::<User, USER_PAGE>::take_from(&mut rest);
+    let more = rest.next().is_some();
+    UserList { channel, version: tally.version, head_count: tally.head_count, users, more }
 }
 
 #[cfg(test)]

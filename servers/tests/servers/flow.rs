@@ -25,7 +25,7 @@ fn a_player_signs_up_logs_in_talks_and_leaves() {
 
     let (mut fox, fox_entered, list) = Player::create(login, "Fuchs 🦊").log_in(login).unwrap().enter();
     assert_eq!(&*list.users, [entered.user.clone(), fox_entered.user.clone()]);
-    assert_eq!(*bee.expect::<UsersChanged>().entered, [fox_entered.user]);
+    assert_eq!(*bee.expect::<UsersChanged>().entered, [fox_entered.user.clone()]);
 
     // Both hear both, in one order, the senders included.
     say(&mut bee, "안녕하세요 👋🏽");
