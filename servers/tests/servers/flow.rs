@@ -1,5 +1,7 @@
 //! What a player can do from sign-up to exit, and every answer a client can get on the way.
 
+use std::slice::from_ref;
+
 use throng_core::limits::USER_PAGE;
 use throng_core::wire::packets::{
     ChatMessage, ChatRequest, ChatText, EnterRequest, Outcome, PingRequest, PongAnswer, Scope, UserList,
@@ -25,7 +27,7 @@ fn a_player_signs_up_logs_in_talks_and_leaves() {
 
     let (mut fox, fox_entered, list) = Player::create(login, "Fuchs 🦊").log_in(login).unwrap().enter();
     assert_eq!(&*list.users, [entered.user.clone(), fox_entered.user.clone()]);
-    assert_eq!(*bee.expect::<UsersChanged>().entered, [fox_entered.user.clone()]);
+    assert_eq!(bee.expect::<UsersChanged>().entered[..], *from_ref(&fox_entered.user));
 
     // Both hear both, in one order, the senders included.
     say(&mut bee, "안녕하세요 👋🏽");
@@ -41,7 +43,7 @@ fn a_player_signs_up_logs_in_talks_and_leaves() {
     exit(bee);
     assert_eq!(*fox.expect::<UsersChanged>().left, [entered.user.id]);
     let (third, third_entered, _) = Player::create(login, "Third").log_in(login).unwrap().enter();
-    assert_eq!(*fox.expect::<UsersChanged>().entered, [third_entered.user.clone()]);
+    assert_eq!(fox.expect::<UsersChanged>().entered[..], *from_ref(&third_entered.user));
     third.vanish();
     assert_eq!(*fox.expect::<UsersChanged>().left, [third_entered.user.id]);
     assert_eq!(up.metric("throng_chat_users"), 1);
