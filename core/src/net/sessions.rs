@@ -538,3 +538,13 @@ impl Net {
         }
     }
 }
+#[cfg(test)]
+mod tests {
+    /// Ten thousand idle sessions are mostly this; with its place in the room and in the application's tables a session
+    /// is to stay below a kilobyte.
+    #[test]
+    fn a_session_is_small() {
+        let size = size_of::<super::Conn>();
+        assert!(size <= 448, "{size} bytes");
+    }
+}
