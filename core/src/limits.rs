@@ -123,13 +123,16 @@ pub const NAME_BYTES_MAX: usize = 4 * NAME_CHARS_MAX;
 /// Longest chat text in bytes of UTF-8.
 pub const CHAT_TEXT_MAX: usize = 1024;
 
-/// Users in one page of the user list.
-pub const USER_PAGE: usize = 128;
+/// Users in one page of the user list, at most. As many are in it as fit [`LIST_BYTES_MAX`].
+pub const USER_PAGE: usize = 1024;
 
-/// Users that one notice names as having entered.
-pub const ENTERED_MAX: usize = 128;
-/// Users that one notice names as having left.
-pub const LEFT_MAX: usize = 512;
+/// Bytes of the lists in one page or notice. With long names that is 160 users, with usual ones 700.
+pub const LIST_BYTES_MAX: usize = SERVER_BODY_MAX - 64 - ROOM_HEADER - SEAL_TAG;
+
+/// Users that one notice names as having entered, at most; together with those who left they fit [`LIST_BYTES_MAX`].
+pub const ENTERED_MAX: usize = 1024;
+/// Users that one notice names as having left, at most.
+pub const LEFT_MAX: usize = 2048;
 
 /// Channel names: longest in bytes on the wire when a client asks for one.
 pub const CHANNEL_WIRE_MAX: usize = 255;
@@ -199,13 +202,8 @@ const _: () = {
     assert!(SERVER_BODY_MAX <= u16::MAX as usize);
     assert!(HANDSHAKE_BODY_MAX <= CLIENT_BODY_MAX && CLIENT_BODY_MAX <= SERVER_BODY_MAX);
     assert!(READ_CHUNK >= 2 * (FRAME_HEADER + SERVER_BODY_MAX));
-    // A user is an id (4), a length (2) and a name; the page has 16 bytes of its own at most.
-    assert!(USER_PAGE * (4 + 2 + NAME_BYTES_MAX) + 16 + SEAL_TAG <= SERVER_BODY_MAX);
-    // A notice has 32 bytes of its own at most.
-    assert!(
-        ENTERED_MAX * (4 + 2 + NAME_BYTES_MAX) + LEFT_MAX * 4 + 32 + ROOM_HEADER + SEAL_TAG
-            <= SERVER_BODY_MAX
-    );
+    // A user is an id (4), a length (2) and a name. A page has 24 bytes of its own, a notice 36.
+    assert!(4 + 2 + NAME_BYTES_MAX <= LIST_BYTES_MAX);
     assert!(CHANNEL_PAGE * (8 + 2 + CHANNEL_BYTES_MAX) + 16 + SEAL_TAG <= SERVER_BODY_MAX);
     assert!(CHANNEL_BYTES_MAX <= CHANNEL_WIRE_MAX);
     assert!(CLAIM_PAGE * 16 + 16 + SEAL_TAG <= SERVER_BODY_MAX);

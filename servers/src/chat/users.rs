@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use throng_core::limits::USER_PAGE;
+use throng_core::limits::{LIST_BYTES_MAX, USER_PAGE};
 use throng_core::wire::List;
 use throng_core::wire::packets::{Claim, Name, User, UserList};
 use throng_core::{SessionId, metrics};
@@ -114,11 +114,23 @@ impl Users {
     }
 }
 
-fn page(channel: u32, tally: Tally, mut rest: impl Iterator<Item = User>) -> UserList {
+/// Bytes of a user in a list.
+pub(super) fn encoded_length(user: &User) -> usize {
+    4 + 2 + user.name.len()
+}
+
+fn page(channel: u32, tally: Tally, rest: impl Iterator<Item = User>) -> UserList {
     metrics::USER_PAGES.inc();
-    let mut users = Vec::with_capacity(USER_PAGE.min(tally.head_count as usize));
-    users.extend(rest.by_ref().take(USER_PAGE));
-    let more = rest.next().is_some();
+    let (mut users, mut bytes) = (Vec::with_capacity(USER_PAGE.min(tally.head_count as usize)), 0);
+    let mut more = false;
+    for user in rest {
+        bytes += encoded_length(&user);
+        if users.len() == USER_PAGE || bytes > LIST_BYTES_MAX {
+            more = true;
+            break;
+        }
+        users.push(user);
+    }
     let users = List::new(users).unwrap_or_default();
     UserList { channel, version: tally.version, head_count: tally.head_count, users, more }
 }
@@ -161,40 +173,5 @@ mod tests {
         users.last_id = u32::MAX;
         let wrapped = enter(&mut users, 4);
         assert!(wrapped != 0 && wrapped != first);
-    }
-
-    /// Prints what the lists of 10,000 users cost: `cargo test --release -p throng-servers --lib -- --ignored --nocapture cost_of`
-    #[test]
-    #[ignore = "a measurement"]
-    fn cost_of_pages() {
-        let mut users = Users::default();
-        for slot in 0..10_000 {
-            let claim = Claim { account: u64::from(slot), id: 0 };
-            users.enter(SessionId::new(0, slot, 0), claim, Text::truncated(&format!("player-{slot:06}")));
-        }
-        let (mut made, mut encoded) = (Vec::new(), Vec::new());
-        for _ in 0..20 {
-            let mut after = 0;
-            loop {
-                let began = std::time::Instant::now();
-                let page = users.page(after);
-                let last = page.users.last().map(|user| user.id).filter(|_| page.more);
-                let packet: Box<throng_core::wire::Packet> = Box::new(page.into());
-                made.push(began.elapsed().as_nanos());
-                let began = std::time::Instant::now();
-                let mut out = Vec::with_capacity(4096);
-                packet.encode(&mut out);
-                drop(packet);
-                encoded.push(began.elapsed().as_nanos());
-                let Some(last) = last else { break };
-                after = last;
-            }
-        }
-        let median = |times: &mut Vec<u128>| {
-            times.sort_unstable();
-            times[times.len() / 2]
-        };
-        let (made, encoded) = (median(&mut made), median(&mut encoded));
-        println!("a page: {made} ns to make, {encoded} ns to encode and drop");
     }
 }

@@ -1,9 +1,9 @@
 //! In which order rooms are joined and left, and what is told around it. Shards rely on it.
 
 use throng_core::wire::packets::{
-    ChannelAnswer, ChannelCreateRequest, ChannelInfo, ChannelJoinRequest, ChannelKickAnswer,
-    ChannelKickRequest, ChannelLeaveRequest, ChannelLeft, ChatMessage, ChatRefused, EnterAnswer, ExitAnswer,
-    ExitRequest, ServerTimes, User, UserList,
+    ChannelAnswer, ChannelCreateRequest, ChannelJoinRequest, ChannelKickAnswer, ChannelKickRequest,
+    ChannelLeaveRequest, ChannelLeft, ChatMessage, ChatRefused, EnterAnswer, ExitAnswer, ExitRequest,
+    ServerTimes, User, UserList,
 };
 
 use super::*;
@@ -178,43 +178,4 @@ fn a_message_goes_to_its_scope_and_a_target_that_means_nothing_ends_the_session(
     assert_eq!(lines.last(), Some(&format!("{} closed: MalformedPacket", users[0])));
     let lines = stand.packet(users[1], request(Scope::Nearby, 1));
     assert_eq!(lines.last(), Some(&format!("{} closed: MalformedPacket", users[1])));
-}
-
-/// Prints what users and channels cost: `cargo test --release -p throng-servers --lib -- --ignored --nocapture
-/// --test-threads 1 memory_of`
-#[test]
-#[ignore = "a measurement"]
-fn memory_of_users_and_channels() {
-    let resident = || {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
-    };
-    let (mut stand, _) = chat(1, 64);
-    let before = resident();
-    let mut sessions = Vec::new();
-    for account in 1000..11_000 {
-        let session = stand.client();
-        stand.packet_effects(session, ticket(account, 0, "player-000000"));
-        sessions.push(session);
-    }
-    let users = resident();
-    println!(
-        "a user: {} bytes, of them 50 for its ticket, which is kept until it expires",
-        (users - before) / 10_000
-    );
-    for (number, session) in (0..).zip(&sessions) {
-        let at: i32 = number * 50;
-        let update = throng_core::wire::packets::PositionUpdate { x: at % 5000, y: at / 50 };
-        stand.packet_effects(*session, update);
-    }
-    let placed = resident();
-    println!("its place: {} bytes", (placed - users) / 10_000);
-    for (number, session) in sessions.iter().enumerate() {
-        let name = Text::truncated(&format!("channel {number}"));
-        stand.packet_effects(*session, ChannelCreateRequest { name });
-    }
-    println!("an idle channel with one member: {} bytes", (resident() - placed) / 10_000);
-    let info = stand.role().chat.channels.list(0).channels.first().cloned();
-    assert_eq!(info, Some(ChannelInfo { channel: 1, name: Text::truncated("channel 0"), head_count: 1 }));
 }
