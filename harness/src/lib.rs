@@ -34,4 +34,5 @@ pub mod schedule;
 pub mod target;
 pub mod threshold;
 pub mod verify;
+pub mod window;
 pub mod worker;
