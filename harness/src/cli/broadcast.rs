@@ -49,6 +49,8 @@ pub struct Broadcast {
     pub senders: u32,
     /// Time of sending before counting begins.
     pub warmup: Duration,
+    /// Silence after that, in which a server catches up; only `peers` has any.
+    pub pause: Duration,
     /// Longest wait after the last message.
     pub drain: Duration,
     /// For a closed loop, which `peers` has: messages that may be ahead of the slowest client. Then
@@ -97,6 +99,7 @@ impl RawBroadcast {
             senders,
             warmup: self.warmup,
             drain: self.drain,
+            pause: Duration::ZERO,
             ahead: None,
             leave: true,
         })

@@ -72,6 +72,8 @@ pub struct PeersReport {
     pub duration_s: f64,
     /// Seconds before them.
     pub warmup_s: f64,
+    /// Seconds of silence between the two.
+    pub pause_s: f64,
     /// Longest wait for the rest after them.
     pub drain_s: f64,
     /// The core of servers.
@@ -122,6 +124,7 @@ impl PeersReport {
             payload: job.payload,
             duration_s: job.times.duration.as_secs_f64(),
             warmup_s: job.times.warmup.as_secs_f64(),
+            pause_s: job.times.pause.as_secs_f64(),
             drain_s: job.times.drain.as_secs_f64(),
             server_core: job.server_core,
             client_core: job.client_core,

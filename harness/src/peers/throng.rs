@@ -97,6 +97,7 @@ fn job(case: Case, times: Times, payload: usize, seed: u64, target: TargetSource
         payload,
         senders: case.members,
         warmup: times.warmup,
+        pause: times.pause,
         drain: times.drain,
         ahead,
         // The server is stopped then, and 9,000 that leave one by one are 40 million notices.
