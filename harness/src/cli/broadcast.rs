@@ -1,0 +1,97 @@
+//! `broadcast`.
+
+use std::time::Duration;
+
+use clap::Args;
+use throng_core::config::parse_duration;
+use throng_core::limits::CHAT_TEXT_MAX;
+
+use super::common::Common;
+use crate::payload::PAYLOAD_MIN;
+use crate::schedule::{MESSAGES_MAX, points_in};
+
+#[derive(Debug, Args)]
+pub(super) struct RawBroadcast {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// How long messages are sent
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    pub(super) duration: Duration,
+    /// Time between two messages of the whole run
+    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = parse_duration)]
+    pub(super) interval: Duration,
+    /// Bytes of text in each message
+    #[arg(long, value_name = "BYTES", default_value_t = 128)]
+    pub(super) payload: usize,
+    /// How many clients may send [default: all]
+    #[arg(long, value_name = "N")]
+    pub(super) senders: Option<u32>,
+    /// How long messages are sent before counting begins
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    pub(super) warmup: Duration,
+    /// How long to wait for outstanding deliveries after the last message
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    pub(super) drain: Duration,
+}
+
+/// The broadcast scenario's own settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broadcast {
+    /// Messages to send, from 1 to [`MESSAGES_MAX`].
+    pub messages: u32,
+    /// Time for sending them.
+    pub duration: Duration,
+    /// Time between two of them; never zero.
+    pub interval: Duration,
+    /// Bytes of text, from [`PAYLOAD_MIN`] to [`CHAT_TEXT_MAX`].
+    pub payload: usize,
+    /// Clients that may send, from 1 to all.
+    pub senders: u32,
+    /// Time of sending before counting begins.
+    pub warmup: Duration,
+    /// Longest wait after the last message.
+    pub drain: Duration,
+}
+
+impl RawBroadcast {
+    pub(super) fn check(&self) -> Result<Broadcast, String> {
+        if self.interval.is_zero() {
+            return Err("--interval 0s is no interval: the smallest is 1ns".into());
+        }
+        if self.duration.is_zero() {
+            return Err("--duration 0s sends nothing: use at least one --interval".into());
+        }
+        let Some(messages) = points_in(self.duration, self.interval) else {
+            return Err(format!(
+                "--duration and --interval make more than {MESSAGES_MAX} messages, each of which is accounted for: \
+                 shorten --duration or lengthen --interval"
+            ));
+        };
+        if self.payload < PAYLOAD_MIN {
+            return Err(format!(
+                "--payload {} is too small: a message carries its number and times in {PAYLOAD_MIN} bytes",
+                self.payload
+            ));
+        }
+        if self.payload > CHAT_TEXT_MAX {
+            return Err(format!(
+                "--payload {} is too large: a chat text has at most {CHAT_TEXT_MAX} bytes",
+                self.payload
+            ));
+        }
+        let clients = self.common.clients;
+        let senders = self.senders.unwrap_or(clients);
+        if !(1..=clients).contains(&senders) {
+            return Err(format!("--senders {senders} of --clients {clients}: from 1 to {clients} can send"));
+        }
+        Ok(Broadcast {
+            messages,
+            duration: self.duration,
+            interval: self.interval,
+            payload: self.payload,
+            senders,
+            warmup: self.warmup,
+            drain: self.drain,
+        })
+    }
+}

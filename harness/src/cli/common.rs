@@ -1,0 +1,88 @@
+//! What all scenarios with Throng's clients have in common.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use throng_core::config::parse_duration;
+use throng_core::crypto::PublicKey;
+use throng_core::limits::SHARDS_MAX;
+
+use crate::target::{Entrance, TargetSource, parse_key};
+use crate::threshold::Threshold;
+
+/// Most clients of one run.
+pub const CLIENTS_MAX: u32 = 1_000_000;
+
+#[derive(Debug, Args)]
+pub(super) struct Common {
+    /// Data directory of a running `throng up`: addresses and keys are read from it
+    #[arg(long, value_name = "DIR", required_unless_present = "server", conflicts_with_all = ["server", "server_key", "cluster_key"])]
+    pub(super) data: Option<PathBuf>,
+    /// Server to connect to: the login server for `login`, else the chat server
+    #[arg(long, value_name = "HOST:PORT", requires = "server_key")]
+    pub(super) server: Option<String>,
+    /// That server's public key, 64 hexadecimal digits
+    #[arg(long, value_name = "HEX", requires = "server", value_parser = parse_key_flag)]
+    pub(super) server_key: Option<PublicKey>,
+    /// File with the cluster's key, to make tickets with (not for `login`)
+    #[arg(long, value_name = "FILE", requires = "server")]
+    pub(super) cluster_key: Option<PathBuf>,
+    /// Process whose CPU time and memory are recorded; known with --data
+    #[arg(long, value_name = "PID")]
+    pub(super) server_pid: Option<u32>,
+    /// Clients
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)))]
+    pub(super) clients: u32,
+    /// Time between the beginnings of two connections
+    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = parse_duration)]
+    pub(super) connect_interval: Duration,
+    /// How long a client may take from connecting to being in the chat
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub(super) connect_timeout: Duration,
+    /// Event-loop threads; clients are dealt to them evenly
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=SHARDS_MAX as i64))]
+    pub(super) workers: u32,
+    /// What decides who sends what; drawn (and reported) unless given
+    #[arg(long, value_name = "N")]
+    pub(super) seed: Option<u64>,
+    /// Write the report to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(super) json: Option<PathBuf>,
+    /// Write the report to this file as a page for a browser, which needs no other file
+    #[arg(long, value_name = "FILE")]
+    pub(super) html: Option<PathBuf>,
+    /// Limit that makes the run fail, as in p99=20ms, last_recipient.p99=50ms, connected=95%, missing=off; repeatable
+    #[arg(long, value_name = "NAME=LIMIT")]
+    pub(super) threshold: Vec<Threshold>,
+    /// Exit 3 when the run's latencies are not valid evidence (harness overloaded or late)
+    #[arg(long)]
+    pub(super) require_valid: bool,
+}
+
+impl Common {
+    pub(super) fn target(&self, entrance: Entrance) -> Result<TargetSource, String> {
+        let (server, server_key) = match (&self.data, &self.server, self.server_key) {
+            (Some(data), _, _) => return Ok(TargetSource::Data(data.clone())),
+            (None, Some(server), Some(server_key)) => (server.clone(), server_key),
+            _ => return Err("where to? Give --data DIR, or --server HOST:PORT and --server-key HEX".into()),
+        };
+        match (entrance, &self.cluster_key) {
+            (Entrance::Ticket, None) => {
+                Err("this scenario makes its own tickets and needs the cluster's key: \
+                 add --cluster-key FILE (or use --data DIR, or the scenario `login`)"
+                    .into())
+            }
+            (Entrance::Login, Some(_)) => {
+                Err("`login` gets its tickets from the login server: leave --cluster-key out".into())
+            }
+            (_, cluster_key) => {
+                Ok(TargetSource::Flags { server, server_key, cluster_key: cluster_key.clone() })
+            }
+        }
+    }
+}
+
+fn parse_key_flag(text: &str) -> Result<PublicKey, String> {
+    parse_key(text)
+}

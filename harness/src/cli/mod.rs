@@ -1,0 +1,162 @@
+//! The command line: what is written, and what it means once it has been checked. What all scenarios
+//! share is in `common`, and what one of them adds in a file of its own.
+
+mod broadcast;
+mod common;
+mod connect;
+mod login;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+pub use broadcast::Broadcast;
+pub use common::CLIENTS_MAX;
+pub use login::{ENTRIES_MAX, Login, Stay};
+
+use crate::target::{Entrance, TargetSource};
+use crate::threshold::Threshold;
+use broadcast::RawBroadcast;
+use connect::RawConnect;
+use login::RawLogin;
+
+/// Drives thousands of real clients at Throng's servers and accounts for every delivery.
+#[derive(Debug, Parser)]
+#[command(name = "throng-harness", version, propagate_version = true, after_help = AFTER_HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    scenario: RawScenario,
+}
+
+const AFTER_HELP: &str = "\
+Durations have a unit and may have a fraction: 11.25ms, 500us, 1.5s.
+Exit codes: 0 all thresholds held, 1 could not run, 2 usage, 3 a threshold was broken, 130 interrupted.";
+
+#[derive(Debug, Subcommand)]
+enum RawScenario {
+    /// Clients enter the chat with minted tickets, stay, and leave
+    Connect(RawConnect),
+    /// Players sign up, create a character, log in and enter the chat; or log in with accounts that exist
+    Login(RawLogin),
+    /// Everybody enters, then random clients talk to all; every delivery is verified
+    Broadcast(RawBroadcast),
+}
+
+/// What to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scenario {
+    /// Clients enter with tickets and stay.
+    Connect {
+        /// How long they stay once all are in.
+        hold: Duration,
+    },
+    /// Players log in and enter.
+    Login(Login),
+    /// Everybody enters, then random clients talk to all.
+    Broadcast(Broadcast),
+}
+
+/// A command line that has been checked: whatever is in it makes sense together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// What to run.
+    pub scenario: Scenario,
+    /// Where.
+    pub target: TargetSource,
+    /// The server's process, if it was given.
+    pub server_pid: Option<u32>,
+    /// Clients, at least 1.
+    pub clients: u32,
+    /// Time between the beginnings of two connections.
+    pub connect_interval: Duration,
+    /// Longest way in.
+    pub connect_timeout: Duration,
+    /// Event-loop threads, from 1 to the number of clients.
+    pub workers: u32,
+    /// What decides the traffic.
+    pub seed: u64,
+    /// Where the JSON report goes.
+    pub json: Option<PathBuf>,
+    /// Where the report goes as a page; never where the JSON goes.
+    pub html: Option<PathBuf>,
+    /// What must hold, defaults included.
+    pub thresholds: Vec<Threshold>,
+    /// Whether a run that is not valid fails.
+    pub require_valid: bool,
+}
+
+impl Scenario {
+    /// The name on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Connect { .. } => "connect",
+            Self::Login(_) => "login",
+            Self::Broadcast(_) => "broadcast",
+        }
+    }
+
+    /// How its clients get in.
+    pub fn entrance(&self) -> Entrance {
+        match self {
+            Self::Connect { .. } | Self::Broadcast(_) => Entrance::Ticket,
+            Self::Login(_) => Entrance::Login,
+        }
+    }
+
+    /// How often each client is to come in.
+    pub fn rounds(&self) -> u32 {
+        match self {
+            Self::Login(Login { stay: Stay::Leave { rounds }, .. }) => *rounds,
+            _ => 1,
+        }
+    }
+}
+
+impl Cli {
+    /// Checks what the parser cannot: how the values go together. The error says what to change.
+    pub fn check(self) -> Result<Job, String> {
+        let (scenario, common) = match self.scenario {
+            RawScenario::Connect(raw) => (Scenario::Connect { hold: raw.duration }, raw.common),
+            RawScenario::Login(raw) => (Scenario::Login(raw.check()?), raw.common),
+            RawScenario::Broadcast(raw) => (Scenario::Broadcast(raw.check()?), raw.common),
+        };
+        if common.workers > common.clients {
+            return Err(format!(
+                "--workers {} for --clients {}: a worker without a client has nothing to do; use at most one each",
+                common.workers, common.clients
+            ));
+        }
+        if let Scenario::Login(login) = &scenario
+            && common.workers > login.in_flight
+        {
+            return Err(format!(
+                "--workers {} for --in-flight {}: every worker needs one that may be on its way",
+                common.workers, login.in_flight
+            ));
+        }
+        if common.connect_timeout.is_zero() {
+            return Err("--connect-timeout 0s lets nobody in: use some seconds".into());
+        }
+        if common.json.is_some() && common.json == common.html {
+            return Err("--json and --html name the same file: one would replace the other".into());
+        }
+        let target = common.target(scenario.entrance())?;
+        Ok(Job {
+            scenario,
+            target,
+            server_pid: common.server_pid,
+            clients: common.clients,
+            connect_interval: common.connect_interval,
+            connect_timeout: common.connect_timeout,
+            workers: common.workers,
+            seed: common.seed.unwrap_or_else(rand::random),
+            json: common.json,
+            html: common.html,
+            thresholds: Threshold::with_defaults(&common.threshold),
+            require_valid: common.require_valid,
+        })
+    }
+}

@@ -1,0 +1,126 @@
+//! What command lines mean, and what is said of those that mean nothing.
+
+use clap::CommandFactory;
+use throng_core::wire::SecretText;
+
+use super::*;
+use crate::identity::Seeded;
+
+const KEY: &str = "0102030405060708090a0b0c0d0e0f100102030405060708090a0b0c0d0e0f10";
+
+fn parse(line: &str) -> Result<Job, String> {
+    let line = line.replace("KEY", KEY);
+    let cli = Cli::try_parse_from(std::iter::once("throng-harness").chain(line.split_whitespace()));
+    cli.map_err(|error| error.to_string())?.check()
+}
+
+#[test]
+fn the_parser_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn a_broadcast_with_defaults() {
+    let job = parse("broadcast --data throng-data").expect("complete");
+    let Scenario::Broadcast(broadcast) = &job.scenario else { panic!("{job:?}") };
+    assert_eq!(
+        (broadcast.messages, broadcast.interval, broadcast.payload, broadcast.senders),
+        (1000, Duration::from_millis(10), 128, 100)
+    );
+    assert_eq!((job.clients, job.workers), (100, 1));
+    assert_eq!(job.target, TargetSource::Data("throng-data".into()));
+    assert_eq!(job.thresholds, Threshold::defaults());
+}
+
+#[test]
+fn a_broadcast_by_hand() {
+    let job = parse(
+        "broadcast --server 10.0.0.1:9200 --server-key KEY --cluster-key c.key --clients 9000 --workers 2 \
+         --interval 11.25ms --duration 10s --payload 512 --senders 7 --seed 5 --json out.json --html out.html --drain 1.5s \
+         --threshold p99=20ms --threshold missing=off --server-pid 77 --require-valid",
+    )
+    .expect("complete");
+    let Scenario::Broadcast(broadcast) = &job.scenario else { panic!("{job:?}") };
+    assert_eq!((broadcast.messages, broadcast.senders, broadcast.payload), (889, 7, 512));
+    assert_eq!((job.clients, job.workers, job.seed, job.server_pid), (9000, 2, 5, Some(77)));
+    assert_eq!((job.json, job.html), (Some("out.json".into()), Some("out.html".into())));
+    assert_eq!(job.thresholds.len(), Threshold::defaults().len() + 1);
+    assert!(matches!(job.target, TargetSource::Flags { cluster_key: Some(_), .. }) && job.require_valid);
+}
+
+#[test]
+fn a_login_needs_no_cluster_key() {
+    let job = parse("login --server localhost:9000 --server-key KEY --clients 500").expect("complete");
+    let login = Login { in_flight: 32, seeded: None, stay: Stay::Hold(Duration::ZERO) };
+    assert_eq!(job.scenario, Scenario::Login(login));
+    assert_eq!((job.scenario.entrance(), job.scenario.rounds()), (Entrance::Login, 1));
+}
+
+#[test]
+fn a_login_with_accounts_that_exist() {
+    let check = |more: &str, seeded: Option<(&str, &str)>, stay| {
+        let job = parse(&format!("login --data d --clients 500 {more}")).expect("complete");
+        let seeded = seeded.map(|(prefix, password)| Seeded {
+            prefix: prefix.into(),
+            password: SecretText::new(password).expect("short"),
+        });
+        assert_eq!(job.scenario, Scenario::Login(Login { in_flight: 32, seeded, stay }), "{more}");
+        assert!(!format!("{job:?}").contains("password: \""), "{job:?}");
+    };
+    let hold = Stay::Hold(Duration::ZERO);
+    check("--seeded seed", Some(("seed", "seed-password")), hold);
+    check("--seeded bot --password=secret-secret", Some(("bot", "secret-secret")), hold);
+    check("--seeded 12345678901234567", Some(("12345678901234567", "seed-password")), hold);
+    check("--leave", None, Stay::Leave { rounds: 1 });
+    check("--leave --duration 0s --rounds 20", None, Stay::Leave { rounds: 20 });
+    let rounds = |line| parse(line).expect("complete").scenario.rounds();
+    assert_eq!(rounds("login --data d --clients 1000000 --leave --rounds 100"), 100);
+    assert_eq!(rounds("broadcast --data d"), 1);
+}
+
+#[test]
+fn the_seed_is_drawn_unless_given() {
+    let seed = || parse("connect --data d").expect("complete").seed;
+    assert_ne!(seed(), seed());
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let check = |line: &str, part: &str| match parse(line) {
+        Ok(job) => panic!("{line}: {job:?}"),
+        Err(error) => assert!(error.contains(part), "{line}: {error}"),
+    };
+    check("", "Usage");
+    check("fly --data d", "unrecognized subcommand");
+    check("connect", "--data <DIR>");
+    check("connect --server a:1", "--server-key");
+    check("connect --data d --server a:1 --server-key KEY", "cannot be used with");
+    check("connect --server a:1 --server-key KEY", "add --cluster-key FILE");
+    check("connect --server a:1 --server-key 12 --cluster-key f", "64 hexadecimal digits");
+    check("login --server a:1 --server-key KEY --cluster-key f", "leave --cluster-key out");
+    check("connect --data d --clients 0", "0 is not in 1..=1000000");
+    check("connect --data d --clients 2 --workers 3", "at most one each");
+    check("connect --data d --connect-timeout 0s", "lets nobody in");
+    check("connect --data d --json out --html out", "one would replace the other");
+    check("login --data d --workers 3 --in-flight 2", "every worker needs one");
+    check("login --data d --password secret-secret", "--seeded <PREFIX>");
+    check("login --data d --rounds 2", "--leave");
+    check("login --data d --leave --rounds 0", "0 is not in 1..");
+    check("login --data d --leave --duration 1s", "with --leave nobody does");
+    check("login --data d --clients 1000000 --leave --rounds 101", "more than 100000000 logins");
+    check("login --data d --leave --rounds 4294967295", "more than 100000000 logins");
+    check("login --data d --seeded 123456789012345678", "`123456789012345678-000100` has more than the 24");
+    check("login --data d --clients 1000000 --seeded 12345678901234567", "`12345678901234567-1000000`");
+    check(&format!("login --data d --seeded s --password {}", "x".repeat(513)), "--password is longer");
+    check("connect --data d --leave", "unexpected argument");
+    check("connect --data d --interval 1ms", "unexpected argument");
+    check("broadcast --data d --interval 10", "is not a unit");
+    check("broadcast --data d --interval 0s", "no interval");
+    check("broadcast --data d --duration 0s", "sends nothing");
+    check("broadcast --data d --duration 10h --interval 1ms", "lengthen --interval");
+    check("broadcast --data d --payload 10", "too small: a message carries");
+    check("broadcast --data d --payload 9999", "at most 1024 bytes");
+    check("broadcast --data d --clients 5 --senders 6", "from 1 to 5 can send");
+    check("broadcast --data d --senders 0", "from 1 to 100 can send");
+    check("broadcast --data d --threshold p98=1s", "cannot have a threshold");
+}
