@@ -175,11 +175,13 @@ impl RoomKeys {
             .map_err(|_| SealBroken)?;
         *next = number.checked_add(1).ok_or(SealBroken)?;
         let room = opener.room;
-        let mut place = 0;
-        self.0.retain(|opener| {
-            place += 1;
-            opener.room != room || place > at
-        });
+        if self.0[..at].iter().any(|older| older.room == room) {
+            let mut place = 0;
+            self.0.retain(|opener| {
+                place += 1;
+                opener.room != room || place > at
+            });
+        }
         Ok(Opened { room, fan_out_us, plain })
     }
 }
