@@ -6,6 +6,7 @@
 
 mod client;
 mod entry;
+mod incoming;
 mod talk;
 
 use std::borrow::Cow;
@@ -26,12 +27,13 @@ use throng_core::wire::{CloseReason, Packet};
 use crate::clock::{NEVER, Nanos, RunClock};
 use crate::identity::Cast;
 use crate::live::{Panel, Totals};
-use crate::payload::Payload;
+use crate::payload::{Payload, Recent};
 use crate::record::{Latencies, Recorder};
 use crate::report::Clients;
 use crate::schedule::{Pace, SendCursor, Traffic};
 use crate::verify::Tally;
 use client::{Client, Step, Token};
+use incoming::Incoming;
 use talk::Outsider;
 
 /// How often a worker publishes its latencies, in nanoseconds.
@@ -196,6 +198,8 @@ pub struct Worker {
     warmup: Option<SendCursor>,
     counted: Option<SendCursor>,
     outsider: Outsider,
+    /// What was read last.
+    recent: Recent,
     /// Whether what happens counts.
     counting: bool,
     /// Clients, from the front, that have been asked to leave; none before [`Command::Leave`].
@@ -233,6 +237,7 @@ impl Worker {
             warmup: None,
             counted: None,
             outsider: Outsider::default(),
+            recent: Recent::default(),
             counting: true,
             left: None,
             leaving: 0,
@@ -373,6 +378,15 @@ impl App for Worker {
             net.close(id, CloseReason::PacketNotAllowed, "");
         }
         Ok(())
+    }
+
+    fn room_packet(&mut self, net: &mut Net, id: SessionId, room: u32, encoded: &[u8]) -> bool {
+        let Some(message) = Incoming::parse(encoded).filter(|message| message.room() == Some(room)) else {
+            return false;
+        };
+        let Some(Token::Chat(place)) = self.owner(id) else { return false };
+        self.heard(net, place as usize, &message);
+        true
     }
 
     fn closed(&mut self, net: &mut Net, id: SessionId, closed: Closed) {

@@ -2,10 +2,11 @@
 
 use throng_core::SessionId;
 use throng_core::net::Net;
-use throng_core::wire::packets::{ChatMessage, ChatRequest, Scope};
+use throng_core::wire::packets::{ChatRequest, Scope};
 use throng_core::wire::{CloseReason, Packet, Text};
 
 use super::client::{Step, Token};
+use super::incoming::Incoming;
 use super::{Way, Worker};
 use crate::clock::{NEVER, Nanos};
 use crate::payload::{Purpose, Reading, Stamp};
@@ -40,7 +41,7 @@ impl Worker {
     /// Deals with a packet of the chat server; false if it has no place here.
     pub(super) fn chat_packet(&mut self, net: &mut Net, place: usize, packet: Packet) -> bool {
         match (self.clients[place].step, packet) {
-            (_, Packet::ChatMessage(message)) => self.heard(net, place, &message),
+            (_, Packet::ChatMessage(message)) => self.heard(net, place, &Incoming::of(&message)),
             (_, Packet::UsersChanged(_)) | (Step::Leaving, Packet::ExitAnswer(_) | Packet::UserList(_)) => {}
             (Step::Enter, Packet::EnterAnswer(_)) => self.entered(net, place),
             (Step::List, Packet::UserList(list)) => self.listed(net, place, &list),
@@ -50,12 +51,12 @@ impl Worker {
     }
 
     /// A client has received a message. Nothing here allocates: this runs for every delivery.
-    fn heard(&mut self, net: &mut Net, place: usize, message: &ChatMessage) {
+    pub(super) fn heard(&mut self, net: &Net, place: usize, message: &Incoming<'_>) {
         if !self.counting {
             return;
         }
         let now = self.plan.clock.at(net.now());
-        match self.plan.payload.read(message.text.as_bytes()) {
+        match self.recent.read(&self.plan.payload, message.text) {
             Reading::Ours(Purpose::Counted, stamp) => {
                 let receipt = self.harvest.tally.delivered(place, stamp.index, message.sequence, now);
                 if receipt == Receipt::First {
