@@ -150,6 +150,9 @@ pub const CHANNELS_MAX: usize = 1 << 20;
 /// Most channels that one user may be allowed to be in at a time.
 pub const CHANNELS_PER_USER_MAX: usize = 256;
 
+/// Longest side of a sector that may be configured, in the game's units.
+pub const SECTOR_SIZE_MAX: u32 = 1 << 30;
+
 /// Claims in one page of a holder's list ([`crate::wire::packets::DbHeldClaims`]).
 pub const CLAIM_PAGE: usize = 512;
 

@@ -149,8 +149,30 @@ metrics! {
     Counter Counter FAN_OUT_US = "throng_net_fan_out_us_total";
     /// Room keys made.
     Counter Counter ROOM_KEYS = "throng_content_room_keys_total";
-    /// Broadcasts made.
+    /// Messages to everybody in the chat.
     Counter Counter BROADCASTS = "throng_chat_broadcasts_total";
+    /// Messages to channels.
+    Counter Counter CHANNEL_MESSAGES = "throng_chat_channel_messages_total";
+    /// Messages to whoever is nearby.
+    Counter Counter NEARBY_MESSAGES = "throng_chat_nearby_messages_total";
+    /// Messages to one other user.
+    Counter Counter WHISPERS = "throng_chat_whispers_total";
+    /// Messages that were delivered to nobody: to a channel by no member of it, to a user who is not there, nearby from nowhere.
+    Counter Counter MESSAGES_REFUSED = "throng_chat_messages_refused_total";
+    /// Channels now.
+    Gauge Gauge CHANNELS = "throng_chat_channels";
+    /// Memberships of channels now.
+    Gauge Gauge CHANNEL_MEMBERS = "throng_chat_channel_members";
+    /// Sectors with somebody in them now.
+    Gauge Gauge SECTORS = "throng_chat_sectors";
+    /// Pages of user lists sent.
+    Counter Counter USER_PAGES = "throng_chat_user_pages_total";
+    /// Notices of who entered or left, one for each room and time.
+    Counter Counter NOTICES = "throng_chat_notices_total";
+    /// Enterings and leavings that waited to be told together with others.
+    Counter Counter NOTICES_COALESCED = "throng_chat_notices_coalesced_total";
+    /// Notices that could not name everybody who had entered or left.
+    Counter Counter NOTICES_INCOMPLETE = "throng_chat_notices_incomplete_total";
     /// Users in the chat now.
     Gauge Gauge CHAT_USERS = "throng_chat_users";
     /// Tickets admitted.

@@ -12,6 +12,7 @@ pub mod keygen;
 pub mod login;
 pub mod node;
 pub mod process;
+pub mod rules;
 pub mod up;
 
 #[cfg(test)]

@@ -76,34 +76,50 @@ impl<R: Role<Record = ()>> Stand<R> {
     }
 
     pub(crate) fn packet(&mut self, from: SessionId, packet: impl Into<Packet>) -> Vec<String> {
+        self.packet_effects(from, packet).describe()
+    }
+
+    pub(crate) fn packet_effects(&mut self, from: SessionId, packet: impl Into<Packet>) -> Effects {
         self.job(Job::Packet(from, packet.into(), self.now))
     }
 
     pub(crate) fn client_gone(&mut self, id: SessionId) -> Vec<String> {
+        self.client_gone_effects(id).describe()
+    }
+
+    pub(crate) fn client_gone_effects(&mut self, id: SessionId) -> Effects {
         self.closed(id, PeerKind::Client)
     }
 
     pub(crate) fn link_gone(&mut self, id: SessionId) -> Vec<String> {
-        self.closed(id, PeerKind::Link)
+        self.closed(id, PeerKind::Link).describe()
     }
 
-    fn closed(&mut self, id: SessionId, kind: PeerKind) -> Vec<String> {
+    fn closed(&mut self, id: SessionId, kind: PeerKind) -> Effects {
         self.job(Job::Closed(id, Closed { kind, dialled: None, reason: CloseReason::PeerClosed }))
     }
 
-    fn job(&mut self, job: Job<()>) -> Vec<String> {
+    fn job(&mut self, job: Job<()>) -> Effects {
         let mut effects = Effects::default();
         self.role.job(job, self.now, &mut effects);
-        effects.describe()
+        effects
+    }
+
+    pub(crate) fn role(&self) -> &R {
+        &self.role
     }
 
     /// Time passes.
     pub(crate) fn pass(&mut self, time: Duration) -> Vec<String> {
+        self.pass_effects(time).describe()
+    }
+
+    pub(crate) fn pass_effects(&mut self, time: Duration) -> Effects {
         self.now += time;
         NOW_MS.set(now_ms() + time.as_millis() as u64);
         let mut effects = Effects::default();
         self.role.tick(self.now, &mut effects);
-        effects.describe()
+        effects
     }
 }
 

@@ -329,11 +329,7 @@ impl Starter<'_> {
         let client_side = Some((Address::new(told)?, public));
         let peers = peers(packets::Role::DbAgent, &self.chat_agents);
         let terminals = self.terminals(packets::Role::Chat, &config.name, client_side, peers);
-        let settings = ChatSettings {
-            take_over: self.config.login.duplicate == Duplicate::Kick,
-            ticket_lifetime: self.config.ticket.lifetime,
-            request_timeout: self.config.login.request_timeout,
-        };
+        let settings = ChatSettings::of(self.config);
         let admission = Admission::new(self.cluster.clone(), public, unix_ms());
         let role = ChatRole::new(settings, admission, terminals, unix_ms);
         let parts = Parts::build("chat", self.size(self.running.sessions[1]))?;

@@ -8,7 +8,8 @@ use super::table::settings;
 use super::units::ByteSize;
 use super::value::{Directives, HostPort, Name, Peers, Secret, config_enum};
 use crate::limits::{
-    ARGON2_ITERATIONS_MAX, ARGON2_KIB_MAX, QUEUE_MAX, SESSIONS_MAX, SHARDS_MAX, THREADS_MAX,
+    ARGON2_ITERATIONS_MAX, ARGON2_KIB_MAX, CHANNELS_MAX, CHANNELS_PER_USER_MAX, QUEUE_MAX, SECTOR_SIZE_MAX,
+    SESSIONS_MAX, SHARDS_MAX, THREADS_MAX,
 };
 
 config_enum! {
@@ -94,6 +95,16 @@ settings! {
             key_file: PathBuf = "chat.key";
             /// The DB agents to ask (their `dbagent.listen`).
             dbagent: Vec<SocketAddr> = "127.0.0.1:9300" in Peers;
+            /// Most channels at one time.
+            channels: usize = "20000" in 1..=CHANNELS_MAX;
+            /// Most channels that one user may be in at a time.
+            channels_per_user: usize = "16" in 1..=CHANNELS_PER_USER_MAX;
+            /// The side of a sector, in the game's units. What is said nearby reaches the speaker's sector and the eight around it.
+            sector_size: u32 = "100" in 1..=SECTOR_SIZE_MAX;
+            /// Users up to whom a room tells of each that enters or leaves at once. With more, it tells once an interval.
+            notice_at_once: usize = "64" in 0..=SESSIONS_MAX;
+            /// That interval.
+            notice_interval: Duration = "500ms" in ms(10)..=secs(60);
         }
 
         /// Tickets, which a login server issues and a chat server admits by.

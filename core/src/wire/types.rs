@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 
+use smol_str::SmolStr;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -105,32 +106,33 @@ fn check_length(length: usize, limit: usize) -> Result<(), TooLong> {
     if length > limit { Err(TooLong { length, limit }) } else { Ok(()) }
 }
 
-fn take_text(reader: &mut Reader<'_>, limit: usize) -> Result<String, Malformed> {
+fn take_text<'a>(reader: &mut Reader<'a>, limit: usize) -> Result<&'a str, Malformed> {
     let length = reader.length(limit)?;
     let bytes = reader.bytes(length)?;
-    Ok(std::str::from_utf8(bytes).map_err(|_| Malformed::NotUtf8)?.to_owned())
+    std::str::from_utf8(bytes).map_err(|_| Malformed::NotUtf8)
 }
 
-/// UTF-8 text of at most `MAX` bytes: u16 length, then the bytes.
+/// UTF-8 text of at most `MAX` bytes: u16 length, then the bytes. Names and other short ones are held without an
+/// allocation: lists of users are made of thousands of them.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Text<const MAX: usize>(String);
+pub struct Text<const MAX: usize>(SmolStr);
 
 impl<const MAX: usize> Text<MAX> {
     /// The text, if it fits.
-    pub fn new(text: impl Into<String>) -> Result<Self, TooLong> {
-        let text = text.into();
+    pub fn new(text: impl AsRef<str>) -> Result<Self, TooLong> {
+        let text = text.as_ref();
         check_length(text.len(), MAX)?;
-        Ok(Self(text))
+        Ok(Self(SmolStr::new(text)))
     }
 
     /// The longest beginning of `text` that fits and ends at a character.
     pub fn truncated(text: &str) -> Self {
-        Self(text[..text.floor_char_boundary(MAX)].to_owned())
+        Self(SmolStr::new(&text[..text.floor_char_boundary(MAX)]))
     }
 
     /// The text as a plain string.
     pub fn into_string(self) -> String {
-        self.0
+        self.0.into()
     }
 }
 
@@ -162,7 +164,7 @@ impl<const MAX: usize> Field for Text<MAX> {
         writer.bytes(self.0.as_bytes());
     }
     fn take(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        take_text(reader, MAX).map(Self)
+        take_text(reader, MAX).map(|text| Self(SmolStr::new(text)))
     }
 }
 
@@ -199,7 +201,7 @@ impl<const MAX: usize> Field for SecretText<MAX> {
         writer.bytes(self.0.as_bytes());
     }
     fn take(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        take_text(reader, MAX).map(|text| Self(Zeroizing::new(text)))
+        take_text(reader, MAX).map(|text| Self(Zeroizing::new(text.to_owned())))
     }
 }
 

@@ -3,22 +3,27 @@
 //! Everything here is a function from state, packet and time to effects.
 
 mod admission;
+mod channels;
 mod handlers;
+mod notices;
+mod sectors;
 mod users;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use throng_core::config::{Config, Duplicate};
 use throng_core::content::{Call, Effects, HandlerTable, Job, Phases, Role};
-use throng_core::net::{Class, Closed, Opened, PeerKind, RoomId};
+use throng_core::net::{Closed, Opened, PeerKind, RoomId};
 use throng_core::terminal::{Pending, Terminals};
-use throng_core::wire::packets::{
-    self, Claim, DbLoadCharacter, LoginNotifyEntered, LoginNotifyLoaded, Outcome, UsersChanged,
-};
-use throng_core::wire::{CloseReason, List};
+use throng_core::wire::CloseReason;
+use throng_core::wire::packets::{self, Claim, LoginNotifyLoaded, Outcome};
 use throng_core::{SessionId, metrics};
 
 pub use admission::{Admission, Expected};
+pub use channels::{Channel, Channels};
+pub use notices::{Notices, Tally};
+pub use sectors::Sectors;
 pub use users::{Presence, Users};
 
 use crate::holdings::Holdings;
@@ -45,6 +50,32 @@ pub struct ChatSettings {
     pub ticket_lifetime: Duration,
     /// How long the DB agent may take to answer.
     pub request_timeout: Duration,
+    /// Most channels at one time.
+    pub channels: usize,
+    /// Most channels that one user may be in.
+    pub channels_per_user: usize,
+    /// The side of a sector.
+    pub sector_size: u32,
+    /// Users up to whom a room is told of each change at once.
+    pub notice_at_once: usize,
+    /// How long a larger room's changes are gathered.
+    pub notice_interval: Duration,
+}
+
+impl ChatSettings {
+    /// As configured.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            take_over: config.login.duplicate == Duplicate::Kick,
+            ticket_lifetime: config.ticket.lifetime,
+            request_timeout: config.login.request_timeout,
+            channels: config.chat.channels,
+            channels_per_user: config.chat.channels_per_user,
+            sector_size: config.chat.sector_size,
+            notice_at_once: config.chat.notice_at_once,
+            notice_interval: config.chat.notice_interval,
+        }
+    }
 }
 
 /// The chat server.
@@ -59,6 +90,9 @@ pub struct Chat {
     now_ms: fn() -> u64,
     phases: HashMap<SessionId, Phases>,
     users: Users,
+    channels: Channels,
+    sectors: Sectors,
+    notices: Notices,
     admission: Admission,
     terminals: Terminals,
     holdings: Holdings,
@@ -86,15 +120,18 @@ impl ChatRole {
     ) -> Self {
         let loads = Pending::new(settings.request_timeout);
         let chat = Chat {
-            settings,
             now_ms,
             phases: HashMap::new(),
             users: Users::default(),
+            channels: Channels::new(settings.channels),
+            sectors: Sectors::new(settings.sector_size),
+            notices: Notices::new(settings.notice_at_once as u32, settings.notice_interval),
             admission,
             terminals,
             holdings: Holdings::default(),
             loads,
             sequence: 0,
+            settings,
         };
         Self { table: handlers::table(), chat }
     }
@@ -110,7 +147,7 @@ impl Role for ChatRole {
                 if let Some(phase) = self.chat.phases.get(&session).copied() {
                     let mut call = Call { session, received, now, effects };
                     if !self.table.run(&mut self.chat, &mut call, phase, packet) {
-                        self.chat.forget(session, effects);
+                        self.chat.forget(session, Going::Away, now, effects);
                     }
                 }
             }
@@ -131,8 +168,10 @@ impl Role for ChatRole {
             tracing::debug!(account = claim.account, "the ticket expired unused");
             chat.holdings.release(claim, effects);
         }
+        let notices = chat.notices.tick(now, effects);
         let sweep = Some(now + Duration::from_secs(1));
-        [chat.terminals.tick(now, effects), chat.loads.next_deadline(), sweep].into_iter().flatten().min()
+        let links = chat.terminals.tick(now, effects);
+        [links, chat.loads.next_deadline(), notices, sweep].into_iter().flatten().min()
     }
 }
 
@@ -148,7 +187,7 @@ impl Chat {
     }
 
     fn closed(&mut self, session: SessionId, closed: &Closed, now: Instant, effects: &mut Effects) {
-        self.forget(session, effects);
+        self.forget(session, Going::Away, now, effects);
         if closed.kind == PeerKind::Link {
             self.link_closed(session, closed, now, effects);
         }
@@ -177,37 +216,61 @@ impl Chat {
 
     /// A session is over, or about to be: its user leaves, and packets that it has sent
     /// before it learns of it are nobody's.
-    fn forget(&mut self, session: SessionId, effects: &mut Effects) {
+    fn forget(&mut self, session: SessionId, going: Going, now: Instant, effects: &mut Effects) {
         self.phases.remove(&session);
-        self.user_leaves(session, effects);
+        self.user_leaves(session, going, now, effects);
     }
 
-    /// Takes the user of a session out and tells the others. Its session may live on for a moment.
-    fn user_leaves(&mut self, session: SessionId, effects: &mut Effects) {
+    /// Takes the user of a session out of every room and tells the others. Its session may live on for a moment.
+    fn user_leaves(&mut self, session: SessionId, going: Going, now: Instant, effects: &mut Effects) {
         let Some(gone) = self.users.leave(session) else { return };
         metrics::CHAT_USERS.add(-1);
-        effects.leave(session, WORLD);
-        let version = self.users.version();
-        let notice = UsersChanged {
-            channel: 0,
-            since: version - 1,
-            version,
-            head_count: self.users.count(),
-            complete: true,
-            entered: List::default(),
-            left: List::new(vec![gone.user.id]).unwrap_or_default(),
-        };
-        effects.broadcast(WORLD, Class::Notice, notice);
+        self.sectors.remove(session);
+        let id = gone.user.id;
+        for number in gone.channels {
+            if let Some(tally) = self.channels.leave(number, id) {
+                self.left_room(RoomId(number), (id, session), tally, going, now, effects);
+            }
+        }
+        self.left_room(WORLD, (id, session), self.users.tally(), going, now, effects);
         if self.holdings.holds(&gone.claim) {
             self.holdings.release(gone.claim, effects);
         }
     }
 
-    /// Ends a client's session with a reason.
-    fn throw_out(&mut self, session: SessionId, reason: CloseReason, effects: &mut Effects) {
-        self.forget(session, effects);
+    /// A user's session leaves a room, from whose list, which now stands as `tally` says, the user has been taken.
+    fn left_room(
+        &mut self,
+        room: RoomId,
+        (user, session): (u32, SessionId),
+        tally: Tally,
+        going: Going,
+        now: Instant,
+        effects: &mut Effects,
+    ) {
+        match going {
+            Going::Away => effects.leave(session, room),
+            Going::PutOut => effects.expel(session, room),
+        }
+        self.notices.left(room, user, tally, now, effects);
+    }
+
+    /// Ends a client's session with a reason. Whoever has logged in elsewhere goes against its will; others
+    /// have asked for it, if only by a bad packet.
+    fn throw_out(&mut self, session: SessionId, reason: CloseReason, now: Instant, effects: &mut Effects) {
+        let going = if reason == CloseReason::LoggedInElsewhere { Going::PutOut } else { Going::Away };
+        self.forget(session, going, now, effects);
         effects.close(session, reason);
     }
+}
+
+/// How somebody leaves a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Going {
+    /// By its own doing.
+    Away,
+    /// Against its will: it must not be able to read what follows.
+    PutOut,
 }
 
 fn answer_login(load: &Load, outcome: Outcome, character: Option<packets::Character>, effects: &mut Effects) {

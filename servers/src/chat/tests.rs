@@ -2,13 +2,17 @@
 
 use super::*;
 use crate::stand::{CHAT_KEY, CLAIM, KEY, Stand, character, now_ms, sent};
+use throng_core::config::Config;
 use throng_core::crypto::{ClusterKey, Ticket};
 use throng_core::wire::List;
 use throng_core::wire::packets::{
-    ChatCancelLogin, ChatNotifyLogin, ChatRequest, DbClaimRevoked, DbHeldClaims, DbLoadCharacterAnswer,
-    DbReleaseClaim, EnterRequest, PingRequest, Role as Name, Scope,
+    ChatCancelLogin, ChatNotifyLogin, ChatRequest, DbClaimRevoked, DbHeldClaims, DbLoadCharacter,
+    DbLoadCharacterAnswer, DbReleaseClaim, EnterRequest, LoginNotifyEntered, PingRequest, Role as Name,
+    Scope, UsersChanged,
 };
 use throng_core::wire::{Packet, Text};
+
+mod model;
 
 const PATIENCE: Duration = Duration::from_millis(1500);
 const LIFETIME: Duration = Duration::from_secs(5);
@@ -24,8 +28,12 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let settings =
-            ChatSettings { take_over: false, ticket_lifetime: LIFETIME, request_timeout: PATIENCE };
+        let settings = ChatSettings {
+            take_over: false,
+            ticket_lifetime: LIFETIME,
+            request_timeout: PATIENCE,
+            ..ChatSettings::of(&Config::default())
+        };
         let mut stand = Stand::new(Name::Chat, &[Name::DbAgent], |terminals| {
             let admission = Admission::new(ClusterKey::from_bytes(KEY), CHAT_KEY, now_ms());
             ChatRole::new(settings, admission, terminals, now_ms)
@@ -102,17 +110,14 @@ impl Scene {
 }
 
 fn enter_request(claim: u64) -> EnterRequest {
+    ticket(CLAIM.account, claim, "Alice")
+}
+
+/// A ticket of nobody's login has the claim 0.
+fn ticket(account: u64, claim: u64, name: &str) -> EnterRequest {
     let (issued_ms, expires_ms) = (now_ms(), now_ms() + 5000);
-    let name = Text::truncated("Alice");
-    let ticket = Ticket {
-        account: CLAIM.account,
-        claim,
-        character: 1,
-        name,
-        chat_key: CHAT_KEY,
-        issued_ms,
-        expires_ms,
-    };
+    let name = Text::truncated(name);
+    let ticket = Ticket { account, claim, character: 1, name, chat_key: CHAT_KEY, issued_ms, expires_ms };
     EnterRequest { ticket: ticket.mint(&ClusterKey::from_bytes(KEY)).unwrap() }
 }
 
@@ -231,11 +236,21 @@ fn a_user_is_released_once_however_it_leaves() {
     ];
     for end in ends {
         let (mut scene, client) = Scene::entered();
+        let witness = scene.stand.client();
+        scene.stand.packet(witness, ticket(CLAIM.account + 1, 0, "Witness"));
         let mut lines = end(&mut scene, client);
         lines.extend(scene.stand.client_gone(client));
-        for once in
-            [scene.release(), format!("{client} leaves 0"), "room 0 <- UserLeft(UserLeft { user: 1 })".into()]
-        {
+        let notice = UsersChanged {
+            channel: 0,
+            since: 2,
+            version: 3,
+            head_count: 1,
+            complete: true,
+            entered: List::default(),
+            left: List::new(vec![1]).unwrap(),
+        };
+        let told = format!("room 0 <- {:?}", Packet::from(notice));
+        for once in [scene.release(), format!("{client} leaves 0"), told] {
             assert_eq!(lines.iter().filter(|line| **line == once).count(), 1, "{once} in {lines:?}");
         }
     }

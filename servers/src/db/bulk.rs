@@ -25,7 +25,7 @@ use super::import::HeaderError;
 use crate::dbagent::database::Database;
 use crate::dbagent::password::{PasswordCost, PasswordError, Passwords};
 use crate::dbagent::procedures::DbError;
-use crate::dbagent::rules;
+use crate::rules;
 
 mod worker;
 

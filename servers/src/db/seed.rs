@@ -6,7 +6,7 @@ use throng_core::limits::NAME_CHARS_MAX;
 use super::Print;
 use super::bulk::{self, BulkError, Credential, Plan, Problem, Row, Stop, Wish};
 use crate::dbagent::database::Database;
-use crate::dbagent::rules;
+use crate::rules;
 
 /// What is to be made.
 pub(super) struct Seed<'a> {

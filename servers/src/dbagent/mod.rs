@@ -17,7 +17,6 @@ pub mod query;
 mod queue;
 pub mod request;
 pub mod role;
-pub mod rules;
 pub mod sqlite;
 pub mod suite;
 mod worker;

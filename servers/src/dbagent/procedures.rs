@@ -38,7 +38,7 @@ impl fmt::Debug for Account {
 pub struct NewAccount<'a> {
     /// The id as typed, stored exactly.
     pub id: &'a str,
-    /// The id's comparison key ([`super::rules`]); no two accounts have the same.
+    /// The id's comparison key ([`crate::rules`]); no two accounts have the same.
     pub id_key: &'a str,
     /// The password's hash, a PHC string.
     pub password_hash: &'a str,
@@ -53,7 +53,7 @@ pub struct NewCharacter<'a> {
     pub account: u64,
     /// The name as typed, stored exactly.
     pub name: &'a str,
-    /// The name's comparison key ([`super::rules`]); no two characters have the same.
+    /// The name's comparison key ([`crate::rules`]); no two characters have the same.
     pub name_key: &'a str,
     /// Now.
     pub now_ms: u64,

@@ -14,7 +14,7 @@ use super::procedures::{
     AccountInsert, CharacterInsert, DbError, HeldList, Holder, NewAccount, NewCharacter, OnlineClaim,
     Procedures, agent_number,
 };
-use super::rules;
+use crate::rules;
 
 /// Makes one more connection to the database under test.
 pub type Make<'a> = dyn Fn() -> Result<Box<dyn Procedures>, DbError> + Sync + 'a;

@@ -16,7 +16,7 @@ use super::procedures::{
 };
 use super::queue::{Queue, Task, Turn};
 use super::request::{Answer, Job, Reply, Request};
-use super::rules;
+use crate::rules;
 
 /// The pause after a first connection that failed, and the longest one. Doubled from one
 /// to the next, and shortened by chance, so that many agents do not come back all at once.

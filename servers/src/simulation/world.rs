@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use throng_core::SessionId;
+use throng_core::config::Config;
 use throng_core::content::{Command, Effect, Effects, Job, Role as _};
 use throng_core::crypto::ClusterKey;
 use throng_core::net::{Closed, Opened, PeerKind};
@@ -108,7 +109,12 @@ impl World {
             now_ms,
         );
         let chat = ChatRole::new(
-            ChatSettings { take_over, ticket_lifetime, request_timeout },
+            ChatSettings {
+                take_over,
+                ticket_lifetime,
+                request_timeout,
+                ..ChatSettings::of(&Config::default())
+            },
             Admission::new(cluster, CHAT_KEY, now_ms()),
             terminals(Name::Chat, CHAT, agents, now),
             now_ms,

@@ -8,8 +8,8 @@ use std::time::Duration;
 use throng_servers::dbagent::odbc::Stored;
 use throng_servers::dbagent::password::{PasswordCost, Passwords};
 use throng_servers::dbagent::procedures::{AccountInsert, NewAccount, Procedures};
-use throng_servers::dbagent::rules;
 use throng_servers::dbagent::sqlite::SqliteFile;
+use throng_servers::rules;
 
 use crate::support::{Home, PATIENCE, Postgres};
 

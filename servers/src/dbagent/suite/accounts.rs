@@ -5,7 +5,7 @@ use throng_core::wire::packets::{Character, Name};
 
 use super::{Checked, Trial, at_once, create_character, sign_up};
 use crate::dbagent::procedures::{Account, AccountInsert, CharacterInsert, NewAccount};
-use crate::dbagent::rules;
+use crate::rules;
 
 pub(super) fn account_round_trip(t: &mut Trial<'_>) -> Checked {
     for rest in ["Plain", "한글 이름", "👩‍👩‍👧‍👦\u{1F600}", "É e\u{301} ß", "ı İ ΣΑΣ"]

@@ -1,4 +1,4 @@
-//! What ids, passwords and names may be, and when two of them are the same.
+//! What ids, passwords, names of characters and of channels may be, and when two of them are the same.
 //!
 //! The rules stand here and not in a database, so that they are the same in
 //! each. Ids and names are stored exactly as typed; beside them stands a key,
@@ -23,7 +23,8 @@
 //! **Passwords** are taken byte for byte and have no control characters.
 
 use throng_core::limits::{
-    ID_CHARS_MAX, ID_CHARS_MIN, NAME_CHARS_MAX, NAME_CHARS_MIN, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN,
+    CHANNEL_CHARS_MAX, CHANNEL_CHARS_MIN, ID_CHARS_MAX, ID_CHARS_MIN, NAME_CHARS_MAX, NAME_CHARS_MIN,
+    PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN,
 };
 use throng_core::wire::packets::Outcome;
 use unicode_normalization::UnicodeNormalization;
@@ -47,6 +48,11 @@ pub fn check_id(id: &str) -> Result<String, Outcome> {
 /// The key of a permitted character name; otherwise NameInvalid or NameTooLong.
 pub fn check_name(name: &str) -> Result<String, Outcome> {
     check_text(name, NAME_CHARS_MIN, NAME_CHARS_MAX, Outcome::NameInvalid, Outcome::NameTooLong)
+}
+
+/// The key of a permitted channel name; otherwise NameInvalid or NameTooLong.
+pub fn check_channel(name: &str) -> Result<String, Outcome> {
+    check_text(name, CHANNEL_CHARS_MIN, CHANNEL_CHARS_MAX, Outcome::NameInvalid, Outcome::NameTooLong)
 }
 
 /// Nothing for a permitted password; otherwise PasswordInvalid or PasswordTooLong.
@@ -221,6 +227,18 @@ mod tests {
         check(&"ä".repeat(32), Ok(&"ä".repeat(32)));
         check(&"ä".repeat(33), Err(Outcome::IdTooLong));
         check(&" ".repeat(33), Err(Outcome::IdTooLong));
+    }
+
+    #[test]
+    fn channels() {
+        let check = |name: &str, expected: Result<&str, Outcome>| {
+            assert_eq!(check_channel(name), expected.map(str::to_owned), "{name:?}");
+        };
+        check("Trade & Barter", Ok("trade & barter"));
+        check("x", Err(Outcome::NameInvalid));
+        check("trade ", Err(Outcome::NameInvalid));
+        check(&"🐝".repeat(32), Ok(&"🐝".repeat(32)));
+        check(&"🐝".repeat(33), Err(Outcome::NameTooLong));
     }
 
     #[test]

@@ -1,0 +1,225 @@
+//! Channels: rooms that users make, join and leave. Who is in which, and nothing of how they are told.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
+
+use throng_core::limits::CHANNEL_PAGE;
+use throng_core::metrics;
+use throng_core::wire::List;
+use throng_core::wire::packets::{ChannelInfo, ChannelList, ChannelName, Outcome};
+
+use super::notices::Tally;
+use crate::rules;
+
+/// A channel, which has at least one member. Ten thousand of them may stand idle, so it is small.
+#[derive(Debug)]
+pub struct Channel {
+    name: ChannelName,
+    owner: u32,
+    /// User ids, which is the order of the channel's list.
+    members: BTreeSet<u32>,
+    /// Enterings and leavings so far.
+    version: u64,
+    /// The number of the last message.
+    sequence: u64,
+}
+
+/// The channels of a chat server.
+#[derive(Debug)]
+pub struct Channels {
+    most: usize,
+    last: u32,
+    /// By number, which is the order of the list of channels.
+    channels: BTreeMap<u32, Channel>,
+    /// Numbers by the names' keys.
+    by_key: HashMap<Box<str>, u32>,
+}
+
+impl Channel {
+    /// Its name, as whoever made it typed it.
+    pub fn name(&self) -> &ChannelName {
+        &self.name
+    }
+
+    /// The member that may put others out.
+    pub fn owner(&self) -> u32 {
+        self.owner
+    }
+
+    /// Whether a user is in it.
+    pub fn has(&self, user: u32) -> bool {
+        self.members.contains(&user)
+    }
+
+    /// How the list of its users stands.
+    pub fn tally(&self) -> Tally {
+        Tally { version: self.version, head_count: self.members.len() as u32 }
+    }
+
+    /// The users that follow the user id `after`.
+    pub fn members_after(&self, after: u32) -> impl Iterator<Item = u32> {
+        self.members.range((Bound::Excluded(after), Bound::Unbounded)).copied()
+    }
+
+    /// The number of the next message.
+    pub fn next_sequence(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
+    }
+}
+
+impl Channels {
+    /// No channels, and never more than `most`.
+    pub fn new(most: usize) -> Self {
+        Self { most, last: 0, channels: BTreeMap::new(), by_key: HashMap::new() }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// A channel.
+    pub fn get(&self, number: u32) -> Option<&Channel> {
+        self.channels.get(&number)
+    }
+
+    /// A channel that the user is in.
+    pub fn of_member(&mut self, number: u32, user: u32) -> Option<&mut Channel> {
+        self.channels.get_mut(&number).filter(|channel| channel.has(user))
+    }
+
+    /// The number of the channel whose name has this key.
+    pub fn find(&self, key: &str) -> Option<u32> {
+        self.by_key.get(key).copied()
+    }
+
+    /// Makes a channel, with its owner in it. The name has been found good, and `key` is its key. Otherwise NameTaken, or
+    /// TooManyChannels.
+    pub fn create(&mut self, name: ChannelName, key: String, owner: u32) -> Result<u32, Outcome> {
+        if self.by_key.contains_key(key.as_str()) {
+            return Err(Outcome::NameTaken);
+        }
+        if self.channels.len() >= self.most {
+            return Err(Outcome::TooManyChannels);
+        }
+        // After four thousand million channels numbers start again; then, those that are in use are skipped.
+        let number = loop {
+            self.last = self.last.wrapping_add(1).max(1);
+            if !self.channels.contains_key(&self.last) {
+                break self.last;
+            }
+        };
+        let members = BTreeSet::from([owner]);
+        self.channels.insert(number, Channel { name, owner, members, version: 1, sequence: 0 });
+        self.by_key.insert(key.into(), number);
+        metrics::CHANNELS.add(1);
+        metrics::CHANNEL_MEMBERS.add(1);
+        Ok(number)
+    }
+
+    /// Lets a user in; nothing if it is in already, or there is no such channel.
+    pub fn join(&mut self, number: u32, user: u32) -> Option<Tally> {
+        let channel = self.channels.get_mut(&number)?;
+        if !channel.members.insert(user) {
+            return None;
+        }
+        channel.version += 1;
+        metrics::CHANNEL_MEMBERS.add(1);
+        Some(channel.tally())
+    }
+
+    /// Takes a user out; nothing if it is not in. When its last member has left, the channel is no more.
+    pub fn leave(&mut self, number: u32, user: u32) -> Option<Tally> {
+        let channel = self.channels.get_mut(&number)?;
+        if !channel.members.remove(&user) {
+            return None;
+        }
+        channel.version += 1;
+        metrics::CHANNEL_MEMBERS.add(-1);
+        let tally = channel.tally();
+        match channel.members.first() {
+            Some(first) if channel.owner == user => channel.owner = *first,
+            Some(_) => {}
+            None => {
+                self.by_key.remove(rules::key(&channel.name).as_str());
+                self.channels.remove(&number);
+                metrics::CHANNELS.add(-1);
+            }
+        }
+        Some(tally)
+    }
+
+    /// The page of the list of channels that follows the number `after`.
+    pub fn list(&self, after: u32) -> ChannelList {
+        let rest = self.channels.range((Bound::Excluded(after), Bound::Unbounded));
+        let mut rest = rest.map(|(number, channel)| ChannelInfo {
+            channel: *number,
+            name: channel.name.clone(),
+            head_count: channel.members.len() as u32,
+        });
+        let channels = List::<_, CHANNEL_PAGE>::take_from(&mut rest);
+        ChannelList { channels, more: rest.next().is_some() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn make(channels: &mut Channels, name: &str, owner: u32) -> Result<u32, Outcome> {
+        let key = rules::check_channel(name)?;
+        channels.create(ChannelName::truncated(name), key, owner)
+    }
+
+    #[test]
+    fn names_are_taken_while_the_channel_is_there_and_numbers_for_good() {
+        let mut channels = Channels::new(2);
+        assert_eq!(make(&mut channels, "Éva", 1), Ok(1));
+        assert_eq!(make(&mut channels, "E\u{301}VA", 2), Err(Outcome::NameTaken));
+        assert_eq!(channels.find("éva"), Some(1));
+        assert_eq!(make(&mut channels, "other", 1), Ok(2));
+        assert_eq!(make(&mut channels, "third", 1), Err(Outcome::TooManyChannels));
+        assert_eq!(channels.leave(1, 1), Some(Tally { version: 2, head_count: 0 }));
+        assert_eq!((channels.find("éva"), channels.count()), (None, 1));
+        assert_eq!(make(&mut channels, "éva", 9), Ok(3));
+        channels.last = u32::MAX;
+        channels.leave(2, 1);
+        assert_eq!(make(&mut channels, "late", 9), Ok(1), "numbers start again");
+    }
+
+    #[test]
+    fn the_oldest_member_owns_what_its_owner_left() {
+        let mut channels = Channels::new(9);
+        let number = make(&mut channels, "club", 5).unwrap();
+        for user in [8, 3, 7] {
+            assert!(channels.join(number, user).is_some() && channels.join(number, user).is_none());
+        }
+        let owner = |channels: &Channels| channels.get(number).map(Channel::owner);
+        assert_eq!(channels.leave(number, 8), Some(Tally { version: 5, head_count: 3 }));
+        assert_eq!((channels.leave(number, 8), owner(&channels)), (None, Some(5)));
+        for (leaves, owns) in [(5, Some(3)), (3, Some(7)), (7, None)] {
+            channels.leave(number, leaves).unwrap();
+            assert_eq!(owner(&channels), owns);
+        }
+        assert_eq!(channels.join(number, 1), None);
+    }
+
+    #[test]
+    fn the_list_comes_in_pages_by_number() {
+        let mut channels = Channels::new(1000);
+        for number in 1..=2 * CHANNEL_PAGE as u32 + 1 {
+            assert_eq!(make(&mut channels, &format!("channel {number}"), 1), Ok(number));
+        }
+        channels.leave(3, 1);
+        let (mut found, mut after) = (Vec::new(), 0);
+        loop {
+            let page = channels.list(after);
+            found.extend(page.channels.iter().map(|info| info.channel));
+            let Some(last) = page.channels.last().filter(|_| page.more) else { break };
+            after = last.channel;
+        }
+        let wanted: Vec<u32> = (1..=2 * CHANNEL_PAGE as u32 + 1).filter(|number| *number != 3).collect();
+        assert_eq!(found, wanted);
+    }
+}

@@ -1,0 +1,114 @@
+//! The chat server's handler table: one function a packet.
+
+#![expect(clippy::needless_pass_by_value, reason = "a handler is given its packet for good")]
+
+mod channels;
+mod links;
+mod talk;
+
+use throng_core::clock::{micros, monotonic_us};
+use throng_core::content::{Call, HandlerTable};
+use throng_core::metrics;
+use throng_core::wire::packets::{
+    Claim, EnterAnswer, EnterRequest, ExitAnswer, ExitRequest, LoginNotifyEntered, PingRequest, PongAnswer,
+    PositionUpdate, UserList, UserListRequest,
+};
+use throng_core::wire::{CloseReason, List};
+
+use super::{Chat, DB_AGENT, ENTERED, Expected, FRESH, Going, LOGIN, STRANGER, WORLD};
+
+/// Every packet that the chat server takes.
+pub(super) fn table() -> HandlerTable<Chat> {
+    HandlerTable::default()
+        .on(FRESH.or(ENTERED), enter)
+        .on(ENTERED, user_list)
+        .on(ENTERED, position)
+        .on(ENTERED, exit)
+        .on(ENTERED, ping)
+        .on(ENTERED, talk::chat)
+        .on(ENTERED, channels::create)
+        .on(ENTERED, channels::join)
+        .on(ENTERED, channels::leave)
+        .on(ENTERED, channels::kick)
+        .on(ENTERED, channels::list)
+        .on(STRANGER, links::hello)
+        .on(LOGIN, links::notify_login)
+        .on(LOGIN, links::cancel_login)
+        .on(DB_AGENT, links::character_loaded)
+        .on(DB_AGENT, links::claims_synced)
+        .on(DB_AGENT, links::claim_revoked)
+}
+
+fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
+    if chat.users.of_session(call.session).is_some() {
+        chat.throw_out(call.session, CloseReason::AlreadyRegistered, call.now, call.effects);
+        return;
+    }
+    let (ticket, expected) = match chat.admission.admit(&request.ticket, (chat.now_ms)()) {
+        Ok(admitted) => admitted,
+        Err(reason) => return chat.throw_out(call.session, reason, call.now, call.effects),
+    };
+    let claim = Claim { account: ticket.account, id: ticket.claim };
+    if let Some(older) = chat.users.of_account(claim.account).map(|user| user.session) {
+        if !chat.settings.take_over {
+            if expected.is_some() {
+                chat.holdings.release(claim, call.effects);
+            }
+            return chat.throw_out(call.session, CloseReason::AlreadyOnline, call.now, call.effects);
+        }
+        chat.throw_out(older, CloseReason::LoggedInElsewhere, call.now, call.effects);
+    }
+    metrics::TICKETS_USED.inc();
+    metrics::CHAT_USERS.add(1);
+    let user = chat.users.enter(call.session, claim, ticket.name);
+    chat.phases.insert(call.session, ENTERED);
+    // The others are told before the newcomer joins the room; its list is taken before it joins, too, so
+    // it misses nobody.
+    let tally = chat.users.tally();
+    chat.notices.entered(WORLD, &user, tally, call.now, call.effects);
+    call.effects.send(call.session, EnterAnswer { user, head_count: tally.head_count });
+    call.effects.send(call.session, chat.users.page(0));
+    call.effects.join(call.session, WORLD);
+    if let Some(Expected { login, claim, .. }) = expected {
+        call.effects.send(login, LoginNotifyEntered { claim });
+    }
+}
+
+fn user_list(chat: &mut Chat, call: &mut Call<'_>, request: UserListRequest) {
+    let UserListRequest { channel: number, after } = request;
+    let Some(user) = chat.users.of_session(call.session) else { return };
+    let page = match number {
+        0 => chat.users.page(after),
+        number => match chat.channels.get(number).filter(|channel| channel.has(user.user.id)) {
+            Some(channel) => chat.users.page_of(number, channel, after),
+            None => {
+                let users = List::default();
+                UserList { channel: number, version: 0, head_count: 0, users, more: false }
+            }
+        },
+    };
+    call.effects.send(call.session, page);
+}
+
+fn position(chat: &mut Chat, call: &mut Call<'_>, update: PositionUpdate) {
+    chat.sectors.place(call.session, update.x, update.y);
+}
+
+fn exit(chat: &mut Chat, call: &mut Call<'_>, _: ExitRequest) {
+    chat.forget(call.session, Going::Away, call.now, call.effects);
+    call.effects.send(call.session, ExitAnswer {});
+    call.effects.close(call.session, CloseReason::Goodbye);
+}
+
+fn ping(_: &mut Chat, call: &mut Call<'_>, request: PingRequest) {
+    let queued_us = queued_us(call);
+    call.effects.send(
+        call.session,
+        PongAnswer { token: request.token, queued_us, server_us: monotonic_us(call.received) },
+    );
+}
+
+/// How long the packet has waited for its handler, in microseconds.
+fn queued_us(call: &Call<'_>) -> u32 {
+    u32::try_from(micros(call.now.saturating_duration_since(call.received))).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,131 @@
+//! Who is near whom: a grid of square sectors, of which only those with somebody in them exist.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use throng_core::{SessionId, metrics};
+
+/// A sector's column and row.
+type Sector = (i32, i32);
+
+/// The places of all users who have said where they are.
+#[derive(Debug)]
+pub struct Sectors {
+    size: i64,
+    places: HashMap<SessionId, Place>,
+    occupied: HashMap<Sector, Vec<SessionId>>,
+}
+
+/// Where a session stands in `occupied`.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    sector: Sector,
+    at: u32,
+}
+
+impl Sectors {
+    /// Sectors whose sides are `size` units long.
+    pub fn new(size: u32) -> Self {
+        Self { size: i64::from(size.max(1)), places: HashMap::new(), occupied: HashMap::new() }
+    }
+
+    /// Sessions with a place.
+    pub fn count(&self) -> usize {
+        self.places.len()
+    }
+
+    /// A session is at a position from now on.
+    pub fn place(&mut self, session: SessionId, x: i32, y: i32) {
+        let sector = (self.line(x), self.line(y));
+        match self.places.get(&session) {
+            Some(place) if place.sector == sector => return,
+            Some(_) => self.remove(session),
+            None => {}
+        }
+        let there = self.occupied.entry(sector).or_insert_with(|| {
+            metrics::SECTORS.add(1);
+            Vec::new()
+        });
+        self.places.insert(session, Place { sector, at: there.len() as u32 });
+        there.push(session);
+    }
+
+    /// A session is nowhere any more.
+    pub fn remove(&mut self, session: SessionId) {
+        let Some(Place { sector, at }) = self.places.remove(&session) else { return };
+        let Entry::Occupied(mut there) = self.occupied.entry(sector) else { return };
+        there.get_mut().swap_remove(at as usize);
+        if let Some(place) = there.get().get(at as usize).and_then(|moved| self.places.get_mut(moved)) {
+            place.at = at;
+        }
+        if there.get().is_empty() {
+            there.remove();
+            metrics::SECTORS.add(-1);
+        }
+    }
+
+    /// Everybody in a session's sector and the eight around it, the session included; nothing if it has no place.
+    pub fn nearby(&self, session: SessionId) -> Option<Vec<SessionId>> {
+        let (column, row) = self.places.get(&session)?.sector;
+        // With sectors of one unit, those at the rim of the world have no neighbours beyond.
+        let around = |line: i32| (-1..=1).filter_map(move |step| line.checked_add(step));
+        let sectors = around(column).flat_map(|column| around(row).map(move |row| (column, row)));
+        let there: Vec<&[SessionId]> =
+            sectors.filter_map(|sector| self.occupied.get(&sector)).map(Vec::as_slice).collect();
+        Some(there.concat())
+    }
+
+    /// The column or row of a coordinate.
+    fn line(&self, coordinate: i32) -> i32 {
+        // A quotient of an i32 by at least 1 is one.
+        i64::from(coordinate).div_euclid(self.size) as i32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn id(number: usize) -> SessionId {
+        SessionId::new(0, number as u32, 0)
+    }
+
+    /// Everybody whose sector is at most one away in each direction.
+    fn naive(places: &[Option<(i32, i32)>], size: u32, who: usize) -> Option<Vec<SessionId>> {
+        let line = |at: i32| (f64::from(at) / f64::from(size)).floor();
+        let near = |a: i32, b: i32| (line(a) - line(b)).abs() <= 1.0;
+        let (x, y) = places[who]?;
+        let others = places.iter().enumerate();
+        let others = others.filter(|(_, at)| at.is_some_and(|at| near(x, at.0) && near(y, at.1)));
+        Some(others.map(|(number, _)| id(number)).collect())
+    }
+
+    fn coordinate() -> impl Strategy<Value = i32> {
+        prop_oneof![-350..350, Just(i32::MIN), Just(i32::MAX), Just(i32::MIN + 1), any::<i32>()]
+    }
+
+    proptest! {
+        #[test]
+        fn nearby_is_as_by_comparing_all_pairs(
+            size in prop_oneof![Just(1), Just(100), Just(u32::MAX >> 2), 1..500u32],
+            steps in prop::collection::vec(
+                (0..12usize, prop::option::weighted(0.8, (coordinate(), coordinate()))), 0..60),
+        ) {
+            let (mut sectors, mut places) = (Sectors::new(size), [None; 12]);
+            for (who, position) in steps {
+                match position {
+                    Some((x, y)) => sectors.place(id(who), x, y),
+                    None => sectors.remove(id(who)),
+                }
+                places[who] = position;
+                for who in 0..places.len() {
+                    let nearby = sectors.nearby(id(who)).map(|mut nearby| { nearby.sort(); nearby });
+                    prop_assert_eq!(nearby, naive(&places, size, who));
+                }
+                prop_assert_eq!(sectors.count(), places.iter().flatten().count());
+                prop_assert!(sectors.occupied.values().all(|there| !there.is_empty()));
+            }
+        }
+    }
+}
