@@ -17,6 +17,7 @@
 //! goes in with the time at which it happened, results come out.
 
 pub mod app;
+pub mod breakdown;
 pub mod cli;
 pub mod clock;
 pub mod duration;

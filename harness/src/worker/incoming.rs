@@ -4,6 +4,8 @@ use throng_core::limits::{CHAT_TEXT_MAX, NAME_BYTES_MAX};
 use throng_core::wire::packets::{ChatMessage, Scope};
 use throng_core::wire::{Field, Reader};
 
+use crate::breakdown::Stamps;
+
 /// ChatMessage's number in the packet table.
 const CHAT_MESSAGE: u16 = 0x0208;
 
@@ -55,6 +57,12 @@ impl<'a> Incoming<'a> {
             handled_us: message.times.handled_us,
             text: message.text.as_bytes(),
         }
+    }
+
+    /// When what happened to the message in the server.
+    pub(super) fn stamps(&self, fan_out_us: Option<u32>) -> Stamps {
+        let Self { received_us, queued_us, handled_us, .. } = *self;
+        Stamps { received_us, queued_us, handled_us, fan_out_us }
     }
 
     /// The room that the message is of; none if it is of no room.

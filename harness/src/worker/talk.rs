@@ -42,6 +42,7 @@ impl Worker {
     pub(super) fn chat_packet(&mut self, net: &mut Net, place: usize, packet: Packet) -> bool {
         match (self.clients[place].step, packet) {
             (_, Packet::ChatMessage(message)) => self.heard(net, place, &Incoming::of(&message)),
+            (_, Packet::PongAnswer(pong)) => self.ponged(net, &pong),
             (_, Packet::UsersChanged(_)) | (Step::Leaving, Packet::ExitAnswer(_) | Packet::UserList(_)) => {}
             (Step::Enter, Packet::EnterAnswer(_)) => self.entered(net, place),
             (Step::List, Packet::UserList(list)) => self.listed(net, place, &list),
@@ -62,6 +63,10 @@ impl Worker {
                 if receipt == Receipt::First {
                     self.harvest.recorder.delivered(stamp, now);
                     self.totals.received += 1;
+                    if self.sampler.takes() {
+                        let stamps = message.stamps(net.fan_out_us());
+                        self.harvest.breakdown.record(&self.harvest.server_clock, stamps, stamp.sent(), now);
+                    }
                     let client = &mut self.clients[place];
                     if client.step.is_present() {
                         client.received += 1;
@@ -120,9 +125,16 @@ impl Worker {
         }
     }
 
-    /// Opens the connection that listens for leaks, and has the first client say the probe.
+    /// Opens the connection that listens for leaks, and begins to ping.
+    pub(super) fn watch(&mut self, net: &mut Net) {
+        if self.index == 0 {
+            self.listen_outside(net);
+        }
+        self.begin_pings(self.plan.clock.now());
+    }
+
+    /// Has the first client say the probe.
     pub(super) fn probe(&mut self, net: &mut Net) {
-        self.listen_outside(net);
         let speaker = self.clients.iter().find(|client| client.step.is_present());
         if let Some(session) = speaker.and_then(|client| client.chat) {
             let now = self.plan.clock.now();
