@@ -7,8 +7,10 @@ use std::time::SystemTime;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
+use throng_core::shutdown::Shutdown;
 
-use crate::cli::{Cli, Job};
+use crate::cli::{Cli, Job, Task};
+use crate::peers::{self, PeersJob, PeersReport, bare};
 use crate::report::{EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE, Findings, Machine, Origin, Report, check_writable};
 use crate::target::Target;
 
@@ -28,7 +30,14 @@ pub fn run<E: Display>(
     let args: Vec<OsString> = args.into_iter().collect();
     let command = recorded(&args);
     let job = match parse(args) {
-        Ok(job) => job,
+        Ok(Task::Run(job)) => job,
+        Ok(Task::Peers(job)) => return run_peers(&job, command, out, err),
+        Ok(Task::BareWriter(writer)) => {
+            return match bare::write(writer, out) {
+                Ok(()) => EXIT_OK,
+                Err(error) => not_run(error, err),
+            };
+        }
         // Not an error when it is the answer to --help or --version.
         Err(answer) if !answer.use_stderr() => {
             let _ = write!(out, "{answer}");
@@ -43,10 +52,7 @@ pub fn run<E: Display>(
     let findings =
         match prepare(&job).and_then(|target| drive(&job, &target).map_err(|error| error.to_string())) {
             Ok(findings) => findings,
-            Err(error) => {
-                let _ = writeln!(err, "error: {error}");
-                return EXIT_NOT_RUN;
-            }
+            Err(error) => return not_run(error, err),
         };
     let report = Report::new(&job, origin, findings);
     let _ = write!(out, "{report}");
@@ -59,6 +65,36 @@ pub fn run<E: Display>(
         code = EXIT_NOT_RUN;
     }
     code
+}
+
+fn not_run(error: impl Display, err: &mut impl Write) -> u8 {
+    let _ = writeln!(err, "error: {error}");
+    EXIT_NOT_RUN
+}
+
+/// Runs `peers`, which has servers and a report of its own.
+fn run_peers(job: &PeersJob, command: Vec<String>, out: &mut impl Write, err: &mut impl Write) -> u8 {
+    let origin = Origin { command, started: SystemTime::now(), machine: Machine::this() };
+    if let Some(Err(error)) = job.json.as_ref().map(|path| check_writable(path)) {
+        return not_run(error, err);
+    }
+    let shutdown = Shutdown::new();
+    if let Err(error) = shutdown.install_signals() {
+        return not_run(format_args!("cannot listen for Ctrl+C: {error}"), err);
+    }
+    let results = peers::run(job, &shutdown, &mut |text| {
+        let _ = writeln!(err, "{text}");
+    });
+    let results = match results {
+        Ok(results) => results,
+        Err(error) => return not_run(error, err),
+    };
+    let report = PeersReport::new(job, origin, results);
+    let _ = write!(out, "{report}");
+    match job.json.as_ref().map(|path| report.write_json(path)) {
+        Some(Err(error)) => not_run(error, err),
+        _ => report.exit_code(),
+    }
 }
 
 /// The command line as reports show it: without passwords.
@@ -75,7 +111,7 @@ fn recorded(args: &[OsString]) -> Vec<String> {
     args.iter().map(word).collect()
 }
 
-fn parse(args: Vec<OsString>) -> Result<Job, clap::Error> {
+fn parse(args: Vec<OsString>) -> Result<Task, clap::Error> {
     Cli::try_parse_from(args)?
         .check()
         .map_err(|error| Cli::command().error(ErrorKind::ValueValidation, error))

@@ -15,6 +15,8 @@
 //! watches their panels; the pacer wakes them when a message is due. Everything above the
 //! workers in the picture, and what they fill, knows no socket: what was sent and received
 //! goes in with the time at which it happened, results come out.
+//!
+//! `peers` measures other systems with the same messages and the same accounting.
 
 pub mod app;
 pub mod breakdown;
@@ -26,6 +28,7 @@ pub mod identity;
 pub mod live;
 pub mod pacer;
 pub mod payload;
+pub mod peers;
 pub mod preflight;
 pub mod procstat;
 pub mod record;
@@ -35,4 +38,5 @@ pub mod schedule;
 pub mod target;
 pub mod threshold;
 pub mod verify;
+pub mod window;
 pub mod worker;

@@ -113,7 +113,12 @@ mod tests {
     fn who_leaves_needs_no_connection_any_more() {
         let check = |line: &str, count| {
             let line = format!("throng-harness {line} --data d --clients 9000");
-            let job = Cli::try_parse_from(line.split(' ')).expect("valid").check().expect("valid");
+            let job = Cli::try_parse_from(line.split(' '))
+                .expect("valid")
+                .check()
+                .expect("valid")
+                .into_job()
+                .expect("a scenario");
             assert_eq!(connections(&job), count, "{line}");
         };
         check("connect", 9001);

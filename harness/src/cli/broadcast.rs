@@ -51,6 +51,11 @@ pub struct Broadcast {
     pub warmup: Duration,
     /// Longest wait after the last message.
     pub drain: Duration,
+    /// For a closed loop, which `peers` has: messages that may be ahead of the slowest client. Then
+    /// `interval` is that of the warm-up, and `messages` is only a bound.
+    pub ahead: Option<u32>,
+    /// Whether everybody leaves in order at the end, and not by just hanging up.
+    pub leave: bool,
 }
 
 impl RawBroadcast {
@@ -92,6 +97,8 @@ impl RawBroadcast {
             senders,
             warmup: self.warmup,
             drain: self.drain,
+            ahead: None,
+            leave: true,
         })
     }
 }

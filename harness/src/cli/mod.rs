@@ -5,6 +5,7 @@ mod broadcast;
 mod common;
 mod connect;
 mod login;
+mod peers;
 #[cfg(test)]
 mod tests;
 
@@ -17,11 +18,13 @@ pub use broadcast::Broadcast;
 pub use common::CLIENTS_MAX;
 pub use login::{ENTRIES_MAX, Login, Stay};
 
+use crate::peers::{PeersJob, bare};
 use crate::target::{Entrance, TargetSource};
 use crate::threshold::Threshold;
 use broadcast::RawBroadcast;
 use connect::RawConnect;
 use login::RawLogin;
+use peers::RawPeers;
 
 /// Drives thousands of real clients at Throng's servers and accounts for every delivery.
 #[derive(Debug, Parser)]
@@ -43,6 +46,11 @@ enum RawScenario {
     Login(RawLogin),
     /// Everybody enters, then random clients talk to all; every delivery is verified
     Broadcast(RawBroadcast),
+    /// The same room with other chat and pub/sub systems, and with Throng, on one core each
+    Peers(RawPeers),
+    /// Writes to sockets and does nothing else; `peers` starts it
+    #[command(name = bare::SUBCOMMAND, hide = true)]
+    BareWriter(bare::Writer),
 }
 
 /// What to run.
@@ -57,6 +65,27 @@ pub enum Scenario {
     Login(Login),
     /// Everybody enters, then random clients talk to all.
     Broadcast(Broadcast),
+}
+
+/// What a command line asks for.
+#[derive(Debug)]
+pub enum Task {
+    /// A scenario with Throng's clients.
+    Run(Job),
+    /// Other systems beside Throng.
+    Peers(PeersJob),
+    /// A part of that.
+    BareWriter(bare::Writer),
+}
+
+impl Task {
+    /// The scenario with Throng's clients, if it is one.
+    pub fn into_job(self) -> Option<Job> {
+        match self {
+            Self::Run(job) => Some(job),
+            Self::Peers(_) | Self::BareWriter(_) => None,
+        }
+    }
 }
 
 /// A command line that has been checked: whatever is in it makes sense together.
@@ -117,11 +146,13 @@ impl Scenario {
 
 impl Cli {
     /// Checks what the parser cannot: how the values go together. The error says what to change.
-    pub fn check(self) -> Result<Job, String> {
+    pub fn check(self) -> Result<Task, String> {
         let (scenario, common) = match self.scenario {
             RawScenario::Connect(raw) => (Scenario::Connect { hold: raw.duration }, raw.common),
             RawScenario::Login(raw) => (Scenario::Login(raw.check()?), raw.common),
             RawScenario::Broadcast(raw) => (Scenario::Broadcast(raw.check()?), raw.common),
+            RawScenario::Peers(raw) => return raw.check().map(Task::Peers),
+            RawScenario::BareWriter(writer) => return Ok(Task::BareWriter(writer)),
         };
         if common.workers > common.clients {
             return Err(format!(
@@ -144,7 +175,7 @@ impl Cli {
             return Err("--json and --html name the same file: one would replace the other".into());
         }
         let target = common.target(scenario.entrance())?;
-        Ok(Job {
+        Ok(Task::Run(Job {
             scenario,
             target,
             server_pid: common.server_pid,
@@ -157,6 +188,6 @@ impl Cli {
             html: common.html,
             thresholds: Threshold::with_defaults(&common.threshold),
             require_valid: common.require_valid,
-        })
+        }))
     }
 }

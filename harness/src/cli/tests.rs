@@ -11,7 +11,8 @@ const KEY: &str = "0102030405060708090a0b0c0d0e0f100102030405060708090a0b0c0d0e0
 fn parse(line: &str) -> Result<Job, String> {
     let line = line.replace("KEY", KEY);
     let cli = Cli::try_parse_from(std::iter::once("throng-harness").chain(line.split_whitespace()));
-    cli.map_err(|error| error.to_string())?.check()
+    let task = cli.map_err(|error| error.to_string())?.check()?;
+    Ok(task.into_job().expect("a scenario with Throng's clients"))
 }
 
 #[test]

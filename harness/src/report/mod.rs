@@ -17,6 +17,7 @@ use thiserror::Error;
 pub use machine::Machine;
 pub use summary::{format_bytes, format_count, format_rate};
 pub use verdict::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE, Verdict};
+pub(crate) use verdict::{doubts, harness_load};
 
 use crate::breakdown::{Breakdown, BreakdownUs, ServerClockUs};
 use crate::cli::Job;
@@ -203,6 +204,12 @@ pub struct Report {
 pub struct ReportError {
     path: PathBuf,
     source: io::Error,
+}
+
+impl ReportError {
+    pub(crate) fn new(path: &Path, source: io::Error) -> Self {
+        Self { path: path.into(), source }
+    }
 }
 
 impl Report {

@@ -11,7 +11,12 @@ const MS: u64 = 1_000_000;
 
 pub(super) fn job(line: &str) -> Job {
     let line = format!("throng-harness broadcast --data d --clients 2 --seed 9 {line}");
-    Cli::try_parse_from(line.split_whitespace()).expect("valid").check().expect("valid")
+    Cli::try_parse_from(line.split_whitespace())
+        .expect("valid")
+        .check()
+        .expect("valid")
+        .into_job()
+        .expect("a scenario")
 }
 
 pub(super) fn origin() -> Origin {
@@ -162,7 +167,12 @@ fn the_json_has_the_keys_that_scripts_rely_on() {
 #[test]
 fn logins_have_a_rate_over_all_rounds() {
     let line = "throng-harness login --data d --clients 10 --leave --rounds 3";
-    let job = Cli::try_parse_from(line.split(' ')).expect("valid").check().expect("valid");
+    let job = Cli::try_parse_from(line.split(' '))
+        .expect("valid")
+        .check()
+        .expect("valid")
+        .into_job()
+        .expect("a scenario");
     let found = |connected| Findings {
         clients: Clients { requested: 10, connected, ..Clients::default() },
         rates: Rates { logins_per_s: Some(12.5), ..Rates::default() },

@@ -63,7 +63,7 @@ pub(super) fn judge(report: &Report, interrupted: bool) -> Verdict {
 
 /// The harness's CPU time as a share of what its event-loop threads could have used on
 /// `cores` cores; 0 if it is not known.
-pub(super) fn harness_load(findings: &Findings, cores: usize) -> f64 {
+pub(crate) fn harness_load(findings: &Findings, cores: usize) -> f64 {
     let threads = f64::from(findings.workers).min(cores as f64).max(1.0);
     let capacity = findings.measured.as_secs_f64() * threads;
     match findings.harness {
@@ -73,7 +73,7 @@ pub(super) fn harness_load(findings: &Findings, cores: usize) -> f64 {
 }
 
 /// Why the latencies may say more about the harness than about the server.
-pub(super) fn doubts(findings: &Findings, load: f64) -> Vec<String> {
+pub(crate) fn doubts(findings: &Findings, load: f64) -> Vec<String> {
     let mut doubts = Vec::new();
     if load > LOAD_MAX {
         doubts.push(format!(

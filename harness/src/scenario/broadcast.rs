@@ -7,7 +7,7 @@ use throng_core::config::format_duration;
 
 use super::{Halt, LOOK, Run, RunError};
 use crate::cli::Broadcast;
-use crate::clock::{Nanos, nanos};
+use crate::clock::{NEVER, Nanos, nanos};
 use crate::live::Totals;
 use crate::pacer::Pacer;
 use crate::report::{Rates, format_count};
@@ -28,12 +28,14 @@ pub(super) fn run(run: &mut Run<'_>, broadcast: &Broadcast) -> Result<(), Halt> 
     run.enter()?;
     probe(run)?;
     let warmup = Pace::new(run.now() + LEAD, broadcast.interval);
-    let counted = Pace::new(warmup.intended(run.plan.warmup.messages()), broadcast.interval);
+    // In a closed loop all of them are due from the beginning, and wait for the window.
+    let interval = if broadcast.ahead.is_some() { Duration::ZERO } else { broadcast.interval };
+    let counted = Pace::new(warmup.intended(run.plan.warmup.messages()), interval);
     run.counted = Some(counted);
     run.fleet.tell(|| Command::Talk { warmup, counted });
     let pacer =
         Pacer::start(&run.plan, warmup, counted, run.fleet.mailboxes().to_vec()).map_err(RunError::Pacer)?;
-    let talked = talk(run, counted, broadcast.interval);
+    let talked = talk(run, counted, broadcast);
     pacer.stop();
     run.fleet.tell(|| Command::Hush);
     let drained = drain(run, broadcast.drain);
@@ -45,6 +47,10 @@ pub(super) fn run(run: &mut Run<'_>, broadcast: &Broadcast) -> Result<(), Halt> 
 pub(super) fn rates(broadcast: &Broadcast, counted: Pace, sent: u64, last_sent: Nanos) -> Rates {
     let plan = broadcast.interval * broadcast.messages;
     let took = Duration::from_nanos(last_sent.saturating_sub(counted.intended(0))) + broadcast.interval;
+    if broadcast.ahead.is_some() {
+        // Whatever was sent is what was wanted.
+        return Rates::new(sent, took, sent, took);
+    }
     Rates::new(broadcast.messages.into(), plan, sent, took)
 }
 
@@ -72,9 +78,11 @@ fn probe(run: &mut Run<'_>) -> Result<(), Halt> {
 }
 
 /// Waits until every message has had its turn.
-fn talk(run: &mut Run<'_>, counted: Pace, interval: Duration) -> Result<(), Halt> {
+fn talk(run: &mut Run<'_>, counted: Pace, broadcast: &Broadcast) -> Result<(), Halt> {
     let start = counted.intended(0);
-    let patience = SEND_PATIENCE + interval;
+    let patience = SEND_PATIENCE + broadcast.interval;
+    // A closed loop ends when its time is over.
+    let until = broadcast.ahead.map_or(NEVER, |_| start + nanos(broadcast.duration));
     // Warm-up messages have theirs before the first counted one, by the same schedule.
     run.wait(Duration::MAX, |_| 0, |now, at| at >= start || now.connected == 0, |_| String::new())?;
     run.begin_measuring();
@@ -83,7 +91,7 @@ fn talk(run: &mut Run<'_>, counted: Pace, interval: Duration) -> Result<(), Halt
     run.wait(
         patience,
         |now| now.scheduled,
-        |now, _| now.scheduled >= all || now.connected == 0,
+        |now, at| now.scheduled >= all || now.connected == 0 || at >= until,
         |now| {
             let patience = format_duration(patience);
             format!("{} messages were still to be sent, and none was for {patience}", to_do(now))

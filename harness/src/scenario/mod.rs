@@ -272,6 +272,7 @@ impl<'a> Run<'a> {
         self.row(last_row);
         let left = match &ended {
             Err(Halt::Interrupted | Halt::Failed(_)) => Ok(()),
+            _ if matches!(&self.job.scenario, Scenario::Broadcast(broadcast) if !broadcast.leave) => Ok(()),
             _ => self.leave(),
         };
         self.progress.finish();
@@ -297,7 +298,9 @@ impl<'a> Run<'a> {
             let pace = self.counted.unwrap_or(Pace::new(0, broadcast.interval));
             findings.sent = settlement.sent;
             findings.rates = broadcast::rates(broadcast, pace, settlement.sent, last_sent);
-            findings.spread = Spread::of(&settlement.log, pace);
+            if broadcast.ahead.is_none() {
+                findings.spread = Spread::of(&settlement.log, pace);
+            }
             findings.deliveries = Some(settlement.deliveries);
         }
         Ok(Findings {
@@ -340,6 +343,10 @@ fn plan(job: &Job, target: &Target) -> Plan {
         }
         _ => (PAYLOAD_MIN, 0, 0, 0),
     };
+    let ahead = match &job.scenario {
+        Scenario::Broadcast(broadcast) => broadcast.ahead,
+        _ => None,
+    };
     let draw = |messages| Arc::new(Traffic::draw(job.seed, job.clients, senders, messages));
     Plan {
         clock,
@@ -355,6 +362,7 @@ fn plan(job: &Job, target: &Target) -> Plan {
         payload: Payload::new(run, job.seed, payload),
         warmup: draw(warmup),
         traffic: draw(messages),
+        ahead,
         seed: job.seed,
     }
 }

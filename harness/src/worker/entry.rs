@@ -482,6 +482,9 @@ impl Worker {
         if self.keeps_stays() {
             self.harvest.tally.gone(place, now);
         }
+        if let Some(window) = &mut self.window {
+            window.lost(place);
+        }
         let client = &mut self.clients[place];
         let was_listed = std::mem::replace(&mut client.step, Step::Out) == Step::Inside;
         self.totals.listed -= u64::from(was_listed);

@@ -34,6 +34,7 @@ use crate::record::{Latencies, Recorder};
 use crate::report::Clients;
 use crate::schedule::{Pace, SendCursor, Traffic};
 use crate::verify::Tally;
+use crate::window::Window;
 use client::{Client, Step, Token};
 use incoming::Incoming;
 use ping::Pinger;
@@ -117,6 +118,9 @@ pub struct Plan {
     pub warmup: Arc<Traffic>,
     /// Who sends what is counted; likewise.
     pub traffic: Arc<Traffic>,
+    /// For a closed loop: counted messages are sent as soon as at most this many are ahead of the
+    /// slowest client, whatever the schedule says. Only with one worker.
+    pub ahead: Option<u32>,
     /// Decides pauses between attempts.
     pub seed: u64,
 }
@@ -206,6 +210,8 @@ pub struct Worker {
     rng: Xoshiro256PlusPlus,
     warmup: Option<SendCursor>,
     counted: Option<SendCursor>,
+    /// What holds the counted ones back in a closed loop.
+    window: Option<Window>,
     outsider: Outsider,
     /// What was read last.
     recent: Recent,
@@ -247,6 +253,7 @@ impl Worker {
             rng: Xoshiro256PlusPlus::seed_from_u64(plan.seed ^ u64::from(index)),
             warmup: None,
             counted: None,
+            window: None,
             outsider: Outsider::default(),
             recent: Recent::default(),
             pinger: Pinger::default(),
@@ -308,7 +315,8 @@ impl Worker {
 
     /// When the loop must come round by itself, if it must.
     fn next_due(&self) -> Nanos {
-        let cursors = [&self.warmup, &self.counted].into_iter().flatten();
+        let counted = self.counted.as_ref().filter(|_| !self.is_held_back());
+        let cursors = [self.warmup.as_ref(), counted].into_iter().flatten();
         let send = cursors.map(SendCursor::next_due).min().unwrap_or(NEVER);
         let retry = self.retries.peek().map_or(NEVER, |Reverse((at, _))| *at);
         let deadline = self.on_the_way.first().map_or(NEVER, |(at, _)| *at);
@@ -429,6 +437,7 @@ impl App for Worker {
                     Some(SendCursor::new(traffic.clone(), pace, self.index, plan.workers))
                 };
                 (self.warmup, self.counted) = (cursor(&plan.warmup, warmup), cursor(&plan.traffic, counted));
+                self.window = plan.ahead.map(|ahead| self.open_window(ahead));
             }
             Command::Lag(since) => self.lags.push(since),
             Command::Hush => {

@@ -12,6 +12,7 @@ use crate::clock::{NEVER, Nanos};
 use crate::payload::{Purpose, Reading, Stamp};
 use crate::schedule::{Due, SendCursor};
 use crate::verify::Receipt;
+use crate::window::Window;
 
 /// The number of the probe message, which no message of a schedule has.
 const PROBE: u32 = u32::MAX;
@@ -66,6 +67,9 @@ impl Worker {
                     if self.sampler.takes() {
                         let stamps = message.stamps(net.fan_out_us());
                         self.harvest.breakdown.record(&self.harvest.server_clock, stamps, stamp.sent(), now);
+                    }
+                    if let Some(window) = &mut self.window {
+                        window.received(place);
                     }
                     let client = &mut self.clients[place];
                     if client.step.is_present() {
@@ -142,15 +146,34 @@ impl Worker {
         }
     }
 
+    /// The window of a closed loop; who is not in the chat now is not waited for.
+    pub(super) fn open_window(&self, ahead: u32) -> Window {
+        let mut window = Window::new(ahead, self.clients.len());
+        for (place, client) in self.clients.iter().enumerate() {
+            if !client.step.is_present() {
+                window.lost(place);
+            }
+        }
+        window
+    }
+
+    /// Whether the slowest client has to get something before anything else is sent.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.window.as_ref().is_some_and(|window| !window.is_open())
+    }
+
     /// Sends the messages that are due; true if there are more than one turn takes.
     pub(super) fn send_due(&mut self, net: &mut Net) -> bool {
         for _ in 0..SENDS_PER_TURN {
             let now = self.plan.clock.now();
             let pop = |cursor: &mut Option<SendCursor>| cursor.as_mut().and_then(|cursor| cursor.pop(now));
+            let is_held_back = self.is_held_back();
             if let Some(due) = pop(&mut self.warmup) {
                 self.send(net, Purpose::Probe, due, now);
-            } else if let Some(due) = pop(&mut self.counted) {
-                self.send(net, Purpose::Counted, due, now);
+            } else if let Some(due) = Some(&mut self.counted).filter(|_| !is_held_back).and_then(pop) {
+                // In a closed loop the right time is when it may be sent.
+                let intended = if self.window.is_some() { now } else { due.intended };
+                self.send(net, Purpose::Counted, Due { intended, ..due }, now);
             } else {
                 return false;
             }
@@ -168,6 +191,9 @@ impl Worker {
             self.harvest.recorder.sent(due.intended, now);
             self.harvest.last_sent = now;
             self.totals.sent += 1;
+            if let Some(window) = &mut self.window {
+                window.sent();
+            }
         }
         self.say(net, session, purpose, Stamp::new(due.index, due.intended, now));
     }

@@ -1,0 +1,290 @@
+//! The report on all systems: a table for each case, and JSON.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::bare::Bare;
+use super::case::Case;
+use super::row::{Row, Summary, median};
+use super::{PeersJob, Results};
+use crate::report::{
+    EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_OK, Machine, Origin, ReportError, format_count, format_rate,
+};
+
+/// The version of the report's form.
+const FORMAT: u32 = 1;
+
+/// A system that took part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Taken {
+    /// Its name.
+    pub system: &'static str,
+    /// What its program says of its version.
+    pub version: String,
+}
+
+/// Something that was to be measured and was not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// The system.
+    pub system: &'static str,
+    /// The case's letter.
+    pub case: char,
+    /// The repetition.
+    pub repetition: u32,
+    /// Why.
+    pub why: String,
+}
+
+/// The medians of what a `write` costs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BareSummary {
+    /// Sockets, written to one after the other.
+    pub sockets: u32,
+    /// Bytes of each write.
+    pub bytes: usize,
+    /// Median.
+    pub cpu_us_per_write: f64,
+    /// Median.
+    pub us_per_write: f64,
+}
+
+/// The report, as it is written to `--json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct PeersReport {
+    /// The version of this form: 1.
+    pub format: u32,
+    /// `peers`.
+    pub scenario: &'static str,
+    /// Whether the user stopped the run; its rows are those that were complete.
+    pub interrupted: bool,
+    /// Who took part.
+    pub systems: Vec<Taken>,
+    /// The sender of a message is a recipient in all of them.
+    pub sender_is_recipient: bool,
+    /// Bytes of each message.
+    pub payload: usize,
+    /// Seconds of each case that count.
+    pub duration_s: f64,
+    /// Seconds before them.
+    pub warmup_s: f64,
+    /// Longest wait for the rest after them.
+    pub drain_s: f64,
+    /// The core of servers.
+    pub server_core: usize,
+    /// The core of the harness.
+    pub client_core: usize,
+    /// Over repetitions.
+    pub medians: Vec<Summary>,
+    /// What a `write` costs at least, over repetitions.
+    pub bare_medians: Vec<BareSummary>,
+    /// What was to be measured and was not.
+    pub failures: Vec<Failure>,
+    /// Each case with each system, each time.
+    pub rows: Vec<Row>,
+    /// What a `write` costs at least, each time.
+    pub bare: Vec<Bare>,
+    /// The command line.
+    pub command: Vec<String>,
+    /// What decided the traffic.
+    pub seed: u64,
+    /// The harness's version.
+    pub version: &'static str,
+    /// When the run began, in seconds since 1970.
+    pub started_unix_s: u64,
+    /// Where it ran.
+    pub machine: Machine,
+    #[serde(skip)]
+    cases: Vec<Case>,
+}
+
+impl PeersReport {
+    /// Puts together what `job` found.
+    pub fn new(job: &PeersJob, origin: Origin, results: Results) -> Self {
+        let mut medians = Vec::new();
+        for case in &job.cases {
+            for system in &job.systems {
+                let of = |row: &&Row| row.case == case.letter && row.system == system.name();
+                medians.extend(Summary::of(&results.rows.iter().filter(of).collect::<Vec<_>>()));
+            }
+        }
+        let since = origin.started.duration_since(SystemTime::UNIX_EPOCH);
+        Self {
+            format: FORMAT,
+            scenario: "peers",
+            interrupted: results.interrupted,
+            systems: results.systems,
+            sender_is_recipient: true,
+            payload: job.payload,
+            duration_s: job.times.duration.as_secs_f64(),
+            warmup_s: job.times.warmup.as_secs_f64(),
+            drain_s: job.times.drain.as_secs_f64(),
+            server_core: job.server_core,
+            client_core: job.client_core,
+            medians,
+            bare_medians: bare_medians(&results.bare),
+            failures: results.failures,
+            rows: results.rows,
+            bare: results.bare,
+            command: origin.command,
+            seed: job.seed,
+            version: env!("CARGO_PKG_VERSION"),
+            started_unix_s: since.map_or(0, |since| since.as_secs()),
+            machine: origin.machine,
+            cases: job.cases.clone(),
+        }
+    }
+
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match (self.interrupted, self.failures.is_empty()) {
+            (true, _) => EXIT_INTERRUPTED,
+            (false, true) => EXIT_OK,
+            (false, false) => EXIT_BROKEN,
+        }
+    }
+
+    /// Writes the report as JSON.
+    pub fn write_json(&self, path: &Path) -> Result<(), ReportError> {
+        let failed = |source| ReportError::new(path, source);
+        let mut json = serde_json::to_string_pretty(self).map_err(|error| failed(error.into()))?;
+        json.push('\n');
+        fs::write(path, json).map_err(failed)
+    }
+}
+
+fn bare_medians(all: &[Bare]) -> Vec<BareSummary> {
+    let mut kinds: Vec<(u32, usize)> = all.iter().map(|bare| (bare.sockets, bare.bytes)).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let summary = |(sockets, bytes)| {
+        let of = |figure: fn(&Bare) -> f64| {
+            median(
+                all.iter()
+                    .filter(|bare| (bare.sockets, bare.bytes) == (sockets, bytes))
+                    .map(figure)
+                    .collect(),
+            )
+        };
+        BareSummary {
+            sockets,
+            bytes,
+            cpu_us_per_write: of(|bare| bare.cpu_us_per_write),
+            us_per_write: of(|bare| bare.us_per_write),
+        }
+    };
+    kinds.into_iter().map(summary).collect()
+}
+
+impl fmt::Display for PeersReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { payload, duration_s, warmup_s, drain_s, seed, .. } = self;
+        writeln!(
+            f,
+            "\npeers: {payload} B, {duration_s} s a case after {warmup_s} s of warm-up, up to {drain_s} s of drain, seed {seed}"
+        )?;
+        if self.interrupted {
+            writeln!(f, "INTERRUPTED: these are the cases that were complete")?;
+        }
+        writeln!(
+            f,
+            "Latencies in ms from the time a message should have been sent (F: was sent). Medians of the repetitions; missing,\n\
+             duplicated, reordered and disconnected are those of the worst one. The sender is a recipient everywhere.\n"
+        )?;
+        for Taken { system, version } in &self.systems {
+            writeln!(f, "  {system:<12}{version}")?;
+        }
+        for case in &self.cases {
+            writeln!(f, "\n  {case}")?;
+            writeln!(
+                f,
+                "  {:<11}{:>13}{:>10}{:>10}{:>10}{:>12}{:>11}{:>5}{:>6}{:>6}{:>9}",
+                "",
+                "deliveries/s",
+                "p50",
+                "p99",
+                "max",
+                "CPU us/del.",
+                "missing",
+                "dup",
+                "reord",
+                "disc",
+                "harness"
+            )?;
+            for summary in self.medians.iter().filter(|summary| summary.case == case.letter) {
+                write_summary(summary, f)?;
+            }
+        }
+        if !self.bare_medians.is_empty() {
+            writeln!(f, "\n  what one write() costs a process that does nothing else")?;
+        }
+        for bare in &self.bare_medians {
+            writeln!(
+                f,
+                "  {:>6} sockets, {:>5} B: {:6.2} us of CPU, {:6.2} us passed",
+                format_count(bare.sockets.into()),
+                bare.bytes,
+                bare.cpu_us_per_write,
+                bare.us_per_write
+            )?;
+        }
+        self.write_doubts(f)?;
+        let machine = &self.machine;
+        writeln!(
+            f,
+            "\n  servers on core {}, harness on core {}; {} x {}, Linux {}",
+            self.server_core, self.client_core, machine.cores, machine.cpu, machine.kernel
+        )
+    }
+}
+
+fn write_summary(summary: &Summary, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let [p50, p99, max] = [summary.p50_us, summary.p99_us, summary.max_us].map(|micros| micros / 1e3);
+    let cpu = summary.server_cpu_us_per_delivery.map_or("-".into(), |micros| format!("{micros:.2}"));
+    write!(
+        f,
+        "  {:<11}{:>13}{p50:>10.2}{p99:>10.1}{max:>10.1}{cpu:>12}{:>11}{:>5}{:>6}{:>6}{:>8.0}%",
+        summary.system,
+        format_rate(summary.deliveries_per_s),
+        format_count(summary.missing),
+        format_count(summary.duplicated),
+        format_count(summary.reordered),
+        format_count(summary.disconnected),
+        summary.harness_load * 100.0,
+    )?;
+    if summary.corrupted > 0 {
+        write!(f, "  {} CORRUPTED", format_count(summary.corrupted))?;
+    }
+    if summary.invalid > 0 {
+        write!(f, "  INVALID {} of {}", summary.invalid, summary.repetitions)?;
+    }
+    writeln!(f)
+}
+
+impl PeersReport {
+    fn write_doubts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let invalid: Vec<&Row> = self.rows.iter().filter(|row| !row.valid).collect();
+        if !invalid.is_empty() {
+            writeln!(
+                f,
+                "\n  INVALID: the latencies of these rows say more about the harness than about the server (deliveries are exact all the same)"
+            )?;
+        }
+        for row in invalid {
+            let why = row.invalid_because.join("; ");
+            writeln!(f, "    {} {} #{}: {why}", row.case, row.system, row.repetition)?;
+        }
+        for row in self.rows.iter().filter(|row| !row.incomplete_because.is_empty()) {
+            let why = row.incomplete_because.join("; ");
+            writeln!(f, "\n  INCOMPLETE  {} {} #{}: {why}", row.case, row.system, row.repetition)?;
+        }
+        for Failure { system, case, repetition, why } in &self.failures {
+            writeln!(f, "\n  NOT MEASURED  {case} {system} #{repetition}: {why}")?;
+        }
+        Ok(())
+    }
+}
