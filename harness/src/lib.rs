@@ -22,6 +22,7 @@ pub mod app;
 pub mod breakdown;
 pub mod cli;
 pub mod clock;
+pub mod crowd;
 pub mod duration;
 pub mod fleet;
 pub mod identity;
