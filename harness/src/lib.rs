@@ -19,8 +19,10 @@
 //! `peers` measures other systems with the same messages and the same accounting.
 
 pub mod app;
+pub mod breakdown;
 pub mod cli;
 pub mod clock;
+pub mod crowd;
 pub mod duration;
 pub mod fleet;
 pub mod identity;

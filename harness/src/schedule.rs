@@ -8,6 +8,7 @@
 //! Every worker holds the same [`Traffic`] and sends the messages whose sender is its
 //! own client, so the threads share one schedule without a word between them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 use crate::clock::{NEVER, Nanos, nanos};
+use crate::crowd::{Crowd, Speech, WHISPERS, WORLD};
 
 /// Most messages that one run may schedule: they are all known, and accounted for, by number.
 pub const MESSAGES_MAX: u32 = 8_000_000;
@@ -58,6 +60,51 @@ pub struct Traffic {
     senders: Vec<u32>,
     /// The next message by the same sender, or [`NONE`].
     next_by_sender: Vec<u32>,
+    /// For whom they are, unless all are for everybody.
+    addressed: Option<Addressed>,
+}
+
+/// For whom messages are.
+#[derive(Debug, PartialEq, Eq)]
+struct Addressed {
+    /// Each message's audience, and its number among those of that audience.
+    places: Vec<(u32, u32)>,
+    /// The next message by the same sender for the same audience, or [`NONE`].
+    next: Vec<u32>,
+    /// How many messages each audience has; it ends with the last that has any.
+    counts: Vec<u32>,
+    /// Whom each whisper is for.
+    whispered_to: Vec<u32>,
+    /// The first audience whose messages have no numbers of the server's.
+    unnumbered: u32,
+}
+
+impl Addressed {
+    fn draw(seed: u64, crowd: &Crowd, senders: &[u32]) -> Self {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed ^ 0x0061_6464_7265_7373);
+        let (mut counts, mut whispered_to) = (Vec::new(), Vec::new());
+        let mut places = Vec::with_capacity(senders.len());
+        for sender in senders {
+            let (audience, other) = crowd.address(*sender, &mut rng);
+            if audience as usize >= counts.len() {
+                counts.resize(audience as usize + 1, 0);
+            }
+            let count = &mut counts[audience as usize];
+            places.push((audience, *count));
+            *count += 1;
+            if audience == WHISPERS {
+                whispered_to.push(other);
+            }
+        }
+        let mut next = vec![NONE; senders.len()];
+        let mut last = HashMap::new();
+        for (index, (sender, (audience, _))) in senders.iter().zip(&places).enumerate().rev() {
+            if let Some(later) = last.insert((*sender, *audience), index as u32) {
+                next[index] = later;
+            }
+        }
+        Self { places, next, counts, whispered_to, unnumbered: crowd.in_channel(crowd.channels()) }
+    }
 }
 
 impl Traffic {
@@ -83,7 +130,53 @@ impl Traffic {
             next_by_sender[index] = next[*sender as usize];
             next[*sender as usize] = index as u32;
         }
-        Self { senders, next_by_sender }
+        Self { senders, next_by_sender, addressed: None }
+    }
+
+    /// The same messages, each for one of the audiences of `crowd`; `seed` decides what is left to chance.
+    #[must_use]
+    pub fn among(self, crowd: &Crowd, seed: u64) -> Self {
+        let is_for_all = crowd.speech() == Speech::World;
+        let addressed = (!is_for_all).then(|| Addressed::draw(seed, crowd, &self.senders));
+        Self { addressed, ..self }
+    }
+
+    /// The audience of message `index`, which must be one of these, and its number among that audience's.
+    pub fn place(&self, index: u32) -> (u32, u32) {
+        self.addressed.as_ref().map_or((WORLD, index), |addressed| addressed.places[index as usize])
+    }
+
+    /// Messages of each audience, by its number; those after the last have none.
+    pub fn counts(&self) -> Vec<u32> {
+        self.addressed.as_ref().map_or_else(|| vec![self.messages()], |addressed| addressed.counts.clone())
+    }
+
+    /// Messages of one audience.
+    pub fn count(&self, audience: u32) -> u32 {
+        match &self.addressed {
+            Some(addressed) => addressed.counts.get(audience as usize).copied().unwrap_or(0),
+            None if audience == WORLD => self.messages(),
+            None => 0,
+        }
+    }
+
+    /// Whether the server numbers the messages of an audience.
+    pub fn is_numbered(&self, audience: u32) -> bool {
+        self.addressed
+            .as_ref()
+            .is_none_or(|addressed| audience != WHISPERS && audience < addressed.unnumbered)
+    }
+
+    /// Whom the whisper number `ordinal` is for.
+    pub fn whispered_to(&self, ordinal: u32) -> Option<u32> {
+        self.addressed.as_ref()?.whispered_to.get(ordinal as usize).copied()
+    }
+
+    /// The messages that the sender of `index` sends after it to the same audience, in order.
+    pub fn later_to_same(&self, index: u32) -> impl Iterator<Item = u32> + '_ {
+        let next = self.addressed.as_ref().map_or(&self.next_by_sender, |addressed| &addressed.next);
+        let after = |index: u32| next.get(index as usize).copied().filter(|next| *next != NONE);
+        std::iter::successors(after(index), move |index| after(*index))
     }
 
     /// Messages in all.
@@ -217,6 +310,30 @@ mod tests {
         };
         assert_eq!((distinct(1), distinct(7), distinct(50), distinct(99)), (1, 7, 50, 50));
         assert_eq!(Traffic::draw(3, 0, 0, 10).messages(), 0);
+    }
+
+    #[test]
+    fn messages_are_numbered_for_each_audience() {
+        let crowd = Crowd::new(30, Speech::Mixed, 4, 3, 100, 5);
+        let senders = Traffic::draw(5, 30, 30, 2_000);
+        let traffic = Traffic::draw(5, 30, 30, 2_000).among(&crowd, 5);
+        assert_eq!(senders.senders, traffic.senders);
+        assert_eq!(traffic, Traffic::draw(5, 30, 30, 2_000).among(&crowd, 5));
+        let mut counts = vec![0; traffic.counts().len()];
+        for index in 0..2_000 {
+            let (audience, ordinal) = traffic.place(index);
+            assert_eq!(counts[audience as usize], ordinal);
+            counts[audience as usize] += 1;
+            let key = |index| (traffic.sender(index), traffic.place(index).0);
+            let later: Vec<_> =
+                (index + 1..2_000).filter(|later| key(*later) == key(index)).take(3).collect();
+            assert_eq!(traffic.later_to_same(index).take(3).collect::<Vec<_>>(), later);
+        }
+        assert_eq!(counts, traffic.counts());
+        let whispers = traffic.count(WHISPERS);
+        assert!(traffic.whispered_to(whispers - 1).is_some() && traffic.whispered_to(whispers).is_none());
+        let world = senders.among(&Crowd::world(30), 5);
+        assert_eq!((world.place(7), world.counts(), world.count(1)), ((WORLD, 7), vec![2_000], 0));
     }
 
     proptest! {

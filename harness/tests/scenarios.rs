@@ -12,6 +12,7 @@ use serde_json::Value;
 use stub::{Fault, Script, Stub};
 use tempfile::TempDir;
 use throng_core::shutdown::Shutdown;
+use throng_core::wire::packets::ServerTimes;
 use throng_harness::cli::{Cli, Scenario};
 use throng_harness::scenario::drive;
 use throng_harness::target::Target;
@@ -167,6 +168,30 @@ fn a_delay_is_measured_from_the_intended_time() {
     assert!((50_000.0..90_000.0).contains(&micros("/latency_us/p50")), "{ended}");
     assert!(micros("/first_recipient_us/p50") >= 50_000.0, "{ended}");
     assert!(micros("/sender_delay_us/p50") < 20_000.0, "{ended}");
+}
+
+#[test]
+fn the_parts_of_a_delay_are_told_apart() {
+    let times = ServerTimes { received_us: 0, queued_us: 20_000, handled_us: 5_000 };
+    let script = Script { delay: Duration::from_millis(50), times, ..Script::default() };
+    let ended = start(&Stub::start(script), "broadcast", "--interval 2ms --duration 600ms").end();
+    assert_eq!(ended.code, Some(0), "{ended}");
+    let micros = |pointer: &str| ended.json.pointer(pointer).and_then(Value::as_f64).unwrap();
+    let near = |part: &str, from: f64, to: f64| {
+        let found = micros(&format!("/breakdown_us/{part}/p50"));
+        assert!((from..=to).contains(&found), "{part} {found}\n{ended}");
+    };
+    near("network_in", 0.0, 15_000.0);
+    near("queue", 19_900.0, 20_100.0);
+    near("processing", 4_950.0, 5_050.0);
+    // It was held for 50 ms, and says that 25 of them were queue and processing.
+    near("network_out", 24_000.0, 50_000.0);
+    assert_eq!(ended.number("/breakdown_us/fan_out/count"), 0);
+    let count = ended.number("/breakdown_us/queue/count");
+    assert!((80..250).contains(&count), "one in 16 of 2,400: {count}");
+    let error = micros("/server_clock/error_us");
+    assert!(error < 10_000.0 && ended.number("/server_clock/pings") >= 8, "{ended}");
+    assert!(ended.stdout.contains("network in"), "{ended}");
 }
 
 #[test]

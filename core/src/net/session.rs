@@ -190,6 +190,13 @@ impl Session {
         now: Instant,
         pool: &mut BufferPool,
     ) -> Result<Event, CloseReason> {
+        if let (State::Open(_), Kind::Room, Some(rooms)) = (&self.state, kind, &mut self.rooms) {
+            let opened = rooms.keys.open(bytes).map_err(|_| CloseReason::SealBroken)?;
+            rooms.fan_out_us = Some(opened.fan_out_us);
+            metrics::PACKETS_IN.inc();
+            let begin = FRAME_HEADER + ROOM_HEADER;
+            return Ok(Event::Room(opened.room, begin..begin + opened.plain.len()));
+        }
         // A session that fails in here is over, so the state may stay taken.
         match (std::mem::replace(&mut self.state, State::Closing { until: now }), kind) {
             (State::AwaitInitiator, Kind::Handshake) => {
@@ -210,15 +217,6 @@ impl Session {
                 let reason = crate::wire::Field::take(&mut body).map_err(|_| CloseReason::MalformedPacket)?;
                 body.finish().map_err(|_| CloseReason::MalformedPacket)?;
                 said_by_peer(reason, Text::default())
-            }
-            (State::Open(keys), Kind::Room) if self.rooms.is_some() => {
-                self.state = State::Open(keys);
-                let Some(rooms) = &mut self.rooms else { return Err(CloseReason::UnexpectedFrame) };
-                let opened = rooms.keys.open(bytes).map_err(|_| CloseReason::SealBroken)?;
-                rooms.fan_out_us = Some(opened.fan_out_us);
-                metrics::PACKETS_IN.inc();
-                let begin = FRAME_HEADER + ROOM_HEADER;
-                Ok(Event::Room(opened.room, begin..begin + opened.plain.len()))
             }
             (State::Open(mut keys), Kind::Sealed) => {
                 let opened = keys.open.open(bytes).map(Packet::decode);

@@ -41,6 +41,8 @@ struct Conn {
     inbox: Vec<u8>,
     /// A packet that the application had no room for. While there is one, nothing is read.
     stalled: Option<Packet>,
+    /// Whether the application does not want it read now.
+    is_paused: bool,
     /// Counts the timers armed for this session; only the latest is heeded.
     timer: u32,
     /// Whether the application knows the session and must hear of its end.
@@ -336,6 +338,7 @@ impl Net {
         conn.session.end(reason, detail, self.now, &mut self.pool);
         // Its input matters no more, but is read on, for the peer's end of it.
         conn.stalled = None;
+        conn.is_paused = false;
         conn.inbox = Vec::new();
         if !reason.is_sent() {
             self.doomed.push(id);
@@ -344,6 +347,16 @@ impl Net {
         self.mark_ready(id);
         self.mark_dirty(id);
         self.arm(id);
+    }
+
+    /// Leaves what comes for the session where it is, or reads it again: its socket fills up, as that of a peer that is too slow. What
+    /// has been read already is still delivered, and its end is not noticed before it is read again.
+    pub fn pause_reading(&mut self, id: SessionId, is_paused: bool) {
+        let Some(conn) = self.table.get_mut(id).filter(|conn| conn.session.ended().is_none()) else { return };
+        if std::mem::replace(&mut conn.is_paused, is_paused) && !is_paused {
+            conn.session.not_listened_to(self.now);
+            self.mark_ready(id);
+        }
     }
 
     /// Ends all sessions with peers of one kind.
@@ -444,6 +457,7 @@ impl Net {
                 dialled,
                 inbox: Vec::new(),
                 stalled: None,
+                is_paused: false,
                 timer: 0,
                 announced: dialled.is_some(),
                 seat,
@@ -521,7 +535,7 @@ impl Net {
     /// Arms the session's one timer for what is due next.
     fn arm(&mut self, id: SessionId) {
         let Some(conn) = self.table.get_mut(id) else { return };
-        if conn.stalled.is_some() {
+        if conn.stalled.is_some() || conn.is_paused {
             conn.session.not_listened_to(self.now);
         }
         match conn.session.due(self.now, &mut self.pool) {

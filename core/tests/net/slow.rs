@@ -2,8 +2,9 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
-use throng_core::net::Endpoint;
+use throng_core::net::{Endpoint, Mail};
 use throng_core::wire::packets::{ChatRequest, Heartbeat, Packet, Scope};
 use throng_core::wire::{CloseReason, Text};
 
@@ -55,6 +56,35 @@ fn a_slow_reader_is_closed_with_the_reason_and_nobody_else_notices() {
     assert!(packets.iter().enumerate().all(|(number, packet)| *packet == say(number)));
     drop(slow);
     wait_until("only the other is left", || server.sessions() == 1);
+}
+
+#[test]
+fn who_is_not_read_for_a_while_loses_nothing() {
+    let server = Loops::start(1, 10, vec![server_rules()], echo);
+    let dialler = Loops::dialler(ignore);
+    let id = dialler.dial(server.addresses[0], client_rules(), 1);
+    dialler.next_opened();
+    dialler.run(0, move |net| {
+        net.pause_reading(id, true);
+        (0..5).for_each(|token| net.send(id, &ping(token)));
+    });
+    let heard = |loops: &Loops| (0..5).map(|_| loops.next()).collect::<Vec<_>>();
+    server.next_opened();
+    heard(&server);
+    // The answers are on their way, or there already, and nobody looks at them.
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(dialler.seen.try_recv().is_err());
+    dialler.run(0, move |net| net.pause_reading(id, false));
+    for (token, seen) in (0..).zip(heard(&dialler)) {
+        assert!(matches!(seen, Seen::Packet(_, packet) if packet == ping(token)));
+    }
+    // An end that was not noticed is noticed then.
+    dialler.run(0, move |net| net.pause_reading(id, true));
+    server.mail(0, Mail::CloseClients(CloseReason::ServerShutdown));
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(dialler.seen.try_recv().is_err());
+    dialler.run(0, move |net| net.pause_reading(id, false));
+    assert_eq!(dialler.next_closed().1.reason, CloseReason::ServerShutdown);
 }
 
 #[test]

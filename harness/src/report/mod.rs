@@ -19,6 +19,7 @@ pub use summary::{format_bytes, format_count, format_rate};
 pub use verdict::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE, Verdict};
 pub(crate) use verdict::{doubts, harness_load};
 
+use crate::breakdown::{Breakdown, BreakdownUs, ServerClockUs};
 use crate::cli::Job;
 use crate::live::Second;
 use crate::procstat::Usage;
@@ -87,6 +88,10 @@ pub struct Findings {
     pub deliveries: Option<Deliveries>,
     /// All workers' latencies, merged.
     pub recorder: Recorder,
+    /// Where the time of some deliveries went.
+    pub breakdown: Breakdown,
+    /// How the server's clock stood to ours, if that is known.
+    pub server_clock: Option<ServerClockUs>,
     /// First and last recipients.
     pub spread: Spread,
     /// How long something that arrived could wait until the event loop had read it.
@@ -148,6 +153,10 @@ pub struct Report {
     pub latency_us: LatencyUs,
     /// From the actual send time to arrival.
     pub latency_uncorrected_us: LatencyUs,
+    /// Where the time of one delivery in 16, chosen at random, went; from the actual send time.
+    pub breakdown_us: BreakdownUs,
+    /// How the server's clock stood to the run's, which the first and the last part of the breakdown rest on; null if it is not known.
+    pub server_clock: Option<ServerClockUs>,
     /// From the intended send time to the first recipient of each message.
     pub first_recipient_us: LatencyUs,
     /// From the intended send time to the last recipient of each message.
@@ -225,6 +234,8 @@ impl Report {
             deliveries: findings.deliveries.unwrap_or_default(),
             latency_us: findings.recorder.corrected.summary(),
             latency_uncorrected_us: findings.recorder.uncorrected.summary(),
+            breakdown_us: findings.breakdown.summary(),
+            server_clock: findings.server_clock,
             first_recipient_us: findings.spread.first.summary(),
             last_recipient_us: findings.spread.last.summary(),
             recipient_skew_us: findings.spread.skew.summary(),

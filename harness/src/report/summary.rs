@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Report, Verdict};
+use crate::breakdown::SAMPLE;
 use crate::duration::format_nanos;
 use crate::procstat::Usage;
 use crate::record::LatencyUs;
@@ -130,9 +131,8 @@ impl Report {
     /// Every latency that was measured at all, with its name; one that belongs to the row above
     /// it is indented.
     pub(super) fn measured_latencies(&self) -> Vec<(&str, &LatencyUs)> {
-        let named = [
-            ("latency", &self.latency_us),
-            ("  uncorrected", &self.latency_uncorrected_us),
+        let whole = [("latency", &self.latency_us), ("  uncorrected", &self.latency_uncorrected_us)];
+        let others = [
             ("first recipient", &self.first_recipient_us),
             ("last recipient", &self.last_recipient_us),
             ("  skew", &self.recipient_skew_us),
@@ -140,7 +140,8 @@ impl Report {
             ("read lag", &self.read_lag_us),
         ];
         let phases = self.phases_us.iter().map(|(name, latency)| (name.as_str(), latency));
-        named.into_iter().chain(phases).filter(|(_, latency)| latency.count > 0).collect()
+        let rows = whole.into_iter().chain(self.breakdown_us.parts()).chain(others);
+        rows.chain(phases).filter(|(_, latency)| latency.count > 0).collect()
     }
 
     fn write_latencies(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -168,6 +169,14 @@ impl Report {
                 f,
                 "  the time it was sent; first, last recipient and skew: one value for each message)"
             )?;
+        }
+        if let Some(clock) = &self.server_clock {
+            writeln!(
+                f,
+                "  (network in to network out: of one delivery in {SAMPLE}, from the time it was sent; the server's clock is"
+            )?;
+            let error = format_nanos(clock.error_us as f64 * 1e3);
+            writeln!(f, "  known to {error} from {} pings)", format_count(clock.pings))?;
         }
         Ok(())
     }

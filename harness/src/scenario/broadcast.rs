@@ -57,6 +57,7 @@ pub(super) fn rates(broadcast: &Broadcast, counted: Pace, sent: u64, last_sent: 
 
 /// Waits until one message has reached everybody, and with it all that was sent before it.
 fn probe(run: &mut Run<'_>) -> Result<(), Halt> {
+    run.fleet.tell(|| Command::Watch);
     let panels = run.fleet.panels();
     let speaker = panels.iter().position(|panel| panel.totals().connected > 0).unwrap_or(0);
     run.fleet.tell_one(speaker, Command::Probe);

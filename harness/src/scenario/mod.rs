@@ -287,8 +287,8 @@ impl<'a> Run<'a> {
         }
         let (harvest, mut tallies) = self.fleet.harvest()?;
         self.fleet.stop();
-        let Harvest { tally, recorder, read_lag, phases, clients, first_begin, last_entry, last_sent } =
-            harvest;
+        let Harvest { tally, recorder, breakdown, server_clock, read_lag, phases, .. } = harvest;
+        let Harvest { clients, first_begin, last_entry, last_sent, .. } = harvest;
         findings.rates = connect::rates(&self.plan, self.job, clients.connected, last_entry);
         if let Scenario::Login(_) = &self.job.scenario {
             findings.rates.logins_per_s = Some(login::per_second(clients.connected, first_begin, last_entry));
@@ -306,6 +306,8 @@ impl<'a> Run<'a> {
         Ok(Findings {
             clients: Clients { requested: self.job.clients.into(), ..clients },
             recorder,
+            breakdown,
+            server_clock: server_clock.summary(),
             read_lag,
             phases,
             measured: self.measured,

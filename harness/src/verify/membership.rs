@@ -89,6 +89,15 @@ impl Membership {
         }
     }
 
+    /// When it was over; [`NEVER`] while it is not.
+    fn over(&self) -> Nanos {
+        match self.end {
+            End::Open => NEVER,
+            End::Asked { done, .. } => done,
+            End::Lost(at) => at,
+        }
+    }
+
     /// What this stay makes of all messages of `span` alike; none if they differ.
     ///
     /// A lost client counts as a member for all that was sent until the loss was seen: it
@@ -102,12 +111,7 @@ impl Membership {
         if self.entered <= span.sent_min && stayed {
             return Some(Class::Member);
         }
-        let over = match self.end {
-            End::Open => NEVER,
-            End::Asked { done, .. } => done,
-            End::Lost(at) => at,
-        };
-        if span.handled_max < self.asked || span.sent_min >= over {
+        if span.handled_max < self.asked || span.sent_min >= self.over() {
             return Some(Class::Outside);
         }
         span.is_point().then_some(Class::Indeterminate)
@@ -116,8 +120,11 @@ impl Membership {
 
 /// What several stays of one client make of all messages of `span` alike; none if they differ.
 pub(super) fn class(stays: &[Membership], span: &Span) -> Option<Class> {
+    // One after the other in time, so that most of many can be passed over.
+    let from = stays.partition_point(|stay| stay.over() <= span.sent_min);
+    let to = stays.partition_point(|stay| stay.asked <= span.handled_max);
     let mut strongest = Some(Class::Outside);
-    for stay in stays {
+    for stay in stays.get(from..to).unwrap_or_default() {
         match stay.class(span) {
             Some(Class::Member) => return Some(Class::Member),
             class => strongest = strongest.and_then(|strongest| Some(strongest.max(class?))),

@@ -83,14 +83,15 @@ impl MessageLog {
     }
 
     /// Messages that different recipients saw under different numbers, or that share their
-    /// number with another message.
-    pub(super) fn inconsistent(&self) -> u64 {
-        let mut numbers: Vec<u64> =
-            self.0.iter().map(|message| message.sequence).filter(|sequence| *sequence != UNSEEN).collect();
+    /// number with another message of the same room. `room` tells a message's room, if it is of one.
+    pub(super) fn inconsistent(&self, room: impl Fn(u32) -> Option<u32>) -> u64 {
+        let seen = self.0.iter().zip(0..).filter(|(message, _)| message.sequence != UNSEEN);
+        let mut numbers: Vec<_> =
+            seen.filter_map(|(message, index)| Some((room(index)?, message.sequence))).collect();
         numbers.sort_unstable();
         numbers
             .chunk_by(PartialEq::eq)
-            .filter(|group| group.len() > 1 || group[0] == CONFLICT)
+            .filter(|group| group.len() > 1 || group[0].1 == CONFLICT)
             .map(|group| group.len() as u64)
             .sum()
     }
@@ -109,7 +110,8 @@ mod tests {
         }
         let [mut merged, other] = logs;
         merged.merge(&other);
-        assert_eq!(merged.inconsistent(), inconsistent, "{messages:?}");
+        assert_eq!(merged.inconsistent(|_| Some(0)), inconsistent, "{messages:?}");
+        assert_eq!(merged.inconsistent(|_| None), 0);
     }
 
     #[test]

@@ -18,6 +18,10 @@
 //! (one connection keeps its order). The client is a member for it if all of that lies in
 //! the stay, outside if none of it can, and otherwise the pair is counted as
 //! indeterminate, received or not.
+//!
+//! That holds for each audience (see [`crate::crowd`]) by itself: messages are numbered within their audience, and a client has
+//! an account, a [`Line`], with each that it belonged to, or got something of. After it has been told that it is out
+//! of a channel, anything of it is a leak, whenever it was sent.
 
 mod membership;
 mod messages;
@@ -29,9 +33,10 @@ mod tests;
 use std::sync::Arc;
 
 pub use messages::{MessageLog, MessageTimes};
-pub use settle::{Deliveries, Pair, Settlement, settle};
+pub use settle::{Deliveries, Gaps, Pair, Settlement, settle};
 
 use crate::clock::Nanos;
+use crate::crowd::{WHISPERS, WORLD};
 use crate::schedule::Traffic;
 use membership::Membership;
 use received::ReceivedSet;
@@ -45,20 +50,74 @@ pub enum Receipt {
     Duplicate,
     /// No message of this number is part of the run.
     Invented,
+    /// The client is known not to be among those whom it is for.
+    Leaked,
 }
 
-/// One client's account.
-#[derive(Debug, Default)]
-struct Account {
-    /// The client's number in the run.
-    id: u32,
+/// One client's account with one audience.
+#[derive(Debug)]
+struct Line {
+    audience: u32,
+    /// By the messages' numbers in this audience.
     received: ReceivedSet,
-    /// One more than the highest message number received in this stay.
-    index_ceiling: u32,
+    /// One more than the highest of these numbers received in this stay.
+    ceiling: u32,
     /// The highest room number received in this stay.
     highest_sequence: u64,
     stays: Vec<Membership>,
+    /// Messages that the server has said it did not deliver.
+    told: u64,
+    /// Whether the server has said that the client is out: from then on it must not get anything.
+    is_out: bool,
 }
+
+/// One client's account.
+#[derive(Debug)]
+struct Account {
+    /// The client's number in the run.
+    id: u32,
+    /// First the one with everybody.
+    lines: Vec<Line>,
+    /// Whether the client reads slowly, or not at all, on purpose.
+    is_impaired: bool,
+    /// Messages from nearby and whispers that the server has said it did not deliver.
+    told_privately: u64,
+}
+
+impl Line {
+    fn new(audience: u32) -> Self {
+        let received = ReceivedSet::default();
+        Self {
+            audience,
+            received,
+            ceiling: 0,
+            highest_sequence: 0,
+            stays: Vec::new(),
+            told: 0,
+            is_out: false,
+        }
+    }
+}
+
+impl Account {
+    fn new(id: u32) -> Self {
+        Self { id, lines: vec![Line::new(WORLD)], is_impaired: false, told_privately: 0 }
+    }
+
+    /// The line of `audience`, made if there is none.
+    fn line(&mut self, audience: u32) -> &mut Line {
+        let known = self.lines.iter().position(|line| line.audience == audience);
+        let at = known.unwrap_or_else(|| {
+            self.lines.push(Line::new(audience));
+            self.lines.len() - 1
+        });
+        &mut self.lines[at]
+    }
+}
+
+/// Bits of a whisper: its recipient has it, and its sender.
+const BY_RECIPIENT: u8 = 1;
+const BY_SENDER: u8 = 2;
 
 /// What one worker knows of its clients and of all messages.
 ///
@@ -68,6 +127,8 @@ pub struct Tally {
     traffic: Arc<Traffic>,
     accounts: Vec<Account>,
     log: MessageLog,
+    /// Who has each whisper: two pairs a message need no account.
+    whispers: Vec<u8>,
     counts: Counts,
 }
 
@@ -80,43 +141,91 @@ struct Counts {
     invented: u64,
     corrupt: u64,
     foreign: u64,
+    leaked: u64,
+    gaps_told: u64,
 }
 
 impl Tally {
     /// An empty account for each of the clients `ids` (their numbers in the run).
     pub fn new(traffic: Arc<Traffic>, ids: impl IntoIterator<Item = u32>) -> Self {
-        let accounts = ids.into_iter().map(|id| Account { id, ..Account::default() }).collect();
+        let accounts = ids.into_iter().map(Account::new).collect();
         let log = MessageLog::new(traffic.messages());
-        Self { traffic, accounts, log, counts: Counts::default() }
+        let whispers = vec![0; traffic.count(WHISPERS) as usize];
+        Self { traffic, accounts, log, whispers, counts: Counts::default() }
     }
 
     /// The client is about to ask to enter.
     pub fn asked_in(&mut self, client: usize, now: Nanos) {
         let account = &mut self.accounts[client];
         // Another stay is another session: what it brings has an order of its own.
-        account.index_ceiling = 0;
-        account.highest_sequence = 0;
-        account.stays.push(Membership::asked(now));
+        for line in &mut account.lines {
+            (line.ceiling, line.highest_sequence) = (0, 0);
+        }
+        account.line(WORLD).stays.push(Membership::asked(now));
     }
 
     /// The server has confirmed that the client is in.
     pub fn entered(&mut self, client: usize, now: Nanos) {
-        if let Some(stay) = self.accounts[client].stays.last_mut() {
-            stay.entered(now);
-        }
+        self.joined(client, WORLD, now);
     }
 
     /// The client is about to ask to leave.
     pub fn asked_out(&mut self, client: usize, now: Nanos) {
-        if let Some(stay) = self.accounts[client].stays.last_mut() {
+        self.leaving(client, WORLD, now);
+    }
+
+    /// The client is out of everything: it got the answer to its asking, or its session ended.
+    pub fn gone(&mut self, client: usize, now: Nanos) {
+        for line in &mut self.accounts[client].lines {
+            if let Some(stay) = line.stays.last_mut() {
+                stay.gone(now);
+            }
+        }
+    }
+
+    /// The client is about to ask to join an audience other than everybody's.
+    pub fn joining(&mut self, client: usize, audience: u32, now: Nanos) {
+        let line = self.accounts[client].line(audience);
+        line.is_out = false;
+        line.stays.push(Membership::asked(now));
+    }
+
+    /// The server has confirmed that the client belongs to the audience.
+    pub fn joined(&mut self, client: usize, audience: u32, now: Nanos) {
+        if let Some(stay) = self.accounts[client].line(audience).stays.last_mut() {
+            stay.entered(now);
+        }
+    }
+
+    /// The client is about to ask to leave an audience.
+    pub fn leaving(&mut self, client: usize, audience: u32, now: Nanos) {
+        if let Some(stay) = self.accounts[client].line(audience).stays.last_mut() {
             stay.asked_out(now);
         }
     }
 
-    /// The client is out: it got the answer to its asking, or its session ended.
-    pub fn gone(&mut self, client: usize, now: Nanos) {
-        if let Some(stay) = self.accounts[client].stays.last_mut() {
+    /// The server has confirmed that the client does not belong to the audience: whatever of it comes from now
+    /// on has leaked, whenever it was sent.
+    pub fn left(&mut self, client: usize, audience: u32, now: Nanos) {
+        let line = self.accounts[client].line(audience);
+        line.is_out = true;
+        if let Some(stay) = line.stays.last_mut() {
             stay.gone(now);
+        }
+    }
+
+    /// The client reads slowly, or not at all, on purpose: what it has not come to is nobody's fault.
+    pub fn impair(&mut self, client: usize) {
+        self.accounts[client].is_impaired = true;
+    }
+
+    /// The server has told the client that it missed messages: of the audience, or, with none, of those that go to few.
+    pub fn gap(&mut self, client: usize, audience: Option<u32>, missed: u64) {
+        self.counts.gaps_told += 1;
+        let account = &mut self.accounts[client];
+        match audience {
+            Some(audience) => account.line(audience).told += missed,
+            None => account.told_privately += missed,
         }
     }
 
@@ -133,23 +242,54 @@ impl Tally {
             self.counts.invented += 1;
             return Receipt::Invented;
         }
-        let account = &mut self.accounts[client];
-        if !account.received.insert(index) {
+        let (audience, ordinal) = self.traffic.place(index);
+        if audience == WHISPERS {
+            return self.whispered(client, index, ordinal, now);
+        }
+        let line = self.accounts[client].line(audience);
+        if line.is_out {
+            self.counts.leaked += 1;
+            return Receipt::Leaked;
+        }
+        if !line.received.insert(ordinal) {
             self.counts.duplicated += 1;
             return Receipt::Duplicate;
         }
         self.counts.received += 1;
-        let late = sequence < account.highest_sequence
-            || (index < account.index_ceiling
+        let late = sequence < line.highest_sequence
+            || (ordinal < line.ceiling
                 && self
                     .traffic
-                    .later_by_same_sender(index)
-                    .take_while(|later| *later < account.index_ceiling)
-                    .any(|later| account.received.contains(later)));
+                    .later_to_same(index)
+                    .map(|later| self.traffic.place(later).1)
+                    .take_while(|later| *later < line.ceiling)
+                    .any(|later| line.received.contains(later)));
         self.counts.reordered += u64::from(late);
-        account.highest_sequence = account.highest_sequence.max(sequence);
-        account.index_ceiling = account.index_ceiling.max(index + 1);
+        line.highest_sequence = line.highest_sequence.max(sequence);
+        line.ceiling = line.ceiling.max(ordinal + 1);
         self.log.received(index, sequence, now);
+        Receipt::First
+    }
+
+    /// The client received the whisper `index`, which is number `ordinal` of them.
+    fn whispered(&mut self, client: usize, index: u32, ordinal: u32, now: Nanos) -> Receipt {
+        let id = Some(self.accounts[client].id);
+        let bit = match () {
+            () if id == self.traffic.whispered_to(ordinal) => BY_RECIPIENT,
+            () if id == self.traffic.sender(index) => BY_SENDER,
+            () => {
+                self.counts.leaked += 1;
+                return Receipt::Leaked;
+            }
+        };
+        let bits = &mut self.whispers[ordinal as usize];
+        if *bits & bit != 0 {
+            self.counts.duplicated += 1;
+            return Receipt::Duplicate;
+        }
+        *bits |= bit;
+        self.counts.received += 1;
+        self.log.received(index, 0, now);
         Receipt::First
     }
 

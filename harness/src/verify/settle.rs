@@ -1,12 +1,15 @@
 //! The end of the accounting: all workers' tallies become one result.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
 use super::membership::{Class, Span, class};
 use super::messages::MessageLog;
 use super::received::{BLOCK, Bits, split};
-use super::{Account, Counts, Tally};
+use super::{Account, BY_RECIPIENT, BY_SENDER, Counts, Line, Tally};
 use crate::clock::{NEVER, Nanos};
+use crate::crowd::WHISPERS;
 use crate::schedule::Traffic;
 
 /// Missing pairs that are kept to be shown.
@@ -19,7 +22,7 @@ pub struct Deliveries {
     pub expected: u64,
     /// Expected pairs that arrived.
     pub received: u64,
-    /// Expected pairs that did not arrive.
+    /// Expected pairs that did not arrive, and of which the recipient was not told either.
     pub missing: u64,
     /// Copies after the first, whoever got them.
     pub duplicated: u64,
@@ -40,8 +43,22 @@ pub struct Deliveries {
     pub foreign: u64,
     /// Messages that were sent and that nobody received, not even the sender.
     pub unheard_messages: u64,
+    /// Pairs of clients that read slowly, or not at all, on purpose, which they had not come to at the end. They are not expected.
+    pub behind: u64,
+    /// What the server said that it did not deliver, in the report a part of its own.
+    #[serde(skip)]
+    pub gaps: Gaps,
     /// The first few missing pairs.
     pub missing_examples: Vec<Pair>,
+}
+
+/// What clients missed because they were too slow, and were told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Gaps {
+    /// How often a client was told that it had missed messages.
+    pub told: u64,
+    /// Expected pairs that did not arrive and that a client was told of.
+    pub messages: u64,
 }
 
 /// A message and one of its recipients.
@@ -67,31 +84,35 @@ pub struct Settlement {
 /// Puts the tallies of all workers together. They must share one traffic; no tally, no result.
 pub fn settle(tallies: Vec<Tally>) -> Option<Settlement> {
     let mut tallies = tallies.into_iter();
-    let Tally { traffic, mut accounts, mut log, mut counts } = tallies.next()?;
+    let Tally { traffic, mut accounts, mut log, mut whispers, mut counts } = tallies.next()?;
     for tally in tallies {
         debug_assert_eq!(traffic, tally.traffic);
         log.merge(&tally.log);
         counts.add(tally.counts);
         accounts.extend(tally.accounts);
+        whispers.iter_mut().zip(tally.whispers).for_each(|(ours, theirs)| *ours |= theirs);
     }
 
     let handled = handled_by(&traffic, &log);
-    let blocks = Block::all(&log, &handled);
+    let audiences = Audience::all(&traffic, &log, &handled);
+    let room = |index| Some(traffic.place(index).0).filter(|audience| traffic.is_numbered(*audience));
     let mut deliveries = Deliveries {
         duplicated: counts.duplicated,
         reordered: counts.reordered,
+        leaked: counts.leaked,
         corrupted: counts.corrupt + counts.invented,
         foreign: counts.foreign,
-        inconsistent: log.inconsistent(),
+        inconsistent: log.inconsistent(room),
         unheard_messages: log.iter().filter(|message| message.was_sent() && !message.was_received()).count()
             as u64,
+        gaps: Gaps { told: counts.gaps_told, messages: 0 },
         ..Deliveries::default()
     };
-    for account in &accounts {
-        for block in &blocks {
-            block.settle(account, &mut deliveries);
-        }
+    for account in &mut accounts {
+        account.settle(&audiences, &mut deliveries);
     }
+    Whispers { traffic: &traffic, log: &log, handled: &handled, bits: &whispers }
+        .settle(&mut accounts, &mut deliveries);
     let sent = log.iter().filter(|message| message.was_sent()).count() as u64;
     Some(Settlement { sent, deliveries, log })
 }
@@ -104,6 +125,8 @@ impl Counts {
         self.invented += other.invented;
         self.corrupt += other.corrupt;
         self.foreign += other.foreign;
+        self.leaked += other.leaked;
+        self.gaps_told += other.gaps_told;
     }
 }
 
@@ -120,6 +143,161 @@ fn handled_by(traffic: &Traffic, log: &MessageLog) -> Vec<Nanos> {
     handled
 }
 
+impl Account {
+    /// Settles all of this account but whispers; what it was told of those it keeps.
+    fn settle(&mut self, audiences: &[Audience], deliveries: &mut Deliveries) {
+        for line in &self.lines {
+            let Some(audience) = audiences.get(line.audience as usize) else { continue };
+            let limit = if self.is_impaired { line.ceiling } else { u32::MAX };
+            let mut found = Deliveries::default();
+            for block in &audience.blocks {
+                block.settle(self.id, line, limit, audience.messages.as_deref(), &mut found);
+            }
+            // What is said nearby is told of together, whatever the sector.
+            let told = if audience.is_numbered { line.told } else { self.told_privately };
+            let excused = found.missing.min(told);
+            if !audience.is_numbered {
+                self.told_privately -= excused;
+            }
+            deliveries.add(found, excused);
+        }
+    }
+}
+
+impl Deliveries {
+    /// Adds what was found of one line, of which so many missing ones the client was told of.
+    fn add(&mut self, found: Self, excused: u64) {
+        self.expected += found.expected;
+        self.received += found.received;
+        self.missing += found.missing - excused;
+        self.gaps.messages += excused;
+        self.leaked += found.leaked;
+        self.indeterminate += found.indeterminate;
+        self.indeterminate_received += found.indeterminate_received;
+        self.corrupted += found.corrupted;
+        self.behind += found.behind;
+        // Which of them it was told of nobody knows.
+        let room = EXAMPLES_MAX - self.missing_examples.len();
+        let shown = usize::try_from(found.missing - excused).unwrap_or(usize::MAX).min(room);
+        self.missing_examples.extend(found.missing_examples.into_iter().take(shown));
+    }
+
+    /// Adds one pair.
+    fn add_pair(&mut self, class: Class, has_arrived: bool) {
+        match class {
+            Class::Outside => self.leaked += u64::from(has_arrived),
+            Class::Indeterminate => {
+                self.indeterminate += 1;
+                self.indeterminate_received += u64::from(has_arrived);
+            }
+            Class::Member => {
+                self.expected += 1;
+                self.received += u64::from(has_arrived);
+                self.missing += u64::from(!has_arrived);
+            }
+        }
+    }
+}
+
+/// All whispers: each is for two.
+struct Whispers<'a> {
+    traffic: &'a Traffic,
+    log: &'a MessageLog,
+    handled: &'a [Nanos],
+    bits: &'a [u8],
+}
+
+impl Whispers<'_> {
+    fn settle(&self, accounts: &mut [Account], deliveries: &mut Deliveries) {
+        if self.bits.is_empty() {
+            return;
+        }
+        accounts.sort_unstable_by_key(|account| account.id);
+        let pairs = || {
+            self.log.iter().zip(0_u32..).filter_map(|(message, index)| {
+                let (audience, ordinal) = self.traffic.place(index);
+                let to = self.traffic.whispered_to(ordinal).filter(|_| audience == WHISPERS)?;
+                let bits = self.bits[ordinal as usize];
+                let from = self.traffic.sender(index)?;
+                Some((message, index, [(to, bits & BY_RECIPIENT != 0), (from, bits & BY_SENDER != 0)]))
+            })
+        };
+        // The last that each client has.
+        let mut last: HashMap<u32, u32> = HashMap::new();
+        for (_, index, [to, from]) in pairs() {
+            last.extend([to, from].iter().filter(|(_, has)| *has).map(|(id, _)| (*id, index)));
+        }
+        for (message, index, pair) in pairs() {
+            for (id, has_arrived) in pair {
+                let Ok(at) = accounts.binary_search_by_key(&id, |account| account.id) else { continue };
+                let account = &mut accounts[at];
+                if !message.was_sent() {
+                    deliveries.corrupted += u64::from(has_arrived);
+                    continue;
+                }
+                let span = Span::of(message.sent, self.handled[index as usize]);
+                let class = class(&account.lines[0].stays, &span).unwrap_or(Class::Indeterminate);
+                if class == Class::Member && !has_arrived {
+                    if account.is_impaired && last.get(&id).is_none_or(|last| *last < index) {
+                        deliveries.behind += 1;
+                    } else if account.told_privately > 0 {
+                        account.told_privately -= 1;
+                        deliveries.expected += 1;
+                        deliveries.gaps.messages += 1;
+                    } else {
+                        deliveries.add_pair(class, false);
+                        if deliveries.missing_examples.len() < EXAMPLES_MAX {
+                            deliveries.missing_examples.push(Pair { client: id, message: index });
+                        }
+                    }
+                    continue;
+                }
+                deliveries.add_pair(class, has_arrived);
+            }
+        }
+    }
+}
+
+/// The messages of one audience.
+struct Audience {
+    /// Their numbers in the run; none stands for all in order.
+    messages: Option<Vec<u32>>,
+    /// Whether the server numbers them, and tells of those missed by themselves.
+    is_numbered: bool,
+    blocks: Vec<Block>,
+}
+
+impl Audience {
+    /// All of them, by number.
+    fn all(traffic: &Traffic, log: &MessageLog, handled: &[Nanos]) -> Vec<Self> {
+        let counts = traffic.counts();
+        let spans = || log.iter().zip(handled).map(|(message, handled)| Span::of(message.sent, *handled));
+        if let [_] = counts[..] {
+            let blocks = Block::all(&spans().collect::<Vec<_>>());
+            return vec![Self { messages: None, is_numbered: true, blocks }];
+        }
+        let with_room = |count: &u32| {
+            let count = *count as usize;
+            (Vec::with_capacity(count), Vec::with_capacity(count))
+        };
+        let mut parts: Vec<(Vec<u32>, Vec<Span>)> = counts.iter().map(with_room).collect();
+        for (span, index) in spans().zip(0..) {
+            let (audience, _) = traffic.place(index);
+            // Whispers are settled by themselves.
+            if audience != WHISPERS {
+                let (messages, spans) = &mut parts[audience as usize];
+                messages.push(index);
+                spans.push(span);
+            }
+        }
+        let part = |((messages, spans), audience): ((_, Vec<Span>), u32)| {
+            let is_numbered = traffic.is_numbered(audience);
+            Self { messages: Some(messages), is_numbered, blocks: Block::all(&spans) }
+        };
+        parts.into_iter().zip(0..).map(part).collect()
+    }
+}
+
 /// A block of messages, summed up, so that a client who was in the room for all of
 /// them is settled by counting bits.
 struct Block {
@@ -133,9 +311,7 @@ struct Block {
 }
 
 impl Block {
-    fn all(log: &MessageLog, handled: &[Nanos]) -> Vec<Self> {
-        let spans: Vec<Span> =
-            log.iter().zip(handled).map(|(message, handled)| Span::of(message.sent, *handled)).collect();
+    fn all(spans: &[Span]) -> Vec<Self> {
         let block = |(number, spans): (usize, &[Span])| {
             let mut block = Self {
                 number: number as u32,
@@ -153,44 +329,59 @@ impl Block {
         spans.chunks(BLOCK as usize).enumerate().map(block).collect()
     }
 
-    fn settle(&self, account: &Account, deliveries: &mut Deliveries) {
-        let received = account.received.block(self.number);
+    /// Settles the account of client `id` with this block's audience. Of messages from number `limit` on nothing is
+    /// expected: they are beyond what an impaired client has come to.
+    fn settle(
+        &self,
+        id: u32,
+        line: &Line,
+        limit: u32,
+        messages: Option<&[u32]>,
+        deliveries: &mut Deliveries,
+    ) {
+        let received = line.received.block(self.number);
         deliveries.corrupted +=
             count(received.iter().zip(self.sent).map(|(received, sent)| received & !sent));
-        if let Some(class) = class(&account.stays, &self.span) {
-            self.settle_bits(class, account.id, &self.sent, &received, deliveries);
+        let pairs = Pairs { block: self.number, id, limit, messages, received: &received };
+        if let Some(class) = class(&line.stays, &self.span) {
+            pairs.settle(class, &self.sent, deliveries);
             return;
         }
         let mut by_class = [Bits::default(); 3];
         for (within, span) in self.spans.iter().enumerate() {
             // A single message always has a class.
-            let class = class(&account.stays, span).unwrap_or(Class::Indeterminate);
+            let class = class(&line.stays, span).unwrap_or(Class::Indeterminate);
             let (_, word, bit) = split(within as u32);
             by_class[class as usize][word] |= bit & self.sent[word];
         }
         for class in [Class::Outside, Class::Indeterminate, Class::Member] {
-            self.settle_bits(class, account.id, &by_class[class as usize], &received, deliveries);
+            pairs.settle(class, &by_class[class as usize], deliveries);
         }
     }
+}
 
+/// A block's messages for one client.
+struct Pairs<'a> {
+    block: u32,
+    id: u32,
+    limit: u32,
+    messages: Option<&'a [u32]>,
+    received: &'a Bits,
+}
+
+impl Pairs<'_> {
     /// Settles the messages of `due`, for all of which the client is of one class.
-    fn settle_bits(
-        &self,
-        class: Class,
-        client: u32,
-        due: &Bits,
-        received: &Bits,
-        deliveries: &mut Deliveries,
-    ) {
-        let all = count(due.iter().copied());
-        let arrived = count(due.iter().zip(received).map(|(due, received)| due & received));
+    fn settle(&self, class: Class, due: &Bits, deliveries: &mut Deliveries) {
+        let arrived = |due: &Bits| count(due.iter().zip(self.received).map(|(due, received)| due & received));
         match class {
-            Class::Outside => deliveries.leaked += arrived,
+            Class::Outside => deliveries.leaked += arrived(due),
             Class::Indeterminate => {
-                deliveries.indeterminate += all;
-                deliveries.indeterminate_received += arrived;
+                deliveries.indeterminate += count(due.iter().copied());
+                deliveries.indeterminate_received += arrived(due);
             }
             Class::Member => {
+                let due = &self.within_limit(due, deliveries);
+                let (all, arrived) = (count(due.iter().copied()), arrived(due));
                 deliveries.expected += all;
                 deliveries.received += arrived;
                 deliveries.missing += all - arrived;
@@ -198,13 +389,33 @@ impl Block {
                 if all != arrived && room > 0 {
                     let missing = (0..BLOCK).filter(|within| {
                         let (_, word, bit) = split(*within);
-                        due[word] & !received[word] & bit != 0
+                        due[word] & !self.received[word] & bit != 0
                     });
-                    let pairs = missing.map(|within| Pair { client, message: self.number * BLOCK + within });
-                    deliveries.missing_examples.extend(pairs.take(room));
+                    deliveries.missing_examples.extend(missing.map(|within| self.pair(within)).take(room));
                 }
             }
         }
+    }
+
+    /// Those of `due` that the client has come to; the others are behind.
+    fn within_limit(&self, due: &Bits, deliveries: &mut Deliveries) -> Bits {
+        let first = self.block * BLOCK;
+        if self.limit >= first.saturating_add(BLOCK) {
+            return *due;
+        }
+        let mut within = *due;
+        for at in self.limit.saturating_sub(first)..BLOCK {
+            let (_, word, bit) = split(at);
+            within[word] &= !bit;
+        }
+        deliveries.behind += count(due.iter().zip(within).map(|(due, within)| due & !within));
+        within
+    }
+
+    fn pair(&self, within: u32) -> Pair {
+        let ordinal = self.block * BLOCK + within;
+        let message = self.messages.map_or(ordinal, |messages| messages[ordinal as usize]);
+        Pair { client: self.id, message }
     }
 }
 

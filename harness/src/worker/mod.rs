@@ -6,6 +6,8 @@
 
 mod client;
 mod entry;
+mod incoming;
+mod ping;
 mod talk;
 
 use std::borrow::Cow;
@@ -23,16 +25,19 @@ use throng_core::limits::SERVER_BODY_MAX;
 use throng_core::net::{App, Closed, Endpoint, Mailbox, Net, Opened, PeerKind};
 use throng_core::wire::{CloseReason, Packet};
 
+use crate::breakdown::{Breakdown, Sampler, ServerClock};
 use crate::clock::{NEVER, Nanos, RunClock};
 use crate::identity::Cast;
 use crate::live::{Panel, Totals};
-use crate::payload::Payload;
+use crate::payload::{Payload, Recent};
 use crate::record::{Latencies, Recorder};
 use crate::report::Clients;
 use crate::schedule::{Pace, SendCursor, Traffic};
 use crate::verify::Tally;
 use crate::window::Window;
 use client::{Client, Step, Token};
+use incoming::Incoming;
+use ping::Pinger;
 use talk::Outsider;
 
 /// How often a worker publishes its latencies, in nanoseconds.
@@ -132,7 +137,9 @@ impl Plan {
 pub enum Command {
     /// Nobody else gets in: who is on the way has failed, for this reason.
     GiveUp(&'static str),
-    /// Open the connection that listens for leaks, and have a client say the probe.
+    /// Open the connection that listens for leaks, and ping from now on.
+    Watch,
+    /// Have a client say the probe.
     Probe,
     /// Send by the schedule.
     Talk {
@@ -160,6 +167,10 @@ pub struct Harvest {
     pub tally: Tally,
     /// Latencies of messages.
     pub recorder: Recorder,
+    /// Where the time of some of them went.
+    pub breakdown: Breakdown,
+    /// How the server's clock stands to ours.
+    pub server_clock: ServerClock,
     /// How long something that arrived could wait.
     pub read_lag: Latencies,
     /// Parts of the way in.
@@ -202,6 +213,10 @@ pub struct Worker {
     /// What holds the counted ones back in a closed loop.
     window: Option<Window>,
     outsider: Outsider,
+    /// What was read last.
+    recent: Recent,
+    pinger: Pinger,
+    sampler: Sampler,
     /// Whether what happens counts.
     counting: bool,
     /// Clients, from the front, that have been asked to leave; none before [`Command::Leave`].
@@ -240,6 +255,9 @@ impl Worker {
             counted: None,
             window: None,
             outsider: Outsider::default(),
+            recent: Recent::default(),
+            pinger: Pinger::default(),
+            sampler: Sampler::default(),
             counting: true,
             left: None,
             leaving: 0,
@@ -302,7 +320,8 @@ impl Worker {
         let send = cursors.map(SendCursor::next_due).min().unwrap_or(NEVER);
         let retry = self.retries.peek().map_or(NEVER, |Reverse((at, _))| *at);
         let deadline = self.on_the_way.first().map_or(NEVER, |(at, _)| *at);
-        [send, retry, deadline, self.next_begin(), self.outsider.redial_at].into_iter().min().unwrap_or(NEVER)
+        let others = [self.next_begin(), self.outsider.redial_at, self.pinger.due];
+        [send, retry, deadline].into_iter().chain(others).min().unwrap_or(NEVER)
     }
 
     fn give_harvest(&mut self, to: &mpsc::Sender<Harvest>) {
@@ -322,6 +341,8 @@ impl Harvest {
         Self {
             tally,
             recorder: Recorder::default(),
+            breakdown: Breakdown::default(),
+            server_clock: ServerClock::default(),
             read_lag: Latencies::new(),
             phases: BTreeMap::new(),
             clients: Clients::default(),
@@ -334,6 +355,8 @@ impl Harvest {
     /// Adds what another worker found out; the tally it gives back, to be settled with ours.
     pub fn merge(&mut self, other: Self) -> Tally {
         self.recorder.merge(&other.recorder);
+        self.breakdown.merge(&other.breakdown);
+        self.server_clock.merge(&other.server_clock);
         self.read_lag.merge(&other.read_lag);
         for (name, latencies) in other.phases {
             self.phases.entry(name).or_default().merge(&latencies);
@@ -383,6 +406,15 @@ impl App for Worker {
         Ok(())
     }
 
+    fn room_packet(&mut self, net: &mut Net, id: SessionId, room: u32, encoded: &[u8]) -> bool {
+        let Some(message) = Incoming::parse(encoded).filter(|message| message.room() == Some(room)) else {
+            return false;
+        };
+        let Some(Token::Chat(place)) = self.owner(id) else { return false };
+        self.heard(net, place as usize, &message);
+        true
+    }
+
     fn closed(&mut self, net: &mut Net, id: SessionId, closed: Closed) {
         match self.owner(id) {
             Some(Token::Chat(place)) => self.chat_closed(net, place as usize, closed.reason),
@@ -397,6 +429,7 @@ impl App for Worker {
     fn command(&mut self, net: &mut Net, command: Command) {
         match command {
             Command::GiveUp(why) => self.give_up_all(net, why),
+            Command::Watch => self.watch(net),
             Command::Probe => self.probe(net),
             Command::Talk { warmup, counted } => {
                 let plan = &self.plan;
@@ -409,6 +442,7 @@ impl App for Worker {
             Command::Lag(since) => self.lags.push(since),
             Command::Hush => {
                 (self.warmup, self.counted) = (None, None);
+                self.end_pings();
                 self.totals.hushed = 1;
             }
             Command::Freeze => self.counting = false,
@@ -427,6 +461,7 @@ impl App for Worker {
         let more_to_begin = self.begin_due(net, now);
         let more_to_send = self.send_due(net);
         self.redial_outsider(net, now);
+        self.ping_due(net, now);
         self.leave_due(net);
         // The sockets that had something at the beginning of this turn have all been read by now.
         for since in self.lags.drain(..) {

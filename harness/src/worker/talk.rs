@@ -2,10 +2,11 @@
 
 use throng_core::SessionId;
 use throng_core::net::Net;
-use throng_core::wire::packets::{ChatMessage, ChatRequest, Scope};
+use throng_core::wire::packets::{ChatRequest, Scope};
 use throng_core::wire::{CloseReason, Packet, Text};
 
 use super::client::{Step, Token};
+use super::incoming::Incoming;
 use super::{Way, Worker};
 use crate::clock::{NEVER, Nanos};
 use crate::payload::{Purpose, Reading, Stamp};
@@ -41,7 +42,8 @@ impl Worker {
     /// Deals with a packet of the chat server; false if it has no place here.
     pub(super) fn chat_packet(&mut self, net: &mut Net, place: usize, packet: Packet) -> bool {
         match (self.clients[place].step, packet) {
-            (_, Packet::ChatMessage(message)) => self.heard(net, place, &message),
+            (_, Packet::ChatMessage(message)) => self.heard(net, place, &Incoming::of(&message)),
+            (_, Packet::PongAnswer(pong)) => self.ponged(net, &pong),
             (_, Packet::UsersChanged(_)) | (Step::Leaving, Packet::ExitAnswer(_) | Packet::UserList(_)) => {}
             (Step::Enter, Packet::EnterAnswer(_)) => self.entered(net, place),
             (Step::List, Packet::UserList(list)) => self.listed(net, place, &list),
@@ -51,17 +53,21 @@ impl Worker {
     }
 
     /// A client has received a message. Nothing here allocates: this runs for every delivery.
-    fn heard(&mut self, net: &mut Net, place: usize, message: &ChatMessage) {
+    pub(super) fn heard(&mut self, net: &Net, place: usize, message: &Incoming<'_>) {
         if !self.counting {
             return;
         }
         let now = self.plan.clock.at(net.now());
-        match self.plan.payload.read(message.text.as_bytes()) {
+        match self.recent.read(&self.plan.payload, message.text) {
             Reading::Ours(Purpose::Counted, stamp) => {
                 let receipt = self.harvest.tally.delivered(place, stamp.index, message.sequence, now);
                 if receipt == Receipt::First {
                     self.harvest.recorder.delivered(stamp, now);
                     self.totals.received += 1;
+                    if self.sampler.takes() {
+                        let stamps = message.stamps(net.fan_out_us());
+                        self.harvest.breakdown.record(&self.harvest.server_clock, stamps, stamp.sent(), now);
+                    }
                     if let Some(window) = &mut self.window {
                         window.received(place);
                     }
@@ -123,9 +129,16 @@ impl Worker {
         }
     }
 
-    /// Opens the connection that listens for leaks, and has the first client say the probe.
+    /// Opens the connection that listens for leaks, and begins to ping.
+    pub(super) fn watch(&mut self, net: &mut Net) {
+        if self.index == 0 {
+            self.listen_outside(net);
+        }
+        self.begin_pings(self.plan.clock.now());
+    }
+
+    /// Has the first client say the probe.
     pub(super) fn probe(&mut self, net: &mut Net) {
-        self.listen_outside(net);
         let speaker = self.clients.iter().find(|client| client.step.is_present());
         if let Some(session) = speaker.and_then(|client| client.chat) {
             let now = self.plan.clock.now();

@@ -19,7 +19,7 @@ use throng_core::net::{
 };
 use throng_core::wire::packets::{
     ChatMessage, ChatRequest, CreateCharacterAnswer, EnterAnswer, ExitAnswer, LoginGranted, LoginRefused,
-    Name, Outcome, Scope, ServerTimes, SignUpAnswer, User, UserList,
+    Name, Outcome, PongAnswer, Scope, ServerTimes, SignUpAnswer, User, UserList,
 };
 use throng_core::wire::{CloseReason, List, Packet, Text};
 
@@ -68,6 +68,8 @@ pub(crate) struct Script {
     pub online: fn(&str) -> bool,
     /// Logins, from the first, of those who have been in before, that find them online still.
     pub lingers: u32,
+    /// What it says of the time that messages take in it.
+    pub times: ServerTimes,
 }
 
 impl Default for Script {
@@ -87,6 +89,7 @@ impl Default for Script {
             password: None,
             online: |_| false,
             lingers: 0,
+            times: ServerTimes { received_us: 0, queued_us: 0, handled_us: 0 },
         }
     }
 }
@@ -148,6 +151,7 @@ impl Stub {
             present: BTreeMap::new(),
             outside: Vec::new(),
             logins: HashMap::new(),
+            began: Instant::now(),
             sequence: 0,
             later: script.later,
             lingers: script.lingers,
@@ -215,6 +219,7 @@ struct StubApp {
     outside: Vec<SessionId>,
     /// Login sessions by the name of their character.
     logins: HashMap<String, SessionId>,
+    began: Instant,
     sequence: u64,
     later: u32,
     lingers: u32,
@@ -238,13 +243,17 @@ fn client_of(name: &str) -> u32 {
     }
 }
 
-fn message(sequence: u64, sender: &User, text: Text<1024>) -> ChatMessage {
-    let times = ServerTimes { received_us: 0, queued_us: 0, handled_us: 0 };
+fn message(sequence: u64, sender: &User, text: Text<1024>, times: ServerTimes) -> ChatMessage {
     let sender = sender.clone();
     ChatMessage { scope: Scope::World, target: 0, sequence, sender, stamp: 0, times, text }
 }
 
 impl StubApp {
+    /// The stub's clock, which is far ahead of anybody else's.
+    fn now_us(&self) -> u64 {
+        self.began.elapsed().as_micros() as u64 + 10_000_000_000
+    }
+
     fn enter(&mut self, net: &mut Net, id: SessionId, ticket: &Ticket) {
         let client = client_of(&ticket.name);
         if (self.script.refuses)(client) {
@@ -270,16 +279,17 @@ impl StubApp {
     fn chat(&mut self, net: &mut Net, id: SessionId, text: Text<1024>) {
         let script = self.script;
         let Some((_, sender)) = self.present.values().find(|(session, _)| *session == id) else { return };
+        let times = ServerTimes { received_us: self.now_us(), ..script.times };
         self.sequence += 1;
         let Some(index) = index_of(&text) else {
-            let message: Packet = message(self.sequence, sender, text).into();
+            let message: Packet = message(self.sequence, sender, text, times).into();
             if script.probes {
                 self.present.values().for_each(|(session, _)| net.send(*session, &message));
             }
             return;
         };
         self.heard.fetch_add(1, Ordering::Relaxed);
-        let message = message(self.sequence, sender, text);
+        let message = message(self.sequence, sender, text, times);
         if let Some((client, _)) = script.cuts.filter(|(_, at)| *at == index)
             && let Some((session, _)) = self.present.remove(&client)
         {
@@ -396,6 +406,10 @@ impl App for StubApp {
                 net.send(id, &page.into());
             }
             Packet::ChatRequest(ChatRequest { text, .. }) => self.chat(net, id, text),
+            Packet::PingRequest(ping) => {
+                let server_us = self.now_us();
+                net.send(id, &PongAnswer { token: ping.token, queued_us: 0, server_us }.into());
+            }
             Packet::ExitRequest(_) if self.script.lets_go => {
                 self.present.retain(|_, (session, _)| *session != id);
                 net.send(id, &ExitAnswer {}.into());

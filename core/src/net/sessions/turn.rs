@@ -131,7 +131,7 @@ impl Net {
     fn read<A: App>(&mut self, app: &mut A, id: SessionId, scratch: &mut [u8]) -> bool {
         for _ in 0..READS_PER_TURN {
             let Some(conn) = self.table.get_mut(id) else { return true };
-            if conn.stalled.is_some() {
+            if conn.stalled.is_some() || conn.is_paused {
                 return true;
             }
             let held = conn.inbox.len();

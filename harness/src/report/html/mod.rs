@@ -2,6 +2,7 @@
 
 mod chart;
 mod markup;
+mod notes;
 
 use std::fmt::Display;
 
@@ -244,6 +245,7 @@ impl Report {
                      the time it was sent. First, last recipient and skew: one value for each message.",
                 );
             }
+            self.html_clock(html);
         });
     }
 

@@ -1,0 +1,236 @@
+//! Who hears whom: the audiences that the messages of a run are for, decided before it.
+//!
+//! Every audience has a number: everybody, then whispers (each message has two recipients of its own), then
+//! the channels, then the sectors of the grid on which clients stand. What is said in a sector is for whoever stands in it
+//! or in one of the eight around it.
+
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
+use throng_core::wire::packets::Scope;
+
+/// The audience of everybody in the chat.
+pub const WORLD: u32 = 0;
+/// The audience of all whispers together.
+pub const WHISPERS: u32 = 1;
+/// The first channel's.
+const CHANNELS: u32 = 2;
+
+/// What is said in a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Speech {
+    /// All to everybody.
+    #[default]
+    World,
+    /// All in channels.
+    Channel,
+    /// All to those nearby.
+    Nearby,
+    /// All to one other client, drawn for each message.
+    Whisper,
+    /// Each message has one of the four scopes, drawn for it.
+    Mixed,
+}
+
+impl Speech {
+    /// Whether anybody speaks in channels.
+    pub fn has_channels(self) -> bool {
+        matches!(self, Self::Channel | Self::Mixed)
+    }
+
+    /// Whether anybody speaks to those nearby.
+    pub fn has_places(self) -> bool {
+        matches!(self, Self::Nearby | Self::Mixed)
+    }
+}
+
+/// Where clients stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Grid {
+    side: u32,
+    sector_size: u32,
+    /// Each client's sector, row by row.
+    sectors: Vec<u32>,
+}
+
+/// The clients of a run in their channels and places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Crowd {
+    clients: u32,
+    speech: Speech,
+    channels: u32,
+    grid: Grid,
+}
+
+impl Crowd {
+    /// So many clients, who all talk to all.
+    pub fn world(clients: u32) -> Self {
+        let grid = Grid { side: 0, sector_size: 1, sectors: Vec::new() };
+        Self { clients, speech: Speech::World, channels: 0, grid }
+    }
+
+    /// Clients dealt to `channels` channels, and standing by `seed` in a square of sectors, `side` by `side`,
+    /// each `sector_size` units long. What `speech` does not need is left out.
+    pub fn new(clients: u32, speech: Speech, channels: u32, side: u32, sector_size: u32, seed: u64) -> Self {
+        let channels = if speech.has_channels() { channels } else { 0 };
+        let side = if speech.has_places() { side } else { 0 };
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed ^ 0x7365_6374_6f72);
+        let sectors = if side > 0 {
+            (0..clients).map(|_| rng.random_range(0..side * side)).collect()
+        } else {
+            Vec::new()
+        };
+        Self { clients, speech, channels, grid: Grid { side, sector_size, sectors } }
+    }
+
+    /// What is said.
+    pub fn speech(&self) -> Speech {
+        self.speech
+    }
+
+    /// How many channels there are.
+    pub fn channels(&self) -> u32 {
+        self.channels
+    }
+
+    /// The channel that a client is dealt to; none if there are none.
+    pub fn home(&self, client: u32) -> Option<u32> {
+        client.checked_rem(self.channels)
+    }
+
+    /// The client that makes a channel: the first that is dealt to it.
+    pub fn is_founder(&self, client: u32) -> bool {
+        client < self.channels
+    }
+
+    /// The audience of a channel.
+    pub fn in_channel(&self, channel: u32) -> u32 {
+        CHANNELS + channel
+    }
+
+    /// The channel of an audience, if it is one's.
+    pub fn channel_of(&self, audience: u32) -> Option<u32> {
+        audience.checked_sub(CHANNELS).filter(|channel| *channel < self.channels)
+    }
+
+    /// The scope of an audience.
+    pub fn scope(&self, audience: u32) -> Scope {
+        match audience {
+            WORLD => Scope::World,
+            WHISPERS => Scope::Whisper,
+            audience if self.channel_of(audience).is_some() => Scope::Channel,
+            _ => Scope::Nearby,
+        }
+    }
+
+    /// Where a client stands: the middle of its sector. None if nobody stands anywhere.
+    #[allow(clippy::cast_possible_wrap)] // a grid is far smaller than that
+    pub fn position(&self, client: u32) -> Option<(i32, i32)> {
+        let sector = *self.grid.sectors.get(client as usize)?;
+        let middle = |index: u32| (index * self.grid.sector_size + self.grid.sector_size / 2) as i32;
+        Some((middle(sector % self.grid.side), middle(sector / self.grid.side)))
+    }
+
+    /// The audience of what a client says to those nearby; none if nobody stands anywhere.
+    pub fn around(&self, client: u32) -> Option<u32> {
+        self.grid.sectors.get(client as usize).map(|sector| CHANNELS + self.channels + sector)
+    }
+
+    /// The audiences of what a client hears said nearby.
+    pub fn within_earshot(&self, client: u32) -> impl Iterator<Item = u32> + '_ {
+        let side = self.grid.side;
+        let own = self.grid.sectors.get(client as usize).map(|sector| (sector % side, sector / side));
+        own.into_iter().flat_map(move |(x, y)| {
+            let near = move |at: u32| at.saturating_sub(1)..=(at + 1).min(side - 1);
+            near(y).flat_map(move |y| near(x).map(move |x| CHANNELS + self.channels + y * side + x))
+        })
+    }
+
+    /// For whom a message is that `sender` says, by chance as far as that is left to it: the audience and,
+    /// for a whisper, the other client.
+    pub(crate) fn address(&self, sender: u32, rng: &mut impl RngExt) -> (u32, u32) {
+        let speech = match self.speech {
+            Speech::Mixed => {
+                [Speech::World, Speech::Channel, Speech::Nearby, Speech::Whisper][rng.random_range(0..4)]
+            }
+            one => one,
+        };
+        let audience = match speech {
+            Speech::Channel => self.home(sender).map(|channel| self.in_channel(channel)),
+            Speech::Nearby => self.around(sender),
+            Speech::Whisper if self.clients > 1 => {
+                let other = rng.random_range(0..self.clients - 1);
+                return (WHISPERS, other + u32::from(other >= sender));
+            }
+            _ => Some(WORLD),
+        };
+        (audience.unwrap_or(WORLD), 0)
+    }
+}
+
+/// The side of a square of sectors in which the nine that hear each other hold `audience` of `clients` clients, on average.
+#[allow(clippy::cast_sign_loss)] // a root is not negative
+pub fn side_for(clients: u32, audience: u32) -> u32 {
+    (f64::from(clients) * 9.0 / f64::from(audience.max(1))).sqrt().round().max(1.0) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_dealt_to_channels() {
+        let crowd = Crowd::new(10, Speech::Channel, 3, 5, 100, 1);
+        let homes: Vec<_> = (0..10).filter_map(|client| crowd.home(client)).collect();
+        assert_eq!(homes, [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]);
+        assert_eq!((0..10).filter(|client| crowd.is_founder(*client)).count(), 3);
+        assert_eq!((crowd.channel_of(crowd.in_channel(2)), crowd.channel_of(WORLD)), (Some(2), None));
+        assert_eq!((crowd.position(3), crowd.within_earshot(3).count()), (None, 0));
+        assert_eq!(Crowd::world(4).home(3), None);
+    }
+
+    #[test]
+    fn those_nearby_hear_each_other() {
+        let crowd = Crowd::new(400, Speech::Nearby, 3, 7, 100, 1);
+        for client in 0..400 {
+            let (x, y) = crowd.position(client).expect("on the grid");
+            assert!((0..700).contains(&x) && (0..700).contains(&y));
+            for other in 0..400 {
+                let (other_x, other_y) = crowd.position(other).expect("on the grid");
+                let near = (x - other_x).abs() <= 100 && (y - other_y).abs() <= 100;
+                let around = crowd.around(other).expect("on the grid");
+                assert_eq!(crowd.within_earshot(client).any(|audience| audience == around), near);
+            }
+        }
+    }
+
+    #[test]
+    fn the_grid_is_as_dense_as_asked_for() {
+        assert_eq!((side_for(1_000, 90), side_for(1_000, 9_000), side_for(5, 0)), (10, 1, 7));
+        let crowd = Crowd::new(3_000, Speech::Nearby, 0, side_for(3_000, 30), 100, 1);
+        let heard: usize = (0..3_000)
+            .map(|client| {
+                let own = crowd.around(client).expect("on the grid");
+                (0..3_000)
+                    .step_by(10)
+                    .filter(|other| crowd.within_earshot(*other).any(|heard| heard == own))
+                    .count()
+                    * 10
+            })
+            .sum();
+        assert!((80_000..95_000).contains(&heard), "{heard}");
+    }
+
+    #[test]
+    fn every_scope_has_its_share() {
+        let crowd = Crowd::new(100, Speech::Mixed, 4, 3, 100, 1);
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+        let mut counts = [0; 4];
+        for _ in 0..4_000 {
+            let (audience, other) = crowd.address(7, &mut rng);
+            counts[crowd.scope(audience) as usize] += 1;
+            assert!(audience != WHISPERS || other < 100 && other != 7);
+        }
+        assert!(counts.iter().all(|count| (800..1_200).contains(count)), "{counts:?}");
+        assert_eq!(Crowd::new(1, Speech::Whisper, 0, 0, 1, 1).address(0, &mut rng), (WORLD, 0));
+    }
+}
