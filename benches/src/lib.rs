@@ -3,6 +3,7 @@
 //! A group is one operation. In it stand one or more ways of ours to do it and one or more baselines, whose names
 //! begin with "baseline: "; `scripts/measure-benches` sets each of ours beside each baseline of its group.
 
+pub mod crowd;
 pub mod packets;
 
 use std::time::{Duration, Instant};
