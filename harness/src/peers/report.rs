@@ -246,11 +246,17 @@ impl fmt::Display for PeersReport {
 }
 
 fn write_summary(summary: &Summary, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let [p50, p99, max] = [summary.p50_us, summary.p99_us, summary.max_us].map(|micros| micros / 1e3);
+    // Without a delivery there is no latency, not one of zero.
+    let latency = |micros: f64, digits| match summary.deliveries_per_s {
+        0.0 => "-".into(),
+        _ => format!("{:.digits$}", micros / 1e3),
+    };
+    let [p50, p99, max] = [(summary.p50_us, 2), (summary.p99_us, 1), (summary.max_us, 1)]
+        .map(|(micros, digits)| latency(micros, digits));
     let cpu = summary.server_cpu_us_per_delivery.map_or("-".into(), |micros| format!("{micros:.2}"));
     write!(
         f,
-        "  {:<11}{:>13}{p50:>10.2}{p99:>10.1}{max:>10.1}{cpu:>12}{:>11}{:>5}{:>6}{:>6}{:>8.0}%",
+        "  {:<11}{:>13}{p50:>10}{p99:>10}{max:>10}{cpu:>12}{:>11}{:>5}{:>6}{:>6}{:>8.0}%",
         summary.system,
         format_rate(summary.deliveries_per_s),
         format_count(summary.missing),
