@@ -9,6 +9,10 @@ use super::rooms::FENCE;
 use crate::clock::{NEVER, Nanos};
 use crate::crowd::WORLD;
 
+/// Bytes that the system holds for a client that does not read: without a limit it takes megabytes, and the server
+/// would not notice for minutes.
+const RECEIVE_BUFFER: usize = 16 * 1024;
+
 /// How often slow clients get leave to read on, in nanoseconds.
 const TICK: Nanos = 20_000_000;
 
@@ -132,6 +136,7 @@ impl Worker {
             };
             self.harvest.tally.impair(place);
             self.clients[place].is_impaired = true;
+            net.limit_receive_buffer(session, RECEIVE_BUFFER);
             match kind {
                 Kind::Deaf => {
                     self.harvest.impaired.deaf += 1;
