@@ -358,6 +358,8 @@ impl Worker {
                 self.clients[place].step = Step::Out;
                 if reason == CloseReason::Goodbye {
                     self.totals.left += 1;
+                } else if self.clients[place].is_impaired {
+                    self.impaired_closed(reason);
                 } else {
                     self.totals.disconnected += 1;
                     self.count_reason("leaving", reason.name());
@@ -496,9 +498,7 @@ impl Worker {
         self.totals.probed -= u64::from(client.probed);
         self.totals.received_by_present -= u64::from(client.received);
         if self.clients[place].is_impaired {
-            // Which is what may become of it.
-            self.harvest.impaired.closed += 1;
-            *self.harvest.impaired.reasons.entry(reason.name().to_owned()).or_default() += 1;
+            self.impaired_closed(reason);
         } else {
             self.totals.disconnected += 1;
             self.count_reason("disconnected", reason.name());

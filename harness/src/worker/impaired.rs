@@ -1,6 +1,7 @@
 //! Clients that read slowly, or not at all.
 
 use throng_core::net::Net;
+use throng_core::wire::CloseReason;
 use throng_core::wire::packets::{ChatGap, PingRequest, Scope};
 
 use super::Worker;
@@ -12,6 +13,9 @@ use crate::crowd::WORLD;
 /// Bytes that the system holds for a client that does not read: without a limit it takes megabytes, and the server
 /// would not notice for minutes.
 const RECEIVE_BUFFER: usize = 16 * 1024;
+
+/// And once it reads again: through a small one it would take minutes to come to the end.
+const WIDE_BUFFER: usize = 1024 * 1024;
 
 /// How often slow clients get leave to read on, in nanoseconds.
 const TICK: Nanos = 20_000_000;
@@ -108,6 +112,7 @@ impl Worker {
             self.impaired.until = NEVER;
             for place in &self.impaired.deaf {
                 if let Some(session) = self.clients[*place as usize].chat {
+                    net.limit_receive_buffer(session, WIDE_BUFFER);
                     net.pause_reading(session, false);
                 }
             }
@@ -151,6 +156,12 @@ impl Worker {
         }
     }
 
+    /// An impaired client has lost its session, which is what may become of it.
+    pub(super) fn impaired_closed(&mut self, reason: CloseReason) {
+        self.harvest.impaired.closed += 1;
+        *self.harvest.impaired.reasons.entry(reason.name().to_owned()).or_default() += 1;
+    }
+
     /// An impaired client has read a message.
     pub(super) fn read_by_impaired(&mut self, net: &mut Net, place: usize, text: usize) {
         let Some((_, budget)) = self.impaired.slow.iter_mut().find(|(slow, _)| *slow as usize == place)
@@ -171,6 +182,7 @@ impl Worker {
             self.impaired.deaf.iter().copied().chain(slow.iter().map(|(place, _)| *place)).collect();
         for place in all {
             let Some(session) = self.clients[place as usize].chat else { continue };
+            net.limit_receive_buffer(session, WIDE_BUFFER);
             net.pause_reading(session, false);
             self.clients[place as usize].is_waking = true;
             self.totals.asleep += 1;
