@@ -145,6 +145,19 @@ impl Crowd {
         })
     }
 
+    /// How many clients belong to each audience, by its number; whispers have two each.
+    pub fn sizes(&self) -> Vec<u64> {
+        let mut sizes = vec![u64::from(self.clients), 2];
+        sizes.resize((CHANNELS + self.channels + self.grid.side * self.grid.side) as usize, 0);
+        for client in 0..self.clients {
+            let channel = self.home(client).map(|home| self.in_channel(home));
+            for audience in self.within_earshot(client).chain(channel) {
+                sizes[audience as usize] += 1;
+            }
+        }
+        sizes
+    }
+
     /// For whom a message is that `sender` says, by chance as far as that is left to it: the audience and,
     /// for a whisper, the other client.
     pub(crate) fn address(&self, sender: u32, rng: &mut impl RngExt) -> (u32, u32) {
@@ -189,8 +202,19 @@ mod tests {
     }
 
     #[test]
+    fn sizes_are_those_of_the_channels() {
+        assert_eq!(Crowd::new(10, Speech::Channel, 3, 0, 1, 1).sizes(), [10, 2, 4, 3, 3]);
+        assert_eq!(Crowd::world(4).sizes(), [4, 2]);
+    }
+
+    #[test]
     fn those_nearby_hear_each_other() {
         let crowd = Crowd::new(400, Speech::Nearby, 3, 7, 100, 1);
+        let sizes = crowd.sizes();
+        for audience in (0..400).filter_map(|client| crowd.around(client)) {
+            let heard = |client: &u32| crowd.within_earshot(*client).any(|heard| heard == audience);
+            assert_eq!((0..400).filter(heard).count() as u64, sizes[audience as usize]);
+        }
         for client in 0..400 {
             let (x, y) = crowd.position(client).expect("on the grid");
             assert!((0..700).contains(&x) && (0..700).contains(&y));

@@ -4,7 +4,7 @@
 use std::io;
 
 use throng_core::crypto::{ClusterKey, PublicKey, Ticket};
-use throng_core::wire::packets::{IdText, Name, PasswordText, TicketBytes, WishedName};
+use throng_core::wire::packets::{IdText, Name, PasswordText, TicketBytes, WishedChannel, WishedName};
 use throng_core::wire::{SecretText, Text};
 
 use crate::cli::CLIENTS_MAX;
@@ -90,6 +90,11 @@ impl Cast {
     /// The name of a client's character.
     pub fn name(&self, client: u32) -> WishedName {
         Text::truncated(&self.text(client))
+    }
+
+    /// The name of a channel.
+    pub fn channel(&self, channel: u32) -> WishedChannel {
+        Text::truncated(&format!("h{:08x}c{channel}", self.run))
     }
 
     /// A client's password.

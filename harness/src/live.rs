@@ -47,15 +47,22 @@ pub struct Totals {
     pub outside: u64,
     /// 1 once the worker sends no more.
     pub hushed: u64,
+    /// Times that a client has found its place, or will find none.
+    pub gathered: u64,
+    /// Impaired clients that have not read everything.
+    pub asleep: u64,
+    /// 1 once they have been told to.
+    pub woken: u64,
 }
 
 /// How many numbers [`Totals`] are.
-const TOTALS: usize = 13;
+const TOTALS: usize = 16;
 
 impl Totals {
     fn into_array(self) -> [u64; TOTALS] {
         let Self { connected, listed, probed, refused, failed, disconnected, left, .. } = self;
         let Self { scheduled, sent, received, received_by_present, outside, hushed, .. } = self;
+        let Self { gathered, asleep, woken, .. } = self;
         [
             connected,
             listed,
@@ -70,12 +77,15 @@ impl Totals {
             received_by_present,
             outside,
             hushed,
+            gathered,
+            asleep,
+            woken,
         ]
     }
 
     fn from_array(numbers: [u64; TOTALS]) -> Self {
         let [connected, listed, probed, refused, failed, disconnected, left, rest @ ..] = numbers;
-        let [scheduled, sent, received, received_by_present, outside, hushed] = rest;
+        let [scheduled, sent, received, received_by_present, outside, hushed, gathered, asleep, woken] = rest;
         Self {
             connected,
             listed,
@@ -90,6 +100,9 @@ impl Totals {
             received_by_present,
             outside,
             hushed,
+            gathered,
+            asleep,
+            woken,
         }
     }
 }

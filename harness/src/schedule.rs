@@ -37,6 +37,11 @@ impl Pace {
         Self { start, interval: nanos(interval) }
     }
 
+    /// So many points a second (at least 1), the first at `start`.
+    pub fn per_second(start: Nanos, count: u32) -> Self {
+        Self { start, interval: 1_000_000_000 / u64::from(count.max(1)) }
+    }
+
     /// The time of point `index`. Exact: nothing is summed up, so nothing drifts.
     pub fn intended(self, index: u32) -> Nanos {
         self.start.saturating_add(self.interval.saturating_mul(u64::from(index)))

@@ -359,6 +359,14 @@ impl Net {
         }
     }
 
+    /// Has the system hold no more than about so many bytes that come for the session, so that who is not read is soon felt to be slow.
+    pub fn limit_receive_buffer(&mut self, id: SessionId, bytes: usize) {
+        if let Some(conn) = self.table.get(id) {
+            // A system that does not do it holds more, and nothing else changes.
+            let _ = socket2::SockRef::from(&conn.socket).set_recv_buffer_size(bytes);
+        }
+    }
+
     /// Ends all sessions with peers of one kind.
     pub fn close_all(&mut self, kind: PeerKind, reason: CloseReason, detail: &str) {
         for id in self.table.ids().collect::<Vec<_>>() {

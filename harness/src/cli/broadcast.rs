@@ -7,6 +7,7 @@ use throng_core::config::parse_duration;
 use throng_core::limits::CHAT_TEXT_MAX;
 
 use super::common::Common;
+use super::setting::{RawSetting, Setting};
 use crate::payload::PAYLOAD_MIN;
 use crate::schedule::{MESSAGES_MAX, points_in};
 
@@ -14,6 +15,8 @@ use crate::schedule::{MESSAGES_MAX, points_in};
 pub(super) struct RawBroadcast {
     #[command(flatten)]
     pub(super) common: Common,
+    #[command(flatten)]
+    setting: RawSetting,
     /// How long messages are sent
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub(super) duration: Duration,
@@ -53,6 +56,8 @@ pub struct Broadcast {
     pub pause: Duration,
     /// Longest wait after the last message.
     pub drain: Duration,
+    /// Whom they are for, who comes and goes, and who does not read.
+    pub setting: Setting,
     /// For a closed loop, which `peers` has: messages that may be ahead of the slowest client. Then
     /// `interval` is that of the warm-up, and `messages` is only a bound.
     pub ahead: Option<u32>,
@@ -87,9 +92,11 @@ impl RawBroadcast {
             ));
         }
         let clients = self.common.clients;
-        let senders = self.senders.unwrap_or(clients);
-        if !(1..=clients).contains(&senders) {
-            return Err(format!("--senders {senders} of --clients {clients}: from 1 to {clients} can send"));
+        let setting = self.setting.check(clients)?;
+        let speakers = setting.speakers(clients);
+        let senders = self.senders.unwrap_or(speakers);
+        if !(1..=speakers).contains(&senders) {
+            return Err(format!("--senders {senders} of --clients {clients}: from 1 to {speakers} can send"));
         }
         Ok(Broadcast {
             messages,
@@ -100,6 +107,7 @@ impl RawBroadcast {
             warmup: self.warmup,
             drain: self.drain,
             pause: Duration::ZERO,
+            setting,
             ahead: None,
             leave: true,
         })

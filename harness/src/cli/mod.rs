@@ -6,6 +6,7 @@ mod common;
 mod connect;
 mod login;
 mod peers;
+mod setting;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use clap::{Parser, Subcommand};
 pub use broadcast::Broadcast;
 pub use common::CLIENTS_MAX;
 pub use login::{ENTRIES_MAX, Login, Stay};
+pub use setting::Setting;
 
 use crate::peers::{PeersJob, bare};
 use crate::target::{Entrance, TargetSource};

@@ -12,7 +12,7 @@ use super::case::{Case, Load};
 use super::process::{self, Server, ServerError};
 use super::system::THRONG;
 use super::talk::{CLOSED_MAX, CLOSED_WARMUP, Times};
-use crate::cli::{Broadcast, Job, Scenario};
+use crate::cli::{Broadcast, Job, Scenario, Setting};
 use crate::report::Findings;
 use crate::scenario::{self, RunError};
 use crate::schedule::{MESSAGES_MAX, points_in};
@@ -97,6 +97,7 @@ fn job(case: Case, times: Times, payload: usize, seed: u64, target: TargetSource
         warmup: times.warmup,
         pause: times.pause,
         drain: times.drain,
+        setting: Setting::default(),
         ahead,
         // The server is stopped then, and 9,000 that leave one by one are 40 million notices.
         leave: false,

@@ -25,7 +25,7 @@ use crate::live::Second;
 use crate::procstat::Usage;
 use crate::record::{Latencies, LatencyUs, Recorder, Spread};
 use crate::threshold::Checked;
-use crate::verify::Deliveries;
+use crate::verify::{Deliveries, Gaps};
 
 /// The version of the report's form; a reader that knows another one should say so.
 const FORMAT: u32 = 1;
@@ -47,6 +47,51 @@ pub struct Clients {
     pub reasons: BTreeMap<String, u64>,
     /// Steps on the way in that were tried again, for which reason.
     pub retries: BTreeMap<String, u64>,
+}
+
+/// How clients came to channels and left them while others talked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Churned {
+    /// Times that a client asked to join a channel.
+    pub joins: u64,
+    /// Times that a client asked to leave one.
+    pub leaves: u64,
+    /// Turns of clients that waited for an answer.
+    pub skipped: u64,
+}
+
+impl Churned {
+    /// Adds what another worker counted.
+    pub fn add(&mut self, other: Self) {
+        self.joins += other.joins;
+        self.leaves += other.leaves;
+        self.skipped += other.skipped;
+    }
+}
+
+/// What became of clients that did not read as they should. They count for neither `clients.disconnected` nor latencies.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ImpairedClients {
+    /// Clients that stopped reading.
+    pub deaf: u64,
+    /// Clients that read slowly.
+    pub slow: u64,
+    /// Of both, how many lost their session.
+    pub closed: u64,
+    /// For which reason.
+    pub reasons: BTreeMap<String, u64>,
+}
+
+impl ImpairedClients {
+    /// Adds what another worker counted.
+    pub fn add(&mut self, other: Self) {
+        self.deaf += other.deaf;
+        self.slow += other.slow;
+        self.closed += other.closed;
+        for (reason, count) in other.reasons {
+            *self.reasons.entry(reason).or_default() += count;
+        }
+    }
 }
 
 /// How much was to be done in a second, and how much was. Messages for `broadcast`, else clients.
@@ -86,6 +131,10 @@ pub struct Findings {
     pub sent: u64,
     /// What became of them; none for scenarios that send nothing.
     pub deliveries: Option<Deliveries>,
+    /// Who came to channels and left them meanwhile.
+    pub churn: Churned,
+    /// Who did not read as it should.
+    pub impaired: ImpairedClients,
     /// All workers' latencies, merged.
     pub recorder: Recorder,
     /// Where the time of some deliveries went.
@@ -147,6 +196,12 @@ pub struct Report {
     pub rounds: u32,
     /// Messages that were sent and counted.
     pub sent: u64,
+    /// What clients missed because they were too slow, and were told.
+    pub gaps: Gaps,
+    /// Who came to channels and left them while others talked.
+    pub churn: Churned,
+    /// Who did not read as it should.
+    pub impaired: ImpairedClients,
     /// What became of all (message, recipient) pairs.
     pub deliveries: Deliveries,
     /// From the intended send time to arrival, of every delivery.
@@ -231,6 +286,9 @@ impl Report {
             clients: findings.clients,
             rounds: job.scenario.rounds(),
             sent: findings.sent,
+            gaps: findings.deliveries.as_ref().map_or_else(Gaps::default, |deliveries| deliveries.gaps),
+            churn: findings.churn,
+            impaired: findings.impaired,
             deliveries: findings.deliveries.unwrap_or_default(),
             latency_us: findings.recorder.corrected.summary(),
             latency_uncorrected_us: findings.recorder.uncorrected.summary(),

@@ -8,11 +8,12 @@ use throng_core::config::format_duration;
 use super::{Halt, LOOK, Run, RunError};
 use crate::cli::Broadcast;
 use crate::clock::{NEVER, Nanos, nanos};
+use crate::crowd::Speech;
 use crate::live::Totals;
 use crate::pacer::Pacer;
 use crate::report::{Rates, format_count};
 use crate::schedule::Pace;
-use crate::worker::Command;
+use crate::worker::{Command, Gather};
 
 /// From the decision to send to the first message: time for the threads to hear of it.
 const LEAD: Nanos = 50_000_000;
@@ -26,6 +27,7 @@ const INTERRUPTED_DRAIN: Duration = Duration::from_secs(1);
 /// Runs the phases up to the last delivery.
 pub(super) fn run(run: &mut Run<'_>, broadcast: &Broadcast) -> Result<(), Halt> {
     run.enter()?;
+    gather(run)?;
     probe(run)?;
     let warmup = Pace::new(run.now() + LEAD, broadcast.interval);
     // In a closed loop all of them are due from the beginning, and wait for the window.
@@ -53,6 +55,37 @@ pub(super) fn rates(broadcast: &Broadcast, counted: Pace, sent: u64, last_sent: 
         return Rates::new(sent, took, sent, took);
     }
     Rates::new(broadcast.messages.into(), plan, sent, took)
+}
+
+/// Waits until everybody is in the channel, and at the place, that is meant for it.
+fn gather(run: &mut Run<'_>) -> Result<(), Halt> {
+    let crowd = &run.plan.crowd;
+    let (channels, has_places) = (u64::from(crowd.channels()), crowd.speech().has_places());
+    let clients = u64::from(run.plan.clients);
+    let patience = run.job.connect_timeout;
+    let mut to_gather = 0;
+    for (who, count, is_needed) in
+        [(Gather::Founders, channels, channels > 0), (Gather::All, clients, channels > 0 || has_places)]
+    {
+        if !is_needed {
+            continue;
+        }
+        to_gather += count;
+        run.fleet.tell(|| Command::Gather(who));
+        run.wait(
+            patience,
+            |now| now.gathered,
+            |now, _| now.gathered >= to_gather,
+            |now| {
+                format!(
+                    "{} clients had still to get into their channels and places, and nobody did for {}",
+                    format_count(to_gather.saturating_sub(now.gathered)),
+                    format_duration(patience)
+                )
+            },
+        )?;
+    }
+    Ok(())
 }
 
 /// Waits until one message has reached everybody, and with it all that was sent before it.
@@ -108,6 +141,8 @@ fn drain(run: &mut Run<'_>, patience: Duration) -> Result<(), Halt> {
     let mut until = run.now().saturating_add(nanos(patience));
     let mut is_cut_short = false;
     let workers = u64::from(run.plan.workers);
+    let due = Due::of(run);
+    let mut last = (0, 0);
     loop {
         // What was sent is known only to a look after the one that found every worker silent.
         let is_silent = run.fleet.totals().hushed == workers;
@@ -115,10 +150,53 @@ fn drain(run: &mut Run<'_>, patience: Duration) -> Result<(), Halt> {
         if run.shutdown.is_requested() && !std::mem::replace(&mut is_cut_short, true) {
             until = until.min(now.saturating_add(nanos(INTERRUPTED_DRAIN)));
         }
-        let has_all = is_silent && totals.received_by_present == totals.sent * totals.connected;
+        if totals.received != last.0 {
+            last = (totals.received, now);
+        }
+        let has_all = is_silent && due.has_come(&totals, now.saturating_sub(last.1));
         if has_all || now >= until {
             return if is_cut_short { Err(Halt::Interrupted) } else { Ok(()) };
         }
         thread::sleep(LOOK);
+    }
+}
+
+/// How it is known that everybody has everything.
+enum Due {
+    /// Everybody who is there gets every message.
+    ToAll,
+    /// So many messages are to be sent, and so many deliveries follow from them, if nobody is lost. Else it is as good as over when
+    /// nothing has come for a while.
+    Known { messages: u64, deliveries: u64 },
+    /// Who gets what depends on when it comes and goes, and reads: it is over when nothing has come for a while.
+    Unknown,
+}
+
+/// How long nothing comes when it is over.
+const QUIET: Nanos = 2_000_000_000;
+
+impl Due {
+    fn of(run: &Run<'_>) -> Self {
+        let plan = &run.plan;
+        if plan.churn.is_some() || !plan.impairment.is_none() {
+            return Self::Unknown;
+        }
+        if plan.crowd.speech() == Speech::World {
+            return Self::ToAll;
+        }
+        let counts = plan.traffic.counts().into_iter().zip(plan.crowd.sizes());
+        let deliveries = counts.map(|(messages, members)| u64::from(messages) * members).sum();
+        Self::Known { messages: plan.traffic.messages().into(), deliveries }
+    }
+
+    /// Whether that is so, when nothing has come for `quiet`.
+    fn has_come(&self, totals: &Totals, quiet: Nanos) -> bool {
+        match self {
+            Self::ToAll => totals.received_by_present == totals.sent * totals.connected,
+            Self::Known { messages, deliveries } => {
+                (totals.sent == *messages && totals.received >= *deliveries) || quiet >= QUIET
+            }
+            Self::Unknown => quiet >= QUIET,
+        }
     }
 }

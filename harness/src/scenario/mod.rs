@@ -6,13 +6,14 @@ mod connect;
 mod login;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use thiserror::Error;
 use throng_core::config::format_duration;
 use throng_core::shutdown::Shutdown;
 
-use crate::cli::{Job, Scenario, Stay};
+use crate::cli::{Job, Scenario, Setting, Stay};
 use crate::clock::{Nanos, RunClock, nanos};
 use crate::fleet::{Fleet, FleetError};
 use crate::identity::Cast;
@@ -25,7 +26,7 @@ use crate::report::{Clients, Findings, format_count};
 use crate::schedule::{MESSAGES_MAX, Pace, Traffic, points_in};
 use crate::target::Target;
 use crate::verify::settle;
-use crate::worker::{Command, Harvest, Plan, Server, Way};
+use crate::worker::{Churn, Command, Harvest, Impairment, Plan, Server, Way};
 
 /// How often the run looks at what its workers show.
 const LOOK: Duration = Duration::from_millis(10);
@@ -35,6 +36,9 @@ const ROW: Nanos = 1_000_000_000;
 
 /// Most clients of `connect` and `broadcast` on their way in at a time.
 const IN_FLIGHT: u32 = 256;
+
+/// How long those who did not read get for reading.
+const WAKE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long leaving may go on without anybody having left.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(10);
@@ -247,6 +251,18 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Has those who did not read read everything, so that they know whether they are still there.
+    fn wake(&mut self) {
+        if self.plan.impairment.is_none() {
+            return;
+        }
+        self.fleet.tell(|| Command::Wake);
+        let workers = u64::from(self.plan.workers);
+        let is_done = |now: &Totals, _| now.woken == workers && now.asleep == 0;
+        // Those who have not come to the end by then are there.
+        let _ = self.wait(WAKE_PATIENCE, |_| 0, is_done, |_| String::new());
+    }
+
     /// Has everybody leave in order.
     fn leave(&mut self) -> Result<(), Halt> {
         self.fleet.tell(|| Command::Leave);
@@ -270,6 +286,9 @@ impl<'a> Run<'a> {
         self.fleet.tell(|| Command::Freeze);
         let last_row = self.now();
         self.row(last_row);
+        if !matches!(ended, Err(Halt::Failed(_))) {
+            self.wake();
+        }
         let left = match &ended {
             Err(Halt::Interrupted | Halt::Failed(_)) => Ok(()),
             _ if matches!(&self.job.scenario, Scenario::Broadcast(broadcast) if !broadcast.leave) => Ok(()),
@@ -288,7 +307,7 @@ impl<'a> Run<'a> {
         let (harvest, mut tallies) = self.fleet.harvest()?;
         self.fleet.stop();
         let Harvest { tally, recorder, breakdown, server_clock, read_lag, phases, .. } = harvest;
-        let Harvest { clients, first_begin, last_entry, last_sent, .. } = harvest;
+        let Harvest { clients, churn, impaired, first_begin, last_entry, last_sent, .. } = harvest;
         findings.rates = connect::rates(&self.plan, self.job, clients.connected, last_entry);
         if let Scenario::Login(_) = &self.job.scenario {
             findings.rates.logins_per_s = Some(login::per_second(clients.connected, first_begin, last_entry));
@@ -308,6 +327,8 @@ impl<'a> Run<'a> {
             recorder,
             breakdown,
             server_clock: server_clock.summary(),
+            churn,
+            impaired,
             read_lag,
             phases,
             measured: self.measured,
@@ -347,7 +368,25 @@ fn plan(job: &Job, target: &Target) -> Plan {
         Scenario::Broadcast(broadcast) => broadcast.ahead,
         _ => None,
     };
-    let draw = |messages| Arc::new(Traffic::draw(job.seed, job.clients, senders, messages));
+    let setting = match &job.scenario {
+        Scenario::Broadcast(broadcast) => broadcast.setting,
+        _ => Setting::default(),
+    };
+    let crowd = setting.crowd(job.clients, job.seed);
+    let speakers = setting.speakers(job.clients);
+    let draw = |messages| Traffic::draw(job.seed, speakers, senders, messages).among(&crowd, job.seed);
+    let (warmup, traffic) = (Arc::new(draw(warmup)), Arc::new(draw(messages)));
+    let impairment = Impairment {
+        deaf: setting.deaf,
+        deaf_for: setting.deaf_for.map(nanos),
+        slow: setting.slow,
+        slow_rate: setting.slow_rate,
+    };
+    let churn = |per_second| Churn {
+        per_second,
+        first: speakers,
+        count: job.clients - speakers - impairment.count(),
+    };
     Plan {
         clock,
         clients: job.clients,
@@ -360,8 +399,12 @@ fn plan(job: &Job, target: &Target) -> Plan {
         rounds: job.scenario.rounds(),
         cast: Cast::new(run, job.seed).with_accounts(seeded),
         payload: Payload::new(run, job.seed, payload),
-        warmup: draw(warmup),
-        traffic: draw(messages),
+        warmup,
+        traffic,
+        crowd,
+        churn: setting.churn.map(churn),
+        impairment,
+        users: (0..job.clients).map(|_| AtomicU32::new(0)).collect(),
         ahead,
         seed: job.seed,
     }

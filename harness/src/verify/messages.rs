@@ -57,6 +57,13 @@ impl MessageLog {
         self.0.get_mut(index as usize).map(|message| message.sent = now).is_some()
     }
 
+    /// Notes that `index` was refused, and is as good as not sent.
+    pub(super) fn refused(&mut self, index: u32) {
+        if let Some(message) = self.0.get_mut(index as usize) {
+            message.sent = NEVER;
+        }
+    }
+
     /// Notes a recipient's first copy.
     pub(super) fn received(&mut self, index: u32, sequence: u64, now: Nanos) {
         if let Some(message) = self.0.get_mut(index as usize) {

@@ -246,7 +246,9 @@ impl Tally {
         if audience == WHISPERS {
             return self.whispered(client, index, ordinal, now);
         }
-        let line = self.accounts[client].line(audience);
+        let account = &mut self.accounts[client];
+        let is_impaired = account.is_impaired;
+        let line = account.line(audience);
         if line.is_out {
             self.counts.leaked += 1;
             return Receipt::Leaked;
@@ -267,8 +269,16 @@ impl Tally {
         self.counts.reordered += u64::from(late);
         line.highest_sequence = line.highest_sequence.max(sequence);
         line.ceiling = line.ceiling.max(ordinal + 1);
-        self.log.received(index, sequence, now);
+        // How late whoever does not want to read has it says nothing of the message.
+        if !is_impaired {
+            self.log.received(index, sequence, now);
+        }
         Receipt::First
+    }
+
+    /// The server has refused message `index`: it was not sent after all.
+    pub fn refused(&mut self, index: u32) {
+        self.log.refused(index);
     }
 
     /// The client received the whisper `index`, which is number `ordinal` of them.
@@ -289,7 +299,9 @@ impl Tally {
         }
         *bits |= bit;
         self.counts.received += 1;
-        self.log.received(index, 0, now);
+        if !self.accounts[client].is_impaired {
+            self.log.received(index, 0, now);
+        }
         Receipt::First
     }
 

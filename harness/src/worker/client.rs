@@ -72,8 +72,33 @@ pub(super) struct Grant {
     pub(super) ticket: TicketBytes,
 }
 
+/// In which channel a client is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Stay {
+    /// In none.
+    #[default]
+    Out,
+    /// It has asked to join this one of the run's channels.
+    Joining(u32),
+    /// It is in one.
+    In {
+        /// Its number in the run.
+        channel: u32,
+        /// The server's number for it.
+        number: u32,
+    },
+    /// It has asked to leave one.
+    Leaving {
+        /// Its number in the run.
+        channel: u32,
+        /// The server's number for it.
+        number: u32,
+    },
+}
+
 /// One client. There are thousands: what only some need is boxed.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is independent of the others")]
 pub(super) struct Client {
     pub(super) step: Step,
     /// Failed attempts at this step, in a row.
@@ -84,6 +109,14 @@ pub(super) struct Client {
     pub(super) has_account: bool,
     /// Whether the probe has reached it.
     pub(super) probed: bool,
+    /// Whether it reads slowly, or not at all, on purpose.
+    pub(super) is_impaired: bool,
+    /// Whether it is to read all that there is, and has not.
+    pub(super) is_waking: bool,
+    /// Answers that it waits for to have found its place.
+    pub(super) waits_for: u8,
+    /// Its channel.
+    pub(super) stay: Stay,
     /// How often its way in has begun.
     pub(super) rounds: u32,
     /// Counted messages received, first copies.

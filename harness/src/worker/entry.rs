@@ -3,13 +3,14 @@
 
 use std::cmp::Reverse;
 use std::io;
+use std::sync::atomic::Ordering;
 
 use rand::RngExt;
 use throng_core::clock::unix_ms;
 use throng_core::net::Net;
 use throng_core::wire::packets::{
-    CreateCharacterRequest, EnterRequest, ExitRequest, LoginGranted, LoginRequest, Outcome, SignUpRequest,
-    UserList, UserListRequest,
+    CreateCharacterRequest, EnterAnswer, EnterRequest, ExitRequest, LoginGranted, LoginRequest, Outcome,
+    SignUpRequest, UserList, UserListRequest,
 };
 use throng_core::wire::{CloseReason, Packet};
 
@@ -305,9 +306,10 @@ impl Worker {
     }
 
     /// The server has let a client in.
-    pub(super) fn entered(&mut self, net: &mut Net, place: usize) {
+    pub(super) fn entered(&mut self, net: &mut Net, place: usize, answer: &EnterAnswer) {
         let now = self.plan.clock.at(net.now());
         let began = self.clients[place].began;
+        self.plan.users[self.number(place) as usize].store(answer.user.id, Ordering::Relaxed);
         self.harvest.phases.entry("way_in").or_default().record(now.saturating_sub(began));
         self.harvest.clients.connected += 1;
         self.harvest.last_entry = now;
@@ -356,6 +358,8 @@ impl Worker {
                 self.clients[place].step = Step::Out;
                 if reason == CloseReason::Goodbye {
                     self.totals.left += 1;
+                } else if self.clients[place].is_impaired {
+                    self.impaired_closed(reason);
                 } else {
                     self.totals.disconnected += 1;
                     self.count_reason("leaving", reason.name());
@@ -485,14 +489,20 @@ impl Worker {
         if let Some(window) = &mut self.window {
             window.lost(place);
         }
+        self.left_rooms(place);
+        self.awake(place);
         let client = &mut self.clients[place];
         let was_listed = std::mem::replace(&mut client.step, Step::Out) == Step::Inside;
         self.totals.listed -= u64::from(was_listed);
         self.totals.connected -= 1;
         self.totals.probed -= u64::from(client.probed);
         self.totals.received_by_present -= u64::from(client.received);
-        self.totals.disconnected += 1;
-        self.count_reason("disconnected", reason.name());
+        if self.clients[place].is_impaired {
+            self.impaired_closed(reason);
+        } else {
+            self.totals.disconnected += 1;
+            self.count_reason("disconnected", reason.name());
+        }
         self.round_over(place);
     }
 

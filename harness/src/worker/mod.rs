@@ -6,14 +6,17 @@
 
 mod client;
 mod entry;
+mod impaired;
 mod incoming;
 mod ping;
+mod rooms;
 mod talk;
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -27,17 +30,22 @@ use throng_core::wire::{CloseReason, Packet};
 
 use crate::breakdown::{Breakdown, Sampler, ServerClock};
 use crate::clock::{NEVER, Nanos, RunClock};
+use crate::crowd::Crowd;
 use crate::identity::Cast;
 use crate::live::{Panel, Totals};
 use crate::payload::{Payload, Recent};
 use crate::record::{Latencies, Recorder};
-use crate::report::Clients;
+use crate::report::{Churned, Clients, ImpairedClients};
 use crate::schedule::{Pace, SendCursor, Traffic};
 use crate::verify::Tally;
 use crate::window::Window;
 use client::{Client, Step, Token};
+use impaired::Impaired;
+pub use impaired::Impairment;
 use incoming::Incoming;
 use ping::Pinger;
+use rooms::Rooms;
+pub use rooms::{Churn, Gather};
 use talk::Outsider;
 
 /// How often a worker publishes its latencies, in nanoseconds.
@@ -118,6 +126,14 @@ pub struct Plan {
     pub warmup: Arc<Traffic>,
     /// Who sends what is counted; likewise.
     pub traffic: Arc<Traffic>,
+    /// Who belongs to which audience.
+    pub crowd: Crowd,
+    /// Who joins and leaves channels while others talk.
+    pub churn: Option<Churn>,
+    /// Who does not read as it should.
+    pub impairment: Impairment,
+    /// The server's number for each client; 0 until it is in the chat.
+    pub users: Box<[AtomicU32]>,
     /// For a closed loop: counted messages are sent as soon as at most this many are ahead of the
     /// slowest client, whatever the schedule says. Only with one worker.
     pub ahead: Option<u32>,
@@ -141,6 +157,8 @@ pub enum Command {
     Watch,
     /// Have a client say the probe.
     Probe,
+    /// Have clients find their channels and places.
+    Gather(Gather),
     /// Send by the schedule.
     Talk {
         /// When the messages before counting are due.
@@ -154,6 +172,8 @@ pub enum Command {
     Hush,
     /// What comes from now on does not count.
     Freeze,
+    /// Clients that did not read read everything.
+    Wake,
     /// All clients leave in order.
     Leave,
     /// Give away all that was found out.
@@ -177,6 +197,10 @@ pub struct Harvest {
     pub phases: BTreeMap<&'static str, Latencies>,
     /// What became of its clients; those that were asked for are not counted here.
     pub clients: Clients,
+    /// How clients came to channels and left them while others talked.
+    pub churn: Churned,
+    /// What became of those who did not read as they should.
+    pub impaired: ImpairedClients,
     /// When the first client's way in began; [`NEVER`] if none did.
     pub first_begin: Nanos,
     /// When the last client got in; 0 if none did.
@@ -216,6 +240,8 @@ pub struct Worker {
     /// What was read last.
     recent: Recent,
     pinger: Pinger,
+    rooms: Rooms,
+    impaired: Impaired,
     sampler: Sampler,
     /// Whether what happens counts.
     counting: bool,
@@ -257,6 +283,8 @@ impl Worker {
             outsider: Outsider::default(),
             recent: Recent::default(),
             pinger: Pinger::default(),
+            rooms: Rooms::default(),
+            impaired: Impaired::default(),
             sampler: Sampler::default(),
             counting: true,
             left: None,
@@ -321,7 +349,8 @@ impl Worker {
         let retry = self.retries.peek().map_or(NEVER, |Reverse((at, _))| *at);
         let deadline = self.on_the_way.first().map_or(NEVER, |(at, _)| *at);
         let others = [self.next_begin(), self.outsider.redial_at, self.pinger.due];
-        [send, retry, deadline].into_iter().chain(others).min().unwrap_or(NEVER)
+        let more = [self.rooms.next_due(), self.impaired.next_due()];
+        [send, retry, deadline].into_iter().chain(others).chain(more).min().unwrap_or(NEVER)
     }
 
     fn give_harvest(&mut self, to: &mpsc::Sender<Harvest>) {
@@ -346,6 +375,8 @@ impl Harvest {
             read_lag: Latencies::new(),
             phases: BTreeMap::new(),
             clients: Clients::default(),
+            churn: Churned::default(),
+            impaired: ImpairedClients::default(),
             first_begin: NEVER,
             last_entry: 0,
             last_sent: 0,
@@ -371,6 +402,8 @@ impl Harvest {
                 *all.entry(reason).or_default() += count;
             }
         }
+        self.churn.add(other.churn);
+        self.impaired.add(other.impaired);
         self.first_begin = self.first_begin.min(other.first_begin);
         self.last_entry = self.last_entry.max(other.last_entry);
         self.last_sent = self.last_sent.max(other.last_sent);
@@ -431,7 +464,11 @@ impl App for Worker {
             Command::GiveUp(why) => self.give_up_all(net, why),
             Command::Watch => self.watch(net),
             Command::Probe => self.probe(net),
+            Command::Gather(who) => self.gather(who),
+            Command::Wake => self.wake_impaired(net),
             Command::Talk { warmup, counted } => {
+                self.begin_churn(counted.intended(0));
+                self.impair_from(counted.intended(0));
                 let plan = &self.plan;
                 let cursor = |traffic: &Arc<Traffic>, pace| {
                     Some(SendCursor::new(traffic.clone(), pace, self.index, plan.workers))
@@ -443,6 +480,7 @@ impl App for Worker {
             Command::Hush => {
                 (self.warmup, self.counted) = (None, None);
                 self.end_pings();
+                self.end_churn();
                 self.totals.hushed = 1;
             }
             Command::Freeze => self.counting = false,
@@ -462,6 +500,8 @@ impl App for Worker {
         let more_to_send = self.send_due(net);
         self.redial_outsider(net, now);
         self.ping_due(net, now);
+        self.rooms_due(net, now);
+        self.impaired_due(net, now);
         self.leave_due(net);
         // The sockets that had something at the beginning of this turn have all been read by now.
         for since in self.lags.drain(..) {

@@ -4,6 +4,7 @@ use throng_core::net::Net;
 use throng_core::wire::packets::{PingRequest, PongAnswer};
 
 use super::Worker;
+use super::rooms::FENCE;
 use crate::clock::{NEVER, Nanos};
 
 /// The first pings, while nothing else is under way, and the pause between two of them.
@@ -55,9 +56,13 @@ impl Worker {
     }
 
     /// The answer to a ping.
-    pub(super) fn ponged(&mut self, net: &Net, pong: &PongAnswer) {
+    pub(super) fn ponged(&mut self, net: &Net, place: usize, pong: &PongAnswer) {
         let now = self.plan.clock.at(net.now());
-        if pong.token <= now {
+        if pong.token == FENCE {
+            if !self.awake(place) {
+                self.fenced(place, now);
+            }
+        } else if pong.token <= now {
             self.harvest.server_clock.sample(pong.token, now, pong.server_us, pong.queued_us);
         }
     }

@@ -1,14 +1,17 @@
 //! What is said and heard in the chat.
 
+use std::sync::atomic::Ordering;
+
 use throng_core::SessionId;
 use throng_core::net::Net;
-use throng_core::wire::packets::{ChatRequest, Scope};
+use throng_core::wire::packets::{ChatRefused, ChatRequest, Scope};
 use throng_core::wire::{CloseReason, Packet, Text};
 
-use super::client::{Step, Token};
+use super::client::{Stay, Step, Token};
 use super::incoming::Incoming;
 use super::{Way, Worker};
 use crate::clock::{NEVER, Nanos};
+use crate::crowd::Speech;
 use crate::payload::{Purpose, Reading, Stamp};
 use crate::schedule::{Due, SendCursor};
 use crate::verify::Receipt;
@@ -16,6 +19,9 @@ use crate::window::Window;
 
 /// The number of the probe message, which no message of a schedule has.
 const PROBE: u32 = u32::MAX;
+
+/// Set in the stamps of requests whose messages count; the rest is the message's number.
+const COUNTED: u64 = 1 << 32;
 
 /// Messages sent in one turn, so that reading goes on when much is overdue.
 const SENDS_PER_TURN: usize = 256;
@@ -43,9 +49,21 @@ impl Worker {
     pub(super) fn chat_packet(&mut self, net: &mut Net, place: usize, packet: Packet) -> bool {
         match (self.clients[place].step, packet) {
             (_, Packet::ChatMessage(message)) => self.heard(net, place, &Incoming::of(&message)),
-            (_, Packet::PongAnswer(pong)) => self.ponged(net, &pong),
+            (_, Packet::PongAnswer(pong)) => self.ponged(net, place, &pong),
             (_, Packet::UsersChanged(_)) | (Step::Leaving, Packet::ExitAnswer(_) | Packet::UserList(_)) => {}
-            (Step::Enter, Packet::EnterAnswer(_)) => self.entered(net, place),
+            (_, Packet::ChannelAnswer(answer)) => {
+                let now = self.plan.clock.at(net.now());
+                self.channel_answered(place, &answer, now);
+            }
+            (_, Packet::ChannelLeft(left)) => {
+                let now = self.plan.clock.at(net.now());
+                self.channel_left(place, &left, now);
+            }
+            (_, Packet::ChatGap(gap)) => self.missed(place, &gap),
+            (_, Packet::ChatRefused(refused)) => self.refused(&refused),
+            // Of a channel; that of the chat has its step.
+            (_, Packet::UserList(list)) if list.channel != 0 => {}
+            (Step::Enter, Packet::EnterAnswer(answer)) => self.entered(net, place, &answer),
             (Step::List, Packet::UserList(list)) => self.listed(net, place, &list),
             _ => return false,
         }
@@ -53,17 +71,24 @@ impl Worker {
     }
 
     /// A client has received a message. Nothing here allocates: this runs for every delivery.
-    pub(super) fn heard(&mut self, net: &Net, place: usize, message: &Incoming<'_>) {
+    pub(super) fn heard(&mut self, net: &mut Net, place: usize, message: &Incoming<'_>) {
         if !self.counting {
             return;
         }
         let now = self.plan.clock.at(net.now());
         match self.recent.read(&self.plan.payload, message.text) {
+            Reading::Ours(Purpose::Counted, stamp) if !self.is_as_sent(place, stamp.index, message) => {
+                self.harvest.tally.corrupt();
+            }
             Reading::Ours(Purpose::Counted, stamp) => {
                 let receipt = self.harvest.tally.delivered(place, stamp.index, message.sequence, now);
                 if receipt == Receipt::First {
-                    self.harvest.recorder.delivered(stamp, now);
                     self.totals.received += 1;
+                    if self.clients[place].is_impaired {
+                        // When somebody reads who does not want to says nothing of the server.
+                        return self.read_by_impaired(net, place, message.text.len());
+                    }
+                    self.harvest.recorder.delivered(stamp, now);
                     if self.sampler.takes() {
                         let stamps = message.stamps(net.fan_out_us());
                         self.harvest.breakdown.record(&self.harvest.server_clock, stamps, stamp.sent(), now);
@@ -89,6 +114,29 @@ impl Worker {
             }
             Reading::Corrupt => self.harvest.tally.corrupt(),
             Reading::Foreign => self.harvest.tally.foreign(),
+        }
+    }
+
+    /// Whether a message came in the scope and the channel that it was sent to.
+    fn is_as_sent(&self, place: usize, index: u32, message: &Incoming<'_>) -> bool {
+        let crowd = &self.plan.crowd;
+        if crowd.speech() == Speech::World || index >= self.plan.traffic.messages() {
+            return message.scope == Scope::World;
+        }
+        let (audience, _) = self.plan.traffic.place(index);
+        let channel = match self.clients[place].stay {
+            Stay::In { number, .. } | Stay::Leaving { number, .. } => Some(number),
+            Stay::Out | Stay::Joining(_) => None,
+        };
+        crowd.scope(audience) == message.scope
+            && (message.scope != Scope::Channel || channel.is_none_or(|number| number == message.target))
+    }
+
+    /// The server has refused a message.
+    fn refused(&mut self, refused: &ChatRefused) {
+        if self.counting && refused.stamp & COUNTED != 0 {
+            self.harvest.tally.refused(refused.stamp as u32);
+            self.count_reason("message refused", refused.outcome.name());
         }
     }
 
@@ -142,7 +190,7 @@ impl Worker {
         let speaker = self.clients.iter().find(|client| client.step.is_present());
         if let Some(session) = speaker.and_then(|client| client.chat) {
             let now = self.plan.clock.now();
-            self.say(net, session, Purpose::Probe, Stamp::new(PROBE, now, now));
+            self.say(net, session, Purpose::Probe, Stamp::new(PROBE, now, now), (Scope::World, 0));
         }
     }
 
@@ -186,6 +234,7 @@ impl Worker {
         self.totals.scheduled += 1;
         let client = &self.clients[(due.sender / self.plan.workers) as usize];
         let (true, Some(session)) = (client.step.is_present(), client.chat) else { return };
+        let Some(to) = self.address(client.stay, purpose, due.index) else { return };
         if purpose == Purpose::Counted {
             self.harvest.tally.sent(due.index, now);
             self.harvest.recorder.sent(due.intended, now);
@@ -195,13 +244,45 @@ impl Worker {
                 window.sent();
             }
         }
-        self.say(net, session, purpose, Stamp::new(due.index, due.intended, now));
+        self.say(net, session, purpose, Stamp::new(due.index, due.intended, now), to);
     }
 
-    fn say(&self, net: &mut Net, session: SessionId, purpose: Purpose, stamp: Stamp) {
+    /// The scope and target of a message; none if its sender is not in the channel, or its recipient not in the chat.
+    fn address(&self, stay: Stay, purpose: Purpose, index: u32) -> Option<(Scope, u32)> {
+        let traffic = match purpose {
+            Purpose::Counted => &self.plan.traffic,
+            Purpose::Probe => &self.plan.warmup,
+        };
+        let (audience, ordinal) = traffic.place(index);
+        let scope = self.plan.crowd.scope(audience);
+        let target = match (scope, stay) {
+            (Scope::World | Scope::Nearby, _) => Some(0),
+            (Scope::Channel, Stay::In { channel, number })
+                if self.plan.crowd.in_channel(channel) == audience =>
+            {
+                Some(number)
+            }
+            (Scope::Channel, _) => None,
+            (Scope::Whisper, _) => {
+                let other = &self.plan.users[traffic.whispered_to(ordinal)? as usize];
+                Some(other.load(Ordering::Relaxed)).filter(|user| *user != 0)
+            }
+        };
+        Some((scope, target?))
+    }
+
+    fn say(
+        &self,
+        net: &mut Net,
+        session: SessionId,
+        purpose: Purpose,
+        stamp: Stamp,
+        (scope, target): (Scope, u32),
+    ) {
+        let number = u64::from(stamp.index) | if purpose == Purpose::Counted { COUNTED } else { 0 };
         let text = self.plan.payload.compose(purpose, stamp);
         let text = Text::new(text).expect("a payload is no longer than a chat text may be");
-        let request = ChatRequest { scope: Scope::World, target: 0, stamp: stamp.sent(), text };
+        let request = ChatRequest { scope, target, stamp: number, text };
         net.send(session, &request.into());
     }
 }

@@ -1,0 +1,230 @@
+//! Clients that read slowly, or not at all.
+
+use throng_core::net::Net;
+use throng_core::wire::CloseReason;
+use throng_core::wire::packets::{ChatGap, PingRequest, Scope};
+
+use super::Worker;
+use super::client::Stay;
+use super::rooms::FENCE;
+use crate::clock::{NEVER, Nanos};
+use crate::crowd::WORLD;
+
+/// Bytes that the system holds for a client that does not read: without a limit it takes megabytes, and the server
+/// would not notice for minutes.
+const RECEIVE_BUFFER: usize = 16 * 1024;
+
+/// And once it reads again: through a small one it would take minutes to come to the end.
+const WIDE_BUFFER: usize = 1024 * 1024;
+
+/// How often slow clients get leave to read on, in nanoseconds.
+const TICK: Nanos = 20_000_000;
+
+/// How often that is in a second.
+const TICKS: i64 = 50;
+
+/// Bytes of a message besides its text, roughly.
+const OVERHEAD: usize = 110;
+
+/// Which clients do not read as they should: the last of all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Impairment {
+    /// Clients that stop reading.
+    pub deaf: u32,
+    /// How long they do, in nanoseconds; none for the rest of the run.
+    pub deaf_for: Option<Nanos>,
+    /// Clients that read slowly.
+    pub slow: u32,
+    /// How many bytes each of them reads a second.
+    pub slow_rate: u32,
+}
+
+/// How a client reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Deaf,
+    Slow,
+}
+
+impl Impairment {
+    /// Clients that are impaired in either way.
+    pub fn count(&self) -> u32 {
+        self.deaf + self.slow
+    }
+
+    /// Whether nobody is.
+    pub fn is_none(&self) -> bool {
+        self.count() == 0
+    }
+
+    fn kind(&self, client: u32, clients: u32) -> Option<Kind> {
+        match clients - client {
+            from_end if from_end <= self.deaf => Some(Kind::Deaf),
+            from_end if from_end <= self.count() => Some(Kind::Slow),
+            _ => None,
+        }
+    }
+}
+
+/// A worker's impaired clients.
+#[derive(Debug, Default)]
+pub(super) struct Impaired {
+    /// From when on they are; none before the talking.
+    pub(super) from: Option<Nanos>,
+    has_begun: bool,
+    /// When deaf ones hear again.
+    until: Nanos,
+    /// When slow ones get leave to read on.
+    tick: Nanos,
+    deaf: Vec<u32>,
+    /// And the bytes that each may still read.
+    slow: Vec<(u32, i64)>,
+}
+
+impl Impaired {
+    /// When there is something to do.
+    pub(super) fn next_due(&self) -> Nanos {
+        match self.from {
+            None => NEVER,
+            Some(from) if !self.has_begun => from,
+            Some(_) => self.until.min(self.tick),
+        }
+    }
+}
+
+impl Worker {
+    /// Clients are impaired from `from` on.
+    pub(super) fn impair_from(&mut self, from: Nanos) {
+        if !self.plan.impairment.is_none() {
+            self.impaired.from = Some(from);
+        }
+    }
+
+    pub(super) fn impaired_due(&mut self, net: &mut Net, now: Nanos) {
+        if self.impaired.next_due() > now {
+            return;
+        }
+        let impairment = self.plan.impairment;
+        if !std::mem::replace(&mut self.impaired.has_begun, true) {
+            self.impair(net, now);
+        }
+        if self.impaired.until <= now {
+            self.impaired.until = NEVER;
+            for place in &self.impaired.deaf {
+                if let Some(session) = self.clients[*place as usize].chat {
+                    net.limit_receive_buffer(session, WIDE_BUFFER);
+                    net.pause_reading(session, false);
+                }
+            }
+        }
+        if self.impaired.tick <= now {
+            self.impaired.tick = now + TICK;
+            let more = i64::from(impairment.slow_rate) / TICKS;
+            for (place, budget) in &mut self.impaired.slow {
+                *budget = (*budget + more).min(i64::from(impairment.slow_rate));
+                if let (true, Some(session)) = (*budget > 0, self.clients[*place as usize].chat) {
+                    net.pause_reading(session, false);
+                }
+            }
+        }
+    }
+
+    fn impair(&mut self, net: &mut Net, now: Nanos) {
+        let plan = self.plan.clone();
+        self.impaired.until = plan.impairment.deaf_for.map_or(NEVER, |time| now.saturating_add(time));
+        self.impaired.tick = if plan.impairment.slow > 0 { now } else { NEVER };
+        for place in 0..self.clients.len() {
+            let Some(kind) = plan.impairment.kind(self.number(place), plan.clients) else { continue };
+            let Some(session) = self.clients[place].chat.filter(|_| self.clients[place].step.is_present())
+            else {
+                continue;
+            };
+            self.harvest.tally.impair(place);
+            self.clients[place].is_impaired = true;
+            net.limit_receive_buffer(session, RECEIVE_BUFFER);
+            match kind {
+                Kind::Deaf => {
+                    self.harvest.impaired.deaf += 1;
+                    self.impaired.deaf.push(place as u32);
+                    net.pause_reading(session, true);
+                }
+                Kind::Slow => {
+                    self.harvest.impaired.slow += 1;
+                    self.impaired.slow.push((place as u32, 0));
+                }
+            }
+        }
+    }
+
+    /// An impaired client has lost its session, which is what may become of it.
+    pub(super) fn impaired_closed(&mut self, reason: CloseReason) {
+        self.harvest.impaired.closed += 1;
+        *self.harvest.impaired.reasons.entry(reason.name().to_owned()).or_default() += 1;
+    }
+
+    /// An impaired client has read a message.
+    pub(super) fn read_by_impaired(&mut self, net: &mut Net, place: usize, text: usize) {
+        let Some((_, budget)) = self.impaired.slow.iter_mut().find(|(slow, _)| *slow as usize == place)
+        else {
+            return;
+        };
+        *budget -= i64::try_from(text + OVERHEAD).unwrap_or(i64::MAX);
+        if let (true, Some(session)) = (*budget <= 0, self.clients[place].chat) {
+            net.pause_reading(session, true);
+        }
+    }
+
+    /// Impaired clients read all that there is, and so find out whether they are still there.
+    pub(super) fn wake_impaired(&mut self, net: &mut Net) {
+        (self.impaired.until, self.impaired.tick) = (NEVER, NEVER);
+        let slow = std::mem::take(&mut self.impaired.slow);
+        let all: Vec<u32> =
+            self.impaired.deaf.iter().copied().chain(slow.iter().map(|(place, _)| *place)).collect();
+        for place in all {
+            let Some(session) = self.clients[place as usize].chat else { continue };
+            net.limit_receive_buffer(session, WIDE_BUFFER);
+            net.pause_reading(session, false);
+            self.clients[place as usize].is_waking = true;
+            self.totals.asleep += 1;
+            net.send(session, &PingRequest { token: FENCE }.into());
+        }
+        self.totals.woken = 1;
+    }
+
+    /// An impaired client has read everything, or is gone.
+    pub(super) fn awake(&mut self, place: usize) -> bool {
+        let is_waking = std::mem::replace(&mut self.clients[place].is_waking, false);
+        self.totals.asleep -= u64::from(is_waking);
+        is_waking
+    }
+
+    /// A client has been told that it missed messages.
+    pub(super) fn missed(&mut self, place: usize, gap: &ChatGap) {
+        if !self.counting {
+            return;
+        }
+        let audience = match (gap.scope, self.clients[place].stay) {
+            (Scope::World, _) => Some(WORLD),
+            (
+                Scope::Channel,
+                Stay::In { channel, .. } | Stay::Leaving { channel, .. } | Stay::Joining(channel),
+            ) => Some(self.plan.crowd.in_channel(channel)),
+            _ => None,
+        };
+        self.harvest.tally.gap(place, audience, gap.missed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_clients_are_impaired() {
+        let impairment = Impairment { deaf: 2, slow: 3, ..Impairment::default() };
+        let kinds: Vec<_> = (0..10).map(|client| impairment.kind(client, 10)).collect();
+        let (deaf, slow) = (Some(Kind::Deaf), Some(Kind::Slow));
+        assert_eq!(kinds, [None, None, None, None, None, slow, slow, slow, deaf, deaf]);
+        assert!(Impairment::default().is_none() && !impairment.is_none());
+    }
+}
