@@ -80,7 +80,7 @@ pub const FLUSHES_PER_TURN: usize = 64;
 pub const WRITE_PIECES: usize = 16;
 
 /// Write buffers that a shard keeps for reuse.
-pub const SPARE_BUFFERS: usize = 512;
+pub const SPARE_BUFFERS: usize = 128;
 
 /// Largest write buffer, in bytes, that is kept and not freed.
 pub const SPARE_BUFFER_BYTES: usize = 4 * 1024;

@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 
-use throng_core::limits::{LIST_BYTES_MAX, USER_PAGE};
-use throng_core::wire::List;
-use throng_core::wire::packets::{Claim, Name, User, UserList};
-use throng_core::{SessionId, metrics};
+use throng_core::SessionId;
+use throng_core::wire::packets::{Claim, Name, User};
 
 use super::channels::Channel;
 use super::notices::Tally;
+use super::pages;
 use super::roster::Roster;
 
 /// A user in the chat.
@@ -103,42 +102,22 @@ impl Users {
         Tally { version: self.version, head_count: self.count() }
     }
 
-    /// The page of the user list that follows the user id `after`.
-    pub fn page(&self, after: u32) -> UserList {
-        page(0, self.tally(), self.roster.after(after))
+    /// The page of the user list that follows the user id `after`, encoded.
+    pub fn page(&self, after: u32) -> Box<[u8]> {
+        pages::encode(0, self.tally(), self.roster.after(after))
     }
 
     /// The same for a channel's list.
-    pub fn page_of(&self, number: u32, channel: &Channel, after: u32) -> UserList {
-        page(number, channel.tally(), self.roster.select(channel.members_after(after)))
+    pub fn page_of(&self, number: u32, channel: &Channel, after: u32) -> Box<[u8]> {
+        pages::encode(number, channel.tally(), self.roster.select(channel.members_after(after)))
     }
-}
-
-/// Bytes of a user in a list.
-pub(super) fn encoded_length(user: &User) -> usize {
-    4 + 2 + user.name.len()
-}
-
-fn page(channel: u32, tally: Tally, rest: impl Iterator<Item = User>) -> UserList {
-    metrics::USER_PAGES.inc();
-    let (mut users, mut bytes) = (Vec::with_capacity(USER_PAGE.min(tally.head_count as usize)), 0);
-    let mut more = false;
-    for user in rest {
-        bytes += encoded_length(&user);
-        if users.len() == USER_PAGE || bytes > LIST_BYTES_MAX {
-            more = true;
-            break;
-        }
-        users.push(user);
-    }
-    let users = List::new(users).unwrap_or_default();
-    UserList { channel, version: tally.version, head_count: tally.head_count, users, more }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use throng_core::wire::Text;
+    use throng_core::limits::USER_PAGE;
+    use throng_core::wire::{Packet, Text};
 
     fn enter(users: &mut Users, slot: u32) -> u32 {
         let claim = Claim { account: u64::from(slot) + 1000, id: 0 };
@@ -152,7 +131,9 @@ mod tests {
             let wanted: Vec<u32> = (0..count as u32).map(|slot| enter(&mut users, slot)).collect();
             let (mut found, mut after) = (Vec::new(), 0);
             loop {
-                let page = users.page(after);
+                let Ok(Packet::UserList(page)) = Packet::decode(&users.page(after)) else {
+                    panic!("it is one")
+                };
                 assert_eq!(page.head_count as usize, count);
                 found.extend(page.users.iter().map(|user| user.id));
                 let Some(last) = page.users.last().filter(|_| page.more) else { break };

@@ -246,7 +246,7 @@ impl Net {
         // An application may close the session and give the packet back; then nobody wants it.
         if let Some(conn) = self.table.get_mut(id).filter(|conn| conn.session.ended().is_none()) {
             metrics::STALLS.inc();
-            conn.stalled = Some(packet);
+            conn.stalled = Some(Box::new(packet));
             conn.inbox = rest.to_vec();
             self.stalled.push(id);
         }
@@ -258,12 +258,12 @@ impl Net {
         for id in std::mem::take(&mut self.stalled) {
             let Some(conn) = self.table.get_mut(id) else { continue };
             let Some(packet) = conn.stalled.take() else { continue };
-            let refused = app.packet(self, id, packet).err();
+            let refused = app.packet(self, id, *packet).err();
             let Some(conn) = self.table.get_mut(id).filter(|conn| conn.session.ended().is_none()) else {
                 continue;
             };
             if refused.is_some() {
-                conn.stalled = refused;
+                conn.stalled = refused.map(Box::new);
                 waiting.push(id);
                 continue;
             }
