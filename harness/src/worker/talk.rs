@@ -124,8 +124,11 @@ impl Worker {
             return message.scope == Scope::World;
         }
         let (audience, _) = self.plan.traffic.place(index);
+        // What comes of another channel than its own has leaked, and is not for us to judge.
         let channel = match self.clients[place].stay {
-            Stay::In { number, .. } | Stay::Leaving { number, .. } => Some(number),
+            Stay::In { channel, number } | Stay::Leaving { channel, number } => {
+                Some(number).filter(|_| crowd.in_channel(channel) == audience)
+            }
             Stay::Out | Stay::Joining(_) => None,
         };
         crowd.scope(audience) == message.scope
