@@ -1,40 +1,69 @@
-//! Encoding and decoding of the packet that is sent most.
+//! Encoding and decoding: the packet that is sent most, and the two longest.
+//!
+//! Baselines: serde_json with the same fields, which is what a chat server over WebSockets would do; and a copy of the encoded
+//! bytes (for decoding, into a fresh buffer), which no codec that leaves its reader owning the packet can beat.
 
 #![allow(missing_docs)] // criterion's macros make undocumented functions
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use throng_core::wire::packets::{ChatMessage, Scope, ServerTimes, User};
-use throng_core::wire::{Packet, Text};
-
-fn message(bytes: usize) -> Packet {
-    let sender = User { id: 7, name: Text::truncated("스롱이") };
-    let times = ServerTimes { received_us: 1, queued_us: 2, handled_us: 3 };
-    let text = Text::truncated(&"x".repeat(bytes));
-    ChatMessage { scope: Scope::World, target: 0, sequence: 1, sender, stamp: 4, times, text }.into()
-}
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use throng_benches::packets::{change, encoded, message, page};
+use throng_core::wire::Packet;
 
 fn packets(criterion: &mut Criterion) {
-    for bytes in [64, 128, 512] {
-        let mut group = criterion.benchmark_group(format!("chat message, {bytes} B"));
-        group.throughput(Throughput::Bytes(bytes as u64));
-        let packet = message(bytes);
-        let mut encoded = Vec::new();
-        packet.encode(&mut encoded);
-        group.bench_function("encode", |bencher| {
-            let mut out = Vec::with_capacity(1024);
-            bencher.iter(|| {
-                out.clear();
-                black_box(&packet).encode(&mut out);
-            });
-        });
-        group.bench_function("decode", |bencher| bencher.iter(|| Packet::decode(black_box(&encoded))));
-        // The baseline: what copying the same bytes into a fresh buffer costs.
-        group.bench_function("baseline: copy", |bencher| bencher.iter(|| black_box(&encoded).clone()));
-        group.finish();
-    }
+    let (packet, json) = message(128);
+    both_ways(criterion, "ChatMessage of 128 B", &packet, &json);
+    let (packet, json) = change();
+    both_ways(criterion, "UsersChanged, full", &packet, &json);
+    let (packet, json) = page();
+    both_ways(criterion, "UserList, a page", &packet, &json);
 }
 
-criterion_group!(benches, packets);
+fn both_ways<T: Serialize + DeserializeOwned>(
+    criterion: &mut Criterion,
+    what: &str,
+    packet: &Packet,
+    twin: &T,
+) {
+    let bytes = encoded(packet);
+    let json = serde_json::to_vec(twin).expect("plain fields");
+    assert!(Packet::decode(&bytes).is_ok() && json.len() > bytes.len());
+
+    let mut group = criterion.benchmark_group(format!("encode {what}"));
+    group.throughput(Throughput::Bytes(bytes.len() as u64));
+    let mut out = Vec::with_capacity(64 * 1024);
+    group.bench_function("packet", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            black_box(packet).encode(&mut out);
+        });
+    });
+    group.bench_function("baseline: serde_json", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            serde_json::to_writer(&mut out, black_box(twin))
+        });
+    });
+    group.bench_function("baseline: copy", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            out.extend_from_slice(black_box(&bytes));
+        });
+    });
+    group.finish();
+
+    let mut group = criterion.benchmark_group(format!("decode {what}"));
+    group.throughput(Throughput::Bytes(bytes.len() as u64));
+    group.bench_function("packet", |bencher| bencher.iter(|| Packet::decode(black_box(&bytes))));
+    group.bench_function("baseline: serde_json", |bencher| {
+        bencher.iter(|| serde_json::from_slice::<T>(black_box(&json)));
+    });
+    group.bench_function("baseline: copy", |bencher| bencher.iter(|| black_box(&bytes).clone()));
+    group.finish();
+}
+
+criterion_group!(name = benches; config = throng_benches::criterion(); targets = packets);
 criterion_main!(benches);

@@ -36,7 +36,7 @@ macro_rules! line {
 }
 
 fn constants() -> String {
-    let Config { net, link, login, ticket, dbagent, .. } = Config::default();
+    let Config { net, content, link, login, ticket, dbagent, .. } = Config::default();
     let fixed = [
         ("protocol version", u64::from(PROTOCOL_VERSION), "first byte of the preface"),
         ("frame header", limits::FRAME_HEADER as u64, "bytes before a frame's body"),
@@ -48,12 +48,23 @@ fn constants() -> String {
             limits::SERVER_BODY_MAX as u64,
             "most bytes that a client or another server takes from a server",
         ),
+        ("room header", limits::ROOM_HEADER as u64, "bytes of a room frame's body before what is sealed"),
         ("rekey interval", limits::REKEY_INTERVAL, "frames of one direction sealed with one key"),
+        ("room key's frames", limits::ROOM_KEY_FRAMES, "most frames sealed with one room key"),
+        (
+            "room keys",
+            limits::ROOM_KEYS_PER_SESSION as u64,
+            "room keys that a client keeps, one for each room that it is in",
+        ),
         ("id", limits::ID_CHARS_MAX as u64, "most characters of an account id"),
         ("password", limits::PASSWORD_BYTES_MAX as u64, "most bytes of a password"),
         ("name", limits::NAME_CHARS_MAX as u64, "most characters of a character's name"),
         ("text", limits::CHAT_TEXT_MAX as u64, "most bytes of a chat message"),
+        ("channel", limits::CHANNEL_CHARS_MAX as u64, "most characters of a channel's name"),
         ("user page", limits::USER_PAGE as u64, "most users in one UserList"),
+        ("entered", limits::ENTERED_MAX as u64, "most users that one UsersChanged names as having entered"),
+        ("left", limits::LEFT_MAX as u64, "most users that one UsersChanged names as having left"),
+        ("channel page", limits::CHANNEL_PAGE as u64, "most channels in one ChannelList"),
         ("claim page", limits::CLAIM_PAGE as u64, "most claims in one DbHeldClaims"),
     ];
     let defaults = [
@@ -62,12 +73,14 @@ fn constants() -> String {
         ("net.heartbeat", net.heartbeat, "silence of a client before it is sent a Heartbeat"),
         ("net.idle_timeout", net.idle_timeout, "silence of a client before its session ends"),
         ("net.linger", net.linger, "wait for the peer's own close after Close"),
+        ("net.slow_timeout", net.slow_timeout, "a client's taking nothing, while something waits for it"),
         (
             "login.request_timeout",
             login.request_timeout,
             "wait for each step of a request to the login server",
         ),
         ("ticket.lifetime", ticket.lifetime, "life of a ticket from its issue"),
+        ("content.key_lifetime", content.key_lifetime, "life of a room's key"),
         ("link.heartbeat", link.heartbeat, "silence of a link before a Heartbeat is sent"),
         ("link.timeout", link.timeout, "silence of a link before it is dropped"),
         ("link.retry_min", link.retry_min, "first pause before a link is made again"),
@@ -85,6 +98,8 @@ fn constants() -> String {
     }
     let outbox = net.outbox;
     line!(out, "| `net.outbox` | {outbox} | most bytes that wait for a client that does not read |");
+    let log_from = content.log_from;
+    line!(out, "| `content.log_from` | {log_from} | members from which on a room has a key of its own |");
     out
 }
 
@@ -94,7 +109,7 @@ fn packets() -> String {
     by_number.sort_by_key(|packet| packet.number);
     for packet in &by_number {
         let PacketInfo { number, name, legacy, route, .. } = packet;
-        let legacy = if legacy.is_empty() { String::new() } else { format!("`{legacy}`") };
+        let legacy = predecessors(legacy).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let (_, _, from_to) = ROUTES.iter().find(|(of, ..)| of == route).expect("every route has a chapter");
         line!(
             out,
@@ -110,6 +125,11 @@ fn packets() -> String {
         }
     }
     out
+}
+
+/// The predecessor's names for a packet: none, one or several.
+fn predecessors(legacy: &'static str) -> impl Iterator<Item = &'static str> {
+    legacy.split(", ").filter(|name| !name.is_empty())
 }
 
 fn fields(out: &mut String, fields: &[FieldInfo]) {
@@ -196,8 +216,7 @@ fn numbers_and_names_are_unique_and_everything_is_explained() {
     let numbers: BTreeSet<u16> = TABLE.iter().map(|packet| packet.number).collect();
     let names: BTreeSet<&str> = TABLE.iter().map(|packet| packet.name).collect();
     assert_eq!((numbers.len(), names.len()), (TABLE.len(), TABLE.len()), "a number or name is used twice");
-    let legacy: Vec<&str> =
-        TABLE.iter().map(|packet| packet.legacy).filter(|name| !name.is_empty()).collect();
+    let legacy: Vec<&str> = TABLE.iter().flat_map(|packet| predecessors(packet.legacy)).collect();
     assert_eq!(
         legacy.iter().collect::<BTreeSet<_>>().len(),
         legacy.len(),

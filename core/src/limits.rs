@@ -64,12 +64,8 @@ pub const REKEY_INTERVAL: u64 = 1 << 20;
 /// Frames sealed with one room key, at most, as for [`REKEY_INTERVAL`].
 pub const ROOM_KEY_FRAMES: u64 = 1 << 20;
 
-/// Keys of one room that a client keeps: a new one is made at most once a message, and an old one is of use only
-/// for messages that are on their way.
-pub const ROOM_KEYS_PER_ROOM: usize = 64;
-
-/// Room keys that a client keeps in all.
-pub const ROOM_KEYS_PER_SESSION: usize = 4096;
+/// Room keys that a client keeps, one for each room that it can be in.
+pub const ROOM_KEYS_PER_SESSION: usize = CHANNELS_PER_USER_MAX + 1;
 
 /// Bytes of one segment of a room log.
 pub const SEGMENT_BYTES: usize = 64 * 1024;
@@ -84,7 +80,7 @@ pub const FLUSHES_PER_TURN: usize = 64;
 pub const WRITE_PIECES: usize = 16;
 
 /// Write buffers that a shard keeps for reuse.
-pub const SPARE_BUFFERS: usize = 8 * 1024;
+pub const SPARE_BUFFERS: usize = 512;
 
 /// Largest write buffer, in bytes, that is kept and not freed.
 pub const SPARE_BUFFER_BYTES: usize = 4 * 1024;
@@ -127,13 +123,16 @@ pub const NAME_BYTES_MAX: usize = 4 * NAME_CHARS_MAX;
 /// Longest chat text in bytes of UTF-8.
 pub const CHAT_TEXT_MAX: usize = 1024;
 
-/// Users in one page of the user list.
-pub const USER_PAGE: usize = 128;
+/// Users in one page of the user list, at most. As many are in it as fit [`LIST_BYTES_MAX`].
+pub const USER_PAGE: usize = 1024;
 
-/// Users that one notice names as having entered.
-pub const ENTERED_MAX: usize = 128;
-/// Users that one notice names as having left.
-pub const LEFT_MAX: usize = 512;
+/// Bytes of the lists in one page or notice. With long names that is 160 users, with usual ones 700.
+pub const LIST_BYTES_MAX: usize = SERVER_BODY_MAX - 64 - ROOM_HEADER - SEAL_TAG;
+
+/// Users that one notice names as having entered, at most; together with those who left they fit [`LIST_BYTES_MAX`].
+pub const ENTERED_MAX: usize = 1024;
+/// Users that one notice names as having left, at most.
+pub const LEFT_MAX: usize = 2048;
 
 /// Channel names: longest in bytes on the wire when a client asks for one.
 pub const CHANNEL_WIRE_MAX: usize = 255;
@@ -203,13 +202,8 @@ const _: () = {
     assert!(SERVER_BODY_MAX <= u16::MAX as usize);
     assert!(HANDSHAKE_BODY_MAX <= CLIENT_BODY_MAX && CLIENT_BODY_MAX <= SERVER_BODY_MAX);
     assert!(READ_CHUNK >= 2 * (FRAME_HEADER + SERVER_BODY_MAX));
-    // A user is an id (4), a length (2) and a name; the page has 16 bytes of its own at most.
-    assert!(USER_PAGE * (4 + 2 + NAME_BYTES_MAX) + 16 + SEAL_TAG <= SERVER_BODY_MAX);
-    // A notice has 32 bytes of its own at most.
-    assert!(
-        ENTERED_MAX * (4 + 2 + NAME_BYTES_MAX) + LEFT_MAX * 4 + 32 + ROOM_HEADER + SEAL_TAG
-            <= SERVER_BODY_MAX
-    );
+    // A user is an id (4), a length (2) and a name. A page has 24 bytes of its own, a notice 36.
+    assert!(4 + 2 + NAME_BYTES_MAX <= LIST_BYTES_MAX);
     assert!(CHANNEL_PAGE * (8 + 2 + CHANNEL_BYTES_MAX) + 16 + SEAL_TAG <= SERVER_BODY_MAX);
     assert!(CHANNEL_BYTES_MAX <= CHANNEL_WIRE_MAX);
     assert!(CLAIM_PAGE * 16 + 16 + SEAL_TAG <= SERVER_BODY_MAX);

@@ -22,6 +22,7 @@ fn job(system: &str) -> PeersJob {
         ],
         times: Times {
             warmup: Duration::from_millis(40),
+            pause: Duration::from_millis(20),
             duration: Duration::from_millis(60),
             drain: Duration::from_secs(20),
         },

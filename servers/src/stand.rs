@@ -105,6 +105,10 @@ impl<R: Role<Record = ()>> Stand<R> {
         effects
     }
 
+    pub(crate) fn now(&self) -> Instant {
+        self.now
+    }
+
     pub(crate) fn role(&self) -> &R {
         &self.role
     }

@@ -179,9 +179,9 @@ settings! {
             /// How long a client may wait after the handshake before its first packet.
             first_packet_timeout: Duration = "5s" in ms(10)..=secs(600);
             /// After how long without a word from a client it is asked whether it is still there.
-            heartbeat: Duration = "15s" in ms(10)..=secs(600);
+            heartbeat: Duration = "30s" in ms(10)..=secs(600);
             /// After how long without a word from a client it is closed.
-            idle_timeout: Duration = "45s" in ms(20)..=secs(3600);
+            idle_timeout: Duration = "90s" in ms(20)..=secs(3600);
             /// How long a closed connection may take to receive the reason.
             linger: Duration = "1s" in secs(0)..=secs(60);
             /// Bytes that may wait to be sent to one client; one that reads too slowly is closed beyond that.

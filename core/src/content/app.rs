@@ -16,8 +16,9 @@ pub enum Command {
     Send(SessionId, Box<Packet>),
     /// Send an encoded packet to each of some sessions, as chat.
     Multicast(Box<[SessionId]>, Arc<[u8]>),
-    /// Send an encoded packet to each member of a room that this shard has, as its own business.
-    Tell(RoomId, Arc<[u8]>),
+    /// Send each member of a room that this shard has the room's new key, encoded, after all that was sealed with the older
+    /// one and before all that is sealed with it.
+    Rekey(RoomId, Arc<[u8]>),
     /// Send an encoded packet to each member of a room that this shard has.
     Copies(RoomId, Class, Arc<[u8]>),
     /// Append a frame, sealed at the given time with the room's key, to the room's log.
@@ -124,7 +125,7 @@ impl<R: Send + 'static> App for ContentApp<R> {
         match command {
             Command::Send(id, packet) => net.send(id, &packet),
             Command::Multicast(to, encoded) => net.multicast(&to, &encoded),
-            Command::Tell(room, encoded) => net.tell(room, &encoded),
+            Command::Rekey(room, encoded) => net.rekey(room, &encoded),
             Command::Copies(room, class, encoded) => net.copies(room, class, &encoded),
             Command::Append(room, class, frame, sealed) => net.append(room, class, &frame, sealed),
             Command::Join(id, room) => net.join(id, room),

@@ -133,7 +133,7 @@ impl RoomBook {
             sealer.packet(room).encode(&mut encoded);
             let encoded: Arc<[u8]> = encoded.into();
             for shard in shards(entry) {
-                send(shard, Command::Tell(room, encoded.clone()));
+                send(shard, Command::Rekey(room, encoded.clone()));
             }
             entry.key = Some(Key { sealer, made: now, is_known_outside: false });
         }
@@ -146,3 +146,6 @@ impl RoomBook {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

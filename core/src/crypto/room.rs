@@ -20,7 +20,7 @@ use aes_gcm::{Aes256Gcm, KeyInit};
 use byteorder::{ByteOrder, LittleEndian};
 
 use super::session::{SealBroken, nonce};
-use crate::limits::{FRAME_HEADER, ROOM_HEADER, ROOM_KEYS_PER_ROOM, ROOM_KEYS_PER_SESSION, SEAL_TAG};
+use crate::limits::{FRAME_HEADER, ROOM_HEADER, ROOM_KEYS_PER_SESSION, SEAL_TAG};
 use crate::net::{Class, RoomId};
 use crate::wire::SecretBytes;
 use crate::wire::frame::{self, Kind};
@@ -60,7 +60,8 @@ impl RoomSealer {
 
     /// What members of `room` are told.
     pub fn packet(&self, room: RoomId) -> Packet {
-        RoomKey { room: room.0, key: self.number, secret: self.secret.clone() }.into()
+        let [message, notice] = self.next;
+        RoomKey { room: room.0, key: self.number, secret: self.secret.clone(), message, notice }.into()
     }
 
     /// Frames sealed so far.
@@ -129,18 +130,17 @@ pub struct Opened<'a> {
 }
 
 impl RoomKeys {
-    /// A key for frames to come. Of one room only the newest few are kept, and so of all rooms.
-    pub fn add(&mut self, room: u32, key: u32, cipher: RoomCipher) {
-        let of_room = || self.0.iter().enumerate().filter(|(_, opener)| opener.room == room);
-        let excess = if of_room().count() >= ROOM_KEYS_PER_ROOM {
-            of_room().next().map(|(at, _)| at)
-        } else {
-            (self.0.len() >= ROOM_KEYS_PER_SESSION).then_some(0)
-        };
-        if let Some(at) = excess {
-            self.0.remove(at);
+    /// The key of all frames of its room from here on; the one before is of no use any more. False if that would be more
+    /// keys than a session can have rooms.
+    #[must_use]
+    pub fn add(&mut self, key: &RoomKey, cipher: RoomCipher) -> bool {
+        let opener = Opener { room: key.room, key: key.key, next: [key.message, key.notice], cipher };
+        match self.0.iter().position(|opener| opener.room == key.room) {
+            Some(at) => self.0[at] = opener,
+            None if self.0.len() == ROOM_KEYS_PER_SESSION => return false,
+            None => self.0.push(opener),
         }
-        self.0.push(Opener { room, key, next: FIRST, cipher });
+        true
     }
 
     /// The session is not in the room any more.
@@ -148,7 +148,7 @@ impl RoomKeys {
         self.0.retain(|opener| opener.room != room);
     }
 
-    /// Opens one whole frame in place. Keys of its room that are older than its own are of no use any more and go.
+    /// Opens one whole frame in place.
     pub fn open<'a>(&mut self, frame: &'a mut [u8]) -> Result<Opened<'a>, SealBroken> {
         if frame.len() < SEALED + SEAL_TAG {
             return Err(SealBroken);
@@ -158,9 +158,10 @@ impl RoomKeys {
             LittleEndian::read_u64(&frame[FRAME_HEADER + 4..]),
         );
         let fan_out_us = LittleEndian::read_u32(&frame[FAN_OUT]);
-        let at = self.0.iter().rposition(|opener| opener.key == key).ok_or(SealBroken)?;
+        let at = self.0.iter().position(|opener| opener.key == key).ok_or(SealBroken)?;
         let opener = &mut self.0[at];
-        let next = &mut opener.next[usize::from(number >= NOTICE)];
+        let class = usize::from(number >= NOTICE);
+        let next = &mut opener.next[class];
         if number < *next {
             return Err(SealBroken);
         }
@@ -174,15 +175,7 @@ impl RoomKeys {
             .decrypt_inout_detached(&nonce(number).into(), authenticated, (&mut *plain).into(), &tag.into())
             .map_err(|_| SealBroken)?;
         *next = number.checked_add(1).ok_or(SealBroken)?;
-        let room = opener.room;
-        if self.0[..at].iter().any(|older| older.room == room) {
-            let mut place = 0;
-            self.0.retain(|opener| {
-                place += 1;
-                opener.room != room || place > at
-            });
-        }
-        Ok(Opened { room, fan_out_us, plain })
+        Ok(Opened { room: opener.room, fan_out_us, plain })
     }
 }
 
@@ -193,9 +186,14 @@ mod tests {
     fn keys(sealers: &[(u32, &RoomSealer)]) -> RoomKeys {
         let mut keys = RoomKeys::default();
         for (room, sealer) in sealers {
-            keys.add(*room, sealer.number, RoomCipher::new(&sealer.secret));
+            assert!(add(&mut keys, *room, sealer));
         }
         keys
+    }
+
+    fn add(keys: &mut RoomKeys, room: u32, sealer: &RoomSealer) -> bool {
+        let Packet::RoomKey(key) = sealer.packet(RoomId(room)) else { unreachable!("it is one") };
+        keys.add(&key, RoomCipher::new(&key.secret))
     }
 
     fn sealed(sealer: &mut RoomSealer, text: &[u8]) -> Vec<u8> {
@@ -211,47 +209,61 @@ mod tests {
     #[test]
     fn members_open_what_is_sealed_once_and_in_order_with_gaps() {
         let mut sealer = RoomSealer::new(5, [1; 32]);
+        let (mut alice, mut bob) = (keys(&[(0, &sealer)]), keys(&[(0, &sealer)]));
         let frames: Vec<_> = [b"one", b"two", b"six"].iter().map(|text| sealed(&mut sealer, *text)).collect();
-        let mut alice = keys(&[(0, &sealer)]);
-        let mut bob = keys(&[(0, &sealer)]);
         assert_eq!(open(&mut alice, &frames[0]), Ok((0, b"one".to_vec())));
         assert_eq!(open(&mut alice, &frames[0]), Err(SealBroken), "a replay");
         assert_eq!(open(&mut alice, &frames[2]), Ok((0, b"six".to_vec())), "a gap");
         assert_eq!(open(&mut alice, &frames[1]), Err(SealBroken), "out of order");
-        assert_eq!(open(&mut bob, &frames[1]), Ok((0, b"two".to_vec())), "joined later");
+        assert_eq!(open(&mut bob, &frames[1]), Ok((0, b"two".to_vec())), "missed one");
         assert_eq!(sealer.sealed(), 3);
     }
 
     #[test]
     fn any_flipped_bit_breaks_the_seal_but_in_the_fan_out_time() {
         let mut sealer = RoomSealer::new(7, [2; 32]);
+        let before = keys(&[(3, &sealer)]).0.remove(0);
+        let given = || RoomKeys(vec![Opener { cipher: before.cipher.clone(), ..before }]);
         let frame = sealed(&mut sealer, b"hello");
         for bit in 0..frame.len() * 8 {
             let mut changed = frame.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
-            let opened = open(&mut keys(&[(3, &sealer)]), &changed);
+            let opened = open(&mut given(), &changed);
             assert_eq!(opened.is_ok(), FAN_OUT.contains(&(bit / 8)), "bit {bit}");
         }
         for length in 0..frame.len() {
-            assert_eq!(open(&mut keys(&[(3, &sealer)]), &frame[..length]), Err(SealBroken));
+            assert_eq!(open(&mut given(), &frame[..length]), Err(SealBroken));
         }
         let mut stamped = frame.clone();
         stamp_fan_out(&mut stamped, 4242);
-        assert_eq!(keys(&[(3, &sealer)]).open(&mut stamped).unwrap().fan_out_us, 4242);
+        assert_eq!(given().open(&mut stamped).unwrap().fan_out_us, 4242);
     }
 
     #[test]
-    fn an_older_key_is_good_until_a_newer_one_is_used() {
+    fn a_newer_key_takes_the_place_of_its_room_s_older_one() {
         let (mut old, mut new) = (RoomSealer::new(1, [1; 32]), RoomSealer::new(2, [2; 32]));
         let mut other = RoomSealer::new(9, [9; 32]);
-        let mut member = keys(&[(0, &old), (4, &other), (0, &new)]);
-        let on_its_way = [sealed(&mut old, b"a"), sealed(&mut old, b"b")];
-        assert!(open(&mut member, &on_its_way[0]).is_ok());
+        let mut member = keys(&[(0, &old), (4, &other)]);
+        assert!(open(&mut member, &sealed(&mut old, b"a")).is_ok());
+        let on_its_way = sealed(&mut old, b"b");
+        assert!(add(&mut member, 0, &new));
+        assert_eq!(open(&mut member, &on_its_way), Err(SealBroken));
         assert!(open(&mut member, &sealed(&mut new, b"c")).is_ok());
-        assert_eq!(open(&mut member, &on_its_way[1]), Err(SealBroken));
         assert_eq!(open(&mut member, &sealed(&mut other, b"d")), Ok((4, b"d".to_vec())));
         member.forget(4);
         assert_eq!(open(&mut member, &sealed(&mut other, b"e")), Err(SealBroken));
+    }
+
+    #[test]
+    fn what_was_said_before_a_key_was_given_does_not_open() {
+        let mut sealer = RoomSealer::new(1, [1; 32]);
+        let mut notice = Vec::new();
+        sealer.seal(Class::Notice, &mut notice, |out| out.extend_from_slice(b"notice"));
+        let message = sealed(&mut sealer, b"message");
+        let mut member = keys(&[(0, &sealer)]);
+        assert_eq!(open(&mut member, &message), Err(SealBroken));
+        assert_eq!(open(&mut member, &notice), Err(SealBroken));
+        assert!(open(&mut member, &sealed(&mut sealer, b"next")).is_ok());
     }
 
     #[test]
@@ -270,14 +282,10 @@ mod tests {
     fn a_session_keeps_a_bounded_number_of_keys() {
         let sealer = RoomSealer::new(1, [1; 32]);
         let mut member = RoomKeys::default();
-        for key in 0..100 {
-            member.add(0, key, RoomCipher::new(&sealer.secret));
+        for room in 0..ROOM_KEYS_PER_SESSION as u32 {
+            assert!(add(&mut member, room, &sealer) && add(&mut member, room, &sealer));
         }
-        assert_eq!(member.0.len(), ROOM_KEYS_PER_ROOM);
-        for room in 0..10_000 {
-            member.add(room, room, RoomCipher::new(&sealer.secret));
-        }
-        assert!(member.0.len() <= ROOM_KEYS_PER_SESSION);
+        assert!(!add(&mut member, u32::MAX, &sealer));
     }
 
     #[test]
@@ -285,6 +293,11 @@ mod tests {
         let mut sealer = RoomSealer::new(7, std::array::from_fn(|i| i as u8));
         assert_eq!(hex::encode(sealed(&mut sealer, b"throng")), crate::wire::doc_vector("room frame 0"));
         assert_eq!(hex::encode(sealed(&mut sealer, b"throng")), crate::wire::doc_vector("room frame 1"));
+        let (mut notice, mut late) = (Vec::new(), sealed(&mut sealer, b"throng"));
+        sealer.seal(Class::Notice, &mut notice, |out| out.extend_from_slice(b"throng"));
+        assert_eq!(hex::encode(notice), crate::wire::doc_vector("room notice 0"));
+        stamp_fan_out(&mut late, 1234);
+        assert_eq!(hex::encode(late), crate::wire::doc_vector("room frame 2 after 1234 us"));
         let Packet::RoomKey(packet) = sealer.packet(RoomId(3)) else { unreachable!("it is one") };
         assert_eq!((packet.room, packet.key), (3, 7));
     }

@@ -53,6 +53,8 @@ pub struct Rooms {
     visited: usize,
     /// Frames that nobody has been sent yet, and when they were sealed.
     fresh: Vec<(usize, Class, u64, Instant)>,
+    /// Decides where rounds begin.
+    random: u64,
     limits: LogLimits,
     pool: SegmentPool,
 }
@@ -84,8 +86,10 @@ struct Member {
     id: SessionId,
     /// The next frame of each log.
     cursors: [u64; 2],
-    /// Messages that it did not get as copies, and has not been told of.
+    /// Messages that it did not get, and has not been told of.
     missed: u64,
+    /// Notices that it did not get, and that have not been counted.
+    shed: u64,
 }
 
 /// Messages or notices that a member has lost.
@@ -109,6 +113,7 @@ impl Rooms {
             sweeping: VecDeque::new(),
             visited: 0,
             fresh: Vec::new(),
+            random: 0,
             limits,
             pool: SegmentPool::new(limits.pool),
         }
@@ -127,13 +132,21 @@ impl Rooms {
         let room = &mut self.rooms[at];
         places.push(Place { room: at, place: room.members.len() });
         let cursors = room.logs.each_mut().map(Log::join);
-        room.members.push(Member { id, cursors, missed: 0 });
+        room.members.push(Member { id, cursors, missed: 0, shed: 0 });
+        // The sweep may have to pass the new place to come to the first ones.
+        room.left += usize::from(room.left > 0);
     }
 
     /// Ends a membership, if there is one. What the member had not had goes to `settle`, in its order: whoever
-    /// leaves still gets what was said before. The result is a member who is behind and must be visited out of turn, because
-    /// it got a place that the sweep has passed.
-    pub fn leave(&mut self, id: SessionId, room: RoomId, settle: impl FnMut(&[u8])) -> Option<SessionId> {
+    /// leaves still gets what was said before, unless that is more than `limit` bytes. The result is a member who is behind and
+    /// must be visited out of turn, because it got a place that the sweep has passed.
+    pub fn leave(
+        &mut self,
+        id: SessionId,
+        room: RoomId,
+        limit: usize,
+        settle: impl FnMut(&[u8]),
+    ) -> Option<SessionId> {
         let at = *self.index.get(&room)?;
         let places = self.of.get_mut(id.slot())?;
         let found = places.iter().position(|place| place.room == at)?;
@@ -142,7 +155,7 @@ impl Rooms {
             return None;
         }
         places.swap_remove(found);
-        self.settle_one(at, place, settle);
+        self.settle_one(at, place, limit, settle);
         self.take_out(at, place)
     }
 
@@ -157,31 +170,38 @@ impl Rooms {
         }
     }
 
-    /// Gives all that a session has not had to `settle`, as if it were written.
-    pub fn settle(&mut self, id: SessionId, mut settle: impl FnMut(&[u8])) {
+    /// Gives all that a session has not had to `settle`, as if it were written; but not more than `limit` bytes a room: what
+    /// is left out then counts as lost.
+    pub fn settle(&mut self, id: SessionId, limit: usize, mut settle: impl FnMut(&[u8])) {
         for at in 0..self.places(id).len() {
             let Place { room, place } = self.places(id)[at];
-            self.settle_one(room, place, &mut settle);
+            self.settle_one(room, place, limit, &mut settle);
         }
     }
 
     /// As [`Self::settle`], for one room.
-    pub fn settle_room(&mut self, id: SessionId, room: RoomId, settle: impl FnMut(&[u8])) {
+    pub fn settle_room(&mut self, id: SessionId, room: RoomId, limit: usize, settle: impl FnMut(&[u8])) {
         let Some(at) = self.index.get(&room) else { return };
         if let Some(Place { room, place }) = self.places(id).iter().find(|place| place.room == *at).copied() {
-            self.settle_one(room, place, settle);
+            self.settle_one(room, place, limit, settle);
         }
     }
 
-    fn settle_one(&mut self, room: usize, place: usize, mut settle: impl FnMut(&[u8])) {
+    fn settle_one(&mut self, room: usize, place: usize, mut limit: usize, mut settle: impl FnMut(&[u8])) {
         let room = &mut self.rooms[room];
         let member = &mut room.members[place];
-        for (log, cursor) in room.logs.iter_mut().zip(&mut member.cursors) {
-            // What is lost stays lost, until the member is told.
-            if !log.is_lost(*cursor) {
+        let missed = [&mut member.missed, &mut member.shed];
+        for ((log, cursor), missed) in room.logs.iter_mut().zip(&mut member.cursors).zip(missed) {
+            let pending: usize = log.pending(*cursor).map(<[u8]>::len).sum();
+            // Nothing goes out before the word that something before it is missing.
+            let is_kept = *missed == 0 && !log.is_lost(*cursor) && pending <= limit;
+            if is_kept {
                 log.pending(*cursor).for_each(&mut settle);
-                *cursor = log.skip(*cursor, &mut self.pool).0;
+                limit -= pending;
             }
+            let (to, skipped) = log.skip(*cursor, &mut self.pool);
+            *cursor = to;
+            *missed += if is_kept { 0 } else { skipped };
         }
     }
 
@@ -249,9 +269,10 @@ impl Rooms {
         let room = &mut self.rooms[at];
         let count = room.members.len();
         if room.left == 0 {
-            // Somewhere else each time, so that nobody is always last: steps of the golden ratio visit all
-            // places evenly.
-            room.at = (room.at + (count * 618) / 1000 + 1) % count.max(1);
+            // Somewhere else each time, so that nobody is always last (Knuth's MMIX generator, its high bits).
+            self.random =
+                self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            room.at = (self.random >> 33) as usize % count.max(1);
         }
         room.left = count;
         if !std::mem::replace(&mut room.is_sweeping, true) {
@@ -347,6 +368,13 @@ impl Rooms {
         debug_assert_eq!(count, 0, "more was written than was pending");
     }
 
+    /// Whether the member has missed messages of the room and has not been told.
+    pub fn has_missed(&self, id: SessionId, room: RoomId) -> bool {
+        let Some(at) = self.index.get(&room) else { return false };
+        let place = self.places(id).iter().find(|place| place.room == *at);
+        place.is_some_and(|place| self.rooms[place.room].members[place.place].missed > 0)
+    }
+
     /// A message could not be given to a member as a copy.
     pub fn miss(&mut self, id: SessionId, room: RoomId) {
         let Some(at) = self.index.get(&room) else { return };
@@ -365,7 +393,10 @@ impl Rooms {
             let member = &mut room.members[place];
             for class in Class::ALL {
                 let (log, cursor) = (&mut room.logs[class as usize], &mut member.cursors[class as usize]);
-                let mut count = if class == Class::Chat { std::mem::take(&mut member.missed) } else { 0 };
+                let mut count = std::mem::take(match class {
+                    Class::Chat => &mut member.missed,
+                    Class::Notice => &mut member.shed,
+                });
                 if log.lost() > 0 && log.is_lost(*cursor) {
                     let (to, skipped) = log.skip(*cursor, &mut self.pool);
                     *cursor = to;
@@ -397,3 +428,6 @@ impl Room {
         member.cursors[0] != self.logs[0].next() || member.cursors[1] != self.logs[1].next()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,8 @@ use crate::limits::{FRAME_HEADER, HANDSHAKE_BODY_MAX, ROOM_HEADER};
 use crate::metrics;
 use crate::wire::frame::{self, Kind, Split};
 use crate::wire::packets::{
-    ChannelLeft, ChatMessage, Close, Heartbeat, HeartbeatAnswer, Packet, RoomKey, Scope, UsersChanged,
+    ChannelLeft, ChatMessage, Close, Heartbeat, HeartbeatAnswer, Outcome, Packet, RoomKey, Scope,
+    UsersChanged,
 };
 use crate::wire::{CloseReason, Text};
 
@@ -259,8 +260,10 @@ impl Session {
                 self.greeted = true;
                 if let Some(rooms) = &mut self.rooms {
                     rooms.fan_out_us = None;
-                    if let Packet::ChannelLeft(ChannelLeft { channel, .. }) = &packet {
-                        rooms.keys.forget(*channel);
+                    match &packet {
+                        Packet::ChannelLeft(ChannelLeft { outcome: Outcome::NotAMember, .. }) => {}
+                        Packet::ChannelLeft(ChannelLeft { channel, .. }) => rooms.keys.forget(*channel),
+                        _ => {}
                     }
                 }
                 Ok(Event::Packet(packet))
@@ -268,11 +271,10 @@ impl Session {
         }
     }
 
-    /// A room's key has come, and has been expanded.
-    pub fn add_room_key(&mut self, room: u32, key: u32, cipher: RoomCipher) {
-        if let Some(rooms) = &mut self.rooms {
-            rooms.keys.add(room, key, cipher);
-        }
+    /// A room's key has come, and has been expanded. False if the session cannot be in so many rooms.
+    #[must_use]
+    pub fn add_room_key(&mut self, key: &RoomKey, cipher: RoomCipher) -> bool {
+        self.rooms.as_mut().is_some_and(|rooms| rooms.keys.add(key, cipher))
     }
 
     /// The fan-out time of the last packet, if it came with a room's key.
@@ -287,14 +289,14 @@ impl Session {
         }
     }
 
-    /// Whether so little waits that a packet of this class may be queued too. Notices are left out
-    /// first, then messages; answers never are.
-    pub fn has_room_for(&self, class: Class) -> bool {
+    /// How many bytes of this class may still be queued beside what is the session's own. Notices are
+    /// left out first, then messages; answers never are.
+    pub fn room_for(&self, class: Class) -> usize {
         let share = match class {
             Class::Notice => 4,
             Class::Chat => 2,
         };
-        self.outbox.len() <= self.endpoint.outbox_max / share
+        (self.endpoint.outbox_max / share).saturating_sub(self.outbox.len())
     }
 
     /// Queues a packet. Does nothing unless the session is open.

@@ -238,8 +238,10 @@ impl Net {
     /// whatever is sent to it from now on.
     pub fn leave(&mut self, id: SessionId, room: RoomId) {
         let Some(conn) = self.table.get_mut(id) else { return };
+        turn::tell_gaps(conn, &mut self.rooms, &mut self.pool, id);
         let (session, pool) = (&mut conn.session, &mut self.pool);
-        let moved = self.rooms.leave(id, room, |bytes| session.queue_sealed(bytes, pool));
+        let limit = session.room_for(Class::Chat);
+        let moved = self.rooms.leave(id, room, limit, |bytes| session.queue_sealed(bytes, pool));
         if !conn.session.outbox.is_empty() {
             self.queued(id);
         }
@@ -253,20 +255,25 @@ impl Net {
         self.rooms.members(room).len()
     }
 
-    /// Queues an encoded packet for every member of the room, as its own business, sealed once for each. The sweep takes it
-    /// along.
-    pub fn tell(&mut self, room: RoomId, encoded: &[u8]) {
-        let mut slow = Vec::new();
-        for id in self.rooms.members(room) {
+    /// Queues a room's new key, encoded, for every member. What a member has not had of what was sealed with the older one goes
+    /// before it, so that keys and frames come in one order; if that is too much, the member misses it. The sweep takes it along.
+    pub fn rekey(&mut self, room: RoomId, encoded: &[u8]) {
+        let members: Vec<_> = self.rooms.members(room).collect();
+        for id in members {
             let Some(conn) = self.table.get_mut(id).filter(|conn| conn.session.is_open()) else { continue };
+            if conn.session.room_for(Class::Chat) > 0 {
+                turn::tell_gaps(conn, &mut self.rooms, &mut self.pool, id);
+            }
+            let (session, pool) = (&mut conn.session, &mut self.pool);
+            let limit = session.room_for(Class::Chat);
+            self.rooms.settle_room(id, room, limit, |bytes| session.queue_sealed(bytes, pool));
             conn.session.send_encoded(encoded, &mut self.pool);
             self.sends += 1;
             if conn.session.is_too_slow() {
-                slow.push(id);
+                self.queued(id);
             }
         }
         self.rooms.visit_all(room);
-        slow.into_iter().for_each(|id| self.queued(id));
     }
 
     /// Queues an encoded message or notice for every member of the room, sealed once for each. Those who
@@ -275,10 +282,15 @@ impl Net {
         let members: Vec<_> = self.rooms.members(room).collect();
         for id in members {
             let Some(conn) = self.table.get_mut(id) else { continue };
+            if conn.session.room_for(Class::Chat) > 0 {
+                turn::tell_gaps(conn, &mut self.rooms, &mut self.pool, id);
+            }
             // From the time when the room had a log something may still wait in it, which comes first.
             let (session, pool) = (&mut conn.session, &mut self.pool);
-            self.rooms.settle_room(id, room, |bytes| session.queue_sealed(bytes, pool));
-            match (conn.session.has_room_for(class), class) {
+            let limit = session.room_for(Class::Chat);
+            self.rooms.settle_room(id, room, limit, |bytes| session.queue_sealed(bytes, pool));
+            let may_follow = class == Class::Notice || !self.rooms.has_missed(id, room);
+            match (may_follow && conn.session.room_for(class) > 0, class) {
                 (true, _) => self.send_encoded(id, encoded),
                 (false, Class::Chat) => self.rooms.miss(id, room),
                 (false, Class::Notice) => metrics::NOTICES_SHED.inc(),
@@ -290,7 +302,7 @@ impl Net {
     pub fn multicast(&mut self, to: &[SessionId], encoded: &[u8]) {
         for id in to {
             let Some(conn) = self.table.get_mut(*id) else { continue };
-            if conn.session.has_room_for(Class::Chat) {
+            if conn.session.room_for(Class::Chat) > 0 {
                 self.send_encoded(*id, encoded);
             } else {
                 conn.missed = conn.missed.saturating_add(1);
@@ -318,8 +330,10 @@ impl Net {
         }
         // What was said before still goes out, but not to who reads too slowly for it.
         if reason.is_sent() && reason != CloseReason::TooSlow {
+            turn::tell_gaps(conn, &mut self.rooms, &mut self.pool, id);
             let (session, pool) = (&mut conn.session, &mut self.pool);
-            self.rooms.settle(id, |bytes| session.queue_sealed(bytes, pool));
+            let limit = session.room_for(Class::Chat);
+            self.rooms.settle(id, limit, |bytes| session.queue_sealed(bytes, pool));
         }
         conn.session.end(reason, detail, self.now, &mut self.pool);
         // Its input matters no more, but is read on, for the peer's end of it.
@@ -544,5 +558,15 @@ impl Net {
             Due::End(reason) => self.close(id, reason, ""),
             Due::Drop => self.doomed.push(id),
         }
+    }
+}
+#[cfg(test)]
+mod tests {
+    /// Ten thousand idle sessions are mostly this; with its place in the room and in the application's tables a session
+    /// is to stay below a kilobyte.
+    #[test]
+    fn a_session_is_small() {
+        let size = size_of::<super::Conn>();
+        assert!(size <= 448, "{size} bytes");
     }
 }

@@ -298,7 +298,7 @@ packets! {
         complete: bool,
         /// Who entered and is still there.
         entered: List<User, { limits::ENTERED_MAX }>,
-        /// The numbers of those who left, also of those who had entered in the same interval.
+        /// The numbers of those who left and are not there, also of those who had entered in the same interval.
         left: List<u32, { limits::LEFT_MAX }>,
     }
 
@@ -356,7 +356,7 @@ packets! {
     }
 
     /// The key of what is said in the chat or a channel from now on: frames of kind 3 with this key's number
-    /// open with it. It is sent before the first of them. Older keys of the same room stay good for what is on its way.
+    /// open with it. It is sent before the first of them. It takes the place of the room's older key at once.
     0x020D RoomKey(ChatToClient, "") {
         /// The channel; 0 for everybody in the chat.
         room: u32,
@@ -364,6 +364,10 @@ packets! {
         key: u32,
         /// The key.
         secret: SecretBytes<32>,
+        /// The number of the next message that is sealed with it. What has a lower one was said before.
+        message: u64,
+        /// The number of the next notice.
+        notice: u64,
     }
 
     /// A message was not delivered to anybody.

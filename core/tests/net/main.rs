@@ -3,6 +3,7 @@
 mod closing;
 mod content;
 mod dialling;
+mod rooms;
 mod seats;
 mod slow;
 mod support;

@@ -139,7 +139,7 @@ fn a_burst_to_a_room_does_not_depend_on_its_slowest_member() {
     let mut rounds = 0;
     loop {
         let encoded = encoded.clone();
-        server.run(0, move |net| (0..20).for_each(|_| net.tell(ROOM, &encoded)));
+        server.run(0, move |net| (0..20).for_each(|_| net.rekey(ROOM, &encoded)));
         rounds += 1;
         assert!(rounds * 20 * 1000 < ENOUGH, "never closed");
         for peer in &mut members {

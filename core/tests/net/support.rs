@@ -140,9 +140,17 @@ impl Loops {
         endpoints: Vec<Endpoint>,
         on_packet: OnPacket,
     ) -> Self {
+        Self::start_all(shards, ShardSize::new(clients, 1024), endpoints, on_packet)
+    }
+
+    /// Starts one loop of the given size.
+    pub(crate) fn start_sized(size: ShardSize, endpoints: Vec<Endpoint>, on_packet: OnPacket) -> Self {
+        Self::start_all(1, size, endpoints, on_packet)
+    }
+
+    fn start_all(shards: usize, size: ShardSize, endpoints: Vec<Endpoint>, on_packet: OnPacket) -> Self {
         let listeners: Vec<_> = endpoints.into_iter().map(listener).collect();
         let addresses = listeners.iter().map(Listener::address).collect();
-        let size = ShardSize::new(clients, 1024);
         let shards: Vec<_> = (0..shards).map(|index| Shard::new(index, size).unwrap()).collect();
         let mailboxes = shards.iter().map(Shard::mailbox).collect();
         let acceptor = Acceptor::new(listeners, &shards).unwrap().spawn("accept".into()).unwrap();
@@ -359,7 +367,7 @@ impl Peer {
             }
             Step::RoomKey(used, key) => {
                 self.inbox.drain(..used);
-                self.session.add_room_key(key.room, key.key, RoomCipher::new(&key.secret));
+                assert!(self.session.add_room_key(&key, RoomCipher::new(&key.secret)));
                 None
             }
             Step::Packet(used, packet) => {

@@ -1,6 +1,7 @@
 """Signs up, makes a character, logs in, enters the chat, says something, hears it, and leaves.
 
     python3 chat_client.py --data throng-data
+    python3 chat_client.py --data throng-data --channel bees --whisper "Py 1234=psst"
     python3 chat_client.py --login 127.0.0.1:9000 --login-key HEX --user bee --password honeycomb --name Bee
 
 Every step is printed. Exit code 0 if all of them worked, 1 otherwise, 2 for a wrong command line.
@@ -14,6 +15,7 @@ import tomllib
 from pathlib import Path
 
 from throng import Session, SessionEnded, parse_address
+from userlist import UserList
 
 RETRY_SECONDS = 10.0
 
@@ -42,9 +44,13 @@ def parse_arguments():
     parser.add_argument("--password", metavar="PW", help="its password; made up if not given")
     parser.add_argument("--name", help="the character's name; made up if not given")
     parser.add_argument("--say", metavar="TEXT", default="Hello from Python!", help="what to say")
+    parser.add_argument("--channel", metavar="NAME", help="say it there too; the channel is made if need be")
+    parser.add_argument("--whisper", metavar="NAME=TEXT", help="say something to one user only")
     arguments = parser.parse_args()
     if arguments.login and not arguments.login_key:
         parser.error("--login needs --login-key")
+    if arguments.whisper and "=" not in arguments.whisper:
+        parser.error("--whisper takes NAME=TEXT")
     made_up = secrets.token_hex(4)
     if arguments.user and not arguments.password:
         parser.error("--user needs --password")
@@ -66,11 +72,15 @@ def run(arguments):
         chat = Session(parse_address(granted.chat_address), granted.chat_key)
         try:
             # The login session stays open until we are in: closing it would revoke the ticket.
-            user = enter(chat, granted.ticket)
+            room = Room(chat, enter(chat, granted.ticket))
             leave_login(login)
-            users = complete_list(chat)
+            users = room.complete_list()
             print(f"{len(users)} in the chat: {names(users)}")
-            talk(chat, user, users, arguments.say)
+            room.talk("World", 0, arguments.say)
+            if arguments.whisper:
+                room.whisper(*arguments.whisper.rsplit("=", 1))
+            if arguments.channel:
+                visit_channel(room, arguments.channel, arguments.say)
             leave_chat(chat)
         finally:
             chat.close()
@@ -160,41 +170,94 @@ def leave_login(login):
         raise Failed(f"the login server sent {packet.packet}")
 
 
-def keep_list(users, packet):
-    """Chapter 8's rule for the user list."""
-    if packet.packet == "UserList":
-        users.update((user.id, user.name) for user in packet.users)
-    elif packet.packet == "UserEntered":
-        users[packet.user.id] = packet.user.name
-    elif packet.packet == "UserLeft":
-        users.pop(packet.user, None)
+class Room:
+    """The chat as we see it: the lists of its users and of our channels, and what is said."""
 
+    def __init__(self, chat, user):
+        self.chat, self.user = chat, user
+        self.lists = {0: UserList()}
+        self._sequences = {}
 
-def complete_list(chat):
-    """Fetches the user list to its last page: {user id: name}."""
-    users = {}
-    while True:
-        packet = chat.receive()
-        keep_list(users, packet)
-        if packet.packet == "UserList":
-            if not packet.more:
-                return users
-            chat.send("UserListRequest", after=packet.users[-1].id)
+    def receive(self):
+        """The next packet, after it has been shown and the lists have been kept."""
+        packet = self.chat.receive()
+        if packet.packet in ("UserList", "UsersChanged") and packet.channel in self.lists:
+            after = self.lists[packet.channel].take(packet)
+            if after is not None:
+                self.chat.send("UserListRequest", channel=packet.channel, after=after)
+        elif packet.packet == "ChatMessage":
+            self._check_sequence((packet.scope, packet.target), packet.sequence)
+            where = {"Channel": f" in channel {packet.target}", "Whisper": f" to user {packet.target}"}
+            place = where.get(packet.scope, "")
+            print(f"heard {packet.scope}{place} #{packet.sequence} {packet.sender.name}: {packet.text}")
+        elif packet.packet == "ChatGap":
+            print(f"missed {packet.missed} messages ({packet.scope} {packet.channel})")
+            if (packet.scope, packet.channel) in self._sequences:
+                self._sequences[packet.scope, packet.channel] += packet.missed
+        elif packet.packet == "ChannelLeft" and packet.outcome != "NotAMember":
+            self.lists.pop(packet.channel, None)
+            self._sequences.pop(("Channel", packet.channel), None)
+        return packet
 
+    def _check_sequence(self, room, sequence):
+        """Nothing of a room is left out without a ChatGap."""
+        if room[0] not in ("World", "Channel"):
+            return
+        last = self._sequences.get(room)
+        if last is not None and sequence != last + 1:
+            raise Failed(f"message {sequence} came after {last} in {room}")
+        self._sequences[room] = sequence
 
-def talk(chat, user, users, text):
-    """Says something and waits until it comes back."""
-    print(f"saying: {text}")
-    said = time.monotonic()
-    chat.send("ChatRequest", text=text)
-    while True:
-        packet = chat.receive()
-        keep_list(users, packet)
-        if packet.packet == "ChatMessage":
-            print(f"heard #{packet.sequence} {packet.sender.name}: {packet.text}")
-            if packet.sender.id == user.id and packet.text == text:
-                print(f"our own words came back after {(time.monotonic() - said) * 1000:.1f} ms")
+    def complete_list(self, channel=0):
+        """Waits for a list to be complete: {user id: name}."""
+        while not self.lists[channel].is_complete:
+            self.receive()
+        return self.lists[channel].users
+
+    def talk(self, scope, target, text):
+        """Says something and waits until it comes back."""
+        print(f"saying ({scope}): {text}")
+        said = time.monotonic()
+        stamp = time.monotonic_ns() // 1000
+        self.chat.send("ChatRequest", scope=scope, target=target, stamp=stamp, text=text)
+        while True:
+            packet = self.receive()
+            if packet.packet == "ChatRefused" and packet.stamp == stamp:
+                raise Failed(f"cannot say it: {packet.outcome}")
+            if packet.packet == "ChatMessage" and (packet.sender.id, packet.stamp) == (self.user.id, stamp):
+                took, times = (time.monotonic() - said) * 1000, packet.times
+                inside = times.queued_us + times.handled_us + packet.fan_out_us
+                print(f"our own words came back after {took:.1f} ms, {inside / 1000:.1f} ms of them in the server")
                 return
+
+    def whisper(self, name, text):
+        ids = [id for id, other in self.lists[0].users.items() if other == name]
+        if not ids:
+            raise Failed(f"{name} is not in the chat")
+        self.talk("Whisper", ids[0], text)
+
+    def ask(self, request, answer, /, **fields):
+        """Sends a request and waits for its answer; what comes before that is dealt with."""
+        self.chat.send(request, **fields)
+        while True:
+            packet = self.receive()
+            if packet.packet == answer:
+                return packet
+
+
+def visit_channel(room, name, text):
+    """Joins a channel, or makes it; says something there, and leaves it."""
+    answer = room.ask("ChannelJoinRequest", "ChannelAnswer", name=name)
+    if answer.outcome == "NoSuchChannel":
+        answer = room.ask("ChannelCreateRequest", "ChannelAnswer", name=name)
+    if answer.outcome != "Ok":
+        raise Failed(f"cannot join channel {name}: {answer.outcome}")
+    print(f"in channel {answer.channel}, {answer.name}; {answer.head_count} there")
+    room.lists[answer.channel] = UserList()
+    print(f"there: {names(room.complete_list(answer.channel))}")
+    room.talk("Channel", answer.channel, text)
+    left = room.ask("ChannelLeaveRequest", "ChannelLeft", channel=answer.channel)
+    print(f"left channel {left.channel}: {left.outcome}")
 
 
 def leave_chat(chat):

@@ -18,11 +18,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from noise.connection import Keypair, NoiseConnection
 from noise.exceptions import NoiseHandshakeError, NoiseInvalidMessage
 
+from rooms import NOTICES, RoomKeys, TooManyKeys
 from wire import Codec, Malformed
 
 VERSION = 1
 PATTERN_CLIENT = 1
-HANDSHAKE, SEALED, REFUSED = 1, 2, 4
+HANDSHAKE, SEALED, ROOM, REFUSED = 1, 2, 3, 4
 HANDSHAKE_BODY_MAX = 256
 SERVER_BODY_MAX = 16_384
 REKEY_INTERVAL = 1 << 20
@@ -37,7 +38,8 @@ ENUMERATIONS = {
     "Outcome": numbered(
         "Ok", "BadCredentials", "AlreadyOnline", "NoCharacter", "TryAgainLater", "IdTaken", "IdInvalid",
         "IdTooLong", "PasswordInvalid", "PasswordTooLong", "NameTaken", "NameInvalid", "NameTooLong",
-        "CharacterExists", "ClaimLost", "InternalError",
+        "CharacterExists", "ClaimLost", "InternalError", "NoSuchChannel", "NotAMember", "TooManyChannels",
+        "NoSuchUser", "NotTheOwner", "NoPosition",
     ),
     "CloseReason": numbered(
         "Goodbye", "ServerFull", "VersionMismatch", "HandshakeTimeout", "HandshakeFailed",
@@ -46,9 +48,14 @@ ENUMERATIONS = {
         "AlreadyRegistered", "AlreadyOnline", "LoggedInElsewhere", "TooSlow", "ServerShutdown",
         "HandedOver", "WrongPeer", "InternalError",
     ),
+    "Scope": numbered("World", "Channel", "Nearby", "Whisper"),
 }  # fmt: skip
 
-GROUPS = {"User": [("id", "u32"), ("name", "text(96)")]}
+GROUPS = {
+    "User": [("id", "u32"), ("name", "text(96)")],
+    "ChannelInfo": [("channel", "u32"), ("name", "text(128)"), ("head_count", "u32")],
+    "ServerTimes": [("received_us", "u64"), ("queued_us", "u32"), ("handled_us", "u32")],
+}
 
 PACKETS = {
     0x0001: ("Close", [("reason", "CloseReason"), ("detail", "text(255)")]),
@@ -75,16 +82,65 @@ PACKETS = {
     0x0107: ("CreateCharacterAnswer", [("outcome", "Outcome")]),
     0x0201: ("EnterRequest", [("ticket", "bytes(256)")]),
     0x0202: ("EnterAnswer", [("user", "User"), ("head_count", "u32")]),
-    0x0203: ("UserListRequest", [("after", "u32")]),
-    0x0204: ("UserList", [("head_count", "u32"), ("users", "list(128)<User>"), ("more", "bool")]),
-    0x0205: ("UserEntered", [("user", "User")]),
-    0x0206: ("UserLeft", [("user", "u32")]),
-    0x0207: ("ChatRequest", [("text", "text(1024)")]),
-    0x0208: ("ChatMessage", [("sequence", "u64"), ("sender", "User"), ("text", "text(1024)")]),
+    0x0203: ("UserListRequest", [("channel", "u32"), ("after", "u32")]),
+    0x0204: (
+        "UserList",
+        [
+            ("channel", "u32"),
+            ("version", "u64"),
+            ("head_count", "u32"),
+            ("users", "list(128)<User>"),
+            ("more", "bool"),
+        ],
+    ),
+    0x0205: (
+        "UsersChanged",
+        [
+            ("channel", "u32"),
+            ("since", "u64"),
+            ("version", "u64"),
+            ("head_count", "u32"),
+            ("complete", "bool"),
+            ("entered", "list(128)<User>"),
+            ("left", "list(512)<u32>"),
+        ],
+    ),
+    0x0207: ("ChatRequest", [("scope", "Scope"), ("target", "u32"), ("stamp", "u64"), ("text", "text(1024)")]),
+    0x0208: (
+        "ChatMessage",
+        [
+            ("scope", "Scope"),
+            ("target", "u32"),
+            ("sequence", "u64"),
+            ("sender", "User"),
+            ("stamp", "u64"),
+            ("times", "ServerTimes"),
+            ("text", "text(1024)"),
+        ],
+    ),
     0x0209: ("ExitRequest", []),
     0x020A: ("ExitAnswer", []),
     0x020B: ("PingRequest", [("token", "u64")]),
-    0x020C: ("PongAnswer", [("token", "u64"), ("queued_us", "u32")]),
+    0x020C: ("PongAnswer", [("token", "u64"), ("queued_us", "u32"), ("server_us", "u64")]),
+    0x020D: (
+        "RoomKey",
+        [("room", "u32"), ("key", "u32"), ("secret", "byte[32]"), ("message", "u64"), ("notice", "u64")],
+    ),
+    0x020E: ("ChatRefused", [("stamp", "u64"), ("outcome", "Outcome")]),
+    0x020F: ("ChatGap", [("scope", "Scope"), ("channel", "u32"), ("missed", "u64")]),
+    0x0210: ("ChannelCreateRequest", [("name", "text(255)")]),
+    0x0211: ("ChannelJoinRequest", [("name", "text(255)")]),
+    0x0212: (
+        "ChannelAnswer",
+        [("outcome", "Outcome"), ("channel", "u32"), ("name", "text(255)"), ("head_count", "u32")],
+    ),
+    0x0213: ("ChannelLeaveRequest", [("channel", "u32")]),
+    0x0214: ("ChannelLeft", [("channel", "u32"), ("outcome", "Outcome")]),
+    0x0215: ("ChannelKickRequest", [("channel", "u32"), ("user", "u32")]),
+    0x0216: ("ChannelKickAnswer", [("channel", "u32"), ("user", "u32"), ("outcome", "Outcome")]),
+    0x0217: ("ChannelListRequest", [("after", "u32")]),
+    0x0218: ("ChannelList", [("channels", "list(64)<ChannelInfo>"), ("more", "bool")]),
+    0x0219: ("PositionUpdate", [("x", "i32"), ("y", "i32")]),
 }
 
 CODEC = Codec(PACKETS, GROUPS, ENUMERATIONS)
@@ -99,7 +155,7 @@ class SessionEnded(Exception):
 
 
 class DirectionKey:
-    """Seals or opens the frames of one direction (chapter 5)."""
+    """Seals or opens the frames of one direction (chapter 5.1)."""
 
     def __init__(self, key):
         self.key, self.counter = key, 0
@@ -138,6 +194,7 @@ class Session:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = bytearray()
         self._sealer = self._opener = None
+        self._rooms = RoomKeys()
         self._heard = self._asked = time.monotonic()
         try:
             self._handshake(server_key, timeout)
@@ -177,8 +234,8 @@ class Session:
         self._write(self._sealer.seal(CODEC.encode_packet(packet, **fields)))
 
     def receive(self, timeout=5.0):
-        """The next packet; heartbeats are dealt with here. SessionEnded when the session ends, TimeoutError
-        when nothing comes."""
+        """The next packet; heartbeats and room keys are dealt with here. SessionEnded when the session ends,
+        TimeoutError when nothing comes. `fan_out_us` of a packet is 0 unless it came in a room frame."""
         deadline = time.monotonic() + timeout
         while True:
             packet = self._read_packet(min(deadline, time.monotonic() + 1.0))
@@ -193,7 +250,14 @@ class Session:
                 self._socket.close()
                 detail = f" ({packet.detail})" if packet.detail else ""
                 raise SessionEnded(packet.reason, f"the server closes: {packet.reason}{detail}")
+            elif packet.packet == "RoomKey":
+                try:
+                    self._rooms.add(packet)
+                except TooManyKeys:
+                    self._fail("PacketNotAllowed", "a key of one room too many")
             elif packet.packet != "HeartbeatAnswer":
+                if packet.packet == "ChannelLeft" and packet.outcome != "NotAMember":
+                    self._rooms.forget(packet.channel)
                 return packet
 
     def close(self, reason="Goodbye"):
@@ -224,14 +288,23 @@ class Session:
         if frame is None:
             return None
         header, body = frame
-        if header[2] != SEALED:
+        if header[2] not in (SEALED, ROOM):
             self._fail("UnexpectedFrame", f"a frame of kind {header[2]}")
         try:
-            return CODEC.decode_packet(self._opener.open(header, body))
+            if header[2] == SEALED:
+                packet = CODEC.decode_packet(self._opener.open(header, body))
+                packet.fan_out_us = 0
+                return packet
+            frame = self._rooms.open(header, body)
+            packet = CODEC.decode_packet(frame.plaintext)
         except InvalidTag:
             self._fail("SealBroken", "a frame's seal is broken")
         except Malformed as error:
             self._fail("MalformedPacket", str(error))
+        if not belongs(packet, frame):
+            self._fail("PacketNotAllowed", f"{packet.packet} in a frame of room {frame.room}")
+        packet.fan_out_us = frame.fan_out_us
+        return packet
 
     def _fail(self, reason, message):
         self.close(reason)
@@ -277,6 +350,17 @@ class Session:
             self._socket.sendall(data)
         except OSError as error:
             raise SessionEnded(None, f"the connection broke: {error}") from error
+
+
+def belongs(packet, frame):
+    """Whether a packet may come in a frame sealed with this room's key: every member could have made it."""
+    if frame.kind == NOTICES:
+        return packet.packet == "UsersChanged" and packet.channel == frame.room
+    if packet.packet != "ChatMessage":
+        return False
+    if frame.room == 0:
+        return packet.scope == "World"
+    return packet.scope == "Channel" and packet.target == frame.room
 
 
 def parse_address(text):

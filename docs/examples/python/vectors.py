@@ -15,7 +15,9 @@ import struct
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -23,6 +25,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from noise.connection import Keypair, NoiseConnection
 
 import throng
+from rooms import RoomKeys
 from wire import Codec
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "protocol.md"
@@ -31,6 +34,7 @@ SERVER_PRIVATE = bytes([7]) * 32
 CLUSTER_KEY = bytes([9]) * 32
 INITIATOR_EPHEMERAL = bytes([1]) * 32
 RESPONDER_EPHEMERAL = bytes([2]) * 32
+ROOM_KEY = 7
 TICKET_SERIAL = bytes([3]) * 16
 TICKET = {
     "account": 42,
@@ -46,7 +50,7 @@ TICKET = {
 def main():
     text = DOCUMENT.read_text(encoding="utf-8")
     codec = codec_of(text)
-    computed = {**sessions(), **sealing(), **tickets(codec), **examples(text, codec)}
+    computed = {**sessions(), **sealing(), **rooms(), **tickets(codec), **examples(text, codec)}
     if sys.argv[1:] == ["--print"]:
         for name, value in computed.items():
             print(f"`{name}`: `{value.hex()}`")
@@ -138,6 +142,42 @@ def sealing():
         "sealed frame 1048576": after,
         "refusal": frame(4, bytes([1])),
     }
+
+
+def rooms():
+    """Frames that are sealed with a room's key, and that rooms.py opens them."""
+    frames = {
+        "room frame 0": room_frame(0),
+        "room frame 1": room_frame(1),
+        "room notice 0": room_frame(1 << 63),
+        "room frame 2 after 1234 us": room_frame(2, fan_out_us=1234),
+    }
+    keys = room_keys(message=0)
+    for name, sealed in frames.items():
+        opened = keys.open(sealed[:3], sealed[3:])
+        if (opened.room, opened.plaintext, opened.fan_out_us) != (3, b"throng", 1234 if "us" in name else 0):
+            raise AssertionError(f"rooms.py opens {name} as {opened}")
+    said_before = frames["room frame 0"]
+    try:
+        room_keys(message=1).open(said_before[:3], said_before[3:])
+    except InvalidTag:
+        return frames
+    raise AssertionError("rooms.py opens what was said before the key was given")
+
+
+def room_keys(message):
+    keys = RoomKeys()
+    secret = bytes(range(32))
+    keys.add(SimpleNamespace(room=3, key=ROOM_KEY, secret=secret, message=message, notice=1 << 63))
+    return keys
+
+
+def room_frame(number, fan_out_us=0):
+    header = struct.pack("<HB", 16 + len(b"throng") + 16, 3)
+    counted = struct.pack("<IQ", ROOM_KEY, number)
+    nonce = bytes(4) + struct.pack(">Q", number)
+    sealed = AESGCM(bytes(range(32))).encrypt(nonce, b"throng", header + counted)
+    return header + counted + struct.pack("<I", fan_out_us) + sealed
 
 
 def tickets(codec):

@@ -9,7 +9,7 @@ import re
 import struct
 from types import SimpleNamespace
 
-INTEGERS = {"u8": "<B", "u16": "<H", "u32": "<I", "u64": "<Q"}
+INTEGERS = {"u8": "<B", "u16": "<H", "u32": "<I", "u64": "<Q", "i32": "<i"}
 
 
 class Malformed(Exception):

@@ -52,6 +52,8 @@ pub struct Broadcast {
     pub senders: u32,
     /// Time of sending before counting begins.
     pub warmup: Duration,
+    /// Silence after that, in which a server catches up; only `peers` has any.
+    pub pause: Duration,
     /// Longest wait after the last message.
     pub drain: Duration,
     /// Whom they are for, who comes and goes, and who does not read.
@@ -104,6 +106,7 @@ impl RawBroadcast {
             senders,
             warmup: self.warmup,
             drain: self.drain,
+            pause: Duration::ZERO,
             setting,
             ahead: None,
             leave: true,

@@ -29,11 +29,14 @@ pub(super) struct RawPeers {
     #[arg(long, value_name = "LETTERS", value_delimiter = ',', default_value = "A,B,C,D,E,F")]
     cases: Vec<String>,
     /// How long messages that count are sent in each case
-    #[arg(long, value_name = "TIME", default_value = "7s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "6s", value_parser = parse_duration)]
     duration: Duration,
     /// How long messages are sent before that
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
     warmup: Duration,
+    /// Silence between the two, in which a server catches up
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    pause: Duration,
     /// How long to wait for outstanding deliveries after the last message
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = parse_duration)]
     drain: Duration,
@@ -102,7 +105,12 @@ impl RawPeers {
         Ok(PeersJob {
             systems,
             cases,
-            times: Times { warmup: self.warmup, duration: self.duration, drain: self.drain },
+            times: Times {
+                warmup: self.warmup,
+                pause: self.pause,
+                duration: self.duration,
+                drain: self.drain,
+            },
             repeat: self.repeat,
             payload: self.payload,
             server_core: self.server_core,

@@ -5,6 +5,7 @@ use throng_core::wire::SecretText;
 
 use super::*;
 use crate::identity::Seeded;
+use crate::peers::{CASES, System};
 
 const KEY: &str = "0102030405060708090a0b0c0d0e0f100102030405060708090a0b0c0d0e0f10";
 
@@ -124,4 +125,57 @@ fn what_is_wrong_is_said() {
     check("broadcast --data d --clients 5 --senders 6", "from 1 to 5 can send");
     check("broadcast --data d --senders 0", "from 1 to 100 can send");
     check("broadcast --data d --threshold p98=1s", "cannot have a threshold");
+}
+
+fn peers(line: &str) -> Result<PeersJob, String> {
+    let cli = Cli::try_parse_from(["throng-harness", "peers"].into_iter().chain(line.split_whitespace()));
+    match cli.map_err(|error| error.to_string())?.check()? {
+        Task::Peers(job) => Ok(job),
+        task => panic!("{task:?}"),
+    }
+}
+
+#[test]
+fn peers_with_defaults() {
+    let job = peers("").expect("complete");
+    let names: Vec<_> = job.systems.iter().map(|system| system.name()).collect();
+    assert_eq!(names, ["throng", "redis", "nats", "inspircd", "mosquitto"]);
+    assert_eq!(job.cases, CASES);
+    assert_eq!((job.repeat, job.payload, job.server_core, job.client_core), (3, 128, 0, 1));
+    // Even if nobody could follow anywhere, talking alone leaves time for members to come in.
+    let times = job.times;
+    let each = times.warmup + times.pause + times.duration + times.drain;
+    assert!(each * 5 * 6 * 3 < job.limit * 4 / 5, "{each:?}");
+}
+
+#[test]
+fn peers_by_hand() {
+    let job = peers(
+        "--systems nats,throng --cases e,A --duration 10s --repeat 1 --payload 64 --server-core 2 --client-core 3 \
+         --seed 7 --json out.json --throng /bin/throng --limit 1h",
+    )
+    .expect("complete");
+    assert_eq!(job.systems, ["nats", "throng"].map(|name| System::named(name).expect("it is one")));
+    assert_eq!(job.cases, [CASES[0], CASES[5]], "in the order of their sizes");
+    assert_eq!((job.repeat, job.payload, job.seed, job.limit), (1, 64, 7, Duration::from_hours(1)));
+    assert_eq!((job.server_core, job.client_core), (2, 3));
+    assert_eq!((job.json, job.throng), (Some("out.json".into()), Some("/bin/throng".into())));
+}
+
+#[test]
+fn what_is_wrong_with_peers_is_said() {
+    let check = |line: &str, part: &str| match peers(line) {
+        Ok(job) => panic!("{line}: {job:?}"),
+        Err(error) => assert!(error.contains(part), "{line}: {error}"),
+    };
+    check("--systems redis,kafka", "there is no `kafka`; choose from throng, redis");
+    check("--systems redis,redis", "names one twice: redis");
+    check("--cases A,G", "there is no `G`");
+    check("--cases a,A", "names one twice");
+    check("--payload 10", "--payload 10 is not from");
+    check("--payload 500", "too large for inspircd");
+    check("--duration 0s", "--duration must be above 0s");
+    check("--warmup 100000h", "--warmup is too long");
+    check("--repeat 0", "0 is not in 1..");
+    assert!(peers("--payload 500 --systems redis").is_ok());
 }

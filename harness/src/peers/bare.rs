@@ -8,10 +8,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tempfile::TempDir;
 use throng_core::shutdown::Shutdown;
 
-use super::process::{Server, ServerError};
+use super::process::{self, Server, ServerError};
 use super::swarm::{Guest, Swarm};
 use super::system::{Frame, Peer, Step};
 use crate::clock::{Nanos, RunClock, nanos};
@@ -102,7 +101,7 @@ pub(super) fn measure(
     {
         command.arg(flag).arg(value.to_string());
     }
-    let dir = TempDir::new().map_err(failed("make a directory"))?;
+    let dir = process::directory("bare")?;
     let mut server = Server::launch("bare", &command, core, (Ipv4Addr::LOCALHOST, 0).into(), dir)?
         .until_ready(|server| port(&server.log()).is_some())?;
     let address = (Ipv4Addr::LOCALHOST, port(&server.log()).unwrap_or_default()).into();
@@ -153,7 +152,7 @@ impl Guest for Deaf {
 }
 
 /// The other end of the writer's sockets.
-struct Reader;
+pub(super) struct Reader;
 
 impl Peer for Reader {
     fn name(&self) -> &'static str {

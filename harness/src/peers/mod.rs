@@ -298,11 +298,11 @@ impl Run<'_> {
         if self.shutdown.is_requested() {
             return false;
         }
-        let Times { warmup, duration, drain } = self.job.times;
+        let Times { warmup, pause, duration, drain } = self.job.times;
         let elapsed = self.begun.elapsed();
         // As long as the last time, with everybody's coming in.
         let last = self.took.get(&(system, case.letter)).copied().unwrap_or_default();
-        if elapsed + last.max(warmup + duration + drain) > self.job.limit {
+        if elapsed + last.max(warmup + pause + duration + drain) > self.job.limit {
             let why = format!("the --limit of {:?} was near", self.job.limit);
             self.fail(system, case, repetition, why);
             return false;

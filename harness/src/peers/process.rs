@@ -106,7 +106,7 @@ impl Server {
     pub(super) fn start(peer: &dyn Peer, core: usize) -> Result<Self, ServerError> {
         let name = peer.name();
         let program = program_of(peer)?;
-        let dir = TempDir::new().map_err(system(name, "make a directory"))?;
+        let dir = directory(name)?;
         let port = free_port().map_err(system(name, "find a free port"))?;
         let config = dir.path().join(CONFIG_FILE);
         fs::write(&config, peer.configuration(port, dir.path()))
@@ -235,6 +235,12 @@ fn find(program: &str) -> Option<PathBuf> {
     dirs.map(|dir| dir.join(program)).find(|path| path.is_file())
 }
 
+/// A directory for the server `name`, which goes with it.
+pub(super) fn directory(name: &'static str) -> Result<TempDir, ServerError> {
+    let dir = tempfile::Builder::new().prefix("throng-peers.").tempdir();
+    dir.map_err(system(name, "make a directory"))
+}
+
 /// A port that nobody uses now. Somebody may by the time the server asks for it; then it says so.
 fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
@@ -268,7 +274,7 @@ mod tests {
     fn launch(script: &str) -> Server {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        let dir = TempDir::new().expect("a temporary directory");
+        let dir = directory("script").expect("a temporary directory");
         Server::launch("script", &command, core(), ([127, 0, 0, 1], 1).into(), dir).expect("sh is everywhere")
     }
 

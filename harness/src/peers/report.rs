@@ -72,6 +72,8 @@ pub struct PeersReport {
     pub duration_s: f64,
     /// Seconds before them.
     pub warmup_s: f64,
+    /// Seconds of silence between the two.
+    pub pause_s: f64,
     /// Longest wait for the rest after them.
     pub drain_s: f64,
     /// The core of servers.
@@ -122,6 +124,7 @@ impl PeersReport {
             payload: job.payload,
             duration_s: job.times.duration.as_secs_f64(),
             warmup_s: job.times.warmup.as_secs_f64(),
+            pause_s: job.times.pause.as_secs_f64(),
             drain_s: job.times.drain.as_secs_f64(),
             server_core: job.server_core,
             client_core: job.client_core,
@@ -243,11 +246,17 @@ impl fmt::Display for PeersReport {
 }
 
 fn write_summary(summary: &Summary, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let [p50, p99, max] = [summary.p50_us, summary.p99_us, summary.max_us].map(|micros| micros / 1e3);
+    // Without a delivery there is no latency, not one of zero.
+    let latency = |micros: f64, digits| match summary.deliveries_per_s {
+        0.0 => "-".into(),
+        _ => format!("{:.digits$}", micros / 1e3),
+    };
+    let [p50, p99, max] = [(summary.p50_us, 2), (summary.p99_us, 1), (summary.max_us, 1)]
+        .map(|(micros, digits)| latency(micros, digits));
     let cpu = summary.server_cpu_us_per_delivery.map_or("-".into(), |micros| format!("{micros:.2}"));
     write!(
         f,
-        "  {:<11}{:>13}{p50:>10.2}{p99:>10.1}{max:>10.1}{cpu:>12}{:>11}{:>5}{:>6}{:>6}{:>8.0}%",
+        "  {:<11}{:>13}{p50:>10}{p99:>10}{max:>10}{cpu:>12}{:>11}{:>5}{:>6}{:>6}{:>8.0}%",
         summary.system,
         format_rate(summary.deliveries_per_s),
         format_count(summary.missing),
@@ -286,5 +295,91 @@ impl PeersReport {
             writeln!(f, "\n  NOT MEASURED  {case} {system} #{repetition}: {why}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::peers::{CASES, System, Times};
+    use crate::report::Findings;
+
+    fn report(interrupted: bool, failures: Vec<Failure>) -> PeersReport {
+        let second = Duration::from_secs(1);
+        let job = PeersJob {
+            systems: ["redis", "throng"].map(|name| System::named(name).expect("it is one")).into(),
+            cases: CASES[..2].into(),
+            times: Times { warmup: second, pause: second, duration: second, drain: second },
+            repeat: 2,
+            payload: 128,
+            server_core: 0,
+            client_core: 1,
+            seed: 5,
+            limit: second,
+            json: None,
+            throng: None,
+            bare: None,
+        };
+        let row = |system, repetition| {
+            let mut findings = Findings { workers: 1, measured: second, ..Findings::default() };
+            findings.recorder.corrected.record(2_000_000);
+            Row::new(system, CASES[0], repetition, findings)
+        };
+        let mut doubtful = row("throng", 2);
+        doubtful.doubt("somebody sneezed".into());
+        let bare = |repetition, cpu_us_per_write| Bare {
+            sockets: 1_000,
+            bytes: 128,
+            repetition,
+            writes: 1,
+            cpu_us_per_write,
+            us_per_write: 5.0,
+        };
+        let results = Results {
+            systems: vec![Taken { system: "redis", version: "Redis 7".into() }],
+            rows: vec![row("throng", 1), row("redis", 1), doubtful],
+            bare: vec![bare(1, 4.0), bare(2, 3.0)],
+            failures,
+            interrupted,
+        };
+        let origin = Origin {
+            command: vec!["throng-harness".into(), "peers".into()],
+            started: SystemTime::UNIX_EPOCH,
+            machine: Machine::default(),
+        };
+        PeersReport::new(&job, origin, results)
+    }
+
+    #[test]
+    fn tables_in_the_order_that_was_asked_for() {
+        let failure = Failure { system: "redis", case: 'F', repetition: 1, why: "it fell over".into() };
+        let report = report(false, vec![failure]);
+        let text = report.to_string();
+        let names: Vec<_> = report.medians.iter().map(|summary| summary.system.as_str()).collect();
+        assert_eq!(names, ["redis", "throng"]);
+        for part in [
+            "A: 1,000 members, a message every 10ms, 100,000 deliveries/s",
+            "INVALID 1 of 2",
+            "A throng #2: somebody sneezed",
+            "NOT MEASURED  F redis #1: it fell over",
+            "1,000 sockets,   128 B:   3.50 us of CPU",
+            "Redis 7",
+        ] {
+            assert!(text.contains(part), "no `{part}` in:\n{text}");
+        }
+        let json = serde_json::to_value(&report).expect("JSON");
+        assert_eq!((&json["scenario"], &json["seed"]), (&"peers".into(), &5.into()));
+        assert_eq!(json["rows"].as_array().map(Vec::len), Some(3));
+        assert_eq!(json["medians"][1]["p50_us"].as_f64().map(f64::round), Some(2001.0), "0.1 % of precision");
+    }
+
+    #[test]
+    fn exit_codes() {
+        let failure = Failure { system: "redis", case: 'F', repetition: 1, why: String::new() };
+        assert_eq!(report(false, Vec::new()).exit_code(), EXIT_OK);
+        assert_eq!(report(false, vec![failure.clone()]).exit_code(), EXIT_BROKEN);
+        assert_eq!(report(true, vec![failure]).exit_code(), EXIT_INTERRUPTED);
     }
 }

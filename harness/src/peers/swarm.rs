@@ -328,3 +328,120 @@ impl Wire<'_> {
         guest.lost(index, now);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener, TcpStream as Plain};
+    use std::time::Instant;
+
+    use super::*;
+    use crate::peers::bare::Reader;
+    use crate::peers::redis::Redis;
+
+    /// Remembers what happened; says one thing when it is due.
+    struct Ear {
+        due: Nanos,
+        heard: Vec<(usize, Vec<u8>)>,
+        lost: Vec<usize>,
+    }
+
+    impl Guest for Ear {
+        fn next_due(&self) -> Nanos {
+            self.due
+        }
+
+        fn due(&mut self, now: Nanos, payload: &mut Vec<u8>) -> Option<usize> {
+            if now < self.due {
+                return None;
+            }
+            self.due = NEVER;
+            payload.extend_from_slice(b"hello");
+            Some(0)
+        }
+
+        fn heard(&mut self, member: usize, payload: &[u8], _now: Nanos) {
+            self.heard.push((member, payload.into()));
+        }
+
+        fn lost(&mut self, member: usize, _now: Nanos) {
+            self.lost.push(member);
+        }
+    }
+
+    fn ear() -> Ear {
+        Ear { due: NEVER, heard: Vec::new(), lost: Vec::new() }
+    }
+
+    fn turn_until(swarm: &mut Swarm<'_>, ear: &mut Ear, done: impl Fn(&Swarm<'_>, &Ear) -> bool) {
+        let begun = Instant::now();
+        while !done(swarm, ear) {
+            swarm.turn(ear).expect("the loop runs");
+            assert!(begun.elapsed() < Duration::from_secs(20), "waited in vain");
+        }
+    }
+
+    /// A server by hand: its listener, and a swarm of so many members whose sockets it has.
+    fn open(peer: &dyn Peer, members: usize) -> (Swarm<'_>, Vec<Plain>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let mut swarm = Swarm::new(peer, RunClock::start(), members).expect("a loop");
+        let address = listener.local_addr().expect("bound");
+        assert!(swarm.invite(address, members).expect("it listens"));
+        (swarm, (0..members).map(|_| listener.accept().expect("somebody comes").0).collect())
+    }
+
+    #[test]
+    fn who_is_hung_up_on_is_lost_and_the_others_stay() {
+        let (mut swarm, mut sockets) = open(&Reader, 3);
+        let mut ear = ear();
+        for socket in &mut sockets {
+            socket.write_all(b"J").expect("the other end is there");
+        }
+        turn_until(&mut swarm, &mut ear, |swarm, _| swarm.here() == 3);
+        // The last words are read before the end is seen.
+        sockets[1].write_all(b"xxx").expect("the other end is there");
+        drop(sockets.remove(1));
+        turn_until(&mut swarm, &mut ear, |swarm, _| swarm.here() == 2);
+        assert_eq!(ear.lost.len(), 1);
+        assert!(!swarm.is_here(ear.lost[0]));
+        let reasons: Vec<_> = swarm.reasons().iter().collect();
+        assert_eq!(reasons, [(&"disconnected: the server has hung up".to_owned(), &1)]);
+    }
+
+    #[test]
+    fn frames_in_pieces_and_a_message_at_its_time() {
+        let (mut swarm, mut sockets) = open(&Redis, 1);
+        let mut ear = ear();
+        sockets[0].write_all(b">3\r\n$9\r\nsubscribe\r\n$4\r\nroom\r\n:1\r\n").expect("it is there");
+        turn_until(&mut swarm, &mut ear, |swarm, _| swarm.here() == 1);
+        let message = b">3\r\n$7\r\nmessage\r\n$4\r\nroom\r\n$2\r\nhi\r\n";
+        for piece in message.chunks(7) {
+            sockets[0].write_all(piece).expect("it is there");
+            swarm.turn(&mut ear).expect("the loop runs");
+        }
+        turn_until(&mut swarm, &mut ear, |_, ear| !ear.heard.is_empty());
+        assert_eq!(ear.heard, [(0, b"hi".to_vec())]);
+        ear.due = swarm.clock.now() + 5_000_000;
+        let due = ear.due;
+        turn_until(&mut swarm, &mut ear, |_, ear| ear.due == NEVER);
+        assert!(swarm.clock.now() >= due);
+        let mut read = vec![0; 1000];
+        let mut said = Vec::new();
+        while !said.ends_with(b"$5\r\nhello\r\n") {
+            let count = sockets[0].read(&mut read).expect("it is there");
+            said.extend_from_slice(&read[..count]);
+        }
+    }
+
+    #[test]
+    fn what_is_no_protocol_ends_the_connection() {
+        let (mut swarm, mut sockets) = open(&Redis, 2);
+        let mut ear = ear();
+        sockets[0].write_all(b"hello?\r\n").expect("it is there");
+        sockets[1].write_all(b"-ERR max number of clients reached\r\n").expect("it is there");
+        turn_until(&mut swarm, &mut ear, |_, ear| ear.lost.len() == 2);
+        let reasons: Vec<_> = swarm.reasons().keys().map(String::as_str).collect();
+        let expected =
+            ["failed: ERR max number of clients reached", "failed: a value of a kind that RESP3 has not"];
+        assert_eq!(reasons, expected);
+    }
+}

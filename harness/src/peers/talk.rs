@@ -30,6 +30,8 @@ const LAG_MEAN: f64 = 10e6;
 pub struct Times {
     /// Speaking before anything counts.
     pub warmup: Duration,
+    /// Silence after that, so that nothing of it is delivered, and paid for, in what counts.
+    pub pause: Duration,
     /// Speaking that counts.
     pub duration: Duration,
     /// Longest wait for the rest after it.
@@ -157,7 +159,7 @@ impl Talk {
     pub(super) fn talk(&mut self, start: Nanos) -> Nanos {
         let interval = self.case.interval().unwrap_or(CLOSED_WARMUP);
         let warmup = Pace::new(start, interval);
-        let from = warmup.intended(self.warmup.messages());
+        let from = warmup.intended(self.warmup.messages()).saturating_add(nanos(self.times.pause));
         self.pace = Pace::new(from, interval);
         let counted = match self.case.load {
             Load::Paced(_) => Counted::Paced(SendCursor::new(self.traffic.clone(), self.pace, 0, 1)),
@@ -377,11 +379,8 @@ mod tests {
     const MS: Nanos = 1_000_000;
 
     fn times() -> Times {
-        Times {
-            warmup: Duration::from_millis(20),
-            duration: Duration::from_millis(30),
-            drain: Duration::ZERO,
-        }
+        let [warmup, pause, duration] = [20, 10, 30].map(Duration::from_millis);
+        Times { warmup, pause, duration, drain: Duration::ZERO }
     }
 
     fn talk(load: Load, members: u32) -> Talk {
@@ -407,20 +406,20 @@ mod tests {
         }
         assert_eq!(talk.probed(), (3, 3));
         let from = talk.talk(100 * MS);
-        assert_eq!((from, talk.next_due()), (120 * MS, 100 * MS));
-        assert_eq!(say(&mut talk, 110 * MS).len(), 2, "warm-up");
-        let said = say(&mut talk, 145 * MS);
+        assert_eq!((from, talk.next_due()), (130 * MS, 100 * MS));
+        assert_eq!(say(&mut talk, 129 * MS).len(), 2, "warm-up");
+        let said = say(&mut talk, 155 * MS);
         assert_eq!(said.len(), 3);
-        assert!(talk.is_said(145 * MS) && !talk.is_drained());
+        assert!(talk.is_said(155 * MS) && !talk.is_drained());
         for (at, (_, message)) in said.iter().enumerate() {
             (0..3).filter(|member| (at, *member) != (1, 2)).for_each(|member| {
-                talk.heard(member, message, 150 * MS);
+                talk.heard(member, message, 160 * MS);
             });
         }
-        talk.heard(0, &said[0].1, 151 * MS);
-        talk.heard(0, b"something else", 151 * MS);
+        talk.heard(0, &said[0].1, 161 * MS);
+        talk.heard(0, b"something else", 161 * MS);
         assert!(!talk.is_drained());
-        talk.lost(2, 152 * MS);
+        talk.lost(2, 162 * MS);
         assert!(talk.is_drained() && talk.lost_members() == 1);
         let findings = talk.findings();
         let deliveries = findings.deliveries.expect("some");
@@ -435,7 +434,7 @@ mod tests {
             (9, 8, 1, 1, 1)
         );
         assert_eq!((findings.clients.connected, findings.clients.disconnected, findings.sent), (3, 1, 3));
-        // From the time at which the first should have been sent, 120 ms, and not from 145 ms.
+        // From the time at which the first should have been sent, 130 ms, and not from 155 ms.
         let max = findings.recorder.corrected.summary().max;
         assert!((max - 30_000.0).abs() < 100.0, "{max}");
     }

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use tempfile::TempDir;
 use thiserror::Error;
 use throng_core::shutdown::Shutdown;
 
 use super::case::{Case, Load};
-use super::process::{Server, ServerError};
+use super::process::{self, Server, ServerError};
 use super::system::THRONG;
 use super::talk::{CLOSED_MAX, CLOSED_WARMUP, Times};
 use crate::cli::{Broadcast, Job, Scenario, Setting};
@@ -52,8 +51,7 @@ pub(super) struct Throng {
 impl Throng {
     /// Starts `program` on `core`.
     pub(super) fn start(program: &Path, core: usize) -> Result<Self, ServerError> {
-        let failed = |source| ServerError::System { what: "make a directory", name: THRONG, source };
-        let dir = TempDir::new().map_err(failed)?;
+        let dir = process::directory(THRONG)?;
         let mut command = Command::new(program);
         command.arg("up").arg("--data").arg(dir.path().join("data"));
         for listener in LISTENERS {
@@ -97,6 +95,7 @@ fn job(case: Case, times: Times, payload: usize, seed: u64, target: TargetSource
         payload,
         senders: case.members,
         warmup: times.warmup,
+        pause: times.pause,
         drain: times.drain,
         setting: Setting::default(),
         ahead,

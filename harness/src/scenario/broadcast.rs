@@ -32,7 +32,8 @@ pub(super) fn run(run: &mut Run<'_>, broadcast: &Broadcast) -> Result<(), Halt> 
     let warmup = Pace::new(run.now() + LEAD, broadcast.interval);
     // In a closed loop all of them are due from the beginning, and wait for the window.
     let interval = if broadcast.ahead.is_some() { Duration::ZERO } else { broadcast.interval };
-    let counted = Pace::new(warmup.intended(run.plan.warmup.messages()), interval);
+    let from = warmup.intended(run.plan.warmup.messages()).saturating_add(nanos(broadcast.pause));
+    let counted = Pace::new(from, interval);
     run.counted = Some(counted);
     run.fleet.tell(|| Command::Talk { warmup, counted });
     let pacer =

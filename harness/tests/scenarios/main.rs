@@ -7,11 +7,16 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use stub::{Fault, Script, Stub};
 use tempfile::TempDir;
+use throng_core::shutdown::Shutdown;
 use throng_core::wire::packets::ServerTimes;
+use throng_harness::cli::{Cli, Scenario};
+use throng_harness::scenario::drive;
+use throng_harness::target::Target;
 
 const CLIENTS: u64 = 8;
 const MESSAGES: u64 = 60;
@@ -413,4 +418,27 @@ fn mistakes_on_the_command_line_are_usage() {
     check(&["broadcast", "--data", "d", "--payload", "1"]);
     check(&["login", "--data", "d", "--leave", "--duration", "1s"]);
     check(&["login", "--data", "d", "--rounds", "2"]);
+}
+
+/// Only `peers` asks for it, so there is no command line.
+#[test]
+fn a_closed_loop_never_gets_ahead_of_the_slowest() {
+    let delay = Duration::from_millis(20);
+    let stub = Stub::start(Script { delay, ..Script::default() });
+    let flags = stub.flags("broadcast");
+    let line = ["throng-harness", "broadcast", "--clients", "8", "--warmup", "20ms", "--duration", "500ms"];
+    let args = line.map(std::ffi::OsString::from).into_iter().chain(flags.into_iter().map(Into::into));
+    let mut job = Cli::try_parse_from(args).unwrap().check().unwrap().into_job().unwrap();
+    let Scenario::Broadcast(broadcast) = &mut job.scenario else { panic!("{job:?}") };
+    (broadcast.ahead, broadcast.leave, broadcast.messages) = (Some(3), false, 100_000);
+    let target = Target::resolve(&job.target, job.scenario.entrance(), None).unwrap();
+    let found = drive(&job, &target, &Shutdown::new()).unwrap();
+    let deliveries = found.deliveries.unwrap();
+    assert_eq!((deliveries.missing, deliveries.received), (0, found.sent * 8));
+    // Three at a time, and each takes the stub's delay at least.
+    let most = 3 * (500 / 20 + 1);
+    assert!(found.sent > 3 && found.sent <= most, "{} of at most {most}", found.sent);
+    assert!(found.recorder.corrected.summary().p50 >= 19_900.0);
+    assert_eq!(found.clients.disconnected, 0);
+    assert!(found.measured < Duration::from_secs(5), "{:?}", found.measured);
 }

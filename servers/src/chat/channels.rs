@@ -29,8 +29,8 @@ pub struct Channel {
 pub struct Channels {
     most: usize,
     last: u32,
-    /// By number, which is the order of the list of channels.
-    channels: BTreeMap<u32, Channel>,
+    /// In the order of the list of channels.
+    by_number: BTreeMap<u32, Channel>,
     /// Numbers by the names' keys.
     by_key: HashMap<Box<str>, u32>,
 }
@@ -71,22 +71,22 @@ impl Channel {
 impl Channels {
     /// No channels, and never more than `most`.
     pub fn new(most: usize) -> Self {
-        Self { most, last: 0, channels: BTreeMap::new(), by_key: HashMap::new() }
+        Self { most, last: 0, by_number: BTreeMap::new(), by_key: HashMap::new() }
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.channels.len()
+        self.by_number.len()
     }
 
     /// A channel.
     pub fn get(&self, number: u32) -> Option<&Channel> {
-        self.channels.get(&number)
+        self.by_number.get(&number)
     }
 
     /// A channel that the user is in.
     pub fn of_member(&mut self, number: u32, user: u32) -> Option<&mut Channel> {
-        self.channels.get_mut(&number).filter(|channel| channel.has(user))
+        self.by_number.get_mut(&number).filter(|channel| channel.has(user))
     }
 
     /// The number of the channel whose name has this key.
@@ -100,18 +100,18 @@ impl Channels {
         if self.by_key.contains_key(key.as_str()) {
             return Err(Outcome::NameTaken);
         }
-        if self.channels.len() >= self.most {
+        if self.by_number.len() >= self.most {
             return Err(Outcome::TooManyChannels);
         }
         // After four thousand million channels numbers start again; then, those that are in use are skipped.
         let number = loop {
             self.last = self.last.wrapping_add(1).max(1);
-            if !self.channels.contains_key(&self.last) {
+            if !self.by_number.contains_key(&self.last) {
                 break self.last;
             }
         };
         let members = BTreeSet::from([owner]);
-        self.channels.insert(number, Channel { name, owner, members, version: 1, sequence: 0 });
+        self.by_number.insert(number, Channel { name, owner, members, version: 1, sequence: 0 });
         self.by_key.insert(key.into(), number);
         metrics::CHANNELS.add(1);
         metrics::CHANNEL_MEMBERS.add(1);
@@ -120,7 +120,7 @@ impl Channels {
 
     /// Lets a user in; nothing if it is in already, or there is no such channel.
     pub fn join(&mut self, number: u32, user: u32) -> Option<Tally> {
-        let channel = self.channels.get_mut(&number)?;
+        let channel = self.by_number.get_mut(&number)?;
         if !channel.members.insert(user) {
             return None;
         }
@@ -131,7 +131,7 @@ impl Channels {
 
     /// Takes a user out; nothing if it is not in. When its last member has left, the channel is no more.
     pub fn leave(&mut self, number: u32, user: u32) -> Option<Tally> {
-        let channel = self.channels.get_mut(&number)?;
+        let channel = self.by_number.get_mut(&number)?;
         if !channel.members.remove(&user) {
             return None;
         }
@@ -143,7 +143,7 @@ impl Channels {
             Some(_) => {}
             None => {
                 self.by_key.remove(rules::key(&channel.name).as_str());
-                self.channels.remove(&number);
+                self.by_number.remove(&number);
                 metrics::CHANNELS.add(-1);
             }
         }
@@ -152,7 +152,7 @@ impl Channels {
 
     /// The page of the list of channels that follows the number `after`.
     pub fn list(&self, after: u32) -> ChannelList {
-        let rest = self.channels.range((Bound::Excluded(after), Bound::Unbounded));
+        let rest = self.by_number.range((Bound::Excluded(after), Bound::Unbounded));
         let mut rest = rest.map(|(number, channel)| ChannelInfo {
             channel: *number,
             name: channel.name.clone(),

@@ -6,6 +6,7 @@ mod admission;
 mod channels;
 mod handlers;
 mod notices;
+mod roster;
 mod sectors;
 mod users;
 
@@ -23,6 +24,7 @@ use throng_core::{SessionId, metrics};
 pub use admission::{Admission, Expected};
 pub use channels::{Channel, Channels};
 pub use notices::{Notices, Tally};
+pub use roster::Roster;
 pub use sectors::Sectors;
 pub use users::{Presence, Users};
 

@@ -13,11 +13,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use throng_core::content::Effects;
-use throng_core::limits::{ENTERED_MAX, LEFT_MAX};
+use throng_core::limits::{ENTERED_MAX, LEFT_MAX, LIST_BYTES_MAX};
 use throng_core::metrics;
 use throng_core::net::{Class, RoomId};
 use throng_core::wire::List;
 use throng_core::wire::packets::{User, UsersChanged};
+
+use super::users::encoded_length;
 
 /// How the list of a room's users stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +57,8 @@ struct Pending {
     is_complete: bool,
     entered: Vec<User>,
     left: Vec<u32>,
+    /// What the two hold, encoded.
+    bytes: usize,
 }
 
 impl Notices {
@@ -134,7 +138,7 @@ impl Pending {
     /// Of a room whose list has just come to `tally`, by one change.
     fn new(tally: Tally, due: Instant) -> Self {
         let since = tally.version.saturating_sub(1);
-        Self { due, since, tally, is_complete: true, entered: Vec::new(), left: Vec::new() }
+        Self { due, since, tally, is_complete: true, entered: Vec::new(), left: Vec::new(), bytes: 0 }
     }
 
     fn add(&mut self, change: Change<'_>, tally: Tally) {
@@ -142,23 +146,34 @@ impl Pending {
         match change {
             Change::Entered(user) => {
                 // Only to a channel does one come back under the same number.
-                self.left.retain(|id| *id != user.id);
-                if self.entered.len() < ENTERED_MAX {
+                if let Some(at) = self.left.iter().position(|id| *id == user.id) {
+                    self.bytes -= size_of_val(&self.left.remove(at));
+                }
+                if self.entered.len() < ENTERED_MAX && self.takes(encoded_length(user)) {
                     self.entered.push(user.clone());
                 } else {
                     self.is_complete = false;
                 }
             }
             Change::Left(id) => {
-                self.entered.retain(|user| user.id != id);
+                if let Some(at) = self.entered.iter().rposition(|user| user.id == id) {
+                    self.bytes -= encoded_length(&self.entered.remove(at));
+                }
                 // Pages may have shown whoever had entered since: it is named all the same.
-                if self.left.len() < LEFT_MAX {
+                if self.left.len() < LEFT_MAX && self.takes(size_of_val(&id)) {
                     self.left.push(id);
                 } else {
                     self.is_complete = false;
                 }
             }
         }
+    }
+
+    /// Whether the notice has room for so many bytes more, which it then holds.
+    fn takes(&mut self, bytes: usize) -> bool {
+        let fits = self.bytes + bytes <= LIST_BYTES_MAX;
+        self.bytes += if fits { bytes } else { 0 };
+        fits
     }
 
     fn tell(self, room: RoomId, effects: &mut Effects) {

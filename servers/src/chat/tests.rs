@@ -13,6 +13,7 @@ use throng_core::wire::packets::{
 use throng_core::wire::{Packet, Text};
 
 mod model;
+mod order;
 
 const PATIENCE: Duration = Duration::from_millis(1500);
 const LIFETIME: Duration = Duration::from_secs(5);

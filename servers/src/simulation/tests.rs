@@ -59,6 +59,7 @@ fn check(take_over: bool, lifetime: u64, choices: &[u16]) {
     }
     settle(&mut world);
     assert!(world.online().is_empty(), "ghosts: {:?}", world.online());
+    assert_eq!(world.members(), 0, "sessions are over and in rooms");
     for player in 0..2 {
         get_in(&mut world, player);
     }

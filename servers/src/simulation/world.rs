@@ -1,7 +1,7 @@
 //! The servers, the links between them and the players, as queues of what has yet to happen.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,15 +10,16 @@ use throng_core::SessionId;
 use throng_core::config::Config;
 use throng_core::content::{Command, Effect, Effects, Job, Role as _};
 use throng_core::crypto::ClusterKey;
-use throng_core::net::{Closed, Opened, PeerKind};
+use throng_core::net::{Closed, Opened, PeerKind, RoomId};
 use throng_core::terminal::{Backoff, Peer, Terminals};
 use throng_core::wire::packets::{
-    EnterRequest, LinkHello, LoginGranted, LoginRequest, PasswordText, Role as Name,
+    ChannelCreateRequest, ChannelJoinRequest, ChannelLeaveRequest, EnterRequest, LinkHello, LoginGranted,
+    LoginRequest, PasswordText, Role as Name,
 };
 use throng_core::wire::{CloseReason, Packet, Text};
 
 use super::agent::{AGENTS, Agents};
-use crate::chat::{Admission, ChatRole, ChatSettings};
+use crate::chat::{Admission, ChatRole, ChatSettings, WORLD};
 use crate::login::{LoginRole, LoginSettings};
 use crate::stand::{CHAT_KEY, KEY, endpoint};
 
@@ -54,6 +55,8 @@ pub(super) enum Event {
     Gone(usize),
     /// A player does what comes next.
     Act(usize),
+    /// A player makes a channel, joins it or leaves it.
+    Channel(usize),
     /// A player goes away.
     Leave(usize),
     /// Time passes.
@@ -90,6 +93,8 @@ pub(super) struct World {
     links: Vec<Link>,
     dials: Vec<(Name, SocketAddr, u64)>,
     gone: Vec<(Name, SessionId)>,
+    /// Sessions in rooms, as the shards of the chat server would have it.
+    members: HashSet<(SessionId, RoomId)>,
     pub(super) players: Vec<Player>,
 }
 
@@ -129,6 +134,7 @@ impl World {
             links: Vec::new(),
             dials: Vec::new(),
             gone: Vec::new(),
+            members: HashSet::new(),
             players: (0..6).map(player).collect(),
         };
         world.happen(Event::Pass(Duration::ZERO));
@@ -160,6 +166,7 @@ impl World {
         let mut whims = Vec::new();
         for number in 0..self.players.len() {
             whims.extend([Event::Act(number), Event::Act(number), Event::Leave(number)]);
+            whims.push(Event::Channel(number));
         }
         let up = |at: &usize| !self.links[*at].is_cut;
         whims.extend((0..self.links.len()).filter(up).map(Event::Cut));
@@ -196,8 +203,10 @@ impl World {
                 let closed =
                     Closed { kind: PeerKind::Client, dialled: None, reason: CloseReason::PeerClosed };
                 self.job(name, Job::Closed(id, closed));
+                assert!(self.members.iter().all(|member| member.0 != id), "{id} is over and in a room");
             }
             Event::Act(player) => self.act(player),
+            Event::Channel(player) => self.channel(player),
             Event::Leave(player) => self.leave(player),
             Event::Pass(time) => {
                 self.now += time;
@@ -262,6 +271,10 @@ impl World {
                 Effect::One(_, Command::Send(to, packet)) => self.send(to, *packet),
                 Effect::One(_, Command::Close(id, _)) => self.close(name, id),
                 Effect::Dial(address, _, token) => self.dials.push((name, address, token)),
+                Effect::Join(id, room) => assert!(self.members.insert((id, room)), "{id} is in {room:?}"),
+                Effect::Leave(id, room) | Effect::Expel(id, room) => {
+                    assert!(self.members.remove(&(id, room)), "{id} is not in {room:?}");
+                }
                 // What is said reaches nobody here: the players of the simulation only come and go.
                 _ => {}
             }
@@ -351,6 +364,27 @@ impl World {
             // Waits for an answer, was refused, or is in: goes.
             (None, Some(_)) => self.leave(number),
         }
+    }
+
+    /// All want the same channel. Those who are in it leave it, and those who cannot make it join it.
+    fn channel(&mut self, number: usize) {
+        let Some(session) = self.players[number].chat else { return };
+        let name = Text::truncated("channel");
+        let is_member = |member: &&(SessionId, RoomId)| member.0 == session && member.1 != WORLD;
+        let packets: Vec<Packet> = match self.members.iter().find(is_member) {
+            Some((_, room)) => vec![ChannelLeaveRequest { channel: room.0 }.into()],
+            None => {
+                vec![ChannelCreateRequest { name: name.clone() }.into(), ChannelJoinRequest { name }.into()]
+            }
+        };
+        for packet in packets {
+            self.job(Name::Chat, Job::Packet(session, packet, self.now));
+        }
+    }
+
+    /// Sessions in rooms of the chat server.
+    pub(super) fn members(&self) -> usize {
+        self.members.len()
     }
 
     fn leave(&mut self, number: usize) {

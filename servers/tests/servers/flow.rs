@@ -1,6 +1,9 @@
 //! What a player can do from sign-up to exit, and every answer a client can get on the way.
 
-use throng_core::limits::USER_PAGE;
+use std::slice::from_ref;
+
+use throng_core::crypto::Ticket;
+use throng_core::limits::NAME_CHARS_MAX;
 use throng_core::wire::packets::{
     ChatMessage, ChatRequest, ChatText, EnterRequest, Outcome, PingRequest, PongAnswer, Scope, UserList,
     UserListRequest, UsersChanged,
@@ -25,7 +28,7 @@ fn a_player_signs_up_logs_in_talks_and_leaves() {
 
     let (mut fox, fox_entered, list) = Player::create(login, "Fuchs 🦊").log_in(login).unwrap().enter();
     assert_eq!(&*list.users, [entered.user.clone(), fox_entered.user.clone()]);
-    assert_eq!(*bee.expect::<UsersChanged>().entered, [fox_entered.user.clone()]);
+    assert_eq!(bee.expect::<UsersChanged>().entered[..], *from_ref(&fox_entered.user));
 
     // Both hear both, in one order, the senders included.
     say(&mut bee, "안녕하세요 👋🏽");
@@ -41,7 +44,7 @@ fn a_player_signs_up_logs_in_talks_and_leaves() {
     exit(bee);
     assert_eq!(*fox.expect::<UsersChanged>().left, [entered.user.id]);
     let (third, third_entered, _) = Player::create(login, "Third").log_in(login).unwrap().enter();
-    assert_eq!(*fox.expect::<UsersChanged>().entered, [third_entered.user.clone()]);
+    assert_eq!(fox.expect::<UsersChanged>().entered[..], *from_ref(&third_entered.user));
     third.vanish();
     assert_eq!(*fox.expect::<UsersChanged>().left, [third_entered.user.id]);
     assert_eq!(up.metric("throng_chat_users"), 1);
@@ -101,10 +104,14 @@ fn every_failure_has_its_own_answer() {
 fn the_longest_user_list_comes_in_pages_that_fit_together() {
     let home = Home::new();
     let up = home.up(&[]);
-    let mut crowd = Crowd::enter(&home, up.chat(), 2 * USER_PAGE as u64 + 1);
+    // With the longest names a page has no room for 200.
+    const CROWD: usize = 400;
+    let long = |ticket: &mut Ticket| ticket.name = Text::truncated(&"🐝".repeat(NAME_CHARS_MAX));
+    let mut crowd = Crowd::enter_as(&home, up.chat(), CROWD as u64, long);
     let (mut last, entered, mut page) =
         Client::enter(up.chat(), home.mint(up.chat().key, 7, |ticket| ticket.name = Text::truncated("last")));
-    assert_eq!(entered.head_count as usize, 2 * USER_PAGE + 2);
+    assert_eq!(entered.head_count as usize, CROWD + 1);
+    assert!(page.users.len() < 200 && page.more);
     let mut seen = Vec::new();
     loop {
         assert_eq!(page.head_count, entered.head_count);
@@ -115,7 +122,7 @@ fn the_longest_user_list_comes_in_pages_that_fit_together() {
         }
         page = last.ask::<UserList>(UserListRequest { channel: 0, after });
     }
-    assert_eq!(seen.len(), 2 * USER_PAGE + 2);
+    assert_eq!(seen.len(), CROWD + 1);
     assert!(seen.is_sorted_by(|a, b| a.id < b.id), "each user once, in order");
     assert_eq!(seen.last(), Some(&entered.user));
     // Past the end there is nothing, and nothing wrong.

@@ -10,6 +10,7 @@ mod flow;
 mod hostile;
 mod limits;
 mod processes;
+mod rooms;
 mod shutdown;
 mod start;
 mod support;

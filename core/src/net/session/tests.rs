@@ -98,7 +98,7 @@ impl End {
                 }
                 Step::RoomKey(used, key) => {
                     at += used;
-                    self.session.add_room_key(key.room, key.key, RoomCipher::new(&key.secret));
+                    assert!(self.session.add_room_key(&key, RoomCipher::new(&key.secret)));
                 }
                 Step::Packet(used, packet) => {
                     at += used;

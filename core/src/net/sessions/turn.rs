@@ -17,7 +17,7 @@ use crate::wire::packets::{ChatGap, Scope};
 use crate::wire::{CloseReason, Packet};
 
 /// Queues the word about what a session has lost.
-fn tell_gaps(conn: &mut Conn, rooms: &mut Rooms, pool: &mut BufferPool, id: SessionId) {
+pub(super) fn tell_gaps(conn: &mut Conn, rooms: &mut Rooms, pool: &mut BufferPool, id: SessionId) {
     while let Some(gap) = rooms.take_gap(id) {
         match gap.class {
             Class::Notice => metrics::NOTICES_SHED.add(gap.count),
@@ -28,7 +28,7 @@ fn tell_gaps(conn: &mut Conn, rooms: &mut Rooms, pool: &mut BufferPool, id: Sess
         }
     }
     // What is its own goes by the outbox, so an empty one means that it has caught up.
-    if conn.missed > 0 && conn.session.has_room_for(Class::Chat) {
+    if conn.missed > 0 && conn.session.room_for(Class::Chat) > 0 {
         let missed = std::mem::take(&mut conn.missed);
         send_gap(conn, pool, Scope::Nearby, 0, missed.into());
     }
@@ -204,7 +204,9 @@ impl Net {
                 Step::RoomKey(used, key) => {
                     at += used;
                     let cipher = self.ciphers.expand(&key.secret);
-                    conn.session.add_room_key(key.room, key.key, cipher);
+                    if !conn.session.add_room_key(&key, cipher) {
+                        return self.close(id, CloseReason::PacketNotAllowed, "");
+                    }
                 }
                 Step::Packet(used, packet) => {
                     at += used;

@@ -77,15 +77,11 @@ fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
 fn user_list(chat: &mut Chat, call: &mut Call<'_>, request: UserListRequest) {
     let UserListRequest { channel: number, after } = request;
     let Some(user) = chat.users.of_session(call.session) else { return };
-    let page = match number {
-        0 => chat.users.page(after),
-        number => match chat.channels.get(number).filter(|channel| channel.has(user.user.id)) {
-            Some(channel) => chat.users.page_of(number, channel, after),
-            None => {
-                let users = List::default();
-                UserList { channel: number, version: 0, head_count: 0, users, more: false }
-            }
-        },
+    let channel = chat.channels.get(number).filter(|channel| channel.has(user.user.id));
+    let page = match channel {
+        _ if number == WORLD.0 => chat.users.page(after),
+        Some(channel) => chat.users.page_of(number, channel, after),
+        None => UserList { channel: number, version: 0, head_count: 0, users: List::default(), more: false },
     };
     call.effects.send(call.session, page);
 }

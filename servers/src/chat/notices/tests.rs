@@ -151,7 +151,7 @@ fn a_notice_that_cannot_name_all_says_so_and_still_counts() {
     room.enter(5000);
     room.pass(INTERVAL);
     assert!(room.told()[0].complete, "the next one starts afresh");
-    for id in 10_000..10_000 + LEFT_MAX as u32 + 1 {
+    for id in 10_000..=10_000 + LEFT_MAX as u32 {
         room.enter(id);
         room.leave(id);
     }

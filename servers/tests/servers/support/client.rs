@@ -3,8 +3,9 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
-use throng_core::crypto::{Credentials, Initiator, SessionKeys};
+use throng_core::crypto::{Credentials, Initiator, RoomCipher, RoomKeys, SessionKeys};
 use throng_core::limits::{FRAME_HEADER, SERVER_BODY_MAX};
+use throng_core::net::session::room_packet;
 use throng_core::wire::frame::{self, Kind, Split};
 use throng_core::wire::packets::{Close, EnterAnswer, EnterRequest, HeartbeatAnswer, TicketBytes, UserList};
 use throng_core::wire::{Body, CloseReason, Field, Packet, Reader};
@@ -30,6 +31,7 @@ pub(crate) struct Raw {
 pub(crate) struct Client {
     pub(crate) raw: Raw,
     keys: SessionKeys,
+    rooms: RoomKeys,
 }
 
 impl Raw {
@@ -94,7 +96,8 @@ impl Client {
             None => Err(End::Silent),
             Some((Kind::Refused, frame)) => Err(End::Told(refusal(&frame))),
             Some((Kind::Handshake, frame)) => {
-                Ok(Self { raw, keys: initiator.finish(&frame[FRAME_HEADER..]).unwrap() })
+                let keys = initiator.finish(&frame[FRAME_HEADER..]).unwrap();
+                Ok(Self { raw, keys, rooms: RoomKeys::default() })
             }
             Some((kind, _)) => panic!("a {kind:?} frame in the handshake"),
         }
@@ -131,9 +134,19 @@ impl Client {
     pub(crate) fn receive(&mut self) -> Result<Packet, End> {
         loop {
             let Some((kind, mut frame)) = self.raw.frame() else { return Err(End::Silent) };
-            assert_eq!(kind, Kind::Sealed);
-            let plain = self.keys.open.open(&mut frame).expect("the server's seals are whole");
-            match Packet::decode(plain).unwrap() {
+            let packet = match kind {
+                Kind::Sealed => {
+                    let plain = self.keys.open.open(&mut frame).expect("the server's seals are whole");
+                    Packet::decode(plain).unwrap()
+                }
+                Kind::Room => {
+                    let opened = self.rooms.open(&mut frame).expect("the room's seals are whole");
+                    room_packet(opened.room, opened.plain).expect("what a room's key may seal")
+                }
+                other => panic!("a {other:?} frame in a session"),
+            };
+            match packet {
+                Packet::RoomKey(key) => assert!(self.rooms.add(&key, RoomCipher::new(&key.secret))),
                 Packet::Close(Close { reason, .. }) => return Err(End::Told(reason)),
                 Packet::Heartbeat(heartbeat) => self.send(HeartbeatAnswer { token: heartbeat.token }),
                 packet => return Ok(packet),

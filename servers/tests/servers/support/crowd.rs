@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
+use throng_core::crypto::Ticket;
 use throng_core::wire::packets::{ChatMessage, ChatRequest, ChatText, Scope};
 
 use super::{Client, Door, Home, wait_until};
@@ -19,7 +20,12 @@ pub(crate) struct Crowd {
 impl Crowd {
     /// Lets `count` clients in, with minted tickets for the accounts from a million on.
     pub(crate) fn enter(home: &Home, chat: Door, count: u64) -> Self {
-        let enter = |number| Client::enter(chat, home.mint(chat.key, 1_000_000 + number, |_| {})).0;
+        Self::enter_as(home, chat, count, |_| {})
+    }
+
+    /// The same, with tickets that `change` changes.
+    pub(crate) fn enter_as(home: &Home, chat: Door, count: u64, change: impl Fn(&mut Ticket)) -> Self {
+        let enter = |number| Client::enter(chat, home.mint(chat.key, 1_000_000 + number, &change)).0;
         Self { members: (0..count).map(enter).collect(), said: 0, sequence: None }
     }
 

@@ -1,0 +1,88 @@
+//! The table of a shard's sessions, with 10,000 of them.
+//!
+//! Baseline: the standard library's `HashMap` from id to session, which also finds nothing by a stale id.
+
+#![allow(missing_docs)] // criterion's macros make undocumented functions
+
+use std::collections::HashMap;
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use throng_core::SessionId;
+use throng_core::net::session::Session;
+use throng_core::net::table::Table;
+
+const SESSIONS: usize = 10_000;
+
+/// As long as a session, of which nothing is looked at but the beginning.
+type Load = [u64; size_of::<Session>() / 8];
+
+fn load(number: u64) -> Load {
+    let mut load = [0; size_of::<Load>() / 8];
+    load[0] = number;
+    load
+}
+
+fn filled() -> (Table<Load>, Vec<SessionId>) {
+    let mut table = Table::new(0, SESSIONS);
+    let ids: Vec<_> = (0..SESSIONS as u64).filter_map(|number| table.insert_with(|_| load(number))).collect();
+    assert_eq!(ids.len(), SESSIONS);
+    (table, ids)
+}
+
+fn mapped(ids: &[SessionId]) -> HashMap<SessionId, Load> {
+    ids.iter().zip(0..).map(|(id, number)| (*id, load(number))).collect()
+}
+
+/// Steps through the ids in an order that no prefetcher guesses.
+fn scattered(ids: &[SessionId]) -> impl Iterator<Item = SessionId> {
+    (0..ids.len()).cycle().map(|at| ids[at * 7919 % ids.len()])
+}
+
+fn look_up(criterion: &mut Criterion) {
+    let (table, ids) = filled();
+    let map = mapped(&ids);
+    let mut group = criterion.benchmark_group("look a session up");
+    let mut next = scattered(&ids);
+    group.bench_function("table", |bencher| {
+        bencher.iter(|| next.next().and_then(|id| table.get(black_box(id))).map(|load| load[0]));
+    });
+    group.bench_function("baseline: HashMap", |bencher| {
+        bencher.iter(|| next.next().and_then(|id| map.get(&black_box(id))).map(|load| load[0]));
+    });
+    group.finish();
+}
+
+/// One session goes and another comes. A table's ids change by it; so do those of the map, whose sessions are numbered.
+fn come_and_go(criterion: &mut Criterion) {
+    let (mut table, mut ids) = filled();
+    let mut map = mapped(&ids);
+    let mut places = (0..SESSIONS).cycle().map(|at| at * 7919 % SESSIONS);
+    let mut group = criterion.benchmark_group("remove a session and insert another");
+    let mut kept = ids.clone();
+    group.bench_function("table", |bencher| {
+        bencher.iter(|| {
+            let at = places.next().unwrap_or(0);
+            let gone = table.remove(black_box(ids[at]));
+            if let Some(id) = table.insert_with(|_| load(1)) {
+                ids[at] = id;
+            }
+            gone.map(|load| load[0])
+        });
+    });
+    let mut generation = 1;
+    group.bench_function("baseline: HashMap", |bencher| {
+        bencher.iter(|| {
+            let at = places.next().unwrap_or(0);
+            let gone = map.remove(&black_box(kept[at]));
+            kept[at] = SessionId::new(0, at as u32, generation);
+            generation = generation.wrapping_add(1);
+            map.insert(kept[at], load(1));
+            gone.map(|load| load[0])
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(name = benches; config = throng_benches::criterion(); targets = look_up, come_and_go);
+criterion_main!(benches);

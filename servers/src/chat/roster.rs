@@ -1,0 +1,129 @@
+//! Users in a row by their ids, for pages of lists: with ten thousand users who each fetch the whole list, fifty million
+//! entries are read, so they stand side by side.
+
+use throng_core::wire::packets::{Name, User};
+
+/// Users by ascending id. Ids ascend as users enter, so whoever enters stands at the end; whoever leaves
+/// leaves a gap, until there are as many gaps as users.
+#[derive(Debug, Default)]
+pub struct Roster {
+    rows: Vec<Row>,
+    gaps: usize,
+}
+
+#[derive(Debug)]
+struct Row {
+    id: u32,
+    is_gap: bool,
+    name: Name,
+}
+
+impl Roster {
+    /// Adds a user, whose id nobody has.
+    pub fn insert(&mut self, user: &User) {
+        let row = Row { id: user.id, is_gap: false, name: user.name.clone() };
+        // But for ids that have started again, this is the end.
+        let at = self.find_from(self.rows.len().saturating_sub(1), user.id);
+        match self.rows.get_mut(at).filter(|found| found.id == row.id) {
+            Some(gap) => {
+                *gap = row;
+                self.gaps -= 1;
+            }
+            None => self.rows.insert(at, row),
+        }
+    }
+
+    /// Takes a user out.
+    pub fn remove(&mut self, id: u32) {
+        let at = self.rows.partition_point(|row| row.id < id);
+        let Some(row) = self.rows.get_mut(at).filter(|row| row.id == id && !row.is_gap) else { return };
+        (row.is_gap, row.name) = (true, Name::default());
+        self.gaps += 1;
+        if self.gaps > self.rows.len() / 2 {
+            self.rows.retain(|row| !row.is_gap);
+            self.gaps = 0;
+            self.rows.shrink_to(2 * self.rows.len());
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.rows.len() - self.gaps
+    }
+
+    /// The users that follow the id `after`.
+    pub fn after(&self, after: u32) -> impl Iterator<Item = User> {
+        let start = self.rows.partition_point(|row| row.id <= after);
+        self.rows[start..].iter().filter(|row| !row.is_gap).map(Row::user)
+    }
+
+    /// Those users of `ids`, which ascend, that are there.
+    pub fn select(&self, ids: impl Iterator<Item = u32>) -> impl Iterator<Item = User> {
+        let mut at = None;
+        ids.filter_map(move |id| {
+            let found = match at {
+                None => self.rows.partition_point(|row| row.id < id),
+                Some(at) => self.find_from(at, id),
+            };
+            at = Some(found);
+            self.rows.get(found).filter(|row| row.id == id && !row.is_gap).map(Row::user)
+        })
+    }
+
+    /// The first place with an id of at least `id`, looked for from `start` on, or from the beginning if it lies before.
+    fn find_from(&self, start: usize, id: u32) -> usize {
+        let (mut from, mut to, mut step) = (start, start, 1);
+        if self.rows.get(start).is_some_and(|row| row.id > id) {
+            from = 0;
+        }
+        // It is usually near.
+        while self.rows.get(to).is_some_and(|row| row.id < id) {
+            from = to + 1;
+            to += step;
+            step *= 2;
+        }
+        let to = to.min(self.rows.len());
+        from + self.rows[from..to].partition_point(|row| row.id < id)
+    }
+}
+
+impl Row {
+    fn user(&self) -> User {
+        User { id: self.id, name: self.name.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use throng_core::wire::Text;
+
+    proptest! {
+        #[test]
+        fn a_roster_is_an_ordered_map(steps in prop::collection::vec((any::<bool>(), 0..40u32), 0..200)) {
+            let (mut roster, mut model) = (Roster::default(), BTreeMap::new());
+            let mut last = 0;
+            for (enters, number) in steps {
+                if enters {
+                    // Mostly a new id, now and then one that was given before.
+                    let id = if number < 36 { last + 1 } else { number };
+                    last = last.max(id);
+                    let user = User { id, name: Text::truncated(&format!("user {id} of a long name, as it happens")) };
+                    if model.insert(id, user.clone()).is_none() {
+                        roster.insert(&user);
+                    }
+                } else {
+                    roster.remove(number);
+                    model.remove(&number);
+                }
+                prop_assert_eq!(roster.count(), model.len());
+                prop_assert!(roster.after(number).eq(model.range(number + 1..).map(|entry| entry.1.clone())));
+                let ids = (number..50).step_by(3);
+                prop_assert!(roster.select(ids.clone()).eq(ids.filter_map(|id| model.get(&id).cloned())));
+                prop_assert!(roster.gaps <= roster.rows.len() / 2);
+            }
+        }
+    }
+}

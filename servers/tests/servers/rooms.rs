@@ -1,0 +1,201 @@
+//! Channels, whispers and people nearby on a real server, with room keys from the third member on.
+
+use throng_core::wire::Text;
+use throng_core::wire::packets::{
+    ChannelAnswer, ChannelCreateRequest, ChannelJoinRequest, ChannelKickAnswer, ChannelKickRequest,
+    ChannelLeaveRequest, ChannelLeft, ChannelList, ChannelListRequest, ChatMessage, ChatRefused, ChatRequest,
+    ChatText, EnterAnswer, Outcome, PingRequest, PongAnswer, PositionUpdate, Scope, UserList,
+    UserListRequest,
+};
+
+use crate::support::{Client, Home, Server};
+
+struct Place {
+    home: Home,
+    up: Server,
+    accounts: u64,
+}
+
+impl Place {
+    fn new() -> Self {
+        let home = Home::new();
+        let up = home.up(&["content.log_from=3", "chat.channels_per_user=2"]);
+        Self { home, up, accounts: 0 }
+    }
+
+    fn enter(&mut self) -> (Client, u32) {
+        self.accounts += 1;
+        let chat = self.up.chat();
+        let (client, entered, _): (_, EnterAnswer, UserList) =
+            Client::enter(chat, self.home.mint(chat.key, self.accounts, |_| {}));
+        (client, entered.user.id)
+    }
+}
+
+fn say(client: &mut Client, scope: Scope, target: u32, text: &str) {
+    client.send(ChatRequest { scope, target, stamp: 7, text: ChatText::new(text).unwrap() });
+}
+
+/// What is said where, from the next message on.
+fn hear(client: &mut Client) -> (Scope, u32, u64, String) {
+    let message: ChatMessage = client.skip_to();
+    (message.scope, message.target, message.sequence, message.text.to_string())
+}
+
+/// Nothing of what was said before reaches the client any more: it has the answer to a question asked now.
+fn hears_nothing(client: &mut Client) {
+    client.send(PingRequest { token: 99 });
+    loop {
+        let packet = client.receive().expect("it is still there");
+        match PongAnswer::try_from(packet) {
+            Ok(_) => return,
+            Err(packet) => assert!(ChatMessage::try_from(packet).is_err(), "it heard what it must not"),
+        }
+    }
+}
+
+fn join(client: &mut Client, name: &str) -> ChannelAnswer {
+    client.send(ChannelJoinRequest { name: Text::truncated(name) });
+    client.skip_to()
+}
+
+#[test]
+fn a_channel_is_heard_by_its_members_and_by_nobody_else() {
+    let mut place = Place::new();
+    let mut members: Vec<_> = (0..4).map(|_| place.enter().0).collect();
+    let (mut outsider, _) = place.enter();
+    members[0].send(ChannelCreateRequest { name: Text::truncated("Bees") });
+    let made: ChannelAnswer = members[0].skip_to();
+    assert_eq!((made.outcome, made.head_count), (Outcome::Ok, 1));
+    // With one, two, three and four members: as copies, and with a key.
+    for joined in 1..=4 {
+        if joined > 1 {
+            let answer = join(&mut members[joined - 1], "bees");
+            assert_eq!((answer.outcome, answer.channel), (Outcome::Ok, made.channel));
+            assert_eq!((&*answer.name, answer.head_count), ("Bees", joined as u32));
+        }
+        let text = format!("with {joined}");
+        say(&mut members[0], Scope::Channel, made.channel, &text);
+        for member in &mut members[..joined] {
+            assert_eq!(hear(member), (Scope::Channel, made.channel, joined as u64, text.clone()));
+        }
+    }
+    say(&mut outsider, Scope::Channel, made.channel, "let me in");
+    let refused: ChatRefused = outsider.skip_to();
+    assert_eq!((refused.stamp, refused.outcome), (7, Outcome::NotAMember));
+    let page: UserList = {
+        members[3].send(UserListRequest { channel: made.channel, after: 0 });
+        loop {
+            let page: UserList = members[3].skip_to();
+            if page.channel == made.channel && page.head_count == 4 {
+                break page;
+            }
+        }
+    };
+    assert_eq!(page.users.len(), 4);
+    hears_nothing(&mut outsider);
+    outsider.send(ChannelListRequest { after: 0 });
+    let list: ChannelList = outsider.skip_to();
+    assert_eq!((list.channels.len(), &*list.channels[0].name, list.channels[0].head_count), (1, "Bees", 4));
+}
+
+#[test]
+fn who_left_or_was_put_out_hears_nothing_more_and_may_come_again() {
+    let mut place = Place::new();
+    let mut members: Vec<_> = (0..4).map(|_| place.enter()).collect();
+    members[0].0.send(ChannelCreateRequest { name: Text::truncated("hive") });
+    let channel = members[0].0.skip_to::<ChannelAnswer>().channel;
+    for (member, _) in &mut members[1..] {
+        join(member, "hive");
+    }
+    say(&mut members[0].0, Scope::Channel, channel, "one");
+    say(&mut members[0].0, Scope::Channel, channel, "two");
+    members[3].0.send(ChannelLeaveRequest { channel });
+    assert_eq!(hear(&mut members[3].0).2, 1);
+    let kicked = members[2].1;
+    members[1].0.send(ChannelKickRequest { channel, user: kicked });
+    let answer: ChannelKickAnswer = members[1].0.skip_to();
+    assert_eq!(answer.outcome, Outcome::NotTheOwner);
+    members[0].0.send(ChannelKickRequest { channel, user: kicked });
+    let answer: ChannelKickAnswer = members[0].0.skip_to();
+    assert_eq!(answer.outcome, Outcome::Ok);
+    say(&mut members[0].0, Scope::Channel, channel, "without them");
+    for (member, wanted) in [(3, Outcome::Ok), (2, Outcome::NotTheOwner)] {
+        let left: ChannelLeft = members[member].0.skip_to();
+        assert_eq!((left.channel, left.outcome), (channel, wanted));
+        hears_nothing(&mut members[member].0);
+    }
+    for member in [3, 2] {
+        assert_eq!(join(&mut members[member].0, "hive").outcome, Outcome::Ok);
+    }
+    say(&mut members[2].0, Scope::Channel, channel, "again");
+    for (member, _) in &mut members {
+        let heard = loop {
+            let heard = hear(member);
+            if heard.2 == 4 {
+                break heard;
+            }
+        };
+        assert_eq!(heard, (Scope::Channel, channel, 4, "again".into()));
+    }
+}
+
+#[test]
+fn whispers_and_nearby_messages_reach_whom_they_are_for() {
+    let mut place = Place::new();
+    let (mut bee, bee_id) = place.enter();
+    let (mut fox, fox_id) = place.enter();
+    let (mut owl, _) = place.enter();
+    say(&mut bee, Scope::Whisper, fox_id, "psst");
+    for client in [&mut bee, &mut fox] {
+        assert_eq!(hear(client), (Scope::Whisper, fox_id, 0, "psst".into()));
+    }
+    say(&mut bee, Scope::Whisper, 4_000_000, "anybody?");
+    assert_eq!(bee.skip_to::<ChatRefused>().outcome, Outcome::NoSuchUser);
+    say(&mut bee, Scope::Nearby, 0, "here");
+    assert_eq!(bee.skip_to::<ChatRefused>().outcome, Outcome::NoPosition);
+    for (client, x) in [(&mut bee, -1), (&mut fox, 150), (&mut owl, 350)] {
+        client.send(PositionUpdate { x, y: 0 });
+        client.send(PingRequest { token: 1 });
+        client.skip_to::<PongAnswer>();
+    }
+    // The bee is in sector -1, the fox in 1, the owl in 3.
+    say(&mut bee, Scope::Nearby, 0, "too far");
+    assert_eq!(hear(&mut bee), (Scope::Nearby, 0, 0, "too far".into()));
+    hears_nothing(&mut fox);
+    bee.send(PositionUpdate { x: 99, y: 99 });
+    say(&mut bee, Scope::Nearby, 0, "near enough");
+    for client in [&mut bee, &mut fox] {
+        assert_eq!(hear(client), (Scope::Nearby, 0, 0, "near enough".into()));
+    }
+    hears_nothing(&mut owl);
+    say(&mut owl, Scope::Whisper, bee_id, "hoo");
+    assert_eq!(hear(&mut bee), (Scope::Whisper, bee_id, 0, "hoo".into()));
+}
+
+#[test]
+fn limits_and_names_of_channels_are_kept() {
+    let mut place = Place::new();
+    let (mut bee, _) = place.enter();
+    let (mut fox, _) = place.enter();
+    let make = |client: &mut Client, name: &str| {
+        client.send(ChannelCreateRequest { name: Text::truncated(name) });
+        client.skip_to::<ChannelAnswer>().outcome
+    };
+    assert_eq!(make(&mut bee, "x"), Outcome::NameInvalid);
+    assert_eq!(make(&mut bee, &"x".repeat(40)), Outcome::NameTooLong);
+    assert_eq!(make(&mut bee, "one"), Outcome::Ok);
+    assert_eq!(make(&mut fox, "ONE"), Outcome::NameTaken);
+    assert_eq!(make(&mut bee, "two"), Outcome::Ok);
+    assert_eq!(make(&mut bee, "three"), Outcome::TooManyChannels);
+    assert_eq!(join(&mut fox, "nowhere").outcome, Outcome::NoSuchChannel);
+    // A channel ends with its last member.
+    bee.vanish();
+    loop {
+        match make(&mut fox, "one") {
+            Outcome::Ok => break,
+            Outcome::NameTaken => std::thread::yield_now(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
