@@ -70,6 +70,26 @@ impl Report {
         for (reason, count) in &clients.retries {
             writeln!(f, "              {:>9}  tried again: {reason}", format_count(*count))?;
         }
+        let lists = &self.lists;
+        if lists.kept > 0 {
+            let [kept, exact] = [lists.kept, lists.exact].map(format_count);
+            let when = |seconds: f64| format_nanos(seconds * 1e9);
+            let exact_after =
+                lists.exact_s.map_or("not all of them".to_owned(), |after| format!("after {}", when(after)));
+            writeln!(
+                f,
+                "  lists       all in after {}, last page after {}; {exact} of {kept} exact {exact_after}",
+                when(lists.entered_s),
+                when(lists.complete_s)
+            )?;
+            let counts = named(&[
+                (lists.notices, "notices"),
+                (lists.incomplete, "without all names"),
+                (lists.resyncs, "lists fetched anew"),
+                (lists.head_count_mismatches, "of the wrong length"),
+            ]);
+            writeln!(f, "              {counts}")?;
+        }
         let rates = &self.rates;
         let (offered, achieved) = (rates.offered_per_s, rates.achieved_per_s);
         if let Some(logins) = rates.logins_per_s {

@@ -130,7 +130,8 @@ fn who_does_not_get_everything_is_told_or_has_lost_it() {
     let kept = |client, message| (client == 3 && (10..20).contains(&message)).then_some(Fault::Keep);
     let gaps = [("/gaps/told", 1), ("/gaps/messages", 10)];
     let received = ("/deliveries/received", CLIENTS * MESSAGES - 10);
-    let ended = check(Script { fault: kept, ..Script::default() }, "", 0, &[received]);
+    // Of one sender, whose messages come in the order of their numbers.
+    let ended = check(Script { fault: kept, ..Script::default() }, "--senders 1", 0, &[received]);
     ended.expect(0, &gaps);
     assert!(ended.stdout.contains("told 1 time"), "{ended}");
     // One more than it was told of.
@@ -140,7 +141,7 @@ fn who_does_not_get_everything_is_told_or_has_lost_it() {
         _ => None,
     };
     let numbers = [("/deliveries/received", CLIENTS * MESSAGES - 11), ("/deliveries/missing", 1)];
-    check(Script { fault, ..Script::default() }, "", 3, &numbers).expect(3, &gaps);
+    check(Script { fault, ..Script::default() }, "--senders 1", 3, &numbers).expect(3, &gaps);
     // Whispers are told of together.
     let fault = |_, message| (message == 5).then_some(Fault::Keep);
     let numbers = [("/deliveries/expected", 2 * MESSAGES), ("/deliveries/received", 2 * MESSAGES - 2)];
@@ -172,4 +173,23 @@ fn who_does_not_read_counts_for_itself() {
         0,
         &[("/clients/disconnected", 0), ("/impaired/closed", 1), ("/impaired/reasons/TooSlow", 1)],
     );
+}
+
+#[test]
+fn lists_are_held_against_who_is_there() {
+    let run = |script: Script, more: &str| {
+        start(&Stub::start(script), "connect", &format!("--duration 50ms {more}")).end()
+    };
+    let ended = run(Script::default(), "");
+    ended.expect(0, &[("/lists/kept", 8), ("/lists/exact", 8), ("/lists/resyncs", 0)]);
+    ended.expect(0, &[("/lists/head_count_mismatches", 0), ("/lists/incomplete", 0)]);
+    let seconds = |name: &str| ended.json["lists"][name].as_f64().unwrap();
+    assert!(seconds("exact_s") >= seconds("entered_s") && seconds("complete_s") > 0.0, "{ended}");
+    assert!(ended.stdout.contains("8 of 8 exact after"), "{ended}");
+    run(Script::default(), "--lists none").expect(0, &[("/lists/kept", 0)]);
+    run(Script::default(), "--lists all --workers 2").expect(0, &[("/lists/kept", 8), ("/lists/exact", 8)]);
+    // Who was there before the fourth entered sees with the fifth that it has missed a notice.
+    let ended = run(Script { loses_notice: |version| version == 4, ..Script::default() }, "");
+    ended.expect(0, &[("/lists/exact", 8)]);
+    assert!(ended.number("/lists/resyncs") >= 3, "{ended}");
 }

@@ -22,7 +22,7 @@ use throng_core::net::{
 };
 use throng_core::wire::packets::{
     ChatMessage, ChatRefused, ChatRequest, CreateCharacterAnswer, EnterAnswer, ExitAnswer, LoginGranted,
-    LoginRefused, Name, Outcome, PongAnswer, Scope, ServerTimes, SignUpAnswer, User, UserList,
+    LoginRefused, Name, Outcome, PongAnswer, Scope, ServerTimes, SignUpAnswer, User, UserList, UsersChanged,
 };
 use throng_core::wire::{CloseReason, List, Packet, Text};
 
@@ -79,6 +79,8 @@ pub(crate) struct Script {
     pub online: fn(&str) -> bool,
     /// Logins, from the first, of those who have been in before, that find them online still.
     pub lingers: u32,
+    /// Whether the notice that leads to a version of the user list is lost.
+    pub loses_notice: fn(u64) -> bool,
     /// What it says of the time that messages take in it.
     pub times: ServerTimes,
 }
@@ -102,6 +104,7 @@ impl Default for Script {
             password: None,
             online: |_| false,
             lingers: 0,
+            loses_notice: |_| false,
             times: ServerTimes { received_us: 0, queued_us: 0, handled_us: 0 },
         }
     }
@@ -166,6 +169,7 @@ impl Stub {
             logins: HashMap::new(),
             began: Instant::now(),
             rooms: Rooms::default(),
+            version: 0,
             later: script.later,
             lingers: script.lingers,
             held: HashMap::new(),
@@ -234,6 +238,8 @@ struct StubApp {
     logins: HashMap<String, SessionId>,
     began: Instant,
     rooms: Rooms,
+    /// The version of the user list.
+    version: u64,
     later: u32,
     lingers: u32,
     /// Messages that wait for the next one for the same client.
@@ -288,8 +294,9 @@ impl StubApp {
         seen.most_present = seen.most_present.max(self.present.len());
         drop(seen);
         net.send(id, &EnterAnswer { user: user.clone(), head_count }.into());
-        let users = List::new(vec![user]).unwrap();
-        net.send(id, &UserList { channel: 0, version: 1, head_count, users, more: true }.into());
+        self.version += 1;
+        net.send(id, &self.page(0));
+        self.tell(net, vec![user], vec![]);
         if let Some(login) = self.logins.remove(&*ticket.name) {
             net.close(login, CloseReason::HandedOver, "");
         }
@@ -375,16 +382,43 @@ impl StubApp {
         self.due.push_back((Instant::now() + self.script.delay, id, answer));
     }
 
+    /// A page of the user list, of three users so that there are several.
+    fn page(&self, after: u32) -> Packet {
+        let mut users: Vec<User> =
+            self.present.values().map(|(_, user)| user.clone()).filter(|user| user.id > after).collect();
+        let more = users.len() > 3;
+        users.truncate(3);
+        let (version, head_count) = (self.version, self.present.len() as u32);
+        UserList { channel: 0, version, head_count, users: List::new(users).unwrap(), more }.into()
+    }
+
+    /// Tells everybody who came or went, unless that is to be lost.
+    fn tell(&self, net: &mut Net, entered: Vec<User>, left: Vec<u32>) {
+        let (since, version, head_count) = (self.version - 1, self.version, self.present.len() as u32);
+        let (entered, left) = (List::new(entered).unwrap(), List::new(left).unwrap());
+        let notice: Packet =
+            UsersChanged { channel: 0, since, version, head_count, complete: true, entered, left }.into();
+        if !(self.script.loses_notice)(version) {
+            self.present.values().for_each(|(session, _)| net.send(*session, &notice));
+        }
+    }
+
     /// Somebody is out of the chat.
-    fn leave(&mut self, id: SessionId) {
+    fn leave(&mut self, net: &mut Net, id: SessionId) {
         let rooms = &mut self.rooms;
-        self.present.retain(|client, (session, _)| {
+        let mut left = Vec::new();
+        self.present.retain(|client, (session, user)| {
             let stays = *session != id;
             if !stays {
                 rooms.gone(*client);
+                left.push(user.id);
             }
             stays
         });
+        if !left.is_empty() {
+            self.version += 1;
+            self.tell(net, vec![], left);
+        }
     }
 
     /// The client whose session this is.
@@ -459,10 +493,7 @@ impl App for StubApp {
                 }
             }
             Packet::UserListRequest(request) => {
-                assert!(request.after > 0, "the first page comes unasked");
-                let users = List::default();
-                let page = UserList { channel: 0, version: 1, head_count: 1, users, more: false };
-                net.send(id, &page.into());
+                net.send(id, &self.page(request.after));
             }
             Packet::ChatRequest(request) => self.chat(net, id, request),
             Packet::ChannelCreateRequest(request) => {
@@ -484,7 +515,7 @@ impl App for StubApp {
                 net.send(id, &PongAnswer { token: ping.token, queued_us: 0, server_us }.into());
             }
             Packet::ExitRequest(_) if self.script.lets_go => {
-                self.leave(id);
+                self.leave(net, id);
                 net.send(id, &ExitAnswer {}.into());
                 net.close(id, CloseReason::Goodbye, "");
             }
@@ -494,9 +525,9 @@ impl App for StubApp {
         Ok(())
     }
 
-    fn closed(&mut self, _: &mut Net, id: SessionId, _: Closed) {
+    fn closed(&mut self, net: &mut Net, id: SessionId, _: Closed) {
         self.outside.retain(|other| *other != id);
-        self.leave(id);
+        self.leave(net, id);
     }
 
     fn command(&mut self, _: &mut Net, (): ()) {}
