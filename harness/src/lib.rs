@@ -34,6 +34,7 @@ pub mod preflight;
 pub mod procstat;
 pub mod record;
 pub mod report;
+pub mod roster;
 pub mod scenario;
 pub mod schedule;
 pub mod target;

@@ -53,16 +53,25 @@ pub struct Totals {
     pub asleep: u64,
     /// 1 once they have been told to.
     pub woken: u64,
+    /// Clients in the chat that keep their user list.
+    pub lists_kept: u64,
+    /// Of these, the ones whose list has exactly the run's clients that are there.
+    pub lists_exact: u64,
+    /// Of these, the ones whose list has more: others are there too.
+    pub lists_larger: u64,
+    /// 1 once the three have been counted.
+    pub lists_looked_at: u64,
 }
 
 /// How many numbers [`Totals`] are.
-const TOTALS: usize = 16;
+const TOTALS: usize = 20;
 
 impl Totals {
     fn into_array(self) -> [u64; TOTALS] {
         let Self { connected, listed, probed, refused, failed, disconnected, left, .. } = self;
         let Self { scheduled, sent, received, received_by_present, outside, hushed, .. } = self;
         let Self { gathered, asleep, woken, .. } = self;
+        let Self { lists_kept, lists_exact, lists_larger, lists_looked_at, .. } = self;
         [
             connected,
             listed,
@@ -80,12 +89,28 @@ impl Totals {
             gathered,
             asleep,
             woken,
+            lists_kept,
+            lists_exact,
+            lists_larger,
+            lists_looked_at,
         ]
     }
 
     fn from_array(numbers: [u64; TOTALS]) -> Self {
         let [connected, listed, probed, refused, failed, disconnected, left, rest @ ..] = numbers;
-        let [scheduled, sent, received, received_by_present, outside, hushed, gathered, asleep, woken] = rest;
+        let [
+            scheduled,
+            sent,
+            received,
+            received_by_present,
+            outside,
+            hushed,
+            gathered,
+            asleep,
+            woken,
+            lists @ ..,
+        ] = rest;
+        let [lists_kept, lists_exact, lists_larger, lists_looked_at] = lists;
         Self {
             connected,
             listed,
@@ -103,6 +128,10 @@ impl Totals {
             gathered,
             asleep,
             woken,
+            lists_kept,
+            lists_exact,
+            lists_larger,
+            lists_looked_at,
         }
     }
 }

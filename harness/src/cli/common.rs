@@ -3,16 +3,37 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use throng_core::config::parse_duration;
 use throng_core::crypto::PublicKey;
 use throng_core::limits::SHARDS_MAX;
 
 use crate::target::{Entrance, TargetSource, parse_key};
 use crate::threshold::Threshold;
+use crate::worker::Lists;
 
 /// Most clients of one run.
 pub const CLIENTS_MAX: u32 = 1_000_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum RawLists {
+    /// All clients; for a few thousand of them, as each list has them all
+    All,
+    /// Some 32; the others fetch its pages once
+    Sample,
+    /// Nobody, and the others do not ask for a page after the first
+    None,
+}
+
+impl From<RawLists> for Lists {
+    fn from(lists: RawLists) -> Self {
+        match lists {
+            RawLists::All => Self::All,
+            RawLists::Sample => Self::Sample,
+            RawLists::None => Self::None,
+        }
+    }
+}
 
 #[derive(Debug, Args)]
 pub(super) struct Common {
@@ -43,6 +64,9 @@ pub(super) struct Common {
     /// Event-loop threads; clients are dealt to them evenly
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=SHARDS_MAX as i64))]
     pub(super) workers: u32,
+    /// Who keeps the user list by pages and notices, and has it held against who is there
+    #[arg(long, value_name = "WHO", default_value = "sample")]
+    pub(super) lists: RawLists,
     /// What decides who sends what; drawn (and reported) unless given
     #[arg(long, value_name = "N")]
     pub(super) seed: Option<u64>,

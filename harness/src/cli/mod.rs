@@ -23,6 +23,7 @@ pub use setting::Setting;
 use crate::peers::{PeersJob, bare};
 use crate::target::{Entrance, TargetSource};
 use crate::threshold::Threshold;
+use crate::worker::Lists;
 use broadcast::RawBroadcast;
 use connect::RawConnect;
 use login::RawLogin;
@@ -107,6 +108,8 @@ pub struct Job {
     pub connect_timeout: Duration,
     /// Event-loop threads, from 1 to the number of clients.
     pub workers: u32,
+    /// Who keeps the user list.
+    pub lists: Lists,
     /// What decides the traffic.
     pub seed: u64,
     /// Where the JSON report goes.
@@ -185,6 +188,7 @@ impl Cli {
             connect_interval: common.connect_interval,
             connect_timeout: common.connect_timeout,
             workers: common.workers,
+            lists: common.lists.into(),
             seed: common.seed.unwrap_or_else(rand::random),
             json: common.json,
             html: common.html,

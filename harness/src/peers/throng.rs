@@ -110,6 +110,7 @@ fn job(case: Case, times: Times, payload: usize, seed: u64, target: TargetSource
         connect_interval: Duration::ZERO,
         connect_timeout: CONNECT_TIMEOUT,
         workers: 1,
+        lists: crate::worker::Lists::Sample,
         seed,
         json: None,
         html: None,

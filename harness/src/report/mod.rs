@@ -21,6 +21,7 @@ pub(crate) use verdict::{doubts, harness_load};
 
 use crate::breakdown::{Breakdown, BreakdownUs, ServerClockUs};
 use crate::cli::Job;
+use crate::clock::Nanos;
 use crate::live::Second;
 use crate::procstat::Usage;
 use crate::record::{Latencies, LatencyUs, Recorder, Spread};
@@ -67,6 +68,58 @@ impl Churned {
         self.leaves += other.leaves;
         self.skipped += other.skipped;
     }
+}
+
+/// How the lists fared that clients kept, as workers count.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ListTimes {
+    /// Notices received.
+    pub notices: u64,
+    /// Of these, the ones that did not name everybody.
+    pub incomplete: u64,
+    /// Lists fetched anew because something was missing.
+    pub resyncs: u64,
+    /// Lists of another length than the server said.
+    pub mismatches: u64,
+    /// When the last client had the last page; 0 if none had.
+    pub last_complete: Nanos,
+    /// When the last list that is exact became so.
+    pub last_exact: Nanos,
+}
+
+impl ListTimes {
+    /// Adds what another worker counted.
+    pub fn add(&mut self, other: Self) {
+        self.notices += other.notices;
+        self.incomplete += other.incomplete;
+        self.resyncs += other.resyncs;
+        self.mismatches += other.mismatches;
+        self.last_complete = self.last_complete.max(other.last_complete);
+        self.last_exact = self.last_exact.max(other.last_exact);
+    }
+}
+
+/// The user lists of clients, at the end of the entering.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct ListReport {
+    /// Clients that kept their list by pages and notices.
+    pub kept: u64,
+    /// Of these, the ones whose list became exactly who was there.
+    pub exact: u64,
+    /// From the beginning of the first way in to the last entry, in seconds.
+    pub entered_s: f64,
+    /// From there until the last client had the last page of its list.
+    pub complete_s: f64,
+    /// From there until all lists that were kept were exact; null if they were not.
+    pub exact_s: Option<f64>,
+    /// Notices received, by all clients, in the whole run.
+    pub notices: u64,
+    /// Of these, the ones that did not name everybody.
+    pub incomplete: u64,
+    /// Lists fetched anew because something was missing.
+    pub resyncs: u64,
+    /// Lists that had another number of users than the server said.
+    pub head_count_mismatches: u64,
 }
 
 /// What became of clients that did not read as they should. They count for neither `clients.disconnected` nor latencies.
@@ -131,6 +184,8 @@ pub struct Findings {
     pub sent: u64,
     /// What became of them; none for scenarios that send nothing.
     pub deliveries: Option<Deliveries>,
+    /// The clients' user lists.
+    pub lists: ListReport,
     /// Who came to channels and left them meanwhile.
     pub churn: Churned,
     /// Who did not read as it should.
@@ -196,6 +251,8 @@ pub struct Report {
     pub rounds: u32,
     /// Messages that were sent and counted.
     pub sent: u64,
+    /// The clients' user lists.
+    pub lists: ListReport,
     /// What clients missed because they were too slow, and were told.
     pub gaps: Gaps,
     /// Who came to channels and left them while others talked.
@@ -287,6 +344,7 @@ impl Report {
             rounds: job.scenario.rounds(),
             sent: findings.sent,
             gaps: findings.deliveries.as_ref().map_or_else(Gaps::default, |deliveries| deliveries.gaps),
+            lists: findings.lists,
             churn: findings.churn,
             impaired: findings.impaired,
             deliveries: findings.deliveries.unwrap_or_default(),

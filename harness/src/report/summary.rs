@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Report, Verdict};
+use super::{Churned, Report, Verdict};
 use crate::breakdown::SAMPLE;
 use crate::duration::format_nanos;
 use crate::procstat::Usage;
@@ -70,6 +70,26 @@ impl Report {
         for (reason, count) in &clients.retries {
             writeln!(f, "              {:>9}  tried again: {reason}", format_count(*count))?;
         }
+        let lists = &self.lists;
+        if lists.kept > 0 {
+            let [kept, exact] = [lists.kept, lists.exact].map(format_count);
+            let when = |seconds: f64| format_nanos(seconds * 1e9);
+            let exact_after =
+                lists.exact_s.map_or("not all of them".to_owned(), |after| format!("after {}", when(after)));
+            writeln!(
+                f,
+                "  lists       all in after {}, last page after {}; {exact} of {kept} exact {exact_after}",
+                when(lists.entered_s),
+                when(lists.complete_s)
+            )?;
+            let counts = named(&[
+                (lists.notices, "notices"),
+                (lists.incomplete, "without all names"),
+                (lists.resyncs, "lists fetched anew"),
+                (lists.head_count_mismatches, "of the wrong length"),
+            ]);
+            writeln!(f, "              {counts}")?;
+        }
         let rates = &self.rates;
         let (offered, achieved) = (rates.offered_per_s, rates.achieved_per_s);
         if let Some(logins) = rates.logins_per_s {
@@ -110,11 +130,41 @@ impl Report {
             let count = format_count(deliveries.indeterminate);
             writeln!(f, "              {count} undecidable: the recipient was entering or leaving")?;
         }
+        if self.gaps.told > 0 {
+            let [told, messages] = [self.gaps.told, self.gaps.messages].map(format_count);
+            let times = if self.gaps.told == 1 { "time" } else { "times" };
+            writeln!(f, "              {messages} missed by clients that were told {told} {times}")?;
+        }
+        self.write_others(f)?;
         if deliveries.foreign > 0 {
             writeln!(f, "              {} messages of others seen", format_count(deliveries.foreign))?;
         }
         for pair in &deliveries.missing_examples {
             writeln!(f, "              missing: message {} at client {}", pair.message, pair.client)?;
+        }
+        Ok(())
+    }
+
+    /// Those who came and went, and those who did not read.
+    fn write_others(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Churned { joins, leaves, skipped } = self.churn;
+        if joins + leaves > 0 {
+            let churn =
+                named(&[(joins, "joined"), (leaves, "left"), (skipped, "were waiting for an answer")]);
+            writeln!(f, "  channels    {churn}")?;
+        }
+        let impaired = &self.impaired;
+        if impaired.deaf + impaired.slow > 0 {
+            let who = named(&[
+                (impaired.deaf, "did not read"),
+                (impaired.slow, "read slowly"),
+                (impaired.closed, "of them closed"),
+                (self.deliveries.behind, "deliveries not come to"),
+            ]);
+            writeln!(f, "  impaired    {who}")?;
+            for (reason, count) in &impaired.reasons {
+                writeln!(f, "              {:>9}  {reason}", format_count(*count))?;
+            }
         }
         Ok(())
     }

@@ -27,6 +27,7 @@ const INTERRUPTED_DRAIN: Duration = Duration::from_secs(1);
 /// Runs the phases up to the last delivery.
 pub(super) fn run(run: &mut Run<'_>, broadcast: &Broadcast) -> Result<(), Halt> {
     run.enter()?;
+    run.look_at_lists()?;
     gather(run)?;
     probe(run)?;
     let warmup = Pace::new(run.now() + LEAD, broadcast.interval);

@@ -12,6 +12,7 @@ use crate::worker::Plan;
 pub(super) fn run(run: &mut Run<'_>, hold: Duration) -> Result<(), Halt> {
     run.begin_measuring();
     run.enter()?;
+    run.look_at_lists()?;
     run.hold(hold)
 }
 

@@ -6,7 +6,6 @@ mod connect;
 mod login;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -22,11 +21,11 @@ use crate::payload::{PAYLOAD_MIN, Payload};
 use crate::preflight::{self, PreflightError};
 use crate::procstat::{Meter, ProcError, Usage};
 use crate::record::Spread;
-use crate::report::{Clients, Findings, format_count};
+use crate::report::{Clients, Findings, ListReport, ListTimes, format_count};
 use crate::schedule::{MESSAGES_MAX, Pace, Traffic, points_in};
 use crate::target::Target;
 use crate::verify::settle;
-use crate::worker::{Churn, Command, Harvest, Impairment, Plan, Server, Way};
+use crate::worker::{Churn, Command, Harvest, Impairment, Lists, Plan, Presence, Server, Way};
 
 /// How often the run looks at what its workers show.
 const LOOK: Duration = Duration::from_millis(10);
@@ -39,6 +38,9 @@ const IN_FLIGHT: u32 = 256;
 
 /// How long those who did not read get for reading.
 const WAKE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the lists may be none of them nearer to who is there.
+const LISTS_PATIENCE: Duration = Duration::from_secs(15);
 
 /// How long leaving may go on without anybody having left.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(10);
@@ -104,6 +106,9 @@ struct Run<'a> {
     measured: Duration,
     /// What the server and this process used in the measured part.
     usage: (Option<Usage>, Option<Usage>),
+    /// The user lists at the end of the entering, and what is wrong with them.
+    lists: ListReport,
+    lists_incomplete: Option<String>,
     /// When counted messages are due, once that is known.
     counted: Option<Pace>,
 }
@@ -128,6 +133,8 @@ impl<'a> Run<'a> {
             measured_from: 0,
             measured: Duration::ZERO,
             usage: (None, None),
+            lists: ListReport::default(),
+            lists_incomplete: None,
             counted: None,
         })
     }
@@ -211,6 +218,41 @@ impl<'a> Run<'a> {
         match self.fleet.totals().connected {
             0 => Err(Halt::Incomplete("not one client is in the chat".into())),
             _ => Ok(()),
+        }
+    }
+
+    /// Waits until the lists that clients keep have exactly those who are there. If they do not come to it the run goes on,
+    /// and fails in the end.
+    fn look_at_lists(&mut self) -> Result<(), Halt> {
+        if self.plan.lists == Lists::None || self.plan.leaves {
+            return Ok(());
+        }
+        self.fleet.tell(|| Command::LookAtLists(true));
+        let workers = u64::from(self.plan.workers);
+        let waited = self.wait(
+            LISTS_PATIENCE,
+            |now| now.lists_exact,
+            |now, _| now.lists_looked_at == workers && now.lists_exact == now.lists_kept,
+            |now| {
+                format!(
+                    "{} of {} user lists had exactly those who were there, and none came to it for {}",
+                    format_count(now.lists_exact),
+                    format_count(now.lists_kept),
+                    format_duration(LISTS_PATIENCE)
+                )
+            },
+        );
+        self.fleet.tell(|| Command::LookAtLists(false));
+        let now = self.fleet.totals();
+        (self.lists.kept, self.lists.exact) = (now.lists_kept, now.lists_exact);
+        match waited {
+            // Others are there too, so that nobody can tell.
+            Err(Halt::Incomplete(_)) if now.lists_exact + now.lists_larger == now.lists_kept => Ok(()),
+            Err(Halt::Incomplete(what)) => {
+                self.lists_incomplete = Some(what);
+                Ok(())
+            }
+            ended => ended,
         }
     }
 
@@ -304,10 +346,11 @@ impl<'a> Run<'a> {
                 Err(Halt::Failed(error)) => return Err(error),
             }
         }
+        findings.incomplete_because.extend(self.lists_incomplete.take());
         let (harvest, mut tallies) = self.fleet.harvest()?;
         self.fleet.stop();
         let Harvest { tally, recorder, breakdown, server_clock, read_lag, phases, .. } = harvest;
-        let Harvest { clients, churn, impaired, first_begin, last_entry, last_sent, .. } = harvest;
+        let Harvest { clients, lists, churn, impaired, first_begin, last_entry, last_sent, .. } = harvest;
         findings.rates = connect::rates(&self.plan, self.job, clients.connected, last_entry);
         if let Scenario::Login(_) = &self.job.scenario {
             findings.rates.logins_per_s = Some(login::per_second(clients.connected, first_begin, last_entry));
@@ -327,6 +370,7 @@ impl<'a> Run<'a> {
             recorder,
             breakdown,
             server_clock: server_clock.summary(),
+            lists: list_report(self.lists, lists, first_begin, last_entry),
             churn,
             impaired,
             read_lag,
@@ -338,6 +382,22 @@ impl<'a> Run<'a> {
             timeline: self.timeline.into_rows(),
             ..findings
         })
+    }
+}
+
+/// What became of the lists, in times since the first way in began.
+fn list_report(found: ListReport, times: ListTimes, first_begin: Nanos, last_entry: Nanos) -> ListReport {
+    let seconds = |at: Nanos| at.saturating_sub(first_begin) as f64 / 1e9;
+    ListReport {
+        entered_s: seconds(last_entry),
+        complete_s: seconds(times.last_complete),
+        exact_s: (found.kept > 0 && found.exact == found.kept)
+            .then(|| seconds(times.last_exact.max(last_entry))),
+        notices: times.notices,
+        incomplete: times.incomplete,
+        resyncs: times.resyncs,
+        head_count_mismatches: times.mismatches,
+        ..found
     }
 }
 
@@ -404,7 +464,8 @@ fn plan(job: &Job, target: &Target) -> Plan {
         crowd,
         churn: setting.churn.map(churn),
         impairment,
-        users: (0..job.clients).map(|_| AtomicU32::new(0)).collect(),
+        lists: job.lists,
+        presence: Presence::new(job.clients),
         ahead,
         seed: job.seed,
     }

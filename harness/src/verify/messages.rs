@@ -33,6 +33,11 @@ impl MessageTimes {
         self.first != NEVER
     }
 
+    /// Its number in the room, if all who received it saw the same.
+    pub(super) fn sequence(&self) -> Option<u64> {
+        Some(self.sequence).filter(|sequence| *sequence < CONFLICT)
+    }
+
     fn see(&mut self, sequence: u64) {
         self.sequence = match (self.sequence, sequence) {
             (known, UNSEEN) => known,
@@ -82,6 +87,11 @@ impl MessageLog {
             ours.last = ours.last.max(theirs.last);
             ours.see(theirs.sequence);
         }
+    }
+
+    /// One message.
+    pub(super) fn get(&self, index: u32) -> Option<&MessageTimes> {
+        self.0.get(index as usize)
     }
 
     /// The messages in the order of their numbers.

@@ -1,11 +1,9 @@
 //! The end of the accounting: all workers' tallies become one result.
 
-use std::collections::HashMap;
-
 use serde::Serialize;
 
 use super::membership::{Class, Span, class};
-use super::messages::MessageLog;
+use super::messages::{MessageLog, MessageTimes};
 use super::received::{BLOCK, Bits, split};
 use super::{Account, BY_RECIPIENT, BY_SENDER, Counts, Line, Tally};
 use crate::clock::{NEVER, Nanos};
@@ -109,7 +107,7 @@ pub fn settle(tallies: Vec<Tally>) -> Option<Settlement> {
         ..Deliveries::default()
     };
     for account in &mut accounts {
-        account.settle(&audiences, &mut deliveries);
+        account.settle(&audiences, (&traffic, &log), &mut deliveries);
     }
     Whispers { traffic: &traffic, log: &log, handled: &handled, bits: &whispers }
         .settle(&mut accounts, &mut deliveries);
@@ -145,13 +143,20 @@ fn handled_by(traffic: &Traffic, log: &MessageLog) -> Vec<Nanos> {
 
 impl Account {
     /// Settles all of this account but whispers; what it was told of those it keeps.
-    fn settle(&mut self, audiences: &[Audience], deliveries: &mut Deliveries) {
+    fn settle(
+        &mut self,
+        audiences: &[Audience],
+        (traffic, log): (&Traffic, &MessageLog),
+        deliveries: &mut Deliveries,
+    ) {
         for line in &self.lines {
             let Some(audience) = audiences.get(line.audience as usize) else { continue };
-            let limit = if self.is_impaired { line.ceiling } else { u32::MAX };
             let mut found = Deliveries::default();
             for block in &audience.blocks {
-                block.settle(self.id, line, limit, audience.messages.as_deref(), &mut found);
+                block.settle(
+                    &Reader { id: self.id, is_impaired: self.is_impaired, line, audience, traffic, log },
+                    &mut found,
+                );
             }
             // What is said nearby is told of together, whatever the sector.
             let told = if audience.is_numbered { line.told } else { self.told_privately };
@@ -222,11 +227,6 @@ impl Whispers<'_> {
                 Some((message, index, [(to, bits & BY_RECIPIENT != 0), (from, bits & BY_SENDER != 0)]))
             })
         };
-        // The last that each client has.
-        let mut last: HashMap<u32, u32> = HashMap::new();
-        for (_, index, [to, from]) in pairs() {
-            last.extend([to, from].iter().filter(|(_, has)| *has).map(|(id, _)| (*id, index)));
-        }
         for (message, index, pair) in pairs() {
             for (id, has_arrived) in pair {
                 let Ok(at) = accounts.binary_search_by_key(&id, |account| account.id) else { continue };
@@ -238,7 +238,7 @@ impl Whispers<'_> {
                 let span = Span::of(message.sent, self.handled[index as usize]);
                 let class = class(&account.lines[0].stays, &span).unwrap_or(Class::Indeterminate);
                 if class == Class::Member && !has_arrived {
-                    if account.is_impaired && last.get(&id).is_none_or(|last| *last < index) {
+                    if account.is_impaired && self.is_behind(id, index) {
                         deliveries.behind += 1;
                     } else if account.told_privately > 0 {
                         account.told_privately -= 1;
@@ -255,6 +255,22 @@ impl Whispers<'_> {
                 deliveries.add_pair(class, has_arrived);
             }
         }
+    }
+}
+
+impl Whispers<'_> {
+    /// Whether client `id` has no later whisper of the same sender.
+    fn is_behind(&self, id: u32, index: u32) -> bool {
+        let is_sender = self.traffic.sender(index) == Some(id);
+        let mut later = self.traffic.later_to_same(index).map(|later| self.traffic.place(later).1);
+        !later.any(|later| {
+            let bits = self.bits[later as usize];
+            if is_sender {
+                bits & BY_SENDER != 0
+            } else {
+                self.traffic.whispered_to(later) == Some(id) && bits & BY_RECIPIENT != 0
+            }
+        })
     }
 }
 
@@ -329,28 +345,21 @@ impl Block {
         spans.chunks(BLOCK as usize).enumerate().map(block).collect()
     }
 
-    /// Settles the account of client `id` with this block's audience. Of messages from number `limit` on nothing is
-    /// expected: they are beyond what an impaired client has come to.
-    fn settle(
-        &self,
-        id: u32,
-        line: &Line,
-        limit: u32,
-        messages: Option<&[u32]>,
-        deliveries: &mut Deliveries,
-    ) {
-        let received = line.received.block(self.number);
+    /// Settles what one client has of this block.
+    fn settle(&self, reader: &Reader<'_>, deliveries: &mut Deliveries) {
+        let stays = &reader.line.stays;
+        let received = reader.line.received.block(self.number);
         deliveries.corrupted +=
             count(received.iter().zip(self.sent).map(|(received, sent)| received & !sent));
-        let pairs = Pairs { block: self.number, id, limit, messages, received: &received };
-        if let Some(class) = class(&line.stays, &self.span) {
+        let pairs = Pairs { block: self.number, reader, received: &received };
+        if let Some(class) = class(stays, &self.span) {
             pairs.settle(class, &self.sent, deliveries);
             return;
         }
         let mut by_class = [Bits::default(); 3];
         for (within, span) in self.spans.iter().enumerate() {
             // A single message always has a class.
-            let class = class(&line.stays, span).unwrap_or(Class::Indeterminate);
+            let class = class(stays, span).unwrap_or(Class::Indeterminate);
             let (_, word, bit) = split(within as u32);
             by_class[class as usize][word] |= bit & self.sent[word];
         }
@@ -360,62 +369,76 @@ impl Block {
     }
 }
 
+/// One client and one of its audiences.
+struct Reader<'a> {
+    id: u32,
+    is_impaired: bool,
+    line: &'a Line,
+    audience: &'a Audience,
+    traffic: &'a Traffic,
+    log: &'a MessageLog,
+}
+
+impl Reader<'_> {
+    /// Whether the client has not come to message `index`, which it has not received: it has nothing that was said after it, by
+    /// the server's numbers or, where there are none, by the same sender.
+    fn is_behind(&self, index: u32) -> bool {
+        if self.audience.is_numbered {
+            let number = self.log.get(index).and_then(MessageTimes::sequence);
+            return number.is_some_and(|number| number > self.line.highest_sequence);
+        }
+        let mut later = self.traffic.later_to_same(index).map(|later| self.traffic.place(later).1);
+        !later.any(|later| self.line.received.contains(later))
+    }
+}
+
 /// A block's messages for one client.
 struct Pairs<'a> {
     block: u32,
-    id: u32,
-    limit: u32,
-    messages: Option<&'a [u32]>,
+    reader: &'a Reader<'a>,
     received: &'a Bits,
 }
 
 impl Pairs<'_> {
     /// Settles the messages of `due`, for all of which the client is of one class.
     fn settle(&self, class: Class, due: &Bits, deliveries: &mut Deliveries) {
-        let arrived = |due: &Bits| count(due.iter().zip(self.received).map(|(due, received)| due & received));
+        let all = count(due.iter().copied());
+        let arrived = count(due.iter().zip(self.received).map(|(due, received)| due & received));
         match class {
-            Class::Outside => deliveries.leaked += arrived(due),
+            Class::Outside => deliveries.leaked += arrived,
             Class::Indeterminate => {
-                deliveries.indeterminate += count(due.iter().copied());
-                deliveries.indeterminate_received += arrived(due);
+                deliveries.indeterminate += all;
+                deliveries.indeterminate_received += arrived;
             }
             Class::Member => {
-                let due = &self.within_limit(due, deliveries);
-                let (all, arrived) = (count(due.iter().copied()), arrived(due));
-                deliveries.expected += all;
                 deliveries.received += arrived;
-                deliveries.missing += all - arrived;
-                let room = EXAMPLES_MAX - deliveries.missing_examples.len();
-                if all != arrived && room > 0 {
-                    let missing = (0..BLOCK).filter(|within| {
-                        let (_, word, bit) = split(*within);
-                        due[word] & !self.received[word] & bit != 0
-                    });
-                    deliveries.missing_examples.extend(missing.map(|within| self.pair(within)).take(room));
+                deliveries.expected += arrived;
+                if all == arrived {
+                    return;
+                }
+                let missing = (0..BLOCK).filter(|within| {
+                    let (_, word, bit) = split(*within);
+                    due[word] & !self.received[word] & bit != 0
+                });
+                for message in missing.map(|within| self.message(within)) {
+                    if self.reader.is_impaired && self.reader.is_behind(message) {
+                        deliveries.behind += 1;
+                        continue;
+                    }
+                    deliveries.expected += 1;
+                    deliveries.missing += 1;
+                    if deliveries.missing_examples.len() < EXAMPLES_MAX {
+                        deliveries.missing_examples.push(Pair { client: self.reader.id, message });
+                    }
                 }
             }
         }
     }
 
-    /// Those of `due` that the client has come to; the others are behind.
-    fn within_limit(&self, due: &Bits, deliveries: &mut Deliveries) -> Bits {
-        let first = self.block * BLOCK;
-        if self.limit >= first.saturating_add(BLOCK) {
-            return *due;
-        }
-        let mut within = *due;
-        for at in self.limit.saturating_sub(first)..BLOCK {
-            let (_, word, bit) = split(at);
-            within[word] &= !bit;
-        }
-        deliveries.behind += count(due.iter().zip(within).map(|(due, within)| due & !within));
-        within
-    }
-
-    fn pair(&self, within: u32) -> Pair {
+    /// A message's number in the run.
+    fn message(&self, within: u32) -> u32 {
         let ordinal = self.block * BLOCK + within;
-        let message = self.messages.map_or(ordinal, |messages| messages[ordinal as usize]);
-        Pair { client: self.id, message }
+        self.reader.audience.messages.as_ref().map_or(ordinal, |messages| messages[ordinal as usize])
     }
 }
 

@@ -4,6 +4,7 @@ use throng_core::SessionId;
 use throng_core::wire::packets::TicketBytes;
 
 use super::Server;
+use super::lists::Kept;
 use crate::clock::Nanos;
 
 /// How far a client has come: what it is doing, or waiting to try again. A client only
@@ -131,6 +132,8 @@ pub(super) struct Client {
     pub(super) since: Nanos,
     /// When it tries its step again; 0 while it need not.
     pub(super) rests_until: Nanos,
+    /// Its user list, if it keeps it.
+    pub(super) kept: Option<Box<Kept>>,
     /// There from the login to the chat.
     pub(super) grant: Option<Box<Grant>>,
 }

@@ -3,14 +3,13 @@
 
 use std::cmp::Reverse;
 use std::io;
-use std::sync::atomic::Ordering;
 
 use rand::RngExt;
 use throng_core::clock::unix_ms;
 use throng_core::net::Net;
 use throng_core::wire::packets::{
     CreateCharacterRequest, EnterAnswer, EnterRequest, ExitRequest, LoginGranted, LoginRequest, Outcome,
-    SignUpRequest, UserList, UserListRequest,
+    SignUpRequest,
 };
 use throng_core::wire::{CloseReason, Packet};
 
@@ -309,7 +308,8 @@ impl Worker {
     pub(super) fn entered(&mut self, net: &mut Net, place: usize, answer: &EnterAnswer) {
         let now = self.plan.clock.at(net.now());
         let began = self.clients[place].began;
-        self.plan.users[self.number(place) as usize].store(answer.user.id, Ordering::Relaxed);
+        self.plan.presence.set(self.number(place), answer.user.id);
+        self.begin_list(place, now);
         self.harvest.phases.entry("way_in").or_default().record(now.saturating_sub(began));
         self.harvest.clients.connected += 1;
         self.harvest.last_entry = now;
@@ -326,16 +326,12 @@ impl Worker {
         self.harvest.phases.entry(Step::Enter.name()).or_default().record(took);
     }
 
-    /// A page of the user list has come.
-    pub(super) fn listed(&mut self, net: &mut Net, place: usize, list: &UserList) {
-        if let (true, Some(last), Some(session)) = (list.more, list.users.last(), self.clients[place].chat) {
-            net.send(session, &UserListRequest { channel: 0, after: last.id }.into());
-        } else {
-            self.totals.listed += 1;
-            self.advance(net, place, Step::Inside);
-            if self.plan.leaves {
-                self.ask_out(net, place);
-            }
+    /// The last page of the user list has come, for the first time.
+    pub(super) fn listed(&mut self, net: &mut Net, place: usize) {
+        self.totals.listed += 1;
+        self.advance(net, place, Step::Inside);
+        if self.plan.leaves {
+            self.ask_out(net, place);
         }
     }
 
@@ -354,6 +350,7 @@ impl Worker {
             Step::List | Step::Inside => self.lost(place, now, reason),
             Step::Leaving => {
                 self.leaving -= 1;
+                self.plan.presence.set(self.number(place), 0);
                 self.totals.connected -= 1;
                 self.clients[place].step = Step::Out;
                 if reason == CloseReason::Goodbye {
@@ -489,6 +486,7 @@ impl Worker {
         if let Some(window) = &mut self.window {
             window.lost(place);
         }
+        self.plan.presence.set(self.number(place), 0);
         self.left_rooms(place);
         self.awake(place);
         let client = &mut self.clients[place];

@@ -8,6 +8,7 @@ mod client;
 mod entry;
 mod impaired;
 mod incoming;
+mod lists;
 mod ping;
 mod rooms;
 mod talk;
@@ -16,7 +17,6 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ use crate::identity::Cast;
 use crate::live::{Panel, Totals};
 use crate::payload::{Payload, Recent};
 use crate::record::{Latencies, Recorder};
-use crate::report::{Churned, Clients, ImpairedClients};
+use crate::report::{Churned, Clients, ImpairedClients, ListTimes};
 use crate::schedule::{Pace, SendCursor, Traffic};
 use crate::verify::Tally;
 use crate::window::Window;
@@ -43,6 +43,8 @@ use client::{Client, Step, Token};
 use impaired::Impaired;
 pub use impaired::Impairment;
 use incoming::Incoming;
+use lists::ListWork;
+pub use lists::{Lists, Presence};
 use ping::Pinger;
 use rooms::Rooms;
 pub use rooms::{Churn, Gather};
@@ -132,8 +134,10 @@ pub struct Plan {
     pub churn: Option<Churn>,
     /// Who does not read as it should.
     pub impairment: Impairment,
-    /// The server's number for each client; 0 until it is in the chat.
-    pub users: Box<[AtomicU32]>,
+    /// Who keeps the user list.
+    pub lists: Lists,
+    /// Who is in the chat.
+    pub presence: Presence,
     /// For a closed loop: counted messages are sent as soon as at most this many are ahead of the
     /// slowest client, whatever the schedule says. Only with one worker.
     pub ahead: Option<u32>,
@@ -157,6 +161,8 @@ pub enum Command {
     Watch,
     /// Have a client say the probe.
     Probe,
+    /// Hold the lists that clients keep against who is there, or no more.
+    LookAtLists(bool),
     /// Have clients find their channels and places.
     Gather(Gather),
     /// Send by the schedule.
@@ -197,6 +203,8 @@ pub struct Harvest {
     pub phases: BTreeMap<&'static str, Latencies>,
     /// What became of its clients; those that were asked for are not counted here.
     pub clients: Clients,
+    /// How the lists fared that clients kept.
+    pub lists: ListTimes,
     /// How clients came to channels and left them while others talked.
     pub churn: Churned,
     /// What became of those who did not read as they should.
@@ -241,6 +249,7 @@ pub struct Worker {
     recent: Recent,
     pinger: Pinger,
     rooms: Rooms,
+    lists: ListWork,
     impaired: Impaired,
     sampler: Sampler,
     /// Whether what happens counts.
@@ -284,6 +293,7 @@ impl Worker {
             recent: Recent::default(),
             pinger: Pinger::default(),
             rooms: Rooms::default(),
+            lists: ListWork::default(),
             impaired: Impaired::default(),
             sampler: Sampler::default(),
             counting: true,
@@ -349,7 +359,7 @@ impl Worker {
         let retry = self.retries.peek().map_or(NEVER, |Reverse((at, _))| *at);
         let deadline = self.on_the_way.first().map_or(NEVER, |(at, _)| *at);
         let others = [self.next_begin(), self.outsider.redial_at, self.pinger.due];
-        let more = [self.rooms.next_due(), self.impaired.next_due()];
+        let more = [self.rooms.next_due(), self.impaired.next_due(), self.lists.next_due()];
         [send, retry, deadline].into_iter().chain(others).chain(more).min().unwrap_or(NEVER)
     }
 
@@ -375,6 +385,7 @@ impl Harvest {
             read_lag: Latencies::new(),
             phases: BTreeMap::new(),
             clients: Clients::default(),
+            lists: ListTimes::default(),
             churn: Churned::default(),
             impaired: ImpairedClients::default(),
             first_begin: NEVER,
@@ -402,6 +413,7 @@ impl Harvest {
                 *all.entry(reason).or_default() += count;
             }
         }
+        self.lists.add(other.lists);
         self.churn.add(other.churn);
         self.impaired.add(other.impaired);
         self.first_begin = self.first_begin.min(other.first_begin);
@@ -440,10 +452,10 @@ impl App for Worker {
     }
 
     fn room_packet(&mut self, net: &mut Net, id: SessionId, room: u32, encoded: &[u8]) -> bool {
-        let Some(message) = Incoming::parse(encoded).filter(|message| message.room() == Some(room)) else {
-            return false;
-        };
         let Some(Token::Chat(place)) = self.owner(id) else { return false };
+        let Some(message) = Incoming::parse(encoded).filter(|message| message.room() == Some(room)) else {
+            return self.skip_notice(place as usize, room, encoded);
+        };
         self.heard(net, place as usize, &message);
         true
     }
@@ -464,6 +476,7 @@ impl App for Worker {
             Command::GiveUp(why) => self.give_up_all(net, why),
             Command::Watch => self.watch(net),
             Command::Probe => self.probe(net),
+            Command::LookAtLists(is_wanted) => self.look_at_lists(is_wanted),
             Command::Gather(who) => self.gather(who),
             Command::Wake => self.wake_impaired(net),
             Command::Talk { warmup, counted } => {
@@ -502,6 +515,7 @@ impl App for Worker {
         self.ping_due(net, now);
         self.rooms_due(net, now);
         self.impaired_due(net, now);
+        self.lists_due(net, now);
         self.leave_due(net);
         // The sockets that had something at the beginning of this turn have all been read by now.
         for since in self.lags.drain(..) {

@@ -1,7 +1,5 @@
 //! What is said and heard in the chat.
 
-use std::sync::atomic::Ordering;
-
 use throng_core::SessionId;
 use throng_core::net::Net;
 use throng_core::wire::packets::{ChatRefused, ChatRequest, Scope};
@@ -50,6 +48,7 @@ impl Worker {
         match (self.clients[place].step, packet) {
             (_, Packet::ChatMessage(message)) => self.heard(net, place, &Incoming::of(&message)),
             (_, Packet::PongAnswer(pong)) => self.ponged(net, place, &pong),
+            (_, Packet::UsersChanged(notice)) if notice.channel == 0 => self.notice(net, place, &notice),
             (_, Packet::UsersChanged(_)) | (Step::Leaving, Packet::ExitAnswer(_) | Packet::UserList(_)) => {}
             (_, Packet::ChannelAnswer(answer)) => {
                 let now = self.plan.clock.at(net.now());
@@ -64,7 +63,7 @@ impl Worker {
             // Of a channel; that of the chat has its step.
             (_, Packet::UserList(list)) if list.channel != 0 => {}
             (Step::Enter, Packet::EnterAnswer(answer)) => self.entered(net, place, &answer),
-            (Step::List, Packet::UserList(list)) => self.listed(net, place, &list),
+            (Step::List | Step::Inside, Packet::UserList(list)) => self.page(net, place, &list),
             _ => return false,
         }
         true
@@ -124,8 +123,11 @@ impl Worker {
             return message.scope == Scope::World;
         }
         let (audience, _) = self.plan.traffic.place(index);
+        // What comes of another channel than its own has leaked, and is not for us to judge.
         let channel = match self.clients[place].stay {
-            Stay::In { number, .. } | Stay::Leaving { number, .. } => Some(number),
+            Stay::In { channel, number } | Stay::Leaving { channel, number } => {
+                Some(number).filter(|_| crowd.in_channel(channel) == audience)
+            }
             Stay::Out | Stay::Joining(_) => None,
         };
         crowd.scope(audience) == message.scope
@@ -263,10 +265,7 @@ impl Worker {
                 Some(number)
             }
             (Scope::Channel, _) => None,
-            (Scope::Whisper, _) => {
-                let other = &self.plan.users[traffic.whispered_to(ordinal)? as usize];
-                Some(other.load(Ordering::Relaxed)).filter(|user| *user != 0)
-            }
+            (Scope::Whisper, _) => self.plan.presence.user(traffic.whispered_to(ordinal)?),
         };
         Some((scope, target?))
     }

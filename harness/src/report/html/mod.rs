@@ -323,6 +323,14 @@ impl Report {
                         deliveries.indeterminate,
                     ),
                     ("messages of others seen", deliveries.foreign),
+                    ("times that a client was told that it missed messages", self.gaps.told),
+                    ("deliveries missed and told of", self.gaps.messages),
+                    ("clients that did not read", self.impaired.deaf),
+                    ("clients that read slowly", self.impaired.slow),
+                    ("of both, closed", self.impaired.closed),
+                    ("deliveries that they had not come to", deliveries.behind),
+                    ("joinings of channels", self.churn.joins),
+                    ("leavings of channels", self.churn.leaves),
                 ];
                 rows.extend(counts.iter().map(|(name, count)| count_row(name, *count)));
             }

@@ -1,6 +1,8 @@
 //! A server whose faults are known: login and chat on one port, on the core's own event loop,
 //! so that what the harness reports can be held against what was done to it.
 
+mod rooms;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rooms::Rooms;
 use tempfile::TempDir;
 use throng_core::SessionId;
 use throng_core::clock::unix_ms;
@@ -18,8 +21,8 @@ use throng_core::net::{
     ShardSize,
 };
 use throng_core::wire::packets::{
-    ChatMessage, ChatRequest, CreateCharacterAnswer, EnterAnswer, ExitAnswer, LoginGranted, LoginRefused,
-    Name, Outcome, PongAnswer, Scope, ServerTimes, SignUpAnswer, User, UserList,
+    ChatMessage, ChatRefused, ChatRequest, CreateCharacterAnswer, EnterAnswer, ExitAnswer, LoginGranted,
+    LoginRefused, Name, Outcome, PongAnswer, Scope, ServerTimes, SignUpAnswer, User, UserList, UsersChanged,
 };
 use throng_core::wire::{CloseReason, List, Packet, Text};
 
@@ -34,6 +37,10 @@ pub(crate) enum Fault {
     Late,
     /// One letter of it is changed.
     Damage,
+    /// It is not delivered, and the client is told so before the next.
+    Keep,
+    /// It is said to be of another scope.
+    Misplace,
 }
 
 /// What the stub does. The default is a server without fault. Messages are numbered as the
@@ -44,6 +51,10 @@ pub(crate) struct Script {
     pub fault: fn(u32, u32) -> Option<Fault>,
     /// Whether a message also goes to connections that have not entered.
     pub leaks: fn(u32) -> bool,
+    /// Whether a message to a channel also goes to those who have left it.
+    pub leaks_to_former: fn(u32) -> bool,
+    /// Whether a message is refused.
+    pub refuses_message: fn(u32) -> bool,
     /// How long every message is held.
     pub delay: Duration,
     /// This message closes that client's session, before it is delivered to anybody.
@@ -68,6 +79,8 @@ pub(crate) struct Script {
     pub online: fn(&str) -> bool,
     /// Logins, from the first, of those who have been in before, that find them online still.
     pub lingers: u32,
+    /// Whether the notice that leads to a version of the user list is lost.
+    pub loses_notice: fn(u64) -> bool,
     /// What it says of the time that messages take in it.
     pub times: ServerTimes,
 }
@@ -77,6 +90,8 @@ impl Default for Script {
         Self {
             fault: |_, _| None,
             leaks: |_| false,
+            leaks_to_former: |_| false,
+            refuses_message: |_| false,
             delay: Duration::ZERO,
             cuts: None,
             stalls_at: None,
@@ -89,6 +104,7 @@ impl Default for Script {
             password: None,
             online: |_| false,
             lingers: 0,
+            loses_notice: |_| false,
             times: ServerTimes { received_us: 0, queued_us: 0, handled_us: 0 },
         }
     }
@@ -152,7 +168,8 @@ impl Stub {
             outside: Vec::new(),
             logins: HashMap::new(),
             began: Instant::now(),
-            sequence: 0,
+            rooms: Rooms::default(),
+            version: 0,
             later: script.later,
             lingers: script.lingers,
             held: HashMap::new(),
@@ -220,7 +237,9 @@ struct StubApp {
     /// Login sessions by the name of their character.
     logins: HashMap<String, SessionId>,
     began: Instant,
-    sequence: u64,
+    rooms: Rooms,
+    /// The version of the user list.
+    version: u64,
     later: u32,
     lingers: u32,
     /// Messages that wait for the next one for the same client.
@@ -243,9 +262,15 @@ fn client_of(name: &str) -> u32 {
     }
 }
 
-fn message(sequence: u64, sender: &User, text: Text<1024>, times: ServerTimes) -> ChatMessage {
+fn message(
+    sequence: u64,
+    sender: &User,
+    text: Text<1024>,
+    times: ServerTimes,
+    (scope, target): (Scope, u32),
+) -> ChatMessage {
     let sender = sender.clone();
-    ChatMessage { scope: Scope::World, target: 0, sequence, sender, stamp: 0, times, text }
+    ChatMessage { scope, target, sequence, sender, stamp: 0, times, text }
 }
 
 impl StubApp {
@@ -269,27 +294,37 @@ impl StubApp {
         seen.most_present = seen.most_present.max(self.present.len());
         drop(seen);
         net.send(id, &EnterAnswer { user: user.clone(), head_count }.into());
-        let users = List::new(vec![user]).unwrap();
-        net.send(id, &UserList { channel: 0, version: 1, head_count, users, more: true }.into());
+        self.version += 1;
+        net.send(id, &self.page(0));
+        self.tell(net, vec![user], vec![]);
         if let Some(login) = self.logins.remove(&*ticket.name) {
             net.close(login, CloseReason::HandedOver, "");
         }
     }
 
-    fn chat(&mut self, net: &mut Net, id: SessionId, text: Text<1024>) {
+    fn chat(&mut self, net: &mut Net, id: SessionId, request: ChatRequest) {
+        let ChatRequest { scope, target, stamp, text } = request;
         let script = self.script;
-        let Some((_, sender)) = self.present.values().find(|(session, _)| *session == id) else { return };
+        let found = self.present.iter().find(|(_, (session, _))| *session == id);
+        let Some((speaker, (_, sender))) = found else { return };
+        let (speaker, to) = (*speaker, (scope, target));
         let times = ServerTimes { received_us: self.now_us(), ..script.times };
-        self.sequence += 1;
-        let Some(index) = index_of(&text) else {
-            let message: Packet = message(self.sequence, sender, text, times).into();
+        let index = index_of(&text);
+        if index.is_some_and(|index| (script.refuses_message)(index)) {
+            return net.send(id, &ChatRefused { stamp, outcome: Outcome::NotAMember }.into());
+        }
+        let leaks = index.is_some_and(|index| (script.leaks_to_former)(index));
+        let (sequence, hearers) = self.rooms.hearers(speaker, to, leaks, self.present.keys().copied());
+        let Some(index) = index else {
+            let message: Packet = message(sequence, sender, text, times, to).into();
             if script.probes {
-                self.present.values().for_each(|(session, _)| net.send(*session, &message));
+                let sessions = hearers.iter().filter_map(|client| self.present.get(client));
+                sessions.for_each(|(session, _)| net.send(*session, &message));
             }
             return;
         };
         self.heard.fetch_add(1, Ordering::Relaxed);
-        let message = message(self.sequence, sender, text, times);
+        let message = message(sequence, sender, text, times, to);
         if let Some((client, _)) = script.cuts.filter(|(_, at)| *at == index)
             && let Some((session, _)) = self.present.remove(&client)
         {
@@ -302,10 +337,15 @@ impl StubApp {
             return;
         }
         let at = Instant::now() + script.delay;
-        for (client, (session, _)) in &self.present {
+        for client in &hearers {
+            let Some((session, _)) = self.present.get(client) else { continue };
             let mut deliver = |message: Packet| self.due.push_back((at, *session, message));
             match (script.fault)(*client, index) {
                 Some(Fault::Drop) => {}
+                Some(Fault::Keep) => *self.rooms.kept.entry(*client).or_default() += 1,
+                Some(Fault::Misplace) => {
+                    deliver(ChatMessage { scope: Scope::Nearby, ..message.clone() }.into());
+                }
                 Some(Fault::Late) => drop(self.held.insert(*client, message.clone().into())),
                 Some(Fault::Duplicate) => {
                     deliver(message.clone().into());
@@ -316,6 +356,9 @@ impl StubApp {
                     deliver(ChatMessage { text, ..message.clone() }.into());
                 }
                 None => {
+                    let channel = if scope == Scope::Channel { target } else { 0 };
+                    let told = if scope == Scope::Whisper { Scope::Nearby } else { scope };
+                    self.rooms.gap(*client, told, channel).into_iter().for_each(&mut deliver);
                     deliver(message.clone().into());
                     self.held.remove(client).into_iter().for_each(deliver);
                 }
@@ -332,6 +375,56 @@ impl StubApp {
         let lingers = has_been_in && self.lingers > 0;
         self.lingers -= u32::from(lingers);
         lingers || (self.script.online)(id)
+    }
+
+    /// Answers in order with the messages that are held.
+    fn answer(&mut self, id: SessionId, answer: Packet) {
+        self.due.push_back((Instant::now() + self.script.delay, id, answer));
+    }
+
+    /// A page of the user list, of three users so that there are several.
+    fn page(&self, after: u32) -> Packet {
+        let mut users: Vec<User> =
+            self.present.values().map(|(_, user)| user.clone()).filter(|user| user.id > after).collect();
+        let more = users.len() > 3;
+        users.truncate(3);
+        let (version, head_count) = (self.version, self.present.len() as u32);
+        UserList { channel: 0, version, head_count, users: List::new(users).unwrap(), more }.into()
+    }
+
+    /// Tells everybody who came or went, unless that is to be lost.
+    fn tell(&self, net: &mut Net, entered: Vec<User>, left: Vec<u32>) {
+        let (since, version, head_count) = (self.version - 1, self.version, self.present.len() as u32);
+        let (entered, left) = (List::new(entered).unwrap(), List::new(left).unwrap());
+        let notice: Packet =
+            UsersChanged { channel: 0, since, version, head_count, complete: true, entered, left }.into();
+        if !(self.script.loses_notice)(version) {
+            self.present.values().for_each(|(session, _)| net.send(*session, &notice));
+        }
+    }
+
+    /// Somebody is out of the chat.
+    fn leave(&mut self, net: &mut Net, id: SessionId) {
+        let rooms = &mut self.rooms;
+        let mut left = Vec::new();
+        self.present.retain(|client, (session, user)| {
+            let stays = *session != id;
+            if !stays {
+                rooms.gone(*client);
+                left.push(user.id);
+            }
+            stays
+        });
+        if !left.is_empty() {
+            self.version += 1;
+            self.tell(net, vec![], left);
+        }
+    }
+
+    /// The client whose session this is.
+    fn client(&self, id: SessionId) -> u32 {
+        let found = self.present.iter().find(|(_, (session, _))| *session == id);
+        *found.expect("in the chat").0
     }
 
     fn login(&mut self, net: &mut Net, id: SessionId, packet: Packet) {
@@ -400,18 +493,29 @@ impl App for StubApp {
                 }
             }
             Packet::UserListRequest(request) => {
-                assert!(request.after > 0, "the first page comes unasked");
-                let users = List::default();
-                let page = UserList { channel: 0, version: 1, head_count: 1, users, more: false };
-                net.send(id, &page.into());
+                net.send(id, &self.page(request.after));
             }
-            Packet::ChatRequest(ChatRequest { text, .. }) => self.chat(net, id, text),
+            Packet::ChatRequest(request) => self.chat(net, id, request),
+            Packet::ChannelCreateRequest(request) => {
+                self.rooms.make(&request.name);
+                let answer = self.rooms.join(self.client(id), request.name);
+                self.answer(id, answer);
+            }
+            Packet::ChannelJoinRequest(request) => {
+                let answer = self.rooms.join(self.client(id), request.name);
+                self.answer(id, answer);
+            }
+            Packet::ChannelLeaveRequest(request) => {
+                let answer = self.rooms.leave(self.client(id), request.channel);
+                self.answer(id, answer);
+            }
+            Packet::PositionUpdate(at) => self.rooms.stand(self.client(id), at.x, at.y),
             Packet::PingRequest(ping) => {
                 let server_us = self.now_us();
                 net.send(id, &PongAnswer { token: ping.token, queued_us: 0, server_us }.into());
             }
             Packet::ExitRequest(_) if self.script.lets_go => {
-                self.present.retain(|_, (session, _)| *session != id);
+                self.leave(net, id);
                 net.send(id, &ExitAnswer {}.into());
                 net.close(id, CloseReason::Goodbye, "");
             }
@@ -421,9 +525,9 @@ impl App for StubApp {
         Ok(())
     }
 
-    fn closed(&mut self, _: &mut Net, id: SessionId, _: Closed) {
+    fn closed(&mut self, net: &mut Net, id: SessionId, _: Closed) {
         self.outside.retain(|other| *other != id);
-        self.present.retain(|_, (session, _)| *session != id);
+        self.leave(net, id);
     }
 
     fn command(&mut self, _: &mut Net, (): ()) {}

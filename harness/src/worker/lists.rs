@@ -1,0 +1,256 @@
+//! The user lists that clients keep, held against who is there.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use rand::RngExt;
+use throng_core::net::Net;
+use throng_core::wire::packets::{UserList, UserListRequest, UsersChanged};
+use throng_core::wire::{Field, Reader};
+
+use super::Worker;
+use super::client::Step;
+use crate::clock::{NEVER, Nanos};
+use crate::roster::{Digest, Next, Roster};
+
+/// Clients that keep their lists when not all do.
+const SAMPLE: u32 = 32;
+
+/// UsersChanged's number in the packet table.
+const USERS_CHANGED: u16 = 0x0205;
+
+/// The longest pause before a list that has missed something is fetched anew, in nanoseconds.
+const ANEW_MAX: Nanos = 1_000_000_000;
+
+/// How often lists are held against who is there, in nanoseconds, while that is waited for.
+const LOOK: Nanos = 20_000_000;
+
+/// Which clients keep the user list, by pages and notices.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Lists {
+    /// All of them.
+    All,
+    /// Some; the others fetch the pages once.
+    #[default]
+    Sample,
+    /// None, and nobody asks for a page after the first.
+    None,
+}
+
+impl Lists {
+    fn keeps(self, client: u32, clients: u32) -> bool {
+        match self {
+            Self::All => true,
+            Self::Sample => client.is_multiple_of(clients.div_ceil(SAMPLE)),
+            Self::None => false,
+        }
+    }
+}
+
+/// Who of a run is in the chat, as the server numbers them; shared by all workers.
+#[derive(Debug)]
+pub struct Presence {
+    /// By client; 0 while it is not there.
+    users: Box<[AtomicU32]>,
+    count: AtomicU64,
+    sum: AtomicU64,
+}
+
+impl Presence {
+    /// Nobody of so many clients is there.
+    pub fn new(clients: u32) -> Self {
+        let users = (0..clients).map(|_| AtomicU32::new(0)).collect();
+        Self { users, count: AtomicU64::new(0), sum: AtomicU64::new(0) }
+    }
+
+    /// The server's number for a client; none while it is not there.
+    pub fn user(&self, client: u32) -> Option<u32> {
+        self.users.get(client as usize).map(|user| user.load(Ordering::Relaxed)).filter(|user| *user != 0)
+    }
+
+    /// All of them, as a list would have them.
+    pub fn digest(&self) -> Digest {
+        Digest { count: self.count.load(Ordering::Relaxed), sum: self.sum.load(Ordering::Relaxed) }
+    }
+
+    /// A client has come, under this number, or has gone, with 0.
+    pub(super) fn set(&self, client: u32, user: u32) {
+        let before = self.users[client as usize].swap(user, Ordering::Relaxed);
+        if before != 0 {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            self.sum.fetch_sub(Digest::hash(before), Ordering::Relaxed);
+        }
+        if user != 0 {
+            self.count.fetch_add(1, Ordering::Relaxed);
+            self.sum.fetch_add(Digest::hash(user), Ordering::Relaxed);
+        }
+    }
+}
+
+/// A client's list, and when something last happened to it.
+#[derive(Debug)]
+pub(super) struct Kept {
+    roster: Roster,
+    changed: Nanos,
+}
+
+/// What a worker has to do about lists.
+#[derive(Debug, Default)]
+pub(super) struct ListWork {
+    /// When which client fetches its list anew.
+    anew: BinaryHeap<Reverse<(Nanos, u32)>>,
+    /// When lists are looked at next, while they are.
+    look_at: Option<Nanos>,
+}
+
+impl ListWork {
+    /// When there is something to do.
+    pub(super) fn next_due(&self) -> Nanos {
+        let anew = self.anew.peek().map_or(NEVER, |Reverse((at, _))| *at);
+        anew.min(self.look_at.unwrap_or(NEVER))
+    }
+}
+
+impl Worker {
+    /// A client that has come in keeps its list from now on, if it is one that does.
+    pub(super) fn begin_list(&mut self, place: usize, now: Nanos) {
+        let keeps = !self.plan.leaves && self.plan.lists.keeps(self.number(place), self.plan.clients);
+        self.clients[place].kept = keeps.then(|| Box::new(Kept { roster: Roster::new(), changed: now }));
+    }
+
+    /// A page of the list of everybody has come.
+    pub(super) fn page(&mut self, net: &mut Net, place: usize, list: &UserList) {
+        let next = match &mut self.clients[place].kept {
+            Some(kept) => {
+                kept.changed = self.plan.clock.at(net.now());
+                kept.roster.page(list)
+            }
+            None => match list.users.last().filter(|_| list.more && self.plan.lists != Lists::None) {
+                Some(last) => Next::Ask(last.id),
+                None => Next::Wait,
+            },
+        };
+        if !matches!(next, Next::Ask(_)) && self.clients[place].step == Step::List {
+            self.harvest.lists.last_complete = self.plan.clock.at(net.now());
+            self.listed(net, place);
+        }
+        self.go_on(net, place, next);
+    }
+
+    /// A notice about everybody has come to a client that may keep a list.
+    pub(super) fn notice(&mut self, net: &mut Net, place: usize, notice: &UsersChanged) {
+        self.count_notice(notice.complete);
+        let Some(kept) = &mut self.clients[place].kept else { return };
+        kept.changed = self.plan.clock.at(net.now());
+        let next = kept.roster.notice(notice);
+        self.go_on(net, place, next);
+    }
+
+    fn count_notice(&mut self, complete: bool) {
+        if self.counting {
+            self.harvest.lists.notices += 1;
+            self.harvest.lists.incomplete += u64::from(!complete);
+        }
+    }
+
+    /// An encoded notice from a room, for a client that keeps no list: it is counted, and that is all. False if it is none.
+    pub(super) fn skip_notice(&mut self, place: usize, room: u32, encoded: &[u8]) -> bool {
+        let mut fields = Reader::new(encoded);
+        if fields.u16() != Ok(USERS_CHANGED) || fields.u32() != Ok(room) {
+            return false;
+        }
+        if room == 0 && self.clients[place].kept.is_some() {
+            return false;
+        }
+        // Since, version, head count.
+        let complete = fields.bytes(20).ok().and_then(|_| bool::take(&mut fields).ok());
+        if room == 0 {
+            self.count_notice(complete.unwrap_or(false));
+        }
+        complete.is_some()
+    }
+
+    fn go_on(&mut self, net: &mut Net, place: usize, next: Next) {
+        match (next, self.clients[place].chat) {
+            (Next::Ask(after), Some(session)) => {
+                net.send(session, &UserListRequest { channel: 0, after }.into());
+            }
+            (Next::BeginAnew, Some(_)) => {
+                // So many at once would only slow each other down.
+                let pause = self.rng.random_range(ANEW_MAX / 4..=ANEW_MAX);
+                self.lists.anew.push(Reverse((self.plan.clock.now() + pause, place as u32)));
+            }
+            _ => {}
+        }
+    }
+
+    /// Has lists be held against who is there, or no more.
+    pub(super) fn look_at_lists(&mut self, is_wanted: bool) {
+        self.lists.look_at = is_wanted.then_some(0);
+    }
+
+    pub(super) fn lists_due(&mut self, net: &mut Net, now: Nanos) {
+        while let Some(Reverse((at, place))) = self.lists.anew.peek().copied()
+            && at <= now
+        {
+            self.lists.anew.pop();
+            let client = &mut self.clients[place as usize];
+            let (Some(kept), Some(session)) = (&mut client.kept, client.chat) else { continue };
+            // It may have been found out twice that something is missing.
+            if client.step.is_present() && !kept.roster.is_complete() && !kept.roster.is_waiting() {
+                kept.roster.begin_anew();
+                self.harvest.lists.resyncs += 1;
+                net.send(session, &UserListRequest { channel: 0, after: 0 }.into());
+            }
+        }
+        if self.lists.look_at.is_some_and(|at| at <= now) {
+            self.lists.look_at = Some(now + LOOK);
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        let truth = self.plan.presence.digest();
+        (self.totals.lists_kept, self.totals.lists_exact, self.totals.lists_larger) = (0, 0, 0);
+        self.harvest.lists.mismatches = 0;
+        for client in self.clients.iter().filter(|client| client.step.is_present()) {
+            let Some(kept) = &client.kept else { continue };
+            self.totals.lists_kept += 1;
+            self.harvest.lists.mismatches += kept.roster.mismatches();
+            if !kept.roster.is_complete() {
+                continue;
+            }
+            let digest = kept.roster.digest();
+            self.totals.lists_larger += u64::from(digest.count > truth.count);
+            if digest == truth {
+                self.totals.lists_exact += 1;
+                self.harvest.lists.last_exact = self.harvest.lists.last_exact.max(kept.changed);
+            }
+        }
+        self.totals.lists_looked_at = 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_spread_over_all() {
+        let kept = |clients| (0..clients).filter(|client| Lists::Sample.keeps(*client, clients)).count();
+        assert_eq!((kept(1), kept(32), kept(33), kept(10_000)), (1, 32, 17, 32));
+        assert!(Lists::All.keeps(7, 8) && !Lists::None.keeps(0, 8));
+    }
+
+    #[test]
+    fn presence_is_as_a_list_would_have_it() {
+        let presence = Presence::new(3);
+        presence.set(0, 7);
+        presence.set(2, 9);
+        presence.set(0, 0);
+        presence.set(0, 0);
+        assert_eq!((presence.user(0), presence.user(2), presence.user(5)), (None, Some(9), None));
+        assert_eq!(presence.digest(), Digest { count: 1, sum: Digest::hash(9) });
+    }
+}

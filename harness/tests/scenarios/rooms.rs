@@ -1,0 +1,195 @@
+//! Channels, places and whispers, coming and going, and clients that do not read: against the stub.
+
+use crate::stub::{Fault, Script, Stub};
+use crate::{CLIENTS, Ended, MESSAGES, TALK, check, start};
+
+/// Four of eight clients are in each of two channels.
+const CHANNELS: &str = "--scope channel --channels 2";
+
+#[track_caller]
+fn check_channels(script: Script, more: &str, code: i32, changed: &[(&str, u64)]) -> Ended {
+    let all = CLIENTS / 2 * MESSAGES;
+    let mut numbers = vec![("/deliveries/expected", all), ("/deliveries/received", all)];
+    numbers.extend(changed);
+    check(script, &format!("{CHANNELS} {more}"), code, &numbers)
+}
+
+#[test]
+fn a_channels_messages_are_for_its_members() {
+    let ended = check_channels(Script::default(), "", 0, &[]);
+    assert_eq!(ended.number("/latency_us/count"), CLIENTS / 2 * MESSAGES);
+    check_channels(Script::default(), "--workers 3 --senders 2", 0, &[]);
+    // Nobody in the channel, not even its members, gets one of them; one client does not get another.
+    let fault = |client, message| (message == 9 || (client == 3 && message < 30)).then_some(Fault::Drop);
+    let ended = start(
+        &Stub::start(Script { fault, ..Script::default() }),
+        "broadcast",
+        &format!("{TALK} {CHANNELS}"),
+    )
+    .end();
+    assert_eq!(ended.code, Some(3), "{ended}");
+    let missing = ended.number("/deliveries/missing");
+    assert!((5..=30).contains(&missing), "{ended}");
+    assert_eq!(ended.number("/deliveries/received") + missing, CLIENTS / 2 * MESSAGES, "{ended}");
+    assert!(ended.json["deliveries"]["missing_examples"].to_string().contains("\"message\":9"), "{ended}");
+}
+
+#[test]
+fn what_is_refused_was_not_sent() {
+    let refuses_message = |message| message % 20 == 7;
+    let (sent, all) = (MESSAGES - 3, CLIENTS / 2 * (MESSAGES - 3));
+    let numbers = [("/sent", sent), ("/deliveries/expected", all), ("/deliveries/received", all)];
+    let ended = check_channels(Script { refuses_message, ..Script::default() }, "", 0, &numbers);
+    assert_eq!(ended.number("/clients/reasons/message refused: NotAMember"), 3);
+}
+
+#[test]
+fn a_message_of_the_wrong_scope_is_not_what_was_sent() {
+    let fault = |client, message| (client == 2 && message < 30).then_some(Fault::Misplace);
+    let ended = start(
+        &Stub::start(Script { fault, ..Script::default() }),
+        "broadcast",
+        &format!("{TALK} {CHANNELS}"),
+    )
+    .end();
+    let corrupted = ended.number("/deliveries/corrupted");
+    assert!(corrupted > 5 && corrupted == ended.number("/deliveries/missing"), "{ended}");
+}
+
+#[test]
+fn whispers_are_for_two() {
+    let numbers = [("/deliveries/expected", 2 * MESSAGES), ("/deliveries/received", 2 * MESSAGES)];
+    check(Script::default(), "--scope whisper --workers 2", 0, &numbers);
+    let fault = |_, message| (message == 5).then_some(Fault::Drop);
+    let ended = check(
+        Script { fault, ..Script::default() },
+        "--scope whisper",
+        3,
+        &[
+            ("/deliveries/expected", 2 * MESSAGES),
+            ("/deliveries/received", 2 * MESSAGES - 2),
+            ("/deliveries/missing", 2),
+        ],
+    );
+    assert!(ended.json["deliveries"]["missing_examples"].to_string().contains("\"message\":5"), "{ended}");
+    let fault = |client, message| (client == 0 && message < 30).then_some(Fault::Duplicate);
+    let stub = Stub::start(Script { fault, ..Script::default() });
+    let ended = start(&stub, "broadcast", &format!("{TALK} --scope whisper")).end();
+    assert!(
+        ended.number("/deliveries/duplicated") > 0 && ended.number("/deliveries/missing") == 0,
+        "{ended}"
+    );
+}
+
+#[test]
+fn who_is_nearby_hears() {
+    for more in [
+        "--scope nearby --sectors 25",
+        "--scope nearby --audience 3 --workers 2",
+        "--scope mixed --channels 3 --sectors 16",
+    ] {
+        let stub = Stub::start(Script::default());
+        let ended = start(&stub, "broadcast", &format!("{TALK} {more}")).end();
+        ended.expect(0, &[("/sent", MESSAGES), ("/deliveries/missing", 0), ("/deliveries/leaked", 0)]);
+        let expected = ended.number("/deliveries/expected");
+        assert!((MESSAGES..CLIENTS * MESSAGES).contains(&expected), "{ended}");
+        assert_eq!(ended.number("/deliveries/received"), expected);
+        assert_eq!(ended.number("/deliveries/inconsistent"), 0, "{ended}");
+    }
+}
+
+/// A thousand messages, and a client that comes or goes for every other one.
+const CHURN: &str =
+    "--scope channel --channels 2 --churn 300/s --interval 2ms --duration 2s --warmup 20ms --drain 20s";
+
+#[test]
+fn who_comes_and_goes_gets_what_is_due() {
+    let ended = start(&Stub::start(Script::default()), "broadcast", CHURN).end();
+    ended.expect(0, &[("/deliveries/missing", 0), ("/deliveries/leaked", 0), ("/sent", 1_000)]);
+    let [joins, leaves] = ["joins", "leaves"].map(|what| ended.number(&format!("/churn/{what}")));
+    assert!(joins > 30 && leaves > 30, "{ended}");
+    // Two stay in each channel, and those who come and go are there about half of the time.
+    let expected = ended.number("/deliveries/expected");
+    assert!((2_000..4_500).contains(&expected), "{ended}");
+}
+
+#[test]
+fn what_comes_after_leaving_has_leaked() {
+    let leaks_to_former = |message| (500..600).contains(&message);
+    let ended =
+        start(&Stub::start(Script { leaks_to_former, ..Script::default() }), "broadcast", CHURN).end();
+    assert_eq!(ended.code, Some(3), "{ended}");
+    let leaked = ended.number("/deliveries/leaked");
+    // A hundred messages, and at most four clients that have left: some of them have just asked to come back.
+    assert!((20..=400).contains(&leaked), "{ended}");
+    assert_eq!(ended.number("/deliveries/missing"), 0, "{ended}");
+}
+
+#[test]
+fn who_does_not_get_everything_is_told_or_has_lost_it() {
+    let kept = |client, message| (client == 3 && (10..20).contains(&message)).then_some(Fault::Keep);
+    let gaps = [("/gaps/told", 1), ("/gaps/messages", 10)];
+    let received = ("/deliveries/received", CLIENTS * MESSAGES - 10);
+    // Of one sender, whose messages come in the order of their numbers.
+    let ended = check(Script { fault: kept, ..Script::default() }, "--senders 1", 0, &[received]);
+    ended.expect(0, &gaps);
+    assert!(ended.stdout.contains("told 1 time"), "{ended}");
+    // One more than it was told of.
+    let fault = |client, message| match (client, message) {
+        (3, 10..20) => Some(Fault::Keep),
+        (3, 40) => Some(Fault::Drop),
+        _ => None,
+    };
+    let numbers = [("/deliveries/received", CLIENTS * MESSAGES - 11), ("/deliveries/missing", 1)];
+    check(Script { fault, ..Script::default() }, "--senders 1", 3, &numbers).expect(3, &gaps);
+    // Whispers are told of together.
+    let fault = |_, message| (message == 5).then_some(Fault::Keep);
+    let numbers = [("/deliveries/expected", 2 * MESSAGES), ("/deliveries/received", 2 * MESSAGES - 2)];
+    let ended = check(Script { fault, ..Script::default() }, "--scope whisper", 0, &numbers);
+    ended.expect(0, &[("/gaps/told", 2), ("/gaps/messages", 2)]);
+}
+
+#[test]
+fn who_does_not_read_counts_for_itself() {
+    let talk = "--interval 5ms --duration 1s --warmup 20ms --drain 20s";
+    let check = |more: &str, hearing: u64, numbers: &[(&str, u64)]| {
+        let ended = start(&Stub::start(Script::default()), "broadcast", &format!("{talk} {more}")).end();
+        ended.expect(0, numbers);
+        ended.expect(0, &[("/deliveries/missing", 0), ("/clients/disconnected", 0), ("/sent", 200)]);
+        assert_eq!(ended.number("/latency_us/count"), hearing * 200, "{ended}");
+        let [expected, behind] =
+            ["expected", "behind"].map(|what| ended.number(&format!("/deliveries/{what}")));
+        assert_eq!(expected + behind, 8 * 200, "{ended}");
+        ended
+    };
+    let ended = check("--deaf 2", 6, &[("/impaired/deaf", 2), ("/impaired/closed", 0)]);
+    assert!(ended.number("/deliveries/behind") >= 2 * 190, "{ended}");
+    check("--deaf 2 --deaf-for 300ms", 6, &[("/impaired/deaf", 2), ("/deliveries/behind", 0)]);
+    check("--slow 3 --slow-rate 100000", 5, &[("/impaired/slow", 3), ("/impaired/closed", 0)]);
+    // Whoever is thrown out for it is not one of those who were lost.
+    let stub = Stub::start(Script { cuts: Some((7, 100)), ..Script::default() });
+    let ended = start(&stub, "broadcast", &format!("{talk} --deaf 1 --senders 1")).end();
+    ended.expect(
+        0,
+        &[("/clients/disconnected", 0), ("/impaired/closed", 1), ("/impaired/reasons/TooSlow", 1)],
+    );
+}
+
+#[test]
+fn lists_are_held_against_who_is_there() {
+    let run = |script: Script, more: &str| {
+        start(&Stub::start(script), "connect", &format!("--duration 50ms {more}")).end()
+    };
+    let ended = run(Script::default(), "");
+    ended.expect(0, &[("/lists/kept", 8), ("/lists/exact", 8), ("/lists/resyncs", 0)]);
+    ended.expect(0, &[("/lists/head_count_mismatches", 0), ("/lists/incomplete", 0)]);
+    let seconds = |name: &str| ended.json["lists"][name].as_f64().unwrap();
+    assert!(seconds("exact_s") >= seconds("entered_s") && seconds("complete_s") > 0.0, "{ended}");
+    assert!(ended.stdout.contains("8 of 8 exact after"), "{ended}");
+    run(Script::default(), "--lists none").expect(0, &[("/lists/kept", 0)]);
+    run(Script::default(), "--lists all --workers 2").expect(0, &[("/lists/kept", 8), ("/lists/exact", 8)]);
+    // Who was there before the fourth entered sees with the fifth that it has missed a notice.
+    let ended = run(Script { loses_notice: |version| version == 4, ..Script::default() }, "");
+    ended.expect(0, &[("/lists/exact", 8)]);
+    assert!(ended.number("/lists/resyncs") >= 3, "{ended}");
+}
