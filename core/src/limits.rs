@@ -76,6 +76,9 @@ pub const SWEEP_SLICE: usize = 32;
 /// Sessions with something of their own to be written, served in one turn of the loop.
 pub const FLUSHES_PER_TURN: usize = 64;
 
+/// Sessions with something of their own to be written, beyond which a shard takes no more mail in this turn.
+pub const UNFLUSHED_MAX: usize = 256;
+
 /// Pieces of one vectored write. What does not fit follows in another.
 pub const WRITE_PIECES: usize = 16;
 

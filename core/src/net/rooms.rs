@@ -43,7 +43,7 @@ pub struct LogLimits {
 
 /// The rooms of one shard.
 pub struct Rooms {
-    rooms: Slab<Room>,
+    slots: Slab<Room>,
     index: HashMap<RoomId, usize>,
     /// By the slot of a session: where it is a member.
     of: Vec<Vec<Place>>,
@@ -118,7 +118,7 @@ impl Rooms {
     /// No rooms yet.
     pub fn new(limits: LogLimits) -> Self {
         Self {
-            rooms: Slab::new(),
+            slots: Slab::new(),
             index: HashMap::new(),
             of: Vec::new(),
             sweeping: VecDeque::new(),
@@ -135,12 +135,12 @@ impl Rooms {
         if self.of.len() <= id.slot() {
             self.of.resize_with(id.slot() + 1, Vec::new);
         }
-        let at = *self.index.entry(room).or_insert_with(|| self.rooms.insert(Room::new(room)));
+        let at = *self.index.entry(room).or_insert_with(|| self.slots.insert(Room::new(room)));
         let places = &mut self.of[id.slot()];
         if places.iter().any(|place| place.get().0 == at) {
             return;
         }
-        let room = &mut self.rooms[at];
+        let room = &mut self.slots[at];
         // Most are in one room, and of those there may be ten thousand.
         places.reserve_exact(1);
         places.push(Place::new(at, room.members.len()));
@@ -164,7 +164,7 @@ impl Rooms {
         let places = self.of.get_mut(id.slot())?;
         let found = places.iter().position(|place| place.get().0 == at)?;
         let place = places[found].get().1;
-        if self.rooms[at].members[place].id != id {
+        if self.slots[at].members[place].id != id {
             return None;
         }
         places.swap_remove(found);
@@ -200,7 +200,7 @@ impl Rooms {
     }
 
     fn settle_one(&mut self, room: usize, place: usize, mut limit: usize, mut settle: impl FnMut(&[u8])) {
-        let room = &mut self.rooms[room];
+        let room = &mut self.slots[room];
         let member = &mut room.members[place];
         let missed = [&mut member.missed, &mut member.shed];
         for ((log, cursor), missed) in room.logs.iter_mut().zip(&mut member.cursors).zip(missed) {
@@ -218,7 +218,7 @@ impl Rooms {
     }
 
     fn take_out(&mut self, at: usize, place: usize) -> Option<SessionId> {
-        let room = &mut self.rooms[at];
+        let room = &mut self.slots[at];
         let gone = room.members.swap_remove(place);
         for (log, cursor) in room.logs.iter_mut().zip(gone.cursors) {
             log.leave(cursor, &mut self.pool);
@@ -229,7 +229,7 @@ impl Rooms {
             }
             let (id, is_sweeping) = (room.id, room.is_sweeping);
             self.index.remove(&id);
-            self.rooms.remove(at);
+            self.slots.remove(at);
             self.fresh.retain(|(room, ..)| *room != at);
             if is_sweeping {
                 self.visited = 0;
@@ -254,7 +254,7 @@ impl Rooms {
 
     /// The members of a room, in no particular order.
     pub fn members(&self, room: RoomId) -> impl ExactSizeIterator<Item = SessionId> {
-        let members = self.index.get(&room).map_or(&[][..], |at| &self.rooms[*at].members);
+        let members = self.index.get(&room).map_or(&[][..], |at| &self.slots[*at].members);
         members.iter().map(|member| member.id)
     }
 
@@ -262,7 +262,7 @@ impl Rooms {
     /// under way gets longer.
     pub fn append(&mut self, room: RoomId, class: Class, frame: &[u8], sealed: Instant) {
         let Some(at) = self.index.get(&room).copied() else { return };
-        let room = &mut self.rooms[at];
+        let room = &mut self.slots[at];
         let log = &mut room.logs[class as usize];
         self.fresh.push((at, class, log.next(), sealed));
         log.append(frame, self.limits.segments[class as usize], &mut self.pool);
@@ -272,13 +272,13 @@ impl Rooms {
     /// Has the sweep stop at every member of a room: each has something of its own to get.
     pub fn visit_all(&mut self, room: RoomId) {
         if let Some(at) = self.index.get(&room).copied() {
-            self.rooms[at].stops_everywhere = true;
+            self.slots[at].stops_everywhere = true;
             self.sweep(at);
         }
     }
 
     fn sweep(&mut self, at: usize) {
-        let room = &mut self.rooms[at];
+        let room = &mut self.slots[at];
         let count = room.members.len();
         if room.left == 0 {
             // Somewhere else each time, so that nobody is always last (Knuth's MMIX generator, its high bits).
@@ -306,7 +306,7 @@ impl Rooms {
                 self.sweeping.rotate_left(1);
                 continue;
             }
-            let room = &mut self.rooms[at];
+            let room = &mut self.slots[at];
             while room.left > 0 {
                 room.left -= 1;
                 let place = room.at;
@@ -329,7 +329,7 @@ impl Rooms {
     pub fn stamp_fresh(&mut self, now: Instant, mut waited: impl FnMut(u64)) {
         for (at, class, number, sealed) in self.fresh.drain(..) {
             let micros = crate::clock::micros(now.saturating_duration_since(sealed));
-            if let Some(frame) = self.rooms[at].logs[class as usize].frame_mut(number) {
+            if let Some(frame) = self.slots[at].logs[class as usize].frame_mut(number) {
                 stamp_fan_out(frame, u32::try_from(micros).unwrap_or(u32::MAX));
                 waited(micros);
             }
@@ -343,7 +343,7 @@ impl Rooms {
 
     fn member(&self, at: Place) -> &Member {
         let (room, place) = at.get();
-        &self.rooms[room].members[place]
+        &self.slots[room].members[place]
     }
 
     /// Where the room is, and the session's place in it.
@@ -363,7 +363,7 @@ impl Rooms {
     pub fn pending(&self, id: SessionId) -> impl Iterator<Item = &[u8]> {
         self.places(id).iter().flat_map(|at| {
             let (room, place) = at.get();
-            let room = &self.rooms[room];
+            let room = &self.slots[room];
             let member = &room.members[place];
             room.logs.iter().zip(member.cursors).flat_map(|(log, cursor)| log.pending(cursor))
         })
@@ -374,7 +374,7 @@ impl Rooms {
     pub fn advance(&mut self, id: SessionId, mut count: usize, mut torn: impl FnMut(&[u8])) {
         for at in 0..self.places(id).len() {
             let (room, place) = self.places(id)[at].get();
-            let room = &mut self.rooms[room];
+            let room = &mut self.slots[room];
             let member = &mut room.members[place];
             for (log, cursor) in room.logs.iter_mut().zip(&mut member.cursors) {
                 if count == 0 {
@@ -394,13 +394,13 @@ impl Rooms {
 
     /// Whether the member has missed messages of the room and has not been told.
     pub fn has_missed(&self, id: SessionId, room: RoomId) -> bool {
-        self.place_in(id, room).is_some_and(|(room, place)| self.rooms[room].members[place].missed > 0)
+        self.place_in(id, room).is_some_and(|(room, place)| self.slots[room].members[place].missed > 0)
     }
 
     /// A message could not be given to a member as a copy.
     pub fn miss(&mut self, id: SessionId, room: RoomId) {
         if let Some((room, place)) = self.place_in(id, room) {
-            self.rooms[room].members[place].missed += 1;
+            self.slots[room].members[place].missed += 1;
         }
     }
 
@@ -409,7 +409,7 @@ impl Rooms {
     pub fn take_gap(&mut self, id: SessionId) -> Option<Gap> {
         for at in 0..self.places(id).len() {
             let (room, place) = self.places(id)[at].get();
-            let room = &mut self.rooms[room];
+            let room = &mut self.slots[room];
             let member = &mut room.members[place];
             for class in Class::ALL {
                 let (log, cursor) = (&mut room.logs[class as usize], &mut member.cursors[class as usize]);

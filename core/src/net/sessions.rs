@@ -225,6 +225,11 @@ impl Net {
         self.queue(id, |session, pool| session.send_encoded(encoded, pool));
     }
 
+    /// Queues a packet that has been encoded before, in pieces.
+    pub fn send_pieces(&mut self, id: SessionId, pieces: &[&[u8]]) {
+        self.queue(id, |session, pool| session.send_pieces(pieces, pool));
+    }
+
     /// Makes the session a member of the room, if it is open.
     pub fn join(&mut self, id: SessionId, room: RoomId) {
         // One that has ended but still lingers has left its rooms for good, and nobody

@@ -51,6 +51,11 @@ impl Roster {
         self.rows.len() - self.gaps
     }
 
+    /// The highest id; 0 if nobody is there.
+    pub fn last(&self) -> u32 {
+        self.rows.iter().rfind(|row| !row.is_gap).map_or(0, |row| row.id)
+    }
+
     /// The users that follow the id `after`.
     pub fn after(&self, after: u32) -> impl Iterator<Item = (u32, &Name)> {
         let start = self.rows.partition_point(|row| row.id <= after);

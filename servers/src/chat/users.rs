@@ -7,7 +7,7 @@ use throng_core::wire::packets::{Claim, Name, User};
 
 use super::channels::Channel;
 use super::notices::Tally;
-use super::pages;
+use super::pages::{self, Page, Pages};
 use super::roster::Roster;
 
 /// A user in the chat.
@@ -32,6 +32,7 @@ pub struct Users {
     by_account: HashMap<u64, SessionId>,
     /// For pages.
     roster: Roster,
+    pages: Pages,
     /// Enterings and leavings so far.
     version: u64,
 }
@@ -53,6 +54,7 @@ impl Users {
         self.by_id.insert(id, session);
         self.by_account.insert(claim.account, session);
         self.roster.insert(&user);
+        self.pages.changed(id);
         self.present.insert(session, Presence { user: user.clone(), session, claim, channels: Vec::new() });
         user
     }
@@ -63,6 +65,7 @@ impl Users {
         self.by_id.remove(&presence.user.id);
         self.by_account.remove(&presence.claim.account);
         self.roster.remove(presence.user.id);
+        self.pages.changed(presence.user.id);
         self.version += 1;
         Some(presence)
     }
@@ -103,13 +106,14 @@ impl Users {
     }
 
     /// The page of the user list that follows the user id `after`, encoded.
-    pub fn page(&self, after: u32) -> Box<[u8]> {
-        pages::encode(0, self.tally(), self.roster.after(after))
+    pub fn page(&mut self, after: u32) -> Page {
+        let (tally, roster) = (self.tally(), &self.roster);
+        self.pages.page(tally, after, roster.last(), || Box::new(roster.after(after)))
     }
 
     /// The same for a channel's list.
-    pub fn page_of(&self, number: u32, channel: &Channel, after: u32) -> Box<[u8]> {
-        pages::encode(number, channel.tally(), self.roster.select(channel.members_after(after)))
+    pub fn page_of(&self, number: u32, channel: &Channel, after: u32) -> Page {
+        pages::of_channel(number, channel.tally(), self.roster.select(channel.members_after(after)))
     }
 }
 
@@ -131,9 +135,9 @@ mod tests {
             let wanted: Vec<u32> = (0..count as u32).map(|slot| enter(&mut users, slot)).collect();
             let (mut found, mut after) = (Vec::new(), 0);
             loop {
-                let Ok(Packet::UserList(page)) = Packet::decode(&users.page(after)) else {
-                    panic!("it is one")
-                };
+                let (begin, rest) = users.page(after);
+                let page = Packet::decode(&[&*begin, &*rest].concat());
+                let Ok(Packet::UserList(page)) = page else { panic!("it is one") };
                 assert_eq!(page.head_count as usize, count);
                 found.extend(page.users.iter().map(|user| user.id));
                 let Some(last) = page.users.last().filter(|_| page.more) else { break };

@@ -269,8 +269,8 @@ impl World {
         for effect in effects.drain() {
             match effect {
                 Effect::One(_, Command::Send(to, packet)) => self.send(to, *packet),
-                Effect::One(_, Command::SendEncoded(to, encoded)) => {
-                    self.send(to, Packet::decode(&encoded).expect("a packet"));
+                Effect::One(_, Command::SendEncoded(to, begin, rest)) => {
+                    self.send(to, Packet::decode(&[&*begin, &*rest].concat()).expect("a packet"));
                 }
                 Effect::One(_, Command::Close(id, _)) => self.close(name, id),
                 Effect::Dial(address, _, token) => self.dials.push((name, address, token)),

@@ -56,6 +56,11 @@ impl Net {
         !self.ready.is_empty() || !self.arriving.is_empty()
     }
 
+    /// Sessions with something of their own to be written.
+    pub(in crate::net) fn unflushed(&self) -> usize {
+        self.dirty.len()
+    }
+
     /// Whether something was queued after the flush.
     pub(in crate::net) fn has_dirty(&self) -> bool {
         !self.dirty.is_empty()
@@ -432,7 +437,9 @@ impl Net {
         while let Some(id) = self.ended.pop() {
             let mut moved = Vec::new();
             self.rooms.leave_all(id, |id| moved.push(id));
-            moved.into_iter().for_each(|id| self.mark_dirty(id));
+            for id in moved {
+                self.mark_dirty(id);
+            }
             let Some(conn) = self.table.get(id).filter(|conn| conn.announced) else { continue };
             let closed = Closed {
                 kind: conn.session.endpoint().peer,

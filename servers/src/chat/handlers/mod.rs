@@ -67,7 +67,8 @@ fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
     let tally = chat.users.tally();
     chat.notices.entered(WORLD, &user, tally, call.now, call.effects);
     call.effects.send(call.session, EnterAnswer { user, head_count: tally.head_count });
-    call.effects.send_encoded(call.session, chat.users.page(0));
+    let (begin, users) = chat.users.page(0);
+    call.effects.send_encoded(call.session, begin, users);
     call.effects.join(call.session, WORLD);
     if let Some(Expected { login, claim, .. }) = expected {
         call.effects.send(login, LoginNotifyEntered { claim });
@@ -78,12 +79,12 @@ fn user_list(chat: &mut Chat, call: &mut Call<'_>, request: UserListRequest) {
     let UserListRequest { channel: number, after } = request;
     let Some(user) = chat.users.of_session(call.session) else { return };
     let channel = chat.channels.get(number).filter(|channel| channel.has(user.user.id));
-    let page = match channel {
+    let (begin, users) = match channel {
         _ if number == WORLD.0 => chat.users.page(after),
         Some(channel) => chat.users.page_of(number, channel, after),
         None => pages::empty(number),
     };
-    call.effects.send_encoded(call.session, page);
+    call.effects.send_encoded(call.session, begin, users);
 }
 
 fn position(chat: &mut Chat, call: &mut Call<'_>, update: PositionUpdate) {
