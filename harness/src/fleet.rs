@@ -70,6 +70,8 @@ impl Fleet {
         for index in 0..plan.workers {
             let clients = plan.share(plan.clients, index) as usize;
             let sessions = match plan.way {
+                // Who comes again may have an older connection that is not quite closed.
+                Way::Ticket(..) if plan.reconnects => 2 * clients,
                 Way::Ticket(..) => clients,
                 Way::Login(_) => 2 * clients,
             };

@@ -61,17 +61,21 @@ pub struct Totals {
     pub lists_larger: u64,
     /// 1 once the three have been counted.
     pub lists_looked_at: u64,
+    /// Clients that have hung up and are to come again.
+    pub away: u64,
+    /// 1 once everybody has hung up who was to.
+    pub stormed: u64,
 }
 
 /// How many numbers [`Totals`] are.
-const TOTALS: usize = 20;
+const TOTALS: usize = 22;
 
 impl Totals {
     fn into_array(self) -> [u64; TOTALS] {
         let Self { connected, listed, probed, refused, failed, disconnected, left, .. } = self;
         let Self { scheduled, sent, received, received_by_present, outside, hushed, .. } = self;
         let Self { gathered, asleep, woken, .. } = self;
-        let Self { lists_kept, lists_exact, lists_larger, lists_looked_at, .. } = self;
+        let Self { lists_kept, lists_exact, lists_larger, lists_looked_at, away, stormed, .. } = self;
         [
             connected,
             listed,
@@ -93,6 +97,8 @@ impl Totals {
             lists_exact,
             lists_larger,
             lists_looked_at,
+            away,
+            stormed,
         ]
     }
 
@@ -110,7 +116,7 @@ impl Totals {
             woken,
             lists @ ..,
         ] = rest;
-        let [lists_kept, lists_exact, lists_larger, lists_looked_at] = lists;
+        let [lists_kept, lists_exact, lists_larger, lists_looked_at, away, stormed] = lists;
         Self {
             connected,
             listed,
@@ -132,6 +138,8 @@ impl Totals {
             lists_exact,
             lists_larger,
             lists_looked_at,
+            away,
+            stormed,
         }
     }
 }

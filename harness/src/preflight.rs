@@ -80,7 +80,8 @@ fn connections(job: &Job) -> u64 {
         // While they enter, players have two.
         Scenario::Login(login) => clients + u64::from(login.in_flight),
         // One listens for leaks.
-        Scenario::Connect { .. } | Scenario::Broadcast(_) => clients + 1,
+        Scenario::Connect(connect) if connect.reconnects() => 2 * clients + 1,
+        Scenario::Connect(_) | Scenario::Broadcast(_) => clients + 1,
     }
 }
 

@@ -29,22 +29,37 @@ const NONE: u32 = u32::MAX;
 pub struct Pace {
     start: Nanos,
     interval: Nanos,
+    /// How long it takes, from the start, until points are as dense as that.
+    ramp: Nanos,
 }
 
 impl Pace {
     /// Points at `start`, `start + interval` and so on.
     pub fn new(start: Nanos, interval: Duration) -> Self {
-        Self { start, interval: nanos(interval) }
+        Self { start, interval: nanos(interval), ramp: 0 }
     }
 
     /// So many points a second (at least 1), the first at `start`.
     pub fn per_second(start: Nanos, count: u32) -> Self {
-        Self { start, interval: 1_000_000_000 / u64::from(count.max(1)) }
+        Self { start, interval: 1_000_000_000 / u64::from(count.max(1)), ramp: 0 }
+    }
+
+    /// The same with a beginning in which points become denser, evenly, from none to all.
+    #[must_use]
+    pub fn with_ramp(self, ramp: Duration) -> Self {
+        Self { ramp: nanos(ramp), ..self }
     }
 
     /// The time of point `index`. Exact: nothing is summed up, so nothing drifts.
     pub fn intended(self, index: u32) -> Nanos {
-        self.start.saturating_add(self.interval.saturating_mul(u64::from(index)))
+        let even = self.interval.saturating_mul(u64::from(index));
+        let after = match self.ramp {
+            0 => even,
+            // Half of a ramp's points are left out.
+            ramp if even >= ramp / 2 => even.saturating_add(ramp / 2),
+            ramp => (2 * u128::from(even) * u128::from(ramp)).isqrt() as Nanos,
+        };
+        self.start.saturating_add(after)
     }
 }
 
@@ -270,6 +285,13 @@ mod tests {
         assert_eq!(pace.intended(0), 5);
         assert_eq!(pace.intended(MESSAGES_MAX), 5 + 11_250_001 * u64::from(MESSAGES_MAX));
         assert_eq!(Pace::new(NEVER - 1, Duration::from_secs(1)).intended(9), NEVER);
+    }
+
+    #[test]
+    fn a_ramp_begins_slowly() {
+        let pace = Pace::new(MS, Duration::from_millis(1)).with_ramp(Duration::from_millis(100));
+        let at = |index| (pace.intended(index) - MS) / MS;
+        assert_eq!((at(0), at(2), at(8), at(32), at(50), at(51), at(150)), (0, 20, 40, 80, 100, 101, 200));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use clap::{Parser, Subcommand};
 
 pub use broadcast::Broadcast;
 pub use common::CLIENTS_MAX;
+pub use connect::Connect;
 pub use login::{ENTRIES_MAX, Login, Stay};
 pub use setting::Setting;
 
@@ -25,6 +26,7 @@ use crate::target::{Entrance, TargetSource};
 use crate::threshold::Threshold;
 use crate::worker::Lists;
 use broadcast::RawBroadcast;
+use common::Common;
 use connect::RawConnect;
 use login::RawLogin;
 use peers::RawPeers;
@@ -60,10 +62,7 @@ enum RawScenario {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scenario {
     /// Clients enter with tickets and stay.
-    Connect {
-        /// How long they stay once all are in.
-        hold: Duration,
-    },
+    Connect(Connect),
     /// Players log in and enter.
     Login(Login),
     /// Everybody enters, then random clients talk to all.
@@ -126,7 +125,7 @@ impl Scenario {
     /// The name on the command line.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Connect { .. } => "connect",
+            Self::Connect(_) => "connect",
             Self::Login(_) => "login",
             Self::Broadcast(_) => "broadcast",
         }
@@ -135,7 +134,7 @@ impl Scenario {
     /// How its clients get in.
     pub fn entrance(&self) -> Entrance {
         match self {
-            Self::Connect { .. } | Self::Broadcast(_) => Entrance::Ticket,
+            Self::Connect(_) | Self::Broadcast(_) => Entrance::Ticket,
             Self::Login(_) => Entrance::Login,
         }
     }
@@ -153,7 +152,11 @@ impl Cli {
     /// Checks what the parser cannot: how the values go together. The error says what to change.
     pub fn check(self) -> Result<Task, String> {
         let (scenario, common) = match self.scenario {
-            RawScenario::Connect(raw) => (Scenario::Connect { hold: raw.duration }, raw.common),
+            RawScenario::Connect(raw) => {
+                let (connect, interval) = (raw.check(), raw.interval());
+                let common = Common { connect_interval: interval, ..raw.common };
+                (Scenario::Connect(connect), common)
+            }
             RawScenario::Login(raw) => (Scenario::Login(raw.check()?), raw.common),
             RawScenario::Broadcast(raw) => (Scenario::Broadcast(raw.check()?), raw.common),
             RawScenario::Peers(raw) => return raw.check().map(Task::Peers),

@@ -63,7 +63,7 @@ pub(super) struct RawSetting {
     slow_rate: u32,
 }
 
-fn parse_rate(text: &str) -> Result<u32, String> {
+pub(super) fn parse_rate(text: &str) -> Result<u32, String> {
     let number = text.strip_suffix("/s").unwrap_or(text);
     match number.trim().parse() {
         Ok(rate) if (1..=100_000).contains(&rate) => Ok(rate),

@@ -70,6 +70,17 @@ impl Churned {
     }
 }
 
+/// Who hung up and came again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Reconnected {
+    /// Times that a client hung up to come again.
+    pub asked: u64,
+    /// Times that one was back in. How long that took is `phases_us.reconnect`.
+    pub back: u64,
+    /// Seconds from the moment when everybody hung up until everybody was in again with the whole user list; null without --storm.
+    pub storm_s: Option<f64>,
+}
+
 /// How the lists fared that clients kept, as workers count.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ListTimes {
@@ -184,6 +195,8 @@ pub struct Findings {
     pub sent: u64,
     /// What became of them; none for scenarios that send nothing.
     pub deliveries: Option<Deliveries>,
+    /// Who hung up and came again.
+    pub reconnects: Reconnected,
     /// The clients' user lists.
     pub lists: ListReport,
     /// Who came to channels and left them meanwhile.
@@ -251,6 +264,8 @@ pub struct Report {
     pub rounds: u32,
     /// Messages that were sent and counted.
     pub sent: u64,
+    /// Who hung up and came again.
+    pub reconnects: Reconnected,
     /// The clients' user lists.
     pub lists: ListReport,
     /// What clients missed because they were too slow, and were told.
@@ -344,6 +359,7 @@ impl Report {
             rounds: job.scenario.rounds(),
             sent: findings.sent,
             gaps: findings.deliveries.as_ref().map_or_else(Gaps::default, |deliveries| deliveries.gaps),
+            reconnects: findings.reconnects,
             lists: findings.lists,
             churn: findings.churn,
             impaired: findings.impaired,

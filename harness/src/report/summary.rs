@@ -70,6 +70,14 @@ impl Report {
         for (reason, count) in &clients.retries {
             writeln!(f, "              {:>9}  tried again: {reason}", format_count(*count))?;
         }
+        let again = &self.reconnects;
+        if again.asked > 0 {
+            let [asked, back] = [again.asked, again.back].map(format_count);
+            let storm = again.storm_s.map_or(String::new(), |seconds| {
+                format!("; all back {} after the storm began", format_nanos(seconds * 1e9))
+            });
+            writeln!(f, "  reconnects  {back} of {asked} back{storm}")?;
+        }
         let lists = &self.lists;
         if lists.kept > 0 {
             let [kept, exact] = [lists.kept, lists.exact].map(format_count);

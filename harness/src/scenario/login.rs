@@ -6,7 +6,7 @@ use std::time::Duration;
 use throng_core::config::format_duration;
 
 use super::{Halt, Run};
-use crate::cli::{Login, Stay};
+use crate::cli::{Connect, Login, Stay};
 use crate::clock::Nanos;
 use crate::report::format_count;
 use crate::worker::Command;
@@ -16,7 +16,7 @@ use crate::worker::Command;
 pub(super) fn run(run: &mut Run<'_>, login: &Login) -> Result<(), Halt> {
     match login.stay {
         // The phases are those of `connect`.
-        Stay::Hold(hold) => super::connect::run(run, hold),
+        Stay::Hold(hold) => super::connect::run(run, Connect { hold, ..Connect::default() }),
         Stay::Leave { rounds } => {
             run.begin_measuring();
             come_and_go(run, rounds)

@@ -21,7 +21,7 @@ use crate::payload::{PAYLOAD_MIN, Payload};
 use crate::preflight::{self, PreflightError};
 use crate::procstat::{Meter, ProcError, Usage};
 use crate::record::Spread;
-use crate::report::{Clients, Findings, ListReport, ListTimes, format_count};
+use crate::report::{Clients, Findings, ListReport, ListTimes, Reconnected, format_count};
 use crate::schedule::{MESSAGES_MAX, Pace, Traffic, points_in};
 use crate::target::Target;
 use crate::verify::settle;
@@ -83,7 +83,7 @@ pub fn drive(job: &Job, target: &Target, shutdown: &Shutdown) -> Result<Findings
     preflight::check(job, target)?;
     let mut run = Run::start(job, target, shutdown)?;
     let ended = match &job.scenario {
-        Scenario::Connect { hold } => connect::run(&mut run, *hold),
+        Scenario::Connect(connect) => connect::run(&mut run, *connect),
         Scenario::Login(login) => login::run(&mut run, login),
         Scenario::Broadcast(broadcast) => broadcast::run(&mut run, broadcast),
     };
@@ -109,6 +109,8 @@ struct Run<'a> {
     /// The user lists at the end of the entering, and what is wrong with them.
     lists: ListReport,
     lists_incomplete: Option<String>,
+    /// How long it took until all were back after a storm, in seconds.
+    storm_s: Option<f64>,
     /// When counted messages are due, once that is known.
     counted: Option<Pace>,
 }
@@ -135,6 +137,7 @@ impl<'a> Run<'a> {
             usage: (None, None),
             lists: ListReport::default(),
             lists_incomplete: None,
+            storm_s: None,
             counted: None,
         })
     }
@@ -350,8 +353,10 @@ impl<'a> Run<'a> {
         let (harvest, mut tallies) = self.fleet.harvest()?;
         self.fleet.stop();
         let Harvest { tally, recorder, breakdown, server_clock, read_lag, phases, .. } = harvest;
-        let Harvest { clients, lists, churn, impaired, first_begin, last_entry, last_sent, .. } = harvest;
-        findings.rates = connect::rates(&self.plan, self.job, clients.connected, last_entry);
+        let Harvest {
+            clients, reconnects, lists, churn, impaired, first_begin, last_entry, last_sent, ..
+        } = harvest;
+        findings.rates = connect::rates(&self.plan, clients.connected, last_entry);
         if let Scenario::Login(_) = &self.job.scenario {
             findings.rates.logins_per_s = Some(login::per_second(clients.connected, first_begin, last_entry));
         }
@@ -370,6 +375,7 @@ impl<'a> Run<'a> {
             recorder,
             breakdown,
             server_clock: server_clock.summary(),
+            reconnects: Reconnected { storm_s: self.storm_s, ..reconnects },
             lists: list_report(self.lists, lists, first_begin, last_entry),
             churn,
             impaired,
@@ -415,7 +421,7 @@ fn plan(job: &Job, target: &Target) -> Plan {
             let leaves = matches!(login.stay, Stay::Leave { .. });
             (login.in_flight, leaves, login.seeded.clone())
         }
-        Scenario::Connect { .. } | Scenario::Broadcast(_) => (IN_FLIGHT, false, None),
+        Scenario::Connect(_) | Scenario::Broadcast(_) => (IN_FLIGHT, false, None),
     };
     let (payload, senders, warmup, messages) = match &job.scenario {
         Scenario::Broadcast(broadcast) => {
@@ -427,6 +433,10 @@ fn plan(job: &Job, target: &Target) -> Plan {
     let ahead = match &job.scenario {
         Scenario::Broadcast(broadcast) => broadcast.ahead,
         _ => None,
+    };
+    let (ramp, reconnects) = match &job.scenario {
+        Scenario::Connect(connect) => (connect.ramp, connect.reconnects()),
+        _ => (Duration::ZERO, false),
     };
     let setting = match &job.scenario {
         Scenario::Broadcast(broadcast) => broadcast.setting,
@@ -452,7 +462,7 @@ fn plan(job: &Job, target: &Target) -> Plan {
         clients: job.clients,
         workers: job.workers,
         way,
-        begin: Pace::new(clock.now(), job.connect_interval),
+        begin: Pace::new(clock.now(), job.connect_interval).with_ramp(ramp),
         timeout: nanos(job.connect_timeout),
         in_flight,
         leaves,
@@ -464,6 +474,7 @@ fn plan(job: &Job, target: &Target) -> Plan {
         crowd,
         churn: setting.churn.map(churn),
         impairment,
+        reconnects,
         lists: job.lists,
         presence: Presence::new(job.clients),
         ahead,

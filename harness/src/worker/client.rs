@@ -134,6 +134,8 @@ pub(super) struct Client {
     pub(super) rests_until: Nanos,
     /// Its user list, if it keeps it.
     pub(super) kept: Option<Box<Kept>>,
+    /// When it hung up to come again; 0 unless it is away.
+    pub(super) left_at: Nanos,
     /// There from the login to the chat.
     pub(super) grant: Option<Box<Grant>>,
 }

@@ -112,7 +112,7 @@ impl Worker {
     }
 
     /// A client's way in begins, its first one or that of another round.
-    fn begin(&mut self, net: &mut Net, place: usize, now: Nanos) {
+    pub(super) fn begin(&mut self, net: &mut Net, place: usize, now: Nanos) {
         let step = self.first_step();
         let client = &mut self.clients[place];
         // That of the last round: the login server may be slower to close it than the chat server to let go.
@@ -311,8 +311,10 @@ impl Worker {
         self.plan.presence.set(self.number(place), answer.user.id);
         self.begin_list(place, now);
         self.harvest.phases.entry("way_in").or_default().record(now.saturating_sub(began));
-        self.harvest.clients.connected += 1;
-        self.harvest.last_entry = now;
+        if !self.is_back(place, now) {
+            self.harvest.clients.connected += 1;
+            self.harvest.last_entry = now;
+        }
         self.totals.connected += 1;
         self.on_the_way.remove(&self.deadline(place));
         if self.keeps_stays() {
@@ -454,7 +456,9 @@ impl Worker {
         for session in [client.chat.take(), client.login.take()].into_iter().flatten() {
             net.close(session, CloseReason::Goodbye, "");
         }
-        if refused {
+        if self.stays_away(place, why) {
+            // It was in once: it has not been refused.
+        } else if refused {
             self.totals.refused += 1;
             self.count_reason("refused", why);
         } else {
@@ -467,6 +471,9 @@ impl Worker {
     /// Nobody else gets in, in this round or another.
     pub(super) fn give_up_all(&mut self, net: &mut Net, why: &'static str) {
         let ways_in = self.ways_in();
+        while let Some(place) = self.returning.pop_front() {
+            self.stays_away(place as usize, why);
+        }
         let never_begun = (ways_in - std::mem::replace(&mut self.begun, ways_in)) as u64;
         self.again.clear();
         while let Some((_, place)) = self.on_the_way.first().copied() {

@@ -10,6 +10,7 @@ mod impaired;
 mod incoming;
 mod lists;
 mod ping;
+mod reconnect;
 mod rooms;
 mod talk;
 
@@ -35,7 +36,7 @@ use crate::identity::Cast;
 use crate::live::{Panel, Totals};
 use crate::payload::{Payload, Recent};
 use crate::record::{Latencies, Recorder};
-use crate::report::{Churned, Clients, ImpairedClients, ListTimes};
+use crate::report::{Churned, Clients, ImpairedClients, ListTimes, Reconnected};
 use crate::schedule::{Pace, SendCursor, Traffic};
 use crate::verify::Tally;
 use crate::window::Window;
@@ -46,6 +47,7 @@ use incoming::Incoming;
 use lists::ListWork;
 pub use lists::{Lists, Presence};
 use ping::Pinger;
+use reconnect::Reconnects;
 use rooms::Rooms;
 pub use rooms::{Churn, Gather};
 use talk::Outsider;
@@ -134,6 +136,8 @@ pub struct Plan {
     pub churn: Option<Churn>,
     /// Who does not read as it should.
     pub impairment: Impairment,
+    /// Whether clients hang up and come again.
+    pub reconnects: bool,
     /// Who keeps the user list.
     pub lists: Lists,
     /// Who is in the chat.
@@ -163,6 +167,10 @@ pub enum Command {
     Probe,
     /// Hold the lists that clients keep against who is there, or no more.
     LookAtLists(bool),
+    /// Have so many clients a second, of all workers together, hang up and come again; or no more.
+    Reconnect(Option<u32>),
+    /// Have everybody do that at once.
+    Storm,
     /// Have clients find their channels and places.
     Gather(Gather),
     /// Send by the schedule.
@@ -203,6 +211,8 @@ pub struct Harvest {
     pub phases: BTreeMap<&'static str, Latencies>,
     /// What became of its clients; those that were asked for are not counted here.
     pub clients: Clients,
+    /// Who hung up and came again.
+    pub reconnects: Reconnected,
     /// How the lists fared that clients kept.
     pub lists: ListTimes,
     /// How clients came to channels and left them while others talked.
@@ -250,6 +260,9 @@ pub struct Worker {
     pinger: Pinger,
     rooms: Rooms,
     lists: ListWork,
+    reconnects: Reconnects,
+    /// Clients that have hung up and come again when it is their turn.
+    returning: VecDeque<u32>,
     impaired: Impaired,
     sampler: Sampler,
     /// Whether what happens counts.
@@ -294,6 +307,8 @@ impl Worker {
             pinger: Pinger::default(),
             rooms: Rooms::default(),
             lists: ListWork::default(),
+            reconnects: Reconnects::default(),
+            returning: VecDeque::new(),
             impaired: Impaired::default(),
             sampler: Sampler::default(),
             counting: true,
@@ -359,7 +374,12 @@ impl Worker {
         let retry = self.retries.peek().map_or(NEVER, |Reverse((at, _))| *at);
         let deadline = self.on_the_way.first().map_or(NEVER, |(at, _)| *at);
         let others = [self.next_begin(), self.outsider.redial_at, self.pinger.due];
-        let more = [self.rooms.next_due(), self.impaired.next_due(), self.lists.next_due()];
+        let more = [
+            self.rooms.next_due(),
+            self.impaired.next_due(),
+            self.lists.next_due(),
+            self.reconnects.next_due(),
+        ];
         [send, retry, deadline].into_iter().chain(others).chain(more).min().unwrap_or(NEVER)
     }
 
@@ -385,6 +405,7 @@ impl Harvest {
             read_lag: Latencies::new(),
             phases: BTreeMap::new(),
             clients: Clients::default(),
+            reconnects: Reconnected::default(),
             lists: ListTimes::default(),
             churn: Churned::default(),
             impaired: ImpairedClients::default(),
@@ -413,6 +434,8 @@ impl Harvest {
                 *all.entry(reason).or_default() += count;
             }
         }
+        self.reconnects.asked += other.reconnects.asked;
+        self.reconnects.back += other.reconnects.back;
         self.lists.add(other.lists);
         self.churn.add(other.churn);
         self.impaired.add(other.impaired);
@@ -477,6 +500,8 @@ impl App for Worker {
             Command::Watch => self.watch(net),
             Command::Probe => self.probe(net),
             Command::LookAtLists(is_wanted) => self.look_at_lists(is_wanted),
+            Command::Reconnect(per_second) => self.reconnect(per_second),
+            Command::Storm => self.storm(net),
             Command::Gather(who) => self.gather(who),
             Command::Wake => self.wake_impaired(net),
             Command::Talk { warmup, counted } => {
@@ -510,6 +535,7 @@ impl App for Worker {
         self.expire(net, now);
         self.retry_due(net, now);
         let more_to_begin = self.begin_due(net, now);
+        let more_to_begin = self.reconnects_due(net, now) || more_to_begin;
         let more_to_send = self.send_due(net);
         self.redial_outsider(net, now);
         self.ping_due(net, now);

@@ -193,3 +193,26 @@ fn lists_are_held_against_who_is_there() {
     ended.expect(0, &[("/lists/exact", 8)]);
     assert!(ended.number("/lists/resyncs") >= 3, "{ended}");
 }
+
+#[test]
+fn who_hangs_up_comes_again() {
+    let stub = Stub::start(Script::default());
+    let ended =
+        start(&stub, "connect", "--hold 500ms --rate 200/s --ramp 50ms --churn 40/s --storm --workers 2")
+            .end();
+    ended.expect(0, &[("/clients/connected", CLIENTS), ("/clients/disconnected", 0), ("/clients/failed", 0)]);
+    ended.expect(0, &[("/lists/kept", 8), ("/lists/exact", 8)]);
+    let [asked, back] = ["asked", "back"].map(|what| ended.number(&format!("/reconnects/{what}")));
+    // Eight in the storm, and about twenty before it.
+    assert!(asked == back && (12..40).contains(&asked), "{ended}");
+    assert_eq!(ended.number("/phases_us/reconnect/count"), back);
+    assert!(ended.json["reconnects"]["storm_s"].as_f64().unwrap() > 0.0, "{ended}");
+    let entries: u32 = stub.seen().entries.values().sum();
+    assert_eq!(u64::from(entries), CLIENTS + back);
+    // Whoever is not let in again is as good as thrown out.
+    let stub = Stub::start(Script { returns: |client| client != 5, ..Script::default() });
+    let ended = start(&stub, "connect", "--hold 50ms --storm").end();
+    ended
+        .expect(3, &[("/clients/connected", CLIENTS), ("/clients/disconnected", 1), ("/clients/refused", 0)]);
+    assert_eq!(ended.number("/clients/reasons/reconnecting: TicketInvalid"), 1);
+}

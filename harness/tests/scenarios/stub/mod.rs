@@ -65,6 +65,8 @@ pub(crate) struct Script {
     pub dies_at: Option<u32>,
     /// Whether a client is not let in.
     pub refuses: fn(u32) -> bool,
+    /// Whether a client is let in who has been in before.
+    pub returns: fn(u32) -> bool,
     /// Sessions that there is room for.
     pub capacity: usize,
     /// Requests of the login that are answered "try again later", from the first.
@@ -97,6 +99,7 @@ impl Default for Script {
             stalls_at: None,
             dies_at: None,
             refuses: |_| false,
+            returns: |_| true,
             capacity: 1000,
             later: 0,
             probes: true,
@@ -281,7 +284,8 @@ impl StubApp {
 
     fn enter(&mut self, net: &mut Net, id: SessionId, ticket: &Ticket) {
         let client = client_of(&ticket.name);
-        if (self.script.refuses)(client) {
+        let has_been_in = self.seen.lock().unwrap().entries.contains_key(&*ticket.name);
+        if (self.script.refuses)(client) || has_been_in && !(self.script.returns)(client) {
             return net.close(id, CloseReason::TicketInvalid, "");
         }
         self.outside.retain(|other| *other != id);
