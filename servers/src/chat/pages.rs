@@ -150,7 +150,7 @@ mod tests {
                     }
                     1 => {
                         let after = pick.index(last as usize + 2) as u32;
-                        let after = if after % 2 == 0 { 0 } else { after };
+                        let after = if after.is_multiple_of(2) { 0 } else { after };
                         let tally = Tally { version, head_count: users.len() as u32 };
                         let rest = || Box::new(users.range(after + 1..).map(|(id, name)| (*id, name))) as Box<_>;
                         let page = pages.page(tally, after, users.keys().next_back().copied().unwrap_or(0), rest);
@@ -173,7 +173,7 @@ mod tests {
                         // Long names, so that there is more than one page.
                         for _ in 0..8 {
                             last += 1;
-                            users.insert(last, Text::truncated(&format!("{name}{:>60}", last)));
+                            users.insert(last, Text::truncated(&format!("{name}{last:>60}")));
                             pages.changed(last);
                         }
                     }
