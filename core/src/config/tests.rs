@@ -138,8 +138,8 @@ fn keys_must_agree_with_each_other() {
         assert_eq!(message.lines().count(), 1, "{message}");
     };
     check(
-        &["net.heartbeat=1m"],
-        "net.idle_timeout = \"45s\" (default) must be longer than net.heartbeat = \"1m\" (flag --set)",
+        &["net.heartbeat=2m"],
+        "net.idle_timeout = \"90s\" (default) must be longer than net.heartbeat = \"2m\" (flag --set)",
     );
     check(&["link.timeout=1s"], "must be longer than link.heartbeat");
     check(&["link.retry_min=3s"], "must be at most link.retry_max");
