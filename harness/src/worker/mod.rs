@@ -165,8 +165,8 @@ pub enum Command {
     Watch,
     /// Have a client say the probe.
     Probe,
-    /// Hold the lists that clients keep against who is there, or no more.
-    LookAtLists(bool),
+    /// Hold the lists that clients keep against who is there, for the time with this number from 1; or no more.
+    LookAtLists(Option<u64>),
     /// Have so many clients a second, of all workers together, hang up and come again; or no more.
     Reconnect(Option<u32>),
     /// Have everybody do that at once.
@@ -499,7 +499,7 @@ impl App for Worker {
             Command::GiveUp(why) => self.give_up_all(net, why),
             Command::Watch => self.watch(net),
             Command::Probe => self.probe(net),
-            Command::LookAtLists(is_wanted) => self.look_at_lists(is_wanted),
+            Command::LookAtLists(looking) => self.look_at_lists(looking),
             Command::Reconnect(per_second) => self.reconnect(per_second),
             Command::Storm => self.storm(net),
             Command::Gather(who) => self.gather(who),
