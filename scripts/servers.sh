@@ -13,7 +13,7 @@ start_servers() {
     SERVERS_DATA=$SERVERS_ROOT/data
     trap end_servers EXIT
     "$throng" up --data "$SERVERS_DATA" --set "login.listen=$free" --set "chat.listen=$free" \
-        --set "chat.link_listen=$free" --set "dbagent.listen=$free" --set admin.listen= \
+        --set "chat.link_listen=$free" --set "dbagent.listen=$free" --set "admin.listen=$free" \
         --set log.console=false "$@" >"$SERVERS_ROOT/stdout" 2>"$SERVERS_ROOT/stderr" &
     SERVERS_PID=$!
     local tries

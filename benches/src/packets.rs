@@ -1,7 +1,7 @@
 //! Packets as they come in a full chat, and the same in JSON.
 
 use serde::{Deserialize, Serialize};
-use throng_core::limits::{ENTERED_MAX, LEFT_MAX, USER_PAGE};
+use throng_core::limits::LIST_BYTES_MAX;
 use throng_core::wire::packets::{self, ChatMessage, Scope, ServerTimes, UserList, UsersChanged};
 use throng_core::wire::{List, Packet, Text};
 
@@ -87,9 +87,13 @@ pub fn message(bytes: usize) -> (Packet, JsonMessage) {
     (packet.into(), json)
 }
 
-/// The fullest notice.
+/// Bytes of a user in a list: its number, the length of its name, and the name.
+const USER_BYTES: usize = 4 + 2 + "player-01042".len();
+
+/// A full notice; half of its bytes tell who entered.
 pub fn change() -> (Packet, JsonChange) {
-    let (entered, left) = (users(ENTERED_MAX), (5000..).take(LEFT_MAX).collect::<Vec<u32>>());
+    let half = LIST_BYTES_MAX / 2;
+    let (entered, left) = (users(half / USER_BYTES), (5000..).take(half / 4).collect::<Vec<u32>>());
     let packet = UsersChanged {
         channel: 0,
         since: 40_000,
@@ -113,7 +117,7 @@ pub fn change() -> (Packet, JsonChange) {
 
 /// A full page of a user list.
 pub fn page() -> (Packet, JsonPage) {
-    let users = users(USER_PAGE);
+    let users = users(LIST_BYTES_MAX / USER_BYTES);
     let (channel, version, head_count, more) = (0, 40_640, 9000, true);
     let packet = UserList { channel, version, head_count, users: ours(&users), more };
     (packet.into(), JsonPage { channel, version, head_count, users, more })

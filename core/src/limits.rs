@@ -76,11 +76,14 @@ pub const SWEEP_SLICE: usize = 32;
 /// Sessions with something of their own to be written, served in one turn of the loop.
 pub const FLUSHES_PER_TURN: usize = 64;
 
+/// Sessions with something of their own to be written, beyond which a shard takes no more mail in this turn.
+pub const UNFLUSHED_MAX: usize = 256;
+
 /// Pieces of one vectored write. What does not fit follows in another.
 pub const WRITE_PIECES: usize = 16;
 
 /// Write buffers that a shard keeps for reuse.
-pub const SPARE_BUFFERS: usize = 512;
+pub const SPARE_BUFFERS: usize = 128;
 
 /// Largest write buffer, in bytes, that is kept and not freed.
 pub const SPARE_BUFFER_BYTES: usize = 4 * 1024;

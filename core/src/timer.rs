@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 /// Slots of a wheel; a power of two.
 const SLOTS: usize = 1024;
 
+/// Entries that an empty slot keeps room for.
+const SLOT_KEPT: usize = 8;
+
 /// Deadlines, each with a value of type `T`, rounded up to `resolution`.
 ///
 /// Arming is O(1), a turn costs the slots that time has passed over and the entries in
@@ -78,6 +81,10 @@ impl<T> Wheel<T> {
                 } else {
                     at += 1;
                 }
+            }
+            // A slot that a crowd has filled once must not keep the room for it.
+            if entries.is_empty() && entries.capacity() > SLOT_KEPT {
+                *entries = Vec::new();
             }
         }
         self.next = current + 1;

@@ -79,7 +79,9 @@ impl App for Members {
         match errand {
             Errand::Append(frames) => {
                 let now = net.now();
-                frames.iter().for_each(|frame| net.append(ROOM, Class::Chat, frame, now));
+                for frame in &frames {
+                    net.append(ROOM, Class::Chat, frame, now);
+                }
             }
             Errand::Copies(encoded) => net.copies(ROOM, Class::Chat, &encoded),
             Errand::Count(to) => drop(to.send(ALLOCATIONS.get())),

@@ -10,6 +10,7 @@ pub mod dbagent;
 pub mod holdings;
 pub mod keygen;
 pub mod login;
+mod memory;
 pub mod node;
 pub mod process;
 pub mod rules;

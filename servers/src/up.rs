@@ -30,6 +30,7 @@ use crate::dbagent::procedures::{DbError, Procedures, agent_number};
 use crate::dbagent::request::Reply;
 use crate::dbagent::role::{DbAgentRole, DbAgentSettings, Tag};
 use crate::login::{LoginRole, LoginSettings};
+use crate::memory::{self, Crowds};
 use crate::node::{self, Node, NodeSize, Parts};
 use crate::process::Process;
 
@@ -81,7 +82,15 @@ pub fn run(config: &Config, roles: &[Role], process: &mut Process) -> Result<(),
             return Err(error);
         }
     };
-    let cause = process.shutdown.wait();
+    let mut crowds = Crowds::default();
+    let cause = loop {
+        if let Some(cause) = process.shutdown.wait_timeout(memory::LOOK) {
+            break cause;
+        }
+        if crowds.are_through(metrics::SESSIONS.get()) {
+            memory::give_back();
+        }
+    };
     tracing::info!(?cause, "shutting down");
     let stopped = running.stop(Instant::now() + config.shutdown.drain);
     if let Some(admin) = admin {

@@ -209,7 +209,7 @@ settings! {
             /// Packets that may wait for a thread; sessions are not read while it is full.
             lane: usize = "4096" in 16..=QUEUE_MAX;
             /// Members from which on a room's messages are sealed once, with a key of the room's own, and not for each.
-            log_from: usize = "64" in 2..=SESSIONS_MAX;
+            log_from: usize = "16" in 2..=SESSIONS_MAX;
             /// How long a room's key is used. The next message after that is sealed with a new one.
             key_lifetime: Duration = "10m" in secs(1)..=secs(86_400);
         }

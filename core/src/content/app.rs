@@ -14,6 +14,8 @@ use crate::wire::{CloseReason, Packet};
 pub enum Command {
     /// Send a packet to a session.
     Send(SessionId, Box<Packet>),
+    /// Send an encoded packet to a session, in two pieces, of which others may share the second.
+    SendEncoded(SessionId, Box<[u8]>, Arc<[u8]>),
     /// Send an encoded packet to each of some sessions, as chat.
     Multicast(Box<[SessionId]>, Arc<[u8]>),
     /// Send each member of a room that this shard has the room's new key, encoded, after all that was sealed with the older
@@ -124,6 +126,7 @@ impl<R: Send + 'static> App for ContentApp<R> {
     fn command(&mut self, net: &mut Net, command: Command) {
         match command {
             Command::Send(id, packet) => net.send(id, &packet),
+            Command::SendEncoded(id, begin, rest) => net.send_pieces(id, &[&begin, &rest]),
             Command::Multicast(to, encoded) => net.multicast(&to, &encoded),
             Command::Rekey(room, encoded) => net.rekey(room, &encoded),
             Command::Copies(room, class, encoded) => net.copies(room, class, &encoded),

@@ -36,6 +36,11 @@ impl Effects {
         self.0.push(Effect::One(to, Command::Send(to, Box::new(packet.into()))));
     }
 
+    /// Sends a packet that has been encoded before: its beginning, and the rest, which others may be sent too.
+    pub fn send_encoded(&mut self, to: SessionId, begin: Box<[u8]>, rest: Arc<[u8]>) {
+        self.0.push(Effect::One(to, Command::SendEncoded(to, begin, rest)));
+    }
+
     /// Ends a session with a reason that it is told.
     pub fn close(&mut self, id: SessionId, reason: CloseReason) {
         self.0.push(Effect::One(id, Command::Close(id, reason)));
@@ -83,6 +88,12 @@ impl Effects {
             .iter()
             .map(|effect| match effect {
                 Effect::One(_, Command::Send(to, packet)) => format!("{to} <- {packet:?}"),
+                Effect::One(_, Command::SendEncoded(to, begin, rest)) => {
+                    match Packet::decode(&[&**begin, rest].concat()) {
+                        Ok(packet) => format!("{to} <- {packet:?}"),
+                        Err(error) => format!("{to} <- {error}"),
+                    }
+                }
                 Effect::One(_, Command::Close(id, reason)) => format!("{id} closed: {}", reason.name()),
                 Effect::One(..) => String::new(),
                 Effect::Join(id, room) => format!("{id} joins {}", room.0),

@@ -156,14 +156,12 @@ impl Log {
                 self.give_up_oldest(pool);
                 pool.take(self.next)
             });
-            match segment {
-                Some(segment) => self.segments.push_back(segment),
-                None => {
-                    self.next += 1;
-                    self.lost += std::mem::take(&mut self.caught_up);
-                    return;
-                }
-            }
+            let Some(segment) = segment else {
+                self.next += 1;
+                self.lost += std::mem::take(&mut self.caught_up);
+                return;
+            };
+            self.segments.push_back(segment);
         }
         let Some(last) = self.segments.back_mut() else { return };
         last.bytes.extend_from_slice(frame);

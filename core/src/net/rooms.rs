@@ -43,7 +43,7 @@ pub struct LogLimits {
 
 /// The rooms of one shard.
 pub struct Rooms {
-    rooms: Slab<Room>,
+    slots: Slab<Room>,
     index: HashMap<RoomId, usize>,
     /// By the slot of a session: where it is a member.
     of: Vec<Vec<Place>>,
@@ -62,8 +62,19 @@ pub struct Rooms {
 /// A membership, from the session's side.
 #[derive(Debug, Clone, Copy)]
 struct Place {
-    room: usize,
-    place: usize,
+    room: u32,
+    place: u32,
+}
+
+impl Place {
+    fn new(room: usize, place: usize) -> Self {
+        Self { room: room as u32, place: place as u32 }
+    }
+
+    /// Which of the rooms, and which place among its members.
+    fn get(self) -> (usize, usize) {
+        (self.room as usize, self.place as usize)
+    }
 }
 
 #[derive(Debug)]
@@ -107,7 +118,7 @@ impl Rooms {
     /// No rooms yet.
     pub fn new(limits: LogLimits) -> Self {
         Self {
-            rooms: Slab::new(),
+            slots: Slab::new(),
             index: HashMap::new(),
             of: Vec::new(),
             sweeping: VecDeque::new(),
@@ -124,13 +135,15 @@ impl Rooms {
         if self.of.len() <= id.slot() {
             self.of.resize_with(id.slot() + 1, Vec::new);
         }
-        let at = *self.index.entry(room).or_insert_with(|| self.rooms.insert(Room::new(room)));
+        let at = *self.index.entry(room).or_insert_with(|| self.slots.insert(Room::new(room)));
         let places = &mut self.of[id.slot()];
-        if places.iter().any(|place| place.room == at) {
+        if places.iter().any(|place| place.get().0 == at) {
             return;
         }
-        let room = &mut self.rooms[at];
-        places.push(Place { room: at, place: room.members.len() });
+        let room = &mut self.slots[at];
+        // Most are in one room, and of those there may be ten thousand.
+        places.reserve_exact(1);
+        places.push(Place::new(at, room.members.len()));
         let cursors = room.logs.each_mut().map(Log::join);
         room.members.push(Member { id, cursors, missed: 0, shed: 0 });
         // The sweep may have to pass the new place to come to the first ones.
@@ -149,9 +162,9 @@ impl Rooms {
     ) -> Option<SessionId> {
         let at = *self.index.get(&room)?;
         let places = self.of.get_mut(id.slot())?;
-        let found = places.iter().position(|place| place.room == at)?;
-        let place = places[found].place;
-        if self.rooms[at].members[place].id != id {
+        let found = places.iter().position(|place| place.get().0 == at)?;
+        let place = places[found].get().1;
+        if self.slots[at].members[place].id != id {
             return None;
         }
         places.swap_remove(found);
@@ -161,11 +174,11 @@ impl Rooms {
 
     /// Ends all memberships of a session. Members to visit out of turn go to `moved`.
     pub fn leave_all(&mut self, id: SessionId, mut moved: impl FnMut(SessionId)) {
-        let Some(places) = self.of.get_mut(id.slot()) else { return };
-        if places.first().is_some_and(|place| self.rooms[place.room].members[place.place].id != id) {
+        if self.places(id).is_empty() {
             return;
         }
-        while let Some(Place { room, place }) = self.of[id.slot()].pop() {
+        while let Some(last) = self.of[id.slot()].pop() {
+            let (room, place) = last.get();
             self.take_out(room, place).into_iter().for_each(&mut moved);
         }
     }
@@ -174,21 +187,20 @@ impl Rooms {
     /// is left out then counts as lost.
     pub fn settle(&mut self, id: SessionId, limit: usize, mut settle: impl FnMut(&[u8])) {
         for at in 0..self.places(id).len() {
-            let Place { room, place } = self.places(id)[at];
+            let (room, place) = self.places(id)[at].get();
             self.settle_one(room, place, limit, &mut settle);
         }
     }
 
     /// As [`Self::settle`], for one room.
     pub fn settle_room(&mut self, id: SessionId, room: RoomId, limit: usize, settle: impl FnMut(&[u8])) {
-        let Some(at) = self.index.get(&room) else { return };
-        if let Some(Place { room, place }) = self.places(id).iter().find(|place| place.room == *at).copied() {
+        if let Some((room, place)) = self.place_in(id, room) {
             self.settle_one(room, place, limit, settle);
         }
     }
 
     fn settle_one(&mut self, room: usize, place: usize, mut limit: usize, mut settle: impl FnMut(&[u8])) {
-        let room = &mut self.rooms[room];
+        let room = &mut self.slots[room];
         let member = &mut room.members[place];
         let missed = [&mut member.missed, &mut member.shed];
         for ((log, cursor), missed) in room.logs.iter_mut().zip(&mut member.cursors).zip(missed) {
@@ -206,7 +218,7 @@ impl Rooms {
     }
 
     fn take_out(&mut self, at: usize, place: usize) -> Option<SessionId> {
-        let room = &mut self.rooms[at];
+        let room = &mut self.slots[at];
         let gone = room.members.swap_remove(place);
         for (log, cursor) in room.logs.iter_mut().zip(gone.cursors) {
             log.leave(cursor, &mut self.pool);
@@ -217,7 +229,7 @@ impl Rooms {
             }
             let (id, is_sweeping) = (room.id, room.is_sweeping);
             self.index.remove(&id);
-            self.rooms.remove(at);
+            self.slots.remove(at);
             self.fresh.retain(|(room, ..)| *room != at);
             if is_sweeping {
                 self.visited = 0;
@@ -233,8 +245,8 @@ impl Rooms {
         let is_behind = room.is_behind(moved);
         let (id, old) = (moved.id, room.members.len());
         for other in &mut self.of[id.slot()] {
-            if other.room == at && other.place == old {
-                other.place = place;
+            if other.get() == (at, old) {
+                *other = Place::new(at, place);
             }
         }
         (is_behind || room.stops_everywhere).then_some(id)
@@ -242,7 +254,7 @@ impl Rooms {
 
     /// The members of a room, in no particular order.
     pub fn members(&self, room: RoomId) -> impl ExactSizeIterator<Item = SessionId> {
-        let members = self.index.get(&room).map_or(&[][..], |at| &self.rooms[*at].members);
+        let members = self.index.get(&room).map_or(&[][..], |at| &self.slots[*at].members);
         members.iter().map(|member| member.id)
     }
 
@@ -250,7 +262,7 @@ impl Rooms {
     /// under way gets longer.
     pub fn append(&mut self, room: RoomId, class: Class, frame: &[u8], sealed: Instant) {
         let Some(at) = self.index.get(&room).copied() else { return };
-        let room = &mut self.rooms[at];
+        let room = &mut self.slots[at];
         let log = &mut room.logs[class as usize];
         self.fresh.push((at, class, log.next(), sealed));
         log.append(frame, self.limits.segments[class as usize], &mut self.pool);
@@ -260,13 +272,13 @@ impl Rooms {
     /// Has the sweep stop at every member of a room: each has something of its own to get.
     pub fn visit_all(&mut self, room: RoomId) {
         if let Some(at) = self.index.get(&room).copied() {
-            self.rooms[at].stops_everywhere = true;
+            self.slots[at].stops_everywhere = true;
             self.sweep(at);
         }
     }
 
     fn sweep(&mut self, at: usize) {
-        let room = &mut self.rooms[at];
+        let room = &mut self.slots[at];
         let count = room.members.len();
         if room.left == 0 {
             // Somewhere else each time, so that nobody is always last (Knuth's MMIX generator, its high bits).
@@ -294,7 +306,7 @@ impl Rooms {
                 self.sweeping.rotate_left(1);
                 continue;
             }
-            let room = &mut self.rooms[at];
+            let room = &mut self.slots[at];
             while room.left > 0 {
                 room.left -= 1;
                 let place = room.at;
@@ -317,7 +329,7 @@ impl Rooms {
     pub fn stamp_fresh(&mut self, now: Instant, mut waited: impl FnMut(u64)) {
         for (at, class, number, sealed) in self.fresh.drain(..) {
             let micros = crate::clock::micros(now.saturating_duration_since(sealed));
-            if let Some(frame) = self.rooms[at].logs[class as usize].frame_mut(number) {
+            if let Some(frame) = self.slots[at].logs[class as usize].frame_mut(number) {
                 stamp_fan_out(frame, u32::try_from(micros).unwrap_or(u32::MAX));
                 waited(micros);
             }
@@ -329,18 +341,30 @@ impl Rooms {
         !self.fresh.is_empty()
     }
 
+    fn member(&self, at: Place) -> &Member {
+        let (room, place) = at.get();
+        &self.slots[room].members[place]
+    }
+
+    /// Where the room is, and the session's place in it.
+    fn place_in(&self, id: SessionId, room: RoomId) -> Option<(usize, usize)> {
+        let at = *self.index.get(&room)?;
+        self.places(id).iter().map(|place| place.get()).find(|place| place.0 == at)
+    }
+
     fn places(&self, id: SessionId) -> &[Place] {
         let places = self.of.get(id.slot()).map_or(&[][..], Vec::as_slice);
         // Of an earlier session in this slot?
-        let is_current = places.first().is_none_or(|at| self.rooms[at.room].members[at.place].id == id);
+        let is_current = places.first().is_none_or(|first| self.member(*first).id == id);
         if is_current { places } else { &[] }
     }
 
     /// What a session has not had, in the order in which it must be written.
     pub fn pending(&self, id: SessionId) -> impl Iterator<Item = &[u8]> {
         self.places(id).iter().flat_map(|at| {
-            let room = &self.rooms[at.room];
-            let member = &room.members[at.place];
+            let (room, place) = at.get();
+            let room = &self.slots[room];
+            let member = &room.members[place];
             room.logs.iter().zip(member.cursors).flat_map(|(log, cursor)| log.pending(cursor))
         })
     }
@@ -349,8 +373,8 @@ impl Rooms {
     /// written goes to `torn` and counts as written: it must go out before anything else.
     pub fn advance(&mut self, id: SessionId, mut count: usize, mut torn: impl FnMut(&[u8])) {
         for at in 0..self.places(id).len() {
-            let Place { room, place } = self.places(id)[at];
-            let room = &mut self.rooms[room];
+            let (room, place) = self.places(id)[at].get();
+            let room = &mut self.slots[room];
             let member = &mut room.members[place];
             for (log, cursor) in room.logs.iter_mut().zip(&mut member.cursors) {
                 if count == 0 {
@@ -370,17 +394,13 @@ impl Rooms {
 
     /// Whether the member has missed messages of the room and has not been told.
     pub fn has_missed(&self, id: SessionId, room: RoomId) -> bool {
-        let Some(at) = self.index.get(&room) else { return false };
-        let place = self.places(id).iter().find(|place| place.room == *at);
-        place.is_some_and(|place| self.rooms[place.room].members[place.place].missed > 0)
+        self.place_in(id, room).is_some_and(|(room, place)| self.slots[room].members[place].missed > 0)
     }
 
     /// A message could not be given to a member as a copy.
     pub fn miss(&mut self, id: SessionId, room: RoomId) {
-        let Some(at) = self.index.get(&room) else { return };
-        let found = self.places(id).iter().find(|place| place.room == *at).copied();
-        if let Some(Place { room, place }) = found {
-            self.rooms[room].members[place].missed += 1;
+        if let Some((room, place)) = self.place_in(id, room) {
+            self.slots[room].members[place].missed += 1;
         }
     }
 
@@ -388,8 +408,8 @@ impl Rooms {
     /// is given what comes after it.
     pub fn take_gap(&mut self, id: SessionId) -> Option<Gap> {
         for at in 0..self.places(id).len() {
-            let Place { room, place } = self.places(id)[at];
-            let room = &mut self.rooms[room];
+            let (room, place) = self.places(id)[at].get();
+            let room = &mut self.slots[room];
             let member = &mut room.members[place];
             for class in Class::ALL {
                 let (log, cursor) = (&mut room.logs[class as usize], &mut member.cursors[class as usize]);

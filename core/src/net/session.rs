@@ -309,6 +309,11 @@ impl Session {
         self.seal(pool, |out| out.extend_from_slice(encoded));
     }
 
+    /// Queues a packet that has been encoded before, in pieces.
+    pub fn send_pieces(&mut self, pieces: &[&[u8]], pool: &mut BufferPool) {
+        self.seal(pool, |out| pieces.iter().for_each(|piece| out.extend_from_slice(piece)));
+    }
+
     fn seal(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
         if let State::Open(keys) = &mut self.state {
             keys.seal.seal(self.outbox.tail(pool), write);

@@ -40,7 +40,7 @@ struct Conn {
     /// Received bytes that wait: the beginning of a frame, or what a stall holds back.
     inbox: Vec<u8>,
     /// A packet that the application had no room for. While there is one, nothing is read.
-    stalled: Option<Packet>,
+    stalled: Option<Box<Packet>>,
     /// Whether the application does not want it read now.
     is_paused: bool,
     /// Counts the timers armed for this session; only the latest is heeded.
@@ -223,6 +223,11 @@ impl Net {
     /// Queues a packet that has been encoded before.
     pub fn send_encoded(&mut self, id: SessionId, encoded: &[u8]) {
         self.queue(id, |session, pool| session.send_encoded(encoded, pool));
+    }
+
+    /// Queues a packet that has been encoded before, in pieces.
+    pub fn send_pieces(&mut self, id: SessionId, pieces: &[&[u8]]) {
+        self.queue(id, |session, pool| session.send_pieces(pieces, pool));
     }
 
     /// Makes the session a member of the room, if it is open.
@@ -567,6 +572,6 @@ mod tests {
     #[test]
     fn a_session_is_small() {
         let size = size_of::<super::Conn>();
-        assert!(size <= 448, "{size} bytes");
+        assert!(size <= 320, "{size} bytes");
     }
 }

@@ -15,7 +15,7 @@ pub use super::sessions::Net;
 use crate::SessionId;
 use crate::limits::{
     EVENTS_PER_POLL, LINKS_MAX, MAIL_PER_TURN, REFUSAL_SLOTS, SENDS_PER_TURN, SESSIONS_PER_SHARD_MAX,
-    SHARDS_MAX,
+    SHARDS_MAX, UNFLUSHED_MAX,
 };
 use crate::queue::JobQueue;
 use crate::wire::{CloseReason, Packet};
@@ -200,7 +200,8 @@ impl<C: Send + 'static> Shard<C> {
     /// Takes a bounded amount of mail; what is left keeps the loop awake.
     fn read_mail<A: App<Command = C>>(&mut self, app: &mut A, stop_at: &mut Option<Instant>) {
         for _ in 0..MAIL_PER_TURN {
-            if self.net.sends() > SENDS_PER_TURN {
+            // What is queued for sessions takes memory, and goes out a bounded number of sessions a turn.
+            if self.net.sends() > SENDS_PER_TURN || self.net.unflushed() > UNFLUSHED_MAX {
                 return;
             }
             match self.mailbox.pop() {

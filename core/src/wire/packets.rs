@@ -277,10 +277,10 @@ packets! {
         version: u64,
         /// Users there, the receiver included, at this moment.
         head_count: u32,
-        /// The users of this page.
-        users: List<User, { limits::USER_PAGE }>,
         /// Whether there are users after this page.
         more: bool,
+        /// The users of this page.
+        users: List<User, { limits::USER_PAGE }>,
     }
 
     /// Who entered and who left, on purpose or not. Told at once where few are; with many, what happened in an

@@ -49,7 +49,9 @@ impl Room {
         }
         server.run(0, move |net| {
             let now = net.now();
-            frames.iter().for_each(|frame| net.append(ROOM, Class::Chat, frame, now));
+            for frame in &frames {
+                net.append(ROOM, Class::Chat, frame, now);
+            }
         });
     }
 
@@ -72,7 +74,9 @@ fn members_get_everything_in_order_across_a_change_of_keys() {
     let server = Loops::start(1, 10, vec![server_rules()], echo);
     let mut room = Room::new();
     let mut members: Vec<_> = (0..5).map(|_| (server.connect(), server.next_opened())).collect();
-    members.iter().for_each(|(_, id)| room.admit(&server, *id));
+    for (_, id) in &members {
+        room.admit(&server, *id);
+    }
     for round in 0..20 {
         room.say(&server, 50);
         if round == 10 {

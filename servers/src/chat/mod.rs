@@ -6,6 +6,7 @@ mod admission;
 mod channels;
 mod handlers;
 mod notices;
+mod pages;
 mod roster;
 mod sectors;
 mod users;

@@ -19,7 +19,7 @@ use throng_core::net::{Class, RoomId};
 use throng_core::wire::List;
 use throng_core::wire::packets::{User, UsersChanged};
 
-use super::users::encoded_length;
+use super::pages::encoded_length;
 
 /// How the list of a room's users stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

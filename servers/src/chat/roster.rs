@@ -51,14 +51,19 @@ impl Roster {
         self.rows.len() - self.gaps
     }
 
+    /// The highest id; 0 if nobody is there.
+    pub fn last(&self) -> u32 {
+        self.rows.iter().rfind(|row| !row.is_gap).map_or(0, |row| row.id)
+    }
+
     /// The users that follow the id `after`.
-    pub fn after(&self, after: u32) -> impl Iterator<Item = User> {
+    pub fn after(&self, after: u32) -> impl Iterator<Item = (u32, &Name)> {
         let start = self.rows.partition_point(|row| row.id <= after);
-        self.rows[start..].iter().filter(|row| !row.is_gap).map(Row::user)
+        self.rows[start..].iter().filter(|row| !row.is_gap).map(|row| (row.id, &row.name))
     }
 
     /// Those users of `ids`, which ascend, that are there.
-    pub fn select(&self, ids: impl Iterator<Item = u32>) -> impl Iterator<Item = User> {
+    pub fn select(&self, ids: impl Iterator<Item = u32>) -> impl Iterator<Item = (u32, &Name)> {
         let mut at = None;
         ids.filter_map(move |id| {
             let found = match at {
@@ -66,7 +71,7 @@ impl Roster {
                 Some(at) => self.find_from(at, id),
             };
             at = Some(found);
-            self.rows.get(found).filter(|row| row.id == id && !row.is_gap).map(Row::user)
+            self.rows.get(found).filter(|row| row.id == id && !row.is_gap).map(|row| (row.id, &row.name))
         })
     }
 
@@ -84,12 +89,6 @@ impl Roster {
         }
         let to = to.min(self.rows.len());
         from + self.rows[from..to].partition_point(|row| row.id < id)
-    }
-}
-
-impl Row {
-    fn user(&self) -> User {
-        User { id: self.id, name: self.name.clone() }
     }
 }
 
@@ -119,9 +118,13 @@ mod tests {
                     model.remove(&number);
                 }
                 prop_assert_eq!(roster.count(), model.len());
-                prop_assert!(roster.after(number).eq(model.range(number + 1..).map(|entry| entry.1.clone())));
+                let row = |user: &'_ User| (user.id, user.name.clone());
+                let rows = |rows: Vec<(u32, &Name)>| -> Vec<_> { rows.into_iter().map(|(id, name)| (id, name.clone())).collect() };
+                let wanted: Vec<_> = model.range(number + 1..).map(|entry| row(entry.1)).collect();
+                prop_assert_eq!(rows(roster.after(number).collect()), wanted);
                 let ids = (number..50).step_by(3);
-                prop_assert!(roster.select(ids.clone()).eq(ids.filter_map(|id| model.get(&id).cloned())));
+                let wanted: Vec<_> = ids.clone().filter_map(|id| model.get(&id).map(row)).collect();
+                prop_assert_eq!(rows(roster.select(ids).collect()), wanted);
                 prop_assert!(roster.gaps <= roster.rows.len() / 2);
             }
         }

@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 
-use throng_core::limits::{LIST_BYTES_MAX, USER_PAGE};
-use throng_core::wire::List;
-use throng_core::wire::packets::{Claim, Name, User, UserList};
-use throng_core::{SessionId, metrics};
+use throng_core::SessionId;
+use throng_core::wire::packets::{Claim, Name, User};
 
 use super::channels::Channel;
 use super::notices::Tally;
+use super::pages::{self, Page, Pages};
 use super::roster::Roster;
 
 /// A user in the chat.
@@ -33,6 +32,7 @@ pub struct Users {
     by_account: HashMap<u64, SessionId>,
     /// For pages.
     roster: Roster,
+    pages: Pages,
     /// Enterings and leavings so far.
     version: u64,
 }
@@ -54,6 +54,7 @@ impl Users {
         self.by_id.insert(id, session);
         self.by_account.insert(claim.account, session);
         self.roster.insert(&user);
+        self.pages.changed(id);
         self.present.insert(session, Presence { user: user.clone(), session, claim, channels: Vec::new() });
         user
     }
@@ -64,6 +65,7 @@ impl Users {
         self.by_id.remove(&presence.user.id);
         self.by_account.remove(&presence.claim.account);
         self.roster.remove(presence.user.id);
+        self.pages.changed(presence.user.id);
         self.version += 1;
         Some(presence)
     }
@@ -103,42 +105,23 @@ impl Users {
         Tally { version: self.version, head_count: self.count() }
     }
 
-    /// The page of the user list that follows the user id `after`.
-    pub fn page(&self, after: u32) -> UserList {
-        page(0, self.tally(), self.roster.after(after))
+    /// The page of the user list that follows the user id `after`, encoded.
+    pub fn page(&mut self, after: u32) -> Page {
+        let (tally, roster) = (self.tally(), &self.roster);
+        self.pages.page(tally, after, roster.last(), || Box::new(roster.after(after)))
     }
 
     /// The same for a channel's list.
-    pub fn page_of(&self, number: u32, channel: &Channel, after: u32) -> UserList {
-        page(number, channel.tally(), self.roster.select(channel.members_after(after)))
+    pub fn page_of(&self, number: u32, channel: &Channel, after: u32) -> Page {
+        pages::of_channel(number, channel.tally(), self.roster.select(channel.members_after(after)))
     }
-}
-
-/// Bytes of a user in a list.
-pub(super) fn encoded_length(user: &User) -> usize {
-    4 + 2 + user.name.len()
-}
-
-fn page(channel: u32, tally: Tally, rest: impl Iterator<Item = User>) -> UserList {
-    metrics::USER_PAGES.inc();
-    let (mut users, mut bytes) = (Vec::with_capacity(USER_PAGE.min(tally.head_count as usize)), 0);
-    let mut more = false;
-    for user in rest {
-        bytes += encoded_length(&user);
-        if users.len() == USER_PAGE || bytes > LIST_BYTES_MAX {
-            more = true;
-            break;
-        }
-        users.push(user);
-    }
-    let users = List::new(users).unwrap_or_default();
-    UserList { channel, version: tally.version, head_count: tally.head_count, users, more }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use throng_core::wire::Text;
+    use throng_core::limits::USER_PAGE;
+    use throng_core::wire::{Packet, Text};
 
     fn enter(users: &mut Users, slot: u32) -> u32 {
         let claim = Claim { account: u64::from(slot) + 1000, id: 0 };
@@ -152,7 +135,9 @@ mod tests {
             let wanted: Vec<u32> = (0..count as u32).map(|slot| enter(&mut users, slot)).collect();
             let (mut found, mut after) = (Vec::new(), 0);
             loop {
-                let page = users.page(after);
+                let (begin, rest) = users.page(after);
+                let page = Packet::decode(&[&*begin, &*rest].concat());
+                let Ok(Packet::UserList(page)) = page else { panic!("it is one") };
                 assert_eq!(page.head_count as usize, count);
                 found.extend(page.users.iter().map(|user| user.id));
                 let Some(last) = page.users.last().filter(|_| page.more) else { break };

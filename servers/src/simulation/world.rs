@@ -269,6 +269,9 @@ impl World {
         for effect in effects.drain() {
             match effect {
                 Effect::One(_, Command::Send(to, packet)) => self.send(to, *packet),
+                Effect::One(_, Command::SendEncoded(to, begin, rest)) => {
+                    self.send(to, Packet::decode(&[&*begin, &*rest].concat()).expect("a packet"));
+                }
                 Effect::One(_, Command::Close(id, _)) => self.close(name, id),
                 Effect::Dial(address, _, token) => self.dials.push((name, address, token)),
                 Effect::Join(id, room) => assert!(self.members.insert((id, room)), "{id} is in {room:?}"),

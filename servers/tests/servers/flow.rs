@@ -100,12 +100,13 @@ fn every_failure_has_its_own_answer() {
     log_in("ALICE", secret, Ok(Text::truncated(&"🐝".repeat(24))));
 }
 
+/// With the longest names a page has no room for 200.
+const CROWD: usize = 400;
+
 #[test]
 fn the_longest_user_list_comes_in_pages_that_fit_together() {
     let home = Home::new();
     let up = home.up(&[]);
-    // With the longest names a page has no room for 200.
-    const CROWD: usize = 400;
     let long = |ticket: &mut Ticket| ticket.name = Text::truncated(&"🐝".repeat(NAME_CHARS_MAX));
     let mut crowd = Crowd::enter_as(&home, up.chat(), CROWD as u64, long);
     let (mut last, entered, mut page) =

@@ -12,7 +12,7 @@ use crate::wire::packets::{PingRequest, RoomKey};
 
 const ROOM: RoomId = RoomId(3);
 const SHARDS: usize = 2;
-const LIFETIME: Duration = Duration::from_secs(60);
+const LIFETIME: Duration = Duration::from_mins(1);
 
 thread_local!(static DRAWN: Cell<u8> = const { Cell::new(0) });
 
@@ -72,7 +72,9 @@ impl World {
             Command::Leave(id, _) => assert!(self.members.remove(&id)),
             Command::Copies(_, _, encoded) | Command::Rekey(_, encoded) => {
                 let packet = Packet::decode(&encoded).unwrap();
-                here(&self.members).into_iter().for_each(|id| self.give(id, &packet));
+                for id in here(&self.members) {
+                    self.give(id, &packet);
+                }
             }
             Command::Append(_, _, frame, _) => {
                 for id in here(&self.members) {

@@ -56,6 +56,11 @@ impl Net {
         !self.ready.is_empty() || !self.arriving.is_empty()
     }
 
+    /// Sessions with something of their own to be written.
+    pub(in crate::net) fn unflushed(&self) -> usize {
+        self.dirty.len()
+    }
+
     /// Whether something was queued after the flush.
     pub(in crate::net) fn has_dirty(&self) -> bool {
         !self.dirty.is_empty()
@@ -246,7 +251,7 @@ impl Net {
         // An application may close the session and give the packet back; then nobody wants it.
         if let Some(conn) = self.table.get_mut(id).filter(|conn| conn.session.ended().is_none()) {
             metrics::STALLS.inc();
-            conn.stalled = Some(packet);
+            conn.stalled = Some(Box::new(packet));
             conn.inbox = rest.to_vec();
             self.stalled.push(id);
         }
@@ -258,12 +263,12 @@ impl Net {
         for id in std::mem::take(&mut self.stalled) {
             let Some(conn) = self.table.get_mut(id) else { continue };
             let Some(packet) = conn.stalled.take() else { continue };
-            let refused = app.packet(self, id, packet).err();
+            let refused = app.packet(self, id, *packet).err();
             let Some(conn) = self.table.get_mut(id).filter(|conn| conn.session.ended().is_none()) else {
                 continue;
             };
             if refused.is_some() {
-                conn.stalled = refused;
+                conn.stalled = refused.map(Box::new);
                 waiting.push(id);
                 continue;
             }
@@ -432,7 +437,9 @@ impl Net {
         while let Some(id) = self.ended.pop() {
             let mut moved = Vec::new();
             self.rooms.leave_all(id, |id| moved.push(id));
-            moved.into_iter().for_each(|id| self.mark_dirty(id));
+            for id in moved {
+                self.mark_dirty(id);
+            }
             let Some(conn) = self.table.get(id).filter(|conn| conn.announced) else { continue };
             let closed = Closed {
                 kind: conn.session.endpoint().peer,

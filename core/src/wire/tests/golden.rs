@@ -97,8 +97,14 @@ fn for_clients() -> Vec<Packet> {
         ExitAnswer {}.into(),
         PingRequest { token: TOKEN }.into(),
         PongAnswer { token: TOKEN, queued_us: 250, server_us: 5_000_000 }.into(),
-        RoomKey { room: 3, key: 7, secret: SecretBytes::new([6; 32]), message: 1_000, notice: 1 << 63 | 20 }
-            .into(),
+        RoomKey {
+            room: 3,
+            key: 7,
+            secret: SecretBytes::new([6; 32]),
+            message: 1_000,
+            notice: (1 << 63) + 20,
+        }
+        .into(),
         ChatRefused { stamp: TOKEN, outcome: Outcome::NoSuchUser }.into(),
         ChatGap { scope: Scope::World, channel: 0, missed: 250 }.into(),
         ChannelCreateRequest { name: text("bees") }.into(),

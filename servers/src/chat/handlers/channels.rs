@@ -92,7 +92,8 @@ fn answer(chat: &mut Chat, call: &mut Call<'_>, name: WishedChannel, joined: Joi
             let head_count = channel.tally().head_count;
             let (outcome, room) = (Outcome::Ok, RoomId(number));
             call.effects.send(call.session, ChannelAnswer { outcome, channel: number, name, head_count });
-            call.effects.send(call.session, chat.users.page_of(number, channel, 0));
+            let (begin, users) = chat.users.page_of(number, channel, 0);
+            call.effects.send_encoded(call.session, begin, users);
             if is_new {
                 call.effects.join(call.session, room);
             }

@@ -9,13 +9,13 @@ mod talk;
 use throng_core::clock::{micros, monotonic_us};
 use throng_core::content::{Call, HandlerTable};
 use throng_core::metrics;
+use throng_core::wire::CloseReason;
 use throng_core::wire::packets::{
     Claim, EnterAnswer, EnterRequest, ExitAnswer, ExitRequest, LoginNotifyEntered, PingRequest, PongAnswer,
-    PositionUpdate, UserList, UserListRequest,
+    PositionUpdate, UserListRequest,
 };
-use throng_core::wire::{CloseReason, List};
 
-use super::{Chat, DB_AGENT, ENTERED, Expected, FRESH, Going, LOGIN, STRANGER, WORLD};
+use super::{Chat, DB_AGENT, ENTERED, Expected, FRESH, Going, LOGIN, STRANGER, WORLD, pages};
 
 /// Every packet that the chat server takes.
 pub(super) fn table() -> HandlerTable<Chat> {
@@ -67,7 +67,8 @@ fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
     let tally = chat.users.tally();
     chat.notices.entered(WORLD, &user, tally, call.now, call.effects);
     call.effects.send(call.session, EnterAnswer { user, head_count: tally.head_count });
-    call.effects.send(call.session, chat.users.page(0));
+    let (begin, users) = chat.users.page(0);
+    call.effects.send_encoded(call.session, begin, users);
     call.effects.join(call.session, WORLD);
     if let Some(Expected { login, claim, .. }) = expected {
         call.effects.send(login, LoginNotifyEntered { claim });
@@ -78,12 +79,12 @@ fn user_list(chat: &mut Chat, call: &mut Call<'_>, request: UserListRequest) {
     let UserListRequest { channel: number, after } = request;
     let Some(user) = chat.users.of_session(call.session) else { return };
     let channel = chat.channels.get(number).filter(|channel| channel.has(user.user.id));
-    let page = match channel {
+    let (begin, users) = match channel {
         _ if number == WORLD.0 => chat.users.page(after),
         Some(channel) => chat.users.page_of(number, channel, after),
-        None => UserList { channel: number, version: 0, head_count: 0, users: List::default(), more: false },
+        None => pages::empty(number),
     };
-    call.effects.send(call.session, page);
+    call.effects.send_encoded(call.session, begin, users);
 }
 
 fn position(chat: &mut Chat, call: &mut Call<'_>, update: PositionUpdate) {

@@ -146,6 +146,9 @@ impl Scenery {
         for effect in effects.drain() {
             match effect {
                 Effect::One(_, Command::Send(to, packet)) => self.receive(to, *packet),
+                Effect::One(_, Command::SendEncoded(to, begin, rest)) => {
+                    self.receive(to, Packet::decode(&[&*begin, &*rest].concat()).expect("a packet"));
+                }
                 Effect::One(_, Command::Close(id, _)) => self.closed.push(id),
                 Effect::Join(id, room) => {
                     assert!(!self.closed.contains(&id), "{id} is over and joins {room:?}");
