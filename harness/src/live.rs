@@ -59,7 +59,7 @@ pub struct Totals {
     pub lists_exact: u64,
     /// Of these, the ones whose list has more: others are there too.
     pub lists_larger: u64,
-    /// 1 once the three have been counted.
+    /// For the how manieth time the three have been counted.
     pub lists_looked_at: u64,
     /// Clients that have hung up and are to come again.
     pub away: u64,

@@ -51,6 +51,35 @@ fn a_broadcast_by_hand() {
 }
 
 #[test]
+fn a_setting_is_worked_out() {
+    let setting = |line: &str| {
+        let job = parse(&format!("broadcast --data d --clients 1000 {line}")).expect("complete");
+        let Scenario::Broadcast(broadcast) = job.scenario else { panic!("no broadcast") };
+        (broadcast.setting, broadcast.senders)
+    };
+    let (world, senders) = setting("--deaf 5 --deaf-for 2s --slow 3");
+    assert_eq!((world.channels, world.side, world.deaf, world.slow, senders), (0, 0, 5, 3, 992));
+    assert_eq!((world.deaf_for, world.slow_rate), (Some(Duration::from_secs(2)), 10_000));
+    let (channel, senders) = setting("--scope channel --channels 20 --churn 1000/s");
+    assert_eq!((channel.channels, channel.side, channel.churn, senders), (20, 0, Some(1_000), 500));
+    assert_eq!(
+        (setting("--scope nearby --audience 90").0.side, setting("--scope mixed --sectors 26").0.side),
+        (10, 6)
+    );
+    assert_eq!(setting("--scope mixed").0.channels, 10);
+}
+
+#[test]
+fn a_connect_with_everything() {
+    let job = parse("connect --data d --rate 500/s --ramp 2s --hold 7s --churn 20 --storm --lists all")
+        .expect("complete");
+    let connect =
+        Connect { hold: Duration::from_secs(7), ramp: Duration::from_secs(2), churn: Some(20), storm: true };
+    assert_eq!((job.scenario, job.connect_interval), (Scenario::Connect(connect), Duration::from_millis(2)));
+    assert_eq!(job.lists, Lists::All);
+}
+
+#[test]
 fn a_login_needs_no_cluster_key() {
     let job = parse("login --server localhost:9000 --server-key KEY --clients 500").expect("complete");
     let login = Login { in_flight: 32, seeded: None, stay: Stay::Hold(Duration::ZERO) };
@@ -124,6 +153,18 @@ fn what_is_wrong_is_said() {
     check("broadcast --data d --payload 9999", "at most 1024 bytes");
     check("broadcast --data d --clients 5 --senders 6", "from 1 to 5 can send");
     check("broadcast --data d --senders 0", "from 1 to 100 can send");
+    check("broadcast --data d --channels 3", "--channels is of use with --scope channel");
+    check("broadcast --data d --scope whisper --churn 5/s", "--churn is of use with --scope channel");
+    check("broadcast --data d --scope channel --sectors 5", "--sectors is of use with --scope nearby");
+    check("broadcast --data d --scope channel --channels 101", "each channel needs one who stays");
+    check("broadcast --data d --scope channel --channels 51 --churn 5/s", "for 50 clients that speak");
+    check("broadcast --data d --scope channel --churn x", "is no rate");
+    check("broadcast --data d --deaf 60 --slow 40", "leave nobody of --clients 100");
+    check("broadcast --data d --scope channel --churn 5 --deaf 50", "--deaf and --slow must be fewer");
+    check("broadcast --data d --deaf 5 --senders 96", "from 1 to 95 can send");
+    check("broadcast --data d --deaf-for 5s", "--deaf");
+    check("broadcast --data d --scope whisper --clients 1", "needs two clients");
+    check("connect --data d --rate 5/s --connect-interval 1ms", "cannot be used with");
     check("broadcast --data d --threshold p98=1s", "cannot have a threshold");
 }
 

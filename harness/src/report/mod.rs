@@ -70,6 +70,29 @@ impl Churned {
     }
 }
 
+/// This process's resident memory at several times.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct HarnessMemory {
+    /// When the workers had started, with all messages' places but no client yet.
+    pub start_bytes: u64,
+    /// When everybody was in; 0 if that was never so.
+    pub entered_bytes: u64,
+    /// At the end of the measured part.
+    pub end_bytes: u64,
+    /// What had come by then, for each client.
+    pub per_client_bytes: f64,
+}
+
+impl HarnessMemory {
+    /// With the end of the measured part.
+    #[must_use]
+    pub fn ended(self, usage: Option<&Usage>, clients: u32) -> Self {
+        let end_bytes = usage.map_or(0, |usage| usage.rss_bytes);
+        let more = end_bytes.max(self.entered_bytes).saturating_sub(self.start_bytes);
+        Self { end_bytes, per_client_bytes: more as f64 / f64::from(clients.max(1)), ..self }
+    }
+}
+
 /// Who hung up and came again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Reconnected {
@@ -195,6 +218,8 @@ pub struct Findings {
     pub sent: u64,
     /// What became of them; none for scenarios that send nothing.
     pub deliveries: Option<Deliveries>,
+    /// This process's memory.
+    pub harness_memory: HarnessMemory,
     /// Who hung up and came again.
     pub reconnects: Reconnected,
     /// The clients' user lists.
@@ -305,6 +330,8 @@ pub struct Report {
     pub server_cpu_us_per_delivery: Option<f64>,
     /// This process.
     pub harness: Option<Usage>,
+    /// This process's memory, and what of it each client takes.
+    pub harness_memory: HarnessMemory,
     /// This process's CPU time as a share of what its event-loop threads could have used.
     pub harness_load: f64,
     /// One row a second.
@@ -378,6 +405,7 @@ impl Report {
             server_cpu_us_per_delivery: findings.server.as_ref().and_then(per_delivery),
             server: findings.server,
             harness: findings.harness,
+            harness_memory: findings.harness_memory,
             harness_load,
             timeline: findings.timeline,
             measured_s,

@@ -251,9 +251,10 @@ impl Report {
             let load = self.harness_load * 100.0;
             writeln!(
                 f,
-                "  harness     {:.2} s CPU ({load:.0}% of its threads), {}",
+                "  harness     {:.2} s CPU ({load:.0}% of its threads), {}; {} bytes for each client",
                 harness.cpu_s,
-                memory(harness)
+                memory(harness),
+                format_rate(self.harness_memory.per_client_bytes)
             )?;
         }
         let machine = &self.machine;

@@ -21,7 +21,7 @@ use crate::payload::{PAYLOAD_MIN, Payload};
 use crate::preflight::{self, PreflightError};
 use crate::procstat::{Meter, ProcError, Usage};
 use crate::record::Spread;
-use crate::report::{Clients, Findings, ListReport, ListTimes, Reconnected, format_count};
+use crate::report::{Clients, Findings, HarnessMemory, ListReport, ListTimes, Reconnected, format_count};
 use crate::schedule::{MESSAGES_MAX, Pace, Traffic, points_in};
 use crate::target::Target;
 use crate::verify::settle;
@@ -109,6 +109,10 @@ struct Run<'a> {
     /// The user lists at the end of the entering, and what is wrong with them.
     lists: ListReport,
     lists_incomplete: Option<String>,
+    /// How often they have been looked at.
+    lookings: u64,
+    /// What this process had of it at several times.
+    memory: HarnessMemory,
     /// How long it took until all were back after a storm, in seconds.
     storm_s: Option<f64>,
     /// When counted messages are due, once that is known.
@@ -119,9 +123,10 @@ impl<'a> Run<'a> {
     /// Starts the workers; from now on clients get in.
     fn start(job: &'a Job, target: &Target, shutdown: &'a Shutdown) -> Result<Self, RunError> {
         let server = target.pid.map(Meter::start).transpose()?;
-        let harness = Meter::start_own()?;
+        let mut harness = Meter::start_own()?;
         let plan = Arc::new(plan(job, target));
         let fleet = Fleet::start(&plan)?;
+        let memory = HarnessMemory { start_bytes: harness.look().rss_bytes, ..HarnessMemory::default() };
         Ok(Self {
             job,
             shutdown,
@@ -137,6 +142,8 @@ impl<'a> Run<'a> {
             usage: (None, None),
             lists: ListReport::default(),
             lists_incomplete: None,
+            lookings: 0,
+            memory,
             storm_s: None,
             counted: None,
         })
@@ -228,14 +235,17 @@ impl<'a> Run<'a> {
     /// and fails in the end.
     fn look_at_lists(&mut self) -> Result<(), Halt> {
         if self.plan.lists == Lists::None || self.plan.leaves {
+            self.memory.entered_bytes = self.harness.look().rss_bytes;
             return Ok(());
         }
-        self.fleet.tell(|| Command::LookAtLists(true));
-        let workers = u64::from(self.plan.workers);
+        self.lookings += 1;
+        let looking = self.lookings;
+        self.fleet.tell(|| Command::LookAtLists(Some(looking)));
+        let all = u64::from(self.plan.workers) * looking;
         let waited = self.wait(
             LISTS_PATIENCE,
             |now| now.lists_exact,
-            |now, _| now.lists_looked_at == workers && now.lists_exact == now.lists_kept,
+            |now, _| now.lists_looked_at == all && now.lists_exact == now.lists_kept,
             |now| {
                 format!(
                     "{} of {} user lists had exactly those who were there, and none came to it for {}",
@@ -245,9 +255,12 @@ impl<'a> Run<'a> {
                 )
             },
         );
-        self.fleet.tell(|| Command::LookAtLists(false));
+        self.fleet.tell(|| Command::LookAtLists(None));
         let now = self.fleet.totals();
-        (self.lists.kept, self.lists.exact) = (now.lists_kept, now.lists_exact);
+        if looking == 1 {
+            (self.lists.kept, self.lists.exact) = (now.lists_kept, now.lists_exact);
+            self.memory.entered_bytes = self.harness.look().rss_bytes;
+        }
         match waited {
             // Others are there too, so that nobody can tell.
             Err(Halt::Incomplete(_)) if now.lists_exact + now.lists_larger == now.lists_kept => Ok(()),
@@ -375,6 +388,7 @@ impl<'a> Run<'a> {
             recorder,
             breakdown,
             server_clock: server_clock.summary(),
+            harness_memory: self.memory.ended(self.usage.1.as_ref(), self.job.clients),
             reconnects: Reconnected { storm_s: self.storm_s, ..reconnects },
             lists: list_report(self.lists, lists, first_begin, last_entry),
             churn,

@@ -39,7 +39,7 @@ use crate::clock::Nanos;
 use crate::crowd::{WHISPERS, WORLD};
 use crate::schedule::Traffic;
 use membership::Membership;
-use received::ReceivedSet;
+use received::{ReceivedSet, grow_slowly};
 
 /// What a delivery was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +99,13 @@ impl Line {
     }
 }
 
+impl Line {
+    fn begin_stay(&mut self, now: Nanos) {
+        grow_slowly(&mut self.stays);
+        self.stays.push(Membership::asked(now));
+    }
+}
+
 impl Account {
     fn new(id: u32) -> Self {
         Self { id, lines: vec![Line::new(WORLD)], is_impaired: false, told_privately: 0 }
@@ -108,6 +115,7 @@ impl Account {
     fn line(&mut self, audience: u32) -> &mut Line {
         let known = self.lines.iter().position(|line| line.audience == audience);
         let at = known.unwrap_or_else(|| {
+            self.lines.reserve_exact(1);
             self.lines.push(Line::new(audience));
             self.lines.len() - 1
         });
@@ -161,7 +169,7 @@ impl Tally {
         for line in &mut account.lines {
             (line.ceiling, line.highest_sequence) = (0, 0);
         }
-        account.line(WORLD).stays.push(Membership::asked(now));
+        account.line(WORLD).begin_stay(now);
     }
 
     /// The server has confirmed that the client is in.
@@ -187,7 +195,7 @@ impl Tally {
     pub fn joining(&mut self, client: usize, audience: u32, now: Nanos) {
         let line = self.accounts[client].line(audience);
         line.is_out = false;
-        line.stays.push(Membership::asked(now));
+        line.begin_stay(now);
     }
 
     /// The server has confirmed that the client belongs to the audience.

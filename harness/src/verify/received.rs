@@ -46,6 +46,7 @@ impl ReceivedSet {
             Ok(at) => at,
             Err(_) if self.is_full(block) => return false,
             Err(at) => {
+                grow_slowly(&mut self.open);
                 self.open.insert(at, Open { block, bits: NONE });
                 at
             }
@@ -103,8 +104,18 @@ impl ReceivedSet {
             (true, true) => self.full[after - 1].end = self.full.remove(after).end,
             (true, false) => self.full[after - 1].end = block + 1,
             (false, true) => self.full[after].first = block,
-            (false, false) => self.full.insert(after, Run { first: block, end: block + 1 }),
+            (false, false) => {
+                grow_slowly(&mut self.full);
+                self.full.insert(after, Run { first: block, end: block + 1 });
+            }
         }
+    }
+}
+
+/// Makes room for one more, and for no more than that while there are few: thousands of lists have one item or two.
+pub(super) fn grow_slowly<T>(list: &mut Vec<T>) {
+    if list.len() == list.capacity() && list.len() < 4 {
+        list.reserve_exact(1);
     }
 }
 

@@ -102,6 +102,8 @@ pub(super) struct ListWork {
     anew: BinaryHeap<Reverse<(Nanos, u32)>>,
     /// When lists are looked at next, while they are.
     look_at: Option<Nanos>,
+    /// The number of the looking, from 1.
+    looking: u64,
 }
 
 impl ListWork {
@@ -132,7 +134,9 @@ impl Worker {
             },
         };
         if !matches!(next, Next::Ask(_)) && self.clients[place].step == Step::List {
-            self.harvest.lists.last_complete = self.plan.clock.at(net.now());
+            if self.clients[place].rounds == 1 {
+                self.harvest.lists.last_complete = self.plan.clock.at(net.now());
+            }
             self.listed(net, place);
         }
         self.go_on(net, place, next);
@@ -185,9 +189,10 @@ impl Worker {
         }
     }
 
-    /// Has lists be held against who is there, or no more.
-    pub(super) fn look_at_lists(&mut self, is_wanted: bool) {
-        self.lists.look_at = is_wanted.then_some(0);
+    /// Has lists be held against who is there, for the `looking`-th time, or no more without a number.
+    pub(super) fn look_at_lists(&mut self, looking: Option<u64>) {
+        self.lists.look_at = looking.map(|_| 0);
+        self.lists.looking = looking.unwrap_or(self.lists.looking);
     }
 
     pub(super) fn lists_due(&mut self, net: &mut Net, now: Nanos) {
@@ -225,10 +230,12 @@ impl Worker {
             self.totals.lists_larger += u64::from(digest.count > truth.count);
             if digest == truth {
                 self.totals.lists_exact += 1;
-                self.harvest.lists.last_exact = self.harvest.lists.last_exact.max(kept.changed);
+                if self.lists.looking == 1 {
+                    self.harvest.lists.last_exact = self.harvest.lists.last_exact.max(kept.changed);
+                }
             }
         }
-        self.totals.lists_looked_at = 1;
+        self.totals.lists_looked_at = self.lists.looking;
     }
 }
 

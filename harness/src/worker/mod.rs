@@ -6,6 +6,7 @@
 
 mod client;
 mod entry;
+mod harvest;
 mod impaired;
 mod incoming;
 mod lists;
@@ -16,7 +17,7 @@ mod talk;
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -29,18 +30,17 @@ use throng_core::limits::SERVER_BODY_MAX;
 use throng_core::net::{App, Closed, Endpoint, Mailbox, Net, Opened, PeerKind};
 use throng_core::wire::{CloseReason, Packet};
 
-use crate::breakdown::{Breakdown, Sampler, ServerClock};
+use crate::breakdown::Sampler;
 use crate::clock::{NEVER, Nanos, RunClock};
 use crate::crowd::Crowd;
 use crate::identity::Cast;
 use crate::live::{Panel, Totals};
 use crate::payload::{Payload, Recent};
-use crate::record::{Latencies, Recorder};
-use crate::report::{Churned, Clients, ImpairedClients, ListTimes, Reconnected};
 use crate::schedule::{Pace, SendCursor, Traffic};
 use crate::verify::Tally;
 use crate::window::Window;
 use client::{Client, Step, Token};
+pub use harvest::Harvest;
 use impaired::Impaired;
 pub use impaired::Impairment;
 use incoming::Incoming;
@@ -165,8 +165,8 @@ pub enum Command {
     Watch,
     /// Have a client say the probe.
     Probe,
-    /// Hold the lists that clients keep against who is there, or no more.
-    LookAtLists(bool),
+    /// Hold the lists that clients keep against who is there, for the time with this number from 1; or no more.
+    LookAtLists(Option<u64>),
     /// Have so many clients a second, of all workers together, hang up and come again; or no more.
     Reconnect(Option<u32>),
     /// Have everybody do that at once.
@@ -192,39 +192,6 @@ pub enum Command {
     Leave,
     /// Give away all that was found out.
     Harvest(mpsc::Sender<Harvest>),
-}
-
-/// What a worker found out.
-#[derive(Debug)]
-pub struct Harvest {
-    /// Its clients' accounts.
-    pub tally: Tally,
-    /// Latencies of messages.
-    pub recorder: Recorder,
-    /// Where the time of some of them went.
-    pub breakdown: Breakdown,
-    /// How the server's clock stands to ours.
-    pub server_clock: ServerClock,
-    /// How long something that arrived could wait.
-    pub read_lag: Latencies,
-    /// Parts of the way in.
-    pub phases: BTreeMap<&'static str, Latencies>,
-    /// What became of its clients; those that were asked for are not counted here.
-    pub clients: Clients,
-    /// Who hung up and came again.
-    pub reconnects: Reconnected,
-    /// How the lists fared that clients kept.
-    pub lists: ListTimes,
-    /// How clients came to channels and left them while others talked.
-    pub churn: Churned,
-    /// What became of those who did not read as they should.
-    pub impaired: ImpairedClients,
-    /// When the first client's way in began; [`NEVER`] if none did.
-    pub first_begin: Nanos,
-    /// When the last client got in; 0 if none did.
-    pub last_entry: Nanos,
-    /// When the last counted message was sent; 0 if none was.
-    pub last_sent: Nanos,
 }
 
 /// The application on a worker's event loop.
@@ -395,57 +362,6 @@ impl Worker {
     }
 }
 
-impl Harvest {
-    fn new(tally: Tally) -> Self {
-        Self {
-            tally,
-            recorder: Recorder::default(),
-            breakdown: Breakdown::default(),
-            server_clock: ServerClock::default(),
-            read_lag: Latencies::new(),
-            phases: BTreeMap::new(),
-            clients: Clients::default(),
-            reconnects: Reconnected::default(),
-            lists: ListTimes::default(),
-            churn: Churned::default(),
-            impaired: ImpairedClients::default(),
-            first_begin: NEVER,
-            last_entry: 0,
-            last_sent: 0,
-        }
-    }
-
-    /// Adds what another worker found out; the tally it gives back, to be settled with ours.
-    pub fn merge(&mut self, other: Self) -> Tally {
-        self.recorder.merge(&other.recorder);
-        self.breakdown.merge(&other.breakdown);
-        self.server_clock.merge(&other.server_clock);
-        self.read_lag.merge(&other.read_lag);
-        for (name, latencies) in other.phases {
-            self.phases.entry(name).or_default().merge(&latencies);
-        }
-        let (ours, theirs) = (&mut self.clients, other.clients);
-        ours.connected += theirs.connected;
-        ours.refused += theirs.refused;
-        ours.failed += theirs.failed;
-        ours.disconnected += theirs.disconnected;
-        for (all, more) in [(&mut ours.reasons, theirs.reasons), (&mut ours.retries, theirs.retries)] {
-            for (reason, count) in more {
-                *all.entry(reason).or_default() += count;
-            }
-        }
-        self.reconnects.asked += other.reconnects.asked;
-        self.reconnects.back += other.reconnects.back;
-        self.lists.add(other.lists);
-        self.churn.add(other.churn);
-        self.impaired.add(other.impaired);
-        self.first_begin = self.first_begin.min(other.first_begin);
-        self.last_entry = self.last_entry.max(other.last_entry);
-        self.last_sent = self.last_sent.max(other.last_sent);
-        other.tally
-    }
-}
-
 impl App for Worker {
     type Command = Command;
 
@@ -499,7 +415,7 @@ impl App for Worker {
             Command::GiveUp(why) => self.give_up_all(net, why),
             Command::Watch => self.watch(net),
             Command::Probe => self.probe(net),
-            Command::LookAtLists(is_wanted) => self.look_at_lists(is_wanted),
+            Command::LookAtLists(looking) => self.look_at_lists(looking),
             Command::Reconnect(per_second) => self.reconnect(per_second),
             Command::Storm => self.storm(net),
             Command::Gather(who) => self.gather(who),
