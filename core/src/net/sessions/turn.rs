@@ -136,7 +136,7 @@ impl Net {
     fn read<A: App>(&mut self, app: &mut A, id: SessionId, scratch: &mut [u8]) -> bool {
         for _ in 0..READS_PER_TURN {
             let Some(conn) = self.table.get_mut(id) else { return true };
-            if conn.stalled.is_some() || conn.is_paused {
+            if conn.stalled.is_some() || (!self.paused.is_empty() && self.paused.contains(&id)) {
                 return true;
             }
             let held = conn.inbox.len();
@@ -454,6 +454,7 @@ impl Net {
     pub(in crate::net) fn remove_doomed(&mut self) {
         while let Some(id) = self.doomed.pop() {
             let Some(mut conn) = self.table.remove(id) else { continue };
+            self.paused.remove(&id);
             // Closing the descriptor would do; mio asks for it, and a failure changes nothing.
             let _ = self.registry.deregister(&mut conn.socket);
             conn.session.outbox.clear(&mut self.pool);
