@@ -38,6 +38,9 @@ pub const HANDSHAKES_PER_TURN: usize = 16;
 /// Mail taken from a shard's mailbox before it looks at its sockets again.
 pub const MAIL_PER_TURN: usize = 256;
 
+/// The same, while more is queued for sessions than goes out in a turn.
+pub const MAIL_PER_FULL_TURN: usize = 16;
+
 /// Jobs that a content thread runs under one lock of its role.
 pub const JOBS_PER_TURN: usize = 64;
 
@@ -73,10 +76,13 @@ pub const SEGMENT_BYTES: usize = 64 * 1024;
 /// Members written to in one slice of the sweep, before the loop looks at its sockets and its mail again.
 pub const SWEEP_SLICE: usize = 32;
 
+/// Sessions that one command sends the same packet to.
+pub const MULTICAST_SLICE: usize = 256;
+
 /// Sessions with something of their own to be written, served in one turn of the loop.
 pub const FLUSHES_PER_TURN: usize = 64;
 
-/// Sessions with something of their own to be written, beyond which a shard takes no more mail in this turn.
+/// Sessions with something of their own to be written, beyond which a shard takes only [`MAIL_PER_FULL_TURN`] items of mail.
 pub const UNFLUSHED_MAX: usize = 256;
 
 /// Pieces of one vectored write. What does not fit follows in another.

@@ -188,11 +188,11 @@ settings! {
             outbox: ByteSize = "1MiB" in kib(64)..=kib(1 << 20);
             /// Bytes of a room's messages that a shard keeps for members who are behind. Who is further behind is told how
             /// many it has missed. Counted in pieces of 64 KiB, as the next two.
-            chat_log: ByteSize = "1MiB" in kib(64)..=kib(1 << 20);
+            chat_log: ByteSize = "1MiB" in kib(128)..=kib(1 << 20);
             /// Bytes of a room's notices of who enters and leaves that a shard keeps. Who is further behind goes without.
-            notice_log: ByteSize = "128KiB" in kib(64)..=kib(1 << 20);
+            notice_log: ByteSize = "128KiB" in kib(128)..=kib(1 << 20);
             /// Bytes of messages and notices that a shard keeps for all rooms together.
-            log_pool: ByteSize = "64MiB" in kib(64)..=kib(16 << 20);
+            log_pool: ByteSize = "64MiB" in kib(1024)..=kib(16 << 20);
             /// How long a client may take nothing, while something waits for it, before it is closed as too slow.
             slow_timeout: Duration = "30s" in ms(100)..=secs(3600);
             /// Commands that may wait for a shard.

@@ -18,9 +18,9 @@ pub enum Command {
     SendEncoded(SessionId, Box<[u8]>, Arc<[u8]>),
     /// Send an encoded packet to each of some sessions, as chat.
     Multicast(Box<[SessionId]>, Arc<[u8]>),
-    /// Send each member of a room that this shard has the room's new key, encoded, after all that was sealed with the older
+    /// Send each member of a room that this shard has the room's new key, after all that was sealed with the older
     /// one and before all that is sealed with it.
-    Rekey(RoomId, Arc<[u8]>),
+    Rekey(RoomId, Arc<Packet>),
     /// Send an encoded packet to each member of a room that this shard has.
     Copies(RoomId, Class, Arc<[u8]>),
     /// Append a frame, sealed at the given time with the room's key, to the room's log.
@@ -128,7 +128,7 @@ impl<R: Send + 'static> App for ContentApp<R> {
             Command::Send(id, packet) => net.send(id, &packet),
             Command::SendEncoded(id, begin, rest) => net.send_pieces(id, &[&begin, &rest]),
             Command::Multicast(to, encoded) => net.multicast(&to, &encoded),
-            Command::Rekey(room, encoded) => net.rekey(room, &encoded),
+            Command::Rekey(room, key) => net.rekey(room, &key),
             Command::Copies(room, class, encoded) => net.copies(room, class, &encoded),
             Command::Append(room, class, frame, sealed) => net.append(room, class, &frame, sealed),
             Command::Join(id, room) => net.join(id, room),

@@ -8,7 +8,7 @@ use super::effects::{Effect, Effects};
 use super::rooms::RoomBook;
 use crate::SessionId;
 use crate::clock::micros;
-use crate::limits::SHARDS_MAX;
+use crate::limits::{MULTICAST_SLICE, SHARDS_MAX};
 use crate::net::{Mail, Mailbox};
 use crate::wire::Packet;
 
@@ -66,9 +66,10 @@ impl Dispatcher {
         packet.encode(&mut encoded);
         let encoded: Arc<[u8]> = encoded.into();
         for shard in 0..self.mailboxes.len() {
-            let here: Box<[SessionId]> = to.iter().copied().filter(|id| id.shard() == shard).collect();
-            if !here.is_empty() {
-                self.push(shard, Command::Multicast(here, encoded.clone()));
+            let here: Vec<SessionId> = to.iter().copied().filter(|id| id.shard() == shard).collect();
+            // A crowd in one place is told in slices, between which the shard can do something else.
+            for slice in here.chunks(MULTICAST_SLICE) {
+                self.push(shard, Command::Multicast(slice.into(), encoded.clone()));
             }
         }
     }

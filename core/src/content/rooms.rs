@@ -129,11 +129,10 @@ impl RoomBook {
             self.keys = self.keys.wrapping_add(1);
             let sealer = RoomSealer::new(self.keys, (self.draw)());
             metrics::ROOM_KEYS.inc();
-            let mut encoded = Vec::with_capacity(64);
-            sealer.packet(room).encode(&mut encoded);
-            let encoded: Arc<[u8]> = encoded.into();
+            // As a packet, which wipes the secret when it is dropped, and not encoded.
+            let packet = Arc::new(sealer.packet(room));
             for shard in shards(entry) {
-                send(shard, Command::Rekey(room, encoded.clone()));
+                send(shard, Command::Rekey(room, packet.clone()));
             }
             entry.key = Some(Key { sealer, made: now, is_known_outside: false });
         }

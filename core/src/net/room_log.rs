@@ -15,44 +15,63 @@
 //! Each segment counts the cursors in it. Who has caught up is counted apart, so that an append moves all of
 //! those at once, into the segment of the new frame. A segment without cursors and before all others is given back. When
 //! a log has as many segments as it may and needs another, the oldest is given up: whose cursor was there
-//! has lost what it held, and is told how much.
+//! has lost what it held, and is told how much. When the pool is empty, the oldest segment of all is given up, whosever it is: it is
+//! held by those who are furthest behind, and not by the room that has something to say.
 
 use std::collections::VecDeque;
 
+use slab::Slab;
+
 use crate::limits::{FRAME_HEADER, SEGMENT_BYTES, SERVER_BODY_MAX};
+
+/// Whose a log is: its room's slot, and its class's place.
+pub type Owner = (usize, usize);
 
 /// Segments that the logs of a shard use one after the other.
 #[derive(Debug)]
 pub struct SegmentPool {
     spare: Vec<Segment>,
-    /// Segments in logs.
-    used: usize,
+    /// Segments in logs: whose each is, and how many were taken before it.
+    used: Slab<(Owner, u64)>,
+    taken: u64,
     max: usize,
 }
 
 impl SegmentPool {
     /// At most `max` segments in all logs together. They are allocated when first needed, and kept.
     pub fn new(max: usize) -> Self {
-        Self { spare: Vec::new(), used: 0, max }
+        Self { spare: Vec::new(), used: Slab::new(), taken: 0, max: max.max(1) }
     }
 
     /// Segments in logs.
     pub fn used(&self) -> usize {
-        self.used
+        self.used.len()
     }
 
-    fn take(&mut self, first: u64) -> Option<Segment> {
-        if self.used == self.max {
+    /// When no segment is left: whose log has the oldest one, which is that log's first.
+    pub fn to_give_up(&self) -> Option<Owner> {
+        if self.used.len() < self.max {
             return None;
         }
-        self.used += 1;
-        let mut segment = self.spare.pop().unwrap_or_default();
+        self.used.iter().map(|(_, used)| used).min_by_key(|(_, taken)| *taken).map(|(owner, _)| *owner)
+    }
+
+    fn take(&mut self, owner: Owner, first: u64) -> Option<Segment> {
+        if self.used.len() >= self.max {
+            return None;
+        }
+        let mut segment = self
+            .spare
+            .pop()
+            .unwrap_or_else(|| Segment { bytes: Vec::with_capacity(SEGMENT_BYTES), ..Segment::default() });
         segment.first = first;
+        segment.slot = self.used.insert((owner, self.taken));
+        self.taken += 1;
         Some(segment)
     }
 
     fn give(&mut self, mut segment: Segment) {
-        self.used -= 1;
+        self.used.remove(segment.slot);
         segment.bytes.clear();
         segment.ends.clear();
         segment.cursors = 0;
@@ -65,6 +84,8 @@ impl SegmentPool {
 struct Segment {
     /// The number of its first frame.
     first: u64,
+    /// Where the pool has it noted.
+    slot: usize,
     bytes: Vec<u8>,
     /// Where each frame ends in `bytes`.
     ends: Vec<u32>,
@@ -140,23 +161,24 @@ impl Log {
         self.lost
     }
 
-    /// Appends a frame; the log may have `segments_max` segments. A frame for which the pool has no room is lost to
-    /// everybody, as if it had been there and been given up.
-    pub fn append(&mut self, frame: &[u8], segments_max: usize, pool: &mut SegmentPool) {
+    /// Whether a frame of this length needs another segment.
+    pub fn needs_segment(&self, length: usize) -> bool {
+        !self.segments.back().is_some_and(|last| last.fits(length))
+    }
+
+    /// Appends a frame to the log of `owner`, which may have `segments_max` segments. A frame for which the pool has no room is
+    /// lost to everybody, as if it had been there and been given up.
+    pub fn append(&mut self, frame: &[u8], owner: Owner, segments_max: usize, pool: &mut SegmentPool) {
         debug_assert!(frame.len() <= FRAME_HEADER + SERVER_BODY_MAX);
         if self.caught_up == 0 && self.segments.is_empty() && self.lost == 0 {
             // Nobody is here to get it.
             return;
         }
-        if !self.segments.back().is_some_and(|last| last.fits(frame.len())) {
+        if self.needs_segment(frame.len()) {
             if self.segments.len() >= segments_max.max(1) {
                 self.give_up_oldest(pool);
             }
-            let segment = pool.take(self.next).or_else(|| {
-                self.give_up_oldest(pool);
-                pool.take(self.next)
-            });
-            let Some(segment) = segment else {
+            let Some(segment) = pool.take(owner, self.next) else {
                 self.next += 1;
                 self.lost += std::mem::take(&mut self.caught_up);
                 return;
@@ -170,7 +192,8 @@ impl Log {
         self.next += 1;
     }
 
-    fn give_up_oldest(&mut self, pool: &mut SegmentPool) {
+    /// Gives up the oldest segment: whoever has not had all of it has lost it.
+    pub fn give_up_oldest(&mut self, pool: &mut SegmentPool) {
         if let Some(segment) = self.segments.pop_front() {
             self.lost += segment.cursors;
             pool.give(segment);

@@ -157,7 +157,7 @@ impl Rooms {
         &mut self,
         id: SessionId,
         room: RoomId,
-        limit: usize,
+        mut limit: usize,
         settle: impl FnMut(&[u8]),
     ) -> Option<SessionId> {
         let at = *self.index.get(&room)?;
@@ -168,7 +168,7 @@ impl Rooms {
             return None;
         }
         places.swap_remove(found);
-        self.settle_one(at, place, limit, settle);
+        self.settle_one(at, place, &mut limit, settle);
         self.take_out(at, place)
     }
 
@@ -183,33 +183,33 @@ impl Rooms {
         }
     }
 
-    /// Gives all that a session has not had to `settle`, as if it were written; but not more than `limit` bytes a room: what
+    /// Gives all that a session has not had to `settle`, as if it were written; but not more than `limit` bytes: what
     /// is left out then counts as lost.
-    pub fn settle(&mut self, id: SessionId, limit: usize, mut settle: impl FnMut(&[u8])) {
+    pub fn settle(&mut self, id: SessionId, mut limit: usize, mut settle: impl FnMut(&[u8])) {
         for at in 0..self.places(id).len() {
             let (room, place) = self.places(id)[at].get();
-            self.settle_one(room, place, limit, &mut settle);
+            self.settle_one(room, place, &mut limit, &mut settle);
         }
     }
 
     /// As [`Self::settle`], for one room.
-    pub fn settle_room(&mut self, id: SessionId, room: RoomId, limit: usize, settle: impl FnMut(&[u8])) {
+    pub fn settle_room(&mut self, id: SessionId, room: RoomId, mut limit: usize, settle: impl FnMut(&[u8])) {
         if let Some((room, place)) = self.place_in(id, room) {
-            self.settle_one(room, place, limit, settle);
+            self.settle_one(room, place, &mut limit, settle);
         }
     }
 
-    fn settle_one(&mut self, room: usize, place: usize, mut limit: usize, mut settle: impl FnMut(&[u8])) {
+    fn settle_one(&mut self, room: usize, place: usize, limit: &mut usize, mut settle: impl FnMut(&[u8])) {
         let room = &mut self.slots[room];
         let member = &mut room.members[place];
         let missed = [&mut member.missed, &mut member.shed];
         for ((log, cursor), missed) in room.logs.iter_mut().zip(&mut member.cursors).zip(missed) {
             let pending: usize = log.pending(*cursor).map(<[u8]>::len).sum();
             // Nothing goes out before the word that something before it is missing.
-            let is_kept = *missed == 0 && !log.is_lost(*cursor) && pending <= limit;
+            let is_kept = *missed == 0 && !log.is_lost(*cursor) && pending <= *limit;
             if is_kept {
                 log.pending(*cursor).for_each(&mut settle);
-                limit -= pending;
+                *limit -= pending;
             }
             let (to, skipped) = log.skip(*cursor, &mut self.pool);
             *cursor = to;
@@ -262,10 +262,14 @@ impl Rooms {
     /// under way gets longer.
     pub fn append(&mut self, room: RoomId, class: Class, frame: &[u8], sealed: Instant) {
         let Some(at) = self.index.get(&room).copied() else { return };
-        let room = &mut self.slots[at];
-        let log = &mut room.logs[class as usize];
+        let owner = (at, class as usize);
+        let needs_segment = self.slots[at].logs[class as usize].needs_segment(frame.len());
+        if let Some((room, class)) = self.pool.to_give_up().filter(|_| needs_segment) {
+            self.slots[room].logs[class].give_up_oldest(&mut self.pool);
+        }
+        let log = &mut self.slots[at].logs[class as usize];
         self.fresh.push((at, class, log.next(), sealed));
-        log.append(frame, self.limits.segments[class as usize], &mut self.pool);
+        log.append(frame, owner, self.limits.segments[class as usize], &mut self.pool);
         self.sweep(at);
     }
 

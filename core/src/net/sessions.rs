@@ -133,7 +133,8 @@ pub struct Net {
     arriving: VecDeque<SessionId>,
     /// Sessions with something to write, or to shut down.
     dirty: VecDeque<SessionId>,
-    /// Sessions whose socket took less than it was offered, each once, and when to look whether it has taken anything since.
+    /// Sessions whose socket took less than it was offered, each once, and when to look whether it has taken anything since: soonest
+    /// first.
     blocked: VecDeque<(Instant, SessionId)>,
     /// How long a socket may take nothing while something waits.
     slow_timeout: Duration,
@@ -261,9 +262,10 @@ impl Net {
         self.rooms.members(room).len()
     }
 
-    /// Queues a room's new key, encoded, for every member. What a member has not had of what was sealed with the older one goes
-    /// before it, so that keys and frames come in one order; if that is too much, the member misses it. The sweep takes it along.
-    pub fn rekey(&mut self, room: RoomId, encoded: &[u8]) {
+    /// Queues a room's new key for every member. What a member has not had of what was sealed with the older one goes
+    /// before it, so that keys and frames come in one order; if that is too much, or its socket is full, the member misses it. The
+    /// sweep takes it along.
+    pub fn rekey(&mut self, room: RoomId, key: &Packet) {
         let members: Vec<_> = self.rooms.members(room).collect();
         for id in members {
             let Some(conn) = self.table.get_mut(id).filter(|conn| conn.session.is_open()) else { continue };
@@ -271,9 +273,9 @@ impl Net {
                 turn::tell_gaps(conn, &mut self.rooms, &mut self.pool, id);
             }
             let (session, pool) = (&mut conn.session, &mut self.pool);
-            let limit = session.room_for(Class::Chat);
+            let limit = if conn.write_blocked { 0 } else { session.room_for(Class::Chat) };
             self.rooms.settle_room(id, room, limit, |bytes| session.queue_sealed(bytes, pool));
-            conn.session.send_encoded(encoded, &mut self.pool);
+            conn.session.send(key, &mut self.pool);
             self.sends += 1;
             if conn.session.is_too_slow() {
                 self.queued(id);
@@ -287,6 +289,7 @@ impl Net {
     pub fn copies(&mut self, room: RoomId, class: Class, encoded: &[u8]) {
         let members: Vec<_> = self.rooms.members(room).collect();
         for id in members {
+            let has_room = self.makes_room(id, class);
             let Some(conn) = self.table.get_mut(id) else { continue };
             if conn.session.room_for(Class::Chat) > 0 {
                 turn::tell_gaps(conn, &mut self.rooms, &mut self.pool, id);
@@ -296,7 +299,7 @@ impl Net {
             let limit = session.room_for(Class::Chat);
             self.rooms.settle_room(id, room, limit, |bytes| session.queue_sealed(bytes, pool));
             let may_follow = class == Class::Notice || !self.rooms.has_missed(id, room);
-            match (may_follow && conn.session.room_for(class) > 0, class) {
+            match (has_room && may_follow, class) {
                 (true, _) => self.send_encoded(id, encoded),
                 (false, Class::Chat) => self.rooms.miss(id, room),
                 (false, Class::Notice) => metrics::NOTICES_SHED.inc(),
@@ -307,13 +310,28 @@ impl Net {
     /// Queues an encoded message for each of the sessions. Those who are behind do not get it.
     pub fn multicast(&mut self, to: &[SessionId], encoded: &[u8]) {
         for id in to {
+            let has_room = self.makes_room(*id, Class::Chat);
             let Some(conn) = self.table.get_mut(*id) else { continue };
-            if conn.session.room_for(Class::Chat) > 0 {
+            if has_room {
+                turn::tell_gaps(conn, &mut self.rooms, &mut self.pool, *id);
                 self.send_encoded(*id, encoded);
             } else {
                 conn.missed = conn.missed.saturating_add(1);
             }
         }
+    }
+
+    /// Whether a packet of this class may be queued for the session. Much that was queued in one turn says nothing about the
+    /// peer: what counts is what its socket does not take, so that is tried first.
+    fn makes_room(&mut self, id: SessionId, class: Class) -> bool {
+        let Some(conn) = self.table.get(id) else { return false };
+        if conn.session.room_for(class) > 0 || conn.write_blocked {
+            return conn.session.room_for(class) > 0;
+        }
+        if let Err(reason) = self.write(id) {
+            self.lost(id, reason);
+        }
+        self.table.get(id).is_some_and(|conn| conn.session.room_for(class) > 0)
     }
 
     /// Appends a frame, sealed at `sealed` with the room's key, to the room's log.

@@ -14,8 +14,8 @@ use super::rooms::LogLimits;
 pub use super::sessions::Net;
 use crate::SessionId;
 use crate::limits::{
-    EVENTS_PER_POLL, LINKS_MAX, MAIL_PER_TURN, REFUSAL_SLOTS, SENDS_PER_TURN, SESSIONS_PER_SHARD_MAX,
-    SHARDS_MAX, UNFLUSHED_MAX,
+    EVENTS_PER_POLL, LINKS_MAX, MAIL_PER_FULL_TURN, MAIL_PER_TURN, REFUSAL_SLOTS, SENDS_PER_TURN,
+    SESSIONS_PER_SHARD_MAX, SHARDS_MAX, UNFLUSHED_MAX,
 };
 use crate::queue::JobQueue;
 use crate::wire::{CloseReason, Packet};
@@ -199,9 +199,11 @@ impl<C: Send + 'static> Shard<C> {
 
     /// Takes a bounded amount of mail; what is left keeps the loop awake.
     fn read_mail<A: App<Command = C>>(&mut self, app: &mut A, stop_at: &mut Option<Instant>) {
-        for _ in 0..MAIL_PER_TURN {
-            // What is queued for sessions takes memory, and goes out a bounded number of sessions a turn.
-            if self.net.sends() > SENDS_PER_TURN || self.net.unflushed() > UNFLUSHED_MAX {
+        for taken in 0..MAIL_PER_TURN {
+            // What is queued for sessions takes memory, and goes out a bounded number of sessions a turn. Some mail is taken all
+            // the same: sessions that keep themselves busy must not hold up the others, or the end.
+            let is_full = self.net.sends() > SENDS_PER_TURN || self.net.unflushed() > UNFLUSHED_MAX;
+            if is_full && taken >= MAIL_PER_FULL_TURN {
                 return;
             }
             match self.mailbox.pop() {

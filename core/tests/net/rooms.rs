@@ -57,9 +57,8 @@ impl Room {
 
     fn change_key(&mut self, server: &Loops) {
         self.sealer = RoomSealer::new(2, [2; 32]);
-        let mut encoded = Vec::new();
-        self.sealer.packet(ROOM).encode(&mut encoded);
-        server.run(0, move |net| net.rekey(ROOM, &encoded));
+        let key = self.sealer.packet(ROOM);
+        server.run(0, move |net| net.rekey(ROOM, &key));
     }
 }
 

@@ -96,7 +96,7 @@ fn nothing_that_was_meant_for_a_session_reaches_the_next_in_its_slot() {
     server.run(0, move |net| {
         net.send(stale, &ping(1));
         net.join(stale, ROOM);
-        net.rekey(ROOM, b"not even a packet");
+        net.rekey(ROOM, &ping(1));
         net.append(ROOM, Class::Chat, &[0; 64], net.now());
         net.close(stale, CloseReason::Goodbye, "");
         net.send(fresh, &ping(2));

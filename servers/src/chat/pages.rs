@@ -2,6 +2,7 @@
 //! fifty million entries go out: so a full page is made once, and shared by all who ask for it until somebody on it leaves.
 
 use std::collections::BTreeMap;
+use std::iter::Peekable;
 use std::sync::Arc;
 
 use throng_core::limits::{LIST_BYTES_MAX, USER_PAGE};
@@ -40,24 +41,30 @@ impl Pages {
         tally: Tally,
         after: u32,
         highest: u32,
-        users: impl FnOnce() -> Box<dyn Iterator<Item = (u32, &'a Name)> + 'a>,
+        users: impl Fn() -> Box<dyn Iterator<Item = (u32, &'a Name)> + 'a>,
     ) -> Page {
-        if let Some(full) = self.0.get(&after) {
-            metrics::USER_PAGES.inc();
+        metrics::USER_PAGES.inc();
+        let Some((first, _)) = users().next() else { return empty_of(0, tally) };
+        // A page that was kept for an id before the same user is the same.
+        if let Some((_, full)) = self.0.range(after..first).next_back() {
             return (begin(0, tally, full.last < highest), full.users.clone());
         }
-        let (bytes, last) = encode_users(users());
-        let page = Arc::<[u8]>::from(bytes);
-        if let Some(last) = last {
-            // Whatever clients ask for, pages that are kept do not overlap, so they are no more than the list itself.
-            let is_free = self.0.range(..after).next_back().is_none_or(|(_, full)| full.last <= after)
-                && self.0.range(after..last).next().is_none();
-            if is_free {
-                self.0.insert(after, Full { last, users: page.clone() });
-            }
+        // A new page ends where a kept one begins, so that those that follow stay of use; but not if it gets short by that.
+        let next = self.0.range(first..).next().map(|(next, _)| *next);
+        let up_to_next = users().take_while(|(id, _)| next.is_none_or(|next| *id <= next));
+        let mut page = encode_users(&mut up_to_next.peekable());
+        if next.is_some() && page.0.len() < LIST_BYTES_MAX / 2 {
+            page = encode_users(&mut users().peekable());
+            self.0.retain(|kept, _| *kept < after || *kept >= page.1);
         }
-        metrics::USER_PAGES.inc();
-        (begin(0, tally, last.is_some()), page)
+        let (bytes, last) = page;
+        let bytes = Arc::<[u8]>::from(bytes);
+        // Whatever clients ask for, pages that are kept do not overlap, so they are no more than the list itself.
+        let is_free = self.0.range(..after).next_back().is_none_or(|(_, full)| full.last <= after);
+        if last < highest && is_free {
+            self.0.insert(after, Full { last, users: bytes.clone() });
+        }
+        (begin(0, tally, last < highest), bytes)
     }
 
     /// A user enters or leaves: the page that it stands on is not that any more.
@@ -76,13 +83,18 @@ pub(super) fn of_channel<'a>(
     users: impl Iterator<Item = (u32, &'a Name)>,
 ) -> Page {
     metrics::USER_PAGES.inc();
-    let (bytes, last) = encode_users(users);
-    (begin(channel, tally, last.is_some()), bytes.into())
+    let mut users = users.peekable();
+    let (bytes, _) = encode_users(&mut users);
+    (begin(channel, tally, users.peek().is_some()), bytes.into())
 }
 
 /// The page that nobody is on: of a channel that the asker is not in.
 pub(super) fn empty(channel: u32) -> Page {
-    of_channel(channel, Tally { version: 0, head_count: 0 }, std::iter::empty())
+    empty_of(channel, Tally { version: 0, head_count: 0 })
+}
+
+fn empty_of(channel: u32, tally: Tally) -> Page {
+    (begin(channel, tally, false), Arc::new([0; 2]))
 }
 
 fn begin(channel: u32, tally: Tally, more: bool) -> Box<[u8]> {
@@ -96,16 +108,13 @@ fn begin(channel: u32, tally: Tally, more: bool) -> Box<[u8]> {
     out.into()
 }
 
-/// As many of `users` as fit a page, encoded as the field is; with the last id if there are more.
-fn encode_users<'a>(users: impl Iterator<Item = (u32, &'a Name)>) -> (Vec<u8>, Option<u32>) {
+/// As many of `users` as fit a page, encoded as the field is, and the last one's id. Those that do not fit stay in the iterator.
+fn encode_users<'a>(users: &mut Peekable<impl Iterator<Item = (u32, &'a Name)>>) -> (Vec<u8>, u32) {
     let mut out = vec![0; 2];
     let (mut count, mut last) = (0u16, 0);
-    let mut more = None;
-    for (id, name) in users {
-        if usize::from(count) == USER_PAGE || out.len() - 2 + length_of(name) > LIST_BYTES_MAX {
-            more = Some(last);
-            break;
-        }
+    while let Some((id, name)) = users.next_if(|(_, name)| {
+        usize::from(count) < USER_PAGE && out.len() - 2 + length_of(name) <= LIST_BYTES_MAX
+    }) {
         let mut writer = Writer::new(&mut out);
         writer.u32(id);
         writer.u16(name.len() as u16);
@@ -113,7 +122,7 @@ fn encode_users<'a>(users: impl Iterator<Item = (u32, &'a Name)>) -> (Vec<u8>, O
         (count, last) = (count + 1, id);
     }
     out[..2].copy_from_slice(&count.to_le_bytes());
-    (out, more)
+    (out, last)
 }
 
 #[cfg(test)]

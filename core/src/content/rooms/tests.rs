@@ -70,7 +70,12 @@ impl World {
             Command::Send(id, packet) => self.give(id, &packet),
             Command::Join(id, _) => assert!(self.members.insert(id)),
             Command::Leave(id, _) => assert!(self.members.remove(&id)),
-            Command::Copies(_, _, encoded) | Command::Rekey(_, encoded) => {
+            Command::Rekey(_, key) => {
+                for id in here(&self.members) {
+                    self.give(id, &key);
+                }
+            }
+            Command::Copies(_, _, encoded) => {
                 let packet = Packet::decode(&encoded).unwrap();
                 for id in here(&self.members) {
                     self.give(id, &packet);

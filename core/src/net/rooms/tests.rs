@@ -321,3 +321,25 @@ fn a_member_who_moves_into_a_place_that_is_passed_is_visited_out_of_turn() {
     let last = if first == id(3) { None } else { Some(id(3)) };
     assert_eq!(moved, last);
 }
+
+#[test]
+fn a_pool_that_the_deaf_have_used_up_still_serves_those_who_read() {
+    let mut rooms = Rooms::new(LIMITS);
+    let append = |rooms: &mut Rooms, room, number| {
+        rooms.append(RoomId(room), Class::Chat, &make(room, Class::Chat, number, 0), Instant::now());
+    };
+    for room in 0..LIMITS.pool as u32 {
+        rooms.join(id(1), RoomId(room));
+        append(&mut rooms, room, 1);
+    }
+    assert_eq!(rooms.pool.used(), LIMITS.pool);
+    rooms.join(id(2), RoomId(100));
+    append(&mut rooms, 100, 1);
+    append(&mut rooms, 100, 2);
+    assert_eq!(rooms.take_gap(id(2)), None);
+    assert_eq!(rooms.pending(id(2)).map(<[u8]>::len).sum::<usize>(), 2 * make(0, Class::Chat, 0, 0).len());
+    // It went at the cost of what was waited for longest.
+    assert_eq!(rooms.take_gap(id(1)), Some(Gap { room: RoomId(0), class: Class::Chat, count: 1 }));
+    assert_eq!(rooms.take_gap(id(1)), None);
+    assert_eq!(rooms.pool.used(), LIMITS.pool);
+}

@@ -16,6 +16,9 @@ use crate::net::shard::{App, Closed, Opened};
 use crate::wire::packets::{ChatGap, Scope};
 use crate::wire::{CloseReason, Packet};
 
+/// Looks at a blocked socket before it is given up: so many fit the time that it has.
+const SLOW_LOOKS: u32 = 8;
+
 /// Queues the word about what a session has lost.
 pub(super) fn tell_gaps(conn: &mut Conn, rooms: &mut Rooms, pool: &mut BufferPool, id: SessionId) {
     while let Some(gap) = rooms.take_gap(id) {
@@ -27,7 +30,6 @@ pub(super) fn tell_gaps(conn: &mut Conn, rooms: &mut Rooms, pool: &mut BufferPoo
             }
         }
     }
-    // What is its own goes by the outbox, so an empty one means that it has caught up.
     if conn.missed > 0 && conn.session.room_for(Class::Chat) > 0 {
         let missed = std::mem::take(&mut conn.missed);
         send_gap(conn, pool, Scope::Nearby, 0, missed.into());
@@ -381,7 +383,9 @@ impl Net {
                         self.rooms
                             .advance(id, taken - of_own, |torn| outbox.tail(pool).extend_from_slice(torn));
                     }
-                    if !conn.write_blocked && count < WRITE_PIECES {
+                    // Who has caught up now is told what it missed meanwhile.
+                    let is_behind = conn.missed > 0 && conn.session.outbox.is_empty();
+                    if !conn.write_blocked && count < WRITE_PIECES && !is_behind {
                         break;
                     }
                 }
@@ -394,7 +398,7 @@ impl Net {
             }
         }
         if conn.write_blocked && !std::mem::replace(&mut conn.in_blocked, true) {
-            self.blocked.push_back((self.now + self.slow_timeout, id));
+            self.blocked.push_back((self.now + self.slow_timeout / SLOW_LOOKS, id));
         }
         // The word that the session closes is out: say that nothing follows, and wait for the
         // peer's close. Closing at once would reset the connection if input is unread, and the
@@ -411,12 +415,10 @@ impl Net {
         while self.blocked.front().is_some_and(|(at, _)| *at <= self.now) {
             let Some((_, id)) = self.blocked.pop_front() else { break };
             let Some(conn) = self.table.get_mut(id) else { continue };
-            if !conn.write_blocked {
-                conn.in_blocked = false;
-            } else if conn.took + self.slow_timeout > self.now {
-                self.blocked.push_back((conn.took + self.slow_timeout, id));
-            } else {
-                conn.in_blocked = false;
+            conn.in_blocked = conn.write_blocked && conn.took + self.slow_timeout > self.now;
+            if conn.in_blocked {
+                self.blocked.push_back((self.now + self.slow_timeout / SLOW_LOOKS, id));
+            } else if conn.write_blocked {
                 self.close(id, CloseReason::TooSlow, "");
             }
         }
