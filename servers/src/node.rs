@@ -35,6 +35,8 @@ pub struct NodeSize {
     pub logs: LogLimits,
     /// How long a client's socket may take nothing while something waits for it.
     pub slow_timeout: Duration,
+    /// Bytes that the system may hold for one client's socket.
+    pub send_buffer: usize,
     /// Jobs that may wait for each content thread.
     pub lane: usize,
     /// When rooms get keys of their own.
@@ -57,6 +59,7 @@ impl<R: Send + 'static> Parts<R> {
             mailbox: size.mailbox,
             logs: size.logs,
             slow_timeout: size.slow_timeout,
+            send_buffer: size.send_buffer,
         };
         let shards = (0..size.shards.max(1))
             .map(|index| Shard::new(index, shard_size))

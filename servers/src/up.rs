@@ -393,6 +393,7 @@ impl Starter<'_> {
                 pool: segments(net.log_pool),
             },
             slow_timeout: net.slow_timeout,
+            send_buffer: net.send_buffer.as_usize(),
             content_threads: content.threads,
             lane: content.lane,
             rooms: RoomPolicy { log_from: content.log_from, key_lifetime: content.key_lifetime },

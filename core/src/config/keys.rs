@@ -179,9 +179,9 @@ settings! {
             /// How long a client may wait after the handshake before its first packet.
             first_packet_timeout: Duration = "5s" in ms(10)..=secs(600);
             /// After how long without a word from a client it is asked whether it is still there.
-            heartbeat: Duration = "30s" in ms(10)..=secs(600);
+            heartbeat: Duration = "45s" in ms(10)..=secs(600);
             /// After how long without a word from a client it is closed.
-            idle_timeout: Duration = "90s" in ms(20)..=secs(3600);
+            idle_timeout: Duration = "100s" in ms(20)..=secs(3600);
             /// How long a closed connection may take to receive the reason.
             linger: Duration = "1s" in secs(0)..=secs(60);
             /// Bytes that may wait to be sent to one client; one that reads too slowly is closed beyond that.
@@ -193,6 +193,9 @@ settings! {
             notice_log: ByteSize = "128KiB" in kib(128)..=kib(1 << 20);
             /// Bytes of messages and notices that a shard keeps for all rooms together.
             log_pool: ByteSize = "64MiB" in kib(1024)..=kib(16 << 20);
+            /// Bytes that the system may hold for one client, beside what the server itself holds. More lets a client on a long and fast
+            /// line receive faster, and hides from the server for longer that one does not read.
+            send_buffer: ByteSize = "256KiB" in kib(16)..=kib(16 << 10);
             /// How long a client may take nothing, while something waits for it, before it is closed as too slow.
             slow_timeout: Duration = "30s" in ms(100)..=secs(3600);
             /// Commands that may wait for a shard.

@@ -139,7 +139,7 @@ fn keys_must_agree_with_each_other() {
     };
     check(
         &["net.heartbeat=2m"],
-        "net.idle_timeout = \"90s\" (default) must be longer than net.heartbeat = \"2m\" (flag --set)",
+        "net.idle_timeout = \"100s\" (default) must be longer than net.heartbeat = \"2m\" (flag --set)",
     );
     check(&["link.timeout=1s"], "must be longer than link.heartbeat");
     check(&["link.retry_min=3s"], "must be at most link.retry_max");

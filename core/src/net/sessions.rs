@@ -138,6 +138,8 @@ pub struct Net {
     blocked: VecDeque<(Instant, SessionId)>,
     /// How long a socket may take nothing while something waits.
     slow_timeout: Duration,
+    /// What the system may hold for a client's socket, in bytes.
+    send_buffer: usize,
     /// What was written since the last turn's end, for the counters.
     written: Written,
     /// Expanded room keys of dialled sessions, which share them.
@@ -185,6 +187,7 @@ impl Net {
             dirty: VecDeque::new(),
             blocked: VecDeque::new(),
             slow_timeout: size.slow_timeout,
+            send_buffer: size.send_buffer,
             written: Written::default(),
             ciphers: Ciphers::default(),
             fan_out_us: None,
@@ -446,6 +449,11 @@ impl Net {
         }
         // Without even a seat for saying so, the socket is closed without a word.
         let Some(seat) = seat else { return };
+        if wanted == Seat::Client {
+            // Left to itself a system holds megabytes for a client that does not read. One that refuses holds more, and
+            // nothing else changes.
+            let _ = socket2::SockRef::from(&socket).set_send_buffer_size(self.send_buffer);
+        }
         let session = Session::accepted(endpoint, self.now);
         match self.insert(socket, session, peer, None, seat) {
             Ok(id) if seat == Seat::Refused => self.close(id, CloseReason::ServerFull, ""),

@@ -110,13 +110,15 @@ pub struct ShardSize {
     pub logs: LogLimits,
     /// How long a client's socket may take nothing, while something waits for it, before the client is closed as too slow.
     pub slow_timeout: Duration,
+    /// Bytes that the system may hold for one client's socket, about.
+    pub send_buffer: usize,
 }
 
 impl ShardSize {
     /// For so many clients, with a mailbox of `mailbox` items; everything else as the configuration has it by default.
     pub fn new(clients: usize, mailbox: usize) -> Self {
         let logs = LogLimits { segments: [16, 2], pool: 1024 };
-        Self { clients, mailbox, logs, slow_timeout: Duration::from_secs(30) }
+        Self { clients, mailbox, logs, slow_timeout: Duration::from_secs(30), send_buffer: 256 * 1024 }
     }
 }
 

