@@ -75,7 +75,9 @@ fn check(system: &str, program: &str) {
     assert_eq!(closed.deliveries.received, closed.sent * u64::from(MEMBERS));
     assert!(!results.systems[0].version.is_empty());
     let batches: Vec<usize> = results.bare.iter().map(|bare| bare.bytes).collect();
-    assert_eq!(batches, [128, 1280], "{said:?}");
+    assert_eq!(batches[..2], [128, 1280], "{said:?}");
+    // The closed loop has no pace to keep.
+    assert_eq!(results.bare.iter().filter_map(|bare| bare.case).collect::<Vec<_>>(), ['A'], "{said:?}");
     assert!(
         results.bare.iter().all(|bare| bare.writes >= 10 && bare.us_per_write > 0.0),
         "{:?}",

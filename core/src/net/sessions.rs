@@ -1,6 +1,7 @@
 //! The sessions of one shard with their sockets, and what an application may do with
-//! them. What the loop does for them is in `turn`.
+//! them, but for what concerns rooms (`rooms`). What the loop does for them is in `turn`.
 
+mod rooms;
 mod turn;
 
 use std::collections::{HashSet, VecDeque};
@@ -234,113 +235,6 @@ impl Net {
     /// Queues a packet that has been encoded before, in pieces.
     pub fn send_pieces(&mut self, id: SessionId, pieces: &[&[u8]]) {
         self.queue(id, |session, pool| session.send_pieces(pieces, pool));
-    }
-
-    /// Makes the session a member of the room, if it is open.
-    pub fn join(&mut self, id: SessionId, room: RoomId) {
-        // One that has ended but still lingers has left its rooms for good, and nobody
-        // would take it out again.
-        if self.table.get(id).is_some_and(|conn| conn.session.is_open()) {
-            self.rooms.join(id, room);
-        }
-    }
-
-    /// Ends the session's membership of the room. What was said there before it still gets, and before
-    /// whatever is sent to it from now on.
-    pub fn leave(&mut self, id: SessionId, room: RoomId) {
-        let Some(conn) = self.table.get_mut(id) else { return };
-        turn::tell_gaps(conn, &mut self.rooms, &mut self.pool, id);
-        let (session, pool) = (&mut conn.session, &mut self.pool);
-        let limit = session.room_for(Class::Chat);
-        let moved = self.rooms.leave(id, room, limit, |bytes| session.queue_sealed(bytes, pool));
-        if !conn.session.outbox.is_empty() {
-            self.queued(id);
-        }
-        if let Some(moved) = moved {
-            self.mark_dirty(moved);
-        }
-    }
-
-    /// How many of this loop's sessions are members of the room.
-    pub fn members(&self, room: RoomId) -> usize {
-        self.rooms.members(room).len()
-    }
-
-    /// Queues a room's new key for every member. What a member has not had of what was sealed with the older one goes
-    /// before it, so that keys and frames come in one order; if that is too much, or its socket is full, the member misses it. The
-    /// sweep takes it along.
-    pub fn rekey(&mut self, room: RoomId, key: &Packet) {
-        let members: Vec<_> = self.rooms.members(room).collect();
-        for id in members {
-            let Some(conn) = self.table.get_mut(id).filter(|conn| conn.session.is_open()) else { continue };
-            if conn.session.room_for(Class::Chat) > 0 {
-                turn::tell_gaps(conn, &mut self.rooms, &mut self.pool, id);
-            }
-            let (session, pool) = (&mut conn.session, &mut self.pool);
-            let limit = if conn.write_blocked { 0 } else { session.room_for(Class::Chat) };
-            self.rooms.settle_room(id, room, limit, |bytes| session.queue_sealed(bytes, pool));
-            conn.session.send(key, &mut self.pool);
-            self.sends += 1;
-            if conn.session.is_too_slow() {
-                self.queued(id);
-            }
-        }
-        self.rooms.visit_all(room);
-    }
-
-    /// Queues an encoded message or notice for every member of the room, sealed once for each. Those who
-    /// are behind do not get it.
-    pub fn copies(&mut self, room: RoomId, class: Class, encoded: &[u8]) {
-        let members: Vec<_> = self.rooms.members(room).collect();
-        for id in members {
-            let has_room = self.makes_room(id, class);
-            let Some(conn) = self.table.get_mut(id) else { continue };
-            if conn.session.room_for(Class::Chat) > 0 {
-                turn::tell_gaps(conn, &mut self.rooms, &mut self.pool, id);
-            }
-            // From the time when the room had a log something may still wait in it, which comes first.
-            let (session, pool) = (&mut conn.session, &mut self.pool);
-            let limit = session.room_for(Class::Chat);
-            self.rooms.settle_room(id, room, limit, |bytes| session.queue_sealed(bytes, pool));
-            let may_follow = class == Class::Notice || !self.rooms.has_missed(id, room);
-            match (has_room && may_follow, class) {
-                (true, _) => self.send_encoded(id, encoded),
-                (false, Class::Chat) => self.rooms.miss(id, room),
-                (false, Class::Notice) => metrics::NOTICES_SHED.inc(),
-            }
-        }
-    }
-
-    /// Queues an encoded message for each of the sessions. Those who are behind do not get it.
-    pub fn multicast(&mut self, to: &[SessionId], encoded: &[u8]) {
-        for id in to {
-            let has_room = self.makes_room(*id, Class::Chat);
-            let Some(conn) = self.table.get_mut(*id) else { continue };
-            if has_room {
-                turn::tell_gaps(conn, &mut self.rooms, &mut self.pool, *id);
-                self.send_encoded(*id, encoded);
-            } else {
-                conn.missed = conn.missed.saturating_add(1);
-            }
-        }
-    }
-
-    /// Whether a packet of this class may be queued for the session. Much that was queued in one turn says nothing about the
-    /// peer: what counts is what its socket does not take, so that is tried first.
-    fn makes_room(&mut self, id: SessionId, class: Class) -> bool {
-        let Some(conn) = self.table.get(id) else { return false };
-        if conn.session.room_for(class) > 0 || conn.write_blocked {
-            return conn.session.room_for(class) > 0;
-        }
-        if let Err(reason) = self.write(id) {
-            self.lost(id, reason);
-        }
-        self.table.get(id).is_some_and(|conn| conn.session.room_for(class) > 0)
-    }
-
-    /// Appends a frame, sealed at `sealed` with the room's key, to the room's log.
-    pub fn append(&mut self, room: RoomId, class: Class, frame: &[u8], sealed: Instant) {
-        self.rooms.append(room, class, frame, sealed);
     }
 
     /// Of the packet that [`App::packet`](super::App::packet) is being given: microseconds from its sealing to
@@ -594,6 +488,7 @@ impl Net {
         }
     }
 }
+
 #[cfg(test)]
 mod tests {
     /// Ten thousand idle sessions are mostly this; with its place in the room and in the application's tables a session

@@ -1,4 +1,7 @@
 //! What a delivery cannot cost less than: a process that does nothing but `write` to as many sockets.
+//!
+//! Once as fast as it can, so that the reader never sleeps; and once at the pace of a case, as a server has to, with pauses in
+//! which both sides fall asleep and have to be woken up again.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -7,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use throng_core::shutdown::Shutdown;
 
@@ -14,7 +18,6 @@ use super::process::{self, Server, ServerError};
 use super::swarm::{Guest, Swarm};
 use super::system::{Frame, Peer, Step};
 use crate::clock::{Nanos, RunClock, nanos};
-use crate::procstat::Meter;
 
 /// What the writer says to each socket first.
 const WELCOME: &[u8] = b"J";
@@ -38,6 +41,9 @@ pub struct Writer {
     /// Milliseconds of writing.
     #[arg(long)]
     pub millis: u64,
+    /// Microseconds from one round over all sockets to the next, by an absolute schedule; 0 for none.
+    #[arg(long, default_value_t = 0)]
+    pub interval_us: u64,
 }
 
 /// What a `write` costs.
@@ -47,6 +53,10 @@ pub struct Bare {
     pub sockets: u32,
     /// Bytes of each write.
     pub bytes: usize,
+    /// The case whose pace it kept; null when it wrote as fast as it could.
+    pub case: Option<char>,
+    /// Messages in each write.
+    pub batch: usize,
     /// The repetition.
     pub repetition: u32,
     /// Writes made.
@@ -55,6 +65,42 @@ pub struct Bare {
     pub cpu_us_per_write: f64,
     /// Microseconds that passed for each.
     pub us_per_write: f64,
+}
+
+/// What is to be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Round {
+    /// The pace: that of a case, or none.
+    pub case: Option<(char, Duration)>,
+    /// Sockets to write to.
+    pub sockets: u32,
+    /// Messages in each write.
+    pub batch: usize,
+    /// Bytes of each message.
+    pub payload: usize,
+    /// Milliseconds of writing.
+    pub millis: u64,
+    /// The repetition.
+    pub repetition: u32,
+}
+
+impl Round {
+    fn writer(&self) -> Writer {
+        let interval = self.case.map_or(Duration::ZERO, |(_, interval)| interval * self.batch as u32);
+        Writer {
+            sockets: self.sockets,
+            bytes: self.batch * self.payload,
+            millis: self.millis,
+            interval_us: interval.as_micros() as u64,
+        }
+    }
+}
+
+/// How many messages a write must take with it for the rounds over all sockets to keep up with the messages: as many as come
+/// while one round is under way.
+pub(super) fn batch_for(interval: Duration, sockets: u32, us_per_write: f64) -> usize {
+    let round = Duration::from_secs_f64(us_per_write.max(0.0) * f64::from(sockets) / 1e6);
+    usize::try_from(round.as_nanos().div_ceil(interval.as_nanos().max(1))).unwrap_or(usize::MAX).max(1)
 }
 
 /// The writer itself: prints where it listens, takes its sockets, writes, and prints what it did.
@@ -70,35 +116,49 @@ pub fn write(writer: Writer, out: &mut impl Write) -> io::Result<()> {
         sockets.push(socket);
     }
     let filling = vec![FILLING; writer.bytes];
-    let mut meter = Meter::start_own().map_err(io::Error::other)?;
+    let interval = Duration::from_micros(writer.interval_us);
+    let cpu_before = cpu();
     let begun = Instant::now();
     let mut writes = 0_u64;
-    while begun.elapsed() < Duration::from_millis(writer.millis) {
+    for round in 0_u32.. {
+        // A round that is late follows at once, as messages do that have waited.
+        std::thread::sleep((interval * round).saturating_sub(begun.elapsed()));
+        if begun.elapsed() >= Duration::from_millis(writer.millis) {
+            break;
+        }
         for socket in &mut sockets {
             socket.write_all(&filling)?;
             writes += 1;
         }
     }
     let took = nanos(begun.elapsed());
-    meter.look();
-    writeln!(out, "{RESULT}{writes} {took} {}", nanos(meter.cpu()))?;
+    writeln!(out, "{RESULT}{writes} {took} {}", nanos(cpu().saturating_sub(cpu_before)))?;
     out.flush()
+}
+
+/// CPU time that this process has used, to the nanosecond.
+fn cpu() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Starts the writer, the subcommand of `program`, on `core`, and reads what it writes.
 pub(super) fn measure(
     program: &Path,
     core: usize,
-    writer: Writer,
-    repetition: u32,
+    round: Round,
     shutdown: &Shutdown,
 ) -> Result<Option<Bare>, ServerError> {
+    let writer = round.writer();
     let failed = |what| move |source| ServerError::System { what, name: "bare", source };
     let mut command = Command::new(program);
     command.arg(SUBCOMMAND);
-    for (flag, value) in
-        [("--sockets", writer.sockets.into()), ("--bytes", writer.bytes as u64), ("--millis", writer.millis)]
-    {
+    for (flag, value) in [
+        ("--sockets", writer.sockets.into()),
+        ("--bytes", writer.bytes as u64),
+        ("--millis", writer.millis),
+        ("--interval-us", writer.interval_us),
+    ] {
         command.arg(flag).arg(value.to_string());
     }
     let dir = process::directory("bare")?;
@@ -113,7 +173,7 @@ pub(super) fn measure(
         swarm.invite(address, writer.sockets as usize).map_err(failed("connect"))?;
         swarm.turn(&mut Deaf).map_err(failed("read"))?;
     }
-    Ok(result(&server.log(), writer, repetition))
+    Ok(result(&server.log(), round))
 }
 
 /// The name of the hidden subcommand.
@@ -129,15 +189,17 @@ fn port(log: &str) -> Option<u16> {
     after(log, PORT)?.parse().ok()
 }
 
-fn result(log: &str, writer: Writer, repetition: u32) -> Option<Bare> {
+fn result(log: &str, round: Round) -> Option<Bare> {
     let mut numbers = after(log, RESULT)?.split(' ').map(str::parse::<u64>);
     let mut next = || numbers.next()?.ok();
     let (writes, took, cpu) = (next()?, next()?, next()?);
     let each = |nanos: u64| nanos as f64 / 1e3 / writes.max(1) as f64;
     Some(Bare {
-        sockets: writer.sockets,
-        bytes: writer.bytes,
-        repetition,
+        sockets: round.sockets,
+        bytes: round.batch * round.payload,
+        case: round.case.map(|(letter, _)| letter),
+        batch: round.batch,
+        repetition: round.repetition,
         writes,
         cpu_us_per_write: each(cpu),
         us_per_write: each(took),
@@ -199,11 +261,11 @@ mod tests {
 
     #[test]
     fn what_the_writer_prints_is_understood() {
-        let writer = Writer { sockets: 2, bytes: 128, millis: 10 };
+        let round = Round { case: None, sockets: 2, batch: 1, payload: 128, millis: 10, repetition: 2 };
         assert_eq!(port("port 123"), None, "not the whole line");
         assert_eq!(port("port 1234\n"), Some(1234));
-        assert_eq!(result("port 1\n", writer, 1), None);
-        let bare = result("port 1\nresult 1000 6000000 5000000\n", writer, 2).expect("complete");
+        assert_eq!(result("port 1\n", round), None);
+        let bare = result("port 1\nresult 1000 6000000 5000000\n", round).expect("complete");
         assert_eq!(
             (bare.writes, bare.us_per_write, bare.cpu_us_per_write, bare.repetition),
             (1000, 6.0, 5.0, 2)
@@ -211,10 +273,19 @@ mod tests {
     }
 
     #[test]
-    fn the_writer_writes_to_all_its_sockets() {
+    fn a_write_takes_as_many_messages_as_come_during_a_round() {
+        let millis = Duration::from_millis;
+        assert_eq!(batch_for(millis(10), 1_000, 7.0), 1);
+        assert_eq!(batch_for(millis(4), 1_000, 7.0), 2);
+        assert_eq!(batch_for(millis(30), 9_000, 9.8), 3);
+        assert_eq!((batch_for(millis(1), 1_000, 0.0), batch_for(millis(1), 1_000, f64::NAN)), (1, 1));
+    }
+
+    /// How much each of three sockets was written.
+    fn written(millis: u64, interval_us: u64) -> [usize; 3] {
         let (mut reader, mut out) = io::pipe().expect("a pipe");
         let thread = std::thread::spawn(move || {
-            write(Writer { sockets: 3, bytes: 10, millis: 30 }, &mut out).expect("somebody reads");
+            write(Writer { sockets: 3, bytes: 10, millis, interval_us }, &mut out).expect("somebody reads");
         });
         let mut line = String::new();
         io::BufRead::read_line(&mut io::BufReader::new(&mut reader), &mut line).expect("it prints");
@@ -229,6 +300,18 @@ mod tests {
         });
         let lengths = read.map(|thread| thread.join().expect("it reads"));
         thread.join().expect("it ends");
+        lengths
+    }
+
+    #[test]
+    fn the_writer_writes_to_all_its_sockets() {
+        let lengths = written(30, 0);
         assert!(lengths.iter().all(|length| *length > 10 && *length == lengths[0]), "{lengths:?}");
+    }
+
+    #[test]
+    fn a_paced_writer_keeps_its_pace() {
+        // Rounds at 0, 10 and 20 ms, and the welcome.
+        assert!(written(30, 10_000).iter().all(|length| *length <= 3 * 10 + WELCOME.len()));
     }
 }

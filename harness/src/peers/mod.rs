@@ -26,7 +26,7 @@ mod talk;
 mod throng;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -42,7 +42,7 @@ pub use talk::Times;
 pub use throng::ThrongError;
 
 use crate::report::{Findings, format_count};
-use bare::{Bare, Writer};
+use bare::Bare;
 use pin::{PinError, Pinned};
 use room::Room;
 use system::{PEERS, Peer, THRONG};
@@ -216,7 +216,7 @@ impl Run<'_> {
     /// The cases of one size with every system in turn; who begins changes.
     fn group(&mut self, repetition: u32, place: usize, cases: &[Case]) {
         let Some(first) = cases.first() else { return };
-        self.bare(repetition, first.members);
+        self.bare(repetition, first.members, cases);
         let mut systems = self.job.systems.clone();
         if !systems.is_empty() {
             let by = (repetition as usize - 1 + place) % systems.len();
@@ -230,19 +230,40 @@ impl Run<'_> {
         }
     }
 
-    fn bare(&mut self, repetition: u32, sockets: u32) {
-        let Some(program) = &self.job.bare else { return };
+    /// What a write costs: as fast as it goes, and at the pace of each case.
+    fn bare(&mut self, repetition: u32, sockets: u32, cases: &[Case]) {
+        let Some(program) = self.job.bare.clone() else { return };
+        let payload = self.job.payload;
+        let round =
+            |case, batch| bare::Round { case, sockets, batch, payload, millis: BARE_MILLIS, repetition };
+        let mut us_per_write = 0.0;
         for batch in BARE_BATCHES {
-            if self.shutdown.is_requested() {
-                return;
-            }
-            let writer = Writer { sockets, bytes: batch * self.job.payload, millis: BARE_MILLIS };
-            match bare::measure(program, self.job.server_core, writer, repetition, self.shutdown) {
-                Ok(Some(bare)) => self.results.bare.push(bare),
-                Ok(None) => (self.say)("the bare writer has not come to an end; its cost is not known"),
-                Err(error) => (self.say)(&error.to_string()),
+            let found = self.bare_round(&program, round(None, batch));
+            if batch == 1 {
+                us_per_write = found.map_or(0.0, |bare| bare.us_per_write);
             }
         }
+        for case in cases {
+            if let Some(interval) = case.interval() {
+                let batch = bare::batch_for(interval, sockets, us_per_write);
+                self.bare_round(&program, round(Some((case.letter, interval)), batch));
+            }
+        }
+    }
+
+    fn bare_round(&mut self, program: &Path, round: bare::Round) -> Option<Bare> {
+        if self.shutdown.is_requested() {
+            return None;
+        }
+        match bare::measure(program, self.job.server_core, round, self.shutdown) {
+            Ok(Some(bare)) => {
+                self.results.bare.push(bare);
+                return Some(bare);
+            }
+            Ok(None) => (self.say)("the bare writer has not come to an end; its cost is not known"),
+            Err(error) => (self.say)(&error.to_string()),
+        }
+        None
     }
 
     fn peer(&mut self, peer: &'static dyn Peer, repetition: u32, cases: &[Case]) {

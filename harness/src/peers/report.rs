@@ -47,8 +47,14 @@ pub struct BareSummary {
     pub sockets: u32,
     /// Bytes of each write.
     pub bytes: usize,
+    /// The case whose pace was kept; null when it was as fast as it could.
+    pub case: Option<char>,
+    /// Messages in each write.
+    pub batch: usize,
     /// Median.
     pub cpu_us_per_write: f64,
+    /// Median, for each of these messages.
+    pub cpu_us_per_delivery: f64,
     /// Median.
     pub us_per_write: f64,
 }
@@ -160,23 +166,26 @@ impl PeersReport {
     }
 }
 
+/// Medians of what was measured alike. At the pace of a case the batches of repetitions may differ; the middle one is told.
 fn bare_medians(all: &[Bare]) -> Vec<BareSummary> {
-    let mut kinds: Vec<(u32, usize)> = all.iter().map(|bare| (bare.sockets, bare.bytes)).collect();
+    // At a case's pace the batch is part of what was found; else it tells what was measured.
+    let kind = |bare: &Bare| (bare.sockets, bare.case, bare.case.map_or(bare.batch, |_| 0));
+    let mut kinds: Vec<_> = all.iter().map(kind).collect();
     kinds.sort_unstable();
     kinds.dedup();
-    let summary = |(sockets, bytes)| {
-        let of = |figure: fn(&Bare) -> f64| {
-            median(
-                all.iter()
-                    .filter(|bare| (bare.sockets, bare.bytes) == (sockets, bytes))
-                    .map(figure)
-                    .collect(),
-            )
-        };
+    let summary = |wanted| {
+        let alike: Vec<&Bare> = all.iter().filter(|bare| kind(bare) == wanted).collect();
+        let of = |figure: fn(&Bare) -> f64| median(alike.iter().map(|bare| figure(bare)).collect());
+        let mut batches: Vec<(usize, usize)> = alike.iter().map(|bare| (bare.batch, bare.bytes)).collect();
+        batches.sort_unstable();
+        let (batch, bytes) = batches[batches.len() / 2];
         BareSummary {
-            sockets,
+            sockets: wanted.0,
             bytes,
+            case: wanted.1,
+            batch,
             cpu_us_per_write: of(|bare| bare.cpu_us_per_write),
+            cpu_us_per_delivery: of(|bare| bare.cpu_us_per_write / bare.batch as f64),
             us_per_write: of(|bare| bare.us_per_write),
         }
     };
@@ -222,19 +231,7 @@ impl fmt::Display for PeersReport {
                 write_summary(summary, f)?;
             }
         }
-        if !self.bare_medians.is_empty() {
-            writeln!(f, "\n  what one write() costs a process that does nothing else")?;
-        }
-        for bare in &self.bare_medians {
-            writeln!(
-                f,
-                "  {:>6} sockets, {:>5} B: {:6.2} us of CPU, {:6.2} us passed",
-                format_count(bare.sockets.into()),
-                bare.bytes,
-                bare.cpu_us_per_write,
-                bare.us_per_write
-            )?;
-        }
+        self.write_bare(f)?;
         self.write_doubts(f)?;
         let machine = &self.machine;
         writeln!(
@@ -275,6 +272,46 @@ fn write_summary(summary: &Summary, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 }
 
 impl PeersReport {
+    fn write_bare(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (paced, fast): (Vec<_>, Vec<_>) = self.bare_medians.iter().partition(|bare| bare.case.is_some());
+        if !fast.is_empty() {
+            writeln!(f, "\n  what one write() costs a process that does nothing else")?;
+        }
+        for bare in fast {
+            writeln!(
+                f,
+                "  {:>6} sockets, {:>5} B: {:6.2} us of CPU, {:6.2} us passed",
+                format_count(bare.sockets.into()),
+                bare.bytes,
+                bare.cpu_us_per_write,
+                bare.us_per_write
+            )?;
+        }
+        if !paced.is_empty() {
+            writeln!(
+                f,
+                "\n  what a delivery costs it at the pace of a case, with as many messages a write as keep up"
+            )?;
+        }
+        for bare in paced {
+            write!(
+                f,
+                "  {}: {:>6} sockets, {} a write: {:6.2} us of CPU a delivery",
+                bare.case.unwrap_or(' '),
+                format_count(bare.sockets.into()),
+                bare.batch,
+                bare.cpu_us_per_delivery
+            )?;
+            for summary in self.medians.iter().filter(|summary| Some(summary.case) == bare.case) {
+                if let Some(cpu) = summary.server_cpu_us_per_delivery {
+                    write!(f, "  {} x{:.2}", summary.system, cpu / bare.cpu_us_per_delivery)?;
+                }
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+
     fn write_doubts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let invalid: Vec<&Row> = self.rows.iter().filter(|row| !row.valid).collect();
         if !invalid.is_empty() {
@@ -332,15 +369,23 @@ mod tests {
         let bare = |repetition, cpu_us_per_write| Bare {
             sockets: 1_000,
             bytes: 128,
+            case: None,
+            batch: 1,
             repetition,
             writes: 1,
             cpu_us_per_write,
             us_per_write: 5.0,
         };
+        let paced = |repetition, batch, cpu_us_per_write| Bare {
+            bytes: batch * 128,
+            case: Some('A'),
+            batch,
+            ..bare(repetition, cpu_us_per_write)
+        };
         let results = Results {
             systems: vec![Taken { system: "redis", version: "Redis 7".into() }],
             rows: vec![row("throng", 1), row("redis", 1), doubtful],
-            bare: vec![bare(1, 4.0), bare(2, 3.0)],
+            bare: vec![bare(1, 4.0), bare(2, 3.0), paced(1, 1, 6.0), paced(2, 2, 8.0)],
             failures,
             interrupted,
         };
@@ -365,6 +410,7 @@ mod tests {
             "A throng #2: somebody sneezed",
             "NOT MEASURED  F redis #1: it fell over",
             "1,000 sockets,   128 B:   3.50 us of CPU",
+            "A:  1,000 sockets, 2 a write:   5.00 us of CPU a delivery\n",
             "Redis 7",
         ] {
             assert!(text.contains(part), "no `{part}` in:\n{text}");
