@@ -1,11 +1,12 @@
 //! What a delivery cannot cost less than: a process that does nothing but `write` to as many sockets.
 //!
-//! Once as fast as it can, so that the reader never sleeps; and once at the pace of a case, as a server has to, with pauses in
-//! which both sides fall asleep and have to be woken up again.
+//! Once as fast as it can, so that the reader never sleeps; and once at the pace of a case, as a server has to: it goes round its
+//! sockets, gives each what has become due since it was there last, and sleeps when nobody lacks anything. So both sides
+//! fall asleep and have to be woken up, and a write takes along what came meanwhile.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -26,6 +27,8 @@ const FILLING: u8 = b'x';
 /// Before the port, and before the result, in what the writer prints.
 const PORT: &str = "port ";
 const RESULT: &str = "result ";
+/// Most messages in one write at the pace of a case.
+const BATCH_MAX: usize = 256;
 /// Added to how long the writer takes before it is given up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -35,13 +38,13 @@ pub struct Writer {
     /// Sockets to accept and to write to, one after the other.
     #[arg(long)]
     pub sockets: u32,
-    /// Bytes of each write.
+    /// Bytes of each write; of each message if there is an interval.
     #[arg(long)]
     pub bytes: usize,
     /// Milliseconds of writing.
     #[arg(long)]
     pub millis: u64,
-    /// Microseconds from one round over all sockets to the next, by an absolute schedule; 0 for none.
+    /// Microseconds from one message to the next, each of which is for every socket; 0 for as many as it makes.
     #[arg(long, default_value_t = 0)]
     pub interval_us: u64,
 }
@@ -51,56 +54,51 @@ pub struct Writer {
 pub struct Bare {
     /// Sockets, written to one after the other.
     pub sockets: u32,
-    /// Bytes of each write.
+    /// Bytes of each write; of each message at the pace of a case.
     pub bytes: usize,
     /// The case whose pace it kept; null when it wrote as fast as it could.
     pub case: Option<char>,
-    /// Messages in each write.
-    pub batch: usize,
     /// The repetition.
     pub repetition: u32,
     /// Writes made.
     pub writes: u64,
-    /// CPU microseconds of the writing process for each.
+    /// Messages written at the pace of a case, each to every socket; else as many as `writes`.
+    pub deliveries: u64,
+    /// CPU microseconds of the writing process for each write.
     pub cpu_us_per_write: f64,
-    /// Microseconds that passed for each.
+    /// The same for each delivery.
+    pub cpu_us_per_delivery: f64,
+    /// Microseconds that passed for each write.
     pub us_per_write: f64,
 }
 
 /// What is to be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Round {
-    /// The pace: that of a case, or none.
+pub(super) struct Measure {
+    /// The case whose pace is kept, with the time between two of its messages.
     pub case: Option<(char, Duration)>,
     /// Sockets to write to.
     pub sockets: u32,
-    /// Messages in each write.
-    pub batch: usize,
-    /// Bytes of each message.
-    pub payload: usize,
+    /// Bytes of each write, or message.
+    pub bytes: usize,
     /// Milliseconds of writing.
     pub millis: u64,
     /// The repetition.
     pub repetition: u32,
 }
 
-impl Round {
+impl Measure {
     fn writer(&self) -> Writer {
-        let interval = self.case.map_or(Duration::ZERO, |(_, interval)| interval * self.batch as u32);
-        Writer {
-            sockets: self.sockets,
-            bytes: self.batch * self.payload,
-            millis: self.millis,
-            interval_us: interval.as_micros() as u64,
-        }
+        let interval_us = self.case.map_or(0, |(_, interval)| interval.as_micros() as u64);
+        Writer { sockets: self.sockets, bytes: self.bytes, millis: self.millis, interval_us }
     }
 }
 
-/// How many messages a write must take with it for the rounds over all sockets to keep up with the messages: as many as come
-/// while one round is under way.
-pub(super) fn batch_for(interval: Duration, sockets: u32, us_per_write: f64) -> usize {
-    let round = Duration::from_secs_f64(us_per_write.max(0.0) * f64::from(sockets) / 1e6);
-    usize::try_from(round.as_nanos().div_ceil(interval.as_nanos().max(1))).unwrap_or(usize::MAX).max(1)
+/// What has been written.
+#[derive(Debug, Default)]
+struct Written {
+    writes: u64,
+    deliveries: u64,
 }
 
 /// The writer itself: prints where it listens, takes its sockets, writes, and prints what it did.
@@ -115,25 +113,66 @@ pub fn write(writer: Writer, out: &mut impl Write) -> io::Result<()> {
         socket.write_all(WELCOME)?;
         sockets.push(socket);
     }
-    let filling = vec![FILLING; writer.bytes];
-    let interval = Duration::from_micros(writer.interval_us);
     let cpu_before = cpu();
     let begun = Instant::now();
-    let mut writes = 0_u64;
-    for round in 0_u32.. {
-        // A round that is late follows at once, as messages do that have waited.
-        std::thread::sleep((interval * round).saturating_sub(begun.elapsed()));
-        if begun.elapsed() >= Duration::from_millis(writer.millis) {
-            break;
-        }
-        for socket in &mut sockets {
+    let time = Duration::from_millis(writer.millis);
+    let Written { writes, deliveries } = match writer.interval_us {
+        0 => write_on(&mut sockets, writer.bytes, begun, time)?,
+        micros => write_paced(&mut sockets, writer.bytes, begun, time, Duration::from_micros(micros))?,
+    };
+    let took = nanos(begun.elapsed());
+    writeln!(out, "{RESULT}{writes} {deliveries} {took} {}", nanos(cpu().saturating_sub(cpu_before)))?;
+    out.flush()
+}
+
+/// Writes to one socket after the other without a pause.
+fn write_on(sockets: &mut [TcpStream], bytes: usize, begun: Instant, time: Duration) -> io::Result<Written> {
+    let filling = vec![FILLING; bytes];
+    let mut writes = 0;
+    while begun.elapsed() < time {
+        for socket in &mut *sockets {
             socket.write_all(&filling)?;
             writes += 1;
         }
     }
-    let took = nanos(begun.elapsed());
-    writeln!(out, "{RESULT}{writes} {took} {}", nanos(cpu().saturating_sub(cpu_before)))?;
-    out.flush()
+    Ok(Written { writes, deliveries: writes })
+}
+
+/// Gives every socket all messages that become due in this time.
+fn write_paced(
+    sockets: &mut [TcpStream],
+    bytes: usize,
+    begun: Instant,
+    time: Duration,
+    interval: Duration,
+) -> io::Result<Written> {
+    let filling = vec![FILLING; bytes * BATCH_MAX];
+    let messages = time.as_nanos().div_ceil(interval.as_nanos()) as usize;
+    let mut has = vec![0; sockets.len()];
+    let mut written = Written::default();
+    // Sockets in a row that lacked nothing.
+    let mut quiet = 0;
+    for at in (0..sockets.len()).cycle() {
+        let due = ((begun.elapsed().as_nanos() / interval.as_nanos()) as usize + 1).min(messages);
+        let lacks = (due - has[at]).min(BATCH_MAX);
+        if lacks > 0 {
+            sockets[at].write_all(&filling[..lacks * bytes])?;
+            has[at] += lacks;
+            written.writes += 1;
+            written.deliveries += lacks as u64;
+            quiet = 0;
+            continue;
+        }
+        quiet += 1;
+        if quiet == sockets.len() {
+            if due == messages {
+                break;
+            }
+            std::thread::sleep((interval * due as u32).saturating_sub(begun.elapsed()));
+            quiet = 0;
+        }
+    }
+    Ok(written)
 }
 
 /// CPU time that this process has used, to the nanosecond.
@@ -146,10 +185,10 @@ fn cpu() -> Duration {
 pub(super) fn measure(
     program: &Path,
     core: usize,
-    round: Round,
+    measure: Measure,
     shutdown: &Shutdown,
 ) -> Result<Option<Bare>, ServerError> {
-    let writer = round.writer();
+    let writer = measure.writer();
     let failed = |what| move |source| ServerError::System { what, name: "bare", source };
     let mut command = Command::new(program);
     command.arg(SUBCOMMAND);
@@ -173,7 +212,7 @@ pub(super) fn measure(
         swarm.invite(address, writer.sockets as usize).map_err(failed("connect"))?;
         swarm.turn(&mut Deaf).map_err(failed("read"))?;
     }
-    Ok(result(&server.log(), round))
+    Ok(result(&server.log(), measure))
 }
 
 /// The name of the hidden subcommand.
@@ -189,20 +228,21 @@ fn port(log: &str) -> Option<u16> {
     after(log, PORT)?.parse().ok()
 }
 
-fn result(log: &str, round: Round) -> Option<Bare> {
+fn result(log: &str, measure: Measure) -> Option<Bare> {
     let mut numbers = after(log, RESULT)?.split(' ').map(str::parse::<u64>);
     let mut next = || numbers.next()?.ok();
-    let (writes, took, cpu) = (next()?, next()?, next()?);
-    let each = |nanos: u64| nanos as f64 / 1e3 / writes.max(1) as f64;
+    let (writes, deliveries, took, cpu) = (next()?, next()?, next()?, next()?);
+    let micros = |nanos: u64, count: u64| nanos as f64 / 1e3 / count.max(1) as f64;
     Some(Bare {
-        sockets: round.sockets,
-        bytes: round.batch * round.payload,
-        case: round.case.map(|(letter, _)| letter),
-        batch: round.batch,
-        repetition: round.repetition,
+        sockets: measure.sockets,
+        bytes: measure.bytes,
+        case: measure.case.map(|(letter, _)| letter),
+        repetition: measure.repetition,
         writes,
-        cpu_us_per_write: each(cpu),
-        us_per_write: each(took),
+        deliveries,
+        cpu_us_per_write: micros(cpu, writes),
+        cpu_us_per_delivery: micros(cpu, deliveries),
+        us_per_write: micros(took, writes),
     })
 }
 
@@ -261,24 +301,21 @@ mod tests {
 
     #[test]
     fn what_the_writer_prints_is_understood() {
-        let round = Round { case: None, sockets: 2, batch: 1, payload: 128, millis: 10, repetition: 2 };
+        let measure = Measure { case: None, sockets: 2, bytes: 128, millis: 10, repetition: 2 };
         assert_eq!(port("port 123"), None, "not the whole line");
         assert_eq!(port("port 1234\n"), Some(1234));
-        assert_eq!(result("port 1\n", round), None);
-        let bare = result("port 1\nresult 1000 6000000 5000000\n", round).expect("complete");
+        assert_eq!(result("port 1\n", measure), None);
+        let bare = result("port 1\nresult 1000 4000 6000000 5000000\n", measure).expect("complete");
         assert_eq!(
-            (bare.writes, bare.us_per_write, bare.cpu_us_per_write, bare.repetition),
-            (1000, 6.0, 5.0, 2)
+            (
+                bare.writes,
+                bare.us_per_write,
+                bare.cpu_us_per_write,
+                bare.cpu_us_per_delivery,
+                bare.repetition
+            ),
+            (1000, 6.0, 5.0, 1.25, 2)
         );
-    }
-
-    #[test]
-    fn a_write_takes_as_many_messages_as_come_during_a_round() {
-        let millis = Duration::from_millis;
-        assert_eq!(batch_for(millis(10), 1_000, 7.0), 1);
-        assert_eq!(batch_for(millis(4), 1_000, 7.0), 2);
-        assert_eq!(batch_for(millis(30), 9_000, 9.8), 3);
-        assert_eq!((batch_for(millis(1), 1_000, 0.0), batch_for(millis(1), 1_000, f64::NAN)), (1, 1));
     }
 
     /// How much each of three sockets was written.
@@ -310,8 +347,9 @@ mod tests {
     }
 
     #[test]
-    fn a_paced_writer_keeps_its_pace() {
-        // Rounds at 0, 10 and 20 ms, and the welcome.
-        assert!(written(30, 10_000).iter().all(|length| *length <= 3 * 10 + WELCOME.len()));
+    fn a_paced_writer_writes_what_is_due() {
+        // Messages are due at 0, 10 and 20 ms, and after a welcome.
+        assert_eq!(written(30, 10_000), [3 * 10 + WELCOME.len(); 3]);
+        assert_eq!(written(30, 10), [3_000 * 10 + WELCOME.len(); 3]);
     }
 }

@@ -26,7 +26,7 @@ mod talk;
 mod throng;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -232,38 +232,21 @@ impl Run<'_> {
 
     /// What a write costs: as fast as it goes, and at the pace of each case.
     fn bare(&mut self, repetition: u32, sockets: u32, cases: &[Case]) {
-        let Some(program) = self.job.bare.clone() else { return };
+        let Some(program) = &self.job.bare else { return };
         let payload = self.job.payload;
-        let round =
-            |case, batch| bare::Round { case, sockets, batch, payload, millis: BARE_MILLIS, repetition };
-        let mut us_per_write = 0.0;
-        for batch in BARE_BATCHES {
-            let found = self.bare_round(&program, round(None, batch));
-            if batch == 1 {
-                us_per_write = found.map_or(0.0, |bare| bare.us_per_write);
+        let fast = BARE_BATCHES.into_iter().map(|batch| (None, batch * payload));
+        let paced = cases.iter().filter_map(|case| Some((Some((case.letter, case.interval()?)), payload)));
+        for (case, bytes) in fast.chain(paced) {
+            if self.shutdown.is_requested() {
+                return;
+            }
+            let measure = bare::Measure { case, sockets, bytes, millis: BARE_MILLIS, repetition };
+            match bare::measure(program, self.job.server_core, measure, self.shutdown) {
+                Ok(Some(bare)) => self.results.bare.push(bare),
+                Ok(None) => (self.say)("the bare writer has not come to an end; its cost is not known"),
+                Err(error) => (self.say)(&error.to_string()),
             }
         }
-        for case in cases {
-            if let Some(interval) = case.interval() {
-                let batch = bare::batch_for(interval, sockets, us_per_write);
-                self.bare_round(&program, round(Some((case.letter, interval)), batch));
-            }
-        }
-    }
-
-    fn bare_round(&mut self, program: &Path, round: bare::Round) -> Option<Bare> {
-        if self.shutdown.is_requested() {
-            return None;
-        }
-        match bare::measure(program, self.job.server_core, round, self.shutdown) {
-            Ok(Some(bare)) => {
-                self.results.bare.push(bare);
-                return Some(bare);
-            }
-            Ok(None) => (self.say)("the bare writer has not come to an end; its cost is not known"),
-            Err(error) => (self.say)(&error.to_string()),
-        }
-        None
     }
 
     fn peer(&mut self, peer: &'static dyn Peer, repetition: u32, cases: &[Case]) {

@@ -45,16 +45,16 @@ pub struct Failure {
 pub struct BareSummary {
     /// Sockets, written to one after the other.
     pub sockets: u32,
-    /// Bytes of each write.
+    /// Bytes of each write; of each message at the pace of a case.
     pub bytes: usize,
     /// The case whose pace was kept; null when it was as fast as it could.
     pub case: Option<char>,
-    /// Messages in each write.
-    pub batch: usize,
     /// Median.
     pub cpu_us_per_write: f64,
-    /// Median, for each of these messages.
+    /// Median.
     pub cpu_us_per_delivery: f64,
+    /// Median of the messages in a write.
+    pub deliveries_per_write: f64,
     /// Median.
     pub us_per_write: f64,
 }
@@ -166,26 +166,21 @@ impl PeersReport {
     }
 }
 
-/// Medians of what was measured alike. At the pace of a case the batches of repetitions may differ; the middle one is told.
 fn bare_medians(all: &[Bare]) -> Vec<BareSummary> {
-    // At a case's pace the batch is part of what was found; else it tells what was measured.
-    let kind = |bare: &Bare| (bare.sockets, bare.case, bare.case.map_or(bare.batch, |_| 0));
+    let kind = |bare: &Bare| (bare.sockets, bare.case, bare.bytes);
     let mut kinds: Vec<_> = all.iter().map(kind).collect();
     kinds.sort_unstable();
     kinds.dedup();
-    let summary = |wanted| {
-        let alike: Vec<&Bare> = all.iter().filter(|bare| kind(bare) == wanted).collect();
-        let of = |figure: fn(&Bare) -> f64| median(alike.iter().map(|bare| figure(bare)).collect());
-        let mut batches: Vec<(usize, usize)> = alike.iter().map(|bare| (bare.batch, bare.bytes)).collect();
-        batches.sort_unstable();
-        let (batch, bytes) = batches[batches.len() / 2];
+    let summary = |(sockets, case, bytes)| {
+        let alike = all.iter().filter(|bare| kind(bare) == (sockets, case, bytes));
+        let of = |figure: fn(&Bare) -> f64| median(alike.clone().map(figure).collect());
         BareSummary {
-            sockets: wanted.0,
+            sockets,
             bytes,
-            case: wanted.1,
-            batch,
+            case,
             cpu_us_per_write: of(|bare| bare.cpu_us_per_write),
-            cpu_us_per_delivery: of(|bare| bare.cpu_us_per_write / bare.batch as f64),
+            cpu_us_per_delivery: of(|bare| bare.cpu_us_per_delivery),
+            deliveries_per_write: of(|bare| bare.deliveries as f64 / bare.writes.max(1) as f64),
             us_per_write: of(|bare| bare.us_per_write),
         }
     };
@@ -296,10 +291,10 @@ impl PeersReport {
         for bare in paced {
             write!(
                 f,
-                "  {}: {:>6} sockets, {} a write: {:6.2} us of CPU a delivery",
+                "  {}: {:>6} sockets, {:5.2} messages a write: {:6.2} us of CPU a delivery",
                 bare.case.unwrap_or(' '),
                 format_count(bare.sockets.into()),
-                bare.batch,
+                bare.deliveries_per_write,
                 bare.cpu_us_per_delivery
             )?;
             for summary in self.medians.iter().filter(|summary| Some(summary.case) == bare.case) {
@@ -370,22 +365,23 @@ mod tests {
             sockets: 1_000,
             bytes: 128,
             case: None,
-            batch: 1,
             repetition,
             writes: 1,
+            deliveries: 1,
             cpu_us_per_write,
+            cpu_us_per_delivery: cpu_us_per_write,
             us_per_write: 5.0,
         };
-        let paced = |repetition, batch, cpu_us_per_write| Bare {
-            bytes: batch * 128,
+        let paced = |repetition, deliveries, cpu_us_per_delivery| Bare {
             case: Some('A'),
-            batch,
-            ..bare(repetition, cpu_us_per_write)
+            deliveries,
+            cpu_us_per_delivery,
+            ..bare(repetition, 4.0)
         };
         let results = Results {
             systems: vec![Taken { system: "redis", version: "Redis 7".into() }],
             rows: vec![row("throng", 1), row("redis", 1), doubtful],
-            bare: vec![bare(1, 4.0), bare(2, 3.0), paced(1, 1, 6.0), paced(2, 2, 8.0)],
+            bare: vec![bare(1, 4.0), bare(2, 3.0), paced(1, 1, 6.0), paced(2, 2, 4.0)],
             failures,
             interrupted,
         };
@@ -410,7 +406,7 @@ mod tests {
             "A throng #2: somebody sneezed",
             "NOT MEASURED  F redis #1: it fell over",
             "1,000 sockets,   128 B:   3.50 us of CPU",
-            "A:  1,000 sockets, 2 a write:   5.00 us of CPU a delivery\n",
+            "A:  1,000 sockets,  1.50 messages a write:   5.00 us of CPU a delivery\n",
             "Redis 7",
         ] {
             assert!(text.contains(part), "no `{part}` in:\n{text}");
