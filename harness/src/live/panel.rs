@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
+use crate::clock::Nanos;
 use crate::record::Latencies;
 
 /// One worker's running totals.
@@ -138,6 +139,8 @@ impl Totals {
 pub struct Panel {
     totals: CachePadded<[AtomicU64; TOTALS]>,
     pub(super) latencies: Mutex<Latencies>,
+    /// How long something that had arrived waited for its reading, when that was last looked at.
+    read_lag: AtomicU64,
 }
 
 impl Panel {
@@ -155,6 +158,16 @@ impl Panel {
         if let Some(mut shown) = self.latencies.try_lock() {
             shown.copy_from(latencies);
         }
+    }
+
+    /// Publishes how long something that had arrived waited for its reading, in nanoseconds.
+    pub fn publish_read_lag(&self, lag: Nanos) {
+        self.read_lag.store(lag, Ordering::Relaxed);
+    }
+
+    /// The read lag published last; 0 before the first.
+    pub fn read_lag(&self) -> Nanos {
+        self.read_lag.load(Ordering::Relaxed)
     }
 
     /// The totals published last.

@@ -30,6 +30,8 @@ pub struct Second {
     pub received_per_s: f64,
     /// Median latency of what was received since, in microseconds; 0 for nothing.
     pub p50_us: f64,
+    /// 90th percentile likewise.
+    pub p90_us: f64,
     /// 99th percentile likewise.
     pub p99_us: f64,
     /// Longest likewise.
@@ -72,6 +74,7 @@ impl Timeline {
             sent_per_s: per_second(totals.sent, self.last_totals.sent),
             received_per_s: per_second(totals.received, self.last_totals.received),
             p50_us: recent.p50,
+            p90_us: recent.p90,
             p99_us: recent.p99,
             max_us: recent.max,
             server_cpu: cpu
