@@ -52,12 +52,15 @@ pub struct Endpoint {
     /// The process that runs the role.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
+    /// Where that process answers admin requests; none if it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin: Option<SocketAddr>,
 }
 
 impl Endpoint {
     /// The address and public key of a role of this process.
     pub fn new(address: SocketAddr, key: Option<&PublicKey>) -> Self {
-        Self { address, key: key.map(hex::encode), pid: Some(std::process::id()) }
+        Self { address, key: key.map(hex::encode), pid: Some(std::process::id()), admin: None }
     }
 
     /// The public key. Always there to read when the role has one and the file came from
@@ -130,6 +133,13 @@ impl Endpoints {
         })
     }
 
+    /// Says of every role where its process answers admin requests.
+    pub fn set_admin(&mut self, admin: Option<SocketAddr>) {
+        for endpoint in [&mut self.login, &mut self.chat, &mut self.dbagent].into_iter().flatten() {
+            endpoint.admin = admin;
+        }
+    }
+
     /// Puts the roles of this process into the file beside those of others.
     pub fn publish(&self, data_dir: &Path) -> Result<(), EndpointsError> {
         let _turn = take_turn(data_dir)?;
@@ -200,6 +210,8 @@ mod tests {
             ..Endpoints::default()
         };
         assert!(Endpoints::read(dir).unwrap_err().to_string().contains("throng up --data"));
+        let mut login = login;
+        login.set_admin(Some(([127, 0, 0, 1], 9).into()));
         login.publish(dir).unwrap();
         assert_eq!(Endpoints::read(dir).unwrap(), login);
         others.publish(dir).unwrap();

@@ -1,7 +1,10 @@
 //! Counters and gauges: statics in one table, read by the admin port and by tests.
 
 use std::fmt::Write;
+use std::sync::Weak;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
 
 use crate::wire::CloseReason;
 
@@ -90,6 +93,43 @@ pub enum Metric {
     Reasons(&'static ReasonCounters),
 }
 
+/// Something whose length is asked for only when somebody wants to know it, so that it costs nothing until then.
+pub trait Depth: Send + Sync {
+    /// Items in it at this moment.
+    fn depth(&self) -> usize;
+}
+
+/// Queues that are shown with the thread that they belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    /// Jobs that wait for a content thread.
+    Content,
+    /// Commands that wait for an event loop.
+    Mailbox,
+}
+
+impl Queue {
+    const ALL: [(Self, &str, &str); 2] = [
+        (Self::Content, "throng_content_queue", "Jobs that wait for a content thread now."),
+        (Self::Mailbox, "throng_net_mailbox", "Commands that wait for an event loop now."),
+    ];
+}
+
+struct Watched {
+    queue: Queue,
+    thread: String,
+    depth: Weak<dyn Depth>,
+}
+
+static WATCHED: Mutex<Vec<Watched>> = Mutex::new(Vec::new());
+
+/// Shows a queue among the metrics, with the name of its thread, for as long as it exists.
+pub fn watch(queue: Queue, thread: String, depth: Weak<dyn Depth>) {
+    let mut watched = WATCHED.lock();
+    watched.retain(|known| known.depth.strong_count() > 0);
+    watched.push(Watched { queue, thread, depth });
+}
+
 macro_rules! metrics {
     ($( $(#[doc = $doc:literal])+ $kind:ident $variant:ident $name:ident = $text:literal; )*) => {
         $( $(#[doc = $doc])+ pub static $name: $kind = $kind::new(); )*
@@ -147,6 +187,8 @@ metrics! {
     Counter Counter FAN_OUTS = "throng_net_fan_outs_total";
     /// Microseconds from their sealing to the first byte sent, added up; with the counter before, a mean.
     Counter Counter FAN_OUT_US = "throng_net_fan_out_us_total";
+    /// Bytes of memory that hold what was said in rooms and not yet written to all members.
+    Gauge Gauge LOG_POOL = "throng_net_log_pool_bytes";
     /// Room keys made.
     Counter Counter ROOM_KEYS = "throng_content_room_keys_total";
     /// Messages to everybody in the chat.
@@ -231,13 +273,23 @@ pub fn render() -> String {
             }),
         };
     }
+    let watched = WATCHED.lock();
+    for (queue, name, doc) in Queue::ALL {
+        let _ = writeln!(out, "# HELP {name} {doc}\n# TYPE {name} gauge");
+        for Watched { thread, depth, .. } in watched.iter().filter(|watched| watched.queue == queue) {
+            let Some(depth) = depth.upgrade() else { continue };
+            let _ = writeln!(out, "{name}{{thread=\"{thread}\"}} {}", depth.depth());
+        }
+    }
     out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::JobQueue;
     use std::collections::HashSet;
+    use std::sync::Arc;
 
     #[test]
     fn names_are_unique_and_well_formed() {
@@ -248,6 +300,20 @@ mod tests {
             assert_eq!(name.ends_with("_total"), !matches!(metric, Metric::Gauge(_)), "{name}");
             assert!(!docs.concat().trim().is_empty());
         }
+    }
+
+    #[test]
+    fn a_queue_is_shown_as_long_as_it_exists() {
+        let queue = Arc::new(JobQueue::new(8, || {}));
+        queue.try_push(()).unwrap();
+        let shown: Arc<dyn Depth> = queue.clone();
+        watch(Queue::Content, "metrics-test-0".into(), Arc::downgrade(&shown));
+        drop(shown);
+        let line = |text: &str| text.lines().find(|line| line.contains("metrics-test-0")).map(str::to_owned);
+        let found = line(&render());
+        assert_eq!(found.as_deref(), Some("throng_content_queue{thread=\"metrics-test-0\"} 1"));
+        drop(queue);
+        assert_eq!(line(&render()), None);
     }
 
     #[test]

@@ -145,6 +145,12 @@ impl<T> JobQueue<T> {
     }
 }
 
+impl<T: Send> metrics::Depth for JobQueue<T> {
+    fn depth(&self) -> usize {
+        self.len()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -63,6 +63,9 @@ impl fmt::Display for Cause {
 
 type Callback = Box<dyn FnOnce(Cause) + Send>;
 
+/// What must be done even when the process ends at once.
+type LastAct = Box<dyn FnOnce() + Send>;
+
 /// The end of the process, as all its parts see it. Clones are the same.
 #[derive(Clone, Default)]
 pub struct Shutdown {
@@ -83,6 +86,8 @@ struct State {
     cause: Option<Cause>,
     /// To be called at the first request; empty after it.
     callbacks: Vec<Callback>,
+    /// To be done before a second signal ends the process.
+    last_act: Option<LastAct>,
 }
 
 impl Shutdown {
@@ -152,6 +157,22 @@ impl Shutdown {
         }
     }
 
+    /// Has `act` done before a second signal ends the process at once: a terminal must not be left raw, for example. It
+    /// replaces one given before, runs on the thread that takes signals, and must neither wait nor panic.
+    pub fn before_forced_end(&self, act: impl FnOnce() + Send + 'static) {
+        self.shared.state.lock().last_act = Some(Box::new(act));
+    }
+
+    /// Ends the process at once, as a second signal does, with `code`.
+    pub fn force(&self, code: i32) -> ! {
+        let act = self.shared.state.lock().last_act.take();
+        if let Some(act) = act {
+            act();
+        }
+        crate::log::flush();
+        signal_hook::low_level::exit(code);
+    }
+
     /// From now on SIGTERM and SIGINT ask for the end; see the top of this module.
     pub fn install_signals(&self) -> io::Result<()> {
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
@@ -175,8 +196,7 @@ impl Shutdown {
         };
         if self.is_requested() {
             tracing::warn!("{cause} while the process is ending: ending at once");
-            crate::log::flush();
-            signal_hook::low_level::exit(128 + signal);
+            self.force(128 + signal);
         }
         tracing::info!("{cause}: ending in order; once more to end at once");
         self.request(cause);
@@ -243,6 +263,7 @@ mod tests {
         }
         let shutdown = Shutdown::new();
         shutdown.install_signals().unwrap();
+        shutdown.before_forced_end(|| println!("last act"));
         println!("\nready");
         println!("{}", shutdown.wait());
         // The second signal ends this.
@@ -280,6 +301,7 @@ mod tests {
             kill_process(pid, first).unwrap();
             read_until(&mut lines, name);
             kill_process(pid, second).unwrap();
+            read_until(&mut lines, "last act");
             assert_eq!(child.wait().unwrap().code(), Some(code));
         };
         check(Signal::TERM, "SIGTERM", Signal::TERM, 143);

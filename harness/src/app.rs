@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use throng_core::shutdown::Shutdown;
 
-use crate::cli::{Cli, Job, Task};
+use crate::cli::{self, Cli, Expanded, Job, Task};
 use crate::peers::{self, PeersJob, PeersReport, bare};
 use crate::report::{EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE, Findings, Machine, Origin, Report, check_writable};
 use crate::target::Target;
@@ -27,7 +27,13 @@ pub fn run<E: Display>(
     err: &mut impl Write,
     drive: impl FnOnce(&Job, &Target) -> Result<Findings, E>,
 ) -> u8 {
-    let args: Vec<OsString> = args.into_iter().collect();
+    let Expanded { args, file } = match cli::expand(args.into_iter().collect()) {
+        Ok(expanded) => expanded,
+        Err(error) => {
+            let _ = writeln!(err, "error: {error}");
+            return EXIT_USAGE;
+        }
+    };
     let command = recorded(&args);
     let job = match parse(args) {
         Ok(Task::Run(job)) => job,
@@ -45,6 +51,9 @@ pub fn run<E: Display>(
         }
         Err(error) => {
             let _ = write!(err, "{error}");
+            if let Some(file) = file {
+                let _ = writeln!(err, "\nWith {} this is: {}", file.display(), command.join(" "));
+            }
             return EXIT_USAGE;
         }
     };
@@ -54,7 +63,8 @@ pub fn run<E: Display>(
             Ok(findings) => findings,
             Err(error) => return not_run(error, err),
         };
-    let report = Report::new(&job, origin, findings);
+    let mut report = Report::new(&job, origin, findings);
+    report.scenario_file = file.map(|path| path.display().to_string());
     let _ = write!(out, "{report}");
     let json = job.json.as_ref().map(|path| report.write_json(path));
     let html = job.html.as_ref().map(|path| report.write_html(path));
@@ -195,6 +205,36 @@ mod tests {
         assert_eq!(json["command"][1], "login");
         let page = std::fs::read_to_string(&html).expect("written");
         assert!(page.contains("FAIL") && page.contains("connected=100%"), "{page}");
+    }
+
+    #[test]
+    fn a_scenario_file_is_a_command_line() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let [file, json] = ["s.toml", "out.json"].map(|name| dir.path().join(name));
+        let write = |more: &str| {
+            let text = format!(
+                "scenario = 'login'\nserver = '127.0.0.1:9'\nserver-key = '{KEY}'\nclients = 2\n{more}"
+            );
+            std::fs::write(&file, text).expect("written");
+        };
+        let run = |flags: &str| run_line(&format!("run {} {flags}", file.display()), Ok(connected(3)));
+        write("seeded = 's'\npassword = 'hunter-hunter'");
+        let (code, out, err) = run(&format!("--clients 3 --json {}", json.display()));
+        assert_eq!(code, EXIT_OK, "{out}{err}");
+        let text = std::fs::read_to_string(&json).expect("written");
+        assert!(!text.contains("hunter") && text.contains("--password=[secret]"), "{text}");
+        let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(report["scenario_file"], file.display().to_string());
+        assert_eq!(report["command"].as_array().expect("words")[1..3], ["login", "--password=[secret]"]);
+        // What is wrong with a value is said as on the command line, and where it came from.
+        write("rounds = 2");
+        let (code, _, err) = run("");
+        assert_eq!(code, EXIT_USAGE, "{err}");
+        let whole = format!("With {} this is: throng-harness login --clients=2 --rounds=2", file.display());
+        assert!(err.contains("--leave") && err.contains(&whole), "{err}");
+        write("round = 2");
+        let (code, _, err) = run("");
+        assert!(code == EXIT_USAGE && err.contains("line 5: login has no flag --round;"), "{err}");
     }
 
     #[test]

@@ -2,12 +2,13 @@
 //! started then, and stopped in order.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use throng_core::content::{Command, ContentApp, ContentPool, Dispatcher, Lane, Role, RoomPolicy};
+use throng_core::metrics;
 use throng_core::net::{Acceptor, AcceptorHandle, Listener, LogLimits, Mail, Mailbox, Shard, ShardSize};
 use throng_core::wire::CloseReason;
 
@@ -89,7 +90,10 @@ impl<R: Send + 'static> Parts<R> {
         for (index, shard) in self.shards.into_iter().enumerate() {
             let app = ContentApp::new(index, self.pool.lanes().to_vec());
             let on_failure = on_failure.clone();
-            let thread = std::thread::Builder::new().name(format!("{name}-shard-{index}")).spawn(move || {
+            let thread_name = format!("{name}-shard-{index}");
+            let mailbox: Weak<Mailbox<Command>> = Arc::downgrade(&shard.mailbox());
+            metrics::watch(metrics::Queue::Mailbox, thread_name.clone(), mailbox);
+            let thread = std::thread::Builder::new().name(thread_name).spawn(move || {
                 if let Err(error) = shard.run(app) {
                     tracing::error!(%error, "an event loop failed");
                     on_failure();

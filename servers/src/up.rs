@@ -110,7 +110,9 @@ fn open(
     if roles.len() == Role::ALL.len() {
         running.wait_linked(process);
     }
-    process.data.publish(running.endpoints())?;
+    let mut endpoints = running.endpoints();
+    endpoints.set_admin(admin.as_ref().map(|admin| admin.address));
+    process.data.publish(endpoints)?;
     announce(running, roles, admin.as_ref(), process)?;
     Ok(admin)
 }

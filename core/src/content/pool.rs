@@ -1,8 +1,8 @@
 //! The content threads.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -94,7 +94,10 @@ impl<R: Send + 'static> ContentPool<R> {
                 stop: self.stop.clone(),
                 parker,
             };
-            let thread = std::thread::Builder::new().name(format!("{name}-content-{number}"));
+            let name = format!("{name}-content-{number}");
+            let lane: Weak<Lane<R>> = Arc::downgrade(&worker.lane);
+            metrics::watch(metrics::Queue::Content, name.clone(), lane);
+            let thread = std::thread::Builder::new().name(name);
             self.threads.push(thread.spawn(move || worker.run())?);
         }
         Ok(())

@@ -23,6 +23,7 @@ use std::collections::VecDeque;
 use slab::Slab;
 
 use crate::limits::{FRAME_HEADER, SEGMENT_BYTES, SERVER_BODY_MAX};
+use crate::metrics;
 
 /// Whose a log is: its room's slot, and its class's place.
 pub type Owner = (usize, usize);
@@ -67,15 +68,23 @@ impl SegmentPool {
         segment.first = first;
         segment.slot = self.used.insert((owner, self.taken));
         self.taken += 1;
+        metrics::LOG_POOL.add(SEGMENT_BYTES as i64);
         Some(segment)
     }
 
     fn give(&mut self, mut segment: Segment) {
         self.used.remove(segment.slot);
+        metrics::LOG_POOL.add(-(SEGMENT_BYTES as i64));
         segment.bytes.clear();
         segment.ends.clear();
         segment.cursors = 0;
         self.spare.push(segment);
+    }
+}
+
+impl Drop for SegmentPool {
+    fn drop(&mut self) {
+        metrics::LOG_POOL.add(-((self.used.len() * SEGMENT_BYTES) as i64));
     }
 }
 

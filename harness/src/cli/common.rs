@@ -79,6 +79,9 @@ pub(super) struct Common {
     /// Limit that makes the run fail, as in p99=20ms, last_recipient.p99=50ms, connected=95%, missing=off; repeatable
     #[arg(long, value_name = "NAME=LIMIT")]
     pub(super) threshold: Vec<Threshold>,
+    /// A line a second instead of a picture, also in a terminal
+    #[arg(long)]
+    pub(super) plain: bool,
     /// Exit 3 when the run's latencies are not valid evidence (harness overloaded or late)
     #[arg(long)]
     pub(super) require_valid: bool,

@@ -4,6 +4,7 @@
 mod broadcast;
 mod common;
 mod connect;
+mod file;
 mod login;
 mod peers;
 mod setting;
@@ -18,6 +19,7 @@ use clap::{Parser, Subcommand};
 pub use broadcast::Broadcast;
 pub use common::CLIENTS_MAX;
 pub use connect::Connect;
+pub use file::{Expanded, FileError, expand};
 pub use login::{ENTRIES_MAX, Login, Stay};
 pub use setting::Setting;
 
@@ -28,6 +30,7 @@ use crate::worker::Lists;
 use broadcast::RawBroadcast;
 use common::Common;
 use connect::RawConnect;
+use file::RawRun;
 use login::RawLogin;
 use peers::RawPeers;
 
@@ -53,6 +56,8 @@ enum RawScenario {
     Broadcast(RawBroadcast),
     /// The same room with other chat and pub/sub systems, and with Throng, on one core each
     Peers(RawPeers),
+    /// A scenario from a TOML file, whose keys are the scenario's flags
+    Run(RawRun),
     /// Writes to sockets and does nothing else; `peers` starts it
     #[command(name = bare::SUBCOMMAND, hide = true)]
     BareWriter(bare::Writer),
@@ -117,6 +122,8 @@ pub struct Job {
     pub html: Option<PathBuf>,
     /// What must hold, defaults included.
     pub thresholds: Vec<Threshold>,
+    /// Whether progress is shown as lines even in a terminal.
+    pub plain: bool,
     /// Whether a run that is not valid fails.
     pub require_valid: bool,
 }
@@ -160,6 +167,7 @@ impl Cli {
             RawScenario::Login(raw) => (Scenario::Login(raw.check()?), raw.common),
             RawScenario::Broadcast(raw) => (Scenario::Broadcast(raw.check()?), raw.common),
             RawScenario::Peers(raw) => return raw.check().map(Task::Peers),
+            RawScenario::Run(raw) => return Err(raw.check()),
             RawScenario::BareWriter(writer) => return Ok(Task::BareWriter(writer)),
         };
         if common.workers > common.clients {
@@ -196,6 +204,7 @@ impl Cli {
             json: common.json,
             html: common.html,
             thresholds: Threshold::with_defaults(&common.threshold),
+            plain: common.plain,
             require_valid: common.require_valid,
         }))
     }

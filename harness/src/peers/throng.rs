@@ -115,6 +115,7 @@ fn job(case: Case, times: Times, payload: usize, seed: u64, target: TargetSource
         json: None,
         html: None,
         thresholds: Threshold::defaults(),
+        plain: true,
         require_valid: false,
     }
 }

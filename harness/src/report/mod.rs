@@ -340,6 +340,8 @@ pub struct Report {
     pub measured_s: f64,
     /// The command line, without passwords.
     pub command: Vec<String>,
+    /// The file whose flags are in the command line; null without one.
+    pub scenario_file: Option<String>,
     /// What decided the traffic.
     pub seed: u64,
     /// The harness's version.

@@ -9,7 +9,7 @@ use super::{Halt, LOOK, Run, RunError};
 use crate::cli::Broadcast;
 use crate::clock::{NEVER, Nanos, nanos};
 use crate::crowd::Speech;
-use crate::live::Totals;
+use crate::live::{Phase, Totals};
 use crate::pacer::Pacer;
 use crate::report::{Rates, format_count};
 use crate::schedule::Pace;
@@ -71,6 +71,7 @@ fn gather(run: &mut Run<'_>) -> Result<(), Halt> {
         if !is_needed {
             continue;
         }
+        run.phase(Phase::Gathering, None);
         to_gather += count;
         run.fleet.tell(|| Command::Gather(who));
         run.wait(
@@ -91,6 +92,7 @@ fn gather(run: &mut Run<'_>) -> Result<(), Halt> {
 
 /// Waits until one message has reached everybody, and with it all that was sent before it.
 fn probe(run: &mut Run<'_>) -> Result<(), Halt> {
+    run.phase(Phase::Probe, None);
     run.fleet.tell(|| Command::Watch);
     let panels = run.fleet.panels();
     let speaker = panels.iter().position(|panel| panel.totals().connected > 0).unwrap_or(0);
@@ -118,9 +120,11 @@ fn talk(run: &mut Run<'_>, counted: Pace, broadcast: &Broadcast) -> Result<(), H
     let patience = SEND_PATIENCE + broadcast.interval;
     // A closed loop ends when its time is over.
     let until = broadcast.ahead.map_or(NEVER, |_| start + nanos(broadcast.duration));
+    run.phase(Phase::WarmUp, Some(start));
     // Warm-up messages have theirs before the first counted one, by the same schedule.
     run.wait(Duration::MAX, |_| 0, |now, at| at >= start || now.connected == 0, |_| String::new())?;
     run.begin_measuring();
+    run.phase(Phase::Talking, Some(start.saturating_add(nanos(broadcast.duration))));
     let all = u64::from(run.plan.warmup.messages()) + u64::from(run.plan.traffic.messages());
     let to_do = |now: &Totals| format_count(all.saturating_sub(now.scheduled));
     run.wait(
@@ -140,6 +144,7 @@ fn talk(run: &mut Run<'_>, counted: Pace, broadcast: &Broadcast) -> Result<(), H
 /// not come is missing, which is for the thresholds to judge.
 fn drain(run: &mut Run<'_>, patience: Duration) -> Result<(), Halt> {
     let mut until = run.now().saturating_add(nanos(patience));
+    run.phase(Phase::Draining, Some(until));
     let mut is_cut_short = false;
     let workers = u64::from(run.plan.workers);
     let due = Due::of(run);

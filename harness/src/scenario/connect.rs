@@ -7,6 +7,7 @@ use throng_core::config::format_duration;
 use super::{Halt, Run};
 use crate::cli::Connect;
 use crate::clock::Nanos;
+use crate::live::Phase;
 use crate::report::{Rates, format_count};
 use crate::worker::{Command, Plan};
 
@@ -28,6 +29,7 @@ pub(super) fn run(run: &mut Run<'_>, connect: Connect) -> Result<(), Halt> {
     }
     if connect.storm {
         let from = run.now();
+        run.phase(Phase::Storm, None);
         run.fleet.tell(|| Command::Storm);
         let workers = run.plan.workers.into();
         all_back(run, workers)?;

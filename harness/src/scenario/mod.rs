@@ -4,6 +4,7 @@
 mod broadcast;
 mod connect;
 mod login;
+mod shown;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::cli::{Job, Scenario, Setting, Stay};
 use crate::clock::{Nanos, RunClock, nanos};
 use crate::fleet::{Fleet, FleetError};
 use crate::identity::Cast;
-use crate::live::{Progress, Timeline, Totals};
+use crate::live::{Display, Phase, Timeline, Totals};
 use crate::payload::{PAYLOAD_MIN, Payload};
 use crate::preflight::{self, PreflightError};
 use crate::procstat::{Meter, ProcError, Usage};
@@ -97,7 +98,7 @@ struct Run<'a> {
     plan: Arc<Plan>,
     fleet: Fleet,
     timeline: Timeline,
-    progress: Progress<std::io::Stderr>,
+    display: Display,
     next_row: Nanos,
     server: Option<Meter>,
     harness: Meter,
@@ -126,6 +127,8 @@ impl<'a> Run<'a> {
         let mut harness = Meter::start_own()?;
         let plan = Arc::new(plan(job, target));
         let fleet = Fleet::start(&plan)?;
+        let mut display = Display::open(job.plain, shown::facts(job, target), shutdown);
+        display.phase(Phase::Connecting, 0, None);
         let memory = HarnessMemory { start_bytes: harness.look().rss_bytes, ..HarnessMemory::default() };
         Ok(Self {
             job,
@@ -133,7 +136,7 @@ impl<'a> Run<'a> {
             plan,
             fleet,
             timeline: Timeline::default(),
-            progress: Progress::stderr(),
+            display,
             next_row: ROW,
             server,
             harness,
@@ -190,14 +193,16 @@ impl<'a> Run<'a> {
             self.next_row = (now / ROW + 1) * ROW;
             self.row(now);
         }
-        Ok((self.fleet.totals(), now))
+        let totals = self.fleet.totals();
+        self.display_totals(&totals, now);
+        Ok((totals, now))
     }
 
     fn row(&mut self, now: Nanos) {
-        self.harness.look();
+        let own = *self.harness.look();
         let sample = self.server.as_mut().map(|meter| *meter.look());
         let row = self.timeline.tick(now, self.fleet.panels(), sample.as_ref());
-        self.progress.show(row);
+        self.display.show(now, row, &own);
     }
 
     /// Waits until every client is in and has the user list, or is known not to get in.
@@ -238,6 +243,7 @@ impl<'a> Run<'a> {
             self.memory.entered_bytes = self.harness.look().rss_bytes;
             return Ok(());
         }
+        self.phase(Phase::Lists, None);
         self.lookings += 1;
         let looking = self.lookings;
         self.fleet.tell(|| Command::LookAtLists(Some(looking)));
@@ -275,6 +281,7 @@ impl<'a> Run<'a> {
     /// Lets some time pass in which everybody is to stay.
     fn hold(&mut self, time: Duration) -> Result<(), Halt> {
         let until = self.now().saturating_add(nanos(time));
+        self.phase(Phase::Staying, Some(until));
         // The time always passes, so this needs no sentence of its own.
         self.wait(Duration::MAX, |_| 0, |now, at| at >= until || now.connected == 0, |_| String::new())?;
         self.still_there("while they were to stay")
@@ -323,6 +330,7 @@ impl<'a> Run<'a> {
 
     /// Has everybody leave in order.
     fn leave(&mut self) -> Result<(), Halt> {
+        self.phase(Phase::Leaving, None);
         self.fleet.tell(|| Command::Leave);
         self.wait(
             LEAVE_PATIENCE,
@@ -352,7 +360,7 @@ impl<'a> Run<'a> {
             _ if matches!(&self.job.scenario, Scenario::Broadcast(broadcast) if !broadcast.leave) => Ok(()),
             _ => self.leave(),
         };
-        self.progress.finish();
+        self.display.finish();
         let mut findings = Findings::default();
         for end in [ended, left] {
             match end {

@@ -461,7 +461,9 @@ impl App for Worker {
         self.leave_due(net);
         // The sockets that had something at the beginning of this turn have all been read by now.
         for since in self.lags.drain(..) {
-            self.harvest.read_lag.record(self.plan.clock.now().saturating_sub(since));
+            let lag = self.plan.clock.now().saturating_sub(since);
+            self.harvest.read_lag.record(lag);
+            self.panels[self.index as usize].publish_read_lag(lag);
         }
         self.publish();
         self.publish_latencies(now);

@@ -1,0 +1,105 @@
+//! What a key means to a run that has the terminal.
+
+use std::time::Duration;
+
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+
+/// The shortest and the longest time between two messages that keys lead to.
+const INTERVAL: [Duration; 2] = [Duration::from_micros(1), Duration::from_secs(60)];
+
+/// What somebody at the keyboard wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Another rate.
+    Rate(RateKey),
+    /// The display stands still, or goes on.
+    Pause,
+    /// The run ends in order, with results; a second time: at once.
+    Quit,
+}
+
+/// Which other rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RateKey {
+    /// A quarter more messages a second.
+    Faster,
+    /// A quarter fewer.
+    Slower,
+    /// As the command line has it.
+    Planned,
+}
+
+impl RateKey {
+    /// The time between two messages after this key, if it was `now`.
+    pub fn interval(self, now: Duration, planned: Duration) -> Duration {
+        let wanted = match self {
+            Self::Faster => now.mul_f64(0.8),
+            Self::Slower => now.mul_f64(4.0 / 3.0),
+            Self::Planned => return planned,
+        };
+        // A plan beyond the bounds stays a place that keys can leave, and not one that they jump from.
+        let [shortest, longest] = INTERVAL;
+        wanted.clamp(shortest.min(now), longest.max(now))
+    }
+}
+
+/// What `key` means.
+pub fn action(key: &KeyEvent) -> Option<Action> {
+    if key.kind == KeyEventKind::Release {
+        return None;
+    }
+    // The terminal makes no signal of it while it is ours.
+    if key.modifiers.contains(KeyModifiers::CONTROL) {
+        return (key.code == KeyCode::Char('c')).then_some(Action::Quit);
+    }
+    match key.code {
+        // Where `+` wants the shift key, `=` is what comes without it.
+        KeyCode::Char('+' | '=') => Some(Action::Rate(RateKey::Faster)),
+        KeyCode::Char('-') => Some(Action::Rate(RateKey::Slower)),
+        KeyCode::Char('0') => Some(Action::Rate(RateKey::Planned)),
+        KeyCode::Char('p') => Some(Action::Pause),
+        KeyCode::Char('q') => Some(Action::Quit),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_have_one_meaning() {
+        let check = |code, modifiers, meaning| {
+            assert_eq!(action(&KeyEvent::new(code, modifiers)), meaning, "{code:?} {modifiers:?}");
+        };
+        let plain = KeyModifiers::NONE;
+        check(KeyCode::Char('+'), KeyModifiers::SHIFT, Some(Action::Rate(RateKey::Faster)));
+        check(KeyCode::Char('='), plain, Some(Action::Rate(RateKey::Faster)));
+        check(KeyCode::Char('-'), plain, Some(Action::Rate(RateKey::Slower)));
+        check(KeyCode::Char('0'), plain, Some(Action::Rate(RateKey::Planned)));
+        check(KeyCode::Char('p'), plain, Some(Action::Pause));
+        check(KeyCode::Char('q'), plain, Some(Action::Quit));
+        check(KeyCode::Char('c'), KeyModifiers::CONTROL, Some(Action::Quit));
+        check(KeyCode::Char('c'), plain, None);
+        check(KeyCode::Char('q'), KeyModifiers::CONTROL, None);
+        check(KeyCode::Enter, plain, None);
+        let released = KeyEvent::new_with_kind(KeyCode::Char('q'), plain, KeyEventKind::Release);
+        assert_eq!(action(&released), None);
+    }
+
+    #[test]
+    fn a_quarter_more_and_a_quarter_less() {
+        let check = |key: RateKey, now: &str, expected: &str| {
+            let parse = |text| throng_core::config::parse_duration(text).expect("valid");
+            assert_eq!(key.interval(parse(now), parse("7ms")), parse(expected), "{key:?} {now}");
+        };
+        check(RateKey::Faster, "10ms", "8ms");
+        check(RateKey::Slower, "6ms", "8ms");
+        check(RateKey::Planned, "10ms", "7ms");
+        check(RateKey::Faster, "1us", "1us");
+        check(RateKey::Slower, "50s", "60s");
+        check(RateKey::Slower, "100s", "100s");
+        check(RateKey::Faster, "100s", "80s");
+        check(RateKey::Faster, "500ns", "500ns");
+    }
+}

@@ -1,0 +1,21 @@
+//! What is shown while a run is under way, and its timeline: one row a second.
+//!
+//! Workers write numbers into panels of their own, the main thread reads them: no worker
+//! ever waits for the display, and none is told anything by it.
+
+mod display;
+mod keys;
+mod panel;
+mod plain;
+mod screen;
+mod timeline;
+mod view;
+
+pub use display::Display;
+pub use keys::{Action, RateKey, action};
+pub use panel::{Panel, Totals, sum};
+pub use plain::Progress;
+pub(crate) use screen::Screen;
+pub use timeline::{Second, Timeline};
+pub use view::{Facts, Own, Phase, State, draw};
+pub(crate) use view::{draw_chart, draw_footer, draw_log, elapsed, titled};

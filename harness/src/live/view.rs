@@ -1,0 +1,355 @@
+//! The picture of a run in the terminal. It is made of plain data, and knows neither a terminal nor a run.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Style, Stylize};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Borders, Gauge, Paragraph, Sparkline};
+
+use super::{Second, Totals};
+use crate::clock::Nanos;
+use crate::duration::format_nanos;
+use crate::report::{format_bytes, format_count, format_rate};
+
+/// Rows that are kept for the sparklines: more than the widest terminal has columns.
+const ROWS_KEPT: usize = 600;
+
+/// Lines of the log that are kept.
+const LOG_KEPT: usize = 200;
+
+/// What a run is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Clients come in.
+    Connecting,
+    /// User lists become complete.
+    Lists,
+    /// Clients go to their channels and places.
+    Gathering,
+    /// One message is to reach everybody.
+    Probe,
+    /// Messages that do not count.
+    WarmUp,
+    /// Messages that count.
+    Talking,
+    /// Everybody stays.
+    Staying,
+    /// Everybody hangs up and comes again.
+    Storm,
+    /// What is on its way arrives.
+    Draining,
+    /// Clients leave.
+    Leaving,
+}
+
+impl Phase {
+    /// As people read it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Lists => "lists",
+            Self::Gathering => "gathering",
+            Self::Probe => "probe",
+            Self::WarmUp => "warm-up",
+            Self::Talking => "talking",
+            Self::Staying => "staying",
+            Self::Storm => "storm",
+            Self::Draining => "draining",
+            Self::Leaving => "leaving",
+        }
+    }
+}
+
+/// What stays the same for the whole run.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The scenario's name.
+    pub scenario: &'static str,
+    /// Where its clients connect.
+    pub target: String,
+    /// What decides the traffic.
+    pub seed: u64,
+    /// Times that somebody is to come in.
+    pub requested: u64,
+    /// Whether every message is for everybody, so that what is to be received follows from what was sent.
+    pub is_to_all: bool,
+    /// Whether keys change the rate.
+    pub has_rate: bool,
+}
+
+/// A process, as the picture shows it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Own {
+    /// Share of one core.
+    pub cpu: Option<f64>,
+    /// Resident memory.
+    pub rss_bytes: u64,
+    /// Longest that something which had arrived waited for its reading, of late.
+    pub read_lag: Nanos,
+}
+
+/// Everything that changes.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// What the run is doing, and when that will be over, if a clock decides it.
+    pub phase: (Phase, Option<Nanos>),
+    /// Time since the run began.
+    pub now: Nanos,
+    /// All workers together.
+    pub totals: Totals,
+    /// The time between two messages, when there are any: now, and as planned.
+    pub interval: Option<(Duration, Duration)>,
+    /// The harness's own process.
+    pub own: Own,
+    /// The last rows of the timeline, oldest first.
+    pub rows: VecDeque<Second>,
+    /// What happened, with its time.
+    pub log: VecDeque<(Nanos, String)>,
+    /// Whether the display stands still.
+    pub is_paused: bool,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            phase: (Phase::Connecting, None),
+            now: 0,
+            totals: Totals::default(),
+            interval: None,
+            own: Own::default(),
+            rows: VecDeque::new(),
+            log: VecDeque::new(),
+            is_paused: false,
+        }
+    }
+}
+
+impl State {
+    /// Keeps one more row.
+    pub fn add_row(&mut self, row: Second) {
+        keep(&mut self.rows, row, ROWS_KEPT);
+    }
+
+    /// Keeps one more line of the log.
+    pub fn add_line(&mut self, now: Nanos, line: String) {
+        keep(&mut self.log, (now, line), LOG_KEPT);
+    }
+}
+
+fn keep<T>(items: &mut VecDeque<T>, item: T, most: usize) {
+    if items.len() >= most {
+        items.pop_front();
+    }
+    items.push_back(item);
+}
+
+/// Draws the picture, whatever the terminal's size.
+pub fn draw(frame: &mut Frame<'_>, facts: &Facts, state: &State) {
+    let sizes = [
+        Constraint::Length(2),
+        Constraint::Length(3),
+        Constraint::Fill(3),
+        Constraint::Length(3),
+        Constraint::Fill(2),
+        Constraint::Length(1),
+    ];
+    let [head, clients, charts, processes, log, foot] = Layout::vertical(sizes).areas(frame.area());
+    draw_head(frame, head, facts, state);
+    draw_clients(frame, clients, facts, state);
+    let [messages, latency] = Layout::horizontal([Constraint::Fill(1); 2]).spacing(1).areas(charts);
+    draw_messages(frame, messages, facts, state);
+    draw_latency(frame, latency, state);
+    draw_processes(frame, processes, state);
+    draw_log(frame, log, &state.log);
+    draw_keys(frame, foot, facts, state.is_paused);
+}
+
+fn draw_head(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State) {
+    let (phase, until) = state.phase;
+    let left = until.map_or(String::new(), |until| {
+        format!(", {} left", format_nanos(until.saturating_sub(state.now) as f64))
+    });
+    let paused = if state.is_paused { "  PAUSED" } else { "" };
+    let lines = vec![
+        Line::from(vec![
+            Span::from(format!(" {} ", facts.scenario)).bold().reversed(),
+            Span::from(format!(" {}  seed {}", facts.target, facts.seed)),
+        ]),
+        Line::from(vec![
+            Span::from(format!(" {}", phase.name())).bold(),
+            Span::from(format!("  {} since the beginning{left}", elapsed(state.now))),
+            Span::from(paused).yellow().bold(),
+        ]),
+    ];
+    frame.render_widget(Paragraph::new(lines), area);
+}
+
+fn draw_clients(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State) {
+    let totals = &state.totals;
+    let [_, bar, counts] = Layout::vertical([Constraint::Length(1); 3]).areas(area);
+    frame.render_widget(titled("Clients"), area);
+    let label = format!("{} of {} connected", format_count(totals.connected), format_count(facts.requested));
+    let gauge = Gauge::default().ratio(share(totals.connected, facts.requested)).label(label);
+    frame.render_widget(gauge.gauge_style(Style::new().fg(Color::Green).bg(Color::Black)), bar);
+    let mut spans = vec![Span::from(" ")];
+    for (name, count) in
+        [("refused", totals.refused), ("failed", totals.failed), ("lost", totals.disconnected)]
+    {
+        let span = Span::from(format!("{} {name}", format_count(count)));
+        spans.push(if count > 0 { span.red().bold() } else { span });
+        spans.push(Span::from("   "));
+    }
+    spans.push(Span::from(format!("{} left", format_count(totals.left))));
+    if totals.away > 0 {
+        spans.push(Span::from(format!("   {} away", format_count(totals.away))));
+    }
+    frame.render_widget(Line::from(spans), counts);
+}
+
+fn draw_messages(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State) {
+    let last = state.rows.back();
+    let offered = state.interval.map_or("none offered".into(), |(now, planned)| {
+        let changed =
+            if now == planned { String::new() } else { format!(" (planned {:.1}/s)", rate(planned)) };
+        format!("{:.1}/s offered{changed}", rate(now))
+    });
+    let (sent, received) = last.map_or((0.0, 0.0), |row| (row.sent_per_s, row.received_per_s));
+    let totals = &state.totals;
+    let expected = totals.sent.saturating_mul(totals.connected);
+    let so_far = if facts.is_to_all && expected > 0 {
+        // What is on its way is not missing; the end will tell.
+        let percent = share(totals.received, expected) * 100.0;
+        format!(
+            " {} deliveries of {} so far, {percent:.1}%",
+            format_count(totals.received),
+            format_count(expected)
+        )
+    } else {
+        format!(" {} deliveries so far", format_count(totals.received))
+    };
+    let lines = vec![
+        Line::from(format!(" {offered}, {sent:.1}/s sent")),
+        Line::from(vec![Span::from(format!(" {} deliveries/s", format_rate(received))).bold()]),
+        Line::from(so_far),
+    ];
+    let history = state.rows.iter().map(|row| row.received_per_s);
+    draw_chart(frame, area, "Messages", lines, history, Color::Cyan);
+}
+
+fn draw_latency(frame: &mut Frame<'_>, area: Rect, state: &State) {
+    let time = |micros: f64| if micros > 0.0 { format_nanos(micros * 1e3) } else { "-".into() };
+    let last = state.rows.back();
+    let figure = |of: fn(&Second) -> f64| time(last.map_or(0.0, of));
+    let lines = vec![
+        Line::from(format!(" p50 {:<10} p90 {}", figure(|row| row.p50_us), figure(|row| row.p90_us))),
+        Line::from(vec![
+            Span::from(format!(" p99 {:<10}", figure(|row| row.p99_us))).bold(),
+            Span::from(format!(" max {}", figure(|row| row.max_us))),
+        ]),
+        Line::from(" p99 of each second:"),
+    ];
+    let history = state.rows.iter().map(|row| row.p99_us);
+    draw_chart(frame, area, "Latency of the last second", lines, history, Color::Magenta);
+}
+
+/// Lines of text, and what is left of the area for a sparkline of the last values that fit.
+pub(crate) fn draw_chart(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    title: &str,
+    lines: Vec<Line<'_>>,
+    history: impl DoubleEndedIterator<Item = f64>,
+    colour: Color,
+) {
+    let height = u16::try_from(lines.len()).unwrap_or(u16::MAX);
+    let [_, text, chart] =
+        Layout::vertical([Constraint::Length(1), Constraint::Length(height), Constraint::Fill(1)])
+            .areas(area);
+    frame.render_widget(titled(title), area);
+    frame.render_widget(Paragraph::new(lines), text);
+    #[allow(clippy::cast_sign_loss)] // nothing below 0 is ever measured, and the cast saturates
+    let mut values: Vec<u64> =
+        history.rev().take(usize::from(chart.width)).map(|value| value as u64).collect();
+    values.reverse();
+    frame.render_widget(Sparkline::default().data(values).style(Style::new().fg(colour)), chart);
+}
+
+fn draw_processes(frame: &mut Frame<'_>, area: Rect, state: &State) {
+    let last = state.rows.back();
+    let cpu = |share: Option<f64>| share.map_or("-".into(), |share| format!("{:.0}%", share * 100.0));
+    let memory = |bytes: Option<u64>| bytes.map_or("-".into(), format_bytes);
+    let server = last.and_then(|row| row.server_cpu);
+    let own = &state.own;
+    let lines = vec![
+        Line::from(format!(
+            " server   {:>5} CPU  {:>9}",
+            cpu(server),
+            memory(last.and_then(|row| row.server_rss_bytes))
+        )),
+        Line::from(format!(
+            " harness  {:>5} CPU  {:>9}   reads within {}",
+            cpu(own.cpu),
+            memory((own.rss_bytes > 0).then_some(own.rss_bytes)),
+            if own.read_lag > 0 { format_nanos(own.read_lag as f64) } else { "-".into() }
+        )),
+    ];
+    let block = titled("Processes (CPU of one core)");
+    frame.render_widget(Paragraph::new(lines).block(block), area);
+}
+
+/// The last lines that fit.
+pub(crate) fn draw_log(frame: &mut Frame<'_>, area: Rect, log: &VecDeque<(Nanos, String)>) {
+    let room = usize::from(area.height).saturating_sub(1);
+    let lines = log.iter().skip(log.len().saturating_sub(room));
+    let lines = lines.map(|(at, line)| Line::from(format!(" {:>7}  {line}", elapsed(*at))));
+    frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()).block(titled("What happened")), area);
+}
+
+fn draw_keys(frame: &mut Frame<'_>, area: Rect, facts: &Facts, is_paused: bool) {
+    let mut keys = Vec::new();
+    if facts.has_rate {
+        keys.extend([("+ -", "rate"), ("0", "planned rate")]);
+    }
+    keys.extend([("p", if is_paused { "go on" } else { "pause the display" }), ("q", "end with results")]);
+    draw_footer(frame, area, &keys);
+}
+
+/// Keys and what they do.
+pub(crate) fn draw_footer(frame: &mut Frame<'_>, area: Rect, keys: &[(&str, &str)]) {
+    let spans = keys.iter().flat_map(|(key, meaning)| {
+        [Span::from(format!(" {key} ")).reversed(), Span::from(format!(" {meaning}  "))]
+    });
+    frame.render_widget(Line::from(spans.collect::<Vec<_>>()), area);
+}
+
+/// A section's title over a line.
+pub(crate) fn titled(title: &str) -> Block<'_> {
+    let title = Span::from(format!(" {title} ")).cyan().bold();
+    Block::new().borders(Borders::TOP).border_style(Style::new().dark_gray()).title(title)
+}
+
+/// How much of it, from 0 to 1.
+fn share(count: u64, of: u64) -> f64 {
+    if of == 0 { 0.0 } else { (count as f64 / of as f64).clamp(0.0, 1.0) }
+}
+
+/// Messages a second.
+fn rate(interval: Duration) -> f64 {
+    1.0 / interval.as_secs_f64().max(1e-9)
+}
+
+/// A time since the beginning, in whole seconds.
+pub(crate) fn elapsed(nanos: Nanos) -> String {
+    let seconds = nanos / 1_000_000_000;
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, s) => format!("{s} s"),
+        (0, m, s) => format!("{m}:{s:02}"),
+        (h, m, s) => format!("{h}:{m:02}:{s:02}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

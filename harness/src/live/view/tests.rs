@@ -1,0 +1,166 @@
+//! What is in the picture, at several sizes.
+
+use proptest::prelude::*;
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+
+use super::*;
+
+fn facts() -> Facts {
+    Facts {
+        scenario: "broadcast",
+        target: "127.0.0.1:9200".into(),
+        seed: 42,
+        requested: 1_000,
+        is_to_all: true,
+        has_rate: true,
+    }
+}
+
+/// Twelve seconds in, of thirty.
+fn state() -> State {
+    const S: Nanos = 1_000_000_000;
+    let totals = Totals {
+        connected: 998,
+        refused: 1,
+        disconnected: 1,
+        sent: 6_000,
+        received: 5_982_000,
+        left: 3,
+        ..Totals::default()
+    };
+    let interval = Some((Duration::from_micros(1_600), Duration::from_millis(2)));
+    let own = Own { cpu: Some(0.42), rss_bytes: 12_000_000, read_lag: 90_000 };
+    let mut state = State {
+        phase: (Phase::Talking, Some(30 * S)),
+        now: 12 * S,
+        totals,
+        interval,
+        own,
+        ..State::default()
+    };
+    for second in 0..12_u32 {
+        state.add_row(Second {
+            at_s: f64::from(second),
+            sent_per_s: 624.9,
+            received_per_s: 600_000.0 - f64::from(second) * 1_000.0,
+            p50_us: 900.0,
+            p90_us: 1_500.0,
+            p99_us: 2_500.0 + f64::from(second),
+            max_us: 7_000.0,
+            server_cpu: Some(0.93),
+            server_rss_bytes: Some(40_000_000),
+            ..Second::default()
+        });
+    }
+    state.add_line(3 * S, "everybody is in".into());
+    state.add_line(10 * S, "625.0 messages a second instead of 500.0".into());
+    state
+}
+
+/// The picture as text, a line for each of the terminal's.
+fn picture(width: u16, height: u16, facts: &Facts, state: &State) -> Vec<String> {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("memory");
+    terminal.draw(|frame| draw(frame, facts, state)).expect("memory");
+    let cells = terminal.backend().buffer().content();
+    cells
+        .chunks(usize::from(width).max(1))
+        .map(|row| row.iter().map(ratatui::buffer::Cell::symbol).collect::<String>().trim_end().to_owned())
+        .collect()
+}
+
+#[track_caller]
+fn expect(picture: &[String], wanted: &[&str]) {
+    for wanted in wanted {
+        assert!(picture.iter().any(|line| line.contains(wanted)), "no {wanted:?} in\n{}", picture.join("\n"));
+    }
+}
+
+const WANTED: &[&str] = &[
+    " broadcast  127.0.0.1:9200  seed 42",
+    " talking  12 s since the beginning, 18 s left",
+    "998 of 1,000 connected",
+    "1 refused   0 failed   1 lost   3 left",
+    " 625.0/s offered (planned 500.0/s)",
+    "589,000 deliveries/s",
+    "p50 900 us     p90 1.50 ms",
+    "p99 2.51 ms    max 7 ms",
+    " server     93% CPU    40.0 MB",
+    " harness    42% CPU    12.0 MB   reads within 90 us",
+    "   10 s  625.0 messages a second instead of 500.0",
+    " + -  rate   0  planned rate   p  pause the display   q  end with results",
+];
+
+#[test]
+fn a_usual_terminal_shows_everything() {
+    let lines = picture(80, 24, &facts(), &state());
+    expect(&lines, WANTED);
+    assert!(lines.iter().any(|line| line.contains('▇') || line.contains('█')), "no sparkline: {lines:#?}");
+}
+
+#[test]
+fn a_large_terminal_shows_more_of_it() {
+    let lines = picture(120, 40, &facts(), &state());
+    expect(&lines, WANTED);
+    expect(
+        &lines,
+        &[
+            "625.0/s offered (planned 500.0/s), 624.9/s sent",
+            "5,982,000 deliveries of 5,988,000 so far, 99.9%",
+        ],
+    );
+    expect(&lines, &["    3 s  everybody is in"]);
+}
+
+#[test]
+fn a_run_that_has_not_said_anything_yet() {
+    let facts = Facts { scenario: "connect", is_to_all: false, has_rate: false, ..facts() };
+    let lines = picture(80, 24, &facts, &State::default());
+    expect(&lines, &["connecting", "0 of 1,000 connected", "none offered", "p50 -", "server       - CPU"]);
+    assert!(!lines.iter().any(|line| line.contains("rate")), "{lines:#?}");
+}
+
+#[test]
+fn a_display_that_stands_still_says_so() {
+    let lines = picture(80, 24, &facts(), &State { is_paused: true, ..state() });
+    expect(&lines, &["PAUSED", " p  go on"]);
+}
+
+#[test]
+fn what_is_kept_is_bounded() {
+    let mut state = State::default();
+    for n in 0..2_000_u32 {
+        state.add_row(Second { at_s: f64::from(n), ..Second::default() });
+        state.add_line(0, n.to_string());
+    }
+    assert_eq!((state.rows.len(), state.log.len()), (ROWS_KEPT, LOG_KEPT));
+    assert_eq!(state.log.back().map(|(_, line)| line.as_str()), Some("1999"));
+}
+
+#[test]
+fn times_are_a_clocks() {
+    let check = |seconds: u64, shown: &str| assert_eq!(elapsed(seconds * 1_000_000_000), shown);
+    check(0, "0 s");
+    check(59, "59 s");
+    check(61, "1:01");
+    check(7_384, "2:03:04");
+}
+
+proptest! {
+    /// No terminal is too small or too large, and no figure is too large for it.
+    #[test]
+    fn no_size_and_no_figure_is_too_much(
+        width in 0_u16..220, height in 0_u16..70, count in any::<u64>(), micros in any::<f64>(), until in any::<u64>(),
+    ) {
+        let mut state = state();
+        state.totals = Totals { connected: count, sent: count, received: count, away: count, ..state.totals };
+        state.phase.1 = Some(until);
+        state.now = count;
+        state.own.read_lag = count;
+        state.add_row(Second { p99_us: micros, received_per_s: micros, server_cpu: Some(micros), ..Second::default() });
+        for requested in [0, count] {
+            let lines = picture(width, height, &Facts { requested, ..facts() }, &state);
+            prop_assert_eq!(lines.len(), usize::from(height) * usize::from(width > 0));
+        }
+    }
+}
