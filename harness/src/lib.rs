@@ -3,7 +3,8 @@
 //! ```text
 //!   cli, target            what to do, and where
 //!        |
-//!   schedule, payload      what is sent when by whom: decided by the seed alone
+//!   schedule, rhythm,      what is sent when by whom: decided by the seed alone
+//!   payload
 //!        |
 //!   worker threads         each with its own clients: a Tally (verify), a Recorder
 //!        |                 (record) and a Panel (live), no locks between them
@@ -34,6 +35,7 @@ pub mod preflight;
 pub mod procstat;
 pub mod record;
 pub mod report;
+pub mod rhythm;
 pub mod roster;
 pub mod scenario;
 pub mod schedule;

@@ -18,7 +18,8 @@ use rand::{RngExt, SeedableRng};
 use throng_core::net::{Mail, Mailbox};
 
 use crate::clock::{Nanos, RunClock, nanos};
-use crate::schedule::{Pace, SendCursor};
+use crate::rhythm::Rhythm;
+use crate::schedule::SendCursor;
 use crate::worker::{Command, Plan};
 
 /// Mean time between two looks at the workers' lag.
@@ -39,12 +40,14 @@ impl Pacer {
     /// are due at `warmup` and `counted`.
     pub fn start(
         plan: &Plan,
-        warmup: Pace,
-        counted: Pace,
+        warmup: &Arc<Rhythm>,
+        counted: &Arc<Rhythm>,
         mailboxes: Vec<Arc<Mailbox<Command>>>,
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let whole = |traffic: &Arc<_>, pace| SendCursor::new(Arc::clone(traffic), pace, 0, 1);
+        let whole = |traffic: &Arc<_>, rhythm: &Arc<_>| {
+            SendCursor::new(Arc::clone(traffic), Arc::clone(rhythm), 0, 1)
+        };
         let bells = Bells {
             clock: plan.clock,
             cursors: [whole(&plan.warmup, warmup), whole(&plan.traffic, counted)],

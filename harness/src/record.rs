@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::clock::Nanos;
 use crate::payload::Stamp;
-use crate::schedule::Pace;
+use crate::rhythm::Rhythm;
 use crate::verify::MessageLog;
 
 /// Shortest time that is told apart from zero, in nanoseconds.
@@ -153,11 +153,11 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// The spread of all messages in `log`, which were due at `pace`.
-    pub fn of(log: &MessageLog, pace: Pace) -> Self {
+    /// The spread of all messages in `log`, which were due by `rhythm`.
+    pub fn of(log: &MessageLog, rhythm: &Rhythm) -> Self {
         let mut spread = Self::default();
         for (index, message) in log.iter().enumerate().filter(|(_, message)| message.was_received()) {
-            let intended = pace.intended(index as u32);
+            let intended = rhythm.intended(index as u32);
             spread.first.record(message.first.saturating_sub(intended));
             spread.last.record(message.last.saturating_sub(intended));
             spread.skew.record(message.last.saturating_sub(message.first));
@@ -241,7 +241,7 @@ mod tests {
         tallies[0].delivered(0, 0, 1, 103 * MS);
         tallies[1].delivered(0, 0, 1, 110 * MS);
         let settlement = settle(tallies.into()).expect("two tallies");
-        let spread = Spread::of(&settlement.log, Pace::new(100 * MS, Duration::from_millis(1)));
+        let spread = Spread::of(&settlement.log, &Rhythm::even(100 * MS, Duration::from_millis(1)));
         near(spread.first.summary().max, 3_000.0);
         near(spread.last.summary().max, 10_000.0);
         near(spread.skew.summary().max, 7_000.0);

@@ -1,6 +1,6 @@
 //! When what is sent by whom: decided before the run, by the seed and the clock alone.
 //!
-//! The schedule is open-loop and absolute. Message k is due at `start + k * interval`
+//! The schedule is open-loop and absolute. A message is due when its [`Rhythm`] says so,
 //! however late its predecessors were, and it keeps that time as its intended time when
 //! it is sent late: a server (or a harness) that stalls makes latencies long instead of
 //! making the load light.
@@ -17,6 +17,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::clock::{NEVER, Nanos, nanos};
 use crate::crowd::{Crowd, Speech, WHISPERS, WORLD};
+use crate::rhythm::Rhythm;
 
 /// Most messages that one run may schedule: they are all known, and accounted for, by number.
 pub const MESSAGES_MAX: u32 = 8_000_000;
@@ -232,7 +233,7 @@ pub struct Due {
 #[derive(Debug)]
 pub struct SendCursor {
     traffic: Arc<Traffic>,
-    pace: Pace,
+    rhythm: Arc<Rhythm>,
     worker: u32,
     workers: u32,
     next: u32,
@@ -240,22 +241,22 @@ pub struct SendCursor {
 
 impl SendCursor {
     /// The messages of `worker`, one of `workers` (at least 1).
-    pub fn new(traffic: Arc<Traffic>, pace: Pace, worker: u32, workers: u32) -> Self {
-        let mut cursor = Self { traffic, pace, worker, workers: workers.max(1), next: 0 };
+    pub fn new(traffic: Arc<Traffic>, rhythm: Arc<Rhythm>, worker: u32, workers: u32) -> Self {
+        let mut cursor = Self { traffic, rhythm, worker, workers: workers.max(1), next: 0 };
         cursor.skip_others();
         cursor
     }
 
     /// When the next message of this worker is due; [`NEVER`] when there is none.
     pub fn next_due(&self) -> Nanos {
-        if self.next < self.traffic.messages() { self.pace.intended(self.next) } else { NEVER }
+        if self.next < self.traffic.messages() { self.rhythm.intended(self.next) } else { NEVER }
     }
 
     /// The next message, if it is due at `now`. After a stall the overdue ones come one call
     /// after the other, each with the time at which it should have been sent.
     pub fn pop(&mut self, now: Nanos) -> Option<Due> {
         let sender = self.traffic.sender(self.next)?;
-        let intended = self.pace.intended(self.next);
+        let intended = self.rhythm.intended(self.next);
         if intended > now {
             return None;
         }
@@ -310,7 +311,7 @@ mod tests {
     #[test]
     fn a_stall_is_caught_up_with_the_intended_times_kept() {
         let traffic = Arc::new(Traffic::of(vec![0, 1, 0, 1], 2));
-        let mut cursor = SendCursor::new(traffic, Pace::new(100, Duration::from_nanos(10)), 0, 1);
+        let mut cursor = SendCursor::new(traffic, Rhythm::even(100, Duration::from_nanos(10)).into(), 0, 1);
         assert_eq!(cursor.next_due(), 100);
         assert_eq!(cursor.pop(99), None);
         let late: Vec<_> =
@@ -327,6 +328,30 @@ mod tests {
         assert_ne!(Traffic::draw(7, 100, 100, 1000), Traffic::draw(8, 100, 100, 1000));
         // Regression guard: results of different versions are only comparable while this holds.
         assert_eq!(Traffic::draw(1, 1000, 1000, 6).senders, [126, 451, 722, 328, 986, 190]);
+    }
+
+    #[test]
+    fn who_draws_more_begins_the_same_way() {
+        let crowd = Crowd::new(30, Speech::Mixed, 4, 3, 100, 5);
+        let [fewer, more] = [100, 800].map(|messages| Traffic::draw(7, 30, 20, messages).among(&crowd, 7));
+        for index in 0..100 {
+            let of = |traffic: &Traffic| (traffic.sender(index), traffic.place(index));
+            assert_eq!(of(&fewer), of(&more));
+        }
+        assert_eq!(fewer.whispered_to(10), more.whispered_to(10));
+    }
+
+    #[test]
+    fn a_change_of_the_rate_is_felt_by_all_workers() {
+        let traffic = Arc::new(Traffic::of(vec![0, 1, 0, 1, 0, 1, 0, 1], 2));
+        let rhythm = Arc::new(Rhythm::even(0, Duration::from_nanos(100)));
+        let cursors = [0, 1].map(|worker| SendCursor::new(traffic.clone(), rhythm.clone(), worker, 2));
+        assert_eq!((cursors[0].next_due(), cursors[1].next_due()), (0, 100));
+        assert!(rhythm.change(150, Duration::from_nanos(10)));
+        let times = cursors.map(|mut cursor| {
+            std::iter::from_fn(|| cursor.pop(NEVER)).map(|due| due.intended).collect::<Vec<_>>()
+        });
+        assert_eq!(times, [[0, 200, 220, 240], [100, 210, 230, 250]]);
     }
 
     #[test]
@@ -367,10 +392,10 @@ mod tests {
         #[test]
         fn workers_share_the_schedule_without_overlap(seed: u64, clients in 1_u32..40, workers in 1_u32..5) {
             let traffic = Arc::new(Traffic::draw(seed, clients, clients, 200));
-            let pace = Pace::new(0, Duration::from_nanos(1));
+            let rhythm = Arc::new(Rhythm::even(0, Duration::from_nanos(1)));
             let mut all: Vec<Due> = (0..workers)
                 .flat_map(|worker| {
-                    let mut cursor = SendCursor::new(traffic.clone(), pace, worker, workers);
+                    let mut cursor = SendCursor::new(traffic.clone(), rhythm.clone(), worker, workers);
                     std::iter::from_fn(move || cursor.pop(NEVER)).collect::<Vec<_>>()
                 })
                 .collect();

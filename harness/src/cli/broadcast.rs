@@ -11,6 +11,9 @@ use super::setting::{RawSetting, Setting};
 use crate::payload::PAYLOAD_MIN;
 use crate::schedule::{MESSAGES_MAX, points_in};
 
+/// How many times as many messages there are at most where the rate may change.
+const FASTER_MAX: u32 = 8;
+
 #[derive(Debug, Args)]
 pub(super) struct RawBroadcast {
     #[command(flatten)]
@@ -61,8 +64,19 @@ pub struct Broadcast {
     /// For a closed loop, which `peers` has: messages that may be ahead of the slowest client. Then
     /// `interval` is that of the warm-up, and `messages` is only a bound.
     pub ahead: Option<u32>,
+    /// Whether somebody may change how often messages are sent, with [`Rhythm::change`](crate::rhythm::Rhythm::change). Then there are
+    /// as many as have their turn in `duration`, and `messages` is what there are if nobody does.
+    pub is_adjustable: bool,
     /// Whether everybody leaves in order at the end, and not by just hanging up.
     pub leave: bool,
+}
+
+impl Broadcast {
+    /// How many messages are drawn: with a rate that may change as many as it could come to. The first ones are the same.
+    pub fn messages_drawn(&self) -> u32 {
+        let times = if self.is_adjustable { FASTER_MAX } else { 1 };
+        self.messages.saturating_mul(times).min(MESSAGES_MAX.max(self.messages))
+    }
 }
 
 impl RawBroadcast {
@@ -109,6 +123,7 @@ impl RawBroadcast {
             pause: Duration::ZERO,
             setting,
             ahead: None,
+            is_adjustable: false,
             leave: true,
         })
     }

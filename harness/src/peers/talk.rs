@@ -12,7 +12,8 @@ use crate::clock::{NEVER, Nanos, nanos};
 use crate::payload::{Payload, Purpose, Reading, Stamp};
 use crate::record::{Latencies, Recorder, Spread};
 use crate::report::{Findings, Rates};
-use crate::schedule::{MESSAGES_MAX, Pace, SendCursor, Traffic, points_in};
+use crate::rhythm::Rhythm;
+use crate::schedule::{MESSAGES_MAX, SendCursor, Traffic, points_in};
 use crate::verify::{Receipt, Tally, settle};
 use crate::window::Window;
 
@@ -67,7 +68,7 @@ pub(super) struct Talk {
     saying: Saying,
     window: Option<Window>,
     /// When counted messages are due.
-    pace: Pace,
+    rhythm: Arc<Rhythm>,
     tally: Tally,
     recorder: Recorder,
     read_lag: Latencies,
@@ -125,7 +126,7 @@ impl Talk {
             traffic,
             saying: Saying::Nothing,
             window,
-            pace: Pace::new(NEVER, interval),
+            rhythm: Arc::new(Rhythm::even(NEVER, interval)),
             tally,
             recorder: Recorder::default(),
             read_lag: Latencies::new(),
@@ -158,11 +159,13 @@ impl Talk {
     /// Begins to talk at `start`: the warm-up first. When what counts begins.
     pub(super) fn talk(&mut self, start: Nanos) -> Nanos {
         let interval = self.case.interval().unwrap_or(CLOSED_WARMUP);
-        let warmup = Pace::new(start, interval);
+        let warmup = Arc::new(Rhythm::even(start, interval));
         let from = warmup.intended(self.warmup.messages()).saturating_add(nanos(self.times.pause));
-        self.pace = Pace::new(from, interval);
+        self.rhythm = Arc::new(Rhythm::even(from, interval));
         let counted = match self.case.load {
-            Load::Paced(_) => Counted::Paced(SendCursor::new(self.traffic.clone(), self.pace, 0, 1)),
+            Load::Paced(_) => {
+                Counted::Paced(SendCursor::new(self.traffic.clone(), self.rhythm.clone(), 0, 1))
+            }
             Load::Closed { .. } => {
                 Counted::Closed { from, until: from.saturating_add(nanos(self.times.duration)), next: 0 }
             }
@@ -211,7 +214,7 @@ impl Talk {
         findings.clients.requested = self.case.members.into();
         findings.clients.connected = self.here + self.lost;
         findings.clients.disconnected = self.lost;
-        let start = self.pace.intended(0);
+        let start = self.rhythm.intended(0);
         let took = Duration::from_nanos(self.last_sent.saturating_sub(start));
         findings.rates = match self.case.load {
             Load::Paced(interval) => {
@@ -224,7 +227,7 @@ impl Talk {
         if let Some(settlement) = settle(vec![self.tally]) {
             findings.sent = settlement.sent;
             if let Load::Paced(_) = self.case.load {
-                findings.spread = Spread::of(&settlement.log, self.pace);
+                findings.spread = Spread::of(&settlement.log, &self.rhythm);
             }
             findings.deliveries = Some(settlement.deliveries);
         }

@@ -99,6 +99,7 @@ fn job(case: Case, times: Times, payload: usize, seed: u64, target: TargetSource
         drain: times.drain,
         setting: Setting::default(),
         ahead,
+        is_adjustable: false,
         // The server is stopped then, and 9,000 that leave one by one are 40 million notices.
         leave: false,
     };

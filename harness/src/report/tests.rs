@@ -3,7 +3,8 @@ use std::sync::Arc;
 use super::*;
 use crate::cli::Cli;
 use crate::payload::Stamp;
-use crate::schedule::{Pace, Traffic};
+use crate::rhythm::Rhythm;
+use crate::schedule::Traffic;
 use crate::verify::{Tally, settle};
 use clap::Parser;
 
@@ -41,7 +42,7 @@ fn usage(cpu_s: f64) -> Usage {
 /// first `lost` are lost on the way to the second client.
 pub(super) fn findings(lost: u32) -> Findings {
     let traffic = Arc::new(Traffic::draw(1, 2, 2, 10));
-    let pace = Pace::new(100 * MS, Duration::from_millis(1));
+    let rhythm = Rhythm::even(100 * MS, Duration::from_millis(1));
     let mut tally = Tally::new(traffic, 0..2);
     let mut recorder = Recorder::default();
     for client in 0..2 {
@@ -49,7 +50,7 @@ pub(super) fn findings(lost: u32) -> Findings {
         tally.entered(client, 2);
     }
     for index in 0..10 {
-        let due = pace.intended(index);
+        let due = rhythm.intended(index);
         tally.sent(index, due);
         recorder.sent(due, due);
         for client in (0..2).filter(|client| *client == 0 || index >= lost) {
@@ -62,7 +63,7 @@ pub(super) fn findings(lost: u32) -> Findings {
     Findings {
         clients: Clients { requested: 2, connected: 2, ..Clients::default() },
         sent: settlement.sent,
-        spread: Spread::of(&settlement.log, pace),
+        spread: Spread::of(&settlement.log, &rhythm),
         deliveries: Some(settlement.deliveries),
         recorder,
         rates: Rates::new(10, Duration::from_millis(10), 10, Duration::from_millis(10)),

@@ -1,5 +1,6 @@
 //! Everybody enters, then random clients talk to all by an open-loop schedule.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -12,13 +13,13 @@ use crate::crowd::Speech;
 use crate::live::{Phase, Totals};
 use crate::pacer::Pacer;
 use crate::report::{Rates, format_count};
-use crate::schedule::Pace;
-use crate::worker::{Command, Gather};
+use crate::rhythm::Rhythm;
+use crate::worker::{Command, Gather, Plan};
 
-/// From the decision to send to the first message: time for the threads to hear of it.
-const LEAD: Nanos = 50_000_000;
+/// From the decision to send, or to send more often, to the first message: time for the threads to hear of it.
+pub(super) const LEAD: Nanos = 50_000_000;
 
-/// How long sending may stand still, beyond the time between two messages.
+/// How long a message that is due may wait.
 const SEND_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long an interrupted run waits for what is on its way.
@@ -26,36 +27,67 @@ const INTERRUPTED_DRAIN: Duration = Duration::from_secs(1);
 
 /// Runs the phases up to the last delivery.
 pub(super) fn run(run: &mut Run<'_>, broadcast: &Broadcast) -> Result<(), Halt> {
+    prepare(run)?;
+    let warmup = Rhythm::even(run.now() + LEAD, broadcast.interval);
+    let from = warmup.intended(run.plan.warmup.messages()).saturating_add(nanos(broadcast.pause));
+    // In a closed loop all of them are due from the beginning, and wait for the window.
+    let interval = if broadcast.ahead.is_some() { Duration::ZERO } else { broadcast.interval };
+    let until = from.saturating_add(nanos(broadcast.duration));
+    let counted = Rhythm::even(from, interval);
+    // With a rate that changes there are more messages than those that have their turn in that time.
+    let counted = if broadcast.is_adjustable { counted.ending(until) } else { counted };
+    // A closed loop ends when its time is over.
+    let until = broadcast.ahead.map_or(NEVER, |_| until);
+    converse(run, warmup, counted, until, broadcast.drain)
+}
+
+/// Waits until everybody is there, at its place, and hears what is said.
+pub(super) fn prepare(run: &mut Run<'_>) -> Result<(), Halt> {
     run.enter()?;
     run.look_at_lists()?;
     gather(run)?;
-    probe(run)?;
-    let warmup = Pace::new(run.now() + LEAD, broadcast.interval);
-    // In a closed loop all of them are due from the beginning, and wait for the window.
-    let interval = if broadcast.ahead.is_some() { Duration::ZERO } else { broadcast.interval };
-    let from = warmup.intended(run.plan.warmup.messages()).saturating_add(nanos(broadcast.pause));
-    let counted = Pace::new(from, interval);
-    run.counted = Some(counted);
-    run.fleet.tell(|| Command::Talk { warmup, counted });
-    let pacer =
-        Pacer::start(&run.plan, warmup, counted, run.fleet.mailboxes().to_vec()).map_err(RunError::Pacer)?;
-    let talked = talk(run, counted, broadcast);
+    probe(run)
+}
+
+/// Has the plan's messages said, at latest until `until`, and waits at most `patience` for what is on its way then.
+pub(super) fn converse(
+    run: &mut Run<'_>,
+    warmup: Rhythm,
+    counted: Rhythm,
+    until: Nanos,
+    patience: Duration,
+) -> Result<(), Halt> {
+    let (warmup, counted) = (Arc::new(warmup), Arc::new(counted));
+    run.counted = Some(counted.clone());
+    run.fleet.tell(|| Command::Talk { warmup: warmup.clone(), counted: counted.clone() });
+    let pacer = Pacer::start(&run.plan, &warmup, &counted, run.fleet.mailboxes().to_vec())
+        .map_err(RunError::Pacer)?;
+    let talked = talk(run, &Schedule { warmup, counted, until });
     pacer.stop();
     run.fleet.tell(|| Command::Hush);
-    let drained = drain(run, broadcast.drain);
+    let drained = drain(run, patience);
     run.end_measuring();
     talked.and(drained)
 }
 
-/// Messages that were to be sent, and that were, each second.
-pub(super) fn rates(broadcast: &Broadcast, counted: Pace, sent: u64, last_sent: Nanos) -> Rates {
-    let plan = broadcast.interval * broadcast.messages;
+/// Messages that were to be sent, of the `messages` that there are at most, and that were, each second.
+pub(super) fn rates(
+    broadcast: &Broadcast,
+    counted: &Rhythm,
+    messages: u32,
+    sent: u64,
+    last_sent: Nanos,
+) -> Rates {
     let took = Duration::from_nanos(last_sent.saturating_sub(counted.intended(0))) + broadcast.interval;
     if broadcast.ahead.is_some() {
         // Whatever was sent is what was wanted.
         return Rates::new(sent, took, sent, took);
     }
-    Rates::new(broadcast.messages.into(), plan, sent, took)
+    if broadcast.is_adjustable {
+        let offered = counted.due_before(NEVER).min(messages);
+        return Rates::new(offered.into(), broadcast.duration, sent, took);
+    }
+    Rates::new(messages.into(), broadcast.interval * messages, sent, took)
 }
 
 /// Waits until everybody is in the channel, and at the place, that is meant for it.
@@ -114,25 +146,44 @@ fn probe(run: &mut Run<'_>) -> Result<(), Halt> {
     run.still_there("before the first message")
 }
 
+/// When the messages of a run have their turn.
+struct Schedule {
+    warmup: Arc<Rhythm>,
+    counted: Arc<Rhythm>,
+    /// When that is over, whatever was not sent.
+    until: Nanos,
+}
+
+impl Schedule {
+    /// Messages that are due before `at`.
+    fn due_before(&self, plan: &Plan, at: Nanos) -> u64 {
+        let due = |rhythm: &Rhythm, messages: u32| u64::from(rhythm.due_before(at).min(messages));
+        due(&self.warmup, plan.warmup.messages()) + due(&self.counted, plan.traffic.messages())
+    }
+}
+
 /// Waits until every message has had its turn.
-fn talk(run: &mut Run<'_>, counted: Pace, broadcast: &Broadcast) -> Result<(), Halt> {
-    let start = counted.intended(0);
-    let patience = SEND_PATIENCE + broadcast.interval;
-    // A closed loop ends when its time is over.
-    let until = broadcast.ahead.map_or(NEVER, |_| start + nanos(broadcast.duration));
+fn talk(run: &mut Run<'_>, schedule: &Schedule) -> Result<(), Halt> {
+    let start = schedule.counted.intended(0);
     run.phase(Phase::WarmUp, Some(start));
     // Warm-up messages have theirs before the first counted one, by the same schedule.
     run.wait(Duration::MAX, |_| 0, |now, at| at >= start || now.connected == 0, |_| String::new())?;
     run.begin_measuring();
-    run.phase(Phase::Talking, Some(start.saturating_add(nanos(broadcast.duration))));
-    let all = u64::from(run.plan.warmup.messages()) + u64::from(run.plan.traffic.messages());
-    let to_do = |now: &Totals| format_count(all.saturating_sub(now.scheduled));
+    let plan = run.plan.clone();
+    let last = schedule.counted.intended(plan.traffic.messages().saturating_sub(1));
+    run.phase(Phase::Talking, Some(last.min(schedule.until)));
+    let due_before = |at| schedule.due_before(&plan, at);
+    let to_do = |now: &Totals| format_count(due_before(NEVER).saturating_sub(now.scheduled));
     run.wait(
-        patience,
-        |now| now.scheduled,
-        |now, at| now.scheduled >= all || now.connected == 0 || at >= until,
+        SEND_PATIENCE,
         |now| {
-            let patience = format_duration(patience);
+            // While nothing is overdue there is nothing to wait for but the time.
+            let at = plan.clock.now();
+            if now.scheduled >= due_before(at) { at } else { now.scheduled }
+        },
+        |now, at| now.scheduled >= due_before(NEVER) || now.connected == 0 || at >= schedule.until,
+        |now| {
+            let patience = format_duration(SEND_PATIENCE);
             format!("{} messages were still to be sent, and none was for {patience}", to_do(now))
         },
     )?;
@@ -190,9 +241,11 @@ impl Due {
         if plan.crowd.speech() == Speech::World {
             return Self::ToAll;
         }
-        let counts = plan.traffic.counts().into_iter().zip(plan.crowd.sizes());
-        let deliveries = counts.map(|(messages, members)| u64::from(messages) * members).sum();
-        Self::Known { messages: plan.traffic.messages().into(), deliveries }
+        // What has had no turn, because the rate was changed, will have none.
+        let due = run.counted.as_ref().map_or(0, |counted| counted.due_before(NEVER));
+        let (messages, sizes) = (due.min(plan.traffic.messages()), plan.crowd.sizes());
+        let members = |index| sizes.get(plan.traffic.place(index).0 as usize).copied().unwrap_or(0);
+        Self::Known { messages: messages.into(), deliveries: (0..messages).map(members).sum() }
     }
 
     /// Whether that is so, when nothing has come for `quiet`.

@@ -23,6 +23,7 @@ use crate::preflight::{self, PreflightError};
 use crate::procstat::{Meter, ProcError, Usage};
 use crate::record::Spread;
 use crate::report::{Clients, Findings, HarnessMemory, ListReport, ListTimes, Reconnected, format_count};
+use crate::rhythm::Rhythm;
 use crate::schedule::{MESSAGES_MAX, Pace, Traffic, points_in};
 use crate::target::Target;
 use crate::verify::settle;
@@ -117,7 +118,7 @@ struct Run<'a> {
     /// How long it took until all were back after a storm, in seconds.
     storm_s: Option<f64>,
     /// When counted messages are due, once that is known.
-    counted: Option<Pace>,
+    counted: Option<Arc<Rhythm>>,
 }
 
 impl<'a> Run<'a> {
@@ -383,11 +384,12 @@ impl<'a> Run<'a> {
         }
         tallies.push(tally);
         if let (Scenario::Broadcast(broadcast), Some(settlement)) = (&self.job.scenario, settle(tallies)) {
-            let pace = self.counted.unwrap_or(Pace::new(0, broadcast.interval));
+            let counted = self.counted.unwrap_or_else(|| Arc::new(Rhythm::even(0, broadcast.interval)));
+            let messages = self.plan.traffic.messages();
             findings.sent = settlement.sent;
-            findings.rates = broadcast::rates(broadcast, pace, settlement.sent, last_sent);
+            findings.rates = broadcast::rates(broadcast, &counted, messages, settlement.sent, last_sent);
             if broadcast.ahead.is_none() {
-                findings.spread = Spread::of(&settlement.log, pace);
+                findings.spread = Spread::of(&settlement.log, &counted);
             }
             findings.deliveries = Some(settlement.deliveries);
         }
@@ -448,7 +450,7 @@ fn plan(job: &Job, target: &Target) -> Plan {
     let (payload, senders, warmup, messages) = match &job.scenario {
         Scenario::Broadcast(broadcast) => {
             let warmup = points_in(broadcast.warmup, broadcast.interval).unwrap_or(MESSAGES_MAX);
-            (broadcast.payload, broadcast.senders, warmup, broadcast.messages)
+            (broadcast.payload, broadcast.senders, warmup, broadcast.messages_drawn())
         }
         _ => (PAYLOAD_MIN, 0, 0, 0),
     };

@@ -36,6 +36,7 @@ use crate::crowd::Crowd;
 use crate::identity::Cast;
 use crate::live::{Panel, Totals};
 use crate::payload::{Payload, Recent};
+use crate::rhythm::Rhythm;
 use crate::schedule::{Pace, SendCursor, Traffic};
 use crate::verify::Tally;
 use crate::window::Window;
@@ -176,9 +177,9 @@ pub enum Command {
     /// Send by the schedule.
     Talk {
         /// When the messages before counting are due.
-        warmup: Pace,
+        warmup: Arc<Rhythm>,
         /// When the counted ones are.
-        counted: Pace,
+        counted: Arc<Rhythm>,
     },
     /// Measure how long something that arrived at this time has to wait until it is read.
     Lag(Nanos),
@@ -424,8 +425,8 @@ impl App for Worker {
                 self.begin_churn(counted.intended(0));
                 self.impair_from(counted.intended(0));
                 let plan = &self.plan;
-                let cursor = |traffic: &Arc<Traffic>, pace| {
-                    Some(SendCursor::new(traffic.clone(), pace, self.index, plan.workers))
+                let cursor = |traffic: &Arc<Traffic>, rhythm| {
+                    Some(SendCursor::new(traffic.clone(), rhythm, self.index, plan.workers))
                 };
                 (self.warmup, self.counted) = (cursor(&plan.warmup, warmup), cursor(&plan.traffic, counted));
                 self.window = plan.ahead.map(|ahead| self.open_window(ahead));
