@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Nanos;
 use crate::duration::format_nanos;
@@ -19,7 +19,7 @@ use crate::record::Latencies;
 use crate::report::{format_bytes, format_count, format_rate};
 
 /// One worker's running totals.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Clients in the chat now.
     pub connected: u64,
@@ -166,6 +166,11 @@ impl Panel {
         if let Some(mut shown) = self.latencies.try_lock() {
             shown.copy_from(latencies);
         }
+    }
+
+    /// A copy of the latencies published last.
+    pub fn latencies(&self) -> Latencies {
+        self.latencies.lock().clone()
     }
 
     /// The totals published last.

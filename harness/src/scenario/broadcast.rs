@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use throng_core::config::format_duration;
 
-use super::{Halt, LOOK, Run, RunError};
+use super::{Halt, LOOK, Run};
 use crate::cli::Broadcast;
 use crate::clock::{NEVER, Nanos, nanos};
 use crate::crowd::Speech;
 use crate::live::Totals;
-use crate::pacer::Pacer;
 use crate::report::{Rates, format_count};
 use crate::schedule::Pace;
 use crate::worker::{Command, Gather};
@@ -36,12 +35,9 @@ pub(super) fn run(run: &mut Run<'_>, broadcast: &Broadcast) -> Result<(), Halt> 
     let from = warmup.intended(run.plan.warmup.messages()).saturating_add(nanos(broadcast.pause));
     let counted = Pace::new(from, interval);
     run.counted = Some(counted);
-    run.fleet.tell(|| Command::Talk { warmup, counted });
-    let pacer =
-        Pacer::start(&run.plan, warmup, counted, run.fleet.mailboxes().to_vec()).map_err(RunError::Pacer)?;
+    run.fleet.talk(warmup, counted)?;
     let talked = talk(run, counted, broadcast);
-    pacer.stop();
-    run.fleet.tell(|| Command::Hush);
+    run.fleet.hush();
     let drained = drain(run, broadcast.drain);
     run.end_measuring();
     talked.and(drained)
