@@ -101,7 +101,7 @@ impl Fleet {
             (Arc::new(plan), Hands::Elsewhere(processes))
         } else {
             let plan = Arc::new(plan);
-            let threads = Threads::start(&plan, 0..plan.workers, panels.clone())?;
+            let threads = Threads::start(&plan, 0..plan.workers, &panels)?;
             (plan, Hands::Here(threads))
         };
         Ok((plan, Self { panels, hands }))

@@ -95,7 +95,7 @@ fn run(mut orders: BufReader<File>, news: &mut File) -> Result<(), MemberError> 
     let panels: Arc<[Panel]> = (0..plan.workers).map(|_| Panel::default()).collect();
     let indices = process * workers..(process + 1) * workers;
     let reporter = Reporter::new(&plan, indices.clone(), panels.clone());
-    let threads = Threads::start(&plan, indices, panels)?;
+    let threads = Threads::start(&plan, indices, &panels)?;
     frame::write(news, &News::Started)?;
     let (sender, receiver) = channel();
     let listener = thread::Builder::new().name("orders".into());
@@ -136,7 +136,9 @@ fn listen(mut orders: BufReader<File>, plan: &Plan, member: &Sender<Order>) {
 }
 
 fn present(plan: &Plan, changes: Vec<(u32, u32)>) {
-    changes.into_iter().for_each(|(client, user)| plan.presence.set(client, user));
+    for (client, user) in changes {
+        plan.presence.set(client, user);
+    }
 }
 
 /// The main thread's state.

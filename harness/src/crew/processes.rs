@@ -24,7 +24,7 @@ use crate::verify::{Settlement, Tally};
 use crate::worker::{Command, Harvest, Plan};
 
 /// How long a process may take to prepare: drawing the traffic of millions of messages takes a second.
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How long one may take for its results, or a part of them: as long as its workers, and some more.
 const RESULT_TIMEOUT: Duration = HARVEST_TIMEOUT.saturating_mul(2);

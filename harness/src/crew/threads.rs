@@ -28,7 +28,7 @@ pub(crate) struct Threads {
     /// The number in the run of the first of them.
     first: u32,
     mailboxes: Vec<Arc<Mailbox<Command>>>,
-    threads: Vec<JoinHandle<io::Result<()>>>,
+    handles: Vec<JoinHandle<io::Result<()>>>,
     pacer: Option<Pacer>,
     /// What the workers gave away, until it is settled.
     tallies: Vec<Tally>,
@@ -39,7 +39,7 @@ impl Threads {
     pub(crate) fn start(
         plan: &Arc<Plan>,
         indices: Range<u32>,
-        panels: Arc<[Panel]>,
+        panels: &Arc<[Panel]>,
     ) -> Result<Self, FleetError> {
         let mut built = Vec::new();
         for index in indices.clone() {
@@ -54,15 +54,15 @@ impl Threads {
             built.push(shard.map_err(|source| FleetError::Start { index, source })?);
         }
         let mailboxes: Vec<_> = built.iter().map(Shard::mailbox).collect();
-        let mut threads = Vec::new();
+        let mut handles = Vec::new();
         for ((shard, mailbox), index) in built.into_iter().zip(&mailboxes).zip(indices.clone()) {
             let worker = Worker::new(plan.clone(), index, panels.clone(), mailbox.clone());
             let thread = thread::Builder::new().name(format!("worker-{index}"));
             let thread = thread.spawn(move || shard.run(worker));
-            threads.push(thread.map_err(|source| FleetError::Start { index, source })?);
+            handles.push(thread.map_err(|source| FleetError::Start { index, source })?);
         }
         let plan = plan.clone();
-        Ok(Self { plan, first: indices.start, mailboxes, threads, pacer: None, tallies: Vec::new() })
+        Ok(Self { plan, first: indices.start, mailboxes, handles, pacer: None, tallies: Vec::new() })
     }
 
     /// Tells every worker the same.
@@ -97,9 +97,9 @@ impl Threads {
 
     /// Fails if a worker has ended by itself.
     pub(crate) fn check(&mut self) -> Result<(), FleetError> {
-        let Some(at) = self.threads.iter().position(JoinHandle::is_finished) else { return Ok(()) };
+        let Some(at) = self.handles.iter().position(JoinHandle::is_finished) else { return Ok(()) };
         let index = self.first + at as u32;
-        match self.threads.swap_remove(at).join() {
+        match self.handles.swap_remove(at).join() {
             Ok(Err(source)) => Err(FleetError::Failed { index, source }),
             _ => Err(FleetError::Crashed { index }),
         }
@@ -139,7 +139,7 @@ impl Threads {
             let _ = mailbox.push(Mail::Stop(CloseReason::Goodbye, STOP_PATIENCE));
             mailbox.ring();
         }
-        for thread in self.threads {
+        for thread in self.handles {
             // What a worker has to say has been said before.
             let _ = thread.join();
         }

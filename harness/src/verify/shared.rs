@@ -108,7 +108,9 @@ impl Deliveries {
         ] {
             *sum += more;
         }
-        missing_examples.into_iter().for_each(|pair| self.show(pair));
+        for pair in missing_examples {
+            self.show(pair);
+        }
     }
 }
 
