@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::{NEVER, Nanos, nanos};
 
@@ -15,14 +16,14 @@ use crate::clock::{NEVER, Nanos, nanos};
 ///
 /// Everything that it says follows from what it was made of and from the changes: a copy for another process is made of
 /// the same.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Rhythm {
     beat: Beat,
     /// What would be due then or later never is.
     end: Nanos,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Beat {
     /// Never empty, and each begins at or after the last one.
     Even(RwLock<Vec<Segment>>),
@@ -34,7 +35,7 @@ enum Beat {
 }
 
 /// Evenly spaced messages, up to the next segment's first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Segment {
     /// The number of the first.
     first: u32,
