@@ -2,6 +2,7 @@
 
 mod chart;
 mod markup;
+mod monitor;
 mod notes;
 
 use std::fmt::Display;
