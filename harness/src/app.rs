@@ -126,7 +126,11 @@ fn run_monitor(
     if let Err(error) = shutdown.install_signals() {
         return not_run(format_args!("cannot listen for Ctrl+C: {error}"), err);
     }
-    let watched = match monitor::run(job, &shutdown) {
+    let watched = monitor::run(job, &shutdown, &mut |line| {
+        // An output that is gone does not end the watching.
+        let _ = writeln!(err, "{line}");
+    });
+    let watched = match watched {
         Ok(watched) => watched,
         Err(error) => return not_run(error, err),
     };

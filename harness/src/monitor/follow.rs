@@ -68,8 +68,8 @@ pub struct Look {
     pub log_pool_bytes: Option<f64>,
     /// Packets received a second.
     pub packets_in_per_s: Option<f64>,
-    /// Packets sent a second, each recipient counted.
-    pub packets_out_per_s: Option<f64>,
+    /// Bytes sent a second.
+    pub bytes_out_per_s: Option<f64>,
     /// All that the server counts.
     #[serde(skip)]
     pub metrics: Metrics,
@@ -103,7 +103,7 @@ impl Look {
             }
         }
         self.packets_in_per_s = self.metric("throng_net_packets_in_total");
-        self.packets_out_per_s = self.metric("throng_net_packets_out_total");
+        self.bytes_out_per_s = self.metric("throng_net_bytes_out_total");
     }
 }
 

@@ -17,7 +17,7 @@ mod report;
 pub mod view;
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -95,8 +95,13 @@ struct ServerRecord {
     was_up: Option<bool>,
 }
 
-/// Watches until the time is over or `shutdown` is requested.
-pub fn run(job: &MonitorJob, shutdown: &Shutdown) -> Result<Watched, MonitorError> {
+/// Watches until the time is over or `shutdown` is requested. Where there is no terminal to have, `tell` gets a line for each look at
+/// a server, and one for whatever else there is to tell.
+pub fn run(
+    job: &MonitorJob,
+    shutdown: &Shutdown,
+    tell: &mut impl FnMut(&str),
+) -> Result<Watched, MonitorError> {
     let mut followed = Followed::find(&job.data)?;
     let mut picture = Picture::new(job);
     let mut screen = if job.plain { None } else { Screen::open(shutdown) };
@@ -113,7 +118,8 @@ pub fn run(job: &MonitorJob, shutdown: &Shutdown) -> Result<Watched, MonitorErro
     while !shutdown.is_requested() {
         let told = watched.look(&mut followed, begun.elapsed(), &mut picture);
         if screen.is_none() {
-            tell(&picture, &told);
+            picture.looks().for_each(|(name, look)| tell(&line(name, look)));
+            told.iter().for_each(|text| tell(text));
         }
         if job.duration.is_some_and(|duration| begun.elapsed() >= duration) {
             break;
@@ -167,17 +173,6 @@ fn show(screen: &mut Screen, picture: &mut Picture, shutdown: &Shutdown) -> io::
         }
     }
     screen.draw(|frame| picture.draw(frame))
-}
-
-/// Lines for those who have no picture. An output that is gone does not end the watching.
-fn tell(picture: &Picture, told: &[String]) {
-    let mut out = io::stderr().lock();
-    for (name, look) in picture.looks() {
-        let _ = writeln!(out, "{}", line(name, look));
-    }
-    for line in told {
-        let _ = writeln!(out, "{line}");
-    }
 }
 
 impl Watched {

@@ -79,7 +79,7 @@ fn worse(before: Look, after: Look) -> Look {
         db_queue: most(|look| look.db_queue),
         log_pool_bytes: most(|look| look.log_pool_bytes),
         packets_in_per_s: most(|look| look.packets_in_per_s),
-        packets_out_per_s: most(|look| look.packets_out_per_s),
+        bytes_out_per_s: most(|look| look.bytes_out_per_s),
         links_up: match (before.links_up, after.links_up) {
             (Some(before), Some(after)) => Some(before.min(after)),
             (before, after) => before.or(after),

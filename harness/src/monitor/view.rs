@@ -46,9 +46,9 @@ pub struct Picture {
     servers: Vec<(String, Look)>,
     /// Each limit, and whether it is crossed now.
     limits: Vec<(String, bool)>,
-    /// CPU and packets sent of all servers together.
+    /// CPU and bytes sent of all servers together.
     cpu: VecDeque<f64>,
-    packets: VecDeque<f64>,
+    sent: VecDeque<f64>,
     log: VecDeque<(Nanos, String)>,
     /// What is shown while the display stands still.
     still: Option<Box<Picture>>,
@@ -64,7 +64,7 @@ impl Picture {
             servers: Vec::new(),
             limits: Vec::new(),
             cpu: VecDeque::new(),
-            packets: VecDeque::new(),
+            sent: VecDeque::new(),
             log: VecDeque::new(),
             still: None,
         }
@@ -73,8 +73,8 @@ impl Picture {
     /// Adds one look at each server, and what there is to tell of it.
     pub fn add(&mut self, now: Nanos, servers: Vec<(String, Look)>, judges: &[Judge], told: &[String]) {
         let sum = |of: fn(&Look) -> Option<f64>| servers.iter().filter_map(|(_, look)| of(look)).sum::<f64>();
-        let sums = [sum(|look| look.cpu), sum(|look| look.packets_out_per_s)];
-        for (values, sum) in [&mut self.cpu, &mut self.packets].into_iter().zip(sums) {
+        let sums = [sum(|look| look.cpu), sum(|look| look.bytes_out_per_s)];
+        for (values, sum) in [&mut self.cpu, &mut self.sent].into_iter().zip(sums) {
             keep(values, sum);
         }
         for line in told {
@@ -125,9 +125,9 @@ impl Picture {
         let cpu = self.cpu.back().map_or(0.0, |share| share * 100.0);
         let lines = vec![Line::from(format!(" {cpu:.0}% of one core, all servers"))];
         draw_chart(frame, left, "CPU", lines, self.cpu.iter().map(|share| share * 100.0), Color::Cyan);
-        let packets = format_rate(self.packets.back().copied().unwrap_or(0.0));
-        let lines = vec![Line::from(format!(" {packets} a second, all servers"))];
-        draw_chart(frame, right, "Packets sent", lines, self.packets.iter().copied(), Color::Magenta);
+        let sent = bytes(self.sent.back().copied().unwrap_or(0.0));
+        let lines = vec![Line::from(format!(" {sent} a second, all servers"))];
+        draw_chart(frame, right, "Sent", lines, self.sent.iter().copied(), Color::Magenta);
         self.draw_limits(frame, limits);
         draw_log(frame, log, &self.log);
         let pause = if is_still { "go on" } else { "pause the display" };
@@ -268,7 +268,7 @@ mod tests {
             db_queue: Some(1.0),
             links_up: Some(1.0),
             links: Some(2.0),
-            packets_out_per_s: Some(500_000.0),
+            bytes_out_per_s: Some(5e8),
             ..Look::default()
         }
     }
@@ -306,7 +306,7 @@ mod tests {
             expect(&lines, "12 s since the beginning, 48 s left");
             expect(&lines, "ok        4711    93%   45.2 MB  1,040  1,020   1,010  1,000  3      1/2");
             expect(&lines, "DOWN");
-            expect(&lines, "500,000 a second, all servers");
+            expect(&lines, "500.0 MB a second, all servers");
             expect(&lines, " cpu=80%  rss=1GB ");
             expect(&lines, "   12 s  WARNING chat: 93%, threshold cpu=80%");
             expect(&lines, " p  pause the display   q  end with results");

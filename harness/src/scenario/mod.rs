@@ -17,7 +17,7 @@ use crate::cli::{Job, Scenario, Setting, Stay};
 use crate::clock::{Nanos, RunClock, nanos};
 use crate::fleet::{Fleet, FleetError};
 use crate::identity::Cast;
-use crate::live::{Display, Phase, Timeline, Totals};
+use crate::live::{Display, Phase, RateChange, Timeline, Totals};
 use crate::payload::{PAYLOAD_MIN, Payload};
 use crate::preflight::{self, PreflightError};
 use crate::procstat::{Meter, ProcError, Usage};
@@ -83,7 +83,10 @@ impl<E: Into<RunError>> From<E> for Halt {
 /// Runs the scenario of `job` against `target` until it is done or `shutdown` is requested.
 pub fn drive(job: &Job, target: &Target, shutdown: &Shutdown) -> Result<Findings, RunError> {
     preflight::check(job, target)?;
-    let mut run = Run::start(job, target, shutdown)?;
+    let display = Display::open(job.plain, shown::facts(job, target), shutdown);
+    let adjustable = display.has_keys().then(|| shown::adjustable(job)).flatten();
+    let job = adjustable.as_ref().unwrap_or(job);
+    let mut run = Run::start(job, target, shutdown, display)?;
     let ended = match &job.scenario {
         Scenario::Connect(connect) => connect::run(&mut run, *connect),
         Scenario::Login(login) => login::run(&mut run, login),
@@ -119,17 +122,26 @@ struct Run<'a> {
     storm_s: Option<f64>,
     /// When counted messages are due, once that is known.
     counted: Option<Arc<Rhythm>>,
+    /// What keys have made of that.
+    rate_changes: Vec<RateChange>,
 }
 
 impl<'a> Run<'a> {
     /// Starts the workers; from now on clients get in.
-    fn start(job: &'a Job, target: &Target, shutdown: &'a Shutdown) -> Result<Self, RunError> {
+    fn start(
+        job: &'a Job,
+        target: &Target,
+        shutdown: &'a Shutdown,
+        mut display: Display,
+    ) -> Result<Self, RunError> {
         let server = target.pid.map(Meter::start).transpose()?;
         let mut harness = Meter::start_own()?;
         let plan = Arc::new(plan(job, target));
         let fleet = Fleet::start(&plan)?;
-        let mut display = Display::open(job.plain, shown::facts(job, target), shutdown);
         display.phase(Phase::Connecting, 0, None);
+        if let Some(interval) = shown::interval(job) {
+            display.rate(0, interval, interval);
+        }
         let memory = HarnessMemory { start_bytes: harness.look().rss_bytes, ..HarnessMemory::default() };
         Ok(Self {
             job,
@@ -150,6 +162,7 @@ impl<'a> Run<'a> {
             memory,
             storm_s: None,
             counted: None,
+            rate_changes: Vec::new(),
         })
     }
 
@@ -410,6 +423,7 @@ impl<'a> Run<'a> {
             harness: self.usage.1,
             workers: self.job.workers,
             timeline: self.timeline.into_rows(),
+            rate_changes: self.rate_changes,
             ..findings
         })
     }

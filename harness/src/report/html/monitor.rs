@@ -20,7 +20,7 @@ const CHARTS: [(&str, Unit, Figure); 9] = [
     ("Sessions, links included", Unit::Count, |look| look.sessions),
     ("Users in the chat", Unit::Count, |look| look.users),
     ("Open files", Unit::Count, |look| look.files),
-    ("Packets sent a second", Unit::Count, |look| look.packets_out_per_s),
+    ("Bytes sent a second", Unit::Bytes, |look| look.bytes_out_per_s),
     ("Packets that wait for content threads", Unit::Count, |look| look.content_queue),
     ("Requests that wait for a database", Unit::Count, |look| look.db_queue),
     ("Memory that holds what rooms have not got", Unit::Bytes, |look| look.log_pool_bytes),
