@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use clap::error::ErrorKind;
@@ -11,6 +12,7 @@ use throng_core::shutdown::Shutdown;
 
 use crate::cli::{self, Cli, Expanded, Job, Task};
 use crate::crew;
+use crate::monitor::{self, MonitorJob, MonitorReport};
 use crate::peers::{self, PeersJob, PeersReport, bare};
 use crate::report::{EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE, Findings, Machine, Origin, Report, check_writable};
 use crate::target::Target;
@@ -39,6 +41,7 @@ pub fn run<E: Display>(
     let job = match parse(args) {
         Ok(Task::Run(job)) => job,
         Ok(Task::Peers(job)) => return run_peers(&job, command, out, err),
+        Ok(Task::Monitor(job)) => return run_monitor(&job, command, file, out, err),
         Ok(Task::BareWriter(writer)) => {
             return match bare::write(writer, out) {
                 Ok(()) => EXIT_OK,
@@ -106,6 +109,41 @@ fn run_peers(job: &PeersJob, command: Vec<String>, out: &mut impl Write, err: &m
     match job.json.as_ref().map(|path| report.write_json(path)) {
         Some(Err(error)) => not_run(error, err),
         _ => report.exit_code(),
+    }
+}
+
+/// Runs `monitor`, which has a report of its own.
+fn run_monitor(
+    job: &MonitorJob,
+    command: Vec<String>,
+    file: Option<PathBuf>,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> u8 {
+    let origin = Origin { command, started: SystemTime::now(), machine: Machine::this() };
+    if let Some(error) = job.json.iter().chain(&job.html).find_map(|path| check_writable(path).err()) {
+        return not_run(error, err);
+    }
+    let shutdown = Shutdown::new();
+    if let Err(error) = shutdown.install_signals() {
+        return not_run(format_args!("cannot listen for Ctrl+C: {error}"), err);
+    }
+    let watched = monitor::run(job, &shutdown, &mut |line| {
+        // An output that is gone does not end the watching.
+        let _ = writeln!(err, "{line}");
+    });
+    let watched = match watched {
+        Ok(watched) => watched,
+        Err(error) => return not_run(error, err),
+    };
+    let mut report = MonitorReport::new(job, origin, watched);
+    report.scenario_file = file.map(|path| path.display().to_string());
+    let _ = write!(out, "{report}");
+    let json = job.json.as_ref().map(|path| report.write_json(path));
+    let html = job.html.as_ref().map(|path| report.write_html(path));
+    match [json, html].into_iter().flatten().find_map(Result::err) {
+        Some(error) => not_run(error, err),
+        None => report.exit_code(),
     }
 }
 

@@ -30,6 +30,7 @@ pub mod duration;
 pub mod fleet;
 pub mod identity;
 pub mod live;
+pub mod monitor;
 pub mod pacer;
 pub mod payload;
 pub mod peers;

@@ -84,6 +84,43 @@ fn parse_rss(status: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
+/// A process's open files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Files {
+    /// All of them, sockets included.
+    pub open: u64,
+    /// Of these, sockets.
+    pub sockets: u64,
+    /// How many it may have at a time; none for no limit.
+    pub max: Option<u64>,
+}
+
+/// Looks at the open files of process `pid`, which must be this user's.
+pub fn files(pid: u32) -> Result<Files, ProcError> {
+    let path = format!("/proc/{pid}/fd");
+    let failed = |path: &str| {
+        let path = path.to_owned();
+        move |source| ProcError::Read { pid, path, source }
+    };
+    let mut files = Files { open: 0, sockets: 0, max: None };
+    for entry in fs::read_dir(&path).map_err(failed(&path))?.flatten() {
+        files.open += 1;
+        // One that has been closed since is no socket.
+        let target = fs::read_link(entry.path()).unwrap_or_default();
+        files.sockets += u64::from(target.as_os_str().as_encoded_bytes().starts_with(b"socket:"));
+    }
+    let path = format!("/proc/{pid}/limits");
+    let limits = fs::read_to_string(&path).map_err(failed(&path))?;
+    files.max = parse_files_max(&limits);
+    Ok(files)
+}
+
+/// The soft limit on open files in /proc/PID/limits.
+fn parse_files_max(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
 /// What a process used during a run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Usage {
@@ -236,6 +273,31 @@ mod tests {
         check("Name:\tx\nState:\tZ (zombie)\n", Some(0));
         check("VmRSS:\tmuch\n", None);
         check("", None);
+    }
+
+    #[test]
+    fn limits_on_files() {
+        let check = |limits: &str, parsed| assert_eq!(parse_files_max(limits), parsed, "{limits}");
+        check(
+            "Limit  Soft  Hard  Units\nMax open files            1024                 4096  files\n",
+            Some(1024),
+        );
+        check("Max open files            unlimited            unlimited            files\n", None);
+        check("Max processes 5 5\n", None);
+    }
+
+    #[test]
+    fn this_process_has_files_and_a_socket_more_when_it_listens() {
+        let own = || files(std::process::id()).expect("this process runs");
+        let before = own();
+        // Other tests open and close sockets meanwhile; not so many.
+        let listeners: Vec<_> =
+            (0..200).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+        let now = own();
+        assert!(now.sockets > before.sockets + 50 && now.open >= now.sockets, "{before:?} {now:?}");
+        assert!(now.max.is_none_or(|max| max >= now.open), "{now:?}");
+        drop(listeners);
+        assert!(files(u32::MAX).is_err());
     }
 
     #[test]

@@ -25,6 +25,10 @@ use slab::Slab;
 use crate::limits::{FRAME_HEADER, SEGMENT_BYTES, SERVER_BODY_MAX};
 use crate::metrics;
 
+/// What a segment counts for in the metric.
+#[allow(clippy::cast_possible_wrap)] // 64 KiB
+const SEGMENT: i64 = SEGMENT_BYTES as i64;
+
 /// Whose a log is: its room's slot, and its class's place.
 pub type Owner = (usize, usize);
 
@@ -68,13 +72,13 @@ impl SegmentPool {
         segment.first = first;
         segment.slot = self.used.insert((owner, self.taken));
         self.taken += 1;
-        metrics::LOG_POOL.add(SEGMENT_BYTES as i64);
+        metrics::LOG_POOL.add(SEGMENT);
         Some(segment)
     }
 
     fn give(&mut self, mut segment: Segment) {
         self.used.remove(segment.slot);
-        metrics::LOG_POOL.add(-(SEGMENT_BYTES as i64));
+        metrics::LOG_POOL.add(-SEGMENT);
         segment.bytes.clear();
         segment.ends.clear();
         segment.cursors = 0;
@@ -84,7 +88,7 @@ impl SegmentPool {
 
 impl Drop for SegmentPool {
     fn drop(&mut self) {
-        metrics::LOG_POOL.add(-((self.used.len() * SEGMENT_BYTES) as i64));
+        self.used.iter().for_each(|_| metrics::LOG_POOL.add(-SEGMENT));
     }
 }
 

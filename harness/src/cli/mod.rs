@@ -6,6 +6,7 @@ mod common;
 mod connect;
 mod file;
 mod login;
+mod monitor;
 mod peers;
 mod setting;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use login::{ENTRIES_MAX, Login, Stay};
 pub use setting::Setting;
 
 use crate::crew;
+use crate::monitor::MonitorJob;
 use crate::peers::{PeersJob, bare};
 use crate::target::{Entrance, TargetSource};
 use crate::threshold::Threshold;
@@ -34,6 +36,7 @@ use common::Common;
 use connect::RawConnect;
 use file::RawRun;
 use login::RawLogin;
+use monitor::RawMonitor;
 use peers::RawPeers;
 
 /// Drives thousands of real clients at Throng's servers and accounts for every delivery.
@@ -58,6 +61,8 @@ enum RawScenario {
     Broadcast(RawBroadcast),
     /// The same room with other chat and pub/sub systems, and with Throng, on one core each
     Peers(RawPeers),
+    /// Watches servers: CPU, memory, sockets, queues, links; no load
+    Monitor(RawMonitor),
     /// A scenario from a TOML file, whose keys are the scenario's flags
     Run(RawRun),
     /// Writes to sockets and does nothing else; `peers` starts it
@@ -86,7 +91,9 @@ pub enum Task {
     Run(Job),
     /// Other systems beside Throng.
     Peers(PeersJob),
-    /// A part of that.
+    /// Servers that are watched.
+    Monitor(MonitorJob),
+    /// A part of `peers`.
     BareWriter(bare::Writer),
     /// A part of a scenario's clients, for another process of the harness.
     Crew,
@@ -97,7 +104,7 @@ impl Task {
     pub fn into_job(self) -> Option<Job> {
         match self {
             Self::Run(job) => Some(job),
-            Self::Peers(_) | Self::BareWriter(_) | Self::Crew => None,
+            Self::Peers(_) | Self::Monitor(_) | Self::BareWriter(_) | Self::Crew => None,
         }
     }
 }
@@ -183,6 +190,7 @@ impl Cli {
             RawScenario::Login(raw) => (Scenario::Login(raw.check()?), raw.common),
             RawScenario::Broadcast(raw) => (Scenario::Broadcast(raw.check()?), raw.common),
             RawScenario::Peers(raw) => return raw.check().map(Task::Peers),
+            RawScenario::Monitor(raw) => return raw.check().map(Task::Monitor),
             RawScenario::Run(raw) => return Err(raw.check()),
             RawScenario::BareWriter(writer) => return Ok(Task::BareWriter(writer)),
             RawScenario::Crew => return Ok(Task::Crew),

@@ -49,6 +49,11 @@ impl Display {
         Self(screen.map_or_else(|| Kind::Lines(Progress::stderr()), |screen| Kind::Picture(picture(screen))))
     }
 
+    /// Whether somebody may press keys.
+    pub fn has_keys(&self) -> bool {
+        matches!(self.0, Kind::Picture(_))
+    }
+
     /// The run does something else from now on. A clock may decide when that ends.
     pub fn phase(&mut self, phase: Phase, now: Nanos, until: Option<Nanos>) {
         if let Kind::Picture(picture) = &mut self.0 {

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use serde::Serialize;
 
-/// The shortest and the longest time between two messages that keys lead to.
-const INTERVAL: [Duration; 2] = [Duration::from_micros(1), Duration::from_secs(60)];
+use crate::clock::Nanos;
+
+/// The longest time between two messages that keys lead to.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// What somebody at the keyboard wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,16 +33,34 @@ pub enum RateKey {
 }
 
 impl RateKey {
-    /// The time between two messages after this key, if it was `now`.
-    pub fn interval(self, now: Duration, planned: Duration) -> Duration {
+    /// The time between two messages after this key, if it was `now`; never below `shortest`.
+    pub fn interval(self, now: Duration, planned: Duration, shortest: Duration) -> Duration {
         let wanted = match self {
             Self::Faster => now.mul_f64(0.8),
             Self::Slower => now.mul_f64(4.0 / 3.0),
             Self::Planned => return planned,
         };
         // A plan beyond the bounds stays a place that keys can leave, and not one that they jump from.
-        let [shortest, longest] = INTERVAL;
-        wanted.clamp(shortest.min(now), longest.max(now))
+        wanted.clamp(shortest.min(now), LONGEST.max(now))
+    }
+}
+
+/// A change of the rate by a key, as reports have it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct RateChange {
+    /// When the first message of the new rate was due, in seconds since the run began.
+    pub at_s: f64,
+    /// The time between two messages from then on, in microseconds.
+    pub interval_us: f64,
+    /// The same in nanoseconds.
+    #[serde(skip)]
+    pub interval: Nanos,
+}
+
+impl RateChange {
+    /// From `at` on there are `interval` nanoseconds between two messages.
+    pub fn new(at: Nanos, interval: Nanos) -> Self {
+        Self { at_s: at as f64 / 1e9, interval_us: interval as f64 / 1e3, interval }
     }
 }
 
@@ -91,12 +112,16 @@ mod tests {
     fn a_quarter_more_and_a_quarter_less() {
         let check = |key: RateKey, now: &str, expected: &str| {
             let parse = |text| throng_core::config::parse_duration(text).expect("valid");
-            assert_eq!(key.interval(parse(now), parse("7ms")), parse(expected), "{key:?} {now}");
+            assert_eq!(
+                key.interval(parse(now), parse("7ms"), parse("1ms")),
+                parse(expected),
+                "{key:?} {now}"
+            );
         };
         check(RateKey::Faster, "10ms", "8ms");
         check(RateKey::Slower, "6ms", "8ms");
         check(RateKey::Planned, "10ms", "7ms");
-        check(RateKey::Faster, "1us", "1us");
+        check(RateKey::Faster, "1.1ms", "1ms");
         check(RateKey::Slower, "50s", "60s");
         check(RateKey::Slower, "100s", "100s");
         check(RateKey::Faster, "100s", "80s");

@@ -12,7 +12,7 @@ mod timeline;
 mod view;
 
 pub use display::Display;
-pub use keys::{Action, RateKey, action};
+pub use keys::{Action, RateChange, RateKey, action};
 pub use panel::{Panel, Totals, sum};
 pub use plain::Progress;
 pub(crate) use screen::Screen;

@@ -1,10 +1,19 @@
 //! The terminal while it is ours: raw, on its other screen, and given back however that ends.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Stdout};
+use std::panic;
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{self, Event, KeyEvent};
-use ratatui::{DefaultTerminal, Frame};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
+use ratatui::{Frame, Terminal};
 use throng_core::shutdown::Shutdown;
 
 /// Time between two pictures, at least.
@@ -13,10 +22,14 @@ const REDRAW: Duration = Duration::from_millis(250);
 /// Time between two looks at the keyboard, at least.
 const LISTEN: Duration = Duration::from_millis(40);
 
+/// Whether the terminal is raw and on its other screen. It must be left once and not twice: leaving puts the cursor to where it was
+/// when the screen was entered, and so onto what has been written since.
+static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
 /// The terminal.
 #[derive(Debug)]
 pub(crate) struct Screen {
-    terminal: DefaultTerminal,
+    terminal: Terminal<CrosstermBackend<Stdout>>,
     redraw_at: Instant,
     listen_at: Instant,
 }
@@ -30,8 +43,8 @@ impl Screen {
         if is_dumb || !all {
             return None;
         }
-        let terminal = ratatui::try_init().inspect_err(|_| ratatui::restore()).ok()?;
-        shutdown.before_forced_end(ratatui::restore);
+        let terminal = take().inspect_err(|_| give_back()).ok()?;
+        shutdown.before_forced_end(give_back);
         let now = Instant::now();
         Some(Self { terminal, redraw_at: now, listen_at: now })
     }
@@ -59,8 +72,11 @@ impl Screen {
         self.redraw_at = Instant::now();
     }
 
-    /// Draws a picture if the last one is old enough.
+    /// Draws a picture if the last one is old enough. Fails when a panic somewhere has given the terminal back.
     pub(crate) fn draw(&mut self, picture: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+        if !IS_TAKEN.load(Ordering::Acquire) {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         let now = Instant::now();
         if now >= self.redraw_at {
             self.redraw_at = now + REDRAW;
@@ -72,6 +88,31 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        ratatui::restore();
+        give_back();
+    }
+}
+
+/// Makes the terminal raw, and goes to its other screen. From now on a panic gives it back before it says anything.
+fn take() -> io::Result<Terminal<CrosstermBackend<Stdout>>> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            give_back();
+            before(info);
+        }));
+    });
+    IS_TAKEN.store(true, Ordering::Release);
+    enable_raw_mode()?;
+    execute!(io::stdout(), EnterAlternateScreen)?;
+    Terminal::new(CrosstermBackend::new(io::stdout()))
+}
+
+/// Leaves the other screen and the raw mode, and shows the cursor, which pictures have none of; only once.
+fn give_back() {
+    if IS_TAKEN.swap(false, Ordering::AcqRel) {
+        // A terminal that is gone needs neither.
+        let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
+        let _ = disable_raw_mode();
     }
 }

@@ -22,7 +22,7 @@ pub(crate) use verdict::{doubts, harness_load};
 use crate::breakdown::{Breakdown, BreakdownUs, ServerClockUs};
 use crate::cli::Job;
 use crate::clock::Nanos;
-use crate::live::Second;
+use crate::live::{RateChange, Second};
 use crate::procstat::Usage;
 use crate::record::{Latencies, LatencyUs, Recorder, Spread};
 use crate::threshold::Checked;
@@ -252,6 +252,8 @@ pub struct Findings {
     pub workers: u32,
     /// One row a second.
     pub timeline: Vec<Second>,
+    /// What keys have made of the rate.
+    pub rate_changes: Vec<RateChange>,
 }
 
 /// How the run was started.
@@ -336,6 +338,8 @@ pub struct Report {
     pub harness_load: f64,
     /// One row a second.
     pub timeline: Vec<Second>,
+    /// Changes of the rate by somebody at the keyboard; with any, the run was not what its command line says.
+    pub rate_changes: Vec<RateChange>,
     /// How long the measured part took, in seconds.
     pub measured_s: f64,
     /// The command line, without passwords.
@@ -410,6 +414,7 @@ impl Report {
             harness_memory: findings.harness_memory,
             harness_load,
             timeline: findings.timeline,
+            rate_changes: findings.rate_changes,
             measured_s,
             command: origin.command,
             seed: job.seed,

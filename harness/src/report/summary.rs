@@ -108,6 +108,9 @@ impl Report {
         }
         let sent = format_count(self.sent);
         writeln!(f, "  messages    {sent} sent, {achieved:.1}/s of {offered:.1}/s offered")?;
+        if !self.rate_changes.is_empty() {
+            writeln!(f, "              {}", self.shown_rate_changes())?;
+        }
         let deliveries = &self.deliveries;
         let [received, expected] = [deliveries.received, deliveries.expected].map(format_count);
         let per_second = format_rate(rates.deliveries_per_s);
@@ -260,6 +263,17 @@ impl Report {
         let machine = &self.machine;
         let memory = format_bytes(machine.memory_bytes);
         writeln!(f, "  machine     {} x {}, {memory}, Linux {}", machine.cores, machine.cpu, machine.kernel)
+    }
+
+    /// That the rate was not the planned one all the time.
+    pub(super) fn shown_rate_changes(&self) -> String {
+        let changes = self.rate_changes.iter();
+        let shown: Vec<String> = changes
+            .map(|change| {
+                format!("{:.1}/s from {}", 1e6 / change.interval_us, format_nanos(change.at_s * 1e9))
+            })
+            .collect();
+        format!("the rate was CHANGED by hand: {}", shown.join(", "))
     }
 
     fn write_thresholds(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -212,3 +212,21 @@ fn numbers_for_people() {
     assert_eq!(format_bytes(45_200_000), "45.2 MB");
     assert_eq!(format_bytes(900_000), "900 kB");
 }
+
+#[test]
+fn a_rate_that_somebody_changed_is_told() {
+    let changed = |rate_changes: Vec<RateChange>| {
+        let report =
+            Report::new(&job(""), origin(), Findings { sent: 5, rate_changes, ..Findings::default() });
+        let json = serde_json::to_value(&report).expect("JSON");
+        (report.to_string(), report.to_html(), json["rate_changes"].clone())
+    };
+    let (text, page, json) = changed(vec![RateChange::new(2_500 * MS, 8 * MS)]);
+    let said = "the rate was CHANGED by hand: 125.0/s from 2.50 s";
+    assert!(text.contains(said) && page.contains(&format!("This is not the planned run: {said}.")), "{text}");
+    assert_eq!(json, serde_json::json!([{ "at_s": 2.5, "interval_us": 8000.0 }]));
+    let (text, page, json) = changed(Vec::new());
+    assert!(
+        !text.contains("CHANGED") && !page.contains("not the planned run") && json == serde_json::json!([])
+    );
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use throng_core::config::format_duration;
 
 use super::{Halt, LOOK, Run};
-use crate::cli::Broadcast;
+use crate::cli::{Broadcast, Scenario};
 use crate::clock::{NEVER, Nanos, nanos};
 use crate::crowd::Speech;
 use crate::live::{Phase, Totals};
@@ -166,7 +166,10 @@ fn talk(run: &mut Run<'_>, schedule: &Schedule) -> Result<(), Halt> {
     run.wait(Duration::MAX, |_| 0, |now, at| at >= start || now.connected == 0, |_| String::new())?;
     run.begin_measuring();
     let plan = run.plan.clone();
-    let last = schedule.counted.intended(plan.traffic.messages().saturating_sub(1));
+    let last = match &run.job.scenario {
+        Scenario::Broadcast(broadcast) => start.saturating_add(nanos(broadcast.duration)),
+        _ => schedule.counted.intended(plan.traffic.messages().saturating_sub(1)),
+    };
     run.phase(Phase::Talking, Some(last.min(schedule.until)));
     let due_before = |at| schedule.due_before(&plan, at);
     let to_do = |now: &Totals| format_count(due_before(NEVER).saturating_sub(now.scheduled));

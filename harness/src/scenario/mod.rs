@@ -17,7 +17,7 @@ use crate::cli::{Job, Scenario, Setting, Stay};
 use crate::clock::{Nanos, RunClock, nanos};
 use crate::fleet::{Fleet, FleetError};
 use crate::identity::Cast;
-use crate::live::{Display, Phase, Timeline, Totals};
+use crate::live::{Display, Phase, RateChange, Timeline, Totals};
 use crate::payload::{PAYLOAD_MIN, Payload};
 use crate::preflight::{self, PreflightError};
 use crate::procstat::{Meter, Meters, ProcError, Usage};
@@ -91,7 +91,10 @@ pub(crate) struct Given {
 pub fn drive(job: &Job, target: &Target, shutdown: &Shutdown) -> Result<Findings, RunError> {
     let sources = preflight::check(job, target)?;
     let given = Given { clock: RunClock::start(), run: Payload::draw_run(), sources };
-    let mut run = Run::start(job, target, given, shutdown)?;
+    let display = Display::open(job.plain, shown::facts(job, target), shutdown);
+    let adjustable = display.has_keys().then(|| shown::adjustable(job)).flatten();
+    let job = adjustable.as_ref().unwrap_or(job);
+    let mut run = Run::start(job, target, given, shutdown, display)?;
     let ended = match &job.scenario {
         Scenario::Connect(connect) => connect::run(&mut run, *connect),
         Scenario::Login(login) => login::run(&mut run, login),
@@ -127,17 +130,27 @@ struct Run<'a> {
     storm_s: Option<f64>,
     /// When counted messages are due, once that is known.
     counted: Option<Arc<Rhythm>>,
+    /// What keys have made of that.
+    rate_changes: Vec<RateChange>,
 }
 
 impl<'a> Run<'a> {
     /// Starts the workers; from now on clients get in.
-    fn start(job: &'a Job, target: &Target, given: Given, shutdown: &'a Shutdown) -> Result<Self, RunError> {
+    fn start(
+        job: &'a Job,
+        target: &Target,
+        given: Given,
+        shutdown: &'a Shutdown,
+        mut display: Display,
+    ) -> Result<Self, RunError> {
         let server = target.pid.map(Meter::start).transpose()?;
         let mut harness = Meters::start_own()?;
         let (plan, fleet) = Fleet::start(plan(job, target, given), job, target, given)?;
         fleet.pids().into_iter().try_for_each(|pid| harness.add(pid))?;
-        let mut display = Display::open(job.plain, shown::facts(job, target), shutdown);
         display.phase(Phase::Connecting, 0, None);
+        if let Some(interval) = shown::interval(job) {
+            display.rate(0, interval, interval);
+        }
         let memory = HarnessMemory { start_bytes: harness.look().rss_bytes, ..HarnessMemory::default() };
         Ok(Self {
             job,
@@ -158,6 +171,7 @@ impl<'a> Run<'a> {
             memory,
             storm_s: None,
             counted: None,
+            rate_changes: Vec::new(),
         })
     }
 
@@ -422,6 +436,7 @@ impl<'a> Run<'a> {
             harness: self.usage.1,
             workers: self.plan.workers,
             timeline: self.timeline.into_rows(),
+            rate_changes: self.rate_changes,
             ..findings
         })
     }

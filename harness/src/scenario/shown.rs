@@ -1,10 +1,13 @@
-//! What a run shows of itself while it is under way.
+//! What a run shows of itself while it is under way, and what keys do to it.
+
+use std::time::Duration;
 
 use super::Run;
+use super::broadcast::LEAD;
 use crate::cli::{Job, Scenario};
-use crate::clock::Nanos;
+use crate::clock::{NEVER, Nanos, nanos};
 use crate::crowd::Speech;
-use crate::live::{Facts, Phase, Totals};
+use crate::live::{Facts, Phase, RateChange, RateKey, Totals};
 use crate::target::Target;
 
 /// What stays the same for the whole run.
@@ -22,8 +25,28 @@ pub(super) fn facts(job: &Job, target: &Target) -> Facts {
         seed: job.seed,
         requested: u64::from(job.clients) * u64::from(job.scenario.rounds()),
         is_to_all,
-        has_rate: false,
+        has_rate: interval(job).is_some(),
     }
+}
+
+/// The time between two messages, where keys can change it. Other processes have rhythms of their own.
+pub(super) fn interval(job: &Job) -> Option<Duration> {
+    match &job.scenario {
+        Scenario::Broadcast(broadcast) if broadcast.ahead.is_none() && job.processes == 1 => {
+            Some(broadcast.interval)
+        }
+        _ => None,
+    }
+}
+
+/// The same job with messages for higher rates, if it is one that has a rate.
+pub(super) fn adjustable(job: &Job) -> Option<Job> {
+    interval(job)?;
+    let mut job = job.clone();
+    if let Scenario::Broadcast(broadcast) = &mut job.scenario {
+        broadcast.is_adjustable = true;
+    }
+    Some(job)
 }
 
 impl Run<'_> {
@@ -36,6 +59,30 @@ impl Run<'_> {
     /// Shows how things stand, and does what a key wants.
     pub(super) fn display_totals(&mut self, totals: &Totals, now: Nanos) {
         let read_lag = self.fleet.panels().iter().map(|panel| panel.read_lag()).max().unwrap_or(0);
-        self.display.look(now, totals, read_lag, self.shutdown);
+        if let Some(key) = self.display.look(now, totals, read_lag, self.shutdown) {
+            self.change_rate(key);
+        }
+    }
+
+    /// Has messages come more or less often from soon on. Nothing happens before they come at all, or at the end.
+    fn change_rate(&mut self, key: RateKey) {
+        let (Scenario::Broadcast(broadcast), Some(counted)) = (&self.job.scenario, &self.counted) else {
+            return;
+        };
+        // So fast that there are as many messages as were drawn, and none are wanting.
+        let shortest = broadcast.duration / broadcast.messages_drawn().max(1);
+        let before = self
+            .rate_changes
+            .last()
+            .map_or(broadcast.interval, |change| Duration::from_nanos(change.interval));
+        let wanted = key.interval(before, broadcast.interval, shortest);
+        let at = self.plan.clock.now().saturating_add(LEAD);
+        // That message keeps its time, and those after it follow faster or slower.
+        let from = counted.intended(counted.due_before(at));
+        if wanted == before || from == NEVER || !counted.change(at, wanted) {
+            return;
+        }
+        self.rate_changes.push(RateChange::new(from, nanos(wanted)));
+        self.display.rate(from, wanted, broadcast.interval);
     }
 }

@@ -4,6 +4,7 @@ mod processes;
 mod rhythm;
 mod rooms;
 mod stub;
+mod view;
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -428,7 +429,17 @@ fn a_closed_loop_never_gets_ahead_of_the_slowest() {
     let delay = Duration::from_millis(20);
     let stub = Stub::start(Script { delay, ..Script::default() });
     let flags = stub.flags("broadcast");
-    let line = ["throng-harness", "broadcast", "--clients", "8", "--warmup", "20ms", "--duration", "500ms"];
+    let line = [
+        "throng-harness",
+        "broadcast",
+        "--clients",
+        "8",
+        "--warmup",
+        "20ms",
+        "--duration",
+        "500ms",
+        "--plain",
+    ];
     let args = line.map(std::ffi::OsString::from).into_iter().chain(flags.into_iter().map(Into::into));
     let mut job = Cli::try_parse_from(args).unwrap().check().unwrap().into_job().unwrap();
     let Scenario::Broadcast(broadcast) = &mut job.scenario else { panic!("{job:?}") };

@@ -15,7 +15,8 @@ use crate::stub::{Script, Stub};
 #[test]
 fn a_rate_that_nobody_changes_is_as_any_other() {
     let stub = Stub::start(Script::default());
-    let line = "throng-harness broadcast --clients 8 --seed 1 --warmup 20ms --interval 7ms --duration 300ms";
+    let line =
+        "throng-harness broadcast --clients 8 --seed 1 --warmup 20ms --interval 7ms --duration 300ms --plain";
     let args = line.split(' ').map(OsString::from).chain(stub.flags("broadcast").into_iter().map(Into::into));
     let job = Cli::try_parse_from(args).unwrap().check().unwrap().into_job().unwrap();
     let target = Target::resolve(&job.target, job.scenario.entrance(), None).unwrap();

@@ -9,6 +9,7 @@ mod duplicate;
 mod flow;
 mod hostile;
 mod limits;
+mod monitor;
 mod processes;
 mod rooms;
 mod shutdown;

@@ -2,6 +2,7 @@
 
 mod chart;
 mod markup;
+mod monitor;
 mod notes;
 
 use std::fmt::Display;
@@ -87,6 +88,13 @@ impl Report {
                 html.leaf("strong", &[], verdict.word);
                 html.text(format_args!(" {}", verdict.meaning));
             });
+            if !self.rate_changes.is_empty() {
+                html.leaf(
+                    "p",
+                    &[],
+                    format_args!("This is not the planned run: {}.", self.shown_rate_changes()),
+                );
+            }
             for reason in &self.incomplete_because {
                 html.element("p", &[], |html| {
                     html.leaf("span", &[("class", &"broken")], "BROKEN");

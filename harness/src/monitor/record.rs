@@ -1,0 +1,263 @@
+//! What is kept of many looks: a bounded history, and how the limits were kept.
+
+use serde::Serialize;
+
+use super::follow::Look;
+use super::limit::Limit;
+
+/// Looks that are kept of each server. Of more, neighbours become one that has the worst of both.
+pub const LOOKS_KEPT: usize = 3_600;
+
+/// The looks at one server, oldest first.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    looks: Vec<Look>,
+    /// Looks that become one, as a power of two.
+    shift: u32,
+    /// Those that came since the last that is kept, as one, and how many they are.
+    open: Option<(Look, usize)>,
+    most: usize,
+}
+
+impl History {
+    /// Keeps at most `most` looks, at least 2.
+    pub fn new(most: usize) -> Self {
+        Self { most: most.max(2), ..Self::default() }
+    }
+
+    /// Adds a look.
+    pub fn add(&mut self, look: Look) {
+        let (look, count) = match self.open.take() {
+            Some((before, count)) => (worse(before, look), count + 1),
+            None => (look, 1),
+        };
+        if count < 1 << self.shift {
+            self.open = Some((look, count));
+            return;
+        }
+        self.looks.push(look);
+        if self.looks.len() >= self.most {
+            let mut looks = std::mem::take(&mut self.looks).into_iter();
+            while let Some(first) = looks.next() {
+                self.looks.push(match looks.next() {
+                    Some(second) => worse(first, second),
+                    None => first,
+                });
+            }
+            self.shift += 1;
+        }
+    }
+
+    /// All that is kept.
+    pub fn into_looks(mut self) -> Vec<Look> {
+        self.looks.extend(self.open.take().map(|(look, _)| look));
+        self.looks
+    }
+}
+
+/// Two neighbouring looks as one: what is known last, and of each figure the highest.
+fn worse(before: Look, after: Look) -> Look {
+    let most = |of: fn(&Look) -> Option<f64>| match (of(&before), of(&after)) {
+        (Some(before), Some(after)) => Some(before.max(after)),
+        (before, after) => before.or(after),
+    };
+    let (is_up, state) = match (before.is_up, after.is_up) {
+        (true, _) => (after.is_up, after.state.clone()),
+        (false, _) => (false, before.state.clone()),
+    };
+    Look {
+        is_up,
+        state,
+        cpu: most(|look| look.cpu),
+        rss_bytes: most(|look| look.rss_bytes),
+        files: most(|look| look.files),
+        sockets: most(|look| look.sockets),
+        sessions: most(|look| look.sessions),
+        users: most(|look| look.users),
+        content_queue: most(|look| look.content_queue),
+        mailbox: most(|look| look.mailbox),
+        db_queue: most(|look| look.db_queue),
+        log_pool_bytes: most(|look| look.log_pool_bytes),
+        packets_in_per_s: most(|look| look.packets_in_per_s),
+        bytes_out_per_s: most(|look| look.bytes_out_per_s),
+        links_up: match (before.links_up, after.links_up) {
+            (Some(before), Some(after)) => Some(before.min(after)),
+            (before, after) => before.or(after),
+        },
+        ..after
+    }
+}
+
+/// How one limit was kept by one server.
+#[derive(Debug, Clone, Copy, Default)]
+struct Streak {
+    is_crossed: bool,
+    length: u64,
+}
+
+/// How one limit was kept.
+#[derive(Debug)]
+pub struct Judge {
+    limit: Limit,
+    servers: Vec<Streak>,
+    measured: u64,
+    crossed: u64,
+    longest: u64,
+    /// The worst figure, for people, and whose it was.
+    worst: Option<(f64, String, String)>,
+}
+
+/// One threshold and how it was kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Judged {
+    /// The threshold as it was written.
+    pub threshold: String,
+    /// The worst that was found, and how often it was on the wrong side.
+    pub found: String,
+    /// Looks in which the figure was known, over all servers.
+    pub looks: u64,
+    /// Of these, the ones on the wrong side.
+    pub crossed: u64,
+    /// Most of them in a row, with one server.
+    pub crossed_in_a_row: u64,
+    /// Whether it held.
+    pub held: bool,
+}
+
+impl Judge {
+    /// Nothing has been seen yet.
+    pub fn new(limit: Limit) -> Self {
+        Self { limit, servers: Vec::new(), measured: 0, crossed: 0, longest: 0, worst: None }
+    }
+
+    /// Holds a look at server number `server` against the limit. The result is something to tell: that the limit is crossed, or is
+    /// not any more.
+    pub fn see(&mut self, server: usize, name: &str, look: &Look) -> Option<String> {
+        let measured = self.limit.measure(look)?;
+        if self.servers.len() <= server {
+            self.servers.resize(server + 1, Streak::default());
+        }
+        let streak = &mut self.servers[server];
+        let was_crossed = std::mem::replace(&mut streak.is_crossed, measured.is_crossed);
+        streak.length = if measured.is_crossed { streak.length + 1 } else { 0 };
+        self.longest = self.longest.max(streak.length);
+        self.measured += 1;
+        self.crossed += u64::from(measured.is_crossed);
+        if self.worst.as_ref().is_none_or(|(badness, ..)| measured.badness > *badness) {
+            self.worst = Some((measured.badness, measured.shown.clone(), name.to_owned()));
+        }
+        let limit = &self.limit;
+        match (was_crossed, measured.is_crossed) {
+            (false, true) => Some(format!("WARNING {name}: {}, threshold {limit}", measured.shown)),
+            (true, false) => Some(format!("{name}: {}, threshold {limit} holds again", measured.shown)),
+            _ => None,
+        }
+    }
+
+    /// Whether some server is on the wrong side now.
+    pub fn is_crossed(&self) -> bool {
+        self.servers.iter().any(|streak| streak.is_crossed)
+    }
+
+    /// The limit.
+    pub fn limit(&self) -> &Limit {
+        &self.limit
+    }
+
+    /// The judgement: so many looks in a row on the wrong side break a limit, or all that there were. What was never measured holds
+    /// to nothing.
+    pub fn judge(&self, patience: u64, looks: u64) -> Judged {
+        let needed = if self.limit.is_strict() { 1 } else { patience.min(looks).max(1) };
+        let found = match &self.worst {
+            None => "nothing measured".into(),
+            Some((_, shown, name)) if self.crossed == 0 => format!("{shown} at worst ({name})"),
+            Some((_, shown, name)) => format!(
+                "{shown} at worst ({name}); crossed in {} of {} looks, {} in a row",
+                self.crossed, self.measured, self.longest
+            ),
+        };
+        Judged {
+            threshold: self.limit.to_string(),
+            found,
+            looks: self.measured,
+            crossed: self.crossed,
+            crossed_in_a_row: self.longest,
+            held: self.measured > 0 && self.longest < needed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(at_s: f64, cpu: f64) -> Look {
+        Look { at_s, is_up: true, state: "ok".into(), cpu: Some(cpu), ..Look::default() }
+    }
+
+    #[test]
+    fn a_long_history_is_bounded_and_keeps_its_peaks() {
+        let mut history = History::new(100);
+        for second in 0..10_000_u32 {
+            let mut look = look(second.into(), if second == 4_321 { 9.0 } else { 0.5 });
+            look.is_up = second != 7_777;
+            history.add(look);
+        }
+        let looks = history.into_looks();
+        assert!((25..=100).contains(&looks.len()), "{}", looks.len());
+        assert!(looks.iter().any(|look| look.cpu == Some(9.0)));
+        assert_eq!(looks.iter().filter(|look| !look.is_up).count(), 1);
+        assert!(
+            looks.is_sorted_by(|a, b| a.at_s < b.at_s)
+                && looks.last().is_some_and(|look| look.at_s == 9_999.0)
+        );
+    }
+
+    #[test]
+    fn a_short_history_is_as_it_was() {
+        let mut history = History::new(100);
+        let looks: Vec<Look> = (0..99_u32).map(|second| look(second.into(), 0.1)).collect();
+        looks.iter().for_each(|look| history.add(look.clone()));
+        assert_eq!(history.into_looks(), looks);
+    }
+
+    fn judged(limit: &str, cpus: &[f64], patience: u64) -> (Judged, Vec<String>) {
+        let mut judge = Judge::new(limit.parse().expect("valid"));
+        let mut told = Vec::new();
+        for (second, cpu) in (0_u32..).zip(cpus) {
+            told.extend(judge.see(1, "chat", &look(second.into(), *cpu)));
+            told.extend(judge.see(0, "login", &look(second.into(), 0.0)));
+        }
+        (judge.judge(patience, cpus.len() as u64), told)
+    }
+
+    #[test]
+    fn a_limit_is_broken_by_so_many_looks_in_a_row() {
+        let check = |cpus: &[f64], held: bool, in_a_row: u64| {
+            let (judged, _) = judged("cpu=80%", cpus, 3);
+            assert_eq!((judged.held, judged.crossed_in_a_row), (held, in_a_row), "{cpus:?}");
+        };
+        check(&[0.9, 0.9, 0.1, 0.9, 0.9], true, 2);
+        check(&[0.1, 0.9, 0.9, 0.9], false, 3);
+        check(&[0.1, 0.1, 0.1], true, 0);
+        // A run that is shorter than that has shown nothing else.
+        check(&[0.9, 0.9], false, 2);
+    }
+
+    #[test]
+    fn crossing_is_told_once_and_so_is_the_return() {
+        let (judged, told) = judged("cpu=80%", &[0.1, 0.9, 0.95, 0.5], 3);
+        assert_eq!(
+            told,
+            ["WARNING chat: 90%, threshold cpu=80%", "chat: 50%, threshold cpu=80% holds again"]
+        );
+        assert_eq!(judged.found, "95% at worst (chat); crossed in 2 of 8 looks, 2 in a row");
+        assert_eq!((judged.looks, judged.crossed), (8, 2));
+    }
+
+    #[test]
+    fn what_was_never_measured_holds_to_nothing() {
+        let (judged, told) = judged("queue=5", &[0.1, 0.1], 3);
+        assert_eq!((judged.held, judged.found.as_str(), told.len()), (false, "nothing measured", 0));
+    }
+}

@@ -1,0 +1,135 @@
+//! The load harness's `monitor` with real servers: through their end and their return.
+
+use std::sync::mpsc;
+use std::time::{Duration, SystemTime};
+
+use throng_core::shutdown::{Cause, Shutdown};
+use throng_harness::monitor::follow::{Followed, Look};
+use throng_harness::monitor::{self, MonitorJob, MonitorReport, Watched, limit::Limit};
+use throng_harness::report::{Machine, Origin, Verdict};
+
+use crate::support::{Cluster, Crowd, Home, PATIENCE, wait_until};
+
+/// The look at the server `name`.
+fn of(followed: &Followed, looks: Vec<Look>, name: &str) -> Look {
+    let names: Vec<&str> = followed.servers().iter().map(|server| server.name.as_str()).collect();
+    let look = looks.into_iter().zip(&names).find(|(_, known)| **known == name);
+    look.unwrap_or_else(|| panic!("no {name} in {names:?}")).0
+}
+
+#[test]
+fn three_processes_are_watched_while_one_dies_and_comes_back() {
+    let mut cluster = Cluster::start(&[]);
+    let mut crowd = Crowd::enter(&cluster.home, cluster.chat_door(), 20);
+    let mut followed = Followed::find(&cluster.home.path()).unwrap();
+    let mut second = 0.0;
+    let mut look = |name: &str| {
+        second += 1.0;
+        let looks = followed.look(second);
+        assert_eq!(looks.len(), 3);
+        of(&followed, looks, name)
+    };
+    let before = look("chat");
+    assert!(before.is_up && before.state == "ok", "{before:?}");
+    assert_eq!((before.users, before.links_up, before.links), (Some(20.0), Some(2.0), Some(2.0)));
+    assert!(before.sessions.is_some_and(|sessions| sessions >= 22.0), "{before:?}");
+    assert!(before.sockets.is_some_and(|sockets| sockets >= 22.0), "{before:?}");
+    assert!(before.files > before.sockets && before.files_max >= before.files, "{before:?}");
+    // Nobody says anything, so nothing waits; but it is known.
+    assert_eq!((before.content_queue, before.log_pool_bytes), (Some(0.0), Some(0.0)));
+    assert!(before.mailbox.is_some() && before.rss_bytes.is_some_and(|bytes| bytes > 1e6), "{before:?}");
+    assert_eq!(look("dbagent").db_queue, Some(0.0));
+    crowd.round();
+    let after = look("chat");
+    assert!(after.bytes_out_per_s.is_some_and(|rate| rate > 0.0) && after.cpu.is_some(), "{after:?}");
+
+    cluster.chat.take().unwrap().kill();
+    let gone = look("chat");
+    assert!(!gone.is_up && gone.state == "DOWN", "{gone:?}");
+    wait_until("the others notice", || look("login").links_up == Some(1.0));
+    cluster.start_chat();
+    cluster.linked();
+    let back = look("chat");
+    assert!(back.is_up && back.pid != before.pid && back.users == Some(0.0), "{back:?}");
+    assert!(back.bytes_out_per_s.is_none(), "another process's counters are no beginning: {back:?}");
+    assert_eq!(look("login").links_up, Some(2.0));
+}
+
+fn job(home: &Home, duration: Option<Duration>, limits: &[&str]) -> MonitorJob {
+    let limits: Vec<Limit> = limits.iter().map(|limit| limit.parse().unwrap()).collect();
+    MonitorJob {
+        data: home.path(),
+        duration,
+        interval: Duration::from_millis(50),
+        limits: Limit::with_default(&limits),
+        patience: 3,
+        json: None,
+        html: None,
+        plain: true,
+    }
+}
+
+fn report(job: &MonitorJob, watched: Watched) -> MonitorReport {
+    let origin = Origin { command: Vec::new(), started: SystemTime::now(), machine: Machine::this() };
+    MonitorReport::new(job, origin, watched)
+}
+
+fn watch(job: &MonitorJob) -> MonitorReport {
+    report(job, monitor::run(job, &Shutdown::new(), &mut |_| {}).unwrap())
+}
+
+#[test]
+fn watching_ends_by_itself_and_judges() {
+    let home = Home::new();
+    let server = home.up(&[]);
+    let time = Some(Duration::from_millis(400));
+    let report = watch(&job(&home, time, &["rss=10GB", "links=6", "throng_panics_total=0/s"]));
+    assert_eq!((report.verdict, report.exit_code()), (Verdict::Pass, 0), "{report}");
+    assert_eq!((report.servers.len(), report.servers[0].name.as_str()), (1, "login+chat+dbagent"));
+    assert!(report.looks >= 2 && report.servers[0].looks.len() as u64 == report.looks, "{report}");
+    assert!(report.warnings.is_empty() && report.servers[0].rss_max_bytes > Some(1_000_000), "{report}");
+    let page = report.to_html();
+    assert!(page.contains("PASS") && page.contains("Memory") && page.contains("<svg"), "{page}");
+
+    let report = watch(&job(&home, time, &["rss=1MB", "links=6"]));
+    assert_eq!((report.verdict, report.exit_code()), (Verdict::Fail, 3), "{report}");
+    assert!(report.warnings[0].text.starts_with("WARNING login+chat+dbagent: "), "{:?}", report.warnings);
+
+    // Killed, it leaves its file, and is not there all the same.
+    server.kill();
+    let report = watch(&job(&home, time, &[]));
+    assert_eq!(report.exit_code(), 3, "{report}");
+    assert_eq!(report.servers[0].looks_down, report.looks);
+}
+
+#[test]
+fn a_server_that_went_away_meanwhile_breaks_the_first_threshold() {
+    let home = Home::new();
+    let server = home.up(&[]);
+    let (shutdown, (say, hear)) = (Shutdown::new(), mpsc::channel());
+    let watching = std::thread::spawn({
+        let (job, shutdown) = (job(&home, None, &[]), shutdown.clone());
+        move || {
+            let watched = monitor::run(&job, &shutdown, &mut |line| {
+                // The test may have heard enough.
+                let _ = say.send(line.to_owned());
+            });
+            report(&job, watched.unwrap())
+        }
+    });
+    let hear_of = |wanted: &str| {
+        while !hear.recv_timeout(PATIENCE).unwrap().contains(wanted) {}
+    };
+    hear_of("login+chat+dbagent  ok  ");
+    server.kill();
+    hear_of("login+chat+dbagent  DOWN");
+    hear_of("WARNING login+chat+dbagent: DOWN, threshold up");
+    let _again = home.up(&[]);
+    hear_of("login+chat+dbagent: process ");
+    shutdown.request(Cause::Interrupted);
+    let report = watching.join().unwrap();
+    assert_eq!((report.verdict, report.exit_code()), (Verdict::Interrupted, 130), "{report}");
+    let server = &report.servers[0];
+    assert_eq!((server.went_down, server.pids.len()), (1, 2), "{report}");
+    assert!(!report.thresholds[0].held && report.thresholds[0].threshold == "up", "{report}");
+}
