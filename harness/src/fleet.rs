@@ -9,8 +9,8 @@ use thiserror::Error;
 use crate::cli::Job;
 use crate::crew::{FrameError, Processes, Threads};
 use crate::live::{Panel, Totals, sum};
-use crate::scenario::Given;
 use crate::rhythm::Rhythm;
+use crate::scenario::Given;
 use crate::target::Target;
 use crate::verify::{Settlement, settle};
 use crate::worker::{Command, Harvest, Plan};
@@ -142,10 +142,11 @@ impl Fleet {
     }
 
     /// Has the workers send by the schedule, and starts what wakes them in time.
-    pub fn talk(&mut self, warmup: Arc<Rhythm>, counted: Arc<Rhythm>) -> Result<(), FleetError> {
+    pub fn talk(&mut self, warmup: &Arc<Rhythm>, counted: &Arc<Rhythm>) -> Result<(), FleetError> {
         match &mut self.hands {
             Hands::Here(threads) => threads.talk(warmup, counted),
             Hands::Elsewhere(processes) => {
+                let (warmup, counted) = (warmup.clone(), counted.clone());
                 processes.tell(None, Command::Talk { warmup, counted });
                 Ok(())
             }

@@ -174,7 +174,7 @@ impl Member<'_> {
 
     fn carry_out(&mut self, order: Order) -> Result<(), MemberError> {
         match order {
-            Order::Tell(None, Command::Talk { warmup, counted }) => self.threads.talk(warmup, counted)?,
+            Order::Tell(None, Command::Talk { warmup, counted }) => self.threads.talk(&warmup, &counted)?,
             Order::Tell(None, Command::Hush) => self.threads.hush(),
             Order::Tell(None, command) => self.threads.tell(&command),
             Order::Tell(Some(worker), command) => self.threads.tell_one(worker, command),

@@ -80,9 +80,9 @@ impl Threads {
     }
 
     /// Has the workers send by the schedule, and starts what wakes them in time.
-    pub(crate) fn talk(&mut self, warmup: Arc<Rhythm>, counted: Arc<Rhythm>) -> Result<(), FleetError> {
+    pub(crate) fn talk(&mut self, warmup: &Arc<Rhythm>, counted: &Arc<Rhythm>) -> Result<(), FleetError> {
         self.tell(&Command::Talk { warmup: warmup.clone(), counted: counted.clone() });
-        let pacer = Pacer::start(&self.plan, &warmup, &counted, self.mailboxes.clone(), self.first);
+        let pacer = Pacer::start(&self.plan, warmup, counted, self.mailboxes.clone(), self.first);
         self.pacer = Some(pacer.map_err(FleetError::Pacer)?);
         Ok(())
     }

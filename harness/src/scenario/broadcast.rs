@@ -58,7 +58,7 @@ pub(super) fn converse(
 ) -> Result<(), Halt> {
     let (warmup, counted) = (Arc::new(warmup), Arc::new(counted));
     run.counted = Some(counted.clone());
-    run.fleet.talk(warmup.clone(), counted.clone())?;
+    run.fleet.talk(&warmup, &counted)?;
     let talked = talk(run, &Schedule { warmup, counted, until });
     run.fleet.hush();
     let drained = drain(run, patience);
