@@ -7,6 +7,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::cli::Job;
+use crate::clock::Nanos;
 use crate::crew::{FrameError, Processes, Threads};
 use crate::live::{Panel, Totals, sum};
 use crate::rhythm::Rhythm;
@@ -79,6 +80,8 @@ pub enum FleetError {
 pub struct Fleet {
     panels: Arc<[Panel]>,
     hands: Hands,
+    /// When counted messages are due, once that is known.
+    counted: Option<Arc<Rhythm>>,
 }
 
 enum Hands {
@@ -104,7 +107,7 @@ impl Fleet {
             let threads = Threads::start(&plan, 0..plan.workers, &panels)?;
             (plan, Hands::Here(threads))
         };
-        Ok((plan, Self { panels, hands }))
+        Ok((plan, Self { panels, hands, counted: None }))
     }
 
     /// The processes in which the workers are, besides this one.
@@ -143,14 +146,24 @@ impl Fleet {
 
     /// Has the workers send by the schedule, and starts what wakes them in time.
     pub fn talk(&mut self, warmup: &Arc<Rhythm>, counted: &Arc<Rhythm>) -> Result<(), FleetError> {
+        self.counted = Some(counted.clone());
         match &mut self.hands {
             Hands::Here(threads) => threads.talk(warmup, counted),
             Hands::Elsewhere(processes) => {
-                let (warmup, counted) = (warmup.clone(), counted.clone());
-                processes.tell(None, Command::Talk { warmup, counted });
+                processes.talk(warmup, counted);
                 Ok(())
             }
         }
+    }
+
+    /// Has counted messages from `at` on, which must be some time ahead, be `interval` apart: [`Rhythm::change`] of that which
+    /// [`Self::talk`] was given, wherever there is a copy of it. False if it does not change, or nobody talks.
+    pub fn change_rate(&self, at: Nanos, interval: Duration) -> bool {
+        let is_changed = self.counted.as_ref().is_some_and(|counted| counted.change(at, interval));
+        if let (true, Hands::Elsewhere(processes)) = (is_changed, &self.hands) {
+            processes.change_rate(at, interval);
+        }
+        is_changed
     }
 
     /// Has the workers send no more.

@@ -199,7 +199,7 @@ impl Meter {
 /// Follows several processes as if they were one: the harness's own.
 #[derive(Debug)]
 pub struct Meters {
-    /// The first is this process's.
+    /// This process first.
     meters: Vec<Meter>,
     rss_peak_bytes: u64,
 }
@@ -217,15 +217,16 @@ impl Meters {
         Ok(())
     }
 
-    /// Looks again at all of them, and gives what they have together. One that is gone keeps its last figures.
+    /// Looks again at all of them, and sums them up. One that is gone keeps its last figures.
     pub fn look(&mut self) -> Sample {
-        let mut all = *self.meters[0].look();
-        for meter in &mut self.meters[1..] {
-            let one = meter.look();
-            (all.cpu, all.rss_bytes) = (all.cpu + one.cpu, all.rss_bytes + one.rss_bytes);
+        let mut sum = Sample { cpu: Duration::ZERO, rss_bytes: 0, began: self.meters[0].first.began };
+        for meter in &mut self.meters {
+            let sample = meter.look();
+            sum.cpu += sample.cpu;
+            sum.rss_bytes += sample.rss_bytes;
         }
-        self.rss_peak_bytes = self.rss_peak_bytes.max(all.rss_bytes);
-        all
+        self.rss_peak_bytes = self.rss_peak_bytes.max(sum.rss_bytes);
+        sum
     }
 
     /// Begins anew, for the part of a run that counts.

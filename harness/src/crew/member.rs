@@ -22,6 +22,7 @@ use crate::clock::RunClock;
 use crate::fleet::FleetError;
 use crate::live::Panel;
 use crate::report::{EXIT_NOT_RUN, EXIT_OK};
+use crate::rhythm::Rhythm;
 use crate::scenario::{Given, plan};
 use crate::target::{Target, TargetError};
 use crate::verify::Tally;
@@ -100,7 +101,7 @@ fn run(mut orders: BufReader<File>, news: &mut File) -> Result<(), MemberError> 
     let (sender, receiver) = channel();
     let listener = thread::Builder::new().name("orders".into());
     listener.spawn(move || listen(orders, &plan, &sender)).map_err(MemberError::Thread)?;
-    let mut member = Member { threads, tally: Tally::default(), reporter, news };
+    let mut member = Member { threads, tally: Tally::default(), counted: None, reporter, news };
     member.work(&receiver)?;
     member.threads.stop();
     Ok(())
@@ -146,6 +147,8 @@ struct Member<'a> {
     threads: Threads,
     /// The accounts of all workers here, once they are settled.
     tally: Tally,
+    /// When counted messages are due, once that is known.
+    counted: Option<Arc<Rhythm>>,
     reporter: Reporter,
     news: &'a mut File,
 }
@@ -174,7 +177,16 @@ impl Member<'_> {
 
     fn carry_out(&mut self, order: Order) -> Result<(), MemberError> {
         match order {
-            Order::Tell(None, Command::Talk { warmup, counted }) => self.threads.talk(&warmup, &counted)?,
+            Order::Talk(warmup, counted) => {
+                let counted = Arc::new(Rhythm::from(counted));
+                self.threads.talk(&Arc::new(warmup.into()), &counted)?;
+                self.counted = Some(counted);
+            }
+            Order::ChangeRate(at, interval) => {
+                if let Some(counted) = &self.counted {
+                    counted.change(at, interval);
+                }
+            }
             Order::Tell(None, Command::Hush) => self.threads.hush(),
             Order::Tell(None, command) => self.threads.tell(&command),
             Order::Tell(Some(worker), command) => self.threads.tell_one(worker, command),

@@ -1,12 +1,15 @@
 //! What the processes of a run say to each other.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Job;
+use crate::clock::Nanos;
 use crate::live::Totals;
 use crate::record::Latencies;
+use crate::rhythm::Score;
 use crate::schedule::Pace;
 use crate::verify::{Page, Part};
 use crate::worker::{Command, Harvest};
@@ -23,6 +26,10 @@ pub(super) enum Order {
     Go(Pace),
     /// For one worker, by its number in the run, or for all of this process.
     Tell(Option<u32>, Command),
+    /// Send by the schedule: before counting, and counted.
+    Talk(Score, Score),
+    /// Counted messages from this time on are so far apart.
+    ChangeRate(Nanos, Duration),
     /// Clients of other processes have come or gone.
     Present(Vec<Present>),
     /// Give away what was found out.
@@ -61,8 +68,8 @@ pub(super) enum News {
     Ready,
     /// The workers are running.
     Started,
-    /// What each of its workers shows.
-    Totals(Vec<Totals>),
+    /// What each of its workers shows, and how long something that had arrived waited there.
+    Totals(Vec<(Totals, Nanos)>),
     /// All latencies so far of one of its workers, counted from 0.
     Latencies(u32, Latencies),
     /// Clients of its own have come or gone.

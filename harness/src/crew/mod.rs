@@ -93,9 +93,14 @@ mod tests {
         assert_eq!((one.workers, &one.traffic, &one.crowd), (10, &other.traffic, &other.crowd));
         let shares: u32 = (0..10).map(|worker| one.share(one.clients, worker)).sum();
         assert_eq!(shares, 50);
-        assert_eq!(one.source(7), None);
+        let near = ([127, 0, 0, 1], 9).into();
+        assert_eq!(one.source(7, near), None);
         let spread = Plan { sources: 3, ..one };
-        let sources = [0, 1, 2, 3].map(|client| spread.source(client).expect("one of three").to_string());
+        for far in ["10.0.0.1:9", "[::1]:9"] {
+            assert_eq!(spread.source(1, far.parse().expect("an address")), None, "{far}");
+        }
+        let sources =
+            [0, 1, 2, 3].map(|client| spread.source(client, near).expect("one of three").to_string());
         assert_eq!(sources, ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.1"]);
     }
 }

@@ -18,6 +18,7 @@ use crate::clock::Nanos;
 use crate::fleet::{FleetError, HARVEST_TIMEOUT};
 use crate::live::Panel;
 use crate::peers::bare::own_program;
+use crate::rhythm::Rhythm;
 use crate::scenario::Given;
 use crate::target::Target;
 use crate::verify::{Settlement, Tally};
@@ -146,6 +147,16 @@ impl Processes {
     /// Tells one worker, by its number in the run, or all of them.
     pub(crate) fn tell(&self, worker: Option<u32>, command: Command) {
         self.say(&Order::Tell(worker, command));
+    }
+
+    /// Has the workers send by the schedule.
+    pub(crate) fn talk(&self, warmup: &Rhythm, counted: &Rhythm) {
+        self.say(&Order::Talk(warmup.score(), counted.score()));
+    }
+
+    /// Has counted messages from `at` on be `interval` apart.
+    pub(crate) fn change_rate(&self, at: Nanos, interval: Duration) {
+        self.say(&Order::ChangeRate(at, interval));
     }
 
     fn say(&self, order: &Order) {
@@ -335,9 +346,10 @@ impl Shared {
         };
         match news {
             News::Totals(totals) => {
-                for (totals, worker) in totals.into_iter().zip(0..) {
+                for ((totals, read_lag), worker) in totals.into_iter().zip(0..) {
                     if let Some(panel) = panel(worker) {
                         panel.publish(totals);
+                        panel.publish_read_lag(read_lag);
                     }
                 }
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::message::{News, Present};
+use crate::clock::Nanos;
 use crate::live::{Panel, Totals};
 use crate::worker::Plan;
 
@@ -23,7 +24,7 @@ pub(super) struct Reporter {
     /// The workers of this process, and the panels of all.
     workers: Range<u32>,
     panels: Arc<[Panel]>,
-    totals: Vec<Totals>,
+    totals: Vec<(Totals, Nanos)>,
     /// Latencies told of each worker.
     counts: Vec<u64>,
     latencies_at: Option<Instant>,
@@ -41,7 +42,7 @@ impl Reporter {
             plan: plan.clone(),
             workers,
             panels,
-            totals: vec![Totals::default(); count],
+            totals: vec![Default::default(); count],
             counts: vec![0; count],
             latencies_at: None,
             users: vec![0; clients as usize],
@@ -58,7 +59,7 @@ impl Reporter {
         let own = &self.panels[self.workers.start as usize..self.workers.end as usize];
         // First the totals are read and then who is there, and told in the other order: who knows that somebody is
         // in knows under which number.
-        let totals: Vec<Totals> = own.iter().map(steady).collect();
+        let totals: Vec<_> = own.iter().map(|panel| (steady(panel), panel.read_lag())).collect();
         for changes in self.news_of_clients().chunks(CHANGES) {
             tell(&News::Present(changes.into()))?;
         }
@@ -148,11 +149,12 @@ mod tests {
         plan.presence.set(7, 0);
         let totals = Totals { connected: 2, hushed: 1, ..Totals::default() };
         panels[3].publish(totals);
+        panels[3].publish_read_lag(70_000);
         panels[1].publish(totals);
         let news = told(&mut reporter, begun);
         assert!(
             matches!(&news[..], [News::Present(changes), News::Totals(all)]
-                if changes == &[(3, 103), (10, 110)] && all == &[Totals::default(), totals]),
+                if changes == &[(3, 103), (10, 110)] && all == &[Default::default(), (totals, 70_000)]),
             "{news:?}"
         );
         assert!(told(&mut reporter, begun).is_empty());

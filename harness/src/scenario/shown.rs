@@ -29,12 +29,10 @@ pub(super) fn facts(job: &Job, target: &Target) -> Facts {
     }
 }
 
-/// The time between two messages, where keys can change it. Other processes have rhythms of their own.
+/// The time between two messages, where that is the same all the time.
 pub(super) fn interval(job: &Job) -> Option<Duration> {
     match &job.scenario {
-        Scenario::Broadcast(broadcast) if broadcast.ahead.is_none() && job.processes == 1 => {
-            Some(broadcast.interval)
-        }
+        Scenario::Broadcast(broadcast) if broadcast.ahead.is_none() => Some(broadcast.interval),
         _ => None,
     }
 }
@@ -79,7 +77,7 @@ impl Run<'_> {
         let at = self.plan.clock.now().saturating_add(LEAD);
         // That message keeps its time, and those after it follow faster or slower.
         let from = counted.intended(counted.due_before(at));
-        if wanted == before || from == NEVER || !counted.change(at, wanted) {
+        if wanted == before || from == NEVER || !self.fleet.change_rate(at, wanted) {
             return;
         }
         self.rate_changes.push(RateChange::new(from, nanos(wanted)));

@@ -159,10 +159,12 @@ impl Plan {
         total / self.workers + u32::from(worker < total % self.workers)
     }
 
-    /// The address that a client connects from; none if the system may choose.
-    pub fn source(&self, client: u32) -> Option<IpAddr> {
+    /// The address that a client connects to `server` from; none if the system may choose, as it must for one that cannot be
+    /// reached from loopback: a login server may send clients to any.
+    pub fn source(&self, client: u32, server: SocketAddr) -> Option<IpAddr> {
         let source = |number| IpAddr::from(Ipv4Addr::from_bits(Ipv4Addr::LOCALHOST.to_bits() + number));
-        (self.sources > 1).then(|| source(client % self.sources))
+        let is_near = server.is_ipv4() && server.ip().is_loopback();
+        (self.sources > 1 && is_near).then(|| source(client % self.sources))
     }
 }
 
@@ -183,7 +185,8 @@ pub enum Command {
     Storm,
     /// Have clients find their channels and places.
     Gather(Gather),
-    /// Send by the schedule.
+    /// Send by the schedule; only within a process, which others are told of in other words.
+    #[serde(skip)]
     Talk {
         /// When the messages before counting are due.
         warmup: Arc<Rhythm>,
@@ -318,7 +321,9 @@ impl Worker {
 
     fn dial(&mut self, net: &mut Net, server: &Server, token: Token) -> std::io::Result<SessionId> {
         let source = match token {
-            Token::Login(place) | Token::Chat(place) => self.plan.source(self.number(place as usize)),
+            Token::Login(place) | Token::Chat(place) => {
+                self.plan.source(self.number(place as usize), server.address)
+            }
             Token::Outsider => None,
         };
         let id = net.dial_from(source, server.address, &server.endpoint, token.to_bits())?;
