@@ -203,6 +203,16 @@ impl Shutdown {
     }
 }
 
+/// From now on SIGTERM, SIGINT and SIGHUP do nothing: for a process that another one, which a terminal sends
+/// them as well, tells when to end.
+pub fn ignore_signals() -> io::Result<()> {
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
+        // A handler that only notes it, and nobody looks.
+        signal_hook::flag::register(signal, Arc::default())?;
+    }
+    Ok(())
+}
+
 impl fmt::Debug for Shutdown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Shutdown({:?})", self.cause())
@@ -261,6 +271,13 @@ mod tests {
         if std::env::var_os("SHUTDOWN_CHILD").is_none() {
             return;
         }
+        if std::env::var_os("SHUTDOWN_CHILD").is_some_and(|how| how == "deaf") {
+            ignore_signals().unwrap();
+            println!("\nready");
+            // Until the test lets go of the pipe.
+            let _ = std::io::stdin().read_line(&mut String::new());
+            std::process::exit(7);
+        }
         let shutdown = Shutdown::new();
         shutdown.install_signals().unwrap();
         shutdown.before_forced_end(|| println!("last act"));
@@ -280,10 +297,11 @@ mod tests {
         }
     }
 
-    fn spawn() -> (Child, BufReader<ChildStdout>) {
+    fn spawn(how: &str) -> (Child, BufReader<ChildStdout>) {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "shutdown::tests::child_that_waits_for_signals", "--nocapture"])
-            .env("SHUTDOWN_CHILD", "1")
+            .env("SHUTDOWN_CHILD", how)
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -295,7 +313,7 @@ mod tests {
     #[test]
     fn the_first_signal_asks_and_the_second_forces() {
         let check = |first: Signal, name: &str, second: Signal, code: i32| {
-            let (mut child, mut lines) = spawn();
+            let (mut child, mut lines) = spawn("listening");
             let pid = Pid::from_child(&child);
             kill_process(pid, Signal::HUP).unwrap();
             kill_process(pid, first).unwrap();
@@ -306,5 +324,15 @@ mod tests {
         };
         check(Signal::TERM, "SIGTERM", Signal::TERM, 143);
         check(Signal::INT, "SIGINT", Signal::INT, 130);
+    }
+
+    #[test]
+    fn who_ignores_signals_ends_when_it_is_told_to() {
+        let (mut child, _lines) = spawn("deaf");
+        for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::INT] {
+            kill_process(Pid::from_child(&child), signal).unwrap();
+        }
+        drop(child.stdin.take());
+        assert_eq!(child.wait().unwrap().code(), Some(7));
     }
 }

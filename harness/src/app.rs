@@ -10,6 +10,7 @@ use clap::{CommandFactory, Parser};
 use throng_core::shutdown::Shutdown;
 
 use crate::cli::{self, Cli, Expanded, Job, Task};
+use crate::crew;
 use crate::peers::{self, PeersJob, PeersReport, bare};
 use crate::report::{EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE, Findings, Machine, Origin, Report, check_writable};
 use crate::target::Target;
@@ -44,6 +45,7 @@ pub fn run<E: Display>(
                 Err(error) => not_run(error, err),
             };
         }
+        Ok(Task::Crew) => return crew::serve(),
         // Not an error when it is the answer to --help or --version.
         Err(answer) if !answer.use_stderr() => {
             let _ = write!(out, "{answer}");

@@ -4,7 +4,7 @@
 //! after we sent it and before we had the answer, so each ping bounds the difference from both sides, and all of them
 //! together bound it more closely than any one of them.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Nanos;
 use crate::record::{Latencies, LatencyUs};
@@ -18,14 +18,14 @@ pub const SAMPLE: u64 = 16;
 const _: () = assert!(SAMPLE.is_power_of_two());
 
 /// The server's clock less ours, in nanoseconds, as far as it is known.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerClock {
     bounds: Option<Bounds>,
     /// Answers that came.
     pings: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Bounds {
     low: i64,
     high: i64,
@@ -134,7 +134,7 @@ pub struct Stamps {
 }
 
 /// The parts of deliveries' latencies, sampled.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Breakdown {
     network_in: Latencies,
     queue: Latencies,

@@ -6,6 +6,7 @@
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
+use serde::{Deserialize, Serialize};
 use throng_core::wire::packets::Scope;
 
 /// The audience of everybody in the chat.
@@ -16,7 +17,7 @@ pub const WHISPERS: u32 = 1;
 const CHANNELS: u32 = 2;
 
 /// What is said in a run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Speech {
     /// All to everybody.
     #[default]

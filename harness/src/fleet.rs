@@ -1,26 +1,23 @@
-//! The workers of a run as threads.
+//! The workers of a run, wherever they are: threads of this process, or other processes with threads of theirs.
 
 use std::io;
-use std::sync::{Arc, mpsc};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use throng_core::net::{Mail, Mailbox, Shard, ShardSize};
-use throng_core::wire::CloseReason;
 
+use crate::cli::Job;
+use crate::clock::Nanos;
+use crate::crew::{FrameError, Processes, Threads};
 use crate::live::{Panel, Totals, sum};
-use crate::verify::Tally;
-use crate::worker::{Command, Harvest, Plan, Way, Worker};
-
-/// Commands that may wait for a worker.
-const MAILBOX: usize = 1024;
+use crate::rhythm::Rhythm;
+use crate::scenario::Given;
+use crate::target::Target;
+use crate::verify::{Settlement, settle};
+use crate::worker::{Command, Harvest, Plan};
 
 /// How long a worker may take to give its results away.
-const HARVEST_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How long closing connections are waited for at the end.
-const STOP_PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const HARVEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The workers could not do their work.
 #[derive(Debug, Error)]
@@ -37,7 +34,7 @@ pub enum FleetError {
     #[error("worker {index} cannot go on: {source}")]
     Failed {
         /// The worker.
-        index: usize,
+        index: u32,
         /// What the system says.
         source: io::Error,
     },
@@ -45,52 +42,83 @@ pub enum FleetError {
     #[error("worker {index} has crashed; this is a fault of the harness")]
     Crashed {
         /// The worker.
-        index: usize,
+        index: u32,
     },
     /// A worker did not give its results.
     #[error("worker {index} has not answered for {HARVEST_TIMEOUT:?}; this is a fault of the harness")]
     Silent {
         /// The worker.
-        index: usize,
+        index: u32,
+    },
+    /// The system has no thread to give.
+    #[error("cannot start the pacer: {0}")]
+    Pacer(io::Error),
+    /// The system has no process to give.
+    #[error("cannot start process {process} of --processes: {source}")]
+    Spawn {
+        /// The process, from 0.
+        process: u32,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// What a process is to do cannot be told to it.
+    #[error("cannot tell a process of --processes what to do: {0}")]
+    Tell(#[from] FrameError),
+    /// A process ended though nobody asked it to, or cannot do its work.
+    #[error("process {process} of --processes (pid {pid}) {what}; without it the run has no results")]
+    Process {
+        /// The process, from 0.
+        process: u32,
+        /// The system's number for it.
+        pid: u32,
+        /// What it did.
+        what: String,
     },
 }
 
 /// The workers of a run.
 pub struct Fleet {
     panels: Arc<[Panel]>,
-    mailboxes: Vec<Arc<Mailbox<Command>>>,
-    threads: Vec<JoinHandle<io::Result<()>>>,
+    hands: Hands,
+    /// When counted messages are due, once that is known.
+    counted: Option<Arc<Rhythm>>,
+}
+
+enum Hands {
+    Here(Threads),
+    Elsewhere(Processes),
 }
 
 impl Fleet {
-    /// Builds all workers, then starts them.
-    pub fn start(plan: &Arc<Plan>) -> Result<Self, FleetError> {
+    /// Starts all workers of `plan`, which is what `job`, `target` and `given` make of it. Ways in begin when all are there, which
+    /// the plan that comes back says.
+    pub(crate) fn start(
+        mut plan: Plan,
+        job: &Job,
+        target: &Target,
+        given: Given,
+    ) -> Result<(Arc<Plan>, Self), FleetError> {
         let panels: Arc<[Panel]> = (0..plan.workers).map(|_| Panel::default()).collect();
-        let mut built = Vec::new();
-        for index in 0..plan.workers {
-            let clients = plan.share(plan.clients, index) as usize;
-            let sessions = match plan.way {
-                // Who comes again may have an older connection that is not quite closed.
-                Way::Ticket(..) if plan.reconnects => 2 * clients,
-                Way::Ticket(..) => clients,
-                Way::Login(_) => 2 * clients,
-            };
-            let shard = Shard::new(index as usize, ShardSize::new(sessions, MAILBOX));
-            built.push(shard.map_err(|source| FleetError::Start { index, source })?);
-        }
-        let mailboxes: Vec<_> = built.iter().map(Shard::mailbox).collect();
-        let mut threads = Vec::new();
-        for (shard, index) in built.into_iter().zip(0..) {
-            let mailbox = mailboxes[index as usize].clone();
-            let worker = Worker::new(plan.clone(), index, panels.clone(), mailbox);
-            let thread = thread::Builder::new().name(format!("worker-{index}"));
-            let thread = thread.spawn(move || shard.run(worker));
-            threads.push(thread.map_err(|source| FleetError::Start { index, source })?);
-        }
-        Ok(Self { panels, mailboxes, threads })
+        let (plan, hands) = if job.processes > 1 {
+            let processes = Processes::start(&mut plan, job, target, given, panels.clone())?;
+            (Arc::new(plan), Hands::Elsewhere(processes))
+        } else {
+            let plan = Arc::new(plan);
+            let threads = Threads::start(&plan, 0..plan.workers, &panels)?;
+            (plan, Hands::Here(threads))
+        };
+        Ok((plan, Self { panels, hands, counted: None }))
     }
 
-    /// What the workers show.
+    /// The processes in which the workers are, besides this one.
+    pub fn pids(&self) -> Vec<u32> {
+        match &self.hands {
+            Hands::Here(_) => Vec::new(),
+            Hands::Elsewhere(processes) => processes.pids(),
+        }
+    }
+
+    /// What the workers show, by their numbers.
     pub fn panels(&self) -> &[Panel] {
         &self.panels
     }
@@ -100,60 +128,81 @@ impl Fleet {
         sum(&*self.panels)
     }
 
-    /// Where the workers are reached, in order.
-    pub fn mailboxes(&self) -> &[Arc<Mailbox<Command>>] {
-        &self.mailboxes
-    }
-
     /// Tells every worker the same.
     pub fn tell(&self, command: impl Fn() -> Command) {
-        (0..self.mailboxes.len()).for_each(|index| self.tell_one(index, command()));
+        match &self.hands {
+            Hands::Here(threads) => threads.tell(&command()),
+            Hands::Elsewhere(processes) => processes.tell(None, command()),
+        }
     }
 
     /// Tells one worker.
     pub fn tell_one(&self, index: usize, command: Command) {
-        // Refused only by a worker that has ended; `check` says so.
-        let _ = self.mailboxes[index].push(Mail::App(command));
-        self.mailboxes[index].ring();
+        match &self.hands {
+            Hands::Here(threads) => threads.tell_one(index as u32, command),
+            Hands::Elsewhere(processes) => processes.tell(Some(index as u32), command),
+        }
+    }
+
+    /// Has the workers send by the schedule, and starts what wakes them in time.
+    pub fn talk(&mut self, warmup: &Arc<Rhythm>, counted: &Arc<Rhythm>) -> Result<(), FleetError> {
+        self.counted = Some(counted.clone());
+        match &mut self.hands {
+            Hands::Here(threads) => threads.talk(warmup, counted),
+            Hands::Elsewhere(processes) => {
+                processes.talk(warmup, counted);
+                Ok(())
+            }
+        }
+    }
+
+    /// Has counted messages from `at` on, which must be some time ahead, be `interval` apart: [`Rhythm::change`] of that which
+    /// [`Self::talk`] was given, wherever there is a copy of it. False if it does not change, or nobody talks.
+    pub fn change_rate(&self, at: Nanos, interval: Duration) -> bool {
+        let is_changed = self.counted.as_ref().is_some_and(|counted| counted.change(at, interval));
+        if let (true, Hands::Elsewhere(processes)) = (is_changed, &self.hands) {
+            processes.change_rate(at, interval);
+        }
+        is_changed
+    }
+
+    /// Has the workers send no more.
+    pub fn hush(&mut self) {
+        match &mut self.hands {
+            Hands::Here(threads) => threads.hush(),
+            Hands::Elsewhere(processes) => processes.tell(None, Command::Hush),
+        }
     }
 
     /// Fails if a worker has ended by itself.
     pub fn check(&mut self) -> Result<(), FleetError> {
-        let Some(index) = self.threads.iter().position(JoinHandle::is_finished) else { return Ok(()) };
-        match self.threads.swap_remove(index).join() {
-            Ok(Err(source)) => Err(FleetError::Failed { index, source }),
-            _ => Err(FleetError::Crashed { index }),
+        match &mut self.hands {
+            Hands::Here(threads) => threads.check(),
+            Hands::Elsewhere(processes) => processes.check(),
         }
     }
 
-    /// What all workers found out: everything merged but their tallies.
-    pub fn harvest(&mut self) -> Result<(Harvest, Vec<Tally>), FleetError> {
-        let mut merged: Option<Harvest> = None;
-        let mut tallies = Vec::new();
-        for index in 0..self.mailboxes.len() {
-            let (sender, receiver) = mpsc::channel();
-            self.tell_one(index, Command::Harvest(sender));
-            let Ok(harvest) = receiver.recv_timeout(HARVEST_TIMEOUT) else {
-                self.check()?;
-                return Err(FleetError::Silent { index });
-            };
-            match &mut merged {
-                None => merged = Some(harvest),
-                Some(merged) => tallies.push(merged.merge(harvest)),
-            }
+    /// What all workers found out, merged, without their tallies, which [`Self::settle`] puts together.
+    pub fn harvest(&mut self) -> Result<Harvest, FleetError> {
+        match &mut self.hands {
+            Hands::Here(threads) => threads.harvest(),
+            Hands::Elsewhere(processes) => processes.harvest(),
         }
-        merged.map(|merged| (merged, tallies)).ok_or(FleetError::Silent { index: 0 })
     }
 
-    /// Closes all connections and ends the threads.
+    /// What became of all messages, after the harvest; nothing before it.
+    pub fn settle(&mut self) -> Result<Option<Settlement>, FleetError> {
+        match &mut self.hands {
+            Hands::Here(threads) => Ok(settle(threads.take_tallies())),
+            Hands::Elsewhere(processes) => processes.settle().map(Some),
+        }
+    }
+
+    /// Closes all connections and ends the workers.
     pub fn stop(self) {
-        for mailbox in &self.mailboxes {
-            let _ = mailbox.push(Mail::Stop(CloseReason::Goodbye, STOP_PATIENCE));
-            mailbox.ring();
-        }
-        for thread in self.threads {
-            // What a worker has to say has been said before.
-            let _ = thread.join();
+        match self.hands {
+            Hands::Here(threads) => threads.stop(),
+            Hands::Elsewhere(processes) => processes.stop(),
         }
     }
 }

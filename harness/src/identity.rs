@@ -3,6 +3,7 @@
 
 use std::io;
 
+use serde::{Deserialize, Serialize};
 use throng_core::crypto::{ClusterKey, PublicKey, Ticket};
 use throng_core::wire::packets::{IdText, Name, PasswordText, TicketBytes, WishedChannel, WishedName};
 use throng_core::wire::{SecretText, Text};
@@ -21,12 +22,32 @@ const TICKET_LIFETIME_MS: u64 = 60_000;
 const _: () = assert!(CLIENTS_MAX <= 1 << CLIENT_BITS);
 
 /// Accounts that `throng db seed` has made, each with a character of the same name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seeded {
     /// What their ids begin with.
     pub prefix: String,
-    /// The password of all of them.
+    /// The password of all of them. It is written down for other processes of the harness only.
+    #[serde(with = "secret")]
     pub password: PasswordText,
+}
+
+/// How a password is written down for another process.
+mod secret {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use throng_core::wire::packets::PasswordText;
+
+    pub(super) fn serialize<S: Serializer>(
+        password: &PasswordText,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(password.expose())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PasswordText, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        PasswordText::new(text).map_err(|_| D::Error::custom("a password is longer than any may be"))
+    }
 }
 
 impl Seeded {

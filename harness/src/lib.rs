@@ -7,7 +7,8 @@
 //!   payload
 //!        |
 //!   worker threads         each with its own clients: a Tally (verify), a Recorder
-//!        |                 (record) and a Panel (live), no locks between them
+//!        |                 (record) and a Panel (live), no locks between them;
+//!        |                 of this process, or of several (crew)
 //!   settle, merge          one result for all of them
 //!        |
 //!   report                 thresholds, verdict, summary, JSON, HTML, exit code
@@ -23,6 +24,7 @@ pub mod app;
 pub mod breakdown;
 pub mod cli;
 pub mod clock;
+pub mod crew;
 pub mod crowd;
 pub mod duration;
 pub mod fleet;

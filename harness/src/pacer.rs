@@ -36,13 +36,14 @@ pub struct Pacer {
 }
 
 impl Pacer {
-    /// Rings at the workers behind `mailboxes`, in their order, for the messages of the plan that
-    /// are due at `warmup` and `counted`.
+    /// Rings at the workers behind `mailboxes`, which are those of the plan from number `first` on, for the messages
+    /// that are due at `warmup` and `counted`.
     pub fn start(
         plan: &Plan,
         warmup: &Arc<Rhythm>,
         counted: &Arc<Rhythm>,
         mailboxes: Vec<Arc<Mailbox<Command>>>,
+        first: u32,
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let whole = |traffic: &Arc<_>, rhythm: &Arc<_>| {
@@ -51,6 +52,8 @@ impl Pacer {
         let bells = Bells {
             clock: plan.clock,
             cursors: [whole(&plan.warmup, warmup), whole(&plan.traffic, counted)],
+            workers: plan.workers,
+            first,
             mailboxes,
             rng: Xoshiro256PlusPlus::seed_from_u64(plan.seed),
             lag_at: counted.intended(0),
@@ -75,6 +78,9 @@ impl Pacer {
 struct Bells {
     clock: RunClock,
     cursors: [SendCursor; 2],
+    /// Workers of the plan, and the first of them that is behind one of the mailboxes.
+    workers: u32,
+    first: u32,
     mailboxes: Vec<Arc<Mailbox<Command>>>,
     rng: Xoshiro256PlusPlus,
     /// When to look at the lag next.
@@ -87,7 +93,11 @@ impl Bells {
             let now = self.clock.now();
             for cursor in &mut self.cursors {
                 while let Some(due) = cursor.pop(now) {
-                    self.mailboxes[due.sender as usize % self.mailboxes.len()].ring();
+                    // Those of other processes have a pacer there.
+                    let at = (due.sender % self.workers).checked_sub(self.first);
+                    if let Some(mailbox) = at.and_then(|at| self.mailboxes.get(at as usize)) {
+                        mailbox.ring();
+                    }
                 }
             }
             // From the time at which it should have been looked: when this thread is late, because the

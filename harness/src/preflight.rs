@@ -17,6 +17,13 @@ const RESERVED_FILES: u64 = 64;
 /// Where the kernel says which ports it gives to outgoing connections.
 const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
+/// Most addresses that clients connect from: 127.0.0.1 to 127.0.0.254.
+pub const SOURCES_MAX: u32 = 254;
+
+/// Ports of each address, in percent of what the system gives out, that are used when nobody says how many addresses
+/// there are to be: others connect too, and a connection that was closed keeps its port for a while.
+const PORTS_USED: u64 = 90;
+
 /// Longest wait for the server to accept.
 const REACH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -25,24 +32,42 @@ const REACH_TIMEOUT: Duration = Duration::from_secs(5);
 pub enum PreflightError {
     /// The limit on open files is too low.
     #[error(
-        "{connections} connections need {} open files, and this process may have {limit}: raise it with `ulimit -n {}`, or use fewer --clients",
-        connections + RESERVED_FILES, connections + RESERVED_FILES
+        "{connections} connections{} need {} open files, and a process may have {limit}: raise it with `ulimit -n {}`, deal them to more with --processes {}, or use fewer --clients",
+        in_each(*processes), connections + RESERVED_FILES, connections + RESERVED_FILES,
+        enough_processes(*connections, *processes, limit)
     )]
     Files {
-        /// Connections at one time.
+        /// Connections of one process at one time.
         connections: u64,
+        /// Processes of the run.
+        processes: u32,
         /// The limit in force.
         limit: FileLimit,
     },
     /// There are too few ports for that many connections to one server.
     #[error(
-        "{connections} connections to one address need as many local ports, and the system has {ports}: widen net.ipv4.ip_local_port_range, as in `sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"`, or use fewer --clients"
+        "{connections} connections to one address need as many local ports, and the system has {ports} for each of {sources} source address(es): widen net.ipv4.ip_local_port_range, as in `sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"`, {}or use fewer --clients",
+        if *may_spread { format!("connect from more addresses with --sources {}, ", connections.div_ceil((*ports).max(1))) } else { String::new() }
     )]
     Ports {
         /// Connections at one time.
         connections: u64,
-        /// Ports that the kernel gives to outgoing connections.
+        /// Ports that the kernel gives to outgoing connections of one address.
         ports: u64,
+        /// Addresses that clients connect from.
+        sources: u32,
+        /// Whether there could be more of them.
+        may_spread: bool,
+    },
+    /// Only this machine's loopback has many addresses.
+    #[error(
+        "--sources {sources} connects from 127.0.0.1, 127.0.0.2 and so on, from which {address} cannot be reached: leave it out, or use a server that listens on 127.0.0.1"
+    )]
+    Sources {
+        /// Addresses that were asked for.
+        sources: u32,
+        /// The server's address.
+        address: SocketAddr,
     },
     /// Nobody listens.
     #[error("cannot connect to {address}: {source}; is the server running, and is this its address?")]
@@ -54,46 +79,89 @@ pub enum PreflightError {
     },
 }
 
-/// Checks what `job` needs of this machine, and that the server is there.
-pub fn check(job: &Job, target: &Target) -> Result<(), PreflightError> {
-    let connections = connections(job);
-    // One that cannot be raised may still be enough.
-    let limit = FileLimit::raise().unwrap_or_else(|_| FileLimit::current());
-    check_files(connections, limit)?;
-    if let Some(ports) = fs::read_to_string(PORT_RANGE).ok().as_deref().and_then(ports_in) {
-        check_ports(connections, ports)?;
-    }
-    let address = target.server.address;
-    TcpStream::connect_timeout(&address, job.connect_timeout.min(REACH_TIMEOUT))
-        .map(drop)
-        .map_err(|source| PreflightError::Unreachable { address, source })
+fn in_each(processes: u32) -> String {
+    if processes > 1 { format!(" in each of {processes} processes") } else { String::new() }
 }
 
-/// Connections of `job` at one time, at most.
-fn connections(job: &Job) -> u64 {
-    let clients = u64::from(job.clients);
+fn enough_processes(connections: u64, processes: u32, limit: &FileLimit) -> u64 {
+    let all = connections * u64::from(processes);
+    all.div_ceil(limit.sessions_that_fit(RESERVED_FILES).max(1))
+}
+
+/// Checks what `job` needs of this machine, and that the server is there. Gives the number of addresses that clients are to
+/// connect from.
+pub fn check(job: &Job, target: &Target) -> Result<u32, PreflightError> {
+    // One that cannot be raised may still be enough. Other processes of the run inherit it.
+    let limit = FileLimit::raise().unwrap_or_else(|_| FileLimit::current());
+    check_files(most_in_a_process(job), job.processes, limit)?;
+    let address = target.server.address;
+    let ports = fs::read_to_string(PORT_RANGE).ok().as_deref().and_then(ports_in);
+    let sources = sources(connections(job, job.clients, 1), ports, job.sources, address)?;
+    TcpStream::connect_timeout(&address, job.connect_timeout.min(REACH_TIMEOUT))
+        .map_err(|source| PreflightError::Unreachable { address, source })?;
+    Ok(sources)
+}
+
+/// Connections at one time, at most, of `clients` of the clients of `job`, which are those of one of so many processes.
+fn connections(job: &Job, clients: u32, processes: u32) -> u64 {
+    let clients = u64::from(clients);
+    // Each worker has one at least.
+    let share = |in_flight: u32| u64::from(in_flight.div_ceil(processes).max(job.workers));
     match &job.scenario {
         // Those in the chat are at most as many as those on their way; each may have two.
         Scenario::Login(Login { in_flight, stay: Stay::Leave { .. }, .. }) => {
-            2 * clients.min(2 * u64::from(*in_flight))
+            2 * clients.min(2 * share(*in_flight))
         }
         // While they enter, players have two.
-        Scenario::Login(login) => clients + u64::from(login.in_flight),
+        Scenario::Login(login) => clients + share(login.in_flight),
         // One listens for leaks.
         Scenario::Connect(connect) if connect.reconnects() => 2 * clients + 1,
         Scenario::Connect(_) | Scenario::Broadcast(_) => clients + 1,
     }
 }
 
-fn check_files(connections: u64, limit: FileLimit) -> Result<(), PreflightError> {
+/// Connections of the process that has the most of them.
+fn most_in_a_process(job: &Job) -> u64 {
+    // Clients are dealt to all workers in turn, and the first process has the first ones.
+    let workers = job.workers * job.processes;
+    let first = (job.clients % workers).min(job.workers);
+    connections(job, job.clients / workers * job.workers + first, job.processes)
+}
+
+fn check_files(connections: u64, processes: u32, limit: FileLimit) -> Result<(), PreflightError> {
     if limit.sessions_that_fit(RESERVED_FILES) < connections {
-        return Err(PreflightError::Files { connections, limit });
+        return Err(PreflightError::Files { connections, processes, limit });
     }
     Ok(())
 }
 
-fn check_ports(connections: u64, ports: u64) -> Result<(), PreflightError> {
-    if ports < connections { Err(PreflightError::Ports { connections, ports }) } else { Ok(()) }
+/// The number of addresses that so many connections to `address` come from: `wanted`, or as many as they need of those there
+/// are, each with so many ports, if that is known.
+fn sources(
+    connections: u64,
+    ports: Option<u64>,
+    wanted: Option<u32>,
+    address: SocketAddr,
+) -> Result<u32, PreflightError> {
+    // The whole network 127.0.0.0/8 is this machine's, and each of its addresses can connect to all others.
+    let may_spread = address.ip().is_loopback() && address.is_ipv4();
+    if let Some(sources) = wanted.filter(|sources| *sources > 1 && !may_spread) {
+        return Err(PreflightError::Sources { sources, address });
+    }
+    let Some(ports) = ports else { return Ok(wanted.unwrap_or(1)) };
+    let sources = match wanted {
+        Some(sources) => sources,
+        None if may_spread && connections > ports => {
+            let each = (ports * PORTS_USED / 100).max(1);
+            u32::try_from(connections.div_ceil(each)).unwrap_or(u32::MAX).min(SOURCES_MAX)
+        }
+        None => 1,
+    };
+    // They are dealt to the addresses in turn.
+    if connections.div_ceil(sources.into()) > ports {
+        return Err(PreflightError::Ports { connections, ports, sources, may_spread });
+    }
+    Ok(sources)
 }
 
 /// How many ports a range as the kernel writes it has.
@@ -110,33 +178,77 @@ mod tests {
     use super::*;
     use crate::cli::Cli;
 
+    fn job(line: &str) -> Job {
+        let line = format!("throng-harness {line} --data d --clients 9000");
+        let cli = Cli::try_parse_from(line.split(' ')).expect("valid");
+        cli.check().expect("valid").into_job().expect("a scenario")
+    }
+
     #[test]
     fn who_leaves_needs_no_connection_any_more() {
         let check = |line: &str, count| {
-            let line = format!("throng-harness {line} --data d --clients 9000");
-            let job = Cli::try_parse_from(line.split(' '))
-                .expect("valid")
-                .check()
-                .expect("valid")
-                .into_job()
-                .expect("a scenario");
-            assert_eq!(connections(&job), count, "{line}");
+            let job = job(line);
+            assert_eq!(connections(&job, job.clients, 1), count, "{line}");
         };
         check("connect", 9001);
+        check("connect --storm", 18_001);
         check("login --in-flight 20", 9020);
         check("login --in-flight 20 --leave --rounds 7", 80);
         check("login --in-flight 9000 --leave", 18_000);
     }
 
     #[test]
-    fn too_few_files_or_ports_name_the_setting() {
+    fn each_process_has_its_share() {
+        let check = |line: &str, count| assert_eq!(most_in_a_process(&job(line)), count, "{line}");
+        check("connect", 9001);
+        check("connect --processes 2", 4501);
+        check("connect --processes 7 --workers 3", 1288);
+        check("login --in-flight 20 --processes 3", 3007);
+        check("login --in-flight 20 --leave --processes 2", 40);
+    }
+
+    #[test]
+    fn too_few_files_name_the_settings() {
         let limit = FileLimit { before: 1024, now: 1024, hard: 1024 };
-        assert!(check_files(960, limit).is_ok());
-        let error = check_files(961, limit).unwrap_err().to_string();
-        assert!(error.contains("`ulimit -n 1025`") && error.contains("1024 open files"), "{error}");
-        assert!(check_ports(28_232, 28_232).is_ok());
-        let error = check_ports(30_000, 28_232).unwrap_err().to_string();
-        assert!(error.contains("net.ipv4.ip_local_port_range"), "{error}");
+        assert!(check_files(960, 3, limit).is_ok());
+        let check = |connections, processes, parts: &[&str]| {
+            let error = check_files(connections, processes, limit).unwrap_err().to_string();
+            assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+        };
+        check(961, 1, &["961 connections need 1025", "`ulimit -n 1025`", "1024 open files", "--processes 2"]);
+        check(2_000, 3, &["2000 connections in each of 3 processes", "`ulimit -n 2064`", "--processes 7"]);
+    }
+
+    #[test]
+    fn clients_come_from_as_many_addresses_as_they_need() {
+        let loopback = ([127, 0, 0, 1], 9200).into();
+        let find = |connections, wanted| sources(connections, Some(28_232), wanted, loopback);
+        let check = |connections, wanted, found| {
+            assert_eq!(find(connections, wanted).expect("enough ports"), found, "{connections} {wanted:?}");
+        };
+        check(28_232, None, 1);
+        check(28_233, None, 2);
+        check(100_000, None, 4);
+        check(100, Some(3), 3);
+        check(56_464, Some(2), 2);
+        assert_eq!(sources(1 << 40, None, None, loopback).expect("nobody knows"), 1);
+
+        let fail = |found: Result<u32, PreflightError>, parts: &[&str]| {
+            let error = found.unwrap_err().to_string();
+            assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+            error
+        };
+        let range = "net.ipv4.ip_local_port_range";
+        fail(find(56_465, Some(2)), &[range, "--sources 3", "28232 for each of 2 source"]);
+        fail(find(28_233, Some(1)), &[range, "--sources 2"]);
+        fail(find(100_000_000, None), &[range, "each of 254 source"]);
+        for elsewhere in ["10.0.0.1:9200", "[::1]:9200"] {
+            let address = elsewhere.parse().expect("an address");
+            let error = fail(sources(28_233, Some(28_232), None, address), &[range]);
+            assert!(!error.contains("--sources"), "{error}");
+            fail(sources(5, Some(28_232), Some(2), address), &["--sources 2", elsewhere]);
+            assert_eq!(sources(5, Some(28_232), Some(1), address).expect("as it is"), 1);
+        }
     }
 
     #[test]

@@ -159,6 +159,59 @@ impl Meter {
     }
 }
 
+/// Follows several processes as if they were one: the harness's own.
+#[derive(Debug)]
+pub struct Meters {
+    /// This process first.
+    meters: Vec<Meter>,
+    rss_peak_bytes: u64,
+}
+
+impl Meters {
+    /// Takes the first look at this process.
+    pub fn start_own() -> Result<Self, ProcError> {
+        let own = Meter::start_own()?;
+        Ok(Self { rss_peak_bytes: own.last.rss_bytes, meters: vec![own] })
+    }
+
+    /// Follows process `pid` too, from its beginning.
+    pub fn add(&mut self, pid: u32) -> Result<(), ProcError> {
+        self.meters.push(Meter::start(pid)?);
+        Ok(())
+    }
+
+    /// Looks again at all of them, and sums them up. One that is gone keeps its last figures.
+    pub fn look(&mut self) -> Sample {
+        let mut sum = Sample { cpu: Duration::ZERO, rss_bytes: 0, began: self.meters[0].first.began };
+        for meter in &mut self.meters {
+            let sample = meter.look();
+            sum.cpu += sample.cpu;
+            sum.rss_bytes += sample.rss_bytes;
+        }
+        self.rss_peak_bytes = self.rss_peak_bytes.max(sum.rss_bytes);
+        sum
+    }
+
+    /// Begins anew, for the part of a run that counts.
+    pub fn reset(&mut self) {
+        self.meters.iter_mut().for_each(Meter::reset);
+        self.rss_peak_bytes = self.meters.iter().map(|meter| meter.last.rss_bytes).sum();
+    }
+
+    /// What was seen so far, of all together; the process is this one.
+    pub fn usage(&self) -> Usage {
+        let usages = || self.meters.iter().map(Meter::usage);
+        Usage {
+            pid: std::process::id(),
+            cpu_s: usages().map(|usage| usage.cpu_s).sum(),
+            rss_bytes: usages().map(|usage| usage.rss_bytes).sum(),
+            rss_start_bytes: usages().map(|usage| usage.rss_start_bytes).sum(),
+            rss_peak_bytes: self.rss_peak_bytes,
+            alive: usages().all(|usage| usage.alive),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::hint::black_box;
@@ -197,6 +250,22 @@ mod tests {
         let usage = meter.usage();
         assert!(usage.alive && usage.cpu_s > 0.0, "{usage:?}");
         assert!(usage.rss_bytes > 100_000 && usage.rss_peak_bytes >= usage.rss_bytes, "{usage:?}");
+    }
+
+    #[test]
+    fn several_processes_are_summed_up() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep is everywhere");
+        let mut meters = Meters::start_own().expect("this process runs");
+        let alone = meters.look().rss_bytes;
+        meters.add(child.id()).expect("it runs");
+        let both = meters.look().rss_bytes;
+        let usage = meters.usage();
+        assert!(both > alone / 2 && usage.rss_peak_bytes >= both, "{alone} {usage:?}");
+        assert_eq!((usage.pid, usage.rss_bytes, usage.alive), (std::process::id(), both, true));
+        child.kill().expect("it is ours");
+        child.wait().expect("it is ours");
+        meters.reset();
+        assert!(!meters.usage().alive && meters.usage().cpu_s < 1.0);
     }
 
     #[test]

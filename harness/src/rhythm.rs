@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::{NEVER, Nanos, nanos};
 
@@ -34,7 +35,7 @@ enum Beat {
 }
 
 /// Evenly spaced messages, up to the next segment's first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Segment {
     /// The number of the first.
     first: u32,
@@ -60,7 +61,46 @@ impl Segment {
     }
 }
 
+/// A rhythm as it is at one moment, written down for another process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Score {
+    end: Nanos,
+    /// Those of an even one.
+    segments: Vec<Segment>,
+    /// The first time of a listed one.
+    start: Nanos,
+    /// From each to the next, beginning at the start: small numbers, which take little to write down.
+    steps: Vec<Nanos>,
+}
+
+impl From<Score> for Rhythm {
+    fn from(Score { end, segments, start, steps }: Score) -> Self {
+        if !segments.is_empty() {
+            return Self { beat: Beat::Even(RwLock::new(segments)), end };
+        }
+        let offsets = steps.into_iter().scan(0_u64, |offset, step| {
+            *offset = offset.saturating_add(step);
+            Some(*offset)
+        });
+        Self::listed(start, offsets.collect()).ending(end)
+    }
+}
+
 impl Rhythm {
+    /// The rhythm as it is now, to be written down.
+    pub fn score(&self) -> Score {
+        let mut score = Score { end: self.end, segments: Vec::new(), start: 0, steps: Vec::new() };
+        match &self.beat {
+            Beat::Even(segments) => score.segments.clone_from(&segments.read()),
+            Beat::Listed { start, offsets } => {
+                let before = std::iter::once(&0).chain(offsets.iter());
+                score.start = *start;
+                score.steps = offsets.iter().zip(before).map(|(offset, before)| offset - before).collect();
+            }
+        }
+        score
+    }
+
     /// Message k is due at `start + k * interval`. With an interval of zero all are due at once.
     pub fn even(start: Nanos, interval: Duration) -> Self {
         let segment = Segment { first: 0, at: start, interval: nanos(interval) };
@@ -251,5 +291,29 @@ mod tests {
             let times: Vec<_> = (0..offsets.len()).map(|index| rhythm.intended(index as u32)).collect();
             prop_assert_eq!(rhythm.due_before(at) as usize, times.iter().filter(|time| **time < at).count());
         }
+    }
+
+    /// What another process makes of it is the same, and stays so.
+    #[test]
+    fn a_copy_is_the_same_and_changes_alike() {
+        let check = |rhythm: Rhythm, changes: &[(Nanos, Duration)]| {
+            let written = postcard::to_stdvec(&rhythm.score()).expect("it can be written");
+            let copy = Rhythm::from(postcard::from_bytes::<Score>(&written).expect("it can be read"));
+            for (at, interval) in changes {
+                assert_eq!(rhythm.change(*at, *interval), copy.change(*at, *interval));
+            }
+            assert_eq!(rhythm.score(), copy.score());
+            for index in 0..500 {
+                assert_eq!(rhythm.intended(index), copy.intended(index), "{index}");
+            }
+            assert_eq!(rhythm.due_before(NEVER), copy.due_before(NEVER));
+        };
+        let changes = [(150 * MS, Duration::from_millis(1)), (200 * MS, Duration::from_micros(100))];
+        check(Rhythm::even(7 * MS, Duration::from_millis(10)), &changes);
+        let changed = Rhythm::even(0, Duration::from_millis(3)).ending(400 * MS);
+        assert!(changed.change(90 * MS, Duration::from_millis(2)));
+        check(changed, &changes);
+        check(Rhythm::listed(5 * MS, [0, 0, 3, 40 * MS, u64::MAX].into()), &changes);
+        check(Rhythm::listed(5 * MS, [].into()), &[]);
     }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
+use serde::{Deserialize, Serialize};
 
 use crate::clock::{NEVER, Nanos, nanos};
 use crate::crowd::{Crowd, Speech, WHISPERS, WORLD};
@@ -26,7 +27,7 @@ pub const MESSAGES_MAX: u32 = 8_000_000;
 const NONE: u32 = u32::MAX;
 
 /// Evenly spaced points in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pace {
     start: Nanos,
     interval: Nanos,
@@ -49,6 +50,12 @@ impl Pace {
     #[must_use]
     pub fn with_ramp(self, ramp: Duration) -> Self {
         Self { ramp: nanos(ramp), ..self }
+    }
+
+    /// The same points, the first at `start`.
+    #[must_use]
+    pub fn starting_at(self, start: Nanos) -> Self {
+        Self { start, ..self }
     }
 
     /// The time of point `index`. Exact: nothing is summed up, so nothing drifts.

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use throng_core::crypto::{ClusterKey, KeyError, PublicKey};
 use throng_core::endpoints::{Endpoints, EndpointsError};
@@ -23,7 +24,7 @@ pub enum Entrance {
 }
 
 /// What the command line says about the target.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TargetSource {
     /// A data directory of `throng up`.
     Data(PathBuf),

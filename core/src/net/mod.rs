@@ -1,9 +1,10 @@
 //! The event loops: sessions, their sockets and their timers.
 //!
 //! [`session`], [`outbox`], [`table`], [`rooms`] and [`room_log`] know no socket and no clock.
-//! [`shard`], `sessions` and [`acceptor`] are the only places that import mio.
+//! [`shard`], `sessions`, `dialer` and [`acceptor`] are the only places that import mio.
 
 pub mod acceptor;
+mod dialer;
 pub mod endpoint;
 pub mod outbox;
 pub mod room_log;

@@ -6,7 +6,7 @@ mod turn;
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
+use super::dialer;
 use super::endpoint::{Endpoint, PeerKind};
 use super::outbox::BufferPool;
 use super::rooms::{Class, RoomId, Rooms};
@@ -309,6 +310,17 @@ impl Net {
         endpoint: &Arc<Endpoint>,
         token: u64,
     ) -> io::Result<SessionId> {
+        self.dial_from(None, address, endpoint, token)
+    }
+
+    /// As [`Self::dial`], from `source`, an address of this machine: each has ports of its own.
+    pub fn dial_from(
+        &mut self,
+        source: Option<IpAddr>,
+        address: SocketAddr,
+        endpoint: &Arc<Endpoint>,
+        token: u64,
+    ) -> io::Result<SessionId> {
         let seat = Seat::of(endpoint.peer, true);
         if self.is_stopping {
             return Err(io::Error::other("this event loop is ending"));
@@ -318,7 +330,7 @@ impl Net {
         }
         let session = Session::dialled(endpoint.clone(), self.now)
             .map_err(|reason| io::Error::other(format!("cannot start the handshake: {}", reason.name())))?;
-        let socket = TcpStream::connect(address)?;
+        let socket = dialer::connect(address, source)?;
         self.insert(socket, session, address, Some(token), seat)
     }
 

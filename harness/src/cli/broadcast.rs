@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use serde::{Deserialize, Serialize};
 use throng_core::config::parse_duration;
 use throng_core::limits::CHAT_TEXT_MAX;
 
@@ -41,7 +42,7 @@ pub(super) struct RawBroadcast {
 }
 
 /// The broadcast scenario's own settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Broadcast {
     /// Messages to send, from 1 to [`MESSAGES_MAX`].
     pub messages: u32,

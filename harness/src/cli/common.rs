@@ -8,12 +8,16 @@ use throng_core::config::parse_duration;
 use throng_core::crypto::PublicKey;
 use throng_core::limits::SHARDS_MAX;
 
+use crate::preflight::SOURCES_MAX;
 use crate::target::{Entrance, TargetSource, parse_key};
 use crate::threshold::Threshold;
 use crate::worker::Lists;
 
 /// Most clients of one run.
 pub const CLIENTS_MAX: u32 = 1_000_000;
+
+/// Most processes of one run.
+const PROCESSES_MAX: i64 = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum RawLists {
@@ -61,9 +65,16 @@ pub(super) struct Common {
     /// How long a client may take from connecting to being in the chat
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub(super) connect_timeout: Duration,
-    /// Event-loop threads; clients are dealt to them evenly
+    /// Event-loop threads in each process; clients are dealt to them evenly
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=SHARDS_MAX as i64))]
     pub(super) workers: u32,
+    /// Processes that clients are dealt to, evenly: for more clients than one may have open files
+    #[arg(long, value_name = "P", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=PROCESSES_MAX))]
+    pub(super) processes: u32,
+    /// Addresses, from 127.0.0.1 on, that clients connect from, for a server on this machine's loopback: each has as many
+    /// ports as the system gives out [default: as many as the clients need]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(SOURCES_MAX)))]
+    pub(super) sources: Option<u32>,
     /// Who keeps the user list by pages and notices, and has it held against who is there
     #[arg(long, value_name = "WHO", default_value = "sample")]
     pub(super) lists: RawLists,

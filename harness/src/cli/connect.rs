@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use serde::{Deserialize, Serialize};
 use throng_core::config::parse_duration;
 
 use super::common::Common;
@@ -30,7 +31,7 @@ pub(super) struct RawConnect {
 }
 
 /// The connect scenario's own settings.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connect {
     /// How long everybody stays once all are in.
     pub hold: Duration,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use serde::{Deserialize, Serialize};
 use throng_core::config::parse_duration;
 use throng_core::limits::NAME_CHARS_MAX;
 use throng_core::wire::SecretText;
@@ -38,7 +39,7 @@ pub(super) struct RawLogin {
 }
 
 /// The login scenario's own settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Login {
     /// Most players on their way in at a time, from 1.
     pub in_flight: u32,
@@ -49,7 +50,7 @@ pub struct Login {
 }
 
 /// How long players stay in the chat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stay {
     /// Until all are in, and then for this long.
     Hold(Duration),

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use serde::{Deserialize, Serialize};
 
 pub use broadcast::Broadcast;
 pub use common::CLIENTS_MAX;
@@ -23,6 +24,7 @@ pub use file::{Expanded, FileError, expand};
 pub use login::{ENTRIES_MAX, Login, Stay};
 pub use setting::Setting;
 
+use crate::crew;
 use crate::peers::{PeersJob, bare};
 use crate::target::{Entrance, TargetSource};
 use crate::threshold::Threshold;
@@ -61,10 +63,13 @@ enum RawScenario {
     /// Writes to sockets and does nothing else; `peers` starts it
     #[command(name = bare::SUBCOMMAND, hide = true)]
     BareWriter(bare::Writer),
+    /// Runs a part of the clients; a run with `--processes` starts it
+    #[command(name = crew::SUBCOMMAND, hide = true)]
+    Crew,
 }
 
 /// What to run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scenario {
     /// Clients enter with tickets and stay.
     Connect(Connect),
@@ -83,6 +88,8 @@ pub enum Task {
     Peers(PeersJob),
     /// A part of that.
     BareWriter(bare::Writer),
+    /// A part of a scenario's clients, for another process of the harness.
+    Crew,
 }
 
 impl Task {
@@ -90,13 +97,15 @@ impl Task {
     pub fn into_job(self) -> Option<Job> {
         match self {
             Self::Run(job) => Some(job),
-            Self::Peers(_) | Self::BareWriter(_) => None,
+            Self::Peers(_) | Self::BareWriter(_) | Self::Crew => None,
         }
     }
 }
 
 /// A command line that has been checked: whatever is in it makes sense together.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// Written down, for other processes of the harness, it is without what only the one that reports needs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// What to run.
     pub scenario: Scenario,
@@ -110,17 +119,24 @@ pub struct Job {
     pub connect_interval: Duration,
     /// Longest way in.
     pub connect_timeout: Duration,
-    /// Event-loop threads, from 1 to the number of clients.
+    /// Event-loop threads in each process, from 1; over all processes at most as many as clients.
     pub workers: u32,
+    /// Processes that the clients are dealt to; with 1 they are in this one.
+    pub processes: u32,
+    /// Addresses of ours that clients connect from; none for as many as their number needs.
+    pub sources: Option<u32>,
     /// Who keeps the user list.
     pub lists: Lists,
     /// What decides the traffic.
     pub seed: u64,
     /// Where the JSON report goes.
+    #[serde(skip)]
     pub json: Option<PathBuf>,
     /// Where the report goes as a page; never where the JSON goes.
+    #[serde(skip)]
     pub html: Option<PathBuf>,
     /// What must hold, defaults included.
+    #[serde(skip)]
     pub thresholds: Vec<Threshold>,
     /// Whether progress is shown as lines even in a terminal.
     pub plain: bool,
@@ -169,19 +185,25 @@ impl Cli {
             RawScenario::Peers(raw) => return raw.check().map(Task::Peers),
             RawScenario::Run(raw) => return Err(raw.check()),
             RawScenario::BareWriter(writer) => return Ok(Task::BareWriter(writer)),
+            RawScenario::Crew => return Ok(Task::Crew),
         };
-        if common.workers > common.clients {
+        let workers = match common.processes {
+            1 => format!("--workers {}", common.workers),
+            processes => format!("--workers {} in each of --processes {processes}", common.workers),
+        };
+        let total = common.workers * common.processes;
+        if total > common.clients {
             return Err(format!(
-                "--workers {} for --clients {}: a worker without a client has nothing to do; use at most one each",
-                common.workers, common.clients
+                "{workers} for --clients {}: a worker without a client has nothing to do; use at most one each",
+                common.clients
             ));
         }
         if let Scenario::Login(login) = &scenario
-            && common.workers > login.in_flight
+            && total > login.in_flight
         {
             return Err(format!(
-                "--workers {} for --in-flight {}: every worker needs one that may be on its way",
-                common.workers, login.in_flight
+                "{workers} for --in-flight {}: every worker needs one that may be on its way",
+                login.in_flight
             ));
         }
         if common.connect_timeout.is_zero() {
@@ -199,6 +221,8 @@ impl Cli {
             connect_interval: common.connect_interval,
             connect_timeout: common.connect_timeout,
             workers: common.workers,
+            processes: common.processes,
+            sources: common.sources,
             lists: common.lists.into(),
             seed: common.seed.unwrap_or_else(rand::random),
             json: common.json,

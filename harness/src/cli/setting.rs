@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
 use throng_core::config::parse_duration;
 
 use crate::crowd::{Crowd, Speech, side_for};
@@ -72,7 +73,7 @@ pub(super) fn parse_rate(text: &str) -> Result<u32, String> {
 }
 
 /// Whom messages are for, who comes and goes meanwhile, and who does not read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setting {
     /// Whom messages are for.
     pub speech: Speech,

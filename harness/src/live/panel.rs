@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Nanos;
 use crate::record::Latencies;
 
 /// One worker's running totals.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Clients in the chat now.
     pub connected: u64,
@@ -168,6 +169,11 @@ impl Panel {
     /// The read lag published last; 0 before the first.
     pub fn read_lag(&self) -> Nanos {
         self.read_lag.load(Ordering::Relaxed)
+    }
+
+    /// A copy of the latencies published last.
+    pub fn latencies(&self) -> Latencies {
+        self.latencies.lock().clone()
     }
 
     /// The totals published last.

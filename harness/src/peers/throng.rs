@@ -111,6 +111,8 @@ fn job(case: Case, times: Times, payload: usize, seed: u64, target: TargetSource
         connect_interval: Duration::ZERO,
         connect_timeout: CONNECT_TIMEOUT,
         workers: 1,
+        processes: 1,
+        sources: None,
         lists: crate::worker::Lists::Sample,
         seed,
         json: None,

@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use machine::Machine;
@@ -32,7 +32,7 @@ use crate::verify::{Deliveries, Gaps};
 const FORMAT: u32 = 1;
 
 /// What became of the clients.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clients {
     /// Asked for on the command line.
     pub requested: u64,
@@ -51,7 +51,7 @@ pub struct Clients {
 }
 
 /// How clients came to channels and left them while others talked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Churned {
     /// Times that a client asked to join a channel.
     pub joins: u64,
@@ -70,7 +70,7 @@ impl Churned {
     }
 }
 
-/// This process's resident memory at several times.
+/// The resident memory of the harness's processes, all together, at several times.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct HarnessMemory {
     /// When the workers had started, with all messages' places but no client yet.
@@ -94,7 +94,7 @@ impl HarnessMemory {
 }
 
 /// Who hung up and came again.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reconnected {
     /// Times that a client hung up to come again.
     pub asked: u64,
@@ -105,7 +105,7 @@ pub struct Reconnected {
 }
 
 /// How the lists fared that clients kept, as workers count.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListTimes {
     /// Notices received.
     pub notices: u64,
@@ -157,7 +157,7 @@ pub struct ListReport {
 }
 
 /// What became of clients that did not read as they should. They count for neither `clients.disconnected` nor latencies.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImpairedClients {
     /// Clients that stopped reading.
     pub deaf: u64,
@@ -218,7 +218,7 @@ pub struct Findings {
     pub sent: u64,
     /// What became of them; none for scenarios that send nothing.
     pub deliveries: Option<Deliveries>,
-    /// This process's memory.
+    /// Their memory.
     pub harness_memory: HarnessMemory,
     /// Who hung up and came again.
     pub reconnects: Reconnected,
@@ -246,9 +246,9 @@ pub struct Findings {
     pub measured: Duration,
     /// The server's process in the measured part, if it could be seen.
     pub server: Option<Usage>,
-    /// This process in the measured part.
+    /// The harness's processes in the measured part, all together.
     pub harness: Option<Usage>,
-    /// Event-loop threads.
+    /// Event-loop threads, over all processes.
     pub workers: u32,
     /// One row a second.
     pub timeline: Vec<Second>,
@@ -328,11 +328,11 @@ pub struct Report {
     pub server: Option<Usage>,
     /// The server's CPU microseconds for each delivery.
     pub server_cpu_us_per_delivery: Option<f64>,
-    /// This process.
+    /// The harness's processes, all together; `pid` is the one that was started.
     pub harness: Option<Usage>,
-    /// This process's memory, and what of it each client takes.
+    /// Their memory, and what of it each client takes.
     pub harness_memory: HarnessMemory,
-    /// This process's CPU time as a share of what its event-loop threads could have used.
+    /// Their CPU time as a share of what the event-loop threads could have used.
     pub harness_load: f64,
     /// One row a second.
     pub timeline: Vec<Second>,

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use throng_core::config::format_duration;
 
-use super::{Halt, LOOK, Run, RunError};
+use super::{Halt, LOOK, Run};
 use crate::cli::Broadcast;
 use crate::clock::{NEVER, Nanos, nanos};
 use crate::crowd::Speech;
 use crate::live::{Phase, Totals};
-use crate::pacer::Pacer;
 use crate::report::{Rates, format_count};
 use crate::rhythm::Rhythm;
 use crate::worker::{Command, Gather, Plan};
@@ -59,12 +58,9 @@ pub(super) fn converse(
 ) -> Result<(), Halt> {
     let (warmup, counted) = (Arc::new(warmup), Arc::new(counted));
     run.counted = Some(counted.clone());
-    run.fleet.tell(|| Command::Talk { warmup: warmup.clone(), counted: counted.clone() });
-    let pacer = Pacer::start(&run.plan, &warmup, &counted, run.fleet.mailboxes().to_vec())
-        .map_err(RunError::Pacer)?;
+    run.fleet.talk(&warmup, &counted)?;
     let talked = talk(run, &Schedule { warmup, counted, until });
-    pacer.stop();
-    run.fleet.tell(|| Command::Hush);
+    run.fleet.hush();
     let drained = drain(run, patience);
     run.end_measuring();
     talked.and(drained)

@@ -52,7 +52,7 @@ fn come_and_go(run: &mut Run<'_>, rounds: u32) -> Result<(), Halt> {
         },
     );
     if let Err(Halt::Incomplete(_)) = done {
-        run.fleet.tell(|| Command::GiveUp("nobody got in any more"));
+        run.fleet.tell(|| Command::GiveUp("nobody got in any more".into()));
     }
     done?;
     let now = run.fleet.totals();

@@ -20,13 +20,12 @@ use crate::identity::Cast;
 use crate::live::{Display, Phase, Timeline, Totals};
 use crate::payload::{PAYLOAD_MIN, Payload};
 use crate::preflight::{self, PreflightError};
-use crate::procstat::{Meter, ProcError, Usage};
+use crate::procstat::{Meter, Meters, ProcError, Usage};
 use crate::record::Spread;
 use crate::report::{Clients, Findings, HarnessMemory, ListReport, ListTimes, Reconnected, format_count};
 use crate::rhythm::Rhythm;
 use crate::schedule::{MESSAGES_MAX, Pace, Traffic, points_in};
 use crate::target::Target;
-use crate::verify::settle;
 use crate::worker::{Churn, Command, Harvest, Impairment, Lists, Plan, Presence, Server, Way};
 
 /// How often the run looks at what its workers show.
@@ -59,9 +58,6 @@ pub enum RunError {
     /// A process cannot be observed.
     #[error(transparent)]
     Meter(#[from] ProcError),
-    /// The system has no thread to give.
-    #[error("cannot start the pacer: {0}")]
-    Pacer(std::io::Error),
 }
 
 /// Why a run ends before its time.
@@ -80,10 +76,22 @@ impl<E: Into<RunError>> From<E> for Halt {
     }
 }
 
+/// What a run has besides its job and its target, the same in all its processes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Given {
+    /// The run's one clock.
+    pub(crate) clock: RunClock,
+    /// Its number, which no other run has.
+    pub(crate) run: u32,
+    /// Addresses of ours that clients connect from, at least 1.
+    pub(crate) sources: u32,
+}
+
 /// Runs the scenario of `job` against `target` until it is done or `shutdown` is requested.
 pub fn drive(job: &Job, target: &Target, shutdown: &Shutdown) -> Result<Findings, RunError> {
-    preflight::check(job, target)?;
-    let mut run = Run::start(job, target, shutdown)?;
+    let sources = preflight::check(job, target)?;
+    let given = Given { clock: RunClock::start(), run: Payload::draw_run(), sources };
+    let mut run = Run::start(job, target, given, shutdown)?;
     let ended = match &job.scenario {
         Scenario::Connect(connect) => connect::run(&mut run, *connect),
         Scenario::Login(login) => login::run(&mut run, login),
@@ -102,18 +110,18 @@ struct Run<'a> {
     display: Display,
     next_row: Nanos,
     server: Option<Meter>,
-    harness: Meter,
+    harness: Meters,
     /// When the measured part began, and how long it took; zero until it is over.
     measured_from: Nanos,
     measured: Duration,
-    /// What the server and this process used in the measured part.
+    /// What the server and the harness used in the measured part.
     usage: (Option<Usage>, Option<Usage>),
     /// The user lists at the end of the entering, and what is wrong with them.
     lists: ListReport,
     lists_incomplete: Option<String>,
     /// How often they have been looked at.
     lookings: u64,
-    /// What this process had of it at several times.
+    /// What the harness had of it at several times.
     memory: HarnessMemory,
     /// How long it took until all were back after a storm, in seconds.
     storm_s: Option<f64>,
@@ -123,11 +131,11 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// Starts the workers; from now on clients get in.
-    fn start(job: &'a Job, target: &Target, shutdown: &'a Shutdown) -> Result<Self, RunError> {
+    fn start(job: &'a Job, target: &Target, given: Given, shutdown: &'a Shutdown) -> Result<Self, RunError> {
         let server = target.pid.map(Meter::start).transpose()?;
-        let mut harness = Meter::start_own()?;
-        let plan = Arc::new(plan(job, target));
-        let fleet = Fleet::start(&plan)?;
+        let mut harness = Meters::start_own()?;
+        let (plan, fleet) = Fleet::start(plan(job, target, given), job, target, given)?;
+        fleet.pids().into_iter().try_for_each(|pid| harness.add(pid))?;
         let mut display = Display::open(job.plain, shown::facts(job, target), shutdown);
         display.phase(Phase::Connecting, 0, None);
         let memory = HarnessMemory { start_bytes: harness.look().rss_bytes, ..HarnessMemory::default() };
@@ -200,7 +208,7 @@ impl<'a> Run<'a> {
     }
 
     fn row(&mut self, now: Nanos) {
-        let own = *self.harness.look();
+        let own = self.harness.look();
         let sample = self.server.as_mut().map(|meter| *meter.look());
         let row = self.timeline.tick(now, self.fleet.panels(), sample.as_ref());
         self.display.show(now, row, &own);
@@ -228,7 +236,7 @@ impl<'a> Run<'a> {
             },
         );
         if let Err(Halt::Incomplete(_)) = entered {
-            self.fleet.tell(|| Command::GiveUp("nobody got in any more"));
+            self.fleet.tell(|| Command::GiveUp("nobody got in any more".into()));
         }
         entered?;
         match self.fleet.totals().connected {
@@ -309,11 +317,12 @@ impl<'a> Run<'a> {
     fn end_measuring(&mut self) {
         if self.measured.is_zero() {
             self.measured = Duration::from_nanos(self.now().saturating_sub(self.measured_from));
-            let look = |meter: &mut Meter| {
+            self.harness.look();
+            let server = self.server.as_mut().map(|meter| {
                 meter.look();
                 meter.usage()
-            };
-            self.usage = (self.server.as_mut().map(look), Some(look(&mut self.harness)));
+            });
+            self.usage = (server, Some(self.harness.usage()));
         }
     }
 
@@ -372,9 +381,13 @@ impl<'a> Run<'a> {
             }
         }
         findings.incomplete_because.extend(self.lists_incomplete.take());
-        let (harvest, mut tallies) = self.fleet.harvest()?;
+        let harvest = self.fleet.harvest()?;
+        let settlement = match &self.job.scenario {
+            Scenario::Broadcast(_) => self.fleet.settle()?,
+            _ => None,
+        };
         self.fleet.stop();
-        let Harvest { tally, recorder, breakdown, server_clock, read_lag, phases, .. } = harvest;
+        let Harvest { recorder, breakdown, server_clock, read_lag, phases, .. } = harvest;
         let Harvest {
             clients, reconnects, lists, churn, impaired, first_begin, last_entry, last_sent, ..
         } = harvest;
@@ -382,8 +395,7 @@ impl<'a> Run<'a> {
         if let Scenario::Login(_) = &self.job.scenario {
             findings.rates.logins_per_s = Some(login::per_second(clients.connected, first_begin, last_entry));
         }
-        tallies.push(tally);
-        if let (Scenario::Broadcast(broadcast), Some(settlement)) = (&self.job.scenario, settle(tallies)) {
+        if let (Scenario::Broadcast(broadcast), Some(settlement)) = (&self.job.scenario, settlement) {
             let counted = self.counted.unwrap_or_else(|| Arc::new(Rhythm::even(0, broadcast.interval)));
             let messages = self.plan.traffic.messages();
             findings.sent = settlement.sent;
@@ -408,7 +420,7 @@ impl<'a> Run<'a> {
             measured: self.measured,
             server: self.usage.0,
             harness: self.usage.1,
-            workers: self.job.workers,
+            workers: self.plan.workers,
             timeline: self.timeline.into_rows(),
             ..findings
         })
@@ -431,10 +443,8 @@ fn list_report(found: ListReport, times: ListTimes, first_begin: Nanos, last_ent
     }
 }
 
-/// Everything that is decided before the run.
-fn plan(job: &Job, target: &Target) -> Plan {
-    let clock = RunClock::start();
-    let run = Payload::draw_run();
+/// Everything that is decided before the run, in each of its processes alike.
+pub(crate) fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Given) -> Plan {
     let server = Server::new(target.server.address, target.server.key, job.connect_timeout);
     let way = match &target.cluster_key {
         Some(cluster) => Way::Ticket(server, cluster.clone()),
@@ -484,7 +494,8 @@ fn plan(job: &Job, target: &Target) -> Plan {
     Plan {
         clock,
         clients: job.clients,
-        workers: job.workers,
+        workers: job.workers * job.processes,
+        sources,
         way,
         begin: Pace::new(clock.now(), job.connect_interval).with_ramp(ramp),
         timeout: nanos(job.connect_timeout),

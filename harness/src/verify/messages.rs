@@ -1,5 +1,7 @@
 //! What is known of each message, whoever received it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::{NEVER, Nanos};
 
 /// No sequence number seen yet.
@@ -8,7 +10,7 @@ const UNSEEN: u64 = u64::MAX;
 const CONFLICT: u64 = u64::MAX - 1;
 
 /// One worker's, and in the end everybody's, knowledge of one message.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageTimes {
     /// When it was handed to its sender's connection; [`NEVER`] if it was not.
     pub sent: Nanos,
@@ -38,6 +40,14 @@ impl MessageTimes {
         Some(self.sequence).filter(|sequence| *sequence < CONFLICT)
     }
 
+    /// Adds what another worker knows of the same message.
+    fn merge(&mut self, other: &Self) {
+        self.sent = self.sent.min(other.sent);
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.see(other.sequence);
+    }
+
     fn see(&mut self, sequence: u64) {
         self.sequence = match (self.sequence, sequence) {
             (known, UNSEEN) => known,
@@ -49,7 +59,7 @@ impl MessageTimes {
 }
 
 /// All messages of a run, by number. 32 bytes a message, allocated before the run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct MessageLog(Vec<MessageTimes>);
 
 impl MessageLog {
@@ -81,12 +91,18 @@ impl MessageLog {
 
     /// Adds what another worker knows about the same messages.
     pub(super) fn merge(&mut self, other: &Self) {
-        for (ours, theirs) in self.0.iter_mut().zip(&other.0) {
-            ours.sent = ours.sent.min(theirs.sent);
-            ours.first = ours.first.min(theirs.first);
-            ours.last = ours.last.max(theirs.last);
-            ours.see(theirs.sequence);
-        }
+        self.merge_from(0, &other.0);
+    }
+
+    /// Adds what another worker knows about the messages from `first` on.
+    pub(super) fn merge_from(&mut self, first: usize, others: &[MessageTimes]) {
+        let ours = self.0.get_mut(first..).unwrap_or_default();
+        ours.iter_mut().zip(others).for_each(|(ours, theirs)| ours.merge(theirs));
+    }
+
+    /// The messages in the order of their numbers.
+    pub(super) fn messages(&self) -> &[MessageTimes] {
+        &self.0
     }
 
     /// One message.

@@ -22,11 +22,15 @@
 //! That holds for each audience (see [`crate::crowd`]) by itself: messages are numbered within their audience, and a client has
 //! an account (a `Line`) with each that it belonged to, or got something of. After it has been told that it is out
 //! of a channel, anything of it is a leak, whenever it was sent.
+//!
+//! Where the clients are dealt to several processes (`shared`), each settles its own: what it has to hear of the others first is
+//! when each message was sent and received, some 10 bytes each, and not who received it.
 
 mod membership;
 mod messages;
 mod received;
 mod settle;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +38,7 @@ use std::sync::Arc;
 
 pub use messages::{MessageLog, MessageTimes};
 pub use settle::{Deliveries, Gaps, Pair, Settlement, settle};
+pub use shared::{Page, Part};
 
 use crate::clock::Nanos;
 use crate::crowd::{WHISPERS, WORLD};
@@ -130,7 +135,7 @@ const BY_SENDER: u8 = 2;
 /// What one worker knows of its clients and of all messages.
 ///
 /// A client is named by its place in the tally. Times must come from the run's one clock.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Tally {
     traffic: Arc<Traffic>,
     accounts: Vec<Account>,

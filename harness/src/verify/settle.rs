@@ -1,10 +1,11 @@
 //! The end of the accounting: all workers' tallies become one result.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::membership::{Class, Span, class};
 use super::messages::{MessageLog, MessageTimes};
 use super::received::{BLOCK, Bits, split};
+use super::shared::Part;
 use super::{Account, BY_RECIPIENT, BY_SENDER, Counts, Line, Tally};
 use crate::clock::{NEVER, Nanos};
 use crate::crowd::WHISPERS;
@@ -14,7 +15,7 @@ use crate::schedule::Traffic;
 const EXAMPLES_MAX: usize = 10;
 
 /// What became of all (message, recipient) pairs.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deliveries {
     /// Pairs in which the recipient was a member for the message.
     pub expected: u64,
@@ -46,12 +47,12 @@ pub struct Deliveries {
     /// What the server said that it did not deliver, in the report a part of its own.
     #[serde(skip)]
     pub gaps: Gaps,
-    /// The first few missing pairs.
+    /// The first few missing pairs, by client and message.
     pub missing_examples: Vec<Pair>,
 }
 
 /// What clients missed because they were too slow, and were told.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gaps {
     /// How often a client was told that it had missed messages.
     pub told: u64,
@@ -60,7 +61,7 @@ pub struct Gaps {
 }
 
 /// A message and one of its recipients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Pair {
     /// The client's number in the run.
     pub client: u32,
@@ -81,38 +82,62 @@ pub struct Settlement {
 
 /// Puts the tallies of all workers together. They must share one traffic; no tally, no result.
 pub fn settle(tallies: Vec<Tally>) -> Option<Settlement> {
-    let mut tallies = tallies.into_iter();
-    let Tally { traffic, mut accounts, mut log, mut whispers, mut counts } = tallies.next()?;
-    for tally in tallies {
-        debug_assert_eq!(traffic, tally.traffic);
-        log.merge(&tally.log);
-        counts.add(tally.counts);
-        accounts.extend(tally.accounts);
-        whispers.iter_mut().zip(tally.whispers).for_each(|(ours, theirs)| *ours |= theirs);
+    let mut tally = Tally::merged(tallies)?;
+    let part = tally.settle_own();
+    Some(tally.close([part]))
+}
+
+impl Tally {
+    /// The tallies of several workers as one. They must share one traffic; none of none.
+    pub fn merged(tallies: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let mut tallies = tallies.into_iter();
+        let mut merged = tallies.next()?;
+        for tally in tallies {
+            debug_assert_eq!(merged.traffic, tally.traffic);
+            merged.log.merge(&tally.log);
+            merged.counts.add(tally.counts);
+            merged.accounts.extend(tally.accounts);
+            merged.whispers.iter_mut().zip(tally.whispers).for_each(|(ours, theirs)| *ours |= theirs);
+        }
+        Some(merged)
     }
 
-    let handled = handled_by(&traffic, &log);
-    let audiences = Audience::all(&traffic, &log, &handled);
-    let room = |index| Some(traffic.place(index).0).filter(|audience| traffic.is_numbered(*audience));
-    let mut deliveries = Deliveries {
-        duplicated: counts.duplicated,
-        reordered: counts.reordered,
-        leaked: counts.leaked,
-        corrupted: counts.corrupt + counts.invented,
-        foreign: counts.foreign,
-        inconsistent: log.inconsistent(room),
-        unheard_messages: log.iter().filter(|message| message.was_sent() && !message.was_received()).count()
-            as u64,
-        gaps: Gaps { told: counts.gaps_told, messages: 0 },
-        ..Deliveries::default()
-    };
-    for account in &mut accounts {
-        account.settle(&audiences, (&traffic, &log), &mut deliveries);
+    /// What became of the pairs of this tally's own clients. The tally must know what all workers together do of each
+    /// message, by [`Self::merged`] or [`Self::learn`].
+    pub fn settle_own(&mut self) -> Part {
+        let Self { traffic, accounts, log, whispers, counts } = self;
+        let handled = handled_by(traffic, log);
+        let audiences = Audience::all(traffic, log, &handled);
+        let mut deliveries = Deliveries {
+            duplicated: counts.duplicated,
+            reordered: counts.reordered,
+            leaked: counts.leaked,
+            corrupted: counts.corrupt + counts.invented,
+            foreign: counts.foreign,
+            gaps: Gaps { told: counts.gaps_told, messages: 0 },
+            ..Deliveries::default()
+        };
+        for account in &mut *accounts {
+            account.settle(&audiences, (traffic, log), &mut deliveries);
+        }
+        Whispers { traffic, log, handled: &handled, bits: whispers }.settle(accounts, &mut deliveries);
+        Part::new(deliveries)
     }
-    Whispers { traffic: &traffic, log: &log, handled: &handled, bits: &whispers }
-        .settle(&mut accounts, &mut deliveries);
-    let sent = log.iter().filter(|message| message.was_sent()).count() as u64;
-    Some(Settlement { sent, deliveries, log })
+
+    /// The whole result, from the parts of all workers, of which this tally must know as much as for [`Self::settle_own`].
+    pub fn close(self, parts: impl IntoIterator<Item = Part>) -> Settlement {
+        let Self { traffic, log, .. } = self;
+        let room = |index| Some(traffic.place(index).0).filter(|audience| traffic.is_numbered(*audience));
+        let unheard = log.iter().filter(|message| message.was_sent() && !message.was_received()).count();
+        let mut deliveries = Deliveries {
+            inconsistent: log.inconsistent(room),
+            unheard_messages: unheard as u64,
+            ..Deliveries::default()
+        };
+        parts.into_iter().for_each(|part| deliveries.add_part(part.into_deliveries()));
+        let sent = log.iter().filter(|message| message.was_sent()).count() as u64;
+        Settlement { sent, deliveries, log }
+    }
 }
 
 impl Counts {
@@ -182,9 +207,19 @@ impl Deliveries {
         self.corrupted += found.corrupted;
         self.behind += found.behind;
         // Which of them it was told of nobody knows.
-        let room = EXAMPLES_MAX - self.missing_examples.len();
-        let shown = usize::try_from(found.missing - excused).unwrap_or(usize::MAX).min(room);
-        self.missing_examples.extend(found.missing_examples.into_iter().take(shown));
+        let shown = usize::try_from(found.missing - excused).unwrap_or(usize::MAX);
+        found.missing_examples.into_iter().take(shown).for_each(|pair| self.show(pair));
+    }
+
+    /// Keeps a missing pair if it is one of the first, by client and message: the same ones whoever settles which clients, in
+    /// whatever order.
+    pub(super) fn show(&mut self, pair: Pair) {
+        let shown = &mut self.missing_examples;
+        let at = shown.partition_point(|known| *known < pair);
+        if at < EXAMPLES_MAX {
+            shown.insert(at, pair);
+            shown.truncate(EXAMPLES_MAX);
+        }
     }
 
     /// Adds one pair.
@@ -246,9 +281,7 @@ impl Whispers<'_> {
                         deliveries.gaps.messages += 1;
                     } else {
                         deliveries.add_pair(class, false);
-                        if deliveries.missing_examples.len() < EXAMPLES_MAX {
-                            deliveries.missing_examples.push(Pair { client: id, message: index });
-                        }
+                        deliveries.show(Pair { client: id, message: index });
                     }
                     continue;
                 }
@@ -427,9 +460,7 @@ impl Pairs<'_> {
                     }
                     deliveries.expected += 1;
                     deliveries.missing += 1;
-                    if deliveries.missing_examples.len() < EXAMPLES_MAX {
-                        deliveries.missing_examples.push(Pair { client: self.reader.id, message });
-                    }
+                    deliveries.show(Pair { client: self.reader.id, message });
                 }
             }
         }

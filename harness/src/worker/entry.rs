@@ -469,7 +469,7 @@ impl Worker {
     }
 
     /// Nobody else gets in, in this round or another.
-    pub(super) fn give_up_all(&mut self, net: &mut Net, why: &'static str) {
+    pub(super) fn give_up_all(&mut self, net: &mut Net, why: &str) {
         let ways_in = self.ways_in();
         while let Some(place) = self.returning.pop_front() {
             self.stays_away(place as usize, why);

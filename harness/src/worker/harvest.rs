@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::breakdown::{Breakdown, ServerClock};
 use crate::clock::{NEVER, Nanos};
 use crate::record::{Latencies, Recorder};
 use crate::report::{Churned, Clients, ImpairedClients, ListTimes, Reconnected};
 use crate::verify::Tally;
 
-/// What a worker found out.
-#[derive(Debug)]
+/// What a worker found out. Written down, for another process, it is without the accounts: those stay where the clients are.
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Harvest {
     /// Its clients' accounts.
+    #[serde(skip)]
     pub tally: Tally,
     /// Latencies of messages.
     pub recorder: Recorder,
@@ -22,6 +25,7 @@ pub struct Harvest {
     /// How long something that arrived could wait.
     pub read_lag: Latencies,
     /// Parts of the way in.
+    #[serde(with = "names")]
     pub phases: BTreeMap<&'static str, Latencies>,
     /// What became of its clients; those that were asked for are not counted here.
     pub clients: Clients,
@@ -61,8 +65,8 @@ impl Harvest {
         }
     }
 
-    /// Adds what another worker found out; the tally it gives back, to be settled with ours.
-    pub fn merge(&mut self, other: Self) -> Tally {
+    /// Adds what another worker found out, but for the tallies, which are settled by themselves.
+    pub fn merge(&mut self, other: Self) {
         self.recorder.merge(&other.recorder);
         self.breakdown.merge(&other.breakdown);
         self.server_clock.merge(&other.server_clock);
@@ -88,6 +92,72 @@ impl Harvest {
         self.first_begin = self.first_begin.min(other.first_begin);
         self.last_entry = self.last_entry.max(other.last_entry);
         self.last_sent = self.last_sent.max(other.last_sent);
-        other.tally
+    }
+}
+
+/// How what is known by a name is written down.
+mod names {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use parking_lot::Mutex;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::record::Latencies;
+
+    /// Names that have been read. They are a handful, and stay.
+    static KNOWN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+
+    /// The name as part of the program, as those of this process's own workers are.
+    fn known(name: String) -> &'static str {
+        let mut known = KNOWN.lock();
+        if let Some(name) = known.get(name.as_str()) {
+            return name;
+        }
+        let name = &*name.leak();
+        known.insert(name);
+        name
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        phases: &BTreeMap<&'static str, Latencies>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        phases.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<&'static str, Latencies>, D::Error> {
+        let phases = BTreeMap::<String, Latencies>::deserialize(deserializer)?;
+        Ok(phases.into_iter().map(|(name, latencies)| (known(name), latencies)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_travels_is_all_but_the_accounts() {
+        let mut harvest = Harvest::new(Tally::default());
+        harvest.recorder.sent(1_000, 9_000);
+        harvest.read_lag.record(5_000);
+        harvest.server_clock.sample(10_000, 20_000, 7, 0);
+        harvest.phases.entry("way_in").or_default().record(3_000_000);
+        harvest.clients.reasons.insert("failed: by chance".into(), 3);
+        (harvest.clients.connected, harvest.reconnects.asked, harvest.lists.resyncs) = (5, 6, 7);
+        (harvest.churn.joins, harvest.impaired.slow, harvest.last_entry) = (8, 9, 10);
+        let bytes = postcard::to_stdvec(&harvest).expect("it can be written");
+        let mut merged = Harvest::new(Tally::default());
+        for _ in 0..2 {
+            merged.merge(postcard::from_bytes(&bytes).expect("it can be read"));
+        }
+        assert_eq!(merged.recorder.sender_delay.count(), 2);
+        assert_eq!((merged.read_lag.count(), merged.phases["way_in"].count()), (2, 2));
+        assert_eq!(merged.server_clock.ours(7), harvest.server_clock.ours(7));
+        assert_eq!((merged.clients.connected, merged.clients.reasons["failed: by chance"]), (10, 6));
+        assert_eq!((merged.reconnects.asked, merged.lists.resyncs), (12, 14));
+        assert_eq!((merged.churn.joins, merged.impaired.slow, merged.last_entry), (16, 18, 10));
+        assert_eq!((merged.first_begin, merged.last_sent), (NEVER, 0));
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use rand::RngExt;
+use serde::{Deserialize, Serialize};
 use throng_core::net::Net;
 use throng_core::wire::packets::{UserList, UserListRequest, UsersChanged};
 use throng_core::wire::{Field, Reader};
@@ -27,7 +28,7 @@ const ANEW_MAX: Nanos = 1_000_000_000;
 const LOOK: Nanos = 20_000_000;
 
 /// Which clients keep the user list, by pages and notices.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Lists {
     /// All of them.
     All,
@@ -48,11 +49,14 @@ impl Lists {
     }
 }
 
-/// Who of a run is in the chat, as the server numbers them; shared by all workers.
+/// Who of a run is in the chat, as the server numbers them; shared by all workers. Where they are several processes, each
+/// has one, and they tell each other of changes.
 #[derive(Debug)]
 pub struct Presence {
     /// By client; 0 while it is not there.
     users: Box<[AtomicU32]>,
+    /// Counts the changes.
+    changes: AtomicU64,
     count: AtomicU64,
     sum: AtomicU64,
 }
@@ -61,7 +65,7 @@ impl Presence {
     /// Nobody of so many clients is there.
     pub fn new(clients: u32) -> Self {
         let users = (0..clients).map(|_| AtomicU32::new(0)).collect();
-        Self { users, count: AtomicU64::new(0), sum: AtomicU64::new(0) }
+        Self { users, changes: AtomicU64::new(0), count: AtomicU64::new(0), sum: AtomicU64::new(0) }
     }
 
     /// The server's number for a client; none while it is not there.
@@ -74,9 +78,16 @@ impl Presence {
         Digest { count: self.count.load(Ordering::Relaxed), sum: self.sum.load(Ordering::Relaxed) }
     }
 
-    /// A client has come, under this number, or has gone, with 0.
-    pub(super) fn set(&self, client: u32, user: u32) {
-        let before = self.users[client as usize].swap(user, Ordering::Relaxed);
+    /// How often anybody has come or gone. Who looks at this first, and then at who is there, and finds the same number
+    /// later, has seen everything.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// A client has come, under this number, or has gone, with 0. One that is not of the run is nobody.
+    pub fn set(&self, client: u32, user: u32) {
+        let Some(known) = self.users.get(client as usize) else { return };
+        let before = known.swap(user, Ordering::Relaxed);
         if before != 0 {
             self.count.fetch_sub(1, Ordering::Relaxed);
             self.sum.fetch_sub(Digest::hash(before), Ordering::Relaxed);
@@ -85,6 +96,7 @@ impl Presence {
             self.count.fetch_add(1, Ordering::Relaxed);
             self.sum.fetch_add(Digest::hash(user), Ordering::Relaxed);
         }
+        self.changes.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -259,5 +271,7 @@ mod tests {
         presence.set(0, 0);
         assert_eq!((presence.user(0), presence.user(2), presence.user(5)), (None, Some(9), None));
         assert_eq!(presence.digest(), Digest { count: 1, sum: Digest::hash(9) });
+        presence.set(3, 8);
+        assert_eq!((presence.digest().count, presence.changes()), (1, 4), "there is no fourth client");
     }
 }

@@ -18,12 +18,13 @@ mod talk;
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
+use serde::{Deserialize, Serialize};
 use throng_core::SessionId;
 use throng_core::crypto::{ClusterKey, Credentials, PublicKey};
 use throng_core::limits::SERVER_BODY_MAX;
@@ -108,8 +109,10 @@ pub struct Plan {
     pub clock: RunClock,
     /// Clients of the run, at least 1.
     pub clients: u32,
-    /// Workers, from 1 to the number of clients.
+    /// Workers, of all processes together, from 1 to the number of clients.
     pub workers: u32,
+    /// Loopback addresses that clients connect from, in turn; with 1 the system chooses, as it does for a server elsewhere.
+    pub sources: u32,
     /// How clients get in.
     pub way: Way,
     /// When each client's way in begins.
@@ -155,13 +158,21 @@ impl Plan {
     pub fn share(&self, total: u32, worker: u32) -> u32 {
         total / self.workers + u32::from(worker < total % self.workers)
     }
+
+    /// The address that a client connects to `server` from; none if the system may choose, as it must for one that cannot be
+    /// reached from loopback: a login server may send clients to any.
+    pub fn source(&self, client: u32, server: SocketAddr) -> Option<IpAddr> {
+        let source = |number| IpAddr::from(Ipv4Addr::from_bits(Ipv4Addr::LOCALHOST.to_bits() + number));
+        let is_near = server.is_ipv4() && server.ip().is_loopback();
+        (self.sources > 1 && is_near).then(|| source(client % self.sources))
+    }
 }
 
-/// What the run's thread tells a worker.
-#[derive(Debug)]
+/// What the run's thread tells a worker. Those of another process are told by way of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Command {
     /// Nobody else gets in: who is on the way has failed, for this reason.
-    GiveUp(&'static str),
+    GiveUp(Why),
     /// Open the connection that listens for leaks, and ping from now on.
     Watch,
     /// Have a client say the probe.
@@ -174,7 +185,8 @@ pub enum Command {
     Storm,
     /// Have clients find their channels and places.
     Gather(Gather),
-    /// Send by the schedule.
+    /// Send by the schedule; only within a process, which others are told of in other words.
+    #[serde(skip)]
     Talk {
         /// When the messages before counting are due.
         warmup: Arc<Rhythm>,
@@ -191,7 +203,8 @@ pub enum Command {
     Wake,
     /// All clients leave in order.
     Leave,
-    /// Give away all that was found out.
+    /// Give away all that was found out; only within a process.
+    #[serde(skip)]
     Harvest(mpsc::Sender<Harvest>),
 }
 
@@ -307,7 +320,13 @@ impl Worker {
     }
 
     fn dial(&mut self, net: &mut Net, server: &Server, token: Token) -> std::io::Result<SessionId> {
-        let id = net.dial(server.address, &server.endpoint, token.to_bits())?;
+        let source = match token {
+            Token::Login(place) | Token::Chat(place) => {
+                self.plan.source(self.number(place as usize), server.address)
+            }
+            Token::Outsider => None,
+        };
+        let id = net.dial_from(source, server.address, &server.endpoint, token.to_bits())?;
         if self.owners.len() <= id.slot() {
             self.owners.resize(id.slot() + 1, Token::Outsider);
         }
@@ -352,7 +371,7 @@ impl Worker {
     }
 
     fn give_harvest(&mut self, to: &mpsc::Sender<Harvest>) {
-        let empty = Harvest::new(Tally::new(Arc::default(), []));
+        let empty = Harvest::new(Tally::default());
         let mut harvest = std::mem::replace(&mut self.harvest, empty);
         self.counting = false;
         harvest.clients.refused = self.totals.refused;
@@ -413,7 +432,7 @@ impl App for Worker {
 
     fn command(&mut self, net: &mut Net, command: Command) {
         match command {
-            Command::GiveUp(why) => self.give_up_all(net, why),
+            Command::GiveUp(why) => self.give_up_all(net, &why),
             Command::Watch => self.watch(net),
             Command::Probe => self.probe(net),
             Command::LookAtLists(looking) => self.look_at_lists(looking),

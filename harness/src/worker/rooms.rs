@@ -1,5 +1,6 @@
 //! Channels and places: how clients come to belong to more than the chat, and come and go while others talk.
 
+use serde::{Deserialize, Serialize};
 use throng_core::net::Net;
 use throng_core::wire::Packet;
 use throng_core::wire::packets::{
@@ -19,7 +20,7 @@ const GATHERING_MAX: usize = 256;
 pub(super) const FENCE: u64 = u64::MAX;
 
 /// Which clients find their places.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Gather {
     /// Those who make the channels.
     Founders,

@@ -3,8 +3,8 @@
 
 mod rooms;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -125,7 +125,7 @@ pub(crate) struct Stub {
     seen: Arc<Mutex<Seen>>,
 }
 
-/// What the stub has seen of those who log in.
+/// What the stub has seen of those who connect and log in.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen {
     /// How often each character was in the chat.
@@ -136,6 +136,8 @@ pub(crate) struct Seen {
     pub most_on_the_way: usize,
     /// Most in the chat at a time.
     pub most_present: usize,
+    /// Addresses that connections came from.
+    pub sources: BTreeSet<IpAddr>,
 }
 
 impl Stub {
@@ -484,8 +486,9 @@ impl StubApp {
 impl App for StubApp {
     type Command = ();
 
-    fn opened(&mut self, _: &mut Net, id: SessionId, _: Opened) {
+    fn opened(&mut self, _: &mut Net, id: SessionId, opened: Opened) {
         self.outside.push(id);
+        self.seen.lock().unwrap().sources.insert(opened.address.ip());
     }
 
     fn packet(&mut self, net: &mut Net, id: SessionId, packet: Packet) -> Result<(), Packet> {

@@ -1,0 +1,87 @@
+//! What the processes of a run say to each other.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cli::Job;
+use crate::clock::Nanos;
+use crate::live::Totals;
+use crate::record::Latencies;
+use crate::rhythm::Score;
+use crate::schedule::Pace;
+use crate::verify::{Page, Part};
+use crate::worker::{Command, Harvest};
+
+/// A client, and the server's number for it; 0 when it has gone.
+pub(super) type Present = (u32, u32);
+
+/// To a process with workers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Order {
+    /// The first: what the run is.
+    Begin(Box<Beginning>),
+    /// All processes are there: clients' ways in begin at this pace.
+    Go(Pace),
+    /// For one worker, by its number in the run, or for all of this process.
+    Tell(Option<u32>, Command),
+    /// Send by the schedule: before counting, and counted.
+    Talk(Score, Score),
+    /// Counted messages from this time on are so far apart.
+    ChangeRate(Nanos, Duration),
+    /// Clients of other processes have come or gone.
+    Present(Vec<Present>),
+    /// Give away what was found out.
+    Harvest,
+    /// Say what is known of each message.
+    Share,
+    /// What all together know of some messages.
+    Learn(Page),
+    /// That was all of it: settle.
+    Settle,
+    /// The last: close all connections and end.
+    Stop,
+}
+
+/// What a run is, for a process that has a part of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Beginning {
+    /// The process, from 0.
+    pub(super) process: u32,
+    /// What to run. Keys are read from where it says.
+    pub(super) job: Job,
+    /// The server's address, which need not be looked up twice.
+    pub(super) address: SocketAddr,
+    /// The run's number.
+    pub(super) run: u32,
+    /// When its clock began, by the system's.
+    pub(super) raw_epoch: u64,
+    /// Addresses of ours that clients connect from.
+    pub(super) sources: u32,
+}
+
+/// From a process with workers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum News {
+    /// Everything is prepared.
+    Ready,
+    /// The workers are running.
+    Started,
+    /// What each of its workers shows, and how long something that had arrived waited there.
+    Totals(Vec<(Totals, Nanos)>),
+    /// All latencies so far of one of its workers, counted from 0.
+    Latencies(u32, Latencies),
+    /// Clients of its own have come or gone.
+    Present(Vec<Present>),
+    /// What all its workers found out.
+    Harvest(Box<Harvest>),
+    /// What they know of some messages.
+    Page(Page),
+    /// That was all of it.
+    Shared,
+    /// What became of its own clients' pairs.
+    Settled(Part),
+    /// It cannot go on, and why.
+    Failed(String),
+}
