@@ -1,6 +1,7 @@
 //! The scenarios: each is a list of phases, and every phase has an end. A phase that does not
 //! get to its own ends with a sentence that says what was being waited for.
 
+mod bots;
 mod broadcast;
 mod connect;
 mod login;
@@ -13,8 +14,9 @@ use thiserror::Error;
 use throng_core::config::format_duration;
 use throng_core::shutdown::Shutdown;
 
+use crate::bots::Script;
 use crate::cli::{Job, Scenario, Setting, Stay};
-use crate::clock::{Nanos, RunClock, nanos};
+use crate::clock::{NEVER, Nanos, RunClock, nanos};
 use crate::fleet::{Fleet, FleetError};
 use crate::identity::Cast;
 use crate::live::{Display, Phase, Timeline, Totals};
@@ -22,10 +24,13 @@ use crate::payload::{PAYLOAD_MIN, Payload};
 use crate::preflight::{self, PreflightError};
 use crate::procstat::{Meter, Meters, ProcError, Usage};
 use crate::record::Spread;
-use crate::report::{Clients, Findings, HarnessMemory, ListReport, ListTimes, Reconnected, format_count};
+use crate::report::{
+    BotsReport, Clients, Findings, HarnessMemory, ListReport, ListTimes, Reconnected, format_count,
+};
 use crate::rhythm::Rhythm;
 use crate::schedule::{MESSAGES_MAX, Pace, Traffic, points_in};
 use crate::target::Target;
+use crate::verify::Settlement;
 use crate::worker::{Churn, Command, Harvest, Impairment, Lists, Plan, Presence, Server, Way};
 
 /// How often the run looks at what its workers show.
@@ -34,8 +39,8 @@ const LOOK: Duration = Duration::from_millis(10);
 /// Time between two rows of the timeline, in nanoseconds.
 const ROW: Nanos = 1_000_000_000;
 
-/// Most clients of `connect` and `broadcast` on their way in at a time.
-const IN_FLIGHT: u32 = 256;
+/// Most clients on their way in at a time, but for `login`.
+pub(crate) const IN_FLIGHT: u32 = 256;
 
 /// How long those who did not read get for reading.
 const WAKE_PATIENCE: Duration = Duration::from_secs(5);
@@ -96,6 +101,7 @@ pub fn drive(job: &Job, target: &Target, shutdown: &Shutdown) -> Result<Findings
         Scenario::Connect(connect) => connect::run(&mut run, *connect),
         Scenario::Login(login) => login::run(&mut run, login),
         Scenario::Broadcast(broadcast) => broadcast::run(&mut run, broadcast),
+        Scenario::Bots(bots) => bots::run(&mut run, bots),
     };
     run.finish(ended)
 }
@@ -383,27 +389,30 @@ impl<'a> Run<'a> {
         findings.incomplete_because.extend(self.lists_incomplete.take());
         let harvest = self.fleet.harvest()?;
         let settlement = match &self.job.scenario {
-            Scenario::Broadcast(_) => self.fleet.settle()?,
+            Scenario::Broadcast(_) | Scenario::Bots(_) => self.fleet.settle()?,
             _ => None,
         };
         self.fleet.stop();
         let Harvest { recorder, breakdown, server_clock, read_lag, phases, .. } = harvest;
         let Harvest {
-            clients, reconnects, lists, churn, impaired, first_begin, last_entry, last_sent, ..
+            unprovoked,
+            clients,
+            reconnects,
+            lists,
+            churn,
+            impaired,
+            first_begin,
+            last_entry,
+            last_sent,
+            ..
         } = harvest;
         findings.rates = connect::rates(&self.plan, clients.connected, last_entry);
         if let Scenario::Login(_) = &self.job.scenario {
             findings.rates.logins_per_s = Some(login::per_second(clients.connected, first_begin, last_entry));
         }
-        if let (Scenario::Broadcast(broadcast), Some(settlement)) = (&self.job.scenario, settlement) {
-            let counted = self.counted.unwrap_or_else(|| Arc::new(Rhythm::even(0, broadcast.interval)));
-            let messages = self.plan.traffic.messages();
-            findings.sent = settlement.sent;
-            findings.rates = broadcast::rates(broadcast, &counted, messages, settlement.sent, last_sent);
-            if broadcast.ahead.is_none() {
-                findings.spread = Spread::of(&settlement.log, &counted);
-            }
-            findings.deliveries = Some(settlement.deliveries);
+        if let Some(settlement) = settlement.filter(|_| self.plan.traffic.messages() > 0) {
+            let counted = self.counted.take();
+            account((self.job, &self.plan), counted, settlement, (unprovoked, last_sent), &mut findings);
         }
         Ok(Findings {
             clients: Clients { requested: self.job.clients.into(), ..clients },
@@ -424,6 +433,35 @@ impl<'a> Run<'a> {
             timeline: self.timeline.into_rows(),
             ..findings
         })
+    }
+}
+
+/// Adds what became of the messages, which were due by `counted` if it came to that.
+fn account(
+    (job, plan): (&Job, &Plan),
+    counted: Option<Arc<Rhythm>>,
+    settlement: Settlement,
+    (unprovoked, last_sent): (u64, Nanos),
+    findings: &mut Findings,
+) {
+    let counted = counted.unwrap_or_else(|| Arc::new(Rhythm::listed(NEVER, Arc::default())));
+    let Settlement { sent, deliveries, log } = settlement;
+    findings.sent = sent;
+    findings.deliveries = Some(deliveries);
+    match (&job.scenario, &plan.script) {
+        (Scenario::Broadcast(broadcast), _) => {
+            let messages = plan.traffic.messages();
+            findings.rates = broadcast::rates(broadcast, &counted, messages, sent, last_sent);
+            if broadcast.ahead.is_none() {
+                findings.spread = Spread::of(&log, &counted);
+            }
+        }
+        (Scenario::Bots(bots), Some(script)) => {
+            findings.rates = bots::rates(bots, script, &log, unprovoked, &counted);
+            findings.spread = Spread::of(&log, &counted);
+            findings.bots = Some(BotsReport::new(plan.clients, script, &log, unprovoked));
+        }
+        _ => {}
     }
 }
 
@@ -455,7 +493,7 @@ pub(crate) fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Gi
             let leaves = matches!(login.stay, Stay::Leave { .. });
             (login.in_flight, leaves, login.seeded.clone())
         }
-        Scenario::Connect(_) | Scenario::Broadcast(_) => (IN_FLIGHT, false, None),
+        Scenario::Connect(_) | Scenario::Broadcast(_) | Scenario::Bots(_) => (IN_FLIGHT, false, None),
     };
     let (payload, senders, warmup, messages) = match &job.scenario {
         Scenario::Broadcast(broadcast) => {
@@ -479,7 +517,13 @@ pub(crate) fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Gi
     let crowd = setting.crowd(job.clients, job.seed);
     let speakers = setting.speakers(job.clients);
     let draw = |messages| Traffic::draw(job.seed, speakers, senders, messages).among(&crowd, job.seed);
-    let (warmup, traffic) = (Arc::new(draw(warmup)), Arc::new(draw(messages)));
+    let script = match &job.scenario {
+        Scenario::Bots(bots) => Some(Script::draw(job.seed, job.clients, bots.manner, bots.duration)),
+        _ => None,
+    };
+    let script = script.map(Arc::new);
+    let traffic = script.as_ref().map_or_else(|| Arc::new(draw(messages)), |script| script.traffic().clone());
+    let warmup = Arc::new(draw(warmup));
     let impairment = Impairment {
         deaf: setting.deaf,
         deaf_for: setting.deaf_for.map(nanos),
@@ -500,12 +544,14 @@ pub(crate) fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Gi
         begin: Pace::new(clock.now(), job.connect_interval).with_ramp(ramp),
         timeout: nanos(job.connect_timeout),
         in_flight,
+        is_adaptive: script.is_some(),
         leaves,
         rounds: job.scenario.rounds(),
         cast: Cast::new(run, job.seed).with_accounts(seeded),
-        payload: Payload::new(run, job.seed, payload),
+        payload: Payload::new(run, job.seed, payload).saying(script.clone()),
         warmup,
         traffic,
+        script,
         crowd,
         churn: setting.churn.map(churn),
         impairment,
