@@ -296,7 +296,7 @@ mod tests {
                 let stamp = Stamp { index, ..stamp() };
                 let mut text = payload.compose(Purpose::Counted, stamp).into_bytes();
                 prop_assert_eq!(recent.read(&payload, &text), Reading::Ours(Purpose::Counted, stamp));
-                // Another digit is another stamp, and case means nothing in one.
+                // In the words, as another digit in the stamp would make another stamp.
                 let at = PAYLOAD_MIN + damaged % (text.len() - PAYLOAD_MIN);
                 text[at] ^= by;
                 prop_assert_eq!(recent.read(&payload, &text), Reading::Corrupt);

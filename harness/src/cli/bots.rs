@@ -12,7 +12,7 @@ use crate::schedule::MESSAGES_MAX;
 use crate::target::Entrance;
 
 /// How long `--preset persistent` goes on at most. The conversation is drawn and kept as a whole, some 55 bytes a message: for
-/// 100 bots 120 MB.
+/// 100 bots 130 MB.
 const PERSISTENT: Duration = Duration::from_hours(72);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

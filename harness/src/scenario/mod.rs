@@ -5,6 +5,7 @@ mod bots;
 mod broadcast;
 mod connect;
 mod login;
+mod said;
 mod shown;
 
 use std::sync::Arc;
@@ -14,24 +15,20 @@ use thiserror::Error;
 use throng_core::config::format_duration;
 use throng_core::shutdown::Shutdown;
 
-use crate::bots::Script;
 use crate::cli::{Job, Scenario, Setting, Stay};
-use crate::clock::{NEVER, Nanos, RunClock, nanos};
+use crate::clock::{Nanos, RunClock, nanos};
 use crate::fleet::{Fleet, FleetError};
 use crate::identity::Cast;
 use crate::live::{Display, Phase, Timeline, Totals};
 use crate::payload::{PAYLOAD_MIN, Payload};
 use crate::preflight::{self, PreflightError};
 use crate::procstat::{Meter, Meters, ProcError, Usage};
-use crate::record::Spread;
-use crate::report::{
-    BotsReport, Clients, Findings, HarnessMemory, ListReport, ListTimes, Reconnected, format_count,
-};
+use crate::report::{Clients, Findings, HarnessMemory, ListReport, ListTimes, Reconnected, format_count};
 use crate::rhythm::Rhythm;
 use crate::schedule::{MESSAGES_MAX, Pace, Traffic, points_in};
 use crate::target::Target;
-use crate::verify::Settlement;
 use crate::worker::{Churn, Command, Harvest, Impairment, Lists, Plan, Presence, Server, Way};
+use said::Said;
 
 /// How often the run looks at what its workers show.
 const LOOK: Duration = Duration::from_millis(10);
@@ -412,7 +409,8 @@ impl<'a> Run<'a> {
         }
         if let Some(settlement) = settlement.filter(|_| self.plan.traffic.messages() > 0) {
             let counted = self.counted.take();
-            account((self.job, &self.plan), counted, settlement, (unprovoked, last_sent), &mut findings);
+            let said = Said { settlement, counted, unprovoked, last_sent };
+            said.report(self.job, &self.plan, &mut findings);
         }
         Ok(Findings {
             clients: Clients { requested: self.job.clients.into(), ..clients },
@@ -433,35 +431,6 @@ impl<'a> Run<'a> {
             timeline: self.timeline.into_rows(),
             ..findings
         })
-    }
-}
-
-/// Adds what became of the messages, which were due by `counted` if it came to that.
-fn account(
-    (job, plan): (&Job, &Plan),
-    counted: Option<Arc<Rhythm>>,
-    settlement: Settlement,
-    (unprovoked, last_sent): (u64, Nanos),
-    findings: &mut Findings,
-) {
-    let counted = counted.unwrap_or_else(|| Arc::new(Rhythm::listed(NEVER, Arc::default())));
-    let Settlement { sent, deliveries, log } = settlement;
-    findings.sent = sent;
-    findings.deliveries = Some(deliveries);
-    match (&job.scenario, &plan.script) {
-        (Scenario::Broadcast(broadcast), _) => {
-            let messages = plan.traffic.messages();
-            findings.rates = broadcast::rates(broadcast, &counted, messages, sent, last_sent);
-            if broadcast.ahead.is_none() {
-                findings.spread = Spread::of(&log, &counted);
-            }
-        }
-        (Scenario::Bots(bots), Some(script)) => {
-            findings.rates = bots::rates(bots, script, &log, unprovoked, &counted);
-            findings.spread = Spread::of(&log, &counted);
-            findings.bots = Some(BotsReport::new(plan.clients, script, &log, unprovoked));
-        }
-        _ => {}
     }
 }
 
@@ -517,11 +486,7 @@ pub(crate) fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Gi
     let crowd = setting.crowd(job.clients, job.seed);
     let speakers = setting.speakers(job.clients);
     let draw = |messages| Traffic::draw(job.seed, speakers, senders, messages).among(&crowd, job.seed);
-    let script = match &job.scenario {
-        Scenario::Bots(bots) => Some(Script::draw(job.seed, job.clients, bots.manner, bots.duration)),
-        _ => None,
-    };
-    let script = script.map(Arc::new);
+    let script = bots::script(job);
     let traffic = script.as_ref().map_or_else(|| Arc::new(draw(messages)), |script| script.traffic().clone());
     let warmup = Arc::new(draw(warmup));
     let impairment = Impairment {

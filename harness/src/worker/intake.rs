@@ -21,11 +21,11 @@ pub(super) struct Intake {
 
 #[derive(Debug, Default)]
 struct Adapting {
-    /// Until the first time that somebody is put off the limit grows with each that gets in.
+    /// Whether somebody has been put off: before that the limit grows with each that gets in.
     is_cautious: bool,
     /// Those who got in since the limit grew.
     entered: u32,
-    /// Those of whom it has been taken note that the server had too many: they were on their way when it was found out.
+    /// Those who were on their way when the server was found to have too many, and have not been heard of since.
     known: u32,
 }
 

@@ -445,8 +445,8 @@ impl App for Worker {
             Command::Gather(who) => self.gather(who),
             Command::Wake => self.wake_impaired(net),
             Command::Talk { warmup, counted } => {
-                self.begin_churn(counted.intended(0));
-                self.impair_from(counted.intended(0));
+                self.begin_churn(counted.start());
+                self.impair_from(counted.start());
                 let plan = &self.plan;
                 let cursor = |traffic: &Arc<Traffic>, rhythm| {
                     Some(SendCursor::new(traffic.clone(), rhythm, self.index, plan.workers))
