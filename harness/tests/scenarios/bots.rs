@@ -1,11 +1,17 @@
 //! Bots: what they are to say is known before, and what becomes of it is accounted for.
 
+use std::ffi::OsString;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use rustix::process::{Pid, Signal, kill_process};
+use throng_core::shutdown::Shutdown;
 use throng_harness::bots::{Manner, Pauses, Script as Conversation};
+use throng_harness::cli::{Cli, Scenario};
+use throng_harness::scenario::drive;
+use throng_harness::target::Target;
 
 use crate::stub::{Fault, Script, Stub};
 use crate::{Ended, Run};
@@ -148,4 +154,20 @@ fn a_conversation_without_end_ends_with_ctrl_c() {
     ended.expect(130, &[("/deliveries/missing", 0), ("/clients/disconnected", 0)]);
     assert_eq!(ended.number("/deliveries/received"), ended.number("/sent") * u64::from(BOTS));
     assert!(ended.number("/sent") >= 20 && sum(&ended, "topics") == ended.number("/sent"), "{ended}");
+}
+
+/// There is no such command line, but steps may be as short as that.
+#[test]
+fn a_conversation_in_which_nobody_says_anything_ends() {
+    let stub = Stub::start(Script::default());
+    let args = ["throng-harness", "bots", "--clients", "3", "--seed", "1"].map(OsString::from).into_iter();
+    let args = args.chain(stub.flags("bots").into_iter().map(Into::into));
+    let mut job = Cli::try_parse_from(args).unwrap().check().unwrap().into_job().unwrap();
+    let Scenario::Bots(bots) = &mut job.scenario else { panic!("{job:?}") };
+    bots.duration = Duration::from_nanos(1);
+    let target = Target::resolve(&job.target, job.scenario.entrance(), None).unwrap();
+    let found = drive(&job, &target, &Shutdown::new()).unwrap();
+    assert_eq!((found.sent, found.clients.connected, found.clients.disconnected), (0, 3, 0));
+    assert_eq!(found.incomplete_because, Vec::<String>::new());
+    assert!(found.measured < Duration::from_secs(10), "{:?}", found.measured);
 }
