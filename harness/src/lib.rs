@@ -21,6 +21,7 @@
 //! `peers` measures other systems with the same messages and the same accounting.
 
 pub mod app;
+pub mod bots;
 pub mod breakdown;
 pub mod cli;
 pub mod clock;

@@ -56,7 +56,7 @@ impl Pacer {
             first,
             mailboxes,
             rng: Xoshiro256PlusPlus::seed_from_u64(plan.seed),
-            lag_at: counted.intended(0),
+            lag_at: counted.start(),
         };
         let thread = thread::Builder::new().name("pacer".into()).spawn({
             let stop = stop.clone();

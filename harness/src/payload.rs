@@ -6,12 +6,16 @@
 //! M counted, P probe or warm-up
 //! ```
 //! Hexadecimal digits, so the text stays text. The filler is a piece of a pool that the
-//! seed makes: every message has another one, and comparing it costs a `memcmp`.
+//! seed makes: every message has another one, and comparing it costs a `memcmp`. Bots say a line of their
+//! [`Script`] instead, for people to read.
+
+use std::sync::Arc;
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use throng_core::limits::CHAT_TEXT_MAX;
 
+use crate::bots::Script;
 use crate::clock::Nanos;
 
 /// Kind and run: what every text of one kind of one run begins with.
@@ -66,7 +70,7 @@ pub enum Purpose {
 pub enum Reading {
     /// One of this run's messages, whole.
     Ours(Purpose, Stamp),
-    /// It has this run's mark, but its stamp, length or filler is not what was sent.
+    /// It has this run's mark, but its stamp, length or the rest is not what was sent.
     Corrupt,
     /// Somebody else's: another run's, or a person's.
     Foreign,
@@ -79,6 +83,8 @@ pub struct Payload {
     probe: [u8; PREFIX],
     length: usize,
     pool: Vec<u8>,
+    /// What counted messages say instead of filler.
+    script: Option<Arc<Script>>,
 }
 
 impl Payload {
@@ -94,7 +100,13 @@ impl Payload {
             encode(&run.to_be_bytes(), &mut prefix[1..]);
             prefix
         };
-        Self { counted: prefix(b'M'), probe: prefix(b'P'), length, pool: pool.collect() }
+        Self { counted: prefix(b'M'), probe: prefix(b'P'), length, pool: pool.collect(), script: None }
+    }
+
+    /// The same with counted messages that say what is in `script`, if there is one; then `length` is that of probes.
+    #[must_use]
+    pub fn saying(self, script: Option<Arc<Script>>) -> Self {
+        Self { script, ..self }
     }
 
     /// A number for [`Self::new`] from the system's random source.
@@ -108,14 +120,18 @@ impl Payload {
         fields[..4].copy_from_slice(&stamp.index.to_be_bytes());
         fields[4..12].copy_from_slice(&stamp.intended.to_be_bytes());
         fields[12..].copy_from_slice(&stamp.delay_us.to_be_bytes());
-        let mut text = vec![0; self.length];
+        let mut text = Vec::with_capacity(self.length);
+        text.resize(PAYLOAD_MIN, 0);
         text[..PREFIX].copy_from_slice(match purpose {
             Purpose::Counted => &self.counted,
             Purpose::Probe => &self.probe,
         });
-        encode(&fields, &mut text[PREFIX..PAYLOAD_MIN]);
-        text[PAYLOAD_MIN..].copy_from_slice(self.filler(stamp.index));
-        String::from_utf8(text).expect("digits and letters are ASCII")
+        encode(&fields, &mut text[PREFIX..]);
+        match self.script_of(purpose) {
+            Some(script) => script.write_words(stamp.index, &mut text),
+            None => text.extend_from_slice(self.filler(stamp.index)),
+        }
+        String::from_utf8(text).expect("digits, letters and lines are UTF-8")
     }
 
     /// What `text` is. Allocates nothing: this runs for every delivery.
@@ -125,10 +141,9 @@ impl Payload {
             Some(prefix) if *prefix == self.probe => Purpose::Probe,
             _ => return Reading::Foreign,
         };
-        if text.len() != self.length {
+        let Some((digits, rest)) = text[PREFIX..].split_at_checked(2 * FIELDS) else {
             return Reading::Corrupt;
-        }
-        let (digits, filler) = text[PREFIX..].split_at(2 * FIELDS);
+        };
         let mut fields = [0; FIELDS];
         if hex::decode_to_slice(digits, &mut fields).is_err() {
             return Reading::Corrupt;
@@ -139,10 +154,15 @@ impl Payload {
             intended: u64::from_be_bytes([t0, t1, t2, t3, t4, t5, t6, t7]),
             delay_us: u32::from_be_bytes([d0, d1, d2, d3]),
         };
-        if filler != self.filler(stamp.index) {
-            return Reading::Corrupt;
-        }
-        Reading::Ours(purpose, stamp)
+        let is_whole = match self.script_of(purpose) {
+            Some(script) => script.has_words(stamp.index, rest),
+            None => rest == self.filler(stamp.index),
+        };
+        if is_whole { Reading::Ours(purpose, stamp) } else { Reading::Corrupt }
+    }
+
+    fn script_of(&self, purpose: Purpose) -> Option<&Script> {
+        self.script.as_deref().filter(|_| purpose == Purpose::Counted)
     }
 
     fn filler(&self, index: u32) -> &[u8] {
@@ -200,7 +220,10 @@ fn encode(bytes: &[u8], out: &mut [u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::bots::Manner;
     use proptest::prelude::*;
 
     fn stamp() -> Stamp {
@@ -261,6 +284,28 @@ mod tests {
             let text = payload.compose(Purpose::Counted, stamp);
             prop_assert_eq!(text.len(), length);
             prop_assert_eq!(payload.read(text.as_bytes()), Reading::Ours(Purpose::Counted, stamp));
+        }
+
+        #[test]
+        fn what_bots_say_is_read(seed: u64, run: u32, damaged in 0_usize..1_000, by in 1_u8..=255) {
+            let script = Script::draw(seed, 10, Manner::default(), Duration::from_mins(1));
+            let messages = script.messages();
+            let payload = Payload::new(run, seed, 48).saying(Some(Arc::new(script)));
+            let mut recent = Recent::default();
+            for index in 0..messages {
+                let stamp = Stamp { index, ..stamp() };
+                let mut text = payload.compose(Purpose::Counted, stamp).into_bytes();
+                prop_assert_eq!(recent.read(&payload, &text), Reading::Ours(Purpose::Counted, stamp));
+                // In the words, as another digit in the stamp would make another stamp.
+                let at = PAYLOAD_MIN + damaged % (text.len() - PAYLOAD_MIN);
+                text[at] ^= by;
+                prop_assert_eq!(recent.read(&payload, &text), Reading::Corrupt);
+            }
+            // What nobody is to say.
+            let invented = payload.compose(Purpose::Counted, Stamp { index: messages, ..stamp() });
+            prop_assert_eq!(payload.read(invented.as_bytes()), Reading::Corrupt);
+            let probe = payload.compose(Purpose::Probe, stamp());
+            prop_assert_eq!((probe.len(), recent.read(&payload, probe.as_bytes())), (48, Reading::Ours(Purpose::Probe, stamp())));
         }
 
         #[test]

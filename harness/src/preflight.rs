@@ -8,8 +8,9 @@ use std::time::Duration;
 use thiserror::Error;
 use throng_core::rlimit::FileLimit;
 
-use crate::cli::{Job, Login, Scenario, Stay};
-use crate::target::Target;
+use crate::cli::{Bots, Job, Login, Scenario, Stay};
+use crate::scenario::IN_FLIGHT;
+use crate::target::{Entrance, Target};
 
 /// Open files for everything but clients.
 const RESERVED_FILES: u64 = 64;
@@ -116,7 +117,8 @@ fn connections(job: &Job, clients: u32, processes: u32) -> u64 {
         Scenario::Login(login) => clients + share(login.in_flight),
         // One listens for leaks.
         Scenario::Connect(connect) if connect.reconnects() => 2 * clients + 1,
-        Scenario::Connect(_) | Scenario::Broadcast(_) => clients + 1,
+        Scenario::Bots(Bots { entrance: Entrance::Login, .. }) => clients + clients.min(IN_FLIGHT.into()) + 1,
+        Scenario::Connect(_) | Scenario::Broadcast(_) | Scenario::Bots(_) => clients + 1,
     }
 }
 
@@ -193,6 +195,8 @@ mod tests {
         check("connect", 9001);
         check("connect --storm", 18_001);
         check("login --in-flight 20", 9020);
+        check("bots", 9001);
+        check("bots --login", 9257);
         check("login --in-flight 20 --leave --rounds 7", 80);
         check("login --in-flight 9000 --leave", 18_000);
     }

@@ -119,6 +119,14 @@ impl Rhythm {
         Self { end, ..self }
     }
 
+    /// When it begins: with the first message if it is even.
+    pub fn start(&self) -> Nanos {
+        match &self.beat {
+            Beat::Even(segments) => segments.read().first().map_or(NEVER, |first| first.at),
+            Beat::Listed { start, .. } => *start,
+        }
+    }
+
     /// When message `index` is due; [`NEVER`] if it is not. Never earlier than its predecessor.
     pub fn intended(&self, index: u32) -> Nanos {
         let at = match &self.beat {
@@ -212,6 +220,7 @@ mod tests {
         let rhythm = Rhythm::even(100, Duration::from_nanos(10));
         assert!(rhythm.change(0, Duration::from_nanos(7)));
         assert_eq!((rhythm.intended(0), rhythm.intended(2), rhythm.due_before(100)), (100, 114, 0));
+        assert_eq!(rhythm.start(), 100);
     }
 
     #[test]
@@ -222,6 +231,8 @@ mod tests {
         let due = [1_000, 1_001, 1_005, 1_006, NEVER].map(|at| rhythm.due_before(at));
         assert_eq!(due, [0, 1, 1, 3, 4]);
         assert!(!rhythm.change(0, Duration::from_nanos(1)));
+        let silence = Rhythm::listed(50, Arc::default());
+        assert_eq!((silence.start(), silence.intended(0), silence.due_before(NEVER)), (50, NEVER, 0));
     }
 
     #[test]

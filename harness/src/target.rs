@@ -15,7 +15,7 @@ use crate::procstat::{self, ProcError};
 const CLUSTER_KEY_FILE: &str = "cluster.key";
 
 /// How clients get in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entrance {
     /// Straight to the chat server, with tickets that the harness makes.
     Ticket,

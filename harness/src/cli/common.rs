@@ -44,7 +44,7 @@ pub(super) struct Common {
     /// Data directory of a running `throng up`: addresses and keys are read from it
     #[arg(long, value_name = "DIR", required_unless_present = "server", conflicts_with_all = ["server", "server_key", "cluster_key"])]
     pub(super) data: Option<PathBuf>,
-    /// Server to connect to: the login server for `login`, else the chat server
+    /// Server to connect to: the login server for `login` and with --login, else the chat server
     #[arg(long, value_name = "HOST:PORT", requires = "server_key")]
     pub(super) server: Option<String>,
     /// That server's public key, 64 hexadecimal digits
@@ -112,7 +112,7 @@ impl Common {
                     .into())
             }
             (Entrance::Login, Some(_)) => {
-                Err("`login` gets its tickets from the login server: leave --cluster-key out".into())
+                Err("tickets come from the login server here: leave --cluster-key out".into())
             }
             (_, cluster_key) => {
                 Ok(TargetSource::Flags { server, server_key, cluster_key: cluster_key.clone() })

@@ -1,6 +1,7 @@
 //! The command line: what is written, and what it means once it has been checked. What all scenarios
 //! share is in `common`, and what one of them adds in a file of its own.
 
+mod bots;
 mod broadcast;
 mod common;
 mod connect;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use serde::{Deserialize, Serialize};
 
+pub use bots::Bots;
 pub use broadcast::Broadcast;
 pub use common::CLIENTS_MAX;
 pub use connect::Connect;
@@ -31,6 +33,7 @@ use crate::peers::{PeersJob, bare};
 use crate::target::{Entrance, TargetSource};
 use crate::threshold::Threshold;
 use crate::worker::Lists;
+use bots::RawBots;
 use broadcast::RawBroadcast;
 use common::Common;
 use connect::RawConnect;
@@ -59,6 +62,8 @@ enum RawScenario {
     Login(RawLogin),
     /// Everybody enters, then random clients talk to all; every delivery is verified
     Broadcast(RawBroadcast),
+    /// Bots talk like people, in Korean and English, and answer each other; every delivery is verified
+    Bots(RawBots),
     /// The same room with other chat and pub/sub systems, and with Throng, on one core each
     Peers(RawPeers),
     /// Watches servers: CPU, memory, sockets, queues, links; no load
@@ -82,6 +87,8 @@ pub enum Scenario {
     Login(Login),
     /// Everybody enters, then random clients talk to all.
     Broadcast(Broadcast),
+    /// Everybody enters, then they talk like people.
+    Bots(Bots),
 }
 
 /// What a command line asks for.
@@ -158,6 +165,7 @@ impl Scenario {
             Self::Connect(_) => "connect",
             Self::Login(_) => "login",
             Self::Broadcast(_) => "broadcast",
+            Self::Bots(_) => "bots",
         }
     }
 
@@ -166,6 +174,7 @@ impl Scenario {
         match self {
             Self::Connect(_) | Self::Broadcast(_) => Entrance::Ticket,
             Self::Login(_) => Entrance::Login,
+            Self::Bots(bots) => bots.entrance,
         }
     }
 
@@ -189,6 +198,7 @@ impl Cli {
             }
             RawScenario::Login(raw) => (Scenario::Login(raw.check()?), raw.common),
             RawScenario::Broadcast(raw) => (Scenario::Broadcast(raw.check()?), raw.common),
+            RawScenario::Bots(raw) => (Scenario::Bots(raw.check()?), raw.common),
             RawScenario::Peers(raw) => return raw.check().map(Task::Peers),
             RawScenario::Monitor(raw) => return raw.check().map(Task::Monitor),
             RawScenario::Run(raw) => return Err(raw.check()),

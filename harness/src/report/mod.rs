@@ -1,5 +1,6 @@
 //! What a run found, as JSON, as a page and for people, and whether that was good enough.
 
+mod bots;
 mod html;
 mod machine;
 mod summary;
@@ -14,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use bots::BotsReport;
 pub use machine::Machine;
 pub use summary::{format_bytes, format_count, format_rate};
 pub use verdict::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE, Verdict};
@@ -228,6 +230,8 @@ pub struct Findings {
     pub churn: Churned,
     /// Who did not read as it should.
     pub impaired: ImpairedClients,
+    /// What bots said; none without bots.
+    pub bots: Option<BotsReport>,
     /// All workers' latencies, merged.
     pub recorder: Recorder,
     /// Where the time of some deliveries went.
@@ -301,6 +305,8 @@ pub struct Report {
     pub churn: Churned,
     /// Who did not read as it should.
     pub impaired: ImpairedClients,
+    /// What bots said; null for the other scenarios.
+    pub bots: Option<BotsReport>,
     /// What became of all (message, recipient) pairs.
     pub deliveries: Deliveries,
     /// From the intended send time to arrival, of every delivery.
@@ -396,6 +402,7 @@ impl Report {
             lists: findings.lists,
             churn: findings.churn,
             impaired: findings.impaired,
+            bots: findings.bots,
             deliveries: findings.deliveries.unwrap_or_default(),
             latency_us: findings.recorder.corrected.summary(),
             latency_uncorrected_us: findings.recorder.uncorrected.summary(),

@@ -147,6 +147,9 @@ impl Report {
             writeln!(f, "              {messages} missed by clients that were told {told} {times}")?;
         }
         self.write_others(f)?;
+        if let Some(bots) = &self.bots {
+            bots.write(f)?;
+        }
         if deliveries.foreign > 0 {
             writeln!(f, "              {} messages of others seen", format_count(deliveries.foreign))?;
         }

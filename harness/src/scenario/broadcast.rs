@@ -74,7 +74,7 @@ pub(super) fn rates(
     sent: u64,
     last_sent: Nanos,
 ) -> Rates {
-    let took = Duration::from_nanos(last_sent.saturating_sub(counted.intended(0))) + broadcast.interval;
+    let took = Duration::from_nanos(last_sent.saturating_sub(counted.start())) + broadcast.interval;
     if broadcast.ahead.is_some() {
         // Whatever was sent is what was wanted.
         return Rates::new(sent, took, sent, took);
@@ -160,7 +160,7 @@ impl Schedule {
 
 /// Waits until every message has had its turn.
 fn talk(run: &mut Run<'_>, schedule: &Schedule) -> Result<(), Halt> {
-    let start = schedule.counted.intended(0);
+    let start = schedule.counted.start();
     run.phase(Phase::WarmUp, Some(start));
     // Warm-up messages have theirs before the first counted one, by the same schedule.
     run.wait(Duration::MAX, |_| 0, |now, at| at >= start || now.connected == 0, |_| String::new())?;

@@ -1,9 +1,11 @@
 //! The scenarios: each is a list of phases, and every phase has an end. A phase that does not
 //! get to its own ends with a sentence that says what was being waited for.
 
+mod bots;
 mod broadcast;
 mod connect;
 mod login;
+mod said;
 mod shown;
 
 use std::sync::Arc;
@@ -21,12 +23,12 @@ use crate::live::{Display, Phase, RateChange, Timeline, Totals};
 use crate::payload::{PAYLOAD_MIN, Payload};
 use crate::preflight::{self, PreflightError};
 use crate::procstat::{Meter, Meters, ProcError, Usage};
-use crate::record::Spread;
 use crate::report::{Clients, Findings, HarnessMemory, ListReport, ListTimes, Reconnected, format_count};
 use crate::rhythm::Rhythm;
 use crate::schedule::{MESSAGES_MAX, Pace, Traffic, points_in};
 use crate::target::Target;
 use crate::worker::{Churn, Command, Harvest, Impairment, Lists, Plan, Presence, Server, Way};
+use said::Said;
 
 /// How often the run looks at what its workers show.
 const LOOK: Duration = Duration::from_millis(10);
@@ -34,8 +36,8 @@ const LOOK: Duration = Duration::from_millis(10);
 /// Time between two rows of the timeline, in nanoseconds.
 const ROW: Nanos = 1_000_000_000;
 
-/// Most clients of `connect` and `broadcast` on their way in at a time.
-const IN_FLIGHT: u32 = 256;
+/// Most clients on their way in at a time, but for `login`.
+pub(crate) const IN_FLIGHT: u32 = 256;
 
 /// How long those who did not read get for reading.
 const WAKE_PATIENCE: Duration = Duration::from_secs(5);
@@ -99,6 +101,7 @@ pub fn drive(job: &Job, target: &Target, shutdown: &Shutdown) -> Result<Findings
         Scenario::Connect(connect) => connect::run(&mut run, *connect),
         Scenario::Login(login) => login::run(&mut run, login),
         Scenario::Broadcast(broadcast) => broadcast::run(&mut run, broadcast),
+        Scenario::Bots(bots) => bots::run(&mut run, bots),
     };
     run.finish(ended)
 }
@@ -397,27 +400,31 @@ impl<'a> Run<'a> {
         findings.incomplete_because.extend(self.lists_incomplete.take());
         let harvest = self.fleet.harvest()?;
         let settlement = match &self.job.scenario {
-            Scenario::Broadcast(_) => self.fleet.settle()?,
+            Scenario::Broadcast(_) | Scenario::Bots(_) => self.fleet.settle()?,
             _ => None,
         };
         self.fleet.stop();
         let Harvest { recorder, breakdown, server_clock, read_lag, phases, .. } = harvest;
         let Harvest {
-            clients, reconnects, lists, churn, impaired, first_begin, last_entry, last_sent, ..
+            unprovoked,
+            clients,
+            reconnects,
+            lists,
+            churn,
+            impaired,
+            first_begin,
+            last_entry,
+            last_sent,
+            ..
         } = harvest;
         findings.rates = connect::rates(&self.plan, clients.connected, last_entry);
         if let Scenario::Login(_) = &self.job.scenario {
             findings.rates.logins_per_s = Some(login::per_second(clients.connected, first_begin, last_entry));
         }
-        if let (Scenario::Broadcast(broadcast), Some(settlement)) = (&self.job.scenario, settlement) {
-            let counted = self.counted.unwrap_or_else(|| Arc::new(Rhythm::even(0, broadcast.interval)));
-            let messages = self.plan.traffic.messages();
-            findings.sent = settlement.sent;
-            findings.rates = broadcast::rates(broadcast, &counted, messages, settlement.sent, last_sent);
-            if broadcast.ahead.is_none() {
-                findings.spread = Spread::of(&settlement.log, &counted);
-            }
-            findings.deliveries = Some(settlement.deliveries);
+        if let Some(settlement) = settlement.filter(|_| self.plan.traffic.messages() > 0) {
+            let counted = self.counted.take();
+            let said = Said { settlement, counted, unprovoked, last_sent };
+            said.report(self.job, &self.plan, &mut findings);
         }
         Ok(Findings {
             clients: Clients { requested: self.job.clients.into(), ..clients },
@@ -470,7 +477,7 @@ pub(crate) fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Gi
             let leaves = matches!(login.stay, Stay::Leave { .. });
             (login.in_flight, leaves, login.seeded.clone())
         }
-        Scenario::Connect(_) | Scenario::Broadcast(_) => (IN_FLIGHT, false, None),
+        Scenario::Connect(_) | Scenario::Broadcast(_) | Scenario::Bots(_) => (IN_FLIGHT, false, None),
     };
     let (payload, senders, warmup, messages) = match &job.scenario {
         Scenario::Broadcast(broadcast) => {
@@ -494,7 +501,9 @@ pub(crate) fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Gi
     let crowd = setting.crowd(job.clients, job.seed);
     let speakers = setting.speakers(job.clients);
     let draw = |messages| Traffic::draw(job.seed, speakers, senders, messages).among(&crowd, job.seed);
-    let (warmup, traffic) = (Arc::new(draw(warmup)), Arc::new(draw(messages)));
+    let script = bots::script(job);
+    let traffic = script.as_ref().map_or_else(|| Arc::new(draw(messages)), |script| script.traffic().clone());
+    let warmup = Arc::new(draw(warmup));
     let impairment = Impairment {
         deaf: setting.deaf,
         deaf_for: setting.deaf_for.map(nanos),
@@ -515,12 +524,14 @@ pub(crate) fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Gi
         begin: Pace::new(clock.now(), job.connect_interval).with_ramp(ramp),
         timeout: nanos(job.connect_timeout),
         in_flight,
+        is_adaptive: script.is_some(),
         leaves,
         rounds: job.scenario.rounds(),
         cast: Cast::new(run, job.seed).with_accounts(seeded),
-        payload: Payload::new(run, job.seed, payload),
+        payload: Payload::new(run, job.seed, payload).saying(script.clone()),
         warmup,
         traffic,
+        script,
         crowd,
         churn: setting.churn.map(churn),
         impairment,

@@ -17,6 +17,7 @@ pub(super) fn facts(job: &Job, target: &Target) -> Facts {
             let setting = &broadcast.setting;
             setting.speech == Speech::World && setting.deaf + setting.slow == 0
         }
+        Scenario::Bots(_) => true,
         _ => false,
     };
     Facts {

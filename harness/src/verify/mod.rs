@@ -328,6 +328,16 @@ impl Tally {
         self.counts.foreign += 1;
     }
 
+    /// Whether the client has received message `index`, which is not a whisper.
+    pub fn has_received(&self, client: usize, index: u32) -> bool {
+        if index >= self.traffic.messages() {
+            return false;
+        }
+        let (audience, ordinal) = self.traffic.place(index);
+        let mut lines = self.accounts[client].lines.iter();
+        lines.find(|line| line.audience == audience).is_some_and(|line| line.received.contains(ordinal))
+    }
+
     /// First copies received so far, by all clients of this tally.
     pub fn received(&self) -> u64 {
         self.counts.received

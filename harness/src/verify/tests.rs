@@ -8,6 +8,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
+use crate::crowd::{Crowd, Speech};
 
 #[derive(Debug, Clone, Copy)]
 enum Event {
@@ -387,4 +388,18 @@ fn another_stay_has_an_order_of_its_own() {
     tally.delivered(0, 1, 2, 9);
     let deliveries = settle(vec![tally]).expect("one tally").deliveries;
     assert_eq!(deliveries.reordered, 1, "message 1 after message 2 of the same sender, in one stay");
+}
+
+#[test]
+fn who_has_received_what_can_be_asked() {
+    let crowd = Crowd::new(2, Speech::Channel, 1, 0, 1, 1);
+    for traffic in [Traffic::of(vec![0, 1], 2), Traffic::of(vec![0, 1], 2).among(&crowd, 1)] {
+        let mut tally = Tally::new(Arc::new(traffic), 0..2);
+        tally.delivered(1, 0, 1, 5);
+        let has = |client, index| tally.has_received(client, index);
+        assert_eq!(
+            [has(1, 0), has(0, 0), has(1, 1), has(1, 2), has(1, u32::MAX)],
+            [true, false, false, false, false]
+        );
+    }
 }

@@ -90,8 +90,8 @@ impl Worker {
     /// When the next way in begins; never while as many clients are on theirs as may be.
     pub(super) fn next_begin(&self) -> Nanos {
         let is_anybody_left = self.begun < self.clients.len() || !self.again.is_empty();
-        let is_full = self.on_the_way.len() >= self.in_flight as usize
-            || self.plan.leaves && self.totals.connected >= u64::from(self.in_flight);
+        let is_full = self.on_the_way.len() >= self.intake.limit()
+            || self.plan.leaves && self.totals.connected >= self.intake.limit() as u64;
         if is_anybody_left && !is_full { self.plan.begin.intended(self.number(self.begun)) } else { NEVER }
     }
 
@@ -278,6 +278,7 @@ impl Worker {
         match outcome {
             Outcome::Ok => self.advance(net, place, next),
             Outcome::TryAgainLater => {
+                self.intake.put_off(self.on_the_way.len());
                 self.try_again(net, place, step, Setback::of_answer(outcome));
             }
             outcome => {
@@ -317,6 +318,7 @@ impl Worker {
         }
         self.totals.connected += 1;
         self.on_the_way.remove(&self.deadline(place));
+        self.intake.entered();
         if self.keeps_stays() {
             self.harvest.tally.entered(place, now);
         }
@@ -390,6 +392,7 @@ impl Worker {
     fn leg_failed(&mut self, net: &mut Net, place: usize, from: Step, reason: CloseReason) {
         let refused = is_refusal(reason);
         if may_pass(reason) {
+            self.intake.put_off(self.on_the_way.len());
             self.try_again(net, place, from, Setback::of_connection(reason.name(), refused));
         } else {
             self.turn_away(net, place, refused, reason.name());
@@ -439,6 +442,7 @@ impl Worker {
         while let Some((at, place)) = self.on_the_way.first().copied()
             && at <= now
         {
+            self.intake.put_off(self.on_the_way.len());
             let why = format!("{} was not done in time", self.clients[place as usize].step.name());
             self.turn_away(net, place as usize, false, &why);
         }

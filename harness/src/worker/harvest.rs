@@ -37,6 +37,8 @@ pub struct Harvest {
     pub churn: Churned,
     /// What became of those who did not read as they should.
     pub impaired: ImpairedClients,
+    /// Answers that were not given: who was to give them had not heard what they answer.
+    pub unprovoked: u64,
     /// When the first client's way in began; [`NEVER`] if none did.
     pub first_begin: Nanos,
     /// When the last client got in; 0 if none did.
@@ -59,6 +61,7 @@ impl Harvest {
             lists: ListTimes::default(),
             churn: Churned::default(),
             impaired: ImpairedClients::default(),
+            unprovoked: 0,
             first_begin: NEVER,
             last_entry: 0,
             last_sent: 0,
@@ -89,6 +92,7 @@ impl Harvest {
         self.lists.add(other.lists);
         self.churn.add(other.churn);
         self.impaired.add(other.impaired);
+        self.unprovoked += other.unprovoked;
         self.first_begin = self.first_begin.min(other.first_begin);
         self.last_entry = self.last_entry.max(other.last_entry);
         self.last_sent = self.last_sent.max(other.last_sent);

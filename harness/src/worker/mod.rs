@@ -9,6 +9,7 @@ mod entry;
 mod harvest;
 mod impaired;
 mod incoming;
+mod intake;
 mod lists;
 mod ping;
 mod reconnect;
@@ -31,6 +32,7 @@ use throng_core::limits::SERVER_BODY_MAX;
 use throng_core::net::{App, Closed, Endpoint, Mailbox, Net, Opened, PeerKind};
 use throng_core::wire::{CloseReason, Packet};
 
+use crate::bots::Script;
 use crate::breakdown::Sampler;
 use crate::clock::{NEVER, Nanos, RunClock};
 use crate::crowd::Crowd;
@@ -46,6 +48,7 @@ pub use harvest::Harvest;
 use impaired::Impaired;
 pub use impaired::Impairment;
 use incoming::Incoming;
+use intake::Intake;
 use lists::ListWork;
 pub use lists::{Lists, Presence};
 use ping::Pinger;
@@ -121,6 +124,8 @@ pub struct Plan {
     pub timeout: Nanos,
     /// Most clients on their way in at a time, at least one for each worker.
     pub in_flight: u32,
+    /// Whether there are fewer while the server puts clients off.
+    pub is_adaptive: bool,
     /// Whether each client leaves as soon as it has the user list. Then there are at most as many in
     /// the chat as may be on their way.
     pub leaves: bool,
@@ -134,6 +139,8 @@ pub struct Plan {
     pub warmup: Arc<Traffic>,
     /// Who sends what is counted; likewise.
     pub traffic: Arc<Traffic>,
+    /// What bots say: that traffic, with the words.
+    pub script: Option<Arc<Script>>,
     /// Who belongs to which audience.
     pub crowd: Crowd,
     /// Who joins and leaves channels while others talk.
@@ -225,7 +232,7 @@ pub struct Worker {
     /// Clients on their way in, by the time at which that is over.
     on_the_way: BTreeSet<(Nanos, u32)>,
     /// Most clients on their way in.
-    in_flight: u32,
+    intake: Intake,
     /// When clients try again.
     retries: BinaryHeap<Reverse<(Nanos, u32)>>,
     /// Chat servers that logins were sent to.
@@ -267,6 +274,8 @@ impl Worker {
         // One more than all for whoever listens for leaks.
         let tally = Tally::new(plan.traffic.clone(), ids.chain([plan.clients]));
         let harvest = Harvest::new(tally);
+        let in_flight = plan.share(plan.in_flight, index);
+        let intake = if plan.is_adaptive { Intake::adaptive(in_flight) } else { Intake::fixed(in_flight) };
         Self {
             index,
             panels,
@@ -276,7 +285,7 @@ impl Worker {
             begun: 0,
             again: VecDeque::new(),
             on_the_way: BTreeSet::new(),
-            in_flight: plan.share(plan.in_flight, index).max(1),
+            intake,
             retries: BinaryHeap::new(),
             chats: Vec::new(),
             rng: Xoshiro256PlusPlus::seed_from_u64(plan.seed ^ u64::from(index)),
@@ -441,8 +450,8 @@ impl App for Worker {
             Command::Gather(who) => self.gather(who),
             Command::Wake => self.wake_impaired(net),
             Command::Talk { warmup, counted } => {
-                self.begin_churn(counted.intended(0));
-                self.impair_from(counted.intended(0));
+                self.begin_churn(counted.start());
+                self.impair_from(counted.start());
                 let plan = &self.plan;
                 let cursor = |traffic: &Arc<Traffic>, rhythm| {
                     Some(SendCursor::new(traffic.clone(), rhythm, self.index, plan.workers))

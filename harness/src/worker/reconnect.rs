@@ -54,13 +54,13 @@ impl Worker {
             }
         }
         for _ in 0..DIALS_PER_TURN {
-            if self.on_the_way.len() >= self.in_flight as usize {
+            if self.on_the_way.len() >= self.intake.limit() {
                 return false;
             }
             let Some(place) = self.returning.pop_front() else { return false };
             self.begin(net, place as usize, now);
         }
-        !self.returning.is_empty() && self.on_the_way.len() < self.in_flight as usize
+        !self.returning.is_empty() && self.on_the_way.len() < self.intake.limit()
     }
 
     /// A client that is in the chat hangs up, and is to come again.

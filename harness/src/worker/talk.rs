@@ -172,10 +172,14 @@ impl Worker {
 
     fn listen_outside(&mut self, net: &mut Net) {
         let plan = self.plan.clone();
-        let Way::Ticket(server, _) = &plan.way else { return };
-        match self.dial(net, server, Token::Outsider) {
-            Ok(id) => self.outsider.session = Some(id),
-            Err(_) => self.totals.outside = 1,
+        let server = match &plan.way {
+            Way::Ticket(server, _) => Some(server.clone()),
+            // Where the first login was sent to.
+            Way::Login(_) => self.chats.first().cloned(),
+        };
+        match server.map(|server| self.dial(net, &server, Token::Outsider)) {
+            Some(Ok(id)) => self.outsider.session = Some(id),
+            Some(Err(_)) | None => self.totals.outside = 1,
         }
     }
 
@@ -237,6 +241,10 @@ impl Worker {
         let client = &self.clients[(due.sender / self.plan.workers) as usize];
         let (true, Some(session)) = (client.step.is_present(), client.chat) else { return };
         let Some(to) = self.address(client.stay, purpose, due.index) else { return };
+        if purpose == Purpose::Counted && !self.is_provoked(due) {
+            self.harvest.unprovoked += 1;
+            return;
+        }
         if purpose == Purpose::Counted {
             self.harvest.tally.sent(due.index, now);
             self.harvest.recorder.sent(due.intended, now);
@@ -247,6 +255,13 @@ impl Worker {
             }
         }
         self.say(net, session, purpose, Stamp::new(due.index, due.intended, now), to);
+    }
+
+    /// Whether the sender of a message, which is in the chat, has heard what it answers, if it answers anything.
+    fn is_provoked(&self, due: Due) -> bool {
+        let answered = self.plan.script.as_ref().and_then(|script| script.answers(due.index));
+        let place = (due.sender / self.plan.workers) as usize;
+        answered.is_none_or(|answered| self.harvest.tally.has_received(place, answered))
     }
 
     /// The scope and target of a message; none if its sender is not in the channel, or its recipient not in the chat.

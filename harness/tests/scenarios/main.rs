@@ -1,5 +1,6 @@
 //! The binary against a server whose faults are known: what it reports is what was done.
 
+mod bots;
 mod processes;
 mod rhythm;
 mod rooms;

@@ -1,0 +1,130 @@
+//! What bots said: by whom, about what, and in answer to what.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::format_count;
+use crate::bots::{Language, Personality, Script, Topic};
+use crate::verify::MessageLog;
+
+/// The part of the report that is about a conversation of bots. Messages are those that were sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct BotsReport {
+    /// By personality.
+    pub personalities: BTreeMap<&'static str, Spoken>,
+    /// Messages by topic.
+    pub topics: BTreeMap<&'static str, u64>,
+    /// Messages by language, as `ko` and `en`.
+    pub languages: BTreeMap<&'static str, u64>,
+    /// Answers to what others said.
+    pub reactions: Reactions,
+}
+
+/// What the bots of one personality said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Spoken {
+    /// Bots of this personality.
+    pub bots: u64,
+    /// Messages.
+    pub messages: u64,
+    /// Of these, answers.
+    pub reactions: u64,
+}
+
+/// Answers to what others said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Reactions {
+    /// Answers that were sent.
+    pub sent: u64,
+    /// Answers that were not, because the bot had not received what it would have answered when its time came.
+    pub unprovoked: u64,
+}
+
+impl BotsReport {
+    /// What so many bots said of their script, by the log of all messages.
+    pub fn new(bots: u32, script: &Script, log: &MessageLog, unprovoked: u64) -> Self {
+        let mut report = Self::default();
+        report.reactions.unprovoked = unprovoked;
+        for personality in Personality::ALL {
+            report.personalities.insert(personality.name(), Spoken::default());
+        }
+        for bot in 0..bots {
+            report.personalities.entry(Personality::of(bot).name()).or_default().bots += 1;
+        }
+        report.topics.extend(Topic::ALL.map(|topic| (topic.name(), 0)));
+        report.languages.extend(Language::ALL.map(|language| (language.name(), 0)));
+        for (_, index) in log.iter().zip(0..).filter(|(message, _)| message.was_sent()) {
+            let (Some(line), Some(sender)) = (script.line(index), script.traffic().sender(index)) else {
+                continue;
+            };
+            let is_answer = u64::from(script.answers(index).is_some());
+            let spoken = report.personalities.entry(Personality::of(sender).name()).or_default();
+            spoken.messages += 1;
+            spoken.reactions += is_answer;
+            report.reactions.sent += is_answer;
+            *report.topics.entry(line.topic.name()).or_default() += 1;
+            *report.languages.entry(line.language.name()).or_default() += 1;
+        }
+        report
+    }
+
+    /// The lines of the summary.
+    pub(super) fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |counts: Vec<(&str, u64)>| {
+            let each = counts.into_iter().filter(|(_, count)| *count > 0);
+            let each =
+                each.map(|(name, count)| format!("{} {}", format_count(count), name.replace('_', " ")));
+            each.collect::<Vec<_>>().join(", ")
+        };
+        let personalities =
+            self.personalities.iter().map(|(name, spoken)| (*name, spoken.messages)).collect();
+        writeln!(f, "  bots        {}", list(personalities))?;
+        writeln!(
+            f,
+            "              {}",
+            list(self.topics.iter().map(|(name, count)| (*name, *count)).collect())
+        )?;
+        let Reactions { sent, unprovoked } = self.reactions;
+        let [sent, unprovoked] = [sent, unprovoked].map(format_count);
+        writeln!(
+            f,
+            "              {sent} answers to others, {unprovoked} not given to what had not been heard"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::bots::Manner;
+    use crate::verify::{Tally, settle};
+
+    #[test]
+    fn what_was_not_sent_was_not_said() {
+        let script = Script::draw(3, 7, Manner::default(), Duration::from_mins(5));
+        let mut tally = Tally::new(script.traffic().clone(), 0..7);
+        let answer =
+            (0..script.messages()).find(|index| script.answers(*index).is_some()).expect("an answer");
+        (0..script.messages()).filter(|index| *index != answer).for_each(|index| tally.sent(index, 1));
+        let settlement = settle(vec![tally]).expect("one tally");
+        let report = BotsReport::new(7, &script, &settlement.log, 1);
+        let said = u64::from(script.messages()) - 1;
+        let sums = [
+            report.personalities.values().map(|spoken| spoken.messages).sum::<u64>(),
+            report.topics.values().sum(),
+            report.languages.values().sum(),
+        ];
+        assert_eq!(sums, [said; 3]);
+        let answers = (0..script.messages()).filter(|index| script.answers(*index).is_some()).count() as u64;
+        assert_eq!(report.reactions, Reactions { sent: answers - 1, unprovoked: 1 });
+        assert_eq!(report.topics["reactions"], answers - 1);
+        let reactions = report.personalities.values().map(|spoken| spoken.reactions).sum::<u64>();
+        let bots: Vec<_> = report.personalities.iter().map(|(name, spoken)| (*name, spoken.bots)).collect();
+        assert_eq!(reactions, answers - 1);
+        assert_eq!(bots, [("cheerleader", 1), ("friendly", 2), ("gamer", 2), ("observer", 1), ("tester", 1)]);
+    }
+}

@@ -1,0 +1,49 @@
+//! What a run has said, and what became of it, as a part of its results.
+
+use std::sync::Arc;
+
+use super::{bots, broadcast};
+use crate::cli::{Job, Scenario};
+use crate::clock::{NEVER, Nanos};
+use crate::record::Spread;
+use crate::report::{BotsReport, Findings};
+use crate::rhythm::Rhythm;
+use crate::verify::Settlement;
+use crate::worker::Plan;
+
+/// All workers' accounts of the messages.
+pub(super) struct Said {
+    pub(super) settlement: Settlement,
+    /// When they were due, if it came to that.
+    pub(super) counted: Option<Arc<Rhythm>>,
+    /// Bots' answers that were not given.
+    pub(super) unprovoked: u64,
+    /// When the last one was sent.
+    pub(super) last_sent: Nanos,
+}
+
+impl Said {
+    /// Adds it to what a run of `job` by `plan` has found.
+    pub(super) fn report(self, job: &Job, plan: &Plan, findings: &mut Findings) {
+        let Self { settlement, counted, unprovoked, last_sent } = self;
+        let Settlement { sent, deliveries, log } = settlement;
+        let counted = counted.unwrap_or_else(|| Arc::new(Rhythm::listed(NEVER, Arc::default())));
+        findings.sent = sent;
+        findings.deliveries = Some(deliveries);
+        match (&job.scenario, &plan.script) {
+            (Scenario::Broadcast(broadcast), _) => {
+                let messages = plan.traffic.messages();
+                findings.rates = broadcast::rates(broadcast, &counted, messages, sent, last_sent);
+                if broadcast.ahead.is_none() {
+                    findings.spread = Spread::of(&log, &counted);
+                }
+            }
+            (Scenario::Bots(bots), Some(script)) => {
+                findings.rates = bots::rates(bots, script, &log, unprovoked, &counted);
+                findings.spread = Spread::of(&log, &counted);
+                findings.bots = Some(BotsReport::new(plan.clients, script, &log, unprovoked));
+            }
+            _ => {}
+        }
+    }
+}
