@@ -119,19 +119,22 @@ fn prepare(beginning: Beginning) -> Result<Plan, MemberError> {
 
 /// Takes orders until the last one. Nothing here waits for anything but the next: whoever gives orders to several processes
 /// must not wait for one of them.
-fn listen(mut orders: BufReader<File>, plan: &Plan, member: &Sender<Order>) {
+fn listen(mut orders: BufReader<File>, plan: &Plan, member: &Sender<Result<Order, FrameError>>) {
     loop {
-        match frame::read(&mut orders) {
-            Ok(Some(Order::Present(changes))) => present(plan, changes),
-            Ok(Some(order)) => {
-                let is_last = matches!(order, Order::Stop);
-                // None is taken any more by a process that is ending.
-                if member.send(order).is_err() || is_last {
-                    return;
-                }
+        let order = match frame::read(&mut orders) {
+            Ok(Some(Order::Present(changes))) => {
+                present(plan, changes);
+                continue;
             }
+            Ok(Some(order)) => Ok(order),
             // Whoever started this process is gone, and nobody wants its results.
-            Ok(None) | Err(_) => std::process::exit(EXIT_NOT_RUN.into()),
+            Ok(None) | Err(FrameError::Pipe(_)) => std::process::exit(EXIT_NOT_RUN.into()),
+            Err(error) => Err(error),
+        };
+        let is_last = matches!(order, Ok(Order::Stop) | Err(_));
+        // None is taken any more by a process that is ending.
+        if member.send(order).is_err() || is_last {
+            return;
         }
     }
 }
@@ -155,13 +158,13 @@ struct Member<'a> {
 
 impl Member<'_> {
     /// Carries out orders until the last one.
-    fn work(&mut self, orders: &Receiver<Order>) -> Result<(), MemberError> {
+    fn work(&mut self, orders: &Receiver<Result<Order, FrameError>>) -> Result<(), MemberError> {
         let mut report_at = Instant::now();
         loop {
             let order = orders.recv_timeout(report_at.saturating_duration_since(Instant::now()));
             match order {
-                Ok(Order::Stop) => return Ok(()),
-                Ok(order) => self.carry_out(order)?,
+                Ok(Ok(Order::Stop)) => return Ok(()),
+                Ok(order) => self.carry_out(order?)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 // The thread has ended, and with it soon the process.
                 Err(RecvTimeoutError::Disconnected) => return Err(MemberError::NotTold),

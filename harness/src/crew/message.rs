@@ -85,3 +85,33 @@ pub(super) enum News {
     /// It cannot go on, and why.
     Failed(String),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::Gather;
+
+    #[test]
+    fn every_command_arrives_as_it_was_given() {
+        let commands = [
+            Command::GiveUp("nobody got in any more".into()),
+            Command::Watch,
+            Command::Probe,
+            Command::LookAtLists(Some(2)),
+            Command::Reconnect(Some(30)),
+            Command::Storm,
+            Command::Gather(Gather::All),
+            Command::Lag(5),
+            Command::Hush,
+            Command::Freeze,
+            Command::Wake,
+            Command::Leave,
+        ];
+        for command in commands {
+            let order = Order::Tell(Some(7), command);
+            let bytes = postcard::to_stdvec(&order).expect("it can be written");
+            let heard: Order = postcard::from_bytes(&bytes).expect("it can be read");
+            assert_eq!(format!("{heard:?}"), format!("{order:?}"));
+        }
+    }
+}
