@@ -24,7 +24,7 @@
 //! of a channel, anything of it is a leak, whenever it was sent.
 //!
 //! Where the clients are dealt to several processes (`shared`), each settles its own: what it has to hear of the others first is
-//! when each message was sent and received, some 10 bytes each, and not who received it.
+//! when each message was sent and received, some 20 bytes each, and not who received it.
 
 mod membership;
 mod messages;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Deliveries, Gaps, MessageTimes, Tally};
 
-/// Messages on a page: some hundred kilobytes to travel at a time, a few megabytes at most.
+/// Messages on a page: a megabyte or two to travel at a time.
 const PAGE: usize = 64 * 1024;
 
 /// What somebody knows of some of a run's messages, whoever received them.
