@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(found.pid, Some(first.id()));
         let found = look(1.0);
         assert!(
-            found.cpu.is_some_and(|cpu| cpu < 0.5) && found.rss_bytes.is_some_and(|rss| rss > 1e4),
+            found.cpu.is_some_and(|cpu| cpu < 0.5) && found.rss_bytes.is_some_and(|rss| rss > 0.0),
             "{found:?}"
         );
         assert!(found.files.is_some_and(|files| files >= 3.0), "{found:?}");
