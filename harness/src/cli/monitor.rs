@@ -66,3 +66,46 @@ impl RawMonitor {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::{Cli, Task};
+    use super::*;
+
+    fn parse(line: &str) -> Result<MonitorJob, String> {
+        let cli =
+            Cli::try_parse_from(["throng-harness", "monitor"].into_iter().chain(line.split_whitespace()));
+        match cli.map_err(|error| error.to_string())?.check()? {
+            Task::Monitor(job) => Ok(job),
+            task => panic!("{task:?}"),
+        }
+    }
+
+    #[test]
+    fn a_command_line_says_what_to_watch() {
+        let job = parse("--data d").expect("complete");
+        assert_eq!((job.duration, job.interval, job.patience), (None, Duration::from_secs(1), 3));
+        assert_eq!(job.limits, [Limit::up()]);
+        let job = parse("--data d --duration 1m --interval 50ms --threshold cpu=80% --threshold up=off --patience 1 --plain")
+            .expect("complete");
+        assert_eq!((job.duration, job.patience, job.plain), (Some(Duration::from_mins(1)), 1, true));
+        assert_eq!(job.limits, ["cpu=80%".parse().expect("valid")]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let check = |line: &str, part: &str| {
+            let error = parse(line).unwrap_err();
+            assert!(error.contains(part), "{line}: {error}");
+        };
+        check("", "--data <DIR>");
+        check("--data d --interval 0s", "the shortest is 50ms");
+        check("--data d --duration 1s --interval 2s", "need two looks");
+        check("--data d --json out --html out", "one would replace the other");
+        check("--data d --threshold cpus=5", "`cpus` cannot have a threshold");
+        check("--data d --patience 0", "0 is not in 1..");
+        check("--data d --clients 5", "unexpected argument");
+    }
+}

@@ -95,14 +95,12 @@ impl Display {
         shutdown: &Shutdown,
     ) -> Option<RateKey> {
         let Kind::Picture(picture) = &mut self.0 else { return None };
-        match picture.look(now, totals, read_lag, shutdown) {
-            Ok(key) => key,
-            // The terminal is gone. The run is not, and its lines may still find somebody.
-            Err(_) => {
-                self.0 = Kind::Lines(Progress::stderr());
-                None
-            }
+        if let Ok(key) = picture.look(now, totals, read_lag, shutdown) {
+            return key;
         }
+        // The terminal is gone. The run is not, and its lines may still find somebody.
+        self.0 = Kind::Lines(Progress::stderr());
+        None
     }
 
     /// Gives the terminal back.

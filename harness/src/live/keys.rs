@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::clock::Nanos;
 
 /// The longest time between two messages that keys lead to.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// What somebody at the keyboard wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -211,10 +211,10 @@ fn draw_clients(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State)
 
 fn draw_messages(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State) {
     let last = state.rows.back();
-    let offered = state.interval.map_or("none offered".into(), |(now, planned)| {
+    let offered = state.interval.map_or(String::new(), |(now, planned)| {
         let changed =
             if now == planned { String::new() } else { format!(" (planned {:.1}/s)", rate(planned)) };
-        format!("{:.1}/s offered{changed}", rate(now))
+        format!("{:.1}/s offered{changed}, ", rate(now))
     });
     let (sent, received) = last.map_or((0.0, 0.0), |row| (row.sent_per_s, row.received_per_s));
     let totals = &state.totals;
@@ -231,7 +231,7 @@ fn draw_messages(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State
         format!(" {} deliveries so far", format_count(totals.received))
     };
     let lines = vec![
-        Line::from(format!(" {offered}, {sent:.1}/s sent")),
+        Line::from(format!(" {offered}{sent:.1}/s sent")),
         Line::from(vec![Span::from(format!(" {} deliveries/s", format_rate(received))).bold()]),
         Line::from(so_far),
     ];

@@ -79,7 +79,7 @@ pub struct Limit {
     /// None for a limit that is off.
     value: Option<f64>,
     /// Whether `value` is a share of what the process may have.
-    is_share_of_limit: bool,
+    is_share: bool,
     text: String,
 }
 
@@ -97,7 +97,7 @@ pub struct Measured {
 impl Limit {
     /// What holds unless it is off: every server is there.
     pub fn up() -> Self {
-        Self { subject: Subject::Up, value: Some(1.0), is_share_of_limit: false, text: "up".into() }
+        Self { subject: Subject::Up, value: Some(1.0), is_share: false, text: "up".into() }
     }
 
     /// `up` and the limits that were asked for; of several about the same, the last one.
@@ -130,10 +130,8 @@ impl Limit {
             Subject::Figure(figure) => ((figure.of)(look)?, figure.is_least, figure.unit),
             Subject::Metric(name) => (look.metric(name)?, false, Unit::Count),
         };
-        let (value, unit) = match self.is_share_of_limit {
-            true => (value / look.files_max?.max(1.0), Unit::Share),
-            false => (value, unit),
-        };
+        let (value, unit) =
+            if self.is_share { (value / look.files_max?.max(1.0), Unit::Share) } else { (value, unit) };
         let badness = if is_least { -value } else { value };
         let is_crossed = if is_least { value < limit } else { value > limit };
         Some(Measured { is_crossed, badness, shown: unit.show(value) })
@@ -159,12 +157,8 @@ impl FromStr for Limit {
             format!("`{text}` is no threshold: write NAME=LIMIT, as in cpu=80% or rss=500MB")
         })?;
         let (name, value) = (name.trim(), value.trim());
-        let limit = |subject, value, is_share_of_limit| Self {
-            subject,
-            value,
-            is_share_of_limit,
-            text: text.trim().to_owned(),
-        };
+        let limit =
+            |subject, value, is_share| Self { subject, value, is_share, text: text.trim().to_owned() };
         let subject = match FIGURES.iter().find(|figure| figure.name == name) {
             Some(figure) => Subject::Figure(figure),
             None if name == "up" => Subject::Up,

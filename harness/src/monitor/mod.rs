@@ -119,7 +119,9 @@ pub fn run(
         let told = watched.look(&mut followed, begun.elapsed(), &mut picture);
         if screen.is_none() {
             picture.looks().for_each(|(name, look)| tell(&line(name, look)));
-            told.iter().for_each(|text| tell(text));
+            for text in &told {
+                tell(text);
+            }
         }
         if job.duration.is_some_and(|duration| begun.elapsed() >= duration) {
             break;
@@ -154,10 +156,10 @@ fn wait(
             // The terminal is gone; what it showed goes on as lines.
             *screen = None;
         }
-        if now >= until || shutdown.is_requested() {
+        let left = until.saturating_sub(now);
+        if left.is_zero() || shutdown.is_requested() {
             return;
         }
-        let left = until - now;
         shutdown.wait_timeout(if screen.is_some() { left.min(KEYS) } else { left });
     }
 }

@@ -7,7 +7,7 @@ use super::broadcast::LEAD;
 use crate::cli::{Job, Scenario};
 use crate::clock::{NEVER, Nanos, nanos};
 use crate::crowd::Speech;
-use crate::live::{Facts, Phase, RateChange, RateKey, Totals};
+use crate::live::{Facts, Panel, Phase, RateChange, RateKey, Totals};
 use crate::target::Target;
 
 /// What stays the same for the whole run.
@@ -57,7 +57,7 @@ impl Run<'_> {
 
     /// Shows how things stand, and does what a key wants.
     pub(super) fn display_totals(&mut self, totals: &Totals, now: Nanos) {
-        let read_lag = self.fleet.panels().iter().map(|panel| panel.read_lag()).max().unwrap_or(0);
+        let read_lag = self.fleet.panels().iter().map(Panel::read_lag).max().unwrap_or(0);
         if let Some(key) = self.display.look(now, totals, read_lag, self.shutdown) {
             self.change_rate(key);
         }

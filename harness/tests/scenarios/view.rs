@@ -18,7 +18,7 @@ use throng_harness::live::{Display, Facts};
 
 use crate::stub::{Script, Stub};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const ROWS: NonZero<u16> = NonZero::new(24).unwrap();
 const COLUMNS: NonZero<u16> = NonZero::new(80).unwrap();
 

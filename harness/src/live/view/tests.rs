@@ -116,7 +116,7 @@ fn a_large_terminal_shows_more_of_it() {
 fn a_run_that_has_not_said_anything_yet() {
     let facts = Facts { scenario: "connect", is_to_all: false, has_rate: false, ..facts() };
     let lines = picture(80, 24, &facts, &State::default());
-    expect(&lines, &["connecting", "0 of 1,000 connected", "none offered", "p50 -", "server       - CPU"]);
+    expect(&lines, &["connecting", "0 of 1,000 connected", " 0.0/s sent", "p50 -", "server       - CPU"]);
     assert!(!lines.iter().any(|line| line.contains("rate")), "{lines:#?}");
 }
 
