@@ -76,6 +76,7 @@ mod tests {
         };
         check("broadcast --scope mixed --churn 50/s --deaf 3 --deaf-for 2s --processes 3 --workers 2");
         check("connect --rate 50/s --ramp 1s --storm --lists all --sources 9");
+        check("bots --pauses 1s..9s --language en --login --processes 2");
         check("login --seeded bot --password secret-secret --leave --rounds 3");
         let Scenario::Login(Login { seeded, .. }) =
             job("login --seeded bot --password secret-secret").scenario
