@@ -40,7 +40,7 @@ mod tests {
     use crate::clock::RunClock;
     use crate::scenario::{Given, plan};
     use crate::target::{Endpoint, Target};
-    use crate::worker::Plan;
+    use crate::worker::{Command, Plan};
 
     fn job(line: &str) -> Job {
         let line = format!("throng-harness {line} --data d --seed 7");
@@ -84,6 +84,27 @@ mod tests {
             panic!("no login")
         };
         assert_eq!(seeded.expect("it was given").password.expose(), "secret-secret");
+    }
+
+    /// Commands that stay in a process do not shift the others.
+    #[test]
+    fn a_command_arrives_as_the_one_that_was_given() {
+        let commands = [
+            Command::GiveUp("too late".into()),
+            Command::Watch,
+            Command::Reconnect(Some(7)),
+            Command::Lag(5),
+            Command::Hush,
+            Command::Freeze,
+            Command::Wake,
+            Command::Leave,
+        ];
+        for command in commands {
+            let said = format!("{command:?}");
+            let bytes = postcard::to_stdvec(&Order::Tell(None, command)).expect("it can be written");
+            let Ok(Order::Tell(None, heard)) = postcard::from_bytes(&bytes) else { panic!("{said}") };
+            assert_eq!(format!("{heard:?}"), said);
+        }
     }
 
     /// Every process draws the same traffic and audiences for itself.

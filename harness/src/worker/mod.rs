@@ -192,14 +192,6 @@ pub enum Command {
     Storm,
     /// Have clients find their channels and places.
     Gather(Gather),
-    /// Send by the schedule; only within a process, which others are told of in other words.
-    #[serde(skip)]
-    Talk {
-        /// When the messages before counting are due.
-        warmup: Arc<Rhythm>,
-        /// When the counted ones are.
-        counted: Arc<Rhythm>,
-    },
     /// Measure how long something that arrived at this time has to wait until it is read.
     Lag(Nanos),
     /// Send no more.
@@ -210,6 +202,15 @@ pub enum Command {
     Wake,
     /// All clients leave in order.
     Leave,
+    // What does not travel to other processes comes last: those who read count only what does.
+    /// Send by the schedule; only within a process, which others are told of in other words.
+    #[serde(skip)]
+    Talk {
+        /// When the messages before counting are due.
+        warmup: Arc<Rhythm>,
+        /// When the counted ones are.
+        counted: Arc<Rhythm>,
+    },
     /// Give away all that was found out; only within a process.
     #[serde(skip)]
     Harvest(mpsc::Sender<Harvest>),
