@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
-
 use serde::{Deserialize, Serialize};
 
 use super::lines::{Book, Language, Languages, Line, Topic};

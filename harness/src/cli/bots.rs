@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use throng_core::config::{format_duration, parse_duration};
-
 use serde::{Deserialize, Serialize};
+use throng_core::config::{format_duration, parse_duration};
 
 use super::common::Common;
 use crate::bots::{Languages, Manner, Pauses};

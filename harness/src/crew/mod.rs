@@ -40,7 +40,7 @@ mod tests {
     use crate::clock::RunClock;
     use crate::scenario::{Given, plan};
     use crate::target::{Endpoint, Target};
-    use crate::worker::Plan;
+    use crate::worker::{Command, Plan};
 
     fn job(line: &str) -> Job {
         let line = format!("throng-harness {line} --data d --seed 7");
@@ -76,6 +76,7 @@ mod tests {
         };
         check("broadcast --scope mixed --churn 50/s --deaf 3 --deaf-for 2s --processes 3 --workers 2");
         check("connect --rate 50/s --ramp 1s --storm --lists all --sources 9");
+        check("bots --pauses 1s..9s --language en --login --processes 2");
         check("login --seeded bot --password secret-secret --leave --rounds 3");
         let Scenario::Login(Login { seeded, .. }) =
             job("login --seeded bot --password secret-secret").scenario
@@ -83,6 +84,27 @@ mod tests {
             panic!("no login")
         };
         assert_eq!(seeded.expect("it was given").password.expose(), "secret-secret");
+    }
+
+    /// Commands that stay in a process do not shift the others.
+    #[test]
+    fn a_command_arrives_as_the_one_that_was_given() {
+        let commands = [
+            Command::GiveUp("too late".into()),
+            Command::Watch,
+            Command::Reconnect(Some(7)),
+            Command::Lag(5),
+            Command::Hush,
+            Command::Freeze,
+            Command::Wake,
+            Command::Leave,
+        ];
+        for command in commands {
+            let said = format!("{command:?}");
+            let bytes = postcard::to_stdvec(&Order::Tell(None, command)).expect("it can be written");
+            let Ok(Order::Tell(None, heard)) = postcard::from_bytes(&bytes) else { panic!("{said}") };
+            assert_eq!(format!("{heard:?}"), said);
+        }
     }
 
     /// Every process draws the same traffic and audiences for itself.

@@ -147,9 +147,6 @@ impl Report {
             writeln!(f, "              {messages} missed by clients that were told {told} {times}")?;
         }
         self.write_others(f)?;
-        if let Some(bots) = &self.bots {
-            bots.write(f)?;
-        }
         if deliveries.foreign > 0 {
             writeln!(f, "              {} messages of others seen", format_count(deliveries.foreign))?;
         }
@@ -159,7 +156,7 @@ impl Report {
         Ok(())
     }
 
-    /// Those who came and went, and those who did not read.
+    /// Those who came and went, those who did not read, and what bots said.
     fn write_others(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Churned { joins, leaves, skipped } = self.churn;
         if joins + leaves > 0 {
@@ -179,6 +176,9 @@ impl Report {
             for (reason, count) in &impaired.reasons {
                 writeln!(f, "              {:>9}  {reason}", format_count(*count))?;
             }
+        }
+        if let Some(bots) = &self.bots {
+            bots.write(f)?;
         }
         Ok(())
     }

@@ -115,7 +115,9 @@ fn who_has_not_heard_a_message_does_not_answer_it() {
 #[test]
 fn bots_come_as_players() {
     let stub = Stub::start(Script { later: 3, ..Script::default() });
-    let ended = start(&stub, "--login --pauses 50ms..250ms --duration 1s --language ko --workers 2").end();
+    let ended =
+        start(&stub, "--login --pauses 50ms..250ms --duration 1s --language ko --workers 2 --processes 2")
+            .end();
     let bots = u64::from(BOTS);
     ended.expect(
         0,
@@ -143,7 +145,7 @@ fn who_listens_for_leaks_does_so_as_well_when_bots_come_as_players() {
 #[test]
 fn a_conversation_without_end_ends_with_ctrl_c() {
     let stub = Stub::start(Script::default());
-    let run = start(&stub, "--preset persistent --clients 10 --pauses 50ms..250ms");
+    let run = start(&stub, "--preset persistent --clients 10 --pauses 50ms..250ms --duration 10m");
     let begun = Instant::now();
     while stub.heard() < 20 {
         assert!(begun.elapsed() < Duration::from_secs(30), "the run does not begin");
