@@ -1,0 +1,146 @@
+//! What `ramp` and `bench` have in common: broadcasts of several sizes.
+
+use std::time::Duration;
+
+use clap::Args;
+use throng_core::config::{format_duration, parse_duration};
+
+use super::broadcast::RawTalk;
+use super::common::{CLIENTS, CLIENTS_MAX, Common};
+use super::{Job, Scenario, job};
+use crate::crowd::Speech;
+use crate::steps::{Axis, Maker, STEPS_MAX};
+use crate::threshold::Threshold;
+
+/// Most messages of a closed loop; it ends before its time if they run out.
+const CLOSED_MAX: u32 = 400_000;
+/// Time between two warm-up messages of a closed loop.
+const CLOSED_WARMUP: Duration = Duration::from_millis(10);
+/// Greatest size of a step over the rate: a message every microsecond.
+const RATE_MAX: u32 = 1_000_000;
+
+#[derive(Debug, Args)]
+pub(super) struct RawStepping {
+    /// Time between two messages of all clients together, which stays the same when they become more
+    #[arg(long, value_name = "TIME", conflicts_with = "each", value_parser = parse_duration)]
+    pub(super) interval: Option<Duration>,
+    /// Time between two messages of each client, so that with more clients there are more messages
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(super) each: Option<Duration>,
+    /// Time between two steps, in which the server gets over the older one
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    pub(super) pause: Duration,
+    /// Write each step's whole report into the JSON report
+    #[arg(long)]
+    pub(super) keep_reports: bool,
+}
+
+/// How often clients speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Talking {
+    /// Each of them.
+    Each(Duration),
+    /// All of them together.
+    Together(Duration),
+    /// As often as the step says, so many of them.
+    Stepped { clients: u32 },
+}
+
+/// Makes a broadcast of each size.
+#[derive(Debug)]
+pub(super) struct Broadcasts {
+    /// The largest, of which the others are made.
+    base: Job,
+    talk: RawTalk,
+    talking: Talking,
+    duration: Duration,
+}
+
+impl Broadcasts {
+    /// Broadcasts of `sizes`, of which there is at least one; all must be possible.
+    pub(super) fn new(
+        mut common: Common,
+        talk: RawTalk,
+        talking: Talking,
+        duration: Duration,
+        sizes: &[u32],
+    ) -> Result<Self, String> {
+        let over_clients = !matches!(talking, Talking::Stepped { .. });
+        if over_clients && common.clients != CLIENTS {
+            return Err(format!(
+                "--clients {} is of use when steps are over the rate only: --steps says how many clients each step has",
+                common.clients
+            ));
+        }
+        let (axis, most) = if over_clients { (Axis::Clients, CLIENTS_MAX) } else { (Axis::Rate, RATE_MAX) };
+        if sizes.len() > STEPS_MAX {
+            return Err(format!("--steps names {} of them: use at most {STEPS_MAX}", sizes.len()));
+        }
+        if let Some(size) = sizes.iter().find(|size| !(1..=most).contains(*size)) {
+            return Err(format!("a step of {}: use from 1 to {most}", axis.show(*size)));
+        }
+        let largest = sizes.iter().copied().max().unwrap_or(1);
+        let scenario = Scenario::Broadcast(broadcast(&talk, talking, duration, largest)?);
+        if over_clients {
+            common.clients = largest;
+        }
+        let broadcasts = Self { base: job(common, scenario)?, talk, talking, duration };
+        sizes.iter().try_for_each(|size| broadcasts.job(*size).map(drop))?;
+        Ok(broadcasts)
+    }
+}
+
+/// Clients, and the time between two messages of all of them.
+fn load(talking: Talking, size: u32) -> (u32, Duration) {
+    match talking {
+        Talking::Each(time) => (size, time / size.max(1)),
+        Talking::Together(time) => (size, time),
+        Talking::Stepped { clients } => (clients, Duration::from_secs(1) / size.max(1)),
+    }
+}
+
+fn broadcast(
+    talk: &RawTalk,
+    talking: Talking,
+    duration: Duration,
+    size: u32,
+) -> Result<super::Broadcast, String> {
+    let (clients, interval) = load(talking, size);
+    talk.check(clients, interval, duration).map_err(|error| {
+        let interval = format_duration(interval);
+        format!("a step of {clients} clients with a message every {interval}: {error}")
+    })
+}
+
+impl Maker for Broadcasts {
+    fn job(&self, size: u32) -> Result<Job, String> {
+        let broadcast = broadcast(&self.talk, self.talking, self.duration, size)?;
+        let (clients, _) = load(self.talking, size);
+        // Small steps have fewer clients than the large ones have workers.
+        let workers = self.base.workers.min(clients);
+        Ok(Job { scenario: Scenario::Broadcast(broadcast), clients, workers, ..self.base.clone() })
+    }
+
+    fn closed(&self, size: u32, ahead: u32) -> Option<Job> {
+        let mut job = self.job(size).ok()?;
+        let Scenario::Broadcast(broadcast) = &mut job.scenario else { return None };
+        let setting = &broadcast.setting;
+        if setting.speech != Speech::World || setting.deaf + setting.slow > 0 {
+            return None;
+        }
+        broadcast.ahead = Some(ahead);
+        broadcast.interval = CLOSED_WARMUP;
+        broadcast.messages = CLOSED_MAX;
+        // The window is that of one event loop.
+        job.workers = 1;
+        // Everything waits in a closed loop, so its times say nothing.
+        job.thresholds.retain(|threshold| !threshold.is_about_time());
+        Some(job)
+    }
+}
+
+/// The thresholds that a command line names, with the service level objective before them: one of them about the same replaces it.
+pub(super) fn with_slo(slo: Option<Duration>, given: &[Threshold]) -> Result<Vec<Threshold>, String> {
+    let slo = slo.map(|slo| format!("last_recipient.p99={}", format_duration(slo)).parse()).transpose()?;
+    Ok(slo.into_iter().chain(given.iter().copied()).collect())
+}
