@@ -92,10 +92,14 @@ impl Broadcasts {
 
 /// Clients, and the time between two messages of all of them.
 fn load(talking: Talking, size: u32) -> (u32, Duration) {
+    // Rounded up: otherwise there would be room for one message more.
+    let share = |time: Duration| {
+        Duration::from_nanos(u64::try_from(time.as_nanos().div_ceil(size.max(1).into())).unwrap_or(u64::MAX))
+    };
     match talking {
-        Talking::Each(time) => (size, time / size.max(1)),
+        Talking::Each(time) => (size, share(time)),
         Talking::Together(time) => (size, time),
-        Talking::Stepped { clients } => (clients, Duration::from_secs(1) / size.max(1)),
+        Talking::Stepped { clients } => (clients, share(Duration::from_secs(1))),
     }
 }
 
