@@ -79,14 +79,13 @@ impl RawRamp {
                 );
             }
         };
-        let (course, sizes, duration) = match (self.search, self.from, self.to) {
-            (Some(_), Some(from), Some(to)) => {
+        let (course, sizes, duration) =
+            if let (Some(_), Some(from), Some(to)) = (self.search, self.from, self.to) {
                 if from > to {
                     return Err(format!("--from {from} is above --to {to}"));
                 }
                 (Course::Search(Search::new(from, to, self.precision)), vec![from, to], SEARCH_DURATION)
-            }
-            _ => {
+            } else {
                 let (sizes, duration) = if self.steps.is_empty() {
                     (self.pattern.sizes(), self.pattern.duration())
                 } else {
@@ -94,8 +93,7 @@ impl RawRamp {
                 };
                 let on_bad = if self.keep_going { OnBad::GoOn } else { OnBad::FallBack };
                 (Course::Ladder(Ladder::new(sizes.clone(), on_bad)), sizes, duration)
-            }
-        };
+            };
         self.common.threshold = with_slo(Some(self.slo), &self.common.threshold)?;
         let duration = self.duration.unwrap_or(duration);
         let maker = Broadcasts::new(self.common, self.talk, talking, duration, &sizes)?;

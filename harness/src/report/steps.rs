@@ -10,6 +10,7 @@ use crate::duration::format_nanos;
 use crate::procstat::Usage;
 use crate::record::LatencyUs;
 use crate::steps::{Axis, Basis, Capacity, Forecast, Found, Judged, LimitedBy, Phase, Trial};
+use crate::threshold::Checked;
 use crate::verify::{Deliveries, Gaps};
 
 /// A step. Where keys are those of a report they mean the same.
@@ -129,9 +130,34 @@ pub struct Limit {
     pub summary: String,
 }
 
+impl Stepped {
+    /// What the whole run must hold to, beside the thresholds of each step: that all steps do, or that there is a good one.
+    pub(crate) fn check(&self, every_step_counts: bool) -> Checked {
+        let broken = self.steps.iter().find(|step| step.verdict == Verdict::Fail);
+        let held = if every_step_counts { broken.is_none() } else { self.limit.good.is_some() };
+        let found = match (held, broken) {
+            (true, _) if every_step_counts => format!("{} of them", self.steps.len()),
+            (true, _) => self.limit.good.map_or(String::new(), |size| self.limit.over.show(size)),
+            (false, Some(step)) if every_step_counts => {
+                let why = step.because.first().map_or("", String::as_str);
+                format!("step {}: {why}", step.number)
+            }
+            (false, _) => "none".to_owned(),
+        };
+        let threshold = if every_step_counts { "all steps" } else { "a good step" };
+        Checked { threshold: threshold.into(), found, held }
+    }
+}
+
 impl Limit {
-    /// What `steps` came to, by what a course has found.
-    pub fn new(over: Axis, found: Found, steps: &[Step], reported_step: Option<u32>) -> Self {
+    /// What `steps` came to, by what a course has found. If they were only to be compared, the summary says so.
+    pub fn new(
+        over: Axis,
+        found: Found,
+        steps: &[Step],
+        reported_step: Option<u32>,
+        only_compared: bool,
+    ) -> Self {
         let bad = steps.iter().rfind(|step| step.limited_by.is_some() && Some(step.size) == found.bad);
         let limited_by = bad.and_then(|step| step.limited_by);
         let because = bad.map_or_else(Vec::new, |step| step.because.clone());
@@ -142,6 +168,10 @@ impl Limit {
         let why = because.first().map_or(String::new(), |why| format!(": {why}{whose}"));
         let size = |size: Option<u32>| size.map_or(String::new(), |size| over.show(size));
         let summary = match (found.good, found.bad) {
+            (Some(_), _) if only_compared => {
+                let good = steps.iter().filter(|step| step.good).count();
+                format!("{good} of {} steps were good, the largest with {}", steps.len(), size(found.good))
+            }
             (None, None) => "no step was completed".to_owned(),
             (Some(_), None) => {
                 format!("good up to {}, where the steps ended: no limit was met", size(found.good))
@@ -180,10 +210,12 @@ impl Report {
     pub(super) fn write_steps(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(stepped) = &self.stepped else { return Ok(()) };
         let limit = &stepped.limit;
-        write_row(f, &STEP_HEADS)?;
+        let rows: Vec<_> = stepped.steps.iter().map(Step::cells).collect();
+        let widths = widths(&STEP_HEADS, &rows);
+        write_row(f, &widths, &STEP_HEADS)?;
         writeln!(f)?;
-        for step in &stepped.steps {
-            write_row(f, &step.cells())?;
+        for (step, cells) in stepped.steps.iter().zip(&rows) {
+            write_row(f, &widths, cells)?;
             writeln!(f, "  {}{}", step.outcome(), step.purpose())?;
             step.because.iter().try_for_each(|why| writeln!(f, "        - {why}"))?;
         }
@@ -195,20 +227,22 @@ impl Report {
 
     fn write_capacities(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(stepped) = &self.stepped else { return Ok(()) };
-        if stepped.steps.iter().any(|step| step.capacity.is_some()) {
+        let measured = || stepped.steps.iter().filter_map(|step| Some((step, step.capacity.as_ref()?)));
+        let rows: Vec<_> = measured().map(|(step, capacity)| capacity_cells(step, capacity)).collect();
+        if !rows.is_empty() {
+            let widths = widths(&CAPACITY_HEADS, &rows);
             writeln!(
                 f,
                 "\n  capacity    as many messages as are served, so many ahead of the slowest client"
             )?;
-            write_row(f, &CAPACITY_HEADS)?;
+            write_row(f, &widths, &CAPACITY_HEADS)?;
             writeln!(f)?;
-        }
-        for step in &stepped.steps {
-            let Some(capacity) = &step.capacity else { continue };
-            write_row(f, &capacity_cells(step, capacity))?;
-            writeln!(f)?;
-            if let Some(why) = &capacity.unusable_because {
-                writeln!(f, "        - {why}")?;
+            for ((_, capacity), cells) in measured().zip(&rows) {
+                write_row(f, &widths, cells)?;
+                writeln!(f)?;
+                if let Some(why) = &capacity.unusable_because {
+                    writeln!(f, "        - {why}")?;
+                }
             }
         }
         let Some(forecast) = &stepped.forecast else { return Ok(()) };
@@ -231,7 +265,7 @@ pub(super) const STEP_HEADS: [&str; 11] = [
     "p50",
     "p99",
     "last p99",
-    "server CPU",
+    "CPU",
     "memory",
 ];
 
@@ -325,12 +359,19 @@ pub(super) fn forecast_lines(forecast: &Forecast) -> Vec<String> {
     lines
 }
 
-/// A row of cells; the first is a short one.
-fn write_row<T: fmt::Display>(f: &mut fmt::Formatter<'_>, cells: &[T]) -> fmt::Result {
-    for (column, cell) in cells.iter().enumerate() {
-        let width = if column == 0 { 9 } else { 13 };
-        // Padding is for strings only.
-        write!(f, "{:>width$}", cell.to_string())?;
-    }
-    Ok(())
+/// How wide each column is.
+fn widths<const N: usize>(heads: &[&str; N], rows: &[[String; N]]) -> [usize; N] {
+    std::array::from_fn(|column| {
+        let cells = rows.iter().map(|row| row[column].len());
+        cells.chain([heads[column].len()]).max().unwrap_or_default()
+    })
+}
+
+/// A row of cells, to the right in their columns.
+fn write_row<const N: usize>(
+    f: &mut fmt::Formatter<'_>,
+    widths: &[usize; N],
+    cells: &[impl AsRef<str>; N],
+) -> fmt::Result {
+    cells.iter().zip(widths).try_for_each(|(cell, width)| write!(f, "  {:>width$}", cell.as_ref()))
 }

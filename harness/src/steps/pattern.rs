@@ -65,6 +65,6 @@ mod tests {
         check(Pattern::Ramp, &[5, 10, 15, 20, 25, 30, 35, 40, 35, 30, 25, 20, 15, 10, 5]);
         check(Pattern::Sustained, &[20]);
         check(Pattern::Stress, &[10, 25, 50, 75, 100, 150, 200]);
-        assert_eq!(Pattern::Gradual.duration(), Duration::from_secs(60));
+        assert_eq!(Pattern::Gradual.duration(), Duration::from_mins(1));
     }
 }

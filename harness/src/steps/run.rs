@@ -159,25 +159,26 @@ impl Made {
         let stands = self.steps.iter().rposition(|step| step.good && Some(step.size) == found.good);
         let mut report = self.reports.swap_remove(stands.unwrap_or(0));
         let interrupted = self.ended == Ended::Interrupted;
-        let steps_pass = self.steps.iter().all(|step| step.verdict == Verdict::Pass);
-        let held = if job.every_step_counts { steps_pass } else { found.good.is_some() };
         if let Ended::Broken(what) = self.ended {
             report.incomplete_because.push(what);
         }
-        let is_complete = report.incomplete_because.is_empty();
-        report.verdict = match (interrupted, held && is_complete) {
-            (true, _) => Verdict::Interrupted,
-            (false, true) => Verdict::Pass,
-            (false, false) => Verdict::Fail,
-        };
         let forecast = job.forecast.as_ref().map(|sizes| {
             let measured: Vec<_> =
                 self.steps.iter().filter_map(|step| Some((step.size, step.capacity.as_ref()?))).collect();
             Forecast::new(&measured, sizes)
         });
-        let limit = Limit::new(job.axis, found, &self.steps, stands.map(|at| self.steps[at].number));
+        let reported = stands.map(|at| self.steps[at].number);
+        let limit = Limit::new(job.axis, found, &self.steps, reported, job.every_step_counts);
+        let stepped = Stepped { limit, forecast, steps: self.steps };
+        let checked = stepped.check(job.every_step_counts);
+        report.verdict = match (interrupted, checked.held && report.incomplete_because.is_empty()) {
+            (true, _) => Verdict::Interrupted,
+            (false, true) => Verdict::Pass,
+            (false, false) => Verdict::Fail,
+        };
+        report.thresholds.push(checked);
         job.name.clone_into(&mut report.scenario);
-        report.stepped = Some(Box::new(Stepped { limit, forecast, steps: self.steps }));
+        report.stepped = Some(Box::new(stepped));
         report
     }
 }

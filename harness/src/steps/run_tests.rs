@@ -55,12 +55,15 @@ fn findings(job: &Job, last_ms: u64, missing: u64) -> Findings {
     found
 }
 
-/// The report of a run of `line` whose every run is `server`'s, and the (clients, is a closed loop) of all runs.
+/// A run of several steps: its report, the (clients, is a closed loop) of all runs, and what was said meanwhile.
+type Ran = (Result<Report, String>, Vec<(u32, bool)>, Vec<String>);
+
+/// A run of `line` whose every step is `server`'s.
 fn run_line(
     line: &str,
     shutdown: &Shutdown,
     mut server: impl FnMut(&Job) -> Result<Findings, &'static str>,
-) -> (Result<Report, String>, Vec<(u32, bool)>, Vec<String>) {
+) -> Ran {
     let origin = Origin { command: vec![], started: SystemTime::UNIX_EPOCH, machine: Machine::default() };
     let (mut runs, mut said) = (Vec::new(), Vec::new());
     let report =
@@ -118,6 +121,7 @@ fn a_ramp_whose_first_step_is_bad_fails() {
     let limit = &stepped(&report).limit;
     assert_eq!((limit.good, limit.bad, limit.reported_step), (None, Some(10), 1));
     assert!(limit.summary.starts_with("no step was good; 10 clients were not: missing=0"), "{limit:?}");
+    assert!(report.to_string().contains("BROKEN  a good step              found none"), "{report}");
 }
 
 #[test]
@@ -247,6 +251,12 @@ fn a_bench_fails_with_any_of_its_steps() {
     let report = report.expect("it can be run");
     assert_eq!((runs.len(), report.exit_code(), report.clients.connected), (3, EXIT_BROKEN, 30));
     assert!(stepped(&report).forecast.is_none());
+    let text = report.to_string();
+    let broken = "BROKEN  all steps                found step 1: last_recipient.p99=50ms: found 60.0 ms";
+    assert!(
+        text.contains(broken) && text.contains("2 of 3 steps were good, the largest with 30 clients"),
+        "{text}"
+    );
     let (report, _, _) = run_line("bench --steps 10,20,30", &Shutdown::new(), |job| Ok(findings(job, 5, 0)));
     let report = report.expect("it can be run");
     let none = stepped(&report).forecast.as_ref().and_then(|forecast| forecast.none_because.clone());

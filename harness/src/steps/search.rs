@@ -90,10 +90,10 @@ mod tests {
     use super::*;
 
     /// Most steps that a search may take.
-    fn bound(from: u32, to: u32, precision: f64) -> usize {
+    fn bound(from: u32, to: u32, precision: f64) -> f64 {
         let doublings = f64::from(to / from).log2().ceil() + 2.0;
         let halvings = (1.0 / precision).log2().ceil() + 2.0;
-        (doublings + f64::from(FAILURES_MAX + 1) * (halvings + 1.0)) as usize
+        doublings + f64::from(FAILURES_MAX + 1) * (halvings + 1.0)
     }
 
     /// Searches with a server that is as good as `is_good` says: what was tried and what was found.
@@ -109,7 +109,7 @@ mod tests {
         while let Some(trial) = search.next() {
             tried.push(trial);
             search.judged(is_good(trial.size));
-            assert!(tried.len() <= bound(from, to, precision), "{tried:?}");
+            assert!(tried.len() as f64 <= bound(from, to, precision), "{tried:?}");
         }
         (tried, search.found())
     }

@@ -108,7 +108,9 @@ fn html_capacity(html: &mut Markup, stepped: &Stepped) {
     html.element("section", &[], |html| {
         html.leaf("h2", &[], "Capacity");
         let forecast = stepped.forecast.as_ref();
-        forecast.into_iter().for_each(|forecast| forecast_chart(html, forecast));
+        if let Some(forecast) = forecast {
+            forecast_chart(html, forecast);
+        }
         table(html, &CAPACITY_HEADS, measured().map(|(step, capacity)| capacity_cells(step, capacity).into()));
         for line in forecast.map(forecast_lines).unwrap_or_default() {
             html.leaf("p", &[], line.trim().strip_prefix("forecast ").unwrap_or(&line).trim());
