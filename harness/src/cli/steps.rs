@@ -84,6 +84,9 @@ impl Broadcasts {
         if over_clients {
             common.clients = largest;
         }
+        // How often messages come is what a step is about, so there are no keys to change it, and lines of one step follow on
+        // those of another.
+        common.plain = true;
         let broadcasts = Self { base: job(common, scenario)?, talk, talking, duration };
         sizes.iter().try_for_each(|size| broadcasts.job(*size).map(drop))?;
         Ok(broadcasts)
@@ -121,8 +124,9 @@ impl Maker for Broadcasts {
         let broadcast = broadcast(&self.talk, self.talking, self.duration, size)?;
         let (clients, _) = load(self.talking, size);
         // Small steps have fewer clients than the large ones have workers.
-        let workers = self.base.workers.min(clients);
-        Ok(Job { scenario: Scenario::Broadcast(broadcast), clients, workers, ..self.base.clone() })
+        let processes = self.base.processes.min(clients);
+        let workers = self.base.workers.min(clients / processes);
+        Ok(Job { scenario: Scenario::Broadcast(broadcast), clients, workers, processes, ..self.base.clone() })
     }
 
     fn closed(&self, size: u32, ahead: u32) -> Option<Job> {
@@ -136,7 +140,7 @@ impl Maker for Broadcasts {
         broadcast.interval = CLOSED_WARMUP;
         broadcast.messages = CLOSED_MAX;
         // The window is that of one event loop.
-        job.workers = 1;
+        (job.workers, job.processes) = (1, 1);
         // Everything waits in a closed loop, so its times say nothing.
         job.thresholds.retain(|threshold| !threshold.is_about_time());
         Some(job)

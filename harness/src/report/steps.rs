@@ -98,6 +98,14 @@ impl Step {
         self.server.filter(|_| self.measured_s > 0.0).map(|server| server.cpu_s / self.measured_s)
     }
 
+    /// Why the step fails, by its thresholds or those of its closed loop.
+    fn broken(&self) -> Option<&str> {
+        if self.verdict == Verdict::Fail {
+            return Some(self.because.first().map_or("", String::as_str));
+        }
+        self.capacity.as_ref()?.unusable_because.as_deref()
+    }
+
     /// `good`, or whose limit it met, or that it was cut.
     pub fn outcome(&self) -> &'static str {
         match (self.good, self.limited_by) {
@@ -133,16 +141,13 @@ pub struct Limit {
 impl Stepped {
     /// What the whole run must hold to, beside the thresholds of each step: that all steps do, or that there is a good one.
     pub(crate) fn check(&self, every_step_counts: bool) -> Checked {
-        let broken = self.steps.iter().find(|step| step.verdict == Verdict::Fail);
+        let broken = self.steps.iter().find_map(|step| Some((step.number, step.broken()?)));
         let held = if every_step_counts { broken.is_none() } else { self.limit.good.is_some() };
-        let found = match (held, broken) {
-            (true, _) if every_step_counts => format!("{} of them", self.steps.len()),
-            (true, _) => self.limit.good.map_or(String::new(), |size| self.limit.over.show(size)),
-            (false, Some(step)) if every_step_counts => {
-                let why = step.because.first().map_or("", String::as_str);
-                format!("step {}: {why}", step.number)
-            }
-            (false, _) => "none".to_owned(),
+        let found = match (every_step_counts, broken, self.limit.good) {
+            (true, Some((number, why)), _) => format!("step {number}: {why}"),
+            (true, None, _) => format!("{} of them", self.steps.len()),
+            (false, _, Some(size)) => self.limit.over.show(size),
+            (false, _, None) => "none".to_owned(),
         };
         let threshold = if every_step_counts { "all steps" } else { "a good step" };
         Checked { threshold: threshold.into(), found, held }
@@ -176,7 +181,10 @@ impl Limit {
             (Some(_), None) => {
                 format!("good up to {}, where the steps ended: no limit was met", size(found.good))
             }
-            (None, Some(_)) => format!("no step was good; {} were not{why}", size(found.bad)),
+            (None, Some(_)) => {
+                let once = if steps.iter().any(|step| step.good) { " whenever it was tried" } else { "" };
+                format!("no step was good{once}; {} were not{why}", size(found.bad))
+            }
             (Some(_), Some(_)) => {
                 let again = if found.confirmed { ", and so again" } else { ", which was not confirmed" };
                 format!("{} were good{again}; {} were not{why}", size(found.good), size(found.bad))
@@ -247,8 +255,8 @@ impl Report {
         }
         let Some(forecast) = &stepped.forecast else { return Ok(()) };
         writeln!(f)?;
-        for line in forecast_lines(forecast) {
-            writeln!(f, "  {line}")?;
+        for (name, line) in forecast_lines(forecast) {
+            writeln!(f, "  {name:<10}  {line}")?;
         }
         Ok(())
     }
@@ -320,41 +328,50 @@ pub(super) fn capacity_cells(step: &Step, capacity: &Capacity) -> [String; 6] {
     ]
 }
 
-/// The forecast in sentences.
-pub(super) fn forecast_lines(forecast: &Forecast) -> Vec<String> {
+/// The forecast in sentences, of which some begin something that has a name.
+pub(super) fn forecast_lines(forecast: &Forecast) -> Vec<(&'static str, String)> {
     if let Some(why) = &forecast.none_because {
-        return vec![format!("forecast    none: {why}")];
+        return vec![("forecast", format!("none: {why}"))];
     }
     let unit = match forecast.basis {
         Some(Basis::ServerCpu) => "a second of the server's CPU",
         _ => "a second",
     };
-    let mut lines = Vec::new();
-    for predicted in &forecast.predicted {
-        lines.push(format!(
-            "forecast    {} clients: {} deliveries {unit}, which are {:.1} messages to all",
-            format_count(predicted.clients.into()),
-            format_rate(predicted.deliveries_per_s),
-            predicted.messages_per_s
-        ));
+    let mut lines: Vec<_> = forecast
+        .predicted
+        .iter()
+        .map(|predicted| {
+            let line = format!(
+                "{} clients: {} deliveries {unit}, which are {:.1} messages to all",
+                format_count(predicted.clients.into()),
+                format_rate(predicted.deliveries_per_s),
+                predicted.messages_per_s
+            );
+            ("", line)
+        })
+        .collect();
+    if let Some(first) = lines.first_mut() {
+        first.0 = "forecast";
     }
     if let Some(held) = &forecast.held_out {
-        lines.push(format!(
-            "            so far off: for {} clients the smaller steps lead to {}, and {} were measured ({:+.1}%)",
+        let line = format!(
+            "for {} clients the smaller steps alone lead to {}, and {} were measured: {:+.1}%",
             format_count(held.clients.into()),
             format_rate(held.predicted),
             format_rate(held.measured),
             held.error_percent
-        ));
+        );
+        lines.push(("its error", line));
     }
     if let (Some(law), Some(error)) = (&forecast.law, forecast.fit_error_percent) {
-        lines.push(format!(
-            "            by the Universal Scalability Law: lambda {:.0}, sigma {:.5}, kappa {:.3e}; it misses the steps by {error:.1}%",
+        let line = format!(
+            "Universal Scalability Law, lambda {:.4e}, sigma {:.4e}, kappa {:.4e}; it misses the steps by {error:.1}%",
             law.lambda, law.sigma, law.kappa
-        ));
+        );
+        lines.push(("by", line));
     }
     if let Some(peak) = forecast.peak_clients {
-        lines.push(format!("            beyond {} clients it becomes less", format_rate(peak)));
+        lines.push(("", format!("beyond {} clients it becomes less", format_rate(peak))));
     }
     lines
 }

@@ -231,7 +231,11 @@ fn a_bench_compares_all_steps_and_forecasts() {
     assert_eq!(json["steps"][0]["report"]["clients"]["connected"], 10);
     assert!(json["forecast"]["held_out"]["error_percent"].as_f64().is_some_and(|error| error.abs() < 1.0));
     let text = report.to_string();
-    for part in ["forecast    400 clients", "so far off: for 100 clients", "Universal Scalability Law"] {
+    for part in [
+        "forecast    400 clients",
+        "its error   for 100 clients the smaller steps alone",
+        "Universal Scalability Law",
+    ] {
         assert!(text.contains(part), "no `{part}` in:\n{text}");
     }
     let page = report.to_html();
@@ -257,6 +261,15 @@ fn a_bench_fails_with_any_of_its_steps() {
         text.contains(broken) && text.contains("2 of 3 steps were good, the largest with 30 clients"),
         "{text}"
     );
+    // So it does with what is lost in a closed loop.
+    let lossy = |job: &Job| {
+        let is_closed = matches!(&job.scenario, Scenario::Broadcast(broadcast) if broadcast.ahead.is_some());
+        Ok(findings(job, 5, u64::from(is_closed && job.clients == 20)))
+    };
+    let (report, _, _) = run_line("bench --steps 10,20", &Shutdown::new(), lossy);
+    let report = report.expect("it can be run");
+    assert_eq!(report.exit_code(), EXIT_BROKEN);
+    assert!(report.to_string().contains("found step 2: missing=0: found 1 of"), "{report}");
     let (report, _, _) = run_line("bench --steps 10,20,30", &Shutdown::new(), |job| Ok(findings(job, 5, 0)));
     let report = report.expect("it can be run");
     let none = stepped(&report).forecast.as_ref().and_then(|forecast| forecast.none_because.clone());

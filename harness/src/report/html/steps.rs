@@ -18,12 +18,15 @@ impl Report {
             html.leaf("h2", &[], "Steps");
             html.leaf("p", &[], sentence(&stepped.limit.summary));
             step_charts(html, stepped);
-            let heads: Vec<_> = STEP_HEADS.into_iter().chain(["", "why"]).collect();
+            let mut heads = STEP_HEADS.to_vec();
+            heads.insert(1, "result");
             let rows = stepped.steps.iter().map(|step| {
-                let outcome = format!("{}{}", step.outcome(), step.purpose());
-                step.cells().into_iter().chain([outcome, step.because.join("; ")]).collect()
+                let mut cells = step.cells().to_vec();
+                cells.insert(1, format!("{}{}", step.outcome(), step.purpose()));
+                cells
             });
             table(html, &heads, rows);
+            reasons(html, &stepped.steps);
             let all = stepped.steps.len();
             let text = format_args!(
                 "Last p99: 99 in 100 messages had reached their last recipient by then. Everything below, and the thresholds \
@@ -34,6 +37,20 @@ impl Report {
         });
         html_capacity(html, stepped);
     }
+}
+
+/// Why steps were not good.
+fn reasons(html: &mut Markup, steps: &[Step]) {
+    if steps.iter().all(|step| step.because.is_empty()) {
+        return;
+    }
+    html.element("ul", &[], |html| {
+        for step in steps {
+            for why in &step.because {
+                html.leaf("li", &[], format_args!("Step {}: {why}", step.number));
+            }
+        }
+    });
 }
 
 /// With a capital letter and a full stop.
@@ -112,9 +129,11 @@ fn html_capacity(html: &mut Markup, stepped: &Stepped) {
             forecast_chart(html, forecast);
         }
         table(html, &CAPACITY_HEADS, measured().map(|(step, capacity)| capacity_cells(step, capacity).into()));
-        for line in forecast.map(forecast_lines).unwrap_or_default() {
-            html.leaf("p", &[], line.trim().strip_prefix("forecast ").unwrap_or(&line).trim());
-        }
+        html.element("ul", &[], |html| {
+            for (_, line) in forecast.map(forecast_lines).unwrap_or_default() {
+                html.leaf("li", &[], sentence(&line));
+            }
+        });
         html.leaf(
             "p",
             &[("class", &"note")],
