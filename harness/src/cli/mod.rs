@@ -1,8 +1,8 @@
 //! The command line: what is written, and what it means once it has been checked. What all scenarios
 //! share is in `common`, and what one of them adds in a file of its own.
 
-mod bots;
 mod bench;
+mod bots;
 mod broadcast;
 mod common;
 mod connect;
@@ -37,8 +37,8 @@ use crate::steps::StepsJob;
 use crate::target::{Entrance, TargetSource};
 use crate::threshold::Threshold;
 use crate::worker::Lists;
-use bots::RawBots;
 use bench::RawBench;
+use bots::RawBots;
 use broadcast::RawBroadcast;
 use common::Common;
 use connect::RawConnect;
@@ -210,7 +210,7 @@ impl Cli {
             }
             RawScenario::Login(raw) => (Scenario::Login(raw.check()?), raw.common),
             RawScenario::Broadcast(raw) => (Scenario::Broadcast(raw.check()?), raw.common),
-            RawScenario::Bots(raw) => (Scenario::Bots(raw.check()?), raw.common),
+            RawScenario::Bots(raw) => return raw.task(),
             RawScenario::Ramp(raw) => return raw.check().map(Task::Steps),
             RawScenario::Bench(raw) => return raw.check().map(Task::Steps),
             RawScenario::Peers(raw) => return raw.check().map(Task::Peers),

@@ -65,32 +65,50 @@ impl Broadcasts {
         duration: Duration,
         sizes: &[u32],
     ) -> Result<Self, String> {
-        let over_clients = !matches!(talking, Talking::Stepped { .. });
-        if over_clients && common.clients != CLIENTS {
-            return Err(format!(
-                "--clients {} is of use when steps are over the rate only: --steps says how many clients each step has",
-                common.clients
-            ));
-        }
-        let (axis, most) = if over_clients { (Axis::Clients, CLIENTS_MAX) } else { (Axis::Rate, RATE_MAX) };
-        if sizes.len() > STEPS_MAX {
-            return Err(format!("--steps names {} of them: use at most {STEPS_MAX}", sizes.len()));
-        }
-        if let Some(size) = sizes.iter().find(|size| !(1..=most).contains(*size)) {
-            return Err(format!("a step of {}: use from 1 to {most}", axis.show(*size)));
-        }
-        let largest = sizes.iter().copied().max().unwrap_or(1);
-        let scenario = Scenario::Broadcast(broadcast(&talk, talking, duration, largest)?);
-        if over_clients {
-            common.clients = largest;
+        match talking {
+            Talking::Stepped { .. } => check_sizes(sizes, Axis::Rate, RATE_MAX)?,
+            Talking::Each(_) | Talking::Together(_) => take_largest(&mut common, sizes, CLIENTS)?,
         }
         // How often messages come is what a step is about, so there are no keys to change it, and lines of one step follow on
         // those of another.
         common.plain = true;
+        let largest = sizes.iter().copied().max().unwrap_or(1);
+        let scenario = Scenario::Broadcast(broadcast(&talk, talking, duration, largest)?);
         let broadcasts = Self { base: job(common, scenario)?, talk, talking, duration };
         sizes.iter().try_for_each(|size| broadcasts.job(*size).map(drop))?;
         Ok(broadcasts)
     }
+}
+
+/// Fails unless all sizes of steps are possible, and there are not too many of them.
+fn check_sizes(sizes: &[u32], axis: Axis, most: u32) -> Result<(), String> {
+    if sizes.len() > STEPS_MAX {
+        return Err(format!("--steps names {} of them: use at most {STEPS_MAX}", sizes.len()));
+    }
+    match sizes.iter().find(|size| !(1..=most).contains(*size)) {
+        Some(size) => Err(format!("a step of {}: use from 1 to {most}", axis.show(*size))),
+        None => Ok(()),
+    }
+}
+
+/// Gives the run as many clients as its largest step has, if `--clients`, of which there are `by_default`, was not given.
+pub(super) fn take_largest(common: &mut Common, sizes: &[u32], by_default: u32) -> Result<(), String> {
+    if common.clients != by_default {
+        return Err(format!(
+            "--clients {} is of no use here, unless steps are over the rate: --steps says how many clients each step has",
+            common.clients
+        ));
+    }
+    check_sizes(sizes, Axis::Clients, CLIENTS_MAX)?;
+    common.clients = sizes.iter().copied().max().unwrap_or(by_default);
+    Ok(())
+}
+
+/// The step of `base`, which has the most of them, with so many clients. Small steps have fewer than large ones have workers.
+pub(super) fn with_clients(base: &Job, clients: u32) -> Job {
+    let processes = base.processes.min(clients);
+    let workers = base.workers.min(clients / processes);
+    Job { clients, workers, processes, ..base.clone() }
 }
 
 /// Clients, and the time between two messages of all of them.
@@ -123,10 +141,7 @@ impl Maker for Broadcasts {
     fn job(&self, size: u32) -> Result<Job, String> {
         let broadcast = broadcast(&self.talk, self.talking, self.duration, size)?;
         let (clients, _) = load(self.talking, size);
-        // Small steps have fewer clients than the large ones have workers.
-        let processes = self.base.processes.min(clients);
-        let workers = self.base.workers.min(clients / processes);
-        Ok(Job { scenario: Scenario::Broadcast(broadcast), clients, workers, processes, ..self.base.clone() })
+        Ok(Job { scenario: Scenario::Broadcast(broadcast), ..with_clients(&self.base, clients) })
     }
 
     fn closed(&self, size: u32, ahead: u32) -> Option<Job> {

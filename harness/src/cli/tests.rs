@@ -258,6 +258,29 @@ fn a_ramp_is_made_of_broadcasts() {
 }
 
 #[test]
+fn bots_come_by_steps() {
+    let gradual = steps("bots --data d --preset gradual").expect("complete");
+    assert_eq!((gradual.name, gradual.course.planned(), gradual.every_step_counts), ("bots", Some(6), false));
+    let job = gradual.maker.job(30).expect("possible");
+    let Scenario::Bots(bots) = &job.scenario else { panic!("{job:?}") };
+    assert_eq!((job.clients, bots.duration), (30, Duration::from_mins(1)));
+    assert!(gradual.maker.closed(30, 9).is_none());
+    let benchmark =
+        steps("bots --data d --preset benchmark --steps 5,9 --duration 40s --pauses 1s..2s --workers 7");
+    let benchmark = benchmark.expect("complete");
+    assert_eq!(
+        (benchmark.first(), benchmark.course.planned(), benchmark.every_step_counts),
+        (5, Some(2), true)
+    );
+    let job = benchmark.maker.job(5).expect("possible");
+    assert_eq!((job.clients, job.workers, job.thresholds), (5, 5, Threshold::defaults()));
+    let error = steps("bots --data d --steps 5,9").expect_err("no steps");
+    assert!(error.contains("--preset gradual or --preset benchmark only"), "{error}");
+    let error = steps("bots --data d --preset gradual --clients 7").expect_err("steps say it");
+    assert!(error.contains("--clients 7 is of no use here"), "{error}");
+}
+
+#[test]
 fn a_bench_has_closed_loops() {
     let bench = |more: &str| steps(&format!("bench --data d {more}")).expect("complete");
     let job = bench("--workers 2 --threshold p99=1ms --forecast 200,500");
@@ -282,7 +305,7 @@ fn what_is_wrong_with_steps_is_said() {
         Err(error) => assert!(error.contains(part), "{line}: {error}"),
     };
     check("ramp", "--data <DIR>");
-    check("ramp --data d --clients 50", "--clients 50 is of use when steps are over the rate only");
+    check("ramp --data d --clients 50", "--clients 50 is of no use here, unless steps are over the rate");
     check("ramp --data d --pattern flat", "invalid value 'flat'");
     check("ramp --data d --steps 0,5", "a step of 0 clients: use from 1 to 1000000");
     check("ramp --data d --steps 5 --pattern step", "cannot be used with");

@@ -125,7 +125,8 @@ fn announcement(number: usize, trial: Trial, steps: &StepsJob, job: &Job) -> Str
             1.0 / broadcast.interval.as_secs_f64(),
             format_duration(broadcast.duration)
         ),
-        _ => String::new(),
+        Scenario::Bots(bots) => format!(", talking for {}", format_duration(bots.duration)),
+        Scenario::Connect(_) | Scenario::Login(_) => String::new(),
     };
     format!("step {number}{of}: {} clients{pace}{again}", crate::report::format_count(job.clients.into()))
 }
