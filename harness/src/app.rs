@@ -15,20 +15,22 @@ use crate::crew;
 use crate::monitor::{self, MonitorJob, MonitorReport};
 use crate::peers::{self, PeersJob, PeersReport, bare};
 use crate::report::{EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE, Findings, Machine, Origin, Report, check_writable};
+use crate::steps::{self, StepsJob};
 use crate::target::Target;
 
 /// The flag whose value is nobody's business, and what reports have in its place.
 const PASSWORD: &str = "--password";
 const SECRET: &str = "[secret]";
 
-/// Runs what the command line `args` asks for and gives the exit code. `drive` is what runs the
-/// scenario once everything before it is known to be in order; the report goes to `out` and to
-/// the files of `--json` and `--html`, what went wrong to `err`.
+/// Runs what the command line `args` asks for and gives the exit code. `drive` is what runs a
+/// scenario once everything before it is known to be in order, for each step if there are several; between
+/// them `shutdown` is heeded. The report goes to `out` and to the files of `--json` and `--html`, what went wrong to `err`.
 pub fn run<E: Display>(
     args: impl IntoIterator<Item = OsString>,
     out: &mut impl Write,
     err: &mut impl Write,
-    drive: impl FnOnce(&Job, &Target) -> Result<Findings, E>,
+    shutdown: &Shutdown,
+    mut drive: impl FnMut(&Job, &Target) -> Result<Findings, E>,
 ) -> u8 {
     let Expanded { args, file } = match cli::expand(args.into_iter().collect()) {
         Ok(expanded) => expanded,
@@ -40,6 +42,7 @@ pub fn run<E: Display>(
     let command = recorded(&args);
     let job = match parse(args) {
         Ok(Task::Run(job)) => job,
+        Ok(Task::Steps(job)) => return run_steps(job, (command, file), out, err, shutdown, drive),
         Ok(Task::Peers(job)) => return run_peers(&job, command, out, err),
         Ok(Task::Monitor(job)) => return run_monitor(&job, command, file, out, err),
         Ok(Task::BareWriter(writer)) => {
@@ -70,6 +73,11 @@ pub fn run<E: Display>(
         };
     let mut report = Report::new(&job, origin, findings);
     report.scenario_file = file.map(|path| path.display().to_string());
+    publish(&report, &job, out, err)
+}
+
+/// Shows `report` and writes it where `job` says.
+fn publish(report: &Report, job: &Job, out: &mut impl Write, err: &mut impl Write) -> u8 {
     let _ = write!(out, "{report}");
     let json = job.json.as_ref().map(|path| report.write_json(path));
     let html = job.html.as_ref().map(|path| report.write_html(path));
@@ -85,6 +93,33 @@ pub fn run<E: Display>(
 fn not_run(error: impl Display, err: &mut impl Write) -> u8 {
     let _ = writeln!(err, "error: {error}");
     EXIT_NOT_RUN
+}
+
+/// Runs one scenario after the other.
+fn run_steps<E: Display>(
+    job: StepsJob,
+    (command, file): (Vec<String>, Option<PathBuf>),
+    out: &mut impl Write,
+    err: &mut impl Write,
+    shutdown: &Shutdown,
+    drive: impl FnMut(&Job, &Target) -> Result<Findings, E>,
+) -> u8 {
+    let origin = Origin { command, started: SystemTime::now(), machine: Machine::this() };
+    let first = job.maker.job(job.first());
+    let prepared = first.and_then(|first| prepare(&first).map(|target| (first, target)));
+    let report = prepared.and_then(|(first, target)| {
+        let mut say = |text: &str| {
+            let _ = writeln!(err, "{text}");
+        };
+        steps::run(job, &origin, &target, shutdown, &mut say, drive).map(|report| (report, first))
+    });
+    match report {
+        Ok((mut report, first)) => {
+            report.scenario_file = file.map(|path| path.display().to_string());
+            publish(&report, &first, out, err)
+        }
+        Err(error) => not_run(error, err),
+    }
 }
 
 /// Runs `peers`, which has servers and a report of its own.
@@ -188,7 +223,9 @@ mod tests {
     fn run_line(line: &str, findings: Result<Findings, &str>) -> (u8, String, String) {
         let args = std::iter::once("throng-harness").chain(line.split_whitespace()).map(OsString::from);
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let code = run(args, &mut out, &mut err, |_, _| findings);
+        let mut findings = Some(findings);
+        let code =
+            run(args, &mut out, &mut err, &Shutdown::new(), |_, _| findings.take().expect("it is run once"));
         (code, String::from_utf8_lossy(&out).into_owned(), String::from_utf8_lossy(&err).into_owned())
     }
 
@@ -310,7 +347,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("json")).expect("a directory");
         std::fs::create_dir(dir.path().join("html")).expect("a directory");
         let mut err = Vec::new();
-        let code = run(args, &mut Vec::new(), &mut err, |_, _| -> Result<Findings, &str> {
+        let code = run(args, &mut Vec::new(), &mut err, &Shutdown::new(), |_, _| -> Result<Findings, &str> {
             std::fs::remove_dir_all(dir.path().join("json")).expect("it is there");
             Ok(connected(3))
         });
@@ -326,9 +363,10 @@ mod tests {
             let line = login(&format!("{flag} /nonexistent/out"));
             let args = std::iter::once("throng-harness").chain(line.split_whitespace()).map(OsString::from);
             let mut err = Vec::new();
-            let code = run(args, &mut Vec::new(), &mut err, |_, _| -> Result<Findings, &str> {
-                panic!("must not run");
-            });
+            let code =
+                run(args, &mut Vec::new(), &mut err, &Shutdown::new(), |_, _| -> Result<Findings, &str> {
+                    panic!("must not run");
+                });
             let err = String::from_utf8_lossy(&err);
             assert_eq!(code, EXIT_NOT_RUN, "{err}");
             assert!(err.contains("cannot write the report to /nonexistent/out: No such file"), "{err}");

@@ -18,6 +18,8 @@
 //! workers in the picture, and what they fill, knows no socket: what was sent and received
 //! goes in with the time at which it happened, results come out.
 //!
+//! `ramp` and `bench` are such runs one after the other (steps).
+//!
 //! `peers` measures other systems with the same messages and the same accounting.
 
 pub mod app;
@@ -43,6 +45,7 @@ pub mod rhythm;
 pub mod roster;
 pub mod scenario;
 pub mod schedule;
+pub mod steps;
 pub mod target;
 pub mod threshold;
 pub mod verify;

@@ -17,9 +17,13 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
-    let code = app::run(std::env::args_os(), &mut io::stdout(), &mut io::stderr(), |job, target| {
-        let shutdown = Shutdown::new();
-        shutdown.install_signals().map_err(Failure::Signals)?;
+    let shutdown = Shutdown::new();
+    let mut is_listening = false;
+    let (out, err) = (&mut io::stdout(), &mut io::stderr());
+    let code = app::run(std::env::args_os(), out, err, &shutdown, |job, target| {
+        if !std::mem::replace(&mut is_listening, true) {
+            shutdown.install_signals().map_err(Failure::Signals)?;
+        }
         Ok::<_, Failure>(scenario::drive(job, target, &shutdown)?)
     });
     ExitCode::from(code)

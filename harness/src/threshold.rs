@@ -144,6 +144,11 @@ impl Threshold {
         all
     }
 
+    /// Whether it is about a time, and not about something that is counted.
+    pub fn is_about_time(self) -> bool {
+        matches!(self.metric(), Metric::Time(..))
+    }
+
     fn metric(self) -> Metric {
         match self.0 {
             Rule::Time(series, figure, _) => Metric::Time(series, figure),

@@ -7,10 +7,20 @@ use serde::{Deserialize, Serialize};
 use throng_core::config::{format_duration, parse_duration};
 
 use super::common::Common;
+use super::steps::{take_largest, with_clients, with_slo};
+use super::{Job, Scenario, Task, job};
 use crate::bots::{Languages, Manner, Pauses};
 use crate::clock::nanos;
 use crate::schedule::MESSAGES_MAX;
+use crate::steps::{Axis, Course, Ladder, Maker, OnBad, Pattern, StepsJob};
 use crate::target::Entrance;
+
+/// Bots, unless `--clients` or the preset says otherwise.
+const CLIENTS: u32 = 10;
+/// How late the last recipient may get what is said in a good step of `--preset gradual`.
+const SLO: Duration = Duration::from_millis(100);
+/// Time between two steps.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// How long `--preset persistent` goes on at most. The conversation is drawn and kept as a whole, some 55 bytes a message: for
 /// 100 bots 130 MB.
@@ -26,6 +36,21 @@ enum Preset {
     Stress,
     /// 100 bots until Ctrl+C, for three days at most
     Persistent,
+    /// 10, 20, 30, 50, 70 and 100 bots, a minute each, until the limit is known, as in `ramp`
+    Gradual,
+    /// 10, 25, 50, 75 and 100 bots, a minute each, compared as in `bench`
+    Benchmark,
+}
+
+impl Preset {
+    /// How many bots each step has, if there are several.
+    fn steps(self) -> Option<Vec<u32>> {
+        match self {
+            Self::Gradual => Some(Pattern::Gradual.sizes()),
+            Self::Benchmark => Some(vec![10, 25, 50, 75, 100]),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -48,7 +73,10 @@ pub(super) struct RawBots {
     preset: Preset,
     #[command(flatten)]
     pub(super) common: Common,
-    /// How long they talk [default: as the preset says]
+    /// How many bots each step has, with --preset gradual or benchmark [default: as the preset says]
+    #[arg(long, value_name = "N,N", value_delimiter = ',')]
+    steps: Vec<u32>,
+    /// How long they talk, in each step if there are several [default: as the preset says]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     duration: Option<Duration>,
     /// How long each is silent between two messages; each personality has its part of it
@@ -78,6 +106,21 @@ pub struct Bots {
     pub drain: Duration,
 }
 
+/// Conversations of several numbers of bots, made of that of the most.
+#[derive(Debug)]
+struct Conversations(Job);
+
+impl Maker for Conversations {
+    fn job(&self, size: u32) -> Result<Job, String> {
+        Ok(with_clients(&self.0, size))
+    }
+
+    /// Bots talk when they feel like it.
+    fn closed(&self, _: u32, _: u32) -> Option<Job> {
+        None
+    }
+}
+
 impl Bots {
     /// How long `clients` bots may talk until they might have said more than [`MESSAGES_MAX`] messages.
     fn longest(clients: u32, pauses: Pauses) -> Duration {
@@ -87,11 +130,48 @@ impl Bots {
 }
 
 impl RawBots {
+    /// What it asks for: a conversation, or several of them.
+    pub(super) fn task(self) -> Result<Task, String> {
+        match self.preset.steps() {
+            Some(sizes) => self.by_steps(sizes).map(Task::Steps),
+            None if !self.steps.is_empty() => {
+                Err("--steps is of use with --preset gradual or --preset benchmark only".into())
+            }
+            None => {
+                let bots = self.check()?;
+                job(self.common, Scenario::Bots(bots)).map(Task::Run)
+            }
+        }
+    }
+
+    fn by_steps(mut self, of_preset: Vec<u32>) -> Result<StepsJob, String> {
+        let sizes = if self.steps.is_empty() { of_preset } else { std::mem::take(&mut self.steps) };
+        let is_ramp = self.preset == Preset::Gradual;
+        if is_ramp {
+            self.common.threshold = with_slo(Some(SLO), &self.common.threshold)?;
+        }
+        take_largest(&mut self.common, &sizes, CLIENTS)?;
+        self.common.plain = true;
+        let bots = self.check()?;
+        let base = job(self.common, Scenario::Bots(bots))?;
+        Ok(StepsJob {
+            name: "bots",
+            maker: Box::new(Conversations(base)),
+            axis: Axis::Clients,
+            course: Course::Ladder(Ladder::new(sizes, if is_ramp { OnBad::FallBack } else { OnBad::Ignore })),
+            pause: PAUSE,
+            ahead: None,
+            forecast: None,
+            every_step_counts: !is_ramp,
+            keep_reports: false,
+        })
+    }
+
     pub(super) fn check(&self) -> Result<Bots, String> {
         let (clients, pauses) = (self.common.clients, self.pauses);
         let longest = Bots::longest(clients, pauses);
         let duration = self.duration.unwrap_or(match self.preset {
-            Preset::Single => Duration::from_mins(1),
+            Preset::Single | Preset::Gradual | Preset::Benchmark => Duration::from_mins(1),
             Preset::Safe => Duration::from_mins(5),
             Preset::Stress => Duration::from_mins(30),
             Preset::Persistent => PERSISTENT.min(longest),
@@ -142,7 +222,7 @@ mod tests {
 
     use super::*;
     use crate::bots::Script;
-    use crate::cli::{Cli, Job, Scenario};
+    use crate::cli::Cli;
 
     fn parse(line: &str) -> Result<(Job, Bots), String> {
         let line = format!("throng-harness bots --data d {line}");
@@ -191,7 +271,7 @@ mod tests {
         check("--pauses 5s", "two times");
         check("--pauses 5s..1s", "the first time is the shorter one");
         check("--pauses 0s..1s", "not 0s");
-        check("--preset gradual", "possible values: single, safe, stress, persistent");
+        check("--preset many", "possible values: single, safe, stress, persistent, gradual, benchmark");
     }
 
     #[test]

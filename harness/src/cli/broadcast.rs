@@ -20,25 +20,32 @@ pub(super) struct RawBroadcast {
     #[command(flatten)]
     pub(super) common: Common,
     #[command(flatten)]
-    setting: RawSetting,
+    talk: RawTalk,
     /// How long messages are sent
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub(super) duration: Duration,
     /// Time between two messages of the whole run
     #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = parse_duration)]
     pub(super) interval: Duration,
+}
+
+/// What does not depend on how many there are, and how often they speak: flags of `broadcast`, and of runs made of several such.
+#[derive(Debug, Args)]
+pub(super) struct RawTalk {
+    #[command(flatten)]
+    setting: RawSetting,
     /// Bytes of text in each message
     #[arg(long, value_name = "BYTES", default_value_t = 128)]
-    pub(super) payload: usize,
+    payload: usize,
     /// How many clients may send [default: all]
     #[arg(long, value_name = "N")]
-    pub(super) senders: Option<u32>,
+    senders: Option<u32>,
     /// How long messages are sent before counting begins
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
-    pub(super) warmup: Duration,
+    warmup: Duration,
     /// How long to wait for outstanding deliveries after the last message
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
-    pub(super) drain: Duration,
+    drain: Duration,
 }
 
 /// The broadcast scenario's own settings.
@@ -82,13 +89,25 @@ impl Broadcast {
 
 impl RawBroadcast {
     pub(super) fn check(&self) -> Result<Broadcast, String> {
-        if self.interval.is_zero() {
+        self.talk.check(self.common.clients, self.interval, self.duration)
+    }
+}
+
+impl RawTalk {
+    /// The broadcast of so many clients, with a message every `interval` for `duration`.
+    pub(super) fn check(
+        &self,
+        clients: u32,
+        interval: Duration,
+        duration: Duration,
+    ) -> Result<Broadcast, String> {
+        if interval.is_zero() {
             return Err("--interval 0s is no interval: the smallest is 1ns".into());
         }
-        if self.duration.is_zero() {
+        if duration.is_zero() {
             return Err("--duration 0s sends nothing: use at least one --interval".into());
         }
-        let Some(messages) = points_in(self.duration, self.interval) else {
+        let Some(messages) = points_in(duration, interval) else {
             return Err(format!(
                 "--duration and --interval make more than {MESSAGES_MAX} messages, each of which is accounted for: \
                  shorten --duration or lengthen --interval"
@@ -106,7 +125,6 @@ impl RawBroadcast {
                 self.payload
             ));
         }
-        let clients = self.common.clients;
         let setting = self.setting.check(clients)?;
         let speakers = setting.speakers(clients);
         let senders = self.senders.unwrap_or(speakers);
@@ -115,8 +133,8 @@ impl RawBroadcast {
         }
         Ok(Broadcast {
             messages,
-            duration: self.duration,
-            interval: self.interval,
+            duration,
+            interval,
             payload: self.payload,
             senders,
             warmup: self.warmup,

@@ -13,6 +13,8 @@ use crate::target::{Entrance, TargetSource, parse_key};
 use crate::threshold::Threshold;
 use crate::worker::Lists;
 
+/// Clients, unless `--clients` says otherwise.
+pub(super) const CLIENTS: u32 = 100;
 /// Most clients of one run.
 pub const CLIENTS_MAX: u32 = 1_000_000;
 
@@ -57,7 +59,7 @@ pub(super) struct Common {
     #[arg(long, value_name = "PID")]
     pub(super) server_pid: Option<u32>,
     /// Clients
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)))]
+    #[arg(long, value_name = "N", default_value_t = CLIENTS, value_parser = clap::value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)))]
     pub(super) clients: u32,
     /// Time between the beginnings of two connections
     #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = parse_duration)]

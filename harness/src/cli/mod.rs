@@ -1,6 +1,7 @@
 //! The command line: what is written, and what it means once it has been checked. What all scenarios
 //! share is in `common`, and what one of them adds in a file of its own.
 
+mod bench;
 mod bots;
 mod broadcast;
 mod common;
@@ -9,7 +10,9 @@ mod file;
 mod login;
 mod monitor;
 mod peers;
+mod ramp;
 mod setting;
+mod steps;
 #[cfg(test)]
 mod tests;
 
@@ -30,9 +33,11 @@ pub use setting::Setting;
 use crate::crew;
 use crate::monitor::MonitorJob;
 use crate::peers::{PeersJob, bare};
+use crate::steps::StepsJob;
 use crate::target::{Entrance, TargetSource};
 use crate::threshold::Threshold;
 use crate::worker::Lists;
+use bench::RawBench;
 use bots::RawBots;
 use broadcast::RawBroadcast;
 use common::Common;
@@ -41,6 +46,7 @@ use file::RawRun;
 use login::RawLogin;
 use monitor::RawMonitor;
 use peers::RawPeers;
+use ramp::RawRamp;
 
 /// Drives thousands of real clients at Throng's servers and accounts for every delivery.
 #[derive(Debug, Parser)]
@@ -64,6 +70,10 @@ enum RawScenario {
     Broadcast(RawBroadcast),
     /// Bots talk like people, in Korean and English, and answer each other; every delivery is verified
     Bots(RawBots),
+    /// The same with more and more clients, or messages, until the limit is known
+    Ramp(RawRamp),
+    /// The same with several numbers of clients, compared, and a forecast for more
+    Bench(RawBench),
     /// The same room with other chat and pub/sub systems, and with Throng, on one core each
     Peers(RawPeers),
     /// Watches servers: CPU, memory, sockets, queues, links; no load
@@ -96,6 +106,8 @@ pub enum Scenario {
 pub enum Task {
     /// A scenario with Throng's clients.
     Run(Job),
+    /// One after the other.
+    Steps(StepsJob),
     /// Other systems beside Throng.
     Peers(PeersJob),
     /// Servers that are watched.
@@ -111,7 +123,7 @@ impl Task {
     pub fn into_job(self) -> Option<Job> {
         match self {
             Self::Run(job) => Some(job),
-            Self::Peers(_) | Self::Monitor(_) | Self::BareWriter(_) | Self::Crew => None,
+            Self::Steps(_) | Self::Peers(_) | Self::Monitor(_) | Self::BareWriter(_) | Self::Crew => None,
         }
     }
 }
@@ -198,56 +210,63 @@ impl Cli {
             }
             RawScenario::Login(raw) => (Scenario::Login(raw.check()?), raw.common),
             RawScenario::Broadcast(raw) => (Scenario::Broadcast(raw.check()?), raw.common),
-            RawScenario::Bots(raw) => (Scenario::Bots(raw.check()?), raw.common),
+            RawScenario::Bots(raw) => return raw.task(),
+            RawScenario::Ramp(raw) => return raw.check().map(Task::Steps),
+            RawScenario::Bench(raw) => return raw.check().map(Task::Steps),
             RawScenario::Peers(raw) => return raw.check().map(Task::Peers),
             RawScenario::Monitor(raw) => return raw.check().map(Task::Monitor),
             RawScenario::Run(raw) => return Err(raw.check()),
             RawScenario::BareWriter(writer) => return Ok(Task::BareWriter(writer)),
             RawScenario::Crew => return Ok(Task::Crew),
         };
-        let workers = match common.processes {
-            1 => format!("--workers {}", common.workers),
-            processes => format!("--workers {} in each of --processes {processes}", common.workers),
-        };
-        let total = common.workers * common.processes;
-        if total > common.clients {
-            return Err(format!(
-                "{workers} for --clients {}: a worker without a client has nothing to do; use at most one each",
-                common.clients
-            ));
-        }
-        if let Scenario::Login(login) = &scenario
-            && total > login.in_flight
-        {
-            return Err(format!(
-                "{workers} for --in-flight {}: every worker needs one that may be on its way",
-                login.in_flight
-            ));
-        }
-        if common.connect_timeout.is_zero() {
-            return Err("--connect-timeout 0s lets nobody in: use some seconds".into());
-        }
-        if common.json.is_some() && common.json == common.html {
-            return Err("--json and --html name the same file: one would replace the other".into());
-        }
-        let target = common.target(scenario.entrance())?;
-        Ok(Task::Run(Job {
-            scenario,
-            target,
-            server_pid: common.server_pid,
-            clients: common.clients,
-            connect_interval: common.connect_interval,
-            connect_timeout: common.connect_timeout,
-            workers: common.workers,
-            processes: common.processes,
-            sources: common.sources,
-            lists: common.lists.into(),
-            seed: common.seed.unwrap_or_else(rand::random),
-            json: common.json,
-            html: common.html,
-            thresholds: Threshold::with_defaults(&common.threshold),
-            plain: common.plain,
-            require_valid: common.require_valid,
-        }))
+        job(common, scenario).map(Task::Run)
     }
+}
+
+/// `scenario` with what all have in common, if that goes together.
+fn job(common: Common, scenario: Scenario) -> Result<Job, String> {
+    let workers = match common.processes {
+        1 => format!("--workers {}", common.workers),
+        processes => format!("--workers {} in each of --processes {processes}", common.workers),
+    };
+    let total = common.workers * common.processes;
+    if total > common.clients {
+        return Err(format!(
+            "{workers} for --clients {}: a worker without a client has nothing to do; use at most one each",
+            common.clients
+        ));
+    }
+    if let Scenario::Login(login) = &scenario
+        && total > login.in_flight
+    {
+        return Err(format!(
+            "{workers} for --in-flight {}: every worker needs one that may be on its way",
+            login.in_flight
+        ));
+    }
+    if common.connect_timeout.is_zero() {
+        return Err("--connect-timeout 0s lets nobody in: use some seconds".into());
+    }
+    if common.json.is_some() && common.json == common.html {
+        return Err("--json and --html name the same file: one would replace the other".into());
+    }
+    let target = common.target(scenario.entrance())?;
+    Ok(Job {
+        scenario,
+        target,
+        server_pid: common.server_pid,
+        clients: common.clients,
+        connect_interval: common.connect_interval,
+        connect_timeout: common.connect_timeout,
+        workers: common.workers,
+        processes: common.processes,
+        sources: common.sources,
+        lists: common.lists.into(),
+        seed: common.seed.unwrap_or_else(rand::random),
+        json: common.json,
+        html: common.html,
+        thresholds: Threshold::with_defaults(&common.threshold),
+        plain: common.plain,
+        require_valid: common.require_valid,
+    })
 }

@@ -220,3 +220,107 @@ fn what_is_wrong_with_peers_is_said() {
     check("--repeat 0", "0 is not in 1..");
     assert!(peers("--payload 500 --systems redis").is_ok());
 }
+
+fn steps(line: &str) -> Result<StepsJob, String> {
+    let cli = Cli::try_parse_from(std::iter::once("throng-harness").chain(line.split_whitespace()));
+    match cli.map_err(|error| error.to_string())?.check()? {
+        Task::Steps(job) => Ok(job),
+        task => panic!("{task:?}"),
+    }
+}
+
+/// The (clients, time between two messages, duration) of the step of `size`.
+fn step(job: &StepsJob, size: u32) -> (u32, Duration, Duration) {
+    let job = job.maker.job(size).expect("possible");
+    let Scenario::Broadcast(broadcast) = &job.scenario else { panic!("{job:?}") };
+    (job.clients, broadcast.interval, broadcast.duration)
+}
+
+#[test]
+fn a_ramp_is_made_of_broadcasts() {
+    let ramp = |more: &str| steps(&format!("ramp --data d {more}")).expect("complete");
+    let (ms, s) = (Duration::from_millis, Duration::from_secs);
+    let gradual = ramp("");
+    assert_eq!((gradual.name, gradual.first(), gradual.course.planned()), ("ramp", 10, Some(6)));
+    assert_eq!(step(&gradual, 50), (50, ms(20), s(60)));
+    let job = gradual.maker.job(10).expect("possible");
+    assert!(job.thresholds.iter().any(|threshold| threshold.to_string() == "last_recipient.p99=100ms"));
+    assert_eq!(step(&ramp("--pattern stress --each 2s"), 200), (200, ms(10), s(30)));
+    assert_eq!(step(&ramp("--steps 3,4 --interval 5ms --duration 7s"), 4), (4, ms(5), s(7)));
+    assert_eq!(step(&ramp("--over rate --clients 40 --steps 100,200"), 200), (40, ms(5), s(30)));
+    assert_eq!(step(&ramp("--search clients --from 10 --to 1000"), 500), (500, ms(2), s(10)));
+    // Small steps have no more workers than clients, and thresholds replace the objective.
+    let job =
+        ramp("--steps 1,8 --workers 4 --threshold last_recipient.p99=7ms").maker.job(1).expect("possible");
+    assert_eq!((job.workers, job.clients), (1, 1));
+    let all: Vec<_> = job.thresholds.iter().map(ToString::to_string).collect();
+    assert!(all.contains(&"last_recipient.p99=7ms".into()) && all.len() == Threshold::defaults().len() + 1);
+}
+
+#[test]
+fn bots_come_by_steps() {
+    let gradual = steps("bots --data d --preset gradual").expect("complete");
+    assert_eq!((gradual.name, gradual.course.planned(), gradual.every_step_counts), ("bots", Some(6), false));
+    let job = gradual.maker.job(30).expect("possible");
+    let Scenario::Bots(bots) = &job.scenario else { panic!("{job:?}") };
+    assert_eq!((job.clients, bots.duration), (30, Duration::from_mins(1)));
+    assert!(gradual.maker.closed(30, 9).is_none());
+    let benchmark =
+        steps("bots --data d --preset benchmark --steps 5,9 --duration 40s --pauses 1s..2s --workers 7");
+    let benchmark = benchmark.expect("complete");
+    assert_eq!(
+        (benchmark.first(), benchmark.course.planned(), benchmark.every_step_counts),
+        (5, Some(2), true)
+    );
+    let job = benchmark.maker.job(5).expect("possible");
+    assert_eq!((job.clients, job.workers, job.thresholds), (5, 5, Threshold::defaults()));
+    let error = steps("bots --data d --steps 5,9").expect_err("no steps");
+    assert!(error.contains("--preset gradual or --preset benchmark only"), "{error}");
+    let error = steps("bots --data d --preset gradual --clients 7").expect_err("steps say it");
+    assert!(error.contains("--clients 7 is of no use here"), "{error}");
+}
+
+#[test]
+fn a_bench_has_closed_loops() {
+    let bench = |more: &str| steps(&format!("bench --data d {more}")).expect("complete");
+    let job = bench("--workers 2 --threshold p99=1ms --forecast 200,500");
+    assert_eq!(
+        (job.course.planned(), job.ahead, job.forecast.as_deref()),
+        (Some(5), Some(200), Some(&[200, 500][..]))
+    );
+    assert_eq!(step(&job, 25), (25, Duration::from_millis(10), Duration::from_secs(10)));
+    let closed = job.maker.closed(25, 200).expect("everybody gets everything");
+    let Scenario::Broadcast(broadcast) = &closed.scenario else { panic!("{closed:?}") };
+    assert_eq!((broadcast.ahead, closed.workers, closed.clients), (Some(200), 1, 25));
+    assert_eq!(closed.thresholds, Threshold::defaults());
+    assert!(bench("--scope channel").maker.closed(25, 200).is_none());
+    assert!(bench("--slow 2").maker.closed(25, 200).is_none());
+    assert_eq!(bench("--no-capacity").forecast, None);
+}
+
+#[test]
+fn what_is_wrong_with_steps_is_said() {
+    let check = |line: &str, part: &str| match steps(line) {
+        Ok(job) => panic!("{line}: {job:?}"),
+        Err(error) => assert!(error.contains(part), "{line}: {error}"),
+    };
+    check("ramp", "--data <DIR>");
+    check("ramp --data d --clients 50", "--clients 50 is of no use here, unless steps are over the rate");
+    check("ramp --data d --pattern flat", "invalid value 'flat'");
+    check("ramp --data d --steps 0,5", "a step of 0 clients: use from 1 to 1000000");
+    check("ramp --data d --steps 5 --pattern step", "cannot be used with");
+    check("ramp --data d --interval 1ms --each 1s", "cannot be used with");
+    check("ramp --data d --over rate --each 1s", "over the rate the steps do");
+    check("ramp --data d --search clients --from 5", "--to");
+    check("ramp --data d --search clients --from 9 --to 5", "--from 9 is above --to 5");
+    check("ramp --data d --search clients --from 1 --to 5 --precision 5", "is no share");
+    check("ramp --data d --from 1", "--search");
+    check(
+        "ramp --data d --steps 100,100000 --duration 100s",
+        "a step of 100000 clients with a message every",
+    );
+    check("ramp --data d --steps 5 --workers 6", "--workers 6 for --clients 5");
+    check("ramp --data d --steps 20,10 --senders 15", "--senders 15 of --clients 10");
+    check("bench --data d --forecast 0", "0 is not in 1..");
+    check("bench --data d --no-capacity --forecast 9", "cannot be used with");
+}

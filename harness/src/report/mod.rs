@@ -3,6 +3,7 @@
 mod bots;
 mod html;
 mod machine;
+mod steps;
 mod summary;
 mod verdict;
 
@@ -17,6 +18,7 @@ use thiserror::Error;
 
 pub use bots::BotsReport;
 pub use machine::Machine;
+pub use steps::{Limit, Step, Stepped};
 pub use summary::{format_bytes, format_count, format_rate};
 pub use verdict::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE, Verdict};
 pub(crate) use verdict::{doubts, harness_load};
@@ -360,6 +362,9 @@ pub struct Report {
     pub started_unix_s: u64,
     /// Where it ran.
     pub machine: Machine,
+    /// Of a run of several steps: `steps`, `limit` and `forecast`. Everything else is that of one of them.
+    #[serde(flatten)]
+    pub stepped: Option<Box<Stepped>>,
     #[serde(skip)]
     require_valid: bool,
 }

@@ -46,6 +46,7 @@ impl fmt::Display for Report {
         let measured = format_nanos(self.measured_s * 1e9);
         writeln!(f, "\n{} for {measured}, seed {}", self.scenario, self.seed)?;
         writeln!(f, "{verdict}\n")?;
+        self.write_steps(f)?;
         self.write_counts(f)?;
         self.write_latencies(f)?;
         self.write_usage(f)?;

@@ -17,7 +17,7 @@ pub const EXIT_BROKEN: u8 = 3;
 pub const EXIT_INTERRUPTED: u8 = 130;
 
 /// Share of its threads' CPU time above which the harness measures itself.
-const LOAD_MAX: f64 = 0.9;
+pub(super) const LOAD_MAX: f64 = 0.9;
 /// Share of the offered messages that must have been sent.
 const ACHIEVED_MIN: f64 = 0.99;
 /// Share of the latency's 99th percentile that the sender's delay, or the reader's lag, may be.
@@ -97,7 +97,7 @@ pub(crate) fn doubts(findings: &Findings, load: f64) -> Vec<String> {
     let own = [("sent late", &findings.recorder.sender_delay), ("read late", &findings.read_lag)];
     for (what, delays) in own {
         let delay = delays.summary().p99;
-        if delay > DELAY_FREE_US && delay > DELAY_SHARE_MAX * latency {
+        if is_late(delay, latency) {
             doubts.push(format!(
                 "the harness itself {what}: p99 {} of a latency p99 of {}",
                 format_nanos(delay * 1e3),
@@ -106,4 +106,9 @@ pub(crate) fn doubts(findings: &Findings, load: f64) -> Vec<String> {
         }
     }
     doubts
+}
+
+/// Whether a delay of the sender or the reader is long beside the latency; both are 99th percentiles in microseconds.
+pub(super) fn is_late(delay_us: f64, latency_us: f64) -> bool {
+    delay_us > DELAY_FREE_US && delay_us > DELAY_SHARE_MAX * latency_us
 }

@@ -4,6 +4,7 @@ mod bots;
 mod processes;
 mod rhythm;
 mod rooms;
+mod steps;
 mod stub;
 mod view;
 
@@ -41,12 +42,17 @@ struct Ended {
 }
 
 fn start(stub: &Stub, scenario: &str, more: &str) -> Run {
+    launch(stub, scenario, &format!("--clients 8 {more}"))
+}
+
+/// The same with as many clients as the scenario has by itself.
+fn launch(stub: &Stub, scenario: &str, more: &str) -> Run {
     let dir = tempfile::tempdir().unwrap();
     let json = dir.path().join("report.json");
     let child = Command::new(env!("CARGO_BIN_EXE_throng-harness"))
         .arg(scenario)
         .args(stub.flags(scenario))
-        .args(["--clients", "8", "--seed", "1", "--json"])
+        .args(["--seed", "1", "--json"])
         .arg(&json)
         .args(more.split_whitespace())
         .stdout(Stdio::piped())

@@ -4,6 +4,7 @@ mod chart;
 mod markup;
 mod monitor;
 mod notes;
+mod steps;
 
 use std::fmt::Display;
 
@@ -54,6 +55,7 @@ impl Report {
             html.element("body", &[], |html| {
                 html.element("main", &[], |html| {
                     self.html_verdict(html);
+                    self.html_steps(html);
                     self.html_tiles(html);
                     self.html_latencies(html);
                     self.html_timeline(html);

@@ -49,6 +49,8 @@ pub(crate) enum Fault {
 pub(crate) struct Script {
     /// The fault of a (client, message) pair.
     pub fault: fn(u32, u32) -> Option<Fault>,
+    /// With so many in the chat, the first of them gets no message.
+    pub drops_from: usize,
     /// Whether a message also goes to connections that have not entered.
     pub leaks: fn(u32) -> bool,
     /// Whether a message to a channel also goes to those who have left it.
@@ -91,6 +93,7 @@ impl Default for Script {
     fn default() -> Self {
         Self {
             fault: |_, _| None,
+            drops_from: usize::MAX,
             leaks: |_| false,
             leaks_to_former: |_| false,
             refuses_message: |_| false,
@@ -343,7 +346,9 @@ impl StubApp {
             return;
         }
         let at = Instant::now() + script.delay;
-        for client in &hearers {
+        let too_many = self.present.len() >= script.drops_from;
+        let left_out = self.present.keys().next().copied().filter(|_| too_many);
+        for client in hearers.iter().filter(|client| Some(**client) != left_out) {
             let Some((session, _)) = self.present.get(client) else { continue };
             let mut deliver = |message: Packet| self.due.push_back((at, *session, message));
             match (script.fault)(*client, index) {

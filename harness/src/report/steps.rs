@@ -1,0 +1,394 @@
+//! What a run of several steps adds to the report of the step that it stands for.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::verdict::{LOAD_MAX, is_late};
+use super::{Clients, Rates, Report, Verdict, format_bytes, format_count, format_rate};
+use crate::duration::format_nanos;
+use crate::procstat::Usage;
+use crate::record::LatencyUs;
+use crate::steps::{Axis, Basis, Capacity, Forecast, Found, Judged, LimitedBy, Phase, Trial};
+use crate::threshold::Checked;
+use crate::verify::{Deliveries, Gaps};
+
+/// A step. Where keys are those of a report they mean the same.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Step {
+    /// From 1, in the order in which they were made.
+    pub number: u32,
+    /// What makes the steps differ: clients, or messages a second.
+    pub size: u32,
+    /// What it was for.
+    pub phase: Option<Phase>,
+    /// From the beginning of the whole run to that of this step, in seconds.
+    pub started_s: f64,
+    /// Whether all thresholds held, every delivery was made, and the run is valid evidence.
+    pub good: bool,
+    /// Why not.
+    pub because: Vec<String>,
+    /// Whose limit that is; null for a good step, and one that was cut.
+    pub limited_by: Option<LimitedBy>,
+    /// Whether its thresholds held.
+    pub verdict: Verdict,
+    /// Whether it is evidence about the server.
+    pub valid: bool,
+    /// What became of the clients.
+    pub clients: Clients,
+    /// Messages that were sent and counted.
+    pub sent: u64,
+    /// Rates.
+    pub rates: Rates,
+    /// What became of all (message, recipient) pairs.
+    pub deliveries: Deliveries,
+    /// What clients missed and were told of.
+    pub gaps: Gaps,
+    /// From the intended send time to arrival.
+    pub latency_us: LatencyUs,
+    /// From the intended send time to the last recipient of each message.
+    pub last_recipient_us: LatencyUs,
+    /// How long the measured part took, in seconds.
+    pub measured_s: f64,
+    /// The server's process; null if it is unknown.
+    pub server: Option<Usage>,
+    /// The server's CPU microseconds for each delivery.
+    pub server_cpu_us_per_delivery: Option<f64>,
+    /// This process's CPU time as a share of what its event loops could have used.
+    pub harness_load: f64,
+    /// What the server can make with so many clients, where that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Capacity>,
+    /// The whole report, with `--keep-reports`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<Box<Report>>,
+}
+
+impl Step {
+    /// The step `number` for `trial`, which had this report and was judged so.
+    pub fn new(number: u32, trial: Trial, report: &Report, judged: Judged) -> Self {
+        Self {
+            number,
+            size: trial.size,
+            phase: Some(trial.phase),
+            started_s: 0.0,
+            good: judged.good,
+            because: judged.because,
+            limited_by: judged.limited_by,
+            verdict: report.verdict,
+            valid: report.valid,
+            clients: report.clients.clone(),
+            sent: report.sent,
+            rates: report.rates,
+            deliveries: report.deliveries.clone(),
+            gaps: report.gaps,
+            latency_us: report.latency_us,
+            last_recipient_us: report.last_recipient_us,
+            measured_s: report.measured_s,
+            server: report.server,
+            server_cpu_us_per_delivery: report.server_cpu_us_per_delivery,
+            harness_load: report.harness_load,
+            capacity: None,
+            report: None,
+        }
+    }
+
+    /// The server's CPU time as a share of one core.
+    pub fn server_cpu(&self) -> Option<f64> {
+        self.server.filter(|_| self.measured_s > 0.0).map(|server| server.cpu_s / self.measured_s)
+    }
+
+    /// Why the step fails, by its thresholds or those of its closed loop.
+    fn broken(&self) -> Option<&str> {
+        if self.verdict == Verdict::Fail {
+            return Some(self.because.first().map_or("", String::as_str));
+        }
+        self.capacity.as_ref()?.unusable_because.as_deref()
+    }
+
+    /// `good`, or whose limit it met, or that it was cut.
+    pub fn outcome(&self) -> &'static str {
+        match (self.good, self.limited_by) {
+            (true, _) => "good",
+            (false, Some(LimitedBy::Server)) => "server's limit",
+            (false, Some(LimitedBy::Harness)) => "harness's limit",
+            (false, None) => "cut short",
+        }
+    }
+}
+
+/// What the steps came to.
+#[derive(Debug, Clone, Serialize)]
+pub struct Limit {
+    /// What the sizes are.
+    pub over: Axis,
+    /// The greatest size that was good, below all that were not; null if none was.
+    pub good: Option<u32>,
+    /// The smallest size that was not good; null if all were.
+    pub bad: Option<u32>,
+    /// Whether the good one was so again when the bad one was known.
+    pub confirmed: bool,
+    /// Whose limit the bad one met: only that of the server says something of the server.
+    pub limited_by: Option<LimitedBy>,
+    /// Why the bad one was not good.
+    pub because: Vec<String>,
+    /// The step whose figures the report has.
+    pub reported_step: u32,
+    /// All of this in a sentence.
+    pub summary: String,
+}
+
+impl Stepped {
+    /// What the whole run must hold to, beside the thresholds of each step: that all steps do, or that there is a good one.
+    pub(crate) fn check(&self, every_step_counts: bool) -> Checked {
+        let broken = self.steps.iter().find_map(|step| Some((step.number, step.broken()?)));
+        let held = if every_step_counts { broken.is_none() } else { self.limit.good.is_some() };
+        let found = match (every_step_counts, broken, self.limit.good) {
+            (true, Some((number, why)), _) => format!("step {number}: {why}"),
+            (true, None, _) => format!("{} of them", self.steps.len()),
+            (false, _, Some(size)) => self.limit.over.show(size),
+            (false, _, None) => "none".to_owned(),
+        };
+        let threshold = if every_step_counts { "all steps" } else { "a good step" };
+        Checked { threshold: threshold.into(), found, held }
+    }
+}
+
+impl Limit {
+    /// What `steps` came to, by what a course has found. If they were only to be compared, the summary says so.
+    pub fn new(
+        over: Axis,
+        found: Found,
+        steps: &[Step],
+        reported_step: Option<u32>,
+        only_compared: bool,
+    ) -> Self {
+        let bad = steps.iter().rfind(|step| step.limited_by.is_some() && Some(step.size) == found.bad);
+        let limited_by = bad.and_then(|step| step.limited_by);
+        let because = bad.map_or_else(Vec::new, |step| step.because.clone());
+        let whose = match limited_by {
+            Some(LimitedBy::Harness) => " (the harness's own limit: nothing is known of the server's)",
+            _ => "",
+        };
+        let why = because.first().map_or(String::new(), |why| format!(": {why}{whose}"));
+        let size = |size: Option<u32>| size.map_or(String::new(), |size| over.show(size));
+        let summary = match (found.good, found.bad) {
+            (Some(_), _) if only_compared => {
+                let good = steps.iter().filter(|step| step.good).count();
+                format!("{good} of {} steps were good, the largest with {}", steps.len(), size(found.good))
+            }
+            (None, None) => "no step was completed".to_owned(),
+            (Some(_), None) => {
+                format!("good up to {}, where the steps ended: no limit was met", size(found.good))
+            }
+            (None, Some(_)) => {
+                let once = if steps.iter().any(|step| step.good) { " whenever it was tried" } else { "" };
+                format!("no step was good{once}; {} were not{why}", size(found.bad))
+            }
+            (Some(_), Some(_)) => {
+                let again = if found.confirmed { ", and so again" } else { ", which was not confirmed" };
+                format!("{} were good{again}; {} were not{why}", size(found.good), size(found.bad))
+            }
+        };
+        let Found { good, bad, confirmed } = found;
+        let reported_step = reported_step.unwrap_or(1);
+        Self { over, good, bad, confirmed, limited_by, because, reported_step, summary }
+    }
+}
+
+/// What a run of several steps has beside the report of one of them.
+#[derive(Debug, Clone, Serialize)]
+pub struct Stepped {
+    /// What they came to.
+    pub limit: Limit,
+    /// What more clients would come to; null if nobody asked.
+    pub forecast: Option<Forecast>,
+    /// All of them, in order.
+    pub steps: Vec<Step>,
+}
+
+impl Report {
+    /// Whether the harness had no time left, or did something so late that it shows in the latencies.
+    pub fn harness_at_its_limit(&self) -> bool {
+        let late = [&self.sender_delay_us, &self.read_lag_us];
+        self.harness_load > LOAD_MAX || late.iter().any(|own| is_late(own.p99, self.latency_us.p99))
+    }
+
+    /// All steps as a table, with what they came to.
+    pub(super) fn write_steps(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(stepped) = &self.stepped else { return Ok(()) };
+        let limit = &stepped.limit;
+        let rows: Vec<_> = stepped.steps.iter().map(Step::cells).collect();
+        let widths = widths(&STEP_HEADS, &rows);
+        write_row(f, &widths, &STEP_HEADS)?;
+        writeln!(f)?;
+        for (step, cells) in stepped.steps.iter().zip(&rows) {
+            write_row(f, &widths, cells)?;
+            writeln!(f, "  {}{}", step.outcome(), step.purpose())?;
+            step.because.iter().try_for_each(|why| writeln!(f, "        - {why}"))?;
+        }
+        writeln!(f, "\n  limit       {}", limit.summary)?;
+        self.write_capacities(f)?;
+        let all = stepped.steps.len();
+        writeln!(f, "\n  Step {} of {all} in full:\n", limit.reported_step)
+    }
+
+    fn write_capacities(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(stepped) = &self.stepped else { return Ok(()) };
+        let measured = || stepped.steps.iter().filter_map(|step| Some((step, step.capacity.as_ref()?)));
+        let rows: Vec<_> = measured().map(|(step, capacity)| capacity_cells(step, capacity)).collect();
+        if !rows.is_empty() {
+            let widths = widths(&CAPACITY_HEADS, &rows);
+            writeln!(
+                f,
+                "\n  capacity    as many messages as are served, so many ahead of the slowest client"
+            )?;
+            write_row(f, &widths, &CAPACITY_HEADS)?;
+            writeln!(f)?;
+            for ((_, capacity), cells) in measured().zip(&rows) {
+                write_row(f, &widths, cells)?;
+                writeln!(f)?;
+                if let Some(why) = &capacity.unusable_because {
+                    writeln!(f, "        - {why}")?;
+                }
+            }
+        }
+        let Some(forecast) = &stepped.forecast else { return Ok(()) };
+        writeln!(f)?;
+        for (name, line) in forecast_lines(forecast) {
+            writeln!(f, "  {name:<10}  {line}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What the columns of steps are.
+pub(super) const STEP_HEADS: [&str; 11] = [
+    "step",
+    "clients",
+    "messages/s",
+    "of offered",
+    "deliveries/s",
+    "missing",
+    "p50",
+    "p99",
+    "last p99",
+    "CPU",
+    "memory",
+];
+
+/// What the columns of capacities are.
+pub(super) const CAPACITY_HEADS: [&str; 6] =
+    ["clients", "messages/s", "deliveries/s", "server CPU", "a CPU second", "pace set by"];
+
+impl Step {
+    /// The step's row under [`STEP_HEADS`].
+    pub(super) fn cells(&self) -> [String; 11] {
+        let time = |micros: f64| format_nanos(micros * 1e3);
+        [
+            self.number.to_string(),
+            format_count(self.clients.connected),
+            format!("{:.1}", self.rates.achieved_per_s),
+            format!("{:.1}", self.rates.offered_per_s),
+            format_rate(self.rates.deliveries_per_s),
+            format_count(self.deliveries.missing),
+            time(self.latency_us.p50),
+            time(self.latency_us.p99),
+            time(self.last_recipient_us.p99),
+            self.server_cpu().map_or("-".into(), |share| format!("{:.0}%", share * 100.0)),
+            self.server.map_or("-".into(), |server| format_bytes(server.rss_bytes)),
+        ]
+    }
+
+    /// What it was for, if not just to go up.
+    pub(super) fn purpose(&self) -> &'static str {
+        match self.phase {
+            Some(Phase::Confirm) => " (again)",
+            Some(Phase::Narrow) => " (in between)",
+            Some(Phase::Climb) | None => "",
+        }
+    }
+}
+
+/// A capacity's row under [`CAPACITY_HEADS`].
+pub(super) fn capacity_cells(step: &Step, capacity: &Capacity) -> [String; 6] {
+    let messages_per_s =
+        if capacity.measured_s > 0.0 { capacity.sent as f64 / capacity.measured_s } else { 0.0 };
+    let pace = match capacity.limited_by {
+        Some(LimitedBy::Harness) => "the harness",
+        _ => "the server",
+    };
+    [
+        format_count(step.clients.requested),
+        format_rate(messages_per_s),
+        format_rate(capacity.deliveries_per_s),
+        capacity.server_cpu.map_or("-".into(), |share| format!("{:.0}%", share * 100.0)),
+        capacity.deliveries_per_cpu_s.map_or("-".into(), format_rate),
+        pace.into(),
+    ]
+}
+
+/// The forecast in sentences, of which some begin something that has a name.
+pub(super) fn forecast_lines(forecast: &Forecast) -> Vec<(&'static str, String)> {
+    if let Some(why) = &forecast.none_because {
+        return vec![("forecast", format!("none: {why}"))];
+    }
+    let unit = match forecast.basis {
+        Some(Basis::ServerCpu) => "a second of the server's CPU",
+        _ => "a second",
+    };
+    let mut lines: Vec<_> = forecast
+        .predicted
+        .iter()
+        .map(|predicted| {
+            let line = format!(
+                "{} clients: {} deliveries {unit}, which are {:.1} messages to all",
+                format_count(predicted.clients.into()),
+                format_rate(predicted.deliveries_per_s),
+                predicted.messages_per_s
+            );
+            ("", line)
+        })
+        .collect();
+    if let Some(first) = lines.first_mut() {
+        first.0 = "forecast";
+    }
+    if let Some(held) = &forecast.held_out {
+        let line = format!(
+            "for {} clients the smaller steps alone lead to {}, and {} were measured: {:+.1}%",
+            format_count(held.clients.into()),
+            format_rate(held.predicted),
+            format_rate(held.measured),
+            held.error_percent
+        );
+        lines.push(("its error", line));
+    }
+    if let (Some(law), Some(error)) = (&forecast.law, forecast.fit_error_percent) {
+        let line = format!(
+            "Universal Scalability Law, lambda {:.4e}, sigma {:.4e}, kappa {:.4e}; it misses the steps by {error:.1}%",
+            law.lambda, law.sigma, law.kappa
+        );
+        lines.push(("by", line));
+    }
+    if let Some(peak) = forecast.peak_clients {
+        lines.push(("", format!("beyond {} clients it becomes less", format_rate(peak))));
+    }
+    lines
+}
+
+/// How wide each column is.
+fn widths<const N: usize>(heads: &[&str; N], rows: &[[String; N]]) -> [usize; N] {
+    std::array::from_fn(|column| {
+        let cells = rows.iter().map(|row| row[column].len());
+        cells.chain([heads[column].len()]).max().unwrap_or_default()
+    })
+}
+
+/// A row of cells, to the right in their columns.
+fn write_row<const N: usize>(
+    f: &mut fmt::Formatter<'_>,
+    widths: &[usize; N],
+    cells: &[impl AsRef<str>; N],
+) -> fmt::Result {
+    cells.iter().zip(widths).try_for_each(|(cell, width)| write!(f, "  {:>width$}", cell.as_ref()))
+}

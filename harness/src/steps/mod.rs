@@ -1,0 +1,178 @@
+//! Runs of several steps: each is a whole run with more clients, or at a higher rate, than the one before.
+//!
+//! ```text
+//!   pattern     which sizes there are                         ramp, bench: the command line
+//!   course      what to try next, from what was good so far   ladder, search
+//!   judge       whether a step was good, and whose limit it met
+//!   capacity    what a step's server could make at most
+//!   forecast    what that comes to with more clients
+//!   run         one step after the other
+//! ```
+//! Nothing but `run` knows that a step is a run. What a step does is up to its [`Maker`], so any scenario can
+//! be gone through by steps.
+
+mod capacity;
+mod forecast;
+mod judge;
+mod ladder;
+mod pattern;
+mod run;
+mod search;
+mod usl;
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+pub use capacity::Capacity;
+pub use forecast::{Basis, Forecast, HeldOut, Measured, Predicted, STEPS_MIN};
+pub use judge::{Judged, LimitedBy, judge};
+pub use ladder::{Ladder, OnBad};
+pub use pattern::Pattern;
+pub use run::run;
+pub use search::Search;
+pub use usl::Usl;
+
+use crate::cli::Job;
+
+/// Most steps of one run that are named on its command line.
+pub const STEPS_MAX: usize = 1_000;
+
+/// What becomes larger from step to step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Axis {
+    /// Clients.
+    Clients,
+    /// Messages a second, of all clients together.
+    Rate,
+}
+
+impl Axis {
+    /// A size with what it counts.
+    pub fn show(self, size: u32) -> String {
+        let count = crate::report::format_count(size.into());
+        match self {
+            Self::Clients => format!("{count} clients"),
+            Self::Rate => format!("{count} messages/s"),
+        }
+    }
+}
+
+/// What a step is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// To go up as it was planned.
+    Climb,
+    /// To come nearer to the limit between a good size and a bad one.
+    Narrow,
+    /// To see whether what was good is so again.
+    Confirm,
+}
+
+/// A step that is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trial {
+    /// Clients, or messages a second.
+    pub size: u32,
+    /// What for.
+    pub phase: Phase,
+}
+
+/// What the steps so far come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The greatest size that was good, and below all that were not.
+    pub good: Option<u32>,
+    /// The smallest size that was not.
+    pub bad: Option<u32>,
+    /// Whether the good one was so again when the bad one was known.
+    pub confirmed: bool,
+}
+
+/// Decides what to try next. It ends after a bounded number of steps, whatever they find.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Course {
+    /// Sizes that are given.
+    Ladder(Ladder),
+    /// The greatest good size between two.
+    Search(Search),
+}
+
+impl Course {
+    /// The next step; none when it is over.
+    pub fn next(&self) -> Option<Trial> {
+        match self {
+            Self::Ladder(ladder) => ladder.next(),
+            Self::Search(search) => search.next(),
+        }
+    }
+
+    /// How [`next`](Self::next) went.
+    pub fn judged(&mut self, is_good: bool) {
+        match self {
+            Self::Ladder(ladder) => ladder.judged(is_good),
+            Self::Search(search) => search.judged(is_good),
+        }
+    }
+
+    /// What is known so far.
+    pub fn found(&self) -> Found {
+        match self {
+            Self::Ladder(ladder) => ladder.found(),
+            Self::Search(search) => search.found(),
+        }
+    }
+
+    /// How many steps there are, if that is known before.
+    pub fn planned(&self) -> Option<usize> {
+        match self {
+            Self::Ladder(ladder) => Some(ladder.planned()),
+            Self::Search(_) => None,
+        }
+    }
+}
+
+/// Makes the run of a step.
+pub trait Maker: Debug {
+    /// The run for `size`: so many clients, or messages a second. Everything else, thresholds included, is the same for
+    /// all sizes. The error says what to change on the command line.
+    fn job(&self, size: u32) -> Result<Job, String>;
+
+    /// The same clients as fast as the server lets them, at most `ahead` messages ahead of the slowest; none if
+    /// not everybody gets every message, so that nobody knows who is slowest.
+    fn closed(&self, size: u32, ahead: u32) -> Option<Job>;
+}
+
+/// A run of several steps.
+#[derive(Debug)]
+pub struct StepsJob {
+    /// The scenario's name on the command line.
+    pub name: &'static str,
+    /// What a step does.
+    pub maker: Box<dyn Maker>,
+    /// What becomes larger.
+    pub axis: Axis,
+    /// Which steps there are.
+    pub course: Course,
+    /// Time between two steps, in which the server gets over the older one.
+    pub pause: Duration,
+    /// How each step's capacity is measured, if it is.
+    pub ahead: Option<u32>,
+    /// Sizes for which a forecast is made, if any is wanted.
+    pub forecast: Option<Vec<u32>>,
+    /// Whether a step that is not good fails the run. In a ramp that is what it looks for.
+    pub every_step_counts: bool,
+    /// Whether the report has each step's whole report.
+    pub keep_reports: bool,
+}
+
+impl StepsJob {
+    /// The size of the first step.
+    pub fn first(&self) -> u32 {
+        self.course.next().map_or(0, |trial| trial.size)
+    }
+}

@@ -1,0 +1,189 @@
+//! One step after the other, and one report on all of them.
+
+use std::fmt::Display;
+use std::time::{Duration, Instant, SystemTime};
+
+use throng_core::config::format_duration;
+use throng_core::shutdown::Shutdown;
+
+use super::{Capacity, Forecast, LimitedBy, Phase, StepsJob, Trial, judge};
+use crate::cli::{Job, Scenario};
+use crate::report::{Findings, Limit, Origin, Report, Step, Stepped, Verdict};
+use crate::target::Target;
+
+/// Runs the steps of `steps` against `target` by `drive`, and tells how it goes by `say`. An error of the first step is
+/// one of the run; if a later one cannot be run, the report says so, and fails.
+pub fn run<E: Display>(
+    mut steps: StepsJob,
+    origin: &Origin,
+    target: &Target,
+    shutdown: &Shutdown,
+    say: &mut dyn FnMut(&str),
+    mut drive: impl FnMut(&Job, &Target) -> Result<Findings, E>,
+) -> Result<Report, String> {
+    let mut made = Made { began: Instant::now(), steps: Vec::new(), reports: Vec::new(), ended: Ended::Done };
+    let mut measure = |job: &Job| -> Result<Report, String> {
+        let findings = drive(job, target).map_err(|error| error.to_string())?;
+        let origin = Origin { started: SystemTime::now(), ..origin.clone() };
+        Ok(Report::new(job, origin, findings))
+    };
+    while let Some(trial) = steps.course.next() {
+        if !made.steps.is_empty() && is_over(shutdown, steps.pause) {
+            made.ended = Ended::Interrupted;
+            break;
+        }
+        let number = made.steps.len() + 1;
+        let started_s = made.began.elapsed().as_secs_f64();
+        let report = steps.maker.job(trial.size).and_then(|job| {
+            say(&announcement(number, trial, &steps, &job));
+            measure(&job)
+        });
+        let report = match report {
+            Ok(report) => report,
+            Err(error) if made.steps.is_empty() => return Err(error),
+            Err(error) => {
+                made.ended = Ended::Broken(format!("step {number} could not be made: {error}"));
+                break;
+            }
+        };
+        let judged = judge(&report);
+        let is_cut = report.verdict == Verdict::Interrupted;
+        if is_cut {
+            made.ended = Ended::Interrupted;
+        } else {
+            say(&outcome(number, &judged.because, judged.limited_by));
+            steps.course.judged(judged.good);
+        }
+        let mut step = Step::new(number as u32, trial, &report, judged);
+        step.started_s = started_s;
+        if !is_cut && let Some(ahead) = steps.ahead {
+            match closed_loop(&steps, trial.size, ahead, shutdown, say, &mut measure) {
+                Ok(capacity) => step.capacity = capacity,
+                Err(ended) => made.ended = ended,
+            }
+        }
+        step.report = steps.keep_reports.then(|| Box::new(report.clone()));
+        made.steps.push(step);
+        made.reports.push(report);
+        if made.ended != Ended::Done {
+            break;
+        }
+    }
+    Ok(made.into_report(&steps))
+}
+
+/// How the steps ended.
+#[derive(Debug, PartialEq)]
+enum Ended {
+    Done,
+    Interrupted,
+    Broken(String),
+}
+
+/// Waits between two runs; true if the user wants no more.
+fn is_over(shutdown: &Shutdown, pause: Duration) -> bool {
+    shutdown.wait_timeout(pause).is_some()
+}
+
+/// Measures what the server can make with so many clients; none if that has no meaning.
+fn closed_loop(
+    steps: &StepsJob,
+    size: u32,
+    ahead: u32,
+    shutdown: &Shutdown,
+    say: &mut dyn FnMut(&str),
+    measure: &mut impl FnMut(&Job) -> Result<Report, String>,
+) -> Result<Option<Capacity>, Ended> {
+    let Some(job) = steps.maker.closed(size, ahead) else { return Ok(None) };
+    if is_over(shutdown, steps.pause) {
+        return Err(Ended::Interrupted);
+    }
+    say(&format!("  {} as fast as they are served", steps.axis.show(size)));
+    match measure(&job) {
+        Ok(report) if report.verdict == Verdict::Interrupted => Err(Ended::Interrupted),
+        Ok(report) => Ok(Some(Capacity::of(&report, ahead))),
+        Err(error) => Err(Ended::Broken(format!(
+            "the capacity of {} could not be measured: {error}",
+            steps.axis.show(size)
+        ))),
+    }
+}
+
+fn announcement(number: usize, trial: Trial, steps: &StepsJob, job: &Job) -> String {
+    let of = match (trial.phase, steps.course.planned()) {
+        (Phase::Climb, Some(all)) => format!(" of {all}"),
+        _ => String::new(),
+    };
+    let again = match trial.phase {
+        Phase::Climb => "",
+        Phase::Narrow => ", between what was good and what was not",
+        Phase::Confirm => " again, to confirm them",
+    };
+    let pace = match &job.scenario {
+        Scenario::Broadcast(broadcast) => format!(
+            ", {:.1} messages/s for {}",
+            1.0 / broadcast.interval.as_secs_f64(),
+            format_duration(broadcast.duration)
+        ),
+        Scenario::Bots(bots) => format!(", talking for {}", format_duration(bots.duration)),
+        Scenario::Connect(_) | Scenario::Login(_) => String::new(),
+    };
+    format!("step {number}{of}: {} clients{pace}{again}", crate::report::format_count(job.clients.into()))
+}
+
+fn outcome(number: usize, because: &[String], limited_by: Option<LimitedBy>) -> String {
+    match limited_by {
+        None => format!("step {number}: good"),
+        Some(LimitedBy::Server) => format!("step {number}: not good: {}", because.join("; ")),
+        Some(LimitedBy::Harness) => {
+            format!(
+                "step {number}: not good, by the harness's limit and not the server's: {}",
+                because.join("; ")
+            )
+        }
+    }
+}
+
+/// What has been done so far: steps and their reports.
+struct Made {
+    began: Instant,
+    steps: Vec<Step>,
+    reports: Vec<Report>,
+    ended: Ended,
+}
+
+impl Made {
+    /// The report of the step that all of them stand for, with all of them in it.
+    fn into_report(mut self, job: &StepsJob) -> Report {
+        let found = job.course.found();
+        // The last one of its size, which is the confirmation if there was one. Without a good one the first stands for all.
+        let stands = self.steps.iter().rposition(|step| step.good && Some(step.size) == found.good);
+        let mut report = self.reports.swap_remove(stands.unwrap_or(0));
+        let interrupted = self.ended == Ended::Interrupted;
+        if let Ended::Broken(what) = self.ended {
+            report.incomplete_because.push(what);
+        }
+        let forecast = job.forecast.as_ref().map(|sizes| {
+            let measured: Vec<_> =
+                self.steps.iter().filter_map(|step| Some((step.size, step.capacity.as_ref()?))).collect();
+            Forecast::new(&measured, sizes)
+        });
+        let reported = stands.map(|at| self.steps[at].number);
+        let limit = Limit::new(job.axis, found, &self.steps, reported, job.every_step_counts);
+        let stepped = Stepped { limit, forecast, steps: self.steps };
+        let checked = stepped.check(job.every_step_counts);
+        report.verdict = match (interrupted, checked.held && report.incomplete_because.is_empty()) {
+            (true, _) => Verdict::Interrupted,
+            (false, true) => Verdict::Pass,
+            (false, false) => Verdict::Fail,
+        };
+        report.thresholds.push(checked);
+        job.name.clone_into(&mut report.scenario);
+        report.stepped = Some(Box::new(stepped));
+        report
+    }
+}
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;

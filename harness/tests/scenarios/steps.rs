@@ -1,0 +1,128 @@
+//! Runs of several steps against the stub: what they say of its limit is the limit that it has.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::stub::{Script, Stub};
+use crate::{Ended, launch};
+
+/// Ten messages of each client. They are few, and held for long by the stub, so that what a busy machine does to the
+/// harness's own times makes no step invalid.
+const STEP: &str = "--each 200ms --duration 2s --warmup 20ms --drain 2s --pause 10ms --slo 2s";
+const DELAY: Duration = Duration::from_millis(150);
+
+/// A stub that leaves somebody out when `from` are in the chat.
+fn stub(from: usize) -> Stub {
+    Stub::start(Script { drops_from: from, delay: DELAY, ..Script::default() })
+}
+
+fn steps(ended: &Ended) -> &[Value] {
+    ended.json["steps"].as_array().unwrap_or_else(|| panic!("no steps in {ended}"))
+}
+
+/// The sizes of all steps, those that were good in parentheses.
+fn sizes(ended: &Ended) -> String {
+    let size = |step: &Value| match step["good"].as_bool() {
+        Some(true) => format!("({})", step["size"]),
+        _ => step["size"].to_string(),
+    };
+    steps(ended).iter().map(size).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_ramp_finds_the_servers_limit_and_confirms_what_is_below() {
+    let ended = launch(&stub(5), "ramp", &format!("{STEP} --steps 2,4,6,8 --keep-reports")).end();
+    assert_eq!(sizes(&ended), "(2) (4) 6 (4)", "{ended}");
+    ended.expect(
+        0,
+        &[("/clients/connected", 4), ("/limit/good", 4), ("/limit/bad", 6), ("/limit/reported_step", 4)],
+    );
+    let limit = &ended.json["limit"];
+    assert_eq!((&limit["confirmed"], &limit["limited_by"]), (&true.into(), &"server".into()), "{ended}");
+    // The first client got none of 60.
+    assert_eq!(limit["because"][0], "missing=0: found 60 of 360", "{ended}");
+    assert_eq!(ended.number("/steps/2/report/deliveries/missing"), 60);
+    assert_eq!(ended.number("/steps/1/deliveries/received"), 40 * 4);
+    assert!(ended.stdout.contains("4 clients were good, and so again; 6 clients were not"), "{ended}");
+    assert!(
+        ended.stderr.contains("step 4: 4 clients, 20.0 messages/s for 2s again, to confirm them"),
+        "{ended}"
+    );
+}
+
+#[test]
+fn a_ramp_goes_on_if_that_is_wanted() {
+    let ended = launch(&stub(3), "ramp", &format!("{STEP} --steps 2,3,1 --keep-going")).end();
+    assert_eq!(sizes(&ended), "(2) 3 (1) (2)", "{ended}");
+    ended.expect(0, &[("/limit/good", 2), ("/limit/bad", 3), ("/sent", 20)]);
+}
+
+#[test]
+fn a_ramp_that_begins_above_the_limit_fails() {
+    let ended = launch(&stub(1), "ramp", &format!("{STEP} --steps 2,4")).end();
+    assert_eq!(sizes(&ended), "2", "{ended}");
+    ended.expect(3, &[("/clients/connected", 2), ("/limit/bad", 2)]);
+    assert!(ended.json["limit"]["good"].is_null() && ended.stdout.contains("no step was good"), "{ended}");
+    // It delivers everything, but not in time.
+    let ended =
+        launch(&stub(9), "ramp", &format!("{STEP} --steps 2 --threshold last_recipient.p99=20ms")).end();
+    assert_eq!((sizes(&ended).as_str(), ended.code), ("2", Some(3)), "{ended}");
+    assert!(ended.text("limit").contains("last_recipient.p99=20ms: found"), "{ended}");
+}
+
+#[test]
+fn a_search_finds_the_servers_limit() {
+    let ended = launch(&stub(6), "ramp", &format!("{STEP} --search clients --from 1 --to 50")).end();
+    assert_eq!(sizes(&ended), "(1) (2) (4) 8 6 (5) (5)", "{ended}");
+    ended.expect(0, &[("/limit/good", 5), ("/limit/bad", 6), ("/clients/connected", 5)]);
+}
+
+#[test]
+fn a_bench_measures_capacities_and_forecasts() {
+    let line = "--steps 2,4,6,8 --duration 2s --interval 50ms --warmup 20ms --drain 2s --pause 10ms --ahead 3 --forecast 16";
+    let ended = launch(&stub(100), "bench", line).end();
+    ended.expect(0, &[("/clients/connected", 8)]);
+    for (step, clients) in steps(&ended).iter().zip([2.0, 4.0, 6.0, 8.0]) {
+        // Three messages at a time to everybody, and each takes the stub's delay at least.
+        let capacity = step["capacity"]["deliveries_per_s"].as_f64().unwrap();
+        let most = 3.0 * clients / DELAY.as_secs_f64();
+        assert!((most * 0.5..most * 1.05).contains(&capacity), "{capacity} of {most}\n{ended}");
+    }
+    let forecast = &ended.json["forecast"];
+    assert_eq!(forecast["basis"], "closed_loop", "{ended}");
+    let [predicted, error] = ["/predicted/0/deliveries_per_s", "/held_out/error_percent"]
+        .map(|at| forecast.pointer(at).and_then(Value::as_f64));
+    assert!(predicted.is_some_and(|predicted| (160.0..400.0).contains(&predicted)), "{ended}");
+    assert!(error.is_some_and(|error| error.abs() < 50.0), "{ended}");
+    // A step that breaks a threshold is enough.
+    let line = "--steps 2,3 --duration 1s --warmup 20ms --drain 300ms --pause 10ms --no-capacity";
+    let ended = launch(&stub(3), "bench", line).end();
+    assert_eq!((sizes(&ended).as_str(), ended.code), ("(2) 3", Some(3)), "{ended}");
+    assert!(ended.json["forecast"].is_null(), "{ended}");
+}
+
+#[test]
+fn ctrl_c_ends_a_ramp_with_the_steps_that_were_made() {
+    let stub = stub(100);
+    let run = launch(&stub, "ramp", &format!("{STEP} --steps {}", ["2"; 50].join(",")));
+    let begun = Instant::now();
+    // Twenty messages a step: in the second one.
+    while stub.heard() < 25 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the run does not begin");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    kill_process(Pid::from_child(&run.child), Signal::INT).unwrap();
+    let ended = run.end();
+    ended.expect(130, &[("/clients/connected", 2), ("/limit/good", 2), ("/sent", 20)]);
+    let steps = steps(&ended);
+    assert_eq!(steps.len(), 2, "{ended}");
+    assert_eq!((&steps[0]["good"], &steps[1]["good"]), (&true.into(), &false.into()), "{ended}");
+    assert_eq!(
+        (&steps[1]["verdict"], &steps[1]["limited_by"]),
+        (&"interrupted".into(), &Value::Null),
+        "{ended}"
+    );
+    assert!(ended.stdout.contains("INTERRUPTED") && ended.stdout.contains("cut short"), "{ended}");
+}
