@@ -133,7 +133,7 @@ impl StubApp {
                         alike.push(session);
                         continue;
                     }
-                    for gap in gap {
+                    if let Some(gap) = gap {
                         self.send_at(at, session, gap);
                     }
                     self.send_at(at, session, packet.clone());
