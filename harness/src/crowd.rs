@@ -123,27 +123,63 @@ impl Crowd {
         }
     }
 
-    /// Where a client stands: the middle of its sector. None if nobody stands anywhere.
+    /// The sector in which a client stands before it moves, row by row. None if nobody stands anywhere.
+    pub fn sector(&self, client: u32) -> Option<u32> {
+        self.grid.sectors.get(client as usize).copied()
+    }
+
+    /// The middle of a sector.
     #[allow(clippy::cast_possible_wrap)] // a grid is far smaller than that
-    pub fn position(&self, client: u32) -> Option<(i32, i32)> {
-        let sector = *self.grid.sectors.get(client as usize)?;
+    pub fn middle(&self, sector: u32) -> (i32, i32) {
         let middle = |index: u32| (index * self.grid.sector_size + self.grid.sector_size / 2) as i32;
-        Some((middle(sector % self.grid.side), middle(sector / self.grid.side)))
+        (middle(sector % self.grid.side), middle(sector / self.grid.side))
     }
 
-    /// The audience of what a client says to those nearby; none if nobody stands anywhere.
+    /// Where a client stands before it moves: the middle of its sector. None if nobody stands anywhere.
+    pub fn position(&self, client: u32) -> Option<(i32, i32)> {
+        Some(self.middle(self.sector(client)?))
+    }
+
+    /// The audience of what a client says to those nearby before it moves; none if nobody stands anywhere.
     pub fn around(&self, client: u32) -> Option<u32> {
-        self.grid.sectors.get(client as usize).map(|sector| CHANNELS + self.channels + sector)
+        self.sector(client).map(|sector| self.said_in(sector))
     }
 
-    /// The audiences of what a client hears said nearby.
-    pub fn within_earshot(&self, client: u32) -> impl Iterator<Item = u32> + '_ {
+    /// The audience of what is said in a sector.
+    fn said_in(&self, sector: u32) -> u32 {
+        CHANNELS + self.channels + sector
+    }
+
+    /// A sector and the eight around it, or fewer at the edge.
+    fn sectors_near(&self, sector: u32) -> impl Iterator<Item = u32> + use<> {
         let side = self.grid.side;
-        let own = self.grid.sectors.get(client as usize).map(|sector| (sector % side, sector / side));
-        own.into_iter().flat_map(move |(x, y)| {
-            let near = move |at: u32| at.saturating_sub(1)..=(at + 1).min(side - 1);
-            near(y).flat_map(move |y| near(x).map(move |x| CHANNELS + self.channels + y * side + x))
-        })
+        let near = move |at: u32| at.saturating_sub(1)..=(at + 1).min(side - 1);
+        near(sector / side).flat_map(move |y| near(sector % side).map(move |x| y * side + x))
+    }
+
+    /// Whether what is said in one of two sectors is heard in the other.
+    fn is_near(&self, one: u32, other: u32) -> bool {
+        let side = self.grid.side;
+        (one % side).abs_diff(other % side) <= 1 && (one / side).abs_diff(other / side) <= 1
+    }
+
+    /// The audiences of what a client hears said nearby before it moves.
+    pub fn within_earshot(&self, client: u32) -> impl Iterator<Item = u32> + '_ {
+        let near = self.sector(client).into_iter().flat_map(|sector| self.sectors_near(sector));
+        near.map(|sector| self.said_in(sector))
+    }
+
+    /// The audiences of what is heard in sector `here` and not in sector `there`.
+    pub fn heard_only_from(&self, here: u32, there: u32) -> impl Iterator<Item = u32> + '_ {
+        let far = move |sector: &u32| !self.is_near(*sector, there);
+        self.sectors_near(here).filter(far).map(|sector| self.said_in(sector))
+    }
+
+    /// One of the sectors around a sector, which `draw` decides; none if there is no other.
+    pub fn beside(&self, sector: u32, draw: u64) -> Option<u32> {
+        let around = || self.sectors_near(sector).filter(|near| *near != sector);
+        let count = around().count() as u64;
+        around().nth(draw.checked_rem(count)? as usize)
     }
 
     /// How many clients belong to each audience, by its number; whispers have two each.
@@ -226,6 +262,28 @@ mod tests {
                 assert_eq!(crowd.within_earshot(client).any(|audience| audience == around), near);
             }
         }
+    }
+
+    #[test]
+    fn a_move_changes_only_what_one_of_the_places_hears() {
+        let crowd = Crowd::new(9, Speech::Mixed, 3, 6, 100, 1);
+        for from in 0..36 {
+            let beside: std::collections::BTreeSet<_> =
+                (0..8).filter_map(|draw| crowd.beside(from, draw)).collect();
+            for to in 0..36 {
+                let near = |one: u32, other: u32| {
+                    let [(x, y), (to_x, to_y)] = [one, other].map(|sector| crowd.middle(sector));
+                    (x - to_x).abs() <= 100 && (y - to_y).abs() <= 100
+                };
+                assert_eq!(beside.contains(&to), to != from && near(from, to), "{from} to {to}");
+                let expected: Vec<_> = (0..36)
+                    .filter(|sector| near(*sector, from) && !near(*sector, to))
+                    .map(|sector| CHANNELS + 3 + sector)
+                    .collect();
+                assert_eq!(crowd.heard_only_from(from, to).collect::<Vec<_>>(), expected);
+            }
+        }
+        assert_eq!(Crowd::new(9, Speech::Nearby, 0, 1, 100, 1).beside(0, 5), None);
     }
 
     #[test]

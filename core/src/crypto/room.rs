@@ -138,7 +138,11 @@ impl RoomKeys {
         match self.0.iter().position(|opener| opener.room == key.room) {
             Some(at) => self.0[at] = opener,
             None if self.0.len() == ROOM_KEYS_PER_SESSION => return false,
-            None => self.0.push(opener),
+            None => {
+                // Most sessions have one or two rooms, and a harness has thousands of sessions.
+                self.0.reserve_exact(1);
+                self.0.push(opener);
+            }
         }
         true
     }

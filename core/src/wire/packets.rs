@@ -258,6 +258,9 @@ packets! {
         user: User,
         /// Users in the chat, this one included.
         head_count: u32,
+        /// The server's event loop that has the session, from 0. It means nothing to a game; whoever measures how fair the
+        /// loops are to their clients needs it.
+        shard: u8,
     }
 
     /// The next page of the user list, please. A channel's list is for its members only; others get an empty page.

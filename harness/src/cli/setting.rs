@@ -50,6 +50,10 @@ pub(super) struct RawSetting {
     /// talk, the others come and go (with --scope channel or mixed)
     #[arg(long, value_name = "N/s", value_parser = parse_rate)]
     churn: Option<u32>,
+    /// Moves to a neighbouring sector a second, of all clients together, while messages flow; half of the clients stand still and
+    /// talk, the others walk about (with --scope nearby or mixed)
+    #[arg(long, value_name = "N/s", value_parser = parse_rate)]
+    moves: Option<u32>,
     /// Clients that stop reading when counting begins
     #[arg(long, value_name = "N", default_value_t = 0)]
     deaf: u32,
@@ -85,6 +89,8 @@ pub struct Setting {
     pub sector_size: u32,
     /// Joinings and leavings a second.
     pub churn: Option<u32>,
+    /// Moves a second.
+    pub moves: Option<u32>,
     /// Clients that stop reading.
     pub deaf: u32,
     /// For how long; none for the rest of the run.
@@ -98,7 +104,12 @@ pub struct Setting {
 impl Setting {
     /// Clients that may speak, of so many: the first ones, who stay and who hear.
     pub fn speakers(&self, clients: u32) -> u32 {
-        if self.churn.is_some() { clients / 2 } else { clients - self.deaf - self.slow }
+        if self.is_restless() { clients / 2 } else { clients - self.deaf - self.slow }
+    }
+
+    /// Whether half of the clients come and go, or move.
+    fn is_restless(&self) -> bool {
+        self.churn.is_some() || self.moves.is_some()
     }
 
     /// So many clients in this setting.
@@ -122,6 +133,7 @@ impl RawSetting {
             (self.churn.is_some(), channels, "--churn", "channel"),
             (self.audience.is_some(), places, "--audience", "nearby"),
             (self.sectors.is_some(), places, "--sectors", "nearby"),
+            (self.moves.is_some(), places, "--moves", "nearby"),
         ] {
             if is_given && !is_of_use {
                 return Err(format!("{flag} is of use with --scope {scope} or --scope mixed only"));
@@ -144,16 +156,22 @@ impl RawSetting {
             },
             sector_size: self.sector_size,
             churn: self.churn,
+            moves: self.moves,
             deaf: self.deaf,
             deaf_for: self.deaf_for,
             slow: self.slow,
             slow_rate: self.slow_rate,
         };
         let speakers = setting.speakers(clients);
-        if setting.churn.is_some() && speakers + setting.deaf + setting.slow >= clients {
+        if setting.is_restless() && speakers + setting.deaf + setting.slow >= clients {
             return Err(
-                "with --churn half of the clients come and go: --deaf and --slow must be fewer".into()
+                "with --churn or --moves half of the clients come and go, or walk about: --deaf and \
+                 --slow must be fewer"
+                    .into(),
             );
+        }
+        if setting.moves.is_some() && setting.side < 2 {
+            return Err("--moves needs more than one sector: use a smaller --audience, or --sectors".into());
         }
         if setting.channels > speakers {
             return Err(format!(

@@ -67,6 +67,8 @@ fn a_setting_is_worked_out() {
         (10, 6)
     );
     assert_eq!(setting("--scope mixed").0.channels, 10);
+    let (walking, senders) = setting("--scope nearby --moves 300/s");
+    assert_eq!((walking.moves, senders), (Some(300), 500));
 }
 
 #[test]
@@ -164,6 +166,9 @@ fn what_is_wrong_is_said() {
     check("broadcast --data d --deaf 5 --senders 96", "from 1 to 95 can send");
     check("broadcast --data d --deaf-for 5s", "--deaf");
     check("broadcast --data d --scope whisper --clients 1", "needs two clients");
+    check("broadcast --data d --scope channel --moves 5/s", "--moves is of use with --scope nearby");
+    check("broadcast --data d --scope nearby --moves 5/s --sectors 1", "more than one sector");
+    check("broadcast --data d --scope nearby --moves 5/s --deaf 50", "--deaf and --slow must be fewer");
     check("connect --data d --rate 5/s --connect-interval 1ms", "cannot be used with");
     check("broadcast --data d --threshold p98=1s", "cannot have a threshold");
 }

@@ -1,6 +1,7 @@
 //! What a run found, as JSON, as a page and for people, and whether that was good enough.
 
 mod bots;
+mod fairness;
 mod html;
 mod machine;
 mod steps;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use bots::BotsReport;
+pub use fairness::{Fairness, Group, Recipient, ShardGroup, Slowest};
 pub use machine::Machine;
 pub use steps::{Limit, Step, Stepped};
 pub use summary::{format_bytes, format_count, format_rate};
@@ -70,6 +72,23 @@ impl Churned {
     pub fn add(&mut self, other: Self) {
         self.joins += other.joins;
         self.leaves += other.leaves;
+        self.skipped += other.skipped;
+    }
+}
+
+/// How clients moved while others talked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// Times that a client went to a neighbouring sector.
+    pub made: u64,
+    /// Turns of clients that were on their way.
+    pub skipped: u64,
+}
+
+impl Moved {
+    /// Adds what another worker counted.
+    pub fn add(&mut self, other: Self) {
+        self.made += other.made;
         self.skipped += other.skipped;
     }
 }
@@ -230,10 +249,14 @@ pub struct Findings {
     pub lists: ListReport,
     /// Who came to channels and left them meanwhile.
     pub churn: Churned,
+    /// Who moved meanwhile.
+    pub moves: Moved,
     /// Who did not read as it should.
     pub impaired: ImpairedClients,
     /// What bots said; none without bots.
     pub bots: Option<BotsReport>,
+    /// How alike the others were served.
+    pub fairness: Option<Fairness>,
     /// All workers' latencies, merged.
     pub recorder: Recorder,
     /// Where the time of some deliveries went.
@@ -305,10 +328,14 @@ pub struct Report {
     pub gaps: Gaps,
     /// Who came to channels and left them while others talked.
     pub churn: Churned,
+    /// Who moved while others talked.
+    pub moves: Moved,
     /// Who did not read as it should.
     pub impaired: ImpairedClients,
     /// What bots said; null for the other scenarios.
     pub bots: Option<BotsReport>,
+    /// Whether all recipients were served alike; null if nobody received anything.
+    pub fairness: Option<Fairness>,
     /// What became of all (message, recipient) pairs.
     pub deliveries: Deliveries,
     /// From the intended send time to arrival, of every delivery.
@@ -406,8 +433,10 @@ impl Report {
             reconnects: findings.reconnects,
             lists: findings.lists,
             churn: findings.churn,
+            moves: findings.moves,
             impaired: findings.impaired,
             bots: findings.bots,
+            fairness: findings.fairness,
             deliveries: findings.deliveries.unwrap_or_default(),
             latency_us: findings.recorder.corrected.summary(),
             latency_uncorrected_us: findings.recorder.uncorrected.summary(),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Churned, Report, Verdict};
+use super::{Churned, Fairness, Report, Verdict};
 use crate::breakdown::SAMPLE;
 use crate::duration::format_nanos;
 use crate::procstat::Usage;
@@ -165,6 +165,11 @@ impl Report {
                 named(&[(joins, "joined"), (leaves, "left"), (skipped, "were waiting for an answer")]);
             writeln!(f, "  channels    {churn}")?;
         }
+        if self.moves.made > 0 {
+            let moves =
+                named(&[(self.moves.made, "made"), (self.moves.skipped, "turns of clients on their way")]);
+            writeln!(f, "  moves       {moves}")?;
+        }
         let impaired = &self.impaired;
         if impaired.deaf + impaired.slow > 0 {
             let who = named(&[
@@ -235,6 +240,9 @@ impl Report {
                 "  the time it was sent; first, last recipient and skew: one value for each message)"
             )?;
         }
+        if let Some(fairness) = &self.fairness {
+            write_fairness(fairness, f)?;
+        }
         if let Some(clock) = &self.server_clock {
             writeln!(
                 f,
@@ -300,6 +308,35 @@ impl Report {
         }
         Ok(())
     }
+}
+
+/// How alike clients were served.
+fn write_fairness(fairness: &Fairness, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let time = |micros: f64| format_nanos(micros * 1e3);
+    let [p5, p95, slowest] = [fairness.p5_us, fairness.p95_us, fairness.slowest.mean_us].map(time);
+    writeln!(
+        f,
+        "\n  fairness    {:.3} of 1 (Jain's index); nine tenths of {} clients had a mean latency of {p5} to {p95}, client {} the longest, {slowest}",
+        fairness.jain,
+        format_count(fairness.clients),
+        fairness.slowest.client
+    )?;
+    let groups = fairness.by_entry.len();
+    if groups > 1 {
+        writeln!(
+            f,
+            "              by order of entry: group {} of {groups} waited {:.2} times as long as the fastest",
+            fairness.slowest_by_entry(),
+            fairness.by_entry_ratio
+        )?;
+    }
+    if fairness.by_shard.len() > 1 {
+        let shards = fairness.by_shard.iter();
+        let shards: Vec<_> =
+            shards.map(|shard| format!("{} {}", shard.shard, time(shard.group.mean_us))).collect();
+        writeln!(f, "              by the server's event loop: {}", shards.join(", "))?;
+    }
+    Ok(())
 }
 
 fn named(counts: &[(u64, &str)]) -> String {

@@ -234,7 +234,7 @@ const QUIET: Nanos = 2_000_000_000;
 impl Due {
     fn of(run: &Run<'_>) -> Self {
         let plan = &run.plan;
-        if plan.churn.is_some() || !plan.impairment.is_none() {
+        if plan.churn.is_some() || plan.moves.is_some() || !plan.impairment.is_none() {
             return Self::Unknown;
         }
         if plan.crowd.speech() == Speech::World {

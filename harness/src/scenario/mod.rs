@@ -23,7 +23,9 @@ use crate::live::{Display, Phase, RateChange, Timeline, Totals};
 use crate::payload::{PAYLOAD_MIN, Payload};
 use crate::preflight::{self, PreflightError};
 use crate::procstat::{Meter, Meters, ProcError, Usage};
-use crate::report::{Clients, Findings, HarnessMemory, ListReport, ListTimes, Reconnected, format_count};
+use crate::report::{
+    Clients, Fairness, Findings, HarnessMemory, ListReport, ListTimes, Reconnected, format_count,
+};
 use crate::rhythm::Rhythm;
 use crate::schedule::{MESSAGES_MAX, Pace, Traffic, points_in};
 use crate::target::Target;
@@ -411,12 +413,14 @@ impl<'a> Run<'a> {
             reconnects,
             lists,
             churn,
+            moves,
             impaired,
             first_begin,
             last_entry,
             last_sent,
             ..
         } = harvest;
+        findings.fairness = Fairness::of(harvest.recipients);
         findings.rates = connect::rates(&self.plan, clients.connected, last_entry);
         if let Scenario::Login(_) = &self.job.scenario {
             findings.rates.logins_per_s = Some(login::per_second(clients.connected, first_begin, last_entry));
@@ -435,6 +439,7 @@ impl<'a> Run<'a> {
             reconnects: Reconnected { storm_s: self.storm_s, ..reconnects },
             lists: list_report(self.lists, lists, first_begin, last_entry),
             churn,
+            moves,
             impaired,
             read_lag,
             phases,
@@ -534,6 +539,7 @@ pub(crate) fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Gi
         script,
         crowd,
         churn: setting.churn.map(churn),
+        moves: setting.moves.map(churn),
         impairment,
         reconnects,
         lists: job.lists,

@@ -1,5 +1,6 @@
 //! When a client was in the room, as far as that can be known from outside.
 
+use super::received::grow_slowly;
 use crate::clock::{NEVER, Nanos};
 
 /// Whether a client had to get a message.
@@ -119,7 +120,7 @@ impl Membership {
 }
 
 /// What several stays of one client make of all messages of `span` alike; none if they differ.
-pub(super) fn class(stays: &[Membership], span: &Span) -> Option<Class> {
+fn class(stays: &[Membership], span: &Span) -> Option<Class> {
     // One after the other in time, so that most of many can be passed over.
     let from = stays.partition_point(|stay| stay.over() <= span.sent_min);
     let to = stays.partition_point(|stay| stay.asked <= span.handled_max);
@@ -131,6 +132,105 @@ pub(super) fn class(stays: &[Membership], span: &Span) -> Option<Class> {
         }
     }
     strongest
+}
+
+/// All stays of one client with one audience.
+///
+/// Most have one that goes on, and there are ten of these for a client that hears what is said nearby: that one owns nothing.
+#[derive(Debug, Default)]
+pub(super) enum Stays {
+    /// It was never there.
+    #[default]
+    None,
+    /// It came once, and is there: when it asked, and when that was confirmed ([`NEVER`] until then).
+    Open { asked: Nanos, entered: Nanos },
+    /// Anything else.
+    Many(Box<Past>),
+}
+
+/// Stays in the order of time.
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    stays: Vec<Membership>,
+    /// Whether the server has said that the client is out: from then on it must not get anything.
+    is_out: bool,
+}
+
+impl Stays {
+    /// All of them, to be changed.
+    fn past(&mut self) -> &mut Past {
+        let stays = match *self {
+            Self::None => Vec::new(),
+            Self::Open { asked, entered } => vec![Membership { asked, entered, end: End::Open }],
+            Self::Many(ref mut past) => return past,
+        };
+        *self = Self::Many(Box::new(Past { stays, is_out: false }));
+        match self {
+            Self::Many(past) => past,
+            Self::None | Self::Open { .. } => unreachable!("it was made just now"),
+        }
+    }
+
+    /// The client is about to ask for another.
+    pub(super) fn begin(&mut self, now: Nanos) {
+        if let Self::None = self {
+            *self = Self::Open { asked: now, entered: NEVER };
+            return;
+        }
+        let past = self.past();
+        past.is_out = false;
+        grow_slowly(&mut past.stays);
+        past.stays.push(Membership::asked(now));
+    }
+
+    /// The last one has been confirmed.
+    pub(super) fn entered(&mut self, now: Nanos) {
+        match self {
+            Self::None => {}
+            Self::Open { entered, .. } => *entered = now,
+            Self::Many(past) => past.stays.last_mut().into_iter().for_each(|stay| stay.entered(now)),
+        }
+    }
+
+    /// The client is about to end the last one.
+    pub(super) fn asked_out(&mut self, now: Nanos) {
+        self.past().stays.last_mut().into_iter().for_each(|stay| stay.asked_out(now));
+    }
+
+    /// The last one is over.
+    pub(super) fn gone(&mut self, now: Nanos) {
+        self.past().stays.last_mut().into_iter().for_each(|stay| stay.gone(now));
+    }
+
+    /// The server has said so.
+    pub(super) fn told_out(&mut self, now: Nanos) {
+        self.gone(now);
+        self.past().is_out = true;
+    }
+
+    /// Whether the server has said that the client is out.
+    pub(super) fn is_out(&self) -> bool {
+        matches!(self, Self::Many(past) if past.is_out)
+    }
+
+    /// When the last one was confirmed, if it was.
+    pub(super) fn entered_at(&self) -> Option<Nanos> {
+        let entered = match self {
+            Self::None => NEVER,
+            Self::Open { entered, .. } => *entered,
+            Self::Many(past) => past.stays.last()?.entered,
+        };
+        Some(entered).filter(|entered| *entered != NEVER)
+    }
+
+    /// As [`class`].
+    pub(super) fn class(&self, span: &Span) -> Option<Class> {
+        match *self {
+            Self::None => Some(Class::Outside),
+            Self::Open { asked, entered } => class(&[Membership { asked, entered, end: End::Open }], span),
+            Self::Many(ref past) => class(&past.stays, span),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -184,6 +284,33 @@ mod tests {
         check(&[stay(1, 2, End::Lost(5)), stay(10, 20, End::Open)], Some(Class::Member));
         check(&[stay(1, 2, End::Lost(5)), stay(50, 60, End::Open)], Some(Class::Outside));
         check(&[stay(10, 35, End::Open), stay(50, 60, End::Open)], None);
+    }
+
+    #[test]
+    fn one_stay_that_goes_on_owns_nothing_and_counts_the_same() {
+        use Class::{Indeterminate, Member, Outside};
+        let mut stays = Stays::default();
+        let check = |stays: &Stays, sent, handled, class| {
+            assert_eq!(stays.class(&Span::of(sent, handled)), Some(class), "{stays:?}");
+        };
+        check(&stays, 5, 6, Outside);
+        stays.begin(10);
+        assert_eq!((stays.entered_at(), size_of::<Stays>()), (None, 24));
+        check(&stays, 5, 20, Indeterminate);
+        stays.entered(20);
+        assert!(matches!(stays, Stays::Open { .. }) && stays.entered_at() == Some(20));
+        check(&stays, 30, 31, Member);
+        stays.asked_out(40);
+        check(&stays, 30, 41, Indeterminate);
+        stays.told_out(50);
+        assert!(stays.is_out());
+        check(&stays, 50, 51, Outside);
+        stays.begin(60);
+        stays.entered(70);
+        assert!(!stays.is_out());
+        check(&stays, 30, 39, Member);
+        check(&stays, 52, 59, Outside);
+        check(&stays, 70, 71, Member);
     }
 
     #[test]

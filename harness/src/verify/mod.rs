@@ -33,6 +33,8 @@ mod settle;
 mod shared;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod walks;
 
 use std::sync::Arc;
 
@@ -43,8 +45,8 @@ pub use shared::{Page, Part};
 use crate::clock::Nanos;
 use crate::crowd::{WHISPERS, WORLD};
 use crate::schedule::Traffic;
-use membership::Membership;
-use received::{ReceivedSet, grow_slowly};
+use membership::Stays;
+use received::ReceivedSet;
 
 /// What a delivery was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,29 +61,29 @@ pub enum Receipt {
     Leaked,
 }
 
-/// One client's account with one audience.
+/// One client's account with one audience. A client has up to eleven of them, and there are thousands of clients.
 #[derive(Debug)]
 struct Line {
     audience: u32,
-    /// By the messages' numbers in this audience.
-    received: ReceivedSet,
-    /// One more than the highest of these numbers received in this stay.
+    /// One more than the highest of the numbers received in this stay.
     ceiling: u32,
     /// The highest room number received in this stay.
     highest_sequence: u64,
-    stays: Vec<Membership>,
-    /// Messages that the server has said it did not deliver.
-    told: u64,
-    /// Whether the server has said that the client is out: from then on it must not get anything.
-    is_out: bool,
+    /// Messages that the server has said it did not deliver; it stays at the highest number there is.
+    told: u32,
+    /// By the messages' numbers in this audience.
+    received: ReceivedSet,
+    stays: Stays,
 }
+
+const _: () = assert!(size_of::<Line>() <= 80);
 
 /// One client's account.
 #[derive(Debug)]
 struct Account {
     /// The client's number in the run.
     id: u32,
-    /// First the one with everybody.
+    /// In the order of their audiences, and so first the one with everybody.
     lines: Vec<Line>,
     /// Whether the client reads slowly, or not at all, on purpose.
     is_impaired: bool,
@@ -91,23 +93,8 @@ struct Account {
 
 impl Line {
     fn new(audience: u32) -> Self {
-        let received = ReceivedSet::default();
-        Self {
-            audience,
-            received,
-            ceiling: 0,
-            highest_sequence: 0,
-            stays: Vec::new(),
-            told: 0,
-            is_out: false,
-        }
-    }
-}
-
-impl Line {
-    fn begin_stay(&mut self, now: Nanos) {
-        grow_slowly(&mut self.stays);
-        self.stays.push(Membership::asked(now));
+        let (received, stays) = (ReceivedSet::default(), Stays::default());
+        Self { audience, ceiling: 0, highest_sequence: 0, told: 0, received, stays }
     }
 }
 
@@ -118,11 +105,11 @@ impl Account {
 
     /// The line of `audience`, made if there is none.
     fn line(&mut self, audience: u32) -> &mut Line {
-        let known = self.lines.iter().position(|line| line.audience == audience);
-        let at = known.unwrap_or_else(|| {
+        let known = self.lines.binary_search_by_key(&audience, |line| line.audience);
+        let at = known.unwrap_or_else(|at| {
             self.lines.reserve_exact(1);
-            self.lines.push(Line::new(audience));
-            self.lines.len() - 1
+            self.lines.insert(at, Line::new(audience));
+            at
         });
         &mut self.lines[at]
     }
@@ -174,12 +161,17 @@ impl Tally {
         for line in &mut account.lines {
             (line.ceiling, line.highest_sequence) = (0, 0);
         }
-        account.line(WORLD).begin_stay(now);
+        account.line(WORLD).stays.begin(now);
     }
 
     /// The server has confirmed that the client is in.
     pub fn entered(&mut self, client: usize, now: Nanos) {
         self.joined(client, WORLD, now);
+    }
+
+    /// When the client last came in; none if it never did.
+    pub fn entered_at(&self, client: usize) -> Option<Nanos> {
+        self.accounts.get(client)?.lines.first()?.stays.entered_at()
     }
 
     /// The client is about to ask to leave.
@@ -190,41 +182,34 @@ impl Tally {
     /// The client is out of everything: it got the answer to its asking, or its session ended.
     pub fn gone(&mut self, client: usize, now: Nanos) {
         for line in &mut self.accounts[client].lines {
-            if let Some(stay) = line.stays.last_mut() {
-                stay.gone(now);
-            }
+            line.stays.gone(now);
         }
     }
 
     /// The client is about to ask to join an audience other than everybody's.
     pub fn joining(&mut self, client: usize, audience: u32, now: Nanos) {
-        let line = self.accounts[client].line(audience);
-        line.is_out = false;
-        line.begin_stay(now);
+        self.accounts[client].line(audience).stays.begin(now);
     }
 
     /// The server has confirmed that the client belongs to the audience.
     pub fn joined(&mut self, client: usize, audience: u32, now: Nanos) {
-        if let Some(stay) = self.accounts[client].line(audience).stays.last_mut() {
-            stay.entered(now);
-        }
+        self.accounts[client].line(audience).stays.entered(now);
     }
 
     /// The client is about to ask to leave an audience.
     pub fn leaving(&mut self, client: usize, audience: u32, now: Nanos) {
-        if let Some(stay) = self.accounts[client].line(audience).stays.last_mut() {
-            stay.asked_out(now);
-        }
+        self.accounts[client].line(audience).stays.asked_out(now);
     }
 
     /// The server has confirmed that the client does not belong to the audience: whatever of it comes from now
     /// on has leaked, whenever it was sent.
     pub fn left(&mut self, client: usize, audience: u32, now: Nanos) {
-        let line = self.accounts[client].line(audience);
-        line.is_out = true;
-        if let Some(stay) = line.stays.last_mut() {
-            stay.gone(now);
-        }
+        self.accounts[client].line(audience).stays.told_out(now);
+    }
+
+    /// The client does not belong to the audience any more. Other than with [`Self::left`], what was sent before may still come.
+    pub fn faded(&mut self, client: usize, audience: u32, now: Nanos) {
+        self.accounts[client].line(audience).stays.gone(now);
     }
 
     /// The client reads slowly, or not at all, on purpose: what it has not come to is nobody's fault.
@@ -237,7 +222,10 @@ impl Tally {
         self.counts.gaps_told += 1;
         let account = &mut self.accounts[client];
         match audience {
-            Some(audience) => account.line(audience).told += missed,
+            Some(audience) => {
+                let told = &mut account.line(audience).told;
+                *told = told.saturating_add(u32::try_from(missed).unwrap_or(u32::MAX));
+            }
             None => account.told_privately += missed,
         }
     }
@@ -262,7 +250,7 @@ impl Tally {
         let account = &mut self.accounts[client];
         let is_impaired = account.is_impaired;
         let line = account.line(audience);
-        if line.is_out {
+        if line.stays.is_out() {
             self.counts.leaked += 1;
             return Receipt::Leaked;
         }

@@ -1,31 +1,45 @@
 //! Which messages a client has received: exact, and small because almost all of them are.
 
-/// Messages in a block: what is kept as bits while it is incomplete.
+/// Messages that are settled together.
 pub(super) const BLOCK: u32 = 512;
 
 /// The bits of one block.
-pub(super) type Bits = [u64; BLOCK as usize / 64];
+pub(super) type Bits = [u64; BLOCK as usize / WORD as usize];
 
-/// Every message of a block.
-const ALL: Bits = [u64::MAX; BLOCK as usize / 64];
-/// No message of a block.
-const NONE: Bits = [0; BLOCK as usize / 64];
+/// Messages that are kept as bits while they are not complete.
+const WORD: u32 = 64;
+
+/// The number of no word.
+const NO_WORD: u32 = u32::MAX;
 
 /// A set of message numbers.
 ///
-/// Complete blocks cost nothing but the ends of the run they belong to; only blocks with
-/// gaps keep their bits. A client that gets everything in about the order of sending has one
-/// run and one or two open blocks, some 100 bytes, after a million messages as after ten. At
-/// worst, when every block has a gap, a message costs little more than one bit.
-#[derive(Debug, Default)]
+/// Complete words of 64 messages cost nothing but the ends of the run that they belong to; only words with gaps keep
+/// their bits. A client that gets everything in about the order of sending has one run and one word that is being filled, and
+/// both have their place in here: it owns nothing else, after a million messages as after ten. At worst, when every word has a
+/// gap, a message costs some two bits.
+#[derive(Debug)]
 pub(super) struct ReceivedSet {
-    /// Complete blocks, ascending, never adjacent.
+    /// The last run of complete words, `first .. end`; empty if there is none.
+    first: u32,
+    end: u32,
+    /// The word that is being filled, or [`NO_WORD`]. It is not complete, and not in `rest`.
+    word: u32,
+    bits: u64,
+    /// What else there is; none if there is nothing.
+    rest: Option<Box<Rest>>,
+}
+
+/// What a set has besides one run and one word.
+#[derive(Debug, Default)]
+struct Rest {
+    /// Complete words, ascending, never adjacent.
     full: Vec<Run>,
-    /// Blocks with at least one message and not all, ascending.
+    /// Words with at least one message and not all, ascending.
     open: Vec<Open>,
 }
 
-/// Complete blocks `first .. end`.
+/// Complete words `first .. end`.
 #[derive(Debug)]
 struct Run {
     first: u32,
@@ -34,79 +48,148 @@ struct Run {
 
 #[derive(Debug)]
 struct Open {
-    block: u32,
-    bits: Bits,
+    word: u32,
+    bits: u64,
+}
+
+impl Default for ReceivedSet {
+    fn default() -> Self {
+        Self { first: 0, end: 0, word: NO_WORD, bits: 0, rest: None }
+    }
 }
 
 impl ReceivedSet {
     /// Adds `index`; false if it was there already.
     pub(super) fn insert(&mut self, index: u32) -> bool {
-        let (block, word, bit) = split(index);
-        let at = match self.find_open(block) {
-            Ok(at) => at,
-            Err(_) if self.is_full(block) => return false,
-            Err(at) => {
-                grow_slowly(&mut self.open);
-                self.open.insert(at, Open { block, bits: NONE });
-                at
-            }
-        };
-        let bits = &mut self.open[at].bits;
-        if bits[word] & bit != 0 {
+        let (word, bit) = (index / WORD, 1 << (index % WORD));
+        if word != self.word {
+            return self.insert_elsewhere(word, bit);
+        }
+        if self.bits & bit != 0 {
             return false;
         }
-        bits[word] |= bit;
-        if bits[word] == u64::MAX && *bits == ALL {
-            self.open.remove(at);
-            self.add_full(block);
+        self.bits |= bit;
+        if self.bits == u64::MAX {
+            (self.word, self.bits) = (NO_WORD, 0);
+            self.add_full(word);
+        }
+        true
+    }
+
+    /// Adds a message of another word than the one that is being filled.
+    fn insert_elsewhere(&mut self, word: u32, bit: u64) -> bool {
+        if self.is_full(word) {
+            return false;
+        }
+        if let Some(rest) = &mut self.rest
+            && let Ok(at) = rest.find_open(word)
+        {
+            let open = &mut rest.open[at];
+            if open.bits & bit != 0 {
+                return false;
+            }
+            open.bits |= bit;
+            if open.bits == u64::MAX {
+                rest.open.remove(at);
+                self.add_full(word);
+            }
+            return true;
+        }
+        // The highest one is where nearly everything goes from now on.
+        let open = if self.word == NO_WORD || self.word < word {
+            let open = Open { word: self.word, bits: self.bits };
+            (self.word, self.bits) = (word, bit);
+            open
+        } else {
+            Open { word, bits: bit }
+        };
+        if open.word != NO_WORD {
+            let rest = self.rest.get_or_insert_default();
+            let at = rest.open.partition_point(|other| other.word < open.word);
+            grow_slowly(&mut rest.open);
+            rest.open.insert(at, open);
         }
         true
     }
 
     /// Whether `index` has been received.
     pub(super) fn contains(&self, index: u32) -> bool {
-        let (block, word, bit) = split(index);
-        match self.find_open(block) {
-            Ok(at) => self.open[at].bits[word] & bit != 0,
-            Err(_) => self.is_full(block),
-        }
+        self.word_bits(index / WORD) & 1 << (index % WORD) != 0
     }
 
     /// The messages of `block`.
     pub(super) fn block(&self, block: u32) -> Bits {
-        match self.find_open(block) {
-            Ok(at) => self.open[at].bits,
-            Err(_) if self.is_full(block) => ALL,
-            Err(_) => NONE,
+        let words = BLOCK / WORD;
+        std::array::from_fn(|at| self.word_bits(block * words + at as u32))
+    }
+
+    fn word_bits(&self, word: u32) -> u64 {
+        if (self.first..self.end).contains(&word) {
+            return u64::MAX;
+        }
+        if word == self.word {
+            return self.bits;
+        }
+        let Some(rest) = &self.rest else { return 0 };
+        match rest.find_open(word) {
+            Ok(at) => rest.open[at].bits,
+            Err(_) if rest.is_full(word) => u64::MAX,
+            Err(_) => 0,
         }
     }
 
-    /// Where `block` is among the open ones, or would be. The last one is looked at first:
-    /// that is where nearly every delivery goes.
-    fn find_open(&self, block: u32) -> Result<usize, usize> {
-        match self.open.last() {
-            Some(last) if last.block == block => Ok(self.open.len() - 1),
-            Some(last) if last.block < block => Err(self.open.len()),
-            _ => self.open.binary_search_by_key(&block, |open| open.block),
+    fn is_full(&self, word: u32) -> bool {
+        (self.first..self.end).contains(&word) || self.rest.as_ref().is_some_and(|rest| rest.is_full(word))
+    }
+
+    fn add_full(&mut self, word: u32) {
+        let is_empty = self.first == self.end;
+        if is_empty {
+            (self.first, self.end) = (word, word + 1);
+        } else if word == self.end {
+            self.end += 1;
+        } else if word + 1 == self.first {
+            self.first -= 1;
+        } else if word > self.end {
+            let run = Run { first: self.first, end: self.end };
+            (self.first, self.end) = (word, word + 1);
+            self.rest.get_or_insert_default().add_full(run);
+        } else {
+            self.rest.get_or_insert_default().add_full(Run { first: word, end: word + 1 });
+        }
+        let Some(rest) = &mut self.rest else { return };
+        // All of them come before the last.
+        if let Some(before) = rest.full.pop_if(|before| before.end == self.first) {
+            self.first = before.first;
+        }
+        if rest.full.is_empty() && rest.open.is_empty() {
+            self.rest = None;
         }
     }
+}
 
-    fn is_full(&self, block: u32) -> bool {
-        let after = self.full.partition_point(|run| run.first <= block);
-        after > 0 && block < self.full[after - 1].end
+impl Rest {
+    fn find_open(&self, word: u32) -> Result<usize, usize> {
+        self.open.binary_search_by_key(&word, |open| open.word)
     }
 
-    fn add_full(&mut self, block: u32) {
-        let after = self.full.partition_point(|run| run.first <= block);
-        let joins_next = self.full.get(after).is_some_and(|next| next.first == block + 1);
-        let joins_previous = after > 0 && self.full[after - 1].end == block;
+    fn is_full(&self, word: u32) -> bool {
+        let after = self.full.partition_point(|run| run.first <= word);
+        after > 0 && word < self.full[after - 1].end
+    }
+
+    /// Adds a run that touches none in two places.
+    fn add_full(&mut self, run: Run) {
+        let after = self.full.partition_point(|other| other.first <= run.first);
+        let joins_next = self.full.get(after).is_some_and(|next| next.first == run.end);
+        let joins_previous = after > 0 && self.full[after - 1].end == run.first;
         match (joins_previous, joins_next) {
             (true, true) => self.full[after - 1].end = self.full.remove(after).end,
-            (true, false) => self.full[after - 1].end = block + 1,
-            (false, true) => self.full[after].first = block,
+            (true, false) => self.full[after - 1].end = run.end,
+            (false, true) => self.full[after].first = run.first,
             (false, false) => {
                 grow_slowly(&mut self.full);
-                self.full.insert(after, Run { first: block, end: block + 1 });
+                self.full.insert(after, run);
             }
         }
     }
@@ -122,7 +205,7 @@ pub(super) fn grow_slowly<T>(list: &mut Vec<T>) {
 /// The block of a message, its word there, and its bit in the word.
 pub(super) fn split(index: u32) -> (u32, usize, u64) {
     let within = index % BLOCK;
-    (index / BLOCK, within as usize / 64, 1 << (within % 64))
+    (index / BLOCK, (within / WORD) as usize, 1 << (within % WORD))
 }
 
 #[cfg(test)]
@@ -137,7 +220,7 @@ mod tests {
         for index in 0..100 * BLOCK {
             assert!(set.insert(index));
         }
-        assert_eq!((set.full.len(), set.open.len()), (1, 0));
+        assert_eq!((set.first, set.end, set.rest.is_none()), (0, 100 * BLOCK / WORD, true));
         assert!(!set.insert(0) && !set.insert(99 * BLOCK + 511));
         assert!(!set.contains(100 * BLOCK));
     }
@@ -148,8 +231,19 @@ mod tests {
         for block in [4, 0, 2, 1, 5, 3] {
             (block * BLOCK..(block + 1) * BLOCK).for_each(|index| assert!(set.insert(index)));
         }
-        assert_eq!((set.full.len(), set.open.len()), (1, 0));
-        assert_eq!((set.full[0].first, set.full[0].end), (0, 6));
+        assert_eq!((set.first, set.end, set.rest.is_none()), (0, 6 * BLOCK / WORD, true));
+    }
+
+    #[test]
+    fn a_set_owns_nothing_while_little_is_out_of_order() {
+        let mut set = ReceivedSet::default();
+        for index in (0..1_000).map(|index| index ^ 7) {
+            assert!(set.insert(index) && set.rest.is_none());
+        }
+        assert_eq!(size_of::<ReceivedSet>(), 32);
+        // Across the end of a word something has to wait, and is gone when what lacked has come.
+        (1_000..1_100).filter(|index| *index != 1_020).for_each(|index| assert!(set.insert(index)));
+        assert!(set.rest.is_some() && set.insert(1_020) && set.rest.is_none());
     }
 
     #[test]
@@ -182,7 +276,10 @@ mod tests {
                 prop_assert_eq!(set.contains(index), model.contains(&index));
                 prop_assert_eq!(set.block(block)[word] & bit != 0, model.contains(&index));
             }
-            prop_assert!(set.full.windows(2).all(|pair| pair[0].end < pair[1].first));
+            let rest = set.rest.unwrap_or_default();
+            let last = Run { first: set.first, end: set.end };
+            let runs: Vec<_> = rest.full.into_iter().chain([last]).collect();
+            prop_assert!(runs.windows(2).all(|pair| pair[0].end < pair[1].first));
         }
     }
 }

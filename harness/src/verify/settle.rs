@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::membership::{Class, Span, class};
+use super::membership::{Class, Span};
 use super::messages::{MessageLog, MessageTimes};
 use super::received::{BLOCK, Bits, split};
 use super::shared::Part;
@@ -184,7 +184,7 @@ impl Account {
                 );
             }
             // What is said nearby is told of together, whatever the sector.
-            let told = if audience.is_numbered { line.told } else { self.told_privately };
+            let told = if audience.is_numbered { line.told.into() } else { self.told_privately };
             let excused = found.missing.min(told);
             if !audience.is_numbered {
                 self.told_privately -= excused;
@@ -271,7 +271,7 @@ impl Whispers<'_> {
                     continue;
                 }
                 let span = Span::of(message.sent, self.handled[index as usize]);
-                let class = class(&account.lines[0].stays, &span).unwrap_or(Class::Indeterminate);
+                let class = account.lines[0].stays.class(&span).unwrap_or(Class::Indeterminate);
                 if class == Class::Member && !has_arrived {
                     if account.is_impaired && self.is_behind(id, index) {
                         deliveries.behind += 1;
@@ -385,14 +385,14 @@ impl Block {
         deliveries.corrupted +=
             count(received.iter().zip(self.sent).map(|(received, sent)| received & !sent));
         let pairs = Pairs { block: self.number, reader, received: &received };
-        if let Some(class) = class(stays, &self.span) {
+        if let Some(class) = stays.class(&self.span) {
             pairs.settle(class, &self.sent, deliveries);
             return;
         }
         let mut by_class = [Bits::default(); 3];
         for (within, span) in self.spans.iter().enumerate() {
             // A single message always has a class.
-            let class = class(stays, span).unwrap_or(Class::Indeterminate);
+            let class = stays.class(span).unwrap_or(Class::Indeterminate);
             let (_, word, bit) = split(within as u32);
             by_class[class as usize][word] |= bit & self.sent[word];
         }

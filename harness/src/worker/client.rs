@@ -6,6 +6,7 @@ use throng_core::wire::packets::TicketBytes;
 use super::Server;
 use super::lists::Kept;
 use crate::clock::Nanos;
+use crate::report::Recipient;
 
 /// How far a client has come: what it is doing, or waiting to try again. A client only
 /// moves down this list, but for starting over after a failure or for another round; a way in leaves out
@@ -122,6 +123,12 @@ pub(super) struct Client {
     pub(super) rounds: u32,
     /// Counted messages received, first copies.
     pub(super) received: u32,
+    /// The longest of their latencies, in microseconds.
+    pub(super) longest_us: u32,
+    /// All their latencies together, in nanoseconds.
+    pub(super) waited: Nanos,
+    /// The server's event loop that has its session with the chat server.
+    pub(super) shard: u8,
     /// Its session with the chat server.
     pub(super) chat: Option<SessionId>,
     /// Its session with the login server.
@@ -138,6 +145,21 @@ pub(super) struct Client {
     pub(super) left_at: Nanos,
     /// There from the login to the chat.
     pub(super) grant: Option<Box<Grant>>,
+}
+
+impl Client {
+    /// It has waited so long for a message.
+    pub(super) fn waits(&mut self, latency: Nanos) {
+        self.waited = self.waited.saturating_add(latency);
+        self.longest_us = self.longest_us.max(u32::try_from(latency / 1_000).unwrap_or(u32::MAX));
+    }
+
+    /// What it got, if it was there all the time and wanted to read.
+    pub(super) fn recipient(&self, client: u32, entered: Nanos) -> Option<Recipient> {
+        let Self { shard, received, waited, longest_us, .. } = *self;
+        let counts = received > 0 && !self.is_impaired;
+        counts.then_some(Recipient { client, shard, entered, received, waited, longest_us })
+    }
 }
 
 /// Which of our sessions one is: the token that it was dialled with.

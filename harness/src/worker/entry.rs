@@ -324,6 +324,7 @@ impl Worker {
         }
         let client = &mut self.clients[place];
         client.grant = None;
+        client.shard = answer.shard;
         let took = now.saturating_sub(client.since);
         // The first page comes by itself.
         (client.step, client.since) = (Step::List, now);
@@ -505,7 +506,8 @@ impl Worker {
         self.totals.listed -= u64::from(was_listed);
         self.totals.connected -= 1;
         self.totals.probed -= u64::from(client.probed);
-        self.totals.received_by_present -= u64::from(client.received);
+        // And its figures are not those of one who was there all the time.
+        self.totals.received_by_present -= u64::from(std::mem::take(&mut client.received));
         if self.clients[place].is_impaired {
             self.impaired_closed(reason);
         } else {

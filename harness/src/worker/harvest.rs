@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::breakdown::{Breakdown, ServerClock};
 use crate::clock::{NEVER, Nanos};
 use crate::record::{Latencies, Recorder};
-use crate::report::{Churned, Clients, ImpairedClients, ListTimes, Reconnected};
+use crate::report::{Churned, Clients, ImpairedClients, ListTimes, Moved, Recipient, Reconnected};
 use crate::verify::Tally;
 
 /// What a worker found out. Written down, for another process, it is without the accounts: those stay where the clients are.
@@ -35,10 +35,14 @@ pub struct Harvest {
     pub lists: ListTimes,
     /// How clients came to channels and left them while others talked.
     pub churn: Churned,
+    /// How clients moved while others talked.
+    pub moves: Moved,
     /// What became of those who did not read as they should.
     pub impaired: ImpairedClients,
     /// Answers that were not given: who was to give them had not heard what they answer.
     pub unprovoked: u64,
+    /// What each of the others got, if it was there all the time.
+    pub recipients: Vec<Recipient>,
     /// When the first client's way in began; [`NEVER`] if none did.
     pub first_begin: Nanos,
     /// When the last client got in; 0 if none did.
@@ -60,8 +64,10 @@ impl Harvest {
             reconnects: Reconnected::default(),
             lists: ListTimes::default(),
             churn: Churned::default(),
+            moves: Moved::default(),
             impaired: ImpairedClients::default(),
             unprovoked: 0,
+            recipients: Vec::new(),
             first_begin: NEVER,
             last_entry: 0,
             last_sent: 0,
@@ -91,8 +97,10 @@ impl Harvest {
         self.reconnects.back += other.reconnects.back;
         self.lists.add(other.lists);
         self.churn.add(other.churn);
+        self.moves.add(other.moves);
         self.impaired.add(other.impaired);
         self.unprovoked += other.unprovoked;
+        self.recipients.extend(other.recipients);
         self.first_begin = self.first_begin.min(other.first_begin);
         self.last_entry = self.last_entry.max(other.last_entry);
         self.last_sent = self.last_sent.max(other.last_sent);

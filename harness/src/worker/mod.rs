@@ -11,6 +11,7 @@ mod impaired;
 mod incoming;
 mod intake;
 mod lists;
+mod moves;
 mod ping;
 mod reconnect;
 mod rooms;
@@ -51,6 +52,7 @@ use incoming::Incoming;
 use intake::Intake;
 use lists::ListWork;
 pub use lists::{Lists, Presence};
+use moves::Moves;
 use ping::Pinger;
 use reconnect::Reconnects;
 use rooms::Rooms;
@@ -145,6 +147,8 @@ pub struct Plan {
     pub crowd: Crowd,
     /// Who joins and leaves channels while others talk.
     pub churn: Option<Churn>,
+    /// Who moves from sector to sector while others talk.
+    pub moves: Option<Churn>,
     /// Who does not read as it should.
     pub impairment: Impairment,
     /// Whether clients hang up and come again.
@@ -249,6 +253,7 @@ pub struct Worker {
     recent: Recent,
     pinger: Pinger,
     rooms: Rooms,
+    moves: Moves,
     lists: ListWork,
     reconnects: Reconnects,
     /// Clients that have hung up and come again when it is their turn.
@@ -298,6 +303,7 @@ impl Worker {
             recent: Recent::default(),
             pinger: Pinger::default(),
             rooms: Rooms::default(),
+            moves: Moves::default(),
             lists: ListWork::default(),
             reconnects: Reconnects::default(),
             returning: VecDeque::new(),
@@ -374,6 +380,7 @@ impl Worker {
         let others = [self.next_begin(), self.outsider.redial_at, self.pinger.due];
         let more = [
             self.rooms.next_due(),
+            self.moves.next_due(),
             self.impaired.next_due(),
             self.lists.next_due(),
             self.reconnects.next_due(),
@@ -388,6 +395,13 @@ impl Worker {
         harvest.clients.refused = self.totals.refused;
         harvest.clients.failed = self.totals.failed;
         harvest.clients.disconnected = self.totals.disconnected;
+        let tally = &harvest.tally;
+        let recipients = self
+            .clients
+            .iter()
+            .enumerate()
+            .filter_map(|(place, client)| client.recipient(self.number(place), tally.entered_at(place)?));
+        harvest.recipients = recipients.collect();
         // Who asked has given up waiting, and with it the run.
         let _ = to.send(harvest);
     }
@@ -453,6 +467,7 @@ impl App for Worker {
             Command::Wake => self.wake_impaired(net),
             Command::Talk { warmup, counted } => {
                 self.begin_churn(counted.start());
+                self.begin_moves(counted.start());
                 self.impair_from(counted.start());
                 let plan = &self.plan;
                 let cursor = |traffic: &Arc<Traffic>, rhythm| {
@@ -466,6 +481,7 @@ impl App for Worker {
                 (self.warmup, self.counted) = (None, None);
                 self.end_pings();
                 self.end_churn();
+                self.end_moves();
                 self.totals.hushed = 1;
             }
             Command::Freeze => self.counting = false,
@@ -487,6 +503,7 @@ impl App for Worker {
         self.redial_outsider(net, now);
         self.ping_due(net, now);
         self.rooms_due(net, now);
+        self.moves_due(net, now);
         self.impaired_due(net, now);
         self.lists_due(net, now);
         self.leave_due(net);

@@ -59,7 +59,7 @@ impl Worker {
     pub(super) fn ponged(&mut self, net: &Net, place: usize, pong: &PongAnswer) {
         let now = self.plan.clock.at(net.now());
         if pong.token == FENCE {
-            if !self.awake(place) {
+            if !self.awake(place) && !self.arrived(place, now) {
                 self.fenced(place, now);
             }
         } else if pong.token <= now {

@@ -28,10 +28,10 @@ pub enum Gather {
     All,
 }
 
-/// Who comes and goes while others talk.
+/// Who comes and goes, or moves, while others talk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Churn {
-    /// Joinings and leavings a second, of all clients together.
+    /// Joinings and leavings, or moves, a second, of all clients together.
     pub per_second: u32,
     /// The clients that do: from this number on,
     pub first: u32,
@@ -41,7 +41,7 @@ pub struct Churn {
 
 impl Churn {
     /// The client whose turn number `index` is, and a number for what it does.
-    fn turn(self, seed: u64, index: u32) -> (u32, u64) {
+    pub(super) fn turn(self, seed: u64, index: u32) -> (u32, u64) {
         let drawn = mixed(seed ^ u64::from(index));
         (self.first + (drawn % u64::from(self.count.max(1))) as u32, drawn >> 32)
     }

@@ -98,6 +98,7 @@ impl Worker {
                     let client = &mut self.clients[place];
                     if client.step.is_present() {
                         client.received += 1;
+                        client.waits(now.saturating_sub(stamp.intended));
                         self.totals.received_by_present += 1;
                     }
                 }

@@ -1,6 +1,7 @@
 //! The binary against a server whose faults are known: what it reports is what was done.
 
 mod bots;
+mod plan;
 mod processes;
 mod rhythm;
 mod rooms;
@@ -19,7 +20,7 @@ use stub::{Fault, Script, Stub};
 use tempfile::TempDir;
 use throng_core::shutdown::Shutdown;
 use throng_core::wire::packets::ServerTimes;
-use throng_harness::cli::{Cli, Scenario};
+use throng_harness::cli::{Cli, Job, Scenario};
 use throng_harness::scenario::drive;
 use throng_harness::target::Target;
 
@@ -42,7 +43,11 @@ struct Ended {
 }
 
 fn start(stub: &Stub, scenario: &str, more: &str) -> Run {
-    launch(stub, scenario, &format!("--clients 8 {more}"))
+    start_many(stub, CLIENTS, scenario, more)
+}
+
+fn start_many(stub: &Stub, clients: u64, scenario: &str, more: &str) -> Run {
+    launch(stub, scenario, &format!("--clients {clients} {more}"))
 }
 
 /// The same with as many clients as the scenario has by itself.
@@ -60,6 +65,13 @@ fn launch(stub: &Stub, scenario: &str, more: &str) -> Run {
         .spawn()
         .unwrap();
     Run { child, json, _dir: dir }
+}
+
+/// A `broadcast` that runs in this process, for what has no flag.
+fn job(stub: &Stub, flags: &str) -> Job {
+    let line = ["throng-harness", "broadcast"].into_iter().chain(flags.split_whitespace());
+    let args = line.map(str::to_owned).chain(stub.flags("broadcast"));
+    Cli::try_parse_from(args).unwrap().check().unwrap().into_job().unwrap()
 }
 
 impl Run {
@@ -435,20 +447,7 @@ fn mistakes_on_the_command_line_are_usage() {
 fn a_closed_loop_never_gets_ahead_of_the_slowest() {
     let delay = Duration::from_millis(20);
     let stub = Stub::start(Script { delay, ..Script::default() });
-    let flags = stub.flags("broadcast");
-    let line = [
-        "throng-harness",
-        "broadcast",
-        "--clients",
-        "8",
-        "--warmup",
-        "20ms",
-        "--duration",
-        "500ms",
-        "--plain",
-    ];
-    let args = line.map(std::ffi::OsString::from).into_iter().chain(flags.into_iter().map(Into::into));
-    let mut job = Cli::try_parse_from(args).unwrap().check().unwrap().into_job().unwrap();
+    let mut job = job(&stub, "--clients 8 --warmup 20ms --duration 500ms");
     let Scenario::Broadcast(broadcast) = &mut job.scenario else { panic!("{job:?}") };
     (broadcast.ahead, broadcast.leave, broadcast.messages) = (Some(3), false, 100_000);
     let target = Target::resolve(&job.target, job.scenario.entrance(), None).unwrap();

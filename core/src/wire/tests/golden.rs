@@ -62,7 +62,7 @@ fn for_clients() -> Vec<Packet> {
         CreateCharacterRequest { id: text("bee"), password: password(), name: text("Bee") }.into(),
         CreateCharacterAnswer { outcome: Outcome::Ok }.into(),
         EnterRequest { ticket: ticket() }.into(),
-        EnterAnswer { user: bee(), head_count: 2 }.into(),
+        EnterAnswer { user: bee(), head_count: 2, shard: 1 }.into(),
         UserListRequest { channel: 3, after: 128 }.into(),
         UserList {
             channel: 3,

@@ -1,6 +1,7 @@
 //! The report as one page that a browser shows: no other file, no script, nothing fetched.
 
 mod chart;
+mod fairness;
 mod markup;
 mod monitor;
 mod notes;
@@ -59,6 +60,7 @@ impl Report {
                     self.html_tiles(html);
                     self.html_latencies(html);
                     self.html_timeline(html);
+                    self.html_fairness(html);
                     self.html_counts(html);
                     self.html_processes(html);
                     self.html_origin(html);

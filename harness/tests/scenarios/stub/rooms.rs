@@ -19,6 +19,8 @@ pub(super) struct Rooms {
     /// By number, from 1.
     channels: BTreeMap<u32, Channel>,
     places: HashMap<u32, (i32, i32)>,
+    /// Who has said more than once where it is.
+    moved: BTreeSet<u32>,
     /// The last message to everybody.
     sequence: u64,
     /// Messages that were kept from a client, until it is told.
@@ -54,7 +56,22 @@ impl Rooms {
     }
 
     pub(super) fn stand(&mut self, client: u32, x: i32, y: i32) {
-        self.places.insert(client, (x.div_euclid(100), y.div_euclid(100)));
+        let place = (x.div_euclid(100), y.div_euclid(100));
+        if let Some((from_x, from_y)) = self.places.insert(client, place) {
+            let step = (from_x - place.0).abs().max((from_y - place.1).abs());
+            assert_eq!(step, 1, "a step leads to a neighbouring sector");
+            self.moved.insert(client);
+        }
+    }
+
+    /// How many sectors lie between two clients, by the longer way: 0 in the same one; none if one of them is nowhere.
+    pub(super) fn distance(&self, one: u32, other: u32) -> Option<u32> {
+        let [(x, y), (to_x, to_y)] = [self.places.get(&one)?, self.places.get(&other)?];
+        Some(x.abs_diff(*to_x).max(y.abs_diff(*to_y)))
+    }
+
+    pub(super) fn has_moved(&self, client: u32) -> bool {
+        self.moved.contains(&client)
     }
 
     pub(super) fn gone(&mut self, client: u32) {

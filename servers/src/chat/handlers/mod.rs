@@ -66,7 +66,9 @@ fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
     // it misses nobody.
     let tally = chat.users.tally();
     chat.notices.entered(WORLD, &user, tally, call.now, call.effects);
-    call.effects.send(call.session, EnterAnswer { user, head_count: tally.head_count });
+    // A shard's number is below SHARDS_MAX.
+    let shard = call.session.shard() as u8;
+    call.effects.send(call.session, EnterAnswer { user, head_count: tally.head_count, shard });
     let (begin, users) = chat.users.page(0);
     call.effects.send_encoded(call.session, begin, users);
     call.effects.join(call.session, WORLD);

@@ -266,7 +266,7 @@ impl Scenery {
         world.members.insert(user.id);
         world.version += 1;
         let head_count = world.members.len() as u32;
-        self.want(session, EnterAnswer { user, head_count });
+        self.want(session, EnterAnswer { user, head_count, shard: session.shard() as u8 });
         let list = self.list(0, 0);
         self.want(session, list);
         self.sends(session, ticket(slot as u64, 0, &format!("slot {slot}")));

@@ -135,7 +135,7 @@ fn a_crowd_is_told_of_its_newcomers_once_an_interval() {
     assert_eq!(
         lines,
         [
-            sent(newcomer, EnterAnswer { user: user(4), head_count: 4 }),
+            sent(newcomer, EnterAnswer { user: user(4), head_count: 4, shard: 0 }),
             sent(newcomer, list(0, 4, &[1, 2, 3, 4])),
             format!("{newcomer} joins 0"),
         ]

@@ -1,0 +1,170 @@
+//! What is said at the stub, and what is done wrong with it.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use throng_core::SessionId;
+use throng_core::net::{Net, PeerKind};
+use throng_core::wire::packets::{ChatMessage, ChatRefused, ChatRequest, Outcome, Scope, ServerTimes, User};
+use throng_core::wire::{CloseReason, Packet, Text};
+
+use super::StubApp;
+use super::script::{Fault, Walker};
+
+/// The number of a counted message, from the text's documented form.
+fn index_of(text: &str) -> Option<u32> {
+    u32::from_str_radix(text.strip_prefix('M')?.get(8..16)?, 16).ok()
+}
+
+fn message(
+    sequence: u64,
+    sender: &User,
+    text: Text<1024>,
+    times: ServerTimes,
+    (scope, target): (Scope, u32),
+) -> ChatMessage {
+    let sender = sender.clone();
+    ChatMessage { scope, target, sequence, sender, stamp: 0, times, text }
+}
+
+impl StubApp {
+    pub(super) fn chat(&mut self, net: &mut Net, id: SessionId, request: ChatRequest) {
+        let ChatRequest { scope, target, stamp, text } = request;
+        let script = self.script;
+        let found = self.present.iter().find(|(_, (session, _))| *session == id);
+        let Some((speaker, (_, sender))) = found else { return };
+        let (speaker, to) = (*speaker, (scope, target));
+        let times = ServerTimes { received_us: self.now_us(), ..script.times };
+        let index = index_of(&text);
+        if index.is_some_and(|index| (script.refuses_message)(index)) {
+            return net.send(id, &ChatRefused { stamp, outcome: Outcome::NotAMember }.into());
+        }
+        let leaks = index.is_some_and(|index| (script.leaks_to_former)(index));
+        let (sequence, hearers) = self.rooms.hearers(speaker, to, leaks, self.present.keys().copied());
+        let message = message(sequence, sender, text, times, to);
+        let Some(index) = index else {
+            let message: Packet = message.into();
+            if script.probes {
+                let sessions = hearers.iter().filter_map(|client| self.present.get(client));
+                sessions.for_each(|(session, _)| net.send(*session, &message));
+            }
+            return;
+        };
+        self.heard.fetch_add(1, Ordering::Relaxed);
+        if let Some((client, _)) = script.cuts.filter(|(_, at)| *at == index)
+            && let Some((session, _)) = self.present.remove(&client)
+        {
+            net.close(session, CloseReason::TooSlow, "");
+        }
+        if script.dies_at == Some(index) {
+            return net.close_all(PeerKind::Client, CloseReason::ServerShutdown, "");
+        }
+        if script.stalls_at.is_some_and(|at| index >= at) {
+            return;
+        }
+        self.deliver(net, index, &hearers, &message);
+        let packet: Packet = message.into();
+        let others = self.present.keys().filter(|client| (script.leaks_to)(**client, index));
+        let others: Vec<u32> = others.filter(|client| !hearers.contains(client)).copied().collect();
+        for client in others {
+            self.send_at(Instant::now(), self.present[&client].0, packet.clone());
+        }
+        if scope == Scope::Nearby {
+            self.leak_to_walkers(speaker, index, &packet);
+        }
+        if (script.leaks)(index) {
+            self.outside.iter().for_each(|session| net.send(*session, &packet));
+        }
+    }
+
+    /// Gives a message to each that hears it, with whatever is to be wrong.
+    fn deliver(&mut self, net: &mut Net, index: u32, hearers: &[u32], message: &ChatMessage) {
+        let script = self.script;
+        let ChatMessage { scope, target, .. } = *message;
+        let at = Instant::now() + script.delay;
+        // Most are like this one: it is encoded once for all of them.
+        let packet: Packet = message.clone().into();
+        let mut encoded = Vec::new();
+        packet.encode(&mut encoded);
+        let mut alike = Vec::new();
+        let too_many = self.present.len() >= script.drops_from;
+        let left_out = self.present.keys().next().copied().filter(|_| too_many);
+        for client in hearers.iter().filter(|client| Some(**client) != left_out) {
+            let Some((session, _)) = self.present.get(client) else { continue };
+            let session = *session;
+            let distance = if scope == Scope::Nearby {
+                self.rooms.distance(message.sender.id - 1, *client)
+            } else {
+                None
+            };
+            if let Some(distance) = distance.filter(|_| self.rooms.has_moved(*client))
+                && (script.walker)(index, distance) == Walker::Drop
+            {
+                self.seen.lock().unwrap().walkers_lost += 1;
+                continue;
+            }
+            match (script.fault)(*client, index) {
+                Some(Fault::Drop) => {}
+                Some(Fault::Keep) => *self.rooms.kept.entry(*client).or_default() += 1,
+                Some(Fault::Misplace) => {
+                    let message = ChatMessage { scope: Scope::Nearby, ..message.clone() };
+                    self.send_at(at, session, message.into());
+                }
+                Some(Fault::Late) => self.held.entry(*client).or_default().push(packet.clone()),
+                Some(Fault::Duplicate) => {
+                    self.send_at(at, session, packet.clone());
+                    self.send_at(at, session, packet.clone());
+                }
+                Some(Fault::Damage) => {
+                    let text = Text::new(format!("{}!", &message.text[..message.text.len() - 1])).unwrap();
+                    self.send_at(at, session, ChatMessage { text, ..message.clone() }.into());
+                }
+                Some(Fault::Renumber) => {
+                    let sequence = message.sequence - 1;
+                    self.send_at(at, session, ChatMessage { sequence, ..message.clone() }.into());
+                }
+                Some(Fault::Hold(millis)) => {
+                    self.send_at(at + Duration::from_millis(millis), session, packet.clone());
+                }
+                None => {
+                    let channel = if scope == Scope::Channel { target } else { 0 };
+                    let told = if scope == Scope::Whisper { Scope::Nearby } else { scope };
+                    let gap = self.rooms.gap(*client, told, channel);
+                    let held = self.held.remove(client).unwrap_or_default();
+                    if gap.is_none() && held.is_empty() && script.delay.is_zero() && self.due.is_empty() {
+                        alike.push(session);
+                        continue;
+                    }
+                    if let Some(gap) = gap {
+                        self.send_at(at, session, gap);
+                    }
+                    self.send_at(at, session, packet.clone());
+                    for held in held {
+                        self.send_at(at, session, held);
+                    }
+                }
+            }
+        }
+        net.multicast(&alike, &encoded);
+    }
+
+    /// Gives a message nearby to those who do not hear it and are to get it all the same.
+    fn leak_to_walkers(&mut self, speaker: u32, index: u32, packet: &Packet) {
+        let walkers = self.present.iter().filter(|(client, _)| self.rooms.has_moved(**client));
+        let far = walkers.filter(|(client, _)| {
+            let distance = self.rooms.distance(speaker, **client);
+            distance.is_some_and(|distance| (self.script.walker)(index, distance) == Walker::Leak)
+        });
+        let far: Vec<SessionId> = far.map(|(_, (session, _))| *session).collect();
+        self.seen.lock().unwrap().walkers_leaked += far.len() as u64;
+        for session in far {
+            self.send_at(Instant::now(), session, packet.clone());
+        }
+    }
+
+    /// Sends a packet at a time, after all that is to be sent before.
+    pub(super) fn send_at(&mut self, at: Instant, session: SessionId, packet: Packet) {
+        self.made += 1;
+        self.due.insert((at, self.made), (session, packet));
+    }
+}
