@@ -208,10 +208,15 @@ pub struct Stepped {
 }
 
 impl Report {
+    /// Whether the harness had no time left.
+    pub fn harness_was_busy(&self) -> bool {
+        self.harness_load > LOAD_MAX
+    }
+
     /// Whether the harness had no time left, or did something so late that it shows in the latencies.
     pub fn harness_at_its_limit(&self) -> bool {
         let late = [&self.sender_delay_us, &self.read_lag_us];
-        self.harness_load > LOAD_MAX || late.iter().any(|own| is_late(own.p99, self.latency_us.p99))
+        self.harness_was_busy() || late.iter().any(|own| is_late(own.p99, self.latency_us.p99))
     }
 
     /// All steps as a table, with what they came to.

@@ -42,6 +42,9 @@ impl Capacity {
         let server = report.server.filter(|server| server.cpu_s >= CPU_S_MIN);
         let received = report.latency_us.count as f64;
         let nothing = (received <= 0.0).then(|| "nothing was delivered".to_owned());
+        // How late it reads does not tell: everything waits in a closed loop, and its beginning, when all messages are due at
+        // once, keeps the pacer busy.
+        let limited_by = if report.harness_was_busy() { LimitedBy::Harness } else { LimitedBy::Server };
         Self {
             ahead,
             sent: report.sent,
@@ -52,11 +55,7 @@ impl Capacity {
                 .filter(|_| report.measured_s > 0.0)
                 .map(|server| server.cpu_s / report.measured_s),
             harness_load: report.harness_load,
-            limited_by: Some(if report.harness_at_its_limit() {
-                LimitedBy::Harness
-            } else {
-                LimitedBy::Server
-            }),
+            limited_by: Some(limited_by),
             unusable_because: faults(report).into_iter().next().or(nothing),
         }
     }
