@@ -109,9 +109,7 @@ impl Report {
         }
         let sent = format_count(self.sent);
         writeln!(f, "  messages    {sent} sent, {achieved:.1}/s of {offered:.1}/s offered")?;
-        if !self.rate_changes.is_empty() {
-            writeln!(f, "              {}", self.shown_rate_changes())?;
-        }
+        self.write_rate_changes(f)?;
         let deliveries = &self.deliveries;
         let [received, expected] = [deliveries.received, deliveries.expected].map(format_count);
         let per_second = format_rate(rates.deliveries_per_s);
@@ -275,6 +273,13 @@ impl Report {
         let machine = &self.machine;
         let memory = format_bytes(machine.memory_bytes);
         writeln!(f, "  machine     {} x {}, {memory}, Linux {}", machine.cores, machine.cpu, machine.kernel)
+    }
+
+    fn write_rate_changes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.rate_changes.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "              {}", self.shown_rate_changes())
     }
 
     /// That the rate was not the planned one all the time.
