@@ -9,6 +9,7 @@ mod file;
 mod login;
 mod monitor;
 mod peers;
+mod report;
 mod setting;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ pub use common::CLIENTS_MAX;
 pub use connect::Connect;
 pub use file::{Expanded, FileError, expand};
 pub use login::{ENTRIES_MAX, Login, Stay};
+pub use report::ReportJob;
 pub use setting::Setting;
 
 use crate::crew;
@@ -41,6 +43,7 @@ use file::RawRun;
 use login::RawLogin;
 use monitor::RawMonitor;
 use peers::RawPeers;
+use report::RawReport;
 
 /// Drives thousands of real clients at Throng's servers and accounts for every delivery.
 #[derive(Debug, Parser)]
@@ -70,6 +73,8 @@ enum RawScenario {
     Monitor(RawMonitor),
     /// A scenario from a TOML file, whose keys are the scenario's flags
     Run(RawRun),
+    /// Shows a report again, or compares reports
+    Report(RawReport),
     /// Writes to sockets and does nothing else; `peers` starts it
     #[command(name = bare::SUBCOMMAND, hide = true)]
     BareWriter(bare::Writer),
@@ -100,6 +105,8 @@ pub enum Task {
     Peers(PeersJob),
     /// Servers that are watched.
     Monitor(MonitorJob),
+    /// Nothing new: reports that were written before.
+    Report(ReportJob),
     /// A part of `peers`.
     BareWriter(bare::Writer),
     /// A part of a scenario's clients, for another process of the harness.
@@ -111,7 +118,7 @@ impl Task {
     pub fn into_job(self) -> Option<Job> {
         match self {
             Self::Run(job) => Some(job),
-            Self::Peers(_) | Self::Monitor(_) | Self::BareWriter(_) | Self::Crew => None,
+            Self::Peers(_) | Self::Monitor(_) | Self::Report(_) | Self::BareWriter(_) | Self::Crew => None,
         }
     }
 }
@@ -149,6 +156,9 @@ pub struct Job {
     /// Where the report goes as a page; never where the JSON goes.
     #[serde(skip)]
     pub html: Option<PathBuf>,
+    /// The directory for the distributions.
+    #[serde(skip)]
+    pub hgrm: Option<PathBuf>,
     /// What must hold, defaults included.
     #[serde(skip)]
     pub thresholds: Vec<Threshold>,
@@ -202,6 +212,7 @@ impl Cli {
             RawScenario::Peers(raw) => return raw.check().map(Task::Peers),
             RawScenario::Monitor(raw) => return raw.check().map(Task::Monitor),
             RawScenario::Run(raw) => return Err(raw.check()),
+            RawScenario::Report(raw) => return raw.check().map(Task::Report),
             RawScenario::BareWriter(writer) => return Ok(Task::BareWriter(writer)),
             RawScenario::Crew => return Ok(Task::Crew),
         };
@@ -245,6 +256,7 @@ impl Cli {
             seed: common.seed.unwrap_or_else(rand::random),
             json: common.json,
             html: common.html,
+            hgrm: common.hgrm,
             thresholds: Threshold::with_defaults(&common.threshold),
             plain: common.plain,
             require_valid: common.require_valid,
