@@ -62,7 +62,7 @@ impl Comparison {
     /// The outcome in a word and a sentence.
     pub fn outcome_text(&self) -> (&'static str, &'static str) {
         match self.outcome {
-            Outcome::Same => ("NO SIGNIFICANT DIFFERENCE", "nothing got significantly better or worse"),
+            Outcome::Same => ("NO SIGNIFICANT DIFFERENCE", "nothing that was tested got significantly better or worse"),
             Outcome::Better => ("BETTER", "something got better, and nothing significantly worse"),
             Outcome::Worse => ("WORSE", "something got significantly worse"),
             Outcome::Untested => ("NOT TESTED", "there is too little of anything to tell a difference by"),
