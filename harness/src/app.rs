@@ -14,7 +14,10 @@ use crate::cli::{self, Cli, Expanded, Job, Task};
 use crate::crew;
 use crate::monitor::{self, MonitorJob, MonitorReport};
 use crate::peers::{self, PeersJob, PeersReport, bare};
-use crate::report::{EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE, Findings, Machine, Origin, Report, check_writable};
+use crate::report::{
+    EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE, Findings, Machine, Origin, Report, again, check_directory,
+    check_writable,
+};
 use crate::steps::{self, StepsJob};
 use crate::target::Target;
 
@@ -45,6 +48,7 @@ pub fn run<E: Display>(
         Ok(Task::Steps(job)) => return run_steps(job, (command, file), out, err, shutdown, drive),
         Ok(Task::Peers(job)) => return run_peers(&job, command, out, err),
         Ok(Task::Monitor(job)) => return run_monitor(&job, command, file, out, err),
+        Ok(Task::Report(job)) => return again::run(&job, out, err),
         Ok(Task::BareWriter(writer)) => {
             return match bare::write(writer, out) {
                 Ok(()) => EXIT_OK,
@@ -81,9 +85,10 @@ fn publish(report: &Report, job: &Job, out: &mut impl Write, err: &mut impl Writ
     let _ = write!(out, "{report}");
     let json = job.json.as_ref().map(|path| report.write_json(path));
     let html = job.html.as_ref().map(|path| report.write_html(path));
+    let hgrm = job.hgrm.as_ref().map(|directory| report.write_hgrm(directory));
     // One that cannot be written does not take the other with it.
     let mut code = report.exit_code();
-    for error in [json, html].into_iter().flatten().filter_map(Result::err) {
+    for error in [json, html, hgrm].into_iter().flatten().filter_map(Result::err) {
         let _ = writeln!(err, "error: {error}");
         code = EXIT_NOT_RUN;
     }
@@ -208,6 +213,9 @@ fn prepare(job: &Job) -> Result<Target, String> {
         .map_err(|error| error.to_string())?;
     for path in job.json.iter().chain(&job.html) {
         check_writable(path).map_err(|error| error.to_string())?;
+    }
+    if let Some(directory) = &job.hgrm {
+        check_directory(directory).map_err(|error| error.to_string())?;
     }
     Ok(target)
 }

@@ -98,7 +98,9 @@ fn signed(nanos: u64) -> i64 {
 }
 
 /// What is known of the server's clock.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct ServerClockUs {
     /// The server's clock less that of the run.
     pub offset_us: i64,
@@ -171,6 +173,17 @@ impl Breakdown {
         self.network_out.merge(&other.network_out);
     }
 
+    /// The whole distributions, with the names that their figures have in a report.
+    pub fn into_parts(self) -> [(&'static str, Latencies); 5] {
+        [
+            ("network_in", self.network_in),
+            ("queue", self.queue),
+            ("processing", self.processing),
+            ("fan_out", self.fan_out),
+            ("network_out", self.network_out),
+        ]
+    }
+
     /// The figures for a report.
     pub fn summary(&self) -> BreakdownUs {
         BreakdownUs {
@@ -184,7 +197,9 @@ impl Breakdown {
 }
 
 /// The parts of the latency in microseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct BreakdownUs {
     /// From the sending to the server's reading of the request.
     pub network_in: LatencyUs,

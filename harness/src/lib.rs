@@ -30,6 +30,7 @@ pub mod clock;
 pub mod crew;
 pub mod crowd;
 pub mod duration;
+pub mod fingerprint;
 pub mod fleet;
 pub mod identity;
 pub mod live;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Clock ticks in a second of /proc's CPU times. It is 100 on every Linux that Rust runs on
@@ -122,7 +122,9 @@ fn parse_files_max(limits: &str) -> Option<u64> {
 }
 
 /// What a process used during a run.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Usage {
     /// The process.
     pub pid: u32,

@@ -1,9 +1,11 @@
 //! Latencies: HDR histograms that workers fill alone and that are merged, never averaged.
 
+mod written;
+
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
+
+pub use written::HistogramError;
 
 use crate::clock::Nanos;
 use crate::payload::Stamp;
@@ -17,15 +19,8 @@ const HIGHEST: u64 = 3_600_000_000_000;
 /// Significant decimal digits: 0.1 %.
 const DIGITS: u8 = 3;
 
-/// Bytes are not a histogram, or one with times that ours cannot have.
-#[derive(Debug, Error)]
-#[error("these are not the bytes of a histogram of latencies (HdrHistogram V2, deflated): {0}")]
-pub struct HistogramError(String);
-
 /// A histogram of times in nanoseconds. About 200 kB, allocated at once; recording is O(1).
-/// Written down it is what [`Self::to_v2_deflate`] gives.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(into = "Vec<u8>", try_from = "Vec<u8>")]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Latencies(Histogram<u64>);
 
 impl Latencies {
@@ -61,29 +56,19 @@ impl Latencies {
         interval
     }
 
-    /// All that is in it, as HdrHistogram's V2 form, deflated, which its tools in all languages read.
-    pub fn to_v2_deflate(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        // It fails for histograms that no memory could hold, and for outputs that fail.
-        let written = V2DeflateSerializer::new().serialize(&self.0, &mut bytes);
-        written.expect("a Vec takes everything, and the bounds are constants");
-        bytes
-    }
-
-    /// Reads what [`Self::to_v2_deflate`] gave.
-    pub fn from_v2_deflate(bytes: &[u8]) -> Result<Self, HistogramError> {
-        let failed = |error: &dyn std::fmt::Display| HistogramError(error.to_string());
-        let read: Histogram<u64> =
-            Deserializer::new().deserialize(&mut &bytes[..]).map_err(|error| failed(&error))?;
-        // With our bounds, whatever it says of its own.
-        let mut latencies = Self::new();
-        latencies.0.add(&read).map_err(|error| failed(&error))?;
-        Ok(latencies)
-    }
-
     /// Times recorded.
     pub fn count(&self) -> u64 {
         self.0.len()
+    }
+
+    /// The histogram itself, in nanoseconds.
+    pub(crate) fn histogram(&self) -> &Histogram<u64> {
+        &self.0
+    }
+
+    /// Forgets everything, without giving memory back.
+    pub fn clear(&mut self) {
+        self.0.reset();
     }
 
     /// The figures for a report.
@@ -113,27 +98,15 @@ impl Default for Latencies {
     }
 }
 
-impl From<Latencies> for Vec<u8> {
-    fn from(latencies: Latencies) -> Self {
-        latencies.to_v2_deflate()
-    }
-}
-
-impl TryFrom<Vec<u8>> for Latencies {
-    type Error = HistogramError;
-
-    fn try_from(bytes: Vec<u8>) -> Result<Self, HistogramError> {
-        Self::from_v2_deflate(&bytes)
-    }
-}
-
 /// Nanoseconds as microseconds with one decimal.
 fn micros(nanos: f64) -> f64 {
     (nanos / 100.0).round() / 10.0
 }
 
 /// A histogram's figures in microseconds; all zero when nothing was recorded.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct LatencyUs {
     /// Times recorded.
     pub count: u64,
@@ -207,6 +180,15 @@ impl Spread {
         }
         spread
     }
+
+    /// When each message that anybody received was due, and how long its last recipient took, in the order in which they were due.
+    pub fn last_recipients(log: &MessageLog, rhythm: &Rhythm) -> impl Iterator<Item = (Nanos, Nanos)> {
+        let received = log.iter().enumerate().filter(|(_, message)| message.was_received());
+        received.map(move |(index, message)| {
+            let due = rhythm.intended(index as u32);
+            (due, message.last.saturating_sub(due))
+        })
+    }
 }
 
 #[cfg(test)]
@@ -262,30 +244,6 @@ mod tests {
         near(interval.p50, 9_000.0);
         assert_eq!(earlier.since(&latencies).count(), 0);
         assert_eq!(latencies.since(&latencies.clone()).summary(), LatencyUs::default());
-    }
-
-    #[test]
-    fn a_histogram_is_the_same_when_it_has_been_written_and_read() {
-        let mut latencies = Latencies::new();
-        for nanos in (0..2_000).map(|step| step * step * step).chain([0, u64::MAX]) {
-            latencies.record(nanos);
-        }
-        for written in [latencies, Latencies::new()] {
-            let read = Latencies::from_v2_deflate(&written.to_v2_deflate()).expect("its own bytes");
-            assert_eq!((read.summary(), &read), (written.summary(), &written));
-            let mut merged = written.clone();
-            merged.merge(&read);
-            assert_eq!((merged.count(), read.since(&written).count()), (2 * written.count(), 0));
-        }
-        let mut huge = Histogram::<u64>::new_with_bounds(1, u64::MAX / 2, 3).expect("valid bounds");
-        huge.record(u64::MAX / 4).expect("within them");
-        let (mut ours, mut long) = (Latencies::new().to_v2_deflate(), Vec::new());
-        V2DeflateSerializer::new().serialize(&huge, &mut long).expect("a Vec takes it");
-        ours.truncate(ours.len() / 2);
-        for damaged in [&[][..], b"HIST", &ours, &long] {
-            let error = Latencies::from_v2_deflate(damaged).expect_err("no histogram of ours");
-            assert!(error.to_string().contains("HdrHistogram"), "{error}");
-        }
     }
 
     #[test]

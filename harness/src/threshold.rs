@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use throng_core::config::{format_duration, parse_duration};
 
@@ -21,6 +21,7 @@ enum Series {
     LastRecipient,
     Skew,
     SenderDelay,
+    ReadLag,
 }
 
 /// One figure of a latency.
@@ -49,13 +50,14 @@ enum Counter {
     Inconsistent,
 }
 
-const SERIES: [(&str, Series); 6] = [
+const SERIES: [(&str, Series); 7] = [
     ("latency", Series::Latency),
     ("uncorrected", Series::Uncorrected),
     ("first_recipient", Series::FirstRecipient),
     ("last_recipient", Series::LastRecipient),
     ("skew", Series::Skew),
     ("sender_delay", Series::SenderDelay),
+    ("read_lag", Series::ReadLag),
 ];
 
 const FIGURES: [(&str, Figure); 6] = [
@@ -108,7 +110,8 @@ enum Rule {
 pub struct Threshold(Rule);
 
 /// How a run did against one threshold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Checked {
     /// The threshold as it is written on the command line.
     pub threshold: String,
@@ -194,6 +197,7 @@ impl Series {
             Self::LastRecipient => &report.last_recipient_us,
             Self::Skew => &report.recipient_skew_us,
             Self::SenderDelay => &report.sender_delay_us,
+            Self::ReadLag => &report.read_lag_us,
         }
     }
 }
@@ -313,9 +317,14 @@ mod tests {
             let threshold: Threshold = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(threshold.to_string(), text);
         };
-        for text in
-            ["p99=20ms", "mean=16ms", "last_recipient.p999=1.5s", "sender_delay.max=500us", "skew.p50=1ms"]
-        {
+        for text in [
+            "p99=20ms",
+            "mean=16ms",
+            "last_recipient.p999=1.5s",
+            "sender_delay.max=500us",
+            "skew.p50=1ms",
+            "read_lag.p99=2ms",
+        ] {
             check(text);
         }
         for text in
@@ -358,8 +367,7 @@ mod tests {
 
     #[test]
     fn held_or_broken() {
-        let mut report = Report::default();
-        report.rounds = 1;
+        let mut report = Report { rounds: 1, ..Report::default() };
         report.clients.requested = 100;
         report.clients.connected = 96;
         report.deliveries.expected = 1000;

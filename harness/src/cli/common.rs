@@ -89,6 +89,9 @@ pub(super) struct Common {
     /// Write the report to this file as a page for a browser, which needs no other file
     #[arg(long, value_name = "FILE")]
     pub(super) html: Option<PathBuf>,
+    /// Write each whole distribution to a file in this directory, for plotters of HdrHistogram (milliseconds)
+    #[arg(long, value_name = "DIR")]
+    pub(super) hgrm: Option<PathBuf>,
     /// Limit that makes the run fail, as in p99=20ms, last_recipient.p99=50ms, connected=95%, missing=off; repeatable
     #[arg(long, value_name = "NAME=LIMIT")]
     pub(super) threshold: Vec<Threshold>,

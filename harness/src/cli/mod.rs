@@ -11,6 +11,7 @@ mod login;
 mod monitor;
 mod peers;
 mod ramp;
+mod report;
 mod setting;
 mod steps;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use common::CLIENTS_MAX;
 pub use connect::Connect;
 pub use file::{Expanded, FileError, expand};
 pub use login::{ENTRIES_MAX, Login, Stay};
+pub use report::ReportJob;
 pub use setting::Setting;
 
 use crate::crew;
@@ -47,6 +49,7 @@ use login::RawLogin;
 use monitor::RawMonitor;
 use peers::RawPeers;
 use ramp::RawRamp;
+use report::RawReport;
 
 /// Drives thousands of real clients at Throng's servers and accounts for every delivery.
 #[derive(Debug, Parser)]
@@ -80,6 +83,8 @@ enum RawScenario {
     Monitor(RawMonitor),
     /// A scenario from a TOML file, whose keys are the scenario's flags
     Run(RawRun),
+    /// Shows a report again, or compares reports
+    Report(RawReport),
     /// Writes to sockets and does nothing else; `peers` starts it
     #[command(name = bare::SUBCOMMAND, hide = true)]
     BareWriter(bare::Writer),
@@ -112,6 +117,8 @@ pub enum Task {
     Peers(PeersJob),
     /// Servers that are watched.
     Monitor(MonitorJob),
+    /// Nothing new: reports that were written before.
+    Report(ReportJob),
     /// A part of `peers`.
     BareWriter(bare::Writer),
     /// A part of a scenario's clients, for another process of the harness.
@@ -123,7 +130,12 @@ impl Task {
     pub fn into_job(self) -> Option<Job> {
         match self {
             Self::Run(job) => Some(job),
-            Self::Steps(_) | Self::Peers(_) | Self::Monitor(_) | Self::BareWriter(_) | Self::Crew => None,
+            Self::Steps(_)
+            | Self::Peers(_)
+            | Self::Monitor(_)
+            | Self::Report(_)
+            | Self::BareWriter(_)
+            | Self::Crew => None,
         }
     }
 }
@@ -161,6 +173,9 @@ pub struct Job {
     /// Where the report goes as a page; never where the JSON goes.
     #[serde(skip)]
     pub html: Option<PathBuf>,
+    /// The directory for the distributions.
+    #[serde(skip)]
+    pub hgrm: Option<PathBuf>,
     /// What must hold, defaults included.
     #[serde(skip)]
     pub thresholds: Vec<Threshold>,
@@ -216,6 +231,7 @@ impl Cli {
             RawScenario::Peers(raw) => return raw.check().map(Task::Peers),
             RawScenario::Monitor(raw) => return raw.check().map(Task::Monitor),
             RawScenario::Run(raw) => return Err(raw.check()),
+            RawScenario::Report(raw) => return raw.check().map(Task::Report),
             RawScenario::BareWriter(writer) => return Ok(Task::BareWriter(writer)),
             RawScenario::Crew => return Ok(Task::Crew),
         };
@@ -265,6 +281,7 @@ fn job(common: Common, scenario: Scenario) -> Result<Job, String> {
         seed: common.seed.unwrap_or_else(rand::random),
         json: common.json,
         html: common.html,
+        hgrm: common.hgrm,
         thresholds: Threshold::with_defaults(&common.threshold),
         plain: common.plain,
         require_valid: common.require_valid,

@@ -16,6 +16,6 @@ pub use keys::{Action, RateChange, RateKey, action};
 pub use panel::{Panel, Totals, sum};
 pub use plain::Progress;
 pub(crate) use screen::Screen;
-pub use timeline::{Second, Timeline};
+pub use timeline::{Second, Timeline, add_last_recipients};
 pub use view::{Facts, Own, Phase, State, draw};
 pub(crate) use view::{draw_chart, draw_footer, draw_log, elapsed, titled};

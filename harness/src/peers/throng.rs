@@ -117,6 +117,7 @@ fn job(case: Case, times: Times, payload: usize, seed: u64, target: TargetSource
         seed,
         json: None,
         html: None,
+        hgrm: None,
         thresholds: Threshold::defaults(),
         plain: true,
         require_valid: false,

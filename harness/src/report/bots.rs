@@ -3,27 +3,31 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::format_count;
 use crate::bots::{Language, Personality, Script, Topic};
 use crate::verify::MessageLog;
 
 /// The part of the report that is about a conversation of bots. Messages are those that were sent.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct BotsReport {
     /// By personality.
-    pub personalities: BTreeMap<&'static str, Spoken>,
+    pub personalities: BTreeMap<String, Spoken>,
     /// Messages by topic.
-    pub topics: BTreeMap<&'static str, u64>,
+    pub topics: BTreeMap<String, u64>,
     /// Messages by language, as `ko` and `en`.
-    pub languages: BTreeMap<&'static str, u64>,
+    pub languages: BTreeMap<String, u64>,
     /// Answers to what others said.
     pub reactions: Reactions,
 }
 
 /// What the bots of one personality said.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Spoken {
     /// Bots of this personality.
     pub bots: u64,
@@ -34,7 +38,9 @@ pub struct Spoken {
 }
 
 /// Answers to what others said.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Reactions {
     /// Answers that were sent.
     pub sent: u64,
@@ -48,24 +54,24 @@ impl BotsReport {
         let mut report = Self::default();
         report.reactions.unprovoked = unprovoked;
         for personality in Personality::ALL {
-            report.personalities.insert(personality.name(), Spoken::default());
+            report.personalities.insert(personality.name().to_owned(), Spoken::default());
         }
         for bot in 0..bots {
-            report.personalities.entry(Personality::of(bot).name()).or_default().bots += 1;
+            report.personalities.entry(Personality::of(bot).name().to_owned()).or_default().bots += 1;
         }
-        report.topics.extend(Topic::ALL.map(|topic| (topic.name(), 0)));
-        report.languages.extend(Language::ALL.map(|language| (language.name(), 0)));
+        report.topics.extend(Topic::ALL.map(|topic| (topic.name().to_owned(), 0)));
+        report.languages.extend(Language::ALL.map(|language| (language.name().to_owned(), 0)));
         for (_, index) in log.iter().zip(0..).filter(|(message, _)| message.was_sent()) {
             let (Some(line), Some(sender)) = (script.line(index), script.traffic().sender(index)) else {
                 continue;
             };
             let is_answer = u64::from(script.answers(index).is_some());
-            let spoken = report.personalities.entry(Personality::of(sender).name()).or_default();
+            let spoken = report.personalities.entry(Personality::of(sender).name().to_owned()).or_default();
             spoken.messages += 1;
             spoken.reactions += is_answer;
             report.reactions.sent += is_answer;
-            *report.topics.entry(line.topic.name()).or_default() += 1;
-            *report.languages.entry(line.language.name()).or_default() += 1;
+            *report.topics.entry(line.topic.name().to_owned()).or_default() += 1;
+            *report.languages.entry(line.language.name().to_owned()).or_default() += 1;
         }
         report
     }
@@ -79,12 +85,12 @@ impl BotsReport {
             each.collect::<Vec<_>>().join(", ")
         };
         let personalities =
-            self.personalities.iter().map(|(name, spoken)| (*name, spoken.messages)).collect();
+            self.personalities.iter().map(|(name, spoken)| (name.as_str(), spoken.messages)).collect();
         writeln!(f, "  bots        {}", list(personalities))?;
         writeln!(
             f,
             "              {}",
-            list(self.topics.iter().map(|(name, count)| (*name, *count)).collect())
+            list(self.topics.iter().map(|(name, count)| (name.as_str(), *count)).collect())
         )?;
         let Reactions { sent, unprovoked } = self.reactions;
         let [sent, unprovoked] = [sent, unprovoked].map(format_count);
@@ -123,7 +129,8 @@ mod tests {
         assert_eq!(report.reactions, Reactions { sent: answers - 1, unprovoked: 1 });
         assert_eq!(report.topics["reactions"], answers - 1);
         let reactions = report.personalities.values().map(|spoken| spoken.reactions).sum::<u64>();
-        let bots: Vec<_> = report.personalities.iter().map(|(name, spoken)| (*name, spoken.bots)).collect();
+        let bots: Vec<_> =
+            report.personalities.iter().map(|(name, spoken)| (name.as_str(), spoken.bots)).collect();
         assert_eq!(reactions, answers - 1);
         assert_eq!(bots, [("cheerleader", 1), ("friendly", 2), ("gamer", 2), ("observer", 1), ("tester", 1)]);
     }

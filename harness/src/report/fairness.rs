@@ -34,7 +34,9 @@ impl Recipient {
 }
 
 /// Clients with something in common.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Group {
     /// How many there are.
     pub clients: u64,
@@ -43,7 +45,8 @@ pub struct Group {
 }
 
 /// The clients on one event loop of the server.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ShardGroup {
     /// Which, as the server numbers them.
     pub shard: u8,
@@ -53,7 +56,9 @@ pub struct ShardGroup {
 }
 
 /// The client with the longest mean latency.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Slowest {
     /// Its number in the run.
     pub client: u32,
@@ -64,7 +69,9 @@ pub struct Slowest {
 }
 
 /// How alike clients were served.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Fairness {
     /// Clients that are compared.
     pub clients: u64,

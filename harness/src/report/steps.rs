@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::verdict::{LOAD_MAX, is_late};
 use super::{Clients, Rates, Report, Verdict, format_bytes, format_count, format_rate};
@@ -14,7 +14,9 @@ use crate::threshold::Checked;
 use crate::verify::{Deliveries, Gaps};
 
 /// A step. Where keys are those of a report they mean the same.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Step {
     /// From 1, in the order in which they were made.
     pub number: u32,
@@ -118,7 +120,8 @@ impl Step {
 }
 
 /// What the steps came to.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Limit {
     /// What the sizes are.
     pub over: Axis,
@@ -197,7 +200,8 @@ impl Limit {
 }
 
 /// What a run of several steps has beside the report of one of them.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Stepped {
     /// What they came to.
     pub limit: Limit,

@@ -1,6 +1,6 @@
 //! Whether a run was good enough, and whether it shows anything at all.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Findings, Report};
 use crate::duration::format_nanos;
@@ -26,7 +26,8 @@ const DELAY_SHARE_MAX: f64 = 0.5;
 const DELAY_FREE_US: f64 = 1_000.0;
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// All thresholds held.

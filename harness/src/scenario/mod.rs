@@ -229,7 +229,7 @@ impl<'a> Run<'a> {
     fn row(&mut self, now: Nanos) {
         let own = self.harness.look();
         let sample = self.server.as_mut().map(|meter| *meter.look());
-        let row = self.timeline.tick(now, self.fleet.panels(), sample.as_ref());
+        let row = self.timeline.tick(now, self.fleet.panels(), sample.as_ref(), Some(&own));
         self.display.show(now, row, &own);
     }
 
@@ -390,7 +390,7 @@ impl<'a> Run<'a> {
             _ => self.leave(),
         };
         self.display.finish();
-        let mut findings = Findings::default();
+        let mut findings = Findings { timeline: self.timeline.into_rows(), ..Findings::default() };
         for end in [ended, left] {
             match end {
                 Ok(()) => {}
@@ -444,10 +444,10 @@ impl<'a> Run<'a> {
             read_lag,
             phases,
             measured: self.measured,
+            measured_from: self.measured_from,
             server: self.usage.0,
             harness: self.usage.1,
             workers: self.plan.workers,
-            timeline: self.timeline.into_rows(),
             rate_changes: self.rate_changes,
             ..findings
         })

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use super::{bots, broadcast};
 use crate::cli::{Job, Scenario};
 use crate::clock::{NEVER, Nanos};
+use crate::fingerprint::fingerprint;
+use crate::live::add_last_recipients;
 use crate::record::Spread;
 use crate::report::{BotsReport, Findings};
 use crate::rhythm::Rhythm;
-use crate::verify::Settlement;
+use crate::verify::{MessageLog, Settlement};
 use crate::worker::Plan;
 
 /// All workers' accounts of the messages.
@@ -34,16 +36,32 @@ impl Said {
             (Scenario::Broadcast(broadcast), _) => {
                 let messages = plan.traffic.messages();
                 findings.rates = broadcast::rates(broadcast, &counted, messages, sent, last_sent);
+                // In a closed loop nothing was due at a time of its own.
                 if broadcast.ahead.is_none() {
-                    findings.spread = Spread::of(&log, &counted);
+                    spread(findings, &log, &counted);
                 }
+                findings.traffic = Some(traffic(plan, broadcast.payload, &counted));
             }
             (Scenario::Bots(bots), Some(script)) => {
                 findings.rates = bots::rates(bots, script, &log, unprovoked, &counted);
-                findings.spread = Spread::of(&log, &counted);
+                spread(findings, &log, &counted);
+                // What bots say has a length of its own each time, which the seed decides too.
+                findings.traffic = Some(traffic(plan, 0, &counted));
                 findings.bots = Some(BotsReport::new(plan.clients, script, &log, unprovoked));
             }
             _ => {}
         }
     }
+}
+
+/// How messages reached their recipients as a whole, over the run and in each row of its timeline.
+fn spread(findings: &mut Findings, log: &MessageLog, counted: &Rhythm) {
+    findings.spread = Spread::of(log, counted);
+    add_last_recipients(&mut findings.timeline, Spread::last_recipients(log, counted));
+}
+
+/// What tells this traffic from another.
+fn traffic(plan: &Plan, payload: usize, counted: &Rhythm) -> String {
+    let due = |index| counted.intended(index).saturating_sub(counted.start());
+    fingerprint(&plan.traffic, &plan.crowd, plan.clients, payload, due)
 }

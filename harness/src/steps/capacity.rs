@@ -4,14 +4,16 @@
 //! have made does not show. So it is asked for as many as it can make: the next message follows as soon as the slowest
 //! client lacks fewer than a certain number.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::LimitedBy;
 use super::judge::faults;
 use crate::report::Report;
 
 /// What the closed loop of a step came to.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Capacity {
     /// Messages that were ahead of the slowest client at most.
     pub ahead: u32,

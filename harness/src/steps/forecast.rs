@@ -1,6 +1,6 @@
 //! What more clients would come to, by the Universal Scalability Law, and how far off such a forecast is.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Capacity, LimitedBy, Usl};
 
@@ -8,7 +8,8 @@ use super::{Capacity, LimitedBy, Usl};
 pub const STEPS_MIN: usize = 4;
 
 /// What is fitted, and forecast.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
     /// Deliveries in a second of the server's CPU time, whoever set the pace.
@@ -18,7 +19,8 @@ pub enum Basis {
 }
 
 /// A step's measurement, as it went into the fit or not.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Measured {
     /// Members of the room.
     pub clients: u32,
@@ -27,7 +29,8 @@ pub struct Measured {
 }
 
 /// A room that was not measured.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Predicted {
     /// Members of the room.
     pub clients: u32,
@@ -38,7 +41,8 @@ pub struct Predicted {
 }
 
 /// The largest room that was measured, as the others would have forecast it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HeldOut {
     /// Members of the room.
     pub clients: u32,
@@ -51,7 +55,9 @@ pub struct HeldOut {
 }
 
 /// A forecast, or why there is none.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Forecast {
     /// What the figures are.
     pub basis: Option<Basis>,

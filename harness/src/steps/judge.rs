@@ -1,11 +1,12 @@
 //! Whether a step was good, and whose limit it met if it was not.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::report::{Report, Verdict, format_count};
 
 /// Whose limit a step met.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LimitedBy {
     /// The server did not do what was asked of it, by clients that were up to it.

@@ -24,7 +24,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use capacity::Capacity;
 pub use forecast::{Basis, Forecast, HeldOut, Measured, Predicted, STEPS_MIN};
@@ -41,7 +41,8 @@ use crate::cli::Job;
 pub const STEPS_MAX: usize = 1_000;
 
 /// What becomes larger from step to step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Axis {
     /// Clients.
@@ -62,7 +63,8 @@ impl Axis {
 }
 
 /// What a step is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// To go up as it was planned.

@@ -5,10 +5,11 @@
 //! X = N / (once + each N), which is the law with kappa 0; kappa is what a member costs more because there are others.
 
 use rmpfit::{MPFitter, MPPar, MPResult};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The law with its parameters, none of which is negative.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Usl {
     /// What one member gets; above 0.
     pub lambda: f64,

@@ -16,6 +16,8 @@ const EXAMPLES_MAX: usize = 10;
 
 /// What became of all (message, recipient) pairs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Deliveries {
     /// Pairs in which the recipient was a member for the message.
     pub expected: u64,
@@ -53,6 +55,8 @@ pub struct Deliveries {
 
 /// What clients missed because they were too slow, and were told.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Gaps {
     /// How often a client was told that it had missed messages.
     pub told: u64,
@@ -62,6 +66,7 @@ pub struct Gaps {
 
 /// A message and one of its recipients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Pair {
     /// The client's number in the run.
     pub client: u32,
@@ -195,6 +200,11 @@ impl Account {
 }
 
 impl Deliveries {
+    /// Deliveries, and lacks of one, that must not be: missing, duplicated, reordered, leaked and corrupted ones.
+    pub fn faults(&self) -> u64 {
+        self.missing + self.duplicated + self.reordered + self.leaked + self.corrupted
+    }
+
     /// Adds what was found of one line, of which so many missing ones the client was told of.
     fn add(&mut self, found: Self, excused: u64) {
         self.expected += found.expected;

@@ -6,6 +6,8 @@ use super::markup::Markup;
 use crate::duration::format_nanos;
 use crate::report::{format_bytes, format_rate};
 
+/// Width above which a chart is not made as small as it takes.
+const WIDE: f64 = 600.0;
 /// Room for the labels left of the lines, in the chart's own pixels, as are all sizes here.
 const LEFT: f64 = 62.0;
 const RIGHT: f64 = 14.0;
@@ -20,6 +22,8 @@ const DOTS_MAX: usize = 12;
 /// Pieces that a long line is cut into. Of each the lowest and the highest point are drawn, so
 /// a peak of one second is seen even in a run of a day.
 const PIECES_MAX: usize = 300;
+/// Pieces of the horizontal axis that tell their values when they are pointed at.
+const HINTS: usize = 60;
 /// Line colours that the style sheet has.
 const COLOURS: usize = 8;
 
@@ -84,6 +88,10 @@ pub(super) struct Chart<'a> {
     pub(super) x_ticks: Vec<(f64, String)>,
     /// Where the horizontal axis ends; above 0.
     pub(super) x_end: f64,
+    /// What a place on it is called.
+    pub(super) x_name: fn(f64) -> String,
+    /// A part of it that is marked.
+    pub(super) shade: Option<(f64, f64)>,
     /// What is drawn.
     pub(super) lines: Vec<Line<'a>>,
 }
@@ -100,15 +108,21 @@ impl Chart<'_> {
         let y_ticks = round_ticks(highest, self.unit.step_min());
         let frame =
             Frame { size: self.size, x_end: self.x_end, y_end: y_ticks.last().copied().unwrap_or(highest) };
-        html.element("figure", &[], |html| {
+        // A wide one would be too small to read on a phone, and is scrolled there.
+        let class = if self.size.0 > WIDE { "wide" } else { "narrow" };
+        html.element("figure", &[("class", &class)], |html| {
             html.element("figcaption", &[], |html| self.draw_caption(html));
             let view = format!("0 0 {} {}", self.size.0, self.size.1);
             let attributes: [(_, &dyn Display); 3] =
                 [("viewBox", &view), ("role", &"img"), ("aria-label", &self.title)];
             html.element("svg", &attributes, |html| {
+                self.draw_shade(html, &frame);
                 self.draw_axes(html, &frame, &y_ticks);
                 for (number, line) in self.lines.iter().enumerate() {
                     self.draw_line(html, &frame, number, line);
+                }
+                if self.lines.iter().any(|line| line.points.len() > DOTS_MAX) {
+                    self.draw_hints(html, &frame);
                 }
             });
         });
@@ -117,8 +131,62 @@ impl Chart<'_> {
     fn draw_caption(&self, html: &mut Markup) {
         html.leaf("strong", &[], self.title);
         if let [_, _, ..] = self.lines[..] {
-            for (number, line) in self.lines.iter().enumerate() {
+            let has_values = |line: &Line<'_>| line.points.iter().any(|(_, value)| value.is_some());
+            for (number, line) in self.lines.iter().enumerate().filter(|(_, line)| has_values(line)) {
                 html.leaf("span", &[("class", &format_args!("key c{}", number % COLOURS))], line.name);
+            }
+        }
+    }
+
+    fn draw_shade(&self, html: &mut Markup, frame: &Frame) {
+        let Some((from, to)) = self.shade else { return };
+        self.draw_column(html, frame, "shade", (from, to), |_| {});
+    }
+
+    /// A stretch of the horizontal axis from top to bottom, as an element of a class.
+    fn draw_column(
+        &self,
+        html: &mut Markup,
+        frame: &Frame,
+        class: &str,
+        (from, to): (f64, f64),
+        content: impl FnOnce(&mut Markup),
+    ) {
+        let [left, right] = [from, to].map(|at| frame.x(at.clamp(0.0, self.x_end)));
+        let height = frame.size.1 - TOP - BOTTOM;
+        let attributes: [(_, &dyn Display); 5] = [
+            ("class", &class),
+            ("x", &Px(left)),
+            ("y", &Px(TOP)),
+            ("width", &Px(right - left)),
+            ("height", &Px(height)),
+        ];
+        html.element("rect", &attributes, content);
+    }
+
+    /// Columns that nobody sees and that say, when pointed at, what is in them: the highest value of each line, or where there is no point
+    /// the one before.
+    fn draw_hints(&self, html: &mut Markup, frame: &Frame) {
+        let mut next = vec![0; self.lines.len()];
+        let mut shown: Vec<Option<f64>> = vec![None; self.lines.len()];
+        for hint in 0..HINTS {
+            let [from, to] = [hint, hint + 1].map(|edge| self.x_end * edge as f64 / HINTS as f64);
+            let mut text = (self.x_name)(to);
+            for ((line, next), shown) in self.lines.iter().zip(&mut next).zip(&mut shown) {
+                let points = &line.points[*next..];
+                let within = points.iter().take_while(|(at, _)| *at <= to + 1e-9);
+                let highest = within.clone().filter_map(|(_, value)| *value).reduce(f64::max);
+                let count = within.count();
+                *next += count;
+                if count > 0 {
+                    *shown = highest;
+                }
+                if let Some(value) = shown {
+                    let _ = write!(text, "\n{}: {}", line.name, self.unit.show(*value));
+                }
+            }
+            if shown.iter().any(Option::is_some) {
+                self.draw_column(html, frame, "hint", (from, to), |html| html.leaf("title", &[], &text));
             }
         }
     }
@@ -156,9 +224,8 @@ impl Chart<'_> {
             let (x, y) = (Px(frame.x(*at)), Px(frame.y(*value)));
             let class = format_args!("dot c{colour}");
             html.element("circle", &[("class", &class), ("cx", &x), ("cy", &y), ("r", &3)], |html| {
-                let label = self.x_ticks.iter().find(|(tick, _)| tick.total_cmp(at).is_eq());
-                let label = label.map_or(String::new(), |(_, label)| format!(" {label}"));
-                html.leaf("title", &[], format_args!("{}{label}: {}", line.name, self.unit.show(*value)));
+                let (name, label, value) = (line.name, (self.x_name)(*at), self.unit.show(*value));
+                html.leaf("title", &[], format_args!("{name} {label}: {value}"));
             });
         }
     }
@@ -214,6 +281,11 @@ fn round_ticks(highest: f64, step_min: f64) -> Vec<f64> {
     ticks(step, highest + step).collect()
 }
 
+/// What a time is called.
+pub(super) fn time_name(seconds: f64) -> String {
+    if seconds > 0.0 { format_nanos(seconds * 1e9) } else { "0".into() }
+}
+
 /// Ticks of a time axis over `seconds`, at times that a clock would show.
 pub(super) fn time_ticks(seconds: f64) -> Vec<(f64, String)> {
     const STEPS: [u32; 17] =
@@ -221,8 +293,7 @@ pub(super) fn time_ticks(seconds: f64) -> Vec<(f64, String)> {
     let mut steps = STEPS.into_iter().map(f64::from);
     let step = steps.find(|step| step * TIME_TICKS >= seconds).unwrap_or(seconds / TIME_TICKS);
     // The last tick may be the axis' end, rounding or not.
-    let shown = |at: f64| (at, if at > 0.0 { format_nanos(at * 1e9) } else { "0".into() });
-    ticks(step, seconds + step * 0.01).map(shown).collect()
+    ticks(step, seconds + step * 0.01).map(|at| (at, time_name(at))).collect()
 }
 
 /// Multiples of `step` from 0 to below `end`.
@@ -305,7 +376,17 @@ mod tests {
             let mut html = Markup::default();
             let lines = vec![Line { name: "a", points: vec![(0.0, value)] }];
             let (size, unit) = ((300.0, 100.0), Unit::Count);
-            Chart { title: "t", size, unit, x_ticks: vec![], x_end: 1.0, lines }.draw(&mut html);
+            Chart {
+                title: "t",
+                size,
+                unit,
+                x_ticks: vec![],
+                x_end: 1.0,
+                x_name: time_name,
+                shade: None,
+                lines,
+            }
+            .draw(&mut html);
             !html.into_string().is_empty()
         };
         assert!(drawn(Some(1.0)));

@@ -2,8 +2,8 @@
 
 use super::chart::{Chart, Line, Unit};
 use super::markup::Markup;
-use super::{format_count, micros, table};
-use crate::report::Report;
+use super::{micros, table};
+use crate::report::{Report, format_count};
 
 impl Report {
     /// Mean latencies by the order of entry and by the server's event loop.
@@ -21,6 +21,8 @@ impl Report {
                 unit: Unit::Micros,
                 x_ticks: groups.map(|(at, _)| (at as f64 + 1.0, (at + 1).to_string())).collect(),
                 x_end: fairness.by_entry.len() as f64 + 0.1,
+                x_name: |at| format!("group {at:.0}"),
+                shade: None,
                 lines: vec![Line { name: "mean", points }],
             }
             .draw(html);

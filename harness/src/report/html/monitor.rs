@@ -2,7 +2,7 @@
 
 use throng_core::clock::utc_text;
 
-use super::chart::{Chart, Line, Unit, time_ticks};
+use super::chart::{Chart, Line, Unit, time_name, time_ticks};
 use super::markup::Markup;
 use super::{STYLE, quoted, table, verdict};
 use crate::duration::format_nanos;
@@ -114,7 +114,8 @@ impl MonitorReport {
                     });
                     let (lines, size) = (lines.collect(), (430.0, 190.0));
                     let x_end = self.measured_s.max(f64::MIN_POSITIVE);
-                    Chart { title, size, unit, x_ticks: time_ticks(x_end), x_end, lines }.draw(html);
+                    let (x_ticks, x_name) = (time_ticks(x_end), time_name);
+                    Chart { title, size, unit, x_ticks, x_end, x_name, shade: None, lines }.draw(html);
                 }
             });
         });

@@ -111,7 +111,9 @@ fn step_charts(html: &mut Markup, stepped: &Stepped) {
     html.element("div", &[("class", &"charts")], |html| {
         for (title, unit, lines) in charts {
             let (x_ticks, x_end) = (x_ticks.clone(), place(steps.len()));
-            Chart { title, size: (430.0, 190.0), unit, x_ticks, x_end, lines }.draw(html);
+            let x_name = |at| format!("step {at:.0}");
+            Chart { title, size: (430.0, 190.0), unit, x_ticks, x_end, x_name, shade: None, lines }
+                .draw(html);
         }
     });
 }
@@ -181,6 +183,8 @@ fn forecast_chart(html: &mut Markup, forecast: &Forecast) {
         unit: Unit::Count,
         x_ticks,
         x_end: end,
+        x_name: |clients| format!("{clients:.0} clients"),
+        shade: None,
         lines: vec![
             Line { name: "measured", points: dots(measured) },
             Line { name: "fitted", points: curve },

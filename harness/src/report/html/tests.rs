@@ -1,9 +1,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::facts::quoted;
 use super::*;
+use crate::breakdown::{ServerClock, Stamps};
 use crate::cli::{Job, Login, Scenario, Stay};
+use crate::live::Second;
 use crate::record::Latencies;
+use crate::report::compare::{Comparison, Named};
 use crate::report::tests::{findings, job, origin};
 use crate::report::{Clients, Findings, Rates};
 
@@ -68,10 +72,10 @@ fn a_good_broadcast() {
             "<strong>20</strong><span>of 20, 2,000/s</span>",
             "10.00 us per delivery",
             "<th>last recipient</th><td>10</td><td>3.00 ms</td>",
-            "<title>corrected p99: 3.00 ms</title>",
-            "<title>last recipient max: 3.00 ms</title>",
-            "Server&#39;s CPU, of one core",
-            "<title>CPU 2 s: 50%</title>",
+            "<title>corrected 56%: 3.00 ms</title>",
+            "<title>last recipient 90%: 3.00 ms</title>",
+            "CPU, of one core",
+            "<title>server 2 s: 50%</title>",
             "<code>throng-harness broadcast</code>",
             "<dt>Seed</dt><dd>9</dd>",
             "1970-01-01T00:01:17Z",
@@ -83,6 +87,44 @@ fn a_good_broadcast() {
     }
     check(&job(""), Findings { timeline: timeline(20_000), ..findings(0) }, &["<svg"]);
     check(&job(""), Findings { timeline: timeline(1), ..findings(0) }, &["Latency by percentile"]);
+}
+
+#[test]
+fn a_comparison_is_a_page() {
+    let named = |name: &str, lost| Named {
+        path: name.into(),
+        report: Report::new(&job(""), origin(), Findings { timeline: timeline(20), ..findings(lost) }),
+    };
+    let (baseline, new) = ([named("a<b>.json", 0), named("b.json", 0)], [named("c.json", 1)]);
+    let page = Comparison::new(&baseline, &new, 0.05).expect("one scenario").to_html(&baseline, &new);
+    check_page(&page);
+    for part in [
+        "<title>broadcast: WORSE</title>",
+        "1 run held against 2 runs",
+        "<th>faulty deliveries</th><td>0</td><td>1</td><td>-</td><td>-</td><td class=\"broken\">WORSE</td>",
+        "<dd>a&lt;b&gt;.json</dd>",
+        "Latency by percentile",
+        "<span class=\"key c2\">new 1</span>",
+    ] {
+        assert!(page.contains(part), "no `{part}` in:\n{page}");
+    }
+}
+
+#[test]
+fn a_breakdown_is_a_bar_and_zeros_are_one_line() {
+    let mut found = findings(1);
+    let mut clock = ServerClock::default();
+    clock.sample(0, 100_000, 50, 0);
+    let stamps = Stamps { received_us: 60, queued_us: 1_000, handled_us: 2_000, fan_out_us: Some(3_000) };
+    found.breakdown.record(&clock, stamps, 0, 20_000_000);
+    found.server_clock = clock.summary();
+    let parts = [
+        "Where the mean delivery",
+        "title=\"processing: 2",
+        "None: clients refused; ",
+        "<th>deliveries missing</th><td>1</td>",
+    ];
+    check(&job(""), found, &parts);
 }
 
 #[test]
@@ -126,7 +168,7 @@ fn a_login_shows_its_parts() {
         "of 2, 0 lost again</span>",
         "The way in, p99",
         "<th>sign up</th>",
-        "<title>way_in p99.9: 7.00 ms</title>",
+        "<title>way_in 0%: 7.00 ms</title>",
         "PASS",
     ];
     let page = check(&login, found, &parts);

@@ -1,0 +1,138 @@
+use super::bootstrap::tests::rows;
+use super::*;
+use crate::live::Second;
+use crate::procstat::Usage;
+
+/// A report of a minute in which the server is `factor` times as slow as usual.
+fn report(seed: u64, factor: f64) -> Report {
+    let noise = |kind: u64, level: f64| rows(seed * 100 + kind, level, 64);
+    let (p50, p99, last) =
+        (noise(1, 5_000.0 * factor), noise(2, 12_000.0 * factor), noise(3, 9_000.0 * factor));
+    let (cpu, own) = (noise(4, 0.45), noise(5, 0.4));
+    let row = |at: usize| Second {
+        at_s: at as f64 + 1.0,
+        connected: 1_000,
+        sent: 50 * (at.saturating_sub(1)) as u64,
+        received: 50_000 * (at.saturating_sub(1)) as u64,
+        p50_us: p50[at],
+        p99_us: p99[at],
+        last_recipient_p50_us: last[at],
+        last_recipient_p99_us: p99[at] * 1.1,
+        server_cpu: Some(cpu[at]),
+        harness_cpu: Some(own[at]),
+        ..Second::default()
+    };
+    let mut report = Report {
+        scenario: "broadcast".into(),
+        version: "1".into(),
+        valid: true,
+        rounds: 1,
+        sent: 3_150,
+        traffic: Some("x".into()),
+        timeline: (0..64).map(row).collect(),
+        server: Some(Usage { rss_bytes: 30_000_000, ..Usage::default() }),
+        ..Report::default()
+    };
+    (report.clients.requested, report.clients.connected) = (1_000, 1_000);
+    report
+}
+
+fn side(seeds: std::ops::Range<u64>, factor: f64) -> Vec<Named> {
+    let named = |seed| Named { path: format!("{seed}.json").into(), report: report(seed, factor) };
+    seeds.map(named).collect()
+}
+
+fn compare(baseline: &[Named], new: &[Named]) -> Comparison {
+    Comparison::new(baseline, new, 0.05).expect("one scenario")
+}
+
+#[test]
+fn the_same_server_shows_no_difference_and_a_slower_one_does() {
+    let (mut different, mut slower) = (0, 0);
+    for seed in 0..100 {
+        let (a, b) = (side(2 * seed..2 * seed + 1, 1.0), side(2 * seed + 1..2 * seed + 2, 1.0));
+        different += usize::from(compare(&a, &b).outcome != Outcome::Same);
+        let c = side(2 * seed + 1..2 * seed + 2, 1.1);
+        slower += usize::from(compare(&a, &c).is_worse());
+    }
+    assert!(different <= 5, "{different} of 100 pairs of the same server differ");
+    assert!(slower >= 95, "{slower} of 100 pairs show the slower server");
+}
+
+#[test]
+fn figures_have_a_direction() {
+    let (a, mut b) = (side(0..3, 1.0), side(3..6, 1.3));
+    let finding = |comparison: &Comparison, name: &str| {
+        comparison.figures.iter().find(|figure| figure.name == name).map(|figure| figure.finding)
+    };
+    let worse = compare(&a, &b);
+    assert!(worse.is_worse());
+    assert_eq!(finding(&worse, "latency p50"), Some(Finding::Worse));
+    assert_eq!(finding(&worse, "server CPU per delivery"), Some(Finding::Same));
+    assert_eq!(finding(&worse, "deliveries"), Some(Finding::Same));
+    assert_eq!(finding(&worse, "server memory at the end"), Some(Finding::Untested));
+    assert_eq!((finding(&worse, "logins"), finding(&worse, "server CPU")), (None, None));
+    let better = compare(&b, &a);
+    assert_eq!(
+        (better.outcome, finding(&better, "last recipient p99")),
+        (Outcome::Better, Some(Finding::Better))
+    );
+    let figure = better.figures.iter().find(|figure| figure.name == "latency p50").expect("measured");
+    let [low, high] = figure.interval.expect("tested");
+    assert!(low < -0.2 && high > -0.26 && high < -0.2, "{figure:?}");
+    for row in &mut b[0].report.timeline {
+        row.harness_cpu = row.harness_cpu.map(|cpu| cpu * 3.0);
+    }
+    b[1].report.valid = false;
+    let invalid = compare(&a, &b);
+    assert_eq!(finding(&invalid, "latency p50"), Some(Finding::Untested));
+    assert_eq!(finding(&invalid, "server CPU per delivery"), Some(Finding::Same));
+    assert!(invalid.doubts[0].starts_with("4.json is INVALID, so its latencies"), "{:?}", invalid.doubts);
+}
+
+#[test]
+fn one_lost_delivery_is_worse() {
+    let (a, mut b) = (side(0..1, 1.0), side(1..2, 1.0));
+    b[0].report.deliveries.missing = 1;
+    let comparison = compare(&a, &b);
+    assert!(comparison.is_worse());
+    let text = comparison.to_string();
+    assert!(text.contains("faulty deliveries") && text.contains("WORSE: something got"), "{text}");
+}
+
+#[test]
+fn a_short_run_is_not_judged() {
+    let (mut a, mut b) = (side(0..1, 1.0), side(1..2, 5.0));
+    for side in [&mut a, &mut b] {
+        side[0].report.timeline.truncate(8);
+    }
+    let comparison = compare(&a, &b);
+    assert_eq!(comparison.outcome, Outcome::Untested);
+    assert!(comparison.doubts[0].contains("fewer than 20 full seconds"), "{:?}", comparison.doubts);
+}
+
+#[test]
+fn only_one_scenario_at_a_time() {
+    let (a, mut b) = (side(0..1, 1.0), side(1..2, 1.0));
+    b[0].report.scenario = "login".into();
+    let error = Comparison::new(&a, &b, 0.05).expect_err("two scenarios").to_string();
+    assert_eq!(
+        error,
+        "1.json is of the scenario `login` and 0.json of `broadcast`: compare reports of one scenario"
+    );
+}
+
+#[test]
+fn figures_of_whole_runs_take_five_of_them() {
+    let with = |seeds: std::ops::Range<u64>, bytes: u64| {
+        let mut side = side(seeds.clone(), 1.0);
+        for (named, seed) in side.iter_mut().zip(seeds) {
+            let rss_bytes = bytes + 100_000 * (seed % 5);
+            named.report.server = Some(Usage { rss_bytes, ..Usage::default() });
+        }
+        side
+    };
+    let comparison = compare(&with(0..5, 30_000_000), &with(5..10, 36_000_000));
+    let memory = comparison.figures.iter().find(|figure| figure.name.contains("memory")).expect("known");
+    assert_eq!((memory.finding, memory.interval.is_some()), (Finding::Worse, true), "{memory:?}");
+}

@@ -1,0 +1,130 @@
+//! Counts, processes, and what it takes to repeat the run.
+
+use std::fmt::Display;
+
+use super::markup::Markup;
+use super::table;
+use crate::procstat::Usage;
+use crate::report::summary::memory;
+use crate::report::{Report, format_bytes, format_count};
+
+impl Report {
+    /// Counts that the headline numbers leave out.
+    pub(super) fn html_counts(&self, html: &mut Markup) {
+        let (clients, deliveries) = (&self.clients, &self.deliveries);
+        html.element("section", &[], |html| {
+            html.leaf("h2", &[], "Counts");
+            let counts = [
+                ("clients refused", clients.refused),
+                ("clients failed", clients.failed),
+                ("clients disconnected", clients.disconnected),
+            ];
+            let mut rows: Vec<_> = counts.iter().map(|(name, count)| count_row(name, *count)).collect();
+            rows.extend(clients.reasons.iter().map(|(reason, count)| count_row(reason, *count)));
+            let retries = clients.retries.iter();
+            rows.extend(
+                retries.map(|(reason, count)| count_row(format_args!("tried again: {reason}"), *count)),
+            );
+            if self.sent > 0 {
+                let counts = [
+                    ("deliveries missing", deliveries.missing),
+                    ("deliveries duplicated", deliveries.duplicated),
+                    ("deliveries reordered", deliveries.reordered),
+                    ("deliveries leaked", deliveries.leaked),
+                    ("deliveries corrupted", deliveries.corrupted),
+                    ("messages numbered inconsistently", deliveries.inconsistent),
+                    ("messages that reached nobody", deliveries.unheard_messages),
+                    (
+                        "deliveries undecidable: the recipient was entering or leaving",
+                        deliveries.indeterminate,
+                    ),
+                    ("messages of others seen", deliveries.foreign),
+                    ("times that a client was told that it missed messages", self.gaps.told),
+                    ("deliveries missed and told of", self.gaps.messages),
+                    ("clients that did not read", self.impaired.deaf),
+                    ("clients that read slowly", self.impaired.slow),
+                    ("of both, closed", self.impaired.closed),
+                    ("deliveries that they had not come to", deliveries.behind),
+                    ("joinings of channels", self.churn.joins),
+                    ("leavings of channels", self.churn.leaves),
+                ];
+                rows.extend(counts.iter().map(|(name, count)| count_row(name, *count)));
+            }
+            // A page of zeros would hide the one that is none.
+            let (zeros, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row[1] == "0");
+            if !rows.is_empty() {
+                table(html, &["", "count"], rows);
+            }
+            if !zeros.is_empty() {
+                let names: Vec<_> = zeros.into_iter().map(|mut row| row.swap_remove(0)).collect();
+                html.leaf("p", &[("class", &"note")], format_args!("None: {}.", names.join("; ")));
+            }
+            if !deliveries.missing_examples.is_empty() {
+                let pairs = deliveries.missing_examples.iter();
+                let pairs: Vec<_> =
+                    pairs.map(|pair| format!("{} at client {}", pair.message, pair.client)).collect();
+                let text = format_args!("Missing, for example: message {}.", pairs.join(", message "));
+                html.leaf("p", &[("class", &"note")], text);
+            }
+        });
+    }
+
+    pub(super) fn html_processes(&self, html: &mut Markup) {
+        let usage = |name: &str, usage: &Usage, more: String| {
+            let [cpu, peak] = [format!("{:.2} s", usage.cpu_s), format_bytes(usage.rss_peak_bytes)];
+            let more = if usage.alive { more } else { "the process is gone".into() };
+            vec![name.to_owned(), cpu, memory(usage), peak, more]
+        };
+        let server = self.server.as_ref().map(|server| {
+            let each = self.server_cpu_us_per_delivery;
+            usage("server", server, each.map_or(String::new(), |each| format!("{each:.2} us per delivery")))
+        });
+        let harness = self.harness.as_ref().map(|harness| {
+            usage("harness", harness, format!("{:.0}% of its threads", self.harness_load * 100.0))
+        });
+        let rows: Vec<_> = server.into_iter().chain(harness).collect();
+        if !rows.is_empty() {
+            html.element("section", &[], |html| {
+                html.leaf("h2", &[], "Processes");
+                table(html, &["", "CPU", "memory", "peak", ""], rows);
+            });
+        }
+    }
+
+    /// What it takes to repeat the run.
+    pub(super) fn html_origin(&self, html: &mut Markup) {
+        let words: Vec<_> = self.command.iter().map(|word| quoted(word)).collect();
+        let machine = &self.machine;
+        let memory = format_bytes(machine.memory_bytes);
+        let of = format!("{} x {}, {memory}, Linux {}", machine.cores, machine.cpu, machine.kernel);
+        let facts = [
+            ("Seed", self.seed.to_string()),
+            ("Version", format!("throng-harness {}", self.version)),
+            ("Began", self.began()),
+            ("Machine", of),
+        ];
+        html.element("section", &[], |html| {
+            html.leaf("h2", &[], "How it was run");
+            html.element("pre", &[], |html| html.leaf("code", &[], words.join(" ")));
+            html.element("dl", &[], |html| {
+                for (name, value) in facts {
+                    html.leaf("dt", &[], name);
+                    html.leaf("dd", &[], value);
+                }
+            });
+        });
+    }
+}
+
+fn count_row(name: impl Display, count: u64) -> Vec<String> {
+    vec![name.to_string(), format_count(count)]
+}
+
+/// A word of a command line as a shell would read it back.
+pub(super) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-+=.,:/@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
