@@ -183,7 +183,7 @@ fn forecast_chart(html: &mut Markup, forecast: &Forecast) {
         unit: Unit::Count,
         x_ticks,
         x_end: end,
-        x_name: |clients| format!("{clients:.0} clients"),
+        x_name: |clients| format!("{clients:.0}"),
         shade: None,
         lines: vec![
             Line { name: "measured", points: dots(measured) },
