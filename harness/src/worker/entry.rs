@@ -1,5 +1,4 @@
-//! The way into the chat and out of it: dialling in time, the steps of a login, trying
-//! again, giving up.
+//! The way into the chat: dialling in time, the steps of a login, trying again, giving up.
 
 use std::cmp::Reverse;
 use std::io;
@@ -8,8 +7,7 @@ use rand::RngExt;
 use throng_core::clock::unix_ms;
 use throng_core::net::Net;
 use throng_core::wire::packets::{
-    CreateCharacterRequest, EnterAnswer, EnterRequest, ExitRequest, LoginGranted, LoginRequest, Outcome,
-    SignUpRequest,
+    CreateCharacterRequest, EnterAnswer, EnterRequest, LoginGranted, LoginRequest, Outcome, SignUpRequest,
 };
 use throng_core::wire::{CloseReason, Packet};
 
@@ -19,10 +17,6 @@ use crate::clock::{NEVER, Nanos};
 
 /// Connections begun in one turn: each costs some 100 us for its keys.
 const DIALS_PER_TURN: usize = 8;
-
-/// Clients of one worker that are leaving at a time: enough for a server to tell the others of
-/// many at once, not so many that the notices pile up.
-const LEAVING_MAX: u32 = 512;
 
 /// Attempts to connect, in a row, before a client is turned away.
 const DIALS_MAX: u8 = 5;
@@ -134,14 +128,14 @@ impl Worker {
     }
 
     /// A client is out again, or was never in: it waits for its next round, if there is one.
-    fn round_over(&mut self, place: usize) {
+    pub(super) fn round_over(&mut self, place: usize) {
         if self.clients[place].rounds < self.plan.rounds && self.begun < self.ways_in() {
             self.again.push_back(place as u32);
         }
     }
 
     /// Whether it is recorded who is in the room when. Where nothing is said nobody will ask.
-    fn keeps_stays(&self) -> bool {
+    pub(super) fn keeps_stays(&self) -> bool {
         self.counting && self.plan.traffic.messages() > 0
     }
 
@@ -340,38 +334,6 @@ impl Worker {
         }
     }
 
-    /// A client's session with the chat server has ended.
-    pub(super) fn chat_closed(&mut self, net: &mut Net, place: usize, reason: CloseReason) {
-        let now = self.plan.clock.at(net.now());
-        let client = &mut self.clients[place];
-        client.chat = None;
-        match client.step {
-            Step::DialChat | Step::Enter => {
-                if client.step == Step::Enter && self.keeps_stays() {
-                    self.harvest.tally.gone(place, now);
-                }
-                self.leg_failed(net, place, Step::DialChat, reason);
-            }
-            Step::List | Step::Inside => self.lost(place, now, reason),
-            Step::Leaving => {
-                self.leaving -= 1;
-                self.plan.presence.set(self.number(place), 0);
-                self.totals.connected -= 1;
-                self.clients[place].step = Step::Out;
-                if reason == CloseReason::Goodbye {
-                    self.totals.left += 1;
-                } else if self.clients[place].is_impaired {
-                    self.impaired_closed(reason);
-                } else {
-                    self.totals.disconnected += 1;
-                    self.count_reason("leaving", reason.name());
-                }
-                self.round_over(place);
-            }
-            _ => {}
-        }
-    }
-
     /// A client's session with the login server has ended.
     pub(super) fn login_closed(&mut self, net: &mut Net, place: usize, reason: CloseReason) {
         let client = &mut self.clients[place];
@@ -390,7 +352,7 @@ impl Worker {
         self.leg_failed(net, place, Step::DialLogin, reason);
     }
 
-    fn leg_failed(&mut self, net: &mut Net, place: usize, from: Step, reason: CloseReason) {
+    pub(super) fn leg_failed(&mut self, net: &mut Net, place: usize, from: Step, reason: CloseReason) {
         let refused = is_refusal(reason);
         if may_pass(reason) {
             self.intake.put_off(self.on_the_way.len());
@@ -488,52 +450,5 @@ impl Worker {
             self.totals.failed += never_begun;
             self.count_reasons("failed", why, never_begun);
         }
-    }
-
-    /// A client that was in has lost its session.
-    fn lost(&mut self, place: usize, now: Nanos, reason: CloseReason) {
-        if self.keeps_stays() {
-            self.harvest.tally.gone(place, now);
-        }
-        if let Some(window) = &mut self.window {
-            window.lost(place);
-        }
-        self.plan.presence.set(self.number(place), 0);
-        self.left_rooms(place);
-        self.awake(place);
-        let client = &mut self.clients[place];
-        let was_listed = std::mem::replace(&mut client.step, Step::Out) == Step::Inside;
-        self.totals.listed -= u64::from(was_listed);
-        self.totals.connected -= 1;
-        self.totals.probed -= u64::from(client.probed);
-        // And its figures are not those of one who was there all the time.
-        self.totals.received_by_present -= u64::from(std::mem::take(&mut client.received));
-        if self.clients[place].is_impaired {
-            self.impaired_closed(reason);
-        } else {
-            self.totals.disconnected += 1;
-            self.count_reason("disconnected", reason.name());
-        }
-        self.round_over(place);
-    }
-
-    /// Has some clients leave, once they are to.
-    pub(super) fn leave_due(&mut self, net: &mut Net) {
-        let Some(mut place) = self.left else { return };
-        while place < self.clients.len() && self.leaving < LEAVING_MAX {
-            self.ask_out(net, place);
-            place += 1;
-        }
-        self.left = Some(place);
-    }
-
-    /// A client that is in the chat asks to leave it.
-    fn ask_out(&mut self, net: &mut Net, place: usize) {
-        let client = &mut self.clients[place];
-        let (true, Some(session)) = (client.step.is_present(), client.chat) else { return };
-        let was_listed = std::mem::replace(&mut client.step, Step::Leaving) == Step::Inside;
-        self.totals.listed -= u64::from(was_listed);
-        self.leaving += 1;
-        net.send(session, &ExitRequest {}.into());
     }
 }
