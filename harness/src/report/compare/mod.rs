@@ -1,7 +1,7 @@
 //! Reports held against each other: what got better, what worse, and what only looks like it.
 //!
 //! A figure is called different only if two things are so. The difference is certain: the interval that follows from the runs' seconds
-//! (see [`bootstrap`]) has no zero in it. And it is larger than the noise: two runs of the same server on a machine that others use
+//! (see `bootstrap`) has no zero in it. And it is larger than the noise: two runs of the same server on a machine that others use
 //! too differ by some percent in a way that no second of either run tells of, so that a difference can be certain and mean nothing.
 
 mod bootstrap;
