@@ -10,22 +10,25 @@ use crate::schedule::Traffic;
 const CHUNK: usize = 8 * 1024;
 
 /// 32 hexadecimal digits that stand for who sends what to whom and when: each message's sender and audience, the other client of
-/// each whisper, the channel and place of each of `clients` clients, the bytes of a message, and when each is `due` after the first. Runs that
-/// have the same were to send the same; nothing that a run finds out is in it.
+/// each whisper, the channel and place of each of `clients` clients, the bytes of a message, and when each is `due` after the first. Of the
+/// messages drawn only the first `messages` count: the others are for rates that nobody asked for. Runs that have the same were to send the
+/// same; nothing that a run finds out is in it.
 pub fn fingerprint(
     traffic: &Traffic,
+    messages: u32,
     crowd: &Crowd,
     clients: u32,
     payload: usize,
     due: impl Fn(u32) -> Nanos,
 ) -> String {
     let mut hash = Hash::default();
-    hash.add(&[clients, traffic.messages(), payload as u32]);
+    let messages = messages.min(traffic.messages());
+    hash.add(&[clients, messages, payload as u32]);
     for client in 0..clients {
         // No number is the largest, so that it can stand for none.
         hash.add(&[crowd.home(client), crowd.around(client)].map(|number| number.unwrap_or(u32::MAX)));
     }
-    for index in 0..traffic.messages() {
+    for index in 0..messages {
         let (audience, number) = traffic.place(index);
         hash.add(&[traffic.sender(index).unwrap_or(u32::MAX), audience]);
         hash.bytes(&due(index).to_le_bytes());
@@ -73,7 +76,7 @@ mod tests {
     fn of(seed: u64, speech: Speech, clients: u32, interval: Nanos, payload: usize) -> String {
         let crowd = Crowd::new(clients, speech, 4, 3, 100, seed);
         let traffic = Traffic::draw(seed, clients, clients, 3_000).among(&crowd, seed);
-        fingerprint(&traffic, &crowd, clients, payload, |index| interval * u64::from(index))
+        fingerprint(&traffic, 3_000, &crowd, clients, payload, |index| interval * u64::from(index))
     }
 
     #[test]
@@ -95,9 +98,19 @@ mod tests {
     }
 
     #[test]
+    fn messages_for_rates_that_nobody_asked_for_do_not_count() {
+        let of = |drawn| {
+            let traffic = Traffic::draw(7, 30, 30, drawn);
+            fingerprint(&traffic, 100, &Crowd::world(30), 30, 128, |index| MS * u64::from(index))
+        };
+        assert_eq!(of(100), of(800));
+        assert_ne!(of(100), of(99));
+    }
+
+    #[test]
     fn one_message_more_or_by_another_is_another() {
         let of = |senders: &[u32]| {
-            fingerprint(&Traffic::of(senders.to_vec(), 3), &Crowd::world(3), 3, 64, |index| {
+            fingerprint(&Traffic::of(senders.to_vec(), 3), u32::MAX, &Crowd::world(3), 3, 64, |index| {
                 MS * u64::from(index)
             })
         };

@@ -34,6 +34,13 @@ pub enum ProcError {
     },
 }
 
+impl ProcError {
+    /// Whether there is no such process.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 /// A process at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {

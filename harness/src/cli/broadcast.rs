@@ -14,6 +14,8 @@ use crate::schedule::{MESSAGES_MAX, points_in};
 
 /// How many times as many messages there are at most where the rate may change.
 const FASTER_MAX: u32 = 8;
+/// Messages drawn for that at most, beside those that are planned: each takes some 30 bytes a worker.
+const FASTER_MESSAGES: u32 = 1_000_000;
 
 #[derive(Debug, Args)]
 pub(super) struct RawBroadcast {
@@ -82,8 +84,12 @@ pub struct Broadcast {
 impl Broadcast {
     /// How many messages are drawn: with a rate that may change as many as it could come to. The first ones are the same.
     pub fn messages_drawn(&self) -> u32 {
-        let times = if self.is_adjustable { FASTER_MAX } else { 1 };
-        self.messages.saturating_mul(times).min(MESSAGES_MAX.max(self.messages))
+        if !self.is_adjustable {
+            return self.messages;
+        }
+        let faster =
+            self.messages.saturating_mul(FASTER_MAX).min(self.messages.saturating_add(FASTER_MESSAGES));
+        faster.min(MESSAGES_MAX.max(self.messages))
     }
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-/// Most bytes of one value. The largest are pages of the accounting, of 3 MB at most, and histograms.
+/// Most bytes of one value. Pages of the accounting have 3 MB at most; the times of what millions of bots' messages are due come nearest.
 const VALUE_MAX: usize = 64 * 1024 * 1024;
 
 /// Bytes of the length.

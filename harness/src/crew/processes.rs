@@ -160,10 +160,10 @@ impl Processes {
     }
 
     fn say(&self, order: &Order) {
-        // What goes between processes of one program can be written; what cannot, a worker's channel, is never told.
         match frame::encode(order) {
             Ok(order) => self.shared.inlets.iter().for_each(|inlet| inlet.say(&order)),
-            Err(error) => debug_assert!(false, "{order:?}: {error}"),
+            // An order that is too long; `check` says so.
+            Err(error) => self.shared.inlets.iter().for_each(|inlet| inlet.fail(&error.to_string())),
         }
     }
 
@@ -261,8 +261,12 @@ impl Processes {
 
     /// Lets all processes end, which they do without their pipe, and ends those that do not.
     fn end(&mut self, patience: Duration) {
-        for inlet in &self.shared.inlets {
-            inlet.pipe.lock().take();
+        for (inlet, member) in self.shared.inlets.iter().zip(&mut self.members) {
+            match inlet.pipe.try_lock() {
+                Some(mut pipe) => _ = pipe.take(),
+                // Somebody waits for it to read, which it does not: without it nobody waits.
+                None => _ = member.child.kill(),
+            }
         }
         let until = Instant::now() + patience;
         for member in &mut self.members {
@@ -307,6 +311,12 @@ impl Member {
 }
 
 impl Inlet {
+    /// Nothing more can come of the process, and why.
+    fn fail(&self, why: &str) {
+        let _ = self.failure.set(why.to_owned());
+        self.has_ended.store(true, Ordering::Release);
+    }
+
     /// Says something to the process. One that has ended does not hear it, which `check` finds out.
     fn say(&self, order: &[u8]) {
         if let Some(pipe) = &mut *self.pipe.lock() {
@@ -330,7 +340,7 @@ impl Shared {
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    let _ = inlet.failure.set(error.to_string());
+                    inlet.fail(&error.to_string());
                     break;
                 }
             }

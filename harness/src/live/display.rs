@@ -49,9 +49,9 @@ impl Display {
         Self(screen.map_or_else(|| Kind::Lines(Progress::stderr()), |screen| Kind::Picture(picture(screen))))
     }
 
-    /// Whether somebody may press keys.
-    pub fn has_keys(&self) -> bool {
-        matches!(self.0, Kind::Picture(_))
+    /// Whether somebody may press keys once it is open.
+    pub fn has_keys(is_plain: bool) -> bool {
+        !is_plain && Screen::is_possible()
     }
 
     /// The run does something else from now on. A clock may decide when that ends.

@@ -35,12 +35,17 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
+    /// Whether there is a terminal that can be taken.
+    pub(crate) fn is_possible() -> bool {
+        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+        let all = io::stdin().is_terminal() && io::stdout().is_terminal() && io::stderr().is_terminal();
+        !is_dumb && all
+    }
+
     /// Takes the terminal, if there is one on all three of stdin, stdout and stderr: what goes to a file, or comes from one, must
     /// not have pictures in it. A panic and a forced end give it back before anything is said.
     pub(crate) fn open(shutdown: &Shutdown) -> Option<Self> {
-        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-        let all = io::stdin().is_terminal() && io::stdout().is_terminal() && io::stderr().is_terminal();
-        if is_dumb || !all {
+        if !Self::is_possible() {
             return None;
         }
         let terminal = take().inspect_err(|_| give_back()).ok()?;

@@ -176,12 +176,17 @@ impl Server {
             return down;
         }
         if self.meter.as_ref().is_none_or(|meter| meter.usage().pid != known.pid) {
-            (self.meter, self.last) = (Meter::start(known.pid).ok(), None);
+            self.last = None;
+            match Meter::start(known.pid) {
+                Ok(meter) => self.meter = Some(meter),
+                Err(error) => {
+                    self.meter = None;
+                    // What else is wrong may pass.
+                    self.gone = error.is_gone().then_some((known.pid, written));
+                }
+            }
         }
-        let Some(meter) = &mut self.meter else {
-            self.gone = Some((known.pid, written));
-            return down;
-        };
+        let Some(meter) = &mut self.meter else { return down };
         let sample = *meter.look();
         if !meter.usage().alive {
             (self.meter, self.last, self.gone) = (None, None, Some((known.pid, written)));

@@ -48,7 +48,17 @@ pub struct Reactions {
     pub unprovoked: u64,
 }
 
+/// Share of the answers that may be missing, for want of what they answer, in a run that was as lively as planned.
+const UNPROVOKED_MAX: f64 = 0.01;
+
 impl BotsReport {
+    /// Whether a server that was late made its own load lighter: so many answers were not given.
+    pub fn are_lightened(&self) -> bool {
+        let Reactions { sent, unprovoked } = self.reactions;
+        // One may have been an accident.
+        unprovoked > 1 && unprovoked as f64 > UNPROVOKED_MAX * (sent + unprovoked) as f64
+    }
+
     /// What so many bots said of their script, by the log of all messages.
     pub fn new(bots: u32, script: &Script, log: &MessageLog, unprovoked: u64) -> Self {
         let mut report = Self::default();

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{self, IgnoredAny};
 use thiserror::Error;
 
 use super::{FORMAT, Report};
@@ -80,6 +80,7 @@ struct Head {
     scenario: String,
     version: String,
     clients: Option<IgnoredAny>,
+    limit: Option<IgnoredAny>,
 }
 
 impl Report {
@@ -89,14 +90,19 @@ impl Report {
         let at = || path.to_owned();
         let text = fs::read_to_string(path).map_err(|source| ReadError::File { path: at(), source })?;
         let form = |source| ReadError::Form { path: at(), source };
-        let Head { format, scenario, version, clients } = serde_json::from_str(&text).map_err(form)?;
+        let Head { format, scenario, version, clients, limit } = serde_json::from_str(&text).map_err(form)?;
         if format != FORMAT {
             return Err(ReadError::Format { path: at(), format, version });
         }
         if clients.is_none() {
             return Err(ReadError::Scenario { path: at(), scenario });
         }
-        serde_json::from_str(&text).map_err(form)
+        let report: Self = serde_json::from_str(&text).map_err(form)?;
+        // The part about steps is there or not; one that makes no sense would pass for none.
+        if limit.is_some() && report.stepped.is_none() {
+            return Err(form(de::Error::custom("`limit`, `steps` and `forecast` do not go together")));
+        }
+        Ok(report)
     }
 
     /// Writes the report as JSON.

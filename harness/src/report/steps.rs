@@ -125,7 +125,7 @@ impl Step {
 pub struct Limit {
     /// What the sizes are.
     pub over: Axis,
-    /// The greatest size that was good, below all that were not; null if none was.
+    /// The greatest size that was good, below all that were not unless steps are only compared; null if none was.
     pub good: Option<u32>,
     /// The smallest size that was not good; null if all were.
     pub bad: Option<u32>,

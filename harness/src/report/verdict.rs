@@ -94,6 +94,12 @@ pub(crate) fn doubts(findings: &Findings, load: f64) -> Vec<String> {
             rates.achieved_per_s, rates.offered_per_s
         ));
     }
+    if let Some(bots) = findings.bots.as_ref().filter(|bots| bots.are_lightened()) {
+        doubts.push(format!(
+            "{} answers of bots were not given, because what they answer had not come in time: the load was lighter than planned",
+            bots.reactions.unprovoked
+        ));
+    }
     let latency = findings.recorder.corrected.summary().p99;
     let own = [("sent late", &findings.recorder.sender_delay), ("read late", &findings.read_lag)];
     for (what, delays) in own {

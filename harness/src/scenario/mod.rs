@@ -81,10 +81,9 @@ impl<E: Into<RunError>> From<E> for Halt {
 pub fn drive(job: &Job, target: &Target, shutdown: &Shutdown) -> Result<Findings, RunError> {
     let sources = preflight::check(job, target)?;
     let given = Given { clock: RunClock::start(), run: Payload::draw_run(), sources };
-    let display = Display::open(job.plain, shown::facts(job, target), shutdown);
-    let adjustable = display.has_keys().then(|| shown::adjustable(job)).flatten();
+    let adjustable = Display::has_keys(job.plain).then(|| shown::adjustable(job)).flatten();
     let job = adjustable.as_ref().unwrap_or(job);
-    let mut run = Run::start(job, target, given, shutdown, display)?;
+    let mut run = Run::start(job, target, given, shutdown)?;
     let ended = match &job.scenario {
         Scenario::Connect(connect) => connect::run(&mut run, *connect),
         Scenario::Login(login) => login::run(&mut run, login),
@@ -127,17 +126,13 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// Starts the workers; from now on clients get in.
-    fn start(
-        job: &'a Job,
-        target: &Target,
-        given: Given,
-        shutdown: &'a Shutdown,
-        mut display: Display,
-    ) -> Result<Self, RunError> {
+    fn start(job: &'a Job, target: &Target, given: Given, shutdown: &'a Shutdown) -> Result<Self, RunError> {
         let server = target.pid.map(Meter::start).transpose()?;
         let mut harness = Meters::start_own()?;
         let (plan, fleet) = Fleet::start(plan(job, target, given), job, target, given)?;
         fleet.pids().into_iter().try_for_each(|pid| harness.add(pid))?;
+        // Not before: while it is open nobody hears signals of the keyboard's, and until here nobody looks at keys.
+        let mut display = Display::open(job.plain, shown::facts(job, target), shutdown);
         display.phase(Phase::Connecting, 0, None);
         if let Some(interval) = shown::interval(job) {
             display.rate(0, interval, interval);

@@ -63,5 +63,5 @@ fn spread(findings: &mut Findings, log: &MessageLog, counted: &Rhythm) {
 /// What tells this traffic from another.
 fn traffic(plan: &Plan, payload: usize, counted: &Rhythm) -> String {
     let due = |index| counted.intended(index).saturating_sub(counted.start());
-    fingerprint(&plan.traffic, &plan.crowd, plan.clients, payload, due)
+    fingerprint(&plan.traffic, counted.due_before(NEVER), &plan.crowd, plan.clients, payload, due)
 }

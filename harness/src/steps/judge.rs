@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::{Report, Verdict, format_count};
+use crate::report::{BotsReport, Report, Verdict, format_count};
 
 /// Whose limit a step met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,8 +57,9 @@ pub(super) fn faults(report: &Report) -> Vec<String> {
 fn limited_by(report: &Report) -> LimitedBy {
     let clients = &report.clients;
     let turned_away = clients.refused + clients.failed + clients.disconnected > 0;
-    // Without clients that the server refused or lost, whatever was not sent the harness did not send.
-    let sent_too_little = !report.valid && !turned_away && report.incomplete_because.is_empty();
+    // Without clients that the server refused or lost, or bots that heard nothing to answer, whatever was not sent the harness did not send.
+    let is_quiet = report.bots.as_ref().is_some_and(BotsReport::are_lightened);
+    let sent_too_little = !report.valid && !turned_away && !is_quiet && report.incomplete_because.is_empty();
     if report.harness_at_its_limit() || sent_too_little { LimitedBy::Harness } else { LimitedBy::Server }
 }
 

@@ -87,7 +87,7 @@ pub struct Trial {
 /// What the steps so far come to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Found {
-    /// The greatest size that was good, and below all that were not.
+    /// The greatest size that was good; below all that were not, unless steps are only compared.
     pub good: Option<u32>,
     /// The smallest size that was not.
     pub bad: Option<u32>,

@@ -18,7 +18,7 @@ use thiserror::Error;
 use self::bootstrap::{difference, middle};
 use self::metrics::{Better, EXACT, Exact, HARNESS_COST, METRICS, Metric};
 use self::series::{Series, counted};
-use super::Report;
+use super::{Report, Verdict};
 
 pub use self::differences::Differing;
 
@@ -340,6 +340,9 @@ fn doubts(baseline: &[Named], new: &[Named], figures: &[Compared]) -> Vec<String
         }
         if !report.rate_changes.is_empty() {
             doubts.push(format!("{}: {}", shown(path), report.shown_rate_changes()));
+        }
+        if report.verdict == Verdict::Interrupted {
+            doubts.push(format!("{} was INTERRUPTED", shown(path)));
         }
         if !report.incomplete_because.is_empty() {
             doubts.push(format!(

@@ -52,7 +52,8 @@ fn entries(row: &Second) -> u64 {
     row.connected + row.left + row.disconnected
 }
 
-/// A figure of the rows, each with the one before it.
+/// A figure of the rows, each with the one before it. A second without a value, as a latency where nothing arrived, is left out: what was
+/// late in it counts when it comes.
 pub(super) fn values(rows: &[Second], value: impl Fn(&Second) -> f64) -> Series {
     let values = rows.iter().skip(1).map(value);
     Series::Values(values.filter(|value| value.is_finite() && *value > 0.0).collect())

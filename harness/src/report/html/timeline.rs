@@ -71,6 +71,10 @@ impl Report {
         // One point makes no line.
         let [_, .., last] = &self.timeline[..] else { return };
         let end = last.at_s;
+        // A file may say anything.
+        if !end.is_finite() || end <= 0.0 {
+            return;
+        }
         let measured = (self.measured_from_s, (self.measured_from_s + self.measured_s).min(end));
         let shade = (measured.0 > 0.0 && measured.0 < measured.1).then_some(measured);
         html.element("section", &[], |html| {
