@@ -209,8 +209,13 @@ fn drain(run: &mut Run<'_>, patience: Duration) -> Result<(), Halt> {
         if totals.received != last.0 {
             last = (totals.received, now);
         }
-        let has_all = is_silent && due.has_come(&totals, now.saturating_sub(last.1));
+        let quiet = now.saturating_sub(last.1);
+        let has_all = is_silent && due.has_come(&totals, quiet);
         if has_all || now >= until {
+            if has_all && quiet >= QUIET {
+                // It was over when the last one came: the time in which that was found out would make rates and loads smaller than they were.
+                run.end_measuring_at(last.1);
+            }
             return if is_cut_short { Err(Halt::Interrupted) } else { Ok(()) };
         }
         thread::sleep(LOOK);

@@ -111,6 +111,9 @@ fn who_comes_and_goes_gets_what_is_due() {
     // Two stay in each channel, and those who come and go are there about half of the time.
     let expected = ended.number("/deliveries/expected");
     assert!((2_000..4_500).contains(&expected), "{ended}");
+    // They took two seconds. That nothing else came was seen after two more, which do not count.
+    let measured = ended.json["measured_s"].as_f64().unwrap();
+    assert!((1.9..3.0).contains(&measured), "{ended}");
 }
 
 #[test]
