@@ -144,7 +144,7 @@ impl Forecast {
         let because = format!(
             "the run was cut short, with {measured} of the {STEPS_MIN} steps measured that it needs at least"
         );
-        Self { none_because: self.none_because.map(|_| because), ..self }
+        if measured < STEPS_MIN { Self { none_because: Some(because), ..self } } else { self }
     }
 
     fn of(basis: Basis, mut measured: Vec<(u32, f64)>, steps: usize, sizes: &[u32]) -> Self {

@@ -208,6 +208,16 @@ fn a_bench_counts_the_last_try_of_a_step() {
     assert_eq!(runs, [(10, false), (10, false), (10, true), (20, false), (20, true)]);
     assert_eq!(report.exit_code(), EXIT_OK, "{report}");
     assert!(report.to_string().contains("2 of 2 steps were good"), "{report}");
+    // What was lost is lost, however busy the harness was.
+    let mut tries = 0;
+    let server = |job: &Job| {
+        tries += 1;
+        Ok(if tries == 1 { busy(findings(job, 5, 1)) } else { findings(job, 5, 0) })
+    };
+    let (report, runs, _) = run_line("bench --steps 10,20", &Shutdown::new(), server);
+    let report = report.expect("it can be run");
+    assert_eq!((runs.len(), report.exit_code()), (5, EXIT_BROKEN));
+    assert!(report.to_string().contains("found step 1: missing=0: found 1 of"), "{report}");
 }
 
 #[test]
