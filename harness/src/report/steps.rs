@@ -56,7 +56,7 @@ pub struct Step {
     pub server: Option<Usage>,
     /// The server's CPU microseconds for each delivery.
     pub server_cpu_us_per_delivery: Option<f64>,
-    /// This process's CPU time as a share of what its event loops could have used.
+    /// The CPU time of all the harness's processes together, as a share of what their event loops could have used.
     pub harness_load: f64,
     /// What the server can make with so many clients, where that was measured.
     #[serde(skip_serializing_if = "Option::is_none")]

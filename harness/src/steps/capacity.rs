@@ -27,7 +27,7 @@ pub struct Capacity {
     pub deliveries_per_cpu_s: Option<f64>,
     /// The server's CPU time as a share of one core.
     pub server_cpu: Option<f64>,
-    /// This process's CPU time as a share of what its event loop could have used.
+    /// The CPU time of all the harness's processes together, as a share of what their event loops could have used.
     pub harness_load: f64,
     /// Who set the pace: the harness, when it had no time left.
     pub limited_by: Option<LimitedBy>,
