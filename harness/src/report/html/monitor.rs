@@ -134,13 +134,10 @@ impl MonitorReport {
 
     fn html_origin(&self, html: &mut Markup) {
         let words: Vec<_> = self.command.iter().map(|word| quoted(word)).collect();
-        let machine = &self.machine;
-        let memory = format_bytes(machine.memory_bytes);
-        let of = format!("{} x {}, {memory}, Linux {}", machine.cores, machine.cpu, machine.kernel);
         let facts = [
             ("Version", format!("throng-harness {}", self.version)),
             ("Began", self.began()),
-            ("Machine", of),
+            ("Machine", self.machine.to_string()),
         ];
         html.element("section", &[], |html| {
             html.leaf("h2", &[], "How it was run");
