@@ -4,12 +4,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::forecast::forecast_lines;
 use super::verdict::{LOAD_MAX, is_late};
 use super::{Clients, Rates, Report, Verdict, format_bytes, format_count, format_rate};
 use crate::duration::format_nanos;
 use crate::procstat::Usage;
 use crate::record::LatencyUs;
-use crate::steps::{Axis, Basis, Capacity, Forecast, Found, Judged, LimitedBy, Phase, Trial};
+use crate::steps::{Axis, Capacity, Forecast, Found, Judged, LimitedBy, Phase, Trial};
 use crate::threshold::Checked;
 use crate::verify::{Deliveries, Gaps};
 
@@ -186,7 +187,8 @@ impl Limit {
             }
             (None, Some(_)) => {
                 let once = if steps.iter().any(|step| step.good) { " whenever it was tried" } else { "" };
-                format!("no step was good{once}; {} were not{why}", size(found.bad))
+                let why = why.strip_prefix(": ").map_or(String::new(), |why| format!(", {why}"));
+                format!("no step was good{once}: with {}{why}", size(found.bad))
             }
             (Some(_), Some(_)) => {
                 let again = if found.confirmed { ", and so again" } else { ", which was not confirmed" };
@@ -325,7 +327,8 @@ pub(super) fn capacity_cells(step: &Step, capacity: &Capacity) -> [String; 6] {
         if capacity.measured_s > 0.0 { capacity.sent as f64 / capacity.measured_s } else { 0.0 };
     let pace = match capacity.limited_by {
         Some(LimitedBy::Harness) => "the harness",
-        _ => "the server",
+        Some(LimitedBy::Server) => "the server",
+        None => "-",
     };
     [
         format_count(step.clients.requested),
@@ -335,54 +338,6 @@ pub(super) fn capacity_cells(step: &Step, capacity: &Capacity) -> [String; 6] {
         capacity.deliveries_per_cpu_s.map_or("-".into(), format_rate),
         pace.into(),
     ]
-}
-
-/// The forecast in sentences, of which some begin something that has a name.
-pub(super) fn forecast_lines(forecast: &Forecast) -> Vec<(&'static str, String)> {
-    if let Some(why) = &forecast.none_because {
-        return vec![("forecast", format!("none: {why}"))];
-    }
-    let unit = match forecast.basis {
-        Some(Basis::ServerCpu) => "a second of the server's CPU",
-        _ => "a second",
-    };
-    let mut lines: Vec<_> = forecast
-        .predicted
-        .iter()
-        .map(|predicted| {
-            let line = format!(
-                "{} clients: {} deliveries {unit}, which are {:.1} messages to all",
-                format_count(predicted.clients.into()),
-                format_rate(predicted.deliveries_per_s),
-                predicted.messages_per_s
-            );
-            ("", line)
-        })
-        .collect();
-    if let Some(first) = lines.first_mut() {
-        first.0 = "forecast";
-    }
-    if let Some(held) = &forecast.held_out {
-        let line = format!(
-            "for {} clients the smaller steps alone lead to {}, and {} were measured: {:+.1}%",
-            format_count(held.clients.into()),
-            format_rate(held.predicted),
-            format_rate(held.measured),
-            held.error_percent
-        );
-        lines.push(("its error", line));
-    }
-    if let (Some(law), Some(error)) = (&forecast.law, forecast.fit_error_percent) {
-        let line = format!(
-            "Universal Scalability Law, lambda {:.4e}, sigma {:.4e}, kappa {:.4e}; it misses the steps by {error:.1}%",
-            law.lambda, law.sigma, law.kappa
-        );
-        lines.push(("by", line));
-    }
-    if let Some(peak) = forecast.peak_clients {
-        lines.push(("", format!("beyond {} clients it becomes less", format_rate(peak))));
-    }
-    lines
 }
 
 /// How wide each column is.

@@ -48,9 +48,10 @@ impl Compared {
     }
 }
 
-/// A change in percent, with its sign.
-fn percent(share: f64) -> String {
-    format!("{:+.1}%", share * 100.0)
+/// A change in percent, with its sign if it has one when it is shown.
+pub(in crate::report) fn percent(share: f64) -> String {
+    let text = format!("{:+.1}%", share * 100.0);
+    if text[1..] == *"0.0%" { text[1..].to_owned() } else { text }
 }
 
 /// So many runs.
@@ -131,5 +132,23 @@ impl fmt::Display for Comparison {
             )?;
         }
         writeln!(f, "\n  ({})", self.rule_text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_as_nothing_has_no_sign() {
+        let check = |share, text: &str| assert_eq!(percent(share), text);
+        check(-0.000_4, "0.0%");
+        check(0.000_4, "0.0%");
+        check(0.0, "0.0%");
+        check(-0.000_6, "-0.1%");
+        check(0.2, "+20.0%");
+        check(-0.2, "-20.0%");
+        check(-1.0, "-100.0%");
+        check(f64::NAN, "NaN%");
     }
 }

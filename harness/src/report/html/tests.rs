@@ -103,7 +103,7 @@ fn a_comparison_is_a_page() {
         "<title>broadcast: WORSE</title>",
         "1 run held against 2 runs",
         "<th>faulty deliveries</th><td>0</td><td>1</td><td>-</td><td>-</td><td class=\"broken\">WORSE</td>",
-        "<dd>a&lt;b&gt;.json</dd>",
+        "<dd>a&lt;b&gt;.json, of 1970-01-01T00:01:17Z, on 4 x Test CPU, 8.00 GB, Linux 6.1</dd>",
         "Latency by percentile",
         "<span class=\"key c2\">new 1</span>",
     ] {
@@ -116,12 +116,16 @@ fn a_breakdown_is_a_bar_and_zeros_are_one_line() {
     let mut found = findings(1);
     let mut clock = ServerClock::default();
     clock.sample(0, 100_000, 50, 0);
-    let stamps = Stamps { received_us: 60, queued_us: 1_000, handled_us: 2_000, fan_out_us: Some(3_000) };
+    // It did not wait in the queue; the parts after keep their colours.
+    let stamps = Stamps { received_us: 60, queued_us: 0, handled_us: 2_000, fan_out_us: Some(3_000) };
     found.breakdown.record(&clock, stamps, 0, 20_000_000);
     found.server_clock = clock.summary();
     let parts = [
         "Where the mean delivery",
         "title=\"processing: 2",
+        "<span class=\"key c4\">network out ",
+        "<span class=\"key c1 dashed\">uncorrected</span>",
+        "<path class=\"line c1 dashed\"",
         "None: clients refused; ",
         "<th>deliveries missing</th><td>1</td>",
     ];
@@ -207,7 +211,7 @@ fn a_login_shows_its_parts() {
         "of 2, 0 lost again</span>",
         "The way in, p99",
         "<th>sign up</th>",
-        "<title>way_in 0%: 7.00 ms</title>",
+        "<title>way in 0%: 7.00 ms</title>",
         "PASS",
     ];
     let page = check(&login, found, &parts);

@@ -80,9 +80,8 @@ impl Report {
             html.leaf("h2", &[], "Second by second");
             html.element("div", &[("class", &"charts")], |html| {
                 for (title, unit, series) in TIMELINE {
-                    let line = |(name, value): &(&'static str, Figure)| Line {
-                        name,
-                        points: self.timeline.iter().map(|row| (row.at_s, value(row))).collect(),
+                    let line = |(name, value): &(&'static str, Figure)| {
+                        Line::new(*name, self.timeline.iter().map(|row| (row.at_s, value(row))).collect())
                     };
                     let lines = series.iter().map(line).collect();
                     let (size, x_ticks) = ((430.0, 190.0), time_ticks(end));
