@@ -115,16 +115,17 @@ impl fmt::Display for Comparison {
         for doubt in &self.doubts {
             writeln!(f, "  {:<10}  {doubt}", "NOTE")?;
         }
+        let wide = self.figures.iter().map(|figure| figure.name.len()).max().unwrap_or_default();
         writeln!(
             f,
-            "\n  {:<26}{:>12}{:>12}{:>10}{:>22}   finding",
+            "\n  {:<wide$}{:>12}{:>12}{:>10}{:>22}   finding",
             "", "baseline", "new", "change", "99% interval"
         )?;
         for figure in &self.figures {
             let [baseline, new] = [figure.baseline, figure.new].map(|value| figure.unit.show(value));
             writeln!(
                 f,
-                "  {:<26}{baseline:>12}{new:>12}{:>10}{:>22}   {}",
+                "  {:<wide$}{baseline:>12}{new:>12}{:>10}{:>22}   {}",
                 figure.name,
                 figure.change_text(),
                 figure.interval_text(),

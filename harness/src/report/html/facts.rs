@@ -7,7 +7,7 @@ use super::table;
 use crate::duration::format_nanos;
 use crate::procstat::Usage;
 use crate::report::summary::memory;
-use crate::report::{Report, format_bytes, format_count, format_rate};
+use crate::report::{Churned, Moved, Report, format_bytes, format_count, format_rate};
 
 impl Report {
     /// Counts that the headline numbers leave out.
@@ -54,13 +54,9 @@ impl Report {
                     ("clients that read slowly", self.impaired.slow),
                     ("of both, closed", self.impaired.closed),
                     ("deliveries that they had not come to", deliveries.behind),
-                    ("joinings of channels", self.churn.joins),
-                    ("leavings of channels", self.churn.leaves),
-                    ("turns to join or leave, of clients that waited for an answer", self.churn.skipped),
-                    ("moves to a neighbouring sector", self.moves.made),
-                    ("turns to move, of clients that were on their way", self.moves.skipped),
                 ];
                 rows.extend(counts.iter().map(|(name, count)| count_row(name, *count)));
+                rows.extend(self.coming_and_going());
                 let reasons = self.impaired.reasons.iter();
                 rows.extend(reasons.map(|(reason, count)| {
                     count_row(format_args!("of those that did not read, or slowly: {reason}"), *count)
@@ -90,6 +86,24 @@ impl Report {
         });
     }
 
+    /// Who came, went and walked while others talked, in runs with any of that.
+    fn coming_and_going(&self) -> Vec<Vec<String>> {
+        let Churned { joins, leaves, skipped: waiting } = self.churn;
+        let Moved { made, skipped: walking } = self.moves;
+        let churn = [
+            ("joinings of channels", joins),
+            ("leavings of channels", leaves),
+            ("turns to join or leave, of clients that waited for an answer", waiting),
+        ];
+        let moves = [
+            ("moves to a neighbouring sector", made),
+            ("turns to move, of clients that were on their way", walking),
+        ];
+        let groups = [&churn[..], &moves[..]];
+        let groups = groups.into_iter().filter(|group| group.iter().any(|(_, count)| *count > 0));
+        groups.flatten().map(|(name, count)| count_row(name, *count)).collect()
+    }
+
     pub(super) fn html_processes(&self, html: &mut Markup) {
         let usage = |name: &str, usage: &Usage, more: String| {
             let [cpu, peak] = [format!("{:.2} s", usage.cpu_s), format_bytes(usage.rss_peak_bytes)];
@@ -102,8 +116,14 @@ impl Report {
             .map(|server| usage("server", server, self.shown_cpu_per_delivery().unwrap_or_default()));
         let harness = self.harness.as_ref().map(|harness| {
             let load = self.harness_load * 100.0;
-            let each = format_rate(self.harness_memory.per_client_bytes);
-            usage("harness", harness, format!("{load:.0}% of its threads, {each} bytes for each client"))
+            let each = self.harness_memory.per_client_bytes;
+            // Versions before did not tell it.
+            let each = if each > 0.0 {
+                format!(", {} bytes for each client", format_rate(each))
+            } else {
+                String::new()
+            };
+            usage("harness", harness, format!("{load:.0}% of its threads{each}"))
         });
         let rows: Vec<_> = server.into_iter().chain(harness).collect();
         if !rows.is_empty() {

@@ -110,7 +110,7 @@ fn step_charts(html: &mut Markup, stepped: &Stepped) {
             vec![line("deliveries", |step| Some(step.rates.deliveries_per_s))],
         ),
         (
-            "Server's and harness's CPU",
+            "CPU",
             Unit::Share,
             vec![
                 line("server, of one core", Step::server_cpu),

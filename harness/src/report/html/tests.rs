@@ -168,6 +168,10 @@ fn what_else_the_summary_says_is_on_the_page() {
     ];
     let page = check(&job(""), found, &parts);
     assert!(!page.contains("<th>games</th>"), "{page}");
+    let page = check(&job(""), findings(0), &[]);
+    for absent in ["joinings of channels", "moves to a", "hung up", "User lists", "Bots"] {
+        assert!(!page.contains(absent), "{absent} in {page}");
+    }
 }
 
 #[test]
@@ -215,7 +219,7 @@ fn a_login_shows_its_parts() {
         "PASS",
     ];
     let page = check(&login, found, &parts);
-    for absent in ["Messages sent", "missing=0", "0 of 0", "User lists", "Bots"] {
+    for absent in ["Messages sent", "missing=0", "0 of 0", "User lists", "Bots", "hung up"] {
         assert!(!page.contains(absent), "{absent} in {page}");
     }
     // A run that was stopped before anything happened.
