@@ -10,7 +10,7 @@ use throng_core::config::{format_duration, parse_duration};
 
 use crate::duration::format_nanos;
 use crate::record::LatencyUs;
-use crate::report::Report;
+use crate::report::{Report, format_count};
 
 /// One of a report's latencies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,10 +181,20 @@ impl Threshold {
                 };
                 let at_least = counter == Counter::Connected;
                 let held = if at_least { hundredths >= limit } else { hundredths <= limit };
+                let [count, of] = [count, of].map(format_count);
                 (format!("{count} of {of}"), held)
             }
         };
         Some(Checked { threshold: self.to_string(), found, held })
+    }
+}
+
+impl Checked {
+    /// Whether it is about a count of deliveries or of the messages that they are of.
+    pub(crate) fn is_about_deliveries(&self) -> bool {
+        let name = self.threshold.split('=').next().unwrap_or_default();
+        let counter = COUNTERS.iter().find(|(known, _)| *known == name);
+        counter.is_some_and(|(_, counter)| !counter.is_about_clients())
     }
 }
 
@@ -216,6 +226,10 @@ impl Figure {
 }
 
 impl Counter {
+    fn is_about_clients(self) -> bool {
+        matches!(self, Self::Connected | Self::Refused | Self::Failed | Self::Disconnected)
+    }
+
     /// The count, and all that it could have been.
     fn of(self, report: &Report) -> (u64, u64) {
         let (clients, deliveries) = (&report.clients, &report.deliveries);
@@ -381,12 +395,17 @@ mod tests {
         check("connected=96%", true, "96 of 100");
         check("connected=96", true, "96 of 100");
         check("connected=97", false, "96 of 100");
-        check("missing=3", false, "4 of 1000");
-        check("missing=0.4%", true, "4 of 1000");
-        check("leaked=0", true, "0 of 1000");
+        check("missing=3", false, "4 of 1,000");
+        check("missing=0.4%", true, "4 of 1,000");
+        check("leaked=0", true, "0 of 1,000");
         check("p99=20ms", true, "20 ms");
         check("p99=19.9ms", false, "20 ms");
         check("last_recipient.p99=1h", false, "nothing measured");
+        let about_deliveries = |text: &str| {
+            text.parse::<Threshold>().expect("valid").check(&report).expect("on").is_about_deliveries()
+        };
+        let all = ["missing=0", "inconsistent=0", "connected=1", "disconnected=0", "p99=1s"];
+        assert_eq!(all.map(about_deliveries), [true, true, false, false, false]);
         assert_eq!("p99=off".parse::<Threshold>().expect("valid").check(&report), None);
         // One that was never in is not made up for by others that were in twice.
         report.rounds = 2;

@@ -44,9 +44,9 @@ pub struct Second {
     pub server_rss_bytes: Option<u64>,
     /// The server's CPU microseconds for each message received; null if none was.
     pub server_cpu_us_per_delivery: Option<f64>,
-    /// This process's share of one core; above 1 if it uses more than one.
+    /// The share of one core of all the harness's processes together; above 1 if they use more than one.
     pub harness_cpu: Option<f64>,
-    /// This process's resident memory.
+    /// The resident memory of all the harness's processes together.
     pub harness_rss_bytes: Option<u64>,
     /// Median time to the last recipient of the messages that were due since, in microseconds; 0 for none.
     pub last_recipient_p50_us: f64,

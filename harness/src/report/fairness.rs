@@ -245,9 +245,13 @@ mod tests {
         }
         let page = report.to_html();
         assert!(
-            page.contains("Mean latency by order of entry") && page.contains("on event loop 1"),
+            page.contains("Mean latency by order of entry, first tenth to last")
+                && page.contains("on event loop 1"),
             "{page}"
         );
+        let few = Findings { fairness: Fairness::of(recipients(4, |_| 1_000)), ..findings(0) };
+        let page = Report::new(&job(""), origin(), few).to_html();
+        assert!(page.contains("Mean latency by order of entry, first client to last"), "{page}");
         let json = serde_json::to_value(&report).expect("JSON");
         assert_eq!(json["fairness"]["by_shard"][1]["clients"], 100);
         let none = Report::new(&job(""), origin(), findings(0));

@@ -60,9 +60,10 @@ pub enum ReadError {
         /// Who wrote it.
         version: String,
     },
-    /// It is a report of a scenario that has no clients of Throng's.
+    /// It is a report of something that has a form of its own.
     #[error(
-        "{} is a report of `{scenario}`, which is not of one run with Throng's clients: there is nothing to show or compare",
+        "{} is a report of `{scenario}`, which has a form of its own: give one that a scenario (`broadcast`, `login` and so on), `ramp` or \
+         `bench` wrote with --json",
         path.display()
     )]
     Scenario {
@@ -211,7 +212,10 @@ mod tests {
         check("{}", "missing field `format`");
         let newer = r#"{"format": 2, "scenario": "broadcast", "version": "9.9.9", "clients": 7}"#;
         check(newer, "has form 2 and was written by throng-harness 9.9.9");
-        check(r#"{"format": 1, "scenario": "peers", "version": "0.1.0"}"#, "is a report of `peers`");
+        check(
+            r#"{"format": 1, "scenario": "peers", "version": "0.1.0"}"#,
+            "is a report of `peers`, which has a form of its own: give one that",
+        );
         let wrong =
             r#"{"format": 1, "scenario": "broadcast", "version": "0.1.0", "clients": {}, "sent": "x"}"#;
         check(wrong, "invalid type");

@@ -1,8 +1,11 @@
 //! The machine that a run was made on.
 
+use std::fmt;
 use std::fs;
 
 use serde::{Deserialize, Serialize};
+
+use super::format_bytes;
 
 /// What a reader of a report must know about the machine. What cannot be found out is empty or 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +20,13 @@ pub struct Machine {
     pub kernel: String,
     /// Memory in bytes.
     pub memory_bytes: u64,
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let memory = format_bytes(self.memory_bytes);
+        write!(f, "{} x {}, {memory}, Linux {}", self.cores, self.cpu, self.kernel)
+    }
 }
 
 impl Machine {

@@ -5,6 +5,7 @@ mod bots;
 pub mod compare;
 mod fairness;
 mod file;
+mod forecast;
 mod hgrm;
 mod histograms;
 mod html;

@@ -148,9 +148,9 @@ pub struct ListReport {
     pub exact: u64,
     /// From the beginning of the first way in to the last entry, in seconds.
     pub entered_s: f64,
-    /// From there until the last client had the last page of its list.
+    /// From the same beginning until the last client had the last page of its list, in seconds.
     pub complete_s: f64,
-    /// From there until all lists that were kept were exact; null if they were not.
+    /// From the same beginning until all lists that were kept were exact, in seconds; null if they were not.
     pub exact_s: Option<f64>,
     /// Notices received, by all clients, in the whole run.
     pub notices: u64,
@@ -189,7 +189,7 @@ impl ImpairedClients {
     }
 }
 
-/// How much was to be done in a second, and how much was. Messages for `broadcast`, else clients.
+/// How much was to be done in a second, and how much was: messages where any are sent, else clients on their way in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]

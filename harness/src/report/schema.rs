@@ -35,6 +35,10 @@ fn example() -> Report {
 /// A type for people, with the name of the type of the report's that it is or has, if it is one.
 fn type_text(schema: &Value) -> (String, Option<String>) {
     if let Some(reference) = schema["$ref"].as_str() {
+        // The whole schema, which the page begins with.
+        if reference == "#" {
+            return ("[Report](#report)".to_owned(), None);
+        }
         let name = reference.rsplit('/').next().unwrap_or(reference).to_owned();
         return (format!("[{name}](#{})", name.to_lowercase()), Some(name));
     }
@@ -82,7 +86,7 @@ fn example_text(value: &Value) -> String {
     format!("`{}...`", text.chars().take(EXAMPLE_MAX).collect::<String>())
 }
 
-/// A table of the keys of a type, and what it refers to.
+/// A table of the keys of a type in the order of their declaration, and what it refers to.
 fn table(out: &mut String, schema: &Value, value: &Value) -> Vec<(String, Value)> {
     let mut types = Vec::new();
     let _ = writeln!(out, "\n| key | is | for example | |\n|---|---|---|---|");

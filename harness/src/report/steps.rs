@@ -5,12 +5,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::LOAD_MAX;
+use super::forecast::forecast_lines;
 use super::verdict::Late;
 use super::{Clients, Rates, Report, Verdict, format_bytes, format_count, format_rate};
 use crate::duration::format_nanos;
 use crate::procstat::Usage;
 use crate::record::LatencyUs;
-use crate::steps::{Axis, Basis, Capacity, Forecast, Found, Judged, LimitedBy, Pace, Phase, Trial};
+use crate::steps::{Axis, Capacity, Forecast, Found, Judged, LimitedBy, Pace, Phase, Trial};
 use crate::threshold::Checked;
 use crate::verify::{Deliveries, Gaps};
 
@@ -57,7 +58,7 @@ pub struct Step {
     pub server: Option<Usage>,
     /// The server's CPU microseconds for each delivery.
     pub server_cpu_us_per_delivery: Option<f64>,
-    /// This process's CPU time as a share of what its event loops could have used.
+    /// The CPU time of all the harness's processes together, as a share of what their event loops could have used.
     pub harness_load: f64,
     /// What the server can make with so many clients, where that was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -222,7 +223,12 @@ impl Limit {
             }
             (None, Some(_)) => {
                 let once = if steps.iter().any(|step| step.good) { " whenever it was tried" } else { "" };
-                format!("no step was good{once}; {not_good}")
+                if limited_by == Some(LimitedBy::Harness) {
+                    format!("no step was good{once}; {not_good}")
+                } else {
+                    let why = why.strip_prefix(": ").map_or(String::new(), |why| format!(", {why}"));
+                    format!("no step was good{once}: with {}{why}", size(found.bad))
+                }
             }
             (Some(_), Some(_)) => {
                 let again = if found.confirmed { ", and so again" } else { ", which was not confirmed" };
@@ -371,7 +377,8 @@ pub(super) fn capacity_cells(step: &Step, capacity: &Capacity) -> [String; 6] {
     let pace = match capacity.limited_by {
         Some(Pace::Server) => "the server",
         Some(Pace::Harness) => "the harness",
-        Some(Pace::Neither) | None => "neither",
+        Some(Pace::Neither) => "neither",
+        None => "-",
     };
     [
         format_count(step.clients.requested),
@@ -381,60 +388,6 @@ pub(super) fn capacity_cells(step: &Step, capacity: &Capacity) -> [String; 6] {
         capacity.deliveries_per_cpu_s.map_or("-".into(), format_rate),
         pace.into(),
     ]
-}
-
-/// The forecast in sentences, of which some begin something that has a name.
-pub(super) fn forecast_lines(forecast: &Forecast) -> Vec<(&'static str, String)> {
-    let left_out = forecast
-        .left_out
-        .iter()
-        .map(|step| format!("{} clients left out: {}", format_count(step.clients.into()), step.because));
-    if let Some(why) = &forecast.none_because {
-        let none = ("forecast", format!("none: {why}"));
-        return [none].into_iter().chain(left_out.map(|line| ("", line))).collect();
-    }
-    let unit = match forecast.basis {
-        Some(Basis::ServerCpu) => "a second of the server's CPU",
-        _ => "a second of wall-clock time",
-    };
-    let mut lines: Vec<_> = forecast
-        .predicted
-        .iter()
-        .map(|predicted| {
-            let line = format!(
-                "{} clients: {} deliveries {unit}, which are {:.1} messages to all",
-                format_count(predicted.clients.into()),
-                format_rate(predicted.deliveries_per_s),
-                predicted.messages_per_s
-            );
-            ("", line)
-        })
-        .collect();
-    if let Some(first) = lines.first_mut() {
-        first.0 = "forecast";
-    }
-    if let Some(held) = &forecast.held_out {
-        let line = format!(
-            "for {} clients the smaller steps alone lead to {}, and {} were measured: {:+.1}%",
-            format_count(held.clients.into()),
-            format_rate(held.predicted),
-            format_rate(held.measured),
-            held.error_percent
-        );
-        lines.push(("its error", line));
-    }
-    lines.extend(left_out.map(|line| ("", line)));
-    if let (Some(law), Some(error)) = (&forecast.law, forecast.fit_error_percent) {
-        let line = format!(
-            "Universal Scalability Law, lambda {:.4e}, sigma {:.4e}, kappa {:.4e}; it misses the steps by {error:.1}%",
-            law.lambda, law.sigma, law.kappa
-        );
-        lines.push(("by", line));
-    }
-    if let Some(peak) = forecast.peak_clients {
-        lines.push(("", format!("beyond {} clients it becomes less", format_rate(peak))));
-    }
-    lines
 }
 
 /// How wide each column is.

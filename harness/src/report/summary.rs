@@ -7,6 +7,10 @@ use crate::breakdown::SAMPLE;
 use crate::duration::format_nanos;
 use crate::procstat::Usage;
 use crate::record::LatencyUs;
+use crate::threshold::Checked;
+
+/// CPU seconds below which a figure for each delivery is not shown: the kernel counts in 10 ms.
+pub(super) const CPU_MIN_S: f64 = 0.1;
 
 /// A count with commas between thousands.
 pub fn format_count(count: u64) -> String {
@@ -256,8 +260,7 @@ impl Report {
     fn write_usage(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f)?;
         if let Some(server) = &self.server {
-            let each = self.server_cpu_us_per_delivery;
-            let each = each.map_or(String::new(), |micros| format!(", {micros:.2} us per delivery"));
+            let each = self.shown_cpu_per_delivery().map_or(String::new(), |each| format!(", {each}"));
             let gone = if server.alive { "" } else { " (the process is GONE)" };
             writeln!(f, "  server      {:.2} s CPU{each}, {}{gone}", server.cpu_s, memory(server))?;
         }
@@ -271,9 +274,7 @@ impl Report {
                 format_rate(self.harness_memory.per_client_bytes)
             )?;
         }
-        let machine = &self.machine;
-        let memory = format_bytes(machine.memory_bytes);
-        writeln!(f, "  machine     {} x {}, {memory}, Linux {}", machine.cores, machine.cpu, machine.kernel)
+        writeln!(f, "  machine     {}", self.machine)
     }
 
     fn write_rate_changes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -294,9 +295,24 @@ impl Report {
         format!("the rate was CHANGED by hand: {}", shown.join(", "))
     }
 
+    /// Thresholds that could be broken: those of deliveries only where something was sent.
+    pub(super) fn telling_thresholds(&self) -> impl Iterator<Item = &Checked> {
+        let is_silent = self.sent == 0 && self.deliveries.expected == 0;
+        self.thresholds
+            .iter()
+            .filter(move |checked| !(is_silent && checked.held && checked.is_about_deliveries()))
+    }
+
+    /// The server's CPU time for each delivery, if it had enough to tell.
+    pub(super) fn shown_cpu_per_delivery(&self) -> Option<String> {
+        let is_enough = self.server.is_some_and(|server| server.cpu_s >= CPU_MIN_S);
+        let each = self.server_cpu_us_per_delivery.filter(|_| is_enough);
+        each.map(|micros| format!("{micros:.2} us per delivery"))
+    }
+
     fn write_thresholds(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f)?;
-        for checked in &self.thresholds {
+        for checked in self.telling_thresholds() {
             let sign = if checked.held { "held  " } else { "BROKEN" };
             writeln!(f, "  {sign}  {:<24} found {}", checked.threshold, checked.found)?;
         }

@@ -69,7 +69,7 @@ pub(super) fn findings(lost: u32) -> Findings {
         recorder,
         rates: Rates::new(10, Duration::from_millis(10), 10, Duration::from_millis(10)),
         measured: Duration::from_millis(10),
-        server: Some(usage(0.000_2)),
+        server: Some(usage(0.2)),
         harness: Some(usage(0.005)),
         workers: 1,
         ..Findings::default()
@@ -88,13 +88,24 @@ fn a_good_run_passes() {
         "10 sent, 1000.0/s of 1000.0/s offered",
         "20 of 20 received, 2,000/s",
         "0 missing, 0 duplicated, 0 reordered, 0 leaked, 0 corrupted",
-        "0.00 s CPU, 10.00 us per delivery, 12.3 MB",
+        "0.20 s CPU, 10000.00 us per delivery, 12.3 MB",
         "4 x Test CPU, 8.00 GB, Linux 6.1",
         "held    p99=4ms                  found 3.00 ms",
         "last recipient     3.00 ms   3.00 ms",
     ] {
         assert!(text.contains(part), "no `{part}` in:\n{text}");
     }
+}
+
+#[test]
+fn what_the_kernel_counts_too_coarsely_is_no_figure() {
+    let shown = |cpu_s| {
+        let report = Report::new(&job(""), origin(), Findings { server: Some(usage(cpu_s)), ..findings(0) });
+        assert!(report.server_cpu_us_per_delivery.is_some());
+        let texts = [report.to_string(), report.to_html()];
+        texts.map(|text| text.contains("us per delivery"))
+    };
+    assert_eq!((shown(0.09), shown(0.1)), ([false; 2], [true; 2]));
 }
 
 #[test]
@@ -189,7 +200,10 @@ fn logins_have_a_rate_over_all_rounds() {
     {
         assert!(text.contains(part), "no `{part}` in:\n{text}");
     }
+    // Who sends nothing can lose nothing.
+    assert!(text.contains("disconnected=0") && !text.contains("missing=0"), "{text}");
     let json = serde_json::to_value(&report).expect("JSON");
+    assert_eq!(json["thresholds"].as_array().map(Vec::len), Some(8));
     assert_eq!((&json["rates"]["logins_per_s"], &json["rounds"]), (&12.5.into(), &3.into()));
     assert_eq!(json["clients"]["requested"], 10);
     assert_eq!(Report::new(&job, origin(), found(29)).verdict, Verdict::Fail);

@@ -39,7 +39,7 @@ pub struct Capacity {
     pub deliveries_per_cpu_s: Option<f64>,
     /// The server's CPU time as a share of one core; null if it is not known.
     pub server_cpu: Option<f64>,
-    /// This process's CPU time as a share of what its event loop could have used.
+    /// The CPU time of all the harness's processes together, as a share of what their event loops could have used.
     pub harness_load: f64,
     /// Who set the pace.
     pub limited_by: Option<Pace>,

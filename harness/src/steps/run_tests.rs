@@ -120,7 +120,7 @@ fn a_ramp_whose_first_step_is_bad_fails() {
     assert_eq!((runs.len(), report.exit_code()), (1, EXIT_BROKEN));
     let limit = &stepped(&report).limit;
     assert_eq!((limit.good, limit.bad, limit.reported_step), (None, Some(10), 1));
-    assert!(limit.summary.starts_with("no step was good; 10 clients were not: missing=0"), "{limit:?}");
+    assert!(limit.summary.starts_with("no step was good: with 10 clients, missing=0"), "{limit:?}");
     assert!(report.to_string().contains("BROKEN  a good step              found none"), "{report}");
 }
 

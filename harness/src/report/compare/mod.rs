@@ -8,7 +8,7 @@ mod bootstrap;
 mod differences;
 mod metrics;
 mod series;
-mod show;
+pub(super) mod show;
 
 use std::path::{Path, PathBuf};
 

@@ -48,9 +48,10 @@ impl Compared {
     }
 }
 
-/// A change in percent, with its sign.
-fn percent(share: f64) -> String {
-    format!("{:+.1}%", share * 100.0)
+/// A change in percent, with its sign if it has one when it is shown.
+pub(in crate::report) fn percent(share: f64) -> String {
+    let text = format!("{:+.1}%", share * 100.0);
+    if text[1..] == *"0.0%" { text[1..].to_owned() } else { text }
 }
 
 /// So many runs.
@@ -114,16 +115,17 @@ impl fmt::Display for Comparison {
         for doubt in &self.doubts {
             writeln!(f, "  {:<10}  {doubt}", "NOTE")?;
         }
+        let wide = self.figures.iter().map(|figure| figure.name.len()).max().unwrap_or_default();
         writeln!(
             f,
-            "\n  {:<26}{:>12}{:>12}{:>10}{:>22}   finding",
+            "\n  {:<wide$}{:>12}{:>12}{:>10}{:>22}   finding",
             "", "baseline", "new", "change", "99% interval"
         )?;
         for figure in &self.figures {
             let [baseline, new] = [figure.baseline, figure.new].map(|value| figure.unit.show(value));
             writeln!(
                 f,
-                "  {:<26}{baseline:>12}{new:>12}{:>10}{:>22}   {}",
+                "  {:<wide$}{baseline:>12}{new:>12}{:>10}{:>22}   {}",
                 figure.name,
                 figure.change_text(),
                 figure.interval_text(),
@@ -131,5 +133,23 @@ impl fmt::Display for Comparison {
             )?;
         }
         writeln!(f, "\n  ({})", self.rule_text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_as_nothing_has_no_sign() {
+        let check = |share, text: &str| assert_eq!(percent(share), text);
+        check(-0.000_4, "0.0%");
+        check(0.000_4, "0.0%");
+        check(0.0, "0.0%");
+        check(-0.000_6, "-0.1%");
+        check(0.2, "+20.0%");
+        check(-0.2, "-20.0%");
+        check(-1.0, "-100.0%");
+        check(f64::NAN, "NaN%");
     }
 }

@@ -1,5 +1,6 @@
 //! Line charts as inline SVG.
 
+use std::borrow::Cow;
 use std::fmt::{Display, Write};
 
 use super::markup::Markup;
@@ -70,9 +71,26 @@ pub(super) type Point = (f64, Option<f64>);
 #[derive(Debug)]
 pub(super) struct Line<'a> {
     /// What it shows.
-    pub(super) name: &'a str,
+    pub(super) name: Cow<'a, str>,
     /// From left to right. Where there is no value, the line is interrupted.
     pub(super) points: Vec<Point>,
+    /// Whether it has gaps, through which a line that it may lie on is seen.
+    pub(super) is_dashed: bool,
+}
+
+impl<'a> Line<'a> {
+    pub(super) fn new(name: impl Into<Cow<'a, str>>, points: Vec<Point>) -> Self {
+        Self { name: name.into(), points, is_dashed: false }
+    }
+
+    pub(super) fn dashed_if(self, is_dashed: bool) -> Self {
+        Self { is_dashed, ..self }
+    }
+
+    /// Its class, or that of its key, in its colour.
+    fn class(&self, kind: &str, number: usize) -> String {
+        format!("{kind} c{}{}", number % COLOURS, if self.is_dashed { " dashed" } else { "" })
+    }
 }
 
 /// Lines over one horizontal axis.
@@ -133,7 +151,7 @@ impl Chart<'_> {
         if let [_, _, ..] = self.lines[..] {
             let has_values = |line: &Line<'_>| line.points.iter().any(|(_, value)| value.is_some());
             for (number, line) in self.lines.iter().enumerate().filter(|(_, line)| has_values(line)) {
-                html.leaf("span", &[("class", &format_args!("key c{}", number % COLOURS))], line.name);
+                html.leaf("span", &[("class", &line.class("key", number))], &line.name);
             }
         }
     }
@@ -213,18 +231,17 @@ impl Chart<'_> {
     }
 
     fn draw_line(&self, html: &mut Markup, frame: &Frame, number: usize, line: &Line<'_>) {
-        let colour = number % COLOURS;
         let path = frame.path(&thinned(&line.points));
-        html.void("path", &[("class", &format_args!("line c{colour}")), ("d", &path)]);
+        html.void("path", &[("class", &line.class("line", number)), ("d", &path)]);
         if line.points.len() > DOTS_MAX {
             return;
         }
         for (at, value) in &line.points {
             let Some(value) = value else { continue };
             let (x, y) = (Px(frame.x(*at)), Px(frame.y(*value)));
-            let class = format_args!("dot c{colour}");
+            let class = format_args!("dot c{}", number % COLOURS);
             html.element("circle", &[("class", &class), ("cx", &x), ("cy", &y), ("r", &3)], |html| {
-                let (name, label, value) = (line.name, (self.x_name)(*at), self.unit.show(*value));
+                let (name, label, value) = (&line.name, (self.x_name)(*at), self.unit.show(*value));
                 html.leaf("title", &[], format_args!("{name} {label}: {value}"));
             });
         }
@@ -374,7 +391,7 @@ mod tests {
     fn what_shows_nothing_is_not_drawn() {
         let drawn = |value| {
             let mut html = Markup::default();
-            let lines = vec![Line { name: "a", points: vec![(0.0, value)] }];
+            let lines = vec![Line::new("a", vec![(0.0, value)])];
             let (size, unit) = ((300.0, 100.0), Unit::Count);
             Chart {
                 title: "t",

@@ -50,7 +50,7 @@ impl Comparison {
             });
             distributions(html, baseline, new);
             seconds(html, baseline, new);
-            self.html_sides(html);
+            self.html_sides(html, baseline, new);
         })
     }
 
@@ -82,14 +82,15 @@ impl Comparison {
         });
     }
 
-    fn html_sides(&self, html: &mut Markup) {
+    fn html_sides(&self, html: &mut Markup, baseline: &[Named], new: &[Named]) {
         html.element("section", &[], |html| {
             html.leaf("h2", &[], "What was compared");
             html.element("dl", &[], |html| {
-                for (side, files) in [("Baseline", &self.baseline), ("New", &self.new)] {
-                    for file in files {
+                for (side, runs) in [("Baseline", baseline), ("New", new)] {
+                    for Named { path, report } in runs {
                         html.leaf("dt", &[], side);
-                        html.leaf("dd", &[], file.display());
+                        let (file, began, machine) = (path.display(), report.began(), &report.machine);
+                        html.leaf("dd", &[], format_args!("{file}, of {began}, on {machine}"));
                     }
                 }
                 for differing in &self.differing {
@@ -117,7 +118,7 @@ fn distributions(html: &mut Markup, baseline: &[Named], new: &[Named]) {
     html.element("section", &[], |html| {
         html.leaf("h2", &[], "Latency");
         for (title, sides) in &shown {
-            by_percentile(title, sides).draw(html);
+            by_percentile(title, sides.map(|(side, latencies)| (side.into(), latencies))).draw(html);
         }
     });
 }
@@ -138,9 +139,8 @@ fn seconds(html: &mut Markup, baseline: &[Named], new: &[Named]) {
         html.leaf("h2", &[], "Second by second");
         html.element("div", &[("class", &"charts")], |html| {
             for (title, unit, value) in SECONDS {
-                let lines = runs.iter().map(|(name, report)| Line {
-                    name,
-                    points: report.timeline.iter().map(|row| (row.at_s, value(row))).collect(),
+                let lines = runs.iter().map(|(name, report)| {
+                    Line::new(name, report.timeline.iter().map(|row| (row.at_s, value(row))).collect())
                 });
                 let lines = lines.collect();
                 let (size, x_ticks) = ((430.0, 190.0), time_ticks(end));

@@ -4,9 +4,10 @@ use std::fmt::Display;
 
 use super::markup::Markup;
 use super::table;
+use crate::duration::format_nanos;
 use crate::procstat::Usage;
 use crate::report::summary::memory;
-use crate::report::{Report, format_bytes, format_count};
+use crate::report::{Churned, Moved, Report, format_bytes, format_count, format_rate};
 
 impl Report {
     /// Counts that the headline numbers leave out.
@@ -25,6 +26,14 @@ impl Report {
             rows.extend(
                 retries.map(|(reason, count)| count_row(format_args!("tried again: {reason}"), *count)),
             );
+            let again = &self.reconnects;
+            if again.asked > 0 {
+                let counts = [
+                    ("times that a client hung up to come again", again.asked),
+                    ("of these, back in", again.back),
+                ];
+                rows.extend(counts.iter().map(|(name, count)| count_row(name, *count)));
+            }
             if self.sent > 0 {
                 let counts = [
                     ("deliveries missing", deliveries.missing),
@@ -45,10 +54,13 @@ impl Report {
                     ("clients that read slowly", self.impaired.slow),
                     ("of both, closed", self.impaired.closed),
                     ("deliveries that they had not come to", deliveries.behind),
-                    ("joinings of channels", self.churn.joins),
-                    ("leavings of channels", self.churn.leaves),
                 ];
                 rows.extend(counts.iter().map(|(name, count)| count_row(name, *count)));
+                rows.extend(self.coming_and_going());
+                let reasons = self.impaired.reasons.iter();
+                rows.extend(reasons.map(|(reason, count)| {
+                    count_row(format_args!("of those that did not read, or slowly: {reason}"), *count)
+                }));
             }
             // A page of zeros would hide the one that is none.
             let (zeros, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row[1] == "0");
@@ -58,6 +70,11 @@ impl Report {
             if !zeros.is_empty() {
                 let names: Vec<_> = zeros.into_iter().map(|mut row| row.swap_remove(0)).collect();
                 html.leaf("p", &[("class", &"note")], format_args!("None: {}.", names.join("; ")));
+            }
+            if let Some(seconds) = again.storm_s {
+                let text =
+                    format_args!("All were back {} after the storm began.", format_nanos(seconds * 1e9));
+                html.leaf("p", &[("class", &"note")], text);
             }
             if !deliveries.missing_examples.is_empty() {
                 let pairs = deliveries.missing_examples.iter();
@@ -69,18 +86,44 @@ impl Report {
         });
     }
 
+    /// Who came, went and walked while others talked, in runs with any of that.
+    fn coming_and_going(&self) -> Vec<Vec<String>> {
+        let Churned { joins, leaves, skipped: waiting } = self.churn;
+        let Moved { made, skipped: walking } = self.moves;
+        let churn = [
+            ("joinings of channels", joins),
+            ("leavings of channels", leaves),
+            ("turns to join or leave, of clients that waited for an answer", waiting),
+        ];
+        let moves = [
+            ("moves to a neighbouring sector", made),
+            ("turns to move, of clients that were on their way", walking),
+        ];
+        let groups = [&churn[..], &moves[..]];
+        let groups = groups.into_iter().filter(|group| group.iter().any(|(_, count)| *count > 0));
+        groups.flatten().map(|(name, count)| count_row(name, *count)).collect()
+    }
+
     pub(super) fn html_processes(&self, html: &mut Markup) {
         let usage = |name: &str, usage: &Usage, more: String| {
             let [cpu, peak] = [format!("{:.2} s", usage.cpu_s), format_bytes(usage.rss_peak_bytes)];
             let more = if usage.alive { more } else { "the process is gone".into() };
             vec![name.to_owned(), cpu, memory(usage), peak, more]
         };
-        let server = self.server.as_ref().map(|server| {
-            let each = self.server_cpu_us_per_delivery;
-            usage("server", server, each.map_or(String::new(), |each| format!("{each:.2} us per delivery")))
-        });
+        let server = self
+            .server
+            .as_ref()
+            .map(|server| usage("server", server, self.shown_cpu_per_delivery().unwrap_or_default()));
         let harness = self.harness.as_ref().map(|harness| {
-            usage("harness", harness, format!("{:.0}% of its threads", self.harness_load * 100.0))
+            let load = self.harness_load * 100.0;
+            let each = self.harness_memory.per_client_bytes;
+            // Versions before did not tell it.
+            let each = if each > 0.0 {
+                format!(", {} bytes for each client", format_rate(each))
+            } else {
+                String::new()
+            };
+            usage("harness", harness, format!("{load:.0}% of its threads{each}"))
         });
         let rows: Vec<_> = server.into_iter().chain(harness).collect();
         if !rows.is_empty() {
@@ -94,14 +137,11 @@ impl Report {
     /// What it takes to repeat the run.
     pub(super) fn html_origin(&self, html: &mut Markup) {
         let words: Vec<_> = self.command.iter().map(|word| quoted(word)).collect();
-        let machine = &self.machine;
-        let memory = format_bytes(machine.memory_bytes);
-        let of = format!("{} x {}, {memory}, Linux {}", machine.cores, machine.cpu, machine.kernel);
         let facts = [
             ("Seed", self.seed.to_string()),
             ("Version", format!("throng-harness {}", self.version)),
             ("Began", self.began()),
-            ("Machine", of),
+            ("Machine", self.machine.to_string()),
         ];
         html.element("section", &[], |html| {
             html.leaf("h2", &[], "How it was run");

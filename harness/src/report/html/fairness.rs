@@ -15,15 +15,17 @@ impl Report {
         let points = groups.clone().map(|(at, group)| (at as f64 + 1.0, Some(group.mean_us))).collect();
         html.element("section", &[], |html| {
             html.leaf("h2", &[], "Fairness");
+            // Few clients make groups of one.
+            let group = if fairness.by_entry.len() as u64 == fairness.clients { "client" } else { "tenth" };
             Chart {
-                title: "Mean latency by order of entry, first tenth to last",
+                title: &format!("Mean latency by order of entry, first {group} to last"),
                 size: (860.0, 190.0),
                 unit: Unit::Micros,
                 x_ticks: groups.map(|(at, _)| (at as f64 + 1.0, (at + 1).to_string())).collect(),
                 x_end: fairness.by_entry.len() as f64 + 0.1,
                 x_name: |at| format!("group {at:.0}"),
                 shade: None,
-                lines: vec![Line { name: "mean", points }],
+                lines: vec![Line::new("mean", points)],
             }
             .draw(html);
             let slowest = &fairness.slowest;

@@ -1,6 +1,8 @@
 //! Latencies: by percentile, in figures, and where the time went.
 
-use super::chart::{Chart, Line, Point, Unit};
+use std::borrow::Cow;
+
+use super::chart::{Chart, Line, Unit};
 use super::markup::Markup;
 use super::{micros, table};
 use crate::record::{Latencies, LatencyUs};
@@ -54,27 +56,28 @@ impl Report {
     /// Messages' latencies, or the parts of the way in when there were no messages.
     fn percentile_chart(&self) -> Chart<'_> {
         let of = |name: &str| self.histograms.get(name);
-        let messages = MESSAGES.iter().filter_map(|(key, name)| Some((*name, of(key)?)));
+        let messages = MESSAGES.iter().filter_map(|(key, name)| Some((Cow::Borrowed(*name), of(key)?)));
         let phases = self.histograms.iter();
-        let phases = phases.filter_map(|(name, latencies)| Some((name.strip_prefix(PHASES)?, latencies)));
+        let phases =
+            phases.filter_map(|(name, latencies)| Some((spaced(name.strip_prefix(PHASES)?), latencies)));
         let shown: Vec<_> = if self.latency_us.count > 0 { messages.collect() } else { phases.collect() };
-        if shown.is_empty() { self.figures_chart() } else { by_percentile("Latency by percentile", &shown) }
+        if shown.is_empty() { self.figures_chart() } else { by_percentile("Latency by percentile", shown) }
     }
 
     /// The same from the figures alone, for reports of versions that did not keep more.
     fn figures_chart(&self) -> Chart<'_> {
         let messages = [
-            ("corrected", &self.latency_us),
-            ("uncorrected", &self.latency_uncorrected_us),
-            ("last recipient", &self.last_recipient_us),
-            ("first recipient", &self.first_recipient_us),
+            ("corrected".into(), &self.latency_us),
+            ("uncorrected".into(), &self.latency_uncorrected_us),
+            ("last recipient".into(), &self.last_recipient_us),
+            ("first recipient".into(), &self.first_recipient_us),
         ];
-        let phases = self.phases_us.iter().map(|(name, latency)| (name.as_str(), latency));
+        let phases = self.phases_us.iter().map(|(name, latency)| (spaced(name), latency));
         let shown: Vec<_> = if self.latency_us.count > 0 { messages.into() } else { phases.collect() };
-        let line = |(name, l): (_, &LatencyUs)| {
+        let line = |(number, (name, l)): (_, (Cow<'static, str>, &LatencyUs))| {
             let figures = [l.p50, l.p90, l.p99, l.p999, l.max];
             let points = PERCENTILES.iter().zip(figures).map(|((at, _), figure)| (*at, Some(figure)));
-            Line { name, points: points.collect() }
+            Line::new(name, points.collect()).dashed_if(number == DASHED)
         };
         Chart {
             title: "Latency by percentile",
@@ -87,15 +90,17 @@ impl Report {
                 known.map_or(String::new(), |(_, label)| (*label).to_owned())
             },
             shade: None,
-            lines: shown.into_iter().filter(|(_, latency)| latency.count > 0).map(line).collect(),
+            lines: shown.into_iter().filter(|(_, latency)| latency.count > 0).enumerate().map(line).collect(),
         }
     }
 
     /// Where the mean delivery's time went, as one bar.
     fn html_breakdown(&self, html: &mut Markup) {
         let parts = self.breakdown_us.parts();
-        let parts: Vec<_> = parts.iter().filter(|(_, part)| part.count > 0 && part.mean > 0.0).collect();
-        let whole: f64 = parts.iter().map(|(_, part)| part.mean).sum();
+        // Each has its number, and so its colour, whichever others were measured.
+        let parts = parts.iter().enumerate();
+        let parts: Vec<_> = parts.filter(|(_, (_, part))| part.count > 0 && part.mean > 0.0).collect();
+        let whole: f64 = parts.iter().map(|(_, (_, part))| part.mean).sum();
         if parts.is_empty() || !whole.is_finite() {
             return;
         }
@@ -105,7 +110,7 @@ impl Report {
                 html.leaf("span", &[], format_args!("{} from its sending to its arrival", micros(whole)));
             });
             html.element("div", &[("class", &"bar"), ("role", &"img")], |html| {
-                for (number, (name, part)) in parts.iter().enumerate() {
+                for (number, (name, part)) in &parts {
                     let share = part.mean / whole * 100.0;
                     let title = format_args!("{}: {}, {share:.1}%", name.trim_start(), micros(part.mean));
                     let class = format_args!("part c{number}");
@@ -114,7 +119,7 @@ impl Report {
                 }
             });
             html.element("figcaption", &[], |html| {
-                for (number, (name, part)) in parts.iter().enumerate() {
+                for (number, (name, part)) in &parts {
                     let share = part.mean / whole * 100.0;
                     let class = format_args!("key c{number}");
                     let text = format_args!("{} {} ({share:.1}%)", name.trim_start(), micros(part.mean));
@@ -127,13 +132,24 @@ impl Report {
 
 const SIZE: (f64, f64) = (860.0, 300.0);
 
+/// The line of a distribution that may lie on the one before it.
+const DASHED: usize = 1;
+
+/// A name of the report's, in words.
+fn spaced(name: &str) -> Cow<'static, str> {
+    name.replace('_', " ").into()
+}
+
 /// Distributions over an axis on which each nine has the same room.
-pub(super) fn by_percentile<'a>(title: &'a str, shown: &[(&'a str, &Latencies)]) -> Chart<'a> {
+pub(super) fn by_percentile<'a>(
+    title: &'a str,
+    shown: impl IntoIterator<Item = (Cow<'a, str>, &'a Latencies)>,
+) -> Chart<'a> {
+    let shown = shown.into_iter().enumerate();
     let lines: Vec<Line<'a>> = shown
-        .iter()
-        .map(|(name, latencies)| {
-            let points = by_nines(latencies).into_iter();
-            Line { name, points: points.map(|(at, micros)| (at, Some(micros))).collect::<Vec<Point>>() }
+        .map(|(number, (name, latencies))| {
+            let points = by_nines(latencies).into_iter().map(|(at, micros)| (at, Some(micros)));
+            Line::new(name, points.collect()).dashed_if(number == DASHED)
         })
         .collect();
     let ends = lines.iter().filter_map(|line| line.points.last()).map(|(at, _)| *at);

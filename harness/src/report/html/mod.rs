@@ -1,10 +1,12 @@
 //! The report as one page that a browser shows: no other file, no script, nothing fetched.
 
+mod bots;
 mod chart;
 mod comparison;
 mod facts;
 mod fairness;
 mod latency;
+mod lists;
 mod markup;
 mod monitor;
 mod notes;
@@ -31,6 +33,8 @@ impl Report {
             self.html_latencies(html);
             self.html_timeline(html);
             self.html_fairness(html);
+            self.html_bots(html);
+            self.html_lists(html);
             self.html_counts(html);
             self.html_processes(html);
             self.html_origin(html);
@@ -63,7 +67,7 @@ impl Report {
                     html.text(format_args!(" {reason}"));
                 });
             }
-            if !self.thresholds.is_empty() {
+            if self.telling_thresholds().next().is_some() {
                 self.html_thresholds(html);
             }
         });
@@ -74,7 +78,7 @@ impl Report {
 
     fn html_thresholds(&self, html: &mut Markup) {
         html.element("ul", &[("class", &"thresholds")], |html| {
-            for checked in &self.thresholds {
+            for checked in self.telling_thresholds() {
                 let (class, sign) = if checked.held { ("held", "held") } else { ("broken", "BROKEN") };
                 html.element("li", &[], |html| {
                     html.leaf("span", &[("class", &class)], sign);

@@ -4,7 +4,7 @@ use throng_core::clock::utc_text;
 
 use super::chart::{Chart, Line, Unit, time_name, time_ticks};
 use super::markup::Markup;
-use super::{STYLE, quoted, table, verdict};
+use super::{page, quoted, table, verdict};
 use crate::duration::format_nanos;
 use crate::monitor::MonitorReport;
 use crate::monitor::follow::Look;
@@ -29,31 +29,13 @@ const CHARTS: [(&str, Unit, Figure); 9] = [
 impl MonitorReport {
     /// The report as a page of HTML that needs nothing besides itself.
     pub fn to_html(&self) -> String {
-        let mut html = Markup::default();
-        html.verbatim("<!DOCTYPE html>\n");
-        html.element("html", &[("lang", &"en")], |html| {
-            html.element("head", &[], |html| {
-                html.void("meta", &[("charset", &"utf-8")]);
-                html.void(
-                    "meta",
-                    &[("name", &"viewport"), ("content", &"width=device-width, initial-scale=1")],
-                );
-                html.leaf("title", &[], format_args!("monitor: {}", verdict(self.verdict).word));
-                html.element("style", &[], |html| html.verbatim(STYLE));
-            });
-            html.element("body", &[], |html| {
-                html.element("main", &[], |html| {
-                    self.html_verdict(html);
-                    self.html_servers(html);
-                    self.html_charts(html);
-                    self.html_warnings(html);
-                    self.html_origin(html);
-                });
-            });
-        });
-        let mut page = html.into_string();
-        page.push('\n');
-        page
+        page(&format!("monitor: {}", verdict(self.verdict).word), |html| {
+            self.html_verdict(html);
+            self.html_servers(html);
+            self.html_charts(html);
+            self.html_warnings(html);
+            self.html_origin(html);
+        })
     }
 
     fn html_verdict(&self, html: &mut Markup) {
@@ -108,9 +90,11 @@ impl MonitorReport {
             html.leaf("h2", &[], "Look by look");
             html.element("div", &[("class", &"charts")], |html| {
                 for (title, unit, figure) in CHARTS {
-                    let lines = self.servers.iter().map(|server| Line {
-                        name: &server.name,
-                        points: server.looks.iter().map(|look| (look.at_s, figure(look))).collect(),
+                    let lines = self.servers.iter().map(|server| {
+                        Line::new(
+                            &server.name,
+                            server.looks.iter().map(|look| (look.at_s, figure(look))).collect(),
+                        )
                     });
                     let (lines, size) = (lines.collect(), (430.0, 190.0));
                     let x_end = self.measured_s.max(f64::MIN_POSITIVE);
@@ -134,13 +118,10 @@ impl MonitorReport {
 
     fn html_origin(&self, html: &mut Markup) {
         let words: Vec<_> = self.command.iter().map(|word| quoted(word)).collect();
-        let machine = &self.machine;
-        let memory = format_bytes(machine.memory_bytes);
-        let of = format!("{} x {}, {memory}, Linux {}", machine.cores, machine.cpu, machine.kernel);
         let facts = [
             ("Version", format!("throng-harness {}", self.version)),
             ("Began", self.began()),
-            ("Machine", of),
+            ("Machine", self.machine.to_string()),
         ];
         html.element("section", &[], |html| {
             html.leaf("h2", &[], "How it was run");

@@ -3,8 +3,9 @@
 use super::chart::{Chart, Line, Unit};
 use super::markup::Markup;
 use super::table;
-use crate::report::steps::{CAPACITY_HEADS, STEP_HEADS, capacity_cells, forecast_lines};
-use crate::report::{Report, Step, Stepped, format_count};
+use crate::report::forecast::forecast_lines;
+use crate::report::steps::{CAPACITY_HEADS, STEP_HEADS, capacity_cells};
+use crate::report::{Report, Step, Stepped, format_count, format_rate};
 use crate::steps::{Axis, Basis, Forecast, Phase};
 
 /// Points that the fitted curve is drawn with.
@@ -72,46 +73,57 @@ fn step_charts(html: &mut Markup, stepped: &Stepped) {
         format!("{}{again}", format_count(step.size.into()))
     };
     let x_ticks: Vec<_> = steps.iter().enumerate().map(|(at, step)| (place(at), label(step))).collect();
-    let line = |name: &'static str, value: fn(&Step) -> Option<f64>| Line {
-        name,
-        points: steps.iter().enumerate().map(|(at, step)| (place(at), value(step))).collect(),
+    let line = |name: &'static str, value: fn(&Step) -> Option<f64>| {
+        Line::new(name, steps.iter().enumerate().map(|(at, step)| (place(at), value(step))).collect())
     };
     let over = match stepped.limit.over {
-        Axis::Clients => {
-            ["Latency by clients", "Deliveries a second by clients", "Server's and harness's CPU by clients"]
-        }
-        Axis::Rate => [
-            "Latency by messages a second",
-            "Deliveries by messages a second",
-            "Server's and harness's CPU by messages a second",
-        ],
+        Axis::Clients => "clients",
+        Axis::Rate => "rate",
+    };
+    // The fourth shows the server's memory, or if that is not known, what there was of the messages that there were to be.
+    let fourth = if steps.iter().any(|step| step.server.is_some()) {
+        let memory = line("server", |step| step.server.map(|server| server.rss_bytes as f64));
+        ("Server's memory", Unit::Bytes, vec![memory])
+    } else {
+        let lines = vec![
+            line("achieved", |step| Some(step.rates.achieved_per_s)),
+            line("offered", |step| Some(step.rates.offered_per_s)).dashed_if(true),
+        ];
+        ("Messages sent a second", Unit::Count, lines)
     };
     let charts = [
         (
-            over[0],
+            "Latency",
             Unit::Micros,
             vec![
                 line("p50", |step| (step.latency_us.count > 0).then_some(step.latency_us.p50)),
                 line("p99", |step| (step.latency_us.count > 0).then_some(step.latency_us.p99)),
                 line("last recipient p99", |step| {
                     (step.last_recipient_us.count > 0).then_some(step.last_recipient_us.p99)
-                }),
+                })
+                .dashed_if(true),
             ],
         ),
-        (over[1], Unit::Count, vec![line("deliveries", |step| Some(step.rates.deliveries_per_s))]),
         (
-            over[2],
+            "Deliveries a second",
+            Unit::Count,
+            vec![line("deliveries", |step| Some(step.rates.deliveries_per_s))],
+        ),
+        (
+            "CPU",
             Unit::Share,
             vec![
                 line("server, of one core", Step::server_cpu),
                 line("harness", |step| Some(step.harness_load)),
             ],
         ),
+        fourth,
     ];
     html.element("div", &[("class", &"charts")], |html| {
         for (title, unit, lines) in charts {
             let (x_ticks, x_end) = (x_ticks.clone(), place(steps.len()));
             let x_name = |at| format!("step {at:.0}");
+            let title = &format!("{title} by {over}");
             Chart { title, size: (430.0, 190.0), unit, x_ticks, x_end, x_name, shade: None, lines }
                 .draw(html);
         }
@@ -183,12 +195,12 @@ fn forecast_chart(html: &mut Markup, forecast: &Forecast) {
         unit: Unit::Count,
         x_ticks,
         x_end: end,
-        x_name: |clients| format!("{clients:.0}"),
+        x_name: format_rate,
         shade: None,
         lines: vec![
-            Line { name: "measured", points: dots(measured) },
-            Line { name: "fitted", points: curve },
-            Line { name: "forecast", points: dots(predicted) },
+            Line::new("measured", dots(measured)),
+            Line::new("fitted", curve).dashed_if(true),
+            Line::new("forecast", dots(predicted)),
         ],
     }
     .draw(html);

@@ -7,9 +7,10 @@ use crate::breakdown::{ServerClock, Stamps};
 use crate::cli::{Job, Login, Scenario, Stay};
 use crate::live::Second;
 use crate::record::Latencies;
+use crate::report::bots::{BotsReport, Reactions, Spoken};
 use crate::report::compare::{Comparison, Named};
 use crate::report::tests::{findings, job, origin};
-use crate::report::{Clients, Findings, Rates};
+use crate::report::{Churned, Clients, Findings, ImpairedClients, ListReport, Moved, Rates, Reconnected};
 
 /// Every tag that is opened is closed, in order, and nothing is fetched or run.
 #[track_caller]
@@ -70,7 +71,7 @@ fn a_good_broadcast() {
             "verdict pass",
             "<code>p99=4ms</code><span>found 3.00 ms</span>",
             "<strong>20</strong><span>of 20, 2,000/s</span>",
-            "10.00 us per delivery",
+            "10000.00 us per delivery",
             "<th>last recipient</th><td>10</td><td>3.00 ms</td>",
             "<title>corrected 56%: 3.00 ms</title>",
             "<title>last recipient 90%: 3.00 ms</title>",
@@ -102,7 +103,7 @@ fn a_comparison_is_a_page() {
         "<title>broadcast: WORSE</title>",
         "1 run held against 2 runs",
         "<th>faulty deliveries</th><td>0</td><td>1</td><td>-</td><td>-</td><td class=\"broken\">WORSE</td>",
-        "<dd>a&lt;b&gt;.json</dd>",
+        "<dd>a&lt;b&gt;.json, of 1970-01-01T00:01:17Z, on 4 x Test CPU, 8.00 GB, Linux 6.1</dd>",
         "Latency by percentile",
         "<span class=\"key c2\">new 1</span>",
     ] {
@@ -115,16 +116,62 @@ fn a_breakdown_is_a_bar_and_zeros_are_one_line() {
     let mut found = findings(1);
     let mut clock = ServerClock::default();
     clock.sample(0, 100_000, 50, 0);
-    let stamps = Stamps { received_us: 60, queued_us: 1_000, handled_us: 2_000, fan_out_us: Some(3_000) };
+    // It did not wait in the queue; the parts after keep their colours.
+    let stamps = Stamps { received_us: 60, queued_us: 0, handled_us: 2_000, fan_out_us: Some(3_000) };
     found.breakdown.record(&clock, stamps, 0, 20_000_000);
     found.server_clock = clock.summary();
     let parts = [
         "Where the mean delivery",
         "title=\"processing: 2",
+        "<span class=\"key c4\">network out ",
+        "<span class=\"key c1 dashed\">uncorrected</span>",
+        "<path class=\"line c1 dashed\"",
         "None: clients refused; ",
         "<th>deliveries missing</th><td>1</td>",
     ];
     check(&job(""), found, &parts);
+}
+
+#[test]
+fn what_else_the_summary_says_is_on_the_page() {
+    let reasons = BTreeMap::from([("closed: too slow".to_owned(), 1)]);
+    let found = Findings {
+        reconnects: Reconnected { asked: 1_200, back: 1_199, storm_s: Some(2.5) },
+        lists: ListReport { kept: 6, exact: 5, entered_s: 1.5, complete_s: 2.0, ..ListReport::default() },
+        churn: Churned { joins: 31, leaves: 30, skipped: 3 },
+        moves: Moved { made: 41, skipped: 4 },
+        impaired: ImpairedClients { deaf: 2, closed: 1, reasons, ..ImpairedClients::default() },
+        bots: Some(BotsReport {
+            personalities: BTreeMap::from([("gamer".into(), Spoken { bots: 2, messages: 8, reactions: 1 })]),
+            topics: BTreeMap::from([("small_talk".into(), 8), ("games".into(), 0)]),
+            languages: BTreeMap::from([("en".into(), 6), ("ko".into(), 2)]),
+            reactions: Reactions { sent: 1, unprovoked: 5 },
+        }),
+        ..findings(0)
+    };
+    let parts = [
+        "<th>times that a client hung up to come again</th><td>1,200</td>",
+        "<th>of these, back in</th><td>1,199</td>",
+        "All were back 2.50 s after the storm began.",
+        "<h2>User lists</h2>",
+        "<th>to the last page of a list</th><td>2 s</td>",
+        "<th>to all lists exact</th><td>never</td>",
+        "<th>turns to join or leave, of clients that waited for an answer</th><td>3</td>",
+        "<th>moves to a neighbouring sector</th><td>41</td>",
+        "<th>turns to move, of clients that were on their way</th><td>4</td>",
+        "<th>of those that did not read, or slowly: closed: too slow</th><td>1</td>",
+        "<h2>Bots</h2>",
+        "<th>gamer</th><td>2</td><td>8</td><td>1</td>",
+        "<th>small talk</th><td>8</td><td>100.0%</td>",
+        "<th>en</th><td>6</td><td>75.0%</td>",
+        "Answers to others: 1; 5 were not given",
+    ];
+    let page = check(&job(""), found, &parts);
+    assert!(!page.contains("<th>games</th>"), "{page}");
+    let page = check(&job(""), findings(0), &[]);
+    for absent in ["joinings of channels", "moves to a", "hung up", "User lists", "Bots"] {
+        assert!(!page.contains(absent), "{absent} in {page}");
+    }
 }
 
 #[test]
@@ -168,11 +215,13 @@ fn a_login_shows_its_parts() {
         "of 2, 0 lost again</span>",
         "The way in, p99",
         "<th>sign up</th>",
-        "<title>way_in 0%: 7.00 ms</title>",
+        "<title>way in 0%: 7.00 ms</title>",
         "PASS",
     ];
     let page = check(&login, found, &parts);
-    assert!(!page.contains("Messages sent"), "{page}");
+    for absent in ["Messages sent", "missing=0", "0 of 0", "User lists", "Bots", "hung up"] {
+        assert!(!page.contains(absent), "{absent} in {page}");
+    }
     // A run that was stopped before anything happened.
     check(&login, Findings { interrupted: true, ..Findings::default() }, &["INTERRUPTED"]);
     let found = Findings {

@@ -75,11 +75,9 @@ impl Report {
             time("The way in, p99", way_in);
         }
         if let Some(server) = &self.server {
-            let each = self.server_cpu_us_per_delivery;
-            let note = each.map_or_else(
-                || if server.alive { "" } else { "the process is gone" }.to_owned(),
-                |each| format!("{each:.2} us per delivery"),
-            );
+            let note = self
+                .shown_cpu_per_delivery()
+                .unwrap_or_else(|| if server.alive { "" } else { "the process is gone" }.to_owned());
             let cpu = Tile::new("Server's CPU time", format!("{:.2} s", server.cpu_s), note);
             tiles.push(cpu.bad_if(!server.alive));
             let note = format!("{} at the start", format_bytes(server.rss_start_bytes));

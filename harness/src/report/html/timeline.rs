@@ -4,6 +4,7 @@ use super::chart::{Chart, Line, Unit, time_name, time_ticks};
 use super::markup::Markup;
 use crate::live::Second;
 use crate::report::Report;
+use crate::report::summary::CPU_MIN_S;
 
 /// One of a row's figures, if the row has it.
 pub(super) type Figure = fn(&Second) -> Option<f64>;
@@ -37,11 +38,7 @@ const TIMELINE: &[Plan] = &[
             ("p99", |row| above_zero(row.last_recipient_p99_us)),
         ],
     ),
-    (
-        "Server's CPU time per delivery",
-        Unit::Micros,
-        &[("server", |row| row.server_cpu_us_per_delivery.or_else(|| cpu_per_delivery(row)))],
-    ),
+    ("Server's CPU time per delivery", Unit::Micros, &[("server", cpu_per_delivery)]),
     (
         "CPU, of one core",
         Unit::Share,
@@ -57,9 +54,11 @@ const TIMELINE: &[Plan] = &[
     ),
 ];
 
-/// For reports of versions that did not tell it by itself.
+/// The server's CPU time for each delivery, if the row's second had enough of it: the kernel counts in 10 ms.
 fn cpu_per_delivery(row: &Second) -> Option<f64> {
-    row.server_cpu.filter(|_| row.received_per_s > 0.0).map(|cpu| cpu * 1e6 / row.received_per_s)
+    let cpu = row.server_cpu.filter(|cpu| *cpu >= CPU_MIN_S && row.received_per_s > 0.0)?;
+    // Versions before did not tell it by itself.
+    row.server_cpu_us_per_delivery.or(Some(cpu * 1e6 / row.received_per_s))
 }
 
 fn above_zero(value: f64) -> Option<f64> {
@@ -81,9 +80,8 @@ impl Report {
             html.leaf("h2", &[], "Second by second");
             html.element("div", &[("class", &"charts")], |html| {
                 for (title, unit, series) in TIMELINE {
-                    let line = |(name, value): &(&'static str, Figure)| Line {
-                        name,
-                        points: self.timeline.iter().map(|row| (row.at_s, value(row))).collect(),
+                    let line = |(name, value): &(&'static str, Figure)| {
+                        Line::new(*name, self.timeline.iter().map(|row| (row.at_s, value(row))).collect())
                     };
                     let lines = series.iter().map(line).collect();
                     let (size, x_ticks) = ((430.0, 190.0), time_ticks(end));
@@ -95,5 +93,24 @@ impl Report {
                 html.leaf("p", &[("class", &"note")], "Shaded: the part that was measured.");
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_with_hardly_any_cpu_time_has_none_for_a_delivery() {
+        let row = |server_cpu, each| {
+            let row = Second { received_per_s: 1_000.0, server_cpu, ..Second::default() };
+            cpu_per_delivery(&Second { server_cpu_us_per_delivery: each, ..row })
+        };
+        assert_eq!(row(Some(0.25), None), Some(250.0));
+        assert_eq!(row(Some(0.25), Some(251.0)), Some(251.0));
+        assert_eq!(row(Some(0.09), Some(90.0)), None);
+        assert_eq!(row(None, None), None);
+        let silent = Second { server_cpu: Some(0.25), ..Second::default() };
+        assert_eq!(cpu_per_delivery(&silent), None);
     }
 }
