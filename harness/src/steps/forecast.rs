@@ -201,7 +201,7 @@ fn too_few(basis: Basis, usable: usize, steps: usize) -> String {
     let unit = basis.unit();
     format!(
         "a forecast needs {STEPS_MIN} steps with different numbers of clients, three for its parameters and one to hold it \
-         against, and with {unit}, there are {usable}{of}"
+         against; measured in {unit}, there are {usable}{of}"
     )
 }
 
