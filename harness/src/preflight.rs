@@ -8,7 +8,7 @@ use std::time::Duration;
 use thiserror::Error;
 use throng_core::rlimit::FileLimit;
 
-use crate::cli::{Bots, Job, Login, Scenario, Stay};
+use crate::cli::{Bots, Job, Login, PROCESSES_MAX, Scenario, Stay};
 use crate::scenario::IN_FLIGHT;
 use crate::target::{Entrance, Target};
 
@@ -33,9 +33,9 @@ const REACH_TIMEOUT: Duration = Duration::from_secs(5);
 pub enum PreflightError {
     /// The limit on open files is too low.
     #[error(
-        "{connections} connections{} need {} open files, and a process may have {limit}: raise it with `ulimit -n {}`, deal them to more with --processes {}, or use fewer --clients",
+        "{connections} connections{} need {} open files, and a process may have {limit}: raise it with `ulimit -n {}`, {}or use fewer --clients",
         in_each(*processes), connections + RESERVED_FILES, connections + RESERVED_FILES,
-        enough_processes(*connections, *processes, limit)
+        more_processes(*connections, *processes, limit)
     )]
     Files {
         /// Connections of one process at one time.
@@ -84,9 +84,15 @@ fn in_each(processes: u32) -> String {
     if processes > 1 { format!(" in each of {processes} processes") } else { String::new() }
 }
 
-fn enough_processes(connections: u64, processes: u32, limit: &FileLimit) -> u64 {
+/// How many processes would be enough, if so many there may be.
+fn more_processes(connections: u64, processes: u32, limit: &FileLimit) -> String {
     let all = connections * u64::from(processes);
-    all.div_ceil(limit.sessions_that_fit(RESERVED_FILES).max(1))
+    let enough = all.div_ceil(limit.sessions_that_fit(RESERVED_FILES).max(1));
+    if enough <= u64::from(PROCESSES_MAX) {
+        format!("deal them to more with --processes {enough}, ")
+    } else {
+        String::new()
+    }
 }
 
 /// Checks what `job` needs of this machine, and that the server is there. Gives the number of addresses that clients are to

@@ -50,6 +50,8 @@ pub struct Sample {
     pub rss_bytes: u64,
     /// When it began, in ticks after boot: tells it from another process with its number.
     began: u64,
+    /// Whether it has ended, and nobody has waited for it yet.
+    has_ended: bool,
 }
 
 /// Looks at process `pid`.
@@ -62,24 +64,25 @@ pub fn sample(pid: u32) -> Result<Sample, ProcError> {
         }
     };
     let (path, stat) = read("stat")?;
-    let (cpu_ticks, began) =
+    let (cpu_ticks, began, has_ended) =
         parse_stat(&stat).ok_or(ProcError::Form { path, field: "utime, stime and starttime" })?;
     let (path, status) = read("status")?;
     let rss_bytes = parse_rss(&status).ok_or(ProcError::Form { path, field: "VmRSS" })?;
     let cpu = Duration::from_millis(cpu_ticks.saturating_mul(1000 / TICKS_PER_SECOND));
-    Ok(Sample { cpu, rss_bytes, began })
+    Ok(Sample { cpu, rss_bytes, began, has_ended })
 }
 
-/// CPU ticks used and starting time in /proc/PID/stat.
-fn parse_stat(stat: &str) -> Option<(u64, u64)> {
+/// CPU ticks used, starting time, and whether the process has ended, in /proc/PID/stat.
+fn parse_stat(stat: &str) -> Option<(u64, u64, bool)> {
     // The second field is the program's name in parentheses, which may itself hold spaces and
     // parentheses: everything after the last one is plain.
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace();
-    // `rest` begins with field 3; utime is 14, stime 15, starttime 22.
+    // `rest` begins with field 3, the state; utime is 14, stime 15, starttime 22.
+    let has_ended = matches!(fields.next()?, "Z" | "X" | "x");
     let mut number = |skip: usize| fields.nth(skip)?.parse::<u64>().ok();
-    let (user, system, began) = (number(11)?, number(0)?, number(6)?);
-    Some((user.saturating_add(system), began))
+    let (user, system, began) = (number(10)?, number(0)?, number(6)?);
+    Some((user.saturating_add(system), began, has_ended))
 }
 
 /// Resident bytes in /proc/PID/status.
@@ -172,7 +175,7 @@ impl Meter {
     /// Looks again. A process that is gone keeps its last figures.
     pub fn look(&mut self) -> &Sample {
         match sample(self.pid) {
-            Ok(now) if now.began == self.first.began => {
+            Ok(now) if now.began == self.first.began && !now.has_ended => {
                 self.last = now;
                 self.rss_peak_bytes = self.rss_peak_bytes.max(now.rss_bytes);
             }
@@ -228,7 +231,7 @@ impl Meters {
 
     /// Looks again at all of them, and sums them up. One that is gone keeps its last figures.
     pub fn look(&mut self) -> Sample {
-        let mut sum = Sample { cpu: Duration::ZERO, rss_bytes: 0, began: self.meters[0].first.began };
+        let mut sum = Sample { cpu: Duration::ZERO, rss_bytes: 0, ..self.meters[0].first };
         for meter in &mut self.meters {
             let sample = meter.look();
             sum.cpu += sample.cpu;
@@ -269,8 +272,9 @@ mod tests {
     fn stat_lines() {
         let check = |stat: &str, parsed| assert_eq!(parse_stat(stat), parsed, "{stat}");
         let rest = "S 1 2 3 4 5 6 7 8 9 10 70 30 0 0 20 0 4 0 12345 999 1";
-        check(&format!("42 (throng) {rest}"), Some((100, 12_345)));
-        check(&format!("42 (a) b (c)) {rest}"), Some((100, 12_345)));
+        check(&format!("42 (throng) {rest}"), Some((100, 12_345, false)));
+        check(&format!("42 (a) b (c)) {rest}"), Some((100, 12_345, false)));
+        check(&format!("42 (throng) {}", rest.replace('S', "Z")), Some((100, 12_345, true)));
         check("42 (throng) S 1 2", None);
         check("", None);
         check(&format!("42 (x) {}", rest.replace("70", "x")), None);

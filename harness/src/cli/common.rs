@@ -19,7 +19,7 @@ pub(super) const CLIENTS: u32 = 100;
 pub const CLIENTS_MAX: u32 = 1_000_000;
 
 /// Most processes of one run.
-const PROCESSES_MAX: i64 = 64;
+pub const PROCESSES_MAX: u32 = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum RawLists {
@@ -71,7 +71,7 @@ pub(super) struct Common {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=SHARDS_MAX as i64))]
     pub(super) workers: u32,
     /// Processes that clients are dealt to, evenly: for more clients than one may have open files
-    #[arg(long, value_name = "P", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=PROCESSES_MAX))]
+    #[arg(long, value_name = "P", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(PROCESSES_MAX)))]
     pub(super) processes: u32,
     /// Addresses, from 127.0.0.1 on, that clients connect from, for a server on this machine's loopback: each has as many
     /// ports as the system gives out [default: as many as the clients need]

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bots::Bots;
 pub use broadcast::Broadcast;
-pub use common::CLIENTS_MAX;
+pub use common::{CLIENTS_MAX, PROCESSES_MAX};
 pub use connect::Connect;
 pub use file::{Expanded, FileError, expand};
 pub use login::{ENTRIES_MAX, Login, Stay};

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
+use ratatui::crossterm::terminal;
+
 use super::Second;
 use crate::duration::format_nanos;
 use crate::report::{format_bytes, format_count, format_rate};
@@ -13,21 +15,28 @@ pub struct Progress<W> {
     out: W,
     /// Whether a row replaces the one before it.
     replaces: bool,
+    /// Characters of one that there is room for then.
+    width: fn() -> usize,
 }
 
 impl Progress<io::Stderr> {
     /// Progress on stderr: one line that changes on a terminal, else a line for each row.
     pub fn stderr() -> Self {
         let out = io::stderr();
-        Self { replaces: out.is_terminal(), out }
+        let width = || terminal::size().map_or(80, |(columns, _)| usize::from(columns)).saturating_sub(1);
+        Self { replaces: out.is_terminal(), width, out }
     }
 }
 
 impl<W: Write> Progress<W> {
     /// Shows a row. An output that is gone does not stop the run.
     pub fn show(&mut self, row: &Second) {
-        let line = line(row);
+        let mut line = line(row);
         let _ = if self.replaces {
+            // What does not fit would stay on the terminal.
+            if let Some((end, _)) = line.char_indices().nth((self.width)()) {
+                line.truncate(end);
+            }
             write!(self.out, "\r\x1b[2K{line}").and_then(|()| self.out.flush())
         } else {
             writeln!(self.out, "{line}")
@@ -63,7 +72,8 @@ fn line(row: &Second) -> String {
         add(format_args!("  server {:.0}% CPU", cpu * 100.0));
     }
     if let Some(rss) = row.server_rss_bytes {
-        add(format_args!(" {}", format_bytes(rss)));
+        let server = if row.server_cpu.is_some() { "" } else { "  server" };
+        add(format_args!("{server} {}", format_bytes(rss)));
     }
     line
 }
@@ -73,7 +83,7 @@ mod tests {
     use super::*;
 
     fn shown(replaces: bool, rows: &[Second]) -> String {
-        let mut progress = Progress { out: Vec::new(), replaces };
+        let mut progress = Progress { out: Vec::new(), replaces, width: || 1_000 };
         for row in rows {
             progress.show(row);
         }
@@ -103,6 +113,9 @@ mod tests {
         let leaving = Second { at_s: 2.0, connected: 7, left: 1_234, ..Second::default() };
         assert_eq!(line(&leaving), "    2s  7 connected, 1,234 left");
         assert_eq!(shown(false, &[row.clone(), row.clone()]), format!("{full}\n{full}\n"));
-        assert_eq!(shown(true, &[row.clone(), row]), format!("\r\x1b[2K{full}\r\x1b[2K{full}\n"));
+        assert_eq!(shown(true, &[row.clone(), row.clone()]), format!("\r\x1b[2K{full}\r\x1b[2K{full}\n"));
+        let mut narrow = Progress { out: Vec::new(), replaces: true, width: || 25 };
+        narrow.show(&row);
+        assert_eq!(narrow.out, b"\r\x1b[2K   12s  9,000 connected, 2");
     }
 }

@@ -145,10 +145,16 @@ fn plain(name: &str) -> String {
     name.trim_start_matches('.').chars().map(one).collect()
 }
 
-/// Makes sure, before a run that may take hours, that its report can be written.
+/// Makes sure, before a run that may take hours, that its report can be written. An older one is removed: after a run that failed
+/// nobody must take it for its result.
 pub fn check_writable(path: &Path) -> Result<(), ReportError> {
-    let opened = fs::OpenOptions::new().append(true).create(true).open(path);
-    opened.map(drop).map_err(|source| ReportError { path: path.into(), source })
+    let failed = |source| ReportError::new(path, source);
+    let file = fs::OpenOptions::new().append(true).create(true).open(path).map_err(failed)?;
+    // What is not a file, like a pipe, stays what it is.
+    if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        fs::remove_file(path).map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Makes sure that files can be written in a directory, which is made if need be.

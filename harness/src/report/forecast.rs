@@ -12,12 +12,17 @@ const DIGITS_MAX: u8 = 12;
 
 /// The forecast in sentences, of which some begin something that has a name.
 pub(super) fn forecast_lines(forecast: &Forecast) -> Vec<(&'static str, String)> {
+    let left_out = forecast
+        .left_out
+        .iter()
+        .map(|step| format!("{} clients left out: {}", format_count(step.clients.into()), step.because));
     if let Some(why) = &forecast.none_because {
-        return vec![("forecast", format!("none: {why}"))];
+        let none = ("forecast", format!("none: {why}"));
+        return [none].into_iter().chain(left_out.map(|line| ("", line))).collect();
     }
     let unit = match forecast.basis {
         Some(Basis::ServerCpu) => "a second of the server's CPU",
-        _ => "a second",
+        _ => "a second of wall-clock time",
     };
     let mut lines: Vec<_> = forecast
         .predicted
@@ -45,6 +50,7 @@ pub(super) fn forecast_lines(forecast: &Forecast) -> Vec<(&'static str, String)>
         );
         lines.push(("its error", line));
     }
+    lines.extend(left_out.map(|line| ("", line)));
     if let (Some(law), Some(error)) = (&forecast.law, forecast.fit_error_percent) {
         let line = format!(
             "Universal Scalability Law, lambda {}, sigma {}, kappa {}; it misses the steps by {error:.1}%",
@@ -120,7 +126,7 @@ mod tests {
         assert_eq!(
             texts,
             [
-                "1,000 clients: 2,345,678 deliveries a second, which are 2,346 messages to all",
+                "1,000 clients: 2,345,678 deliveries a second of wall-clock time, which are 2,346 messages to all",
                 "for 80 clients the smaller steps alone lead to 1,000,000, and 1,000,000 were measured: 0.0%",
                 "Universal Scalability Law, lambda 41,234, sigma 0.031, kappa 0.000012; it misses the steps by 20.0%",
             ]

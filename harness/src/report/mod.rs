@@ -30,7 +30,7 @@ pub use parts::{
 pub use steps::{Limit, Step, Stepped};
 pub use summary::{format_bytes, format_count, format_rate};
 pub use verdict::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE, Verdict};
-pub(crate) use verdict::{doubts, harness_load};
+pub(crate) use verdict::{LOAD_MAX, doubts, harness_load};
 
 use crate::breakdown::{Breakdown, BreakdownUs, ServerClockUs};
 use crate::cli::Job;

@@ -4,13 +4,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::LOAD_MAX;
 use super::forecast::forecast_lines;
-use super::verdict::{LOAD_MAX, is_late};
+use super::verdict::Late;
 use super::{Clients, Rates, Report, Verdict, format_bytes, format_count, format_rate};
 use crate::duration::format_nanos;
 use crate::procstat::Usage;
 use crate::record::LatencyUs;
-use crate::steps::{Axis, Capacity, Forecast, Found, Judged, LimitedBy, Phase, Trial};
+use crate::steps::{Axis, Capacity, Forecast, Found, Judged, LimitedBy, Pace, Phase, Trial};
 use crate::threshold::Checked;
 use crate::verify::{Deliveries, Gaps};
 
@@ -109,6 +110,16 @@ impl Step {
         self.capacity.as_ref()?.unusable_because.as_deref()
     }
 
+    /// Whether a delivery was not made as it should, or a client was not there: both are counted exactly, and are no times.
+    fn has_miscounts(&self) -> bool {
+        let (made, clients) = (&self.deliveries, &self.clients);
+        let wrong =
+            [made.missing, made.duplicated, made.reordered, made.leaked, made.corrupted, made.inconsistent];
+        wrong.iter().any(|count| *count > 0)
+            || clients.disconnected > 0
+            || clients.connected < clients.requested
+    }
+
     /// `good`, or whose limit it met, or that it was cut.
     pub fn outcome(&self) -> &'static str {
         match (self.good, self.limited_by) {
@@ -128,7 +139,8 @@ pub struct Limit {
     pub over: Axis,
     /// The greatest size that was good, below all that were not unless steps are only compared; null if none was.
     pub good: Option<u32>,
-    /// The smallest size that was not good; null if all were.
+    /// The smallest size that was not good by the server's limit; if there is none, the smallest above the good one that the
+    /// harness was not up to; null if all were good.
     pub bad: Option<u32>,
     /// Whether the good one was so again when the bad one was known.
     pub confirmed: bool,
@@ -142,16 +154,30 @@ pub struct Limit {
     pub summary: String,
 }
 
+/// The steps that count: neither those that were made again, nor one that was cut.
+fn judged(steps: &[Step]) -> impl Iterator<Item = &Step> {
+    let next_phases = steps.iter().skip(1).map(|step| step.phase).chain([None]);
+    let counts = |(step, next): &(&Step, Option<Phase>)| {
+        *next != Some(Phase::Repeat) && (step.good || step.limited_by.is_some())
+    };
+    steps.iter().zip(next_phases).filter(counts).map(|(step, _)| step)
+}
+
 impl Stepped {
     /// What the whole run must hold to, beside the thresholds of each step: that all steps do, or that there is a good one.
-    pub(crate) fn check(&self, every_step_counts: bool) -> Checked {
-        let broken = self.steps.iter().find_map(|step| Some((step.number, step.broken()?)));
+    pub(crate) fn check(&self, every_step_counts: bool, is_cut: bool) -> Checked {
+        // What was made again is forgiven for its times only: a delivery that was not made is one, however late the harness.
+        let counts = |step: &&Step| {
+            step.has_miscounts() || judged(&self.steps).any(|other| other.number == step.number)
+        };
+        let broken = self.steps.iter().filter(counts).find_map(|step| Some((step.number, step.broken()?)));
+        let until = if is_cut { ", until the run was cut short" } else { "" };
         let held = if every_step_counts { broken.is_none() } else { self.limit.good.is_some() };
         let found = match (every_step_counts, broken, self.limit.good) {
             (true, Some((number, why)), _) => format!("step {number}: {why}"),
-            (true, None, _) => format!("{} of them", self.steps.len()),
+            (true, None, _) => format!("{} of them{until}", judged(&self.steps).count()),
             (false, _, Some(size)) => self.limit.over.show(size),
-            (false, _, None) => "none".to_owned(),
+            (false, _, None) => format!("none{until}"),
         };
         let threshold = if every_step_counts { "all steps" } else { "a good step" };
         Checked { threshold: threshold.into(), found, held }
@@ -159,42 +185,63 @@ impl Stepped {
 }
 
 impl Limit {
-    /// What `steps` came to, by what a course has found. If they were only to be compared, the summary says so.
+    /// What `steps` came to, by what a course has found. If they were only to be compared, or the run was cut short, the
+    /// summary says so.
     pub fn new(
         over: Axis,
         found: Found,
         steps: &[Step],
         reported_step: Option<u32>,
         only_compared: bool,
+        is_cut: bool,
     ) -> Self {
-        let bad = steps.iter().rfind(|step| step.limited_by.is_some() && Some(step.size) == found.bad);
+        let of_bad =
+            |whose| steps.iter().rfind(|step| step.limited_by == Some(whose) && Some(step.size) == found.bad);
+        let bad = of_bad(LimitedBy::Server).or_else(|| of_bad(LimitedBy::Harness));
         let limited_by = bad.and_then(|step| step.limited_by);
         let because = bad.map_or_else(Vec::new, |step| step.because.clone());
-        let whose = match limited_by {
-            Some(LimitedBy::Harness) => " (the harness's own limit: nothing is known of the server's)",
-            _ => "",
-        };
-        let why = because.first().map_or(String::new(), |why| format!(": {why}{whose}"));
         let size = |size: Option<u32>| size.map_or(String::new(), |size| over.show(size));
-        let summary = match (found.good, found.bad) {
+        let why = because.first().map_or(String::new(), |why| format!(": {why}"));
+        let not_good = match limited_by {
+            Some(LimitedBy::Harness) => format!(
+                "{} met the harness's own limit: nothing is known of the server's{}",
+                size(found.bad),
+                because.first().map_or(String::new(), |why| format!(" ({why})"))
+            ),
+            _ => format!("{} were not{why}", size(found.bad)),
+        };
+        let mut summary = match (found.good, found.bad) {
             (Some(_), _) if only_compared => {
-                let good = steps.iter().filter(|step| step.good).count();
-                format!("{good} of {} steps were good, the largest with {}", steps.len(), size(found.good))
+                let (good, all) = (judged(steps).filter(|step| step.good).count(), judged(steps).count());
+                format!("{good} of {all} steps were good, the largest with {}", size(found.good))
             }
+            (None, None) if is_cut => "the harness was not up to it".to_owned(),
             (None, None) => "no step was completed".to_owned(),
+            (Some(_), None) if is_cut => format!("good up to {}, and no limit was met", size(found.good)),
             (Some(_), None) => {
                 format!("good up to {}, where the steps ended: no limit was met", size(found.good))
             }
             (None, Some(_)) => {
                 let once = if steps.iter().any(|step| step.good) { " whenever it was tried" } else { "" };
-                let why = why.strip_prefix(": ").map_or(String::new(), |why| format!(", {why}"));
-                format!("no step was good{once}: with {}{why}", size(found.bad))
+                let why = because.first().map_or(String::new(), |why| format!(", {why}"));
+                match limited_by {
+                    Some(LimitedBy::Harness) => format!("no step was good{once}; {not_good}"),
+                    _ => format!("no step was good{once}: with {}{why}", size(found.bad)),
+                }
             }
             (Some(_), Some(_)) => {
                 let again = if found.confirmed { ", and so again" } else { ", which was not confirmed" };
-                format!("{} were good{again}; {} were not{why}", size(found.good), size(found.bad))
+                format!("{} were good{again}; {not_good}", size(found.good))
             }
         };
+        if is_cut {
+            let completed = judged(steps).count();
+            summary = match completed {
+                0 => "the run was cut short before a step was completed".to_owned(),
+                1 => format!("the run was cut short after 1 step: {summary}"),
+                _ => format!("the run was cut short after {completed} steps: {summary}"),
+            };
+        }
         let Found { good, bad, confirmed } = found;
         let reported_step = reported_step.unwrap_or(1);
         Self { over, good, bad, confirmed, limited_by, because, reported_step, summary }
@@ -222,7 +269,7 @@ impl Report {
     /// Whether the harness had no time left, or did something so late that it shows in the latencies.
     pub fn harness_at_its_limit(&self) -> bool {
         let late = [&self.sender_delay_us, &self.read_lag_us];
-        self.harness_was_busy() || late.iter().any(|own| is_late(own.p99, self.latency_us.p99))
+        self.harness_was_busy() || late.iter().any(|own| Late::of(own, &self.latency_us).is_some())
     }
 
     /// All steps as a table, with what they came to.
@@ -316,6 +363,7 @@ impl Step {
         match self.phase {
             Some(Phase::Confirm) => " (again)",
             Some(Phase::Narrow) => " (in between)",
+            Some(Phase::Repeat) => " (once more)",
             Some(Phase::Climb) | None => "",
         }
     }
@@ -326,9 +374,9 @@ pub(super) fn capacity_cells(step: &Step, capacity: &Capacity) -> [String; 6] {
     let messages_per_s =
         if capacity.measured_s > 0.0 { capacity.sent as f64 / capacity.measured_s } else { 0.0 };
     let pace = match capacity.limited_by {
-        Some(LimitedBy::Harness) => "the harness",
-        Some(LimitedBy::Server) => "the server",
-        None => "-",
+        Some(Pace::Server) => "the server",
+        Some(Pace::Harness) => "the harness",
+        Some(Pace::Neither) | None => "neither",
     };
     [
         format_count(step.clients.requested),

@@ -109,7 +109,8 @@ impl Report {
             writeln!(f, "  logins      {logins:.1}/s from the first beginning to the last entry")?;
         }
         if self.sent == 0 {
-            return writeln!(f, "  rate        {achieved:.1} clients/s in the chat, {offered:.1}/s begun");
+            let planned = planned(offered);
+            return writeln!(f, "  rate        {achieved:.1} clients/s in the chat, {planned}");
         }
         let sent = format_count(self.sent);
         writeln!(f, "  messages    {sent} sent, {achieved:.1}/s of {offered:.1}/s offered")?;
@@ -358,6 +359,11 @@ fn write_fairness(fairness: &Fairness, f: &mut fmt::Formatter<'_>) -> fmt::Resul
         writeln!(f, "              by the server's event loop: {}", shards.join(", "))?;
     }
     Ok(())
+}
+
+/// How often clients were to begin their way in; with no time between them there is no such rate.
+pub(super) fn planned(per_second: f64) -> String {
+    if per_second > 0.0 { format!("{per_second:.1}/s planned") } else { "as many as were let in".into() }
 }
 
 fn named(counts: &[(u64, &str)]) -> String {

@@ -1,6 +1,7 @@
 //! What a run has said, and what became of it, as a part of its results.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{bots, broadcast};
 use crate::cli::{Job, Scenario};
@@ -8,7 +9,7 @@ use crate::clock::{NEVER, Nanos};
 use crate::fingerprint::fingerprint;
 use crate::live::add_last_recipients;
 use crate::record::Spread;
-use crate::report::{BotsReport, Findings};
+use crate::report::{BotsReport, Findings, Rates};
 use crate::rhythm::Rhythm;
 use crate::verify::{MessageLog, Settlement};
 use crate::worker::Plan;
@@ -50,6 +51,12 @@ impl Said {
                 findings.bots = Some(BotsReport::new(plan.clients, script, &log, unprovoked));
             }
             _ => {}
+        }
+        let is_closed_loop = plan.ahead.is_some();
+        if findings.interrupted && !is_closed_loop && last_sent > 0 {
+            // Of a plan that was cut short only what came before counts.
+            let took = Duration::from_nanos(last_sent.saturating_sub(counted.start()));
+            findings.rates = Rates::new(counted.due_before(last_sent + 1).into(), took, sent, took);
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Capacity, LimitedBy, Usl};
+use super::capacity::CPU_S_MIN;
+use super::{Capacity, Pace, Usl};
 
 /// Fewest steps for a forecast: the law has three parameters, and one step is kept to hold the forecast against.
 pub const STEPS_MIN: usize = 4;
@@ -16,6 +17,46 @@ pub enum Basis {
     ServerCpu,
     /// Deliveries in a second, where the server set the pace. Its CPU time is not known.
     ClosedLoop,
+}
+
+impl Basis {
+    /// What one delivery figure counts.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::ServerCpu => "deliveries a second of the server's CPU",
+            Self::ClosedLoop => "deliveries a second of wall-clock time, where the server set the pace",
+        }
+    }
+
+    /// What a step has to say in this unit, or why nothing.
+    fn figure(self, capacity: &Capacity) -> Result<f64, String> {
+        if let Some(why) = &capacity.unusable_because {
+            return Err(why.clone());
+        }
+        match (self, capacity.limited_by) {
+            (Self::ServerCpu, _) => capacity.deliveries_per_cpu_s.ok_or_else(|| match capacity.server_cpu {
+                Some(_) => format!(
+                    "the server used too little CPU time to be told, less than {CPU_S_MIN} s (a longer --duration helps)"
+                ),
+                None => "the server's CPU time is not known".into(),
+            }),
+            (Self::ClosedLoop, Some(Pace::Server)) => Ok(capacity.deliveries_per_s),
+            (Self::ClosedLoop, Some(Pace::Harness)) => Err("the harness set the pace and not the server \
+                (with --data, or --server-pid, the server's CPU time is used instead)"
+                .into()),
+            (Self::ClosedLoop, Some(Pace::Neither) | None) => Err("the server did not set the pace".into()),
+        }
+    }
+}
+
+/// A step that did not go into the fit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct LeftOut {
+    /// Members of the room.
+    pub clients: u32,
+    /// Why.
+    pub because: String,
 }
 
 /// A step's measurement, as it went into the fit or not.
@@ -69,6 +110,8 @@ pub struct Forecast {
     pub peak_clients: Option<f64>,
     /// What was measured and fitted.
     pub measured: Vec<Measured>,
+    /// What was not, as it says nothing in the unit of the others.
+    pub left_out: Vec<LeftOut>,
     /// How far off such a forecast was for the largest room.
     pub held_out: Option<HeldOut>,
     /// The forecast.
@@ -81,22 +124,27 @@ impl Forecast {
     /// A forecast for rooms of `sizes` from what was measured with so many clients; without sizes, for 2, 5 and 10 times the
     /// largest.
     pub fn new(steps: &[(u32, &Capacity)], sizes: &[u32]) -> Self {
-        let usable = || steps.iter().filter(|(_, capacity)| capacity.unusable_because.is_none());
-        let by_cpu: Vec<_> = usable()
-            .filter_map(|(clients, capacity)| Some((*clients, capacity.deliveries_per_cpu_s?)))
-            .collect();
-        let in_loop: Vec<_> = usable()
-            .filter(|(_, capacity)| capacity.limited_by == Some(LimitedBy::Server))
-            .map(|(clients, capacity)| (*clients, capacity.deliveries_per_s))
-            .collect();
-        // Figures of one kind only, and of that which says something in every case if it is there.
-        let (basis, measured) =
-            if by_cpu.len() >= STEPS_MIN || by_cpu.len() >= in_loop.len() && !by_cpu.is_empty() {
-                (Basis::ServerCpu, by_cpu)
-            } else {
-                (Basis::ClosedLoop, in_loop)
-            };
-        Self::of(basis, measured, steps.len(), sizes)
+        // Figures of one kind only, and which kind must not depend on how the steps went.
+        let is_known = |capacity: &Capacity| capacity.server_cpu.or(capacity.deliveries_per_cpu_s).is_some();
+        let by_cpu = steps.iter().any(|(_, capacity)| is_known(capacity));
+        let basis = if by_cpu { Basis::ServerCpu } else { Basis::ClosedLoop };
+        let (mut measured, mut left_out) = (Vec::new(), Vec::new());
+        for (clients, capacity) in steps {
+            match basis.figure(capacity) {
+                Ok(figure) => measured.push((*clients, figure)),
+                Err(because) => left_out.push(LeftOut { clients: *clients, because }),
+            }
+        }
+        Self { left_out, ..Self::of(basis, measured, steps.len(), sizes) }
+    }
+
+    /// No forecast, since the run was cut short when so much was measured.
+    pub(super) fn cut(self) -> Self {
+        let measured = self.measured.len();
+        let because = format!(
+            "the run was cut short, with {measured} of the {STEPS_MIN} steps measured that it needs at least"
+        );
+        if measured < STEPS_MIN { Self { none_because: Some(because), ..self } } else { self }
     }
 
     fn of(basis: Basis, mut measured: Vec<(u32, f64)>, steps: usize, sizes: &[u32]) -> Self {
@@ -148,19 +196,12 @@ impl Forecast {
 }
 
 fn too_few(basis: Basis, usable: usize, steps: usize) -> String {
-    let of = match (usable == steps, basis) {
-        (true, _) => String::new(),
-        (false, Basis::ServerCpu) => {
-            format!(": of {steps} steps the others went wrong, or used too little CPU time to be measured")
-        }
-        (false, Basis::ClosedLoop) => format!(
-            ": of {steps} steps the others went wrong, or the harness set the pace and not the server \
-             (with --data, or --server-pid, the server's CPU time is used instead)"
-        ),
-    };
+    let of =
+        if usable == steps { String::new() } else { format!(": of {steps} steps the others were left out") };
+    let unit = basis.unit();
     format!(
         "a forecast needs {STEPS_MIN} steps with different numbers of clients, three for its parameters and one to hold it \
-         against, and there are {usable}{of}"
+         against, and with {unit}, there are {usable}{of}"
     )
 }
 
@@ -175,7 +216,7 @@ mod tests {
         Capacity {
             deliveries_per_s: x,
             deliveries_per_cpu_s: Some(2.0 * x),
-            limited_by: Some(LimitedBy::Server),
+            limited_by: Some(Pace::Server),
             ..Capacity::default()
         }
     }
@@ -244,13 +285,51 @@ mod tests {
         let busy = |clients, capacity: &mut Capacity| {
             capacity.deliveries_per_cpu_s = None;
             if clients > 50 {
-                capacity.limited_by = Some(LimitedBy::Harness);
+                capacity.limited_by = Some(Pace::Harness);
             }
         };
         let found = forecast(&[10, 25, 50, 75, 100], busy, &[]);
         let because = found.none_because.expect("three are too few");
-        assert!(because.contains("there are 3: of 5 steps") && because.contains("--server-pid"), "{because}");
+        assert!(because.contains("there are 3: of 5 steps"), "{because}");
+        let left_out: Vec<_> = found.left_out.iter().map(|step| step.clients).collect();
+        assert_eq!(left_out, [75, 100]);
+        assert!(found.left_out[0].because.contains("--server-pid"), "{:?}", found.left_out);
         assert!(found.law.is_none() && found.predicted.is_empty());
+    }
+
+    #[test]
+    fn a_step_in_which_nobody_set_the_pace_says_nothing_by_the_wall_clock() {
+        let waited = |clients, capacity: &mut Capacity| {
+            capacity.deliveries_per_cpu_s = None;
+            if clients == 25 {
+                capacity.limited_by = Some(Pace::Neither);
+            }
+        };
+        let found = forecast(&[10, 25, 50, 75, 100], waited, &[]);
+        assert_eq!((found.basis, found.measured.len()), (Some(Basis::ClosedLoop), 4));
+        assert_eq!((found.left_out[0].clients, &found.none_because), (25, &None));
+    }
+
+    #[test]
+    fn too_little_cpu_time_does_not_change_the_basis() {
+        let little = |most: u32| {
+            move |clients, capacity: &mut Capacity| {
+                capacity.server_cpu = Some(0.5);
+                if clients <= most {
+                    capacity.deliveries_per_cpu_s = None;
+                }
+            }
+        };
+        let found = forecast(&[10, 25, 50, 75, 100], little(10), &[]);
+        assert_eq!((found.basis, found.measured.len()), (Some(Basis::ServerCpu), 4));
+        assert!(found.left_out[0].because.contains("too little CPU time to be told"), "{:?}", found.left_out);
+        // All five would do by the wall clock, but that is another unit.
+        for most in [25, 100] {
+            let found = forecast(&[10, 25, 50, 75, 100], little(most), &[]);
+            assert_eq!((found.basis, found.law), (Some(Basis::ServerCpu), None));
+            let because = found.none_because.expect("too few");
+            assert!(because.contains("a second of the server's CPU, there are"), "{because}");
+        }
     }
 
     #[test]

@@ -26,6 +26,28 @@ pub struct Judged {
     pub limited_by: Option<LimitedBy>,
 }
 
+/// What a step says of its size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The server was up to it.
+    Good,
+    /// The server was not.
+    Bad,
+    /// The harness was not, so nothing is known of the server.
+    Unknown,
+}
+
+impl Judged {
+    /// What that says of the step's size; not to be asked of one that was interrupted.
+    pub fn outcome(&self) -> Outcome {
+        match (self.good, self.limited_by) {
+            (true, _) => Outcome::Good,
+            (false, Some(LimitedBy::Harness)) => Outcome::Unknown,
+            (false, _) => Outcome::Bad,
+        }
+    }
+}
+
 /// Judges a step by its report. One that was interrupted is not good, and nobody's limit.
 pub fn judge(report: &Report) -> Judged {
     if report.verdict == Verdict::Interrupted {
@@ -149,7 +171,7 @@ mod tests {
         check(busy, "disconnected=0: found 1 of 10; a doubt", harness);
         let late = |report: &mut Report| {
             doubt(report);
-            report.read_lag_us = LatencyUs { count: 10, p99: 2_000.0, ..LatencyUs::default() };
+            report.read_lag_us = LatencyUs { count: 1_000, p99: 2_000.0, ..LatencyUs::default() };
             report.clients.refused = 1;
         };
         check(late, "a doubt", harness);

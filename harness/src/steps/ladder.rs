@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Found, Phase, Trial};
+use super::{Found, Outcome, Phase, Trial};
 
 /// What a bad step leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +33,10 @@ pub struct Ladder {
     state: State,
     /// Sizes that were good whenever they were tried.
     good: BTreeSet<u32>,
-    /// The smallest that was not.
+    /// The smallest that was not, by the server.
     bad: Option<u32>,
+    /// Sizes that the harness was not up to. They say nothing of what is below or above them.
+    unknown: BTreeSet<u32>,
     confirmed: bool,
 }
 
@@ -42,7 +44,15 @@ impl Ladder {
     /// All `sizes`, in their order.
     pub fn new(sizes: Vec<u32>, on_bad: OnBad) -> Self {
         let state = if sizes.is_empty() { State::Done } else { State::Climbing(0) };
-        Self { sizes, on_bad, state, good: BTreeSet::new(), bad: None, confirmed: false }
+        Self {
+            sizes,
+            on_bad,
+            state,
+            good: BTreeSet::new(),
+            bad: None,
+            unknown: BTreeSet::new(),
+            confirmed: false,
+        }
     }
 
     pub(super) fn planned(&self) -> usize {
@@ -57,15 +67,21 @@ impl Ladder {
         }
     }
 
-    pub(super) fn judged(&mut self, is_good: bool) {
+    pub(super) fn judged(&mut self, outcome: Outcome) {
         let Some(Trial { size, .. }) = self.next() else { return };
-        if is_good {
-            if self.bad != Some(size) {
+        let is_good = outcome == Outcome::Good;
+        match outcome {
+            Outcome::Good if self.bad == Some(size) => {}
+            Outcome::Good => {
                 self.good.insert(size);
             }
-        } else {
-            self.good.remove(&size);
-            self.bad = Some(self.bad.map_or(size, |bad| bad.min(size)));
+            Outcome::Bad => {
+                self.good.remove(&size);
+                self.bad = Some(self.bad.map_or(size, |bad| bad.min(size)));
+            }
+            Outcome::Unknown => {
+                self.unknown.insert(size);
+            }
         }
         self.state = match self.state {
             State::Climbing(at)
@@ -73,11 +89,13 @@ impl Ladder {
             {
                 State::Climbing(at + 1)
             }
-            State::Climbing(_) if self.bad.is_none() || self.on_bad == OnBad::Ignore => State::Done,
+            State::Climbing(_) if self.found().bad.is_none() || self.on_bad == OnBad::Ignore => State::Done,
             State::Confirming(_) if is_good => {
                 self.confirmed = true;
                 State::Done
             }
+            // What was good is not refuted by that, only not confirmed.
+            State::Confirming(_) if outcome == Outcome::Unknown => State::Done,
             State::Climbing(_) | State::Confirming(_) => {
                 self.greatest_good().map_or(State::Done, State::Confirming)
             }
@@ -86,7 +104,9 @@ impl Ladder {
     }
 
     pub(super) fn found(&self) -> Found {
-        Found { good: self.greatest_good(), bad: self.bad, confirmed: self.confirmed }
+        let good = self.greatest_good();
+        let unknown = || self.unknown.iter().find(|size| good.is_none_or(|good| **size > good)).copied();
+        Found { good, bad: self.bad.or_else(unknown), confirmed: self.confirmed }
     }
 
     /// The greatest good size, below all bad ones: above one that is bad nothing counts as good.
@@ -111,7 +131,7 @@ mod tests {
         let mut tried = Vec::new();
         while let Some(Trial { size, phase }) = ladder.next() {
             tried.push(if phase == Phase::Confirm { format!("({size})") } else { size.to_string() });
-            ladder.judged(is_good(size));
+            ladder.judged(if is_good(size) { Outcome::Good } else { Outcome::Bad });
             assert!(tried.len() <= 2 * sizes.len(), "{tried:?}");
         }
         (tried.join(" "), ladder.found())

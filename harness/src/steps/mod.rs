@@ -3,6 +3,7 @@
 //! ```text
 //!   pattern     which sizes there are                         ramp, bench: the command line
 //!   course      what to try next, from what was good so far   ladder, search
+//!   tries       the same again if the harness was not up to it
 //!   judge       whether a step was good, and whose limit it met
 //!   capacity    what a step's server could make at most
 //!   forecast    what that comes to with more clients
@@ -18,6 +19,7 @@ mod ladder;
 mod pattern;
 mod run;
 mod search;
+mod tries;
 mod usl;
 
 use std::fmt::Debug;
@@ -26,13 +28,14 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-pub use capacity::Capacity;
-pub use forecast::{Basis, Forecast, HeldOut, Measured, Predicted, STEPS_MIN};
-pub use judge::{Judged, LimitedBy, judge};
+pub use capacity::{Capacity, Pace};
+pub use forecast::{Basis, Forecast, HeldOut, LeftOut, Measured, Predicted, STEPS_MIN};
+pub use judge::{Judged, LimitedBy, Outcome, judge};
 pub use ladder::{Ladder, OnBad};
 pub use pattern::Pattern;
 pub use run::run;
 pub use search::Search;
+pub use tries::Tries;
 pub use usl::Usl;
 
 use crate::cli::Job;
@@ -73,6 +76,8 @@ pub enum Phase {
     Narrow,
     /// To see whether what was good is so again.
     Confirm,
+    /// To do the step before once more, which the harness was not up to.
+    Repeat,
 }
 
 /// A step that is to be made.
@@ -89,7 +94,8 @@ pub struct Trial {
 pub struct Found {
     /// The greatest size that was good; below all that were not, unless steps are only compared.
     pub good: Option<u32>,
-    /// The smallest size that was not.
+    /// The smallest size that was not, by the server; without one, the smallest above the good one that the harness was
+    /// not up to.
     pub bad: Option<u32>,
     /// Whether the good one was so again when the bad one was known.
     pub confirmed: bool,
@@ -114,10 +120,10 @@ impl Course {
     }
 
     /// How [`next`](Self::next) went.
-    pub fn judged(&mut self, is_good: bool) {
+    pub fn judged(&mut self, outcome: Outcome) {
         match self {
-            Self::Ladder(ladder) => ladder.judged(is_good),
-            Self::Search(search) => search.judged(is_good),
+            Self::Ladder(ladder) => ladder.judged(outcome),
+            Self::Search(search) => search.judged(outcome),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use throng_core::config::format_duration;
 use throng_core::shutdown::Shutdown;
 
-use super::{Capacity, Forecast, LimitedBy, Phase, StepsJob, Trial, judge};
+use super::{Capacity, Forecast, Found, LimitedBy, Phase, StepsJob, Trial, Tries, judge};
 use crate::cli::{Job, Scenario};
 use crate::report::{Findings, Limit, Origin, Report, Step, Stepped, Verdict};
 use crate::target::Target;
@@ -14,20 +14,21 @@ use crate::target::Target;
 /// Runs the steps of `steps` against `target` by `drive`, and tells how it goes by `say`. An error of the first step is
 /// one of the run; if a later one cannot be run, the report says so, and fails.
 pub fn run<E: Display>(
-    mut steps: StepsJob,
+    steps: StepsJob,
     origin: &Origin,
     target: &Target,
     shutdown: &Shutdown,
     say: &mut dyn FnMut(&str),
     mut drive: impl FnMut(&Job, &Target) -> Result<Findings, E>,
 ) -> Result<Report, String> {
+    let mut tries = Tries::new(steps.course.clone());
     let mut made = Made { began: Instant::now(), steps: Vec::new(), reports: Vec::new(), ended: Ended::Done };
     let mut measure = |job: &Job| -> Result<Report, String> {
         let findings = drive(job, target).map_err(|error| error.to_string())?;
         let origin = Origin { started: SystemTime::now(), ..origin.clone() };
         Ok(Report::new(job, origin, findings))
     };
-    while let Some(trial) = steps.course.next() {
+    while let Some(trial) = tries.next() {
         if !made.steps.is_empty() && is_over(shutdown, steps.pause) {
             made.ended = Ended::Interrupted;
             break;
@@ -35,7 +36,7 @@ pub fn run<E: Display>(
         let number = made.steps.len() + 1;
         let started_s = made.began.elapsed().as_secs_f64();
         let report = steps.maker.job(trial.size).and_then(|job| {
-            say(&announcement(number, trial, &steps, &job));
+            say(&announcement(number, trial, tries.planned(), &job));
             measure(&job)
         });
         let report = match report {
@@ -48,15 +49,19 @@ pub fn run<E: Display>(
         };
         let judged = judge(&report);
         let is_cut = report.verdict == Verdict::Interrupted;
+        let mut is_repeated = false;
         if is_cut {
             made.ended = Ended::Interrupted;
         } else {
             say(&outcome(number, &judged.because, judged.limited_by));
-            steps.course.judged(judged.good);
+            is_repeated = tries.judged(judged.outcome());
         }
         let mut step = Step::new(number as u32, trial, &report, judged);
         step.started_s = started_s;
-        if !is_cut && let Some(ahead) = steps.ahead {
+        if !is_cut
+            && !is_repeated
+            && let Some(ahead) = steps.ahead
+        {
             match closed_loop(&steps, trial.size, ahead, shutdown, say, &mut measure) {
                 Ok(capacity) => step.capacity = capacity,
                 Err(ended) => made.ended = ended,
@@ -69,7 +74,7 @@ pub fn run<E: Display>(
             break;
         }
     }
-    Ok(made.into_report(&steps))
+    Ok(made.into_report(steps, tries.found()))
 }
 
 /// How the steps ended.
@@ -109,15 +114,16 @@ fn closed_loop(
     }
 }
 
-fn announcement(number: usize, trial: Trial, steps: &StepsJob, job: &Job) -> String {
-    let of = match (trial.phase, steps.course.planned()) {
-        (Phase::Climb, Some(all)) => format!(" of {all}"),
+fn announcement(number: usize, trial: Trial, planned: Option<usize>, job: &Job) -> String {
+    let of = match (trial.phase, planned) {
+        (Phase::Climb | Phase::Repeat, Some(all)) if number <= all => format!(" of {all}"),
         _ => String::new(),
     };
     let again = match trial.phase {
         Phase::Climb => "",
         Phase::Narrow => ", between what was good and what was not",
         Phase::Confirm => " again, to confirm them",
+        Phase::Repeat => " once more, since the harness was not up to it",
     };
     let pace = match &job.scenario {
         Scenario::Broadcast(broadcast) => format!(
@@ -154,8 +160,7 @@ struct Made {
 
 impl Made {
     /// The report of the step that all of them stand for, with all of them in it.
-    fn into_report(mut self, job: &StepsJob) -> Report {
-        let found = job.course.found();
+    fn into_report(mut self, job: StepsJob, found: Found) -> Report {
         // The last one of its size, which is the confirmation if there was one. Without a good one the first stands for all.
         let stands = self.steps.iter().rposition(|step| step.good && Some(step.size) == found.good);
         let mut report = self.reports.swap_remove(stands.unwrap_or(0));
@@ -163,15 +168,16 @@ impl Made {
         if let Ended::Broken(what) = self.ended {
             report.incomplete_because.push(what);
         }
-        let forecast = job.forecast.as_ref().map(|sizes| {
+        let forecast = job.forecast.map(|sizes| {
             let measured: Vec<_> =
                 self.steps.iter().filter_map(|step| Some((step.size, step.capacity.as_ref()?))).collect();
-            Forecast::new(&measured, sizes)
+            let forecast = Forecast::new(&measured, &sizes);
+            if interrupted { forecast.cut() } else { forecast }
         });
         let reported = stands.map(|at| self.steps[at].number);
-        let limit = Limit::new(job.axis, found, &self.steps, reported, job.every_step_counts);
+        let limit = Limit::new(job.axis, found, &self.steps, reported, job.every_step_counts, interrupted);
         let stepped = Stepped { limit, forecast, steps: self.steps };
-        let checked = stepped.check(job.every_step_counts);
+        let checked = stepped.check(job.every_step_counts, interrupted);
         report.verdict = match (interrupted, checked.held && report.incomplete_because.is_empty()) {
             (true, _) => Verdict::Interrupted,
             (false, true) => Verdict::Pass,

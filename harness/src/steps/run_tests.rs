@@ -141,6 +141,121 @@ fn the_harnesss_limit_is_not_the_servers() {
     assert!(said[3].contains("by the harness's limit and not the server's"), "{said:?}");
 }
 
+/// What a run says when the harness had no CPU time left.
+fn busy(found: Findings) -> Findings {
+    let usage =
+        Usage { pid: 1, cpu_s: 29.9, rss_bytes: 1, rss_start_bytes: 1, rss_peak_bytes: 1, alive: true };
+    Findings { harness: Some(usage), ..found }
+}
+
+#[test]
+fn a_step_that_the_harness_was_not_up_to_is_made_again() {
+    let mut late = VecDeque::from([true, false, true, true, false]);
+    let server = |job: &Job| {
+        let found = findings(job, if job.clients > 20 { 150 } else { 5 }, 0);
+        Ok(if late.pop_front().unwrap_or(false) { busy(found) } else { found })
+    };
+    let (report, runs, said) = run_line("ramp --steps 10,20,30", &Shutdown::new(), server);
+    let report = report.expect("it can be run");
+    assert_eq!(runs.iter().map(|(clients, _)| *clients).collect::<Vec<_>>(), [10, 10, 20, 20, 20, 30, 20]);
+    let stepped = stepped(&report);
+    assert_eq!((stepped.steps[1].phase, stepped.steps[1].good), (Some(Phase::Repeat), true));
+    let limit = &stepped.limit;
+    assert_eq!((limit.good, limit.bad, limit.limited_by), (Some(20), Some(30), Some(LimitedBy::Server)));
+    assert!(
+        limit.summary.starts_with("20 clients were good, and so again; 30 clients were not"),
+        "{limit:?}"
+    );
+    assert_eq!(
+        said[2],
+        "step 2 of 4: 10 clients, 10.0 messages/s for 30s once more, since the harness was not up to it"
+    );
+    assert!(said[4].starts_with("step 3 of 4: 20 clients"), "{said:?}");
+    assert!(report.to_string().contains("harness's limit (once more)"), "{report}");
+}
+
+#[test]
+fn what_the_harness_was_not_up_to_caps_nothing_and_is_not_called_the_servers() {
+    let late_at = |late: u32| {
+        move |job: &Job| {
+            let found = findings(job, if job.clients > 40 { 150 } else { 5 }, 0);
+            Ok(if job.clients == late { busy(found) } else { found })
+        }
+    };
+    let (report, runs, _) = run_line("ramp --steps 10,20,30 --keep-going", &Shutdown::new(), late_at(20));
+    let report = report.expect("it can be run");
+    let limit = &stepped(&report).limit;
+    assert_eq!((runs.len(), limit.good, limit.bad, report.exit_code()), (5, Some(30), None, EXIT_OK));
+    let (report, runs, _) = run_line("ramp --steps 10,20", &Shutdown::new(), late_at(10));
+    let report = report.expect("it can be run");
+    assert_eq!((runs.len(), report.exit_code()), (3, EXIT_BROKEN));
+    let summary = &stepped(&report).limit.summary;
+    let wanted =
+        "no step was good; 10 clients met the harness's own limit: nothing is known of the server's (";
+    assert!(summary.starts_with(wanted) && !summary.contains("were not"), "{summary}");
+}
+
+#[test]
+fn a_bench_counts_the_last_try_of_a_step() {
+    let mut tries = 0;
+    let server = |job: &Job| {
+        tries += 1;
+        // Late beyond its threshold too, since the harness was.
+        Ok(if tries == 1 { busy(findings(job, 60, 0)) } else { findings(job, 5, 0) })
+    };
+    let (report, runs, _) = run_line("bench --steps 10,20 --slo 50ms", &Shutdown::new(), server);
+    let report = report.expect("it can be run");
+    assert_eq!(runs, [(10, false), (10, false), (10, true), (20, false), (20, true)]);
+    assert_eq!(report.exit_code(), EXIT_OK, "{report}");
+    assert!(report.to_string().contains("2 of 2 steps were good"), "{report}");
+    // What was lost is lost, however busy the harness was.
+    let mut tries = 0;
+    let server = |job: &Job| {
+        tries += 1;
+        Ok(if tries == 1 { busy(findings(job, 5, 1)) } else { findings(job, 5, 0) })
+    };
+    let (report, runs, _) = run_line("bench --steps 10,20", &Shutdown::new(), server);
+    let report = report.expect("it can be run");
+    assert_eq!((runs.len(), report.exit_code()), (5, EXIT_BROKEN));
+    assert!(report.to_string().contains("found step 1: missing=0: found 1 of"), "{report}");
+}
+
+#[test]
+fn a_run_that_was_cut_says_so() {
+    let cut_from = |number: usize| {
+        let mut runs = 0;
+        move |job: &Job| {
+            runs += 1;
+            Ok(Findings { interrupted: runs >= number, ..findings(job, 5, 0) })
+        }
+    };
+    for (line, number, summary) in [
+        (
+            "ramp --steps 5,10,20",
+            3,
+            "the run was cut short after 2 steps: good up to 10 clients, and no limit was met",
+        ),
+        ("ramp --steps 5,10,20", 1, "the run was cut short before a step was completed"),
+        ("bench --steps 5,10,20", 1, "the run was cut short before a step was completed"),
+        (
+            "bench --steps 5,10,20",
+            3,
+            "the run was cut short after 1 step: 1 of 1 steps were good, the largest with 5 clients",
+        ),
+    ] {
+        let (report, _, _) = run_line(line, &Shutdown::new(), cut_from(number));
+        let report = report.expect("it can be run");
+        let stepped = stepped(&report);
+        assert_eq!((stepped.limit.summary.as_str(), report.exit_code()), (summary, EXIT_INTERRUPTED));
+        let none = stepped.forecast.as_ref().map(|forecast| forecast.none_because.as_deref());
+        if let Some(none) = none {
+            assert!(none.is_some_and(|none| none.starts_with("the run was cut short, with ")), "{none:?}");
+        }
+        let text = report.to_string();
+        assert!(!text.contains("no step was good") && text.contains(summary), "{text}");
+    }
+}
+
 #[test]
 fn a_search_over_the_rate_has_a_fixed_number_of_clients() {
     let rate = |job: &Job| match &job.scenario {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Found, Phase, Trial};
+use super::{Found, Outcome, Phase, Trial};
 
 /// How often what was found may turn out not to be good after all.
 const FAILURES_MAX: u32 = 3;
@@ -16,6 +16,7 @@ pub struct Search {
     next: Option<Trial>,
     /// Sizes that were good, all below `bad`.
     good: BTreeSet<u32>,
+    /// The smallest that was not, whoever was not up to it.
     bad: Option<u32>,
     failures: u32,
     confirmed: bool,
@@ -34,8 +35,15 @@ impl Search {
         self.next
     }
 
-    pub(super) fn judged(&mut self, is_good: bool) {
+    pub(super) fn judged(&mut self, outcome: Outcome) {
         let Some(Trial { size, phase }) = self.next else { return };
+        let is_good = outcome == Outcome::Good;
+        if phase == Phase::Confirm && outcome == Outcome::Unknown {
+            // What was good is not refuted by a harness that was not up to it, only not confirmed.
+            self.next = None;
+            return;
+        }
+        // Above a size that the harness is not up to there is nothing to be found either.
         if is_good {
             self.good.insert(size);
         } else {
@@ -52,7 +60,7 @@ impl Search {
                 self.failures += 1;
                 self.decide()
             }
-            (Phase::Climb | Phase::Narrow, _) => self.decide(),
+            (Phase::Climb | Phase::Narrow | Phase::Repeat, _) => self.decide(),
         };
     }
 
@@ -108,7 +116,7 @@ mod tests {
         let mut tried = Vec::new();
         while let Some(trial) = search.next() {
             tried.push(trial);
-            search.judged(is_good(trial.size));
+            search.judged(if is_good(trial.size) { Outcome::Good } else { Outcome::Bad });
             assert!(tried.len() as f64 <= bound(from, to, precision), "{tried:?}");
         }
         (tried, search.found())

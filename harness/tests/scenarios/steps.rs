@@ -125,4 +125,5 @@ fn ctrl_c_ends_a_ramp_with_the_steps_that_were_made() {
         "{ended}"
     );
     assert!(ended.stdout.contains("INTERRUPTED") && ended.stdout.contains("cut short"), "{ended}");
+    assert!(ended.stdout.contains("the run was cut short after 1 step: good up to 2 clients"), "{ended}");
 }

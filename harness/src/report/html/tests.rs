@@ -187,7 +187,7 @@ fn what_is_wrong_is_on_top() {
     let stuck = check(&job(""), Findings { incomplete_because: stuck, ..findings(0) }, &[]);
     top(&stuck, "BROKEN</span> the probe message has reached 1 of 2 clients");
     let mut late = findings(0);
-    late.recorder.sent(0, 2_000_000);
+    (0..20).for_each(|_| late.recorder.sent(0, 2_000_000));
     top(&check(&job(""), late, &["verdict pass"]), "<li>the harness itself sent late");
     let interrupted = check(&job(""), Findings { interrupted: true, ..findings(0) }, &[]);
     top(&interrupted, "<strong>INTERRUPTED</strong>");

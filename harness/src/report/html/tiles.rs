@@ -3,6 +3,7 @@
 use super::markup::Markup;
 use super::micros;
 use crate::record::LatencyUs;
+use crate::report::summary::planned;
 use crate::report::{Report, format_bytes, format_count, format_rate};
 
 /// A headline number.
@@ -59,7 +60,7 @@ impl Report {
         if self.sent > 0 {
             tiles.extend(self.delivery_tiles());
         } else {
-            let note = format!("of {:.1}/s begun", rates.offered_per_s);
+            let note = planned(rates.offered_per_s);
             tiles.push(Tile::new("Rate of entering", format!("{:.1}/s", rates.achieved_per_s), note));
         }
         let mut time = |label, latency: &LatencyUs| {
