@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(line(&leaving), "    2s  7 connected, 1,234 left");
         assert_eq!(shown(false, &[row.clone(), row.clone()]), format!("{full}\n{full}\n"));
         assert_eq!(shown(true, &[row.clone(), row.clone()]), format!("\r\x1b[2K{full}\r\x1b[2K{full}\n"));
-        let mut narrow = Progress { out: Vec::new(), replaces: true, width: || 25 };
+        let mut narrow = Progress { out: Vec::new(), replaces: true, width: || 26 };
         narrow.show(&row);
         assert_eq!(narrow.out, b"\r\x1b[2K   12s  9,000 connected, 2");
     }

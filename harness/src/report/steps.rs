@@ -223,11 +223,10 @@ impl Limit {
             }
             (None, Some(_)) => {
                 let once = if steps.iter().any(|step| step.good) { " whenever it was tried" } else { "" };
-                if limited_by == Some(LimitedBy::Harness) {
-                    format!("no step was good{once}; {not_good}")
-                } else {
-                    let why = why.strip_prefix(": ").map_or(String::new(), |why| format!(", {why}"));
-                    format!("no step was good{once}: with {}{why}", size(found.bad))
+                let why = because.first().map_or(String::new(), |why| format!(", {why}"));
+                match limited_by {
+                    Some(LimitedBy::Harness) => format!("no step was good{once}; {not_good}"),
+                    _ => format!("no step was good{once}: with {}{why}", size(found.bad)),
                 }
             }
             (Some(_), Some(_)) => {
