@@ -6,7 +6,7 @@ use super::{Course, Found, Outcome, Phase, Trial};
 /// How often a step is made again at most.
 const REPEATS_MAX: u32 = 2;
 
-/// A course whose steps are made again, up to [`REPEATS_MAX`] times each, while the harness is not up to them. So it has at
+/// A course whose steps are made again, up to `REPEATS_MAX` times each, while the harness is not up to them. So it has at
 /// most three times as many steps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tries {
