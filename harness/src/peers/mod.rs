@@ -50,8 +50,11 @@ use throng::Throng;
 
 /// Open files for everything but members.
 const RESERVED_FILES: u64 = 64;
-/// How long a bare writer writes.
+/// How long a bare writer writes as fast as it can.
 const BARE_MILLIS: u64 = 1_000;
+/// Of the time in which a case counts, what one at its pace writes for. In a second of it the machine's moods are a tenth of what
+/// comes out, which is as much as this is to tell apart.
+const BARE_SHARE: u64 = 2;
 /// Messages in each of a bare writer's writes.
 const BARE_BATCHES: [usize; 2] = [1, 10];
 
@@ -234,13 +237,16 @@ impl Run<'_> {
     fn bare(&mut self, repetition: u32, sockets: u32, cases: &[Case]) {
         let Some(program) = &self.job.bare else { return };
         let payload = self.job.payload;
-        let fast = BARE_BATCHES.into_iter().map(|batch| (None, batch * payload));
-        let paced = cases.iter().filter_map(|case| Some((Some((case.letter, case.interval()?)), payload)));
-        for (case, bytes) in fast.chain(paced) {
+        let half = u64::try_from(self.job.times.duration.as_millis()).unwrap_or(u64::MAX) / BARE_SHARE;
+        let fast = BARE_BATCHES.into_iter().map(|batch| (None, batch * payload, BARE_MILLIS));
+        let paced = cases
+            .iter()
+            .filter_map(|case| Some((Some((case.letter, case.interval()?)), payload, half.max(1))));
+        for (case, bytes, millis) in fast.chain(paced) {
             if self.shutdown.is_requested() {
                 return;
             }
-            let measure = bare::Measure { case, sockets, bytes, millis: BARE_MILLIS, repetition };
+            let measure = bare::Measure { case, sockets, bytes, millis, repetition };
             match bare::measure(program, self.job.server_core, measure, self.shutdown) {
                 Ok(Some(bare)) => self.results.bare.push(bare),
                 Ok(None) => (self.say)("the bare writer has not come to an end; its cost is not known"),
