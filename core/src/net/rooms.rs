@@ -53,6 +53,8 @@ pub struct Rooms {
     visited: usize,
     /// Frames that nobody has been sent yet, and when they were sealed.
     fresh: Vec<(usize, Class, u64, Instant)>,
+    /// Frames that members were given since somebody asked.
+    given: u64,
     /// Decides where rounds begin.
     random: u64,
     limits: LogLimits,
@@ -124,6 +126,7 @@ impl Rooms {
             sweeping: VecDeque::new(),
             visited: 0,
             fresh: Vec::new(),
+            given: 0,
             random: 0,
             limits,
             pool: SegmentPool::new(limits.pool),
@@ -213,7 +216,7 @@ impl Rooms {
             }
             let (to, skipped) = log.skip(*cursor, &mut self.pool);
             *cursor = to;
-            *missed += if is_kept { 0 } else { skipped };
+            *if is_kept { &mut self.given } else { missed } += skipped;
         }
     }
 
@@ -390,10 +393,16 @@ impl Rooms {
                 }
                 let (to, rest) = (reached.cursor, reached.rest);
                 log.advance(*cursor, to, &mut self.pool);
+                self.given += to - *cursor;
                 (*cursor, count) = (to, rest);
             }
         }
         debug_assert_eq!(count, 0, "more was written than was pending");
+    }
+
+    /// How many frames members were given, each counted for each, since this was asked last.
+    pub fn take_given(&mut self) -> u64 {
+        std::mem::take(&mut self.given)
     }
 
     /// Whether the member has missed messages of the room and has not been told.

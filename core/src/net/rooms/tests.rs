@@ -45,6 +45,8 @@ struct Peer {
     /// Bytes of frames that have not come whole.
     inbox: Vec<u8>,
     owed: HashMap<(u32, Class), VecDeque<u32>>,
+    /// Frames that came.
+    received: u64,
     is_blocked: bool,
 }
 
@@ -57,6 +59,7 @@ impl Peer {
             let (room, class, number) = what(&self.inbox[at..at + used]);
             let owed = self.owed.get_mut(&(room, class)).expect("owed something from there");
             assert_eq!(owed.pop_front(), Some(number), "in order, once, nothing left out");
+            self.received += 1;
             at += used;
         }
         self.inbox.drain(..at);
@@ -64,15 +67,22 @@ impl Peer {
 }
 
 impl Peer {
+    /// The frames that it was given and that have not come: of which rooms and classes.
+    fn on_its_way(&self) -> Vec<(u32, Class)> {
+        let bytes = [&self.inbox[..], &self.outbox].concat();
+        let (mut frames, mut at) = (Vec::new(), 0);
+        while let Split::Frame(_, used) = frame::split(&bytes[at..], 20_000) {
+            let (room, class, _) = what(&bytes[at..at + used]);
+            at += used;
+            frames.push((room, class));
+        }
+        frames
+    }
+
     /// It is told of a gap, which comes after what is on its way.
     fn lose(&mut self, gap: Gap) {
-        let on_its_way = [&self.inbox[..], &self.outbox].concat();
-        let (mut kept, mut at) = (0, 0);
-        while let Split::Frame(_, used) = frame::split(&on_its_way[at..], 20_000) {
-            let (room, class, _) = what(&on_its_way[at..at + used]);
-            at += used;
-            kept += usize::from((RoomId(room), class) == (gap.room, gap.class));
-        }
+        let on_its_way = self.on_its_way();
+        let kept = on_its_way.iter().filter(|frame| **frame == (gap.room.0, gap.class)).count();
         let owed = self.owed.get_mut(&(gap.room.0, gap.class)).expect("owed something there");
         // What follows shows whether that was the right number.
         assert!(kept + gap.count as usize <= owed.len());
@@ -86,6 +96,8 @@ struct World {
     members: BTreeSet<(u32, u32)>,
     dirty: BTreeSet<u32>,
     numbers: HashMap<(u32, Class), u32>,
+    /// Frames that sessions were given which are over.
+    given: u64,
     now: Instant,
 }
 
@@ -97,6 +109,7 @@ impl World {
             members: BTreeSet::new(),
             dirty: BTreeSet::new(),
             numbers: HashMap::new(),
+            given: 0,
             now: Instant::now(),
         }
     }
@@ -173,7 +186,8 @@ impl World {
         self.dirty.extend(moved);
         self.dirty.remove(&session);
         self.members.retain(|member| member.0 != session);
-        self.peers[session as usize] = Peer::default();
+        let gone = std::mem::take(&mut self.peers[session as usize]);
+        self.given += gone.received + gone.on_its_way().len() as u64;
     }
 
     /// What the loop does until it can sleep; nobody is blocked any more.
@@ -188,6 +202,8 @@ impl World {
             assert!(peer.owed.values().all(VecDeque::is_empty), "session {session} is owed {:?}", peer.owed);
             assert!(peer.inbox.is_empty() && peer.outbox.is_empty());
         }
+        self.given += self.peers.iter_mut().map(|peer| std::mem::take(&mut peer.received)).sum::<u64>();
+        assert_eq!(self.rooms.take_given(), std::mem::take(&mut self.given), "each for each, and none twice");
         assert_eq!(self.rooms.pool.used(), 0, "whoever has caught up keeps no segment");
         assert!(self.rooms.sweeping.is_empty());
         for room in 0..ROOMS {

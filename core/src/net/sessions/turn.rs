@@ -334,6 +334,7 @@ impl Net {
         let written = std::mem::take(&mut self.written);
         metrics::WRITES.add(written.calls);
         metrics::BYTES_OUT.add(written.bytes);
+        metrics::PACKETS_OUT.add(self.rooms.take_given());
     }
 
     fn serve(&mut self, id: SessionId) {

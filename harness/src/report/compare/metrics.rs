@@ -21,6 +21,26 @@ pub(super) struct Metric {
     /// Whether it is a latency: a run that is not valid is no evidence of those.
     pub(super) needs_valid: bool,
     pub(super) series: fn(&[Second]) -> Series,
+    /// The same in units of what a delivery cost the harness, for times that the machine makes longer and shorter.
+    pub(super) controlled: Option<fn(&[Second]) -> Series>,
+}
+
+impl Metric {
+    /// A latency.
+    const fn latency(
+        name: &'static str,
+        series: fn(&[Second]) -> Series,
+        controlled: fn(&[Second]) -> Series,
+    ) -> Self {
+        Self {
+            name,
+            unit: Unit::Micros,
+            better: Better::Lower,
+            needs_valid: true,
+            series,
+            controlled: Some(controlled),
+        }
+    }
 }
 
 /// What the server's, or this process's, share of a core was spent on.
@@ -33,39 +53,42 @@ fn cpu_per_delivery(rows: &[Second], cpu: fn(&Second) -> Option<f64>) -> Series 
     })
 }
 
+/// What a delivery of a second cost the harness, in microseconds.
+fn harness_cost(before: &Second, row: &Second) -> Option<f64> {
+    let cost = row.harness_cpu? * seconds(before, row) * 1e6 / received(before, row);
+    (cost.is_finite() && cost > 0.0).then_some(cost)
+}
+
+/// A time of each second in units of what a delivery cost the harness in it.
+fn in_harness_costs(rows: &[Second], micros: fn(&Second) -> f64) -> Series {
+    values(rows, |before, row| harness_cost(before, row).map_or(0.0, |cost| micros(row) / cost))
+}
+
 /// What tells whether the machine was another.
 pub(super) const HARNESS_COST: &str = "harness CPU per delivery";
 
 /// All of them; a side that has not got one is not compared by it.
 pub(super) const METRICS: [Metric; 10] = [
-    Metric {
-        name: "latency p50",
-        unit: Unit::Micros,
-        better: Better::Lower,
-        needs_valid: true,
-        series: |rows| values(rows, |row| row.p50_us),
-    },
-    Metric {
-        name: "latency p99",
-        unit: Unit::Micros,
-        better: Better::Lower,
-        needs_valid: true,
-        series: |rows| values(rows, |row| row.p99_us),
-    },
-    Metric {
-        name: "last recipient p50",
-        unit: Unit::Micros,
-        better: Better::Lower,
-        needs_valid: true,
-        series: |rows| values(rows, |row| row.last_recipient_p50_us),
-    },
-    Metric {
-        name: "last recipient p99",
-        unit: Unit::Micros,
-        better: Better::Lower,
-        needs_valid: true,
-        series: |rows| values(rows, |row| row.last_recipient_p99_us),
-    },
+    Metric::latency(
+        "latency p50",
+        |rows| values(rows, |_, row| row.p50_us),
+        |rows| in_harness_costs(rows, |row| row.p50_us),
+    ),
+    Metric::latency(
+        "latency p99",
+        |rows| values(rows, |_, row| row.p99_us),
+        |rows| in_harness_costs(rows, |row| row.p99_us),
+    ),
+    Metric::latency(
+        "last recipient p50",
+        |rows| values(rows, |_, row| row.last_recipient_p50_us),
+        |rows| in_harness_costs(rows, |row| row.last_recipient_p50_us),
+    ),
+    Metric::latency(
+        "last recipient p99",
+        |rows| values(rows, |_, row| row.last_recipient_p99_us),
+        |rows| in_harness_costs(rows, |row| row.last_recipient_p99_us),
+    ),
     Metric {
         name: "deliveries",
         unit: Unit::PerSecond,
@@ -75,6 +98,7 @@ pub(super) const METRICS: [Metric; 10] = [
             let rate = |before: &_, row: &_| Some((received(before, row), seconds(before, row)));
             ratios(rows, |before, row| rate(before, row).filter(|_| row.received > 0))
         },
+        controlled: None,
     },
     Metric {
         name: "server CPU per delivery",
@@ -82,6 +106,13 @@ pub(super) const METRICS: [Metric; 10] = [
         better: Better::Lower,
         needs_valid: false,
         series: |rows| cpu_per_delivery(rows, |row| row.server_cpu),
+        controlled: Some(|rows| {
+            ratios(rows, |before, row| {
+                let received = received(before, row);
+                let server = row.server_cpu? * seconds(before, row) * 1e6;
+                (row.received > 0).then_some((server, harness_cost(before, row)? * received))
+            })
+        }),
     },
     Metric {
         name: HARNESS_COST,
@@ -89,6 +120,7 @@ pub(super) const METRICS: [Metric; 10] = [
         better: Better::Neither,
         needs_valid: false,
         series: |rows| cpu_per_delivery(rows, |row| row.harness_cpu),
+        controlled: None,
     },
     Metric {
         name: "server CPU",
@@ -102,6 +134,7 @@ pub(super) const METRICS: [Metric; 10] = [
                 (row.received == 0).then_some((row.server_cpu? * seconds, seconds))
             })
         },
+        controlled: None,
     },
     Metric {
         name: "logins",
@@ -113,6 +146,7 @@ pub(super) const METRICS: [Metric; 10] = [
                 (row.received == 0).then_some((entered(before, row), seconds(before, row)))
             })
         },
+        controlled: None,
     },
     Metric {
         name: "sent",
@@ -125,6 +159,7 @@ pub(super) const METRICS: [Metric; 10] = [
                 (row.sent > 0).then_some((sent, seconds(before, row)))
             })
         },
+        controlled: None,
     },
 ];
 

@@ -6,6 +6,7 @@
 
 mod bootstrap;
 mod differences;
+mod figure;
 mod metrics;
 mod series;
 pub(super) mod show;
@@ -15,12 +16,14 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use thiserror::Error;
 
-use self::bootstrap::{difference, middle};
+use self::figure::{Change, allow_for_the_machine, direction};
 use self::metrics::{Better, EXACT, Exact, HARNESS_COST, METRICS, Metric};
 use self::series::{Series, counted};
 use super::{Report, Verdict};
+use crate::live::Second;
 
 pub use self::differences::Differing;
+pub use self::figure::{Compared, Controlled, Finding, Unit};
 
 /// Fewest runs of a side whose figures of whole runs are compared: with fewer, all of one side lie above all of the other by chance
 /// more often than once in a hundred times.
@@ -51,61 +54,6 @@ pub struct CompareError {
     first_path: PathBuf,
     other: String,
     other_path: PathBuf,
-}
-
-/// What a figure's comparison came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Finding {
-    /// No difference that is both certain and larger than the noise.
-    Same,
-    /// Better.
-    Better,
-    /// Worse.
-    Worse,
-    /// Different, and neither better nor worse.
-    Different,
-    /// There are too few seconds, or too few runs, to tell.
-    Untested,
-}
-
-/// What a figure is measured in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum Unit {
-    /// A time.
-    #[serde(rename = "us")]
-    Micros,
-    /// So many a second.
-    #[serde(rename = "1/s")]
-    PerSecond,
-    /// A share: 1 is 100 %.
-    #[serde(rename = "share")]
-    Share,
-    /// A size.
-    #[serde(rename = "bytes")]
-    Bytes,
-    /// A number of things.
-    #[serde(rename = "count")]
-    Count,
-}
-
-/// One figure of both sides.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Compared {
-    /// What it is.
-    pub name: String,
-    /// What it is measured in.
-    pub unit: Unit,
-    /// What stands for the baseline.
-    pub baseline: f64,
-    /// What stands for the new side.
-    pub new: f64,
-    /// How much more the new side has: 0.1 is 10 %; null if the baseline has none.
-    pub change: Option<f64>,
-    /// Between which changes the true one lies with 99 % certainty; null if that cannot be told.
-    pub interval: Option<[f64; 2]>,
-    /// What that comes to.
-    pub finding: Finding,
 }
 
 /// What a comparison came to as a whole.
@@ -171,8 +119,11 @@ impl Comparison {
             }
         }
         let sides = [baseline, new].map(reports);
-        let mut figures: Vec<_> =
-            METRICS.iter().zip(0..).filter_map(|(m, seed)| by_rows(m, &sides, noise, seed)).collect();
+        let same_traffic = differences::same_traffic(&sides);
+        // Other messages are other work for the harness too.
+        let has_control = same_traffic == Some(true);
+        let by_rows = |(metric, seed)| by_rows(metric, &sides, has_control, noise, seed);
+        let mut figures: Vec<_> = METRICS.iter().zip(0..).filter_map(by_rows).collect();
         allow_for_the_machine(&mut figures);
         figures.extend(by_runs(&sides, noise));
         figures.extend(EXACT.iter().map(|exact| counts(exact, &sides)));
@@ -186,7 +137,7 @@ impl Comparison {
             new: paths(new),
             noise,
             confidence: bootstrap::CONFIDENCE,
-            same_traffic: differences::same_traffic(&sides),
+            same_traffic,
             differing: differences::differing(&sides),
             doubts,
             figures,
@@ -209,43 +160,33 @@ fn paths(side: &[Named]) -> Vec<PathBuf> {
 }
 
 /// Compares what each second of the runs had; none if a side has not had it.
-fn by_rows(metric: &Metric, sides: &[Vec<&Report>; 2], noise: f64, seed: u64) -> Option<Compared> {
-    let series = |side: &Vec<&Report>| -> Vec<Series> {
-        side.iter().map(|report| (metric.series)(counted(report))).collect()
-    };
-    let [baseline, new] = sides.each_ref().map(series);
+fn by_rows(
+    metric: &Metric,
+    sides: &[Vec<&Report>; 2],
+    has_control: bool,
+    noise: f64,
+    seed: u64,
+) -> Option<Compared> {
     let is_evidence = !metric.needs_valid || sides.iter().flatten().all(|report| report.valid);
-    let is_long = [&baseline, &new].iter().all(|side| {
-        side.iter().all(|run| run.len() >= ROWS_OF_RUN_MIN)
-            && side.iter().map(Series::len).sum::<usize>() >= ROWS_MIN
-    });
-    compared(
+    let change = |series: fn(&[Second]) -> Series| {
+        let sides = sides
+            .each_ref()
+            .map(|side| -> Vec<Series> { side.iter().map(|report| series(counted(report))).collect() });
+        let is_long = sides.iter().all(|side| {
+            side.iter().all(|run| run.len() >= ROWS_OF_RUN_MIN)
+                && side.iter().map(Series::len).sum::<usize>() >= ROWS_MIN
+        });
+        Change::of(&sides, (is_evidence && is_long).then_some(seed))
+    };
+    let controlled = metric.controlled.filter(|_| has_control).and_then(change);
+    Some(Compared::new(
         metric.name.into(),
         metric.unit,
         metric.better,
-        &baseline,
-        &new,
+        change(metric.series)?,
+        controlled,
         noise,
-        (is_evidence && is_long).then_some(seed),
-    )
-}
-
-/// The harness does the same work for the same messages. If that came to cost more, or less, then so may everything else, once on the
-/// server's side and once on the harness's: what changed by no more than twice as much says nothing of the server.
-fn allow_for_the_machine(figures: &mut [Compared]) {
-    let control = figures.iter().find(|figure| figure.name == HARNESS_COST);
-    let Some(shift) = control.filter(|figure| figure.finding == Finding::Different).and_then(|it| it.change)
-    else {
-        return;
-    };
-    let allowed = 2.0 * shift.ln_1p().abs();
-    for figure in figures {
-        let is_decided = matches!(figure.finding, Finding::Worse | Finding::Better);
-        let is_within = figure.change.is_some_and(|change| change.ln_1p().abs() <= allowed);
-        if is_decided && is_within && figure.unit == Unit::Micros {
-            figure.finding = Finding::Same;
-        }
-    }
+    ))
 }
 
 /// Compares what a run has as a whole, for which the only evidence is how runs differ.
@@ -259,8 +200,8 @@ fn by_runs(sides: &[Vec<&Report>; 2], noise: f64) -> Vec<Compared> {
                 })
                 .collect()
         };
-        let [baseline, new] = sides.each_ref().map(series);
-        compared(name, unit, Better::Lower, &baseline, &new, noise, is_enough.then_some(u64::MAX))
+        let change = Change::of(&sides.each_ref().map(series), is_enough.then_some(u64::MAX))?;
+        Some(Compared::new(name, unit, Better::Lower, change, None, noise))
     };
     let mut figures = Vec::new();
     let is_silent = sides.iter().flatten().all(|report| report.sent == 0);
@@ -280,46 +221,6 @@ fn by_runs(sides: &[Vec<&Report>; 2], noise: f64) -> Vec<Compared> {
     figures
 }
 
-/// Compares two sides' series. Without a seed there is too little to tell a difference by.
-fn compared(
-    name: String,
-    unit: Unit,
-    better: Better,
-    baseline: &[Series],
-    new: &[Series],
-    noise: f64,
-    seed: Option<u64>,
-) -> Option<Compared> {
-    let sides = [middle(baseline)?, middle(new)?];
-    let found = seed.and_then(|seed| difference(baseline, new, seed));
-    let log = sides[1] - sides[0];
-    let finding = match found {
-        None => Finding::Untested,
-        Some(found) => {
-            let is_certain = found.interval[0] > 0.0 || found.interval[1] < 0.0;
-            if is_certain && log.abs() > noise.ln_1p() { direction(better, log) } else { Finding::Same }
-        }
-    };
-    Some(Compared {
-        name,
-        unit,
-        baseline: sides[0].exp(),
-        new: sides[1].exp(),
-        change: Some(log.exp_m1()),
-        interval: found.map(|found| found.interval.map(f64::exp_m1)),
-        finding,
-    })
-}
-
-fn direction(better: Better, change: f64) -> Finding {
-    match better {
-        Better::Neither => Finding::Different,
-        Better::Lower if change > 0.0 => Finding::Worse,
-        Better::Higher if change < 0.0 => Finding::Worse,
-        _ => Finding::Better,
-    }
-}
-
 /// Compares the worst run of each side.
 fn counts((name, better, count): &Exact, sides: &[Vec<&Report>; 2]) -> Compared {
     let [baseline, new] =
@@ -333,6 +234,7 @@ fn counts((name, better, count): &Exact, sides: &[Vec<&Report>; 2]) -> Compared 
         new: new as f64,
         change: (baseline > 0).then(|| new as f64 / baseline as f64 - 1.0),
         interval: None,
+        controlled: None,
         finding,
     }
 }
@@ -374,8 +276,8 @@ fn doubts(baseline: &[Named], new: &[Named], figures: &[Compared]) -> Vec<String
     let harness = figures.iter().find(|figure| figure.name == HARNESS_COST);
     if let Some(figure) = harness.filter(|figure| figure.finding == Finding::Different) {
         doubts.push(format!(
-            "the harness's own cost of a delivery changed too, by {:+.1}%: it may have been the machine, so times that changed by up to \
-             twice that are not called different",
+            "the harness's own cost of a delivery changed too, by {:+.1}%: it may have been the machine, so times that changed the same way by \
+             up to twice that are not called different, unless they did in units of that cost",
             figure.change.unwrap_or(0.0) * 100.0
         ));
     }

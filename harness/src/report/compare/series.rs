@@ -54,8 +54,8 @@ fn entries(row: &Second) -> u64 {
 
 /// A figure of the rows, each with the one before it. A second without a value, as a latency where nothing arrived, is left out: what was
 /// late in it counts when it comes.
-pub(super) fn values(rows: &[Second], value: impl Fn(&Second) -> f64) -> Series {
-    let values = rows.iter().skip(1).map(value);
+pub(super) fn values(rows: &[Second], value: impl Fn(&Second, &Second) -> f64) -> Series {
+    let values = rows.iter().zip(rows.iter().skip(1)).map(|(before, row)| value(before, row));
     Series::Values(values.filter(|value| value.is_finite() && *value > 0.0).collect())
 }
 
@@ -103,7 +103,10 @@ mod tests {
         let mut report = Report { sent: 44, timeline: timeline.clone(), ..Report::default() };
         let found = |report: &Report| counted(report).iter().map(|row| row.sent).collect::<Vec<_>>();
         assert_eq!(found(&report), [3, 10, 20, 30, 40]);
-        assert_eq!(values(counted(&report), |row| row.p50_us), Series::Values(vec![10.0, 20.0, 30.0, 40.0]));
+        assert_eq!(
+            values(counted(&report), |_, row| row.p50_us),
+            Series::Values(vec![10.0, 20.0, 30.0, 40.0])
+        );
         let rate =
             ratios(counted(&report), |before, row| Some((received(before, row), seconds(before, row))));
         assert_eq!(rate, Series::Ratios(vec![(70.0, 1.0), (100.0, 1.0), (100.0, 1.0), (100.0, 1.0)]));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Compared, Comparison, Finding, Outcome, Unit};
+use super::{Compared, Comparison, Controlled, Finding, Outcome, Unit};
 use crate::duration::format_nanos;
 use crate::report::{format_bytes, format_count, format_rate};
 
@@ -43,9 +43,32 @@ impl Compared {
 
     /// The interval for people.
     pub fn interval_text(&self) -> String {
-        self.interval
-            .map_or_else(|| "-".into(), |[low, high]| format!("{} to {}", percent(low), percent(high)))
+        interval_text(self.interval)
     }
+}
+
+/// What the change in units of the harness's cost is called.
+pub(in crate::report) const CONTROLLED: &str = "in units of the harness's cost";
+
+impl Controlled {
+    /// The change for people.
+    pub fn change_text(&self) -> String {
+        percent(self.change)
+    }
+
+    /// The interval for people.
+    pub fn interval_text(&self) -> String {
+        interval_text(self.interval)
+    }
+
+    /// Whether it decides, in words.
+    pub fn decides_text(&self) -> &'static str {
+        if self.decides { "decides" } else { "" }
+    }
+}
+
+fn interval_text(interval: Option<[f64; 2]>) -> String {
+    interval.map_or_else(|| "-".into(), |[low, high]| format!("{} to {}", percent(low), percent(high)))
 }
 
 /// A change in percent, with its sign if it has one when it is shown.
@@ -90,7 +113,8 @@ impl Comparison {
     /// How the figures are to be read, in a sentence.
     pub fn rule_text(&self) -> String {
         format!(
-            "a difference is significant when its {:.0}% interval does not hold 0 and it is above {:.1}%",
+            "a difference is significant when its {:.0}% interval does not hold 0 and it is above {:.1}%; of a time and the same {CONTROLLED} \
+             the one with the narrower interval decides",
             self.confidence * 100.0,
             self.noise * 100.0
         )
@@ -116,6 +140,7 @@ impl fmt::Display for Comparison {
             writeln!(f, "  {:<10}  {doubt}", "NOTE")?;
         }
         let wide = self.figures.iter().map(|figure| figure.name.len()).max().unwrap_or_default();
+        let wide = wide.max(CONTROLLED.len() + 2);
         writeln!(
             f,
             "\n  {:<wide$}{:>12}{:>12}{:>10}{:>22}   finding",
@@ -131,6 +156,17 @@ impl fmt::Display for Comparison {
                 figure.interval_text(),
                 figure.finding.text()
             )?;
+            if let Some(controlled) = figure.controlled {
+                writeln!(
+                    f,
+                    "    {CONTROLLED:<inner$}{:>24}{:>10}{:>22}   {}",
+                    "",
+                    controlled.change_text(),
+                    controlled.interval_text(),
+                    controlled.decides_text(),
+                    inner = wide - 2
+                )?;
+            }
         }
         writeln!(f, "\n  ({})", self.rule_text())
     }

@@ -5,7 +5,12 @@ use crate::procstat::Usage;
 
 /// A report of a minute in which the server is `factor` times as slow as usual.
 fn report(seed: u64, factor: f64) -> Report {
-    let noise = |kind: u64, level: f64| rows(seed * 100 + kind, level, 64);
+    report_on(seed, factor, 1.0)
+}
+
+/// The same on a machine that is `machine` times as slow as usual, for everybody.
+fn report_on(seed: u64, factor: f64, machine: f64) -> Report {
+    let noise = |kind: u64, level: f64| rows(seed * 100 + kind, level * machine, 64);
     let (p50, p99, last) =
         (noise(1, 5_000.0 * factor), noise(2, 12_000.0 * factor), noise(3, 9_000.0 * factor));
     let (cpu, own) = (noise(4, 0.45), noise(5, 0.4));
@@ -57,6 +62,66 @@ fn the_same_server_shows_no_difference_and_a_slower_one_does() {
     }
     assert!(different <= 5, "{different} of 100 pairs of the same server differ");
     assert!(slower >= 95, "{slower} of 100 pairs show the slower server");
+}
+
+#[test]
+fn the_moods_of_the_machine_are_divided_out() {
+    // By up to 15 % either way, another one for each run.
+    let side = |seed: u64, factor: f64| -> Vec<Named> {
+        let named = |run: u64| {
+            let seed = 3 * seed + run;
+            let mood = (seed * 7_919 % 101) as f64 / 50.0 - 1.0;
+            Named { path: "a.json".into(), report: report_on(seed, factor, 1.0 + 0.15 * mood) }
+        };
+        (0..3).map(named).collect()
+    };
+    let (mut different, mut slower, mut certain) = (0, 0, 0);
+    for seed in 0..40 {
+        let (a, b, c) = (side(2 * seed, 1.0), side(2 * seed + 1, 1.0), side(2 * seed + 1, 1.1));
+        different += usize::from(compare(&a, &b).outcome != Outcome::Same);
+        let found = compare(&a, &c);
+        slower += usize::from(found.is_worse());
+        let is_certain = |figure: &Compared| figure.interval.is_some_and(|[low, _]| low > 0.0);
+        certain += usize::from(found.figures.iter().any(is_certain));
+    }
+    assert!(different <= 2, "{different} of 40 pairs of the same server differ");
+    assert!(slower >= 37, "{slower} of 40 pairs show the slower server");
+    assert!(
+        certain <= 20,
+        "{certain} of 40 pairs would have shown it without the control, so this tests nothing"
+    );
+}
+
+#[test]
+fn what_the_machine_does_not_decide_needs_no_control() {
+    // A network takes most of the time; the harness's own cost goes up and down and says nothing of it.
+    let side = |seed: u64, factor: f64| -> Vec<Named> {
+        let mut side = self::side(3 * seed..3 * seed + 3, factor);
+        for (named, mood) in side.iter_mut().zip([0.8, 1.0, 1.25]) {
+            for row in &mut named.report.timeline {
+                row.harness_cpu = row.harness_cpu.map(|cpu| cpu * mood);
+            }
+        }
+        side
+    };
+    let comparison = compare(&side(1, 1.0), &side(2, 1.1));
+    let figure = comparison.figures.iter().find(|figure| figure.name == "latency p50").expect("measured");
+    assert!(figure.controlled.is_some_and(|controlled| !controlled.decides), "{figure:?}");
+    assert_eq!(figure.finding, Finding::Worse, "{figure:?}");
+}
+
+#[test]
+fn what_only_the_control_did_is_no_difference() {
+    // The same latencies while the harness came to pay 20 % more for them.
+    let (a, mut b) = (side(0..3, 1.0), side(3..6, 1.0));
+    for row in b.iter_mut().flat_map(|named| &mut named.report.timeline) {
+        row.harness_cpu = row.harness_cpu.map(|cpu| cpu * 1.2);
+    }
+    assert_eq!(compare(&a, &b).outcome, Outcome::Same);
+    // And other messages are other work for it.
+    b[0].report.traffic = Some("y".into());
+    let comparison = compare(&a, &b);
+    assert!(comparison.figures.iter().all(|figure| figure.controlled.is_none()), "{comparison}");
 }
 
 #[test]

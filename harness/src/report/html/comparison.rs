@@ -7,6 +7,7 @@ use super::page;
 use super::timeline::Figure;
 use crate::report::Report;
 use crate::report::again::merged;
+use crate::report::compare::show::CONTROLLED;
 use crate::report::compare::{Comparison, Finding, Named, Outcome};
 
 /// Distributions that are drawn for both sides, and their charts' titles.
@@ -76,6 +77,14 @@ impl Comparison {
                             html.leaf("td", &[], figure.interval_text());
                             html.leaf("td", &[("class", &class)], figure.finding.text());
                         });
+                        if let Some(controlled) = figure.controlled {
+                            html.element("tr", &[("class", &"detail")], |html| {
+                                html.leaf("th", &[("colspan", &3)], CONTROLLED);
+                                html.leaf("td", &[], controlled.change_text());
+                                html.leaf("td", &[], controlled.interval_text());
+                                html.leaf("td", &[], controlled.decides_text());
+                            });
+                        }
                     }
                 });
             });
