@@ -3,6 +3,8 @@
 //! A queue, table, buffer or loop that is not bounded here, or by a
 //! configuration key whose range refers to here, is a bug.
 
+use std::time::Duration;
+
 /// Bytes before every frame's body: length (u16) and kind (u8).
 pub const FRAME_HEADER: usize = 3;
 
@@ -31,8 +33,12 @@ pub const READ_CHUNK: usize = 64 * 1024;
 /// Reads from one session before the loop looks at the others again.
 pub const READS_PER_TURN: usize = 4;
 
-/// Sessions that are not open yet, or no more, read before the loop looks at the others again. A
-/// handshake takes 150 us: a crowd at the door must not hold up those who are in.
+/// Time for which a loop reads from sessions before it writes to others; the read that is under way then is the last. Nothing
+/// that some send, however small and many their frames are, may hold up the rest for longer.
+pub const READING: Duration = Duration::from_millis(1);
+
+/// Sessions that are not open yet, or no more, read before the loop looks at the others again. A handshake takes 150 us: a
+/// crowd at the door must not hold up those who are in, who get as much time after it (see [`SWEEP_SLICE`]).
 pub const HANDSHAKES_PER_TURN: usize = 16;
 
 /// Mail taken from a shard's mailbox before it looks at its sockets again.
@@ -70,10 +76,15 @@ pub const ROOM_KEY_FRAMES: u64 = 1 << 20;
 /// Room keys that a client keeps, one for each room that it can be in.
 pub const ROOM_KEYS_PER_SESSION: usize = CHANNELS_PER_USER_MAX + 1;
 
+/// Bytes that may wait in a client's own write buffer, beyond which it gets no more messages, and beyond half of which no notices: the rest is
+/// for its answers. Large rooms have logs for what waits.
+pub const OUTBOX_CHAT_MAX: usize = 32 * 1024;
+
 /// Bytes of one segment of a room log.
 pub const SEGMENT_BYTES: usize = 64 * 1024;
 
-/// Members written to in one slice of the sweep, before the loop looks at its sockets and its mail again.
+/// Members written to in one slice of the sweep, before the loop looks at its sockets and its mail again. More, if the rest of
+/// the turn took longer than they: members of rooms have half of a busy loop's time.
 pub const SWEEP_SLICE: usize = 32;
 
 /// Sessions that one command sends the same packet to.

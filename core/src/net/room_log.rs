@@ -61,10 +61,9 @@ impl SegmentPool {
         self.used.iter().map(|(_, used)| used).min_by_key(|(_, taken)| *taken).map(|(owner, _)| *owner)
     }
 
-    fn take(&mut self, owner: Owner, first: u64) -> Option<Segment> {
-        if self.used.len() >= self.max {
-            return None;
-        }
+    /// One of the segments, of which one must be left: [`Self::to_give_up`] says whether it is.
+    fn take(&mut self, owner: Owner, first: u64) -> Segment {
+        debug_assert!(self.used.len() < self.max);
         let mut segment = self
             .spare
             .pop()
@@ -73,7 +72,7 @@ impl SegmentPool {
         segment.slot = self.used.insert((owner, self.taken));
         self.taken += 1;
         metrics::LOG_POOL.add(SEGMENT);
-        Some(segment)
+        segment
     }
 
     fn give(&mut self, mut segment: Segment) {
@@ -179,8 +178,7 @@ impl Log {
         !self.segments.back().is_some_and(|last| last.fits(length))
     }
 
-    /// Appends a frame to the log of `owner`, which may have `segments_max` segments. A frame for which the pool has no room is
-    /// lost to everybody, as if it had been there and been given up.
+    /// Appends a frame to the log of `owner`, which may have `segments_max` segments. If it needs one, the pool must have one left.
     pub fn append(&mut self, frame: &[u8], owner: Owner, segments_max: usize, pool: &mut SegmentPool) {
         debug_assert!(frame.len() <= FRAME_HEADER + SERVER_BODY_MAX);
         if self.caught_up == 0 && self.segments.is_empty() && self.lost == 0 {
@@ -191,12 +189,7 @@ impl Log {
             if self.segments.len() >= segments_max.max(1) {
                 self.give_up_oldest(pool);
             }
-            let Some(segment) = pool.take(owner, self.next) else {
-                self.next += 1;
-                self.lost += std::mem::take(&mut self.caught_up);
-                return;
-            };
-            self.segments.push_back(segment);
+            self.segments.push_back(pool.take(owner, self.next));
         }
         let Some(last) = self.segments.back_mut() else { return };
         last.bytes.extend_from_slice(frame);

@@ -266,8 +266,9 @@ impl Rooms {
     pub fn append(&mut self, room: RoomId, class: Class, frame: &[u8], sealed: Instant) {
         let Some(at) = self.index.get(&room).copied() else { return };
         let owner = (at, class as usize);
-        let needs_segment = self.slots[at].logs[class as usize].needs_segment(frame.len());
-        if let Some((room, class)) = self.pool.to_give_up().filter(|_| needs_segment) {
+        if self.slots[at].logs[class as usize].needs_segment(frame.len())
+            && let Some((room, class)) = self.pool.to_give_up()
+        {
             self.slots[room].logs[class].give_up_oldest(&mut self.pool);
         }
         let log = &mut self.slots[at].logs[class as usize];

@@ -10,7 +10,7 @@ use super::outbox::{BufferPool, Outbox};
 use super::rooms::Class;
 use crate::crypto::handshake::{self, Initiator, SessionKeys};
 use crate::crypto::{RoomCipher, RoomKeys};
-use crate::limits::{FRAME_HEADER, HANDSHAKE_BODY_MAX, ROOM_HEADER};
+use crate::limits::{FRAME_HEADER, HANDSHAKE_BODY_MAX, OUTBOX_CHAT_MAX, ROOM_HEADER};
 use crate::metrics;
 use crate::wire::frame::{self, Kind, Split};
 use crate::wire::packets::{
@@ -292,11 +292,12 @@ impl Session {
     /// How many bytes of this class may still be queued beside what is the session's own. Notices are
     /// left out first, then messages; answers never are.
     pub fn room_for(&self, class: Class) -> usize {
-        let share = match class {
-            Class::Notice => 4,
-            Class::Chat => 2,
+        let most = OUTBOX_CHAT_MAX.min(self.endpoint.outbox_max / 2);
+        let most = match class {
+            Class::Notice => most / 2,
+            Class::Chat => most,
         };
-        (self.endpoint.outbox_max / share).saturating_sub(self.outbox.len())
+        most.saturating_sub(self.outbox.len())
     }
 
     /// Queues a packet. Does nothing unless the session is open.

@@ -166,6 +166,8 @@ pub struct Net {
     /// Frames sealed this turn.
     sends: usize,
     now: Instant,
+    /// When the turn of the loop began.
+    turn_began: Instant,
     /// Whether the loop ends: no new sessions.
     is_stopping: bool,
 }
@@ -204,6 +206,7 @@ impl Net {
             scratch: vec![0; READ_CHUNK],
             sends: 0,
             now,
+            turn_began: now,
             is_stopping: false,
         }
     }

@@ -171,7 +171,7 @@ impl<C: Send + 'static> Shard<C> {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
-            self.net.set_now(Instant::now());
+            self.net.begin_turn(Instant::now());
             self.mailbox.clear_bell();
             for event in events.iter().filter(|event| event.token() != WAKER) {
                 self.net.on_event(event);

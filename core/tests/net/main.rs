@@ -2,7 +2,9 @@
 
 mod closing;
 mod content;
+mod copies;
 mod dialling;
+mod fair;
 mod rooms;
 mod seats;
 mod slow;

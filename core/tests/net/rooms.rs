@@ -5,19 +5,12 @@ use std::time::Duration;
 use throng_core::SessionId;
 use throng_core::crypto::RoomSealer;
 use throng_core::net::{Class, Endpoint, RoomId, ShardSize};
-use throng_core::wire::packets::{ChatGap, ChatMessage, Packet, Scope, ServerTimes, User};
-use throng_core::wire::{CloseReason, Text};
+use throng_core::wire::CloseReason;
+use throng_core::wire::packets::{ChatGap, Packet, Scope};
 
 use crate::support::*;
 
 const ROOM: RoomId = RoomId(0);
-
-fn message(sequence: u64) -> Packet {
-    let times = ServerTimes { received_us: 0, queued_us: 0, handled_us: 0 };
-    let sender = User { id: 1, name: Text::truncated("Bee") };
-    let text = Text::truncated(&format!("{sequence:0>900}"));
-    ChatMessage { scope: Scope::World, target: 0, sequence, sender, stamp: 0, times, text }.into()
-}
 
 /// A room with its key, and a server that it is on.
 struct Room {
@@ -43,7 +36,7 @@ impl Room {
         for _ in 0..count {
             self.said += 1;
             let mut frame = Vec::new();
-            let packet = message(self.said);
+            let packet = message(Scope::World, self.said);
             self.sealer.seal(Class::Chat, &mut frame, |out| packet.encode(out));
             frames.push(frame);
         }
@@ -84,7 +77,7 @@ fn members_get_everything_in_order_across_a_change_of_keys() {
     }
     for (member, _) in &mut members {
         for sequence in 1..=room.said {
-            assert_eq!(member.hear(), Heard::Packet(message(sequence)));
+            assert_eq!(member.hear(), Heard::Packet(message(Scope::World, sequence)));
         }
     }
 }
@@ -104,10 +97,10 @@ fn who_leaves_gets_what_was_said_before_and_nothing_after() {
     });
     room.say(&server, 30);
     for sequence in 1..=60 {
-        assert_eq!(member.hear(), Heard::Packet(message(sequence)));
+        assert_eq!(member.hear(), Heard::Packet(message(Scope::World, sequence)));
     }
     for sequence in 1..=30 {
-        assert_eq!(leaver.hear(), Heard::Packet(message(sequence)));
+        assert_eq!(leaver.hear(), Heard::Packet(message(Scope::World, sequence)));
     }
     assert_eq!(leaver.hear(), Heard::Packet(ping(9)));
     // Its socket has nothing else: what it says comes back next.
@@ -126,7 +119,7 @@ fn who_is_closed_with_a_reason_gets_what_was_said_before() {
     room.say(&server, 30);
     let (packets, reason) = member.hear_out();
     assert_eq!(reason, Some(CloseReason::Goodbye));
-    assert_eq!(packets, (1..=30).map(message).collect::<Vec<_>>());
+    assert_eq!(packets, (1..=30).map(|sequence| message(Scope::World, sequence)).collect::<Vec<_>>());
 }
 
 #[test]
@@ -141,7 +134,11 @@ fn who_does_not_read_is_told_how_many_it_missed_and_goes_on() {
     for round in 0..200 {
         room.say(&server, 50);
         for sequence in round * 50 + 1..=round * 50 + 50 {
-            assert_eq!(member.hear(), Heard::Packet(message(sequence)), "the others notice nothing");
+            assert_eq!(
+                member.hear(),
+                Heard::Packet(message(Scope::World, sequence)),
+                "the others notice nothing"
+            );
         }
     }
     let mut next = 1;
@@ -153,7 +150,7 @@ fn who_does_not_read_is_told_how_many_it_missed_and_goes_on() {
                 next += missed;
             }
             Heard::Packet(packet) => {
-                assert_eq!(packet, message(next));
+                assert_eq!(packet, message(Scope::World, next));
                 next += 1;
             }
             other => panic!("{other:?}"),
@@ -162,7 +159,7 @@ fn who_does_not_read_is_told_how_many_it_missed_and_goes_on() {
     assert_eq!(next, room.said + 1, "every message was there or told of");
     assert!(gaps > 0);
     room.say(&server, 1);
-    assert_eq!(deaf.hear(), Heard::Packet(message(room.said)));
+    assert_eq!(deaf.hear(), Heard::Packet(message(Scope::World, room.said)));
 }
 
 #[test]

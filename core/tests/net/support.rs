@@ -15,8 +15,8 @@ use throng_core::net::{
     Acceptor, AcceptorHandle, App, Closed, Endpoint, Listener, Mail, Mailbox, Net, Opened, PeerKind, Shard,
     ShardSize,
 };
-use throng_core::wire::packets::PingRequest;
-use throng_core::wire::{CloseReason, Packet};
+use throng_core::wire::packets::{ChatMessage, PingRequest, Scope, ServerTimes, User};
+use throng_core::wire::{CloseReason, Packet, Text};
 
 /// Far longer than anything here takes; a test that waits so long has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -66,6 +66,20 @@ pub(crate) fn link_rules() -> Endpoint {
 
 pub(crate) fn ping(token: u64) -> Packet {
     PingRequest { token }.into()
+}
+
+/// A message of a thousand bytes that says its number.
+pub(crate) fn message(scope: Scope, sequence: u64) -> Packet {
+    let times = ServerTimes { received_us: 0, queued_us: 0, handled_us: 0 };
+    let sender = User { id: 1, name: Text::truncated("Bee") };
+    let text = Text::truncated(&format!("{sequence:0>900}"));
+    ChatMessage { scope, target: 0, sequence, sender, stamp: 0, times, text }.into()
+}
+
+pub(crate) fn encoded(packet: &Packet) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    packet.encode(&mut bytes);
+    bytes
 }
 
 /// What a [`Probe`] was told.

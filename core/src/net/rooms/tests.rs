@@ -155,15 +155,23 @@ impl World {
         self.rooms.stamp_fresh(self.now, |_| {});
     }
 
-    fn leave(&mut self, session: u32, room: u32) {
+    fn leave(&mut self, session: u32, room: u32, limit: usize) {
         // What is lost when somebody leaves is forgotten with the membership.
         let peer = &mut self.peers[session as usize];
         while let Some(gap) = self.rooms.take_gap(id(session)) {
             peer.lose(gap);
         }
-        let moved = self
-            .rooms
-            .leave(id(session), RoomId(room), usize::MAX, |bytes| peer.outbox.extend_from_slice(bytes));
+        let before = peer.outbox.len();
+        let moved =
+            self.rooms.leave(id(session), RoomId(room), limit, |bytes| peer.outbox.extend_from_slice(bytes));
+        assert!(peer.outbox.len() - before <= limit);
+        let given = peer.on_its_way();
+        for class in Class::ALL {
+            let Some(owed) = peer.owed.get_mut(&(room, class)) else { continue };
+            let given = given.iter().filter(|frame| **frame == (room, class)).count();
+            assert!(limit < usize::MAX || given == owed.len());
+            owed.truncate(given);
+        }
         if !peer.outbox.is_empty() {
             self.dirty.insert(session);
         }
@@ -217,7 +225,8 @@ impl World {
 #[derive(Debug, Clone)]
 enum Act {
     Join(u32, u32),
-    Leave(u32, u32),
+    /// With so much at most of what it has not had.
+    Leave(u32, u32, usize),
     LeaveAll(u32),
     Append(u32, Class, usize),
     /// The loop visits so many members, whose sockets take so much.
@@ -236,7 +245,7 @@ fn act() -> impl Strategy<Value = Act> {
     let limit = prop_oneof![1 => 0usize..40_000, 1 => Just(usize::MAX)];
     prop_oneof![
         4 => (session.clone(), room.clone()).prop_map(|(s, r)| Act::Join(s, r)),
-        2 => (session.clone(), room.clone()).prop_map(|(s, r)| Act::Leave(s, r)),
+        2 => (session.clone(), room.clone(), limit.clone()).prop_map(|(s, r, l)| Act::Leave(s, r, l)),
         1 => session.clone().prop_map(Act::LeaveAll),
         12 => (room.clone(), class, length).prop_map(|(r, c, l)| Act::Append(r, c, l)),
         8 => (0usize..20, limit.clone()).prop_map(|(v, l)| Act::Visit(v, l)),
@@ -260,7 +269,7 @@ proptest! {
                     world.rooms.join(id(session), RoomId(room));
                     world.members.insert((session, room));
                 }
-                Act::Leave(session, room) => world.leave(session, room),
+                Act::Leave(session, room, limit) => world.leave(session, room, limit),
                 Act::LeaveAll(session) => world.leave_all(session),
                 Act::Append(room, class, length) => world.append(room, class, length),
                 Act::Visit(visits, limit) => {

@@ -40,18 +40,12 @@ impl Net {
     }
 
     /// Queues a room's new key for every member. What a member has not had of what was sealed with the older one goes
-    /// before it, so that keys and frames come in one order; if that is too much, or its socket is full, the member misses it. The
-    /// sweep takes it along.
+    /// before it, so that keys and frames come in one order; if that is too much, the member misses it. The sweep takes it along.
     pub fn rekey(&mut self, room: RoomId, key: &Packet) {
         let members: Vec<_> = self.rooms.members(room).collect();
         for id in members {
+            self.catch_up(id, room);
             let Some(conn) = self.table.get_mut(id).filter(|conn| conn.session.is_open()) else { continue };
-            if conn.session.room_for(Class::Chat) > 0 {
-                tell_gaps(conn, &mut self.rooms, &mut self.pool, id);
-            }
-            let (session, pool) = (&mut conn.session, &mut self.pool);
-            let limit = if conn.write_blocked { 0 } else { session.room_for(Class::Chat) };
-            self.rooms.settle_room(id, room, limit, |bytes| session.queue_sealed(bytes, pool));
             conn.session.send(key, &mut self.pool);
             self.sends += 1;
             if conn.session.is_too_slow() {
@@ -67,14 +61,8 @@ impl Net {
         let members: Vec<_> = self.rooms.members(room).collect();
         for id in members {
             let has_room = self.makes_room(id, class);
-            let Some(conn) = self.table.get_mut(id) else { continue };
-            if conn.session.room_for(Class::Chat) > 0 {
-                tell_gaps(conn, &mut self.rooms, &mut self.pool, id);
-            }
             // From the time when the room had a log something may still wait in it, which comes first.
-            let (session, pool) = (&mut conn.session, &mut self.pool);
-            let limit = session.room_for(Class::Chat);
-            self.rooms.settle_room(id, room, limit, |bytes| session.queue_sealed(bytes, pool));
+            self.catch_up(id, room);
             let may_follow = class == Class::Notice || !self.rooms.has_missed(id, room);
             match (has_room && may_follow, class) {
                 (true, _) => self.send_encoded(id, encoded),
@@ -82,6 +70,17 @@ impl Net {
                 (false, Class::Notice) => metrics::NOTICES_SHED.inc(),
             }
         }
+    }
+
+    /// Queues what a member has not had of a room, so that something of its own may follow. What there is no room for it misses.
+    fn catch_up(&mut self, id: SessionId, room: RoomId) {
+        let Some(conn) = self.table.get_mut(id).filter(|conn| conn.session.is_open()) else { return };
+        if conn.session.room_for(Class::Chat) > 0 {
+            tell_gaps(conn, &mut self.rooms, &mut self.pool, id);
+        }
+        let (session, pool) = (&mut conn.session, &mut self.pool);
+        let limit = session.room_for(Class::Chat);
+        self.rooms.settle_room(id, room, limit, |bytes| session.queue_sealed(bytes, pool));
     }
 
     /// Queues an encoded message for each of the sessions. Those who are behind do not get it.

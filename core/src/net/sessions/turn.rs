@@ -9,7 +9,9 @@ use mio::event::Event;
 
 use super::{BufferPool, Class, Conn, Net, Rooms};
 use crate::SessionId;
-use crate::limits::{FLUSHES_PER_TURN, HANDSHAKES_PER_TURN, READS_PER_TURN, SWEEP_SLICE, WRITE_PIECES};
+use crate::limits::{
+    FLUSHES_PER_TURN, HANDSHAKES_PER_TURN, READING, READS_PER_TURN, SWEEP_SLICE, WRITE_PIECES,
+};
 use crate::metrics;
 use crate::net::session::{Step, room_packet};
 use crate::net::shard::{App, Closed, Opened};
@@ -43,8 +45,8 @@ fn send_gap(conn: &mut Conn, pool: &mut BufferPool, scope: Scope, channel: u32, 
 }
 
 impl Net {
-    pub(in crate::net) fn set_now(&mut self, now: Instant) {
-        self.now = now;
+    pub(in crate::net) fn begin_turn(&mut self, now: Instant) {
+        (self.now, self.turn_began) = (now, now);
         self.sends = 0;
     }
 
@@ -111,32 +113,44 @@ impl Net {
         }
     }
 
-    /// Reads from every open session that has something, each a bounded number of times, and
-    /// from some of the others.
+    /// Reads from open sessions that have something, each a bounded number of times, and from some of the others, and
+    /// both not for long: who is left over is first in the next turn.
     pub(in crate::net) fn read_ready<A: App>(&mut self, app: &mut A) {
         let mut scratch = std::mem::take(&mut self.scratch);
+        let until = Instant::now() + READING;
         for _ in 0..self.ready.len() {
             let Some(id) = self.ready.pop_front() else { break };
-            self.read_one(app, id, &mut scratch);
+            self.read_one(app, id, &mut scratch, until);
+            if self.now >= until {
+                break;
+            }
         }
+        // Whatever those who are in sent, some get in.
+        let until = self.now + READING;
         for _ in 0..self.arriving.len().min(HANDSHAKES_PER_TURN) {
             let Some(id) = self.arriving.pop_front() else { break };
-            self.read_one(app, id, &mut scratch);
+            self.read_one(app, id, &mut scratch, until);
+            if self.now >= until {
+                break;
+            }
         }
         self.scratch = scratch;
     }
 
-    fn read_one<A: App>(&mut self, app: &mut A, id: SessionId, scratch: &mut [u8]) {
+    fn read_one<A: App>(&mut self, app: &mut A, id: SessionId, scratch: &mut [u8], until: Instant) {
         let Some(conn) = self.table.get_mut(id) else { return };
         conn.in_ready = false;
-        if !self.read(app, id, scratch) {
+        if !self.read(app, id, scratch, until) {
             self.mark_ready(id);
         }
     }
 
-    /// Reads from one session; true when the socket is empty, gone, or must not be read.
-    fn read<A: App>(&mut self, app: &mut A, id: SessionId, scratch: &mut [u8]) -> bool {
-        for _ in 0..READS_PER_TURN {
+    /// Reads from one session, once at least; true when the socket is empty, gone, or must not be read.
+    fn read<A: App>(&mut self, app: &mut A, id: SessionId, scratch: &mut [u8], until: Instant) -> bool {
+        for read in 0..READS_PER_TURN {
+            if read > 0 && Instant::now() >= until {
+                return false;
+            }
             let Some(conn) = self.table.get_mut(id) else { return true };
             if conn.stalled.is_some() || (!self.paused.is_empty() && self.paused.contains(&id)) {
                 return true;
@@ -327,14 +341,30 @@ impl Net {
             conn.in_dirty = false;
             self.serve(id);
         }
-        for _ in 0..SWEEP_SLICE {
-            let Some(id) = self.rooms.next_visit() else { break };
-            self.serve(id);
-        }
+        self.sweep();
         let written = std::mem::take(&mut self.written);
         metrics::WRITES.add(written.calls);
         metrics::BYTES_OUT.add(written.bytes);
         metrics::PACKETS_OUT.add(self.rooms.take_given());
+    }
+
+    /// A slice of the sweep, which gets as much time as the rest of the turn took: whoever is in a room waits no longer for those who
+    /// come in, or have much to say, than they for the room.
+    fn sweep(&mut self) {
+        let mut until = None;
+        while self.rooms.is_sweeping() {
+            let until = *until.get_or_insert_with(|| {
+                let now = Instant::now();
+                now + now.saturating_duration_since(self.turn_began)
+            });
+            for _ in 0..SWEEP_SLICE {
+                let Some(id) = self.rooms.next_visit() else { break };
+                self.serve(id);
+            }
+            if Instant::now() >= until {
+                break;
+            }
+        }
     }
 
     fn serve(&mut self, id: SessionId) {
