@@ -13,7 +13,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use throng_benches::crowd::Crowd;
 use throng_benches::packets::{encoded, message};
 use throng_core::crypto::RoomSealer;
-use throng_core::net::Class;
+use throng_core::room::Class;
 
 fn audience(criterion: &mut Criterion) {
     let message = encoded(&message(128).0);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use throng_core::content::{Effect, Effects};
-use throng_core::net::RoomId;
+use throng_core::room::RoomId;
 use throng_core::wire::packets::{User, UsersChanged};
 use throng_core::wire::{List, Packet, Text};
 use throng_servers::chat::{Notices, Tally};

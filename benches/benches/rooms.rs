@@ -15,7 +15,7 @@ use throng_benches::crowd::{LIMITS, ROOM};
 use throng_benches::in_turns;
 use throng_core::SessionId;
 use throng_core::net::rooms::Rooms;
-use throng_core::net::{Class, RoomId};
+use throng_core::room::{Class, RoomId};
 
 /// As long as a message of 128 B is when sealed.
 const FRAME: [u8; 230] = [7; 230];

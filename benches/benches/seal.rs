@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use throng_core::crypto::{DirectionKey, RoomCipher, RoomKeys, RoomSealer};
-use throng_core::net::{Class, RoomId};
+use throng_core::room::{Class, RoomId};
 use throng_core::wire::Packet;
 
 const SIZES: [usize; 3] = [64, 128, 512];

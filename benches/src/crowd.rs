@@ -12,7 +12,8 @@ use throng_core::net::outbox::BufferPool;
 use throng_core::net::rooms::Rooms;
 use throng_core::net::session::{Session, Step};
 use throng_core::net::table::Table;
-use throng_core::net::{Class, Endpoint, LogLimits, PeerKind, RoomId};
+use throng_core::net::{Endpoint, LogLimits, PeerKind};
+use throng_core::room::{Class, RoomId};
 
 /// Bounds of the logs in all benchmarks.
 pub const LIMITS: LogLimits = LogLimits { segments: [16, 8], pool: 256 };

@@ -28,6 +28,7 @@ pub mod metrics;
 pub mod net;
 pub mod queue;
 pub mod rlimit;
+pub mod room;
 pub mod session_id;
 pub mod shutdown;
 pub mod terminal;

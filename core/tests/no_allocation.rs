@@ -14,8 +14,9 @@ use throng_core::crypto::{Credentials, RoomSealer, StaticKey};
 use throng_core::net::outbox::BufferPool;
 use throng_core::net::session::{Session, Step};
 use throng_core::net::{
-    Acceptor, App, Class, Closed, Endpoint, Listener, Mail, Net, Opened, PeerKind, RoomId, Shard, ShardSize,
+    Acceptor, App, Closed, Endpoint, Listener, Mail, Net, Opened, PeerKind, Shard, ShardSize,
 };
+use throng_core::room::{Class, RoomId};
 use throng_core::wire::{CloseReason, Packet};
 
 thread_local!(static ALLOCATIONS: Cell<u64> = const { Cell::new(0) });

@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use super::pool::{Job, Lane};
 use crate::SessionId;
-use crate::net::{App, Class, Closed, Endpoint, Net, Opened, PeerKind, RoomId};
+use crate::net::{App, Closed, Endpoint, Net, Opened, PeerKind};
+use crate::room::{Class, RoomId};
 use crate::wire::{CloseReason, Packet};
 
 /// What a content thread asks of a shard.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::app::Command;
 use crate::SessionId;
-use crate::net::{Class, Endpoint, RoomId};
+use crate::net::Endpoint;
+use crate::room::{Class, RoomId};
 use crate::wire::{CloseReason, Packet};
 
 /// What handlers want done, in order.

@@ -13,7 +13,7 @@ use crate::SessionId;
 use crate::crypto::RoomSealer;
 use crate::limits::ROOM_KEY_FRAMES;
 use crate::metrics;
-use crate::net::{Class, RoomId};
+use crate::room::{Class, RoomId};
 use crate::wire::Packet;
 
 /// When rooms get keys.

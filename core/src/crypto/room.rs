@@ -21,7 +21,7 @@ use byteorder::{ByteOrder, LittleEndian};
 
 use super::session::{SealBroken, nonce};
 use crate::limits::{FRAME_HEADER, ROOM_HEADER, ROOM_KEYS_PER_SESSION, SEAL_TAG};
-use crate::net::{Class, RoomId};
+use crate::room::{Class, RoomId};
 use crate::wire::SecretBytes;
 use crate::wire::frame::{self, Kind};
 use crate::wire::packets::{Packet, RoomKey};

@@ -16,5 +16,5 @@ pub mod table;
 
 pub use acceptor::{Acceptor, AcceptorHandle, ListenError, Listener};
 pub use endpoint::{Endpoint, PeerKind};
-pub use rooms::{Class, LogLimits, RoomId};
+pub use rooms::LogLimits;
 pub use shard::{App, Closed, Mail, Mailbox, Net, Opened, Shard, ShardSize};

@@ -13,24 +13,7 @@ use super::room_log::{Log, SegmentPool};
 use crate::SessionId;
 use crate::crypto::room::stamp_fan_out;
 use crate::limits::SWEEP_SLICE;
-
-/// Names a room of one role.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RoomId(pub u32);
-
-/// What a frame for a room is: what may be left out when a member is slow, and in which order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Class {
-    /// A message. Left out only when much has gathered, and then the member is told how many it missed.
-    Chat,
-    /// Who enters and leaves. Left out first; the member sees it by the versions.
-    Notice,
-}
-
-impl Class {
-    /// All classes, in the order in which a member gets what has gathered.
-    pub const ALL: [Self; 2] = [Self::Chat, Self::Notice];
-}
+use crate::room::{Class, RoomId};
 
 /// How much of what members have not had is kept.
 #[derive(Debug, Clone, Copy)]

@@ -7,11 +7,11 @@ use std::time::Instant;
 
 use super::endpoint::{Endpoint, PeerKind};
 use super::outbox::{BufferPool, Outbox};
-use super::rooms::Class;
 use crate::crypto::handshake::{self, Initiator, SessionKeys};
 use crate::crypto::{RoomCipher, RoomKeys};
 use crate::limits::{FRAME_HEADER, HANDSHAKE_BODY_MAX, OUTBOX_CHAT_MAX, ROOM_HEADER};
 use crate::metrics;
+use crate::room::{Class, RoomId};
 use crate::wire::frame::{self, Kind, Split};
 use crate::wire::packets::{
     ChannelLeft, ChatMessage, Close, Heartbeat, HeartbeatAnswer, Outcome, Packet, RoomKey, Scope,
@@ -421,7 +421,7 @@ pub fn room_packet(room: u32, encoded: &[u8]) -> Result<Packet, CloseReason> {
 /// The room that a packet is of, if it is one that may come with a room's key.
 fn room_of(packet: &Packet) -> Option<u32> {
     match packet {
-        Packet::ChatMessage(ChatMessage { scope: Scope::World, .. }) => Some(0),
+        Packet::ChatMessage(ChatMessage { scope: Scope::World, .. }) => Some(RoomId::WORLD.0),
         Packet::ChatMessage(ChatMessage { scope: Scope::Channel, target, .. }) => Some(*target),
         Packet::UsersChanged(UsersChanged { channel, .. }) => Some(*channel),
         _ => None,

@@ -17,7 +17,7 @@ use mio::{Interest, Registry, Token};
 use super::dialer;
 use super::endpoint::{Endpoint, PeerKind};
 use super::outbox::BufferPool;
-use super::rooms::{Class, RoomId, Rooms};
+use super::rooms::Rooms;
 use super::session::{Due, Session};
 use super::shard::ShardSize;
 use super::table::Table;
@@ -25,6 +25,7 @@ use crate::SessionId;
 use crate::crypto::RoomCipher;
 use crate::limits::{LINKS_MAX, READ_CHUNK, REFUSAL_SLOTS};
 use crate::metrics;
+use crate::room::Class;
 use crate::timer::Wheel;
 use crate::wire::{CloseReason, Packet, SecretBytes};
 

@@ -74,6 +74,8 @@ wire_enum! {
         NotTheOwner = 20,
         /// The user has not said where it is.
         NoPosition = 21,
+        /// The owner has put the user out of the channel.
+        PutOut = 22,
     }
 }
 
@@ -425,7 +427,7 @@ packets! {
     0x0214 ChannelLeft(ChatToClient, "") {
         /// Which.
         channel: u32,
-        /// Ok when the user asked for it, NotAMember when it was not in it, NotTheOwner when the owner has put it out.
+        /// Ok when the user asked for it, NotAMember when it was not in it, PutOut when the owner has put it out.
         outcome: Outcome,
     }
 

@@ -10,7 +10,8 @@ use throng_core::SessionId;
 use throng_core::content::{
     Command, ContentApp, ContentPool, Dispatcher, Effects, Job, Lane, Role, RoomPolicy,
 };
-use throng_core::net::{Acceptor, AcceptorHandle, Class, Endpoint, Mail, Mailbox, RoomId, Shard, ShardSize};
+use throng_core::net::{Acceptor, AcceptorHandle, Endpoint, Mail, Mailbox, Shard, ShardSize};
+use throng_core::room::{Class, RoomId};
 use throng_core::wire::packets::{ChatMessage, ChatRequest, ExitRequest, Packet, Scope, ServerTimes, User};
 use throng_core::wire::{CloseReason, Text};
 

@@ -2,7 +2,8 @@
 
 use throng_core::SessionId;
 use throng_core::limits::OUTBOX_CHAT_MAX;
-use throng_core::net::{Class, RoomId, ShardSize};
+use throng_core::net::ShardSize;
+use throng_core::room::{Class, RoomId};
 use throng_core::wire::List;
 use throng_core::wire::packets::{ChatGap, Packet, Scope, UsersChanged};
 

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use throng_core::crypto::RoomSealer;
-use throng_core::net::{Class, RoomId};
+use throng_core::room::{Class, RoomId};
 use throng_core::wire::packets::{HeartbeatAnswer, Scope};
 
 use crate::support::*;
 
-const ROOM: RoomId = RoomId(0);
+const ROOM: RoomId = RoomId::WORLD;
 const MEMBERS: usize = 200;
 const FLOODERS: usize = 4;
 const ROUNDS: u64 = 20;

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use throng_core::SessionId;
 use throng_core::crypto::RoomSealer;
-use throng_core::net::{Class, Endpoint, RoomId, ShardSize};
+use throng_core::net::{Endpoint, ShardSize};
+use throng_core::room::{Class, RoomId};
 use throng_core::wire::CloseReason;
 use throng_core::wire::packets::{ChatGap, Packet, Scope};
 
 use crate::support::*;
 
-const ROOM: RoomId = RoomId(0);
+const ROOM: RoomId = RoomId::WORLD;
 
 /// A room with its key, and a server that it is on.
 struct Room {

@@ -4,7 +4,8 @@ use std::net::TcpStream;
 
 use throng_core::limits::{LINKS_MAX, REFUSAL_SLOTS};
 use throng_core::metrics;
-use throng_core::net::{Class, Mail, Net, RoomId};
+use throng_core::net::{Mail, Net};
+use throng_core::room::{Class, RoomId};
 use throng_core::wire::CloseReason;
 use throng_core::wire::frame::refusal;
 

@@ -121,7 +121,7 @@ fn a_peer_that_asks_and_never_reads_is_closed() {
 
 #[test]
 fn a_burst_to_a_room_does_not_depend_on_its_slowest_member() {
-    const ROOM: throng_core::net::RoomId = throng_core::net::RoomId(3);
+    const ROOM: throng_core::room::RoomId = throng_core::room::RoomId(3);
     let server = Loops::start(1, 10, vec![narrow_rules()], echo);
     let mut members: Vec<_> = (0..5).map(|_| server.connect()).collect();
     let deaf = Peer::connect_narrow(server.addresses[0], client_rules());

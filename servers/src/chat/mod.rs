@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use throng_core::config::{Config, Duplicate};
 use throng_core::content::{Call, Effects, HandlerTable, Job, Phases, Role};
-use throng_core::net::{Closed, Opened, PeerKind, RoomId};
+use throng_core::net::{Closed, Opened, PeerKind};
+use throng_core::room::RoomId;
 use throng_core::terminal::{Pending, Terminals};
 use throng_core::wire::CloseReason;
 use throng_core::wire::packets::{self, Claim, LoginNotifyLoaded, Outcome};
@@ -30,9 +31,6 @@ pub use sectors::Sectors;
 pub use users::{Presence, Users};
 
 use crate::holdings::Holdings;
-
-/// The room that everybody is in.
-pub const WORLD: RoomId = RoomId(0);
 
 /// A client that has not entered.
 const FRESH: Phases = Phases(1);
@@ -235,7 +233,7 @@ impl Chat {
                 self.left_room(RoomId(number), (id, session), tally, going, now, effects);
             }
         }
-        self.left_room(WORLD, (id, session), self.users.tally(), going, now, effects);
+        self.left_room(RoomId::WORLD, (id, session), self.users.tally(), going, now, effects);
         if self.holdings.holds(&gone.claim) {
             self.holdings.release(gone.claim, effects);
         }

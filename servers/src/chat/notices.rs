@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use throng_core::content::Effects;
 use throng_core::limits::{ENTERED_MAX, LEFT_MAX, LIST_BYTES_MAX};
 use throng_core::metrics;
-use throng_core::net::{Class, RoomId};
+use throng_core::room::{Class, RoomId};
 use throng_core::wire::List;
 use throng_core::wire::packets::{User, UsersChanged};
 

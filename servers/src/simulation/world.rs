@@ -10,7 +10,8 @@ use throng_core::SessionId;
 use throng_core::config::Config;
 use throng_core::content::{Command, Effect, Effects, Job, Role as _};
 use throng_core::crypto::ClusterKey;
-use throng_core::net::{Closed, Opened, PeerKind, RoomId};
+use throng_core::net::{Closed, Opened, PeerKind};
+use throng_core::room::RoomId;
 use throng_core::terminal::{Backoff, Peer, Terminals};
 use throng_core::wire::packets::{
     ChannelCreateRequest, ChannelJoinRequest, ChannelLeaveRequest, EnterRequest, LinkHello, LoginGranted,
@@ -19,7 +20,7 @@ use throng_core::wire::packets::{
 use throng_core::wire::{CloseReason, Packet, Text};
 
 use super::agent::{AGENTS, Agents};
-use crate::chat::{Admission, ChatRole, ChatSettings, WORLD};
+use crate::chat::{Admission, ChatRole, ChatSettings};
 use crate::login::{LoginRole, LoginSettings};
 use crate::stand::{CHAT_KEY, KEY, endpoint};
 
@@ -373,7 +374,7 @@ impl World {
     fn channel(&mut self, number: usize) {
         let Some(session) = self.players[number].chat else { return };
         let name = Text::truncated("channel");
-        let is_member = |member: &&(SessionId, RoomId)| member.0 == session && member.1 != WORLD;
+        let is_member = |member: &&(SessionId, RoomId)| member.0 == session && member.1 != RoomId::WORLD;
         let packets: Vec<Packet> = match self.members.iter().find(is_member) {
             Some((_, room)) => vec![ChannelLeaveRequest { channel: room.0 }.into()],
             None => {

@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
+use super::Net;
 use super::turn::tell_gaps;
-use super::{Class, Net, RoomId};
 use crate::SessionId;
 use crate::metrics;
+use crate::room::{Class, RoomId};
 use crate::wire::Packet;
 
 impl Net {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use mio::event::Event;
 
-use super::{BufferPool, Class, Conn, Net, Rooms};
+use super::{BufferPool, Conn, Net, Rooms};
 use crate::SessionId;
 use crate::limits::{
     FLUSHES_PER_TURN, HANDSHAKES_PER_TURN, READING, READS_PER_TURN, SWEEP_SLICE, WRITE_PIECES,
@@ -15,6 +15,7 @@ use crate::limits::{
 use crate::metrics;
 use crate::net::session::{Step, room_packet};
 use crate::net::shard::{App, Closed, Opened};
+use crate::room::Class;
 use crate::wire::packets::{ChatGap, Scope};
 use crate::wire::{CloseReason, Packet};
 
@@ -27,8 +28,7 @@ pub(super) fn tell_gaps(conn: &mut Conn, rooms: &mut Rooms, pool: &mut BufferPoo
         match gap.class {
             Class::Notice => metrics::NOTICES_SHED.add(gap.count),
             Class::Chat => {
-                let scope = if gap.room.0 == 0 { Scope::World } else { Scope::Channel };
-                send_gap(conn, pool, scope, gap.room.0, gap.count);
+                send_gap(conn, pool, gap.room.scope(), gap.room.0, gap.count);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Channels: made, joined, left, listed.
 
 use throng_core::content::Call;
-use throng_core::net::RoomId;
+use throng_core::room::RoomId;
 use throng_core::wire::packets::{
     ChannelAnswer, ChannelCreateRequest, ChannelJoinRequest, ChannelKickAnswer, ChannelKickRequest,
     ChannelLeaveRequest, ChannelLeft, ChannelListRequest, ChannelName, Outcome, WishedChannel,
@@ -38,7 +38,7 @@ pub(super) fn kick(chat: &mut Chat, call: &mut Call<'_>, request: ChannelKickReq
     if outcome == Outcome::Ok
         && let Some(kicked) = chat.users.of_id(user)
     {
-        call.effects.send(kicked.session, ChannelLeft { channel, outcome: Outcome::NotTheOwner });
+        call.effects.send(kicked.session, ChannelLeft { channel, outcome: Outcome::PutOut });
     }
     call.effects.send(call.session, ChannelKickAnswer { channel, user, outcome });
 }

@@ -9,13 +9,14 @@ mod talk;
 use throng_core::clock::{micros, monotonic_us};
 use throng_core::content::{Call, HandlerTable};
 use throng_core::metrics;
+use throng_core::room::RoomId;
 use throng_core::wire::CloseReason;
 use throng_core::wire::packets::{
     Claim, EnterAnswer, EnterRequest, ExitAnswer, ExitRequest, LoginNotifyEntered, PingRequest, PongAnswer,
     PositionUpdate, UserListRequest,
 };
 
-use super::{Chat, DB_AGENT, ENTERED, Expected, FRESH, Going, LOGIN, STRANGER, WORLD, pages};
+use super::{Chat, DB_AGENT, ENTERED, Expected, FRESH, Going, LOGIN, STRANGER, pages};
 
 /// Every packet that the chat server takes.
 pub(super) fn table() -> HandlerTable<Chat> {
@@ -65,13 +66,13 @@ fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
     // The others are told before the newcomer joins the room; its list is taken before it joins, too, so
     // it misses nobody.
     let tally = chat.users.tally();
-    chat.notices.entered(WORLD, &user, tally, call.now, call.effects);
+    chat.notices.entered(RoomId::WORLD, &user, tally, call.now, call.effects);
     // A shard's number is below SHARDS_MAX.
     let shard = call.session.shard() as u8;
     call.effects.send(call.session, EnterAnswer { user, head_count: tally.head_count, shard });
     let (begin, users) = chat.users.page(0);
     call.effects.send_encoded(call.session, begin, users);
-    call.effects.join(call.session, WORLD);
+    call.effects.join(call.session, RoomId::WORLD);
     if let Some(Expected { login, claim, .. }) = expected {
         call.effects.send(login, LoginNotifyEntered { claim });
     }
@@ -82,7 +83,7 @@ fn user_list(chat: &mut Chat, call: &mut Call<'_>, request: UserListRequest) {
     let Some(user) = chat.users.of_session(call.session) else { return };
     let channel = chat.channels.get(number).filter(|channel| channel.has(user.user.id));
     let (begin, users) = match channel {
-        _ if number == WORLD.0 => chat.users.page(after),
+        _ if number == RoomId::WORLD.0 => chat.users.page(after),
         Some(channel) => chat.users.page_of(number, channel, after),
         None => pages::empty(number),
     };

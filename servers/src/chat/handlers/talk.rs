@@ -3,12 +3,12 @@
 use throng_core::clock::monotonic_us;
 use throng_core::content::Call;
 use throng_core::metrics;
-use throng_core::net::{Class, RoomId};
+use throng_core::room::{Class, RoomId};
 use throng_core::wire::CloseReason;
 use throng_core::wire::packets::{ChatMessage, ChatRefused, ChatRequest, Outcome, Scope, ServerTimes};
 
 use super::queued_us;
-use crate::chat::{Chat, WORLD};
+use crate::chat::Chat;
 
 pub(in crate::chat) fn chat(chat: &mut Chat, call: &mut Call<'_>, request: ChatRequest) {
     let has_target = matches!(request.scope, Scope::Channel | Scope::Whisper);
@@ -44,7 +44,7 @@ fn say(chat: &mut Chat, call: &mut Call<'_>, request: ChatRequest) -> Result<(),
             chat.sequence += 1;
             message.sequence = chat.sequence;
             metrics::BROADCASTS.inc();
-            call.effects.broadcast(WORLD, Class::Chat, message);
+            call.effects.broadcast(RoomId::WORLD, Class::Chat, message);
         }
         Scope::Channel => {
             let channel = chat.channels.of_member(target, sender.user.id).ok_or(Outcome::NotAMember)?;

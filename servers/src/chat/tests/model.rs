@@ -378,7 +378,7 @@ impl Scenery {
         };
         if outcome == Outcome::Ok {
             let kicked = self.person(user).expect("members are in").session;
-            self.want(kicked, ChannelLeft { channel, outcome: Outcome::NotTheOwner });
+            self.want(kicked, ChannelLeft { channel, outcome: Outcome::PutOut });
             self.wanted_expelled.insert((kicked, channel));
             self.leaves_room(user, channel);
         }

@@ -81,7 +81,7 @@ fn who_joins_has_the_list_before_anything_is_told_and_who_is_out_hears_nothing_a
         [
             format!("{second} is put out of 1"),
             notice(1, 4, 2, &[], &[2]),
-            sent(second, ChannelLeft { channel: 1, outcome: Outcome::NotTheOwner }),
+            sent(second, ChannelLeft { channel: 1, outcome: Outcome::PutOut }),
             sent(first, kicked(Outcome::Ok)),
         ]
     );
