@@ -105,6 +105,7 @@ impl Deliveries {
             (&mut self.behind, behind),
             (&mut self.gaps.told, gaps.told),
             (&mut self.gaps.messages, gaps.messages),
+            (&mut self.gaps.of_readers, gaps.of_readers),
         ] {
             *sum += more;
         }
@@ -261,8 +262,10 @@ mod tests {
             missing_examples,
         } = settle(tallies(8, 1)).expect("eight clients").deliveries;
         let counts = [expected, received, missing, duplicated, reordered, leaked, indeterminate];
-        let more =
-            [indeterminate_received, corrupted, inconsistent, foreign, behind, gaps.told, gaps.messages];
+        let more = [indeterminate_received, corrupted, inconsistent, foreign, behind];
+        let Gaps { told, messages, of_readers } = gaps;
+        let more = more.into_iter().chain([told, messages, of_readers, messages - of_readers]);
+        let more: Vec<_> = more.collect();
         assert!(counts.iter().chain(&more).all(|count| *count > 0), "{counts:?} {more:?}");
         assert!(missing_examples.is_sorted() && missing_examples.len() == 10, "{missing_examples:?}");
     }

@@ -50,6 +50,7 @@ impl Report {
                     ("messages of others seen", deliveries.foreign),
                     ("times that a client was told that it missed messages", self.gaps.told),
                     ("deliveries missed and told of", self.gaps.messages),
+                    ("of these, at clients that read as fast as they could", self.gaps.of_readers),
                     ("clients that did not read", self.impaired.deaf),
                     ("clients that read slowly", self.impaired.slow),
                     ("of both, closed", self.impaired.closed),
