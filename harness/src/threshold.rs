@@ -196,9 +196,17 @@ impl Threshold {
 impl Checked {
     /// Whether it is about a count of deliveries or of the messages that they are of.
     pub(crate) fn is_about_deliveries(&self) -> bool {
+        self.counter().is_some_and(Counter::is_about_deliveries)
+    }
+
+    /// Whether it is about user lists.
+    pub(crate) fn is_about_lists(&self) -> bool {
+        self.counter() == Some(Counter::HeadCountMismatches)
+    }
+
+    fn counter(&self) -> Option<Counter> {
         let name = self.threshold.split('=').next().unwrap_or_default();
-        let counter = COUNTERS.iter().find(|(known, _)| *known == name);
-        counter.is_some_and(|(_, counter)| counter.is_about_deliveries())
+        COUNTERS.iter().find(|(known, _)| *known == name).map(|(_, counter)| *counter)
     }
 }
 
@@ -231,15 +239,9 @@ impl Figure {
 
 impl Counter {
     fn is_about_deliveries(self) -> bool {
-        match self {
-            Self::Connected
-            | Self::Refused
-            | Self::Failed
-            | Self::Disconnected
-            | Self::HeadCountMismatches => false,
-            Self::Missing | Self::Gaps | Self::Duplicated | Self::Reordered => true,
-            Self::Leaked | Self::Corrupted | Self::Inconsistent => true,
-        }
+        let is_about_clients =
+            matches!(self, Self::Connected | Self::Refused | Self::Failed | Self::Disconnected);
+        !is_about_clients && self != Self::HeadCountMismatches
     }
 
     /// The count, and all that it could have been.

@@ -18,6 +18,10 @@ fn check_channels(script: Script, more: &str, code: i32, changed: &[(&str, u64)]
 fn a_channels_messages_are_for_its_members() {
     let ended = check_channels(Script::default(), "", 0, &[]);
     assert_eq!(ended.number("/latency_us/count"), CLIENTS / 2 * MESSAGES);
+    assert!(
+        ended.json["traffic"].is_string() && ended.json["traffic"] == ended.json["traffic_sent"],
+        "{ended}"
+    );
     check_channels(Script::default(), "--workers 3 --senders 2", 0, &[]);
     // Nobody in the channel, not even its members, gets one of them; one client does not get another.
     let fault = |client, message| (message == 9 || (client == 3 && message < 30)).then_some(Fault::Drop);
@@ -41,6 +45,12 @@ fn what_is_refused_was_not_sent() {
     let numbers = [("/sent", sent), ("/deliveries/expected", all), ("/deliveries/received", all)];
     let ended = check_channels(Script { refuses_message, ..Script::default() }, "", 0, &numbers);
     assert_eq!(ended.number("/clients/reasons/message refused: NotAMember"), 3);
+    // What was to be sent is the same as in a run in which all of it was.
+    let all_sent = check_channels(Script::default(), "", 0, &[]);
+    assert_eq!(ended.json["traffic"], all_sent.json["traffic"]);
+    assert_eq!(all_sent.json["traffic"], all_sent.json["traffic_sent"]);
+    let sent = &ended.json["traffic_sent"];
+    assert!(sent.is_string() && *sent != ended.json["traffic"], "{ended}");
 }
 
 #[test]
@@ -106,6 +116,9 @@ const CHURN: &str =
 fn who_comes_and_goes_gets_what_is_due() {
     let ended = start(&Stub::start(Script::default()), "broadcast", CHURN).end();
     ended.expect(0, &[("/deliveries/missing", 0), ("/deliveries/leaked", 0), ("/sent", 1_000)]);
+    let other = CHURN.replace("--churn 300/s", "--churn 30/s");
+    let other = start(&Stub::start(Script::default()), "broadcast", &other).end();
+    assert_ne!(ended.json["traffic"], other.json["traffic"], "others come and go: {other}");
     let [joins, leaves] = ["joins", "leaves"].map(|what| ended.number(&format!("/churn/{what}")));
     assert!(joins > 30 && leaves > 30, "{ended}");
     // Two stay in each channel, and those who come and go are there about half of the time.
