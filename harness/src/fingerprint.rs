@@ -55,7 +55,8 @@ impl Planned<'_> {
         // Without either it is what it was before there were any.
         for (turns, kind) in [(churn, 1), (moves, 2)] {
             if let Some(Churn { per_second, first, count }) = turns {
-                hash.add(&[kind, per_second, first, count]);
+                // Where they may go depends on how many channels and sectors there are.
+                hash.add(&[kind, per_second, first, count, crowd.sizes().len() as u32]);
                 hash.bytes(&seed.to_le_bytes());
             }
         }
@@ -151,7 +152,14 @@ mod tests {
             Planned { moves: turns(5, 3), ..plain },
             Planned { churn: turns(5, 3), moves: turns(5, 3), ..plain },
         ];
-        let prints = all.map(|planned| planned.fingerprint(0..10, |index| MS * u64::from(index)));
+        let print = |planned: Planned<'_>| planned.fingerprint(0..10, |index| MS * u64::from(index));
+        let mut prints = all.map(print).to_vec();
+        // The five clients are in the first five channels, however many there are.
+        let of_channels = |channels| {
+            let crowd = Crowd::new(5, Speech::Channel, channels, 1, 100, 1);
+            print(Planned { churn: turns(5, 3), crowd: &crowd, ..plain })
+        };
+        prints.extend([of_channels(6), of_channels(7)]);
         assert!(prints.iter().enumerate().all(|(at, one)| !prints[..at].contains(one)), "{prints:?}");
     }
 

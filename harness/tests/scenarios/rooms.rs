@@ -239,8 +239,8 @@ fn strangers_do_not_keep_lists_from_being_exact() {
     }
 }
 
-/// Some come and go, and after two seconds nobody waits any more for lists that do not become exact.
-const COME_AND_GO: &str = "--hold 500ms --churn 40/s --connect-timeout 2s";
+/// Some come and go, and after four seconds nobody waits any more for lists that do not become exact.
+const COME_AND_GO: &str = "--hold 500ms --churn 40/s --connect-timeout 4s";
 
 #[test]
 fn who_has_left_and_is_still_listed_is_a_ghost() {
@@ -255,10 +255,10 @@ fn who_has_left_and_is_still_listed_is_a_ghost() {
     };
     let keeps_left = |client| client == 5;
     ghosts(Script { keeps_left, ..Script::default() }, COME_AND_GO);
-    ghosts(Script { keeps_left, ..Script::default() }, "--hold 50ms --storm --connect-timeout 2s");
+    ghosts(Script { keeps_left, ..Script::default() }, "--hold 50ms --storm --connect-timeout 4s");
     // Neither others in the list nor other processes hide it.
     let script = Script { keeps_left, strangers: 20, ..Script::default() };
-    ghosts(script, "--hold 50ms --storm --connect-timeout 2s --processes 3");
+    ghosts(script, "--hold 50ms --storm --connect-timeout 4s --processes 3");
 }
 
 #[test]
