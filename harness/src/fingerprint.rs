@@ -5,38 +5,63 @@ use sha2::{Digest, Sha256};
 use crate::clock::Nanos;
 use crate::crowd::{Crowd, WHISPERS};
 use crate::schedule::Traffic;
+use crate::worker::Churn;
 
 /// Bytes that are hashed at a time: messages are many, and a call for each would take longer than the hashing.
 const CHUNK: usize = 8 * 1024;
 
-/// 32 hexadecimal digits that stand for who sends what to whom and when: each message's sender and audience, the other client of
-/// each whisper, the channel and place of each of `clients` clients, the bytes of a message, and when each is `due` after the first. Of the
-/// messages drawn only the first `messages` count: the others are for rates that nobody asked for. Runs that have the same were to send the
-/// same; nothing that a run finds out is in it.
-pub fn fingerprint(
-    traffic: &Traffic,
-    messages: u32,
-    crowd: &Crowd,
-    clients: u32,
-    payload: usize,
-    due: impl Fn(u32) -> Nanos,
-) -> String {
-    let mut hash = Hash::default();
-    let messages = messages.min(traffic.messages());
-    hash.add(&[clients, messages, payload as u32]);
-    for client in 0..clients {
-        // No number is the largest, so that it can stand for none.
-        hash.add(&[crowd.home(client), crowd.around(client)].map(|number| number.unwrap_or(u32::MAX)));
-    }
-    for index in 0..messages {
-        let (audience, number) = traffic.place(index);
-        hash.add(&[traffic.sender(index).unwrap_or(u32::MAX), audience]);
-        hash.bytes(&due(index).to_le_bytes());
-        if audience == WHISPERS {
-            hash.add(&[traffic.whispered_to(number).unwrap_or(u32::MAX)]);
+/// What a run is to send, and who is to come, go and move meanwhile. Nothing that a run finds out is in it.
+#[derive(Debug, Clone, Copy)]
+pub struct Planned<'a> {
+    /// Each message's sender and audience, and the other client of each whisper.
+    pub traffic: &'a Traffic,
+    /// Each client's channel and place.
+    pub crowd: &'a Crowd,
+    /// Clients of the run.
+    pub clients: u32,
+    /// Bytes of a message; 0 if each has a length of its own.
+    pub payload: usize,
+    /// What decides whose turn it is in `churn` and `moves`.
+    pub seed: u64,
+    /// Who comes to channels and leaves them.
+    pub churn: Option<Churn>,
+    /// Who moves.
+    pub moves: Option<Churn>,
+}
+
+impl Planned<'_> {
+    /// 32 hexadecimal digits that stand for all of it, if of the messages those with these numbers are sent, in ascending order, each
+    /// when it is `due` after the first. Runs in which it is the same sent the same.
+    pub fn fingerprint(
+        &self,
+        messages: impl Iterator<Item = u32> + Clone,
+        due: impl Fn(u32) -> Nanos,
+    ) -> String {
+        let Self { traffic, crowd, clients, payload, seed, churn, moves } = *self;
+        let mut hash = Hash::default();
+        hash.add(&[clients, messages.clone().count() as u32, payload as u32]);
+        for client in 0..clients {
+            // No number is the largest, so that it can stand for none.
+            hash.add(&[crowd.home(client), crowd.around(client)].map(|number| number.unwrap_or(u32::MAX)));
         }
+        for index in messages {
+            let (audience, number) = traffic.place(index);
+            hash.add(&[traffic.sender(index).unwrap_or(u32::MAX), audience]);
+            hash.bytes(&due(index).to_le_bytes());
+            if audience == WHISPERS {
+                hash.add(&[traffic.whispered_to(number).unwrap_or(u32::MAX)]);
+            }
+        }
+        // Without either it is what it was before there were any.
+        for (turns, kind) in [(churn, 1), (moves, 2)] {
+            if let Some(Churn { per_second, first, count }) = turns {
+                // Where they may go depends on how many channels and sectors there are.
+                hash.add(&[kind, per_second, first, count, crowd.sizes().len() as u32]);
+                hash.bytes(&seed.to_le_bytes());
+            }
+        }
+        hash.finish()
     }
-    hash.finish()
 }
 
 #[derive(Default)]
@@ -73,10 +98,14 @@ mod tests {
 
     const MS: Nanos = 1_000_000;
 
+    fn planned<'a>(traffic: &'a Traffic, crowd: &'a Crowd, clients: u32, payload: usize) -> Planned<'a> {
+        Planned { traffic, crowd, clients, payload, seed: 1, churn: None, moves: None }
+    }
+
     fn of(seed: u64, speech: Speech, clients: u32, interval: Nanos, payload: usize) -> String {
         let crowd = Crowd::new(clients, speech, 4, 3, 100, seed);
         let traffic = Traffic::draw(seed, clients, clients, 3_000).among(&crowd, seed);
-        fingerprint(&traffic, 3_000, &crowd, clients, payload, |index| interval * u64::from(index))
+        planned(&traffic, &crowd, clients, payload).fingerprint(0..3_000, |index| interval * u64::from(index))
     }
 
     #[test]
@@ -98,21 +127,48 @@ mod tests {
     }
 
     #[test]
-    fn messages_for_rates_that_nobody_asked_for_do_not_count() {
-        let of = |drawn| {
+    fn what_is_left_out_counts_and_messages_for_rates_that_nobody_asked_for_do_not() {
+        let of = |drawn, left_out| {
             let traffic = Traffic::draw(7, 30, 30, drawn);
-            fingerprint(&traffic, 100, &Crowd::world(30), 30, 128, |index| MS * u64::from(index))
+            let messages = (0..100).filter(|index| Some(*index) != left_out);
+            planned(&traffic, &Crowd::world(30), 30, 128).fingerprint(messages, |index| MS * u64::from(index))
         };
-        assert_eq!(of(100), of(800));
-        assert_ne!(of(100), of(99));
+        assert_eq!(of(100, None), of(800, None));
+        let all = [of(100, None), of(100, Some(99)), of(100, Some(98)), of(100, Some(0))];
+        assert!(all.iter().enumerate().all(|(at, one)| !all[..at].contains(one)), "{all:?}");
+    }
+
+    #[test]
+    fn who_comes_goes_and_moves_counts() {
+        let (traffic, crowd) = (Traffic::draw(7, 5, 5, 10), Crowd::world(5));
+        let plain = planned(&traffic, &crowd, 5, 128);
+        let turns = |per_second, first| Some(Churn { per_second, first, count: 2 });
+        let all = [
+            plain,
+            Planned { churn: turns(5, 3), ..plain },
+            Planned { churn: turns(6, 3), ..plain },
+            Planned { churn: turns(5, 2), ..plain },
+            Planned { churn: turns(5, 3), seed: 2, ..plain },
+            Planned { moves: turns(5, 3), ..plain },
+            Planned { churn: turns(5, 3), moves: turns(5, 3), ..plain },
+        ];
+        let print = |planned: Planned<'_>| planned.fingerprint(0..10, |index| MS * u64::from(index));
+        let mut prints = all.map(print).to_vec();
+        // The five clients are in the first five channels, however many there are.
+        let of_channels = |channels| {
+            let crowd = Crowd::new(5, Speech::Channel, channels, 1, 100, 1);
+            print(Planned { churn: turns(5, 3), crowd: &crowd, ..plain })
+        };
+        prints.extend([of_channels(6), of_channels(7)]);
+        assert!(prints.iter().enumerate().all(|(at, one)| !prints[..at].contains(one)), "{prints:?}");
     }
 
     #[test]
     fn one_message_more_or_by_another_is_another() {
         let of = |senders: &[u32]| {
-            fingerprint(&Traffic::of(senders.to_vec(), 3), u32::MAX, &Crowd::world(3), 3, 64, |index| {
-                MS * u64::from(index)
-            })
+            let traffic = Traffic::of(senders.to_vec(), 3);
+            let messages = 0..traffic.messages();
+            planned(&traffic, &Crowd::world(3), 3, 64).fingerprint(messages, |index| MS * u64::from(index))
         };
         let first = of(&[0, 1, 2]);
         assert!([of(&[0, 1, 1]), of(&[0, 1]), of(&[1, 0, 2])].iter().all(|other| *other != first));

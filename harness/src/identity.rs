@@ -16,6 +16,9 @@ const SYNTHETIC: u64 = 1 << 63;
 /// Bits of an account number that hold the client's.
 const CLIENT_BITS: u32 = 20;
 
+/// Digits of the numbers of seeded accounts, at least.
+const SEEDED_DIGITS: usize = 6;
+
 /// How long a minted ticket is good, in milliseconds. It is made when it is needed.
 const TICKET_LIFETIME_MS: u64 = 60_000;
 
@@ -53,7 +56,11 @@ mod secret {
 impl Seeded {
     /// The id of the account that a client uses, and its character's name. Accounts count from 1.
     pub fn id(&self, client: u32) -> String {
-        format!("{}-{:06}", self.prefix, client + 1)
+        format!("{}{:0SEEDED_DIGITS$}", self.stem(), client + 1)
+    }
+
+    fn stem(&self) -> String {
+        format!("{}-", self.prefix)
     }
 }
 
@@ -63,18 +70,21 @@ pub struct Cast {
     run: u32,
     seed: u64,
     seeded: Option<Seeded>,
+    /// What all names begin with; a client's number follows.
+    stem: String,
 }
 
 impl Cast {
     /// The clients of `run`, a number that no other run has; `seed` decides their passwords.
     pub fn new(run: u32, seed: u64) -> Self {
-        Self { run, seed, seeded: None }
+        Self { run, seed, seeded: None, stem: format!("h{run:08x}n") }
     }
 
     /// The clients of `run` with the accounts of `seeded`, if there are any.
     #[must_use]
     pub fn with_accounts(self, seeded: Option<Seeded>) -> Self {
-        Self { seeded, ..self }
+        let stem = seeded.as_ref().map_or(self.stem, Seeded::stem);
+        Self { seeded, stem, ..self }
     }
 
     /// Whether the clients' accounts, and characters, were there before the run.
@@ -127,10 +137,30 @@ impl Cast {
         SecretText::new(text).expect("16 digits and a number are shorter than any password may be")
     }
 
+    /// Whether a user of this name in the chat is one of the run's first `clients`, wherever its connection is. It is looked at
+    /// for each user in a list, so it makes no text. A server that writes the prefix of seeded accounts in other cases than the
+    /// command line means the same ones.
+    pub fn is_client(&self, name: &str, clients: u32) -> bool {
+        let Some((stem, digits)) = name.split_at_checked(self.stem.len()) else { return false };
+        if !stem.eq_ignore_ascii_case(&self.stem) || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+            return false;
+        }
+        let has_zeros = digits.starts_with('0');
+        let Ok(number) = digits.parse::<u32>() else { return false };
+        match &self.seeded {
+            // At least six digits, from 1.
+            Some(_) => {
+                (digits.len() == SEEDED_DIGITS || digits.len() > SEEDED_DIGITS && !has_zeros)
+                    && (1..=clients).contains(&number)
+            }
+            None => (digits.len() == 1 || !has_zeros) && number < clients,
+        }
+    }
+
     fn text(&self, client: u32) -> String {
         match &self.seeded {
             Some(seeded) => seeded.id(client),
-            None => format!("h{:08x}n{client}", self.run),
+            None => format!("{}{client}", self.stem),
         }
     }
 }
@@ -169,6 +199,37 @@ mod tests {
             assert_eq!((&*cast.id(client), &*cast.name(client)), (id, id));
             assert_eq!(cast.password(client), password);
         }
+    }
+
+    #[test]
+    fn the_runs_clients_are_known_by_their_names() {
+        let check = |cast: &Cast, foreign: &[&str]| {
+            for client in [0, 9, 10, 41] {
+                assert!(cast.is_client(&cast.name(client), 42), "{}", &*cast.name(client));
+            }
+            assert!(!cast.is_client(&cast.name(42), 42) && !cast.is_client("", 42));
+            for name in foreign {
+                assert!(!cast.is_client(name, 42), "{name}");
+            }
+        };
+        let cast = Cast::new(0x1a, 5);
+        let foreign = [
+            "h0000001an",
+            "h0000001an01",
+            "h0000001an+1",
+            "h0000001an7x",
+            "h0000001bn7",
+            "h0000001an99999999999",
+        ];
+        check(&cast, &foreign);
+        check(&cast, &["h0000001é7", "Ann"]);
+        let password = PasswordText::new("secret-secret").expect("short");
+        let seeded = Cast::new(1, 5).with_accounts(Some(Seeded { prefix: "seed".into(), password }));
+        check(
+            &seeded,
+            &["seed-000000", "seed-7", "seed-0000007", "seed-00007x", "seeds-000007", "h00000001n7"],
+        );
+        assert!(seeded.is_client("Seed-000007", 42));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Once;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -18,12 +19,18 @@ const RESERVED_FILES: u64 = 64;
 /// Where the kernel says which ports it gives to outgoing connections.
 const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
+/// Where the kernel says how many connections may wait for a server to accept them, whatever it asks for.
+const BACKLOG: &str = "/proc/sys/net/core/somaxconn";
+
 /// Most addresses that clients connect from: 127.0.0.1 to 127.0.0.254.
 pub const SOURCES_MAX: u32 = 254;
 
 /// Ports of each address, in percent of what the system gives out, that are used when nobody says how many addresses
 /// there are to be: others connect too, and a connection that was closed keeps its port for a while.
 const PORTS_USED: u64 = 90;
+
+/// Whether the user has been warned of what may only make connecting slower.
+static WARNED: Once = Once::new();
 
 /// Longest wait for the server to accept.
 const REACH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -96,7 +103,7 @@ fn more_processes(connections: u64, processes: u32, limit: &FileLimit) -> String
 }
 
 /// Checks what `job` needs of this machine, and that the server is there. Gives the number of addresses that clients are to
-/// connect from.
+/// connect from. What may only make connecting slower is said on stderr, once.
 pub fn check(job: &Job, target: &Target) -> Result<u32, PreflightError> {
     // One that cannot be raised may still be enough. Other processes of the run inherit it.
     let limit = FileLimit::raise().unwrap_or_else(|_| FileLimit::current());
@@ -106,7 +113,38 @@ pub fn check(job: &Job, target: &Target) -> Result<u32, PreflightError> {
     let sources = sources(connections(job, job.clients, 1), ports, job.sources, address)?;
     TcpStream::connect_timeout(&address, job.connect_timeout.min(REACH_TIMEOUT))
         .map_err(|source| PreflightError::Unreachable { address, source })?;
+    // Of a server elsewhere nobody here can tell.
+    let backlog = fs::read_to_string(BACKLOG).ok().filter(|_| address.ip().is_loopback());
+    let backlog = backlog.and_then(|text| text.trim().parse().ok());
+    if let Some(warning) = backlog.and_then(|backlog| backlog_warning(burst(job), backlog)) {
+        // Steps of a ramp are alike in this.
+        WARNED.call_once(|| eprintln!("warning: {warning}"));
+    }
     Ok(sources)
+}
+
+/// Clients that connect at the same moment, at most; 0 if each has a moment of its own.
+fn burst(job: &Job) -> u32 {
+    let is_storm = matches!(&job.scenario, Scenario::Connect(connect) if connect.storm);
+    if !job.connect_interval.is_zero() && !is_storm {
+        return 0;
+    }
+    let in_flight = match &job.scenario {
+        Scenario::Login(login) => login.in_flight,
+        Scenario::Connect(_) | Scenario::Broadcast(_) | Scenario::Bots(_) => IN_FLIGHT,
+    };
+    // Each worker has one at least.
+    in_flight.max(job.workers * job.processes).min(job.clients)
+}
+
+/// What to say if so many may connect at the same moment, and the system lets so many wait to be accepted; nothing if those are
+/// enough.
+fn backlog_warning(burst: u32, backlog: u32) -> Option<String> {
+    (burst > backlog).then(|| {
+        format!(
+            "up to {burst} clients connect at the same moment, and the system lets {backlog} wait for a server to accept them (net.core.somaxconn): the others come in a second or more later, which the times of connecting then show; raise it with `sysctl -w net.core.somaxconn={burst}` and start the server anew, or connect one after the other with --connect-interval or --rate"
+        )
+    })
 }
 
 /// Connections at one time, at most, of `clients` of the clients of `job`, which are those of one of so many processes.
@@ -215,6 +253,24 @@ mod tests {
         check("connect --processes 7 --workers 3", 1288);
         check("login --in-flight 20 --processes 3", 3007);
         check("login --in-flight 20 --leave --processes 2", 40);
+    }
+
+    #[test]
+    fn a_burst_that_the_backlog_has_no_room_for_is_told_of() {
+        let check = |line: &str, clients| assert_eq!(burst(&job(line)), clients, "{line}");
+        check("connect", 0);
+        check("connect --rate 50000/s --churn 100/s", 0);
+        check("connect --connect-interval 0s", 256);
+        check("connect --storm", 256);
+        check("broadcast --connect-interval 0s --workers 20 --processes 20", 400);
+        check("login --in-flight 3000", 0);
+        check("login --in-flight 3000 --connect-interval 0s", 3_000);
+        check("login --in-flight 20000 --connect-interval 0s", 9_000);
+        assert_eq!((backlog_warning(0, 128), backlog_warning(128, 128)), (None, None));
+        let warning = backlog_warning(256, 128).expect("more than 128");
+        for part in ["256 clients", "lets 128", "`sysctl -w net.core.somaxconn=256`"] {
+            assert!(warning.contains(part), "{warning}");
+        }
     }
 
     #[test]

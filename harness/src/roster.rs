@@ -1,8 +1,12 @@
 //! A user list as a client keeps it, by pages and notices, by the rules of docs/protocol.md ("Who is there").
+//!
+//! Others may be in the chat than the clients of a run. They are in the list too, and count for its length; what it is held
+//! against is who of the run is there, whom their names tell.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
-use throng_core::wire::packets::{UserList, UsersChanged};
+use throng_core::wire::packets::{User, UserList, UsersChanged};
 
 /// What a client has to do about its list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +39,10 @@ impl Digest {
 /// Who is there, as far as one client has been told.
 #[derive(Debug, Default)]
 pub struct Roster {
-    users: BTreeSet<u32>,
-    sum: u64,
+    /// Whether each is of the run.
+    users: BTreeMap<u32, bool>,
+    /// Of those who are.
+    own: Digest,
     version: u64,
     /// The highest version among the pages of this pass.
     pages_version: u64,
@@ -55,9 +61,9 @@ impl Roster {
         Self { after: Some(0), ..Self::default() }
     }
 
-    /// What is in it.
+    /// Who of the run is in it.
     pub fn digest(&self) -> Digest {
-        Digest { count: self.users.len() as u64, sum: self.sum }
+        self.own
     }
 
     /// Whether all pages have come, and nothing is known to be missing.
@@ -65,9 +71,10 @@ impl Roster {
         self.complete && self.after.is_none() && !self.again
     }
 
-    /// How often a list that should have been exact had another number of users than the server said.
-    pub fn mismatches(&self) -> u64 {
-        self.mismatches
+    /// How often, since this was last asked, a list that should have been exact had another number of users than the server
+    /// said.
+    pub fn take_mismatches(&mut self) -> u64 {
+        std::mem::take(&mut self.mismatches)
     }
 
     /// The first page is asked for once more.
@@ -80,18 +87,21 @@ impl Roster {
         self.after.is_some()
     }
 
-    /// A page has come.
-    pub fn page(&mut self, page: &UserList) -> Next {
+    /// A page has come. `is_own` tells by a name whether somebody is of the run.
+    pub fn page(&mut self, page: &UserList, is_own: impl Fn(&str) -> bool) -> Next {
         let after = self.after.unwrap_or(0);
         let first = after + 1;
         let last = page.users.last().filter(|_| page.more).map_or(u32::MAX, |user| user.id);
-        let gone: Vec<u32> =
-            if first <= last { self.users.range(first..=last).copied().collect() } else { Vec::new() };
+        let gone: Vec<u32> = if first <= last {
+            self.users.range(first..=last).map(|(user, _)| *user).collect()
+        } else {
+            Vec::new()
+        };
         for user in gone {
             self.take(user);
         }
         for user in page.users.iter() {
-            self.put(user.id);
+            self.put(user, &is_own);
         }
         if after == 0 {
             (self.version, self.pages_version, self.again) = (page.version, page.version, false);
@@ -110,12 +120,12 @@ impl Roster {
         if self.version >= self.pages_version { self.check(page.head_count) } else { Next::Wait }
     }
 
-    /// A notice has come.
-    pub fn notice(&mut self, notice: &UsersChanged) -> Next {
+    /// A notice has come. `is_own` tells by a name whether somebody is of the run.
+    pub fn notice(&mut self, notice: &UsersChanged, is_own: impl Fn(&str) -> bool) -> Next {
         if notice.version <= self.version {
             return Next::Wait;
         }
-        notice.entered.iter().for_each(|user| self.put(user.id));
+        notice.entered.iter().for_each(|user| self.put(user, &is_own));
         notice.left.iter().for_each(|user| self.take(*user));
         let is_broken = notice.since > self.version || !notice.complete;
         self.version = notice.version;
@@ -138,29 +148,44 @@ impl Roster {
         Next::BeginAnew
     }
 
-    fn put(&mut self, user: u32) {
-        if self.users.insert(user) {
-            self.sum = self.sum.wrapping_add(Digest::hash(user));
+    fn put(&mut self, user: &User, is_own: impl Fn(&str) -> bool) {
+        // A number is nobody else's while the server lives.
+        let Entry::Vacant(place) = self.users.entry(user.id) else { return };
+        if *place.insert(is_own(&user.name)) {
+            self.own.count += 1;
+            self.own.sum = self.own.sum.wrapping_add(Digest::hash(user.id));
         }
     }
 
     fn take(&mut self, user: u32) {
-        if self.users.remove(&user) {
-            self.sum = self.sum.wrapping_sub(Digest::hash(user));
+        if self.users.remove(&user) == Some(true) {
+            self.own.count -= 1;
+            self.own.sum = self.own.sum.wrapping_sub(Digest::hash(user));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
     use throng_core::wire::List;
-    use throng_core::wire::packets::{Name, User};
+    use throng_core::wire::packets::Name;
 
     use super::*;
 
     fn users(ids: impl IntoIterator<Item = u32>) -> Vec<User> {
-        ids.into_iter().map(|id| User { id, name: Name::default() }).collect()
+        ids.into_iter().map(|id| User { id, name: Name::truncated(&format!("user {id}")) }).collect()
+    }
+
+    /// Every third is somebody else's.
+    fn is_of_run(id: u32) -> bool {
+        !id.is_multiple_of(3)
+    }
+
+    fn is_own(name: &str) -> bool {
+        is_of_run(name.rsplit(' ').next().and_then(|id| id.parse().ok()).expect("as they are made above"))
     }
 
     fn page(version: u64, head_count: u32, ids: impl IntoIterator<Item = u32>, more: bool) -> UserList {
@@ -177,35 +202,35 @@ mod tests {
     #[test]
     fn the_example_of_the_protocol() {
         let mut roster = Roster::new();
-        let there = |roster: &Roster, id| roster.users.contains(&id);
+        let there = |roster: &Roster, id| roster.users.contains_key(&id);
         assert_eq!(
-            roster.page(&page(150, 130, (1..=138).filter(|id| !(10..20).contains(id)), true)),
+            roster.page(&page(150, 130, (1..=138).filter(|id| !(10..20).contains(id)), true), is_own),
             Next::Ask(138)
         );
-        assert_eq!(roster.page(&page(152, 130, [139, 140, 141], false)), Next::Wait);
+        assert_eq!(roster.page(&page(152, 130, [139, 140, 141], false), is_own), Next::Wait);
         assert!(there(&roster, 2) && roster.users.len() == 131);
-        assert_eq!(roster.notice(&notice(150, 152, 130, &[141], &[2])), Next::Wait);
+        assert_eq!(roster.notice(&notice(150, 152, 130, &[141], &[2]), is_own), Next::Wait);
         assert!(!there(&roster, 2) && roster.users.len() == 130 && roster.is_complete());
-        assert_eq!(roster.notice(&notice(160, 163, 131, &[150], &[145])), Next::BeginAnew);
+        assert_eq!(roster.notice(&notice(160, 163, 131, &[150], &[145]), is_own), Next::BeginAnew);
         assert!(roster.users.len() == 131 && !roster.is_complete());
         roster.begin_anew();
         let first = (1..=147).filter(|id| !(10..28).contains(id) && *id != 145);
-        assert_eq!(roster.page(&page(164, 129, first, true)), Next::Ask(147));
-        assert_eq!(roster.notice(&notice(163, 164, 129, &[], &[5])), Next::Wait);
+        assert_eq!(roster.page(&page(164, 129, first, true), is_own), Next::Ask(147));
+        assert_eq!(roster.notice(&notice(163, 164, 129, &[], &[5]), is_own), Next::Wait);
         assert_eq!(roster.version, 164);
-        assert_eq!(roster.page(&page(164, 129, [150], false)), Next::Wait);
-        assert!(roster.is_complete() && roster.mismatches() == 0);
+        assert_eq!(roster.page(&page(164, 129, [150], false), is_own), Next::Wait);
+        assert!(roster.is_complete() && roster.take_mismatches() == 0);
     }
 
     #[test]
     fn a_head_count_that_does_not_fit_is_noticed() {
         let mut roster = Roster::new();
-        assert_eq!(roster.page(&page(1, 2, [1], false)), Next::BeginAnew);
+        assert_eq!(roster.page(&page(1, 2, [1], false), is_own), Next::BeginAnew);
         roster.begin_anew();
-        assert_eq!((roster.page(&page(1, 1, [1], false)), roster.mismatches()), (Next::Wait, 1));
-        assert_eq!(roster.notice(&notice(1, 2, 3, &[2], &[])), Next::BeginAnew);
+        assert_eq!((roster.page(&page(1, 1, [1], false), is_own), roster.take_mismatches()), (Next::Wait, 1));
+        assert_eq!(roster.notice(&notice(1, 2, 3, &[2], &[]), is_own), Next::BeginAnew);
         let incomplete = UsersChanged { complete: false, ..notice(2, 9, 5, &[], &[]) };
-        assert_eq!((roster.notice(&incomplete), roster.mismatches()), (Next::BeginAnew, 2));
+        assert_eq!((roster.notice(&incomplete, is_own), roster.take_mismatches()), (Next::BeginAnew, 1));
     }
 
     /// Users come and go, pages overtake notices, and some notices are lost.
@@ -239,13 +264,13 @@ mod tests {
                     waiting.push(notice(version - 1, version, there.len() as u32, &[], &[id]));
                 }
                 2 if asked.is_some() && who % 2 == 0 => {
-                    next = roster.page(&answer(&there, version, asked.take().expect("it is")));
+                    next = roster.page(&answer(&there, version, asked.take().expect("it is")), is_own);
                 }
                 _ if waiting.is_empty() => {}
                 _ => {
                     let notice = waiting.remove(0);
                     if luck > 0 {
-                        next = roster.notice(&notice);
+                        next = roster.notice(&notice, is_own);
                     }
                 }
             }
@@ -266,9 +291,9 @@ mod tests {
             let next = match (waiting.is_empty(), asked.take()) {
                 (false, ask) => {
                     asked = ask;
-                    roster.notice(&waiting.remove(0))
+                    roster.notice(&waiting.remove(0), is_own)
                 }
-                (true, Some(after)) => roster.page(&answer(&there, version, after)),
+                (true, Some(after)) => roster.page(&answer(&there, version, after), is_own),
                 (true, None) => break,
             };
             match next {
@@ -281,10 +306,11 @@ mod tests {
             }
         }
         prop_assert!(roster.is_complete());
-        prop_assert_eq!(&roster.users, &there);
-        let sum = there.iter().fold(0_u64, |sum, id| sum.wrapping_add(Digest::hash(*id)));
-        prop_assert_eq!(roster.digest(), Digest { count: there.len() as u64, sum });
-        prop_assert_eq!(roster.mismatches(), 0);
+        prop_assert!(roster.users.keys().eq(&there));
+        let own = || there.iter().filter(|id| is_of_run(**id));
+        let sum = own().fold(0_u64, |sum, id| sum.wrapping_add(Digest::hash(*id)));
+        prop_assert_eq!(roster.digest(), Digest { count: own().count() as u64, sum });
+        prop_assert_eq!(roster.take_mismatches(), 0);
         Ok(())
     }
 

@@ -43,11 +43,13 @@ enum Counter {
     Failed,
     Disconnected,
     Missing,
+    Gaps,
     Duplicated,
     Reordered,
     Leaked,
     Corrupted,
     Inconsistent,
+    HeadCountMismatches,
 }
 
 const SERIES: [(&str, Series); 7] = [
@@ -69,17 +71,19 @@ const FIGURES: [(&str, Figure); 6] = [
     ("max", Figure::Max),
 ];
 
-const COUNTERS: [(&str, Counter); 10] = [
+const COUNTERS: [(&str, Counter); 12] = [
     ("connected", Counter::Connected),
     ("refused", Counter::Refused),
     ("failed", Counter::Failed),
     ("disconnected", Counter::Disconnected),
     ("missing", Counter::Missing),
+    ("gaps", Counter::Gaps),
     ("duplicated", Counter::Duplicated),
     ("reordered", Counter::Reordered),
     ("leaked", Counter::Leaked),
     ("corrupted", Counter::Corrupted),
     ("inconsistent", Counter::Inconsistent),
+    ("head_count_mismatches", Counter::HeadCountMismatches),
 ];
 
 /// What a threshold is about.
@@ -122,8 +126,8 @@ pub struct Checked {
 }
 
 impl Threshold {
-    /// What holds unless it is changed: everyone connected, nobody disconnected, and every
-    /// delivery made once, in order, unchanged and to members only.
+    /// What holds unless it is changed: everyone connected, nobody disconnected, every delivery made once, in order,
+    /// unchanged and to members only, none left out for clients that read, and user lists as long as the server says.
     pub fn defaults() -> Vec<Self> {
         let all = COUNTERS.iter().map(|(_, counter)| *counter);
         // Whoever is refused or fails is not connected: once is enough.
@@ -192,9 +196,17 @@ impl Threshold {
 impl Checked {
     /// Whether it is about a count of deliveries or of the messages that they are of.
     pub(crate) fn is_about_deliveries(&self) -> bool {
+        self.counter().is_some_and(Counter::is_about_deliveries)
+    }
+
+    /// Whether it is about user lists.
+    pub(crate) fn is_about_lists(&self) -> bool {
+        self.counter() == Some(Counter::HeadCountMismatches)
+    }
+
+    fn counter(&self) -> Option<Counter> {
         let name = self.threshold.split('=').next().unwrap_or_default();
-        let counter = COUNTERS.iter().find(|(known, _)| *known == name);
-        counter.is_some_and(|(_, counter)| !counter.is_about_clients())
+        COUNTERS.iter().find(|(known, _)| *known == name).map(|(_, counter)| *counter)
     }
 }
 
@@ -226,8 +238,10 @@ impl Figure {
 }
 
 impl Counter {
-    fn is_about_clients(self) -> bool {
-        matches!(self, Self::Connected | Self::Refused | Self::Failed | Self::Disconnected)
+    fn is_about_deliveries(self) -> bool {
+        let is_about_clients =
+            matches!(self, Self::Connected | Self::Refused | Self::Failed | Self::Disconnected);
+        !is_about_clients && self != Self::HeadCountMismatches
     }
 
     /// The count, and all that it could have been.
@@ -240,11 +254,13 @@ impl Counter {
             Self::Failed => (clients.failed, entries),
             Self::Disconnected => (clients.disconnected, clients.connected),
             Self::Missing => (deliveries.missing, deliveries.expected),
+            Self::Gaps => (report.gaps.of_readers, deliveries.expected),
             Self::Duplicated => (deliveries.duplicated, deliveries.expected),
             Self::Reordered => (deliveries.reordered, deliveries.expected),
             Self::Leaked => (deliveries.leaked, deliveries.expected),
             Self::Corrupted => (deliveries.corrupted, deliveries.expected),
             Self::Inconsistent => (deliveries.inconsistent, report.sent),
+            Self::HeadCountMismatches => (report.lists.head_count_mismatches, report.lists.notices),
         }
     }
 }
@@ -324,6 +340,7 @@ impl fmt::Display for Threshold {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verify::Gaps;
 
     #[test]
     fn thresholds_as_they_are_written() {
@@ -371,7 +388,8 @@ mod tests {
             let changes: Vec<Threshold> = changes.iter().map(|text| text.parse().expect("valid")).collect();
             Threshold::with_defaults(&changes).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
         };
-        let rest = "duplicated=0 reordered=0 leaked=0 corrupted=0 inconsistent=0";
+        let rest =
+            "gaps=0 duplicated=0 reordered=0 leaked=0 corrupted=0 inconsistent=0 head_count_mismatches=0";
         assert_eq!(all(&[]), format!("connected=100% disconnected=0 missing=0 {rest}"));
         assert_eq!(
             all(&["missing=3", "p99=20ms", "connected=off", "p99=30ms"]),
@@ -387,25 +405,32 @@ mod tests {
         report.deliveries.expected = 1000;
         report.deliveries.missing = 4;
         report.latency_us = LatencyUs { count: 9, p99: 20_000.0, ..LatencyUs::default() };
-        let check = |text: &str, held, found: &str| {
-            let checked = text.parse::<Threshold>().expect("valid").check(&report).expect("on");
+        let check = |report: &Report, text: &str, held, found: &str| {
+            let checked = text.parse::<Threshold>().expect("valid").check(report).expect("on");
             assert_eq!((checked.held, checked.found.as_str()), (held, found), "{text}");
         };
-        check("connected=100%", false, "96 of 100");
-        check("connected=96%", true, "96 of 100");
-        check("connected=96", true, "96 of 100");
-        check("connected=97", false, "96 of 100");
-        check("missing=3", false, "4 of 1,000");
-        check("missing=0.4%", true, "4 of 1,000");
-        check("leaked=0", true, "0 of 1,000");
-        check("p99=20ms", true, "20 ms");
-        check("p99=19.9ms", false, "20 ms");
-        check("last_recipient.p99=1h", false, "nothing measured");
+        check(&report, "connected=100%", false, "96 of 100");
+        check(&report, "connected=96%", true, "96 of 100");
+        check(&report, "connected=96", true, "96 of 100");
+        check(&report, "connected=97", false, "96 of 100");
+        check(&report, "missing=3", false, "4 of 1,000");
+        check(&report, "missing=0.4%", true, "4 of 1,000");
+        check(&report, "leaked=0", true, "0 of 1,000");
+        // Of those that clients were told of only the ones count that nobody had to expect.
+        report.gaps = Gaps { told: 2, messages: 12, of_readers: 5 };
+        check(&report, "gaps=0", false, "5 of 1,000");
+        check(&report, "gaps=0.5%", true, "5 of 1,000");
+        (report.lists.notices, report.lists.head_count_mismatches) = (70, 2);
+        check(&report, "head_count_mismatches=1", false, "2 of 70");
+        check(&report, "p99=20ms", true, "20 ms");
+        check(&report, "p99=19.9ms", false, "20 ms");
+        check(&report, "last_recipient.p99=1h", false, "nothing measured");
         let about_deliveries = |text: &str| {
             text.parse::<Threshold>().expect("valid").check(&report).expect("on").is_about_deliveries()
         };
-        let all = ["missing=0", "inconsistent=0", "connected=1", "disconnected=0", "p99=1s"];
-        assert_eq!(all.map(about_deliveries), [true, true, false, false, false]);
+        let all =
+            ["missing=0", "inconsistent=0", "gaps=0", "connected=1", "head_count_mismatches=0", "p99=1s"];
+        assert_eq!(all.map(about_deliveries), [true, true, true, false, false, false]);
         assert_eq!("p99=off".parse::<Threshold>().expect("valid").check(&report), None);
         // One that was never in is not made up for by others that were in twice.
         report.rounds = 2;

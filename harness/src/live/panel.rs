@@ -46,9 +46,9 @@ pub struct Totals {
     pub woken: u64,
     /// Clients in the chat that keep their user list.
     pub lists_kept: u64,
-    /// Of these, the ones whose list has exactly the run's clients that are there.
+    /// Of these, the ones whose list has of the run's clients exactly those that are there.
     pub lists_exact: u64,
-    /// Of these, the ones whose list has more: others are there too.
+    /// Of these, the ones whose list has more of them: some have left.
     pub lists_larger: u64,
     /// For the how manieth time the three have been counted.
     pub lists_looked_at: u64,

@@ -33,7 +33,7 @@ pub struct Row {
     pub achieved_per_s: f64,
     /// Deliveries made in a second, from the first message to the last delivery or the end of the drain.
     pub deliveries_per_s: f64,
-    /// What became of all (message, recipient) pairs.
+    /// What became of all (message, recipient) pairs; those that the server left out, and told of, are missing.
     pub deliveries: Deliveries,
     /// From the intended send time to the arrival, of every delivery.
     pub latency_us: LatencyUs,
@@ -90,9 +90,14 @@ impl Row {
             valid: invalid_because.is_empty(),
             invalid_because,
             incomplete_because: findings.incomplete_because,
-            deliveries: findings.deliveries.unwrap_or_default(),
+            deliveries: with_gaps(findings.deliveries.unwrap_or_default()),
         }
     }
+}
+
+/// What a server withheld counts as missing, whether it told of that, as Throng does, or not.
+fn with_gaps(deliveries: Deliveries) -> Deliveries {
+    Deliveries { missing: deliveries.missing + deliveries.gaps.messages, ..deliveries }
 }
 
 impl Row {
@@ -181,6 +186,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::verify::Gaps;
 
     fn row(repetition: u32, received: u64, cpu_s: f64, missing: u64) -> Row {
         let mut findings = Findings { measured: Duration::from_secs(2), workers: 1, ..Findings::default() };
@@ -202,6 +208,17 @@ mod tests {
         assert_eq!(summary.server_cpu_us_per_delivery, Some(5_000.0));
         assert!((summary.harness_load - 0.5).abs() < 1e-9 && (summary.p50_us - 5_000.0).abs() < 10.0);
         assert_eq!(Summary::of(&[]), None);
+    }
+
+    #[test]
+    fn what_a_server_withholds_is_missing_though_it_tells_of_it() {
+        let gaps = Gaps { told: 1, messages: 30, of_readers: 30 };
+        let deliveries =
+            Deliveries { expected: 100, received: 63, missing: 7, gaps, ..Deliveries::default() };
+        let findings = Findings { deliveries: Some(deliveries), ..Findings::default() };
+        let row = Row::new("throng", Case::named("A").expect("it is one"), 1, findings);
+        assert_eq!((row.deliveries.missing, row.deliveries.received), (37, 63));
+        assert_eq!(Summary::of(&[&row]).expect("one").missing, 37);
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub struct Machine {
     pub cpu: String,
     /// Processors that this process may use.
     pub cores: usize,
+    /// Processors that there are, whoever may use them; 0 in reports of earlier versions.
+    pub cores_online: usize,
     /// The kernel's release.
     pub kernel: String,
     /// Memory in bytes.
@@ -25,7 +27,11 @@ pub struct Machine {
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let memory = format_bytes(self.memory_bytes);
-        write!(f, "{} x {}, {memory}, Linux {}", self.cores, self.cpu, self.kernel)
+        write!(f, "{} x {}", self.cores, self.cpu)?;
+        if self.cores_online > self.cores {
+            write!(f, " (of {})", self.cores_online)?;
+        }
+        write!(f, ", {memory}, Linux {}", self.kernel)
     }
 }
 
@@ -36,6 +42,7 @@ impl Machine {
         Self {
             cpu: value(&read("/proc/cpuinfo"), "model name").unwrap_or(std::env::consts::ARCH).into(),
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            cores_online: count_in(&read("/sys/devices/system/cpu/online")).unwrap_or(0),
             kernel: read("/proc/sys/kernel/osrelease").trim().into(),
             memory_bytes: value(&read("/proc/meminfo"), "MemTotal").and_then(kilobytes).unwrap_or(0),
         }
@@ -48,6 +55,15 @@ fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
         .filter_map(|line| line.split_once(':'))
         .find(|(name, _)| name.trim() == key)
         .map(|(_, value)| value.trim())
+}
+
+/// How many there are in a list as the kernel writes it, of numbers and ranges of them.
+fn count_in(list: &str) -> Option<usize> {
+    list.trim().split(',').try_fold(0, |count, part| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let [first, last] = [first, last].map(str::parse::<usize>);
+        Some(count + (last.ok()? + 1).checked_sub(first.ok()?)?)
+    })
 }
 
 fn kilobytes(text: &str) -> Option<u64> {
@@ -68,8 +84,34 @@ mod tests {
     }
 
     #[test]
+    fn processors_as_the_kernel_lists_them() {
+        for (list, count) in [
+            ("0\n", Some(1)),
+            ("0-1\n", Some(2)),
+            ("0,2-5,9", Some(6)),
+            ("", None),
+            ("3-1", None),
+            ("a", None),
+        ] {
+            assert_eq!(count_in(list), count, "{list:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_with_some_of_the_cores_is_seen() {
+        let machine =
+            Machine { cpu: "CPU".into(), cores: 1, cores_online: 2, kernel: "6".into(), memory_bytes: 1 };
+        assert!(machine.to_string().starts_with("1 x CPU (of 2), "), "{machine}");
+        for cores_online in [0, 1] {
+            let machine = Machine { cores_online, ..machine.clone() };
+            assert!(machine.to_string().starts_with("1 x CPU, "), "{machine}");
+        }
+    }
+
+    #[test]
     fn this_machine_has_a_core_a_kernel_and_memory() {
         let machine = Machine::this();
+        assert!(machine.cores_online >= machine.cores, "{machine:?}");
         assert!(machine.cores > 0 && !machine.kernel.is_empty() && machine.memory_bytes > 0, "{machine:?}");
     }
 }

@@ -89,6 +89,8 @@ pub struct Findings {
     pub rates: Rates,
     /// What tells this traffic from another; none for scenarios that send nothing.
     pub traffic: Option<String>,
+    /// The same of what was sent of it.
+    pub traffic_sent: Option<String>,
     /// When the measured part began.
     pub measured_from: Nanos,
     /// How long it took.
@@ -211,8 +213,12 @@ pub struct Report {
     pub scenario_file: Option<String>,
     /// What decided the traffic.
     pub seed: u64,
-    /// Stands for who was to send what to whom and when: the same for runs with the same traffic. Null for scenarios that send nothing.
+    /// Stands for who was to send what to whom and when, and who was to come, go and move meanwhile: the same for runs with the same
+    /// traffic. Null for scenarios that send nothing.
     pub traffic: Option<String>,
+    /// Stands in the same way for what was sent: the same as `traffic` if all was sent that was to be, and nothing else. Null for
+    /// scenarios that send nothing.
+    pub traffic_sent: Option<String>,
     /// The harness's version.
     pub version: String,
     /// When the run began, in seconds since 1970.
@@ -289,6 +295,7 @@ impl Report {
             command: origin.command,
             seed: job.seed,
             traffic: findings.traffic,
+            traffic_sent: findings.traffic_sent,
             version: env!("CARGO_PKG_VERSION").into(),
             started_unix_s: origin
                 .started

@@ -144,13 +144,13 @@ impl ListTimes {
 pub struct ListReport {
     /// Clients that kept their list by pages and notices.
     pub kept: u64,
-    /// Of these, the ones whose list became exactly who was there.
+    /// Of these, the ones whose list became exactly who of the run was there.
     pub exact: u64,
     /// From the beginning of the first way in to the last entry, in seconds.
     pub entered_s: f64,
     /// From the same beginning until the last client had the last page of its list, in seconds.
     pub complete_s: f64,
-    /// From the same beginning until all lists that were kept were exact, in seconds; null if they were not.
+    /// From the same beginning until all lists that were kept were exact the first time, in seconds; null if they were not.
     pub exact_s: Option<f64>,
     /// Notices received, by all clients, in the whole run.
     pub notices: u64,

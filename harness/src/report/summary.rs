@@ -295,12 +295,14 @@ impl Report {
         format!("the rate was CHANGED by hand: {}", shown.join(", "))
     }
 
-    /// Thresholds that could be broken: those of deliveries only where something was sent.
+    /// Thresholds that could be broken: those of deliveries only where something was sent, those of user lists only where any
+    /// were kept.
     pub(super) fn telling_thresholds(&self) -> impl Iterator<Item = &Checked> {
         let is_silent = self.sent == 0 && self.deliveries.expected == 0;
         self.thresholds
             .iter()
             .filter(move |checked| !(is_silent && checked.held && checked.is_about_deliveries()))
+            .filter(|checked| !(self.lists.kept == 0 && checked.held && checked.is_about_lists()))
     }
 
     /// The server's CPU time for each delivery, if it had enough to tell.

@@ -28,6 +28,7 @@ pub(super) fn origin() -> Origin {
         machine: Machine {
             cpu: "Test CPU".into(),
             cores: 4,
+            cores_online: 4,
             kernel: "6.1".into(),
             memory_bytes: 8_000_000_000,
         },
@@ -203,7 +204,7 @@ fn logins_have_a_rate_over_all_rounds() {
     // Who sends nothing can lose nothing.
     assert!(text.contains("disconnected=0") && !text.contains("missing=0"), "{text}");
     let json = serde_json::to_value(&report).expect("JSON");
-    assert_eq!(json["thresholds"].as_array().map(Vec::len), Some(8));
+    assert_eq!(json["thresholds"].as_array().map(Vec::len), Some(10));
     assert_eq!((&json["rates"]["logins_per_s"], &json["rounds"]), (&12.5.into(), &3.into()));
     assert_eq!(json["clients"]["requested"], 10);
     assert_eq!(Report::new(&job, origin(), found(29)).verdict, Verdict::Fail);

@@ -26,6 +26,8 @@ pub(super) fn run(run: &mut Run<'_>, connect: Connect) -> Result<(), Halt> {
         // A moment for those whose turn came last.
         run.hold(AFTER_CHURN)?;
         all_back(run, 0)?;
+        // Of those who stayed: whoever comes back has its list anew.
+        run.look_at_lists()?;
     }
     if connect.storm {
         let from = run.now();

@@ -41,7 +41,7 @@ const ROW: Nanos = 1_000_000_000;
 /// How long those who did not read get for reading.
 const WAKE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long the lists may be none of them nearer to who is there.
+/// How long the lists may be none of them nearer to who is there, if clients may take as long to connect.
 const LISTS_PATIENCE: Duration = Duration::from_secs(15);
 
 /// How long leaving may go on without anybody having left.
@@ -109,7 +109,7 @@ struct Run<'a> {
     measured: Duration,
     /// What the server and the harness used in the measured part.
     usage: (Option<Usage>, Option<Usage>),
-    /// The user lists at the end of the entering, and what is wrong with them.
+    /// The user lists at the end of the entering, and what was wrong with them first.
     lists: ListReport,
     lists_incomplete: Option<String>,
     /// How often they have been looked at.
@@ -245,8 +245,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Waits until the lists that clients keep have exactly those who are there. If they do not come to it the run goes on,
-    /// and fails in the end.
+    /// Waits until the lists that clients keep have of the run's clients exactly those who are there; others do not matter. If
+    /// they do not come to it the run goes on, and fails in the end.
     fn look_at_lists(&mut self) -> Result<(), Halt> {
         if self.plan.lists == Lists::None || self.plan.leaves {
             self.memory.entered_bytes = self.harness.look().rss_bytes;
@@ -257,16 +257,21 @@ impl<'a> Run<'a> {
         let looking = self.lookings;
         self.fleet.tell(|| Command::LookAtLists(Some(looking)));
         let all = u64::from(self.plan.workers) * looking;
+        let patience = LISTS_PATIENCE.min(self.job.connect_timeout);
         let waited = self.wait(
-            LISTS_PATIENCE,
+            patience,
             |now| now.lists_exact,
             |now, _| now.lists_looked_at == all && now.lists_exact == now.lists_kept,
             |now| {
+                let ghosts = match now.lists_larger {
+                    0 => String::new(),
+                    larger => format!("{} had more, ", format_count(larger)),
+                };
                 format!(
-                    "{} of {} user lists had exactly those who were there, and none came to it for {}",
+                    "{} of {} user lists had of the run's clients exactly those who were there, {ghosts}and none came to it for {}",
                     format_count(now.lists_exact),
                     format_count(now.lists_kept),
-                    format_duration(LISTS_PATIENCE)
+                    format_duration(patience)
                 )
             },
         );
@@ -277,10 +282,9 @@ impl<'a> Run<'a> {
             self.memory.entered_bytes = self.harness.look().rss_bytes;
         }
         match waited {
-            // Others are there too, so that nobody can tell.
-            Err(Halt::Incomplete(_)) if now.lists_exact + now.lists_larger == now.lists_kept => Ok(()),
             Err(Halt::Incomplete(what)) => {
-                self.lists_incomplete = Some(what);
+                // What comes later may follow from it.
+                self.lists_incomplete.get_or_insert(what);
                 Ok(())
             }
             ended => ended,

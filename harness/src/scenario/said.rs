@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{bots, broadcast};
 use crate::cli::{Job, Scenario};
 use crate::clock::{NEVER, Nanos};
-use crate::fingerprint::fingerprint;
+use crate::fingerprint::Planned;
 use crate::live::add_last_recipients;
 use crate::record::Spread;
 use crate::report::{BotsReport, Findings, Rates};
@@ -41,13 +41,13 @@ impl Said {
                 if broadcast.ahead.is_none() {
                     spread(findings, &log, &counted);
                 }
-                findings.traffic = Some(traffic(plan, broadcast.payload, &counted));
+                add_traffic(findings, plan, broadcast.payload, &counted, &log);
             }
             (Scenario::Bots(bots), Some(script)) => {
                 findings.rates = bots::rates(bots, script, &log, unprovoked, &counted);
                 spread(findings, &log, &counted);
                 // What bots say has a length of its own each time, which the seed decides too.
-                findings.traffic = Some(traffic(plan, 0, &counted));
+                add_traffic(findings, plan, 0, &counted, &log);
                 findings.bots = Some(BotsReport::new(plan.clients, script, &log, unprovoked));
             }
             _ => {}
@@ -67,8 +67,21 @@ fn spread(findings: &mut Findings, log: &MessageLog, counted: &Rhythm) {
     add_last_recipients(&mut findings.timeline, Spread::last_recipients(log, counted));
 }
 
-/// What tells this traffic from another.
-fn traffic(plan: &Plan, payload: usize, counted: &Rhythm) -> String {
+/// What tells this traffic from another: what was to be sent, and what was.
+fn add_traffic(findings: &mut Findings, plan: &Plan, payload: usize, counted: &Rhythm, log: &MessageLog) {
     let due = |index| counted.intended(index).saturating_sub(counted.start());
-    fingerprint(&plan.traffic, counted.due_before(NEVER), &plan.crowd, plan.clients, payload, due)
+    let planned = Planned {
+        traffic: &plan.traffic,
+        crowd: &plan.crowd,
+        clients: plan.clients,
+        payload,
+        seed: plan.seed,
+        churn: plan.churn,
+        moves: plan.moves,
+    };
+    let to_send = 0..counted.due_before(NEVER).min(plan.traffic.messages());
+    // Sender, audience and words of a message follow from its number: nothing else is sent under it, or it is `corrupted`.
+    let sent = log.iter().zip(0_u32..).filter(|(message, _)| message.was_sent()).map(|(_, index)| index);
+    findings.traffic = Some(planned.fingerprint(to_send, due));
+    findings.traffic_sent = Some(planned.fingerprint(sent, due));
 }

@@ -111,7 +111,7 @@ impl MessageLog {
     }
 
     /// The messages in the order of their numbers.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &MessageTimes> + ExactSizeIterator {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &MessageTimes> + ExactSizeIterator + Clone {
         self.0.iter()
     }
 

@@ -62,6 +62,16 @@ pub struct Gaps {
     pub told: u64,
     /// Expected pairs that did not arrive and that a client was told of.
     pub messages: u64,
+    /// Of these, the ones of clients that read as fast as they could: neither deaf nor slow on purpose.
+    pub of_readers: u64,
+}
+
+impl Gaps {
+    /// So many pairs that a client was told of.
+    fn excuse(&mut self, pairs: u64, is_impaired: bool) {
+        self.messages += pairs;
+        self.of_readers += if is_impaired { 0 } else { pairs };
+    }
 }
 
 /// A message and one of its recipients.
@@ -119,7 +129,7 @@ impl Tally {
             leaked: counts.leaked,
             corrupted: counts.corrupt + counts.invented,
             foreign: counts.foreign,
-            gaps: Gaps { told: counts.gaps_told, messages: 0 },
+            gaps: Gaps { told: counts.gaps_told, ..Gaps::default() },
             ..Deliveries::default()
         };
         for account in &mut *accounts {
@@ -194,7 +204,7 @@ impl Account {
             if !audience.is_numbered {
                 self.told_privately -= excused;
             }
-            deliveries.add(found, excused);
+            deliveries.add(found, excused, self.is_impaired);
         }
     }
 }
@@ -206,11 +216,11 @@ impl Deliveries {
     }
 
     /// Adds what was found of one line, of which so many missing ones the client was told of.
-    fn add(&mut self, found: Self, excused: u64) {
+    fn add(&mut self, found: Self, excused: u64, is_impaired: bool) {
         self.expected += found.expected;
         self.received += found.received;
         self.missing += found.missing - excused;
-        self.gaps.messages += excused;
+        self.gaps.excuse(excused, is_impaired);
         self.leaked += found.leaked;
         self.indeterminate += found.indeterminate;
         self.indeterminate_received += found.indeterminate_received;
@@ -288,7 +298,7 @@ impl Whispers<'_> {
                     } else if account.told_privately > 0 {
                         account.told_privately -= 1;
                         deliveries.expected += 1;
-                        deliveries.gaps.messages += 1;
+                        deliveries.gaps.excuse(1, account.is_impaired);
                     } else {
                         deliveries.add_pair(class, false);
                         deliveries.show(Pair { client: id, message: index });

@@ -105,6 +105,7 @@ impl Deliveries {
             (&mut self.behind, behind),
             (&mut self.gaps.told, gaps.told),
             (&mut self.gaps.messages, gaps.messages),
+            (&mut self.gaps.of_readers, gaps.of_readers),
         ] {
             *sum += more;
         }
@@ -243,6 +244,10 @@ mod tests {
     /// Without this the property could hold because nothing goes wrong in it.
     #[test]
     fn everything_goes_wrong_that_can() {
+        let mut all = Deliveries::default();
+        for seed in 1..=5 {
+            all.add_part(settle(tallies(8, seed)).expect("eight clients").deliveries);
+        }
         let Deliveries {
             expected,
             received,
@@ -259,10 +264,12 @@ mod tests {
             behind,
             gaps,
             missing_examples,
-        } = settle(tallies(8, 1)).expect("eight clients").deliveries;
+        } = all;
         let counts = [expected, received, missing, duplicated, reordered, leaked, indeterminate];
-        let more =
-            [indeterminate_received, corrupted, inconsistent, foreign, behind, gaps.told, gaps.messages];
+        let more = [indeterminate_received, corrupted, inconsistent, foreign, behind];
+        let Gaps { told, messages, of_readers } = gaps;
+        let more = more.into_iter().chain([told, messages, of_readers, messages - of_readers]);
+        let more: Vec<_> = more.collect();
         assert!(counts.iter().chain(&more).all(|count| *count > 0), "{counts:?} {more:?}");
         assert!(missing_examples.is_sorted() && missing_examples.len() == 10, "{missing_examples:?}");
     }

@@ -373,6 +373,48 @@ fn numbers_that_are_not_in_the_schedule_are_counted() {
 }
 
 #[test]
+fn what_readers_are_told_of_is_apart_from_what_others_are() {
+    let crowd = Crowd::new(3, Speech::Whisper, 1, 1, 100, 1);
+    for (traffic, is_whispered) in
+        [(Traffic::of(vec![0; 10], 3), false), (Traffic::draw(1, 3, 3, 30).among(&crowd, 1), true)]
+    {
+        let traffic = Arc::new(traffic);
+        let mut tally = Tally::new(traffic.clone(), 0..3);
+        for client in 0..3 {
+            tally.asked_in(client, 0);
+            tally.entered(client, 1);
+        }
+        tally.impair(2);
+        let mut lost = [0; 3];
+        for index in 0..traffic.messages() {
+            let to_all = [0, 1, 2];
+            let pair = [traffic.whispered_to(traffic.place(index).1), traffic.sender(index)];
+            let hearers = if is_whispered {
+                pair.map(|id| id.expect("a whisper") as usize).to_vec()
+            } else {
+                to_all.to_vec()
+            };
+            tally.sent(index, 2);
+            for client in hearers {
+                // The last messages come, so that nobody is behind.
+                if client > 0 && index % 4 == 0 && index + 6 < traffic.messages() {
+                    lost[client] += 1;
+                } else {
+                    tally.delivered(client, index, index.into(), 3 + Nanos::from(index));
+                }
+            }
+        }
+        let audience = (!is_whispered).then_some(WORLD);
+        tally.gap(1, audience, lost[1]);
+        tally.gap(2, audience, lost[2]);
+        let Deliveries { missing, gaps, behind, .. } = settle(vec![tally]).expect("one").deliveries;
+        assert!(lost[1] > 0 && lost[2] > behind, "{lost:?} {behind}");
+        assert_eq!(missing, 0);
+        assert_eq!(gaps, Gaps { told: 2, messages: lost[1] + lost[2] - behind, of_readers: lost[1] });
+    }
+}
+
+#[test]
 fn another_stay_has_an_order_of_its_own() {
     let mut tally = Tally::new(Arc::new(Traffic::of(vec![0, 0, 0], 1)), [0]);
     tally.asked_in(0, 0);

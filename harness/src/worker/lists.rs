@@ -138,7 +138,7 @@ impl Worker {
         let next = match &mut self.clients[place].kept {
             Some(kept) => {
                 kept.changed = self.plan.clock.at(net.now());
-                kept.roster.page(list)
+                kept.roster.page(list, self.plan.knows_own())
             }
             None => match list.users.last().filter(|_| list.more && self.plan.lists != Lists::None) {
                 Some(last) => Next::Ask(last.id),
@@ -159,7 +159,7 @@ impl Worker {
         self.count_notice(notice.complete);
         let Some(kept) = &mut self.clients[place].kept else { return };
         kept.changed = self.plan.clock.at(net.now());
-        let next = kept.roster.notice(notice);
+        let next = kept.roster.notice(notice, self.plan.knows_own());
         self.go_on(net, place, next);
     }
 
@@ -188,6 +188,10 @@ impl Worker {
     }
 
     fn go_on(&mut self, net: &mut Net, place: usize, next: Next) {
+        if let Some(kept) = &mut self.clients[place].kept {
+            let mismatches = kept.roster.take_mismatches();
+            self.harvest.lists.mismatches += if self.counting { mismatches } else { 0 };
+        }
         match (next, self.clients[place].chat) {
             (Next::Ask(after), Some(session)) => {
                 net.send(session, &UserListRequest { channel: 0, after }.into());
@@ -230,11 +234,9 @@ impl Worker {
     fn look(&mut self) {
         let truth = self.plan.presence.digest();
         (self.totals.lists_kept, self.totals.lists_exact, self.totals.lists_larger) = (0, 0, 0);
-        self.harvest.lists.mismatches = 0;
         for client in self.clients.iter().filter(|client| client.step.is_present()) {
             let Some(kept) = &client.kept else { continue };
             self.totals.lists_kept += 1;
-            self.harvest.lists.mismatches += kept.roster.mismatches();
             if !kept.roster.is_complete() {
                 continue;
             }

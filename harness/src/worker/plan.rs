@@ -124,6 +124,11 @@ impl Plan {
         total / self.workers + u32::from(worker < total % self.workers)
     }
 
+    /// What tells by the name of a user in the chat whether it is a client of this run, in whatever process.
+    pub fn knows_own(&self) -> impl Fn(&str) -> bool {
+        |name| self.cast.is_client(name, self.clients)
+    }
+
     /// The address that a client connects to `server` from; none if the system may choose, as it must for one that cannot be
     /// reached from loopback: a login server may send clients to any.
     pub fn source(&self, client: u32, server: SocketAddr) -> Option<IpAddr> {

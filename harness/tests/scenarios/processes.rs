@@ -107,6 +107,7 @@ fn what_is_done_in_any_process_is_reported() {
             ("/deliveries/indeterminate", 0),
             ("/gaps/told", 3),
             ("/gaps/messages", 3),
+            ("/gaps/of_readers", 3),
             ("/latency_us/count", ALL - 6 - 3 - 3),
             ("/sender_delay_us/count", MESSAGES),
             ("/last_recipient_us/count", MESSAGES),

@@ -18,6 +18,10 @@ fn check_channels(script: Script, more: &str, code: i32, changed: &[(&str, u64)]
 fn a_channels_messages_are_for_its_members() {
     let ended = check_channels(Script::default(), "", 0, &[]);
     assert_eq!(ended.number("/latency_us/count"), CLIENTS / 2 * MESSAGES);
+    assert!(
+        ended.json["traffic"].is_string() && ended.json["traffic"] == ended.json["traffic_sent"],
+        "{ended}"
+    );
     check_channels(Script::default(), "--workers 3 --senders 2", 0, &[]);
     // Nobody in the channel, not even its members, gets one of them; one client does not get another.
     let fault = |client, message| (message == 9 || (client == 3 && message < 30)).then_some(Fault::Drop);
@@ -41,6 +45,12 @@ fn what_is_refused_was_not_sent() {
     let numbers = [("/sent", sent), ("/deliveries/expected", all), ("/deliveries/received", all)];
     let ended = check_channels(Script { refuses_message, ..Script::default() }, "", 0, &numbers);
     assert_eq!(ended.number("/clients/reasons/message refused: NotAMember"), 3);
+    // What was to be sent is the same as in a run in which all of it was.
+    let all_sent = check_channels(Script::default(), "", 0, &[]);
+    assert_eq!(ended.json["traffic"], all_sent.json["traffic"]);
+    assert_eq!(all_sent.json["traffic"], all_sent.json["traffic_sent"]);
+    let sent = &ended.json["traffic_sent"];
+    assert!(sent.is_string() && *sent != ended.json["traffic"], "{ended}");
 }
 
 #[test]
@@ -106,6 +116,9 @@ const CHURN: &str =
 fn who_comes_and_goes_gets_what_is_due() {
     let ended = start(&Stub::start(Script::default()), "broadcast", CHURN).end();
     ended.expect(0, &[("/deliveries/missing", 0), ("/deliveries/leaked", 0), ("/sent", 1_000)]);
+    let other = CHURN.replace("--churn 300/s", "--churn 30/s");
+    let other = start(&Stub::start(Script::default()), "broadcast", &other).end();
+    assert_ne!(ended.json["traffic"], other.json["traffic"], "others come and go: {other}");
     let [joins, leaves] = ["joins", "leaves"].map(|what| ended.number(&format!("/churn/{what}")));
     assert!(joins > 30 && leaves > 30, "{ended}");
     // Two stay in each channel, and those who come and go are there about half of the time.
@@ -131,12 +144,17 @@ fn what_comes_after_leaving_has_leaked() {
 #[test]
 fn who_does_not_get_everything_is_told_or_has_lost_it() {
     let kept = |client, message| (client == 3 && (10..20).contains(&message)).then_some(Fault::Keep);
-    let gaps = [("/gaps/told", 1), ("/gaps/messages", 10)];
+    let gaps = [("/gaps/told", 1), ("/gaps/messages", 10), ("/gaps/of_readers", 10)];
     let received = ("/deliveries/received", CLIENTS * MESSAGES - 10);
     // Of one sender, whose messages come in the order of their numbers.
-    let ended = check(Script { fault: kept, ..Script::default() }, "--senders 1", 0, &[received]);
+    // It read, and so the server had no reason to withhold anything.
+    let ended = check(Script { fault: kept, ..Script::default() }, "--senders 1", 3, &[received]);
+    ended.expect(3, &gaps);
+    ended.expect(3, &[("/deliveries/missing", 0)]);
+    assert!(ended.stdout.contains("told 1 time") && ended.stdout.contains("gaps=0"), "{ended}");
+    let ended =
+        check(Script { fault: kept, ..Script::default() }, "--senders 1 --threshold gaps=10", 0, &[received]);
     ended.expect(0, &gaps);
-    assert!(ended.stdout.contains("told 1 time"), "{ended}");
     // One more than it was told of.
     let fault = |client, message| match (client, message) {
         (3, 10..20) => Some(Fault::Keep),
@@ -148,8 +166,8 @@ fn who_does_not_get_everything_is_told_or_has_lost_it() {
     // Whispers are told of together.
     let fault = |_, message| (message == 5).then_some(Fault::Keep);
     let numbers = [("/deliveries/expected", 2 * MESSAGES), ("/deliveries/received", 2 * MESSAGES - 2)];
-    let ended = check(Script { fault, ..Script::default() }, "--scope whisper", 0, &numbers);
-    ended.expect(0, &[("/gaps/told", 2), ("/gaps/messages", 2)]);
+    let ended = check(Script { fault, ..Script::default() }, "--scope whisper", 3, &numbers);
+    ended.expect(3, &[("/gaps/told", 2), ("/gaps/messages", 2), ("/gaps/of_readers", 2)]);
 }
 
 #[test]
@@ -179,6 +197,21 @@ fn who_does_not_read_counts_for_itself() {
 }
 
 #[test]
+fn who_reads_slowly_on_purpose_may_be_told_that_it_missed_something() {
+    // The last one is slow. Everybody hears what is said after it.
+    let kept = |client, message| (client == 7 && (10..20).contains(&message)).then_some(Fault::Keep);
+    let more =
+        "--interval 5ms --duration 1s --warmup 20ms --drain 20s --senders 1 --slow 1 --slow-rate 100000";
+    let ended = start(&Stub::start(Script { fault: kept, ..Script::default() }), "broadcast", more).end();
+    ended.expect(0, &[("/gaps/told", 1), ("/gaps/messages", 10), ("/gaps/of_readers", 0)]);
+    // That one is so is no excuse for what the others are not given.
+    let kept =
+        |client, message| (matches!(client, 3 | 7) && (10..20).contains(&message)).then_some(Fault::Keep);
+    let ended = start(&Stub::start(Script { fault: kept, ..Script::default() }), "broadcast", more).end();
+    ended.expect(3, &[("/gaps/told", 2), ("/gaps/messages", 20), ("/gaps/of_readers", 10)]);
+}
+
+#[test]
 fn lists_are_held_against_who_is_there() {
     let run = |script: Script, more: &str| {
         start(&Stub::start(script), "connect", &format!("--duration 50ms {more}")).end()
@@ -195,6 +228,49 @@ fn lists_are_held_against_who_is_there() {
     let ended = run(Script { loses_notice: |version| version == 4, ..Script::default() }, "");
     ended.expect(0, &[("/lists/exact", 8)]);
     assert!(ended.number("/lists/resyncs") >= 3, "{ended}");
+}
+
+#[test]
+fn strangers_do_not_keep_lists_from_being_exact() {
+    let exact = [("/lists/kept", 8), ("/lists/exact", 8), ("/lists/head_count_mismatches", 0)];
+    for more in ["--hold 50ms", "--hold 50ms --processes 2", "--hold 300ms --churn 40/s --storm"] {
+        let stub = Stub::start(Script { strangers: 11, ..Script::default() });
+        start(&stub, "connect", more).end().expect(0, &exact);
+    }
+}
+
+/// Some come and go, and after four seconds nobody waits any more for lists that do not become exact.
+const COME_AND_GO: &str = "--hold 500ms --churn 40/s --connect-timeout 4s";
+
+#[test]
+fn who_has_left_and_is_still_listed_is_a_ghost() {
+    let run = |script: Script, more: &str| start(&Stub::start(script), "connect", more).end();
+    let ghosts = |script: Script, more: &str| {
+        let ended = run(script, more);
+        // When all were in, nobody had left.
+        ended.expect(3, &[("/lists/kept", 8), ("/lists/exact", 8), ("/clients/disconnected", 0)]);
+        let why = ended.json["incomplete_because"].to_string();
+        assert!(why.contains("0 of 8 user lists had of the run's clients exactly"), "{ended}");
+        assert!(why.contains("8 had more"), "{ended}");
+    };
+    let keeps_left = |client| client == 5;
+    ghosts(Script { keeps_left, ..Script::default() }, COME_AND_GO);
+    ghosts(Script { keeps_left, ..Script::default() }, "--hold 50ms --storm --connect-timeout 4s");
+    // Neither others in the list nor other processes hide it.
+    let script = Script { keeps_left, strangers: 20, ..Script::default() };
+    ghosts(script, "--hold 50ms --storm --connect-timeout 4s --processes 3");
+}
+
+#[test]
+fn a_leave_that_nobody_is_told_of_is_seen_by_the_length_of_the_list() {
+    let script = Script { hides_leave: |client| client % 2 == 0, ..Script::default() };
+    let ended = start(&Stub::start(script), "connect", COME_AND_GO).end();
+    ended.expect(3, &[("/lists/kept", 8), ("/lists/exact", 8)]);
+    let mismatches = ended.number("/lists/head_count_mismatches");
+    assert!(mismatches > 0 && ended.stdout.contains("head_count_mismatches=0"), "{ended}");
+    // Whoever sees it fetches the list anew, so that it is right in the end.
+    assert!(ended.number("/lists/resyncs") > 0, "{ended}");
+    assert_eq!(ended.json["incomplete_because"].as_array().map(Vec::len), Some(0), "{ended}");
 }
 
 #[test]

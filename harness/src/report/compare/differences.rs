@@ -33,13 +33,18 @@ pub struct Differing {
     pub new: String,
 }
 
-/// Whether both sides have runs of the same traffic; none if not all reports say.
+/// Whether both sides have runs of the same traffic: the same was to be sent, and the same was sent, as far as all reports say
+/// that; none if not all reports say the first.
 pub(super) fn same_traffic(sides: &[Vec<&Report>; 2]) -> Option<bool> {
-    let prints = |side: &Vec<&Report>| -> Option<BTreeSet<String>> {
-        side.iter().map(|report| report.traffic.clone()).collect()
+    let same = |print: fn(&Report) -> &Option<String>| {
+        let prints = |side: &Vec<&Report>| -> Option<BTreeSet<String>> {
+            side.iter().map(|report| print(report).clone()).collect()
+        };
+        let [baseline, new] = sides.each_ref().map(prints);
+        Some(baseline? == new?)
     };
-    let [baseline, new] = sides.each_ref().map(prints);
-    Some(baseline? == new?)
+    // Earlier versions did not say what was sent.
+    Some(same(|report| &report.traffic)? && same(|report| &report.traffic_sent).unwrap_or(true))
 }
 
 /// In what the sides differ.
@@ -62,11 +67,18 @@ pub(super) fn differing(sides: &[Vec<&Report>; 2]) -> Vec<Differing> {
     compare("seed", &|report| report.seed.to_string());
     if same_traffic(sides) == Some(false) {
         compare("traffic", &|report| report.traffic.clone().unwrap_or_default());
+        if sides.iter().flatten().all(|report| report.traffic_sent.is_some()) {
+            compare("traffic sent", &|report| report.traffic_sent.clone().unwrap_or_default());
+        }
     }
     compare("messages sent", &|report| report.sent.to_string());
     compare("harness version", &|report| report.version.clone());
     compare("processor", &|report| report.machine.cpu.clone());
     compare("cores for the harness", &|report| report.machine.cores.to_string());
+    // Earlier versions did not count them.
+    if sides.iter().flatten().all(|report| report.machine.cores_online > 0) {
+        compare("cores of the machine", &|report| report.machine.cores_online.to_string());
+    }
     // It varies by some kilobytes from one boot to the next.
     compare("memory", &|report| format_bytes(report.machine.memory_bytes));
     compare("kernel", &|report| report.machine.kernel.clone());
@@ -133,5 +145,19 @@ mod tests {
         assert_eq!(same_traffic(&[vec![&a, &b], vec![&b, &a]]), Some(true));
         assert_eq!(same_traffic(&[vec![&a], vec![&b]]), Some(false));
         assert_eq!(same_traffic(&[vec![&a], vec![&Report::default()]]), None);
+        // What was sent decides too, where it is known.
+        let sent = |print: &str| Report { traffic_sent: Some(print.into()), ..a.clone() };
+        let (all, part) = (sent("x"), sent("w"));
+        assert_eq!(same_traffic(&[vec![&all], vec![&all]]), Some(true));
+        assert_eq!(same_traffic(&[vec![&all], vec![&a]]), Some(true));
+        assert_eq!(same_traffic(&[vec![&all], vec![&part]]), Some(false));
+        assert_eq!(differing(&[&all], &[&part]), ["traffic sent: x | w"]);
+        let on = |cores_online| {
+            let mut report = a.clone();
+            report.machine.cores_online = cores_online;
+            report
+        };
+        assert_eq!(differing(&[&on(2)], &[&on(8)]), ["cores of the machine: 2 | 8"]);
+        assert_eq!(differing(&[&on(0)], &[&on(8)]), [""; 0]);
     }
 }

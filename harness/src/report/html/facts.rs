@@ -50,6 +50,7 @@ impl Report {
                     ("messages of others seen", deliveries.foreign),
                     ("times that a client was told that it missed messages", self.gaps.told),
                     ("deliveries missed and told of", self.gaps.messages),
+                    ("of these, at clients that read as fast as they could", self.gaps.of_readers),
                     ("clients that did not read", self.impaired.deaf),
                     ("clients that read slowly", self.impaired.slow),
                     ("of both, closed", self.impaired.closed),
@@ -139,6 +140,7 @@ impl Report {
         let words: Vec<_> = self.command.iter().map(|word| quoted(word)).collect();
         let facts = [
             ("Seed", self.seed.to_string()),
+            ("Traffic", self.traffic_text()),
             ("Version", format!("throng-harness {}", self.version)),
             ("Began", self.began()),
             ("Machine", self.machine.to_string()),
@@ -147,12 +149,24 @@ impl Report {
             html.leaf("h2", &[], "How it was run");
             html.element("pre", &[], |html| html.leaf("code", &[], words.join(" ")));
             html.element("dl", &[], |html| {
-                for (name, value) in facts {
+                for (name, value) in facts.into_iter().filter(|(_, value)| !value.is_empty()) {
                     html.leaf("dt", &[], name);
                     html.leaf("dd", &[], value);
                 }
             });
         });
+    }
+}
+
+impl Report {
+    /// What stands for the traffic, and whether it was sent; empty without any.
+    fn traffic_text(&self) -> String {
+        match (&self.traffic, &self.traffic_sent) {
+            (None, _) => String::new(),
+            (Some(planned), None) => format!("{planned} was to be sent"),
+            (Some(planned), Some(sent)) if planned == sent => format!("{planned}, all of which was sent"),
+            (Some(planned), Some(sent)) => format!("{planned} was to be sent, {sent} was"),
+        }
     }
 }
 

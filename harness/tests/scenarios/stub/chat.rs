@@ -8,8 +8,8 @@ use throng_core::net::{Net, PeerKind};
 use throng_core::wire::packets::{ChatMessage, ChatRefused, ChatRequest, Outcome, Scope, ServerTimes, User};
 use throng_core::wire::{CloseReason, Packet, Text};
 
-use super::StubApp;
 use super::script::{Fault, Walker};
+use super::{StubApp, client_of_user};
 
 /// The number of a counted message, from the text's documented form.
 fn index_of(text: &str) -> Option<u32> {
@@ -93,7 +93,7 @@ impl StubApp {
             let Some((session, _)) = self.present.get(client) else { continue };
             let session = *session;
             let distance = if scope == Scope::Nearby {
-                self.rooms.distance(message.sender.id - 1, *client)
+                self.rooms.distance(client_of_user(message.sender.id), *client)
             } else {
                 None
             };

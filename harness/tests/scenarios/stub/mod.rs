@@ -25,7 +25,7 @@ use throng_core::net::{
     ShardSize,
 };
 use throng_core::wire::packets::{EnterAnswer, ExitAnswer, PongAnswer, User, UserList, UsersChanged};
-use throng_core::wire::{CloseReason, List, Packet};
+use throng_core::wire::{CloseReason, List, Packet, Text};
 
 /// A running stub.
 pub(crate) struct Stub {
@@ -87,6 +87,7 @@ impl Stub {
             key: *key.public(),
             cluster,
             present: BTreeMap::new(),
+            others: strangers(script.strangers),
             outside: Vec::new(),
             logins: HashMap::new(),
             began: Instant::now(),
@@ -155,6 +156,8 @@ struct StubApp {
     cluster: ClusterKey,
     /// By client number, which its name says.
     present: BTreeMap<u32, (SessionId, User)>,
+    /// In the user list besides: strangers, and clients that have left and should not be in it.
+    others: Vec<User>,
     /// Sessions that have not entered.
     outside: Vec<SessionId>,
     /// Login sessions by the name of their character.
@@ -183,6 +186,21 @@ fn client_of(name: &str) -> u32 {
     }
 }
 
+/// Ids between those of one client's entries: each time it comes in it is another user.
+const ENTRY: u32 = 1_000_000;
+
+/// The client that a user is.
+fn client_of_user(id: u32) -> u32 {
+    (id - 1) % ENTRY
+}
+
+/// So many users, with ids that no client has.
+fn strangers(count: u32) -> Vec<User> {
+    (0..count)
+        .map(|number| User { id: u32::MAX - number, name: Text::truncated(&format!("stranger {number}")) })
+        .collect()
+}
+
 impl StubApp {
     /// The stub's clock, which is far ahead of anybody else's.
     fn now_us(&self) -> u64 {
@@ -196,12 +214,13 @@ impl StubApp {
             return net.close(id, CloseReason::TicketInvalid, "");
         }
         self.outside.retain(|other| *other != id);
-        let user = User { id: client + 1, name: ticket.name.clone() };
+        let mut seen = self.seen.lock().unwrap();
+        let entries = seen.entries.entry(ticket.name.to_string()).or_default();
+        let user = User { id: *entries * ENTRY + client + 1, name: ticket.name.clone() };
+        *entries += 1;
         let older = self.present.insert(client, (id, user.clone()));
         assert!(older.is_none(), "{} is in twice", ticket.name);
-        let head_count = self.present.len() as u32;
-        let mut seen = self.seen.lock().unwrap();
-        *seen.entries.entry(ticket.name.to_string()).or_default() += 1;
+        let head_count = self.head_count();
         seen.most_present = seen.most_present.max(self.present.len());
         drop(seen);
         net.send(
@@ -221,19 +240,24 @@ impl StubApp {
         self.send_at(Instant::now() + self.script.delay, id, answer);
     }
 
+    fn head_count(&self) -> u32 {
+        (self.present.len() + self.others.len()) as u32
+    }
+
     /// A page of the user list, of three users so that there are several.
     fn page(&self, after: u32) -> Packet {
-        let mut users: Vec<User> =
-            self.present.values().map(|(_, user)| user.clone()).filter(|user| user.id > after).collect();
+        let all = self.present.values().map(|(_, user)| user).chain(&self.others);
+        let mut users: Vec<User> = all.filter(|user| user.id > after).cloned().collect();
+        users.sort_unstable_by_key(|user| user.id);
         let more = users.len() > 3;
         users.truncate(3);
-        let (version, head_count) = (self.version, self.present.len() as u32);
+        let (version, head_count) = (self.version, self.head_count());
         UserList { channel: 0, version, head_count, users: List::new(users).unwrap(), more }.into()
     }
 
     /// Tells everybody who came or went, unless that is to be lost.
     fn tell(&self, net: &mut Net, entered: Vec<User>, left: Vec<u32>) {
-        let (since, version, head_count) = (self.version - 1, self.version, self.present.len() as u32);
+        let (since, version, head_count) = (self.version - 1, self.version, self.head_count());
         let (entered, left) = (List::new(entered).unwrap(), List::new(left).unwrap());
         let notice: Packet =
             UsersChanged { channel: 0, since, version, head_count, complete: true, entered, left }.into();
@@ -244,13 +268,17 @@ impl StubApp {
 
     /// Somebody is out of the chat.
     fn leave(&mut self, net: &mut Net, id: SessionId) {
-        let rooms = &mut self.rooms;
+        let (rooms, script, others) = (&mut self.rooms, self.script, &mut self.others);
         let mut left = Vec::new();
         self.present.retain(|client, (session, user)| {
             let stays = *session != id;
             if !stays {
                 rooms.gone(*client);
-                left.push(user.id);
+                if (script.keeps_left)(*client) {
+                    others.push(user.clone());
+                } else if !(script.hides_leave)(*client) {
+                    left.push(user.id);
+                }
             }
             stays
         });

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use throng_core::wire::Packet;
 use throng_core::wire::packets::{ChannelAnswer, ChannelLeft, ChatGap, Outcome, Scope, WishedChannel};
 
+use super::client_of_user;
+
 /// A channel: its name, who is in it, who was, and its last message.
 #[derive(Default)]
 struct Channel {
@@ -110,8 +112,7 @@ impl Rooms {
                 };
                 (0, present.filter(near).collect())
             }
-            // User ids are one more than client numbers.
-            Scope::Whisper => (0, vec![target - 1, sender]),
+            Scope::Whisper => (0, vec![client_of_user(target), sender]),
         }
     }
 

@@ -84,6 +84,12 @@ pub(crate) struct Script {
     pub lingers: u32,
     /// Whether the notice that leads to a version of the user list is lost.
     pub loses_notice: fn(u64) -> bool,
+    /// Whether nobody is told that a client has left, and only the number of users says so.
+    pub hides_leave: fn(u32) -> bool,
+    /// Whether a client that has left stays in the user list.
+    pub keeps_left: fn(u32) -> bool,
+    /// Users in the chat that are none of the run's.
+    pub strangers: u32,
     /// What it says of the time that messages take in it.
     pub times: ServerTimes,
 }
@@ -113,6 +119,9 @@ impl Default for Script {
             online: |_| false,
             lingers: 0,
             loses_notice: |_| false,
+            hides_leave: |_| false,
+            keeps_left: |_| false,
+            strangers: 0,
             times: ServerTimes { received_us: 0, queued_us: 0, handled_us: 0 },
         }
     }
