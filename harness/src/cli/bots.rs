@@ -151,7 +151,6 @@ impl RawBots {
             self.common.threshold = with_slo(Some(SLO), &self.common.threshold)?;
         }
         take_largest(&mut self.common, &sizes, CLIENTS)?;
-        self.common.plain = true;
         let bots = self.check()?;
         let base = job(self.common, Scenario::Bots(bots))?;
         Ok(StepsJob {

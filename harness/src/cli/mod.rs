@@ -33,6 +33,7 @@ pub use report::ReportJob;
 pub use setting::Setting;
 
 use crate::crew;
+use crate::live::Standing;
 use crate::monitor::MonitorJob;
 use crate::peers::{PeersJob, bare};
 use crate::steps::StepsJob;
@@ -181,6 +182,9 @@ pub struct Job {
     pub thresholds: Vec<Threshold>,
     /// Whether progress is shown as lines even in a terminal.
     pub plain: bool,
+    /// Where the steps stand that it is one of, if there are several: for the picture of it.
+    #[serde(skip)]
+    pub standing: Option<Standing>,
     /// Whether a run that is not valid fails.
     pub require_valid: bool,
 }
@@ -284,6 +288,7 @@ fn job(common: Common, scenario: Scenario) -> Result<Job, String> {
         hgrm: common.hgrm,
         thresholds: Threshold::with_defaults(&common.threshold),
         plain: common.plain,
+        standing: None,
         require_valid: common.require_valid,
     })
 }

@@ -69,9 +69,6 @@ impl Broadcasts {
             Talking::Stepped { .. } => check_sizes(sizes, Axis::Rate, RATE_MAX)?,
             Talking::Each(_) | Talking::Together(_) => take_largest(&mut common, sizes, CLIENTS)?,
         }
-        // How often messages come is what a step is about, so there are no keys to change it, and lines of one step follow on
-        // those of another.
-        common.plain = true;
         let largest = sizes.iter().copied().max().unwrap_or(1);
         let scenario = Scenario::Broadcast(broadcast(&talk, talking, duration, largest)?);
         let broadcasts = Self { base: job(common, scenario)?, talk, talking, duration };

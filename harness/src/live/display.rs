@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use throng_core::shutdown::{Cause, Shutdown};
 
-use super::keys::{Action, RateKey, action};
+use super::keys::{Action, RateKey};
 use super::screen::Screen;
-use super::view::{Facts, Own, Phase, State, draw};
+use super::view::{Entering, Facts, Own, Phase, State, draw};
 use super::{Progress, Second, Totals};
 use crate::clock::Nanos;
 use crate::procstat::Sample;
@@ -34,6 +34,8 @@ struct Picture {
     still: Option<State>,
     /// The harness's process when it was last looked at.
     sampled: Option<(Nanos, Duration)>,
+    /// The totals when clients that came in were last counted.
+    counted: (Nanos, Totals),
     /// Clients lost, refused and failed, as they were last told.
     told: [u64; 3],
 }
@@ -44,7 +46,8 @@ impl Display {
         let screen = if is_plain { None } else { Screen::open(shutdown) };
         let picture = |screen| {
             let state = State::default();
-            Box::new(Picture { screen, facts, state, still: None, sampled: None, told: [0; 3] })
+            let counted = (0, Totals::default());
+            Box::new(Picture { screen, facts, state, still: None, sampled: None, counted, told: [0; 3] })
         };
         Self(screen.map_or_else(|| Kind::Lines(Progress::stderr()), |screen| Kind::Picture(picture(screen))))
     }
@@ -120,6 +123,9 @@ impl Picture {
             .map(|(at, cpu)| own.cpu.saturating_sub(cpu).as_secs_f64() * 1e9 / (now - at) as f64);
         self.state.own = Own { cpu: share, rss_bytes: own.rss_bytes, ..self.state.own };
         self.state.add_row(row.clone());
+        let counted = (now, self.state.totals);
+        self.state.add_entering(Entering::between(&self.counted, &counted));
+        self.counted = counted;
         self.tell_losses(now);
     }
 
@@ -136,23 +142,23 @@ impl Picture {
             self.state.own.read_lag = read_lag;
         }
         let mut wanted = None;
-        for key in self.screen.keys()? {
+        for action in self.screen.actions()? {
             self.screen.hurry();
-            match action(&key) {
-                Some(Action::Quit) if shutdown.is_requested() => shutdown.force(EXIT_INTERRUPTED.into()),
-                Some(Action::Quit) => {
+            match action {
+                Action::Quit if shutdown.is_requested() => shutdown.force(EXIT_INTERRUPTED.into()),
+                Action::Quit => {
                     self.state.add_line(now, "ending with results; once more to end at once".into());
                     self.still = None;
                     shutdown.request(Cause::Interrupted);
                 }
-                Some(Action::Pause) => {
+                Action::Pause => {
                     self.still = match self.still.take() {
                         None => Some(State { is_paused: true, ..self.state.clone() }),
                         Some(_) => None,
                     };
                 }
-                Some(Action::Rate(key)) if self.facts.has_rate => wanted = Some(key),
-                Some(Action::Rate(_)) | None => {}
+                Action::Rate(key) if self.facts.has_rate => wanted = Some(key),
+                Action::Rate(_) => {}
             }
         }
         let (facts, state) = (&self.facts, self.still.as_ref().unwrap_or(&self.state));

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Nanos;
@@ -66,49 +65,9 @@ impl RateChange {
     }
 }
 
-/// What `key` means.
-pub fn action(key: &KeyEvent) -> Option<Action> {
-    if key.kind == KeyEventKind::Release {
-        return None;
-    }
-    // The terminal makes no signal of it while it is ours.
-    if key.modifiers.contains(KeyModifiers::CONTROL) {
-        return (key.code == KeyCode::Char('c')).then_some(Action::Quit);
-    }
-    match key.code {
-        // Where `+` wants the shift key, `=` is what comes without it.
-        KeyCode::Char('+' | '=') => Some(Action::Rate(RateKey::Faster)),
-        KeyCode::Char('-') => Some(Action::Rate(RateKey::Slower)),
-        KeyCode::Char('0') => Some(Action::Rate(RateKey::Planned)),
-        KeyCode::Char('p') => Some(Action::Pause),
-        KeyCode::Char('q') => Some(Action::Quit),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn keys_have_one_meaning() {
-        let check = |code, modifiers, meaning| {
-            assert_eq!(action(&KeyEvent::new(code, modifiers)), meaning, "{code:?} {modifiers:?}");
-        };
-        let plain = KeyModifiers::NONE;
-        check(KeyCode::Char('+'), KeyModifiers::SHIFT, Some(Action::Rate(RateKey::Faster)));
-        check(KeyCode::Char('='), plain, Some(Action::Rate(RateKey::Faster)));
-        check(KeyCode::Char('-'), plain, Some(Action::Rate(RateKey::Slower)));
-        check(KeyCode::Char('0'), plain, Some(Action::Rate(RateKey::Planned)));
-        check(KeyCode::Char('p'), plain, Some(Action::Pause));
-        check(KeyCode::Char('q'), plain, Some(Action::Quit));
-        check(KeyCode::Char('c'), KeyModifiers::CONTROL, Some(Action::Quit));
-        check(KeyCode::Char('c'), plain, None);
-        check(KeyCode::Char('q'), KeyModifiers::CONTROL, None);
-        check(KeyCode::Enter, plain, None);
-        let released = KeyEvent::new_with_kind(KeyCode::Char('q'), plain, KeyEventKind::Release);
-        assert_eq!(action(&released), None);
-    }
 
     #[test]
     fn a_quarter_more_and_a_quarter_less() {

@@ -4,6 +4,7 @@
 //! ever waits for the display, and none is told anything by it.
 
 mod display;
+mod keyboard;
 mod keys;
 mod panel;
 mod plain;
@@ -12,10 +13,10 @@ mod timeline;
 mod view;
 
 pub use display::Display;
-pub use keys::{Action, RateChange, RateKey, action};
-pub use panel::{Panel, Totals, sum};
+pub use keys::{Action, RateChange, RateKey};
+pub use panel::{PARTS, Panel, Part, Totals, sum};
 pub use plain::Progress;
 pub(crate) use screen::Screen;
 pub use timeline::{Second, Timeline, add_last_recipients};
-pub use view::{Facts, Own, Phase, State, draw};
-pub(crate) use view::{draw_chart, draw_footer, draw_log, elapsed, titled};
+pub(crate) use view::{Chart, draw_chart, draw_footer, draw_log, elapsed, fit, titled};
+pub use view::{Entering, Facts, Own, Phase, Standing, State, draw};

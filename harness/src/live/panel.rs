@@ -5,12 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use zerocopy::{FromBytes, Immutable, IntoBytes, transmute};
 
 use crate::clock::Nanos;
 use crate::record::Latencies;
 
-/// One worker's running totals.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// One worker's running totals: numbers only, so that they can be published, read and summed as what they are.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, FromBytes, IntoBytes, Immutable,
+)]
+#[repr(C)]
 pub struct Totals {
     /// Clients in the chat now.
     pub connected: u64,
@@ -56,89 +60,63 @@ pub struct Totals {
     pub away: u64,
     /// 1 once everybody has hung up who was to.
     pub stormed: u64,
+    /// Clients on their way in.
+    pub on_the_way: u64,
+    /// Times that one of them tried something again.
+    pub retried: u64,
+    /// Whole ways in: `done` is the times that somebody has come into the chat.
+    pub way_in: Part,
+    /// The parts of it, those of [`PARTS`].
+    pub parts: [Part; PARTS.len()],
 }
 
 /// How many numbers [`Totals`] are.
-const TOTALS: usize = 22;
+const TOTALS: usize = size_of::<Totals>() / size_of::<u64>();
 
-impl Totals {
-    fn into_array(self) -> [u64; TOTALS] {
-        let Self { connected, listed, probed, refused, failed, disconnected, left, .. } = self;
-        let Self { scheduled, sent, received, received_by_present, outside, hushed, .. } = self;
-        let Self { gathered, asleep, woken, .. } = self;
-        let Self { lists_kept, lists_exact, lists_larger, lists_looked_at, away, stormed, .. } = self;
-        [
-            connected,
-            listed,
-            probed,
-            refused,
-            failed,
-            disconnected,
-            left,
-            scheduled,
-            sent,
-            received,
-            received_by_present,
-            outside,
-            hushed,
-            gathered,
-            asleep,
-            woken,
-            lists_kept,
-            lists_exact,
-            lists_larger,
-            lists_looked_at,
-            away,
-            stormed,
-        ]
+/// What clients do one after the other on their way in, as reports have it; those with tickets begin with `dial_chat`.
+pub const PARTS: [&str; 6] = ["dial_login", "sign_up", "create_character", "log_in", "dial_chat", "enter"];
+
+/// How often something on the way in was done, and how long that took.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, FromBytes, IntoBytes, Immutable,
+)]
+#[repr(C)]
+pub struct Part {
+    /// Times.
+    pub done: u64,
+    /// Nanoseconds, all of them together.
+    pub took: Nanos,
+}
+
+impl Part {
+    /// It was done once more, and took so long.
+    pub fn add(&mut self, took: Nanos) {
+        self.done += 1;
+        self.took = self.took.saturating_add(took);
     }
 
-    fn from_array(numbers: [u64; TOTALS]) -> Self {
-        let [connected, listed, probed, refused, failed, disconnected, left, rest @ ..] = numbers;
-        let [
-            scheduled,
-            sent,
-            received,
-            received_by_present,
-            outside,
-            hushed,
-            gathered,
-            asleep,
-            woken,
-            lists @ ..,
-        ] = rest;
-        let [lists_kept, lists_exact, lists_larger, lists_looked_at, away, stormed] = lists;
-        Self {
-            connected,
-            listed,
-            probed,
-            refused,
-            failed,
-            disconnected,
-            left,
-            scheduled,
-            sent,
-            received,
-            received_by_present,
-            outside,
-            hushed,
-            gathered,
-            asleep,
-            woken,
-            lists_kept,
-            lists_exact,
-            lists_larger,
-            lists_looked_at,
-            away,
-            stormed,
-        }
+    /// The mean time since `before`, in nanoseconds; none if it was not done since then.
+    pub fn mean_since(&self, before: &Self) -> Option<f64> {
+        let [done, took] =
+            [(self.done, before.done), (self.took, before.took)].map(|(now, then)| now.saturating_sub(then));
+        (done > 0).then(|| took as f64 / done as f64)
+    }
+}
+
+/// A place for each number.
+#[derive(Debug)]
+struct Numbers([AtomicU64; TOTALS]);
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
     }
 }
 
 /// Where one worker publishes its totals.
 #[derive(Debug, Default)]
 pub struct Panel {
-    totals: CachePadded<[AtomicU64; TOTALS]>,
+    totals: CachePadded<Numbers>,
     pub(super) latencies: Mutex<Latencies>,
     /// How long something that had arrived waited for its reading, when that was last looked at.
     read_lag: AtomicU64,
@@ -148,7 +126,8 @@ impl Panel {
     /// Publishes totals; some stores, so it can be done every turn of the event loop. A reader
     /// may see some numbers newer than others.
     pub fn publish(&self, totals: Totals) {
-        for (cell, value) in self.totals.iter().zip(totals.into_array()) {
+        let numbers: [u64; TOTALS] = transmute!(totals);
+        for (cell, value) in self.totals.0.iter().zip(numbers) {
             cell.store(value, Ordering::Relaxed);
         }
     }
@@ -178,15 +157,52 @@ impl Panel {
 
     /// The totals published last.
     pub fn totals(&self) -> Totals {
-        Totals::from_array(std::array::from_fn(|cell| self.totals[cell].load(Ordering::Relaxed)))
+        let numbers: [u64; TOTALS] = std::array::from_fn(|cell| self.totals.0[cell].load(Ordering::Relaxed));
+        transmute!(numbers)
     }
 }
 
 /// All workers' totals at one moment.
 pub fn sum<'a>(panels: impl IntoIterator<Item = &'a Panel>) -> Totals {
-    let mut sums = [0; TOTALS];
+    let mut sums = [0_u64; TOTALS];
     for panel in panels {
-        sums.iter_mut().zip(panel.totals().into_array()).for_each(|(sum, number)| *sum += number);
+        let numbers: [u64; TOTALS] = transmute!(panel.totals());
+        sums.iter_mut().zip(numbers).for_each(|(sum, number)| *sum = sum.saturating_add(number));
     }
-    Totals::from_array(sums)
+    transmute!(sums)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Totals of which every number is another one.
+    fn counted(from: u64) -> Totals {
+        let numbers: [u64; TOTALS] = std::array::from_fn(|place| from + place as u64);
+        transmute!(numbers)
+    }
+
+    #[test]
+    fn what_is_published_is_read_and_summed() {
+        let panels = [Panel::default(), Panel::default()];
+        assert_eq!(panels[0].totals(), Totals::default());
+        panels[0].publish(counted(1));
+        panels[1].publish(counted(1_000));
+        assert_eq!((panels[0].totals(), panels[1].totals()), (counted(1), counted(1_000)));
+        let all = sum(&panels);
+        assert_eq!((all.connected, all.listed), (1_001, 1_003));
+        let last = 1_001 + 2 * (TOTALS as u64 - 1);
+        assert_eq!(all.parts[PARTS.len() - 1], Part { done: last - 2, took: last });
+    }
+
+    #[test]
+    fn a_mean_is_that_of_what_is_new() {
+        let mut part = Part::default();
+        part.add(5_000);
+        let before = part;
+        assert_eq!(part.mean_since(&before), None);
+        part.add(1_000);
+        part.add(2_000);
+        assert_eq!(part.mean_since(&before), Some(1_500.0));
+    }
 }

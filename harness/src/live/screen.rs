@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;
-use ratatui::crossterm::event::{self, Event, KeyEvent};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use ratatui::{Frame, Terminal};
 use throng_core::shutdown::Shutdown;
+
+use super::keyboard::Keyboard;
+use super::keys::Action;
 
 /// Time between two pictures, at least.
 const REDRAW: Duration = Duration::from_millis(250);
@@ -30,6 +32,7 @@ static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 #[derive(Debug)]
 pub(crate) struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
+    keyboard: Keyboard,
     redraw_at: Instant,
     listen_at: Instant,
 }
@@ -51,25 +54,17 @@ impl Screen {
         let terminal = take().inspect_err(|_| give_back()).ok()?;
         shutdown.before_forced_end(give_back);
         let now = Instant::now();
-        Some(Self { terminal, redraw_at: now, listen_at: now })
+        Some(Self { terminal, keyboard: Keyboard::default(), redraw_at: now, listen_at: now })
     }
 
-    /// The keys that were pressed since the last look. Never waits.
-    pub(crate) fn keys(&mut self) -> io::Result<Vec<KeyEvent>> {
-        let mut keys = Vec::new();
+    /// What somebody wants by the keys that were pressed since the last look. Never waits; fails when the terminal is gone.
+    pub(crate) fn actions(&mut self) -> io::Result<Vec<Action>> {
         let now = Instant::now();
         if now < self.listen_at {
-            return Ok(keys);
+            return Ok(Vec::new());
         }
         self.listen_at = now + LISTEN;
-        while event::poll(Duration::ZERO)? {
-            match event::read()? {
-                Event::Key(key) => keys.push(key),
-                Event::Resize(..) => self.redraw_at = now,
-                _ => {}
-            }
-        }
-        Ok(keys)
+        self.keyboard.typed(io::stdin())
     }
 
     /// Has the next picture drawn without delay.
@@ -77,7 +72,7 @@ impl Screen {
         self.redraw_at = Instant::now();
     }
 
-    /// Draws a picture if the last one is old enough. Fails when a panic somewhere has given the terminal back.
+    /// Draws a picture if the last one is old enough, in the size that the terminal has by then. Fails when a panic somewhere has given the terminal back.
     pub(crate) fn draw(&mut self, picture: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
         if !IS_TAKEN.load(Ordering::Acquire) {
             return Err(io::ErrorKind::NotConnected.into());
@@ -109,7 +104,8 @@ fn take() -> io::Result<Terminal<CrosstermBackend<Stdout>>> {
     });
     IS_TAKEN.store(true, Ordering::Release);
     enable_raw_mode()?;
-    execute!(io::stdout(), EnterAlternateScreen)?;
+    // There may still be the picture of the run before.
+    execute!(io::stdout(), EnterAlternateScreen, Clear(ClearType::All))?;
     Terminal::new(CrosstermBackend::new(io::stdout()))
 }
 

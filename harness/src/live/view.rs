@@ -1,4 +1,10 @@
 //! The picture of a run in the terminal. It is made of plain data, and knows neither a terminal nor a run.
+//!
+//! All of it is to be read in 80 columns and 24 rows. What may be longer is said shorter where there is less room, or ends in `…`.
+
+mod chart;
+mod entering;
+pub(crate) mod fit;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,12 +13,16 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Borders, Gauge, Paragraph, Sparkline};
+use ratatui::widgets::{Block, Borders, Gauge, Paragraph};
+
+pub(crate) use chart::{Chart, draw_chart};
+pub use entering::Entering;
 
 use super::{Second, Totals};
 use crate::clock::Nanos;
 use crate::duration::format_nanos;
 use crate::report::{format_bytes, format_count, format_rate};
+use fit::{beginning, fits, fitting};
 
 /// Rows that are kept for the sparklines: more than the widest terminal has columns.
 const ROWS_KEPT: usize = 600;
@@ -63,10 +73,21 @@ impl Phase {
     }
 }
 
+/// Where several runs stand, one of which is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The name of the scenario that they are steps of.
+    pub scenario: &'static str,
+    /// Which one it is, as in `step 3 of 6, 50 clients`.
+    pub step: String,
+    /// What became of those before it, oldest first.
+    pub before: Vec<String>,
+}
+
 /// What stays the same for the whole run.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// The scenario's name.
+    /// The scenario's name, unless it is a step of another one.
     pub scenario: &'static str,
     /// Where its clients connect.
     pub target: String,
@@ -78,6 +99,12 @@ pub struct Facts {
     pub is_to_all: bool,
     /// Whether keys change the rate.
     pub has_rate: bool,
+    /// Whether nobody says anything, so that what there is to see is how clients come in.
+    pub is_silent: bool,
+    /// Whether clients leave as soon as they are in.
+    pub leaves: bool,
+    /// Where the steps stand that it is one of, if there are several.
+    pub standing: Option<Standing>,
 }
 
 /// A process, as the picture shows it.
@@ -106,6 +133,8 @@ pub struct State {
     pub own: Own,
     /// The last rows of the timeline, oldest first.
     pub rows: VecDeque<Second>,
+    /// How clients came in meanwhile, oldest first.
+    pub entering: VecDeque<Entering>,
     /// What happened, with its time.
     pub log: VecDeque<(Nanos, String)>,
     /// Whether the display stands still.
@@ -121,6 +150,7 @@ impl Default for State {
             interval: None,
             own: Own::default(),
             rows: VecDeque::new(),
+            entering: VecDeque::new(),
             log: VecDeque::new(),
             is_paused: false,
         }
@@ -131,6 +161,11 @@ impl State {
     /// Keeps one more row.
     pub fn add_row(&mut self, row: Second) {
         keep(&mut self.rows, row, ROWS_KEPT);
+    }
+
+    /// Keeps how clients came in since the last time.
+    pub fn add_entering(&mut self, entering: Entering) {
+        keep(&mut self.entering, entering, ROWS_KEPT);
     }
 
     /// Keeps one more line of the log.
@@ -151,19 +186,32 @@ pub fn draw(frame: &mut Frame<'_>, facts: &Facts, state: &State) {
     let sizes = [
         Constraint::Length(2),
         Constraint::Length(3),
-        Constraint::Fill(3),
-        Constraint::Length(3),
         Constraint::Fill(2),
+        Constraint::Length(3),
+        Constraint::Fill(1),
         Constraint::Length(1),
     ];
-    let [head, clients, charts, processes, log, foot] = Layout::vertical(sizes).areas(frame.area());
+    let [head, clients, charts, processes, below, foot] = Layout::vertical(sizes).areas(frame.area());
     draw_head(frame, head, facts, state);
     draw_clients(frame, clients, facts, state);
-    let [messages, latency] = Layout::horizontal([Constraint::Fill(1); 2]).spacing(1).areas(charts);
-    draw_messages(frame, messages, facts, state);
-    draw_latency(frame, latency, state);
+    let [left, right] = Layout::horizontal([Constraint::Fill(1); 2]).spacing(1).areas(charts);
+    if facts.is_silent {
+        entering::draw_entries(frame, left, state);
+        entering::draw_way_in(frame, right, state);
+    } else {
+        draw_messages(frame, left, facts, state);
+        draw_latency(frame, right, state);
+    }
     draw_processes(frame, processes, state);
-    draw_log(frame, log, &state.log);
+    match facts.standing.as_ref().map(|standing| &standing.before[..]) {
+        None | Some([]) => draw_log(frame, below, &state.log),
+        Some(before) => {
+            let columns = [Constraint::Fill(2), Constraint::Fill(3)];
+            let [log, steps] = Layout::horizontal(columns).spacing(1).areas(below);
+            draw_log(frame, log, &state.log);
+            draw_lines(frame, steps, "Steps before", before.iter().map(|step| format!(" {step}")));
+        }
+    }
     draw_keys(frame, foot, facts, state.is_paused);
 }
 
@@ -173,11 +221,17 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State) {
         format!(", {} left", format_nanos(until.saturating_sub(state.now) as f64))
     });
     let paused = if state.is_paused { "  PAUSED" } else { "" };
+    let name = facts.standing.as_ref().map_or(facts.scenario, |standing| standing.scenario);
+    let name = Span::from(format!(" {name} ")).bold().reversed();
+    let room = area.width.saturating_sub(columns(&name));
+    let step = facts.standing.as_ref();
+    let step = step.map_or(String::new(), |standing| beginning(&format!(" {} ", standing.step), room));
+    let step = Span::from(step).bold();
+    let room = room.saturating_sub(columns(&step));
+    let place = format!(" {}", facts.target);
+    let place = fitting(room, [format!("{place}  seed {}", facts.seed), place]);
     let lines = vec![
-        Line::from(vec![
-            Span::from(format!(" {} ", facts.scenario)).bold().reversed(),
-            Span::from(format!(" {}  seed {}", facts.target, facts.seed)),
-        ]),
+        Line::from(vec![name, step, Span::from(place)]),
         Line::from(vec![
             Span::from(format!(" {}", phase.name())).bold(),
             Span::from(format!("  {} since the beginning{left}", elapsed(state.now))),
@@ -191,8 +245,14 @@ fn draw_clients(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State)
     let totals = &state.totals;
     let [_, bar, counts] = Layout::vertical([Constraint::Length(1); 3]).areas(area);
     frame.render_widget(titled("Clients"), area);
-    let label = format!("{} of {} connected", format_count(totals.connected), format_count(facts.requested));
-    let gauge = Gauge::default().ratio(share(totals.connected, facts.requested)).label(label);
+    let requested = format_count(facts.requested);
+    let (done, label) = if facts.leaves {
+        let [entered, connected] = [totals.way_in.done, totals.connected].map(format_count);
+        (totals.way_in.done, format!("{entered} of {requested} entries, {connected} connected"))
+    } else {
+        (totals.connected, format!("{} of {requested} connected", format_count(totals.connected)))
+    };
+    let gauge = Gauge::default().ratio(share(done, facts.requested)).label(label);
     frame.render_widget(gauge.gauge_style(Style::new().fg(Color::Green).bg(Color::Black)), bar);
     let mut spans = vec![Span::from(" ")];
     for (name, count) in
@@ -211,70 +271,65 @@ fn draw_clients(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State)
 
 fn draw_messages(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State) {
     let last = state.rows.back();
-    let offered = state.interval.map_or(String::new(), |(now, planned)| {
+    let (sent, received) = last.map_or((0.0, 0.0), |row| (row.sent_per_s, row.received_per_s));
+    let (sent, received) = (format!("{sent:.1}/s sent"), format!("{} deliveries/s", format_rate(received)));
+    let offered = state.interval.map(|(now, planned)| {
         let changed =
             if now == planned { String::new() } else { format!(" (planned {:.1}/s)", rate(planned)) };
-        format!("{:.1}/s offered{changed}, ", rate(now))
+        format!("{:.1}/s offered{changed}", rate(now))
     });
-    let (sent, received) = last.map_or((0.0, 0.0), |row| (row.sent_per_s, row.received_per_s));
-    let totals = &state.totals;
-    let expected = totals.sent.saturating_mul(totals.connected);
-    let so_far = if facts.is_to_all && expected > 0 {
-        // What is on its way is not missing; the end will tell.
-        let percent = share(totals.received, expected) * 100.0;
-        format!(
-            " {} deliveries of {} so far, {percent:.1}%",
-            format_count(totals.received),
-            format_count(expected)
-        )
-    } else {
-        format!(" {} deliveries so far", format_count(totals.received))
+    let together = offered.as_ref().map_or(sent.clone(), |offered| format!("{offered}, {sent}"));
+    let [first, second] = match offered {
+        // What was sent goes where there is room for it.
+        Some(offered) if !fits(&together, area.width.saturating_sub(1)) => {
+            let second = fitting(area.width, [format!(" {sent}, {received}"), format!(" {received}")]);
+            [beginning(&format!(" {offered}"), area.width), second]
+        }
+        _ => [format!(" {together}"), format!(" {received}")],
     };
     let lines = vec![
-        Line::from(format!(" {offered}{sent:.1}/s sent")),
-        Line::from(vec![Span::from(format!(" {} deliveries/s", format_rate(received))).bold()]),
-        Line::from(so_far),
+        Line::from(first),
+        Line::from(second).bold(),
+        Line::from(so_far(&state.totals, facts.is_to_all, area.width)),
     ];
-    let history = state.rows.iter().map(|row| row.received_per_s);
-    draw_chart(frame, area, "Messages", lines, history, Color::Cyan);
+    let show = |value| format!("{}/s", format_rate(value));
+    let chart = Chart { title: "Messages", lines, bars: "deliveries", show, colour: Color::Cyan };
+    draw_chart(frame, area, chart, state.rows.iter().map(|row| (row.at_s, row.received_per_s)));
+}
+
+/// The deliveries of the run until now, in so many columns.
+fn so_far(totals: &Totals, is_to_all: bool, columns: u16) -> String {
+    let received = format_count(totals.received);
+    let expected = totals.sent.saturating_mul(totals.connected);
+    if !is_to_all || expected == 0 {
+        return fitting(columns, [format!(" {received} deliveries so far")]);
+    }
+    // What is on its way is not missing; the end will tell.
+    let percent = format!("{:.1}%", share(totals.received, expected) * 100.0);
+    let expected = format_count(expected);
+    let ways = [
+        format!(" {received} deliveries of {expected} so far, {percent}"),
+        format!(" {received} of {expected} so far, {percent}"),
+        format!(" {percent} of {expected} so far"),
+        format!(" {percent} so far"),
+    ];
+    fitting(columns, ways)
 }
 
 fn draw_latency(frame: &mut Frame<'_>, area: Rect, state: &State) {
-    let time = |micros: f64| if micros > 0.0 { format_nanos(micros * 1e3) } else { "-".into() };
     let last = state.rows.back();
-    let figure = |of: fn(&Second) -> f64| time(last.map_or(0.0, of));
+    let figure = |of: fn(&Second) -> f64| time(last.map(of).filter(|us| *us > 0.0).map(|us| us * 1e3));
     let lines = vec![
         Line::from(format!(" p50 {:<10} p90 {}", figure(|row| row.p50_us), figure(|row| row.p90_us))),
         Line::from(vec![
             Span::from(format!(" p99 {:<10}", figure(|row| row.p99_us))).bold(),
             Span::from(format!(" max {}", figure(|row| row.max_us))),
         ]),
-        Line::from(" p99 of each second:"),
     ];
-    let history = state.rows.iter().map(|row| row.p99_us);
-    draw_chart(frame, area, "Latency of the last second", lines, history, Color::Magenta);
-}
-
-/// Lines of text, and what is left of the area for a sparkline of the last values that fit.
-pub(crate) fn draw_chart(
-    frame: &mut Frame<'_>,
-    area: Rect,
-    title: &str,
-    lines: Vec<Line<'_>>,
-    history: impl DoubleEndedIterator<Item = f64>,
-    colour: Color,
-) {
-    let height = u16::try_from(lines.len()).unwrap_or(u16::MAX);
-    let [_, text, chart] =
-        Layout::vertical([Constraint::Length(1), Constraint::Length(height), Constraint::Fill(1)])
-            .areas(area);
-    frame.render_widget(titled(title), area);
-    frame.render_widget(Paragraph::new(lines), text);
-    #[allow(clippy::cast_sign_loss)] // nothing below 0 is ever measured, and the cast saturates
-    let mut values: Vec<u64> =
-        history.rev().take(usize::from(chart.width)).map(|value| value as u64).collect();
-    values.reverse();
-    frame.render_widget(Sparkline::default().data(values).style(Style::new().fg(colour)), chart);
+    let title = "Latency of the last second";
+    let show = |us| format_nanos(us * 1e3);
+    let chart = Chart { title, lines, bars: "p99 of each second", show, colour: Color::Magenta };
+    draw_chart(frame, area, chart, state.rows.iter().map(|row| (row.at_s, row.p99_us)));
 }
 
 fn draw_processes(frame: &mut Frame<'_>, area: Rect, state: &State) {
@@ -300,12 +355,24 @@ fn draw_processes(frame: &mut Frame<'_>, area: Rect, state: &State) {
     frame.render_widget(Paragraph::new(lines).block(block), area);
 }
 
-/// The last lines that fit.
+/// What happened last, as far as there is room.
 pub(crate) fn draw_log(frame: &mut Frame<'_>, area: Rect, log: &VecDeque<(Nanos, String)>) {
+    let lines = log.iter().map(|(at, line)| format!(" {:>7}  {line}", elapsed(*at)));
+    draw_lines(frame, area, "What happened", lines);
+}
+
+/// The last lines that fit.
+fn draw_lines(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    title: &str,
+    lines: impl DoubleEndedIterator<Item = String>,
+) {
     let room = usize::from(area.height).saturating_sub(1);
-    let lines = log.iter().skip(log.len().saturating_sub(room));
-    let lines = lines.map(|(at, line)| Line::from(format!(" {:>7}  {line}", elapsed(*at))));
-    frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()).block(titled("What happened")), area);
+    let mut last: Vec<_> =
+        lines.rev().take(room).map(|line| Line::from(beginning(&line, area.width))).collect();
+    last.reverse();
+    frame.render_widget(Paragraph::new(last).block(titled(title)), area);
 }
 
 fn draw_keys(frame: &mut Frame<'_>, area: Rect, facts: &Facts, is_paused: bool) {
@@ -329,6 +396,16 @@ pub(crate) fn draw_footer(frame: &mut Frame<'_>, area: Rect, keys: &[(&str, &str
 pub(crate) fn titled(title: &str) -> Block<'_> {
     let title = Span::from(format!(" {title} ")).cyan().bold();
     Block::new().borders(Borders::TOP).border_style(Style::new().dark_gray()).title(title)
+}
+
+/// A time in nanoseconds, if there is one.
+fn time(nanos: Option<f64>) -> String {
+    nanos.map_or("-".into(), format_nanos)
+}
+
+/// How wide it is.
+fn columns(span: &Span<'_>) -> u16 {
+    u16::try_from(span.width()).unwrap_or(u16::MAX)
 }
 
 /// How much of it, from 0 to 1.

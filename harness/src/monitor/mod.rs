@@ -28,7 +28,7 @@ use throng_core::shutdown::{Cause, Shutdown};
 pub use report::{MonitorReport, ServerReport, Warning};
 
 use crate::clock::nanos;
-use crate::live::{Action, Screen, action};
+use crate::live::{Action, Screen};
 use crate::report::EXIT_INTERRUPTED;
 use follow::Followed;
 use limit::Limit;
@@ -165,13 +165,13 @@ fn wait(
 }
 
 fn show(screen: &mut Screen, picture: &mut Picture, shutdown: &Shutdown) -> io::Result<()> {
-    for key in screen.keys()? {
+    for action in screen.actions()? {
         screen.hurry();
-        match action(&key) {
-            Some(Action::Quit) if shutdown.is_requested() => shutdown.force(EXIT_INTERRUPTED.into()),
-            Some(Action::Quit) => shutdown.request(Cause::Interrupted),
-            Some(Action::Pause) => picture.pause(),
-            Some(Action::Rate(_)) | None => {}
+        match action {
+            Action::Quit if shutdown.is_requested() => shutdown.force(EXIT_INTERRUPTED.into()),
+            Action::Quit => shutdown.request(Cause::Interrupted),
+            Action::Pause => picture.pause(),
+            Action::Rate(_) => {}
         }
     }
     screen.draw(|frame| picture.draw(frame))

@@ -14,28 +14,34 @@ use super::follow::Look;
 use super::record::Judge;
 use crate::clock::{Nanos, nanos};
 use crate::duration::format_nanos;
-use crate::live::{draw_chart, draw_footer, draw_log, elapsed, titled};
+use crate::live::{Chart, draw_chart, draw_footer, draw_log, elapsed, fit, titled};
 use crate::report::{format_bytes, format_rate};
+
+/// The state of a server with which nothing is wrong.
+const OK: &str = "ok";
 
 /// Values that are kept for sparklines, and lines of the log.
 const KEPT: usize = 600;
 
-/// Columns of the servers' table.
-const HEADS: [&str; 11] =
-    ["server", "state", "pid", "CPU", "memory", "files", "sockets", "sess.", "users", "queue", "links"];
-const WIDTHS: [Constraint; 11] = [
-    Constraint::Fill(1),
-    Constraint::Length(9),
-    Constraint::Length(7),
-    Constraint::Length(5),
-    Constraint::Length(8),
-    Constraint::Length(6),
-    Constraint::Length(7),
-    Constraint::Length(6),
-    Constraint::Length(6),
-    Constraint::Length(6),
-    Constraint::Length(5),
+/// Columns of the servers' table after that of their names, how wide they are, and the order in which they are left out where there
+/// is no room for all.
+const COLUMNS: [(&str, u16, u8); 10] = [
+    ("state", 9, 10),
+    ("pid", 7, 2),
+    ("CPU", 5, 9),
+    ("memory", 8, 8),
+    ("files", 6, 1),
+    ("sockets", 7, 4),
+    ("sess.", 6, 5),
+    ("users", 6, 7),
+    ("queue", 6, 6),
+    ("links", 5, 3),
 ];
+
+/// Rows of the picture that are not for servers: what is above and below their table at least, and its head.
+const OTHER_ROWS: u16 = 13;
+/// Servers that are shown however few rows there are.
+const SERVERS_MIN: u16 = 3;
 
 /// The picture: plain data, made anew by each look.
 #[derive(Debug, Clone)]
@@ -46,9 +52,9 @@ pub struct Picture {
     servers: Vec<(String, Look)>,
     /// Each limit, and whether it is crossed now.
     limits: Vec<(String, bool)>,
-    /// CPU and bytes sent of all servers together.
-    cpu: VecDeque<f64>,
-    sent: VecDeque<f64>,
+    /// CPU and bytes sent a second of all servers together, each with its time in seconds.
+    cpu: VecDeque<(f64, f64)>,
+    sent: VecDeque<(f64, f64)>,
     log: VecDeque<(Nanos, String)>,
     /// What is shown while the display stands still.
     still: Option<Box<Picture>>,
@@ -75,7 +81,7 @@ impl Picture {
         let sum = |of: fn(&Look) -> Option<f64>| servers.iter().filter_map(|(_, look)| of(look)).sum::<f64>();
         let sums = [sum(|look| look.cpu), sum(|look| look.bytes_out_per_s)];
         for (values, sum) in [&mut self.cpu, &mut self.sent].into_iter().zip(sums) {
-            keep(values, sum);
+            keep(values, (now as f64 / 1e9, sum));
         }
         for line in told {
             keep(&mut self.log, (now, line.clone()));
@@ -109,10 +115,11 @@ impl Picture {
     }
 
     fn draw_all(&self, frame: &mut Frame<'_>, is_still: bool) {
-        let rows = u16::try_from(self.servers.len()).unwrap_or(u16::MAX).saturating_add(2);
+        let most = frame.area().height.saturating_sub(OTHER_ROWS).max(SERVERS_MIN);
+        let rows = u16::try_from(self.servers.len()).unwrap_or(u16::MAX).min(most);
         let sizes = [
             Constraint::Length(2),
-            Constraint::Length(rows),
+            Constraint::Length(rows + 2),
             Constraint::Fill(2),
             Constraint::Length(2),
             Constraint::Fill(2),
@@ -120,14 +127,16 @@ impl Picture {
         ];
         let [head, servers, charts, limits, log, foot] = Layout::vertical(sizes).areas(frame.area());
         self.draw_head(frame, head, is_still);
-        self.draw_servers(frame, servers);
+        self.draw_servers(frame, servers, usize::from(rows));
         let [left, right] = Layout::horizontal([Constraint::Fill(1); 2]).spacing(1).areas(charts);
-        let cpu = self.cpu.back().map_or(0.0, |share| share * 100.0);
-        let lines = vec![Line::from(format!(" {cpu:.0}% of one core, all servers"))];
-        draw_chart(frame, left, "CPU", lines, self.cpu.iter().map(|share| share * 100.0), Color::Cyan);
-        let sent = bytes(self.sent.back().copied().unwrap_or(0.0));
-        let lines = vec![Line::from(format!(" {sent} a second, all servers"))];
-        draw_chart(frame, right, "Sent", lines, self.sent.iter().copied(), Color::Magenta);
+        let last = |values: &VecDeque<(f64, f64)>| values.back().map_or(0.0, |(_, value)| *value);
+        let lines = vec![Line::from(format!(" {} of one core, all servers", percent(last(&self.cpu))))];
+        let chart = Chart { title: "CPU", lines, bars: "", show: percent, colour: Color::Cyan };
+        draw_chart(frame, left, chart, self.cpu.iter().copied());
+        let lines = vec![Line::from(format!(" {} a second, all servers", bytes(last(&self.sent))))];
+        let show = |value| format!("{}/s", bytes(value));
+        let chart = Chart { title: "Sent", lines, bars: "", show, colour: Color::Magenta };
+        draw_chart(frame, right, chart, self.sent.iter().copied());
         self.draw_limits(frame, limits);
         draw_log(frame, log, &self.log);
         let pause = if is_still { "go on" } else { "pause the display" };
@@ -138,11 +147,10 @@ impl Picture {
         let left = self.until.map_or(String::new(), |until| {
             format!(", {} left", format_nanos(until.saturating_sub(self.now) as f64))
         });
+        const NAME: &str = " monitor ";
+        let title = fit::end(&self.title, area.width.saturating_sub(NAME.len() as u16 + 1));
         let lines = vec![
-            Line::from(vec![
-                Span::from(" monitor ").bold().reversed(),
-                Span::from(format!(" {}", self.title)),
-            ]),
+            Line::from(vec![Span::from(NAME).bold().reversed(), Span::from(format!(" {title}"))]),
             Line::from(vec![
                 Span::from(format!(" {} since the beginning{left}", elapsed(self.now))),
                 Span::from(if is_still { "  PAUSED" } else { "" }).yellow().bold(),
@@ -151,25 +159,52 @@ impl Picture {
         frame.render_widget(Paragraph::new(lines), area);
     }
 
-    fn draw_servers(&self, frame: &mut Frame<'_>, area: Rect) {
-        let rows = self.servers.iter().map(|(name, look)| {
-            let row = Row::new(cells(name, look));
+    fn draw_servers(&self, frame: &mut Frame<'_>, area: Rect, room: usize) {
+        let mut servers: Vec<_> = self.servers.iter().collect();
+        let mut title = "Servers".to_owned();
+        if servers.len() > room {
+            // The others are in the report.
+            servers.sort_by_key(|(_, look)| look.state == OK);
+            servers.truncate(room);
+            title = format!("Servers ({room} of {})", self.servers.len());
+        }
+        let name = servers.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        let name = u16::try_from(name).unwrap_or(u16::MAX);
+        let kept = kept_columns(area.width.saturating_sub(name));
+        let others: u16 = kept.iter().map(|column| COLUMNS[*column].1 + 1).sum();
+        let room = area.width.saturating_sub(others);
+        let rows = servers.into_iter().map(|(name, look)| {
+            let mut others = cells(look);
+            let others = kept.iter().map(|column| std::mem::take(&mut others[*column]));
+            let row = Row::new(std::iter::once(fit::ends(name, room)).chain(others));
             match look.state.as_str() {
-                "ok" => row,
+                OK => row,
                 "DOWN" => row.red().bold(),
                 _ => row.yellow(),
             }
         });
-        let table = Table::new(rows, WIDTHS).header(Row::new(HEADS).dark_gray()).block(titled("Servers"));
+        let heads = std::iter::once("server").chain(kept.iter().map(|column| COLUMNS[*column].0));
+        let widths = kept.iter().map(|column| Constraint::Length(COLUMNS[*column].1));
+        let widths = std::iter::once(Constraint::Fill(1)).chain(widths);
+        let table = Table::new(rows, widths).header(Row::new(heads).dark_gray()).block(titled(&title));
         frame.render_widget(table, area);
     }
 
     fn draw_limits(&self, frame: &mut Frame<'_>, area: Rect) {
-        let spans = self.limits.iter().map(|(limit, is_crossed)| {
+        let mut limits: Vec<_> = self.limits.iter().collect();
+        // If there is no room for all, for those.
+        limits.sort_by_key(|(_, is_crossed)| !is_crossed);
+        let mut line = Line::default();
+        for (place, (limit, is_crossed)) in limits.iter().enumerate() {
             let span = Span::from(format!(" {limit} "));
-            if *is_crossed { span.red().bold().reversed() } else { span.green() }
-        });
-        let line = Line::from(spans.collect::<Vec<_>>());
+            let more = format!(" and {} more", limits.len() - place);
+            let reserved = if place + 1 < limits.len() { more.len() } else { 0 };
+            if line.width() + span.width() + reserved > usize::from(area.width) {
+                line.push_span(Span::from(more));
+                break;
+            }
+            line.push_span(if *is_crossed { span.red().bold().reversed() } else { span.green() });
+        }
         frame.render_widget(Paragraph::new(line).block(titled("Thresholds")), area);
     }
 }
@@ -181,14 +216,23 @@ fn keep<T>(items: &mut VecDeque<T>, item: T) {
     items.push_back(item);
 }
 
-/// A row of the table.
-fn cells(name: &str, look: &Look) -> [String; 11] {
+/// The columns, by their places in [`COLUMNS`], for which there is room in so many of the terminal's.
+fn kept_columns(room: u16) -> Vec<usize> {
+    let mut kept: Vec<usize> = (0..COLUMNS.len()).collect();
+    while kept.len() > 1 && kept.iter().map(|column| COLUMNS[*column].1 + 1).sum::<u16>() > room {
+        let Some(first) = kept.iter().copied().min_by_key(|column| COLUMNS[*column].2) else { break };
+        kept.retain(|column| *column != first);
+    }
+    kept
+}
+
+/// A row of the table, without the name.
+fn cells(look: &Look) -> [String; COLUMNS.len()] {
     let count = |value: Option<f64>| value.map_or("-".into(), format_rate);
     [
-        name.to_owned(),
         look.state.clone(),
         look.pid.map_or("-".into(), |pid| pid.to_string()),
-        look.cpu.map_or("-".into(), |share| format!("{:.0}%", share * 100.0)),
+        look.cpu.map_or("-".into(), percent),
         look.rss_bytes.map_or("-".into(), bytes),
         count(look.files),
         count(look.sockets),
@@ -203,6 +247,11 @@ fn cells(name: &str, look: &Look) -> [String; 11] {
 fn queued(look: &Look) -> Option<f64> {
     let queues = [look.content_queue, look.mailbox, look.db_queue];
     queues.iter().any(Option::is_some).then(|| queues.iter().flatten().sum())
+}
+
+/// A share of one core.
+fn percent(share: f64) -> String {
+    format!("{:.0}%", share * 100.0)
 }
 
 #[allow(clippy::cast_sign_loss)] // sizes are not below 0, and the cast saturates
@@ -280,7 +329,7 @@ mod tests {
             ["cpu=80%", "rss=1GB"].map(|limit| Judge::new(limit.parse().expect("valid"))).into();
         let told: Vec<String> = judges.iter_mut().filter_map(|judge| judge.see(0, "chat", &look())).collect();
         let servers =
-            vec![("chat".into(), Look { cpu: Some(value), ..look() }), ("dbagent+login".into(), down)];
+            vec![("chat".into(), Look { cpu: Some(value), ..look() }), ("login+chat+dbagent".into(), down)];
         picture.add(12_000_000_000, servers, &judges, &told);
         picture
     }
@@ -304,13 +353,25 @@ mod tests {
             let lines = drawn(width, height, &picture(0.93));
             expect(&lines, " monitor  throng-data");
             expect(&lines, "12 s since the beginning, 48 s left");
-            expect(&lines, "ok        4711    93%   45.2 MB  1,040  1,020   1,010  1,000  3      1/2");
-            expect(&lines, "DOWN");
+            expect(&lines, "45.2 MB");
+            expect(&lines, "login+chat+dbagent ");
+            expect(&lines, " DOWN ");
+            expect(&lines, " top 93%");
+            expect(&lines, " top 500.0 MB/s");
             expect(&lines, "500.0 MB a second, all servers");
             expect(&lines, " cpu=80%  rss=1GB ");
             expect(&lines, "   12 s  WARNING chat: 93%, threshold cpu=80%");
             expect(&lines, " p  pause the display   q  end with results");
         }
+        // What is left out is what says least.
+        expect(&drawn(80, 24, &picture(0.93)), " ok        93%   45.2 MB  1,020   1,010  1,000  3      1/2");
+        let all = "ok        4711    93%   45.2 MB  1,040  1,020   1,010  1,000  3      1/2";
+        expect(&drawn(120, 40, &picture(0.93)), all);
+        let narrow = drawn(40, 24, &picture(0.93));
+        expect(&narrow, "server");
+        expect(&narrow, "login+chat+dbagent ");
+        expect(&narrow, " DOWN      -");
+        expect(&drawn(24, 24, &picture(0.93)), "login+…dbagent DOWN");
         let mut still = picture(0.93);
         still.pause();
         still.add(13_000_000_000, vec![("other".into(), look())], &[], &[]);
@@ -319,6 +380,41 @@ mod tests {
         expect(&lines, "chat");
         still.pause();
         expect(&drawn(80, 24, &still), "other");
+    }
+
+    #[test]
+    fn what_is_wrong_comes_first_where_there_is_no_room_for_all() {
+        let limits = [
+            "cpu=99%",
+            "rss=1GB",
+            "files=80%",
+            "sessions=5000",
+            "users=5000",
+            "sockets=5000",
+            "mailbox=100",
+            "queue=100",
+            "db_queue=10",
+            "cpu=80%",
+        ];
+        let mut judges: Vec<Judge> = limits.map(|limit| Judge::new(limit.parse().expect("valid"))).into();
+        for judge in &mut judges {
+            judge.see(0, "chat", &look());
+        }
+        let mut servers: Vec<_> = (0..30).map(|n| (format!("chat{n}"), look())).collect();
+        servers[29].1.state = "DOWN".into();
+        let mut picture = Picture::new(&MonitorJob { data: "/a/directory".repeat(9).into(), ..job() });
+        picture.add(0, servers, &judges, &[]);
+        let lines = drawn(80, 24, &picture);
+        expect(&lines, " Servers (11 of 30) ");
+        expect(&lines, "chat29");
+        expect(&lines, "chat9 ");
+        assert!(!lines.iter().any(|line| line.contains("chat10")), "{lines:#?}");
+        expect(&lines, " cpu=80%  cpu=99% ");
+        expect(&lines, " and 4 more");
+        expect(&lines, "ctory/a/directory");
+        expect(&lines, " monitor  …");
+        expect(&drawn(80, 60, &picture), "chat10");
+        expect(&drawn(120, 60, &picture), " db_queue=10 ");
     }
 
     #[test]

@@ -120,6 +120,7 @@ fn job(case: Case, times: Times, payload: usize, seed: u64, target: TargetSource
         hgrm: None,
         thresholds: Threshold::defaults(),
         plain: true,
+        standing: None,
         require_valid: false,
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Run;
 use super::broadcast::LEAD;
-use crate::cli::{Job, Scenario};
+use crate::cli::{Job, Login, Scenario, Stay};
 use crate::clock::{NEVER, Nanos, nanos};
 use crate::crowd::Speech;
 use crate::live::{Facts, Panel, Phase, RateChange, RateKey, Totals};
@@ -26,7 +26,10 @@ pub(super) fn facts(job: &Job, target: &Target) -> Facts {
         seed: job.seed,
         requested: u64::from(job.clients) * u64::from(job.scenario.rounds()),
         is_to_all,
-        has_rate: interval(job).is_some(),
+        has_rate: is_adjustable(job),
+        is_silent: matches!(&job.scenario, Scenario::Connect(_) | Scenario::Login(_)),
+        leaves: matches!(&job.scenario, Scenario::Login(Login { stay: Stay::Leave { .. }, .. })),
+        standing: job.standing.clone(),
     }
 }
 
@@ -38,9 +41,16 @@ pub(super) fn interval(job: &Job) -> Option<Duration> {
     }
 }
 
-/// The same job with messages for higher rates, if it is one that has a rate.
+/// Whether keys may change how often messages come. Of several steps that is what each is about.
+fn is_adjustable(job: &Job) -> bool {
+    interval(job).is_some() && job.standing.is_none()
+}
+
+/// The same job with messages for higher rates, if it is one whose rate may change.
 pub(super) fn adjustable(job: &Job) -> Option<Job> {
-    interval(job)?;
+    if !is_adjustable(job) {
+        return None;
+    }
     let mut job = job.clone();
     if let Scenario::Broadcast(broadcast) = &mut job.scenario {
         broadcast.is_adjustable = true;

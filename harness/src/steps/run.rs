@@ -6,10 +6,15 @@ use std::time::{Duration, Instant, SystemTime};
 use throng_core::config::format_duration;
 use throng_core::shutdown::Shutdown;
 
-use super::{Capacity, Forecast, Found, LimitedBy, Phase, StepsJob, Trial, Tries, judge};
+use super::{Axis, Capacity, Forecast, Found, LimitedBy, Phase, StepsJob, Trial, Tries, judge};
 use crate::cli::{Job, Scenario};
-use crate::report::{Findings, Limit, Origin, Report, Step, Stepped, Verdict};
+use crate::duration::format_nanos;
+use crate::live::Standing;
+use crate::report::{Findings, Limit, Origin, Report, Step, Stepped, Verdict, format_count, format_rate};
 use crate::target::Target;
+
+/// What clients do in a closed loop.
+const AS_FAST: &str = " as fast as they are served";
 
 /// Runs the steps of `steps` against `target` by `drive`, and tells how it goes by `say`. An error of the first step is
 /// one of the run; if a later one cannot be run, the report says so, and fails.
@@ -23,6 +28,13 @@ pub fn run<E: Display>(
 ) -> Result<Report, String> {
     let mut tries = Tries::new(steps.course.clone());
     let mut made = Made { began: Instant::now(), steps: Vec::new(), reports: Vec::new(), ended: Ended::Done };
+    let standing = |step: String, before: &[Step]| {
+        Some(Standing {
+            scenario: steps.name,
+            step,
+            before: before.iter().map(|step| line(step, steps.axis)).collect(),
+        })
+    };
     let mut measure = |job: &Job| -> Result<Report, String> {
         let findings = drive(job, target).map_err(|error| error.to_string())?;
         let origin = Origin { started: SystemTime::now(), ..origin.clone() };
@@ -35,8 +47,11 @@ pub fn run<E: Display>(
         }
         let number = made.steps.len() + 1;
         let started_s = made.began.elapsed().as_secs_f64();
-        let report = steps.maker.job(trial.size).and_then(|job| {
-            say(&announcement(number, trial, tries.planned(), &job));
+        let place = place(number, trial, tries.planned());
+        let size = steps.axis.show(trial.size);
+        let report = steps.maker.job(trial.size).and_then(|mut job| {
+            say(&announcement(&place, trial, &job));
+            job.standing = standing(format!("{place}, {size}{}", again(trial)), &made.steps);
             measure(&job)
         });
         let report = match report {
@@ -58,18 +73,20 @@ pub fn run<E: Display>(
         }
         let mut step = Step::new(number as u32, trial, &report, judged);
         step.started_s = started_s;
-        if !is_cut
-            && !is_repeated
-            && let Some(ahead) = steps.ahead
-        {
-            match closed_loop(&steps, trial.size, ahead, shutdown, say, &mut measure) {
-                Ok(capacity) => step.capacity = capacity,
-                Err(ended) => made.ended = ended,
-            }
-        }
         step.report = steps.keep_reports.then(|| Box::new(report.clone()));
         made.steps.push(step);
         made.reports.push(report);
+        if !is_cut
+            && !is_repeated
+            && let Some(ahead) = steps.ahead
+            && let Some(mut job) = steps.maker.closed(trial.size, ahead)
+        {
+            job.standing = standing(format!("{place}, {size}{AS_FAST}"), &made.steps);
+            match closed_loop(&job, ahead, &size, steps.pause, shutdown, say, &mut measure) {
+                Ok(capacity) => made.steps[number - 1].capacity = Some(capacity),
+                Err(ended) => made.ended = ended,
+            }
+        }
         if made.ended != Ended::Done {
             break;
         }
@@ -90,41 +107,46 @@ fn is_over(shutdown: &Shutdown, pause: Duration) -> bool {
     shutdown.wait_timeout(pause).is_some()
 }
 
-/// Measures what the server can make with so many clients; none if that has no meaning.
+/// Measures by `job` what the server can make with so many clients.
 fn closed_loop(
-    steps: &StepsJob,
-    size: u32,
+    job: &Job,
     ahead: u32,
+    size: &str,
+    pause: Duration,
     shutdown: &Shutdown,
     say: &mut dyn FnMut(&str),
     measure: &mut impl FnMut(&Job) -> Result<Report, String>,
-) -> Result<Option<Capacity>, Ended> {
-    let Some(job) = steps.maker.closed(size, ahead) else { return Ok(None) };
-    if is_over(shutdown, steps.pause) {
+) -> Result<Capacity, Ended> {
+    if is_over(shutdown, pause) {
         return Err(Ended::Interrupted);
     }
-    say(&format!("  {} as fast as they are served", steps.axis.show(size)));
-    match measure(&job) {
+    say(&format!("  {size}{AS_FAST}"));
+    match measure(job) {
         Ok(report) if report.verdict == Verdict::Interrupted => Err(Ended::Interrupted),
-        Ok(report) => Ok(Some(Capacity::of(&report, ahead))),
-        Err(error) => Err(Ended::Broken(format!(
-            "the capacity of {} could not be measured: {error}",
-            steps.axis.show(size)
-        ))),
+        Ok(report) => Ok(Capacity::of(&report, ahead)),
+        Err(error) => Err(Ended::Broken(format!("the capacity of {size} could not be measured: {error}"))),
     }
 }
 
-fn announcement(number: usize, trial: Trial, planned: Option<usize>, job: &Job) -> String {
-    let of = match (trial.phase, planned) {
-        (Phase::Climb | Phase::Repeat, Some(all)) if number <= all => format!(" of {all}"),
-        _ => String::new(),
-    };
-    let again = match trial.phase {
+/// Which step it is.
+fn place(number: usize, trial: Trial, planned: Option<usize>) -> String {
+    match (trial.phase, planned) {
+        (Phase::Climb | Phase::Repeat, Some(all)) if number <= all => format!("step {number} of {all}"),
+        _ => format!("step {number}"),
+    }
+}
+
+/// Why it is made, unless it is simply the next.
+fn again(trial: Trial) -> &'static str {
+    match trial.phase {
         Phase::Climb => "",
         Phase::Narrow => ", between what was good and what was not",
         Phase::Confirm => " again, to confirm them",
         Phase::Repeat => " once more, since the harness was not up to it",
-    };
+    }
+}
+
+fn announcement(place: &str, trial: Trial, job: &Job) -> String {
     let pace = match &job.scenario {
         Scenario::Broadcast(broadcast) => format!(
             ", {:.1} messages/s for {}",
@@ -134,7 +156,25 @@ fn announcement(number: usize, trial: Trial, planned: Option<usize>, job: &Job) 
         Scenario::Bots(bots) => format!(", talking for {}", format_duration(bots.duration)),
         Scenario::Connect(_) | Scenario::Login(_) => String::new(),
     };
-    format!("step {number}{of}: {} clients{pace}{again}", crate::report::format_count(job.clients.into()))
+    let clients = format_count(job.clients.into());
+    format!("{place}: {clients} clients{pace}{}", again(trial))
+}
+
+/// How a step came out, in a line of a picture.
+fn line(step: &Step, axis: Axis) -> String {
+    let mut line = format!("{}  {}  {}", step.number, axis.show(step.size), step.outcome());
+    let mut add = |text: String| line.push_str(&text);
+    match step.because.first() {
+        Some(because) => add(format!(": {because}")),
+        None if step.last_recipient_us.count > 0 => {
+            add(format!(", last p99 {}", format_nanos(step.last_recipient_us.p99 * 1e3)));
+        }
+        None => {}
+    }
+    if let Some(capacity) = &step.capacity {
+        add(format!(", at most {}/s", format_rate(capacity.deliveries_per_s)));
+    }
+    line
 }
 
 fn outcome(number: usize, because: &[String], limited_by: Option<LimitedBy>) -> String {

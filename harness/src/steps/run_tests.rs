@@ -79,6 +79,46 @@ fn stepped(report: &Report) -> &Stepped {
     report.stepped.as_ref().expect("several steps")
 }
 
+/// What the pictures of the runs of `line` say of where they stand.
+fn standings(line: &str, server: impl Fn(&Job) -> Findings) -> Vec<Standing> {
+    let mut standings = Vec::new();
+    let (report, ..) = run_line(line, &Shutdown::new(), |job| {
+        standings.extend(job.standing.clone());
+        Ok(server(job))
+    });
+    report.expect("it can be run");
+    standings
+}
+
+#[test]
+fn every_run_knows_where_the_steps_stand() {
+    let slow = |job: &Job| findings(job, if job.clients > 20 { 150 } else { 5 }, 0);
+    let ramp = standings("ramp --steps 20,30,40", slow);
+    let steps: Vec<_> = ramp.iter().map(|standing| standing.step.as_str()).collect();
+    assert_eq!(
+        steps,
+        ["step 1 of 3, 20 clients", "step 2 of 3, 30 clients", "step 3, 20 clients again, to confirm them"]
+    );
+    assert!(ramp.iter().all(|standing| standing.scenario == "ramp"));
+    assert_eq!(ramp[0].before, [""; 0]);
+    assert_eq!(
+        ramp[2].before,
+        [
+            "1  20 clients  good, last p99 5.00 ms",
+            "2  30 clients  server's limit: last_recipient.p99=100ms: found 150 ms"
+        ]
+    );
+    let bench = standings("bench --steps 10,20", slow);
+    let steps: Vec<_> = bench.iter().map(|standing| standing.step.as_str()).collect();
+    assert_eq!(steps[1], "step 1 of 2, 10 clients as fast as they are served");
+    assert_eq!((steps.len(), steps[2]), (4, "step 2 of 2, 20 clients"));
+    // While that is measured it is known how the step itself came out, and later what it came to.
+    assert_eq!(bench[1].before, ["1  10 clients  good, last p99 5.00 ms"]);
+    assert!(bench[2].before[0].starts_with("1  10 clients  good, last p99 5.00 ms, at most "), "{bench:?}");
+    let rate = standings("ramp --over rate --clients 5 --steps 1000", slow);
+    assert_eq!(rate[0].step, "step 1 of 1, 1,000 messages/s");
+}
+
 #[test]
 fn a_ramp_finds_the_limit_and_confirms_it() {
     let slow = |job: &Job| Ok(findings(job, if job.clients > 20 { 150 } else { 5 }, 0));

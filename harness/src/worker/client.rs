@@ -6,6 +6,7 @@ use throng_core::wire::packets::TicketBytes;
 use super::Server;
 use super::lists::Kept;
 use crate::clock::Nanos;
+use crate::live::PARTS;
 use crate::report::Recipient;
 
 /// How far a client has come: what it is doing, or waiting to try again. A client only
@@ -54,6 +55,11 @@ impl Step {
             Self::Leaving => "leave",
             Self::Out => "out",
         }
+    }
+
+    /// Which of [`PARTS`] it is, if it is one.
+    pub(super) fn part(self) -> Option<usize> {
+        PARTS.iter().position(|name| *name == self.name())
     }
 
     /// Whether a client has begun its way in and is not in the chat.
@@ -183,5 +189,31 @@ impl Token {
             Self::Login(place) => Self::LOGIN | u64::from(place),
             Self::Outsider => Self::OUTSIDER,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_the_way_in_are_the_steps_before_the_door() {
+        let steps = [
+            Step::Idle,
+            Step::DialLogin,
+            Step::SignUp,
+            Step::CreateCharacter,
+            Step::LogIn,
+            Step::DialChat,
+            Step::Enter,
+            Step::List,
+            Step::Inside,
+            Step::Leaving,
+            Step::Out,
+        ];
+        let before_the_door: Vec<_> = steps.into_iter().filter(|step| step.is_before_the_door()).collect();
+        let parts: Vec<_> = before_the_door.iter().map(|step| step.part()).collect();
+        assert_eq!(parts, (0..PARTS.len()).map(Some).collect::<Vec<_>>());
+        assert!(steps.iter().all(|step| step.part().is_some() == step.is_before_the_door()));
     }
 }

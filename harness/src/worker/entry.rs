@@ -11,7 +11,7 @@ use throng_core::wire::packets::{
 };
 use throng_core::wire::{CloseReason, Packet};
 
-use super::client::{Grant, Step, Token};
+use super::client::{Client, Grant, Step, Token};
 use super::{Server, Way, Why, Worker};
 use crate::clock::{NEVER, Nanos};
 
@@ -149,11 +149,20 @@ impl Worker {
     /// A client's step is done: on to the next.
     pub(super) fn advance(&mut self, net: &mut Net, place: usize, next: Step) {
         let now = self.plan.clock.at(net.now());
+        self.step_took(place, now);
         let client = &mut self.clients[place];
-        let took = now.saturating_sub(client.since);
-        self.harvest.phases.entry(client.step.name()).or_default().record(took);
         (client.step, client.tries) = (next, 0);
         self.perform(net, place);
+    }
+
+    /// A client's step is done.
+    fn step_took(&mut self, place: usize, now: Nanos) {
+        let Client { step, since, .. } = self.clients[place];
+        let took = now.saturating_sub(since);
+        self.harvest.phases.entry(step.name()).or_default().record(took);
+        if let Some(part) = step.part() {
+            self.totals.parts[part].add(took);
+        }
     }
 
     /// The login server is there: on to what a client needs of it.
@@ -305,7 +314,9 @@ impl Worker {
         let began = self.clients[place].began;
         self.plan.presence.set(self.number(place), answer.user.id);
         self.begin_list(place, now);
-        self.harvest.phases.entry("way_in").or_default().record(now.saturating_sub(began));
+        let took = now.saturating_sub(began);
+        self.harvest.phases.entry("way_in").or_default().record(took);
+        self.totals.way_in.add(took);
         if !self.is_back(place, now) {
             self.harvest.clients.connected += 1;
             self.harvest.last_entry = now;
@@ -316,13 +327,12 @@ impl Worker {
         if self.keeps_stays() {
             self.harvest.tally.entered(place, now);
         }
+        self.step_took(place, now);
         let client = &mut self.clients[place];
         client.grant = None;
         client.shard = answer.shard;
-        let took = now.saturating_sub(client.since);
         // The first page comes by itself.
         (client.step, client.since) = (Step::List, now);
-        self.harvest.phases.entry(Step::Enter.name()).or_default().record(took);
     }
 
     /// The last page of the user list has come, for the first time.
@@ -381,6 +391,7 @@ impl Worker {
             client.rests_until = at;
             self.retries.push(Reverse((at, place as u32)));
         }
+        self.totals.retried += 1;
         *self.harvest.clients.retries.entry(why.into_owned()).or_default() += 1;
     }
 

@@ -239,7 +239,8 @@ impl Worker {
         *self.harvest.clients.reasons.entry(format!("{how}: {why}")).or_default() += count;
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        self.totals.on_the_way = self.on_the_way.len() as u64;
         self.panels[self.index as usize].publish(self.totals);
     }
 

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
 use serde_json::Value;
@@ -76,6 +77,19 @@ impl Pty {
 
     fn text(&self) -> String {
         self.shown.lock().unwrap().screen().contents()
+    }
+
+    /// What is on the screen, and what has gone off its top.
+    fn history(&self) -> String {
+        let mut shown = self.shown.lock().unwrap();
+        let mut rows = Vec::new();
+        shown.screen_mut().set_scrollback(usize::MAX);
+        for above in (0..=shown.screen().scrollback()).rev() {
+            shown.screen_mut().set_scrollback(above);
+            rows.extend(shown.screen().rows(0, COLUMNS.get()).next());
+        }
+        rows.extend(shown.screen().rows(0, COLUMNS.get()).skip(1));
+        rows.join("\n")
     }
 
     #[track_caller]
@@ -164,6 +178,64 @@ fn ctrl_c_is_a_key_and_ends_a_run_as_the_signal_does() {
 }
 
 #[test]
+fn a_key_that_comes_with_another_size_is_heard() {
+    let stub = Stub::start(Script::default());
+    let mut pty = Pty::open();
+    let mut child = pty.spawn(&mut harness(&stub, "connect", "--duration 10m"));
+    pty.wait_for(" staying");
+    for (rows, shown) in [(30, "PAUSED"), (24, "pause the display"), (30, "PAUSED")] {
+        let size = Winsize { ws_row: rows, ws_col: COLUMNS.get(), ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&pty.program, size).unwrap();
+        pty.press("p");
+        kill_process(Pid::from_child(&child), Signal::WINCH).unwrap();
+        pty.wait_for(shown);
+    }
+    // The beginning of a key that has a name, and no end.
+    pty.press("\x1b[");
+    pty.press("\x03");
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{}", pty.text());
+    pty.expect_restored();
+}
+
+#[test]
+fn a_ramp_shows_each_step_and_ends_with_one_key() {
+    let stub = Stub::start(Script::default());
+    let mut pty = Pty::open();
+    let talk = "--steps 2,3,4 --interval 20ms --duration 1s --warmup 20ms --drain 1s --pause 200ms --slo 10s";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_throng-harness"));
+    command.arg("ramp").args(stub.flags("ramp")).args(["--seed", "1"]).args(talk.split_whitespace());
+    let mut child = pty.spawn(&mut command);
+    pty.wait_for(" ramp  step 1 of 3, 2 clients  127.0.0.1:");
+    assert!(!pty.text().contains("rate"), "{}", pty.text());
+    // Between two steps the terminal is as it was, with what there is to say of the first.
+    pty.wait_for("step 1: ");
+    assert!(pty.text().contains("step 1 of 3: 2 clients, 50.0 messages/s for 1s"), "{}", pty.text());
+    pty.wait_for(" ramp  step 2 of 3, 3 clients  127.0.0.1:");
+    pty.wait_for("1  2 clients  ");
+    pty.press("q");
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{}", pty.text());
+    pty.expect_restored();
+    pty.wait_for("INTERRUPTED");
+    let all = pty.history();
+    assert!(all.contains("step 2 of 3: 3 clients") && !all.contains("step 3"), "{all}");
+}
+
+#[test]
+fn a_plain_ramp_leaves_the_terminal_alone() {
+    let stub = Stub::start(Script::default());
+    let pty = Pty::open();
+    let talk = "--steps 2 --interval 20ms --duration 1s --warmup 20ms --drain 1s --slo 10s --plain";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_throng-harness"));
+    command.arg("ramp").args(stub.flags("ramp")).args(["--seed", "1"]).args(talk.split_whitespace());
+    let mut child = pty.spawn(&mut command);
+    pty.wait_for("1s  2 connected");
+    assert!(!pty.is_raw());
+    child.wait().unwrap();
+    pty.expect_restored();
+    assert!(pty.history().contains("step 1: "), "{}", pty.history());
+}
+
+#[test]
 fn a_plain_run_leaves_the_terminal_alone() {
     let stub = Stub::start(Script::default());
     let pty = Pty::open();
@@ -186,6 +258,9 @@ fn child_that_does_not_end_well() {
         requested: 1,
         is_to_all: false,
         has_rate: false,
+        is_silent: false,
+        leaves: false,
+        standing: None,
     };
     let mut display = Display::open(false, facts, &shutdown);
     assert!(Display::has_keys(false));

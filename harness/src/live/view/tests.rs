@@ -5,6 +5,9 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
 use super::*;
+use crate::live::{PARTS, Part};
+
+const S: Nanos = 1_000_000_000;
 
 fn facts() -> Facts {
     Facts {
@@ -14,12 +17,14 @@ fn facts() -> Facts {
         requested: 1_000,
         is_to_all: true,
         has_rate: true,
+        is_silent: false,
+        leaves: false,
+        standing: None,
     }
 }
 
 /// Twelve seconds in, of thirty.
 fn state() -> State {
-    const S: Nanos = 1_000_000_000;
     let totals = Totals {
         connected: 998,
         refused: 1,
@@ -83,6 +88,9 @@ const WANTED: &[&str] = &[
     "1 refused   0 failed   1 lost   3 left",
     " 625.0/s offered (planned 500.0/s)",
     "589,000 deliveries/s",
+    " deliveries, top 600,000/s",
+    " p99 of each second, top 2.51 ms",
+    "11 s ago now",
     "p50 900 us     p90 1.50 ms",
     "p99 2.51 ms    max 7 ms",
     " server     93% CPU    40.0 MB",
@@ -95,6 +103,7 @@ const WANTED: &[&str] = &[
 fn a_usual_terminal_shows_everything() {
     let lines = picture(80, 24, &facts(), &state());
     expect(&lines, WANTED);
+    expect(&lines, &[" 624.9/s sent, 589,000 deliveries/s", " 5,982,000 of 5,988,000 so far, 99.9%"]);
     assert!(lines.iter().any(|line| line.contains('▇') || line.contains('█')), "no sparkline: {lines:#?}");
 }
 
@@ -110,6 +119,128 @@ fn a_large_terminal_shows_more_of_it() {
         ],
     );
     expect(&lines, &["    3 s  everybody is in"]);
+}
+
+#[test]
+fn figures_of_a_large_run_are_all_there() {
+    let mut state = state();
+    state.totals = Totals { connected: 9_000, sent: 888_888, received: 7_999_991_000, ..state.totals };
+    state.interval = Some((Duration::from_micros(20), Duration::from_micros(25)));
+    state.add_row(Second { sent_per_s: 50_000.0, received_per_s: 450_000_000.0, ..Second::default() });
+    let lines = picture(
+        80,
+        24,
+        &Facts { seed: u64::MAX, target: "[2001:db8:85a3:8d3:1319:8a2e:370:7348]:9200".into(), ..facts() },
+        &state,
+    );
+    let wanted = [
+        " broadcast  [2001:db8:85a3:8d3:1319:8a2e:370:7348]:9200  seed 18446744073709551615",
+        " 50000.0/s offered (planned 40000.0/s)",
+        " 450,000,000 deliveries/s",
+        " 100.0% of 7,999,992,000 so far",
+    ];
+    expect(&lines, &wanted[1..]);
+    // Three columns too many.
+    assert_eq!(lines[0], " broadcast  [2001:db8:85a3:8d3:1319:8a2e:370:7348]:9200");
+    expect(
+        &picture(
+            90,
+            24,
+            &Facts {
+                seed: u64::MAX,
+                target: "[2001:db8:85a3:8d3:1319:8a2e:370:7348]:9200".into(),
+                ..facts()
+            },
+            &state,
+        ),
+        &wanted[..1],
+    );
+}
+
+#[test]
+fn a_step_says_which_it_is_and_how_those_before_came_out() {
+    let before = [
+        "1  10 clients  good, last p99 3.2 ms",
+        "2  20 clients  server's limit: missing=0: found 60 of 360 deliveries",
+    ];
+    let standing = Standing {
+        scenario: "ramp",
+        step: "step 3 of 6, 50 clients".into(),
+        before: before.map(String::from).into(),
+    };
+    let first = Standing { before: Vec::new(), ..standing.clone() };
+    let facts = Facts { has_rate: false, standing: Some(standing), ..facts() };
+    let lines = picture(80, 24, &facts, &state());
+    expect(&lines, &[" ramp  step 3 of 6, 50 clients  127.0.0.1:9200  seed 42", " Steps before ", before[0]]);
+    expect(&lines, &[" 2  20 clients  server's limit: missing=0: fou…", "   10 s  625.0 messages a seco…"]);
+    assert!(!lines.iter().any(|line| line.contains("planned rate")), "{lines:#?}");
+    expect(&picture(120, 40, &facts, &state()), &before);
+    let lines = picture(80, 24, &Facts { standing: Some(first), ..facts }, &state());
+    expect(&lines, &["   10 s  625.0 messages a second instead of 500.0"]);
+    assert!(!lines.iter().any(|line| line.contains("Steps before")), "{lines:#?}");
+}
+
+/// Players who log in: in the last second 600 came in, with accounts that they had.
+fn logins() -> State {
+    let part = |done, each| Part { done, took: done * each };
+    let before = Totals {
+        connected: 30,
+        way_in: part(5_000, 50_000_000),
+        parts: [part(5_050, 2_000_000); PARTS.len()],
+        ..Totals::default()
+    };
+    let mut now = Totals { connected: 38, left: 5_562, on_the_way: 64, retried: 12, ..before };
+    for _ in 0..600 {
+        now.way_in.add(45_200_000);
+        now.parts[0].add(3_000_000);
+        now.parts[3].add(31_500_000);
+    }
+    let mut state = State { now: 12 * S, totals: now, ..State::default() };
+    state.add_entering(Entering::between(&(10 * S, Totals::default()), &(11 * S, before)));
+    state.add_entering(Entering::between(&(11 * S, before), &(12 * S, now)));
+    state
+}
+
+#[test]
+fn a_run_in_which_nobody_speaks_shows_how_clients_come_in() {
+    let facts = Facts {
+        scenario: "login",
+        requested: 10_000,
+        is_to_all: false,
+        has_rate: false,
+        is_silent: true,
+        leaves: true,
+        ..facts()
+    };
+    for (width, height) in [(80, 24), (120, 40)] {
+        let lines = picture(width, height, &facts, &logins());
+        let wanted = [
+            "5,600 of 10,000 entries, 38 connected",
+            " 600.0 entries/s, 64 on their way",
+            " so far, tried again 12 times",
+            " entries, top 5,000/s",
+            " 45.2 ms on average",
+            " dial login 3 ms    sign up    -",
+            " character  -       log in     31.5 ms",
+            " dial chat  -       enter      -",
+            " mean of each second, top 50 ms",
+            "1 s ago",
+        ];
+        expect(&lines, &wanted);
+        assert!(
+            !lines.iter().any(|line| line.contains("Latency") || line.contains("deliveries")),
+            "{lines:#?}"
+        );
+    }
+    // Who has a ticket has two parts to show, and who has not begun none.
+    let mut state = logins();
+    for part in 0..4 {
+        state.totals.parts[part] = Part::default();
+    }
+    let lines = picture(80, 24, &Facts { leaves: false, ..facts.clone() }, &state);
+    expect(&lines, &["38 of 10,000 connected", " dial chat  -       enter      -"]);
+    assert!(!lines.iter().any(|line| line.contains("dial login")), "{lines:#?}");
+    expect(&picture(80, 24, &facts, &State::default()), &[" 0.0 entries/s, 0 on their way", " - on average"]);
 }
 
 #[test]
@@ -158,8 +289,11 @@ proptest! {
         state.now = count;
         state.own.read_lag = count;
         state.add_row(Second { p99_us: micros, received_per_s: micros, server_cpu: Some(micros), ..Second::default() });
-        for requested in [0, count] {
-            let lines = picture(width, height, &Facts { requested, ..facts() }, &state);
+        state.add_entering(Entering { at_s: micros, per_s: micros, way_in: Some(micros), parts: [Some(micros); PARTS.len()] });
+        let standing = Standing { scenario: "ramp", step: count.to_string(), before: vec![micros.to_string()] };
+        for (requested, is_silent) in [(0, false), (count, true)] {
+            let standing = is_silent.then(|| standing.clone());
+            let lines = picture(width, height, &Facts { requested, is_silent, standing, ..facts() }, &state);
             prop_assert_eq!(lines.len(), usize::from(height) * usize::from(width > 0));
         }
     }

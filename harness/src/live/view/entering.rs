@@ -1,0 +1,84 @@
+//! What there is to see of a run in which nobody says anything: how clients come in.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::{Color, Stylize};
+use ratatui::text::{Line, Span};
+
+use super::chart::{Chart, draw_chart};
+use super::fit::fitting;
+use super::{State, Totals, time};
+use crate::clock::Nanos;
+use crate::live::PARTS;
+use crate::report::{format_count, format_rate};
+
+/// The parts of the way in, in the order of [`PARTS`], for narrow columns.
+const NAMES: [&str; PARTS.len()] = ["dial login", "sign up", "character", "log in", "dial chat", "enter"];
+
+/// How clients came in during some time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Entering {
+    /// The end of it, in seconds since the run began.
+    pub at_s: f64,
+    /// Clients that came in, a second.
+    pub per_s: f64,
+    /// Their mean way in, in nanoseconds.
+    pub way_in: Option<f64>,
+    /// The mean of each of [`PARTS`] that came to its end then, in nanoseconds.
+    pub parts: [Option<f64>; PARTS.len()],
+}
+
+impl Entering {
+    /// From `before` until `now`.
+    pub fn between(before: &(Nanos, Totals), now: &(Nanos, Totals)) -> Self {
+        let ((begun, before), (ended, now)) = (before, now);
+        let seconds = ended.saturating_sub(*begun).max(1) as f64 / 1e9;
+        let mut parts = now.parts.iter().zip(&before.parts).map(|(now, before)| now.mean_since(before));
+        Self {
+            at_s: *ended as f64 / 1e9,
+            per_s: now.way_in.done.saturating_sub(before.way_in.done) as f64 / seconds,
+            way_in: now.way_in.mean_since(&before.way_in),
+            parts: std::array::from_fn(|_| parts.next().flatten()),
+        }
+    }
+}
+
+/// How many come in.
+pub(super) fn draw_entries(frame: &mut Frame<'_>, area: Rect, state: &State) {
+    let totals = &state.totals;
+    let per_s = state.entering.back().map_or(0.0, |entering| entering.per_s);
+    let [entered, on_the_way, retried] =
+        [totals.way_in.done, totals.on_the_way, totals.retried].map(format_count);
+    let so_far = [
+        format!(" {entered} entries so far, tried again {retried} times"),
+        format!(" {entered} so far, tried again {retried} times"),
+        format!(" {entered} so far, {retried} tried again"),
+    ];
+    let lines = vec![
+        Line::from(vec![
+            Span::from(format!(" {per_s:.1} entries/s")).bold(),
+            Span::from(format!(", {on_the_way} on their way")),
+        ]),
+        Line::from(fitting(area.width, so_far)),
+    ];
+    let show = |value| format!("{}/s", format_rate(value));
+    let chart = Chart { title: "Entries", lines, bars: "entries", show, colour: Color::Cyan };
+    draw_chart(frame, area, chart, state.entering.iter().map(|row| (row.at_s, row.per_s)));
+}
+
+/// How long that takes them, and with what.
+pub(super) fn draw_way_in(frame: &mut Frame<'_>, area: Rect, state: &State) {
+    let last = state.entering.back();
+    let whole = last.and_then(|entering| entering.way_in);
+    let mut lines = vec![Line::from(format!(" {} on average", time(whole))).bold()];
+    let parts = NAMES.iter().enumerate().filter(|(place, _)| state.totals.parts[*place].done > 0);
+    let parts: Vec<String> = parts
+        .map(|(place, name)| format!(" {name:<10} {:<7}", time(last.and_then(|last| last.parts[place]))))
+        .collect();
+    lines.extend(parts.chunks(2).map(|pair| Line::from(pair.concat())));
+    let title = "Way in, of the last second";
+    let show = |nanos| time(Some(nanos));
+    let chart = Chart { title, lines, bars: "mean of each second", show, colour: Color::Magenta };
+    let history = state.entering.iter().map(|row| (row.at_s, row.way_in.unwrap_or(0.0)));
+    draw_chart(frame, area, chart, history);
+}
