@@ -184,7 +184,7 @@ pub struct Job {
     pub plain: bool,
     /// Where the steps stand that it is one of, if there are several: for the picture of it.
     #[serde(skip)]
-    pub standing: Option<Standing>,
+    pub standing: Option<Box<Standing>>,
     /// Whether a run that is not valid fails.
     pub require_valid: bool,
 }

@@ -19,4 +19,4 @@ pub use plain::Progress;
 pub(crate) use screen::Screen;
 pub use timeline::{Second, Timeline, add_last_recipients};
 pub(crate) use view::{Chart, draw_chart, draw_footer, draw_log, elapsed, fit, titled};
-pub use view::{Entering, Facts, Own, Phase, Standing, State, draw};
+pub use view::{Entering, Facts, Own, Phase, Standing, State, Subject, draw};

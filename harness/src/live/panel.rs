@@ -95,11 +95,15 @@ impl Part {
         self.took = self.took.saturating_add(took);
     }
 
-    /// The mean time since `before`, in nanoseconds; none if it was not done since then.
-    pub fn mean_since(&self, before: &Self) -> Option<f64> {
-        let [done, took] =
-            [(self.done, before.done), (self.took, before.took)].map(|(now, then)| now.saturating_sub(then));
-        (done > 0).then(|| took as f64 / done as f64)
+    /// What was done since `before`.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self { done: self.done.saturating_sub(before.done), took: self.took.saturating_sub(before.took) }
+    }
+
+    /// The mean time, in nanoseconds; none if it was not done.
+    pub fn mean(self) -> Option<f64> {
+        (self.done > 0).then(|| self.took as f64 / self.done as f64)
     }
 }
 
@@ -196,13 +200,13 @@ mod tests {
     }
 
     #[test]
-    fn a_mean_is_that_of_what_is_new() {
+    fn a_mean_may_be_that_of_what_is_new() {
         let mut part = Part::default();
         part.add(5_000);
         let before = part;
-        assert_eq!(part.mean_since(&before), None);
+        assert_eq!((before.mean(), part.since(before).mean()), (Some(5_000.0), None));
         part.add(1_000);
         part.add(2_000);
-        assert_eq!(part.mean_since(&before), Some(1_500.0));
+        assert_eq!(part.since(before).mean(), Some(1_500.0));
     }
 }

@@ -31,7 +31,8 @@ static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 /// The terminal.
 #[derive(Debug)]
 pub(crate) struct Screen {
-    terminal: Terminal<CrosstermBackend<Stdout>>,
+    /// There until it is given back.
+    terminal: Option<Terminal<CrosstermBackend<Stdout>>>,
     keyboard: Keyboard,
     redraw_at: Instant,
     listen_at: Instant,
@@ -51,10 +52,10 @@ impl Screen {
         if !Self::is_possible() {
             return None;
         }
-        let terminal = take().inspect_err(|_| give_back()).ok()?;
-        shutdown.before_forced_end(give_back);
+        let terminal = take().inspect_err(|_| _ = give_back()).ok()?;
+        shutdown.before_forced_end(|| _ = give_back());
         let now = Instant::now();
-        Some(Self { terminal, keyboard: Keyboard::default(), redraw_at: now, listen_at: now })
+        Some(Self { terminal: Some(terminal), keyboard: Keyboard::default(), redraw_at: now, listen_at: now })
     }
 
     /// What somebody wants by the keys that were pressed since the last look. Never waits; fails when the terminal is gone.
@@ -74,13 +75,13 @@ impl Screen {
 
     /// Draws a picture if the last one is old enough, in the size that the terminal has by then. Fails when a panic somewhere has given the terminal back.
     pub(crate) fn draw(&mut self, picture: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
-        if !IS_TAKEN.load(Ordering::Acquire) {
+        let Some(terminal) = self.terminal.as_mut().filter(|_| IS_TAKEN.load(Ordering::Acquire)) else {
             return Err(io::ErrorKind::NotConnected.into());
-        }
+        };
         let now = Instant::now();
         if now >= self.redraw_at {
             self.redraw_at = now + REDRAW;
-            self.terminal.draw(picture)?;
+            terminal.draw(picture)?;
         }
         Ok(())
     }
@@ -88,7 +89,10 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        give_back();
+        if !give_back() {
+            // Dropped, it would show the cursor once more, and panic about a terminal that is gone on a stderr that is gone with it.
+            std::mem::forget(self.terminal.take());
+        }
     }
 }
 
@@ -98,7 +102,7 @@ fn take() -> io::Result<Terminal<CrosstermBackend<Stdout>>> {
     HOOK.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            give_back();
+            let _ = give_back();
             before(info);
         }));
     });
@@ -109,11 +113,11 @@ fn take() -> io::Result<Terminal<CrosstermBackend<Stdout>>> {
     Terminal::new(CrosstermBackend::new(io::stdout()))
 }
 
-/// Leaves the other screen and the raw mode, and shows the cursor, which pictures have none of; only once.
-fn give_back() {
-    if IS_TAKEN.swap(false, Ordering::AcqRel) {
-        // A terminal that is gone needs neither.
-        let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
-        let _ = disable_raw_mode();
+/// Leaves the other screen and the raw mode, and shows the cursor, which pictures have none of; only once. False if it has been done
+/// before, or the terminal is gone, which needs neither.
+fn give_back() -> bool {
+    IS_TAKEN.swap(false, Ordering::AcqRel) && {
+        let is_left = execute!(io::stdout(), LeaveAlternateScreen, Show).is_ok();
+        disable_raw_mode().is_ok() && is_left
     }
 }

@@ -84,6 +84,18 @@ pub struct Standing {
     pub before: Vec<String>,
 }
 
+/// What there is to see of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// What is said.
+    Messages,
+    /// How clients come in, since nobody says anything.
+    Entries {
+        /// Whether they leave as soon as they are in.
+        leaves: bool,
+    },
+}
+
 /// What stays the same for the whole run.
 #[derive(Debug, Clone)]
 pub struct Facts {
@@ -99,10 +111,8 @@ pub struct Facts {
     pub is_to_all: bool,
     /// Whether keys change the rate.
     pub has_rate: bool,
-    /// Whether nobody says anything, so that what there is to see is how clients come in.
-    pub is_silent: bool,
-    /// Whether clients leave as soon as they are in.
-    pub leaves: bool,
+    /// What there is to see of it.
+    pub subject: Subject,
     /// Where the steps stand that it is one of, if there are several.
     pub standing: Option<Standing>,
 }
@@ -195,12 +205,15 @@ pub fn draw(frame: &mut Frame<'_>, facts: &Facts, state: &State) {
     draw_head(frame, head, facts, state);
     draw_clients(frame, clients, facts, state);
     let [left, right] = Layout::horizontal([Constraint::Fill(1); 2]).spacing(1).areas(charts);
-    if facts.is_silent {
-        entering::draw_entries(frame, left, state);
-        entering::draw_way_in(frame, right, state);
-    } else {
-        draw_messages(frame, left, facts, state);
-        draw_latency(frame, right, state);
+    match facts.subject {
+        Subject::Messages => {
+            draw_messages(frame, left, facts, state);
+            draw_latency(frame, right, state);
+        }
+        Subject::Entries { .. } => {
+            entering::draw_entries(frame, left, state);
+            entering::draw_way_in(frame, right, state);
+        }
     }
     draw_processes(frame, processes, state);
     match facts.standing.as_ref().map(|standing| &standing.before[..]) {
@@ -246,7 +259,7 @@ fn draw_clients(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State)
     let [_, bar, counts] = Layout::vertical([Constraint::Length(1); 3]).areas(area);
     frame.render_widget(titled("Clients"), area);
     let requested = format_count(facts.requested);
-    let (done, label) = if facts.leaves {
+    let (done, label) = if facts.subject == (Subject::Entries { leaves: true }) {
         let [entered, connected] = [totals.way_in.done, totals.connected].map(format_count);
         (totals.way_in.done, format!("{entered} of {requested} entries, {connected} connected"))
     } else {

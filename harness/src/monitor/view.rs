@@ -144,10 +144,10 @@ impl Picture {
     }
 
     fn draw_head(&self, frame: &mut Frame<'_>, area: Rect, is_still: bool) {
+        const NAME: &str = " monitor ";
         let left = self.until.map_or(String::new(), |until| {
             format!(", {} left", format_nanos(until.saturating_sub(self.now) as f64))
         });
-        const NAME: &str = " monitor ";
         let title = fit::end(&self.title, area.width.saturating_sub(NAME.len() as u16 + 1));
         let lines = vec![
             Line::from(vec![Span::from(NAME).bold().reversed(), Span::from(format!(" {title}"))]),

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::Run;
 use super::broadcast::LEAD;
-use crate::cli::{Job, Login, Scenario, Stay};
+use crate::cli::{Job, Scenario, Stay};
 use crate::clock::{NEVER, Nanos, nanos};
 use crate::crowd::Speech;
-use crate::live::{Facts, Panel, Phase, RateChange, RateKey, Totals};
+use crate::live::{Facts, Panel, Phase, RateChange, RateKey, Subject, Totals};
 use crate::target::Target;
 
 /// What stays the same for the whole run.
@@ -27,9 +27,12 @@ pub(super) fn facts(job: &Job, target: &Target) -> Facts {
         requested: u64::from(job.clients) * u64::from(job.scenario.rounds()),
         is_to_all,
         has_rate: is_adjustable(job),
-        is_silent: matches!(&job.scenario, Scenario::Connect(_) | Scenario::Login(_)),
-        leaves: matches!(&job.scenario, Scenario::Login(Login { stay: Stay::Leave { .. }, .. })),
-        standing: job.standing.clone(),
+        subject: match &job.scenario {
+            Scenario::Connect(_) => Subject::Entries { leaves: false },
+            Scenario::Login(login) => Subject::Entries { leaves: matches!(login.stay, Stay::Leave { .. }) },
+            Scenario::Broadcast(_) | Scenario::Bots(_) => Subject::Messages,
+        },
+        standing: job.standing.as_deref().cloned(),
     }
 }
 

@@ -29,11 +29,11 @@ pub fn run<E: Display>(
     let mut tries = Tries::new(steps.course.clone());
     let mut made = Made { began: Instant::now(), steps: Vec::new(), reports: Vec::new(), ended: Ended::Done };
     let standing = |step: String, before: &[Step]| {
-        Some(Standing {
+        Some(Box::new(Standing {
             scenario: steps.name,
             step,
             before: before.iter().map(|step| line(step, steps.axis)).collect(),
-        })
+        }))
     };
     let mut measure = |job: &Job| -> Result<Report, String> {
         let findings = drive(job, target).map_err(|error| error.to_string())?;

@@ -83,7 +83,7 @@ fn stepped(report: &Report) -> &Stepped {
 fn standings(line: &str, server: impl Fn(&Job) -> Findings) -> Vec<Standing> {
     let mut standings = Vec::new();
     let (report, ..) = run_line(line, &Shutdown::new(), |job| {
-        standings.extend(job.standing.clone());
+        standings.extend(job.standing.as_deref().cloned());
         Ok(server(job))
     });
     report.expect("it can be run");

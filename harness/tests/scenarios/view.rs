@@ -5,17 +5,19 @@ use std::io::{Read, Write};
 use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
 use serde_json::Value;
 use throng_core::shutdown::Shutdown;
-use throng_harness::live::{Display, Facts};
+use throng_harness::live::{Display, Facts, Subject};
 
 use crate::stub::{Script, Stub};
 
@@ -25,8 +27,10 @@ const COLUMNS: NonZero<u16> = NonZero::new(80).unwrap();
 
 /// A terminal with what has been written to it. It lives as long as somebody has its end open.
 struct Pty {
-    /// The side of the person.
-    person: File,
+    /// The side of the person; none once it is gone.
+    person: Option<File>,
+    reader: Option<JoinHandle<()>>,
+    is_over: Arc<AtomicBool>,
     /// The side of the program.
     program: OwnedFd,
     shown: Arc<Mutex<vt100::Parser>>,
@@ -48,15 +52,22 @@ impl Pty {
         let before = tcgetattr(&program).unwrap();
         let shown = Arc::new(Mutex::new(vt100::Parser::new(ROWS, COLUMNS, 200)));
         let person = File::from(person);
-        let (mut reader, screen) = (person.try_clone().unwrap(), shown.clone());
-        thread::spawn(move || {
+        let (mut side, screen) = (person.try_clone().unwrap(), shown.clone());
+        let is_over = Arc::new(AtomicBool::new(false));
+        let ends = is_over.clone();
+        let reader = thread::spawn(move || {
             let mut bytes = [0; 4096];
-            // Fails when nobody has the other side any more.
-            while let Ok(read @ 1..) = reader.read(&mut bytes) {
+            while !ends.load(Ordering::Relaxed) {
+                let wait = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+                if poll(&mut [PollFd::new(&side, PollFlags::IN)], Some(&wait)).unwrap() == 0 {
+                    continue;
+                }
+                // Fails when nobody has the other side any more.
+                let Ok(read @ 1..) = side.read(&mut bytes) else { break };
                 screen.lock().unwrap().process(&bytes[..read]);
             }
         });
-        Self { person, program, shown, before }
+        Self { person: Some(person), reader: Some(reader), is_over, program, shown, before }
     }
 
     fn spawn(&self, command: &mut Command) -> Child {
@@ -72,7 +83,14 @@ impl Pty {
     }
 
     fn press(&mut self, keys: &str) {
-        self.person.write_all(keys.as_bytes()).unwrap();
+        self.person.as_mut().unwrap().write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// The window is closed.
+    fn hang_up(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.reader.take().unwrap().join().unwrap();
+        self.person = None;
     }
 
     fn text(&self) -> String {
@@ -215,9 +233,23 @@ fn a_ramp_shows_each_step_and_ends_with_one_key() {
     pty.press("q");
     assert_eq!(child.wait().unwrap().code(), Some(130), "{}", pty.text());
     pty.expect_restored();
-    pty.wait_for("INTERRUPTED");
+    pty.wait_until("INTERRUPTED", |pty| pty.history().contains("INTERRUPTED"));
     let all = pty.history();
     assert!(all.contains("step 2 of 3: 3 clients") && !all.contains("step 3"), "{all}");
+}
+
+#[test]
+fn a_run_goes_on_without_its_terminal() {
+    let stub = Stub::start(Script::default());
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("report.json");
+    let mut pty = Pty::open();
+    let mut child = pty.spawn(harness(&stub, "connect", "--duration 2s").arg("--json").arg(&json));
+    pty.wait_for(" staying");
+    pty.hang_up();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let report: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    assert_eq!((&report["verdict"], &report["clients"]["connected"]), (&"pass".into(), &8.into()));
 }
 
 #[test]
@@ -258,8 +290,7 @@ fn child_that_does_not_end_well() {
         requested: 1,
         is_to_all: false,
         has_rate: false,
-        is_silent: false,
-        leaves: false,
+        subject: Subject::Messages,
         standing: None,
     };
     let mut display = Display::open(false, facts, &shutdown);

@@ -54,10 +54,14 @@ pub(crate) fn draw_chart(
     frame.render_widget(Paragraph::new(chart.lines), text);
     let shown: Vec<(f64, f64)> = history.rev().take(usize::from(bars.width)).collect();
     let (Some((newest, _)), Some((oldest, _))) = (shown.first(), shown.last()) else { return };
-    let top = (chart.show)(shown.iter().map(|(_, value)| *value).fold(0.0, f64::max));
+    let top = shown.iter().map(|(_, value)| *value).fold(0.0, f64::max);
     let what = if chart.bars.is_empty() { String::new() } else { format!("{}, ", chart.bars) };
-    let top = fitting(scale.width, [format!(" {what}top {top}"), format!(" top {top}")]);
-    frame.render_widget(Line::from(top).dark_gray(), scale);
+    // Without a bar there is nothing to scale.
+    if top > 0.0 {
+        let top = (chart.show)(top);
+        let top = fitting(scale.width, [format!(" {what}top {top}"), format!(" top {top}")]);
+        frame.render_widget(Line::from(top).dark_gray(), scale);
+    }
     draw_time(frame, time, newest - oldest, shown.len());
     #[allow(clippy::cast_sign_loss)] // nothing below 0 is ever measured, and the cast saturates
     let values = shown.iter().map(|(_, value)| (value * STEPS) as u64);
@@ -68,7 +72,7 @@ pub(crate) fn draw_chart(
 /// How long ago the oldest of `count` bars was measured, below it if there is room.
 fn draw_time(frame: &mut Frame<'_>, area: Rect, seconds: f64, count: usize) {
     #[allow(clippy::cast_sign_loss)] // the oldest is not newer than the newest, and the cast saturates
-    let span = format!("{} ago", elapsed((seconds * 1e9) as u64));
+    let span = format!("{} ago", elapsed((seconds.round() * 1e9) as u64));
     let columns = usize::from(area.width);
     let room = columns.saturating_sub(NOW.len() + 1);
     // Of a single bar, or with room for one time only, there is nothing else to say.

@@ -24,8 +24,6 @@ pub struct Entering {
     pub per_s: f64,
     /// Their mean way in, in nanoseconds.
     pub way_in: Option<f64>,
-    /// The mean of each of [`PARTS`] that came to its end then, in nanoseconds.
-    pub parts: [Option<f64>; PARTS.len()],
 }
 
 impl Entering {
@@ -33,13 +31,8 @@ impl Entering {
     pub fn between(before: &(Nanos, Totals), now: &(Nanos, Totals)) -> Self {
         let ((begun, before), (ended, now)) = (before, now);
         let seconds = ended.saturating_sub(*begun).max(1) as f64 / 1e9;
-        let mut parts = now.parts.iter().zip(&before.parts).map(|(now, before)| now.mean_since(before));
-        Self {
-            at_s: *ended as f64 / 1e9,
-            per_s: now.way_in.done.saturating_sub(before.way_in.done) as f64 / seconds,
-            way_in: now.way_in.mean_since(&before.way_in),
-            parts: std::array::from_fn(|_| parts.next().flatten()),
-        }
+        let new = now.way_in.since(before.way_in);
+        Self { at_s: *ended as f64 / 1e9, per_s: new.done as f64 / seconds, way_in: new.mean() }
     }
 }
 
@@ -68,17 +61,15 @@ pub(super) fn draw_entries(frame: &mut Frame<'_>, area: Rect, state: &State) {
 
 /// How long that takes them, and with what.
 pub(super) fn draw_way_in(frame: &mut Frame<'_>, area: Rect, state: &State) {
-    let last = state.entering.back();
-    let whole = last.and_then(|entering| entering.way_in);
-    let mut lines = vec![Line::from(format!(" {} on average", time(whole))).bold()];
-    let parts = NAMES.iter().enumerate().filter(|(place, _)| state.totals.parts[*place].done > 0);
-    let parts: Vec<String> = parts
-        .map(|(place, name)| format!(" {name:<10} {:<7}", time(last.and_then(|last| last.parts[place]))))
-        .collect();
+    let totals = &state.totals;
+    let mut lines = vec![Line::from(format!(" {} on average so far", time(totals.way_in.mean()))).bold()];
+    // Those that nobody needs are not shown.
+    let parts = NAMES.iter().zip(totals.parts).filter(|(_, part)| part.done > 0);
+    let parts: Vec<String> =
+        parts.map(|(name, part)| format!(" {name:<10} {:<7}", time(part.mean()))).collect();
     lines.extend(parts.chunks(2).map(|pair| Line::from(pair.concat())));
-    let title = "Way in, of the last second";
     let show = |nanos| time(Some(nanos));
-    let chart = Chart { title, lines, bars: "mean of each second", show, colour: Color::Magenta };
+    let chart = Chart { title: "Way in", lines, bars: "mean of each second", show, colour: Color::Magenta };
     let history = state.entering.iter().map(|row| (row.at_s, row.way_in.unwrap_or(0.0)));
     draw_chart(frame, area, chart, history);
 }

@@ -17,8 +17,7 @@ fn facts() -> Facts {
         requested: 1_000,
         is_to_all: true,
         has_rate: true,
-        is_silent: false,
-        leaves: false,
+        subject: Subject::Messages,
         standing: None,
     }
 }
@@ -208,8 +207,7 @@ fn a_run_in_which_nobody_speaks_shows_how_clients_come_in() {
         requested: 10_000,
         is_to_all: false,
         has_rate: false,
-        is_silent: true,
-        leaves: true,
+        subject: Subject::Entries { leaves: true },
         ..facts()
     };
     for (width, height) in [(80, 24), (120, 40)] {
@@ -219,10 +217,10 @@ fn a_run_in_which_nobody_speaks_shows_how_clients_come_in() {
             " 600.0 entries/s, 64 on their way",
             " so far, tried again 12 times",
             " entries, top 5,000/s",
-            " 45.2 ms on average",
-            " dial login 3 ms    sign up    -",
-            " character  -       log in     31.5 ms",
-            " dial chat  -       enter      -",
+            " 49.5 ms on average so far",
+            " dial login 2.11 ms sign up    2 ms",
+            " character  2 ms    log in     5.13 ms",
+            " dial chat  2 ms    enter      2 ms",
             " mean of each second, top 50 ms",
             "1 s ago",
         ];
@@ -237,10 +235,14 @@ fn a_run_in_which_nobody_speaks_shows_how_clients_come_in() {
     for part in 0..4 {
         state.totals.parts[part] = Part::default();
     }
-    let lines = picture(80, 24, &Facts { leaves: false, ..facts.clone() }, &state);
-    expect(&lines, &["38 of 10,000 connected", " dial chat  -       enter      -"]);
+    let lines =
+        picture(80, 24, &Facts { subject: Subject::Entries { leaves: false }, ..facts.clone() }, &state);
+    expect(&lines, &["38 of 10,000 connected", " dial chat  2 ms    enter      2 ms"]);
     assert!(!lines.iter().any(|line| line.contains("dial login")), "{lines:#?}");
-    expect(&picture(80, 24, &facts, &State::default()), &[" 0.0 entries/s, 0 on their way", " - on average"]);
+    expect(
+        &picture(80, 24, &facts, &State::default()),
+        &[" 0.0 entries/s, 0 on their way", " - on average so far"],
+    );
 }
 
 #[test]
@@ -289,11 +291,11 @@ proptest! {
         state.now = count;
         state.own.read_lag = count;
         state.add_row(Second { p99_us: micros, received_per_s: micros, server_cpu: Some(micros), ..Second::default() });
-        state.add_entering(Entering { at_s: micros, per_s: micros, way_in: Some(micros), parts: [Some(micros); PARTS.len()] });
+        state.add_entering(Entering { at_s: micros, per_s: micros, way_in: Some(micros) });
         let standing = Standing { scenario: "ramp", step: count.to_string(), before: vec![micros.to_string()] };
-        for (requested, is_silent) in [(0, false), (count, true)] {
-            let standing = is_silent.then(|| standing.clone());
-            let lines = picture(width, height, &Facts { requested, is_silent, standing, ..facts() }, &state);
+        for (requested, subject) in [(0, Subject::Messages), (count, Subject::Entries { leaves: true })] {
+            let standing = (requested > 0).then(|| standing.clone());
+            let lines = picture(width, height, &Facts { requested, subject, standing, ..facts() }, &state);
             prop_assert_eq!(lines.len(), usize::from(height) * usize::from(width > 0));
         }
     }
