@@ -2,8 +2,8 @@
 //!
 //! It is read here and not by crossterm, whose reader a run's own thread cannot have: it hears of keys once, and forgets them
 //! if the terminal changes its size in the same moment; it waits for the rest of a key that has come in part; and it goes round
-//! for ever when the terminal is gone. With its feature `use-dev-tty` it never looks at all when it is not to wait. What we
-//! need of it are six keys.
+//! for ever when the terminal is gone. With its feature `use-dev-tty` it never looks at all when it is not to wait. We need no
+//! more than six keys, none of which has a name.
 
 use std::io;
 use std::os::fd::AsFd;

@@ -73,7 +73,8 @@ impl Screen {
         self.redraw_at = Instant::now();
     }
 
-    /// Draws a picture if the last one is old enough, in the size that the terminal has by then. Fails when a panic somewhere has given the terminal back.
+    /// Draws a picture if the last one is old enough, in the size that the terminal has by then. Fails when a panic somewhere has
+    /// given the terminal back.
     pub(crate) fn draw(&mut self, picture: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
         let Some(terminal) = self.terminal.as_mut().filter(|_| IS_TAKEN.load(Ordering::Acquire)) else {
             return Err(io::ErrorKind::NotConnected.into());
