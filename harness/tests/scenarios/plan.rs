@@ -69,9 +69,12 @@ fn a_plan_of_all_faults_is_reported_exactly() {
         pairs(|client, message| matches!(planned(client, message), Some(Fault::Drop | Fault::Damage)));
     let sent = u64::from((0..MANY).filter(|message| !refuses_message(*message)).count() as u32);
     let received = sent * CLIENTS - missing.len() as u64;
-    for more in ["--workers 1", "--workers 3"] {
-        let stub = Stub::start(Script { fault: planned, leaks, refuses_message, ..Script::default() });
-        let talk = "--interval 2ms --duration 1s --warmup 20ms --drain 300ms --senders 5";
+    for (more, pieces) in
+        [("--drain 300ms --workers 1", None), ("--drain 300ms --workers 3", None), ("--drain 2s", Some(6))]
+    {
+        let stub =
+            Stub::start(Script { fault: planned, leaks, refuses_message, pieces, ..Script::default() });
+        let talk = "--interval 2ms --duration 1s --warmup 20ms --senders 5";
         let ended = start(&stub, "broadcast", &format!("{talk} {more}")).end();
         ended.expect(
             3,
