@@ -196,7 +196,9 @@ fn a_process_that_is_stopped_is_given_up() {
     wait_for("the messages", || (stub.heard() >= 10).then_some(()));
     // Two at once: which one is found first does not matter, and neither stays.
     let stopped = [members[1], members[3]];
-    stopped.iter().for_each(|pid| kill_process(*pid, Signal::STOP).unwrap());
+    for pid in stopped {
+        kill_process(pid, Signal::STOP).unwrap();
+    }
     let begun = Instant::now();
     let ended = run.end();
     let took = begun.elapsed();
