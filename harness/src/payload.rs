@@ -166,10 +166,14 @@ impl Payload {
     }
 
     fn filler(&self, stamp: Stamp) -> &[u8] {
-        // Fibonacci hashing, once for each field: neighbours begin far apart.
-        let mix = |mixed: u64, field: u64| (mixed ^ field).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // Fibonacci hashing, once for each field: neighbours begin far apart. The high bits, in which every bit of a field shows, are
+        // folded into those that count.
+        let mix = |mixed: u64, field: u64| {
+            let mixed = (mixed ^ field).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            mixed ^ mixed >> 32
+        };
         let mixed = mix(mix(mix(0, stamp.index.into()), stamp.intended), stamp.delay_us.into());
-        let start = (mixed >> 48) as usize & (FILLER_STARTS - 1);
+        let start = mixed as usize & (FILLER_STARTS - 1);
         &self.pool[start..start + self.length - PAYLOAD_MIN]
     }
 }

@@ -203,10 +203,10 @@ mod tests {
     #[test]
     fn a_page_that_leads_nowhere_is_borne() {
         let mut roster = Roster::new();
-        assert_eq!(roster.page(&page(1, 2, [7, u32::MAX], true)), Next::Ask(u32::MAX));
-        assert_eq!(roster.page(&page(1, 2, [], true)), Next::Ask(u32::MAX));
-        assert_eq!(roster.page(&page(1, 1, [], false)), Next::Wait);
-        assert_eq!((roster.digest().count, roster.is_complete()), (1, true));
+        assert_eq!(roster.page(&page(1, 2, [7, u32::MAX], true), is_own), Next::Ask(u32::MAX));
+        assert_eq!(roster.page(&page(1, 2, [], true), is_own), Next::Ask(u32::MAX));
+        assert_eq!(roster.page(&page(1, 1, [], false), is_own), Next::Wait);
+        assert_eq!((roster.users.len(), roster.is_complete()), (1, true));
     }
 
     #[test]

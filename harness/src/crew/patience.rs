@@ -41,12 +41,20 @@ pub enum Awaited {
 }
 
 impl Awaited {
-    /// How long it is waited for, from a process that has said that it is at its results, or has not.
-    pub(super) fn patience(self, has_begun: bool) -> Duration {
+    /// How long it is waited for.
+    pub(super) fn patience(self) -> Duration {
         match self {
             Self::Readiness | Self::Start => READY_TIMEOUT,
-            Self::Harvest | Self::Accounts | Self::Settlement if has_begun => RESULT_TIMEOUT,
-            _ => SILENCE_MAX,
+            Self::Figures | Self::Reading => SILENCE_MAX,
+            Self::Harvest | Self::Accounts | Self::Settlement => RESULT_TIMEOUT,
+        }
+    }
+
+    /// How long the process may say nothing at all meanwhile, if it has said that it has begun, or has not.
+    pub(super) fn silence(self, has_begun: bool) -> Duration {
+        match self {
+            Self::Harvest | Self::Accounts | Self::Settlement if !has_begun => SILENCE_MAX,
+            _ => self.patience(),
         }
     }
 }
@@ -116,11 +124,12 @@ mod tests {
     }
 
     #[test]
-    fn who_is_at_its_results_has_longer_than_who_does_not_answer() {
+    fn who_is_at_its_results_has_longer_than_who_says_nothing() {
         for awaited in [Awaited::Harvest, Awaited::Accounts, Awaited::Settlement] {
-            assert!(awaited.patience(true) > HARVEST_TIMEOUT, "{awaited}");
-            assert_eq!(awaited.patience(false), SILENCE_MAX, "{awaited}");
+            assert!(awaited.patience() > HARVEST_TIMEOUT, "{awaited}");
+            assert_eq!(awaited.silence(true), awaited.patience(), "{awaited}");
+            assert_eq!(awaited.silence(false), SILENCE_MAX, "{awaited}");
         }
-        assert_eq!(Awaited::Readiness.patience(false), READY_TIMEOUT);
+        assert_eq!(Awaited::Readiness.silence(false), READY_TIMEOUT);
     }
 }

@@ -275,16 +275,19 @@ impl Processes {
     }
 
     fn next(&mut self, process: usize, awaited: Awaited) -> Result<News, FleetError> {
-        let mut answers = Stillness::new(Instant::now());
+        let begun = Instant::now();
+        let (mut answers, mut silence) = (Stillness::new(begun), Stillness::new(begun));
         loop {
             let member = &self.members[process];
             match member.news.recv_timeout(LOOK) {
                 Ok(news) => return Ok(news),
                 Err(RecvTimeoutError::Disconnected) => return Err(self.death(process)),
                 Err(RecvTimeoutError::Timeout) => {
-                    let has_begun = self.shared.inlets[process].begun() != member.asked;
-                    let waited = answers.look(Instant::now(), Some(0));
-                    if waited >= awaited.patience(has_begun) {
+                    let (inlet, now) = (&self.shared.inlets[process], Instant::now());
+                    let waited = answers.look(now, Some(0));
+                    let silent = silence.look(now, Some(inlet.heard()));
+                    let has_begun = inlet.begun() != member.asked;
+                    if waited >= awaited.patience() || silent >= awaited.silence(has_begun) {
                         return Err(self.give_up(process, awaited, waited));
                     }
                 }
