@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::cli::Job;
 use crate::clock::Nanos;
-use crate::crew::{FrameError, Processes, Threads};
+use crate::crew::{Awaited, FrameError, Processes, Threads};
 use crate::live::{Panel, Totals, sum};
 use crate::rhythm::Rhythm;
 use crate::scenario::Given;
@@ -73,6 +73,21 @@ pub enum FleetError {
         pid: u32,
         /// What it did.
         what: String,
+    },
+    /// A process has let itself be waited for too long, and was killed.
+    #[error(
+        "process {process} of --processes (pid {pid}) was killed after {waited:?} of waiting in vain for {awaited}; if \
+         nobody stopped it, see whether the machine swaps; without it the run has no results"
+    )]
+    GivenUp {
+        /// The process, from 0.
+        process: u32,
+        /// The system's number for it.
+        pid: u32,
+        /// What it was to do.
+        awaited: Awaited,
+        /// How long that was waited for, as far as this process was running itself.
+        waited: Duration,
     },
 }
 

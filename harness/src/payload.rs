@@ -6,8 +6,8 @@
 //! M counted, P probe or warm-up
 //! ```
 //! Hexadecimal digits, so the text stays text. The filler is a piece of a pool that the
-//! seed makes: every message has another one, and comparing it costs a `memcmp`. Bots say a line of their
-//! [`Script`] instead, for people to read.
+//! seed makes: the stamp says which, so that of changes to it one in four thousand goes unseen, and comparing it costs a
+//! `memcmp`. Bots say a line of their [`Script`] instead, for people to read; it depends on the index alone.
 
 use std::sync::Arc;
 
@@ -129,7 +129,7 @@ impl Payload {
         encode(&fields, &mut text[PREFIX..]);
         match self.script_of(purpose) {
             Some(script) => script.write_words(stamp.index, &mut text),
-            None => text.extend_from_slice(self.filler(stamp.index)),
+            None => text.extend_from_slice(self.filler(stamp)),
         }
         String::from_utf8(text).expect("digits, letters and lines are UTF-8")
     }
@@ -156,7 +156,7 @@ impl Payload {
         };
         let is_whole = match self.script_of(purpose) {
             Some(script) => script.has_words(stamp.index, rest),
-            None => rest == self.filler(stamp.index),
+            None => rest == self.filler(stamp),
         };
         if is_whole { Reading::Ours(purpose, stamp) } else { Reading::Corrupt }
     }
@@ -165,9 +165,15 @@ impl Payload {
         self.script.as_deref().filter(|_| purpose == Purpose::Counted)
     }
 
-    fn filler(&self, index: u32) -> &[u8] {
-        // Fibonacci hashing: neighbouring indexes begin far apart.
-        let start = (index.wrapping_mul(0x9e37_79b9) >> 16) as usize & (FILLER_STARTS - 1);
+    fn filler(&self, stamp: Stamp) -> &[u8] {
+        // Fibonacci hashing, once for each field: neighbours begin far apart. The high bits, in which every bit of a field shows, are
+        // folded into those that count.
+        let mix = |mixed: u64, field: u64| {
+            let mixed = (mixed ^ field).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            mixed ^ mixed >> 32
+        };
+        let mixed = mix(mix(mix(0, stamp.index.into()), stamp.intended), stamp.delay_us.into());
+        let start = mixed as usize & (FILLER_STARTS - 1);
         &self.pool[start..start + self.length - PAYLOAD_MIN]
     }
 }
@@ -264,6 +270,26 @@ mod tests {
             text[damaged] = b'!';
             check(&text, Reading::Corrupt);
         }
+    }
+
+    #[test]
+    fn another_digit_in_the_stamp_is_seen() {
+        let payload = Payload::new(7, 1, 128);
+        let (mut tried, mut unseen) = (0, 0);
+        for index in 0..200 {
+            let stamp = Stamp { index, intended: 1_000_000_000 + u64::from(index) * 2_000_000, delay_us: 90 };
+            let text = payload.compose(Purpose::Counted, stamp).into_bytes();
+            for (at, digit) in
+                (PREFIX..PAYLOAD_MIN).flat_map(|at| b"0123456789abcdef".map(|digit| (at, digit)))
+            {
+                let mut damaged = text.clone();
+                if std::mem::replace(&mut damaged[at], digit) != digit {
+                    tried += 1;
+                    unseen += u32::from(payload.read(&damaged) != Reading::Corrupt);
+                }
+            }
+        }
+        assert!(tried == 200 * 32 * 15 && unseen < tried / 2_000, "{unseen} of {tried}");
     }
 
     #[test]

@@ -90,7 +90,8 @@ impl Roster {
     /// A page has come. `is_own` tells by a name whether somebody is of the run.
     pub fn page(&mut self, page: &UserList, is_own: impl Fn(&str) -> bool) -> Next {
         let after = self.after.unwrap_or(0);
-        let first = after + 1;
+        // A server may say that there is more after the highest number that there is.
+        let first = after.saturating_add(1);
         let last = page.users.last().filter(|_| page.more).map_or(u32::MAX, |user| user.id);
         let gone: Vec<u32> = if first <= last {
             self.users.range(first..=last).map(|(user, _)| *user).collect()
@@ -197,6 +198,15 @@ mod tests {
         let entered = List::new(users(entered.iter().copied())).expect("few");
         let left = List::new(left.to_vec()).expect("few");
         UsersChanged { channel: 0, since, version, head_count, complete: true, entered, left }
+    }
+
+    #[test]
+    fn a_page_that_leads_nowhere_is_borne() {
+        let mut roster = Roster::new();
+        assert_eq!(roster.page(&page(1, 2, [7, u32::MAX], true), is_own), Next::Ask(u32::MAX));
+        assert_eq!(roster.page(&page(1, 2, [], true), is_own), Next::Ask(u32::MAX));
+        assert_eq!(roster.page(&page(1, 1, [], false), is_own), Next::Wait);
+        assert_eq!((roster.users.len(), roster.is_complete()), (1, true));
     }
 
     #[test]

@@ -194,10 +194,12 @@ impl Member<'_> {
             Order::Tell(None, command) => self.threads.tell(&command),
             Order::Tell(Some(worker), command) => self.threads.tell_one(worker, command),
             Order::Harvest => {
+                self.begin()?;
                 let harvest = Box::new(self.threads.harvest()?);
                 frame::write(self.news, &News::Harvest(harvest))?;
             }
             Order::Share => {
+                self.begin()?;
                 self.tally = Tally::merged(self.threads.take_tallies()).unwrap_or_default();
                 for page in self.tally.pages() {
                     frame::write(self.news, &News::Page(page))?;
@@ -206,6 +208,7 @@ impl Member<'_> {
             }
             Order::Learn(page) => self.tally.learn(&page),
             Order::Settle => {
+                self.begin()?;
                 let part = std::mem::take(&mut self.tally).settle_own();
                 frame::write(self.news, &News::Settled(part))?;
             }
@@ -213,5 +216,10 @@ impl Member<'_> {
             Order::Begin(_) | Order::Go(_) | Order::Present(_) | Order::Stop => {}
         }
         Ok(())
+    }
+
+    /// Says that what takes its time is begun: whoever waits for it knows that this process is not stopped.
+    fn begin(&mut self) -> Result<(), FrameError> {
+        frame::write(self.news, &News::Begun)
     }
 }

@@ -82,6 +82,10 @@ pub(super) enum News {
     Shared,
     /// What became of its own clients' pairs.
     Settled(Part),
+    /// It is there, and at what it was told to do, if it has said nothing else for a while.
+    Alive,
+    /// It is at what it was asked for, which may take some time.
+    Begun,
     /// It cannot go on, and why.
     Failed(String),
 }

@@ -13,17 +13,22 @@
 //! one process must know of another is who is there (whispers, user lists), and at the end when each message was sent
 //! and received (see `verify::shared`).
 //!
-//! The processes share the system's monotonic clock. Each ends when its pipe does, so none outlives the one that started it.
+//! The processes share the system's monotonic clock. Each ends when its pipe does, so none outlives the one that started it. One
+//! that is at work says something every second; whoever does not for a while (`patience`) is killed, and nobody waits for it:
+//! what it is told is written by a thread of its own (`inlet`).
 
 mod frame;
+mod inlet;
 mod member;
 mod message;
+mod patience;
 mod processes;
 mod reporter;
 mod threads;
 
 pub use frame::FrameError;
 pub use member::serve;
+pub use patience::Awaited;
 pub(crate) use processes::Processes;
 pub(crate) use threads::Threads;
 

@@ -1,21 +1,20 @@
 //! Workers in other processes, from the side of the one that started them.
 
-use std::io::{BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command as Program, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::BufReader;
+use std::process::{Child, ChildStdout, Command as Program, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
 use super::SUBCOMMAND;
-use super::frame;
+use super::frame::{self, FrameError};
+use super::inlet::Inlet;
 use super::message::{Beginning, News, Order};
+use super::patience::{Awaited, SILENCE_MAX, Stillness};
 use crate::cli::Job;
 use crate::clock::Nanos;
-use crate::fleet::{FleetError, HARVEST_TIMEOUT};
+use crate::fleet::FleetError;
 use crate::live::Panel;
 use crate::peers::bare::own_program;
 use crate::rhythm::Rhythm;
@@ -24,16 +23,10 @@ use crate::target::Target;
 use crate::verify::{Settlement, Tally};
 use crate::worker::{Command, Harvest, Plan};
 
-/// How long a process may take to prepare: drawing the traffic of millions of messages takes a second.
-const READY_TIMEOUT: Duration = Duration::from_mins(1);
-
-/// How long one may take for its results, or a part of them: as long as its workers, and some more.
-const RESULT_TIMEOUT: Duration = HARVEST_TIMEOUT.saturating_mul(2);
-
-/// How long one may take to end: its connections are closed in order.
+/// How long a process may take to end: its connections are closed in order.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the end of one that is going to end is waited for.
+/// How long the end of one that is going to end, or was killed, is waited for.
 const DEATH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// From the decision to begin to the first way in: time for the processes to make their workers.
@@ -41,6 +34,12 @@ const LEAD: Nanos = 50_000_000;
 
 /// News that may wait for the run's thread: there are some at the beginning and at the end.
 const NEWS: usize = 8;
+
+/// How long the run's thread waits before it looks whether it has waited long enough.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Bytes that may wait for a process while there is more to tell it.
+const BACKLOG: usize = 8 * 1024 * 1024;
 
 /// The processes of a run that have its workers.
 pub(crate) struct Processes {
@@ -55,7 +54,13 @@ struct Member {
     process: u32,
     child: Child,
     news: Receiver<News>,
-    reader: Option<JoinHandle<()>>,
+    /// What reads from it and writes to it.
+    threads: Vec<JoinHandle<()>>,
+    /// How long it has said nothing, and read nothing of what it was told.
+    silence: Stillness,
+    backlog: Stillness,
+    /// The results that it had begun with when it was last asked for some.
+    asked: u64,
 }
 
 /// What the threads that listen to the processes share.
@@ -64,16 +69,6 @@ struct Shared {
     /// Workers in each process.
     workers: u32,
     inlets: Vec<Inlet>,
-}
-
-/// The way to one process.
-struct Inlet {
-    /// None once nothing more is to be said.
-    pipe: Mutex<Option<ChildStdin>>,
-    /// Whether it says nothing any more.
-    has_ended: AtomicBool,
-    /// Why it cannot go on, if it said so.
-    failure: OnceLock<String>,
 }
 
 impl Processes {
@@ -96,13 +91,13 @@ impl Processes {
                 raw_epoch: given.clock.raw_epoch(),
                 sources: given.sources,
             };
-            let order = frame::encode(&Order::Begin(Box::new(beginning)))?;
+            let order = encode(&Order::Begin(Box::new(beginning)))?;
             processes.shared.inlets[process as usize].say(&order);
         }
-        processes.expect(READY_TIMEOUT, |news| matches!(news, News::Ready).then_some(()))?;
+        processes.expect(Awaited::Readiness, |news| matches!(news, News::Ready).then_some(()))?;
         plan.begin = plan.begin.starting_at(plan.clock.now() + LEAD);
         processes.say(&Order::Go(plan.begin));
-        processes.expect(READY_TIMEOUT, |news| matches!(news, News::Started).then_some(()))?;
+        processes.expect(Awaited::Start, |news| matches!(news, News::Started).then_some(()))?;
         Ok(processes)
     }
 
@@ -119,22 +114,24 @@ impl Processes {
             // Those before it end when their pipes do, which is when this fails.
             started.push(child.map_err(failed)?);
         }
-        let inlets = started.iter_mut().map(|child| Inlet {
-            pipe: Mutex::new(child.stdin.take()),
-            has_ended: AtomicBool::new(false),
-            failure: OnceLock::new(),
-        });
-        let shared = Arc::new(Shared { panels, workers: job.workers, inlets: inlets.collect() });
+        let inlets = started.iter().map(|_| Inlet::default()).collect();
+        let shared = Arc::new(Shared { panels, workers: job.workers, inlets });
         let mut processes = Self { members: Vec::new(), shared, ledger: Tally::default() };
         for (mut child, process) in started.into_iter().zip(0..) {
-            let outlet = child.stdout.take();
+            let (pipe, outlet) = (child.stdin.take(), child.stdout.take());
             let (sender, news) = sync_channel(NEWS);
-            processes.members.push(Member { process, child, news, reader: None });
+            let now = Instant::now();
+            let (silence, backlog) = (Stillness::new(now), Stillness::new(now));
+            let threads = Vec::new();
+            processes.members.push(Member { process, child, news, threads, silence, backlog, asked: 0 });
+            let member = processes.members.last_mut().expect("pushed above");
             let shared = processes.shared.clone();
-            let thread = thread::Builder::new().name(format!("process-{process}"));
-            let reader = thread.spawn(move || shared.listen(process, outlet, &sender));
-            let reader = reader.map_err(|source| FleetError::Spawn { process, source })?;
-            processes.members.last_mut().expect("pushed above").reader = Some(reader);
+            member.spawn(&format!("from-{process}"), move || shared.listen(process, outlet, &sender))?;
+            let shared = processes.shared.clone();
+            if let Some(pipe) = pipe {
+                member
+                    .spawn(&format!("to-{process}"), move || shared.inlets[process as usize].write(pipe))?;
+            }
         }
         Ok(processes)
     }
@@ -160,25 +157,50 @@ impl Processes {
     }
 
     fn say(&self, order: &Order) {
-        match frame::encode(order) {
+        match encode(order) {
             Ok(order) => self.shared.inlets.iter().for_each(|inlet| inlet.say(&order)),
             // An order that is too long; `check` says so.
-            Err(error) => self.shared.inlets.iter().for_each(|inlet| inlet.fail(&error.to_string())),
+            Err(error) => self.shared.inlets.iter().for_each(|inlet| {
+                inlet.explain(error.to_string());
+                inlet.end();
+            }),
         }
     }
 
-    /// Fails if a process has ended, or cannot go on.
+    /// Asks all for results, or a part of them.
+    fn ask(&mut self, order: &Order) {
+        for (member, inlet) in self.members.iter_mut().zip(&self.shared.inlets) {
+            member.asked = inlet.begun();
+        }
+        self.say(order);
+    }
+
+    /// Fails if a process has ended, or cannot go on, or has not shown for a while that it does. To be called often.
     pub(crate) fn check(&mut self) -> Result<(), FleetError> {
-        match self.shared.inlets.iter().position(|inlet| inlet.has_ended.load(Ordering::Acquire)) {
+        if let Some(process) = self.shared.inlets.iter().position(Inlet::has_ended) {
+            return Err(self.death(process));
+        }
+        let now = Instant::now();
+        let mut silent = None;
+        for ((member, inlet), process) in self.members.iter_mut().zip(&self.shared.inlets).zip(0..) {
+            let silence = (member.silence.look(now, Some(inlet.heard())), Awaited::Figures);
+            let backlog = (member.backlog.look(now, inlet.taken()), Awaited::Reading);
+            for (waited, awaited) in [silence, backlog] {
+                if waited >= SILENCE_MAX && silent.is_none() {
+                    silent = Some((process, awaited, waited));
+                }
+            }
+        }
+        match silent {
             None => Ok(()),
-            Some(process) => Err(self.death(process)),
+            Some((process, awaited, waited)) => Err(self.give_up(process, awaited, waited)),
         }
     }
 
     /// What all workers found out, merged, without their tallies.
     pub(crate) fn harvest(&mut self) -> Result<Harvest, FleetError> {
-        self.say(&Order::Harvest);
-        let harvests = self.expect(RESULT_TIMEOUT, |news| match news {
+        self.ask(&Order::Harvest);
+        let harvests = self.expect(Awaited::Harvest, |news| match news {
             News::Harvest(harvest) => Some(*harvest),
             _ => None,
         })?;
@@ -191,25 +213,41 @@ impl Processes {
 
     /// What became of all messages, after the harvest.
     pub(crate) fn settle(&mut self) -> Result<Settlement, FleetError> {
-        self.say(&Order::Share);
+        self.ask(&Order::Share);
+        let mut ledger = std::mem::take(&mut self.ledger);
         for process in 0..self.members.len() {
             loop {
-                match self.next(process, RESULT_TIMEOUT)? {
-                    News::Page(page) => self.ledger.learn(&page),
+                match self.next(process, Awaited::Accounts)? {
+                    News::Page(page) => ledger.learn(&page),
                     News::Shared => break,
                     _ => {}
                 }
             }
         }
-        for page in self.ledger.pages() {
+        for page in ledger.pages() {
             self.say(&Order::Learn(page));
+            self.let_read()?;
         }
-        self.say(&Order::Settle);
-        let parts = self.expect(RESULT_TIMEOUT, |news| match news {
+        self.ask(&Order::Settle);
+        let parts = self.expect(Awaited::Settlement, |news| match news {
             News::Settled(part) => Some(part),
             _ => None,
         })?;
-        Ok(std::mem::take(&mut self.ledger).close(parts))
+        Ok(ledger.close(parts))
+    }
+
+    /// Waits until no process has too much to read.
+    fn let_read(&mut self) -> Result<(), FleetError> {
+        for process in 0..self.members.len() {
+            let mut backlog = Stillness::new(Instant::now());
+            while !self.shared.inlets[process].drains_to(BACKLOG, LOOK) {
+                let waited = backlog.look(Instant::now(), self.shared.inlets[process].taken());
+                if waited >= SILENCE_MAX {
+                    return Err(self.give_up(process, Awaited::Reading, waited));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Closes all connections and ends the processes.
@@ -221,13 +259,13 @@ impl Processes {
     /// One of the news of every process, in their order: what `wanted` takes.
     fn expect<T>(
         &mut self,
-        timeout: Duration,
+        awaited: Awaited,
         wanted: impl Fn(News) -> Option<T>,
     ) -> Result<Vec<T>, FleetError> {
         let mut all = Vec::new();
         for process in 0..self.members.len() {
             loop {
-                if let Some(found) = wanted(self.next(process, timeout)?) {
+                if let Some(found) = wanted(self.next(process, awaited)?) {
                     all.push(found);
                     break;
                 }
@@ -236,20 +274,39 @@ impl Processes {
         Ok(all)
     }
 
-    fn next(&mut self, process: usize, timeout: Duration) -> Result<News, FleetError> {
-        match self.members[process].news.recv_timeout(timeout) {
-            Ok(news) => Ok(news),
-            Err(RecvTimeoutError::Disconnected) => Err(self.death(process)),
-            Err(RecvTimeoutError::Timeout) => {
-                let what = format!("has not answered for {timeout:?}");
-                Err(self.members[process].error(what))
+    fn next(&mut self, process: usize, awaited: Awaited) -> Result<News, FleetError> {
+        let begun = Instant::now();
+        let (mut answers, mut silence) = (Stillness::new(begun), Stillness::new(begun));
+        loop {
+            let member = &self.members[process];
+            match member.news.recv_timeout(LOOK) {
+                Ok(news) => return Ok(news),
+                Err(RecvTimeoutError::Disconnected) => return Err(self.death(process)),
+                Err(RecvTimeoutError::Timeout) => {
+                    let (inlet, now) = (&self.shared.inlets[process], Instant::now());
+                    let waited = answers.look(now, Some(0));
+                    let silent = silence.look(now, Some(inlet.heard()));
+                    let has_begun = inlet.begun() != member.asked;
+                    if waited >= awaited.patience() || silent >= awaited.silence(has_begun) {
+                        return Err(self.give_up(process, awaited, waited));
+                    }
+                }
             }
         }
     }
 
+    /// Kills a process that has let itself be waited for, which also one that is stopped cannot help.
+    fn give_up(&mut self, process: usize, awaited: Awaited, waited: Duration) -> FleetError {
+        let member = &mut self.members[process];
+        member.kill();
+        // In tenths: nobody needs to know when exactly that was looked at.
+        let waited = Duration::from_millis(waited.as_millis() as u64 / 100 * 100);
+        FleetError::GivenUp { process: member.process, pid: member.child.id(), awaited, waited }
+    }
+
     /// Why a process that says nothing any more does not.
     fn death(&mut self, process: usize) -> FleetError {
-        let what = match self.shared.inlets[process].failure.get() {
+        let what = match self.shared.inlets[process].failure() {
             Some(failure) => format!("cannot go on: {failure}"),
             None => match self.members[process].ended_within(DEATH_TIMEOUT) {
                 Some(status) => format!("has died ({status})"),
@@ -261,26 +318,18 @@ impl Processes {
 
     /// Lets all processes end, which they do without their pipe, and ends those that do not.
     fn end(&mut self, patience: Duration) {
-        for (inlet, member) in self.shared.inlets.iter().zip(&mut self.members) {
-            match inlet.pipe.try_lock() {
-                Some(mut pipe) => _ = pipe.take(),
-                // Somebody waits for it to read, which it does not: without it nobody waits.
-                None => _ = member.child.kill(),
-            }
-        }
+        self.shared.inlets.iter().for_each(Inlet::close);
         let until = Instant::now() + patience;
-        for member in &mut self.members {
-            if member.ended_within(until.saturating_duration_since(Instant::now())).is_none() {
-                // One that cannot be killed has ended meanwhile.
-                let _ = member.child.kill();
-                let _ = member.child.wait();
-            }
-        }
         for mut member in self.members.drain(..) {
+            let has_ended = member.ended_within(until.saturating_duration_since(Instant::now())).is_some();
+            if !has_ended && !member.kill() {
+                // Not even that: it may keep its pipes, and the threads at their ends.
+                continue;
+            }
             // One that waits to tell something finds nobody.
             drop(member.news);
-            if let Some(reader) = member.reader.take() {
-                let _ = reader.join();
+            for thread in member.threads {
+                let _ = thread.join();
             }
         }
     }
@@ -293,6 +342,20 @@ impl Drop for Processes {
 }
 
 impl Member {
+    fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), FleetError> {
+        let thread = thread::Builder::new().name(name.into()).spawn(run);
+        let failed = |source| FleetError::Spawn { process: self.process, source };
+        self.threads.push(thread.map_err(failed)?);
+        Ok(())
+    }
+
+    /// Ends the process at once. False if it is still there.
+    fn kill(&mut self) -> bool {
+        // One that cannot be killed has ended meanwhile.
+        let _ = self.child.kill();
+        self.ended_within(DEATH_TIMEOUT).is_some()
+    }
+
     fn error(&self, what: String) -> FleetError {
         FleetError::Process { process: self.process, pid: self.child.id(), what }
     }
@@ -310,19 +373,9 @@ impl Member {
     }
 }
 
-impl Inlet {
-    /// Nothing more can come of the process, and why.
-    fn fail(&self, why: &str) {
-        let _ = self.failure.set(why.to_owned());
-        self.has_ended.store(true, Ordering::Release);
-    }
-
-    /// Says something to the process. One that has ended does not hear it, which `check` finds out.
-    fn say(&self, order: &[u8]) {
-        if let Some(pipe) = &mut *self.pipe.lock() {
-            let _ = pipe.write_all(order);
-        }
-    }
+/// The bytes of an order, which all share.
+fn encode(order: &Order) -> Result<Arc<[u8]>, FrameError> {
+    frame::encode(order).map(Arc::from)
 }
 
 impl Shared {
@@ -332,20 +385,21 @@ impl Shared {
         let mut outlet = outlet.map(BufReader::new);
         while let Some(outlet) = &mut outlet {
             match frame::read(outlet) {
-                Ok(Some(News::Failed(why))) => _ = inlet.failure.set(why),
+                Ok(Some(News::Failed(why))) => inlet.explain(why),
                 Ok(Some(news)) => {
+                    inlet.hear();
                     if !self.take(process, news, run) {
                         break;
                     }
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    inlet.fail(&error.to_string());
+                    inlet.explain(error.to_string());
                     break;
                 }
             }
         }
-        inlet.has_ended.store(true, Ordering::Release);
+        inlet.end();
     }
 
     /// False if nobody waits for news any more.
@@ -370,10 +424,12 @@ impl Shared {
             }
             // Before what comes after it: who hears that all are in, and then that talking begins, has heard who is in.
             News::Present(changes) => {
-                let Ok(order) = frame::encode(&Order::Present(changes)) else { return true };
+                let Ok(order) = encode(&Order::Present(changes)) else { return true };
                 let others = self.inlets.iter().zip(0..).filter(|(_, other)| *other != process);
                 others.for_each(|(inlet, _)| inlet.say(&order));
             }
+            News::Alive => {}
+            News::Begun => self.inlets[process as usize].begin(),
             news => return run.send(news).is_ok(),
         }
         true

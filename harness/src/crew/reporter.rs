@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::message::{News, Present};
+use super::patience::BEAT_EVERY;
 use crate::clock::Nanos;
 use crate::live::{Panel, Totals};
 use crate::worker::Plan;
@@ -31,6 +32,8 @@ pub(super) struct Reporter {
     /// The clients of this process, in order, as they were told; and up to which change.
     users: Vec<u32>,
     changes: u64,
+    /// When something was last told.
+    told_at: Option<Instant>,
 }
 
 impl Reporter {
@@ -47,15 +50,21 @@ impl Reporter {
             latencies_at: None,
             users: vec![0; clients as usize],
             changes: 0,
+            told_at: None,
         }
     }
 
-    /// Tells everything that is new at `now`.
+    /// Tells everything that is new at `now`; if that is nothing for a while, that there is somebody.
     pub(super) fn report<E>(
         &mut self,
         now: Instant,
         mut tell: impl FnMut(&News) -> Result<(), E>,
     ) -> Result<(), E> {
+        let mut is_silent = true;
+        let mut tell = |news: &News| {
+            is_silent = false;
+            tell(news)
+        };
         let own = &self.panels[self.workers.start as usize..self.workers.end as usize];
         // First the totals are read and then who is there, and told in the other order: who knows that somebody is
         // in knows under which number.
@@ -77,6 +86,12 @@ impl Reporter {
                     tell(&News::Latencies(worker, latencies))?;
                 }
             }
+        }
+        if now >= *self.told_at.get_or_insert(now) + BEAT_EVERY {
+            tell(&News::Alive)?;
+        }
+        if !is_silent {
+            self.told_at = Some(now);
         }
         Ok(())
     }
@@ -169,5 +184,11 @@ mod tests {
         let news = told(&mut reporter, begun + LATENCIES_EVERY);
         assert!(matches!(&news[..], [News::Latencies(0, told)] if *told == latencies), "{news:?}");
         assert!(told(&mut reporter, begun + 2 * LATENCIES_EVERY).is_empty());
+        // There is nothing new for a second.
+        let beat = begun + LATENCIES_EVERY + BEAT_EVERY;
+        let news = told(&mut reporter, beat);
+        assert!(matches!(&news[..], [News::Alive]), "{news:?}");
+        assert!(told(&mut reporter, beat + BEAT_EVERY / 2).is_empty());
+        assert!(matches!(&told(&mut reporter, beat + BEAT_EVERY)[..], [News::Alive]));
     }
 }

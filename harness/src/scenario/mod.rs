@@ -9,6 +9,7 @@ mod plan;
 mod said;
 mod shown;
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -258,9 +259,14 @@ impl<'a> Run<'a> {
         self.fleet.tell(|| Command::LookAtLists(Some(looking)));
         let all = u64::from(self.plan.workers) * looking;
         let patience = LISTS_PATIENCE.min(self.job.connect_timeout);
+        // Lists that are exact by turns come no nearer to it.
+        let most = Cell::new(0);
         let waited = self.wait(
             patience,
-            |now| now.lists_exact,
+            |now| {
+                most.set(now.lists_exact.max(most.get()));
+                most.get()
+            },
             |now, _| now.lists_looked_at == all && now.lists_exact == now.lists_kept,
             |now| {
                 let ghosts = match now.lists_larger {

@@ -226,7 +226,7 @@ impl Tally {
                 let told = &mut account.line(audience).told;
                 *told = told.saturating_add(u32::try_from(missed).unwrap_or(u32::MAX));
             }
-            None => account.told_privately += missed,
+            None => account.told_privately = account.told_privately.saturating_add(missed),
         }
     }
 
@@ -277,9 +277,14 @@ impl Tally {
         Receipt::First
     }
 
-    /// The server has refused message `index`: it was not sent after all.
-    pub fn refused(&mut self, index: u32) {
-        self.log.refused(index);
+    /// The server has told the client that it refuses its message `index`: it was not sent after all. False if that is no
+    /// message of this client's, of which nothing follows.
+    pub fn refused(&mut self, client: usize, index: u32) -> bool {
+        let is_own = self.traffic.sender(index) == Some(self.accounts[client].id);
+        if is_own {
+            self.log.refused(index);
+        }
+        is_own
     }
 
     /// The client received the whisper `index`, which is number `ordinal` of them.

@@ -167,7 +167,7 @@ mod tests {
                 tallies[sender].sent(index, tick());
             }
             if rng.random_bool(0.02) {
-                tallies[sender].refused(index);
+                assert!(tallies[sender].refused(0, index));
             }
             let (_, ordinal) = traffic.place(index);
             for tally in &mut tallies {

@@ -445,3 +445,33 @@ fn who_has_received_what_can_be_asked() {
         );
     }
 }
+
+#[test]
+fn only_who_sent_a_message_can_be_told_that_it_is_refused() {
+    let mut tally = Tally::new(Arc::new(Traffic::of(vec![0, 1], 2)), 0..2);
+    for client in 0..2 {
+        tally.asked_in(client, 0);
+        tally.entered(client, 1);
+    }
+    tally.sent(0, 2);
+    tally.sent(1, 3);
+    // What was said to the wrong one, or of no message, excuses nothing.
+    assert!(!tally.refused(1, 0) && !tally.refused(0, 1) && !tally.refused(0, u32::MAX));
+    assert!(tally.refused(1, 1));
+    let settlement = settle(vec![tally]).expect("one tally");
+    let Deliveries { expected, missing, .. } = settlement.deliveries;
+    assert_eq!((settlement.sent, expected, missing), (1, 2, 2));
+}
+
+#[test]
+fn a_server_may_say_that_anything_was_missed() {
+    let mut tally = Tally::new(Arc::new(Traffic::of(vec![0], 1)), [0]);
+    tally.asked_in(0, 0);
+    tally.entered(0, 1);
+    tally.sent(0, 2);
+    for audience in [None, Some(WORLD)] {
+        (0..3).for_each(|_| tally.gap(0, audience, u64::MAX));
+    }
+    let Deliveries { expected, missing, gaps, .. } = settle(vec![tally]).expect("one tally").deliveries;
+    assert_eq!((expected, missing, gaps), (1, 0, Gaps { told: 6, messages: 1, of_readers: 1 }));
+}

@@ -59,7 +59,7 @@ impl Worker {
                 self.channel_left(place, &left, now);
             }
             (_, Packet::ChatGap(gap)) => self.missed(place, &gap),
-            (_, Packet::ChatRefused(refused)) => self.refused(&refused),
+            (_, Packet::ChatRefused(refused)) => self.refused(place, &refused),
             // Of a channel; that of the chat has its step.
             (_, Packet::UserList(list)) if list.channel != 0 => {}
             (Step::Enter, Packet::EnterAnswer(answer)) => self.entered(net, place, &answer),
@@ -135,11 +135,13 @@ impl Worker {
             && (message.scope != Scope::Channel || channel.is_none_or(|number| number == message.target))
     }
 
-    /// The server has refused a message.
-    fn refused(&mut self, refused: &ChatRefused) {
+    /// The server has refused a client's message.
+    fn refused(&mut self, place: usize, refused: &ChatRefused) {
         if self.counting && refused.stamp & COUNTED != 0 {
-            self.harvest.tally.refused(refused.stamp as u32);
-            self.count_reason("message refused", refused.outcome.name());
+            let is_own = self.harvest.tally.refused(place, refused.stamp as u32);
+            // What somebody else has said, or nobody, is still to be delivered.
+            let how = if is_own { "message refused" } else { "message of another refused" };
+            self.count_reason(how, refused.outcome.name());
         }
     }
 

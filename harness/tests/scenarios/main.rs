@@ -7,6 +7,7 @@ mod rhythm;
 mod rooms;
 mod steps;
 mod stub;
+mod torn;
 mod view;
 
 use std::path::PathBuf;

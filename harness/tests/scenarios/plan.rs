@@ -69,10 +69,17 @@ fn a_plan_of_all_faults_is_reported_exactly() {
         pairs(|client, message| matches!(planned(client, message), Some(Fault::Drop | Fault::Damage)));
     let sent = u64::from((0..MANY).filter(|message| !refuses_message(*message)).count() as u32);
     let received = sent * CLIENTS - missing.len() as u64;
-    for more in ["--workers 1", "--workers 3"] {
-        let stub = Stub::start(Script { fault: planned, leaks, refuses_message, ..Script::default() });
-        let talk = "--interval 2ms --duration 1s --warmup 20ms --drain 300ms --senders 5";
-        let ended = start(&stub, "broadcast", &format!("{talk} {more}")).end();
+    let fast = "--interval 2ms --duration 1s --drain 300ms";
+    let slow = "--interval 4ms --duration 2s --drain 4s";
+    for (more, pieces) in [
+        (format!("{fast} --workers 1"), None),
+        (format!("{fast} --workers 3"), None),
+        // Nothing of it changes if the bytes come in other pieces, but that this takes longer.
+        (format!("{slow} --workers 2"), Some(6)),
+    ] {
+        let stub =
+            Stub::start(Script { fault: planned, leaks, refuses_message, pieces, ..Script::default() });
+        let ended = start(&stub, "broadcast", &format!("--warmup 20ms --senders 5 {more}")).end();
         ended.expect(
             3,
             &[

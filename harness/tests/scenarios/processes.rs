@@ -189,6 +189,51 @@ fn a_process_that_dies_takes_the_run_with_it() {
 }
 
 #[test]
+fn a_process_that_is_stopped_is_given_up() {
+    let stub = Stub::start(Script::default());
+    let run = start(&stub, "broadcast", "--interval 5ms --duration 10m --warmup 0s --processes 4");
+    let members = members(&run, 4);
+    wait_for("the messages", || (stub.heard() >= 10).then_some(()));
+    // Two at once: which one is found first does not matter, and neither stays.
+    let stopped = [members[1], members[3]];
+    for pid in stopped {
+        kill_process(pid, Signal::STOP).unwrap();
+    }
+    let begun = Instant::now();
+    let ended = run.end();
+    let took = begun.elapsed();
+    assert!((8..40).contains(&took.as_secs()), "{took:?}\n{ended}");
+    assert_eq!(ended.code, Some(1), "{ended}");
+    let is_named = |pid: &Pid| {
+        let pid = pid.as_raw_nonzero();
+        ended.stderr.contains(&format!("(pid {pid}) was killed after 10"))
+            && ended.stderr.contains("waiting in vain for its figures")
+    };
+    assert!(stopped.iter().any(is_named), "{ended}");
+    assert!(members.into_iter().all(is_gone), "{ended}");
+    assert!(ended.json.is_null(), "{ended}");
+}
+
+#[test]
+fn ctrl_c_does_not_wait_for_a_process_that_is_stopped() {
+    let stub = Stub::start(Script::default());
+    let run = start(&stub, "connect", "--duration 10m --processes 2");
+    let members = members(&run, 2);
+    wait_for("the clients", || (stub.seen().most_present as u64 == CLIENTS).then_some(()));
+    kill_process(members[1], Signal::STOP).unwrap();
+    kill_process_group(Pid::from_child(&run.child), Signal::INT).unwrap();
+    let begun = Instant::now();
+    let ended = run.end();
+    let took = begun.elapsed();
+    assert!((8..40).contains(&took.as_secs()), "{took:?}\n{ended}");
+    assert_eq!(ended.code, Some(1), "{ended}");
+    let pid = members[1].as_raw_nonzero();
+    assert!(ended.stderr.contains(&format!("(pid {pid}) was killed after 10")), "{ended}");
+    assert!(ended.stderr.contains("waiting in vain for what its workers found out"), "{ended}");
+    assert!(members.into_iter().all(is_gone), "{ended}");
+}
+
+#[test]
 fn none_outlives_the_process_that_was_started() {
     let stub = Stub::start(Script::default());
     let mut run = start(&stub, "broadcast", "--interval 5ms --duration 60s --warmup 0s --processes 2");

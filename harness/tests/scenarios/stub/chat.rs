@@ -45,6 +45,7 @@ impl StubApp {
         let Some(index) = index else {
             let message: Packet = message.into();
             if script.probes {
+                self.said += 1;
                 let sessions = hearers.iter().filter_map(|client| self.present.get(client));
                 sessions.for_each(|(session, _)| net.send(*session, &message));
             }
@@ -62,6 +63,8 @@ impl StubApp {
         if script.stalls_at.is_some_and(|at| index >= at) {
             return;
         }
+        self.said += 1;
+        self.tear(index, &hearers);
         self.deliver(net, index, &hearers, &message);
         let packet: Packet = message.into();
         let others = self.present.keys().filter(|client| (script.leaks_to)(**client, index));
@@ -74,6 +77,17 @@ impl StubApp {
         }
         if (script.leaks)(index) {
             self.outside.iter().for_each(|session| net.send(*session, &packet));
+        }
+    }
+
+    /// Has the message that is about to be given to everybody torn off for those for whom that is planned.
+    fn tear(&self, index: u32, hearers: &[u32]) {
+        let (Some(relay), Some(tears)) = (&self.relay, self.script.tears) else { return };
+        for client in hearers {
+            let way = self.present.get(client).and_then(|(session, _)| self.ways.get(session));
+            if let (Some(way), Some(keep)) = (way, tears(*client, index)) {
+                relay.tear(*way, self.said, keep);
+            }
         }
     }
 

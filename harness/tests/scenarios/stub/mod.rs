@@ -3,6 +3,7 @@
 
 mod chat;
 mod login;
+mod relay;
 mod rooms;
 mod script;
 
@@ -13,6 +14,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use relay::Relay;
+pub(crate) use relay::{LONG, Pieces};
 use rooms::Rooms;
 pub(crate) use script::{Fault, Script, Walker};
 use tempfile::TempDir;
@@ -37,6 +40,7 @@ pub(crate) struct Stub {
     thread: Option<JoinHandle<()>>,
     heard: Arc<AtomicU32>,
     seen: Arc<Mutex<Seen>>,
+    relay: Option<Arc<Relay>>,
 }
 
 /// What the stub has seen of those who connect and log in.
@@ -75,7 +79,10 @@ impl Stub {
             linger: Duration::from_millis(200),
         });
         let listener = Listener::bind(([127, 0, 0, 1], 0).into(), "stub", 128, endpoint).unwrap();
-        let address = listener.address();
+        // Whoever is sent to it goes the same way as who comes by itself.
+        let is_torn = script.pieces.is_some() || script.tears.is_some();
+        let relay = is_torn.then(|| Relay::start(listener.address(), script.pieces));
+        let address = relay.as_ref().map_or(listener.address(), |relay| relay.address);
         let shard = Shard::new(0, ShardSize::new(script.capacity, 1024)).unwrap();
         let mailbox = shard.mailbox();
         let acceptor = Acceptor::new(vec![listener], std::slice::from_ref(&shard)).unwrap();
@@ -100,6 +107,9 @@ impl Stub {
             made: 0,
             heard: heard.clone(),
             seen: seen.clone(),
+            relay: relay.clone(),
+            ways: HashMap::new(),
+            said: 0,
         };
         let thread = std::thread::spawn(move || shard.run(app).unwrap());
         Self {
@@ -111,6 +121,7 @@ impl Stub {
             thread: Some(thread),
             heard,
             seen,
+            relay,
         }
     }
 
@@ -128,6 +139,11 @@ impl Stub {
     /// What was seen of logins so far.
     pub(crate) fn seen(&self) -> Seen {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// What was done with the pieces in which bytes come.
+    pub(crate) fn pieces(&self) -> Pieces {
+        self.relay.as_ref().map(|relay| relay.pieces()).unwrap_or_default()
     }
 
     /// Counted messages heard so far.
@@ -176,6 +192,11 @@ struct StubApp {
     made: u64,
     heard: Arc<AtomicU32>,
     seen: Arc<Mutex<Seen>>,
+    relay: Option<Arc<Relay>>,
+    /// Where sessions' connections come from.
+    ways: HashMap<SessionId, SocketAddr>,
+    /// Messages that were given to everybody, those that do not count included.
+    said: u64,
 }
 
 /// The client's number, from the names that the harness gives or those of seeded accounts.
@@ -300,6 +321,7 @@ impl App for StubApp {
 
     fn opened(&mut self, _: &mut Net, id: SessionId, opened: Opened) {
         self.outside.push(id);
+        self.ways.insert(id, opened.address);
         self.seen.lock().unwrap().sources.insert(opened.address.ip());
     }
 
@@ -348,6 +370,7 @@ impl App for StubApp {
 
     fn closed(&mut self, net: &mut Net, id: SessionId, _: Closed) {
         self.outside.retain(|other| *other != id);
+        self.ways.remove(&id);
         self.leave(net, id);
     }
 

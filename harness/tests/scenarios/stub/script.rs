@@ -58,6 +58,11 @@ pub(crate) struct Script {
     pub refuses_message: fn(u32) -> bool,
     /// How long every message is held.
     pub delay: Duration,
+    /// The seed of the pieces in which bytes come, in both directions; none leaves them as they are.
+    pub pieces: Option<u64>,
+    /// Whether the frame of a message, which must be to everybody and of [`LONG`](super::LONG) bytes, is torn off for a client by the end
+    /// of its connection, and after how many bytes.
+    pub tears: Option<fn(u32, u32) -> Option<usize>>,
     /// This message closes that client's session, before it is delivered to anybody.
     pub cuts: Option<(u32, u32)>,
     /// This message and all after it are delivered to nobody.
@@ -106,6 +111,8 @@ impl Default for Script {
             shard: |_| 0,
             refuses_message: |_| false,
             delay: Duration::ZERO,
+            pieces: None,
+            tears: None,
             cuts: None,
             stalls_at: None,
             dies_at: None,
