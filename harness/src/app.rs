@@ -6,11 +6,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
 use throng_core::shutdown::Shutdown;
 
-use crate::cli::{self, Cli, Expanded, Job, Task};
+use crate::cli::{self, Expanded, Job, Task};
 use crate::crew;
 use crate::monitor::{self, MonitorJob, MonitorReport};
 use crate::peers::{self, PeersJob, PeersReport, bare};
@@ -43,12 +41,12 @@ pub fn run<E: Display>(
         }
     };
     let command = recorded(&args);
-    let job = match parse(args) {
+    let job = match cli::parse(args) {
         Ok(Task::Run(job)) => job,
         Ok(Task::Steps(job)) => return run_steps(job, (command, file), out, err, shutdown, drive),
         Ok(Task::Peers(job)) => return run_peers(&job, command, out, err),
         Ok(Task::Monitor(job)) => return run_monitor(&job, command, file, out, err),
-        Ok(Task::Report(job)) => return again::run(&job, out, err),
+        Ok(Task::Report(job)) => return again::run(&job, &here(command), out, err),
         Ok(Task::BareWriter(writer)) => {
             return match bare::write(writer, out) {
                 Ok(()) => EXIT_OK,
@@ -69,7 +67,7 @@ pub fn run<E: Display>(
             return EXIT_USAGE;
         }
     };
-    let origin = Origin { command, started: SystemTime::now(), machine: Machine::this() };
+    let origin = here(command);
     let findings =
         match prepare(&job).and_then(|target| drive(&job, &target).map_err(|error| error.to_string())) {
             Ok(findings) => findings,
@@ -95,6 +93,11 @@ fn publish(report: &Report, job: &Job, out: &mut impl Write, err: &mut impl Writ
     code
 }
 
+/// What is run now, on this machine.
+fn here(command: Vec<String>) -> Origin {
+    Origin { command, started: SystemTime::now(), machine: Machine::this() }
+}
+
 fn not_run(error: impl Display, err: &mut impl Write) -> u8 {
     let _ = writeln!(err, "error: {error}");
     EXIT_NOT_RUN
@@ -109,7 +112,7 @@ fn run_steps<E: Display>(
     shutdown: &Shutdown,
     drive: impl FnMut(&Job, &Target) -> Result<Findings, E>,
 ) -> u8 {
-    let origin = Origin { command, started: SystemTime::now(), machine: Machine::this() };
+    let origin = here(command);
     let first = job.maker.job(job.first());
     let prepared = first.and_then(|first| prepare(&first).map(|target| (first, target)));
     let report = prepared.and_then(|(first, target)| {
@@ -129,8 +132,8 @@ fn run_steps<E: Display>(
 
 /// Runs `peers`, which has servers and a report of its own.
 fn run_peers(job: &PeersJob, command: Vec<String>, out: &mut impl Write, err: &mut impl Write) -> u8 {
-    let origin = Origin { command, started: SystemTime::now(), machine: Machine::this() };
-    if let Some(Err(error)) = job.json.as_ref().map(|path| check_writable(path)) {
+    let origin = here(command);
+    if let Some(error) = job.json.iter().chain(&job.html).find_map(|path| check_writable(path).err()) {
         return not_run(error, err);
     }
     let shutdown = Shutdown::new();
@@ -146,9 +149,11 @@ fn run_peers(job: &PeersJob, command: Vec<String>, out: &mut impl Write, err: &m
     };
     let report = PeersReport::new(job, origin, results);
     let _ = write!(out, "{report}");
-    match job.json.as_ref().map(|path| report.write_json(path)) {
-        Some(Err(error)) => not_run(error, err),
-        _ => report.exit_code(),
+    let json = job.json.as_ref().map(|path| report.write_json(path));
+    let html = job.html.as_ref().map(|path| report.write_html(path));
+    match [json, html].into_iter().flatten().find_map(Result::err) {
+        Some(error) => not_run(error, err),
+        None => report.exit_code(),
     }
 }
 
@@ -160,7 +165,7 @@ fn run_monitor(
     out: &mut impl Write,
     err: &mut impl Write,
 ) -> u8 {
-    let origin = Origin { command, started: SystemTime::now(), machine: Machine::this() };
+    let origin = here(command);
     if let Some(error) = job.json.iter().chain(&job.html).find_map(|path| check_writable(path).err()) {
         return not_run(error, err);
     }
@@ -199,12 +204,6 @@ fn recorded(args: &[OsString]) -> Vec<String> {
         }
     };
     args.iter().map(word).collect()
-}
-
-fn parse(args: Vec<OsString>) -> Result<Task, clap::Error> {
-    Cli::try_parse_from(args)?
-        .check()
-        .map_err(|error| Cli::command().error(ErrorKind::ValueValidation, error))
 }
 
 /// What can fail before a run fails before it.
@@ -264,6 +263,7 @@ mod tests {
         check(&login(""), Err("the server is gone"), EXIT_NOT_RUN, "error: the server is gone");
         check(&login("--workers 9"), Ok(connected(3)), EXIT_USAGE, "error: --workers 9 for --clients 3");
         check("login", Ok(connected(3)), EXIT_USAGE, "Usage: throng-harness login");
+        check(&login("--workers 9"), Ok(connected(3)), EXIT_USAGE, "Usage: throng-harness login");
         check("--help", Ok(connected(3)), EXIT_OK, "Exit codes: 0 all thresholds held");
         check("broadcast --help", Ok(connected(3)), EXIT_OK, "--interval <TIME>");
         check("--version", Ok(connected(3)), EXIT_OK, env!("CARGO_PKG_VERSION"));

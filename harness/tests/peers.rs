@@ -34,6 +34,7 @@ fn job(system: &str) -> PeersJob {
         seed: 1,
         limit: Duration::from_mins(5),
         json: None,
+        html: None,
         throng: None,
         bare: Some(PathBuf::from(env!("CARGO_BIN_EXE_throng-harness"))),
     }

@@ -13,7 +13,9 @@ use crate::steps::{Axis, Course, Ladder, OnBad, StepsJob};
 /// Time between two messages of all clients together, unless the command line says otherwise.
 const INTERVAL: Duration = Duration::from_millis(10);
 
+// Its steps say how many clients there are, so the flag would only be in the way.
 #[derive(Debug, Args)]
+#[command(mut_arg("clients", |arg| arg.hide(true)))]
 pub(super) struct RawBench {
     #[command(flatten)]
     common: Common,

@@ -15,8 +15,6 @@ use crate::schedule::MESSAGES_MAX;
 use crate::steps::{Axis, Course, Ladder, Maker, OnBad, Pattern, StepsJob};
 use crate::target::Entrance;
 
-/// Bots, unless `--clients` or the preset says otherwise.
-const CLIENTS: u32 = 10;
 /// How late the last recipient may get what is said in a good step of `--preset gradual`.
 const SLO: Duration = Duration::from_millis(100);
 /// Time between two steps.
@@ -43,6 +41,16 @@ enum Preset {
 }
 
 impl Preset {
+    /// How many bots there are, if not several numbers of them.
+    fn clients(self) -> Option<u32> {
+        match self {
+            Self::Single => Some(1),
+            Self::Safe => Some(10),
+            Self::Stress | Self::Persistent => Some(100),
+            Self::Gradual | Self::Benchmark => None,
+        }
+    }
+
     /// How many bots each step has, if there are several.
     fn steps(self) -> Option<Vec<u32>> {
         match self {
@@ -64,9 +72,7 @@ enum RawLanguage {
 }
 
 #[derive(Debug, Args)]
-#[command(mut_arg("clients", |arg| arg.default_value("10").default_value_ifs([
-    ("preset", "single", "1"), ("preset", "stress", "100"), ("preset", "persistent", "100"),
-])))]
+#[command(mut_arg("clients", |arg| arg.help("Bots [default: as the preset says]")))]
 pub(super) struct RawBots {
     /// How many bots for how long; --clients and --duration say otherwise
     #[arg(long, value_name = "NAME", default_value = "safe")]
@@ -131,13 +137,14 @@ impl Bots {
 
 impl RawBots {
     /// What it asks for: a conversation, or several of them.
-    pub(super) fn task(self) -> Result<Task, String> {
+    pub(super) fn task(mut self) -> Result<Task, String> {
         match self.preset.steps() {
             Some(sizes) => self.by_steps(sizes).map(Task::Steps),
             None if !self.steps.is_empty() => {
                 Err("--steps is of use with --preset gradual or --preset benchmark only".into())
             }
             None => {
+                self.common.clients = self.common.clients.or(self.preset.clients());
                 let bots = self.check()?;
                 job(self.common, Scenario::Bots(bots)).map(Task::Run)
             }
@@ -150,7 +157,7 @@ impl RawBots {
         if is_ramp {
             self.common.threshold = with_slo(Some(SLO), &self.common.threshold)?;
         }
-        take_largest(&mut self.common, &sizes, CLIENTS)?;
+        take_largest(&mut self.common, &sizes)?;
         let bots = self.check()?;
         let base = job(self.common, Scenario::Bots(bots))?;
         Ok(StepsJob {
@@ -167,7 +174,7 @@ impl RawBots {
     }
 
     pub(super) fn check(&self) -> Result<Bots, String> {
-        let (clients, pauses) = (self.common.clients, self.pauses);
+        let (clients, pauses) = (self.common.clients(), self.pauses);
         let longest = Bots::longest(clients, pauses);
         let duration = self.duration.unwrap_or(match self.preset {
             Preset::Single | Preset::Gradual | Preset::Benchmark => Duration::from_mins(1),

@@ -95,7 +95,7 @@ impl Broadcast {
 
 impl RawBroadcast {
     pub(super) fn check(&self) -> Result<Broadcast, String> {
-        self.talk.check(self.common.clients, self.interval, self.duration)
+        self.talk.check(self.common.clients(), self.interval, self.duration)
     }
 }
 

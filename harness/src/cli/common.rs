@@ -14,7 +14,7 @@ use crate::threshold::Threshold;
 use crate::worker::Lists;
 
 /// Clients, unless `--clients` says otherwise.
-pub(super) const CLIENTS: u32 = 100;
+const CLIENTS: u32 = 100;
 /// Most clients of one run.
 pub const CLIENTS_MAX: u32 = 1_000_000;
 
@@ -58,9 +58,9 @@ pub(super) struct Common {
     /// Process whose CPU time and memory are recorded; known with --data
     #[arg(long, value_name = "PID")]
     pub(super) server_pid: Option<u32>,
-    /// Clients
-    #[arg(long, value_name = "N", default_value_t = CLIENTS, value_parser = clap::value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)))]
-    pub(super) clients: u32,
+    /// How many, if that was said. There is no default for the parser, so that what was not given can be told from what was.
+    #[arg(long, value_name = "N", help = format!("Clients [default: {CLIENTS}]"), value_parser = clap::value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)))]
+    pub(super) clients: Option<u32>,
     /// Time between the beginnings of two connections
     #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = parse_duration)]
     pub(super) connect_interval: Duration,
@@ -104,6 +104,11 @@ pub(super) struct Common {
 }
 
 impl Common {
+    /// How many clients there are.
+    pub(super) fn clients(&self) -> u32 {
+        self.clients.unwrap_or(CLIENTS)
+    }
+
     pub(super) fn target(&self, entrance: Entrance) -> Result<TargetSource, String> {
         let (server, server_key) = match (&self.data, &self.server, self.server_key) {
             (Some(data), _, _) => return Ok(TargetSource::Data(data.clone())),

@@ -63,7 +63,7 @@ pub enum Stay {
 
 impl RawLogin {
     pub(super) fn check(&self) -> Result<Login, String> {
-        let clients = self.common.clients;
+        let clients = self.common.clients();
         let seeded = self.seeded.as_ref().map(|prefix| self.accounts(prefix)).transpose()?;
         if self.leave && !self.duration.is_zero() {
             return Err(
@@ -87,7 +87,7 @@ impl RawLogin {
         };
         let seeded = Seeded { prefix: prefix.into(), password };
         // The longest, and a name has fewer characters than an id may have.
-        let last = seeded.id(self.common.clients - 1);
+        let last = seeded.id(self.common.clients() - 1);
         if last.chars().count() > NAME_CHARS_MAX {
             return Err(format!(
                 "--seeded {prefix}: `{last}` has more than the {NAME_CHARS_MAX} characters of a name, so there is no such account"

@@ -17,10 +17,12 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::{Deserialize, Serialize};
 
 pub use bots::Bots;
@@ -218,6 +220,19 @@ impl Scenario {
     }
 }
 
+/// What a command line, the program's name first, asks for. The error is for people; where it is the answer to `--help` or `--version`
+/// it says so. What the parser cannot check is told as it would tell it, with the usage of the scenario in question.
+pub fn parse(args: Vec<OsString>) -> Result<Task, clap::Error> {
+    let mut command = Cli::command();
+    let mut matches = command.try_get_matches_from_mut(args)?;
+    let scenario = matches.subcommand_name().map(str::to_owned);
+    let cli = Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))?;
+    cli.check().map_err(|error| {
+        let of_scenario = scenario.and_then(|name| command.find_subcommand_mut(name));
+        of_scenario.unwrap_or(&mut Cli::command()).error(ErrorKind::ValueValidation, error)
+    })
+}
+
 impl Cli {
     /// Checks what the parser cannot: how the values go together. The error says what to change.
     pub fn check(self) -> Result<Task, String> {
@@ -249,11 +264,10 @@ fn job(common: Common, scenario: Scenario) -> Result<Job, String> {
         1 => format!("--workers {}", common.workers),
         processes => format!("--workers {} in each of --processes {processes}", common.workers),
     };
-    let total = common.workers * common.processes;
-    if total > common.clients {
+    let (clients, total) = (common.clients(), common.workers * common.processes);
+    if total > clients {
         return Err(format!(
-            "{workers} for --clients {}: a worker without a client has nothing to do; use at most one each",
-            common.clients
+            "{workers} for --clients {clients}: a worker without a client has nothing to do; use at most one each"
         ));
     }
     if let Scenario::Login(login) = &scenario
@@ -275,7 +289,7 @@ fn job(common: Common, scenario: Scenario) -> Result<Job, String> {
         scenario,
         target,
         server_pid: common.server_pid,
-        clients: common.clients,
+        clients,
         connect_interval: common.connect_interval,
         connect_timeout: common.connect_timeout,
         workers: common.workers,

@@ -61,6 +61,9 @@ pub(super) struct RawPeers {
     /// Write the report to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write the report to this file as a page for a browser, which needs no other file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Throng's program [default: the one beside this program]
     #[arg(long, value_name = "PATH")]
     throng: Option<PathBuf>,
@@ -90,6 +93,9 @@ impl RawPeers {
         if !(PAYLOAD_MIN..=PAYLOAD_MAX).contains(&self.payload) {
             return Err(format!("--payload {} is not from {PAYLOAD_MIN} to {PAYLOAD_MAX}", self.payload));
         }
+        if self.json.is_some() && self.json == self.html {
+            return Err("--json and --html name the same file: one would replace the other".into());
+        }
         for system in &systems {
             if let System::Peer(peer) = system
                 && self.payload > peer.payload_max()
@@ -118,6 +124,7 @@ impl RawPeers {
             seed: self.seed.unwrap_or_else(rand::random),
             limit: self.limit,
             json: self.json,
+            html: self.html,
             throng: self.throng,
             bare: bare::own_program().ok(),
         })

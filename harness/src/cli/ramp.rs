@@ -18,6 +18,7 @@ const SEARCH_DURATION: Duration = Duration::from_secs(10);
 const EACH: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
+#[command(mut_arg("clients", |arg| arg.help("Clients, where the steps are over the rate: otherwise they say how many [default: 100]")))]
 pub(super) struct RawRamp {
     #[command(flatten)]
     common: Common,
@@ -72,7 +73,7 @@ impl RawRamp {
         let talking = match (axis, self.stepping.interval, self.stepping.each) {
             (Axis::Clients, Some(interval), _) => Talking::Together(interval),
             (Axis::Clients, None, each) => Talking::Each(each.unwrap_or(EACH)),
-            (Axis::Rate, None, None) => Talking::Stepped { clients: self.common.clients },
+            (Axis::Rate, None, None) => Talking::Stepped { clients: self.common.clients() },
             (Axis::Rate, ..) => {
                 return Err(
                     "--interval and --each say how often clients speak; over the rate the steps do".into()

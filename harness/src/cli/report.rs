@@ -9,8 +9,8 @@ const NOISE_MAX: f64 = 100.0;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exit codes: 0 shown, or nothing got significantly worse; 1 a file cannot be read or written; 2 usage, or the runs are not of \
-one scenario; 3 something got significantly worse.")]
+Exit codes: 0 shown, or nothing got significantly worse; 1 nothing could be tested, or a file cannot be read or written; \
+2 usage, or the runs are not of one scenario; 3 something got significantly worse.")]
 pub(super) struct RawReport {
     /// What `--json` wrote. One is shown again; of several, the first is what the others are compared with
     #[arg(value_name = "FILE", required = true)]

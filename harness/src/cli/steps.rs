@@ -6,7 +6,7 @@ use clap::Args;
 use throng_core::config::{format_duration, parse_duration};
 
 use super::broadcast::RawTalk;
-use super::common::{CLIENTS, CLIENTS_MAX, Common};
+use super::common::{CLIENTS_MAX, Common};
 use super::{Job, Scenario, job};
 use crate::crowd::Speech;
 use crate::steps::{Axis, Maker, STEPS_MAX};
@@ -67,7 +67,7 @@ impl Broadcasts {
     ) -> Result<Self, String> {
         match talking {
             Talking::Stepped { .. } => check_sizes(sizes, Axis::Rate, RATE_MAX)?,
-            Talking::Each(_) | Talking::Together(_) => take_largest(&mut common, sizes, CLIENTS)?,
+            Talking::Each(_) | Talking::Together(_) => take_largest(&mut common, sizes)?,
         }
         let largest = sizes.iter().copied().max().unwrap_or(1);
         let scenario = Scenario::Broadcast(broadcast(&talk, talking, duration, largest)?);
@@ -88,16 +88,15 @@ fn check_sizes(sizes: &[u32], axis: Axis, most: u32) -> Result<(), String> {
     }
 }
 
-/// Gives the run as many clients as its largest step has, if `--clients`, of which there are `by_default`, was not given.
-pub(super) fn take_largest(common: &mut Common, sizes: &[u32], by_default: u32) -> Result<(), String> {
-    if common.clients != by_default {
+/// Gives the run as many clients as its largest step has; `--clients` would say something else.
+pub(super) fn take_largest(common: &mut Common, sizes: &[u32]) -> Result<(), String> {
+    if let Some(clients) = common.clients {
         return Err(format!(
-            "--clients {} is of no use here, unless steps are over the rate: --steps says how many clients each step has",
-            common.clients
+            "--clients {clients} is of no use where the steps are of so many clients each: leave it out"
         ));
     }
     check_sizes(sizes, Axis::Clients, CLIENTS_MAX)?;
-    common.clients = sizes.iter().copied().max().unwrap_or(by_default);
+    common.clients = sizes.iter().copied().max();
     Ok(())
 }
 

@@ -1,6 +1,5 @@
 //! What command lines mean, and what is said of those that mean nothing.
 
-use clap::CommandFactory;
 use throng_core::wire::SecretText;
 
 use super::*;
@@ -173,6 +172,47 @@ fn what_is_wrong_is_said() {
     check("broadcast --data d --threshold p98=1s", "cannot have a threshold");
 }
 
+/// What stands on the terminal: help, or what is wrong.
+fn said(line: &str) -> String {
+    let words = std::iter::once("throng-harness").chain(line.split_whitespace());
+    super::parse(words.map(OsString::from).collect()).expect_err(line).to_string()
+}
+
+#[test]
+fn what_does_not_go_together_is_told_with_the_usage_of_its_scenario() {
+    let check = |line: &str, wrong: &str, scenario: &str| {
+        let said = said(line);
+        assert!(said.starts_with(&format!("error: {wrong}")), "{said}");
+        assert!(said.contains(&format!("Usage: throng-harness {scenario} [OPTIONS]")), "{said}");
+        assert!(!said.contains("<COMMAND>"), "{said}");
+    };
+    check("broadcast --data d --interval 10h --duration 0s", "--duration 0s sends nothing", "broadcast");
+    check("ramp --data d --steps 5 --workers 6", "--workers 6 for --clients 5", "ramp");
+    check("monitor --data d --interval 1ms", "--interval is too short", "monitor");
+    check("report a a", "a is on both sides", "report");
+    // As what the parser itself finds.
+    check("broadcast --data d --interval 10", "invalid value '10' for '--interval", "broadcast");
+}
+
+#[test]
+fn help_says_how_many_clients_there_are_where_that_can_be_said() {
+    let check = |scenario: &str, what: Option<&str>| {
+        let said = said(&format!("{scenario} --help"));
+        let found = said.split_once("--clients <N>").map(|(_, after)| after.trim_start());
+        match what {
+            Some(what) => assert!(found.is_some_and(|found| found.starts_with(what)), "{said}"),
+            None => assert_eq!(found, None, "{said}"),
+        }
+    };
+    for scenario in ["connect", "login", "broadcast"] {
+        check(scenario, Some("Clients [default: 100]"));
+        assert_eq!(parse(&format!("{scenario} --data d")).expect("complete").clients, 100);
+    }
+    check("ramp", Some("Clients, where the steps are over the rate"));
+    check("bots", Some("Bots [default: as the preset says]"));
+    check("bench", None);
+}
+
 fn peers(line: &str) -> Result<PeersJob, String> {
     let cli = Cli::try_parse_from(["throng-harness", "peers"].into_iter().chain(line.split_whitespace()));
     match cli.map_err(|error| error.to_string())?.check()? {
@@ -198,14 +238,15 @@ fn peers_with_defaults() {
 fn peers_by_hand() {
     let job = peers(
         "--systems nats,throng --cases e,A --duration 10s --repeat 1 --payload 64 --server-core 2 --client-core 3 \
-         --seed 7 --json out.json --throng /bin/throng --limit 1h",
+         --seed 7 --json out.json --html out.html --throng /bin/throng --limit 1h",
     )
     .expect("complete");
     assert_eq!(job.systems, ["nats", "throng"].map(|name| System::named(name).expect("it is one")));
     assert_eq!(job.cases, [CASES[0], CASES[5]], "in the order of their sizes");
     assert_eq!((job.repeat, job.payload, job.seed, job.limit), (1, 64, 7, Duration::from_hours(1)));
     assert_eq!((job.server_core, job.client_core), (2, 3));
-    assert_eq!((job.json, job.throng), (Some("out.json".into()), Some("/bin/throng".into())));
+    assert_eq!((job.json, job.html), (Some("out.json".into()), Some("out.html".into())));
+    assert_eq!(job.throng, Some("/bin/throng".into()));
 }
 
 #[test]
@@ -223,6 +264,7 @@ fn what_is_wrong_with_peers_is_said() {
     check("--duration 0s", "--duration must be above 0s");
     check("--warmup 100000h", "--warmup is too long");
     check("--repeat 0", "0 is not in 1..");
+    check("--json out --html out", "one would replace the other");
     assert!(peers("--payload 500 --systems redis").is_ok());
 }
 
@@ -281,8 +323,11 @@ fn bots_come_by_steps() {
     assert_eq!((job.clients, job.workers, job.thresholds), (5, 5, Threshold::defaults()));
     let error = steps("bots --data d --steps 5,9").expect_err("no steps");
     assert!(error.contains("--preset gradual or --preset benchmark only"), "{error}");
-    let error = steps("bots --data d --preset gradual --clients 7").expect_err("steps say it");
-    assert!(error.contains("--clients 7 is of no use here"), "{error}");
+    for clients in [7, 10] {
+        let error = steps(&format!("bots --data d --preset gradual --clients {clients}"));
+        let error = error.expect_err("steps say it");
+        assert!(error.contains(&format!("--clients {clients} is of no use")), "{error}");
+    }
 }
 
 #[test]
@@ -310,7 +355,14 @@ fn what_is_wrong_with_steps_is_said() {
         Err(error) => assert!(error.contains(part), "{line}: {error}"),
     };
     check("ramp", "--data <DIR>");
-    check("ramp --data d --clients 50", "--clients 50 is of no use here, unless steps are over the rate");
+    check(
+        "ramp --data d --clients 50",
+        "--clients 50 is of no use where the steps are of so many clients each",
+    );
+    // Also as many as there are by default.
+    check("ramp --data d --clients 100", "--clients 100 is of no use");
+    check("ramp --data d --search clients --from 1 --to 5 --clients 9", "--clients 9 is of no use");
+    check("bench --data d --clients 100", "--clients 100 is of no use");
     check("ramp --data d --pattern flat", "invalid value 'flat'");
     check("ramp --data d --steps 0,5", "a step of 0 clients: use from 1 to 1000000");
     check("ramp --data d --steps 5 --pattern step", "cannot be used with");

@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use throng_core::shutdown::Shutdown;
 
 use super::process::{self, Server, ServerError};
@@ -50,7 +50,7 @@ pub struct Writer {
 }
 
 /// What a `write` costs.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Bare {
     /// Sockets, written to one after the other.
     pub sockets: u32,
@@ -62,11 +62,13 @@ pub struct Bare {
     pub repetition: u32,
     /// Writes made.
     pub writes: u64,
-    /// Messages written at the pace of a case, each to every socket; else as many as `writes`.
+    /// Messages written at the pace of a case, each to every socket; else as many as `writes`. 0 in an earlier report, which lacks it.
+    #[serde(default)]
     pub deliveries: u64,
     /// CPU microseconds of the writing process for each write.
     pub cpu_us_per_write: f64,
-    /// The same for each delivery.
+    /// The same for each delivery; 0 in an earlier report, too.
+    #[serde(default)]
     pub cpu_us_per_delivery: f64,
     /// Microseconds that passed for each write.
     pub us_per_write: f64,

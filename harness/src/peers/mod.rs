@@ -16,6 +16,7 @@ mod mqtt;
 mod nats;
 pub mod pin;
 mod process;
+mod read;
 mod redis;
 mod report;
 mod room;
@@ -35,6 +36,7 @@ use throng_core::shutdown::Shutdown;
 
 pub use case::{AHEAD, CASES, Case, Load};
 pub use process::ServerError;
+pub(crate) use report::SCENARIO;
 pub use report::{BareSummary, Failure, PeersReport, Taken};
 pub use room::RoomError;
 pub use row::{Row, Summary};
@@ -122,6 +124,8 @@ pub struct PeersJob {
     pub limit: Duration,
     /// Where the JSON report goes.
     pub json: Option<PathBuf>,
+    /// Where the report goes as a page.
+    pub html: Option<PathBuf>,
     /// Throng's program, if it is not beside this one.
     pub throng: Option<PathBuf>,
     /// The program whose subcommand is the bare writer; without it that is not measured.
@@ -200,7 +204,7 @@ fn taken(system: System, job: &PeersJob) -> Result<Taken, ServerError> {
         System::Throng => process::version(&throng::program(job.throng.as_deref())?, "--version"),
         System::Peer(peer) => process::version(&process::program_of(peer)?, peer.version_argument()),
     };
-    Ok(Taken { system: system.name(), version })
+    Ok(Taken { system: system.name().into(), version })
 }
 
 struct Run<'a> {
@@ -354,6 +358,6 @@ impl Run<'_> {
 
     fn fail(&mut self, system: &'static str, case: Case, repetition: u32, why: String) {
         (self.say)(&format!("        NOT MEASURED: {why}"));
-        self.results.failures.push(Failure { system, case: case.letter, repetition, why });
+        self.results.failures.push(Failure { system: system.into(), case: case.letter, repetition, why });
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::bare::Bare;
 use super::case::Case;
@@ -16,22 +16,25 @@ use crate::report::{
 };
 
 /// The version of the report's form.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
+
+/// What the report is of.
+pub(crate) const SCENARIO: &str = "peers";
 
 /// A system that took part.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Taken {
     /// Its name.
-    pub system: &'static str,
+    pub system: String,
     /// What its program says of its version.
     pub version: String,
 }
 
 /// Something that was to be measured and was not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The system.
-    pub system: &'static str,
+    pub system: String,
     /// The case's letter.
     pub case: char,
     /// The repetition.
@@ -41,7 +44,7 @@ pub struct Failure {
 }
 
 /// The medians of what a `write` costs.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BareSummary {
     /// Sockets, written to one after the other.
     pub sockets: u32,
@@ -52,20 +55,22 @@ pub struct BareSummary {
     /// Median.
     pub cpu_us_per_write: f64,
     /// Median.
+    #[serde(default)]
     pub cpu_us_per_delivery: f64,
     /// Median of the messages in a write.
+    #[serde(default)]
     pub deliveries_per_write: f64,
     /// Median.
     pub us_per_write: f64,
 }
 
 /// The report, as it is written to `--json`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PeersReport {
     /// The version of this form: 1.
     pub format: u32,
     /// `peers`.
-    pub scenario: &'static str,
+    pub scenario: String,
     /// Whether the user stopped the run; its rows are those that were complete.
     pub interrupted: bool,
     /// Who took part.
@@ -101,13 +106,14 @@ pub struct PeersReport {
     /// What decided the traffic.
     pub seed: u64,
     /// The harness's version.
-    pub version: &'static str,
+    pub version: String,
     /// When the run began, in seconds since 1970.
     pub started_unix_s: u64,
     /// Where it ran.
     pub machine: Machine,
+    /// The cases that were to be measured, in the order in which they are shown.
     #[serde(skip)]
-    cases: Vec<Case>,
+    pub(crate) cases: Vec<Case>,
 }
 
 impl PeersReport {
@@ -123,7 +129,7 @@ impl PeersReport {
         let since = origin.started.duration_since(SystemTime::UNIX_EPOCH);
         Self {
             format: FORMAT,
-            scenario: "peers",
+            scenario: SCENARIO.into(),
             interrupted: results.interrupted,
             systems: results.systems,
             sender_is_recipient: true,
@@ -141,7 +147,7 @@ impl PeersReport {
             bare: results.bare,
             command: origin.command,
             seed: job.seed,
-            version: env!("CARGO_PKG_VERSION"),
+            version: env!("CARGO_PKG_VERSION").into(),
             started_unix_s: since.map_or(0, |since| since.as_secs()),
             machine: origin.machine,
             cases: job.cases.clone(),
@@ -163,6 +169,11 @@ impl PeersReport {
         let mut json = serde_json::to_string_pretty(self).map_err(|error| failed(error.into()))?;
         json.push('\n');
         fs::write(path, json).map_err(failed)
+    }
+
+    /// Writes the report as one page of HTML.
+    pub fn write_html(&self, path: &Path) -> Result<(), ReportError> {
+        fs::write(path, self.to_html()).map_err(|source| ReportError::new(path, source))
     }
 }
 
@@ -351,6 +362,7 @@ mod tests {
             seed: 5,
             limit: second,
             json: None,
+            html: None,
             throng: None,
             bare: None,
         };
@@ -379,7 +391,7 @@ mod tests {
             ..bare(repetition, 4.0)
         };
         let results = Results {
-            systems: vec![Taken { system: "redis", version: "Redis 7".into() }],
+            systems: vec![Taken { system: "redis".into(), version: "Redis 7".into() }],
             rows: vec![row("throng", 1), row("redis", 1), doubtful],
             bare: vec![bare(1, 4.0), bare(2, 3.0), paced(1, 1, 6.0), paced(2, 2, 4.0)],
             failures,
@@ -395,7 +407,8 @@ mod tests {
 
     #[test]
     fn tables_in_the_order_that_was_asked_for() {
-        let failure = Failure { system: "redis", case: 'F', repetition: 1, why: "it fell over".into() };
+        let failure =
+            Failure { system: "redis".into(), case: 'F', repetition: 1, why: "it fell over".into() };
         let report = report(false, vec![failure]);
         let text = report.to_string();
         let names: Vec<_> = report.medians.iter().map(|summary| summary.system.as_str()).collect();
@@ -419,7 +432,7 @@ mod tests {
 
     #[test]
     fn exit_codes() {
-        let failure = Failure { system: "redis", case: 'F', repetition: 1, why: String::new() };
+        let failure = Failure { system: "redis".into(), case: 'F', repetition: 1, why: String::new() };
         assert_eq!(report(false, Vec::new()).exit_code(), EXIT_OK);
         assert_eq!(report(false, vec![failure.clone()]).exit_code(), EXIT_BROKEN);
         assert_eq!(report(true, vec![failure]).exit_code(), EXIT_INTERRUPTED);

@@ -1,6 +1,6 @@
 //! What one case with one system came to, and the medians of its repetitions.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::case::Case;
 use crate::procstat::Usage;
@@ -9,7 +9,7 @@ use crate::report::{Findings, doubts, harness_load};
 use crate::verify::Deliveries;
 
 /// One case with one system, once.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Row {
     /// The system.
     pub system: String,
@@ -110,7 +110,7 @@ impl Row {
 
 /// One case with one system, over its repetitions. Figures are medians; of what must not happen the
 /// worst repetition counts.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// The system.
     pub system: String,

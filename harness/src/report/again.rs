@@ -5,43 +5,110 @@ use std::fmt::Display;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use super::compare::{Comparison, Named};
-use super::{EXIT_BROKEN, EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE, Report, ReportError};
+use serde::Serialize;
+
+use super::compare::{CompareError, Comparison, Named};
+use super::{
+    EXIT_BROKEN, EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE, Machine, Origin, ReadError, Report, ReportError,
+};
 use crate::cli::ReportJob;
+use crate::peers::{self, PeersReport};
 use crate::record::Latencies;
 
-/// Does what `job` asks for and gives the exit code.
-pub(crate) fn run(job: &ReportJob, out: &mut impl Write, err: &mut impl Write) -> u8 {
-    let mut failed = |error: &dyn Display, code| {
-        let _ = writeln!(err, "error: {error}");
+/// Why there is no result, and the exit code for that.
+struct Failed {
+    why: String,
+    code: u8,
+}
+
+impl Failed {
+    fn new(why: impl Display, code: u8) -> Self {
+        Self { why: why.to_string(), code }
+    }
+}
+
+impl From<ReadError> for Failed {
+    fn from(error: ReadError) -> Self {
+        Self::new(error, EXIT_NOT_RUN)
+    }
+}
+
+impl From<ReportError> for Failed {
+    fn from(error: ReportError) -> Self {
+        Self::new(error, EXIT_NOT_RUN)
+    }
+}
+
+impl From<CompareError> for Failed {
+    fn from(error: CompareError) -> Self {
+        Self::new(error, EXIT_USAGE)
+    }
+}
+
+/// A comparison as it is written to `--json`: what it found, and how it was made.
+#[derive(Serialize)]
+struct Written<'a> {
+    #[serde(flatten)]
+    comparison: &'a Comparison,
+    command: &'a [String],
+    started_unix_s: u64,
+    machine: &'a Machine,
+}
+
+/// Does what `job` asks for and gives the exit code. `origin` is that of a comparison; a report that is shown again keeps its own.
+pub(crate) fn run(job: &ReportJob, origin: &Origin, out: &mut impl Write, err: &mut impl Write) -> u8 {
+    let code = match &job.files[..] {
+        [path] if job.baseline.is_empty() => show(job, path, out),
+        _ => compare(job, origin, out),
+    };
+    code.unwrap_or_else(|Failed { why, code }| {
+        let _ = writeln!(err, "error: {why}");
         code
+    })
+}
+
+fn show(job: &ReportJob, path: &Path, out: &mut impl Write) -> Result<u8, Failed> {
+    let report = match Report::read(path) {
+        Err(ReadError::Scenario { scenario, .. }) if scenario == peers::SCENARIO => {
+            return show_peers(job, path, out);
+        }
+        report => report?,
     };
+    let _ = write!(out, "{report}");
+    write_report(job, &report)?;
+    Ok(EXIT_OK)
+}
+
+/// The same with a report of `peers`, which has a form of its own.
+fn show_peers(job: &ReportJob, path: &Path, out: &mut impl Write) -> Result<u8, Failed> {
+    if job.hgrm.is_some() {
+        let why = format_args!(
+            "{} is a report of `peers`, which has no whole distributions: leave --hgrm out",
+            path.display()
+        );
+        return Err(Failed::new(why, EXIT_USAGE));
+    }
+    let report = PeersReport::read(path)?;
+    let _ = write!(out, "{report}");
+    job.json.as_ref().map_or(Ok(()), |path| report.write_json(path))?;
+    job.html.as_ref().map_or(Ok(()), |path| report.write_html(path))?;
+    Ok(EXIT_OK)
+}
+
+fn compare(job: &ReportJob, origin: &Origin, out: &mut impl Write) -> Result<u8, Failed> {
     let read = |path: &PathBuf| Report::read(path).map(|report| Named { path: path.clone(), report });
-    let [baseline, new] = match [&job.baseline, &job.files].map(|side| side.iter().map(read).collect()) {
-        [Ok(baseline), Ok(new)] => [baseline, new],
-        [Err(error), _] | [_, Err(error)] => return failed(&error, EXIT_NOT_RUN),
-    };
-    let baseline: Vec<Named> = baseline;
-    let new: Vec<Named> = new;
-    let (code, written) = match &new[..] {
-        [Named { report, .. }] if baseline.is_empty() => {
-            let _ = write!(out, "{report}");
-            (EXIT_OK, write_report(job, report))
-        }
-        _ => {
-            let comparison = match Comparison::new(&baseline, &new, job.noise) {
-                Ok(comparison) => comparison,
-                Err(error) => return failed(&error, EXIT_USAGE),
-            };
-            let _ = write!(out, "{comparison}");
-            let code = if comparison.is_worse() { EXIT_BROKEN } else { EXIT_OK };
-            (code, write_comparison(job, &comparison, &baseline, &new))
-        }
-    };
-    match written {
-        Ok(()) => code,
-        Err(error) => failed(&error, EXIT_NOT_RUN),
+    let side = |files: &[PathBuf]| files.iter().map(read).collect::<Result<Vec<_>, _>>();
+    let (baseline, new) = (side(&job.baseline)?, side(&job.files)?);
+    let comparison = Comparison::new(&baseline, &new, job.noise)?;
+    let _ = write!(out, "{comparison}");
+    write_comparison(job, origin, &comparison, &baseline, &new)?;
+    match comparison.untested_because(&baseline, &new) {
+        _ if comparison.is_worse() => Ok(EXIT_BROKEN),
+        // Whoever goes by the exit code must not take this for a comparison that found nothing.
+        Some(why) => Err(Failed::new(format_args!("nothing could be tested: {why}"), EXIT_NOT_RUN)),
+        None => Ok(EXIT_OK),
     }
 }
 
@@ -53,6 +120,7 @@ fn write_report(job: &ReportJob, report: &Report) -> Result<(), ReportError> {
 
 fn write_comparison(
     job: &ReportJob,
+    origin: &Origin,
     comparison: &Comparison,
     baseline: &[Named],
     new: &[Named],
@@ -60,7 +128,13 @@ fn write_comparison(
     let write =
         |path: &Path, text: String| fs::write(path, text).map_err(|source| ReportError::new(path, source));
     if let Some(path) = &job.json {
-        let json = serde_json::to_string_pretty(comparison);
+        let started = origin.started.duration_since(SystemTime::UNIX_EPOCH);
+        let json = serde_json::to_string_pretty(&Written {
+            comparison,
+            command: &origin.command,
+            started_unix_s: started.map_or(0, |since| since.as_secs()),
+            machine: &origin.machine,
+        });
         let json = json.map_err(|error| ReportError::new(path, error.into()))?;
         write(path, json + "\n")?;
     }
@@ -86,16 +160,39 @@ pub(super) fn merged(side: &[Named]) -> BTreeMap<String, Latencies> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::live::Second;
+    use crate::report::Findings;
     use crate::report::tests::{findings, job, origin};
 
-    /// Runs `report` with words for files in a directory that has the reports a, b and c, of which c lost a delivery, and d, of another scenario.
+    /// So many seconds that are all alike.
+    fn timeline(seconds: u32) -> Vec<Second> {
+        let row = |second: u32| Second {
+            at_s: second.into(),
+            sent: (second * 10).into(),
+            received: (second * 20).into(),
+            p50_us: 900.0,
+            ..Second::default()
+        };
+        (1..=seconds).map(row).collect()
+    }
+
+    /// Runs `report` with words for files in a directory that has the reports a, b and c, of which c lost a delivery, d, of another scenario,
+    /// and two that are too short for a comparison; of these the second is the better one.
     fn report(line: &str) -> (u8, String, String, tempfile::TempDir) {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        for (name, lost, scenario) in
-            [("a", 0, "broadcast"), ("b", 0, "broadcast"), ("c", 1, "broadcast"), ("d", 0, "bots")]
-        {
-            let mut report = Report::new(&job(""), origin(), findings(lost));
+        for (name, lost, seconds, scenario) in [
+            ("a", 0, 30, "broadcast"),
+            ("b", 0, 30, "broadcast"),
+            ("c", 1, 30, "broadcast"),
+            ("d", 0, 30, "bots"),
+            ("short-1", 1, 9, "broadcast"),
+            ("short-2", 0, 9, "broadcast"),
+        ] {
+            let found = Findings { timeline: timeline(seconds), ..findings(lost) };
+            let mut report = Report::new(&job(""), origin(), found);
             report.scenario = scenario.into();
             report.write_json(&dir.path().join(name)).expect("writable");
         }
@@ -120,7 +217,7 @@ mod tests {
             }
         }
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let code = run(&job, &mut out, &mut err);
+        let code = run(&job, &origin(), &mut out, &mut err);
         let text = |bytes| String::from_utf8(bytes).expect("text");
         (code, text(out), text(err), dir)
     }
@@ -143,11 +240,68 @@ mod tests {
         let read = |name: &str| fs::read_to_string(dir.path().join(name)).expect("written");
         let json: serde_json::Value = serde_json::from_str(&read("o.json")).expect("JSON");
         assert_eq!((&json["outcome"], &json["of"]), (&"worse".into(), &"broadcast".into()));
+        assert_eq!(
+            (&json["command"], &json["machine"]["cpu"]),
+            (&json!(origin().command), &"Test CPU".into())
+        );
+        assert_eq!(
+            (&json["started_unix_s"], &json["version"]),
+            (&77.into(), &env!("CARGO_PKG_VERSION").into())
+        );
         assert!(read("o.html").contains("WORSE"));
         // Two runs of 20 deliveries.
         assert!(read("o/baseline/latency.hgrm").contains("Total count    =           40]"));
         assert!(read("o/new/latency.hgrm").contains("Total count    =           19]"));
-        assert_eq!(report("-a b").0, EXIT_OK);
+        let (code, out, err, _dir) = report("-a b");
+        assert!(
+            code == EXIT_OK && out.contains("NO SIGNIFICANT DIFFERENCE") && err.is_empty(),
+            "{out}\n{err}"
+        );
+    }
+
+    #[test]
+    fn a_comparison_that_tests_nothing_is_no_success() {
+        let (code, out, err, dir) = report("-a short-2 out");
+        assert!(code == EXIT_NOT_RUN && out.contains("NOT TESTED"), "{code}\n{out}");
+        assert!(err.starts_with("error: nothing could be tested: it takes 20 full seconds a side"), "{err}");
+        assert!(err.contains("there are 7 on the new side: make longer runs"), "{err}");
+        let json = fs::read_to_string(dir.path().join("o.json")).expect("written all the same");
+        assert!(json.contains("\"outcome\": \"untested\""), "{json}");
+        // Better by a count, and nothing else known.
+        let (code, out, err, _dir) = report("-short-1 short-2");
+        assert!(
+            code == EXIT_NOT_RUN && out.contains("BETTER") && err.contains("nothing could be tested"),
+            "{out}\n{err}"
+        );
+        // What got worse by a count is worse.
+        let (code, _, err, _dir) = report("-short-2 short-1");
+        assert_eq!((code, err.as_str()), (EXIT_BROKEN, ""));
+    }
+
+    #[test]
+    fn a_report_on_peers_is_shown_again() {
+        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results/2026-11-26-peers-paced/peers.json");
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let [json, html] = ["o.json", "o.html"].map(|name| dir.path().join(name));
+        let shown = |hgrm| {
+            let (json, html) = (Some(json.clone()), Some(html.clone()));
+            let job =
+                ReportJob { baseline: Vec::new(), files: vec![kept.clone()], noise: 0.0, json, html, hgrm };
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let code = run(&job, &origin(), &mut out, &mut err);
+            (code, String::from_utf8_lossy(&out).into_owned(), String::from_utf8_lossy(&err).into_owned())
+        };
+        let (code, out, err) = shown(Some(dir.path().into()));
+        assert!(
+            code == EXIT_USAGE && out.is_empty() && err.contains("leave --hgrm out"),
+            "{code}\n{out}{err}"
+        );
+        let (code, out, err) = shown(None);
+        assert_eq!((code, err.as_str()), (EXIT_OK, ""));
+        assert!(out.contains("throng x1.28  redis x1.39  inspircd x1.15"), "{out}");
+        let read = |path: &Path| fs::read_to_string(path).expect("there");
+        assert_eq!(read(&json), read(&kept));
+        assert!(read(&html).contains("<h1>peers</h1>"));
     }
 
     #[test]

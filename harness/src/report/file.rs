@@ -167,6 +167,7 @@ pub fn check_directory(path: &Path) -> Result<(), ReportError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peers::PeersReport;
     use crate::report::tests::{findings, job, origin};
 
     fn read(text: &str) -> Result<Report, String> {
@@ -240,7 +241,11 @@ mod tests {
                 let text = fs::read_to_string(&path).expect("readable");
                 let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
                 match (json["scenario"].as_str(), Report::read(&path)) {
-                    (None, _) | (Some("peers"), Err(ReadError::Scenario { .. })) => {}
+                    (None, _) => {}
+                    (Some("peers"), Err(ReadError::Scenario { .. })) => {
+                        let report = PeersReport::read(&path).unwrap_or_else(|error| panic!("{error}"));
+                        assert!(!report.cases.is_empty() && report.to_html().contains("</html>"));
+                    }
                     (Some(scenario), Ok(report)) => {
                         read += 1;
                         assert_eq!(scenario, report.scenario);

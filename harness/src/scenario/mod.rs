@@ -4,6 +4,7 @@
 mod bots;
 mod broadcast;
 mod connect;
+mod hint;
 mod login;
 mod plan;
 mod said;
@@ -426,7 +427,7 @@ impl<'a> Run<'a> {
             let said = Said { settlement, counted, unprovoked, last_sent };
             said.report(self.job, &self.plan, &mut findings);
         }
-        Ok(Findings {
+        let mut findings = Findings {
             clients: Clients { requested: self.job.clients.into(), ..clients },
             recorder,
             breakdown,
@@ -446,7 +447,10 @@ impl<'a> Run<'a> {
             workers: self.plan.workers,
             rate_changes: self.rate_changes,
             ..findings
-        })
+        };
+        let hint = hint::hint(&findings, &self.job.target, self.job.scenario.entrance());
+        findings.incomplete_because.extend(hint);
+        Ok(findings)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The binary against a server whose faults are known: what it reports is what was done.
 
 mod bots;
+mod keys;
 mod plan;
 mod processes;
 mod rhythm;

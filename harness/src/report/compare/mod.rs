@@ -10,6 +10,7 @@ mod figure;
 mod metrics;
 mod series;
 pub(super) mod show;
+mod untested;
 
 use std::path::{Path, PathBuf};
 

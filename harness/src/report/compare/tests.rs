@@ -42,12 +42,12 @@ fn report_on(seed: u64, factor: f64, machine: f64) -> Report {
     report
 }
 
-fn side(seeds: std::ops::Range<u64>, factor: f64) -> Vec<Named> {
+pub(super) fn side(seeds: std::ops::Range<u64>, factor: f64) -> Vec<Named> {
     let named = |seed| Named { path: format!("{seed}.json").into(), report: report(seed, factor) };
     seeds.map(named).collect()
 }
 
-fn compare(baseline: &[Named], new: &[Named]) -> Comparison {
+pub(super) fn compare(baseline: &[Named], new: &[Named]) -> Comparison {
     Comparison::new(baseline, new, 0.05).expect("one scenario")
 }
 

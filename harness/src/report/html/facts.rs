@@ -137,7 +137,6 @@ impl Report {
 
     /// What it takes to repeat the run.
     pub(super) fn html_origin(&self, html: &mut Markup) {
-        let words: Vec<_> = self.command.iter().map(|word| quoted(word)).collect();
         let facts = [
             ("Seed", self.seed.to_string()),
             ("Traffic", self.traffic_text()),
@@ -145,20 +144,9 @@ impl Report {
             ("Began", self.began()),
             ("Machine", self.machine.to_string()),
         ];
-        html.element("section", &[], |html| {
-            html.leaf("h2", &[], "How it was run");
-            html.element("pre", &[], |html| html.leaf("code", &[], words.join(" ")));
-            html.element("dl", &[], |html| {
-                for (name, value) in facts.into_iter().filter(|(_, value)| !value.is_empty()) {
-                    html.leaf("dt", &[], name);
-                    html.leaf("dd", &[], value);
-                }
-            });
-        });
+        how_it_was_run(html, &self.command, facts.into_iter().filter(|(_, value)| !value.is_empty()));
     }
-}
 
-impl Report {
     /// What stands for the traffic, and whether it was sent; empty without any.
     fn traffic_text(&self) -> String {
         match (&self.traffic, &self.traffic_sent) {
@@ -168,6 +156,25 @@ impl Report {
             (Some(planned), Some(sent)) => format!("{planned} was to be sent, {sent} was"),
         }
     }
+}
+
+/// What it takes to repeat a run: its command line, and `facts`, each with its name.
+pub(super) fn how_it_was_run<'a>(
+    html: &mut Markup,
+    command: &[String],
+    facts: impl IntoIterator<Item = (&'a str, String)>,
+) {
+    let words: Vec<_> = command.iter().map(|word| quoted(word)).collect();
+    html.element("section", &[], |html| {
+        html.leaf("h2", &[], "How it was run");
+        html.element("pre", &[], |html| html.leaf("code", &[], words.join(" ")));
+        html.element("dl", &[], |html| {
+            for (name, value) in facts {
+                html.leaf("dt", &[], name);
+                html.leaf("dd", &[], value);
+            }
+        });
+    });
 }
 
 fn count_row(name: impl Display, count: u64) -> Vec<String> {

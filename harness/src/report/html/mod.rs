@@ -10,13 +10,13 @@ mod lists;
 mod markup;
 mod monitor;
 mod notes;
+mod peers;
 mod steps;
 mod tiles;
 mod timeline;
 
 use throng_core::clock::utc_text;
 
-use self::facts::quoted;
 use self::markup::Markup;
 use super::{Report, Verdict};
 use crate::duration::format_nanos;

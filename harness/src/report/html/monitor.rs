@@ -3,8 +3,9 @@
 use throng_core::clock::utc_text;
 
 use super::chart::{Chart, Line, Unit, time_name, time_ticks};
+use super::facts::how_it_was_run;
 use super::markup::Markup;
-use super::{page, quoted, table, verdict};
+use super::{page, table, verdict};
 use crate::duration::format_nanos;
 use crate::monitor::MonitorReport;
 use crate::monitor::follow::Look;
@@ -117,22 +118,12 @@ impl MonitorReport {
     }
 
     fn html_origin(&self, html: &mut Markup) {
-        let words: Vec<_> = self.command.iter().map(|word| quoted(word)).collect();
         let facts = [
             ("Version", format!("throng-harness {}", self.version)),
             ("Began", self.began()),
             ("Machine", self.machine.to_string()),
         ];
-        html.element("section", &[], |html| {
-            html.leaf("h2", &[], "How it was run");
-            html.element("pre", &[], |html| html.leaf("code", &[], words.join(" ")));
-            html.element("dl", &[], |html| {
-                for (name, value) in facts {
-                    html.leaf("dt", &[], name);
-                    html.leaf("dd", &[], value);
-                }
-            });
-        });
+        how_it_was_run(html, &self.command, facts);
     }
 
     fn began(&self) -> String {

@@ -14,7 +14,7 @@ use crate::report::{Churned, Clients, Findings, ImpairedClients, ListReport, Mov
 
 /// Every tag that is opened is closed, in order, and nothing is fetched or run.
 #[track_caller]
-fn check_page(page: &str) {
+pub(super) fn check_page(page: &str) {
     let body = page.strip_prefix("<!DOCTYPE html>\n").expect("a document type");
     let mut open = Vec::new();
     for piece in body.split('<').skip(1) {

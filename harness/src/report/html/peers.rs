@@ -1,0 +1,453 @@
+//! The page of `peers`.
+
+use throng_core::clock::utc_text;
+
+use super::facts::how_it_was_run;
+use super::markup::Markup;
+use super::{micros, page, table};
+use crate::peers::{BareSummary, Case, Failure, PeersReport, Summary, Taken};
+use crate::report::{format_count, format_rate};
+
+/// Share of the offered deliveries below which a system has not kept up, so that its rate is worth drawing.
+const KEPT_UP: f64 = 0.99;
+
+/// A class of the style sheet for what must not be overlooked.
+const BROKEN: &str = "broken";
+/// The same for what may not mean what it looks like.
+const DOUBTFUL: &str = "doubtful";
+
+/// Where a case's table has the CPU time as a multiple of the bare writer's, if there was one at the pace of the case.
+const OF_BARE: usize = 6;
+
+/// A horizontal bar.
+struct Bar<'a> {
+    /// What it is of; empty if that stands before the bar above it.
+    name: &'a str,
+    value: f64,
+    shown: String,
+    /// The number of its colour.
+    colour: usize,
+    /// Whether it is drawn so that nobody relies on it.
+    is_pale: bool,
+}
+
+impl PeersReport {
+    /// The report as a page of HTML that needs nothing besides itself.
+    pub fn to_html(&self) -> String {
+        let (class, word, meaning) = self.outcome();
+        page(&format!("peers: {word}"), |html| {
+            self.html_header(html);
+            html.element("section", &[("class", &format_args!("verdict {class}"))], |html| {
+                html.element("p", &[], |html| {
+                    html.leaf("strong", &[], word);
+                    html.text(format_args!(" {meaning}"));
+                });
+                let text = "Latencies count from the time a message should have been sent (F: was sent). Figures are medians of the \
+                            repetitions; losses are those of the worst one. The sender of a message is a recipient everywhere.";
+                html.leaf("p", &[("class", &"note")], text);
+            });
+            self.html_invalid(html);
+            self.cases.iter().for_each(|case| self.html_case(html, case));
+            self.html_bare(html);
+            self.html_failures(html);
+            self.html_origin(html);
+        })
+    }
+
+    /// A class, a word and a sentence.
+    fn outcome(&self) -> (&'static str, &'static str, String) {
+        match (self.interrupted, self.failures.len()) {
+            (true, _) => ("interrupted", "INTERRUPTED", "These are the cases that were complete.".into()),
+            (false, 0) => ("pass", "COMPLETE", "Every case was measured with every system.".into()),
+            (false, count) => {
+                ("fail", "INCOMPLETE", format!("Not measured: {}, see below.", format_count(count as u64)))
+            }
+        }
+    }
+
+    fn html_header(&self, html: &mut Markup) {
+        let Self { payload, duration_s, warmup_s, drain_s, .. } = self;
+        let repetitions = self.medians.iter().map(|summary| summary.repetitions).max().unwrap_or(0);
+        let times = if repetitions == 1 { "once" } else { &format!("{repetitions} times") };
+        html.element("header", &[], |html| {
+            html.leaf("h1", &[], "peers");
+            let text = format_args!(
+                "{payload} B a message, {duration_s} s a case after {warmup_s} s of warm-up, up to {drain_s} s of drain, {times}; {}",
+                self.began()
+            );
+            html.leaf("p", &[], text);
+        });
+    }
+
+    /// That some rows are no evidence, before anybody reads their figures.
+    fn html_invalid(&self, html: &mut Markup) {
+        let invalid = self.rows.iter().filter(|row| !row.valid).count();
+        if invalid == 0 {
+            return;
+        }
+        html.element("section", &[("class", &"verdict invalid")], |html| {
+            html.element("p", &[], |html| {
+                html.leaf("strong", &[], "INVALID");
+                html.text(format_args!(
+                    " The latencies of {} of {} rows say more about the harness than about the server (deliveries are exact all the \
+                     same). They are marked, and the reasons stand under each case's table.",
+                    format_count(invalid as u64),
+                    format_count(self.rows.len() as u64)
+                ));
+            });
+        });
+    }
+
+    fn html_case(&self, html: &mut Markup, case: &Case) {
+        let found: Vec<_> = self.medians.iter().filter(|summary| summary.case == case.letter).collect();
+        let bare = self.bare_medians.iter().find(|bare| bare.case == Some(case.letter));
+        html.element("section", &[], |html| {
+            html.leaf("h2", &[], case);
+            if found.is_empty() {
+                return html.leaf("p", &[], "Nothing was measured.");
+            }
+            case_table(html, &found, bare);
+            case_charts(html, case, &found, bare);
+            self.html_reasons(html, case);
+        });
+    }
+
+    /// Why rows of a case are not all that they should be.
+    fn html_reasons(&self, html: &mut Markup, case: &Case) {
+        let rows = || self.rows.iter().filter(|row| row.case == case.letter);
+        if rows().all(|row| row.valid && row.incomplete_because.is_empty()) {
+            return;
+        }
+        html.element("ul", &[("class", &"note")], |html| {
+            for row in rows() {
+                let marks = [
+                    ("INCOMPLETE", BROKEN, &row.incomplete_because),
+                    ("INVALID", DOUBTFUL, &row.invalid_because),
+                ];
+                for (mark, class, reasons) in marks.iter().filter(|(_, _, reasons)| !reasons.is_empty()) {
+                    html.element("li", &[], |html| {
+                        html.leaf("span", &[("class", class)], mark);
+                        html.text(format_args!(
+                            " {} #{}: {}",
+                            row.system,
+                            row.repetition,
+                            reasons.join("; ")
+                        ));
+                    });
+                }
+            }
+        });
+    }
+
+    fn html_bare(&self, html: &mut Markup) {
+        let (paced, fast): (Vec<_>, Vec<_>) = self.bare_medians.iter().partition(|bare| bare.case.is_some());
+        if self.bare_medians.is_empty() {
+            return;
+        }
+        html.element("section", &[], |html| {
+            html.leaf("h2", &[], "Bare: what a delivery cannot cost less than");
+            let sockets = |bare: &BareSummary| format_count(bare.sockets.into());
+            if !paced.is_empty() {
+                let rows = paced.iter().map(|bare| {
+                    let case = bare.case.map_or_else(String::new, |case| case.to_string());
+                    let each = format!("{:.2}", bare.deliveries_per_write);
+                    vec![case, sockets(bare), each, cpu(bare.cpu_us_per_delivery)]
+                });
+                table(html, &["at the pace of", "sockets", "messages a write", "CPU a delivery"], rows);
+            }
+            if !fast.is_empty() {
+                let rows = fast.iter().map(|bare| {
+                    let bytes = format!("{} B", bare.bytes);
+                    vec![sockets(bare), bytes, cpu(bare.cpu_us_per_write), cpu(bare.us_per_write)]
+                });
+                table(html, &["sockets, as fast as it goes", "a write", "CPU a write", "passed"], rows);
+            }
+            let text = "A process that does nothing but write to as many sockets, one after the other, on the servers' core. At the pace of a \
+                        case it gives each what has become due, and sleeps when nobody lacks anything, as a server does.";
+            html.leaf("p", &[("class", &"note")], text);
+        });
+    }
+
+    fn html_failures(&self, html: &mut Markup) {
+        if self.failures.is_empty() {
+            return;
+        }
+        html.element("section", &[], |html| {
+            html.leaf("h2", &[], "Not measured");
+            html.element("ul", &[], |html| {
+                for Failure { system, case, repetition, why } in &self.failures {
+                    html.leaf("li", &[], format_args!("{case} {system} #{repetition}: {why}"));
+                }
+            });
+        });
+    }
+
+    fn html_origin(&self, html: &mut Markup) {
+        let (server, client, machine) = (self.server_core, self.client_core, &self.machine);
+        let facts = [
+            ("Seed", self.seed.to_string()),
+            ("Version", format!("throng-harness {}", self.version)),
+            ("Began", self.began()),
+            ("Machine", machine.to_string()),
+            ("Cores", format!("servers on core {server}, harness on core {client}")),
+        ];
+        let systems = self.systems.iter().map(|Taken { system, version }| (system.as_str(), version.clone()));
+        how_it_was_run(html, &self.command, facts.into_iter().chain(systems));
+    }
+
+    fn began(&self) -> String {
+        utc_text(self.started_unix_s.saturating_mul(1_000))
+    }
+}
+
+/// CPU time, which is told to a hundredth of a microsecond whatever its size: that is how it is compared.
+fn cpu(micros: f64) -> String {
+    format!("{micros:.2} us")
+}
+
+/// A latency, if anything was delivered: without that there is none, not one of zero.
+fn latency(summary: &Summary, micros_of: f64) -> Option<String> {
+    (summary.deliveries_per_s > 0.0).then(|| micros(micros_of))
+}
+
+fn is_doubtful(summary: &Summary) -> bool {
+    summary.invalid > 0
+}
+
+/// What was lost, and so on, in words.
+fn losses(summary: &Summary) -> Option<String> {
+    let counts = [
+        (summary.missing, "missing"),
+        (summary.duplicated, "duplicated"),
+        (summary.reordered, "reordered"),
+        (summary.corrupted, "CORRUPTED"),
+        (summary.disconnected, "disconnected"),
+    ];
+    let lost = counts.iter().filter(|(count, _)| *count > 0);
+    let lost: Vec<_> = lost.map(|(count, what)| format!("{} {what}", format_count(*count))).collect();
+    (!lost.is_empty()).then(|| lost.join(", "))
+}
+
+fn case_table(html: &mut Markup, found: &[&Summary], bare: Option<&BareSummary>) {
+    let mut heads =
+        vec!["", "deliveries/s", "p50", "p99", "longest", "CPU a delivery", "harness", "latencies", "losses"];
+    if bare.is_some() {
+        heads.insert(OF_BARE, "of bare");
+    }
+    html.element("div", &[("class", &"scroll")], |html| {
+        html.element("table", &[], |html| {
+            html.element("thead", &[], |html| {
+                html.element("tr", &[], |html| heads.iter().for_each(|head| html.leaf("th", &[], head)));
+            });
+            html.element("tbody", &[], |html| {
+                for summary in found {
+                    html.element("tr", &[], |html| {
+                        html.leaf("th", &[], &summary.system);
+                        for (class, cell) in cells(summary, bare) {
+                            match class {
+                                Some(class) => html.leaf("td", &[("class", &class)], cell),
+                                None => html.leaf("td", &[], cell),
+                            }
+                        }
+                    });
+                }
+            });
+        });
+    });
+}
+
+/// A row of a case's table but for its name, each cell with its class if it has one.
+fn cells(summary: &Summary, bare: Option<&BareSummary>) -> Vec<(Option<&'static str>, String)> {
+    let doubt = is_doubtful(summary).then_some(DOUBTFUL);
+    let [p50, p99, max] = [summary.p50_us, summary.p99_us, summary.max_us]
+        .map(|micros| (doubt, latency(summary, micros).unwrap_or_else(|| "-".into())));
+    let each = summary.server_cpu_us_per_delivery;
+    let validity = if is_doubtful(summary) {
+        format!("INVALID {} of {}", summary.invalid, summary.repetitions)
+    } else {
+        "valid".into()
+    };
+    let lost = losses(summary);
+    let mut cells = vec![
+        (None, format_rate(summary.deliveries_per_s)),
+        p50,
+        p99,
+        max,
+        (None, each.map_or_else(|| "-".into(), cpu)),
+        (None, format!("{:.0}%", summary.harness_load * 100.0)),
+        (doubt, validity),
+        (lost.is_some().then_some(BROKEN), lost.unwrap_or_else(|| "none".into())),
+    ];
+    if let Some(bare) = bare {
+        let of_bare = each.map(|each| format!("x{:.2}", each / bare.cpu_us_per_delivery));
+        cells.insert(OF_BARE - 1, (None, of_bare.unwrap_or_else(|| "-".into())));
+    }
+    cells
+}
+
+fn case_charts(html: &mut Markup, case: &Case, found: &[&Summary], bare: Option<&BareSummary>) {
+    let bar = |name, value, shown, colour| Bar { name, value, shown, colour, is_pale: false };
+    let latencies = found.iter().flat_map(|summary| {
+        let of = |name, micros, colour| {
+            Some(Bar {
+                is_pale: is_doubtful(summary),
+                ..bar(name, micros, latency(summary, micros)?, colour)
+            })
+        };
+        [of(summary.system.as_str(), summary.p50_us, 0), of("", summary.p99_us, 1)]
+    });
+    let of_system = |summary: &&'_ Summary| summary.server_cpu_us_per_delivery;
+    let costs = found.iter().filter_map(|summary| {
+        of_system(summary).map(|micros| bar(summary.system.as_str(), micros, cpu(micros), 2))
+    });
+    let floor = bare.map(|bare| bar("bare", bare.cpu_us_per_delivery, cpu(bare.cpu_us_per_delivery), 7));
+    let kept_up = |summary: &&Summary| {
+        case.offered_per_s().is_some_and(|offered| summary.deliveries_per_s >= offered * KEPT_UP)
+    };
+    // Where everybody does what is asked, their rates are all the same.
+    let rates = found.iter().filter(|_| !found.iter().all(kept_up)).map(|summary| {
+        let rate = summary.deliveries_per_s;
+        bar(summary.system.as_str(), rate, format_rate(rate), 3)
+    });
+    html.element("div", &[("class", &"charts three")], |html| {
+        let doubt = found.iter().any(|summary| is_doubtful(summary)).then_some("pale: INVALID");
+        bars(html, "Latency", &[("p50", 0), ("p99", 1)], doubt, latencies.flatten().collect());
+        bars(html, "CPU a delivery", &[], None, costs.chain(floor).collect());
+        bars(html, "Deliveries a second", &[], None, rates.collect());
+    });
+}
+
+/// Adds bars over each other, unless they would all be empty.
+fn bars(html: &mut Markup, title: &str, keys: &[(&str, usize)], doubt: Option<&str>, bars: Vec<Bar<'_>>) {
+    let longest = bars.iter().map(|bar| bar.value).fold(0.0, f64::max);
+    // Written so that it is also true of what is no number.
+    if !(longest > 0.0 && longest.is_finite()) {
+        return;
+    }
+    html.element("figure", &[], |html| {
+        html.element("figcaption", &[], |html| {
+            html.leaf("strong", &[], title);
+            for (name, colour) in keys {
+                html.leaf("span", &[("class", &format_args!("key c{colour}"))], name);
+            }
+            if let Some(doubt) = doubt {
+                html.leaf("span", &[("class", &DOUBTFUL)], doubt);
+            }
+        });
+        html.element("div", &[("class", &"bars")], |html| {
+            for bar in bars {
+                let Bar { name, value, shown, colour, is_pale } = bar;
+                let again = if name.is_empty() { " again" } else { "" };
+                let pale = if is_pale { " pale" } else { "" };
+                let share = (value / longest * 100.0).clamp(0.0, 100.0);
+                html.leaf("span", &[("class", &"name")], name);
+                html.element("span", &[("class", &format_args!("track{again}"))], |html| {
+                    let (class, style) = (format_args!("c{colour}{pale}"), format_args!("width:{share:.2}%"));
+                    html.leaf("span", &[("class", &class), ("style", &style)], "");
+                });
+                html.leaf("span", &[("class", &"value")], shown);
+            }
+        });
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::tests::check_page;
+    use super::*;
+    use crate::peers::Row;
+
+    /// The page of a report that was kept, after `change`.
+    fn page_of(change: impl FnOnce(&mut PeersReport)) -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results/2026-11-26-peers-paced/peers.json");
+        let mut report = PeersReport::read(&path).expect("kept");
+        change(&mut report);
+        let page = report.to_html();
+        check_page(&page);
+        page
+    }
+
+    #[track_caller]
+    fn check(page: &str, parts: &[&str]) {
+        for part in parts {
+            assert!(page.contains(part), "no `{part}` in:\n{page}");
+        }
+    }
+
+    #[test]
+    fn each_case_has_its_systems_and_their_marks() {
+        let page = page_of(|_| {});
+        check(
+            &page,
+            &[
+                "<title>peers: COMPLETE</title>",
+                "128 B a message, 6 s a case after 0.5 s of warm-up, up to 3 s of drain, 3 times; 2026-11-26T",
+                "verdict pass",
+                "The latencies of 8 of 27 rows say more",
+                "<h2>A: 1,000 members, a message every 10ms, 100,000 deliveries/s</h2>",
+                "<th>throng</th><td>99,925</td><td>5.50 ms</td>\
+                 <td>21.7 ms</td><td>34.7 ms</td><td>8.60 us</td>\
+                 <td>x1.28</td><td>82%</td><td>valid</td>\
+                 <td>none</td>",
+                "<td class=\"doubtful\">INVALID 2 of 3</td>",
+                "<span class=\"doubtful\">INVALID</span> inspircd #3: the harness itself read late: p90 36.0 ms",
+                // The longest bar, and one that is not to be relied on.
+                "<span class=\"c1 pale\" style=\"width:100.00%\"></span></span><span class=\"value\">31.4 ms</span>",
+                "<span class=\"c7\" style=\"width:71.99%\"></span></span><span class=\"value\">6.74 us</span>",
+                "<th>A</th><td>1,000</td><td>1.01</td><td>6.74 us</td>",
+                "<th>5,000</th><td>1280 B</td><td>10.13 us</td><td>10.58 us</td>",
+                "--systems throng,redis,inspircd --cases A,B,C</code>",
+                "<dt>Seed</dt><dd>11025645235136051860</dd>",
+                "<dt>inspircd</dt><dd>InspIRCd-3.15.0-debian</dd>",
+                "servers on core 0, harness on core 1",
+            ],
+        );
+        for absent in ["Deliveries a second", "Not measured", "INCOMPLETE"] {
+            assert!(!page.contains(absent), "{absent} in:\n{page}");
+        }
+        // Of a report without cases there is still a page.
+        let nothing = page_of(|report| {
+            (report.cases, report.medians, report.rows) = (Vec::new(), Vec::new(), Vec::new());
+            (report.bare_medians, report.systems) = (Vec::new(), Vec::new());
+        });
+        check(&nothing, &["COMPLETE", "How it was run"]);
+    }
+
+    #[test]
+    fn what_went_wrong_is_told() {
+        let lost = |report: &mut PeersReport| {
+            let summary = &mut report.medians[0];
+            (summary.missing, summary.reordered, summary.corrupted) = (1_234, 0, 2);
+            summary.deliveries_per_s *= 0.9;
+            report.medians[1].deliveries_per_s = 0.0;
+            report.medians[2].server_cpu_us_per_delivery = None;
+            report.rows[0].incomplete_because = vec!["nobody <came>".into()];
+            let row = Row { case: 'E', ..report.rows[0].clone() };
+            report.rows.push(row);
+            let why = "it fell over".into();
+            report.failures = vec![Failure { system: "redis".into(), case: 'E', repetition: 2, why }];
+        };
+        let page = page_of(lost);
+        check(
+            &page,
+            &[
+                "<title>peers: INCOMPLETE</title>",
+                "verdict fail",
+                "<td class=\"broken\">1,234 missing, 2 CORRUPTED</td>",
+                "<strong>Deliveries a second</strong>",
+                "<span class=\"value\">89,932</span>",
+                "<span class=\"broken\">INCOMPLETE</span> throng #1: nobody &lt;came&gt;",
+                "<h2>Not measured</h2><ul><li>E redis #2: it fell over</li></ul>",
+                "<th>redis</th><td>0</td><td>-</td>",
+            ],
+        );
+        let page = page_of(|report| {
+            report.interrupted = true;
+            report.bare_medians.retain(|bare| bare.case.is_none());
+        });
+        check(&page, &["INTERRUPTED", "verdict interrupted", "as fast as it goes"]);
+        assert!(!page.contains("of bare") && !page.contains("at the pace of</th>"), "{page}");
+    }
+}
