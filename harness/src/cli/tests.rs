@@ -190,8 +190,6 @@ fn what_does_not_go_together_is_told_with_the_usage_of_its_scenario() {
     check("ramp --data d --steps 5 --workers 6", "--workers 6 for --clients 5", "ramp");
     check("monitor --data d --interval 1ms", "--interval is too short", "monitor");
     check("report a a", "a is on both sides", "report");
-    // As what the parser itself finds.
-    check("broadcast --data d --interval 10", "invalid value '10' for '--interval", "broadcast");
 }
 
 #[test]

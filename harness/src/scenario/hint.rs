@@ -77,7 +77,9 @@ mod tests {
             match (&hint, parts) {
                 (None, []) => {}
                 (Some(hint), [_, ..]) => {
-                    parts.iter().for_each(|part| assert!(hint.contains(part), "{part}: {hint}"))
+                    for part in parts {
+                        assert!(hint.contains(part), "{part}: {hint}");
+                    }
                 }
                 (hint, parts) => panic!("{hint:?} and not {parts:?}"),
             }

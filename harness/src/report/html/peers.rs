@@ -19,16 +19,22 @@ const DOUBTFUL: &str = "doubtful";
 /// Where a case's table has the CPU time as a multiple of the bare writer's, if there was one at the pace of the case.
 const OF_BARE: usize = 6;
 
-/// A horizontal bar.
+/// A horizontal bar of one system.
 struct Bar<'a> {
-    /// What it is of; empty if that stands before the bar above it.
     name: &'a str,
-    value: f64,
+    /// From where to where on the axis, which goes from 0 to 1.
+    span: (f64, f64),
     shown: String,
     /// The number of its colour.
     colour: usize,
     /// Whether it is drawn so that nobody relies on it.
     is_pale: bool,
+}
+
+/// The powers of ten between which latencies are drawn: one system's are milliseconds, and another's, which does not keep up, seconds.
+struct Decades {
+    low: f64,
+    high: f64,
 }
 
 impl PeersReport {
@@ -118,8 +124,9 @@ impl PeersReport {
         if rows().all(|row| row.valid && row.incomplete_because.is_empty()) {
             return;
         }
+        let systems = self.systems.iter().map(|taken| taken.system.as_str());
         html.element("ul", &[("class", &"note")], |html| {
-            for row in rows() {
+            for row in systems.flat_map(|system| rows().filter(move |row| row.system == system)) {
                 let marks = [
                     ("INCOMPLETE", BROKEN, &row.incomplete_because),
                     ("INVALID", DOUBTFUL, &row.invalid_because),
@@ -145,7 +152,7 @@ impl PeersReport {
             return;
         }
         html.element("section", &[], |html| {
-            html.leaf("h2", &[], "Bare: what a delivery cannot cost less than");
+            html.leaf("h2", &[], "Bare: what it costs to do nothing but write");
             let sockets = |bare: &BareSummary| format_count(bare.sockets.into());
             if !paced.is_empty() {
                 let rows = paced.iter().map(|bare| {
@@ -286,69 +293,108 @@ fn cells(summary: &Summary, bare: Option<&BareSummary>) -> Vec<(Option<&'static 
 }
 
 fn case_charts(html: &mut Markup, case: &Case, found: &[&Summary], bare: Option<&BareSummary>) {
-    let bar = |name, value, shown, colour| Bar { name, value, shown, colour, is_pale: false };
-    let latencies = found.iter().flat_map(|summary| {
-        let of = |name, micros, colour| {
-            Some(Bar {
-                is_pale: is_doubtful(summary),
-                ..bar(name, micros, latency(summary, micros)?, colour)
-            })
-        };
-        [of(summary.system.as_str(), summary.p50_us, 0), of("", summary.p99_us, 1)]
-    });
-    let of_system = |summary: &&'_ Summary| summary.server_cpu_us_per_delivery;
-    let costs = found.iter().filter_map(|summary| {
-        of_system(summary).map(|micros| bar(summary.system.as_str(), micros, cpu(micros), 2))
-    });
-    let floor = bare.map(|bare| bar("bare", bare.cpu_us_per_delivery, cpu(bare.cpu_us_per_delivery), 7));
     let kept_up = |summary: &&Summary| {
         case.offered_per_s().is_some_and(|offered| summary.deliveries_per_s >= offered * KEPT_UP)
     };
-    // Where everybody does what is asked, their rates are all the same.
-    let rates = found.iter().filter(|_| !found.iter().all(kept_up)).map(|summary| {
-        let rate = summary.deliveries_per_s;
-        bar(summary.system.as_str(), rate, format_rate(rate), 3)
-    });
     html.element("div", &[("class", &"charts three")], |html| {
-        let doubt = found.iter().any(|summary| is_doubtful(summary)).then_some("pale: INVALID");
-        bars(html, "Latency", &[("p50", 0), ("p99", 1)], doubt, latencies.flatten().collect());
-        bars(html, "CPU a delivery", &[], None, costs.chain(floor).collect());
-        bars(html, "Deliveries a second", &[], None, rates.collect());
+        latency_bars(html, found);
+        let costs = found.iter().filter_map(|summary| {
+            summary.server_cpu_us_per_delivery.map(|micros| (summary.system.as_str(), micros, 2))
+        });
+        let floor = bare.map(|bare| ("bare", bare.cpu_us_per_delivery, 7));
+        amount_bars(html, "CPU a delivery", cpu, &costs.chain(floor).collect::<Vec<_>>());
+        // Where everybody does what is asked, their rates are all the same.
+        if !found.iter().all(kept_up) {
+            let rates = found.iter().map(|summary| (summary.system.as_str(), summary.deliveries_per_s, 3));
+            amount_bars(html, "Deliveries a second", format_rate, &rates.collect::<Vec<_>>());
+        }
     });
 }
 
-/// Adds bars over each other, unless they would all be empty.
-fn bars(html: &mut Markup, title: &str, keys: &[(&str, usize)], doubt: Option<&str>, bars: Vec<Bar<'_>>) {
-    let longest = bars.iter().map(|bar| bar.value).fold(0.0, f64::max);
-    // Written so that it is also true of what is no number.
-    if !(longest > 0.0 && longest.is_finite()) {
-        return;
+/// Adds a bar from the median to the 99th percentile of each system that delivered anything.
+fn latency_bars(html: &mut Markup, found: &[&Summary]) {
+    let delivered: Vec<_> = found.iter().filter(|summary| summary.deliveries_per_s > 0.0).collect();
+    let latencies = delivered.iter().flat_map(|summary| [summary.p50_us, summary.p99_us]);
+    let Some(decades) = Decades::around(latencies) else { return };
+    let bars = delivered.iter().map(|summary| {
+        let [p50, p99] = [summary.p50_us, summary.p99_us];
+        Bar {
+            name: &summary.system,
+            span: (decades.place(p50), decades.place(p99)),
+            shown: format!("{} to {}", micros(p50), micros(p99)),
+            colour: 0,
+            is_pale: is_doubtful(summary),
+        }
+    });
+    bars_figure(html, "Latency, p50 to p99", &decades.ticks(), bars.collect());
+}
+
+/// Adds a bar for each (name, amount, colour), the largest as long as there is room; none if all are empty.
+fn amount_bars(html: &mut Markup, title: &str, show: fn(f64) -> String, amounts: &[(&str, f64, usize)]) {
+    let largest = amounts.iter().map(|(_, amount, _)| *amount).fold(0.0, f64::max);
+    if largest > 0.0 && largest.is_finite() {
+        let bars = amounts.iter().map(|(name, amount, colour)| {
+            let (span, shown) = ((0.0, amount / largest), show(*amount));
+            Bar { name, span, shown, colour: *colour, is_pale: false }
+        });
+        bars_figure(html, title, &[], bars.collect());
     }
+}
+
+fn bars_figure(html: &mut Markup, title: &str, ticks: &[(f64, String)], bars: Vec<Bar<'_>>) {
+    // A line at each tick, all the same distance from each other.
+    let lines = match ticks.len() {
+        0 | 1 => String::new(),
+        count => format!("background-size:{:.3}% 100%", 100.0 / (count - 1) as f64),
+    };
+    let track = if ticks.is_empty() { "track" } else { "track lined" };
     html.element("figure", &[], |html| {
         html.element("figcaption", &[], |html| {
             html.leaf("strong", &[], title);
-            for (name, colour) in keys {
-                html.leaf("span", &[("class", &format_args!("key c{colour}"))], name);
-            }
-            if let Some(doubt) = doubt {
-                html.leaf("span", &[("class", &DOUBTFUL)], doubt);
+            if bars.iter().any(|bar| bar.is_pale) {
+                html.leaf("span", &[("class", &DOUBTFUL)], "pale: INVALID");
             }
         });
         html.element("div", &[("class", &"bars")], |html| {
-            for bar in bars {
-                let Bar { name, value, shown, colour, is_pale } = bar;
-                let again = if name.is_empty() { " again" } else { "" };
-                let pale = if is_pale { " pale" } else { "" };
-                let share = (value / longest * 100.0).clamp(0.0, 100.0);
-                html.leaf("span", &[("class", &"name")], name);
-                html.element("span", &[("class", &format_args!("track{again}"))], |html| {
-                    let (class, style) = (format_args!("c{colour}{pale}"), format_args!("width:{share:.2}%"));
+            for Bar { name, span: (from, to), shown, colour, is_pale } in bars {
+                let [from, to] = [from, to].map(|at| at.clamp(0.0, 1.0) * 100.0);
+                let class = format_args!("c{colour}{}", if is_pale { " pale" } else { "" });
+                let style = format_args!("margin-left:{from:.2}%;width:{:.2}%", (to - from).max(0.0));
+                html.leaf("span", &[], name);
+                html.element("span", &[("class", &track), ("style", &lines)], |html| {
                     html.leaf("span", &[("class", &class), ("style", &style)], "");
                 });
                 html.leaf("span", &[("class", &"value")], shown);
             }
+            if !ticks.is_empty() {
+                html.element("span", &[("class", &"ticks")], |html| {
+                    for (at, label) in ticks {
+                        html.leaf("span", &[("style", &format_args!("left:{:.2}%", at * 100.0))], label);
+                    }
+                });
+            }
         });
     });
+}
+
+impl Decades {
+    /// Around times in microseconds, of which those below 1 are as if they were 1; none if there are none.
+    fn around(times: impl Iterator<Item = f64>) -> Option<Self> {
+        let (low, high) =
+            times.fold((f64::INFINITY, 0.0_f64), |(low, high), time| (low.min(time), high.max(time)));
+        let (low, high) = (low.max(1.0).log10().floor(), high.max(1.0).log10().ceil());
+        (low.is_finite() && high.is_finite()).then_some(Self { low, high: high.max(low + 1.0) })
+    }
+
+    fn place(&self, micros: f64) -> f64 {
+        (micros.max(1.0).log10() - self.low) / (self.high - self.low)
+    }
+
+    fn ticks(&self) -> Vec<(f64, String)> {
+        let powers =
+            (0..100).map(|place| self.low + f64::from(place)).take_while(|power| *power <= self.high);
+        powers.map(|power| 10_f64.powf(power)).map(|time| (self.place(time), micros(time))).collect()
+    }
 }
 
 #[cfg(test)]
@@ -393,9 +439,11 @@ mod tests {
                  <td>none</td>",
                 "<td class=\"doubtful\">INVALID 2 of 3</td>",
                 "<span class=\"doubtful\">INVALID</span> inspircd #3: the harness itself read late: p90 36.0 ms",
-                // The longest bar, and one that is not to be relied on.
-                "<span class=\"c1 pale\" style=\"width:100.00%\"></span></span><span class=\"value\">31.4 ms</span>",
-                "<span class=\"c7\" style=\"width:71.99%\"></span></span><span class=\"value\">6.74 us</span>",
+                // From 1 ms to 100 ms; the second is not to be relied on.
+                "<span class=\"c0\" style=\"margin-left:37.04%;width:29.79%\"></span></span><span class=\"value\">5.50 ms to 21.7 ms",
+                "<span class=\"c0 pale\" style=\"margin-left:46.79%;width:28.09%\"></span></span><span class=\"value\">8.63 ms to 31.4",
+                "<span style=\"left:50.00%\">10 ms</span>",
+                "<span class=\"c7\" style=\"margin-left:0.00%;width:71.99%\"></span></span><span class=\"value\">6.74 us</span>",
                 "<th>A</th><td>1,000</td><td>1.01</td><td>6.74 us</td>",
                 "<th>5,000</th><td>1280 B</td><td>10.13 us</td><td>10.58 us</td>",
                 "--systems throng,redis,inspircd --cases A,B,C</code>",
@@ -413,6 +461,21 @@ mod tests {
             (report.bare_medians, report.systems) = (Vec::new(), Vec::new());
         });
         check(&nothing, &["COMPLETE", "How it was run"]);
+    }
+
+    #[test]
+    fn latencies_lie_between_powers_of_ten() {
+        let check = |times: &[f64], shown: &str| {
+            let decades = Decades::around(times.iter().copied());
+            let ticks = decades.map(|decades| decades.ticks()).unwrap_or_default();
+            let ticks: Vec<_> = ticks.into_iter().map(|(at, label)| format!("{at:.2} {label}")).collect();
+            assert_eq!(ticks.join(", "), shown, "{times:?}");
+        };
+        check(&[5_500.0, 21_700.0], "0.00 1 ms, 0.50 10 ms, 1.00 100 ms");
+        check(&[150.0, 7_000_000.0], "0.00 100 us, 0.20 1 ms, 0.40 10 ms, 0.60 100 ms, 0.80 1 s, 1.00 10 s");
+        check(&[1_000.0, 1_000.0], "0.00 1 ms, 1.00 10 ms");
+        check(&[0.0, 0.5], "0.00 1 us, 1.00 10 us");
+        check(&[], "");
     }
 
     #[test]
