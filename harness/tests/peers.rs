@@ -140,12 +140,14 @@ fn an_end_that_is_asked_for_comes_at_once() {
 #[test]
 fn interrupted_it_stops_its_server_and_writes_what_it_has() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let json = dir.path().join("peers.json");
+    let [json, html] = ["peers.json", "peers.html"].map(|name| dir.path().join(name));
     let cores = pin::allowed().expect("the system says");
     let [server, client] = [cores[0], cores[cores.len() - 1]].map(|core| core.to_string());
     let mut child = Command::new(env!("CARGO_BIN_EXE_throng-harness"))
         .args(["peers", "--systems", "redis", "--cases", "A", "--duration", "60s", "--json"])
         .arg(&json)
+        .arg("--html")
+        .arg(&html)
         .args(["--server-core", &server, "--client-core", &client])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -158,6 +160,8 @@ fn interrupted_it_stops_its_server_and_writes_what_it_has() {
     let report: serde_json::Value =
         serde_json::from_slice(&std::fs::read(&json).expect("written")).expect("JSON");
     assert_eq!((&report["interrupted"], &report["systems"][0]["system"]), (&true.into(), &"redis".into()));
+    let page = std::fs::read_to_string(&html).expect("written");
+    assert!(page.contains("<title>peers: INTERRUPTED</title>"), "{page}");
 }
 
 /// The child `name` of process `parent`.

@@ -296,15 +296,16 @@ fn case_charts(html: &mut Markup, case: &Case, found: &[&Summary], bare: Option<
     let kept_up = |summary: &&Summary| {
         case.offered_per_s().is_some_and(|offered| summary.deliveries_per_s >= offered * KEPT_UP)
     };
-    html.element("div", &[("class", &"charts three")], |html| {
-        latency_bars(html, found);
+    // Where everybody does what is asked, their rates are all the same.
+    let has_rates = !found.iter().all(kept_up);
+    html.element("div", &[("class", &"charts")], |html| {
+        latency_bars(html, if has_rates { "broad" } else { "narrow" }, found);
         let costs = found.iter().filter_map(|summary| {
             summary.server_cpu_us_per_delivery.map(|micros| (summary.system.as_str(), micros, 2))
         });
         let floor = bare.map(|bare| ("bare", bare.cpu_us_per_delivery, 7));
         amount_bars(html, "CPU a delivery", cpu, &costs.chain(floor).collect::<Vec<_>>());
-        // Where everybody does what is asked, their rates are all the same.
-        if !found.iter().all(kept_up) {
+        if has_rates {
             let rates = found.iter().map(|summary| (summary.system.as_str(), summary.deliveries_per_s, 3));
             amount_bars(html, "Deliveries a second", format_rate, &rates.collect::<Vec<_>>());
         }
@@ -312,7 +313,7 @@ fn case_charts(html: &mut Markup, case: &Case, found: &[&Summary], bare: Option<
 }
 
 /// Adds a bar from the median to the 99th percentile of each system that delivered anything.
-fn latency_bars(html: &mut Markup, found: &[&Summary]) {
+fn latency_bars(html: &mut Markup, class: &str, found: &[&Summary]) {
     let delivered: Vec<_> = found.iter().filter(|summary| summary.deliveries_per_s > 0.0).collect();
     let latencies = delivered.iter().flat_map(|summary| [summary.p50_us, summary.p99_us]);
     let Some(decades) = Decades::around(latencies) else { return };
@@ -326,7 +327,7 @@ fn latency_bars(html: &mut Markup, found: &[&Summary]) {
             is_pale: is_doubtful(summary),
         }
     });
-    bars_figure(html, "Latency, p50 to p99", &decades.ticks(), bars.collect());
+    bars_figure(html, class, "Latency, p50 to p99", &decades.ticks(), bars.collect());
 }
 
 /// Adds a bar for each (name, amount, colour), the largest as long as there is room; none if all are empty.
@@ -337,18 +338,18 @@ fn amount_bars(html: &mut Markup, title: &str, show: fn(f64) -> String, amounts:
             let (span, shown) = ((0.0, amount / largest), show(*amount));
             Bar { name, span, shown, colour: *colour, is_pale: false }
         });
-        bars_figure(html, title, &[], bars.collect());
+        bars_figure(html, "narrow", title, &[], bars.collect());
     }
 }
 
-fn bars_figure(html: &mut Markup, title: &str, ticks: &[(f64, String)], bars: Vec<Bar<'_>>) {
+fn bars_figure(html: &mut Markup, class: &str, title: &str, ticks: &[(f64, String)], bars: Vec<Bar<'_>>) {
     // A line at each tick, all the same distance from each other.
     let lines = match ticks.len() {
         0 | 1 => String::new(),
         count => format!("background-size:{:.3}% 100%", 100.0 / (count - 1) as f64),
     };
     let track = if ticks.is_empty() { "track" } else { "track lined" };
-    html.element("figure", &[], |html| {
+    html.element("figure", &[("class", &class)], |html| {
         html.element("figcaption", &[], |html| {
             html.leaf("strong", &[], title);
             if bars.iter().any(|bar| bar.is_pale) {
@@ -441,7 +442,7 @@ mod tests {
                 "<span class=\"doubtful\">INVALID</span> inspircd #3: the harness itself read late: p90 36.0 ms",
                 // From 1 ms to 100 ms; the second is not to be relied on.
                 "<span class=\"c0\" style=\"margin-left:37.04%;width:29.79%\"></span></span><span class=\"value\">5.50 ms to 21.7 ms",
-                "<span class=\"c0 pale\" style=\"margin-left:46.79%;width:28.09%\"></span></span><span class=\"value\">8.63 ms to 31.4",
+                "<span class=\"c0 pale\" style=\"margin-left:46.79%;width:28.08%\"></span></span><span class=\"value\">8.63 ms to 31.4",
                 "<span style=\"left:50.00%\">10 ms</span>",
                 "<span class=\"c7\" style=\"margin-left:0.00%;width:71.99%\"></span></span><span class=\"value\">6.74 us</span>",
                 "<th>A</th><td>1,000</td><td>1.01</td><td>6.74 us</td>",
