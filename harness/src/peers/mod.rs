@@ -37,6 +37,8 @@ use throng_core::shutdown::Shutdown;
 pub use case::{AHEAD, CASES, Case, Load};
 pub use process::ServerError;
 pub(crate) use report::SCENARIO;
+#[cfg(test)]
+pub(crate) use report::tests::report as test_report;
 pub use report::{BareSummary, Failure, PeersReport, Taken};
 pub use room::RoomError;
 pub use row::{Row, Summary};

@@ -76,68 +76,89 @@ fn case_of(row: &Row) -> Result<Case, serde_json::Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde_json::{Value, json};
 
-    /// A report that was kept, changed by `change` and read again.
-    fn kept(name: &str, change: impl FnOnce(String) -> String) -> Result<PeersReport, String> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results").join(name).join("peers.json");
-        let text = change(fs::read_to_string(path).expect("kept"));
+    use super::*;
+    use crate::peers::{Failure, test_report};
+
+    /// What is read of a report with `failures`, after `change` in its file.
+    fn read(failures: Vec<Failure>, change: impl FnOnce(&mut Value)) -> Result<PeersReport, String> {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("r.json");
-        fs::write(&path, text).expect("writable");
+        test_report(false, failures).write_json(&path).expect("writable");
+        let mut json = serde_json::from_slice(&fs::read(&path).expect("written")).expect("JSON");
+        change(&mut json);
+        fs::write(&path, json.to_string()).expect("writable");
         PeersReport::read(&path).map_err(|error| error.to_string())
     }
 
+    fn failure(case: char) -> Failure {
+        Failure { system: "redis".into(), case, repetition: 1, why: "it fell over".into() }
+    }
+
     #[test]
-    fn what_was_shown_then_is_shown_again() {
-        let report = kept("2026-11-26-peers-paced", |text| text).expect("its own");
-        let shown = include_str!("../../../results/2026-11-26-peers-paced/summary.txt");
-        assert_eq!(report.to_string(), shown);
-        // One from before the bare writer kept a case's pace.
-        let report = kept("2026-11-26-peers", |text| text).expect("an earlier one");
-        let letters: String = report.cases.iter().map(|case| case.letter).collect();
-        assert_eq!((letters.as_str(), report.cases[1].interval()), ("AFBCDE", None));
-        let (text, shown) =
-            (report.to_string(), include_str!("../../../results/2026-11-26-peers/summary.txt"));
-        let tables = |text: &str| text.split_once("what one write").map(|(tables, _)| tables.to_owned());
-        assert_eq!(tables(&text).expect("the bare writer"), tables(shown).expect("the bare writer"));
-        assert!(
-            report.bare.iter().all(|bare| bare.deliveries == 0) && !text.contains("at the pace"),
-            "{text}"
+    fn what_was_written_is_read() {
+        let written = test_report(false, vec![failure('F')]);
+        let back = read(vec![failure('F')], |_| {}).expect("its own");
+        assert_eq!((back.to_string(), back.to_html()), (written.to_string(), written.to_html()));
+        assert_eq!(back.cases, written.cases);
+        assert_eq!(serde_json::to_value(&back).expect("JSON"), serde_json::to_value(&written).expect("JSON"));
+    }
+
+    #[test]
+    fn what_an_earlier_version_did_not_have_is_empty() {
+        let earlier = read(Vec::new(), |json| {
+            for (list, keys) in [
+                ("bare", &["case", "deliveries", "cpu_us_per_delivery"][..]),
+                ("bare_medians", &["case", "deliveries_per_write", "cpu_us_per_delivery"]),
+            ] {
+                for bare in json[list].as_array_mut().expect("a list") {
+                    keys.iter().for_each(|key| drop(bare.as_object_mut().expect("one").remove(*key)));
+                }
+            }
+        });
+        let earlier = earlier.expect("an earlier one");
+        assert!(earlier.bare.iter().all(|bare| bare.case.is_none() && bare.deliveries == 0));
+        let text = earlier.to_string();
+        assert!(text.contains("3.50 us of CPU") && !text.contains("at the pace"), "{text}");
+    }
+
+    #[test]
+    fn cases_are_those_of_rows_and_else_known_by_their_letter() {
+        let report = read(vec![failure('E'), failure('X')], |json| {
+            for row in json["rows"].as_array_mut().expect("a list") {
+                (row["members"], row["interval_ms"]) = (json!(7), json!(11.25));
+            }
+        });
+        let report = report.expect("valid");
+        let shown: Vec<_> = report.cases.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            shown,
+            [
+                "A: 7 members, a message every 11.25ms, 622 deliveries/s",
+                "E: 9,000 members, a message every 11.25ms, 800,000 deliveries/s"
+            ]
         );
+        assert!(report.to_string().contains("NOT MEASURED  X redis #1: it fell over"), "{report}");
+        let closed = read(Vec::new(), |json| json["rows"][0]["interval_ms"] = Value::Null);
+        assert_eq!(closed.expect("valid").cases[0].interval(), None);
     }
 
     #[test]
     fn what_makes_no_sense_is_said() {
-        let check = |from: &str, to: &str, part: &str| {
-            let error = kept("2026-11-26-peers-paced", |text| {
-                assert!(text.contains(from), "{from}");
-                text.replacen(from, to, 1)
-            });
-            let error = error.expect_err(to);
+        let check = |change: fn(&mut Value), part: &str| {
+            let error = read(Vec::new(), change).expect_err(part);
             assert!(error.contains(part) && error.contains("r.json"), "{error}");
         };
-        check("\"format\": 1", "\"format\": 7", "has form 7 and was written by throng-harness 0.1.0");
-        check("\"scenario\": \"peers\"", "\"scenario\": \"bots\"", "it is of `bots`, not of `peers`");
+        check(|json| json["format"] = json!(7), "has form 7 and was written by throng-harness ");
+        check(|json| json["scenario"] = json!("bots"), "it is of `bots`, not of `peers`");
         check(
-            "\"interval_ms\": 10.0",
-            "\"interval_ms\": -1.0",
+            |json| json["rows"][0]["interval_ms"] = json!(-1.0),
             "`interval_ms` of case A is -1, which is no time",
         );
-        check("\"members\": 1000", "\"members\": \"many\"", "invalid type");
-        check("{", "", "is no report of throng-harness");
+        check(|json| json["rows"][0]["members"] = json!("many"), "invalid type");
+        check(|json| json["rows"] = Value::Null, "is no report of throng-harness");
         let error = PeersReport::read(Path::new("/nonexistent/r.json")).expect_err("not there").to_string();
         assert!(error.starts_with("cannot read /nonexistent/r.json"), "{error}");
-    }
-
-    #[test]
-    fn a_case_of_which_nothing_was_measured_is_known_by_its_letter() {
-        let failure =
-            r#""failures": [{"system": "redis", "case": "E", "repetition": 1, "why": "it fell over"}]"#;
-        let report = kept("2026-11-26-peers-paced", |text| text.replacen("\"failures\": []", failure, 1));
-        let report = report.expect("valid");
-        let letters: String = report.cases.iter().map(|case| case.letter).collect();
-        assert_eq!(letters, "ABCE");
-        assert!(report.to_string().contains("NOT MEASURED  E redis #1: it fell over"), "{report}");
     }
 }

@@ -342,14 +342,15 @@ impl PeersReport {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
     use super::*;
     use crate::peers::{CASES, System, Times};
     use crate::report::Findings;
 
-    fn report(interrupted: bool, failures: Vec<Failure>) -> PeersReport {
+    /// Two systems in two cases, of which one was measured: redis once, and throng twice, the second time with a doubt.
+    pub(crate) fn report(interrupted: bool, failures: Vec<Failure>) -> PeersReport {
         let second = Duration::from_secs(1);
         let job = PeersJob {
             systems: ["redis", "throng"].map(|name| System::named(name).expect("it is one")).into(),
