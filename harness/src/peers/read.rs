@@ -113,7 +113,7 @@ mod tests {
                 ("bare_medians", &["case", "deliveries_per_write", "cpu_us_per_delivery"]),
             ] {
                 for bare in json[list].as_array_mut().expect("a list") {
-                    keys.iter().for_each(|key| drop(bare.as_object_mut().expect("one").remove(*key)));
+                    bare.as_object_mut().expect("one").retain(|key, _| !keys.contains(&key.as_str()));
                 }
             }
         });
