@@ -164,7 +164,7 @@ mod tests {
 
     use super::*;
     use crate::live::Second;
-    use crate::peers::test_report;
+    use crate::peers::{Failure, test_report};
     use crate::report::Findings;
     use crate::report::tests::{findings, job, origin};
 
@@ -283,7 +283,9 @@ mod tests {
     fn a_report_on_peers_is_shown_again() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let [kept, json, html] = ["kept.json", "o.json", "o.html"].map(|name| dir.path().join(name));
-        let report = test_report(false, Vec::new());
+        let why = "it fell over".into();
+        let failure = Failure { system: "redis".into(), case: 'F', repetition: 1, why };
+        let report = test_report(false, vec![failure]);
         report.write_json(&kept).expect("writable");
         let shown = |hgrm| {
             let (json, html) = (Some(json.clone()), Some(html.clone()));
