@@ -30,6 +30,9 @@ pub use self::figure::{Compared, Controlled, Finding, Unit};
 /// more often than once in a hundred times.
 const RUNS_MIN: usize = 5;
 
+/// Fewest runs of a side that say, roughly, what runs differ by.
+const RUNS_TELLING: usize = 3;
+
 /// Fewest full seconds of a side, and of each of its runs, whose figures are compared: fewer blocks than that say little of each other.
 const ROWS_MIN: usize = 20;
 const ROWS_OF_RUN_MIN: usize = 5;
@@ -286,6 +289,12 @@ fn doubts(baseline: &[Named], new: &[Named], figures: &[Compared]) -> Vec<String
         doubts.push(format!(
             "what is not tested has fewer than {ROWS_MIN} full seconds on a side, is a latency of a run that is not valid, or is a figure of \
              whole runs and has fewer than {RUNS_MIN} of them on a side"
+        ));
+    }
+    if baseline.len().min(new.len()) < RUNS_TELLING {
+        doubts.push(format!(
+            "a side has fewer than {RUNS_TELLING} runs, so the intervals do not know what runs of one server differ by, which on a shared machine is \
+             often more than the noise: measure several times, in turns"
         ));
     }
     doubts
