@@ -33,8 +33,8 @@ pub const READ_CHUNK: usize = 64 * 1024;
 /// Reads from one session before the loop looks at the others again.
 pub const READS_PER_TURN: usize = 4;
 
-/// Time for which a loop reads from sessions before it writes to others; the read that is under way then is the last. Nothing
-/// that some send, however small and many their frames are, may hold up the rest for longer.
+/// Time for which a loop reads from open sessions, and then from the others, before it writes; what is being read then is finished. However
+/// small and many the frames are that some send, the rest must not wait for all of them.
 pub const READING: Duration = Duration::from_millis(1);
 
 /// Sessions that are not open yet, or no more, read before the loop looks at the others again. A handshake takes 150 us: a

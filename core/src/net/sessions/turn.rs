@@ -351,12 +351,9 @@ impl Net {
     /// A slice of the sweep, which gets as much time as the rest of the turn took: whoever is in a room waits no longer for those who
     /// come in, or have much to say, than they for the room.
     fn sweep(&mut self) {
-        let mut until = None;
+        let now = Instant::now();
+        let until = now + now.saturating_duration_since(self.turn_began);
         while self.rooms.is_sweeping() {
-            let until = *until.get_or_insert_with(|| {
-                let now = Instant::now();
-                now + now.saturating_duration_since(self.turn_began)
-            });
             for _ in 0..SWEEP_SLICE {
                 let Some(id) = self.rooms.next_visit() else { break };
                 self.serve(id);
