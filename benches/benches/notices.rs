@@ -15,7 +15,7 @@ use throng_core::content::{Effect, Effects};
 use throng_core::room::RoomId;
 use throng_core::wire::packets::{User, UsersChanged};
 use throng_core::wire::{List, Packet, Text};
-use throng_servers::chat::{Notices, Tally};
+use throng_servers::chat::{ListState, Notices};
 
 const ROOM: RoomId = RoomId(0);
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -29,11 +29,11 @@ fn movers(count: u32) -> (Vec<User>, Vec<u32>) {
 /// An interval: the bytes of the packets that it leads to.
 fn interval(notices: &mut Notices, effects: &mut Effects, movers: &(Vec<User>, Vec<u32>)) -> usize {
     let now = Instant::now();
-    let mut tally = Tally { version: 40_000, head_count: 9000 };
+    let mut tally = ListState { version: 40_000, head_count: 9000 };
     for (user, gone) in movers.0.iter().zip(&movers.1) {
-        tally = Tally { version: tally.version + 1, head_count: tally.head_count + 1 };
+        tally = ListState { version: tally.version + 1, head_count: tally.head_count + 1 };
         notices.entered(ROOM, black_box(user), tally, now, effects);
-        tally = Tally { version: tally.version + 1, head_count: tally.head_count - 1 };
+        tally = ListState { version: tally.version + 1, head_count: tally.head_count - 1 };
         notices.left(ROOM, black_box(*gone), tally, now, effects);
     }
     assert!(notices.tick(now + INTERVAL, effects).is_none());

@@ -25,7 +25,7 @@ fn hand_over(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("JobQueue", jobs), |bencher| {
             bencher.iter(|| {
                 for _ in 0..jobs {
-                    assert!(queue.try_push_or_starve(black_box(load), 0).is_ok());
+                    assert!(queue.try_push_or_register(black_box(load), 0).is_ok());
                     queue.ring();
                 }
                 queue.clear_bell();

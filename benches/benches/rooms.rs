@@ -14,7 +14,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use throng_benches::crowd::{LIMITS, ROOM};
 use throng_benches::in_turns;
 use throng_core::SessionId;
-use throng_core::net::rooms::Rooms;
+use throng_core::net::membership::Rooms;
 use throng_core::room::{Class, RoomId};
 
 /// As long as a message of 128 B is when sealed.

@@ -53,7 +53,7 @@ fn to_content(jobs: u64) -> Duration {
     thread::scope(|scope| {
         let producer = scope.spawn(|| {
             for _ in 0..jobs {
-                while queue.try_push_or_starve(LOAD, 0).is_err() {
+                while queue.try_push_or_register(LOAD, 0).is_err() {
                     thread::park();
                 }
                 queue.ring();

@@ -23,6 +23,7 @@ pub mod crypto;
 mod documents;
 pub mod endpoints;
 pub mod limits;
+pub mod links;
 pub mod log;
 pub mod metrics;
 pub mod net;
@@ -31,7 +32,6 @@ pub mod rlimit;
 pub mod room;
 pub mod session_id;
 pub mod shutdown;
-pub mod terminal;
 pub mod timer;
 pub mod wire;
 

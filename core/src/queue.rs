@@ -78,7 +78,7 @@ impl<T> JobQueue<T> {
 
     /// As [`Self::try_push`] for a producer that can hold its item back: when the queue is
     /// full, `producer` (below 64) is noted, and [`Self::take_starved`] will report it.
-    pub fn try_push_or_starve(&self, item: T, producer: usize) -> Result<(), T> {
+    pub fn try_push_or_register(&self, item: T, producer: usize) -> Result<(), T> {
         let Err(item) = self.items.push(item) else { return Ok(()) };
         self.starved.fetch_or(1 << producer, Ordering::SeqCst);
         // The consumer may have made room, and looked at the bits, before ours was there.
@@ -213,12 +213,12 @@ mod tests {
     #[test]
     fn a_starved_producer_is_reported_once_room_is_made() {
         let queue = JobQueue::new(1, || {});
-        queue.try_push_or_starve('a', 5).unwrap();
-        assert_eq!(queue.try_push_or_starve('b', 5), Err('b'));
+        queue.try_push_or_register('a', 5).unwrap();
+        assert_eq!(queue.try_push_or_register('b', 5), Err('b'));
         assert_eq!(queue.pop(), Some('a'));
         assert_eq!(queue.take_starved(), 1 << 5);
         assert_eq!(queue.take_starved(), 0);
-        queue.try_push_or_starve('b', 5).unwrap();
+        queue.try_push_or_register('b', 5).unwrap();
     }
 
     #[test]
@@ -324,7 +324,7 @@ mod tests {
                 scope.spawn(move || {
                     let mut number = 0;
                     while number < EACH {
-                        if queue.try_push_or_starve((producer as u64) << 32 | number, producer).is_ok() {
+                        if queue.try_push_or_register((producer as u64) << 32 | number, producer).is_ok() {
                             number += 1;
                             queue.ring();
                         } else {

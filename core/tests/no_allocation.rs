@@ -14,7 +14,7 @@ use throng_core::crypto::{Credentials, RoomSealer, StaticKey};
 use throng_core::net::outbox::BufferPool;
 use throng_core::net::session::{Session, Step};
 use throng_core::net::{
-    Acceptor, App, Closed, Endpoint, Listener, Mail, Net, Opened, PeerKind, Shard, ShardSize,
+    Acceptor, App, Closed, Endpoint, Listener, Mail, Opened, PeerKind, Sessions, Shard, ShardSize,
 };
 use throng_core::room::{Class, RoomId};
 use throng_core::wire::{CloseReason, Packet};
@@ -65,26 +65,26 @@ struct Members(Sender<SessionId>);
 impl App for Members {
     type Command = Errand;
 
-    fn opened(&mut self, net: &mut Net, id: SessionId, _: Opened) {
-        net.join(id, ROOM);
+    fn opened(&mut self, sessions: &mut Sessions, id: SessionId, _: Opened) {
+        sessions.join(id, ROOM);
         let _ = self.0.send(id);
     }
 
-    fn packet(&mut self, _: &mut Net, _: SessionId, _: Packet) -> Result<(), Packet> {
+    fn packet(&mut self, _: &mut Sessions, _: SessionId, _: Packet) -> Result<(), Packet> {
         Ok(())
     }
 
-    fn closed(&mut self, _: &mut Net, _: SessionId, _: Closed) {}
+    fn closed(&mut self, _: &mut Sessions, _: SessionId, _: Closed) {}
 
-    fn command(&mut self, net: &mut Net, errand: Errand) {
+    fn command(&mut self, sessions: &mut Sessions, errand: Errand) {
         match errand {
             Errand::Append(frames) => {
-                let now = net.now();
+                let now = sessions.now();
                 for frame in &frames {
-                    net.append(ROOM, Class::Chat, frame, now);
+                    sessions.append(ROOM, Class::Chat, frame, now);
                 }
             }
-            Errand::Copies(encoded) => net.copies(ROOM, Class::Chat, &encoded),
+            Errand::Copies(encoded) => sessions.copies(ROOM, Class::Chat, &encoded),
             Errand::Count(to) => drop(to.send(ALLOCATIONS.get())),
         }
     }

@@ -12,7 +12,7 @@ use throng_core::SessionId;
 use throng_core::crypto::{Credentials, StaticKey};
 use throng_core::metrics;
 use throng_core::net::{
-    Acceptor, App, Closed, Endpoint, Listener, Mail, Net, Opened, PeerKind, Shard, ShardSize,
+    Acceptor, App, Closed, Endpoint, Listener, Mail, Opened, PeerKind, Sessions, Shard, ShardSize,
 };
 use throng_core::wire::frame::refusal;
 use throng_core::wire::{CloseReason, Packet};
@@ -23,12 +23,12 @@ struct Nothing;
 
 impl App for Nothing {
     type Command = ();
-    fn opened(&mut self, _net: &mut Net, _id: SessionId, _opened: Opened) {}
-    fn packet(&mut self, _net: &mut Net, _id: SessionId, _packet: Packet) -> Result<(), Packet> {
+    fn opened(&mut self, _net: &mut Sessions, _id: SessionId, _opened: Opened) {}
+    fn packet(&mut self, _net: &mut Sessions, _id: SessionId, _packet: Packet) -> Result<(), Packet> {
         Ok(())
     }
-    fn closed(&mut self, _net: &mut Net, _id: SessionId, _closed: Closed) {}
-    fn command(&mut self, _net: &mut Net, _command: ()) {}
+    fn closed(&mut self, _net: &mut Sessions, _id: SessionId, _closed: Closed) {}
+    fn command(&mut self, _net: &mut Sessions, _command: ()) {}
 }
 
 fn rules() -> Endpoint {

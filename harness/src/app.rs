@@ -13,8 +13,8 @@ use crate::crew;
 use crate::monitor::{self, MonitorJob, MonitorReport};
 use crate::peers::{self, PeersJob, PeersReport, bare};
 use crate::report::{
-    EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE, Findings, Machine, Origin, Report, again, check_directory,
-    check_writable,
+    EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE, Findings, Machine, Origin, Report, check_directory, check_writable,
+    reload,
 };
 use crate::steps::{self, StepsJob};
 use crate::target::Target;
@@ -46,7 +46,7 @@ pub fn run<E: Display>(
         Ok(Task::Steps(job)) => return run_steps(job, (command, file), out, err, shutdown, drive),
         Ok(Task::Peers(job)) => return run_peers(&job, command, out, err),
         Ok(Task::Monitor(job)) => return run_monitor(&job, command, file, out, err),
-        Ok(Task::Report(job)) => return again::run(&job, &here(command), out, err),
+        Ok(Task::Report(job)) => return reload::run(&job, &here(command), out, err),
         Ok(Task::BareWriter(writer)) => {
             return match bare::write(writer, out) {
                 Ok(()) => EXIT_OK,

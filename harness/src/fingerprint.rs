@@ -2,8 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::audiences::{Audiences, WHISPERS};
 use crate::clock::Nanos;
-use crate::crowd::{Crowd, WHISPERS};
 use crate::schedule::Traffic;
 use crate::worker::Churn;
 
@@ -16,7 +16,7 @@ pub struct Planned<'a> {
     /// Each message's sender and audience, and the other client of each whisper.
     pub traffic: &'a Traffic,
     /// Each client's channel and place.
-    pub crowd: &'a Crowd,
+    pub crowd: &'a Audiences,
     /// Clients of the run.
     pub clients: u32,
     /// Bytes of a message; 0 if each has a length of its own.
@@ -94,23 +94,25 @@ impl Hash {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crowd::Speech;
+    use crate::audiences::ScopeMix;
 
     const MS: Nanos = 1_000_000;
 
-    fn planned<'a>(traffic: &'a Traffic, crowd: &'a Crowd, clients: u32, payload: usize) -> Planned<'a> {
+    fn planned<'a>(traffic: &'a Traffic, crowd: &'a Audiences, clients: u32, payload: usize) -> Planned<'a> {
         Planned { traffic, crowd, clients, payload, seed: 1, churn: None, moves: None }
     }
 
-    fn of(seed: u64, speech: Speech, clients: u32, interval: Nanos, payload: usize) -> String {
-        let crowd = Crowd::new(clients, speech, 4, 3, 100, seed);
+    fn of(seed: u64, speech: ScopeMix, clients: u32, interval: Nanos, payload: usize) -> String {
+        let crowd = Audiences::new(clients, speech, 4, 3, 100, seed);
         let traffic = Traffic::draw(seed, clients, clients, 3_000).among(&crowd, seed);
         planned(&traffic, &crowd, clients, payload).fingerprint(0..3_000, |index| interval * u64::from(index))
     }
 
     #[test]
     fn only_the_same_traffic_has_the_same() {
-        for speech in [Speech::World, Speech::Channel, Speech::Nearby, Speech::Whisper, Speech::Mixed] {
+        for speech in
+            [ScopeMix::World, ScopeMix::Channel, ScopeMix::Nearby, ScopeMix::Whisper, ScopeMix::Mixed]
+        {
             let first = of(7, speech, 30, MS, 128);
             assert_eq!(first, of(7, speech, 30, MS, 128), "{speech:?}");
             assert_eq!(first.len(), 32);
@@ -123,7 +125,7 @@ mod tests {
                 assert_ne!(first, other, "{speech:?}");
             }
         }
-        assert_ne!(of(7, Speech::World, 30, MS, 128), of(7, Speech::Mixed, 30, MS, 128));
+        assert_ne!(of(7, ScopeMix::World, 30, MS, 128), of(7, ScopeMix::Mixed, 30, MS, 128));
     }
 
     #[test]
@@ -131,7 +133,8 @@ mod tests {
         let of = |drawn, left_out| {
             let traffic = Traffic::draw(7, 30, 30, drawn);
             let messages = (0..100).filter(|index| Some(*index) != left_out);
-            planned(&traffic, &Crowd::world(30), 30, 128).fingerprint(messages, |index| MS * u64::from(index))
+            planned(&traffic, &Audiences::world(30), 30, 128)
+                .fingerprint(messages, |index| MS * u64::from(index))
         };
         assert_eq!(of(100, None), of(800, None));
         let all = [of(100, None), of(100, Some(99)), of(100, Some(98)), of(100, Some(0))];
@@ -140,7 +143,7 @@ mod tests {
 
     #[test]
     fn who_comes_goes_and_moves_counts() {
-        let (traffic, crowd) = (Traffic::draw(7, 5, 5, 10), Crowd::world(5));
+        let (traffic, crowd) = (Traffic::draw(7, 5, 5, 10), Audiences::world(5));
         let plain = planned(&traffic, &crowd, 5, 128);
         let turns = |per_second, first| Some(Churn { per_second, first, count: 2 });
         let all = [
@@ -156,7 +159,7 @@ mod tests {
         let mut prints = all.map(print).to_vec();
         // The five clients are in the first five channels, however many there are.
         let of_channels = |channels| {
-            let crowd = Crowd::new(5, Speech::Channel, channels, 1, 100, 1);
+            let crowd = Audiences::new(5, ScopeMix::Channel, channels, 1, 100, 1);
             print(Planned { churn: turns(5, 3), crowd: &crowd, ..plain })
         };
         prints.extend([of_channels(6), of_channels(7)]);
@@ -168,7 +171,8 @@ mod tests {
         let of = |senders: &[u32]| {
             let traffic = Traffic::of(senders.to_vec(), 3);
             let messages = 0..traffic.messages();
-            planned(&traffic, &Crowd::world(3), 3, 64).fingerprint(messages, |index| MS * u64::from(index))
+            planned(&traffic, &Audiences::world(3), 3, 64)
+                .fingerprint(messages, |index| MS * u64::from(index))
         };
         let first = of(&[0, 1, 2]);
         assert!([of(&[0, 1, 1]), of(&[0, 1]), of(&[1, 0, 2])].iter().all(|other| *other != first));

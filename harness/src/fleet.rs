@@ -10,11 +10,11 @@ use crate::cli::Job;
 use crate::clock::Nanos;
 use crate::crew::{Awaited, FrameError, Processes, Threads};
 use crate::live::{Panel, Totals, sum};
-use crate::rhythm::Rhythm;
 use crate::scenario::Given;
+use crate::send_schedule::SendSchedule;
 use crate::target::Target;
 use crate::verify::{Settlement, settle};
-use crate::worker::{Command, Harvest, Plan};
+use crate::worker::{Command, Plan, WorkerResults};
 
 /// How long a worker may take to give its results away.
 pub(crate) const HARVEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -96,7 +96,7 @@ pub struct Fleet {
     panels: Arc<[Panel]>,
     hands: Hands,
     /// When counted messages are due, once that is known.
-    counted: Option<Arc<Rhythm>>,
+    counted: Option<Arc<SendSchedule>>,
 }
 
 enum Hands {
@@ -160,7 +160,11 @@ impl Fleet {
     }
 
     /// Has the workers send by the schedule, and starts what wakes them in time.
-    pub fn talk(&mut self, warmup: &Arc<Rhythm>, counted: &Arc<Rhythm>) -> Result<(), FleetError> {
+    pub fn talk(
+        &mut self,
+        warmup: &Arc<SendSchedule>,
+        counted: &Arc<SendSchedule>,
+    ) -> Result<(), FleetError> {
         self.counted = Some(counted.clone());
         match &mut self.hands {
             Hands::Here(threads) => threads.talk(warmup, counted),
@@ -171,7 +175,7 @@ impl Fleet {
         }
     }
 
-    /// Has counted messages from `at` on, which must be some time ahead, be `interval` apart: [`Rhythm::change`] of that which
+    /// Has counted messages from `at` on, which must be some time ahead, be `interval` apart: [`SendSchedule::change`] of that which
     /// [`Self::talk`] was given, wherever there is a copy of it. False if it does not change, or nobody talks.
     pub fn change_rate(&self, at: Nanos, interval: Duration) -> bool {
         let is_changed = self.counted.as_ref().is_some_and(|counted| counted.change(at, interval));
@@ -198,7 +202,7 @@ impl Fleet {
     }
 
     /// What all workers found out, merged, without their tallies, which [`Self::settle`] puts together.
-    pub fn harvest(&mut self) -> Result<Harvest, FleetError> {
+    pub fn harvest(&mut self) -> Result<WorkerResults, FleetError> {
         match &mut self.hands {
             Hands::Here(threads) => threads.harvest(),
             Hands::Elsewhere(processes) => processes.harvest(),

@@ -5,7 +5,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 use throng_core::crypto::{ClusterKey, PublicKey, Ticket};
-use throng_core::wire::packets::{IdText, Name, PasswordText, TicketBytes, WishedChannel, WishedName};
+use throng_core::wire::packets::{IdText, Name, PasswordText, RequestedName, TicketBytes, WishedChannel};
 use throng_core::wire::{SecretText, Text};
 
 use crate::cli::CLIENTS_MAX;
@@ -66,7 +66,7 @@ impl Seeded {
 
 /// The clients of one run, as the servers know them.
 #[derive(Debug, Clone)]
-pub struct Cast {
+pub struct Identities {
     run: u32,
     seed: u64,
     seeded: Option<Seeded>,
@@ -74,7 +74,7 @@ pub struct Cast {
     stem: String,
 }
 
-impl Cast {
+impl Identities {
     /// The clients of `run`, a number that no other run has; `seed` decides their passwords.
     pub fn new(run: u32, seed: u64) -> Self {
         Self { run, seed, seeded: None, stem: format!("h{run:08x}n") }
@@ -119,7 +119,7 @@ impl Cast {
     }
 
     /// The name of a client's character.
-    pub fn name(&self, client: u32) -> WishedName {
+    pub fn name(&self, client: u32) -> RequestedName {
         Text::truncated(&self.text(client))
     }
 
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn nobody_is_two_clients() {
-        let (one, other) = (Cast::new(1, 5), Cast::new(2, 5));
+        let (one, other) = (Identities::new(1, 5), Identities::new(2, 5));
         let accounts = [one.account(0), one.account(CLIENTS_MAX - 1), other.account(0), other.account(1)];
         assert!(accounts.windows(2).all(|pair| pair[0] < pair[1]), "{accounts:x?}");
         assert!(accounts.iter().all(|account| *account >= SYNTHETIC));
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn ids_names_and_passwords_are_allowed() {
         let last = CLIENTS_MAX - 1;
-        let cast = Cast::new(u32::MAX, u64::MAX);
+        let cast = Identities::new(u32::MAX, u64::MAX);
         assert_eq!(&*cast.id(last), "hffffffffn999999");
         assert!(cast.id(last).len() <= ID_CHARS_MAX && cast.name(last).len() <= NAME_CHARS_MAX);
         assert!(cast.password(0).expose().len() >= PASSWORD_CHARS_MIN);
@@ -193,8 +193,8 @@ mod tests {
     fn accounts_that_exist_have_one_password_and_count_from_one() {
         let password = PasswordText::new("secret-secret").expect("short");
         let seeded = Seeded { prefix: "seed".into(), password: password.clone() };
-        let cast = Cast::new(1, 5).with_accounts(Some(seeded));
-        assert!(cast.has_accounts() && !Cast::new(1, 5).with_accounts(None).has_accounts());
+        let cast = Identities::new(1, 5).with_accounts(Some(seeded));
+        assert!(cast.has_accounts() && !Identities::new(1, 5).with_accounts(None).has_accounts());
         for (client, id) in [(0, "seed-000001"), (98, "seed-000099"), (CLIENTS_MAX - 1, "seed-1000000")] {
             assert_eq!((&*cast.id(client), &*cast.name(client)), (id, id));
             assert_eq!(cast.password(client), password);
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_runs_clients_are_known_by_their_names() {
-        let check = |cast: &Cast, foreign: &[&str]| {
+        let check = |cast: &Identities, foreign: &[&str]| {
             for client in [0, 9, 10, 41] {
                 assert!(cast.is_client(&cast.name(client), 42), "{}", &*cast.name(client));
             }
@@ -212,7 +212,7 @@ mod tests {
                 assert!(!cast.is_client(name, 42), "{name}");
             }
         };
-        let cast = Cast::new(0x1a, 5);
+        let cast = Identities::new(0x1a, 5);
         let foreign = [
             "h0000001an",
             "h0000001an01",
@@ -224,7 +224,7 @@ mod tests {
         check(&cast, &foreign);
         check(&cast, &["h0000001é7", "Ann"]);
         let password = PasswordText::new("secret-secret").expect("short");
-        let seeded = Cast::new(1, 5).with_accounts(Some(Seeded { prefix: "seed".into(), password }));
+        let seeded = Identities::new(1, 5).with_accounts(Some(Seeded { prefix: "seed".into(), password }));
         check(
             &seeded,
             &["seed-000000", "seed-7", "seed-0000007", "seed-00007x", "seeds-000007", "h00000001n7"],
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn a_ticket_is_for_one_chat_server() {
         let cluster = ClusterKey::from_bytes([1; 32]);
-        let ticket = Cast::new(3, 4).ticket(5, &cluster, [6; 32], 1000).expect("random bytes");
+        let ticket = Identities::new(3, 4).ticket(5, &cluster, [6; 32], 1000).expect("random bytes");
         let (_, opened) = Ticket::open(&cluster, &ticket, &[6; 32], 1000).expect("good");
         assert_eq!(
             (opened.account, opened.claim, &*opened.name),

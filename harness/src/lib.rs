@@ -23,12 +23,12 @@
 //! `peers` measures other systems with the same messages and the same accounting.
 
 pub mod app;
+pub mod audiences;
 pub mod bots;
 pub mod breakdown;
 pub mod cli;
 pub mod clock;
 pub mod crew;
-pub mod crowd;
 pub mod duration;
 pub mod fingerprint;
 pub mod fleet;
@@ -42,10 +42,10 @@ pub mod preflight;
 pub mod procstat;
 pub mod record;
 pub mod report;
-pub mod rhythm;
 pub mod roster;
 pub mod scenario;
 pub mod schedule;
+pub mod send_schedule;
 pub mod steps;
 pub mod target;
 pub mod threshold;

@@ -18,8 +18,8 @@ use rand::{RngExt, SeedableRng};
 use throng_core::net::{Mail, Mailbox};
 
 use crate::clock::{Nanos, RunClock, nanos};
-use crate::rhythm::Rhythm;
 use crate::schedule::SendCursor;
+use crate::send_schedule::SendSchedule;
 use crate::worker::{Command, Plan};
 
 /// Mean time between two looks at the workers' lag.
@@ -40,8 +40,8 @@ impl Pacer {
     /// that are due at `warmup` and `counted`.
     pub fn start(
         plan: &Plan,
-        warmup: &Arc<Rhythm>,
-        counted: &Arc<Rhythm>,
+        warmup: &Arc<SendSchedule>,
+        counted: &Arc<SendSchedule>,
         mailboxes: Vec<Arc<Mailbox<Command>>>,
         first: u32,
     ) -> io::Result<Self> {

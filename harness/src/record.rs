@@ -9,7 +9,7 @@ pub use written::HistogramError;
 
 use crate::clock::Nanos;
 use crate::payload::Stamp;
-use crate::rhythm::Rhythm;
+use crate::send_schedule::SendSchedule;
 use crate::verify::MessageLog;
 
 /// Shortest time that is told apart from zero, in nanoseconds.
@@ -170,7 +170,7 @@ pub struct Spread {
 
 impl Spread {
     /// The spread of all messages in `log`, which were due by `rhythm`.
-    pub fn of(log: &MessageLog, rhythm: &Rhythm) -> Self {
+    pub fn of(log: &MessageLog, rhythm: &SendSchedule) -> Self {
         let mut spread = Self::default();
         for (index, message) in log.iter().enumerate().filter(|(_, message)| message.was_received()) {
             let intended = rhythm.intended(index as u32);
@@ -182,7 +182,7 @@ impl Spread {
     }
 
     /// When each message that anybody received was due, and how long its last recipient took, in the order in which they were due.
-    pub fn last_recipients(log: &MessageLog, rhythm: &Rhythm) -> impl Iterator<Item = (Nanos, Nanos)> {
+    pub fn last_recipients(log: &MessageLog, rhythm: &SendSchedule) -> impl Iterator<Item = (Nanos, Nanos)> {
         let received = log.iter().enumerate().filter(|(_, message)| message.was_received());
         received.map(move |(index, message)| {
             let due = rhythm.intended(index as u32);
@@ -198,7 +198,7 @@ mod tests {
 
     use super::*;
     use crate::schedule::Traffic;
-    use crate::verify::{Tally, settle};
+    use crate::verify::{DeliveryLedger, settle};
 
     const MS: Nanos = 1_000_000;
 
@@ -261,12 +261,12 @@ mod tests {
     #[test]
     fn first_and_last_recipients_are_found_over_workers() {
         let traffic = Arc::new(Traffic::of(vec![0, 0], 2));
-        let mut tallies = [0, 1].map(|id| Tally::new(traffic.clone(), [id]));
+        let mut tallies = [0, 1].map(|id| DeliveryLedger::new(traffic.clone(), [id]));
         tallies[0].sent(0, 100 * MS);
         tallies[0].delivered(0, 0, 1, 103 * MS);
         tallies[1].delivered(0, 0, 1, 110 * MS);
         let settlement = settle(tallies.into()).expect("two tallies");
-        let spread = Spread::of(&settlement.log, &Rhythm::even(100 * MS, Duration::from_millis(1)));
+        let spread = Spread::of(&settlement.log, &SendSchedule::even(100 * MS, Duration::from_millis(1)));
         near(spread.first.summary().max, 3_000.0);
         near(spread.last.summary().max, 10_000.0);
         near(spread.skew.summary().max, 7_000.0);

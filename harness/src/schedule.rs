@@ -1,6 +1,6 @@
 //! When what is sent by whom: decided before the run, by the seed and the clock alone.
 //!
-//! The schedule is open-loop and absolute. A message is due when its [`Rhythm`] says so,
+//! The schedule is open-loop and absolute. A message is due when its [`SendSchedule`] says so,
 //! however late its predecessors were, and it keeps that time as its intended time when
 //! it is sent late: a server (or a harness) that stalls makes latencies long instead of
 //! making the load light.
@@ -16,9 +16,9 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
+use crate::audiences::{Audiences, ScopeMix, WHISPERS, WORLD};
 use crate::clock::{NEVER, Nanos, nanos};
-use crate::crowd::{Crowd, Speech, WHISPERS, WORLD};
-use crate::rhythm::Rhythm;
+use crate::send_schedule::SendSchedule;
 
 /// Most messages that one run may schedule: they are all known, and accounted for, by number.
 pub const MESSAGES_MAX: u32 = 8_000_000;
@@ -108,7 +108,7 @@ struct Addressed {
 }
 
 impl Addressed {
-    fn draw(seed: u64, crowd: &Crowd, senders: &[u32]) -> Self {
+    fn draw(seed: u64, crowd: &Audiences, senders: &[u32]) -> Self {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed ^ 0x0061_6464_7265_7373);
         let (mut counts, mut whispered_to) = (Vec::new(), Vec::new());
         let mut places = Vec::with_capacity(senders.len());
@@ -163,8 +163,8 @@ impl Traffic {
 
     /// The same messages, each for one of the audiences of `crowd`; `seed` decides what is left to chance.
     #[must_use]
-    pub fn among(self, crowd: &Crowd, seed: u64) -> Self {
-        let is_for_all = crowd.speech() == Speech::World;
+    pub fn among(self, crowd: &Audiences, seed: u64) -> Self {
+        let is_for_all = crowd.speech() == ScopeMix::World;
         let addressed = (!is_for_all).then(|| Addressed::draw(seed, crowd, &self.senders));
         Self { addressed, ..self }
     }
@@ -240,7 +240,7 @@ pub struct Due {
 #[derive(Debug)]
 pub struct SendCursor {
     traffic: Arc<Traffic>,
-    rhythm: Arc<Rhythm>,
+    rhythm: Arc<SendSchedule>,
     worker: u32,
     workers: u32,
     next: u32,
@@ -248,7 +248,7 @@ pub struct SendCursor {
 
 impl SendCursor {
     /// The messages of `worker`, one of `workers` (at least 1).
-    pub fn new(traffic: Arc<Traffic>, rhythm: Arc<Rhythm>, worker: u32, workers: u32) -> Self {
+    pub fn new(traffic: Arc<Traffic>, rhythm: Arc<SendSchedule>, worker: u32, workers: u32) -> Self {
         let mut cursor = Self { traffic, rhythm, worker, workers: workers.max(1), next: 0 };
         cursor.skip_others();
         cursor
@@ -318,7 +318,8 @@ mod tests {
     #[test]
     fn a_stall_is_caught_up_with_the_intended_times_kept() {
         let traffic = Arc::new(Traffic::of(vec![0, 1, 0, 1], 2));
-        let mut cursor = SendCursor::new(traffic, Rhythm::even(100, Duration::from_nanos(10)).into(), 0, 1);
+        let mut cursor =
+            SendCursor::new(traffic, SendSchedule::even(100, Duration::from_nanos(10)).into(), 0, 1);
         assert_eq!(cursor.next_due(), 100);
         assert_eq!(cursor.pop(99), None);
         let late: Vec<_> =
@@ -339,7 +340,7 @@ mod tests {
 
     #[test]
     fn who_draws_more_begins_the_same_way() {
-        let crowd = Crowd::new(30, Speech::Mixed, 4, 3, 100, 5);
+        let crowd = Audiences::new(30, ScopeMix::Mixed, 4, 3, 100, 5);
         let [fewer, more] = [100, 800].map(|messages| Traffic::draw(7, 30, 20, messages).among(&crowd, 7));
         for index in 0..100 {
             let of = |traffic: &Traffic| (traffic.sender(index), traffic.place(index));
@@ -351,7 +352,7 @@ mod tests {
     #[test]
     fn a_change_of_the_rate_is_felt_by_all_workers() {
         let traffic = Arc::new(Traffic::of(vec![0, 1, 0, 1, 0, 1, 0, 1], 2));
-        let rhythm = Arc::new(Rhythm::even(0, Duration::from_nanos(100)));
+        let rhythm = Arc::new(SendSchedule::even(0, Duration::from_nanos(100)));
         let cursors = [0, 1].map(|worker| SendCursor::new(traffic.clone(), rhythm.clone(), worker, 2));
         assert_eq!((cursors[0].next_due(), cursors[1].next_due()), (0, 100));
         assert!(rhythm.change(150, Duration::from_nanos(10)));
@@ -373,7 +374,7 @@ mod tests {
 
     #[test]
     fn messages_are_numbered_for_each_audience() {
-        let crowd = Crowd::new(30, Speech::Mixed, 4, 3, 100, 5);
+        let crowd = Audiences::new(30, ScopeMix::Mixed, 4, 3, 100, 5);
         let senders = Traffic::draw(5, 30, 30, 2_000);
         let traffic = Traffic::draw(5, 30, 30, 2_000).among(&crowd, 5);
         assert_eq!(senders.senders, traffic.senders);
@@ -391,7 +392,7 @@ mod tests {
         assert_eq!(counts, traffic.counts());
         let whispers = traffic.count(WHISPERS);
         assert!(traffic.whispered_to(whispers - 1).is_some() && traffic.whispered_to(whispers).is_none());
-        let world = senders.among(&Crowd::world(30), 5);
+        let world = senders.among(&Audiences::world(30), 5);
         assert_eq!((world.place(7), world.counts(), world.count(1)), ((WORLD, 7), vec![2_000], 0));
     }
 
@@ -399,7 +400,7 @@ mod tests {
         #[test]
         fn workers_share_the_schedule_without_overlap(seed: u64, clients in 1_u32..40, workers in 1_u32..5) {
             let traffic = Arc::new(Traffic::draw(seed, clients, clients, 200));
-            let rhythm = Arc::new(Rhythm::even(0, Duration::from_nanos(1)));
+            let rhythm = Arc::new(SendSchedule::even(0, Duration::from_nanos(1)));
             let mut all: Vec<Due> = (0..workers)
                 .flat_map(|worker| {
                     let mut cursor = SendCursor::new(traffic.clone(), rhythm.clone(), worker, workers);

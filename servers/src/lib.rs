@@ -7,19 +7,19 @@ pub mod cli;
 pub mod datadir;
 pub mod db;
 pub mod dbagent;
-pub mod holdings;
+pub mod held_claims;
 pub mod keygen;
+pub mod launch;
 pub mod login;
 mod memory;
 pub mod node;
 pub mod process;
 pub mod rules;
-pub mod up;
 
 #[cfg(test)]
-mod simulation;
+mod role_fixture;
 #[cfg(test)]
-mod stand;
+mod simulation;
 
 /// The log belongs to the process: tests that open it take turns.
 #[cfg(test)]

@@ -12,8 +12,8 @@ use throng_servers::cli::{Cli, Command, ConfigCommand};
 use throng_servers::datadir::Role;
 use throng_servers::db::{self, DbCommandError};
 use throng_servers::keygen::{self, KeygenError};
+use throng_servers::launch::{self, UpError};
 use throng_servers::process::{Process, StartError};
-use throng_servers::up::{self, UpError};
 
 /// Exit code for a mistake on the command line or in the configuration, as clap's.
 const EXIT_USAGE: u8 = 2;
@@ -90,7 +90,7 @@ fn run_roles(config: &Config, roles: &[Role]) -> Result<u8, Failure> {
     if roles.len() == Role::ALL.len() {
         keygen::ensure(config)?;
     }
-    match up::run(config, roles, &mut process) {
+    match launch::run(config, roles, &mut process) {
         // After a crash the code says so, whatever else went wrong on the way out.
         Err(error) if process.shutdown.cause() != Some(Cause::Crash) => Err(error.into()),
         Err(error) => {

@@ -14,16 +14,16 @@ const CROWD: i64 = 1000;
 
 /// Notices when a crowd has come or gone, and is through.
 #[derive(Debug, Default)]
-pub(crate) struct Crowds {
+pub(crate) struct TrimPolicy {
     /// Sessions when memory was last given back.
     settled: i64,
     /// Sessions at the last look.
     last: i64,
 }
 
-impl Crowds {
+impl TrimPolicy {
     /// So many sessions there are now. True when many have come or gone since the last time, and few since the last look.
-    pub(crate) fn are_through(&mut self, sessions: i64) -> bool {
+    pub(crate) fn should_trim(&mut self, sessions: i64) -> bool {
         let moved = (sessions - std::mem::replace(&mut self.last, sessions)).abs();
         if (sessions - self.settled).abs() < CROWD || moved > CROWD / 10 {
             return false;
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn memory_is_given_back_once_a_crowd_is_through() {
-        let mut crowds = Crowds::default();
+        let mut crowds = TrimPolicy::default();
         let steps = [
             (10, false),
             (900, false),
@@ -64,7 +64,7 @@ mod tests {
             (15, false),
         ];
         for (sessions, wanted) in steps {
-            assert_eq!(crowds.are_through(sessions), wanted, "{sessions} sessions");
+            assert_eq!(crowds.should_trim(sessions), wanted, "{sessions} sessions");
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::pool::{Job, Lane};
 use crate::SessionId;
-use crate::net::{App, Closed, Endpoint, Net, Opened, PeerKind};
+use crate::net::{App, Closed, Endpoint, Opened, PeerKind, Sessions};
 use crate::room::{Class, RoomId};
 use crate::wire::{CloseReason, Packet};
 
@@ -81,7 +81,7 @@ impl<R: Send + 'static> ContentApp<R> {
     fn drain_backlog(&mut self, lane: usize) {
         let queue = &self.lanes[lane];
         while let Some(job) = self.backlog[lane].pop_front() {
-            if let Err(job) = queue.try_push_or_starve(job, self.shard) {
+            if let Err(job) = queue.try_push_or_register(job, self.shard) {
                 self.backlog[lane].push_front(job);
                 break;
             }
@@ -93,11 +93,11 @@ impl<R: Send + 'static> ContentApp<R> {
 impl<R: Send + 'static> App for ContentApp<R> {
     type Command = Command;
 
-    fn opened(&mut self, _net: &mut Net, id: SessionId, opened: Opened) {
+    fn opened(&mut self, _net: &mut Sessions, id: SessionId, opened: Opened) {
         self.hand_over(id, Job::Opened(id, opened));
     }
 
-    fn packet(&mut self, net: &mut Net, id: SessionId, packet: Packet) -> Result<(), Packet> {
+    fn packet(&mut self, sessions: &mut Sessions, id: SessionId, packet: Packet) -> Result<(), Packet> {
         let lane = lane_of(id, self.lanes.len());
         if !self.backlog[lane].is_empty() {
             self.drain_backlog(lane);
@@ -105,8 +105,8 @@ impl<R: Send + 'static> App for ContentApp<R> {
                 return Err(packet);
             }
         }
-        let job = Job::Packet(id, packet, net.now());
-        match self.lanes[lane].try_push_or_starve(job, self.shard) {
+        let job = Job::Packet(id, packet, sessions.now());
+        match self.lanes[lane].try_push_or_register(job, self.shard) {
             Ok(()) => {
                 self.lanes[lane].ring();
                 Ok(())
@@ -116,7 +116,7 @@ impl<R: Send + 'static> App for ContentApp<R> {
         }
     }
 
-    fn closed(&mut self, _net: &mut Net, id: SessionId, closed: Closed) {
+    fn closed(&mut self, _net: &mut Sessions, id: SessionId, closed: Closed) {
         self.end(id, closed);
     }
 
@@ -124,19 +124,19 @@ impl<R: Send + 'static> App for ContentApp<R> {
         self.backlog.iter().any(|jobs| !jobs.is_empty())
     }
 
-    fn command(&mut self, net: &mut Net, command: Command) {
+    fn command(&mut self, sessions: &mut Sessions, command: Command) {
         match command {
-            Command::Send(id, packet) => net.send(id, &packet),
-            Command::SendEncoded(id, begin, rest) => net.send_pieces(id, &[&begin, &rest]),
-            Command::Multicast(to, encoded) => net.multicast(&to, &encoded),
-            Command::Rekey(room, key) => net.rekey(room, &key),
-            Command::Copies(room, class, encoded) => net.copies(room, class, &encoded),
-            Command::Append(room, class, frame, sealed) => net.append(room, class, &frame, sealed),
-            Command::Join(id, room) => net.join(id, room),
-            Command::Leave(id, room) => net.leave(id, room),
-            Command::Close(id, reason) => net.close(id, reason, ""),
+            Command::Send(id, packet) => sessions.send(id, &packet),
+            Command::SendEncoded(id, begin, rest) => sessions.send_pieces(id, &[&begin, &rest]),
+            Command::Multicast(to, encoded) => sessions.multicast(&to, &encoded),
+            Command::Rekey(room, key) => sessions.rekey(room, &key),
+            Command::Copies(room, class, encoded) => sessions.copies(room, class, &encoded),
+            Command::Append(room, class, frame, sealed) => sessions.append(room, class, &frame, sealed),
+            Command::Join(id, room) => sessions.join(id, room),
+            Command::Leave(id, room) => sessions.leave(id, room),
+            Command::Close(id, reason) => sessions.close(id, reason, ""),
             Command::Dial(address, endpoint, token) => {
-                if let Err(error) = net.dial(address, &endpoint, token) {
+                if let Err(error) = sessions.dial(address, &endpoint, token) {
                     tracing::warn!(%address, %error, "cannot dial");
                     // Nobody has the id; the token says which attempt failed.
                     let id = SessionId::from_bits(u64::MAX);
@@ -148,7 +148,7 @@ impl<R: Send + 'static> App for ContentApp<R> {
         }
     }
 
-    fn turn(&mut self, _net: &mut Net) -> Option<Instant> {
+    fn turn(&mut self, _net: &mut Sessions) -> Option<Instant> {
         for lane in 0..self.lanes.len() {
             if !self.backlog[lane].is_empty() {
                 self.drain_backlog(lane);

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::app::Command;
 use super::effects::{Effect, Effects};
-use super::rooms::RoomBook;
+use super::room_keys::RoomRegistry;
 use crate::SessionId;
 use crate::clock::micros;
 use crate::limits::{MULTICAST_SLICE, SHARDS_MAX};
@@ -37,11 +37,11 @@ impl Dispatcher {
     /// full: content threads may, and it is how a busy shard slows them down. Call it under the
     /// lock of the state that the effects come from, which is also that of `rooms`, so that every shard
     /// sees them in one order. The handler they come from began at `began`. Shards are woken by [`Self::ring`].
-    pub fn dispatch(&self, effects: &mut Effects, rooms: &mut RoomBook, began: Instant) {
+    pub fn dispatch(&self, effects: &mut Effects, rooms: &mut RoomRegistry, began: Instant) {
         let send = &mut |shard, command| self.push(shard, command);
         for effect in effects.drain() {
             match effect {
-                Effect::One(id, command) => self.push(id.shard(), command),
+                Effect::ToSession(id, command) => self.push(id.shard(), command),
                 Effect::Join(id, room) => rooms.join(id, room, send),
                 Effect::Leave(id, room) => rooms.leave(id, room, send),
                 Effect::Expel(id, room) => rooms.expel(id, room, send),

@@ -16,7 +16,7 @@ pub struct Effects(Vec<Effect>);
 /// One thing that a handler wants done.
 pub enum Effect {
     /// For the shard that owns a session.
-    One(SessionId, Command),
+    ToSession(SessionId, Command),
     /// The session becomes a member of the room.
     Join(SessionId, RoomId),
     /// The session is a member no more.
@@ -34,17 +34,17 @@ pub enum Effect {
 impl Effects {
     /// Sends a packet to one session.
     pub fn send(&mut self, to: SessionId, packet: impl Into<Packet>) {
-        self.0.push(Effect::One(to, Command::Send(to, Box::new(packet.into()))));
+        self.0.push(Effect::ToSession(to, Command::Send(to, Box::new(packet.into()))));
     }
 
     /// Sends a packet that has been encoded before: its beginning, and the rest, which others may be sent too.
     pub fn send_encoded(&mut self, to: SessionId, begin: Box<[u8]>, rest: Arc<[u8]>) {
-        self.0.push(Effect::One(to, Command::SendEncoded(to, begin, rest)));
+        self.0.push(Effect::ToSession(to, Command::SendEncoded(to, begin, rest)));
     }
 
     /// Ends a session with a reason that it is told.
     pub fn close(&mut self, id: SessionId, reason: CloseReason) {
-        self.0.push(Effect::One(id, Command::Close(id, reason)));
+        self.0.push(Effect::ToSession(id, Command::Close(id, reason)));
     }
 
     /// Makes a session a member of a room. It must not be one, and must be made to leave when it ends.
@@ -88,15 +88,15 @@ impl Effects {
         self.0
             .iter()
             .map(|effect| match effect {
-                Effect::One(_, Command::Send(to, packet)) => format!("{to} <- {packet:?}"),
-                Effect::One(_, Command::SendEncoded(to, begin, rest)) => {
+                Effect::ToSession(_, Command::Send(to, packet)) => format!("{to} <- {packet:?}"),
+                Effect::ToSession(_, Command::SendEncoded(to, begin, rest)) => {
                     match Packet::decode(&[&**begin, rest].concat()) {
                         Ok(packet) => format!("{to} <- {packet:?}"),
                         Err(error) => format!("{to} <- {error}"),
                     }
                 }
-                Effect::One(_, Command::Close(id, reason)) => format!("{id} closed: {}", reason.name()),
-                Effect::One(..) => String::new(),
+                Effect::ToSession(_, Command::Close(id, reason)) => format!("{id} closed: {}", reason.name()),
+                Effect::ToSession(..) => String::new(),
                 Effect::Join(id, room) => format!("{id} joins {}", room.0),
                 Effect::Leave(id, room) => format!("{id} leaves {}", room.0),
                 Effect::Expel(id, room) => format!("{id} is put out of {}", room.0),

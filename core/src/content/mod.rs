@@ -8,11 +8,11 @@ mod dispatch;
 mod effects;
 mod handlers;
 mod pool;
-mod rooms;
+mod room_keys;
 
 pub use app::{Command, ContentApp, lane_of};
 pub use dispatch::Dispatcher;
 pub use effects::{Effect, Effects};
 pub use handlers::{Call, HandlerTable, Phases};
 pub use pool::{ContentPool, Job, Lane, Role};
-pub use rooms::{RoomBook, RoomPolicy};
+pub use room_keys::{RoomPolicy, RoomRegistry};

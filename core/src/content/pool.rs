@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::dispatch::Dispatcher;
 use super::effects::Effects;
-use super::rooms::{RoomBook, RoomPolicy};
+use super::room_keys::{RoomPolicy, RoomRegistry};
 use crate::SessionId;
 use crate::limits::JOBS_PER_TURN;
 use crate::metrics;
@@ -84,11 +84,11 @@ impl<R: Send + 'static> ContentPool<R> {
         policy: RoomPolicy,
         shards: &Dispatcher,
     ) -> io::Result<()> {
-        let rooms = RoomBook::new(policy, shards.shards(), rand::random);
-        let desk = Arc::new(Mutex::new(Desk { role, rooms }));
+        let rooms = RoomRegistry::new(policy, shards.shards(), rand::random);
+        let state = Arc::new(Mutex::new(RoleState { role, rooms }));
         for (number, parker) in self.parkers.drain(..).enumerate() {
             let worker = Worker {
-                desk: desk.clone(),
+                state: state.clone(),
                 lane: self.lanes[number].clone(),
                 shards: shards.clone(),
                 stop: self.stop.clone(),
@@ -122,13 +122,13 @@ impl<R: Send + 'static> ContentPool<R> {
 }
 
 /// What the content threads of a role share: its state, and its rooms, which change in the same order.
-struct Desk<P> {
+struct RoleState<P> {
     role: P,
-    rooms: RoomBook,
+    rooms: RoomRegistry,
 }
 
 struct Worker<P: Role> {
-    desk: Arc<Mutex<Desk<P>>>,
+    state: Arc<Mutex<RoleState<P>>>,
     lane: Arc<Lane<P::Record>>,
     shards: Dispatcher,
     stop: Arc<AtomicBool>,
@@ -170,8 +170,8 @@ impl<P: Role> Worker<P> {
         if self.lane.is_empty() && !is_tick_due {
             return false;
         }
-        let mut desk = self.desk.lock();
-        let Desk { role, rooms } = &mut *desk;
+        let mut state = self.state.lock();
+        let RoleState { role, rooms } = &mut *state;
         let mut jobs = 0;
         while jobs < JOBS_PER_TURN {
             let Some(job) = self.lane.pop() else { break };

@@ -54,14 +54,14 @@ impl SegmentPool {
     }
 
     /// When no segment is left: whose log has the oldest one, which is that log's first.
-    pub fn to_give_up(&self) -> Option<Owner> {
+    pub fn eviction_candidate(&self) -> Option<Owner> {
         if self.used.len() < self.max {
             return None;
         }
         self.used.iter().map(|(_, used)| used).min_by_key(|(_, taken)| *taken).map(|(owner, _)| *owner)
     }
 
-    /// One of the segments, of which one must be left: [`Self::to_give_up`] says whether it is.
+    /// One of the segments, of which one must be left: [`Self::eviction_candidate`] says whether it is.
     fn take(&mut self, owner: Owner, first: u64) -> Segment {
         debug_assert!(self.used.len() < self.max);
         let mut segment = self
@@ -187,7 +187,7 @@ impl Log {
         }
         if self.needs_segment(frame.len()) {
             if self.segments.len() >= segments_max.max(1) {
-                self.give_up_oldest(pool);
+                self.evict_oldest(pool);
             }
             self.segments.push_back(pool.take(owner, self.next));
         }
@@ -199,7 +199,7 @@ impl Log {
     }
 
     /// Gives up the oldest segment: whoever has not had all of it has lost it.
-    pub fn give_up_oldest(&mut self, pool: &mut SegmentPool) {
+    pub fn evict_oldest(&mut self, pool: &mut SegmentPool) {
         if let Some(segment) = self.segments.pop_front() {
             self.lost += segment.cursors;
             pool.give(segment);

@@ -1,7 +1,7 @@
 //! The sessions of one shard with their sockets, and what an application may do with
 //! them, but for what concerns rooms (`rooms`). What the loop does for them is in `turn`.
 
-mod rooms;
+mod fanout;
 mod turn;
 
 use std::collections::{HashSet, VecDeque};
@@ -16,8 +16,8 @@ use mio::{Interest, Registry, Token};
 
 use super::dialer;
 use super::endpoint::{Endpoint, PeerKind};
+use super::membership::Rooms;
 use super::outbox::BufferPool;
-use super::rooms::Rooms;
 use super::session::{Due, Session};
 use super::shard::ShardSize;
 use super::table::Table;
@@ -39,7 +39,7 @@ struct Conn {
     socket: TcpStream,
     session: Session,
     peer: SocketAddr,
-    /// The token given to [`Net::dial`]; none for an accepted socket.
+    /// The token given to [`Sessions::dial`]; none for an accepted socket.
     dialled: Option<u64>,
     /// Received bytes that wait: the beginning of a frame, or what a stall holds back.
     inbox: Vec<u8>,
@@ -51,11 +51,11 @@ struct Conn {
     announced: bool,
     /// What its place in the table counts as.
     seat: Seat,
-    /// Whether it stands in [`Net::ready`] or [`Net::arriving`].
+    /// Whether it stands in [`Sessions::ready`] or [`Sessions::arriving`].
     in_ready: bool,
-    /// Whether it stands in [`Net::dirty`].
+    /// Whether it stands in [`Sessions::dirty`].
     in_dirty: bool,
-    /// Whether it stands in [`Net::blocked`].
+    /// Whether it stands in [`Sessions::blocked`].
     in_blocked: bool,
     /// Whether the socket took less than it was offered; writable again by an event.
     write_blocked: bool,
@@ -125,7 +125,7 @@ impl Seat {
 }
 
 /// The sessions of one shard, as its application sees them.
-pub struct Net {
+pub struct Sessions {
     table: Table<Conn>,
     registry: Registry,
     rooms: Rooms,
@@ -173,7 +173,7 @@ pub struct Net {
     is_stopping: bool,
 }
 
-impl Net {
+impl Sessions {
     pub(super) fn new(
         shard: u8,
         registry: Registry,

@@ -10,8 +10,8 @@ use mio::net::TcpStream;
 use mio::{Events, Poll, Token, Waker};
 
 use super::endpoint::{Endpoint, PeerKind};
-use super::rooms::LogLimits;
-pub use super::sessions::Net;
+use super::membership::LogLimits;
+pub use super::sessions::Sessions;
 use crate::SessionId;
 use crate::limits::{
     EVENTS_PER_POLL, LINKS_MAX, MAIL_PER_FULL_TURN, MAIL_PER_TURN, REFUSAL_SLOTS, SENDS_PER_TURN,
@@ -30,7 +30,7 @@ pub struct Opened {
     pub kind: PeerKind,
     /// Its address.
     pub address: SocketAddr,
-    /// The token given to [`Net::dial`], or none if the peer connected to us.
+    /// The token given to [`Sessions::dial`], or none if the peer connected to us.
     pub dialled: Option<u64>,
 }
 
@@ -39,7 +39,7 @@ pub struct Opened {
 pub struct Closed {
     /// What stood at the other end.
     pub kind: PeerKind,
-    /// The token given to [`Net::dial`], or none if the peer connected to us.
+    /// The token given to [`Sessions::dial`], or none if the peer connected to us.
     pub dialled: Option<u64>,
     /// Why.
     pub reason: CloseReason,
@@ -51,25 +51,25 @@ pub trait App: Send + 'static {
     type Command: Send + 'static;
 
     /// A session has finished its handshake.
-    fn opened(&mut self, net: &mut Net, id: SessionId, opened: Opened);
+    fn opened(&mut self, sessions: &mut Sessions, id: SessionId, opened: Opened);
 
     /// A packet has arrived. An application without room gives it back; it is then offered
     /// again every turn, in its order, and until it is taken the session is not read. Who makes
     /// the room has to see to it that a turn comes, by ringing the loop's mailbox.
-    fn packet(&mut self, net: &mut Net, id: SessionId, packet: Packet) -> Result<(), Packet>;
+    fn packet(&mut self, sessions: &mut Sessions, id: SessionId, packet: Packet) -> Result<(), Packet>;
 
     /// A packet has come from a room that a dialled session is in, still encoded. An application that can do with it as it is
     /// says true; otherwise it is decoded, found to be of that room, and given to [`Self::packet`].
-    fn room_packet(&mut self, net: &mut Net, id: SessionId, room: u32, encoded: &[u8]) -> bool {
-        let _ = (net, id, room, encoded);
+    fn room_packet(&mut self, sessions: &mut Sessions, id: SessionId, room: u32, encoded: &[u8]) -> bool {
+        let _ = (sessions, id, room, encoded);
         false
     }
 
     /// A session that was opened, or dialled, has ended. Told once, at the end of a turn.
-    fn closed(&mut self, net: &mut Net, id: SessionId, closed: Closed);
+    fn closed(&mut self, sessions: &mut Sessions, id: SessionId, closed: Closed);
 
     /// Another thread has sent something.
-    fn command(&mut self, net: &mut Net, command: Self::Command);
+    fn command(&mut self, sessions: &mut Sessions, command: Self::Command);
 
     /// Whether the application still has to hand on what it was told. A loop that
     /// stops waits for it as long as it waits for its sessions.
@@ -78,8 +78,8 @@ pub trait App: Send + 'static {
     }
 
     /// A turn of the loop ends. The result is when the next one must come at the latest.
-    fn turn(&mut self, net: &mut Net) -> Option<Instant> {
-        let _ = net;
+    fn turn(&mut self, sessions: &mut Sessions) -> Option<Instant> {
+        let _ = sessions;
         None
     }
 }
@@ -125,7 +125,7 @@ impl ShardSize {
 /// An event loop, built and ready to run.
 pub struct Shard<C> {
     poll: Poll,
-    net: Net,
+    sessions: Sessions,
     mailbox: Arc<Mailbox<C>>,
     load: Arc<AtomicUsize>,
 }
@@ -141,8 +141,8 @@ impl<C: Send + 'static> Shard<C> {
         let mailbox = Arc::new(Mailbox::new(size.mailbox, move || drop(waker.wake())));
         let load = Arc::new(AtomicUsize::new(0));
         let registry = poll.registry().try_clone()?;
-        let net = Net::new(index as u8, registry, size, capacity, load.clone());
-        Ok(Self { poll, net, mailbox, load })
+        let sessions = Sessions::new(index as u8, registry, size, capacity, load.clone());
+        Ok(Self { poll, sessions, mailbox, load })
     }
 
     /// Where to send mail.
@@ -171,31 +171,31 @@ impl<C: Send + 'static> Shard<C> {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
-            self.net.begin_turn(Instant::now());
+            self.sessions.begin_turn(Instant::now());
             self.mailbox.clear_bell();
             for event in events.iter().filter(|event| event.token() != WAKER) {
-                self.net.on_event(event);
+                self.sessions.on_event(event);
             }
             self.read_mail(app, &mut stop_at);
-            self.net.retry_stalled(app);
-            self.net.read_ready(app);
-            self.net.run_timers();
-            self.net.close_slow();
-            let app_wants = app.turn(&mut self.net);
-            self.net.flush();
-            self.net.report_ended(app);
-            self.net.remove_doomed();
-            let is_done = self.net.is_empty() && !app.is_behind();
+            self.sessions.retry_stalled(app);
+            self.sessions.read_ready(app);
+            self.sessions.run_timers();
+            self.sessions.close_slow();
+            let app_wants = app.turn(&mut self.sessions);
+            self.sessions.flush();
+            self.sessions.report_ended(app);
+            self.sessions.remove_doomed();
+            let is_done = self.sessions.is_empty() && !app.is_behind();
             if stop_at.is_some_and(|at| is_done || at <= Instant::now()) {
                 return Ok(());
             }
-            let slow = self.net.next_slow();
-            let is_busy = self.net.has_ready()
-                || self.net.has_dirty()
-                || self.net.is_sweeping()
+            let slow = self.sessions.next_slow();
+            let is_busy = self.sessions.has_ready()
+                || self.sessions.has_dirty()
+                || self.sessions.is_sweeping()
                 || !self.mailbox.is_empty();
             let now = is_busy.then(Instant::now);
-            wake_at = [now, app_wants, self.net.next_timer(), slow, stop_at].into_iter().flatten().min();
+            wake_at = [now, app_wants, self.sessions.next_timer(), slow, stop_at].into_iter().flatten().min();
         }
     }
 
@@ -204,17 +204,17 @@ impl<C: Send + 'static> Shard<C> {
         for taken in 0..MAIL_PER_TURN {
             // What is queued for sessions takes memory, and goes out a bounded number of sessions a turn. Some mail is taken all
             // the same: sessions that keep themselves busy must not hold up the others, or the end.
-            let is_full = self.net.sends() > SENDS_PER_TURN || self.net.unflushed() > UNFLUSHED_MAX;
+            let is_full = self.sessions.sends() > SENDS_PER_TURN || self.sessions.unflushed() > UNFLUSHED_MAX;
             if is_full && taken >= MAIL_PER_FULL_TURN {
                 return;
             }
             match self.mailbox.pop() {
                 None => return,
-                Some(Mail::App(command)) => app.command(&mut self.net, command),
-                Some(Mail::Adopt(socket, peer, endpoint)) => self.net.adopt(socket, peer, endpoint),
-                Some(Mail::CloseClients(reason)) => self.net.close_all(PeerKind::Client, reason, ""),
+                Some(Mail::App(command)) => app.command(&mut self.sessions, command),
+                Some(Mail::Adopt(socket, peer, endpoint)) => self.sessions.adopt(socket, peer, endpoint),
+                Some(Mail::CloseClients(reason)) => self.sessions.close_all(PeerKind::Client, reason, ""),
                 Some(Mail::Stop(reason, patience)) => {
-                    self.net.stop(reason);
+                    self.sessions.stop(reason);
                     let at = Instant::now() + patience;
                     // Who asks twice does not want to wait longer.
                     *stop_at = Some(stop_at.map_or(at, |earlier| earlier.min(at)));

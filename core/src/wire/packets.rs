@@ -13,7 +13,7 @@ pub type IdText = Text<{ limits::ID_WIRE_MAX }>;
 /// A password as a client types it.
 pub type PasswordText = SecretText<{ limits::PASSWORD_WIRE_MAX }>;
 /// A character name as a client asks for it.
-pub type WishedName = Text<{ limits::NAME_WIRE_MAX }>;
+pub type RequestedName = Text<{ limits::NAME_WIRE_MAX }>;
 /// A character name that has been accepted.
 pub type Name = Text<{ limits::NAME_BYTES_MAX }>;
 /// A channel's name as a client types it.
@@ -75,7 +75,7 @@ wire_enum! {
         /// The user has not said where it is.
         NoPosition = 21,
         /// The owner has put the user out of the channel.
-        PutOut = 22,
+        Kicked = 22,
     }
 }
 
@@ -239,7 +239,7 @@ packets! {
         /// Its password.
         password: PasswordText,
         /// The character's name: 2 to 24 characters.
-        name: WishedName,
+        name: RequestedName,
     }
 
     /// How the character's creation went.
@@ -573,7 +573,7 @@ packets! {
         /// The account.
         account: u64,
         /// The character's name.
-        name: WishedName,
+        name: RequestedName,
     }
 
     /// How the creation went.

@@ -4,22 +4,22 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use throng_core::SessionId;
-use throng_core::net::{Endpoint, Mail, Net};
+use throng_core::net::{Endpoint, Mail, Sessions};
 use throng_core::wire::packets::{ChatRequest, Packet, Scope};
 use throng_core::wire::{CloseReason, Text};
 
 use crate::support::*;
 
 #[expect(clippy::unnecessary_wraps, clippy::needless_pass_by_value, reason = "the shape of OnPacket")]
-fn close_at_once(net: &mut Net, id: SessionId, packet: Packet) -> Result<(), Packet> {
-    net.send(id, &packet);
-    net.close(id, CloseReason::PacketNotAllowed, "not today");
+fn close_at_once(sessions: &mut Sessions, id: SessionId, packet: Packet) -> Result<(), Packet> {
+    sessions.send(id, &packet);
+    sessions.close(id, CloseReason::PacketNotAllowed, "not today");
     Ok(())
 }
 
 /// The worst an application can do: close the session and give the packet back.
-fn close_and_give_back(net: &mut Net, id: SessionId, packet: Packet) -> Result<(), Packet> {
-    net.close(id, CloseReason::PacketNotAllowed, "");
+fn close_and_give_back(sessions: &mut Sessions, id: SessionId, packet: Packet) -> Result<(), Packet> {
+    sessions.close(id, CloseReason::PacketNotAllowed, "");
     Err(packet)
 }
 
@@ -58,7 +58,7 @@ fn whoever_does_not_take_the_end_is_dropped_after_the_linger() {
     let server = Loops::start(1, 10, vec![rules], echo);
     let peer = server.connect();
     let id = server.next_opened();
-    server.run(0, move |net| net.close(id, CloseReason::Goodbye, ""));
+    server.run(0, move |sessions| sessions.close(id, CloseReason::Goodbye, ""));
     assert_eq!(server.next_closed().0, id);
     assert_eq!(server.sessions(), 1, "it waits for the peer");
     wait_until("the linger is over", || server.sessions() == 0);
@@ -73,9 +73,9 @@ fn a_session_closed_by_both_sides_ends_once() {
         let id = server.next_opened();
         // The peer's end and ours race.
         drop(peer);
-        server.run(0, move |net| {
-            net.close(id, CloseReason::Goodbye, "");
-            net.close(id, CloseReason::InternalError, "");
+        server.run(0, move |sessions| {
+            sessions.close(id, CloseReason::Goodbye, "");
+            sessions.close(id, CloseReason::InternalError, "");
         });
         assert_eq!(server.next_closed().0, id);
         wait_until("the session is gone", || server.sessions() == 0);
@@ -113,8 +113,8 @@ fn stopping_ends_in_time_although_a_peer_stays_and_somebody_dials() {
     server.mail(0, Mail::Stop(CloseReason::ServerShutdown, Duration::from_millis(80)));
     server.mail(
         0,
-        Mail::App(Box::new(move |net: &mut Net| {
-            let refused = net.dial(address, &std::sync::Arc::new(client_rules()), 1);
+        Mail::App(Box::new(move |sessions: &mut Sessions| {
+            let refused = sessions.dial(address, &std::sync::Arc::new(client_rules()), 1);
             assert!(refused.is_err(), "a loop that ends makes no new sessions");
         })),
     );

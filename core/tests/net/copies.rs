@@ -52,7 +52,9 @@ fn who_does_not_read_is_told_how_many_it_missed_of_those_nearby() {
     let (server, [(mut deaf, id), (mut good, other)]) = two();
     for from in (1..=SAID).step_by(AT_ONCE as usize) {
         let messages: Vec<_> = (from..from + AT_ONCE).map(|n| encoded(&message(Scope::Nearby, n))).collect();
-        server.run(0, move |net| messages.iter().for_each(|message| net.multicast(&[id, other], message)));
+        server.run(0, move |sessions| {
+            messages.iter().for_each(|message| sessions.multicast(&[id, other], message))
+        });
         for sequence in from..from + AT_ONCE {
             assert_eq!(
                 good.hear(),
@@ -63,18 +65,19 @@ fn who_does_not_read_is_told_how_many_it_missed_of_those_nearby() {
     }
     assert!(hear_all(&mut deaf, Scope::Nearby, (Scope::Nearby, 0)) > 0);
     let last = encoded(&message(Scope::Nearby, 7));
-    server.run(0, move |net| net.multicast(&[id], &last));
+    server.run(0, move |sessions| sessions.multicast(&[id], &last));
     assert_eq!(deaf.hear(), Heard::Packet(message(Scope::Nearby, 7)));
 }
 
 #[test]
 fn who_does_not_read_is_told_how_many_it_missed_of_a_small_room() {
     let (server, [(mut deaf, id), (mut good, other)]) = two();
-    server.run(0, move |net| [id, other].into_iter().for_each(|id| net.join(id, CHANNEL)));
+    server.run(0, move |sessions| [id, other].into_iter().for_each(|id| sessions.join(id, CHANNEL)));
     for from in (1..=SAID).step_by(AT_ONCE as usize) {
         let messages: Vec<_> = (from..from + AT_ONCE).map(|n| encoded(&message(Scope::Channel, n))).collect();
-        server
-            .run(0, move |net| messages.iter().for_each(|message| net.copies(CHANNEL, Class::Chat, message)));
+        server.run(0, move |sessions| {
+            messages.iter().for_each(|message| sessions.copies(CHANNEL, Class::Chat, message))
+        });
         for sequence in from..from + AT_ONCE {
             assert_eq!(
                 good.hear(),
@@ -89,7 +92,7 @@ fn who_does_not_read_is_told_how_many_it_missed_of_a_small_room() {
 #[test]
 fn notices_are_left_out_before_messages() {
     let (server, [(mut deaf, id), (mut good, _)]) = two();
-    server.run(0, move |net| net.join(id, CHANNEL));
+    server.run(0, move |sessions| sessions.join(id, CHANNEL));
     // Both have the same number, and neither is told of when it is a notice.
     let notice = |number| -> Packet {
         let (entered, left) = (List::default(), List::default());
@@ -108,10 +111,10 @@ fn notices_are_left_out_before_messages() {
         let pairs: Vec<_> = (from..from + AT_ONCE)
             .map(|number| (encoded(&message(Scope::Channel, number)), encoded(&notice(number))))
             .collect();
-        server.run(0, move |net| {
+        server.run(0, move |sessions| {
             for (message, notice) in &pairs {
-                net.copies(CHANNEL, Class::Chat, message);
-                net.copies(CHANNEL, Class::Notice, notice);
+                sessions.copies(CHANNEL, Class::Chat, message);
+                sessions.copies(CHANNEL, Class::Notice, notice);
             }
         });
         good.send(&ping(from));

@@ -35,7 +35,7 @@ fn both_ends_of_a_link_know_each_other_by_the_cluster_key() {
     let dialler = Loops::dialler(ignore);
     let id = dialler.dial(server.addresses[0], link_rules(), 7);
     assert!(matches!(dialler.next(), Seen::Opened(opened, by) if opened == id && by.dialled == Some(7)));
-    dialler.run(0, move |net| net.send(id, &ping(1)));
+    dialler.run(0, move |sessions| sessions.send(id, &ping(1)));
     assert!(matches!(dialler.next(), Seen::Packet(from, packet) if from == id && packet == ping(1)));
     // A client's handshake at the links' port is refused, and the refusal is understood.
     let id = dialler.dial(server.addresses[0], client_rules(), 8);
@@ -53,8 +53,8 @@ fn what_comes_with_the_end_of_connecting_is_heeded() {
         let address = listener.local_addr().unwrap();
         let said = said.to_vec();
         // The server's socket stays open: no later event, no reset, makes up for one not heeded.
-        let _stream = dialler.run(0, move |net| {
-            net.dial(address, &Arc::new(client_rules()), 5).unwrap();
+        let _stream = dialler.run(0, move |sessions| {
+            sessions.dial(address, &Arc::new(client_rules()), 5).unwrap();
             let (mut stream, _) = listener.accept().unwrap();
             stream.write_all(&said).unwrap();
             stream.shutdown(Shutdown::Write).unwrap();
@@ -73,9 +73,9 @@ fn a_dial_given_up_while_it_is_under_way_ends_once() {
     let dialler = Loops::dialler(ignore);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    dialler.run(0, move |net| {
-        let id = net.dial(address, &Arc::new(client_rules()), 5).unwrap();
-        net.close(id, CloseReason::Goodbye, "");
+    dialler.run(0, move |sessions| {
+        let id = sessions.dial(address, &Arc::new(client_rules()), 5).unwrap();
+        sessions.close(id, CloseReason::Goodbye, "");
     });
     let (mut stream, _) = listener.accept().unwrap();
     assert!(read_out(&mut stream).is_empty(), "nothing was said");

@@ -21,9 +21,9 @@ fn round(server: &Loops, sealer: &mut RoomSealer, members: &mut [Peer], from: u6
     for token in from..from + ROUNDS {
         let mut frame = Vec::new();
         sealer.seal(Class::Chat, &mut frame, |out| message(Scope::World, token).encode(out));
-        server.run(0, move |net| {
-            let now = net.now();
-            net.append(ROOM, Class::Chat, &frame, now);
+        server.run(0, move |sessions| {
+            let now = sessions.now();
+            sessions.append(ROOM, Class::Chat, &frame, now);
         });
         for member in &mut *members {
             assert_eq!(member.hear(), Heard::Packet(message(Scope::World, token)));
@@ -40,9 +40,9 @@ fn a_flood_of_small_frames_leaves_the_room_its_time() {
     let key = sealer.packet(ROOM);
     let join = |_| {
         let (peer, id, key) = (server.connect(), server.next_opened(), key.clone());
-        server.run(0, move |net| {
-            net.send(id, &key);
-            net.join(id, ROOM);
+        server.run(0, move |sessions| {
+            sessions.send(id, &key);
+            sessions.join(id, ROOM);
         });
         peer
     };

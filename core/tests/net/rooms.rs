@@ -26,9 +26,9 @@ impl Room {
 
     fn admit(&self, server: &Loops, id: SessionId) {
         let key = self.sealer.packet(ROOM);
-        server.run(0, move |net| {
-            net.send(id, &key);
-            net.join(id, ROOM);
+        server.run(0, move |sessions| {
+            sessions.send(id, &key);
+            sessions.join(id, ROOM);
         });
     }
 
@@ -41,10 +41,10 @@ impl Room {
             self.sealer.seal(Class::Chat, &mut frame, |out| packet.encode(out));
             frames.push(frame);
         }
-        server.run(0, move |net| {
-            let now = net.now();
+        server.run(0, move |sessions| {
+            let now = sessions.now();
             for frame in &frames {
-                net.append(ROOM, Class::Chat, frame, now);
+                sessions.append(ROOM, Class::Chat, frame, now);
             }
         });
     }
@@ -52,7 +52,7 @@ impl Room {
     fn change_key(&mut self, server: &Loops) {
         self.sealer = RoomSealer::new(2, [2; 32]);
         let key = self.sealer.packet(ROOM);
-        server.run(0, move |net| net.rekey(ROOM, &key));
+        server.run(0, move |sessions| sessions.rekey(ROOM, &key));
     }
 }
 
@@ -92,9 +92,9 @@ fn who_leaves_gets_what_was_said_before_and_nothing_after() {
     room.admit(&server, id);
     room.admit(&server, other);
     room.say(&server, 30);
-    server.run(0, move |net| {
-        net.leave(id, ROOM);
-        net.send(id, &ping(9));
+    server.run(0, move |sessions| {
+        sessions.leave(id, ROOM);
+        sessions.send(id, &ping(9));
     });
     room.say(&server, 30);
     for sequence in 1..=60 {
@@ -116,7 +116,7 @@ fn who_is_closed_with_a_reason_gets_what_was_said_before() {
     let (mut member, id) = (server.connect(), server.next_opened());
     room.admit(&server, id);
     room.say(&server, 30);
-    server.run(0, move |net| net.close(id, CloseReason::Goodbye, ""));
+    server.run(0, move |sessions| sessions.close(id, CloseReason::Goodbye, ""));
     room.say(&server, 30);
     let (packets, reason) = member.hear_out();
     assert_eq!(reason, Some(CloseReason::Goodbye));
@@ -184,6 +184,6 @@ fn who_takes_nothing_for_too_long_is_closed() {
         }
     };
     assert_eq!((closed, reason), (id, CloseReason::TooSlow));
-    assert_eq!(server.run(0, |net| net.members(ROOM)), 1);
+    assert_eq!(server.run(0, |sessions| sessions.members(ROOM)), 1);
     drop(deaf);
 }

@@ -4,7 +4,7 @@ use std::net::TcpStream;
 
 use throng_core::limits::{LINKS_MAX, REFUSAL_SLOTS};
 use throng_core::metrics;
-use throng_core::net::{Mail, Net};
+use throng_core::net::{Mail, Sessions};
 use throng_core::room::{Class, RoomId};
 use throng_core::wire::CloseReason;
 use throng_core::wire::frame::refusal;
@@ -40,7 +40,7 @@ fn a_rush_fills_every_seat_of_every_shard() {
     // While the loops sleep here, the acceptor deals.
     let (gates, held): (Vec<_>, Vec<_>) = (0..3).map(|_| std::sync::mpsc::channel::<()>()).unzip();
     for (shard, gate) in held.into_iter().enumerate() {
-        let wait = move |_: &mut Net| {
+        let wait = move |_: &mut Sessions| {
             // Ends when the gates are dropped.
             let _ = gate.recv_timeout(PATIENCE);
         };
@@ -94,13 +94,13 @@ fn nothing_that_was_meant_for_a_session_reaches_the_next_in_its_slot() {
     let fresh = server.next_opened();
     assert_eq!((stale.slot(), stale.shard()), (fresh.slot(), fresh.shard()));
     assert_ne!(stale, fresh);
-    server.run(0, move |net| {
-        net.send(stale, &ping(1));
-        net.join(stale, ROOM);
-        net.rekey(ROOM, &ping(1));
-        net.append(ROOM, Class::Chat, &[0; 64], net.now());
-        net.close(stale, CloseReason::Goodbye, "");
-        net.send(fresh, &ping(2));
+    server.run(0, move |sessions| {
+        sessions.send(stale, &ping(1));
+        sessions.join(stale, ROOM);
+        sessions.rekey(ROOM, &ping(1));
+        sessions.append(ROOM, Class::Chat, &[0; 64], sessions.now());
+        sessions.close(stale, CloseReason::Goodbye, "");
+        sessions.send(fresh, &ping(2));
     });
     assert_eq!(second.hear(), Heard::Packet(ping(2)));
     second.send(&ping(3));
@@ -114,14 +114,14 @@ fn a_lingering_session_joins_no_room() {
     let server = Loops::start(1, 10, vec![server_rules()], echo);
     let mut leaver = server.connect();
     let id = server.next_opened();
-    server.run(0, move |net| {
-        net.join(id, ROOM);
-        net.close(id, CloseReason::Goodbye, "");
+    server.run(0, move |sessions| {
+        sessions.join(id, ROOM);
+        sessions.close(id, CloseReason::Goodbye, "");
     });
     assert_eq!(server.next_closed().0, id);
-    let members = |server: &Loops| server.run(0, |net| net.members(ROOM));
+    let members = |server: &Loops| server.run(0, |sessions| sessions.members(ROOM));
     assert_eq!(members(&server), 0);
-    server.run(0, move |net| net.join(id, ROOM));
+    server.run(0, move |sessions| sessions.join(id, ROOM));
     assert_eq!(members(&server), 0);
     assert_eq!(leaver.hear(), Heard::Closes(CloseReason::Goodbye));
 }

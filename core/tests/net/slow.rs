@@ -37,7 +37,9 @@ fn a_slow_reader_is_closed_with_the_reason_and_nobody_else_notices() {
     let mut sent = 0;
     let closed = loop {
         assert!(sent * 1000 < ENOUGH, "never closed");
-        server.run(0, move |net| (sent..sent + 50).for_each(|number| net.send(slow_id, &say(number))));
+        server.run(0, move |sessions| {
+            (sent..sent + 50).for_each(|number| sessions.send(slow_id, &say(number)))
+        });
         sent += 50;
         good.send(&ping(sent as u64));
         assert_eq!(good.hear(), Heard::Packet(ping(sent as u64)));
@@ -63,9 +65,9 @@ fn who_is_not_read_for_a_while_loses_nothing() {
     let dialler = Loops::dialler(ignore);
     let id = dialler.dial(server.addresses[0], client_rules(), 1);
     dialler.next_opened();
-    dialler.run(0, move |net| {
-        net.pause_reading(id, true);
-        (0..5).for_each(|token| net.send(id, &ping(token)));
+    dialler.run(0, move |sessions| {
+        sessions.pause_reading(id, true);
+        (0..5).for_each(|token| sessions.send(id, &ping(token)));
     });
     let heard = |loops: &Loops| (0..5).map(|_| loops.next()).collect::<Vec<_>>();
     server.next_opened();
@@ -73,16 +75,16 @@ fn who_is_not_read_for_a_while_loses_nothing() {
     // The answers are on their way, or there already, and nobody looks at them.
     std::thread::sleep(Duration::from_millis(50));
     assert!(dialler.seen.try_recv().is_err());
-    dialler.run(0, move |net| net.pause_reading(id, false));
+    dialler.run(0, move |sessions| sessions.pause_reading(id, false));
     for (token, seen) in (0..).zip(heard(&dialler)) {
         assert!(matches!(seen, Seen::Packet(_, packet) if packet == ping(token)));
     }
     // An end that was not noticed is noticed then.
-    dialler.run(0, move |net| net.pause_reading(id, true));
+    dialler.run(0, move |sessions| sessions.pause_reading(id, true));
     server.mail(0, Mail::CloseClients(CloseReason::ServerShutdown));
     std::thread::sleep(Duration::from_millis(50));
     assert!(dialler.seen.try_recv().is_err());
-    dialler.run(0, move |net| net.pause_reading(id, false));
+    dialler.run(0, move |sessions| sessions.pause_reading(id, false));
     assert_eq!(dialler.next_closed().1.reason, CloseReason::ServerShutdown);
 }
 
@@ -92,7 +94,7 @@ fn much_at_once_is_not_too_slow() {
     let mut peer = server.connect();
     let id = server.next_opened();
     // Three times what may wait, but no more than a socket takes at once.
-    server.run(0, move |net| (0..190).for_each(|number| net.send(id, &say(number))));
+    server.run(0, move |sessions| (0..190).for_each(|number| sessions.send(id, &say(number))));
     for number in 0..190 {
         assert_eq!(peer.hear(), Heard::Packet(say(number)));
     }
@@ -115,7 +117,7 @@ fn a_peer_that_asks_and_never_reads_is_closed() {
         sent += bytes.len();
         peer.stream.write_all(&bytes).unwrap();
     }
-    server.run(0, move |net| net.send(id, &ping(1)));
+    server.run(0, move |sessions| sessions.send(id, &ping(1)));
     assert_eq!(peer.hear_out(), (Vec::new(), Some(CloseReason::TooSlow)));
 }
 
@@ -129,12 +131,12 @@ fn a_burst_to_a_room_does_not_depend_on_its_slowest_member() {
     members[5].handshake();
     for _ in 0..6 {
         let id = server.next_opened();
-        server.run(0, move |net| net.join(id, ROOM));
+        server.run(0, move |sessions| sessions.join(id, ROOM));
     }
     let mut deaf = members.pop().unwrap();
     let mut rounds = 0;
     loop {
-        server.run(0, |net| (0..20).for_each(|_| net.rekey(ROOM, &say(7))));
+        server.run(0, |sessions| (0..20).for_each(|_| sessions.rekey(ROOM, &say(7))));
         rounds += 1;
         assert!(rounds * 20 * 1000 < ENOUGH, "never closed");
         for peer in &mut members {
@@ -148,6 +150,6 @@ fn a_burst_to_a_room_does_not_depend_on_its_slowest_member() {
             Ok(other) => panic!("{other:?}"),
         }
     }
-    assert_eq!(server.run(0, |net| net.members(ROOM)), 5);
+    assert_eq!(server.run(0, |sessions| sessions.members(ROOM)), 5);
     assert_eq!(deaf.hear_out().1, Some(CloseReason::TooSlow));
 }

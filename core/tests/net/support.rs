@@ -12,8 +12,8 @@ use throng_core::crypto::{ClusterKey, Credentials, RoomCipher, StaticKey};
 use throng_core::net::outbox::BufferPool;
 use throng_core::net::session::{Session, Step, room_packet};
 use throng_core::net::{
-    Acceptor, AcceptorHandle, App, Closed, Endpoint, Listener, Mail, Mailbox, Net, Opened, PeerKind, Shard,
-    ShardSize,
+    Acceptor, AcceptorHandle, App, Closed, Endpoint, Listener, Mail, Mailbox, Opened, PeerKind, Sessions,
+    Shard, ShardSize,
 };
 use throng_core::wire::packets::{ChatMessage, PingRequest, Scope, ServerTimes, User};
 use throng_core::wire::{CloseReason, Packet, Text};
@@ -91,10 +91,10 @@ pub(crate) enum Seen {
 }
 
 /// Something to do on a loop's thread.
-pub(crate) type Errand = Box<dyn FnOnce(&mut Net) + Send>;
+pub(crate) type Errand = Box<dyn FnOnce(&mut Sessions) + Send>;
 
 /// What a [`Probe`] does with a packet, after it has reported it.
-pub(crate) type OnPacket = fn(&mut Net, SessionId, Packet) -> Result<(), Packet>;
+pub(crate) type OnPacket = fn(&mut Sessions, SessionId, Packet) -> Result<(), Packet>;
 
 /// An application that reports everything and runs errands.
 pub(crate) struct Probe {
@@ -105,35 +105,35 @@ pub(crate) struct Probe {
 impl App for Probe {
     type Command = Errand;
 
-    fn opened(&mut self, _net: &mut Net, id: SessionId, opened: Opened) {
+    fn opened(&mut self, _net: &mut Sessions, id: SessionId, opened: Opened) {
         // The test may have stopped to listen; the same below.
         let _ = self.seen.send(Seen::Opened(id, opened));
     }
 
-    fn packet(&mut self, net: &mut Net, id: SessionId, packet: Packet) -> Result<(), Packet> {
+    fn packet(&mut self, sessions: &mut Sessions, id: SessionId, packet: Packet) -> Result<(), Packet> {
         let _ = self.seen.send(Seen::Packet(id, packet.clone()));
-        (self.on_packet)(net, id, packet)
+        (self.on_packet)(sessions, id, packet)
     }
 
-    fn closed(&mut self, _net: &mut Net, id: SessionId, closed: Closed) {
+    fn closed(&mut self, _net: &mut Sessions, id: SessionId, closed: Closed) {
         let _ = self.seen.send(Seen::Closed(id, closed));
     }
 
-    fn command(&mut self, net: &mut Net, command: Errand) {
-        command(net);
+    fn command(&mut self, sessions: &mut Sessions, command: Errand) {
+        command(sessions);
     }
 }
 
 /// Sends back what came.
 #[expect(clippy::unnecessary_wraps, clippy::needless_pass_by_value, reason = "the shape of OnPacket")]
-pub(crate) fn echo(net: &mut Net, id: SessionId, packet: Packet) -> Result<(), Packet> {
-    net.send(id, &packet);
+pub(crate) fn echo(sessions: &mut Sessions, id: SessionId, packet: Packet) -> Result<(), Packet> {
+    sessions.send(id, &packet);
     Ok(())
 }
 
 /// Does nothing with what came.
 #[expect(clippy::unnecessary_wraps, reason = "the shape of OnPacket")]
-pub(crate) fn ignore(_net: &mut Net, _id: SessionId, _packet: Packet) -> Result<(), Packet> {
+pub(crate) fn ignore(_net: &mut Sessions, _id: SessionId, _packet: Packet) -> Result<(), Packet> {
     Ok(())
 }
 
@@ -188,13 +188,13 @@ impl Loops {
     pub(crate) fn run<T: Send + 'static>(
         &self,
         shard: usize,
-        errand: impl FnOnce(&mut Net) -> T + Send + 'static,
+        errand: impl FnOnce(&mut Sessions) -> T + Send + 'static,
     ) -> T {
         let (sender, result) = channel();
         self.mail(
             shard,
-            Mail::App(Box::new(move |net: &mut Net| {
-                let _ = sender.send(errand(net));
+            Mail::App(Box::new(move |sessions: &mut Sessions| {
+                let _ = sender.send(errand(sessions));
             })),
         );
         result.recv_timeout(PATIENCE).expect("the loop runs its errands")
@@ -206,7 +206,7 @@ impl Loops {
     }
 
     pub(crate) fn dial(&self, address: SocketAddr, rules: Endpoint, token: u64) -> SessionId {
-        self.run(0, move |net| net.dial(address, &Arc::new(rules), token)).unwrap()
+        self.run(0, move |sessions| sessions.dial(address, &Arc::new(rules), token)).unwrap()
     }
 
     /// The next thing that a probe was told.
@@ -230,7 +230,7 @@ impl Loops {
 
     /// Sessions in the tables of all loops.
     pub(crate) fn sessions(&self) -> usize {
-        (0..self.mailboxes.len()).map(|shard| self.run(shard, |net| net.len())).sum()
+        (0..self.mailboxes.len()).map(|shard| self.run(shard, |sessions| sessions.len())).sum()
     }
 
     /// Whether a loop's thread has ended.

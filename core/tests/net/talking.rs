@@ -27,7 +27,9 @@ fn dialled_clients_are_echoed_in_order_on_one_and_three_shards() {
                 Seen::Opened(id, opened) => {
                     assert!(heard.insert(id, Vec::new()).is_none());
                     assert!(opened.dialled.is_some_and(|token| token < CLIENTS));
-                    dialler.run(0, move |net| (0..PACKETS).for_each(|token| net.send(id, &ping(token))));
+                    dialler.run(0, move |sessions| {
+                        (0..PACKETS).for_each(|token| sessions.send(id, &ping(token)))
+                    });
                 }
                 Seen::Packet(id, packet) => heard.get_mut(&id).unwrap().push(packet),
                 Seen::Closed(id, closed) => panic!("{id} closed: {closed:?}"),
@@ -35,7 +37,7 @@ fn dialled_clients_are_echoed_in_order_on_one_and_three_shards() {
         }
         let wanted: Vec<_> = (0..PACKETS).map(ping).collect();
         assert!(heard.values().all(|packets| *packets == wanted));
-        let loads: Vec<_> = (0..shards).map(|shard| server.run(shard, |net| net.len())).collect();
+        let loads: Vec<_> = (0..shards).map(|shard| server.run(shard, |sessions| sessions.len())).collect();
         assert!(loads.iter().all(|load| *load == CLIENTS as usize / shards), "dealt evenly: {loads:?}");
     }
 }

@@ -39,7 +39,7 @@ ENUMERATIONS = {
         "Ok", "BadCredentials", "AlreadyOnline", "NoCharacter", "TryAgainLater", "IdTaken", "IdInvalid",
         "IdTooLong", "PasswordInvalid", "PasswordTooLong", "NameTaken", "NameInvalid", "NameTooLong",
         "CharacterExists", "ClaimLost", "InternalError", "NoSuchChannel", "NotAMember", "TooManyChannels",
-        "NoSuchUser", "NotTheOwner", "NoPosition", "PutOut",
+        "NoSuchUser", "NotTheOwner", "NoPosition", "Kicked",
     ),
     "CloseReason": numbered(
         "Goodbye", "ServerFull", "VersionMismatch", "HandshakeTimeout", "HandshakeFailed",

@@ -8,7 +8,7 @@ use throng_core::config::parse_duration;
 use super::broadcast::RawTalk;
 use super::common::{CLIENTS_MAX, Common};
 use super::steps::{Broadcasts, RawStepping, Talking, with_slo};
-use crate::steps::{Axis, Course, Ladder, OnBad, StepsJob};
+use crate::steps::{Axis, Ladder, OnBad, StepsJob, Strategy};
 
 /// Time between two messages of all clients together, unless the command line says otherwise.
 const INTERVAL: Duration = Duration::from_millis(10);
@@ -55,7 +55,7 @@ impl RawBench {
             name: "bench",
             maker: Box::new(maker),
             axis: Axis::Clients,
-            course: Course::Ladder(Ladder::new(self.steps, OnBad::Ignore)),
+            course: Strategy::Ladder(Ladder::new(self.steps, OnBad::Ignore)),
             pause: self.stepping.pause,
             ahead: (!self.no_capacity).then_some(self.ahead),
             forecast: (!self.no_capacity).then_some(self.forecast),

@@ -12,7 +12,7 @@ use super::{Job, Scenario, Task, job};
 use crate::bots::{Languages, Manner, Pauses};
 use crate::clock::nanos;
 use crate::schedule::MESSAGES_MAX;
-use crate::steps::{Axis, Course, Ladder, Maker, OnBad, Pattern, StepsJob};
+use crate::steps::{Axis, Ladder, OnBad, Pattern, StepFactory, StepsJob, Strategy};
 use crate::target::Entrance;
 
 /// How late the last recipient may get what is said in a good step of `--preset gradual`.
@@ -116,7 +116,7 @@ pub struct Bots {
 #[derive(Debug)]
 struct Conversations(Job);
 
-impl Maker for Conversations {
+impl StepFactory for Conversations {
     fn job(&self, size: u32) -> Result<Job, String> {
         Ok(with_clients(&self.0, size))
     }
@@ -164,7 +164,10 @@ impl RawBots {
             name: "bots",
             maker: Box::new(Conversations(base)),
             axis: Axis::Clients,
-            course: Course::Ladder(Ladder::new(sizes, if is_ramp { OnBad::FallBack } else { OnBad::Ignore })),
+            course: Strategy::Ladder(Ladder::new(
+                sizes,
+                if is_ramp { OnBad::FallBack } else { OnBad::Ignore },
+            )),
             pause: PAUSE,
             ahead: None,
             forecast: None,

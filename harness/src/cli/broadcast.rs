@@ -74,7 +74,7 @@ pub struct Broadcast {
     /// For a closed loop, which `peers` has: messages that may be ahead of the slowest client. Then
     /// `interval` is that of the warm-up, and `messages` is only a bound.
     pub ahead: Option<u32>,
-    /// Whether somebody may change how often messages are sent, with [`Rhythm::change`](crate::rhythm::Rhythm::change). Then there are
+    /// Whether somebody may change how often messages are sent, with [`SendSchedule::change`](crate::send_schedule::Rhythm::change). Then there are
     /// as many as have their turn in `duration`, and `messages` is what there are if nobody does.
     pub is_adjustable: bool,
     /// Whether everybody leaves in order at the end, and not by just hanging up.

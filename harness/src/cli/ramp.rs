@@ -8,7 +8,7 @@ use throng_core::config::parse_duration;
 use super::broadcast::RawTalk;
 use super::common::Common;
 use super::steps::{Broadcasts, RawStepping, Talking, with_slo};
-use crate::steps::{Axis, Course, Ladder, OnBad, Pattern, Search, StepsJob};
+use crate::steps::{Axis, Ladder, OnBad, Pattern, Search, StepsJob, Strategy};
 
 /// Time of a step whose size is given by hand.
 const STEP_DURATION: Duration = Duration::from_secs(30);
@@ -85,7 +85,7 @@ impl RawRamp {
                 if from > to {
                     return Err(format!("--from {from} is above --to {to}"));
                 }
-                (Course::Search(Search::new(from, to, self.precision)), vec![from, to], SEARCH_DURATION)
+                (Strategy::Search(Search::new(from, to, self.precision)), vec![from, to], SEARCH_DURATION)
             } else {
                 let (sizes, duration) = if self.steps.is_empty() {
                     (self.pattern.sizes(), self.pattern.duration())
@@ -93,7 +93,7 @@ impl RawRamp {
                     (self.steps, STEP_DURATION)
                 };
                 let on_bad = if self.keep_going { OnBad::GoOn } else { OnBad::FallBack };
-                (Course::Ladder(Ladder::new(sizes.clone(), on_bad)), sizes, duration)
+                (Strategy::Ladder(Ladder::new(sizes.clone(), on_bad)), sizes, duration)
             };
         self.common.threshold = with_slo(Some(self.slo), &self.common.threshold)?;
         let duration = self.duration.unwrap_or(duration);

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use throng_core::config::parse_duration;
 
-use crate::crowd::{Crowd, Speech, side_for};
+use crate::audiences::{Audiences, ScopeMix, side_for};
 
 /// Clients that are nearby, on average, unless `--audience` says otherwise.
 const AUDIENCE: u32 = 50;
@@ -80,7 +80,7 @@ pub(super) fn parse_rate(text: &str) -> Result<u32, String> {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setting {
     /// Whom messages are for.
-    pub speech: Speech,
+    pub speech: ScopeMix,
     /// Channels, if there are any.
     pub channels: u32,
     /// The side of the square of sectors, in sectors, if there are any.
@@ -113,19 +113,19 @@ impl Setting {
     }
 
     /// So many clients in this setting.
-    pub fn crowd(&self, clients: u32, seed: u64) -> Crowd {
-        Crowd::new(clients, self.speech, self.channels, self.side, self.sector_size, seed)
+    pub fn crowd(&self, clients: u32, seed: u64) -> Audiences {
+        Audiences::new(clients, self.speech, self.channels, self.side, self.sector_size, seed)
     }
 }
 
 impl RawSetting {
     pub(super) fn check(&self, clients: u32) -> Result<Setting, String> {
         let speech = match self.scope {
-            RawScope::World => Speech::World,
-            RawScope::Channel => Speech::Channel,
-            RawScope::Nearby => Speech::Nearby,
-            RawScope::Whisper => Speech::Whisper,
-            RawScope::Mixed => Speech::Mixed,
+            RawScope::World => ScopeMix::World,
+            RawScope::Channel => ScopeMix::Channel,
+            RawScope::Nearby => ScopeMix::Nearby,
+            RawScope::Whisper => ScopeMix::Whisper,
+            RawScope::Mixed => ScopeMix::Mixed,
         };
         let (channels, places) = (speech.has_channels(), speech.has_places());
         for (is_given, is_of_use, flag, scope) in [
@@ -179,7 +179,7 @@ impl RawSetting {
                 setting.channels
             ));
         }
-        if speech == Speech::Whisper && clients < 2 {
+        if speech == ScopeMix::Whisper && clients < 2 {
             return Err("--scope whisper needs two clients at least".into());
         }
         Ok(setting)

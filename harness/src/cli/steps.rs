@@ -8,8 +8,8 @@ use throng_core::config::{format_duration, parse_duration};
 use super::broadcast::RawTalk;
 use super::common::{CLIENTS_MAX, Common};
 use super::{Job, Scenario, job};
-use crate::crowd::Speech;
-use crate::steps::{Axis, Maker, STEPS_MAX};
+use crate::audiences::ScopeMix;
+use crate::steps::{Axis, STEPS_MAX, StepFactory};
 use crate::threshold::Threshold;
 
 /// Most messages of a closed loop; it ends before its time if they run out.
@@ -133,7 +133,7 @@ fn broadcast(
     })
 }
 
-impl Maker for Broadcasts {
+impl StepFactory for Broadcasts {
     fn job(&self, size: u32) -> Result<Job, String> {
         let broadcast = broadcast(&self.talk, self.talking, self.duration, size)?;
         let (clients, _) = load(self.talking, size);
@@ -144,7 +144,7 @@ impl Maker for Broadcasts {
         let mut job = self.job(size).ok()?;
         let Scenario::Broadcast(broadcast) = &mut job.scenario else { return None };
         let setting = &broadcast.setting;
-        if setting.speech != Speech::World || setting.deaf + setting.slow > 0 {
+        if setting.speech != ScopeMix::World || setting.deaf + setting.slow > 0 {
             return None;
         }
         broadcast.ahead = Some(ahead);

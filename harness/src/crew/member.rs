@@ -15,17 +15,17 @@ use thiserror::Error;
 use throng_core::shutdown::ignore_signals;
 
 use super::frame::{self, FrameError};
-use super::message::{Beginning, News, Order};
+use super::message::{Beginning, ChildCommand, ChildEvent};
 use super::reporter::{REPORT_EVERY, Reporter};
 use super::threads::Threads;
 use crate::clock::RunClock;
 use crate::fleet::FleetError;
 use crate::live::Panel;
 use crate::report::{EXIT_NOT_RUN, EXIT_OK};
-use crate::rhythm::Rhythm;
 use crate::scenario::{Given, plan};
+use crate::send_schedule::SendSchedule;
 use crate::target::{Target, TargetError};
-use crate::verify::Tally;
+use crate::verify::DeliveryLedger;
 use crate::worker::{Command, Plan};
 
 /// Why a part of the workers is lost.
@@ -70,7 +70,7 @@ pub fn serve() -> u8 {
         }
         Err(error) => {
             // Whoever reads it says it to the user.
-            let _ = frame::write(&mut news, &News::Failed(error.to_string()));
+            let _ = frame::write(&mut news, &ChildEvent::Failed(error.to_string()));
             EXIT_NOT_RUN
         }
     }
@@ -78,17 +78,17 @@ pub fn serve() -> u8 {
 
 fn run(mut orders: BufReader<File>, news: &mut File) -> Result<(), MemberError> {
     ignore_signals().map_err(MemberError::Signals)?;
-    let Ok(Some(Order::Begin(beginning))) = frame::read(&mut orders) else {
+    let Ok(Some(ChildCommand::Begin(beginning))) = frame::read(&mut orders) else {
         return Err(MemberError::NotTold);
     };
     let (process, workers) = (beginning.process, beginning.job.workers);
     let mut plan = prepare(*beginning)?;
-    frame::write(news, &News::Ready)?;
+    frame::write(news, &ChildEvent::Ready)?;
     loop {
         match frame::read(&mut orders)? {
-            Some(Order::Go(begin)) => break plan.begin = begin,
+            Some(ChildCommand::Go(begin)) => break plan.begin = begin,
             // Another process was quicker.
-            Some(Order::Present(changes)) => present(&plan, changes),
+            Some(ChildCommand::Present(changes)) => present(&plan, changes),
             _ => return Err(MemberError::NotTold),
         }
     }
@@ -97,11 +97,11 @@ fn run(mut orders: BufReader<File>, news: &mut File) -> Result<(), MemberError> 
     let indices = process * workers..(process + 1) * workers;
     let reporter = Reporter::new(&plan, indices.clone(), panels.clone());
     let threads = Threads::start(&plan, indices, &panels)?;
-    frame::write(news, &News::Started)?;
+    frame::write(news, &ChildEvent::Started)?;
     let (sender, receiver) = channel();
     let listener = thread::Builder::new().name("orders".into());
     listener.spawn(move || listen(orders, &plan, &sender)).map_err(MemberError::Thread)?;
-    let mut member = Member { threads, tally: Tally::default(), counted: None, reporter, news };
+    let mut member = Member { threads, tally: DeliveryLedger::default(), counted: None, reporter, news };
     member.work(&receiver)?;
     member.threads.stop();
     Ok(())
@@ -119,10 +119,10 @@ fn prepare(beginning: Beginning) -> Result<Plan, MemberError> {
 
 /// Takes orders until the last one. Nothing here waits for anything but the next: whoever gives orders to several processes
 /// must not wait for one of them.
-fn listen(mut orders: BufReader<File>, plan: &Plan, member: &Sender<Result<Order, FrameError>>) {
+fn listen(mut orders: BufReader<File>, plan: &Plan, member: &Sender<Result<ChildCommand, FrameError>>) {
     loop {
         let order = match frame::read(&mut orders) {
-            Ok(Some(Order::Present(changes))) => {
+            Ok(Some(ChildCommand::Present(changes))) => {
                 present(plan, changes);
                 continue;
             }
@@ -131,7 +131,7 @@ fn listen(mut orders: BufReader<File>, plan: &Plan, member: &Sender<Result<Order
             Ok(None) | Err(FrameError::Pipe(_)) => std::process::exit(EXIT_NOT_RUN.into()),
             Err(error) => Err(error),
         };
-        let is_last = matches!(order, Ok(Order::Stop) | Err(_));
+        let is_last = matches!(order, Ok(ChildCommand::Stop) | Err(_));
         // None is taken any more by a process that is ending.
         if member.send(order).is_err() || is_last {
             return;
@@ -149,21 +149,21 @@ fn present(plan: &Plan, changes: Vec<(u32, u32)>) {
 struct Member<'a> {
     threads: Threads,
     /// The accounts of all workers here, once they are settled.
-    tally: Tally,
+    tally: DeliveryLedger,
     /// When counted messages are due, once that is known.
-    counted: Option<Arc<Rhythm>>,
+    counted: Option<Arc<SendSchedule>>,
     reporter: Reporter,
     news: &'a mut File,
 }
 
 impl Member<'_> {
     /// Carries out orders until the last one.
-    fn work(&mut self, orders: &Receiver<Result<Order, FrameError>>) -> Result<(), MemberError> {
+    fn work(&mut self, orders: &Receiver<Result<ChildCommand, FrameError>>) -> Result<(), MemberError> {
         let mut report_at = Instant::now();
         loop {
             let order = orders.recv_timeout(report_at.saturating_duration_since(Instant::now()));
             match order {
-                Ok(Ok(Order::Stop)) => return Ok(()),
+                Ok(Ok(ChildCommand::Stop)) => return Ok(()),
                 Ok(order) => self.carry_out(order?)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 // The thread has ended, and with it soon the process.
@@ -178,48 +178,48 @@ impl Member<'_> {
         }
     }
 
-    fn carry_out(&mut self, order: Order) -> Result<(), MemberError> {
+    fn carry_out(&mut self, order: ChildCommand) -> Result<(), MemberError> {
         match order {
-            Order::Talk(warmup, counted) => {
-                let counted = Arc::new(Rhythm::from(counted));
+            ChildCommand::Talk(warmup, counted) => {
+                let counted = Arc::new(SendSchedule::from(counted));
                 self.threads.talk(&Arc::new(warmup.into()), &counted)?;
                 self.counted = Some(counted);
             }
-            Order::ChangeRate(at, interval) => {
+            ChildCommand::ChangeRate(at, interval) => {
                 if let Some(counted) = &self.counted {
                     counted.change(at, interval);
                 }
             }
-            Order::Tell(None, Command::Hush) => self.threads.hush(),
-            Order::Tell(None, command) => self.threads.tell(&command),
-            Order::Tell(Some(worker), command) => self.threads.tell_one(worker, command),
-            Order::Harvest => {
+            ChildCommand::Tell(None, Command::Hush) => self.threads.hush(),
+            ChildCommand::Tell(None, command) => self.threads.tell(&command),
+            ChildCommand::Tell(Some(worker), command) => self.threads.tell_one(worker, command),
+            ChildCommand::WorkerResults => {
                 self.begin()?;
                 let harvest = Box::new(self.threads.harvest()?);
-                frame::write(self.news, &News::Harvest(harvest))?;
+                frame::write(self.news, &ChildEvent::WorkerResults(harvest))?;
             }
-            Order::Share => {
+            ChildCommand::Share => {
                 self.begin()?;
-                self.tally = Tally::merged(self.threads.take_tallies()).unwrap_or_default();
+                self.tally = DeliveryLedger::merged(self.threads.take_tallies()).unwrap_or_default();
                 for page in self.tally.pages() {
-                    frame::write(self.news, &News::Page(page))?;
+                    frame::write(self.news, &ChildEvent::Page(page))?;
                 }
-                frame::write(self.news, &News::Shared)?;
+                frame::write(self.news, &ChildEvent::Shared)?;
             }
-            Order::Learn(page) => self.tally.learn(&page),
-            Order::Settle => {
+            ChildCommand::Learn(page) => self.tally.learn(&page),
+            ChildCommand::Settle => {
                 self.begin()?;
                 let part = std::mem::take(&mut self.tally).settle_own();
-                frame::write(self.news, &News::Settled(part))?;
+                frame::write(self.news, &ChildEvent::Settled(part))?;
             }
             // The first ones have been, those of who is there are dealt with elsewhere, and the last one ends all.
-            Order::Begin(_) | Order::Go(_) | Order::Present(_) | Order::Stop => {}
+            ChildCommand::Begin(_) | ChildCommand::Go(_) | ChildCommand::Present(_) | ChildCommand::Stop => {}
         }
         Ok(())
     }
 
     /// Says that what takes its time is begun: whoever waits for it knows that this process is not stopped.
     fn begin(&mut self) -> Result<(), FrameError> {
-        frame::write(self.news, &News::Begun)
+        frame::write(self.news, &ChildEvent::Begun)
     }
 }

@@ -9,17 +9,17 @@ use crate::cli::Job;
 use crate::clock::Nanos;
 use crate::live::Totals;
 use crate::record::Latencies;
-use crate::rhythm::Score;
 use crate::schedule::Pace;
+use crate::send_schedule::ScheduleSnapshot;
 use crate::verify::{Page, Part};
-use crate::worker::{Command, Harvest};
+use crate::worker::{Command, WorkerResults};
 
 /// A client, and the server's number for it; 0 when it has gone.
 pub(super) type Present = (u32, u32);
 
 /// To a process with workers.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Order {
+pub(super) enum ChildCommand {
     /// The first: what the run is.
     Begin(Box<Beginning>),
     /// All processes are there: clients' ways in begin at this pace.
@@ -27,13 +27,13 @@ pub(super) enum Order {
     /// For one worker, by its number in the run, or for all of this process.
     Tell(Option<u32>, Command),
     /// Send by the schedule: before counting, and counted.
-    Talk(Score, Score),
+    Talk(ScheduleSnapshot, ScheduleSnapshot),
     /// Counted messages from this time on are so far apart.
     ChangeRate(Nanos, Duration),
     /// Clients of other processes have come or gone.
     Present(Vec<Present>),
     /// Give away what was found out.
-    Harvest,
+    WorkerResults,
     /// Say what is known of each message.
     Share,
     /// What all together know of some messages.
@@ -63,7 +63,7 @@ pub(super) struct Beginning {
 
 /// From a process with workers.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum News {
+pub(super) enum ChildEvent {
     /// Everything is prepared.
     Ready,
     /// The workers are running.
@@ -75,7 +75,7 @@ pub(super) enum News {
     /// Clients of its own have come or gone.
     Present(Vec<Present>),
     /// What all its workers found out.
-    Harvest(Box<Harvest>),
+    WorkerResults(Box<WorkerResults>),
     /// What they know of some messages.
     Page(Page),
     /// That was all of it.
@@ -112,9 +112,9 @@ mod tests {
             Command::Leave,
         ];
         for command in commands {
-            let order = Order::Tell(Some(7), command);
+            let order = ChildCommand::Tell(Some(7), command);
             let bytes = postcard::to_stdvec(&order).expect("it can be written");
-            let heard: Order = postcard::from_bytes(&bytes).expect("it can be read");
+            let heard: ChildCommand = postcard::from_bytes(&bytes).expect("it can be read");
             assert_eq!(format!("{heard:?}"), format!("{order:?}"));
         }
     }

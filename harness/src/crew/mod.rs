@@ -17,19 +17,19 @@
 //! that is at work says something every second; whoever does not for a while (`patience`) is killed, and nobody waits for it:
 //! what it is told is written by a thread of its own (`inlet`).
 
+mod child_writer;
 mod frame;
-mod inlet;
 mod member;
 mod message;
-mod patience;
 mod processes;
 mod reporter;
+mod stall_timer;
 mod threads;
 
 pub use frame::FrameError;
 pub use member::serve;
-pub use patience::Awaited;
 pub(crate) use processes::Processes;
+pub use stall_timer::Awaited;
 pub(crate) use threads::Threads;
 
 /// The hidden subcommand with which the harness starts itself.
@@ -40,7 +40,7 @@ mod tests {
     use clap::Parser;
     use throng_core::crypto::ClusterKey;
 
-    use super::message::{Beginning, Order};
+    use super::message::{Beginning, ChildCommand};
     use crate::cli::{Cli, Job, Login, Scenario};
     use crate::clock::RunClock;
     use crate::scenario::{Given, plan};
@@ -74,9 +74,9 @@ mod tests {
                 raw_epoch: u64::MAX,
                 sources: 4,
             };
-            let order = Order::Begin(Box::new(beginning));
+            let order = ChildCommand::Begin(Box::new(beginning));
             let bytes = postcard::to_stdvec(&order).expect("it can be written");
-            let Ok(Order::Begin(heard)) = postcard::from_bytes(&bytes) else { panic!("{line}") };
+            let Ok(ChildCommand::Begin(heard)) = postcard::from_bytes(&bytes) else { panic!("{line}") };
             assert_eq!((heard.job, heard.raw_epoch, heard.sources), (job, u64::MAX, 4), "{line}");
         };
         check("broadcast --scope mixed --churn 50/s --deaf 3 --deaf-for 2s --processes 3 --workers 2");
@@ -106,8 +106,8 @@ mod tests {
         ];
         for command in commands {
             let said = format!("{command:?}");
-            let bytes = postcard::to_stdvec(&Order::Tell(None, command)).expect("it can be written");
-            let Ok(Order::Tell(None, heard)) = postcard::from_bytes(&bytes) else { panic!("{said}") };
+            let bytes = postcard::to_stdvec(&ChildCommand::Tell(None, command)).expect("it can be written");
+            let Ok(ChildCommand::Tell(None, heard)) = postcard::from_bytes(&bytes) else { panic!("{said}") };
             assert_eq!(format!("{heard:?}"), said);
         }
     }

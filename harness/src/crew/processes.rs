@@ -8,20 +8,20 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::SUBCOMMAND;
+use super::child_writer::ChildWriter;
 use super::frame::{self, FrameError};
-use super::inlet::Inlet;
-use super::message::{Beginning, News, Order};
-use super::patience::{Awaited, SILENCE_MAX, Stillness};
+use super::message::{Beginning, ChildCommand, ChildEvent};
+use super::stall_timer::{Awaited, SILENCE_MAX, StallTimer};
 use crate::cli::Job;
 use crate::clock::Nanos;
 use crate::fleet::FleetError;
 use crate::live::Panel;
 use crate::peers::bare::own_program;
-use crate::rhythm::Rhythm;
 use crate::scenario::Given;
+use crate::send_schedule::SendSchedule;
 use crate::target::Target;
-use crate::verify::{Settlement, Tally};
-use crate::worker::{Command, Harvest, Plan};
+use crate::verify::{DeliveryLedger, Settlement};
+use crate::worker::{Command, Plan, WorkerResults};
 
 /// How long a process may take to end: its connections are closed in order.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,19 +46,19 @@ pub(crate) struct Processes {
     members: Vec<Member>,
     shared: Arc<Shared>,
     /// All that is known of messages, without any client.
-    ledger: Tally,
+    ledger: DeliveryLedger,
 }
 
 /// One of them.
 struct Member {
     process: u32,
     child: Child,
-    news: Receiver<News>,
+    news: Receiver<ChildEvent>,
     /// What reads from it and writes to it.
     threads: Vec<JoinHandle<()>>,
     /// How long it has said nothing, and read nothing of what it was told.
-    silence: Stillness,
-    backlog: Stillness,
+    silence: StallTimer,
+    backlog: StallTimer,
     /// The results that it had begun with when it was last asked for some.
     asked: u64,
 }
@@ -68,7 +68,7 @@ struct Shared {
     panels: Arc<[Panel]>,
     /// Workers in each process.
     workers: u32,
-    inlets: Vec<Inlet>,
+    inlets: Vec<ChildWriter>,
 }
 
 impl Processes {
@@ -81,7 +81,7 @@ impl Processes {
         panels: Arc<[Panel]>,
     ) -> Result<Self, FleetError> {
         let mut processes = Self::spawn(job, panels)?;
-        processes.ledger = Tally::new(plan.traffic.clone(), []);
+        processes.ledger = DeliveryLedger::new(plan.traffic.clone(), []);
         for process in 0..job.processes {
             let beginning = Beginning {
                 process,
@@ -91,13 +91,13 @@ impl Processes {
                 raw_epoch: given.clock.raw_epoch(),
                 sources: given.sources,
             };
-            let order = encode(&Order::Begin(Box::new(beginning)))?;
+            let order = encode(&ChildCommand::Begin(Box::new(beginning)))?;
             processes.shared.inlets[process as usize].say(&order);
         }
-        processes.expect(Awaited::Readiness, |news| matches!(news, News::Ready).then_some(()))?;
+        processes.expect(Awaited::Readiness, |news| matches!(news, ChildEvent::Ready).then_some(()))?;
         plan.begin = plan.begin.starting_at(plan.clock.now() + LEAD);
-        processes.say(&Order::Go(plan.begin));
-        processes.expect(Awaited::Start, |news| matches!(news, News::Started).then_some(()))?;
+        processes.say(&ChildCommand::Go(plan.begin));
+        processes.expect(Awaited::Start, |news| matches!(news, ChildEvent::Started).then_some(()))?;
         Ok(processes)
     }
 
@@ -114,14 +114,14 @@ impl Processes {
             // Those before it end when their pipes do, which is when this fails.
             started.push(child.map_err(failed)?);
         }
-        let inlets = started.iter().map(|_| Inlet::default()).collect();
+        let inlets = started.iter().map(|_| ChildWriter::default()).collect();
         let shared = Arc::new(Shared { panels, workers: job.workers, inlets });
-        let mut processes = Self { members: Vec::new(), shared, ledger: Tally::default() };
+        let mut processes = Self { members: Vec::new(), shared, ledger: DeliveryLedger::default() };
         for (mut child, process) in started.into_iter().zip(0..) {
             let (pipe, outlet) = (child.stdin.take(), child.stdout.take());
             let (sender, news) = sync_channel(NEWS);
             let now = Instant::now();
-            let (silence, backlog) = (Stillness::new(now), Stillness::new(now));
+            let (silence, backlog) = (StallTimer::new(now), StallTimer::new(now));
             let threads = Vec::new();
             processes.members.push(Member { process, child, news, threads, silence, backlog, asked: 0 });
             let member = processes.members.last_mut().expect("pushed above");
@@ -143,20 +143,20 @@ impl Processes {
 
     /// Tells one worker, by its number in the run, or all of them.
     pub(crate) fn tell(&self, worker: Option<u32>, command: Command) {
-        self.say(&Order::Tell(worker, command));
+        self.say(&ChildCommand::Tell(worker, command));
     }
 
     /// Has the workers send by the schedule.
-    pub(crate) fn talk(&self, warmup: &Rhythm, counted: &Rhythm) {
-        self.say(&Order::Talk(warmup.score(), counted.score()));
+    pub(crate) fn talk(&self, warmup: &SendSchedule, counted: &SendSchedule) {
+        self.say(&ChildCommand::Talk(warmup.score(), counted.score()));
     }
 
     /// Has counted messages from `at` on be `interval` apart.
     pub(crate) fn change_rate(&self, at: Nanos, interval: Duration) {
-        self.say(&Order::ChangeRate(at, interval));
+        self.say(&ChildCommand::ChangeRate(at, interval));
     }
 
-    fn say(&self, order: &Order) {
+    fn say(&self, order: &ChildCommand) {
         match encode(order) {
             Ok(order) => self.shared.inlets.iter().for_each(|inlet| inlet.say(&order)),
             // An order that is too long; `check` says so.
@@ -168,7 +168,7 @@ impl Processes {
     }
 
     /// Asks all for results, or a part of them.
-    fn ask(&mut self, order: &Order) {
+    fn ask(&mut self, order: &ChildCommand) {
         for (member, inlet) in self.members.iter_mut().zip(&self.shared.inlets) {
             member.asked = inlet.begun();
         }
@@ -177,7 +177,7 @@ impl Processes {
 
     /// Fails if a process has ended, or cannot go on, or has not shown for a while that it does. To be called often.
     pub(crate) fn check(&mut self) -> Result<(), FleetError> {
-        if let Some(process) = self.shared.inlets.iter().position(Inlet::has_ended) {
+        if let Some(process) = self.shared.inlets.iter().position(ChildWriter::has_ended) {
             return Err(self.death(process));
         }
         let now = Instant::now();
@@ -198,10 +198,10 @@ impl Processes {
     }
 
     /// What all workers found out, merged, without their tallies.
-    pub(crate) fn harvest(&mut self) -> Result<Harvest, FleetError> {
-        self.ask(&Order::Harvest);
-        let harvests = self.expect(Awaited::Harvest, |news| match news {
-            News::Harvest(harvest) => Some(*harvest),
+    pub(crate) fn harvest(&mut self) -> Result<WorkerResults, FleetError> {
+        self.ask(&ChildCommand::WorkerResults);
+        let harvests = self.expect(Awaited::WorkerResults, |news| match news {
+            ChildEvent::WorkerResults(harvest) => Some(*harvest),
             _ => None,
         })?;
         let merged = harvests.into_iter().reduce(|mut merged, harvest| {
@@ -213,24 +213,24 @@ impl Processes {
 
     /// What became of all messages, after the harvest.
     pub(crate) fn settle(&mut self) -> Result<Settlement, FleetError> {
-        self.ask(&Order::Share);
+        self.ask(&ChildCommand::Share);
         let mut ledger = std::mem::take(&mut self.ledger);
         for process in 0..self.members.len() {
             loop {
                 match self.next(process, Awaited::Accounts)? {
-                    News::Page(page) => ledger.learn(&page),
-                    News::Shared => break,
+                    ChildEvent::Page(page) => ledger.learn(&page),
+                    ChildEvent::Shared => break,
                     _ => {}
                 }
             }
         }
         for page in ledger.pages() {
-            self.say(&Order::Learn(page));
+            self.say(&ChildCommand::Learn(page));
             self.let_read()?;
         }
-        self.ask(&Order::Settle);
+        self.ask(&ChildCommand::Settle);
         let parts = self.expect(Awaited::Settlement, |news| match news {
-            News::Settled(part) => Some(part),
+            ChildEvent::Settled(part) => Some(part),
             _ => None,
         })?;
         Ok(ledger.close(parts))
@@ -239,7 +239,7 @@ impl Processes {
     /// Waits until no process has too much to read.
     fn let_read(&mut self) -> Result<(), FleetError> {
         for process in 0..self.members.len() {
-            let mut backlog = Stillness::new(Instant::now());
+            let mut backlog = StallTimer::new(Instant::now());
             while !self.shared.inlets[process].drains_to(BACKLOG, LOOK) {
                 let waited = backlog.look(Instant::now(), self.shared.inlets[process].taken());
                 if waited >= SILENCE_MAX {
@@ -252,7 +252,7 @@ impl Processes {
 
     /// Closes all connections and ends the processes.
     pub(crate) fn stop(mut self) {
-        self.say(&Order::Stop);
+        self.say(&ChildCommand::Stop);
         self.end(STOP_TIMEOUT);
     }
 
@@ -260,7 +260,7 @@ impl Processes {
     fn expect<T>(
         &mut self,
         awaited: Awaited,
-        wanted: impl Fn(News) -> Option<T>,
+        wanted: impl Fn(ChildEvent) -> Option<T>,
     ) -> Result<Vec<T>, FleetError> {
         let mut all = Vec::new();
         for process in 0..self.members.len() {
@@ -274,9 +274,9 @@ impl Processes {
         Ok(all)
     }
 
-    fn next(&mut self, process: usize, awaited: Awaited) -> Result<News, FleetError> {
+    fn next(&mut self, process: usize, awaited: Awaited) -> Result<ChildEvent, FleetError> {
         let begun = Instant::now();
-        let (mut answers, mut silence) = (Stillness::new(begun), Stillness::new(begun));
+        let (mut answers, mut silence) = (StallTimer::new(begun), StallTimer::new(begun));
         loop {
             let member = &self.members[process];
             match member.news.recv_timeout(LOOK) {
@@ -318,7 +318,7 @@ impl Processes {
 
     /// Lets all processes end, which they do without their pipe, and ends those that do not.
     fn end(&mut self, patience: Duration) {
-        self.shared.inlets.iter().for_each(Inlet::close);
+        self.shared.inlets.iter().for_each(ChildWriter::close);
         let until = Instant::now() + patience;
         for mut member in self.members.drain(..) {
             let has_ended = member.ended_within(until.saturating_duration_since(Instant::now())).is_some();
@@ -374,18 +374,18 @@ impl Member {
 }
 
 /// The bytes of an order, which all share.
-fn encode(order: &Order) -> Result<Arc<[u8]>, FrameError> {
+fn encode(order: &ChildCommand) -> Result<Arc<[u8]>, FrameError> {
     frame::encode(order).map(Arc::from)
 }
 
 impl Shared {
     /// Takes what a process says until it says nothing any more.
-    fn listen(&self, process: u32, outlet: Option<ChildStdout>, run: &SyncSender<News>) {
+    fn listen(&self, process: u32, outlet: Option<ChildStdout>, run: &SyncSender<ChildEvent>) {
         let inlet = &self.inlets[process as usize];
         let mut outlet = outlet.map(BufReader::new);
         while let Some(outlet) = &mut outlet {
             match frame::read(outlet) {
-                Ok(Some(News::Failed(why))) => inlet.explain(why),
+                Ok(Some(ChildEvent::Failed(why))) => inlet.explain(why),
                 Ok(Some(news)) => {
                     inlet.hear();
                     if !self.take(process, news, run) {
@@ -403,13 +403,13 @@ impl Shared {
     }
 
     /// False if nobody waits for news any more.
-    fn take(&self, process: u32, news: News, run: &SyncSender<News>) -> bool {
+    fn take(&self, process: u32, news: ChildEvent, run: &SyncSender<ChildEvent>) -> bool {
         let panel = |worker: u32| {
             let at = process.checked_mul(self.workers)?.checked_add(worker)?;
             self.panels.get(at as usize).filter(|_| worker < self.workers)
         };
         match news {
-            News::Totals(totals) => {
+            ChildEvent::Totals(totals) => {
                 for ((totals, read_lag), worker) in totals.into_iter().zip(0..) {
                     if let Some(panel) = panel(worker) {
                         panel.publish(totals);
@@ -417,19 +417,19 @@ impl Shared {
                     }
                 }
             }
-            News::Latencies(worker, latencies) => {
+            ChildEvent::Latencies(worker, latencies) => {
                 if let Some(panel) = panel(worker) {
                     panel.publish_latencies(&latencies);
                 }
             }
             // Before what comes after it: who hears that all are in, and then that talking begins, has heard who is in.
-            News::Present(changes) => {
-                let Ok(order) = encode(&Order::Present(changes)) else { return true };
+            ChildEvent::Present(changes) => {
+                let Ok(order) = encode(&ChildCommand::Present(changes)) else { return true };
                 let others = self.inlets.iter().zip(0..).filter(|(_, other)| *other != process);
                 others.for_each(|(inlet, _)| inlet.say(&order));
             }
-            News::Alive => {}
-            News::Begun => self.inlets[process as usize].begin(),
+            ChildEvent::Alive => {}
+            ChildEvent::Begun => self.inlets[process as usize].begin(),
             news => return run.send(news).is_ok(),
         }
         true

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::message::{News, Present};
-use super::patience::BEAT_EVERY;
+use super::message::{ChildEvent, Present};
+use super::stall_timer::BEAT_EVERY;
 use crate::clock::Nanos;
 use crate::live::{Panel, Totals};
 use crate::worker::Plan;
@@ -58,10 +58,10 @@ impl Reporter {
     pub(super) fn report<E>(
         &mut self,
         now: Instant,
-        mut tell: impl FnMut(&News) -> Result<(), E>,
+        mut tell: impl FnMut(&ChildEvent) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut is_silent = true;
-        let mut tell = |news: &News| {
+        let mut tell = |news: &ChildEvent| {
             is_silent = false;
             tell(news)
         };
@@ -70,10 +70,10 @@ impl Reporter {
         // in knows under which number.
         let totals: Vec<_> = own.iter().map(|panel| (steady(panel), panel.read_lag())).collect();
         for changes in self.news_of_clients().chunks(CHANGES) {
-            tell(&News::Present(changes.into()))?;
+            tell(&ChildEvent::Present(changes.into()))?;
         }
         if totals != self.totals {
-            tell(&News::Totals(totals.clone()))?;
+            tell(&ChildEvent::Totals(totals.clone()))?;
             self.totals = totals;
         }
         if self.latencies_at.is_none_or(|at| now >= at) {
@@ -83,12 +83,12 @@ impl Reporter {
                 let latencies = panel.latencies();
                 if latencies.count() != *told {
                     *told = latencies.count();
-                    tell(&News::Latencies(worker, latencies))?;
+                    tell(&ChildEvent::Latencies(worker, latencies))?;
                 }
             }
         }
         if now >= *self.told_at.get_or_insert(now) + BEAT_EVERY {
-            tell(&News::Alive)?;
+            tell(&ChildEvent::Alive)?;
         }
         if !is_silent {
             self.told_at = Some(now);
@@ -138,9 +138,9 @@ mod tests {
     use crate::crew::tests::plan_of;
     use crate::record::Latencies;
 
-    fn told(reporter: &mut Reporter, now: Instant) -> Vec<News> {
+    fn told(reporter: &mut Reporter, now: Instant) -> Vec<ChildEvent> {
         let mut all = Vec::new();
-        let mut tell = |news: &News| {
+        let mut tell = |news: &ChildEvent| {
             let bytes = postcard::to_stdvec(news).expect("it can be written");
             all.push(postcard::from_bytes(&bytes).expect("it can be read"));
             Ok::<_, ()>(())
@@ -168,27 +168,27 @@ mod tests {
         panels[1].publish(totals);
         let news = told(&mut reporter, begun);
         assert!(
-            matches!(&news[..], [News::Present(changes), News::Totals(all)]
+            matches!(&news[..], [ChildEvent::Present(changes), ChildEvent::Totals(all)]
                 if changes == &[(3, 103), (10, 110)] && all == &[Default::default(), (totals, 70_000)]),
             "{news:?}"
         );
         assert!(told(&mut reporter, begun).is_empty());
         plan.presence.set(3, 0);
         let news = told(&mut reporter, begun);
-        assert!(matches!(&news[..], [News::Present(changes)] if changes == &[(3, 0)]), "{news:?}");
+        assert!(matches!(&news[..], [ChildEvent::Present(changes)] if changes == &[(3, 0)]), "{news:?}");
 
         let mut latencies = Latencies::new();
         latencies.record(5_000_000);
         panels[2].publish_latencies(&latencies);
         assert!(told(&mut reporter, begun).is_empty(), "not that often");
         let news = told(&mut reporter, begun + LATENCIES_EVERY);
-        assert!(matches!(&news[..], [News::Latencies(0, told)] if *told == latencies), "{news:?}");
+        assert!(matches!(&news[..], [ChildEvent::Latencies(0, told)] if *told == latencies), "{news:?}");
         assert!(told(&mut reporter, begun + 2 * LATENCIES_EVERY).is_empty());
         // There is nothing new for a second.
         let beat = begun + LATENCIES_EVERY + BEAT_EVERY;
         let news = told(&mut reporter, beat);
-        assert!(matches!(&news[..], [News::Alive]), "{news:?}");
+        assert!(matches!(&news[..], [ChildEvent::Alive]), "{news:?}");
         assert!(told(&mut reporter, beat + BEAT_EVERY / 2).is_empty());
-        assert!(matches!(&told(&mut reporter, beat + BEAT_EVERY)[..], [News::Alive]));
+        assert!(matches!(&told(&mut reporter, beat + BEAT_EVERY)[..], [ChildEvent::Alive]));
     }
 }

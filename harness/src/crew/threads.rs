@@ -12,9 +12,9 @@ use throng_core::wire::CloseReason;
 use crate::fleet::{FleetError, HARVEST_TIMEOUT};
 use crate::live::Panel;
 use crate::pacer::Pacer;
-use crate::rhythm::Rhythm;
-use crate::verify::Tally;
-use crate::worker::{Command, Harvest, Plan, Way, Worker};
+use crate::send_schedule::SendSchedule;
+use crate::verify::DeliveryLedger;
+use crate::worker::{Command, EntryPath, Plan, Worker, WorkerResults};
 
 /// Commands that may wait for a worker.
 const MAILBOX: usize = 1024;
@@ -31,7 +31,7 @@ pub(crate) struct Threads {
     handles: Vec<JoinHandle<io::Result<()>>>,
     pacer: Option<Pacer>,
     /// What the workers gave away, until it is settled.
-    tallies: Vec<Tally>,
+    tallies: Vec<DeliveryLedger>,
 }
 
 impl Threads {
@@ -46,9 +46,9 @@ impl Threads {
             let clients = plan.share(plan.clients, index) as usize;
             let sessions = match plan.way {
                 // Who comes again may have an older connection that is not quite closed.
-                Way::Ticket(..) if plan.reconnects => 2 * clients,
-                Way::Ticket(..) => clients,
-                Way::Login(_) => 2 * clients,
+                EntryPath::Ticket(..) if plan.reconnects => 2 * clients,
+                EntryPath::Ticket(..) => clients,
+                EntryPath::Login(_) => 2 * clients,
             };
             let shard = Shard::new((index - indices.start) as usize, ShardSize::new(sessions, MAILBOX));
             built.push(shard.map_err(|source| FleetError::Start { index, source })?);
@@ -80,7 +80,11 @@ impl Threads {
     }
 
     /// Has the workers send by the schedule, and starts what wakes them in time.
-    pub(crate) fn talk(&mut self, warmup: &Arc<Rhythm>, counted: &Arc<Rhythm>) -> Result<(), FleetError> {
+    pub(crate) fn talk(
+        &mut self,
+        warmup: &Arc<SendSchedule>,
+        counted: &Arc<SendSchedule>,
+    ) -> Result<(), FleetError> {
         self.tell(&Command::Talk { warmup: warmup.clone(), counted: counted.clone() });
         let pacer = Pacer::start(&self.plan, warmup, counted, self.mailboxes.clone(), self.first);
         self.pacer = Some(pacer.map_err(FleetError::Pacer)?);
@@ -106,12 +110,12 @@ impl Threads {
     }
 
     /// What all workers found out, merged, without their tallies.
-    pub(crate) fn harvest(&mut self) -> Result<Harvest, FleetError> {
-        let mut merged: Option<Harvest> = None;
+    pub(crate) fn harvest(&mut self) -> Result<WorkerResults, FleetError> {
+        let mut merged: Option<WorkerResults> = None;
         let last = self.first + self.mailboxes.len() as u32;
         for index in self.first..last {
             let (sender, receiver) = mpsc::channel();
-            self.tell_one(index, Command::Harvest(sender));
+            self.tell_one(index, Command::WorkerResults(sender));
             let Ok(mut harvest) = receiver.recv_timeout(HARVEST_TIMEOUT) else {
                 self.check()?;
                 return Err(FleetError::Silent { index });
@@ -126,7 +130,7 @@ impl Threads {
     }
 
     /// The workers' tallies, after the harvest; none before it.
-    pub(crate) fn take_tallies(&mut self) -> Vec<Tally> {
+    pub(crate) fn take_tallies(&mut self) -> Vec<DeliveryLedger> {
         std::mem::take(&mut self.tallies)
     }
 

@@ -15,8 +15,8 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use throng_core::shutdown::Shutdown;
 
+use super::clients::{Clients, Handler};
 use super::process::{self, Server, ServerError};
-use super::swarm::{Guest, Swarm};
 use super::system::{Frame, Peer, Step};
 use crate::clock::{Nanos, RunClock, nanos};
 
@@ -208,7 +208,7 @@ pub(super) fn measure(
     let address = (Ipv4Addr::LOCALHOST, port(&server.log()).unwrap_or_default()).into();
     let clock = RunClock::start();
     let mut swarm =
-        Swarm::new(&Reader, clock, writer.sockets as usize).map_err(failed("make an event loop"))?;
+        Clients::new(&Reader, clock, writer.sockets as usize).map_err(failed("make an event loop"))?;
     let until = nanos(PATIENCE + Duration::from_millis(writer.millis));
     while server.ended().is_none() && clock.now() < until && !shutdown.is_requested() {
         swarm.invite(address, writer.sockets as usize).map_err(failed("connect"))?;
@@ -251,7 +251,7 @@ fn result(log: &str, measure: Measure) -> Option<Bare> {
 /// Hears nothing of interest.
 pub(super) struct Deaf;
 
-impl Guest for Deaf {
+impl Handler for Deaf {
     fn heard(&mut self, _member: usize, _payload: &[u8], _now: Nanos) {}
 }
 

@@ -11,6 +11,7 @@
 
 pub mod bare;
 mod case;
+mod clients;
 mod irc;
 mod mqtt;
 mod nats;
@@ -21,10 +22,9 @@ mod redis;
 mod report;
 mod room;
 mod row;
-mod swarm;
 pub mod system;
-mod talk;
 mod throng;
+mod traffic;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -42,8 +42,8 @@ pub(crate) use report::tests::report as test_report;
 pub use report::{BareSummary, Failure, PeersReport, Taken};
 pub use room::RoomError;
 pub use row::{Row, Summary};
-pub use talk::Times;
 pub use throng::ThrongError;
+pub use traffic::Times;
 
 use crate::report::{Findings, format_count};
 use bare::Bare;

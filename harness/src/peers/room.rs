@@ -8,10 +8,10 @@ use throng_core::shutdown::Shutdown;
 
 use super::bare::Deaf;
 use super::case::Case;
+use super::clients::Clients;
 use super::process::{Server, ServerError};
-use super::swarm::Swarm;
 use super::system::Peer;
-use super::talk::{Talk, Times};
+use super::traffic::{Talk, Times};
 use crate::clock::{Nanos, RunClock, nanos};
 use crate::procstat::{Meter, ProcError};
 use crate::report::{Findings, format_count};
@@ -43,7 +43,7 @@ pub enum RoomError {
 
 /// A server with members in its room.
 pub(super) struct Room<'a> {
-    swarm: Swarm<'a>,
+    swarm: Clients<'a>,
     server: Server,
     clock: RunClock,
     members: usize,
@@ -62,7 +62,7 @@ impl<'a> Room<'a> {
         let server = Server::start(peer, core)?;
         let clock = RunClock::start();
         let members = members as usize;
-        let swarm = Swarm::new(peer, clock, members)?;
+        let swarm = Clients::new(peer, clock, members)?;
         let mut room = Self { swarm, server, clock, members, is_fresh: true };
         room.enter(shutdown)?;
         Ok(room)

@@ -11,7 +11,7 @@ use throng_core::shutdown::Shutdown;
 use super::case::{Case, Load};
 use super::process::{self, Server, ServerError};
 use super::system::THRONG;
-use super::talk::{CLOSED_MAX, CLOSED_WARMUP, Times};
+use super::traffic::{CLOSED_MAX, CLOSED_WARMUP, Times};
 use crate::cli::{Broadcast, Job, Scenario, Setting};
 use crate::report::Findings;
 use crate::scenario::{self, RunError};

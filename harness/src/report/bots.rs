@@ -117,12 +117,12 @@ mod tests {
 
     use super::*;
     use crate::bots::Manner;
-    use crate::verify::{Tally, settle};
+    use crate::verify::{DeliveryLedger, settle};
 
     #[test]
     fn what_was_not_sent_was_not_said() {
         let script = Script::draw(3, 7, Manner::default(), Duration::from_mins(5));
-        let mut tally = Tally::new(script.traffic().clone(), 0..7);
+        let mut tally = DeliveryLedger::new(script.traffic().clone(), 0..7);
         let answer =
             (0..script.messages()).find(|index| script.answers(*index).is_some()).expect("an answer");
         (0..script.messages()).filter(|index| *index != answer).for_each(|index| tally.sent(index, 1));

@@ -1,6 +1,6 @@
 //! A forecast in words.
 
-use super::compare::show::percent;
+use super::compare::text::percent;
 use super::{format_count, format_rate};
 use crate::steps::{Basis, Forecast};
 

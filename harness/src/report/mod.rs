@@ -1,6 +1,5 @@
 //! What a run found, as JSON, as a page and for people, and whether that was good enough.
 
-pub(crate) mod again;
 mod bots;
 pub mod compare;
 mod fairness;
@@ -11,6 +10,7 @@ mod histograms;
 mod html;
 mod machine;
 mod parts;
+pub(crate) mod reload;
 mod steps;
 mod summary;
 mod verdict;

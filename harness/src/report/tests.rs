@@ -4,9 +4,9 @@ use std::sync::Arc;
 use super::*;
 use crate::cli::Cli;
 use crate::payload::Stamp;
-use crate::rhythm::Rhythm;
 use crate::schedule::Traffic;
-use crate::verify::{Tally, settle};
+use crate::send_schedule::SendSchedule;
+use crate::verify::{DeliveryLedger, settle};
 use clap::Parser;
 
 const MS: u64 = 1_000_000;
@@ -44,8 +44,8 @@ fn usage(cpu_s: f64) -> Usage {
 /// first `lost` are lost on the way to the second client.
 pub(super) fn findings(lost: u32) -> Findings {
     let traffic = Arc::new(Traffic::draw(1, 2, 2, 10));
-    let rhythm = Rhythm::even(100 * MS, Duration::from_millis(1));
-    let mut tally = Tally::new(traffic, 0..2);
+    let rhythm = SendSchedule::even(100 * MS, Duration::from_millis(1));
+    let mut tally = DeliveryLedger::new(traffic, 0..2);
     let mut recorder = Recorder::default();
     for client in 0..2 {
         tally.asked_in(client, 1);

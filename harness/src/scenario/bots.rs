@@ -9,7 +9,7 @@ use crate::bots::Script;
 use crate::cli::{Bots, Job, Scenario};
 use crate::clock::{NEVER, nanos};
 use crate::report::Rates;
-use crate::rhythm::Rhythm;
+use crate::send_schedule::SendSchedule;
 use crate::verify::MessageLog;
 
 /// What they are to say; none for other scenarios.
@@ -28,8 +28,8 @@ pub(super) fn run(run: &mut Run<'_>, bots: &Bots) -> Result<(), Halt> {
     broadcast::prepare(run)?;
     let start = run.now() + LEAD;
     let offsets = run.plan.script.as_ref().map(|script| script.offsets().clone());
-    let counted = Rhythm::listed(start, offsets.unwrap_or_default());
-    let warmup = Rhythm::even(start, Duration::ZERO);
+    let counted = SendSchedule::listed(start, offsets.unwrap_or_default());
+    let warmup = SendSchedule::even(start, Duration::ZERO);
     broadcast::converse(run, warmup, counted, NEVER, bots.drain)
 }
 
@@ -39,7 +39,7 @@ pub(super) fn rates(
     script: &Script,
     log: &MessageLog,
     unprovoked: u64,
-    rhythm: &Rhythm,
+    rhythm: &SendSchedule,
 ) -> Rates {
     let offered = u64::from(script.messages()).saturating_sub(unprovoked);
     let sent = log.iter().filter(|message| message.was_sent()).count() as u64;

@@ -7,12 +7,12 @@ use std::time::Duration;
 use throng_core::config::format_duration;
 
 use super::{Halt, LOOK, Run};
+use crate::audiences::ScopeMix;
 use crate::cli::{Broadcast, Scenario};
 use crate::clock::{NEVER, Nanos, nanos};
-use crate::crowd::Speech;
 use crate::live::{Phase, Totals};
 use crate::report::{Rates, format_count};
-use crate::rhythm::Rhythm;
+use crate::send_schedule::SendSchedule;
 use crate::worker::{Command, Gather, Plan};
 
 /// From the decision to send, or to send more often, to the first message: time for the threads to hear of it.
@@ -27,12 +27,12 @@ const INTERRUPTED_DRAIN: Duration = Duration::from_secs(1);
 /// Runs the phases up to the last delivery.
 pub(super) fn run(run: &mut Run<'_>, broadcast: &Broadcast) -> Result<(), Halt> {
     prepare(run)?;
-    let warmup = Rhythm::even(run.now() + LEAD, broadcast.interval);
+    let warmup = SendSchedule::even(run.now() + LEAD, broadcast.interval);
     let from = warmup.intended(run.plan.warmup.messages()).saturating_add(nanos(broadcast.pause));
     // In a closed loop all of them are due from the beginning, and wait for the window.
     let interval = if broadcast.ahead.is_some() { Duration::ZERO } else { broadcast.interval };
     let until = from.saturating_add(nanos(broadcast.duration));
-    let counted = Rhythm::even(from, interval);
+    let counted = SendSchedule::even(from, interval);
     // With a rate that changes there are more messages than those that have their turn in that time.
     let counted = if broadcast.is_adjustable { counted.ending(until) } else { counted };
     // A closed loop ends when its time is over.
@@ -51,8 +51,8 @@ pub(super) fn prepare(run: &mut Run<'_>) -> Result<(), Halt> {
 /// Has the plan's messages said, at latest until `until`, and waits at most `patience` for what is on its way then.
 pub(super) fn converse(
     run: &mut Run<'_>,
-    warmup: Rhythm,
-    counted: Rhythm,
+    warmup: SendSchedule,
+    counted: SendSchedule,
     until: Nanos,
     patience: Duration,
 ) -> Result<(), Halt> {
@@ -69,7 +69,7 @@ pub(super) fn converse(
 /// Messages that were to be sent, of the `messages` that there are at most, and that were, each second.
 pub(super) fn rates(
     broadcast: &Broadcast,
-    counted: &Rhythm,
+    counted: &SendSchedule,
     messages: u32,
     sent: u64,
     last_sent: Nanos,
@@ -144,8 +144,8 @@ fn probe(run: &mut Run<'_>) -> Result<(), Halt> {
 
 /// When the messages of a run have their turn.
 struct Schedule {
-    warmup: Arc<Rhythm>,
-    counted: Arc<Rhythm>,
+    warmup: Arc<SendSchedule>,
+    counted: Arc<SendSchedule>,
     /// When that is over, whatever was not sent.
     until: Nanos,
 }
@@ -153,7 +153,7 @@ struct Schedule {
 impl Schedule {
     /// Messages that are due before `at`.
     fn due_before(&self, plan: &Plan, at: Nanos) -> u64 {
-        let due = |rhythm: &Rhythm, messages: u32| u64::from(rhythm.due_before(at).min(messages));
+        let due = |rhythm: &SendSchedule, messages: u32| u64::from(rhythm.due_before(at).min(messages));
         due(&self.warmup, plan.warmup.messages()) + due(&self.counted, plan.traffic.messages())
     }
 }
@@ -242,7 +242,7 @@ impl Due {
         if plan.churn.is_some() || plan.moves.is_some() || !plan.impairment.is_none() {
             return Self::Unknown;
         }
-        if plan.crowd.speech() == Speech::World {
+        if plan.crowd.speech() == ScopeMix::World {
             return Self::ToAll;
         }
         // What has had no turn, because the rate was changed, will have none.

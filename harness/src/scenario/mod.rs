@@ -28,9 +28,9 @@ use crate::procstat::{Meter, Meters, ProcError, Usage};
 use crate::report::{
     Clients, Fairness, Findings, HarnessMemory, ListReport, ListTimes, Reconnected, format_count,
 };
-use crate::rhythm::Rhythm;
+use crate::send_schedule::SendSchedule;
 use crate::target::Target;
-use crate::worker::{Command, Harvest, Lists, Plan};
+use crate::worker::{Command, Lists, Plan, WorkerResults};
 pub(crate) use plan::{Given, IN_FLIGHT, plan};
 use said::Said;
 
@@ -121,7 +121,7 @@ struct Run<'a> {
     /// How long it took until all were back after a storm, in seconds.
     storm_s: Option<f64>,
     /// When counted messages are due, once that is known.
-    counted: Option<Arc<Rhythm>>,
+    counted: Option<Arc<SendSchedule>>,
     /// What keys have made of that.
     rate_changes: Vec<RateChange>,
 }
@@ -403,8 +403,8 @@ impl<'a> Run<'a> {
             _ => None,
         };
         self.fleet.stop();
-        let Harvest { recorder, breakdown, server_clock, read_lag, phases, .. } = harvest;
-        let Harvest {
+        let WorkerResults { recorder, breakdown, server_clock, read_lag, phases, .. } = harvest;
+        let WorkerResults {
             unprovoked,
             clients,
             reconnects,

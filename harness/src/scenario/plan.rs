@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::bots;
 use crate::cli::{Job, Scenario, Setting, Stay};
 use crate::clock::{RunClock, nanos};
-use crate::identity::Cast;
+use crate::identity::Identities;
 use crate::payload::{PAYLOAD_MIN, Payload};
 use crate::schedule::{MESSAGES_MAX, Pace, Traffic, points_in};
 use crate::target::Target;
-use crate::worker::{Churn, Impairment, Plan, Presence, Server, Way};
+use crate::worker::{Churn, EntryPath, Impairment, Plan, Presence, Server};
 
 /// Most clients on their way in at a time, but for `login`.
 pub(crate) const IN_FLIGHT: u32 = 256;
@@ -30,8 +30,8 @@ pub(crate) struct Given {
 pub(crate) fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Given) -> Plan {
     let server = Server::new(target.server.address, target.server.key, job.connect_timeout);
     let way = match &target.cluster_key {
-        Some(cluster) => Way::Ticket(server, cluster.clone()),
-        None => Way::Login(server),
+        Some(cluster) => EntryPath::Ticket(server, cluster.clone()),
+        None => EntryPath::Login(server),
     };
     let (in_flight, leaves, seeded) = match &job.scenario {
         Scenario::Login(login) => {
@@ -88,7 +88,7 @@ pub(crate) fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Gi
         is_adaptive: script.is_some(),
         leaves,
         rounds: job.scenario.rounds(),
-        cast: Cast::new(run, job.seed).with_accounts(seeded),
+        cast: Identities::new(run, job.seed).with_accounts(seeded),
         payload: Payload::new(run, job.seed, payload).saying(script.clone()),
         warmup,
         traffic,

@@ -10,7 +10,7 @@ use crate::fingerprint::Planned;
 use crate::live::add_last_recipients;
 use crate::record::Spread;
 use crate::report::{BotsReport, Findings, Rates};
-use crate::rhythm::Rhythm;
+use crate::send_schedule::SendSchedule;
 use crate::verify::{MessageLog, Settlement};
 use crate::worker::Plan;
 
@@ -18,7 +18,7 @@ use crate::worker::Plan;
 pub(super) struct Said {
     pub(super) settlement: Settlement,
     /// When they were due, if it came to that.
-    pub(super) counted: Option<Arc<Rhythm>>,
+    pub(super) counted: Option<Arc<SendSchedule>>,
     /// Bots' answers that were not given.
     pub(super) unprovoked: u64,
     /// When the last one was sent.
@@ -30,7 +30,7 @@ impl Said {
     pub(super) fn report(self, job: &Job, plan: &Plan, findings: &mut Findings) {
         let Self { settlement, counted, unprovoked, last_sent } = self;
         let Settlement { sent, deliveries, log } = settlement;
-        let counted = counted.unwrap_or_else(|| Arc::new(Rhythm::listed(NEVER, Arc::default())));
+        let counted = counted.unwrap_or_else(|| Arc::new(SendSchedule::listed(NEVER, Arc::default())));
         findings.sent = sent;
         findings.deliveries = Some(deliveries);
         match (&job.scenario, &plan.script) {
@@ -62,13 +62,19 @@ impl Said {
 }
 
 /// How messages reached their recipients as a whole, over the run and in each row of its timeline.
-fn spread(findings: &mut Findings, log: &MessageLog, counted: &Rhythm) {
+fn spread(findings: &mut Findings, log: &MessageLog, counted: &SendSchedule) {
     findings.spread = Spread::of(log, counted);
     add_last_recipients(&mut findings.timeline, Spread::last_recipients(log, counted));
 }
 
 /// What tells this traffic from another: what was to be sent, and what was.
-fn add_traffic(findings: &mut Findings, plan: &Plan, payload: usize, counted: &Rhythm, log: &MessageLog) {
+fn add_traffic(
+    findings: &mut Findings,
+    plan: &Plan,
+    payload: usize,
+    counted: &SendSchedule,
+    log: &MessageLog,
+) {
     let due = |index| counted.intended(index).saturating_sub(counted.start());
     let planned = Planned {
         traffic: &plan.traffic,

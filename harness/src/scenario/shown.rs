@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::Run;
 use super::broadcast::LEAD;
+use crate::audiences::ScopeMix;
 use crate::cli::{Job, Scenario, Stay};
 use crate::clock::{NEVER, Nanos, nanos};
-use crate::crowd::Speech;
 use crate::live::{Facts, Panel, Phase, RateChange, RateKey, Subject, Totals};
 use crate::target::Target;
 
@@ -15,7 +15,7 @@ pub(super) fn facts(job: &Job, target: &Target) -> Facts {
     let is_to_all = match &job.scenario {
         Scenario::Broadcast(broadcast) => {
             let setting = &broadcast.setting;
-            setting.speech == Speech::World && setting.deaf + setting.slow == 0
+            setting.speech == ScopeMix::World && setting.deaf + setting.slow == 0
         }
         Scenario::Bots(_) => true,
         _ => false,

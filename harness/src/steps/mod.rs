@@ -9,7 +9,7 @@
 //!   forecast    what that comes to with more clients
 //!   run         one step after the other
 //! ```
-//! Nothing but `run` knows that a step is a run. What a step does is up to its [`Maker`], so any scenario can
+//! Nothing but `run` knows that a step is a run. What a step does is up to its [`StepFactory`], so any scenario can
 //! be gone through by steps.
 
 mod capacity;
@@ -17,9 +17,9 @@ mod forecast;
 mod judge;
 mod ladder;
 mod pattern;
+mod retries;
 mod run;
 mod search;
-mod tries;
 mod usl;
 
 use std::fmt::Debug;
@@ -33,9 +33,9 @@ pub use forecast::{Basis, Forecast, HeldOut, LeftOut, Measured, Predicted, STEPS
 pub use judge::{Judged, LimitedBy, Outcome, judge};
 pub use ladder::{Ladder, OnBad};
 pub use pattern::Pattern;
+pub use retries::Retries;
 pub use run::run;
 pub use search::Search;
-pub use tries::Tries;
 pub use usl::Usl;
 
 use crate::cli::Job;
@@ -103,14 +103,14 @@ pub struct Found {
 
 /// Decides what to try next. It ends after a bounded number of steps, whatever they find.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Course {
+pub enum Strategy {
     /// Sizes that are given.
     Ladder(Ladder),
     /// The greatest good size between two.
     Search(Search),
 }
 
-impl Course {
+impl Strategy {
     /// The next step; none when it is over.
     pub fn next(&self) -> Option<Trial> {
         match self {
@@ -145,7 +145,7 @@ impl Course {
 }
 
 /// Makes the run of a step.
-pub trait Maker: Debug {
+pub trait StepFactory: Debug {
     /// The run for `size`: so many clients, or messages a second. Everything else, thresholds included, is the same for
     /// all sizes. The error says what to change on the command line.
     fn job(&self, size: u32) -> Result<Job, String>;
@@ -161,11 +161,11 @@ pub struct StepsJob {
     /// The scenario's name on the command line.
     pub name: &'static str,
     /// What a step does.
-    pub maker: Box<dyn Maker>,
+    pub maker: Box<dyn StepFactory>,
     /// What becomes larger.
     pub axis: Axis,
     /// Which steps there are.
-    pub course: Course,
+    pub course: Strategy,
     /// Time between two steps, in which the server gets over the older one.
     pub pause: Duration,
     /// How each step's capacity is measured, if it is.

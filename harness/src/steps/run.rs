@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use throng_core::config::format_duration;
 use throng_core::shutdown::Shutdown;
 
-use super::{Axis, Capacity, Forecast, Found, LimitedBy, Phase, StepsJob, Trial, Tries, judge};
+use super::{Axis, Capacity, Forecast, Found, LimitedBy, Phase, Retries, StepsJob, Trial, judge};
 use crate::cli::{Job, Scenario};
 use crate::duration::format_nanos;
 use crate::live::Standing;
@@ -26,7 +26,7 @@ pub fn run<E: Display>(
     say: &mut dyn FnMut(&str),
     mut drive: impl FnMut(&Job, &Target) -> Result<Findings, E>,
 ) -> Result<Report, String> {
-    let mut tries = Tries::new(steps.course.clone());
+    let mut tries = Retries::new(steps.course.clone());
     let mut made = Made { began: Instant::now(), steps: Vec::new(), reports: Vec::new(), ended: Ended::Done };
     let standing = |step: String, before: &[Step]| {
         Some(Box::new(Standing {

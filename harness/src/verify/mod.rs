@@ -1,7 +1,7 @@
 //! The accounting: every (message, recipient) pair is received, missing, leaked or
 //! known to be undecidable; nothing is sampled and nothing is assumed.
 //!
-//! Each worker thread fills a [`Tally`] for its own clients, without locks and without
+//! Each worker thread fills a [`DeliveryLedger`] for its own clients, without locks and without
 //! allocating per delivery. After the run [`settle`] puts the tallies together: only
 //! then is it known when the server had dealt with each message, and so who was in the
 //! room for it.
@@ -42,8 +42,8 @@ pub use messages::{MessageLog, MessageTimes};
 pub use settle::{Deliveries, Gaps, Pair, Settlement, settle};
 pub use shared::{Page, Part};
 
+use crate::audiences::{WHISPERS, WORLD};
 use crate::clock::Nanos;
-use crate::crowd::{WHISPERS, WORLD};
 use crate::schedule::Traffic;
 use membership::Stays;
 use received::ReceivedSet;
@@ -123,7 +123,7 @@ const BY_SENDER: u8 = 2;
 ///
 /// A client is named by its place in the tally. Times must come from the run's one clock.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct DeliveryLedger {
     traffic: Arc<Traffic>,
     accounts: Vec<Account>,
     log: MessageLog,
@@ -145,7 +145,7 @@ struct Counts {
     gaps_told: u64,
 }
 
-impl Tally {
+impl DeliveryLedger {
     /// An empty account for each of the clients `ids` (their numbers in the run).
     pub fn new(traffic: Arc<Traffic>, ids: impl IntoIterator<Item = u32>) -> Self {
         let accounts = ids.into_iter().map(Account::new).collect();

@@ -6,9 +6,9 @@ use super::membership::{Class, Span};
 use super::messages::{MessageLog, MessageTimes};
 use super::received::{BLOCK, Bits, split};
 use super::shared::Part;
-use super::{Account, BY_RECIPIENT, BY_SENDER, Counts, Line, Tally};
+use super::{Account, BY_RECIPIENT, BY_SENDER, Counts, DeliveryLedger, Line};
+use crate::audiences::WHISPERS;
 use crate::clock::{NEVER, Nanos};
-use crate::crowd::WHISPERS;
 use crate::schedule::Traffic;
 
 /// Missing pairs that are kept to be shown.
@@ -96,13 +96,13 @@ pub struct Settlement {
 }
 
 /// Puts the tallies of all workers together. They must share one traffic; no tally, no result.
-pub fn settle(tallies: Vec<Tally>) -> Option<Settlement> {
-    let mut tally = Tally::merged(tallies)?;
+pub fn settle(tallies: Vec<DeliveryLedger>) -> Option<Settlement> {
+    let mut tally = DeliveryLedger::merged(tallies)?;
     let part = tally.settle_own();
     Some(tally.close([part]))
 }
 
-impl Tally {
+impl DeliveryLedger {
     /// The tallies of several workers as one. They must share one traffic; none of none.
     pub fn merged(tallies: impl IntoIterator<Item = Self>) -> Option<Self> {
         let mut tallies = tallies.into_iter();

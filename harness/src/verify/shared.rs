@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Deliveries, Gaps, MessageTimes, Tally};
+use super::{Deliveries, DeliveryLedger, Gaps, MessageTimes};
 
 /// Messages on a page: a megabyte or two to travel at a time.
 const PAGE: usize = 64 * 1024;
@@ -23,7 +23,7 @@ pub struct Page {
     whispers: Vec<u8>,
 }
 
-impl Tally {
+impl DeliveryLedger {
     /// All that this tally knows of messages, page by page.
     pub fn pages(&self) -> impl Iterator<Item = Page> + '_ {
         self.pages_of(PAGE)
@@ -125,16 +125,16 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::*;
+    use crate::audiences::{Audiences, ScopeMix, WORLD};
     use crate::clock::Nanos;
-    use crate::crowd::{Crowd, Speech, WORLD};
     use crate::schedule::Traffic;
     use crate::verify::{Settlement, settle};
 
     const MESSAGES: u32 = 120;
     const CHANNELS: u32 = 2;
 
-    fn crowd(clients: u32, seed: u64) -> Crowd {
-        Crowd::new(clients, Speech::Mixed, CHANNELS, 2, 100, seed)
+    fn crowd(clients: u32, seed: u64) -> Audiences {
+        Audiences::new(clients, ScopeMix::Mixed, CHANNELS, 2, 100, seed)
     }
 
     fn traffic(clients: u32, seed: u64) -> Arc<Traffic> {
@@ -142,10 +142,11 @@ mod tests {
     }
 
     /// A tally for each client, after a run in which nearly everything goes wrong that can; always the same for a seed.
-    fn tallies(clients: u32, seed: u64) -> Vec<Tally> {
+    fn tallies(clients: u32, seed: u64) -> Vec<DeliveryLedger> {
         let (traffic, crowd) = (traffic(clients, seed), crowd(clients, seed));
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let mut tallies: Vec<Tally> = (0..clients).map(|id| Tally::new(traffic.clone(), [id])).collect();
+        let mut tallies: Vec<DeliveryLedger> =
+            (0..clients).map(|id| DeliveryLedger::new(traffic.clone(), [id])).collect();
         let mut now: Nanos = 0;
         let mut tick = || {
             now += 1;
@@ -204,13 +205,19 @@ mod tests {
     }
 
     /// The settlement of workers that are dealt to processes: each to the one with its number in `places`.
-    fn settle_apart(tallies: Vec<Tally>, traffic: Arc<Traffic>, places: &[usize], page: usize) -> Settlement {
-        let mut groups: Vec<Vec<Tally>> = places.iter().map(|_| Vec::new()).collect();
+    fn settle_apart(
+        tallies: Vec<DeliveryLedger>,
+        traffic: Arc<Traffic>,
+        places: &[usize],
+        page: usize,
+    ) -> Settlement {
+        let mut groups: Vec<Vec<DeliveryLedger>> = places.iter().map(|_| Vec::new()).collect();
         for (tally, place) in tallies.into_iter().zip(places) {
             groups[*place].push(tally);
         }
-        let mut processes: Vec<Tally> = groups.into_iter().filter_map(Tally::merged).collect();
-        let mut all = Tally::new(traffic, []);
+        let mut processes: Vec<DeliveryLedger> =
+            groups.into_iter().filter_map(DeliveryLedger::merged).collect();
+        let mut all = DeliveryLedger::new(traffic, []);
         for process in &processes {
             process.pages_of(page).for_each(|page| all.learn(&travelled(&page)));
         }
@@ -276,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_page_of_another_run_does_no_harm() {
-        let mut tally = Tally::new(traffic(3, 1), [0]);
+        let mut tally = DeliveryLedger::new(traffic(3, 1), [0]);
         let mut sent = tally.log.messages()[0];
         sent.sent = 1;
         let messages = vec![sent; 9];

@@ -8,7 +8,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
-use crate::crowd::{Crowd, Speech};
+use crate::audiences::{Audiences, ScopeMix};
 
 #[derive(Debug, Clone, Copy)]
 enum Event {
@@ -97,8 +97,8 @@ fn simulate(how: &Behaviour, traffic: &Traffic) -> Vec<Event> {
 
 /// The events through tallies of several workers.
 fn account(events: &[Event], traffic: &Arc<Traffic>, clients: u32, workers: u32) -> Settlement {
-    let mut tallies: Vec<Tally> = (0..workers)
-        .map(|worker| Tally::new(traffic.clone(), (worker..clients).step_by(workers as usize)))
+    let mut tallies: Vec<DeliveryLedger> = (0..workers)
+        .map(|worker| DeliveryLedger::new(traffic.clone(), (worker..clients).step_by(workers as usize)))
         .collect();
     for (now, event) in events.iter().enumerate() {
         let now = now as Nanos;
@@ -321,7 +321,7 @@ fn the_simulation_makes_every_fault() {
 /// Everybody in, every message to everybody; `lose` says which pairs are lost.
 fn all_but(clients: u32, messages: u32, lose: impl Fn(u32, u32) -> bool) -> Settlement {
     let traffic = Arc::new(Traffic::draw(1, clients, clients, messages));
-    let mut tally = Tally::new(traffic, 0..clients);
+    let mut tally = DeliveryLedger::new(traffic, 0..clients);
     for client in 0..clients as usize {
         tally.asked_in(client, 1);
         tally.entered(client, 2);
@@ -359,7 +359,7 @@ fn a_message_that_nobody_got_is_missing_for_all() {
 
 #[test]
 fn numbers_that_are_not_in_the_schedule_are_counted() {
-    let mut tally = Tally::new(Arc::new(Traffic::draw(1, 1, 1, 3)), [0]);
+    let mut tally = DeliveryLedger::new(Arc::new(Traffic::draw(1, 1, 1, 3)), [0]);
     assert_eq!(tally.delivered(0, 3, 0, 1), Receipt::Invented);
     assert_eq!(tally.delivered(0, u32::MAX, 0, 1), Receipt::Invented);
     tally.corrupt();
@@ -374,12 +374,12 @@ fn numbers_that_are_not_in_the_schedule_are_counted() {
 
 #[test]
 fn what_readers_are_told_of_is_apart_from_what_others_are() {
-    let crowd = Crowd::new(3, Speech::Whisper, 1, 1, 100, 1);
+    let crowd = Audiences::new(3, ScopeMix::Whisper, 1, 1, 100, 1);
     for (traffic, is_whispered) in
         [(Traffic::of(vec![0; 10], 3), false), (Traffic::draw(1, 3, 3, 30).among(&crowd, 1), true)]
     {
         let traffic = Arc::new(traffic);
-        let mut tally = Tally::new(traffic.clone(), 0..3);
+        let mut tally = DeliveryLedger::new(traffic.clone(), 0..3);
         for client in 0..3 {
             tally.asked_in(client, 0);
             tally.entered(client, 1);
@@ -416,7 +416,7 @@ fn what_readers_are_told_of_is_apart_from_what_others_are() {
 
 #[test]
 fn another_stay_has_an_order_of_its_own() {
-    let mut tally = Tally::new(Arc::new(Traffic::of(vec![0, 0, 0], 1)), [0]);
+    let mut tally = DeliveryLedger::new(Arc::new(Traffic::of(vec![0, 0, 0], 1)), [0]);
     tally.asked_in(0, 0);
     tally.entered(0, 1);
     (0..2).for_each(|index| tally.sent(index, 2));
@@ -434,9 +434,9 @@ fn another_stay_has_an_order_of_its_own() {
 
 #[test]
 fn who_has_received_what_can_be_asked() {
-    let crowd = Crowd::new(2, Speech::Channel, 1, 0, 1, 1);
+    let crowd = Audiences::new(2, ScopeMix::Channel, 1, 0, 1, 1);
     for traffic in [Traffic::of(vec![0, 1], 2), Traffic::of(vec![0, 1], 2).among(&crowd, 1)] {
-        let mut tally = Tally::new(Arc::new(traffic), 0..2);
+        let mut tally = DeliveryLedger::new(Arc::new(traffic), 0..2);
         tally.delivered(1, 0, 1, 5);
         let has = |client, index| tally.has_received(client, index);
         assert_eq!(
@@ -448,7 +448,7 @@ fn who_has_received_what_can_be_asked() {
 
 #[test]
 fn only_who_sent_a_message_can_be_told_that_it_is_refused() {
-    let mut tally = Tally::new(Arc::new(Traffic::of(vec![0, 1], 2)), 0..2);
+    let mut tally = DeliveryLedger::new(Arc::new(Traffic::of(vec![0, 1], 2)), 0..2);
     for client in 0..2 {
         tally.asked_in(client, 0);
         tally.entered(client, 1);
@@ -465,7 +465,7 @@ fn only_who_sent_a_message_can_be_told_that_it_is_refused() {
 
 #[test]
 fn a_server_may_say_that_anything_was_missed() {
-    let mut tally = Tally::new(Arc::new(Traffic::of(vec![0], 1)), [0]);
+    let mut tally = DeliveryLedger::new(Arc::new(Traffic::of(vec![0], 1)), [0]);
     tally.asked_in(0, 0);
     tally.entered(0, 1);
     tally.sent(0, 2);

@@ -8,7 +8,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
-use crate::crowd::{Crowd, Speech};
+use crate::audiences::{Audiences, ScopeMix};
 
 /// How a made-up server and its clients behave; shares are out of 1,000.
 #[derive(Debug, Clone, Copy)]
@@ -60,9 +60,9 @@ struct Run {
     end: Nanos,
 }
 
-fn run(how: &Behaviour, crowd: &Crowd, traffic: &Arc<Traffic>) -> Run {
+fn run(how: &Behaviour, crowd: &Audiences, traffic: &Arc<Traffic>) -> Run {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(how.seed ^ 1);
-    let mut tally = Tally::new(traffic.clone(), 0..how.clients);
+    let mut tally = DeliveryLedger::new(traffic.clone(), 0..how.clients);
     let start: Vec<u32> = (0..how.clients).map(|client| crowd.sector(client).expect("on the grid")).collect();
     for client in 0..how.clients {
         tally.asked_in(client as usize, 0);
@@ -160,7 +160,7 @@ fn is_near(side: u32, one: u32, other: u32) -> bool {
 }
 
 /// The same, worked out by where each client could be at each moment at which the server could have dealt with a message.
-fn model(how: &Behaviour, crowd: &Crowd, traffic: &Traffic, found: &Run) -> Deliveries {
+fn model(how: &Behaviour, crowd: &Audiences, traffic: &Traffic, found: &Run) -> Deliveries {
     let mut result = Deliveries::default();
     for (index, sent) in (0..).zip(&found.sent) {
         let sender = traffic.sender(index).expect("scheduled");
@@ -215,8 +215,8 @@ fn behaviour() -> impl Strategy<Value = Behaviour> {
     )
 }
 
-fn set_up(how: &Behaviour) -> (Crowd, Arc<Traffic>) {
-    let crowd = Crowd::new(how.clients, Speech::Nearby, 0, how.side, 100, how.seed);
+fn set_up(how: &Behaviour) -> (Audiences, Arc<Traffic>) {
+    let crowd = Audiences::new(how.clients, ScopeMix::Nearby, 0, how.side, 100, how.seed);
     let speakers = how.clients / 2;
     let traffic = Traffic::draw(how.seed, speakers, speakers, how.messages).among(&crowd, how.seed);
     (crowd, Arc::new(traffic))

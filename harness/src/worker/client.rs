@@ -176,7 +176,7 @@ pub(super) enum Token {
     /// The chat session of the client in this place.
     Chat(u32),
     /// The one that listens for leaks.
-    Outsider,
+    LeakProbe,
 }
 
 impl Token {
@@ -187,7 +187,7 @@ impl Token {
         match self {
             Self::Chat(place) => place.into(),
             Self::Login(place) => Self::LOGIN | u64::from(place),
-            Self::Outsider => Self::OUTSIDER,
+            Self::LeakProbe => Self::OUTSIDER,
         }
     }
 }

@@ -5,14 +5,14 @@ use std::io;
 
 use rand::RngExt;
 use throng_core::clock::unix_ms;
-use throng_core::net::Net;
+use throng_core::net::Sessions;
 use throng_core::wire::packets::{
     CreateCharacterRequest, EnterAnswer, EnterRequest, LoginGranted, LoginRequest, Outcome, SignUpRequest,
 };
 use throng_core::wire::{CloseReason, Packet};
 
 use super::client::{Client, Grant, Step, Token};
-use super::{Server, Way, Why, Worker};
+use super::{EntryPath, Server, Why, Worker};
 use crate::clock::{NEVER, Nanos};
 
 /// Connections begun in one turn: each costs some 100 us for its keys.
@@ -90,7 +90,7 @@ impl Worker {
     }
 
     /// Begins the ways in that are due; true if there are more than one turn takes.
-    pub(super) fn begin_due(&mut self, net: &mut Net, now: Nanos) -> bool {
+    pub(super) fn begin_due(&mut self, sessions: &mut Sessions, now: Nanos) -> bool {
         for _ in 0..DIALS_PER_TURN {
             if self.next_begin() > now {
                 return false;
@@ -100,18 +100,18 @@ impl Worker {
                 return false;
             };
             self.begun += 1;
-            self.begin(net, place, now);
+            self.begin(sessions, place, now);
         }
         self.next_begin() <= now
     }
 
     /// A client's way in begins, its first one or that of another round.
-    pub(super) fn begin(&mut self, net: &mut Net, place: usize, now: Nanos) {
+    pub(super) fn begin(&mut self, sessions: &mut Sessions, place: usize, now: Nanos) {
         let step = self.first_step();
         let client = &mut self.clients[place];
         // That of the last round: the login server may be slower to close it than the chat server to let go.
         if let Some(login) = client.login.take() {
-            net.close(login, CloseReason::Goodbye, "");
+            sessions.close(login, CloseReason::Goodbye, "");
         }
         // The last round may have left us online for a moment.
         client.repeated |= client.rounds > 0;
@@ -119,7 +119,7 @@ impl Worker {
         (client.step, client.tries, client.began) = (step, 0, now);
         self.on_the_way.insert(self.deadline(place));
         self.harvest.first_begin = self.harvest.first_begin.min(now);
-        self.perform(net, place);
+        self.perform(sessions, place);
     }
 
     /// A client's entry in the order of those on their way in.
@@ -141,18 +141,18 @@ impl Worker {
 
     fn first_step(&self) -> Step {
         match self.plan.way {
-            Way::Ticket(..) => Step::DialChat,
-            Way::Login(_) => Step::DialLogin,
+            EntryPath::Ticket(..) => Step::DialChat,
+            EntryPath::Login(_) => Step::DialLogin,
         }
     }
 
     /// A client's step is done: on to the next.
-    pub(super) fn advance(&mut self, net: &mut Net, place: usize, next: Step) {
-        let now = self.plan.clock.at(net.now());
+    pub(super) fn advance(&mut self, sessions: &mut Sessions, place: usize, next: Step) {
+        let now = self.plan.clock.at(sessions.now());
         self.step_took(place, now);
         let client = &mut self.clients[place];
         (client.step, client.tries) = (next, 0);
-        self.perform(net, place);
+        self.perform(sessions, place);
     }
 
     /// A client's step is done.
@@ -166,13 +166,13 @@ impl Worker {
     }
 
     /// The login server is there: on to what a client needs of it.
-    pub(super) fn greeted(&mut self, net: &mut Net, place: usize) {
+    pub(super) fn greeted(&mut self, sessions: &mut Sessions, place: usize) {
         let has_account = self.clients[place].has_account || self.plan.cast.has_accounts();
-        self.advance(net, place, if has_account { Step::LogIn } else { Step::SignUp });
+        self.advance(sessions, place, if has_account { Step::LogIn } else { Step::SignUp });
     }
 
     /// Does what a client's step asks for.
-    fn perform(&mut self, net: &mut Net, place: usize) {
+    fn perform(&mut self, sessions: &mut Sessions, place: usize) {
         let number = self.number(place);
         let client = &mut self.clients[place];
         if client.tries == 0 {
@@ -181,9 +181,9 @@ impl Worker {
         let cast = &self.plan.cast;
         let (id, password) = (|| cast.id(number), || cast.password(number));
         let request: Packet = match client.step {
-            Step::DialLogin => return self.dial_login(net, place),
-            Step::DialChat => return self.dial_chat(net, place),
-            Step::Enter => return self.enter(net, place),
+            Step::DialLogin => return self.dial_login(sessions, place),
+            Step::DialChat => return self.dial_chat(sessions, place),
+            Step::Enter => return self.enter(sessions, place),
             Step::SignUp => SignUpRequest { id: id(), password: password() }.into(),
             Step::CreateCharacter => {
                 CreateCharacterRequest { id: id(), password: password(), name: cast.name(number) }.into()
@@ -192,78 +192,78 @@ impl Worker {
             Step::Idle | Step::List | Step::Inside | Step::Leaving | Step::Out => return,
         };
         if let Some(session) = client.login {
-            net.send(session, &request);
+            sessions.send(session, &request);
         }
     }
 
-    fn dial_login(&mut self, net: &mut Net, place: usize) {
+    fn dial_login(&mut self, sessions: &mut Sessions, place: usize) {
         let plan = self.plan.clone();
-        let Way::Login(server) = &plan.way else { return };
-        match self.dial(net, server, Token::Login(place as u32)) {
+        let EntryPath::Login(server) = &plan.way else { return };
+        match self.dial(sessions, server, Token::Login(place as u32)) {
             Ok(id) => self.clients[place].login = Some(id),
-            Err(error) => self.no_socket(net, place, &error),
+            Err(error) => self.no_socket(sessions, place, &error),
         }
     }
 
-    fn dial_chat(&mut self, net: &mut Net, place: usize) {
+    fn dial_chat(&mut self, sessions: &mut Sessions, place: usize) {
         let plan = self.plan.clone();
         let granted = self.clients[place].grant.as_ref().map(|grant| grant.server.clone());
         let server = match &plan.way {
-            Way::Ticket(server, _) => Some(server.clone()),
-            Way::Login(_) => granted,
+            EntryPath::Ticket(server, _) => Some(server.clone()),
+            EntryPath::Login(_) => granted,
         };
         let Some(server) = server else { return };
-        match self.dial(net, &server, Token::Chat(place as u32)) {
+        match self.dial(sessions, &server, Token::Chat(place as u32)) {
             Ok(id) => self.clients[place].chat = Some(id),
-            Err(error) => self.no_socket(net, place, &error),
+            Err(error) => self.no_socket(sessions, place, &error),
         }
     }
 
-    fn no_socket(&mut self, net: &mut Net, place: usize, error: &io::Error) {
+    fn no_socket(&mut self, sessions: &mut Sessions, place: usize, error: &io::Error) {
         let why = format!("cannot open a socket ({})", error.kind());
         let step = self.clients[place].step;
-        self.try_again(net, place, step, Setback::of_connection(why, false));
+        self.try_again(sessions, place, step, Setback::of_connection(why, false));
     }
 
     /// Presents the ticket.
-    fn enter(&mut self, net: &mut Net, place: usize) {
+    fn enter(&mut self, sessions: &mut Sessions, place: usize) {
         let Some(session) = self.clients[place].chat else { return };
         let ticket = match &self.plan.way {
-            Way::Ticket(server, cluster) => {
+            EntryPath::Ticket(server, cluster) => {
                 self.plan.cast.ticket(self.number(place), cluster, server.key, unix_ms()).ok()
             }
-            Way::Login(_) => self.clients[place].grant.as_ref().map(|grant| grant.ticket.clone()),
+            EntryPath::Login(_) => self.clients[place].grant.as_ref().map(|grant| grant.ticket.clone()),
         };
         let Some(ticket) = ticket else {
-            return self.turn_away(net, place, false, "no ticket could be made");
+            return self.turn_away(sessions, place, false, "no ticket could be made");
         };
         if self.keeps_stays() {
             self.harvest.tally.asked_in(place, self.plan.clock.now());
         }
-        net.send(session, &EnterRequest { ticket }.into());
+        sessions.send(session, &EnterRequest { ticket }.into());
     }
 
     /// Deals with a packet of the login server; false if it has no place here.
-    pub(super) fn login_packet(&mut self, net: &mut Net, place: usize, packet: Packet) -> bool {
+    pub(super) fn login_packet(&mut self, sessions: &mut Sessions, place: usize, packet: Packet) -> bool {
         let client = &self.clients[place];
         let (step, repeated) = (client.step, client.repeated);
         match (step, packet) {
             (Step::SignUp, Packet::SignUpAnswer(answer)) => match answer.outcome {
-                Outcome::IdTaken if repeated => self.advance(net, place, Step::CreateCharacter),
-                outcome => self.answered(net, place, outcome, Step::CreateCharacter),
+                Outcome::IdTaken if repeated => self.advance(sessions, place, Step::CreateCharacter),
+                outcome => self.answered(sessions, place, outcome, Step::CreateCharacter),
             },
             (Step::CreateCharacter, Packet::CreateCharacterAnswer(answer)) => match answer.outcome {
-                Outcome::CharacterExists if repeated => self.settled(net, place),
-                Outcome::Ok => self.settled(net, place),
-                outcome => self.answered(net, place, outcome, Step::LogIn),
+                Outcome::CharacterExists if repeated => self.settled(sessions, place),
+                Outcome::Ok => self.settled(sessions, place),
+                outcome => self.answered(sessions, place, outcome, Step::LogIn),
             },
-            (Step::LogIn, Packet::LoginGranted(granted)) => self.granted(net, place, granted),
+            (Step::LogIn, Packet::LoginGranted(granted)) => self.granted(sessions, place, granted),
             (Step::LogIn, Packet::LoginRefused(refused)) => match refused.outcome {
                 // An attempt whose answer was lost, or the last round, may have left us online for a moment.
                 Outcome::AlreadyOnline if repeated => {
-                    self.try_again(net, place, step, Setback::of_answer(Outcome::AlreadyOnline));
+                    self.try_again(sessions, place, step, Setback::of_answer(Outcome::AlreadyOnline));
                 }
-                outcome => self.answered(net, place, outcome, Step::DialChat),
+                outcome => self.answered(sessions, place, outcome, Step::DialChat),
             },
             _ => return false,
         }
@@ -271,46 +271,46 @@ impl Worker {
     }
 
     /// A client's account and character are there.
-    fn settled(&mut self, net: &mut Net, place: usize) {
+    fn settled(&mut self, sessions: &mut Sessions, place: usize) {
         self.clients[place].has_account = true;
-        self.advance(net, place, Step::LogIn);
+        self.advance(sessions, place, Step::LogIn);
     }
 
-    fn answered(&mut self, net: &mut Net, place: usize, outcome: Outcome, next: Step) {
+    fn answered(&mut self, sessions: &mut Sessions, place: usize, outcome: Outcome, next: Step) {
         let step = self.clients[place].step;
         match outcome {
-            Outcome::Ok => self.advance(net, place, next),
+            Outcome::Ok => self.advance(sessions, place, next),
             Outcome::TryAgainLater => {
                 self.intake.put_off(self.on_the_way.len());
-                self.try_again(net, place, step, Setback::of_answer(outcome));
+                self.try_again(sessions, place, step, Setback::of_answer(outcome));
             }
             outcome => {
-                self.turn_away(net, place, true, &format!("{} ({})", outcome.name(), step.name()));
+                self.turn_away(sessions, place, true, &format!("{} ({})", outcome.name(), step.name()));
             }
         }
     }
 
-    fn granted(&mut self, net: &mut Net, place: usize, granted: LoginGranted) {
+    fn granted(&mut self, sessions: &mut Sessions, place: usize, granted: LoginGranted) {
         let Ok(address) = granted.chat_address.parse() else {
             let why = format!("the chat server's address {:?} is not IP:PORT", &*granted.chat_address);
-            return self.turn_away(net, place, false, &why);
+            return self.turn_away(sessions, place, false, &why);
         };
         let known = self.chats.iter().find(|chat| chat.address == address && chat.key == granted.chat_key);
         let server = if let Some(server) = known {
             server.clone()
         } else {
-            let Way::Login(login) = &self.plan.way else { return };
+            let EntryPath::Login(login) = &self.plan.way else { return };
             let server = Server::new(address, granted.chat_key, login.endpoint.handshake_timeout);
             self.chats.push(server.clone());
             server
         };
         self.clients[place].grant = Some(Box::new(Grant { server, ticket: granted.ticket }));
-        self.advance(net, place, Step::DialChat);
+        self.advance(sessions, place, Step::DialChat);
     }
 
     /// The server has let a client in.
-    pub(super) fn entered(&mut self, net: &mut Net, place: usize, answer: &EnterAnswer) {
-        let now = self.plan.clock.at(net.now());
+    pub(super) fn entered(&mut self, sessions: &mut Sessions, place: usize, answer: &EnterAnswer) {
+        let now = self.plan.clock.at(sessions.now());
         let began = self.clients[place].began;
         self.plan.presence.set(self.number(place), answer.user.id);
         self.begin_list(place, now);
@@ -336,16 +336,16 @@ impl Worker {
     }
 
     /// The last page of the user list has come, for the first time.
-    pub(super) fn listed(&mut self, net: &mut Net, place: usize) {
+    pub(super) fn listed(&mut self, sessions: &mut Sessions, place: usize) {
         self.totals.listed += 1;
-        self.advance(net, place, Step::Inside);
+        self.advance(sessions, place, Step::Inside);
         if self.plan.leaves {
-            self.ask_out(net, place);
+            self.ask_out(sessions, place);
         }
     }
 
     /// A client's session with the login server has ended.
-    pub(super) fn login_closed(&mut self, net: &mut Net, place: usize, reason: CloseReason) {
+    pub(super) fn login_closed(&mut self, sessions: &mut Sessions, place: usize, reason: CloseReason) {
         let client = &mut self.clients[place];
         client.login = None;
         // The chat server tells the login server of the entry, which may be faster than telling us.
@@ -354,27 +354,33 @@ impl Worker {
         }
         // Without the login session the ticket is void: from the beginning.
         if let Some(chat) = client.chat.take() {
-            net.close(chat, CloseReason::Goodbye, "");
+            sessions.close(chat, CloseReason::Goodbye, "");
         }
         if client.step == Step::Enter && self.keeps_stays() {
-            self.harvest.tally.gone(place, self.plan.clock.at(net.now()));
+            self.harvest.tally.gone(place, self.plan.clock.at(sessions.now()));
         }
-        self.leg_failed(net, place, Step::DialLogin, reason);
+        self.leg_failed(sessions, place, Step::DialLogin, reason);
     }
 
-    pub(super) fn leg_failed(&mut self, net: &mut Net, place: usize, from: Step, reason: CloseReason) {
+    pub(super) fn leg_failed(
+        &mut self,
+        sessions: &mut Sessions,
+        place: usize,
+        from: Step,
+        reason: CloseReason,
+    ) {
         let refused = is_refusal(reason);
         if may_pass(reason) {
             self.intake.put_off(self.on_the_way.len());
-            self.try_again(net, place, from, Setback::of_connection(reason.name(), refused));
+            self.try_again(sessions, place, from, Setback::of_connection(reason.name(), refused));
         } else {
-            self.turn_away(net, place, refused, reason.name());
+            self.turn_away(sessions, place, refused, reason.name());
         }
     }
 
     /// Has a client go on at `step` after a pause, unless it has tried often enough or its time
     /// will be over; then it is turned away.
-    fn try_again(&mut self, net: &mut Net, place: usize, step: Step, setback: Setback) {
+    fn try_again(&mut self, sessions: &mut Sessions, place: usize, step: Step, setback: Setback) {
         let Setback { why, refused, tries_max } = setback;
         let now = self.plan.clock.now();
         let client = &mut self.clients[place];
@@ -384,7 +390,7 @@ impl Worker {
         let at = now + self.rng.random_range(pause / 2..=pause);
         let is_late = at >= client.began.saturating_add(self.plan.timeout);
         if is_late || client.tries >= tries_max {
-            return self.turn_away(net, place, refused, &why);
+            return self.turn_away(sessions, place, refused, &why);
         }
         client.step = step;
         if client.rests_until == 0 {
@@ -396,7 +402,7 @@ impl Worker {
     }
 
     /// Has those try again whose pause is over.
-    pub(super) fn retry_due(&mut self, net: &mut Net, now: Nanos) {
+    pub(super) fn retry_due(&mut self, sessions: &mut Sessions, now: Nanos) {
         while let Some(Reverse((at, place))) = self.retries.peek().copied() {
             if at > now {
                 return;
@@ -406,33 +412,33 @@ impl Worker {
             // Another time is that of a pause which ended with its way in.
             if client.rests_until == at {
                 client.rests_until = 0;
-                self.perform(net, place as usize);
+                self.perform(sessions, place as usize);
             }
         }
     }
 
     /// Turns away those whose time is over.
-    pub(super) fn expire(&mut self, net: &mut Net, now: Nanos) {
+    pub(super) fn expire(&mut self, sessions: &mut Sessions, now: Nanos) {
         while let Some((at, place)) = self.on_the_way.first().copied()
             && at <= now
         {
             self.intake.put_off(self.on_the_way.len());
             let why = format!("{} was not done in time", self.clients[place as usize].step.name());
-            self.turn_away(net, place as usize, false, &why);
+            self.turn_away(sessions, place as usize, false, &why);
         }
     }
 
     /// A client that is on its way will not get in.
-    fn turn_away(&mut self, net: &mut Net, place: usize, refused: bool, why: &str) {
+    fn turn_away(&mut self, sessions: &mut Sessions, place: usize, refused: bool, why: &str) {
         self.on_the_way.remove(&self.deadline(place));
         let keeps_stays = self.keeps_stays();
         let client = &mut self.clients[place];
         if client.step == Step::Enter && client.chat.is_some() && keeps_stays {
-            self.harvest.tally.gone(place, self.plan.clock.at(net.now()));
+            self.harvest.tally.gone(place, self.plan.clock.at(sessions.now()));
         }
         (client.step, client.rests_until) = (Step::Out, 0);
         for session in [client.chat.take(), client.login.take()].into_iter().flatten() {
-            net.close(session, CloseReason::Goodbye, "");
+            sessions.close(session, CloseReason::Goodbye, "");
         }
         if self.stays_away(place, why) {
             // It was in once: it has not been refused.
@@ -447,7 +453,7 @@ impl Worker {
     }
 
     /// Nobody else gets in, in this round or another.
-    pub(super) fn give_up_all(&mut self, net: &mut Net, why: &str) {
+    pub(super) fn give_up_all(&mut self, sessions: &mut Sessions, why: &str) {
         let ways_in = self.ways_in();
         while let Some(place) = self.returning.pop_front() {
             self.stays_away(place as usize, why);
@@ -455,7 +461,7 @@ impl Worker {
         let never_begun = (ways_in - std::mem::replace(&mut self.begun, ways_in)) as u64;
         self.again.clear();
         while let Some((_, place)) = self.on_the_way.first().copied() {
-            self.turn_away(net, place as usize, false, why);
+            self.turn_away(sessions, place as usize, false, why);
         }
         if never_begun > 0 {
             self.totals.failed += never_begun;

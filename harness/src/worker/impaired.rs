@@ -1,14 +1,14 @@
 //! Clients that read slowly, or not at all.
 
-use throng_core::net::Net;
+use throng_core::net::Sessions;
 use throng_core::wire::CloseReason;
 use throng_core::wire::packets::{ChatGap, PingRequest, Scope};
 
 use super::Worker;
 use super::client::Stay;
 use super::rooms::FENCE;
+use crate::audiences::WORLD;
 use crate::clock::{NEVER, Nanos};
-use crate::crowd::WORLD;
 
 /// Bytes that the system holds for a client that does not read: without a limit it takes megabytes, and the server
 /// would not notice for minutes.
@@ -100,20 +100,20 @@ impl Worker {
         }
     }
 
-    pub(super) fn impaired_due(&mut self, net: &mut Net, now: Nanos) {
+    pub(super) fn impaired_due(&mut self, sessions: &mut Sessions, now: Nanos) {
         if self.impaired.next_due() > now {
             return;
         }
         let impairment = self.plan.impairment;
         if !std::mem::replace(&mut self.impaired.has_begun, true) {
-            self.impair(net, now);
+            self.impair(sessions, now);
         }
         if self.impaired.until <= now {
             self.impaired.until = NEVER;
             for place in &self.impaired.deaf {
                 if let Some(session) = self.clients[*place as usize].chat {
-                    net.limit_receive_buffer(session, WIDE_BUFFER);
-                    net.pause_reading(session, false);
+                    sessions.limit_receive_buffer(session, WIDE_BUFFER);
+                    sessions.pause_reading(session, false);
                 }
             }
         }
@@ -123,13 +123,13 @@ impl Worker {
             for (place, budget) in &mut self.impaired.slow {
                 *budget = (*budget + more).min(i64::from(impairment.slow_rate));
                 if let (true, Some(session)) = (*budget > 0, self.clients[*place as usize].chat) {
-                    net.pause_reading(session, false);
+                    sessions.pause_reading(session, false);
                 }
             }
         }
     }
 
-    fn impair(&mut self, net: &mut Net, now: Nanos) {
+    fn impair(&mut self, sessions: &mut Sessions, now: Nanos) {
         let plan = self.plan.clone();
         self.impaired.until = plan.impairment.deaf_for.map_or(NEVER, |time| now.saturating_add(time));
         self.impaired.tick = if plan.impairment.slow > 0 { now } else { NEVER };
@@ -141,12 +141,12 @@ impl Worker {
             };
             self.harvest.tally.impair(place);
             self.clients[place].is_impaired = true;
-            net.limit_receive_buffer(session, RECEIVE_BUFFER);
+            sessions.limit_receive_buffer(session, RECEIVE_BUFFER);
             match kind {
                 Kind::Deaf => {
                     self.harvest.impaired.deaf += 1;
                     self.impaired.deaf.push(place as u32);
-                    net.pause_reading(session, true);
+                    sessions.pause_reading(session, true);
                 }
                 Kind::Slow => {
                     self.harvest.impaired.slow += 1;
@@ -163,30 +163,30 @@ impl Worker {
     }
 
     /// An impaired client has read a message.
-    pub(super) fn read_by_impaired(&mut self, net: &mut Net, place: usize, text: usize) {
+    pub(super) fn read_by_impaired(&mut self, sessions: &mut Sessions, place: usize, text: usize) {
         let Some((_, budget)) = self.impaired.slow.iter_mut().find(|(slow, _)| *slow as usize == place)
         else {
             return;
         };
         *budget -= i64::try_from(text + OVERHEAD).unwrap_or(i64::MAX);
         if let (true, Some(session)) = (*budget <= 0, self.clients[place].chat) {
-            net.pause_reading(session, true);
+            sessions.pause_reading(session, true);
         }
     }
 
     /// Impaired clients read all that there is, and so find out whether they are still there.
-    pub(super) fn wake_impaired(&mut self, net: &mut Net) {
+    pub(super) fn wake_impaired(&mut self, sessions: &mut Sessions) {
         (self.impaired.until, self.impaired.tick) = (NEVER, NEVER);
         let slow = std::mem::take(&mut self.impaired.slow);
         let all: Vec<u32> =
             self.impaired.deaf.iter().copied().chain(slow.iter().map(|(place, _)| *place)).collect();
         for place in all {
             let Some(session) = self.clients[place as usize].chat else { continue };
-            net.limit_receive_buffer(session, WIDE_BUFFER);
-            net.pause_reading(session, false);
+            sessions.limit_receive_buffer(session, WIDE_BUFFER);
+            sessions.pause_reading(session, false);
             self.clients[place as usize].is_waking = true;
             self.totals.asleep += 1;
-            net.send(session, &PingRequest { token: FENCE }.into());
+            sessions.send(session, &PingRequest { token: FENCE }.into());
         }
         self.totals.woken = 1;
     }

@@ -1,6 +1,6 @@
 //! The way out of the chat: in order, or by losing the session.
 
-use throng_core::net::Net;
+use throng_core::net::Sessions;
 use throng_core::wire::CloseReason;
 use throng_core::wire::packets::ExitRequest;
 
@@ -14,8 +14,8 @@ const LEAVING_MAX: u32 = 512;
 
 impl Worker {
     /// A client's session with the chat server has ended.
-    pub(super) fn chat_closed(&mut self, net: &mut Net, place: usize, reason: CloseReason) {
-        let now = self.plan.clock.at(net.now());
+    pub(super) fn chat_closed(&mut self, sessions: &mut Sessions, place: usize, reason: CloseReason) {
+        let now = self.plan.clock.at(sessions.now());
         let client = &mut self.clients[place];
         client.chat = None;
         match client.step {
@@ -23,7 +23,7 @@ impl Worker {
                 if client.step == Step::Enter && self.keeps_stays() {
                     self.harvest.tally.gone(place, now);
                 }
-                self.leg_failed(net, place, Step::DialChat, reason);
+                self.leg_failed(sessions, place, Step::DialChat, reason);
             }
             Step::List | Step::Inside => self.lost(place, now, reason),
             Step::Leaving => {
@@ -73,22 +73,22 @@ impl Worker {
     }
 
     /// Has some clients leave, once they are to.
-    pub(super) fn leave_due(&mut self, net: &mut Net) {
+    pub(super) fn leave_due(&mut self, sessions: &mut Sessions) {
         let Some(mut place) = self.left else { return };
         while place < self.clients.len() && self.leaving < LEAVING_MAX {
-            self.ask_out(net, place);
+            self.ask_out(sessions, place);
             place += 1;
         }
         self.left = Some(place);
     }
 
     /// A client that is in the chat asks to leave it.
-    pub(super) fn ask_out(&mut self, net: &mut Net, place: usize) {
+    pub(super) fn ask_out(&mut self, sessions: &mut Sessions, place: usize) {
         let client = &mut self.clients[place];
         let (true, Some(session)) = (client.step.is_present(), client.chat) else { return };
         let was_listed = std::mem::replace(&mut client.step, Step::Leaving) == Step::Inside;
         self.totals.listed -= u64::from(was_listed);
         self.leaving += 1;
-        net.send(session, &ExitRequest {}.into());
+        sessions.send(session, &ExitRequest {}.into());
     }
 }

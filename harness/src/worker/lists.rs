@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
-use throng_core::net::Net;
+use throng_core::net::Sessions;
 use throng_core::wire::packets::{UserList, UserListRequest, UsersChanged};
 use throng_core::wire::{Field, Reader};
 
@@ -134,10 +134,10 @@ impl Worker {
     }
 
     /// A page of the list of everybody has come.
-    pub(super) fn page(&mut self, net: &mut Net, place: usize, list: &UserList) {
+    pub(super) fn page(&mut self, sessions: &mut Sessions, place: usize, list: &UserList) {
         let next = match &mut self.clients[place].kept {
             Some(kept) => {
-                kept.changed = self.plan.clock.at(net.now());
+                kept.changed = self.plan.clock.at(sessions.now());
                 kept.roster.page(list, self.plan.knows_own())
             }
             None => match list.users.last().filter(|_| list.more && self.plan.lists != Lists::None) {
@@ -147,20 +147,20 @@ impl Worker {
         };
         if !matches!(next, Next::Ask(_)) && self.clients[place].step == Step::List {
             if self.clients[place].rounds == 1 {
-                self.harvest.lists.last_complete = self.plan.clock.at(net.now());
+                self.harvest.lists.last_complete = self.plan.clock.at(sessions.now());
             }
-            self.listed(net, place);
+            self.listed(sessions, place);
         }
-        self.go_on(net, place, next);
+        self.go_on(sessions, place, next);
     }
 
     /// A notice about everybody has come to a client that may keep a list.
-    pub(super) fn notice(&mut self, net: &mut Net, place: usize, notice: &UsersChanged) {
+    pub(super) fn notice(&mut self, sessions: &mut Sessions, place: usize, notice: &UsersChanged) {
         self.count_notice(notice.complete);
         let Some(kept) = &mut self.clients[place].kept else { return };
-        kept.changed = self.plan.clock.at(net.now());
+        kept.changed = self.plan.clock.at(sessions.now());
         let next = kept.roster.notice(notice, self.plan.knows_own());
-        self.go_on(net, place, next);
+        self.go_on(sessions, place, next);
     }
 
     fn count_notice(&mut self, complete: bool) {
@@ -187,14 +187,14 @@ impl Worker {
         complete.is_some()
     }
 
-    fn go_on(&mut self, net: &mut Net, place: usize, next: Next) {
+    fn go_on(&mut self, sessions: &mut Sessions, place: usize, next: Next) {
         if let Some(kept) = &mut self.clients[place].kept {
             let mismatches = kept.roster.take_mismatches();
             self.harvest.lists.mismatches += if self.counting { mismatches } else { 0 };
         }
         match (next, self.clients[place].chat) {
             (Next::Ask(after), Some(session)) => {
-                net.send(session, &UserListRequest { channel: 0, after }.into());
+                sessions.send(session, &UserListRequest { channel: 0, after }.into());
             }
             (Next::BeginAnew, Some(_)) => {
                 // So many at once would only slow each other down.
@@ -211,7 +211,7 @@ impl Worker {
         self.lists.looking = looking.unwrap_or(self.lists.looking);
     }
 
-    pub(super) fn lists_due(&mut self, net: &mut Net, now: Nanos) {
+    pub(super) fn lists_due(&mut self, sessions: &mut Sessions, now: Nanos) {
         while let Some(Reverse((at, place))) = self.lists.anew.peek().copied()
             && at <= now
         {
@@ -222,7 +222,7 @@ impl Worker {
             if client.step.is_present() && !kept.roster.is_complete() && !kept.roster.is_waiting() {
                 kept.roster.begin_anew();
                 self.harvest.lists.resyncs += 1;
-                net.send(session, &UserListRequest { channel: 0, after: 0 }.into());
+                sessions.send(session, &UserListRequest { channel: 0, after: 0 }.into());
             }
         }
         if self.lists.look_at.is_some_and(|at| at <= now) {

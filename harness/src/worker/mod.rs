@@ -2,20 +2,20 @@
 //!
 //! Client c of a run belongs to worker `c % workers` and has the place `c / workers` there.
 //! Everything happens on the worker's own thread; other threads send [`Command`]s, read its
-//! [`Panel`] and get its [`Harvest`] at the end.
+//! [`Panel`] and get its [`WorkerResults`] at the end.
 
 mod client;
 mod entry;
-mod harvest;
+mod entry_limiter;
 mod impaired;
 mod incoming;
-mod intake;
 mod leaving;
 mod lists;
 mod moves;
 mod ping;
 mod plan;
 mod reconnect;
+mod results;
 mod rooms;
 mod talk;
 
@@ -29,32 +29,32 @@ use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 use throng_core::SessionId;
-use throng_core::net::{App, Closed, Mailbox, Net, Opened};
+use throng_core::net::{App, Closed, Mailbox, Opened, Sessions};
 use throng_core::wire::{CloseReason, Packet};
 
 use crate::breakdown::Sampler;
 use crate::clock::{NEVER, Nanos};
 use crate::live::{Panel, Totals};
 use crate::payload::Recent;
-use crate::rhythm::Rhythm;
 use crate::schedule::{SendCursor, Traffic};
-use crate::verify::Tally;
+use crate::send_schedule::SendSchedule;
+use crate::verify::DeliveryLedger;
 use crate::window::Window;
 use client::{Client, Step, Token};
-pub use harvest::Harvest;
+use entry_limiter::EntryLimiter;
 use impaired::Impaired;
 pub use impaired::Impairment;
 use incoming::Incoming;
-use intake::Intake;
 use lists::ListWork;
 pub use lists::{Lists, Presence};
 use moves::Moves;
 use ping::Pinger;
-pub use plan::{Plan, Server, Way};
+pub use plan::{EntryPath, Plan, Server};
 use reconnect::Reconnects;
+pub use results::WorkerResults;
 use rooms::Rooms;
 pub use rooms::{Churn, Gather};
-use talk::Outsider;
+use talk::LeakProbe;
 
 /// How often a worker publishes its latencies, in nanoseconds.
 const PUBLISH_EVERY: Nanos = 500_000_000;
@@ -92,13 +92,13 @@ pub enum Command {
     #[serde(skip)]
     Talk {
         /// When the messages before counting are due.
-        warmup: Arc<Rhythm>,
+        warmup: Arc<SendSchedule>,
         /// When the counted ones are.
-        counted: Arc<Rhythm>,
+        counted: Arc<SendSchedule>,
     },
     /// Give away all that was found out; only within a process.
     #[serde(skip)]
-    Harvest(mpsc::Sender<Harvest>),
+    WorkerResults(mpsc::Sender<WorkerResults>),
 }
 
 /// The application on a worker's event loop.
@@ -118,7 +118,7 @@ pub struct Worker {
     /// Clients on their way in, by the time at which that is over.
     on_the_way: BTreeSet<(Nanos, u32)>,
     /// Most clients on their way in.
-    intake: Intake,
+    intake: EntryLimiter,
     /// When clients try again.
     retries: BinaryHeap<Reverse<(Nanos, u32)>>,
     /// Chat servers that logins were sent to.
@@ -128,7 +128,7 @@ pub struct Worker {
     counted: Option<SendCursor>,
     /// What holds the counted ones back in a closed loop.
     window: Option<Window>,
-    outsider: Outsider,
+    outsider: LeakProbe,
     /// What was read last.
     recent: Recent,
     pinger: Pinger,
@@ -150,7 +150,7 @@ pub struct Worker {
     lags: Vec<Nanos>,
     totals: Totals,
     published: Nanos,
-    harvest: Harvest,
+    harvest: WorkerResults,
 }
 
 impl Worker {
@@ -159,10 +159,11 @@ impl Worker {
         let count = plan.share(plan.clients, index) as usize;
         let ids = (index..plan.clients).step_by(plan.workers as usize);
         // One more than all for whoever listens for leaks.
-        let tally = Tally::new(plan.traffic.clone(), ids.chain([plan.clients]));
-        let harvest = Harvest::new(tally);
+        let tally = DeliveryLedger::new(plan.traffic.clone(), ids.chain([plan.clients]));
+        let harvest = WorkerResults::new(tally);
         let in_flight = plan.share(plan.in_flight, index);
-        let intake = if plan.is_adaptive { Intake::adaptive(in_flight) } else { Intake::fixed(in_flight) };
+        let intake =
+            if plan.is_adaptive { EntryLimiter::adaptive(in_flight) } else { EntryLimiter::fixed(in_flight) };
         Self {
             index,
             panels,
@@ -179,7 +180,7 @@ impl Worker {
             warmup: None,
             counted: None,
             window: None,
-            outsider: Outsider::default(),
+            outsider: LeakProbe::default(),
             recent: Recent::default(),
             pinger: Pinger::default(),
             rooms: Rooms::default(),
@@ -211,21 +212,21 @@ impl Worker {
         let session = match token {
             Token::Chat(place) => self.clients[place as usize].chat,
             Token::Login(place) => self.clients[place as usize].login,
-            Token::Outsider => self.outsider.session,
+            Token::LeakProbe => self.outsider.session,
         };
         (session == Some(id)).then_some(token)
     }
 
-    fn dial(&mut self, net: &mut Net, server: &Server, token: Token) -> std::io::Result<SessionId> {
+    fn dial(&mut self, sessions: &mut Sessions, server: &Server, token: Token) -> std::io::Result<SessionId> {
         let source = match token {
             Token::Login(place) | Token::Chat(place) => {
                 self.plan.source(self.number(place as usize), server.address)
             }
-            Token::Outsider => None,
+            Token::LeakProbe => None,
         };
-        let id = net.dial_from(source, server.address, &server.endpoint, token.to_bits())?;
+        let id = sessions.dial_from(source, server.address, &server.endpoint, token.to_bits())?;
         if self.owners.len() <= id.slot() {
-            self.owners.resize(id.slot() + 1, Token::Outsider);
+            self.owners.resize(id.slot() + 1, Token::LeakProbe);
         }
         self.owners[id.slot()] = token;
         Ok(id)
@@ -269,8 +270,8 @@ impl Worker {
         [send, retry, deadline].into_iter().chain(others).chain(more).min().unwrap_or(NEVER)
     }
 
-    fn give_harvest(&mut self, to: &mpsc::Sender<Harvest>) {
-        let empty = Harvest::new(Tally::default());
+    fn give_harvest(&mut self, to: &mpsc::Sender<WorkerResults>) {
+        let empty = WorkerResults::new(DeliveryLedger::default());
         let mut harvest = std::mem::replace(&mut self.harvest, empty);
         self.counting = false;
         harvest.clients.refused = self.totals.refused;
@@ -291,61 +292,61 @@ impl Worker {
 impl App for Worker {
     type Command = Command;
 
-    fn opened(&mut self, net: &mut Net, id: SessionId, _: Opened) {
+    fn opened(&mut self, sessions: &mut Sessions, id: SessionId, _: Opened) {
         match self.owner(id) {
-            Some(Token::Login(place)) => self.greeted(net, place as usize),
-            Some(Token::Chat(place)) => self.advance(net, place as usize, Step::Enter),
-            Some(Token::Outsider) => self.totals.outside = 1,
+            Some(Token::Login(place)) => self.greeted(sessions, place as usize),
+            Some(Token::Chat(place)) => self.advance(sessions, place as usize, Step::Enter),
+            Some(Token::LeakProbe) => self.totals.outside = 1,
             None => {}
         }
     }
 
-    fn packet(&mut self, net: &mut Net, id: SessionId, packet: Packet) -> Result<(), Packet> {
+    fn packet(&mut self, sessions: &mut Sessions, id: SessionId, packet: Packet) -> Result<(), Packet> {
         let is_welcome = match (self.owner(id), packet) {
-            (Some(Token::Chat(place)), packet) => self.chat_packet(net, place as usize, packet),
-            (Some(Token::Login(place)), packet) => self.login_packet(net, place as usize, packet),
-            (Some(Token::Outsider), packet) => {
-                self.overheard(net, &packet);
+            (Some(Token::Chat(place)), packet) => self.chat_packet(sessions, place as usize, packet),
+            (Some(Token::Login(place)), packet) => self.login_packet(sessions, place as usize, packet),
+            (Some(Token::LeakProbe), packet) => {
+                self.overheard(sessions, &packet);
                 true
             }
             (None, _) => true,
         };
         if !is_welcome {
-            net.close(id, CloseReason::PacketNotAllowed, "");
+            sessions.close(id, CloseReason::PacketNotAllowed, "");
         }
         Ok(())
     }
 
-    fn room_packet(&mut self, net: &mut Net, id: SessionId, room: u32, encoded: &[u8]) -> bool {
+    fn room_packet(&mut self, sessions: &mut Sessions, id: SessionId, room: u32, encoded: &[u8]) -> bool {
         let Some(Token::Chat(place)) = self.owner(id) else { return false };
         let Some(message) = Incoming::parse(encoded).filter(|message| message.room() == Some(room)) else {
             return self.skip_notice(place as usize, room, encoded);
         };
-        self.heard(net, place as usize, &message);
+        self.heard(sessions, place as usize, &message);
         true
     }
 
-    fn closed(&mut self, net: &mut Net, id: SessionId, closed: Closed) {
+    fn closed(&mut self, sessions: &mut Sessions, id: SessionId, closed: Closed) {
         match self.owner(id) {
-            Some(Token::Chat(place)) => self.chat_closed(net, place as usize, closed.reason),
-            Some(Token::Login(place)) => self.login_closed(net, place as usize, closed.reason),
-            Some(Token::Outsider) => self.outsider_closed(net, closed.reason),
+            Some(Token::Chat(place)) => self.chat_closed(sessions, place as usize, closed.reason),
+            Some(Token::Login(place)) => self.login_closed(sessions, place as usize, closed.reason),
+            Some(Token::LeakProbe) => self.outsider_closed(sessions, closed.reason),
             None => {}
         }
         // This is told after the turn's end, so what follows from it needs another turn.
         self.mailbox.ring();
     }
 
-    fn command(&mut self, net: &mut Net, command: Command) {
+    fn command(&mut self, sessions: &mut Sessions, command: Command) {
         match command {
-            Command::GiveUp(why) => self.give_up_all(net, &why),
-            Command::Watch => self.watch(net),
-            Command::Probe => self.probe(net),
+            Command::GiveUp(why) => self.give_up_all(sessions, &why),
+            Command::Watch => self.watch(sessions),
+            Command::Probe => self.probe(sessions),
             Command::LookAtLists(looking) => self.look_at_lists(looking),
             Command::Reconnect(per_second) => self.reconnect(per_second),
-            Command::Storm => self.storm(net),
+            Command::Storm => self.storm(sessions),
             Command::Gather(who) => self.gather(who),
-            Command::Wake => self.wake_impaired(net),
+            Command::Wake => self.wake_impaired(sessions),
             Command::Talk { warmup, counted } => {
                 self.begin_churn(counted.start());
                 self.begin_moves(counted.start());
@@ -367,27 +368,27 @@ impl App for Worker {
             }
             Command::Freeze => self.counting = false,
             Command::Leave => {
-                self.give_up_all(net, "the run is over");
+                self.give_up_all(sessions, "the run is over");
                 self.left = Some(0);
             }
-            Command::Harvest(to) => self.give_harvest(&to),
+            Command::WorkerResults(to) => self.give_harvest(&to),
         }
     }
 
-    fn turn(&mut self, net: &mut Net) -> Option<Instant> {
+    fn turn(&mut self, sessions: &mut Sessions) -> Option<Instant> {
         let now = self.plan.clock.now();
-        self.expire(net, now);
-        self.retry_due(net, now);
-        let more_to_begin = self.begin_due(net, now);
-        let more_to_begin = self.reconnects_due(net, now) || more_to_begin;
-        let more_to_send = self.send_due(net);
-        self.redial_outsider(net, now);
-        self.ping_due(net, now);
-        self.rooms_due(net, now);
-        self.moves_due(net, now);
-        self.impaired_due(net, now);
-        self.lists_due(net, now);
-        self.leave_due(net);
+        self.expire(sessions, now);
+        self.retry_due(sessions, now);
+        let more_to_begin = self.begin_due(sessions, now);
+        let more_to_begin = self.reconnects_due(sessions, now) || more_to_begin;
+        let more_to_send = self.send_due(sessions);
+        self.redial_outsider(sessions, now);
+        self.ping_due(sessions, now);
+        self.rooms_due(sessions, now);
+        self.moves_due(sessions, now);
+        self.impaired_due(sessions, now);
+        self.lists_due(sessions, now);
+        self.leave_due(sessions);
         // The sockets that had something at the beginning of this turn have all been read by now.
         for since in self.lags.drain(..) {
             let lag = self.plan.clock.now().saturating_sub(since);

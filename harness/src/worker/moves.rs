@@ -4,7 +4,7 @@
 //! client may be heard from, or not, in the sectors that only one of its two places hears; in those that both hear it stays a
 //! member throughout.
 
-use throng_core::net::Net;
+use throng_core::net::Sessions;
 use throng_core::wire::packets::{PingRequest, PositionUpdate};
 
 use super::Worker;
@@ -54,7 +54,7 @@ impl Worker {
         self.moves.pace = None;
     }
 
-    pub(super) fn moves_due(&mut self, net: &mut Net, now: Nanos) {
+    pub(super) fn moves_due(&mut self, sessions: &mut Sessions, now: Nanos) {
         let plan = self.plan.clone();
         let Some(moves) = plan.moves else { return };
         while let Some((pace, next)) = self.moves.pace
@@ -63,13 +63,13 @@ impl Worker {
             self.moves.pace = Some((pace, next + 1));
             let (client, draw) = moves.turn(plan.seed ^ SALT, next);
             if client % plan.workers == self.index {
-                self.go(net, (client / plan.workers) as usize, draw);
+                self.go(sessions, (client / plan.workers) as usize, draw);
             }
         }
     }
 
     /// A client goes to a sector beside its own. One that is on its way already does not.
-    fn go(&mut self, net: &mut Net, place: usize, draw: u64) {
+    fn go(&mut self, sessions: &mut Sessions, place: usize, draw: u64) {
         let client = &self.clients[place];
         let (true, Some(session)) = (client.step.is_present(), client.chat) else { return };
         let Place { sector: from, to: None } = self.moves.places[place] else {
@@ -89,8 +89,8 @@ impl Worker {
             self.harvest.tally.joining(place, audience, now);
         }
         let (x, y) = plan.crowd.middle(to);
-        net.send(session, &PositionUpdate { x, y }.into());
-        net.send(session, &PingRequest { token: FENCE }.into());
+        sessions.send(session, &PositionUpdate { x, y }.into());
+        sessions.send(session, &PingRequest { token: FENCE }.into());
     }
 
     /// The server has dealt with all that a client sent before its fence; false if that was no move.

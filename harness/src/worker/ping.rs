@@ -1,6 +1,6 @@
 //! Pings: how the server's clock stands to ours, and a fence behind what has no answer.
 
-use throng_core::net::Net;
+use throng_core::net::Sessions;
 use throng_core::wire::packets::{PingRequest, PongAnswer};
 
 use super::Worker;
@@ -40,7 +40,7 @@ impl Worker {
         self.pinger.due = NEVER;
     }
 
-    pub(super) fn ping_due(&mut self, net: &mut Net, now: Nanos) {
+    pub(super) fn ping_due(&mut self, sessions: &mut Sessions, now: Nanos) {
         if self.pinger.due > now {
             return;
         }
@@ -51,13 +51,13 @@ impl Worker {
             self.pinger.place = self.clients.iter().position(is_able).unwrap_or(0);
         }
         if let Some(session) = self.clients.get(self.pinger.place).and_then(|client| client.chat) {
-            net.send(session, &PingRequest { token: self.plan.clock.now() }.into());
+            sessions.send(session, &PingRequest { token: self.plan.clock.now() }.into());
         }
     }
 
     /// The answer to a ping.
-    pub(super) fn ponged(&mut self, net: &Net, place: usize, pong: &PongAnswer) {
-        let now = self.plan.clock.at(net.now());
+    pub(super) fn ponged(&mut self, sessions: &Sessions, place: usize, pong: &PongAnswer) {
+        let now = self.plan.clock.at(sessions.now());
         if pong.token == FENCE {
             if !self.awake(place) && !self.arrived(place, now) {
                 self.fenced(place, now);

@@ -9,10 +9,10 @@ use throng_core::limits::SERVER_BODY_MAX;
 use throng_core::net::{Endpoint, PeerKind};
 
 use super::{Churn, Impairment, Lists, Presence};
+use crate::audiences::Audiences;
 use crate::bots::Script;
 use crate::clock::{Nanos, RunClock};
-use crate::crowd::Crowd;
-use crate::identity::Cast;
+use crate::identity::Identities;
 use crate::payload::Payload;
 use crate::schedule::{Pace, Traffic};
 
@@ -54,7 +54,7 @@ impl Server {
 
 /// How the clients of a run get in.
 #[derive(Debug)]
-pub enum Way {
+pub enum EntryPath {
     /// Straight to the chat server, with tickets sealed with the cluster's key.
     Ticket(Server, ClusterKey),
     /// As players: to the login server, each with an account of its own.
@@ -73,7 +73,7 @@ pub struct Plan {
     /// Loopback addresses that clients connect from, in turn; with 1 the system chooses, as it does for a server elsewhere.
     pub sources: u32,
     /// How clients get in.
-    pub way: Way,
+    pub way: EntryPath,
     /// When each client's way in begins.
     pub begin: Pace,
     /// How long it may take, in nanoseconds.
@@ -88,7 +88,7 @@ pub struct Plan {
     /// How often each client comes in; once unless it leaves.
     pub rounds: u32,
     /// Who the clients are.
-    pub cast: Cast,
+    pub cast: Identities,
     /// What they say.
     pub payload: Payload,
     /// Who sends what before counting begins; empty for a run without messages.
@@ -98,7 +98,7 @@ pub struct Plan {
     /// What bots say: that traffic, with the words.
     pub script: Option<Arc<Script>>,
     /// Who belongs to which audience.
-    pub crowd: Crowd,
+    pub crowd: Audiences,
     /// Who joins and leaves channels while others talk.
     pub churn: Option<Churn>,
     /// Who moves from sector to sector while others talk.

@@ -1,6 +1,6 @@
 //! Clients that hang up and come again: some all the time, or all at once.
 
-use throng_core::net::Net;
+use throng_core::net::Sessions;
 use throng_core::wire::CloseReason;
 
 use super::Worker;
@@ -34,23 +34,23 @@ impl Worker {
     }
 
     /// Everybody hangs up and comes again.
-    pub(super) fn storm(&mut self, net: &mut Net) {
+    pub(super) fn storm(&mut self, sessions: &mut Sessions) {
         let now = self.plan.clock.now();
         for place in 0..self.clients.len() {
-            self.hang_up(net, place, now);
+            self.hang_up(sessions, place, now);
         }
         self.totals.stormed = 1;
     }
 
     /// True if there are more to come back than one turn takes.
-    pub(super) fn reconnects_due(&mut self, net: &mut Net, now: Nanos) -> bool {
+    pub(super) fn reconnects_due(&mut self, sessions: &mut Sessions, now: Nanos) -> bool {
         while let Some((pace, next)) = self.reconnects.churn
             && pace.intended(next) <= now
         {
             self.reconnects.churn = Some((pace, next + 1));
             let client = (mixed(self.plan.seed ^ u64::from(next)) % u64::from(self.plan.clients)) as u32;
             if client % self.plan.workers == self.index {
-                self.hang_up(net, (client / self.plan.workers) as usize, now);
+                self.hang_up(sessions, (client / self.plan.workers) as usize, now);
             }
         }
         for _ in 0..DIALS_PER_TURN {
@@ -58,13 +58,13 @@ impl Worker {
                 return false;
             }
             let Some(place) = self.returning.pop_front() else { return false };
-            self.begin(net, place as usize, now);
+            self.begin(sessions, place as usize, now);
         }
         !self.returning.is_empty() && self.on_the_way.len() < self.intake.limit()
     }
 
     /// A client that is in the chat hangs up, and is to come again.
-    fn hang_up(&mut self, net: &mut Net, place: usize, now: Nanos) {
+    fn hang_up(&mut self, sessions: &mut Sessions, place: usize, now: Nanos) {
         let number = self.number(place);
         let client = &mut self.clients[place];
         let (Step::Inside, Some(session)) = (client.step, client.chat) else { return };
@@ -78,7 +78,7 @@ impl Worker {
         self.plan.presence.set(number, 0);
         self.harvest.reconnects.asked += 1;
         self.returning.push_back(place as u32);
-        net.close(session, CloseReason::Goodbye, "");
+        sessions.close(session, CloseReason::Goodbye, "");
     }
 
     /// A client has come in; true if it had been in before.

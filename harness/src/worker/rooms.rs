@@ -1,7 +1,7 @@
 //! Channels and places: how clients come to belong to more than the chat, and come and go while others talk.
 
 use serde::{Deserialize, Serialize};
-use throng_core::net::Net;
+use throng_core::net::Sessions;
 use throng_core::wire::Packet;
 use throng_core::wire::packets::{
     ChannelAnswer, ChannelCreateRequest, ChannelJoinRequest, ChannelLeaveRequest, ChannelLeft, Outcome,
@@ -94,7 +94,7 @@ impl Worker {
     }
 
     /// Does what is due of both.
-    pub(super) fn rooms_due(&mut self, net: &mut Net, now: Nanos) {
+    pub(super) fn rooms_due(&mut self, sessions: &mut Sessions, now: Nanos) {
         while let Some((who, place)) = self.rooms.gathering
             && self.rooms.under_way < GATHERING_MAX
         {
@@ -103,12 +103,12 @@ impl Worker {
                 break;
             }
             self.rooms.gathering = Some((who, place + 1));
-            self.find_place(net, place, who, now);
+            self.find_place(sessions, place, who, now);
         }
-        self.churn_due(net, now);
+        self.churn_due(sessions, now);
     }
 
-    fn find_place(&mut self, net: &mut Net, place: usize, who: Gather, now: Nanos) {
+    fn find_place(&mut self, sessions: &mut Sessions, place: usize, who: Gather, now: Nanos) {
         let number = self.number(place);
         let plan = self.plan.clone();
         let crowd = &plan.crowd;
@@ -126,7 +126,7 @@ impl Worker {
                 Gather::All => ChannelJoinRequest { name }.into(),
             };
             self.joining(place, home, now);
-            net.send(session, &request);
+            sessions.send(session, &request);
             waits_for += 1;
         }
         if let (Some(session), Some((x, y)), Gather::All) = (session, crowd.position(number), who) {
@@ -134,8 +134,8 @@ impl Worker {
             {
                 self.harvest.tally.joining(place, audience, now);
             }
-            net.send(session, &PositionUpdate { x, y }.into());
-            net.send(session, &PingRequest { token: FENCE }.into());
+            sessions.send(session, &PositionUpdate { x, y }.into());
+            sessions.send(session, &PingRequest { token: FENCE }.into());
             waits_for += 1;
         }
         self.clients[place].waits_for = waits_for;
@@ -212,7 +212,7 @@ impl Worker {
         self.harvest.tally.left(place, self.plan.crowd.in_channel(channel), now);
     }
 
-    fn churn_due(&mut self, net: &mut Net, now: Nanos) {
+    fn churn_due(&mut self, sessions: &mut Sessions, now: Nanos) {
         let plan = self.plan.clone();
         let Some(churn) = plan.churn else { return };
         while let Some((pace, next)) = self.rooms.churn
@@ -221,13 +221,13 @@ impl Worker {
             self.rooms.churn = Some((pace, next + 1));
             let (client, draw) = churn.turn(plan.seed, next);
             if client % plan.workers == self.index {
-                self.come_or_go(net, (client / plan.workers) as usize, draw);
+                self.come_or_go(sessions, (client / plan.workers) as usize, draw);
             }
         }
     }
 
     /// A client that is in a channel leaves it; one that is in none joins one. One that waits for an answer does neither.
-    fn come_or_go(&mut self, net: &mut Net, place: usize, draw: u64) {
+    fn come_or_go(&mut self, sessions: &mut Sessions, place: usize, draw: u64) {
         let now = self.plan.clock.now();
         let client = &self.clients[place];
         let (true, Some(session)) = (client.step.is_present(), client.chat) else { return };
@@ -235,13 +235,13 @@ impl Worker {
             Stay::In { channel, number } => {
                 self.harvest.tally.leaving(place, self.plan.crowd.in_channel(channel), now);
                 self.clients[place].stay = Stay::Leaving { channel, number };
-                net.send(session, &ChannelLeaveRequest { channel: number }.into());
+                sessions.send(session, &ChannelLeaveRequest { channel: number }.into());
                 self.harvest.churn.leaves += 1;
             }
             Stay::Out => {
                 let channel = (draw % u64::from(self.plan.crowd.channels().max(1))) as u32;
                 self.joining(place, channel, now);
-                net.send(session, &ChannelJoinRequest { name: self.plan.cast.channel(channel) }.into());
+                sessions.send(session, &ChannelJoinRequest { name: self.plan.cast.channel(channel) }.into());
                 self.harvest.churn.joins += 1;
             }
             Stay::Joining(_) | Stay::Leaving { .. } => self.harvest.churn.skipped += 1,

@@ -1,15 +1,15 @@
 //! What is said and heard in the chat.
 
 use throng_core::SessionId;
-use throng_core::net::Net;
+use throng_core::net::Sessions;
 use throng_core::wire::packets::{ChatRefused, ChatRequest, Scope};
 use throng_core::wire::{CloseReason, Packet, Text};
 
 use super::client::{Stay, Step, Token};
 use super::incoming::Incoming;
-use super::{Way, Worker};
+use super::{EntryPath, Worker};
+use crate::audiences::ScopeMix;
 use crate::clock::{NEVER, Nanos};
-use crate::crowd::Speech;
 use crate::payload::{Purpose, Reading, Stamp};
 use crate::schedule::{Due, SendCursor};
 use crate::verify::Receipt;
@@ -30,13 +30,13 @@ const REDIAL_PAUSE: Nanos = 1_000_000_000;
 /// A connection that never enters the chat: whatever it hears of the run has leaked.
 ///
 /// A server closes connections that ask for nothing, so it is made again while the run lasts.
-pub(super) struct Outsider {
+pub(super) struct LeakProbe {
     pub(super) session: Option<SessionId>,
     /// When it is made again; never unless it was closed.
     pub(super) redial_at: Nanos,
 }
 
-impl Default for Outsider {
+impl Default for LeakProbe {
     fn default() -> Self {
         Self { session: None, redial_at: NEVER }
     }
@@ -44,37 +44,37 @@ impl Default for Outsider {
 
 impl Worker {
     /// Deals with a packet of the chat server; false if it has no place here.
-    pub(super) fn chat_packet(&mut self, net: &mut Net, place: usize, packet: Packet) -> bool {
+    pub(super) fn chat_packet(&mut self, sessions: &mut Sessions, place: usize, packet: Packet) -> bool {
         match (self.clients[place].step, packet) {
-            (_, Packet::ChatMessage(message)) => self.heard(net, place, &Incoming::of(&message)),
-            (_, Packet::PongAnswer(pong)) => self.ponged(net, place, &pong),
-            (_, Packet::UsersChanged(notice)) if notice.channel == 0 => self.notice(net, place, &notice),
+            (_, Packet::ChatMessage(message)) => self.heard(sessions, place, &Incoming::of(&message)),
+            (_, Packet::PongAnswer(pong)) => self.ponged(sessions, place, &pong),
+            (_, Packet::UsersChanged(notice)) if notice.channel == 0 => self.notice(sessions, place, &notice),
             (_, Packet::UsersChanged(_)) | (Step::Leaving, Packet::ExitAnswer(_) | Packet::UserList(_)) => {}
             (_, Packet::ChannelAnswer(answer)) => {
-                let now = self.plan.clock.at(net.now());
+                let now = self.plan.clock.at(sessions.now());
                 self.channel_answered(place, &answer, now);
             }
             (_, Packet::ChannelLeft(left)) => {
-                let now = self.plan.clock.at(net.now());
+                let now = self.plan.clock.at(sessions.now());
                 self.channel_left(place, &left, now);
             }
             (_, Packet::ChatGap(gap)) => self.missed(place, &gap),
             (_, Packet::ChatRefused(refused)) => self.refused(place, &refused),
             // Of a channel; that of the chat has its step.
             (_, Packet::UserList(list)) if list.channel != 0 => {}
-            (Step::Enter, Packet::EnterAnswer(answer)) => self.entered(net, place, &answer),
-            (Step::List | Step::Inside, Packet::UserList(list)) => self.page(net, place, &list),
+            (Step::Enter, Packet::EnterAnswer(answer)) => self.entered(sessions, place, &answer),
+            (Step::List | Step::Inside, Packet::UserList(list)) => self.page(sessions, place, &list),
             _ => return false,
         }
         true
     }
 
     /// A client has received a message. Nothing here allocates: this runs for every delivery.
-    pub(super) fn heard(&mut self, net: &mut Net, place: usize, message: &Incoming<'_>) {
+    pub(super) fn heard(&mut self, sessions: &mut Sessions, place: usize, message: &Incoming<'_>) {
         if !self.counting {
             return;
         }
-        let now = self.plan.clock.at(net.now());
+        let now = self.plan.clock.at(sessions.now());
         match self.recent.read(&self.plan.payload, message.text) {
             Reading::Ours(Purpose::Counted, stamp) if !self.is_as_sent(place, stamp.index, message) => {
                 self.harvest.tally.corrupt();
@@ -85,11 +85,11 @@ impl Worker {
                     self.totals.received += 1;
                     if self.clients[place].is_impaired {
                         // When somebody reads who does not want to says nothing of the server.
-                        return self.read_by_impaired(net, place, message.text.len());
+                        return self.read_by_impaired(sessions, place, message.text.len());
                     }
                     self.harvest.recorder.delivered(stamp, now);
                     if self.sampler.takes() {
-                        let stamps = message.stamps(net.fan_out_us());
+                        let stamps = message.stamps(sessions.fan_out_us());
                         self.harvest.breakdown.record(&self.harvest.server_clock, stamps, stamp.sent(), now);
                     }
                     if let Some(window) = &mut self.window {
@@ -120,7 +120,7 @@ impl Worker {
     /// Whether a message came in the scope and the channel that it was sent to.
     fn is_as_sent(&self, place: usize, index: u32, message: &Incoming<'_>) -> bool {
         let crowd = &self.plan.crowd;
-        if crowd.speech() == Speech::World || index >= self.plan.traffic.messages() {
+        if crowd.speech() == ScopeMix::World || index >= self.plan.traffic.messages() {
             return message.scope == Scope::World;
         }
         let (audience, _) = self.plan.traffic.place(index);
@@ -147,59 +147,59 @@ impl Worker {
 
     /// What reaches the connection that never entered. Its account is the last one of the
     /// tally; without a stay in the room all that it gets is a leak.
-    pub(super) fn overheard(&mut self, net: &mut Net, packet: &Packet) {
+    pub(super) fn overheard(&mut self, sessions: &mut Sessions, packet: &Packet) {
         let Packet::ChatMessage(message) = packet else { return };
         if let Reading::Ours(Purpose::Counted, stamp) = self.plan.payload.read(message.text.as_bytes())
             && self.counting
         {
-            let now = self.plan.clock.at(net.now());
+            let now = self.plan.clock.at(sessions.now());
             self.harvest.tally.delivered(self.clients.len(), stamp.index, message.sequence, now);
         }
     }
 
-    pub(super) fn outsider_closed(&mut self, net: &mut Net, reason: CloseReason) {
+    pub(super) fn outsider_closed(&mut self, sessions: &mut Sessions, reason: CloseReason) {
         self.outsider.session = None;
         // A server without room for it, or gone, is left in peace.
         if reason == CloseReason::FirstPacketTimeout && self.counting {
-            self.outsider.redial_at = self.plan.clock.at(net.now()) + REDIAL_PAUSE;
+            self.outsider.redial_at = self.plan.clock.at(sessions.now()) + REDIAL_PAUSE;
         }
         self.totals.outside = 1;
     }
 
-    pub(super) fn redial_outsider(&mut self, net: &mut Net, now: Nanos) {
+    pub(super) fn redial_outsider(&mut self, sessions: &mut Sessions, now: Nanos) {
         if self.outsider.redial_at <= now {
             self.outsider.redial_at = NEVER;
-            self.listen_outside(net);
+            self.listen_outside(sessions);
         }
     }
 
-    fn listen_outside(&mut self, net: &mut Net) {
+    fn listen_outside(&mut self, sessions: &mut Sessions) {
         let plan = self.plan.clone();
         let server = match &plan.way {
-            Way::Ticket(server, _) => Some(server.clone()),
+            EntryPath::Ticket(server, _) => Some(server.clone()),
             // Where the first login was sent to.
-            Way::Login(_) => self.chats.first().cloned(),
+            EntryPath::Login(_) => self.chats.first().cloned(),
         };
-        match server.map(|server| self.dial(net, &server, Token::Outsider)) {
+        match server.map(|server| self.dial(sessions, &server, Token::LeakProbe)) {
             Some(Ok(id)) => self.outsider.session = Some(id),
             Some(Err(_)) | None => self.totals.outside = 1,
         }
     }
 
     /// Opens the connection that listens for leaks, and begins to ping.
-    pub(super) fn watch(&mut self, net: &mut Net) {
+    pub(super) fn watch(&mut self, sessions: &mut Sessions) {
         if self.index == 0 {
-            self.listen_outside(net);
+            self.listen_outside(sessions);
         }
         self.begin_pings(self.plan.clock.now());
     }
 
     /// Has the first client say the probe.
-    pub(super) fn probe(&mut self, net: &mut Net) {
+    pub(super) fn probe(&mut self, sessions: &mut Sessions) {
         let speaker = self.clients.iter().find(|client| client.step.is_present());
         if let Some(session) = speaker.and_then(|client| client.chat) {
             let now = self.plan.clock.now();
-            self.say(net, session, Purpose::Probe, Stamp::new(PROBE, now, now), (Scope::World, 0));
+            self.say(sessions, session, Purpose::Probe, Stamp::new(PROBE, now, now), (Scope::World, 0));
         }
     }
 
@@ -220,17 +220,17 @@ impl Worker {
     }
 
     /// Sends the messages that are due; true if there are more than one turn takes.
-    pub(super) fn send_due(&mut self, net: &mut Net) -> bool {
+    pub(super) fn send_due(&mut self, sessions: &mut Sessions) -> bool {
         for _ in 0..SENDS_PER_TURN {
             let now = self.plan.clock.now();
             let pop = |cursor: &mut Option<SendCursor>| cursor.as_mut().and_then(|cursor| cursor.pop(now));
             let is_held_back = self.is_held_back();
             if let Some(due) = pop(&mut self.warmup) {
-                self.send(net, Purpose::Probe, due, now);
+                self.send(sessions, Purpose::Probe, due, now);
             } else if let Some(due) = Some(&mut self.counted).filter(|_| !is_held_back).and_then(pop) {
                 // In a closed loop the right time is when it may be sent.
                 let intended = if self.window.is_some() { now } else { due.intended };
-                self.send(net, Purpose::Counted, Due { intended, ..due }, now);
+                self.send(sessions, Purpose::Counted, Due { intended, ..due }, now);
             } else {
                 return false;
             }
@@ -239,7 +239,7 @@ impl Worker {
     }
 
     /// Sends a message of the schedule, unless its sender is not in the chat any more.
-    fn send(&mut self, net: &mut Net, purpose: Purpose, due: Due, now: Nanos) {
+    fn send(&mut self, sessions: &mut Sessions, purpose: Purpose, due: Due, now: Nanos) {
         self.totals.scheduled += 1;
         let client = &self.clients[(due.sender / self.plan.workers) as usize];
         let (true, Some(session)) = (client.step.is_present(), client.chat) else { return };
@@ -257,7 +257,7 @@ impl Worker {
                 window.sent();
             }
         }
-        self.say(net, session, purpose, Stamp::new(due.index, due.intended, now), to);
+        self.say(sessions, session, purpose, Stamp::new(due.index, due.intended, now), to);
     }
 
     /// Whether the sender of a message, which is in the chat, has heard what it answers, if it answers anything.
@@ -290,7 +290,7 @@ impl Worker {
 
     fn say(
         &self,
-        net: &mut Net,
+        sessions: &mut Sessions,
         session: SessionId,
         purpose: Purpose,
         stamp: Stamp,
@@ -300,6 +300,6 @@ impl Worker {
         let text = self.plan.payload.compose(purpose, stamp);
         let text = Text::new(text).expect("a payload is no longer than a chat text may be");
         let request = ChatRequest { scope, target, stamp: number, text };
-        net.send(session, &request.into());
+        sessions.send(session, &request.into());
     }
 }

@@ -8,7 +8,7 @@ use throng_core::metrics;
 use throng_core::wire::List;
 use throng_core::wire::packets::{ChannelInfo, ChannelList, ChannelName, Outcome};
 
-use super::notices::Tally;
+use super::notices::ListState;
 use crate::rules;
 
 /// A channel, which has at least one member. Ten thousand of them may stand idle, so it is small.
@@ -52,8 +52,8 @@ impl Channel {
     }
 
     /// How the list of its users stands.
-    pub fn tally(&self) -> Tally {
-        Tally { version: self.version, head_count: self.members.len() as u32 }
+    pub fn tally(&self) -> ListState {
+        ListState { version: self.version, head_count: self.members.len() as u32 }
     }
 
     /// The users that follow the user id `after`.
@@ -119,7 +119,7 @@ impl Channels {
     }
 
     /// Lets a user in; nothing if it is in already, or there is no such channel.
-    pub fn join(&mut self, number: u32, user: u32) -> Option<Tally> {
+    pub fn join(&mut self, number: u32, user: u32) -> Option<ListState> {
         let channel = self.by_number.get_mut(&number)?;
         if !channel.members.insert(user) {
             return None;
@@ -130,7 +130,7 @@ impl Channels {
     }
 
     /// Takes a user out; nothing if it is not in. When its last member has left, the channel is no more.
-    pub fn leave(&mut self, number: u32, user: u32) -> Option<Tally> {
+    pub fn leave(&mut self, number: u32, user: u32) -> Option<ListState> {
         let channel = self.by_number.get_mut(&number)?;
         if !channel.members.remove(&user) {
             return None;
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(channels.find("éva"), Some(1));
         assert_eq!(make(&mut channels, "other", 1), Ok(2));
         assert_eq!(make(&mut channels, "third", 1), Err(Outcome::TooManyChannels));
-        assert_eq!(channels.leave(1, 1), Some(Tally { version: 2, head_count: 0 }));
+        assert_eq!(channels.leave(1, 1), Some(ListState { version: 2, head_count: 0 }));
         assert_eq!((channels.find("éva"), channels.count()), (None, 1));
         assert_eq!(make(&mut channels, "éva", 9), Ok(3));
         channels.last = u32::MAX;
@@ -196,7 +196,7 @@ mod tests {
             assert!(channels.join(number, user).is_some() && channels.join(number, user).is_none());
         }
         let owner = |channels: &Channels| channels.get(number).map(Channel::owner);
-        assert_eq!(channels.leave(number, 8), Some(Tally { version: 5, head_count: 3 }));
+        assert_eq!(channels.leave(number, 8), Some(ListState { version: 5, head_count: 3 }));
         assert_eq!((channels.leave(number, 8), owner(&channels)), (None, Some(5)));
         for (leaves, owns) in [(5, Some(3)), (3, Some(7)), (7, None)] {
             channels.leave(number, leaves).unwrap();

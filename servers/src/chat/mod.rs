@@ -16,21 +16,21 @@ use std::time::{Duration, Instant};
 
 use throng_core::config::{Config, Duplicate};
 use throng_core::content::{Call, Effects, HandlerTable, Job, Phases, Role};
+use throng_core::links::{Links, Pending};
 use throng_core::net::{Closed, Opened, PeerKind};
 use throng_core::room::RoomId;
-use throng_core::terminal::{Pending, Terminals};
 use throng_core::wire::CloseReason;
 use throng_core::wire::packets::{self, Claim, LoginNotifyLoaded, Outcome};
 use throng_core::{SessionId, metrics};
 
 pub use admission::{Admission, Expected};
 pub use channels::{Channel, Channels};
-pub use notices::{Notices, Tally};
+pub use notices::{ListState, Notices};
 pub use roster::Roster;
 pub use sectors::Sectors;
 pub use users::{Presence, Users};
 
-use crate::holdings::Holdings;
+use crate::held_claims::HeldClaims;
 
 /// A client that has not entered.
 const FRESH: Phases = Phases(1);
@@ -95,8 +95,8 @@ pub struct Chat {
     sectors: Sectors,
     notices: Notices,
     admission: Admission,
-    terminals: Terminals,
-    holdings: Holdings,
+    terminals: Links,
+    holdings: HeldClaims,
     /// Characters that are being loaded for logins.
     loads: Pending<Load>,
     /// The number of the last message.
@@ -113,12 +113,7 @@ struct Load {
 
 impl ChatRole {
     /// A chat server with nobody in it.
-    pub fn new(
-        settings: ChatSettings,
-        admission: Admission,
-        terminals: Terminals,
-        now_ms: fn() -> u64,
-    ) -> Self {
+    pub fn new(settings: ChatSettings, admission: Admission, terminals: Links, now_ms: fn() -> u64) -> Self {
         let loads = Pending::new(settings.request_timeout);
         let chat = Chat {
             now_ms,
@@ -129,7 +124,7 @@ impl ChatRole {
             notices: Notices::new(settings.notice_at_once as u32, settings.notice_interval),
             admission,
             terminals,
-            holdings: Holdings::default(),
+            holdings: HeldClaims::default(),
             loads,
             sequence: 0,
             settings,
@@ -148,7 +143,7 @@ impl Role for ChatRole {
                 if let Some(phase) = self.chat.phases.get(&session).copied() {
                     let mut call = Call { session, received, now, effects };
                     if !self.table.run(&mut self.chat, &mut call, phase, packet) {
-                        self.chat.forget(session, Going::Away, now, effects);
+                        self.chat.forget(session, Departure::Voluntary, now, effects);
                     }
                 }
             }
@@ -188,7 +183,7 @@ impl Chat {
     }
 
     fn closed(&mut self, session: SessionId, closed: &Closed, now: Instant, effects: &mut Effects) {
-        self.forget(session, Going::Away, now, effects);
+        self.forget(session, Departure::Voluntary, now, effects);
         if closed.kind == PeerKind::Link {
             self.link_closed(session, closed, now, effects);
         }
@@ -217,13 +212,13 @@ impl Chat {
 
     /// A session is over, or about to be: its user leaves, and packets that it has sent
     /// before it learns of it are nobody's.
-    fn forget(&mut self, session: SessionId, going: Going, now: Instant, effects: &mut Effects) {
+    fn forget(&mut self, session: SessionId, going: Departure, now: Instant, effects: &mut Effects) {
         self.phases.remove(&session);
         self.user_leaves(session, going, now, effects);
     }
 
     /// Takes the user of a session out of every room and tells the others. Its session may live on for a moment.
-    fn user_leaves(&mut self, session: SessionId, going: Going, now: Instant, effects: &mut Effects) {
+    fn user_leaves(&mut self, session: SessionId, going: Departure, now: Instant, effects: &mut Effects) {
         let Some(gone) = self.users.leave(session) else { return };
         metrics::CHAT_USERS.add(-1);
         self.sectors.remove(session);
@@ -244,14 +239,14 @@ impl Chat {
         &mut self,
         room: RoomId,
         (user, session): (u32, SessionId),
-        tally: Tally,
-        going: Going,
+        tally: ListState,
+        going: Departure,
         now: Instant,
         effects: &mut Effects,
     ) {
         match going {
-            Going::Away => effects.leave(session, room),
-            Going::PutOut => effects.expel(session, room),
+            Departure::Voluntary => effects.leave(session, room),
+            Departure::Kicked => effects.expel(session, room),
         }
         self.notices.left(room, user, tally, now, effects);
     }
@@ -259,7 +254,8 @@ impl Chat {
     /// Ends a client's session with a reason. Whoever has logged in elsewhere goes against its will; others
     /// have asked for it, if only by a bad packet.
     fn throw_out(&mut self, session: SessionId, reason: CloseReason, now: Instant, effects: &mut Effects) {
-        let going = if reason == CloseReason::LoggedInElsewhere { Going::PutOut } else { Going::Away };
+        let going =
+            if reason == CloseReason::LoggedInElsewhere { Departure::Kicked } else { Departure::Voluntary };
         self.forget(session, going, now, effects);
         effects.close(session, reason);
     }
@@ -267,11 +263,11 @@ impl Chat {
 
 /// How somebody leaves a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Going {
+enum Departure {
     /// By its own doing.
-    Away,
+    Voluntary,
     /// Against its will: it must not be able to read what follows.
-    PutOut,
+    Kicked,
 }
 
 fn answer_login(load: &Load, outcome: Outcome, character: Option<packets::Character>, effects: &mut Effects) {

@@ -23,7 +23,7 @@ use super::pages::encoded_length;
 
 /// How the list of a room's users stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tally {
+pub struct ListState {
     /// Enterings and leavings so far.
     pub version: u64,
     /// Users there.
@@ -53,7 +53,7 @@ pub struct Notices {
 struct Pending {
     due: Instant,
     since: u64,
-    tally: Tally,
+    tally: ListState,
     is_complete: bool,
     entered: Vec<User>,
     left: Vec<u32>,
@@ -69,7 +69,14 @@ impl Notices {
 
     /// A user has entered a room, whose list now stands as `tally` says. Call it before the newcomer joins the
     /// room: where it is told at once, the newcomer is not told of itself.
-    pub fn entered(&mut self, room: RoomId, user: &User, tally: Tally, now: Instant, effects: &mut Effects) {
+    pub fn entered(
+        &mut self,
+        room: RoomId,
+        user: &User,
+        tally: ListState,
+        now: Instant,
+        effects: &mut Effects,
+    ) {
         // The first one has nobody to be told to.
         if tally.head_count > 1 {
             self.change(room, Change::Entered(user), tally, now, effects);
@@ -77,7 +84,7 @@ impl Notices {
     }
 
     /// A user has left a room, whose list now stands as `tally` says.
-    pub fn left(&mut self, room: RoomId, user: u32, tally: Tally, now: Instant, effects: &mut Effects) {
+    pub fn left(&mut self, room: RoomId, user: u32, tally: ListState, now: Instant, effects: &mut Effects) {
         if tally.head_count == 0 {
             self.take(room);
         } else {
@@ -89,7 +96,7 @@ impl Notices {
         &mut self,
         room: RoomId,
         change: Change<'_>,
-        tally: Tally,
+        tally: ListState,
         now: Instant,
         effects: &mut Effects,
     ) {
@@ -136,12 +143,12 @@ impl Notices {
 
 impl Pending {
     /// Of a room whose list has just come to `tally`, by one change.
-    fn new(tally: Tally, due: Instant) -> Self {
+    fn new(tally: ListState, due: Instant) -> Self {
         let since = tally.version.saturating_sub(1);
         Self { due, since, tally, is_complete: true, entered: Vec::new(), left: Vec::new(), bytes: 0 }
     }
 
-    fn add(&mut self, change: Change<'_>, tally: Tally) {
+    fn add(&mut self, change: Change<'_>, tally: ListState) {
         self.tally = tally;
         match change {
             Change::Entered(user) => {

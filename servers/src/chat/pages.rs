@@ -10,7 +10,7 @@ use throng_core::metrics;
 use throng_core::wire::packets::{Name, User, UserList};
 use throng_core::wire::{Body, Writer};
 
-use super::notices::Tally;
+use super::notices::ListState;
 
 /// A [`UserList`], encoded: what is this page's own, and the users, which other pages may share.
 pub(super) type Page = (Box<[u8]>, Arc<[u8]>);
@@ -41,7 +41,7 @@ impl Pages {
     /// The page that follows `after`, of a list that goes on with `users` and ends with the id `highest`.
     pub(super) fn page<'a>(
         &mut self,
-        tally: Tally,
+        tally: ListState,
         after: u32,
         highest: u32,
         users: impl Fn() -> Box<dyn Iterator<Item = (u32, &'a Name)> + 'a>,
@@ -82,7 +82,7 @@ impl Pages {
 /// The page of a channel's list that goes on with `users`.
 pub(super) fn of_channel<'a>(
     channel: u32,
-    tally: Tally,
+    tally: ListState,
     users: impl Iterator<Item = (u32, &'a Name)>,
 ) -> Page {
     metrics::USER_PAGES.inc();
@@ -93,14 +93,14 @@ pub(super) fn of_channel<'a>(
 
 /// The page that nobody is on: of a channel that the asker is not in.
 pub(super) fn empty(channel: u32) -> Page {
-    empty_of(channel, Tally { version: 0, head_count: 0 })
+    empty_of(channel, ListState { version: 0, head_count: 0 })
 }
 
-fn empty_of(channel: u32, tally: Tally) -> Page {
+fn empty_of(channel: u32, tally: ListState) -> Page {
     (begin(channel, tally, false), Arc::new([0; COUNT]))
 }
 
-fn begin(channel: u32, tally: Tally, more: bool) -> Box<[u8]> {
+fn begin(channel: u32, tally: ListState, more: bool) -> Box<[u8]> {
     let mut out = Vec::with_capacity(19);
     let mut writer = Writer::new(&mut out);
     writer.u16(UserList::NUMBER);
@@ -163,7 +163,7 @@ mod tests {
                     1 => {
                         let after = pick.index(last as usize + 2) as u32;
                         let after = if after.is_multiple_of(2) { 0 } else { after };
-                        let tally = Tally { version, head_count: users.len() as u32 };
+                        let tally = ListState { version, head_count: users.len() as u32 };
                         let rest = || Box::new(users.range(after + 1..).map(|(id, name)| (*id, name))) as Box<_>;
                         let page = pages.page(tally, after, users.keys().next_back().copied().unwrap_or(0), rest);
                         let found = decode(&page);

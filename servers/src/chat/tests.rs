@@ -1,7 +1,7 @@
 //! Where an entry into the chat can break off, and what is given back then.
 
 use super::*;
-use crate::stand::{CHAT_KEY, CLAIM, KEY, Stand, character, now_ms, sent};
+use crate::role_fixture::{CHAT_KEY, CLAIM, KEY, RoleFixture, character, now_ms, sent};
 use throng_core::config::Config;
 use throng_core::crypto::{ClusterKey, Ticket};
 use throng_core::wire::List;
@@ -20,7 +20,7 @@ const LIFETIME: Duration = Duration::from_secs(5);
 
 /// A chat server with a DB agent and a login server.
 struct Scene {
-    stand: Stand<ChatRole>,
+    stand: RoleFixture<ChatRole>,
     agent: SessionId,
     login: SessionId,
     /// Lists sent so far.
@@ -35,7 +35,7 @@ impl Scene {
             request_timeout: PATIENCE,
             ..ChatSettings::of(&Config::default())
         };
-        let mut stand = Stand::new(Name::Chat, &[Name::DbAgent], |terminals| {
+        let mut stand = RoleFixture::new(Name::Chat, &[Name::DbAgent], |terminals| {
             let admission = Admission::new(ClusterKey::from_bytes(KEY), CHAT_KEY, now_ms());
             ChatRole::new(settings, admission, terminals, now_ms)
         });

@@ -6,7 +6,7 @@ use throng_core::SessionId;
 use throng_core::wire::packets::{Claim, Name, User};
 
 use super::channels::Channel;
-use super::notices::Tally;
+use super::notices::ListState;
 use super::pages::{self, Page, Pages};
 use super::roster::Roster;
 
@@ -101,8 +101,8 @@ impl Users {
     }
 
     /// How the list of users stands.
-    pub fn tally(&self) -> Tally {
-        Tally { version: self.version, head_count: self.count() }
+    pub fn tally(&self) -> ListState {
+        ListState { version: self.version, head_count: self.count() }
     }
 
     /// The page of the user list that follows the user id `after`, encoded.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use throng_core::wire::packets::{Character, Claim, IdText, Outcome, PasswordText, WishedName};
+use throng_core::wire::packets::{Character, Claim, IdText, Outcome, PasswordText, RequestedName};
 
 use super::procedures::Held;
 
@@ -47,7 +47,7 @@ pub enum Request {
         /// The account, verified before.
         account: u64,
         /// The name wanted.
-        name: WishedName,
+        name: RequestedName,
     },
     /// An account is not online any more (`DbReleaseClaim`).
     ReleaseClaim {

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use throng_core::content::{Call, Effects, HandlerTable, Job, Phases, Role};
 use throng_core::limits::SESSIONS_MAX;
+use throng_core::links::{Links, Pending};
 use throng_core::net::{Closed, Opened};
-use throng_core::terminal::{Pending, Terminals};
 use throng_core::wire::CloseReason;
 use throng_core::wire::packets::{
     self, Claim, DbCheckPassword, DbCheckPasswordAnswer, DbClaimRevoked, DbClaimsSynced, DbCreateCharacter,
@@ -67,7 +67,7 @@ pub struct DbAgent {
     settings: DbAgentSettings,
     now_ms: fn() -> u64,
     phases: HashMap<SessionId, Phases>,
-    terminals: Terminals,
+    terminals: Links,
     pool: Arc<Pool<Tag>>,
     /// What to answer when the database does not in time. A DB thread can hang in a call for longer than its
     /// request has time, and so can all of them.
@@ -99,7 +99,7 @@ impl DbAgentRole {
     /// A DB agent that nobody is linked to.
     pub fn new(
         settings: DbAgentSettings,
-        terminals: Terminals,
+        terminals: Links,
         pool: Arc<Pool<Tag>>,
         now: Instant,
         now_ms: fn() -> u64,

@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 
 use throng_core::content::{Call, Effects, HandlerTable, Job, Phases, Role};
 use throng_core::crypto::ClusterKey;
+use throng_core::links::{Links, Pending};
 use throng_core::net::{Closed, Opened, PeerKind};
-use throng_core::terminal::{Pending, Terminals};
 use throng_core::wire::packets::{
-    self, ChatCancelLogin, Claim, CreateCharacterAnswer, LoginRefused, Outcome, SignUpAnswer, WishedName,
+    self, ChatCancelLogin, Claim, CreateCharacterAnswer, LoginRefused, Outcome, RequestedName, SignUpAnswer,
 };
 use throng_core::wire::{CloseReason, Packet};
 use throng_core::{SessionId, metrics};
 
-use crate::holdings::Holdings;
+use crate::held_claims::HeldClaims;
 
 /// A client that may ask for something.
 const IDLE: Phases = Phases(1);
@@ -57,8 +57,8 @@ pub struct Login {
     settings: LoginSettings,
     now_ms: fn() -> u64,
     phases: HashMap<SessionId, Phases>,
-    terminals: Terminals,
-    holdings: Holdings,
+    terminals: Links,
+    holdings: HeldClaims,
     pending: Pending<Waiting>,
     /// Clients that have a ticket, by the claim's number.
     granted: HashMap<u64, Granted>,
@@ -83,7 +83,7 @@ enum Step {
     /// A new account.
     SignUp,
     /// The password of an account that gets a character.
-    Verify(WishedName),
+    Verify(RequestedName),
     /// The character.
     Character,
 }
@@ -98,14 +98,14 @@ struct Granted {
 
 impl LoginRole {
     /// A login server that nobody is connected to.
-    pub fn new(settings: LoginSettings, terminals: Terminals, now_ms: fn() -> u64) -> Self {
+    pub fn new(settings: LoginSettings, terminals: Links, now_ms: fn() -> u64) -> Self {
         let pending = Pending::new(settings.request_timeout);
         let login = Login {
             settings,
             now_ms,
             phases: HashMap::new(),
             terminals,
-            holdings: Holdings::default(),
+            holdings: HeldClaims::default(),
             pending,
             granted: HashMap::new(),
             expiries: VecDeque::new(),

@@ -1,7 +1,7 @@
 //! Where a login can break off, and what is given back then.
 
 use super::*;
-use crate::stand::{CLAIM, KEY, Stand, character, login_request, now_ms, sent};
+use crate::role_fixture::{CLAIM, KEY, RoleFixture, character, login_request, now_ms, sent};
 use throng_core::wire::List;
 use throng_core::wire::packets::{
     ChatNotifyLogin, DbCheckPassword, DbCheckPasswordAnswer, DbClaimRevoked, DbClaimsSynced, DbHeldClaims,
@@ -16,7 +16,7 @@ const PEERS: [Name; 2] = [Name::Chat, Name::DbAgent];
 
 /// A login server with a DB agent, a chat server and a client.
 struct Scene {
-    stand: Stand<LoginRole>,
+    stand: RoleFixture<LoginRole>,
     agent: SessionId,
     chat: SessionId,
     client: SessionId,
@@ -33,7 +33,7 @@ impl Scene {
             cluster: ClusterKey::from_bytes(KEY),
         };
         let mut stand =
-            Stand::new(Name::Login, &PEERS, |terminals| LoginRole::new(settings, terminals, now_ms));
+            RoleFixture::new(Name::Login, &PEERS, |terminals| LoginRole::new(settings, terminals, now_ms));
         let chat = stand.link(Name::Chat, Some(0)).0;
         let agent = stand.agent(1);
         let client = stand.client();

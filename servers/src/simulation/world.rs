@@ -10,9 +10,9 @@ use throng_core::SessionId;
 use throng_core::config::Config;
 use throng_core::content::{Command, Effect, Effects, Job, Role as _};
 use throng_core::crypto::ClusterKey;
+use throng_core::links::{Backoff, Links, Peer};
 use throng_core::net::{Closed, Opened, PeerKind};
 use throng_core::room::RoomId;
-use throng_core::terminal::{Backoff, Peer, Terminals};
 use throng_core::wire::packets::{
     ChannelCreateRequest, ChannelJoinRequest, ChannelLeaveRequest, EnterRequest, LinkHello, LoginGranted,
     LoginRequest, PasswordText, Role as Name,
@@ -22,7 +22,7 @@ use throng_core::wire::{CloseReason, Packet, Text};
 use super::agent::{AGENTS, Agents};
 use crate::chat::{Admission, ChatRole, ChatSettings};
 use crate::login::{LoginRole, LoginSettings};
-use crate::stand::{CHAT_KEY, KEY, endpoint};
+use crate::role_fixture::{CHAT_KEY, KEY, endpoint};
 
 thread_local!(static NOW_MS: Cell<u64> = const { Cell::new(0) });
 
@@ -269,11 +269,11 @@ impl World {
     fn carry_out(&mut self, name: Name, effects: &mut Effects) {
         for effect in effects.drain() {
             match effect {
-                Effect::One(_, Command::Send(to, packet)) => self.send(to, *packet),
-                Effect::One(_, Command::SendEncoded(to, begin, rest)) => {
+                Effect::ToSession(_, Command::Send(to, packet)) => self.send(to, *packet),
+                Effect::ToSession(_, Command::SendEncoded(to, begin, rest)) => {
                     self.send(to, Packet::decode(&[&*begin, &*rest].concat()).expect("a packet"));
                 }
-                Effect::One(_, Command::Close(id, _)) => self.close(name, id),
+                Effect::ToSession(_, Command::Close(id, _)) => self.close(name, id),
                 Effect::Dial(address, _, token) => self.dials.push((name, address, token)),
                 Effect::Join(id, room) => assert!(self.members.insert((id, room)), "{id} is in {room:?}"),
                 Effect::Leave(id, room) | Effect::Expel(id, room) => {
@@ -421,7 +421,7 @@ fn hello(role: Name, instance: u64) -> LinkHello {
     LinkHello { role, name: Text::truncated(role.name()), instance, client_address, client_key: CHAT_KEY }
 }
 
-fn terminals(role: Name, instance: u64, peers: Vec<Peer>, now: Instant) -> Terminals {
+fn terminals(role: Name, instance: u64, peers: Vec<Peer>, now: Instant) -> Links {
     let backoff = Backoff { min: Duration::from_millis(50), max: Duration::from_secs(1) };
-    Terminals::new(hello(role, instance), Arc::new(endpoint()), backoff, peers, now, Arc::default())
+    Links::new(hello(role, instance), Arc::new(endpoint()), backoff, peers, now, Arc::default())
 }

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use throng_core::clock::unix_ms;
-use throng_core::wire::packets::{IdText, Outcome, PasswordText, WishedName};
+use throng_core::wire::packets::{IdText, Outcome, PasswordText, RequestedName};
 use throng_servers::dbagent::migrate::{MigrateError, migrate_odbc, migrate_sqlite, status_odbc};
 use throng_servers::dbagent::odbc::{OdbcConnection, OdbcSource, Stored, connect_sqlite};
 use throng_servers::dbagent::password::PasswordCost;
@@ -230,7 +230,7 @@ fn hostile_texts(bench: &Bench) {
         assert_eq!(verify(id, &format!("{password} ")), Err(Outcome::BadCredentials), "{id}");
         let name: String = id.chars().take(24).collect();
         let name = name.trim_end();
-        let request = Request::CreateCharacter { account, name: WishedName::new(name).unwrap() };
+        let request = Request::CreateCharacter { account, name: RequestedName::new(name).unwrap() };
         assert_eq!(bench.ask(request).outcome(), Outcome::Ok, "{name}");
     }
     for (id, password, outcome) in [
@@ -251,7 +251,7 @@ fn hostile_texts(bench: &Bench) {
         (&*"🐝".repeat(25), Outcome::NameTooLong),
         ("x", Outcome::NameInvalid),
     ] {
-        let request = Request::CreateCharacter { account: 1, name: WishedName::new(name).unwrap() };
+        let request = Request::CreateCharacter { account: 1, name: RequestedName::new(name).unwrap() };
         assert_eq!(bench.ask(request).outcome(), outcome, "{name:?}");
     }
     // Passwords are taken byte for byte, the longest too.

@@ -120,7 +120,7 @@ fn who_left_or_was_put_out_hears_nothing_more_and_may_come_again() {
     let answer: ChannelKickAnswer = members[0].0.skip_to();
     assert_eq!(answer.outcome, Outcome::Ok);
     say(&mut members[0].0, Scope::Channel, channel, "without them");
-    for (member, wanted) in [(3, Outcome::Ok), (2, Outcome::PutOut)] {
+    for (member, wanted) in [(3, Outcome::Ok), (2, Outcome::Kicked)] {
         let left: ChannelLeft = members[member].0.skip_to();
         assert_eq!((left.channel, left.outcome), (channel, wanted));
         hears_nothing(&mut members[member].0);

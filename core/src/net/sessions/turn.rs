@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use mio::event::Event;
 
-use super::{BufferPool, Conn, Net, Rooms};
+use super::{BufferPool, Conn, Rooms, Sessions};
 use crate::SessionId;
 use crate::limits::{
     FLUSHES_PER_TURN, HANDSHAKES_PER_TURN, READING, READS_PER_TURN, SWEEP_SLICE, WRITE_PIECES,
@@ -44,7 +44,7 @@ fn send_gap(conn: &mut Conn, pool: &mut BufferPool, scope: Scope, channel: u32, 
     conn.session.send(&ChatGap { scope, channel, missed }.into(), pool);
 }
 
-impl Net {
+impl Sessions {
     pub(in crate::net) fn begin_turn(&mut self, now: Instant) {
         (self.now, self.turn_began) = (now, now);
         self.sends = 0;

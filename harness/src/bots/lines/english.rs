@@ -45,7 +45,7 @@ pub(super) const PHRASES: Phrases = Phrases {
         "went for a run by the river this evening 🏃",
         "exam tomorrow and here I am 📚",
         "my brother ate all my snacks 😤",
-        "the plant on my desk finally has a flower 🌸",
+        "the plant on my state finally has a flower 🌸",
         "how is it Monday again already?",
     ],
     weather: &[

@@ -69,7 +69,8 @@ pub(super) fn draw_way_in(frame: &mut Frame<'_>, area: Rect, state: &State) {
         parts.map(|(name, part)| format!(" {name:<10} {:<7}", time(part.mean()))).collect();
     lines.extend(parts.chunks(2).map(|pair| Line::from(pair.concat())));
     let show = |nanos| time(Some(nanos));
-    let chart = Chart { title: "Way in", lines, bars: "mean of each second", show, colour: Color::Magenta };
+    let chart =
+        Chart { title: "EntryPath in", lines, bars: "mean of each second", show, colour: Color::Magenta };
     let history = state.entering.iter().map(|row| (row.at_s, row.way_in.unwrap_or(0.0)));
     draw_chart(frame, area, chart, history);
 }

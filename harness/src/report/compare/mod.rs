@@ -9,7 +9,7 @@ mod differences;
 mod figure;
 mod metrics;
 mod series;
-pub(super) mod show;
+pub(super) mod text;
 mod untested;
 
 use std::path::{Path, PathBuf};

@@ -6,9 +6,9 @@ use super::markup::Markup;
 use super::page;
 use super::timeline::Figure;
 use crate::report::Report;
-use crate::report::again::merged;
-use crate::report::compare::show::CONTROLLED;
+use crate::report::compare::text::CONTROLLED;
 use crate::report::compare::{Comparison, Finding, Named, Outcome};
+use crate::report::reload::merged;
 
 /// Distributions that are drawn for both sides, and their charts' titles.
 const DISTRIBUTIONS: [(&str, &str); 2] =

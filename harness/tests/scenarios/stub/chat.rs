@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use throng_core::SessionId;
-use throng_core::net::{Net, PeerKind};
+use throng_core::net::{PeerKind, Sessions};
 use throng_core::wire::packets::{ChatMessage, ChatRefused, ChatRequest, Outcome, Scope, ServerTimes, User};
 use throng_core::wire::{CloseReason, Packet, Text};
 
@@ -28,7 +28,7 @@ fn message(
 }
 
 impl StubApp {
-    pub(super) fn chat(&mut self, net: &mut Net, id: SessionId, request: ChatRequest) {
+    pub(super) fn chat(&mut self, sessions: &mut Sessions, id: SessionId, request: ChatRequest) {
         let ChatRequest { scope, target, stamp, text } = request;
         let script = self.script;
         let found = self.present.iter().find(|(_, (session, _))| *session == id);
@@ -37,7 +37,7 @@ impl StubApp {
         let times = ServerTimes { received_us: self.now_us(), ..script.times };
         let index = index_of(&text);
         if index.is_some_and(|index| (script.refuses_message)(index)) {
-            return net.send(id, &ChatRefused { stamp, outcome: Outcome::NotAMember }.into());
+            return sessions.send(id, &ChatRefused { stamp, outcome: Outcome::NotAMember }.into());
         }
         let leaks = index.is_some_and(|index| (script.leaks_to_former)(index));
         let (sequence, hearers) = self.rooms.hearers(speaker, to, leaks, self.present.keys().copied());
@@ -46,8 +46,8 @@ impl StubApp {
             let message: Packet = message.into();
             if script.probes {
                 self.said += 1;
-                let sessions = hearers.iter().filter_map(|client| self.present.get(client));
-                sessions.for_each(|(session, _)| net.send(*session, &message));
+                let present = hearers.iter().filter_map(|client| self.present.get(client));
+                present.for_each(|(session, _)| sessions.send(*session, &message));
             }
             return;
         };
@@ -55,17 +55,17 @@ impl StubApp {
         if let Some((client, _)) = script.cuts.filter(|(_, at)| *at == index)
             && let Some((session, _)) = self.present.remove(&client)
         {
-            net.close(session, CloseReason::TooSlow, "");
+            sessions.close(session, CloseReason::TooSlow, "");
         }
         if script.dies_at == Some(index) {
-            return net.close_all(PeerKind::Client, CloseReason::ServerShutdown, "");
+            return sessions.close_all(PeerKind::Client, CloseReason::ServerShutdown, "");
         }
         if script.stalls_at.is_some_and(|at| index >= at) {
             return;
         }
         self.said += 1;
         self.tear(index, &hearers);
-        self.deliver(net, index, &hearers, &message);
+        self.deliver(sessions, index, &hearers, &message);
         let packet: Packet = message.into();
         let others = self.present.keys().filter(|client| (script.leaks_to)(**client, index));
         let others: Vec<u32> = others.filter(|client| !hearers.contains(client)).copied().collect();
@@ -76,7 +76,7 @@ impl StubApp {
             self.leak_to_walkers(speaker, index, &packet);
         }
         if (script.leaks)(index) {
-            self.outside.iter().for_each(|session| net.send(*session, &packet));
+            self.outside.iter().for_each(|session| sessions.send(*session, &packet));
         }
     }
 
@@ -92,7 +92,7 @@ impl StubApp {
     }
 
     /// Gives a message to each that hears it, with whatever is to be wrong.
-    fn deliver(&mut self, net: &mut Net, index: u32, hearers: &[u32], message: &ChatMessage) {
+    fn deliver(&mut self, sessions: &mut Sessions, index: u32, hearers: &[u32], message: &ChatMessage) {
         let script = self.script;
         let ChatMessage { scope, target, .. } = *message;
         let at = Instant::now() + script.delay;
@@ -159,7 +159,7 @@ impl StubApp {
                 }
             }
         }
-        net.multicast(&alike, &encoded);
+        sessions.multicast(&alike, &encoded);
     }
 
     /// Gives a message nearby to those who do not hear it and are to get it all the same.

@@ -3,7 +3,7 @@
 use throng_core::SessionId;
 use throng_core::clock::unix_ms;
 use throng_core::crypto::Ticket;
-use throng_core::net::Net;
+use throng_core::net::Sessions;
 use throng_core::wire::packets::{
     CreateCharacterAnswer, LoginGranted, LoginRefused, Name, Outcome, SignUpAnswer,
 };
@@ -20,7 +20,7 @@ impl StubApp {
         lingers || (self.script.online)(id)
     }
 
-    pub(super) fn login(&mut self, net: &mut Net, id: SessionId, packet: Packet) {
+    pub(super) fn login(&mut self, sessions: &mut Sessions, id: SessionId, packet: Packet) {
         let is_later = self.later > 0;
         self.later = self.later.saturating_sub(1);
         let outcome = if is_later { Outcome::TryAgainLater } else { Outcome::Ok };
@@ -66,6 +66,6 @@ impl StubApp {
             }
             other => panic!("the harness sent {}", other.name()),
         };
-        net.send(id, &answer);
+        sessions.send(id, &answer);
     }
 }

@@ -24,8 +24,8 @@ use throng_core::clock::unix_ms;
 use throng_core::crypto::{ClusterKey, Credentials, StaticKey, Ticket};
 use throng_core::limits::CLIENT_BODY_MAX;
 use throng_core::net::{
-    Acceptor, AcceptorHandle, App, Closed, Endpoint, Listener, Mail, Mailbox, Net, Opened, PeerKind, Shard,
-    ShardSize,
+    Acceptor, AcceptorHandle, App, Closed, Endpoint, Listener, Mail, Mailbox, Opened, PeerKind, Sessions,
+    Shard, ShardSize,
 };
 use throng_core::wire::packets::{EnterAnswer, ExitAnswer, PongAnswer, User, UserList, UsersChanged};
 use throng_core::wire::{CloseReason, List, Packet, Text};
@@ -228,11 +228,11 @@ impl StubApp {
         self.began.elapsed().as_micros() as u64 + 10_000_000_000
     }
 
-    fn enter(&mut self, net: &mut Net, id: SessionId, ticket: &Ticket) {
+    fn enter(&mut self, sessions: &mut Sessions, id: SessionId, ticket: &Ticket) {
         let client = client_of(&ticket.name);
         let has_been_in = self.seen.lock().unwrap().entries.contains_key(&*ticket.name);
         if (self.script.refuses)(client) || has_been_in && !(self.script.returns)(client) {
-            return net.close(id, CloseReason::TicketInvalid, "");
+            return sessions.close(id, CloseReason::TicketInvalid, "");
         }
         self.outside.retain(|other| *other != id);
         let mut seen = self.seen.lock().unwrap();
@@ -244,15 +244,15 @@ impl StubApp {
         let head_count = self.head_count();
         seen.most_present = seen.most_present.max(self.present.len());
         drop(seen);
-        net.send(
+        sessions.send(
             id,
             &EnterAnswer { user: user.clone(), head_count, shard: (self.script.shard)(client) }.into(),
         );
         self.version += 1;
-        net.send(id, &self.page(0));
-        self.tell(net, vec![user], vec![]);
+        sessions.send(id, &self.page(0));
+        self.tell(sessions, vec![user], vec![]);
         if let Some(login) = self.logins.remove(&*ticket.name) {
-            net.close(login, CloseReason::HandedOver, "");
+            sessions.close(login, CloseReason::HandedOver, "");
         }
     }
 
@@ -277,18 +277,18 @@ impl StubApp {
     }
 
     /// Tells everybody who came or went, unless that is to be lost.
-    fn tell(&self, net: &mut Net, entered: Vec<User>, left: Vec<u32>) {
+    fn tell(&self, sessions: &mut Sessions, entered: Vec<User>, left: Vec<u32>) {
         let (since, version, head_count) = (self.version - 1, self.version, self.head_count());
         let (entered, left) = (List::new(entered).unwrap(), List::new(left).unwrap());
         let notice: Packet =
             UsersChanged { channel: 0, since, version, head_count, complete: true, entered, left }.into();
         if !(self.script.loses_notice)(version) {
-            self.present.values().for_each(|(session, _)| net.send(*session, &notice));
+            self.present.values().for_each(|(session, _)| sessions.send(*session, &notice));
         }
     }
 
     /// Somebody is out of the chat.
-    fn leave(&mut self, net: &mut Net, id: SessionId) {
+    fn leave(&mut self, sessions: &mut Sessions, id: SessionId) {
         let (rooms, script, others) = (&mut self.rooms, self.script, &mut self.others);
         let mut left = Vec::new();
         self.present.retain(|client, (session, user)| {
@@ -305,7 +305,7 @@ impl StubApp {
         });
         if !left.is_empty() {
             self.version += 1;
-            self.tell(net, vec![], left);
+            self.tell(sessions, vec![], left);
         }
     }
 
@@ -319,24 +319,24 @@ impl StubApp {
 impl App for StubApp {
     type Command = ();
 
-    fn opened(&mut self, _: &mut Net, id: SessionId, opened: Opened) {
+    fn opened(&mut self, _: &mut Sessions, id: SessionId, opened: Opened) {
         self.outside.push(id);
         self.ways.insert(id, opened.address);
         self.seen.lock().unwrap().sources.insert(opened.address.ip());
     }
 
-    fn packet(&mut self, net: &mut Net, id: SessionId, packet: Packet) -> Result<(), Packet> {
+    fn packet(&mut self, sessions: &mut Sessions, id: SessionId, packet: Packet) -> Result<(), Packet> {
         match packet {
             Packet::EnterRequest(request) => {
                 match Ticket::open(&self.cluster, &request.ticket, &self.key, unix_ms()) {
-                    Ok((_, ticket)) => self.enter(net, id, &ticket),
-                    Err(reason) => net.close(id, reason, ""),
+                    Ok((_, ticket)) => self.enter(sessions, id, &ticket),
+                    Err(reason) => sessions.close(id, reason, ""),
                 }
             }
             Packet::UserListRequest(request) => {
-                net.send(id, &self.page(request.after));
+                sessions.send(id, &self.page(request.after));
             }
-            Packet::ChatRequest(request) => self.chat(net, id, request),
+            Packet::ChatRequest(request) => self.chat(sessions, id, request),
             Packet::ChannelCreateRequest(request) => {
                 self.rooms.make(&request.name);
                 let answer = self.rooms.join(self.client(id), request.name);
@@ -355,31 +355,31 @@ impl App for StubApp {
                 let answer: Packet =
                     PongAnswer { token: ping.token, queued_us: 0, server_us: self.now_us() }.into();
                 // This one is a fence: what was sent before it comes before it.
-                if ping.token == u64::MAX { self.answer(id, answer) } else { net.send(id, &answer) }
+                if ping.token == u64::MAX { self.answer(id, answer) } else { sessions.send(id, &answer) }
             }
             Packet::ExitRequest(_) if self.script.lets_go => {
-                self.leave(net, id);
-                net.send(id, &ExitAnswer {}.into());
-                net.close(id, CloseReason::Goodbye, "");
+                self.leave(sessions, id);
+                sessions.send(id, &ExitAnswer {}.into());
+                sessions.close(id, CloseReason::Goodbye, "");
             }
             Packet::ExitRequest(_) => {}
-            other => self.login(net, id, other),
+            other => self.login(sessions, id, other),
         }
         Ok(())
     }
 
-    fn closed(&mut self, net: &mut Net, id: SessionId, _: Closed) {
+    fn closed(&mut self, sessions: &mut Sessions, id: SessionId, _: Closed) {
         self.outside.retain(|other| *other != id);
         self.ways.remove(&id);
-        self.leave(net, id);
+        self.leave(sessions, id);
     }
 
-    fn command(&mut self, _: &mut Net, (): ()) {}
+    fn command(&mut self, _: &mut Sessions, (): ()) {}
 
-    fn turn(&mut self, net: &mut Net) -> Option<Instant> {
+    fn turn(&mut self, sessions: &mut Sessions) -> Option<Instant> {
         while let Some(first) = self.due.first_entry().filter(|first| first.key().0 <= Instant::now()) {
             let (session, packet) = first.remove();
-            net.send(session, &packet);
+            sessions.send(session, &packet);
         }
         self.due.first_key_value().map(|((at, _), _)| *at)
     }

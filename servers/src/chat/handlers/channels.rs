@@ -7,7 +7,7 @@ use throng_core::wire::packets::{
     ChannelLeaveRequest, ChannelLeft, ChannelListRequest, ChannelName, Outcome, WishedChannel,
 };
 
-use crate::chat::{Chat, Going};
+use crate::chat::{Chat, Departure};
 use crate::rules;
 
 pub(super) fn create(chat: &mut Chat, call: &mut Call<'_>, request: ChannelCreateRequest) {
@@ -23,7 +23,7 @@ pub(super) fn join(chat: &mut Chat, call: &mut Call<'_>, request: ChannelJoinReq
 pub(super) fn leave(chat: &mut Chat, call: &mut Call<'_>, request: ChannelLeaveRequest) {
     let Some(user) = chat.users.of_session(call.session).map(|user| user.user.id) else { return };
     // Once it has been told that it is out, it gets nothing more of what is said there.
-    let outcome = take_out(chat, call, request.channel, user, Going::Away);
+    let outcome = take_out(chat, call, request.channel, user, Departure::Voluntary);
     call.effects.send(call.session, ChannelLeft { channel: request.channel, outcome });
 }
 
@@ -33,12 +33,12 @@ pub(super) fn kick(chat: &mut Chat, call: &mut Call<'_>, request: ChannelKickReq
     let outcome = match chat.channels.of_member(channel, owner).map(|channel| channel.owner()) {
         None => Outcome::NotAMember,
         Some(other) if other != owner => Outcome::NotTheOwner,
-        Some(_) => take_out(chat, call, channel, user, Going::PutOut),
+        Some(_) => take_out(chat, call, channel, user, Departure::Kicked),
     };
     if outcome == Outcome::Ok
         && let Some(kicked) = chat.users.of_id(user)
     {
-        call.effects.send(kicked.session, ChannelLeft { channel, outcome: Outcome::PutOut });
+        call.effects.send(kicked.session, ChannelLeft { channel, outcome: Outcome::Kicked });
     }
     call.effects.send(call.session, ChannelKickAnswer { channel, user, outcome });
 }
@@ -105,7 +105,7 @@ fn answer(chat: &mut Chat, call: &mut Call<'_>, name: WishedChannel, joined: Joi
 }
 
 /// Takes a user out of a channel: Ok, or NotAMember.
-fn take_out(chat: &mut Chat, call: &mut Call<'_>, number: u32, user: u32, going: Going) -> Outcome {
+fn take_out(chat: &mut Chat, call: &mut Call<'_>, number: u32, user: u32, going: Departure) -> Outcome {
     let Some(tally) = chat.channels.leave(number, user) else { return Outcome::NotAMember };
     // Its members are in the chat: who leaves that leaves its channels.
     let Some(member) = chat.users.of_id_mut(user) else { return Outcome::NotAMember };

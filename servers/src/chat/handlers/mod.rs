@@ -16,7 +16,7 @@ use throng_core::wire::packets::{
     PositionUpdate, UserListRequest,
 };
 
-use super::{Chat, DB_AGENT, ENTERED, Expected, FRESH, Going, LOGIN, STRANGER, pages};
+use super::{Chat, DB_AGENT, Departure, ENTERED, Expected, FRESH, LOGIN, STRANGER, pages};
 
 /// Every packet that the chat server takes.
 pub(super) fn table() -> HandlerTable<Chat> {
@@ -95,7 +95,7 @@ fn position(chat: &mut Chat, call: &mut Call<'_>, update: PositionUpdate) {
 }
 
 fn exit(chat: &mut Chat, call: &mut Call<'_>, _: ExitRequest) {
-    chat.forget(call.session, Going::Away, call.now, call.effects);
+    chat.forget(call.session, Departure::Voluntary, call.now, call.effects);
     call.effects.send(call.session, ExitAnswer {});
     call.effects.close(call.session, CloseReason::Goodbye);
 }

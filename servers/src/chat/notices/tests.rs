@@ -33,8 +33,8 @@ impl Room {
         Self { notices, present: BTreeMap::new(), version: 0, now: Instant::now(), effects }
     }
 
-    fn tally(&self) -> Tally {
-        Tally { version: self.version, head_count: self.present.len() as u32 }
+    fn tally(&self) -> ListState {
+        ListState { version: self.version, head_count: self.present.len() as u32 }
     }
 
     fn enter(&mut self, id: u32) {
@@ -72,7 +72,7 @@ impl Room {
         let mut rest =
             self.present.range((Bound::Excluded(after), Bound::Unbounded)).map(|(_, user)| user.clone());
         let users: Vec<User> = rest.by_ref().take(PAGE).collect();
-        let Tally { version, head_count } = self.tally();
+        let ListState { version, head_count } = self.tally();
         let (users, more) = (List::new(users).unwrap(), rest.next().is_some());
         UserList { channel: ROOM.0, version, head_count, users, more }
     }

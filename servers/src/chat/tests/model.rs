@@ -91,7 +91,7 @@ struct View {
 
 /// The model, and what has come of the role's effects.
 struct Scenery {
-    stand: Stand<ChatRole>,
+    stand: RoleFixture<ChatRole>,
     people: Vec<Person>,
     rooms: BTreeMap<u32, Room>,
     last_user: u32,
@@ -119,7 +119,7 @@ impl Scenery {
             notice_interval: INTERVAL,
             ..ChatSettings::of(&Config::default())
         };
-        let stand = Stand::new(Name::Chat, &[], |terminals| {
+        let stand = RoleFixture::new(Name::Chat, &[], |terminals| {
             let admission = Admission::new(ClusterKey::from_bytes(KEY), CHAT_KEY, now_ms());
             ChatRole::new(settings, admission, terminals, now_ms)
         });
@@ -145,11 +145,11 @@ impl Scenery {
     fn carry_out(&mut self, mut effects: Effects) {
         for effect in effects.drain() {
             match effect {
-                Effect::One(_, Command::Send(to, packet)) => self.receive(to, *packet),
-                Effect::One(_, Command::SendEncoded(to, begin, rest)) => {
+                Effect::ToSession(_, Command::Send(to, packet)) => self.receive(to, *packet),
+                Effect::ToSession(_, Command::SendEncoded(to, begin, rest)) => {
                     self.receive(to, Packet::decode(&[&*begin, &*rest].concat()).expect("a packet"));
                 }
-                Effect::One(_, Command::Close(id, _)) => self.closed.push(id),
+                Effect::ToSession(_, Command::Close(id, _)) => self.closed.push(id),
                 Effect::Join(id, room) => {
                     assert!(!self.closed.contains(&id), "{id} is over and joins {room:?}");
                     assert!(self.joined.insert((id, room.0)), "{id} is in {room:?} already");
@@ -378,7 +378,7 @@ impl Scenery {
         };
         if outcome == Outcome::Ok {
             let kicked = self.person(user).expect("members are in").session;
-            self.want(kicked, ChannelLeft { channel, outcome: Outcome::PutOut });
+            self.want(kicked, ChannelLeft { channel, outcome: Outcome::Kicked });
             self.wanted_expelled.insert((kicked, channel));
             self.leaves_room(user, channel);
         }

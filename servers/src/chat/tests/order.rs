@@ -11,14 +11,14 @@ use super::*;
 const INTERVAL: Duration = Duration::from_millis(500);
 
 /// A chat with users 1, 2, and so on, of the accounts 1, 2, and so on.
-fn chat(users: u64, at_once: usize) -> (Stand<ChatRole>, Vec<SessionId>) {
+fn chat(users: u64, at_once: usize) -> (RoleFixture<ChatRole>, Vec<SessionId>) {
     let settings = ChatSettings {
         take_over: true,
         notice_at_once: at_once,
         notice_interval: INTERVAL,
         ..ChatSettings::of(&Config::default())
     };
-    let mut stand = Stand::new(Name::Chat, &[], |terminals| {
+    let mut stand = RoleFixture::new(Name::Chat, &[], |terminals| {
         let admission = Admission::new(ClusterKey::from_bytes(KEY), CHAT_KEY, now_ms());
         ChatRole::new(settings, admission, terminals, now_ms)
     });
@@ -81,7 +81,7 @@ fn who_joins_has_the_list_before_anything_is_told_and_who_is_out_hears_nothing_a
         [
             format!("{second} is put out of 1"),
             notice(1, 4, 2, &[], &[2]),
-            sent(second, ChannelLeft { channel: 1, outcome: Outcome::PutOut }),
+            sent(second, ChannelLeft { channel: 1, outcome: Outcome::Kicked }),
             sent(first, kicked(Outcome::Ok)),
         ]
     );

@@ -6,7 +6,7 @@ use crate::dbagent::request::{Answer, Request};
 use crate::dbagent::sqlite::SqliteFile;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
-use throng_core::wire::packets::{Claim, IdText, Outcome, PasswordText, WishedName};
+use throng_core::wire::packets::{Claim, IdText, Outcome, PasswordText, RequestedName};
 
 const CHEAP: PasswordCost = PasswordCost { memory_kib: 64, iterations: 1 };
 const LOGIN: u64 = 1;
@@ -111,7 +111,7 @@ fn check(name: &str, password: &str, take_over: bool) -> Request {
 }
 
 fn create(account: u64, name: &str) -> Request {
-    Request::CreateCharacter { account, name: WishedName::new(name).unwrap() }
+    Request::CreateCharacter { account, name: RequestedName::new(name).unwrap() }
 }
 
 fn release(claim: &Claim, instance: u64) -> Request {

@@ -2,8 +2,8 @@
 
 use throng_core::wire::packets::{
     CreateCharacterAnswer, CreateCharacterRequest, EnterAnswer, ExitAnswer, ExitRequest, IdText,
-    LoginGranted, LoginRefused, LoginRequest, Outcome, PasswordText, SignUpAnswer, SignUpRequest, UserList,
-    WishedName,
+    LoginGranted, LoginRefused, LoginRequest, Outcome, PasswordText, RequestedName, SignUpAnswer,
+    SignUpRequest, UserList,
 };
 use throng_core::wire::{CloseReason, Packet};
 
@@ -52,7 +52,7 @@ impl Player {
     }
 
     pub(crate) fn create_character(&self, login: &mut Client, name: &str) -> Outcome {
-        let name = WishedName::new(name).unwrap();
+        let name = RequestedName::new(name).unwrap();
         let request = CreateCharacterRequest { id: self.id(), password: self.password(), name };
         login.ask::<CreateCharacterAnswer>(request).outcome
     }

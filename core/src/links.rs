@@ -40,14 +40,14 @@ pub struct Backoff {
 }
 
 /// The links of one role.
-pub struct Terminals {
+pub struct Links {
     hello: LinkHello,
     endpoint: Arc<Endpoint>,
     backoff: Backoff,
     outgoing: Vec<Outgoing>,
     /// Sessions that are links but have not said who they are; with the outgoing link they
     /// belong to, if it was we who connected.
-    strangers: HashMap<SessionId, Option<usize>>,
+    unidentified: HashMap<SessionId, Option<usize>>,
     up: BTreeMap<SessionId, Link>,
     board: Arc<LinkBoard>,
 }
@@ -75,7 +75,7 @@ enum State {
     Up,
 }
 
-impl Terminals {
+impl Links {
     /// The links of the server that introduces itself with `hello`, to `peers`; `board` shows
     /// their state.
     pub fn new(
@@ -91,7 +91,7 @@ impl Terminals {
             .take(LINKS_MAX)
             .map(|peer| Outgoing { peer, state: State::Waiting(now), pause: backoff.min })
             .collect();
-        Self { hello, endpoint, backoff, outgoing, strangers: HashMap::new(), up: BTreeMap::new(), board }
+        Self { hello, endpoint, backoff, outgoing, unidentified: HashMap::new(), up: BTreeMap::new(), board }
     }
 
     /// The number that this process drew at its start.
@@ -116,7 +116,7 @@ impl Terminals {
 
     /// A session of kind link has opened: it is told who we are, and must say who it is.
     pub fn opened(&mut self, id: SessionId, opened: &Opened, effects: &mut Effects) {
-        self.strangers.insert(id, opened.dialled.map(|token| token as usize));
+        self.unidentified.insert(id, opened.dialled.map(|token| token as usize));
         effects.send(id, self.hello.clone());
     }
 
@@ -135,7 +135,7 @@ impl Terminals {
         now: Instant,
         effects: &mut Effects,
     ) -> Option<&Link> {
-        let outgoing = self.strangers.remove(&id)?;
+        let outgoing = self.unidentified.remove(&id)?;
         let expected = outgoing.and_then(|token| self.outgoing.get(token)).map(|outgoing| outgoing.peer);
         let fits = expected.map_or(allowed.contains(&hello.role), |peer| peer.role == hello.role);
         if !fits {
@@ -145,7 +145,7 @@ impl Terminals {
             );
             effects.close(id, CloseReason::WrongPeer);
             // Its end comes as an event of its own, and must find the link that dialled it.
-            self.strangers.insert(id, outgoing);
+            self.unidentified.insert(id, outgoing);
             return None;
         }
         if let Some(outgoing) = outgoing.and_then(|token| self.outgoing.get_mut(token)) {
@@ -169,7 +169,7 @@ impl Terminals {
 
     /// A link, or an attempt to make one, has ended. Returns the link if it was up.
     pub fn closed(&mut self, id: SessionId, closed: &Closed, now: Instant) -> Option<Link> {
-        self.strangers.remove(&id);
+        self.unidentified.remove(&id);
         let link = self.up.remove(&id);
         if let Some(link) = &link {
             metrics::LINKS_LOST.inc();
@@ -359,7 +359,7 @@ mod tests {
         LinkHello { role, name: Text::truncated("x"), instance, client_address, client_key: [0; 32] }
     }
 
-    fn terminals(now: Instant) -> Terminals {
+    fn terminals(now: Instant) -> Links {
         let endpoint = Endpoint {
             peer: PeerKind::Link,
             credentials: Credentials::Link(ClusterKey::from_bytes([1; 32])),
@@ -374,7 +374,7 @@ mod tests {
         let peer = Peer { role: Role::Chat, address: ([127, 0, 0, 1], 9).into() };
         let backoff = Backoff { min: Duration::from_millis(50), max: Duration::from_millis(400) };
         let board = Arc::default();
-        Terminals::new(hello(Role::Login, 1), Arc::new(endpoint), backoff, vec![peer], now, board)
+        Links::new(hello(Role::Login, 1), Arc::new(endpoint), backoff, vec![peer], now, board)
     }
 
     fn id(slot: u32) -> SessionId {
@@ -384,7 +384,7 @@ mod tests {
     const CLOSED: Closed =
         Closed { kind: PeerKind::Link, dialled: Some(0), reason: CloseReason::ConnectFailed };
 
-    fn open(terminals: &mut Terminals, slot: u32, dialled: Option<u64>) {
+    fn open(terminals: &mut Links, slot: u32, dialled: Option<u64>) {
         let address = ([127, 0, 0, 1], 9).into();
         let opened = Opened { kind: PeerKind::Link, address, dialled };
         terminals.opened(id(slot), &opened, &mut Effects::default());
@@ -432,7 +432,7 @@ mod tests {
     fn a_peer_of_the_wrong_role_is_closed() {
         let now = Instant::now();
         let mut terminals = terminals(now);
-        let check = |terminals: &mut Terminals, dialled, role, allowed: &[Role]| {
+        let check = |terminals: &mut Links, dialled, role, allowed: &[Role]| {
             open(terminals, 4, dialled);
             let mut effects = Effects::default();
             assert!(terminals.greeted(id(4), hello(role, 7), allowed, now, &mut effects).is_none());

@@ -1,7 +1,7 @@
 //! A step that the harness was not up to is made again before it is judged: a machine that was busy with something else for
 //! a moment says nothing of the server, and should not end a ramp.
 
-use super::{Course, Found, Outcome, Phase, Trial};
+use super::{Found, Outcome, Phase, Strategy, Trial};
 
 /// How often a step is made again at most.
 const REPEATS_MAX: u32 = 2;
@@ -9,17 +9,17 @@ const REPEATS_MAX: u32 = 2;
 /// A course whose steps are made again, up to `REPEATS_MAX` times each, while the harness is not up to them. So it has at
 /// most three times as many steps.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Tries {
-    course: Course,
+pub struct Retries {
+    course: Strategy,
     /// How often the next step has been made already.
     repeats: u32,
     /// Repetitions of all steps.
     repeated: usize,
 }
 
-impl Tries {
+impl Retries {
     /// The steps of `course`.
-    pub fn new(course: Course) -> Self {
+    pub fn new(course: Strategy) -> Self {
         Self { course, repeats: 0, repeated: 0 }
     }
 
@@ -54,7 +54,7 @@ impl Tries {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use proptest::prelude::{Just, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
     use rand::rngs::Xoshiro256PlusPlus;
     use rand::{RngExt, SeedableRng};
 
@@ -63,8 +63,8 @@ mod tests {
 
     /// Goes through `course` with a model: the sizes that were tried, a repetition with an asterisk and a confirmation in
     /// parentheses, and what was found.
-    fn walk(course: Course, mut model: impl FnMut(u32) -> Outcome) -> (Vec<String>, Found) {
-        let mut tries = Tries::new(course);
+    fn walk(course: Strategy, mut model: impl FnMut(u32) -> Outcome) -> (Vec<String>, Found) {
+        let mut tries = Retries::new(course);
         let mut tried = Vec::new();
         while let Some(Trial { size, phase }) = tries.next() {
             tried.push(match phase {
@@ -78,8 +78,8 @@ mod tests {
         (tried, tries.found())
     }
 
-    fn ladder(sizes: &[u32], on_bad: OnBad) -> Course {
-        Course::Ladder(Ladder::new(sizes.to_vec(), on_bad))
+    fn ladder(sizes: &[u32], on_bad: OnBad) -> Strategy {
+        Strategy::Ladder(Ladder::new(sizes.to_vec(), on_bad))
     }
 
     /// A server that is good up to `limit`.
@@ -105,7 +105,7 @@ mod tests {
         let (tried, found) = walk(ladder(&[10, 20, 30, 40], OnBad::FallBack), late);
         assert_eq!(tried, ["10", "20", "30", "30*", "30*", "(20)"]);
         assert_eq!(found, Found { good: Some(20), bad: Some(30), confirmed: true });
-        let (tried, found) = walk(Course::Search(Search::new(4, 64, 0.05)), late);
+        let (tried, found) = walk(Strategy::Search(Search::new(4, 64, 0.05)), late);
         assert_eq!(tried[..6], ["4", "8", "16", "32", "32*", "32*"]);
         assert_eq!(found, Found { good: Some(29), bad: Some(30), confirmed: true });
         // From the first size on.
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn what_could_not_be_confirmed_is_still_good() {
-        for course in [ladder(&[1, 2, 4], OnBad::FallBack), Course::Search(Search::new(1, 4, 0.05))] {
+        for course in [ladder(&[1, 2, 4], OnBad::FallBack), Strategy::Search(Search::new(1, 4, 0.05))] {
             let mut confirms = false;
             let (tried, found) = walk(course, |size| {
                 // The harness is late at everything after the server's limit was met.
@@ -148,7 +148,7 @@ mod tests {
             let (tried, found) = walk(ladder(&sizes, OnBad::FallBack), &mut model);
             assert!(found.good.is_none_or(|good| good <= 60), "seed {seed}: {tried:?}");
             ladders += u64::from(found == Found { good: Some(60), bad: Some(65), confirmed: true });
-            let (tried, found) = walk(Course::Search(Search::new(5, 1_000, 0.05)), &mut model);
+            let (tried, found) = walk(Strategy::Search(Search::new(5, 1_000, 0.05)), &mut model);
             assert!(found.good.is_none_or(|good| good <= 62), "seed {seed}: {tried:?}");
             searches += u64::from(found.good.is_some_and(|good| good >= 59) && found.confirmed);
         }
@@ -188,7 +188,7 @@ mod tests {
                 prop_assert!(good < bad);
             }
             let mut model = |_| [Outcome::Good, Outcome::Unknown, Outcome::Bad][rng.random_range(0..3)];
-            let (tried, found) = walk(Course::Search(Search::new(1, 100_000, 0.05)), &mut model);
+            let (tried, found) = walk(Strategy::Search(Search::new(1, 100_000, 0.05)), &mut model);
             prop_assert!(tried.len() <= 3 * 60, "{:?}", tried);
             prop_assert!(found.bad.is_none_or(|bad| found.good.is_none_or(|good| good < bad)));
         }

@@ -130,7 +130,7 @@ proptest! {
     #[test]
     fn members_read_everything_and_who_was_put_out_nothing_more(acts in prop::collection::vec(act(), 0..120)) {
         let policy = RoomPolicy { log_from: 4, key_lifetime: LIFETIME };
-        let mut book = RoomBook::new(policy, SHARDS, draw);
+        let mut book = RoomRegistry::new(policy, SHARDS, draw);
         let (mut world, mut wanted) = (World::default(), HashMap::<SessionId, Vec<u64>>::new());
         // Who was put out, and how many frames there were then.
         let mut expelled: HashMap<SessionId, usize> = HashMap::new();
@@ -190,10 +190,10 @@ proptest! {
 #[test]
 fn keys_wear_out_and_small_rooms_need_none() {
     let policy = RoomPolicy { log_from: 4, key_lifetime: LIFETIME };
-    let mut book = RoomBook::new(policy, SHARDS, draw);
+    let mut book = RoomRegistry::new(policy, SHARDS, draw);
     let mut kinds: HashSet<&str> = HashSet::new();
     let start = Instant::now();
-    let mut check = |book: &mut RoomBook, now, wanted: &[&str]| {
+    let mut check = |book: &mut RoomRegistry, now, wanted: &[&str]| {
         kinds.clear();
         book.broadcast(ROOM, Class::Chat, &packet(1), now, &mut |_, command| {
             kinds.insert(match command {

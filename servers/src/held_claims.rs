@@ -14,13 +14,13 @@ use std::collections::HashMap;
 
 use throng_core::SessionId;
 use throng_core::content::Effects;
-use throng_core::terminal::Terminals;
+use throng_core::links::Links;
 use throng_core::wire::List;
 use throng_core::wire::packets::{Claim, DbHeldClaims, DbReleaseClaim, Role};
 
 /// The claims of one server process.
 #[derive(Debug, Default)]
-pub struct Holdings {
+pub struct HeldClaims {
     /// By the claim's number.
     held: HashMap<u64, Claim>,
     /// The links to DB agents that are up.
@@ -44,7 +44,7 @@ struct Agent {
     in_doubt: Vec<Claim>,
 }
 
-impl Holdings {
+impl HeldClaims {
     /// A claim is ours.
     pub fn hold(&mut self, claim: Claim) {
         self.held.insert(claim.id, claim);
@@ -88,15 +88,15 @@ impl Holdings {
     }
 
     /// Links to DB agents came up or went down.
-    pub fn links_changed(&mut self, terminals: &Terminals, effects: &mut Effects) {
+    pub fn links_changed(&mut self, terminals: &Links, effects: &mut Effects) {
         let before = self.agents.len();
         self.agents.retain(|agent| terminals.is_up(agent.link));
         if self.agents.len() < before {
             // The claims that came by the lost agent need another one to vouch for them.
-            let heir = self.agents.iter().position(|agent| agent.is_synced);
-            let heir = heir.or_else(|| (!self.agents.is_empty()).then_some(0));
-            if let Some(heir) = heir {
-                self.tell(heir, effects);
+            let successor = self.agents.iter().position(|agent| agent.is_synced);
+            let successor = successor.or_else(|| (!self.agents.is_empty()).then_some(0));
+            if let Some(successor) = successor {
+                self.tell(successor, effects);
             }
         }
         for (link, _) in terminals.up(Role::DbAgent) {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use throng_core::SessionId;
 use throng_core::content::{Effects, Job, Role};
 use throng_core::crypto::{ClusterKey, Credentials};
+use throng_core::links::{Backoff, Links, Peer};
 use throng_core::net::{Closed, Endpoint, Opened, PeerKind};
-use throng_core::terminal::{Backoff, Peer, Terminals};
 use throng_core::wire::packets::{
     self, Character, Claim, DbClaimsSynced, LinkHello, LoginRequest, PasswordText,
 };
@@ -16,7 +16,7 @@ use throng_core::wire::{CloseReason, Packet, Text};
 
 thread_local!(static NOW_MS: Cell<u64> = const { Cell::new(0) });
 
-/// The wall clock of the test's thread, which [`Stand::pass`] moves.
+/// The wall clock of the test's thread, which [`RoleFixture::pass`] moves.
 pub(crate) fn now_ms() -> u64 {
     NOW_MS.get()
 }
@@ -26,25 +26,21 @@ pub(crate) const CHAT_KEY: [u8; 32] = [7; 32];
 pub(crate) const CLAIM: Claim = Claim { account: 4, id: 40 };
 
 /// A role, its time and its sessions.
-pub(crate) struct Stand<R> {
+pub(crate) struct RoleFixture<R> {
     role: R,
     now: Instant,
     sessions: u32,
 }
 
-impl<R: Role<Record = ()>> Stand<R> {
+impl<R: Role<Record = ()>> RoleFixture<R> {
     /// The role that `make` makes at a time and with links to `peers`.
-    pub(crate) fn new(
-        role: packets::Role,
-        peers: &[packets::Role],
-        make: impl FnOnce(Terminals) -> R,
-    ) -> Self {
+    pub(crate) fn new(role: packets::Role, peers: &[packets::Role], make: impl FnOnce(Links) -> R) -> Self {
         NOW_MS.set(1_000_000);
         let now = Instant::now();
         let peers = peers.iter().map(|role| Peer { role: *role, address: ([127, 0, 0, 1], 9).into() });
         let backoff = Backoff { min: Duration::from_millis(50), max: Duration::from_secs(1) };
         let terminals =
-            Terminals::new(hello(role), Arc::new(endpoint()), backoff, peers.collect(), now, Arc::default());
+            Links::new(hello(role), Arc::new(endpoint()), backoff, peers.collect(), now, Arc::default());
         let mut stand = Self { role: make(terminals), now, sessions: 0 };
         stand.pass(Duration::ZERO);
         stand

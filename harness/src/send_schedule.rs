@@ -17,14 +17,14 @@ use crate::clock::{NEVER, Nanos, nanos};
 /// Everything that it says follows from what it was made of and from the changes: a copy for another process is made of
 /// the same.
 #[derive(Debug)]
-pub struct Rhythm {
-    beat: Beat,
+pub struct SendSchedule {
+    beat: Spacing,
     /// What would be due then or later never is.
     end: Nanos,
 }
 
 #[derive(Debug)]
-enum Beat {
+enum Spacing {
     /// Never empty, and each begins at or after the last one.
     Even(RwLock<Vec<Segment>>),
     Listed {
@@ -63,7 +63,7 @@ impl Segment {
 
 /// A rhythm as it is at one moment, written down for another process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Score {
+pub struct ScheduleSnapshot {
     end: Nanos,
     /// Those of an even one.
     segments: Vec<Segment>,
@@ -73,10 +73,10 @@ pub struct Score {
     steps: Vec<Nanos>,
 }
 
-impl From<Score> for Rhythm {
-    fn from(Score { end, segments, start, steps }: Score) -> Self {
+impl From<ScheduleSnapshot> for SendSchedule {
+    fn from(ScheduleSnapshot { end, segments, start, steps }: ScheduleSnapshot) -> Self {
         if !segments.is_empty() {
-            return Self { beat: Beat::Even(RwLock::new(segments)), end };
+            return Self { beat: Spacing::Even(RwLock::new(segments)), end };
         }
         let offsets = steps.into_iter().scan(0_u64, |offset, step| {
             *offset = offset.saturating_add(step);
@@ -86,13 +86,13 @@ impl From<Score> for Rhythm {
     }
 }
 
-impl Rhythm {
+impl SendSchedule {
     /// The rhythm as it is now, to be written down.
-    pub fn score(&self) -> Score {
-        let mut score = Score { end: self.end, segments: Vec::new(), start: 0, steps: Vec::new() };
+    pub fn score(&self) -> ScheduleSnapshot {
+        let mut score = ScheduleSnapshot { end: self.end, segments: Vec::new(), start: 0, steps: Vec::new() };
         match &self.beat {
-            Beat::Even(segments) => score.segments.clone_from(&segments.read()),
-            Beat::Listed { start, offsets } => {
+            Spacing::Even(segments) => score.segments.clone_from(&segments.read()),
+            Spacing::Listed { start, offsets } => {
                 let before = std::iter::once(&0).chain(offsets.iter());
                 score.start = *start;
                 score.steps = offsets.iter().zip(before).map(|(offset, before)| offset - before).collect();
@@ -104,13 +104,13 @@ impl Rhythm {
     /// Message k is due at `start + k * interval`. With an interval of zero all are due at once.
     pub fn even(start: Nanos, interval: Duration) -> Self {
         let segment = Segment { first: 0, at: start, interval: nanos(interval) };
-        Self { beat: Beat::Even(RwLock::new(vec![segment])), end: NEVER }
+        Self { beat: Spacing::Even(RwLock::new(vec![segment])), end: NEVER }
     }
 
     /// Message k is due at `start + offsets[k]`; `offsets` must ascend. There are no others.
     pub fn listed(start: Nanos, offsets: Arc<[Nanos]>) -> Self {
         debug_assert!(offsets.is_sorted(), "a message that is due before its predecessor");
-        Self { beat: Beat::Listed { start, offsets }, end: NEVER }
+        Self { beat: Spacing::Listed { start, offsets }, end: NEVER }
     }
 
     /// The same with an end: what would be due at `end` or later never is.
@@ -122,21 +122,21 @@ impl Rhythm {
     /// When it begins: with the first message if it is even.
     pub fn start(&self) -> Nanos {
         match &self.beat {
-            Beat::Even(segments) => segments.read().first().map_or(NEVER, |first| first.at),
-            Beat::Listed { start, .. } => *start,
+            Spacing::Even(segments) => segments.read().first().map_or(NEVER, |first| first.at),
+            Spacing::Listed { start, .. } => *start,
         }
     }
 
     /// When message `index` is due; [`NEVER`] if it is not. Never earlier than its predecessor.
     pub fn intended(&self, index: u32) -> Nanos {
         let at = match &self.beat {
-            Beat::Even(segments) => {
+            Spacing::Even(segments) => {
                 let segments = segments.read();
                 // The last one nearly always.
                 let segment = segments.iter().rfind(|segment| segment.first <= index);
                 segment.map_or(NEVER, |segment| segment.intended(index))
             }
-            Beat::Listed { start, offsets } => {
+            Spacing::Listed { start, offsets } => {
                 offsets.get(index as usize).map_or(NEVER, |offset| start.saturating_add(*offset))
             }
         };
@@ -148,12 +148,12 @@ impl Rhythm {
     pub fn due_before(&self, at: Nanos) -> u32 {
         let at = at.min(self.end);
         match &self.beat {
-            Beat::Even(segments) => {
+            Spacing::Even(segments) => {
                 let segments = segments.read();
                 let segment = segments.iter().rfind(|segment| segment.at < at);
                 segment.map_or(0, |segment| segment.due_before(at))
             }
-            Beat::Listed { start, offsets } => {
+            Spacing::Listed { start, offsets } => {
                 offsets.partition_point(|offset| start.saturating_add(*offset) < at) as u32
             }
         }
@@ -165,7 +165,7 @@ impl Rhythm {
     /// Threads plan by what they have read, so `at` must be some time ahead. A time before the last change is taken for
     /// that. False for listed times, which do not change.
     pub fn change(&self, at: Nanos, interval: Duration) -> bool {
-        let Beat::Even(segments) = &self.beat else { return false };
+        let Spacing::Even(segments) = &self.beat else { return false };
         let mut segments = segments.write();
         let Some(last) = segments.last().copied() else { return false };
         let first = last.due_before(at.max(last.at));
@@ -188,11 +188,11 @@ mod tests {
 
     #[test]
     fn an_even_rhythm_does_not_drift() {
-        let rhythm = Rhythm::even(5, Duration::from_nanos(11_250_001));
+        let rhythm = SendSchedule::even(5, Duration::from_nanos(11_250_001));
         assert_eq!(rhythm.intended(0), 5);
         assert_eq!(rhythm.intended(8_000_000), 5 + 11_250_001 * 8_000_000);
-        assert_eq!(Rhythm::even(NEVER - 1, Duration::from_secs(1)).intended(9), NEVER);
-        let at_once = Rhythm::even(7, Duration::ZERO);
+        assert_eq!(SendSchedule::even(NEVER - 1, Duration::from_secs(1)).intended(9), NEVER);
+        let at_once = SendSchedule::even(7, Duration::ZERO);
         assert_eq!(
             (at_once.intended(u32::MAX), at_once.due_before(7), at_once.due_before(8)),
             (7, 0, u32::MAX)
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_change_begins_with_the_first_message_after_it() {
-        let rhythm = Rhythm::even(100, Duration::from_nanos(10));
+        let rhythm = SendSchedule::even(100, Duration::from_nanos(10));
         assert!(rhythm.change(125, Duration::from_nanos(3)));
         let times: Vec<_> = (0..6).map(|index| rhythm.intended(index)).collect();
         assert_eq!(times, [100, 110, 120, 130, 133, 136]);
@@ -211,13 +211,13 @@ mod tests {
         // Changed again before anything came of it: the last one counts, and nothing is left of the other.
         assert!(rhythm.change(110, Duration::ZERO));
         assert_eq!((rhythm.intended(4), rhythm.intended(5), rhythm.intended(9)), (133, 136, 140));
-        let Beat::Even(segments) = &rhythm.beat else { panic!("even") };
+        let Spacing::Even(segments) = &rhythm.beat else { panic!("even") };
         assert_eq!(segments.read().len(), 3);
     }
 
     #[test]
     fn a_change_before_the_beginning_is_one_from_the_beginning() {
-        let rhythm = Rhythm::even(100, Duration::from_nanos(10));
+        let rhythm = SendSchedule::even(100, Duration::from_nanos(10));
         assert!(rhythm.change(0, Duration::from_nanos(7)));
         assert_eq!((rhythm.intended(0), rhythm.intended(2), rhythm.due_before(100)), (100, 114, 0));
         assert_eq!(rhythm.start(), 100);
@@ -225,30 +225,30 @@ mod tests {
 
     #[test]
     fn listed_times_are_as_listed() {
-        let rhythm = Rhythm::listed(1_000, [0, 5, 5, 900].into());
+        let rhythm = SendSchedule::listed(1_000, [0, 5, 5, 900].into());
         let times: Vec<_> = (0..5).map(|index| rhythm.intended(index)).collect();
         assert_eq!(times, [1_000, 1_005, 1_005, 1_900, NEVER]);
         let due = [1_000, 1_001, 1_005, 1_006, NEVER].map(|at| rhythm.due_before(at));
         assert_eq!(due, [0, 1, 1, 3, 4]);
         assert!(!rhythm.change(0, Duration::from_nanos(1)));
-        let silence = Rhythm::listed(50, Arc::default());
+        let silence = SendSchedule::listed(50, Arc::default());
         assert_eq!((silence.start(), silence.intended(0), silence.due_before(NEVER)), (50, NEVER, 0));
     }
 
     #[test]
     fn nothing_is_due_after_the_end() {
-        let rhythm = Rhythm::even(100, Duration::from_nanos(10)).ending(121);
+        let rhythm = SendSchedule::even(100, Duration::from_nanos(10)).ending(121);
         assert_eq!((rhythm.intended(2), rhythm.intended(3)), (120, NEVER));
         assert_eq!((rhythm.due_before(NEVER), rhythm.due_before(115)), (3, 2));
         assert!(rhythm.change(110, Duration::from_nanos(4)));
         assert_eq!(rhythm.due_before(NEVER), 4);
-        let listed = Rhythm::listed(0, [1, 2, 3].into()).ending(3);
+        let listed = SendSchedule::listed(0, [1, 2, 3].into()).ending(3);
         assert_eq!((listed.due_before(NEVER), listed.intended(2)), (2, NEVER));
     }
 
     #[test]
     fn all_threads_see_the_same_times() {
-        let rhythm = Arc::new(Rhythm::even(0, Duration::from_millis(1)));
+        let rhythm = Arc::new(SendSchedule::even(0, Duration::from_millis(1)));
         let readers: Vec<_> = (0..3)
             .map(|_| {
                 let rhythm = rhythm.clone();
@@ -273,7 +273,7 @@ mod tests {
             start in 0_u64..1_000, interval in 1_u64..50, changes in prop::collection::vec((0_u64..400, 1_u64..50), 0..6),
             end in 0_u64..6_000,
         ) {
-            let rhythm = Rhythm::even(start, Duration::from_nanos(interval)).ending(end);
+            let rhythm = SendSchedule::even(start, Duration::from_nanos(interval)).ending(end);
             let mut asked = start;
             for (after, interval) in changes {
                 asked += after;
@@ -298,7 +298,7 @@ mod tests {
         #[test]
         fn listed_times_are_counted(mut offsets in prop::collection::vec(0_u64..90, 0..30), at in 0_u64..120) {
             offsets.sort_unstable();
-            let rhythm = Rhythm::listed(10, offsets.clone().into());
+            let rhythm = SendSchedule::listed(10, offsets.clone().into());
             let times: Vec<_> = (0..offsets.len()).map(|index| rhythm.intended(index as u32)).collect();
             prop_assert_eq!(rhythm.due_before(at) as usize, times.iter().filter(|time| **time < at).count());
         }
@@ -307,9 +307,11 @@ mod tests {
     /// What another process makes of it is the same, and stays so.
     #[test]
     fn a_copy_is_the_same_and_changes_alike() {
-        let check = |rhythm: Rhythm, changes: &[(Nanos, Duration)]| {
+        let check = |rhythm: SendSchedule, changes: &[(Nanos, Duration)]| {
             let written = postcard::to_stdvec(&rhythm.score()).expect("it can be written");
-            let copy = Rhythm::from(postcard::from_bytes::<Score>(&written).expect("it can be read"));
+            let copy = SendSchedule::from(
+                postcard::from_bytes::<ScheduleSnapshot>(&written).expect("it can be read"),
+            );
             for (at, interval) in changes {
                 assert_eq!(rhythm.change(*at, *interval), copy.change(*at, *interval));
             }
@@ -320,11 +322,11 @@ mod tests {
             assert_eq!(rhythm.due_before(NEVER), copy.due_before(NEVER));
         };
         let changes = [(150 * MS, Duration::from_millis(1)), (200 * MS, Duration::from_micros(100))];
-        check(Rhythm::even(7 * MS, Duration::from_millis(10)), &changes);
-        let changed = Rhythm::even(0, Duration::from_millis(3)).ending(400 * MS);
+        check(SendSchedule::even(7 * MS, Duration::from_millis(10)), &changes);
+        let changed = SendSchedule::even(0, Duration::from_millis(3)).ending(400 * MS);
         assert!(changed.change(90 * MS, Duration::from_millis(2)));
         check(changed, &changes);
-        check(Rhythm::listed(5 * MS, [0, 0, 3, 40 * MS, u64::MAX].into()), &changes);
-        check(Rhythm::listed(5 * MS, [].into()), &[]);
+        check(SendSchedule::listed(5 * MS, [0, 0, 3, 40 * MS, u64::MAX].into()), &changes);
+        check(SendSchedule::listed(5 * MS, [].into()), &[]);
     }
 }

@@ -8,14 +8,14 @@ use crate::breakdown::{Breakdown, ServerClock};
 use crate::clock::{NEVER, Nanos};
 use crate::record::{Latencies, Recorder};
 use crate::report::{Churned, Clients, ImpairedClients, ListTimes, Moved, Recipient, Reconnected};
-use crate::verify::Tally;
+use crate::verify::DeliveryLedger;
 
 /// What a worker found out. Written down, for another process, it is without the accounts: those stay where the clients are.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Harvest {
+pub struct WorkerResults {
     /// Its clients' accounts.
     #[serde(skip)]
-    pub tally: Tally,
+    pub tally: DeliveryLedger,
     /// Latencies of messages.
     pub recorder: Recorder,
     /// Where the time of some of them went.
@@ -51,8 +51,8 @@ pub struct Harvest {
     pub last_sent: Nanos,
 }
 
-impl Harvest {
-    pub(super) fn new(tally: Tally) -> Self {
+impl WorkerResults {
+    pub(super) fn new(tally: DeliveryLedger) -> Self {
         Self {
             tally,
             recorder: Recorder::default(),
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn what_travels_is_all_but_the_accounts() {
-        let mut harvest = Harvest::new(Tally::default());
+        let mut harvest = WorkerResults::new(DeliveryLedger::default());
         harvest.recorder.sent(1_000, 9_000);
         harvest.read_lag.record(5_000);
         harvest.server_clock.sample(10_000, 20_000, 7, 0);
@@ -160,7 +160,7 @@ mod tests {
         (harvest.clients.connected, harvest.reconnects.asked, harvest.lists.resyncs) = (5, 6, 7);
         (harvest.churn.joins, harvest.impaired.slow, harvest.last_entry) = (8, 9, 10);
         let bytes = postcard::to_stdvec(&harvest).expect("it can be written");
-        let mut merged = Harvest::new(Tally::default());
+        let mut merged = WorkerResults::new(DeliveryLedger::default());
         for _ in 0..2 {
             merged.merge(postcard::from_bytes(&bytes).expect("it can be read"));
         }

@@ -34,7 +34,7 @@ const SLEEP_MAX: Duration = Duration::from_millis(50);
 const TIMER: Token = Token(usize::MAX - 1);
 
 /// What is said and heard in the room. Times are of the run's clock.
-pub(super) trait Guest {
+pub(super) trait Handler {
     /// When something is due; [`NEVER`] for nothing. Asked after every read.
     fn next_due(&self) -> Nanos {
         NEVER
@@ -72,7 +72,7 @@ struct Member {
 }
 
 /// The members of one room of one server.
-pub(super) struct Swarm<'a> {
+pub(super) struct Clients<'a> {
     peer: &'a dyn Peer,
     clock: RunClock,
     poll: Poll,
@@ -97,7 +97,7 @@ struct Wire<'a> {
     reasons: BTreeMap<String, u64>,
 }
 
-impl<'a> Swarm<'a> {
+impl<'a> Clients<'a> {
     /// No member yet; `most` may come.
     pub(super) fn new(peer: &'a dyn Peer, clock: RunClock, most: usize) -> io::Result<Self> {
         let poll = Poll::new()?;
@@ -153,7 +153,7 @@ impl<'a> Swarm<'a> {
     }
 
     /// One turn of the loop: waits until something comes or is due, and deals with all of it.
-    pub(super) fn turn(&mut self, guest: &mut impl Guest) -> io::Result<()> {
+    pub(super) fn turn(&mut self, guest: &mut impl Handler) -> io::Result<()> {
         self.send_due(guest);
         let due = guest.next_due();
         let now = self.clock.now();
@@ -198,7 +198,7 @@ impl<'a> Swarm<'a> {
         Ok(())
     }
 
-    fn send_due(&mut self, guest: &mut impl Guest) {
+    fn send_due(&mut self, guest: &mut impl Handler) {
         while guest.next_due() < NEVER {
             let now = self.clock.now();
             self.wire.payload.clear();
@@ -213,7 +213,7 @@ impl<'a> Swarm<'a> {
     }
 
     /// Reads what there is: until a read brings less than it could, or to the end if that `is_near`.
-    fn read(&mut self, index: usize, is_near: bool, guest: &mut impl Guest) {
+    fn read(&mut self, index: usize, is_near: bool, guest: &mut impl Handler) {
         loop {
             let member = &mut self.members[index];
             if member.state == State::Gone {
@@ -243,7 +243,14 @@ impl<'a> Swarm<'a> {
 
 impl Wire<'_> {
     /// Deals with the frames in `bytes`; the member keeps what is left of them.
-    fn take(&mut self, index: usize, member: &mut Member, bytes: &[u8], guest: &mut impl Guest, now: Nanos) {
+    fn take(
+        &mut self,
+        index: usize,
+        member: &mut Member,
+        bytes: &[u8],
+        guest: &mut impl Handler,
+        now: Nanos,
+    ) {
         let mut at = 0;
         while at < bytes.len() {
             let frame = match self.peer.parse(&bytes[at..]) {
@@ -284,7 +291,7 @@ impl Wire<'_> {
     }
 
     /// Writes `out` to the member's socket.
-    fn write(&mut self, index: usize, member: &mut Member, guest: &mut impl Guest, now: Nanos) {
+    fn write(&mut self, index: usize, member: &mut Member, guest: &mut impl Handler, now: Nanos) {
         let mut written = 0;
         if member.outbox.is_empty() {
             while written < self.out.len() {
@@ -307,14 +314,14 @@ impl Wire<'_> {
     }
 
     /// Writes what waits for the member's socket.
-    fn flush(&mut self, index: usize, member: &mut Member, guest: &mut impl Guest, now: Nanos) {
+    fn flush(&mut self, index: usize, member: &mut Member, guest: &mut impl Handler, now: Nanos) {
         if member.state != State::Gone {
             self.out.append(&mut member.outbox);
             self.write(index, member, guest, now);
         }
     }
 
-    fn lose(&mut self, index: usize, member: &mut Member, why: &str, guest: &mut impl Guest, now: Nanos) {
+    fn lose(&mut self, index: usize, member: &mut Member, why: &str, guest: &mut impl Handler, now: Nanos) {
         let (how, count) = match member.state {
             State::Coming => ("failed", &mut self.coming),
             State::Here => ("disconnected", &mut self.here),
@@ -345,7 +352,7 @@ mod tests {
         lost: Vec<usize>,
     }
 
-    impl Guest for Ear {
+    impl Handler for Ear {
         fn next_due(&self) -> Nanos {
             self.due
         }
@@ -372,7 +379,7 @@ mod tests {
         Ear { due: NEVER, heard: Vec::new(), lost: Vec::new() }
     }
 
-    fn turn_until(swarm: &mut Swarm<'_>, ear: &mut Ear, done: impl Fn(&Swarm<'_>, &Ear) -> bool) {
+    fn turn_until(swarm: &mut Clients<'_>, ear: &mut Ear, done: impl Fn(&Clients<'_>, &Ear) -> bool) {
         let begun = Instant::now();
         while !done(swarm, ear) {
             swarm.turn(ear).expect("the loop runs");
@@ -381,9 +388,9 @@ mod tests {
     }
 
     /// A server by hand: its listener, and a swarm of so many members whose sockets it has.
-    fn open(peer: &dyn Peer, members: usize) -> (Swarm<'_>, Vec<Plain>) {
+    fn open(peer: &dyn Peer, members: usize) -> (Clients<'_>, Vec<Plain>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let mut swarm = Swarm::new(peer, RunClock::start(), members).expect("a loop");
+        let mut swarm = Clients::new(peer, RunClock::start(), members).expect("a loop");
         let address = listener.local_addr().expect("bound");
         assert!(swarm.invite(address, members).expect("it listens"));
         (swarm, (0..members).map(|_| listener.accept().expect("somebody comes").0).collect())

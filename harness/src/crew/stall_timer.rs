@@ -33,7 +33,7 @@ pub enum Awaited {
     /// To read what it was told.
     Reading,
     /// To give away what its workers found out.
-    Harvest,
+    WorkerResults,
     /// To say what it knows of each message.
     Accounts,
     /// To settle its clients' accounts.
@@ -46,14 +46,14 @@ impl Awaited {
         match self {
             Self::Readiness | Self::Start => READY_TIMEOUT,
             Self::Figures | Self::Reading => SILENCE_MAX,
-            Self::Harvest | Self::Accounts | Self::Settlement => RESULT_TIMEOUT,
+            Self::WorkerResults | Self::Accounts | Self::Settlement => RESULT_TIMEOUT,
         }
     }
 
     /// How long the process may say nothing at all meanwhile, if it has said that it has begun, or has not.
     pub(super) fn silence(self, has_begun: bool) -> Duration {
         match self {
-            Self::Harvest | Self::Accounts | Self::Settlement if !has_begun => SILENCE_MAX,
+            Self::WorkerResults | Self::Accounts | Self::Settlement if !has_begun => SILENCE_MAX,
             _ => self.patience(),
         }
     }
@@ -66,7 +66,7 @@ impl fmt::Display for Awaited {
             Self::Start => "word that its workers run",
             Self::Figures => "its figures, of which there are some every second",
             Self::Reading => "it to read what it was told",
-            Self::Harvest => "what its workers found out",
+            Self::WorkerResults => "what its workers found out",
             Self::Accounts => "what it knows of each message",
             Self::Settlement => "what became of its clients' deliveries",
         })
@@ -75,13 +75,13 @@ impl fmt::Display for Awaited {
 
 /// How long a count has been the same, as far as somebody was looking.
 #[derive(Debug)]
-pub(super) struct Stillness {
+pub(super) struct StallTimer {
     count: Option<u64>,
     looked: Instant,
     lasted: Duration,
 }
 
-impl Stillness {
+impl StallTimer {
     /// Nothing has been looked at before `now`.
     pub(super) fn new(now: Instant) -> Self {
         Self { count: None, looked: now, lasted: Duration::ZERO }
@@ -105,7 +105,7 @@ mod tests {
     fn only_what_stays_the_same_is_still() {
         let begun = Instant::now();
         let at = |millis| begun + Duration::from_millis(millis);
-        let mut still = Stillness::new(begun);
+        let mut still = StallTimer::new(begun);
         let mut look = |millis, count| still.look(at(millis), count).as_millis();
         assert_eq!((look(100, Some(1)), look(400, Some(1)), look(900, Some(1))), (0, 300, 800));
         assert_eq!((look(1_000, Some(2)), look(1_200, Some(2))), (0, 200));
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn time_in_which_nobody_looked_does_not_count() {
         let begun = Instant::now();
-        let mut still = Stillness::new(begun);
+        let mut still = StallTimer::new(begun);
         still.look(begun, Some(7));
         let after_a_night = begun + Duration::from_hours(8);
         assert_eq!(still.look(after_a_night, Some(7)), STEP_MAX);
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn who_is_at_its_results_has_longer_than_who_says_nothing() {
-        for awaited in [Awaited::Harvest, Awaited::Accounts, Awaited::Settlement] {
+        for awaited in [Awaited::WorkerResults, Awaited::Accounts, Awaited::Settlement] {
             assert!(awaited.patience() > HARVEST_TIMEOUT, "{awaited}");
             assert_eq!(awaited.silence(true), awaited.patience(), "{awaited}");
             assert_eq!(awaited.silence(false), SILENCE_MAX, "{awaited}");

@@ -12,10 +12,10 @@ use throng_core::content::RoomPolicy;
 use throng_core::crypto::{ClusterKey, Credentials, KeyError, PublicKey, StaticKey};
 use throng_core::endpoints::{self, Endpoints, EndpointsError};
 use throng_core::limits::{CLIENT_BODY_MAX, SEGMENT_BYTES, SERVER_BODY_MAX};
+use throng_core::links::{Backoff, LinkBoard, Links, Peer};
 use throng_core::metrics;
 use throng_core::net::{Endpoint, ListenError, Listener, LogLimits, PeerKind};
 use throng_core::shutdown::{Cause, Shutdown};
-use throng_core::terminal::{Backoff, LinkBoard, Peer, Terminals};
 use throng_core::wire::packets::{self, Address, LinkHello};
 use throng_core::wire::{Text, TooLong};
 
@@ -30,7 +30,7 @@ use crate::dbagent::procedures::{DbError, Procedures, agent_number};
 use crate::dbagent::request::Reply;
 use crate::dbagent::role::{DbAgentRole, DbAgentSettings, Tag};
 use crate::login::{LoginRole, LoginSettings};
-use crate::memory::{self, Crowds};
+use crate::memory::{self, TrimPolicy};
 use crate::node::{self, Node, NodeSize, Parts};
 use crate::process::Process;
 
@@ -82,12 +82,12 @@ pub fn run(config: &Config, roles: &[Role], process: &mut Process) -> Result<(),
             return Err(error);
         }
     };
-    let mut crowds = Crowds::default();
+    let mut crowds = TrimPolicy::default();
     let cause = loop {
         if let Some(cause) = process.shutdown.wait_timeout(memory::LOOK) {
             break cause;
         }
-        if crowds.are_through(metrics::SESSIONS.get()) {
+        if crowds.should_trim(metrics::SESSIONS.get()) {
             memory::give_back();
         }
     };
@@ -425,13 +425,13 @@ impl Starter<'_> {
         name: &str,
         client_side: Option<(Address, PublicKey)>,
         peers: Vec<Peer>,
-    ) -> Terminals {
+    ) -> Links {
         let (client_address, client_key) = client_side.unwrap_or_default();
         let instance = rand::random();
         let hello = LinkHello { role, name: Text::truncated(name), instance, client_address, client_key };
         let backoff = Backoff { min: self.config.link.retry_min, max: self.config.link.retry_max };
         let board = self.running.board.clone();
-        Terminals::new(hello, self.link.clone(), backoff, peers, Instant::now(), board)
+        Links::new(hello, self.link.clone(), backoff, peers, Instant::now(), board)
     }
 }
 

@@ -7,14 +7,14 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 use super::case::{Case, Load};
-use super::swarm::Guest;
+use super::clients::Handler;
 use crate::clock::{NEVER, Nanos, nanos};
 use crate::payload::{Payload, Purpose, Reading, Stamp};
 use crate::record::{Latencies, Recorder, Spread};
 use crate::report::{Findings, Rates};
-use crate::rhythm::Rhythm;
 use crate::schedule::{MESSAGES_MAX, SendCursor, Traffic, points_in};
-use crate::verify::{Receipt, Tally, settle};
+use crate::send_schedule::SendSchedule;
+use crate::verify::{DeliveryLedger, Receipt, settle};
 use crate::window::Window;
 
 /// The number of the probe message, which no message of a schedule has.
@@ -68,8 +68,8 @@ pub(super) struct Talk {
     saying: Saying,
     window: Option<Window>,
     /// When counted messages are due.
-    rhythm: Arc<Rhythm>,
-    tally: Tally,
+    rhythm: Arc<SendSchedule>,
+    tally: DeliveryLedger,
     recorder: Recorder,
     read_lag: Latencies,
     /// When to look at the lag next.
@@ -105,7 +105,7 @@ impl Talk {
         };
         let draw = |messages| Arc::new(Traffic::draw(seed, members, members, messages));
         let traffic = draw(messages);
-        let mut tally = Tally::new(traffic.clone(), 0..members);
+        let mut tally = DeliveryLedger::new(traffic.clone(), 0..members);
         for (member, _) in present.iter().enumerate().filter(|(_, present)| **present) {
             // They have been in the room for some time.
             tally.asked_in(member, now);
@@ -126,7 +126,7 @@ impl Talk {
             traffic,
             saying: Saying::Nothing,
             window,
-            rhythm: Arc::new(Rhythm::even(NEVER, interval)),
+            rhythm: Arc::new(SendSchedule::even(NEVER, interval)),
             tally,
             recorder: Recorder::default(),
             read_lag: Latencies::new(),
@@ -159,9 +159,9 @@ impl Talk {
     /// Begins to talk at `start`: the warm-up first. When what counts begins.
     pub(super) fn talk(&mut self, start: Nanos) -> Nanos {
         let interval = self.case.interval().unwrap_or(CLOSED_WARMUP);
-        let warmup = Arc::new(Rhythm::even(start, interval));
+        let warmup = Arc::new(SendSchedule::even(start, interval));
         let from = warmup.intended(self.warmup.messages()).saturating_add(nanos(self.times.pause));
-        self.rhythm = Arc::new(Rhythm::even(from, interval));
+        self.rhythm = Arc::new(SendSchedule::even(from, interval));
         let counted = match self.case.load {
             Load::Paced(_) => {
                 Counted::Paced(SendCursor::new(self.traffic.clone(), self.rhythm.clone(), 0, 1))
@@ -274,7 +274,7 @@ impl Talk {
     }
 }
 
-impl Guest for Talk {
+impl Handler for Talk {
     fn next_due(&self) -> Nanos {
         let due = match &self.saying {
             Saying::Nothing => NEVER,

@@ -18,7 +18,7 @@ const CHANNELS: u32 = 2;
 
 /// What is said in a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Speech {
+pub enum ScopeMix {
     /// All to everybody.
     #[default]
     World,
@@ -32,7 +32,7 @@ pub enum Speech {
     Mixed,
 }
 
-impl Speech {
+impl ScopeMix {
     /// Whether anybody speaks in channels.
     pub fn has_channels(self) -> bool {
         matches!(self, Self::Channel | Self::Mixed)
@@ -55,23 +55,30 @@ struct Grid {
 
 /// The clients of a run in their channels and places.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Crowd {
+pub struct Audiences {
     clients: u32,
-    speech: Speech,
+    speech: ScopeMix,
     channels: u32,
     grid: Grid,
 }
 
-impl Crowd {
+impl Audiences {
     /// So many clients, who all talk to all.
     pub fn world(clients: u32) -> Self {
         let grid = Grid { side: 0, sector_size: 1, sectors: Vec::new() };
-        Self { clients, speech: Speech::World, channels: 0, grid }
+        Self { clients, speech: ScopeMix::World, channels: 0, grid }
     }
 
     /// Clients dealt to `channels` channels, and standing by `seed` in a square of sectors, `side` by `side`,
     /// each `sector_size` units long. What `speech` does not need is left out.
-    pub fn new(clients: u32, speech: Speech, channels: u32, side: u32, sector_size: u32, seed: u64) -> Self {
+    pub fn new(
+        clients: u32,
+        speech: ScopeMix,
+        channels: u32,
+        side: u32,
+        sector_size: u32,
+        seed: u64,
+    ) -> Self {
         let channels = if speech.has_channels() { channels } else { 0 };
         let side = if speech.has_places() { side } else { 0 };
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed ^ 0x7365_6374_6f72);
@@ -84,7 +91,7 @@ impl Crowd {
     }
 
     /// What is said.
-    pub fn speech(&self) -> Speech {
+    pub fn speech(&self) -> ScopeMix {
         self.speech
     }
 
@@ -199,15 +206,14 @@ impl Crowd {
     /// for a whisper, the other client.
     pub(crate) fn address(&self, sender: u32, rng: &mut impl RngExt) -> (u32, u32) {
         let speech = match self.speech {
-            Speech::Mixed => {
-                [Speech::World, Speech::Channel, Speech::Nearby, Speech::Whisper][rng.random_range(0..4)]
-            }
+            ScopeMix::Mixed => [ScopeMix::World, ScopeMix::Channel, ScopeMix::Nearby, ScopeMix::Whisper]
+                [rng.random_range(0..4)],
             one => one,
         };
         let audience = match speech {
-            Speech::Channel => self.home(sender).map(|channel| self.in_channel(channel)),
-            Speech::Nearby => self.around(sender),
-            Speech::Whisper if self.clients > 1 => {
+            ScopeMix::Channel => self.home(sender).map(|channel| self.in_channel(channel)),
+            ScopeMix::Nearby => self.around(sender),
+            ScopeMix::Whisper if self.clients > 1 => {
                 let other = rng.random_range(0..self.clients - 1);
                 return (WHISPERS, other + u32::from(other >= sender));
             }
@@ -229,24 +235,24 @@ mod tests {
 
     #[test]
     fn clients_are_dealt_to_channels() {
-        let crowd = Crowd::new(10, Speech::Channel, 3, 5, 100, 1);
+        let crowd = Audiences::new(10, ScopeMix::Channel, 3, 5, 100, 1);
         let homes: Vec<_> = (0..10).filter_map(|client| crowd.home(client)).collect();
         assert_eq!(homes, [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]);
         assert_eq!((0..10).filter(|client| crowd.is_founder(*client)).count(), 3);
         assert_eq!((crowd.channel_of(crowd.in_channel(2)), crowd.channel_of(WORLD)), (Some(2), None));
         assert_eq!((crowd.position(3), crowd.within_earshot(3).count()), (None, 0));
-        assert_eq!(Crowd::world(4).home(3), None);
+        assert_eq!(Audiences::world(4).home(3), None);
     }
 
     #[test]
     fn sizes_are_those_of_the_channels() {
-        assert_eq!(Crowd::new(10, Speech::Channel, 3, 0, 1, 1).sizes(), [10, 2, 4, 3, 3]);
-        assert_eq!(Crowd::world(4).sizes(), [4, 2]);
+        assert_eq!(Audiences::new(10, ScopeMix::Channel, 3, 0, 1, 1).sizes(), [10, 2, 4, 3, 3]);
+        assert_eq!(Audiences::world(4).sizes(), [4, 2]);
     }
 
     #[test]
     fn those_nearby_hear_each_other() {
-        let crowd = Crowd::new(400, Speech::Nearby, 3, 7, 100, 1);
+        let crowd = Audiences::new(400, ScopeMix::Nearby, 3, 7, 100, 1);
         let sizes = crowd.sizes();
         for audience in (0..400).filter_map(|client| crowd.around(client)) {
             let heard = |client: &u32| crowd.within_earshot(*client).any(|heard| heard == audience);
@@ -266,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_move_changes_only_what_one_of_the_places_hears() {
-        let crowd = Crowd::new(9, Speech::Mixed, 3, 6, 100, 1);
+        let crowd = Audiences::new(9, ScopeMix::Mixed, 3, 6, 100, 1);
         for from in 0..36 {
             let beside: std::collections::BTreeSet<_> =
                 (0..8).filter_map(|draw| crowd.beside(from, draw)).collect();
@@ -283,13 +289,13 @@ mod tests {
                 assert_eq!(crowd.heard_only_from(from, to).collect::<Vec<_>>(), expected);
             }
         }
-        assert_eq!(Crowd::new(9, Speech::Nearby, 0, 1, 100, 1).beside(0, 5), None);
+        assert_eq!(Audiences::new(9, ScopeMix::Nearby, 0, 1, 100, 1).beside(0, 5), None);
     }
 
     #[test]
     fn the_grid_is_as_dense_as_asked_for() {
         assert_eq!((side_for(1_000, 90), side_for(1_000, 9_000), side_for(5, 0)), (10, 1, 7));
-        let crowd = Crowd::new(3_000, Speech::Nearby, 0, side_for(3_000, 30), 100, 1);
+        let crowd = Audiences::new(3_000, ScopeMix::Nearby, 0, side_for(3_000, 30), 100, 1);
         let heard: usize = (0..3_000)
             .map(|client| {
                 let own = crowd.around(client).expect("on the grid");
@@ -305,7 +311,7 @@ mod tests {
 
     #[test]
     fn every_scope_has_its_share() {
-        let crowd = Crowd::new(100, Speech::Mixed, 4, 3, 100, 1);
+        let crowd = Audiences::new(100, ScopeMix::Mixed, 4, 3, 100, 1);
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
         let mut counts = [0; 4];
         for _ in 0..4_000 {
@@ -314,6 +320,6 @@ mod tests {
             assert!(audience != WHISPERS || other < 100 && other != 7);
         }
         assert!(counts.iter().all(|count| (800..1_200).contains(count)), "{counts:?}");
-        assert_eq!(Crowd::new(1, Speech::Whisper, 0, 0, 1, 1).address(0, &mut rng), (WORLD, 0));
+        assert_eq!(Audiences::new(1, ScopeMix::Whisper, 0, 0, 1, 1).address(0, &mut rng), (WORLD, 0));
     }
 }

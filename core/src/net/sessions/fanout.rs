@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use super::Net;
+use super::Sessions;
 use super::turn::tell_gaps;
 use crate::SessionId;
 use crate::metrics;
 use crate::room::{Class, RoomId};
 use crate::wire::Packet;
 
-impl Net {
+impl Sessions {
     /// Makes the session a member of the room, if it is open.
     pub fn join(&mut self, id: SessionId, room: RoomId) {
         // One that has ended but still lingers has left its rooms for good, and nobody

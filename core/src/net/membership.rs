@@ -250,9 +250,9 @@ impl Rooms {
         let Some(at) = self.index.get(&room).copied() else { return };
         let owner = (at, class as usize);
         if self.slots[at].logs[class as usize].needs_segment(frame.len())
-            && let Some((room, class)) = self.pool.to_give_up()
+            && let Some((room, class)) = self.pool.eviction_candidate()
         {
-            self.slots[room].logs[class].give_up_oldest(&mut self.pool);
+            self.slots[room].logs[class].evict_oldest(&mut self.pool);
         }
         let log = &mut self.slots[at].logs[class as usize];
         self.fresh.push((at, class, log.next(), sealed));

@@ -14,7 +14,7 @@ const PIECE: usize = 64 * 1024;
 
 /// The way to one process, and what is known of it.
 #[derive(Default)]
-pub(super) struct Inlet {
+pub(super) struct ChildWriter {
     queue: Mutex<Queue>,
     changed: Condvar,
     /// Pieces that the pipe has taken.
@@ -39,7 +39,7 @@ struct Queue {
     is_closed: bool,
 }
 
-impl Inlet {
+impl ChildWriter {
     /// Says something to the process. One that has ended does not hear it, which is found out elsewhere.
     pub(super) fn say(&self, order: &Arc<[u8]>) {
         let mut queue = self.queue.lock();
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_who_does_not_read() {
-        let inlet = Inlet::default();
+        let inlet = ChildWriter::default();
         let (mut reader, writer) = pipe().expect("a pipe");
         thread::scope(|scope| {
             scope.spawn(|| inlet.write(writer));
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn who_is_gone_keeps_nobody_waiting() {
-        let inlet = Inlet::default();
+        let inlet = ChildWriter::default();
         let (reader, writer) = pipe().expect("a pipe");
         thread::scope(|scope| {
             scope.spawn(|| inlet.write(writer));

@@ -12,7 +12,7 @@ const LEAST: u32 = 4;
 
 /// A limit that may adapt.
 #[derive(Debug)]
-pub(super) struct Intake {
+pub(super) struct EntryLimiter {
     now: u32,
     most: u32,
     /// None if the limit stays.
@@ -29,7 +29,7 @@ struct Adapting {
     known: u32,
 }
 
-impl Intake {
+impl EntryLimiter {
     /// Always `most` (at least 1).
     pub(super) fn fixed(most: u32) -> Self {
         Self { now: most.max(1), most: most.max(1), adapting: None }
@@ -79,13 +79,13 @@ mod tests {
 
     use super::*;
 
-    fn enter(intake: &mut Intake, times: usize) {
+    fn enter(intake: &mut EntryLimiter, times: usize) {
         (0..times).for_each(|_| intake.entered());
     }
 
     #[test]
     fn it_doubles_until_somebody_is_put_off() {
-        let mut intake = Intake::adaptive(256);
+        let mut intake = EntryLimiter::adaptive(256);
         assert_eq!(intake.limit(), 16);
         enter(&mut intake, 16);
         assert_eq!(intake.limit(), 32);
@@ -110,26 +110,26 @@ mod tests {
 
     #[test]
     fn it_never_closes() {
-        let mut intake = Intake::adaptive(256);
+        let mut intake = EntryLimiter::adaptive(256);
         (0..1_000).for_each(|_| intake.put_off(1));
         assert_eq!(intake.limit(), 4);
-        let mut narrow = Intake::adaptive(0);
+        let mut narrow = EntryLimiter::adaptive(0);
         narrow.put_off(1);
         assert_eq!(narrow.limit(), 1);
     }
 
     #[test]
     fn one_that_is_fixed_stays() {
-        let mut intake = Intake::fixed(7);
+        let mut intake = EntryLimiter::fixed(7);
         intake.put_off(7);
         enter(&mut intake, 50);
-        assert_eq!((intake.limit(), Intake::fixed(0).limit()), (7, 1));
+        assert_eq!((intake.limit(), EntryLimiter::fixed(0).limit()), (7, 1));
     }
 
     proptest! {
         #[test]
         fn it_stays_within_its_bounds(most in 0_u32..300, steps in prop::collection::vec((any::<bool>(), 0_usize..300), 0..400)) {
-            let mut intake = Intake::adaptive(most);
+            let mut intake = EntryLimiter::adaptive(most);
             for (enters, on_the_way) in steps {
                 let before = intake.limit();
                 if enters { intake.entered() } else { intake.put_off(on_the_way) }

@@ -29,7 +29,7 @@ pub struct RoomPolicy {
 pub(super) type Send<'a> = &'a mut dyn FnMut(usize, Command);
 
 /// The rooms of a role, under the role's lock.
-pub struct RoomBook {
+pub struct RoomRegistry {
     policy: RoomPolicy,
     shards: usize,
     rooms: HashMap<RoomId, Room>,
@@ -55,7 +55,7 @@ struct Key {
     is_known_outside: bool,
 }
 
-impl RoomBook {
+impl RoomRegistry {
     /// No rooms yet, over so many shards.
     pub fn new(policy: RoomPolicy, shards: usize, draw: fn() -> [u8; 32]) -> Self {
         Self { policy, shards, rooms: HashMap::new(), keys: 0, draw }
