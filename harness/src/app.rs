@@ -10,12 +10,10 @@ use throng_core::shutdown::Shutdown;
 
 use crate::cli::{self, Expanded, Job, Task};
 use crate::crew;
+use crate::model::exit::{EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE};
 use crate::monitor::{self, MonitorJob, MonitorReport};
 use crate::peers::{self, PeersJob, PeersReport, bare};
-use crate::report::{
-    EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE, Findings, Machine, Origin, Report, check_directory, check_writable,
-    reload,
-};
+use crate::report::{Findings, Machine, Origin, Report, check_directory, check_writable, reload};
 use crate::steps::{self, StepsJob};
 use crate::target::Target;
 
@@ -222,7 +220,8 @@ fn prepare(job: &Job) -> Result<Target, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Clients, EXIT_BROKEN, EXIT_INTERRUPTED};
+    use crate::model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED};
+    use crate::report::Clients;
 
     const KEY: &str = "0102030405060708090a0b0c0d0e0f100102030405060708090a0b0c0d0e0f10";
 

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use throng_core::config::{format_duration, parse_duration};
 
-use crate::duration::format_nanos;
+use crate::model::text::{format_count, format_nanos};
 use crate::record::LatencyUs;
-use crate::report::{Report, format_count};
+use crate::report::Report;
 
 /// One of a report's latencies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

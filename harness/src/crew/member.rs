@@ -21,7 +21,7 @@ use super::threads::Threads;
 use crate::clock::RunClock;
 use crate::fleet::FleetError;
 use crate::live::Panel;
-use crate::report::{EXIT_NOT_RUN, EXIT_OK};
+use crate::model::exit::{EXIT_NOT_RUN, EXIT_OK};
 use crate::scenario::{Given, plan};
 use crate::send_schedule::SendSchedule;
 use crate::target::{Target, TargetError};

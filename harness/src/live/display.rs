@@ -12,8 +12,9 @@ use super::screen::Screen;
 use super::view::{Entering, Facts, Own, Phase, State, draw};
 use super::{Progress, Second, Totals};
 use crate::clock::Nanos;
+use crate::model::exit::EXIT_INTERRUPTED;
+use crate::model::text::format_count;
 use crate::procstat::Sample;
-use crate::report::{EXIT_INTERRUPTED, format_count};
 
 /// What a run shows of itself.
 #[derive(Debug)]

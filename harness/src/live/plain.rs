@@ -6,8 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use ratatui::crossterm::terminal;
 
 use super::Second;
-use crate::duration::format_nanos;
-use crate::report::{format_bytes, format_count, format_rate};
+use crate::model::text::{format_bytes, format_count, format_nanos, format_rate};
 
 /// Shows rows to a person, or writes them to a log.
 #[derive(Debug)]

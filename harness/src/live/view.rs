@@ -20,8 +20,7 @@ pub use entering::Entering;
 
 use super::{Second, Totals};
 use crate::clock::Nanos;
-use crate::duration::format_nanos;
-use crate::report::{format_bytes, format_count, format_rate};
+use crate::model::text::{format_bytes, format_count, format_nanos, format_rate};
 use fit::{beginning, fits, fitting};
 
 /// Rows that are kept for the sparklines: more than the widest terminal has columns.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::follow::Look;
-use crate::report::{format_bytes, format_rate};
+use crate::model::text::{format_bytes, format_rate};
 
 /// The beginning of every metric's name.
 const METRIC_PREFIX: &str = "throng_";

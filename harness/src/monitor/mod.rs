@@ -29,7 +29,7 @@ pub use report::{MonitorReport, ServerReport, Warning};
 
 use crate::clock::nanos;
 use crate::live::{Action, Screen};
-use crate::report::EXIT_INTERRUPTED;
+use crate::model::exit::EXIT_INTERRUPTED;
 use follow::Followed;
 use limit::Limit;
 use record::{History, Judge, LOOKS_KEPT};

@@ -1,17 +1,16 @@
 //! What was seen of servers, as JSON and for people, and whether that was good enough.
 
-use std::fmt;
-use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
+use std::{fmt, fs};
 
 use serde::Serialize;
 
 use super::follow::Look;
 use super::record::Judged;
 use super::{MonitorJob, Watched};
-use crate::duration::format_nanos;
-use crate::report::{Machine, Origin, ReportError, Verdict, format_bytes, format_count};
+use crate::model::text::{format_bytes, format_count, format_nanos};
+use crate::report::{Machine, Origin, ReportError, Verdict};
 
 /// The version of the report's form.
 const FORMAT: u32 = 1;

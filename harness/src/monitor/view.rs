@@ -13,9 +13,8 @@ use super::MonitorJob;
 use super::follow::Look;
 use super::record::Judge;
 use crate::clock::{Nanos, nanos};
-use crate::duration::format_nanos;
 use crate::live::{Chart, draw_chart, draw_footer, draw_log, elapsed, fit, titled};
-use crate::report::{format_bytes, format_rate};
+use crate::model::text::{format_bytes, format_nanos, format_rate};
 
 /// The state of a server with which nothing is wrong.
 const OK: &str = "ok";

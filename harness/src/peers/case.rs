@@ -68,10 +68,10 @@ impl Case {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let members = crate::report::format_count(self.members.into());
+        let members = crate::model::text::format_count(self.members.into());
         match self.load {
             Load::Paced(interval) => {
-                let offered = crate::report::format_rate(self.offered_per_s().unwrap_or(0.0));
+                let offered = crate::model::text::format_rate(self.offered_per_s().unwrap_or(0.0));
                 write!(
                     f,
                     "{}: {members} members, a message every {interval:?}, {offered} deliveries/s",

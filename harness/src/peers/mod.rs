@@ -45,7 +45,8 @@ pub use row::{Row, Summary};
 pub use throng::ThrongError;
 pub use traffic::Times;
 
-use crate::report::{Findings, format_count};
+use crate::model::text::format_count;
+use crate::report::Findings;
 use bare::Bare;
 use pin::{PinError, Pinned};
 use room::Room;

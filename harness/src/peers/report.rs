@@ -1,9 +1,8 @@
 //! The report on all systems: a table for each case, and JSON.
 
-use std::fmt;
-use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
+use std::{fmt, fs};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,9 +10,9 @@ use super::bare::Bare;
 use super::case::Case;
 use super::row::{Row, Summary, median};
 use super::{PeersJob, Results};
-use crate::report::{
-    EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_OK, Machine, Origin, ReportError, format_count, format_rate,
-};
+use crate::model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_OK};
+use crate::model::text::{format_count, format_rate};
+use crate::report::{Machine, Origin, ReportError};
 
 /// The version of the report's form.
 pub(super) const FORMAT: u32 = 1;

@@ -5,8 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::format_count;
 use crate::bots::{Language, Personality, Script, Topic};
+use crate::model::text::format_count;
 use crate::verify::MessageLog;
 
 /// The part of the report that is about a conversation of bots. Messages are those that were sent.

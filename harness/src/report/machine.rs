@@ -1,11 +1,10 @@
 //! The machine that a run was made on.
 
-use std::fmt;
-use std::fs;
+use std::{fmt, fs};
 
 use serde::{Deserialize, Serialize};
 
-use super::format_bytes;
+use crate::model::text::format_bytes;
 
 /// What a reader of a report must know about the machine. What cannot be found out is empty or 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

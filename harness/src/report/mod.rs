@@ -28,8 +28,7 @@ pub use parts::{
     Churned, Clients, HarnessMemory, ImpairedClients, ListReport, ListTimes, Moved, Rates, Reconnected,
 };
 pub use steps::{Limit, Step, Stepped};
-pub use summary::{format_bytes, format_count, format_rate};
-pub use verdict::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE, Verdict};
+pub use verdict::Verdict;
 pub(crate) use verdict::{LOAD_MAX, doubts, harness_load};
 
 use crate::breakdown::{Breakdown, BreakdownUs, ServerClockUs};

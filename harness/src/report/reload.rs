@@ -10,10 +10,9 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::compare::{CompareError, Comparison, Named};
-use super::{
-    EXIT_BROKEN, EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE, Machine, Origin, ReadError, Report, ReportError,
-};
+use super::{Machine, Origin, ReadError, Report, ReportError};
 use crate::cli::ReportJob;
+use crate::model::exit::{EXIT_BROKEN, EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE};
 use crate::peers::{self, PeersReport};
 use crate::record::Latencies;
 

@@ -4,11 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::LOAD_MAX;
 use super::forecast::forecast_lines;
 use super::verdict::Late;
-use super::{Clients, Rates, Report, Verdict, format_bytes, format_count, format_rate};
-use crate::duration::format_nanos;
+use super::{Clients, LOAD_MAX, Rates, Report, Verdict};
+use crate::model::text::{format_bytes, format_count, format_nanos, format_rate};
 use crate::procstat::Usage;
 use crate::record::LatencyUs;
 use crate::steps::{Axis, Capacity, Forecast, Found, Judged, LimitedBy, Pace, Phase, Trial};

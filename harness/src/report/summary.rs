@@ -1,44 +1,17 @@
 //! The report for people: a stranger should understand it without a manual.
 
+use crate::model::text::{format_bytes, format_count, format_rate};
 use std::fmt;
 
 use super::{Churned, Fairness, Report, Verdict};
 use crate::breakdown::SAMPLE;
-use crate::duration::format_nanos;
+use crate::model::text::format_nanos;
 use crate::procstat::Usage;
 use crate::record::LatencyUs;
 use crate::threshold::Checked;
 
 /// CPU seconds below which a figure for each delivery is not shown: the kernel counts in 10 ms.
 pub(super) const CPU_MIN_S: f64 = 0.1;
-
-/// A count with commas between thousands.
-pub fn format_count(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A rate, which is never negative, as a whole number with commas between thousands.
-#[allow(clippy::cast_sign_loss)] // a negative one would be shown as 0
-pub fn format_rate(rate: f64) -> String {
-    format_count(rate.round() as u64)
-}
-
-/// A size in bytes with a decimal unit.
-pub fn format_bytes(bytes: u64) -> String {
-    match bytes as f64 {
-        b if b < 1e6 => format!("{:.0} kB", b / 1e3),
-        b if b < 1e9 => format!("{:.1} MB", b / 1e6),
-        b => format!("{:.2} GB", b / 1e9),
-    }
-}
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,3 +1,4 @@
+use crate::model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_OK};
 use std::fs;
 use std::sync::Arc;
 
@@ -217,17 +218,6 @@ fn a_report_that_cannot_be_written_is_known_before_the_run() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let error = check_writable(&dir.path().join("none/report.json")).unwrap_err().to_string();
     assert!(error.contains("none/report.json"), "{error}");
-}
-
-#[test]
-fn numbers_for_people() {
-    let check = |count, text| assert_eq!(format_count(count), text);
-    check(0, "0");
-    check(999, "999");
-    check(1_000, "1,000");
-    check(1_234_567, "1,234,567");
-    assert_eq!(format_bytes(45_200_000), "45.2 MB");
-    assert_eq!(format_bytes(900_000), "900 kB");
 }
 
 #[test]

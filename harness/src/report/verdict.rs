@@ -3,19 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Findings, Report};
-use crate::duration::format_nanos;
+use crate::model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_OK};
+use crate::model::text::format_nanos;
 use crate::record::LatencyUs;
-
-/// All thresholds held.
-pub const EXIT_OK: u8 = 0;
-/// The run could not begin.
-pub const EXIT_NOT_RUN: u8 = 1;
-/// The command line makes no sense.
-pub const EXIT_USAGE: u8 = 2;
-/// A threshold was broken.
-pub const EXIT_BROKEN: u8 = 3;
-/// The user stopped the run; its results are written.
-pub const EXIT_INTERRUPTED: u8 = 130;
 
 /// Share of its threads' CPU time above which the harness measures itself.
 pub(crate) const LOAD_MAX: f64 = 0.9;

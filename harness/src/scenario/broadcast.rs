@@ -11,7 +11,8 @@ use crate::audiences::ScopeMix;
 use crate::cli::{Broadcast, Scenario};
 use crate::clock::{NEVER, Nanos, nanos};
 use crate::live::{Phase, Totals};
-use crate::report::{Rates, format_count};
+use crate::model::text::format_count;
+use crate::report::Rates;
 use crate::send_schedule::SendSchedule;
 use crate::worker::{Command, Gather, Plan};
 

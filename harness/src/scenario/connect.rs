@@ -8,7 +8,8 @@ use super::{Halt, Run};
 use crate::cli::Connect;
 use crate::clock::Nanos;
 use crate::live::Phase;
-use crate::report::{Rates, format_count};
+use crate::model::text::format_count;
+use crate::report::Rates;
 use crate::worker::{Command, Plan};
 
 /// From the end of the coming and going until it is sure that nobody else hangs up.

@@ -8,7 +8,7 @@ use throng_core::config::format_duration;
 use super::{Halt, Run};
 use crate::cli::{Connect, Login, Stay};
 use crate::clock::Nanos;
-use crate::report::format_count;
+use crate::model::text::format_count;
 use crate::worker::Command;
 
 /// Everybody comes the whole way. How they get in is the plan's; the steps on the way are the

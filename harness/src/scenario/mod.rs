@@ -22,12 +22,11 @@ use crate::cli::{Job, Scenario};
 use crate::clock::{Nanos, RunClock, nanos};
 use crate::fleet::{Fleet, FleetError};
 use crate::live::{Display, Phase, RateChange, Timeline, Totals};
+use crate::model::text::format_count;
 use crate::payload::Payload;
 use crate::preflight::{self, PreflightError};
 use crate::procstat::{Meter, Meters, ProcError, Usage};
-use crate::report::{
-    Clients, Fairness, Findings, HarnessMemory, ListReport, ListTimes, Reconnected, format_count,
-};
+use crate::report::{Clients, Fairness, Findings, HarnessMemory, ListReport, ListTimes, Reconnected};
 use crate::send_schedule::SendSchedule;
 use crate::target::Target;
 use crate::worker::{Command, Lists, Plan, WorkerResults};

@@ -57,7 +57,7 @@ pub enum Axis {
 impl Axis {
     /// A size with what it counts.
     pub fn show(self, size: u32) -> String {
-        let count = crate::report::format_count(size.into());
+        let count = crate::model::text::format_count(size.into());
         match self {
             Self::Clients => format!("{count} clients"),
             Self::Rate => format!("{count} messages/s"),

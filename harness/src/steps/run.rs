@@ -8,9 +8,9 @@ use throng_core::shutdown::Shutdown;
 
 use super::{Axis, Capacity, Forecast, Found, LimitedBy, Phase, Retries, StepsJob, Trial, judge};
 use crate::cli::{Job, Scenario};
-use crate::duration::format_nanos;
 use crate::live::Standing;
-use crate::report::{Findings, Limit, Origin, Report, Step, Stepped, Verdict, format_count, format_rate};
+use crate::model::text::{format_count, format_nanos, format_rate};
+use crate::report::{Findings, Limit, Origin, Report, Step, Stepped, Verdict};
 use crate::target::Target;
 
 /// What clients do in a closed loop.

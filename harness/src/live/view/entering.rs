@@ -10,7 +10,7 @@ use super::fit::fitting;
 use super::{State, Totals, time};
 use crate::clock::Nanos;
 use crate::live::PARTS;
-use crate::report::{format_count, format_rate};
+use crate::model::text::{format_count, format_rate};
 
 /// The parts of the way in, in the order of [`PARTS`], for narrow columns.
 const NAMES: [&str; PARTS.len()] = ["dial login", "sign up", "character", "log in", "dial chat", "enter"];

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::report::{Report, format_bytes};
+use crate::model::text::format_bytes;
+use crate::report::Report;
 
 /// Flags that decide where a run's results go, where its server is or what it must hold to, and not what it does.
 const ASIDE: [&str; 12] = [

@@ -3,8 +3,7 @@
 use std::fmt;
 
 use super::{Compared, Comparison, Controlled, Finding, Outcome, Unit};
-use crate::duration::format_nanos;
-use crate::report::{format_bytes, format_count, format_rate};
+use crate::model::text::{format_bytes, format_count, format_nanos, format_rate};
 
 impl Unit {
     /// A value for people.

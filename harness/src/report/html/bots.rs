@@ -2,8 +2,9 @@
 
 use super::markup::Markup;
 use super::table;
+use crate::model::text::format_count;
+use crate::report::Report;
 use crate::report::bots::Reactions;
-use crate::report::{Report, format_count};
 
 impl Report {
     /// What the bots of each personality said, and in which languages and about what all of them did.

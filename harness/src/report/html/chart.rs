@@ -4,8 +4,7 @@ use std::borrow::Cow;
 use std::fmt::{Display, Write};
 
 use super::markup::Markup;
-use crate::duration::format_nanos;
-use crate::report::{format_bytes, format_rate};
+use crate::model::text::{format_bytes, format_nanos, format_rate};
 
 /// Width above which a chart is not made as small as it takes.
 const WIDE: f64 = 600.0;

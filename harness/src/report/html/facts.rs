@@ -4,10 +4,10 @@ use std::fmt::Display;
 
 use super::markup::Markup;
 use super::table;
-use crate::duration::format_nanos;
+use crate::model::text::{format_bytes, format_count, format_nanos, format_rate};
 use crate::procstat::Usage;
 use crate::report::summary::memory;
-use crate::report::{Churned, Moved, Report, format_bytes, format_count, format_rate};
+use crate::report::{Churned, Moved, Report};
 
 impl Report {
     /// Counts that the headline numbers leave out.

@@ -3,7 +3,8 @@
 use super::chart::{Chart, Line, Unit};
 use super::markup::Markup;
 use super::{micros, table};
-use crate::report::{Report, format_count};
+use crate::model::text::format_count;
+use crate::report::Report;
 
 impl Report {
     /// Mean latencies by the order of entry and by the server's event loop.

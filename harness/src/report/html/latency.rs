@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use super::chart::{Chart, Line, Unit};
 use super::markup::Markup;
 use super::{micros, table};
+use crate::model::text::format_count;
 use crate::record::{Latencies, LatencyUs};
+use crate::report::Report;
 use crate::report::histograms::by_nines;
-use crate::report::{Report, format_count};
 
 /// Where the figures stand on an axis that has as much room for 90 % to 99 % as for 99 % to
 /// 99.9 %. The longest has no place on it: it stands where 99.99 % would.

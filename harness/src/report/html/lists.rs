@@ -2,8 +2,8 @@
 
 use super::markup::Markup;
 use super::table;
-use crate::duration::format_nanos;
-use crate::report::{Report, format_count};
+use crate::model::text::{format_count, format_nanos};
+use crate::report::Report;
 
 impl Report {
     /// How many lists became what they should be, and when.

@@ -19,7 +19,7 @@ use throng_core::clock::utc_text;
 
 use self::markup::Markup;
 use super::{Report, Verdict};
-use crate::duration::format_nanos;
+use crate::model::text::format_nanos;
 
 const STYLE: &str = include_str!("style.css");
 

@@ -6,10 +6,9 @@ use super::chart::{Chart, Line, Unit, time_name, time_ticks};
 use super::facts::how_it_was_run;
 use super::markup::Markup;
 use super::{page, table, verdict};
-use crate::duration::format_nanos;
+use crate::model::text::{format_bytes, format_count, format_nanos};
 use crate::monitor::MonitorReport;
 use crate::monitor::follow::Look;
-use crate::report::{format_bytes, format_count};
 
 /// One of a look's figures, if it is known.
 type Figure = fn(&Look) -> Option<f64>;

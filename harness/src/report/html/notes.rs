@@ -2,8 +2,8 @@
 
 use super::markup::Markup;
 use crate::breakdown::SAMPLE;
-use crate::duration::format_nanos;
-use crate::report::{Report, format_count};
+use crate::model::text::{format_count, format_nanos};
+use crate::report::Report;
 
 impl Report {
     /// What the parts of the latency rest on.

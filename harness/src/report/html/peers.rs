@@ -5,8 +5,8 @@ use throng_core::clock::utc_text;
 use super::facts::how_it_was_run;
 use super::markup::Markup;
 use super::{micros, page, table};
+use crate::model::text::{format_count, format_rate};
 use crate::peers::{BareSummary, Case, Failure, PeersReport, Summary, Taken};
-use crate::report::{format_count, format_rate};
 
 /// Share of the offered deliveries below which a system has not kept up, so that its rate is worth drawing.
 const KEPT_UP: f64 = 0.99;

@@ -3,9 +3,10 @@
 use super::chart::{Chart, Line, Unit};
 use super::markup::Markup;
 use super::table;
+use crate::model::text::{format_count, format_rate};
 use crate::report::forecast::forecast_lines;
 use crate::report::steps::{CAPACITY_HEADS, STEP_HEADS, capacity_cells};
-use crate::report::{Report, Step, Stepped, format_count, format_rate};
+use crate::report::{Report, Step, Stepped};
 use crate::steps::{Axis, Basis, Forecast, Phase};
 
 /// Points that the fitted curve is drawn with.

@@ -2,9 +2,10 @@
 
 use super::markup::Markup;
 use super::micros;
+use crate::model::text::{format_bytes, format_count, format_rate};
 use crate::record::LatencyUs;
+use crate::report::Report;
 use crate::report::summary::planned;
-use crate::report::{Report, format_bytes, format_count, format_rate};
 
 /// A headline number.
 struct Tile {
