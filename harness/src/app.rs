@@ -8,14 +8,16 @@ use std::time::SystemTime;
 
 use throng_core::shutdown::Shutdown;
 
-use crate::cli::{self, Expanded, Job, Task};
-use crate::crew;
+use crate::cli::{self, Expanded, Task};
 use crate::model::exit::{EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE};
+use crate::model::results::Findings;
+use crate::model::spec::Job;
+use crate::model::target::Target;
 use crate::monitor::{self, MonitorJob, MonitorReport};
 use crate::peers::{self, PeersJob, PeersReport, bare};
-use crate::report::{Findings, Machine, Origin, Report, check_directory, check_writable, reload};
+use crate::report::{Machine, Origin, Report, check_directory, check_writable, reload};
 use crate::steps::{self, StepsJob};
-use crate::target::Target;
+use crate::{crew, target};
 
 /// The flag whose value is nobody's business, and what reports have in its place.
 const PASSWORD: &str = "--password";
@@ -206,7 +208,7 @@ fn recorded(args: &[OsString]) -> Vec<String> {
 
 /// What can fail before a run fails before it.
 fn prepare(job: &Job) -> Result<Target, String> {
-    let target = Target::resolve(&job.target, job.scenario.entrance(), job.server_pid)
+    let target = target::resolve(&job.target, job.scenario.entrance(), job.server_pid)
         .map_err(|error| error.to_string())?;
     for path in job.json.iter().chain(&job.html) {
         check_writable(path).map_err(|error| error.to_string())?;
@@ -221,7 +223,7 @@ fn prepare(job: &Job) -> Result<Target, String> {
 mod tests {
     use super::*;
     use crate::model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED};
-    use crate::report::Clients;
+    use crate::model::results::Clients;
 
     const KEY: &str = "0102030405060708090a0b0c0d0e0f100102030405060708090a0b0c0d0e0f10";
 

@@ -23,32 +23,21 @@
 //! `peers` measures other systems with the same messages and the same accounting.
 
 pub mod app;
-pub mod audiences;
-pub mod bots;
-pub mod breakdown;
 pub mod cli;
-pub mod clock;
+pub mod command;
 pub mod crew;
-pub mod fingerprint;
-pub mod fleet;
-pub mod identity;
 pub mod live;
 pub mod model;
 pub mod monitor;
+pub mod own_exe;
 pub mod pacer;
-pub mod payload;
 pub mod peers;
 pub mod preflight;
-pub mod procstat;
-pub mod record;
 pub mod report;
 pub mod roster;
 pub mod scenario;
-pub mod schedule;
-pub mod send_schedule;
 pub mod steps;
 pub mod target;
-pub mod threshold;
 pub mod verify;
 pub mod window;
 pub mod worker;

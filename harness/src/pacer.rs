@@ -17,10 +17,11 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use throng_core::net::{Mail, Mailbox};
 
-use crate::clock::{Nanos, RunClock, nanos};
-use crate::schedule::SendCursor;
-use crate::send_schedule::SendSchedule;
-use crate::worker::{Command, Plan};
+use crate::command::Command;
+use crate::model::clock::{Nanos, RunClock, nanos};
+use crate::model::plan::Plan;
+use crate::model::schedule::SendCursor;
+use crate::model::send_schedule::SendSchedule;
 
 /// Mean time between two looks at the workers' lag.
 const LAG_MEAN: Duration = Duration::from_millis(10);

@@ -1,17 +1,16 @@
 //! What can be known to fail before a single client is made.
 
-use std::fs;
-use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Once;
 use std::time::Duration;
+use std::{fs, io};
 
 use thiserror::Error;
 use throng_core::rlimit::FileLimit;
 
-use crate::cli::{Bots, Job, Login, PROCESSES_MAX, Scenario, Stay};
-use crate::scenario::IN_FLIGHT;
-use crate::target::{Entrance, Target};
+use crate::model::limits::{IN_FLIGHT, PROCESSES_MAX, SOURCES_MAX};
+use crate::model::spec::{Bots, Job, Login, Scenario, Stay};
+use crate::model::target::{Entrance, Target};
 
 /// Open files for everything but clients.
 const RESERVED_FILES: u64 = 64;
@@ -21,9 +20,6 @@ const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
 /// Where the kernel says how many connections may wait for a server to accept them, whatever it asks for.
 const BACKLOG: &str = "/proc/sys/net/core/somaxconn";
-
-/// Most addresses that clients connect from: 127.0.0.1 to 127.0.0.254.
-pub const SOURCES_MAX: u32 = 254;
 
 /// Ports of each address, in percent of what the system gives out, that are used when nobody says how many addresses
 /// there are to be: others connect too, and a connection that was closed keeps its port for a while.

@@ -8,6 +8,8 @@ use std::collections::btree_map::Entry;
 
 use throng_core::wire::packets::{User, UserList, UsersChanged};
 
+use crate::model::presence::Digest;
+
 /// What a client has to do about its list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
@@ -17,23 +19,6 @@ pub enum Next {
     Ask(u32),
     /// Something is missing: begin anew, when it suits.
     BeginAnew,
-}
-
-/// A set of user ids, by their number and by a sum that two sets hardly share.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Digest {
-    /// How many there are.
-    pub count: u64,
-    /// The sum of a hash of each.
-    pub sum: u64,
-}
-
-impl Digest {
-    /// The hash of one user id.
-    pub fn hash(user: u32) -> u64 {
-        let mixed = (u64::from(user) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9)
-    }
 }
 
 /// Who is there, as far as one client has been told.

@@ -4,60 +4,15 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use throng_core::crypto::{ClusterKey, KeyError, PublicKey};
 use throng_core::endpoints::{Endpoints, EndpointsError};
 
-use crate::procstat::{self, ProcError};
+use crate::model::procstat::{self, ProcError};
+use crate::model::target::{Endpoint, Entrance, Target, TargetSource};
 
 /// The file in which `throng up` keeps the key of its cluster.
 const CLUSTER_KEY_FILE: &str = "cluster.key";
-
-/// How clients get in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Entrance {
-    /// Straight to the chat server, with tickets that the harness makes.
-    Ticket,
-    /// By the login server, as players do.
-    Login,
-}
-
-/// What the command line says about the target.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum TargetSource {
-    /// A data directory of `throng up`.
-    Data(PathBuf),
-    /// Given by hand.
-    Flags {
-        /// `HOST:PORT` of the login server for [`Entrance::Login`], else of the chat server.
-        server: String,
-        /// Its public key.
-        server_key: PublicKey,
-        /// The file with the cluster's key, without which no ticket can be made.
-        cluster_key: Option<PathBuf>,
-    },
-}
-
-/// A server to connect to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// Its public key.
-    pub key: PublicKey,
-}
-
-/// Where the clients of a run connect first.
-#[derive(Debug, Clone)]
-pub struct Target {
-    /// The login server for [`Entrance::Login`], else the chat server.
-    pub server: Endpoint,
-    /// What tickets are sealed with; there for [`Entrance::Ticket`].
-    pub cluster_key: Option<ClusterKey>,
-    /// The server's process, if it is known and runs on this machine.
-    pub pid: Option<u32>,
-}
 
 /// Why there is no target.
 #[derive(Debug, Error)]
@@ -102,47 +57,44 @@ pub enum TargetError {
     Pid(#[from] ProcError),
 }
 
-impl Target {
-    /// Finds the target for `entrance`. `pid` overrides what the data directory says.
-    pub fn resolve(source: &TargetSource, entrance: Entrance, pid: Option<u32>) -> Result<Self, TargetError> {
-        if let Some(pid) = pid {
-            procstat::sample(pid)?;
-        }
-        match source {
-            TargetSource::Data(data) => Self::from_data(data, entrance, pid),
-            TargetSource::Flags { server, server_key, cluster_key } => {
-                let cluster_key = match (entrance, cluster_key) {
-                    (Entrance::Login, _) => None,
-                    (Entrance::Ticket, Some(path)) => Some(ClusterKey::load(path)?),
-                    (Entrance::Ticket, None) => return Err(TargetError::NoClusterKey),
-                };
-                let server = Endpoint { address: look_up(server)?, key: *server_key };
-                Ok(Self { server, cluster_key, pid })
-            }
+/// Finds the target for `entrance`. `pid` overrides what the data directory says.
+pub fn resolve(source: &TargetSource, entrance: Entrance, pid: Option<u32>) -> Result<Target, TargetError> {
+    if let Some(pid) = pid {
+        procstat::sample(pid)?;
+    }
+    match source {
+        TargetSource::Data(data) => from_data(data, entrance, pid),
+        TargetSource::Flags { server, server_key, cluster_key } => {
+            let cluster_key = match (entrance, cluster_key) {
+                (Entrance::Login, _) => None,
+                (Entrance::Ticket, Some(path)) => Some(ClusterKey::load(path)?),
+                (Entrance::Ticket, None) => return Err(TargetError::NoClusterKey),
+            };
+            let server = Endpoint { address: look_up(server)?, key: *server_key };
+            Ok(Target { server, cluster_key, pid })
         }
     }
+}
 
-    fn from_data(data: &Path, entrance: Entrance, pid: Option<u32>) -> Result<Self, TargetError> {
-        let known = Endpoints::read(data)?;
-        let (role, entry) = match entrance {
-            Entrance::Login => ("login", known.login),
-            Entrance::Ticket => ("chat", known.chat),
-        };
-        // Each role may be a process of its own.
-        let its_pid = entry.as_ref().and_then(|entry| entry.pid).unwrap_or(known.pid);
-        if procstat::sample(its_pid).is_err() {
-            let path = data.join(Endpoints::FILE);
-            return Err(TargetError::Stale { path, data: data.into(), pid: its_pid });
-        }
-        let server =
-            entry.and_then(|entry| Some(Endpoint { address: entry.address, key: entry.public_key()? }));
-        let server = server.ok_or_else(|| TargetError::NoRole { role, data: data.into() })?;
-        let cluster_key = match entrance {
-            Entrance::Login => None,
-            Entrance::Ticket => Some(ClusterKey::load(&data.join(CLUSTER_KEY_FILE))?),
-        };
-        Ok(Self { server, cluster_key, pid: pid.or(Some(its_pid)) })
+fn from_data(data: &Path, entrance: Entrance, pid: Option<u32>) -> Result<Target, TargetError> {
+    let known = Endpoints::read(data)?;
+    let (role, entry) = match entrance {
+        Entrance::Login => ("login", known.login),
+        Entrance::Ticket => ("chat", known.chat),
+    };
+    // Each role may be a process of its own.
+    let its_pid = entry.as_ref().and_then(|entry| entry.pid).unwrap_or(known.pid);
+    if procstat::sample(its_pid).is_err() {
+        let path = data.join(Endpoints::FILE);
+        return Err(TargetError::Stale { path, data: data.into(), pid: its_pid });
     }
+    let server = entry.and_then(|entry| Some(Endpoint { address: entry.address, key: entry.public_key()? }));
+    let server = server.ok_or_else(|| TargetError::NoRole { role, data: data.into() })?;
+    let cluster_key = match entrance {
+        Entrance::Login => None,
+        Entrance::Ticket => Some(ClusterKey::load(&data.join(CLUSTER_KEY_FILE))?),
+    };
+    Ok(Target { server, cluster_key, pid: pid.or(Some(its_pid)) })
 }
 
 /// Reads a public key: 64 hexadecimal digits.
@@ -180,18 +132,18 @@ mod tests {
         dir
     }
 
-    fn resolve(dir: &Path, entrance: Entrance) -> Result<Target, TargetError> {
-        Target::resolve(&TargetSource::Data(dir.into()), entrance, None)
+    fn resolve_data(dir: &Path, entrance: Entrance) -> Result<Target, TargetError> {
+        resolve(&TargetSource::Data(dir.into()), entrance, None)
     }
 
     #[test]
     fn a_data_directory_gives_address_keys_and_process() {
         let dir = data(|text| text);
-        let chat = resolve(dir.path(), Entrance::Ticket).expect("complete");
+        let chat = resolve_data(dir.path(), Entrance::Ticket).expect("complete");
         assert_eq!(chat.server, Endpoint { address: "[::1]:9200".parse().unwrap(), key: [2; 32] });
         assert!(chat.cluster_key.is_some());
         assert_eq!(chat.pid, Some(std::process::id()));
-        let login = resolve(dir.path(), Entrance::Login).expect("complete");
+        let login = resolve_data(dir.path(), Entrance::Login).expect("complete");
         assert_eq!(login.server, Endpoint { address: "127.0.0.1:9000".parse().unwrap(), key: [1; 32] });
         assert!(login.cluster_key.is_none());
     }
@@ -199,7 +151,7 @@ mod tests {
     #[test]
     fn errors_name_the_file_and_what_to_do() {
         let check = |dir: &Path, parts: &[&str]| {
-            let error = resolve(dir, Entrance::Ticket).unwrap_err().to_string();
+            let error = resolve_data(dir, Entrance::Ticket).unwrap_err().to_string();
             assert!(parts.iter().all(|part| error.contains(part)), "{error}");
         };
         let empty = tempfile::tempdir().expect("a temporary directory");
@@ -227,13 +179,12 @@ mod tests {
             cluster_key,
         };
         let cluster_key = Some(dir.path().join(CLUSTER_KEY_FILE));
-        let chat =
-            Target::resolve(&flags("127.0.0.1:1", cluster_key), Entrance::Ticket, None).expect("complete");
+        let chat = resolve(&flags("127.0.0.1:1", cluster_key), Entrance::Ticket, None).expect("complete");
         assert_eq!((chat.server.key, chat.pid), ([3; 32], None));
-        assert!(Target::resolve(&flags("127.0.0.1:1", None), Entrance::Login, None).is_ok());
+        assert!(resolve(&flags("127.0.0.1:1", None), Entrance::Login, None).is_ok());
 
         let check = |source: &TargetSource, pid, part: &str| {
-            let error = Target::resolve(source, Entrance::Ticket, pid).unwrap_err().to_string();
+            let error = resolve(source, Entrance::Ticket, pid).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         };
         check(&flags("127.0.0.1:1", None), None, "--cluster-key");

@@ -6,8 +6,9 @@ use clap::Args;
 use throng_core::config::parse_duration;
 
 use super::broadcast::RawTalk;
-use super::common::{CLIENTS_MAX, Common};
+use super::common::Common;
 use super::steps::{Broadcasts, RawStepping, Talking, with_slo};
+use crate::model::limits::CLIENTS_MAX;
 use crate::steps::{Axis, Ladder, OnBad, StepsJob, Strategy};
 
 /// Time between two messages of all clients together, unless the command line says otherwise.

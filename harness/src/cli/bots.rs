@@ -3,17 +3,16 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use serde::{Deserialize, Serialize};
 use throng_core::config::{format_duration, parse_duration};
 
 use super::common::Common;
 use super::steps::{take_largest, with_clients, with_slo};
-use super::{Job, Scenario, Task, job};
-use crate::bots::{Languages, Manner, Pauses};
-use crate::clock::nanos;
-use crate::schedule::MESSAGES_MAX;
+use super::{Task, job};
+use crate::model::bots::{Languages, Manner, Pauses};
+use crate::model::limits::MESSAGES_MAX;
+use crate::model::spec::{Bots, Job, Scenario};
+use crate::model::target::Entrance;
 use crate::steps::{Axis, Ladder, OnBad, Pattern, StepFactory, StepsJob, Strategy};
-use crate::target::Entrance;
 
 /// How late the last recipient may get what is said in a good step of `--preset gradual`.
 const SLO: Duration = Duration::from_millis(100);
@@ -99,19 +98,6 @@ pub(super) struct RawBots {
     drain: Duration,
 }
 
-/// The settings of the scenario with bots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bots {
-    /// How long they talk: at least as long as their longest pause, so that each says something.
-    pub duration: Duration,
-    /// How.
-    pub manner: Manner,
-    /// How they get in.
-    pub entrance: Entrance,
-    /// Longest wait after the last message.
-    pub drain: Duration,
-}
-
 /// Conversations of several numbers of bots, made of that of the most.
 #[derive(Debug)]
 struct Conversations(Job);
@@ -124,14 +110,6 @@ impl StepFactory for Conversations {
     /// Bots talk when they feel like it.
     fn closed(&self, _: u32, _: u32) -> Option<Job> {
         None
-    }
-}
-
-impl Bots {
-    /// How long `clients` bots may talk until they might have said more than [`MESSAGES_MAX`] messages.
-    fn longest(clients: u32, pauses: Pauses) -> Duration {
-        let turns = u64::from(MESSAGES_MAX / clients.max(1)).saturating_sub(1);
-        Duration::from_nanos(nanos(pauses.min).saturating_mul(turns))
     }
 }
 
@@ -230,8 +208,8 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::bots::Script;
     use crate::cli::Cli;
+    use crate::model::bots::Script;
 
     fn parse(line: &str) -> Result<(Job, Bots), String> {
         let line = format!("throng-harness bots --data d {line}");

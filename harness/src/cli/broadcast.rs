@@ -3,19 +3,15 @@
 use std::time::Duration;
 
 use clap::Args;
-use serde::{Deserialize, Serialize};
 use throng_core::config::parse_duration;
 use throng_core::limits::CHAT_TEXT_MAX;
 
 use super::common::Common;
-use super::setting::{RawSetting, Setting};
-use crate::payload::PAYLOAD_MIN;
-use crate::schedule::{MESSAGES_MAX, points_in};
-
-/// How many times as many messages there are at most where the rate may change.
-const FASTER_MAX: u32 = 8;
-/// Messages drawn for that at most, beside those that are planned: each takes some 30 bytes a worker.
-const FASTER_MESSAGES: u32 = 1_000_000;
+use super::setting::RawSetting;
+use crate::model::limits::MESSAGES_MAX;
+use crate::model::payload::PAYLOAD_MIN;
+use crate::model::schedule::points_in;
+use crate::model::spec::Broadcast;
 
 #[derive(Debug, Args)]
 pub(super) struct RawBroadcast {
@@ -48,49 +44,6 @@ pub(super) struct RawTalk {
     /// How long to wait for outstanding deliveries after the last message
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     drain: Duration,
-}
-
-/// The broadcast scenario's own settings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Broadcast {
-    /// Messages to send, from 1 to [`MESSAGES_MAX`].
-    pub messages: u32,
-    /// Time for sending them.
-    pub duration: Duration,
-    /// Time between two of them; never zero.
-    pub interval: Duration,
-    /// Bytes of text, from [`PAYLOAD_MIN`] to [`CHAT_TEXT_MAX`].
-    pub payload: usize,
-    /// Clients that may send, from 1 to all.
-    pub senders: u32,
-    /// Time of sending before counting begins.
-    pub warmup: Duration,
-    /// Silence after that, in which a server catches up; only `peers` has any.
-    pub pause: Duration,
-    /// Longest wait after the last message.
-    pub drain: Duration,
-    /// Whom they are for, who comes and goes, and who does not read.
-    pub setting: Setting,
-    /// For a closed loop, which `peers` has: messages that may be ahead of the slowest client. Then
-    /// `interval` is that of the warm-up, and `messages` is only a bound.
-    pub ahead: Option<u32>,
-    /// Whether somebody may change how often messages are sent, with [`SendSchedule::change`](crate::send_schedule::Rhythm::change). Then there are
-    /// as many as have their turn in `duration`, and `messages` is what there are if nobody does.
-    pub is_adjustable: bool,
-    /// Whether everybody leaves in order at the end, and not by just hanging up.
-    pub leave: bool,
-}
-
-impl Broadcast {
-    /// How many messages are drawn: with a rate that may change as many as it could come to. The first ones are the same.
-    pub fn messages_drawn(&self) -> u32 {
-        if !self.is_adjustable {
-            return self.messages;
-        }
-        let faster =
-            self.messages.saturating_mul(FASTER_MAX).min(self.messages.saturating_add(FASTER_MESSAGES));
-        faster.min(MESSAGES_MAX.max(self.messages))
-    }
 }
 
 impl RawBroadcast {

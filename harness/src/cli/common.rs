@@ -8,19 +8,14 @@ use throng_core::config::parse_duration;
 use throng_core::crypto::PublicKey;
 use throng_core::limits::SHARDS_MAX;
 
-use crate::preflight::SOURCES_MAX;
-use crate::target::{Entrance, TargetSource, parse_key};
-use crate::threshold::Threshold;
-use crate::worker::Lists;
+use crate::model::limits::{CLIENTS_MAX, PROCESSES_MAX, SOURCES_MAX};
+use crate::model::spec::Lists;
+use crate::model::target::{Entrance, TargetSource};
+use crate::model::threshold::Threshold;
+use crate::target::parse_key;
 
 /// Clients, unless `--clients` says otherwise.
 const CLIENTS: u32 = 100;
-/// Most clients of one run.
-pub const CLIENTS_MAX: u32 = 1_000_000;
-
-/// Most processes of one run.
-pub const PROCESSES_MAX: u32 = 64;
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum RawLists {
     /// All clients; for a few thousand of them, as each list has them all

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use clap::Args;
-use serde::{Deserialize, Serialize};
 use throng_core::config::parse_duration;
 
 use super::common::Common;
 use super::setting::parse_rate;
+use crate::model::spec::Connect;
 
 #[derive(Debug, Args)]
 pub(super) struct RawConnect {
@@ -28,26 +28,6 @@ pub(super) struct RawConnect {
     /// After that everybody hangs up at once, and comes again
     #[arg(long)]
     storm: bool,
-}
-
-/// The connect scenario's own settings.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Connect {
-    /// How long everybody stays once all are in.
-    pub hold: Duration,
-    /// How long connecting takes to come to its rate.
-    pub ramp: Duration,
-    /// Clients that hang up and come again a second meanwhile.
-    pub churn: Option<u32>,
-    /// Whether everybody does in the end.
-    pub storm: bool,
-}
-
-impl Connect {
-    /// Whether anybody comes again.
-    pub fn reconnects(&self) -> bool {
-        self.churn.is_some() || self.storm
-    }
 }
 
 impl RawConnect {

@@ -3,16 +3,14 @@
 use std::time::Duration;
 
 use clap::Args;
-use serde::{Deserialize, Serialize};
 use throng_core::config::parse_duration;
 use throng_core::limits::NAME_CHARS_MAX;
 use throng_core::wire::SecretText;
 
 use super::common::Common;
-use crate::identity::Seeded;
-
-/// Most times, over all clients and rounds, that somebody comes in.
-pub const ENTRIES_MAX: u32 = 100_000_000;
+use crate::model::identity::Seeded;
+use crate::model::limits::ENTRIES_MAX;
+use crate::model::spec::{Login, Stay};
 
 #[derive(Debug, Args)]
 pub(super) struct RawLogin {
@@ -36,29 +34,6 @@ pub(super) struct RawLogin {
     /// How often each client comes in, one time after the other (with --leave)
     #[arg(long, value_name = "R", default_value_t = 1, requires = "leave", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) rounds: u32,
-}
-
-/// The login scenario's own settings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Login {
-    /// Most players on their way in at a time, from 1.
-    pub in_flight: u32,
-    /// The accounts that exist; without them each player signs up and creates a character.
-    pub seeded: Option<Seeded>,
-    /// What they do in the chat.
-    pub stay: Stay,
-}
-
-/// How long players stay in the chat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Stay {
-    /// Until all are in, and then for this long.
-    Hold(Duration),
-    /// Each leaves as soon as it has the user list.
-    Leave {
-        /// How often each comes in, from 1.
-        rounds: u32,
-    },
 }
 
 impl RawLogin {

@@ -18,30 +18,19 @@ mod steps;
 mod tests;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use serde::{Deserialize, Serialize};
 
-pub use bots::Bots;
-pub use broadcast::Broadcast;
-pub use common::{CLIENTS_MAX, PROCESSES_MAX};
-pub use connect::Connect;
 pub use file::{Expanded, FileError, expand};
-pub use login::{ENTRIES_MAX, Login, Stay};
 pub use report::ReportJob;
-pub use setting::Setting;
 
 use crate::crew;
-use crate::live::Standing;
+use crate::model::spec::{Job, Scenario};
+use crate::model::threshold::Threshold;
 use crate::monitor::MonitorJob;
 use crate::peers::{PeersJob, bare};
 use crate::steps::StepsJob;
-use crate::target::{Entrance, TargetSource};
-use crate::threshold::Threshold;
-use crate::worker::Lists;
 use bench::RawBench;
 use bots::RawBots;
 use broadcast::RawBroadcast;
@@ -96,19 +85,6 @@ enum RawScenario {
     Crew,
 }
 
-/// What to run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Scenario {
-    /// Clients enter with tickets and stay.
-    Connect(Connect),
-    /// Players log in and enter.
-    Login(Login),
-    /// Everybody enters, then random clients talk to all.
-    Broadcast(Broadcast),
-    /// Everybody enters, then they talk like people.
-    Bots(Bots),
-}
-
 /// What a command line asks for.
 #[derive(Debug)]
 pub enum Task {
@@ -139,83 +115,6 @@ impl Task {
             | Self::Report(_)
             | Self::BareWriter(_)
             | Self::Crew => None,
-        }
-    }
-}
-
-/// A command line that has been checked: whatever is in it makes sense together.
-///
-/// Written down, for other processes of the harness, it is without what only the one that reports needs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Job {
-    /// What to run.
-    pub scenario: Scenario,
-    /// Where.
-    pub target: TargetSource,
-    /// The server's process, if it was given.
-    pub server_pid: Option<u32>,
-    /// Clients, at least 1.
-    pub clients: u32,
-    /// Time between the beginnings of two connections.
-    pub connect_interval: Duration,
-    /// Longest way in.
-    pub connect_timeout: Duration,
-    /// Event-loop threads in each process, from 1; over all processes at most as many as clients.
-    pub workers: u32,
-    /// Processes that the clients are dealt to; with 1 they are in this one.
-    pub processes: u32,
-    /// Addresses of ours that clients connect from; none for as many as their number needs.
-    pub sources: Option<u32>,
-    /// Who keeps the user list.
-    pub lists: Lists,
-    /// What decides the traffic.
-    pub seed: u64,
-    /// Where the JSON report goes.
-    #[serde(skip)]
-    pub json: Option<PathBuf>,
-    /// Where the report goes as a page; never where the JSON goes.
-    #[serde(skip)]
-    pub html: Option<PathBuf>,
-    /// The directory for the distributions.
-    #[serde(skip)]
-    pub hgrm: Option<PathBuf>,
-    /// What must hold, defaults included.
-    #[serde(skip)]
-    pub thresholds: Vec<Threshold>,
-    /// Whether progress is shown as lines even in a terminal.
-    pub plain: bool,
-    /// Where the steps stand that it is one of, if there are several: for the picture of it.
-    #[serde(skip)]
-    pub standing: Option<Box<Standing>>,
-    /// Whether a run that is not valid fails.
-    pub require_valid: bool,
-}
-
-impl Scenario {
-    /// The name on the command line.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Connect(_) => "connect",
-            Self::Login(_) => "login",
-            Self::Broadcast(_) => "broadcast",
-            Self::Bots(_) => "bots",
-        }
-    }
-
-    /// How its clients get in.
-    pub fn entrance(&self) -> Entrance {
-        match self {
-            Self::Connect(_) | Self::Broadcast(_) => Entrance::Ticket,
-            Self::Login(_) => Entrance::Login,
-            Self::Bots(bots) => bots.entrance,
-        }
-    }
-
-    /// How often each client is to come in.
-    pub fn rounds(&self) -> u32 {
-        match self {
-            Self::Login(Login { stay: Stay::Leave { rounds }, .. }) => *rounds,
-            _ => 1,
         }
     }
 }

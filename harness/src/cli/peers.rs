@@ -6,9 +6,10 @@ use std::time::Duration;
 use clap::Args;
 use throng_core::config::{format_duration, parse_duration};
 
-use crate::payload::{PAYLOAD_MAX, PAYLOAD_MIN};
-use crate::peers::{CASES, Case, PeersJob, System, Times, bare};
-use crate::schedule::points_in;
+use crate::model::payload::{PAYLOAD_MAX, PAYLOAD_MIN};
+use crate::model::schedule::points_in;
+use crate::own_exe::own_exe;
+use crate::peers::{CASES, Case, PeersJob, System, Times};
 
 /// Most repetitions.
 const REPEAT_MAX: i64 = 100;
@@ -126,7 +127,7 @@ impl RawPeers {
             json: self.json,
             html: self.html,
             throng: self.throng,
-            bare: bare::own_program().ok(),
+            bare: own_exe().ok(),
         })
     }
 }

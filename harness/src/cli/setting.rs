@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use serde::{Deserialize, Serialize};
 use throng_core::config::parse_duration;
 
-use crate::audiences::{Audiences, ScopeMix, side_for};
+use crate::model::audiences::{ScopeMix, side_for};
+use crate::model::spec::Setting;
 
 /// Clients that are nearby, on average, unless `--audience` says otherwise.
 const AUDIENCE: u32 = 50;
@@ -73,48 +73,6 @@ pub(super) fn parse_rate(text: &str) -> Result<u32, String> {
     match number.trim().parse() {
         Ok(rate) if (1..=100_000).contains(&rate) => Ok(rate),
         _ => Err(format!("`{text}` is no rate: write a number from 1 to 100000, as in 1000/s")),
-    }
-}
-
-/// Whom messages are for, who comes and goes meanwhile, and who does not read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Setting {
-    /// Whom messages are for.
-    pub speech: ScopeMix,
-    /// Channels, if there are any.
-    pub channels: u32,
-    /// The side of the square of sectors, in sectors, if there are any.
-    pub side: u32,
-    /// The side of a sector, in the game's units.
-    pub sector_size: u32,
-    /// Joinings and leavings a second.
-    pub churn: Option<u32>,
-    /// Moves a second.
-    pub moves: Option<u32>,
-    /// Clients that stop reading.
-    pub deaf: u32,
-    /// For how long; none for the rest of the run.
-    pub deaf_for: Option<Duration>,
-    /// Clients that read slowly.
-    pub slow: u32,
-    /// Bytes that each of them reads a second.
-    pub slow_rate: u32,
-}
-
-impl Setting {
-    /// Clients that may speak, of so many: the first ones, who stay and who hear.
-    pub fn speakers(&self, clients: u32) -> u32 {
-        if self.is_restless() { clients / 2 } else { clients - self.deaf - self.slow }
-    }
-
-    /// Whether half of the clients come and go, or move.
-    fn is_restless(&self) -> bool {
-        self.churn.is_some() || self.moves.is_some()
-    }
-
-    /// So many clients in this setting.
-    pub fn crowd(&self, clients: u32, seed: u64) -> Audiences {
-        Audiences::new(clients, self.speech, self.channels, self.side, self.sector_size, seed)
     }
 }
 

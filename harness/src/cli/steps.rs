@@ -6,11 +6,13 @@ use clap::Args;
 use throng_core::config::{format_duration, parse_duration};
 
 use super::broadcast::RawTalk;
-use super::common::{CLIENTS_MAX, Common};
-use super::{Job, Scenario, job};
-use crate::audiences::ScopeMix;
-use crate::steps::{Axis, STEPS_MAX, StepFactory};
-use crate::threshold::Threshold;
+use super::common::Common;
+use super::job;
+use crate::model::audiences::ScopeMix;
+use crate::model::limits::{CLIENTS_MAX, STEPS_MAX};
+use crate::model::spec::{Job, Scenario};
+use crate::model::threshold::Threshold;
+use crate::steps::{Axis, StepFactory};
 
 /// Most messages of a closed loop; it ends before its time if they run out.
 const CLOSED_MAX: u32 = 400_000;
@@ -125,7 +127,7 @@ fn broadcast(
     talking: Talking,
     duration: Duration,
     size: u32,
-) -> Result<super::Broadcast, String> {
+) -> Result<crate::model::spec::Broadcast, String> {
     let (clients, interval) = load(talking, size);
     talk.check(clients, interval, duration).map_err(|error| {
         let interval = format_duration(interval);

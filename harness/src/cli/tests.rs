@@ -1,9 +1,12 @@
 //! What command lines mean, and what is said of those that mean nothing.
 
+use std::time::Duration;
 use throng_core::wire::SecretText;
 
 use super::*;
-use crate::identity::Seeded;
+use crate::model::identity::Seeded;
+use crate::model::spec::{Connect, Lists, Login, Stay};
+use crate::model::target::{Entrance, TargetSource};
 use crate::peers::{CASES, System};
 
 const KEY: &str = "0102030405060708090a0b0c0d0e0f100102030405060708090a0b0c0d0e0f10";

@@ -14,19 +14,19 @@ use std::time::Instant;
 use thiserror::Error;
 use throng_core::shutdown::ignore_signals;
 
+use super::error::FleetError;
 use super::frame::{self, FrameError};
 use super::message::{Beginning, ChildCommand, ChildEvent};
 use super::reporter::{REPORT_EVERY, Reporter};
 use super::threads::Threads;
-use crate::clock::RunClock;
-use crate::fleet::FleetError;
+use crate::command::Command;
 use crate::live::Panel;
+use crate::model::clock::RunClock;
 use crate::model::exit::{EXIT_NOT_RUN, EXIT_OK};
-use crate::scenario::{Given, plan};
-use crate::send_schedule::SendSchedule;
-use crate::target::{Target, TargetError};
+use crate::model::plan::{Given, Plan, plan};
+use crate::model::send_schedule::SendSchedule;
+use crate::target::{self, TargetError};
 use crate::verify::DeliveryLedger;
-use crate::worker::{Command, Plan};
 
 /// Why a part of the workers is lost.
 #[derive(Debug, Error)]
@@ -112,7 +112,7 @@ fn prepare(beginning: Beginning) -> Result<Plan, MemberError> {
     let Beginning { job, address, run, raw_epoch, sources, .. } = beginning;
     let clock = RunClock::from_raw_epoch(raw_epoch).ok_or(MemberError::Clock)?;
     // Its process is watched by who reports.
-    let mut target = Target::resolve(&job.target, job.scenario.entrance(), None)?;
+    let mut target = target::resolve(&job.target, job.scenario.entrance(), None)?;
     target.server.address = address;
     Ok(plan(&job, &target, Given { clock, run, sources }))
 }

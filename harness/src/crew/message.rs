@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cli::Job;
-use crate::clock::Nanos;
-use crate::live::Totals;
-use crate::record::Latencies;
-use crate::schedule::Pace;
-use crate::send_schedule::ScheduleSnapshot;
+use crate::command::Command;
+use crate::model::clock::Nanos;
+use crate::model::record::Latencies;
+use crate::model::results::Totals;
+use crate::model::schedule::Pace;
+use crate::model::send_schedule::ScheduleSnapshot;
+use crate::model::spec::Job;
 use crate::verify::{Page, Part};
-use crate::worker::{Command, WorkerResults};
+use crate::worker::WorkerResults;
 
 /// A client, and the server's number for it; 0 when it has gone.
 pub(super) type Present = (u32, u32);
@@ -93,7 +94,7 @@ pub(super) enum ChildEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::Gather;
+    use crate::command::Gather;
 
     #[test]
     fn every_command_arrives_as_it_was_given() {

@@ -18,6 +18,8 @@
 //! what it is told is written by a thread of its own (`inlet`).
 
 mod child_writer;
+mod error;
+mod fleet;
 mod frame;
 mod member;
 mod message;
@@ -26,11 +28,11 @@ mod reporter;
 mod stall_timer;
 mod threads;
 
+pub use error::FleetError;
+pub use fleet::Fleet;
 pub use frame::FrameError;
 pub use member::serve;
-pub(crate) use processes::Processes;
 pub use stall_timer::Awaited;
-pub(crate) use threads::Threads;
 
 /// The hidden subcommand with which the harness starts itself.
 pub const SUBCOMMAND: &str = "crew-member";
@@ -41,11 +43,12 @@ mod tests {
     use throng_core::crypto::ClusterKey;
 
     use super::message::{Beginning, ChildCommand};
-    use crate::cli::{Cli, Job, Login, Scenario};
-    use crate::clock::RunClock;
-    use crate::scenario::{Given, plan};
-    use crate::target::{Endpoint, Target};
-    use crate::worker::{Command, Plan};
+    use crate::cli::Cli;
+    use crate::command::Command;
+    use crate::model::clock::RunClock;
+    use crate::model::plan::{Given, Plan, plan};
+    use crate::model::spec::{Job, Login, Scenario};
+    use crate::model::target::{Endpoint, Target};
 
     fn job(line: &str) -> Job {
         let line = format!("throng-harness {line} --data d --seed 7");

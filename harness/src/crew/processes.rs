@@ -9,19 +9,20 @@ use std::time::{Duration, Instant};
 
 use super::SUBCOMMAND;
 use super::child_writer::ChildWriter;
+use super::error::FleetError;
 use super::frame::{self, FrameError};
 use super::message::{Beginning, ChildCommand, ChildEvent};
 use super::stall_timer::{Awaited, SILENCE_MAX, StallTimer};
-use crate::cli::Job;
-use crate::clock::Nanos;
-use crate::fleet::FleetError;
+use crate::command::Command;
 use crate::live::Panel;
-use crate::peers::bare::own_program;
-use crate::scenario::Given;
-use crate::send_schedule::SendSchedule;
-use crate::target::Target;
+use crate::model::clock::Nanos;
+use crate::model::plan::{Given, Plan};
+use crate::model::send_schedule::SendSchedule;
+use crate::model::spec::Job;
+use crate::model::target::Target;
+use crate::own_exe::own_exe;
 use crate::verify::{DeliveryLedger, Settlement};
-use crate::worker::{Command, Plan, WorkerResults};
+use crate::worker::WorkerResults;
 
 /// How long a process may take to end: its connections are closed in order.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -106,7 +107,7 @@ impl Processes {
         for process in 0..job.processes {
             let failed = |source| FleetError::Spawn { process, source };
             // What it says on stderr, a panic for example, is for whoever reads ours.
-            let child = Program::new(own_program().map_err(failed)?)
+            let child = Program::new(own_exe().map_err(failed)?)
                 .arg(SUBCOMMAND)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::message::{ChildEvent, Present};
 use super::stall_timer::BEAT_EVERY;
-use crate::clock::Nanos;
-use crate::live::{Panel, Totals};
-use crate::worker::Plan;
+use crate::live::Panel;
+use crate::model::clock::Nanos;
+use crate::model::plan::Plan;
+use crate::model::results::Totals;
 
 /// How often the workers' panels are looked at: as often as the run looks at its own.
 pub(super) const REPORT_EVERY: Duration = Duration::from_millis(10);
@@ -136,7 +137,7 @@ fn steady(panel: &Panel) -> Totals {
 mod tests {
     use super::*;
     use crate::crew::tests::plan_of;
-    use crate::record::Latencies;
+    use crate::model::record::Latencies;
 
     fn told(reporter: &mut Reporter, now: Instant) -> Vec<ChildEvent> {
         let mut all = Vec::new();

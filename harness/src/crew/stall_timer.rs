@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::fleet::HARVEST_TIMEOUT;
+use super::error::HARVEST_TIMEOUT;
 
 /// How often a process that is at work says something, if only that it is there.
 pub(super) const BEAT_EVERY: Duration = Duration::from_secs(1);

@@ -9,12 +9,14 @@ use std::time::Duration;
 use throng_core::net::{Mail, Mailbox, Shard, ShardSize};
 use throng_core::wire::CloseReason;
 
-use crate::fleet::{FleetError, HARVEST_TIMEOUT};
+use super::error::{FleetError, HARVEST_TIMEOUT};
+use crate::command::Command;
 use crate::live::Panel;
+use crate::model::plan::{EntryPath, Plan};
+use crate::model::send_schedule::SendSchedule;
 use crate::pacer::Pacer;
-use crate::send_schedule::SendSchedule;
 use crate::verify::DeliveryLedger;
-use crate::worker::{Command, EntryPath, Plan, Worker, WorkerResults};
+use crate::worker::{Worker, WorkerResults};
 
 /// Commands that may wait for a worker.
 const MAILBOX: usize = 1024;

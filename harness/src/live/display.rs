@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use throng_core::shutdown::{Cause, Shutdown};
 
+use super::Progress;
 use super::keys::{Action, RateKey};
 use super::screen::Screen;
 use super::view::{Entering, Facts, Own, Phase, State, draw};
-use super::{Progress, Second, Totals};
-use crate::clock::Nanos;
+use crate::model::clock::Nanos;
 use crate::model::exit::EXIT_INTERRUPTED;
+use crate::model::procstat::Sample;
+use crate::model::results::{Second, Totals};
 use crate::model::text::format_count;
-use crate::procstat::Sample;
 
 /// What a run shows of itself.
 #[derive(Debug)]

@@ -2,10 +2,6 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use crate::clock::Nanos;
-
 /// The longest time between two messages that keys lead to.
 const LONGEST: Duration = Duration::from_mins(1);
 
@@ -41,27 +37,6 @@ impl RateKey {
         };
         // A plan beyond the bounds stays a place that keys can leave, and not one that they jump from.
         wanted.clamp(shortest.min(now), LONGEST.max(now))
-    }
-}
-
-/// A change of the rate by a key, as reports have it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(default)]
-pub struct RateChange {
-    /// When the first message of the new rate was due, in seconds since the run began.
-    pub at_s: f64,
-    /// The time between two messages from then on, in microseconds.
-    pub interval_us: f64,
-    /// The same in nanoseconds.
-    #[serde(skip)]
-    pub interval: Nanos,
-}
-
-impl RateChange {
-    /// From `at` on there are `interval` nanoseconds between two messages.
-    pub fn new(at: Nanos, interval: Nanos) -> Self {
-        Self { at_s: at as f64 / 1e9, interval_us: interval as f64 / 1e3, interval }
     }
 }
 

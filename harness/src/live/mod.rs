@@ -13,10 +13,10 @@ mod timeline;
 mod view;
 
 pub use display::Display;
-pub use keys::{Action, RateChange, RateKey};
-pub use panel::{PARTS, Panel, Part, Totals, sum};
+pub use keys::{Action, RateKey};
+pub use panel::{Panel, sum};
 pub use plain::Progress;
 pub(crate) use screen::Screen;
-pub use timeline::{Second, Timeline, add_last_recipients};
+pub use timeline::{Timeline, add_last_recipients};
 pub(crate) use view::{Chart, draw_chart, draw_footer, draw_log, elapsed, fit, titled};
-pub use view::{Entering, Facts, Own, Phase, Standing, State, Subject, draw};
+pub use view::{Entering, Facts, Own, Phase, State, Subject, draw};

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 
 use ratatui::crossterm::terminal;
 
-use super::Second;
+use crate::model::results::Second;
 use crate::model::text::{format_bytes, format_count, format_nanos, format_rate};
 
 /// Shows rows to a person, or writes them to a log.

@@ -2,57 +2,11 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::panel::{Panel, Totals, sum};
-use crate::clock::Nanos;
-use crate::procstat::Sample;
-use crate::record::Latencies;
-
-/// One row of the timeline: what happened since the row before.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(default)]
-pub struct Second {
-    /// Seconds since the run began.
-    pub at_s: f64,
-    /// Clients in the chat now.
-    pub connected: u64,
-    /// Clients thrown out so far.
-    pub disconnected: u64,
-    /// Times so far that a client has left in order.
-    pub left: u64,
-    /// Messages sent so far.
-    pub sent: u64,
-    /// Messages received so far.
-    pub received: u64,
-    /// Messages sent a second.
-    pub sent_per_s: f64,
-    /// Messages received a second.
-    pub received_per_s: f64,
-    /// Median latency of what was received since, in microseconds; 0 for nothing.
-    pub p50_us: f64,
-    /// 90th percentile likewise.
-    pub p90_us: f64,
-    /// 99th percentile likewise.
-    pub p99_us: f64,
-    /// Longest likewise.
-    pub max_us: f64,
-    /// The server's share of one core.
-    pub server_cpu: Option<f64>,
-    /// The server's resident memory.
-    pub server_rss_bytes: Option<u64>,
-    /// The server's CPU microseconds for each message received; null if none was.
-    pub server_cpu_us_per_delivery: Option<f64>,
-    /// The share of one core of all the harness's processes together; above 1 if they use more than one.
-    pub harness_cpu: Option<f64>,
-    /// The resident memory of all the harness's processes together.
-    pub harness_rss_bytes: Option<u64>,
-    /// Median time to the last recipient of the messages that were due since, in microseconds; 0 for none.
-    pub last_recipient_p50_us: f64,
-    /// 99th percentile likewise.
-    pub last_recipient_p99_us: f64,
-}
+use super::panel::{Panel, sum};
+use crate::model::clock::Nanos;
+use crate::model::procstat::Sample;
+use crate::model::record::Latencies;
+use crate::model::results::{Second, Totals};
 
 /// Turns panels into rows.
 #[derive(Debug, Default)]
@@ -141,7 +95,7 @@ pub fn add_last_recipients(rows: &mut [Second], messages: impl IntoIterator<Item
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::procstat::Meter;
+    use crate::model::procstat::Meter;
 
     #[test]
     fn rows_hold_what_happened_since_the_last() {

@@ -18,8 +18,9 @@ use ratatui::widgets::{Block, Borders, Gauge, Paragraph};
 pub(crate) use chart::{Chart, draw_chart};
 pub use entering::Entering;
 
-use super::{Second, Totals};
-use crate::clock::Nanos;
+use crate::model::clock::Nanos;
+use crate::model::results::{Second, Totals};
+use crate::model::spec::Standing;
 use crate::model::text::{format_bytes, format_count, format_nanos, format_rate};
 use fit::{beginning, fits, fitting};
 
@@ -70,17 +71,6 @@ impl Phase {
             Self::Leaving => "leaving",
         }
     }
-}
-
-/// Where several runs stand, one of which is shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
-    /// The name of the scenario that they are steps of.
-    pub scenario: &'static str,
-    /// Which one it is, as in `step 3 of 6, 50 clients`.
-    pub step: String,
-    /// What became of those before it, oldest first.
-    pub before: Vec<String>,
 }
 
 /// What there is to see of a run.

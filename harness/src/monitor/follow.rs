@@ -11,7 +11,7 @@ use throng_core::endpoints::{Endpoints, EndpointsError};
 
 use super::admin;
 use super::metrics::Metrics;
-use crate::procstat::{self, Meter};
+use crate::model::procstat::{self, Meter};
 
 /// The end of the name of a metric that only grows.
 const GROWING: &str = "_total";

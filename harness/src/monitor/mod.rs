@@ -27,8 +27,8 @@ use throng_core::shutdown::{Cause, Shutdown};
 
 pub use report::{MonitorReport, ServerReport, Warning};
 
-use crate::clock::nanos;
 use crate::live::{Action, Screen};
+use crate::model::clock::nanos;
 use crate::model::exit::EXIT_INTERRUPTED;
 use follow::Followed;
 use limit::Limit;

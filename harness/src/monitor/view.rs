@@ -12,8 +12,8 @@ use ratatui::widgets::{Paragraph, Row, Table};
 use super::MonitorJob;
 use super::follow::Look;
 use super::record::Judge;
-use crate::clock::{Nanos, nanos};
 use crate::live::{Chart, draw_chart, draw_footer, draw_log, elapsed, fit, titled};
+use crate::model::clock::{Nanos, nanos};
 use crate::model::text::{format_bytes, format_nanos, format_rate};
 
 /// The state of a server with which nothing is wrong.

@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use throng_core::shutdown::Shutdown;
 use super::clients::{Clients, Handler};
 use super::process::{self, Server, ServerError};
 use super::system::{Frame, Peer, Step};
-use crate::clock::{Nanos, RunClock, nanos};
+use crate::model::clock::{Nanos, RunClock, nanos};
 
 /// What the writer says to each socket first.
 const WELCOME: &[u8] = b"J";
@@ -290,11 +290,6 @@ impl Peer for Reader {
             _ => Step::Frame(bytes.len(), Frame::Other),
         }
     }
-}
-
-/// This program, whose subcommand the writer is.
-pub fn own_program() -> io::Result<PathBuf> {
-    std::env::current_exe()
 }
 
 #[cfg(test)]

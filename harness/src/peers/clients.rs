@@ -18,11 +18,12 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
-use rustix::time::{timerfd_create, timerfd_settime};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
 
 use super::system::{Frame, Peer, Step};
-use crate::clock::{NEVER, Nanos, RunClock};
+use crate::model::clock::{NEVER, Nanos, RunClock};
 
 /// Bytes that one read may bring. A longer frame breaks the connection.
 const SCRATCH: usize = 256 * 1024;

@@ -45,8 +45,8 @@ pub use row::{Row, Summary};
 pub use throng::ThrongError;
 pub use traffic::Times;
 
+use crate::model::results::Findings;
 use crate::model::text::format_count;
-use crate::report::Findings;
 use bare::Bare;
 use pin::{PinError, Pinned};
 use room::Room;

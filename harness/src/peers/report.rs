@@ -345,8 +345,8 @@ pub(crate) mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::model::results::Findings;
     use crate::peers::{CASES, System, Times};
-    use crate::report::Findings;
 
     /// Two systems in two cases, of which one was measured: redis once, and throng twice, the second time with a doubt.
     pub(crate) fn report(interrupted: bool, failures: Vec<Failure>) -> PeersReport {

@@ -12,10 +12,10 @@ use super::clients::Clients;
 use super::process::{Server, ServerError};
 use super::system::Peer;
 use super::traffic::{Talk, Times};
-use crate::clock::{Nanos, RunClock, nanos};
+use crate::model::clock::{Nanos, RunClock, nanos};
+use crate::model::procstat::{Meter, ProcError};
+use crate::model::results::Findings;
 use crate::model::text::format_count;
-use crate::procstat::{Meter, ProcError};
-use crate::report::Findings;
 
 /// How long nothing may happen while members join, or while the probe is on its way.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::case::Case;
-use crate::procstat::Usage;
-use crate::record::LatencyUs;
-use crate::report::{Findings, doubts, harness_load};
-use crate::verify::Deliveries;
+use crate::model::procstat::Usage;
+use crate::model::record::LatencyUs;
+use crate::model::results::{Deliveries, Findings};
+use crate::report::{doubts, harness_load};
 
 /// One case with one system, once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -186,7 +186,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::verify::Gaps;
+    use crate::model::results::Gaps;
 
     fn row(repetition: u32, received: u64, cpu_s: f64, missing: u64) -> Row {
         let mut findings = Findings { measured: Duration::from_secs(2), workers: 1, ..Findings::default() };

@@ -12,12 +12,14 @@ use super::case::{Case, Load};
 use super::process::{self, Server, ServerError};
 use super::system::THRONG;
 use super::traffic::{CLOSED_MAX, CLOSED_WARMUP, Times};
-use crate::cli::{Broadcast, Job, Scenario, Setting};
-use crate::report::Findings;
+use crate::model::limits::MESSAGES_MAX;
+use crate::model::results::Findings;
+use crate::model::schedule::points_in;
+use crate::model::spec::{Broadcast, Job, Scenario, Setting};
+use crate::model::target::{Entrance, TargetSource};
+use crate::model::threshold::Threshold;
 use crate::scenario::{self, RunError};
-use crate::schedule::{MESSAGES_MAX, points_in};
-use crate::target::{Entrance, Target, TargetError, TargetSource};
-use crate::threshold::Threshold;
+use crate::target::{self, TargetError};
 
 /// What `throng up` prints when clients may come.
 const READY: &str = "ready";
@@ -75,7 +77,7 @@ impl Throng {
         shutdown: &Shutdown,
     ) -> Result<Findings, ThrongError> {
         let source = TargetSource::Data(self.server.dir().join("data"));
-        let target = Target::resolve(&source, Entrance::Ticket, None)?;
+        let target = target::resolve(&source, Entrance::Ticket, None)?;
         let findings = scenario::drive(&job(case, times, payload, seed, source), &target, shutdown)?;
         if findings.interrupted { Err(ThrongError::Interrupted) } else { Ok(findings) }
     }
@@ -113,7 +115,7 @@ fn job(case: Case, times: Times, payload: usize, seed: u64, target: TargetSource
         workers: 1,
         processes: 1,
         sources: None,
-        lists: crate::worker::Lists::Sample,
+        lists: crate::model::spec::Lists::Sample,
         seed,
         json: None,
         html: None,

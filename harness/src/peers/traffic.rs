@@ -8,12 +8,13 @@ use rand::{RngExt, SeedableRng};
 
 use super::case::{Case, Load};
 use super::clients::Handler;
-use crate::clock::{NEVER, Nanos, nanos};
-use crate::payload::{Payload, Purpose, Reading, Stamp};
-use crate::record::{Latencies, Recorder, Spread};
-use crate::report::{Findings, Rates};
-use crate::schedule::{MESSAGES_MAX, SendCursor, Traffic, points_in};
-use crate::send_schedule::SendSchedule;
+use crate::model::clock::{NEVER, Nanos, nanos};
+use crate::model::limits::MESSAGES_MAX;
+use crate::model::payload::{Payload, Purpose, Reading, Stamp};
+use crate::model::record::{Latencies, Recorder};
+use crate::model::results::{Findings, Rates};
+use crate::model::schedule::{SendCursor, Traffic, points_in};
+use crate::model::send_schedule::SendSchedule;
 use crate::verify::{DeliveryLedger, Receipt, settle};
 use crate::window::Window;
 
@@ -227,7 +228,7 @@ impl Talk {
         if let Some(settlement) = settle(vec![self.tally]) {
             findings.sent = settlement.sent;
             if let Load::Paced(_) = self.case.load {
-                findings.spread = Spread::of(&settlement.log, &self.rhythm);
+                findings.spread = settlement.log.spread(&self.rhythm);
             }
             findings.deliveries = Some(settlement.deliveries);
         }

@@ -1,16 +1,15 @@
 //! Reports as files: writing them, and reading those of this version or an earlier one.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde::Deserialize;
 use serde::de::{self, IgnoredAny};
 use thiserror::Error;
 
 use super::{FORMAT, Report};
-use crate::record::Latencies;
+use crate::model::record::Latencies;
 
 /// Why a report could not be written.
 #[derive(Debug, Error)]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::record::Latencies;
+use crate::model::record::Latencies;
 
 /// Lines for each time that what is left of the distribution is halved; the usual number.
 const TICKS: u32 = 5;

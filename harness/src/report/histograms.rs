@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::breakdown::Breakdown;
-use crate::record::{Latencies, Recorder, Spread};
+use crate::model::breakdown::Breakdown;
+use crate::model::record::{Latencies, Recorder, Spread};
 
 /// All distributions by their names; those with nothing in them are left out.
 pub(super) fn all(

@@ -1,110 +1,41 @@
 //! What a run found, as JSON, as a page and for people, and whether that was good enough.
 
-mod bots;
+mod check;
 pub mod compare;
-mod fairness;
 mod file;
 mod forecast;
 mod hgrm;
 mod histograms;
 mod html;
 mod machine;
-mod parts;
 pub(crate) mod reload;
 mod steps;
 mod summary;
 mod verdict;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-pub use bots::BotsReport;
-pub use fairness::{Fairness, Group, Recipient, ShardGroup, Slowest};
+pub use check::Checked;
 pub use file::{ReadError, ReportError, check_directory, check_writable};
 pub use machine::Machine;
-pub use parts::{
-    Churned, Clients, HarnessMemory, ImpairedClients, ListReport, ListTimes, Moved, Rates, Reconnected,
-};
 pub use steps::{Limit, Step, Stepped};
 pub use verdict::Verdict;
 pub(crate) use verdict::{LOAD_MAX, doubts, harness_load};
 
-use crate::breakdown::{Breakdown, BreakdownUs, ServerClockUs};
-use crate::cli::Job;
-use crate::clock::Nanos;
-use crate::live::{RateChange, Second};
-use crate::procstat::Usage;
-use crate::record::{Latencies, LatencyUs, Recorder, Spread};
-use crate::threshold::Checked;
-use crate::verify::{Deliveries, Gaps};
+use crate::model::breakdown::{BreakdownUs, ServerClockUs};
+use crate::model::procstat::Usage;
+use crate::model::record::{Latencies, LatencyUs};
+use crate::model::results::{
+    BotsReport, Churned, Clients, Deliveries, Fairness, Findings, Gaps, HarnessMemory, ImpairedClients,
+    ListReport, Moved, RateChange, Rates, Reconnected, Second,
+};
+use crate::model::spec::Job;
 
 /// The version of the report's form; a reader that knows another one should say so.
 const FORMAT: u32 = 1;
-
-/// Everything a scenario found out, before it is judged.
-#[derive(Debug, Default)]
-pub struct Findings {
-    /// Whether the user stopped the run.
-    pub interrupted: bool,
-    /// What the run waited for in vain; with any of it the run fails.
-    pub incomplete_because: Vec<String>,
-    /// What became of the clients.
-    pub clients: Clients,
-    /// Messages that were sent and counted.
-    pub sent: u64,
-    /// What became of them; none for scenarios that send nothing.
-    pub deliveries: Option<Deliveries>,
-    /// Their memory.
-    pub harness_memory: HarnessMemory,
-    /// Who hung up and came again.
-    pub reconnects: Reconnected,
-    /// The clients' user lists.
-    pub lists: ListReport,
-    /// Who came to channels and left them meanwhile.
-    pub churn: Churned,
-    /// Who moved meanwhile.
-    pub moves: Moved,
-    /// Who did not read as it should.
-    pub impaired: ImpairedClients,
-    /// What bots said; none without bots.
-    pub bots: Option<BotsReport>,
-    /// How alike the others were served.
-    pub fairness: Option<Fairness>,
-    /// All workers' latencies, merged.
-    pub recorder: Recorder,
-    /// Where the time of some deliveries went.
-    pub breakdown: Breakdown,
-    /// How the server's clock stood to ours, if that is known.
-    pub server_clock: Option<ServerClockUs>,
-    /// First and last recipients.
-    pub spread: Spread,
-    /// How long something that arrived could wait until the event loop had read it.
-    pub read_lag: Latencies,
-    /// Other times by name: parts of connecting and logging in.
-    pub phases: BTreeMap<&'static str, Latencies>,
-    /// Rates; deliveries are added from the other fields.
-    pub rates: Rates,
-    /// What tells this traffic from another; none for scenarios that send nothing.
-    pub traffic: Option<String>,
-    /// The same of what was sent of it.
-    pub traffic_sent: Option<String>,
-    /// When the measured part began.
-    pub measured_from: Nanos,
-    /// How long it took.
-    pub measured: Duration,
-    /// The server's process in the measured part, if it could be seen.
-    pub server: Option<Usage>,
-    /// The harness's processes in the measured part, all together.
-    pub harness: Option<Usage>,
-    /// Event-loop threads, over all processes.
-    pub workers: u32,
-    /// One row a second.
-    pub timeline: Vec<Second>,
-    /// What keys have made of the rate.
-    pub rate_changes: Vec<RateChange>,
-}
 
 /// How the run was started.
 #[derive(Debug, Clone)]
@@ -304,7 +235,8 @@ impl Report {
             require_valid: job.require_valid,
             ..Self::default()
         };
-        report.thresholds = job.thresholds.iter().filter_map(|threshold| threshold.check(&report)).collect();
+        report.thresholds =
+            job.thresholds.iter().filter_map(|threshold| Checked::new(threshold, &report)).collect();
         report.verdict = verdict::judge(&report, findings.interrupted);
         report
     }

@@ -13,8 +13,8 @@ use super::compare::{CompareError, Comparison, Named};
 use super::{Machine, Origin, ReadError, Report, ReportError};
 use crate::cli::ReportJob;
 use crate::model::exit::{EXIT_BROKEN, EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE};
+use crate::model::record::Latencies;
 use crate::peers::{self, PeersReport};
-use crate::record::Latencies;
 
 /// Why there is no result, and the exit code for that.
 struct Failed {
@@ -162,9 +162,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::live::Second;
+    use crate::model::results::{Findings, Second};
     use crate::peers::{Failure, test_report};
-    use crate::report::Findings;
     use crate::report::tests::{findings, job, origin};
 
     /// So many seconds that are all alike.

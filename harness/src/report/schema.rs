@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::tests::{findings, job, origin};
 use super::*;
-use crate::live::Second;
+use crate::model::results::Second;
 
 /// Set to 1, it makes the test write the documents instead of comparing them.
 const BLESS: &str = "THRONG_BLESS";

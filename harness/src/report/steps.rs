@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::forecast::forecast_lines;
 use super::verdict::Late;
-use super::{Clients, LOAD_MAX, Rates, Report, Verdict};
+use super::{LOAD_MAX, Report, Verdict};
+use crate::model::procstat::Usage;
+use crate::model::record::LatencyUs;
+use crate::model::results::{Clients, Deliveries, Gaps, Rates};
 use crate::model::text::{format_bytes, format_count, format_nanos, format_rate};
-use crate::procstat::Usage;
-use crate::record::LatencyUs;
+use crate::report::Checked;
 use crate::steps::{Axis, Capacity, Forecast, Found, Judged, LimitedBy, Pace, Phase, Trial};
-use crate::threshold::Checked;
-use crate::verify::{Deliveries, Gaps};
 
 /// A step. Where keys are those of a report they mean the same.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

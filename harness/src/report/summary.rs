@@ -1,14 +1,14 @@
 //! The report for people: a stranger should understand it without a manual.
 
-use crate::model::text::{format_bytes, format_count, format_rate};
 use std::fmt;
 
-use super::{Churned, Fairness, Report, Verdict};
-use crate::breakdown::SAMPLE;
-use crate::model::text::format_nanos;
-use crate::procstat::Usage;
-use crate::record::LatencyUs;
-use crate::threshold::Checked;
+use super::{Report, Verdict};
+use crate::model::breakdown::SAMPLE;
+use crate::model::procstat::Usage;
+use crate::model::record::LatencyUs;
+use crate::model::results::{Churned, Fairness};
+use crate::model::text::{format_bytes, format_count, format_nanos, format_rate};
+use crate::report::Checked;
 
 /// CPU seconds below which a figure for each delivery is not shown: the kernel counts in 10 ms.
 pub(super) const CPU_MIN_S: f64 = 0.1;

@@ -1,12 +1,15 @@
-use crate::model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_OK};
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::cli::Cli;
-use crate::payload::Stamp;
-use crate::schedule::Traffic;
-use crate::send_schedule::SendSchedule;
+use crate::model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_OK};
+use crate::model::payload::Stamp;
+use crate::model::record::Recorder;
+use crate::model::results::Recipient;
+use crate::model::schedule::Traffic;
+use crate::model::send_schedule::SendSchedule;
 use crate::verify::{DeliveryLedger, settle};
 use clap::Parser;
 
@@ -66,7 +69,7 @@ pub(super) fn findings(lost: u32) -> Findings {
     Findings {
         clients: Clients { requested: 2, connected: 2, ..Clients::default() },
         sent: settlement.sent,
-        spread: Spread::of(&settlement.log, &rhythm),
+        spread: settlement.log.spread(&rhythm),
         deliveries: Some(settlement.deliveries),
         recorder,
         rates: Rates::new(10, Duration::from_millis(10), 10, Duration::from_millis(10)),
@@ -236,4 +239,48 @@ fn a_rate_that_somebody_changed_is_told() {
     assert!(
         !text.contains("CHANGED") && !page.contains("not the planned run") && json == serde_json::json!([])
     );
+}
+
+/// So many clients, who came in in the order of their numbers; `mean_us` is theirs.
+fn recipients(clients: u32, mean_us: impl Fn(u32) -> u64) -> Vec<Recipient> {
+    let one = |client| Recipient {
+        client,
+        shard: (client % 2) as u8,
+        entered: u64::from(client) * 1_000,
+        received: 4,
+        waited: mean_us(client) * 4_000,
+        longest_us: 9,
+    };
+    (0..clients).rev().map(one).collect()
+}
+
+#[test]
+fn a_report_says_who_waits_longest() {
+    let found = || Findings {
+        fairness: Fairness::of(recipients(200, |client| 1_000 + 10 * u64::from(client))),
+        ..findings(0)
+    };
+    let report = Report::new(&job(""), origin(), found());
+    let text = report.to_string();
+    for part in [
+        "nine tenths of 200 clients had a mean latency of 1.10 ms to 2.90 ms, client 199 the longest, 2.99 ms",
+        "by order of entry: group 10 of 10 waited 2.64 times as long as the fastest",
+        "by the server's event loop: 0 1.99 ms, 1 2 ms",
+    ] {
+        assert!(text.contains(part), "no `{part}` in:\n{text}");
+    }
+    let page = report.to_html();
+    assert!(
+        page.contains("Mean latency by order of entry, first tenth to last")
+            && page.contains("on event loop 1"),
+        "{page}"
+    );
+    let few = Findings { fairness: Fairness::of(recipients(4, |_| 1_000)), ..findings(0) };
+    let page = Report::new(&job(""), origin(), few).to_html();
+    assert!(page.contains("Mean latency by order of entry, first client to last"), "{page}");
+    let json = serde_json::to_value(&report).expect("JSON");
+    assert_eq!(json["fairness"]["by_shard"][1]["clients"], 100);
+    let none = Report::new(&job(""), origin(), findings(0));
+    assert!(!none.to_string().contains("fairness") && !none.to_html().contains("Fairness"));
+    assert!(serde_json::to_value(&none).expect("JSON")["fairness"].is_null());
 }

@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Findings, Report};
+use super::Report;
 use crate::model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_OK};
+use crate::model::record::LatencyUs;
+use crate::model::results::Findings;
 use crate::model::text::format_nanos;
-use crate::record::LatencyUs;
 
 /// Share of its threads' CPU time above which the harness measures itself.
 pub(crate) const LOAD_MAX: f64 = 0.9;
@@ -138,7 +139,7 @@ impl Late {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Latencies;
+    use crate::model::record::Latencies;
 
     /// Delays of `count` turns, of which `late` took 5 ms, beside a latency of 2 ms.
     #[track_caller]

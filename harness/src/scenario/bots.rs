@@ -1,27 +1,15 @@
 //! Bots enter and talk to each other like people, by a script that is known before.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::broadcast::{self, LEAD};
 use super::{Halt, Run};
-use crate::bots::Script;
-use crate::cli::{Bots, Job, Scenario};
-use crate::clock::{NEVER, nanos};
-use crate::report::Rates;
-use crate::send_schedule::SendSchedule;
+use crate::model::bots::Script;
+use crate::model::clock::{NEVER, nanos};
+use crate::model::results::Rates;
+use crate::model::send_schedule::SendSchedule;
+use crate::model::spec::Bots;
 use crate::verify::MessageLog;
-
-/// What they are to say; none for other scenarios.
-pub(super) fn script(job: &Job) -> Option<Arc<Script>> {
-    match &job.scenario {
-        Scenario::Bots(bots) => {
-            let script = Script::draw(job.seed, job.clients, bots.manner, bots.duration);
-            Some(Arc::new(script))
-        }
-        _ => None,
-    }
-}
 
 /// The phases are those of `broadcast`, without a warm-up: what is said is too little for one.
 pub(super) fn run(run: &mut Run<'_>, bots: &Bots) -> Result<(), Halt> {

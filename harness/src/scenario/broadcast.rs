@@ -7,14 +7,15 @@ use std::time::Duration;
 use throng_core::config::format_duration;
 
 use super::{Halt, LOOK, Run};
-use crate::audiences::ScopeMix;
-use crate::cli::{Broadcast, Scenario};
-use crate::clock::{NEVER, Nanos, nanos};
-use crate::live::{Phase, Totals};
+use crate::command::{Command, Gather};
+use crate::live::Phase;
+use crate::model::audiences::ScopeMix;
+use crate::model::clock::{NEVER, Nanos, nanos};
+use crate::model::plan::Plan;
+use crate::model::results::{Rates, Totals};
+use crate::model::send_schedule::SendSchedule;
+use crate::model::spec::{Broadcast, Scenario};
 use crate::model::text::format_count;
-use crate::report::Rates;
-use crate::send_schedule::SendSchedule;
-use crate::worker::{Command, Gather, Plan};
 
 /// From the decision to send, or to send more often, to the first message: time for the threads to hear of it.
 pub(super) const LEAD: Nanos = 50_000_000;

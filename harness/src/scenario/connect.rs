@@ -5,12 +5,13 @@ use std::time::Duration;
 use throng_core::config::format_duration;
 
 use super::{Halt, Run};
-use crate::cli::Connect;
-use crate::clock::Nanos;
+use crate::command::Command;
 use crate::live::Phase;
+use crate::model::clock::Nanos;
+use crate::model::plan::Plan;
+use crate::model::results::Rates;
+use crate::model::spec::Connect;
 use crate::model::text::format_count;
-use crate::report::Rates;
-use crate::worker::{Command, Plan};
 
 /// From the end of the coming and going until it is sure that nobody else hangs up.
 const AFTER_CHURN: Duration = Duration::from_millis(100);

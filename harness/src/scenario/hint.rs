@@ -2,8 +2,8 @@
 
 use throng_core::wire::CloseReason;
 
-use crate::report::Findings;
-use crate::target::{Entrance, TargetSource};
+use crate::model::results::Findings;
+use crate::model::target::{Entrance, TargetSource};
 
 /// What to look at, if all clients were turned away at once for one reason that tells of it. That is all that a client can know: who has
 /// another key closes at the first message that it cannot read.
@@ -54,8 +54,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::record::Latencies;
-    use crate::report::Clients;
+    use crate::model::record::Latencies;
+    use crate::model::results::Clients;
 
     fn found(connected: u64, reasons: &[&str], phases: &[&'static str]) -> Findings {
         let reasons = reasons.iter().map(|reason| ((*reason).to_owned(), 3)).collect();

@@ -6,10 +6,10 @@ use std::time::Duration;
 use throng_core::config::format_duration;
 
 use super::{Halt, Run};
-use crate::cli::{Connect, Login, Stay};
-use crate::clock::Nanos;
+use crate::command::Command;
+use crate::model::clock::Nanos;
+use crate::model::spec::{Connect, Login, Stay};
 use crate::model::text::format_count;
-use crate::worker::Command;
 
 /// Everybody comes the whole way. How they get in is the plan's; the steps on the way are the
 /// workers'.
@@ -65,7 +65,7 @@ fn come_and_go(run: &mut Run<'_>, rounds: u32) -> Result<(), Halt> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::NEVER;
+    use crate::model::clock::NEVER;
 
     #[test]
     fn a_rate_needs_an_entry() {

@@ -6,7 +6,6 @@ mod broadcast;
 mod connect;
 mod hint;
 mod login;
-mod plan;
 mod said;
 mod shown;
 
@@ -18,19 +17,22 @@ use thiserror::Error;
 use throng_core::config::format_duration;
 use throng_core::shutdown::Shutdown;
 
-use crate::cli::{Job, Scenario};
-use crate::clock::{Nanos, RunClock, nanos};
-use crate::fleet::{Fleet, FleetError};
-use crate::live::{Display, Phase, RateChange, Timeline, Totals};
+use crate::command::Command;
+use crate::crew::{Fleet, FleetError};
+use crate::live::{Display, Phase, Timeline};
+use crate::model::clock::{Nanos, RunClock, nanos};
+use crate::model::payload::Payload;
+use crate::model::plan::{Given, Plan, plan};
+use crate::model::procstat::{Meter, Meters, ProcError, Usage};
+use crate::model::results::{
+    Clients, Fairness, Findings, HarnessMemory, ListReport, ListTimes, RateChange, Reconnected, Totals,
+};
+use crate::model::send_schedule::SendSchedule;
+use crate::model::spec::{Job, Lists, Scenario};
+use crate::model::target::Target;
 use crate::model::text::format_count;
-use crate::payload::Payload;
 use crate::preflight::{self, PreflightError};
-use crate::procstat::{Meter, Meters, ProcError, Usage};
-use crate::report::{Clients, Fairness, Findings, HarnessMemory, ListReport, ListTimes, Reconnected};
-use crate::send_schedule::SendSchedule;
-use crate::target::Target;
-use crate::worker::{Command, Lists, Plan, WorkerResults};
-pub(crate) use plan::{Given, IN_FLIGHT, plan};
+use crate::worker::WorkerResults;
 use said::Said;
 
 /// How often the run looks at what its workers show.

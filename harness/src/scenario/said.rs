@@ -4,15 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{bots, broadcast};
-use crate::cli::{Job, Scenario};
-use crate::clock::{NEVER, Nanos};
-use crate::fingerprint::Planned;
 use crate::live::add_last_recipients;
-use crate::record::Spread;
-use crate::report::{BotsReport, Findings, Rates};
-use crate::send_schedule::SendSchedule;
+use crate::model::clock::{NEVER, Nanos};
+use crate::model::fingerprint::Planned;
+use crate::model::plan::Plan;
+use crate::model::results::{BotsReport, Findings, Rates};
+use crate::model::send_schedule::SendSchedule;
+use crate::model::spec::{Job, Scenario};
 use crate::verify::{MessageLog, Settlement};
-use crate::worker::Plan;
 
 /// All workers' accounts of the messages.
 pub(super) struct Said {
@@ -48,7 +47,7 @@ impl Said {
                 spread(findings, &log, &counted);
                 // What bots say has a length of its own each time, which the seed decides too.
                 add_traffic(findings, plan, 0, &counted, &log);
-                findings.bots = Some(BotsReport::new(plan.clients, script, &log, unprovoked));
+                findings.bots = Some(BotsReport::new(plan.clients, script, log.sent_messages(), unprovoked));
             }
             _ => {}
         }
@@ -63,8 +62,8 @@ impl Said {
 
 /// How messages reached their recipients as a whole, over the run and in each row of its timeline.
 fn spread(findings: &mut Findings, log: &MessageLog, counted: &SendSchedule) {
-    findings.spread = Spread::of(log, counted);
-    add_last_recipients(&mut findings.timeline, Spread::last_recipients(log, counted));
+    findings.spread = log.spread(counted);
+    add_last_recipients(&mut findings.timeline, log.last_recipients(counted));
 }
 
 /// What tells this traffic from another: what was to be sent, and what was.
@@ -87,7 +86,7 @@ fn add_traffic(
     };
     let to_send = 0..counted.due_before(NEVER).min(plan.traffic.messages());
     // Sender, audience and words of a message follow from its number: nothing else is sent under it, or it is `corrupted`.
-    let sent = log.iter().zip(0_u32..).filter(|(message, _)| message.was_sent()).map(|(_, index)| index);
+    let sent = log.sent_messages();
     findings.traffic = Some(planned.fingerprint(to_send, due));
     findings.traffic_sent = Some(planned.fingerprint(sent, due));
 }

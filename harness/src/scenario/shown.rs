@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::Run;
 use super::broadcast::LEAD;
-use crate::audiences::ScopeMix;
-use crate::cli::{Job, Scenario, Stay};
-use crate::clock::{NEVER, Nanos, nanos};
-use crate::live::{Facts, Panel, Phase, RateChange, RateKey, Subject, Totals};
-use crate::target::Target;
+use crate::live::{Facts, Panel, Phase, RateKey, Subject};
+use crate::model::audiences::ScopeMix;
+use crate::model::clock::{NEVER, Nanos, nanos};
+use crate::model::results::{RateChange, Totals};
+use crate::model::spec::{Job, Scenario, Stay};
+use crate::model::target::Target;
 
 /// What stays the same for the whole run.
 pub(super) fn facts(job: &Job, target: &Target) -> Facts {

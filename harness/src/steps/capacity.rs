@@ -82,8 +82,8 @@ impl Capacity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::procstat::Usage;
-    use crate::record::LatencyUs;
+    use crate::model::procstat::Usage;
+    use crate::model::record::LatencyUs;
 
     /// The closed loop of ten seconds in which the server and the harness used so much of a core.
     fn capacity(server: Option<f64>, harness_load: f64) -> Capacity {

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::{BotsReport, Report, Verdict};
+use crate::model::results::BotsReport;
+use crate::report::{Report, Verdict};
 
 /// Whose limit a step met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,8 +84,8 @@ fn limited_by(report: &Report) -> LimitedBy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::LatencyUs;
-    use crate::threshold::Checked;
+    use crate::model::record::LatencyUs;
+    use crate::report::Checked;
 
     fn report() -> Report {
         let mut report = Report::default();

@@ -38,10 +38,7 @@ pub use run::run;
 pub use search::Search;
 pub use usl::Usl;
 
-use crate::cli::Job;
-
-/// Most steps of one run that are named on its command line.
-pub const STEPS_MAX: usize = 1_000;
+use crate::model::spec::Job;
 
 /// What becomes larger from step to step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]

@@ -7,11 +7,11 @@ use throng_core::config::format_duration;
 use throng_core::shutdown::Shutdown;
 
 use super::{Axis, Capacity, Forecast, Found, LimitedBy, Phase, Retries, StepsJob, Trial, judge};
-use crate::cli::{Job, Scenario};
-use crate::live::Standing;
+use crate::model::results::Findings;
+use crate::model::spec::{Job, Scenario, Standing};
+use crate::model::target::Target;
 use crate::model::text::{format_count, format_nanos, format_rate};
-use crate::report::{Findings, Limit, Origin, Report, Step, Stepped, Verdict};
-use crate::target::Target;
+use crate::report::{Limit, Origin, Report, Step, Stepped, Verdict};
 
 /// What clients do in a closed loop.
 const AS_FAST: &str = " as fast as they are served";

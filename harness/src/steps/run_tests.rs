@@ -6,14 +6,13 @@ use clap::Parser;
 
 use super::*;
 use crate::cli::{Cli, Task};
-use crate::live::Second;
 use crate::model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_OK};
-use crate::procstat::Usage;
-use crate::record::Spread;
-use crate::report::{Clients, Machine, Rates};
+use crate::model::procstat::Usage;
+use crate::model::record::Spread;
+use crate::model::results::{Clients, Deliveries, Rates, Second};
+use crate::model::target::Endpoint;
+use crate::report::Machine;
 use crate::steps::Basis;
-use crate::target::Endpoint;
-use crate::verify::Deliveries;
 
 const MS: u64 = 1_000_000;
 

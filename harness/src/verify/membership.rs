@@ -1,7 +1,7 @@
 //! When a client was in the room, as far as that can be known from outside.
 
 use super::received::grow_slowly;
-use crate::clock::{NEVER, Nanos};
+use crate::model::clock::{NEVER, Nanos};
 
 /// Whether a client had to get a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

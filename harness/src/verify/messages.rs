@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::{NEVER, Nanos};
+use crate::model::clock::{NEVER, Nanos};
 
 /// No sequence number seen yet.
 const UNSEEN: u64 = u64::MAX;
@@ -113,6 +113,11 @@ impl MessageLog {
     /// The messages in the order of their numbers.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &MessageTimes> + ExactSizeIterator + Clone {
         self.0.iter()
+    }
+
+    /// The numbers of the messages that were sent, in ascending order.
+    pub fn sent_messages(&self) -> impl Iterator<Item = u32> + Clone {
+        self.iter().zip(0..).filter(|(message, _)| message.was_sent()).map(|(_, index)| index)
     }
 
     /// Messages that different recipients saw under different numbers, or that share their

@@ -31,6 +31,7 @@ mod messages;
 mod received;
 mod settle;
 mod shared;
+mod spread;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -39,12 +40,12 @@ mod walks;
 use std::sync::Arc;
 
 pub use messages::{MessageLog, MessageTimes};
-pub use settle::{Deliveries, Gaps, Pair, Settlement, settle};
+pub use settle::{Settlement, settle};
 pub use shared::{Page, Part};
 
-use crate::audiences::{WHISPERS, WORLD};
-use crate::clock::Nanos;
-use crate::schedule::Traffic;
+use crate::model::audiences::{WHISPERS, WORLD};
+use crate::model::clock::Nanos;
+use crate::model::schedule::Traffic;
 use membership::Stays;
 use received::ReceivedSet;
 

@@ -1,88 +1,14 @@
 //! The end of the accounting: all workers' tallies become one result.
 
-use serde::{Deserialize, Serialize};
-
 use super::membership::{Class, Span};
 use super::messages::{MessageLog, MessageTimes};
 use super::received::{BLOCK, Bits, split};
 use super::shared::Part;
 use super::{Account, BY_RECIPIENT, BY_SENDER, Counts, DeliveryLedger, Line};
-use crate::audiences::WHISPERS;
-use crate::clock::{NEVER, Nanos};
-use crate::schedule::Traffic;
-
-/// Missing pairs that are kept to be shown.
-const EXAMPLES_MAX: usize = 10;
-
-/// What became of all (message, recipient) pairs.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(default)]
-pub struct Deliveries {
-    /// Pairs in which the recipient was a member for the message.
-    pub expected: u64,
-    /// Expected pairs that arrived.
-    pub received: u64,
-    /// Expected pairs that did not arrive, and of which the recipient was not told either.
-    pub missing: u64,
-    /// Copies after the first, whoever got them.
-    pub duplicated: u64,
-    /// First copies that came after a message with a higher room number, or after a later
-    /// message of the same sender, in the same stay.
-    pub reordered: u64,
-    /// Pairs that arrived though the recipient was outside.
-    pub leaked: u64,
-    /// Pairs that could not be decided: the recipient's entering or leaving was under way.
-    pub indeterminate: u64,
-    /// Of these, the ones that arrived.
-    pub indeterminate_received: u64,
-    /// Deliveries with the run's mark that are not what was sent, or that nobody sent.
-    pub corrupted: u64,
-    /// Messages without one room number of their own for all recipients.
-    pub inconsistent: u64,
-    /// Deliveries of others' messages. They are nobody's fault.
-    pub foreign: u64,
-    /// Messages that were sent and that nobody received, not even the sender.
-    pub unheard_messages: u64,
-    /// Pairs of clients that read slowly, or not at all, on purpose, which they had not come to at the end. They are not expected.
-    pub behind: u64,
-    /// What the server said that it did not deliver, in the report a part of its own.
-    #[serde(skip)]
-    pub gaps: Gaps,
-    /// The first few missing pairs, by client and message.
-    pub missing_examples: Vec<Pair>,
-}
-
-/// What clients missed because they were too slow, and were told.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(default)]
-pub struct Gaps {
-    /// How often a client was told that it had missed messages.
-    pub told: u64,
-    /// Expected pairs that did not arrive and that a client was told of.
-    pub messages: u64,
-    /// Of these, the ones of clients that read as fast as they could: neither deaf nor slow on purpose.
-    pub of_readers: u64,
-}
-
-impl Gaps {
-    /// So many pairs that a client was told of.
-    fn excuse(&mut self, pairs: u64, is_impaired: bool) {
-        self.messages += pairs;
-        self.of_readers += if is_impaired { 0 } else { pairs };
-    }
-}
-
-/// A message and one of its recipients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Pair {
-    /// The client's number in the run.
-    pub client: u32,
-    /// The message's number in the run.
-    pub message: u32,
-}
+use crate::model::audiences::WHISPERS;
+use crate::model::clock::{NEVER, Nanos};
+use crate::model::results::{Deliveries, Gaps, Pair};
+use crate::model::schedule::Traffic;
 
 /// The result of [`settle`].
 #[derive(Debug)]
@@ -149,7 +75,7 @@ impl DeliveryLedger {
             unheard_messages: unheard as u64,
             ..Deliveries::default()
         };
-        parts.into_iter().for_each(|part| deliveries.add_part(part.into_deliveries()));
+        parts.into_iter().for_each(|part| deliveries.add(part.into_deliveries()));
         let sent = log.iter().filter(|message| message.was_sent()).count() as u64;
         Settlement { sent, deliveries, log }
     }
@@ -165,6 +91,22 @@ impl Counts {
         self.foreign += other.foreign;
         self.leaked += other.leaked;
         self.gaps_told += other.gaps_told;
+    }
+}
+
+/// Adds one pair.
+fn add_pair(deliveries: &mut Deliveries, class: Class, has_arrived: bool) {
+    match class {
+        Class::Outside => deliveries.leaked += u64::from(has_arrived),
+        Class::Indeterminate => {
+            deliveries.indeterminate += 1;
+            deliveries.indeterminate_received += u64::from(has_arrived);
+        }
+        Class::Member => {
+            deliveries.expected += 1;
+            deliveries.received += u64::from(has_arrived);
+            deliveries.missing += u64::from(!has_arrived);
+        }
     }
 }
 
@@ -204,57 +146,7 @@ impl Account {
             if !audience.is_numbered {
                 self.told_privately -= excused;
             }
-            deliveries.add(found, excused, self.is_impaired);
-        }
-    }
-}
-
-impl Deliveries {
-    /// Deliveries, and lacks of one, that must not be: missing, duplicated, reordered, leaked and corrupted ones.
-    pub fn faults(&self) -> u64 {
-        self.missing + self.duplicated + self.reordered + self.leaked + self.corrupted
-    }
-
-    /// Adds what was found of one line, of which so many missing ones the client was told of.
-    fn add(&mut self, found: Self, excused: u64, is_impaired: bool) {
-        self.expected += found.expected;
-        self.received += found.received;
-        self.missing += found.missing - excused;
-        self.gaps.excuse(excused, is_impaired);
-        self.leaked += found.leaked;
-        self.indeterminate += found.indeterminate;
-        self.indeterminate_received += found.indeterminate_received;
-        self.corrupted += found.corrupted;
-        self.behind += found.behind;
-        // Which of them it was told of nobody knows.
-        let shown = usize::try_from(found.missing - excused).unwrap_or(usize::MAX);
-        found.missing_examples.into_iter().take(shown).for_each(|pair| self.show(pair));
-    }
-
-    /// Keeps a missing pair if it is one of the first, by client and message: the same ones whoever settles which clients, in
-    /// whatever order.
-    pub(super) fn show(&mut self, pair: Pair) {
-        let shown = &mut self.missing_examples;
-        let at = shown.partition_point(|known| *known < pair);
-        if at < EXAMPLES_MAX {
-            shown.insert(at, pair);
-            shown.truncate(EXAMPLES_MAX);
-        }
-    }
-
-    /// Adds one pair.
-    fn add_pair(&mut self, class: Class, has_arrived: bool) {
-        match class {
-            Class::Outside => self.leaked += u64::from(has_arrived),
-            Class::Indeterminate => {
-                self.indeterminate += 1;
-                self.indeterminate_received += u64::from(has_arrived);
-            }
-            Class::Member => {
-                self.expected += 1;
-                self.received += u64::from(has_arrived);
-                self.missing += u64::from(!has_arrived);
-            }
+            deliveries.add_line(found, excused, self.is_impaired);
         }
     }
 }
@@ -300,12 +192,12 @@ impl Whispers<'_> {
                         deliveries.expected += 1;
                         deliveries.gaps.excuse(1, account.is_impaired);
                     } else {
-                        deliveries.add_pair(class, false);
+                        add_pair(deliveries, class, false);
                         deliveries.show(Pair { client: id, message: index });
                     }
                     continue;
                 }
-                deliveries.add_pair(class, has_arrived);
+                add_pair(deliveries, class, has_arrived);
             }
         }
     }

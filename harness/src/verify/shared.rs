@@ -8,7 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Deliveries, DeliveryLedger, Gaps, MessageTimes};
+use super::{DeliveryLedger, MessageTimes};
+use crate::model::results::{Deliveries, Gaps};
 
 /// Messages on a page: a megabyte or two to travel at a time.
 const PAGE: usize = 64 * 1024;
@@ -68,53 +69,6 @@ impl Part {
     }
 }
 
-impl Deliveries {
-    /// Adds what was found of other clients.
-    pub(super) fn add_part(&mut self, part: Self) {
-        // Every field by its name, so that none is forgotten.
-        let Self {
-            expected,
-            received,
-            missing,
-            duplicated,
-            reordered,
-            leaked,
-            indeterminate,
-            indeterminate_received,
-            corrupted,
-            inconsistent,
-            foreign,
-            unheard_messages,
-            behind,
-            gaps,
-            missing_examples,
-        } = part;
-        for (sum, more) in [
-            (&mut self.expected, expected),
-            (&mut self.received, received),
-            (&mut self.missing, missing),
-            (&mut self.duplicated, duplicated),
-            (&mut self.reordered, reordered),
-            (&mut self.leaked, leaked),
-            (&mut self.indeterminate, indeterminate),
-            (&mut self.indeterminate_received, indeterminate_received),
-            (&mut self.corrupted, corrupted),
-            (&mut self.inconsistent, inconsistent),
-            (&mut self.foreign, foreign),
-            (&mut self.unheard_messages, unheard_messages),
-            (&mut self.behind, behind),
-            (&mut self.gaps.told, gaps.told),
-            (&mut self.gaps.messages, gaps.messages),
-            (&mut self.gaps.of_readers, gaps.of_readers),
-        ] {
-            *sum += more;
-        }
-        for pair in missing_examples {
-            self.show(pair);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -125,9 +79,9 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::*;
-    use crate::audiences::{Audiences, ScopeMix, WORLD};
-    use crate::clock::Nanos;
-    use crate::schedule::Traffic;
+    use crate::model::audiences::{Audiences, ScopeMix, WORLD};
+    use crate::model::clock::Nanos;
+    use crate::model::schedule::Traffic;
     use crate::verify::{Settlement, settle};
 
     const MESSAGES: u32 = 120;
@@ -253,7 +207,7 @@ mod tests {
     fn everything_goes_wrong_that_can() {
         let mut all = Deliveries::default();
         for seed in 1..=5 {
-            all.add_part(settle(tallies(8, seed)).expect("eight clients").deliveries);
+            all.add(settle(tallies(8, seed)).expect("eight clients").deliveries);
         }
         let Deliveries {
             expected,

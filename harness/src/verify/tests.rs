@@ -8,7 +8,8 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
-use crate::audiences::{Audiences, ScopeMix};
+use crate::model::audiences::{Audiences, ScopeMix};
+use crate::model::results::{Deliveries, Gaps, Pair};
 
 #[derive(Debug, Clone, Copy)]
 enum Event {

@@ -8,7 +8,8 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
-use crate::audiences::{Audiences, ScopeMix};
+use crate::model::audiences::{Audiences, ScopeMix};
+use crate::model::results::Deliveries;
 
 /// How a made-up server and its clients behave; shares are out of 1,000.
 #[derive(Debug, Clone, Copy)]

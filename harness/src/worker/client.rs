@@ -3,11 +3,10 @@
 use throng_core::SessionId;
 use throng_core::wire::packets::TicketBytes;
 
-use super::Server;
 use super::lists::Kept;
-use crate::clock::Nanos;
-use crate::live::PARTS;
-use crate::report::Recipient;
+use crate::model::clock::Nanos;
+use crate::model::plan::Server;
+use crate::model::results::{PARTS, Recipient};
 
 /// How far a client has come: what it is doing, or waiting to try again. A client only
 /// moves down this list, but for starting over after a failure or for another round; a way in leaves out

@@ -11,9 +11,11 @@ use throng_core::wire::packets::{
 };
 use throng_core::wire::{CloseReason, Packet};
 
+use super::Worker;
 use super::client::{Client, Grant, Step, Token};
-use super::{EntryPath, Server, Why, Worker};
-use crate::clock::{NEVER, Nanos};
+use crate::command::Why;
+use crate::model::clock::{NEVER, Nanos};
+use crate::model::plan::{EntryPath, Server};
 
 /// Connections begun in one turn: each costs some 100 us for its keys.
 const DIALS_PER_TURN: usize = 8;

@@ -7,8 +7,9 @@ use throng_core::wire::packets::{ChatGap, PingRequest, Scope};
 use super::Worker;
 use super::client::Stay;
 use super::rooms::FENCE;
-use crate::audiences::WORLD;
-use crate::clock::{NEVER, Nanos};
+use crate::model::audiences::WORLD;
+use crate::model::clock::{NEVER, Nanos};
+use crate::model::plan::ImpairmentKind;
 
 /// Bytes that the system holds for a client that does not read: without a limit it takes megabytes, and the server
 /// would not notice for minutes.
@@ -25,46 +26,6 @@ const TICKS: i64 = 50;
 
 /// Bytes of a message besides its text, roughly.
 const OVERHEAD: usize = 110;
-
-/// Which clients do not read as they should: the last of all.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Impairment {
-    /// Clients that stop reading.
-    pub deaf: u32,
-    /// How long they do, in nanoseconds; none for the rest of the run.
-    pub deaf_for: Option<Nanos>,
-    /// Clients that read slowly.
-    pub slow: u32,
-    /// How many bytes each of them reads a second.
-    pub slow_rate: u32,
-}
-
-/// How a client reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Deaf,
-    Slow,
-}
-
-impl Impairment {
-    /// Clients that are impaired in either way.
-    pub fn count(&self) -> u32 {
-        self.deaf + self.slow
-    }
-
-    /// Whether nobody is.
-    pub fn is_none(&self) -> bool {
-        self.count() == 0
-    }
-
-    fn kind(&self, client: u32, clients: u32) -> Option<Kind> {
-        match clients - client {
-            from_end if from_end <= self.deaf => Some(Kind::Deaf),
-            from_end if from_end <= self.count() => Some(Kind::Slow),
-            _ => None,
-        }
-    }
-}
 
 /// A worker's impaired clients.
 #[derive(Debug, Default)]
@@ -143,12 +104,12 @@ impl Worker {
             self.clients[place].is_impaired = true;
             sessions.limit_receive_buffer(session, RECEIVE_BUFFER);
             match kind {
-                Kind::Deaf => {
+                ImpairmentKind::Deaf => {
                     self.harvest.impaired.deaf += 1;
                     self.impaired.deaf.push(place as u32);
                     sessions.pause_reading(session, true);
                 }
-                Kind::Slow => {
+                ImpairmentKind::Slow => {
                     self.harvest.impaired.slow += 1;
                     self.impaired.slow.push((place as u32, 0));
                 }
@@ -212,19 +173,5 @@ impl Worker {
             _ => None,
         };
         self.harvest.tally.gap(place, audience, gap.missed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_clients_are_impaired() {
-        let impairment = Impairment { deaf: 2, slow: 3, ..Impairment::default() };
-        let kinds: Vec<_> = (0..10).map(|client| impairment.kind(client, 10)).collect();
-        let (deaf, slow) = (Some(Kind::Deaf), Some(Kind::Slow));
-        assert_eq!(kinds, [None, None, None, None, None, slow, slow, slow, deaf, deaf]);
-        assert!(Impairment::default().is_none() && !impairment.is_none());
     }
 }

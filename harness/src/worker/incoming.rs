@@ -4,7 +4,7 @@ use throng_core::limits::{CHAT_TEXT_MAX, NAME_BYTES_MAX};
 use throng_core::wire::packets::{ChatMessage, Scope};
 use throng_core::wire::{Field, Reader};
 
-use crate::breakdown::Stamps;
+use crate::model::breakdown::Stamps;
 
 /// ChatMessage's number in the packet table.
 const CHAT_MESSAGE: u16 = 0x0208;

@@ -6,7 +6,7 @@ use throng_core::wire::packets::ExitRequest;
 
 use super::Worker;
 use super::client::Step;
-use crate::clock::Nanos;
+use crate::model::clock::Nanos;
 
 /// Clients of one worker that are leaving at a time: enough for a server to tell the others of
 /// many at once, not so many that the notices pile up.

@@ -2,21 +2,17 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use rand::RngExt;
-use serde::{Deserialize, Serialize};
 use throng_core::net::Sessions;
 use throng_core::wire::packets::{UserList, UserListRequest, UsersChanged};
 use throng_core::wire::{Field, Reader};
 
 use super::Worker;
 use super::client::Step;
-use crate::clock::{NEVER, Nanos};
-use crate::roster::{Digest, Next, Roster};
-
-/// Clients that keep their lists when not all do.
-const SAMPLE: u32 = 32;
+use crate::model::clock::{NEVER, Nanos};
+use crate::model::spec::Lists;
+use crate::roster::{Next, Roster};
 
 /// UsersChanged's number in the packet table.
 const USERS_CHANGED: u16 = 0x0205;
@@ -26,79 +22,6 @@ const ANEW_MAX: Nanos = 1_000_000_000;
 
 /// How often lists are held against who is there, in nanoseconds, while that is waited for.
 const LOOK: Nanos = 20_000_000;
-
-/// Which clients keep the user list, by pages and notices.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Lists {
-    /// All of them.
-    All,
-    /// Some; the others fetch the pages once.
-    #[default]
-    Sample,
-    /// None, and nobody asks for a page after the first.
-    None,
-}
-
-impl Lists {
-    fn keeps(self, client: u32, clients: u32) -> bool {
-        match self {
-            Self::All => true,
-            Self::Sample => client.is_multiple_of(clients.div_ceil(SAMPLE)),
-            Self::None => false,
-        }
-    }
-}
-
-/// Who of a run is in the chat, as the server numbers them; shared by all workers. Where they are several processes, each
-/// has one, and they tell each other of changes.
-#[derive(Debug)]
-pub struct Presence {
-    /// By client; 0 while it is not there.
-    users: Box<[AtomicU32]>,
-    /// Counts the changes.
-    changes: AtomicU64,
-    count: AtomicU64,
-    sum: AtomicU64,
-}
-
-impl Presence {
-    /// Nobody of so many clients is there.
-    pub fn new(clients: u32) -> Self {
-        let users = (0..clients).map(|_| AtomicU32::new(0)).collect();
-        Self { users, changes: AtomicU64::new(0), count: AtomicU64::new(0), sum: AtomicU64::new(0) }
-    }
-
-    /// The server's number for a client; none while it is not there.
-    pub fn user(&self, client: u32) -> Option<u32> {
-        self.users.get(client as usize).map(|user| user.load(Ordering::Relaxed)).filter(|user| *user != 0)
-    }
-
-    /// All of them, as a list would have them.
-    pub fn digest(&self) -> Digest {
-        Digest { count: self.count.load(Ordering::Relaxed), sum: self.sum.load(Ordering::Relaxed) }
-    }
-
-    /// How often anybody has come or gone. Who looks at this first, and then at who is there, and finds the same number
-    /// later, has seen everything.
-    pub fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Acquire)
-    }
-
-    /// A client has come, under this number, or has gone, with 0. One that is not of the run is nobody.
-    pub fn set(&self, client: u32, user: u32) {
-        let Some(known) = self.users.get(client as usize) else { return };
-        let before = known.swap(user, Ordering::Relaxed);
-        if before != 0 {
-            self.count.fetch_sub(1, Ordering::Relaxed);
-            self.sum.fetch_sub(Digest::hash(before), Ordering::Relaxed);
-        }
-        if user != 0 {
-            self.count.fetch_add(1, Ordering::Relaxed);
-            self.sum.fetch_add(Digest::hash(user), Ordering::Relaxed);
-        }
-        self.changes.fetch_add(1, Ordering::Release);
-    }
-}
 
 /// A client's list, and when something last happened to it.
 #[derive(Debug)]
@@ -250,30 +173,5 @@ impl Worker {
             }
         }
         self.totals.lists_looked_at = self.lists.looking;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sample_is_spread_over_all() {
-        let kept = |clients| (0..clients).filter(|client| Lists::Sample.keeps(*client, clients)).count();
-        assert_eq!((kept(1), kept(32), kept(33), kept(10_000)), (1, 32, 17, 32));
-        assert!(Lists::All.keeps(7, 8) && !Lists::None.keeps(0, 8));
-    }
-
-    #[test]
-    fn presence_is_as_a_list_would_have_it() {
-        let presence = Presence::new(3);
-        presence.set(0, 7);
-        presence.set(2, 9);
-        presence.set(0, 0);
-        presence.set(0, 0);
-        assert_eq!((presence.user(0), presence.user(2), presence.user(5)), (None, Some(9), None));
-        assert_eq!(presence.digest(), Digest { count: 1, sum: Digest::hash(9) });
-        presence.set(3, 8);
-        assert_eq!((presence.digest().count, presence.changes()), (1, 4), "there is no fourth client");
     }
 }

@@ -13,13 +13,11 @@ mod leaving;
 mod lists;
 mod moves;
 mod ping;
-mod plan;
 mod reconnect;
 mod results;
 mod rooms;
 mod talk;
 
-use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::sync::{Arc, mpsc};
@@ -27,79 +25,34 @@ use std::time::Instant;
 
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
-use serde::{Deserialize, Serialize};
 use throng_core::SessionId;
 use throng_core::net::{App, Closed, Mailbox, Opened, Sessions};
 use throng_core::wire::{CloseReason, Packet};
 
-use crate::breakdown::Sampler;
-use crate::clock::{NEVER, Nanos};
-use crate::live::{Panel, Totals};
-use crate::payload::Recent;
-use crate::schedule::{SendCursor, Traffic};
-use crate::send_schedule::SendSchedule;
+use crate::command::Command;
+use crate::live::Panel;
+use crate::model::breakdown::Sampler;
+use crate::model::clock::{NEVER, Nanos};
+use crate::model::payload::Recent;
+use crate::model::plan::{Plan, Server};
+use crate::model::results::Totals;
+use crate::model::schedule::{SendCursor, Traffic};
 use crate::verify::DeliveryLedger;
 use crate::window::Window;
 use client::{Client, Step, Token};
 use entry_limiter::EntryLimiter;
 use impaired::Impaired;
-pub use impaired::Impairment;
 use incoming::Incoming;
 use lists::ListWork;
-pub use lists::{Lists, Presence};
 use moves::Moves;
 use ping::Pinger;
-pub use plan::{EntryPath, Plan, Server};
 use reconnect::Reconnects;
 pub use results::WorkerResults;
 use rooms::Rooms;
-pub use rooms::{Churn, Gather};
 use talk::LeakProbe;
 
 /// How often a worker publishes its latencies, in nanoseconds.
 const PUBLISH_EVERY: Nanos = 500_000_000;
-
-/// What the run's thread tells a worker. Those of another process are told by way of it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Command {
-    /// Nobody else gets in: who is on the way has failed, for this reason.
-    GiveUp(Why),
-    /// Open the connection that listens for leaks, and ping from now on.
-    Watch,
-    /// Have a client say the probe.
-    Probe,
-    /// Hold the lists that clients keep against who is there, for the time with this number from 1; or no more.
-    LookAtLists(Option<u64>),
-    /// Have so many clients a second, of all workers together, hang up and come again; or no more.
-    Reconnect(Option<u32>),
-    /// Have everybody do that at once.
-    Storm,
-    /// Have clients find their channels and places.
-    Gather(Gather),
-    /// Measure how long something that arrived at this time has to wait until it is read.
-    Lag(Nanos),
-    /// Send no more.
-    Hush,
-    /// What comes from now on does not count.
-    Freeze,
-    /// Clients that did not read read everything.
-    Wake,
-    /// All clients leave in order.
-    Leave,
-    // What is not written down comes last: in what is written variants have numbers, which count these, and in what is
-    // read they do not.
-    /// Send by the schedule; only within a process, which others are told of in other words.
-    #[serde(skip)]
-    Talk {
-        /// When the messages before counting are due.
-        warmup: Arc<SendSchedule>,
-        /// When the counted ones are.
-        counted: Arc<SendSchedule>,
-    },
-    /// Give away all that was found out; only within a process.
-    #[serde(skip)]
-    WorkerResults(mpsc::Sender<WorkerResults>),
-}
 
 /// The application on a worker's event loop.
 pub struct Worker {
@@ -400,6 +353,3 @@ impl App for Worker {
         self.plan.clock.instant(if more_to_begin || more_to_send { now } else { self.next_due() })
     }
 }
-
-/// Why a step failed: text for the report.
-type Why = Cow<'static, str>;

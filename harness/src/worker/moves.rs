@@ -9,8 +9,8 @@ use throng_core::wire::packets::{PingRequest, PositionUpdate};
 
 use super::Worker;
 use super::rooms::FENCE;
-use crate::clock::{NEVER, Nanos};
-use crate::schedule::Pace;
+use crate::model::clock::{NEVER, Nanos};
+use crate::model::schedule::Pace;
 
 /// What is mixed into the seed, so that turns are others than those of --churn.
 const SALT: u64 = 0x006d_6f76_6573;

@@ -5,7 +5,7 @@ use throng_core::wire::packets::{PingRequest, PongAnswer};
 
 use super::Worker;
 use super::rooms::FENCE;
-use crate::clock::{NEVER, Nanos};
+use crate::model::clock::{NEVER, Nanos};
 
 /// The first pings, while nothing else is under way, and the pause between two of them.
 const FIRST: u32 = 16;

@@ -5,9 +5,9 @@ use throng_core::wire::CloseReason;
 
 use super::Worker;
 use super::client::Step;
-use super::rooms::mixed;
-use crate::clock::{NEVER, Nanos};
-use crate::schedule::Pace;
+use crate::model::clock::{NEVER, Nanos};
+use crate::model::plan::mixed;
+use crate::model::schedule::Pace;
 
 /// Connections begun in one turn.
 const DIALS_PER_TURN: usize = 8;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::breakdown::{Breakdown, ServerClock};
-use crate::clock::{NEVER, Nanos};
-use crate::record::{Latencies, Recorder};
-use crate::report::{Churned, Clients, ImpairedClients, ListTimes, Moved, Recipient, Reconnected};
+use crate::model::breakdown::{Breakdown, ServerClock};
+use crate::model::clock::{NEVER, Nanos};
+use crate::model::record::{Latencies, Recorder};
+use crate::model::results::{Churned, Clients, ImpairedClients, ListTimes, Moved, Recipient, Reconnected};
 use crate::verify::DeliveryLedger;
 
 /// What a worker found out. Written down, for another process, it is without the accounts: those stay where the clients are.
@@ -114,7 +114,7 @@ mod names {
     use parking_lot::Mutex;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use crate::record::Latencies;
+    use crate::model::record::Latencies;
 
     /// Names that have been read. They are a handful, and stay.
     static KNOWN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());

@@ -1,6 +1,5 @@
 //! Channels and places: how clients come to belong to more than the chat, and come and go while others talk.
 
-use serde::{Deserialize, Serialize};
 use throng_core::net::Sessions;
 use throng_core::wire::Packet;
 use throng_core::wire::packets::{
@@ -10,50 +9,16 @@ use throng_core::wire::packets::{
 
 use super::Worker;
 use super::client::Stay;
-use crate::clock::{NEVER, Nanos};
-use crate::schedule::Pace;
+use crate::command::Gather;
+use crate::model::clock::{NEVER, Nanos};
+use crate::model::plan::Churn;
+use crate::model::schedule::Pace;
 
 /// Clients of one worker that are finding their places at a time.
 const GATHERING_MAX: usize = 256;
 
 /// The token of a ping that says: what was sent before it has been dealt with. No time is that late.
 pub(super) const FENCE: u64 = u64::MAX;
-
-/// Which clients find their places.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Gather {
-    /// Those who make the channels.
-    Founders,
-    /// Everybody.
-    All,
-}
-
-/// Who comes and goes, or moves, while others talk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Churn {
-    /// Joinings and leavings, or moves, a second, of all clients together.
-    pub per_second: u32,
-    /// The clients that do: from this number on,
-    pub first: u32,
-    /// and so many.
-    pub count: u32,
-}
-
-impl Churn {
-    /// The client whose turn number `index` is, and a number for what it does.
-    pub(super) fn turn(self, seed: u64, index: u32) -> (u32, u64) {
-        let drawn = mixed(seed ^ u64::from(index));
-        (self.first + (drawn % u64::from(self.count.max(1))) as u32, drawn >> 32)
-    }
-}
-
-/// Bits that look like chance (the finisher of SplitMix64).
-pub(super) fn mixed(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ z >> 31
-}
 
 /// A worker's way through gathering and churn.
 #[derive(Debug, Default)]
@@ -246,23 +211,5 @@ impl Worker {
             }
             Stay::Joining(_) | Stay::Leaving { .. } => self.harvest.churn.skipped += 1,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn everybody_who_may_comes_and_goes() {
-        let churn = Churn { per_second: 1_000, first: 50, count: 20 };
-        let mut turns = [0; 20];
-        for index in 0..10_000 {
-            let (client, _) = churn.turn(7, index);
-            turns[(client - 50) as usize] += 1;
-        }
-        assert!(turns.iter().all(|turns| (350..650).contains(turns)), "{turns:?}");
-        assert_eq!(churn.turn(7, 3), churn.turn(7, 3));
-        assert_ne!(churn.turn(7, 3), churn.turn(8, 3));
     }
 }

@@ -5,13 +5,14 @@ use throng_core::net::Sessions;
 use throng_core::wire::packets::{ChatRefused, ChatRequest, Scope};
 use throng_core::wire::{CloseReason, Packet, Text};
 
+use super::Worker;
 use super::client::{Stay, Step, Token};
 use super::incoming::Incoming;
-use super::{EntryPath, Worker};
-use crate::audiences::ScopeMix;
-use crate::clock::{NEVER, Nanos};
-use crate::payload::{Purpose, Reading, Stamp};
-use crate::schedule::{Due, SendCursor};
+use crate::model::audiences::ScopeMix;
+use crate::model::clock::{NEVER, Nanos};
+use crate::model::payload::{Purpose, Reading, Stamp};
+use crate::model::plan::EntryPath;
+use crate::model::schedule::{Due, SendCursor};
 use crate::verify::Receipt;
 use crate::window::Window;
 

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use rustix::process::{Pid, Signal, kill_process};
 use throng_core::shutdown::Shutdown;
-use throng_harness::bots::{Manner, Pauses, Script as Conversation};
-use throng_harness::cli::{Cli, Scenario};
+use throng_harness::cli::Cli;
+use throng_harness::model::bots::{Manner, Pauses, Script as Conversation};
+use throng_harness::model::spec::Scenario;
 use throng_harness::scenario::drive;
-use throng_harness::target::Target;
+use throng_harness::target;
 
 use crate::stub::{Fault, Script, Stub};
 use crate::{Ended, Run};
@@ -167,7 +168,7 @@ fn a_conversation_in_which_nobody_says_anything_ends() {
     let mut job = Cli::try_parse_from(args).unwrap().check().unwrap().into_job().unwrap();
     let Scenario::Bots(bots) = &mut job.scenario else { panic!("{job:?}") };
     bots.duration = Duration::from_nanos(1);
-    let target = Target::resolve(&job.target, job.scenario.entrance(), None).unwrap();
+    let target = target::resolve(&job.target, job.scenario.entrance(), None).unwrap();
     let found = drive(&job, &target, &Shutdown::new()).unwrap();
     assert_eq!((found.sent, found.clients.connected, found.clients.disconnected), (0, 3, 0));
     assert_eq!(found.incomplete_because, Vec::<String>::new());

@@ -22,9 +22,10 @@ use stub::{Fault, Script, Stub};
 use tempfile::TempDir;
 use throng_core::shutdown::Shutdown;
 use throng_core::wire::packets::ServerTimes;
-use throng_harness::cli::{Cli, Job, Scenario};
+use throng_harness::cli::Cli;
+use throng_harness::model::spec::{Job, Scenario};
 use throng_harness::scenario::drive;
-use throng_harness::target::Target;
+use throng_harness::target;
 
 const CLIENTS: u64 = 8;
 const MESSAGES: u64 = 60;
@@ -452,7 +453,7 @@ fn a_closed_loop_never_gets_ahead_of_the_slowest() {
     let mut job = job(&stub, "--clients 8 --warmup 20ms --duration 500ms");
     let Scenario::Broadcast(broadcast) = &mut job.scenario else { panic!("{job:?}") };
     (broadcast.ahead, broadcast.leave, broadcast.messages) = (Some(3), false, 100_000);
-    let target = Target::resolve(&job.target, job.scenario.entrance(), None).unwrap();
+    let target = target::resolve(&job.target, job.scenario.entrance(), None).unwrap();
     let found = drive(&job, &target, &Shutdown::new()).unwrap();
     let deliveries = found.deliveries.unwrap();
     assert_eq!((deliveries.missing, deliveries.received), (0, found.sent * 8));

@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use throng_core::shutdown::Shutdown;
-use throng_harness::cli::Scenario;
+use throng_harness::model::results::{Deliveries, Pair};
+use throng_harness::model::spec::Scenario;
 use throng_harness::scenario::drive;
-use throng_harness::target::Target;
-use throng_harness::verify::{Deliveries, Pair};
+use throng_harness::target;
 
 use crate::stub::{Fault, Script, Stub, Walker};
 use crate::{CLIENTS, Ended, MESSAGES, TALK, check, job, start, start_many};
@@ -120,7 +120,7 @@ fn one_fault_of_each_kind_among_a_million_deliveries() {
     let Scenario::Broadcast(broadcast) = &mut job.scenario else { panic!("{job:?}") };
     (broadcast.ahead, broadcast.messages) = (Some(100), 10_000);
     let begun = Instant::now();
-    let target = Target::resolve(&job.target, job.scenario.entrance(), None).unwrap();
+    let target = target::resolve(&job.target, job.scenario.entrance(), None).unwrap();
     let found = drive(&job, &target, &Shutdown::new()).unwrap();
     println!("a million deliveries took {:?}", begun.elapsed());
     let expected = Deliveries {

@@ -4,9 +4,10 @@ use std::ffi::OsString;
 
 use clap::Parser;
 use throng_core::shutdown::Shutdown;
-use throng_harness::cli::{Cli, Scenario};
+use throng_harness::cli::Cli;
+use throng_harness::model::spec::Scenario;
 use throng_harness::scenario::drive;
-use throng_harness::target::Target;
+use throng_harness::target;
 
 use crate::CLIENTS;
 use crate::stub::{Script, Stub};
@@ -19,7 +20,7 @@ fn a_rate_that_nobody_changes_is_as_any_other() {
         "throng-harness broadcast --clients 8 --seed 1 --warmup 20ms --interval 7ms --duration 300ms --plain";
     let args = line.split(' ').map(OsString::from).chain(stub.flags("broadcast").into_iter().map(Into::into));
     let job = Cli::try_parse_from(args).unwrap().check().unwrap().into_job().unwrap();
-    let target = Target::resolve(&job.target, job.scenario.entrance(), None).unwrap();
+    let target = target::resolve(&job.target, job.scenario.entrance(), None).unwrap();
     let run = |is_adjustable| {
         let mut job = job.clone();
         let Scenario::Broadcast(broadcast) = &mut job.scenario else { panic!("{job:?}") };

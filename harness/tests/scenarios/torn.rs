@@ -3,10 +3,10 @@
 
 use serde_json::{Value, json};
 use throng_core::shutdown::Shutdown;
-use throng_harness::cli::Scenario;
+use throng_harness::model::results::{Deliveries, Pair};
+use throng_harness::model::spec::Scenario;
 use throng_harness::scenario::drive;
-use throng_harness::target::Target;
-use throng_harness::verify::{Deliveries, Pair};
+use throng_harness::target;
 
 use crate::stub::{LONG, Script, Stub};
 use crate::{CLIENTS, MESSAGES, job, start};
@@ -107,7 +107,7 @@ fn whoever_is_torn_off_misses_that_message_and_is_due_none_after_it() {
     let Scenario::Broadcast(broadcast) = &mut job.scenario else { panic!("{job:?}") };
     // Nothing is said before all have what was said before, or are known to be gone.
     (broadcast.ahead, broadcast.messages) = (Some(1), 60);
-    let target = Target::resolve(&job.target, job.scenario.entrance(), None).unwrap();
+    let target = target::resolve(&job.target, job.scenario.entrance(), None).unwrap();
     let found = drive(&job, &target, &Shutdown::new()).unwrap();
     let expected = Deliveries {
         expected: 6 * 60 + 21 + 36,

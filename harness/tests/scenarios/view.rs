@@ -296,7 +296,7 @@ fn child_that_does_not_end_well() {
     };
     let mut display = Display::open(false, facts, &shutdown);
     assert!(Display::has_keys(false));
-    display.look(0, &throng_harness::live::Totals::default(), 0, &shutdown);
+    display.look(0, &throng_harness::model::results::Totals::default(), 0, &shutdown);
     match end.as_str() {
         "panic" => panic!("on purpose"),
         "panic elsewhere" => {

@@ -8,8 +8,8 @@ use ratatui::text::{Line, Span};
 use super::chart::{Chart, draw_chart};
 use super::fit::fitting;
 use super::{State, Totals, time};
-use crate::clock::Nanos;
-use crate::live::PARTS;
+use crate::model::clock::Nanos;
+use crate::model::results::PARTS;
 use crate::model::text::{format_count, format_rate};
 
 /// The parts of the way in, in the order of [`PARTS`], for narrow columns.

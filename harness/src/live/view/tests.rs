@@ -5,7 +5,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
 use super::*;
-use crate::live::{PARTS, Part};
+use crate::model::results::{PARTS, Part};
 
 const S: Nanos = 1_000_000_000;
 

@@ -2,7 +2,7 @@
 
 use super::Unit;
 use super::series::{Series, entered, ratios, received, seconds, values};
-use crate::live::Second;
+use crate::model::results::Second;
 use crate::report::Report;
 
 /// Which way is better.

@@ -21,7 +21,7 @@ use self::figure::{Change, allow_for_the_machine, direction};
 use self::metrics::{Better, EXACT, Exact, HARNESS_COST, METRICS, Metric};
 use self::series::{Series, counted};
 use super::{Report, Verdict};
-use crate::live::Second;
+use crate::model::results::Second;
 
 pub use self::differences::Differing;
 pub use self::figure::{Compared, Controlled, Finding, Unit};

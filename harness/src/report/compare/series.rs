@@ -1,6 +1,6 @@
 //! What of a report's timeline is compared, row by row.
 
-use crate::live::Second;
+use crate::model::results::Second;
 use crate::report::Report;
 
 /// A figure of every second of one run, in such a form that any choice of seconds has a value.
@@ -83,7 +83,7 @@ pub(super) fn entered(before: &Second, row: &Second) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Rates;
+    use crate::model::results::Rates;
 
     fn rows(sent: &[u64]) -> Vec<Second> {
         let row = |(at, sent): (usize, &u64)| Second {

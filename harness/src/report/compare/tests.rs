@@ -1,7 +1,7 @@
 use super::bootstrap::tests::rows;
 use super::*;
-use crate::live::Second;
-use crate::procstat::Usage;
+use crate::model::procstat::Usage;
+use crate::model::results::Second;
 
 /// A report of a minute in which the server is `factor` times as slow as usual.
 fn report(seed: u64, factor: f64) -> Report {

@@ -70,7 +70,7 @@ mod tests {
             let report = &mut side[0].report;
             (report.sent, report.measured_from_s, report.measured_s) = (0, 2.0, 60.0);
             for row in &mut report.timeline {
-                *row = crate::live::Second { at_s: row.at_s, ..Default::default() };
+                *row = crate::model::results::Second { at_s: row.at_s, ..Default::default() };
             }
             side
         };

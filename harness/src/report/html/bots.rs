@@ -2,9 +2,9 @@
 
 use super::markup::Markup;
 use super::table;
+use crate::model::results::Reactions;
 use crate::model::text::format_count;
 use crate::report::Report;
-use crate::report::bots::Reactions;
 
 impl Report {
     /// What the bots of each personality said, and in which languages and about what all of them did.

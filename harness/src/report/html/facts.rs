@@ -4,10 +4,11 @@ use std::fmt::Display;
 
 use super::markup::Markup;
 use super::table;
+use crate::model::procstat::Usage;
+use crate::model::results::{Churned, Moved};
 use crate::model::text::{format_bytes, format_count, format_nanos, format_rate};
-use crate::procstat::Usage;
+use crate::report::Report;
 use crate::report::summary::memory;
-use crate::report::{Churned, Moved, Report};
 
 impl Report {
     /// Counts that the headline numbers leave out.

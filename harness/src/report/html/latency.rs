@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use super::chart::{Chart, Line, Unit};
 use super::markup::Markup;
 use super::{micros, table};
+use crate::model::record::{Latencies, LatencyUs};
 use crate::model::text::format_count;
-use crate::record::{Latencies, LatencyUs};
 use crate::report::Report;
 use crate::report::histograms::by_nines;
 

@@ -1,7 +1,7 @@
 //! What the page says about its figures.
 
 use super::markup::Markup;
-use crate::breakdown::SAMPLE;
+use crate::model::breakdown::SAMPLE;
 use crate::model::text::{format_count, format_nanos};
 use crate::report::Report;
 

@@ -3,14 +3,15 @@ use std::time::Duration;
 
 use super::facts::quoted;
 use super::*;
-use crate::breakdown::{ServerClock, Stamps};
-use crate::cli::{Job, Login, Scenario, Stay};
-use crate::live::Second;
-use crate::record::Latencies;
-use crate::report::bots::{BotsReport, Reactions, Spoken};
+use crate::model::breakdown::{ServerClock, Stamps};
+use crate::model::record::Latencies;
+use crate::model::results::{
+    BotsReport, Churned, Clients, Findings, ImpairedClients, ListReport, Moved, Rates, Reactions,
+    Reconnected, Second, Spoken,
+};
+use crate::model::spec::{Job, Login, Scenario, Stay};
 use crate::report::compare::{Comparison, Named};
 use crate::report::tests::{findings, job, origin};
-use crate::report::{Churned, Clients, Findings, ImpairedClients, ListReport, Moved, Rates, Reconnected};
 
 /// Every tag that is opened is closed, in order, and nothing is fetched or run.
 #[track_caller]

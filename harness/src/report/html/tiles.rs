@@ -2,8 +2,8 @@
 
 use super::markup::Markup;
 use super::micros;
+use crate::model::record::LatencyUs;
 use crate::model::text::{format_bytes, format_count, format_rate};
-use crate::record::LatencyUs;
 use crate::report::Report;
 use crate::report::summary::planned;
 

@@ -2,7 +2,7 @@
 
 use super::chart::{Chart, Line, Unit, time_name, time_ticks};
 use super::markup::Markup;
-use crate::live::Second;
+use crate::model::results::Second;
 use crate::report::Report;
 use crate::report::summary::CPU_MIN_S;
 

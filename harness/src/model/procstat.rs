@@ -1,8 +1,7 @@
 //! CPU time and memory of a process, from /proc.
 
-use std::fs;
-use std::io;
 use std::time::Duration;
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;

@@ -5,9 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bots::{Language, Personality, Script, Topic};
+use crate::model::bots::{Language, Personality, Script, Topic};
 use crate::model::text::format_count;
-use crate::verify::MessageLog;
 
 /// The part of the report that is about a conversation of bots. Messages are those that were sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,8 +58,8 @@ impl BotsReport {
         unprovoked > 1 && unprovoked as f64 > UNPROVOKED_MAX * (sent + unprovoked) as f64
     }
 
-    /// What so many bots said of their script, by the log of all messages.
-    pub fn new(bots: u32, script: &Script, log: &MessageLog, unprovoked: u64) -> Self {
+    /// What so many bots said of their script: the messages with the numbers `sent`.
+    pub fn new(bots: u32, script: &Script, sent: impl Iterator<Item = u32>, unprovoked: u64) -> Self {
         let mut report = Self::default();
         report.reactions.unprovoked = unprovoked;
         for personality in Personality::ALL {
@@ -71,7 +70,7 @@ impl BotsReport {
         }
         report.topics.extend(Topic::ALL.map(|topic| (topic.name().to_owned(), 0)));
         report.languages.extend(Language::ALL.map(|language| (language.name().to_owned(), 0)));
-        for (_, index) in log.iter().zip(0..).filter(|(message, _)| message.was_sent()) {
+        for index in sent {
             let (Some(line), Some(sender)) = (script.line(index), script.traffic().sender(index)) else {
                 continue;
             };
@@ -87,7 +86,7 @@ impl BotsReport {
     }
 
     /// The lines of the summary.
-    pub(super) fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    pub fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |counts: Vec<(&str, u64)>| {
             let each = counts.into_iter().filter(|(_, count)| *count > 0);
             let each =
@@ -116,18 +115,15 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::bots::Manner;
-    use crate::verify::{DeliveryLedger, settle};
+    use crate::model::bots::Manner;
 
     #[test]
     fn what_was_not_sent_was_not_said() {
         let script = Script::draw(3, 7, Manner::default(), Duration::from_mins(5));
-        let mut tally = DeliveryLedger::new(script.traffic().clone(), 0..7);
         let answer =
             (0..script.messages()).find(|index| script.answers(*index).is_some()).expect("an answer");
-        (0..script.messages()).filter(|index| *index != answer).for_each(|index| tally.sent(index, 1));
-        let settlement = settle(vec![tally]).expect("one tally");
-        let report = BotsReport::new(7, &script, &settlement.log, 1);
+        let sent = (0..script.messages()).filter(|index| *index != answer);
+        let report = BotsReport::new(7, &script, sent, 1);
         let said = u64::from(script.messages()) - 1;
         let sums = [
             report.personalities.values().map(|spoken| spoken.messages).sum::<u64>(),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::{NEVER, Nanos, nanos};
+use crate::model::clock::{NEVER, Nanos, nanos};
 
 /// When messages are due. Threads share it, and all see the same times.
 ///

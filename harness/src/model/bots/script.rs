@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::lines::{Book, Language, Languages, Line, Topic};
 use super::people::{Pauses, Personality};
-use crate::clock::{NEVER, Nanos, nanos};
-use crate::schedule::{MESSAGES_MAX, Traffic};
+use crate::model::clock::{NEVER, Nanos, nanos};
+use crate::model::limits::MESSAGES_MAX;
+use crate::model::schedule::Traffic;
 
 /// No message.
 const NONE: u32 = u32::MAX;

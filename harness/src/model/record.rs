@@ -7,10 +7,8 @@ use serde::{Deserialize, Serialize};
 
 pub use written::HistogramError;
 
-use crate::clock::Nanos;
-use crate::payload::Stamp;
-use crate::send_schedule::SendSchedule;
-use crate::verify::MessageLog;
+use crate::model::clock::Nanos;
+use crate::model::payload::Stamp;
 
 /// Shortest time that is told apart from zero, in nanoseconds.
 const LOWEST: u64 = 1_000;
@@ -168,37 +166,10 @@ pub struct Spread {
     pub skew: Latencies,
 }
 
-impl Spread {
-    /// The spread of all messages in `log`, which were due by `rhythm`.
-    pub fn of(log: &MessageLog, rhythm: &SendSchedule) -> Self {
-        let mut spread = Self::default();
-        for (index, message) in log.iter().enumerate().filter(|(_, message)| message.was_received()) {
-            let intended = rhythm.intended(index as u32);
-            spread.first.record(message.first.saturating_sub(intended));
-            spread.last.record(message.last.saturating_sub(intended));
-            spread.skew.record(message.last.saturating_sub(message.first));
-        }
-        spread
-    }
-
-    /// When each message that anybody received was due, and how long its last recipient took, in the order in which they were due.
-    pub fn last_recipients(log: &MessageLog, rhythm: &SendSchedule) -> impl Iterator<Item = (Nanos, Nanos)> {
-        let received = log.iter().enumerate().filter(|(_, message)| message.was_received());
-        received.map(move |(index, message)| {
-            let due = rhythm.intended(index as u32);
-            (due, message.last.saturating_sub(due))
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
 
     use super::*;
-    use crate::schedule::Traffic;
-    use crate::verify::{DeliveryLedger, settle};
 
     const MS: Nanos = 1_000_000;
 
@@ -256,20 +227,5 @@ mod tests {
         near(merged.corrected.summary().p50, 5_000.0);
         near(merged.uncorrected.summary().p50, 1_000.0);
         near(merged.sender_delay.summary().p50, 4_000.0);
-    }
-
-    #[test]
-    fn first_and_last_recipients_are_found_over_workers() {
-        let traffic = Arc::new(Traffic::of(vec![0, 0], 2));
-        let mut tallies = [0, 1].map(|id| DeliveryLedger::new(traffic.clone(), [id]));
-        tallies[0].sent(0, 100 * MS);
-        tallies[0].delivered(0, 0, 1, 103 * MS);
-        tallies[1].delivered(0, 0, 1, 110 * MS);
-        let settlement = settle(tallies.into()).expect("two tallies");
-        let spread = Spread::of(&settlement.log, &SendSchedule::even(100 * MS, Duration::from_millis(1)));
-        near(spread.first.summary().max, 3_000.0);
-        near(spread.last.summary().max, 10_000.0);
-        near(spread.skew.summary().max, 7_000.0);
-        assert_eq!(spread.last.count(), 1, "the message that nobody got has no last recipient");
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Nanos;
-use crate::procstat::Usage;
+use crate::model::clock::Nanos;
+use crate::model::procstat::Usage;
 
 /// What became of the clients.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

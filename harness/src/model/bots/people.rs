@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::lines::Topic;
-use crate::clock::{Nanos, nanos};
+use crate::model::clock::{Nanos, nanos};
 
 /// How somebody behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Nanos;
+use crate::model::clock::Nanos;
 
 /// Groups of clients by the order in which they came in.
 const TENTHS: usize = 10;
@@ -137,7 +137,7 @@ impl Fairness {
     }
 
     /// The group by order of entry, from 1, with the longest mean.
-    pub(super) fn slowest_by_entry(&self) -> usize {
+    pub fn slowest_by_entry(&self) -> usize {
         let longest = |best: usize, at: usize| {
             if self.by_entry[at].mean_us > self.by_entry[best].mean_us { at } else { best }
         };
@@ -179,8 +179,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::report::tests::{findings, job, origin};
-    use crate::report::{Findings, Report};
 
     /// So many clients, who came in in the order of their numbers; `mean_us` is theirs.
     fn recipients(clients: u32, mean_us: impl Fn(u32) -> u64) -> Vec<Recipient> {
@@ -226,37 +224,6 @@ mod tests {
         let shard = |shard, clients, mean_us| ShardGroup { shard, group: Group { clients, mean_us } };
         assert_eq!(fairness.by_shard, [shard(0, 4, 100.0), shard(1, 3, 150.0)]);
         assert!((fairness.by_shard_ratio - 1.5).abs() < 1e-9);
-    }
-
-    #[test]
-    fn a_report_says_who_waits_longest() {
-        let found = || Findings {
-            fairness: Fairness::of(recipients(200, |client| 1_000 + 10 * u64::from(client))),
-            ..findings(0)
-        };
-        let report = Report::new(&job(""), origin(), found());
-        let text = report.to_string();
-        for part in [
-            "nine tenths of 200 clients had a mean latency of 1.10 ms to 2.90 ms, client 199 the longest, 2.99 ms",
-            "by order of entry: group 10 of 10 waited 2.64 times as long as the fastest",
-            "by the server's event loop: 0 1.99 ms, 1 2 ms",
-        ] {
-            assert!(text.contains(part), "no `{part}` in:\n{text}");
-        }
-        let page = report.to_html();
-        assert!(
-            page.contains("Mean latency by order of entry, first tenth to last")
-                && page.contains("on event loop 1"),
-            "{page}"
-        );
-        let few = Findings { fairness: Fairness::of(recipients(4, |_| 1_000)), ..findings(0) };
-        let page = Report::new(&job(""), origin(), few).to_html();
-        assert!(page.contains("Mean latency by order of entry, first client to last"), "{page}");
-        let json = serde_json::to_value(&report).expect("JSON");
-        assert_eq!(json["fairness"]["by_shard"][1]["clients"], 100);
-        let none = Report::new(&job(""), origin(), findings(0));
-        assert!(!none.to_string().contains("fairness") && !none.to_html().contains("Fairness"));
-        assert!(serde_json::to_value(&none).expect("JSON")["fairness"].is_null());
     }
 
     proptest! {

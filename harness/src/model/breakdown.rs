@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Nanos;
-use crate::record::{Latencies, LatencyUs};
+use crate::model::clock::Nanos;
+use crate::model::record::{Latencies, LatencyUs};
 
 /// How far two clocks may run apart: 50 millionths.
 const DRIFT_DIVISOR: i64 = 20_000;

@@ -2,10 +2,10 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::audiences::{Audiences, WHISPERS};
-use crate::clock::Nanos;
-use crate::schedule::Traffic;
-use crate::worker::Churn;
+use crate::model::audiences::{Audiences, WHISPERS};
+use crate::model::clock::Nanos;
+use crate::model::plan::Churn;
+use crate::model::schedule::Traffic;
 
 /// Bytes that are hashed at a time: messages are many, and a call for each would take longer than the hashing.
 const CHUNK: usize = 8 * 1024;
@@ -94,7 +94,7 @@ impl Hash {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audiences::ScopeMix;
+    use crate::model::audiences::ScopeMix;
 
     const MS: Nanos = 1_000_000;
 

@@ -221,8 +221,8 @@ mod tests {
     use throng_core::limits::CHAT_TEXT_MAX;
 
     use super::*;
-    use crate::bots::script::MARK_MAX;
-    use crate::payload::PAYLOAD_MIN;
+    use crate::model::bots::script::MARK_MAX;
+    use crate::model::payload::PAYLOAD_MIN;
 
     #[test]
     fn every_line_can_be_said_and_is_there_once() {

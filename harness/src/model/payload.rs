@@ -15,8 +15,8 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use throng_core::limits::CHAT_TEXT_MAX;
 
-use crate::bots::Script;
-use crate::clock::Nanos;
+use crate::model::bots::Script;
+use crate::model::clock::Nanos;
 
 /// Kind and run: what every text of one kind of one run begins with.
 const PREFIX: usize = 1 + 8;
@@ -229,7 +229,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::bots::Manner;
+    use crate::model::bots::Manner;
     use proptest::prelude::*;
 
     fn stamp() -> Stamp {

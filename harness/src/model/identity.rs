@@ -8,21 +8,16 @@ use throng_core::crypto::{ClusterKey, PublicKey, Ticket};
 use throng_core::wire::packets::{IdText, Name, PasswordText, RequestedName, TicketBytes, WishedChannel};
 use throng_core::wire::{SecretText, Text};
 
-use crate::cli::CLIENTS_MAX;
+use crate::model::limits::CLIENT_BITS;
 
 /// Set in every account number that a harness made up: databases count up from 1.
 const SYNTHETIC: u64 = 1 << 63;
-
-/// Bits of an account number that hold the client's.
-const CLIENT_BITS: u32 = 20;
 
 /// Digits of the numbers of seeded accounts, at least.
 const SEEDED_DIGITS: usize = 6;
 
 /// How long a minted ticket is good, in milliseconds. It is made when it is needed.
 const TICKET_LIFETIME_MS: u64 = 60_000;
-
-const _: () = assert!(CLIENTS_MAX <= 1 << CLIENT_BITS);
 
 /// Accounts that `throng db seed` has made, each with a character of the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,6 +163,7 @@ impl Identities {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::limits::CLIENTS_MAX;
     use throng_core::limits::{ID_CHARS_MAX, NAME_CHARS_MAX, PASSWORD_CHARS_MIN};
 
     #[test]

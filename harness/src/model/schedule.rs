@@ -16,12 +16,10 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-use crate::audiences::{Audiences, ScopeMix, WHISPERS, WORLD};
-use crate::clock::{NEVER, Nanos, nanos};
-use crate::send_schedule::SendSchedule;
-
-/// Most messages that one run may schedule: they are all known, and accounted for, by number.
-pub const MESSAGES_MAX: u32 = 8_000_000;
+use crate::model::audiences::{Audiences, ScopeMix, WHISPERS, WORLD};
+use crate::model::clock::{NEVER, Nanos, nanos};
+use crate::model::limits::MESSAGES_MAX;
+use crate::model::send_schedule::SendSchedule;
 
 /// No message.
 const NONE: u32 = u32::MAX;
