@@ -1,23 +1,25 @@
 //! From a command line to an exit code.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use throng_core::shutdown::Shutdown;
 
 use crate::cli::{self, Expanded, Task};
 use crate::model::exit::{EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE};
+use crate::model::record::Latencies;
 use crate::model::results::Findings;
 use crate::model::spec::Job;
 use crate::model::target::Target;
 use crate::monitor::{self, MonitorJob, MonitorReport};
 use crate::peers::{self, PeersJob, PeersReport, bare};
-use crate::report::{Machine, Origin, Report, check_directory, check_writable, reload};
+use crate::report::{Document, Machine, Origin, Report, check_directory, check_writable, write_hgrm};
 use crate::steps::{self, StepsJob};
-use crate::{crew, target};
+use crate::{crew, reload, target};
 
 /// The flag whose value is nobody's business, and what reports have in its place.
 const PASSWORD: &str = "--password";
@@ -75,15 +77,23 @@ pub fn run<E: Display>(
         };
     let mut report = Report::new(&job, origin, findings);
     report.scenario_file = file.map(|path| path.display().to_string());
-    publish(&report, &job, out, err)
+    finish(&report, &files_of(&job, &report.histograms), out, err)
 }
 
-/// Shows `report` and writes it where `job` says.
-fn publish(report: &Report, job: &Job, out: &mut impl Write, err: &mut impl Write) -> u8 {
+/// Where a report goes besides the output.
+struct Files<'a> {
+    json: Option<&'a Path>,
+    html: Option<&'a Path>,
+    /// The directory for whole distributions, and these.
+    hgrm: Option<(&'a Path, &'a BTreeMap<String, Latencies>)>,
+}
+
+/// Shows `report`, writes it to `files` and gives the exit code.
+fn finish(report: &dyn Document, files: &Files<'_>, out: &mut impl Write, err: &mut impl Write) -> u8 {
     let _ = write!(out, "{report}");
-    let json = job.json.as_ref().map(|path| report.write_json(path));
-    let html = job.html.as_ref().map(|path| report.write_html(path));
-    let hgrm = job.hgrm.as_ref().map(|directory| report.write_hgrm(directory));
+    let json = files.json.map(|path| report.write_json(path));
+    let html = files.html.map(|path| report.write_html(path));
+    let hgrm = files.hgrm.map(|(directory, histograms)| write_hgrm(directory, histograms));
     // One that cannot be written does not take the other with it.
     let mut code = report.exit_code();
     for error in [json, html, hgrm].into_iter().flatten().filter_map(Result::err) {
@@ -91,6 +101,12 @@ fn publish(report: &Report, job: &Job, out: &mut impl Write, err: &mut impl Writ
         code = EXIT_NOT_RUN;
     }
     code
+}
+
+/// Where the report on `job` goes.
+fn files_of<'a>(job: &'a Job, histograms: &'a BTreeMap<String, Latencies>) -> Files<'a> {
+    let hgrm = job.hgrm.as_deref().map(|directory| (directory, histograms));
+    Files { json: job.json.as_deref(), html: job.html.as_deref(), hgrm }
 }
 
 /// What is run now, on this machine.
@@ -123,8 +139,8 @@ fn run_steps<E: Display>(
     });
     match report {
         Ok((mut report, first)) => {
-            report.scenario_file = file.map(|path| path.display().to_string());
-            publish(&report, &first, out, err)
+            report.report.scenario_file = file.map(|path| path.display().to_string());
+            finish(&report, &files_of(&first, &report.report.histograms), out, err)
         }
         Err(error) => not_run(error, err),
     }
@@ -148,13 +164,8 @@ fn run_peers(job: &PeersJob, command: Vec<String>, out: &mut impl Write, err: &m
         Err(error) => return not_run(error, err),
     };
     let report = PeersReport::new(job, origin, results);
-    let _ = write!(out, "{report}");
-    let json = job.json.as_ref().map(|path| report.write_json(path));
-    let html = job.html.as_ref().map(|path| report.write_html(path));
-    match [json, html].into_iter().flatten().find_map(Result::err) {
-        Some(error) => not_run(error, err),
-        None => report.exit_code(),
-    }
+    let files = Files { json: job.json.as_deref(), html: job.html.as_deref(), hgrm: None };
+    finish(&report, &files, out, err)
 }
 
 /// Runs `monitor`, which has a report of its own.
@@ -183,13 +194,8 @@ fn run_monitor(
     };
     let mut report = MonitorReport::new(job, origin, watched);
     report.scenario_file = file.map(|path| path.display().to_string());
-    let _ = write!(out, "{report}");
-    let json = job.json.as_ref().map(|path| report.write_json(path));
-    let html = job.html.as_ref().map(|path| report.write_html(path));
-    match [json, html].into_iter().flatten().find_map(Result::err) {
-        Some(error) => not_run(error, err),
-        None => report.exit_code(),
-    }
+    let files = Files { json: job.json.as_deref(), html: job.html.as_deref(), hgrm: None };
+    finish(&report, &files, out, err)
 }
 
 /// The command line as reports show it: without passwords.

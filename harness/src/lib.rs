@@ -33,9 +33,12 @@ pub mod own_exe;
 pub mod pacer;
 pub mod peers;
 pub mod preflight;
+pub mod reload;
 pub mod report;
 pub mod roster;
 pub mod scenario;
+#[cfg(test)]
+mod schema;
 pub mod steps;
 pub mod target;
 pub mod verify;

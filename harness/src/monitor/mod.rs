@@ -12,6 +12,7 @@ pub mod admin;
 pub mod follow;
 pub mod limit;
 pub mod metrics;
+mod page;
 pub mod record;
 mod report;
 pub mod view;

@@ -1,8 +1,7 @@
 //! What was seen of servers, as JSON and for people, and whether that was good enough.
 
-use std::path::Path;
+use std::fmt;
 use std::time::SystemTime;
-use std::{fmt, fs};
 
 use serde::Serialize;
 
@@ -10,7 +9,7 @@ use super::follow::Look;
 use super::record::Judged;
 use super::{MonitorJob, Watched};
 use crate::model::text::{format_bytes, format_count, format_nanos};
-use crate::report::{Machine, Origin, ReportError, Verdict};
+use crate::report::{Document, Machine, Origin, Verdict, json_text};
 
 /// The version of the report's form.
 const FORMAT: u32 = 1;
@@ -109,23 +108,19 @@ impl MonitorReport {
             machine: origin.machine,
         }
     }
+}
 
-    /// The process's exit code.
-    pub fn exit_code(&self) -> u8 {
+impl Document for MonitorReport {
+    fn to_json(&self) -> serde_json::Result<String> {
+        json_text(self)
+    }
+
+    fn to_html(&self) -> String {
+        self.page()
+    }
+
+    fn exit_code(&self) -> u8 {
         self.verdict.exit_code()
-    }
-
-    /// Writes the report as JSON.
-    pub fn write_json(&self, path: &Path) -> Result<(), ReportError> {
-        let failed = |source| ReportError::new(path, source);
-        let mut json = serde_json::to_string_pretty(self).map_err(|error| failed(error.into()))?;
-        json.push('\n');
-        fs::write(path, json).map_err(failed)
-    }
-
-    /// Writes the report as one page of HTML.
-    pub fn write_html(&self, path: &Path) -> Result<(), ReportError> {
-        fs::write(path, self.to_html()).map_err(|source| ReportError::new(path, source))
     }
 }
 

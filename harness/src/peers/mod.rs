@@ -15,6 +15,7 @@ mod clients;
 mod irc;
 mod mqtt;
 mod nats;
+mod page;
 pub mod pin;
 mod process;
 mod read;

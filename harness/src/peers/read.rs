@@ -80,6 +80,7 @@ mod tests {
 
     use super::*;
     use crate::peers::{Failure, test_report};
+    use crate::report::Document;
 
     /// What is read of a report with `failures`, after `change` in its file.
     fn read(failures: Vec<Failure>, change: impl FnOnce(&mut Value)) -> Result<PeersReport, String> {

@@ -1,8 +1,7 @@
 //! The report on all systems: a table for each case, and JSON.
 
-use std::path::Path;
+use std::fmt;
 use std::time::SystemTime;
-use std::{fmt, fs};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +11,7 @@ use super::row::{Row, Summary, median};
 use super::{PeersJob, Results};
 use crate::model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_OK};
 use crate::model::text::{format_count, format_rate};
-use crate::report::{Machine, Origin, ReportError};
+use crate::report::{Document, Machine, Origin, json_text};
 
 /// The version of the report's form.
 pub(super) const FORMAT: u32 = 1;
@@ -152,27 +151,23 @@ impl PeersReport {
             cases: job.cases.clone(),
         }
     }
+}
 
-    /// The process's exit code.
-    pub fn exit_code(&self) -> u8 {
+impl Document for PeersReport {
+    fn to_json(&self) -> serde_json::Result<String> {
+        json_text(self)
+    }
+
+    fn to_html(&self) -> String {
+        self.page()
+    }
+
+    fn exit_code(&self) -> u8 {
         match (self.interrupted, self.failures.is_empty()) {
             (true, _) => EXIT_INTERRUPTED,
             (false, true) => EXIT_OK,
             (false, false) => EXIT_BROKEN,
         }
-    }
-
-    /// Writes the report as JSON.
-    pub fn write_json(&self, path: &Path) -> Result<(), ReportError> {
-        let failed = |source| ReportError::new(path, source);
-        let mut json = serde_json::to_string_pretty(self).map_err(|error| failed(error.into()))?;
-        json.push('\n');
-        fs::write(path, json).map_err(failed)
-    }
-
-    /// Writes the report as one page of HTML.
-    pub fn write_html(&self, path: &Path) -> Result<(), ReportError> {
-        fs::write(path, self.to_html()).map_err(|source| ReportError::new(path, source))
     }
 }
 

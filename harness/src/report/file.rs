@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use serde::Deserialize;
-use serde::de::{self, IgnoredAny};
+use serde::de::{self, DeserializeOwned, IgnoredAny};
 use thiserror::Error;
 
 use super::{FORMAT, Report};
@@ -20,7 +20,8 @@ pub struct ReportError {
 }
 
 impl ReportError {
-    pub(crate) fn new(path: &Path, source: io::Error) -> Self {
+    /// The file at `path` could not be written.
+    pub fn new(path: &Path, source: io::Error) -> Self {
         Self { path: path.into(), source }
     }
 }
@@ -83,10 +84,17 @@ struct Head {
     limit: Option<IgnoredAny>,
 }
 
-impl Report {
-    /// Reads what [`Report::write_json`] wrote, in this version or an earlier one. What an earlier one did not have is empty or 0; what a
-    /// later one added is left out.
-    pub fn read(path: &Path) -> Result<Self, ReadError> {
+/// A file that has a report in the form of this version.
+#[derive(Debug)]
+pub struct ReportFile<'a> {
+    path: &'a Path,
+    text: String,
+    has_steps: bool,
+}
+
+impl<'a> ReportFile<'a> {
+    /// Reads the file and looks at its form.
+    pub fn open(path: &'a Path) -> Result<Self, ReadError> {
         let at = || path.to_owned();
         let text = fs::read_to_string(path).map_err(|source| ReadError::File { path: at(), source })?;
         let form = |source| ReadError::Form { path: at(), source };
@@ -97,25 +105,31 @@ impl Report {
         if clients.is_none() {
             return Err(ReadError::Scenario { path: at(), scenario });
         }
-        let report: Self = serde_json::from_str(&text).map_err(form)?;
-        // The part about steps is there or not; one that makes no sense would pass for none.
-        if limit.is_some() && report.stepped.is_none() {
-            return Err(form(de::Error::custom("`limit`, `steps` and `forecast` do not go together")));
-        }
-        Ok(report)
+        Ok(Self { path, text, has_steps: limit.is_some() })
     }
 
-    /// Writes the report as JSON.
-    pub fn write_json(&self, path: &Path) -> Result<(), ReportError> {
-        let failed = |source| ReportError { path: path.into(), source };
-        let mut json = serde_json::to_string_pretty(self).map_err(|error| failed(error.into()))?;
-        json.push('\n');
-        fs::write(path, json).map_err(failed)
+    /// Whether the report is of several steps.
+    pub fn has_steps(&self) -> bool {
+        self.has_steps
     }
 
-    /// Writes the report as one page of HTML, see [`Report::to_html`].
-    pub fn write_html(&self, path: &Path) -> Result<(), ReportError> {
-        fs::write(path, self.to_html()).map_err(|source| ReportError { path: path.into(), source })
+    /// The report.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ReadError> {
+        let form = |source| ReadError::Form { path: self.path.to_owned(), source };
+        serde_json::from_str(&self.text).map_err(form)
+    }
+
+    /// The error that says what is wrong with it.
+    pub fn damaged(&self, why: &str) -> ReadError {
+        ReadError::Form { path: self.path.to_owned(), source: de::Error::custom(why) }
+    }
+}
+
+impl Report {
+    /// Reads what [`Document::write_json`] wrote, in this version or an earlier one. What an earlier one did not have is empty or 0; what a
+    /// later one added is left out, and so is what several steps came to.
+    pub fn read(path: &Path) -> Result<Self, ReadError> {
+        ReportFile::open(path)?.parse()
     }
 
     /// Writes each distribution to a file `NAME.hgrm` in `directory`, in the form that plotters of HdrHistogram read. Times are in
@@ -126,10 +140,7 @@ impl Report {
 }
 
 /// Writes distributions as [`Report::write_hgrm`] does.
-pub(super) fn write_hgrm(
-    directory: &Path,
-    histograms: &BTreeMap<String, Latencies>,
-) -> Result<(), ReportError> {
+pub fn write_hgrm(directory: &Path, histograms: &BTreeMap<String, Latencies>) -> Result<(), ReportError> {
     fs::create_dir_all(directory).map_err(|source| ReportError::new(directory, source))?;
     for (name, latencies) in histograms {
         let path = directory.join(format!("{}.hgrm", plain(name)));
@@ -166,8 +177,8 @@ pub fn check_directory(path: &Path) -> Result<(), ReportError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peers::PeersReport;
-    use crate::report::tests::{findings, job, origin};
+    use crate::report::Document;
+    use crate::report::fixture::{findings, job, origin};
 
     fn read(text: &str) -> Result<Report, String> {
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -224,43 +235,6 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let error = Report::read(&dir.path().join("none.json")).expect_err("not there").to_string();
         assert!(error.starts_with("cannot read ") && error.contains("none.json"), "{error}");
-    }
-
-    #[test]
-    fn results_that_were_kept_can_be_read() {
-        let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results");
-        let mut read = 0;
-        for folder in fs::read_dir(&results).expect("results of measurements") {
-            let folder = folder.expect("an entry").path();
-            let files = fs::read_dir(&folder).into_iter().flatten();
-            for path in files.map(|file| file.expect("an entry").path()) {
-                if path.extension().is_none_or(|extension| extension != "json") {
-                    continue;
-                }
-                let text = fs::read_to_string(&path).expect("readable");
-                let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-                match (json["scenario"].as_str(), Report::read(&path)) {
-                    (None, _) => {}
-                    (Some("peers"), Err(ReadError::Scenario { .. })) => {
-                        let report = PeersReport::read(&path).unwrap_or_else(|error| panic!("{error}"));
-                        assert!(!report.cases.is_empty() && report.to_html().contains("</html>"));
-                    }
-                    (Some(scenario), Ok(report)) => {
-                        read += 1;
-                        assert_eq!(scenario, report.scenario);
-                        assert_eq!(
-                            json["latency_us"]["count"],
-                            report.latency_us.count,
-                            "{}",
-                            path.display()
-                        );
-                        assert!(report.entries_requested() > 0 && report.to_html().contains("</html>"));
-                    }
-                    (_, Err(error)) => panic!("{error}"),
-                }
-            }
-        }
-        assert!(read > 50, "only {read} reports");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::breakdown::Breakdown;
 use crate::model::record::{Latencies, Recorder, Spread};
+use crate::report::compare::Named;
 
 /// All distributions by their names; those with nothing in them are left out.
 pub(super) fn all(
@@ -46,6 +47,15 @@ pub(super) fn by_nines(latencies: &Latencies) -> Vec<(f64, f64)> {
         points.push((nines, step.value_iterated_to().min(longest) as f64 / 1e3));
     }
     points
+}
+
+/// The distributions of several runs put together.
+pub fn merged(side: &[Named]) -> BTreeMap<String, Latencies> {
+    let mut all: BTreeMap<String, Latencies> = BTreeMap::new();
+    for (name, latencies) in side.iter().flat_map(|named| &named.report.histograms) {
+        all.entry(name.clone()).or_default().merge(latencies);
+    }
+    all
 }
 
 #[cfg(test)]

@@ -2,14 +2,14 @@
 
 mod check;
 pub mod compare;
+mod document;
 mod file;
-mod forecast;
+#[cfg(any(test, feature = "fixture"))]
+pub mod fixture;
 mod hgrm;
 mod histograms;
-mod html;
+pub mod html;
 mod machine;
-pub(crate) mod reload;
-mod steps;
 mod summary;
 mod verdict;
 
@@ -19,11 +19,11 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 pub use check::Checked;
-pub use file::{ReadError, ReportError, check_directory, check_writable};
+pub use document::{Document, json_text};
+pub use file::{ReadError, ReportError, ReportFile, check_directory, check_writable, write_hgrm};
+pub use histograms::merged;
 pub use machine::Machine;
-pub use steps::{Limit, Step, Stepped};
-pub use verdict::Verdict;
-pub(crate) use verdict::{LOAD_MAX, doubts, harness_load};
+pub use verdict::{LOAD_MAX, Verdict, doubts, harness_load};
 
 use crate::model::breakdown::{BreakdownUs, ServerClockUs};
 use crate::model::procstat::Usage;
@@ -157,9 +157,6 @@ pub struct Report {
     pub machine: Machine,
     /// Whether a run that is not valid was to fail.
     pub require_valid: bool,
-    /// Of a run of several steps: `steps`, `limit` and `forecast`. Everything else is that of one of them.
-    #[serde(flatten)]
-    pub stepped: Option<Box<Stepped>>,
 }
 
 fn once() -> u32 {
@@ -252,7 +249,19 @@ impl Report {
     }
 }
 
-#[cfg(test)]
-mod schema;
+impl Document for Report {
+    fn to_json(&self) -> serde_json::Result<String> {
+        json_text(self)
+    }
+
+    fn to_html(&self) -> String {
+        Self::to_html(self)
+    }
+
+    fn exit_code(&self) -> u8 {
+        Self::exit_code(self)
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,17 @@ pub(super) const CPU_MIN_S: f64 = 0.1;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_with(f, |_| Ok(()))
+    }
+}
+
+impl Report {
+    /// Writes the report for people, with what `steps` writes below the verdict.
+    pub fn write_with(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        steps: impl FnOnce(&mut fmt::Formatter<'_>) -> fmt::Result,
+    ) -> fmt::Result {
         let verdict = match self.verdict {
             Verdict::Pass => "PASS: all thresholds held",
             Verdict::Fail => "FAIL: see what is BROKEN below",
@@ -23,15 +34,13 @@ impl fmt::Display for Report {
         let measured = format_nanos(self.measured_s * 1e9);
         writeln!(f, "\n{} for {measured}, seed {}", self.scenario, self.seed)?;
         writeln!(f, "{verdict}\n")?;
-        self.write_steps(f)?;
+        steps(f)?;
         self.write_counts(f)?;
         self.write_latencies(f)?;
         self.write_usage(f)?;
         self.write_thresholds(f)
     }
-}
 
-impl Report {
     fn write_counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let clients = &self.clients;
         let [connected, requested] = [clients.connected, self.entries_requested()].map(format_count);

@@ -1,85 +1,11 @@
 use std::fs;
-use std::sync::Arc;
 use std::time::Duration;
 
+use super::fixture::{MS, findings, job, origin, usage};
 use super::*;
-use crate::cli::Cli;
 use crate::model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_OK};
-use crate::model::payload::Stamp;
-use crate::model::record::Recorder;
 use crate::model::results::Recipient;
-use crate::model::schedule::Traffic;
-use crate::model::send_schedule::SendSchedule;
-use crate::verify::{DeliveryLedger, settle};
-use clap::Parser;
-
-const MS: u64 = 1_000_000;
-
-pub(super) fn job(line: &str) -> Job {
-    let line = format!("throng-harness broadcast --data d --clients 2 --seed 9 {line}");
-    Cli::try_parse_from(line.split_whitespace())
-        .expect("valid")
-        .check()
-        .expect("valid")
-        .into_job()
-        .expect("a scenario")
-}
-
-pub(super) fn origin() -> Origin {
-    Origin {
-        command: vec!["throng-harness".into(), "broadcast".into()],
-        started: SystemTime::UNIX_EPOCH + Duration::from_secs(77),
-        machine: Machine {
-            cpu: "Test CPU".into(),
-            cores: 4,
-            cores_online: 4,
-            kernel: "6.1".into(),
-            memory_bytes: 8_000_000_000,
-        },
-    }
-}
-
-fn usage(cpu_s: f64) -> Usage {
-    let rss = 12_300_000;
-    Usage { pid: 1, cpu_s, rss_bytes: rss, rss_start_bytes: rss, rss_peak_bytes: rss, alive: true }
-}
-
-/// Two clients, ten messages 1 ms apart, each received by both after 2 and 3 ms; the
-/// first `lost` are lost on the way to the second client.
-pub(super) fn findings(lost: u32) -> Findings {
-    let traffic = Arc::new(Traffic::draw(1, 2, 2, 10));
-    let rhythm = SendSchedule::even(100 * MS, Duration::from_millis(1));
-    let mut tally = DeliveryLedger::new(traffic, 0..2);
-    let mut recorder = Recorder::default();
-    for client in 0..2 {
-        tally.asked_in(client, 1);
-        tally.entered(client, 2);
-    }
-    for index in 0..10 {
-        let due = rhythm.intended(index);
-        tally.sent(index, due);
-        recorder.sent(due, due);
-        for client in (0..2).filter(|client| *client == 0 || index >= lost) {
-            let now = due + (client + 2) * MS;
-            tally.delivered(client as usize, index, index.into(), now);
-            recorder.delivered(Stamp::new(index, due, due), now);
-        }
-    }
-    let settlement = settle(vec![tally]).expect("one tally");
-    Findings {
-        clients: Clients { requested: 2, connected: 2, ..Clients::default() },
-        sent: settlement.sent,
-        spread: settlement.log.spread(&rhythm),
-        deliveries: Some(settlement.deliveries),
-        recorder,
-        rates: Rates::new(10, Duration::from_millis(10), 10, Duration::from_millis(10)),
-        measured: Duration::from_millis(10),
-        server: Some(usage(0.2)),
-        harness: Some(usage(0.005)),
-        workers: 1,
-        ..Findings::default()
-    }
-}
+use crate::model::spec::{Login, Scenario, Stay};
 
 #[test]
 fn a_good_run_passes() {
@@ -185,13 +111,9 @@ fn the_json_has_the_keys_that_scripts_rely_on() {
 
 #[test]
 fn logins_have_a_rate_over_all_rounds() {
-    let line = "throng-harness login --data d --clients 10 --leave --rounds 3";
-    let job = Cli::try_parse_from(line.split(' '))
-        .expect("valid")
-        .check()
-        .expect("valid")
-        .into_job()
-        .expect("a scenario");
+    let stay = Stay::Leave { rounds: 3 };
+    let scenario = Scenario::Login(Login { in_flight: 32, seeded: None, stay });
+    let job = Job { scenario, clients: 10, ..job("") };
     let found = |connected| Findings {
         clients: Clients { requested: 10, connected, ..Clients::default() },
         rates: Rates { logins_per_s: Some(12.5), ..Rates::default() },
@@ -212,7 +134,7 @@ fn logins_have_a_rate_over_all_rounds() {
     assert_eq!((&json["rates"]["logins_per_s"], &json["rounds"]), (&12.5.into(), &3.into()));
     assert_eq!(json["clients"]["requested"], 10);
     assert_eq!(Report::new(&job, origin(), found(29)).verdict, Verdict::Fail);
-    let broadcast = Report::new(&self::job(""), origin(), findings(0));
+    let broadcast = Report::new(&super::fixture::job(""), origin(), findings(0));
     assert_eq!((broadcast.rates.logins_per_s, broadcast.rounds), (None, 1));
 }
 

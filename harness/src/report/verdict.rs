@@ -9,7 +9,7 @@ use crate::model::results::Findings;
 use crate::model::text::format_nanos;
 
 /// Share of its threads' CPU time above which the harness measures itself.
-pub(crate) const LOAD_MAX: f64 = 0.9;
+pub const LOAD_MAX: f64 = 0.9;
 /// Share of the offered messages that must have been sent.
 const ACHIEVED_MIN: f64 = 0.99;
 /// Share of the latency that the sender's delay, or the reader's lag, may be at the same percentile.
@@ -59,7 +59,7 @@ pub(super) fn judge(report: &Report, interrupted: bool) -> Verdict {
 
 /// The harness's CPU time as a share of what its event-loop threads could have used on
 /// `cores` cores; 0 if it is not known.
-pub(crate) fn harness_load(findings: &Findings, cores: usize) -> f64 {
+pub fn harness_load(findings: &Findings, cores: usize) -> f64 {
     let threads = f64::from(findings.workers).min(cores as f64).max(1.0);
     let capacity = findings.measured.as_secs_f64() * threads;
     match findings.harness {
@@ -69,7 +69,7 @@ pub(crate) fn harness_load(findings: &Findings, cores: usize) -> f64 {
 }
 
 /// Why the latencies may say more about the harness than about the server.
-pub(crate) fn doubts(findings: &Findings, load: f64) -> Vec<String> {
+pub fn doubts(findings: &Findings, load: f64) -> Vec<String> {
     let mut doubts = Vec::new();
     if load > LOAD_MAX {
         doubts.push(format!(
@@ -133,6 +133,19 @@ impl Late {
         };
         let is_late = delay_us > DELAY_FREE_US && delay_us > DELAY_SHARE_MAX * latency_us;
         is_late.then_some(Self { percentile, delay_us, latency_us })
+    }
+}
+
+impl Report {
+    /// Whether the harness had no time left.
+    pub fn harness_was_busy(&self) -> bool {
+        self.harness_load > LOAD_MAX
+    }
+
+    /// Whether the harness had no time left, or did something so late that it shows in the latencies.
+    pub fn harness_at_its_limit(&self) -> bool {
+        let late = [&self.sender_delay_us, &self.read_lag_us];
+        self.harness_was_busy() || late.iter().any(|own| Late::of(own, &self.latency_us).is_some())
     }
 }
 

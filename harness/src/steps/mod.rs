@@ -14,9 +14,12 @@
 
 mod capacity;
 mod forecast;
+mod forecast_text;
 mod judge;
 mod ladder;
+mod page;
 mod pattern;
+mod report;
 mod retries;
 mod run;
 mod search;
@@ -33,6 +36,7 @@ pub use forecast::{Basis, Forecast, HeldOut, LeftOut, Measured, Predicted, STEPS
 pub use judge::{Judged, LimitedBy, Outcome, judge};
 pub use ladder::{Ladder, OnBad};
 pub use pattern::Pattern;
+pub use report::{Limit, Step, SteppedReport, WrittenReport};
 pub use retries::Retries;
 pub use run::run;
 pub use search::Search;

@@ -11,7 +11,8 @@ use crate::model::results::Findings;
 use crate::model::spec::{Job, Scenario, Standing};
 use crate::model::target::Target;
 use crate::model::text::{format_count, format_nanos, format_rate};
-use crate::report::{Limit, Origin, Report, Step, Stepped, Verdict};
+use crate::report::{Origin, Report, Verdict};
+use crate::steps::{Limit, Step, SteppedReport};
 
 /// What clients do in a closed loop.
 const AS_FAST: &str = " as fast as they are served";
@@ -25,7 +26,7 @@ pub fn run<E: Display>(
     shutdown: &Shutdown,
     say: &mut dyn FnMut(&str),
     mut drive: impl FnMut(&Job, &Target) -> Result<Findings, E>,
-) -> Result<Report, String> {
+) -> Result<SteppedReport, String> {
     let mut tries = Retries::new(steps.course.clone());
     let mut made = Made { began: Instant::now(), steps: Vec::new(), reports: Vec::new(), ended: Ended::Done };
     let standing = |step: String, before: &[Step]| {
@@ -200,7 +201,7 @@ struct Made {
 
 impl Made {
     /// The report of the step that all of them stand for, with all of them in it.
-    fn into_report(mut self, job: StepsJob, found: Found) -> Report {
+    fn into_report(mut self, job: StepsJob, found: Found) -> SteppedReport {
         // The last one of its size, which is the confirmation if there was one. Without a good one the first stands for all.
         let stands = self.steps.iter().rposition(|step| step.good && Some(step.size) == found.good);
         let mut report = self.reports.swap_remove(stands.unwrap_or(0));
@@ -216,8 +217,9 @@ impl Made {
         });
         let reported = stands.map(|at| self.steps[at].number);
         let limit = Limit::new(job.axis, found, &self.steps, reported, job.every_step_counts, interrupted);
-        let stepped = Stepped { limit, forecast, steps: self.steps };
+        let mut stepped = SteppedReport { report, limit, forecast, steps: self.steps };
         let checked = stepped.check(job.every_step_counts, interrupted);
+        let report = &mut stepped.report;
         report.verdict = match (interrupted, checked.held && report.incomplete_because.is_empty()) {
             (true, _) => Verdict::Interrupted,
             (false, true) => Verdict::Pass,
@@ -225,8 +227,7 @@ impl Made {
         };
         report.thresholds.push(checked);
         job.name.clone_into(&mut report.scenario);
-        report.stepped = Some(Box::new(stepped));
-        report
+        stepped
     }
 }
 

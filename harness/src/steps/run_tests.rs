@@ -11,7 +11,7 @@ use crate::model::procstat::Usage;
 use crate::model::record::Spread;
 use crate::model::results::{Clients, Deliveries, Rates, Second};
 use crate::model::target::Endpoint;
-use crate::report::Machine;
+use crate::report::{Document, Machine};
 use crate::steps::Basis;
 
 const MS: u64 = 1_000_000;
@@ -56,7 +56,7 @@ fn findings(job: &Job, last_ms: u64, missing: u64) -> Findings {
 }
 
 /// A run of several steps: its report, the (clients, is a closed loop) of all runs, and what was said meanwhile.
-type Ran = (Result<Report, String>, Vec<(u32, bool)>, Vec<String>);
+type Ran = (Result<SteppedReport, String>, Vec<(u32, bool)>, Vec<String>);
 
 /// A run of `line` whose every step is `server`'s.
 fn run_line(
@@ -73,10 +73,6 @@ fn run_line(
             server(job)
         });
     (report, runs, said)
-}
-
-fn stepped(report: &Report) -> &Stepped {
-    report.stepped.as_ref().expect("several steps")
 }
 
 /// What the pictures of the runs of `line` say of where they stand.
@@ -126,10 +122,10 @@ fn a_ramp_finds_the_limit_and_confirms_it() {
     let report = report.expect("it can be run");
     assert_eq!(runs, [(10, false), (20, false), (30, false), (20, false)]);
     assert_eq!(
-        (report.scenario.as_str(), report.exit_code(), report.clients.connected),
+        (report.report.scenario.as_str(), report.exit_code(), report.report.clients.connected),
         ("ramp", EXIT_OK, 20)
     );
-    let limit = &stepped(&report).limit;
+    let limit = &report.limit;
     assert_eq!((limit.good, limit.bad, limit.confirmed, limit.reported_step), (Some(20), Some(30), true, 4));
     assert_eq!(limit.limited_by, Some(LimitedBy::Server));
     assert_eq!(
@@ -158,7 +154,7 @@ fn a_ramp_whose_first_step_is_bad_fails() {
     let (report, runs, _) = run_line("ramp", &Shutdown::new(), |job| Ok(findings(job, 5, 1)));
     let report = report.expect("it can be run");
     assert_eq!((runs.len(), report.exit_code()), (1, EXIT_BROKEN));
-    let limit = &stepped(&report).limit;
+    let limit = &report.limit;
     assert_eq!((limit.good, limit.bad, limit.reported_step), (None, Some(10), 1));
     assert!(limit.summary.starts_with("no step was good: with 10 clients, missing=0"), "{limit:?}");
     assert!(report.to_string().contains("BROKEN  a good step              found none"), "{report}");
@@ -175,7 +171,7 @@ fn the_harnesss_limit_is_not_the_servers() {
     };
     let (report, _, said) = run_line("ramp --steps 10,20", &Shutdown::new(), busy);
     let report = report.expect("it can be run");
-    let limit = &stepped(&report).limit;
+    let limit = &report.limit;
     assert_eq!((limit.limited_by, report.exit_code()), (Some(LimitedBy::Harness), EXIT_OK));
     assert!(limit.summary.contains("the harness's own limit: nothing is known of the server's"), "{limit:?}");
     assert!(said[3].contains("by the harness's limit and not the server's"), "{said:?}");
@@ -198,7 +194,7 @@ fn a_step_that_the_harness_was_not_up_to_is_made_again() {
     let (report, runs, said) = run_line("ramp --steps 10,20,30", &Shutdown::new(), server);
     let report = report.expect("it can be run");
     assert_eq!(runs.iter().map(|(clients, _)| *clients).collect::<Vec<_>>(), [10, 10, 20, 20, 20, 30, 20]);
-    let stepped = stepped(&report);
+    let stepped = &report;
     assert_eq!((stepped.steps[1].phase, stepped.steps[1].good), (Some(Phase::Repeat), true));
     let limit = &stepped.limit;
     assert_eq!((limit.good, limit.bad, limit.limited_by), (Some(20), Some(30), Some(LimitedBy::Server)));
@@ -224,12 +220,12 @@ fn what_the_harness_was_not_up_to_caps_nothing_and_is_not_called_the_servers() {
     };
     let (report, runs, _) = run_line("ramp --steps 10,20,30 --keep-going", &Shutdown::new(), late_at(20));
     let report = report.expect("it can be run");
-    let limit = &stepped(&report).limit;
+    let limit = &report.limit;
     assert_eq!((runs.len(), limit.good, limit.bad, report.exit_code()), (5, Some(30), None, EXIT_OK));
     let (report, runs, _) = run_line("ramp --steps 10,20", &Shutdown::new(), late_at(10));
     let report = report.expect("it can be run");
     assert_eq!((runs.len(), report.exit_code()), (3, EXIT_BROKEN));
-    let summary = &stepped(&report).limit.summary;
+    let summary = &report.limit.summary;
     let wanted =
         "no step was good; 10 clients met the harness's own limit: nothing is known of the server's (";
     assert!(summary.starts_with(wanted) && !summary.contains("were not"), "{summary}");
@@ -285,7 +281,7 @@ fn a_run_that_was_cut_says_so() {
     ] {
         let (report, _, _) = run_line(line, &Shutdown::new(), cut_from(number));
         let report = report.expect("it can be run");
-        let stepped = stepped(&report);
+        let stepped = &report;
         assert_eq!((stepped.limit.summary.as_str(), report.exit_code()), (summary, EXIT_INTERRUPTED));
         let none = stepped.forecast.as_ref().map(|forecast| forecast.none_because.as_deref());
         if let Some(none) = none {
@@ -307,7 +303,7 @@ fn a_search_over_the_rate_has_a_fixed_number_of_clients() {
     let (report, runs, said) = run_line(line, &Shutdown::new(), slow);
     let report = report.expect("it can be run");
     assert!(runs.iter().all(|(clients, _)| *clients == 7));
-    let limit = &stepped(&report).limit;
+    let limit = &report.limit;
     assert!(limit.confirmed && limit.good.is_some_and(|good| (315..=333).contains(&good)), "{limit:?}");
     assert!(limit.summary.contains("messages/s were good"), "{limit:?}");
     assert!(said.iter().any(|text| text.contains("between what was good and what was not")), "{said:?}");
@@ -324,8 +320,11 @@ fn what_is_cut_is_in_the_report() {
     let (report, runs, _) = run_line("ramp", &shutdown, cut);
     let report = report.expect("it can be run");
     assert_eq!((runs.len(), report.exit_code()), (3, EXIT_INTERRUPTED));
-    let stepped = stepped(&report);
-    assert_eq!((stepped.limit.good, stepped.limit.bad, report.clients.connected), (Some(20), None, 20));
+    let stepped = &report;
+    assert_eq!(
+        (stepped.limit.good, stepped.limit.bad, report.report.clients.connected),
+        (Some(20), None, 20)
+    );
     assert_eq!((stepped.steps[2].outcome(), stepped.steps[2].good), ("cut short", false));
     // Between two steps.
     let (report, runs, _) = run_line("ramp --steps 10,20", &shutdown, |job| {
@@ -334,7 +333,7 @@ fn what_is_cut_is_in_the_report() {
     });
     let report = report.expect("it can be run");
     assert_eq!((runs.len(), report.exit_code()), (1, EXIT_INTERRUPTED));
-    assert_eq!(report.stepped.expect("one").limit.good, Some(10));
+    assert_eq!(report.limit.good, Some(10));
 }
 
 #[test]
@@ -343,8 +342,8 @@ fn a_server_that_goes_away_ends_it() {
     let mut server = |job: &Job| answers.pop_front().expect("three runs").map(|last| findings(job, last, 0));
     let (report, _, _) = run_line("ramp", &Shutdown::new(), &mut server);
     let report = report.expect("the first step could be made");
-    assert_eq!((report.exit_code(), report.clients.connected), (EXIT_BROKEN, 20));
-    assert_eq!(report.incomplete_because, ["step 3 could not be made: cannot connect"]);
+    assert_eq!((report.exit_code(), report.report.clients.connected), (EXIT_BROKEN, 20));
+    assert_eq!(report.report.incomplete_because, ["step 3 could not be made: cannot connect"]);
     let (report, _, _) = run_line("ramp", &Shutdown::new(), |_| Err("cannot connect"));
     assert_eq!(report.map(drop), Err("cannot connect".to_owned()));
 }
@@ -376,10 +375,10 @@ fn a_bench_compares_all_steps_and_forecasts() {
         all.iter().flat_map(|clients| [(*clients, false), (*clients, true)]).collect::<Vec<_>>()
     );
     assert_eq!(
-        (report.scenario.as_str(), report.exit_code(), report.clients.connected),
+        (report.report.scenario.as_str(), report.exit_code(), report.report.clients.connected),
         ("bench", EXIT_OK, 100)
     );
-    let forecast = stepped(&report).forecast.as_ref().expect("a bench has one");
+    let forecast = report.forecast.as_ref().expect("a bench has one");
     assert_eq!((forecast.basis, forecast.predicted.len()), (Some(Basis::ServerCpu), 1));
     assert!((forecast.predicted[0].deliveries_per_s / law.at(400.0) - 1.0).abs() < 0.01, "{forecast:?}");
     let json = serde_json::to_value(&report).expect("JSON");
@@ -408,8 +407,8 @@ fn a_bench_fails_with_any_of_its_steps() {
     let slow = |job: &Job| Ok(findings(job, if job.clients == 10 { 60 } else { 5 }, 0));
     let (report, runs, _) = run_line(line, &Shutdown::new(), slow);
     let report = report.expect("it can be run");
-    assert_eq!((runs.len(), report.exit_code(), report.clients.connected), (3, EXIT_BROKEN, 30));
-    assert!(stepped(&report).forecast.is_none());
+    assert_eq!((runs.len(), report.exit_code(), report.report.clients.connected), (3, EXIT_BROKEN, 30));
+    assert!(report.forecast.is_none());
     let text = report.to_string();
     let broken = "BROKEN  all steps                found step 1: last_recipient.p99=50ms: found 60.0 ms";
     assert!(
@@ -427,7 +426,7 @@ fn a_bench_fails_with_any_of_its_steps() {
     assert!(report.to_string().contains("found step 2: missing=0: found 1 of"), "{report}");
     let (report, _, _) = run_line("bench --steps 10,20,30", &Shutdown::new(), |job| Ok(findings(job, 5, 0)));
     let report = report.expect("it can be run");
-    let none = stepped(&report).forecast.as_ref().and_then(|forecast| forecast.none_because.clone());
+    let none = report.forecast.as_ref().and_then(|forecast| forecast.none_because.clone());
     assert!(none.is_some_and(|none| none.contains("there are 3")), "{report}");
     assert_eq!(report.exit_code(), EXIT_OK);
 }

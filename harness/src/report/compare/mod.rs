@@ -20,6 +20,8 @@ use thiserror::Error;
 use self::figure::{Change, allow_for_the_machine, direction};
 use self::metrics::{Better, EXACT, Exact, HARNESS_COST, METRICS, Metric};
 use self::series::{Series, counted};
+pub use text::percent;
+
 use super::{Report, Verdict};
 use crate::model::results::Second;
 

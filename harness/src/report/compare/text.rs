@@ -71,7 +71,7 @@ fn interval_text(interval: Option<[f64; 2]>) -> String {
 }
 
 /// A change in percent, with its sign if it has one when it is shown.
-pub(in crate::report) fn percent(share: f64) -> String {
+pub fn percent(share: f64) -> String {
     let text = format!("{:+.1}%", share * 100.0);
     if text[1..] == *"0.0%" { text[1..].to_owned() } else { text }
 }

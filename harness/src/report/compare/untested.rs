@@ -5,7 +5,7 @@ use super::{Comparison, Named, ROWS_MIN, ROWS_OF_RUN_MIN, RUNS_MIN};
 
 impl Comparison {
     /// Why no figure could be tested, and what to do about it; none if one was. `baseline` and `new` are what was compared.
-    pub(in crate::report) fn untested_because(&self, baseline: &[Named], new: &[Named]) -> Option<String> {
+    pub fn untested_because(&self, baseline: &[Named], new: &[Named]) -> Option<String> {
         if self.figures.iter().any(|figure| figure.interval.is_some()) {
             return None;
         }

@@ -29,7 +29,7 @@ const COLOURS: usize = 8;
 
 /// What a chart's values are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unit {
+pub enum Unit {
     /// A number of things, or of things a second.
     Count,
     /// A time in microseconds.
@@ -68,21 +68,23 @@ pub(super) type Point = (f64, Option<f64>);
 
 /// One line of a chart.
 #[derive(Debug)]
-pub(super) struct Line<'a> {
+pub struct Line<'a> {
     /// What it shows.
-    pub(super) name: Cow<'a, str>,
+    pub name: Cow<'a, str>,
     /// From left to right. Where there is no value, the line is interrupted.
-    pub(super) points: Vec<Point>,
+    pub points: Vec<Point>,
     /// Whether it has gaps, through which a line that it may lie on is seen.
-    pub(super) is_dashed: bool,
+    pub is_dashed: bool,
 }
 
 impl<'a> Line<'a> {
-    pub(super) fn new(name: impl Into<Cow<'a, str>>, points: Vec<Point>) -> Self {
+    /// A solid line.
+    pub fn new(name: impl Into<Cow<'a, str>>, points: Vec<Point>) -> Self {
         Self { name: name.into(), points, is_dashed: false }
     }
 
-    pub(super) fn dashed_if(self, is_dashed: bool) -> Self {
+    /// The same line, dashed if so.
+    pub fn dashed_if(self, is_dashed: bool) -> Self {
         Self { is_dashed, ..self }
     }
 
@@ -94,28 +96,28 @@ impl<'a> Line<'a> {
 
 /// Lines over one horizontal axis.
 #[derive(Debug)]
-pub(super) struct Chart<'a> {
+pub struct Chart<'a> {
     /// What it shows.
-    pub(super) title: &'a str,
+    pub title: &'a str,
     /// Width and height.
-    pub(super) size: (f64, f64),
+    pub size: (f64, f64),
     /// What the values are.
-    pub(super) unit: Unit,
+    pub unit: Unit,
     /// Labels of the horizontal axis, which begins at 0.
-    pub(super) x_ticks: Vec<(f64, String)>,
+    pub x_ticks: Vec<(f64, String)>,
     /// Where the horizontal axis ends; above 0.
-    pub(super) x_end: f64,
+    pub x_end: f64,
     /// What a place on it is called.
-    pub(super) x_name: fn(f64) -> String,
+    pub x_name: fn(f64) -> String,
     /// A part of it that is marked.
-    pub(super) shade: Option<(f64, f64)>,
+    pub shade: Option<(f64, f64)>,
     /// What is drawn.
-    pub(super) lines: Vec<Line<'a>>,
+    pub lines: Vec<Line<'a>>,
 }
 
 impl Chart<'_> {
     /// Adds the chart with its title and legend, unless it would show nothing above zero.
-    pub(super) fn draw(&self, html: &mut Markup) {
+    pub fn draw(&self, html: &mut Markup) {
         let values = self.lines.iter().flat_map(|line| &line.points).filter_map(|(_, value)| *value);
         let highest = values.fold(0.0, f64::max);
         // Written so that it is also true of what is no number.
@@ -298,12 +300,12 @@ fn round_ticks(highest: f64, step_min: f64) -> Vec<f64> {
 }
 
 /// What a time is called.
-pub(super) fn time_name(seconds: f64) -> String {
+pub fn time_name(seconds: f64) -> String {
     if seconds > 0.0 { format_nanos(seconds * 1e9) } else { "0".into() }
 }
 
 /// Ticks of a time axis over `seconds`, at times that a clock would show.
-pub(super) fn time_ticks(seconds: f64) -> Vec<(f64, String)> {
+pub fn time_ticks(seconds: f64) -> Vec<(f64, String)> {
     const STEPS: [u32; 17] =
         [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 14_400, 28_800, 86_400];
     let mut steps = STEPS.into_iter().map(f64::from);

@@ -5,10 +5,9 @@ use super::latency::by_percentile;
 use super::markup::Markup;
 use super::page;
 use super::timeline::Figure;
-use crate::report::Report;
 use crate::report::compare::text::CONTROLLED;
 use crate::report::compare::{Comparison, Finding, Named, Outcome};
-use crate::report::reload::merged;
+use crate::report::{Report, merged};
 
 /// Distributions that are drawn for both sides, and their charts' titles.
 const DISTRIBUTIONS: [(&str, &str); 2] =
@@ -26,7 +25,7 @@ const SECONDS: [(&str, Unit, Figure); 4] = [
 
 impl Comparison {
     /// The comparison as a page of HTML that needs nothing besides itself.
-    pub(in crate::report) fn to_html(&self, baseline: &[Named], new: &[Named]) -> String {
+    pub fn to_html(&self, baseline: &[Named], new: &[Named]) -> String {
         let (word, meaning) = self.outcome_text();
         page(&format!("{}: {word}", self.of), |html| {
             html.element("header", &[], |html| {

@@ -160,7 +160,7 @@ impl Report {
 }
 
 /// What it takes to repeat a run: its command line, and `facts`, each with its name.
-pub(super) fn how_it_was_run<'a>(
+pub fn how_it_was_run<'a>(
     html: &mut Markup,
     command: &[String],
     facts: impl IntoIterator<Item = (&'a str, String)>,

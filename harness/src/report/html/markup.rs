@@ -7,11 +7,11 @@ pub(super) type Attributes<'a> = &'a [(&'static str, &'a dyn Display)];
 
 /// A document under construction: what is opened is closed, and text is escaped on its way in.
 #[derive(Debug, Default)]
-pub(super) struct Markup(String);
+pub struct Markup(String);
 
 impl Markup {
     /// Adds an element around what `content` adds.
-    pub(super) fn element(
+    pub fn element(
         &mut self,
         tag: &'static str,
         attributes: Attributes<'_>,
@@ -26,29 +26,29 @@ impl Markup {
     }
 
     /// Adds an element with nothing but text in it.
-    pub(super) fn leaf(&mut self, tag: &'static str, attributes: Attributes<'_>, text: impl Display) {
+    pub fn leaf(&mut self, tag: &'static str, attributes: Attributes<'_>, text: impl Display) {
         self.element(tag, attributes, |markup| markup.text(text));
     }
 
     /// Adds an element that has no content, in the form that HTML and SVG both accept.
-    pub(super) fn void(&mut self, tag: &'static str, attributes: Attributes<'_>) {
+    pub fn void(&mut self, tag: &'static str, attributes: Attributes<'_>) {
         self.open(tag, attributes);
         self.0.push_str("/>");
     }
 
     /// Adds text.
-    pub(super) fn text(&mut self, text: impl Display) {
+    pub fn text(&mut self, text: impl Display) {
         // Writing into a String fails only if `text` itself says so; what it wrote stays.
         let _ = write!(Escape(&mut self.0), "{text}");
     }
 
     /// Adds text as it is. Being `'static`, it comes from this program and not from a run.
-    pub(super) fn verbatim(&mut self, text: &'static str) {
+    pub fn verbatim(&mut self, text: &'static str) {
         self.0.push_str(text);
     }
 
     /// The document.
-    pub(super) fn into_string(self) -> String {
+    pub fn into_string(self) -> String {
         self.0
     }
 

@@ -5,19 +5,20 @@ mod chart;
 mod comparison;
 mod facts;
 mod fairness;
+#[cfg(any(test, feature = "fixture"))]
+pub mod fixture;
 mod latency;
 mod lists;
 mod markup;
-mod monitor;
 mod notes;
-mod peers;
-mod steps;
 mod tiles;
 mod timeline;
 
 use throng_core::clock::utc_text;
 
-use self::markup::Markup;
+pub use self::chart::{Chart, Line, Unit, time_name, time_ticks};
+pub use self::facts::how_it_was_run;
+pub use self::markup::Markup;
 use super::{Report, Verdict};
 use crate::model::text::format_nanos;
 
@@ -26,9 +27,14 @@ const STYLE: &str = include_str!("style.css");
 impl Report {
     /// The report as a page of HTML that needs nothing besides itself.
     pub fn to_html(&self) -> String {
+        self.page_with(|_| {})
+    }
+
+    /// The same page, with what `steps` adds below the verdict.
+    pub fn page_with(&self, steps: impl FnOnce(&mut Markup)) -> String {
         page(&format!("{}: {}", self.scenario, verdict(self.verdict).word), |html| {
             self.html_verdict(html);
-            self.html_steps(html);
+            steps(html);
             self.html_tiles(html);
             self.html_latencies(html);
             self.html_timeline(html);
@@ -110,7 +116,7 @@ impl Report {
 }
 
 /// A page with this title, around what `content` adds.
-fn page(title: &str, content: impl FnOnce(&mut Markup)) -> String {
+pub fn page(title: &str, content: impl FnOnce(&mut Markup)) -> String {
     let mut html = Markup::default();
     html.verbatim("<!DOCTYPE html>\n");
     html.element("html", &[("lang", &"en")], |html| {
@@ -128,13 +134,17 @@ fn page(title: &str, content: impl FnOnce(&mut Markup)) -> String {
 }
 
 /// How a verdict is shown.
-struct Shown {
-    class: &'static str,
-    word: &'static str,
-    meaning: &'static str,
+pub struct Shown {
+    /// The class of its section.
+    pub class: &'static str,
+    /// The word.
+    pub word: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
 }
 
-fn verdict(verdict: Verdict) -> Shown {
+/// How a verdict is shown.
+pub fn verdict(verdict: Verdict) -> Shown {
     let (class, word, meaning) = match verdict {
         Verdict::Pass => ("pass", "PASS", "All thresholds held."),
         Verdict::Fail => ("fail", "FAIL", "See what is broken."),
@@ -143,12 +153,13 @@ fn verdict(verdict: Verdict) -> Shown {
     Shown { class, word, meaning }
 }
 
-fn micros(micros: f64) -> String {
+/// A time in microseconds, for people.
+pub fn micros(micros: f64) -> String {
     format_nanos(micros * 1e3)
 }
 
 /// Adds a table; each row's first cell names the row.
-fn table(html: &mut Markup, heads: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
+pub fn table(html: &mut Markup, heads: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
     html.element("div", &[("class", &"scroll")], |html| {
         html.element("table", &[], |html| {
             html.element("thead", &[], |html| {

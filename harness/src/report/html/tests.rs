@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::facts::quoted;
+use super::fixture::check_page;
 use super::*;
 use crate::model::breakdown::{ServerClock, Stamps};
 use crate::model::record::Latencies;
@@ -11,29 +12,7 @@ use crate::model::results::{
 };
 use crate::model::spec::{Job, Login, Scenario, Stay};
 use crate::report::compare::{Comparison, Named};
-use crate::report::tests::{findings, job, origin};
-
-/// Every tag that is opened is closed, in order, and nothing is fetched or run.
-#[track_caller]
-pub(super) fn check_page(page: &str) {
-    let body = page.strip_prefix("<!DOCTYPE html>\n").expect("a document type");
-    let mut open = Vec::new();
-    for piece in body.split('<').skip(1) {
-        let (tag, text) = piece.split_once('>').unwrap_or_else(|| panic!("`<{piece}` has no end"));
-        assert!(!text.contains('>'), "`{piece}`");
-        assert_eq!(tag.matches('"').count() % 2, 0, "`{tag}`");
-        match tag.strip_prefix('/') {
-            Some(closed) => assert_eq!(open.pop(), Some(closed), "in {open:?}"),
-            None if tag.ends_with('/') => {}
-            None => open.extend(tag.split(' ').next()),
-        }
-    }
-    assert!(open.is_empty(), "{open:?} not closed");
-    for outside in ["http", "//", "@import", "url(", "<script"] {
-        assert!(!page.contains(outside), "`{outside}` in the page");
-    }
-    assert!(!page.contains("NaN") && !page.contains("inf "), "{page}");
-}
+use crate::report::fixture::{findings, job, origin};
 
 /// A page in which all `parts` are.
 #[track_caller]

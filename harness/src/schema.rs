@@ -1,20 +1,38 @@
 //! docs/report.md and docs/report.schema.json are made here of the report's types, and are what stands there.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::tests::{findings, job, origin};
-use super::*;
-use crate::model::results::Second;
+use crate::model::breakdown::ServerClockUs;
+use crate::model::results::{Findings, Second};
+use crate::report::Report;
+use crate::report::fixture::{findings, job, origin};
+use crate::steps::SteppedReport;
 
 /// Set to 1, it makes the test write the documents instead of comparing them.
 const BLESS: &str = "THRONG_BLESS";
 
 /// Longest example.
 const EXAMPLE_MAX: usize = 40;
+
+/// The schema of a report as a file has it. `limit`, `forecast` and `steps` are those of a run of several steps.
+fn schema() -> Value {
+    let mut schema = schemars::schema_for!(Report).to_value();
+    let stepped = schemars::schema_for!(SteppedReport).to_value().to_string();
+    // Within a step the report is the whole schema.
+    let stepped: Value = serde_json::from_str(&stepped.replace("#/$defs/Report", "#")).expect("JSON");
+    for key in ["limit", "forecast", "steps"] {
+        schema["properties"][key] = stepped["properties"][key].clone();
+    }
+    let types = stepped["$defs"].as_object().into_iter().flatten().filter(|(name, _)| *name != "Report");
+    for (name, definition) in types {
+        schema["$defs"][name] = definition.clone();
+    }
+    schema
+}
 
 /// A report in which as much as possible is there.
 fn example() -> Report {
@@ -135,7 +153,7 @@ fn document(schema: &Value) -> String {
 
 #[test]
 fn the_documents_say_what_the_report_has() {
-    let schema = schemars::schema_for!(Report).to_value();
+    let schema = schema();
     let json = serde_json::to_string_pretty(&schema).expect("JSON") + "\n";
     for (name, wanted) in [("report.md", document(&schema)), ("report.schema.json", json)] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);

@@ -1,21 +1,18 @@
 //! The steps of a run of several: a table, and how figures change with their sizes.
 
-use super::chart::{Chart, Line, Unit};
-use super::markup::Markup;
-use super::table;
 use crate::model::text::{format_count, format_rate};
-use crate::report::forecast::forecast_lines;
-use crate::report::steps::{CAPACITY_HEADS, STEP_HEADS, capacity_cells};
-use crate::report::{Report, Step, Stepped};
-use crate::steps::{Axis, Basis, Forecast, Phase};
+use crate::report::html::{Chart, Line, Markup, Unit, table};
+use crate::steps::forecast_text::forecast_lines;
+use crate::steps::report::{CAPACITY_HEADS, STEP_HEADS, capacity_cells};
+use crate::steps::{Axis, Basis, Forecast, Phase, Step, SteppedReport};
 
 /// Points that the fitted curve is drawn with.
 const CURVE_POINTS: u32 = 60;
 
-impl Report {
+impl SteppedReport {
     /// What the steps were, above the figures of the one that the report is of.
     pub(super) fn html_steps(&self, html: &mut Markup) {
-        let Some(stepped) = &self.stepped else { return };
+        let stepped = self;
         html.element("section", &[], |html| {
             html.leaf("h2", &[], "Steps");
             html.leaf("p", &[], sentence(&stepped.limit.summary));
@@ -67,7 +64,7 @@ fn place(index: usize) -> f64 {
     index as f64 + 1.0
 }
 
-fn step_charts(html: &mut Markup, stepped: &Stepped) {
+fn step_charts(html: &mut Markup, stepped: &SteppedReport) {
     let steps = &stepped.steps;
     let label = |step: &Step| {
         let again = if step.phase == Some(Phase::Confirm) { " again" } else { "" };
@@ -132,7 +129,7 @@ fn step_charts(html: &mut Markup, stepped: &Stepped) {
 }
 
 /// What was measured and what is forecast.
-fn html_capacity(html: &mut Markup, stepped: &Stepped) {
+fn html_capacity(html: &mut Markup, stepped: &SteppedReport) {
     let measured = || stepped.steps.iter().filter_map(|step| Some((step, step.capacity.as_ref()?)));
     if measured().next().is_none() && stepped.forecast.is_none() {
         return;

@@ -1,7 +1,7 @@
 //! A forecast in words.
 
-use super::compare::text::percent;
 use crate::model::text::{format_count, format_rate};
+use crate::report::compare::percent;
 use crate::steps::{Basis, Forecast};
 
 /// The error of a forecast, in percent, above which it is not to be relied on.

@@ -2,13 +2,12 @@
 
 use throng_core::clock::utc_text;
 
-use super::chart::{Chart, Line, Unit, time_name, time_ticks};
-use super::facts::how_it_was_run;
-use super::markup::Markup;
-use super::{page, table, verdict};
 use crate::model::text::{format_bytes, format_count, format_nanos};
 use crate::monitor::MonitorReport;
 use crate::monitor::follow::Look;
+use crate::report::html::{
+    Chart, Line, Markup, Unit, how_it_was_run, page, table, time_name, time_ticks, verdict,
+};
 
 /// One of a look's figures, if it is known.
 type Figure = fn(&Look) -> Option<f64>;
@@ -28,7 +27,7 @@ const CHARTS: [(&str, Unit, Figure); 9] = [
 
 impl MonitorReport {
     /// The report as a page of HTML that needs nothing besides itself.
-    pub fn to_html(&self) -> String {
+    pub(super) fn page(&self) -> String {
         page(&format!("monitor: {}", verdict(self.verdict).word), |html| {
             self.html_verdict(html);
             self.html_servers(html);

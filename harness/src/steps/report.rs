@@ -1,17 +1,17 @@
 //! What a run of several steps adds to the report of the step that it stands for.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::forecast::forecast_lines;
-use super::verdict::Late;
-use super::{LOAD_MAX, Report, Verdict};
 use crate::model::procstat::Usage;
-use crate::model::record::LatencyUs;
+use crate::model::record::{Latencies, LatencyUs};
 use crate::model::results::{Clients, Deliveries, Gaps, Rates};
 use crate::model::text::{format_bytes, format_count, format_nanos, format_rate};
-use crate::report::Checked;
+use crate::report::{Checked, Document, ReadError, Report, ReportFile, Verdict, json_text};
+use crate::steps::forecast_text::forecast_lines;
 use crate::steps::{Axis, Capacity, Forecast, Found, Judged, LimitedBy, Pace, Phase, Trial};
 
 /// A step. Where keys are those of a report they mean the same.
@@ -162,9 +162,9 @@ fn judged(steps: &[Step]) -> impl Iterator<Item = &Step> {
     steps.iter().zip(next_phases).filter(counts).map(|(step, _)| step)
 }
 
-impl Stepped {
+impl SteppedReport {
     /// What the whole run must hold to, beside the thresholds of each step: that all steps do, or that there is a good one.
-    pub(crate) fn check(&self, every_step_counts: bool, is_cut: bool) -> Checked {
+    pub(super) fn check(&self, every_step_counts: bool, is_cut: bool) -> Checked {
         // What was made again is forgiven for its times only: a delivery that was not made is one, however late the harness.
         let counts = |step: &&Step| {
             step.has_miscounts() || judged(&self.steps).any(|other| other.number == step.number)
@@ -247,10 +247,13 @@ impl Limit {
     }
 }
 
-/// What a run of several steps has beside the report of one of them.
+/// The report of a run of several steps: that of the step that stands for all, and what all came to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Stepped {
+pub struct SteppedReport {
+    /// The report of one of them.
+    #[serde(flatten)]
+    pub report: Report,
     /// What they came to.
     pub limit: Limit,
     /// What more clients would come to; null if nobody asked.
@@ -259,40 +262,47 @@ pub struct Stepped {
     pub steps: Vec<Step>,
 }
 
-impl Report {
-    /// Whether the harness had no time left.
-    pub fn harness_was_busy(&self) -> bool {
-        self.harness_load > LOAD_MAX
+impl fmt::Display for SteppedReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.report.write_with(f, |f| self.write_steps(f))
+    }
+}
+
+impl Document for SteppedReport {
+    fn to_json(&self) -> serde_json::Result<String> {
+        json_text(self)
     }
 
-    /// Whether the harness had no time left, or did something so late that it shows in the latencies.
-    pub fn harness_at_its_limit(&self) -> bool {
-        let late = [&self.sender_delay_us, &self.read_lag_us];
-        self.harness_was_busy() || late.iter().any(|own| Late::of(own, &self.latency_us).is_some())
+    fn to_html(&self) -> String {
+        self.report.page_with(|html| self.html_steps(html))
     }
 
+    fn exit_code(&self) -> u8 {
+        self.report.exit_code()
+    }
+}
+
+impl SteppedReport {
     /// All steps as a table, with what they came to.
-    pub(super) fn write_steps(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(stepped) = &self.stepped else { return Ok(()) };
-        let limit = &stepped.limit;
-        let rows: Vec<_> = stepped.steps.iter().map(Step::cells).collect();
+    fn write_steps(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let limit = &self.limit;
+        let rows: Vec<_> = self.steps.iter().map(Step::cells).collect();
         let widths = widths(&STEP_HEADS, &rows);
         write_row(f, &widths, &STEP_HEADS)?;
         writeln!(f)?;
-        for (step, cells) in stepped.steps.iter().zip(&rows) {
+        for (step, cells) in self.steps.iter().zip(&rows) {
             write_row(f, &widths, cells)?;
             writeln!(f, "  {}{}", step.outcome(), step.purpose())?;
             step.because.iter().try_for_each(|why| writeln!(f, "        - {why}"))?;
         }
         writeln!(f, "\n  limit       {}", limit.summary)?;
         self.write_capacities(f)?;
-        let all = stepped.steps.len();
+        let all = self.steps.len();
         writeln!(f, "\n  Step {} of {all} in full:\n", limit.reported_step)
     }
 
     fn write_capacities(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(stepped) = &self.stepped else { return Ok(()) };
-        let measured = || stepped.steps.iter().filter_map(|step| Some((step, step.capacity.as_ref()?)));
+        let measured = || self.steps.iter().filter_map(|step| Some((step, step.capacity.as_ref()?)));
         let rows: Vec<_> = measured().map(|(step, capacity)| capacity_cells(step, capacity)).collect();
         if !rows.is_empty() {
             let widths = widths(&CAPACITY_HEADS, &rows);
@@ -310,12 +320,59 @@ impl Report {
                 }
             }
         }
-        let Some(forecast) = &stepped.forecast else { return Ok(()) };
+        let Some(forecast) = &self.forecast else { return Ok(()) };
         writeln!(f)?;
         for (name, line) in forecast_lines(forecast) {
             writeln!(f, "  {name:<10}  {line}")?;
         }
         Ok(())
+    }
+}
+
+/// A report as a file has it.
+#[derive(Debug, Clone)]
+pub enum WrittenReport {
+    /// Of one run.
+    Run(Box<Report>),
+    /// Of several steps.
+    Steps(Box<SteppedReport>),
+}
+
+impl WrittenReport {
+    /// Reads a report that was written by this version or an earlier one, as [`Report::read`] does.
+    pub fn read(path: &Path) -> Result<Self, ReadError> {
+        let file = ReportFile::open(path)?;
+        let report: Report = file.parse()?;
+        if !file.has_steps() {
+            return Ok(Self::Run(Box::new(report)));
+        }
+        // The part about steps is there or not; one that makes no sense would pass for none.
+        let why = "`limit`, `steps` and `forecast` do not go together";
+        file.parse().map(|report| Self::Steps(Box::new(report))).map_err(|_| file.damaged(why))
+    }
+
+    /// The report of the run, or of the step that stands for all.
+    pub fn into_report(self) -> Report {
+        match self {
+            Self::Run(report) => *report,
+            Self::Steps(stepped) => stepped.report,
+        }
+    }
+
+    /// What can be shown and written.
+    pub fn document(&self) -> &dyn Document {
+        match self {
+            Self::Run(report) => &**report,
+            Self::Steps(stepped) => &**stepped,
+        }
+    }
+
+    /// The whole distributions of the run, or of the step that stands for all.
+    pub fn histograms(&self) -> &BTreeMap<String, Latencies> {
+        match self {
+            Self::Run(report) => &report.histograms,
+            Self::Steps(stepped) => &stepped.report.histograms,
+        }
     }
 }
 

@@ -2,11 +2,9 @@
 
 use throng_core::clock::utc_text;
 
-use super::facts::how_it_was_run;
-use super::markup::Markup;
-use super::{micros, page, table};
 use crate::model::text::{format_count, format_rate};
 use crate::peers::{BareSummary, Case, Failure, PeersReport, Summary, Taken};
+use crate::report::html::{Markup, how_it_was_run, micros, page, table};
 
 /// Share of the offered deliveries below which a system has not kept up, so that its rate is worth drawing.
 const KEPT_UP: f64 = 0.99;
@@ -39,7 +37,7 @@ struct Decades {
 
 impl PeersReport {
     /// The report as a page of HTML that needs nothing besides itself.
-    pub fn to_html(&self) -> String {
+    pub(super) fn page(&self) -> String {
         let (class, word, meaning) = self.outcome();
         page(&format!("peers: {word}"), |html| {
             self.html_header(html);
@@ -400,9 +398,10 @@ impl Decades {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::check_page;
     use super::*;
     use crate::peers::test_report;
+    use crate::report::Document;
+    use crate::report::html::fixture::check_page;
 
     /// The page of a report with some figures, after `change`.
     fn page_of(change: impl FnOnce(&mut PeersReport)) -> String {

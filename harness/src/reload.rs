@@ -1,6 +1,5 @@
 //! `report`: reports that were written before, shown again or held against each other.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs;
 use std::io::Write;
@@ -9,12 +8,12 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::compare::{CompareError, Comparison, Named};
-use super::{Machine, Origin, ReadError, Report, ReportError};
 use crate::cli::ReportJob;
 use crate::model::exit::{EXIT_BROKEN, EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE};
-use crate::model::record::Latencies;
 use crate::peers::{self, PeersReport};
+use crate::report::compare::{CompareError, Comparison, Named};
+use crate::report::{Document, Machine, Origin, ReadError, ReportError, merged, write_hgrm};
+use crate::steps::WrittenReport;
 
 /// Why there is no result, and the exit code for that.
 struct Failed {
@@ -69,13 +68,13 @@ pub(crate) fn run(job: &ReportJob, origin: &Origin, out: &mut impl Write, err: &
 }
 
 fn show(job: &ReportJob, path: &Path, out: &mut impl Write) -> Result<u8, Failed> {
-    let report = match Report::read(path) {
+    let report = match WrittenReport::read(path) {
         Err(ReadError::Scenario { scenario, .. }) if scenario == peers::SCENARIO => {
             return show_peers(job, path, out);
         }
         report => report?,
     };
-    let _ = write!(out, "{report}");
+    let _ = write!(out, "{}", report.document());
     write_report(job, &report)?;
     Ok(EXIT_OK)
 }
@@ -97,7 +96,9 @@ fn show_peers(job: &ReportJob, path: &Path, out: &mut impl Write) -> Result<u8, 
 }
 
 fn compare(job: &ReportJob, origin: &Origin, out: &mut impl Write) -> Result<u8, Failed> {
-    let read = |path: &PathBuf| Report::read(path).map(|report| Named { path: path.clone(), report });
+    let read = |path: &PathBuf| {
+        WrittenReport::read(path).map(|written| Named { path: path.clone(), report: written.into_report() })
+    };
     let side = |files: &[PathBuf]| files.iter().map(read).collect::<Result<Vec<_>, _>>();
     let (baseline, new) = (side(&job.baseline)?, side(&job.files)?);
     let comparison = Comparison::new(&baseline, &new, job.noise)?;
@@ -111,10 +112,11 @@ fn compare(job: &ReportJob, origin: &Origin, out: &mut impl Write) -> Result<u8,
     }
 }
 
-fn write_report(job: &ReportJob, report: &Report) -> Result<(), ReportError> {
-    job.json.as_ref().map_or(Ok(()), |path| report.write_json(path))?;
-    job.html.as_ref().map_or(Ok(()), |path| report.write_html(path))?;
-    job.hgrm.as_ref().map_or(Ok(()), |directory| report.write_hgrm(directory))
+fn write_report(job: &ReportJob, report: &WrittenReport) -> Result<(), ReportError> {
+    let document = report.document();
+    job.json.as_ref().map_or(Ok(()), |path| document.write_json(path))?;
+    job.html.as_ref().map_or(Ok(()), |path| document.write_html(path))?;
+    job.hgrm.as_ref().map_or(Ok(()), |directory| write_hgrm(directory, report.histograms()))
 }
 
 fn write_comparison(
@@ -142,19 +144,10 @@ fn write_comparison(
     }
     if let Some(directory) = &job.hgrm {
         for (name, side) in [("baseline", baseline), ("new", new)] {
-            super::file::write_hgrm(&directory.join(name), &merged(side))?;
+            write_hgrm(&directory.join(name), &merged(side))?;
         }
     }
     Ok(())
-}
-
-/// The distributions of several runs put together.
-pub(super) fn merged(side: &[Named]) -> BTreeMap<String, Latencies> {
-    let mut all: BTreeMap<String, Latencies> = BTreeMap::new();
-    for (name, latencies) in side.iter().flat_map(|named| &named.report.histograms) {
-        all.entry(name.clone()).or_default().merge(latencies);
-    }
-    all
 }
 
 #[cfg(test)]
@@ -164,7 +157,8 @@ mod tests {
     use super::*;
     use crate::model::results::{Findings, Second};
     use crate::peers::{Failure, test_report};
-    use crate::report::tests::{findings, job, origin};
+    use crate::report::fixture::{findings, job, origin};
+    use crate::report::{Document, Report};
 
     /// So many seconds that are all alike.
     fn timeline(seconds: u32) -> Vec<Second> {

@@ -1,0 +1,121 @@
+//! Reports for tests: those of this crate, and of the crates that build on it.
+
+use std::time::{Duration, SystemTime};
+
+use super::{Machine, Origin};
+use crate::model::payload::Stamp;
+use crate::model::procstat::Usage;
+use crate::model::record::{Recorder, Spread};
+use crate::model::results::{Clients, Deliveries, Findings, Pair, Rates};
+use crate::model::spec::{Broadcast, Job, Lists, Scenario, Setting};
+use crate::model::target::TargetSource;
+use crate::model::threshold::Threshold;
+
+/// Nanoseconds of a millisecond.
+pub const MS: u64 = 1_000_000;
+
+/// A broadcast of two clients with the flags `--threshold` and `--require-valid` of `line`.
+pub fn job(line: &str) -> Job {
+    let mut words = line.split_whitespace();
+    let (mut changes, mut require_valid) = (Vec::<Threshold>::new(), false);
+    while let Some(word) = words.next() {
+        match word {
+            "--threshold" => changes.push(words.next().expect("a limit").parse().expect("valid")),
+            "--require-valid" => require_valid = true,
+            other => panic!("{other} is not known here"),
+        }
+    }
+    let second = Duration::from_secs(1);
+    let scenario = Scenario::Broadcast(Broadcast {
+        messages: 1_000,
+        duration: 10 * second,
+        interval: Duration::from_millis(10),
+        payload: 128,
+        senders: 2,
+        warmup: second,
+        pause: Duration::ZERO,
+        drain: 10 * second,
+        setting: Setting::default(),
+        ahead: None,
+        is_adjustable: false,
+        leave: true,
+    });
+    Job {
+        scenario,
+        target: TargetSource::Data("d".into()),
+        server_pid: None,
+        clients: 2,
+        connect_interval: Duration::from_millis(1),
+        connect_timeout: 30 * second,
+        workers: 1,
+        processes: 1,
+        sources: None,
+        lists: Lists::default(),
+        seed: 9,
+        json: None,
+        html: None,
+        hgrm: None,
+        thresholds: Threshold::with_defaults(&changes),
+        plain: false,
+        standing: None,
+        require_valid,
+    }
+}
+
+/// How a run was started on a machine that is made up.
+pub fn origin() -> Origin {
+    Origin {
+        command: vec!["throng-harness".into(), "broadcast".into()],
+        started: SystemTime::UNIX_EPOCH + Duration::from_secs(77),
+        machine: Machine {
+            cpu: "Test CPU".into(),
+            cores: 4,
+            cores_online: 4,
+            kernel: "6.1".into(),
+            memory_bytes: 8_000_000_000,
+        },
+    }
+}
+
+/// A process that used so many seconds of CPU time.
+pub fn usage(cpu_s: f64) -> Usage {
+    let rss = 12_300_000;
+    Usage { pid: 1, cpu_s, rss_bytes: rss, rss_start_bytes: rss, rss_peak_bytes: rss, alive: true }
+}
+
+/// Two clients, ten messages 1 ms apart, each received by both after 2 and 3 ms; the
+/// first `lost` are lost on the way to the second client.
+pub fn findings(lost: u32) -> Findings {
+    let (mut recorder, mut spread) = (Recorder::default(), Spread::default());
+    let due = |index: u32| (100 + u64::from(index)) * MS;
+    for index in 0..10 {
+        recorder.sent(due(index), due(index));
+        let receivers = if index < lost { 1 } else { 2 };
+        for client in 0..receivers {
+            recorder.delivered(Stamp::new(index, due(index), due(index)), due(index) + (client + 2) * MS);
+        }
+        spread.first.record(2 * MS);
+        spread.last.record((receivers + 1) * MS);
+        spread.skew.record((receivers - 1) * MS);
+    }
+    let deliveries = Deliveries {
+        expected: 20,
+        received: 20 - u64::from(lost),
+        missing: lost.into(),
+        missing_examples: (0..lost).map(|message| Pair { client: 1, message }).collect(),
+        ..Deliveries::default()
+    };
+    Findings {
+        clients: Clients { requested: 2, connected: 2, ..Clients::default() },
+        sent: 10,
+        spread,
+        deliveries: Some(deliveries),
+        recorder,
+        rates: Rates::new(10, Duration::from_millis(10), 10, Duration::from_millis(10)),
+        measured: Duration::from_millis(10),
+        server: Some(usage(0.2)),
+        harness: Some(usage(0.005)),
+        workers: 1,
+        ..Findings::default()
+    }
+}
