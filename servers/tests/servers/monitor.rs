@@ -4,9 +4,10 @@ use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
 use throng_core::shutdown::{Cause, Shutdown};
-use throng_harness::monitor::follow::{Followed, Look};
-use throng_harness::monitor::{self, MonitorJob, MonitorReport, Watched, limit::Limit};
-use throng_harness::report::{Machine, Origin, Verdict};
+use throng_harness_monitor::follow::{Followed, Look};
+use throng_harness_monitor::limit::Limit;
+use throng_harness_monitor::{self, MonitorJob, MonitorReport, Watched};
+use throng_harness_report::{Machine, Origin, Verdict};
 
 use crate::support::{Cluster, Crowd, Home, PATIENCE, wait_until};
 

@@ -1,0 +1,42 @@
+//! `connect`.
+
+use std::time::Duration;
+
+use clap::Args;
+use throng_core::config::parse_duration;
+use throng_harness_model::spec::Connect;
+
+use super::common::Common;
+use super::setting::parse_rate;
+
+#[derive(Debug, Args)]
+pub(super) struct RawConnect {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// How long everybody stays once all have entered
+    #[arg(long, visible_alias = "hold", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    pub(super) duration: Duration,
+    /// Connections begun a second, instead of --connect-interval
+    #[arg(long, value_name = "N/s", conflicts_with = "connect_interval", value_parser = parse_rate)]
+    pub(super) rate: Option<u32>,
+    /// Time in which connections become as frequent as that, from none
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
+    ramp: Duration,
+    /// Clients that hang up and come again a second, all together, while everybody stays
+    #[arg(long, value_name = "N/s", value_parser = parse_rate)]
+    churn: Option<u32>,
+    /// After that everybody hangs up at once, and comes again
+    #[arg(long)]
+    storm: bool,
+}
+
+impl RawConnect {
+    pub(super) fn check(&self) -> Connect {
+        Connect { hold: self.duration, ramp: self.ramp, churn: self.churn, storm: self.storm }
+    }
+
+    /// The time between two connections.
+    pub(super) fn interval(&self) -> Duration {
+        self.rate.map_or(self.common.connect_interval, |rate| Duration::from_secs(1) / rate)
+    }
+}

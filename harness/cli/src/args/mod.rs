@@ -1,0 +1,208 @@
+//! The command line: what is written, and what it means once it has been checked. What all scenarios
+//! share is in `common`, and what one of them adds in a file of its own.
+
+mod bench;
+mod bots;
+mod broadcast;
+mod common;
+mod connect;
+mod file;
+mod login;
+mod monitor;
+mod pattern;
+mod peers;
+mod ramp;
+mod report;
+mod setting;
+mod steps;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use throng_harness_driver::crew;
+use throng_harness_driver::steps::StepsJob;
+use throng_harness_model::spec::{Job, Scenario};
+use throng_harness_model::threshold::Threshold;
+use throng_harness_monitor::MonitorJob;
+use throng_harness_peers::{PeersJob, bare};
+
+pub use file::{Expanded, FileError, expand};
+pub use report::ReportJob;
+
+use bench::RawBench;
+use bots::RawBots;
+use broadcast::RawBroadcast;
+use common::Common;
+use connect::RawConnect;
+use file::RawRun;
+use login::RawLogin;
+use monitor::RawMonitor;
+use peers::{RawPeers, RawWriter};
+use ramp::RawRamp;
+use report::RawReport;
+
+/// Drives thousands of real clients at Throng's servers and accounts for every delivery.
+#[derive(Debug, Parser)]
+#[command(name = "throng-harness", version, propagate_version = true, after_help = AFTER_HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    scenario: RawScenario,
+}
+
+const AFTER_HELP: &str = "\
+Durations have a unit and may have a fraction: 11.25ms, 500us, 1.5s.
+Exit codes: 0 all thresholds held, 1 could not run, 2 usage, 3 a threshold was broken, 130 interrupted.";
+
+#[derive(Debug, Subcommand)]
+enum RawScenario {
+    /// Clients enter the chat with minted tickets, stay, and leave
+    Connect(RawConnect),
+    /// Players sign up, create a character, log in and enter the chat; or log in with accounts that exist
+    Login(RawLogin),
+    /// Everybody enters, then random clients talk to all; every delivery is verified
+    Broadcast(RawBroadcast),
+    /// Bots talk like people, in Korean and English, and answer each other; every delivery is verified
+    Bots(RawBots),
+    /// The same with more and more clients, or messages, until the limit is known
+    Ramp(RawRamp),
+    /// The same with several numbers of clients, compared, and a forecast for more
+    Bench(RawBench),
+    /// The same room with other chat and pub/sub systems, and with Throng, on one core each
+    Peers(RawPeers),
+    /// Watches servers: CPU, memory, sockets, queues, links; no load
+    Monitor(RawMonitor),
+    /// A scenario from a TOML file, whose keys are the scenario's flags
+    Run(RawRun),
+    /// Shows a report again, or compares reports
+    Report(RawReport),
+    /// Writes to sockets and does nothing else; `peers` starts it
+    #[command(name = bare::SUBCOMMAND, hide = true)]
+    BareWriter(RawWriter),
+    /// Runs a part of the clients; a run with `--processes` starts it
+    #[command(name = crew::SUBCOMMAND, hide = true)]
+    Crew,
+}
+
+/// What a command line asks for.
+#[derive(Debug)]
+pub enum Task {
+    /// A scenario with Throng's clients.
+    Run(Job),
+    /// One after the other.
+    Steps(StepsJob),
+    /// Other systems beside Throng.
+    Peers(PeersJob),
+    /// Servers that are watched.
+    Monitor(MonitorJob),
+    /// Nothing new: reports that were written before.
+    Report(ReportJob),
+    /// A part of `peers`.
+    BareWriter(bare::Writer),
+    /// A part of a scenario's clients, for another process of the harness.
+    Crew,
+}
+
+impl Task {
+    /// The scenario with Throng's clients, if it is one.
+    pub fn into_job(self) -> Option<Job> {
+        match self {
+            Self::Run(job) => Some(job),
+            Self::Steps(_)
+            | Self::Peers(_)
+            | Self::Monitor(_)
+            | Self::Report(_)
+            | Self::BareWriter(_)
+            | Self::Crew => None,
+        }
+    }
+}
+
+/// What a command line, the program's name first, asks for. The error is for people; where it is the answer to `--help` or `--version`
+/// it says so. What the parser cannot check is told as it would tell it, with the usage of the scenario in question.
+pub fn parse(args: Vec<OsString>) -> Result<Task, clap::Error> {
+    let mut command = Cli::command();
+    let mut matches = command.try_get_matches_from_mut(args)?;
+    let scenario = matches.subcommand_name().map(str::to_owned);
+    let cli = Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))?;
+    cli.check().map_err(|error| {
+        let of_scenario = scenario.and_then(|name| command.find_subcommand_mut(name));
+        of_scenario.unwrap_or(&mut Cli::command()).error(ErrorKind::ValueValidation, error)
+    })
+}
+
+impl Cli {
+    /// Checks what the parser cannot: how the values go together. The error says what to change.
+    pub fn check(self) -> Result<Task, String> {
+        let (scenario, common) = match self.scenario {
+            RawScenario::Connect(raw) => {
+                let (connect, interval) = (raw.check(), raw.interval());
+                let common = Common { connect_interval: interval, ..raw.common };
+                (Scenario::Connect(connect), common)
+            }
+            RawScenario::Login(raw) => (Scenario::Login(raw.check()?), raw.common),
+            RawScenario::Broadcast(raw) => (Scenario::Broadcast(raw.check()?), raw.common),
+            RawScenario::Bots(raw) => return raw.task(),
+            RawScenario::Ramp(raw) => return raw.check().map(Task::Steps),
+            RawScenario::Bench(raw) => return raw.check().map(Task::Steps),
+            RawScenario::Peers(raw) => return raw.check().map(Task::Peers),
+            RawScenario::Monitor(raw) => return raw.check().map(Task::Monitor),
+            RawScenario::Run(raw) => return Err(raw.check()),
+            RawScenario::Report(raw) => return raw.check().map(Task::Report),
+            RawScenario::BareWriter(raw) => return Ok(Task::BareWriter(raw.into())),
+            RawScenario::Crew => return Ok(Task::Crew),
+        };
+        job(common, scenario).map(Task::Run)
+    }
+}
+
+/// `scenario` with what all have in common, if that goes together.
+fn job(common: Common, scenario: Scenario) -> Result<Job, String> {
+    let workers = match common.processes {
+        1 => format!("--workers {}", common.workers),
+        processes => format!("--workers {} in each of --processes {processes}", common.workers),
+    };
+    let (clients, total) = (common.clients(), common.workers * common.processes);
+    if total > clients {
+        return Err(format!(
+            "{workers} for --clients {clients}: a worker without a client has nothing to do; use at most one each"
+        ));
+    }
+    if let Scenario::Login(login) = &scenario
+        && total > login.in_flight
+    {
+        return Err(format!(
+            "{workers} for --in-flight {}: every worker needs one that may be on its way",
+            login.in_flight
+        ));
+    }
+    if common.connect_timeout.is_zero() {
+        return Err("--connect-timeout 0s lets nobody in: use some seconds".into());
+    }
+    if common.json.is_some() && common.json == common.html {
+        return Err("--json and --html name the same file: one would replace the other".into());
+    }
+    let target = common.target(scenario.entrance())?;
+    Ok(Job {
+        scenario,
+        target,
+        server_pid: common.server_pid,
+        clients,
+        connect_interval: common.connect_interval,
+        connect_timeout: common.connect_timeout,
+        workers: common.workers,
+        processes: common.processes,
+        sources: common.sources,
+        lists: common.lists.into(),
+        seed: common.seed.unwrap_or_else(rand::random),
+        json: common.json,
+        html: common.html,
+        hgrm: common.hgrm,
+        thresholds: Threshold::with_defaults(&common.threshold),
+        plain: common.plain,
+        standing: None,
+        require_valid: common.require_valid,
+    })
+}

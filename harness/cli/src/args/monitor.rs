@@ -1,0 +1,110 @@
+//! `monitor`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use throng_core::config::parse_duration;
+use throng_harness_monitor::MonitorJob;
+use throng_harness_monitor::limit::Limit;
+
+#[derive(Debug, Args)]
+pub(super) struct RawMonitor {
+    /// Data directory of the servers: which processes they are, and where they answer, is read from it
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// How long to watch [default: until Ctrl+C]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    duration: Option<Duration>,
+    /// Time between two looks
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    interval: Duration,
+    /// Limit that makes the watching fail, as in cpu=80%, rss=500MB, files=80%, queue=1000, links=2 (at least),
+    /// throng_net_stalls_total=0/s, up=off; repeatable
+    #[arg(long, value_name = "NAME=LIMIT")]
+    threshold: Vec<Limit>,
+    /// Looks in a row on the wrong side that break a threshold; `up` is broken by one
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    patience: u32,
+    /// Write the report to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the report to this file as a page for a browser, which needs no other file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Lines instead of a picture, also in a terminal
+    #[arg(long)]
+    plain: bool,
+}
+
+/// The shortest time between two looks: each asks every server three things.
+const INTERVAL_MIN: Duration = Duration::from_millis(50);
+
+impl RawMonitor {
+    pub(super) fn check(self) -> Result<MonitorJob, String> {
+        if self.interval < INTERVAL_MIN {
+            return Err(
+                "--interval is too short: each look takes time from the servers; the shortest is 50ms".into(),
+            );
+        }
+        if self.duration.is_some_and(|duration| duration < self.interval) {
+            return Err("--duration is shorter than --interval: CPU and rates need two looks".into());
+        }
+        if self.json.is_some() && self.json == self.html {
+            return Err("--json and --html name the same file: one would replace the other".into());
+        }
+        Ok(MonitorJob {
+            data: self.data,
+            duration: self.duration,
+            interval: self.interval,
+            limits: Limit::with_default(&self.threshold),
+            patience: self.patience,
+            json: self.json,
+            html: self.html,
+            plain: self.plain,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::{Cli, Task};
+    use super::*;
+
+    fn parse(line: &str) -> Result<MonitorJob, String> {
+        let cli =
+            Cli::try_parse_from(["throng-harness", "monitor"].into_iter().chain(line.split_whitespace()));
+        match cli.map_err(|error| error.to_string())?.check()? {
+            Task::Monitor(job) => Ok(job),
+            task => panic!("{task:?}"),
+        }
+    }
+
+    #[test]
+    fn a_command_line_says_what_to_watch() {
+        let job = parse("--data d").expect("complete");
+        assert_eq!((job.duration, job.interval, job.patience), (None, Duration::from_secs(1), 3));
+        assert_eq!(job.limits, [Limit::up()]);
+        let job = parse("--data d --duration 1m --interval 50ms --threshold cpu=80% --threshold up=off --patience 1 --plain")
+            .expect("complete");
+        assert_eq!((job.duration, job.patience, job.plain), (Some(Duration::from_mins(1)), 1, true));
+        assert_eq!(job.limits, ["cpu=80%".parse().expect("valid")]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let check = |line: &str, part: &str| {
+            let error = parse(line).unwrap_err();
+            assert!(error.contains(part), "{line}: {error}");
+        };
+        check("", "--data <DIR>");
+        check("--data d --interval 0s", "the shortest is 50ms");
+        check("--data d --duration 1s --interval 2s", "need two looks");
+        check("--data d --json out --html out", "one would replace the other");
+        check("--data d --threshold cpus=5", "`cpus` cannot have a threshold");
+        check("--data d --patience 0", "0 is not in 1..");
+        check("--data d --clients 5", "unexpected argument");
+    }
+}

@@ -1,0 +1,165 @@
+//! `peers`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use throng_core::config::{format_duration, parse_duration};
+use throng_harness_driver::own_exe::own_exe;
+use throng_harness_model::payload::{PAYLOAD_MAX, PAYLOAD_MIN};
+use throng_harness_model::schedule::points_in;
+use throng_harness_peers::{CASES, Case, PeersJob, System, Times, bare};
+
+/// Most repetitions.
+const REPEAT_MAX: i64 = 100;
+/// Longest time that a case may speak.
+const DURATION_MAX: Duration = Duration::from_mins(10);
+
+#[derive(Debug, Args)]
+pub(super) struct RawPeers {
+    /// Systems to measure, of throng, redis, nats, inspircd, mosquitto
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "throng,redis,nats,inspircd,mosquitto"
+    )]
+    systems: Vec<String>,
+    /// Cases to measure, by their letters
+    #[arg(long, value_name = "LETTERS", value_delimiter = ',', default_value = "A,B,C,D,E,F")]
+    cases: Vec<String>,
+    /// How long messages that count are sent in each case
+    #[arg(long, value_name = "TIME", default_value = "6s", value_parser = parse_duration)]
+    duration: Duration,
+    /// How long messages are sent before that
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
+    warmup: Duration,
+    /// Silence between the two, in which a server catches up
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    pause: Duration,
+    /// How long to wait for outstanding deliveries after the last message
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = parse_duration)]
+    drain: Duration,
+    /// How often everything is measured; medians are told
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=REPEAT_MAX))]
+    repeat: u32,
+    /// Bytes of each message
+    #[arg(long, value_name = "BYTES", default_value_t = 128)]
+    payload: usize,
+    /// Core for the servers
+    #[arg(long, value_name = "CORE", default_value_t = 0)]
+    server_core: usize,
+    /// Core for the harness
+    #[arg(long, value_name = "CORE", default_value_t = 1)]
+    client_core: usize,
+    /// What decides who sends what; drawn (and reported) unless given
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// No case begins that could not be over by then
+    #[arg(long, value_name = "TIME", default_value = "20m", value_parser = parse_duration)]
+    limit: Duration,
+    /// Write the report to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the report to this file as a page for a browser, which needs no other file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Throng's program [default: the one beside this program]
+    #[arg(long, value_name = "PATH")]
+    throng: Option<PathBuf>,
+}
+
+impl RawPeers {
+    pub(super) fn check(self) -> Result<PeersJob, String> {
+        let systems = self.systems.iter().map(|name| {
+            System::named(name.trim()).ok_or_else(|| {
+                let all: Vec<_> = System::all().map(System::name).collect();
+                format!("--systems: there is no `{name}`; choose from {}", all.join(", "))
+            })
+        });
+        let systems = distinct("--systems", systems.collect::<Result<Vec<_>, _>>()?)?;
+        let cases = self.cases.iter().map(|letter| {
+            Case::named(letter).ok_or_else(|| format!("--cases: there is no `{letter}`; choose from A to F"))
+        });
+        let mut cases = distinct("--cases", cases.collect::<Result<Vec<_>, _>>()?)?;
+        cases.sort_by_key(|case| CASES.iter().position(|other| other == case));
+        if self.duration.is_zero() || self.duration > DURATION_MAX {
+            return Err(format!("--duration must be above 0s and at most {}", format_duration(DURATION_MAX)));
+        }
+        if cases.iter().filter_map(Case::interval).any(|interval| points_in(self.warmup, interval).is_none())
+        {
+            return Err("--warmup is too long: a second is enough".into());
+        }
+        if !(PAYLOAD_MIN..=PAYLOAD_MAX).contains(&self.payload) {
+            return Err(format!("--payload {} is not from {PAYLOAD_MIN} to {PAYLOAD_MAX}", self.payload));
+        }
+        if self.json.is_some() && self.json == self.html {
+            return Err("--json and --html name the same file: one would replace the other".into());
+        }
+        for system in &systems {
+            if let System::Peer(peer) = system
+                && self.payload > peer.payload_max()
+            {
+                return Err(format!(
+                    "--payload {} is too large for {}, whose messages have at most {} bytes: use less, or leave it out with --systems",
+                    self.payload,
+                    peer.name(),
+                    peer.payload_max()
+                ));
+            }
+        }
+        Ok(PeersJob {
+            systems,
+            cases,
+            times: Times {
+                warmup: self.warmup,
+                pause: self.pause,
+                duration: self.duration,
+                drain: self.drain,
+            },
+            repeat: self.repeat,
+            payload: self.payload,
+            server_core: self.server_core,
+            client_core: self.client_core,
+            seed: self.seed.unwrap_or_else(rand::random),
+            limit: self.limit,
+            json: self.json,
+            html: self.html,
+            throng: self.throng,
+            bare: own_exe().ok(),
+        })
+    }
+}
+
+fn distinct<T: PartialEq + std::fmt::Debug>(flag: &str, values: Vec<T>) -> Result<Vec<T>, String> {
+    for (place, value) in values.iter().enumerate() {
+        if values[..place].contains(value) {
+            return Err(format!("{flag} names one twice: {value:?}"));
+        }
+    }
+    Ok(values)
+}
+
+/// The hidden subcommand that only writes.
+#[derive(Debug, Args)]
+pub(super) struct RawWriter {
+    /// Sockets to accept and to write to, one after the other
+    #[arg(long)]
+    sockets: u32,
+    /// Bytes of each write; of each message if there is an interval
+    #[arg(long)]
+    bytes: usize,
+    /// Milliseconds of writing
+    #[arg(long)]
+    millis: u64,
+    /// Microseconds from one message to the next, each of which is for every socket; 0 for as many as it makes
+    #[arg(long, default_value_t = 0)]
+    interval_us: u64,
+}
+
+impl From<RawWriter> for bare::Writer {
+    fn from(raw: RawWriter) -> Self {
+        let RawWriter { sockets, bytes, millis, interval_us } = raw;
+        Self { sockets, bytes, millis, interval_us }
+    }
+}

@@ -1,0 +1,314 @@
+//! `report`: reports that were written before, shown again or held against each other.
+
+use std::fmt::Display;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::Serialize;
+use throng_harness_driver::steps::WrittenReport;
+use throng_harness_model::exit::{EXIT_BROKEN, EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE};
+use throng_harness_peers::PeersReport;
+use throng_harness_report::compare::{CompareError, Comparison, Named};
+use throng_harness_report::{Document, Machine, Origin, ReadError, ReportError, merged, write_hgrm};
+
+use crate::args::ReportJob;
+
+/// Why there is no result, and the exit code for that.
+struct Failed {
+    why: String,
+    code: u8,
+}
+
+impl Failed {
+    fn new(why: impl Display, code: u8) -> Self {
+        Self { why: why.to_string(), code }
+    }
+}
+
+impl From<ReadError> for Failed {
+    fn from(error: ReadError) -> Self {
+        Self::new(error, EXIT_NOT_RUN)
+    }
+}
+
+impl From<ReportError> for Failed {
+    fn from(error: ReportError) -> Self {
+        Self::new(error, EXIT_NOT_RUN)
+    }
+}
+
+impl From<CompareError> for Failed {
+    fn from(error: CompareError) -> Self {
+        Self::new(error, EXIT_USAGE)
+    }
+}
+
+/// A comparison as it is written to `--json`: what it found, and how it was made.
+#[derive(Serialize)]
+struct Written<'a> {
+    #[serde(flatten)]
+    comparison: &'a Comparison,
+    command: &'a [String],
+    started_unix_s: u64,
+    machine: &'a Machine,
+}
+
+/// Does what `job` asks for and gives the exit code. `origin` is that of a comparison; a report that is shown again keeps its own.
+pub(crate) fn run(job: &ReportJob, origin: &Origin, out: &mut impl Write, err: &mut impl Write) -> u8 {
+    let code = match &job.files[..] {
+        [path] if job.baseline.is_empty() => show(job, path, out),
+        _ => compare(job, origin, out),
+    };
+    code.unwrap_or_else(|Failed { why, code }| {
+        let _ = writeln!(err, "error: {why}");
+        code
+    })
+}
+
+fn show(job: &ReportJob, path: &Path, out: &mut impl Write) -> Result<u8, Failed> {
+    let report = match WrittenReport::read(path) {
+        Err(ReadError::Scenario { scenario, .. }) if scenario == throng_harness_peers::SCENARIO => {
+            return show_peers(job, path, out);
+        }
+        report => report?,
+    };
+    let _ = write!(out, "{}", report.document());
+    write_report(job, &report)?;
+    Ok(EXIT_OK)
+}
+
+/// The same with a report of `peers`, which has a form of its own.
+fn show_peers(job: &ReportJob, path: &Path, out: &mut impl Write) -> Result<u8, Failed> {
+    if job.hgrm.is_some() {
+        let why = format_args!(
+            "{} is a report of `peers`, which has no whole distributions: leave --hgrm out",
+            path.display()
+        );
+        return Err(Failed::new(why, EXIT_USAGE));
+    }
+    let report = PeersReport::read(path)?;
+    let _ = write!(out, "{report}");
+    job.json.as_ref().map_or(Ok(()), |path| report.write_json(path))?;
+    job.html.as_ref().map_or(Ok(()), |path| report.write_html(path))?;
+    Ok(EXIT_OK)
+}
+
+fn compare(job: &ReportJob, origin: &Origin, out: &mut impl Write) -> Result<u8, Failed> {
+    let read = |path: &PathBuf| {
+        WrittenReport::read(path).map(|written| Named { path: path.clone(), report: written.into_report() })
+    };
+    let side = |files: &[PathBuf]| files.iter().map(read).collect::<Result<Vec<_>, _>>();
+    let (baseline, new) = (side(&job.baseline)?, side(&job.files)?);
+    let comparison = Comparison::new(&baseline, &new, job.noise)?;
+    let _ = write!(out, "{comparison}");
+    write_comparison(job, origin, &comparison, &baseline, &new)?;
+    match comparison.untested_because(&baseline, &new) {
+        _ if comparison.is_worse() => Ok(EXIT_BROKEN),
+        // Whoever goes by the exit code must not take this for a comparison that found nothing.
+        Some(why) => Err(Failed::new(format_args!("nothing could be tested: {why}"), EXIT_NOT_RUN)),
+        None => Ok(EXIT_OK),
+    }
+}
+
+fn write_report(job: &ReportJob, report: &WrittenReport) -> Result<(), ReportError> {
+    let document = report.document();
+    job.json.as_ref().map_or(Ok(()), |path| document.write_json(path))?;
+    job.html.as_ref().map_or(Ok(()), |path| document.write_html(path))?;
+    job.hgrm.as_ref().map_or(Ok(()), |directory| write_hgrm(directory, report.histograms()))
+}
+
+fn write_comparison(
+    job: &ReportJob,
+    origin: &Origin,
+    comparison: &Comparison,
+    baseline: &[Named],
+    new: &[Named],
+) -> Result<(), ReportError> {
+    let write =
+        |path: &Path, text: String| fs::write(path, text).map_err(|source| ReportError::new(path, source));
+    if let Some(path) = &job.json {
+        let started = origin.started.duration_since(SystemTime::UNIX_EPOCH);
+        let json = serde_json::to_string_pretty(&Written {
+            comparison,
+            command: &origin.command,
+            started_unix_s: started.map_or(0, |since| since.as_secs()),
+            machine: &origin.machine,
+        });
+        let json = json.map_err(|error| ReportError::new(path, error.into()))?;
+        write(path, json + "\n")?;
+    }
+    if let Some(path) = &job.html {
+        write(path, comparison.to_html(baseline, new))?;
+    }
+    if let Some(directory) = &job.hgrm {
+        for (name, side) in [("baseline", baseline), ("new", new)] {
+            write_hgrm(&directory.join(name), &merged(side))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use throng_harness_model::results::{Findings, Second};
+    use throng_harness_peers::Failure;
+    use throng_harness_peers::fixture::report as test_report;
+    use throng_harness_report::fixture::{findings, job, origin};
+    use throng_harness_report::{Document, Report};
+
+    use super::*;
+
+    /// So many seconds that are all alike.
+    fn timeline(seconds: u32) -> Vec<Second> {
+        let row = |second: u32| Second {
+            at_s: second.into(),
+            sent: (second * 10).into(),
+            received: (second * 20).into(),
+            p50_us: 900.0,
+            ..Second::default()
+        };
+        (1..=seconds).map(row).collect()
+    }
+
+    /// Runs `report` with words for files in a directory that has the reports a, b and c, of which c lost a delivery, d, of another scenario,
+    /// and two that are too short for a comparison; of these the second is the better one.
+    fn report(line: &str) -> (u8, String, String, tempfile::TempDir) {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        for (name, lost, seconds, scenario) in [
+            ("a", 0, 30, "broadcast"),
+            ("b", 0, 30, "broadcast"),
+            ("c", 1, 30, "broadcast"),
+            ("d", 0, 30, "bots"),
+            ("short-1", 1, 9, "broadcast"),
+            ("short-2", 0, 9, "broadcast"),
+        ] {
+            let found = Findings { timeline: timeline(seconds), ..findings(lost) };
+            let mut report = Report::new(&job(""), origin(), found);
+            report.scenario = scenario.into();
+            report.write_json(&dir.path().join(name)).expect("writable");
+        }
+        let path = |name: &str| dir.path().join(name);
+        let mut job = ReportJob {
+            baseline: Vec::new(),
+            files: Vec::new(),
+            noise: 0.05,
+            json: None,
+            html: None,
+            hgrm: None,
+        };
+        for word in line.split_whitespace() {
+            match word.strip_prefix('-') {
+                Some(baseline) => job.baseline.push(path(baseline)),
+                None if word == "out" => {
+                    job.json = Some(path("o.json"));
+                    job.html = Some(path("o.html"));
+                    job.hgrm = Some(path("o"));
+                }
+                None => job.files.push(path(word)),
+            }
+        }
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = run(&job, &origin(), &mut out, &mut err);
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        (code, text(out), text(err), dir)
+    }
+
+    #[test]
+    fn one_is_shown_and_written_again() {
+        let (code, out, err, dir) = report("c out");
+        assert_eq!((code, err.as_str()), (EXIT_OK, ""));
+        assert!(out.contains("BROKEN  missing=0"), "{out}");
+        let read = |name: &str| fs::read_to_string(dir.path().join(name)).expect("written");
+        assert_eq!(read("o.json"), read("c"));
+        assert!(read("o.html").contains("FAIL") && read("o/latency.hgrm").contains("Percentile"));
+    }
+
+    #[test]
+    fn several_are_compared() {
+        let (code, out, _, dir) = report("-a -b c out");
+        assert_eq!(code, EXIT_BROKEN, "{out}");
+        assert!(out.contains("faulty deliveries"), "{out}");
+        let read = |name: &str| fs::read_to_string(dir.path().join(name)).expect("written");
+        let json: serde_json::Value = serde_json::from_str(&read("o.json")).expect("JSON");
+        assert_eq!((&json["outcome"], &json["of"]), (&"worse".into(), &"broadcast".into()));
+        assert_eq!(
+            (&json["command"], &json["machine"]["cpu"]),
+            (&json!(origin().command), &"Test CPU".into())
+        );
+        assert_eq!(
+            (&json["started_unix_s"], &json["version"]),
+            (&77.into(), &env!("CARGO_PKG_VERSION").into())
+        );
+        assert!(read("o.html").contains("WORSE"));
+        // Two runs of 20 deliveries.
+        assert!(read("o/baseline/latency.hgrm").contains("Total count    =           40]"));
+        assert!(read("o/new/latency.hgrm").contains("Total count    =           19]"));
+        let (code, out, err, _dir) = report("-a b");
+        assert!(
+            code == EXIT_OK && out.contains("NO SIGNIFICANT DIFFERENCE") && err.is_empty(),
+            "{out}\n{err}"
+        );
+    }
+
+    #[test]
+    fn a_comparison_that_tests_nothing_is_no_success() {
+        let (code, out, err, dir) = report("-a short-2 out");
+        assert!(code == EXIT_NOT_RUN && out.contains("NOT TESTED"), "{code}\n{out}");
+        assert!(err.starts_with("error: nothing could be tested: it takes 20 full seconds a side"), "{err}");
+        assert!(err.contains("there are 6 on the new side: make longer runs"), "{err}");
+        let json = fs::read_to_string(dir.path().join("o.json")).expect("written all the same");
+        assert!(json.contains("\"outcome\": \"untested\""), "{json}");
+        // Better by a count, and nothing else known.
+        let (code, out, err, _dir) = report("-short-1 short-2");
+        assert!(
+            code == EXIT_NOT_RUN && out.contains("BETTER") && err.contains("nothing could be tested"),
+            "{out}\n{err}"
+        );
+        // What got worse by a count is worse.
+        let (code, _, err, _dir) = report("-short-2 short-1");
+        assert_eq!((code, err.as_str()), (EXIT_BROKEN, ""));
+    }
+
+    #[test]
+    fn a_report_on_peers_is_shown_again() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let [kept, json, html] = ["kept.json", "o.json", "o.html"].map(|name| dir.path().join(name));
+        let why = "it fell over".into();
+        let failure = Failure { system: "redis".into(), case: 'F', repetition: 1, why };
+        let report = test_report(false, vec![failure]);
+        report.write_json(&kept).expect("writable");
+        let shown = |hgrm| {
+            let (json, html) = (Some(json.clone()), Some(html.clone()));
+            let job =
+                ReportJob { baseline: Vec::new(), files: vec![kept.clone()], noise: 0.0, json, html, hgrm };
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let code = run(&job, &origin(), &mut out, &mut err);
+            (code, String::from_utf8_lossy(&out).into_owned(), String::from_utf8_lossy(&err).into_owned())
+        };
+        let (code, out, err) = shown(Some(dir.path().into()));
+        assert!(
+            code == EXIT_USAGE && out.is_empty() && err.contains("leave --hgrm out"),
+            "{code}\n{out}{err}"
+        );
+        let (code, out, err) = shown(None);
+        assert_eq!((code, err.as_str()), (EXIT_OK, ""));
+        assert_eq!(out, report.to_string());
+        let read = |path: &Path| fs::read_to_string(path).expect("there");
+        assert_eq!(read(&json), read(&kept));
+        assert_eq!(read(&html), report.to_html());
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_said() {
+        let check = |line, code, part: &str| {
+            let (found, out, err, _dir) = report(line);
+            assert!(found == code && err.contains(part) && out.is_empty(), "{line}: {found}\n{out}\n{err}");
+        };
+        check("none", EXIT_NOT_RUN, "cannot read ");
+        check("-none a", EXIT_NOT_RUN, "cannot read ");
+        check("-a d", EXIT_USAGE, "compare reports of one scenario");
+    }
+}

@@ -1,0 +1,176 @@
+//! Bots: what they are to say is known before, and what becomes of it is accounted for.
+
+use std::ffi::OsString;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use rustix::process::{Pid, Signal, kill_process};
+use throng_core::shutdown::Shutdown;
+use throng_harness::args::Cli;
+use throng_harness_driver::scenario::drive;
+use throng_harness_driver::target;
+use throng_harness_model::bots::{Manner, Pauses, Script as Conversation};
+use throng_harness_model::spec::Scenario;
+
+use crate::stub::{Fault, Script, Stub};
+use crate::{Ended, Run};
+
+const BOTS: u32 = 10;
+const SEED: u64 = 11;
+
+fn start(stub: &Stub, more: &str) -> Run {
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("report.json");
+    let way = if more.contains("--login") { "login" } else { "bots" };
+    let child = Command::new(env!("CARGO_BIN_EXE_throng-harness"))
+        .arg("bots")
+        .args(stub.flags(way))
+        .args(["--seed", &SEED.to_string(), "--json"])
+        .arg(&json)
+        .args(more.split_whitespace())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    Run { child, json, _dir: dir }
+}
+
+/// What bots with these pauses are to say in some seconds.
+fn conversation(min: u64, max: u64, seconds: u64) -> Conversation {
+    let pauses = Pauses { min: Duration::from_millis(min), max: Duration::from_millis(max) };
+    let manner = Manner { pauses, ..Manner::default() };
+    Conversation::draw(SEED, BOTS, manner, Duration::from_secs(seconds))
+}
+
+/// The sum of all numbers of a map in the part about bots.
+fn sum(ended: &Ended, map: &str) -> u64 {
+    let counts = ended.json["bots"][map].as_object().unwrap();
+    counts.values().map(|count| count["messages"].as_u64().or(count.as_u64()).unwrap()).sum()
+}
+
+#[test]
+fn everybody_hears_everything_and_some_answer() {
+    let stub = Stub::start(Script::default());
+    let conversation = conversation(50, 250, 2);
+    let ended = start(&stub, "--pauses 50ms..250ms --duration 2s").end();
+    let unprovoked = ended.number("/bots/reactions/unprovoked");
+    let said = u64::from(conversation.messages()) - unprovoked;
+    let bots = u64::from(BOTS);
+    ended.expect(
+        0,
+        &[
+            ("/clients/connected", bots),
+            ("/sent", said),
+            ("/deliveries/received", said * bots),
+            ("/deliveries/missing", 0),
+            ("/deliveries/corrupted", 0),
+            ("/deliveries/reordered", 0),
+            ("/latency_us/count", said * bots),
+            ("/last_recipient_us/count", said),
+        ],
+    );
+    assert_eq!(["personalities", "topics", "languages"].map(|map| sum(&ended, map)), [said; 3]);
+    let answers = ended.number("/bots/reactions/sent");
+    assert!(answers > 0 && answers == ended.number("/bots/topics/reactions"), "{ended}");
+    let planned = (0..conversation.messages()).filter(|index| conversation.answers(*index).is_some()).count();
+    assert_eq!(answers + unprovoked, planned as u64);
+    let rate = |name: &str| ended.json["rates"][name].as_f64().unwrap();
+    assert!(rate("achieved_per_s") > 0.5 * rate("offered_per_s"), "{ended}");
+    assert!((rate("offered_per_s") - said as f64 / 2.0).abs() < 0.1, "{ended}");
+    assert!(ended.stdout.contains("answers to others"), "{ended}");
+}
+
+/// Whom the stub does not deliver which message to.
+static DROPPED: [AtomicU32; 2] = [AtomicU32::new(u32::MAX), AtomicU32::new(u32::MAX)];
+
+#[test]
+fn who_has_not_heard_a_message_does_not_answer_it() {
+    let conversation = conversation(300, 1_500, 3);
+    let answers = |index: &u32| conversation.answers(*index).map(|answered| (*index, answered));
+    let (answer, answered) = (0..conversation.messages()).find_map(|index| answers(&index)).unwrap();
+    let bot = conversation.traffic().sender(answer).unwrap();
+    DROPPED[0].store(bot, Ordering::Relaxed);
+    DROPPED[1].store(answered, Ordering::Relaxed);
+    let fault = |client, message| {
+        let is_it = [client, message] == DROPPED.each_ref().map(|number| number.load(Ordering::Relaxed));
+        is_it.then_some(Fault::Drop)
+    };
+    let stub = Stub::start(Script { fault, ..Script::default() });
+    let ended = start(&stub, "--pauses 300ms..1500ms --duration 3s --drain 300ms").end();
+    let unprovoked = ended.number("/bots/reactions/unprovoked");
+    // Others come late when the machine is busy.
+    assert!(unprovoked >= 1, "{ended}");
+    ended.expect(
+        3,
+        &[
+            ("/sent", u64::from(conversation.messages()) - unprovoked),
+            ("/deliveries/missing", 1),
+            ("/deliveries/missing_examples/0/client", bot.into()),
+            ("/deliveries/missing_examples/0/message", answered.into()),
+        ],
+    );
+}
+
+#[test]
+fn bots_come_as_players() {
+    let stub = Stub::start(Script { later: 3, ..Script::default() });
+    let ended =
+        start(&stub, "--login --pauses 50ms..250ms --duration 1s --language ko --workers 2 --processes 2")
+            .end();
+    let bots = u64::from(BOTS);
+    ended.expect(
+        0,
+        &[
+            ("/clients/connected", bots),
+            ("/clients/retries/TryAgainLater", 3),
+            ("/phases_us/sign_up/count", bots),
+            ("/phases_us/log_in/count", bots),
+            ("/deliveries/missing", 0),
+            ("/deliveries/leaked", 0),
+            ("/bots/languages/en", 0),
+        ],
+    );
+    assert_eq!(u64::from(stub.seen().sign_ups), bots + ended.number("/clients/retries/TryAgainLater"));
+    assert!(ended.number("/sent") > 20, "{ended}");
+}
+
+#[test]
+fn who_listens_for_leaks_does_so_as_well_when_bots_come_as_players() {
+    let stub = Stub::start(Script { leaks: |message| message == 2, ..Script::default() });
+    let ended = start(&stub, "--login --pauses 50ms..250ms --duration 1s").end();
+    ended.expect(3, &[("/deliveries/leaked", 1), ("/deliveries/missing", 0)]);
+}
+
+#[test]
+fn a_conversation_without_end_ends_with_ctrl_c() {
+    let stub = Stub::start(Script::default());
+    let run = start(&stub, "--preset persistent --clients 10 --pauses 50ms..250ms --duration 10m");
+    let begun = Instant::now();
+    while stub.heard() < 20 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the run does not begin");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    kill_process(Pid::from_child(&run.child), Signal::INT).unwrap();
+    let ended = run.end();
+    ended.expect(130, &[("/deliveries/missing", 0), ("/clients/disconnected", 0)]);
+    assert_eq!(ended.number("/deliveries/received"), ended.number("/sent") * u64::from(BOTS));
+    assert!(ended.number("/sent") >= 20 && sum(&ended, "topics") == ended.number("/sent"), "{ended}");
+}
+
+/// There is no such command line, but steps may be as short as that.
+#[test]
+fn a_conversation_in_which_nobody_says_anything_ends() {
+    let stub = Stub::start(Script::default());
+    let args = ["throng-harness", "bots", "--clients", "3", "--seed", "1"].map(OsString::from).into_iter();
+    let args = args.chain(stub.flags("bots").into_iter().map(Into::into));
+    let mut job = Cli::try_parse_from(args).unwrap().check().unwrap().into_job().unwrap();
+    let Scenario::Bots(bots) = &mut job.scenario else { panic!("{job:?}") };
+    bots.duration = Duration::from_nanos(1);
+    let target = target::resolve(&job.target, job.scenario.entrance(), None).unwrap();
+    let found = drive(&job, &target, &Shutdown::new()).unwrap();
+    assert_eq!((found.sent, found.clients.connected, found.clients.disconnected), (0, 3, 0));
+    assert_eq!(found.incomplete_because, Vec::<String>::new());
+    assert!(found.measured < Duration::from_secs(10), "{:?}", found.measured);
+}

@@ -1,0 +1,265 @@
+//! Whole plans of faults: the report has exactly what was planned, down to one delivery among a million.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use throng_core::shutdown::Shutdown;
+use throng_harness_driver::scenario::drive;
+use throng_harness_driver::target;
+use throng_harness_model::results::{Deliveries, Pair};
+use throng_harness_model::spec::Scenario;
+
+use crate::stub::{Fault, Script, Stub, Walker};
+use crate::{CLIENTS, Ended, MESSAGES, TALK, check, job, start, start_many};
+
+/// Messages of [`planned`]: enough for all faults to meet each other.
+const MANY: u32 = 500;
+
+/// From this one on nothing is wrong, so that what was held back comes.
+const CLEAN: u32 = 490;
+
+/// Looks like chance, and is the same each time.
+fn drawn(client: u32, message: u32) -> u32 {
+    let bits = (u64::from(message) << 32 | u64::from(client)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((bits ^ bits >> 31).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 33) as u32 % 100
+}
+
+/// Every seventh delivery is wrong in one way or another.
+fn planned(client: u32, message: u32) -> Option<Fault> {
+    match drawn(client, message) {
+        _ if message >= CLEAN => None,
+        0..3 => Some(Fault::Drop),
+        3..6 => Some(Fault::Duplicate),
+        6..9 => Some(Fault::Late),
+        9..12 => Some(Fault::Damage),
+        12..14 => Some(Fault::Renumber),
+        _ => None,
+    }
+}
+
+fn leaks(message: u32) -> bool {
+    message % 50 == 3
+}
+
+fn refuses_message(message: u32) -> bool {
+    message % 100 == 60
+}
+
+/// What the plan comes to.
+fn pairs(of: impl Fn(u32, u32) -> bool) -> Vec<(u32, u32)> {
+    let all = (0..CLIENTS as u32).flat_map(|client| (0..MANY).map(move |message| (client, message)));
+    all.filter(|(_, message)| !refuses_message(*message))
+        .filter(|(client, message)| of(*client, *message))
+        .collect()
+}
+
+#[test]
+fn a_plan_of_all_faults_is_reported_exactly() {
+    let is = |fault| move |client, message| planned(client, message) == Some(fault);
+    let count = |fault| pairs(is(fault)).len() as u64;
+    let renumbered: BTreeSet<u32> =
+        pairs(is(Fault::Renumber)).into_iter().map(|(_, message)| message).collect();
+    // Somebody else has seen each of them under its own number.
+    let has_its_own = |message: &u32| {
+        (0..CLIENTS as u32).any(|client| matches!(planned(client, *message), None | Some(Fault::Duplicate)))
+    };
+    assert!(renumbered.iter().all(has_its_own));
+    let missing =
+        pairs(|client, message| matches!(planned(client, message), Some(Fault::Drop | Fault::Damage)));
+    let sent = u64::from((0..MANY).filter(|message| !refuses_message(*message)).count() as u32);
+    let received = sent * CLIENTS - missing.len() as u64;
+    let fast = "--interval 2ms --duration 1s --drain 300ms";
+    let slow = "--interval 4ms --duration 2s --drain 4s";
+    for (more, pieces) in [
+        (format!("{fast} --workers 1"), None),
+        (format!("{fast} --workers 3"), None),
+        // Nothing of it changes if the bytes come in other pieces, but that this takes longer.
+        (format!("{slow} --workers 2"), Some(6)),
+    ] {
+        let stub =
+            Stub::start(Script { fault: planned, leaks, refuses_message, pieces, ..Script::default() });
+        let ended = start(&stub, "broadcast", &format!("--warmup 20ms --senders 5 {more}")).end();
+        ended.expect(
+            3,
+            &[
+                ("/sent", sent),
+                ("/clients/reasons/message refused: NotAMember", u64::from(MANY) - sent),
+                ("/deliveries/expected", sent * CLIENTS),
+                ("/deliveries/received", received),
+                ("/deliveries/missing", missing.len() as u64),
+                ("/deliveries/duplicated", count(Fault::Duplicate)),
+                ("/deliveries/reordered", count(Fault::Late)),
+                ("/deliveries/corrupted", count(Fault::Damage)),
+                ("/deliveries/inconsistent", renumbered.len() as u64),
+                ("/deliveries/leaked", (0..MANY).filter(|message| leaks(*message)).count() as u64),
+                ("/deliveries/indeterminate", 0),
+                ("/latency_us/count", received),
+                ("/fairness/clients", CLIENTS),
+            ],
+        );
+        let first = missing.iter().take(10);
+        let named: Vec<Value> =
+            first.map(|(client, message)| json!({"client": client, "message": message})).collect();
+        assert_eq!(ended.json["deliveries"]["missing_examples"], Value::from(named), "{ended}");
+    }
+}
+
+#[test]
+fn one_fault_of_each_kind_among_a_million_deliveries() {
+    let fault = |client, message| match (client, message) {
+        (42, 5_000) => Some(Fault::Drop),
+        (17, 7_777) => Some(Fault::Duplicate),
+        (99, 1_234) => Some(Fault::Late),
+        _ => None,
+    };
+    let stub = Stub::start(Script { fault, leaks: |message| message == 4_321, ..Script::default() });
+    // A closed loop goes as fast as this machine can at the moment, and no faster.
+    let mut job =
+        job(&stub, "--clients 100 --seed 1 --warmup 20ms --drain 3s --connect-interval 0s --duration 120s");
+    let Scenario::Broadcast(broadcast) = &mut job.scenario else { panic!("{job:?}") };
+    (broadcast.ahead, broadcast.messages) = (Some(100), 10_000);
+    let begun = Instant::now();
+    let target = target::resolve(&job.target, job.scenario.entrance(), None).unwrap();
+    let found = drive(&job, &target, &Shutdown::new()).unwrap();
+    println!("a million deliveries took {:?}", begun.elapsed());
+    let expected = Deliveries {
+        expected: 1_000_000,
+        received: 999_999,
+        missing: 1,
+        duplicated: 1,
+        reordered: 1,
+        leaked: 1,
+        missing_examples: vec![Pair { client: 42, message: 5_000 }],
+        ..Deliveries::default()
+    };
+    assert_eq!((found.sent, found.deliveries), (10_000, Some(expected)));
+    assert_eq!((found.recorder.corrected.count(), found.clients.disconnected), (999_999, 0));
+}
+
+#[test]
+fn who_is_not_meant_and_hears_it_has_it_by_a_leak() {
+    // Of two clients in different channels each message is meant for one.
+    let leaks_to = |client, message| message % 30 == 7 && (client == 3 || client == 4);
+    let numbers = [
+        ("/deliveries/expected", CLIENTS / 2 * MESSAGES),
+        ("/deliveries/received", CLIENTS / 2 * MESSAGES),
+        ("/deliveries/leaked", 2),
+    ];
+    let script = Script { leaks_to, ..Script::default() };
+    check(script, "--scope channel --channels 2", 3, &numbers);
+    // A whisper to everybody reaches six for whom it is not.
+    let script = Script { leaks_to: |_, message| message % 20 == 5, ..Script::default() };
+    let numbers = [
+        ("/deliveries/expected", 2 * MESSAGES),
+        ("/deliveries/received", 2 * MESSAGES),
+        ("/deliveries/leaked", 3 * (CLIENTS - 2)),
+    ];
+    check(script, "--scope whisper", 3, &numbers);
+}
+
+fn micros(ended: &Ended, pointer: &str) -> f64 {
+    ended.json.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {pointer} in {ended}"))
+}
+
+/// Milliseconds that planned delays take; well above what a busy machine adds.
+const HELD: u64 = 150;
+
+#[test]
+fn delays_of_some_deliveries_are_those_planned() {
+    // One delivery in 16, and what comes after it is not held up: so much comes out of order.
+    let fault = |client, message| (client % 2 == 0 && message % 8 == 1).then_some(Fault::Hold(HELD));
+    let talk = "--interval 5ms --duration 1s --warmup 20ms --senders 1";
+    let ended = start(&Stub::start(Script { fault, ..Script::default() }), "broadcast", talk).end();
+    let held = CLIENTS / 2 * 200 / 8;
+    ended.expect(3, &[("/deliveries/missing", 0), ("/deliveries/received", 200 * CLIENTS)]);
+    ended.expect(3, &[("/deliveries/reordered", held), ("/deliveries/inconsistent", 0)]);
+    let planned = HELD as f64 * 1e3;
+    let near = planned * 0.999..planned + 60_000.0;
+    // A sixteenth is more than a hundredth and less than a tenth.
+    assert!(near.contains(&micros(&ended, "/latency_us/p99")), "{ended}");
+    assert!(micros(&ended, "/latency_us/p90") < 60_000.0, "{ended}");
+    // The last recipient of one message in eight was held.
+    assert!(near.contains(&micros(&ended, "/last_recipient_us/p90")), "{ended}");
+    assert!(micros(&ended, "/last_recipient_us/p50") < 60_000.0, "{ended}");
+    assert!(micros(&ended, "/first_recipient_us/p99") < 60_000.0, "{ended}");
+    let mean = micros(&ended, "/latency_us/mean") - planned / 16.0;
+    assert!((0.0..20_000.0).contains(&mean), "{mean} besides what was planned\n{ended}");
+}
+
+#[test]
+fn whoever_is_always_served_last_is_named() {
+    // Alone in its group by order of entry, and on an event loop with two others.
+    let fault = |client, _| (client == 7).then_some(Fault::Hold(HELD));
+    let script = Script { fault, shard: |client| u8::from(client >= 5), ..Script::default() };
+    let ended = start(&Stub::start(script), "broadcast", &format!("{TALK} --workers 2")).end();
+    ended.expect(
+        0,
+        &[
+            ("/deliveries/missing", 0),
+            ("/deliveries/reordered", 0),
+            ("/fairness/clients", CLIENTS),
+            ("/fairness/slowest/client", 7),
+            ("/fairness/by_shard/0/clients", 5),
+            ("/fairness/by_shard/1/clients", 3),
+        ],
+    );
+    let planned = HELD as f64 * 1e3;
+    let of = |pointer: &str| micros(&ended, &format!("/fairness{pointer}"));
+    assert!((planned..planned + 60_000.0).contains(&of("/slowest/mean_us")), "{ended}");
+    assert!(of("/slowest/max_us") >= of("/slowest/mean_us"), "{ended}");
+    let groups = ended.json["fairness"]["by_entry"].as_array().unwrap();
+    let longest = groups.iter().filter_map(|group| group["mean_us"].as_f64()).fold(0.0, f64::max);
+    assert!(groups.len() == 8 && (longest - of("/slowest/mean_us")).abs() < 0.2, "{ended}");
+    assert!(of("/p50_us") < 60_000.0 && of("/by_entry_ratio") > 2.0, "{ended}");
+    // A third of them waits, and in the other loop nobody does.
+    let gap = of("/by_shard/1/mean_us") - of("/by_shard/0/mean_us") - planned / 3.0;
+    assert!(gap.abs() < 40_000.0, "{gap}\n{ended}");
+    // If the others waited not at all, an eighth; the more they do the nearer to 1.
+    assert!((0.12..0.9).contains(&of("/jain")), "{ended}");
+    assert!(ended.stdout.contains(" of 8 waited "), "{ended}");
+}
+
+/// Twenty talk, twenty walk about on seven by seven sectors.
+const WALK: &str =
+    "--scope nearby --sectors 49 --moves 500/s --interval 2ms --duration 3s --warmup 20ms --drain 20s";
+
+#[test]
+fn who_walks_about_gets_what_is_due() {
+    for more in [
+        WALK,
+        &format!("{WALK} --workers 3"),
+        "--scope mixed --sectors 16 --channels 3 --moves 300/s --churn 200/s --interval 2ms --duration 2s",
+    ] {
+        let ended = start_many(&Stub::start(Script::default()), 40, "broadcast", more).end();
+        ended.expect(
+            0,
+            &[("/deliveries/missing", 0), ("/deliveries/leaked", 0), ("/deliveries/corrupted", 0)],
+        );
+        let [made, expected, indeterminate] =
+            ["/moves/made", "/deliveries/expected", "/deliveries/indeterminate"]
+                .map(|pointer| ended.number(pointer));
+        assert!(made > 400 && expected > 2_000 && indeterminate * 10 < expected, "{ended}");
+        assert!(ended.stdout.contains("moves       "), "{ended}");
+    }
+}
+
+#[test]
+fn what_walkers_lose_and_overhear_is_found() {
+    // In its sender's own sector one step leads no farther than to where it is heard; three sectors away none leads there.
+    let walker = |message: u32, distance| match (message % 5, distance) {
+        (2, 0) => Walker::Drop,
+        (4, 3..) => Walker::Leak,
+        _ => Walker::Fair,
+    };
+    for more in ["", "--workers 2"] {
+        let stub = Stub::start(Script { walker, ..Script::default() });
+        let ended = start_many(&stub, 40, "broadcast", &format!("{WALK} {more}")).end();
+        let seen = stub.seen();
+        assert!(seen.walkers_lost > 10 && seen.walkers_leaked > 500, "{seen:?}");
+        ended.expect(
+            3,
+            &[("/deliveries/missing", seen.walkers_lost), ("/deliveries/leaked", seen.walkers_leaked)],
+        );
+    }
+}

@@ -1,0 +1,40 @@
+//! Rates that somebody may change while a run goes on.
+
+use std::ffi::OsString;
+
+use clap::Parser;
+use throng_core::shutdown::Shutdown;
+use throng_harness::args::Cli;
+use throng_harness_driver::scenario::drive;
+use throng_harness_driver::target;
+use throng_harness_model::spec::Scenario;
+
+use crate::CLIENTS;
+use crate::stub::{Script, Stub};
+
+/// The live view asks for it, so there is no command line.
+#[test]
+fn a_rate_that_nobody_changes_is_as_any_other() {
+    let stub = Stub::start(Script::default());
+    let line =
+        "throng-harness broadcast --clients 8 --seed 1 --warmup 20ms --interval 7ms --duration 300ms --plain";
+    let args = line.split(' ').map(OsString::from).chain(stub.flags("broadcast").into_iter().map(Into::into));
+    let job = Cli::try_parse_from(args).unwrap().check().unwrap().into_job().unwrap();
+    let target = target::resolve(&job.target, job.scenario.entrance(), None).unwrap();
+    let run = |is_adjustable| {
+        let mut job = job.clone();
+        let Scenario::Broadcast(broadcast) = &mut job.scenario else { panic!("{job:?}") };
+        broadcast.is_adjustable = is_adjustable;
+        drive(&job, &target, &Shutdown::new()).unwrap()
+    };
+    let (adjustable, fixed) = (run(true), run(false));
+    // 0 to 294 ms.
+    assert_eq!((adjustable.sent, fixed.sent), (43, 43));
+    for found in [&adjustable, &fixed] {
+        let deliveries = found.deliveries.as_ref().unwrap();
+        assert_eq!((deliveries.received, deliveries.missing), (43 * CLIENTS, 0));
+        assert_eq!(found.incomplete_because, Vec::<String>::new());
+        assert_eq!(found.spread.last.count(), 43);
+    }
+    assert!((adjustable.rates.offered_per_s - 43.0 / 0.3).abs() < 0.1, "{:?}", adjustable.rates);
+}

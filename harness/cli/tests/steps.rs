@@ -1,0 +1,433 @@
+//! Runs of several steps with servers that are made up: what is run in which order, and what the report says of it.
+
+use std::collections::VecDeque;
+use std::time::SystemTime;
+
+use clap::Parser;
+use throng_core::shutdown::Shutdown;
+use throng_harness::args::{Cli, Task};
+use throng_harness_driver::steps::{Basis, LimitedBy, Phase, SteppedReport, StepsJob, Usl, run};
+use throng_harness_model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_OK};
+use throng_harness_model::procstat::Usage;
+use throng_harness_model::record::Spread;
+use throng_harness_model::results::{Clients, Deliveries, Findings, Rates, Second};
+use throng_harness_model::spec::{Job, Scenario, Standing};
+use throng_harness_model::target::{Endpoint, Target};
+use throng_harness_report::{Document, Machine, Origin};
+
+const MS: u64 = 1_000_000;
+
+fn job(line: &str) -> StepsJob {
+    let line = format!("throng-harness {line} --data d --seed 9 --pause 0s");
+    match Cli::try_parse_from(line.split_whitespace()).expect("valid").check().expect("valid") {
+        Task::Steps(job) => job,
+        task => panic!("{task:?}"),
+    }
+}
+
+fn target() -> Target {
+    let server = Endpoint { address: ([127, 0, 0, 1], 9).into(), key: [0; 32] };
+    Target { server, cluster_key: None, pid: None }
+}
+
+/// A run in which every message reached its last recipient after so many milliseconds, and `missing` deliveries were not made.
+fn findings(job: &Job, last_ms: u64, missing: u64) -> Findings {
+    let Scenario::Broadcast(broadcast) = &job.scenario else { panic!("{job:?}") };
+    let (messages, clients) = (u64::from(broadcast.messages), u64::from(job.clients));
+    let expected = messages * clients;
+    let mut found = Findings {
+        clients: Clients { requested: clients, connected: clients, ..Clients::default() },
+        sent: messages,
+        deliveries: Some(Deliveries {
+            expected,
+            received: expected - missing,
+            missing,
+            ..Deliveries::default()
+        }),
+        rates: Rates::new(messages, broadcast.duration, messages, broadcast.duration),
+        measured: broadcast.duration,
+        spread: Spread::default(),
+        workers: 1,
+        timeline: vec![Second::default()],
+        ..Findings::default()
+    };
+    found.recorder.corrected.record(last_ms * MS);
+    found.spread.last.record(last_ms * MS);
+    found
+}
+
+/// A run of several steps: its report, the (clients, is a closed loop) of all runs, and what was said meanwhile.
+type Ran = (Result<SteppedReport, String>, Vec<(u32, bool)>, Vec<String>);
+
+/// A run of `line` whose every step is `server`'s.
+fn run_line(
+    line: &str,
+    shutdown: &Shutdown,
+    mut server: impl FnMut(&Job) -> Result<Findings, &'static str>,
+) -> Ran {
+    let origin = Origin { command: vec![], started: SystemTime::UNIX_EPOCH, machine: Machine::default() };
+    let (mut runs, mut said) = (Vec::new(), Vec::new());
+    let report =
+        run(job(line), &origin, &target(), shutdown, &mut |text| said.push(text.to_owned()), |job, _| {
+            let closed = matches!(&job.scenario, Scenario::Broadcast(broadcast) if broadcast.ahead.is_some());
+            runs.push((job.clients, closed));
+            server(job)
+        });
+    (report, runs, said)
+}
+
+/// What the pictures of the runs of `line` say of where they stand.
+fn standings(line: &str, server: impl Fn(&Job) -> Findings) -> Vec<Standing> {
+    let mut standings = Vec::new();
+    let (report, ..) = run_line(line, &Shutdown::new(), |job| {
+        standings.extend(job.standing.as_deref().cloned());
+        Ok(server(job))
+    });
+    report.expect("it can be run");
+    standings
+}
+
+#[test]
+fn every_run_knows_where_the_steps_stand() {
+    let slow = |job: &Job| findings(job, if job.clients > 20 { 150 } else { 5 }, 0);
+    let ramp = standings("ramp --steps 20,30,40", slow);
+    let steps: Vec<_> = ramp.iter().map(|standing| standing.step.as_str()).collect();
+    assert_eq!(
+        steps,
+        ["step 1 of 3, 20 clients", "step 2 of 3, 30 clients", "step 3, 20 clients again, to confirm them"]
+    );
+    assert!(ramp.iter().all(|standing| standing.scenario == "ramp"));
+    assert_eq!(ramp[0].before, [""; 0]);
+    assert_eq!(
+        ramp[2].before,
+        [
+            "1  20 clients  good, last p99 5.00 ms",
+            "2  30 clients  server's limit: last_recipient.p99=100ms: found 150 ms"
+        ]
+    );
+    let bench = standings("bench --steps 10,20", slow);
+    let steps: Vec<_> = bench.iter().map(|standing| standing.step.as_str()).collect();
+    assert_eq!(steps[1], "step 1 of 2, 10 clients as fast as they are served");
+    assert_eq!((steps.len(), steps[2]), (4, "step 2 of 2, 20 clients"));
+    // While that is measured it is known how the step itself came out, and later what it came to.
+    assert_eq!(bench[1].before, ["1  10 clients  good, last p99 5.00 ms"]);
+    assert!(bench[2].before[0].starts_with("1  10 clients  good, last p99 5.00 ms, at most "), "{bench:?}");
+    let rate = standings("ramp --over rate --clients 5 --steps 1000", slow);
+    assert_eq!(rate[0].step, "step 1 of 1, 1,000 messages/s");
+}
+
+#[test]
+fn a_ramp_finds_the_limit_and_confirms_it() {
+    let slow = |job: &Job| Ok(findings(job, if job.clients > 20 { 150 } else { 5 }, 0));
+    let (report, runs, said) = run_line("ramp --steps 10,20,30,40", &Shutdown::new(), slow);
+    let report = report.expect("it can be run");
+    assert_eq!(runs, [(10, false), (20, false), (30, false), (20, false)]);
+    assert_eq!(
+        (report.report.scenario.as_str(), report.exit_code(), report.report.clients.connected),
+        ("ramp", EXIT_OK, 20)
+    );
+    let limit = &report.limit;
+    assert_eq!((limit.good, limit.bad, limit.confirmed, limit.reported_step), (Some(20), Some(30), true, 4));
+    assert_eq!(limit.limited_by, Some(LimitedBy::Server));
+    assert_eq!(
+        limit.summary,
+        "20 clients were good, and so again; 30 clients were not: last_recipient.p99=100ms: found 150 ms"
+    );
+    assert_eq!(said[0], "step 1 of 4: 10 clients, 10.0 messages/s for 30s");
+    assert_eq!(said[6], "step 4: 20 clients, 20.0 messages/s for 30s again, to confirm them");
+    let text = report.to_string();
+    for part in ["server's limit", "good (again)", "Step 4 of 4 in full", "held    last_recipient.p99=100ms"]
+    {
+        assert!(text.contains(part), "no `{part}` in:\n{text}");
+    }
+    let json = serde_json::to_value(&report).expect("JSON");
+    assert_eq!((&json["verdict"], &json["clients"]["connected"]), (&"pass".into(), &20.into()));
+    let steps = json["steps"].as_array().expect("steps");
+    assert_eq!(steps.len(), 4);
+    assert_eq!((&steps[2]["good"], &steps[2]["limited_by"]), (&false.into(), &"server".into()));
+    assert_eq!((&steps[3]["phase"], &steps[3]["size"]), (&"confirm".into(), &20.into()));
+    assert_eq!(json["limit"]["good"], 20);
+    assert!(json["forecast"].is_null() && steps[0].get("report").is_none());
+}
+
+#[test]
+fn a_ramp_whose_first_step_is_bad_fails() {
+    let (report, runs, _) = run_line("ramp", &Shutdown::new(), |job| Ok(findings(job, 5, 1)));
+    let report = report.expect("it can be run");
+    assert_eq!((runs.len(), report.exit_code()), (1, EXIT_BROKEN));
+    let limit = &report.limit;
+    assert_eq!((limit.good, limit.bad, limit.reported_step), (None, Some(10), 1));
+    assert!(limit.summary.starts_with("no step was good: with 10 clients, missing=0"), "{limit:?}");
+    assert!(report.to_string().contains("BROKEN  a good step              found none"), "{report}");
+}
+
+#[test]
+fn the_harnesss_limit_is_not_the_servers() {
+    let busy = |job: &Job| {
+        let mut found = findings(job, 5, 0);
+        let cpu_s = if job.clients > 10 { 29.0 } else { 3.0 };
+        found.harness =
+            Some(Usage { pid: 1, cpu_s, rss_bytes: 1, rss_start_bytes: 1, rss_peak_bytes: 1, alive: true });
+        Ok(found)
+    };
+    let (report, _, said) = run_line("ramp --steps 10,20", &Shutdown::new(), busy);
+    let report = report.expect("it can be run");
+    let limit = &report.limit;
+    assert_eq!((limit.limited_by, report.exit_code()), (Some(LimitedBy::Harness), EXIT_OK));
+    assert!(limit.summary.contains("the harness's own limit: nothing is known of the server's"), "{limit:?}");
+    assert!(said[3].contains("by the harness's limit and not the server's"), "{said:?}");
+}
+
+/// What a run says when the harness had no CPU time left.
+fn busy(found: Findings) -> Findings {
+    let usage =
+        Usage { pid: 1, cpu_s: 29.9, rss_bytes: 1, rss_start_bytes: 1, rss_peak_bytes: 1, alive: true };
+    Findings { harness: Some(usage), ..found }
+}
+
+#[test]
+fn a_step_that_the_harness_was_not_up_to_is_made_again() {
+    let mut late = VecDeque::from([true, false, true, true, false]);
+    let server = |job: &Job| {
+        let found = findings(job, if job.clients > 20 { 150 } else { 5 }, 0);
+        Ok(if late.pop_front().unwrap_or(false) { busy(found) } else { found })
+    };
+    let (report, runs, said) = run_line("ramp --steps 10,20,30", &Shutdown::new(), server);
+    let report = report.expect("it can be run");
+    assert_eq!(runs.iter().map(|(clients, _)| *clients).collect::<Vec<_>>(), [10, 10, 20, 20, 20, 30, 20]);
+    let stepped = &report;
+    assert_eq!((stepped.steps[1].phase, stepped.steps[1].good), (Some(Phase::Repeat), true));
+    let limit = &stepped.limit;
+    assert_eq!((limit.good, limit.bad, limit.limited_by), (Some(20), Some(30), Some(LimitedBy::Server)));
+    assert!(
+        limit.summary.starts_with("20 clients were good, and so again; 30 clients were not"),
+        "{limit:?}"
+    );
+    assert_eq!(
+        said[2],
+        "step 2 of 4: 10 clients, 10.0 messages/s for 30s once more, since the harness was not up to it"
+    );
+    assert!(said[4].starts_with("step 3 of 4: 20 clients"), "{said:?}");
+    assert!(report.to_string().contains("harness's limit (once more)"), "{report}");
+}
+
+#[test]
+fn what_the_harness_was_not_up_to_caps_nothing_and_is_not_called_the_servers() {
+    let late_at = |late: u32| {
+        move |job: &Job| {
+            let found = findings(job, if job.clients > 40 { 150 } else { 5 }, 0);
+            Ok(if job.clients == late { busy(found) } else { found })
+        }
+    };
+    let (report, runs, _) = run_line("ramp --steps 10,20,30 --keep-going", &Shutdown::new(), late_at(20));
+    let report = report.expect("it can be run");
+    let limit = &report.limit;
+    assert_eq!((runs.len(), limit.good, limit.bad, report.exit_code()), (5, Some(30), None, EXIT_OK));
+    let (report, runs, _) = run_line("ramp --steps 10,20", &Shutdown::new(), late_at(10));
+    let report = report.expect("it can be run");
+    assert_eq!((runs.len(), report.exit_code()), (3, EXIT_BROKEN));
+    let summary = &report.limit.summary;
+    let wanted =
+        "no step was good; 10 clients met the harness's own limit: nothing is known of the server's (";
+    assert!(summary.starts_with(wanted) && !summary.contains("were not"), "{summary}");
+}
+
+#[test]
+fn a_bench_counts_the_last_try_of_a_step() {
+    let mut tries = 0;
+    let server = |job: &Job| {
+        tries += 1;
+        // Late beyond its threshold too, since the harness was.
+        Ok(if tries == 1 { busy(findings(job, 60, 0)) } else { findings(job, 5, 0) })
+    };
+    let (report, runs, _) = run_line("bench --steps 10,20 --slo 50ms", &Shutdown::new(), server);
+    let report = report.expect("it can be run");
+    assert_eq!(runs, [(10, false), (10, false), (10, true), (20, false), (20, true)]);
+    assert_eq!(report.exit_code(), EXIT_OK, "{report}");
+    assert!(report.to_string().contains("2 of 2 steps were good"), "{report}");
+    // What was lost is lost, however busy the harness was.
+    let mut tries = 0;
+    let server = |job: &Job| {
+        tries += 1;
+        Ok(if tries == 1 { busy(findings(job, 5, 1)) } else { findings(job, 5, 0) })
+    };
+    let (report, runs, _) = run_line("bench --steps 10,20", &Shutdown::new(), server);
+    let report = report.expect("it can be run");
+    assert_eq!((runs.len(), report.exit_code()), (5, EXIT_BROKEN));
+    assert!(report.to_string().contains("found step 1: missing=0: found 1 of"), "{report}");
+}
+
+#[test]
+fn a_run_that_was_cut_says_so() {
+    let cut_from = |number: usize| {
+        let mut runs = 0;
+        move |job: &Job| {
+            runs += 1;
+            Ok(Findings { interrupted: runs >= number, ..findings(job, 5, 0) })
+        }
+    };
+    for (line, number, summary) in [
+        (
+            "ramp --steps 5,10,20",
+            3,
+            "the run was cut short after 2 steps: good up to 10 clients, and no limit was met",
+        ),
+        ("ramp --steps 5,10,20", 1, "the run was cut short before a step was completed"),
+        ("bench --steps 5,10,20", 1, "the run was cut short before a step was completed"),
+        (
+            "bench --steps 5,10,20",
+            3,
+            "the run was cut short after 1 step: 1 of 1 steps were good, the largest with 5 clients",
+        ),
+    ] {
+        let (report, _, _) = run_line(line, &Shutdown::new(), cut_from(number));
+        let report = report.expect("it can be run");
+        let stepped = &report;
+        assert_eq!((stepped.limit.summary.as_str(), report.exit_code()), (summary, EXIT_INTERRUPTED));
+        let none = stepped.forecast.as_ref().map(|forecast| forecast.none_because.as_deref());
+        if let Some(none) = none {
+            assert!(none.is_some_and(|none| none.starts_with("the run was cut short, with ")), "{none:?}");
+        }
+        let text = report.to_string();
+        assert!(!text.contains("no step was good") && text.contains(summary), "{text}");
+    }
+}
+
+#[test]
+fn a_search_over_the_rate_has_a_fixed_number_of_clients() {
+    let rate = |job: &Job| match &job.scenario {
+        Scenario::Broadcast(broadcast) => 1.0 / broadcast.interval.as_secs_f64(),
+        _ => 0.0,
+    };
+    let slow = |job: &Job| Ok(findings(job, if rate(job) > 333.0 { 150 } else { 5 }, 0));
+    let line = "ramp --search rate --from 100 --to 10000 --clients 7";
+    let (report, runs, said) = run_line(line, &Shutdown::new(), slow);
+    let report = report.expect("it can be run");
+    assert!(runs.iter().all(|(clients, _)| *clients == 7));
+    let limit = &report.limit;
+    assert!(limit.confirmed && limit.good.is_some_and(|good| (315..=333).contains(&good)), "{limit:?}");
+    assert!(limit.summary.contains("messages/s were good"), "{limit:?}");
+    assert!(said.iter().any(|text| text.contains("between what was good and what was not")), "{said:?}");
+    assert!(said[0].starts_with("step 1: 7 clients, 100.0 messages/s for 10s"), "{said:?}");
+}
+
+#[test]
+fn what_is_cut_is_in_the_report() {
+    let shutdown = Shutdown::new();
+    let cut = |job: &Job| {
+        let interrupted = job.clients == 30;
+        Ok(Findings { interrupted, ..findings(job, 5, 0) })
+    };
+    let (report, runs, _) = run_line("ramp", &shutdown, cut);
+    let report = report.expect("it can be run");
+    assert_eq!((runs.len(), report.exit_code()), (3, EXIT_INTERRUPTED));
+    let stepped = &report;
+    assert_eq!(
+        (stepped.limit.good, stepped.limit.bad, report.report.clients.connected),
+        (Some(20), None, 20)
+    );
+    assert_eq!((stepped.steps[2].outcome(), stepped.steps[2].good), ("cut short", false));
+    // Between two steps.
+    let (report, runs, _) = run_line("ramp --steps 10,20", &shutdown, |job| {
+        shutdown.request(throng_core::shutdown::Cause::Interrupted);
+        Ok(findings(job, 5, 0))
+    });
+    let report = report.expect("it can be run");
+    assert_eq!((runs.len(), report.exit_code()), (1, EXIT_INTERRUPTED));
+    assert_eq!(report.limit.good, Some(10));
+}
+
+#[test]
+fn a_server_that_goes_away_ends_it() {
+    let mut answers = VecDeque::from([Ok(5), Ok(5), Err("cannot connect")]);
+    let mut server = |job: &Job| answers.pop_front().expect("three runs").map(|last| findings(job, last, 0));
+    let (report, _, _) = run_line("ramp", &Shutdown::new(), &mut server);
+    let report = report.expect("the first step could be made");
+    assert_eq!((report.exit_code(), report.report.clients.connected), (EXIT_BROKEN, 20));
+    assert_eq!(report.report.incomplete_because, ["step 3 could not be made: cannot connect"]);
+    let (report, _, _) = run_line("ramp", &Shutdown::new(), |_| Err("cannot connect"));
+    assert_eq!(report.map(drop), Err("cannot connect".to_owned()));
+}
+
+#[test]
+fn a_bench_compares_all_steps_and_forecasts() {
+    let law = Usl { lambda: 500.0, sigma: 0.05, kappa: 0.0 };
+    let server = |job: &Job| {
+        let mut found = findings(job, 5, 0);
+        // Of one delivery that is recorded the law's CPU time.
+        let x = law.at(f64::from(job.clients));
+        let count = 10_000_u64;
+        (1..count).for_each(|_| found.recorder.corrected.record(5 * MS));
+        found.server = Some(Usage {
+            pid: 1,
+            cpu_s: count as f64 / x,
+            rss_bytes: 1,
+            rss_start_bytes: 1,
+            rss_peak_bytes: 1,
+            alive: true,
+        });
+        Ok(found)
+    };
+    let (report, runs, _) = run_line("bench --keep-reports --forecast 400", &Shutdown::new(), server);
+    let report = report.expect("it can be run");
+    let all = [10, 25, 50, 75, 100];
+    assert_eq!(
+        runs,
+        all.iter().flat_map(|clients| [(*clients, false), (*clients, true)]).collect::<Vec<_>>()
+    );
+    assert_eq!(
+        (report.report.scenario.as_str(), report.exit_code(), report.report.clients.connected),
+        ("bench", EXIT_OK, 100)
+    );
+    let forecast = report.forecast.as_ref().expect("a bench has one");
+    assert_eq!((forecast.basis, forecast.predicted.len()), (Some(Basis::ServerCpu), 1));
+    assert!((forecast.predicted[0].deliveries_per_s / law.at(400.0) - 1.0).abs() < 0.01, "{forecast:?}");
+    let json = serde_json::to_value(&report).expect("JSON");
+    assert_eq!(json["steps"][0]["report"]["clients"]["connected"], 10);
+    assert!(json["forecast"]["held_out"]["error_percent"].as_f64().is_some_and(|error| error.abs() < 1.0));
+    let text = report.to_string();
+    for part in [
+        "forecast    400 clients",
+        "its error   for 100 clients the smaller steps alone",
+        "Universal Scalability Law",
+    ] {
+        assert!(text.contains(part), "no `{part}` in:\n{text}");
+    }
+    let page = report.to_html();
+    for part in
+        ["<h2>Steps</h2>", "<h2>Capacity</h2>", "Latency by clients", "measured 100:", "of step 5 of 5"]
+    {
+        assert!(page.contains(part), "no `{part}` in:\n{page}");
+    }
+    assert!(!page.contains("NaN"), "{page}");
+}
+
+#[test]
+fn a_bench_fails_with_any_of_its_steps() {
+    let line = "bench --steps 10,20,30 --slo 50ms --no-capacity";
+    let slow = |job: &Job| Ok(findings(job, if job.clients == 10 { 60 } else { 5 }, 0));
+    let (report, runs, _) = run_line(line, &Shutdown::new(), slow);
+    let report = report.expect("it can be run");
+    assert_eq!((runs.len(), report.exit_code(), report.report.clients.connected), (3, EXIT_BROKEN, 30));
+    assert!(report.forecast.is_none());
+    let text = report.to_string();
+    let broken = "BROKEN  all steps                found step 1: last_recipient.p99=50ms: found 60.0 ms";
+    assert!(
+        text.contains(broken) && text.contains("2 of 3 steps were good, the largest with 30 clients"),
+        "{text}"
+    );
+    // So it does with what is lost in a closed loop.
+    let lossy = |job: &Job| {
+        let is_closed = matches!(&job.scenario, Scenario::Broadcast(broadcast) if broadcast.ahead.is_some());
+        Ok(findings(job, 5, u64::from(is_closed && job.clients == 20)))
+    };
+    let (report, _, _) = run_line("bench --steps 10,20", &Shutdown::new(), lossy);
+    let report = report.expect("it can be run");
+    assert_eq!(report.exit_code(), EXIT_BROKEN);
+    assert!(report.to_string().contains("found step 2: missing=0: found 1 of"), "{report}");
+    let (report, _, _) = run_line("bench --steps 10,20,30", &Shutdown::new(), |job| Ok(findings(job, 5, 0)));
+    let report = report.expect("it can be run");
+    let none = report.forecast.as_ref().and_then(|forecast| forecast.none_because.clone());
+    assert!(none.is_some_and(|none| none.contains("there are 3")), "{report}");
+    assert_eq!(report.exit_code(), EXIT_OK);
+}

@@ -1,0 +1,150 @@
+//! Workers at work: as threads of one process, and as several processes with some of the threads each.
+//!
+//! ```text
+//!                  the process that was started: Run, Fleet, report
+//!                    |  panels of all workers     ^
+//!   orders: begin,   |                            | news: totals, latencies, who is there,
+//!   commands, who    v                            | at the end results
+//!   is there       stdin                        stdout
+//!          process 0: workers 0 .. W-1        process 1: workers W .. 2W-1       ...
+//!          each with a pacer of its own
+//! ```
+//! Client c belongs to worker `c % (P * W)` wherever that is, so the schedule needs no word between them. What
+//! one process must know of another is who is there (whispers, user lists), and at the end when each message was sent
+//! and received (see `verify::shared`).
+//!
+//! The processes share the system's monotonic clock. Each ends when its pipe does, so none outlives the one that started it. One
+//! that is at work says something every second; whoever does not for a while (`patience`) is killed, and nobody waits for it:
+//! what it is told is written by a thread of its own (`inlet`).
+
+mod child_writer;
+mod error;
+mod fleet;
+mod frame;
+mod member;
+mod message;
+mod processes;
+mod reporter;
+mod stall_timer;
+mod threads;
+
+pub use error::FleetError;
+pub use fleet::Fleet;
+pub use frame::FrameError;
+pub use member::serve;
+pub use stall_timer::Awaited;
+
+/// The hidden subcommand with which the harness starts itself.
+pub const SUBCOMMAND: &str = "crew-member";
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use throng_core::crypto::ClusterKey;
+    use throng_core::wire::SecretText;
+    use throng_harness_model::bots::{Languages, Manner, Pauses};
+    use throng_harness_model::clock::RunClock;
+    use throng_harness_model::fixture;
+    use throng_harness_model::identity::Seeded;
+    use throng_harness_model::plan::{Given, Plan, plan};
+    use throng_harness_model::spec::{Bots, Broadcast, Connect, Job, Lists, Login, Scenario, Setting, Stay};
+    use throng_harness_model::target::{Endpoint, Entrance, Target};
+
+    use super::message::{Beginning, ChildCommand};
+    use crate::command::Command;
+
+    /// The plan of a job, for a server that is not there.
+    pub(super) fn plan_of(job: &Job) -> Plan {
+        let server = Endpoint { address: ([127, 0, 0, 1], 9).into(), key: [1; 32] };
+        let cluster_key = Some(ClusterKey::from_bytes([2; 32]));
+        let target = Target { server, cluster_key, pid: None };
+        plan(job, &target, Given { clock: RunClock::start(), run: 3, sources: 1 })
+    }
+
+    fn login(rounds: u32) -> Scenario {
+        let password = SecretText::new("secret-secret").expect("short enough");
+        let seeded = Some(Seeded { prefix: "bot".into(), password });
+        Scenario::Login(Login { in_flight: 32, seeded, stay: Stay::Leave { rounds } })
+    }
+
+    /// What a process is told, the command line above all, is what it hears.
+    #[test]
+    fn a_job_travels_whole() {
+        let check = |job: Job| {
+            let job = Job { thresholds: Vec::new(), ..job };
+            let beginning = Beginning {
+                process: 1,
+                job: job.clone(),
+                address: "[::1]:9200".parse().expect("an address"),
+                run: 3,
+                raw_epoch: u64::MAX,
+                sources: 4,
+            };
+            let order = ChildCommand::Begin(Box::new(beginning));
+            let bytes = postcard::to_stdvec(&order).expect("it can be written");
+            let Ok(ChildCommand::Begin(heard)) = postcard::from_bytes(&bytes) else { panic!("{job:?}") };
+            assert_eq!((heard.job, heard.raw_epoch, heard.sources), (job, u64::MAX, 4));
+        };
+        let second = Duration::from_secs(1);
+        let (churn, deaf_for) = (Some(50), Some(2 * second));
+        let setting = Setting { churn, deaf: 3, deaf_for, ..fixture::mixed() };
+        let broadcast = Scenario::Broadcast(Broadcast { setting, ..fixture::broadcast() });
+        check(Job { processes: 3, workers: 2, ..fixture::job(broadcast) });
+        let connect = Connect { hold: 10 * second, ramp: second, churn: None, storm: true };
+        let connect = fixture::job(Scenario::Connect(connect));
+        let connect_interval = Duration::from_millis(20);
+        check(Job { connect_interval, lists: Lists::All, sources: Some(9), ..connect });
+        let pauses = Pauses { min: second, max: 9 * second };
+        let manner = Manner { pauses, languages: Languages::English };
+        let bots = Bots { duration: 300 * second, manner, entrance: Entrance::Login, drain: 10 * second };
+        check(Job { processes: 2, ..fixture::job(Scenario::Bots(bots)) });
+        check(fixture::job(login(3)));
+        let bytes = postcard::to_stdvec(&fixture::job(login(1))).expect("it can be written");
+        let job: Job = postcard::from_bytes(&bytes).expect("it can be read");
+        let Scenario::Login(Login { seeded, .. }) = job.scenario else { panic!("no login") };
+        assert_eq!(seeded.expect("it was given").password.expose(), "secret-secret");
+    }
+
+    /// Commands that stay in a process do not shift the others.
+    #[test]
+    fn a_command_arrives_as_the_one_that_was_given() {
+        let commands = [
+            Command::GiveUp("too late".into()),
+            Command::Watch,
+            Command::Reconnect(Some(7)),
+            Command::Lag(5),
+            Command::Hush,
+            Command::Freeze,
+            Command::Wake,
+            Command::Leave,
+        ];
+        for command in commands {
+            let said = format!("{command:?}");
+            let bytes = postcard::to_stdvec(&ChildCommand::Tell(None, command)).expect("it can be written");
+            let Ok(ChildCommand::Tell(None, heard)) = postcard::from_bytes(&bytes) else { panic!("{said}") };
+            assert_eq!(format!("{heard:?}"), said);
+        }
+    }
+
+    /// Every process draws the same traffic and audiences for itself.
+    #[test]
+    fn a_plan_is_the_same_everywhere() {
+        let broadcast = Broadcast { setting: fixture::mixed(), ..fixture::broadcast() };
+        let job = fixture::job(Scenario::Broadcast(broadcast));
+        let job = Job { clients: 50, processes: 5, workers: 2, ..job };
+        let (one, other) = (plan_of(&job), plan_of(&job));
+        assert_eq!((one.workers, &one.traffic, &one.crowd), (10, &other.traffic, &other.crowd));
+        let shares: u32 = (0..10).map(|worker| one.share(one.clients, worker)).sum();
+        assert_eq!(shares, 50);
+        let near = ([127, 0, 0, 1], 9).into();
+        assert_eq!(one.source(7, near), None);
+        let spread = Plan { sources: 3, ..one };
+        for far in ["10.0.0.1:9", "[::1]:9"] {
+            assert_eq!(spread.source(1, far.parse().expect("an address")), None, "{far}");
+        }
+        let sources =
+            [0, 1, 2, 3].map(|client| spread.source(client, near).expect("one of three").to_string());
+        assert_eq!(sources, ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.1"]);
+    }
+}

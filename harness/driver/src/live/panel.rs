@@ -1,0 +1,109 @@
+//! What workers show: numbers of their own that anybody may read.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_utils::CachePadded;
+use parking_lot::Mutex;
+use throng_harness_model::clock::Nanos;
+use throng_harness_model::record::Latencies;
+use throng_harness_model::results::Totals;
+use zerocopy::transmute;
+
+/// How many numbers [`Totals`] are.
+const TOTALS: usize = size_of::<Totals>() / size_of::<u64>();
+
+/// A place for each number.
+#[derive(Debug)]
+struct Numbers([AtomicU64; TOTALS]);
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+/// Where one worker publishes its totals.
+#[derive(Debug, Default)]
+pub struct Panel {
+    totals: CachePadded<Numbers>,
+    pub(super) latencies: Mutex<Latencies>,
+    /// How long something that had arrived waited for its reading, when that was last looked at.
+    read_lag: AtomicU64,
+}
+
+impl Panel {
+    /// Publishes totals; some stores, so it can be done every turn of the event loop. A reader
+    /// may see some numbers newer than others.
+    pub fn publish(&self, totals: Totals) {
+        let numbers: [u64; TOTALS] = transmute!(totals);
+        for (cell, value) in self.totals.0.iter().zip(numbers) {
+            cell.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Publishes all latencies so far; copies 200 kB, so once a second is right. Skipped when the
+    /// display is reading at this moment.
+    pub fn publish_latencies(&self, latencies: &Latencies) {
+        if let Some(mut shown) = self.latencies.try_lock() {
+            shown.copy_from(latencies);
+        }
+    }
+
+    /// Publishes how long something that had arrived waited for its reading, in nanoseconds.
+    pub fn publish_read_lag(&self, lag: Nanos) {
+        self.read_lag.store(lag, Ordering::Relaxed);
+    }
+
+    /// The read lag published last; 0 before the first.
+    pub fn read_lag(&self) -> Nanos {
+        self.read_lag.load(Ordering::Relaxed)
+    }
+
+    /// A copy of the latencies published last.
+    pub fn latencies(&self) -> Latencies {
+        self.latencies.lock().clone()
+    }
+
+    /// The totals published last.
+    pub fn totals(&self) -> Totals {
+        let numbers: [u64; TOTALS] = std::array::from_fn(|cell| self.totals.0[cell].load(Ordering::Relaxed));
+        transmute!(numbers)
+    }
+}
+
+/// All workers' totals at one moment.
+pub fn sum<'a>(panels: impl IntoIterator<Item = &'a Panel>) -> Totals {
+    let mut sums = [0_u64; TOTALS];
+    for panel in panels {
+        let numbers: [u64; TOTALS] = transmute!(panel.totals());
+        sums.iter_mut().zip(numbers).for_each(|(sum, number)| *sum = sum.saturating_add(number));
+    }
+    transmute!(sums)
+}
+
+#[cfg(test)]
+mod tests {
+
+    use throng_harness_model::results::{PARTS, Part};
+
+    use super::*;
+
+    /// Totals of which every number is another one.
+    fn counted(from: u64) -> Totals {
+        let numbers: [u64; TOTALS] = std::array::from_fn(|place| from + place as u64);
+        transmute!(numbers)
+    }
+
+    #[test]
+    fn what_is_published_is_read_and_summed() {
+        let panels = [Panel::default(), Panel::default()];
+        assert_eq!(panels[0].totals(), Totals::default());
+        panels[0].publish(counted(1));
+        panels[1].publish(counted(1_000));
+        assert_eq!((panels[0].totals(), panels[1].totals()), (counted(1), counted(1_000)));
+        let all = sum(&panels);
+        assert_eq!((all.connected, all.listed), (1_001, 1_003));
+        let last = 1_001 + 2 * (TOTALS as u64 - 1);
+        assert_eq!(all.parts[PARTS.len() - 1], Part { done: last - 2, took: last });
+    }
+}

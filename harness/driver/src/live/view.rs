@@ -1,0 +1,387 @@
+//! The picture of a run in the terminal. It is made of plain data, and knows neither a terminal nor a run.
+//!
+//! All of it is to be read in 80 columns and 24 rows. What may be longer is said shorter where there is less room, or ends in `…`.
+
+mod entering;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Style, Stylize};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Gauge, Paragraph};
+use throng_harness_model::clock::Nanos;
+use throng_harness_model::results::{Second, Totals};
+use throng_harness_model::spec::Standing;
+use throng_harness_model::text::{format_bytes, format_count, format_nanos, format_rate};
+use throng_harness_terminal::fit::{beginning, fits, fitting};
+use throng_harness_terminal::{Chart, draw_chart, draw_footer, draw_lines, draw_log, elapsed, titled};
+
+pub use entering::Entering;
+
+/// Rows that are kept for the sparklines: more than the widest terminal has columns.
+const ROWS_KEPT: usize = 600;
+
+/// Lines of the log that are kept.
+const LOG_KEPT: usize = 200;
+
+/// What a run is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Clients come in.
+    Connecting,
+    /// User lists become complete.
+    Lists,
+    /// Clients go to their channels and places.
+    Gathering,
+    /// One message is to reach everybody.
+    Probe,
+    /// Messages that do not count.
+    WarmUp,
+    /// Messages that count.
+    Talking,
+    /// Everybody stays.
+    Staying,
+    /// Everybody hangs up and comes again.
+    Storm,
+    /// What is on its way arrives.
+    Draining,
+    /// Clients leave.
+    Leaving,
+}
+
+impl Phase {
+    /// As people read it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Lists => "lists",
+            Self::Gathering => "gathering",
+            Self::Probe => "probe",
+            Self::WarmUp => "warm-up",
+            Self::Talking => "talking",
+            Self::Staying => "staying",
+            Self::Storm => "storm",
+            Self::Draining => "draining",
+            Self::Leaving => "leaving",
+        }
+    }
+}
+
+/// What there is to see of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// What is said.
+    Messages,
+    /// How clients come in, since nobody says anything.
+    Entries {
+        /// Whether they leave as soon as they are in.
+        leaves: bool,
+    },
+}
+
+/// What stays the same for the whole run.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The scenario's name, unless it is a step of another one.
+    pub scenario: &'static str,
+    /// Where its clients connect.
+    pub target: String,
+    /// What decides the traffic.
+    pub seed: u64,
+    /// Times that somebody is to come in.
+    pub requested: u64,
+    /// Whether every message is for everybody, so that what is to be received follows from what was sent.
+    pub is_to_all: bool,
+    /// Whether keys change the rate.
+    pub has_rate: bool,
+    /// What there is to see of it.
+    pub subject: Subject,
+    /// Where the steps stand that it is one of, if there are several.
+    pub standing: Option<Standing>,
+}
+
+/// A process, as the picture shows it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Own {
+    /// Share of one core.
+    pub cpu: Option<f64>,
+    /// Resident memory.
+    pub rss_bytes: u64,
+    /// Longest that something which had arrived waited for its reading, of late.
+    pub read_lag: Nanos,
+}
+
+/// Everything that changes.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// What the run is doing, and when that will be over, if a clock decides it.
+    pub phase: (Phase, Option<Nanos>),
+    /// Time since the run began.
+    pub now: Nanos,
+    /// All workers together.
+    pub totals: Totals,
+    /// The time between two messages, when there are any: now, and as planned.
+    pub interval: Option<(Duration, Duration)>,
+    /// The harness's own process.
+    pub own: Own,
+    /// The last rows of the timeline, oldest first.
+    pub rows: VecDeque<Second>,
+    /// How clients came in meanwhile, oldest first.
+    pub entering: VecDeque<Entering>,
+    /// What happened, with its time.
+    pub log: VecDeque<(Nanos, String)>,
+    /// Whether the display stands still.
+    pub is_paused: bool,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            phase: (Phase::Connecting, None),
+            now: 0,
+            totals: Totals::default(),
+            interval: None,
+            own: Own::default(),
+            rows: VecDeque::new(),
+            entering: VecDeque::new(),
+            log: VecDeque::new(),
+            is_paused: false,
+        }
+    }
+}
+
+impl State {
+    /// Keeps one more row.
+    pub fn add_row(&mut self, row: Second) {
+        keep(&mut self.rows, row, ROWS_KEPT);
+    }
+
+    /// Keeps how clients came in since the last time.
+    pub fn add_entering(&mut self, entering: Entering) {
+        keep(&mut self.entering, entering, ROWS_KEPT);
+    }
+
+    /// Keeps one more line of the log.
+    pub fn add_line(&mut self, now: Nanos, line: String) {
+        keep(&mut self.log, (now, line), LOG_KEPT);
+    }
+}
+
+fn keep<T>(items: &mut VecDeque<T>, item: T, most: usize) {
+    if items.len() >= most {
+        items.pop_front();
+    }
+    items.push_back(item);
+}
+
+/// Draws the picture, whatever the terminal's size.
+pub fn draw(frame: &mut Frame<'_>, facts: &Facts, state: &State) {
+    let sizes = [
+        Constraint::Length(2),
+        Constraint::Length(3),
+        Constraint::Fill(2),
+        Constraint::Length(3),
+        Constraint::Fill(1),
+        Constraint::Length(1),
+    ];
+    let [head, clients, charts, processes, below, foot] = Layout::vertical(sizes).areas(frame.area());
+    draw_head(frame, head, facts, state);
+    draw_clients(frame, clients, facts, state);
+    let [left, right] = Layout::horizontal([Constraint::Fill(1); 2]).spacing(1).areas(charts);
+    match facts.subject {
+        Subject::Messages => {
+            draw_messages(frame, left, facts, state);
+            draw_latency(frame, right, state);
+        }
+        Subject::Entries { .. } => {
+            entering::draw_entries(frame, left, state);
+            entering::draw_way_in(frame, right, state);
+        }
+    }
+    draw_processes(frame, processes, state);
+    match facts.standing.as_ref().map(|standing| &standing.before[..]) {
+        None | Some([]) => draw_log(frame, below, &state.log),
+        Some(before) => {
+            let columns = [Constraint::Fill(2), Constraint::Fill(3)];
+            let [log, steps] = Layout::horizontal(columns).spacing(1).areas(below);
+            draw_log(frame, log, &state.log);
+            draw_lines(frame, steps, "Steps before", before.iter().map(|step| format!(" {step}")));
+        }
+    }
+    draw_keys(frame, foot, facts, state.is_paused);
+}
+
+fn draw_head(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State) {
+    let (phase, until) = state.phase;
+    let left = until.map_or(String::new(), |until| {
+        format!(", {} left", format_nanos(until.saturating_sub(state.now) as f64))
+    });
+    let paused = if state.is_paused { "  PAUSED" } else { "" };
+    let name = facts.standing.as_ref().map_or(facts.scenario, |standing| standing.scenario);
+    let name = Span::from(format!(" {name} ")).bold().reversed();
+    let room = area.width.saturating_sub(columns(&name));
+    let step = facts.standing.as_ref();
+    let step = step.map_or(String::new(), |standing| beginning(&format!(" {} ", standing.step), room));
+    let step = Span::from(step).bold();
+    let room = room.saturating_sub(columns(&step));
+    let place = format!(" {}", facts.target);
+    let place = fitting(room, [format!("{place}  seed {}", facts.seed), place]);
+    let lines = vec![
+        Line::from(vec![name, step, Span::from(place)]),
+        Line::from(vec![
+            Span::from(format!(" {}", phase.name())).bold(),
+            Span::from(format!("  {} since the beginning{left}", elapsed(state.now))),
+            Span::from(paused).yellow().bold(),
+        ]),
+    ];
+    frame.render_widget(Paragraph::new(lines), area);
+}
+
+fn draw_clients(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State) {
+    let totals = &state.totals;
+    let [_, bar, counts] = Layout::vertical([Constraint::Length(1); 3]).areas(area);
+    frame.render_widget(titled("Clients"), area);
+    let requested = format_count(facts.requested);
+    let (done, label) = if facts.subject == (Subject::Entries { leaves: true }) {
+        let [entered, connected] = [totals.way_in.done, totals.connected].map(format_count);
+        (totals.way_in.done, format!("{entered} of {requested} entries, {connected} connected"))
+    } else {
+        (totals.connected, format!("{} of {requested} connected", format_count(totals.connected)))
+    };
+    let gauge = Gauge::default().ratio(share(done, facts.requested)).label(label);
+    frame.render_widget(gauge.gauge_style(Style::new().fg(Color::Green).bg(Color::Black)), bar);
+    let mut spans = vec![Span::from(" ")];
+    for (name, count) in
+        [("refused", totals.refused), ("failed", totals.failed), ("lost", totals.disconnected)]
+    {
+        let span = Span::from(format!("{} {name}", format_count(count)));
+        spans.push(if count > 0 { span.red().bold() } else { span });
+        spans.push(Span::from("   "));
+    }
+    spans.push(Span::from(format!("{} left", format_count(totals.left))));
+    if totals.away > 0 {
+        spans.push(Span::from(format!("   {} away", format_count(totals.away))));
+    }
+    frame.render_widget(Line::from(spans), counts);
+}
+
+fn draw_messages(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State) {
+    let last = state.rows.back();
+    let (sent, received) = last.map_or((0.0, 0.0), |row| (row.sent_per_s, row.received_per_s));
+    let (sent, received) = (format!("{sent:.1}/s sent"), format!("{} deliveries/s", format_rate(received)));
+    let offered = state.interval.map(|(now, planned)| {
+        let changed =
+            if now == planned { String::new() } else { format!(" (planned {:.1}/s)", rate(planned)) };
+        format!("{:.1}/s offered{changed}", rate(now))
+    });
+    let together = offered.as_ref().map_or(sent.clone(), |offered| format!("{offered}, {sent}"));
+    let [first, second] = match offered {
+        // What was sent goes where there is room for it.
+        Some(offered) if !fits(&together, area.width.saturating_sub(1)) => {
+            let second = fitting(area.width, [format!(" {sent}, {received}"), format!(" {received}")]);
+            [beginning(&format!(" {offered}"), area.width), second]
+        }
+        _ => [format!(" {together}"), format!(" {received}")],
+    };
+    let lines = vec![
+        Line::from(first),
+        Line::from(second).bold(),
+        Line::from(so_far(&state.totals, facts.is_to_all, area.width)),
+    ];
+    let show = |value| format!("{}/s", format_rate(value));
+    let chart = Chart { title: "Messages", lines, bars: "deliveries", show, colour: Color::Cyan };
+    draw_chart(frame, area, chart, state.rows.iter().map(|row| (row.at_s, row.received_per_s)));
+}
+
+/// The deliveries of the run until now, in so many columns.
+fn so_far(totals: &Totals, is_to_all: bool, columns: u16) -> String {
+    let received = format_count(totals.received);
+    let expected = totals.sent.saturating_mul(totals.connected);
+    if !is_to_all || expected == 0 {
+        return fitting(columns, [format!(" {received} deliveries so far")]);
+    }
+    // What is on its way is not missing; the end will tell.
+    let percent = format!("{:.1}%", share(totals.received, expected) * 100.0);
+    let expected = format_count(expected);
+    let ways = [
+        format!(" {received} deliveries of {expected} so far, {percent}"),
+        format!(" {received} of {expected} so far, {percent}"),
+        format!(" {percent} of {expected} so far"),
+        format!(" {percent} so far"),
+    ];
+    fitting(columns, ways)
+}
+
+fn draw_latency(frame: &mut Frame<'_>, area: Rect, state: &State) {
+    let last = state.rows.back();
+    let figure = |of: fn(&Second) -> f64| time(last.map(of).filter(|us| *us > 0.0).map(|us| us * 1e3));
+    let lines = vec![
+        Line::from(format!(" p50 {:<10} p90 {}", figure(|row| row.p50_us), figure(|row| row.p90_us))),
+        Line::from(vec![
+            Span::from(format!(" p99 {:<10}", figure(|row| row.p99_us))).bold(),
+            Span::from(format!(" max {}", figure(|row| row.max_us))),
+        ]),
+    ];
+    let title = "Latency of the last second";
+    let show = |us| format_nanos(us * 1e3);
+    let chart = Chart { title, lines, bars: "p99 of each second", show, colour: Color::Magenta };
+    draw_chart(frame, area, chart, state.rows.iter().map(|row| (row.at_s, row.p99_us)));
+}
+
+fn draw_processes(frame: &mut Frame<'_>, area: Rect, state: &State) {
+    let last = state.rows.back();
+    let cpu = |share: Option<f64>| share.map_or("-".into(), |share| format!("{:.0}%", share * 100.0));
+    let memory = |bytes: Option<u64>| bytes.map_or("-".into(), format_bytes);
+    let server = last.and_then(|row| row.server_cpu);
+    let own = &state.own;
+    let lines = vec![
+        Line::from(format!(
+            " server   {:>5} CPU  {:>9}",
+            cpu(server),
+            memory(last.and_then(|row| row.server_rss_bytes))
+        )),
+        Line::from(format!(
+            " harness  {:>5} CPU  {:>9}   reads within {}",
+            cpu(own.cpu),
+            memory((own.rss_bytes > 0).then_some(own.rss_bytes)),
+            if own.read_lag > 0 { format_nanos(own.read_lag as f64) } else { "-".into() }
+        )),
+    ];
+    let block = titled("Processes (CPU of one core)");
+    frame.render_widget(Paragraph::new(lines).block(block), area);
+}
+
+fn draw_keys(frame: &mut Frame<'_>, area: Rect, facts: &Facts, is_paused: bool) {
+    let mut keys = Vec::new();
+    if facts.has_rate {
+        keys.extend([("+ -", "rate"), ("0", "planned rate")]);
+    }
+    keys.extend([("p", if is_paused { "go on" } else { "pause the display" }), ("q", "end with results")]);
+    draw_footer(frame, area, &keys);
+}
+
+/// A time in nanoseconds, if there is one.
+fn time(nanos: Option<f64>) -> String {
+    nanos.map_or("-".into(), format_nanos)
+}
+
+/// How wide it is.
+fn columns(span: &Span<'_>) -> u16 {
+    u16::try_from(span.width()).unwrap_or(u16::MAX)
+}
+
+/// How much of it, from 0 to 1.
+fn share(count: u64, of: u64) -> f64 {
+    if of == 0 { 0.0 } else { (count as f64 / of as f64).clamp(0.0, 1.0) }
+}
+
+/// Messages a second.
+fn rate(interval: Duration) -> f64 {
+    1.0 / interval.as_secs_f64().max(1e-9)
+}
+
+#[cfg(test)]
+mod tests;

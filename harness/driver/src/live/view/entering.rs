@@ -1,0 +1,76 @@
+//! What there is to see of a run in which nobody says anything: how clients come in.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::{Color, Stylize};
+use ratatui::text::{Line, Span};
+use throng_harness_model::clock::Nanos;
+use throng_harness_model::results::PARTS;
+use throng_harness_model::text::{format_count, format_rate};
+use throng_harness_terminal::fit::fitting;
+use throng_harness_terminal::{Chart, draw_chart};
+
+use super::{State, Totals, time};
+
+/// The parts of the way in, in the order of [`PARTS`], for narrow columns.
+const NAMES: [&str; PARTS.len()] = ["dial login", "sign up", "character", "log in", "dial chat", "enter"];
+
+/// How clients came in during some time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Entering {
+    /// The end of it, in seconds since the run began.
+    pub at_s: f64,
+    /// Clients that came in, a second.
+    pub per_s: f64,
+    /// Their mean way in, in nanoseconds.
+    pub way_in: Option<f64>,
+}
+
+impl Entering {
+    /// From `before` until `now`.
+    pub fn between(before: &(Nanos, Totals), now: &(Nanos, Totals)) -> Self {
+        let ((begun, before), (ended, now)) = (before, now);
+        let seconds = ended.saturating_sub(*begun).max(1) as f64 / 1e9;
+        let new = now.way_in.since(before.way_in);
+        Self { at_s: *ended as f64 / 1e9, per_s: new.done as f64 / seconds, way_in: new.mean() }
+    }
+}
+
+/// How many come in.
+pub(super) fn draw_entries(frame: &mut Frame<'_>, area: Rect, state: &State) {
+    let totals = &state.totals;
+    let per_s = state.entering.back().map_or(0.0, |entering| entering.per_s);
+    let [entered, on_the_way, retried] =
+        [totals.way_in.done, totals.on_the_way, totals.retried].map(format_count);
+    let so_far = [
+        format!(" {entered} entries so far, tried again {retried} times"),
+        format!(" {entered} so far, tried again {retried} times"),
+        format!(" {entered} so far, {retried} tried again"),
+    ];
+    let lines = vec![
+        Line::from(vec![
+            Span::from(format!(" {per_s:.1} entries/s")).bold(),
+            Span::from(format!(", {on_the_way} on their way")),
+        ]),
+        Line::from(fitting(area.width, so_far)),
+    ];
+    let show = |value| format!("{}/s", format_rate(value));
+    let chart = Chart { title: "Entries", lines, bars: "entries", show, colour: Color::Cyan };
+    draw_chart(frame, area, chart, state.entering.iter().map(|row| (row.at_s, row.per_s)));
+}
+
+/// How long that takes them, and with what.
+pub(super) fn draw_way_in(frame: &mut Frame<'_>, area: Rect, state: &State) {
+    let totals = &state.totals;
+    let mut lines = vec![Line::from(format!(" {} on average so far", time(totals.way_in.mean()))).bold()];
+    // Those that nobody needs are not shown.
+    let parts = NAMES.iter().zip(totals.parts).filter(|(_, part)| part.done > 0);
+    let parts: Vec<String> =
+        parts.map(|(name, part)| format!(" {name:<10} {:<7}", time(part.mean()))).collect();
+    lines.extend(parts.chunks(2).map(|pair| Line::from(pair.concat())));
+    let show = |nanos| time(Some(nanos));
+    let chart =
+        Chart { title: "EntryPath in", lines, bars: "mean of each second", show, colour: Color::Magenta };
+    let history = state.entering.iter().map(|row| (row.at_s, row.way_in.unwrap_or(0.0)));
+    draw_chart(frame, area, chart, history);
+}

@@ -1,0 +1,302 @@
+//! What is in the picture, at several sizes.
+
+use proptest::prelude::*;
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use throng_harness_model::results::{PARTS, Part};
+
+use super::*;
+
+const S: Nanos = 1_000_000_000;
+
+fn facts() -> Facts {
+    Facts {
+        scenario: "broadcast",
+        target: "127.0.0.1:9200".into(),
+        seed: 42,
+        requested: 1_000,
+        is_to_all: true,
+        has_rate: true,
+        subject: Subject::Messages,
+        standing: None,
+    }
+}
+
+/// Twelve seconds in, of thirty.
+fn state() -> State {
+    let totals = Totals {
+        connected: 998,
+        refused: 1,
+        disconnected: 1,
+        sent: 6_000,
+        received: 5_982_000,
+        left: 3,
+        ..Totals::default()
+    };
+    let interval = Some((Duration::from_micros(1_600), Duration::from_millis(2)));
+    let own = Own { cpu: Some(0.42), rss_bytes: 12_000_000, read_lag: 90_000 };
+    let mut state = State {
+        phase: (Phase::Talking, Some(30 * S)),
+        now: 12 * S,
+        totals,
+        interval,
+        own,
+        ..State::default()
+    };
+    for second in 0..12_u32 {
+        state.add_row(Second {
+            at_s: f64::from(second),
+            sent_per_s: 624.9,
+            received_per_s: 600_000.0 - f64::from(second) * 1_000.0,
+            p50_us: 900.0,
+            p90_us: 1_500.0,
+            p99_us: 2_500.0 + f64::from(second),
+            max_us: 7_000.0,
+            server_cpu: Some(0.93),
+            server_rss_bytes: Some(40_000_000),
+            ..Second::default()
+        });
+    }
+    state.add_line(3 * S, "everybody is in".into());
+    state.add_line(10 * S, "625.0 messages a second instead of 500.0".into());
+    state
+}
+
+/// The picture as text, a line for each of the terminal's.
+fn picture(width: u16, height: u16, facts: &Facts, state: &State) -> Vec<String> {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("memory");
+    terminal.draw(|frame| draw(frame, facts, state)).expect("memory");
+    let cells = terminal.backend().buffer().content();
+    cells
+        .chunks(usize::from(width).max(1))
+        .map(|row| row.iter().map(ratatui::buffer::Cell::symbol).collect::<String>().trim_end().to_owned())
+        .collect()
+}
+
+#[track_caller]
+fn expect(picture: &[String], wanted: &[&str]) {
+    for wanted in wanted {
+        assert!(picture.iter().any(|line| line.contains(wanted)), "no {wanted:?} in\n{}", picture.join("\n"));
+    }
+}
+
+const WANTED: &[&str] = &[
+    " broadcast  127.0.0.1:9200  seed 42",
+    " talking  12 s since the beginning, 18 s left",
+    "998 of 1,000 connected",
+    "1 refused   0 failed   1 lost   3 left",
+    " 625.0/s offered (planned 500.0/s)",
+    "589,000 deliveries/s",
+    " deliveries, top 600,000/s",
+    " p99 of each second, top 2.51 ms",
+    "11 s ago now",
+    "p50 900 us     p90 1.50 ms",
+    "p99 2.51 ms    max 7 ms",
+    " server     93% CPU    40.0 MB",
+    " harness    42% CPU    12.0 MB   reads within 90 us",
+    "   10 s  625.0 messages a second instead of 500.0",
+    " + -  rate   0  planned rate   p  pause the display   q  end with results",
+];
+
+#[test]
+fn a_usual_terminal_shows_everything() {
+    let lines = picture(80, 24, &facts(), &state());
+    expect(&lines, WANTED);
+    expect(&lines, &[" 624.9/s sent, 589,000 deliveries/s", " 5,982,000 of 5,988,000 so far, 99.9%"]);
+    assert!(lines.iter().any(|line| line.contains('▇') || line.contains('█')), "no sparkline: {lines:#?}");
+}
+
+#[test]
+fn a_large_terminal_shows_more_of_it() {
+    let lines = picture(120, 40, &facts(), &state());
+    expect(&lines, WANTED);
+    expect(
+        &lines,
+        &[
+            "625.0/s offered (planned 500.0/s), 624.9/s sent",
+            "5,982,000 deliveries of 5,988,000 so far, 99.9%",
+        ],
+    );
+    expect(&lines, &["    3 s  everybody is in"]);
+}
+
+#[test]
+fn figures_of_a_large_run_are_all_there() {
+    let mut state = state();
+    state.totals = Totals { connected: 9_000, sent: 888_888, received: 7_999_991_000, ..state.totals };
+    state.interval = Some((Duration::from_micros(20), Duration::from_micros(25)));
+    state.add_row(Second { sent_per_s: 50_000.0, received_per_s: 450_000_000.0, ..Second::default() });
+    let lines = picture(
+        80,
+        24,
+        &Facts { seed: u64::MAX, target: "[2001:db8:85a3:8d3:1319:8a2e:370:7348]:9200".into(), ..facts() },
+        &state,
+    );
+    let wanted = [
+        " broadcast  [2001:db8:85a3:8d3:1319:8a2e:370:7348]:9200  seed 18446744073709551615",
+        " 50000.0/s offered (planned 40000.0/s)",
+        " 450,000,000 deliveries/s",
+        " 100.0% of 7,999,992,000 so far",
+    ];
+    expect(&lines, &wanted[1..]);
+    // Three columns too many.
+    assert_eq!(lines[0], " broadcast  [2001:db8:85a3:8d3:1319:8a2e:370:7348]:9200");
+    expect(
+        &picture(
+            90,
+            24,
+            &Facts {
+                seed: u64::MAX,
+                target: "[2001:db8:85a3:8d3:1319:8a2e:370:7348]:9200".into(),
+                ..facts()
+            },
+            &state,
+        ),
+        &wanted[..1],
+    );
+}
+
+#[test]
+fn a_step_says_which_it_is_and_how_those_before_came_out() {
+    let before = [
+        "1  10 clients  good, last p99 3.2 ms",
+        "2  20 clients  server's limit: missing=0: found 60 of 360 deliveries",
+    ];
+    let standing = Standing {
+        scenario: "ramp",
+        step: "step 3 of 6, 50 clients".into(),
+        before: before.map(String::from).into(),
+    };
+    let first = Standing { before: Vec::new(), ..standing.clone() };
+    let facts = Facts { has_rate: false, standing: Some(standing), ..facts() };
+    let lines = picture(80, 24, &facts, &state());
+    expect(&lines, &[" ramp  step 3 of 6, 50 clients  127.0.0.1:9200  seed 42", " Steps before ", before[0]]);
+    expect(&lines, &[" 2  20 clients  server's limit: missing=0: fou…", "   10 s  625.0 messages a seco…"]);
+    assert!(!lines.iter().any(|line| line.contains("planned rate")), "{lines:#?}");
+    expect(&picture(120, 40, &facts, &state()), &before);
+    let lines = picture(80, 24, &Facts { standing: Some(first), ..facts }, &state());
+    expect(&lines, &["   10 s  625.0 messages a second instead of 500.0"]);
+    assert!(!lines.iter().any(|line| line.contains("Steps before")), "{lines:#?}");
+}
+
+/// Players who log in: in the last second 600 came in, with accounts that they had.
+fn logins() -> State {
+    let part = |done, each| Part { done, took: done * each };
+    let before = Totals {
+        connected: 30,
+        way_in: part(5_000, 50_000_000),
+        parts: [part(5_050, 2_000_000); PARTS.len()],
+        ..Totals::default()
+    };
+    let mut now = Totals { connected: 38, left: 5_562, on_the_way: 64, retried: 12, ..before };
+    for _ in 0..600 {
+        now.way_in.add(45_200_000);
+        now.parts[0].add(3_000_000);
+        now.parts[3].add(31_500_000);
+    }
+    let mut state = State { now: 12 * S, totals: now, ..State::default() };
+    state.add_entering(Entering::between(&(10 * S, Totals::default()), &(11 * S, before)));
+    state.add_entering(Entering::between(&(11 * S, before), &(12 * S, now)));
+    state
+}
+
+#[test]
+fn a_run_in_which_nobody_speaks_shows_how_clients_come_in() {
+    let facts = Facts {
+        scenario: "login",
+        requested: 10_000,
+        is_to_all: false,
+        has_rate: false,
+        subject: Subject::Entries { leaves: true },
+        ..facts()
+    };
+    for (width, height) in [(80, 24), (120, 40)] {
+        let lines = picture(width, height, &facts, &logins());
+        let wanted = [
+            "5,600 of 10,000 entries, 38 connected",
+            " 600.0 entries/s, 64 on their way",
+            " so far, tried again 12 times",
+            " entries, top 5,000/s",
+            " 49.5 ms on average so far",
+            " dial login 2.11 ms sign up    2 ms",
+            " character  2 ms    log in     5.13 ms",
+            " dial chat  2 ms    enter      2 ms",
+            " mean of each second, top 50 ms",
+            "1 s ago",
+        ];
+        expect(&lines, &wanted);
+        assert!(
+            !lines.iter().any(|line| line.contains("Latency") || line.contains("deliveries")),
+            "{lines:#?}"
+        );
+    }
+    // Who has a ticket has two parts to show, and who has not begun none.
+    let mut state = logins();
+    for part in 0..4 {
+        state.totals.parts[part] = Part::default();
+    }
+    let lines =
+        picture(80, 24, &Facts { subject: Subject::Entries { leaves: false }, ..facts.clone() }, &state);
+    expect(&lines, &["38 of 10,000 connected", " dial chat  2 ms    enter      2 ms"]);
+    assert!(!lines.iter().any(|line| line.contains("dial login")), "{lines:#?}");
+    expect(
+        &picture(80, 24, &facts, &State::default()),
+        &[" 0.0 entries/s, 0 on their way", " - on average so far"],
+    );
+}
+
+#[test]
+fn a_run_that_has_not_said_anything_yet() {
+    let facts = Facts { scenario: "connect", is_to_all: false, has_rate: false, ..facts() };
+    let lines = picture(80, 24, &facts, &State::default());
+    expect(&lines, &["connecting", "0 of 1,000 connected", " 0.0/s sent", "p50 -", "server       - CPU"]);
+    assert!(!lines.iter().any(|line| line.contains("rate")), "{lines:#?}");
+}
+
+#[test]
+fn a_display_that_stands_still_says_so() {
+    let lines = picture(80, 24, &facts(), &State { is_paused: true, ..state() });
+    expect(&lines, &["PAUSED", " p  go on"]);
+}
+
+#[test]
+fn what_is_kept_is_bounded() {
+    let mut state = State::default();
+    for n in 0..2_000_u32 {
+        state.add_row(Second { at_s: f64::from(n), ..Second::default() });
+        state.add_line(0, n.to_string());
+    }
+    assert_eq!((state.rows.len(), state.log.len()), (ROWS_KEPT, LOG_KEPT));
+    assert_eq!(state.log.back().map(|(_, line)| line.as_str()), Some("1999"));
+}
+
+#[test]
+fn times_are_a_clocks() {
+    let check = |seconds: u64, shown: &str| assert_eq!(elapsed(seconds * 1_000_000_000), shown);
+    check(0, "0 s");
+    check(59, "59 s");
+    check(61, "1:01");
+    check(7_384, "2:03:04");
+}
+
+proptest! {
+    /// No terminal is too small or too large, and no figure is too large for it.
+    #[test]
+    fn no_size_and_no_figure_is_too_much(
+        width in 0_u16..220, height in 0_u16..70, count in any::<u64>(), micros in any::<f64>(), until in any::<u64>(),
+    ) {
+        let mut state = state();
+        state.totals = Totals { connected: count, sent: count, received: count, away: count, ..state.totals };
+        state.phase.1 = Some(until);
+        state.now = count;
+        state.own.read_lag = count;
+        state.add_row(Second { p99_us: micros, received_per_s: micros, server_cpu: Some(micros), ..Second::default() });
+        state.add_entering(Entering { at_s: micros, per_s: micros, way_in: Some(micros) });
+        let standing = Standing { scenario: "ramp", step: count.to_string(), before: vec![micros.to_string()] };
+        for (requested, subject) in [(0, Subject::Messages), (count, Subject::Entries { leaves: true })] {
+            let standing = (requested > 0).then(|| standing.clone());
+            let lines = picture(width, height, &Facts { requested, subject, standing, ..facts() }, &state);
+            prop_assert_eq!(lines.len(), usize::from(height) * usize::from(width > 0));
+        }
+    }
+}

@@ -1,0 +1,463 @@
+//! What a run of several steps adds to the report of the step that it stands for.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use throng_harness_model::procstat::Usage;
+use throng_harness_model::record::{Latencies, LatencyUs};
+use throng_harness_model::results::{Clients, Deliveries, Gaps, Rates};
+use throng_harness_model::text::{format_bytes, format_count, format_nanos, format_rate};
+use throng_harness_report::{Checked, Document, ReadError, Report, ReportFile, Verdict, json_text};
+
+use crate::steps::forecast_text::forecast_lines;
+use crate::steps::{Axis, Capacity, Forecast, Found, Judged, LimitedBy, Pace, Phase, Trial};
+
+/// A step. Where keys are those of a report they mean the same.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct Step {
+    /// From 1, in the order in which they were made.
+    pub number: u32,
+    /// What makes the steps differ: clients, or messages a second.
+    pub size: u32,
+    /// What it was for.
+    pub phase: Option<Phase>,
+    /// From the beginning of the whole run to that of this step, in seconds.
+    pub started_s: f64,
+    /// Whether all thresholds held, every delivery was made, and the run is valid evidence.
+    pub good: bool,
+    /// Why not.
+    pub because: Vec<String>,
+    /// Whose limit that is; null for a good step, and one that was cut.
+    pub limited_by: Option<LimitedBy>,
+    /// Whether its thresholds held.
+    pub verdict: Verdict,
+    /// Whether it is evidence about the server.
+    pub valid: bool,
+    /// What became of the clients.
+    pub clients: Clients,
+    /// Messages that were sent and counted.
+    pub sent: u64,
+    /// Rates.
+    pub rates: Rates,
+    /// What became of all (message, recipient) pairs.
+    pub deliveries: Deliveries,
+    /// What clients missed and were told of.
+    pub gaps: Gaps,
+    /// From the intended send time to arrival.
+    pub latency_us: LatencyUs,
+    /// From the intended send time to the last recipient of each message.
+    pub last_recipient_us: LatencyUs,
+    /// How long the measured part took, in seconds.
+    pub measured_s: f64,
+    /// The server's process; null if it is unknown.
+    pub server: Option<Usage>,
+    /// The server's CPU microseconds for each delivery.
+    pub server_cpu_us_per_delivery: Option<f64>,
+    /// The CPU time of all the harness's processes together, as a share of what their event loops could have used.
+    pub harness_load: f64,
+    /// What the server can make with so many clients, where that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Capacity>,
+    /// The whole report, with `--keep-reports`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<Box<Report>>,
+}
+
+impl Step {
+    /// The step `number` for `trial`, which had this report and was judged so.
+    pub fn new(number: u32, trial: Trial, report: &Report, judged: Judged) -> Self {
+        Self {
+            number,
+            size: trial.size,
+            phase: Some(trial.phase),
+            started_s: 0.0,
+            good: judged.good,
+            because: judged.because,
+            limited_by: judged.limited_by,
+            verdict: report.verdict,
+            valid: report.valid,
+            clients: report.clients.clone(),
+            sent: report.sent,
+            rates: report.rates,
+            deliveries: report.deliveries.clone(),
+            gaps: report.gaps,
+            latency_us: report.latency_us,
+            last_recipient_us: report.last_recipient_us,
+            measured_s: report.measured_s,
+            server: report.server,
+            server_cpu_us_per_delivery: report.server_cpu_us_per_delivery,
+            harness_load: report.harness_load,
+            capacity: None,
+            report: None,
+        }
+    }
+
+    /// The server's CPU time as a share of one core.
+    pub fn server_cpu(&self) -> Option<f64> {
+        self.server.filter(|_| self.measured_s > 0.0).map(|server| server.cpu_s / self.measured_s)
+    }
+
+    /// Why the step fails, by its thresholds or those of its closed loop.
+    fn broken(&self) -> Option<&str> {
+        if self.verdict == Verdict::Fail {
+            return Some(self.because.first().map_or("", String::as_str));
+        }
+        self.capacity.as_ref()?.unusable_because.as_deref()
+    }
+
+    /// Whether a delivery was not made as it should, or a client was not there: both are counted exactly, and are no times.
+    fn has_miscounts(&self) -> bool {
+        let (made, clients) = (&self.deliveries, &self.clients);
+        let wrong =
+            [made.missing, made.duplicated, made.reordered, made.leaked, made.corrupted, made.inconsistent];
+        wrong.iter().any(|count| *count > 0)
+            || clients.disconnected > 0
+            || clients.connected < clients.requested
+    }
+
+    /// `good`, or whose limit it met, or that it was cut.
+    pub fn outcome(&self) -> &'static str {
+        match (self.good, self.limited_by) {
+            (true, _) => "good",
+            (false, Some(LimitedBy::Server)) => "server's limit",
+            (false, Some(LimitedBy::Harness)) => "harness's limit",
+            (false, None) => "cut short",
+        }
+    }
+}
+
+/// What the steps came to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
+pub struct Limit {
+    /// What the sizes are.
+    pub over: Axis,
+    /// The greatest size that was good, below all that were not unless steps are only compared; null if none was.
+    pub good: Option<u32>,
+    /// The smallest size that was not good by the server's limit; if there is none, the smallest above the good one that the
+    /// harness was not up to; null if all were good.
+    pub bad: Option<u32>,
+    /// Whether the good one was so again when the bad one was known.
+    pub confirmed: bool,
+    /// Whose limit the bad one met: only that of the server says something of the server.
+    pub limited_by: Option<LimitedBy>,
+    /// Why the bad one was not good.
+    pub because: Vec<String>,
+    /// The step whose figures the report has.
+    pub reported_step: u32,
+    /// All of this in a sentence.
+    pub summary: String,
+}
+
+/// The steps that count: neither those that were made again, nor one that was cut.
+fn judged(steps: &[Step]) -> impl Iterator<Item = &Step> {
+    let next_phases = steps.iter().skip(1).map(|step| step.phase).chain([None]);
+    let counts = |(step, next): &(&Step, Option<Phase>)| {
+        *next != Some(Phase::Repeat) && (step.good || step.limited_by.is_some())
+    };
+    steps.iter().zip(next_phases).filter(counts).map(|(step, _)| step)
+}
+
+impl SteppedReport {
+    /// What the whole run must hold to, beside the thresholds of each step: that all steps do, or that there is a good one.
+    pub(super) fn check(&self, every_step_counts: bool, is_cut: bool) -> Checked {
+        // What was made again is forgiven for its times only: a delivery that was not made is one, however late the harness.
+        let counts = |step: &&Step| {
+            step.has_miscounts() || judged(&self.steps).any(|other| other.number == step.number)
+        };
+        let broken = self.steps.iter().filter(counts).find_map(|step| Some((step.number, step.broken()?)));
+        let until = if is_cut { ", until the run was cut short" } else { "" };
+        let held = if every_step_counts { broken.is_none() } else { self.limit.good.is_some() };
+        let found = match (every_step_counts, broken, self.limit.good) {
+            (true, Some((number, why)), _) => format!("step {number}: {why}"),
+            (true, None, _) => format!("{} of them{until}", judged(&self.steps).count()),
+            (false, _, Some(size)) => self.limit.over.show(size),
+            (false, _, None) => format!("none{until}"),
+        };
+        let threshold = if every_step_counts { "all steps" } else { "a good step" };
+        Checked { threshold: threshold.into(), found, held }
+    }
+}
+
+impl Limit {
+    /// What `steps` came to, by what a course has found. If they were only to be compared, or the run was cut short, the
+    /// summary says so.
+    pub fn new(
+        over: Axis,
+        found: Found,
+        steps: &[Step],
+        reported_step: Option<u32>,
+        only_compared: bool,
+        is_cut: bool,
+    ) -> Self {
+        let of_bad =
+            |whose| steps.iter().rfind(|step| step.limited_by == Some(whose) && Some(step.size) == found.bad);
+        let bad = of_bad(LimitedBy::Server).or_else(|| of_bad(LimitedBy::Harness));
+        let limited_by = bad.and_then(|step| step.limited_by);
+        let because = bad.map_or_else(Vec::new, |step| step.because.clone());
+        let size = |size: Option<u32>| size.map_or(String::new(), |size| over.show(size));
+        let why = because.first().map_or(String::new(), |why| format!(": {why}"));
+        let not_good = match limited_by {
+            Some(LimitedBy::Harness) => format!(
+                "{} met the harness's own limit: nothing is known of the server's{}",
+                size(found.bad),
+                because.first().map_or(String::new(), |why| format!(" ({why})"))
+            ),
+            _ => format!("{} were not{why}", size(found.bad)),
+        };
+        let mut summary = match (found.good, found.bad) {
+            (Some(_), _) if only_compared => {
+                let (good, all) = (judged(steps).filter(|step| step.good).count(), judged(steps).count());
+                format!("{good} of {all} steps were good, the largest with {}", size(found.good))
+            }
+            (None, None) if is_cut => "the harness was not up to it".to_owned(),
+            (None, None) => "no step was completed".to_owned(),
+            (Some(_), None) if is_cut => format!("good up to {}, and no limit was met", size(found.good)),
+            (Some(_), None) => {
+                format!("good up to {}, where the steps ended: no limit was met", size(found.good))
+            }
+            (None, Some(_)) => {
+                let once = if steps.iter().any(|step| step.good) { " whenever it was tried" } else { "" };
+                let why = because.first().map_or(String::new(), |why| format!(", {why}"));
+                match limited_by {
+                    Some(LimitedBy::Harness) => format!("no step was good{once}; {not_good}"),
+                    _ => format!("no step was good{once}: with {}{why}", size(found.bad)),
+                }
+            }
+            (Some(_), Some(_)) => {
+                let again = if found.confirmed { ", and so again" } else { ", which was not confirmed" };
+                format!("{} were good{again}; {not_good}", size(found.good))
+            }
+        };
+        if is_cut {
+            let completed = judged(steps).count();
+            summary = match completed {
+                0 => "the run was cut short before a step was completed".to_owned(),
+                1 => format!("the run was cut short after 1 step: {summary}"),
+                _ => format!("the run was cut short after {completed} steps: {summary}"),
+            };
+        }
+        let Found { good, bad, confirmed } = found;
+        let reported_step = reported_step.unwrap_or(1);
+        Self { over, good, bad, confirmed, limited_by, because, reported_step, summary }
+    }
+}
+
+/// The report of a run of several steps: that of the step that stands for all, and what all came to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
+pub struct SteppedReport {
+    /// The report of one of them.
+    #[serde(flatten)]
+    pub report: Report,
+    /// What they came to.
+    pub limit: Limit,
+    /// What more clients would come to; null if nobody asked.
+    pub forecast: Option<Forecast>,
+    /// All of them, in order.
+    pub steps: Vec<Step>,
+}
+
+impl fmt::Display for SteppedReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.report.write_with(f, |f| self.write_steps(f))
+    }
+}
+
+impl Document for SteppedReport {
+    fn to_json(&self) -> serde_json::Result<String> {
+        json_text(self)
+    }
+
+    fn to_html(&self) -> String {
+        self.report.page_with(|html| self.html_steps(html))
+    }
+
+    fn exit_code(&self) -> u8 {
+        self.report.exit_code()
+    }
+}
+
+impl SteppedReport {
+    /// All steps as a table, with what they came to.
+    fn write_steps(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let limit = &self.limit;
+        let rows: Vec<_> = self.steps.iter().map(Step::cells).collect();
+        let widths = widths(&STEP_HEADS, &rows);
+        write_row(f, &widths, &STEP_HEADS)?;
+        writeln!(f)?;
+        for (step, cells) in self.steps.iter().zip(&rows) {
+            write_row(f, &widths, cells)?;
+            writeln!(f, "  {}{}", step.outcome(), step.purpose())?;
+            step.because.iter().try_for_each(|why| writeln!(f, "        - {why}"))?;
+        }
+        writeln!(f, "\n  limit       {}", limit.summary)?;
+        self.write_capacities(f)?;
+        let all = self.steps.len();
+        writeln!(f, "\n  Step {} of {all} in full:\n", limit.reported_step)
+    }
+
+    fn write_capacities(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let measured = || self.steps.iter().filter_map(|step| Some((step, step.capacity.as_ref()?)));
+        let rows: Vec<_> = measured().map(|(step, capacity)| capacity_cells(step, capacity)).collect();
+        if !rows.is_empty() {
+            let widths = widths(&CAPACITY_HEADS, &rows);
+            writeln!(
+                f,
+                "\n  capacity    as many messages as are served, so many ahead of the slowest client"
+            )?;
+            write_row(f, &widths, &CAPACITY_HEADS)?;
+            writeln!(f)?;
+            for ((_, capacity), cells) in measured().zip(&rows) {
+                write_row(f, &widths, cells)?;
+                writeln!(f)?;
+                if let Some(why) = &capacity.unusable_because {
+                    writeln!(f, "        - {why}")?;
+                }
+            }
+        }
+        let Some(forecast) = &self.forecast else { return Ok(()) };
+        writeln!(f)?;
+        for (name, line) in forecast_lines(forecast) {
+            writeln!(f, "  {name:<10}  {line}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A report as a file has it.
+#[derive(Debug, Clone)]
+pub enum WrittenReport {
+    /// Of one run.
+    Run(Box<Report>),
+    /// Of several steps.
+    Steps(Box<SteppedReport>),
+}
+
+impl WrittenReport {
+    /// Reads a report that was written by this version or an earlier one, as [`Report::read`] does.
+    pub fn read(path: &Path) -> Result<Self, ReadError> {
+        let file = ReportFile::open(path)?;
+        let report: Report = file.parse()?;
+        if !file.has_steps() {
+            return Ok(Self::Run(Box::new(report)));
+        }
+        // The part about steps is there or not; one that makes no sense would pass for none.
+        let why = "`limit`, `steps` and `forecast` do not go together";
+        file.parse().map(|report| Self::Steps(Box::new(report))).map_err(|_| file.damaged(why))
+    }
+
+    /// The report of the run, or of the step that stands for all.
+    pub fn into_report(self) -> Report {
+        match self {
+            Self::Run(report) => *report,
+            Self::Steps(stepped) => stepped.report,
+        }
+    }
+
+    /// What can be shown and written.
+    pub fn document(&self) -> &dyn Document {
+        match self {
+            Self::Run(report) => &**report,
+            Self::Steps(stepped) => &**stepped,
+        }
+    }
+
+    /// The whole distributions of the run, or of the step that stands for all.
+    pub fn histograms(&self) -> &BTreeMap<String, Latencies> {
+        match self {
+            Self::Run(report) => &report.histograms,
+            Self::Steps(stepped) => &stepped.report.histograms,
+        }
+    }
+}
+
+/// What the columns of steps are.
+pub(super) const STEP_HEADS: [&str; 11] = [
+    "step",
+    "clients",
+    "messages/s",
+    "of offered",
+    "deliveries/s",
+    "missing",
+    "p50",
+    "p99",
+    "last p99",
+    "CPU",
+    "memory",
+];
+
+/// What the columns of capacities are.
+pub(super) const CAPACITY_HEADS: [&str; 6] =
+    ["clients", "messages/s", "deliveries/s", "server CPU", "a CPU second", "pace set by"];
+
+impl Step {
+    /// The step's row under [`STEP_HEADS`].
+    pub(super) fn cells(&self) -> [String; 11] {
+        let time = |micros: f64| format_nanos(micros * 1e3);
+        [
+            self.number.to_string(),
+            format_count(self.clients.connected),
+            format!("{:.1}", self.rates.achieved_per_s),
+            format!("{:.1}", self.rates.offered_per_s),
+            format_rate(self.rates.deliveries_per_s),
+            format_count(self.deliveries.missing),
+            time(self.latency_us.p50),
+            time(self.latency_us.p99),
+            time(self.last_recipient_us.p99),
+            self.server_cpu().map_or("-".into(), |share| format!("{:.0}%", share * 100.0)),
+            self.server.map_or("-".into(), |server| format_bytes(server.rss_bytes)),
+        ]
+    }
+
+    /// What it was for, if not just to go up.
+    pub(super) fn purpose(&self) -> &'static str {
+        match self.phase {
+            Some(Phase::Confirm) => " (again)",
+            Some(Phase::Narrow) => " (in between)",
+            Some(Phase::Repeat) => " (once more)",
+            Some(Phase::Climb) | None => "",
+        }
+    }
+}
+
+/// A capacity's row under [`CAPACITY_HEADS`].
+pub(super) fn capacity_cells(step: &Step, capacity: &Capacity) -> [String; 6] {
+    let messages_per_s =
+        if capacity.measured_s > 0.0 { capacity.sent as f64 / capacity.measured_s } else { 0.0 };
+    let pace = match capacity.limited_by {
+        Some(Pace::Server) => "the server",
+        Some(Pace::Harness) => "the harness",
+        Some(Pace::Neither) => "neither",
+        None => "-",
+    };
+    [
+        format_count(step.clients.requested),
+        format_rate(messages_per_s),
+        format_rate(capacity.deliveries_per_s),
+        capacity.server_cpu.map_or("-".into(), |share| format!("{:.0}%", share * 100.0)),
+        capacity.deliveries_per_cpu_s.map_or("-".into(), format_rate),
+        pace.into(),
+    ]
+}
+
+/// How wide each column is.
+fn widths<const N: usize>(heads: &[&str; N], rows: &[[String; N]]) -> [usize; N] {
+    std::array::from_fn(|column| {
+        let cells = rows.iter().map(|row| row[column].len());
+        cells.chain([heads[column].len()]).max().unwrap_or_default()
+    })
+}
+
+/// A row of cells, to the right in their columns.
+fn write_row<const N: usize>(
+    f: &mut fmt::Formatter<'_>,
+    widths: &[usize; N],
+    cells: &[impl AsRef<str>; N],
+) -> fmt::Result {
+    cells.iter().zip(widths).try_for_each(|(cell, width)| write!(f, "  {:>width$}", cell.as_ref()))
+}

@@ -1,0 +1,62 @@
+//! How messages reached their recipients as a whole.
+
+use throng_harness_model::clock::Nanos;
+use throng_harness_model::record::Spread;
+use throng_harness_model::send_schedule::SendSchedule;
+
+use super::MessageLog;
+
+impl MessageLog {
+    /// The spread of all messages, which were due by `schedule`.
+    pub fn spread(&self, schedule: &SendSchedule) -> Spread {
+        let mut spread = Spread::default();
+        for (index, message) in self.iter().enumerate().filter(|(_, message)| message.was_received()) {
+            let intended = schedule.intended(index as u32);
+            spread.first.record(message.first.saturating_sub(intended));
+            spread.last.record(message.last.saturating_sub(intended));
+            spread.skew.record(message.last.saturating_sub(message.first));
+        }
+        spread
+    }
+
+    /// When each message that anybody received was due, and how long its last recipient took, in the order in which they were due.
+    pub fn last_recipients(&self, schedule: &SendSchedule) -> impl Iterator<Item = (Nanos, Nanos)> {
+        let received = self.iter().enumerate().filter(|(_, message)| message.was_received());
+        received.map(move |(index, message)| {
+            let due = schedule.intended(index as u32);
+            (due, message.last.saturating_sub(due))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use throng_harness_model::schedule::Traffic;
+
+    use super::*;
+    use crate::verify::{DeliveryLedger, settle};
+
+    const MS: Nanos = 1_000_000;
+
+    fn near(value: f64, expected: f64) {
+        assert!((value - expected).abs() <= expected * 0.002 + 1.0, "{value} is not about {expected}");
+    }
+
+    #[test]
+    fn first_and_last_recipients_are_found_over_workers() {
+        let traffic = Arc::new(Traffic::of(vec![0, 0], 2));
+        let mut tallies = [0, 1].map(|id| DeliveryLedger::new(traffic.clone(), [id]));
+        tallies[0].sent(0, 100 * MS);
+        tallies[0].delivered(0, 0, 1, 103 * MS);
+        tallies[1].delivered(0, 0, 1, 110 * MS);
+        let settlement = settle(tallies.into()).expect("two tallies");
+        let spread = settlement.log.spread(&SendSchedule::even(100 * MS, Duration::from_millis(1)));
+        near(spread.first.summary().max, 3_000.0);
+        near(spread.last.summary().max, 10_000.0);
+        near(spread.skew.summary().max, 7_000.0);
+        assert_eq!(spread.last.count(), 1, "the message that nobody got has no last recipient");
+    }
+}

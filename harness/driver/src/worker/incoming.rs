@@ -1,0 +1,126 @@
+//! A chat message as it came, read in place: this runs for every delivery, so nothing is copied or allocated.
+
+use throng_core::limits::{CHAT_TEXT_MAX, NAME_BYTES_MAX};
+use throng_core::wire::packets::{ChatMessage, Scope};
+use throng_core::wire::{Field, Reader};
+use throng_harness_model::breakdown::Stamps;
+
+/// ChatMessage's number in the packet table.
+const CHAT_MESSAGE: u16 = 0x0208;
+
+/// What the harness wants to know of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Incoming<'a> {
+    pub(super) scope: Scope,
+    pub(super) target: u32,
+    pub(super) sequence: u64,
+    /// When the server read the request, in microseconds of its own clock.
+    pub(super) received_us: u64,
+    /// From then to its handler.
+    pub(super) queued_us: u32,
+    /// From there to its sealing.
+    pub(super) handled_us: u32,
+    /// What was said; whether it is UTF-8 is not looked at.
+    pub(super) text: &'a [u8],
+}
+
+impl<'a> Incoming<'a> {
+    /// The message in an encoded packet; none if it is not one, or not well-formed.
+    pub(super) fn parse(encoded: &'a [u8]) -> Option<Self> {
+        let mut fields = Reader::new(encoded);
+        if fields.u16().ok()? != CHAT_MESSAGE {
+            return None;
+        }
+        let scope = Scope::take(&mut fields).ok()?;
+        let target = fields.u32().ok()?;
+        let sequence = fields.u64().ok()?;
+        let _sender = fields.u32().ok()?;
+        text(&mut fields, NAME_BYTES_MAX)?;
+        let _stamp = fields.u64().ok()?;
+        let received_us = fields.u64().ok()?;
+        let queued_us = fields.u32().ok()?;
+        let handled_us = fields.u32().ok()?;
+        let text = text(&mut fields, CHAT_TEXT_MAX)?;
+        fields.finish().ok()?;
+        Some(Self { scope, target, sequence, received_us, queued_us, handled_us, text })
+    }
+
+    /// The same of a message that has been decoded.
+    pub(super) fn of(message: &'a ChatMessage) -> Self {
+        Self {
+            scope: message.scope,
+            target: message.target,
+            sequence: message.sequence,
+            received_us: message.times.received_us,
+            queued_us: message.times.queued_us,
+            handled_us: message.times.handled_us,
+            text: message.text.as_bytes(),
+        }
+    }
+
+    /// When what happened to the message in the server.
+    pub(super) fn stamps(&self, fan_out_us: Option<u32>) -> Stamps {
+        let Self { received_us, queued_us, handled_us, .. } = *self;
+        Stamps { received_us, queued_us, handled_us, fan_out_us }
+    }
+
+    /// The room that the message is of; none if it is of no room.
+    pub(super) fn room(&self) -> Option<u32> {
+        match self.scope {
+            Scope::World => Some(0),
+            Scope::Channel => Some(self.target),
+            Scope::Nearby | Scope::Whisper => None,
+        }
+    }
+}
+
+fn text<'a>(fields: &mut Reader<'a>, limit: usize) -> Option<&'a [u8]> {
+    let length = usize::from(fields.u16().ok()?);
+    if length > limit { None } else { fields.bytes(length).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use throng_core::wire::packets::{ServerTimes, User};
+    use throng_core::wire::{Packet, Text};
+
+    use super::*;
+
+    fn encoded(message: &ChatMessage) -> Vec<u8> {
+        let mut out = Vec::new();
+        Packet::from(message.clone()).encode(&mut out);
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn reads_what_the_packet_table_writes(
+            scope in 0_u8..4, target: u32, sequence: u64, id: u32, name in ".{0,8}", stamp: u64,
+            received_us: u64, queued_us: u32, handled_us: u32, text in ".{0,40}", cut in 0_usize..80,
+        ) {
+            let scope = [Scope::World, Scope::Channel, Scope::Nearby, Scope::Whisper][usize::from(scope)];
+            let sender = User { id, name: Text::truncated(&name) };
+            let times = ServerTimes { received_us, queued_us, handled_us };
+            let text = Text::truncated(&text);
+            let message = ChatMessage { scope, target, sequence, sender, stamp, times, text };
+            let mut bytes = encoded(&message);
+            prop_assert_eq!(Incoming::parse(&bytes), Some(Incoming::of(&message)));
+            bytes.truncate(bytes.len().saturating_sub(cut + 1));
+            prop_assert_eq!(Incoming::parse(&bytes), None);
+        }
+
+        #[test]
+        fn other_bytes_are_no_message(mut bytes in prop::collection::vec(any::<u8>(), 0..90), ours: bool) {
+            if ours && bytes.len() > 2 {
+                bytes[..2].copy_from_slice(&CHAT_MESSAGE.to_le_bytes());
+            }
+            if let Ok(Packet::ChatMessage(message)) = Packet::decode(&bytes) {
+                prop_assert_eq!(Incoming::parse(&bytes), Some(Incoming::of(&message)));
+            } else if let Some(message) = Incoming::parse(&bytes) {
+                // Only texts that are not UTF-8 are told apart from it.
+                prop_assert!(ours || message.text.len() < 90);
+            }
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! A worker: one event loop and the clients that live on it.
+//!
+//! Client c of a run belongs to worker `c % workers` and has the place `c / workers` there.
+//! Everything happens on the worker's own thread; other threads send [`Command`]s, read its
+//! [`Panel`] and get its [`WorkerResults`] at the end.
+
+mod client;
+mod entry;
+mod entry_limiter;
+mod impaired;
+mod incoming;
+mod leaving;
+mod lists;
+mod moves;
+mod ping;
+mod reconnect;
+
+mod rooms;
+mod talk;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::sync::{Arc, mpsc};
+use std::time::Instant;
+
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+use throng_core::SessionId;
+use throng_core::net::{App, Closed, Mailbox, Opened, Sessions};
+use throng_core::wire::{CloseReason, Packet};
+use throng_harness_model::breakdown::Sampler;
+use throng_harness_model::clock::{NEVER, Nanos};
+use throng_harness_model::payload::Recent;
+use throng_harness_model::plan::{Plan, Server};
+use throng_harness_model::results::Totals;
+use throng_harness_model::schedule::{SendCursor, Traffic};
+
+use crate::command::Command;
+use crate::live::Panel;
+use crate::results::WorkerResults;
+use crate::verify::DeliveryLedger;
+use crate::window::Window;
+use client::{Client, Step, Token};
+use entry_limiter::EntryLimiter;
+use impaired::Impaired;
+use incoming::Incoming;
+use lists::ListWork;
+use moves::Moves;
+use ping::Pinger;
+use reconnect::Reconnects;
+
+use rooms::Rooms;
+use talk::LeakProbe;
+
+/// How often a worker publishes its latencies, in nanoseconds.
+const PUBLISH_EVERY: Nanos = 500_000_000;
+
+/// The application on a worker's event loop.
+pub struct Worker {
+    plan: Arc<Plan>,
+    index: u32,
+    panels: Arc<[Panel]>,
+    /// Our own, to have the loop come round once more.
+    mailbox: Arc<Mailbox<Command>>,
+    clients: Vec<Client>,
+    /// By a session's slot: the token of the session that had it last.
+    owners: Vec<Token>,
+    /// Ways in that have begun: the first of each client in order, then those of further rounds.
+    begun: usize,
+    /// Clients that wait for their next round, each once.
+    again: VecDeque<u32>,
+    /// Clients on their way in, by the time at which that is over.
+    on_the_way: BTreeSet<(Nanos, u32)>,
+    /// Most clients on their way in.
+    intake: EntryLimiter,
+    /// When clients try again.
+    retries: BinaryHeap<Reverse<(Nanos, u32)>>,
+    /// Chat servers that logins were sent to.
+    chats: Vec<Server>,
+    rng: Xoshiro256PlusPlus,
+    warmup: Option<SendCursor>,
+    counted: Option<SendCursor>,
+    /// What holds the counted ones back in a closed loop.
+    window: Option<Window>,
+    outsider: LeakProbe,
+    /// What was read last.
+    recent: Recent,
+    pinger: Pinger,
+    rooms: Rooms,
+    moves: Moves,
+    lists: ListWork,
+    reconnects: Reconnects,
+    /// Clients that have hung up and come again when it is their turn.
+    returning: VecDeque<u32>,
+    impaired: Impaired,
+    sampler: Sampler,
+    /// Whether what happens counts.
+    counting: bool,
+    /// Clients, from the front, that have been asked to leave; none before [`Command::Leave`].
+    left: Option<usize>,
+    /// Clients that wait for the answer to their leaving.
+    leaving: u32,
+    /// Times of [`Command::Lag`] whose end has not come.
+    lags: Vec<Nanos>,
+    totals: Totals,
+    published: Nanos,
+    harvest: WorkerResults,
+}
+
+impl Worker {
+    /// Worker number `index` of the plan. `mailbox` is its own loop's.
+    pub fn new(plan: Arc<Plan>, index: u32, panels: Arc<[Panel]>, mailbox: Arc<Mailbox<Command>>) -> Self {
+        let count = plan.share(plan.clients, index) as usize;
+        let ids = (index..plan.clients).step_by(plan.workers as usize);
+        // One more than all for whoever listens for leaks.
+        let tally = DeliveryLedger::new(plan.traffic.clone(), ids.chain([plan.clients]));
+        let harvest = WorkerResults::new(tally);
+        let in_flight = plan.share(plan.in_flight, index);
+        let intake =
+            if plan.is_adaptive { EntryLimiter::adaptive(in_flight) } else { EntryLimiter::fixed(in_flight) };
+        Self {
+            index,
+            panels,
+            mailbox,
+            clients: (0..count).map(|_| Client::default()).collect(),
+            owners: Vec::new(),
+            begun: 0,
+            again: VecDeque::new(),
+            on_the_way: BTreeSet::new(),
+            intake,
+            retries: BinaryHeap::new(),
+            chats: Vec::new(),
+            rng: Xoshiro256PlusPlus::seed_from_u64(plan.seed ^ u64::from(index)),
+            warmup: None,
+            counted: None,
+            window: None,
+            outsider: LeakProbe::default(),
+            recent: Recent::default(),
+            pinger: Pinger::default(),
+            rooms: Rooms::default(),
+            moves: Moves::default(),
+            lists: ListWork::default(),
+            reconnects: Reconnects::default(),
+            returning: VecDeque::new(),
+            impaired: Impaired::default(),
+            sampler: Sampler::default(),
+            counting: true,
+            left: None,
+            leaving: 0,
+            lags: Vec::new(),
+            totals: Totals::default(),
+            published: 0,
+            harvest,
+            plan,
+        }
+    }
+
+    /// The number in the run of the client in `place`.
+    fn number(&self, place: usize) -> u32 {
+        place as u32 * self.plan.workers + self.index
+    }
+
+    /// Whose session `id` is; none if its owner has given it up.
+    fn owner(&self, id: SessionId) -> Option<Token> {
+        let token = *self.owners.get(id.slot())?;
+        let session = match token {
+            Token::Chat(place) => self.clients[place as usize].chat,
+            Token::Login(place) => self.clients[place as usize].login,
+            Token::LeakProbe => self.outsider.session,
+        };
+        (session == Some(id)).then_some(token)
+    }
+
+    fn dial(&mut self, sessions: &mut Sessions, server: &Server, token: Token) -> std::io::Result<SessionId> {
+        let source = match token {
+            Token::Login(place) | Token::Chat(place) => {
+                self.plan.source(self.number(place as usize), server.address)
+            }
+            Token::LeakProbe => None,
+        };
+        let id = sessions.dial_from(source, server.address, &server.endpoint, token.to_bits())?;
+        if self.owners.len() <= id.slot() {
+            self.owners.resize(id.slot() + 1, Token::LeakProbe);
+        }
+        self.owners[id.slot()] = token;
+        Ok(id)
+    }
+
+    fn count_reason(&mut self, how: &str, why: &str) {
+        self.count_reasons(how, why, 1);
+    }
+
+    fn count_reasons(&mut self, how: &str, why: &str, count: u64) {
+        *self.harvest.clients.reasons.entry(format!("{how}: {why}")).or_default() += count;
+    }
+
+    fn publish(&mut self) {
+        self.totals.on_the_way = self.on_the_way.len() as u64;
+        self.panels[self.index as usize].publish(self.totals);
+    }
+
+    fn publish_latencies(&mut self, now: Nanos) {
+        if now >= self.published + PUBLISH_EVERY {
+            self.published = now;
+            self.panels[self.index as usize].publish_latencies(&self.harvest.recorder.corrected);
+        }
+    }
+
+    /// When the loop must come round by itself, if it must.
+    fn next_due(&self) -> Nanos {
+        let counted = self.counted.as_ref().filter(|_| !self.is_held_back());
+        let cursors = [self.warmup.as_ref(), counted].into_iter().flatten();
+        let send = cursors.map(SendCursor::next_due).min().unwrap_or(NEVER);
+        let retry = self.retries.peek().map_or(NEVER, |Reverse((at, _))| *at);
+        let deadline = self.on_the_way.first().map_or(NEVER, |(at, _)| *at);
+        let others = [self.next_begin(), self.outsider.redial_at, self.pinger.due];
+        let more = [
+            self.rooms.next_due(),
+            self.moves.next_due(),
+            self.impaired.next_due(),
+            self.lists.next_due(),
+            self.reconnects.next_due(),
+        ];
+        [send, retry, deadline].into_iter().chain(others).chain(more).min().unwrap_or(NEVER)
+    }
+
+    fn give_harvest(&mut self, to: &mpsc::Sender<WorkerResults>) {
+        let empty = WorkerResults::new(DeliveryLedger::default());
+        let mut harvest = std::mem::replace(&mut self.harvest, empty);
+        self.counting = false;
+        harvest.clients.refused = self.totals.refused;
+        harvest.clients.failed = self.totals.failed;
+        harvest.clients.disconnected = self.totals.disconnected;
+        let tally = &harvest.tally;
+        let recipients = self
+            .clients
+            .iter()
+            .enumerate()
+            .filter_map(|(place, client)| client.recipient(self.number(place), tally.entered_at(place)?));
+        harvest.recipients = recipients.collect();
+        // Who asked has given up waiting, and with it the run.
+        let _ = to.send(harvest);
+    }
+}
+
+impl App for Worker {
+    type Command = Command;
+
+    fn opened(&mut self, sessions: &mut Sessions, id: SessionId, _: Opened) {
+        match self.owner(id) {
+            Some(Token::Login(place)) => self.greeted(sessions, place as usize),
+            Some(Token::Chat(place)) => self.advance(sessions, place as usize, Step::Enter),
+            Some(Token::LeakProbe) => self.totals.outside = 1,
+            None => {}
+        }
+    }
+
+    fn packet(&mut self, sessions: &mut Sessions, id: SessionId, packet: Packet) -> Result<(), Packet> {
+        let is_welcome = match (self.owner(id), packet) {
+            (Some(Token::Chat(place)), packet) => self.chat_packet(sessions, place as usize, packet),
+            (Some(Token::Login(place)), packet) => self.login_packet(sessions, place as usize, packet),
+            (Some(Token::LeakProbe), packet) => {
+                self.overheard(sessions, &packet);
+                true
+            }
+            (None, _) => true,
+        };
+        if !is_welcome {
+            sessions.close(id, CloseReason::PacketNotAllowed, "");
+        }
+        Ok(())
+    }
+
+    fn room_packet(&mut self, sessions: &mut Sessions, id: SessionId, room: u32, encoded: &[u8]) -> bool {
+        let Some(Token::Chat(place)) = self.owner(id) else { return false };
+        let Some(message) = Incoming::parse(encoded).filter(|message| message.room() == Some(room)) else {
+            return self.skip_notice(place as usize, room, encoded);
+        };
+        self.heard(sessions, place as usize, &message);
+        true
+    }
+
+    fn closed(&mut self, sessions: &mut Sessions, id: SessionId, closed: Closed) {
+        match self.owner(id) {
+            Some(Token::Chat(place)) => self.chat_closed(sessions, place as usize, closed.reason),
+            Some(Token::Login(place)) => self.login_closed(sessions, place as usize, closed.reason),
+            Some(Token::LeakProbe) => self.outsider_closed(sessions, closed.reason),
+            None => {}
+        }
+        // This is told after the turn's end, so what follows from it needs another turn.
+        self.mailbox.ring();
+    }
+
+    fn command(&mut self, sessions: &mut Sessions, command: Command) {
+        match command {
+            Command::GiveUp(why) => self.give_up_all(sessions, &why),
+            Command::Watch => self.watch(sessions),
+            Command::Probe => self.probe(sessions),
+            Command::LookAtLists(looking) => self.look_at_lists(looking),
+            Command::Reconnect(per_second) => self.reconnect(per_second),
+            Command::Storm => self.storm(sessions),
+            Command::Gather(who) => self.gather(who),
+            Command::Wake => self.wake_impaired(sessions),
+            Command::Talk { warmup, counted } => {
+                self.begin_churn(counted.start());
+                self.begin_moves(counted.start());
+                self.impair_from(counted.start());
+                let plan = &self.plan;
+                let cursor = |traffic: &Arc<Traffic>, rhythm| {
+                    Some(SendCursor::new(traffic.clone(), rhythm, self.index, plan.workers))
+                };
+                (self.warmup, self.counted) = (cursor(&plan.warmup, warmup), cursor(&plan.traffic, counted));
+                self.window = plan.ahead.map(|ahead| self.open_window(ahead));
+            }
+            Command::Lag(since) => self.lags.push(since),
+            Command::Hush => {
+                (self.warmup, self.counted) = (None, None);
+                self.end_pings();
+                self.end_churn();
+                self.end_moves();
+                self.totals.hushed = 1;
+            }
+            Command::Freeze => self.counting = false,
+            Command::Leave => {
+                self.give_up_all(sessions, "the run is over");
+                self.left = Some(0);
+            }
+            Command::WorkerResults(to) => self.give_harvest(&to),
+        }
+    }
+
+    fn turn(&mut self, sessions: &mut Sessions) -> Option<Instant> {
+        let now = self.plan.clock.now();
+        self.expire(sessions, now);
+        self.retry_due(sessions, now);
+        let more_to_begin = self.begin_due(sessions, now);
+        let more_to_begin = self.reconnects_due(sessions, now) || more_to_begin;
+        let more_to_send = self.send_due(sessions);
+        self.redial_outsider(sessions, now);
+        self.ping_due(sessions, now);
+        self.rooms_due(sessions, now);
+        self.moves_due(sessions, now);
+        self.impaired_due(sessions, now);
+        self.lists_due(sessions, now);
+        self.leave_due(sessions);
+        // The sockets that had something at the beginning of this turn have all been read by now.
+        for since in self.lags.drain(..) {
+            let lag = self.plan.clock.now().saturating_sub(since);
+            self.harvest.read_lag.record(lag);
+            self.panels[self.index as usize].publish_read_lag(lag);
+        }
+        self.publish();
+        self.publish_latencies(now);
+        self.plan.clock.instant(if more_to_begin || more_to_send { now } else { self.next_due() })
+    }
+}

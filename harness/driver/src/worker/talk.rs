@@ -1,0 +1,306 @@
+//! What is said and heard in the chat.
+
+use throng_core::SessionId;
+use throng_core::net::Sessions;
+use throng_core::wire::packets::{ChatRefused, ChatRequest, Scope};
+use throng_core::wire::{CloseReason, Packet, Text};
+use throng_harness_model::audiences::ScopeMix;
+use throng_harness_model::clock::{NEVER, Nanos};
+use throng_harness_model::payload::{Purpose, Reading, Stamp};
+use throng_harness_model::plan::EntryPath;
+use throng_harness_model::schedule::{Due, SendCursor};
+
+use super::Worker;
+use super::client::{Stay, Step, Token};
+use super::incoming::Incoming;
+use crate::verify::Receipt;
+use crate::window::Window;
+
+/// The number of the probe message, which no message of a schedule has.
+const PROBE: u32 = u32::MAX;
+
+/// Set in the stamps of requests whose messages count; the rest is the message's number.
+const COUNTED: u64 = 1 << 32;
+
+/// Messages sent in one turn, so that reading goes on when much is overdue.
+const SENDS_PER_TURN: usize = 256;
+
+/// The pause before the connection that listens for leaks is made again, in nanoseconds.
+const REDIAL_PAUSE: Nanos = 1_000_000_000;
+
+/// A connection that never enters the chat: whatever it hears of the run has leaked.
+///
+/// A server closes connections that ask for nothing, so it is made again while the run lasts.
+pub(super) struct LeakProbe {
+    pub(super) session: Option<SessionId>,
+    /// When it is made again; never unless it was closed.
+    pub(super) redial_at: Nanos,
+}
+
+impl Default for LeakProbe {
+    fn default() -> Self {
+        Self { session: None, redial_at: NEVER }
+    }
+}
+
+impl Worker {
+    /// Deals with a packet of the chat server; false if it has no place here.
+    pub(super) fn chat_packet(&mut self, sessions: &mut Sessions, place: usize, packet: Packet) -> bool {
+        match (self.clients[place].step, packet) {
+            (_, Packet::ChatMessage(message)) => self.heard(sessions, place, &Incoming::of(&message)),
+            (_, Packet::PongAnswer(pong)) => self.ponged(sessions, place, &pong),
+            (_, Packet::UsersChanged(notice)) if notice.channel == 0 => self.notice(sessions, place, &notice),
+            (_, Packet::UsersChanged(_)) | (Step::Leaving, Packet::ExitAnswer(_) | Packet::UserList(_)) => {}
+            (_, Packet::ChannelAnswer(answer)) => {
+                let now = self.plan.clock.at(sessions.now());
+                self.channel_answered(place, &answer, now);
+            }
+            (_, Packet::ChannelLeft(left)) => {
+                let now = self.plan.clock.at(sessions.now());
+                self.channel_left(place, &left, now);
+            }
+            (_, Packet::ChatGap(gap)) => self.missed(place, &gap),
+            (_, Packet::ChatRefused(refused)) => self.refused(place, &refused),
+            // Of a channel; that of the chat has its step.
+            (_, Packet::UserList(list)) if list.channel != 0 => {}
+            (Step::Enter, Packet::EnterAnswer(answer)) => self.entered(sessions, place, &answer),
+            (Step::List | Step::Inside, Packet::UserList(list)) => self.page(sessions, place, &list),
+            _ => return false,
+        }
+        true
+    }
+
+    /// A client has received a message. Nothing here allocates: this runs for every delivery.
+    pub(super) fn heard(&mut self, sessions: &mut Sessions, place: usize, message: &Incoming<'_>) {
+        if !self.counting {
+            return;
+        }
+        let now = self.plan.clock.at(sessions.now());
+        match self.recent.read(&self.plan.payload, message.text) {
+            Reading::Ours(Purpose::Counted, stamp) if !self.is_as_sent(place, stamp.index, message) => {
+                self.harvest.tally.corrupt();
+            }
+            Reading::Ours(Purpose::Counted, stamp) => {
+                let receipt = self.harvest.tally.delivered(place, stamp.index, message.sequence, now);
+                if receipt == Receipt::First {
+                    self.totals.received += 1;
+                    if self.clients[place].is_impaired {
+                        // When somebody reads who does not want to says nothing of the server.
+                        return self.read_by_impaired(sessions, place, message.text.len());
+                    }
+                    self.harvest.recorder.delivered(stamp, now);
+                    if self.sampler.takes() {
+                        let stamps = message.stamps(sessions.fan_out_us());
+                        self.harvest.breakdown.record(&self.harvest.server_clock, stamps, stamp.sent(), now);
+                    }
+                    if let Some(window) = &mut self.window {
+                        window.received(place);
+                    }
+                    let client = &mut self.clients[place];
+                    if client.step.is_present() {
+                        client.received += 1;
+                        client.waits(now.saturating_sub(stamp.intended));
+                        self.totals.received_by_present += 1;
+                    }
+                }
+            }
+            Reading::Ours(Purpose::Probe, stamp) => {
+                let client = &mut self.clients[place];
+                if stamp.index == PROBE
+                    && client.step.is_present()
+                    && !std::mem::replace(&mut client.probed, true)
+                {
+                    self.totals.probed += 1;
+                }
+            }
+            Reading::Corrupt => self.harvest.tally.corrupt(),
+            Reading::Foreign => self.harvest.tally.foreign(),
+        }
+    }
+
+    /// Whether a message came in the scope and the channel that it was sent to.
+    fn is_as_sent(&self, place: usize, index: u32, message: &Incoming<'_>) -> bool {
+        let crowd = &self.plan.crowd;
+        if crowd.speech() == ScopeMix::World || index >= self.plan.traffic.messages() {
+            return message.scope == Scope::World;
+        }
+        let (audience, _) = self.plan.traffic.place(index);
+        // What comes of another channel than its own has leaked, and is not for us to judge.
+        let channel = match self.clients[place].stay {
+            Stay::In { channel, number } | Stay::Leaving { channel, number } => {
+                Some(number).filter(|_| crowd.in_channel(channel) == audience)
+            }
+            Stay::Out | Stay::Joining(_) => None,
+        };
+        crowd.scope(audience) == message.scope
+            && (message.scope != Scope::Channel || channel.is_none_or(|number| number == message.target))
+    }
+
+    /// The server has refused a client's message.
+    fn refused(&mut self, place: usize, refused: &ChatRefused) {
+        if self.counting && refused.stamp & COUNTED != 0 {
+            let is_own = self.harvest.tally.refused(place, refused.stamp as u32);
+            // What somebody else has said, or nobody, is still to be delivered.
+            let how = if is_own { "message refused" } else { "message of another refused" };
+            self.count_reason(how, refused.outcome.name());
+        }
+    }
+
+    /// What reaches the connection that never entered. Its account is the last one of the
+    /// tally; without a stay in the room all that it gets is a leak.
+    pub(super) fn overheard(&mut self, sessions: &mut Sessions, packet: &Packet) {
+        let Packet::ChatMessage(message) = packet else { return };
+        if let Reading::Ours(Purpose::Counted, stamp) = self.plan.payload.read(message.text.as_bytes())
+            && self.counting
+        {
+            let now = self.plan.clock.at(sessions.now());
+            self.harvest.tally.delivered(self.clients.len(), stamp.index, message.sequence, now);
+        }
+    }
+
+    pub(super) fn outsider_closed(&mut self, sessions: &mut Sessions, reason: CloseReason) {
+        self.outsider.session = None;
+        // A server without room for it, or gone, is left in peace.
+        if reason == CloseReason::FirstPacketTimeout && self.counting {
+            self.outsider.redial_at = self.plan.clock.at(sessions.now()) + REDIAL_PAUSE;
+        }
+        self.totals.outside = 1;
+    }
+
+    pub(super) fn redial_outsider(&mut self, sessions: &mut Sessions, now: Nanos) {
+        if self.outsider.redial_at <= now {
+            self.outsider.redial_at = NEVER;
+            self.listen_outside(sessions);
+        }
+    }
+
+    fn listen_outside(&mut self, sessions: &mut Sessions) {
+        let plan = self.plan.clone();
+        let server = match &plan.way {
+            EntryPath::Ticket(server, _) => Some(server.clone()),
+            // Where the first login was sent to.
+            EntryPath::Login(_) => self.chats.first().cloned(),
+        };
+        match server.map(|server| self.dial(sessions, &server, Token::LeakProbe)) {
+            Some(Ok(id)) => self.outsider.session = Some(id),
+            Some(Err(_)) | None => self.totals.outside = 1,
+        }
+    }
+
+    /// Opens the connection that listens for leaks, and begins to ping.
+    pub(super) fn watch(&mut self, sessions: &mut Sessions) {
+        if self.index == 0 {
+            self.listen_outside(sessions);
+        }
+        self.begin_pings(self.plan.clock.now());
+    }
+
+    /// Has the first client say the probe.
+    pub(super) fn probe(&mut self, sessions: &mut Sessions) {
+        let speaker = self.clients.iter().find(|client| client.step.is_present());
+        if let Some(session) = speaker.and_then(|client| client.chat) {
+            let now = self.plan.clock.now();
+            self.say(sessions, session, Purpose::Probe, Stamp::new(PROBE, now, now), (Scope::World, 0));
+        }
+    }
+
+    /// The window of a closed loop; who is not in the chat now is not waited for.
+    pub(super) fn open_window(&self, ahead: u32) -> Window {
+        let mut window = Window::new(ahead, self.clients.len());
+        for (place, client) in self.clients.iter().enumerate() {
+            if !client.step.is_present() {
+                window.lost(place);
+            }
+        }
+        window
+    }
+
+    /// Whether the slowest client has to get something before anything else is sent.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.window.as_ref().is_some_and(|window| !window.is_open())
+    }
+
+    /// Sends the messages that are due; true if there are more than one turn takes.
+    pub(super) fn send_due(&mut self, sessions: &mut Sessions) -> bool {
+        for _ in 0..SENDS_PER_TURN {
+            let now = self.plan.clock.now();
+            let pop = |cursor: &mut Option<SendCursor>| cursor.as_mut().and_then(|cursor| cursor.pop(now));
+            let is_held_back = self.is_held_back();
+            if let Some(due) = pop(&mut self.warmup) {
+                self.send(sessions, Purpose::Probe, due, now);
+            } else if let Some(due) = Some(&mut self.counted).filter(|_| !is_held_back).and_then(pop) {
+                // In a closed loop the right time is when it may be sent.
+                let intended = if self.window.is_some() { now } else { due.intended };
+                self.send(sessions, Purpose::Counted, Due { intended, ..due }, now);
+            } else {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Sends a message of the schedule, unless its sender is not in the chat any more.
+    fn send(&mut self, sessions: &mut Sessions, purpose: Purpose, due: Due, now: Nanos) {
+        self.totals.scheduled += 1;
+        let client = &self.clients[(due.sender / self.plan.workers) as usize];
+        let (true, Some(session)) = (client.step.is_present(), client.chat) else { return };
+        let Some(to) = self.address(client.stay, purpose, due.index) else { return };
+        if purpose == Purpose::Counted && !self.is_provoked(due) {
+            self.harvest.unprovoked += 1;
+            return;
+        }
+        if purpose == Purpose::Counted {
+            self.harvest.tally.sent(due.index, now);
+            self.harvest.recorder.sent(due.intended, now);
+            self.harvest.last_sent = now;
+            self.totals.sent += 1;
+            if let Some(window) = &mut self.window {
+                window.sent();
+            }
+        }
+        self.say(sessions, session, purpose, Stamp::new(due.index, due.intended, now), to);
+    }
+
+    /// Whether the sender of a message, which is in the chat, has heard what it answers, if it answers anything.
+    fn is_provoked(&self, due: Due) -> bool {
+        let answered = self.plan.script.as_ref().and_then(|script| script.answers(due.index));
+        let place = (due.sender / self.plan.workers) as usize;
+        answered.is_none_or(|answered| self.harvest.tally.has_received(place, answered))
+    }
+
+    /// The scope and target of a message; none if its sender is not in the channel, or its recipient not in the chat.
+    fn address(&self, stay: Stay, purpose: Purpose, index: u32) -> Option<(Scope, u32)> {
+        let traffic = match purpose {
+            Purpose::Counted => &self.plan.traffic,
+            Purpose::Probe => &self.plan.warmup,
+        };
+        let (audience, ordinal) = traffic.place(index);
+        let scope = self.plan.crowd.scope(audience);
+        let target = match (scope, stay) {
+            (Scope::World | Scope::Nearby, _) => Some(0),
+            (Scope::Channel, Stay::In { channel, number })
+                if self.plan.crowd.in_channel(channel) == audience =>
+            {
+                Some(number)
+            }
+            (Scope::Channel, _) => None,
+            (Scope::Whisper, _) => self.plan.presence.user(traffic.whispered_to(ordinal)?),
+        };
+        Some((scope, target?))
+    }
+
+    fn say(
+        &self,
+        sessions: &mut Sessions,
+        session: SessionId,
+        purpose: Purpose,
+        stamp: Stamp,
+        (scope, target): (Scope, u32),
+    ) {
+        let number = u64::from(stamp.index) | if purpose == Purpose::Counted { COUNTED } else { 0 };
+        let text = self.plan.payload.compose(purpose, stamp);
+        let text = Text::new(text).expect("a payload is no longer than a chat text may be");
+        let request = ChatRequest { scope, target, stamp: number, text };
+        sessions.send(session, &request.into());
+    }
+}

@@ -1,0 +1,57 @@
+//! Jobs for tests, as the command line makes them of few flags.
+
+use std::time::Duration;
+
+use crate::audiences::ScopeMix;
+use crate::spec::{Broadcast, Job, Lists, Scenario, Setting};
+use crate::target::TargetSource;
+use crate::threshold::Threshold;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A broadcast of ten seconds with a message every 10 ms, of which two clients are senders.
+pub fn broadcast() -> Broadcast {
+    Broadcast {
+        messages: 1_000,
+        duration: 10 * SECOND,
+        interval: Duration::from_millis(10),
+        payload: 128,
+        senders: 2,
+        warmup: SECOND,
+        pause: Duration::ZERO,
+        drain: 10 * SECOND,
+        setting: Setting::default(),
+        ahead: None,
+        is_adjustable: false,
+        leave: true,
+    }
+}
+
+/// A setting in which each message is for the world, a channel, the vicinity or one client.
+pub fn mixed() -> Setting {
+    Setting { speech: ScopeMix::Mixed, channels: 10, side: 3, sector_size: 100, ..Setting::default() }
+}
+
+/// A run of `scenario` with 100 clients by the servers of the data directory `d`.
+pub fn job(scenario: Scenario) -> Job {
+    Job {
+        scenario,
+        target: TargetSource::Data("d".into()),
+        server_pid: None,
+        clients: 100,
+        connect_interval: Duration::from_millis(1),
+        connect_timeout: 30 * SECOND,
+        workers: 1,
+        processes: 1,
+        sources: None,
+        lists: Lists::default(),
+        seed: 7,
+        json: None,
+        html: None,
+        hgrm: None,
+        thresholds: Threshold::defaults(),
+        plain: false,
+        standing: None,
+        require_valid: false,
+    }
+}

@@ -1,0 +1,24 @@
+//! What a run is, and what it found: plans, results, limits and text. No socket, no command line and no terminal.
+
+pub mod audiences;
+pub mod bots;
+pub mod breakdown;
+pub mod clock;
+pub mod exit;
+pub mod fingerprint;
+#[cfg(any(test, feature = "testing"))]
+pub mod fixture;
+pub mod identity;
+pub mod limits;
+pub mod payload;
+pub mod plan;
+pub mod presence;
+pub mod procstat;
+pub mod record;
+pub mod results;
+pub mod schedule;
+pub mod send_schedule;
+pub mod spec;
+pub mod target;
+pub mod text;
+pub mod threshold;

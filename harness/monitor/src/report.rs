@@ -1,0 +1,185 @@
+//! What was seen of servers, as JSON and for people, and whether that was good enough.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use serde::Serialize;
+use throng_harness_model::text::{format_bytes, format_count, format_nanos};
+use throng_harness_report::{Document, Machine, Origin, Verdict, json_text};
+
+use super::follow::Look;
+use super::record::Judged;
+use super::{MonitorJob, Watched};
+
+/// The version of the report's form.
+const FORMAT: u32 = 1;
+
+/// Something that was told while watching.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Warning {
+    /// Seconds since the watching began.
+    pub at_s: f64,
+    /// What.
+    pub text: String,
+}
+
+/// What was seen of one server.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ServerReport {
+    /// Its roles, with a plus between them.
+    pub name: String,
+    /// Its processes, one after the other; of a thousand and more the last thousand.
+    pub pids: Vec<u32>,
+    /// Looks at which it was not there.
+    pub looks_down: u64,
+    /// How often it went away.
+    pub went_down: u64,
+    /// The mean of its CPU shares, of one core; null if it was never known.
+    pub cpu_mean: Option<f64>,
+    /// The highest of them.
+    pub cpu_max: Option<f64>,
+    /// Most memory.
+    pub rss_max_bytes: Option<u64>,
+    /// The looks, oldest first. There are at most 3,600: of a longer time, neighbours have become one that has the worst of both.
+    pub looks: Vec<Look>,
+}
+
+/// The report, as it is written to `--json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct MonitorReport {
+    /// The version of this form: 1.
+    pub format: u32,
+    /// Always `monitor`.
+    pub scenario: &'static str,
+    /// Whether all thresholds held.
+    pub verdict: Verdict,
+    /// Each threshold and how it was kept.
+    pub thresholds: Vec<Judged>,
+    /// What was seen of each server.
+    pub servers: Vec<ServerReport>,
+    /// The first thousand things that were told.
+    pub warnings: Vec<Warning>,
+    /// How often the servers were looked at.
+    pub looks: u64,
+    /// Time between two looks, in seconds.
+    pub interval_s: f64,
+    /// Looks in a row that break a threshold.
+    pub patience: u32,
+    /// How long they were watched, in seconds.
+    pub measured_s: f64,
+    /// The command line.
+    pub command: Vec<String>,
+    /// The file whose flags are in the command line; null without one.
+    pub scenario_file: Option<String>,
+    /// The harness's version.
+    pub version: &'static str,
+    /// When the watching began, in seconds since 1970.
+    pub started_unix_s: u64,
+    /// Where.
+    pub machine: Machine,
+}
+
+impl MonitorReport {
+    /// Judges what `job` found.
+    pub fn new(job: &MonitorJob, origin: Origin, watched: Watched) -> Self {
+        let judge = |judge: &super::Judge| judge.judge(job.patience.into(), watched.looks);
+        let thresholds: Vec<Judged> = watched.judges.iter().map(judge).collect();
+        let verdict = match (watched.interrupted, thresholds.iter().all(|threshold| threshold.held)) {
+            (true, _) => Verdict::Interrupted,
+            (false, true) => Verdict::Pass,
+            (false, false) => Verdict::Fail,
+        };
+        let since_epoch = origin.started.duration_since(SystemTime::UNIX_EPOCH);
+        Self {
+            format: FORMAT,
+            scenario: "monitor",
+            verdict,
+            thresholds,
+            servers: watched.servers.into_iter().map(ServerReport::new).collect(),
+            warnings: watched.warnings,
+            looks: watched.looks,
+            interval_s: job.interval.as_secs_f64(),
+            patience: job.patience,
+            measured_s: watched.took.as_secs_f64(),
+            command: origin.command,
+            scenario_file: None,
+            version: env!("CARGO_PKG_VERSION"),
+            started_unix_s: since_epoch.map_or(0, |since| since.as_secs()),
+            machine: origin.machine,
+        }
+    }
+}
+
+impl Document for MonitorReport {
+    fn to_json(&self) -> serde_json::Result<String> {
+        json_text(self)
+    }
+
+    fn to_html(&self) -> String {
+        self.page()
+    }
+
+    fn exit_code(&self) -> u8 {
+        self.verdict.exit_code()
+    }
+}
+
+impl ServerReport {
+    fn new(record: super::ServerRecord) -> Self {
+        let looks = record.history.into_looks();
+        let values = |of: fn(&Look) -> Option<f64>| looks.iter().filter_map(of);
+        let most = |of| values(of).reduce(f64::max);
+        let cpus = values(|look| look.cpu);
+        let (sum, count) = cpus.fold((0.0, 0_u32), |(sum, count), cpu| (sum + cpu, count + 1));
+        #[allow(clippy::cast_sign_loss)] // sizes are not below 0, and the cast saturates
+        let rss_max_bytes = most(|look| look.rss_bytes).map(|bytes| bytes as u64);
+        Self {
+            name: record.name,
+            pids: record.pids,
+            looks_down: record.down,
+            went_down: record.went_down,
+            cpu_mean: (count > 0).then(|| sum / f64::from(count)),
+            cpu_max: most(|look| look.cpu),
+            rss_max_bytes,
+            looks,
+        }
+    }
+
+    /// The mean and the highest CPU share, for people.
+    pub(crate) fn shown_cpu(&self) -> String {
+        let shares = self.cpu_mean.zip(self.cpu_max);
+        shares.map_or("-".into(), |(mean, max)| format!("{:.0}% ({:.0}% at most)", mean * 100.0, max * 100.0))
+    }
+}
+
+impl fmt::Display for MonitorReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self.verdict {
+            Verdict::Pass => "PASS",
+            Verdict::Fail => "FAIL",
+            Verdict::Interrupted => "INTERRUPTED",
+        };
+        let measured = format_nanos(self.measured_s * 1e9);
+        writeln!(f, "\nmonitor: {word}, {} looks in {measured}\n", format_count(self.looks))?;
+        for server in &self.servers {
+            let memory = server.rss_max_bytes.map_or("-".into(), format_bytes);
+            write!(f, "  {:<20} CPU {}, memory {memory} at most", server.name, server.shown_cpu())?;
+            match (server.looks_down, server.went_down) {
+                (0, _) => {}
+                (looks, times) => write!(
+                    f,
+                    ", DOWN at {} looks, went away {} times",
+                    format_count(looks),
+                    format_count(times)
+                )?,
+            }
+            writeln!(f)?;
+        }
+        writeln!(f)?;
+        for judged in &self.thresholds {
+            let sign = if judged.held { "held  " } else { "BROKEN" };
+            writeln!(f, "  {sign}  {:<24} {}", judged.threshold, judged.found)?;
+        }
+        Ok(())
+    }
+}

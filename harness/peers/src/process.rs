@@ -1,0 +1,317 @@
+//! The processes of a run: started on a core, awaited until they are ready, and stopped.
+//!
+//! A server has a directory of its own and a free port of the loopback address. What is stopped is the
+//! process that was started, by its number; it is stopped whatever way its [`Server`] is dropped, and the
+//! system ends it when this process is killed.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, io, thread};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use thiserror::Error;
+
+use super::pin::{self, PinError};
+use super::system::Peer;
+
+/// How long a server may take until it listens.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it may take to end when it is asked to.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// How often either is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+/// Lines of a server's output that an error shows.
+const LOG_LINES: usize = 12;
+/// Where Debian keeps servers, which users' paths often leave out.
+const SYSTEM_PATHS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+/// The file with a server's configuration.
+const CONFIG_FILE: &str = "server.conf";
+/// The file with what a server prints.
+const LOG_FILE: &str = "output.log";
+
+/// Why a server does not run.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// Its program is not there.
+    #[error(
+        "{name} is not installed ({program} is not in the PATH): `apt-get install {package}`, or scripts/peers-install for all of them, or leave it out with --systems"
+    )]
+    NotInstalled {
+        /// The system.
+        name: &'static str,
+        /// Its program.
+        program: &'static str,
+        /// The package that brings it.
+        package: &'static str,
+    },
+    /// Throng's own program is not there.
+    #[error(
+        "{} is not there: `cargo build --release --bins` makes it, and --throng PATH names another one", path.display()
+    )]
+    NoThrong {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// Files, ports or processes cannot be had.
+    #[error("cannot {what} for {name}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The system.
+        name: &'static str,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The core is not there.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    /// It ended at once.
+    #[error("{name} ended with {status} before it was ready. It said:\n{log}")]
+    Ended {
+        /// The system.
+        name: &'static str,
+        /// How.
+        status: ExitStatus,
+        /// The end of its output.
+        log: String,
+    },
+    /// It runs, but does not listen.
+    #[error("{name} was not ready after {READY_TIMEOUT:?}. It said:\n{log}")]
+    NotReady {
+        /// The system.
+        name: &'static str,
+        /// The end of its output.
+        log: String,
+    },
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub(super) struct Server {
+    name: &'static str,
+    child: Child,
+    address: SocketAddr,
+    dir: TempDir,
+}
+
+impl Server {
+    /// Starts `peer` on `core` and waits until it takes connections.
+    pub(super) fn start(peer: &dyn Peer, core: usize) -> Result<Self, ServerError> {
+        let name = peer.name();
+        let program = program_of(peer)?;
+        let dir = directory(name)?;
+        let port = free_port().map_err(system(name, "find a free port"))?;
+        let config = dir.path().join(CONFIG_FILE);
+        fs::write(&config, peer.configuration(port, dir.path()))
+            .map_err(system(name, "write the configuration"))?;
+        let mut command = Command::new(program);
+        command.args(peer.arguments(&config));
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Self::launch(name, &command, core, address, dir)?
+            .until_ready(|server| TcpStream::connect_timeout(&server.address, LOOK).is_ok())
+    }
+
+    /// Starts `command` on `core`, as the server `name` at `address` with the directory `dir`.
+    pub(super) fn launch(
+        name: &'static str,
+        command: &Command,
+        core: usize,
+        address: SocketAddr,
+        dir: TempDir,
+    ) -> Result<Self, ServerError> {
+        let log = File::create(dir.path().join(LOG_FILE)).map_err(system(name, "write a log"))?;
+        let errors = log.try_clone().map_err(system(name, "write a log"))?;
+        let mut command = bound(command);
+        // In a group of its own: Ctrl+C is ours to hear, and ours to pass on.
+        command.current_dir(dir.path()).process_group(0);
+        command.stdin(Stdio::null()).stdout(log).stderr(errors);
+        let child = pin::on(core, || command.spawn())?.map_err(system(name, "start a process"))?;
+        Ok(Self { name, child, address, dir })
+    }
+
+    /// Waits until `is_ready`.
+    pub(super) fn until_ready(
+        mut self,
+        mut is_ready: impl FnMut(&Self) -> bool,
+    ) -> Result<Self, ServerError> {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.ended() {
+                return Err(ServerError::Ended { name: self.name, status, log: self.log_end() });
+            }
+            if is_ready(&self) {
+                return Ok(self);
+            }
+            if begun.elapsed() > READY_TIMEOUT {
+                return Err(ServerError::NotReady { name: self.name, log: self.log_end() });
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its directory.
+    pub(super) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// What it has printed.
+    pub(super) fn log(&self) -> String {
+        let bytes = fs::read(self.dir.path().join(LOG_FILE)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// How it has ended, if it has.
+    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    fn log_end(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+    }
+
+    fn stop(&mut self) {
+        if self.ended().is_some() {
+            return;
+        }
+        // Not waited for yet, so the number is still that process's.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        let begun = Instant::now();
+        while self.ended().is_none() {
+            if begun.elapsed() > STOP_PATIENCE {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                return;
+            }
+            thread::sleep(LOOK);
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Where the program of `peer` is.
+pub(super) fn program_of(peer: &dyn Peer) -> Result<PathBuf, ServerError> {
+    find(peer.program()).ok_or(ServerError::NotInstalled {
+        name: peer.name(),
+        program: peer.program(),
+        package: peer.package(),
+    })
+}
+
+/// The first line that `program` prints when it is asked for its version; empty if it does not.
+pub(super) fn version(program: &Path, argument: &str) -> String {
+    let output = Command::new(program).arg(argument).stdin(Stdio::null()).output();
+    let Ok(output) = output else { return String::new() };
+    let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };
+    String::from_utf8_lossy(&text).lines().next().unwrap_or_default().trim().to_owned()
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let dirs = env::split_paths(&path).chain(SYSTEM_PATHS.map(PathBuf::from));
+    dirs.map(|dir| dir.join(program)).find(|path| path.is_file())
+}
+
+/// A directory for the server `name`, which goes with it.
+pub(super) fn directory(name: &'static str) -> Result<TempDir, ServerError> {
+    let dir = tempfile::Builder::new().prefix("throng-peers.").tempdir();
+    dir.map_err(system(name, "make a directory"))
+}
+
+/// A port that nobody uses now. Somebody may by the time the server asks for it; then it says so.
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// `command` as one that ends with this process however that ends, where util-linux has the means; it stays
+/// one process.
+fn bound(command: &Command) -> Command {
+    let Some(setpriv) = find("setpriv") else {
+        let mut same = Command::new(command.get_program());
+        same.args(command.get_args());
+        return same;
+    };
+    let mut bound = Command::new(setpriv);
+    bound.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
+    bound
+}
+
+fn system(name: &'static str, what: &'static str) -> impl FnOnce(io::Error) -> ServerError {
+    move |source| ServerError::System { what, name, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn core() -> usize {
+        pin::allowed().expect("the system says").into_iter().next().expect("this runs somewhere")
+    }
+
+    fn launch(script: &str) -> Server {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        let dir = directory("script").expect("a temporary directory");
+        Server::launch("script", &command, core(), ([127, 0, 0, 1], 1).into(), dir).expect("sh is everywhere")
+    }
+
+    fn exists(pid: u32) -> bool {
+        Path::new(&format!("/proc/{pid}")).exists()
+    }
+
+    #[test]
+    fn a_server_is_awaited_pinned_and_stopped() {
+        let server = launch("echo here; exec sleep 60").until_ready(|server| server.log() == "here\n");
+        let server = server.expect("it says so at once");
+        let (pid, dir) = (server.pid(), server.dir().to_owned());
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        assert!(status.contains(&format!("Cpus_allowed_list:\t{}\n", core())), "{status}");
+        drop(server);
+        assert!(!exists(pid) && !dir.exists());
+    }
+
+    #[test]
+    fn one_that_does_not_want_to_end_is_killed() {
+        let server = launch("trap '' TERM; echo here; while :; do sleep 0.1; done");
+        let server = server.until_ready(|server| server.log() == "here\n").expect("it says so at once");
+        let pid = server.pid();
+        drop(server);
+        assert!(!exists(pid));
+    }
+
+    #[test]
+    fn one_that_ends_is_quoted() {
+        let error = launch("echo no such thing >&2; exit 3").until_ready(|_| false).unwrap_err().to_string();
+        assert!(error.contains("exit status: 3") && error.contains("no such thing"), "{error}");
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named_with_its_package() {
+        let error =
+            ServerError::NotInstalled { name: "redis", program: "redis-server", package: "redis-server" };
+        assert!(error.to_string().contains("apt-get install redis-server"), "{error}");
+        assert_eq!(find("no-such-program-anywhere"), None);
+        assert!(find("sh").is_some());
+    }
+}

@@ -1,0 +1,166 @@
+//! Reports of `peers` that were written before.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::Error as _;
+use throng_harness_report::ReadError;
+
+use super::case::{AHEAD, CASES, Case, Load};
+use super::report::{FORMAT, PeersReport, SCENARIO};
+use super::row::Row;
+
+/// What tells a report of one form from those of others.
+#[derive(Deserialize)]
+struct Head {
+    format: u32,
+    scenario: String,
+    version: String,
+}
+
+impl PeersReport {
+    /// Reads what [`PeersReport::write_json`] wrote, in this version or an earlier one. What an earlier one did not have is empty or 0.
+    pub fn read(path: &Path) -> Result<Self, ReadError> {
+        let at = || path.to_owned();
+        let text = fs::read_to_string(path).map_err(|source| ReadError::File { path: at(), source })?;
+        let form = |source| ReadError::Form { path: at(), source };
+        let Head { format, scenario, version } = serde_json::from_str(&text).map_err(form)?;
+        if scenario != SCENARIO {
+            return Err(form(serde_json::Error::custom(format_args!(
+                "it is of `{scenario}`, not of `{SCENARIO}`"
+            ))));
+        }
+        if format != FORMAT {
+            return Err(ReadError::Format { path: at(), format, version });
+        }
+        let mut report: Self = serde_json::from_str(&text).map_err(form)?;
+        report.cases = report.cases_measured().map_err(form)?;
+        Ok(report)
+    }
+
+    /// The cases of what was measured, and of what should have been.
+    fn cases_measured(&self) -> Result<Vec<Case>, serde_json::Error> {
+        let of_failures = self.failures.iter().map(|failure| failure.case);
+        let mut letters: Vec<char> = Vec::new();
+        for letter in self.medians.iter().map(|summary| summary.case).chain(of_failures) {
+            if !letters.contains(&letter) {
+                letters.push(letter);
+            }
+        }
+        let place = |letter: &char| CASES.iter().position(|case| case.letter == *letter);
+        letters.sort_by_key(|letter| place(letter).unwrap_or(CASES.len()));
+        let case = |letter| match self.rows.iter().find(|row| row.case == letter) {
+            Some(row) => case_of(row).map(Some),
+            // Nothing was measured, so it has no table, and is known by its letter if at all.
+            None => Ok(CASES.into_iter().find(|case| case.letter == letter)),
+        };
+        letters.into_iter().filter_map(|letter| case(letter).transpose()).collect()
+    }
+}
+
+/// The case that a row is of.
+fn case_of(row: &Row) -> Result<Case, serde_json::Error> {
+    let load = match row.interval_ms {
+        None => Load::Closed { ahead: AHEAD },
+        Some(ms) => Load::Paced(Duration::try_from_secs_f64(ms / 1e3).map_err(|_| {
+            serde_json::Error::custom(format_args!(
+                "`interval_ms` of case {} is {ms}, which is no time",
+                row.case
+            ))
+        })?),
+    };
+    Ok(Case { letter: row.case, members: row.members, load })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use throng_harness_report::Document;
+
+    use super::*;
+    use crate::Failure;
+    use crate::fixture::report as test_report;
+
+    /// What is read of a report with `failures`, after `change` in its file.
+    fn read(failures: Vec<Failure>, change: impl FnOnce(&mut Value)) -> Result<PeersReport, String> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("r.json");
+        test_report(false, failures).write_json(&path).expect("writable");
+        let mut json = serde_json::from_slice(&fs::read(&path).expect("written")).expect("JSON");
+        change(&mut json);
+        fs::write(&path, json.to_string()).expect("writable");
+        PeersReport::read(&path).map_err(|error| error.to_string())
+    }
+
+    fn failure(case: char) -> Failure {
+        Failure { system: "redis".into(), case, repetition: 1, why: "it fell over".into() }
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let written = test_report(false, vec![failure('F')]);
+        let back = read(vec![failure('F')], |_| {}).expect("its own");
+        assert_eq!((back.to_string(), back.to_html()), (written.to_string(), written.to_html()));
+        assert_eq!(back.cases, written.cases);
+        assert_eq!(serde_json::to_value(&back).expect("JSON"), serde_json::to_value(&written).expect("JSON"));
+    }
+
+    #[test]
+    fn what_an_earlier_version_did_not_have_is_empty() {
+        let earlier = read(Vec::new(), |json| {
+            for (list, keys) in [
+                ("bare", &["case", "deliveries", "cpu_us_per_delivery"][..]),
+                ("bare_medians", &["case", "deliveries_per_write", "cpu_us_per_delivery"]),
+            ] {
+                for bare in json[list].as_array_mut().expect("a list") {
+                    bare.as_object_mut().expect("one").retain(|key, _| !keys.contains(&key.as_str()));
+                }
+            }
+        });
+        let earlier = earlier.expect("an earlier one");
+        assert!(earlier.bare.iter().all(|bare| bare.case.is_none() && bare.deliveries == 0));
+        let text = earlier.to_string();
+        assert!(text.contains("3.50 us of CPU") && !text.contains("at the pace"), "{text}");
+    }
+
+    #[test]
+    fn cases_are_those_of_rows_and_else_known_by_their_letter() {
+        let report = read(vec![failure('E'), failure('X')], |json| {
+            for row in json["rows"].as_array_mut().expect("a list") {
+                (row["members"], row["interval_ms"]) = (json!(7), json!(11.25));
+            }
+        });
+        let report = report.expect("valid");
+        let shown: Vec<_> = report.cases.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            shown,
+            [
+                "A: 7 members, a message every 11.25ms, 622 deliveries/s",
+                "E: 9,000 members, a message every 11.25ms, 800,000 deliveries/s"
+            ]
+        );
+        assert!(report.to_string().contains("NOT MEASURED  X redis #1: it fell over"), "{report}");
+        let closed = read(Vec::new(), |json| json["rows"][0]["interval_ms"] = Value::Null);
+        assert_eq!(closed.expect("valid").cases[0].interval(), None);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_said() {
+        let check = |change: fn(&mut Value), part: &str| {
+            let error = read(Vec::new(), change).expect_err(part);
+            assert!(error.contains(part) && error.contains("r.json"), "{error}");
+        };
+        check(|json| json["format"] = json!(7), "has form 7 and was written by throng-harness ");
+        check(|json| json["scenario"] = json!("bots"), "it is of `bots`, not of `peers`");
+        check(
+            |json| json["rows"][0]["interval_ms"] = json!(-1.0),
+            "`interval_ms` of case A is -1, which is no time",
+        );
+        check(|json| json["rows"][0]["members"] = json!("many"), "invalid type");
+        check(|json| json["rows"] = Value::Null, "is no report of throng-harness");
+        let error = PeersReport::read(Path::new("/nonexistent/r.json")).expect_err("not there").to_string();
+        assert!(error.starts_with("cannot read /nonexistent/r.json"), "{error}");
+    }
+}

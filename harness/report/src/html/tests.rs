@@ -1,0 +1,241 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use throng_harness_model::breakdown::{ServerClock, Stamps};
+use throng_harness_model::record::Latencies;
+use throng_harness_model::results::{
+    BotsReport, Churned, Clients, Findings, ImpairedClients, ListReport, Moved, Rates, Reactions,
+    Reconnected, Second, Spoken,
+};
+use throng_harness_model::spec::{Job, Login, Scenario, Stay};
+
+use super::facts::quoted;
+use super::fixture::check_page;
+use super::*;
+use crate::compare::{Comparison, Named};
+use crate::fixture::{findings, job, origin};
+
+/// A page in which all `parts` are.
+#[track_caller]
+fn check(job: &Job, findings: Findings, parts: &[&str]) -> String {
+    let page = Report::new(job, origin(), findings).to_html();
+    check_page(&page);
+    for part in parts {
+        assert!(page.contains(part), "no `{part}` in:\n{page}");
+    }
+    page
+}
+
+fn timeline(seconds: u32) -> Vec<Second> {
+    let row = |second| Second {
+        at_s: f64::from(second),
+        connected: 2,
+        sent_per_s: 1_000.0,
+        received_per_s: 2_000.0,
+        p50_us: f64::from(second % 2) * 900.0,
+        p99_us: 3_000.0,
+        server_cpu: (second > 1).then_some(0.5),
+        server_rss_bytes: Some(12_300_000),
+        ..Second::default()
+    };
+    (1..=seconds).map(row).collect()
+}
+
+#[test]
+fn a_good_broadcast() {
+    let found = Findings { timeline: timeline(5), ..findings(0) };
+    let page = check(
+        &job("--threshold p99=4ms"),
+        found,
+        &[
+            "<title>broadcast: PASS</title>",
+            "verdict pass",
+            "<code>p99=4ms</code><span>found 3.00 ms</span>",
+            "<strong>20</strong><span>of 20, 2,000/s</span>",
+            "10000.00 us per delivery",
+            "<th>last recipient</th><td>10</td><td>3.00 ms</td>",
+            "<title>corrected 56%: 3.00 ms</title>",
+            "<title>last recipient 90%: 3.00 ms</title>",
+            "CPU, of one core",
+            "<title>server 2 s: 50%</title>",
+            "<code>throng-harness broadcast</code>",
+            "<dt>Seed</dt><dd>9</dd>",
+            "1970-01-01T00:01:17Z",
+            "4 x Test CPU, 8.00 GB, Linux 6.1",
+        ],
+    );
+    for absent in ["BROKEN", "INVALID", "tile bad"] {
+        assert!(!page.contains(absent), "{page}");
+    }
+    check(&job(""), Findings { timeline: timeline(20_000), ..findings(0) }, &["<svg"]);
+    check(&job(""), Findings { timeline: timeline(1), ..findings(0) }, &["Latency by percentile"]);
+}
+
+#[test]
+fn a_comparison_is_a_page() {
+    let named = |name: &str, lost| Named {
+        path: name.into(),
+        report: Report::new(&job(""), origin(), Findings { timeline: timeline(20), ..findings(lost) }),
+    };
+    let (baseline, new) = ([named("a<b>.json", 0), named("b.json", 0)], [named("c.json", 1)]);
+    let page = Comparison::new(&baseline, &new, 0.05).expect("one scenario").to_html(&baseline, &new);
+    check_page(&page);
+    for part in [
+        "<title>broadcast: WORSE</title>",
+        "1 run held against 2 runs",
+        "<th>faulty deliveries</th><td>0</td><td>1</td><td>-</td><td>-</td><td class=\"broken\">WORSE</td>",
+        "<dd>a&lt;b&gt;.json, of 1970-01-01T00:01:17Z, on 4 x Test CPU, 8.00 GB, Linux 6.1</dd>",
+        "Latency by percentile",
+        "<span class=\"key c2\">new 1</span>",
+    ] {
+        assert!(page.contains(part), "no `{part}` in:\n{page}");
+    }
+}
+
+#[test]
+fn a_breakdown_is_a_bar_and_zeros_are_one_line() {
+    let mut found = findings(1);
+    let mut clock = ServerClock::default();
+    clock.sample(0, 100_000, 50, 0);
+    // It did not wait in the queue; the parts after keep their colours.
+    let stamps = Stamps { received_us: 60, queued_us: 0, handled_us: 2_000, fan_out_us: Some(3_000) };
+    found.breakdown.record(&clock, stamps, 0, 20_000_000);
+    found.server_clock = clock.summary();
+    let parts = [
+        "Where the mean delivery",
+        "title=\"processing: 2",
+        "<span class=\"key c4\">network out ",
+        "<span class=\"key c1 dashed\">uncorrected</span>",
+        "<path class=\"line c1 dashed\"",
+        "None: clients refused; ",
+        "<th>deliveries missing</th><td>1</td>",
+    ];
+    check(&job(""), found, &parts);
+}
+
+#[test]
+fn what_else_the_summary_says_is_on_the_page() {
+    let reasons = BTreeMap::from([("closed: too slow".to_owned(), 1)]);
+    let found = Findings {
+        reconnects: Reconnected { asked: 1_200, back: 1_199, storm_s: Some(2.5) },
+        lists: ListReport { kept: 6, exact: 5, entered_s: 1.5, complete_s: 2.0, ..ListReport::default() },
+        churn: Churned { joins: 31, leaves: 30, skipped: 3 },
+        moves: Moved { made: 41, skipped: 4 },
+        impaired: ImpairedClients { deaf: 2, closed: 1, reasons, ..ImpairedClients::default() },
+        bots: Some(BotsReport {
+            personalities: BTreeMap::from([("gamer".into(), Spoken { bots: 2, messages: 8, reactions: 1 })]),
+            topics: BTreeMap::from([("small_talk".into(), 8), ("games".into(), 0)]),
+            languages: BTreeMap::from([("en".into(), 6), ("ko".into(), 2)]),
+            reactions: Reactions { sent: 1, unprovoked: 5 },
+        }),
+        ..findings(0)
+    };
+    let parts = [
+        "<th>times that a client hung up to come again</th><td>1,200</td>",
+        "<th>of these, back in</th><td>1,199</td>",
+        "All were back 2.50 s after the storm began.",
+        "<h2>User lists</h2>",
+        "<th>to the last page of a list</th><td>2 s</td>",
+        "<th>to all lists exact</th><td>never</td>",
+        "<th>turns to join or leave, of clients that waited for an answer</th><td>3</td>",
+        "<th>moves to a neighbouring sector</th><td>41</td>",
+        "<th>turns to move, of clients that were on their way</th><td>4</td>",
+        "<th>of those that did not read, or slowly: closed: too slow</th><td>1</td>",
+        "<h2>Bots</h2>",
+        "<th>gamer</th><td>2</td><td>8</td><td>1</td>",
+        "<th>small talk</th><td>8</td><td>100.0%</td>",
+        "<th>en</th><td>6</td><td>75.0%</td>",
+        "Answers to others: 1; 5 were not given",
+    ];
+    let page = check(&job(""), found, &parts);
+    assert!(!page.contains("<th>games</th>"), "{page}");
+    let page = check(&job(""), findings(0), &[]);
+    for absent in ["joinings of channels", "moves to a", "hung up", "User lists", "Bots"] {
+        assert!(!page.contains(absent), "{absent} in {page}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_on_top() {
+    let top = |page: &str, part: &str| {
+        let (verdict, _) = page.split_once("class=\"tiles\"").expect("tiles");
+        assert!(verdict.contains(part), "no `{part}` in:\n{verdict}");
+    };
+    let lost = check(&job(""), findings(1), &["tile bad", "message 0 at client 1"]);
+    top(&lost, "<strong>FAIL</strong>");
+    top(&lost, "<span class=\"broken\">BROKEN</span><code>missing=0</code><span>found 1 of 20</span>");
+    let stuck = vec!["the probe message has reached 1 of 2 clients".into()];
+    let stuck = check(&job(""), Findings { incomplete_because: stuck, ..findings(0) }, &[]);
+    top(&stuck, "BROKEN</span> the probe message has reached 1 of 2 clients");
+    let mut late = findings(0);
+    (0..20).for_each(|_| late.recorder.sent(0, 2_000_000));
+    top(&check(&job(""), late, &["verdict pass"]), "<li>the harness itself sent late");
+    let interrupted = check(&job(""), Findings { interrupted: true, ..findings(0) }, &[]);
+    top(&interrupted, "<strong>INTERRUPTED</strong>");
+}
+
+#[test]
+fn a_login_shows_its_parts() {
+    let mut took = Latencies::new();
+    took.record(7_000_000);
+    let found = Findings {
+        clients: Clients { requested: 2, connected: 2, ..Clients::default() },
+        phases: BTreeMap::from([("sign_up", took.clone()), ("way_in", took)]),
+        rates: Rates { logins_per_s: Some(81.25), ..Rates::default() },
+        ..Findings::default()
+    };
+    let job_of = |stay| {
+        let scenario = Scenario::Login(Login { in_flight: 1, seeded: None, stay });
+        Job { scenario, ..job("") }
+    };
+    let login = job_of(Stay::Hold(Duration::ZERO));
+    let parts = [
+        "<h1>login</h1>",
+        "Rate of entering",
+        "<span class=\"label\">Logins a second</span><strong>81.2/s</strong>",
+        "of 2, 0 lost again</span>",
+        "The way in, p99",
+        "<th>sign up</th>",
+        "<title>way in 0%: 7.00 ms</title>",
+        "PASS",
+    ];
+    let page = check(&login, found, &parts);
+    for absent in ["Messages sent", "missing=0", "0 of 0", "User lists", "Bots", "hung up"] {
+        assert!(!page.contains(absent), "{absent} in {page}");
+    }
+    // A run that was stopped before anything happened.
+    check(&login, Findings { interrupted: true, ..Findings::default() }, &["INTERRUPTED"]);
+    let found = Findings {
+        clients: Clients { requested: 2, connected: 5, refused: 1, ..Clients::default() },
+        ..Findings::default()
+    };
+    let parts = ["of 6 in 3 rounds, 0 lost again", "tile bad", "found 5 of 6"];
+    check(&job_of(Stay::Leave { rounds: 3 }), found, &parts);
+}
+
+#[test]
+fn what_comes_from_outside_is_text() {
+    let reasons = BTreeMap::from([("refused: <script>alert('1')</script> & \"so\"".to_owned(), 1)]);
+    let clients = Clients { requested: 2, connected: 1, refused: 1, reasons, ..Clients::default() };
+    let mut origin = origin();
+    origin.command.push("</code><img src=x>".into());
+    origin.machine.cpu = "A & B <C>".into();
+    let page = Report::new(&job(""), origin, Findings { clients, ..findings(0) }).to_html();
+    check_page(&page);
+    for part in [
+        "refused: &lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt; &amp; &quot;so&quot;",
+        "broadcast &#39;&lt;/code&gt;&lt;img src=x&gt;&#39;",
+        "4 x A &amp; B &lt;C&gt;",
+    ] {
+        assert!(page.contains(part), "no `{part}` in:\n{page}");
+    }
+}
+
+#[test]
+fn a_command_can_be_repeated_in_a_shell() {
+    let check = |word, shown: &str| assert_eq!(quoted(word), shown);
+    check("--threshold=p99=20ms", "--threshold=p99=20ms");
+    check("my data", "'my data'");
+    check("", "''");
+    check("it's", r"'it'\''s'");
+}

@@ -1,0 +1,209 @@
+use std::fs;
+use std::time::Duration;
+
+use throng_harness_model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_OK};
+use throng_harness_model::results::Recipient;
+use throng_harness_model::spec::{Login, Scenario, Stay};
+
+use super::fixture::{MS, findings, job, origin, usage};
+use super::*;
+
+#[test]
+fn a_good_run_passes() {
+    let report = Report::new(&job("--threshold p99=4ms"), origin(), findings(0));
+    assert_eq!((report.verdict, report.exit_code()), (Verdict::Pass, EXIT_OK));
+    assert!(report.valid, "{:?}", report.invalid_because);
+    let text = report.to_string();
+    for part in [
+        "PASS: all thresholds held",
+        "2 of 2 connected, 0 refused, 0 failed, 0 disconnected",
+        "10 sent, 1000.0/s of 1000.0/s offered",
+        "20 of 20 received, 2,000/s",
+        "0 missing, 0 duplicated, 0 reordered, 0 leaked, 0 corrupted",
+        "0.20 s CPU, 10000.00 us per delivery, 12.3 MB",
+        "4 x Test CPU, 8.00 GB, Linux 6.1",
+        "held    p99=4ms                  found 3.00 ms",
+        "last recipient     3.00 ms   3.00 ms",
+    ] {
+        assert!(text.contains(part), "no `{part}` in:\n{text}");
+    }
+}
+
+#[test]
+fn what_the_kernel_counts_too_coarsely_is_no_figure() {
+    let shown = |cpu_s| {
+        let report = Report::new(&job(""), origin(), Findings { server: Some(usage(cpu_s)), ..findings(0) });
+        assert!(report.server_cpu_us_per_delivery.is_some());
+        let texts = [report.to_string(), report.to_html()];
+        texts.map(|text| text.contains("us per delivery"))
+    };
+    assert_eq!((shown(0.09), shown(0.1)), ([false; 2], [true; 2]));
+}
+
+#[test]
+fn exit_codes_follow_from_thresholds() {
+    let check = |line: &str, findings: Findings, code| {
+        let report = Report::new(&job(line), origin(), findings);
+        assert_eq!(report.exit_code(), code, "{line}\n{report}");
+    };
+    check("", findings(0), EXIT_OK);
+    check("", findings(1), EXIT_BROKEN);
+    check("--threshold missing=1", findings(1), EXIT_OK);
+    check("--threshold p50=1ms", findings(0), EXIT_BROKEN);
+    check("", Findings { interrupted: true, ..findings(1) }, EXIT_INTERRUPTED);
+    let busy = || Findings { harness: Some(usage(0.0099)), ..findings(0) };
+    check("", busy(), EXIT_OK);
+    check("--require-valid", busy(), EXIT_BROKEN);
+    let lost = Clients { requested: 2, connected: 2, disconnected: 1, ..Clients::default() };
+    check("", Findings { clients: lost, ..findings(0) }, EXIT_BROKEN);
+    let stuck = vec!["the probe message has reached 1 of 2 clients after 30s".into()];
+    check("", Findings { incomplete_because: stuck, ..findings(0) }, EXIT_BROKEN);
+}
+
+#[test]
+fn doubts_are_named() {
+    let check = |findings: Findings, part: &str| {
+        let report = Report::new(&job(""), origin(), findings);
+        assert!(!report.valid && report.invalid_because.iter().any(|doubt| doubt.contains(part)), "{report}");
+        assert!(report.to_string().contains("INVALID"), "{report}");
+    };
+    check(Findings { harness: Some(usage(0.0091)), ..findings(0) }, "used 91% of the CPU time");
+    check(
+        Findings { deliveries: Some(Deliveries::default()), ..findings(0) },
+        "not one delivery was expected",
+    );
+    let slow = Rates::new(10, Duration::from_millis(10), 9, Duration::from_millis(10));
+    check(Findings { rates: slow, ..findings(0) }, "only 900.0 of 1000.0 messages a second");
+    let mut late = findings(0);
+    // Most of all, since a few say nothing.
+    (0..20).for_each(|_| late.recorder.sent(0, 2 * MS));
+    check(late, "the harness itself sent late");
+    let mut busy = findings(0);
+    busy.read_lag.record(2 * MS);
+    check(busy, "the harness itself read late");
+}
+
+#[test]
+fn the_json_has_the_keys_that_scripts_rely_on() {
+    let report = Report::new(&job(""), origin(), findings(1));
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("report.json");
+    check_writable(&path).expect("writable");
+    report.write_json(&path).expect("writable");
+    let json: serde_json::Value = serde_json::from_slice(&fs::read(&path).expect("written")).expect("JSON");
+    for key in [
+        "clients/requested clients/connected clients/refused clients/failed clients/disconnected sent",
+        "deliveries/expected deliveries/received deliveries/missing deliveries/duplicated deliveries/reordered",
+        "deliveries/leaked latency_us/p50 latency_us/p90 latency_us/p99 latency_us/p999 latency_us/max",
+        "latency_us/mean latency_uncorrected_us/p99 last_recipient_us/p99 sender_delay_us/p99 server/cpu_s",
+        "server/rss_bytes harness/cpu_s harness/rss_bytes rates/offered_per_s rates/achieved_per_s valid verdict",
+        "command seed version machine/cpu machine/cores rounds",
+    ]
+    .iter()
+    .flat_map(|keys| keys.split(' '))
+    {
+        assert!(json.pointer(&format!("/{key}")).is_some_and(|value| !value.is_null()), "no {key} in {json:#}");
+    }
+    assert_eq!(json["verdict"], "fail");
+    assert_eq!(json["deliveries"]["missing"], 1);
+    assert_eq!(json["deliveries"]["missing_examples"][0]["message"], 0);
+    assert_eq!((&json["seed"], &json["started_unix_s"]), (&9.into(), &77.into()));
+}
+
+#[test]
+fn logins_have_a_rate_over_all_rounds() {
+    let stay = Stay::Leave { rounds: 3 };
+    let scenario = Scenario::Login(Login { in_flight: 32, seeded: None, stay });
+    let job = Job { scenario, clients: 10, ..job("") };
+    let found = |connected| Findings {
+        clients: Clients { requested: 10, connected, ..Clients::default() },
+        rates: Rates { logins_per_s: Some(12.5), ..Rates::default() },
+        ..Findings::default()
+    };
+    let report = Report::new(&job, origin(), found(30));
+    assert_eq!(report.verdict, Verdict::Pass, "{report}");
+    let text = report.to_string();
+    for part in
+        ["30 of 30 connected in 3 rounds, 0 refused", "12.5/s from the first beginning to the last entry"]
+    {
+        assert!(text.contains(part), "no `{part}` in:\n{text}");
+    }
+    // Who sends nothing can lose nothing.
+    assert!(text.contains("disconnected=0") && !text.contains("missing=0"), "{text}");
+    let json = serde_json::to_value(&report).expect("JSON");
+    assert_eq!(json["thresholds"].as_array().map(Vec::len), Some(10));
+    assert_eq!((&json["rates"]["logins_per_s"], &json["rounds"]), (&12.5.into(), &3.into()));
+    assert_eq!(json["clients"]["requested"], 10);
+    assert_eq!(Report::new(&job, origin(), found(29)).verdict, Verdict::Fail);
+    let broadcast = Report::new(&super::fixture::job(""), origin(), findings(0));
+    assert_eq!((broadcast.rates.logins_per_s, broadcast.rounds), (None, 1));
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_known_before_the_run() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let error = check_writable(&dir.path().join("none/report.json")).unwrap_err().to_string();
+    assert!(error.contains("none/report.json"), "{error}");
+}
+
+#[test]
+fn a_rate_that_somebody_changed_is_told() {
+    let changed = |rate_changes: Vec<RateChange>| {
+        let report =
+            Report::new(&job(""), origin(), Findings { sent: 5, rate_changes, ..Findings::default() });
+        let json = serde_json::to_value(&report).expect("JSON");
+        (report.to_string(), report.to_html(), json["rate_changes"].clone())
+    };
+    let (text, page, json) = changed(vec![RateChange::new(2_500 * MS, 8 * MS)]);
+    let said = "the rate was CHANGED by hand: 125.0/s from 2.50 s";
+    assert!(text.contains(said) && page.contains(&format!("This is not the planned run: {said}.")), "{text}");
+    assert_eq!(json, serde_json::json!([{ "at_s": 2.5, "interval_us": 8000.0 }]));
+    let (text, page, json) = changed(Vec::new());
+    assert!(
+        !text.contains("CHANGED") && !page.contains("not the planned run") && json == serde_json::json!([])
+    );
+}
+
+/// So many clients, who came in in the order of their numbers; `mean_us` is theirs.
+fn recipients(clients: u32, mean_us: impl Fn(u32) -> u64) -> Vec<Recipient> {
+    let one = |client| Recipient {
+        client,
+        shard: (client % 2) as u8,
+        entered: u64::from(client) * 1_000,
+        received: 4,
+        waited: mean_us(client) * 4_000,
+        longest_us: 9,
+    };
+    (0..clients).rev().map(one).collect()
+}
+
+#[test]
+fn a_report_says_who_waits_longest() {
+    let found = || Findings {
+        fairness: Fairness::of(recipients(200, |client| 1_000 + 10 * u64::from(client))),
+        ..findings(0)
+    };
+    let report = Report::new(&job(""), origin(), found());
+    let text = report.to_string();
+    for part in [
+        "nine tenths of 200 clients had a mean latency of 1.10 ms to 2.90 ms, client 199 the longest, 2.99 ms",
+        "by order of entry: group 10 of 10 waited 2.64 times as long as the fastest",
+        "by the server's event loop: 0 1.99 ms, 1 2 ms",
+    ] {
+        assert!(text.contains(part), "no `{part}` in:\n{text}");
+    }
+    let page = report.to_html();
+    assert!(
+        page.contains("Mean latency by order of entry, first tenth to last")
+            && page.contains("on event loop 1"),
+        "{page}"
+    );
+    let few = Findings { fairness: Fairness::of(recipients(4, |_| 1_000)), ..findings(0) };
+    let page = Report::new(&job(""), origin(), few).to_html();
+    assert!(page.contains("Mean latency by order of entry, first client to last"), "{page}");
+    let json = serde_json::to_value(&report).expect("JSON");
+    assert_eq!(json["fairness"]["by_shard"][1]["clients"], 100);
+    let none = Report::new(&job(""), origin(), findings(0));
+    assert!(!none.to_string().contains("fairness") && !none.to_html().contains("Fairness"));
+    assert!(serde_json::to_value(&none).expect("JSON")["fairness"].is_null());
+}

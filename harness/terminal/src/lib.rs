@@ -1,0 +1,13 @@
+//! The terminal of the load harness: the screen while it is ours, its keys, and the parts that views are drawn of.
+
+mod chart;
+pub mod fit;
+mod keyboard;
+mod keys;
+mod panes;
+mod screen;
+
+pub use chart::{Chart, draw_chart};
+pub use keys::{Action, RateKey};
+pub use panes::{draw_footer, draw_lines, draw_log, elapsed, titled};
+pub use screen::Screen;
