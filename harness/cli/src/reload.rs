@@ -1,4 +1,4 @@
-//! `report`: reports that were written before, shown again or held against each other.
+//! The scenario `report`: shows a report that was written before, or compares several.
 
 use std::fmt::Display;
 use std::fs;
@@ -15,7 +15,7 @@ use throng_harness_report::{Document, Machine, Origin, ReadError, ReportError, m
 
 use crate::args::ReportJob;
 
-/// Why there is no result, and the exit code for that.
+/// Error text and exit code of a `report` without a result.
 struct Failed {
     why: String,
     code: u8,
@@ -45,7 +45,7 @@ impl From<CompareError> for Failed {
     }
 }
 
-/// A comparison as it is written to `--json`: what it found, and how it was made.
+/// A comparison as it is written to `--json`, with its own command line, time and machine.
 #[derive(Serialize)]
 struct Written<'a> {
     #[serde(flatten)]
@@ -55,7 +55,8 @@ struct Written<'a> {
     machine: &'a Machine,
 }
 
-/// Does what `job` asks for and gives the exit code. `origin` is that of a comparison; a report that is shown again keeps its own.
+/// Runs `job` and returns the exit code. `origin` is the origin of a comparison; a report that is
+/// shown again keeps its own.
 pub(crate) fn run(job: &ReportJob, origin: &Origin, out: &mut impl Write, err: &mut impl Write) -> u8 {
     let code = match &job.files[..] {
         [path] if job.baseline.is_empty() => show(job, path, out),
@@ -79,11 +80,11 @@ fn show(job: &ReportJob, path: &Path, out: &mut impl Write) -> Result<u8, Failed
     Ok(EXIT_OK)
 }
 
-/// The same with a report of `peers`, which has a form of its own.
+/// Shows a report of `peers`, which has a form of its own.
 fn show_peers(job: &ReportJob, path: &Path, out: &mut impl Write) -> Result<u8, Failed> {
     if job.hgrm.is_some() {
         let why = format_args!(
-            "{} is a report of `peers`, which has no whole distributions: leave --hgrm out",
+            "{} is a report of `peers`, which has no distributions: leave --hgrm out",
             path.display()
         );
         return Err(Failed::new(why, EXIT_USAGE));
@@ -104,10 +105,10 @@ fn compare(job: &ReportJob, origin: &Origin, out: &mut impl Write) -> Result<u8,
     let comparison = Comparison::new(&baseline, &new, job.noise)?;
     let _ = write!(out, "{comparison}");
     write_comparison(job, origin, &comparison, &baseline, &new)?;
-    match comparison.untested_because(&baseline, &new) {
+    match &comparison.untested_because {
         _ if comparison.is_worse() => Ok(EXIT_BROKEN),
-        // Whoever goes by the exit code must not take this for a comparison that found nothing.
-        Some(why) => Err(Failed::new(format_args!("nothing could be tested: {why}"), EXIT_NOT_RUN)),
+        // A build must not pass for lack of evidence.
+        Some(why) => Err(Failed::new(format_args!("nothing was tested: {why}"), EXIT_NOT_RUN)),
         None => Ok(EXIT_OK),
     }
 }
@@ -161,32 +162,16 @@ mod tests {
 
     use super::*;
 
-    /// So many seconds that are all alike.
-    fn timeline(seconds: u32) -> Vec<Second> {
-        let row = |second: u32| Second {
-            at_s: second.into(),
-            sent: (second * 10).into(),
-            received: (second * 20).into(),
-            p50_us: 900.0,
-            ..Second::default()
-        };
-        (1..=seconds).map(row).collect()
-    }
-
-    /// Runs `report` with words for files in a directory that has the reports a, b and c, of which c lost a delivery, d, of another scenario,
-    /// and two that are too short for a comparison; of these the second is the better one.
+    /// Runs `report` with the words of `line` in a directory with the reports `a` and `b`, which
+    /// are alike, `lossy`, which lost a delivery, and `bots`, of another scenario. A word with a
+    /// `-` in front is a file of the baseline, one with `*5` stands for five such files, and `out`
+    /// for all outputs.
     fn report(line: &str) -> (u8, String, String, tempfile::TempDir) {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        for (name, lost, seconds, scenario) in [
-            ("a", 0, 30, "broadcast"),
-            ("b", 0, 30, "broadcast"),
-            ("c", 1, 30, "broadcast"),
-            ("d", 0, 30, "bots"),
-            ("short-1", 1, 9, "broadcast"),
-            ("short-2", 0, 9, "broadcast"),
-        ] {
-            let found = Findings { timeline: timeline(seconds), ..findings(lost) };
-            let mut report = Report::new(&job(""), origin(), found);
+        for (name, lost, scenario) in
+            [("a", 0, "broadcast"), ("b", 0, "broadcast"), ("lossy", 1, "broadcast"), ("bots", 0, "bots")]
+        {
+            let mut report = Report::new(&job(""), origin(), findings(lost));
             report.scenario = scenario.into();
             report.write_json(&dir.path().join(name)).expect("writable");
         }
@@ -200,15 +185,14 @@ mod tests {
             hgrm: None,
         };
         for word in line.split_whitespace() {
-            match word.strip_prefix('-') {
-                Some(baseline) => job.baseline.push(path(baseline)),
-                None if word == "out" => {
-                    job.json = Some(path("o.json"));
-                    job.html = Some(path("o.html"));
-                    job.hgrm = Some(path("o"));
-                }
-                None => job.files.push(path(word)),
+            if word == "out" {
+                (job.json, job.html, job.hgrm) =
+                    (Some(path("o.json")), Some(path("o.html")), Some(path("o")));
+                continue;
             }
+            let name = word.trim_start_matches('-').trim_end_matches("*5");
+            let side = if word.starts_with('-') { &mut job.baseline } else { &mut job.files };
+            side.extend(vec![path(name); if word.ends_with("*5") { 5 } else { 1 }]);
         }
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let code = run(&job, &origin(), &mut out, &mut err);
@@ -217,18 +201,18 @@ mod tests {
     }
 
     #[test]
-    fn one_is_shown_and_written_again() {
-        let (code, out, err, dir) = report("c out");
+    fn a_single_report_is_shown_and_written_again() {
+        let (code, out, err, dir) = report("lossy out");
         assert_eq!((code, err.as_str()), (EXIT_OK, ""));
         assert!(out.contains("BROKEN  missing=0"), "{out}");
         let read = |name: &str| fs::read_to_string(dir.path().join(name)).expect("written");
-        assert_eq!(read("o.json"), read("c"));
+        assert_eq!(read("o.json"), read("lossy"));
         assert!(read("o.html").contains("FAIL") && read("o/latency.hgrm").contains("Percentile"));
     }
 
     #[test]
-    fn several_are_compared() {
-        let (code, out, _, dir) = report("-a -b c out");
+    fn five_runs_a_side_are_compared() {
+        let (code, out, _, dir) = report("-a*5 lossy*5 out");
         assert_eq!(code, EXIT_BROKEN, "{out}");
         assert!(out.contains("faulty deliveries"), "{out}");
         let read = |name: &str| fs::read_to_string(dir.path().join(name)).expect("written");
@@ -243,40 +227,42 @@ mod tests {
             (&77.into(), &env!("CARGO_PKG_VERSION").into())
         );
         assert!(read("o.html").contains("WORSE"));
-        // Two runs of 20 deliveries.
-        assert!(read("o/baseline/latency.hgrm").contains("Total count    =           40]"));
-        assert!(read("o/new/latency.hgrm").contains("Total count    =           19]"));
-        let (code, out, err, _dir) = report("-a b");
+        // Five runs of 20 deliveries.
+        assert!(read("o/baseline/latency.hgrm").contains("Total count    =          100]"));
+        assert!(read("o/new/latency.hgrm").contains("Total count    =           95]"));
+        let (code, out, err, _dir) = report("-a*5 b*5");
         assert!(
             code == EXIT_OK && out.contains("NO SIGNIFICANT DIFFERENCE") && err.is_empty(),
             "{out}\n{err}"
         );
+        let (code, out, err, _dir) = report("-lossy*5 b*5");
+        assert!(code == EXIT_OK && out.contains("BETTER") && err.is_empty(), "{out}\n{err}");
     }
 
     #[test]
-    fn a_comparison_that_tests_nothing_is_no_success() {
-        let (code, out, err, dir) = report("-a short-2 out");
-        assert!(code == EXIT_NOT_RUN && out.contains("NOT TESTED"), "{code}\n{out}");
-        assert!(err.starts_with("error: nothing could be tested: it takes 20 full seconds a side"), "{err}");
-        assert!(err.contains("there are 6 on the new side: make longer runs"), "{err}");
-        let json = fs::read_to_string(dir.path().join("o.json")).expect("written all the same");
-        assert!(json.contains("\"outcome\": \"untested\""), "{json}");
-        // Better by a count, and nothing else known.
-        let (code, out, err, _dir) = report("-short-1 short-2");
-        assert!(
-            code == EXIT_NOT_RUN && out.contains("BETTER") && err.contains("nothing could be tested"),
-            "{out}\n{err}"
-        );
-        // What got worse by a count is worse.
-        let (code, _, err, _dir) = report("-short-2 short-1");
-        assert_eq!((code, err.as_str()), (EXIT_BROKEN, ""));
+    fn with_fewer_runs_both_sides_are_shown_and_nothing_is_different() {
+        for (line, counts) in [
+            ("-a b out", "baseline has 1 and the new side 1"),
+            ("-a -b lossy*5 out", "baseline has 2 and the new side 5"),
+        ] {
+            let (code, out, err, dir) = report(line);
+            assert!(code == EXIT_NOT_RUN && out.contains("NOT TESTED"), "{code}\n{out}");
+            assert!(
+                out.contains("latency p50") && !out.contains("WORSE") && !out.contains("better"),
+                "{out}"
+            );
+            assert!(err.starts_with("error: nothing was tested: a comparison takes 5 runs a side"), "{err}");
+            assert!(err.contains(counts), "{err}");
+            let json = fs::read_to_string(dir.path().join("o.json")).expect("written");
+            assert!(json.contains("\"outcome\": \"untested\""), "{json}");
+        }
     }
 
     #[test]
     fn a_report_on_peers_is_shown_again() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let [kept, json, html] = ["kept.json", "o.json", "o.html"].map(|name| dir.path().join(name));
-        let why = "it fell over".into();
+        let why = "it crashed".into();
         let failure = Failure { system: "redis".into(), case: 'F', repetition: 1, why };
         let report = test_report(false, vec![failure]);
         report.write_json(&kept).expect("writable");
@@ -302,13 +288,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_is_said() {
+    fn errors_name_their_cause() {
         let check = |line, code, part: &str| {
             let (found, out, err, _dir) = report(line);
             assert!(found == code && err.contains(part) && out.is_empty(), "{line}: {found}\n{out}\n{err}");
         };
         check("none", EXIT_NOT_RUN, "cannot read ");
         check("-none a", EXIT_NOT_RUN, "cannot read ");
-        check("-a d", EXIT_USAGE, "compare reports of one scenario");
+        check("-a bots", EXIT_USAGE, "compare reports of one scenario");
     }
 }

@@ -1,51 +1,54 @@
-//! `report`.
+//! The command line of `report`.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-/// Largest change that may count as noise.
+/// Largest `--noise`, in percent.
 const NOISE_MAX: f64 = 100.0;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exit codes: 0 shown, or nothing got significantly worse; 1 nothing could be tested, or a file cannot be read or written; \
-2 usage, or the runs are not of one scenario; 3 something got significantly worse.")]
+A comparison takes at least five runs a side, measured in turns (a, b, a, b): \
+report --baseline=a-{1..5}.json b-{1..5}.json\n\n\
+Exit codes: 0 shown, or nothing got significantly worse; 1 nothing was tested, or a file cannot be read or written; \
+2 usage, or the reports are of different scenarios; 3 something got significantly worse.")]
 pub(super) struct RawReport {
-    /// What `--json` wrote. One is shown again; of several, the first is what the others are compared with
+    /// Reports written by `--json`: one to show again, or the runs of the new side of a comparison
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// What to compare with, in place of the first FILE; repeatable, as several runs a side tell more than one
+    /// Run of the baseline, repeatable; the first FILE if left out
     #[arg(long, value_name = "FILE")]
     baseline: Vec<PathBuf>,
-    /// Changes up to this are not called differences, however certain: what two runs of the same server differ by on this machine
+    /// Changes of the median up to this are not called different, however significant
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = parse_percent)]
     noise: f64,
     /// Write the report, or the comparison, to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write it to this file as a page for a browser, which needs no other file
+    /// Write it to this file as a self-contained HTML page
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Write each whole distribution to a file in this directory, for plotters of HdrHistogram (milliseconds)
+    /// Write each distribution to a file in this directory, for HdrHistogram's plotters (in
+    /// milliseconds)
     #[arg(long, value_name = "DIR")]
     hgrm: Option<PathBuf>,
 }
 
-/// Reports that were written before, and what to make of them.
+/// Reports to show or to compare.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReportJob {
-    /// What to compare with; empty if one report is to be shown.
+    /// Runs of the baseline; empty if one report is to be shown.
     pub baseline: Vec<PathBuf>,
-    /// One to be shown, or those to be compared; never empty.
+    /// The report to show, or the runs of the new side; never empty.
     pub files: Vec<PathBuf>,
-    /// Changes up to this share are noise.
+    /// Share up to which a change of the median is noise, from 0 to 1.
     pub noise: f64,
-    /// Where the result goes as JSON.
+    /// Output file for JSON.
     pub json: Option<PathBuf>,
-    /// Where it goes as a page.
+    /// Output file for the page.
     pub html: Option<PathBuf>,
-    /// The directory for the distributions.
+    /// Output directory for distributions.
     pub hgrm: Option<PathBuf>,
 }
 
@@ -55,13 +58,13 @@ impl RawReport {
         for output in json.iter().chain(&html) {
             if files.iter().chain(&baseline).any(|input| input == output) {
                 return Err(format!(
-                    "{} is to be read and written: the report in it would be lost",
+                    "{} is both an input and an output: the report in it would be lost",
                     output.display()
                 ));
             }
         }
         if json.is_some() && json == html {
-            return Err("--json and --html name the same file: one would replace the other".into());
+            return Err("--json and --html name the same file: one would overwrite the other".into());
         }
         if baseline.is_empty() && files.len() > 1 {
             baseline.push(files.remove(0));
@@ -73,11 +76,11 @@ impl RawReport {
     }
 }
 
-/// A percentage, with or without its sign, as a share.
+/// Parses a percentage, with or without its sign, into a share.
 fn parse_percent(text: &str) -> Result<f64, String> {
     match text.trim_end_matches('%').trim().parse() {
         Ok(percent) if (0.0..=NOISE_MAX).contains(&percent) => Ok(percent / 100.0),
-        _ => Err(format!("`{text}` is no share from 0% to {NOISE_MAX}%")),
+        _ => Err(format!("`{text}` is not a percentage from 0% to {NOISE_MAX}%")),
     }
 }
 
@@ -96,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn one_is_shown_and_several_are_compared() {
+    fn one_file_is_shown_and_several_are_compared() {
         let check = |line: &str, baseline: &[&str], files: &[&str], noise: f64| {
             let job = parse(line).expect("complete");
             let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
@@ -111,16 +114,16 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_said() {
+    fn contradictions_are_refused() {
         let check = |line: &str, part: &str| {
             let error = parse(line).expect_err(line);
             assert!(error.contains(part), "{line}: {error}");
         };
         check("", "<FILE>...");
-        check("a --json a", "a is to be read and written");
+        check("a --json a", "a is both an input and an output");
         check("a --json x --html x", "name the same file");
         check("a a", "a is on both sides");
-        check("a --noise much", "no share from 0% to 100%");
-        check("a --noise=-1%", "no share from 0% to 100%");
+        check("a --noise much", "not a percentage from 0% to 100%");
+        check("a --noise=-1%", "not a percentage from 0% to 100%");
     }
 }

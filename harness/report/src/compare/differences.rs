@@ -1,4 +1,4 @@
-//! Whether runs can be compared: in what else than the server they differ.
+//! Differences between the sides besides the server: flags, seed, traffic, version, machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,8 +7,9 @@ use throng_harness_model::text::format_bytes;
 
 use crate::Report;
 
-/// Flags that decide where a run's results go, where its server is or what it must hold to, and not what it does.
-const ASIDE: [&str; 12] = [
+/// Flags that do not change the load: outputs, the server's address, thresholds. The seed is
+/// compared by its value.
+const IGNORED_FLAGS: [&str; 12] = [
     "--json",
     "--html",
     "--hgrm",
@@ -23,19 +24,19 @@ const ASIDE: [&str; 12] = [
     "--password",
 ];
 
-/// Something in which two sides differ. Values of several runs are put together.
+/// A property in which the sides differ, with the values of all runs of a side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Differing {
-    /// What it is.
+    /// The property.
     pub what: String,
-    /// The baseline's.
+    /// The baseline's values.
     pub baseline: String,
-    /// The new side's.
+    /// The new side's values.
     pub new: String,
 }
 
-/// Whether both sides have runs of the same traffic: the same was to be sent, and the same was sent, as far as all reports say
-/// that; none if not all reports say the first.
+/// Returns true if both sides had the same traffic: `traffic` is the same, and so is `traffic_sent`
+/// if all reports have it. None if a report has no `traffic`.
 pub(super) fn same_traffic(sides: &[Vec<&Report>; 2]) -> Option<bool> {
     let same = |print: fn(&Report) -> &Option<String>| {
         let prints = |side: &Vec<&Report>| -> Option<BTreeSet<String>> {
@@ -44,11 +45,11 @@ pub(super) fn same_traffic(sides: &[Vec<&Report>; 2]) -> Option<bool> {
         let [baseline, new] = sides.each_ref().map(prints);
         Some(baseline? == new?)
     };
-    // Earlier versions did not say what was sent.
+    // Reports of earlier versions have no `traffic_sent`.
     Some(same(|report| &report.traffic)? && same(|report| &report.traffic_sent).unwrap_or(true))
 }
 
-/// In what the sides differ.
+/// Returns the properties in which the sides differ.
 pub(super) fn differing(sides: &[Vec<&Report>; 2]) -> Vec<Differing> {
     let mut found = Vec::new();
     let mut compare = |what: &str, value: &dyn Fn(&Report) -> String| {
@@ -76,11 +77,11 @@ pub(super) fn differing(sides: &[Vec<&Report>; 2]) -> Vec<Differing> {
     compare("harness version", &|report| report.version.clone());
     compare("processor", &|report| report.machine.cpu.clone());
     compare("cores for the harness", &|report| report.machine.cores.to_string());
-    // Earlier versions did not count them.
+    // Reports of earlier versions have 0.
     if sides.iter().flatten().all(|report| report.machine.cores_online > 0) {
         compare("cores of the machine", &|report| report.machine.cores_online.to_string());
     }
-    // It varies by some kilobytes from one boot to the next.
+    // Rounded, as it varies by some kilobytes from boot to boot.
     compare("memory", &|report| format_bytes(report.machine.memory_bytes));
     compare("kernel", &|report| report.machine.kernel.clone());
     found
@@ -90,7 +91,7 @@ fn settings_of(report: &Report, flag: &str) -> Option<String> {
     settings(report).remove(flag)
 }
 
-/// The flags of a report's command line with their values, as they were written.
+/// Returns the flags of a report's command line with their values, as they were written.
 fn settings(report: &Report) -> BTreeMap<String, String> {
     let mut words = report.command.iter().skip(1).peekable();
     let mut settings = BTreeMap::new();
@@ -102,7 +103,7 @@ fn settings(report: &Report) -> BTreeMap<String, String> {
             let value = words.next_if(|next| !next.starts_with("--"));
             (word, value.map_or("given", String::as_str))
         });
-        if !ASIDE.contains(&flag) {
+        if !IGNORED_FLAGS.contains(&flag) {
             settings.insert(flag.to_owned(), value.to_owned());
         }
     }
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_found() {
+    fn differing_flags_seeds_and_machines_are_listed() {
         let a = report("h broadcast --clients 5 --json a.json --churn 5/s --leave --seed 1", 1, Some("x"));
         let b = report("h broadcast --leave --json=b.json --clients=7 --data d --interval 5ms", 2, Some("y"));
         let differing = |baseline: &[&Report], new: &[&Report]| {
@@ -146,7 +147,7 @@ mod tests {
         assert_eq!(same_traffic(&[vec![&a, &b], vec![&b, &a]]), Some(true));
         assert_eq!(same_traffic(&[vec![&a], vec![&b]]), Some(false));
         assert_eq!(same_traffic(&[vec![&a], vec![&Report::default()]]), None);
-        // What was sent decides too, where it is known.
+        // `traffic_sent` decides too, if all reports have it.
         let sent = |print: &str| Report { traffic_sent: Some(print.into()), ..a.clone() };
         let (all, part) = (sent("x"), sent("w"));
         assert_eq!(same_traffic(&[vec![&all], vec![&all]]), Some(true));

@@ -1,183 +1,129 @@
-//! The figures that are compared.
-
-use throng_harness_model::results::Second;
+//! The figures of a run that are compared.
 
 use super::Unit;
-use super::series::{Series, entered, ratios, received, seconds, values};
 use crate::Report;
 
-/// Which way is better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Direction in which a figure gets better.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Better {
+    #[default]
     Lower,
     Higher,
     Neither,
 }
 
-/// A figure of a run's seconds.
+type Value = Box<dyn Fn(&Report) -> Option<f64>>;
+
+/// A figure that each run has once.
 pub(super) struct Metric {
-    pub(super) name: &'static str,
+    pub(super) name: String,
     pub(super) unit: Unit,
     pub(super) better: Better,
-    /// Whether it is a latency: a run that is not valid is no evidence of those.
+    /// True for a latency under load, of which a run that is not valid is no evidence.
     pub(super) needs_valid: bool,
-    pub(super) series: fn(&[Second]) -> Series,
-    /// The same in units of what a delivery cost the harness, for times that the machine makes longer and shorter.
-    pub(super) controlled: Option<fn(&[Second]) -> Series>,
+    /// True for a time that grows with the harness's cost of a delivery when the machine slows
+    /// down.
+    pub(super) is_controlled: bool,
+    value: Value,
 }
 
 impl Metric {
-    /// A latency.
-    const fn latency(
-        name: &'static str,
-        series: fn(&[Second]) -> Series,
-        controlled: fn(&[Second]) -> Series,
+    fn new(
+        name: impl Into<String>,
+        unit: Unit,
+        better: Better,
+        value: impl Fn(&Report) -> Option<f64> + 'static,
     ) -> Self {
-        Self {
-            name,
-            unit: Unit::Micros,
-            better: Better::Lower,
-            needs_valid: true,
-            series,
-            controlled: Some(controlled),
-        }
+        let (name, value) = (name.into(), Box::new(value));
+        Self { name, unit, better, needs_valid: false, is_controlled: false, value }
+    }
+
+    fn latency(name: &'static str, value: fn(&Report) -> f64) -> Self {
+        let metric = Self::new(name, Unit::Micros, Better::Lower, move |report| Some(value(report)));
+        Self { needs_valid: true, is_controlled: true, ..metric }
+    }
+
+    /// Returns the value of each run; none if a run has none, or there is no run.
+    pub(super) fn values(&self, side: &[&Report]) -> Option<Vec<f64>> {
+        let is_measured = |value: &f64| value.is_finite() && *value > 0.0;
+        let values = side.iter().map(|report| (self.value)(report).filter(is_measured));
+        values.collect::<Option<Vec<_>>>().filter(|values| !values.is_empty())
     }
 }
 
-/// What the server's, or this process's, share of a core was spent on.
-fn cpu_per_delivery(rows: &[Second], cpu: fn(&Second) -> Option<f64>) -> Series {
-    ratios(rows, |before, row| {
-        let received = received(before, row);
-        let micros = cpu(row)? * seconds(before, row) * 1e6;
-        // A second in which it works and delivers nothing counts too.
-        (row.received > 0).then_some((micros, received))
+/// Name of the control.
+pub(super) const HARNESS_COST: &str = "harness CPU per delivery";
+
+/// Phases that span others. Their 99th percentile is compared too; for each further one five runs
+/// a side could show less.
+const WHOLE_PHASES: [&str; 2] = ["way_in", "reconnect"];
+
+/// Returns the control: the harness's CPU time of a delivery, in microseconds.
+pub(super) fn harness_cost() -> Metric {
+    Metric::new(HARNESS_COST, Unit::Micros, Better::Neither, |report| {
+        Some(report.harness?.cpu_s * 1e6 / report.latency_us.count as f64)
     })
 }
 
-/// What a delivery of a second cost the harness, in microseconds.
-fn harness_cost(before: &Second, row: &Second) -> Option<f64> {
-    let cost = row.harness_cpu? * seconds(before, row) * 1e6 / received(before, row);
-    (cost.is_finite() && cost > 0.0).then_some(cost)
-}
-
-/// A time of each second in units of what a delivery cost the harness in it.
-fn in_harness_costs(rows: &[Second], micros: fn(&Second) -> f64) -> Series {
-    values(rows, |before, row| harness_cost(before, row).map_or(0.0, |cost| micros(row) / cost))
-}
-
-/// What tells whether the machine was another.
-pub(super) const HARNESS_COST: &str = "harness CPU per delivery";
-
-/// All of them; a side that has not got one is not compared by it.
-pub(super) const METRICS: [Metric; 10] = [
-    Metric::latency(
-        "latency p50",
-        |rows| values(rows, |_, row| row.p50_us),
-        |rows| in_harness_costs(rows, |row| row.p50_us),
-    ),
-    Metric::latency(
-        "latency p99",
-        |rows| values(rows, |_, row| row.p99_us),
-        |rows| in_harness_costs(rows, |row| row.p99_us),
-    ),
-    Metric::latency(
-        "last recipient p50",
-        |rows| values(rows, |_, row| row.last_recipient_p50_us),
-        |rows| in_harness_costs(rows, |row| row.last_recipient_p50_us),
-    ),
-    Metric::latency(
-        "last recipient p99",
-        |rows| values(rows, |_, row| row.last_recipient_p99_us),
-        |rows| in_harness_costs(rows, |row| row.last_recipient_p99_us),
-    ),
-    Metric {
-        name: "deliveries",
-        unit: Unit::PerSecond,
-        better: Better::Higher,
-        needs_valid: false,
-        series: |rows| {
-            let rate = |before: &_, row: &_| Some((received(before, row), seconds(before, row)));
-            ratios(rows, |before, row| rate(before, row).filter(|_| row.received > 0))
-        },
-        controlled: None,
-    },
-    Metric {
-        name: "server CPU per delivery",
-        unit: Unit::Micros,
-        better: Better::Lower,
-        needs_valid: false,
-        series: |rows| cpu_per_delivery(rows, |row| row.server_cpu),
-        controlled: Some(|rows| {
-            ratios(rows, |before, row| {
-                let received = received(before, row);
-                let server = row.server_cpu? * seconds(before, row) * 1e6;
-                (row.received > 0).then_some((server, harness_cost(before, row)? * received))
-            })
+/// Returns the figures that these runs may have, at most twelve besides the control. Runs in which
+/// nothing was sent are compared by their phases.
+pub(super) fn metrics(reports: &[&Report]) -> Vec<Metric> {
+    let cpu_per_delivery = Metric::new("server CPU per delivery", Unit::Micros, Better::Lower, |report| {
+        report.server_cpu_us_per_delivery
+    });
+    let memory = Metric::new("server memory at the end", Unit::Bytes, Better::Lower, |report| {
+        report.server.map(|server| server.rss_bytes as f64)
+    });
+    if reports.iter().any(|report| report.sent > 0) {
+        return vec![
+            Metric::latency("latency p50", |report| report.latency_us.p50),
+            Metric::latency("latency p99", |report| report.latency_us.p99),
+            Metric::latency("last recipient p50", |report| report.last_recipient_us.p50),
+            Metric::latency("last recipient p99", |report| report.last_recipient_us.p99),
+            Metric::new("deliveries", Unit::PerSecond, Better::Higher, |report| {
+                Some(report.rates.deliveries_per_s)
+            }),
+            Metric { is_controlled: true, ..cpu_per_delivery },
+            harness_cost(),
+            Metric::new("sent", Unit::PerSecond, Better::Higher, |report| Some(report.rates.achieved_per_s)),
+            memory,
+        ];
+    }
+    let mut metrics = vec![
+        Metric::new("server CPU", Unit::Share, Better::Lower, |report| {
+            Some(report.server?.cpu_s / report.measured_s)
         }),
-    },
-    Metric {
-        name: HARNESS_COST,
-        unit: Unit::Micros,
-        better: Better::Neither,
-        needs_valid: false,
-        series: |rows| cpu_per_delivery(rows, |row| row.harness_cpu),
-        controlled: None,
-    },
-    Metric {
-        name: "server CPU",
-        unit: Unit::Share,
-        better: Better::Lower,
-        needs_valid: false,
-        series: |rows| {
-            ratios(rows, |before, row| {
-                let seconds = seconds(before, row);
-                // With deliveries it is told for each of them.
-                (row.received == 0).then_some((row.server_cpu? * seconds, seconds))
-            })
-        },
-        controlled: None,
-    },
-    Metric {
-        name: "logins",
-        unit: Unit::PerSecond,
-        better: Better::Higher,
-        needs_valid: false,
-        series: |rows| {
-            ratios(rows, |before, row| {
-                (row.received == 0).then_some((entered(before, row), seconds(before, row)))
-            })
-        },
-        controlled: None,
-    },
-    Metric {
-        name: "sent",
-        unit: Unit::PerSecond,
-        better: Better::Higher,
-        needs_valid: false,
-        series: |rows| {
-            ratios(rows, |before, row| {
-                let sent = row.sent.saturating_sub(before.sent) as f64;
-                (row.sent > 0).then_some((sent, seconds(before, row)))
-            })
-        },
-        controlled: None,
-    },
-];
+        Metric::new("logins", Unit::PerSecond, Better::Higher, |report| report.rates.logins_per_s),
+        memory,
+    ];
+    for phase in reports.first().into_iter().flat_map(|report| report.phases_us.keys()) {
+        let (phase, shown) = (phase.clone(), phase.replace('_', " "));
+        if WHOLE_PHASES.contains(&&*phase) {
+            let phase = phase.clone();
+            metrics.push(Metric::new(format!("{shown} p99"), Unit::Micros, Better::Lower, move |report| {
+                report.phases_us.get(&phase).map(|latency| latency.p99)
+            }));
+        }
+        metrics.push(Metric::new(format!("{shown} p50"), Unit::Micros, Better::Lower, move |report| {
+            report.phases_us.get(&phase).map(|latency| latency.p50)
+        }));
+    }
+    metrics
+}
 
-/// A count that needs no statistics: one is one.
-pub(super) type Exact = (&'static str, Better, fn(&Report) -> u64);
+/// A count of faults, of which less is better and one more is worse, without a test.
+pub(super) type Count = (&'static str, fn(&Report) -> u64);
 
-/// All of them.
-pub(super) const EXACT: [Exact; 5] = [
-    ("clients not let in", Better::Lower, |report| {
-        report.entries_requested().saturating_sub(report.clients.connected)
-    }),
-    ("clients disconnected", Better::Lower, |report| report.clients.disconnected),
-    ("faulty deliveries", Better::Lower, |report| report.deliveries.faults()),
-    ("deliveries left out by the server, and told of", Better::Lower, |report| {
-        // Earlier versions did not tell whose they are. Who reads slowly on purpose is expected to miss something.
+/// The counts of every run.
+pub(super) const COUNTS: [Count; 5] = [
+    ("clients not admitted", |report| report.entries_requested().saturating_sub(report.clients.connected)),
+    ("clients disconnected", |report| report.clients.disconnected),
+    ("faulty deliveries", |report| report.deliveries.faults()),
+    ("deliveries skipped and announced", |report| {
+        // Earlier versions do not count the gaps of normal readers apart. Clients that read slowly
+        // on purpose are expected to have gaps.
         let all = if report.impaired.deaf + report.impaired.slow == 0 { report.gaps.messages } else { 0 };
         report.gaps.of_readers.max(all)
     }),
-    ("messages numbered inconsistently", Better::Lower, |report| report.deliveries.inconsistent),
+    ("messages numbered inconsistently", |report| report.deliveries.inconsistent),
 ];

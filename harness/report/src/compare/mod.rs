@@ -1,54 +1,42 @@
-//! Reports held against each other: what got better, what worse, and what only looks like it.
+//! Comparison of the reports of two sides, a baseline and a new one: what got better, what worse.
 //!
-//! A figure is called different only if two things are so. The difference is certain: the interval that follows from the runs' seconds
-//! (see `bootstrap`) has no zero in it. And it is larger than the noise: two runs of the same server on a machine that others use
-//! too differ by some percent in a way that no second of either run tells of, so that a difference can be certain and mean nothing.
+//! Runs of one server differ by several percent for reasons that no run shows, so single runs prove
+//! nothing. A comparison takes at least five runs a side, and one value of each run. A figure
+//! differs if the permutation test says so (see `permutation`, also for the level), if the medians
+//! differ by more than the noise, and if the control allows it (see `figure`). With fewer runs both
+//! sides are shown and nothing is called different.
 
-mod bootstrap;
 mod differences;
 mod figure;
 mod metrics;
-mod series;
-pub(super) mod text;
-mod untested;
+mod permutation;
+pub(crate) mod text;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 use thiserror::Error;
-use throng_harness_model::results::Second;
 
-use self::figure::{Change, allow_for_the_machine, direction};
-use self::metrics::{Better, EXACT, Exact, HARNESS_COST, METRICS, Metric};
-use self::series::{Series, counted};
-pub use text::percent;
-
+use self::metrics::{COUNTS, HARNESS_COST};
 use super::{Report, Verdict};
 
 pub use self::differences::Differing;
 pub use self::figure::{Compared, Controlled, Finding, Unit};
+pub use self::text::percent;
 
-/// Fewest runs of a side whose figures of whole runs are compared: with fewer, all of one side lie above all of the other by chance
-/// more often than once in a hundred times.
+/// Fewest runs of a side that are tested.
 const RUNS_MIN: usize = 5;
-
-/// Fewest runs of a side that say, roughly, what runs differ by.
-const RUNS_TELLING: usize = 3;
-
-/// Fewest full seconds of a side, and of each of its runs, whose figures are compared: fewer blocks than that say little of each other.
-const ROWS_MIN: usize = 20;
-const ROWS_OF_RUN_MIN: usize = 5;
 
 /// A report and the file that it came from.
 #[derive(Debug, Clone)]
 pub struct Named {
     /// The file.
     pub path: PathBuf,
-    /// What is in it.
+    /// The report in it.
     pub report: Report,
 }
 
-/// Why reports cannot be compared.
+/// Reports of different scenarios, which cannot be compared.
 #[derive(Debug, Error)]
 #[error(
     "{} is of the scenario `{other}` and {} of `{first}`: compare reports of one scenario",
@@ -62,7 +50,7 @@ pub struct CompareError {
     other_path: PathBuf,
 }
 
-/// What a comparison came to as a whole.
+/// Outcome of a comparison as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
@@ -72,231 +60,183 @@ pub enum Outcome {
     Better,
     /// Something got worse.
     Worse,
-    /// There was nothing that could be tested.
+    /// Nothing was tested.
     Untested,
 }
 
-/// Two sides held against each other, as it is written to `--json`.
+/// A comparison, as it is written to `--json`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Comparison {
-    /// The version of this form: 1.
+    /// The version of this form: 2.
     pub format: u32,
     /// `report`.
     pub scenario: &'static str,
-    /// The scenario that the reports are of.
+    /// The scenario of the reports.
     pub of: String,
-    /// What the comparison came to.
+    /// The outcome.
     pub outcome: Outcome,
+    /// Reason why nothing was tested; null if something was.
+    pub untested_because: Option<String>,
     /// The baseline's files.
     pub baseline: Vec<PathBuf>,
     /// The new side's files.
     pub new: Vec<PathBuf>,
-    /// The share up to which a change is noise.
+    /// Share up to which a change of the median is noise.
     pub noise: f64,
-    /// How certain the intervals are: 0.99.
-    pub confidence: f64,
-    /// Whether both sides were to send the same messages to the same clients at the same times; null if the reports do not say.
+    /// Largest adjusted p-value of a difference: 0.1.
+    pub level: f64,
+    /// Figures that the p-values are adjusted for.
+    pub tested: usize,
+    /// True if both sides were to send the same messages to the same clients at the same times;
+    /// null if the reports do not say.
     pub same_traffic: Option<bool>,
-    /// In what else the sides differ that may matter.
+    /// Other differences between the sides that may matter.
     pub differing: Vec<Differing>,
-    /// What makes the comparison weaker than it looks.
+    /// Facts that weaken the comparison.
     pub doubts: Vec<String>,
-    /// Every figure that both sides have.
+    /// Every figure that all runs have.
     pub figures: Vec<Compared>,
     /// This program's version.
     pub version: &'static str,
 }
 
 impl Comparison {
-    /// Compares `new` with `baseline`; changes up to the share `noise` count as none.
+    /// Compares `new` with `baseline`. Changes up to the share `noise` are no difference.
+    ///
+    /// # Errors
+    ///
+    /// The reports are of more than one scenario.
     pub fn new(baseline: &[Named], new: &[Named], noise: f64) -> Result<Self, CompareError> {
-        let mut all = baseline.iter().chain(new);
-        let first = all.next();
-        for other in all {
-            if let Some(first) = first
-                && other.report.scenario != first.report.scenario
-            {
-                return Err(CompareError {
-                    first: first.report.scenario.clone(),
-                    first_path: first.path.clone(),
-                    other: other.report.scenario.clone(),
-                    other_path: other.path.clone(),
-                });
+        let of = one_scenario(baseline, new)?;
+        let sides = [baseline, new].map(|side| side.iter().map(|named| &named.report).collect::<Vec<_>>());
+        let sizes = sides.each_ref().map(Vec::len);
+        let has_runs = sizes.iter().all(|size| *size >= RUNS_MIN);
+        let same_traffic = differences::same_traffic(&sides);
+        let mut figures = measured(&sides, same_traffic == Some(true), has_runs);
+        let tested = figures.iter().filter(|figure| figure.is_tested()).count();
+        let untested_because = untested_because(sizes, tested);
+        if untested_because.is_some() {
+            for figure in &mut figures {
+                figure.p = None;
             }
         }
-        let sides = [baseline, new].map(reports);
-        let same_traffic = differences::same_traffic(&sides);
-        // Other messages are other work for the harness too.
-        let has_control = same_traffic == Some(true);
-        let by_rows = |(metric, seed)| by_rows(metric, &sides, has_control, noise, seed);
-        let mut figures: Vec<_> = METRICS.iter().zip(0..).filter_map(by_rows).collect();
-        allow_for_the_machine(&mut figures);
-        figures.extend(by_runs(&sides, noise));
-        figures.extend(EXACT.iter().map(|exact| counts(exact, &sides)));
-        let doubts = doubts(baseline, new, &figures);
+        figure::judge(&mut figures, noise);
+        for (name, count) in COUNTS {
+            let counts = sides.each_ref().map(|side| side.iter().map(|run| count(run) as f64).collect());
+            figures.push(Compared::of_counts(name, &counts, has_runs));
+        }
         Ok(Self {
-            format: 1,
+            format: 2,
             scenario: "report",
-            of: first.map_or_else(String::new, |first| first.report.scenario.clone()),
-            outcome: outcome(&figures),
+            of,
+            outcome: outcome(&figures, untested_because.is_some()),
+            untested_because,
             baseline: paths(baseline),
             new: paths(new),
             noise,
-            confidence: bootstrap::CONFIDENCE,
+            level: permutation::LEVEL,
+            tested,
             same_traffic,
             differing: differences::differing(&sides),
-            doubts,
+            doubts: doubts(baseline, new, &figures),
             figures,
             version: env!("CARGO_PKG_VERSION"),
         })
     }
 
-    /// Whether something got significantly worse.
+    /// Returns true if something got significantly worse.
     pub fn is_worse(&self) -> bool {
         self.outcome == Outcome::Worse
     }
 }
 
-fn reports(side: &[Named]) -> Vec<&Report> {
-    side.iter().map(|named| &named.report).collect()
+/// Returns the scenario that all reports are of.
+fn one_scenario(baseline: &[Named], new: &[Named]) -> Result<String, CompareError> {
+    let mut all = baseline.iter().chain(new);
+    let Some(first) = all.next() else { return Ok(String::new()) };
+    match all.find(|other| other.report.scenario != first.report.scenario) {
+        None => Ok(first.report.scenario.clone()),
+        Some(other) => Err(CompareError {
+            first: first.report.scenario.clone(),
+            first_path: first.path.clone(),
+            other: other.report.scenario.clone(),
+            other_path: other.path.clone(),
+        }),
+    }
 }
 
 fn paths(side: &[Named]) -> Vec<PathBuf> {
     side.iter().map(|named| named.path.clone()).collect()
 }
 
-/// Compares what each second of the runs had; none if a side has not had it.
-fn by_rows(
-    metric: &Metric,
-    sides: &[Vec<&Report>; 2],
-    has_control: bool,
-    noise: f64,
-    seed: u64,
-) -> Option<Compared> {
-    let is_evidence = !metric.needs_valid || sides.iter().flatten().all(|report| report.valid);
-    let change = |series: fn(&[Second]) -> Series| {
-        let sides = sides
-            .each_ref()
-            .map(|side| -> Vec<Series> { side.iter().map(|report| series(counted(report))).collect() });
-        let is_long = sides.iter().all(|side| {
-            side.iter().all(|run| run.len() >= ROWS_OF_RUN_MIN)
-                && side.iter().map(Series::len).sum::<usize>() >= ROWS_MIN
-        });
-        Change::of(&sides, (is_evidence && is_long).then_some(seed))
-    };
-    let controlled = metric.controlled.filter(|_| has_control).and_then(change);
-    Some(Compared::new(
-        metric.name.into(),
-        metric.unit,
-        metric.better,
-        change(metric.series)?,
-        controlled,
-        noise,
-    ))
+/// Returns the figures that all runs have. Other traffic costs the harness something else, so it
+/// has no control.
+fn measured(sides: &[Vec<&Report>; 2], has_control: bool, has_runs: bool) -> Vec<Compared> {
+    let all = sides.concat();
+    let both = |[baseline, new]: [Option<Vec<f64>>; 2]| Some([baseline?, new?]);
+    let costs = both(sides.each_ref().map(|side| metrics::harness_cost().values(side)));
+    let costs = costs.filter(|_| has_control);
+    let is_valid = all.iter().all(|report| report.valid);
+    let compared = metrics::metrics(&all).into_iter().filter_map(|metric| {
+        let values = both(sides.each_ref().map(|side| metric.values(side)))?;
+        let is_tested = has_runs && (is_valid || !metric.needs_valid);
+        Some(Compared::new(metric, &values, costs.as_ref(), is_tested))
+    });
+    compared.collect()
 }
 
-/// Compares what a run has as a whole, for which the only evidence is how runs differ.
-fn by_runs(sides: &[Vec<&Report>; 2], noise: f64) -> Vec<Compared> {
-    let is_enough = sides.iter().all(|side| side.len() >= RUNS_MIN);
-    let compare = |name: String, unit, value: &dyn Fn(&Report) -> Option<f64>| {
-        let series = |side: &Vec<&Report>| -> Vec<Series> {
-            side.iter()
-                .map(|report| {
-                    Series::Values(value(report).filter(|value| *value > 0.0).into_iter().collect())
-                })
-                .collect()
-        };
-        let change = Change::of(&sides.each_ref().map(series), is_enough.then_some(u64::MAX))?;
-        Some(Compared::new(name, unit, Better::Lower, change, None, noise))
-    };
-    let mut figures = Vec::new();
-    let is_silent = sides.iter().flatten().all(|report| report.sent == 0);
-    let phases = sides[0].first().filter(|_| is_silent).map(|report| report.phases_us.keys());
-    for phase in phases.into_iter().flatten() {
-        let shown = phase.replace('_', " ");
-        figures.extend(compare(format!("{shown} p50"), Unit::Micros, &|report| {
-            report.phases_us.get(phase).map(|latency| latency.p50)
-        }));
-        figures.extend(compare(format!("{shown} p99"), Unit::Micros, &|report| {
-            report.phases_us.get(phase).map(|latency| latency.p99)
-        }));
-    }
-    figures.extend(compare("server memory at the end".into(), Unit::Bytes, &|report| {
-        report.server.map(|server| server.rss_bytes as f64)
-    }));
-    figures
-}
-
-/// Compares the worst run of each side.
-fn counts((name, better, count): &Exact, sides: &[Vec<&Report>; 2]) -> Compared {
-    let [baseline, new] =
-        sides.each_ref().map(|side| side.iter().map(|report| count(report)).max().unwrap_or(0));
-    let finding =
-        if baseline == new { Finding::Same } else { direction(*better, new as f64 - baseline as f64) };
-    Compared {
-        name: (*name).into(),
-        unit: Unit::Count,
-        baseline: baseline as f64,
-        new: new as f64,
-        change: (baseline > 0).then(|| new as f64 / baseline as f64 - 1.0),
-        interval: None,
-        controlled: None,
-        finding,
+/// Returns the reason why no figure is tested, and the remedy.
+fn untested_because([baseline, new]: [usize; 2], tested: usize) -> Option<String> {
+    let least = permutation::smallest_p_value([baseline, new]);
+    if baseline.min(new) < RUNS_MIN {
+        Some(format!(
+            "a comparison takes {RUNS_MIN} runs a side, but the baseline has {baseline} and the new side {new}: measure \
+             several times, in turns (a, b, a, b)"
+        ))
+    } else if tested == 0 {
+        Some("the reports have no measured figure in common that is evidence".into())
+    } else if least * tested as f64 > permutation::LEVEL {
+        Some(format!("{tested} figures take more than {baseline} and {new} runs: add a run to each side"))
+    } else {
+        None
     }
 }
 
-fn outcome(figures: &[Compared]) -> Outcome {
+fn outcome(figures: &[Compared], is_untested: bool) -> Outcome {
     let has = |finding| figures.iter().any(|figure| figure.finding == finding);
-    let is_tested = figures.iter().any(|figure| figure.interval.is_some());
     match (has(Finding::Worse), has(Finding::Better)) {
         (true, _) => Outcome::Worse,
+        _ if is_untested => Outcome::Untested,
         (false, true) => Outcome::Better,
-        (false, false) if is_tested => Outcome::Same,
-        (false, false) => Outcome::Untested,
+        (false, false) => Outcome::Same,
     }
 }
 
-/// What makes the comparison weaker than it looks.
+/// Returns the facts that weaken a comparison.
 fn doubts(baseline: &[Named], new: &[Named], figures: &[Compared]) -> Vec<String> {
-    let shown = |path: &Path| path.display().to_string();
     let mut doubts = Vec::new();
     for Named { path, report } in baseline.iter().chain(new) {
+        let path = path.display();
         if !report.valid {
-            let because = report.invalid_because.first().map_or("it says so", String::as_str);
-            doubts.push(format!("{} is INVALID, so its latencies are no evidence: {because}", shown(path)));
+            let because = report.invalid_because.first().map_or("no reason given", String::as_str);
+            doubts.push(format!("{path} is INVALID, so latencies are not tested: {because}"));
         }
         if !report.rate_changes.is_empty() {
-            doubts.push(format!("{}: {}", shown(path), report.shown_rate_changes()));
+            doubts.push(format!("{path}: {}", report.shown_rate_changes()));
         }
         if report.verdict == Verdict::Interrupted {
-            doubts.push(format!("{} was INTERRUPTED", shown(path)));
+            doubts.push(format!("{path} was INTERRUPTED"));
         }
         if !report.incomplete_because.is_empty() {
-            doubts.push(format!(
-                "{} did not go to its end: {}",
-                shown(path),
-                report.incomplete_because.join("; ")
-            ));
+            doubts.push(format!("{path} did not complete: {}", report.incomplete_because.join("; ")));
         }
     }
-    let harness = figures.iter().find(|figure| figure.name == HARNESS_COST);
-    if let Some(figure) = harness.filter(|figure| figure.finding == Finding::Different) {
+    let control = figures.iter().find(|figure| figure.name == HARNESS_COST);
+    if let Some(figure) = control.filter(|figure| figure.finding == Finding::Different) {
         doubts.push(format!(
-            "the harness's own cost of a delivery changed too, by {:+.1}%: it may have been the machine, so times that changed the same way by \
-             up to twice that are not called different, unless they did in units of that cost",
-            figure.change.unwrap_or(0.0) * 100.0
-        ));
-    }
-    if figures.iter().any(|figure| figure.finding == Finding::Untested && figure.unit != Unit::Count) {
-        doubts.push(format!(
-            "what is not tested has fewer than {ROWS_MIN} full seconds on a side, is a latency of a run that is not valid, or is a figure of \
-             whole runs and has fewer than {RUNS_MIN} of them on a side"
-        ));
-    }
-    if baseline.len().min(new.len()) < RUNS_TELLING {
-        doubts.push(format!(
-            "a side has fewer than {RUNS_TELLING} runs, so the intervals do not know what runs of one server differ by, which on a shared machine is \
-             often more than the noise: measure several times, in turns"
+            "the harness's own cost of a delivery changed by {}, perhaps with the machine: a time that changed the same way by up to \
+             twice as much only counts as different in units of this cost",
+            figure.change_text()
         ));
     }
     doubts

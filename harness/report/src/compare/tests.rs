@@ -1,204 +1,326 @@
-use throng_harness_model::procstat::Usage;
-use throng_harness_model::results::Second;
+use proptest::prelude::*;
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
 
-use super::bootstrap::tests::rows;
 use super::*;
+use throng_harness_model::procstat::Usage;
+use throng_harness_model::record::LatencyUs;
 
-/// A report of a minute in which the server is `factor` times as slow as usual.
-fn report(seed: u64, factor: f64) -> Report {
-    report_on(seed, factor, 1.0)
+/// Distribution of the runs of a side.
+#[derive(Clone, Copy)]
+struct Server {
+    /// Latencies and CPU time, of which 1 is usual.
+    slowness: f64,
+    /// Spread of each figure from run to run.
+    noise: f64,
+    /// Spread of the machine's speed from run to run, which server and harness share.
+    machine: f64,
+    traffic: Option<&'static str>,
 }
 
-/// The same on a machine that is `machine` times as slow as usual, for everybody.
-fn report_on(seed: u64, factor: f64, machine: f64) -> Report {
-    let noise = |kind: u64, level: f64| rows(seed * 100 + kind, level * machine, 64);
-    let (p50, p99, last) =
-        (noise(1, 5_000.0 * factor), noise(2, 12_000.0 * factor), noise(3, 9_000.0 * factor));
-    let (cpu, own) = (noise(4, 0.45), noise(5, 0.4));
-    let row = |at: usize| Second {
-        at_s: at as f64 + 1.0,
-        connected: 1_000,
-        sent: 50 * (at.saturating_sub(1)) as u64,
-        received: 50_000 * (at.saturating_sub(1)) as u64,
-        p50_us: p50[at],
-        p99_us: p99[at],
-        last_recipient_p50_us: last[at],
-        last_recipient_p99_us: p99[at] * 1.1,
-        server_cpu: Some(cpu[at]),
-        harness_cpu: Some(own[at]),
-        ..Second::default()
-    };
-    let mut report = Report {
-        scenario: "broadcast".into(),
-        version: "1".into(),
-        valid: true,
-        rounds: 1,
-        sent: 3_150,
-        traffic: Some("x".into()),
-        timeline: (0..64).map(row).collect(),
-        server: Some(Usage { rss_bytes: 30_000_000, ..Usage::default() }),
-        ..Report::default()
-    };
-    (report.clients.requested, report.clients.connected) = (1_000, 1_000);
-    report
+const USUAL: Server = Server { slowness: 1.0, noise: 0.03, machine: 0.0, traffic: Some("x") };
+
+impl Server {
+    fn slower(self, slowness: f64) -> Self {
+        Self { slowness, ..self }
+    }
+
+    /// Draws the reports of `runs` runs.
+    fn runs(self, runs: usize, rng: &mut Xoshiro256PlusPlus) -> Vec<Named> {
+        (0..runs).map(|at| Named { path: format!("{at}.json").into(), report: self.run(rng) }).collect()
+    }
+
+    fn run(self, rng: &mut Xoshiro256PlusPlus) -> Report {
+        let mut normal = || (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0;
+        let speed = (self.machine * normal()).exp();
+        let mut draw = |level: f64| level * speed * (self.noise * normal()).exp();
+        let (slow, count) = (self.slowness, 3_150_000);
+        let mut latency = |p50: f64, p99: f64| LatencyUs {
+            count,
+            p50: draw(p50 * slow),
+            p99: draw(p99 * slow),
+            ..LatencyUs::default()
+        };
+        let (latency_us, last_recipient_us) = (latency(5_000.0, 12_000.0), latency(9_000.0, 14_000.0));
+        let harness_cpu_s = draw(9.0) * count as f64 / 1e6;
+        let mut report = Report {
+            scenario: "broadcast".into(),
+            version: "1".into(),
+            valid: true,
+            rounds: 1,
+            sent: 3_150,
+            traffic: self.traffic.map(str::to_owned),
+            latency_us,
+            last_recipient_us,
+            server_cpu_us_per_delivery: Some(draw(9.4 * slow)),
+            server: Some(Usage { rss_bytes: 30_000_000, ..Usage::default() }),
+            harness: Some(Usage { cpu_s: harness_cpu_s, ..Usage::default() }),
+            ..Report::default()
+        };
+        (report.rates.deliveries_per_s, report.rates.achieved_per_s) = (50_000.0, 50.0);
+        (report.clients.requested, report.clients.connected) = (1_000, 1_000);
+        report
+    }
 }
 
-pub(super) fn side(seeds: std::ops::Range<u64>, factor: f64) -> Vec<Named> {
-    let named = |seed| Named { path: format!("{seed}.json").into(), report: report(seed, factor) };
-    seeds.map(named).collect()
-}
-
-pub(super) fn compare(baseline: &[Named], new: &[Named]) -> Comparison {
+fn compare(baseline: &[Named], new: &[Named]) -> Comparison {
     Comparison::new(baseline, new, 0.05).expect("one scenario")
 }
 
-#[test]
-fn the_same_server_shows_no_difference_and_a_slower_one_does() {
-    let (mut different, mut slower) = (0, 0);
-    for seed in 0..100 {
-        let (a, b) = (side(2 * seed..2 * seed + 1, 1.0), side(2 * seed + 1..2 * seed + 2, 1.0));
-        different += usize::from(compare(&a, &b).outcome != Outcome::Same);
-        let c = side(2 * seed + 1..2 * seed + 2, 1.1);
-        slower += usize::from(compare(&a, &c).is_worse());
-    }
-    assert!(different <= 5, "{different} of 100 pairs of the same server differ");
-    assert!(slower >= 95, "{slower} of 100 pairs show the slower server");
+/// Compares two sides of `runs` runs for each of `count` seeds.
+fn comparisons(count: u64, runs: usize, [baseline, new]: [Server; 2], noise: f64) -> Vec<Comparison> {
+    let compared = (0..count).map(|seed| {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let [baseline, new] = [baseline, new].map(|server| server.runs(runs, &mut rng));
+        Comparison::new(&baseline, &new, noise).expect("one scenario")
+    });
+    compared.collect()
+}
+
+fn sides() -> [Vec<Named>; 2] {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+    [USUAL.runs(5, &mut rng), USUAL.slower(1.3).runs(5, &mut rng)]
+}
+
+#[track_caller]
+fn figure<'a>(comparison: &'a Comparison, name: &str) -> &'a Compared {
+    let found = comparison.figures.iter().find(|figure| figure.name == name);
+    found.unwrap_or_else(|| panic!("no {name} in {comparison}"))
 }
 
 #[test]
-fn the_moods_of_the_machine_are_divided_out() {
-    // By up to 15 % either way, another one for each run.
-    let side = |seed: u64, factor: f64| -> Vec<Named> {
-        let named = |run: u64| {
-            let seed = 3 * seed + run;
-            let mood = (seed * 7_919 % 101) as f64 / 50.0 - 1.0;
-            Named { path: "a.json".into(), report: report_on(seed, factor, 1.0 + 0.15 * mood) }
-        };
-        (0..3).map(named).collect()
+fn identical_servers_differ_no_more_often_than_the_level_says() {
+    // Without a least change, so that the test alone decides.
+    for (count, runs, machine) in [(500, 5, 0.0), (500, 5, 0.2), (100, 8, 0.0)] {
+        let server = Server { machine, ..USUAL };
+        let all = comparisons(count as u64, runs, [server; 2], 0.0);
+        let different = all.iter().filter(|comparison| comparison.outcome != Outcome::Same).count();
+        assert!(10 * different <= count, "{different} of {count} differ with {runs} runs a side");
+        // A test that never rejects would pass, too.
+        assert!(100 * different >= count, "{different} of {count} differ with {runs} runs a side");
+    }
+}
+
+#[test]
+fn a_slower_server_is_found() {
+    for (runs, slowness, least) in [(5, 1.15, 98), (10, 1.08, 98)] {
+        let all = comparisons(100, runs, [USUAL, USUAL.slower(slowness)], 0.05);
+        let found = all.iter().filter(|comparison| comparison.is_worse()).count();
+        assert!(found >= least, "{found} of 100 slowdowns to {slowness} found with {runs} runs a side");
+    }
+}
+
+#[test]
+fn the_control_removes_the_speed_of_the_machine() {
+    let server = Server { machine: 0.15, ..USUAL };
+    let found = |traffic: Option<&'static str>| {
+        let [baseline, new] = [server, server.slower(1.3)].map(|server| Server { traffic, ..server });
+        let all = comparisons(100, 5, [baseline, new], 0.05);
+        all.iter().filter(|comparison| comparison.is_worse()).count()
     };
-    let (mut different, mut slower, mut certain) = (0, 0, 0);
-    for seed in 0..40 {
-        let (a, b, c) = (side(2 * seed, 1.0), side(2 * seed + 1, 1.0), side(2 * seed + 1, 1.1));
-        different += usize::from(compare(&a, &b).outcome != Outcome::Same);
-        let found = compare(&a, &c);
-        slower += usize::from(found.is_worse());
-        let is_certain = |figure: &Compared| figure.interval.is_some_and(|[low, _]| low > 0.0);
-        certain += usize::from(found.figures.iter().any(is_certain));
-    }
-    assert!(different <= 2, "{different} of 40 pairs of the same server differ");
-    assert!(slower >= 37, "{slower} of 40 pairs show the slower server");
-    assert!(
-        certain <= 20,
-        "{certain} of 40 pairs would have shown it without the control, so this tests nothing"
-    );
+    // Reports that do not say which traffic they had are compared without the control.
+    let [controlled, raw] = [Some("x"), None].map(found);
+    assert!(controlled >= 90, "{controlled} of 100 slowdowns found");
+    assert!(raw <= 50, "{raw} of 100 slowdowns found without the control");
 }
 
 #[test]
-fn what_the_machine_does_not_decide_needs_no_control() {
-    // A network takes most of the time; the harness's own cost goes up and down and says nothing of it.
-    let side = |seed: u64, factor: f64| -> Vec<Named> {
-        let mut side = self::side(3 * seed..3 * seed + 3, factor);
-        for (named, mood) in side.iter_mut().zip([0.8, 1.0, 1.25]) {
-            for row in &mut named.report.timeline {
-                row.harness_cpu = row.harness_cpu.map(|cpu| cpu * mood);
-            }
+fn a_control_that_explains_nothing_does_not_decide() {
+    // A network takes most of the time; the harness's own cost varies and says nothing of it.
+    let [baseline, new] = sides().map(|mut side| {
+        for (named, mood) in side.iter_mut().zip([0.8, 1.0, 1.25, 0.9, 1.1]) {
+            let harness = named.report.harness.as_mut().expect("measured");
+            harness.cpu_s *= mood;
         }
         side
-    };
-    let comparison = compare(&side(1, 1.0), &side(2, 1.1));
-    let figure = comparison.figures.iter().find(|figure| figure.name == "latency p50").expect("measured");
+    });
+    let comparison = compare(&baseline, &new);
+    let figure = figure(&comparison, "latency p50");
     assert!(figure.controlled.is_some_and(|controlled| !controlled.decides), "{figure:?}");
     assert_eq!(figure.finding, Finding::Worse, "{figure:?}");
 }
 
 #[test]
-fn what_only_the_control_did_is_no_difference() {
-    // The same latencies while the harness came to pay 20 % more for them.
-    let (a, mut b) = (side(0..3, 1.0), side(3..6, 1.0));
-    for row in b.iter_mut().flat_map(|named| &mut named.report.timeline) {
-        row.harness_cpu = row.harness_cpu.map(|cpu| cpu * 1.2);
+fn a_change_of_the_control_alone_is_no_difference() {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(2);
+    let [baseline, mut new] = [0; 2].map(|_| USUAL.runs(5, &mut rng));
+    for named in &mut new {
+        named.report.harness.as_mut().expect("measured").cpu_s *= 1.2;
     }
-    assert_eq!(compare(&a, &b).outcome, Outcome::Same);
-    // And other messages are other work for it.
-    b[0].report.traffic = Some("y".into());
-    let comparison = compare(&a, &b);
+    let comparison = compare(&baseline, &new);
+    assert_eq!(comparison.outcome, Outcome::Same, "{comparison}");
+    assert_eq!(figure(&comparison, HARNESS_COST).finding, Finding::Different, "{comparison}");
+    assert!(comparison.doubts[0].starts_with("the harness's own cost of a delivery changed by +"));
+}
+
+#[test]
+fn other_traffic_has_no_control() {
+    let [baseline, mut new] = sides();
+    new[0].report.traffic = Some("y".into());
+    let comparison = compare(&baseline, &new);
     assert!(comparison.figures.iter().all(|figure| figure.controlled.is_none()), "{comparison}");
+    assert!(comparison.is_worse(), "{comparison}");
+    // If the harness slowed down as much as the server, it may have been the machine.
+    for named in &mut new {
+        named.report.harness.as_mut().expect("measured").cpu_s *= 1.3;
+    }
+    let comparison = compare(&baseline, &new);
+    assert_eq!(comparison.outcome, Outcome::Same, "{comparison}");
+    assert_eq!(figure(&comparison, HARNESS_COST).finding, Finding::Different, "{comparison}");
 }
 
 #[test]
 fn figures_have_a_direction() {
-    let (a, mut b) = (side(0..3, 1.0), side(3..6, 1.3));
-    let finding = |comparison: &Comparison, name: &str| {
-        comparison.figures.iter().find(|figure| figure.name == name).map(|figure| figure.finding)
-    };
-    let worse = compare(&a, &b);
+    let [usual, slow] = sides();
+    let worse = compare(&usual, &slow);
     assert!(worse.is_worse());
-    assert_eq!(finding(&worse, "latency p50"), Some(Finding::Worse));
-    assert_eq!(finding(&worse, "server CPU per delivery"), Some(Finding::Same));
-    assert_eq!(finding(&worse, "deliveries"), Some(Finding::Same));
-    assert_eq!(finding(&worse, "server memory at the end"), Some(Finding::Untested));
-    assert_eq!((finding(&worse, "logins"), finding(&worse, "server CPU")), (None, None));
-    let better = compare(&b, &a);
-    assert_eq!(
-        (better.outcome, finding(&better, "last recipient p99")),
-        (Outcome::Better, Some(Finding::Better))
-    );
-    let figure = better.figures.iter().find(|figure| figure.name == "latency p50").expect("measured");
-    let [low, high] = figure.interval.expect("tested");
-    assert!(low < -0.2 && high > -0.26 && high < -0.2, "{figure:?}");
-    for row in &mut b[0].report.timeline {
-        row.harness_cpu = row.harness_cpu.map(|cpu| cpu * 3.0);
+    for (name, finding) in [
+        ("latency p50", Finding::Worse),
+        ("server CPU per delivery", Finding::Worse),
+        ("deliveries", Finding::Same),
+        ("server memory at the end", Finding::Same),
+        (HARNESS_COST, Finding::Same),
+    ] {
+        assert_eq!(figure(&worse, name).finding, finding, "{name}");
     }
-    b[1].report.valid = false;
-    let invalid = compare(&a, &b);
-    assert_eq!(finding(&invalid, "latency p50"), Some(Finding::Untested));
-    assert_eq!(finding(&invalid, "server CPU per delivery"), Some(Finding::Same));
-    assert!(invalid.doubts[0].starts_with("4.json is INVALID, so its latencies"), "{:?}", invalid.doubts);
+    assert!(worse.figures.iter().all(|figure| !["logins", "server CPU"].contains(&&*figure.name)));
+    let better = compare(&slow, &usual);
+    let p99 = figure(&better, "last recipient p99");
+    assert_eq!((better.outcome, p99.finding), (Outcome::Better, Finding::Better));
+    let p50 = figure(&better, "latency p50");
+    assert!(p50.change.is_some_and(|change| (-0.28..-0.18).contains(&change)), "{p50:?}");
+    let [low, high] = p50.new_range;
+    assert!(low < p50.new && p50.new < high && high < p50.baseline_range[0], "{p50:?}");
+}
+
+#[test]
+fn small_changes_are_noise_however_significant() {
+    let [baseline, new] = [1.0, 1.04].map(|slowness| {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(3);
+        Server { noise: 0.001, ..USUAL }.slower(slowness).runs(5, &mut rng)
+    });
+    let outcome = |noise| Comparison::new(&baseline, &new, noise).expect("one scenario").outcome;
+    assert_eq!((outcome(0.05), outcome(0.02)), (Outcome::Same, Outcome::Worse));
+}
+
+#[test]
+fn a_run_that_is_not_valid_is_no_evidence_of_latencies() {
+    let [baseline, mut new] = sides();
+    new[1].report.valid = false;
+    let comparison = compare(&baseline, &new);
+    assert_eq!(figure(&comparison, "latency p50").finding, Finding::Untested);
+    assert_eq!(figure(&comparison, "server CPU per delivery").finding, Finding::Worse);
+    assert!(comparison.doubts[0].starts_with("1.json is INVALID, so latencies"), "{:?}", comparison.doubts);
 }
 
 #[test]
 fn one_lost_delivery_is_worse() {
-    let (a, mut b) = (side(0..1, 1.0), side(1..2, 1.0));
-    b[0].report.deliveries.missing = 1;
-    let comparison = compare(&a, &b);
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(4);
+    let [baseline, mut new] = [0; 2].map(|_| USUAL.runs(5, &mut rng));
+    new[0].report.deliveries.missing = 1;
+    let comparison = compare(&baseline, &new);
     assert!(comparison.is_worse());
     let text = comparison.to_string();
-    assert!(text.contains("faulty deliveries") && text.contains("WORSE: something got"), "{text}");
-}
-
-#[test]
-fn a_short_run_is_not_judged() {
-    let (mut a, mut b) = (side(0..1, 1.0), side(1..2, 5.0));
-    for side in [&mut a, &mut b] {
-        side[0].report.timeline.truncate(8);
+    assert!(text.contains("faulty deliveries") && text.contains("1 (0-1)"), "{text}");
+    // Figures that a run lacks are left out; a count that got better is no test by itself.
+    for named in &mut new {
+        let traffic = named.report.traffic.take();
+        named.report = Report { valid: true, traffic, scenario: "broadcast".into(), ..Report::default() };
     }
-    let comparison = compare(&a, &b);
-    assert_eq!(comparison.outcome, Outcome::Untested);
-    assert!(comparison.doubts[0].contains("fewer than 20 full seconds"), "{:?}", comparison.doubts);
-}
-
-#[test]
-fn only_one_scenario_at_a_time() {
-    let (a, mut b) = (side(0..1, 1.0), side(1..2, 1.0));
-    b[0].report.scenario = "login".into();
-    let error = Comparison::new(&a, &b, 0.05).expect_err("two scenarios").to_string();
+    let comparison = compare(&baseline, &new);
+    assert_eq!(comparison.outcome, Outcome::Untested, "{comparison}");
     assert_eq!(
-        error,
-        "1.json is of the scenario `login` and 0.json of `broadcast`: compare reports of one scenario"
+        comparison.untested_because.as_deref(),
+        Some("the reports have no measured figure in common that is evidence")
     );
 }
 
 #[test]
-fn figures_of_whole_runs_take_five_of_them() {
-    let with = |seeds: std::ops::Range<u64>, bytes: u64| {
-        let mut side = side(seeds.clone(), 1.0);
-        for (named, seed) in side.iter_mut().zip(seeds) {
-            let rss_bytes = bytes + 100_000 * (seed % 5);
-            named.report.server = Some(Usage { rss_bytes, ..Usage::default() });
-        }
-        side
+fn fewer_than_five_runs_of_a_side_are_not_tested() {
+    let [baseline, mut new] = sides();
+    new[0].report.deliveries.missing = 1;
+    assert_eq!(compare(&[], &new).outcome, Outcome::Untested);
+    for (some, others) in [(1, 1), (4, 5), (5, 4)] {
+        let comparison = compare(&baseline[..some], &new[..others]);
+        assert_eq!(comparison.outcome, Outcome::Untested);
+        let is_shown = |figure: &Compared| figure.finding == Finding::Untested && figure.p.is_none();
+        assert!(comparison.figures.iter().all(is_shown), "{comparison}");
+        let p50 = figure(&comparison, "latency p50");
+        assert!(p50.change.is_some_and(|change| change > 0.15), "{p50:?}");
+        let because = comparison.untested_because.expect("nothing is tested");
+        assert!(because.contains(&format!("baseline has {some} and the new side {others}:")), "{because}");
+    }
+    assert!(compare(&baseline, &new).is_worse());
+}
+
+#[test]
+fn five_runs_suffice_for_the_phases_of_a_login() {
+    let side = |slowness: f64| -> Vec<Named> {
+        let run = |at: u32| {
+            let level = slowness * (1.0 + f64::from(at) / 100.0);
+            let took = LatencyUs { p50: 900.0 * level, p99: 2_000.0 * level, ..LatencyUs::default() };
+            let phases = "dial_login sign_up create_character log_in dial_chat enter user_list way_in";
+            let phases_us = phases.split(' ').map(|phase| (phase.to_owned(), took)).collect();
+            let server = Usage { cpu_s: 2.0, rss_bytes: 30_000_000, ..Usage::default() };
+            let mut report =
+                Report { phases_us, server: Some(server), measured_s: 10.0, ..Report::default() };
+            report.rates.logins_per_s = Some(80.0);
+            Named { path: "a.json".into(), report }
+        };
+        (0..5).map(run).collect()
     };
-    let comparison = compare(&with(0..5, 30_000_000), &with(5..10, 36_000_000));
-    let memory = comparison.figures.iter().find(|figure| figure.name.contains("memory")).expect("known");
-    assert_eq!((memory.finding, memory.interval.is_some()), (Finding::Worse, true), "{memory:?}");
+    let comparison = compare(&side(1.0), &side(1.2));
+    assert_eq!((comparison.tested, comparison.outcome), (12, Outcome::Worse), "{comparison}");
+    assert_eq!(figure(&comparison, "sign up p50").finding, Finding::Worse);
+    assert_eq!(figure(&comparison, "way in p99").finding, Finding::Worse);
+    let p = figure(&comparison, "log in p50").p.expect("tested");
+    assert!((p - 12.0 * 2.0 / 252.0).abs() < 1e-9, "{p}");
+}
+
+#[test]
+fn figures_that_are_too_many_for_the_runs_are_not_tested() {
+    assert_eq!(untested_because([5, 5], 12), None);
+    let because = untested_because([5, 5], 13).expect("too many");
+    assert!(because.starts_with("13 figures take more than 5 and 5 runs"), "{because}");
+    assert_eq!(untested_because([6, 6], 13), None);
+}
+
+#[test]
+fn reports_are_of_one_scenario() {
+    let [baseline, mut new] = sides();
+    new[2].report.scenario = "login".into();
+    let error = Comparison::new(&baseline, &new, 0.05).expect_err("two scenarios").to_string();
+    assert_eq!(
+        error,
+        "2.json is of the scenario `login` and 0.json of `broadcast`: compare reports of one scenario"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn the_order_of_runs_and_sides_does_not_matter(
+        (seed, slowness, runs) in (any::<u64>(), 0.8..1.2_f64, 5..8_usize),
+        order in Just((0..7_usize).collect::<Vec<_>>()).prop_shuffle(),
+    ) {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let server = Server { machine: 0.05, ..USUAL };
+        let (a, b) = (server.runs(runs, &mut rng), server.slower(slowness).runs(5, &mut rng));
+        let reordered: Vec<Named> =
+            order.iter().filter_map(|at| a.get(*at)).cloned().collect();
+        let (comparison, again) = (compare(&a, &b), compare(&reordered, &b));
+        prop_assert_eq!(&comparison.figures, &again.figures);
+        let swapped = compare(&b, &a);
+        for (figure, swapped) in comparison.figures.iter().zip(&swapped.figures) {
+            let mirrored = match figure.finding {
+                Finding::Better => Finding::Worse,
+                Finding::Worse => Finding::Better,
+                same => same,
+            };
+            prop_assert_eq!(swapped.finding, mirrored, "{}", &figure.name);
+            let difference = figure.p.zip(swapped.p).map_or(0.0, |(p, swapped)| (p - swapped).abs());
+            prop_assert!(difference < 1e-9, "{}", &figure.name);
+        }
+    }
 }

@@ -55,7 +55,7 @@ impl Comparison {
     }
 
     fn html_figures(&self, html: &mut Markup) {
-        let heads = ["", "baseline", "new", "change", "99% interval", "finding"];
+        let heads = ["", "baseline (range)", "new (range)", "change", "p", "finding"];
         html.element("div", &[("class", &"scroll")], |html| {
             html.element("table", &[], |html| {
                 html.element("thead", &[], |html| {
@@ -70,17 +70,17 @@ impl Comparison {
                         };
                         html.element("tr", &[], |html| {
                             html.leaf("th", &[], &figure.name);
-                            html.leaf("td", &[], figure.unit.show(figure.baseline));
-                            html.leaf("td", &[], figure.unit.show(figure.new));
+                            html.leaf("td", &[], figure.baseline_text());
+                            html.leaf("td", &[], figure.new_text());
                             html.leaf("td", &[], figure.change_text());
-                            html.leaf("td", &[], figure.interval_text());
+                            html.leaf("td", &[], figure.p_text());
                             html.leaf("td", &[("class", &class)], figure.finding.text());
                         });
                         if let Some(controlled) = figure.controlled {
                             html.element("tr", &[("class", &"detail")], |html| {
                                 html.leaf("th", &[("colspan", &3)], CONTROLLED);
                                 html.leaf("td", &[], controlled.change_text());
-                                html.leaf("td", &[], controlled.interval_text());
+                                html.leaf("td", &[], "");
                                 html.leaf("td", &[], controlled.decides_text());
                             });
                         }

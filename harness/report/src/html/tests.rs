@@ -77,16 +77,17 @@ fn a_comparison_is_a_page() {
         path: name.into(),
         report: Report::new(&job(""), origin(), Findings { timeline: timeline(20), ..findings(lost) }),
     };
-    let (baseline, new) = ([named("a<b>.json", 0), named("b.json", 0)], [named("c.json", 1)]);
+    let baseline = ["a<b>.json", "b.json", "c.json", "d.json", "e.json", "f.json"].map(|name| named(name, 0));
+    let new = ["g.json", "h.json", "i.json", "j.json", "k.json"].map(|name| named(name, 1));
     let page = Comparison::new(&baseline, &new, 0.05).expect("one scenario").to_html(&baseline, &new);
     check_page(&page);
     for part in [
         "<title>broadcast: WORSE</title>",
-        "1 run held against 2 runs",
+        "5 runs compared with 6 runs",
         "<th>faulty deliveries</th><td>0</td><td>1</td><td>-</td><td>-</td><td class=\"broken\">WORSE</td>",
         "<dd>a&lt;b&gt;.json, of 1970-01-01T00:01:17Z, on 4 x Test CPU, 8.00 GB, Linux 6.1</dd>",
         "Latency by percentile",
-        "<span class=\"key c2\">new 1</span>",
+        "<span class=\"key c4\">new 1</span>",
     ] {
         assert!(page.contains(part), "no `{part}` in:\n{page}");
     }
