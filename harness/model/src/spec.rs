@@ -245,7 +245,7 @@ impl Setting {
     }
 
     /// So many clients in this setting.
-    pub fn crowd(&self, clients: u32, seed: u64) -> Audiences {
+    pub fn audiences(&self, clients: u32, seed: u64) -> Audiences {
         Audiences::new(clients, self.speech, self.channels, self.side, self.sector_size, seed)
     }
 }
