@@ -130,7 +130,7 @@ fn run_steps<E: Display>(
     drive: impl FnMut(&Job, &Target) -> Result<Findings, E>,
 ) -> u8 {
     let origin = here(command);
-    let first = job.maker.job(job.first());
+    let first = job.factory.job(job.first());
     let prepared = first.and_then(|first| prepare(&first).map(|target| (first, target)));
     let report = prepared.and_then(|(first, target)| {
         let mut say = |text: &str| {

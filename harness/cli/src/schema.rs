@@ -41,7 +41,7 @@ fn example() -> Report {
     let found = Findings {
         timeline: vec![row],
         server_clock,
-        phases: BTreeMap::from([("enter", phase)]),
+        phases: BTreeMap::from([("enter".into(), phase)]),
         traffic: Some("649aa61652ffdef94efe859b84e6f93e".into()),
         measured_from: 100_000_000,
         ..findings(1)

@@ -47,8 +47,8 @@ impl Pacer {
         first: u32,
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let whole = |traffic: &Arc<_>, rhythm: &Arc<_>| {
-            SendCursor::new(Arc::clone(traffic), Arc::clone(rhythm), 0, 1)
+        let whole = |traffic: &Arc<_>, schedule: &Arc<_>| {
+            SendCursor::new(Arc::clone(traffic), Arc::clone(schedule), 0, 1)
         };
         let bells = Bells {
             clock: plan.clock,

@@ -1,5 +1,6 @@
 //! What a worker gives away at the end.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -27,8 +28,7 @@ pub struct WorkerResults {
     /// How long something that arrived could wait.
     pub read_lag: Latencies,
     /// Parts of the way in.
-    #[serde(with = "names")]
-    pub phases: BTreeMap<&'static str, Latencies>,
+    pub phases: BTreeMap<Cow<'static, str>, Latencies>,
     /// What became of its clients; those that were asked for are not counted here.
     pub clients: Clients,
     /// Who hung up and came again.
@@ -110,43 +110,6 @@ impl WorkerResults {
     }
 }
 
-/// How what is known by a name is written down.
-mod names {
-    use std::collections::{BTreeMap, BTreeSet};
-
-    use parking_lot::Mutex;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use throng_harness_model::record::Latencies;
-
-    /// Names that have been read. They are a handful, and stay.
-    static KNOWN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-
-    /// The name as part of the program, as those of this process's own workers are.
-    fn known(name: String) -> &'static str {
-        let mut known = KNOWN.lock();
-        if let Some(name) = known.get(name.as_str()) {
-            return name;
-        }
-        let name = &*name.leak();
-        known.insert(name);
-        name
-    }
-
-    pub(super) fn serialize<S: Serializer>(
-        phases: &BTreeMap<&'static str, Latencies>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        phases.serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<BTreeMap<&'static str, Latencies>, D::Error> {
-        let phases = BTreeMap::<String, Latencies>::deserialize(deserializer)?;
-        Ok(phases.into_iter().map(|(name, latencies)| (known(name), latencies)).collect())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,7 +120,7 @@ mod tests {
         harvest.recorder.sent(1_000, 9_000);
         harvest.read_lag.record(5_000);
         harvest.server_clock.sample(10_000, 20_000, 7, 0);
-        harvest.phases.entry("way_in").or_default().record(3_000_000);
+        harvest.phases.entry("way_in".into()).or_default().record(3_000_000);
         harvest.clients.reasons.insert("failed: by chance".into(), 3);
         (harvest.clients.connected, harvest.reconnects.asked, harvest.lists.resyncs) = (5, 6, 7);
         (harvest.churn.joins, harvest.impaired.slow, harvest.last_entry) = (8, 9, 10);

@@ -235,12 +235,15 @@ mod tests {
 
     #[test]
     fn clients_are_dealt_to_channels() {
-        let crowd = Audiences::new(10, ScopeMix::Channel, 3, 5, 100, 1);
-        let homes: Vec<_> = (0..10).filter_map(|client| crowd.home(client)).collect();
+        let audiences = Audiences::new(10, ScopeMix::Channel, 3, 5, 100, 1);
+        let homes: Vec<_> = (0..10).filter_map(|client| audiences.home(client)).collect();
         assert_eq!(homes, [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]);
-        assert_eq!((0..10).filter(|client| crowd.is_founder(*client)).count(), 3);
-        assert_eq!((crowd.channel_of(crowd.in_channel(2)), crowd.channel_of(WORLD)), (Some(2), None));
-        assert_eq!((crowd.position(3), crowd.within_earshot(3).count()), (None, 0));
+        assert_eq!((0..10).filter(|client| audiences.is_founder(*client)).count(), 3);
+        assert_eq!(
+            (audiences.channel_of(audiences.in_channel(2)), audiences.channel_of(WORLD)),
+            (Some(2), None)
+        );
+        assert_eq!((audiences.position(3), audiences.within_earshot(3).count()), (None, 0));
         assert_eq!(Audiences::world(4).home(3), None);
     }
 
@@ -252,33 +255,33 @@ mod tests {
 
     #[test]
     fn those_nearby_hear_each_other() {
-        let crowd = Audiences::new(400, ScopeMix::Nearby, 3, 7, 100, 1);
-        let sizes = crowd.sizes();
-        for audience in (0..400).filter_map(|client| crowd.around(client)) {
-            let heard = |client: &u32| crowd.within_earshot(*client).any(|heard| heard == audience);
+        let audiences = Audiences::new(400, ScopeMix::Nearby, 3, 7, 100, 1);
+        let sizes = audiences.sizes();
+        for audience in (0..400).filter_map(|client| audiences.around(client)) {
+            let heard = |client: &u32| audiences.within_earshot(*client).any(|heard| heard == audience);
             assert_eq!((0..400).filter(heard).count() as u64, sizes[audience as usize]);
         }
         for client in 0..400 {
-            let (x, y) = crowd.position(client).expect("on the grid");
+            let (x, y) = audiences.position(client).expect("on the grid");
             assert!((0..700).contains(&x) && (0..700).contains(&y));
             for other in 0..400 {
-                let (other_x, other_y) = crowd.position(other).expect("on the grid");
+                let (other_x, other_y) = audiences.position(other).expect("on the grid");
                 let near = (x - other_x).abs() <= 100 && (y - other_y).abs() <= 100;
-                let around = crowd.around(other).expect("on the grid");
-                assert_eq!(crowd.within_earshot(client).any(|audience| audience == around), near);
+                let around = audiences.around(other).expect("on the grid");
+                assert_eq!(audiences.within_earshot(client).any(|audience| audience == around), near);
             }
         }
     }
 
     #[test]
     fn a_move_changes_only_what_one_of_the_places_hears() {
-        let crowd = Audiences::new(9, ScopeMix::Mixed, 3, 6, 100, 1);
+        let audiences = Audiences::new(9, ScopeMix::Mixed, 3, 6, 100, 1);
         for from in 0..36 {
             let beside: std::collections::BTreeSet<_> =
-                (0..8).filter_map(|draw| crowd.beside(from, draw)).collect();
+                (0..8).filter_map(|draw| audiences.beside(from, draw)).collect();
             for to in 0..36 {
                 let near = |one: u32, other: u32| {
-                    let [(x, y), (to_x, to_y)] = [one, other].map(|sector| crowd.middle(sector));
+                    let [(x, y), (to_x, to_y)] = [one, other].map(|sector| audiences.middle(sector));
                     (x - to_x).abs() <= 100 && (y - to_y).abs() <= 100
                 };
                 assert_eq!(beside.contains(&to), to != from && near(from, to), "{from} to {to}");
@@ -286,7 +289,7 @@ mod tests {
                     .filter(|sector| near(*sector, from) && !near(*sector, to))
                     .map(|sector| CHANNELS + 3 + sector)
                     .collect();
-                assert_eq!(crowd.heard_only_from(from, to).collect::<Vec<_>>(), expected);
+                assert_eq!(audiences.heard_only_from(from, to).collect::<Vec<_>>(), expected);
             }
         }
         assert_eq!(Audiences::new(9, ScopeMix::Nearby, 0, 1, 100, 1).beside(0, 5), None);
@@ -295,13 +298,13 @@ mod tests {
     #[test]
     fn the_grid_is_as_dense_as_asked_for() {
         assert_eq!((side_for(1_000, 90), side_for(1_000, 9_000), side_for(5, 0)), (10, 1, 7));
-        let crowd = Audiences::new(3_000, ScopeMix::Nearby, 0, side_for(3_000, 30), 100, 1);
+        let audiences = Audiences::new(3_000, ScopeMix::Nearby, 0, side_for(3_000, 30), 100, 1);
         let heard: usize = (0..3_000)
             .map(|client| {
-                let own = crowd.around(client).expect("on the grid");
+                let own = audiences.around(client).expect("on the grid");
                 (0..3_000)
                     .step_by(10)
-                    .filter(|other| crowd.within_earshot(*other).any(|heard| heard == own))
+                    .filter(|other| audiences.within_earshot(*other).any(|heard| heard == own))
                     .count()
                     * 10
             })
@@ -311,12 +314,12 @@ mod tests {
 
     #[test]
     fn every_scope_has_its_share() {
-        let crowd = Audiences::new(100, ScopeMix::Mixed, 4, 3, 100, 1);
+        let audiences = Audiences::new(100, ScopeMix::Mixed, 4, 3, 100, 1);
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
         let mut counts = [0; 4];
         for _ in 0..4_000 {
-            let (audience, other) = crowd.address(7, &mut rng);
-            counts[crowd.scope(audience) as usize] += 1;
+            let (audience, other) = audiences.address(7, &mut rng);
+            counts[audiences.scope(audience) as usize] += 1;
             assert!(audience != WHISPERS || other < 100 && other != 7);
         }
         assert!(counts.iter().all(|count| (800..1_200).contains(count)), "{counts:?}");

@@ -16,7 +16,7 @@ pub struct Planned<'a> {
     /// Each message's sender and audience, and the other client of each whisper.
     pub traffic: &'a Traffic,
     /// Each client's channel and place.
-    pub crowd: &'a Audiences,
+    pub audiences: &'a Audiences,
     /// Clients of the run.
     pub clients: u32,
     /// Bytes of a message; 0 if each has a length of its own.
@@ -37,12 +37,14 @@ impl Planned<'_> {
         messages: impl Iterator<Item = u32> + Clone,
         due: impl Fn(u32) -> Nanos,
     ) -> String {
-        let Self { traffic, crowd, clients, payload, seed, churn, moves } = *self;
+        let Self { traffic, audiences, clients, payload, seed, churn, moves } = *self;
         let mut hash = Hash::default();
         hash.add(&[clients, messages.clone().count() as u32, payload as u32]);
         for client in 0..clients {
             // No number is the largest, so that it can stand for none.
-            hash.add(&[crowd.home(client), crowd.around(client)].map(|number| number.unwrap_or(u32::MAX)));
+            hash.add(
+                &[audiences.home(client), audiences.around(client)].map(|number| number.unwrap_or(u32::MAX)),
+            );
         }
         for index in messages {
             let (audience, number) = traffic.place(index);
@@ -56,7 +58,7 @@ impl Planned<'_> {
         for (turns, kind) in [(churn, 1), (moves, 2)] {
             if let Some(Churn { per_second, first, count }) = turns {
                 // Where they may go depends on how many channels and sectors there are.
-                hash.add(&[kind, per_second, first, count, crowd.sizes().len() as u32]);
+                hash.add(&[kind, per_second, first, count, audiences.sizes().len() as u32]);
                 hash.bytes(&seed.to_le_bytes());
             }
         }
@@ -98,14 +100,20 @@ mod tests {
 
     const MS: Nanos = 1_000_000;
 
-    fn planned<'a>(traffic: &'a Traffic, crowd: &'a Audiences, clients: u32, payload: usize) -> Planned<'a> {
-        Planned { traffic, crowd, clients, payload, seed: 1, churn: None, moves: None }
+    fn planned<'a>(
+        traffic: &'a Traffic,
+        audiences: &'a Audiences,
+        clients: u32,
+        payload: usize,
+    ) -> Planned<'a> {
+        Planned { traffic, audiences, clients, payload, seed: 1, churn: None, moves: None }
     }
 
     fn of(seed: u64, speech: ScopeMix, clients: u32, interval: Nanos, payload: usize) -> String {
-        let crowd = Audiences::new(clients, speech, 4, 3, 100, seed);
-        let traffic = Traffic::draw(seed, clients, clients, 3_000).among(&crowd, seed);
-        planned(&traffic, &crowd, clients, payload).fingerprint(0..3_000, |index| interval * u64::from(index))
+        let audiences = Audiences::new(clients, speech, 4, 3, 100, seed);
+        let traffic = Traffic::draw(seed, clients, clients, 3_000).among(&audiences, seed);
+        planned(&traffic, &audiences, clients, payload)
+            .fingerprint(0..3_000, |index| interval * u64::from(index))
     }
 
     #[test]
@@ -143,8 +151,8 @@ mod tests {
 
     #[test]
     fn who_comes_goes_and_moves_counts() {
-        let (traffic, crowd) = (Traffic::draw(7, 5, 5, 10), Audiences::world(5));
-        let plain = planned(&traffic, &crowd, 5, 128);
+        let (traffic, audiences) = (Traffic::draw(7, 5, 5, 10), Audiences::world(5));
+        let plain = planned(&traffic, &audiences, 5, 128);
         let turns = |per_second, first| Some(Churn { per_second, first, count: 2 });
         let all = [
             plain,
@@ -159,8 +167,8 @@ mod tests {
         let mut prints = all.map(print).to_vec();
         // The five clients are in the first five channels, however many there are.
         let of_channels = |channels| {
-            let crowd = Audiences::new(5, ScopeMix::Channel, channels, 1, 100, 1);
-            print(Planned { churn: turns(5, 3), crowd: &crowd, ..plain })
+            let audiences = Audiences::new(5, ScopeMix::Channel, channels, 1, 100, 1);
+            print(Planned { churn: turns(5, 3), audiences: &audiences, ..plain })
         };
         prints.extend([of_channels(6), of_channels(7)]);
         assert!(prints.iter().enumerate().all(|(at, one)| !prints[..at].contains(one)), "{prints:?}");

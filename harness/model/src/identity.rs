@@ -179,36 +179,36 @@ mod tests {
     #[test]
     fn ids_names_and_passwords_are_allowed() {
         let last = CLIENTS_MAX - 1;
-        let cast = Identities::new(u32::MAX, u64::MAX);
-        assert_eq!(&*cast.id(last), "hffffffffn999999");
-        assert!(cast.id(last).len() <= ID_CHARS_MAX && cast.name(last).len() <= NAME_CHARS_MAX);
-        assert!(cast.password(0).expose().len() >= PASSWORD_CHARS_MIN);
+        let identities = Identities::new(u32::MAX, u64::MAX);
+        assert_eq!(&*identities.id(last), "hffffffffn999999");
+        assert!(identities.id(last).len() <= ID_CHARS_MAX && identities.name(last).len() <= NAME_CHARS_MAX);
+        assert!(identities.password(0).expose().len() >= PASSWORD_CHARS_MIN);
     }
 
     #[test]
     fn accounts_that_exist_have_one_password_and_count_from_one() {
         let password = PasswordText::new("secret-secret").expect("short");
         let seeded = Seeded { prefix: "seed".into(), password: password.clone() };
-        let cast = Identities::new(1, 5).with_accounts(Some(seeded));
-        assert!(cast.has_accounts() && !Identities::new(1, 5).with_accounts(None).has_accounts());
+        let identities = Identities::new(1, 5).with_accounts(Some(seeded));
+        assert!(identities.has_accounts() && !Identities::new(1, 5).with_accounts(None).has_accounts());
         for (client, id) in [(0, "seed-000001"), (98, "seed-000099"), (CLIENTS_MAX - 1, "seed-1000000")] {
-            assert_eq!((&*cast.id(client), &*cast.name(client)), (id, id));
-            assert_eq!(cast.password(client), password);
+            assert_eq!((&*identities.id(client), &*identities.name(client)), (id, id));
+            assert_eq!(identities.password(client), password);
         }
     }
 
     #[test]
     fn the_runs_clients_are_known_by_their_names() {
-        let check = |cast: &Identities, foreign: &[&str]| {
+        let check = |identities: &Identities, foreign: &[&str]| {
             for client in [0, 9, 10, 41] {
-                assert!(cast.is_client(&cast.name(client), 42), "{}", &*cast.name(client));
+                assert!(identities.is_client(&identities.name(client), 42), "{}", &*identities.name(client));
             }
-            assert!(!cast.is_client(&cast.name(42), 42) && !cast.is_client("", 42));
+            assert!(!identities.is_client(&identities.name(42), 42) && !identities.is_client("", 42));
             for name in foreign {
-                assert!(!cast.is_client(name, 42), "{name}");
+                assert!(!identities.is_client(name, 42), "{name}");
             }
         };
-        let cast = Identities::new(0x1a, 5);
+        let identities = Identities::new(0x1a, 5);
         let foreign = [
             "h0000001an",
             "h0000001an01",
@@ -217,8 +217,8 @@ mod tests {
             "h0000001bn7",
             "h0000001an99999999999",
         ];
-        check(&cast, &foreign);
-        check(&cast, &["h0000001é7", "Ann"]);
+        check(&identities, &foreign);
+        check(&identities, &["h0000001é7", "Ann"]);
         let password = PasswordText::new("secret-secret").expect("short");
         let seeded = Identities::new(1, 5).with_accounts(Some(Seeded { prefix: "seed".into(), password }));
         check(

@@ -91,7 +91,7 @@ pub struct Plan {
     /// How often each client comes in; once unless it leaves.
     pub rounds: u32,
     /// Who the clients are.
-    pub cast: Identities,
+    pub identities: Identities,
     /// What they say.
     pub payload: Payload,
     /// Who sends what before counting begins; empty for a run without messages.
@@ -101,7 +101,7 @@ pub struct Plan {
     /// What bots say: that traffic, with the words.
     pub script: Option<Arc<Script>>,
     /// Who belongs to which audience.
-    pub crowd: Audiences,
+    pub audiences: Audiences,
     /// Who joins and leaves channels while others talk.
     pub churn: Option<Churn>,
     /// Who moves from sector to sector while others talk.
@@ -129,7 +129,7 @@ impl Plan {
 
     /// What tells by the name of a user in the chat whether it is a client of this run, in whatever process.
     pub fn knows_own(&self) -> impl Fn(&str) -> bool {
-        |name| self.cast.is_client(name, self.clients)
+        |name| self.identities.is_client(name, self.clients)
     }
 
     /// The address that a client connects to `server` from; none if the system may choose, as it must for one that cannot be
@@ -255,9 +255,9 @@ pub fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Given) ->
         Scenario::Broadcast(broadcast) => broadcast.setting,
         _ => Setting::default(),
     };
-    let crowd = setting.crowd(job.clients, job.seed);
+    let audiences = setting.audiences(job.clients, job.seed);
     let speakers = setting.speakers(job.clients);
-    let draw = |messages| Traffic::draw(job.seed, speakers, senders, messages).among(&crowd, job.seed);
+    let draw = |messages| Traffic::draw(job.seed, speakers, senders, messages).among(&audiences, job.seed);
     let script = script(job);
     let traffic = script.as_ref().map_or_else(|| Arc::new(draw(messages)), |script| script.traffic().clone());
     let warmup = Arc::new(draw(warmup));
@@ -284,12 +284,12 @@ pub fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Given) ->
         is_adaptive: script.is_some(),
         leaves,
         rounds: job.scenario.rounds(),
-        cast: Identities::new(run, job.seed).with_accounts(seeded),
+        identities: Identities::new(run, job.seed).with_accounts(seeded),
         payload: Payload::new(run, job.seed, payload).saying(script.clone()),
         warmup,
         traffic,
         script,
-        crowd,
+        audiences,
         churn: setting.churn.map(churn),
         moves: setting.moves.map(churn),
         impairment,

@@ -6,6 +6,7 @@ mod deliveries;
 mod fairness;
 mod progress;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -62,7 +63,7 @@ pub struct Findings {
     /// How long something that arrived could wait until the event loop had read it.
     pub read_lag: Latencies,
     /// Other times by name: parts of connecting and logging in.
-    pub phases: BTreeMap<&'static str, Latencies>,
+    pub phases: BTreeMap<Cow<'static, str>, Latencies>,
     /// Rates; deliveries are added from the other fields.
     pub rates: Rates,
     /// What tells this traffic from another; none for scenarios that send nothing.

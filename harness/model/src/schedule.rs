@@ -106,12 +106,12 @@ struct Addressed {
 }
 
 impl Addressed {
-    fn draw(seed: u64, crowd: &Audiences, senders: &[u32]) -> Self {
+    fn draw(seed: u64, audiences: &Audiences, senders: &[u32]) -> Self {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed ^ 0x0061_6464_7265_7373);
         let (mut counts, mut whispered_to) = (Vec::new(), Vec::new());
         let mut places = Vec::with_capacity(senders.len());
         for sender in senders {
-            let (audience, other) = crowd.address(*sender, &mut rng);
+            let (audience, other) = audiences.address(*sender, &mut rng);
             if audience as usize >= counts.len() {
                 counts.resize(audience as usize + 1, 0);
             }
@@ -129,7 +129,7 @@ impl Addressed {
                 next[index] = later;
             }
         }
-        Self { places, next, counts, whispered_to, unnumbered: crowd.in_channel(crowd.channels()) }
+        Self { places, next, counts, whispered_to, unnumbered: audiences.in_channel(audiences.channels()) }
     }
 }
 
@@ -161,9 +161,9 @@ impl Traffic {
 
     /// The same messages, each for one of the audiences of `crowd`; `seed` decides what is left to chance.
     #[must_use]
-    pub fn among(self, crowd: &Audiences, seed: u64) -> Self {
-        let is_for_all = crowd.speech() == ScopeMix::World;
-        let addressed = (!is_for_all).then(|| Addressed::draw(seed, crowd, &self.senders));
+    pub fn among(self, audiences: &Audiences, seed: u64) -> Self {
+        let is_for_all = audiences.speech() == ScopeMix::World;
+        let addressed = (!is_for_all).then(|| Addressed::draw(seed, audiences, &self.senders));
         Self { addressed, ..self }
     }
 
@@ -238,7 +238,7 @@ pub struct Due {
 #[derive(Debug)]
 pub struct SendCursor {
     traffic: Arc<Traffic>,
-    rhythm: Arc<SendSchedule>,
+    schedule: Arc<SendSchedule>,
     worker: u32,
     workers: u32,
     next: u32,
@@ -246,22 +246,22 @@ pub struct SendCursor {
 
 impl SendCursor {
     /// The messages of `worker`, one of `workers` (at least 1).
-    pub fn new(traffic: Arc<Traffic>, rhythm: Arc<SendSchedule>, worker: u32, workers: u32) -> Self {
-        let mut cursor = Self { traffic, rhythm, worker, workers: workers.max(1), next: 0 };
+    pub fn new(traffic: Arc<Traffic>, schedule: Arc<SendSchedule>, worker: u32, workers: u32) -> Self {
+        let mut cursor = Self { traffic, schedule, worker, workers: workers.max(1), next: 0 };
         cursor.skip_others();
         cursor
     }
 
     /// When the next message of this worker is due; [`NEVER`] when there is none.
     pub fn next_due(&self) -> Nanos {
-        if self.next < self.traffic.messages() { self.rhythm.intended(self.next) } else { NEVER }
+        if self.next < self.traffic.messages() { self.schedule.intended(self.next) } else { NEVER }
     }
 
     /// The next message, if it is due at `now`. After a stall the overdue ones come one call
     /// after the other, each with the time at which it should have been sent.
     pub fn pop(&mut self, now: Nanos) -> Option<Due> {
         let sender = self.traffic.sender(self.next)?;
-        let intended = self.rhythm.intended(self.next);
+        let intended = self.schedule.intended(self.next);
         if intended > now {
             return None;
         }
@@ -338,8 +338,9 @@ mod tests {
 
     #[test]
     fn who_draws_more_begins_the_same_way() {
-        let crowd = Audiences::new(30, ScopeMix::Mixed, 4, 3, 100, 5);
-        let [fewer, more] = [100, 800].map(|messages| Traffic::draw(7, 30, 20, messages).among(&crowd, 7));
+        let audiences = Audiences::new(30, ScopeMix::Mixed, 4, 3, 100, 5);
+        let [fewer, more] =
+            [100, 800].map(|messages| Traffic::draw(7, 30, 20, messages).among(&audiences, 7));
         for index in 0..100 {
             let of = |traffic: &Traffic| (traffic.sender(index), traffic.place(index));
             assert_eq!(of(&fewer), of(&more));
@@ -350,10 +351,10 @@ mod tests {
     #[test]
     fn a_change_of_the_rate_is_felt_by_all_workers() {
         let traffic = Arc::new(Traffic::of(vec![0, 1, 0, 1, 0, 1, 0, 1], 2));
-        let rhythm = Arc::new(SendSchedule::even(0, Duration::from_nanos(100)));
-        let cursors = [0, 1].map(|worker| SendCursor::new(traffic.clone(), rhythm.clone(), worker, 2));
+        let schedule = Arc::new(SendSchedule::even(0, Duration::from_nanos(100)));
+        let cursors = [0, 1].map(|worker| SendCursor::new(traffic.clone(), schedule.clone(), worker, 2));
         assert_eq!((cursors[0].next_due(), cursors[1].next_due()), (0, 100));
-        assert!(rhythm.change(150, Duration::from_nanos(10)));
+        assert!(schedule.change(150, Duration::from_nanos(10)));
         let times = cursors.map(|mut cursor| {
             std::iter::from_fn(|| cursor.pop(NEVER)).map(|due| due.intended).collect::<Vec<_>>()
         });
@@ -372,11 +373,11 @@ mod tests {
 
     #[test]
     fn messages_are_numbered_for_each_audience() {
-        let crowd = Audiences::new(30, ScopeMix::Mixed, 4, 3, 100, 5);
+        let audiences = Audiences::new(30, ScopeMix::Mixed, 4, 3, 100, 5);
         let senders = Traffic::draw(5, 30, 30, 2_000);
-        let traffic = Traffic::draw(5, 30, 30, 2_000).among(&crowd, 5);
+        let traffic = Traffic::draw(5, 30, 30, 2_000).among(&audiences, 5);
         assert_eq!(senders.senders, traffic.senders);
-        assert_eq!(traffic, Traffic::draw(5, 30, 30, 2_000).among(&crowd, 5));
+        assert_eq!(traffic, Traffic::draw(5, 30, 30, 2_000).among(&audiences, 5));
         let mut counts = vec![0; traffic.counts().len()];
         for index in 0..2_000 {
             let (audience, ordinal) = traffic.place(index);
@@ -398,10 +399,10 @@ mod tests {
         #[test]
         fn workers_share_the_schedule_without_overlap(seed: u64, clients in 1_u32..40, workers in 1_u32..5) {
             let traffic = Arc::new(Traffic::draw(seed, clients, clients, 200));
-            let rhythm = Arc::new(SendSchedule::even(0, Duration::from_nanos(1)));
+            let schedule = Arc::new(SendSchedule::even(0, Duration::from_nanos(1)));
             let mut all: Vec<Due> = (0..workers)
                 .flat_map(|worker| {
-                    let mut cursor = SendCursor::new(traffic.clone(), rhythm.clone(), worker, workers);
+                    let mut cursor = SendCursor::new(traffic.clone(), schedule.clone(), worker, workers);
                     std::iter::from_fn(move || cursor.pop(NEVER)).collect::<Vec<_>>()
                 })
                 .collect();

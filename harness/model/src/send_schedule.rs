@@ -18,7 +18,7 @@ use crate::clock::{NEVER, Nanos, nanos};
 /// the same.
 #[derive(Debug)]
 pub struct SendSchedule {
-    beat: Spacing,
+    spacing: Spacing,
     /// What would be due then or later never is.
     end: Nanos,
 }
@@ -76,7 +76,7 @@ pub struct ScheduleSnapshot {
 impl From<ScheduleSnapshot> for SendSchedule {
     fn from(ScheduleSnapshot { end, segments, start, steps }: ScheduleSnapshot) -> Self {
         if !segments.is_empty() {
-            return Self { beat: Spacing::Even(RwLock::new(segments)), end };
+            return Self { spacing: Spacing::Even(RwLock::new(segments)), end };
         }
         let offsets = steps.into_iter().scan(0_u64, |offset, step| {
             *offset = offset.saturating_add(step);
@@ -88,29 +88,30 @@ impl From<ScheduleSnapshot> for SendSchedule {
 
 impl SendSchedule {
     /// The rhythm as it is now, to be written down.
-    pub fn score(&self) -> ScheduleSnapshot {
-        let mut score = ScheduleSnapshot { end: self.end, segments: Vec::new(), start: 0, steps: Vec::new() };
-        match &self.beat {
-            Spacing::Even(segments) => score.segments.clone_from(&segments.read()),
+    pub fn snapshot(&self) -> ScheduleSnapshot {
+        let mut snapshot =
+            ScheduleSnapshot { end: self.end, segments: Vec::new(), start: 0, steps: Vec::new() };
+        match &self.spacing {
+            Spacing::Even(segments) => snapshot.segments.clone_from(&segments.read()),
             Spacing::Listed { start, offsets } => {
                 let before = std::iter::once(&0).chain(offsets.iter());
-                score.start = *start;
-                score.steps = offsets.iter().zip(before).map(|(offset, before)| offset - before).collect();
+                snapshot.start = *start;
+                snapshot.steps = offsets.iter().zip(before).map(|(offset, before)| offset - before).collect();
             }
         }
-        score
+        snapshot
     }
 
     /// Message k is due at `start + k * interval`. With an interval of zero all are due at once.
     pub fn even(start: Nanos, interval: Duration) -> Self {
         let segment = Segment { first: 0, at: start, interval: nanos(interval) };
-        Self { beat: Spacing::Even(RwLock::new(vec![segment])), end: NEVER }
+        Self { spacing: Spacing::Even(RwLock::new(vec![segment])), end: NEVER }
     }
 
     /// Message k is due at `start + offsets[k]`; `offsets` must ascend. There are no others.
     pub fn listed(start: Nanos, offsets: Arc<[Nanos]>) -> Self {
         debug_assert!(offsets.is_sorted(), "a message that is due before its predecessor");
-        Self { beat: Spacing::Listed { start, offsets }, end: NEVER }
+        Self { spacing: Spacing::Listed { start, offsets }, end: NEVER }
     }
 
     /// The same with an end: what would be due at `end` or later never is.
@@ -121,7 +122,7 @@ impl SendSchedule {
 
     /// When it begins: with the first message if it is even.
     pub fn start(&self) -> Nanos {
-        match &self.beat {
+        match &self.spacing {
             Spacing::Even(segments) => segments.read().first().map_or(NEVER, |first| first.at),
             Spacing::Listed { start, .. } => *start,
         }
@@ -129,7 +130,7 @@ impl SendSchedule {
 
     /// When message `index` is due; [`NEVER`] if it is not. Never earlier than its predecessor.
     pub fn intended(&self, index: u32) -> Nanos {
-        let at = match &self.beat {
+        let at = match &self.spacing {
             Spacing::Even(segments) => {
                 let segments = segments.read();
                 // The last one nearly always.
@@ -147,7 +148,7 @@ impl SendSchedule {
     /// as numbers go for an even rhythm without end.
     pub fn due_before(&self, at: Nanos) -> u32 {
         let at = at.min(self.end);
-        match &self.beat {
+        match &self.spacing {
             Spacing::Even(segments) => {
                 let segments = segments.read();
                 let segment = segments.iter().rfind(|segment| segment.at < at);
@@ -165,7 +166,7 @@ impl SendSchedule {
     /// Threads plan by what they have read, so `at` must be some time ahead. A time before the last change is taken for
     /// that. False for listed times, which do not change.
     pub fn change(&self, at: Nanos, interval: Duration) -> bool {
-        let Spacing::Even(segments) = &self.beat else { return false };
+        let Spacing::Even(segments) = &self.spacing else { return false };
         let mut segments = segments.write();
         let Some(last) = segments.last().copied() else { return false };
         let first = last.due_before(at.max(last.at));
@@ -188,9 +189,9 @@ mod tests {
 
     #[test]
     fn an_even_rhythm_does_not_drift() {
-        let rhythm = SendSchedule::even(5, Duration::from_nanos(11_250_001));
-        assert_eq!(rhythm.intended(0), 5);
-        assert_eq!(rhythm.intended(8_000_000), 5 + 11_250_001 * 8_000_000);
+        let schedule = SendSchedule::even(5, Duration::from_nanos(11_250_001));
+        assert_eq!(schedule.intended(0), 5);
+        assert_eq!(schedule.intended(8_000_000), 5 + 11_250_001 * 8_000_000);
         assert_eq!(SendSchedule::even(NEVER - 1, Duration::from_secs(1)).intended(9), NEVER);
         let at_once = SendSchedule::even(7, Duration::ZERO);
         assert_eq!(
@@ -201,70 +202,70 @@ mod tests {
 
     #[test]
     fn a_change_begins_with_the_first_message_after_it() {
-        let rhythm = SendSchedule::even(100, Duration::from_nanos(10));
-        assert!(rhythm.change(125, Duration::from_nanos(3)));
-        let times: Vec<_> = (0..6).map(|index| rhythm.intended(index)).collect();
+        let schedule = SendSchedule::even(100, Duration::from_nanos(10));
+        assert!(schedule.change(125, Duration::from_nanos(3)));
+        let times: Vec<_> = (0..6).map(|index| schedule.intended(index)).collect();
         assert_eq!(times, [100, 110, 120, 130, 133, 136]);
         // Due at that very time: it is the first.
-        assert!(rhythm.change(136, Duration::from_nanos(100)));
-        assert_eq!((rhythm.intended(5), rhythm.intended(6)), (136, 236));
+        assert!(schedule.change(136, Duration::from_nanos(100)));
+        assert_eq!((schedule.intended(5), schedule.intended(6)), (136, 236));
         // Changed again before anything came of it: the last one counts, and nothing is left of the other.
-        assert!(rhythm.change(110, Duration::ZERO));
-        assert_eq!((rhythm.intended(4), rhythm.intended(5), rhythm.intended(9)), (133, 136, 140));
-        let Spacing::Even(segments) = &rhythm.beat else { panic!("even") };
+        assert!(schedule.change(110, Duration::ZERO));
+        assert_eq!((schedule.intended(4), schedule.intended(5), schedule.intended(9)), (133, 136, 140));
+        let Spacing::Even(segments) = &schedule.spacing else { panic!("even") };
         assert_eq!(segments.read().len(), 3);
     }
 
     #[test]
     fn a_change_before_the_beginning_is_one_from_the_beginning() {
-        let rhythm = SendSchedule::even(100, Duration::from_nanos(10));
-        assert!(rhythm.change(0, Duration::from_nanos(7)));
-        assert_eq!((rhythm.intended(0), rhythm.intended(2), rhythm.due_before(100)), (100, 114, 0));
-        assert_eq!(rhythm.start(), 100);
+        let schedule = SendSchedule::even(100, Duration::from_nanos(10));
+        assert!(schedule.change(0, Duration::from_nanos(7)));
+        assert_eq!((schedule.intended(0), schedule.intended(2), schedule.due_before(100)), (100, 114, 0));
+        assert_eq!(schedule.start(), 100);
     }
 
     #[test]
     fn listed_times_are_as_listed() {
-        let rhythm = SendSchedule::listed(1_000, [0, 5, 5, 900].into());
-        let times: Vec<_> = (0..5).map(|index| rhythm.intended(index)).collect();
+        let schedule = SendSchedule::listed(1_000, [0, 5, 5, 900].into());
+        let times: Vec<_> = (0..5).map(|index| schedule.intended(index)).collect();
         assert_eq!(times, [1_000, 1_005, 1_005, 1_900, NEVER]);
-        let due = [1_000, 1_001, 1_005, 1_006, NEVER].map(|at| rhythm.due_before(at));
+        let due = [1_000, 1_001, 1_005, 1_006, NEVER].map(|at| schedule.due_before(at));
         assert_eq!(due, [0, 1, 1, 3, 4]);
-        assert!(!rhythm.change(0, Duration::from_nanos(1)));
+        assert!(!schedule.change(0, Duration::from_nanos(1)));
         let silence = SendSchedule::listed(50, Arc::default());
         assert_eq!((silence.start(), silence.intended(0), silence.due_before(NEVER)), (50, NEVER, 0));
     }
 
     #[test]
     fn nothing_is_due_after_the_end() {
-        let rhythm = SendSchedule::even(100, Duration::from_nanos(10)).ending(121);
-        assert_eq!((rhythm.intended(2), rhythm.intended(3)), (120, NEVER));
-        assert_eq!((rhythm.due_before(NEVER), rhythm.due_before(115)), (3, 2));
-        assert!(rhythm.change(110, Duration::from_nanos(4)));
-        assert_eq!(rhythm.due_before(NEVER), 4);
+        let schedule = SendSchedule::even(100, Duration::from_nanos(10)).ending(121);
+        assert_eq!((schedule.intended(2), schedule.intended(3)), (120, NEVER));
+        assert_eq!((schedule.due_before(NEVER), schedule.due_before(115)), (3, 2));
+        assert!(schedule.change(110, Duration::from_nanos(4)));
+        assert_eq!(schedule.due_before(NEVER), 4);
         let listed = SendSchedule::listed(0, [1, 2, 3].into()).ending(3);
         assert_eq!((listed.due_before(NEVER), listed.intended(2)), (2, NEVER));
     }
 
     #[test]
     fn all_threads_see_the_same_times() {
-        let rhythm = Arc::new(SendSchedule::even(0, Duration::from_millis(1)));
+        let schedule = Arc::new(SendSchedule::even(0, Duration::from_millis(1)));
         let readers: Vec<_> = (0..3)
             .map(|_| {
-                let rhythm = rhythm.clone();
+                let schedule = schedule.clone();
                 std::thread::spawn(move || {
                     // Before the first change, whatever goes on: as planned.
-                    (0..1_000).for_each(|index| assert_eq!(rhythm.intended(index), u64::from(index) * MS));
-                    rhythm.intended(2_000)
+                    (0..1_000).for_each(|index| assert_eq!(schedule.intended(index), u64::from(index) * MS));
+                    schedule.intended(2_000)
                 })
             })
             .collect();
-        assert!(rhythm.change(1_000 * MS, Duration::from_millis(2)));
+        assert!(schedule.change(1_000 * MS, Duration::from_millis(2)));
         for reader in readers {
             let seen = reader.join().expect("no panic");
             assert!([2_000 * MS, 3_000 * MS].contains(&seen), "{seen}");
         }
-        assert_eq!(rhythm.intended(2_000), 3_000 * MS);
+        assert_eq!(schedule.intended(2_000), 3_000 * MS);
     }
 
     proptest! {
@@ -273,53 +274,53 @@ mod tests {
             start in 0_u64..1_000, interval in 1_u64..50, changes in prop::collection::vec((0_u64..400, 1_u64..50), 0..6),
             end in 0_u64..6_000,
         ) {
-            let rhythm = SendSchedule::even(start, Duration::from_nanos(interval)).ending(end);
+            let schedule = SendSchedule::even(start, Duration::from_nanos(interval)).ending(end);
             let mut asked = start;
             for (after, interval) in changes {
                 asked += after;
-                let before: Vec<_> = (0..120).map(|index| rhythm.intended(index)).collect();
-                rhythm.change(asked, Duration::from_nanos(interval));
+                let before: Vec<_> = (0..120).map(|index| schedule.intended(index)).collect();
+                schedule.change(asked, Duration::from_nanos(interval));
                 let kept = before.iter().take_while(|at| **at < asked).count();
                 // All of those, and the first that is due then or later.
                 for (index, at) in before.iter().enumerate().take(kept + 1) {
-                    prop_assert_eq!(rhythm.intended(index as u32), *at);
+                    prop_assert_eq!(schedule.intended(index as u32), *at);
                 }
-                let next = rhythm.intended(kept as u32 + 1);
+                let next = schedule.intended(kept as u32 + 1);
                 prop_assert!(before.len() <= kept || next == NEVER || next == before[kept] + interval);
             }
-            let times: Vec<_> = (0..200).map(|index| rhythm.intended(index)).collect();
+            let times: Vec<_> = (0..200).map(|index| schedule.intended(index)).collect();
             prop_assert!(times.is_sorted());
             for at in [0, start, start + 1, asked, asked + 1, 777].into_iter().chain(times.iter().copied()) {
                 let due = times.iter().filter(|time| **time < at).count();
-                prop_assert!(due == times.len() || rhythm.due_before(at) as usize == due, "{} {}", at, due);
+                prop_assert!(due == times.len() || schedule.due_before(at) as usize == due, "{} {}", at, due);
             }
         }
 
         #[test]
         fn listed_times_are_counted(mut offsets in prop::collection::vec(0_u64..90, 0..30), at in 0_u64..120) {
             offsets.sort_unstable();
-            let rhythm = SendSchedule::listed(10, offsets.clone().into());
-            let times: Vec<_> = (0..offsets.len()).map(|index| rhythm.intended(index as u32)).collect();
-            prop_assert_eq!(rhythm.due_before(at) as usize, times.iter().filter(|time| **time < at).count());
+            let schedule = SendSchedule::listed(10, offsets.clone().into());
+            let times: Vec<_> = (0..offsets.len()).map(|index| schedule.intended(index as u32)).collect();
+            prop_assert_eq!(schedule.due_before(at) as usize, times.iter().filter(|time| **time < at).count());
         }
     }
 
     /// What another process makes of it is the same, and stays so.
     #[test]
     fn a_copy_is_the_same_and_changes_alike() {
-        let check = |rhythm: SendSchedule, changes: &[(Nanos, Duration)]| {
-            let written = postcard::to_stdvec(&rhythm.score()).expect("it can be written");
+        let check = |schedule: SendSchedule, changes: &[(Nanos, Duration)]| {
+            let written = postcard::to_stdvec(&schedule.snapshot()).expect("it can be written");
             let copy = SendSchedule::from(
                 postcard::from_bytes::<ScheduleSnapshot>(&written).expect("it can be read"),
             );
             for (at, interval) in changes {
-                assert_eq!(rhythm.change(*at, *interval), copy.change(*at, *interval));
+                assert_eq!(schedule.change(*at, *interval), copy.change(*at, *interval));
             }
-            assert_eq!(rhythm.score(), copy.score());
+            assert_eq!(schedule.snapshot(), copy.snapshot());
             for index in 0..500 {
-                assert_eq!(rhythm.intended(index), copy.intended(index), "{index}");
+                assert_eq!(schedule.intended(index), copy.intended(index), "{index}");
             }
-            assert_eq!(rhythm.due_before(NEVER), copy.due_before(NEVER));
+            assert_eq!(schedule.due_before(NEVER), copy.due_before(NEVER));
         };
         let changes = [(150 * MS, Duration::from_millis(1)), (200 * MS, Duration::from_micros(100))];
         check(SendSchedule::even(7 * MS, Duration::from_millis(10)), &changes);

@@ -174,7 +174,7 @@ pub struct Broadcast {
     pub duration: Duration,
     /// Time between two of them; never zero.
     pub interval: Duration,
-    /// Bytes of text, from [`PAYLOAD_MIN`] to [`CHAT_TEXT_MAX`].
+    /// Bytes of text, from [`PAYLOAD_MIN`](crate::payload::PAYLOAD_MIN) to [`CHAT_TEXT_MAX`](throng_core::limits::CHAT_TEXT_MAX).
     pub payload: usize,
     /// Clients that may send, from 1 to all.
     pub senders: u32,
@@ -245,7 +245,7 @@ impl Setting {
     }
 
     /// So many clients in this setting.
-    pub fn crowd(&self, clients: u32, seed: u64) -> Audiences {
+    pub fn audiences(&self, clients: u32, seed: u64) -> Audiences {
         Audiences::new(clients, self.speech, self.channels, self.side, self.sector_size, seed)
     }
 }

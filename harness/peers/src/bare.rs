@@ -203,12 +203,12 @@ pub(super) fn measure(
         .until_ready(|server| port(&server.log()).is_some())?;
     let address = (Ipv4Addr::LOCALHOST, port(&server.log()).unwrap_or_default()).into();
     let clock = RunClock::start();
-    let mut swarm =
+    let mut clients =
         Clients::new(&Reader, clock, writer.sockets as usize).map_err(failed("make an event loop"))?;
     let until = nanos(PATIENCE + Duration::from_millis(writer.millis));
     while server.ended().is_none() && clock.now() < until && !shutdown.is_requested() {
-        swarm.invite(address, writer.sockets as usize).map_err(failed("connect"))?;
-        swarm.turn(&mut Deaf).map_err(failed("read"))?;
+        clients.invite(address, writer.sockets as usize).map_err(failed("connect"))?;
+        clients.turn(&mut Deaf).map_err(failed("read"))?;
     }
     Ok(result(&server.log(), measure))
 }

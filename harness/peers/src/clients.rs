@@ -154,9 +154,9 @@ impl<'a> Clients<'a> {
     }
 
     /// One turn of the loop: waits until something comes or is due, and deals with all of it.
-    pub(super) fn turn(&mut self, guest: &mut impl Handler) -> io::Result<()> {
-        self.send_due(guest);
-        let due = guest.next_due();
+    pub(super) fn turn(&mut self, handler: &mut impl Handler) -> io::Result<()> {
+        self.send_due(handler);
+        let due = handler.next_due();
         let now = self.clock.now();
         let sleep = if due <= now { Duration::ZERO } else { SLEEP_MAX };
         self.set_timer(due, now)?;
@@ -172,15 +172,15 @@ impl<'a> Clients<'a> {
                 continue;
             }
             if event.is_writable() && !self.members[index].outbox.is_empty() {
-                self.wire.flush(index, &mut self.members[index], guest, since);
+                self.wire.flush(index, &mut self.members[index], handler, since);
             }
             if event.is_readable() || event.is_read_closed() || event.is_error() {
-                self.read(index, event.is_read_closed() || event.is_error(), guest);
-                self.send_due(guest);
+                self.read(index, event.is_read_closed() || event.is_error(), handler);
+                self.send_due(handler);
             }
         }
         self.events = events;
-        guest.turned(since, self.clock.now());
+        handler.turned(since, self.clock.now());
         Ok(())
     }
 
@@ -199,22 +199,22 @@ impl<'a> Clients<'a> {
         Ok(())
     }
 
-    fn send_due(&mut self, guest: &mut impl Handler) {
-        while guest.next_due() < NEVER {
+    fn send_due(&mut self, handler: &mut impl Handler) {
+        while handler.next_due() < NEVER {
             let now = self.clock.now();
             self.wire.payload.clear();
-            let Some(sender) = guest.due(now, &mut self.wire.payload) else { return };
+            let Some(sender) = handler.due(now, &mut self.wire.payload) else { return };
             let Some(member) = self.members.get_mut(sender).filter(|member| member.state == State::Here)
             else {
                 continue;
             };
             self.wire.peer.publish(&self.wire.payload, &mut self.wire.out);
-            self.wire.write(sender, member, guest, now);
+            self.wire.write(sender, member, handler, now);
         }
     }
 
     /// Reads what there is: until a read brings less than it could, or to the end if that `is_near`.
-    fn read(&mut self, index: usize, is_near: bool, guest: &mut impl Handler) {
+    fn read(&mut self, index: usize, is_near: bool, handler: &mut impl Handler) {
         loop {
             let member = &mut self.members[index];
             if member.state == State::Gone {
@@ -226,15 +226,15 @@ impl<'a> Clients<'a> {
             let now = self.clock.now();
             let count = match read {
                 Ok(0) if kept == SCRATCH => {
-                    return self.wire.lose(index, member, "a frame that has no end", guest, now);
+                    return self.wire.lose(index, member, "a frame that has no end", handler, now);
                 }
-                Ok(0) => return self.wire.lose(index, member, "the server has hung up", guest, now),
+                Ok(0) => return self.wire.lose(index, member, "the server has hung up", handler, now),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return self.wire.lose(index, member, &error.to_string(), guest, now),
+                Err(error) => return self.wire.lose(index, member, &error.to_string(), handler, now),
             };
-            self.wire.take(index, member, &self.scratch[..kept + count], guest, now);
+            self.wire.take(index, member, &self.scratch[..kept + count], handler, now);
             if count < SCRATCH - kept && !is_near {
                 return;
             }
@@ -249,24 +249,24 @@ impl Wire<'_> {
         index: usize,
         member: &mut Member,
         bytes: &[u8],
-        guest: &mut impl Handler,
+        handler: &mut impl Handler,
         now: Nanos,
     ) {
         let mut at = 0;
         while at < bytes.len() {
             let frame = match self.peer.parse(&bytes[at..]) {
                 Step::More => break,
-                Step::Bad(why) => return self.lose(index, member, why, guest, now),
+                Step::Bad(why) => return self.lose(index, member, why, handler, now),
                 Step::Frame(used, frame) => {
                     at += used;
                     frame
                 }
             };
             match frame {
-                Frame::Payload(payload) => guest.heard(index, payload, now),
+                Frame::Payload(payload) => handler.heard(index, payload, now),
                 Frame::Greeted => {
                     self.peer.join(index as u32, &mut self.out);
-                    self.write(index, member, guest, now);
+                    self.write(index, member, handler, now);
                 }
                 Frame::Joined if member.state == State::Coming => {
                     member.state = State::Here;
@@ -276,11 +276,11 @@ impl Wire<'_> {
                 Frame::Joined | Frame::Other => {}
                 Frame::Ask(token) => {
                     self.peer.answer(token, &mut self.out);
-                    self.write(index, member, guest, now);
+                    self.write(index, member, handler, now);
                 }
                 Frame::Refused(why) => {
                     let why = String::from_utf8_lossy(why).into_owned();
-                    return self.lose(index, member, &why, guest, now);
+                    return self.lose(index, member, &why, handler, now);
                 }
             }
             if member.state == State::Gone {
@@ -292,7 +292,7 @@ impl Wire<'_> {
     }
 
     /// Writes `out` to the member's socket.
-    fn write(&mut self, index: usize, member: &mut Member, guest: &mut impl Handler, now: Nanos) {
+    fn write(&mut self, index: usize, member: &mut Member, handler: &mut impl Handler, now: Nanos) {
         let mut written = 0;
         if member.outbox.is_empty() {
             while written < self.out.len() {
@@ -302,7 +302,7 @@ impl Wire<'_> {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) => {
                         self.out.clear();
-                        return self.lose(index, member, &error.to_string(), guest, now);
+                        return self.lose(index, member, &error.to_string(), handler, now);
                     }
                 }
             }
@@ -310,19 +310,19 @@ impl Wire<'_> {
         member.outbox.extend_from_slice(&self.out[written..]);
         self.out.clear();
         if member.outbox.len() > OUTBOX_MAX {
-            self.lose(index, member, "the server did not read what it said", guest, now);
+            self.lose(index, member, "the server did not read what it said", handler, now);
         }
     }
 
     /// Writes what waits for the member's socket.
-    fn flush(&mut self, index: usize, member: &mut Member, guest: &mut impl Handler, now: Nanos) {
+    fn flush(&mut self, index: usize, member: &mut Member, handler: &mut impl Handler, now: Nanos) {
         if member.state != State::Gone {
             self.out.append(&mut member.outbox);
-            self.write(index, member, guest, now);
+            self.write(index, member, handler, now);
         }
     }
 
-    fn lose(&mut self, index: usize, member: &mut Member, why: &str, guest: &mut impl Handler, now: Nanos) {
+    fn lose(&mut self, index: usize, member: &mut Member, why: &str, handler: &mut impl Handler, now: Nanos) {
         let (how, count) = match member.state {
             State::Coming => ("failed", &mut self.coming),
             State::Here => ("disconnected", &mut self.here),
@@ -333,7 +333,7 @@ impl Wire<'_> {
         *self.reasons.entry(format!("{how}: {why}")).or_default() += 1;
         // The socket stays until the swarm goes: what is still in it is not wanted.
         let _ = member.socket.shutdown(std::net::Shutdown::Both);
-        guest.lost(index, now);
+        handler.lost(index, now);
     }
 }
 
@@ -380,10 +380,10 @@ mod tests {
         Ear { due: NEVER, heard: Vec::new(), lost: Vec::new() }
     }
 
-    fn turn_until(swarm: &mut Clients<'_>, ear: &mut Ear, done: impl Fn(&Clients<'_>, &Ear) -> bool) {
+    fn turn_until(clients: &mut Clients<'_>, ear: &mut Ear, done: impl Fn(&Clients<'_>, &Ear) -> bool) {
         let begun = Instant::now();
-        while !done(swarm, ear) {
-            swarm.turn(ear).expect("the loop runs");
+        while !done(clients, ear) {
+            clients.turn(ear).expect("the loop runs");
             assert!(begun.elapsed() < Duration::from_secs(20), "waited in vain");
         }
     }
@@ -391,47 +391,47 @@ mod tests {
     /// A server by hand: its listener, and a swarm of so many members whose sockets it has.
     fn open(peer: &dyn Peer, members: usize) -> (Clients<'_>, Vec<Plain>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let mut swarm = Clients::new(peer, RunClock::start(), members).expect("a loop");
+        let mut clients = Clients::new(peer, RunClock::start(), members).expect("a loop");
         let address = listener.local_addr().expect("bound");
-        assert!(swarm.invite(address, members).expect("it listens"));
-        (swarm, (0..members).map(|_| listener.accept().expect("somebody comes").0).collect())
+        assert!(clients.invite(address, members).expect("it listens"));
+        (clients, (0..members).map(|_| listener.accept().expect("somebody comes").0).collect())
     }
 
     #[test]
     fn who_is_hung_up_on_is_lost_and_the_others_stay() {
-        let (mut swarm, mut sockets) = open(&Reader, 3);
+        let (mut clients, mut sockets) = open(&Reader, 3);
         let mut ear = ear();
         for socket in &mut sockets {
             socket.write_all(b"J").expect("the other end is there");
         }
-        turn_until(&mut swarm, &mut ear, |swarm, _| swarm.here() == 3);
+        turn_until(&mut clients, &mut ear, |clients, _| clients.here() == 3);
         // The last words are read before the end is seen.
         sockets[1].write_all(b"xxx").expect("the other end is there");
         drop(sockets.remove(1));
-        turn_until(&mut swarm, &mut ear, |swarm, _| swarm.here() == 2);
+        turn_until(&mut clients, &mut ear, |clients, _| clients.here() == 2);
         assert_eq!(ear.lost.len(), 1);
-        assert!(!swarm.is_here(ear.lost[0]));
-        let reasons: Vec<_> = swarm.reasons().iter().collect();
+        assert!(!clients.is_here(ear.lost[0]));
+        let reasons: Vec<_> = clients.reasons().iter().collect();
         assert_eq!(reasons, [(&"disconnected: the server has hung up".to_owned(), &1)]);
     }
 
     #[test]
     fn frames_in_pieces_and_a_message_at_its_time() {
-        let (mut swarm, mut sockets) = open(&Redis, 1);
+        let (mut clients, mut sockets) = open(&Redis, 1);
         let mut ear = ear();
         sockets[0].write_all(b">3\r\n$9\r\nsubscribe\r\n$4\r\nroom\r\n:1\r\n").expect("it is there");
-        turn_until(&mut swarm, &mut ear, |swarm, _| swarm.here() == 1);
+        turn_until(&mut clients, &mut ear, |clients, _| clients.here() == 1);
         let message = b">3\r\n$7\r\nmessage\r\n$4\r\nroom\r\n$2\r\nhi\r\n";
         for piece in message.chunks(7) {
             sockets[0].write_all(piece).expect("it is there");
-            swarm.turn(&mut ear).expect("the loop runs");
+            clients.turn(&mut ear).expect("the loop runs");
         }
-        turn_until(&mut swarm, &mut ear, |_, ear| !ear.heard.is_empty());
+        turn_until(&mut clients, &mut ear, |_, ear| !ear.heard.is_empty());
         assert_eq!(ear.heard, [(0, b"hi".to_vec())]);
-        ear.due = swarm.clock.now() + 5_000_000;
+        ear.due = clients.clock.now() + 5_000_000;
         let due = ear.due;
-        turn_until(&mut swarm, &mut ear, |_, ear| ear.due == NEVER);
-        assert!(swarm.clock.now() >= due);
+        turn_until(&mut clients, &mut ear, |_, ear| ear.due == NEVER);
+        assert!(clients.clock.now() >= due);
         let mut read = vec![0; 1000];
         let mut said = Vec::new();
         while !said.ends_with(b"$5\r\nhello\r\n") {
@@ -442,12 +442,12 @@ mod tests {
 
     #[test]
     fn what_is_no_protocol_ends_the_connection() {
-        let (mut swarm, mut sockets) = open(&Redis, 2);
+        let (mut clients, mut sockets) = open(&Redis, 2);
         let mut ear = ear();
         sockets[0].write_all(b"hello?\r\n").expect("it is there");
         sockets[1].write_all(b"-ERR max number of clients reached\r\n").expect("it is there");
-        turn_until(&mut swarm, &mut ear, |_, ear| ear.lost.len() == 2);
-        let reasons: Vec<_> = swarm.reasons().keys().map(String::as_str).collect();
+        turn_until(&mut clients, &mut ear, |_, ear| ear.lost.len() == 2);
+        let reasons: Vec<_> = clients.reasons().keys().map(String::as_str).collect();
         let expected =
             ["failed: ERR max number of clients reached", "failed: a value of a kind that RESP3 has not"];
         assert_eq!(reasons, expected);

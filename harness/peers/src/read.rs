@@ -21,7 +21,7 @@ struct Head {
 }
 
 impl PeersReport {
-    /// Reads what [`PeersReport::write_json`] wrote, in this version or an earlier one. What an earlier one did not have is empty or 0.
+    /// Reads what [`Document::write_json`](throng_harness_report::Document::write_json) wrote, in this version or an earlier one. What an earlier one did not have is empty or 0.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
         let at = || path.to_owned();
         let text = fs::read_to_string(path).map_err(|source| ReadError::File { path: at(), source })?;

@@ -44,7 +44,7 @@ pub enum RoomError {
 
 /// A server with members in its room.
 pub(super) struct Room<'a> {
-    swarm: Clients<'a>,
+    clients: Clients<'a>,
     server: Server,
     clock: RunClock,
     members: usize,
@@ -63,8 +63,8 @@ impl<'a> Room<'a> {
         let server = Server::start(peer, core)?;
         let clock = RunClock::start();
         let members = members as usize;
-        let swarm = Clients::new(peer, clock, members)?;
-        let mut room = Self { swarm, server, clock, members, is_fresh: true };
+        let clients = Clients::new(peer, clock, members)?;
+        let mut room = Self { clients, server, clock, members, is_fresh: true };
         room.enter(shutdown)?;
         Ok(room)
     }
@@ -76,25 +76,25 @@ impl<'a> Room<'a> {
 
     fn enter(&mut self, shutdown: &Shutdown) -> Result<(), RoomError> {
         let mut last = (0, self.clock.now());
-        while self.swarm.invite(self.server.address(), self.members)? {
-            self.swarm.turn(&mut Deaf)?;
+        while self.clients.invite(self.server.address(), self.members)? {
+            self.clients.turn(&mut Deaf)?;
             self.look(shutdown)?;
-            let gone: u64 = self.swarm.reasons().values().sum();
-            let reached = self.swarm.here() as u64 + gone;
+            let gone: u64 = self.clients.reasons().values().sum();
+            let reached = self.clients.here() as u64 + gone;
             if reached != last.0 {
                 last = (reached, self.clock.now());
             }
             if self.clock.now() > last.1 + nanos(PATIENCE) {
-                let [here, all] = [self.swarm.here(), self.members].map(|count| format_count(count as u64));
+                let [here, all] = [self.clients.here(), self.members].map(|count| format_count(count as u64));
                 return Err(RoomError::InVain(format!(
                     "{here} of {all} members were in the room, and nobody else got in for {PATIENCE:?}"
                 )));
             }
         }
-        if self.swarm.here() < self.members {
+        if self.clients.here() < self.members {
             let reasons: Vec<_> =
-                self.swarm.reasons().iter().map(|(why, count)| format!("{count} {why}")).collect();
-            let [here, all] = [self.swarm.here(), self.members].map(|count| format_count(count as u64));
+                self.clients.reasons().iter().map(|(why, count)| format!("{count} {why}")).collect();
+            let [here, all] = [self.clients.here(), self.members].map(|count| format_count(count as u64));
             return Err(RoomError::InVain(format!(
                 "only {here} of {all} members got into the room: {}",
                 reasons.join(", ")
@@ -126,27 +126,27 @@ impl<'a> Room<'a> {
         shutdown: &Shutdown,
     ) -> Result<Findings, RoomError> {
         self.is_fresh = false;
-        let present = (0..self.members).map(|member| self.swarm.is_here(member)).collect();
+        let present = (0..self.members).map(|member| self.clients.is_here(member)).collect();
         let mut talk = Talk::new(case, times, payload, seed, present, self.clock.now());
         self.probe(&mut talk, shutdown)?;
         let mut server = Meter::start(self.server.pid())?;
         let mut harness = Meter::start_own()?;
         let from = talk.talk(self.clock.now() + LEAD);
         while self.clock.now() < from {
-            self.swarm.turn(&mut talk)?;
+            self.clients.turn(&mut talk)?;
             self.look(shutdown)?;
         }
         server.reset();
         harness.reset();
         let begun = self.clock.now();
         while !talk.is_said(self.clock.now()) {
-            self.swarm.turn(&mut talk)?;
+            self.clients.turn(&mut talk)?;
             self.look(shutdown)?;
         }
         talk.hush();
         let until = self.clock.now() + nanos(times.drain);
         while !talk.is_drained() && self.clock.now() < until {
-            self.swarm.turn(&mut talk)?;
+            self.clients.turn(&mut talk)?;
             self.look(shutdown)?;
         }
         let measured = Duration::from_nanos(self.clock.now().saturating_sub(begun));
@@ -154,7 +154,7 @@ impl<'a> Room<'a> {
         harness.look();
         self.is_fresh = talk.is_drained() && talk.lost_members() == 0;
         let mut findings = talk.findings();
-        findings.clients.reasons.clone_from(self.swarm.reasons());
+        findings.clients.reasons.clone_from(self.clients.reasons());
         findings.measured = measured;
         findings.server = Some(server.usage());
         findings.harness = Some(harness.usage());
@@ -179,7 +179,7 @@ impl<'a> Room<'a> {
                     "the probe message has reached {probed} of {here} members, and nobody else for {PATIENCE:?}"
                 )));
             }
-            self.swarm.turn(talk)?;
+            self.clients.turn(talk)?;
             self.look(shutdown)?;
         }
     }

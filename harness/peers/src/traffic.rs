@@ -69,7 +69,7 @@ pub(super) struct Talk {
     saying: Saying,
     window: Option<Window>,
     /// When counted messages are due.
-    rhythm: Arc<SendSchedule>,
+    schedule: Arc<SendSchedule>,
     tally: DeliveryLedger,
     recorder: Recorder,
     read_lag: Latencies,
@@ -127,7 +127,7 @@ impl Talk {
             traffic,
             saying: Saying::Nothing,
             window,
-            rhythm: Arc::new(SendSchedule::even(NEVER, interval)),
+            schedule: Arc::new(SendSchedule::even(NEVER, interval)),
             tally,
             recorder: Recorder::default(),
             read_lag: Latencies::new(),
@@ -162,10 +162,10 @@ impl Talk {
         let interval = self.case.interval().unwrap_or(CLOSED_WARMUP);
         let warmup = Arc::new(SendSchedule::even(start, interval));
         let from = warmup.intended(self.warmup.messages()).saturating_add(nanos(self.times.pause));
-        self.rhythm = Arc::new(SendSchedule::even(from, interval));
+        self.schedule = Arc::new(SendSchedule::even(from, interval));
         let counted = match self.case.load {
             Load::Paced(_) => {
-                Counted::Paced(SendCursor::new(self.traffic.clone(), self.rhythm.clone(), 0, 1))
+                Counted::Paced(SendCursor::new(self.traffic.clone(), self.schedule.clone(), 0, 1))
             }
             Load::Closed { .. } => {
                 Counted::Closed { from, until: from.saturating_add(nanos(self.times.duration)), next: 0 }
@@ -215,7 +215,7 @@ impl Talk {
         findings.clients.requested = self.case.members.into();
         findings.clients.connected = self.here + self.lost;
         findings.clients.disconnected = self.lost;
-        let start = self.rhythm.intended(0);
+        let start = self.schedule.intended(0);
         let took = Duration::from_nanos(self.last_sent.saturating_sub(start));
         findings.rates = match self.case.load {
             Load::Paced(interval) => {
@@ -228,7 +228,7 @@ impl Talk {
         if let Some(settlement) = settle(vec![self.tally]) {
             findings.sent = settlement.sent;
             if let Load::Paced(_) = self.case.load {
-                findings.spread = settlement.log.spread(&self.rhythm);
+                findings.spread = settlement.log.spread(&self.schedule);
             }
             findings.deliveries = Some(settlement.deliveries);
         }

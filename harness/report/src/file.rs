@@ -126,7 +126,7 @@ impl<'a> ReportFile<'a> {
 }
 
 impl Report {
-    /// Reads what [`Document::write_json`] wrote, in this version or an earlier one. What an earlier one did not have is empty or 0; what a
+    /// Reads what [`Document::write_json`](super::Document::write_json) wrote, in this version or an earlier one. What an earlier one did not have is empty or 0; what a
     /// later one added is left out, and so is what several steps came to.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
         ReportFile::open(path)?.parse()

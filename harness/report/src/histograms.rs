@@ -1,5 +1,6 @@
 //! The whole distributions of a report.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use throng_harness_model::breakdown::Breakdown;
@@ -13,7 +14,7 @@ pub(super) fn all(
     spread: Spread,
     read_lag: Latencies,
     breakdown: Breakdown,
-    phases: BTreeMap<&'static str, Latencies>,
+    phases: BTreeMap<Cow<'static, str>, Latencies>,
 ) -> BTreeMap<String, Latencies> {
     let whole = [
         ("latency", recorder.corrected),

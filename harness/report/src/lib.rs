@@ -172,7 +172,7 @@ impl Report {
         let measured_s = findings.measured.as_secs_f64();
         let deliveries_per_s = if measured_s > 0.0 { received as f64 / measured_s } else { 0.0 };
         let phases = findings.phases.iter();
-        let phases_us = phases.map(|(name, latencies)| ((*name).to_owned(), latencies.summary())).collect();
+        let phases_us = phases.map(|(name, latencies)| (name.to_string(), latencies.summary())).collect();
         let mut report = Self {
             format: FORMAT,
             scenario: job.scenario.name().into(),

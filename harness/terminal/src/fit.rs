@@ -52,6 +52,9 @@ pub fn ends(text: &str, columns: u16) -> String {
     if fits(text, columns) {
         return text.to_owned();
     }
+    if columns == 0 {
+        return String::new();
+    }
     let first = beginning(text, columns.div_ceil(2));
     let taken = u16::try_from(Span::raw(first.as_str()).width()).unwrap_or(columns);
     // One more than there is room for: what was left out is marked by the beginning already.

@@ -51,12 +51,12 @@ impl RawBench {
             (_, Some(each)) => Talking::Each(each),
         };
         self.common.threshold = with_slo(self.slo, &self.common.threshold)?;
-        let maker = Broadcasts::new(self.common, self.talk, talking, self.duration, &self.steps)?;
+        let factory = Broadcasts::new(self.common, self.talk, talking, self.duration, &self.steps)?;
         Ok(StepsJob {
             name: "bench",
-            maker: Box::new(maker),
+            factory: Box::new(factory),
             axis: Axis::Clients,
-            course: Strategy::Ladder(Ladder::new(self.steps, OnBad::Ignore)),
+            strategy: Strategy::Ladder(Ladder::new(self.steps, OnBad::Ignore)),
             pause: self.stepping.pause,
             ahead: (!self.no_capacity).then_some(self.ahead),
             forecast: (!self.no_capacity).then_some(self.forecast),

@@ -141,9 +141,9 @@ impl RawBots {
         let base = job(self.common, Scenario::Bots(bots))?;
         Ok(StepsJob {
             name: "bots",
-            maker: Box::new(Conversations(base)),
+            factory: Box::new(Conversations(base)),
             axis: Axis::Clients,
-            course: Strategy::Ladder(Ladder::new(
+            strategy: Strategy::Ladder(Ladder::new(
                 sizes,
                 if is_ramp { OnBad::FallBack } else { OnBad::Ignore },
             )),

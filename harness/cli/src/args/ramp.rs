@@ -81,7 +81,7 @@ impl RawRamp {
                 );
             }
         };
-        let (course, sizes, duration) =
+        let (strategy, sizes, duration) =
             if let (Some(_), Some(from), Some(to)) = (self.search, self.from, self.to) {
                 if from > to {
                     return Err(format!("--from {from} is above --to {to}"));
@@ -98,12 +98,12 @@ impl RawRamp {
             };
         self.common.threshold = with_slo(Some(self.slo), &self.common.threshold)?;
         let duration = self.duration.unwrap_or(duration);
-        let maker = Broadcasts::new(self.common, self.talk, talking, duration, &sizes)?;
+        let factory = Broadcasts::new(self.common, self.talk, talking, duration, &sizes)?;
         Ok(StepsJob {
             name: "ramp",
-            maker: Box::new(maker),
+            factory: Box::new(factory),
             axis,
-            course,
+            strategy,
             pause: self.stepping.pause,
             ahead: None,
             forecast: None,

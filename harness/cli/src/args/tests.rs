@@ -279,7 +279,7 @@ fn steps(line: &str) -> Result<StepsJob, String> {
 
 /// The (clients, time between two messages, duration) of the step of `size`.
 fn step(job: &StepsJob, size: u32) -> (u32, Duration, Duration) {
-    let job = job.maker.job(size).expect("possible");
+    let job = job.factory.job(size).expect("possible");
     let Scenario::Broadcast(broadcast) = &job.scenario else { panic!("{job:?}") };
     (job.clients, broadcast.interval, broadcast.duration)
 }
@@ -289,9 +289,9 @@ fn a_ramp_is_made_of_broadcasts() {
     let ramp = |more: &str| steps(&format!("ramp --data d {more}")).expect("complete");
     let (ms, s) = (Duration::from_millis, Duration::from_secs);
     let gradual = ramp("");
-    assert_eq!((gradual.name, gradual.first(), gradual.course.planned()), ("ramp", 10, Some(6)));
+    assert_eq!((gradual.name, gradual.first(), gradual.strategy.planned()), ("ramp", 10, Some(6)));
     assert_eq!(step(&gradual, 50), (50, ms(20), s(60)));
-    let job = gradual.maker.job(10).expect("possible");
+    let job = gradual.factory.job(10).expect("possible");
     assert!(job.thresholds.iter().any(|threshold| threshold.to_string() == "last_recipient.p99=100ms"));
     assert_eq!(step(&ramp("--pattern stress --each 2s"), 200), (200, ms(10), s(30)));
     assert_eq!(step(&ramp("--steps 3,4 --interval 5ms --duration 7s"), 4), (4, ms(5), s(7)));
@@ -299,7 +299,7 @@ fn a_ramp_is_made_of_broadcasts() {
     assert_eq!(step(&ramp("--search clients --from 10 --to 1000"), 500), (500, ms(2), s(10)));
     // Small steps have no more workers than clients, and thresholds replace the objective.
     let job =
-        ramp("--steps 1,8 --workers 4 --threshold last_recipient.p99=7ms").maker.job(1).expect("possible");
+        ramp("--steps 1,8 --workers 4 --threshold last_recipient.p99=7ms").factory.job(1).expect("possible");
     assert_eq!((job.workers, job.clients), (1, 1));
     let all: Vec<_> = job.thresholds.iter().map(ToString::to_string).collect();
     assert!(all.contains(&"last_recipient.p99=7ms".into()) && all.len() == Threshold::defaults().len() + 1);
@@ -308,19 +308,22 @@ fn a_ramp_is_made_of_broadcasts() {
 #[test]
 fn bots_come_by_steps() {
     let gradual = steps("bots --data d --preset gradual").expect("complete");
-    assert_eq!((gradual.name, gradual.course.planned(), gradual.every_step_counts), ("bots", Some(6), false));
-    let job = gradual.maker.job(30).expect("possible");
+    assert_eq!(
+        (gradual.name, gradual.strategy.planned(), gradual.every_step_counts),
+        ("bots", Some(6), false)
+    );
+    let job = gradual.factory.job(30).expect("possible");
     let Scenario::Bots(bots) = &job.scenario else { panic!("{job:?}") };
     assert_eq!((job.clients, bots.duration), (30, Duration::from_mins(1)));
-    assert!(gradual.maker.closed(30, 9).is_none());
+    assert!(gradual.factory.closed(30, 9).is_none());
     let benchmark =
         steps("bots --data d --preset benchmark --steps 5,9 --duration 40s --pauses 1s..2s --workers 7");
     let benchmark = benchmark.expect("complete");
     assert_eq!(
-        (benchmark.first(), benchmark.course.planned(), benchmark.every_step_counts),
+        (benchmark.first(), benchmark.strategy.planned(), benchmark.every_step_counts),
         (5, Some(2), true)
     );
-    let job = benchmark.maker.job(5).expect("possible");
+    let job = benchmark.factory.job(5).expect("possible");
     assert_eq!((job.clients, job.workers, job.thresholds), (5, 5, Threshold::defaults()));
     let error = steps("bots --data d --steps 5,9").expect_err("no steps");
     assert!(error.contains("--preset gradual or --preset benchmark only"), "{error}");
@@ -336,16 +339,16 @@ fn a_bench_has_closed_loops() {
     let bench = |more: &str| steps(&format!("bench --data d {more}")).expect("complete");
     let job = bench("--workers 2 --threshold p99=1ms --forecast 200,500");
     assert_eq!(
-        (job.course.planned(), job.ahead, job.forecast.as_deref()),
+        (job.strategy.planned(), job.ahead, job.forecast.as_deref()),
         (Some(5), Some(200), Some(&[200, 500][..]))
     );
     assert_eq!(step(&job, 25), (25, Duration::from_millis(10), Duration::from_secs(10)));
-    let closed = job.maker.closed(25, 200).expect("everybody gets everything");
+    let closed = job.factory.closed(25, 200).expect("everybody gets everything");
     let Scenario::Broadcast(broadcast) = &closed.scenario else { panic!("{closed:?}") };
     assert_eq!((broadcast.ahead, closed.workers, closed.clients), (Some(200), 1, 25));
     assert_eq!(closed.thresholds, Threshold::defaults());
-    assert!(bench("--scope channel").maker.closed(25, 200).is_none());
-    assert!(bench("--slow 2").maker.closed(25, 200).is_none());
+    assert!(bench("--scope channel").factory.closed(25, 200).is_none());
+    assert!(bench("--slow 2").factory.closed(25, 200).is_none());
     assert_eq!(bench("--no-capacity").forecast, None);
 }
 

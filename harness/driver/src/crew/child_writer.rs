@@ -156,24 +156,26 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_who_does_not_read() {
-        let inlet = ChildWriter::default();
+        let child_writer = ChildWriter::default();
         let (mut reader, writer) = pipe().expect("a pipe");
         thread::scope(|scope| {
-            scope.spawn(|| inlet.write(writer));
-            assert_eq!(inlet.taken(), None);
+            scope.spawn(|| child_writer.write(writer));
+            assert_eq!(child_writer.taken(), None);
             // Far more than the pipe holds.
             let long: Vec<u8> = (0..10 * PIECE as u32).map(|at| (at % 251) as u8).collect();
-            inlet.say(&order(&long));
-            inlet.say(&order(b"and some more"));
-            assert!(!inlet.drains_to(13, SOON) && inlet.taken().is_some_and(|taken| taken < 10));
+            child_writer.say(&order(&long));
+            child_writer.say(&order(b"and some more"));
+            assert!(
+                !child_writer.drains_to(13, SOON) && child_writer.taken().is_some_and(|taken| taken < 10)
+            );
             let mut found = vec![0; long.len()];
             reader.read_exact(&mut found).expect("it is written");
-            assert!(found == long && inlet.drains_to(0, LONG));
-            assert_eq!(inlet.taken(), None);
+            assert!(found == long && child_writer.drains_to(0, LONG));
+            assert_eq!(child_writer.taken(), None);
             // What was said before the end is written, and nothing after it.
-            inlet.say(&order(b", the last"));
-            inlet.close();
-            inlet.say(&order(b"unheard"));
+            child_writer.say(&order(b", the last"));
+            child_writer.close();
+            child_writer.say(&order(b"unheard"));
             let mut rest = String::new();
             reader.read_to_string(&mut rest).expect("it ends");
             assert_eq!(rest, "and some more, the last");
@@ -182,16 +184,16 @@ mod tests {
 
     #[test]
     fn who_is_gone_keeps_nobody_waiting() {
-        let inlet = ChildWriter::default();
+        let child_writer = ChildWriter::default();
         let (reader, writer) = pipe().expect("a pipe");
         thread::scope(|scope| {
-            scope.spawn(|| inlet.write(writer));
-            inlet.say(&order(&vec![7; 4 * PIECE]));
-            assert!(!inlet.drains_to(0, SOON));
+            scope.spawn(|| child_writer.write(writer));
+            child_writer.say(&order(&vec![7; 4 * PIECE]));
+            assert!(!child_writer.drains_to(0, SOON));
             drop(reader);
-            assert!(inlet.drains_to(0, LONG));
-            inlet.say(&order(b"unheard"));
-            assert_eq!(inlet.taken(), None);
+            assert!(child_writer.drains_to(0, LONG));
+            child_writer.say(&order(b"unheard"));
+            assert_eq!(child_writer.taken(), None);
         });
     }
 }

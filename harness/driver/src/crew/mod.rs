@@ -134,7 +134,7 @@ mod tests {
         let job = fixture::job(Scenario::Broadcast(broadcast));
         let job = Job { clients: 50, processes: 5, workers: 2, ..job };
         let (one, other) = (plan_of(&job), plan_of(&job));
-        assert_eq!((one.workers, &one.traffic, &one.crowd), (10, &other.traffic, &other.crowd));
+        assert_eq!((one.workers, &one.traffic, &one.audiences), (10, &other.traffic, &other.audiences));
         let shares: u32 = (0..10).map(|worker| one.share(one.clients, worker)).sum();
         assert_eq!(shares, 50);
         let near = ([127, 0, 0, 1], 9).into();

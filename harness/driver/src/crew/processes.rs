@@ -70,7 +70,7 @@ struct Shared {
     panels: Arc<[Panel]>,
     /// Workers in each process.
     workers: u32,
-    inlets: Vec<ChildWriter>,
+    writers: Vec<ChildWriter>,
 }
 
 impl Processes {
@@ -94,7 +94,7 @@ impl Processes {
                 sources: given.sources,
             };
             let order = encode(&ChildCommand::Begin(Box::new(beginning)))?;
-            processes.shared.inlets[process as usize].say(&order);
+            processes.shared.writers[process as usize].say(&order);
         }
         processes.expect(Awaited::Readiness, |news| matches!(news, ChildEvent::Ready).then_some(()))?;
         plan.begin = plan.begin.starting_at(plan.clock.now() + LEAD);
@@ -116,8 +116,8 @@ impl Processes {
             // Those before it end when their pipes do, which is when this fails.
             started.push(child.map_err(failed)?);
         }
-        let inlets = started.iter().map(|_| ChildWriter::default()).collect();
-        let shared = Arc::new(Shared { panels, workers: job.workers, inlets });
+        let writers = started.iter().map(|_| ChildWriter::default()).collect();
+        let shared = Arc::new(Shared { panels, workers: job.workers, writers });
         let mut processes = Self { members: Vec::new(), shared, ledger: DeliveryLedger::default() };
         for (mut child, process) in started.into_iter().zip(0..) {
             let (pipe, outlet) = (child.stdin.take(), child.stdout.take());
@@ -132,7 +132,7 @@ impl Processes {
             let shared = processes.shared.clone();
             if let Some(pipe) = pipe {
                 member
-                    .spawn(&format!("to-{process}"), move || shared.inlets[process as usize].write(pipe))?;
+                    .spawn(&format!("to-{process}"), move || shared.writers[process as usize].write(pipe))?;
             }
         }
         Ok(processes)
@@ -150,7 +150,7 @@ impl Processes {
 
     /// Has the workers send by the schedule.
     pub(crate) fn talk(&self, warmup: &SendSchedule, counted: &SendSchedule) {
-        self.say(&ChildCommand::Talk(warmup.score(), counted.score()));
+        self.say(&ChildCommand::Talk(warmup.snapshot(), counted.snapshot()));
     }
 
     /// Has counted messages from `at` on be `interval` apart.
@@ -160,33 +160,33 @@ impl Processes {
 
     fn say(&self, order: &ChildCommand) {
         match encode(order) {
-            Ok(order) => self.shared.inlets.iter().for_each(|inlet| inlet.say(&order)),
+            Ok(order) => self.shared.writers.iter().for_each(|writer| writer.say(&order)),
             // An order that is too long; `check` says so.
-            Err(error) => self.shared.inlets.iter().for_each(|inlet| {
-                inlet.explain(error.to_string());
-                inlet.end();
+            Err(error) => self.shared.writers.iter().for_each(|writer| {
+                writer.explain(error.to_string());
+                writer.end();
             }),
         }
     }
 
     /// Asks all for results, or a part of them.
     fn ask(&mut self, order: &ChildCommand) {
-        for (member, inlet) in self.members.iter_mut().zip(&self.shared.inlets) {
-            member.asked = inlet.begun();
+        for (member, writer) in self.members.iter_mut().zip(&self.shared.writers) {
+            member.asked = writer.begun();
         }
         self.say(order);
     }
 
     /// Fails if a process has ended, or cannot go on, or has not shown for a while that it does. To be called often.
     pub(crate) fn check(&mut self) -> Result<(), FleetError> {
-        if let Some(process) = self.shared.inlets.iter().position(ChildWriter::has_ended) {
+        if let Some(process) = self.shared.writers.iter().position(ChildWriter::has_ended) {
             return Err(self.death(process));
         }
         let now = Instant::now();
         let mut silent = None;
-        for ((member, inlet), process) in self.members.iter_mut().zip(&self.shared.inlets).zip(0..) {
-            let silence = (member.silence.look(now, Some(inlet.heard())), Awaited::Figures);
-            let backlog = (member.backlog.look(now, inlet.taken()), Awaited::Reading);
+        for ((member, writer), process) in self.members.iter_mut().zip(&self.shared.writers).zip(0..) {
+            let silence = (member.silence.look(now, Some(writer.heard())), Awaited::Figures);
+            let backlog = (member.backlog.look(now, writer.taken()), Awaited::Reading);
             for (waited, awaited) in [silence, backlog] {
                 if waited >= SILENCE_MAX && silent.is_none() {
                     silent = Some((process, awaited, waited));
@@ -242,8 +242,8 @@ impl Processes {
     fn let_read(&mut self) -> Result<(), FleetError> {
         for process in 0..self.members.len() {
             let mut backlog = StallTimer::new(Instant::now());
-            while !self.shared.inlets[process].drains_to(BACKLOG, LOOK) {
-                let waited = backlog.look(Instant::now(), self.shared.inlets[process].taken());
+            while !self.shared.writers[process].drains_to(BACKLOG, LOOK) {
+                let waited = backlog.look(Instant::now(), self.shared.writers[process].taken());
                 if waited >= SILENCE_MAX {
                     return Err(self.give_up(process, Awaited::Reading, waited));
                 }
@@ -285,10 +285,10 @@ impl Processes {
                 Ok(news) => return Ok(news),
                 Err(RecvTimeoutError::Disconnected) => return Err(self.death(process)),
                 Err(RecvTimeoutError::Timeout) => {
-                    let (inlet, now) = (&self.shared.inlets[process], Instant::now());
+                    let (writer, now) = (&self.shared.writers[process], Instant::now());
                     let waited = answers.look(now, Some(0));
-                    let silent = silence.look(now, Some(inlet.heard()));
-                    let has_begun = inlet.begun() != member.asked;
+                    let silent = silence.look(now, Some(writer.heard()));
+                    let has_begun = writer.begun() != member.asked;
                     if waited >= awaited.patience() || silent >= awaited.silence(has_begun) {
                         return Err(self.give_up(process, awaited, waited));
                     }
@@ -308,7 +308,7 @@ impl Processes {
 
     /// Why a process that says nothing any more does not.
     fn death(&mut self, process: usize) -> FleetError {
-        let what = match self.shared.inlets[process].failure() {
+        let what = match self.shared.writers[process].failure() {
             Some(failure) => format!("cannot go on: {failure}"),
             None => match self.members[process].ended_within(DEATH_TIMEOUT) {
                 Some(status) => format!("has died ({status})"),
@@ -320,7 +320,7 @@ impl Processes {
 
     /// Lets all processes end, which they do without their pipe, and ends those that do not.
     fn end(&mut self, patience: Duration) {
-        self.shared.inlets.iter().for_each(ChildWriter::close);
+        self.shared.writers.iter().for_each(ChildWriter::close);
         let until = Instant::now() + patience;
         for mut member in self.members.drain(..) {
             let has_ended = member.ended_within(until.saturating_duration_since(Instant::now())).is_some();
@@ -383,25 +383,25 @@ fn encode(order: &ChildCommand) -> Result<Arc<[u8]>, FrameError> {
 impl Shared {
     /// Takes what a process says until it says nothing any more.
     fn listen(&self, process: u32, outlet: Option<ChildStdout>, run: &SyncSender<ChildEvent>) {
-        let inlet = &self.inlets[process as usize];
+        let writer = &self.writers[process as usize];
         let mut outlet = outlet.map(BufReader::new);
         while let Some(outlet) = &mut outlet {
             match frame::read(outlet) {
-                Ok(Some(ChildEvent::Failed(why))) => inlet.explain(why),
+                Ok(Some(ChildEvent::Failed(why))) => writer.explain(why),
                 Ok(Some(news)) => {
-                    inlet.hear();
+                    writer.hear();
                     if !self.take(process, news, run) {
                         break;
                     }
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    inlet.explain(error.to_string());
+                    writer.explain(error.to_string());
                     break;
                 }
             }
         }
-        inlet.end();
+        writer.end();
     }
 
     /// False if nobody waits for news any more.
@@ -427,11 +427,11 @@ impl Shared {
             // Before what comes after it: who hears that all are in, and then that talking begins, has heard who is in.
             ChildEvent::Present(changes) => {
                 let Ok(order) = encode(&ChildCommand::Present(changes)) else { return true };
-                let others = self.inlets.iter().zip(0..).filter(|(_, other)| *other != process);
-                others.for_each(|(inlet, _)| inlet.say(&order));
+                let others = self.writers.iter().zip(0..).filter(|(_, other)| *other != process);
+                others.for_each(|(writer, _)| writer.say(&order));
             }
             ChildEvent::Alive => {}
-            ChildEvent::Begun => self.inlets[process as usize].begin(),
+            ChildEvent::Begun => self.writers[process as usize].begin(),
             news => return run.send(news).is_ok(),
         }
         true

@@ -28,7 +28,7 @@ pub(super) fn rates(
     script: &Script,
     log: &MessageLog,
     unprovoked: u64,
-    rhythm: &SendSchedule,
+    schedule: &SendSchedule,
 ) -> Rates {
     let offered = u64::from(script.messages()).saturating_sub(unprovoked);
     let sent = log.iter().filter(|message| message.was_sent()).count() as u64;
@@ -37,7 +37,7 @@ pub(super) fn rates(
         // The time until it would have been the next one's turn belongs to the last.
         let end = nanos(bots.duration);
         let offset = |index: u32| script.offsets().get(index as usize).copied().unwrap_or(end);
-        let late = message.sent.saturating_sub(rhythm.intended(index));
+        let late = message.sent.saturating_sub(schedule.intended(index));
         Duration::from_nanos(offset(index + 1).saturating_add(late))
     });
     Rates::new(offered, bots.duration, sent, took)

@@ -90,8 +90,8 @@ pub(super) fn rates(
 
 /// Waits until everybody is in the channel, and at the place, that is meant for it.
 fn gather(run: &mut Run<'_>) -> Result<(), Halt> {
-    let crowd = &run.plan.crowd;
-    let (channels, has_places) = (u64::from(crowd.channels()), crowd.speech().has_places());
+    let audiences = &run.plan.audiences;
+    let (channels, has_places) = (u64::from(audiences.channels()), audiences.speech().has_places());
     let clients = u64::from(run.plan.clients);
     let patience = run.job.connect_timeout;
     let mut to_gather = 0;
@@ -155,7 +155,7 @@ struct Schedule {
 impl Schedule {
     /// Messages that are due before `at`.
     fn due_before(&self, plan: &Plan, at: Nanos) -> u64 {
-        let due = |rhythm: &SendSchedule, messages: u32| u64::from(rhythm.due_before(at).min(messages));
+        let due = |schedule: &SendSchedule, messages: u32| u64::from(schedule.due_before(at).min(messages));
         due(&self.warmup, plan.warmup.messages()) + due(&self.counted, plan.traffic.messages())
     }
 }
@@ -244,12 +244,12 @@ impl Due {
         if plan.churn.is_some() || plan.moves.is_some() || !plan.impairment.is_none() {
             return Self::Unknown;
         }
-        if plan.crowd.speech() == ScopeMix::World {
+        if plan.audiences.speech() == ScopeMix::World {
             return Self::ToAll;
         }
         // What has had no turn, because the rate was changed, will have none.
         let due = run.counted.as_ref().map_or(0, |counted| counted.due_before(NEVER));
-        let (messages, sizes) = (due.min(plan.traffic.messages()), plan.crowd.sizes());
+        let (messages, sizes) = (due.min(plan.traffic.messages()), plan.audiences.sizes());
         let members = |index| sizes.get(plan.traffic.place(index).0 as usize).copied().unwrap_or(0);
         Self::Known { messages: messages.into(), deliveries: (0..messages).map(members).sum() }
     }

@@ -59,7 +59,7 @@ mod tests {
 
     fn found(connected: u64, reasons: &[&str], phases: &[&'static str]) -> Findings {
         let reasons = reasons.iter().map(|reason| ((*reason).to_owned(), 3)).collect();
-        let phases: BTreeMap<_, _> = phases.iter().map(|phase| (*phase, Latencies::new())).collect();
+        let phases: BTreeMap<_, _> = phases.iter().map(|phase| ((*phase).into(), Latencies::new())).collect();
         Findings {
             clients: Clients { connected, reasons, ..Clients::default() },
             phases,

@@ -78,7 +78,7 @@ fn add_traffic(
     let due = |index| counted.intended(index).saturating_sub(counted.start());
     let planned = Planned {
         traffic: &plan.traffic,
-        crowd: &plan.crowd,
+        audiences: &plan.audiences,
         clients: plan.clients,
         payload,
         seed: plan.seed,

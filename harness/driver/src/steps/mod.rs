@@ -158,11 +158,11 @@ pub struct StepsJob {
     /// The scenario's name on the command line.
     pub name: &'static str,
     /// What a step does.
-    pub maker: Box<dyn StepFactory>,
+    pub factory: Box<dyn StepFactory>,
     /// What becomes larger.
     pub axis: Axis,
     /// Which steps there are.
-    pub course: Strategy,
+    pub strategy: Strategy,
     /// Time between two steps, in which the server gets over the older one.
     pub pause: Duration,
     /// How each step's capacity is measured, if it is.
@@ -178,6 +178,6 @@ pub struct StepsJob {
 impl StepsJob {
     /// The size of the first step.
     pub fn first(&self) -> u32 {
-        self.course.next().map_or(0, |trial| trial.size)
+        self.strategy.next().map_or(0, |trial| trial.size)
     }
 }

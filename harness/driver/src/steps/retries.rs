@@ -10,7 +10,7 @@ const REPEATS_MAX: u32 = 2;
 /// most three times as many steps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Retries {
-    course: Strategy,
+    strategy: Strategy,
     /// How often the next step has been made already.
     repeats: u32,
     /// Repetitions of all steps.
@@ -19,13 +19,13 @@ pub struct Retries {
 
 impl Retries {
     /// The steps of `course`.
-    pub fn new(course: Strategy) -> Self {
-        Self { course, repeats: 0, repeated: 0 }
+    pub fn new(strategy: Strategy) -> Self {
+        Self { strategy, repeats: 0, repeated: 0 }
     }
 
     /// The next step; none when it is over.
     pub fn next(&self) -> Option<Trial> {
-        let trial = self.course.next()?;
+        let trial = self.strategy.next()?;
         Some(if self.repeats > 0 { Trial { phase: Phase::Repeat, ..trial } } else { trial })
     }
 
@@ -37,18 +37,18 @@ impl Retries {
             return true;
         }
         self.repeats = 0;
-        self.course.judged(outcome);
+        self.strategy.judged(outcome);
         false
     }
 
     /// What is known so far.
     pub fn found(&self) -> Found {
-        self.course.found()
+        self.strategy.found()
     }
 
     /// How many steps there are, with the repetitions until now, if that is known before.
     pub fn planned(&self) -> Option<usize> {
-        self.course.planned().map(|planned| planned + self.repeated)
+        self.strategy.planned().map(|planned| planned + self.repeated)
     }
 }
 
@@ -63,8 +63,8 @@ mod tests {
 
     /// Goes through `course` with a model: the sizes that were tried, a repetition with an asterisk and a confirmation in
     /// parentheses, and what was found.
-    fn walk(course: Strategy, mut model: impl FnMut(u32) -> Outcome) -> (Vec<String>, Found) {
-        let mut tries = Retries::new(course);
+    fn walk(strategy: Strategy, mut model: impl FnMut(u32) -> Outcome) -> (Vec<String>, Found) {
+        let mut tries = Retries::new(strategy);
         let mut tried = Vec::new();
         while let Some(Trial { size, phase }) = tries.next() {
             tried.push(match phase {
@@ -93,8 +93,8 @@ mod tests {
             [Outcome::Unknown, Outcome::Good, Outcome::Unknown, Outcome::Unknown, Outcome::Good];
         answers.reverse();
         let mut answers = answers.to_vec();
-        let course = ladder(&[5, 10], OnBad::FallBack);
-        let (tried, found) = walk(course, |_| answers.pop().expect("five steps"));
+        let strategy = ladder(&[5, 10], OnBad::FallBack);
+        let (tried, found) = walk(strategy, |_| answers.pop().expect("five steps"));
         assert_eq!(tried, ["5", "5*", "10", "10*", "10*"]);
         assert_eq!(found, Found { good: Some(10), bad: None, confirmed: false });
     }
@@ -125,9 +125,9 @@ mod tests {
 
     #[test]
     fn what_could_not_be_confirmed_is_still_good() {
-        for course in [ladder(&[1, 2, 4], OnBad::FallBack), Strategy::Search(Search::new(1, 4, 0.05))] {
+        for strategy in [ladder(&[1, 2, 4], OnBad::FallBack), Strategy::Search(Search::new(1, 4, 0.05))] {
             let mut confirms = false;
-            let (tried, found) = walk(course, |size| {
+            let (tried, found) = walk(strategy, |size| {
                 // The harness is late at everything after the server's limit was met.
                 let outcome = if confirms { Outcome::Unknown } else { server(2)(size) };
                 confirms |= size > 2 && outcome == Outcome::Bad;

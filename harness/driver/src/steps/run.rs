@@ -27,7 +27,7 @@ pub fn run<E: Display>(
     say: &mut dyn FnMut(&str),
     mut drive: impl FnMut(&Job, &Target) -> Result<Findings, E>,
 ) -> Result<SteppedReport, String> {
-    let mut tries = Retries::new(steps.course.clone());
+    let mut tries = Retries::new(steps.strategy.clone());
     let mut made = Made { began: Instant::now(), steps: Vec::new(), reports: Vec::new(), ended: Ended::Done };
     let standing = |step: String, before: &[Step]| {
         Some(Box::new(Standing {
@@ -50,7 +50,7 @@ pub fn run<E: Display>(
         let started_s = made.began.elapsed().as_secs_f64();
         let place = place(number, trial, tries.planned());
         let size = steps.axis.show(trial.size);
-        let report = steps.maker.job(trial.size).and_then(|mut job| {
+        let report = steps.factory.job(trial.size).and_then(|mut job| {
             say(&announcement(&place, trial, &job));
             job.standing = standing(format!("{place}, {size}{}", again(trial)), &made.steps);
             measure(&job)
@@ -80,7 +80,7 @@ pub fn run<E: Display>(
         if !is_cut
             && !is_repeated
             && let Some(ahead) = steps.ahead
-            && let Some(mut job) = steps.maker.closed(trial.size, ahead)
+            && let Some(mut job) = steps.factory.closed(trial.size, ahead)
         {
             job.standing = standing(format!("{place}, {size}{AS_FAST}"), &made.steps);
             match closed_loop(&job, ahead, &size, steps.pause, shutdown, say, &mut measure) {

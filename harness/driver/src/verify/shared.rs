@@ -87,17 +87,17 @@ mod tests {
     const MESSAGES: u32 = 120;
     const CHANNELS: u32 = 2;
 
-    fn crowd(clients: u32, seed: u64) -> Audiences {
+    fn audiences(clients: u32, seed: u64) -> Audiences {
         Audiences::new(clients, ScopeMix::Mixed, CHANNELS, 2, 100, seed)
     }
 
     fn traffic(clients: u32, seed: u64) -> Arc<Traffic> {
-        Arc::new(Traffic::draw(seed, clients, clients, MESSAGES).among(&crowd(clients, seed), seed))
+        Arc::new(Traffic::draw(seed, clients, clients, MESSAGES).among(&audiences(clients, seed), seed))
     }
 
     /// A tally for each client, after a run in which nearly everything goes wrong that can; always the same for a seed.
     fn tallies(clients: u32, seed: u64) -> Vec<DeliveryLedger> {
-        let (traffic, crowd) = (traffic(clients, seed), crowd(clients, seed));
+        let (traffic, audiences) = (traffic(clients, seed), audiences(clients, seed));
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let mut tallies: Vec<DeliveryLedger> =
             (0..clients).map(|id| DeliveryLedger::new(traffic.clone(), [id])).collect();
@@ -109,7 +109,7 @@ mod tests {
         for (tally, id) in tallies.iter_mut().zip(0..) {
             tally.asked_in(0, tick());
             tally.entered(0, tick());
-            let channel = crowd.in_channel(id % CHANNELS);
+            let channel = audiences.in_channel(id % CHANNELS);
             tally.joining(0, channel, tick());
             tally.joined(0, channel, tick());
             if rng.random_bool(0.2) {
@@ -134,7 +134,7 @@ mod tests {
                     let earlier = rng.random_range(0..=index);
                     tally.delivered(0, earlier, traffic.place(earlier).1.into(), tick());
                 }
-                let channel = crowd.in_channel(rng.random_range(0..CHANNELS));
+                let channel = audiences.in_channel(rng.random_range(0..CHANNELS));
                 match rng.random_range(0..200) {
                     0 => tally.leaving(0, channel, tick()),
                     1 => tally.left(0, channel, tick()),

@@ -375,9 +375,9 @@ fn numbers_that_are_not_in_the_schedule_are_counted() {
 
 #[test]
 fn what_readers_are_told_of_is_apart_from_what_others_are() {
-    let crowd = Audiences::new(3, ScopeMix::Whisper, 1, 1, 100, 1);
+    let audiences = Audiences::new(3, ScopeMix::Whisper, 1, 1, 100, 1);
     for (traffic, is_whispered) in
-        [(Traffic::of(vec![0; 10], 3), false), (Traffic::draw(1, 3, 3, 30).among(&crowd, 1), true)]
+        [(Traffic::of(vec![0; 10], 3), false), (Traffic::draw(1, 3, 3, 30).among(&audiences, 1), true)]
     {
         let traffic = Arc::new(traffic);
         let mut tally = DeliveryLedger::new(traffic.clone(), 0..3);
@@ -435,8 +435,8 @@ fn another_stay_has_an_order_of_its_own() {
 
 #[test]
 fn who_has_received_what_can_be_asked() {
-    let crowd = Audiences::new(2, ScopeMix::Channel, 1, 0, 1, 1);
-    for traffic in [Traffic::of(vec![0, 1], 2), Traffic::of(vec![0, 1], 2).among(&crowd, 1)] {
+    let audiences = Audiences::new(2, ScopeMix::Channel, 1, 0, 1, 1);
+    for traffic in [Traffic::of(vec![0, 1], 2), Traffic::of(vec![0, 1], 2).among(&audiences, 1)] {
         let mut tally = DeliveryLedger::new(Arc::new(traffic), 0..2);
         tally.delivered(1, 0, 1, 5);
         let has = |client, index| tally.has_received(client, index);

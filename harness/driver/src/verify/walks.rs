@@ -61,14 +61,15 @@ struct Run {
     end: Nanos,
 }
 
-fn run(how: &Behaviour, crowd: &Audiences, traffic: &Arc<Traffic>) -> Run {
+fn run(how: &Behaviour, audiences: &Audiences, traffic: &Arc<Traffic>) -> Run {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(how.seed ^ 1);
     let mut tally = DeliveryLedger::new(traffic.clone(), 0..how.clients);
-    let start: Vec<u32> = (0..how.clients).map(|client| crowd.sector(client).expect("on the grid")).collect();
+    let start: Vec<u32> =
+        (0..how.clients).map(|client| audiences.sector(client).expect("on the grid")).collect();
     for client in 0..how.clients {
         tally.asked_in(client as usize, 0);
         tally.entered(client as usize, 0);
-        for audience in crowd.within_earshot(client) {
+        for audience in audiences.within_earshot(client) {
             tally.joining(client as usize, audience, 0);
             tally.joined(client as usize, audience, 0);
         }
@@ -96,12 +97,12 @@ fn run(how: &Behaviour, crowd: &Audiences, traffic: &Arc<Traffic>) -> Run {
         let is_over = next == how.messages;
         if !is_over && chance(&mut rng, how.moves) {
             let client = rng.random_range(how.clients / 2..how.clients) as usize;
-            if let (None, Some(to)) = (going[client], crowd.beside(own[client], rng.random())) {
+            if let (None, Some(to)) = (going[client], audiences.beside(own[client], rng.random())) {
                 let from = own[client];
                 going[client] = Some(to);
                 found.moves[client].push(Move { asked: now, done: Nanos::MAX, from, to });
-                crowd.heard_only_from(from, to).for_each(|audience| tally.leaving(client, audience, now));
-                crowd.heard_only_from(to, from).for_each(|audience| tally.joining(client, audience, now));
+                audiences.heard_only_from(from, to).for_each(|audience| tally.leaving(client, audience, now));
+                audiences.heard_only_from(to, from).for_each(|audience| tally.joining(client, audience, now));
                 asked[client].push_back(Asked::Move(to));
             }
         } else if !is_over && chance(&mut rng, how.pace) {
@@ -140,8 +141,12 @@ fn run(how: &Behaviour, crowd: &Audiences, traffic: &Arc<Traffic>) -> Run {
                     let (from, to) = (own[client], going[client].take().expect("it was on its way"));
                     own[client] = to;
                     found.moves[client].last_mut().expect("it has asked").done = now;
-                    crowd.heard_only_from(from, to).for_each(|audience| tally.faded(client, audience, now));
-                    crowd.heard_only_from(to, from).for_each(|audience| tally.joined(client, audience, now));
+                    audiences
+                        .heard_only_from(from, to)
+                        .for_each(|audience| tally.faded(client, audience, now));
+                    audiences
+                        .heard_only_from(to, from)
+                        .for_each(|audience| tally.joined(client, audience, now));
                 }
                 None => {}
             }
@@ -161,11 +166,11 @@ fn is_near(side: u32, one: u32, other: u32) -> bool {
 }
 
 /// The same, worked out by where each client could be at each moment at which the server could have dealt with a message.
-fn model(how: &Behaviour, crowd: &Audiences, traffic: &Traffic, found: &Run) -> Deliveries {
+fn model(how: &Behaviour, audiences: &Audiences, traffic: &Traffic, found: &Run) -> Deliveries {
     let mut result = Deliveries::default();
     for (index, sent) in (0..).zip(&found.sent) {
         let sender = traffic.sender(index).expect("scheduled");
-        let spoken = crowd.sector(sender).expect("on the grid");
+        let spoken = audiences.sector(sender).expect("on the grid");
         let later = (index..how.messages).filter(|later| traffic.sender(*later) == Some(sender));
         let handled = later.filter_map(|later| found.first.get(&later)).min().copied();
         result.unheard_messages += u64::from(!found.first.contains_key(&index));
@@ -175,7 +180,7 @@ fn model(how: &Behaviour, crowd: &Audiences, traffic: &Traffic, found: &Run) -> 
             let could_be = |now: Nanos| {
                 let last = moves.iter().rev().find(|step| step.asked <= now);
                 let places = match last {
-                    None => [crowd.sector(client).expect("on the grid"); 2],
+                    None => [audiences.sector(client).expect("on the grid"); 2],
                     Some(step) if step.done <= now => [step.to; 2],
                     Some(step) => [step.from, step.to],
                 };
@@ -217,19 +222,19 @@ fn behaviour() -> impl Strategy<Value = Behaviour> {
 }
 
 fn set_up(how: &Behaviour) -> (Audiences, Arc<Traffic>) {
-    let crowd = Audiences::new(how.clients, ScopeMix::Nearby, 0, how.side, 100, how.seed);
+    let audiences = Audiences::new(how.clients, ScopeMix::Nearby, 0, how.side, 100, how.seed);
     let speakers = how.clients / 2;
-    let traffic = Traffic::draw(how.seed, speakers, speakers, how.messages).among(&crowd, how.seed);
-    (crowd, Arc::new(traffic))
+    let traffic = Traffic::draw(how.seed, speakers, speakers, how.messages).among(&audiences, how.seed);
+    (audiences, Arc::new(traffic))
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
     #[test]
     fn walkers_are_accounted_for_exactly(how in behaviour()) {
-        let (crowd, traffic) = set_up(&how);
-        let found = run(&how, &crowd, &traffic);
-        prop_assert_eq!(&found.deliveries, &model(&how, &crowd, &traffic, &found));
+        let (audiences, traffic) = set_up(&how);
+        let found = run(&how, &audiences, &traffic);
+        prop_assert_eq!(&found.deliveries, &model(&how, &audiences, &traffic, &found));
         if how.drop == 0 && how.leak == 0 {
             prop_assert_eq!((found.deliveries.missing, found.deliveries.leaked), (0, 0));
         }
@@ -242,8 +247,8 @@ proptest! {
 fn walkers_lose_and_overhear() {
     let how =
         Behaviour { seed: 3, clients: 12, side: 5, messages: 400, moves: 100, drop: 50, leak: 50, pace: 20 };
-    let (crowd, traffic) = set_up(&how);
-    let Run { deliveries, moves, .. } = run(&how, &crowd, &traffic);
+    let (audiences, traffic) = set_up(&how);
+    let Run { deliveries, moves, .. } = run(&how, &audiences, &traffic);
     assert!(moves.iter().map(Vec::len).sum::<usize>() > 100);
     let counts = [deliveries.missing, deliveries.leaked, deliveries.indeterminate_received];
     assert!(counts.iter().all(|count| *count > 10), "{deliveries:?}");

@@ -86,8 +86,8 @@ impl Worker {
     /// When the next way in begins; never while as many clients are on theirs as may be.
     pub(super) fn next_begin(&self) -> Nanos {
         let is_anybody_left = self.begun < self.clients.len() || !self.again.is_empty();
-        let is_full = self.on_the_way.len() >= self.intake.limit()
-            || self.plan.leaves && self.totals.connected >= self.intake.limit() as u64;
+        let is_full = self.on_the_way.len() >= self.entry_limiter.limit()
+            || self.plan.leaves && self.totals.connected >= self.entry_limiter.limit() as u64;
         if is_anybody_left && !is_full { self.plan.begin.intended(self.number(self.begun)) } else { NEVER }
     }
 
@@ -161,7 +161,7 @@ impl Worker {
     fn step_took(&mut self, place: usize, now: Nanos) {
         let Client { step, since, .. } = self.clients[place];
         let took = now.saturating_sub(since);
-        self.harvest.phases.entry(step.name()).or_default().record(took);
+        self.harvest.phases.entry(step.name().into()).or_default().record(took);
         if let Some(part) = step.part() {
             self.totals.parts[part].add(took);
         }
@@ -169,7 +169,7 @@ impl Worker {
 
     /// The login server is there: on to what a client needs of it.
     pub(super) fn greeted(&mut self, sessions: &mut Sessions, place: usize) {
-        let has_account = self.clients[place].has_account || self.plan.cast.has_accounts();
+        let has_account = self.clients[place].has_account || self.plan.identities.has_accounts();
         self.advance(sessions, place, if has_account { Step::LogIn } else { Step::SignUp });
     }
 
@@ -180,15 +180,16 @@ impl Worker {
         if client.tries == 0 {
             client.since = self.plan.clock.now();
         }
-        let cast = &self.plan.cast;
-        let (id, password) = (|| cast.id(number), || cast.password(number));
+        let identities = &self.plan.identities;
+        let (id, password) = (|| identities.id(number), || identities.password(number));
         let request: Packet = match client.step {
             Step::DialLogin => return self.dial_login(sessions, place),
             Step::DialChat => return self.dial_chat(sessions, place),
             Step::Enter => return self.enter(sessions, place),
             Step::SignUp => SignUpRequest { id: id(), password: password() }.into(),
             Step::CreateCharacter => {
-                CreateCharacterRequest { id: id(), password: password(), name: cast.name(number) }.into()
+                CreateCharacterRequest { id: id(), password: password(), name: identities.name(number) }
+                    .into()
             }
             Step::LogIn => LoginRequest { id: id(), password: password() }.into(),
             Step::Idle | Step::List | Step::Inside | Step::Leaving | Step::Out => return,
@@ -232,7 +233,7 @@ impl Worker {
         let Some(session) = self.clients[place].chat else { return };
         let ticket = match &self.plan.way {
             EntryPath::Ticket(server, cluster) => {
-                self.plan.cast.ticket(self.number(place), cluster, server.key, unix_ms()).ok()
+                self.plan.identities.ticket(self.number(place), cluster, server.key, unix_ms()).ok()
             }
             EntryPath::Login(_) => self.clients[place].grant.as_ref().map(|grant| grant.ticket.clone()),
         };
@@ -283,7 +284,7 @@ impl Worker {
         match outcome {
             Outcome::Ok => self.advance(sessions, place, next),
             Outcome::TryAgainLater => {
-                self.intake.put_off(self.on_the_way.len());
+                self.entry_limiter.put_off(self.on_the_way.len());
                 self.try_again(sessions, place, step, Setback::of_answer(outcome));
             }
             outcome => {
@@ -317,7 +318,7 @@ impl Worker {
         self.plan.presence.set(self.number(place), answer.user.id);
         self.begin_list(place, now);
         let took = now.saturating_sub(began);
-        self.harvest.phases.entry("way_in").or_default().record(took);
+        self.harvest.phases.entry("way_in".into()).or_default().record(took);
         self.totals.way_in.add(took);
         if !self.is_back(place, now) {
             self.harvest.clients.connected += 1;
@@ -325,7 +326,7 @@ impl Worker {
         }
         self.totals.connected += 1;
         self.on_the_way.remove(&self.deadline(place));
-        self.intake.entered();
+        self.entry_limiter.entered();
         if self.keeps_stays() {
             self.harvest.tally.entered(place, now);
         }
@@ -373,7 +374,7 @@ impl Worker {
     ) {
         let refused = is_refusal(reason);
         if may_pass(reason) {
-            self.intake.put_off(self.on_the_way.len());
+            self.entry_limiter.put_off(self.on_the_way.len());
             self.try_again(sessions, place, from, Setback::of_connection(reason.name(), refused));
         } else {
             self.turn_away(sessions, place, refused, reason.name());
@@ -424,7 +425,7 @@ impl Worker {
         while let Some((at, place)) = self.on_the_way.first().copied()
             && at <= now
         {
-            self.intake.put_off(self.on_the_way.len());
+            self.entry_limiter.put_off(self.on_the_way.len());
             let why = format!("{} was not done in time", self.clients[place as usize].step.name());
             self.turn_away(sessions, place as usize, false, &why);
         }

@@ -79,40 +79,40 @@ mod tests {
 
     use super::*;
 
-    fn enter(intake: &mut EntryLimiter, times: usize) {
-        (0..times).for_each(|_| intake.entered());
+    fn enter(limiter: &mut EntryLimiter, times: usize) {
+        (0..times).for_each(|_| limiter.entered());
     }
 
     #[test]
     fn it_doubles_until_somebody_is_put_off() {
-        let mut intake = EntryLimiter::adaptive(256);
-        assert_eq!(intake.limit(), 16);
-        enter(&mut intake, 16);
-        assert_eq!(intake.limit(), 32);
-        enter(&mut intake, 32);
-        assert_eq!(intake.limit(), 64);
-        intake.put_off(64);
-        assert_eq!(intake.limit(), 32);
+        let mut limiter = EntryLimiter::adaptive(256);
+        assert_eq!(limiter.limit(), 16);
+        enter(&mut limiter, 16);
+        assert_eq!(limiter.limit(), 32);
+        enter(&mut limiter, 32);
+        assert_eq!(limiter.limit(), 64);
+        limiter.put_off(64);
+        assert_eq!(limiter.limit(), 32);
         // The others of the 64 say nothing new, whatever becomes of them.
-        (0..40).for_each(|_| intake.put_off(64));
-        enter(&mut intake, 23);
-        assert_eq!(intake.limit(), 32);
-        intake.put_off(32);
-        assert_eq!(intake.limit(), 16);
+        (0..40).for_each(|_| limiter.put_off(64));
+        enter(&mut limiter, 23);
+        assert_eq!(limiter.limit(), 32);
+        limiter.put_off(32);
+        assert_eq!(limiter.limit(), 16);
         // One more for each round.
-        enter(&mut intake, 31);
-        assert_eq!(intake.limit(), 17);
-        enter(&mut intake, 17);
-        assert_eq!(intake.limit(), 18);
-        enter(&mut intake, 100_000);
-        assert_eq!(intake.limit(), 256);
+        enter(&mut limiter, 31);
+        assert_eq!(limiter.limit(), 17);
+        enter(&mut limiter, 17);
+        assert_eq!(limiter.limit(), 18);
+        enter(&mut limiter, 100_000);
+        assert_eq!(limiter.limit(), 256);
     }
 
     #[test]
     fn it_never_closes() {
-        let mut intake = EntryLimiter::adaptive(256);
-        (0..1_000).for_each(|_| intake.put_off(1));
-        assert_eq!(intake.limit(), 4);
+        let mut limiter = EntryLimiter::adaptive(256);
+        (0..1_000).for_each(|_| limiter.put_off(1));
+        assert_eq!(limiter.limit(), 4);
         let mut narrow = EntryLimiter::adaptive(0);
         narrow.put_off(1);
         assert_eq!(narrow.limit(), 1);
@@ -120,22 +120,22 @@ mod tests {
 
     #[test]
     fn one_that_is_fixed_stays() {
-        let mut intake = EntryLimiter::fixed(7);
-        intake.put_off(7);
-        enter(&mut intake, 50);
-        assert_eq!((intake.limit(), EntryLimiter::fixed(0).limit()), (7, 1));
+        let mut limiter = EntryLimiter::fixed(7);
+        limiter.put_off(7);
+        enter(&mut limiter, 50);
+        assert_eq!((limiter.limit(), EntryLimiter::fixed(0).limit()), (7, 1));
     }
 
     proptest! {
         #[test]
         fn it_stays_within_its_bounds(most in 0_u32..300, steps in prop::collection::vec((any::<bool>(), 0_usize..300), 0..400)) {
-            let mut intake = EntryLimiter::adaptive(most);
+            let mut limiter = EntryLimiter::adaptive(most);
             for (enters, on_the_way) in steps {
-                let before = intake.limit();
-                if enters { intake.entered() } else { intake.put_off(on_the_way) }
+                let before = limiter.limit();
+                if enters { limiter.entered() } else { limiter.put_off(on_the_way) }
                 let most = most.max(1) as usize;
-                prop_assert!((4.min(most)..=most).contains(&intake.limit()));
-                prop_assert!(intake.limit() <= before + 1 && intake.limit() >= before / 2);
+                prop_assert!((4.min(most)..=most).contains(&limiter.limit()));
+                prop_assert!(limiter.limit() <= before + 1 && limiter.limit() >= before / 2);
             }
         }
     }

@@ -169,7 +169,7 @@ impl Worker {
             (
                 Scope::Channel,
                 Stay::In { channel, .. } | Stay::Leaving { channel, .. } | Stay::Joining(channel),
-            ) => Some(self.plan.crowd.in_channel(channel)),
+            ) => Some(self.plan.audiences.in_channel(channel)),
             _ => None,
         };
         self.harvest.tally.gap(place, audience, gap.missed);

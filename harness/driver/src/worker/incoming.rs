@@ -2,11 +2,8 @@
 
 use throng_core::limits::{CHAT_TEXT_MAX, NAME_BYTES_MAX};
 use throng_core::wire::packets::{ChatMessage, Scope};
-use throng_core::wire::{Field, Reader};
+use throng_core::wire::{Body, Field, Reader};
 use throng_harness_model::breakdown::Stamps;
-
-/// ChatMessage's number in the packet table.
-const CHAT_MESSAGE: u16 = 0x0208;
 
 /// What the harness wants to know of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +25,7 @@ impl<'a> Incoming<'a> {
     /// The message in an encoded packet; none if it is not one, or not well-formed.
     pub(super) fn parse(encoded: &'a [u8]) -> Option<Self> {
         let mut fields = Reader::new(encoded);
-        if fields.u16().ok()? != CHAT_MESSAGE {
+        if fields.u16().ok()? != ChatMessage::NUMBER {
             return None;
         }
         let scope = Scope::take(&mut fields).ok()?;
@@ -113,7 +110,7 @@ mod tests {
         #[test]
         fn other_bytes_are_no_message(mut bytes in prop::collection::vec(any::<u8>(), 0..90), ours: bool) {
             if ours && bytes.len() > 2 {
-                bytes[..2].copy_from_slice(&CHAT_MESSAGE.to_le_bytes());
+                bytes[..2].copy_from_slice(&ChatMessage::NUMBER.to_le_bytes());
             }
             if let Ok(Packet::ChatMessage(message)) = Packet::decode(&bytes) {
                 prop_assert_eq!(Incoming::parse(&bytes), Some(Incoming::of(&message)));

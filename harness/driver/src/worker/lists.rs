@@ -6,16 +6,13 @@ use std::collections::BinaryHeap;
 use rand::RngExt;
 use throng_core::net::Sessions;
 use throng_core::wire::packets::{UserList, UserListRequest, UsersChanged};
-use throng_core::wire::{Field, Reader};
+use throng_core::wire::{Body, Field, Reader};
 use throng_harness_model::clock::{NEVER, Nanos};
 use throng_harness_model::spec::Lists;
 
 use super::Worker;
 use super::client::Step;
 use crate::roster::{Next, Roster};
-
-/// UsersChanged's number in the packet table.
-const USERS_CHANGED: u16 = 0x0205;
 
 /// The longest pause before a list that has missed something is fetched anew, in nanoseconds.
 const ANEW_MAX: Nanos = 1_000_000_000;
@@ -96,7 +93,7 @@ impl Worker {
     /// An encoded notice from a room, for a client that keeps no list: it is counted, and that is all. False if it is none.
     pub(super) fn skip_notice(&mut self, place: usize, room: u32, encoded: &[u8]) -> bool {
         let mut fields = Reader::new(encoded);
-        if fields.u16() != Ok(USERS_CHANGED) || fields.u32() != Ok(room) {
+        if fields.u16() != Ok(UsersChanged::NUMBER) || fields.u32() != Ok(room) {
             return false;
         }
         if room == 0 && self.clients[place].kept.is_some() {

@@ -72,7 +72,7 @@ pub struct Worker {
     /// Clients on their way in, by the time at which that is over.
     on_the_way: BTreeSet<(Nanos, u32)>,
     /// Most clients on their way in.
-    intake: EntryLimiter,
+    entry_limiter: EntryLimiter,
     /// When clients try again.
     retries: BinaryHeap<Reverse<(Nanos, u32)>>,
     /// Chat servers that logins were sent to.
@@ -82,7 +82,7 @@ pub struct Worker {
     counted: Option<SendCursor>,
     /// What holds the counted ones back in a closed loop.
     window: Option<Window>,
-    outsider: LeakProbe,
+    leak_probe: LeakProbe,
     /// What was read last.
     recent: Recent,
     pinger: Pinger,
@@ -116,7 +116,7 @@ impl Worker {
         let tally = DeliveryLedger::new(plan.traffic.clone(), ids.chain([plan.clients]));
         let harvest = WorkerResults::new(tally);
         let in_flight = plan.share(plan.in_flight, index);
-        let intake =
+        let entry_limiter =
             if plan.is_adaptive { EntryLimiter::adaptive(in_flight) } else { EntryLimiter::fixed(in_flight) };
         Self {
             index,
@@ -127,14 +127,14 @@ impl Worker {
             begun: 0,
             again: VecDeque::new(),
             on_the_way: BTreeSet::new(),
-            intake,
+            entry_limiter,
             retries: BinaryHeap::new(),
             chats: Vec::new(),
             rng: Xoshiro256PlusPlus::seed_from_u64(plan.seed ^ u64::from(index)),
             warmup: None,
             counted: None,
             window: None,
-            outsider: LeakProbe::default(),
+            leak_probe: LeakProbe::default(),
             recent: Recent::default(),
             pinger: Pinger::default(),
             rooms: Rooms::default(),
@@ -166,7 +166,7 @@ impl Worker {
         let session = match token {
             Token::Chat(place) => self.clients[place as usize].chat,
             Token::Login(place) => self.clients[place as usize].login,
-            Token::LeakProbe => self.outsider.session,
+            Token::LeakProbe => self.leak_probe.session,
         };
         (session == Some(id)).then_some(token)
     }
@@ -213,7 +213,7 @@ impl Worker {
         let send = cursors.map(SendCursor::next_due).min().unwrap_or(NEVER);
         let retry = self.retries.peek().map_or(NEVER, |Reverse((at, _))| *at);
         let deadline = self.on_the_way.first().map_or(NEVER, |(at, _)| *at);
-        let others = [self.next_begin(), self.outsider.redial_at, self.pinger.due];
+        let others = [self.next_begin(), self.leak_probe.redial_at, self.pinger.due];
         let more = [
             self.rooms.next_due(),
             self.moves.next_due(),
@@ -306,8 +306,8 @@ impl App for Worker {
                 self.begin_moves(counted.start());
                 self.impair_from(counted.start());
                 let plan = &self.plan;
-                let cursor = |traffic: &Arc<Traffic>, rhythm| {
-                    Some(SendCursor::new(traffic.clone(), rhythm, self.index, plan.workers))
+                let cursor = |traffic: &Arc<Traffic>, schedule| {
+                    Some(SendCursor::new(traffic.clone(), schedule, self.index, plan.workers))
                 };
                 (self.warmup, self.counted) = (cursor(&plan.warmup, warmup), cursor(&plan.traffic, counted));
                 self.window = plan.ahead.map(|ahead| self.open_window(ahead));

@@ -43,8 +43,8 @@ impl Worker {
     /// Has clients move from `start` on, if the plan has any that do.
     pub(super) fn begin_moves(&mut self, start: Nanos) {
         let Some(moves) = self.plan.moves else { return };
-        let crowd = &self.plan.crowd;
-        let sector = |place| crowd.sector(self.number(place)).unwrap_or(0);
+        let audiences = &self.plan.audiences;
+        let sector = |place| audiences.sector(self.number(place)).unwrap_or(0);
         self.moves.places =
             (0..self.clients.len()).map(|place| Place { sector: sector(place), to: None }).collect();
         self.moves.pace = Some((Pace::per_second(start, moves.per_second), 0));
@@ -77,18 +77,18 @@ impl Worker {
             return;
         };
         let plan = self.plan.clone();
-        let Some(to) = plan.crowd.beside(from, draw) else { return };
+        let Some(to) = plan.audiences.beside(from, draw) else { return };
         let now = plan.clock.now();
         self.moves.places[place].to = Some(to);
         self.harvest.moves.made += 1;
         let is_used = |audience: &u32| plan.traffic.count(*audience) > 0;
-        for audience in plan.crowd.heard_only_from(from, to).filter(is_used) {
+        for audience in plan.audiences.heard_only_from(from, to).filter(is_used) {
             self.harvest.tally.leaving(place, audience, now);
         }
-        for audience in plan.crowd.heard_only_from(to, from).filter(is_used) {
+        for audience in plan.audiences.heard_only_from(to, from).filter(is_used) {
             self.harvest.tally.joining(place, audience, now);
         }
-        let (x, y) = plan.crowd.middle(to);
+        let (x, y) = plan.audiences.middle(to);
         sessions.send(session, &PositionUpdate { x, y }.into());
         sessions.send(session, &PingRequest { token: FENCE }.into());
     }
@@ -101,10 +101,10 @@ impl Worker {
         self.moves.places[place] = Place { sector: to, to: None };
         let plan = self.plan.clone();
         let is_used = |audience: &u32| plan.traffic.count(*audience) > 0;
-        for audience in plan.crowd.heard_only_from(from, to).filter(is_used) {
+        for audience in plan.audiences.heard_only_from(from, to).filter(is_used) {
             self.harvest.tally.faded(place, audience, now);
         }
-        for audience in plan.crowd.heard_only_from(to, from).filter(is_used) {
+        for audience in plan.audiences.heard_only_from(to, from).filter(is_used) {
             self.harvest.tally.joined(place, audience, now);
         }
         true

@@ -54,13 +54,13 @@ impl Worker {
             }
         }
         for _ in 0..DIALS_PER_TURN {
-            if self.on_the_way.len() >= self.intake.limit() {
+            if self.on_the_way.len() >= self.entry_limiter.limit() {
                 return false;
             }
             let Some(place) = self.returning.pop_front() else { return false };
             self.begin(sessions, place as usize, now);
         }
-        !self.returning.is_empty() && self.on_the_way.len() < self.intake.limit()
+        !self.returning.is_empty() && self.on_the_way.len() < self.entry_limiter.limit()
     }
 
     /// A client that is in the chat hangs up, and is to come again.
@@ -89,7 +89,7 @@ impl Worker {
         }
         self.totals.away -= 1;
         self.harvest.reconnects.back += 1;
-        self.harvest.phases.entry("reconnect").or_default().record(now.saturating_sub(left_at));
+        self.harvest.phases.entry("reconnect".into()).or_default().record(now.saturating_sub(left_at));
         true
     }
 

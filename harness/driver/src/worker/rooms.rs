@@ -76,16 +76,16 @@ impl Worker {
     fn find_place(&mut self, sessions: &mut Sessions, place: usize, who: Gather, now: Nanos) {
         let number = self.number(place);
         let plan = self.plan.clone();
-        let crowd = &plan.crowd;
-        if who == Gather::Founders && !crowd.is_founder(number) {
+        let audiences = &plan.audiences;
+        if who == Gather::Founders && !audiences.is_founder(number) {
             return;
         }
         let mut waits_for = 0;
         let session = self.clients[place].chat.filter(|_| self.clients[place].step.is_present());
         if let (Some(session), Some(home), Stay::Out) =
-            (session, crowd.home(number), self.clients[place].stay)
+            (session, audiences.home(number), self.clients[place].stay)
         {
-            let name = plan.cast.channel(home);
+            let name = plan.identities.channel(home);
             let request: Packet = match who {
                 Gather::Founders => ChannelCreateRequest { name }.into(),
                 Gather::All => ChannelJoinRequest { name }.into(),
@@ -94,8 +94,9 @@ impl Worker {
             sessions.send(session, &request);
             waits_for += 1;
         }
-        if let (Some(session), Some((x, y)), Gather::All) = (session, crowd.position(number), who) {
-            for audience in crowd.within_earshot(number).filter(|audience| plan.traffic.count(*audience) > 0)
+        if let (Some(session), Some((x, y)), Gather::All) = (session, audiences.position(number), who) {
+            for audience in
+                audiences.within_earshot(number).filter(|audience| plan.traffic.count(*audience) > 0)
             {
                 self.harvest.tally.joining(place, audience, now);
             }
@@ -134,9 +135,9 @@ impl Worker {
     /// The server has dealt with all that a client sent before its fence.
     pub(super) fn fenced(&mut self, place: usize, now: Nanos) {
         let plan = self.plan.clone();
-        let crowd = &plan.crowd;
+        let audiences = &plan.audiences;
         for audience in
-            crowd.within_earshot(self.number(place)).filter(|audience| plan.traffic.count(*audience) > 0)
+            audiences.within_earshot(self.number(place)).filter(|audience| plan.traffic.count(*audience) > 0)
         {
             self.harvest.tally.joined(place, audience, now);
         }
@@ -145,13 +146,13 @@ impl Worker {
 
     fn joining(&mut self, place: usize, channel: u32, now: Nanos) {
         self.clients[place].stay = Stay::Joining(channel);
-        self.harvest.tally.joining(place, self.plan.crowd.in_channel(channel), now);
+        self.harvest.tally.joining(place, self.plan.audiences.in_channel(channel), now);
     }
 
     /// The answer to a client's joining, or making, a channel.
     pub(super) fn channel_answered(&mut self, place: usize, answer: &ChannelAnswer, now: Nanos) {
         let Stay::Joining(channel) = self.clients[place].stay else { return };
-        let audience = self.plan.crowd.in_channel(channel);
+        let audience = self.plan.audiences.in_channel(channel);
         if answer.outcome == Outcome::Ok {
             self.clients[place].stay = Stay::In { channel, number: answer.channel };
             self.harvest.tally.joined(place, audience, now);
@@ -174,7 +175,7 @@ impl Worker {
             self.count_reason("channel", left.outcome.name());
         }
         self.clients[place].stay = Stay::Out;
-        self.harvest.tally.left(place, self.plan.crowd.in_channel(channel), now);
+        self.harvest.tally.left(place, self.plan.audiences.in_channel(channel), now);
     }
 
     fn churn_due(&mut self, sessions: &mut Sessions, now: Nanos) {
@@ -198,15 +199,18 @@ impl Worker {
         let (true, Some(session)) = (client.step.is_present(), client.chat) else { return };
         match client.stay {
             Stay::In { channel, number } => {
-                self.harvest.tally.leaving(place, self.plan.crowd.in_channel(channel), now);
+                self.harvest.tally.leaving(place, self.plan.audiences.in_channel(channel), now);
                 self.clients[place].stay = Stay::Leaving { channel, number };
                 sessions.send(session, &ChannelLeaveRequest { channel: number }.into());
                 self.harvest.churn.leaves += 1;
             }
             Stay::Out => {
-                let channel = (draw % u64::from(self.plan.crowd.channels().max(1))) as u32;
+                let channel = (draw % u64::from(self.plan.audiences.channels().max(1))) as u32;
                 self.joining(place, channel, now);
-                sessions.send(session, &ChannelJoinRequest { name: self.plan.cast.channel(channel) }.into());
+                sessions.send(
+                    session,
+                    &ChannelJoinRequest { name: self.plan.identities.channel(channel) }.into(),
+                );
                 self.harvest.churn.joins += 1;
             }
             Stay::Joining(_) | Stay::Leaving { .. } => self.harvest.churn.skipped += 1,

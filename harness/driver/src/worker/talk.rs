@@ -120,19 +120,19 @@ impl Worker {
 
     /// Whether a message came in the scope and the channel that it was sent to.
     fn is_as_sent(&self, place: usize, index: u32, message: &Incoming<'_>) -> bool {
-        let crowd = &self.plan.crowd;
-        if crowd.speech() == ScopeMix::World || index >= self.plan.traffic.messages() {
+        let audiences = &self.plan.audiences;
+        if audiences.speech() == ScopeMix::World || index >= self.plan.traffic.messages() {
             return message.scope == Scope::World;
         }
         let (audience, _) = self.plan.traffic.place(index);
         // What comes of another channel than its own has leaked, and is not for us to judge.
         let channel = match self.clients[place].stay {
             Stay::In { channel, number } | Stay::Leaving { channel, number } => {
-                Some(number).filter(|_| crowd.in_channel(channel) == audience)
+                Some(number).filter(|_| audiences.in_channel(channel) == audience)
             }
             Stay::Out | Stay::Joining(_) => None,
         };
-        crowd.scope(audience) == message.scope
+        audiences.scope(audience) == message.scope
             && (message.scope != Scope::Channel || channel.is_none_or(|number| number == message.target))
     }
 
@@ -159,17 +159,17 @@ impl Worker {
     }
 
     pub(super) fn outsider_closed(&mut self, sessions: &mut Sessions, reason: CloseReason) {
-        self.outsider.session = None;
+        self.leak_probe.session = None;
         // A server without room for it, or gone, is left in peace.
         if reason == CloseReason::FirstPacketTimeout && self.counting {
-            self.outsider.redial_at = self.plan.clock.at(sessions.now()) + REDIAL_PAUSE;
+            self.leak_probe.redial_at = self.plan.clock.at(sessions.now()) + REDIAL_PAUSE;
         }
         self.totals.outside = 1;
     }
 
     pub(super) fn redial_outsider(&mut self, sessions: &mut Sessions, now: Nanos) {
-        if self.outsider.redial_at <= now {
-            self.outsider.redial_at = NEVER;
+        if self.leak_probe.redial_at <= now {
+            self.leak_probe.redial_at = NEVER;
             self.listen_outside(sessions);
         }
     }
@@ -182,7 +182,7 @@ impl Worker {
             EntryPath::Login(_) => self.chats.first().cloned(),
         };
         match server.map(|server| self.dial(sessions, &server, Token::LeakProbe)) {
-            Some(Ok(id)) => self.outsider.session = Some(id),
+            Some(Ok(id)) => self.leak_probe.session = Some(id),
             Some(Err(_)) | None => self.totals.outside = 1,
         }
     }
@@ -275,11 +275,11 @@ impl Worker {
             Purpose::Probe => &self.plan.warmup,
         };
         let (audience, ordinal) = traffic.place(index);
-        let scope = self.plan.crowd.scope(audience);
+        let scope = self.plan.audiences.scope(audience);
         let target = match (scope, stay) {
             (Scope::World | Scope::Nearby, _) => Some(0),
             (Scope::Channel, Stay::In { channel, number })
-                if self.plan.crowd.in_channel(channel) == audience =>
+                if self.plan.audiences.in_channel(channel) == audience =>
             {
                 Some(number)
             }

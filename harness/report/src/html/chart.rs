@@ -85,6 +85,7 @@ impl<'a> Line<'a> {
     }
 
     /// The same line, dashed if so.
+    #[must_use]
     pub fn dashed_if(self, is_dashed: bool) -> Self {
         Self { is_dashed, ..self }
     }

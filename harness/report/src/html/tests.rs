@@ -181,7 +181,7 @@ fn a_login_shows_its_parts() {
     took.record(7_000_000);
     let found = Findings {
         clients: Clients { requested: 2, connected: 2, ..Clients::default() },
-        phases: BTreeMap::from([("sign_up", took.clone()), ("way_in", took)]),
+        phases: BTreeMap::from([("sign_up".into(), took.clone()), ("way_in".into(), took)]),
         rates: Rates { logins_per_s: Some(81.25), ..Rates::default() },
         ..Findings::default()
     };
