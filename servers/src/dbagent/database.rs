@@ -6,8 +6,9 @@ use std::time::Duration;
 use throng_core::clock::unix_ms;
 use throng_core::config::Config;
 
+use super::dialect::Dialect;
 use super::migrate::{self, MigrateError, Status};
-use super::odbc::{Dialect, OdbcSource, Stored};
+use super::odbc::{OdbcSource, Stored};
 use super::procedures::{DbError, Procedures};
 use super::sqlite::SqliteFile;
 

@@ -8,6 +8,7 @@
 //! ```
 
 pub mod database;
+mod dialect;
 pub mod migrate;
 pub mod odbc;
 pub mod password;
@@ -17,6 +18,8 @@ pub mod query;
 mod queue;
 pub mod request;
 pub mod role;
+pub mod schema;
 pub mod sqlite;
+mod stats;
 pub mod suite;
 mod worker;

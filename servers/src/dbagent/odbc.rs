@@ -18,8 +18,9 @@ mod settings;
 mod sqlite;
 mod stored;
 
+pub use super::dialect::Dialect;
 pub use connection::OdbcConnection;
 pub use driver::{DriverError, find_driver};
-pub use settings::{Dialect, OdbcSource};
+pub use settings::OdbcSource;
 pub use sqlite::connect_sqlite;
 pub use stored::Stored;

@@ -6,18 +6,21 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{self, JoinHandle};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use thiserror::Error;
+use throng_core::clock::unix_ms;
 
 use super::password::{PasswordCost, PasswordError, Passwords};
 use super::procedures::{DbError, Procedures};
 use super::queue::{Queue, Refusal};
 use super::request::{Job, Reply};
 use super::worker::{Shared, Worker};
+
+pub use super::stats::PoolStats;
 
 /// How a pool is made up.
 #[derive(Debug, Clone)]
@@ -49,12 +52,6 @@ impl Default for PoolConfig {
     }
 }
 
-/// The system's wall clock. A clock before 1970 is 1970.
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// Why a pool did not start.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -77,26 +74,6 @@ pub enum Rejected<T> {
     /// The pool is shut down.
     #[error("the DB agent is shutting down")]
     Closed(Job<T>),
-}
-
-/// What the pool has done since its start.
-#[derive(Debug, Default)]
-pub struct PoolStats {
-    /// Requests done, whatever their outcome.
-    pub served: AtomicU64,
-    /// Requests that a fault kept from being done.
-    pub failed: AtomicU64,
-    /// Requests answered TryAgainLater undone: too late, or no connection to any database.
-    pub expired: AtomicU64,
-    /// Requests not accepted because their queue was full.
-    pub rejected: AtomicU64,
-    /// Times that a release, list or renewal failed and stayed to be done again, or that another
-    /// request was begun again over a new connection.
-    pub retried: AtomicU64,
-    /// Connections made.
-    pub connections: AtomicU64,
-    /// Threads that have a connection now.
-    pub connected: AtomicUsize,
 }
 
 /// DB threads `db-0`, `db-1`, .. and the requests that wait for them.

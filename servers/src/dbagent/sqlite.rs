@@ -20,9 +20,9 @@ use rusqlite::ffi;
 use rusqlite::types::ToSqlOutput;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, ToSql};
 
-use super::migrate;
 use super::procedures::{DbError, Fault};
-use super::query::{Field, Kind, QueryRecord, Value};
+use super::query::{Field, Kind, QueryRecord, Value, from_ms};
+use super::schema::{self, Recorded};
 
 pub mod statements;
 
@@ -81,8 +81,8 @@ impl SqliteFile {
         if conn.is_readonly("main").map_err(|error| failed(&error))? {
             return Err(DbError::new(Fault::ReadOnly, &place, "it could only be opened for reading"));
         }
-        let recorded = migrate::recorded(&conn).map_err(|error| failed(&error))?;
-        match migrate::pending(&place, migrate::SQLITE, &recorded) {
+        let recorded = recorded(&conn).map_err(|error| failed(&error))?;
+        match schema::pending(&place, schema::SQLITE, &recorded) {
             Ok([]) => {}
             Ok(some) => {
                 let detail = format!("{} migrations are pending", some.len());
@@ -202,6 +202,29 @@ pub(super) fn connect(path: &Path, flags: OpenFlags, busy: Duration) -> Result<C
         Ok(conn)
     };
     open().map_err(|error| fault(&path.display().to_string(), &error))
+}
+
+/// The migrations that a database has had, by number. A new database has no record, which is an empty one.
+pub(super) fn recorded(conn: &Connection) -> rusqlite::Result<Vec<Recorded>> {
+    let tables: u32 = conn.query_row(
+        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'schema_migrations'",
+        (),
+        |row| row.get(0),
+    )?;
+    if tables == 0 {
+        return Ok(Vec::new());
+    }
+    conn.prepare("SELECT number, name, checksum, applied_ms FROM schema_migrations ORDER BY number")?
+        .query_map((), |row| {
+            let [number, name, checksum, applied] = [0, 1, 2, 3];
+            Ok(Recorded {
+                number: row.get(number)?,
+                name: row.get(name)?,
+                checksum: row.get(checksum)?,
+                applied_ms: from_ms(row.get(applied)?),
+            })
+        })?
+        .collect()
 }
 
 /// The typed fault of an SQLite error.

@@ -9,13 +9,13 @@ use throng_core::wire::packets::{Claim, Outcome};
 use tracing::{error, info, warn};
 
 use super::password::{PasswordError, Passwords};
-use super::pool::PoolStats;
 use super::procedures::{
     AccountInsert, CharacterInsert, DbError, Fault, HeldList, Holder, NewAccount, NewCharacter, OnlineClaim,
     Procedures, Transfer,
 };
 use super::queue::{Queue, Task, Turn};
 use super::request::{Answer, Job, Reply, Request};
+use super::stats::PoolStats;
 use crate::rules;
 
 /// The pause after a first connection that failed, and the longest one. Doubled from one

@@ -3,10 +3,11 @@
 //! Each is one transaction, under a lock that the server keeps for whoever migrates: PostgreSQL's advisory lock,
 //! SQL Server's application lock. Both end with the transaction, however that ends.
 
-use super::{MigrateError, Migration, Recorded, Status, known, pending, status_of};
-use crate::dbagent::odbc::{Dialect, OdbcConnection, OdbcSource};
+use crate::dbagent::dialect::Dialect;
+use crate::dbagent::odbc::{OdbcConnection, OdbcSource};
 use crate::dbagent::procedures::DbError;
 use crate::dbagent::query::{Kind, Value, to_ms};
+use crate::dbagent::schema::{MigrateError, Migration, Recorded, Status, known, pending, status_of};
 
 /// Applies what is pending to the database, as the owner of its schema. Returns the numbers applied; none if
 /// another process did it meanwhile.

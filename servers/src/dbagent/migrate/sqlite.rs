@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::{MigrateError, Migration, Recorded, SQLITE, Status, pending, status_of};
 use crate::dbagent::procedures::{DbError, Fault};
-use crate::dbagent::query::{from_ms, to_ms};
-use crate::dbagent::sqlite;
+use crate::dbagent::query::to_ms;
+use crate::dbagent::schema::{MigrateError, Migration, SQLITE, Status, pending, status_of};
+use crate::dbagent::sqlite::{self, recorded};
 
 /// Makes the SQLite database at `path` if there is none, readable by its owner only, and applies what is
 /// pending. Returns the numbers applied; none if another process did it meanwhile.
@@ -73,29 +73,6 @@ fn apply(conn: &Connection, migration: &Migration, now_ms: u64) -> rusqlite::Res
         (migration.number, migration.name, migration.checksum(), to_ms(now_ms)),
     )?;
     Ok(())
-}
-
-/// The migrations that a database has had, by number. A new database has no record, which is an empty one.
-pub(in crate::dbagent) fn recorded(conn: &Connection) -> rusqlite::Result<Vec<Recorded>> {
-    let tables: u32 = conn.query_row(
-        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'schema_migrations'",
-        (),
-        |row| row.get(0),
-    )?;
-    if tables == 0 {
-        return Ok(Vec::new());
-    }
-    conn.prepare("SELECT number, name, checksum, applied_ms FROM schema_migrations ORDER BY number")?
-        .query_map((), |row| {
-            let [number, name, checksum, applied] = [0, 1, 2, 3];
-            Ok(Recorded {
-                number: row.get(number)?,
-                name: row.get(name)?,
-                checksum: row.get(checksum)?,
-                applied_ms: from_ms(row.get(applied)?),
-            })
-        })?
-        .collect()
 }
 
 /// SQLite would make the file readable for everybody, and there are password hashes in it. Its

@@ -12,7 +12,8 @@ use odbc_api::{
 };
 
 use super::fault::db_error;
-use super::settings::{Dialect, OdbcSource};
+use super::settings::OdbcSource;
+use crate::dbagent::dialect::Dialect;
 use crate::dbagent::procedures::{DbError, Fault};
 use crate::dbagent::query::{Field, Kind, Procedure, QueryRecord, QueryStatement, Value};
 

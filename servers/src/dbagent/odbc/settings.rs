@@ -6,38 +6,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use odbc_api::escape_attribute_value;
-use throng_core::config::{Config, Engine, Odbc, Secret};
+use throng_core::config::{Config, Odbc, Secret};
 
 use super::driver::{Places, find_driver};
+use crate::dbagent::dialect::Dialect;
 use crate::dbagent::procedures::{DbError, Fault};
 
-/// Which SQL a database speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    /// PostgreSQL.
-    Postgres,
-    /// T-SQL.
-    MsSql,
-}
-
 impl Dialect {
-    /// The dialect of an engine; the embedded one has none here.
-    pub fn of(engine: Engine) -> Option<Self> {
-        match engine {
-            Engine::Sqlite => None,
-            Engine::Postgres => Some(Self::Postgres),
-            Engine::MsSql => Some(Self::MsSql),
-        }
-    }
-
-    /// The schema that everything is in.
-    pub fn schema(self) -> &'static str {
-        match self {
-            Self::Postgres => "throng",
-            Self::MsSql => "dbo",
-        }
-    }
-
     /// Names of drivers, in the order of preference.
     fn drivers(self) -> &'static [&'static str] {
         match self {

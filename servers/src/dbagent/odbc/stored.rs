@@ -5,8 +5,8 @@ use std::fmt::Write;
 use throng_core::wire::packets::{Character, Claim};
 
 use super::connection::OdbcConnection;
-use super::settings::{Dialect, OdbcSource};
-use crate::dbagent::migrate;
+use super::settings::OdbcSource;
+use crate::dbagent::dialect::Dialect;
 use crate::dbagent::procedures::{
     Account, AccountInsert, CharacterInsert, DbError, Fault, Held, HeldList, Holder, NewAccount,
     NewCharacter, OnlineClaim, Procedures, Transfer,
@@ -18,6 +18,7 @@ use crate::dbagent::query::procedures::{
 use crate::dbagent::query::{
     LIST_CLAIMS, Procedure, QueryRecord, QueryStatement, Value, from_ms, to_bits, to_ms,
 };
+use crate::dbagent::schema::{self, Recorded};
 
 /// The procedures of a database server, over one connection.
 #[derive(Debug)]
@@ -30,8 +31,8 @@ impl Stored {
     /// Connects, and checks that the database has had all migrations and no others.
     pub fn connect(source: &OdbcSource) -> Result<Self, DbError> {
         let mut stored = Self::connect_unchecked(source)?;
-        let recorded = stored.schema()?;
-        match migrate::pending(&source.place, migrate::known(source.dialect), &recorded) {
+        let recorded = stored.migrations()?;
+        match schema::pending(&source.place, schema::known(source.dialect), &recorded) {
             Ok([]) => Ok(stored),
             Ok(some) => {
                 let detail = format!("{} migrations are pending", some.len());
@@ -52,9 +53,9 @@ impl Stored {
     }
 
     /// `p_Schema_Select`: the migrations that the database has had.
-    pub fn schema(&mut self) -> Result<Vec<migrate::Recorded>, DbError> {
+    pub fn migrations(&mut self) -> Result<Vec<Recorded>, DbError> {
         let rows = self.call(&SCHEMA_SELECT, &[])?;
-        rows.iter().map(migrate::Recorded::read).collect()
+        rows.iter().map(Recorded::read).collect()
     }
 
     /// Calls a procedure with these arguments.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::dbagent::migrate::migrate_sqlite;
 use crate::dbagent::procedures::{AccountInsert, Holder, NewAccount, NewCharacter, Procedures};
 use crate::dbagent::suite::suite;
 use std::collections::HashSet;
@@ -10,7 +11,7 @@ const BUSY: Duration = Duration::from_secs(10);
 fn database() -> (tempfile::TempDir, Arc<SqliteFile>) {
     let dir = tempfile::tempdir().unwrap();
     let file = SqliteFile::new(dir.path().join("throng.db"), BUSY);
-    migrate::migrate_sqlite(&file.path, BUSY, 0).unwrap();
+    migrate_sqlite(&file.path, BUSY, 0).unwrap();
     (dir, file)
 }
 
