@@ -23,7 +23,7 @@ use throng_core::wire::packets::Outcome;
 use super::Print;
 use super::import::HeaderError;
 use crate::dbagent::database::Database;
-use crate::dbagent::password::{PasswordCost, PasswordError, Passwords};
+use crate::dbagent::password::{PasswordCost, PasswordError, Passwords, StoredHashError};
 use crate::dbagent::procedures::DbError;
 use crate::rules;
 
@@ -139,7 +139,7 @@ pub enum Problem {
     Encoding,
     /// Nothing that a password could be verified against.
     #[error("the password_hash is not an argon2id hash as a PHC string: {0}")]
-    Hash(&'static str),
+    Hash(StoredHashError),
     /// The account is there, and left as it is.
     #[error("\"{0}\" is there already")]
     Exists(String),

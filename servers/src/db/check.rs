@@ -50,7 +50,7 @@ impl Report<'_, '_> {
         }
         // Dozens connect at once in these checks: a small server may take longer for that than players may wait.
         let database = match database {
-            Database::Odbc(source) => Database::Odbc(Arc::new(source.unhurried())),
+            Database::Odbc(source) => Database::Odbc(Arc::new(source.with_long_timeouts())),
             sqlite @ Database::Sqlite(_) => sqlite,
         };
         let emptier = Emptier(&database);

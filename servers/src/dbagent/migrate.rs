@@ -1,7 +1,9 @@
-//! Applies pending migrations and reports their status, for the embedded SQLite and for database servers.
+//! Applies pending migrations and reports their status, for the embedded SQLite and for database
+//! servers.
 //!
-//! [`super::schema`] has the migrations themselves. Each one is a transaction of its own under a lock, so
-//! any number of processes may migrate at once: one of them applies it, the others find it applied.
+//! [`super::schema`] has the migrations themselves. Each one is a transaction of its own under a
+//! lock, so any number of processes may migrate at once: one of them applies it, the others find it
+//! applied.
 
 mod odbc;
 mod sqlite;

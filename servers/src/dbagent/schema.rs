@@ -1,8 +1,8 @@
-//! Numbered migrations: which there are, which a database has had, and applying the rest.
+//! The numbered migrations of each dialect, and the comparison with those that a database records.
 //!
-//! A migration is a file `sql/<dialect>/NNN_name.sql`, compiled in. Once released it is
-//! never edited: a database remembers its checksum, and a program
-//! whose files differ refuses to touch it.
+//! A migration is a file `sql/<dialect>/NNN_name.sql`, compiled into the program. A released file
+//! is never edited: every database records the file's checksum, and a program whose files differ
+//! refuses to use it.
 
 use std::fmt;
 
@@ -17,16 +17,17 @@ use super::query::{QueryRecord, from_ms};
 /// One step of a schema.
 #[derive(Debug, Clone, Copy)]
 pub struct Migration {
-    /// Its place in the order, from 1 without gaps.
+    /// Position in the order, from 1 without gaps.
     pub number: u32,
-    /// What it is about.
+    /// Subject, as in the file's name.
     pub name: &'static str,
-    /// The statements.
+    /// Text of the file.
     pub sql: &'static str,
 }
 
 impl Migration {
-    /// SHA-256 of the statements, in hexadecimal. A checkout with CRLF has the same.
+    /// Returns the SHA-256 of the file in hexadecimal. CRLF counts as LF, so a checkout with CRLF
+    /// matches.
     pub fn checksum(&self) -> String {
         hex::encode(Sha256::digest(self.sql.replace("\r\n", "\n")))
     }
@@ -42,16 +43,16 @@ macro_rules! migrations {
     };
 }
 
-/// SQLite's schema.
+/// Migrations of SQLite.
 pub const SQLITE: &[Migration] = migrations!("sqlite": 1 "accounts", 2 "online", 3 "agents");
 
-/// PostgreSQL's schema.
+/// Migrations of PostgreSQL.
 pub const POSTGRES: &[Migration] = migrations!("postgres": 1 "accounts", 2 "online", 3 "procedures");
 
-/// SQL Server's schema.
+/// Migrations of SQL Server.
 pub const MSSQL: &[Migration] = migrations!("mssql": 1 "accounts", 2 "online", 3 "procedures");
 
-/// The schema of a database server.
+/// Returns the migrations of a database server.
 pub fn known(dialect: Dialect) -> &'static [Migration] {
     match dialect {
         Dialect::Postgres => POSTGRES,
@@ -59,24 +60,24 @@ pub fn known(dialect: Dialect) -> &'static [Migration] {
     }
 }
 
-/// A migration that a database has had.
+/// A migration that a database records as applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
-    /// Its number.
+    /// Number of the migration.
     pub number: u32,
-    /// Its name then.
+    /// Name at the time.
     pub name: String,
-    /// Its checksum then.
+    /// Checksum at the time.
     pub checksum: String,
-    /// When it was applied, in milliseconds since 1970 (UTC).
+    /// Time of its application, in milliseconds since 1970 (UTC).
     pub applied_ms: u64,
 }
 
 impl Recorded {
-    /// A row of `p_Schema_Select`.
+    /// Reads a row of `p_Schema_Select`.
     pub(super) fn read(row: &QueryRecord) -> Result<Self, DbError> {
         Ok(Self {
-            number: u32::try_from(row.number(0)?).map_err(|error| row.impossible(error))?,
+            number: u32::try_from(row.number(0)?).map_err(|error| row.bad_record(error))?,
             name: row.text(1)?.to_owned(),
             checksum: row.text(2)?.to_owned(),
             applied_ms: from_ms(row.number(3)?),
@@ -84,14 +85,14 @@ impl Recorded {
     }
 }
 
-/// One row of `throng db status`.
+/// Row of `throng db status`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
-    /// The migration's number.
+    /// Number of the migration.
     pub number: u32,
-    /// Its name.
+    /// Name of the migration.
     pub name: &'static str,
-    /// When it was applied, in milliseconds since 1970 (UTC); `None` while it is pending.
+    /// Time of its application, in milliseconds since 1970 (UTC); `None` while it is pending.
     pub applied_ms: Option<u64>,
 }
 
@@ -102,91 +103,91 @@ impl fmt::Display for Status {
     }
 }
 
-/// Why a schema was left as it is.
+/// Error of a migration or of the check of a schema.
 #[derive(Debug, Error)]
 pub enum MigrateError {
-    /// There is no database.
-    #[error("there is no database at {place}: make one with `throng db migrate`")]
+    /// The database does not exist.
+    #[error("there is no database at {place}: create it with `throng db migrate`")]
     Missing {
-        /// Where it was looked for.
+        /// Path of the file.
         place: String,
     },
-    /// The database has migrations that this program does not know.
+    /// The database records migrations that this program does not know.
     #[error(
         "the schema of {place} is newer than this program: it has migration {found}, the newest one known \
          here is {known}. Run the version of throng that made it, or a later one"
     )]
     Newer {
-        /// The database.
+        /// Name of the database.
         place: String,
-        /// The newest migration it has had.
+        /// Newest recorded migration.
         found: u32,
-        /// The newest one compiled in.
+        /// Newest migration of this program.
         known: u32,
     },
-    /// A migration was changed after it had been applied.
+    /// A migration was edited after it had been applied.
     #[error(
         "migration {number} ({name}) of {place} is not the one in this program: its file was edited after it was \
          applied. Restore the file, and make the change in a migration of its own"
     )]
     Edited {
-        /// The database.
+        /// Name of the database.
         place: String,
-        /// The migration.
+        /// Number of the migration.
         number: u32,
-        /// Its name in the database.
+        /// Recorded name of the migration.
         name: String,
     },
-    /// A migration is missing among those recorded.
+    /// The record has a gap.
     #[error(
-        "the record of {place} is broken: migration {number} is missing though later ones are there. \
+        "the record of {place} is broken: migration {number} is missing, but later ones are recorded. \
          Restore the table `schema_migrations` from a backup"
     )]
     Gap {
-        /// The database.
+        /// Name of the database.
         place: String,
-        /// The migration that is missing.
+        /// Number of the missing migration.
         number: u32,
     },
-    /// A migration failed; the database is as it was before it.
+    /// A migration failed and was rolled back.
     #[error("migration {number} ({name}) failed and was rolled back: {source}")]
     Failed {
-        /// The migration.
+        /// Number of the migration.
         number: u32,
-        /// Its name.
+        /// Name of the migration.
         name: &'static str,
-        /// What the database says.
+        /// Error of the database.
         source: DbError,
     },
-    /// The database could not be used.
+    /// The database cannot be used.
     #[error(transparent)]
     Database(#[from] DbError),
 }
 
-/// What of `known` has still to be applied to a database with this record, in ascending order of numbers.
+/// Returns the part of `known` that is not in `recorded`, in ascending order.
 pub fn pending<'m>(
     place: &str,
     known: &'m [Migration],
     recorded: &[Recorded],
 ) -> Result<&'m [Migration], MigrateError> {
-    let newest = |number: Option<u32>| number.unwrap_or(0);
-    let (found, here) = (newest(recorded.last().map(|r| r.number)), newest(known.last().map(|m| m.number)));
-    if found > here {
-        return Err(MigrateError::Newer { place: place.into(), found, known: here });
+    let newest_recorded = recorded.last().map_or(0, |row| row.number);
+    let newest_known = known.last().map_or(0, |migration| migration.number);
+    if newest_recorded > newest_known {
+        return Err(MigrateError::Newer { place: place.into(), found: newest_recorded, known: newest_known });
     }
-    for (migration, was) in known.iter().zip(recorded) {
-        if was.number != migration.number {
+    for (migration, row) in known.iter().zip(recorded) {
+        if row.number != migration.number {
             return Err(MigrateError::Gap { place: place.into(), number: migration.number });
         }
-        if was.checksum != migration.checksum() {
-            let name = was.name.clone();
-            return Err(MigrateError::Edited { place: place.into(), number: was.number, name });
+        if row.checksum != migration.checksum() {
+            let name = row.name.clone();
+            return Err(MigrateError::Edited { place: place.into(), number: row.number, name });
         }
     }
     Ok(known.get(recorded.len()..).unwrap_or_default())
 }
 
-/// The rows of `throng db status` for a database with this record.
+/// Returns the rows of `throng db status`.
 pub fn status_of(
     place: &str,
     known: &[Migration],
