@@ -138,7 +138,7 @@ pub struct Job<T> {
     /// Data of the caller, returned with the answer.
     pub tag: T,
     /// Time at which the caller stops waiting. A request that has not started by then is answered
-    /// TryAgainLater. Requests of [`Lane::Control`] are executed however late.
+    /// TryAgainLater. Releases, lists, renewals and the agent's start are executed however late.
     pub deadline: Instant,
 }
 
