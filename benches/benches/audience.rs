@@ -21,7 +21,8 @@ fn audience(criterion: &mut Criterion) {
     for members in [2, 4, 8, 16, 32, 64, 128, 256] {
         group.throughput(Throughput::Elements(members as u64));
         let mut crowd = Crowd::new(members);
-        let (mut sealer, mut frame) = (RoomSealer::new(1, [1; 32]), Vec::with_capacity(512));
+        let mut sealer = RoomSealer::new(1, [1; 32]);
+        let mut frame = Vec::with_capacity(512);
         let mut sealed_once = |crowd: &mut Crowd| {
             frame.clear();
             sealer.seal(Class::Chat, &mut frame, |out| out.extend_from_slice(black_box(&message)));

@@ -52,7 +52,8 @@ fn interval_by_map(movers: &(Vec<User>, Vec<u32>)) -> usize {
         changes.insert(user.id, Some(black_box(user).clone()));
         changes.insert(black_box(*gone), None);
     }
-    let (mut entered, mut left) = (Vec::new(), Vec::new());
+    let mut entered = Vec::new();
+    let mut left = Vec::new();
     for (id, user) in changes {
         match user {
             Some(user) => entered.push(user),
@@ -77,7 +78,8 @@ fn intervals(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("so many enter and as many leave in an interval");
     for count in [1, 10, 100, 700] {
         group.throughput(Throughput::Elements(2 * u64::from(count)));
-        let (movers, mut effects) = (movers(count), Effects::default());
+        let movers = movers(count);
+        let mut effects = Effects::default();
         let mut notices = Notices::new(64, INTERVAL);
         let length = interval(&mut notices, &mut effects, &movers);
         assert_eq!(length, interval_by_map(&movers), "the same notice");

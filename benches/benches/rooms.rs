@@ -109,7 +109,8 @@ fn rounds(criterion: &mut Criterion) {
 
 /// A member of so many rooms is visited for a message in one of them. A queue for each session does not ask which.
 fn many_rooms(criterion: &mut Criterion) {
-    let (now, id) = (Instant::now(), SessionId::new(0, 0, 0));
+    let now = Instant::now();
+    let id = SessionId::new(0, 0, 0);
     let mut group = criterion.benchmark_group("visit a member of so many rooms");
     for count in [1u32, 16, 256] {
         let mut rooms = Rooms::new(LIMITS);

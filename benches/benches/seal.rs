@@ -18,8 +18,10 @@ fn seal(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("seal a frame of so many bytes");
     for bytes in SIZES {
         group.throughput(Throughput::Bytes(bytes as u64));
-        let (plain, mut out) = (vec![7; bytes], Vec::with_capacity(1024));
-        let (mut key, mut sealer) = (DirectionKey::new([1; 32]), RoomSealer::new(1, [1; 32]));
+        let plain = vec![7; bytes];
+        let mut out = Vec::with_capacity(1024);
+        let mut key = DirectionKey::new([1; 32]);
+        let mut sealer = RoomSealer::new(1, [1; 32]);
         group.bench_function(BenchmarkId::new("session's key", bytes), |bencher| {
             bencher.iter(|| {
                 out.clear();
@@ -49,7 +51,8 @@ fn open(criterion: &mut Criterion) {
     for bytes in SIZES {
         group.throughput(Throughput::Bytes(bytes as u64));
         let plain = vec![7; bytes];
-        let (mut key, mut far) = (DirectionKey::new([1; 32]), DirectionKey::new([1; 32]));
+        let mut key = DirectionKey::new([1; 32]);
+        let mut far = DirectionKey::new([1; 32]);
         group.bench_function(BenchmarkId::new("session's key", bytes), |bencher| {
             let sealed = || {
                 let mut frame = Vec::with_capacity(1024);

@@ -149,7 +149,8 @@ fn there_and_back(jobs: u64) -> Duration {
 }
 
 fn there_and_back_by_channel(jobs: u64) -> Duration {
-    let ((to, there), (from, back)) = (mpsc::sync_channel(CAPACITY), mpsc::sync_channel(CAPACITY));
+    let (to, there) = mpsc::sync_channel(CAPACITY);
+    let (from, back) = mpsc::sync_channel(CAPACITY);
     thread::scope(|scope| {
         scope.spawn(move || there.iter().for_each(|load: Load| assert!(from.send(load).is_ok())));
         let start = Instant::now();
@@ -163,7 +164,8 @@ fn there_and_back_by_channel(jobs: u64) -> Duration {
 
 /// Two flags, with nothing handed over.
 fn there_and_back_bare(jobs: u64) -> Duration {
-    let (there, back) = (AtomicBool::new(false), AtomicBool::new(false));
+    let there = AtomicBool::new(false);
+    let back = AtomicBool::new(false);
     let wait = |flag: &AtomicBool| {
         while !flag.swap(false, Ordering::AcqRel) {
             thread::park();

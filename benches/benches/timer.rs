@@ -29,7 +29,8 @@ fn tick(criterion: &mut Criterion) {
     group.bench_function("wheel", |bencher| {
         let mut wheel = Wheel::new(start, RESOLUTION);
         (0..TIMERS).for_each(|number| wheel.arm(deadline(start, number), number));
-        let (mut now, mut due) = (start, Vec::new());
+        let mut now = start;
+        let mut due = Vec::new();
         bencher.iter(|| {
             now += RESOLUTION;
             due.clear();

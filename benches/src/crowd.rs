@@ -43,8 +43,10 @@ impl Crowd {
         let endpoint = Arc::new(endpoint(Credentials::Server(key)));
         // A server need not mind that all sessions begin with the same bytes.
         let (_, first) = Initiator::start(&to_server).expect("the system has randomness");
-        let (now, mut pool) = (Instant::now(), BufferPool::default());
-        let (mut rooms, mut table) = (Rooms::new(LIMITS), Table::new(0, members));
+        let now = Instant::now();
+        let mut pool = BufferPool::default();
+        let mut rooms = Rooms::new(LIMITS);
+        let mut table = Table::new(0, members);
         for _ in 0..members {
             let mut session = Session::accepted(endpoint.clone(), now);
             let step = session.step(&mut first.clone(), now, &mut pool);
@@ -61,11 +63,11 @@ impl Crowd {
         let members: Vec<_> = self.rooms.members(ROOM).collect();
         for id in members {
             let Some(member) = self.table.get_mut(id) else { continue };
-            let (session, pool) = (&mut member.session, &mut self.pool);
+            let session = &mut member.session;
             let limit = session.room_for(Class::Chat);
-            self.rooms.settle_room(id, ROOM, limit, |bytes| session.queue_sealed(bytes, pool));
+            self.rooms.settle_room(id, ROOM, limit, |bytes| session.queue_sealed(bytes, &mut self.pool));
             if session.room_for(Class::Chat) > 0 {
-                session.send_encoded(encoded, pool);
+                session.send_encoded(encoded, &mut self.pool);
             }
             if !session.is_too_slow() && !std::mem::replace(&mut member.in_dirty, true) {
                 self.dirty.push_back(id);

@@ -27,7 +27,8 @@ pub fn in_turns<S>(
     mut work: impl FnMut(&mut S),
     mut after: impl FnMut(&mut S),
 ) -> Duration {
-    let (mut left, mut total) = (iterations, Duration::ZERO);
+    let mut left = iterations;
+    let mut total = Duration::ZERO;
     while left > 0 {
         let count = left.min(turn);
         let start = Instant::now();

@@ -63,7 +63,8 @@ fn ours<const MAX: usize>(users: &[User]) -> List<packets::User, MAX> {
 pub fn message(bytes: usize) -> (Packet, JsonMessage) {
     let text = "x".repeat(bytes);
     let sender = User { id: 1042, name: "player-01042".to_owned() };
-    let (stamp, received_us) = (1_790_000_000_123_456, 3_600_123_456);
+    let stamp = 1_790_000_000_123_456;
+    let received_us = 3_600_123_456;
     let packet = ChatMessage {
         scope: Scope::World,
         target: 0,
@@ -93,7 +94,8 @@ const USER_BYTES: usize = 4 + 2 + "player-01042".len();
 /// A full notice; half of its bytes tell who entered.
 pub fn change() -> (Packet, JsonChange) {
     let half = LIST_BYTES_MAX / 2;
-    let (entered, left) = (users(half / USER_BYTES), (5000..).take(half / 4).collect::<Vec<u32>>());
+    let entered = users(half / USER_BYTES);
+    let left: Vec<u32> = (5000..).take(half / 4).collect();
     let packet = UsersChanged {
         channel: 0,
         since: 40_000,
@@ -118,9 +120,9 @@ pub fn change() -> (Packet, JsonChange) {
 /// A full page of a user list.
 pub fn page() -> (Packet, JsonPage) {
     let users = users(LIST_BYTES_MAX / USER_BYTES);
-    let (channel, version, head_count, more) = (0, 40_640, 9000, true);
-    let packet = UserList { channel, version, head_count, users: ours(&users), more };
-    (packet.into(), JsonPage { channel, version, head_count, users, more })
+    let packet = UserList { channel: 0, version: 40_640, head_count: 9000, users: ours(&users), more: true };
+    let json = JsonPage { channel: 0, version: 40_640, head_count: 9000, users, more: true };
+    (packet.into(), json)
 }
 
 /// A packet's bytes.

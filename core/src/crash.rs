@@ -16,6 +16,8 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
+use thiserror::Error;
+
 use crate::limits::{CRASH_REPORTS_KEPT, CRASH_REPORTS_MAX};
 use crate::metrics;
 use crate::shutdown::{Cause, Shutdown};
@@ -80,21 +82,26 @@ impl State {
             location: info.location().map(ToString::to_string).unwrap_or_default(),
             command_line: &self.command_line,
         };
-        let outcome = match number {
-            0..CRASH_REPORTS_MAX => report.store(&self.dir, number),
-            _ => Err(io::Error::other("this process has written enough reports")),
-        };
-        let where_to = match outcome {
+        let outcome = match report.store(&self.dir, number) {
             Ok(path) => format!("report in {}", path.display()),
             Err(error) => format!("no report in {}: {error}", self.dir.display()),
         };
-        let _ = writeln!(io::stderr(), "throng: {report}; {where_to}");
-        tracing::error!("{report}; {where_to}");
+        let _ = writeln!(io::stderr(), "throng: {report}; {outcome}");
+        tracing::error!("{report}; {outcome}");
         let _ = written.try_send(());
     }
 }
 
-/// What is known of a panic. `Display` is one line of it.
+/// Reasons for which there is no report.
+#[derive(Debug, Error)]
+enum StoreError {
+    #[error("this process has written enough reports")]
+    Enough,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Facts about a panic. `Display` is a summary of one line.
 struct Report<'a> {
     unix_ms: u64,
     thread: &'a str,
@@ -110,8 +117,12 @@ impl fmt::Display for Report<'_> {
 }
 
 impl Report<'_> {
-    /// Writes the report to a new file that only its owner can read.
-    fn store(&self, dir: &Path, number: usize) -> io::Result<PathBuf> {
+    /// Writes the report to a new file that only its owner can read. `number` counts the panics
+    /// of this process from 0.
+    fn store(&self, dir: &Path, number: usize) -> Result<PathBuf, StoreError> {
+        if number >= CRASH_REPORTS_MAX {
+            return Err(StoreError::Enough);
+        }
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let time = clock::utc_text(self.unix_ms).replace(['-', ':'], "");
         let path = dir.join(format!("crash-{time}-{}-{number}.txt", std::process::id()));
@@ -154,15 +165,20 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::config;
 
     /// Not a test: the process that crashes for the tests below.
     #[test]
     fn child_that_crashes() {
         let Some(dir) = std::env::var_os("CRASH_CHILD") else { return };
         let dir = PathBuf::from(dir);
-        let log = config::Log { console: false, file: None, ..config::Log::default() };
-        let _log = log::init(&log, &dir).unwrap();
+        let options = log::Options {
+            filter: log::Filter::default(),
+            console: false,
+            file: None,
+            file_size: 0,
+            files: 1,
+        };
+        let _log = log::init(options, &dir).unwrap();
         let shutdown = Shutdown::new();
         install(&shutdown, &dir, "throng up --set net.shards=2".into());
         tracing::info!("the last words");

@@ -31,6 +31,14 @@ pub enum EndpointsError {
         /// What the system says.
         source: io::Error,
     },
+    /// The endpoints cannot be written as TOML.
+    #[error("cannot write {}: {source}", path.display())]
+    NotToml {
+        /// The file.
+        path: PathBuf,
+        /// The serializer's error.
+        source: toml::ser::Error,
+    },
     /// It is not what a server wrote.
     #[error("{} is damaged ({reason}): restart the servers, they write it anew", path.display())]
     Damaged {
@@ -118,8 +126,8 @@ impl Endpoints {
     /// Writes the file of a data directory whole: a reader sees the old one or the new one.
     pub fn write(&self, data_dir: &Path) -> Result<(), EndpointsError> {
         let path = data_dir.join(Self::FILE);
-        let text = toml::to_string(self)
-            .map_err(|error| EndpointsError::Io { path: path.clone(), source: io::Error::other(error) })?;
+        let text =
+            toml::to_string(self).map_err(|source| EndpointsError::NotToml { path: path.clone(), source })?;
         let temporary = data_dir.join(format!("{}.{}", Self::FILE, std::process::id()));
         let write = || {
             let mut options = OpenOptions::new();

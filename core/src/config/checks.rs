@@ -1,7 +1,8 @@
 //! What keys demand of each other.
 
 use super::keys::Config;
-use super::load::{Loader, Problem};
+use super::load::Loader;
+use super::problem::Problem;
 use super::table::Settings;
 
 /// A relation between two keys.

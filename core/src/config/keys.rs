@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::table::settings;
 use super::units::ByteSize;
-use super::value::{Directives, HostPort, Name, Peers, Secret, config_enum};
+use super::value::{HostPort, Name, Peers, Secret, config_enum};
 use crate::limits::{
     ARGON2_ITERATIONS_MAX, ARGON2_KIB_MAX, CHANNELS_MAX, CHANNELS_PER_USER_MAX, QUEUE_MAX, SECTOR_SIZE_MAX,
     SESSIONS_MAX, SHARDS_MAX, THREADS_MAX,
 };
+use crate::log::Filter;
 
 config_enum! {
     /// What happens when an account that is online logs in again.
@@ -237,7 +238,7 @@ settings! {
         log: Log {
             /// What is logged: a level, and after commas TARGET=LEVEL for parts of the program. Can be
             /// changed while the process runs (`PUT /log` of the admin server).
-            level: String = "info" in Directives;
+            level: Filter = "info";
             /// Whether to log to stderr.
             console: bool = "true";
             /// The file to log to as well.

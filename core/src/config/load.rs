@@ -3,13 +3,12 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use thiserror::Error;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::problem::{ConfigError, Problem, ValueError};
 use super::table::{Key, Origin, Settings};
 use super::value::{Kind, Raw};
 
@@ -62,98 +61,6 @@ impl Sources {
         self.flags.push(Flag { flag: flag.into(), assignment: format!("{name}={value}") });
         self
     }
-}
-
-/// One thing that is wrong with a configuration.
-#[derive(Debug, Error)]
-pub enum Problem {
-    /// The file cannot be read.
-    #[error("cannot read the configuration file {}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The file is no TOML.
-    #[error("{origin}: {message}")]
-    Syntax {
-        /// Where.
-        origin: Origin,
-        /// What the parser says.
-        message: String,
-    },
-    /// A section or key that does not exist.
-    #[error("there is no {what} {name:?} ({origin}); {}", advice(hint.as_ref()))]
-    Unknown {
-        /// "section" or "key".
-        what: &'static str,
-        /// Its name as given.
-        name: String,
-        /// Where.
-        origin: Origin,
-        /// The name that was probably meant.
-        hint: Option<String>,
-    },
-    /// A value that the key does not allow.
-    #[error("{name} = {value} ({origin}): {reason}; allowed: {allowed}")]
-    BadValue {
-        /// `section.key`.
-        name: &'static str,
-        /// The value as given, unless it is secret.
-        value: String,
-        /// Where.
-        origin: Origin,
-        /// What is wrong with it.
-        reason: String,
-        /// The allowed values in words.
-        allowed: String,
-    },
-    /// A flag that sets nothing.
-    #[error("flag {flag} {text:?}: write SECTION.KEY=VALUE, for example net.shards=2")]
-    NoAssignment {
-        /// The flag.
-        flag: String,
-        /// What stands behind it.
-        text: String,
-    },
-    /// Two values that cannot both hold.
-    #[error(
-        "{left} = {left_value} ({left_origin}) must be {relation} {right} = {right_value} ({right_origin}): {reason}"
-    )]
-    Contradiction {
-        /// One key.
-        left: &'static str,
-        /// Its value.
-        left_value: String,
-        /// Where that came from.
-        left_origin: Origin,
-        /// How they must relate.
-        relation: &'static str,
-        /// The other key.
-        right: &'static str,
-        /// Its value.
-        right_value: String,
-        /// Where that came from.
-        right_origin: Origin,
-        /// Why they must.
-        reason: &'static str,
-    },
-}
-
-fn advice(hint: Option<&String>) -> String {
-    match hint {
-        Some(hint) => format!("did you mean {hint:?}?"),
-        None => "`throng config print` lists them all".into(),
-    }
-}
-
-/// Everything that is wrong with a configuration.
-#[derive(Debug, Error)]
-#[error("{}", problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n"))]
-pub struct ConfigError {
-    /// The problems, in the order of the sources; never empty.
-    pub problems: Vec<Problem>,
 }
 
 /// A configuration under construction.
@@ -261,11 +168,11 @@ impl<C: Settings> Loader<C> {
         }
     }
 
-    fn refuse_value(&mut self, key: &Key<C>, raw: &Raw, origin: Origin, reason: String) {
+    fn refuse_value(&mut self, key: &Key<C>, raw: &Raw, origin: Origin, reason: ValueError) {
         self.bad.push(key.name);
         // The reason may quote the value.
         let (value, reason) =
-            if key.secret { ("[secret]".into(), "it is not allowed".into()) } else { (raw.show(), reason) };
+            if key.secret { ("[secret]".into(), ValueError::Hidden) } else { (raw.show(), reason) };
         self.problems.push(Problem::BadValue {
             name: key.name,
             value,

@@ -8,6 +8,7 @@
 mod checks;
 mod keys;
 mod load;
+mod problem;
 mod render;
 mod table;
 mod units;
@@ -19,11 +20,13 @@ pub use keys::{
     Admin, Chat, Config, Content, Data, DbAgent, Duplicate, Engine, Link, Log, Login, Net, Odbc, Shutdown,
     Ticket,
 };
-pub use load::{ConfigError, Problem, Sources};
+pub use load::Sources;
+pub use problem::{ConfigError, Problem, ValueError};
 pub use table::Origin;
 pub use units::{ByteSize, UnitError, format_duration, parse_duration};
 pub use value::Secret;
 
+use crate::log;
 use load::Loader;
 use table::Settings;
 
@@ -63,6 +66,18 @@ impl Config {
     /// A command line for reports: the values of secret keys are left out.
     pub fn redact(arguments: impl IntoIterator<Item = String>) -> String {
         redact::<Self>(arguments)
+    }
+}
+
+impl From<&Log> for log::Options {
+    fn from(config: &Log) -> Self {
+        Self {
+            filter: config.level.clone(),
+            console: config.console,
+            file: config.file.clone(),
+            file_size: config.file_size.as_u64(),
+            files: config.files,
+        }
     }
 }
 

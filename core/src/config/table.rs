@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use super::problem::ValueError;
 use super::value::{Raw, Rule, Value};
 
 /// Where a value came from.
@@ -61,7 +62,7 @@ pub(super) struct Key<C> {
     /// The allowed values in words.
     pub(super) allowed: fn() -> String,
     /// Takes a value from a source, or says why not.
-    pub(super) set: fn(&mut C, &Raw) -> Result<(), String>,
+    pub(super) set: fn(&mut C, &Raw) -> Result<(), ValueError>,
     /// The value as a TOML literal.
     pub(super) toml: fn(&C) -> String,
 }
@@ -96,7 +97,7 @@ pub(super) trait Settings: Default + 'static {
 }
 
 /// A value that is allowed.
-pub(super) fn read<T: Value>(raw: &Raw, rule: &impl Rule<T>) -> Result<T, String> {
+pub(super) fn read<T: Value>(raw: &Raw, rule: &impl Rule<T>) -> Result<T, ValueError> {
     let value = T::read(raw)?;
     rule.check(&value)?;
     Ok(value)

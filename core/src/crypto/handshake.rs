@@ -96,7 +96,7 @@ impl Initiator {
         credentials: &Credentials,
         ephemeral: Option<&[u8; 32]>,
     ) -> Result<(Self, Vec<u8>), CloseReason> {
-        let mut state = build(credentials, true, ephemeral)?;
+        let mut state = build(credentials, Side::Initiator, ephemeral)?;
         let frame = handshake_frame(&credentials.pattern().preface(), &mut state)?;
         Ok((Self { state: Box::new(state) }, frame))
     }
@@ -128,16 +128,22 @@ fn respond_with(
     if preface != credentials.pattern().preface() {
         return Err(CloseReason::HandshakeFailed);
     }
-    let mut state = build(credentials, false, ephemeral)?;
+    let mut state = build(credentials, Side::Responder, ephemeral)?;
     read(&mut state, message)?;
     let reply = handshake_frame(&[], &mut state)?;
     let (to_responder, to_initiator) = state.dangerously_get_raw_split();
     Ok((reply, SessionKeys { seal: DirectionKey::new(to_initiator), open: DirectionKey::new(to_responder) }))
 }
 
+#[derive(Clone, Copy)]
+enum Side {
+    Initiator,
+    Responder,
+}
+
 fn build(
     credentials: &Credentials,
-    initiator: bool,
+    side: Side,
     ephemeral: Option<&[u8; 32]>,
 ) -> Result<HandshakeState, CloseReason> {
     let pattern = credentials.pattern();
@@ -157,7 +163,11 @@ fn build(
     if let Some(ephemeral) = ephemeral {
         builder = builder.fixed_ephemeral_key_for_testing_only(ephemeral);
     }
-    if initiator { builder.build_initiator() } else { builder.build_responder() }.map_err(failed)
+    match side {
+        Side::Initiator => builder.build_initiator(),
+        Side::Responder => builder.build_responder(),
+    }
+    .map_err(failed)
 }
 
 fn handshake_frame(preface: &[u8], state: &mut HandshakeState) -> Result<Vec<u8>, CloseReason> {

@@ -157,10 +157,8 @@ impl RoomKeys {
         if frame.len() < SEALED + SEAL_TAG {
             return Err(SealBroken);
         }
-        let (key, number) = (
-            LittleEndian::read_u32(&frame[FRAME_HEADER..]),
-            LittleEndian::read_u64(&frame[FRAME_HEADER + 4..]),
-        );
+        let key = LittleEndian::read_u32(&frame[FRAME_HEADER..]);
+        let number = LittleEndian::read_u64(&frame[FRAME_HEADER + 4..]);
         let fan_out_us = LittleEndian::read_u32(&frame[FAN_OUT]);
         let at = self.0.iter().position(|opener| opener.key == key).ok_or(SealBroken)?;
         let opener = &mut self.0[at];
@@ -213,7 +211,8 @@ mod tests {
     #[test]
     fn members_open_what_is_sealed_once_and_in_order_with_gaps() {
         let mut sealer = RoomSealer::new(5, [1; 32]);
-        let (mut alice, mut bob) = (keys(&[(0, &sealer)]), keys(&[(0, &sealer)]));
+        let mut alice = keys(&[(0, &sealer)]);
+        let mut bob = keys(&[(0, &sealer)]);
         let frames: Vec<_> = [b"one", b"two", b"six"].iter().map(|text| sealed(&mut sealer, *text)).collect();
         assert_eq!(open(&mut alice, &frames[0]), Ok((0, b"one".to_vec())));
         assert_eq!(open(&mut alice, &frames[0]), Err(SealBroken), "a replay");
@@ -245,7 +244,8 @@ mod tests {
 
     #[test]
     fn a_newer_key_takes_the_place_of_its_room_s_older_one() {
-        let (mut old, mut new) = (RoomSealer::new(1, [1; 32]), RoomSealer::new(2, [2; 32]));
+        let mut old = RoomSealer::new(1, [1; 32]);
+        let mut new = RoomSealer::new(2, [2; 32]);
         let mut other = RoomSealer::new(9, [9; 32]);
         let mut member = keys(&[(0, &old), (4, &other)]);
         assert!(open(&mut member, &sealed(&mut old, b"a")).is_ok());
@@ -297,7 +297,8 @@ mod tests {
         let mut sealer = RoomSealer::new(7, std::array::from_fn(|i| i as u8));
         assert_eq!(hex::encode(sealed(&mut sealer, b"throng")), crate::wire::doc_vector("room frame 0"));
         assert_eq!(hex::encode(sealed(&mut sealer, b"throng")), crate::wire::doc_vector("room frame 1"));
-        let (mut notice, mut late) = (Vec::new(), sealed(&mut sealer, b"throng"));
+        let mut late = sealed(&mut sealer, b"throng");
+        let mut notice = Vec::new();
         sealer.seal(Class::Notice, &mut notice, |out| out.extend_from_slice(b"throng"));
         assert_eq!(hex::encode(notice), crate::wire::doc_vector("room notice 0"));
         stamp_fan_out(&mut late, 1234);

@@ -104,8 +104,8 @@ fn the_limits_themselves_are_allowed() {
     );
     let claims = vec![Claim { account: 1, id: 2 }; CLAIM_PAGE];
     check(DbHeldClaims { list: 1, claims: List::new(claims).unwrap(), last: true }.into());
-    let (length, limit) = (CHAT_TEXT_MAX + 1, CHAT_TEXT_MAX);
-    assert_eq!(Text::<CHAT_TEXT_MAX>::new("x".repeat(length)), Err(TooLong { length, limit }));
+    let too_long = TooLong { length: CHAT_TEXT_MAX + 1, limit: CHAT_TEXT_MAX };
+    assert_eq!(Text::<CHAT_TEXT_MAX>::new("x".repeat(too_long.length)), Err(too_long));
 }
 
 proptest! {
