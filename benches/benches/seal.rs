@@ -1,7 +1,7 @@
-//! Sealing and opening one frame: with a session's key, which is kept raw and expanded for each frame, and with a
-//! room's, which is kept expanded.
+//! Sealing and opening one frame: with a session's key, which is kept raw and expanded for each
+//! frame, and with a room's key, which is kept expanded.
 //!
-//! Baseline: a copy of the same bytes, which is all that a server without encryption would do with them.
+//! Baseline: a copy of the same bytes, the work of a server without encryption.
 
 #![allow(missing_docs)] // criterion's macros make undocumented functions
 
@@ -44,7 +44,7 @@ fn seal(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A frame opens once only, so each is sealed, unmeasured, just before.
+/// A frame opens only once, so each is sealed just before, outside of the measurement.
 fn open(criterion: &mut Criterion) {
     const BATCH: BatchSize = BatchSize::NumIterations(64);
     let mut group = criterion.benchmark_group("open a frame of so many bytes");

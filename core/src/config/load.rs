@@ -1,5 +1,4 @@
-//! From the sources to checked values: defaults, then the file, then the
-//! environment, then the flags.
+//! Loading: defaults, then the file, then the environment, then the flags, each value checked.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,10 +11,10 @@ use super::problem::{ConfigError, Problem, ValueError};
 use super::table::{Key, Origin, Settings};
 use super::value::{Kind, Raw};
 
-/// Every environment variable of ours begins with this.
+/// Prefix of Throng's environment variables.
 const PREFIX: &str = "THRONG_";
 
-/// Where a configuration is read from.
+/// Sources of a configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     file: Option<PathBuf>,
@@ -23,7 +22,7 @@ pub struct Sources {
     flags: Vec<Flag>,
 }
 
-/// What a flag sets.
+/// An assignment by a flag.
 #[derive(Debug, Clone)]
 struct Flag {
     /// The flag as typed, for messages.
@@ -33,29 +32,29 @@ struct Flag {
 }
 
 impl Sources {
-    /// Reads this TOML file.
+    /// Adds a TOML file.
     #[must_use]
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.file = Some(path.into());
         self
     }
 
-    /// Takes these environment variables ([`std::env::vars_os`]): `THRONG_NET_SHARDS` sets
-    /// `net.shards`. One that begins with `THRONG_` and names no key is refused.
+    /// Adds environment variables ([`std::env::vars_os`]): `THRONG_NET_SHARDS` sets `net.shards`. A
+    /// variable that begins with `THRONG_` and names no key is refused.
     #[must_use]
     pub fn environment(mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         self.environment.extend(variables);
         self
     }
 
-    /// Takes `section.key=value`, as the flag `--set` gives it. The last one for a key counts.
+    /// Adds `section.key=value`, as the flag `--set` takes it. The last assignment of a key wins.
     #[must_use]
     pub fn set(mut self, assignment: impl Into<String>) -> Self {
         self.flags.push(Flag { flag: "--set".into(), assignment: assignment.into() });
         self
     }
 
-    /// Takes a flag of its own, such as `--data`, that sets the key `name`.
+    /// Adds a dedicated flag, such as `--data`, that sets the key `name`.
     #[must_use]
     pub fn flag(mut self, flag: &str, name: &str, value: &str) -> Self {
         self.flags.push(Flag { flag: flag.into(), assignment: format!("{name}={value}") });
@@ -63,11 +62,11 @@ impl Sources {
     }
 }
 
-/// A configuration under construction.
+/// A configuration that is being loaded.
 pub(super) struct Loader<C> {
     pub(super) config: C,
     pub(super) problems: Vec<Problem>,
-    /// Keys that were given a value they do not allow.
+    /// Keys whose value was refused.
     pub(super) bad: Vec<&'static str>,
 }
 
@@ -90,7 +89,7 @@ impl<C: Settings> Loader<C> {
         loader
     }
 
-    /// The configuration, if nothing is wrong with it.
+    /// Returns the configuration, or every problem with it.
     pub(super) fn finish(self) -> Result<C, ConfigError> {
         if self.problems.is_empty() { Ok(self.config) } else { Err(ConfigError { problems: self.problems }) }
     }
@@ -111,7 +110,7 @@ impl<C: Settings> Loader<C> {
                 .push(Problem::Syntax { origin: origin(offset), message: error.message().to_owned() });
         }
         if !errors.is_empty() {
-            // What the parser made of the rest is a guess: problems with it would confuse.
+            // The parser guesses the rest of the file: problems with the guess would confuse.
             return;
         }
         for (name, value) in document.get_ref() {
@@ -155,7 +154,7 @@ impl<C: Settings> Loader<C> {
         }
     }
 
-    /// Gives the key `name` a value, or notes why that cannot be.
+    /// Sets the key `name`, or reports the reason why not.
     fn set(&mut self, name: &str, raw: &Raw, origin: Origin) {
         let Some(key) = C::keys().find(|key| key.name == name) else {
             return self.refuse("key", name, origin);
@@ -191,12 +190,12 @@ impl<C: Settings> Loader<C> {
     }
 }
 
-/// A TOML value, freed from its document.
+/// Copies a TOML value out of its document.
 fn raw(value: &Spanned<DeValue<'_>>) -> Raw {
     match value.get_ref() {
         DeValue::String(text) => Raw::Toml(Kind::String, text.clone().into_owned()),
         DeValue::Integer(integer) => {
-            // Written in another base, a number is shown to the key as everybody writes it.
+            // A number written in another base is shown in decimal.
             let decimal =
                 i128::from_str_radix(integer.as_str(), integer.radix()).map(|value| value.to_string());
             Raw::Toml(Kind::Integer, decimal.unwrap_or_else(|_| integer.as_str().to_owned()))
@@ -211,7 +210,7 @@ fn raw(value: &Spanned<DeValue<'_>>) -> Raw {
     }
 }
 
-/// The key that has this name in another section, if it is the only one.
+/// Returns the only key that has this short name in another section.
 fn same_key_elsewhere<C: Settings>(name: &str) -> Option<String> {
     let short_name = name.rsplit('.').next().unwrap_or(name);
     let mut found = C::keys().filter(|key| key.short_name() == short_name);
@@ -219,9 +218,10 @@ fn same_key_elsewhere<C: Settings>(name: &str) -> Option<String> {
     found.next().is_none().then(|| only.name.to_owned())
 }
 
-/// The candidate that `name` is probably a slip of.
+/// Returns the candidate that `name` is probably a typing error of.
 fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
-    // A name longer than any candidate is no slip, and comparing costs the product of the lengths.
+    // A name longer than any candidate is no typing error, and the comparison costs the product of
+    // the lengths.
     let name: String = name.chars().take(64).collect::<String>().to_lowercase().replace('-', "_");
     candidates
         .map(|candidate| (strsim::damerau_levenshtein(&name, candidate), candidate))

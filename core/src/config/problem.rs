@@ -1,5 +1,5 @@
-//! Errors of a configuration: [`ConfigError`] lists every [`Problem`], and a [`ValueError`] says
-//! why a key refuses its value.
+//! Errors of a configuration: a [`ConfigError`] lists every [`Problem`], and a [`ValueError`] is
+//! the reason why a key refuses its value.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,10 +18,10 @@ pub enum ValueError {
     #[error("{0} is not what this key takes")]
     Kind(&'static str),
     /// A TOML array where the key has one value.
-    #[error("one value is wanted, not a list")]
+    #[error("a single value is expected, not a list")]
     UnexpectedList,
     /// A single TOML value where the key has a list.
-    #[error("a list in [ ] is wanted")]
+    #[error("a list in [ ] is expected")]
     ExpectedList,
     /// Not a boolean.
     #[error("it is neither true nor false")]
@@ -66,17 +66,17 @@ pub enum ValueError {
     #[error("{0} has no port to connect to")]
     NoPeerPort(SocketAddr),
     /// An address that is listed twice.
-    #[error("{0} is in it twice")]
+    #[error("{0} is listed twice")]
     Duplicate(SocketAddr),
     /// Not a log filter; the text is the filter's own reason.
     #[error("{0}")]
     Filter(String),
-    /// A secret value, of which the reason would show a part.
+    /// Any reason to refuse a secret value: the real one could show a part of it.
     #[error("it is not allowed")]
     Hidden,
 }
 
-/// One thing that is wrong with a configuration.
+/// One problem of a configuration.
 #[derive(Debug, Error)]
 pub enum Problem {
     /// The file cannot be read.
@@ -84,15 +84,15 @@ pub enum Problem {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// The file is no TOML.
+    /// The file is not TOML.
     #[error("{origin}: {message}")]
     Syntax {
-        /// Where.
+        /// The place of the error.
         origin: Origin,
-        /// What the parser says.
+        /// The parser's message.
         message: String,
     },
     /// A section or key that does not exist.
@@ -100,55 +100,55 @@ pub enum Problem {
     Unknown {
         /// "section" or "key".
         what: &'static str,
-        /// Its name as given.
+        /// The name as given.
         name: String,
-        /// Where.
+        /// The place of the name.
         origin: Origin,
-        /// The name that was probably meant.
+        /// The name that was probably intended.
         hint: Option<String>,
     },
-    /// A value that the key does not allow.
+    /// A value that its key refuses.
     #[error("{name} = {value} ({origin}): {reason}; allowed: {allowed}")]
     BadValue {
         /// `section.key`.
         name: &'static str,
         /// The value as given, unless it is secret.
         value: String,
-        /// Where.
+        /// The place of the value.
         origin: Origin,
-        /// What is wrong with it.
+        /// The reason to refuse it.
         reason: ValueError,
         /// The allowed values in words.
         allowed: String,
     },
-    /// A flag that sets nothing.
+    /// A flag that assigns nothing.
     #[error("flag {flag} {text:?}: write SECTION.KEY=VALUE, for example net.shards=2")]
     NoAssignment {
         /// The flag.
         flag: String,
-        /// What stands behind it.
+        /// The argument of the flag.
         text: String,
     },
-    /// Two values that cannot both hold.
+    /// Two values that contradict each other.
     #[error(
         "{left} = {left_value} ({left_origin}) must be {relation} {right} = {right_value} ({right_origin}): {reason}"
     )]
     Contradiction {
         /// One key.
         left: &'static str,
-        /// Its value.
+        /// The value of `left`.
         left_value: String,
-        /// Where that came from.
+        /// The origin of the value of `left`.
         left_origin: Origin,
-        /// How they must relate.
+        /// The required relation, such as "longer than".
         relation: &'static str,
         /// The other key.
         right: &'static str,
-        /// Its value.
+        /// The value of `right`.
         right_value: String,
-        /// Where that came from.
+        /// The origin of the value of `right`.
         right_origin: Origin,
-        /// Why they must.
+        /// The reason for the relation.
         reason: &'static str,
     },
 }
@@ -160,7 +160,7 @@ fn advice(hint: Option<&String>) -> String {
     }
 }
 
-/// Everything that is wrong with a configuration.
+/// Every problem of a configuration.
 #[derive(Debug, Error)]
 #[error("{}", problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct ConfigError {

@@ -1,4 +1,4 @@
-//! The types a configuration key can have: how each is read, shown and bounded.
+//! Types of configuration keys: reading, showing and bounding of their values.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,17 +13,17 @@ use super::units::{ByteSize, format_duration, parse_duration};
 use crate::limits::LINKS_MAX;
 use crate::log::{Filter, FilterError};
 
-/// What kind of TOML value stood in a file.
+/// Kind of a TOML value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     String,
     Integer,
     Boolean,
-    /// A fraction, date or table: no key takes one.
+    /// A fraction, date or table, which no key takes.
     Other(&'static str),
 }
 
-/// A value as its source gave it.
+/// A value as its source states it.
 #[derive(Debug, Clone)]
 pub(super) enum Raw {
     /// Plain text of an environment variable or flag.
@@ -35,7 +35,7 @@ pub(super) enum Raw {
 }
 
 impl Raw {
-    /// The value for messages, much as it was written.
+    /// Formats the value for messages, much as it was written.
     pub(super) fn show(&self) -> String {
         match self {
             Self::Text(text) | Self::Toml(Kind::String, text) => format!("{text:?}"),
@@ -47,28 +47,28 @@ impl Raw {
     }
 }
 
-/// A type that a key can have. `parse(text())` gives the value back.
+/// A type that a key can have. `parse(text())` returns the same value.
 pub(super) trait Value: Sized {
-    /// What a value looks like, for documentation and messages.
+    /// Describes the values of the type, for documentation and messages.
     fn shape() -> String;
 
-    /// The value that a text means, or why it means none.
+    /// Parses a text.
     fn parse(text: &str) -> Result<Self, ValueError>;
 
-    /// The value as text.
+    /// Formats the value as text.
     fn text(&self) -> String;
 
-    /// Whether a TOML file may write it as this kind.
+    /// Returns true if a TOML file may write the value as this kind.
     fn takes(kind: Kind) -> bool {
         kind == Kind::String
     }
 
-    /// The value as a TOML literal.
+    /// Formats the value as a TOML literal.
     fn toml(&self) -> String {
         quoted(&self.text())
     }
 
-    /// The value that a source gave.
+    /// Reads the value of a source.
     fn read(raw: &Raw) -> Result<Self, ValueError> {
         match raw {
             Raw::Text(text) => Self::parse(text),
@@ -90,7 +90,7 @@ impl Kind {
     }
 }
 
-/// A TOML basic string.
+/// Formats a TOML basic string.
 fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
@@ -147,7 +147,7 @@ impl Value for Duration {
         format_duration(*self)
     }
     fn takes(kind: Kind) -> bool {
-        // A bare number reaches `parse`, which says that the unit is missing.
+        // A number without a unit reaches `parse`, which reports the missing unit.
         matches!(kind, Kind::String | Kind::Integer)
     }
 }
@@ -207,22 +207,22 @@ impl Value for String {
     }
 }
 
-/// A text that is shown nowhere, and wiped when it is dropped. Its key is marked `secret` besides.
+/// A text that is never shown, and wiped when it is dropped. Its key is marked `secret` as well.
 #[derive(Clone, Default, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct Secret(String);
 
 impl Secret {
-    /// A secret.
+    /// Returns a secret with this text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text, for the one who has to know it.
+    /// Returns the text.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is none.
+    /// Returns true if the text is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -258,7 +258,7 @@ impl Value for Filter {
     }
 }
 
-/// An empty text is no value.
+/// An empty text means no value.
 impl<T: Value> Value for Option<T> {
     fn shape() -> String {
         format!("{}, or \"\" for none", T::shape())
@@ -274,7 +274,7 @@ impl<T: Value> Value for Option<T> {
     }
 }
 
-/// A list: an array in TOML, commas between the items elsewhere.
+/// A list is an array in TOML, and separated by commas elsewhere.
 impl<T: Value> Value for Vec<T> {
     fn shape() -> String {
         format!("a list, each item {}", T::shape())
@@ -300,7 +300,7 @@ impl<T: Value> Value for Vec<T> {
     }
 }
 
-/// Declares an enumeration whose values a configuration writes as words.
+/// Declares an enumeration whose values are words in a configuration.
 macro_rules! config_enum {
     (
         $(#[doc = $doc:literal])*
@@ -328,15 +328,15 @@ macro_rules! config_enum {
 }
 pub(super) use config_enum;
 
-/// What a key demands beyond its type.
+/// A restriction of a key's values beyond its type.
 pub(super) trait Rule<T> {
-    /// Why the value is refused, if it is.
+    /// Refuses a value that breaks the rule.
     fn check(&self, value: &T) -> Result<(), ValueError>;
-    /// The allowed values in words.
+    /// Describes the allowed values.
     fn allowed(&self) -> String;
 }
 
-/// Every value of the type.
+/// Allows every value of the type.
 pub(super) struct Any;
 
 impl<T: Value> Rule<T> for Any {
@@ -357,7 +357,7 @@ impl<T: Value + PartialOrd> Rule<T> for RangeInclusive<T> {
     }
 }
 
-/// A name that servers tell each other and that logs show.
+/// Allows names that servers tell each other and that logs show.
 pub(super) struct Name;
 
 impl Rule<String> for Name {
@@ -374,7 +374,8 @@ impl Rule<String> for Name {
     }
 }
 
-/// `host:port` with a host name or an address, or nothing. Its longest is what a packet takes.
+/// Allows `host:port` with a host name or an address, or nothing. At most 255 characters, the limit
+/// of the packet field.
 pub(super) struct HostPort;
 
 impl Rule<String> for HostPort {
@@ -403,7 +404,7 @@ impl Rule<String> for HostPort {
     }
 }
 
-/// The addresses of the servers that this one links to.
+/// Allows the addresses of the servers to link to.
 pub(super) struct Peers;
 
 impl Rule<Vec<SocketAddr>> for Peers {
@@ -474,7 +475,7 @@ mod tests {
         assert_eq!(usize::read(&integer), Ok(5));
         assert!(usize::read(&string).is_err());
         assert!(String::read(&integer).is_err());
-        assert!(<Option<PathBuf>>::read(&boolean).is_err(), "`file = false` is no file called \"false\"");
+        assert!(<Option<PathBuf>>::read(&boolean).is_err(), "`file = false` became a file called \"false\"");
         assert_eq!(ByteSize::read(&integer), Ok(ByteSize::new(5)));
         assert!(Duration::read(&integer).unwrap_err().to_string().contains("write one of ns"));
         assert!(<Vec<SocketAddr>>::read(&string).unwrap_err().to_string().contains("a list"));
@@ -482,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_quoted_as_toml_wants_them() {
+    fn strings_are_quoted_for_toml() {
         for text in ["", "plain", "a\"b\\c", "line\nbreak", "tab\t, 'quote'", "\u{7f}\u{1}ü"] {
             let document = format!("key = {}", quoted(text));
             let table: toml::Table = document.parse().unwrap();

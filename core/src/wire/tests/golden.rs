@@ -1,5 +1,5 @@
-//! One example of every packet, with the bytes that docs/protocol.md gives for it. The bytes come
-//! from docs/examples/python/vectors.py, which knows the document and not this code.
+//! One example of every packet, with the bytes that docs/protocol.md gives for it.
+//! docs/examples/python/vectors.py computed the bytes from the document, without this code.
 
 use std::collections::BTreeSet;
 
