@@ -1,19 +1,23 @@
-//! The tables in docs/protocol.md and docs/operations.md are made here, and are what stands there.
+//! Generates the tables of docs/protocol.md and docs/operations.md, and compares them with the
+//! documents.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::path::Path;
 
+use super::root;
 use crate::config::{Config, format_duration};
 use crate::crypto::{PROTOCOL_VERSION, Ticket};
 use crate::limits;
 use crate::wire::packets::{ENUMS, STRUCTS, TABLE};
 use crate::wire::{EnumInfo, FieldInfo, PacketInfo, Route};
 
-/// Set to 1, it makes the test write the tables instead of comparing them.
+/// Environment variable; 1 makes the tests write the tables instead of comparing them.
 const BLESS: &str = "THRONG_BLESS";
 
-/// The chapters of the packet reference, in order.
+/// Columns of generated sentences outside of tables.
+const COLUMNS: usize = 100;
+
+/// Chapters of the packet reference, in order.
 const ROUTES: &[(Route, &str, &str)] = &[
     (Route::Any, "Every session", "either side to the other"),
     (Route::ClientToLogin, "Client to login server", "client to login server"),
@@ -27,7 +31,7 @@ const ROUTES: &[(Route, &str, &str)] = &[
     (Route::ChatToLogin, "Chat server to login server", "chat server to login server"),
 ];
 
-/// A generated part of a document: the name in the markers, and what stands between them.
+/// A generated part of a document: the name in its markers, and its text.
 type Part = (&'static str, String);
 
 /// Appends a line. Writing to a String cannot fail.
@@ -36,19 +40,27 @@ macro_rules! line {
 }
 
 fn constants() -> String {
-    let Config { net, content, link, login, ticket, dbagent, .. } = Config::default();
-    let fixed = [
+    format!(
+        "Fixed by the protocol:\n\n{}\nDefaults of the configuration, which an operator can change:\n\n{}",
+        fixed(),
+        defaults()
+    )
+}
+
+/// Numbers that the protocol fixes.
+fn fixed() -> String {
+    let rows = [
         ("protocol version", u64::from(PROTOCOL_VERSION), "first byte of the preface"),
         ("frame header", limits::FRAME_HEADER as u64, "bytes before a frame's body"),
         ("seal's tag", limits::SEAL_TAG as u64, "bytes at the end of a sealed body"),
         ("handshake body", limits::HANDSHAKE_BODY_MAX as u64, "most bytes before the handshake is done"),
-        ("client's body", limits::CLIENT_BODY_MAX as u64, "most bytes that a server takes from a client"),
+        ("client's body", limits::CLIENT_BODY_MAX as u64, "most bytes that a server accepts from a client"),
         (
             "server's body",
             limits::SERVER_BODY_MAX as u64,
-            "most bytes that a client or another server takes from a server",
+            "most bytes that a client or another server accepts from a server",
         ),
-        ("room header", limits::ROOM_HEADER as u64, "bytes of a room frame's body before what is sealed"),
+        ("room header", limits::ROOM_HEADER as u64, "bytes of a room frame's body before the sealed packet"),
         ("rekey interval", limits::REKEY_INTERVAL, "frames of one direction sealed with one key"),
         ("room key's frames", limits::ROOM_KEY_FRAMES, "most frames sealed with one room key"),
         (
@@ -67,13 +79,31 @@ fn constants() -> String {
         ("channel page", limits::CHANNEL_PAGE as u64, "most channels in one ChannelList"),
         ("claim page", limits::CLAIM_PAGE as u64, "most claims in one DbHeldClaims"),
     ];
-    let defaults = [
-        ("net.handshake_timeout", net.handshake_timeout, "connecting to the end of the handshake"),
-        ("net.first_packet_timeout", net.first_packet_timeout, "handshake to a client's first packet"),
+    let mut out = String::from("| name | value | meaning |\n|---|---|---|\n");
+    for (name, value, meaning) in rows {
+        line!(out, "| {name} | {value} | {meaning} |");
+    }
+    out
+}
+
+/// Keys of the configuration that the other side of a connection can observe.
+fn defaults() -> String {
+    let Config { net, content, link, login, ticket, dbagent, .. } = Config::default();
+    let durations = [
+        ("net.handshake_timeout", net.handshake_timeout, "from connecting to the end of the handshake"),
+        (
+            "net.first_packet_timeout",
+            net.first_packet_timeout,
+            "from the handshake to a client's first packet",
+        ),
         ("net.heartbeat", net.heartbeat, "silence of a client before it is sent a Heartbeat"),
         ("net.idle_timeout", net.idle_timeout, "silence of a client before its session ends"),
         ("net.linger", net.linger, "wait for the peer's own close after Close"),
-        ("net.slow_timeout", net.slow_timeout, "a client's taking nothing, while something waits for it"),
+        (
+            "net.slow_timeout",
+            net.slow_timeout,
+            "time for which a client may take nothing while data waits for it",
+        ),
         (
             "login.request_timeout",
             login.request_timeout,
@@ -83,23 +113,21 @@ fn constants() -> String {
         ("content.key_lifetime", content.key_lifetime, "life of a room's key"),
         ("link.heartbeat", link.heartbeat, "silence of a link before a Heartbeat is sent"),
         ("link.timeout", link.timeout, "silence of a link before it is dropped"),
-        ("link.retry_min", link.retry_min, "first pause before a link is made again"),
-        ("link.retry_max", link.retry_max, "longest pause before a link is made again"),
+        ("link.retry_min", link.retry_min, "first pause before a link is reconnected"),
+        ("link.retry_max", link.retry_max, "longest pause before a link is reconnected"),
         ("dbagent.lease", dbagent.lease, "life of a server's claims if the DB agent goes down"),
         ("dbagent.lease_grace", dbagent.lease_grace, "life of a server's claims after its last link"),
     ];
-    let mut out = String::from("Fixed by the protocol:\n\n| what | value | meaning |\n|---|---|---|\n");
-    for (what, value, meaning) in fixed {
-        line!(out, "| {what} | {value} | {meaning} |");
-    }
-    out += "\nDefaults of the configuration, which an operator can change:\n\n| key | default | meaning |\n|---|---|---|\n";
-    for (key, value, meaning) in defaults {
+    let mut out = String::from("| key | default | meaning |\n|---|---|---|\n");
+    for (key, value, meaning) in durations {
         line!(out, "| `{key}` | {} | {meaning} |", format_duration(value));
     }
-    let outbox = net.outbox;
-    line!(out, "| `net.outbox` | {outbox} | most bytes that wait for a client that does not read |");
-    let log_from = content.log_from;
-    line!(out, "| `content.log_from` | {log_from} | members from which on a room has a key of its own |");
+    line!(out, "| `net.outbox` | {} | most bytes that wait for a client that does not read |", net.outbox);
+    line!(
+        out,
+        "| `content.log_from` | {} | members from which on a room has a key of its own |",
+        content.log_from
+    );
     out
 }
 
@@ -127,7 +155,7 @@ fn packets() -> String {
     out
 }
 
-/// The predecessor's names for a packet: none, one or several.
+/// Splits the predecessor's names for a packet: none, one or several.
 fn predecessors(legacy: &'static str) -> impl Iterator<Item = &'static str> {
     legacy.split(", ").filter(|name| !name.is_empty())
 }
@@ -157,7 +185,7 @@ fn enumerations() -> String {
 
 fn groups() -> String {
     let mut out = String::new();
-    // A ticket is no packet's field, but encoded like one.
+    // A ticket is not the field of a packet, but is encoded like one.
     for (name, members) in STRUCTS.iter().chain([&("Ticket", Ticket::FIELDS)]) {
         line!(out, "#### {name}\n");
         fields(&mut out, members);
@@ -172,17 +200,43 @@ fn sentence(docs: &[&str]) -> String {
     text
 }
 
-/// `document` with `content` between the markers called `name`.
+/// Returns `document` with `content` between the markers called `name`.
 fn replaced(document: &str, name: &str, content: &str) -> String {
-    let (begin, end) = (format!("<!-- {name}:begin -->\n"), format!("<!-- {name}:end -->"));
+    let begin = format!("<!-- {name}:begin -->\n");
+    let end = format!("<!-- {name}:end -->");
     let (before, rest) = document.split_once(&begin).unwrap_or_else(|| panic!("no marker {begin}"));
     let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("no marker {end}"));
-    format!("{before}{begin}{}\n{end}{after}", content.trim_end())
+    format!("{before}{begin}{}\n{end}{after}", wrapped(content.trim_end()))
 }
 
-/// Compares a document with what the code says, or writes it.
+/// Breaks the sentences between tables at [`COLUMNS`].
+fn wrapped(content: &str) -> String {
+    let lines =
+        content.lines().map(|line| if line.starts_with('|') { line.to_owned() } else { wrapped_line(line) });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn wrapped_line(line: &str) -> String {
+    let mut out = String::new();
+    let mut column = 0;
+    for word in line.split(' ') {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > COLUMNS {
+            out.push('\n');
+            column = 0;
+        } else if column > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += length;
+    }
+    out
+}
+
+/// Compares a document's tables with the code, or writes them.
 fn check(name: &str, parts: &[Part]) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+    let path = root().join("docs").join(name);
     let document = std::fs::read_to_string(&path).unwrap();
     let wanted = parts.iter().fold(document.clone(), |text, (name, part)| replaced(&text, name, part));
     if std::env::var_os(BLESS).is_some_and(|value| value == "1") {
@@ -192,11 +246,11 @@ fn check(name: &str, parts: &[Part]) {
     for (number, (has, wants)) in document.lines().zip(wanted.lines()).enumerate() {
         assert_eq!(has, wants, "docs/{name}, line {}: write the tables with {BLESS}=1", number + 1);
     }
-    assert_eq!(document, wanted, "docs/{name} has not all of the tables: write them with {BLESS}=1");
+    assert_eq!(document, wanted, "docs/{name} lacks lines of the tables: write them with {BLESS}=1");
 }
 
 #[test]
-fn the_protocol_document_has_the_tables_of_the_code() {
+fn the_protocol_has_the_tables_of_the_code() {
     let parts = [
         ("constants", constants()),
         ("packets", packets()),
@@ -207,7 +261,7 @@ fn the_protocol_document_has_the_tables_of_the_code() {
 }
 
 #[test]
-fn the_operations_document_has_the_keys_of_the_configuration() {
+fn the_operations_have_the_keys_of_the_configuration() {
     check("operations.md", &[("config", format!("{}\n", Config::markdown()))]);
 }
 
