@@ -1,7 +1,7 @@
 //! What the microbenchmarks in `benches/` share.
 //!
 //! A group is one operation. In it stand one or more ways of ours to do it and one or more baselines, whose names
-//! begin with "baseline: "; `scripts/measure-benches` sets each of ours beside each baseline of its group.
+//! begin with "baseline: "; `scripts/measure/benches` sets each of ours beside each baseline of its group.
 
 pub mod crowd;
 pub mod packets;

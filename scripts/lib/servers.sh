@@ -1,6 +1,8 @@
-# Sourced by scripts. `start_servers THRONG [FLAG...]` runs `throng up` on free ports in a directory of
-# its own, with its data in $SERVERS_DATA, and waits until it is ready; `stop_servers` ends it, and
-# fails unless it ends in order.
+# shellcheck shell=bash
+# Sourced by scripts.
+#   start_servers THRONG [FLAG...]   runs `throng up` on free ports in a directory of its own, and
+#                                    waits until it is ready; its data are in $SERVERS_DATA
+#   stop_servers                     ends it, and fails unless it ends in order
 
 SERVERS_PID=""
 SERVERS_ROOT=""
@@ -16,13 +18,12 @@ start_servers() {
         --set "chat.link_listen=$free" --set "dbagent.listen=$free" --set "admin.listen=$free" \
         --set log.console=false "$@" >"$SERVERS_ROOT/stdout" 2>"$SERVERS_ROOT/stderr" &
     SERVERS_PID=$!
-    local tries
-    for tries in $(seq 200); do
+    for _ in $(seq 200); do
         if grep -qx ready "$SERVERS_ROOT/stdout"; then return 0; fi
         if ! kill -0 "$SERVERS_PID" 2>/dev/null; then break; fi
         sleep 0.05
     done
-    echo "the servers did not become ready (looked $tries times):" >&2
+    echo "the servers did not become ready within 10 s:" >&2
     cat "$SERVERS_ROOT/stdout" "$SERVERS_ROOT/stderr" >&2
     return 1
 }
@@ -35,11 +36,12 @@ stop_servers() {
     end_servers
     trap - EXIT
     if [ "$code" -ne 0 ]; then
-        echo "the servers ended with code $code" >&2
+        echo "the servers ended with exit code $code" >&2
         return 1
     fi
 }
 
+# Kills the servers if they still run, and removes their directory.
 end_servers() {
     if [ -n "$SERVERS_PID" ]; then kill -9 "$SERVERS_PID" 2>/dev/null || true; fi
     if [ -n "$SERVERS_ROOT" ]; then rm -rf "$SERVERS_ROOT"; fi

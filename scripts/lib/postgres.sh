@@ -1,14 +1,23 @@
-# Sourced by scripts. `start_postgres` makes a private PostgreSQL in a directory of its own on a port of its own, with
-# a database `throng` in it that has the schema, and the user `throng_agent_1` who may execute its
-# procedures and nothing else; $POSTGRES_SETTINGS are the settings of a server on it. `stop_postgres` ends it.
+# shellcheck shell=bash
+# Sourced by scripts, after servers.sh.
+#   start_postgres THRONG   starts a private PostgreSQL on a free port in a directory of its own.
+#                           Its database `throng` has the schema. The user `throng_agent_1` may execute
+#                           the procedures and nothing else. $POSTGRES_SETTINGS are the flags of a
+#                           server that uses it.
+#   stop_postgres           ends it and removes its directory
 
 POSTGRES_ROOT=""
 POSTGRES_PORT=""
 POSTGRES_SETTINGS=()
 
-# PostgreSQL will not run as root: then it is its own user's.
+# Runs a command as the user `postgres` when the script runs as root, because PostgreSQL refuses
+# root.
 postgres_user() {
     if [ "$(id -u)" -eq 0 ]; then runuser --user postgres -- "$@"; else "$@"; fi
+}
+
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
 start_postgres() {
@@ -16,9 +25,9 @@ start_postgres() {
     programs=$(find /usr/lib/postgresql -name initdb -printf '%h\n' | sort -V | tail -1)
     POSTGRES_ROOT=$(mktemp -d "${TMPDIR:-/tmp}/throng-postgres.XXXXXX")
     if [ "$(id -u)" -eq 0 ]; then chown postgres "$POSTGRES_ROOT"; fi
-    POSTGRES_PORT=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    POSTGRES_PORT=$(free_port)
     (
-        cd "$POSTGRES_ROOT"
+        cd "$POSTGRES_ROOT" || exit
         postgres_user "$programs/initdb" --pgdata data --username postgres --auth trust --encoding UTF8 \
             --locale C.UTF-8 >/dev/null
         postgres_user "$programs/pg_ctl" --pgdata data --silent --wait --log "$POSTGRES_ROOT/log" start --options \
