@@ -1,7 +1,7 @@
 //! Shared parts of the microbenchmarks in `benches/`.
 //!
 //! A group measures one operation: one or more implementations of Throng, and one or more
-//! baselines, whose names begin with "baseline: ". `scripts/measure-benches` compares each
+//! baselines, whose names begin with "baseline: ". `scripts/measure/benches` compares each
 //! implementation with each baseline of its group.
 
 pub mod crowd;

@@ -2,7 +2,7 @@
 //!
 //! While thousands enter, pages of lists and handshakes take memory for a moment, and what stays of each session lies between.
 //! The system's allocator keeps the pieces: after 10,000 had entered it held 14.4 MB more than before, of which 5 MB were
-//! free (results: `scripts/measure-broadcast idle`). One call returns them.
+//! free (results: `scripts/measure/broadcast idle`). One call returns them.
 
 use std::time::Duration;
 

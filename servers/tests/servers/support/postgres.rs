@@ -237,6 +237,6 @@ fn programs() -> PathBuf {
     versions.retain(|bin| bin.join("initdb").exists());
     versions.sort();
     versions.pop().expect(
-        "there is no PostgreSQL: scripts/test installs what the tests need (postgresql, odbc-postgresql)",
+        "there is no PostgreSQL: scripts/setup installs what the tests need (postgresql, odbc-postgresql)",
     )
 }
