@@ -10,7 +10,7 @@ use throng_core::crypto::{Credentials, Initiator, StaticKey};
 use throng_core::limits::CLIENT_BODY_MAX;
 use throng_core::net::membership::Rooms;
 use throng_core::net::outbox::BufferPool;
-use throng_core::net::session::{Session, Step};
+use throng_core::net::session::{Event, Session};
 use throng_core::net::table::Table;
 use throng_core::net::{Endpoint, LogLimits, PeerKind};
 use throng_core::room::{Class, RoomId};
@@ -47,9 +47,9 @@ impl Crowd {
         let (mut rooms, mut table) = (Rooms::new(LIMITS), Table::new(0, members));
         for _ in 0..members {
             let mut session = Session::accepted(endpoint.clone(), now);
-            let step = session.step(&mut first.clone(), now, &mut pool);
-            assert!(matches!(step, Step::Opened(_)), "{step:?}");
-            session.outbox.clear(&mut pool);
+            let event = session.handle_frame(&mut first.clone(), now, &mut pool);
+            assert!(matches!(event, Ok(Some((_, Event::Opened)))), "{event:?}");
+            session.clear_outbox(&mut pool);
             let id = table.insert_with(|_| Member { session, in_dirty: false }).expect("there is room");
             rooms.join(id, ROOM);
         }
@@ -63,7 +63,7 @@ impl Crowd {
             let Some(member) = self.table.get_mut(id) else { continue };
             let (session, pool) = (&mut member.session, &mut self.pool);
             let limit = session.room_for(Class::Chat);
-            self.rooms.settle_room(id, ROOM, limit, |bytes| session.queue_sealed(bytes, pool));
+            self.rooms.drain_pending_of(id, ROOM, limit, |bytes| session.queue_sealed(bytes, pool));
             if session.room_for(Class::Chat) > 0 {
                 session.send_encoded(encoded, pool);
             }
@@ -82,7 +82,7 @@ impl Crowd {
     /// written.
     pub fn tell_by_log(&mut self, frame: &[u8]) -> usize {
         self.rooms.append(ROOM, Class::Chat, frame, self.now);
-        self.rooms.stamp_fresh(self.now, |micros| {
+        self.rooms.stamp_unstamped(self.now, |micros| {
             black_box(micros);
         });
         let mut written = 0;
@@ -96,11 +96,10 @@ impl Crowd {
     fn serve(&mut self, id: SessionId) -> usize {
         let Some(member) = self.table.get_mut(id) else { return 0 };
         member.in_dirty = false;
-        let outbox = &mut member.session.outbox;
         assert!(self.rooms.take_gap(id).is_none(), "a member was slow");
-        let own = black_box(outbox.waiting()).len();
+        let own = black_box(member.session.poll_transmit()).len();
         let shared = self.rooms.pending(id).map(|piece| black_box(piece).len()).sum::<usize>();
-        outbox.consume(own, &mut self.pool);
+        member.session.handle_transmitted(own, &mut self.pool);
         if shared > 0 {
             self.rooms.advance(id, shared, |_| unreachable!("all of it was written"));
         }

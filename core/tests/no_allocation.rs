@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use throng_core::SessionId;
 use throng_core::crypto::{Credentials, RoomSealer, StaticKey};
 use throng_core::net::outbox::BufferPool;
-use throng_core::net::session::{Session, Step};
+use throng_core::net::session::{Event, Session};
 use throng_core::net::{
     Acceptor, App, Closed, Endpoint, Listener, Mail, Opened, PeerKind, Sessions, Shard, ShardSize,
 };
@@ -85,7 +85,9 @@ impl App for Members {
                 }
             }
             Errand::Copies(encoded) => sessions.copies(ROOM, Class::Chat, &encoded),
-            Errand::Count(to) => drop(to.send(ALLOCATIONS.get())),
+            Errand::Count(to) => {
+                let _ = to.send(ALLOCATIONS.get());
+            }
         }
     }
 }
@@ -110,15 +112,15 @@ fn connect(listener: std::net::SocketAddr, key: &StaticKey) -> TcpStream {
     let mut pool = BufferPool::default();
     let endpoint = rules(Credentials::Client(*key.public()));
     let mut session = Session::dialled(endpoint, Instant::now()).unwrap();
-    session.connected(&mut pool);
-    stream.write_all(session.outbox.waiting()).unwrap();
+    session.handle_connected(&mut pool);
+    stream.write_all(session.poll_transmit()).unwrap();
     let mut inbox = Vec::new();
     while !session.is_open() {
         let mut byte = [0];
         stream.read_exact(&mut byte).unwrap();
         inbox.push(byte[0]);
-        match session.step(&mut inbox, Instant::now(), &mut pool) {
-            Step::NeedMore | Step::Opened(_) => {}
+        match session.handle_frame(&mut inbox, Instant::now(), &mut pool) {
+            Ok(None | Some((_, Event::Opened))) => {}
             other => panic!("{other:?}"),
         }
     }

@@ -15,7 +15,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
 use super::endpoint::{Endpoint, PeerKind};
-use super::shard::{Mail, Mailbox, Shard};
+use super::mail::{Mail, Mailbox};
+use super::shard::Shard;
 use crate::limits::ACCEPTS_PER_TURN;
 use crate::metrics;
 

@@ -1,9 +1,9 @@
 //! What has been said in a room and not yet been written to all of its members on this shard.
 //!
-//! A frame is kept once, however many members are to get it. A member has nothing but the number of the
-//! frame that it gets next, its cursor; appending costs the same for ten members and for ten thousand. Frames
-//! lie in segments from a pool that all rooms of the shard share, and a log that everybody has caught up with
-//! has none: idle rooms cost no buffers.
+//! A frame is kept once, however many members are to get it. A member has nothing but the number of
+//! the frame that it gets next, its cursor; appending costs the same for ten members and for ten
+//! thousand. Frames lie in segments from a pool that all rooms of the shard share, and a log that
+//! everybody has caught up with has none: idle rooms cost no buffers.
 //!
 //! ```text
 //!        lost members          cursors                  caught up
@@ -12,11 +12,12 @@
 //!             ^ oldest                                      ^ next
 //! ```
 //!
-//! Each segment counts the cursors in it. Who has caught up is counted apart, so that an append moves all of
-//! those at once, into the segment of the new frame. A segment without cursors and before all others is given back. When
-//! a log has as many segments as it may and needs another, the oldest is given up: whose cursor was there
-//! has lost what it held, and is told how much. When the pool is empty, the oldest segment of all is given up, whosever it is: it is
-//! held by those who are furthest behind, and not by the room that has something to say.
+//! Each segment counts the cursors in it. Who has caught up is counted apart, so that an append
+//! moves all of those at once, into the segment of the new frame. A segment without cursors and
+//! before all others is given back. When a log has as many segments as it may and needs another,
+//! the oldest is given up: whose cursor was there has lost what it held, and is told how much. When
+//! the pool is empty, the oldest segment of all is given up, whosever it is: it is held by those
+//! who are furthest behind, and not by the room that has something to say.
 
 use std::collections::VecDeque;
 
@@ -61,7 +62,8 @@ impl SegmentPool {
         self.used.iter().map(|(_, used)| used).min_by_key(|(_, taken)| *taken).map(|(owner, _)| *owner)
     }
 
-    /// One of the segments, of which one must be left: [`Self::eviction_candidate`] says whether it is.
+    /// One of the segments, of which one must be left: [`Self::eviction_candidate`] says whether it
+    /// is.
     fn take(&mut self, owner: Owner, first: u64) -> Segment {
         debug_assert!(self.used.len() < self.max);
         let mut segment = self
@@ -141,7 +143,8 @@ pub struct Log {
 pub struct Reached<'a> {
     /// The cursor after them.
     pub cursor: u64,
-    /// The bytes that are left of a frame whose beginning is written: they must go out before anything else.
+    /// The bytes that are left of a frame whose beginning is written: they must go out before
+    /// anything else.
     pub torn: &'a [u8],
     /// Bytes that lie beyond the log, and are not its.
     pub rest: usize,
@@ -178,7 +181,8 @@ impl Log {
         !self.segments.back().is_some_and(|last| last.fits(length))
     }
 
-    /// Appends a frame to the log of `owner`, which may have `segments_max` segments. If it needs one, the pool must have one left.
+    /// Appends a frame to the log of `owner`, which may have `segments_max` segments. If it needs
+    /// one, the pool must have one left.
     pub fn append(&mut self, frame: &[u8], owner: Owner, segments_max: usize, pool: &mut SegmentPool) {
         debug_assert!(frame.len() <= FRAME_HEADER + SERVER_BODY_MAX);
         if self.caught_up == 0 && self.segments.is_empty() && self.lost == 0 {
@@ -225,8 +229,8 @@ impl Log {
         self.release(pool);
     }
 
-    /// The member gets nothing of what it has not had: its cursor moves to the end. The results are the cursor, and
-    /// how many frames that was.
+    /// The member gets nothing of what it has not had: its cursor moves to the end. The results are
+    /// the cursor, and how many frames that was.
     pub fn skip(&mut self, cursor: u64, pool: &mut SegmentPool) -> (u64, u64) {
         self.advance(cursor, self.next, pool);
         (self.next, self.next - cursor)
@@ -254,7 +258,8 @@ impl Log {
                 let end = start + count;
                 let whole = segment.ends.partition_point(|frame_end| *frame_end as usize <= end);
                 let cursor = segment.first + whole as u64;
-                // A frame is torn if something of it is written: its beginning is not where the writing ended.
+                // A frame is torn if something of it is written: its beginning is not where the
+                // writing ended.
                 let torn = if segment.offset(cursor) == end {
                     &[][..]
                 } else {
@@ -280,7 +285,8 @@ impl Log {
         self.release(pool);
     }
 
-    /// The segment of a cursor; none if it has caught up or is lost. Nearly always it is one of the last.
+    /// The segment of a cursor; none if it has caught up or is lost. Nearly always it is one of the
+    /// last.
     fn find(&self, cursor: u64) -> Option<usize> {
         if cursor >= self.next {
             return None;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use throng_core::SessionId;
 use throng_core::crypto::{ClusterKey, Credentials, RoomCipher, StaticKey};
 use throng_core::net::outbox::BufferPool;
-use throng_core::net::session::{Session, Step, room_packet};
+use throng_core::net::session::{Event, Session, room_packet};
 use throng_core::net::{
     Acceptor, AcceptorHandle, App, Closed, Endpoint, Listener, Mail, Mailbox, Opened, PeerKind, Sessions,
     Shard, ShardSize,
@@ -306,14 +306,14 @@ impl Peer {
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         let mut session = Session::dialled(Arc::new(rules), Instant::now()).unwrap();
         let mut pool = BufferPool::default();
-        session.connected(&mut pool);
+        session.handle_connected(&mut pool);
         Self { stream, session, pool, inbox: Vec::new() }
     }
 
     /// Bytes that are queued, taken for the test to do with as it likes.
     pub(crate) fn take_queued(&mut self) -> Vec<u8> {
-        let bytes = self.session.outbox.waiting().to_vec();
-        self.session.outbox.consume(bytes.len(), &mut self.pool);
+        let bytes = self.session.poll_transmit().to_vec();
+        self.session.handle_transmitted(bytes.len(), &mut self.pool);
         bytes
     }
 
@@ -359,37 +359,30 @@ impl Peer {
         }
     }
 
+    /// Handles one frame, or reads once. Returns what the test is to see.
     fn step(&mut self) -> Option<Heard> {
-        match self.session.step(&mut self.inbox, Instant::now(), &mut self.pool) {
-            Step::NeedMore => {
-                let mut chunk = [0; 16 * 1024];
-                match self.stream.read(&mut chunk) {
-                    Ok(0) => return Some(Heard::End),
-                    Ok(count) => self.inbox.extend_from_slice(&chunk[..count]),
-                    Err(error) => panic!("nothing to read: {error}"),
-                }
-                None
+        let handled = self.session.handle_frame(&mut self.inbox, Instant::now(), &mut self.pool);
+        let Some((used, event)) = handled.expect("frames that a server may send") else {
+            let mut chunk = [0; 16 * 1024];
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Some(Heard::End),
+                Ok(count) => self.inbox.extend_from_slice(&chunk[..count]),
+                Err(error) => panic!("nothing to read: {error}"),
             }
-            Step::Handled(used) | Step::Opened(used) => {
-                self.inbox.drain(..used);
-                None
+            return None;
+        };
+        let frame: Vec<u8> = self.inbox.drain(..used).collect();
+        match event {
+            Event::Consumed | Event::Opened => None,
+            Event::Packet(packet) => Some(Heard::Packet(packet)),
+            Event::RoomPacket { room, packet } => {
+                Some(Heard::Packet(room_packet(room, &frame[packet]).expect("a packet of that room")))
             }
-            Step::Room(used, room, packet) => {
-                let packet = room_packet(room, &self.inbox[packet]).expect("of that room");
-                self.inbox.drain(..used);
-                Some(Heard::Packet(packet))
-            }
-            Step::RoomKey(used, key) => {
-                self.inbox.drain(..used);
+            Event::RoomKey(key) => {
                 assert!(self.session.add_room_key(&key, RoomCipher::new(&key.secret)));
                 None
             }
-            Step::Packet(used, packet) => {
-                self.inbox.drain(..used);
-                Some(Heard::Packet(packet))
-            }
-            Step::PeerCloses(reason, _) => Some(Heard::Closes(reason)),
-            Step::Bad(reason) => panic!("the server sent what it must not: {reason:?}"),
+            Event::PeerClosed(reason, _) => Some(Heard::Closes(reason)),
         }
     }
 
