@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use throng_core::SessionId;
 use throng_core::config::Config;
-use throng_core::content::{Command, Effect, Effects, Job, Role as _};
+use throng_core::content::{Effect, Effects, Job, Role as _, SessionCommand};
 use throng_core::crypto::ClusterKey;
 use throng_core::links::{Backoff, Links, Peer};
 use throng_core::net::{Closed, Opened, PeerKind};
@@ -269,11 +269,11 @@ impl World {
     fn carry_out(&mut self, name: Name, effects: &mut Effects) {
         for effect in effects.drain() {
             match effect {
-                Effect::ToSession(_, Command::Send(to, packet)) => self.send(to, *packet),
-                Effect::ToSession(_, Command::SendEncoded(to, begin, rest)) => {
+                Effect::ToSession(to, SessionCommand::Send(packet)) => self.send(to, *packet),
+                Effect::ToSession(to, SessionCommand::SendEncoded(begin, rest)) => {
                     self.send(to, Packet::decode(&[&*begin, &*rest].concat()).expect("a packet"));
                 }
-                Effect::ToSession(_, Command::Close(id, _)) => self.close(name, id),
+                Effect::ToSession(id, SessionCommand::Close(_)) => self.close(name, id),
                 Effect::Dial(address, _, token) => self.dials.push((name, address, token)),
                 Effect::Join(id, room) => assert!(self.members.insert((id, room)), "{id} is in {room:?}"),
                 Effect::Leave(id, room) | Effect::Expel(id, room) => {
