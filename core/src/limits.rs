@@ -188,7 +188,7 @@ pub const USED_TICKETS_MAX: usize = 1 << 20;
 /// Most requests of one kind that wait for answers of other servers.
 pub const PENDING_REQUESTS_MAX: usize = 16 * 1024;
 
-/// Most links of one shard to other servers, accepted and dialled. Also the most servers that a
+/// Most links of one shard to other servers, accepted and dialed. Also the most servers that a
 /// role dials.
 pub const LINKS_MAX: usize = 64;
 

@@ -2,7 +2,7 @@
 //!
 //! A link (the predecessor called it a Terminal) is a session like any other: it is sealed with the
 //! cluster's key and watched by heartbeats. This module is the state machine above the session, and
-//! knows neither sockets nor clocks. A link that ends is dialled again for ever, with growing,
+//! knows neither sockets nor clocks. A link that ends is dialed again for ever, with growing,
 //! jittered pauses. The number of links, and of requests that wait, is bounded; every request is
 //! answered, expires, or fails with its link.
 
@@ -47,7 +47,7 @@ pub struct Links {
     endpoint: Arc<Endpoint>,
     backoff: Backoff,
     outgoing: Vec<Outgoing>,
-    /// Links before their LinkHello, with the index of the outgoing link if this server dialled.
+    /// Links before their LinkHello, with the index of the outgoing link if this server dialed.
     unidentified: HashMap<SessionId, Option<usize>>,
     up: BTreeMap<SessionId, Link>,
     board: Arc<LinkBoard>,
@@ -72,7 +72,7 @@ struct Outgoing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Waiting(Instant),
-    Dialling,
+    Dialing,
     Up,
 }
 
@@ -106,7 +106,7 @@ impl Links {
         for (token, outgoing) in self.outgoing.iter_mut().enumerate() {
             let State::Waiting(at) = outgoing.state else { continue };
             if at <= now {
-                outgoing.state = State::Dialling;
+                outgoing.state = State::Dialing;
                 effects.dial(outgoing.peer.address, self.endpoint.clone(), token as u64);
             } else {
                 next = Some(next.map_or(at, |next| next.min(at)));
@@ -118,7 +118,7 @@ impl Links {
     /// Handles the opening of a link: sends it our identification. The link stays unidentified
     /// until it sends its own.
     pub fn opened(&mut self, id: SessionId, opened: &Opened, effects: &mut Effects) {
-        self.unidentified.insert(id, opened.dialled.map(|token| token as usize));
+        self.unidentified.insert(id, opened.dialed.map(|token| token as usize));
         effects.send(id, self.hello.clone());
     }
 
@@ -127,7 +127,7 @@ impl Links {
         self.up.contains_key(&id)
     }
 
-    /// Handles the identification of a link. A link that we dialled must have its configured role,
+    /// Handles the identification of a link. A link that we dialed must have its configured role,
     /// any other one of the `allowed` roles; otherwise it is closed. Returns the link if it is now
     /// up.
     pub fn identify(
@@ -181,9 +181,9 @@ impl Links {
             tracing::warn!(peer = %link.hello.name, reason = closed.reason.name(), "link down");
             self.board.set(&self.board_key(link.outgoing, &link.hello), "down");
         }
-        if let Some(outgoing) = closed.dialled.and_then(|token| self.outgoing.get_mut(token as usize)) {
+        if let Some(outgoing) = closed.dialed.and_then(|token| self.outgoing.get_mut(token as usize)) {
             // Only a link that was up for a while resets the pause. A peer that accepts and closes
-            // at once must not be dialled in a tight loop.
+            // at once must not be dialed in a tight loop.
             if link.as_ref().is_some_and(|link| now.duration_since(link.up_since) >= self.backoff.max) {
                 outgoing.pause = self.backoff.min;
             }
@@ -192,7 +192,7 @@ impl Links {
             outgoing.pause = (outgoing.pause * 2).min(self.backoff.max);
             let Peer { role, address } = outgoing.peer;
             tracing::debug!(%address, role = role.name(), ?pause, reason = closed.reason.name(), "will dial again");
-            let state = format!("down ({}), dialling again", closed.reason.name());
+            let state = format!("down ({}), dialing again", closed.reason.name());
             self.board.set(&format!("{} -> {} {address}", self.hello.name, role.name()), &state);
         }
         link
@@ -391,11 +391,11 @@ mod tests {
     }
 
     const CLOSED: Closed =
-        Closed { kind: PeerKind::Link, dialled: Some(0), reason: CloseReason::ConnectFailed };
+        Closed { kind: PeerKind::Link, dialed: Some(0), reason: CloseReason::ConnectFailed };
 
-    fn open(links: &mut Links, slot: u32, dialled: Option<u64>) {
+    fn open(links: &mut Links, slot: u32, dialed: Option<u64>) {
         let address = ([127, 0, 0, 1], 9).into();
-        let opened = Opened { kind: PeerKind::Link, address, dialled };
+        let opened = Opened { kind: PeerKind::Link, address, dialed };
         links.opened(id(slot), &opened, &mut Effects::default());
     }
 
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_up_after_its_hello_and_is_dialled_again_after_its_end() {
+    fn a_link_is_up_after_its_hello_and_is_dialed_again_after_its_end() {
         let now = Instant::now();
         let mut links = links(now);
         links.tick(now, &mut Effects::default());
@@ -441,8 +441,8 @@ mod tests {
     fn a_peer_of_the_wrong_role_is_closed() {
         let now = Instant::now();
         let mut links = links(now);
-        let check = |links: &mut Links, dialled, role, allowed: &[Role]| {
-            open(links, 4, dialled);
+        let check = |links: &mut Links, dialed, role, allowed: &[Role]| {
+            open(links, 4, dialed);
             let mut effects = Effects::default();
             assert!(links.identify(id(4), hello(role, 7), allowed, now, &mut effects).is_none());
             assert_eq!(effects.describe(), ["0.4#0 closed: WrongPeer"]);

@@ -42,7 +42,7 @@ impl<R: Send + 'static> ContentApp<R> {
         let opened = backlog.iter().rposition(|job| matches!(job, Job::Opened(opened, _) if *opened == id));
         let is_unknown = opened.and_then(|at| backlog.remove(at)).is_some();
         // A dial is answered in any case.
-        if !is_unknown || closed.dialled.is_some() {
+        if !is_unknown || closed.dialed.is_some() {
             self.push(id, Job::Closed(id, closed));
         }
     }
@@ -112,7 +112,7 @@ impl<R: Send + 'static> App for ContentApp<R> {
                     // There is no session; the token identifies the dial.
                     let id = SessionId::from_bits(u64::MAX);
                     let reason = CloseReason::ConnectFailed;
-                    let closed = Closed { kind: PeerKind::Link, dialled: Some(token), reason };
+                    let closed = Closed { kind: PeerKind::Link, dialed: Some(token), reason };
                     self.push(id, Job::Closed(id, closed));
                 }
             }
@@ -143,12 +143,12 @@ mod tests {
     }
 
     fn open(app: &mut ContentApp<()>, generation: u32) {
-        let opened = Opened { kind: PeerKind::Client, address: ([127, 0, 0, 1], 9).into(), dialled: None };
+        let opened = Opened { kind: PeerKind::Client, address: ([127, 0, 0, 1], 9).into(), dialed: None };
         app.push(id(generation), Job::Opened(id(generation), opened));
     }
 
-    fn close(app: &mut ContentApp<()>, generation: u32, dialled: Option<u64>) {
-        let closed = Closed { kind: PeerKind::Client, dialled, reason: CloseReason::PeerClosed };
+    fn close(app: &mut ContentApp<()>, generation: u32, dialed: Option<u64>) {
+        let closed = Closed { kind: PeerKind::Client, dialed, reason: CloseReason::PeerClosed };
         app.push_closed(id(generation), closed);
     }
 

@@ -18,7 +18,88 @@ use crate::metrics;
 
 /// A server role: its state, and its handling of jobs.
 ///
-/// PLACEHOLDER
+/// The content threads of a role call it under one lock: never two calls at a time, though on
+/// different threads. A role does no I/O and must not block. It asks for [`Effects`], which are
+/// carried out before the lock is released, so that all shards see them in one order.
+///
+/// # Guarantees
+///
+/// * Jobs of one session come in order: `Opened`, then its packets, then `Closed`. Each packet
+///   comes once. Packets that were read before the role closed the session may still come after
+///   that.
+/// * `Closed` comes once for each session that was opened, and for each dial, whether it opened or
+///   not. A session that ends before its lane had room for `Opened` is not reported at all, unless
+///   it was dialed.
+/// * A dial for which no session could be made is reported as `Closed` with an id that belongs to
+///   no session; its token identifies it.
+/// * `now` never goes back.
+/// * [`tick`](Self::tick) is called after every batch of jobs, and again no later than the time
+///   that it returned. So a job may set a deadline, which the next tick returns.
+///
+/// # Only so today
+///
+/// * Jobs of different sessions come in any order. They are spread over the lanes by
+///   [`lane_of`](super::lane_of).
+/// * A batch has at most [`JOBS_PER_TURN`] jobs. Each thread ticks for itself, so `tick` also comes
+///   earlier than it asked for.
+///
+/// # Example
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::{Duration, Instant};
+///
+/// use throng_core::SessionId;
+/// use throng_core::content::{
+///     Command, ContentPool, Dispatcher, Effects, Job, Role, RoomPolicy, SessionCommand,
+/// };
+/// use throng_core::net::{Mail, Mailbox};
+/// use throng_core::wire::Packet;
+/// use throng_core::wire::packets::{PingRequest, PongAnswer};
+///
+/// /// Answers every ping.
+/// struct Ponger;
+///
+/// impl Role for Ponger {
+///     type Record = ();
+///
+///     fn job(&mut self, job: Job<()>, _now: Instant, effects: &mut Effects) {
+///         if let Job::Packet(id, Packet::PingRequest(PingRequest { token }), _) = job {
+///             effects.send(id, PongAnswer { token, queued_us: 0, server_us: 0 });
+///         }
+///     }
+///
+///     fn tick(&mut self, _now: Instant, _effects: &mut Effects) -> Option<Instant> {
+///         None
+///     }
+/// }
+///
+/// // In place of a shard, the mailbox of one.
+/// let this = std::thread::current();
+/// let mailbox = Arc::new(Mailbox::new(16, move || this.unpark()));
+/// let mut pool = ContentPool::new(1, 16);
+/// let lane = pool.lanes()[0].clone();
+/// let policy = RoomPolicy { log_from: 64, key_lifetime: Duration::from_secs(3600) };
+/// pool.spawn("example", Ponger, policy, &Dispatcher::new(vec![mailbox.clone()]))?;
+///
+/// let id = SessionId::new(0, 1, 0);
+/// assert!(lane.push(Job::Packet(id, PingRequest { token: 7 }.into(), Instant::now())).is_ok());
+/// lane.ring();
+///
+/// let mail = loop {
+///     mailbox.clear_bell();
+///     match mailbox.pop() {
+///         Some(mail) => break mail,
+///         None => std::thread::park(),
+///     }
+/// };
+/// let Mail::App(Command::ToSession(to, SessionCommand::Send(packet))) = mail else {
+///     panic!("a command that sends a packet");
+/// };
+/// assert_eq!((to, *packet), (id, PongAnswer { token: 7, queued_us: 0, server_us: 0 }.into()));
+/// pool.stop();
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Role: Send + 'static {
     /// Result type of the role's helper threads.
     type Record: Send + 'static;

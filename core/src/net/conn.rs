@@ -22,7 +22,7 @@ pub(super) struct Conn {
     pub(super) session: Session,
     pub(super) peer: SocketAddr,
     /// Token of the dial; none for an accepted socket.
-    pub(super) dialled: Option<u64>,
+    pub(super) dialed: Option<u64>,
     /// Received bytes that wait: the beginning of a frame, or frames behind a stalled packet.
     pub(super) inbox: Vec<u8>,
     /// Packet that the application gave back. The session is not read while there is one.
@@ -56,7 +56,7 @@ impl Conn {
         socket: TcpStream,
         session: Session,
         peer: SocketAddr,
-        dialled: Option<u64>,
+        dialed: Option<u64>,
         seat: Seat,
         now: Instant,
     ) -> Self {
@@ -64,11 +64,11 @@ impl Conn {
             socket,
             session,
             peer,
-            dialled,
+            dialed,
             inbox: Vec::new(),
             stalled: None,
             timer: 0,
-            is_announced: dialled.is_some(),
+            is_announced: dialed.is_some(),
             seat,
             in_ready: false,
             in_dirty: false,

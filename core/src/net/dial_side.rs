@@ -1,4 +1,4 @@
-//! State of a shard that only dialling programs use: the load harness and its test servers.
+//! State of a shard that only dialing programs use: the load harness and its test servers.
 
 use std::collections::HashSet;
 
@@ -6,7 +6,7 @@ use crate::SessionId;
 use crate::crypto::RoomCipher;
 use crate::wire::SecretBytes;
 
-/// State for dialled sessions.
+/// State for dialed sessions.
 #[derive(Default)]
 pub(super) struct DialSide {
     pub(super) ciphers: Ciphers,
@@ -32,7 +32,7 @@ impl DialSide {
     }
 }
 
-/// Expanded room keys, shared by all dialled sessions of a shard: ten thousand members of a room
+/// Expanded room keys, shared by all dialed sessions of a shard: ten thousand members of a room
 /// need one.
 #[derive(Default)]
 pub(super) struct Ciphers(Vec<(SecretBytes<32>, RoomCipher)>);

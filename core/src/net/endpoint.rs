@@ -13,7 +13,7 @@ pub enum PeerKind {
     Link,
 }
 
-/// Rules for the connections of one listener, or for those dialled to one kind of server.
+/// Rules for the connections of one listener, or for those dialed to one kind of server.
 #[derive(Debug)]
 pub struct Endpoint {
     /// Kind of the peer.

@@ -13,7 +13,7 @@ pub struct Opened {
     /// Address of the peer.
     pub address: SocketAddr,
     /// Token given to [`Sessions::dial`](super::Sessions::dial); none if the peer connected to us.
-    pub dialled: Option<u64>,
+    pub dialed: Option<u64>,
 }
 
 /// A session that has ended, or a connection that could not be established.
@@ -22,7 +22,7 @@ pub struct Closed {
     /// Kind of the peer.
     pub kind: PeerKind,
     /// Token given to [`Sessions::dial`](super::Sessions::dial); none if the peer connected to us.
-    pub dialled: Option<u64>,
+    pub dialed: Option<u64>,
     /// Reason of the end.
     pub reason: CloseReason,
 }

@@ -1,8 +1,9 @@
 //! Event loops: sessions, their sockets, and their timers.
 //!
 //! [`session`], [`outbox`], [`table`], [`membership`] and [`room_log`] know neither sockets nor
-//! clocks. Below them, in this order, `conn`, `sessions`, [`shard`] and [`acceptor`] bring in mio.
-//! Each module uses only modules above it.
+//! clocks. On top of them `conn`, `sessions`, [`shard`] and [`acceptor`] bring in mio; each uses
+//! only those before it. Tables and queues are bounded by [`ShardSize`] and
+//! [`limits`](crate::limits).
 
 pub mod acceptor;
 mod conn;

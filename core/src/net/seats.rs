@@ -14,22 +14,22 @@ use crate::limits::{LINKS_MAX, REFUSAL_SLOTS};
 pub(super) enum Seat {
     /// An accepted client.
     Client,
-    /// A link, accepted or dialled.
+    /// A link, accepted or dialed.
     Link,
     /// A peer that is accepted only to be told that the server is full.
     Refused,
-    /// Dialled as a client, by a load harness. Limited by the table alone.
-    Dialled,
+    /// Dialed as a client, by a load harness. Limited by the table alone.
+    Dialed,
 }
 
 impl Seat {
     const KINDS: usize = 4;
 
-    pub(super) fn of(peer: PeerKind, is_dialled: bool) -> Self {
-        match (peer, is_dialled) {
+    pub(super) fn of(peer: PeerKind, is_dialed: bool) -> Self {
+        match (peer, is_dialed) {
             (PeerKind::Link, _) => Self::Link,
             (PeerKind::Client, false) => Self::Client,
-            (PeerKind::Client, true) => Self::Dialled,
+            (PeerKind::Client, true) => Self::Dialed,
         }
     }
 }
@@ -52,7 +52,7 @@ impl Seats {
             Seat::Client => self.clients_max,
             Seat::Link => LINKS_MAX,
             Seat::Refused => REFUSAL_SLOTS,
-            Seat::Dialled => usize::MAX,
+            Seat::Dialed => usize::MAX,
         };
         self.taken[seat as usize] < limit
     }

@@ -26,11 +26,11 @@ use crate::wire::{CloseReason, Text};
 
 /// Phase of a session. It only moves down this list.
 enum State {
-    /// Dialled; the TCP connection is not established yet. Holds the first handshake message.
+    /// Dialed; the TCP connection is not established yet. Holds the first handshake message.
     Connecting(Initiator, Vec<u8>),
     /// Accepted; the initiator's handshake message has not arrived.
     AwaitInitiator,
-    /// Dialled and connected; our handshake message is queued or sent.
+    /// Dialed and connected; our handshake message is queued or sent.
     AwaitResponder(Initiator),
     /// Packets flow.
     Open(SessionKeys),
@@ -90,11 +90,11 @@ pub struct Session {
     got_first_packet: bool,
     /// Set once.
     close_reason: Option<CloseReason>,
-    /// Only dialled clients open frames of rooms.
+    /// Only dialed clients open frames of rooms.
     rooms: Option<Box<RoomSide>>,
 }
 
-/// Room keys of a session that dialled.
+/// Room keys of a session that dialed.
 #[derive(Default)]
 struct RoomSide {
     keys: RoomKeys,
@@ -110,7 +110,7 @@ impl Session {
 
     /// Creates the session of a socket that is connecting. Fails if the first handshake message
     /// cannot be made.
-    pub fn dialled(endpoint: Arc<Endpoint>, now: Instant) -> Result<Self, CloseReason> {
+    pub fn dialed(endpoint: Arc<Endpoint>, now: Instant) -> Result<Self, CloseReason> {
         let (initiator, first) = Initiator::start(&endpoint.credentials)?;
         let mut session = Self::new(endpoint, State::Connecting(initiator, first), now);
         if session.endpoint.peer == PeerKind::Client {

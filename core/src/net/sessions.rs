@@ -46,7 +46,107 @@ struct Written {
 
 /// Sessions of one shard, as the callbacks of its application see them.
 ///
-/// PLACEHOLDER
+/// Only the callbacks of [`App`](super::App) get a reference to it, on the loop's thread.
+///
+/// # Guarantees
+///
+/// * A [`SessionId`] that belongs to no session any more is ignored by every method, and so is a
+///   session that is not open where a method needs an open one. Callers need not keep track.
+/// * Packets of a session go out in the order of the calls, and frames of a room in the order of
+///   the room. After [`leave`](Self::leave) or [`rekey`](Self::rekey), packets go out behind the
+///   frames that were appended to the room before.
+/// * [`close`](Self::close) with a reason that is sent lets queued packets go out first. The
+///   session stays in the table until its peer closes, or [`linger`](Endpoint::linger) is over.
+/// * Memory of a session is bounded: beyond [`outbox_max`](Endpoint::outbox_max) it is closed as
+///   too slow, and messages to many stop before that and become gaps
+///   ([`OUTBOX_CHAT_MAX`](crate::limits::OUTBOX_CHAT_MAX)).
+/// * No method blocks.
+///
+/// # Only so today
+///
+/// * Packets are written at the end of the turn, all of a session in one system call. A session
+///   with more queued than its outbox may hold is written to at once.
+/// * Packets of a session overtake frames that are pending in its rooms.
+/// * [`now`](Self::now) is as old as the latest read or wake-up: some milliseconds in a busy loop.
+///
+/// # Example
+///
+/// An application whose commands are closures shows what methods do with a stale id and with a
+/// server that does not listen:
+///
+/// ```
+/// use std::net::TcpListener;
+/// use std::sync::Arc;
+/// use std::sync::mpsc::{Sender, channel};
+/// use std::time::Duration;
+///
+/// use throng_core::SessionId;
+/// use throng_core::crypto::{ClusterKey, Credentials};
+/// use throng_core::net::{
+///     App, Closed, Endpoint, Mail, Opened, PeerKind, Sessions, Shard, ShardSize,
+/// };
+/// use throng_core::room::RoomId;
+/// use throng_core::wire::packets::PingRequest;
+/// use throng_core::wire::{CloseReason, Packet};
+///
+/// struct Commands(Sender<Closed>);
+///
+/// impl App for Commands {
+///     type Command = Box<dyn FnOnce(&mut Sessions) + Send>;
+///
+///     fn opened(&mut self, _: &mut Sessions, _: SessionId, _: Opened) {}
+///
+///     fn packet(&mut self, _: &mut Sessions, _: SessionId, _: Packet) -> Result<(), Packet> {
+///         Ok(())
+///     }
+///
+///     fn closed(&mut self, _: &mut Sessions, _: SessionId, closed: Closed) {
+///         let _ = self.0.send(closed);
+///     }
+///
+///     fn command(&mut self, sessions: &mut Sessions, command: Self::Command) {
+///         command(sessions);
+///     }
+/// }
+///
+/// let shard = Shard::new(0, ShardSize::new(100, 64))?;
+/// let mailbox = shard.mailbox();
+/// let (closed, ends) = channel();
+/// let thread = std::thread::spawn(move || shard.run(Commands(closed)));
+///
+/// // Nothing listens here once the listener is dropped.
+/// let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+///
+/// let command = move |sessions: &mut Sessions| {
+///     let stale = SessionId::new(0, 3, 1);
+///     sessions.join(stale, RoomId::WORLD);
+///     sessions.send(stale, &PingRequest { token: 1 }.into());
+///     assert_eq!(sessions.members(RoomId::WORLD), 0);
+///
+///     let link = Endpoint {
+///         peer: PeerKind::Link,
+///         credentials: Credentials::Link(ClusterKey::from_bytes([9; 32])),
+///         body_max: 16 * 1024,
+///         outbox_max: 1 << 20,
+///         handshake_timeout: Duration::from_secs(5),
+///         first_packet_timeout: None,
+///         heartbeat: None,
+///         idle_timeout: None,
+///         linger: Duration::ZERO,
+///     };
+///     sessions.dial(address, &Arc::new(link), 42).expect("a free seat");
+/// };
+/// assert!(mailbox.push(Mail::App(Box::new(command))).is_ok());
+/// mailbox.ring();
+///
+/// let end = ends.recv_timeout(Duration::from_secs(20)).unwrap();
+/// assert_eq!((end.dialed, end.reason), (Some(42), CloseReason::ConnectFailed));
+///
+/// assert!(mailbox.push(Mail::Stop(CloseReason::ServerShutdown, Duration::ZERO)).is_ok());
+/// mailbox.ring();
+/// thread.join().unwrap()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Sessions {
     table: Table<Conn>,
     registry: Registry,
@@ -246,7 +346,7 @@ impl Sessions {
         if !self.seats.has_room(seat) {
             return Err(DialError::SeatsTaken);
         }
-        let session = Session::dialled(endpoint.clone(), self.now).map_err(DialError::Handshake)?;
+        let session = Session::dialed(endpoint.clone(), self.now).map_err(DialError::Handshake)?;
         let socket = dialer::connect(address, source)?;
         self.insert(socket, session, address, Some(token), seat)
     }
@@ -291,14 +391,14 @@ impl Sessions {
         mut socket: TcpStream,
         session: Session,
         peer: SocketAddr,
-        dialled: Option<u64>,
+        dialed: Option<u64>,
         seat: Seat,
     ) -> Result<SessionId, DialError> {
         let mut registered = Ok(());
         let id = self.table.insert_with(|id| {
             let interest = Interest::READABLE | Interest::WRITABLE;
             registered = self.registry.register(&mut socket, Token(id.to_bits() as usize), interest);
-            Conn::new(socket, session, peer, dialled, seat, self.now)
+            Conn::new(socket, session, peer, dialed, seat, self.now)
         });
         let inserted = match (id, registered) {
             (Some(id), Ok(())) => Ok(id),

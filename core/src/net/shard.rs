@@ -22,7 +22,144 @@ const WAKER: Token = Token(usize::MAX);
 
 /// An event loop, built and ready to run.
 ///
-/// PLACEHOLDER
+/// A shard owns a poller, a fixed table of sessions with their sockets, their timers and the room
+/// logs of its members. Other threads reach it through its mailbox alone. It never blocks except in
+/// the poller.
+///
+/// # Life
+///
+/// Build all shards, take their mailboxes, and give them to the [`Acceptor`](super::Acceptor) and
+/// to other producers. Then call [`run`](Self::run) on a thread of its own for each. It returns
+/// after [`Mail::Stop`], which closes all sessions with a reason: once all of them are gone and the
+/// application is not [behind](App::is_behind), or at the latest after the given time. A further
+/// stop may shorten the wait, never prolong it.
+///
+/// # A turn
+///
+/// The loop sleeps until a socket is ready, the mailbox is rung, or a deadline is over. Then it
+///
+/// 1. notes the readiness of sockets,
+/// 2. takes mail, at most [`MAIL_PER_TURN`] items,
+/// 3. offers stalled packets to the application again,
+/// 4. reads, for at most [`READ_BUDGET`](crate::limits::READ_BUDGET) from open sessions and as long
+///    from handshaking ones,
+/// 5. runs timers, and closes sessions whose sockets have accepted nothing for
+///    [`slow_timeout`](ShardSize::slow_timeout),
+/// 6. calls [`App::turn`],
+/// 7. writes to sessions with frames of their own, and then to a slice of the members of rooms,
+/// 8. reports ended sessions to the application, and removes them.
+///
+/// # Guarantees
+///
+/// * Work in a turn is bounded, so that neither mail, nor small frames, nor a login burst can
+///   starve the other steps.
+/// * A session is removed in step 8 only, so that no step meets a session that another one has
+///   removed.
+/// * Frames of a session go out in the order in which they were queued.
+/// * A session stays on its shard for life.
+/// * When the shard is dropped, also by a panic, its mailbox is closed: producers that wait for
+///   room in it get their items back.
+///
+/// # Only so today
+///
+/// The order of the steps, as far as [`App`] does not promise it, and all figures.
+///
+/// # Example
+///
+/// A shard that dials itself. The accepted session echoes, the dialed one waits for the echo:
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use std::sync::Arc;
+/// use std::sync::mpsc::{Sender, channel};
+/// use std::time::Duration;
+///
+/// use throng_core::SessionId;
+/// use throng_core::crypto::{Credentials, StaticKey};
+/// use throng_core::net::{
+///     Acceptor, App, Closed, Endpoint, Listener, Mail, Opened, PeerKind, Sessions, Shard,
+///     ShardSize,
+/// };
+/// use throng_core::wire::packets::PingRequest;
+/// use throng_core::wire::{CloseReason, Packet};
+///
+/// struct Echo {
+///     client: Arc<Endpoint>,
+///     dialed: Option<SessionId>,
+///     echoed: Sender<Packet>,
+/// }
+///
+/// impl App for Echo {
+///     /// The address to dial.
+///     type Command = SocketAddr;
+///
+///     fn command(&mut self, sessions: &mut Sessions, address: SocketAddr) {
+///         self.dialed = sessions.dial(address, &self.client, 1).ok();
+///     }
+///
+///     fn opened(&mut self, sessions: &mut Sessions, id: SessionId, opened: Opened) {
+///         if opened.dialed == Some(1) {
+///             sessions.send(id, &PingRequest { token: 7 }.into());
+///         }
+///     }
+///
+///     fn packet(
+///         &mut self,
+///         sessions: &mut Sessions,
+///         id: SessionId,
+///         packet: Packet,
+///     ) -> Result<(), Packet> {
+///         if self.dialed == Some(id) {
+///             let _ = self.echoed.send(packet);
+///         } else {
+///             sessions.send(id, &packet);
+///         }
+///         Ok(())
+///     }
+///
+///     fn closed(&mut self, _: &mut Sessions, _: SessionId, _: Closed) {}
+/// }
+///
+/// fn endpoint(credentials: Credentials) -> Arc<Endpoint> {
+///     Arc::new(Endpoint {
+///         peer: PeerKind::Client,
+///         credentials,
+///         body_max: 4096,
+///         outbox_max: 64 * 1024,
+///         handshake_timeout: Duration::from_secs(5),
+///         first_packet_timeout: None,
+///         heartbeat: None,
+///         idle_timeout: None,
+///         linger: Duration::from_secs(1),
+///     })
+/// }
+///
+/// let key = Arc::new(StaticKey::from_private([7; 32]));
+/// let client = endpoint(Credentials::Client(*key.public()));
+/// let server = endpoint(Credentials::Server(key));
+/// let listener = Listener::bind(([127, 0, 0, 1], 0).into(), "clients", 128, server)?;
+/// let address = listener.address();
+///
+/// let shard = Shard::new(0, ShardSize::new(100, 64))?;
+/// let mailbox = shard.mailbox();
+/// let acceptor = Acceptor::new(vec![listener], std::slice::from_ref(&shard))?;
+/// let acceptor = acceptor.spawn("acceptor".into())?;
+/// let (echoed, echo) = channel();
+/// let app = Echo { client, dialed: None, echoed };
+/// let thread = std::thread::spawn(move || shard.run(app));
+///
+/// let send = |mail| {
+///     assert!(mailbox.push(mail).is_ok());
+///     mailbox.ring();
+/// };
+/// send(Mail::App(address));
+/// assert_eq!(echo.recv_timeout(Duration::from_secs(20)), Ok(PingRequest { token: 7 }.into()));
+///
+/// acceptor.stop();
+/// send(Mail::Stop(CloseReason::ServerShutdown, Duration::from_secs(1)));
+/// thread.join().unwrap()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Shard<C> {
     poll: Poll,
     sessions: Sessions,

@@ -7,7 +7,7 @@ use super::membership::LogLimits;
 /// Bounds of one shard's tables, queues and patience.
 #[derive(Debug, Clone, Copy)]
 pub struct ShardSize {
-    /// Most accepted sessions with clients. Dialled sessions share the whole table.
+    /// Most accepted sessions with clients. Dialed sessions share the whole table.
     pub clients: usize,
     /// Most items in the mailbox.
     pub mailbox: usize,

@@ -68,7 +68,7 @@ impl End {
 
     fn client(now: Instant) -> Self {
         let credentials = Credentials::Client(*key().public());
-        let mut end = Self::new(Session::dialled(Arc::new(endpoint(credentials)), now).unwrap());
+        let mut end = Self::new(Session::dialed(Arc::new(endpoint(credentials)), now).unwrap());
         assert!(end.session.is_connecting());
         end.session.handle_connected(&mut end.pool);
         assert!(!end.session.is_connecting());
@@ -332,7 +332,7 @@ fn bad_input_after_the_handshake_gets_its_reason() {
 }
 
 #[test]
-fn a_refusal_reaches_the_dialling_session() {
+fn a_refusal_reaches_the_dialing_session() {
     let now = Instant::now();
     let check = |bytes: &[u8], peer_closed: Option<CloseReason>, rejected: Option<CloseReason>| {
         let mut client = End::client(now);
@@ -412,8 +412,8 @@ fn an_unfinished_handshake_times_out() {
     assert_eq!(server.timeout(now + HANDSHAKE), TimerAction::Close(CloseReason::HandshakeTimeout));
     assert_eq!(End::client(now).timeout(now + HANDSHAKE), TimerAction::Close(CloseReason::HandshakeTimeout));
     let credentials = Credentials::Client(*key().public());
-    let mut dialled = End::new(Session::dialled(Arc::new(endpoint(credentials)), now).unwrap());
-    assert_eq!(dialled.timeout(now + HANDSHAKE), TimerAction::Close(CloseReason::ConnectFailed));
+    let mut dialed = End::new(Session::dialed(Arc::new(endpoint(credentials)), now).unwrap());
+    assert_eq!(dialed.timeout(now + HANDSHAKE), TimerAction::Close(CloseReason::ConnectFailed));
 }
 
 #[test]

@@ -81,7 +81,7 @@ impl Sessions {
         let Some(conn) = self.table.get_mut(id) else { return };
         match conn.socket.take_error() {
             Ok(None) if conn.socket.peer_addr().is_ok() => {
-                // With Nagle's algorithm a small packet would wait for the acknowledgement of the
+                // With Nagle's algorithm a small packet would wait for the acknowledgment of the
                 // one before. If the system refuses, packets are only late.
                 let _ = conn.socket.set_nodelay(true);
                 conn.session.handle_connected(&mut self.pool);
@@ -251,7 +251,7 @@ impl Sessions {
     fn report_opened<A: App>(&mut self, app: &mut A, id: SessionId) {
         let Some(conn) = self.table.get_mut(id) else { return };
         conn.is_announced = true;
-        let opened = Opened { kind: conn.session.endpoint().peer, address: conn.peer, dialled: conn.dialled };
+        let opened = Opened { kind: conn.session.endpoint().peer, address: conn.peer, dialed: conn.dialed };
         self.mark_dirty(id);
         self.drive_timer(id);
         app.opened(self, id, opened);
@@ -430,7 +430,7 @@ impl Sessions {
             let Some(conn) = self.table.get(id).filter(|conn| conn.is_announced) else { continue };
             let closed = Closed {
                 kind: conn.session.endpoint().peer,
-                dialled: conn.dialled,
+                dialed: conn.dialed,
                 reason: conn.session.close_reason().unwrap_or(CloseReason::ConnectionLost),
             };
             app.closed(self, id, closed);
