@@ -32,7 +32,7 @@ fn hand_over(criterion: &mut Criterion) {
                 }
                 queue.clear_bell();
                 let taken = std::iter::from_fn(|| queue.pop()).map(black_box).count();
-                (taken, queue.take_starved())
+                (taken, queue.take_registered())
             });
         });
         let (sender, receiver) = mpsc::sync_channel(1024);

@@ -37,7 +37,7 @@ fn take(queue: &JobQueue<Load>, count: u64, mut made_room: impl FnMut()) {
             black_box(load);
             taken += 1;
         }
-        if queue.take_starved() != 0 {
+        if queue.take_registered() != 0 {
             made_room();
         }
         if taken == before {

@@ -10,7 +10,7 @@ use throng_core::crypto::{Credentials, Initiator, StaticKey};
 use throng_core::limits::CLIENT_BODY_MAX;
 use throng_core::net::membership::Rooms;
 use throng_core::net::outbox::BufferPool;
-use throng_core::net::session::{Session, Step};
+use throng_core::net::session::{Event, Session};
 use throng_core::net::table::Table;
 use throng_core::net::{Endpoint, LogLimits, PeerKind};
 use throng_core::room::{Class, RoomId};
@@ -49,9 +49,9 @@ impl Crowd {
         let mut table = Table::new(0, members);
         for _ in 0..members {
             let mut session = Session::accepted(endpoint.clone(), now);
-            let step = session.step(&mut first.clone(), now, &mut pool);
-            assert!(matches!(step, Step::Opened(_)), "{step:?}");
-            session.outbox.clear(&mut pool);
+            let event = session.handle_frame(&mut first.clone(), now, &mut pool);
+            assert!(matches!(event, Ok(Some((_, Event::Opened)))), "{event:?}");
+            session.clear_outbox(&mut pool);
             let id = table.insert_with(|_| Member { session, in_dirty: false }).expect("there is room");
             rooms.join(id, ROOM);
         }
@@ -66,7 +66,7 @@ impl Crowd {
             let Some(member) = self.table.get_mut(id) else { continue };
             let session = &mut member.session;
             let limit = session.room_for(Class::Chat);
-            self.rooms.settle_room(id, ROOM, limit, |bytes| session.queue_sealed(bytes, &mut self.pool));
+            self.rooms.drain_pending_of(id, ROOM, limit, |bytes| session.queue_sealed(bytes, &mut self.pool));
             if session.room_for(Class::Chat) > 0 {
                 session.send_encoded(encoded, &mut self.pool);
             }
@@ -85,7 +85,7 @@ impl Crowd {
     /// shard would have written.
     pub fn broadcast_by_log(&mut self, frame: &[u8]) -> usize {
         self.rooms.append(ROOM, Class::Chat, frame, self.now);
-        self.rooms.stamp_fresh(self.now, |micros| {
+        self.rooms.stamp_unstamped(self.now, |micros| {
             black_box(micros);
         });
         let mut written = 0;
@@ -99,11 +99,10 @@ impl Crowd {
     fn serve(&mut self, id: SessionId) -> usize {
         let Some(member) = self.table.get_mut(id) else { return 0 };
         member.in_dirty = false;
-        let outbox = &mut member.session.outbox;
         assert!(self.rooms.take_gap(id).is_none(), "a member was slow");
-        let own = black_box(outbox.waiting()).len();
+        let own = black_box(member.session.poll_transmit()).len();
         let shared = self.rooms.pending(id).map(|piece| black_box(piece).len()).sum::<usize>();
-        outbox.consume(own, &mut self.pool);
+        member.session.handle_transmitted(own, &mut self.pool);
         if shared > 0 {
             self.rooms.advance(id, shared, |_| unreachable!("all of it was written"));
         }

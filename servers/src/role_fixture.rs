@@ -67,7 +67,7 @@ impl<R: Role<Record = ()>> RoleFixture<R> {
         self.sessions += 1;
         let id = SessionId::new(0, self.sessions, 0);
         let address = ([127, 0, 0, 1], 9).into();
-        self.job(Job::Opened(id, Opened { kind, address, dialled }));
+        self.job(Job::Opened(id, Opened { kind, address, dialed: dialled }));
         id
     }
 
@@ -92,7 +92,7 @@ impl<R: Role<Record = ()>> RoleFixture<R> {
     }
 
     fn closed(&mut self, id: SessionId, kind: PeerKind) -> Effects {
-        self.job(Job::Closed(id, Closed { kind, dialled: None, reason: CloseReason::PeerClosed }))
+        self.job(Job::Closed(id, Closed { kind, dialed: None, reason: CloseReason::PeerClosed }))
     }
 
     fn job(&mut self, job: Job<()>) -> Effects {

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use throng_core::config::{Config, Duplicate};
-use throng_core::content::{Call, Effects, HandlerTable, Job, Phases, Role};
+use throng_core::content::{Call, Effects, HandlerTable, Job, Role};
 use throng_core::links::{Links, Pending};
 use throng_core::net::{Closed, Opened, PeerKind};
 use throng_core::room::RoomId;
@@ -32,16 +32,20 @@ pub use users::{Presence, Users};
 
 use crate::held_claims::HeldClaims;
 
-/// A client that has not entered.
-const FRESH: Phases = Phases(1);
-/// A user.
-const ENTERED: Phases = Phases(2);
-/// A link that has not said who it is.
-const STRANGER: Phases = Phases(4);
-/// A link to a DB agent.
-const DB_AGENT: Phases = Phases(8);
-/// A link from a login server.
-const LOGIN: Phases = Phases(16);
+/// Phase of a session of the chat server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// A client that has not entered.
+    Fresh,
+    /// A client that has entered: a user.
+    Entered,
+    /// A link before its LinkHello.
+    Unidentified,
+    /// A link to a DB agent.
+    DbAgent,
+    /// A link from a login server.
+    Login,
+}
 
 /// What the chat server needs to know at its start.
 pub struct ChatSettings {
@@ -81,7 +85,7 @@ impl ChatSettings {
 
 /// The chat server.
 pub struct ChatRole {
-    table: HandlerTable<Chat>,
+    table: HandlerTable<Chat, Phase>,
     chat: Chat,
 }
 
@@ -89,7 +93,7 @@ pub struct ChatRole {
 pub struct Chat {
     settings: ChatSettings,
     now_ms: fn() -> u64,
-    phases: HashMap<SessionId, Phases>,
+    phases: HashMap<SessionId, Phase>,
     users: Users,
     channels: Channels,
     sectors: Sectors,
@@ -174,9 +178,11 @@ impl Role for ChatRole {
 impl Chat {
     fn opened(&mut self, session: SessionId, opened: &Opened, effects: &mut Effects) {
         match opened.kind {
-            PeerKind::Client => drop(self.phases.insert(session, FRESH)),
+            PeerKind::Client => {
+                self.phases.insert(session, Phase::Fresh);
+            }
             PeerKind::Link => {
-                self.phases.insert(session, STRANGER);
+                self.phases.insert(session, Phase::Unidentified);
                 self.terminals.opened(session, opened, effects);
             }
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use throng_core::content::{Call, Effects, HandlerTable, Job, Phases, Role};
+use throng_core::content::{Call, Effects, HandlerTable, Job, Role};
 use throng_core::limits::SESSIONS_MAX;
 use throng_core::links::{Links, Pending};
 use throng_core::net::{Closed, Opened};
@@ -26,10 +26,14 @@ use super::pool::{Pool, Rejected};
 use super::procedures::Held;
 use super::request::{self, Answer, Reply, Request};
 
-/// A link before its `LinkHello`.
-const STRANGER: Phases = Phases(1);
-/// A link that is up, to a login or chat server.
-const SERVER: Phases = Phases(2);
+/// Phase of a session of the DB agent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// A link before its `LinkHello`.
+    Unidentified,
+    /// A link that is up, to a login or chat server.
+    Server,
+}
 
 /// Origin of a request: the link, the server process, and its request number.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +63,7 @@ pub struct DbAgentSettings {
 
 /// The DB agent as a [`Role`].
 pub struct DbAgentRole {
-    table: HandlerTable<DbAgent>,
+    table: HandlerTable<DbAgent, Phase>,
     agent: DbAgent,
 }
 
@@ -67,7 +71,7 @@ pub struct DbAgentRole {
 pub struct DbAgent {
     settings: DbAgentSettings,
     now_ms: fn() -> u64,
-    phases: HashMap<SessionId, Phases>,
+    phases: HashMap<SessionId, Phase>,
     links: Links,
     pool: Arc<Pool<Tag>>,
     /// Refusals for the requests that peers wait for, sent if the database answers too late: a DB
@@ -176,7 +180,7 @@ impl Role for DbAgentRole {
 
 impl DbAgent {
     fn opened(&mut self, session: SessionId, opened: &Opened, effects: &mut Effects) {
-        self.phases.insert(session, STRANGER);
+        self.phases.insert(session, Phase::Unidentified);
         self.links.opened(session, opened, effects);
     }
 
@@ -329,45 +333,45 @@ impl Tag {
 }
 
 /// Handlers of all packets that the DB agent accepts.
-fn table() -> HandlerTable<DbAgent> {
+fn table() -> HandlerTable<DbAgent, Phase> {
     HandlerTable::default()
-        .on(STRANGER, hello)
-        .on(SERVER, |agent, call, packet: DbCheckPassword| {
+        .on(&[Phase::Unidentified], hello)
+        .on(&[Phase::Server], |agent, call, packet: DbCheckPassword| {
             let DbCheckPassword { request, id, password, take_over } = packet;
             let tag = agent.tag(call, request);
             let instance = tag.instance;
             agent.submit(tag, Request::CheckPassword { id, password, take_over, instance }, call.effects);
         })
-        .on(SERVER, |agent, call, packet: DbLoadCharacter| {
+        .on(&[Phase::Server], |agent, call, packet: DbLoadCharacter| {
             let DbLoadCharacter { request, claim } = packet;
             let tag = Tag { claim, ..agent.tag(call, request) };
             agent.submit(tag, Request::LoadCharacter { claim, instance: tag.instance }, call.effects);
         })
-        .on(SERVER, |agent, call, packet: DbSignUp| {
+        .on(&[Phase::Server], |agent, call, packet: DbSignUp| {
             let DbSignUp { request, id, password } = packet;
             agent.submit(agent.tag(call, request), Request::SignUp { id, password }, call.effects);
         })
-        .on(SERVER, |agent, call, packet: DbVerifyAccount| {
+        .on(&[Phase::Server], |agent, call, packet: DbVerifyAccount| {
             let DbVerifyAccount { request, id, password } = packet;
             agent.submit(agent.tag(call, request), Request::VerifyAccount { id, password }, call.effects);
         })
-        .on(SERVER, |agent, call, packet: DbCreateCharacter| {
+        .on(&[Phase::Server], |agent, call, packet: DbCreateCharacter| {
             let DbCreateCharacter { request, account, name } = packet;
             agent.submit(agent.tag(call, request), Request::CreateCharacter { account, name }, call.effects);
         })
-        .on(SERVER, |agent, call, packet: DbReleaseClaim| {
+        .on(&[Phase::Server], |agent, call, packet: DbReleaseClaim| {
             let tag = agent.tag(call, 0);
             let request = Request::ReleaseClaim { claim: packet.claim, instance: tag.instance };
             agent.submit(tag, request, call.effects);
         })
-        .on(SERVER, held_claims)
+        .on(&[Phase::Server], held_claims)
 }
 
 fn hello(agent: &mut DbAgent, call: &mut Call<'_>, hello: LinkHello) {
     let instance = hello.instance;
     let allowed = [packets::Role::Login, packets::Role::Chat];
-    if agent.links.greeted(call.session, hello, &allowed, call.now, call.effects).is_some() {
-        agent.phases.insert(call.session, SERVER);
+    if agent.links.identify(call.session, hello, &allowed, call.now, call.effects).is_some() {
+        agent.phases.insert(call.session, Phase::Server);
         agent.renew(call.session, instance, agent.settings.lease, call.effects);
     }
 }

@@ -11,25 +11,25 @@ use throng_core::wire::packets::{
 };
 
 use super::{
-    CHAT, Call, ChatCancelLogin, Claim, CloseReason, DB_AGENT, GRANTED, Granted, HandlerTable, IDLE, Login,
-    Outcome, STRANGER, SessionId, Step, Waiting, metrics,
+    Call, ChatCancelLogin, Claim, CloseReason, Granted, HandlerTable, Login, Outcome, Phase, SessionId, Step,
+    Waiting, metrics,
 };
 
 /// Every packet that the login server takes.
-pub(super) fn table() -> HandlerTable<Login> {
+pub(super) fn table() -> HandlerTable<Login, Phase> {
     HandlerTable::default()
-        .on(IDLE, log_in)
-        .on(IDLE, sign_up)
-        .on(IDLE, create_character)
-        .on(STRANGER, hello)
-        .on(DB_AGENT, password_checked)
-        .on(DB_AGENT, signed_up)
-        .on(DB_AGENT, account_verified)
-        .on(DB_AGENT, character_created)
-        .on(DB_AGENT, claims_synced)
-        .on(DB_AGENT, claim_revoked)
-        .on(CHAT, hand_over_done)
-        .on(CHAT, client_entered)
+        .on(&[Phase::Idle], log_in)
+        .on(&[Phase::Idle], sign_up)
+        .on(&[Phase::Idle], create_character)
+        .on(&[Phase::Unidentified], hello)
+        .on(&[Phase::DbAgent], password_checked)
+        .on(&[Phase::DbAgent], signed_up)
+        .on(&[Phase::DbAgent], account_verified)
+        .on(&[Phase::DbAgent], character_created)
+        .on(&[Phase::DbAgent], claims_synced)
+        .on(&[Phase::DbAgent], claim_revoked)
+        .on(&[Phase::Chat], hand_over_done)
+        .on(&[Phase::Chat], client_entered)
 }
 
 fn log_in(login: &mut Login, call: &mut Call<'_>, request: LoginRequest) {
@@ -58,13 +58,15 @@ fn create_character(login: &mut Login, call: &mut Call<'_>, request: CreateChara
 
 fn hello(login: &mut Login, call: &mut Call<'_>, hello: LinkHello) {
     let role = hello.role;
-    if login.terminals.greeted(call.session, hello, &[], call.now, call.effects).is_none() {
+    if login.terminals.identify(call.session, hello, &[], call.now, call.effects).is_none() {
         return;
     }
     match role {
-        Role::Chat => drop(login.phases.insert(call.session, CHAT)),
+        Role::Chat => {
+            login.phases.insert(call.session, Phase::Chat);
+        }
         Role::DbAgent => {
-            login.phases.insert(call.session, DB_AGENT);
+            login.phases.insert(call.session, Phase::DbAgent);
             login.holdings.links_changed(&login.terminals, call.effects);
         }
         Role::Login => {}
@@ -114,7 +116,7 @@ fn hand_over_done(login: &mut Login, call: &mut Call<'_>, answer: LoginNotifyLoa
         Ok(packet) => {
             login.holdings.forget(&claim);
             metrics::LOGINS_GRANTED.inc();
-            login.phases.insert(client, GRANTED);
+            login.phases.insert(client, Phase::Granted);
             login.granted.insert(claim.id, Granted { client, chat: call.session, claim });
             login.expiries.push_back((call.now + login.settings.ticket_lifetime, claim.id));
             call.effects.send(client, packet);

@@ -9,7 +9,7 @@ mod handlers;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use throng_core::content::{Call, Effects, HandlerTable, Job, Phases, Role};
+use throng_core::content::{Call, Effects, HandlerTable, Job, Role};
 use throng_core::crypto::ClusterKey;
 use throng_core::links::{Links, Pending};
 use throng_core::net::{Closed, Opened, PeerKind};
@@ -21,18 +21,22 @@ use throng_core::{SessionId, metrics};
 
 use crate::held_claims::HeldClaims;
 
-/// A client that may ask for something.
-const IDLE: Phases = Phases(1);
-/// A client that waits for an answer.
-const BUSY: Phases = Phases(2);
-/// A client that has a ticket and is on its way to the chat.
-const GRANTED: Phases = Phases(4);
-/// A link that has not said who it is.
-const STRANGER: Phases = Phases(8);
-/// A link to a DB agent.
-const DB_AGENT: Phases = Phases(16);
-/// A link to a chat server.
-const CHAT: Phases = Phases(32);
+/// Phase of a session of the login server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// A client that may send a request.
+    Idle,
+    /// A client that waits for an answer.
+    Busy,
+    /// A client that has a ticket and is on its way to the chat.
+    Granted,
+    /// A link before its LinkHello.
+    Unidentified,
+    /// A link to a DB agent.
+    DbAgent,
+    /// A link to a chat server.
+    Chat,
+}
 
 /// What the login server needs to know at its start.
 pub struct LoginSettings {
@@ -48,7 +52,7 @@ pub struct LoginSettings {
 
 /// The login server.
 pub struct LoginRole {
-    table: HandlerTable<Login>,
+    table: HandlerTable<Login, Phase>,
     login: Login,
 }
 
@@ -56,7 +60,7 @@ pub struct LoginRole {
 pub struct Login {
     settings: LoginSettings,
     now_ms: fn() -> u64,
-    phases: HashMap<SessionId, Phases>,
+    phases: HashMap<SessionId, Phase>,
     terminals: Links,
     holdings: HeldClaims,
     pending: Pending<Waiting>,
@@ -159,9 +163,11 @@ impl Role for LoginRole {
 impl Login {
     fn opened(&mut self, session: SessionId, opened: &Opened, effects: &mut Effects) {
         match opened.kind {
-            PeerKind::Client => drop(self.phases.insert(session, IDLE)),
+            PeerKind::Client => {
+                self.phases.insert(session, Phase::Idle);
+            }
             PeerKind::Link => {
-                self.phases.insert(session, STRANGER);
+                self.phases.insert(session, Phase::Unidentified);
                 self.terminals.opened(session, opened, effects);
             }
         }
@@ -181,7 +187,7 @@ impl Login {
     /// A session is over, or about to be: packets that it has sent before it learns of it are
     /// nobody's. A request of its under way is noticed to be nobody's when its answer comes.
     fn forget(&mut self, session: SessionId, effects: &mut Effects) {
-        if self.phases.remove(&session) == Some(GRANTED) {
+        if self.phases.remove(&session) == Some(Phase::Granted) {
             // It went before it entered the chat: nobody else shall use its ticket.
             for (_, granted) in self.granted.extract_if(|_, granted| granted.client == session) {
                 effects.send(granted.chat, ChatCancelLogin { claim: granted.claim });
@@ -213,7 +219,7 @@ impl Login {
             Step::Verify(_) | Step::Character => CreateCharacterAnswer { outcome }.into(),
         };
         if let Some(phase) = self.phases.get_mut(&client) {
-            *phase = IDLE;
+            *phase = Phase::Idle;
             effects.send(client, packet);
         }
     }
@@ -232,7 +238,7 @@ impl Login {
         match self.pending.add(link, waiting, call.now) {
             Ok(request) => {
                 if let Some(phase) = self.phases.get_mut(&client) {
-                    *phase = BUSY;
+                    *phase = Phase::Busy;
                 }
                 call.effects.send(link, packet(request));
             }

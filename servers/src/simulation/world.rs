@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use throng_core::SessionId;
 use throng_core::config::Config;
-use throng_core::content::{Command, Effect, Effects, Job, Role as _};
+use throng_core::content::{Effect, Effects, Job, Role as _, SessionCommand};
 use throng_core::crypto::ClusterKey;
 use throng_core::links::{Backoff, Links, Peer};
 use throng_core::net::{Closed, Opened, PeerKind};
@@ -201,8 +201,7 @@ impl World {
             Event::Connect(dial) => self.connect(dial),
             Event::Gone(at) => {
                 let (name, id) = self.gone.swap_remove(at);
-                let closed =
-                    Closed { kind: PeerKind::Client, dialled: None, reason: CloseReason::PeerClosed };
+                let closed = Closed { kind: PeerKind::Client, dialed: None, reason: CloseReason::PeerClosed };
                 self.job(name, Job::Closed(id, closed));
                 assert!(self.members.iter().all(|member| member.0 != id), "{id} is over and in a room");
             }
@@ -269,11 +268,11 @@ impl World {
     fn carry_out(&mut self, name: Name, effects: &mut Effects) {
         for effect in effects.drain() {
             match effect {
-                Effect::ToSession(_, Command::Send(to, packet)) => self.send(to, *packet),
-                Effect::ToSession(_, Command::SendEncoded(to, begin, rest)) => {
+                Effect::ToSession(to, SessionCommand::Send(packet)) => self.send(to, *packet),
+                Effect::ToSession(to, SessionCommand::SendEncoded(begin, rest)) => {
                     self.send(to, Packet::decode(&[&*begin, &*rest].concat()).expect("a packet"));
                 }
-                Effect::ToSession(_, Command::Close(id, _)) => self.close(name, id),
+                Effect::ToSession(id, SessionCommand::Close(_)) => self.close(name, id),
                 Effect::Dial(address, _, token) => self.dials.push((name, address, token)),
                 Effect::Join(id, room) => assert!(self.members.insert((id, room)), "{id} is in {room:?}"),
                 Effect::Leave(id, room) | Effect::Expel(id, room) => {
@@ -323,8 +322,8 @@ impl World {
         let link = &mut self.links[at];
         link.is_noticed[end] = true;
         let (name, id) = link.ends[end];
-        let dialled = (end == 0).then_some(link.token);
-        let closed = Closed { kind: PeerKind::Link, dialled, reason: CloseReason::ConnectionLost };
+        let dialed = (end == 0).then_some(link.token);
+        let closed = Closed { kind: PeerKind::Link, dialed, reason: CloseReason::ConnectionLost };
         self.job(name, Job::Closed(id, closed));
     }
 
@@ -334,13 +333,13 @@ impl World {
         if to == Name::DbAgent && self.agents.is_down(usize::from(address.port() - AGENT_PORT)) {
             let (kind, reason) = (PeerKind::Link, CloseReason::ConnectFailed);
             let id = self.session();
-            return self.job(from, Job::Closed(id, Closed { kind, dialled: Some(token), reason }));
+            return self.job(from, Job::Closed(id, Closed { kind, dialed: Some(token), reason }));
         }
         let ends = [(from, self.session()), (to, self.session())];
         let queues = Default::default();
         self.links.push(Link { ends, token, queues, is_cut: false, is_noticed: [false; 2] });
-        for ((name, id), dialled) in ends.into_iter().zip([Some(token), None]) {
-            self.job(name, Job::Opened(id, Opened { kind: PeerKind::Link, address, dialled }));
+        for ((name, id), dialed) in ends.into_iter().zip([Some(token), None]) {
+            self.job(name, Job::Opened(id, Opened { kind: PeerKind::Link, address, dialed }));
         }
     }
 
@@ -401,7 +400,7 @@ impl World {
 
     fn client(&mut self, name: Name) -> SessionId {
         let (id, address) = (self.session(), ([127, 0, 0, 1], 9).into());
-        self.job(name, Job::Opened(id, Opened { kind: PeerKind::Client, address, dialled: None }));
+        self.job(name, Job::Opened(id, Opened { kind: PeerKind::Client, address, dialed: None }));
         id
     }
 

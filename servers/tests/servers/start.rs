@@ -101,7 +101,7 @@ fn a_server_with_another_cluster_key_gets_no_link_and_does_not_spin() {
     // Each pause is at least half of what it could be: 50 + 100 + 200 + 400 ms.
     assert!(started.elapsed() >= Duration::from_millis(750), "{:?}", started.elapsed());
     assert_eq!((login.links_up(), login.metric("throng_links_connected_total")), (0, 0));
-    assert!(login.admin("/links").contains("down (HandshakeFailed), dialling again"));
+    assert!(login.admin("/links").contains("down (HandshakeFailed), dialing again"));
     let mut client = Client::connect(login.login());
     assert_eq!(Player::named("Alice").sign_up(&mut client), Outcome::TryAgainLater);
     // The cluster itself is well.

@@ -7,18 +7,20 @@ use throng_core::wire::packets::{
     LinkHello, Outcome, Role,
 };
 
-use crate::chat::{Chat, DB_AGENT, Expected, LOGIN, Load, answer_login};
+use crate::chat::{Chat, Expected, Load, Phase, answer_login};
 
 pub(super) fn hello(chat: &mut Chat, call: &mut Call<'_>, hello: LinkHello) {
     let role = hello.role;
-    let link = chat.terminals.greeted(call.session, hello, &[Role::Login], call.now, call.effects);
+    let link = chat.terminals.identify(call.session, hello, &[Role::Login], call.now, call.effects);
     if link.is_none() {
         return;
     }
     match role {
-        Role::Login => drop(chat.phases.insert(call.session, LOGIN)),
+        Role::Login => {
+            chat.phases.insert(call.session, Phase::Login);
+        }
         Role::DbAgent => {
-            chat.phases.insert(call.session, DB_AGENT);
+            chat.phases.insert(call.session, Phase::DbAgent);
             chat.holdings.links_changed(&chat.terminals, call.effects);
         }
         Role::Chat => {}

@@ -16,28 +16,28 @@ use throng_core::wire::packets::{
     PositionUpdate, UserListRequest,
 };
 
-use super::{Chat, DB_AGENT, Departure, ENTERED, Expected, FRESH, LOGIN, STRANGER, pages};
+use super::{Chat, Departure, Expected, Phase, pages};
 
 /// Every packet that the chat server takes.
-pub(super) fn table() -> HandlerTable<Chat> {
+pub(super) fn table() -> HandlerTable<Chat, Phase> {
     HandlerTable::default()
-        .on(FRESH.or(ENTERED), enter)
-        .on(ENTERED, user_list)
-        .on(ENTERED, position)
-        .on(ENTERED, exit)
-        .on(ENTERED, ping)
-        .on(ENTERED, talk::chat)
-        .on(ENTERED, channels::create)
-        .on(ENTERED, channels::join)
-        .on(ENTERED, channels::leave)
-        .on(ENTERED, channels::kick)
-        .on(ENTERED, channels::list)
-        .on(STRANGER, links::hello)
-        .on(LOGIN, links::notify_login)
-        .on(LOGIN, links::cancel_login)
-        .on(DB_AGENT, links::character_loaded)
-        .on(DB_AGENT, links::claims_synced)
-        .on(DB_AGENT, links::claim_revoked)
+        .on(&[Phase::Fresh, Phase::Entered], enter)
+        .on(&[Phase::Entered], user_list)
+        .on(&[Phase::Entered], position)
+        .on(&[Phase::Entered], exit)
+        .on(&[Phase::Entered], ping)
+        .on(&[Phase::Entered], talk::chat)
+        .on(&[Phase::Entered], channels::create)
+        .on(&[Phase::Entered], channels::join)
+        .on(&[Phase::Entered], channels::leave)
+        .on(&[Phase::Entered], channels::kick)
+        .on(&[Phase::Entered], channels::list)
+        .on(&[Phase::Unidentified], links::hello)
+        .on(&[Phase::Login], links::notify_login)
+        .on(&[Phase::Login], links::cancel_login)
+        .on(&[Phase::DbAgent], links::character_loaded)
+        .on(&[Phase::DbAgent], links::claims_synced)
+        .on(&[Phase::DbAgent], links::claim_revoked)
 }
 
 fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
@@ -62,7 +62,7 @@ fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
     metrics::TICKETS_USED.inc();
     metrics::CHAT_USERS.add(1);
     let user = chat.users.enter(call.session, claim, ticket.name);
-    chat.phases.insert(call.session, ENTERED);
+    chat.phases.insert(call.session, Phase::Entered);
     // The others are told before the newcomer joins the room; its list is taken before it joins, too, so
     // it misses nobody.
     let tally = chat.users.tally();

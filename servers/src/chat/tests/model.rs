@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use proptest::prelude::*;
-use throng_core::content::{Command, Effect, Effects};
+use throng_core::content::{Effect, Effects, SessionCommand};
 use throng_core::wire::packets::{
     ChannelAnswer, ChannelCreateRequest, ChannelInfo, ChannelJoinRequest, ChannelKickAnswer,
     ChannelKickRequest, ChannelLeaveRequest, ChannelLeft, ChannelList, ChannelListRequest, ChatMessage,
@@ -145,11 +145,11 @@ impl Scenery {
     fn carry_out(&mut self, mut effects: Effects) {
         for effect in effects.drain() {
             match effect {
-                Effect::ToSession(_, Command::Send(to, packet)) => self.receive(to, *packet),
-                Effect::ToSession(_, Command::SendEncoded(to, begin, rest)) => {
+                Effect::ToSession(to, SessionCommand::Send(packet)) => self.receive(to, *packet),
+                Effect::ToSession(to, SessionCommand::SendEncoded(begin, rest)) => {
                     self.receive(to, Packet::decode(&[&*begin, &*rest].concat()).expect("a packet"));
                 }
-                Effect::ToSession(_, Command::Close(id, _)) => self.closed.push(id),
+                Effect::ToSession(id, SessionCommand::Close(_)) => self.closed.push(id),
                 Effect::Join(id, room) => {
                     assert!(!self.closed.contains(&id), "{id} is over and joins {room:?}");
                     assert!(self.joined.insert((id, room.0)), "{id} is in {room:?} already");
@@ -171,7 +171,7 @@ impl Scenery {
                         self.receive(id, packet.clone());
                     }
                 }
-                _ => panic!("that is no business of a chat without links"),
+                Effect::Dial(..) => panic!("that is no business of a chat without links"),
             }
         }
     }

@@ -79,7 +79,7 @@ fn who_joins_has_the_list_before_anything_is_told_and_who_is_out_hears_nothing_a
     assert_eq!(
         stand.packet(first, kick.clone()),
         [
-            format!("{second} is put out of 1"),
+            format!("{second} is expelled from 1"),
             notice(1, 4, 2, &[], &[2]),
             sent(second, ChannelLeft { channel: 1, outcome: Outcome::Kicked }),
             sent(first, kicked(Outcome::Ok)),
@@ -118,8 +118,8 @@ fn who_has_logged_in_elsewhere_is_put_out_of_every_room() {
     assert_eq!(
         lines[..4],
         [
-            format!("{} is put out of 1", users[0]),
-            format!("{} is put out of 0", users[0]),
+            format!("{} is expelled from 1", users[0]),
+            format!("{} is expelled from 0", users[0]),
             notice(0, 3, 1, &[], &[1]),
             format!("{} closed: LoggedInElsewhere", users[0]),
         ]
