@@ -26,16 +26,16 @@ pub struct HeldClaims {
     /// The links to DB agents that are up.
     agents: Vec<Agent>,
     /// The number of the last list.
-    lists: u64,
+    last_list: u64,
     /// Chooses among agents in turn.
-    next: usize,
+    turn: usize,
 }
 
 #[derive(Debug)]
 struct Agent {
     link: SessionId,
     /// Lists that it has yet to compare.
-    comparing: u32,
+    lists_in_flight: u32,
     /// Whether it has compared its first list: it takes requests.
     is_synced: bool,
     /// Claims that went to somebody else while the agent compares a list, in which they may
@@ -46,20 +46,20 @@ struct Agent {
 
 impl HeldClaims {
     /// A claim is ours.
-    pub fn hold(&mut self, claim: Claim) {
+    pub fn insert(&mut self, claim: Claim) {
         self.held.insert(claim.id, claim);
     }
 
     /// Whether a claim is ours. Number 0 never is.
-    pub fn holds(&self, claim: &Claim) -> bool {
+    pub fn contains(&self, claim: &Claim) -> bool {
         self.held.contains_key(&claim.id)
     }
 
     /// A claim is ours no more, because it went to somebody else. Says whether it was.
-    pub fn forget(&mut self, claim: &Claim) -> bool {
+    pub fn remove_transferred(&mut self, claim: &Claim) -> bool {
         let was_held = self.held.remove(&claim.id).is_some();
         if was_held {
-            for agent in self.agents.iter_mut().filter(|agent| agent.comparing > 0) {
+            for agent in self.agents.iter_mut().filter(|agent| agent.lists_in_flight > 0) {
                 agent.in_doubt.push(*claim);
             }
         }
@@ -79,44 +79,44 @@ impl HeldClaims {
     }
 
     /// A link over which a DB agent can be asked, if there is one; each in its turn.
-    pub fn agent(&mut self) -> Option<SessionId> {
+    pub fn next_agent(&mut self) -> Option<SessionId> {
         let ready = || self.agents.iter().filter(|agent| agent.is_synced);
         let count = ready().count();
-        self.next = self.next.wrapping_add(1);
-        let turn = self.next % count.max(1);
-        ready().nth(turn).map(|agent| agent.link)
+        self.turn = self.turn.wrapping_add(1);
+        let index = self.turn % count.max(1);
+        ready().nth(index).map(|agent| agent.link)
     }
 
     /// Links to DB agents came up or went down.
-    pub fn links_changed(&mut self, terminals: &Links, effects: &mut Effects) {
+    pub fn links_changed(&mut self, links: &Links, effects: &mut Effects) {
         let before = self.agents.len();
-        self.agents.retain(|agent| terminals.is_up(agent.link));
+        self.agents.retain(|agent| links.is_up(agent.link));
         if self.agents.len() < before {
             // The claims that came by the lost agent need another one to vouch for them.
             let successor = self.agents.iter().position(|agent| agent.is_synced);
             let successor = successor.or_else(|| (!self.agents.is_empty()).then_some(0));
             if let Some(successor) = successor {
-                self.tell(successor, effects);
+                self.send_list(successor, effects);
             }
         }
-        for (link, _) in terminals.up(Role::DbAgent) {
+        for (link, _) in links.up(Role::DbAgent) {
             if self.agents.iter().all(|agent| agent.link != link) {
-                self.agents.push(Agent { link, comparing: 0, is_synced: false, in_doubt: Vec::new() });
-                self.tell(self.agents.len() - 1, effects);
+                self.agents.push(Agent { link, lists_in_flight: 0, is_synced: false, in_doubt: Vec::new() });
+                self.send_list(self.agents.len() - 1, effects);
             }
         }
     }
 
     /// Sends an agent the list.
-    fn tell(&mut self, agent: usize, effects: &mut Effects) {
+    fn send_list(&mut self, agent: usize, effects: &mut Effects) {
         let Some(agent) = self.agents.get_mut(agent) else { return };
-        agent.comparing += 1;
-        self.lists += 1;
+        agent.lists_in_flight += 1;
+        self.last_list += 1;
         let mut claims = self.held.values().copied().peekable();
         loop {
             let page = List::take_from(&mut claims);
             let last = claims.peek().is_none();
-            effects.send(agent.link, DbHeldClaims { list: self.lists, claims: page, last });
+            effects.send(agent.link, DbHeldClaims { list: self.last_list, claims: page, last });
             if last {
                 break;
             }
@@ -127,8 +127,8 @@ impl HeldClaims {
     pub fn synced(&mut self, link: SessionId, effects: &mut Effects) {
         if let Some(agent) = self.agents.iter_mut().find(|agent| agent.link == link) {
             agent.is_synced = true;
-            agent.comparing = agent.comparing.saturating_sub(1);
-            if agent.comparing == 0 {
+            agent.lists_in_flight = agent.lists_in_flight.saturating_sub(1);
+            if agent.lists_in_flight == 0 {
                 for claim in agent.in_doubt.drain(..) {
                     effects.send(link, DbReleaseClaim { claim });
                 }

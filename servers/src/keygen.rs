@@ -32,14 +32,14 @@ pub struct KeyFile {
     /// The file.
     pub path: PathBuf,
     /// Whether it was made just now.
-    pub made: bool,
+    pub is_new: bool,
     /// The public half; none for the cluster key, which has no such thing.
     pub public: Option<PublicKey>,
 }
 
 impl fmt::Display for KeyFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verb = if self.made { "made" } else { "kept" };
+        let verb = if self.is_new { "made" } else { "kept" };
         write!(f, "{verb} {}", self.path.display())?;
         match &self.public {
             Some(public) => write!(f, "  public key {}", hex::encode(public)),
@@ -59,8 +59,8 @@ pub fn ensure(config: &Config) -> Result<Vec<KeyFile>, KeygenError> {
 }
 
 fn ensure_static(path: &Path, setting: &'static str) -> Result<KeyFile, KeygenError> {
-    let made = !path.exists();
-    let key = if made {
+    let is_new = !path.exists();
+    let key = if is_new {
         create_parent(path)?;
         let key = StaticKey::generate()?;
         key.store(path)?;
@@ -68,18 +68,18 @@ fn ensure_static(path: &Path, setting: &'static str) -> Result<KeyFile, KeygenEr
     } else {
         StaticKey::load(path, setting)?
     };
-    Ok(KeyFile { setting, path: path.into(), made, public: Some(*key.public()) })
+    Ok(KeyFile { setting, path: path.into(), is_new, public: Some(*key.public()) })
 }
 
 fn ensure_cluster(path: &Path) -> Result<KeyFile, KeygenError> {
-    let made = !path.exists();
-    if made {
+    let is_new = !path.exists();
+    if is_new {
         create_parent(path)?;
         ClusterKey::generate()?.store(path)?;
     } else {
         ClusterKey::load(path)?;
     }
-    Ok(KeyFile { setting: "link.cluster_key_file", path: path.into(), made, public: None })
+    Ok(KeyFile { setting: "link.cluster_key_file", path: path.into(), is_new, public: None })
 }
 
 fn create_parent(path: &Path) -> Result<(), DataDirError> {
@@ -105,7 +105,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = config(dir.path());
         let first = ensure(&config).unwrap();
-        assert!(first.iter().all(|key| key.made));
+        assert!(first.iter().all(|key| key.is_new));
         assert_eq!(first[1].path, dir.path().join("data/keys/chat.key"));
         for key in &first {
             assert_eq!(fs::metadata(&key.path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(fs::metadata(&config.data.dir).unwrap().permissions().mode() & 0o777, 0o700);
         fs::remove_file(&first[2].path).unwrap();
         let second = ensure(&config).unwrap();
-        assert_eq!(second.iter().map(|key| key.made).collect::<Vec<_>>(), [false, false, true]);
+        assert_eq!(second.iter().map(|key| key.is_new).collect::<Vec<_>>(), [false, false, true]);
         assert_eq!(second[0].public, first[0].public);
         assert!(second[0].to_string().contains(&hex::encode(first[0].public.unwrap())));
     }

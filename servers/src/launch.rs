@@ -31,12 +31,12 @@ use crate::dbagent::request::Reply;
 use crate::dbagent::role::{DbAgentRole, DbAgentSettings, Tag};
 use crate::login::{LoginRole, LoginSettings};
 use crate::memory::{self, TrimPolicy};
-use crate::node::{self, Node, NodeSize, Parts};
+use crate::node::{self, Node, NodeParts, NodeSize};
 use crate::process::Process;
 
 /// Why the roles cannot run.
 #[derive(Debug, Error)]
-pub enum UpError {
+pub enum LaunchError {
     /// A key is missing or no proper key.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -73,22 +73,22 @@ pub enum UpError {
 }
 
 /// Runs the roles until the process is asked to end, and ends them in order.
-pub fn run(config: &Config, roles: &[Role], process: &mut Process) -> Result<(), UpError> {
+pub fn run(config: &Config, roles: &[Role], process: &mut Process) -> Result<(), LaunchError> {
     let running = Running::start(config, roles, process.sessions_that_fit(), &process.shutdown)?;
-    let admin = match open(config, roles, process, &running) {
+    let admin = match publish(config, roles, process, &running) {
         Ok(admin) => admin,
         Err(error) => {
-            running.give_up();
+            running.abort();
             return Err(error);
         }
     };
-    let mut crowds = TrimPolicy::default();
+    let mut trim_policy = TrimPolicy::default();
     let cause = loop {
-        if let Some(cause) = process.shutdown.wait_timeout(memory::LOOK) {
+        if let Some(cause) = process.shutdown.wait_timeout(memory::CHECK_INTERVAL) {
             break cause;
         }
-        if crowds.should_trim(metrics::SESSIONS.get()) {
-            memory::give_back();
+        if trim_policy.should_trim(metrics::SESSIONS.get()) {
+            memory::trim();
         }
     };
     tracing::info!(?cause, "shutting down");
@@ -100,20 +100,20 @@ pub fn run(config: &Config, roles: &[Role], process: &mut Process) -> Result<(),
 }
 
 /// What is left to do once the roles run: everybody learns of it.
-fn open(
+fn publish(
     config: &Config,
     roles: &[Role],
     process: &mut Process,
     running: &Running,
-) -> Result<Option<AdminHandle>, UpError> {
+) -> Result<Option<AdminHandle>, LaunchError> {
     let admin = start_admin(config, process, running)?;
     if roles.len() == Role::ALL.len() {
-        running.wait_linked(process);
+        running.wait_for_links(process);
     }
     let mut endpoints = running.endpoints();
     endpoints.set_admin(admin.as_ref().map(|admin| admin.address));
     process.data.publish(endpoints)?;
-    announce(running, roles, admin.as_ref(), process)?;
+    print_startup(running, roles, admin.as_ref(), process)?;
     Ok(admin)
 }
 
@@ -121,20 +121,20 @@ fn start_admin(
     config: &Config,
     process: &Process,
     running: &Running,
-) -> Result<Option<AdminHandle>, UpError> {
+) -> Result<Option<AdminHandle>, LaunchError> {
     let Some(listen) = config.admin.listen else { return Ok(None) };
     let board = running.board.clone();
     let sources = AdminSources {
         metrics: metrics::render,
         links: Box::new(move || board.to_json()),
-        log: process.log(),
+        log: process.log_handle(),
         shutdown: process.shutdown.clone(),
     };
     Ok(Some(admin::start(listen, sources)?))
 }
 
 /// Tells on standard output what listens where, what to try, and that all is ready.
-fn announce(
+fn print_startup(
     running: &Running,
     roles: &[Role],
     admin: Option<&AdminHandle>,
@@ -188,7 +188,12 @@ pub struct Running {
 impl Running {
     /// Starts the roles, the DB agent first. `fit` is how many sessions the process has files for;
     /// fewer than configured are shared out in proportion. `shutdown` is asked for when an event loop gives out.
-    pub fn start(config: &Config, roles: &[Role], fit: u64, shutdown: &Shutdown) -> Result<Self, UpError> {
+    pub fn start(
+        config: &Config,
+        roles: &[Role],
+        fit: u64,
+        shutdown: &Shutdown,
+    ) -> Result<Self, LaunchError> {
         let cluster = ClusterKey::load(&config.resolve(&config.link.cluster_key_file))?;
         let mut starter = Starter {
             config,
@@ -204,7 +209,7 @@ impl Running {
                 dbagent: None,
                 listening: Vec::new(),
                 endpoints: Endpoints { pid: std::process::id(), ..Endpoints::default() },
-                sessions: share_out(config, roles, fit),
+                sessions: allot_sessions(config, roles, fit),
                 board: Arc::default(),
             },
         };
@@ -215,7 +220,7 @@ impl Running {
                 Role::Login => starter.login(),
             };
             if let Err(error) = started {
-                starter.running.give_up();
+                starter.running.abort();
                 return Err(error);
             }
         }
@@ -224,9 +229,9 @@ impl Running {
 
     /// Waits a moment until the roles have found each other, so that the first login finds
     /// everything ready.
-    fn wait_linked(&self, process: &Process) {
+    fn wait_for_links(&self, process: &Process) {
         // Login to chat and to the agent, chat to the agent; each link has two ends on the board.
-        let deadline = Instant::now() + LINKING;
+        let deadline = Instant::now() + LINK_WAIT_MAX;
         while self.board.up() < 6 && Instant::now() < deadline {
             if process.shutdown.wait_timeout(Duration::from_millis(1)).is_some() {
                 return;
@@ -240,33 +245,33 @@ impl Running {
     }
 
     /// Ends what runs, because the rest could not be started: the threads hold the database.
-    fn give_up(self) {
+    fn abort(self) {
         if let Err(second) = self.stop(Instant::now()) {
             tracing::error!("{second}");
         }
     }
 
     /// Ends the roles by `deadline`: clients are told, claims released, the database closed.
-    pub fn stop(self, deadline: Instant) -> Result<(), UpError> {
+    pub fn stop(self, deadline: Instant) -> Result<(), LaunchError> {
         // All clients hear of it at once; the DB agent stays until the others have told it all.
         let draining: Vec<_> = [self.login, self.chat].into_iter().flatten().map(Node::drain).collect();
         for node in draining {
             node.stop(deadline);
         }
         if let Some((node, pool)) = self.dbagent {
-            let deadline = deadline.max(Instant::now() + DB_PATIENCE);
+            let deadline = deadline.max(Instant::now() + DB_STOP_MIN);
             node.drain().stop(deadline);
-            pool.shutdown(deadline).map_err(UpError::Close)?;
+            pool.shutdown(deadline).map_err(LaunchError::Close)?;
         }
         Ok(())
     }
 }
 
 /// How long `throng up` waits for its own links before it says that it is ready.
-const LINKING: Duration = Duration::from_secs(2);
+const LINK_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// What the DB agent gets to finish in when the rest of the shutdown has used up the time.
-const DB_PATIENCE: Duration = Duration::from_millis(500);
+const DB_STOP_MIN: Duration = Duration::from_millis(500);
 
 /// The pieces that the roles are made from.
 struct Starter<'a> {
@@ -283,13 +288,13 @@ struct Starter<'a> {
 }
 
 impl Starter<'_> {
-    fn dbagent(&mut self) -> Result<(), UpError> {
+    fn dbagent(&mut self) -> Result<(), LaunchError> {
         let config = &self.config.dbagent;
-        let database = Database::of(self.config).map_err(UpError::Database)?;
-        ready(&database)?;
+        let database = Database::of(self.config).map_err(LaunchError::Database)?;
+        check_database(&database)?;
         let listener = self.listen(config.listen, "dbagent.listen", &self.link)?;
         let address = listener.address();
-        let parts = Parts::build("dbagent", self.size(0))?;
+        let parts = NodeParts::build("dbagent", self.size(0))?;
         let lane = parts.lanes()[0].clone();
         let pool_config = PoolConfig {
             threads: config.threads,
@@ -315,8 +320,8 @@ impl Starter<'_> {
             lease_grace: config.lease_grace,
             request_timeout: config.request_timeout,
         };
-        let terminals = self.terminals(packets::Role::DbAgent, &config.name, None, Vec::new());
-        let role = DbAgentRole::new(settings, terminals, pool.clone(), Instant::now(), unix_ms);
+        let links = self.links(packets::Role::DbAgent, &config.name, None, Vec::new());
+        let role = DbAgentRole::new(settings, links, pool.clone(), Instant::now(), unix_ms);
         let node = parts.start(role, vec![listener], on_failure(self.shutdown));
         self.running.dbagent = Some((node?, pool));
         self.chat_agents = vec![address];
@@ -326,25 +331,26 @@ impl Starter<'_> {
         Ok(())
     }
 
-    fn chat(&mut self) -> Result<(), UpError> {
+    fn chat(&mut self) -> Result<(), LaunchError> {
         let config = &self.config.chat;
         let key = Arc::new(StaticKey::load(&self.config.resolve(&config.key_file), "chat.key_file")?);
         let public = *key.public();
         let clients = self.listen(config.listen, "chat.listen", &self.client_endpoint(key))?;
-        let links = self.listen(config.link_listen, "chat.link_listen", &self.link)?;
-        let (address, link_address) = (clients.address(), links.address());
-        let told = match config.public_address.as_str() {
+        let link_listener = self.listen(config.link_listen, "chat.link_listen", &self.link)?;
+        let (address, link_address) = (clients.address(), link_listener.address());
+        let advertised = match config.public_address.as_str() {
             "" => address.to_string(),
             public => public.to_owned(),
         };
-        let client_side = Some((Address::new(told)?, public));
+        let client_side = Some((Address::new(advertised)?, public));
         let peers = peers(packets::Role::DbAgent, &self.chat_agents);
-        let terminals = self.terminals(packets::Role::Chat, &config.name, client_side, peers);
+        let links = self.links(packets::Role::Chat, &config.name, client_side, peers);
         let settings = ChatSettings::of(self.config);
         let admission = Admission::new(self.cluster.clone(), public, unix_ms());
-        let role = ChatRole::new(settings, admission, terminals, unix_ms);
-        let parts = Parts::build("chat", self.size(self.running.sessions[1]))?;
-        self.running.chat = Some(parts.start(role, vec![clients, links], on_failure(self.shutdown))?);
+        let role = ChatRole::new(settings, admission, links, unix_ms);
+        let parts = NodeParts::build("chat", self.size(self.running.sessions[1]))?;
+        self.running.chat =
+            Some(parts.start(role, vec![clients, link_listener], on_failure(self.shutdown))?);
         self.chat_links = vec![link_address];
         self.running.listening.push(("chat", address, Some(public)));
         self.running.listening.push(("chat links", link_address, None));
@@ -352,7 +358,7 @@ impl Starter<'_> {
         Ok(())
     }
 
-    fn login(&mut self) -> Result<(), UpError> {
+    fn login(&mut self) -> Result<(), LaunchError> {
         let config = &self.config.login;
         let key = Arc::new(StaticKey::load(&self.config.resolve(&config.key_file), "login.key_file")?);
         let public = *key.public();
@@ -360,15 +366,15 @@ impl Starter<'_> {
         let address = listener.address();
         let mut peers_of_login = peers(packets::Role::Chat, &self.chat_links);
         peers_of_login.extend(peers(packets::Role::DbAgent, &self.login_agents));
-        let terminals = self.terminals(packets::Role::Login, &config.name, None, peers_of_login);
+        let links = self.links(packets::Role::Login, &config.name, None, peers_of_login);
         let settings = LoginSettings {
             take_over: config.duplicate == Duplicate::Kick,
             ticket_lifetime: self.config.ticket.lifetime,
             request_timeout: config.request_timeout,
             cluster: self.cluster.clone(),
         };
-        let role = LoginRole::new(settings, terminals, unix_ms);
-        let parts = Parts::build("login", self.size(self.running.sessions[0]))?;
+        let role = LoginRole::new(settings, links, unix_ms);
+        let parts = NodeParts::build("login", self.size(self.running.sessions[0]))?;
         self.running.login = Some(parts.start(role, vec![listener], on_failure(self.shutdown))?);
         self.running.listening.push(("login", address, Some(public)));
         self.running.endpoints.login = Some(endpoints::Endpoint::new(address, Some(&public)));
@@ -419,7 +425,7 @@ impl Starter<'_> {
     }
 
     /// The links of a role that introduces itself by `name`; a chat server also says where clients find it.
-    fn terminals(
+    fn links(
         &self,
         role: packets::Role,
         name: &str,
@@ -437,7 +443,7 @@ impl Starter<'_> {
 
 /// Looks at the database before anybody is served from it. The embedded one is made, and brought to the newest schema. A
 /// server is its operators': one that will never do ends the start, one that is away is waited for by the DB threads.
-fn ready(database: &Database) -> Result<(), UpError> {
+fn check_database(database: &Database) -> Result<(), LaunchError> {
     if let Database::Sqlite(_) = database {
         database.migrate()?;
     }
@@ -446,7 +452,7 @@ fn ready(database: &Database) -> Result<(), UpError> {
             tracing::warn!("{error}");
             Ok(())
         }
-        result => result.map_err(UpError::Database),
+        result => result.map_err(LaunchError::Database),
     }
 }
 
@@ -476,7 +482,7 @@ fn on_failure(shutdown: &Shutdown) -> impl Fn() + Clone + Send + 'static {
 
 /// Sessions of the login and the chat server: as configured or, when the process has not files
 /// enough for all, that in proportion.
-fn share_out(config: &Config, roles: &[Role], fit: u64) -> [usize; 2] {
+fn allot_sessions(config: &Config, roles: &[Role], fit: u64) -> [usize; 2] {
     let wanted = |role: Role, sessions: usize| if roles.contains(&role) { sessions as u64 } else { 0 };
     let wanted =
         [wanted(Role::Login, config.login.max_sessions), wanted(Role::Chat, config.chat.max_sessions)];

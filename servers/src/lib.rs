@@ -19,7 +19,7 @@ pub mod rules;
 #[cfg(test)]
 mod role_fixture;
 #[cfg(test)]
-mod simulation;
+mod simulation_tests;
 
 /// The log belongs to the process: tests that open it take turns.
 #[cfg(test)]

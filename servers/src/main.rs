@@ -12,7 +12,7 @@ use throng_servers::cli::{Cli, Command, ConfigCommand};
 use throng_servers::datadir::Role;
 use throng_servers::db::{self, DbCommandError};
 use throng_servers::keygen::{self, KeygenError};
-use throng_servers::launch::{self, UpError};
+use throng_servers::launch::{self, LaunchError};
 use throng_servers::process::{Process, StartError};
 
 /// Exit code for a mistake on the command line or in the configuration, as clap's.
@@ -30,7 +30,7 @@ enum Failure {
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
     #[error(transparent)]
-    Up(#[from] UpError),
+    Launch(#[from] LaunchError),
     #[error(transparent)]
     Db(#[from] DbCommandError),
 }

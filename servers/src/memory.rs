@@ -7,34 +7,34 @@
 use std::time::Duration;
 
 /// How often sessions are counted.
-pub(crate) const LOOK: Duration = Duration::from_secs(5);
+pub(crate) const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A change of so many sessions is a crowd.
-const CROWD: i64 = 1000;
+const TRIM_THRESHOLD: i64 = 1000;
 
 /// Notices when a crowd has come or gone, and is through.
 #[derive(Debug, Default)]
 pub(crate) struct TrimPolicy {
     /// Sessions when memory was last given back.
-    settled: i64,
+    at_last_trim: i64,
     /// Sessions at the last look.
-    last: i64,
+    at_last_check: i64,
 }
 
 impl TrimPolicy {
     /// So many sessions there are now. True when many have come or gone since the last time, and few since the last look.
     pub(crate) fn should_trim(&mut self, sessions: i64) -> bool {
-        let moved = (sessions - std::mem::replace(&mut self.last, sessions)).abs();
-        if (sessions - self.settled).abs() < CROWD || moved > CROWD / 10 {
+        let change = (sessions - std::mem::replace(&mut self.at_last_check, sessions)).abs();
+        if (sessions - self.at_last_trim).abs() < TRIM_THRESHOLD || change > TRIM_THRESHOLD / 10 {
             return false;
         }
-        self.settled = sessions;
+        self.at_last_trim = sessions;
         true
     }
 }
 
 /// Has the allocator return free pages. Threads that allocate meanwhile wait for some milliseconds.
-pub(crate) fn give_back() {
+pub(crate) fn trim() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim(3) takes no pointer and is safe for threads; it only looks at what is free.
     unsafe {
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn memory_is_given_back_once_a_crowd_is_through() {
-        let mut crowds = TrimPolicy::default();
+        let mut policy = TrimPolicy::default();
         let steps = [
             (10, false),
             (900, false),
@@ -64,14 +64,14 @@ mod tests {
             (15, false),
         ];
         for (sessions, wanted) in steps {
-            assert_eq!(crowds.should_trim(sessions), wanted, "{sessions} sessions");
+            assert_eq!(policy.should_trim(sessions), wanted, "{sessions} sessions");
         }
     }
 
     #[test]
     fn giving_back_changes_nothing_that_is_in_use() {
         let kept = vec![7u8; 1 << 20];
-        give_back();
+        trim();
         assert!(kept.iter().all(|byte| *byte == 7));
     }
 }

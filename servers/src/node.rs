@@ -14,10 +14,10 @@ use throng_core::wire::CloseReason;
 
 /// A role could not be started.
 #[derive(Debug, Error)]
-#[error("cannot start the {role} role ({what}): {source}")]
+#[error("cannot start the {role} role ({stage}): {source}")]
 pub struct StartError {
     role: &'static str,
-    what: &'static str,
+    stage: &'static str,
     source: io::Error,
 }
 
@@ -45,14 +45,14 @@ pub struct NodeSize {
 }
 
 /// The parts of a role, built but not running.
-pub struct Parts<R> {
+pub struct NodeParts<R> {
     name: &'static str,
     shards: Vec<Shard<Command>>,
     pool: ContentPool<R>,
     rooms: RoomPolicy,
 }
 
-impl<R: Send + 'static> Parts<R> {
+impl<R: Send + 'static> NodeParts<R> {
     /// Builds the shards and lanes of the role called `name`.
     pub fn build(name: &'static str, size: NodeSize) -> Result<Self, StartError> {
         let shard_size = ShardSize {
@@ -65,7 +65,7 @@ impl<R: Send + 'static> Parts<R> {
         let shards = (0..size.shards.max(1))
             .map(|index| Shard::new(index, shard_size))
             .collect::<io::Result<Vec<_>>>()
-            .map_err(|source| StartError { role: name, what: "event loops", source })?;
+            .map_err(|source| StartError { role: name, stage: "event loops", source })?;
         Ok(Self { name, shards, pool: ContentPool::new(size.content_threads, size.lane), rooms: size.rooms })
     }
 
@@ -82,7 +82,7 @@ impl<R: Send + 'static> Parts<R> {
         on_failure: impl Fn() + Clone + Send + 'static,
     ) -> Result<Node<R>, StartError> {
         let name = self.name;
-        let failed = |what| move |source| StartError { role: name, what, source };
+        let failed = |stage| move |source| StartError { role: name, stage, source };
         let mailboxes: Vec<_> = self.shards.iter().map(Shard::mailbox).collect();
         let acceptor = Acceptor::new(listeners, &self.shards).map_err(failed("acceptor"))?;
         let dispatcher = Dispatcher::new(mailboxes.clone());
@@ -135,7 +135,7 @@ impl<R: Send + 'static> Node<R> {
     pub fn drain(self) -> Draining<R> {
         tracing::info!(role = self.name, "draining");
         self.acceptor.stop();
-        mail(&self.mailboxes, || Mail::CloseClients(CloseReason::ServerShutdown));
+        send_to_all(&self.mailboxes, || Mail::CloseClients(CloseReason::ServerShutdown));
         Draining { name: self.name, shards: self.shards, mailboxes: self.mailboxes, pool: self.pool }
     }
 }
@@ -146,7 +146,7 @@ impl<R: Send + 'static> Draining<R> {
     pub fn stop(self, deadline: Instant) {
         wait_idle(&self.pool, &self.mailboxes, deadline);
         let patience = deadline.saturating_duration_since(Instant::now()).max(LINK_LINGER);
-        mail(&self.mailboxes, || Mail::Stop(CloseReason::ServerShutdown, patience));
+        send_to_all(&self.mailboxes, || Mail::Stop(CloseReason::ServerShutdown, patience));
         for shard in self.shards {
             // A panic there has been reported by the panic hook.
             let _ = shard.join();
@@ -156,7 +156,7 @@ impl<R: Send + 'static> Draining<R> {
     }
 }
 
-fn mail(mailboxes: &[Arc<Mailbox<Command>>], make: impl Fn() -> Mail<Command>) {
+fn send_to_all(mailboxes: &[Arc<Mailbox<Command>>], make: impl Fn() -> Mail<Command>) {
     for mailbox in mailboxes {
         // Refused only by a shard that has ended already.
         let _ = mailbox.push(make());

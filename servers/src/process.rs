@@ -77,7 +77,7 @@ impl Process {
     }
 
     /// The handle that changes the log level.
-    pub fn log(&self) -> LogHandle {
+    pub fn log_handle(&self) -> LogHandle {
         self.log.handle()
     }
 }

@@ -39,27 +39,31 @@ impl<R: Role<Record = ()>> RoleFixture<R> {
         let now = Instant::now();
         let peers = peers.iter().map(|role| Peer { role: *role, address: ([127, 0, 0, 1], 9).into() });
         let backoff = Backoff { min: Duration::from_millis(50), max: Duration::from_secs(1) };
-        let terminals =
+        let links =
             Links::new(hello(role), Arc::new(endpoint()), backoff, peers.collect(), now, Arc::default());
-        let mut stand = Self { role: make(terminals), now, sessions: 0 };
-        stand.pass(Duration::ZERO);
-        stand
+        let mut fixture = Self { role: make(links), now, sessions: 0 };
+        fixture.advance(Duration::ZERO);
+        fixture
     }
 
     /// A link to a server has come up; `dialled` is the place among the peers of one that we called.
-    pub(crate) fn link(&mut self, role: packets::Role, dialled: Option<u64>) -> (SessionId, Vec<String>) {
+    pub(crate) fn open_link(
+        &mut self,
+        role: packets::Role,
+        dialled: Option<u64>,
+    ) -> (SessionId, Vec<String>) {
         let link = self.open(PeerKind::Link, dialled);
-        (link, self.packet(link, hello(role)))
+        (link, self.deliver(link, hello(role)))
     }
 
     /// A link to the DB agent has come up, and the agent has compared the claims.
-    pub(crate) fn agent(&mut self, dialled: u64) -> SessionId {
-        let (agent, _) = self.link(packets::Role::DbAgent, Some(dialled));
-        self.packet(agent, DbClaimsSynced {});
+    pub(crate) fn open_db_agent(&mut self, dialled: u64) -> SessionId {
+        let (agent, _) = self.open_link(packets::Role::DbAgent, Some(dialled));
+        self.deliver(agent, DbClaimsSynced {});
         agent
     }
 
-    pub(crate) fn client(&mut self) -> SessionId {
+    pub(crate) fn open_client(&mut self) -> SessionId {
         self.open(PeerKind::Client, None)
     }
 
@@ -71,23 +75,23 @@ impl<R: Role<Record = ()>> RoleFixture<R> {
         id
     }
 
-    pub(crate) fn packet(&mut self, from: SessionId, packet: impl Into<Packet>) -> Vec<String> {
-        self.packet_effects(from, packet).describe()
+    pub(crate) fn deliver(&mut self, from: SessionId, packet: impl Into<Packet>) -> Vec<String> {
+        self.deliver_effects(from, packet).describe()
     }
 
-    pub(crate) fn packet_effects(&mut self, from: SessionId, packet: impl Into<Packet>) -> Effects {
+    pub(crate) fn deliver_effects(&mut self, from: SessionId, packet: impl Into<Packet>) -> Effects {
         self.job(Job::Packet(from, packet.into(), self.now))
     }
 
-    pub(crate) fn client_gone(&mut self, id: SessionId) -> Vec<String> {
-        self.client_gone_effects(id).describe()
+    pub(crate) fn close_client(&mut self, id: SessionId) -> Vec<String> {
+        self.close_client_effects(id).describe()
     }
 
-    pub(crate) fn client_gone_effects(&mut self, id: SessionId) -> Effects {
+    pub(crate) fn close_client_effects(&mut self, id: SessionId) -> Effects {
         self.closed(id, PeerKind::Client)
     }
 
-    pub(crate) fn link_gone(&mut self, id: SessionId) -> Vec<String> {
+    pub(crate) fn close_link(&mut self, id: SessionId) -> Vec<String> {
         self.closed(id, PeerKind::Link).describe()
     }
 
@@ -110,11 +114,11 @@ impl<R: Role<Record = ()>> RoleFixture<R> {
     }
 
     /// Time passes.
-    pub(crate) fn pass(&mut self, time: Duration) -> Vec<String> {
-        self.pass_effects(time).describe()
+    pub(crate) fn advance(&mut self, time: Duration) -> Vec<String> {
+        self.advance_effects(time).describe()
     }
 
-    pub(crate) fn pass_effects(&mut self, time: Duration) -> Effects {
+    pub(crate) fn advance_effects(&mut self, time: Duration) -> Effects {
         self.now += time;
         NOW_MS.set(now_ms() + time.as_millis() as u64);
         let mut effects = Effects::default();

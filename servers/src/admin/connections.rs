@@ -16,29 +16,29 @@ use tokio::time::{Sleep, sleep};
 
 /// After how long a connection is closed, whatever it is doing: one that says nothing, or says
 /// it slowly, would otherwise keep its place for ever. Scrapers simply connect again.
-const LIFETIME: Duration = Duration::from_mins(1);
+const CONNECTION_LIFETIME: Duration = Duration::from_mins(1);
 
 /// Accepts a connection only when there is a place for it; the others wait in the kernel.
-pub(super) struct Limited {
+pub(super) struct LimitedListener {
     listener: TcpListener,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
-impl Limited {
+impl LimitedListener {
     pub(super) fn new(listener: TcpListener) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX)) }
+        Self { listener, permits: Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX)) }
     }
 }
 
-impl Listener for Limited {
+impl Listener for LimitedListener {
     type Io = Connection;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         // Fails only when the semaphore is closed, which nobody does.
-        let place = Arc::clone(&self.places).acquire_owned().await.ok();
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
         let (stream, address) = Listener::accept(&mut self.listener).await;
-        (Connection { stream, expiry: Box::pin(sleep(LIFETIME)), _place: place }, address)
+        (Connection { stream, expiry: Box::pin(sleep(CONNECTION_LIFETIME)), _permit: permit }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -50,7 +50,7 @@ impl Listener for Limited {
 pub(super) struct Connection {
     stream: TcpStream,
     expiry: Pin<Box<Sleep>>,
-    _place: Option<OwnedSemaphorePermit>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Connection {

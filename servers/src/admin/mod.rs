@@ -23,10 +23,10 @@ use throng_core::log::LogHandle;
 use throng_core::shutdown::Shutdown;
 use tokio::sync::oneshot;
 
-use connections::Limited;
+use connections::LimitedListener;
 
 /// How long requests under way may take once the process ends.
-const END_TIMEOUT: Duration = Duration::from_secs(1);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The admin server cannot start.
 #[derive(Debug, Error)]
@@ -95,28 +95,28 @@ pub fn start(listen: SocketAddr, sources: AdminSources) -> Result<AdminHandle, A
             "the admin server on {address} can be reached from elsewhere and asks for no password"
         );
     }
-    let (ask, asked) = oneshot::channel();
+    let (stop, stop_requested) = oneshot::channel();
     sources.shutdown.on_request(move |_| {
         // Nobody listens any more when the server has ended before.
-        let _ = ask.send(());
+        let _ = stop.send(());
     });
     let router = router(sources);
     let thread = thread::Builder::new()
         .name("control".into())
-        .spawn(move || runtime.block_on(serve(listener, router, asked)))
+        .spawn(move || runtime.block_on(serve(listener, router, stop_requested)))
         .map_err(AdminError::Thread)?;
     Ok(AdminHandle { address, thread })
 }
 
-async fn serve(listener: tokio::net::TcpListener, router: Router, asked: oneshot::Receiver<()>) {
-    let (end, ended) = oneshot::channel();
-    let serving = axum::serve(Limited::new(listener), router).with_graceful_shutdown(async move {
-        let _ = ended.await;
+async fn serve(listener: tokio::net::TcpListener, router: Router, stop_requested: oneshot::Receiver<()>) {
+    let (drain, drain_requested) = oneshot::channel();
+    let serving = axum::serve(LimitedListener::new(listener), router).with_graceful_shutdown(async move {
+        let _ = drain_requested.await;
     });
     let deadline = async {
-        let _ = asked.await;
-        let _ = end.send(());
-        tokio::time::sleep(END_TIMEOUT).await;
+        let _ = stop_requested.await;
+        let _ = drain.send(());
+        tokio::time::sleep(DRAIN_TIMEOUT).await;
     };
     tokio::select! {
         // Serving has no failure of its own: it goes on until it is asked to end.

@@ -30,7 +30,7 @@ pub struct Admission {
     /// Logins on their way, by the claim's number.
     expected: HashMap<u64, Expected>,
     /// When the two maps were last rid of what is over.
-    swept_ms: u64,
+    last_sweep_ms: u64,
 }
 
 /// How often what is over is removed, in milliseconds.
@@ -45,7 +45,7 @@ impl Admission {
             started_ms,
             used: HashMap::new(),
             expected: HashMap::new(),
-            swept_ms: started_ms,
+            last_sweep_ms: started_ms,
         }
     }
 
@@ -60,7 +60,7 @@ impl Admission {
     }
 
     /// The link to a login server is down: the logins it announced are void.
-    pub fn cancel_all_of(&mut self, login: SessionId) -> Vec<Claim> {
+    pub fn cancel_all_from(&mut self, login: SessionId) -> Vec<Claim> {
         self.expected.extract_if(|_, expected| expected.login == login).map(|(_, e)| e.claim).collect()
     }
 
@@ -93,10 +93,10 @@ impl Admission {
 
     /// Forgets what is over; returns the claims of logins that never arrived.
     pub fn sweep(&mut self, now_ms: u64) -> Vec<Claim> {
-        if now_ms < self.swept_ms + SWEEP_MS {
+        if now_ms < self.last_sweep_ms + SWEEP_MS {
             return Vec::new();
         }
-        self.swept_ms = now_ms;
+        self.last_sweep_ms = now_ms;
         self.used.retain(|_, expires_ms| *expires_ms > now_ms);
         self.expected.extract_if(|_, expected| expected.until_ms <= now_ms).map(|(_, e)| e.claim).collect()
     }
@@ -150,8 +150,8 @@ mod tests {
         assert!(admission.cancel(&expected(3).claim) && !admission.cancel(&expected(3).claim));
         check(&mut admission, Some(CloseReason::TicketUsed));
         admission.expect(expected(3));
-        assert_eq!(admission.cancel_all_of(SessionId::new(0, LOGIN, 1)), []);
-        assert_eq!(admission.cancel_all_of(SessionId::new(0, LOGIN, 0)), [expected(3).claim]);
+        assert_eq!(admission.cancel_all_from(SessionId::new(0, LOGIN, 1)), []);
+        assert_eq!(admission.cancel_all_from(SessionId::new(0, LOGIN, 0)), [expected(3).claim]);
         check(&mut admission, Some(CloseReason::TicketUsed));
     }
 

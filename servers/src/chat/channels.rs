@@ -27,8 +27,8 @@ pub struct Channel {
 /// The channels of a chat server.
 #[derive(Debug)]
 pub struct Channels {
-    most: usize,
-    last: u32,
+    max: usize,
+    last_number: u32,
     /// In the order of the list of channels.
     by_number: BTreeMap<u32, Channel>,
     /// Numbers by the names' keys.
@@ -47,12 +47,12 @@ impl Channel {
     }
 
     /// Whether a user is in it.
-    pub fn has(&self, user: u32) -> bool {
+    pub fn contains(&self, user: u32) -> bool {
         self.members.contains(&user)
     }
 
     /// How the list of its users stands.
-    pub fn tally(&self) -> ListState {
+    pub fn list_state(&self) -> ListState {
         ListState { version: self.version, head_count: self.members.len() as u32 }
     }
 
@@ -70,8 +70,8 @@ impl Channel {
 
 impl Channels {
     /// No channels, and never more than `most`.
-    pub fn new(most: usize) -> Self {
-        Self { most, last: 0, by_number: BTreeMap::new(), by_key: HashMap::new() }
+    pub fn new(max: usize) -> Self {
+        Self { max, last_number: 0, by_number: BTreeMap::new(), by_key: HashMap::new() }
     }
 
     /// How many there are.
@@ -85,8 +85,8 @@ impl Channels {
     }
 
     /// A channel that the user is in.
-    pub fn of_member(&mut self, number: u32, user: u32) -> Option<&mut Channel> {
-        self.by_number.get_mut(&number).filter(|channel| channel.has(user))
+    pub fn get_for_member(&mut self, number: u32, user: u32) -> Option<&mut Channel> {
+        self.by_number.get_mut(&number).filter(|channel| channel.contains(user))
     }
 
     /// The number of the channel whose name has this key.
@@ -100,14 +100,14 @@ impl Channels {
         if self.by_key.contains_key(key.as_str()) {
             return Err(Outcome::NameTaken);
         }
-        if self.by_number.len() >= self.most {
+        if self.by_number.len() >= self.max {
             return Err(Outcome::TooManyChannels);
         }
         // After four thousand million channels numbers start again; then, those that are in use are skipped.
         let number = loop {
-            self.last = self.last.wrapping_add(1).max(1);
-            if !self.by_number.contains_key(&self.last) {
-                break self.last;
+            self.last_number = self.last_number.wrapping_add(1).max(1);
+            if !self.by_number.contains_key(&self.last_number) {
+                break self.last_number;
             }
         };
         let members = BTreeSet::from([owner]);
@@ -126,7 +126,7 @@ impl Channels {
         }
         channel.version += 1;
         metrics::CHANNEL_MEMBERS.add(1);
-        Some(channel.tally())
+        Some(channel.list_state())
     }
 
     /// Takes a user out; nothing if it is not in. When its last member has left, the channel is no more.
@@ -137,7 +137,7 @@ impl Channels {
         }
         channel.version += 1;
         metrics::CHANNEL_MEMBERS.add(-1);
-        let tally = channel.tally();
+        let list_state = channel.list_state();
         match channel.members.first() {
             Some(first) if channel.owner == user => channel.owner = *first,
             Some(_) => {}
@@ -147,7 +147,7 @@ impl Channels {
                 metrics::CHANNELS.add(-1);
             }
         }
-        Some(tally)
+        Some(list_state)
     }
 
     /// The page of the list of channels that follows the number `after`.
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(channels.leave(1, 1), Some(ListState { version: 2, head_count: 0 }));
         assert_eq!((channels.find("éva"), channels.count()), (None, 1));
         assert_eq!(make(&mut channels, "éva", 9), Ok(3));
-        channels.last = u32::MAX;
+        channels.last_number = u32::MAX;
         channels.leave(2, 1);
         assert_eq!(make(&mut channels, "late", 9), Ok(1), "numbers start again");
     }

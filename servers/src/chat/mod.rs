@@ -33,15 +33,15 @@ pub use users::{Presence, Users};
 use crate::held_claims::HeldClaims;
 
 /// A client that has not entered.
-const FRESH: Phases = Phases(1);
+const CONNECTED: Phases = Phases(1);
 /// A user.
 const ENTERED: Phases = Phases(2);
 /// A link that has not said who it is.
-const STRANGER: Phases = Phases(4);
+const UNIDENTIFIED_LINK: Phases = Phases(4);
 /// A link to a DB agent.
-const DB_AGENT: Phases = Phases(8);
+const DB_AGENT_LINK: Phases = Phases(8);
 /// A link from a login server.
-const LOGIN: Phases = Phases(16);
+const LOGIN_LINK: Phases = Phases(16);
 
 /// What the chat server needs to know at its start.
 pub struct ChatSettings {
@@ -95,8 +95,8 @@ pub struct Chat {
     sectors: Sectors,
     notices: Notices,
     admission: Admission,
-    terminals: Links,
-    holdings: HeldClaims,
+    links: Links,
+    held_claims: HeldClaims,
     /// Characters that are being loaded for logins.
     loads: Pending<Load>,
     /// The number of the last message.
@@ -113,7 +113,7 @@ struct Load {
 
 impl ChatRole {
     /// A chat server with nobody in it.
-    pub fn new(settings: ChatSettings, admission: Admission, terminals: Links, now_ms: fn() -> u64) -> Self {
+    pub fn new(settings: ChatSettings, admission: Admission, links: Links, now_ms: fn() -> u64) -> Self {
         let loads = Pending::new(settings.request_timeout);
         let chat = Chat {
             now_ms,
@@ -123,8 +123,8 @@ impl ChatRole {
             sectors: Sectors::new(settings.sector_size),
             notices: Notices::new(settings.notice_at_once as u32, settings.notice_interval),
             admission,
-            terminals,
-            holdings: HeldClaims::default(),
+            links,
+            held_claims: HeldClaims::default(),
             loads,
             sequence: 0,
             settings,
@@ -143,7 +143,7 @@ impl Role for ChatRole {
                 if let Some(phase) = self.chat.phases.get(&session).copied() {
                     let mut call = Call { session, received, now, effects };
                     if !self.table.run(&mut self.chat, &mut call, phase, packet) {
-                        self.chat.forget(session, Departure::Voluntary, now, effects);
+                        self.chat.remove_session(session, Departure::Voluntary, now, effects);
                     }
                 }
             }
@@ -157,50 +157,50 @@ impl Role for ChatRole {
         let chat = &mut self.chat;
         for load in chat.loads.expire(now) {
             // Whether the claim came over is not known; giving it up is right in either case.
-            chat.holdings.release(load.claim, effects);
+            chat.held_claims.release(load.claim, effects);
             answer_login(&load, Outcome::TryAgainLater, None, effects);
         }
         for claim in chat.admission.sweep((chat.now_ms)()) {
             tracing::debug!(account = claim.account, "the ticket expired unused");
-            chat.holdings.release(claim, effects);
+            chat.held_claims.release(claim, effects);
         }
         let notices = chat.notices.tick(now, effects);
         let sweep = Some(now + Duration::from_secs(1));
-        let links = chat.terminals.tick(now, effects);
-        [links, chat.loads.next_deadline(), notices, sweep].into_iter().flatten().min()
+        let next_dial = chat.links.tick(now, effects);
+        [next_dial, chat.loads.next_deadline(), notices, sweep].into_iter().flatten().min()
     }
 }
 
 impl Chat {
     fn opened(&mut self, session: SessionId, opened: &Opened, effects: &mut Effects) {
         match opened.kind {
-            PeerKind::Client => drop(self.phases.insert(session, FRESH)),
+            PeerKind::Client => drop(self.phases.insert(session, CONNECTED)),
             PeerKind::Link => {
-                self.phases.insert(session, STRANGER);
-                self.terminals.opened(session, opened, effects);
+                self.phases.insert(session, UNIDENTIFIED_LINK);
+                self.links.opened(session, opened, effects);
             }
         }
     }
 
     fn closed(&mut self, session: SessionId, closed: &Closed, now: Instant, effects: &mut Effects) {
-        self.forget(session, Departure::Voluntary, now, effects);
+        self.remove_session(session, Departure::Voluntary, now, effects);
         if closed.kind == PeerKind::Link {
             self.link_closed(session, closed, now, effects);
         }
     }
 
     fn link_closed(&mut self, session: SessionId, closed: &Closed, now: Instant, effects: &mut Effects) {
-        let Some(link) = self.terminals.closed(session, closed, now) else { return };
+        let Some(link) = self.links.closed(session, closed, now) else { return };
         match link.hello.role {
             packets::Role::DbAgent => {
                 for load in self.loads.fail_link(session) {
                     answer_login(&load, Outcome::TryAgainLater, None, effects);
                 }
-                self.holdings.links_changed(&self.terminals, effects);
+                self.held_claims.links_changed(&self.links, effects);
             }
             packets::Role::Login => {
-                for claim in self.admission.cancel_all_of(session) {
-                    self.holdings.release(claim, effects);
+                for claim in self.admission.cancel_all_from(session) {
+                    self.held_claims.release(claim, effects);
                 }
                 for load in self.loads.iter_mut().filter(|load| load.login == session) {
                     load.is_cancelled = true;
@@ -212,51 +212,63 @@ impl Chat {
 
     /// A session is over, or about to be: its user leaves, and packets that it has sent
     /// before it learns of it are nobody's.
-    fn forget(&mut self, session: SessionId, going: Departure, now: Instant, effects: &mut Effects) {
+    fn remove_session(
+        &mut self,
+        session: SessionId,
+        departure: Departure,
+        now: Instant,
+        effects: &mut Effects,
+    ) {
         self.phases.remove(&session);
-        self.user_leaves(session, going, now, effects);
+        self.remove_user(session, departure, now, effects);
     }
 
     /// Takes the user of a session out of every room and tells the others. Its session may live on for a moment.
-    fn user_leaves(&mut self, session: SessionId, going: Departure, now: Instant, effects: &mut Effects) {
+    fn remove_user(&mut self, session: SessionId, departure: Departure, now: Instant, effects: &mut Effects) {
         let Some(gone) = self.users.leave(session) else { return };
         metrics::CHAT_USERS.add(-1);
         self.sectors.remove(session);
         let id = gone.user.id;
         for number in gone.channels {
-            if let Some(tally) = self.channels.leave(number, id) {
-                self.left_room(RoomId(number), (id, session), tally, going, now, effects);
+            if let Some(list_state) = self.channels.leave(number, id) {
+                self.leave_room(RoomId(number), (id, session), list_state, departure, now, effects);
             }
         }
-        self.left_room(RoomId::WORLD, (id, session), self.users.tally(), going, now, effects);
-        if self.holdings.holds(&gone.claim) {
-            self.holdings.release(gone.claim, effects);
+        self.leave_room(RoomId::WORLD, (id, session), self.users.list_state(), departure, now, effects);
+        if self.held_claims.contains(&gone.claim) {
+            self.held_claims.release(gone.claim, effects);
         }
     }
 
     /// A user's session leaves a room, from whose list, which now stands as `tally` says, the user has been taken.
-    fn left_room(
+    fn leave_room(
         &mut self,
         room: RoomId,
         (user, session): (u32, SessionId),
-        tally: ListState,
-        going: Departure,
+        list_state: ListState,
+        departure: Departure,
         now: Instant,
         effects: &mut Effects,
     ) {
-        match going {
+        match departure {
             Departure::Voluntary => effects.leave(session, room),
             Departure::Kicked => effects.expel(session, room),
         }
-        self.notices.left(room, user, tally, now, effects);
+        self.notices.left(room, user, list_state, now, effects);
     }
 
     /// Ends a client's session with a reason. Whoever has logged in elsewhere goes against its will; others
     /// have asked for it, if only by a bad packet.
-    fn throw_out(&mut self, session: SessionId, reason: CloseReason, now: Instant, effects: &mut Effects) {
-        let going =
+    fn close_session(
+        &mut self,
+        session: SessionId,
+        reason: CloseReason,
+        now: Instant,
+        effects: &mut Effects,
+    ) {
+        let departure =
             if reason == CloseReason::LoggedInElsewhere { Departure::Kicked } else { Departure::Voluntary };
-        self.forget(session, going, now, effects);
+        self.remove_session(session, departure, now, effects);
         effects.close(session, reason);
     }
 }

@@ -40,20 +40,20 @@ enum Change<'a> {
 /// What is yet to be told, in all rooms.
 #[derive(Debug)]
 pub struct Notices {
-    at_once: u32,
+    immediate_max: u32,
     interval: Duration,
     /// Only rooms in which something has changed.
-    pending: HashMap<u32, Pending>,
+    pending: HashMap<u32, PendingNotice>,
     /// The same rooms, by when they are told.
-    due: BTreeSet<(Instant, u32)>,
+    schedule: BTreeSet<(Instant, u32)>,
 }
 
 /// What is yet to be told in one room.
 #[derive(Debug)]
-struct Pending {
-    due: Instant,
+struct PendingNotice {
+    flush_at: Instant,
     since: u64,
-    tally: ListState,
+    list_state: ListState,
     is_complete: bool,
     entered: Vec<User>,
     left: Vec<u32>,
@@ -63,8 +63,8 @@ struct Pending {
 
 impl Notices {
     /// Rooms with up to `at_once` users are told at once, others after `interval`.
-    pub fn new(at_once: u32, interval: Duration) -> Self {
-        Self { at_once, interval, pending: HashMap::new(), due: BTreeSet::new() }
+    pub fn new(immediate_max: u32, interval: Duration) -> Self {
+        Self { immediate_max, interval, pending: HashMap::new(), schedule: BTreeSet::new() }
     }
 
     /// A user has entered a room, whose list now stands as `tally` says. Call it before the newcomer joins the
@@ -73,90 +73,105 @@ impl Notices {
         &mut self,
         room: RoomId,
         user: &User,
-        tally: ListState,
+        list_state: ListState,
         now: Instant,
         effects: &mut Effects,
     ) {
         // The first one has nobody to be told to.
-        if tally.head_count > 1 {
-            self.change(room, Change::Entered(user), tally, now, effects);
+        if list_state.head_count > 1 {
+            self.record(room, Change::Entered(user), list_state, now, effects);
         }
     }
 
     /// A user has left a room, whose list now stands as `tally` says.
-    pub fn left(&mut self, room: RoomId, user: u32, tally: ListState, now: Instant, effects: &mut Effects) {
-        if tally.head_count == 0 {
-            self.take(room);
-        } else {
-            self.change(room, Change::Left(user), tally, now, effects);
-        }
-    }
-
-    fn change(
+    pub fn left(
         &mut self,
         room: RoomId,
-        change: Change<'_>,
-        tally: ListState,
+        user: u32,
+        list_state: ListState,
         now: Instant,
         effects: &mut Effects,
     ) {
-        let due = now + self.interval;
-        let fresh = || Pending::new(tally, due);
-        if tally.head_count <= self.at_once {
-            let mut pending = self.take(room).unwrap_or_else(fresh);
-            pending.add(change, tally);
-            pending.tell(room, effects);
+        if list_state.head_count == 0 {
+            self.remove_pending(room);
+        } else {
+            self.record(room, Change::Left(user), list_state, now, effects);
+        }
+    }
+
+    fn record(
+        &mut self,
+        room: RoomId,
+        change: Change<'_>,
+        list_state: ListState,
+        now: Instant,
+        effects: &mut Effects,
+    ) {
+        let flush_at = now + self.interval;
+        let new_pending = || PendingNotice::new(list_state, flush_at);
+        if list_state.head_count <= self.immediate_max {
+            let mut pending = self.remove_pending(room).unwrap_or_else(new_pending);
+            pending.add(change, list_state);
+            pending.broadcast(room, effects);
             return;
         }
         metrics::NOTICES_COALESCED.inc();
         let pending = match self.pending.entry(room.0) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                let pending = fresh();
-                self.due.insert((pending.due, room.0));
+                let pending = new_pending();
+                self.schedule.insert((pending.flush_at, room.0));
                 entry.insert(pending)
             }
         };
-        pending.add(change, tally);
+        pending.add(change, list_state);
     }
 
     /// Nothing is pending in the room any more.
-    fn take(&mut self, room: RoomId) -> Option<Pending> {
+    fn remove_pending(&mut self, room: RoomId) -> Option<PendingNotice> {
         let pending = self.pending.remove(&room.0)?;
-        self.due.remove(&(pending.due, room.0));
+        self.schedule.remove(&(pending.flush_at, room.0));
         Some(pending)
     }
 
     /// Tells what is due; the result is when there is more to tell.
     pub fn tick(&mut self, now: Instant, effects: &mut Effects) -> Option<Instant> {
-        while let Some((at, room)) = self.due.first().copied() {
+        while let Some((at, room)) = self.schedule.first().copied() {
             if at > now {
                 return Some(at);
             }
-            if let Some(pending) = self.take(RoomId(room)) {
-                pending.tell(RoomId(room), effects);
+            if let Some(pending) = self.remove_pending(RoomId(room)) {
+                pending.broadcast(RoomId(room), effects);
             }
         }
         None
     }
 }
 
-impl Pending {
+impl PendingNotice {
     /// Of a room whose list has just come to `tally`, by one change.
-    fn new(tally: ListState, due: Instant) -> Self {
-        let since = tally.version.saturating_sub(1);
-        Self { due, since, tally, is_complete: true, entered: Vec::new(), left: Vec::new(), bytes: 0 }
+    fn new(list_state: ListState, flush_at: Instant) -> Self {
+        let since = list_state.version.saturating_sub(1);
+        Self {
+            flush_at,
+            since,
+            list_state,
+            is_complete: true,
+            entered: Vec::new(),
+            left: Vec::new(),
+            bytes: 0,
+        }
     }
 
-    fn add(&mut self, change: Change<'_>, tally: ListState) {
-        self.tally = tally;
+    fn add(&mut self, change: Change<'_>, list_state: ListState) {
+        self.list_state = list_state;
         match change {
             Change::Entered(user) => {
                 // Only to a channel does one come back under the same number.
                 if let Some(at) = self.left.iter().position(|id| *id == user.id) {
                     self.bytes -= size_of_val(&self.left.remove(at));
                 }
-                if self.entered.len() < ENTERED_MAX && self.takes(encoded_length(user)) {
+                if self.entered.len() < ENTERED_MAX && self.reserve(encoded_length(user)) {
                     self.entered.push(user.clone());
                 } else {
                     self.is_complete = false;
@@ -167,7 +182,7 @@ impl Pending {
                     self.bytes -= encoded_length(&self.entered.remove(at));
                 }
                 // Pages may have shown whoever had entered since: it is named all the same.
-                if self.left.len() < LEFT_MAX && self.takes(size_of_val(&id)) {
+                if self.left.len() < LEFT_MAX && self.reserve(size_of_val(&id)) {
                     self.left.push(id);
                 } else {
                     self.is_complete = false;
@@ -177,20 +192,20 @@ impl Pending {
     }
 
     /// Whether the notice has room for so many bytes more, which it then holds.
-    fn takes(&mut self, bytes: usize) -> bool {
+    fn reserve(&mut self, bytes: usize) -> bool {
         let fits = self.bytes + bytes <= LIST_BYTES_MAX;
         self.bytes += if fits { bytes } else { 0 };
         fits
     }
 
-    fn tell(self, room: RoomId, effects: &mut Effects) {
+    fn broadcast(self, room: RoomId, effects: &mut Effects) {
         metrics::NOTICES.inc();
         metrics::NOTICES_INCOMPLETE.add(u64::from(!self.is_complete));
         let notice = UsersChanged {
             channel: room.0,
             since: self.since,
-            version: self.tally.version,
-            head_count: self.tally.head_count,
+            version: self.list_state.version,
+            head_count: self.list_state.head_count,
             complete: self.is_complete,
             entered: List::take_from(&mut self.entered.into_iter()),
             left: List::take_from(&mut self.left.into_iter()),

@@ -29,10 +29,10 @@ fn length_of(name: &Name) -> usize {
 
 /// The full pages of one list, by the id that they follow.
 #[derive(Debug, Default)]
-pub(super) struct Pages(BTreeMap<u32, Full>);
+pub(super) struct Pages(BTreeMap<u32, CachedPage>);
 
 #[derive(Debug)]
-struct Full {
+struct CachedPage {
     last: u32,
     users: Arc<[u8]>,
 }
@@ -41,16 +41,16 @@ impl Pages {
     /// The page that follows `after`, of a list that goes on with `users` and ends with the id `highest`.
     pub(super) fn page<'a>(
         &mut self,
-        tally: ListState,
+        list_state: ListState,
         after: u32,
         highest: u32,
         users: impl Fn() -> Box<dyn Iterator<Item = (u32, &'a Name)> + 'a>,
     ) -> Page {
         metrics::USER_PAGES.inc();
-        let Some((first, _)) = users().next() else { return empty_of(0, tally) };
+        let Some((first, _)) = users().next() else { return empty_of(0, list_state) };
         // A page that was kept for an id before the same user is the same.
-        if let Some((_, full)) = self.0.range(after..first).next_back() {
-            return (begin(0, tally, full.last < highest), full.users.clone());
+        if let Some((_, cached)) = self.0.range(after..first).next_back() {
+            return (encode_head(0, list_state, cached.last < highest), cached.users.clone());
         }
         // A new page ends where a kept one begins, so that those that follow stay of use; but not if it gets short by that.
         let next = self.0.range(first..).next().map(|(next, _)| *next);
@@ -63,16 +63,16 @@ impl Pages {
         let (bytes, last) = page;
         let bytes = Arc::<[u8]>::from(bytes);
         // Whatever clients ask for, pages that are kept do not overlap, so they are no more than the list itself.
-        let is_free = self.0.range(..after).next_back().is_none_or(|(_, full)| full.last <= after);
+        let is_free = self.0.range(..after).next_back().is_none_or(|(_, cached)| cached.last <= after);
         if last < highest && is_free {
-            self.0.insert(after, Full { last, users: bytes.clone() });
+            self.0.insert(after, CachedPage { last, users: bytes.clone() });
         }
-        (begin(0, tally, last < highest), bytes)
+        (encode_head(0, list_state, last < highest), bytes)
     }
 
     /// A user enters or leaves: the page that it stands on is not that any more.
-    pub(super) fn changed(&mut self, id: u32) {
-        let found = self.0.range(..id).next_back().filter(|(_, full)| id <= full.last);
+    pub(super) fn invalidate(&mut self, id: u32) {
+        let found = self.0.range(..id).next_back().filter(|(_, cached)| id <= cached.last);
         if let Some(after) = found.map(|(after, _)| *after) {
             self.0.remove(&after);
         }
@@ -80,15 +80,15 @@ impl Pages {
 }
 
 /// The page of a channel's list that goes on with `users`.
-pub(super) fn of_channel<'a>(
+pub(super) fn channel_page<'a>(
     channel: u32,
-    tally: ListState,
+    list_state: ListState,
     users: impl Iterator<Item = (u32, &'a Name)>,
 ) -> Page {
     metrics::USER_PAGES.inc();
     let mut users = users.peekable();
     let (bytes, _) = encode_users(&mut users);
-    (begin(channel, tally, users.peek().is_some()), bytes.into())
+    (encode_head(channel, list_state, users.peek().is_some()), bytes.into())
 }
 
 /// The page that nobody is on: of a channel that the asker is not in.
@@ -96,17 +96,17 @@ pub(super) fn empty(channel: u32) -> Page {
     empty_of(channel, ListState { version: 0, head_count: 0 })
 }
 
-fn empty_of(channel: u32, tally: ListState) -> Page {
-    (begin(channel, tally, false), Arc::new([0; COUNT]))
+fn empty_of(channel: u32, list_state: ListState) -> Page {
+    (encode_head(channel, list_state, false), Arc::new([0; COUNT]))
 }
 
-fn begin(channel: u32, tally: ListState, more: bool) -> Box<[u8]> {
+fn encode_head(channel: u32, list_state: ListState, more: bool) -> Box<[u8]> {
     let mut out = Vec::with_capacity(19);
     let mut writer = Writer::new(&mut out);
     writer.u16(UserList::NUMBER);
     writer.u32(channel);
-    writer.u64(tally.version);
-    writer.u32(tally.head_count);
+    writer.u64(list_state.version);
+    writer.u32(list_state.head_count);
     writer.u8(u8::from(more));
     out.into()
 }
@@ -134,8 +134,8 @@ mod tests {
     use proptest::prelude::*;
     use throng_core::wire::{List, Packet, Text};
 
-    fn decode((begin, users): &Page) -> UserList {
-        match Packet::decode(&[&**begin, users].concat()) {
+    fn decode((head, users): &Page) -> UserList {
+        match Packet::decode(&[&**head, users].concat()) {
             Ok(Packet::UserList(page)) => page,
             other => panic!("{other:?}"),
         }
@@ -158,19 +158,19 @@ mod tests {
                     0 if !users.is_empty() => {
                         let id = *pick.get(&users.keys().copied().collect::<Vec<_>>());
                         users.remove(&id);
-                        pages.changed(id);
+                        pages.invalidate(id);
                     }
                     1 => {
                         let after = pick.index(last as usize + 2) as u32;
                         let after = if after.is_multiple_of(2) { 0 } else { after };
-                        let tally = ListState { version, head_count: users.len() as u32 };
+                        let list_state = ListState { version, head_count: users.len() as u32 };
                         let rest = || Box::new(users.range(after + 1..).map(|(id, name)| (*id, name))) as Box<_>;
-                        let page = pages.page(tally, after, users.keys().next_back().copied().unwrap_or(0), rest);
+                        let page = pages.page(list_state, after, users.keys().next_back().copied().unwrap_or(0), rest);
                         let found = decode(&page);
                         let named: Vec<_> = rest().map(|(id, name): (u32, &Name)| User { id, name: name.clone() }).collect();
                         let count = found.users.len();
                         let wanted = UserList {
-                            channel: 0, version, head_count: tally.head_count, more: count < named.len(),
+                            channel: 0, version, head_count: list_state.head_count, more: count < named.len(),
                             users: List::new(named[..count].to_vec()).unwrap(),
                         };
                         prop_assert_eq!(&found, &wanted);
@@ -186,7 +186,7 @@ mod tests {
                         for _ in 0..8 {
                             last += 1;
                             users.insert(last, Text::truncated(&format!("{name}{last:>60}")));
-                            pages.changed(last);
+                            pages.invalidate(last);
                         }
                     }
                 }

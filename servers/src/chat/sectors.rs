@@ -12,71 +12,71 @@ type Sector = (i32, i32);
 #[derive(Debug)]
 pub struct Sectors {
     size: i64,
-    places: HashMap<SessionId, Place>,
+    slots: HashMap<SessionId, Slot>,
     occupied: HashMap<Sector, Vec<SessionId>>,
 }
 
 /// Where a session stands in `occupied`.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct Slot {
     sector: Sector,
-    at: u32,
+    index: u32,
 }
 
 impl Sectors {
     /// Sectors whose sides are `size` units long.
     pub fn new(size: u32) -> Self {
-        Self { size: i64::from(size.max(1)), places: HashMap::new(), occupied: HashMap::new() }
+        Self { size: i64::from(size.max(1)), slots: HashMap::new(), occupied: HashMap::new() }
     }
 
     /// Sessions with a place.
     pub fn count(&self) -> usize {
-        self.places.len()
+        self.slots.len()
     }
 
     /// A session is at a position from now on.
-    pub fn place(&mut self, session: SessionId, x: i32, y: i32) {
-        let sector = (self.line(x), self.line(y));
-        match self.places.get(&session) {
-            Some(place) if place.sector == sector => return,
+    pub fn set_position(&mut self, session: SessionId, x: i32, y: i32) {
+        let sector = (self.grid_index(x), self.grid_index(y));
+        match self.slots.get(&session) {
+            Some(slot) if slot.sector == sector => return,
             Some(_) => self.remove(session),
             None => {}
         }
-        let there = self.occupied.entry(sector).or_insert_with(|| {
+        let occupants = self.occupied.entry(sector).or_insert_with(|| {
             metrics::SECTORS.add(1);
             Vec::new()
         });
-        self.places.insert(session, Place { sector, at: there.len() as u32 });
-        there.push(session);
+        self.slots.insert(session, Slot { sector, index: occupants.len() as u32 });
+        occupants.push(session);
     }
 
     /// A session is nowhere any more.
     pub fn remove(&mut self, session: SessionId) {
-        let Some(Place { sector, at }) = self.places.remove(&session) else { return };
-        let Entry::Occupied(mut there) = self.occupied.entry(sector) else { return };
-        there.get_mut().swap_remove(at as usize);
-        if let Some(place) = there.get().get(at as usize).and_then(|moved| self.places.get_mut(moved)) {
-            place.at = at;
+        let Some(Slot { sector, index }) = self.slots.remove(&session) else { return };
+        let Entry::Occupied(mut occupants) = self.occupied.entry(sector) else { return };
+        occupants.get_mut().swap_remove(index as usize);
+        if let Some(slot) = occupants.get().get(index as usize).and_then(|moved| self.slots.get_mut(moved)) {
+            slot.index = index;
         }
-        if there.get().is_empty() {
-            there.remove();
+        if occupants.get().is_empty() {
+            occupants.remove();
             metrics::SECTORS.add(-1);
         }
     }
 
     /// Everybody in a session's sector and the eight around it, the session included; nothing if it has no place.
     pub fn nearby(&self, session: SessionId) -> Option<Vec<SessionId>> {
-        let (column, row) = self.places.get(&session)?.sector;
+        let (column, row) = self.slots.get(&session)?.sector;
         // With sectors of one unit, those at the rim of the world have no neighbours beyond.
         let around = |line: i32| (-1..=1).filter_map(move |step| line.checked_add(step));
         let sectors = around(column).flat_map(|column| around(row).map(move |row| (column, row)));
-        let there: Vec<&[SessionId]> =
+        let occupants: Vec<&[SessionId]> =
             sectors.filter_map(|sector| self.occupied.get(&sector)).map(Vec::as_slice).collect();
-        Some(there.concat())
+        Some(occupants.concat())
     }
 
     /// The column or row of a coordinate.
-    fn line(&self, coordinate: i32) -> i32 {
+    fn grid_index(&self, coordinate: i32) -> i32 {
         // A quotient of an i32 by at least 1 is one.
         i64::from(coordinate).div_euclid(self.size) as i32
     }
@@ -92,12 +92,12 @@ mod tests {
     }
 
     /// Everybody whose sector is at most one away in each direction.
-    fn naive(places: &[Option<(i32, i32)>], size: u32, who: usize) -> Option<Vec<SessionId>> {
-        let line = |at: i32| (f64::from(at) / f64::from(size)).floor();
-        let near = |a: i32, b: i32| (line(a) - line(b)).abs() <= 1.0;
-        let (x, y) = places[who]?;
-        let others = places.iter().enumerate();
-        let others = others.filter(|(_, at)| at.is_some_and(|at| near(x, at.0) && near(y, at.1)));
+    fn naive(positions: &[Option<(i32, i32)>], size: u32, user: usize) -> Option<Vec<SessionId>> {
+        let grid_index = |coordinate: i32| (f64::from(coordinate) / f64::from(size)).floor();
+        let near = |a: i32, b: i32| (grid_index(a) - grid_index(b)).abs() <= 1.0;
+        let (x, y) = positions[user]?;
+        let others = positions.iter().enumerate();
+        let others = others.filter(|(_, position)| position.is_some_and(|(a, b)| near(x, a) && near(y, b)));
         Some(others.map(|(number, _)| id(number)).collect())
     }
 
@@ -112,19 +112,19 @@ mod tests {
             steps in prop::collection::vec(
                 (0..12usize, prop::option::weighted(0.8, (coordinate(), coordinate()))), 0..60),
         ) {
-            let (mut sectors, mut places) = (Sectors::new(size), [None; 12]);
-            for (who, position) in steps {
+            let (mut sectors, mut positions) = (Sectors::new(size), [None; 12]);
+            for (user, position) in steps {
                 match position {
-                    Some((x, y)) => sectors.place(id(who), x, y),
-                    None => sectors.remove(id(who)),
+                    Some((x, y)) => sectors.set_position(id(user), x, y),
+                    None => sectors.remove(id(user)),
                 }
-                places[who] = position;
-                for who in 0..places.len() {
-                    let nearby = sectors.nearby(id(who)).map(|mut nearby| { nearby.sort(); nearby });
-                    prop_assert_eq!(nearby, naive(&places, size, who));
+                positions[user] = position;
+                for user in 0..positions.len() {
+                    let nearby = sectors.nearby(id(user)).map(|mut nearby| { nearby.sort(); nearby });
+                    prop_assert_eq!(nearby, naive(&positions, size, user));
                 }
-                prop_assert_eq!(sectors.count(), places.iter().flatten().count());
-                prop_assert!(sectors.occupied.values().all(|there| !there.is_empty()));
+                prop_assert_eq!(sectors.count(), positions.iter().flatten().count());
+                prop_assert!(sectors.occupied.values().all(|occupants| !occupants.is_empty()));
             }
         }
     }

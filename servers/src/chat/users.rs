@@ -54,7 +54,7 @@ impl Users {
         self.by_id.insert(id, session);
         self.by_account.insert(claim.account, session);
         self.roster.insert(&user);
-        self.pages.changed(id);
+        self.pages.invalidate(id);
         self.present.insert(session, Presence { user: user.clone(), session, claim, channels: Vec::new() });
         user
     }
@@ -65,33 +65,33 @@ impl Users {
         self.by_id.remove(&presence.user.id);
         self.by_account.remove(&presence.claim.account);
         self.roster.remove(presence.user.id);
-        self.pages.changed(presence.user.id);
+        self.pages.invalidate(presence.user.id);
         self.version += 1;
         Some(presence)
     }
 
     /// The user of a session.
-    pub fn of_session(&self, session: SessionId) -> Option<&Presence> {
+    pub fn by_session(&self, session: SessionId) -> Option<&Presence> {
         self.present.get(&session)
     }
 
     /// The same, to note what it joins and leaves.
-    pub fn of_session_mut(&mut self, session: SessionId) -> Option<&mut Presence> {
+    pub fn by_session_mut(&mut self, session: SessionId) -> Option<&mut Presence> {
         self.present.get_mut(&session)
     }
 
     /// The user with a number.
-    pub fn of_id(&self, id: u32) -> Option<&Presence> {
+    pub fn by_id(&self, id: u32) -> Option<&Presence> {
         self.present.get(self.by_id.get(&id)?)
     }
 
     /// The same, to note what it joins and leaves.
-    pub fn of_id_mut(&mut self, id: u32) -> Option<&mut Presence> {
+    pub fn by_id_mut(&mut self, id: u32) -> Option<&mut Presence> {
         self.present.get_mut(self.by_id.get(&id)?)
     }
 
     /// The user of an account.
-    pub fn of_account(&self, account: u64) -> Option<&Presence> {
+    pub fn by_account(&self, account: u64) -> Option<&Presence> {
         self.present.get(self.by_account.get(&account)?)
     }
 
@@ -101,19 +101,19 @@ impl Users {
     }
 
     /// How the list of users stands.
-    pub fn tally(&self) -> ListState {
+    pub fn list_state(&self) -> ListState {
         ListState { version: self.version, head_count: self.count() }
     }
 
     /// The page of the user list that follows the user id `after`, encoded.
     pub fn page(&mut self, after: u32) -> Page {
-        let (tally, roster) = (self.tally(), &self.roster);
-        self.pages.page(tally, after, roster.last(), || Box::new(roster.after(after)))
+        let (list_state, roster) = (self.list_state(), &self.roster);
+        self.pages.page(list_state, after, roster.last(), || Box::new(roster.after(after)))
     }
 
     /// The same for a channel's list.
-    pub fn page_of(&self, number: u32, channel: &Channel, after: u32) -> Page {
-        pages::of_channel(number, channel.tally(), self.roster.select(channel.members_after(after)))
+    pub fn channel_page(&self, number: u32, channel: &Channel, after: u32) -> Page {
+        pages::channel_page(number, channel.list_state(), self.roster.select(channel.members_after(after)))
     }
 }
 
@@ -153,7 +153,7 @@ mod tests {
         let first = enter(&mut users, 1);
         let gone = enter(&mut users, 2);
         users.leave(SessionId::new(0, 2, 0)).unwrap();
-        assert!(users.of_account(1002).is_none());
+        assert!(users.by_account(1002).is_none());
         assert_ne!(enter(&mut users, 3), gone);
         users.last_id = u32::MAX;
         let wrapped = enter(&mut users, 4);

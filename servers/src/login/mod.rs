@@ -28,11 +28,11 @@ const BUSY: Phases = Phases(2);
 /// A client that has a ticket and is on its way to the chat.
 const GRANTED: Phases = Phases(4);
 /// A link that has not said who it is.
-const STRANGER: Phases = Phases(8);
+const UNIDENTIFIED_LINK: Phases = Phases(8);
 /// A link to a DB agent.
-const DB_AGENT: Phases = Phases(16);
+const DB_AGENT_LINK: Phases = Phases(16);
 /// A link to a chat server.
-const CHAT: Phases = Phases(32);
+const CHAT_LINK: Phases = Phases(32);
 
 /// What the login server needs to know at its start.
 pub struct LoginSettings {
@@ -57,19 +57,19 @@ pub struct Login {
     settings: LoginSettings,
     now_ms: fn() -> u64,
     phases: HashMap<SessionId, Phases>,
-    terminals: Links,
-    holdings: HeldClaims,
-    pending: Pending<Waiting>,
+    links: Links,
+    held_claims: HeldClaims,
+    requests: Pending<ClientRequest>,
     /// Clients that have a ticket, by the claim's number.
-    granted: HashMap<u64, Granted>,
+    grants: HashMap<u64, Grant>,
     /// When tickets expire, in order: all live equally long.
     expiries: VecDeque<(Instant, u64)>,
     /// Chooses among chat servers in turn.
-    next_chat: usize,
+    chat_turn: usize,
 }
 
 /// A client's request that waits for another server.
-struct Waiting {
+struct ClientRequest {
     client: SessionId,
     step: Step,
 }
@@ -90,7 +90,7 @@ enum Step {
 
 /// A client that has a ticket.
 #[derive(Clone, Copy)]
-struct Granted {
+struct Grant {
     client: SessionId,
     chat: SessionId,
     claim: Claim,
@@ -98,18 +98,18 @@ struct Granted {
 
 impl LoginRole {
     /// A login server that nobody is connected to.
-    pub fn new(settings: LoginSettings, terminals: Links, now_ms: fn() -> u64) -> Self {
-        let pending = Pending::new(settings.request_timeout);
+    pub fn new(settings: LoginSettings, links: Links, now_ms: fn() -> u64) -> Self {
+        let requests = Pending::new(settings.request_timeout);
         let login = Login {
             settings,
             now_ms,
             phases: HashMap::new(),
-            terminals,
-            holdings: HeldClaims::default(),
-            pending,
-            granted: HashMap::new(),
+            links,
+            held_claims: HeldClaims::default(),
+            requests,
+            grants: HashMap::new(),
             expiries: VecDeque::new(),
-            next_chat: 0,
+            chat_turn: 0,
         };
         Self { table: handlers::table(), login }
     }
@@ -125,7 +125,7 @@ impl Role for LoginRole {
                 if let Some(phase) = self.login.phases.get(&session).copied() {
                     let mut call = Call { session, received, now, effects };
                     if !self.table.run(&mut self.login, &mut call, phase, packet) {
-                        self.login.forget(session, effects);
+                        self.login.remove_session(session, effects);
                     }
                 }
             }
@@ -137,22 +137,19 @@ impl Role for LoginRole {
 
     fn tick(&mut self, now: Instant, effects: &mut Effects) -> Option<Instant> {
         let login = &mut self.login;
-        for waiting in login.pending.expire(now) {
-            login.fail(&waiting, Outcome::TryAgainLater, effects);
+        for pending in login.requests.expire(now) {
+            login.fail_request(&pending, Outcome::TryAgainLater, effects);
         }
         while let Some((_, claim)) = login.expiries.pop_front_if(|(at, _)| *at <= now) {
             // The chat server would give the claim up by itself, but later than the client is told
             // that it has to log in again.
-            if let Some(granted) = login.granted.remove(&claim) {
-                effects.send(granted.chat, ChatCancelLogin { claim: granted.claim });
-                effects.close(granted.client, CloseReason::TicketExpired);
+            if let Some(grant) = login.grants.remove(&claim) {
+                effects.send(grant.chat, ChatCancelLogin { claim: grant.claim });
+                effects.close(grant.client, CloseReason::TicketExpired);
             }
         }
         let expiry = login.expiries.front().map(|(at, _)| *at);
-        [login.terminals.tick(now, effects), login.pending.next_deadline(), expiry]
-            .into_iter()
-            .flatten()
-            .min()
+        [login.links.tick(now, effects), login.requests.next_deadline(), expiry].into_iter().flatten().min()
     }
 }
 
@@ -161,49 +158,49 @@ impl Login {
         match opened.kind {
             PeerKind::Client => drop(self.phases.insert(session, IDLE)),
             PeerKind::Link => {
-                self.phases.insert(session, STRANGER);
-                self.terminals.opened(session, opened, effects);
+                self.phases.insert(session, UNIDENTIFIED_LINK);
+                self.links.opened(session, opened, effects);
             }
         }
     }
 
     fn closed(&mut self, session: SessionId, closed: &Closed, now: Instant, effects: &mut Effects) {
-        self.forget(session, effects);
-        let Some(link) = self.terminals.closed(session, closed, now) else { return };
-        for waiting in self.pending.fail_link(session) {
-            self.fail(&waiting, Outcome::TryAgainLater, effects);
+        self.remove_session(session, effects);
+        let Some(link) = self.links.closed(session, closed, now) else { return };
+        for pending in self.requests.fail_link(session) {
+            self.fail_request(&pending, Outcome::TryAgainLater, effects);
         }
         if link.hello.role == packets::Role::DbAgent {
-            self.holdings.links_changed(&self.terminals, effects);
+            self.held_claims.links_changed(&self.links, effects);
         }
     }
 
     /// A session is over, or about to be: packets that it has sent before it learns of it are
     /// nobody's. A request of its under way is noticed to be nobody's when its answer comes.
-    fn forget(&mut self, session: SessionId, effects: &mut Effects) {
+    fn remove_session(&mut self, session: SessionId, effects: &mut Effects) {
         if self.phases.remove(&session) == Some(GRANTED) {
             // It went before it entered the chat: nobody else shall use its ticket.
-            for (_, granted) in self.granted.extract_if(|_, granted| granted.client == session) {
-                effects.send(granted.chat, ChatCancelLogin { claim: granted.claim });
+            for (_, grant) in self.grants.extract_if(|_, grant| grant.client == session) {
+                effects.send(grant.chat, ChatCancelLogin { claim: grant.claim });
             }
         }
     }
 
     /// A request has come to nothing: gives back what it held and tells the client.
-    fn fail(&mut self, waiting: &Waiting, outcome: Outcome, effects: &mut Effects) {
+    fn fail_request(&mut self, pending: &ClientRequest, outcome: Outcome, effects: &mut Effects) {
         if outcome == Outcome::TryAgainLater {
             metrics::TRY_AGAIN_LATER.inc();
         }
-        if let Step::HandOver { chat, claim } = waiting.step {
+        if let Step::HandOver { chat, claim } = pending.step {
             // Whether the chat server has the claim by now is not known. It gives it up if it has.
             effects.send(chat, ChatCancelLogin { claim });
-            self.holdings.release(claim, effects);
+            self.held_claims.release(claim, effects);
         }
-        self.answer(waiting.client, &waiting.step, outcome, effects);
+        self.answer_client(pending.client, &pending.step, outcome, effects);
     }
 
     /// Tells a client how its request went; it may ask again then.
-    fn answer(&mut self, client: SessionId, step: &Step, outcome: Outcome, effects: &mut Effects) {
+    fn answer_client(&mut self, client: SessionId, step: &Step, outcome: Outcome, effects: &mut Effects) {
         let packet: Packet = match step {
             Step::Password | Step::HandOver { .. } => {
                 metrics::LOGINS_REFUSED.inc();
@@ -220,31 +217,33 @@ impl Login {
 
     /// Asks another server on behalf of a client; `packet` makes the packet from the request's
     /// number. Without a link, or with too much under way, the client is told to try later.
-    fn ask<P: Into<Packet>>(
+    fn send_request<P: Into<Packet>>(
         &mut self,
         link: Option<SessionId>,
-        waiting: Waiting,
+        pending: ClientRequest,
         call: &mut Call<'_>,
         packet: impl FnOnce(u64) -> P,
     ) {
-        let Some(link) = link else { return self.fail(&waiting, Outcome::TryAgainLater, call.effects) };
-        let client = waiting.client;
-        match self.pending.add(link, waiting, call.now) {
+        let Some(link) = link else {
+            return self.fail_request(&pending, Outcome::TryAgainLater, call.effects);
+        };
+        let client = pending.client;
+        match self.requests.add(link, pending, call.now) {
             Ok(request) => {
                 if let Some(phase) = self.phases.get_mut(&client) {
                     *phase = BUSY;
                 }
                 call.effects.send(link, packet(request));
             }
-            Err(waiting) => self.fail(&waiting, Outcome::TryAgainLater, call.effects),
+            Err(pending) => self.fail_request(&pending, Outcome::TryAgainLater, call.effects),
         }
     }
 
     /// A chat server that is up, each in its turn.
-    fn choose_chat(&mut self) -> Option<SessionId> {
-        let up: Vec<SessionId> = self.terminals.up(packets::Role::Chat).map(|(id, _)| id).collect();
-        self.next_chat = self.next_chat.wrapping_add(1);
-        up.get(self.next_chat % up.len().max(1)).copied()
+    fn next_chat_server(&mut self) -> Option<SessionId> {
+        let up: Vec<SessionId> = self.links.up(packets::Role::Chat).map(|(id, _)| id).collect();
+        self.chat_turn = self.chat_turn.wrapping_add(1);
+        up.get(self.chat_turn % up.len().max(1)).copied()
     }
 }
 

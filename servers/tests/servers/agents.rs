@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use throng_core::wire::packets::Outcome;
 
-use crate::support::{Client, Cluster, Crowd, Home, Player, Postgres, exit, wait_for, wait_until};
+use crate::support::{ChatGroup, Client, Cluster, Home, Player, Postgres, exit, wait_for, wait_until};
 
 #[test]
 fn a_player_gets_in_over_postgres_and_nobody_is_left_online() {
@@ -33,7 +33,7 @@ fn of_a_thousand_sign_ups_of_one_id_through_three_agents_one_succeeds() {
     // All are to reach the database, however long the queues are.
     settings.extend(["login.request_timeout=30s", "dbagent.request_timeout=29s"].map(String::from));
     let cluster = Cluster::start_with(3, &settings);
-    let login = cluster.login_door();
+    let login = cluster.login_addr();
     let start = Barrier::new(THREADS);
     let outcomes: Vec<Outcome> = thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS)
@@ -69,26 +69,26 @@ fn players_stay_online_when_an_agent_dies_and_logins_go_on() {
     let mut settings = database.settings();
     settings.push("dbagent.lease=5s".into());
     let mut cluster = Cluster::start_with(2, &settings);
-    let login = cluster.login_door();
+    let login = cluster.login_addr();
     let players: Vec<_> = (0..6).map(|number| Player::create(login, &format!("Player {number}"))).collect();
     let inside: Vec<_> = players[..4].iter().map(|player| player.enter(login)).collect();
-    let crowd = Crowd::enter(&cluster.home, cluster.chat_door(), 10).chatter();
+    let group = ChatGroup::enter(&cluster.home, cluster.chat_addr(), 10).chat_in_background();
 
     cluster.others[0].server.take().unwrap().kill();
-    let died = Instant::now();
+    let killed_at = Instant::now();
     // Who asks in the very moment may be told to try again, for no longer than that.
     let free = wait_for("a login works", || match players[4].log_in(login) {
         Err(Outcome::TryAgainLater) => None,
         result => Some(result.unwrap()),
     });
-    assert!(died.elapsed() < Duration::from_secs(2), "{:?}", died.elapsed());
+    assert!(killed_at.elapsed() < Duration::from_secs(2), "{:?}", killed_at.elapsed());
     let late = free.enter().0;
     // Longer than the lease that the dead agent gave.
-    while died.elapsed() < Duration::from_secs(6) {
+    while killed_at.elapsed() < Duration::from_secs(6) {
         for player in &players[..5] {
             assert_eq!(player.log_in(login).err(), Some(Outcome::AlreadyOnline), "{player:?}");
         }
-        crowd.goes_on();
+        group.assert_progress();
     }
     cluster.others[0].start();
     cluster.linked();
@@ -106,7 +106,7 @@ fn players_stay_online_when_an_agent_dies_and_logins_go_on() {
     for player in &players {
         exit(player.enter(login));
     }
-    crowd.stop().round();
+    group.stop().round();
     wait_until("nobody is online", || database.sql("SELECT count(*) FROM throng.online") == "0");
 }
 
@@ -117,16 +117,16 @@ fn players_of_a_dead_server_and_a_dead_agent_come_free() {
     let mut settings = database.settings();
     settings.push("dbagent.lease=5s".into());
     let mut cluster = Cluster::start_with(2, &settings);
-    let login = cluster.login_door();
+    let login = cluster.login_addr();
     let player = Player::create(login, "Player");
     let _inside = player.enter(login);
     cluster.others[0].server.take().unwrap().kill();
     cluster.chat.take().unwrap().kill();
-    let died = Instant::now();
+    let killed_at = Instant::now();
     cluster.start_chat();
     cluster.linked();
     player.enter(login);
-    assert!(died.elapsed() < Duration::from_secs(8), "{:?}", died.elapsed());
+    assert!(killed_at.elapsed() < Duration::from_secs(8), "{:?}", killed_at.elapsed());
 }
 
 /// Every statement on the accounts waits for a lock, and the DB threads with it; the chat does not.
@@ -134,9 +134,9 @@ fn players_of_a_dead_server_and_a_dead_agent_come_free() {
 fn the_chat_does_not_wait_for_the_database() {
     let database = Postgres::shared().database();
     let cluster = Cluster::start_with(1, &database.settings());
-    let login = cluster.login_door();
+    let login = cluster.login_addr();
     let player = Player::create(login, "Player");
-    let mut crowd = Crowd::enter(&cluster.home, cluster.chat_door(), 20);
+    let mut group = ChatGroup::enter(&cluster.home, cluster.chat_addr(), 20);
     let mut owner = database.connect();
     owner.set_autocommit("test", false).unwrap();
     owner.run("test", "LOCK TABLE throng.accounts").unwrap();
@@ -148,7 +148,7 @@ fn the_chat_does_not_wait_for_the_database() {
         let mut slowest = Duration::ZERO;
         while !logins.iter().all(thread::ScopedJoinHandle::is_finished) {
             let began = Instant::now();
-            crowd.round();
+            group.round();
             slowest = slowest.max(began.elapsed());
         }
         // A login is given up after a second and more; a message to twenty people takes some milliseconds.

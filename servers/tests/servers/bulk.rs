@@ -23,14 +23,14 @@ struct Found {
 }
 
 /// A migrated database that `throng db` and the test both use.
-struct Bench {
+struct BulkTest {
     home: Home,
     settings: Vec<String>,
     database: Box<dyn Procedures>,
     passwords: Passwords,
 }
 
-impl Bench {
+impl BulkTest {
     fn new(home: Home, settings: Vec<String>, database: Box<dyn Procedures>) -> Self {
         let passwords = Passwords::new(PasswordCost { memory_kib: 8, iterations: 1 }).unwrap();
         Self { home, settings, database, passwords }
@@ -111,52 +111,52 @@ fn ended(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stdout.clone()).unwrap())
 }
 
-fn seeds(mut bench: Bench) {
-    let (code, said) = bench.run(&["db", "seed", "--count", "50"]);
+fn seeds(mut test: BulkTest) {
+    let (code, said) = test.run(&["db", "seed", "--count", "50"]);
     assert!(
         code == Some(0) && said.starts_with("50 accounts made, 0 there already, 0 refused, in "),
         "{said}"
     );
     assert!(said.ends_with("/s)\n") && said.lines().count() == 1, "{said}");
-    let first = bench.is_there("seed-000050", "seed-password", Some("seed-000050"));
+    let first = test.is_there("seed-000050", "seed-password", Some("seed-000050"));
     assert!(first.password_hash.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{}", first.password_hash);
-    assert_eq!(bench.find("seed-000051"), None);
+    assert_eq!(test.find("seed-000051"), None);
 
-    let (code, said) = bench.run(&["db", "seed", "--count", "80"]);
+    let (code, said) = test.run(&["db", "seed", "--count", "80"]);
     assert!(code == Some(0) && said.starts_with("30 accounts made, 50 there already, 0 refused"), "{said}");
-    assert_eq!(bench.find("seed-000050"), Some(first), "what is there is left as it is");
+    assert_eq!(test.find("seed-000050"), Some(first), "what is there is left as it is");
     let mut hashes: Vec<String> = (1..=80)
         .map(|number| format!("seed-{number:06}"))
-        .map(|id| bench.is_there(&id, "seed-password", Some(&id)).password_hash)
+        .map(|id| test.is_there(&id, "seed-password", Some(&id)).password_hash)
         .collect();
     hashes.sort();
     hashes.dedup();
     assert_eq!(hashes.len(), 80, "each has a salt of its own");
-    assert_eq!(bench.find("seed-000081"), None);
+    assert_eq!(test.find("seed-000081"), None);
 
     // One that was interrupted before its character, one that is somebody else's.
-    bench.sign_up("봇-000001", "하나하나하나하나");
-    bench.sign_up("봇-000002", "somebody else's");
+    test.sign_up("봇-000001", "하나하나하나하나");
+    test.sign_up("봇-000002", "somebody else's");
     let (code, said) =
-        bench.run(&["db", "seed", "--count", "3", "--prefix", "봇", "--password", "하나하나하나하나"]);
+        test.run(&["db", "seed", "--count", "3", "--prefix", "봇", "--password", "하나하나하나하나"]);
     assert!(
         code == Some(1) && said.contains("number 2: \"봇-000002\" is there already with another"),
         "{said}"
     );
     assert!(said.contains("1 accounts made, 2 there already (1 of them given the character"), "{said}");
-    bench.is_there("봇-000001", "하나하나하나하나", Some("봇-000001"));
-    bench.is_there("봇-000002", "somebody else's", None);
+    test.is_there("봇-000001", "하나하나하나하나", Some("봇-000001"));
+    test.is_there("봇-000002", "somebody else's", None);
 }
 
 #[test]
 fn sqlite_is_seeded() {
-    seeds(Bench::sqlite());
+    seeds(BulkTest::sqlite());
 }
 
 #[test]
 fn postgres_is_seeded() {
     let database = Postgres::shared().database();
-    seeds(Bench::postgres(&database));
+    seeds(BulkTest::postgres(&database));
     assert_eq!(database.sql("SELECT count(*) FROM throng.accounts"), "83");
     // By the database's clock.
     let late = "SELECT count(*) FROM throng.accounts WHERE created_ms > 1 AND \
@@ -164,9 +164,9 @@ fn postgres_is_seeded() {
     assert_eq!(database.sql(late), "0");
 }
 
-fn imports(mut bench: Bench) {
-    bench.sign_up("Taken", "somebody else's");
-    bench.sign_up("interrupted", "password-4");
+fn imports(mut test: BulkTest) {
+    test.sign_up("Taken", "somebody else's");
+    test.sign_up("interrupted", "password-4");
     let file = "\u{FEFF}name,id,password\r\n\
         김철수,\"김,철수\",\"비밀번호 \"\"하나\"\"\"\r\n\
         \"😀 O'Brien; DROP TABLE--\",👩‍👩‍👧‍👦 emoji😀,password-2\r\n\
@@ -180,7 +180,7 @@ fn imports(mut bench: Bench) {
         \"Eight\r\nEighty\",eight,password-x\r\n\
         Nine,nine,password-9,password-x\r\n\
         Ten,ten,password-10";
-    let (code, said) = bench.import(file);
+    let (code, said) = test.import(file);
     let (problems, summary) = said.trim_end().rsplit_once('\n').unwrap();
     let expected = [
         "line 6: \"TAKEN\" is there already with another password, and is not given the character",
@@ -217,14 +217,14 @@ fn imports(mut bench: Bench) {
         ("ten", "password-10", Some("Ten")),
     ];
     let found: Vec<Found> =
-        there.iter().map(|(id, password, name)| bench.is_there(id, password, *name)).collect();
-    assert!(["seven", "eight", "nine"].iter().all(|id| bench.find(id).is_none()));
+        there.iter().map(|(id, password, name)| test.is_there(id, password, *name)).collect();
+    assert!(["seven", "eight", "nine"].iter().all(|id| test.find(id).is_none()));
 
-    let (code, said) = bench.import(file);
+    let (code, said) = test.import(file);
     assert!(code == Some(1) && said.contains("\n0 accounts made, 7 there already, 4 refused, in "), "{said}");
     assert!(said.contains("line 4: \"nameless\" is there already\n"), "{said}");
     let again: Vec<Found> =
-        there.iter().map(|(id, password, name)| bench.is_there(id, password, *name)).collect();
+        there.iter().map(|(id, password, name)| test.is_there(id, password, *name)).collect();
     assert_eq!(again, found);
 
     // Hashes from elsewhere, at a cost of their own.
@@ -234,40 +234,40 @@ fn imports(mut bench: Bench) {
         "id,password_hash,name\n\"hashed one\",\"{one}\",Hashed One\nhashed two,\"{two}\",\"\"\n\
          no-hash,hunter2-hunter2,None\nbcrypt,$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW,None\n"
     );
-    let (code, said) = bench.import(&hashes);
+    let (code, said) = test.import(&hashes);
     assert!(code == Some(1) && said.contains("\n2 accounts made, 0 there already, 2 refused"), "{said}");
     assert!(said.contains("line 4: the password_hash is not an argon2id hash as a PHC string"), "{said}");
     assert!(!said.contains("hunter2") && !said.contains("$2b$"), "{said}");
-    assert_eq!(bench.is_there("hashed one", "password-1", Some("Hashed One")).password_hash, one);
-    assert_eq!(bench.is_there("hashed two", "password-2", None).password_hash, two);
-    assert_eq!((bench.find("no-hash"), bench.find("bcrypt")), (None, None));
+    assert_eq!(test.is_there("hashed one", "password-1", Some("Hashed One")).password_hash, one);
+    assert_eq!(test.is_there("hashed two", "password-2", None).password_hash, two);
+    assert_eq!((test.find("no-hash"), test.find("bcrypt")), (None, None));
 
-    let (code, said) = bench.import("id,password\nall well,password-1\n");
+    let (code, said) = test.import("id,password\nall well,password-1\n");
     assert!(code == Some(0) && said.starts_with("1 accounts made, 0 there already, 0 refused"), "{said}");
 }
 
 #[test]
 fn sqlite_takes_imports() {
-    imports(Bench::sqlite());
+    imports(BulkTest::sqlite());
 }
 
 #[test]
 fn postgres_takes_imports() {
-    imports(Bench::postgres(&Postgres::shared().database()));
+    imports(BulkTest::postgres(&Postgres::shared().database()));
 }
 
 #[test]
 fn of_many_rows_with_one_id_the_first_is_made_and_of_many_problems_some_are_told() {
-    let mut bench = Bench::sqlite();
+    let mut test = BulkTest::sqlite();
     let rows: Vec<String> = (0..500).map(|row| format!("same,password-{row},Same {row}\n")).collect();
-    let (code, said) = bench.import(&format!("id,password,name\n{}", rows.concat()));
+    let (code, said) = test.import(&format!("id,password,name\n{}", rows.concat()));
     assert_eq!(code, Some(1));
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines.len(), 22, "{said}");
     assert_eq!(lines[0], "line 3: \"same\" is there already, with a character of another name");
     assert!(lines[19].starts_with("line 22: ") && lines[20] == "and 479 more", "{said}");
     assert!(lines[21].starts_with("1 accounts made, 499 there already, 0 refused"), "{said}");
-    bench.is_there("same", "password-0", Some("Same 0"));
+    test.is_there("same", "password-0", Some("Same 0"));
 }
 
 #[test]
@@ -284,8 +284,8 @@ fn what_cannot_be_begun_says_why() {
         &["db", "seed", "--count", "1"],
         &["throng.db", "run `throng db migrate`", "0 accounts"],
     );
-    let bench = Bench::sqlite();
-    let home = &bench.home;
+    let test = BulkTest::sqlite();
+    let home = &test.home;
     check(
         home,
         &["db", "seed", "--count", "1", "--prefix", "far too long a prefix"],
@@ -307,8 +307,8 @@ fn what_cannot_be_begun_says_why() {
 fn connections_that_break_cost_no_account() {
     const COUNT: usize = 3000;
     let database = Postgres::shared().database();
-    let mut bench = Bench::postgres(&database);
-    let mut seeding = bench
+    let mut test = BulkTest::postgres(&database);
+    let mut seeding = test
         .command(&["db", "seed", "--count", &COUNT.to_string()])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -328,6 +328,6 @@ fn connections_that_break_cost_no_account() {
     assert!(interruptions > 0, "it was too fast: {said}");
     assert!(code == Some(0) && said.starts_with("3000 accounts made, 0 there already, 0 refused"), "{said}");
     assert_eq!(database.sql("SELECT count(*) FROM throng.characters"), COUNT.to_string());
-    bench.database = Box::new(Stored::connect(&database.as_agent()).unwrap());
-    bench.is_there("seed-003000", "seed-password", Some("seed-003000"));
+    test.database = Box::new(Stored::connect(&database.as_agent()).unwrap());
+    test.is_there("seed-003000", "seed-password", Some("seed-003000"));
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use throng_core::wire::packets::Outcome;
 
-use crate::support::{Client, Cluster, Door, Player, Postgres, exit, wait_until};
+use crate::support::{Client, Cluster, Player, Postgres, ServerAddr, exit, wait_until};
 
 /// A login waits for two servers, one after the other: what the configuration allows each, and what a
 /// busy machine may add.
@@ -30,7 +30,7 @@ struct Seen {
 }
 
 /// One player after the other, each with a new account.
-fn play(thread: usize, login: Door, stop: &AtomicBool, seen: &Mutex<Seen>) {
+fn play(thread: usize, login: ServerAddr, stop: &AtomicBool, seen: &Mutex<Seen>) {
     for number in 0.. {
         if stop.load(Ordering::Relaxed) {
             return;
@@ -95,7 +95,7 @@ fn play(thread: usize, login: Door, stop: &AtomicBool, seen: &Mutex<Seen>) {
             }
         }
         let granted = granted.into_inner().expect("it was granted");
-        let inside = crate::support::Ticketed { login: client, granted }.enter().0;
+        let inside = crate::support::TicketHolder { login: client, granted }.enter().0;
         exit(inside);
         seen.lock().unwrap().rounds.push(Instant::now());
     }
@@ -110,7 +110,7 @@ fn a_tormented_database_costs_nobody_more_than_another_try() {
         (database.settings(), database.name.clone())
     };
     let cluster = Cluster::start_with(2, &settings);
-    let login = cluster.login_door();
+    let login = cluster.login_addr();
     let (stop, seen) = (AtomicBool::new(false), Mutex::new(Seen::default()));
     let began = Instant::now();
     let back = thread::scope(|scope| {

@@ -167,12 +167,12 @@ fn faults_are_told_apart_and_a_victim_is_called_again() {
 }
 
 /// A pool on a database, and its answers.
-struct Bench {
+struct PoolTest {
     pool: Pool<u32>,
     answers: mpsc::Receiver<Reply<u32>>,
 }
 
-impl Bench {
+impl PoolTest {
     fn new(factory: impl Fn() -> Result<Box<dyn Procedures>, DbError> + Send + Sync + 'static) -> Self {
         let config = PoolConfig {
             password: PasswordCost { memory_kib: 8, iterations: 1 },
@@ -195,14 +195,14 @@ impl Bench {
     }
 }
 
-fn hostile_texts(bench: &Bench) {
+fn hostile_texts(test: &PoolTest) {
     let sign_up = |id: &str, password: &str| {
         let (id, password) = (IdText::new(id).unwrap(), PasswordText::new(password).unwrap());
-        bench.ask(Request::SignUp { id, password }).outcome()
+        test.ask(Request::SignUp { id, password }).outcome()
     };
     let verify = |id: &str, password: &str| {
         let (id, password) = (IdText::new(id).unwrap(), PasswordText::new(password).unwrap());
-        match bench.ask(Request::VerifyAccount { id, password }) {
+        match test.ask(Request::VerifyAccount { id, password }) {
             Answer::VerifyAccount { outcome: Outcome::Ok, account } => Ok(account),
             other => Err(other.outcome()),
         }
@@ -231,7 +231,7 @@ fn hostile_texts(bench: &Bench) {
         let name: String = id.chars().take(24).collect();
         let name = name.trim_end();
         let request = Request::CreateCharacter { account, name: RequestedName::new(name).unwrap() };
-        assert_eq!(bench.ask(request).outcome(), Outcome::Ok, "{name}");
+        assert_eq!(test.ask(request).outcome(), Outcome::Ok, "{name}");
     }
     for (id, password, outcome) in [
         ("nul\0id", "password", Outcome::IdInvalid),
@@ -252,7 +252,7 @@ fn hostile_texts(bench: &Bench) {
         ("x", Outcome::NameInvalid),
     ] {
         let request = Request::CreateCharacter { account: 1, name: RequestedName::new(name).unwrap() };
-        assert_eq!(bench.ask(request).outcome(), outcome, "{name:?}");
+        assert_eq!(test.ask(request).outcome(), outcome, "{name:?}");
     }
     // Passwords are taken byte for byte, the longest too.
     let bees = "🐝".repeat(64);
@@ -264,7 +264,7 @@ fn hostile_texts(bench: &Bench) {
 #[test]
 fn hostile_texts_are_kept_or_refused_by_postgres() {
     let database = Postgres::shared().database();
-    hostile_texts(&Bench::on_postgres(database.as_agent()));
+    hostile_texts(&PoolTest::on_postgres(database.as_agent()));
     assert_eq!(database.sql("SELECT count(*) FROM throng.accounts"), "14");
     assert_eq!(database.sql("SELECT id FROM throng.accounts WHERE id LIKE 'semi%'"), "semi;colon");
 }
@@ -274,7 +274,7 @@ fn hostile_texts_are_kept_or_refused_by_sqlite() {
     let dir = tempfile::tempdir().unwrap();
     let file = SqliteFile::new(dir.path().join("throng.db"), PATIENCE);
     migrate_sqlite(file.path(), PATIENCE, 0).unwrap();
-    hostile_texts(&Bench::new(move || Ok(Box::new(file.connect()?))));
+    hostile_texts(&PoolTest::new(move || Ok(Box::new(file.connect()?))));
 }
 
 /// A database that answers after longer than anybody waits: everybody is told in time, and what was

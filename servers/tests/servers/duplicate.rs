@@ -5,12 +5,12 @@ use throng_core::wire::packets::{
     ChatMessage, ChatRequest, ChatText, EnterRequest, ExitRequest, Outcome, Scope,
 };
 
-use crate::support::{Client, End, Home, Player, Server, Ticketed, answer, exit, wait_for, wait_until};
+use crate::support::{Client, End, Home, Player, Server, TicketHolder, answer, exit, wait_for, wait_until};
 
 const AT_ONCE: usize = 20;
 
 /// All connections ask at the same instant. The one that got in, if any did.
-fn race(player: &Player, connections: &mut Vec<Client>, up: &Server) -> Option<Ticketed> {
+fn race(player: &Player, connections: &mut Vec<Client>, up: &Server) -> Option<TicketHolder> {
     let frames: Vec<_> = connections.iter_mut().map(|client| client.seal(player.request())).collect();
     for (client, frame) in connections.iter_mut().zip(frames) {
         client.raw.write(&frame);
@@ -25,7 +25,7 @@ fn race(player: &Player, connections: &mut Vec<Client>, up: &Server) -> Option<T
     }
     let (place, granted) = granted?;
     connections.push(Client::connect(up.login()));
-    Some(Ticketed { login: connections.swap_remove(place), granted })
+    Some(TicketHolder { login: connections.swap_remove(place), granted })
 }
 
 #[test]
@@ -97,11 +97,11 @@ fn kicks_at_the_same_instant_leave_one_and_no_ghost() {
                 // Who is displaced on the way hears of it here or, with a ticket, at the chat's door.
                 Err(outcome) => assert_eq!(outcome, Outcome::ClaimLost),
                 Ok(granted) => {
-                    let ticketed = Ticketed { login: head, granted };
-                    let mut chat = Client::connect(ticketed.chat());
-                    let ticket = ticketed.granted.ticket.clone();
+                    let ticket_holder = TicketHolder { login: head, granted };
+                    let mut chat = Client::connect(ticket_holder.chat());
+                    let ticket = ticket_holder.granted.ticket.clone();
                     chat.send(EnterRequest { ticket });
-                    chats.push((ticketed, chat));
+                    chats.push((ticket_holder, chat));
                 }
             }
         }

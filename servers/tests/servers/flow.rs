@@ -10,7 +10,7 @@ use throng_core::wire::packets::{
 };
 use throng_core::wire::{CloseReason, Text};
 
-use crate::support::{Client, Crowd, End, Home, Player, exit};
+use crate::support::{ChatGroup, Client, End, Home, Player, exit};
 
 fn say(client: &mut Client, text: &str) {
     client.send(ChatRequest { scope: Scope::World, target: 0, stamp: 0, text: ChatText::new(text).unwrap() });
@@ -108,7 +108,7 @@ fn the_longest_user_list_comes_in_pages_that_fit_together() {
     let home = Home::new();
     let up = home.up(&[]);
     let long = |ticket: &mut Ticket| ticket.name = Text::truncated(&"🐝".repeat(NAME_CHARS_MAX));
-    let mut crowd = Crowd::enter_as(&home, up.chat(), CROWD as u64, long);
+    let mut group = ChatGroup::enter_as(&home, up.chat(), CROWD as u64, long);
     let (mut last, entered, mut page) =
         Client::enter(up.chat(), home.mint(up.chat().key, 7, |ticket| ticket.name = Text::truncated("last")));
     assert_eq!(entered.head_count as usize, CROWD + 1);
@@ -129,26 +129,26 @@ fn the_longest_user_list_comes_in_pages_that_fit_together() {
     // Past the end there is nothing, and nothing wrong.
     let none: UserList = last.ask(UserListRequest { channel: 0, after: u32::MAX });
     assert!(none.users.is_empty() && !none.more);
-    assert_eq!(crowd.members[0].skip_to::<UsersChanged>().entered[0].id, seen[1].id);
+    assert_eq!(group.members[0].skip_to::<UsersChanged>().entered[0].id, seen[1].id);
 }
 
 #[test]
 fn messages_keep_their_order_however_fast_they_come() {
     let home = Home::new();
     let up = home.up(&["net.shards=2", "content.threads=2", "content.lane=16"]);
-    let mut crowd = Crowd::enter(&home, up.chat(), 3);
+    let mut group = ChatGroup::enter(&home, up.chat(), 3);
     let texts: Vec<String> = (0..500).map(|number| number.to_string()).collect();
     let mut burst = Vec::new();
     for text in &texts {
-        burst.extend(crowd.members[0].seal(ChatRequest {
+        burst.extend(group.members[0].seal(ChatRequest {
             scope: Scope::World,
             target: 0,
             stamp: 0,
             text: ChatText::new(text.as_str()).unwrap(),
         }));
     }
-    crowd.members[0].raw.write(&burst);
-    for member in &mut crowd.members {
+    group.members[0].raw.write(&burst);
+    for member in &mut group.members {
         let mut sequence = None;
         for text in &texts {
             let message: ChatMessage = member.skip_to();

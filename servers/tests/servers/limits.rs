@@ -3,7 +3,7 @@
 use throng_core::limits::{LINKS_MAX, REFUSAL_SLOTS};
 use throng_core::wire::CloseReason;
 
-use crate::support::{Client, Door, End, Home, Player, Raw, wait_for, wait_until};
+use crate::support::{Client, End, Home, Player, RawClient, ServerAddr, wait_for, wait_until};
 
 #[test]
 fn a_full_server_says_so_and_a_free_slot_lets_the_next_one_in() {
@@ -12,7 +12,7 @@ fn a_full_server_says_so_and_a_free_slot_lets_the_next_one_in() {
     let chat = up.chat();
     let enter = |account| Client::enter(chat, home.mint(chat.key, account, |_| {})).0;
     let mut inside: Vec<_> = (1..=3).map(enter).collect();
-    assert_eq!(Raw::connect(chat).end(), End::Told(CloseReason::ServerFull), "before it says anything");
+    assert_eq!(RawClient::connect(chat).end(), End::Told(CloseReason::ServerFull), "before it says anything");
     assert_eq!(Client::try_connect(chat).err(), Some(End::Told(CloseReason::ServerFull)));
     assert_eq!((up.metric("throng_net_refused_full_total"), up.closed_for("ServerFull")), (2, 2));
     inside.remove(1).vanish();
@@ -28,9 +28,10 @@ fn who_only_holds_connections_takes_no_slot_from_others() {
     let home = Home::new();
     let up = home.up(&["chat.max_sessions=3", "net.linger=30s", "net.handshake_timeout=30s"]);
     let chat = up.chat();
-    let links = Door { address: up.address("chat links"), ..chat };
+    let links = ServerAddr { address: up.address("chat links"), ..chat };
     let enter = |account| Client::enter(chat, home.mint(chat.key, account, |_| {})).0;
-    let hold = |door, count: usize| (0..count).map(|_| Raw::connect(door)).collect::<Vec<_>>();
+    let hold =
+        |server_addr, count: usize| (0..count).map(|_| RawClient::connect(server_addr)).collect::<Vec<_>>();
 
     let at_link_door = hold(links, 3 * (LINKS_MAX + REFUSAL_SLOTS));
     wait_until("they have arrived", || up.metric("throng_net_accepted_total") >= at_link_door.len() as u64);

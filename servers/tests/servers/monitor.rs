@@ -8,7 +8,7 @@ use throng_harness::monitor::follow::{Followed, Look};
 use throng_harness::monitor::{self, MonitorJob, MonitorReport, Watched, limit::Limit};
 use throng_harness::report::{Machine, Origin, Verdict};
 
-use crate::support::{Cluster, Crowd, Home, PATIENCE, wait_until};
+use crate::support::{ChatGroup, Cluster, Home, PATIENCE, wait_until};
 
 /// The look at the server `name`.
 fn of(followed: &Followed, looks: Vec<Look>, name: &str) -> Look {
@@ -20,7 +20,7 @@ fn of(followed: &Followed, looks: Vec<Look>, name: &str) -> Look {
 #[test]
 fn three_processes_are_watched_while_one_dies_and_comes_back() {
     let mut cluster = Cluster::start(&[]);
-    let mut crowd = Crowd::enter(&cluster.home, cluster.chat_door(), 20);
+    let mut group = ChatGroup::enter(&cluster.home, cluster.chat_addr(), 20);
     let mut followed = Followed::find(&cluster.home.path()).unwrap();
     let mut second = 0.0;
     let mut look = |name: &str| {
@@ -39,7 +39,7 @@ fn three_processes_are_watched_while_one_dies_and_comes_back() {
     assert_eq!((before.content_queue, before.log_pool_bytes), (Some(0.0), Some(0.0)));
     assert!(before.mailbox.is_some() && before.rss_bytes.is_some_and(|bytes| bytes > 1e6), "{before:?}");
     assert_eq!(look("dbagent").db_queue, Some(0.0));
-    crowd.round();
+    group.round();
     let after = look("chat");
     assert!(after.bytes_out_per_s.is_some_and(|rate| rate > 0.0) && after.cpu.is_some(), "{after:?}");
 

@@ -10,13 +10,13 @@ use throng_core::wire::packets::{
 
 use crate::support::{Client, Home, Server};
 
-struct Place {
+struct RoomTest {
     home: Home,
     up: Server,
     accounts: u64,
 }
 
-impl Place {
+impl RoomTest {
     fn new() -> Self {
         let home = Home::new();
         let up = home.up(&["content.log_from=3", "chat.channels_per_user=2"]);
@@ -37,13 +37,13 @@ fn say(client: &mut Client, scope: Scope, target: u32, text: &str) {
 }
 
 /// What is said where, from the next message on.
-fn hear(client: &mut Client) -> (Scope, u32, u64, String) {
+fn receive_message(client: &mut Client) -> (Scope, u32, u64, String) {
     let message: ChatMessage = client.skip_to();
     (message.scope, message.target, message.sequence, message.text.to_string())
 }
 
 /// Nothing of what was said before reaches the client any more: it has the answer to a question asked now.
-fn hears_nothing(client: &mut Client) {
+fn assert_no_message(client: &mut Client) {
     client.send(PingRequest { token: 99 });
     loop {
         let packet = client.receive().expect("it is still there");
@@ -61,9 +61,9 @@ fn join(client: &mut Client, name: &str) -> ChannelAnswer {
 
 #[test]
 fn a_channel_is_heard_by_its_members_and_by_nobody_else() {
-    let mut place = Place::new();
-    let mut members: Vec<_> = (0..4).map(|_| place.enter().0).collect();
-    let (mut outsider, _) = place.enter();
+    let mut test = RoomTest::new();
+    let mut members: Vec<_> = (0..4).map(|_| test.enter().0).collect();
+    let (mut outsider, _) = test.enter();
     members[0].send(ChannelCreateRequest { name: Text::truncated("Bees") });
     let made: ChannelAnswer = members[0].skip_to();
     assert_eq!((made.outcome, made.head_count), (Outcome::Ok, 1));
@@ -77,7 +77,7 @@ fn a_channel_is_heard_by_its_members_and_by_nobody_else() {
         let text = format!("with {joined}");
         say(&mut members[0], Scope::Channel, made.channel, &text);
         for member in &mut members[..joined] {
-            assert_eq!(hear(member), (Scope::Channel, made.channel, joined as u64, text.clone()));
+            assert_eq!(receive_message(member), (Scope::Channel, made.channel, joined as u64, text.clone()));
         }
     }
     say(&mut outsider, Scope::Channel, made.channel, "let me in");
@@ -93,7 +93,7 @@ fn a_channel_is_heard_by_its_members_and_by_nobody_else() {
         }
     };
     assert_eq!(page.users.len(), 4);
-    hears_nothing(&mut outsider);
+    assert_no_message(&mut outsider);
     outsider.send(ChannelListRequest { after: 0 });
     let list: ChannelList = outsider.skip_to();
     assert_eq!((list.channels.len(), &*list.channels[0].name, list.channels[0].head_count), (1, "Bees", 4));
@@ -101,8 +101,8 @@ fn a_channel_is_heard_by_its_members_and_by_nobody_else() {
 
 #[test]
 fn who_left_or_was_put_out_hears_nothing_more_and_may_come_again() {
-    let mut place = Place::new();
-    let mut members: Vec<_> = (0..4).map(|_| place.enter()).collect();
+    let mut test = RoomTest::new();
+    let mut members: Vec<_> = (0..4).map(|_| test.enter()).collect();
     members[0].0.send(ChannelCreateRequest { name: Text::truncated("hive") });
     let channel = members[0].0.skip_to::<ChannelAnswer>().channel;
     for (member, _) in &mut members[1..] {
@@ -111,7 +111,7 @@ fn who_left_or_was_put_out_hears_nothing_more_and_may_come_again() {
     say(&mut members[0].0, Scope::Channel, channel, "one");
     say(&mut members[0].0, Scope::Channel, channel, "two");
     members[3].0.send(ChannelLeaveRequest { channel });
-    assert_eq!(hear(&mut members[3].0).2, 1);
+    assert_eq!(receive_message(&mut members[3].0).2, 1);
     let kicked = members[2].1;
     members[1].0.send(ChannelKickRequest { channel, user: kicked });
     let answer: ChannelKickAnswer = members[1].0.skip_to();
@@ -123,7 +123,7 @@ fn who_left_or_was_put_out_hears_nothing_more_and_may_come_again() {
     for (member, wanted) in [(3, Outcome::Ok), (2, Outcome::Kicked)] {
         let left: ChannelLeft = members[member].0.skip_to();
         assert_eq!((left.channel, left.outcome), (channel, wanted));
-        hears_nothing(&mut members[member].0);
+        assert_no_message(&mut members[member].0);
     }
     for member in [3, 2] {
         assert_eq!(join(&mut members[member].0, "hive").outcome, Outcome::Ok);
@@ -131,7 +131,7 @@ fn who_left_or_was_put_out_hears_nothing_more_and_may_come_again() {
     say(&mut members[2].0, Scope::Channel, channel, "again");
     for (member, _) in &mut members {
         let heard = loop {
-            let heard = hear(member);
+            let heard = receive_message(member);
             if heard.2 == 4 {
                 break heard;
             }
@@ -142,13 +142,13 @@ fn who_left_or_was_put_out_hears_nothing_more_and_may_come_again() {
 
 #[test]
 fn whispers_and_nearby_messages_reach_whom_they_are_for() {
-    let mut place = Place::new();
-    let (mut bee, bee_id) = place.enter();
-    let (mut fox, fox_id) = place.enter();
-    let (mut owl, _) = place.enter();
+    let mut test = RoomTest::new();
+    let (mut bee, bee_id) = test.enter();
+    let (mut fox, fox_id) = test.enter();
+    let (mut owl, _) = test.enter();
     say(&mut bee, Scope::Whisper, fox_id, "psst");
     for client in [&mut bee, &mut fox] {
-        assert_eq!(hear(client), (Scope::Whisper, fox_id, 0, "psst".into()));
+        assert_eq!(receive_message(client), (Scope::Whisper, fox_id, 0, "psst".into()));
     }
     say(&mut bee, Scope::Whisper, 4_000_000, "anybody?");
     assert_eq!(bee.skip_to::<ChatRefused>().outcome, Outcome::NoSuchUser);
@@ -161,23 +161,23 @@ fn whispers_and_nearby_messages_reach_whom_they_are_for() {
     }
     // The bee is in sector -1, the fox in 1, the owl in 3.
     say(&mut bee, Scope::Nearby, 0, "too far");
-    assert_eq!(hear(&mut bee), (Scope::Nearby, 0, 0, "too far".into()));
-    hears_nothing(&mut fox);
+    assert_eq!(receive_message(&mut bee), (Scope::Nearby, 0, 0, "too far".into()));
+    assert_no_message(&mut fox);
     bee.send(PositionUpdate { x: 99, y: 99 });
     say(&mut bee, Scope::Nearby, 0, "near enough");
     for client in [&mut bee, &mut fox] {
-        assert_eq!(hear(client), (Scope::Nearby, 0, 0, "near enough".into()));
+        assert_eq!(receive_message(client), (Scope::Nearby, 0, 0, "near enough".into()));
     }
-    hears_nothing(&mut owl);
+    assert_no_message(&mut owl);
     say(&mut owl, Scope::Whisper, bee_id, "hoo");
-    assert_eq!(hear(&mut bee), (Scope::Whisper, bee_id, 0, "hoo".into()));
+    assert_eq!(receive_message(&mut bee), (Scope::Whisper, bee_id, 0, "hoo".into()));
 }
 
 #[test]
 fn limits_and_names_of_channels_are_kept() {
-    let mut place = Place::new();
-    let (mut bee, _) = place.enter();
-    let (mut fox, _) = place.enter();
+    let mut test = RoomTest::new();
+    let (mut bee, _) = test.enter();
+    let (mut fox, _) = test.enter();
     let make = |client: &mut Client, name: &str| {
         client.send(ChannelCreateRequest { name: Text::truncated(name) });
         client.skip_to::<ChannelAnswer>().outcome

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use throng_core::wire::CloseReason;
 use throng_core::wire::packets::{ChatRequest, ChatText, Outcome, Scope};
 
-use crate::support::{Client, Cluster, Crowd, End, Home, Player, Server};
+use crate::support::{ChatGroup, Client, Cluster, End, Home, Player, Server};
 
 const TOLD: End = End::Told(CloseReason::ServerShutdown);
 
@@ -20,9 +20,9 @@ fn everybody_is_told_and_the_database_is_whole() {
     let other = Player::create(login, "Other");
     let mut waiting = other.log_in(login).unwrap();
     let mut idle = Client::connect(login);
-    let mut crowd = Crowd::enter(&home, up.chat(), 20);
+    let mut group = ChatGroup::enter(&home, up.chat(), 20);
     // Traffic under way: nobody waits for the answers before the signal comes.
-    for member in &mut crowd.members {
+    for member in &mut group.members {
         let burst: Vec<u8> = (0..100)
             .flat_map(|_| {
                 member.seal(ChatRequest {
@@ -41,10 +41,10 @@ fn everybody_is_told_and_the_database_is_whole() {
         client.send(newcomer.request());
     }
     up.signal(Signal::TERM);
-    for client in crowd.members.iter_mut().chain([&mut inside, &mut waiting.login, &mut idle]) {
+    for client in group.members.iter_mut().chain([&mut inside, &mut waiting.login, &mut idle]) {
         assert_eq!(client.end(), TOLD);
     }
-    drop(crowd);
+    drop(group);
     drop((inside, waiting, idle));
     let (code, took) = up.ended();
     assert_eq!(code, Some(0));
@@ -64,7 +64,7 @@ fn everybody_is_told_and_the_database_is_whole() {
 #[test]
 fn each_role_ends_by_itself() {
     let mut cluster = Cluster::start(&[]);
-    let login = cluster.login_door();
+    let login = cluster.login_addr();
     let player = Player::create(login, "Player");
     let mut inside = player.enter(login);
     let mut idle = Client::connect(login);
@@ -89,10 +89,10 @@ fn each_role_ends_by_itself() {
 fn who_does_not_go_is_left_behind() {
     let home = Home::new();
     let up = home.up(&["net.linger=500ms", "shutdown.drain=60s"]);
-    let mut crowd = Crowd::enter(&home, up.chat(), 2);
+    let mut group = ChatGroup::enter(&home, up.chat(), 2);
     let mut idle = Client::connect(up.login());
     up.signal(Signal::TERM);
-    for client in crowd.members.iter_mut().chain([&mut idle]) {
+    for client in group.members.iter_mut().chain([&mut idle]) {
         assert_eq!(client.end(), TOLD);
     }
     let (code, took) = up.ended();

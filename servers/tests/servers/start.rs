@@ -105,5 +105,5 @@ fn a_server_with_another_cluster_key_gets_no_link_and_does_not_spin() {
     let mut client = Client::connect(login.login());
     assert_eq!(Player::named("Alice").sign_up(&mut client), Outcome::TryAgainLater);
     // The cluster itself is well.
-    Player::create(cluster.login_door(), "Alice").log_in(cluster.login_door()).unwrap();
+    Player::create(cluster.login_addr(), "Alice").log_in(cluster.login_addr()).unwrap();
 }

@@ -16,12 +16,14 @@ use throng_core::wire::packets::{
     PositionUpdate, UserListRequest,
 };
 
-use super::{Chat, DB_AGENT, Departure, ENTERED, Expected, FRESH, LOGIN, STRANGER, pages};
+use super::{
+    CONNECTED, Chat, DB_AGENT_LINK, Departure, ENTERED, Expected, LOGIN_LINK, UNIDENTIFIED_LINK, pages,
+};
 
 /// Every packet that the chat server takes.
 pub(super) fn table() -> HandlerTable<Chat> {
     HandlerTable::default()
-        .on(FRESH.or(ENTERED), enter)
+        .on(CONNECTED.or(ENTERED), enter)
         .on(ENTERED, user_list)
         .on(ENTERED, position)
         .on(ENTERED, exit)
@@ -32,32 +34,32 @@ pub(super) fn table() -> HandlerTable<Chat> {
         .on(ENTERED, channels::leave)
         .on(ENTERED, channels::kick)
         .on(ENTERED, channels::list)
-        .on(STRANGER, links::hello)
-        .on(LOGIN, links::notify_login)
-        .on(LOGIN, links::cancel_login)
-        .on(DB_AGENT, links::character_loaded)
-        .on(DB_AGENT, links::claims_synced)
-        .on(DB_AGENT, links::claim_revoked)
+        .on(UNIDENTIFIED_LINK, links::hello)
+        .on(LOGIN_LINK, links::notify_login)
+        .on(LOGIN_LINK, links::cancel_login)
+        .on(DB_AGENT_LINK, links::character_loaded)
+        .on(DB_AGENT_LINK, links::claims_synced)
+        .on(DB_AGENT_LINK, links::claim_revoked)
 }
 
 fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
-    if chat.users.of_session(call.session).is_some() {
-        chat.throw_out(call.session, CloseReason::AlreadyRegistered, call.now, call.effects);
+    if chat.users.by_session(call.session).is_some() {
+        chat.close_session(call.session, CloseReason::AlreadyRegistered, call.now, call.effects);
         return;
     }
     let (ticket, expected) = match chat.admission.admit(&request.ticket, (chat.now_ms)()) {
         Ok(admitted) => admitted,
-        Err(reason) => return chat.throw_out(call.session, reason, call.now, call.effects),
+        Err(reason) => return chat.close_session(call.session, reason, call.now, call.effects),
     };
     let claim = Claim { account: ticket.account, id: ticket.claim };
-    if let Some(older) = chat.users.of_account(claim.account).map(|user| user.session) {
+    if let Some(older) = chat.users.by_account(claim.account).map(|user| user.session) {
         if !chat.settings.take_over {
             if expected.is_some() {
-                chat.holdings.release(claim, call.effects);
+                chat.held_claims.release(claim, call.effects);
             }
-            return chat.throw_out(call.session, CloseReason::AlreadyOnline, call.now, call.effects);
+            return chat.close_session(call.session, CloseReason::AlreadyOnline, call.now, call.effects);
         }
-        chat.throw_out(older, CloseReason::LoggedInElsewhere, call.now, call.effects);
+        chat.close_session(older, CloseReason::LoggedInElsewhere, call.now, call.effects);
     }
     metrics::TICKETS_USED.inc();
     metrics::CHAT_USERS.add(1);
@@ -65,11 +67,11 @@ fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
     chat.phases.insert(call.session, ENTERED);
     // The others are told before the newcomer joins the room; its list is taken before it joins, too, so
     // it misses nobody.
-    let tally = chat.users.tally();
-    chat.notices.entered(RoomId::WORLD, &user, tally, call.now, call.effects);
+    let list_state = chat.users.list_state();
+    chat.notices.entered(RoomId::WORLD, &user, list_state, call.now, call.effects);
     // A shard's number is below SHARDS_MAX.
     let shard = call.session.shard() as u8;
-    call.effects.send(call.session, EnterAnswer { user, head_count: tally.head_count, shard });
+    call.effects.send(call.session, EnterAnswer { user, head_count: list_state.head_count, shard });
     let (begin, users) = chat.users.page(0);
     call.effects.send_encoded(call.session, begin, users);
     call.effects.join(call.session, RoomId::WORLD);
@@ -80,22 +82,22 @@ fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
 
 fn user_list(chat: &mut Chat, call: &mut Call<'_>, request: UserListRequest) {
     let UserListRequest { channel: number, after } = request;
-    let Some(user) = chat.users.of_session(call.session) else { return };
-    let channel = chat.channels.get(number).filter(|channel| channel.has(user.user.id));
+    let Some(user) = chat.users.by_session(call.session) else { return };
+    let channel = chat.channels.get(number).filter(|channel| channel.contains(user.user.id));
     let (begin, users) = match channel {
         _ if number == RoomId::WORLD.0 => chat.users.page(after),
-        Some(channel) => chat.users.page_of(number, channel, after),
+        Some(channel) => chat.users.channel_page(number, channel, after),
         None => pages::empty(number),
     };
     call.effects.send_encoded(call.session, begin, users);
 }
 
 fn position(chat: &mut Chat, call: &mut Call<'_>, update: PositionUpdate) {
-    chat.sectors.place(call.session, update.x, update.y);
+    chat.sectors.set_position(call.session, update.x, update.y);
 }
 
 fn exit(chat: &mut Chat, call: &mut Call<'_>, _: ExitRequest) {
-    chat.forget(call.session, Departure::Voluntary, call.now, call.effects);
+    chat.remove_session(call.session, Departure::Voluntary, call.now, call.effects);
     call.effects.send(call.session, ExitAnswer {});
     call.effects.close(call.session, CloseReason::Goodbye);
 }

@@ -27,29 +27,29 @@ struct Room {
 }
 
 impl Room {
-    fn new(at_once: u32) -> Self {
-        let notices = Notices::new(at_once, INTERVAL);
+    fn new(immediate_max: u32) -> Self {
+        let notices = Notices::new(immediate_max, INTERVAL);
         let effects = Effects::default();
         Self { notices, present: BTreeMap::new(), version: 0, now: Instant::now(), effects }
     }
 
-    fn tally(&self) -> ListState {
+    fn list_state(&self) -> ListState {
         ListState { version: self.version, head_count: self.present.len() as u32 }
     }
 
     fn enter(&mut self, id: u32) {
         if self.present.insert(id, user(id)).is_none() {
             self.version += 1;
-            let tally = self.tally();
-            self.notices.entered(ROOM, &user(id), tally, self.now, &mut self.effects);
+            let list_state = self.list_state();
+            self.notices.entered(ROOM, &user(id), list_state, self.now, &mut self.effects);
         }
     }
 
     fn leave(&mut self, id: u32) {
         if self.present.remove(&id).is_some() {
             self.version += 1;
-            let tally = self.tally();
-            self.notices.left(ROOM, id, tally, self.now, &mut self.effects);
+            let list_state = self.list_state();
+            self.notices.left(ROOM, id, list_state, self.now, &mut self.effects);
         }
     }
 
@@ -72,7 +72,7 @@ impl Room {
         let mut rest =
             self.present.range((Bound::Excluded(after), Bound::Unbounded)).map(|(_, user)| user.clone());
         let users: Vec<User> = rest.by_ref().take(PAGE).collect();
-        let ListState { version, head_count } = self.tally();
+        let ListState { version, head_count } = self.list_state();
         let (users, more) = (List::new(users).unwrap(), rest.next().is_some());
         UserList { channel: ROOM.0, version, head_count, users, more }
     }
@@ -117,7 +117,7 @@ fn a_large_room_is_told_once_an_interval_and_idle_ones_cost_nothing() {
     assert_eq!(told.len(), 1);
     assert_eq!((told[0].since, told[0].version, told[0].head_count), (2, 12, 8));
     assert_eq!(ids(&told[0]), (vec![3, 4, 5, 6, 7, 8, 10], vec![9, 1]));
-    assert!(room.notices.pending.is_empty() && room.notices.due.is_empty());
+    assert!(room.notices.pending.is_empty() && room.notices.schedule.is_empty());
 
     // What is pending when a room has become small comes with the next change.
     room.leave(2);
@@ -256,8 +256,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Runs the steps, then everything comes to rest.
-fn run(at_once: u32, crowd: u32, steps: &[Step]) -> (Room, Vec<Client>) {
-    let mut room = Room::new(at_once);
+fn run(immediate_max: u32, crowd: u32, steps: &[Step]) -> (Room, Vec<Client>) {
+    let mut room = Room::new(immediate_max);
     let mut clients: Vec<Client> = (0..CLIENTS).map(|_| Client::default()).collect();
     let mut joined = [false; CLIENTS];
     let mut sent = 0;
@@ -319,25 +319,25 @@ proptest! {
 
     #[test]
     fn whoever_follows_the_rules_has_the_list(
-        at_once in prop_oneof![Just(0), 1..60u32],
+        immediate_max in prop_oneof![Just(0), 1..60u32],
         crowd in prop_oneof![9 => Just(0u32), 1 => 130..150u32],
         steps in prop::collection::vec(step(), 1..250),
     ) {
-        let (room, clients) = run(at_once, crowd, &steps);
+        let (room, clients) = run(immediate_max, crowd, &steps);
         let wanted: BTreeSet<u32> = room.present.keys().copied().collect();
         for client in clients {
             prop_assert_eq!(&client.users, &wanted);
             prop_assert_eq!(client.version, Some(room.version));
         }
-        prop_assert!(room.notices.pending.is_empty() && room.notices.due.is_empty());
+        prop_assert!(room.notices.pending.is_empty() && room.notices.schedule.is_empty());
     }
 
     #[test]
     fn notices_make_a_chain_with_exact_head_counts(
-        at_once in 0..30u32,
+        immediate_max in 0..30u32,
         steps in prop::collection::vec(step(), 1..250),
     ) {
-        let mut room = Room::new(at_once);
+        let mut room = Room::new(immediate_max);
         room.enter(1000);
         // What a member from the first moment on knows, by notices alone.
         let (mut known, mut version) = (BTreeSet::from([1000]), 1);
@@ -358,7 +358,7 @@ proptest! {
                 known.extend(entered);
                 known.retain(|id| !left.contains(id));
                 prop_assert_eq!(known.len() as u32, notice.head_count);
-                if notice.head_count > at_once {
+                if notice.head_count > immediate_max {
                     prop_assert!(last.is_none_or(|last| room.now - last >= INTERVAL));
                 }
                 last = Some(room.now);

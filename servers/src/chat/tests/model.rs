@@ -22,7 +22,7 @@ const CHANNELS_PER_USER: usize = 2;
 const NAMES: [&str; 6] = ["one", "ONE", "two", "three", "four", " bad"];
 
 #[derive(Debug, Clone)]
-enum Act {
+enum Action {
     /// Somebody with the slot's account enters, whether or not it is in already.
     Enter,
     Vanish,
@@ -39,35 +39,35 @@ enum Act {
     Pass(u64),
 }
 
-fn act() -> impl Strategy<Value = Act> {
+fn action() -> impl Strategy<Value = Action> {
     let number = 0..7u32;
     let user = 0..12u32;
     let scope = (0..Scope::ALL.len()).prop_map(|at| Scope::ALL[at]);
     prop_oneof![
-        5 => Just(Act::Enter),
-        1 => Just(Act::Vanish),
-        1 => Just(Act::Exit),
-        8 => (scope, user.clone()).prop_map(|(scope, target)| Act::Say(scope, target)),
-        1 => Just(Act::Bad),
-        4 => (-25..25, -25..25).prop_map(|(x, y)| Act::At(x, y)),
-        4 => (0..NAMES.len()).prop_map(Act::Create),
-        5 => (0..NAMES.len()).prop_map(Act::Join),
-        3 => number.clone().prop_map(Act::Leave),
-        3 => (number.clone(), user.clone()).prop_map(|(channel, user)| Act::Kick(channel, user)),
-        1 => number.clone().prop_map(Act::Channels),
-        2 => (number, user).prop_map(|(channel, after)| Act::Users(channel, after)),
-        2 => (1..700u64).prop_map(Act::Pass),
+        5 => Just(Action::Enter),
+        1 => Just(Action::Vanish),
+        1 => Just(Action::Exit),
+        8 => (scope, user.clone()).prop_map(|(scope, target)| Action::Say(scope, target)),
+        1 => Just(Action::Bad),
+        4 => (-25..25, -25..25).prop_map(|(x, y)| Action::At(x, y)),
+        4 => (0..NAMES.len()).prop_map(Action::Create),
+        5 => (0..NAMES.len()).prop_map(Action::Join),
+        3 => number.clone().prop_map(Action::Leave),
+        3 => (number.clone(), user.clone()).prop_map(|(channel, user)| Action::Kick(channel, user)),
+        1 => number.clone().prop_map(Action::Channels),
+        2 => (number, user).prop_map(|(channel, after)| Action::Users(channel, after)),
+        2 => (1..700u64).prop_map(Action::Pass),
     ]
 }
 
-struct Person {
+struct ModelUser {
     slot: usize,
     session: SessionId,
     id: u32,
     at: Option<(i32, i32)>,
 }
 
-impl Person {
+impl ModelUser {
     fn user(&self) -> User {
         User { id: self.id, name: Text::truncated(&format!("slot {}", self.slot)) }
     }
@@ -90,9 +90,9 @@ struct View {
 }
 
 /// The model, and what has come of the role's effects.
-struct Scenery {
-    stand: RoleFixture<ChatRole>,
-    people: Vec<Person>,
+struct ModelTest {
+    fixture: RoleFixture<ChatRole>,
+    users: Vec<ModelUser>,
     rooms: BTreeMap<u32, Room>,
     last_user: u32,
     last_room: u32,
@@ -103,12 +103,12 @@ struct Scenery {
     inbox: HashMap<SessionId, Vec<Packet>>,
     views: HashMap<(SessionId, u32), View>,
     /// By the model.
-    wanted: HashMap<SessionId, Vec<Packet>>,
-    wanted_expelled: HashSet<(SessionId, u32)>,
-    wanted_closed: Vec<SessionId>,
+    expected: HashMap<SessionId, Vec<Packet>>,
+    expected_expelled: HashSet<(SessionId, u32)>,
+    expected_closed: Vec<SessionId>,
 }
 
-impl Scenery {
+impl ModelTest {
     fn new(at_once: usize) -> Self {
         let settings = ChatSettings {
             take_over: true,
@@ -119,13 +119,13 @@ impl Scenery {
             notice_interval: INTERVAL,
             ..ChatSettings::of(&Config::default())
         };
-        let stand = RoleFixture::new(Name::Chat, &[], |terminals| {
+        let fixture = RoleFixture::new(PeerRole::Chat, &[], |links| {
             let admission = Admission::new(ClusterKey::from_bytes(KEY), CHAT_KEY, now_ms());
-            ChatRole::new(settings, admission, terminals, now_ms)
+            ChatRole::new(settings, admission, links, now_ms)
         });
         Self {
-            stand,
-            people: Vec::new(),
+            fixture,
+            users: Vec::new(),
             rooms: BTreeMap::from([(0, Room::default())]),
             last_user: 0,
             last_room: 0,
@@ -134,15 +134,15 @@ impl Scenery {
             closed: Vec::new(),
             inbox: HashMap::new(),
             views: HashMap::new(),
-            wanted: HashMap::new(),
-            wanted_expelled: HashSet::new(),
-            wanted_closed: Vec::new(),
+            expected: HashMap::new(),
+            expected_expelled: HashSet::new(),
+            expected_closed: Vec::new(),
         }
     }
 
     // What the effects come to.
 
-    fn carry_out(&mut self, mut effects: Effects) {
+    fn apply(&mut self, mut effects: Effects) {
         for effect in effects.drain() {
             match effect {
                 Effect::ToSession(_, Command::Send(to, packet)) => self.receive(to, *packet),
@@ -208,23 +208,23 @@ impl Scenery {
 
     // What the model says.
 
-    fn want(&mut self, to: SessionId, packet: impl Into<Packet>) {
-        self.wanted.entry(to).or_default().push(packet.into());
+    fn expect(&mut self, to: SessionId, packet: impl Into<Packet>) {
+        self.expected.entry(to).or_default().push(packet.into());
     }
 
-    fn person(&self, id: u32) -> Option<&Person> {
-        self.people.iter().find(|person| person.id == id)
+    fn user_by_id(&self, id: u32) -> Option<&ModelUser> {
+        self.users.iter().find(|user| user.id == id)
     }
 
     fn list(&self, channel: u32, after: u32) -> UserList {
         let room = &self.rooms[&channel];
         let users = room.members.iter().filter(|id| **id > after);
-        let users = users.map(|id| self.person(*id).expect("members are in").user()).collect();
+        let users = users.map(|id| self.user_by_id(*id).expect("members are in").user()).collect();
         let head_count = room.members.len() as u32;
         UserList { channel, version: room.version, head_count, users: List::new(users).unwrap(), more: false }
     }
 
-    fn leaves_room(&mut self, id: u32, number: u32) {
+    fn leave_room(&mut self, id: u32, number: u32) {
         let room = self.rooms.get_mut(&number).expect("it is in there");
         assert!(room.members.remove(&id));
         room.version += 1;
@@ -240,73 +240,73 @@ impl Scenery {
         self.rooms.iter().filter(|room| room.1.members.contains(&id)).map(|room| *room.0).collect()
     }
 
-    fn leaves_chat(&mut self, at: usize, is_put_out: bool) {
-        let id = self.people[at].id;
+    fn leave_chat(&mut self, at: usize, is_kicked: bool) {
+        let id = self.users[at].id;
         for number in self.rooms_of(id) {
-            self.leaves_room(id, number);
-            if is_put_out {
-                self.wanted_expelled.insert((self.people[at].session, number));
+            self.leave_room(id, number);
+            if is_kicked {
+                self.expected_expelled.insert((self.users[at].session, number));
             }
         }
-        let person = self.people.remove(at);
-        self.views.retain(|view, _| view.0 != person.session);
+        let user = self.users.remove(at);
+        self.views.retain(|view, _| view.0 != user.session);
     }
 
-    fn enters(&mut self, slot: usize) {
-        let session = self.stand.client();
-        if let Some(at) = self.people.iter().position(|person| person.slot == slot) {
-            self.wanted_closed.push(self.people[at].session);
-            self.leaves_chat(at, true);
+    fn enter(&mut self, slot: usize) {
+        let session = self.fixture.open_client();
+        if let Some(at) = self.users.iter().position(|user| user.slot == slot) {
+            self.expected_closed.push(self.users[at].session);
+            self.leave_chat(at, true);
         }
         self.last_user += 1;
-        let person = Person { slot, session, id: self.last_user, at: None };
-        let user = person.user();
-        self.people.push(person);
+        let model_user = ModelUser { slot, session, id: self.last_user, at: None };
+        let user = model_user.user();
+        self.users.push(model_user);
         let world = self.rooms.entry(0).or_default();
         world.members.insert(user.id);
         world.version += 1;
         let head_count = world.members.len() as u32;
-        self.want(session, EnterAnswer { user, head_count, shard: session.shard() as u8 });
+        self.expect(session, EnterAnswer { user, head_count, shard: session.shard() as u8 });
         let list = self.list(0, 0);
-        self.want(session, list);
-        self.sends(session, ticket(slot as u64, 0, &format!("slot {slot}")));
+        self.expect(session, list);
+        self.send(session, ticket(slot as u64, 0, &format!("slot {slot}")));
     }
 
-    fn sends(&mut self, from: SessionId, packet: impl Into<Packet>) {
-        let effects = self.stand.packet_effects(from, packet);
-        self.carry_out(effects);
+    fn send(&mut self, from: SessionId, packet: impl Into<Packet>) {
+        let effects = self.fixture.deliver_effects(from, packet);
+        self.apply(effects);
     }
 
-    fn says(&mut self, at: usize, scope: Scope, target: u32) {
-        let (session, me, here) = (self.people[at].session, self.people[at].user(), self.people[at].at);
-        let stamp = u64::from(me.id) + 100;
+    fn say(&mut self, at: usize, scope: Scope, target: u32) {
+        let (session, sender, position) = (self.users[at].session, self.users[at].user(), self.users[at].at);
+        let stamp = u64::from(sender.id) + 100;
         let text = Text::truncated("hi");
-        self.sends(session, ChatRequest { scope, target, stamp, text: text.clone() });
+        self.send(session, ChatRequest { scope, target, stamp, text: text.clone() });
         if matches!(scope, Scope::World | Scope::Nearby) && target != 0 {
-            self.wanted_closed.push(session);
-            return self.leaves_chat(at, false);
+            self.expected_closed.push(session);
+            return self.leave_chat(at, false);
         }
         let line = |at: i32| (f64::from(at) / f64::from(SECTOR)).floor() as i32;
         let is_near = |(x, y): (i32, i32), (a, b): (i32, i32)| {
             (line(x) - line(a)).abs() <= 1 && (line(y) - line(b)).abs() <= 1
         };
-        let hearers: Result<Vec<u32>, Outcome> = match scope {
-            Scope::World => Ok(self.people.iter().map(|person| person.id).collect()),
+        let recipients: Result<Vec<u32>, Outcome> = match scope {
+            Scope::World => Ok(self.users.iter().map(|user| user.id).collect()),
             Scope::Channel => match self.rooms.get(&target).filter(|_| target != 0) {
-                Some(room) if room.members.contains(&me.id) => Ok(room.members.iter().copied().collect()),
+                Some(room) if room.members.contains(&sender.id) => Ok(room.members.iter().copied().collect()),
                 _ => Err(Outcome::NotAMember),
             },
-            Scope::Nearby => here.ok_or(Outcome::NoPosition).map(|here| {
-                let near = |person: &&Person| person.at.is_some_and(|there| is_near(here, there));
-                self.people.iter().filter(near).map(|person| person.id).collect()
+            Scope::Nearby => position.ok_or(Outcome::NoPosition).map(|position| {
+                let near = |user: &&ModelUser| user.at.is_some_and(|there| is_near(position, there));
+                self.users.iter().filter(near).map(|user| user.id).collect()
             }),
-            Scope::Whisper => match self.person(target) {
-                Some(_) => Ok([me.id, target].into_iter().collect::<BTreeSet<_>>().into_iter().collect()),
+            Scope::Whisper => match self.user_by_id(target) {
+                Some(_) => Ok([sender.id, target].into_iter().collect::<BTreeSet<_>>().into_iter().collect()),
                 None => Err(Outcome::NoSuchUser),
             },
         };
-        match hearers {
-            Ok(hearers) => {
+        match recipients {
+            Ok(recipients) => {
                 let room = if scope == Scope::Channel { target } else { 0 };
                 let mut sequence = 0;
                 if matches!(scope, Scope::World | Scope::Channel) {
@@ -314,24 +314,24 @@ impl Scenery {
                     room.sequence += 1;
                     sequence = room.sequence;
                 }
-                let message = ChatMessage { scope, target, sequence, sender: me, stamp, times: TIMES, text };
-                for hearer in hearers {
-                    let session = self.person(hearer).expect("it is in").session;
-                    self.want(session, message.clone());
+                let message = ChatMessage { scope, target, sequence, sender, stamp, times: TIMES, text };
+                for recipient in recipients {
+                    let session = self.user_by_id(recipient).expect("it is in").session;
+                    self.expect(session, message.clone());
                 }
             }
-            Err(outcome) => self.want(session, ChatRefused { stamp, outcome }),
+            Err(outcome) => self.expect(session, ChatRefused { stamp, outcome }),
         }
     }
 
     /// A channel is joined or, if `makes`, made.
-    fn joins(&mut self, at: usize, wished: &str, makes: bool) {
-        let (session, id) = (self.people[at].session, self.people[at].id);
+    fn join(&mut self, at: usize, wished: &str, makes: bool) {
+        let (session, id) = (self.users[at].session, self.users[at].id);
         let name = Text::truncated(wished);
         if makes {
-            self.sends(session, ChannelCreateRequest { name: name.clone() });
+            self.send(session, ChannelCreateRequest { name: name.clone() });
         } else {
-            self.sends(session, ChannelJoinRequest { name: name.clone() });
+            self.send(session, ChannelJoinRequest { name: name.clone() });
         }
         let is_it = |room: &(&u32, &Room)| *room.0 != 0 && room.1.name.eq_ignore_ascii_case(wished);
         let found = self.rooms.iter().find(is_it).map(|room| *room.0);
@@ -348,7 +348,7 @@ impl Scenery {
             _ => Outcome::Ok,
         };
         if outcome != Outcome::Ok {
-            return self.want(session, ChannelAnswer { outcome, channel: 0, name, head_count: 0 });
+            return self.expect(session, ChannelAnswer { outcome, channel: 0, name, head_count: 0 });
         }
         let number = found.unwrap_or_else(|| {
             self.last_room += 1;
@@ -361,14 +361,14 @@ impl Scenery {
             room.version += 1;
         }
         let (name, head_count) = (Text::truncated(&room.name), room.members.len() as u32);
-        self.want(session, ChannelAnswer { outcome, channel: number, name, head_count });
+        self.expect(session, ChannelAnswer { outcome, channel: number, name, head_count });
         let list = self.list(number, 0);
-        self.want(session, list);
+        self.expect(session, list);
     }
 
-    fn kicks(&mut self, at: usize, channel: u32, user: u32) {
-        let (session, id) = (self.people[at].session, self.people[at].id);
-        self.sends(session, ChannelKickRequest { channel, user });
+    fn kick(&mut self, at: usize, channel: u32, user: u32) {
+        let (session, id) = (self.users[at].session, self.users[at].id);
+        self.send(session, ChannelKickRequest { channel, user });
         let room = self.rooms.get(&channel).filter(|room| channel != 0 && room.members.contains(&id));
         let outcome = match room {
             None => Outcome::NotAMember,
@@ -377,94 +377,94 @@ impl Scenery {
             Some(_) => Outcome::Ok,
         };
         if outcome == Outcome::Ok {
-            let kicked = self.person(user).expect("members are in").session;
-            self.want(kicked, ChannelLeft { channel, outcome: Outcome::Kicked });
-            self.wanted_expelled.insert((kicked, channel));
-            self.leaves_room(user, channel);
+            let kicked = self.user_by_id(user).expect("members are in").session;
+            self.expect(kicked, ChannelLeft { channel, outcome: Outcome::Kicked });
+            self.expected_expelled.insert((kicked, channel));
+            self.leave_room(user, channel);
         }
-        self.want(session, ChannelKickAnswer { channel, user, outcome });
+        self.expect(session, ChannelKickAnswer { channel, user, outcome });
     }
 
-    fn does(&mut self, slot: usize, act: &Act) {
-        if let Act::Pass(ms) = act {
-            let effects = self.stand.pass_effects(Duration::from_millis(*ms));
-            return self.carry_out(effects);
+    fn perform(&mut self, slot: usize, action: &Action) {
+        if let Action::Pass(ms) = action {
+            let effects = self.fixture.advance_effects(Duration::from_millis(*ms));
+            return self.apply(effects);
         }
-        let Some(at) = self.people.iter().position(|person| person.slot == slot) else {
-            return self.enters(slot);
+        let Some(at) = self.users.iter().position(|user| user.slot == slot) else {
+            return self.enter(slot);
         };
-        let (session, id) = (self.people[at].session, self.people[at].id);
-        match *act {
-            Act::Enter => self.enters(slot),
-            Act::Vanish => {
-                let effects = self.stand.client_gone_effects(session);
-                self.carry_out(effects);
-                self.leaves_chat(at, false);
+        let (session, id) = (self.users[at].session, self.users[at].id);
+        match *action {
+            Action::Enter => self.enter(slot),
+            Action::Vanish => {
+                let effects = self.fixture.close_client_effects(session);
+                self.apply(effects);
+                self.leave_chat(at, false);
             }
-            Act::Exit => {
-                self.sends(session, ExitRequest {});
-                self.want(session, ExitAnswer {});
-                self.wanted_closed.push(session);
-                self.leaves_chat(at, false);
+            Action::Exit => {
+                self.send(session, ExitRequest {});
+                self.expect(session, ExitAnswer {});
+                self.expected_closed.push(session);
+                self.leave_chat(at, false);
             }
-            Act::Say(scope, target) => self.says(at, scope, if target > 8 { 0 } else { target }),
-            Act::Bad => {
-                self.sends(session, ExitAnswer {});
-                self.wanted_closed.push(session);
-                self.leaves_chat(at, false);
+            Action::Say(scope, target) => self.say(at, scope, if target > 8 { 0 } else { target }),
+            Action::Bad => {
+                self.send(session, ExitAnswer {});
+                self.expected_closed.push(session);
+                self.leave_chat(at, false);
             }
-            Act::At(x, y) => {
-                self.sends(session, PositionUpdate { x, y });
-                self.people[at].at = Some((x, y));
+            Action::At(x, y) => {
+                self.send(session, PositionUpdate { x, y });
+                self.users[at].at = Some((x, y));
             }
-            Act::Create(name) => self.joins(at, NAMES[name], true),
-            Act::Join(name) => self.joins(at, NAMES[name], false),
-            Act::Leave(channel) => {
-                self.sends(session, ChannelLeaveRequest { channel });
+            Action::Create(name) => self.join(at, NAMES[name], true),
+            Action::Join(name) => self.join(at, NAMES[name], false),
+            Action::Leave(channel) => {
+                self.send(session, ChannelLeaveRequest { channel });
                 let is_in = channel != 0 && self.rooms_of(id).contains(&channel);
                 if is_in {
-                    self.leaves_room(id, channel);
+                    self.leave_room(id, channel);
                 }
                 let outcome = if is_in { Outcome::Ok } else { Outcome::NotAMember };
-                self.want(session, ChannelLeft { channel, outcome });
+                self.expect(session, ChannelLeft { channel, outcome });
             }
-            Act::Kick(channel, user) => self.kicks(at, channel, user),
-            Act::Channels(after) => {
-                self.sends(session, ChannelListRequest { after });
+            Action::Kick(channel, user) => self.kick(at, channel, user),
+            Action::Channels(after) => {
+                self.send(session, ChannelListRequest { after });
                 let infos = self.rooms.iter().filter(|(number, _)| **number > after).map(|(number, room)| {
                     let (name, head_count) = (Text::truncated(&room.name), room.members.len() as u32);
                     ChannelInfo { channel: *number, name, head_count }
                 });
                 let channels = List::new(infos.collect()).unwrap();
-                self.want(session, ChannelList { channels, more: false });
+                self.expect(session, ChannelList { channels, more: false });
             }
-            Act::Users(channel, after) => {
-                self.sends(session, UserListRequest { channel, after });
+            Action::Users(channel, after) => {
+                self.send(session, UserListRequest { channel, after });
                 let list = if self.rooms_of(id).contains(&channel) {
                     self.list(channel, after)
                 } else {
                     UserList { channel, version: 0, head_count: 0, users: List::default(), more: false }
                 };
-                self.want(session, list);
+                self.expect(session, list);
             }
-            Act::Pass(_) => {}
+            Action::Pass(_) => {}
         }
     }
 
     /// Everything has come as the model says.
     fn check(&mut self) {
-        assert_eq!(std::mem::take(&mut self.inbox), std::mem::take(&mut self.wanted));
-        assert_eq!(std::mem::take(&mut self.expelled), std::mem::take(&mut self.wanted_expelled));
+        assert_eq!(std::mem::take(&mut self.inbox), std::mem::take(&mut self.expected));
+        assert_eq!(std::mem::take(&mut self.expelled), std::mem::take(&mut self.expected_expelled));
         let closed = std::mem::take(&mut self.closed);
-        assert_eq!(closed, std::mem::take(&mut self.wanted_closed));
+        assert_eq!(closed, std::mem::take(&mut self.expected_closed));
         for session in closed {
-            assert!(self.stand.client_gone(session).is_empty(), "its end finds nothing more to do");
+            assert!(self.fixture.close_client(session).is_empty(), "its end finds nothing more to do");
             self.views.retain(|view, _| view.0 != session);
         }
         let members = self
-            .people
+            .users
             .iter()
-            .flat_map(|person| self.rooms_of(person.id).into_iter().map(|number| (person.session, number)));
+            .flat_map(|user| self.rooms_of(user.id).into_iter().map(|number| (user.session, number)));
         assert_eq!(self.joined, members.collect());
     }
 }
@@ -475,30 +475,30 @@ proptest! {
     #[test]
     fn everybody_gets_what_the_model_says_and_nothing_else(
         at_once in 0..6usize,
-        acts in prop::collection::vec((0..SLOTS, act()), 1..150),
+        actions in prop::collection::vec((0..SLOTS, action()), 1..150),
     ) {
-        let mut scenery = Scenery::new(at_once);
-        for (slot, act) in &acts {
-            scenery.does(*slot, act);
-            scenery.check();
+        let mut test = ModelTest::new(at_once);
+        for (slot, action) in &actions {
+            test.perform(*slot, action);
+            test.check();
         }
-        scenery.does(0, &Act::Pass(1000));
-        scenery.check();
-        for person in &scenery.people {
-            for number in scenery.rooms_of(person.id) {
-                let view = &scenery.views[&(person.session, number)];
-                prop_assert_eq!(&view.users, &scenery.rooms[&number].members);
-                prop_assert_eq!(view.version, scenery.rooms[&number].version);
+        test.perform(0, &Action::Pass(1000));
+        test.check();
+        for user in &test.users {
+            for number in test.rooms_of(user.id) {
+                let view = &test.views[&(user.session, number)];
+                prop_assert_eq!(&view.users, &test.rooms[&number].members);
+                prop_assert_eq!(view.version, test.rooms[&number].version);
             }
         }
         // Everybody goes: nothing is left.
-        while let Some(person) = scenery.people.first() {
-            let slot = person.slot;
-            scenery.does(slot, &Act::Vanish);
-            scenery.check();
+        while let Some(user) = test.users.first() {
+            let slot = user.slot;
+            test.perform(slot, &Action::Vanish);
+            test.check();
         }
-        prop_assert!(scenery.joined.is_empty());
-        let chat = &scenery.stand.role().chat;
+        prop_assert!(test.joined.is_empty());
+        let chat = &test.fixture.role().chat;
         prop_assert_eq!((chat.users.count(), chat.channels.count(), chat.sectors.count()), (0, 0, 0));
     }
 }

@@ -10,7 +10,7 @@ use throng_core::wire::frame::{self, Kind, Split};
 use throng_core::wire::packets::{Close, EnterAnswer, EnterRequest, HeartbeatAnswer, TicketBytes, UserList};
 use throng_core::wire::{Body, CloseReason, Field, Packet, Reader};
 
-use super::{Door, PATIENCE};
+use super::{PATIENCE, ServerAddr};
 
 /// How a connection ended, as the client sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,21 +22,21 @@ pub(crate) enum End {
 }
 
 /// A socket to a server, before any handshake: hostile tests write to it what they like.
-pub(crate) struct Raw {
+pub(crate) struct RawClient {
     pub(crate) socket: TcpStream,
     inbox: Vec<u8>,
 }
 
 /// A session.
 pub(crate) struct Client {
-    pub(crate) raw: Raw,
+    pub(crate) raw: RawClient,
     keys: SessionKeys,
     rooms: RoomKeys,
 }
 
-impl Raw {
-    pub(crate) fn connect(door: Door) -> Self {
-        let socket = TcpStream::connect_timeout(&door.address, PATIENCE).unwrap();
+impl RawClient {
+    pub(crate) fn connect(server_addr: ServerAddr) -> Self {
+        let socket = TcpStream::connect_timeout(&server_addr.address, PATIENCE).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
         socket.set_nodelay(true).unwrap();
@@ -81,16 +81,16 @@ fn refusal(frame: &[u8]) -> CloseReason {
 }
 
 impl Client {
-    pub(crate) fn connect(door: Door) -> Self {
-        Self::try_connect(door).unwrap_or_else(|end| panic!("no session: {end:?}"))
+    pub(crate) fn connect(server_addr: ServerAddr) -> Self {
+        Self::try_connect(server_addr).unwrap_or_else(|end| panic!("no session: {end:?}"))
     }
 
-    pub(crate) fn try_connect(door: Door) -> Result<Self, End> {
-        Self::handshake(Raw::connect(door), door)
+    pub(crate) fn try_connect(server_addr: ServerAddr) -> Result<Self, End> {
+        Self::handshake(RawClient::connect(server_addr), server_addr)
     }
 
-    pub(crate) fn handshake(mut raw: Raw, door: Door) -> Result<Self, End> {
-        let (initiator, first) = Initiator::start(&Credentials::Client(door.key)).unwrap();
+    pub(crate) fn handshake(mut raw: RawClient, server_addr: ServerAddr) -> Result<Self, End> {
+        let (initiator, first) = Initiator::start(&Credentials::Client(server_addr.key)).unwrap();
         raw.write(&first);
         match raw.frame() {
             None => Err(End::Silent),
@@ -104,8 +104,8 @@ impl Client {
     }
 
     /// A session in the chat, with what a newcomer is told.
-    pub(crate) fn enter(door: Door, ticket: TicketBytes) -> (Self, EnterAnswer, UserList) {
-        let mut client = Self::connect(door);
+    pub(crate) fn enter(server_addr: ServerAddr, ticket: TicketBytes) -> (Self, EnterAnswer, UserList) {
+        let mut client = Self::connect(server_addr);
         client.send(EnterRequest { ticket });
         let (entered, list) = (client.expect(), client.expect());
         (client, entered, list)

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use super::{Door, Home, Server, wait_until};
+use super::{Home, Server, ServerAddr, wait_until};
 
 /// Three processes that share a data directory, and perhaps more DB agents, each with a directory of its own.
 pub(crate) struct Cluster {
@@ -98,11 +98,11 @@ impl Cluster {
         });
     }
 
-    pub(crate) fn login_door(&self) -> Door {
+    pub(crate) fn login_addr(&self) -> ServerAddr {
         self.login.as_ref().expect("it runs").login()
     }
 
-    pub(crate) fn chat_door(&self) -> Door {
+    pub(crate) fn chat_addr(&self) -> ServerAddr {
         self.chat.as_ref().expect("it runs").chat()
     }
 }

@@ -1,8 +1,8 @@
 //! Starts servers, talks to them, and waits for things to become true.
 
+mod chat_group;
 mod client;
 mod cluster;
-mod crowd;
 mod player;
 mod postgres;
 mod process;
@@ -10,12 +10,12 @@ mod process;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub(crate) use client::{Client, End, Raw};
+pub(crate) use chat_group::ChatGroup;
+pub(crate) use client::{Client, End, RawClient};
 pub(crate) use cluster::{Cluster, spare_port};
-pub(crate) use crowd::Crowd;
-pub(crate) use player::{Player, Ticketed, answer, exit};
+pub(crate) use player::{Player, TicketHolder, answer, exit};
 pub(crate) use postgres::{Database, Postgres};
-pub(crate) use process::{Door, Home, Server};
+pub(crate) use process::{Home, Server, ServerAddr};
 
 /// After this long a test has failed. Far longer than anything takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

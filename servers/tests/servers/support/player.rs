@@ -7,7 +7,7 @@ use throng_core::wire::packets::{
 };
 use throng_core::wire::{CloseReason, Packet};
 
-use super::{Client, Door, End, wait_for};
+use super::{Client, End, ServerAddr, wait_for};
 
 /// An account.
 #[derive(Debug, Clone)]
@@ -17,7 +17,7 @@ pub(crate) struct Player {
 }
 
 /// A player with a ticket, and the session with the login server that it must keep until it has entered.
-pub(crate) struct Ticketed {
+pub(crate) struct TicketHolder {
     pub(crate) login: Client,
     pub(crate) granted: LoginGranted,
 }
@@ -28,7 +28,7 @@ impl Player {
     }
 
     /// A new account, with a character of the same name.
-    pub(crate) fn create(login: Door, id: &str) -> Self {
+    pub(crate) fn create(login: ServerAddr, id: &str) -> Self {
         let player = Self::named(id);
         let mut client = Client::connect(login);
         assert_eq!(player.sign_up(&mut client), Outcome::Ok);
@@ -68,22 +68,22 @@ impl Player {
     }
 
     /// Logs in over a session of its own.
-    pub(crate) fn log_in(&self, login: Door) -> Result<Ticketed, Outcome> {
+    pub(crate) fn log_in(&self, login: ServerAddr) -> Result<TicketHolder, Outcome> {
         let mut client = Client::connect(login);
-        self.log_in_over(&mut client).map(|granted| Ticketed { login: client, granted })
+        self.log_in_over(&mut client).map(|granted| TicketHolder { login: client, granted })
     }
 
     /// Logs in as soon as the account is free.
-    pub(crate) fn log_in_when_free(&self, login: Door) -> Ticketed {
+    pub(crate) fn log_in_when_free(&self, login: ServerAddr) -> TicketHolder {
         wait_for("the account is free", || match self.log_in(login) {
-            Ok(ticketed) => Some(ticketed),
+            Ok(ticket_holder) => Some(ticket_holder),
             Err(Outcome::AlreadyOnline) => None,
             Err(other) => panic!("{other:?}"),
         })
     }
 
     /// Logs in, as soon as the account is free, and enters.
-    pub(crate) fn enter(&self, login: Door) -> Client {
+    pub(crate) fn enter(&self, login: ServerAddr) -> Client {
         self.log_in_when_free(login).enter().0
     }
 
@@ -105,10 +105,10 @@ pub(crate) fn answer(login: &mut Client) -> Result<LoginGranted, Outcome> {
     }
 }
 
-impl Ticketed {
+impl TicketHolder {
     /// The chat server that the ticket is for.
-    pub(crate) fn chat(&self) -> Door {
-        Door { address: self.granted.chat_address.parse().unwrap(), key: self.granted.chat_key }
+    pub(crate) fn chat(&self) -> ServerAddr {
+        ServerAddr { address: self.granted.chat_address.parse().unwrap(), key: self.granted.chat_key }
     }
 
     /// Enters the chat; the login server then has no more to do with us, and says so.

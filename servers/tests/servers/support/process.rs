@@ -34,7 +34,7 @@ const SETTINGS: &[&str] = &[
 
 /// Where clients come in.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Door {
+pub(crate) struct ServerAddr {
     pub(crate) address: SocketAddr,
     pub(crate) key: PublicKey,
 }
@@ -173,19 +173,19 @@ impl Server {
         self.said(name).split(' ').next().unwrap().parse().unwrap()
     }
 
-    fn door(&self, name: &str) -> Door {
+    fn server_addr(&self, name: &str) -> ServerAddr {
         let (address, key) = self.said(name).split_once("  key ").unwrap();
-        let mut door = Door { address: address.parse().unwrap(), key: PublicKey::default() };
-        hex::decode_to_slice(key, &mut door.key).unwrap();
-        door
+        let mut server_addr = ServerAddr { address: address.parse().unwrap(), key: PublicKey::default() };
+        hex::decode_to_slice(key, &mut server_addr.key).unwrap();
+        server_addr
     }
 
-    pub(crate) fn login(&self) -> Door {
-        self.door("login")
+    pub(crate) fn login(&self) -> ServerAddr {
+        self.server_addr("login")
     }
 
-    pub(crate) fn chat(&self) -> Door {
-        self.door("chat")
+    pub(crate) fn chat(&self) -> ServerAddr {
+        self.server_addr("chat")
     }
 
     pub(crate) fn admin_address(&self) -> SocketAddr {

@@ -10,22 +10,22 @@ use super::world::{Event, World};
 fn settle(world: &mut World) {
     let mut steps = 0;
     for _ in 0..4 {
-        while let Some(event) = world.due().first().copied() {
-            world.happen(event);
+        while let Some(event) = world.due_events().first().copied() {
+            world.apply(event);
             steps += 1;
             assert!(steps < 100_000, "the servers never come to rest");
         }
         // Longer than the longest pause between two attempts to link up.
-        world.happen(Event::Pass(Duration::from_millis(1100)));
+        world.apply(Event::Pass(Duration::from_millis(1100)));
     }
 }
 
 /// A player gets in, if the servers are well and nobody is in the way.
 fn get_in(world: &mut World, player: usize) {
     for _ in 0..2 {
-        world.happen(Event::Act(player));
-        while let Some(event) = world.due().first().copied() {
-            world.happen(event);
+        world.apply(Event::Act(player));
+        while let Some(event) = world.due_events().first().copied() {
+            world.apply(event);
         }
     }
     assert!(world.players[player].is_in, "player {player} cannot get in");
@@ -36,14 +36,15 @@ fn check(take_over: bool, lifetime: u64, choices: &[u16]) {
     settle(&mut world);
     for choice in choices {
         // Three times of four the servers go on with what they have to do.
-        let due = world.due();
-        let events = if choice % 4 == 0 || due.is_empty() { world.whims() } else { due };
-        world.happen(events[usize::from(choice / 4) % events.len()]);
+        let due_events = world.due_events();
+        let events =
+            if choice % 4 == 0 || due_events.is_empty() { world.external_events() } else { due_events };
+        world.apply(events[usize::from(choice / 4) % events.len()]);
     }
     // One agent may stay dead for longer than any lease: the other one has what counts.
     world.raise_agents(1);
     settle(&mut world);
-    world.happen(Event::Pass(Duration::from_secs(16)));
+    world.apply(Event::Pass(Duration::from_secs(16)));
     settle(&mut world);
     let inside: Vec<usize> = (0..world.players.len()).filter(|at| world.players[*at].is_in).collect();
     for player in &inside {
@@ -55,7 +56,7 @@ fn check(take_over: bool, lifetime: u64, choices: &[u16]) {
     }
     world.raise_agents(2);
     for player in 0..world.players.len() {
-        world.happen(Event::Leave(player));
+        world.apply(Event::Leave(player));
     }
     settle(&mut world);
     assert!(world.online().is_empty(), "ghosts: {:?}", world.online());

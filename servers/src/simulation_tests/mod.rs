@@ -3,6 +3,6 @@
 //! threads finish in any order, players change their minds. Whatever happens, in the end nobody is
 //! online who is not there.
 
-mod agent;
-mod tests;
+mod agents;
+mod invariants;
 mod world;

@@ -15,11 +15,11 @@ use throng_core::net::{Closed, Opened, PeerKind};
 use throng_core::room::RoomId;
 use throng_core::wire::packets::{
     ChannelCreateRequest, ChannelJoinRequest, ChannelLeaveRequest, EnterRequest, LinkHello, LoginGranted,
-    LoginRequest, PasswordText, Role as Name,
+    LoginRequest, PasswordText, Role as PeerRole,
 };
 use throng_core::wire::{CloseReason, Packet, Text};
 
-use super::agent::{AGENTS, Agents};
+use super::agents::{AGENTS, Agents};
 use crate::chat::{Admission, ChatRole, ChatSettings};
 use crate::login::{LoginRole, LoginSettings};
 use crate::role_fixture::{CHAT_KEY, KEY, endpoint};
@@ -65,7 +65,7 @@ pub(super) enum Event {
 }
 
 struct Link {
-    ends: [(Name, SessionId); 2],
+    ends: [(PeerRole, SessionId); 2],
     /// Whether the end connected, and by which token.
     token: u64,
     /// Packets on their way to each end.
@@ -92,8 +92,8 @@ pub(super) struct World {
     agents: Agents,
     sessions: u32,
     links: Vec<Link>,
-    dials: Vec<(Name, SocketAddr, u64)>,
-    gone: Vec<(Name, SessionId)>,
+    dials: Vec<(PeerRole, SocketAddr, u64)>,
+    gone: Vec<(PeerRole, SessionId)>,
     /// Sessions in rooms, as the shards of the chat server would have it.
     members: HashSet<(SessionId, RoomId)>,
     pub(super) players: Vec<Player>,
@@ -107,11 +107,11 @@ impl World {
         let cluster = ClusterKey::from_bytes(KEY);
         let peer = |role, port| Peer { role, address: ([127, 0, 0, 1], port).into() };
         let agents: Vec<Peer> =
-            (0..AGENTS).map(|agent| peer(Name::DbAgent, AGENT_PORT + agent as u16)).collect();
+            (0..AGENTS).map(|agent| peer(PeerRole::DbAgent, AGENT_PORT + agent as u16)).collect();
         let request_timeout = Duration::from_millis(1500);
         let login = LoginRole::new(
             LoginSettings { take_over, ticket_lifetime, request_timeout, cluster: cluster.clone() },
-            terminals(Name::Login, 1, [vec![peer(Name::Chat, 1)], agents.clone()].concat(), now),
+            links(PeerRole::Login, 1, [vec![peer(PeerRole::Chat, 1)], agents.clone()].concat(), now),
             now_ms,
         );
         let chat = ChatRole::new(
@@ -122,7 +122,7 @@ impl World {
                 ..ChatSettings::of(&Config::default())
             },
             Admission::new(cluster, CHAT_KEY, now_ms()),
-            terminals(Name::Chat, CHAT, agents, now),
+            links(PeerRole::Chat, CHAT, agents, now),
             now_ms,
         );
         let player = |number: usize| Player { account: number % 2, ..Player::default() };
@@ -138,50 +138,50 @@ impl World {
             members: HashSet::new(),
             players: (0..6).map(player).collect(),
         };
-        world.happen(Event::Pass(Duration::ZERO));
+        world.apply(Event::Pass(Duration::ZERO));
         world
     }
 
     /// What servers and network have yet to do by themselves.
-    pub(super) fn due(&self) -> Vec<Event> {
-        let mut due = Vec::new();
+    pub(super) fn due_events(&self) -> Vec<Event> {
+        let mut due_events = Vec::new();
         for (at, link) in self.links.iter().enumerate() {
             for end in 0..2 {
                 if !link.is_noticed[end] && !link.queues[end].is_empty() {
-                    due.push(Event::Deliver(at, end));
+                    due_events.push(Event::Deliver(at, end));
                 }
                 if link.is_cut && !link.is_noticed[end] {
-                    due.push(Event::Notice(at, end));
+                    due_events.push(Event::Notice(at, end));
                 }
             }
         }
-        due.extend(self.agents.ready().into_iter().map(Event::Db));
-        due.extend((0..self.agents.replies()).map(Event::Report));
-        due.extend((0..self.dials.len()).map(Event::Connect));
-        due.extend((0..self.gone.len()).map(Event::Gone));
-        due
+        due_events.extend(self.agents.ready().into_iter().map(Event::Db));
+        due_events.extend((0..self.agents.replies()).map(Event::Report));
+        due_events.extend((0..self.dials.len()).map(Event::Connect));
+        due_events.extend((0..self.gone.len()).map(Event::Gone));
+        due_events
     }
 
     /// What players, faults and time may do besides.
-    pub(super) fn whims(&self) -> Vec<Event> {
-        let mut whims = Vec::new();
+    pub(super) fn external_events(&self) -> Vec<Event> {
+        let mut external_events = Vec::new();
         for number in 0..self.players.len() {
-            whims.extend([Event::Act(number), Event::Act(number), Event::Leave(number)]);
-            whims.push(Event::Channel(number));
+            external_events.extend([Event::Act(number), Event::Act(number), Event::Leave(number)]);
+            external_events.push(Event::Channel(number));
         }
         let up = |at: &usize| !self.links[*at].is_cut;
-        whims.extend((0..self.links.len()).filter(up).map(Event::Cut));
-        whims.extend((0..AGENTS).map(Event::Crash));
-        whims.extend([50, 800, 3000].map(|ms| Event::Pass(Duration::from_millis(ms))));
-        whims
+        external_events.extend((0..self.links.len()).filter(up).map(Event::Cut));
+        external_events.extend((0..AGENTS).map(Event::Crash));
+        external_events.extend([50, 800, 3000].map(|ms| Event::Pass(Duration::from_millis(ms))));
+        external_events
     }
 
-    pub(super) fn happen(&mut self, event: Event) {
+    pub(super) fn apply(&mut self, event: Event) {
         match event {
             Event::Deliver(at, end) => {
-                let (name, id) = self.links[at].ends[end];
+                let (role, id) = self.links[at].ends[end];
                 if let Some(packet) = self.links[at].queues[end].pop_front() {
-                    self.job(name, Job::Packet(id, packet, self.now));
+                    self.job(role, Job::Packet(id, packet, self.now));
                 }
             }
             Event::Notice(at, end) => self.notice(at, end),
@@ -195,15 +195,15 @@ impl World {
             Event::Crash(agent) if self.agents.is_down(agent) => self.agents.start(agent, self.now),
             Event::Crash(agent) => {
                 for link in self.agents.crash(agent, self.now) {
-                    self.close(Name::DbAgent, link);
+                    self.close(PeerRole::DbAgent, link);
                 }
             }
             Event::Connect(dial) => self.connect(dial),
             Event::Gone(at) => {
-                let (name, id) = self.gone.swap_remove(at);
+                let (role, id) = self.gone.swap_remove(at);
                 let closed =
                     Closed { kind: PeerKind::Client, dialled: None, reason: CloseReason::PeerClosed };
-                self.job(name, Job::Closed(id, closed));
+                self.job(role, Job::Closed(id, closed));
                 assert!(self.members.iter().all(|member| member.0 != id), "{id} is over and in a room");
             }
             Event::Act(player) => self.act(player),
@@ -217,9 +217,9 @@ impl World {
         }
         let mut effects = Effects::default();
         self.login.tick(self.now, &mut effects);
-        self.carry_out(Name::Login, &mut effects);
+        self.carry_out(PeerRole::Login, &mut effects);
         self.chat.tick(self.now, &mut effects);
-        self.carry_out(Name::Chat, &mut effects);
+        self.carry_out(PeerRole::Chat, &mut effects);
         // The places of links in the list are their names, so only the last ones can go.
         while self.links.last().is_some_and(|link| link.is_noticed == [true; 2]) {
             self.links.pop();
@@ -250,31 +250,31 @@ impl World {
         self.players[player].account
     }
 
-    fn job(&mut self, name: Name, job: Job<()>) {
+    fn job(&mut self, role: PeerRole, job: Job<()>) {
         let mut effects = Effects::default();
-        match (name, job) {
-            (Name::Login, job) => self.login.job(job, self.now, &mut effects),
-            (Name::Chat, job) => self.chat.job(job, self.now, &mut effects),
-            (Name::DbAgent, Job::Packet(id, packet, _)) => self.agents.packet(id, packet, self.now),
-            (Name::DbAgent, Job::Closed(id, _)) => self.agents.closed(id, self.now),
-            (Name::DbAgent, Job::Opened(id, opened)) => {
+        match (role, job) {
+            (PeerRole::Login, job) => self.login.job(job, self.now, &mut effects),
+            (PeerRole::Chat, job) => self.chat.job(job, self.now, &mut effects),
+            (PeerRole::DbAgent, Job::Packet(id, packet, _)) => self.agents.packet(id, packet, self.now),
+            (PeerRole::DbAgent, Job::Closed(id, _)) => self.agents.closed(id, self.now),
+            (PeerRole::DbAgent, Job::Opened(id, opened)) => {
                 self.agents.opened(id, usize::from(opened.address.port() - AGENT_PORT));
-                self.send(id, hello(Name::DbAgent, 3).into());
+                self.send(id, hello(PeerRole::DbAgent, 3).into());
             }
-            (Name::DbAgent, Job::Record(())) => {}
+            (PeerRole::DbAgent, Job::Record(())) => {}
         }
-        self.carry_out(name, &mut effects);
+        self.carry_out(role, &mut effects);
     }
 
-    fn carry_out(&mut self, name: Name, effects: &mut Effects) {
+    fn carry_out(&mut self, role: PeerRole, effects: &mut Effects) {
         for effect in effects.drain() {
             match effect {
                 Effect::ToSession(_, Command::Send(to, packet)) => self.send(to, *packet),
                 Effect::ToSession(_, Command::SendEncoded(to, begin, rest)) => {
                     self.send(to, Packet::decode(&[&*begin, &*rest].concat()).expect("a packet"));
                 }
-                Effect::ToSession(_, Command::Close(id, _)) => self.close(name, id),
-                Effect::Dial(address, _, token) => self.dials.push((name, address, token)),
+                Effect::ToSession(_, Command::Close(id, _)) => self.close(role, id),
+                Effect::Dial(address, _, token) => self.dials.push((role, address, token)),
                 Effect::Join(id, room) => assert!(self.members.insert((id, room)), "{id} is in {room:?}"),
                 Effect::Leave(id, room) | Effect::Expel(id, room) => {
                     assert!(self.members.remove(&(id, room)), "{id} is not in {room:?}");
@@ -303,18 +303,18 @@ impl World {
     }
 
     /// A server ends a session.
-    fn close(&mut self, name: Name, id: SessionId) {
+    fn close(&mut self, role: PeerRole, id: SessionId) {
         for link in self.links.iter_mut().filter(|link| link.ends.iter().any(|end| end.1 == id)) {
             link.is_cut = true;
         }
         for player in &mut self.players {
             if player.login == Some(id) {
                 player.login = None;
-                self.gone.push((name, id));
+                self.gone.push((role, id));
             }
             if player.chat == Some(id) {
                 (player.chat, player.is_in) = (None, false);
-                self.gone.push((name, id));
+                self.gone.push((role, id));
             }
         }
     }
@@ -322,16 +322,16 @@ impl World {
     fn notice(&mut self, at: usize, end: usize) {
         let link = &mut self.links[at];
         link.is_noticed[end] = true;
-        let (name, id) = link.ends[end];
+        let (role, id) = link.ends[end];
         let dialled = (end == 0).then_some(link.token);
         let closed = Closed { kind: PeerKind::Link, dialled, reason: CloseReason::ConnectionLost };
-        self.job(name, Job::Closed(id, closed));
+        self.job(role, Job::Closed(id, closed));
     }
 
     fn connect(&mut self, dial: usize) {
         let (from, address, token) = self.dials.swap_remove(dial);
-        let to = if address.port() == 1 { Name::Chat } else { Name::DbAgent };
-        if to == Name::DbAgent && self.agents.is_down(usize::from(address.port() - AGENT_PORT)) {
+        let to = if address.port() == 1 { PeerRole::Chat } else { PeerRole::DbAgent };
+        if to == PeerRole::DbAgent && self.agents.is_down(usize::from(address.port() - AGENT_PORT)) {
             let (kind, reason) = (PeerKind::Link, CloseReason::ConnectFailed);
             let id = self.session();
             return self.job(from, Job::Closed(id, Closed { kind, dialled: Some(token), reason }));
@@ -339,8 +339,8 @@ impl World {
         let ends = [(from, self.session()), (to, self.session())];
         let queues = Default::default();
         self.links.push(Link { ends, token, queues, is_cut: false, is_noticed: [false; 2] });
-        for ((name, id), dialled) in ends.into_iter().zip([Some(token), None]) {
-            self.job(name, Job::Opened(id, Opened { kind: PeerKind::Link, address, dialled }));
+        for ((role, id), dialled) in ends.into_iter().zip([Some(token), None]) {
+            self.job(role, Job::Opened(id, Opened { kind: PeerKind::Link, address, dialled }));
         }
     }
 
@@ -353,17 +353,17 @@ impl World {
         match (&player.granted, player.login) {
             (Some(granted), _) => {
                 let ticket = granted.ticket.clone();
-                let chat = self.client(Name::Chat);
+                let chat = self.client(PeerRole::Chat);
                 let player = &mut self.players[number];
                 (player.chat, player.granted) = (Some(chat), None);
-                self.job(Name::Chat, Job::Packet(chat, EnterRequest { ticket }.into(), self.now));
+                self.job(PeerRole::Chat, Job::Packet(chat, EnterRequest { ticket }.into(), self.now));
             }
             (None, None) => {
                 let id = Text::truncated(id_of(player.account));
                 let password = PasswordText::new("password").expect("it is short");
-                let login = self.client(Name::Login);
+                let login = self.client(PeerRole::Login);
                 self.players[number].login = Some(login);
-                self.job(Name::Login, Job::Packet(login, LoginRequest { id, password }.into(), self.now));
+                self.job(PeerRole::Login, Job::Packet(login, LoginRequest { id, password }.into(), self.now));
             }
             // Waits for an answer, was refused, or is in: goes.
             (None, Some(_)) => self.leave(number),
@@ -382,7 +382,7 @@ impl World {
             }
         };
         for packet in packets {
-            self.job(Name::Chat, Job::Packet(session, packet, self.now));
+            self.job(PeerRole::Chat, Job::Packet(session, packet, self.now));
         }
     }
 
@@ -395,13 +395,13 @@ impl World {
         let player = &mut self.players[number];
         let (login, chat) = (player.login.take(), player.chat.take());
         (player.granted, player.is_in) = (None, false);
-        self.gone.extend(login.map(|id| (Name::Login, id)));
-        self.gone.extend(chat.map(|id| (Name::Chat, id)));
+        self.gone.extend(login.map(|id| (PeerRole::Login, id)));
+        self.gone.extend(chat.map(|id| (PeerRole::Chat, id)));
     }
 
-    fn client(&mut self, name: Name) -> SessionId {
+    fn client(&mut self, role: PeerRole) -> SessionId {
         let (id, address) = (self.session(), ([127, 0, 0, 1], 9).into());
-        self.job(name, Job::Opened(id, Opened { kind: PeerKind::Client, address, dialled: None }));
+        self.job(role, Job::Opened(id, Opened { kind: PeerKind::Client, address, dialled: None }));
         id
     }
 
@@ -416,12 +416,12 @@ fn id_of(account: usize) -> &'static str {
     ["one", "four"][account]
 }
 
-fn hello(role: Name, instance: u64) -> LinkHello {
+fn hello(role: PeerRole, instance: u64) -> LinkHello {
     let client_address = Text::truncated("127.0.0.1:9200");
     LinkHello { role, name: Text::truncated(role.name()), instance, client_address, client_key: CHAT_KEY }
 }
 
-fn terminals(role: Name, instance: u64, peers: Vec<Peer>, now: Instant) -> Links {
+fn links(role: PeerRole, instance: u64, peers: Vec<Peer>, now: Instant) -> Links {
     let backoff = Backoff { min: Duration::from_millis(50), max: Duration::from_secs(1) };
     Links::new(hello(role, instance), Arc::new(endpoint()), backoff, peers, now, Arc::default())
 }

@@ -7,24 +7,24 @@ use std::thread::{self, JoinHandle};
 use throng_core::crypto::Ticket;
 use throng_core::wire::packets::{ChatMessage, ChatRequest, ChatText, Scope};
 
-use super::{Client, Door, Home, wait_until};
+use super::{Client, Home, ServerAddr, wait_until};
 
 /// Clients in the chat. Nobody else may talk while they do.
-pub(crate) struct Crowd {
+pub(crate) struct ChatGroup {
     pub(crate) members: Vec<Client>,
     said: u64,
     /// The number of the last message.
     sequence: Option<u64>,
 }
 
-impl Crowd {
+impl ChatGroup {
     /// Lets `count` clients in, with minted tickets for the accounts from a million on.
-    pub(crate) fn enter(home: &Home, chat: Door, count: u64) -> Self {
+    pub(crate) fn enter(home: &Home, chat: ServerAddr, count: u64) -> Self {
         Self::enter_as(home, chat, count, |_| {})
     }
 
     /// The same, with tickets that `change` changes.
-    pub(crate) fn enter_as(home: &Home, chat: Door, count: u64, change: impl Fn(&mut Ticket)) -> Self {
+    pub(crate) fn enter_as(home: &Home, chat: ServerAddr, count: u64, change: impl Fn(&mut Ticket)) -> Self {
         let enter = |number| Client::enter(chat, home.mint(chat.key, 1_000_000 + number, &change)).0;
         Self { members: (0..count).map(enter).collect(), said: 0, sequence: None }
     }
@@ -49,7 +49,7 @@ impl Crowd {
     }
 
     /// From now on they talk without a pause, on a thread of their own.
-    pub(crate) fn chatter(mut self) -> Chatter {
+    pub(crate) fn chat_in_background(mut self) -> BackgroundChat {
         let stop = Arc::new(AtomicBool::new(false));
         let rounds = Arc::new(AtomicU64::new(0));
         let thread = thread::spawn({
@@ -62,20 +62,20 @@ impl Crowd {
                 self
             }
         });
-        Chatter { stop, rounds, thread: Some(thread) }
+        BackgroundChat { stop, rounds, thread: Some(thread) }
     }
 }
 
 /// A crowd that talks. Stops, and fails the test if somebody missed a message, when dropped.
-pub(crate) struct Chatter {
+pub(crate) struct BackgroundChat {
     stop: Arc<AtomicBool>,
     rounds: Arc<AtomicU64>,
-    thread: Option<JoinHandle<Crowd>>,
+    thread: Option<JoinHandle<ChatGroup>>,
 }
 
-impl Chatter {
+impl BackgroundChat {
     /// Waits until messages that were not even sent before this call have reached everybody.
-    pub(crate) fn goes_on(&self) {
+    pub(crate) fn assert_progress(&self) {
         let before = self.rounds.load(Ordering::Relaxed);
         wait_until("the chat goes on", || {
             assert!(self.thread.as_ref().is_some_and(|thread| !thread.is_finished()), "the chat has stopped");
@@ -84,13 +84,13 @@ impl Chatter {
     }
 
     /// They fall silent.
-    pub(crate) fn stop(mut self) -> Crowd {
+    pub(crate) fn stop(mut self) -> ChatGroup {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().and_then(|thread| thread.join().ok()).expect("everybody has heard everything")
     }
 }
 
-impl Drop for Chatter {
+impl Drop for BackgroundChat {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
