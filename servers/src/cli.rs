@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use throng_core::config::{Config, ConfigError, Sources};
 
-use crate::datadir::Role;
+use crate::role::Role;
 
 /// Login server, DB agent and chat server for online games.
 #[derive(Debug, Parser)]

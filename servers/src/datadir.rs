@@ -1,6 +1,5 @@
 //! The data directory: private to its owner, and one process for each role in it.
 
-use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -9,36 +8,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use throng_core::endpoints::{Endpoints, EndpointsError};
 
-/// What a process can be; `throng up` is all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// The login server.
-    Login,
-    /// The chat server.
-    Chat,
-    /// The DB agent.
-    DbAgent,
-}
-
-impl Role {
-    /// Every role.
-    pub const ALL: &'static [Self] = &[Self::Login, Self::Chat, Self::DbAgent];
-
-    /// The name, as on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Login => "login",
-            Self::Chat => "chat",
-            Self::DbAgent => "dbagent",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+use crate::role::Role;
 
 /// Why the data directory cannot be used.
 #[derive(Debug, Error)]

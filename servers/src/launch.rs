@@ -21,7 +21,6 @@ use throng_core::wire::{Text, TooLong};
 
 use crate::admin::{self, AdminError, AdminHandle, AdminSources};
 use crate::chat::{Admission, ChatRole, ChatSettings};
-use crate::datadir::Role;
 use crate::dbagent::database::Database;
 use crate::dbagent::migrate::MigrateError;
 use crate::dbagent::password::PasswordCost;
@@ -33,6 +32,7 @@ use crate::login::{LoginRole, LoginSettings};
 use crate::memory::{self, TrimPolicy};
 use crate::node::{self, Node, NodeParts, NodeSize};
 use crate::process::Process;
+use crate::role::Role;
 
 /// Why the roles cannot run.
 #[derive(Debug, Error)]
@@ -141,16 +141,16 @@ fn print_startup(
     process: &Process,
 ) -> io::Result<()> {
     let mut lines = Vec::new();
-    for (role, address, key) in &running.listening {
+    for ListenAddress { name, address, key } in &running.listening {
         let key = key.map_or_else(String::new, |key| format!("  key {}", hex::encode(key)));
-        lines.push(format!("{role:<14} {address}{key}"));
+        lines.push(format!("{name:<14} {address}{key}"));
     }
     if let Some(admin) = admin {
         lines.push(format!("{:<14} http://{}/metrics", "admin", admin.address));
     }
     let data = process.data.path().display();
     lines.push(format!("{:<14} {data}", "data"));
-    let sessions = [(Role::Login, running.sessions[0]), (Role::Chat, running.sessions[1])];
+    let sessions = [(Role::Login, running.sessions.login), (Role::Chat, running.sessions.chat)];
     for (role, sessions) in sessions.iter().filter(|(role, _)| roles.contains(role)) {
         lines.push(format!("{:<14} {sessions} for the {role} server", "sessions"));
     }
@@ -169,19 +169,35 @@ fn print_startup(
     }
 }
 
-/// The DB agent's threads, and its DB threads.
-type DbAgentNode = (Node<Reply<Tag>>, Arc<Pool<Tag>>);
+/// The running DB agent: its shards and content threads, and its DB threads.
+struct DbAgentNode {
+    node: Node<Reply<Tag>>,
+    pool: Arc<Pool<Tag>>,
+}
+
+/// A listener as standard output shows it.
+struct ListenAddress {
+    name: &'static str,
+    address: SocketAddr,
+    /// The public key, which clients need and links do not.
+    key: Option<PublicKey>,
+}
+
+/// Sessions with clients, by server.
+#[derive(Clone, Copy)]
+struct SessionLimits {
+    login: usize,
+    chat: usize,
+}
 
 /// Roles that run.
 pub struct Running {
     login: Option<Node<()>>,
     chat: Option<Node<()>>,
     dbagent: Option<DbAgentNode>,
-    /// What listens where, for people: a name, an address and the key that clients need.
-    listening: Vec<(&'static str, SocketAddr, Option<PublicKey>)>,
+    listening: Vec<ListenAddress>,
     endpoints: Endpoints,
-    /// Sessions of the login and the chat server.
-    sessions: [usize; 2],
+    sessions: SessionLimits,
     board: Arc<LinkBoard>,
 }
 
@@ -258,7 +274,7 @@ impl Running {
         for node in draining {
             node.stop(deadline);
         }
-        if let Some((node, pool)) = self.dbagent {
+        if let Some(DbAgentNode { node, pool }) = self.dbagent {
             let deadline = deadline.max(Instant::now() + DB_STOP_MIN);
             node.drain().stop(deadline);
             pool.shutdown(deadline).map_err(LaunchError::Close)?;
@@ -322,11 +338,11 @@ impl Starter<'_> {
         };
         let links = self.links(packets::Role::DbAgent, &config.name, None, Vec::new());
         let role = DbAgentRole::new(settings, links, pool.clone(), Instant::now(), unix_ms);
-        let node = parts.start(role, vec![listener], on_failure(self.shutdown));
-        self.running.dbagent = Some((node?, pool));
+        let node = parts.start(role, vec![listener], on_failure(self.shutdown))?;
+        self.running.dbagent = Some(DbAgentNode { node, pool });
         self.chat_agents = vec![address];
         self.login_agents = vec![address];
-        self.running.listening.push(("dbagent", address, None));
+        self.running.listening.push(ListenAddress { name: "dbagent", address, key: None });
         self.running.endpoints.dbagent = Some(endpoints::Endpoint::new(address, None));
         Ok(())
     }
@@ -337,7 +353,8 @@ impl Starter<'_> {
         let public = *key.public();
         let clients = self.listen(config.listen, "chat.listen", &self.client_endpoint(key))?;
         let link_listener = self.listen(config.link_listen, "chat.link_listen", &self.link)?;
-        let (address, link_address) = (clients.address(), link_listener.address());
+        let address = clients.address();
+        let link_address = link_listener.address();
         let advertised = match config.public_address.as_str() {
             "" => address.to_string(),
             public => public.to_owned(),
@@ -348,12 +365,12 @@ impl Starter<'_> {
         let settings = ChatSettings::of(self.config);
         let admission = Admission::new(self.cluster.clone(), public, unix_ms());
         let role = ChatRole::new(settings, admission, links, unix_ms);
-        let parts = NodeParts::build("chat", self.size(self.running.sessions[1]))?;
+        let parts = NodeParts::build("chat", self.size(self.running.sessions.chat))?;
         self.running.chat =
             Some(parts.start(role, vec![clients, link_listener], on_failure(self.shutdown))?);
         self.chat_links = vec![link_address];
-        self.running.listening.push(("chat", address, Some(public)));
-        self.running.listening.push(("chat links", link_address, None));
+        self.running.listening.push(ListenAddress { name: "chat", address, key: Some(public) });
+        self.running.listening.push(ListenAddress { name: "chat links", address: link_address, key: None });
         self.running.endpoints.chat = Some(endpoints::Endpoint::new(address, Some(&public)));
         Ok(())
     }
@@ -374,9 +391,9 @@ impl Starter<'_> {
             cluster: self.cluster.clone(),
         };
         let role = LoginRole::new(settings, links, unix_ms);
-        let parts = NodeParts::build("login", self.size(self.running.sessions[0]))?;
+        let parts = NodeParts::build("login", self.size(self.running.sessions.login))?;
         self.running.login = Some(parts.start(role, vec![listener], on_failure(self.shutdown))?);
-        self.running.listening.push(("login", address, Some(public)));
+        self.running.listening.push(ListenAddress { name: "login", address, key: Some(public) });
         self.running.endpoints.login = Some(endpoints::Endpoint::new(address, Some(&public)));
         Ok(())
     }
@@ -391,7 +408,8 @@ impl Starter<'_> {
     }
 
     fn size(&self, clients: usize) -> NodeSize {
-        let (net, content) = (&self.config.net, &self.config.content);
+        let net = &self.config.net;
+        let content = &self.config.content;
         NodeSize {
             shards: net.shards,
             clients,
@@ -482,12 +500,16 @@ fn on_failure(shutdown: &Shutdown) -> impl Fn() + Clone + Send + 'static {
 
 /// Sessions of the login and the chat server: as configured or, when the process has not files
 /// enough for all, that in proportion.
-fn allot_sessions(config: &Config, roles: &[Role], fit: u64) -> [usize; 2] {
+fn allot_sessions(config: &Config, roles: &[Role], capacity: u64) -> SessionLimits {
     let wanted = |role: Role, sessions: usize| if roles.contains(&role) { sessions as u64 } else { 0 };
-    let wanted =
-        [wanted(Role::Login, config.login.max_sessions), wanted(Role::Chat, config.chat.max_sessions)];
-    let all: u64 = wanted.iter().sum();
-    wanted.map(|sessions| if all <= fit { sessions } else { sessions * fit / all }.max(1) as usize)
+    let login = wanted(Role::Login, config.login.max_sessions);
+    let chat = wanted(Role::Chat, config.chat.max_sessions);
+    let all = login + chat;
+    let allot = |sessions: u64| {
+        let allotted = if all <= capacity { sessions } else { sessions * capacity / all };
+        allotted.max(1) as usize
+    };
+    SessionLimits { login: allot(login), chat: allot(chat) }
 }
 
 /// Whole segments of a room log, at least one.

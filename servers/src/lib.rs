@@ -14,6 +14,7 @@ pub mod login;
 mod memory;
 pub mod node;
 pub mod process;
+pub mod role;
 pub mod rules;
 
 #[cfg(test)]

@@ -9,11 +9,11 @@ use thiserror::Error;
 use throng_core::config::{Config, ConfigError};
 use throng_core::shutdown::{Cause, EXIT_CLEAN, EXIT_CRASH, EXIT_FAILED};
 use throng_servers::cli::{Cli, Command, ConfigCommand};
-use throng_servers::datadir::Role;
 use throng_servers::db::{self, DbCommandError};
 use throng_servers::keygen::{self, KeygenError};
 use throng_servers::launch::{self, LaunchError};
 use throng_servers::process::{Process, StartError};
+use throng_servers::role::Role;
 
 /// Exit code for a mistake on the command line or in the configuration, as clap's.
 const EXIT_USAGE: u8 = 2;

@@ -24,8 +24,10 @@ pub(crate) struct TrimPolicy {
 impl TrimPolicy {
     /// So many sessions there are now. True when many have come or gone since the last time, and few since the last look.
     pub(crate) fn should_trim(&mut self, sessions: i64) -> bool {
-        let change = (sessions - std::mem::replace(&mut self.at_last_check, sessions)).abs();
-        if (sessions - self.at_last_trim).abs() < TRIM_THRESHOLD || change > TRIM_THRESHOLD / 10 {
+        let since_last_check = (sessions - self.at_last_check).abs();
+        let since_last_trim = (sessions - self.at_last_trim).abs();
+        self.at_last_check = sessions;
+        if since_last_trim < TRIM_THRESHOLD || since_last_check > TRIM_THRESHOLD / 10 {
             return false;
         }
         self.at_last_trim = sessions;

@@ -10,7 +10,8 @@ use throng_core::log::{self, LogError, LogGuard, LogHandle};
 use throng_core::rlimit::FileLimit;
 use throng_core::shutdown::Shutdown;
 
-use crate::datadir::{DataDir, DataDirError, Role};
+use crate::datadir::{DataDir, DataDirError};
+use crate::role::Role;
 
 /// Open files that are not sessions: listeners, links, pollers, database, log, keys.
 const FILES_RESERVED: u64 = 256;

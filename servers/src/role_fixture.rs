@@ -21,6 +21,16 @@ pub(crate) fn now_ms() -> u64 {
     NOW_MS.get()
 }
 
+/// Sets the wall clock of the test's thread to the start of a test.
+pub(crate) fn reset_clock() {
+    NOW_MS.set(1_000_000);
+}
+
+/// Moves the wall clock of the test's thread forward.
+pub(crate) fn advance_clock(time: Duration) {
+    NOW_MS.set(now_ms() + time.as_millis() as u64);
+}
+
 pub(crate) const KEY: [u8; 32] = [9; 32];
 pub(crate) const CHAT_KEY: [u8; 32] = [7; 32];
 pub(crate) const CLAIM: Claim = Claim { account: 4, id: 40 };
@@ -35,12 +45,10 @@ pub(crate) struct RoleFixture<R> {
 impl<R: Role<Record = ()>> RoleFixture<R> {
     /// The role that `make` makes at a time and with links to `peers`.
     pub(crate) fn new(role: packets::Role, peers: &[packets::Role], make: impl FnOnce(Links) -> R) -> Self {
-        NOW_MS.set(1_000_000);
+        reset_clock();
         let now = Instant::now();
         let peers = peers.iter().map(|role| Peer { role: *role, address: ([127, 0, 0, 1], 9).into() });
-        let backoff = Backoff { min: Duration::from_millis(50), max: Duration::from_secs(1) };
-        let links =
-            Links::new(hello(role), Arc::new(endpoint()), backoff, peers.collect(), now, Arc::default());
+        let links = links(role, instance(role), peers.collect(), now);
         let mut fixture = Self { role: make(links), now, sessions: 0 };
         fixture.advance(Duration::ZERO);
         fixture
@@ -53,7 +61,7 @@ impl<R: Role<Record = ()>> RoleFixture<R> {
         dialled: Option<u64>,
     ) -> (SessionId, Vec<String>) {
         let link = self.open(PeerKind::Link, dialled);
-        (link, self.deliver(link, hello(role)))
+        (link, self.deliver(link, hello(role, instance(role))))
     }
 
     /// A link to the DB agent has come up, and the agent has compared the claims.
@@ -120,7 +128,7 @@ impl<R: Role<Record = ()>> RoleFixture<R> {
 
     pub(crate) fn advance_effects(&mut self, time: Duration) -> Effects {
         self.now += time;
-        NOW_MS.set(now_ms() + time.as_millis() as u64);
+        advance_clock(time);
         let mut effects = Effects::default();
         self.role.tick(self.now, &mut effects);
         effects
@@ -140,14 +148,23 @@ pub(crate) fn character() -> Character {
     Character { id: 1, name: Text::truncated("Alice"), level: 1, experience: 0 }
 }
 
-fn hello(role: packets::Role) -> LinkHello {
+fn instance(role: packets::Role) -> u64 {
+    1 + role as u64
+}
+
+pub(crate) fn hello(role: packets::Role, instance: u64) -> LinkHello {
     let client_address = Text::truncated("127.0.0.1:9200");
-    let instance = 1 + role as u64;
     LinkHello { role, name: Text::truncated(role.name()), instance, client_address, client_key: CHAT_KEY }
 }
 
+/// The links of the server process `instance`.
+pub(crate) fn links(role: packets::Role, instance: u64, peers: Vec<Peer>, now: Instant) -> Links {
+    let backoff = Backoff { min: Duration::from_millis(50), max: Duration::from_secs(1) };
+    Links::new(hello(role, instance), Arc::new(endpoint()), backoff, peers, now, Arc::default())
+}
+
 /// The rules of a link on which nothing is sent.
-pub(crate) fn endpoint() -> Endpoint {
+fn endpoint() -> Endpoint {
     Endpoint {
         peer: PeerKind::Link,
         credentials: Credentials::Link(ClusterKey::from_bytes(KEY)),

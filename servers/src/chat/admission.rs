@@ -115,8 +115,8 @@ mod tests {
 
     fn ticket(claim: u64, issued_ms: u64) -> TicketBytes {
         let name = Text::truncated("n");
-        let (chat_key, expires_ms) = ([2; 32], issued_ms + 500);
-        Ticket { account: 7, claim, character: 8, name, chat_key, issued_ms, expires_ms }
+        let expires_ms = issued_ms + 500;
+        Ticket { account: 7, claim, character: 8, name, chat_key: [2; 32], issued_ms, expires_ms }
             .mint(&ClusterKey::from_bytes([1; 32]))
             .unwrap()
     }

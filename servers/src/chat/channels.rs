@@ -8,7 +8,7 @@ use throng_core::metrics;
 use throng_core::wire::List;
 use throng_core::wire::packets::{ChannelInfo, ChannelList, ChannelName, Outcome};
 
-use super::notices::ListState;
+use super::list_state::ListState;
 use crate::rules;
 
 /// A channel, which has at least one member. Ten thousand of them may stand idle, so it is small.
@@ -212,7 +212,8 @@ mod tests {
             assert_eq!(make(&mut channels, &format!("channel {number}"), 1), Ok(number));
         }
         channels.leave(3, 1);
-        let (mut found, mut after) = (Vec::new(), 0);
+        let mut found = Vec::new();
+        let mut after = 0;
         loop {
             let page = channels.list(after);
             found.extend(page.channels.iter().map(|info| info.channel));

@@ -5,6 +5,7 @@
 mod admission;
 mod channels;
 mod handlers;
+mod list_state;
 mod notices;
 mod pages;
 mod roster;
@@ -25,9 +26,11 @@ use throng_core::{SessionId, metrics};
 
 pub use admission::{Admission, Expected};
 pub use channels::{Channel, Channels};
-pub use notices::{ListState, Notices};
+pub use list_state::ListState;
+pub use notices::Notices;
 pub use roster::Roster;
 pub use sectors::Sectors;
+use users::Member;
 pub use users::{Presence, Users};
 
 use crate::held_claims::HeldClaims;
@@ -143,12 +146,15 @@ impl Role for ChatRole {
                 if let Some(phase) = self.chat.phases.get(&session).copied() {
                     let mut call = Call { session, received, now, effects };
                     if !self.table.run(&mut self.chat, &mut call, phase, packet) {
-                        self.chat.remove_session(session, Departure::Voluntary, now, effects);
+                        self.chat.remove_session(session, Departure::Voluntary, &mut call);
                     }
                 }
             }
             Job::Opened(session, opened) => self.chat.opened(session, &opened, effects),
-            Job::Closed(session, closed) => self.chat.closed(session, &closed, now, effects),
+            Job::Closed(session, closed) => {
+                let mut call = Call { session, received: now, now, effects };
+                self.chat.closed(&closed, &mut call);
+            }
             Job::Record(()) => {}
         }
     }
@@ -174,7 +180,9 @@ impl Role for ChatRole {
 impl Chat {
     fn opened(&mut self, session: SessionId, opened: &Opened, effects: &mut Effects) {
         match opened.kind {
-            PeerKind::Client => drop(self.phases.insert(session, CONNECTED)),
+            PeerKind::Client => {
+                self.phases.insert(session, CONNECTED);
+            }
             PeerKind::Link => {
                 self.phases.insert(session, UNIDENTIFIED_LINK);
                 self.links.opened(session, opened, effects);
@@ -182,27 +190,27 @@ impl Chat {
         }
     }
 
-    fn closed(&mut self, session: SessionId, closed: &Closed, now: Instant, effects: &mut Effects) {
-        self.remove_session(session, Departure::Voluntary, now, effects);
+    fn closed(&mut self, closed: &Closed, call: &mut Call<'_>) {
+        self.remove_session(call.session, Departure::Voluntary, call);
         if closed.kind == PeerKind::Link {
-            self.link_closed(session, closed, now, effects);
+            self.link_closed(closed, call);
         }
     }
 
-    fn link_closed(&mut self, session: SessionId, closed: &Closed, now: Instant, effects: &mut Effects) {
-        let Some(link) = self.links.closed(session, closed, now) else { return };
+    fn link_closed(&mut self, closed: &Closed, call: &mut Call<'_>) {
+        let Some(link) = self.links.closed(call.session, closed, call.now) else { return };
         match link.hello.role {
             packets::Role::DbAgent => {
-                for load in self.loads.fail_link(session) {
-                    answer_login(&load, Outcome::TryAgainLater, None, effects);
+                for load in self.loads.fail_link(call.session) {
+                    answer_login(&load, Outcome::TryAgainLater, None, call.effects);
                 }
-                self.held_claims.links_changed(&self.links, effects);
+                self.held_claims.links_changed(&self.links, call.effects);
             }
             packets::Role::Login => {
-                for claim in self.admission.cancel_all_from(session) {
-                    self.held_claims.release(claim, effects);
+                for claim in self.admission.cancel_all_from(call.session) {
+                    self.held_claims.release(claim, call.effects);
                 }
-                for load in self.loads.iter_mut().filter(|load| load.login == session) {
+                for load in self.loads.iter_mut().filter(|load| load.login == call.session) {
                     load.is_cancelled = true;
                 }
             }
@@ -212,31 +220,25 @@ impl Chat {
 
     /// A session is over, or about to be: its user leaves, and packets that it has sent
     /// before it learns of it are nobody's.
-    fn remove_session(
-        &mut self,
-        session: SessionId,
-        departure: Departure,
-        now: Instant,
-        effects: &mut Effects,
-    ) {
+    fn remove_session(&mut self, session: SessionId, departure: Departure, call: &mut Call<'_>) {
         self.phases.remove(&session);
-        self.remove_user(session, departure, now, effects);
+        self.remove_user(session, departure, call);
     }
 
     /// Takes the user of a session out of every room and tells the others. Its session may live on for a moment.
-    fn remove_user(&mut self, session: SessionId, departure: Departure, now: Instant, effects: &mut Effects) {
-        let Some(gone) = self.users.leave(session) else { return };
+    fn remove_user(&mut self, session: SessionId, departure: Departure, call: &mut Call<'_>) {
+        let Some(presence) = self.users.leave(session) else { return };
         metrics::CHAT_USERS.add(-1);
         self.sectors.remove(session);
-        let id = gone.user.id;
-        for number in gone.channels {
-            if let Some(list_state) = self.channels.leave(number, id) {
-                self.leave_room(RoomId(number), (id, session), list_state, departure, now, effects);
+        let member = presence.member();
+        for number in presence.channels {
+            if let Some(list_state) = self.channels.leave(number, member.user) {
+                self.leave_room(RoomId(number), member, list_state, departure, call);
             }
         }
-        self.leave_room(RoomId::WORLD, (id, session), self.users.list_state(), departure, now, effects);
-        if self.held_claims.contains(&gone.claim) {
-            self.held_claims.release(gone.claim, effects);
+        self.leave_room(RoomId::WORLD, member, self.users.list_state(), departure, call);
+        if self.held_claims.contains(&presence.claim) {
+            self.held_claims.release(presence.claim, call.effects);
         }
     }
 
@@ -244,32 +246,25 @@ impl Chat {
     fn leave_room(
         &mut self,
         room: RoomId,
-        (user, session): (u32, SessionId),
+        member: Member,
         list_state: ListState,
         departure: Departure,
-        now: Instant,
-        effects: &mut Effects,
+        call: &mut Call<'_>,
     ) {
         match departure {
-            Departure::Voluntary => effects.leave(session, room),
-            Departure::Kicked => effects.expel(session, room),
+            Departure::Voluntary => call.effects.leave(member.session, room),
+            Departure::Kicked => call.effects.expel(member.session, room),
         }
-        self.notices.left(room, user, list_state, now, effects);
+        self.notices.left(room, member.user, list_state, call.now, call.effects);
     }
 
     /// Ends a client's session with a reason. Whoever has logged in elsewhere goes against its will; others
     /// have asked for it, if only by a bad packet.
-    fn close_session(
-        &mut self,
-        session: SessionId,
-        reason: CloseReason,
-        now: Instant,
-        effects: &mut Effects,
-    ) {
+    fn close_session(&mut self, session: SessionId, reason: CloseReason, call: &mut Call<'_>) {
         let departure =
             if reason == CloseReason::LoggedInElsewhere { Departure::Kicked } else { Departure::Voluntary };
-        self.remove_session(session, departure, now, effects);
-        effects.close(session, reason);
+        self.remove_session(session, departure, call);
+        call.effects.close(session, reason);
     }
 }
 

@@ -19,16 +19,8 @@ use throng_core::room::{Class, RoomId};
 use throng_core::wire::List;
 use throng_core::wire::packets::{User, UsersChanged};
 
+use super::list_state::ListState;
 use super::pages::encoded_length;
-
-/// How the list of a room's users stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ListState {
-    /// Enterings and leavings so far.
-    pub version: u64,
-    /// Users there.
-    pub head_count: u32,
-}
 
 /// A change of a list.
 #[derive(Debug, Clone, Copy)]
@@ -194,13 +186,17 @@ impl PendingNotice {
     /// Whether the notice has room for so many bytes more, which it then holds.
     fn reserve(&mut self, bytes: usize) -> bool {
         let fits = self.bytes + bytes <= LIST_BYTES_MAX;
-        self.bytes += if fits { bytes } else { 0 };
+        if fits {
+            self.bytes += bytes;
+        }
         fits
     }
 
     fn broadcast(self, room: RoomId, effects: &mut Effects) {
         metrics::NOTICES.inc();
-        metrics::NOTICES_INCOMPLETE.add(u64::from(!self.is_complete));
+        if !self.is_complete {
+            metrics::NOTICES_INCOMPLETE.inc();
+        }
         let notice = UsersChanged {
             channel: room.0,
             since: self.since,

@@ -37,7 +37,8 @@ impl Roster {
     pub fn remove(&mut self, id: u32) {
         let at = self.rows.partition_point(|row| row.id < id);
         let Some(row) = self.rows.get_mut(at).filter(|row| row.id == id && !row.is_gap) else { return };
-        (row.is_gap, row.name) = (true, Name::default());
+        row.is_gap = true;
+        row.name = Name::default();
         self.gaps += 1;
         if self.gaps > self.rows.len() / 2 {
             self.rows.retain(|row| !row.is_gap);
@@ -77,10 +78,10 @@ impl Roster {
 
     /// The first place with an id of at least `id`, looked for from `start` on, or from the beginning if it lies before.
     fn find_from(&self, start: usize, id: u32) -> usize {
-        let (mut from, mut to, mut step) = (start, start, 1);
-        if self.rows.get(start).is_some_and(|row| row.id > id) {
-            from = 0;
-        }
+        let is_past = self.rows.get(start).is_some_and(|row| row.id > id);
+        let mut from = if is_past { 0 } else { start };
+        let mut to = start;
+        let mut step = 1;
         // It is usually near.
         while self.rows.get(to).is_some_and(|row| row.id < id) {
             from = to + 1;
@@ -102,7 +103,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_roster_is_an_ordered_map(steps in prop::collection::vec((any::<bool>(), 0..40u32), 0..200)) {
-            let (mut roster, mut model) = (Roster::default(), BTreeMap::new());
+            let mut roster = Roster::default();
+            let mut model = BTreeMap::new();
             let mut last = 0;
             for (enters, number) in steps {
                 if enters {

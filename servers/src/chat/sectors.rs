@@ -112,7 +112,8 @@ mod tests {
             steps in prop::collection::vec(
                 (0..12usize, prop::option::weighted(0.8, (coordinate(), coordinate()))), 0..60),
         ) {
-            let (mut sectors, mut positions) = (Sectors::new(size), [None; 12]);
+            let mut sectors = Sectors::new(size);
+            let mut positions = [None; 12];
             for (user, position) in steps {
                 match position {
                     Some((x, y)) => sectors.set_position(id(user), x, y),

@@ -116,7 +116,8 @@ fn enter_request(claim: u64) -> EnterRequest {
 
 /// A ticket of nobody's login has the claim 0.
 fn ticket(account: u64, claim: u64, name: &str) -> EnterRequest {
-    let (issued_ms, expires_ms) = (now_ms(), now_ms() + 5000);
+    let issued_ms = now_ms();
+    let expires_ms = issued_ms + 5000;
     let name = Text::truncated(name);
     let ticket = Ticket { account, claim, character: 1, name, chat_key: CHAT_KEY, issued_ms, expires_ms };
     EnterRequest { ticket: ticket.mint(&ClusterKey::from_bytes(KEY)).unwrap() }

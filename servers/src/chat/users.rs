@@ -6,8 +6,8 @@ use throng_core::SessionId;
 use throng_core::wire::packets::{Claim, Name, User};
 
 use super::channels::Channel;
-use super::notices::ListState;
-use super::pages::{self, Page, Pages};
+use super::list_state::ListState;
+use super::pages::{Page, Pages};
 use super::roster::Roster;
 
 /// A user in the chat.
@@ -21,6 +21,19 @@ pub struct Presence {
     pub claim: Claim,
     /// The channels it is in, which are few.
     pub channels: Vec<u32>,
+}
+
+/// A user and its session, as rooms know them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Member {
+    pub(super) user: u32,
+    pub(super) session: SessionId,
+}
+
+impl Presence {
+    pub(super) fn member(&self) -> Member {
+        Member { user: self.user.id, session: self.session }
+    }
 }
 
 /// The users of a chat server.
@@ -106,14 +119,15 @@ impl Users {
     }
 
     /// The page of the user list that follows the user id `after`, encoded.
-    pub fn page(&mut self, after: u32) -> Page {
-        let (list_state, roster) = (self.list_state(), &self.roster);
+    pub(super) fn page(&mut self, after: u32) -> Page {
+        let list_state = self.list_state();
+        let roster = &self.roster;
         self.pages.page(list_state, after, roster.last(), || Box::new(roster.after(after)))
     }
 
     /// The same for a channel's list.
-    pub fn channel_page(&self, number: u32, channel: &Channel, after: u32) -> Page {
-        pages::channel_page(number, channel.list_state(), self.roster.select(channel.members_after(after)))
+    pub(super) fn channel_page(&self, number: u32, channel: &Channel, after: u32) -> Page {
+        Page::of_channel(number, channel.list_state(), self.roster.select(channel.members_after(after)))
     }
 }
 
@@ -133,10 +147,11 @@ mod tests {
         for count in [0, 1, USER_PAGE, USER_PAGE + 1, 3 * USER_PAGE] {
             let mut users = Users::default();
             let wanted: Vec<u32> = (0..count as u32).map(|slot| enter(&mut users, slot)).collect();
-            let (mut found, mut after) = (Vec::new(), 0);
+            let mut found = Vec::new();
+            let mut after = 0;
             loop {
-                let (begin, rest) = users.page(after);
-                let page = Packet::decode(&[&*begin, &*rest].concat());
+                let Page { head, users: encoded } = users.page(after);
+                let page = Packet::decode(&[&*head, &*encoded].concat());
                 let Ok(Packet::UserList(page)) = page else { panic!("it is one") };
                 assert_eq!(page.head_count as usize, count);
                 found.extend(page.users.iter().map(|user| user.id));

@@ -62,7 +62,9 @@ fn hello(login: &mut Login, call: &mut Call<'_>, hello: LinkHello) {
         return;
     }
     match role {
-        Role::Chat => drop(login.phases.insert(call.session, CHAT_LINK)),
+        Role::Chat => {
+            login.phases.insert(call.session, CHAT_LINK);
+        }
         Role::DbAgent => {
             login.phases.insert(call.session, DB_AGENT_LINK);
             login.held_claims.links_changed(&login.links, call.effects);

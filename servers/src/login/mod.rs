@@ -156,7 +156,9 @@ impl Role for LoginRole {
 impl Login {
     fn opened(&mut self, session: SessionId, opened: &Opened, effects: &mut Effects) {
         match opened.kind {
-            PeerKind::Client => drop(self.phases.insert(session, IDLE)),
+            PeerKind::Client => {
+                self.phases.insert(session, IDLE);
+            }
             PeerKind::Link => {
                 self.phases.insert(session, UNIDENTIFIED_LINK);
                 self.links.opened(session, opened, effects);

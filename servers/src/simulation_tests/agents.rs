@@ -202,7 +202,8 @@ impl Agents {
                 let outcome = match held {
                     _ if !is_alive => Outcome::TryAgainLater,
                     Some(held) => {
-                        (held.instance, held.agent) = (instance, by);
+                        held.instance = instance;
+                        held.agent = by;
                         Outcome::Ok
                     }
                     None => Outcome::ClaimLost,
@@ -252,7 +253,9 @@ impl Agents {
             match self.valid(claim.account, now) {
                 Some(row) if row.claim != claim.id => void.push(*claim),
                 Some(row) if !is_ours(&row) => {}
-                _ => drop(self.online.insert(claim.account, Row { claim: claim.id, instance, agent: by })),
+                _ => {
+                    self.online.insert(claim.account, Row { claim: claim.id, instance, agent: by });
+                }
             }
         }
         void
@@ -260,7 +263,7 @@ impl Agents {
 
     /// The role learns what a DB thread has done. Of what is about one link's list the order is kept.
     pub(super) fn report(&mut self, at: usize) -> Sent {
-        let (agent, link) = (self.replies[at].agent, self.replies[at].link);
+        let Reply { agent, link, .. } = self.replies[at];
         let is_list = |reply: &Reply| {
             reply.link == link
                 && matches!(reply.packet, Packet::DbClaimRevoked(_) | Packet::DbClaimsSynced(_))

@@ -1,34 +1,26 @@
 //! The servers, the links between them and the players, as queues of what has yet to happen.
 
-use std::cell::Cell;
 use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use throng_core::SessionId;
 use throng_core::config::Config;
 use throng_core::content::{Command, Effect, Effects, Job, Role as _};
 use throng_core::crypto::ClusterKey;
-use throng_core::links::{Backoff, Links, Peer};
+use throng_core::links::Peer;
 use throng_core::net::{Closed, Opened, PeerKind};
 use throng_core::room::RoomId;
 use throng_core::wire::packets::{
-    ChannelCreateRequest, ChannelJoinRequest, ChannelLeaveRequest, EnterRequest, LinkHello, LoginGranted,
-    LoginRequest, PasswordText, Role as PeerRole,
+    ChannelCreateRequest, ChannelJoinRequest, ChannelLeaveRequest, EnterRequest, LoginGranted, LoginRequest,
+    PasswordText, Role as PeerRole,
 };
 use throng_core::wire::{CloseReason, Packet, Text};
 
 use super::agents::{AGENTS, Agents};
 use crate::chat::{Admission, ChatRole, ChatSettings};
 use crate::login::{LoginRole, LoginSettings};
-use crate::role_fixture::{CHAT_KEY, KEY, endpoint};
-
-thread_local!(static NOW_MS: Cell<u64> = const { Cell::new(0) });
-
-fn now_ms() -> u64 {
-    NOW_MS.get()
-}
+use crate::role_fixture::{CHAT_KEY, KEY, advance_clock, hello, links, now_ms, reset_clock};
 
 pub(super) const CHAT: u64 = 2;
 
@@ -102,7 +94,7 @@ pub(super) struct World {
 impl World {
     /// Servers that have yet to find each other, and six players with two accounts.
     pub(super) fn new(take_over: bool, ticket_lifetime: Duration) -> Self {
-        NOW_MS.set(1_000_000);
+        reset_clock();
         let now = Instant::now();
         let cluster = ClusterKey::from_bytes(KEY);
         let peer = |role, port| Peer { role, address: ([127, 0, 0, 1], port).into() };
@@ -211,7 +203,7 @@ impl World {
             Event::Leave(player) => self.leave(player),
             Event::Pass(time) => {
                 self.now += time;
-                NOW_MS.set(now_ms() + time.as_millis() as u64);
+                advance_clock(time);
                 self.agents.renew(self.now);
             }
         }
@@ -313,7 +305,8 @@ impl World {
                 self.gone.push((role, id));
             }
             if player.chat == Some(id) {
-                (player.chat, player.is_in) = (None, false);
+                player.chat = None;
+                player.is_in = false;
                 self.gone.push((role, id));
             }
         }
@@ -332,9 +325,10 @@ impl World {
         let (from, address, token) = self.dials.swap_remove(dial);
         let to = if address.port() == 1 { PeerRole::Chat } else { PeerRole::DbAgent };
         if to == PeerRole::DbAgent && self.agents.is_down(usize::from(address.port() - AGENT_PORT)) {
-            let (kind, reason) = (PeerKind::Link, CloseReason::ConnectFailed);
             let id = self.session();
-            return self.job(from, Job::Closed(id, Closed { kind, dialled: Some(token), reason }));
+            let reason = CloseReason::ConnectFailed;
+            let closed = Closed { kind: PeerKind::Link, dialled: Some(token), reason };
+            return self.job(from, Job::Closed(id, closed));
         }
         let ends = [(from, self.session()), (to, self.session())];
         let queues = Default::default();
@@ -355,7 +349,8 @@ impl World {
                 let ticket = granted.ticket.clone();
                 let chat = self.client(PeerRole::Chat);
                 let player = &mut self.players[number];
-                (player.chat, player.granted) = (Some(chat), None);
+                player.chat = Some(chat);
+                player.granted = None;
                 self.job(PeerRole::Chat, Job::Packet(chat, EnterRequest { ticket }.into(), self.now));
             }
             (None, None) => {
@@ -393,14 +388,15 @@ impl World {
 
     fn leave(&mut self, number: usize) {
         let player = &mut self.players[number];
-        let (login, chat) = (player.login.take(), player.chat.take());
-        (player.granted, player.is_in) = (None, false);
-        self.gone.extend(login.map(|id| (PeerRole::Login, id)));
-        self.gone.extend(chat.map(|id| (PeerRole::Chat, id)));
+        player.granted = None;
+        player.is_in = false;
+        self.gone.extend(player.login.take().map(|id| (PeerRole::Login, id)));
+        self.gone.extend(player.chat.take().map(|id| (PeerRole::Chat, id)));
     }
 
     fn client(&mut self, role: PeerRole) -> SessionId {
-        let (id, address) = (self.session(), ([127, 0, 0, 1], 9).into());
+        let id = self.session();
+        let address = ([127, 0, 0, 1], 9).into();
         self.job(role, Job::Opened(id, Opened { kind: PeerKind::Client, address, dialled: None }));
         id
     }
@@ -414,14 +410,4 @@ impl World {
 /// The model's accounts are numbered by the length of their ids.
 fn id_of(account: usize) -> &'static str {
     ["one", "four"][account]
-}
-
-fn hello(role: PeerRole, instance: u64) -> LinkHello {
-    let client_address = Text::truncated("127.0.0.1:9200");
-    LinkHello { role, name: Text::truncated(role.name()), instance, client_address, client_key: CHAT_KEY }
-}
-
-fn links(role: PeerRole, instance: u64, peers: Vec<Peer>, now: Instant) -> Links {
-    let backoff = Backoff { min: Duration::from_millis(50), max: Duration::from_secs(1) };
-    Links::new(hello(role, instance), Arc::new(endpoint()), backoff, peers, now, Arc::default())
 }

@@ -79,7 +79,7 @@ impl BulkTest {
     }
 
     /// The account with this id has this password and character.
-    fn is_there(&mut self, id: &str, password: &str, name: Option<&str>) -> Found {
+    fn assert_account(&mut self, id: &str, password: &str, name: Option<&str>) -> Found {
         let found = self.find(id).unwrap_or_else(|| panic!("{id} is not there"));
         assert_eq!((found.id.as_str(), found.name.as_deref()), (id, name));
         assert!(self.passwords.verify(Some(&found.password_hash), password).unwrap(), "{id}");
@@ -111,14 +111,14 @@ fn ended(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stdout.clone()).unwrap())
 }
 
-fn seeds(mut test: BulkTest) {
+fn check_seeding(mut test: BulkTest) {
     let (code, said) = test.run(&["db", "seed", "--count", "50"]);
     assert!(
         code == Some(0) && said.starts_with("50 accounts made, 0 there already, 0 refused, in "),
         "{said}"
     );
     assert!(said.ends_with("/s)\n") && said.lines().count() == 1, "{said}");
-    let first = test.is_there("seed-000050", "seed-password", Some("seed-000050"));
+    let first = test.assert_account("seed-000050", "seed-password", Some("seed-000050"));
     assert!(first.password_hash.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{}", first.password_hash);
     assert_eq!(test.find("seed-000051"), None);
 
@@ -127,7 +127,7 @@ fn seeds(mut test: BulkTest) {
     assert_eq!(test.find("seed-000050"), Some(first), "what is there is left as it is");
     let mut hashes: Vec<String> = (1..=80)
         .map(|number| format!("seed-{number:06}"))
-        .map(|id| test.is_there(&id, "seed-password", Some(&id)).password_hash)
+        .map(|id| test.assert_account(&id, "seed-password", Some(&id)).password_hash)
         .collect();
     hashes.sort();
     hashes.dedup();
@@ -144,19 +144,19 @@ fn seeds(mut test: BulkTest) {
         "{said}"
     );
     assert!(said.contains("1 accounts made, 2 there already (1 of them given the character"), "{said}");
-    test.is_there("봇-000001", "하나하나하나하나", Some("봇-000001"));
-    test.is_there("봇-000002", "somebody else's", None);
+    test.assert_account("봇-000001", "하나하나하나하나", Some("봇-000001"));
+    test.assert_account("봇-000002", "somebody else's", None);
 }
 
 #[test]
 fn sqlite_is_seeded() {
-    seeds(BulkTest::sqlite());
+    check_seeding(BulkTest::sqlite());
 }
 
 #[test]
 fn postgres_is_seeded() {
     let database = Postgres::shared().database();
-    seeds(BulkTest::postgres(&database));
+    check_seeding(BulkTest::postgres(&database));
     assert_eq!(database.sql("SELECT count(*) FROM throng.accounts"), "83");
     // By the database's clock.
     let late = "SELECT count(*) FROM throng.accounts WHERE created_ms > 1 AND \
@@ -164,7 +164,14 @@ fn postgres_is_seeded() {
     assert_eq!(database.sql(late), "0");
 }
 
-fn imports(mut test: BulkTest) {
+fn check_imports(mut test: BulkTest) {
+    check_import_of_passwords(&mut test);
+    check_import_of_hashes(&mut test);
+    let (code, said) = test.import("id,password\nall well,password-1\n");
+    assert!(code == Some(0) && said.starts_with("1 accounts made, 0 there already, 0 refused"), "{said}");
+}
+
+fn check_import_of_passwords(test: &mut BulkTest) {
     test.sign_up("Taken", "somebody else's");
     test.sign_up("interrupted", "password-4");
     let file = "\u{FEFF}name,id,password\r\n\
@@ -217,19 +224,21 @@ fn imports(mut test: BulkTest) {
         ("ten", "password-10", Some("Ten")),
     ];
     let found: Vec<Found> =
-        there.iter().map(|(id, password, name)| test.is_there(id, password, *name)).collect();
+        there.iter().map(|(id, password, name)| test.assert_account(id, password, *name)).collect();
     assert!(["seven", "eight", "nine"].iter().all(|id| test.find(id).is_none()));
 
     let (code, said) = test.import(file);
     assert!(code == Some(1) && said.contains("\n0 accounts made, 7 there already, 4 refused, in "), "{said}");
     assert!(said.contains("line 4: \"nameless\" is there already\n"), "{said}");
     let again: Vec<Found> =
-        there.iter().map(|(id, password, name)| test.is_there(id, password, *name)).collect();
+        there.iter().map(|(id, password, name)| test.assert_account(id, password, *name)).collect();
     assert_eq!(again, found);
+}
 
-    // Hashes from elsewhere, at a cost of their own.
-    let mut dear = Passwords::new(PasswordCost { memory_kib: 64, iterations: 2 }).unwrap();
-    let [one, two] = ["password-1", "password-2"].map(|password| dear.hash(password).unwrap());
+/// Imports hashes that another system computed at another cost.
+fn check_import_of_hashes(test: &mut BulkTest) {
+    let mut costly = Passwords::new(PasswordCost { memory_kib: 64, iterations: 2 }).unwrap();
+    let [one, two] = ["password-1", "password-2"].map(|password| costly.hash(password).unwrap());
     let hashes = format!(
         "id,password_hash,name\n\"hashed one\",\"{one}\",Hashed One\nhashed two,\"{two}\",\"\"\n\
          no-hash,hunter2-hunter2,None\nbcrypt,$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW,None\n"
@@ -238,22 +247,19 @@ fn imports(mut test: BulkTest) {
     assert!(code == Some(1) && said.contains("\n2 accounts made, 0 there already, 2 refused"), "{said}");
     assert!(said.contains("line 4: the password_hash is not an argon2id hash as a PHC string"), "{said}");
     assert!(!said.contains("hunter2") && !said.contains("$2b$"), "{said}");
-    assert_eq!(test.is_there("hashed one", "password-1", Some("Hashed One")).password_hash, one);
-    assert_eq!(test.is_there("hashed two", "password-2", None).password_hash, two);
+    assert_eq!(test.assert_account("hashed one", "password-1", Some("Hashed One")).password_hash, one);
+    assert_eq!(test.assert_account("hashed two", "password-2", None).password_hash, two);
     assert_eq!((test.find("no-hash"), test.find("bcrypt")), (None, None));
-
-    let (code, said) = test.import("id,password\nall well,password-1\n");
-    assert!(code == Some(0) && said.starts_with("1 accounts made, 0 there already, 0 refused"), "{said}");
 }
 
 #[test]
 fn sqlite_takes_imports() {
-    imports(BulkTest::sqlite());
+    check_imports(BulkTest::sqlite());
 }
 
 #[test]
 fn postgres_takes_imports() {
-    imports(BulkTest::postgres(&Postgres::shared().database()));
+    check_imports(BulkTest::postgres(&Postgres::shared().database()));
 }
 
 #[test]
@@ -267,7 +273,7 @@ fn of_many_rows_with_one_id_the_first_is_made_and_of_many_problems_some_are_told
     assert_eq!(lines[0], "line 3: \"same\" is there already, with a character of another name");
     assert!(lines[19].starts_with("line 22: ") && lines[20] == "and 479 more", "{said}");
     assert!(lines[21].starts_with("1 accounts made, 499 there already, 0 refused"), "{said}");
-    test.is_there("same", "password-0", Some("Same 0"));
+    test.assert_account("same", "password-0", Some("Same 0"));
 }
 
 #[test]
@@ -329,5 +335,5 @@ fn connections_that_break_cost_no_account() {
     assert!(code == Some(0) && said.starts_with("3000 accounts made, 0 there already, 0 refused"), "{said}");
     assert_eq!(database.sql("SELECT count(*) FROM throng.characters"), COUNT.to_string());
     test.database = Box::new(Stored::connect(&database.as_agent()).unwrap());
-    test.is_there("seed-003000", "seed-password", Some("seed-003000"));
+    test.assert_account("seed-003000", "seed-password", Some("seed-003000"));
 }

@@ -111,11 +111,13 @@ fn a_tormented_database_costs_nobody_more_than_another_try() {
     };
     let cluster = Cluster::start_with(2, &settings);
     let login = cluster.login_addr();
-    let (stop, seen) = (AtomicBool::new(false), Mutex::new(Seen::default()));
+    let stop = AtomicBool::new(false);
+    let seen = Mutex::new(Seen::default());
     let began = Instant::now();
     let back = thread::scope(|scope| {
         for thread in 0..PLAYERS {
-            let (stop, seen) = (&stop, &seen);
+            let stop = &stop;
+            let seen = &seen;
             scope.spawn(move || play(thread, login, stop, seen));
         }
         // Should something go wrong here, the players are not to go on for ever.

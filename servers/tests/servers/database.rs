@@ -180,7 +180,11 @@ impl PoolTest {
             ..PoolConfig::default()
         };
         let (sender, answers) = mpsc::channel();
-        let pool = Pool::start(&config, factory, move |reply| drop(sender.send(reply))).unwrap();
+        let sink = move |reply| {
+            // Refused only when the test has ended.
+            let _ = sender.send(reply);
+        };
+        let pool = Pool::start(&config, factory, sink).unwrap();
         Self { pool, answers }
     }
 
@@ -195,13 +199,15 @@ impl PoolTest {
     }
 }
 
-fn hostile_texts(test: &PoolTest) {
-    let sign_up = |id: &str, password: &str| {
-        let (id, password) = (IdText::new(id).unwrap(), PasswordText::new(password).unwrap());
-        test.ask(Request::SignUp { id, password }).outcome()
-    };
+fn sign_up_request(id: &str, password: &str) -> Request {
+    Request::SignUp { id: IdText::new(id).unwrap(), password: PasswordText::new(password).unwrap() }
+}
+
+fn check_hostile_texts(test: &PoolTest) {
+    let sign_up = |id: &str, password: &str| test.ask(sign_up_request(id, password)).outcome();
     let verify = |id: &str, password: &str| {
-        let (id, password) = (IdText::new(id).unwrap(), PasswordText::new(password).unwrap());
+        let id = IdText::new(id).unwrap();
+        let password = PasswordText::new(password).unwrap();
         match test.ask(Request::VerifyAccount { id, password }) {
             Answer::VerifyAccount { outcome: Outcome::Ok, account } => Ok(account),
             other => Err(other.outcome()),
@@ -264,7 +270,7 @@ fn hostile_texts(test: &PoolTest) {
 #[test]
 fn hostile_texts_are_kept_or_refused_by_postgres() {
     let database = Postgres::shared().database();
-    hostile_texts(&PoolTest::on_postgres(database.as_agent()));
+    check_hostile_texts(&PoolTest::on_postgres(database.as_agent()));
     assert_eq!(database.sql("SELECT count(*) FROM throng.accounts"), "14");
     assert_eq!(database.sql("SELECT id FROM throng.accounts WHERE id LIKE 'semi%'"), "semi;colon");
 }
@@ -274,7 +280,7 @@ fn hostile_texts_are_kept_or_refused_by_sqlite() {
     let dir = tempfile::tempdir().unwrap();
     let file = SqliteFile::new(dir.path().join("throng.db"), PATIENCE);
     migrate_sqlite(file.path(), PATIENCE, 0).unwrap();
-    hostile_texts(&PoolTest::new(move || Ok(Box::new(file.connect()?))));
+    check_hostile_texts(&PoolTest::new(move || Ok(Box::new(file.connect()?))));
 }
 
 /// A database that answers after longer than anybody waits: everybody is told in time, and what was
@@ -294,7 +300,8 @@ fn a_slow_database_fills_a_bounded_queue_and_nothing_is_done_twice() {
             &config,
             move || Ok(Box::new(Stored::connect(&source)?)),
             move |reply: Reply<u32>| {
-                drop(sender.send(reply));
+                // Refused only when the test has ended.
+                let _ = sender.send(reply);
             },
         )
         .unwrap(),
@@ -306,9 +313,8 @@ fn a_slow_database_fills_a_bounded_queue_and_nothing_is_done_twice() {
     owner.set_autocommit("test", false).unwrap();
     owner.run("test", "LOCK TABLE throng.accounts IN EXCLUSIVE MODE").unwrap();
     let submit = |tag| {
-        let (id, password) = (IdText::new("same").unwrap(), PasswordText::new("password").unwrap());
         let deadline = Instant::now() + Duration::from_millis(300);
-        pool.try_submit(Job { request: Request::SignUp { id, password }, tag, deadline })
+        pool.try_submit(Job { request: sign_up_request("same", "password"), tag, deadline })
     };
     let refused = (0..20).filter(|tag| submit(*tag).is_err()).count();
     assert!((10..=12).contains(&refused), "two are under way, eight wait: {refused}");
@@ -317,9 +323,8 @@ fn a_slow_database_fills_a_bounded_queue_and_nothing_is_done_twice() {
     assert!(outcomes.iter().all(|outcome| *outcome == Outcome::TryAgainLater), "{outcomes:?}");
     owner.rollback("test").unwrap();
     for (tag, wanted) in [(20, Outcome::Ok), (21, Outcome::IdTaken)] {
-        let (id, password) = (IdText::new("same").unwrap(), PasswordText::new("password").unwrap());
         let deadline = Instant::now() + PATIENCE;
-        pool.try_submit(Job { request: Request::SignUp { id, password }, tag, deadline }).unwrap();
+        pool.try_submit(Job { request: sign_up_request("same", "password"), tag, deadline }).unwrap();
         assert_eq!(answers.recv_timeout(PATIENCE).unwrap().answer.outcome(), wanted);
     }
     assert_eq!(database.sql("SELECT count(*) FROM throng.accounts"), "1");

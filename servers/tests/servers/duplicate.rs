@@ -55,7 +55,8 @@ fn of_twenty_logins_at_once_exactly_one_gets_in() {
 fn a_kick_ends_the_old_session_and_leaves_no_ghost() {
     let home = Home::new();
     let up = home.up(&["login.duplicate=kick"]);
-    let (login, player) = (up.login(), Player::create(up.login(), "King"));
+    let login = up.login();
+    let player = Player::create(login, "King");
     let mut witness = Player::create(login, "Witness").enter(login);
     for _ in 0..5 {
         let (mut old, ..) = player.log_in(login).unwrap().enter();
@@ -84,7 +85,8 @@ fn a_kick_ends_the_old_session_and_leaves_no_ghost() {
 fn kicks_at_the_same_instant_leave_one_and_no_ghost() {
     let home = Home::new();
     let up = home.up(&["login.duplicate=kick", "dbagent.threads=4", "content.threads=2"]);
-    let (login, player) = (up.login(), Player::create(up.login(), "Hydra"));
+    let login = up.login();
+    let player = Player::create(login, "Hydra");
     for _ in 0..10 {
         let mut heads: Vec<_> = (0..8).map(|_| Client::connect(login)).collect();
         let frames: Vec<_> = heads.iter_mut().map(|client| client.seal(player.request())).collect();

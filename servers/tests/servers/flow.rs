@@ -179,11 +179,13 @@ fn a_ticket_that_nobody_uses_sets_its_account_free() {
 fn an_account_is_free_however_its_player_leaves() {
     let home = Home::new();
     let up = home.up(&[]);
-    let (login, player) = (up.login(), Player::create(up.login(), "Leaver"));
+    let login = up.login();
+    let player = Player::create(login, "Leaver");
 
     // Between the ticket and the chat: the ticket dies with the session that it was given to.
     let gone = player.log_in(login).unwrap();
-    let (chat, ticket) = (gone.chat(), gone.granted.ticket.clone());
+    let chat = gone.chat();
+    let ticket = gone.granted.ticket.clone();
     gone.login.vanish();
     let next = player.log_in_when_free(login);
     let mut thief = Client::connect(chat);

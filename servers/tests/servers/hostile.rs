@@ -143,7 +143,8 @@ fn frames(hostile: &mut Hostile) {
     });
     hostile.check(CloseReason::SealBroken, |hostile| {
         let mut user = hostile.enter();
-        let (first, second) = (user.seal(ping.clone()), user.seal(ping.clone()));
+        let first = user.seal(ping.clone());
+        let second = user.seal(ping.clone());
         user.raw.write(&[second, first].concat());
         user.end()
     });

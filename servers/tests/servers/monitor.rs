@@ -106,9 +106,11 @@ fn watching_ends_by_itself_and_judges() {
 fn a_server_that_went_away_meanwhile_breaks_the_first_threshold() {
     let home = Home::new();
     let server = home.up(&[]);
-    let (shutdown, (say, hear)) = (Shutdown::new(), mpsc::channel());
+    let shutdown = Shutdown::new();
+    let (say, hear) = mpsc::channel();
     let watching = std::thread::spawn({
-        let (job, shutdown) = (job(&home, None, &[]), shutdown.clone());
+        let job = job(&home, None, &[]);
+        let shutdown = shutdown.clone();
         move || {
             let watched = monitor::run(&job, &shutdown, &mut |line| {
                 // The test may have heard enough.

@@ -47,10 +47,15 @@ pub(super) fn list(chat: &mut Chat, call: &mut Call<'_>, request: ChannelListReq
     call.effects.send(call.session, chat.channels.list(request.after));
 }
 
-/// A channel, and whether the user has just come in.
-type ChannelEntry = Result<(u32, bool), Outcome>;
+/// What a request to be in a channel comes to.
+enum Entry {
+    /// The user has just become a member.
+    New(u32),
+    /// The user is a member already.
+    Old(u32),
+}
 
-fn create_channel(chat: &mut Chat, call: &Call<'_>, name: &WishedChannel) -> ChannelEntry {
+fn create_channel(chat: &mut Chat, call: &Call<'_>, name: &WishedChannel) -> Result<Entry, Outcome> {
     let key = rules::check_channel(name)?;
     if chat.channels.find(&key).is_some() {
         return Err(Outcome::NameTaken);
@@ -61,15 +66,15 @@ fn create_channel(chat: &mut Chat, call: &Call<'_>, name: &WishedChannel) -> Cha
     }
     let number = chat.channels.create(ChannelName::truncated(name), key, user.user.id)?;
     user.channels.push(number);
-    Ok((number, true))
+    Ok(Entry::New(number))
 }
 
-fn join_channel(chat: &mut Chat, call: &mut Call<'_>, name: &WishedChannel) -> ChannelEntry {
+fn join_channel(chat: &mut Chat, call: &mut Call<'_>, name: &WishedChannel) -> Result<Entry, Outcome> {
     let key = rules::check_channel(name)?;
     let number = chat.channels.find(&key).ok_or(Outcome::NoSuchChannel)?;
     let user = chat.users.by_session_mut(call.session).ok_or(Outcome::NoSuchUser)?;
     if user.channels.contains(&number) {
-        return Ok((number, false));
+        return Ok(Entry::Old(number));
     }
     if user.channels.len() >= chat.settings.channels_per_user {
         return Err(Outcome::TooManyChannels);
@@ -77,31 +82,32 @@ fn join_channel(chat: &mut Chat, call: &mut Call<'_>, name: &WishedChannel) -> C
     let list_state = chat.channels.join(number, user.user.id).ok_or(Outcome::NoSuchChannel)?;
     user.channels.push(number);
     chat.notices.entered(RoomId(number), &user.user, list_state, call.now, call.effects);
-    Ok((number, true))
+    Ok(Entry::New(number))
 }
 
 /// Says how it went. Who is in gets the first page of the list, and then what is said, in this order.
-fn answer(chat: &mut Chat, call: &mut Call<'_>, name: WishedChannel, joined: ChannelEntry) {
-    let found = joined.and_then(|(number, is_new)| {
-        let channel = chat.channels.get(number).ok_or(Outcome::NoSuchChannel)?;
-        Ok((number, is_new, channel))
-    });
-    match found {
-        Ok((number, is_new, channel)) => {
-            let name = WishedChannel::truncated(channel.name());
-            let head_count = channel.list_state().head_count;
-            let (outcome, room) = (Outcome::Ok, RoomId(number));
-            call.effects.send(call.session, ChannelAnswer { outcome, channel: number, name, head_count });
-            let (begin, users) = chat.users.channel_page(number, channel, 0);
-            call.effects.send_encoded(call.session, begin, users);
-            if is_new {
-                call.effects.join(call.session, room);
-            }
-        }
-        Err(outcome) => {
-            call.effects.send(call.session, ChannelAnswer { outcome, channel: 0, name, head_count: 0 });
-        }
+fn answer(chat: &mut Chat, call: &mut Call<'_>, name: WishedChannel, entry: Result<Entry, Outcome>) {
+    if let Err(outcome) = entry.and_then(|entry| confirm(chat, call, &entry)) {
+        call.effects.send(call.session, ChannelAnswer { outcome, channel: 0, name, head_count: 0 });
     }
+}
+
+fn confirm(chat: &Chat, call: &mut Call<'_>, entry: &Entry) -> Result<(), Outcome> {
+    let (Entry::New(number) | Entry::Old(number)) = *entry;
+    let channel = chat.channels.get(number).ok_or(Outcome::NoSuchChannel)?;
+    let answer = ChannelAnswer {
+        outcome: Outcome::Ok,
+        channel: number,
+        name: WishedChannel::truncated(channel.name()),
+        head_count: channel.list_state().head_count,
+    };
+    call.effects.send(call.session, answer);
+    let page = chat.users.channel_page(number, channel, 0);
+    call.effects.send_encoded(call.session, page.head, page.users);
+    if let Entry::New(number) = entry {
+        call.effects.join(call.session, RoomId(*number));
+    }
+    Ok(())
 }
 
 /// Takes a user out of a channel: Ok, or NotAMember.
@@ -114,9 +120,9 @@ fn remove_from_channel(
 ) -> Outcome {
     let Some(list_state) = chat.channels.leave(number, user) else { return Outcome::NotAMember };
     // Its members are in the chat: who leaves that leaves its channels.
-    let Some(member) = chat.users.by_id_mut(user) else { return Outcome::NotAMember };
-    member.channels.retain(|other| *other != number);
-    let session = member.session;
-    chat.leave_room(RoomId(number), (user, session), list_state, departure, call.now, call.effects);
+    let Some(presence) = chat.users.by_id_mut(user) else { return Outcome::NotAMember };
+    presence.channels.retain(|other| *other != number);
+    let member = presence.member();
+    chat.leave_room(RoomId(number), member, list_state, departure, call);
     Outcome::Ok
 }

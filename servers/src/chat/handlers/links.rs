@@ -16,7 +16,9 @@ pub(super) fn hello(chat: &mut Chat, call: &mut Call<'_>, hello: LinkHello) {
         return;
     }
     match role {
-        Role::Login => drop(chat.phases.insert(call.session, LOGIN_LINK)),
+        Role::Login => {
+            chat.phases.insert(call.session, LOGIN_LINK);
+        }
         Role::DbAgent => {
             chat.phases.insert(call.session, DB_AGENT_LINK);
             chat.held_claims.links_changed(&chat.links, call.effects);
@@ -83,6 +85,6 @@ pub(super) fn claim_revoked(chat: &mut Chat, call: &mut Call<'_>, revoked: DbCla
     let user = chat.users.by_account(revoked.claim.account);
     if let Some(user) = user.filter(|user| user.claim == revoked.claim) {
         let session = user.session;
-        chat.close_session(session, CloseReason::LoggedInElsewhere, call.now, call.effects);
+        chat.close_session(session, CloseReason::LoggedInElsewhere, call);
     }
 }

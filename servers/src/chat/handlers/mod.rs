@@ -16,9 +16,9 @@ use throng_core::wire::packets::{
     PositionUpdate, UserListRequest,
 };
 
-use super::{
-    CONNECTED, Chat, DB_AGENT_LINK, Departure, ENTERED, Expected, LOGIN_LINK, UNIDENTIFIED_LINK, pages,
-};
+use super::{CONNECTED, Chat, DB_AGENT_LINK, Departure, ENTERED, Expected, LOGIN_LINK, UNIDENTIFIED_LINK};
+use crate::chat::list_state::ListState;
+use crate::chat::pages::Page;
 
 /// Every packet that the chat server takes.
 pub(super) fn table() -> HandlerTable<Chat> {
@@ -44,12 +44,12 @@ pub(super) fn table() -> HandlerTable<Chat> {
 
 fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
     if chat.users.by_session(call.session).is_some() {
-        chat.close_session(call.session, CloseReason::AlreadyRegistered, call.now, call.effects);
+        chat.close_session(call.session, CloseReason::AlreadyRegistered, call);
         return;
     }
     let (ticket, expected) = match chat.admission.admit(&request.ticket, (chat.now_ms)()) {
         Ok(admitted) => admitted,
-        Err(reason) => return chat.close_session(call.session, reason, call.now, call.effects),
+        Err(reason) => return chat.close_session(call.session, reason, call),
     };
     let claim = Claim { account: ticket.account, id: ticket.claim };
     if let Some(older) = chat.users.by_account(claim.account).map(|user| user.session) {
@@ -57,9 +57,9 @@ fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
             if expected.is_some() {
                 chat.held_claims.release(claim, call.effects);
             }
-            return chat.close_session(call.session, CloseReason::AlreadyOnline, call.now, call.effects);
+            return chat.close_session(call.session, CloseReason::AlreadyOnline, call);
         }
-        chat.close_session(older, CloseReason::LoggedInElsewhere, call.now, call.effects);
+        chat.close_session(older, CloseReason::LoggedInElsewhere, call);
     }
     metrics::TICKETS_USED.inc();
     metrics::CHAT_USERS.add(1);
@@ -72,8 +72,8 @@ fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
     // A shard's number is below SHARDS_MAX.
     let shard = call.session.shard() as u8;
     call.effects.send(call.session, EnterAnswer { user, head_count: list_state.head_count, shard });
-    let (begin, users) = chat.users.page(0);
-    call.effects.send_encoded(call.session, begin, users);
+    let page = chat.users.page(0);
+    call.effects.send_encoded(call.session, page.head, page.users);
     call.effects.join(call.session, RoomId::WORLD);
     if let Some(Expected { login, claim, .. }) = expected {
         call.effects.send(login, LoginNotifyEntered { claim });
@@ -84,12 +84,12 @@ fn user_list(chat: &mut Chat, call: &mut Call<'_>, request: UserListRequest) {
     let UserListRequest { channel: number, after } = request;
     let Some(user) = chat.users.by_session(call.session) else { return };
     let channel = chat.channels.get(number).filter(|channel| channel.contains(user.user.id));
-    let (begin, users) = match channel {
+    let page = match channel {
         _ if number == RoomId::WORLD.0 => chat.users.page(after),
         Some(channel) => chat.users.channel_page(number, channel, after),
-        None => pages::empty(number),
+        None => Page::without_users(number, ListState::default()),
     };
-    call.effects.send_encoded(call.session, begin, users);
+    call.effects.send_encoded(call.session, page.head, page.users);
 }
 
 fn position(chat: &mut Chat, call: &mut Call<'_>, update: PositionUpdate) {
@@ -97,7 +97,7 @@ fn position(chat: &mut Chat, call: &mut Call<'_>, update: PositionUpdate) {
 }
 
 fn exit(chat: &mut Chat, call: &mut Call<'_>, _: ExitRequest) {
-    chat.remove_session(call.session, Departure::Voluntary, call.now, call.effects);
+    chat.remove_session(call.session, Departure::Voluntary, call);
     call.effects.send(call.session, ExitAnswer {});
     call.effects.close(call.session, CloseReason::Goodbye);
 }

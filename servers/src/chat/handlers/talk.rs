@@ -13,7 +13,7 @@ use crate::chat::Chat;
 pub(in crate::chat) fn chat(chat: &mut Chat, call: &mut Call<'_>, request: ChatRequest) {
     let has_target = matches!(request.scope, Scope::Channel | Scope::Whisper);
     if request.text.is_empty() || (!has_target && request.target != 0) {
-        return chat.close_session(call.session, CloseReason::MalformedPacket, call.now, call.effects);
+        return chat.close_session(call.session, CloseReason::MalformedPacket, call);
     }
     let stamp = request.stamp;
     if let Err(outcome) = say(chat, call, request) {

@@ -73,7 +73,8 @@ impl Room {
             self.present.range((Bound::Excluded(after), Bound::Unbounded)).map(|(_, user)| user.clone());
         let users: Vec<User> = rest.by_ref().take(PAGE).collect();
         let ListState { version, head_count } = self.list_state();
-        let (users, more) = (List::new(users).unwrap(), rest.next().is_some());
+        let more = rest.next().is_some();
+        let users = List::new(users).unwrap();
         UserList { channel: ROOM.0, version, head_count, users, more }
     }
 }
@@ -177,7 +178,9 @@ struct Client {
 
 impl Client {
     fn fetch(&mut self) {
-        (self.asks, self.version, self.is_lost) = (Some(0), None, false);
+        self.asks = Some(0);
+        self.version = None;
+        self.is_lost = false;
         self.users.clear();
     }
 
@@ -210,12 +213,12 @@ impl Client {
     }
 
     /// The next packet arrives: a page may overtake notices that were sent before it, but not the reverse.
-    fn receive(&mut self, page_first: bool) -> bool {
+    fn receive(&mut self, next: Next) -> bool {
         let page_sent = self.pages.front().map(|page| page.0);
         let notice_sent = self.notices.front().map(|notice| notice.0);
         let is_page = match (page_sent, notice_sent) {
             (None, None) => return false,
-            (Some(page), Some(notice)) => page_first || page <= notice,
+            (Some(page), Some(notice)) => next == Next::Page || page <= notice,
             (page, _) => page.is_some(),
         };
         if is_page {
@@ -229,6 +232,13 @@ impl Client {
     }
 }
 
+/// The packet that arrives next, where both a page and a notice are on their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Page,
+    Oldest,
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Enter(u32),
@@ -236,7 +246,7 @@ enum Step {
     Pass(u64),
     /// The client joins, or the server answers its request for a page.
     Serve(usize),
-    Receive(usize, bool),
+    Receive(usize, Next),
     /// A slow client's notice is left out.
     Shed(usize),
 }
@@ -250,7 +260,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (1..40u32).prop_map(Step::Leave),
         2 => (1..300u64).prop_map(Step::Pass),
         4 => client.clone().prop_map(Step::Serve),
-        6 => (client.clone(), any::<bool>()).prop_map(|(client, page)| Step::Receive(client, page)),
+        6 => (client.clone(), prop::sample::select(&[Next::Page, Next::Oldest]))
+            .prop_map(|(client, next)| Step::Receive(client, next)),
         1 => client.prop_map(Step::Shed),
     ]
 }
@@ -273,15 +284,21 @@ fn run(immediate_max: u32, crowd: u32, steps: &[Step]) -> (Room, Vec<Client>) {
         match step {
             Step::Enter(id) => room.enter(*id),
             Step::Leave(id) => room.leave(*id),
-            Step::Pass(ms) => drop(room.pass(Duration::from_millis(*ms))),
+            Step::Pass(ms) => {
+                room.pass(Duration::from_millis(*ms));
+            }
             Step::Serve(at) if !joined[*at] => {
                 joined[*at] = true;
                 clients[*at].fetch();
                 serve(&room, &mut clients[*at], sent);
             }
             Step::Serve(at) => serve(&room, &mut clients[*at], sent),
-            Step::Receive(at, page) => drop(clients[*at].receive(*page)),
-            Step::Shed(at) => drop(clients[*at].notices.pop_front()),
+            Step::Receive(at, next) => {
+                clients[*at].receive(*next);
+            }
+            Step::Shed(at) => {
+                clients[*at].notices.pop_front();
+            }
         }
         if number == steps.len() / 2 {
             (2000..2000 + crowd).for_each(|id| room.enter(id));
@@ -305,7 +322,7 @@ fn run(immediate_max: u32, crowd: u32, steps: &[Step]) -> (Room, Vec<Client>) {
         loop {
             sent += 1;
             serve(&room, client, sent + 1);
-            if !client.receive(false) && client.asks.is_none() {
+            if !client.receive(Next::Oldest) && client.asks.is_none() {
                 break;
             }
         }
@@ -340,13 +357,16 @@ proptest! {
         let mut room = Room::new(immediate_max);
         room.enter(1000);
         // What a member from the first moment on knows, by notices alone.
-        let (mut known, mut version) = (BTreeSet::from([1000]), 1);
+        let mut known = BTreeSet::from([1000]);
+        let mut version = 1;
         let mut last = None;
         for step in steps {
             match step {
                 Step::Enter(id) => room.enter(id),
                 Step::Leave(id) => room.leave(id),
-                Step::Pass(ms) => drop(room.pass(Duration::from_millis(ms))),
+                Step::Pass(ms) => {
+                    room.pass(Duration::from_millis(ms));
+                }
                 _ => {}
             }
             for notice in room.told() {

@@ -1,5 +1,5 @@
-//! The chat server against a naive model: random packets from a few sessions, and after each of them everybody has
-//! received exactly what the model says, and is in exactly those rooms.
+//! Compares the chat server with a naive model: after each random packet from a few sessions, every
+//! session has received exactly the packets, and is in exactly the rooms, that the model computes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -23,13 +23,15 @@ const NAMES: [&str; 6] = ["one", "ONE", "two", "three", "four", " bad"];
 
 #[derive(Debug, Clone)]
 enum Action {
-    /// Somebody with the slot's account enters, whether or not it is in already.
+    /// A new session enters with the slot's account, which may be in the chat already.
     Enter,
+    /// The connection is lost.
     Vanish,
     Exit,
     Say(Scope, u32),
-    Bad,
-    At(i32, i32),
+    /// Sends a packet that clients must not send.
+    Misbehave,
+    Move(i32, i32),
     Create(usize),
     Join(usize),
     Leave(u32),
@@ -48,8 +50,8 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Action::Vanish),
         1 => Just(Action::Exit),
         8 => (scope, user.clone()).prop_map(|(scope, target)| Action::Say(scope, target)),
-        1 => Just(Action::Bad),
-        4 => (-25..25, -25..25).prop_map(|(x, y)| Action::At(x, y)),
+        1 => Just(Action::Misbehave),
+        4 => (-25..25, -25..25).prop_map(|(x, y)| Action::Move(x, y)),
         4 => (0..NAMES.len()).prop_map(Action::Create),
         5 => (0..NAMES.len()).prop_map(Action::Join),
         3 => number.clone().prop_map(Action::Leave),
@@ -60,11 +62,19 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
+/// How a user asks to be in a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Intent {
+    Create,
+    Join,
+}
+
+#[derive(Clone, Copy)]
 struct ModelUser {
     slot: usize,
     session: SessionId,
     id: u32,
-    at: Option<(i32, i32)>,
+    position: Option<(i32, i32)>,
 }
 
 impl ModelUser {
@@ -73,7 +83,7 @@ impl ModelUser {
     }
 }
 
-/// A room: the world or a channel.
+/// The world or a channel.
 #[derive(Default)]
 struct Room {
     name: String,
@@ -83,26 +93,26 @@ struct Room {
     sequence: u64,
 }
 
-/// What a client knows of a room by pages and notices.
+/// The user list of a room as a client builds it from pages and notices.
 struct View {
     users: BTreeSet<u32>,
     version: u64,
 }
 
-/// The model, and what has come of the role's effects.
+/// The model, the role under test, and the results of the role's effects.
 struct ModelTest {
     fixture: RoleFixture<ChatRole>,
     users: Vec<ModelUser>,
     rooms: BTreeMap<u32, Room>,
     last_user: u32,
     last_room: u32,
-    /// By the role's effects.
+    // Results of the role's effects.
     joined: HashSet<(SessionId, u32)>,
     expelled: HashSet<(SessionId, u32)>,
     closed: Vec<SessionId>,
     inbox: HashMap<SessionId, Vec<Packet>>,
     views: HashMap<(SessionId, u32), View>,
-    /// By the model.
+    // Computed by the model.
     expected: HashMap<SessionId, Vec<Packet>>,
     expected_expelled: HashSet<(SessionId, u32)>,
     expected_closed: Vec<SessionId>,
@@ -140,21 +150,25 @@ impl ModelTest {
         }
     }
 
-    // What the effects come to.
-
+    /// Applies the role's effects to the sessions and rooms, as the shards would.
     fn apply(&mut self, mut effects: Effects) {
         for effect in effects.drain() {
             match effect {
                 Effect::ToSession(_, Command::Send(to, packet)) => self.receive(to, *packet),
                 Effect::ToSession(_, Command::SendEncoded(to, begin, rest)) => {
-                    self.receive(to, Packet::decode(&[&*begin, &*rest].concat()).expect("a packet"));
+                    self.receive(
+                        to,
+                        Packet::decode(&[&*begin, &*rest].concat()).expect("the role encodes packets"),
+                    );
                 }
                 Effect::ToSession(_, Command::Close(id, _)) => self.closed.push(id),
                 Effect::Join(id, room) => {
-                    assert!(!self.closed.contains(&id), "{id} is over and joins {room:?}");
+                    assert!(!self.closed.contains(&id), "{id} joins {room:?} after its end");
                     assert!(self.joined.insert((id, room.0)), "{id} is in {room:?} already");
                 }
-                Effect::Leave(id, room) => assert!(self.joined.remove(&(id, room.0)), "{id} not in {room:?}"),
+                Effect::Leave(id, room) => {
+                    assert!(self.joined.remove(&(id, room.0)), "{id} is not in {room:?}")
+                }
                 Effect::Expel(id, room) => {
                     assert!(self.joined.remove(&(id, room.0)), "{id} is not in {room:?}");
                     self.expelled.insert((id, room.0));
@@ -171,17 +185,17 @@ impl ModelTest {
                         self.receive(id, packet.clone());
                     }
                 }
-                _ => panic!("that is no business of a chat without links"),
+                _ => panic!("a chat server without links has no such effect"),
             }
         }
     }
 
     fn receive(&mut self, id: SessionId, packet: Packet) {
-        assert!(!self.closed.contains(&id), "{id} is over and gets {packet:?}");
+        assert!(!self.closed.contains(&id), "{id} receives {packet:?} after its end");
         match packet {
             Packet::UsersChanged(notice) => {
-                let view = self.views.get_mut(&(id, notice.channel)).expect("a list goes before notices");
-                // Older than the list: nothing new.
+                let view = self.views.get_mut(&(id, notice.channel)).expect("a list precedes notices");
+                // A notice that is older than the list has nothing new.
                 if notice.version > view.version {
                     assert!(notice.since <= view.version && notice.complete);
                     view.users.extend(notice.entered.iter().map(|user| user.id));
@@ -206,8 +220,6 @@ impl ModelTest {
         self.inbox.entry(id).or_default().push(packet);
     }
 
-    // What the model says.
-
     fn expect(&mut self, to: SessionId, packet: impl Into<Packet>) {
         self.expected.entry(to).or_default().push(packet.into());
     }
@@ -219,13 +231,13 @@ impl ModelTest {
     fn list(&self, channel: u32, after: u32) -> UserList {
         let room = &self.rooms[&channel];
         let users = room.members.iter().filter(|id| **id > after);
-        let users = users.map(|id| self.user_by_id(*id).expect("members are in").user()).collect();
+        let users = users.map(|id| self.user_by_id(*id).expect("members are in the chat").user()).collect();
         let head_count = room.members.len() as u32;
         UserList { channel, version: room.version, head_count, users: List::new(users).unwrap(), more: false }
     }
 
     fn leave_room(&mut self, id: u32, number: u32) {
-        let room = self.rooms.get_mut(&number).expect("it is in there");
+        let room = self.rooms.get_mut(&number).expect("the room exists");
         assert!(room.members.remove(&id));
         room.version += 1;
         if room.owner == id {
@@ -237,29 +249,28 @@ impl ModelTest {
     }
 
     fn rooms_of(&self, id: u32) -> Vec<u32> {
-        self.rooms.iter().filter(|room| room.1.members.contains(&id)).map(|room| *room.0).collect()
+        self.rooms.iter().filter(|(_, room)| room.members.contains(&id)).map(|(number, _)| *number).collect()
     }
 
-    fn leave_chat(&mut self, at: usize, is_kicked: bool) {
-        let id = self.users[at].id;
-        for number in self.rooms_of(id) {
-            self.leave_room(id, number);
-            if is_kicked {
-                self.expected_expelled.insert((self.users[at].session, number));
+    fn leave_chat(&mut self, index: usize, departure: Departure) {
+        let user = self.users.remove(index);
+        for number in self.rooms_of(user.id) {
+            self.leave_room(user.id, number);
+            if departure == Departure::Kicked {
+                self.expected_expelled.insert((user.session, number));
             }
         }
-        let user = self.users.remove(at);
-        self.views.retain(|view, _| view.0 != user.session);
+        self.views.retain(|(viewer, _), _| *viewer != user.session);
     }
 
     fn enter(&mut self, slot: usize) {
         let session = self.fixture.open_client();
-        if let Some(at) = self.users.iter().position(|user| user.slot == slot) {
-            self.expected_closed.push(self.users[at].session);
-            self.leave_chat(at, true);
+        if let Some(index) = self.users.iter().position(|user| user.slot == slot) {
+            self.expected_closed.push(self.users[index].session);
+            self.leave_chat(index, Departure::Kicked);
         }
         self.last_user += 1;
-        let model_user = ModelUser { slot, session, id: self.last_user, at: None };
+        let model_user = ModelUser { slot, session, id: self.last_user, position: None };
         let user = model_user.user();
         self.users.push(model_user);
         let world = self.rooms.entry(0).or_default();
@@ -277,16 +288,17 @@ impl ModelTest {
         self.apply(effects);
     }
 
-    fn say(&mut self, at: usize, scope: Scope, target: u32) {
-        let (session, sender, position) = (self.users[at].session, self.users[at].user(), self.users[at].at);
+    fn say(&mut self, index: usize, scope: Scope, target: u32) {
+        let ModelUser { session, position, .. } = self.users[index];
+        let sender = self.users[index].user();
         let stamp = u64::from(sender.id) + 100;
         let text = Text::truncated("hi");
         self.send(session, ChatRequest { scope, target, stamp, text: text.clone() });
         if matches!(scope, Scope::World | Scope::Nearby) && target != 0 {
             self.expected_closed.push(session);
-            return self.leave_chat(at, false);
+            return self.leave_chat(index, Departure::Voluntary);
         }
-        let line = |at: i32| (f64::from(at) / f64::from(SECTOR)).floor() as i32;
+        let line = |coordinate: i32| (f64::from(coordinate) / f64::from(SECTOR)).floor() as i32;
         let is_near = |(x, y): (i32, i32), (a, b): (i32, i32)| {
             (line(x) - line(a)).abs() <= 1 && (line(y) - line(b)).abs() <= 1
         };
@@ -297,7 +309,7 @@ impl ModelTest {
                 _ => Err(Outcome::NotAMember),
             },
             Scope::Nearby => position.ok_or(Outcome::NoPosition).map(|position| {
-                let near = |user: &&ModelUser| user.at.is_some_and(|there| is_near(position, there));
+                let near = |user: &&ModelUser| user.position.is_some_and(|other| is_near(position, other));
                 self.users.iter().filter(near).map(|user| user.id).collect()
             }),
             Scope::Whisper => match self.user_by_id(target) {
@@ -310,13 +322,13 @@ impl ModelTest {
                 let room = if scope == Scope::Channel { target } else { 0 };
                 let mut sequence = 0;
                 if matches!(scope, Scope::World | Scope::Channel) {
-                    let room = self.rooms.get_mut(&room).expect("it is in there");
+                    let room = self.rooms.get_mut(&room).expect("the room exists");
                     room.sequence += 1;
                     sequence = room.sequence;
                 }
                 let message = ChatMessage { scope, target, sequence, sender, stamp, times: TIMES, text };
                 for recipient in recipients {
-                    let session = self.user_by_id(recipient).expect("it is in").session;
+                    let session = self.user_by_id(recipient).expect("recipients are in the chat").session;
                     self.expect(session, message.clone());
                 }
             }
@@ -324,26 +336,25 @@ impl ModelTest {
         }
     }
 
-    /// A channel is joined or, if `makes`, made.
-    fn join(&mut self, at: usize, wished: &str, makes: bool) {
-        let (session, id) = (self.users[at].session, self.users[at].id);
-        let name = Text::truncated(wished);
-        if makes {
-            self.send(session, ChannelCreateRequest { name: name.clone() });
-        } else {
-            self.send(session, ChannelJoinRequest { name: name.clone() });
+    fn enter_channel(&mut self, index: usize, requested: &str, intent: Intent) {
+        let ModelUser { session, id, .. } = self.users[index];
+        let name = Text::truncated(requested);
+        match intent {
+            Intent::Create => self.send(session, ChannelCreateRequest { name: name.clone() }),
+            Intent::Join => self.send(session, ChannelJoinRequest { name: name.clone() }),
         }
-        let is_it = |room: &(&u32, &Room)| *room.0 != 0 && room.1.name.eq_ignore_ascii_case(wished);
-        let found = self.rooms.iter().find(is_it).map(|room| *room.0);
-        let is_in = found.is_some_and(|number| self.rooms[&number].members.contains(&id));
-        // One of its rooms is the world.
-        let has_room = self.rooms_of(id).len() <= CHANNELS_PER_USER;
+        let mut channels = self.rooms.iter().filter(|(number, _)| **number != 0);
+        let found = channels.find(|(_, room)| room.name.eq_ignore_ascii_case(requested));
+        let found = found.map(|(number, _)| *number);
+        let is_member = found.is_some_and(|number| self.rooms[&number].members.contains(&id));
+        // One of the user's rooms is the world.
+        let may_join_more = self.rooms_of(id).len() <= CHANNELS_PER_USER;
         let outcome = match found {
-            _ if wished.starts_with(' ') => Outcome::NameInvalid,
-            Some(_) if makes => Outcome::NameTaken,
-            None if !makes => Outcome::NoSuchChannel,
-            _ if is_in => Outcome::Ok,
-            _ if !has_room => Outcome::TooManyChannels,
+            _ if requested.starts_with(' ') => Outcome::NameInvalid,
+            Some(_) if intent == Intent::Create => Outcome::NameTaken,
+            None if intent == Intent::Join => Outcome::NoSuchChannel,
+            _ if is_member => Outcome::Ok,
+            _ if !may_join_more => Outcome::TooManyChannels,
             None if self.rooms.len() > CHANNELS => Outcome::TooManyChannels,
             _ => Outcome::Ok,
         };
@@ -352,22 +363,23 @@ impl ModelTest {
         }
         let number = found.unwrap_or_else(|| {
             self.last_room += 1;
-            let room = Room { name: wished.into(), owner: id, ..Room::default() };
+            let room = Room { name: requested.into(), owner: id, ..Room::default() };
             self.rooms.insert(self.last_room, room);
             self.last_room
         });
-        let room = self.rooms.get_mut(&number).expect("it is there");
+        let room = self.rooms.get_mut(&number).expect("the channel exists");
         if room.members.insert(id) {
             room.version += 1;
         }
-        let (name, head_count) = (Text::truncated(&room.name), room.members.len() as u32);
+        let name = Text::truncated(&room.name);
+        let head_count = room.members.len() as u32;
         self.expect(session, ChannelAnswer { outcome, channel: number, name, head_count });
         let list = self.list(number, 0);
         self.expect(session, list);
     }
 
-    fn kick(&mut self, at: usize, channel: u32, user: u32) {
-        let (session, id) = (self.users[at].session, self.users[at].id);
+    fn kick(&mut self, index: usize, channel: u32, user: u32) {
+        let ModelUser { session, id, .. } = self.users[index];
         self.send(session, ChannelKickRequest { channel, user });
         let room = self.rooms.get(&channel).filter(|room| channel != 0 && room.members.contains(&id));
         let outcome = match room {
@@ -377,7 +389,7 @@ impl ModelTest {
             Some(_) => Outcome::Ok,
         };
         if outcome == Outcome::Ok {
-            let kicked = self.user_by_id(user).expect("members are in").session;
+            let kicked = self.user_by_id(user).expect("members are in the chat").session;
             self.expect(kicked, ChannelLeft { channel, outcome: Outcome::Kicked });
             self.expected_expelled.insert((kicked, channel));
             self.leave_room(user, channel);
@@ -390,50 +402,50 @@ impl ModelTest {
             let effects = self.fixture.advance_effects(Duration::from_millis(*ms));
             return self.apply(effects);
         }
-        let Some(at) = self.users.iter().position(|user| user.slot == slot) else {
+        let Some(index) = self.users.iter().position(|user| user.slot == slot) else {
             return self.enter(slot);
         };
-        let (session, id) = (self.users[at].session, self.users[at].id);
+        let ModelUser { session, id, .. } = self.users[index];
         match *action {
             Action::Enter => self.enter(slot),
             Action::Vanish => {
                 let effects = self.fixture.close_client_effects(session);
                 self.apply(effects);
-                self.leave_chat(at, false);
+                self.leave_chat(index, Departure::Voluntary);
             }
             Action::Exit => {
                 self.send(session, ExitRequest {});
                 self.expect(session, ExitAnswer {});
                 self.expected_closed.push(session);
-                self.leave_chat(at, false);
+                self.leave_chat(index, Departure::Voluntary);
             }
-            Action::Say(scope, target) => self.say(at, scope, if target > 8 { 0 } else { target }),
-            Action::Bad => {
+            Action::Say(scope, target) => self.say(index, scope, if target > 8 { 0 } else { target }),
+            Action::Misbehave => {
                 self.send(session, ExitAnswer {});
                 self.expected_closed.push(session);
-                self.leave_chat(at, false);
+                self.leave_chat(index, Departure::Voluntary);
             }
-            Action::At(x, y) => {
+            Action::Move(x, y) => {
                 self.send(session, PositionUpdate { x, y });
-                self.users[at].at = Some((x, y));
+                self.users[index].position = Some((x, y));
             }
-            Action::Create(name) => self.join(at, NAMES[name], true),
-            Action::Join(name) => self.join(at, NAMES[name], false),
+            Action::Create(name) => self.enter_channel(index, NAMES[name], Intent::Create),
+            Action::Join(name) => self.enter_channel(index, NAMES[name], Intent::Join),
             Action::Leave(channel) => {
                 self.send(session, ChannelLeaveRequest { channel });
-                let is_in = channel != 0 && self.rooms_of(id).contains(&channel);
-                if is_in {
+                let is_member = channel != 0 && self.rooms_of(id).contains(&channel);
+                if is_member {
                     self.leave_room(id, channel);
                 }
-                let outcome = if is_in { Outcome::Ok } else { Outcome::NotAMember };
+                let outcome = if is_member { Outcome::Ok } else { Outcome::NotAMember };
                 self.expect(session, ChannelLeft { channel, outcome });
             }
-            Action::Kick(channel, user) => self.kick(at, channel, user),
+            Action::Kick(channel, user) => self.kick(index, channel, user),
             Action::Channels(after) => {
                 self.send(session, ChannelListRequest { after });
                 let infos = self.rooms.iter().filter(|(number, _)| **number > after).map(|(number, room)| {
-                    let (name, head_count) = (Text::truncated(&room.name), room.members.len() as u32);
-                    ChannelInfo { channel: *number, name, head_count }
+                    let name = Text::truncated(&room.name);
+                    ChannelInfo { channel: *number, name, head_count: room.members.len() as u32 }
                 });
                 let channels = List::new(infos.collect()).unwrap();
                 self.expect(session, ChannelList { channels, more: false });
@@ -451,15 +463,18 @@ impl ModelTest {
         }
     }
 
-    /// Everything has come as the model says.
+    /// Asserts that the role's effects are those that the model computes.
     fn check(&mut self) {
         assert_eq!(std::mem::take(&mut self.inbox), std::mem::take(&mut self.expected));
         assert_eq!(std::mem::take(&mut self.expelled), std::mem::take(&mut self.expected_expelled));
         let closed = std::mem::take(&mut self.closed);
         assert_eq!(closed, std::mem::take(&mut self.expected_closed));
         for session in closed {
-            assert!(self.fixture.close_client(session).is_empty(), "its end finds nothing more to do");
-            self.views.retain(|view, _| view.0 != session);
+            assert!(
+                self.fixture.close_client(session).is_empty(),
+                "the end of a session that was removed has no effects"
+            );
+            self.views.retain(|(viewer, _), _| *viewer != session);
         }
         let members = self
             .users
@@ -473,7 +488,7 @@ const TIMES: ServerTimes = ServerTimes { received_us: 0, queued_us: 0, handled_u
 
 proptest! {
     #[test]
-    fn everybody_gets_what_the_model_says_and_nothing_else(
+    fn every_session_receives_what_the_model_computes_and_nothing_else(
         at_once in 0..6usize,
         actions in prop::collection::vec((0..SLOTS, action()), 1..150),
     ) {
@@ -491,7 +506,7 @@ proptest! {
                 prop_assert_eq!(view.version, test.rooms[&number].version);
             }
         }
-        // Everybody goes: nothing is left.
+        // When all users have left, no state is left.
         while let Some(user) = test.users.first() {
             let slot = user.slot;
             test.perform(slot, &Action::Vanish);

@@ -36,13 +36,15 @@ fn user(id: u32) -> User {
 }
 
 fn list(channel: u32, version: u64, users: &[u32]) -> UserList {
-    let (head_count, users) = (users.len() as u32, users.iter().copied().map(user).collect());
-    UserList { channel, version, head_count, users: List::new(users).unwrap(), more: false }
+    let head_count = users.len() as u32;
+    let users = List::new(users.iter().copied().map(user).collect()).unwrap();
+    UserList { channel, version, head_count, users, more: false }
 }
 
 fn notice(channel: u32, version: u64, head_count: u32, entered: &[u32], left: &[u32]) -> String {
     let entered = List::new(entered.iter().copied().map(user).collect()).unwrap();
-    let (since, left) = (version - 1, List::new(left.to_vec()).unwrap());
+    let left = List::new(left.to_vec()).unwrap();
+    let since = version - 1;
     let notice = UsersChanged { channel, since, version, head_count, complete: true, entered, left };
     format!("room {channel} <- {:?}", Packet::from(notice))
 }
@@ -166,8 +168,8 @@ fn a_message_goes_to_its_scope_and_a_target_that_means_nothing_ends_the_session(
     assert_eq!(fixture.deliver(users[0], request(Scope::Whisper, 3)), [refused(Outcome::NoSuchUser)]);
     let said = |scope, target, sequence, received_us| {
         let times = ServerTimes { received_us, queued_us: 0, handled_us: 0 };
-        let (text, sender) = (Text::truncated("hi"), user(1));
-        Packet::from(ChatMessage { scope, target, sequence, sender, stamp: 7, times, text })
+        let text = Text::truncated("hi");
+        Packet::from(ChatMessage { scope, target, sequence, sender: user(1), stamp: 7, times, text })
     };
     let at = throng_core::clock::monotonic_us(fixture.now());
     let lines = fixture.deliver(users[0], request(Scope::Whisper, 2));

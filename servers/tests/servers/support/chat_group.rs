@@ -53,7 +53,8 @@ impl ChatGroup {
         let stop = Arc::new(AtomicBool::new(false));
         let rounds = Arc::new(AtomicU64::new(0));
         let thread = thread::spawn({
-            let (stop, rounds) = (stop.clone(), rounds.clone());
+            let stop = stop.clone();
+            let rounds = rounds.clone();
             move || {
                 while !stop.load(Ordering::Relaxed) {
                     self.round();

@@ -107,7 +107,8 @@ impl Client {
     pub(crate) fn enter(server_addr: ServerAddr, ticket: TicketBytes) -> (Self, EnterAnswer, UserList) {
         let mut client = Self::connect(server_addr);
         client.send(EnterRequest { ticket });
-        let (entered, list) = (client.expect(), client.expect());
+        let entered = client.expect();
+        let list = client.expect();
         (client, entered, list)
     }
 
