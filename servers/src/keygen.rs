@@ -1,4 +1,4 @@
-//! Makes the keys that are missing. One that exists is checked and never overwritten.
+//! Creates missing keys. An existing key is checked and never overwritten.
 
 use std::fmt;
 use std::io;
@@ -10,30 +10,30 @@ use throng_core::crypto::{ClusterKey, KeyError, PublicKey, StaticKey};
 
 use crate::datadir::{DataDirError, create_private};
 
-/// Why there is no complete set of keys.
+/// Errors of key generation.
 #[derive(Debug, Error)]
 pub enum KeygenError {
-    /// The directory cannot be made.
+    /// The directory cannot be created.
     #[error(transparent)]
     Directory(#[from] DataDirError),
-    /// A key file cannot be written, or holds no proper key.
+    /// A key file cannot be written, or holds no valid key.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The system has no random numbers to give.
-    #[error("cannot make a key, because the system's random source fails: {0}")]
+    /// The system's random source fails.
+    #[error("cannot create a key, because the system's random source fails: {0}")]
     Random(#[from] io::Error),
 }
 
-/// A key that is there now. `Display` is a line for people.
+/// A key that exists now. `Display` formats it as a line for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyFile {
     /// The configuration key that names the file.
     pub setting: &'static str,
     /// The file.
     pub path: PathBuf,
-    /// Whether it was made just now.
+    /// True if the key was created by this call.
     pub is_new: bool,
-    /// The public half; none for the cluster key, which has no such thing.
+    /// The public half; `None` for the cluster key, which is symmetric.
     pub public: Option<PublicKey>,
 }
 
@@ -48,7 +48,8 @@ impl fmt::Display for KeyFile {
     }
 }
 
-/// Makes those of login key, chat key and cluster key that are missing, where the configuration wants them.
+/// Creates the login key, the chat key and the cluster key where the configuration names them,
+/// unless they exist.
 pub fn ensure(config: &Config) -> Result<Vec<KeyFile>, KeygenError> {
     create_private(&config.data.dir)?;
     Ok(vec![
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_keys_are_made_once_and_private() {
+    fn missing_keys_are_created_once_and_private() {
         let dir = tempfile::tempdir().unwrap();
         let config = config(dir.path());
         let first = ensure(&config).unwrap();

@@ -1,4 +1,6 @@
-//! Roles wired up from the configuration, one of them or all in one process, by the same code.
+//! Starts the roles from the configuration, one of them or all in one process, and stops them.
+//!
+//! The DB agent starts first and stops last, so that the other roles can release their claims.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -34,19 +36,19 @@ use crate::node::{self, Node, NodeParts, NodeSize};
 use crate::process::Process;
 use crate::role::Role;
 
-/// Why the roles cannot run.
+/// Errors of running roles.
 #[derive(Debug, Error)]
 pub enum LaunchError {
-    /// A key is missing or no proper key.
+    /// A key file is missing or invalid.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// A port cannot be listened on.
+    /// A listener cannot be opened.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// Threads or pollers cannot be made.
+    /// Threads or pollers cannot be created.
     #[error(transparent)]
     Start(#[from] node::StartError),
-    /// The database has not the right schema, or cannot be opened.
+    /// The database cannot be opened, or has the wrong schema.
     #[error(transparent)]
     Migrate(#[from] MigrateError),
     /// The DB threads cannot be started.
@@ -64,15 +66,15 @@ pub enum LaunchError {
     /// `endpoints.toml` cannot be written.
     #[error(transparent)]
     Endpoints(#[from] EndpointsError),
-    /// An address is longer than a packet can tell.
+    /// The chat server's public address does not fit a packet.
     #[error("chat.public_address is too long: {0}")]
     Address(#[from] TooLong),
-    /// Standard output is gone.
+    /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
 }
 
-/// Runs the roles until the process is asked to end, and ends them in order.
+/// Runs the roles until the process is asked to end, and stops them in order.
 pub fn run(config: &Config, roles: &[Role], process: &mut Process) -> Result<(), LaunchError> {
     let running = Running::start(config, roles, process.sessions_that_fit(), &process.shutdown)?;
     let admin = match publish(config, roles, process, &running) {
@@ -99,7 +101,7 @@ pub fn run(config: &Config, roles: &[Role], process: &mut Process) -> Result<(),
     stopped
 }
 
-/// What is left to do once the roles run: everybody learns of it.
+/// Makes the running roles known: on the admin port, in `endpoints.toml` and on standard output.
 fn publish(
     config: &Config,
     roles: &[Role],
@@ -133,7 +135,7 @@ fn start_admin(
     Ok(Some(admin::start(listen, sources)?))
 }
 
-/// Tells on standard output what listens where, what to try, and that all is ready.
+/// Prints the addresses, a few commands to try, and the line `ready`.
 fn print_startup(
     running: &Running,
     roles: &[Role],
@@ -156,7 +158,7 @@ fn print_startup(
     }
     if roles.len() == Role::ALL.len() {
         let harness = "  cargo run --release --bin throng-harness --";
-        lines.push("\nTry, in another terminal:".into());
+        lines.push("\nTo try it, run in another terminal:".into());
         lines
             .push(format!("{harness} broadcast --data {data} --clients 100 --interval 100ms --duration 10s"));
         lines.push(format!("{harness} login --data {data} --clients 20\n"));
@@ -169,7 +171,7 @@ fn print_startup(
     }
 }
 
-/// The running DB agent: its shards and content threads, and its DB threads.
+/// The running DB agent.
 struct DbAgentNode {
     node: Node<Reply<Tag>>,
     pool: Arc<Pool<Tag>>,
@@ -190,7 +192,7 @@ struct SessionLimits {
     chat: usize,
 }
 
-/// Roles that run.
+/// The running roles.
 pub struct Running {
     login: Option<Node<()>>,
     chat: Option<Node<()>>,
@@ -202,12 +204,13 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts the roles, the DB agent first. `fit` is how many sessions the process has files for;
-    /// fewer than configured are shared out in proportion. `shutdown` is asked for when an event loop gives out.
+    /// Starts the roles, the DB agent first. `capacity` is the number of sessions for which the
+    /// process has files; if fewer than configured fit, the roles share them in proportion.
+    /// `shutdown` is requested when an event loop fails.
     pub fn start(
         config: &Config,
         roles: &[Role],
-        fit: u64,
+        capacity: u64,
         shutdown: &Shutdown,
     ) -> Result<Self, LaunchError> {
         let cluster = ClusterKey::load(&config.resolve(&config.link.cluster_key_file))?;
@@ -225,7 +228,7 @@ impl Running {
                 dbagent: None,
                 listening: Vec::new(),
                 endpoints: Endpoints { pid: std::process::id(), ..Endpoints::default() },
-                sessions: allot_sessions(config, roles, fit),
+                sessions: allot_sessions(config, roles, capacity),
                 board: Arc::default(),
             },
         };
@@ -243,10 +246,10 @@ impl Running {
         Ok(starter.running)
     }
 
-    /// Waits a moment until the roles have found each other, so that the first login finds
-    /// everything ready.
+    /// Waits until the roles have linked up, at most [`LINK_WAIT_MAX`], so that the first login
+    /// succeeds.
     fn wait_for_links(&self, process: &Process) {
-        // Login to chat and to the agent, chat to the agent; each link has two ends on the board.
+        // Login to chat, login to agent, and chat to agent; each link has two ends on the board.
         let deadline = Instant::now() + LINK_WAIT_MAX;
         while self.board.up() < 6 && Instant::now() < deadline {
             if process.shutdown.wait_timeout(Duration::from_millis(1)).is_some() {
@@ -255,21 +258,24 @@ impl Running {
         }
     }
 
-    /// Where the roles listen.
+    /// Returns the addresses on which the roles listen.
     pub fn endpoints(&self) -> Endpoints {
         self.endpoints.clone()
     }
 
-    /// Ends what runs, because the rest could not be started: the threads hold the database.
+    /// Stops the roles that run after another one failed to start, because their threads hold the
+    /// database.
     fn abort(self) {
         if let Err(second) = self.stop(Instant::now()) {
             tracing::error!("{second}");
         }
     }
 
-    /// Ends the roles by `deadline`: clients are told, claims released, the database closed.
+    /// Stops the roles by `deadline`: clients are told, claims are released, the database is
+    /// closed.
     pub fn stop(self, deadline: Instant) -> Result<(), LaunchError> {
-        // All clients hear of it at once; the DB agent stays until the others have told it all.
+        // All clients are told at once. The DB agent stops after the other roles have released
+        // their claims.
         let draining: Vec<_> = [self.login, self.chat].into_iter().flatten().map(Node::drain).collect();
         for node in draining {
             node.stop(deadline);
@@ -283,20 +289,20 @@ impl Running {
     }
 }
 
-/// How long `throng up` waits for its own links before it says that it is ready.
+/// Maximum time that `throng up` waits for its own links before it reports that it is ready.
 const LINK_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// What the DB agent gets to finish in when the rest of the shutdown has used up the time.
+/// Minimum time for the DB agent to stop, even if the other roles have used up the deadline.
 const DB_STOP_MIN: Duration = Duration::from_millis(500);
 
-/// The pieces that the roles are made from.
+/// The state of the start, one role after the other.
 struct Starter<'a> {
     config: &'a Config,
     cluster: ClusterKey,
     link: Arc<Endpoint>,
     shutdown: &'a Shutdown,
-    /// Peers: as configured, or, in a process that runs the peer itself, that one. So ports may
-    /// be 0 in `throng up`.
+    /// Addresses of the peers: as configured, or those of a role that runs in the same process. The
+    /// ports of `throng up` may therefore be 0.
     chat_links: Vec<SocketAddr>,
     login_agents: Vec<SocketAddr>,
     chat_agents: Vec<SocketAddr>,
@@ -325,7 +331,8 @@ impl Starter<'_> {
         };
         let connect = move || database.connect();
         let sink = move |reply| {
-            // Refused only when the content threads have ended: nobody waits for the answer.
+            // Refused only when the content threads have ended, and the answer is not needed any
+            // more.
             let _ = lane.push(throng_core::content::Job::Record(reply));
             lane.ring();
         };
@@ -426,7 +433,7 @@ impl Starter<'_> {
         }
     }
 
-    /// The rules for clients of the server with `key`.
+    /// Returns the rules for clients of the server with `key`.
     fn client_endpoint(&self, key: Arc<StaticKey>) -> Arc<Endpoint> {
         let net = &self.config.net;
         Arc::new(Endpoint {
@@ -442,7 +449,8 @@ impl Starter<'_> {
         })
     }
 
-    /// The links of a role that introduces itself by `name`; a chat server also says where clients find it.
+    /// Creates the links of a role that introduces itself as `name`. A chat server adds the address
+    /// and the key that clients use.
     fn links(
         &self,
         role: packets::Role,
@@ -459,8 +467,9 @@ impl Starter<'_> {
     }
 }
 
-/// Looks at the database before anybody is served from it. The embedded one is made, and brought to the newest schema. A
-/// server is its operators': one that will never do ends the start, one that is away is waited for by the DB threads.
+/// Checks the database before the DB agent serves it. An embedded database is created and migrated.
+/// A database server is its operators' to migrate: a permanent fault ends the start, and the DB
+/// threads wait for a server that is away.
 fn check_database(database: &Database) -> Result<(), LaunchError> {
     if let Database::Sqlite(_) = database {
         database.migrate()?;
@@ -474,7 +483,7 @@ fn check_database(database: &Database) -> Result<(), LaunchError> {
     }
 }
 
-/// The rules for links, whoever dials.
+/// Returns the rules for links, in either direction.
 fn link_endpoint(config: &Config, cluster: &ClusterKey) -> Endpoint {
     Endpoint {
         peer: PeerKind::Link,
@@ -498,8 +507,8 @@ fn on_failure(shutdown: &Shutdown) -> impl Fn() + Clone + Send + 'static {
     move || shutdown.request(Cause::Failed)
 }
 
-/// Sessions of the login and the chat server: as configured or, when the process has not files
-/// enough for all, that in proportion.
+/// Returns the sessions of the login and the chat server: as configured, or in proportion if the
+/// process has files for `capacity` sessions only.
 fn allot_sessions(config: &Config, roles: &[Role], capacity: u64) -> SessionLimits {
     let wanted = |role: Role, sessions: usize| if roles.contains(&role) { sessions as u64 } else { 0 };
     let login = wanted(Role::Login, config.login.max_sessions);
@@ -512,7 +521,7 @@ fn allot_sessions(config: &Config, roles: &[Role], capacity: u64) -> SessionLimi
     SessionLimits { login: allot(login), chat: allot(chat) }
 }
 
-/// Whole segments of a room log, at least one.
+/// Returns the number of segments for a room log of this size, at least one.
 fn segments(size: ByteSize) -> usize {
     size.as_usize().div_ceil(SEGMENT_BYTES).max(1)
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What a process can be; `throng up` is all of them.
+/// A role of a server process; `throng up` runs all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// The login server.
@@ -17,7 +17,7 @@ impl Role {
     /// Every role.
     pub const ALL: &'static [Self] = &[Self::Login, Self::Chat, Self::DbAgent];
 
-    /// The name, as on the command line.
+    /// Returns the name, as on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Login => "login",

@@ -1,4 +1,6 @@
-//! A role on a test stand: packets and ends of sessions go in, effects come out as lines.
+//! A fixture that runs one role without threads, for tests.
+//!
+//! Packets and session events go in, and effects come out, as values or as lines of text.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -16,17 +18,15 @@ use throng_core::wire::{CloseReason, Packet, Text};
 
 thread_local!(static NOW_MS: Cell<u64> = const { Cell::new(0) });
 
-/// The wall clock of the test's thread, which [`RoleFixture::pass`] moves.
+/// The wall clock of the test's thread, in milliseconds; [`RoleFixture::advance`] moves it.
 pub(crate) fn now_ms() -> u64 {
     NOW_MS.get()
 }
 
-/// Sets the wall clock of the test's thread to the start of a test.
 pub(crate) fn reset_clock() {
     NOW_MS.set(1_000_000);
 }
 
-/// Moves the wall clock of the test's thread forward.
 pub(crate) fn advance_clock(time: Duration) {
     NOW_MS.set(now_ms() + time.as_millis() as u64);
 }
@@ -35,7 +35,7 @@ pub(crate) const KEY: [u8; 32] = [9; 32];
 pub(crate) const CHAT_KEY: [u8; 32] = [7; 32];
 pub(crate) const CLAIM: Claim = Claim { account: 4, id: 40 };
 
-/// A role, its time and its sessions.
+/// A role, its clock and its sessions.
 pub(crate) struct RoleFixture<R> {
     role: R,
     now: Instant,
@@ -43,7 +43,7 @@ pub(crate) struct RoleFixture<R> {
 }
 
 impl<R: Role<Record = ()>> RoleFixture<R> {
-    /// The role that `make` makes at a time and with links to `peers`.
+    /// Creates the fixture of a role with links to `peers`; `make` makes the role from its links.
     pub(crate) fn new(role: packets::Role, peers: &[packets::Role], make: impl FnOnce(Links) -> R) -> Self {
         reset_clock();
         let now = Instant::now();
@@ -54,7 +54,8 @@ impl<R: Role<Record = ()>> RoleFixture<R> {
         fixture
     }
 
-    /// A link to a server has come up; `dialled` is the place among the peers of one that we called.
+    /// Brings up a link to a server and returns the effects of its hello. For a link that this side
+    /// dialed, `dialled` is the peer's index.
     pub(crate) fn open_link(
         &mut self,
         role: packets::Role,
@@ -64,7 +65,7 @@ impl<R: Role<Record = ()>> RoleFixture<R> {
         (link, self.deliver(link, hello(role, instance(role))))
     }
 
-    /// A link to the DB agent has come up, and the agent has compared the claims.
+    /// Brings up a link to a DB agent that has compared the claims.
     pub(crate) fn open_db_agent(&mut self, dialled: u64) -> SessionId {
         let (agent, _) = self.open_link(packets::Role::DbAgent, Some(dialled));
         self.deliver(agent, DbClaimsSynced {});
@@ -121,7 +122,7 @@ impl<R: Role<Record = ()>> RoleFixture<R> {
         &self.role
     }
 
-    /// Time passes.
+    /// Lets time pass.
     pub(crate) fn advance(&mut self, time: Duration) -> Vec<String> {
         self.advance_effects(time).describe()
     }
@@ -135,7 +136,7 @@ impl<R: Role<Record = ()>> RoleFixture<R> {
     }
 }
 
-/// The line of a packet that is sent.
+/// Returns the line for a packet that is sent.
 pub(crate) fn sent(to: SessionId, packet: impl Into<Packet>) -> String {
     format!("{to} <- {:?}", packet.into())
 }
@@ -157,13 +158,13 @@ pub(crate) fn hello(role: packets::Role, instance: u64) -> LinkHello {
     LinkHello { role, name: Text::truncated(role.name()), instance, client_address, client_key: CHAT_KEY }
 }
 
-/// The links of the server process `instance`.
+/// Returns the links of the server process `instance`.
 pub(crate) fn links(role: packets::Role, instance: u64, peers: Vec<Peer>, now: Instant) -> Links {
     let backoff = Backoff { min: Duration::from_millis(50), max: Duration::from_secs(1) };
     Links::new(hello(role, instance), Arc::new(endpoint()), backoff, peers, now, Arc::default())
 }
 
-/// The rules of a link on which nothing is sent.
+/// Returns link rules under which nothing is sent.
 fn endpoint() -> Endpoint {
     Endpoint {
         peer: PeerKind::Link,

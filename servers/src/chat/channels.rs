@@ -1,4 +1,6 @@
-//! Channels: rooms that users make, join and leave. Who is in which, and nothing of how they are told.
+//! Channels, the rooms that users create, join and leave, and their members.
+//!
+//! The number of channels is bounded; [`super::notices`] announces changes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -11,16 +13,16 @@ use throng_core::wire::packets::{ChannelInfo, ChannelList, ChannelName, Outcome}
 use super::list_state::ListState;
 use crate::rules;
 
-/// A channel, which has at least one member. Ten thousand of them may stand idle, so it is small.
+/// A channel, which has at least one member. Ten thousand of them may be idle, so it is small.
 #[derive(Debug)]
 pub struct Channel {
     name: ChannelName,
     owner: u32,
-    /// User ids, which is the order of the channel's list.
+    /// User ids, in the order of the channel's list.
     members: BTreeSet<u32>,
-    /// Enterings and leavings so far.
+    /// Number of changes of the list.
     version: u64,
-    /// The number of the last message.
+    /// The number of the latest message.
     sequence: u64,
 }
 
@@ -31,37 +33,37 @@ pub struct Channels {
     last_number: u32,
     /// In the order of the list of channels.
     by_number: BTreeMap<u32, Channel>,
-    /// Numbers by the names' keys.
+    /// Channel numbers by the comparison keys of the names.
     by_key: HashMap<Box<str>, u32>,
 }
 
 impl Channel {
-    /// Its name, as whoever made it typed it.
+    /// Returns the name as the user that created the channel typed it.
     pub fn name(&self) -> &ChannelName {
         &self.name
     }
 
-    /// The member that may put others out.
+    /// Returns the member that may kick others.
     pub fn owner(&self) -> u32 {
         self.owner
     }
 
-    /// Whether a user is in it.
+    /// Returns true if the user is a member.
     pub fn contains(&self, user: u32) -> bool {
         self.members.contains(&user)
     }
 
-    /// How the list of its users stands.
+    /// Returns the state of the channel's user list.
     pub fn list_state(&self) -> ListState {
         ListState { version: self.version, head_count: self.members.len() as u32 }
     }
 
-    /// The users that follow the user id `after`.
+    /// Returns the members with user ids above `after`.
     pub fn members_after(&self, after: u32) -> impl Iterator<Item = u32> {
         self.members.range((Bound::Excluded(after), Bound::Unbounded)).copied()
     }
 
-    /// The number of the next message.
+    /// Returns the number of the next message.
     pub fn next_sequence(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence
@@ -69,33 +71,33 @@ impl Channel {
 }
 
 impl Channels {
-    /// No channels, and never more than `most`.
+    /// Creates an empty table of at most `max` channels.
     pub fn new(max: usize) -> Self {
         Self { max, last_number: 0, by_number: BTreeMap::new(), by_key: HashMap::new() }
     }
 
-    /// How many there are.
+    /// Returns the number of channels.
     pub fn count(&self) -> usize {
         self.by_number.len()
     }
 
-    /// A channel.
+    /// Returns the channel with this number.
     pub fn get(&self, number: u32) -> Option<&Channel> {
         self.by_number.get(&number)
     }
 
-    /// A channel that the user is in.
+    /// Returns the channel with this number if the user is a member.
     pub fn get_for_member(&mut self, number: u32, user: u32) -> Option<&mut Channel> {
         self.by_number.get_mut(&number).filter(|channel| channel.contains(user))
     }
 
-    /// The number of the channel whose name has this key.
+    /// Returns the number of the channel whose name has this comparison key.
     pub fn find(&self, key: &str) -> Option<u32> {
         self.by_key.get(key).copied()
     }
 
-    /// Makes a channel, with its owner in it. The name has been found good, and `key` is its key. Otherwise NameTaken, or
-    /// TooManyChannels.
+    /// Creates a channel with its owner as the only member. The name must be permitted, and `key`
+    /// must be its comparison key. Fails with NameTaken or TooManyChannels.
     pub fn create(&mut self, name: ChannelName, key: String, owner: u32) -> Result<u32, Outcome> {
         if self.by_key.contains_key(key.as_str()) {
             return Err(Outcome::NameTaken);
@@ -103,7 +105,7 @@ impl Channels {
         if self.by_number.len() >= self.max {
             return Err(Outcome::TooManyChannels);
         }
-        // After four thousand million channels numbers start again; then, those that are in use are skipped.
+        // After 2^32 channels the numbers wrap around; numbers in use are then skipped.
         let number = loop {
             self.last_number = self.last_number.wrapping_add(1).max(1);
             if !self.by_number.contains_key(&self.last_number) {
@@ -118,7 +120,7 @@ impl Channels {
         Ok(number)
     }
 
-    /// Lets a user in; nothing if it is in already, or there is no such channel.
+    /// Adds a member. Returns `None` if the user is a member already, or there is no such channel.
     pub fn join(&mut self, number: u32, user: u32) -> Option<ListState> {
         let channel = self.by_number.get_mut(&number)?;
         if !channel.members.insert(user) {
@@ -129,7 +131,8 @@ impl Channels {
         Some(channel.list_state())
     }
 
-    /// Takes a user out; nothing if it is not in. When its last member has left, the channel is no more.
+    /// Removes a member. Returns `None` if the user is no member. A channel ends with its last
+    /// member.
     pub fn leave(&mut self, number: u32, user: u32) -> Option<ListState> {
         let channel = self.by_number.get_mut(&number)?;
         if !channel.members.remove(&user) {
@@ -150,7 +153,7 @@ impl Channels {
         Some(list_state)
     }
 
-    /// The page of the list of channels that follows the number `after`.
+    /// Returns the page of the list of channels that follows the number `after`.
     pub fn list(&self, after: u32) -> ChannelList {
         let rest = self.by_number.range((Bound::Excluded(after), Bound::Unbounded));
         let mut rest = rest.map(|(number, channel)| ChannelInfo {
@@ -173,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_taken_while_the_channel_is_there_and_numbers_for_good() {
+    fn names_are_free_again_when_the_channel_ends_and_numbers_are_not() {
         let mut channels = Channels::new(2);
         assert_eq!(make(&mut channels, "Éva", 1), Ok(1));
         assert_eq!(make(&mut channels, "E\u{301}VA", 2), Err(Outcome::NameTaken));
@@ -185,11 +188,11 @@ mod tests {
         assert_eq!(make(&mut channels, "éva", 9), Ok(3));
         channels.last_number = u32::MAX;
         channels.leave(2, 1);
-        assert_eq!(make(&mut channels, "late", 9), Ok(1), "numbers start again");
+        assert_eq!(make(&mut channels, "late", 9), Ok(1), "numbers wrap around");
     }
 
     #[test]
-    fn the_oldest_member_owns_what_its_owner_left() {
+    fn the_oldest_member_becomes_owner_when_the_owner_leaves() {
         let mut channels = Channels::new(9);
         let number = make(&mut channels, "club", 5).unwrap();
         for user in [8, 3, 7] {

@@ -3,7 +3,7 @@
 /// The state of one room's user list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ListState {
-    /// Number of changes since the room was created: each entry and each departure is one.
+    /// Number of changes of the list; each entry and each departure is one.
     pub version: u64,
     /// Users in the room.
     pub head_count: u32,

@@ -1,6 +1,7 @@
-//! The chat server's role: who is in, who is told what.
+//! The chat server's role: users, channels, messages and user lists.
 //!
-//! Everything here is a function from state, packet and time to effects.
+//! The role reads no socket and no clock. Each handler is a function from state, packet and time to
+//! effects.
 
 mod admission;
 mod channels;
@@ -35,39 +36,40 @@ pub use users::{Presence, Users};
 
 use crate::held_claims::HeldClaims;
 
-/// A client that has not entered.
+/// A client that has not entered the chat.
 const CONNECTED: Phases = Phases(1);
-/// A user.
+/// A user in the chat.
 const ENTERED: Phases = Phases(2);
-/// A link that has not said who it is.
+/// A link whose peer has not introduced itself.
 const UNIDENTIFIED_LINK: Phases = Phases(4);
 /// A link to a DB agent.
 const DB_AGENT_LINK: Phases = Phases(8);
 /// A link from a login server.
 const LOGIN_LINK: Phases = Phases(16);
 
-/// What the chat server needs to know at its start.
+/// Settings of the chat server.
 pub struct ChatSettings {
-    /// Whether a second session of an account takes the first one's place, or is refused.
+    /// True if a new session of an account replaces the older one; otherwise the new one is
+    /// refused.
     pub take_over: bool,
-    /// How long a ticket is good.
+    /// Lifetime of a ticket.
     pub ticket_lifetime: Duration,
-    /// How long the DB agent may take to answer.
+    /// Time in which the DB agent must answer.
     pub request_timeout: Duration,
-    /// Most channels at one time.
+    /// Maximum number of channels.
     pub channels: usize,
-    /// Most channels that one user may be in.
+    /// Maximum number of channels for one user.
     pub channels_per_user: usize,
-    /// The side of a sector.
+    /// Side of a sector, in units of a position.
     pub sector_size: u32,
-    /// Users up to whom a room is told of each change at once.
+    /// Rooms up to this number of users announce each change at once.
     pub notice_at_once: usize,
-    /// How long a larger room's changes are gathered.
+    /// Interval at which larger rooms announce their changes.
     pub notice_interval: Duration,
 }
 
 impl ChatSettings {
-    /// As configured.
+    /// Takes the settings from the configuration.
     pub fn of(config: &Config) -> Self {
         Self {
             take_over: config.login.duplicate == Duplicate::Kick,
@@ -100,13 +102,12 @@ pub struct Chat {
     admission: Admission,
     links: Links,
     held_claims: HeldClaims,
-    /// Characters that are being loaded for logins.
     loads: Pending<Load>,
-    /// The number of the last message.
+    /// The number of the world's latest message.
     sequence: u64,
 }
 
-/// A login that waits for its character.
+/// A login whose character is being loaded.
 struct Load {
     login: SessionId,
     request: u64,
@@ -115,7 +116,7 @@ struct Load {
 }
 
 impl ChatRole {
-    /// A chat server with nobody in it.
+    /// Creates a chat server without users.
     pub fn new(settings: ChatSettings, admission: Admission, links: Links, now_ms: fn() -> u64) -> Self {
         let loads = Pending::new(settings.request_timeout);
         let chat = Chat {
@@ -142,7 +143,7 @@ impl Role for ChatRole {
     fn job(&mut self, job: Job<()>, now: Instant, effects: &mut Effects) {
         match job {
             Job::Packet(session, packet, received) => {
-                // A session that is not known has ended; its last packets are nobody's.
+                // Late packets of a session that has ended are dropped.
                 if let Some(phase) = self.chat.phases.get(&session).copied() {
                     let mut call = Call { session, received, now, effects };
                     if !self.table.run(&mut self.chat, &mut call, phase, packet) {
@@ -162,7 +163,8 @@ impl Role for ChatRole {
     fn tick(&mut self, now: Instant, effects: &mut Effects) -> Option<Instant> {
         let chat = &mut self.chat;
         for load in chat.loads.expire(now) {
-            // Whether the claim came over is not known; giving it up is right in either case.
+            // The DB agent may have moved the claim here already. A release is harmless if it has
+            // not.
             chat.held_claims.release(load.claim, effects);
             answer_login(&load, Outcome::TryAgainLater, None, effects);
         }
@@ -218,14 +220,15 @@ impl Chat {
         }
     }
 
-    /// A session is over, or about to be: its user leaves, and packets that it has sent
-    /// before it learns of it are nobody's.
+    /// Removes a session that has ended or is about to, with its user. Packets that it has sent
+    /// already are dropped.
     fn remove_session(&mut self, session: SessionId, departure: Departure, call: &mut Call<'_>) {
         self.phases.remove(&session);
         self.remove_user(session, departure, call);
     }
 
-    /// Takes the user of a session out of every room and tells the others. Its session may live on for a moment.
+    /// Removes the user of a session from every room and announces it. The session itself may last
+    /// a little longer.
     fn remove_user(&mut self, session: SessionId, departure: Departure, call: &mut Call<'_>) {
         let Some(presence) = self.users.leave(session) else { return };
         metrics::CHAT_USERS.add(-1);
@@ -242,7 +245,8 @@ impl Chat {
         }
     }
 
-    /// A user's session leaves a room, from whose list, which now stands as `tally` says, the user has been taken.
+    /// Ends a session's membership and announces it. The user is off the room's list already, whose
+    /// state is `list_state`.
     fn leave_room(
         &mut self,
         room: RoomId,
@@ -258,8 +262,8 @@ impl Chat {
         self.notices.left(room, member.user, list_state, call.now, call.effects);
     }
 
-    /// Ends a client's session with a reason. Whoever has logged in elsewhere goes against its will; others
-    /// have asked for it, if only by a bad packet.
+    /// Closes a client's session. A session that a login elsewhere replaces is kicked from its
+    /// rooms. Any other reason, even a bad packet, counts as leaving by itself.
     fn close_session(&mut self, session: SessionId, reason: CloseReason, call: &mut Call<'_>) {
         let departure =
             if reason == CloseReason::LoggedInElsewhere { Departure::Kicked } else { Departure::Voluntary };
@@ -268,12 +272,12 @@ impl Chat {
     }
 }
 
-/// How somebody leaves a room.
+/// The way in which a session leaves a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Departure {
-    /// By its own doing.
+    /// The session leaves by itself.
     Voluntary,
-    /// Against its will: it must not be able to read what follows.
+    /// The session is removed, and must not be able to read later messages.
     Kicked,
 }
 

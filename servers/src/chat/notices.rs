@@ -1,12 +1,13 @@
-//! Who entered and who left, told to those who are there.
+//! Notices announce the users that enter and leave a room to its members.
 //!
-//! In a small room each change is told at once. In a large one that would cost members x movers: there, what
-//! happens in an interval is told together. Work and memory follow the changes, of which a notice names so many at
-//! most, and not the members; rooms in which nothing changes cost nothing.
+//! A small room announces each change at once. In a large room this would cost members times
+//! changes, so the changes of an interval are coalesced into one notice. Work and memory grow with
+//! the number of changes, up to the limits of a notice, and not with the number of members. A room
+//! without changes costs nothing.
 //!
-//! A notice says what is true *at its version*: each id that it names stands either among those who entered and are
-//! there, or among those who are not. So notices are set operations that may be repeated, and that may be mixed with pages
-//! of the list, which overtake them: whatever a late notice undoes, the next one does again.
+//! A notice is true *at its version*: it names each id either as entered (and present) or as left
+//! (and absent). Notices are therefore set operations. They may be applied twice, and pages of the
+//! list may overtake them: the next notice repairs what a late one undoes.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -22,45 +23,48 @@ use throng_core::wire::packets::{User, UsersChanged};
 use super::list_state::ListState;
 use super::pages::encoded_length;
 
-/// A change of a list.
 #[derive(Debug, Clone, Copy)]
 enum Change<'a> {
     Entered(&'a User),
     Left(u32),
 }
 
-/// What is yet to be told, in all rooms.
+/// The notices of all rooms that are not sent yet.
 #[derive(Debug)]
 pub struct Notices {
     immediate_max: u32,
     interval: Duration,
-    /// Only rooms in which something has changed.
+    /// By room; rooms with unannounced changes only.
     pending: HashMap<u32, PendingNotice>,
-    /// The same rooms, by when they are told.
+    /// The rooms in `pending`, by the time at which their notice is sent.
     schedule: BTreeSet<(Instant, u32)>,
 }
 
-/// What is yet to be told in one room.
+/// The changes of one room that are not announced yet.
 #[derive(Debug)]
 struct PendingNotice {
     flush_at: Instant,
+    /// The list's version before the first of the changes.
     since: u64,
     list_state: ListState,
     is_complete: bool,
     entered: Vec<User>,
     left: Vec<u32>,
-    /// What the two hold, encoded.
+    /// Encoded size of `entered` and `left`.
     bytes: usize,
 }
 
 impl Notices {
-    /// Rooms with up to `at_once` users are told at once, others after `interval`.
+    /// Rooms with up to `immediate_max` users announce each change at once, larger ones every
+    /// `interval`.
     pub fn new(immediate_max: u32, interval: Duration) -> Self {
         Self { immediate_max, interval, pending: HashMap::new(), schedule: BTreeSet::new() }
     }
 
-    /// A user has entered a room, whose list now stands as `tally` says. Call it before the newcomer joins the
-    /// room: where it is told at once, the newcomer is not told of itself.
+    /// Records that a user has entered a room, whose list is now at `list_state`.
+    ///
+    /// Call it before the user's session joins the room: an immediate notice then does not reach
+    /// that session.
     pub fn entered(
         &mut self,
         room: RoomId,
@@ -69,13 +73,13 @@ impl Notices {
         now: Instant,
         effects: &mut Effects,
     ) {
-        // The first one has nobody to be told to.
+        // The first user of a room has no audience.
         if list_state.head_count > 1 {
             self.record(room, Change::Entered(user), list_state, now, effects);
         }
     }
 
-    /// A user has left a room, whose list now stands as `tally` says.
+    /// Records that a user has left a room, whose list is now at `list_state`.
     pub fn left(
         &mut self,
         room: RoomId,
@@ -119,14 +123,13 @@ impl Notices {
         pending.add(change, list_state);
     }
 
-    /// Nothing is pending in the room any more.
     fn remove_pending(&mut self, room: RoomId) -> Option<PendingNotice> {
         let pending = self.pending.remove(&room.0)?;
         self.schedule.remove(&(pending.flush_at, room.0));
         Some(pending)
     }
 
-    /// Tells what is due; the result is when there is more to tell.
+    /// Sends the notices that are due. Returns the time at which the next one will be.
     pub fn tick(&mut self, now: Instant, effects: &mut Effects) -> Option<Instant> {
         while let Some((at, room)) = self.schedule.first().copied() {
             if at > now {
@@ -141,7 +144,7 @@ impl Notices {
 }
 
 impl PendingNotice {
-    /// Of a room whose list has just come to `tally`, by one change.
+    /// Starts the notice of a room whose list has come to `list_state` by one change.
     fn new(list_state: ListState, flush_at: Instant) -> Self {
         let since = list_state.version.saturating_sub(1);
         Self {
@@ -159,7 +162,7 @@ impl PendingNotice {
         self.list_state = list_state;
         match change {
             Change::Entered(user) => {
-                // Only to a channel does one come back under the same number.
+                // A user can return under the same id to a channel, not to the world.
                 if let Some(at) = self.left.iter().position(|id| *id == user.id) {
                     self.bytes -= size_of_val(&self.left.remove(at));
                 }
@@ -173,7 +176,7 @@ impl PendingNotice {
                 if let Some(at) = self.entered.iter().rposition(|user| user.id == id) {
                     self.bytes -= encoded_length(&self.entered.remove(at));
                 }
-                // Pages may have shown whoever had entered since: it is named all the same.
+                // Named even if it entered within this notice: a page may have shown it meanwhile.
                 if self.left.len() < LEFT_MAX && self.reserve(size_of_val(&id)) {
                     self.left.push(id);
                 } else {
@@ -183,7 +186,7 @@ impl PendingNotice {
         }
     }
 
-    /// Whether the notice has room for so many bytes more, which it then holds.
+    /// Adds `bytes` to the notice's size if they fit. Returns true if they did.
     fn reserve(&mut self, bytes: usize) -> bool {
         let fits = self.bytes + bytes <= LIST_BYTES_MAX;
         if fits {

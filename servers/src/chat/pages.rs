@@ -1,7 +1,8 @@
 //! Pages of user lists, encoded once and shared.
 //!
-//! Each of ten thousand users that come in fetches the whole list, fifty million entries in all. So a full
-//! page is encoded once and shared by every session that asks for it, until a user on it leaves.
+//! Each of ten thousand users that come in fetches the whole list, fifty million entries in all. So
+//! a full page is encoded once and shared by every session that asks for it, until a user on it
+//! leaves.
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
@@ -47,7 +48,7 @@ impl Page {
         Self { head: head.into(), users }
     }
 
-    /// The page of a channel's list that goes on with `users`.
+    /// Encodes the page of a channel's list that goes on with `users`.
     pub(super) fn of_channel<'a>(
         channel: u32,
         list_state: ListState,
@@ -59,7 +60,7 @@ impl Page {
         Self::new(channel, list_state, users.peek().is_some(), encoded.bytes.into())
     }
 
-    /// A page without users, after which nothing follows.
+    /// Encodes a page without users, after which nothing follows.
     pub(super) fn without_users(channel: u32, list_state: ListState) -> Self {
         Self::new(channel, list_state, false, Arc::new([0; COUNT_BYTES]))
     }
@@ -95,7 +96,7 @@ impl EncodedUsers {
 
 /// The full pages of the world's list, by the id that they follow.
 ///
-/// Cached pages never overlap, whatever clients ask for, so they take no more memory than the list itself.
+/// Cached pages never overlap, whatever clients ask for, so they take no more memory than the list.
 #[derive(Debug, Default)]
 pub(super) struct Pages(BTreeMap<u32, CachedPage>);
 
@@ -106,7 +107,8 @@ struct CachedPage {
 }
 
 impl Pages {
-    /// The page that follows the id `after`, of a list that goes on with `users` and ends with the id `highest`.
+    /// Returns the page that follows the id `after`, of a list that goes on with `users` and ends
+    /// with the id `highest`.
     pub(super) fn page<'a>(
         &mut self,
         list_state: ListState,
@@ -121,8 +123,8 @@ impl Pages {
         if let Some((_, cached)) = self.0.range(after..first).next_back() {
             return Page::new(WORLD, list_state, cached.last_id < highest, cached.users.clone());
         }
-        // A new page ends where a cached one begins, so that the cached pages behind it stay useful. One
-        // that would be less than half full replaces them instead.
+        // A new page ends where a cached one begins, so that the cached pages behind it stay
+        // useful. One that would be less than half full replaces them instead.
         let next = self.0.range(first..).next().map(|(next, _)| *next);
         let up_to_next = users().take_while(|(id, _)| next.is_none_or(|next| *id <= next));
         let mut page = EncodedUsers::take_from(&mut up_to_next.peekable());
@@ -170,9 +172,9 @@ mod tests {
     }
 
     proptest! {
-        /// The packet table's own encoding is the measure, whatever is kept.
+        /// Compares every page, cached or not, with the packet table's own encoding.
         #[test]
-        fn a_page_is_what_the_packet_table_makes_of_it(
+        fn a_page_is_encoded_as_the_packet_table_encodes_it(
             steps in prop::collection::vec((0u8..4, any::<prop::sample::Index>(), ".{0,24}"), 0..500),
         ) {
             let mut pages = Pages::default();
@@ -205,11 +207,11 @@ mod tests {
                         Packet::from(wanted).encode(&mut reference);
                         prop_assert_eq!(encoded(&page), reference);
                         let length = users_length(&found.users);
-                        // A page that was kept may end earlier than a new one would.
+                        // A cached page may end earlier than a new one would.
                         prop_assert!(length <= LIST_BYTES_MAX && (count == named.len() || length > LIST_BYTES_MAX / 2));
                     }
                     _ => {
-                        // Long names, so that there is more than one page.
+                        // Long names, for more than one page.
                         for _ in 0..8 {
                             last += 1;
                             users.insert(last, Text::truncated(&format!("{name}{last:>60}")));

@@ -1,4 +1,5 @@
-//! Who is near whom: a grid of square sectors, of which only those with somebody in them exist.
+//! A grid of square sectors that finds the sessions near a position. Only occupied sectors take
+//! memory.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,7 +9,7 @@ use throng_core::{SessionId, metrics};
 /// A sector's column and row.
 type Sector = (i32, i32);
 
-/// The places of all users who have said where they are.
+/// The sectors of all sessions that have sent a position.
 #[derive(Debug)]
 pub struct Sectors {
     size: i64,
@@ -16,7 +17,7 @@ pub struct Sectors {
     occupied: HashMap<Sector, Vec<SessionId>>,
 }
 
-/// Where a session stands in `occupied`.
+/// The sector of a session, and its index there.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     sector: Sector,
@@ -24,17 +25,17 @@ struct Slot {
 }
 
 impl Sectors {
-    /// Sectors whose sides are `size` units long.
+    /// Creates a grid of sectors with sides of `size` units.
     pub fn new(size: u32) -> Self {
         Self { size: i64::from(size.max(1)), slots: HashMap::new(), occupied: HashMap::new() }
     }
 
-    /// Sessions with a place.
+    /// Returns the number of sessions with a position.
     pub fn count(&self) -> usize {
         self.slots.len()
     }
 
-    /// A session is at a position from now on.
+    /// Moves a session to a position.
     pub fn set_position(&mut self, session: SessionId, x: i32, y: i32) {
         let sector = (self.grid_index(x), self.grid_index(y));
         match self.slots.get(&session) {
@@ -50,7 +51,7 @@ impl Sectors {
         occupants.push(session);
     }
 
-    /// A session is nowhere any more.
+    /// Removes a session.
     pub fn remove(&mut self, session: SessionId) {
         let Some(Slot { sector, index }) = self.slots.remove(&session) else { return };
         let Entry::Occupied(mut occupants) = self.occupied.entry(sector) else { return };
@@ -64,10 +65,11 @@ impl Sectors {
         }
     }
 
-    /// Everybody in a session's sector and the eight around it, the session included; nothing if it has no place.
+    /// Returns the sessions in a session's sector and the eight around it, itself included. Returns
+    /// `None` if the session has no position.
     pub fn nearby(&self, session: SessionId) -> Option<Vec<SessionId>> {
         let (column, row) = self.slots.get(&session)?.sector;
-        // With sectors of one unit, those at the rim of the world have no neighbours beyond.
+        // With sectors of one unit, the ones at the edge of the coordinate range lack neighbors.
         let around = |line: i32| (-1..=1).filter_map(move |step| line.checked_add(step));
         let sectors = around(column).flat_map(|column| around(row).map(move |row| (column, row)));
         let occupants: Vec<&[SessionId]> =
@@ -75,9 +77,9 @@ impl Sectors {
         Some(occupants.concat())
     }
 
-    /// The column or row of a coordinate.
+    /// Returns the column or row of a coordinate.
     fn grid_index(&self, coordinate: i32) -> i32 {
-        // A quotient of an i32 by at least 1 is one.
+        // Dividing an i32 by at least 1 yields an i32.
         i64::from(coordinate).div_euclid(self.size) as i32
     }
 }
@@ -91,7 +93,7 @@ mod tests {
         SessionId::new(0, number as u32, 0)
     }
 
-    /// Everybody whose sector is at most one away in each direction.
+    /// Returns every user whose sector is at most one away in each direction.
     fn naive(positions: &[Option<(i32, i32)>], size: u32, user: usize) -> Option<Vec<SessionId>> {
         let grid_index = |coordinate: i32| (f64::from(coordinate) / f64::from(size)).floor();
         let near = |a: i32, b: i32| (grid_index(a) - grid_index(b)).abs() <= 1.0;
@@ -107,7 +109,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nearby_is_as_by_comparing_all_pairs(
+        fn nearby_agrees_with_a_comparison_of_all_pairs(
             size in prop_oneof![Just(1), Just(100), Just(u32::MAX >> 2), 1..500u32],
             steps in prop::collection::vec(
                 (0..12usize, prop::option::weighted(0.8, (coordinate(), coordinate()))), 0..60),

@@ -1,4 +1,4 @@
-//! Where an entry into the chat can break off, and what is given back then.
+//! Points at which an entry into the chat can break off, and the claims that are released there.
 
 use super::*;
 use crate::role_fixture::{CHAT_KEY, CLAIM, KEY, RoleFixture, character, now_ms, sent};
@@ -23,7 +23,7 @@ struct Scenario {
     fixture: RoleFixture<ChatRole>,
     agent: SessionId,
     login: SessionId,
-    /// Lists sent so far.
+    /// The number of the latest list.
     last_list: u64,
 }
 
@@ -44,7 +44,7 @@ impl Scenario {
         Self { fixture, agent, login, last_list: 1 }
     }
 
-    /// A login is announced, and its character is asked for.
+    /// A login was announced, and its character was requested.
     fn load_requested() -> Self {
         let mut scenario = Self::new();
         let lines = scenario.fixture.deliver(scenario.login, ChatNotifyLogin { request: 7, claim: CLAIM });
@@ -52,14 +52,14 @@ impl Scenario {
         scenario
     }
 
-    /// The login may come.
+    /// The login's client may enter.
     fn login_expected() -> Self {
         let mut scenario = Self::load_requested();
         assert_eq!(scenario.answer_load(Outcome::Ok), [scenario.load_notice(Outcome::Ok)]);
         scenario
     }
 
-    /// It is in.
+    /// The login's client has entered.
     fn entered() -> (Self, SessionId) {
         let mut scenario = Self::login_expected();
         let client = scenario.fixture.open_client();
@@ -79,7 +79,7 @@ impl Scenario {
         self.fixture.deliver(client, enter_request(claim))
     }
 
-    /// What the login server is told.
+    /// Returns the line of the login server's notification.
     fn load_notice(&self, outcome: Outcome) -> String {
         let character = (outcome == Outcome::Ok).then(character);
         sent(self.login, LoginNotifyLoaded { request: 7, outcome, claim: CLAIM, character })
@@ -89,13 +89,14 @@ impl Scenario {
         sent(self.agent, DbReleaseClaim { claim: CLAIM })
     }
 
-    /// Nobody comes in by the login's ticket.
+    /// Asserts that the login's ticket admits no client.
     fn assert_ticket_refused(&mut self) {
         let client = self.fixture.open_client();
         assert_eq!(self.enter(client, CLAIM.id), [format!("{client} closed: TicketUsed")]);
     }
 
-    /// What the DB agent is told that this server holds, when it comes back.
+    /// Cuts the DB agent's link, brings it up again and returns the claims in the list that is
+    /// sent.
     fn claims_after_relink(&mut self) -> Vec<Claim> {
         self.fixture.close_link(self.agent);
         let (agent, lines) = self.fixture.open_link(PeerRole::DbAgent, Some(0));
@@ -114,7 +115,7 @@ fn enter_request(claim: u64) -> EnterRequest {
     ticket(CLAIM.account, claim, "Alice")
 }
 
-/// A ticket of nobody's login has the claim 0.
+/// Mints a ticket; claim 0 belongs to no login.
 fn ticket(account: u64, claim: u64, name: &str) -> EnterRequest {
     let issued_ms = now_ms();
     let expires_ms = issued_ms + 5000;
@@ -124,7 +125,7 @@ fn ticket(account: u64, claim: u64, name: &str) -> EnterRequest {
 }
 
 #[test]
-fn a_login_that_is_cancelled_leaves_nothing_at_any_step() {
+fn a_cancelled_login_leaves_no_claim_at_any_step() {
     let cancel = ChatCancelLogin { claim: CLAIM };
     let mut scenario = Scenario::load_requested();
     assert!(scenario.fixture.deliver(scenario.login, cancel.clone()).is_empty());
@@ -137,14 +138,14 @@ fn a_login_that_is_cancelled_leaves_nothing_at_any_step() {
     scenario.assert_ticket_refused();
     assert_eq!(scenario.claims_after_relink(), []);
 
-    // Too late: who is in, is in.
+    // A cancellation after the entry has no effect.
     let (mut scenario, _) = Scenario::entered();
     assert!(scenario.fixture.deliver(scenario.login, cancel).is_empty());
     assert_eq!(scenario.claims_after_relink(), [CLAIM]);
 }
 
 #[test]
-fn an_answer_that_comes_too_late_is_undone() {
+fn an_answer_after_the_timeout_is_undone() {
     let mut scenario = Scenario::load_requested();
     assert_eq!(
         scenario.fixture.advance(REQUEST_TIMEOUT),
@@ -156,7 +157,7 @@ fn an_answer_that_comes_too_late_is_undone() {
 }
 
 #[test]
-fn failures_are_passed_on_and_hold_nothing() {
+fn failures_are_reported_and_leave_no_claim() {
     for outcome in [Outcome::NoCharacter, Outcome::ClaimLost, Outcome::TryAgainLater, Outcome::InternalError]
     {
         let mut scenario = Scenario::load_requested();
@@ -167,17 +168,17 @@ fn failures_are_passed_on_and_hold_nothing() {
 }
 
 #[test]
-fn the_loss_of_the_db_agent_hurts_only_what_was_under_way() {
+fn the_loss_of_the_db_agent_fails_only_pending_loads() {
     let mut scenario = Scenario::load_requested();
     assert_eq!(scenario.fixture.close_link(scenario.agent), [scenario.load_notice(Outcome::TryAgainLater)]);
-    assert!(scenario.answer_load(Outcome::Ok).is_empty(), "the link is gone, and what it says is nobody's");
+    assert!(scenario.answer_load(Outcome::Ok).is_empty(), "a packet of a lost link has an effect");
 
     let mut scenario = Scenario::login_expected();
     assert_eq!(scenario.claims_after_relink(), [CLAIM]);
     let client = scenario.fixture.open_client();
     assert!(scenario.enter(client, CLAIM.id).len() > 1);
     assert_eq!(scenario.claims_after_relink(), [CLAIM]);
-    // Nobody to tell: the next list does.
+    // Without a link no release is sent, and the next list settles it.
     scenario.fixture.close_link(scenario.agent);
     let lines = scenario.fixture.close_client(client);
     assert!(lines.iter().all(|line| !line.contains("DbReleaseClaim")), "{lines:?}");
@@ -201,17 +202,20 @@ fn the_loss_of_a_login_server_voids_its_tickets() {
 }
 
 #[test]
-fn a_ticket_that_nobody_brings_is_given_up() {
+fn an_unused_ticket_expires_and_releases_its_claim() {
     let mut scenario = Scenario::login_expected();
-    assert!(scenario.fixture.advance(TICKET_LIFETIME).is_empty(), "it was made later than it was expected");
+    assert!(
+        scenario.fixture.advance(TICKET_LIFETIME).is_empty(),
+        "the login was expected before its ticket was minted"
+    );
     assert_eq!(scenario.fixture.advance(REQUEST_TIMEOUT), [scenario.release_line()]);
     scenario.assert_ticket_refused();
 }
 
 #[test]
-fn a_revoked_claim_ends_what_rests_on_it_at_any_step() {
+fn a_revoked_claim_ends_its_login_or_session_at_any_step() {
     let revoked = DbClaimRevoked { claim: CLAIM };
-    // The word that it came over is still on its way.
+    // The answer that the claim came over is still on its way.
     let mut scenario = Scenario::load_requested();
     let lines = scenario.fixture.deliver(scenario.agent, revoked.clone());
     assert_eq!(lines, [scenario.release_line(), scenario.load_notice(Outcome::ClaimLost)]);
@@ -227,12 +231,12 @@ fn a_revoked_claim_ends_what_rests_on_it_at_any_step() {
     let lines = scenario.fixture.deliver(scenario.agent, revoked.clone());
     assert_eq!(lines.last(), Some(&format!("{client} closed: LoggedInElsewhere")));
     assert_eq!(lines.iter().filter(|line| **line == scenario.release_line()).count(), 1, "{lines:?}");
-    // The end of the session finds nothing more to do.
+    // The end of the session has no further effect.
     assert!(scenario.fixture.close_client(client).is_empty());
 }
 
 #[test]
-fn a_user_is_released_once_however_it_leaves() {
+fn the_claim_of_a_user_is_released_once_in_every_kind_of_departure() {
     let ends: [fn(&mut Scenario, SessionId) -> Vec<String>; 4] = [
         |scenario, client| scenario.fixture.close_client(client),
         |scenario, client| scenario.fixture.deliver(client, throng_core::wire::packets::ExitRequest {}),
@@ -261,12 +265,12 @@ fn a_user_is_released_once_however_it_leaves() {
     }
 }
 
-/// Found by the tests with hostile peers: what stood behind a bad packet was still obeyed.
+/// Regression: packets behind a bad one were still handled.
 #[test]
-fn nothing_is_heard_after_a_bad_packet() {
+fn packets_behind_a_bad_one_are_dropped() {
     let bad: [Packet; 3] = [
         PingRequest { token: 1 }.into(),
-        enter_request(1).into(), // a ticket of a login that nobody expects
+        enter_request(1).into(), // the ticket of a login that is not expected
         throng_core::wire::packets::ExitAnswer {}.into(),
     ];
     for packet in bad {

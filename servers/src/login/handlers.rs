@@ -1,6 +1,6 @@
-//! The login server's handler table: one function a packet.
+//! The handler table of the login server, with one function for each packet.
 
-#![expect(clippy::needless_pass_by_value, reason = "a handler is given its packet for good")]
+#![expect(clippy::needless_pass_by_value, reason = "a handler owns its packet")]
 
 use throng_core::crypto::Ticket;
 use throng_core::wire::packets::{
@@ -15,7 +15,7 @@ use super::{
     HandlerTable, IDLE, Login, Outcome, SessionId, Step, UNIDENTIFIED_LINK, metrics,
 };
 
-/// Every packet that the login server takes.
+/// Returns the table of every packet that the login server accepts.
 pub(super) fn table() -> HandlerTable<Login> {
     HandlerTable::default()
         .on(IDLE, log_in)
@@ -35,7 +35,7 @@ pub(super) fn table() -> HandlerTable<Login> {
 fn log_in(login: &mut Login, call: &mut Call<'_>, request: LoginRequest) {
     let LoginRequest { id, password } = request;
     let take_over = login.settings.take_over;
-    // Without a chat server the password need not be looked at.
+    // Without a chat server the password need not be checked.
     let has_chat = login.links.up(Role::Chat).next().is_some();
     let agent = login.held_claims.next_agent().filter(|_| has_chat);
     let pending = ClientRequest { client: call.session, step: Step::Password };
@@ -84,7 +84,7 @@ fn password_checked(login: &mut Login, call: &mut Call<'_>, answer: DbCheckPassw
         return;
     }
     let Some(ClientRequest { client, .. }) = pending else {
-        // Too late, or the client has gone: nobody is online by this.
+        // The request has timed out or the client has gone, so the claim is released.
         return login.held_claims.release(claim, call.effects);
     };
     login.held_claims.insert(claim);
@@ -101,7 +101,7 @@ fn password_checked(login: &mut Login, call: &mut Call<'_>, answer: DbCheckPassw
 fn hand_over_done(login: &mut Login, call: &mut Call<'_>, answer: LoginNotifyLoaded) {
     let LoginNotifyLoaded { request, outcome, claim, character } = answer;
     let Some(pending) = login.requests.answered(call.session, request) else {
-        // It was cancelled when its time was over, and the cancellation has overtaken nothing.
+        // The request has timed out. Its cancellation follows it on the same link, in order.
         return;
     };
     let (Outcome::Ok, Some(character)) = (outcome, character) else {
@@ -125,7 +125,7 @@ fn hand_over_done(login: &mut Login, call: &mut Call<'_>, answer: LoginNotifyLoa
     }
 }
 
-/// The packet that admits a character to the chat server behind a link.
+/// Mints the packet that admits a character to the chat server behind a link.
 fn mint_grant(
     login: &Login,
     chat: SessionId,
@@ -196,8 +196,8 @@ fn claims_synced(login: &mut Login, call: &mut Call<'_>, _: DbClaimsSynced) {
 }
 
 fn claim_revoked(login: &mut Login, call: &mut Call<'_>, revoked: DbClaimRevoked) {
-    // A login under way learns of it from the hand-over, which fails with ClaimLost. Released, and
-    // not only forgotten: a list of ours that the DB agent came to after the claim was gone
-    // may have brought it back.
+    // A login under way learns of it from its hand-over, which fails with ClaimLost. The claim is
+    // released, and not only removed: the DB agent may have compared one of our lists after the
+    // claim was gone, and thereby restored it.
     login.held_claims.release(revoked.claim, call.effects);
 }

@@ -1,8 +1,9 @@
 //! The login server's role: from id and password to a ticket.
 //!
-//! A login goes login server, DB agent (password, claim), chat server, DB agent (character, claim
-//! changes hands), chat server, login server, client. Whoever falls out on the way gives
-//! back what it held, so an account is online exactly while somebody answers for it.
+//! A login passes from the login server to the DB agent (password, claim), the chat server, the DB
+//! agent again (character; the claim changes hands), the chat server, the login server and the
+//! client. A login that ends on the way releases what it held, so an account is online exactly
+//! while a server holds its claim.
 
 mod handlers;
 
@@ -21,28 +22,28 @@ use throng_core::{SessionId, metrics};
 
 use crate::held_claims::HeldClaims;
 
-/// A client that may ask for something.
+/// A client that may send a request.
 const IDLE: Phases = Phases(1);
-/// A client that waits for an answer.
+/// A client whose request is under way.
 const BUSY: Phases = Phases(2);
-/// A client that has a ticket and is on its way to the chat.
+/// A client that has a ticket and has not entered the chat yet.
 const GRANTED: Phases = Phases(4);
-/// A link that has not said who it is.
+/// A link whose peer has not introduced itself.
 const UNIDENTIFIED_LINK: Phases = Phases(8);
 /// A link to a DB agent.
 const DB_AGENT_LINK: Phases = Phases(16);
 /// A link to a chat server.
 const CHAT_LINK: Phases = Phases(32);
 
-/// What the login server needs to know at its start.
+/// Settings of the login server.
 pub struct LoginSettings {
-    /// Whether a login takes the place of a session that is online, or is refused.
+    /// True if a login replaces a session that is online; otherwise the login is refused.
     pub take_over: bool,
-    /// How long a ticket is good.
+    /// Lifetime of a ticket.
     pub ticket_lifetime: Duration,
-    /// How long another server may take to answer before the client is told to try again later.
+    /// Time in which another server must answer; after it, the client is told to try again later.
     pub request_timeout: Duration,
-    /// Seals tickets.
+    /// The key that seals tickets.
     pub cluster: ClusterKey,
 }
 
@@ -60,11 +61,12 @@ pub struct Login {
     links: Links,
     held_claims: HeldClaims,
     requests: Pending<ClientRequest>,
-    /// Clients that have a ticket, by the claim's number.
+    /// Issued tickets, by the claim's number.
     grants: HashMap<u64, Grant>,
-    /// When tickets expire, in order: all live equally long.
+    /// Expiry of each ticket and its claim's number; in order, because all tickets live equally
+    /// long.
     expiries: VecDeque<(Instant, u64)>,
-    /// Chooses among chat servers in turn.
+    /// Chooses among the chat servers in turn.
     chat_turn: usize,
 }
 
@@ -74,17 +76,17 @@ struct ClientRequest {
     step: Step,
 }
 
-/// What is being waited for.
+/// The answer that a request waits for.
 enum Step {
     /// The password of a login.
     Password,
-    /// The chat server's word that it expects the login.
+    /// The chat server's confirmation that it expects the login.
     HandOver { chat: SessionId, claim: Claim },
     /// A new account.
     SignUp,
-    /// The password of an account that gets a character.
+    /// The password of an account that is to get a character.
     Verify(RequestedName),
-    /// The character.
+    /// A new character.
     Character,
 }
 
@@ -97,7 +99,7 @@ struct Grant {
 }
 
 impl LoginRole {
-    /// A login server that nobody is connected to.
+    /// Creates a login server without clients.
     pub fn new(settings: LoginSettings, links: Links, now_ms: fn() -> u64) -> Self {
         let requests = Pending::new(settings.request_timeout);
         let login = Login {
@@ -121,7 +123,7 @@ impl Role for LoginRole {
     fn job(&mut self, job: Job<()>, now: Instant, effects: &mut Effects) {
         match job {
             Job::Packet(session, packet, received) => {
-                // A session that is not known has ended; its last packets are nobody's.
+                // Late packets of a session that has ended are dropped.
                 if let Some(phase) = self.login.phases.get(&session).copied() {
                     let mut call = Call { session, received, now, effects };
                     if !self.table.run(&mut self.login, &mut call, phase, packet) {
@@ -141,8 +143,8 @@ impl Role for LoginRole {
             login.fail_request(&pending, Outcome::TryAgainLater, effects);
         }
         while let Some((_, claim)) = login.expiries.pop_front_if(|(at, _)| *at <= now) {
-            // The chat server would give the claim up by itself, but later than the client is told
-            // that it has to log in again.
+            // The chat server would release the claim by itself, but only after the client was told
+            // to log in again.
             if let Some(grant) = login.grants.remove(&claim) {
                 effects.send(grant.chat, ChatCancelLogin { claim: grant.claim });
                 effects.close(grant.client, CloseReason::TicketExpired);
@@ -177,31 +179,31 @@ impl Login {
         }
     }
 
-    /// A session is over, or about to be: packets that it has sent before it learns of it are
-    /// nobody's. A request of its under way is noticed to be nobody's when its answer comes.
+    /// Removes a session that has ended or is about to. Packets that it has sent already are
+    /// dropped; the answer to its pending request finds that it is gone.
     fn remove_session(&mut self, session: SessionId, effects: &mut Effects) {
         if self.phases.remove(&session) == Some(GRANTED) {
-            // It went before it entered the chat: nobody else shall use its ticket.
+            // The client left before it entered the chat, so its ticket is void.
             for (_, grant) in self.grants.extract_if(|_, grant| grant.client == session) {
                 effects.send(grant.chat, ChatCancelLogin { claim: grant.claim });
             }
         }
     }
 
-    /// A request has come to nothing: gives back what it held and tells the client.
+    /// Ends a request that failed: releases its claim and answers the client.
     fn fail_request(&mut self, pending: &ClientRequest, outcome: Outcome, effects: &mut Effects) {
         if outcome == Outcome::TryAgainLater {
             metrics::TRY_AGAIN_LATER.inc();
         }
         if let Step::HandOver { chat, claim } = pending.step {
-            // Whether the chat server has the claim by now is not known. It gives it up if it has.
+            // The chat server may or may not have the claim by now, and releases it if it has.
             effects.send(chat, ChatCancelLogin { claim });
             self.held_claims.release(claim, effects);
         }
         self.answer_client(pending.client, &pending.step, outcome, effects);
     }
 
-    /// Tells a client how its request went; it may ask again then.
+    /// Answers a client's request. The client may send another one then.
     fn answer_client(&mut self, client: SessionId, step: &Step, outcome: Outcome, effects: &mut Effects) {
         let packet: Packet = match step {
             Step::Password | Step::HandOver { .. } => {
@@ -217,8 +219,9 @@ impl Login {
         }
     }
 
-    /// Asks another server on behalf of a client; `packet` makes the packet from the request's
-    /// number. Without a link, or with too much under way, the client is told to try later.
+    /// Sends a request to another server for a client; `packet` makes the packet from the request's
+    /// number. Without a link, or with too many requests pending, the client is told to try again
+    /// later.
     fn send_request<P: Into<Packet>>(
         &mut self,
         link: Option<SessionId>,
@@ -241,7 +244,7 @@ impl Login {
         }
     }
 
-    /// A chat server that is up, each in its turn.
+    /// Returns the next chat server that is up, in turn.
     fn next_chat_server(&mut self) -> Option<SessionId> {
         let up: Vec<SessionId> = self.links.up(packets::Role::Chat).map(|(id, _)| id).collect();
         self.chat_turn = self.chat_turn.wrapping_add(1);

@@ -1,4 +1,4 @@
-//! Where a login can break off, and what is given back then.
+//! Points at which a login can break off, and the claims that are released there.
 
 use super::*;
 use crate::role_fixture::{CLAIM, KEY, RoleFixture, character, login_request, now_ms, sent};
@@ -11,7 +11,7 @@ use throng_core::wire::packets::{LoginNotifyEntered, LoginNotifyLoaded};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(1500);
 const TICKET_LIFETIME: Duration = Duration::from_secs(5);
-/// The login server's peers, in their order.
+/// The login server's peers, in the order of their indexes.
 const PEERS: [PeerRole; 2] = [PeerRole::Chat, PeerRole::DbAgent];
 
 /// A login server with a DB agent, a chat server and a client.
@@ -20,7 +20,7 @@ struct Scenario {
     agent: SessionId,
     chat: SessionId,
     client: SessionId,
-    /// Lists sent so far.
+    /// The number of the latest list.
     last_list: u64,
 }
 
@@ -40,7 +40,7 @@ impl Scenario {
         Self { fixture, agent, chat, client, last_list: 1 }
     }
 
-    /// The client has asked.
+    /// The client has sent its login request.
     fn password_requested() -> Self {
         let mut scenario = Self::new();
         let lines = scenario.fixture.deliver(scenario.client, login_request());
@@ -50,7 +50,7 @@ impl Scenario {
         scenario
     }
 
-    /// The password was right, and the chat server has been told.
+    /// The password was right, and the chat server was notified.
     fn handed_over() -> Self {
         let mut scenario = Self::password_requested();
         let lines = scenario.confirm_password();
@@ -88,7 +88,8 @@ impl Scenario {
         sent(self.chat, ChatCancelLogin { claim: CLAIM })
     }
 
-    /// What the DB agent is told that this server holds, when it comes back.
+    /// Cuts the DB agent's link, brings it up again and returns the claims in the list that is
+    /// sent.
     fn claims_after_relink(&mut self) -> Vec<Claim> {
         self.fixture.close_link(self.agent);
         let (agent, lines) = self.fixture.open_link(PeerRole::DbAgent, Some(1));
@@ -104,7 +105,7 @@ impl Scenario {
 }
 
 #[test]
-fn a_client_that_leaves_while_its_password_is_checked_is_not_online() {
+fn a_client_that_leaves_during_the_password_check_is_not_online() {
     let mut scenario = Scenario::password_requested();
     assert!(scenario.fixture.close_client(scenario.client).is_empty());
     assert_eq!(scenario.confirm_password(), [scenario.release_line()]);
@@ -112,7 +113,7 @@ fn a_client_that_leaves_while_its_password_is_checked_is_not_online() {
 }
 
 #[test]
-fn an_answer_that_comes_too_late_is_undone() {
+fn an_answer_after_the_timeout_is_undone() {
     let mut scenario = Scenario::password_requested();
     assert_eq!(scenario.fixture.advance(REQUEST_TIMEOUT), [scenario.refusal_line(Outcome::TryAgainLater)]);
     assert_eq!(scenario.confirm_password(), [scenario.release_line()]);
@@ -127,7 +128,7 @@ fn an_answer_that_comes_too_late_is_undone() {
 }
 
 #[test]
-fn a_client_that_leaves_during_the_hand_over_is_called_back() {
+fn the_hand_over_of_a_client_that_left_is_cancelled() {
     for outcome in [Outcome::Ok, Outcome::ClaimLost] {
         let mut scenario = Scenario::handed_over();
         assert!(scenario.fixture.close_client(scenario.client).is_empty());
@@ -139,7 +140,7 @@ fn a_client_that_leaves_during_the_hand_over_is_called_back() {
 }
 
 #[test]
-fn every_failure_of_the_hand_over_is_told_and_gives_the_claim_back() {
+fn every_failure_of_the_hand_over_is_reported_and_releases_the_claim() {
     for outcome in [Outcome::NoCharacter, Outcome::ClaimLost, Outcome::TryAgainLater, Outcome::InternalError]
     {
         let mut scenario = Scenario::handed_over();
@@ -148,7 +149,7 @@ fn every_failure_of_the_hand_over_is_told_and_gives_the_claim_back() {
             [scenario.cancel_line(), scenario.release_line(), scenario.refusal_line(outcome)]
         );
         assert_eq!(scenario.claims_after_relink(), []);
-        // It may ask again.
+        // The client may send another request.
         assert_eq!(
             scenario.fixture.deliver(scenario.client, login_request()),
             [scenario.refusal_line(Outcome::TryAgainLater)]
@@ -157,10 +158,10 @@ fn every_failure_of_the_hand_over_is_told_and_gives_the_claim_back() {
 }
 
 #[test]
-fn a_lost_link_is_answered_at_once_whatever_was_under_way() {
+fn a_lost_link_fails_its_pending_requests_at_once() {
     let mut scenario = Scenario::password_requested();
     assert_eq!(scenario.fixture.close_link(scenario.agent), [scenario.refusal_line(Outcome::TryAgainLater)]);
-    assert!(scenario.confirm_password().is_empty(), "the link is gone, and what it says is nobody's");
+    assert!(scenario.confirm_password().is_empty(), "a packet of a lost link has an effect");
 
     let mut scenario = Scenario::handed_over();
     let lines = scenario.fixture.close_link(scenario.chat);
@@ -179,9 +180,9 @@ fn a_hand_over_survives_the_loss_of_the_db_agent() {
     assert_eq!(scenario.claims_after_relink(), []);
 }
 
-/// The list may reach the DB agent after the chat server has given the claim up again.
+/// The DB agent may compare the list after the chat server has released the claim.
 #[test]
-fn a_claim_that_moved_on_while_the_lists_were_compared_is_released_for_certain() {
+fn a_claim_transferred_during_a_list_comparison_is_released() {
     let mut scenario = Scenario::handed_over();
     scenario.fixture.close_link(scenario.agent);
     scenario.agent = scenario.fixture.open_link(PeerRole::DbAgent, Some(1)).0;
@@ -190,7 +191,7 @@ fn a_claim_that_moved_on_while_the_lists_were_compared_is_released_for_certain()
 }
 
 #[test]
-fn a_ticket_is_void_when_its_client_leaves_misbehaves_or_waits_too_long() {
+fn a_ticket_is_void_when_its_client_leaves_misbehaves_or_times_out() {
     let mut scenario = Scenario::granted();
     assert_eq!(scenario.fixture.close_client(scenario.client), [scenario.cancel_line()]);
 
@@ -212,7 +213,7 @@ fn a_ticket_is_void_when_its_client_leaves_misbehaves_or_waits_too_long() {
 }
 
 #[test]
-fn a_claim_that_was_revoked_is_not_named_again() {
+fn a_revoked_claim_is_not_listed_again() {
     let mut scenario = Scenario::handed_over();
     assert_eq!(
         scenario.fixture.deliver(scenario.agent, DbClaimRevoked { claim: CLAIM }),
@@ -222,7 +223,7 @@ fn a_claim_that_was_revoked_is_not_named_again() {
 }
 
 #[test]
-fn without_a_db_agent_that_has_compared_or_a_chat_server_nobody_waits() {
+fn without_a_synced_db_agent_or_a_chat_server_logins_are_refused_at_once() {
     let mut scenario = Scenario::new();
     scenario.fixture.close_link(scenario.agent);
     let refused = [scenario.refusal_line(Outcome::TryAgainLater)];
@@ -235,7 +236,7 @@ fn without_a_db_agent_that_has_compared_or_a_chat_server_nobody_waits() {
     assert_eq!(scenario.fixture.deliver(scenario.client, login_request()), refused);
 }
 
-/// Once, the look whether there is a chat server at all took a turn too: with two of them, one got every login.
+/// Regression: the check for any chat server took a turn as well, so one of two got every login.
 #[test]
 fn chat_servers_take_turns() {
     let mut scenario = Scenario::new();

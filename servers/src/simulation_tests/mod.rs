@@ -1,7 +1,8 @@
-//! Login server, chat server and a model of two DB agents on one database in one thread, without sockets or
-//! clocks: packets wait in queues until the test delivers them, links are cut at any moment, DB
-//! threads finish in any order, players change their minds. Whatever happens, in the end nobody is
-//! online who is not there.
+//! A simulation of a login server, a chat server and two DB agents on one database, for tests.
+//!
+//! Everything runs in one thread, without sockets or clocks. Packets wait in queues until the test
+//! delivers them, links are cut at any moment, DB threads finish in any order, and players change
+//! their minds. In the end, no account may be online without its player.
 
 mod agents;
 mod invariants;

@@ -1,4 +1,4 @@
-//! The servers, the links between them and the players, as queues of what has yet to happen.
+//! The servers, the links between them and the players, as queues of pending events.
 
 use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
@@ -24,31 +24,31 @@ use crate::role_fixture::{CHAT_KEY, KEY, advance_clock, hello, links, now_ms, re
 
 pub(super) const CHAT: u64 = 2;
 
-/// The first DB agent's port.
+/// The port of the first DB agent.
 const AGENT_PORT: u16 = 2;
 
-/// Something that can happen next.
+/// An event that can happen next.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Event {
     /// A packet arrives at one end of a link.
     Deliver(usize, usize),
     /// One end of a link learns that it is cut.
     Notice(usize, usize),
-    /// A link is cut. What is on its way may still arrive.
+    /// A link is cut. Packets on their way may still arrive.
     Cut(usize),
-    /// A DB thread does something.
+    /// A DB thread runs a job.
     Db(usize),
-    /// The DB agent learns what a DB thread has done.
+    /// A DB thread's result reaches the DB agent.
     Report(usize),
-    /// A DB agent dies or, if it is dead, comes back.
+    /// A DB agent crashes or, if it is down, restarts.
     Crash(usize),
     /// A server connects to another.
     Connect(usize),
     /// A server learns that a client's session has ended.
     Gone(usize),
-    /// A player does what comes next.
+    /// A player takes the next step.
     Act(usize),
-    /// A player makes a channel, joins it or leaves it.
+    /// A player creates a channel, joins it or leaves it.
     Channel(usize),
     /// A player goes away.
     Leave(usize),
@@ -58,16 +58,16 @@ pub(super) enum Event {
 
 struct Link {
     ends: [(PeerRole, SessionId); 2],
-    /// Whether the end connected, and by which token.
+    /// The token by which the first end dialed.
     token: u64,
     /// Packets on their way to each end.
     queues: [VecDeque<Packet>; 2],
     is_cut: bool,
-    /// Ends that know.
+    /// For each end, true once it knows that the link is cut.
     is_noticed: [bool; 2],
 }
 
-/// A player, all of whom want the same few accounts.
+/// A player; all players share a few accounts.
 #[derive(Default)]
 pub(super) struct Player {
     account: usize,
@@ -86,13 +86,13 @@ pub(super) struct World {
     links: Vec<Link>,
     dials: Vec<(PeerRole, SocketAddr, u64)>,
     gone: Vec<(PeerRole, SessionId)>,
-    /// Sessions in rooms, as the shards of the chat server would have it.
+    /// Sessions in rooms, as the chat server's shards would have them.
     members: HashSet<(SessionId, RoomId)>,
     pub(super) players: Vec<Player>,
 }
 
 impl World {
-    /// Servers that have yet to find each other, and six players with two accounts.
+    /// Creates servers that are not linked yet, and six players with two accounts.
     pub(super) fn new(take_over: bool, ticket_lifetime: Duration) -> Self {
         reset_clock();
         let now = Instant::now();
@@ -134,7 +134,7 @@ impl World {
         world
     }
 
-    /// What servers and network have yet to do by themselves.
+    /// Returns the pending events of the servers and the network.
     pub(super) fn due_events(&self) -> Vec<Event> {
         let mut due_events = Vec::new();
         for (at, link) in self.links.iter().enumerate() {
@@ -154,7 +154,7 @@ impl World {
         due_events
     }
 
-    /// What players, faults and time may do besides.
+    /// Returns the events that players, faults and time may cause.
     pub(super) fn external_events(&self) -> Vec<Event> {
         let mut external_events = Vec::new();
         for number in 0..self.players.len() {
@@ -196,7 +196,7 @@ impl World {
                 let closed =
                     Closed { kind: PeerKind::Client, dialled: None, reason: CloseReason::PeerClosed };
                 self.job(role, Job::Closed(id, closed));
-                assert!(self.members.iter().all(|member| member.0 != id), "{id} is over and in a room");
+                assert!(self.members.iter().all(|member| member.0 != id), "{id} has ended and is in a room");
             }
             Event::Act(player) => self.act(player),
             Event::Channel(player) => self.channel(player),
@@ -212,18 +212,18 @@ impl World {
         self.carry_out(PeerRole::Login, &mut effects);
         self.chat.tick(self.now, &mut effects);
         self.carry_out(PeerRole::Chat, &mut effects);
-        // The places of links in the list are their names, so only the last ones can go.
+        // Links are named by their index, so only the last ones can be removed.
         while self.links.last().is_some_and(|link| link.is_noticed == [true; 2]) {
             self.links.pop();
         }
     }
 
-    /// Whether the player is where the database has its account.
+    /// Returns true if the database has the player's account online at the chat server.
     pub(super) fn is_online(&self, player: &Player) -> bool {
         self.agents.is_online_at(id_of(player.account).len() as u64, CHAT, self.now)
     }
 
-    /// Has at least so many DB agents up.
+    /// Starts DB agents until `count` of them are up.
     pub(super) fn raise_agents(&mut self, count: usize) {
         for agent in 0..AGENTS {
             let up = (0..AGENTS).filter(|agent| !self.agents.is_down(*agent)).count();
@@ -233,7 +233,7 @@ impl World {
         }
     }
 
-    /// The accounts that the database has as online.
+    /// Returns the accounts that are online in the database.
     pub(super) fn online(&self) -> Vec<u64> {
         self.agents.online(self.now)
     }
@@ -263,15 +263,20 @@ impl World {
             match effect {
                 Effect::ToSession(_, Command::Send(to, packet)) => self.send(to, *packet),
                 Effect::ToSession(_, Command::SendEncoded(to, begin, rest)) => {
-                    self.send(to, Packet::decode(&[&*begin, &*rest].concat()).expect("a packet"));
+                    self.send(
+                        to,
+                        Packet::decode(&[&*begin, &*rest].concat()).expect("the role encodes packets"),
+                    );
                 }
                 Effect::ToSession(_, Command::Close(id, _)) => self.close(role, id),
                 Effect::Dial(address, _, token) => self.dials.push((role, address, token)),
-                Effect::Join(id, room) => assert!(self.members.insert((id, room)), "{id} is in {room:?}"),
+                Effect::Join(id, room) => {
+                    assert!(self.members.insert((id, room)), "{id} is in {room:?} already")
+                }
                 Effect::Leave(id, room) | Effect::Expel(id, room) => {
                     assert!(self.members.remove(&(id, room)), "{id} is not in {room:?}");
                 }
-                // What is said reaches nobody here: the players of the simulation only come and go.
+                // Messages reach no player: the players of the simulation only come and go.
                 _ => {}
             }
         }
@@ -294,7 +299,7 @@ impl World {
         }
     }
 
-    /// A server ends a session.
+    /// Closes a session on behalf of a server.
     fn close(&mut self, role: PeerRole, id: SessionId) {
         for link in self.links.iter_mut().filter(|link| link.ends.iter().any(|end| end.1 == id)) {
             link.is_cut = true;
@@ -360,12 +365,12 @@ impl World {
                 self.players[number].login = Some(login);
                 self.job(PeerRole::Login, Job::Packet(login, LoginRequest { id, password }.into(), self.now));
             }
-            // Waits for an answer, was refused, or is in: goes.
+            // The player waits for an answer, was refused or is in the chat, and leaves.
             (None, Some(_)) => self.leave(number),
         }
     }
 
-    /// All want the same channel. Those who are in it leave it, and those who cannot make it join it.
+    /// Leaves the channel, or creates and joins it. All players want the same one.
     fn channel(&mut self, number: usize) {
         let Some(session) = self.players[number].chat else { return };
         let name = Text::truncated("channel");
@@ -381,7 +386,7 @@ impl World {
         }
     }
 
-    /// Sessions in rooms of the chat server.
+    /// Returns the number of sessions in rooms of the chat server.
     pub(super) fn members(&self) -> usize {
         self.members.len()
     }
@@ -407,7 +412,7 @@ impl World {
     }
 }
 
-/// The model's accounts are numbered by the length of their ids.
+/// Returns the id of an account. The model numbers accounts by the length of their ids.
 fn id_of(account: usize) -> &'static str {
     ["one", "four"][account]
 }

@@ -1,4 +1,4 @@
-//! Channels: made, joined, left, listed.
+//! Requests to create, join, leave and list channels, and to kick members.
 
 use throng_core::content::Call;
 use throng_core::room::RoomId;
@@ -22,7 +22,7 @@ pub(super) fn join(chat: &mut Chat, call: &mut Call<'_>, request: ChannelJoinReq
 
 pub(super) fn leave(chat: &mut Chat, call: &mut Call<'_>, request: ChannelLeaveRequest) {
     let Some(user) = chat.users.by_session(call.session).map(|user| user.user.id) else { return };
-    // Once it has been told that it is out, it gets nothing more of what is said there.
+    // The membership ends before the answer, so that nothing said in the channel follows it.
     let outcome = remove_from_channel(chat, call, request.channel, user, Departure::Voluntary);
     call.effects.send(call.session, ChannelLeft { channel: request.channel, outcome });
 }
@@ -47,11 +47,11 @@ pub(super) fn list(chat: &mut Chat, call: &mut Call<'_>, request: ChannelListReq
     call.effects.send(call.session, chat.channels.list(request.after));
 }
 
-/// What a request to be in a channel comes to.
+/// Result of a request to be in a channel.
 enum Entry {
-    /// The user has just become a member.
+    /// The user has become a member.
     New(u32),
-    /// The user is a member already.
+    /// The user was a member already.
     Old(u32),
 }
 
@@ -85,7 +85,8 @@ fn join_channel(chat: &mut Chat, call: &mut Call<'_>, name: &WishedChannel) -> R
     Ok(Entry::New(number))
 }
 
-/// Says how it went. Who is in gets the first page of the list, and then what is said, in this order.
+/// Answers a request to be in a channel. A member gets the first page of the list before it joins
+/// the room, so that the page precedes every message.
 fn answer(chat: &mut Chat, call: &mut Call<'_>, name: WishedChannel, entry: Result<Entry, Outcome>) {
     if let Err(outcome) = entry.and_then(|entry| confirm(chat, call, &entry)) {
         call.effects.send(call.session, ChannelAnswer { outcome, channel: 0, name, head_count: 0 });
@@ -110,7 +111,7 @@ fn confirm(chat: &Chat, call: &mut Call<'_>, entry: &Entry) -> Result<(), Outcom
     Ok(())
 }
 
-/// Takes a user out of a channel: Ok, or NotAMember.
+/// Removes a user from a channel. Returns Ok or NotAMember.
 fn remove_from_channel(
     chat: &mut Chat,
     call: &mut Call<'_>,
@@ -119,7 +120,7 @@ fn remove_from_channel(
     departure: Departure,
 ) -> Outcome {
     let Some(list_state) = chat.channels.leave(number, user) else { return Outcome::NotAMember };
-    // Its members are in the chat: who leaves that leaves its channels.
+    // Members of channels are in the chat: a user that leaves the chat leaves its channels first.
     let Some(presence) = chat.users.by_id_mut(user) else { return Outcome::NotAMember };
     presence.channels.retain(|other| *other != number);
     let member = presence.member();

@@ -1,4 +1,4 @@
-//! The handlers of links: logins that are on their way, and what the DB agents say.
+//! Packets of the links: logins from login servers, and answers from DB agents.
 
 use throng_core::content::Call;
 use throng_core::wire::CloseReason;
@@ -53,7 +53,8 @@ pub(super) fn character_loaded(chat: &mut Chat, call: &mut Call<'_>, answer: DbL
     match load.filter(|load| !load.is_cancelled) {
         Some(load) => {
             if is_ours {
-                // The ticket is yet to be made, so it is good for a little longer than from now.
+                // The login server is yet to mint the ticket, so it expires later than one minted
+                // now.
                 let lifetime = chat.settings.ticket_lifetime + chat.settings.request_timeout;
                 let until_ms = (chat.now_ms)() + lifetime.as_millis() as u64;
                 chat.held_claims.insert(load.claim);
@@ -61,7 +62,7 @@ pub(super) fn character_loaded(chat: &mut Chat, call: &mut Call<'_>, answer: DbL
             }
             answer_login(&load, answer.outcome, answer.character, call.effects);
         }
-        // Too late, or nobody wants it any more: the claim that came over goes back.
+        // The login has timed out or was cancelled, so the claim that came over is released.
         None if is_ours => chat.held_claims.release(answer.claim, call.effects),
         None => {}
     }
@@ -73,11 +74,12 @@ pub(super) fn claims_synced(chat: &mut Chat, call: &mut Call<'_>, _: DbClaimsSyn
 }
 
 pub(super) fn claim_revoked(chat: &mut Chat, call: &mut Call<'_>, revoked: DbClaimRevoked) {
-    // Released, and not only forgotten: a list of ours that the DB agent came to after the claim was
-    // gone may have brought it back.
+    // A release, and not only a removal: the DB agent may have compared one of our lists after the
+    // claim was gone, and thereby restored it.
     chat.held_claims.release(revoked.claim, call.effects);
     chat.admission.cancel(&revoked.claim);
-    // The word that the claim came over may be on its way still, from another DB thread: it is void.
+    // The answer that the claim came over may still be on its way from another DB thread. It is
+    // void.
     if let Some(load) = chat.loads.iter_mut().find(|load| load.claim == revoked.claim && !load.is_cancelled) {
         load.is_cancelled = true;
         answer_login(load, Outcome::ClaimLost, None, call.effects);

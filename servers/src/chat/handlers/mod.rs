@@ -1,10 +1,10 @@
-//! The chat server's handler table: one function a packet.
+//! The handler table of the chat server, with one function for each packet.
 
-#![expect(clippy::needless_pass_by_value, reason = "a handler is given its packet for good")]
+#![expect(clippy::needless_pass_by_value, reason = "a handler owns its packet")]
 
 mod channels;
 mod links;
-mod talk;
+mod messages;
 
 use throng_core::clock::{micros, monotonic_us};
 use throng_core::content::{Call, HandlerTable};
@@ -20,7 +20,7 @@ use super::{CONNECTED, Chat, DB_AGENT_LINK, Departure, ENTERED, Expected, LOGIN_
 use crate::chat::list_state::ListState;
 use crate::chat::pages::Page;
 
-/// Every packet that the chat server takes.
+/// Returns the table of every packet that the chat server accepts.
 pub(super) fn table() -> HandlerTable<Chat> {
     HandlerTable::default()
         .on(CONNECTED.or(ENTERED), enter)
@@ -28,7 +28,7 @@ pub(super) fn table() -> HandlerTable<Chat> {
         .on(ENTERED, position)
         .on(ENTERED, exit)
         .on(ENTERED, ping)
-        .on(ENTERED, talk::chat)
+        .on(ENTERED, messages::chat)
         .on(ENTERED, channels::create)
         .on(ENTERED, channels::join)
         .on(ENTERED, channels::leave)
@@ -65,11 +65,11 @@ fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
     metrics::CHAT_USERS.add(1);
     let user = chat.users.enter(call.session, claim, ticket.name);
     chat.phases.insert(call.session, ENTERED);
-    // The others are told before the newcomer joins the room; its list is taken before it joins, too, so
-    // it misses nobody.
+    // The notice and the first page are made before the session joins the world: an immediate
+    // notice then skips it, and it misses no later one.
     let list_state = chat.users.list_state();
     chat.notices.entered(RoomId::WORLD, &user, list_state, call.now, call.effects);
-    // A shard's number is below SHARDS_MAX.
+    // Shard numbers are below SHARDS_MAX.
     let shard = call.session.shard() as u8;
     call.effects.send(call.session, EnterAnswer { user, head_count: list_state.head_count, shard });
     let page = chat.users.page(0);
@@ -110,7 +110,7 @@ fn ping(_: &mut Chat, call: &mut Call<'_>, request: PingRequest) {
     );
 }
 
-/// How long the packet has waited for its handler, in microseconds.
+/// Returns the time that the packet has waited for its handler, in microseconds.
 fn queued_us(call: &Call<'_>) -> u32 {
     u32::try_from(micros(call.now.saturating_duration_since(call.received))).unwrap_or(u32::MAX)
 }

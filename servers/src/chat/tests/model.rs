@@ -62,7 +62,7 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// How a user asks to be in a channel.
+/// The kind of request to be in a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Intent {
     Create,
@@ -506,7 +506,7 @@ proptest! {
                 prop_assert_eq!(view.version, test.rooms[&number].version);
             }
         }
-        // When all users have left, no state is left.
+        // No state is left when all users have left.
         while let Some(user) = test.users.first() {
             let slot = user.slot;
             test.perform(slot, &Action::Vanish);

@@ -1,4 +1,4 @@
-//! In which order rooms are joined and left, and what is told around it. Shards rely on it.
+//! The order of the effects around joining and leaving rooms, on which the shards rely.
 
 use throng_core::wire::packets::{
     ChannelAnswer, ChannelCreateRequest, ChannelJoinRequest, ChannelKickAnswer, ChannelKickRequest,
@@ -10,7 +10,7 @@ use super::*;
 
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// A chat with users 1, 2, and so on, of the accounts 1, 2, and so on.
+/// Creates a chat server with users 1, 2 and so on, of accounts 1, 2 and so on.
 fn chat(users: u64, at_once: usize) -> (RoleFixture<ChatRole>, Vec<SessionId>) {
     let settings = ChatSettings {
         take_over: true,
@@ -54,9 +54,9 @@ fn answer(outcome: Outcome, channel: u32, name: &str, head_count: u32) -> Channe
 }
 
 #[test]
-fn who_joins_has_the_list_before_anything_is_told_and_who_is_out_hears_nothing_after() {
+fn the_list_precedes_the_first_message_and_nothing_follows_a_departure() {
     let (mut fixture, users) = chat(3, 64);
-    let [first, second, third] = users[..] else { panic!("there are three") };
+    let [first, second, third] = users[..] else { panic!("not three users") };
     let create = ChannelCreateRequest { name: Text::truncated("Club") };
     assert_eq!(
         fixture.deliver(first, create),
@@ -72,7 +72,11 @@ fn who_joins_has_the_list_before_anything_is_told_and_who_is_out_hears_nothing_a
         fixture.deliver(second, join.clone()),
         [&[notice(1, 2, 2, &[2], &[])], &answers[..], &[format!("{second} joins 1")]].concat()
     );
-    assert_eq!(fixture.deliver(second, join.clone()), answers, "twice is once");
+    assert_eq!(
+        fixture.deliver(second, join.clone()),
+        answers,
+        "a member that joins again gets the same answer"
+    );
     fixture.deliver(third, join.clone());
 
     let kick = ChannelKickRequest { channel: 1, user: 2 };
@@ -96,7 +100,7 @@ fn who_joins_has_the_list_before_anything_is_told_and_who_is_out_hears_nothing_a
             sent(first, ChannelLeft { channel: 1, outcome: Outcome::Ok }),
         ]
     );
-    // The last one goes, and with it the channel.
+    // The last member leaves, which ends the channel.
     assert_eq!(
         fixture.deliver(third, ExitRequest {}),
         [
@@ -112,7 +116,7 @@ fn who_joins_has_the_list_before_anything_is_told_and_who_is_out_hears_nothing_a
 }
 
 #[test]
-fn who_has_logged_in_elsewhere_is_put_out_of_every_room() {
+fn a_login_elsewhere_kicks_the_session_from_every_room() {
     let (mut fixture, users) = chat(2, 64);
     fixture.deliver(users[0], ChannelCreateRequest { name: Text::truncated("club") });
     let again = fixture.open_client();
@@ -130,7 +134,7 @@ fn who_has_logged_in_elsewhere_is_put_out_of_every_room() {
 }
 
 #[test]
-fn a_crowd_is_told_of_its_newcomers_once_an_interval() {
+fn a_large_room_announces_newcomers_once_an_interval() {
     let (mut fixture, users) = chat(3, 2);
     let newcomer = fixture.open_client();
     let lines = fixture.deliver(newcomer, ticket(4, 0, "user 4"));
@@ -156,7 +160,7 @@ fn a_crowd_is_told_of_its_newcomers_once_an_interval() {
 }
 
 #[test]
-fn a_message_goes_to_its_scope_and_a_target_that_means_nothing_ends_the_session() {
+fn a_message_goes_to_its_scope_and_a_meaningless_target_closes_the_session() {
     let (mut fixture, users) = chat(2, 64);
     let request = |scope, target| {
         let text = Text::truncated("hi");

@@ -1,4 +1,4 @@
-//! What is said, and to whom.
+//! Chat messages: their scopes and their recipients.
 
 use throng_core::clock::monotonic_us;
 use throng_core::content::Call;
@@ -22,7 +22,7 @@ pub(in crate::chat) fn chat(chat: &mut Chat, call: &mut Call<'_>, request: ChatR
     }
 }
 
-/// Delivers a message, or says why not: NotAMember, NoSuchUser or NoPosition.
+/// Delivers a message. Fails with NotAMember, NoSuchUser or NoPosition.
 fn say(chat: &mut Chat, call: &mut Call<'_>, request: ChatRequest) -> Result<(), Outcome> {
     let sender = chat.users.by_session(call.session).ok_or(Outcome::NoSuchUser)?;
     let ChatRequest { scope, target, stamp, text } = request;
@@ -58,13 +58,13 @@ fn say(chat: &mut Chat, call: &mut Call<'_>, request: ChatRequest) -> Result<(),
             call.effects.multicast(nearby, message);
         }
         Scope::Whisper => {
-            let hearer = chat.users.by_id(target).ok_or(Outcome::NoSuchUser)?;
-            let mut both = vec![call.session];
-            if hearer.session != call.session {
-                both.push(hearer.session);
+            let target = chat.users.by_id(target).ok_or(Outcome::NoSuchUser)?;
+            let mut recipients = vec![call.session];
+            if target.session != call.session {
+                recipients.push(target.session);
             }
             metrics::WHISPERS.inc();
-            call.effects.multicast(both, message);
+            call.effects.multicast(recipients, message);
         }
     }
     Ok(())
