@@ -180,9 +180,7 @@ mod tests {
             let mut pages = Pages::default();
             let mut users = BTreeMap::new();
             let mut last = 0;
-            let mut version = 0;
-            for (step, pick, name) in steps {
-                version += 1;
+            for (version, (step, pick, name)) in (1..).zip(steps) {
                 match step {
                     0 if !users.is_empty() => {
                         let id = *pick.get(&users.keys().copied().collect::<Vec<_>>());

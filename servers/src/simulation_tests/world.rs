@@ -271,7 +271,7 @@ impl World {
                 Effect::ToSession(_, Command::Close(id, _)) => self.close(role, id),
                 Effect::Dial(address, _, token) => self.dials.push((role, address, token)),
                 Effect::Join(id, room) => {
-                    assert!(self.members.insert((id, room)), "{id} is in {room:?} already")
+                    assert!(self.members.insert((id, room)), "{id} is in {room:?} already");
                 }
                 Effect::Leave(id, room) | Effect::Expel(id, room) => {
                     assert!(self.members.remove(&(id, room)), "{id} is not in {room:?}");

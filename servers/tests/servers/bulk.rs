@@ -1,9 +1,8 @@
-//! `throng db seed` and `throng db import-accounts` as processes, on the embedded SQLite and on PostgreSQL.
+//! Tests of `throng db seed` and `throng db import-accounts` as processes, on SQLite and
+//! PostgreSQL.
 
 use std::fs;
 use std::process::{Command, Output, Stdio};
-use std::thread;
-use std::time::Duration;
 
 use throng_servers::dbagent::odbc::Stored;
 use throng_servers::dbagent::password::{PasswordCost, Passwords};
@@ -13,7 +12,7 @@ use throng_servers::rules;
 
 use crate::support::{Home, PATIENCE, Postgres};
 
-/// An account as a test finds it.
+/// An account in the database.
 #[derive(Debug, PartialEq, Eq)]
 struct Found {
     account: u64,
@@ -22,7 +21,7 @@ struct Found {
     name: Option<String>,
 }
 
-/// A migrated database that `throng db` and the test both use.
+/// A migrated database that `throng db` and the test share.
 struct BulkTest {
     home: Home,
     settings: Vec<String>,
@@ -55,12 +54,12 @@ impl BulkTest {
         throng(&self.home, words, &self.settings)
     }
 
-    /// Exit code and standard output.
+    /// Returns the exit code and standard output.
     fn run(&self, words: &[&str]) -> (Option<i32>, String) {
-        ended(&self.command(words).output().unwrap())
+        exit_and_output(&self.command(words).output().unwrap())
     }
 
-    /// Imports this text as a file.
+    /// Imports a file with this text.
     fn import(&self, text: &str) -> (Option<i32>, String) {
         let file = self.home.path().with_extension("csv");
         fs::write(&file, text).unwrap();
@@ -78,15 +77,15 @@ impl BulkTest {
         })
     }
 
-    /// The account with this id has this password and character.
+    /// Asserts that the account with this id has this password and character.
     fn assert_account(&mut self, id: &str, password: &str, name: Option<&str>) -> Found {
-        let found = self.find(id).unwrap_or_else(|| panic!("{id} is not there"));
+        let found = self.find(id).unwrap_or_else(|| panic!("there is no account {id}"));
         assert_eq!((found.id.as_str(), found.name.as_deref()), (id, name));
         assert!(self.passwords.verify(Some(&found.password_hash), password).unwrap(), "{id}");
         found
     }
 
-    /// An account that is there before, without a character.
+    /// Creates an account without a character.
     fn sign_up(&mut self, id: &str, password: &str) {
         let password_hash = self.passwords.hash(password).unwrap();
         let id_key = rules::check_id(id).unwrap();
@@ -105,7 +104,7 @@ fn throng(home: &Home, words: &[&str], settings: &[String]) -> Command {
     throng
 }
 
-fn ended(output: &Output) -> (Option<i32>, String) {
+fn exit_and_output(output: &Output) -> (Option<i32>, String) {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.is_empty(), "{stderr}");
     (output.status.code(), String::from_utf8(output.stdout.clone()).unwrap())
@@ -124,17 +123,18 @@ fn check_seeding(mut test: BulkTest) {
 
     let (code, said) = test.run(&["db", "seed", "--count", "80"]);
     assert!(code == Some(0) && said.starts_with("30 accounts made, 50 there already, 0 refused"), "{said}");
-    assert_eq!(test.find("seed-000050"), Some(first), "what is there is left as it is");
+    assert_eq!(test.find("seed-000050"), Some(first), "an existing account was changed");
     let mut hashes: Vec<String> = (1..=80)
         .map(|number| format!("seed-{number:06}"))
         .map(|id| test.assert_account(&id, "seed-password", Some(&id)).password_hash)
         .collect();
     hashes.sort();
     hashes.dedup();
-    assert_eq!(hashes.len(), 80, "each has a salt of its own");
+    assert_eq!(hashes.len(), 80, "two accounts share a salt");
     assert_eq!(test.find("seed-000081"), None);
 
-    // One that was interrupted before its character, one that is somebody else's.
+    // One account was interrupted before its character was created, and one belongs to another
+    // player.
     test.sign_up("봇-000001", "하나하나하나하나");
     test.sign_up("봇-000002", "somebody else's");
     let (code, said) =
@@ -158,7 +158,7 @@ fn postgres_is_seeded() {
     let database = Postgres::shared().database();
     check_seeding(BulkTest::postgres(&database));
     assert_eq!(database.sql("SELECT count(*) FROM throng.accounts"), "83");
-    // By the database's clock.
+    // Accounts are created by the database's clock.
     let late = "SELECT count(*) FROM throng.accounts WHERE created_ms > 1 AND \
                 abs(created_ms - extract(epoch FROM now()) * 1000) > 60000";
     assert_eq!(database.sql(late), "0");
@@ -199,7 +199,7 @@ fn check_import_of_passwords(test: &mut BulkTest) {
     ];
     let mut problems: Vec<&str> = problems.lines().collect();
     let mut expected = expected.to_vec();
-    // Two rows want one name: which of them has it is between the threads.
+    // Two rows request one name, and either thread may be first.
     let first = "line 2: \"김,철수\" is left without a character: another one has the name";
     let is_first_nameless = problems[0] == first;
     if is_first_nameless {
@@ -263,7 +263,7 @@ fn postgres_takes_imports() {
 }
 
 #[test]
-fn of_many_rows_with_one_id_the_first_is_made_and_of_many_problems_some_are_told() {
+fn the_first_of_many_rows_with_one_id_is_imported_and_problems_are_listed_up_to_a_limit() {
     let mut test = BulkTest::sqlite();
     let rows: Vec<String> = (0..500).map(|row| format!("same,password-{row},Same {row}\n")).collect();
     let (code, said) = test.import(&format!("id,password,name\n{}", rows.concat()));
@@ -277,7 +277,7 @@ fn of_many_rows_with_one_id_the_first_is_made_and_of_many_problems_some_are_told
 }
 
 #[test]
-fn what_cannot_be_begun_says_why() {
+fn commands_that_cannot_start_say_why() {
     let check = |home: &Home, words: &[&str], wanted: &[&str]| {
         let output = throng(home, words, &[]).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -310,7 +310,7 @@ fn what_cannot_be_begun_says_why() {
 }
 
 #[test]
-fn connections_that_break_cost_no_account() {
+fn broken_connections_lose_no_account() {
     const COUNT: usize = 3000;
     let database = Postgres::shared().database();
     let mut test = BulkTest::postgres(&database);
@@ -320,18 +320,20 @@ fn connections_that_break_cost_no_account() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // Each interrupts each thread once; a thread gives a call up after ten times.
+    // Each interruption breaks each thread's connection once, and a thread retries a call ten
+    // times. One follows another only after accounts were created in between.
     let mut interruptions = 0;
+    let mut created = 0;
     while interruptions < 5 && seeding.try_wait().unwrap().is_none() {
-        thread::sleep(Duration::from_millis(200));
-        let made = database.sql("SELECT count(*) FROM throng.accounts");
-        if made != "0" && seeding.try_wait().unwrap().is_none() {
+        let count = database.sql("SELECT count(*) FROM throng.accounts").parse().unwrap();
+        if count > created {
             Postgres::shared().terminate_all(&database.name);
             interruptions += 1;
+            created = count;
         }
     }
-    let (code, said) = ended(&seeding.wait_with_output().unwrap());
-    assert!(interruptions > 0, "it was too fast: {said}");
+    let (code, said) = exit_and_output(&seeding.wait_with_output().unwrap());
+    assert!(interruptions > 0, "the seeding ended without an interruption: {said}");
     assert!(code == Some(0) && said.starts_with("3000 accounts made, 0 there already, 0 refused"), "{said}");
     assert_eq!(database.sql("SELECT count(*) FROM throng.characters"), COUNT.to_string());
     test.database = Box::new(Stored::connect(&database.as_agent()).unwrap());

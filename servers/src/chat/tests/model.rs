@@ -167,7 +167,7 @@ impl ModelTest {
                     assert!(self.joined.insert((id, room.0)), "{id} is in {room:?} already");
                 }
                 Effect::Leave(id, room) => {
-                    assert!(self.joined.remove(&(id, room.0)), "{id} is not in {room:?}")
+                    assert!(self.joined.remove(&(id, room.0)), "{id} is not in {room:?}");
                 }
                 Effect::Expel(id, room) => {
                     assert!(self.joined.remove(&(id, room.0)), "{id} is not in {room:?}");

@@ -1,4 +1,4 @@
-//! Many people in the chat, who notice when a message is missing.
+//! A group of clients in the chat that detects missing messages.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,30 +9,31 @@ use throng_core::wire::packets::{ChatMessage, ChatRequest, ChatText, Scope};
 
 use super::{Client, Home, ServerAddr, wait_until};
 
-/// Clients in the chat. Nobody else may talk while they do.
+/// Clients in the chat. No other client may send messages while they check theirs.
 pub(crate) struct ChatGroup {
     pub(crate) members: Vec<Client>,
     said: u64,
-    /// The number of the last message.
+    /// The number of the latest message.
     sequence: Option<u64>,
 }
 
 impl ChatGroup {
-    /// Lets `count` clients in, with minted tickets for the accounts from a million on.
+    /// Enters the chat with `count` clients, whose tickets are minted for the accounts from a
+    /// million on.
     pub(crate) fn enter(home: &Home, chat: ServerAddr, count: u64) -> Self {
         Self::enter_as(home, chat, count, |_| {})
     }
 
-    /// The same, with tickets that `change` changes.
+    /// Enters the chat as [`Self::enter`] does, with tickets that `change` has changed.
     pub(crate) fn enter_as(home: &Home, chat: ServerAddr, count: u64, change: impl Fn(&mut Ticket)) -> Self {
         let enter = |number| Client::enter(chat, home.mint(chat.key, 1_000_000 + number, &change)).0;
         Self { members: (0..count).map(enter).collect(), said: 0, sequence: None }
     }
 
-    /// One member says something, everybody hears it, nobody heard anything else from anybody.
+    /// Sends a message from one member. Asserts that every member receives it as the next message.
     pub(crate) fn round(&mut self) {
         self.said += 1;
-        let text = format!("message {} of the crowd", self.said);
+        let text = format!("message {} of the group", self.said);
         let sender = self.said as usize % self.members.len();
         self.members[sender].send(ChatRequest {
             scope: Scope::World,
@@ -48,7 +49,7 @@ impl ChatGroup {
         }
     }
 
-    /// From now on they talk without a pause, on a thread of their own.
+    /// Starts a thread on which the members chat without a pause.
     pub(crate) fn chat_in_background(mut self) -> BackgroundChat {
         let stop = Arc::new(AtomicBool::new(false));
         let rounds = Arc::new(AtomicU64::new(0));
@@ -67,7 +68,8 @@ impl ChatGroup {
     }
 }
 
-/// A crowd that talks. Stops, and fails the test if somebody missed a message, when dropped.
+/// A group that chats in the background. When dropped, it stops, and fails the test if a member
+/// missed a message.
 pub(crate) struct BackgroundChat {
     stop: Arc<AtomicBool>,
     rounds: Arc<AtomicU64>,
@@ -75,19 +77,25 @@ pub(crate) struct BackgroundChat {
 }
 
 impl BackgroundChat {
-    /// Waits until messages that were not even sent before this call have reached everybody.
+    /// Waits until messages that are sent after this call have reached every member.
     pub(crate) fn assert_progress(&self) {
         let before = self.rounds.load(Ordering::Relaxed);
-        wait_until("the chat goes on", || {
-            assert!(self.thread.as_ref().is_some_and(|thread| !thread.is_finished()), "the chat has stopped");
+        wait_until("the chat continues", || {
+            assert!(
+                self.thread.as_ref().is_some_and(|thread| !thread.is_finished()),
+                "the background chat has ended"
+            );
             self.rounds.load(Ordering::Relaxed) >= before + 2
         });
     }
 
-    /// They fall silent.
+    /// Stops the background chat.
     pub(crate) fn stop(mut self) -> ChatGroup {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().and_then(|thread| thread.join().ok()).expect("everybody has heard everything")
+        self.thread
+            .take()
+            .and_then(|thread| thread.join().ok())
+            .expect("every member has received every message")
     }
 }
 
@@ -96,7 +104,7 @@ impl Drop for BackgroundChat {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             let is_well = thread.join().is_ok();
-            assert!(is_well || thread::panicking(), "somebody missed a message");
+            assert!(is_well || thread::panicking(), "a member missed a message");
         }
     }
 }
