@@ -1,4 +1,4 @@
-//! Many people in the chat, who notice when a message is missing.
+//! A group of clients in the chat that detects missing messages.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,32 +7,33 @@ use std::thread::{self, JoinHandle};
 use throng_core::crypto::Ticket;
 use throng_core::wire::packets::{ChatMessage, ChatRequest, ChatText, Scope};
 
-use super::{Client, Door, Home, wait_until};
+use super::{Client, Home, ServerAddr, wait_until};
 
-/// Clients in the chat. Nobody else may talk while they do.
-pub(crate) struct Crowd {
+/// Clients in the chat. No other client may send messages while they check theirs.
+pub(crate) struct ChatGroup {
     pub(crate) members: Vec<Client>,
     said: u64,
-    /// The number of the last message.
+    /// The number of the latest message.
     sequence: Option<u64>,
 }
 
-impl Crowd {
-    /// Lets `count` clients in, with minted tickets for the accounts from a million on.
-    pub(crate) fn enter(home: &Home, chat: Door, count: u64) -> Self {
+impl ChatGroup {
+    /// Enters the chat with `count` clients, whose tickets are minted for the accounts from a
+    /// million on.
+    pub(crate) fn enter(home: &Home, chat: ServerAddr, count: u64) -> Self {
         Self::enter_as(home, chat, count, |_| {})
     }
 
-    /// The same, with tickets that `change` changes.
-    pub(crate) fn enter_as(home: &Home, chat: Door, count: u64, change: impl Fn(&mut Ticket)) -> Self {
+    /// Enters the chat as [`Self::enter`] does, with tickets that `change` has changed.
+    pub(crate) fn enter_as(home: &Home, chat: ServerAddr, count: u64, change: impl Fn(&mut Ticket)) -> Self {
         let enter = |number| Client::enter(chat, home.mint(chat.key, 1_000_000 + number, &change)).0;
         Self { members: (0..count).map(enter).collect(), said: 0, sequence: None }
     }
 
-    /// One member says something, everybody hears it, nobody heard anything else from anybody.
+    /// Sends a message from one member. Asserts that every member receives it as the next message.
     pub(crate) fn round(&mut self) {
         self.said += 1;
-        let text = format!("message {} of the crowd", self.said);
+        let text = format!("message {} of the group", self.said);
         let sender = self.said as usize % self.members.len();
         self.members[sender].send(ChatRequest {
             scope: Scope::World,
@@ -48,12 +49,13 @@ impl Crowd {
         }
     }
 
-    /// From now on they talk without a pause, on a thread of their own.
-    pub(crate) fn chatter(mut self) -> Chatter {
+    /// Starts a thread on which the members chat without a pause.
+    pub(crate) fn chat_in_background(mut self) -> BackgroundChat {
         let stop = Arc::new(AtomicBool::new(false));
         let rounds = Arc::new(AtomicU64::new(0));
         let thread = thread::spawn({
-            let (stop, rounds) = (stop.clone(), rounds.clone());
+            let stop = stop.clone();
+            let rounds = rounds.clone();
             move || {
                 while !stop.load(Ordering::Relaxed) {
                     self.round();
@@ -62,40 +64,47 @@ impl Crowd {
                 self
             }
         });
-        Chatter { stop, rounds, thread: Some(thread) }
+        BackgroundChat { stop, rounds, thread: Some(thread) }
     }
 }
 
-/// A crowd that talks. Stops, and fails the test if somebody missed a message, when dropped.
-pub(crate) struct Chatter {
+/// A group that chats in the background. When dropped, it stops, and fails the test if a member
+/// missed a message.
+pub(crate) struct BackgroundChat {
     stop: Arc<AtomicBool>,
     rounds: Arc<AtomicU64>,
-    thread: Option<JoinHandle<Crowd>>,
+    thread: Option<JoinHandle<ChatGroup>>,
 }
 
-impl Chatter {
-    /// Waits until messages that were not even sent before this call have reached everybody.
-    pub(crate) fn goes_on(&self) {
+impl BackgroundChat {
+    /// Waits until messages that are sent after this call have reached every member.
+    pub(crate) fn assert_progress(&self) {
         let before = self.rounds.load(Ordering::Relaxed);
-        wait_until("the chat goes on", || {
-            assert!(self.thread.as_ref().is_some_and(|thread| !thread.is_finished()), "the chat has stopped");
+        wait_until("the chat continues", || {
+            assert!(
+                self.thread.as_ref().is_some_and(|thread| !thread.is_finished()),
+                "the background chat has ended"
+            );
             self.rounds.load(Ordering::Relaxed) >= before + 2
         });
     }
 
-    /// They fall silent.
-    pub(crate) fn stop(mut self) -> Crowd {
+    /// Stops the background chat.
+    pub(crate) fn stop(mut self) -> ChatGroup {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().and_then(|thread| thread.join().ok()).expect("everybody has heard everything")
+        self.thread
+            .take()
+            .and_then(|thread| thread.join().ok())
+            .expect("every member has received every message")
     }
 }
 
-impl Drop for Chatter {
+impl Drop for BackgroundChat {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             let is_well = thread.join().is_ok();
-            assert!(is_well || thread::panicking(), "somebody missed a message");
+            assert!(is_well || thread::panicking(), "a member missed a message");
         }
     }
 }

@@ -1,5 +1,7 @@
-//! DB agents as the others see them, with their one database as tables in memory and their DB threads as
-//! lists of what they have yet to do and to report.
+//! A model of DB agents on one database, as the other servers see them.
+//!
+//! The database is tables in memory. The DB threads are lists of jobs to do and of replies to
+//! report.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -13,36 +15,36 @@ use throng_core::wire::{Packet, Text};
 
 const LEASE: Duration = Duration::from_secs(15);
 const GRACE: Duration = Duration::from_secs(1);
-/// What an agent leaves, at its start, of the leases that the one before it gave.
+/// Maximum lifetime that a restarted agent leaves to the leases of its predecessor.
 const COMEBACK: Duration = Duration::from_secs(2);
 const NO_CLAIM: Claim = Claim { account: 0, id: 0 };
 
-/// How many agents there are.
+/// Number of agents.
 pub(super) const AGENTS: usize = 2;
 
-/// Something for a DB thread of an agent to do, for the process `instance` that asked over `link`.
+/// A job of an agent's DB thread, for the process `instance` that asked over `link`.
 struct Job {
     agent: usize,
     link: SessionId,
     instance: u64,
     packet: Packet,
-    /// Of a list: whether it is the first one over its link.
+    /// True for the first list over its link.
     is_first: bool,
 }
 
-/// What came of it, on its way from the DB thread to the role.
+/// The result of a job, on its way from the DB thread to the role.
 struct Reply {
     agent: usize,
     link: SessionId,
     instance: u64,
     packet: Packet,
-    /// A claim that the asking process holds by this.
+    /// The claim that the asking process holds by it.
     claim: Option<Claim>,
-    /// The claim that went for it, and who held it.
+    /// The claim that it displaced, and the process that held it.
     displaced: Option<(u64, Claim)>,
 }
 
-/// A row of the table of claims: the process that holds it, and the agent that it came by.
+/// A row of the table of claims: the process that holds it, and the agent by which it came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Row {
     claim: u64,
@@ -55,12 +57,12 @@ pub(super) struct Agents {
     online: HashMap<u64, Row>,
     /// By process and agent.
     leases: HashMap<(u64, u64), Instant>,
-    /// The last list of each process.
+    /// The latest list of each process.
     lists: HashMap<u64, u64>,
-    /// How often each agent was started.
+    /// Number of starts of each agent.
     starts: [u64; AGENTS],
     is_down: [bool; AGENTS],
-    /// Links, with the agent at the one end and the process, once it is known, at the other.
+    /// For each link, the agent at one end and the process at the other; 0 before its hello.
     links: HashMap<SessionId, (usize, u64)>,
     in_use: HashMap<(usize, u64), SessionId>,
     jobs: Vec<Job>,
@@ -72,7 +74,7 @@ pub(super) struct Agents {
 type Sent = Vec<(SessionId, Packet)>;
 
 impl Agents {
-    /// The number of an agent's process.
+    /// Returns the number of an agent's process.
     fn number(&self, agent: usize) -> u64 {
         agent as u64 + 100 * self.starts[agent]
     }
@@ -107,7 +109,7 @@ impl Agents {
         self.is_down[agent]
     }
 
-    /// An agent that was down is started again.
+    /// Restarts an agent that is down.
     pub(super) fn start(&mut self, agent: usize, now: Instant) {
         if std::mem::take(&mut self.is_down[agent]) {
             let old = self.number(agent);
@@ -120,7 +122,7 @@ impl Agents {
         }
     }
 
-    /// An agent dies. A statement that is on its way is done, the rest is forgotten.
+    /// Crashes an agent. A statement that has started completes; everything else is lost.
     pub(super) fn crash(&mut self, agent: usize, now: Instant) -> Vec<SessionId> {
         if let Some(job) = self.ready().into_iter().find(|job| self.jobs[*job].agent == agent) {
             self.run(job, now);
@@ -139,7 +141,8 @@ impl Agents {
         }
     }
 
-    /// The jobs that a DB thread may take next: of those about online state only the first of a process.
+    /// Returns the jobs that a DB thread may take. Jobs about online state run in order for each
+    /// process.
     pub(super) fn ready(&self) -> Vec<usize> {
         let is_control =
             |job: &Job| matches!(job.packet, Packet::DbHeldClaims(_) | Packet::DbReleaseClaim(_));
@@ -160,13 +163,13 @@ impl Agents {
         self.leases.get(&(instance, agent)).is_some_and(|until| *until > now)
     }
 
-    /// The row that counts.
+    /// Returns the account's row, if its lease has not expired.
     fn valid(&self, account: u64, now: Instant) -> Option<Row> {
         let row = self.online.get(&account).copied();
         row.filter(|row| self.is_alive(row.instance, row.agent, now))
     }
 
-    /// A DB thread does a job.
+    /// Runs a job on a DB thread.
     pub(super) fn run(&mut self, job: usize, now: Instant) {
         let Job { agent, link, instance, packet, is_first } = self.jobs.remove(job);
         let by = self.number(agent);
@@ -202,13 +205,14 @@ impl Agents {
                 let outcome = match held {
                     _ if !is_alive => Outcome::TryAgainLater,
                     Some(held) => {
-                        (held.instance, held.agent) = (instance, by);
+                        held.instance = instance;
+                        held.agent = by;
                         Outcome::Ok
                     }
                     None => Outcome::ClaimLost,
                 };
                 let is_ok = outcome == Outcome::Ok;
-                let name = Text::truncated("somebody");
+                let name = Text::truncated("name");
                 let character =
                     is_ok.then_some(Character { id: claim.account, name, level: 1, experience: 0 });
                 let answer = DbLoadCharacterAnswer { request: packet.request, outcome, claim, character };
@@ -217,7 +221,7 @@ impl Agents {
             Packet::DbReleaseClaim(packet) => self.release(packet.claim, instance),
             Packet::DbHeldClaims(packet) => {
                 let latest = self.lists.entry(instance).or_default();
-                // A later list has taken all claims over.
+                // A later list has taken over all claims.
                 let list = if *latest > packet.list { &[] } else { &packet.claims[..] };
                 *latest = packet.list.max(*latest);
                 self.leases.insert((instance, by), now + LEASE);
@@ -231,7 +235,7 @@ impl Agents {
         self.replies.append(&mut replies);
     }
 
-    /// Compares a list; the claims that are void.
+    /// Compares a list and returns the claims that are void.
     fn compare(
         &mut self,
         list: &[Claim],
@@ -252,15 +256,17 @@ impl Agents {
             match self.valid(claim.account, now) {
                 Some(row) if row.claim != claim.id => void.push(*claim),
                 Some(row) if !is_ours(&row) => {}
-                _ => drop(self.online.insert(claim.account, Row { claim: claim.id, instance, agent: by })),
+                _ => {
+                    self.online.insert(claim.account, Row { claim: claim.id, instance, agent: by });
+                }
             }
         }
         void
     }
 
-    /// The role learns what a DB thread has done. Of what is about one link's list the order is kept.
+    /// Reports a reply to the role. Replies about one link's list keep their order.
     pub(super) fn report(&mut self, at: usize) -> Sent {
-        let (agent, link) = (self.replies[at].agent, self.replies[at].link);
+        let Reply { agent, link, .. } = self.replies[at];
         let is_list = |reply: &Reply| {
             reply.link == link
                 && matches!(reply.packet, Packet::DbClaimRevoked(_) | Packet::DbClaimsSynced(_))
@@ -276,7 +282,7 @@ impl Agents {
             sent.push((*link, DbClaimRevoked { claim }.into()));
         }
         match claim {
-            // As the role does it, through the queue.
+            // The role releases through the queue as well.
             Some(claim) if !is_up => {
                 let packet = DbReleaseClaim { claim }.into();
                 self.jobs.push(Job { agent, link, instance, packet, is_first: false });
@@ -291,12 +297,12 @@ impl Agents {
         self.online.retain(|account, row| *account != claim.account || !is_it(row));
     }
 
-    /// Whether the account is online at `instance`, by a claim that counts.
+    /// Returns true if the account is online at `instance` by a claim whose lease holds.
     pub(super) fn is_online_at(&self, account: u64, instance: u64, now: Instant) -> bool {
         self.valid(account, now).is_some_and(|row| row.instance == instance)
     }
 
-    /// Accounts that are online.
+    /// Returns the accounts that are online.
     pub(super) fn online(&self, now: Instant) -> Vec<u64> {
         self.online.keys().copied().filter(|account| self.valid(*account, now).is_some()).collect()
     }

@@ -1,4 +1,4 @@
-//! What is said, and to whom.
+//! Chat messages: their scopes and their recipients.
 
 use throng_core::clock::monotonic_us;
 use throng_core::content::Call;
@@ -13,7 +13,7 @@ use crate::chat::Chat;
 pub(in crate::chat) fn chat(chat: &mut Chat, call: &mut Call<'_>, request: ChatRequest) {
     let has_target = matches!(request.scope, Scope::Channel | Scope::Whisper);
     if request.text.is_empty() || (!has_target && request.target != 0) {
-        return chat.throw_out(call.session, CloseReason::MalformedPacket, call.now, call.effects);
+        return chat.close_session(call.session, CloseReason::MalformedPacket, call);
     }
     let stamp = request.stamp;
     if let Err(outcome) = say(chat, call, request) {
@@ -22,9 +22,9 @@ pub(in crate::chat) fn chat(chat: &mut Chat, call: &mut Call<'_>, request: ChatR
     }
 }
 
-/// Delivers a message, or says why not: NotAMember, NoSuchUser or NoPosition.
+/// Delivers a message. Fails with NotAMember, NoSuchUser or NoPosition.
 fn say(chat: &mut Chat, call: &mut Call<'_>, request: ChatRequest) -> Result<(), Outcome> {
-    let sender = chat.users.of_session(call.session).ok_or(Outcome::NoSuchUser)?;
+    let sender = chat.users.by_session(call.session).ok_or(Outcome::NoSuchUser)?;
     let ChatRequest { scope, target, stamp, text } = request;
     let mut message = ChatMessage {
         scope,
@@ -47,7 +47,7 @@ fn say(chat: &mut Chat, call: &mut Call<'_>, request: ChatRequest) -> Result<(),
             call.effects.broadcast(RoomId::WORLD, Class::Chat, message);
         }
         Scope::Channel => {
-            let channel = chat.channels.of_member(target, sender.user.id).ok_or(Outcome::NotAMember)?;
+            let channel = chat.channels.get_for_member(target, sender.user.id).ok_or(Outcome::NotAMember)?;
             message.sequence = channel.next_sequence();
             metrics::CHANNEL_MESSAGES.inc();
             call.effects.broadcast(RoomId(target), Class::Chat, message);
@@ -58,13 +58,13 @@ fn say(chat: &mut Chat, call: &mut Call<'_>, request: ChatRequest) -> Result<(),
             call.effects.multicast(nearby, message);
         }
         Scope::Whisper => {
-            let hearer = chat.users.of_id(target).ok_or(Outcome::NoSuchUser)?;
-            let mut both = vec![call.session];
-            if hearer.session != call.session {
-                both.push(hearer.session);
+            let target = chat.users.by_id(target).ok_or(Outcome::NoSuchUser)?;
+            let mut recipients = vec![call.session];
+            if target.session != call.session {
+                recipients.push(target.session);
             }
             metrics::WHISPERS.inc();
-            call.effects.multicast(both, message);
+            call.effects.multicast(recipients, message);
         }
     }
     Ok(())
