@@ -39,7 +39,7 @@ pub struct KeyFile {
 
 impl fmt::Display for KeyFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verb = if self.is_new { "made" } else { "kept" };
+        let verb = if self.is_new { "created" } else { "kept" };
         write!(f, "{verb} {}", self.path.display())?;
         match &self.public {
             Some(public) => write!(f, "  public key {}", hex::encode(public)),

@@ -23,12 +23,12 @@ fn keys_are_created_once() {
     let dir = tempfile::tempdir().unwrap();
     let (code, first, _) = throng(dir.path(), &["keygen", "--data", "d"]);
     assert_eq!(code, Some(0));
-    assert_eq!(first.matches("made d/").count(), 3, "{first}");
+    assert_eq!(first.matches("created d/").count(), 3, "{first}");
     assert_eq!(first.matches("public key ").count(), 2, "{first}");
     let secret = fs::read_to_string(dir.path().join("d/cluster.key")).unwrap();
     assert!(!first.contains(secret.trim()));
     let (code, second, _) = throng(dir.path(), &["keygen", "--data", "d"]);
-    assert_eq!((code, second), (Some(0), first.replace("made", "kept")));
+    assert_eq!((code, second), (Some(0), first.replace("created", "kept")));
 }
 
 #[test]

@@ -31,11 +31,10 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Errors at the start of the admin server.
 #[derive(Debug, Error)]
 pub enum AdminError {
-    /// The address cannot be listened on.
-    #[error(
-        "cannot listen for admin requests on {address}: {source}; set admin.listen to another address, or to \"\" to do without"
-    )]
     /// The server cannot listen on the address.
+    #[error(
+        "cannot listen for admin requests on {address}: {source}; set admin.listen to another address, or to \"\" to disable the admin server"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -68,8 +67,7 @@ pub struct AdminHandle {
 }
 
 impl AdminHandle {
-    /// Waits until the server has stopped, which takes about a second from the request to shut
-    /// down.
+    /// Waits until the server has stopped, about a second after the shutdown request at most.
     pub fn join(self) {
         // A thread that panicked has written its crash report.
         let _ = self.thread.join();

@@ -145,7 +145,7 @@ fn mint_grant(
         expires_ms: issued_ms + lifetime_ms,
     };
     let ticket = ticket.mint(&login.settings.cluster).map_err(|error| {
-        tracing::error!(%error, "cannot make a ticket");
+        tracing::error!(%error, "cannot mint a ticket");
         Outcome::InternalError
     })?;
     Ok(LoginGranted {
