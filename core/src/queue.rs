@@ -1,7 +1,7 @@
 //! Bounded lock-free queue between event loops and content threads, in either direction.
 //!
 //! A queue never grows and never drops an item: a full one makes its producer wait, or gives the
-//! item back. A [`Doorbell`] turns many pushes into one wake-up of the consumer.
+//! item back. A bell turns many pushes into one wake-up of the consumer.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;

@@ -35,7 +35,7 @@ impl<S, P> Default for HandlerTable<S, P> {
     }
 }
 
-impl<S: 'static, P: PartialEq> HandlerTable<S, P> {
+impl<S: 'static, P: Copy + PartialEq> HandlerTable<S, P> {
     /// Adds the handler of one packet, which is allowed in `phases`. Panics if the packet has a
     /// handler.
     #[must_use]
@@ -86,7 +86,7 @@ mod tests {
     fn only_listed_packets_in_listed_phases_are_run() {
         let table: HandlerTable<Vec<u64>, Phase> = HandlerTable::default()
             .on(&[Phase::One, Phase::Two], |state: &mut Vec<u64>, _, ping: PingRequest| {
-                state.push(ping.token)
+                state.push(ping.token);
             })
             .on(&[Phase::Two], |state: &mut Vec<u64>, _, _: ExitRequest| state.clear());
         let check = |phase, packet: Packet, wanted: &[u64], closed: bool| {

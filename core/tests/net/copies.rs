@@ -54,7 +54,9 @@ fn a_session_that_does_not_read_gets_gaps_of_nearby_messages() {
     for from in (1..=MESSAGES).step_by(BATCH as usize) {
         let messages: Vec<_> = (from..from + BATCH).map(|n| encoded(&message(Scope::Nearby, n))).collect();
         server.run(0, move |sessions| {
-            messages.iter().for_each(|message| sessions.multicast(&[id, other], message))
+            for message in &messages {
+                sessions.multicast(&[id, other], message);
+            }
         });
         for sequence in from..from + BATCH {
             assert_eq!(
@@ -77,7 +79,9 @@ fn a_session_that_does_not_read_gets_gaps_of_a_small_room() {
     for from in (1..=MESSAGES).step_by(BATCH as usize) {
         let messages: Vec<_> = (from..from + BATCH).map(|n| encoded(&message(Scope::Channel, n))).collect();
         server.run(0, move |sessions| {
-            messages.iter().for_each(|message| sessions.copies(CHANNEL, Class::Chat, message))
+            for message in &messages {
+                sessions.copies(CHANNEL, Class::Chat, message);
+            }
         });
         for sequence in from..from + BATCH {
             assert_eq!(

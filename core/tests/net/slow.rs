@@ -38,7 +38,7 @@ fn a_slow_reader_is_closed_with_a_reason_and_others_are_not_affected() {
     let closed = loop {
         assert!(sent * 1000 < ENOUGH, "never closed");
         server.run(0, move |sessions| {
-            (sent..sent + 50).for_each(|number| sessions.send(slow_id, &chat_request(number)))
+            (sent..sent + 50).for_each(|number| sessions.send(slow_id, &chat_request(number)));
         });
         sent += 50;
         good.send(&ping(sent as u64));

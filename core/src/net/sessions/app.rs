@@ -44,7 +44,7 @@ use crate::wire::Packet;
 /// * The order of sessions within a turn, for `packet` as well as for `closed`, is the loop's own
 ///   affair.
 /// * A turn may come without any cause, and `turn` may be called earlier than it asked for.
-/// * `is_behind` is asked only while the loop is stopping.
+/// * `is_behind` may be called in any turn. Its answer counts only while the loop is stopping.
 ///
 /// # Example
 ///
