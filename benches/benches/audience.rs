@@ -1,9 +1,9 @@
-//! A message of 128 B told to the N members of a room, in user space: all that the server does for it from the encoded
-//! packet on, but for the write to each socket.
+//! A message of 128 B to the N members of a room, in user space: the server's work from the encoded
+//! packet on, without the write to each socket.
 //!
-//! Baseline: a copy for each member, sealed with the session's key. From where the log is cheaper, it may begin
-//! (`content.log_from`); it asks a price that is not measured here: a key for each member at its joining, and a new one for all
-//! when a member is put out.
+//! Baseline: a copy for each member, sealed with the session's key. The size from which the log is
+//! cheaper is the earliest choice of `content.log_from`. The log has costs that are not measured
+//! here: a key for each member that joins, and a new key for all when a member is kicked.
 
 #![allow(missing_docs)] // criterion's macros make undocumented functions
 
@@ -21,19 +21,20 @@ fn audience(criterion: &mut Criterion) {
     for members in [2, 4, 8, 16, 32, 64, 128, 256] {
         group.throughput(Throughput::Elements(members as u64));
         let mut crowd = Crowd::new(members);
-        let (mut sealer, mut frame) = (RoomSealer::new(1, [1; 32]), Vec::with_capacity(512));
+        let mut sealer = RoomSealer::new(1, [1; 32]);
+        let mut frame = Vec::with_capacity(512);
         let mut sealed_once = |crowd: &mut Crowd| {
             frame.clear();
             sealer.seal(Class::Chat, &mut frame, |out| out.extend_from_slice(black_box(&message)));
-            crowd.tell_by_log(&frame)
+            crowd.broadcast_by_log(&frame)
         };
-        assert!(crowd.tell_by_copies(&message).is_multiple_of(members));
+        assert!(crowd.broadcast_by_copies(&message).is_multiple_of(members));
         assert!(sealed_once(&mut crowd) >= members * message.len());
         group.bench_function(BenchmarkId::new("log", members), |bencher| {
             bencher.iter(|| sealed_once(&mut crowd));
         });
         group.bench_function(BenchmarkId::new("baseline: copies", members), |bencher| {
-            bencher.iter(|| crowd.tell_by_copies(black_box(&message)));
+            bencher.iter(|| crowd.broadcast_by_copies(black_box(&message)));
         });
     }
     group.finish();

@@ -1,11 +1,11 @@
-//! What one handshake and one ticket cost.
+//! Cost of one handshake and of one ticket.
 //!
-//! Baseline of a handshake step: its Diffie-Hellman operations alone (a new key is a multiplication of the base
-//! point, the rest are multiplications of the other's point), by the library that the Noise library uses. What is over that is
-//! hashing, sealing and bookkeeping.
+//! Baseline of a handshake step: its Diffie-Hellman operations alone, by the library that the Noise
+//! library uses. A new key is a multiplication of the base point; each further operation multiplies
+//! the peer's point. The rest of a step is hashing, sealing and bookkeeping.
 //!
-//! Baseline of a ticket: one HMAC-SHA256 over it, which is what a signed web token costs without its JSON and
-//! base64. A ticket is sealed besides, and its serial is drawn from the system.
+//! Baseline of a ticket: one HMAC-SHA256 over it, the cost of a signed web token without JSON and
+//! base64. A ticket is sealed as well, and its serial is drawn from the system.
 
 #![allow(missing_docs)] // criterion's macros make undocumented functions
 
@@ -21,7 +21,7 @@ use throng_core::crypto::{ClusterKey, Credentials, Initiator, StaticKey, Ticket}
 use throng_core::limits::FRAME_HEADER;
 use throng_core::wire::Text;
 
-/// The multiplications of a handshake step: of the base point, and of points.
+/// Multiplications of a handshake step: of the base point, and of other points.
 fn multiply(base: usize, points: usize) -> MontgomeryPoint {
     let mut point = MontgomeryPoint([9; 32]);
     for _ in 0..base {
@@ -33,7 +33,8 @@ fn multiply(base: usize, points: usize) -> MontgomeryPoint {
 fn handshakes(criterion: &mut Criterion) {
     let key = Arc::new(StaticKey::from_private([7; 32]));
     let cluster = ClusterKey::from_bytes([9; 32]);
-    // With each pattern, how many points are multiplied in the three steps: NK has two exchanges, NNpsk0 one.
+    // Each pattern with the points multiplied in its three steps: NK has two exchanges, NNpsk0 has
+    // one.
     let patterns = [
         ("client", Credentials::Client(*key.public()), Credentials::Server(key), [1, 2, 1]),
         ("link", Credentials::Link(cluster.clone()), Credentials::Link(cluster), [0, 1, 1]),
@@ -74,7 +75,8 @@ fn tickets(criterion: &mut Criterion) {
     let chat_key = [5; 32];
     let ticket = Ticket { account: 1, claim: 2, character: 3, name, chat_key, issued_ms: 0, expires_ms: 10 };
     let minted = ticket.mint(&key).expect("the system has randomness");
-    let sign = |bytes: &[u8]| Hkdf::<Sha256>::extract(Some(&[9; 32]), bytes).0; // extracting is an HMAC
+    // The extraction of HKDF is an HMAC.
+    let sign = |bytes: &[u8]| Hkdf::<Sha256>::extract(Some(&[9; 32]), bytes).0;
     let signed = sign(&minted);
 
     let mut group = criterion.benchmark_group("mint a ticket");

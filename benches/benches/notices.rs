@@ -1,8 +1,9 @@
-//! The notices of a large room in which so many users enter, and as many leave, within one interval: from the changes to the
+//! Notices of a large room: N users enter and N leave within one interval, from the changes to the
 //! encoded packets.
 //!
-//! Baselines: a notice at once for each change, which every member would then get besides; and changes gathered in a `HashMap` by
-//! user, which is how one would do it first, and which finds a user at once where ours looks through its lists.
+//! Baselines: a notice at once for each change, which every member would also receive; and changes
+//! collected in a `HashMap` by user, the obvious design, which finds a user in O(1) where `Notices`
+//! searches its lists.
 
 #![allow(missing_docs)] // criterion's macros make undocumented functions
 
@@ -20,21 +21,21 @@ use throng_servers::chat::{ListState, Notices};
 const ROOM: RoomId = RoomId(0);
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Who enters, and the numbers of those who leave, who were there before.
+/// Users that enter, and the ids of users that leave, which were there before.
 fn movers(count: u32) -> (Vec<User>, Vec<u32>) {
     let user = |id| User { id, name: Text::truncated(&format!("player-{id:05}")) };
     ((20_000..20_000 + count).map(user).collect(), (1000..1000 + count).collect())
 }
 
-/// An interval: the bytes of the packets that it leads to.
+/// Runs one interval and returns the bytes of its packets.
 fn interval(notices: &mut Notices, effects: &mut Effects, movers: &(Vec<User>, Vec<u32>)) -> usize {
     let now = Instant::now();
-    let mut tally = ListState { version: 40_000, head_count: 9000 };
+    let mut state = ListState { version: 40_000, head_count: 9000 };
     for (user, gone) in movers.0.iter().zip(&movers.1) {
-        tally = ListState { version: tally.version + 1, head_count: tally.head_count + 1 };
-        notices.entered(ROOM, black_box(user), tally, now, effects);
-        tally = ListState { version: tally.version + 1, head_count: tally.head_count - 1 };
-        notices.left(ROOM, black_box(*gone), tally, now, effects);
+        state = ListState { version: state.version + 1, head_count: state.head_count + 1 };
+        notices.entered(ROOM, black_box(user), state, now, effects);
+        state = ListState { version: state.version + 1, head_count: state.head_count - 1 };
+        notices.left(ROOM, black_box(*gone), state, now, effects);
     }
     assert!(notices.tick(now + INTERVAL, effects).is_none());
     let mut encoded = Vec::with_capacity(512);
@@ -52,7 +53,8 @@ fn interval_by_map(movers: &(Vec<User>, Vec<u32>)) -> usize {
         changes.insert(user.id, Some(black_box(user).clone()));
         changes.insert(black_box(*gone), None);
     }
-    let (mut entered, mut left) = (Vec::new(), Vec::new());
+    let mut entered = Vec::new();
+    let mut left = Vec::new();
     for (id, user) in changes {
         match user {
             Some(user) => entered.push(user),
@@ -77,10 +79,11 @@ fn intervals(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("so many enter and as many leave in an interval");
     for count in [1, 10, 100, 700] {
         group.throughput(Throughput::Elements(2 * u64::from(count)));
-        let (movers, mut effects) = (movers(count), Effects::default());
+        let movers = movers(count);
+        let mut effects = Effects::default();
         let mut notices = Notices::new(64, INTERVAL);
         let length = interval(&mut notices, &mut effects, &movers);
-        assert_eq!(length, interval_by_map(&movers), "the same notice");
+        assert_eq!(length, interval_by_map(&movers), "the baseline makes another notice");
         group.bench_function(BenchmarkId::new("coalesced", count), |bencher| {
             bencher.iter(|| interval(&mut notices, &mut effects, &movers));
         });

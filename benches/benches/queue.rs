@@ -1,6 +1,8 @@
-//! Handing jobs over within one thread: what the queue and its bell cost when nobody has to wait or be woken.
+//! Handing over jobs within one thread: the cost of the queue and its bell without a wait or a
+//! wake-up.
 //!
-//! Baselines: the standard library's bounded channel, and the bare lock-free queue that ours is built on, which wakes nobody.
+//! Baselines: the standard library's bounded channel, and the lock-free queue under `JobQueue`,
+//! which wakes no thread.
 
 #![allow(missing_docs)] // criterion's macros make undocumented functions
 
@@ -13,7 +15,7 @@ use throng_core::content::Job;
 use throng_core::limits::JOBS_PER_TURN;
 use throng_core::queue::JobQueue;
 
-/// As long as a job is.
+/// A value of the size of a job.
 type Load = [u8; size_of::<Job<()>>()];
 
 fn hand_over(criterion: &mut Criterion) {
@@ -30,7 +32,7 @@ fn hand_over(criterion: &mut Criterion) {
                 }
                 queue.clear_bell();
                 let taken = std::iter::from_fn(|| queue.pop()).map(black_box).count();
-                (taken, queue.take_starved())
+                (taken, queue.take_registered())
             });
         });
         let (sender, receiver) = mpsc::sync_channel(1024);

@@ -1,7 +1,8 @@
-//! The room log by itself: appending, and the sweep's planning (who is next, which bytes, how far they reached).
+//! The room log alone: appending, and the sweep's planning (the next member, its bytes, its new
+//! cursor).
 //!
-//! Baseline: a queue for each session, and an `Arc` of the frame in each, which is how a chat server shares what it
-//! broadcasts when it has no log.
+//! Baseline: a queue for each session with an `Arc` of each frame, the way in which a chat server
+//! shares a broadcast without a log.
 
 #![allow(missing_docs)] // criterion's macros make undocumented functions
 
@@ -12,12 +13,12 @@ use std::time::Instant;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use throng_benches::crowd::{LIMITS, ROOM};
-use throng_benches::in_turns;
+use throng_benches::timed_turns;
 use throng_core::SessionId;
 use throng_core::net::membership::Rooms;
 use throng_core::room::{Class, RoomId};
 
-/// As long as a message of 128 B is when sealed.
+/// Length of a sealed message of 128 B.
 const FRAME: [u8; 230] = [7; 230];
 
 const MEMBERS: [usize; 3] = [10, 1_000, 10_000];
@@ -28,9 +29,9 @@ fn room_of(members: usize) -> Rooms {
     rooms
 }
 
-/// A round of the sweep: the bytes that would have been written.
+/// Sweeps one round and returns the bytes that a shard would have written.
 fn sweep(rooms: &mut Rooms, now: Instant) -> usize {
-    rooms.stamp_fresh(now, |micros| {
+    rooms.stamp_unstamped(now, |micros| {
         black_box(micros);
     });
     let mut written = 0;
@@ -55,7 +56,7 @@ fn drain_all(queues: &mut [Queue]) -> usize {
     queues.iter_mut().map(|queue| queue.drain(..).map(|frame| black_box(&*frame).len()).sum::<usize>()).sum()
 }
 
-/// One frame for so many members, who get it later.
+/// Appends one frame for N members, which receive it later.
 fn append(criterion: &mut Criterion) {
     const TURN: u64 = 64;
     let now = Instant::now();
@@ -67,7 +68,7 @@ fn append(criterion: &mut Criterion) {
             black_box(sweep(rooms, now));
         };
         group.bench_function(BenchmarkId::new("log", members), |bencher| {
-            bencher.iter_custom(|iterations| in_turns(iterations, TURN, &mut rooms, append, after));
+            bencher.iter_custom(|iterations| timed_turns(iterations, TURN, &mut rooms, append, after));
         });
         let mut queues = vec![Queue::new(); members];
         let push = |queues: &mut Vec<Queue>| push_all(queues);
@@ -75,13 +76,13 @@ fn append(criterion: &mut Criterion) {
             black_box(drain_all(queues));
         };
         group.bench_function(BenchmarkId::new("baseline: Arc for each", members), |bencher| {
-            bencher.iter_custom(|iterations| in_turns(iterations, TURN, &mut queues, push, after));
+            bencher.iter_custom(|iterations| timed_turns(iterations, TURN, &mut queues, push, after));
         });
     }
     group.finish();
 }
 
-/// Frames are appended, and all members get them, in one piece each.
+/// Appends frames; all members then receive them, in one piece each.
 fn rounds(criterion: &mut Criterion) {
     let now = Instant::now();
     for messages in [1, 8] {
@@ -107,9 +108,11 @@ fn rounds(criterion: &mut Criterion) {
     }
 }
 
-/// A member of so many rooms is visited for a message in one of them. A queue for each session does not ask which.
+/// Visits a member of N rooms for a message in one of them. A session with a queue does not depend
+/// on N.
 fn many_rooms(criterion: &mut Criterion) {
-    let (now, id) = (Instant::now(), SessionId::new(0, 0, 0));
+    let now = Instant::now();
+    let id = SessionId::new(0, 0, 0);
     let mut group = criterion.benchmark_group("visit a member of so many rooms");
     for count in [1u32, 16, 256] {
         let mut rooms = Rooms::new(LIMITS);

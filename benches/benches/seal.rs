@@ -1,7 +1,7 @@
-//! Sealing and opening one frame: with a session's key, which is kept raw and expanded for each frame, and with a
-//! room's, which is kept expanded.
+//! Sealing and opening one frame: with a session's key, which is kept raw and expanded for each
+//! frame, and with a room's key, which is kept expanded.
 //!
-//! Baseline: a copy of the same bytes, which is all that a server without encryption would do with them.
+//! Baseline: a copy of the same bytes, the work of a server without encryption.
 
 #![allow(missing_docs)] // criterion's macros make undocumented functions
 
@@ -18,8 +18,10 @@ fn seal(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("seal a frame of so many bytes");
     for bytes in SIZES {
         group.throughput(Throughput::Bytes(bytes as u64));
-        let (plain, mut out) = (vec![7; bytes], Vec::with_capacity(1024));
-        let (mut key, mut sealer) = (DirectionKey::new([1; 32]), RoomSealer::new(1, [1; 32]));
+        let plain = vec![7; bytes];
+        let mut out = Vec::with_capacity(1024);
+        let mut key = DirectionKey::new([1; 32]);
+        let mut sealer = RoomSealer::new(1, [1; 32]);
         group.bench_function(BenchmarkId::new("session's key", bytes), |bencher| {
             bencher.iter(|| {
                 out.clear();
@@ -42,14 +44,15 @@ fn seal(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A frame opens once only, so each is sealed, unmeasured, just before.
+/// A frame opens only once, so each is sealed just before, outside of the measurement.
 fn open(criterion: &mut Criterion) {
     const BATCH: BatchSize = BatchSize::NumIterations(64);
     let mut group = criterion.benchmark_group("open a frame of so many bytes");
     for bytes in SIZES {
         group.throughput(Throughput::Bytes(bytes as u64));
         let plain = vec![7; bytes];
-        let (mut key, mut far) = (DirectionKey::new([1; 32]), DirectionKey::new([1; 32]));
+        let mut key = DirectionKey::new([1; 32]);
+        let mut far = DirectionKey::new([1; 32]);
         group.bench_function(BenchmarkId::new("session's key", bytes), |bencher| {
             let sealed = || {
                 let mut frame = Vec::with_capacity(1024);

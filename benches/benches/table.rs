@@ -1,6 +1,7 @@
-//! The table of a shard's sessions, with 10,000 of them.
+//! The session table of a shard with 10,000 sessions.
 //!
-//! Baseline: the standard library's `HashMap` from id to session, which also finds nothing by a stale id.
+//! Baseline: the standard library's `HashMap` from id to session, which does not find stale ids
+//! either.
 
 #![allow(missing_docs)] // criterion's macros make undocumented functions
 
@@ -14,7 +15,7 @@ use throng_core::net::table::Table;
 
 const SESSIONS: usize = 10_000;
 
-/// As long as a session, of which nothing is looked at but the beginning.
+/// A value of the size of a session; only its first word is read.
 type Load = [u64; size_of::<Session>() / 8];
 
 fn load(number: u64) -> Load {
@@ -34,7 +35,7 @@ fn mapped(ids: &[SessionId]) -> HashMap<SessionId, Load> {
     ids.iter().zip(0..).map(|(id, number)| (*id, load(number))).collect()
 }
 
-/// Steps through the ids in an order that no prefetcher guesses.
+/// Walks through the ids in an order that defeats the prefetcher.
 fn scattered(ids: &[SessionId]) -> impl Iterator<Item = SessionId> {
     (0..ids.len()).cycle().map(|at| ids[at * 7919 % ids.len()])
 }
@@ -53,8 +54,9 @@ fn look_up(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// One session goes and another comes. A table's ids change by it; so do those of the map, whose sessions are numbered.
-fn come_and_go(criterion: &mut Criterion) {
+/// Removes one session and inserts another. This changes the ids of the table; the map numbers its
+/// sessions.
+fn replace(criterion: &mut Criterion) {
     let (mut table, mut ids) = filled();
     let mut map = mapped(&ids);
     let mut places = (0..SESSIONS).cycle().map(|at| at * 7919 % SESSIONS);
@@ -84,5 +86,5 @@ fn come_and_go(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(name = benches; config = throng_benches::criterion(); targets = look_up, come_and_go);
+criterion_group!(name = benches; config = throng_benches::criterion(); targets = look_up, replace);
 criterion_main!(benches);

@@ -1,7 +1,7 @@
-//! Handing jobs over between two threads. Wants two cores to itself.
+//! Handing over jobs between two threads. Needs two idle cores.
 //!
-//! Baselines: the standard library's bounded channel, which also puts its receiver to sleep; and the bare lock-free
-//! queue with both ends yielding until they get on: nobody sleeps, nobody is woken.
+//! Baselines: the standard library's bounded channel, which also puts its receiver to sleep; and
+//! the bare lock-free queue, where both ends yield instead of sleeping and no thread is woken.
 
 #![allow(missing_docs)] // criterion's macros make undocumented functions
 
@@ -16,7 +16,7 @@ use crossbeam_queue::ArrayQueue;
 use throng_core::content::Job;
 use throng_core::queue::JobQueue;
 
-/// As long as a job is.
+/// A value of the size of a job.
 type Load = [u8; size_of::<Job<()>>()];
 
 const LOAD: Load = [7; size_of::<Load>()];
@@ -27,7 +27,7 @@ fn queue() -> JobQueue<Load> {
     JobQueue::new(CAPACITY, move || consumer.unpark())
 }
 
-/// Drains as content threads do, and parks when there is nothing.
+/// Drains the queue as a content thread does, and parks when it is empty.
 fn take(queue: &JobQueue<Load>, count: u64, mut made_room: impl FnMut()) {
     let mut taken = 0;
     while taken < count {
@@ -37,7 +37,7 @@ fn take(queue: &JobQueue<Load>, count: u64, mut made_room: impl FnMut()) {
             black_box(load);
             taken += 1;
         }
-        if queue.take_starved() != 0 {
+        if queue.take_registered() != 0 {
             made_room();
         }
         if taken == before {
@@ -46,7 +46,7 @@ fn take(queue: &JobQueue<Load>, count: u64, mut made_room: impl FnMut()) {
     }
 }
 
-/// As a shard hands jobs to a content thread: it holds back what the queue has no room for until it is rung.
+/// Hands over jobs as a shard does: a job that does not fit is held back until the consumer rings.
 fn to_content(jobs: u64) -> Duration {
     let queue = queue();
     let start = Instant::now();
@@ -64,7 +64,7 @@ fn to_content(jobs: u64) -> Duration {
     start.elapsed()
 }
 
-/// As a content thread mails a shard: it waits when there is no room.
+/// Sends mail as a content thread does: it waits while the queue is full.
 fn to_shard(jobs: u64) -> Duration {
     let queue = queue();
     let start = Instant::now();
@@ -112,7 +112,7 @@ fn by_yielding(jobs: u64) -> Duration {
     start.elapsed()
 }
 
-/// A stream of jobs, as fast as it goes. Starting the thread is spread over thousands of them.
+/// A stream of jobs at full speed. The start of the thread is spread over thousands of jobs.
 fn stream(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("hand over a job in a stream of them, two threads");
     group.bench_function("JobQueue, shard to content", |bencher| bencher.iter_custom(to_content));
@@ -122,7 +122,8 @@ fn stream(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A job goes to a thread that sleeps, and its answer to the first one, which sleeps by then: two wake-ups.
+/// Sends a job to a sleeping thread and its answer back to the sender, which sleeps by then: two
+/// wake-ups.
 fn there_and_back(jobs: u64) -> Duration {
     let back = Arc::new(queue());
     let (ready, other) = mpsc::channel();
@@ -149,7 +150,8 @@ fn there_and_back(jobs: u64) -> Duration {
 }
 
 fn there_and_back_by_channel(jobs: u64) -> Duration {
-    let ((to, there), (from, back)) = (mpsc::sync_channel(CAPACITY), mpsc::sync_channel(CAPACITY));
+    let (to, there) = mpsc::sync_channel(CAPACITY);
+    let (from, back) = mpsc::sync_channel(CAPACITY);
     thread::scope(|scope| {
         scope.spawn(move || there.iter().for_each(|load: Load| assert!(from.send(load).is_ok())));
         let start = Instant::now();
@@ -161,9 +163,10 @@ fn there_and_back_by_channel(jobs: u64) -> Duration {
     })
 }
 
-/// Two flags, with nothing handed over.
+/// Two flags without a payload.
 fn there_and_back_bare(jobs: u64) -> Duration {
-    let (there, back) = (AtomicBool::new(false), AtomicBool::new(false));
+    let there = AtomicBool::new(false);
+    let back = AtomicBool::new(false);
     let wait = |flag: &AtomicBool| {
         while !flag.swap(false, Ordering::AcqRel) {
             thread::park();

@@ -1,7 +1,7 @@
 //! The timers of 10,000 sessions, each due 45 s after it was armed.
 //!
-//! Baselines: the two ordered collections of the standard library that timers are kept in. Both hand out the exact
-//! deadline, which the wheel rounds up.
+//! Baselines: the two ordered collections of the standard library that serve as timer queues. Both
+//! return the exact deadline, which the wheel rounds up.
 
 #![allow(missing_docs)] // criterion's macros make undocumented functions
 
@@ -17,19 +17,20 @@ const TIMERS: u64 = 10_000;
 const RESOLUTION: Duration = Duration::from_millis(50);
 const PERIOD: Duration = Duration::from_secs(45);
 
-/// When timer `number` is first due: anywhere in the period.
+/// Returns the first deadline of timer `number`: anywhere in the period.
 fn deadline(start: Instant, number: u64) -> Instant {
     start + Duration::from_millis(number * 7919 % 45_000)
 }
 
-/// Time moves by the wheel's resolution; the eleven timers that are due on average come out, and are armed again.
+/// Advances time by the wheel's resolution: eleven timers expire on average, and are armed again.
 fn tick(criterion: &mut Criterion) {
     let start = Instant::now();
     let mut group = criterion.benchmark_group("one tick of 10,000 timers");
     group.bench_function("wheel", |bencher| {
         let mut wheel = Wheel::new(start, RESOLUTION);
         (0..TIMERS).for_each(|number| wheel.arm(deadline(start, number), number));
-        let (mut now, mut due) = (start, Vec::new());
+        let mut now = start;
+        let mut due = Vec::new();
         bencher.iter(|| {
             now += RESOLUTION;
             due.clear();

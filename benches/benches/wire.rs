@@ -1,7 +1,8 @@
-//! Encoding and decoding: the packet that is sent most, and the two longest.
+//! Encoding and decoding of the most frequent packet and of the two longest.
 //!
-//! Baselines: serde_json with the same fields, which is what a chat server over WebSockets would do; and a copy of the encoded
-//! bytes (for decoding, into a fresh buffer), which no codec that leaves its reader owning the packet can beat.
+//! Baselines: serde_json with the same fields, the choice of a chat server over WebSockets; and a
+//! copy of the encoded bytes (for decoding, into a new buffer), a lower bound for any codec whose
+//! reader owns the packet.
 
 #![allow(missing_docs)] // criterion's macros make undocumented functions
 

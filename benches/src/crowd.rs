@@ -1,4 +1,4 @@
-//! The members of a room with open sessions, told things as a shard tells them, but without sockets.
+//! Members of a room with open sessions, served as by a shard, but without sockets.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -10,7 +10,7 @@ use throng_core::crypto::{Credentials, Initiator, StaticKey};
 use throng_core::limits::CLIENT_BODY_MAX;
 use throng_core::net::membership::Rooms;
 use throng_core::net::outbox::BufferPool;
-use throng_core::net::session::{Session, Step};
+use throng_core::net::session::{Event, Session};
 use throng_core::net::table::Table;
 use throng_core::net::{Endpoint, LogLimits, PeerKind};
 use throng_core::room::{Class, RoomId};
@@ -18,7 +18,7 @@ use throng_core::room::{Class, RoomId};
 /// Bounds of the logs in all benchmarks.
 pub const LIMITS: LogLimits = LogLimits { segments: [16, 8], pool: 256 };
 
-/// The one room.
+/// The only room.
 pub const ROOM: RoomId = RoomId(0);
 
 /// The members of one room.
@@ -36,36 +36,39 @@ struct Member {
 }
 
 impl Crowd {
-    /// So many members, whose handshakes are done.
+    /// Returns `members` members with completed handshakes.
     pub fn new(members: usize) -> Self {
         let key = Arc::new(StaticKey::from_private([7; 32]));
         let to_server = Credentials::Client(*key.public());
         let endpoint = Arc::new(endpoint(Credentials::Server(key)));
-        // A server need not mind that all sessions begin with the same bytes.
+        // The server accepts the same first bytes from every session.
         let (_, first) = Initiator::start(&to_server).expect("the system has randomness");
-        let (now, mut pool) = (Instant::now(), BufferPool::default());
-        let (mut rooms, mut table) = (Rooms::new(LIMITS), Table::new(0, members));
+        let now = Instant::now();
+        let mut pool = BufferPool::default();
+        let mut rooms = Rooms::new(LIMITS);
+        let mut table = Table::new(0, members);
         for _ in 0..members {
             let mut session = Session::accepted(endpoint.clone(), now);
-            let step = session.step(&mut first.clone(), now, &mut pool);
-            assert!(matches!(step, Step::Opened(_)), "{step:?}");
-            session.outbox.clear(&mut pool);
+            let event = session.handle_frame(&mut first.clone(), now, &mut pool);
+            assert!(matches!(event, Ok(Some((_, Event::Opened)))), "{event:?}");
+            session.clear_outbox(&mut pool);
             let id = table.insert_with(|_| Member { session, in_dirty: false }).expect("there is room");
             rooms.join(id, ROOM);
         }
         Self { rooms, table, pool, dirty: VecDeque::new(), now }
     }
 
-    /// Tells everybody by a copy, sealed with the session's key: the bytes that would have been written.
-    pub fn tell_by_copies(&mut self, encoded: &[u8]) -> usize {
+    /// Sends a copy to each member, sealed with the session's key, and returns the bytes that a
+    /// shard would have written.
+    pub fn broadcast_by_copies(&mut self, encoded: &[u8]) -> usize {
         let members: Vec<_> = self.rooms.members(ROOM).collect();
         for id in members {
             let Some(member) = self.table.get_mut(id) else { continue };
-            let (session, pool) = (&mut member.session, &mut self.pool);
+            let session = &mut member.session;
             let limit = session.room_for(Class::Chat);
-            self.rooms.settle_room(id, ROOM, limit, |bytes| session.queue_sealed(bytes, pool));
+            self.rooms.drain_pending_of(id, ROOM, limit, |bytes| session.queue_sealed(bytes, &mut self.pool));
             if session.room_for(Class::Chat) > 0 {
-                session.send_encoded(encoded, pool);
+                session.send_encoded(encoded, &mut self.pool);
             }
             if !session.is_too_slow() && !std::mem::replace(&mut member.in_dirty, true) {
                 self.dirty.push_back(id);
@@ -78,11 +81,11 @@ impl Crowd {
         written
     }
 
-    /// Tells everybody by the room's log, of a frame that was sealed with the room's key: the bytes that would have been
-    /// written.
-    pub fn tell_by_log(&mut self, frame: &[u8]) -> usize {
+    /// Appends a frame, sealed with the room's key, to the room's log and returns the bytes that a
+    /// shard would have written.
+    pub fn broadcast_by_log(&mut self, frame: &[u8]) -> usize {
         self.rooms.append(ROOM, Class::Chat, frame, self.now);
-        self.rooms.stamp_fresh(self.now, |micros| {
+        self.rooms.stamp_unstamped(self.now, |micros| {
             black_box(micros);
         });
         let mut written = 0;
@@ -92,15 +95,14 @@ impl Crowd {
         written
     }
 
-    /// All but the system call of one write.
+    /// Performs one write except for the system call.
     fn serve(&mut self, id: SessionId) -> usize {
         let Some(member) = self.table.get_mut(id) else { return 0 };
         member.in_dirty = false;
-        let outbox = &mut member.session.outbox;
         assert!(self.rooms.take_gap(id).is_none(), "a member was slow");
-        let own = black_box(outbox.waiting()).len();
+        let own = black_box(member.session.poll_transmit()).len();
         let shared = self.rooms.pending(id).map(|piece| black_box(piece).len()).sum::<usize>();
-        outbox.consume(own, &mut self.pool);
+        member.session.handle_transmitted(own, &mut self.pool);
         if shared > 0 {
             self.rooms.advance(id, shared, |_| unreachable!("all of it was written"));
         }

@@ -1,7 +1,8 @@
-//! What the microbenchmarks in `benches/` share.
+//! Shared parts of the microbenchmarks in `benches/`.
 //!
-//! A group is one operation. In it stand one or more ways of ours to do it and one or more baselines, whose names
-//! begin with "baseline: "; `scripts/measure-benches` sets each of ours beside each baseline of its group.
+//! A group measures one operation: one or more implementations of Throng, and one or more
+//! baselines, whose names begin with "baseline: ". `scripts/measure/benches` compares each
+//! implementation with each baseline of its group.
 
 pub mod crowd;
 pub mod packets;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 
-/// How long each benchmark runs unless the command line says otherwise: there are many.
+/// Returns Criterion's defaults for this crate: short runs, because there are many.
 pub fn criterion() -> Criterion {
     Criterion::default()
         .sample_size(50)
@@ -18,16 +19,17 @@ pub fn criterion() -> Criterion {
         .measurement_time(Duration::from_secs(1))
 }
 
-/// For criterion's `iter_custom`: the time of `iterations` of `work`, with `after`, which is not measured, when so many
-/// as a turn holds are done.
-pub fn in_turns<S>(
+/// Returns the time of `iterations` runs of `work`, for criterion's `iter_custom`. After each
+/// `turn` runs, `after` runs outside of the measurement.
+pub fn timed_turns<S>(
     iterations: u64,
     turn: u64,
     state: &mut S,
     mut work: impl FnMut(&mut S),
     mut after: impl FnMut(&mut S),
 ) -> Duration {
-    let (mut left, mut total) = (iterations, Duration::ZERO);
+    let mut left = iterations;
+    let mut total = Duration::ZERO;
     while left > 0 {
         let count = left.min(turn);
         let start = Instant::now();

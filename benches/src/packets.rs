@@ -1,4 +1,4 @@
-//! Packets as they come in a full chat, and the same in JSON.
+//! Packets as they occur in a full chat, and the same fields in JSON.
 
 use serde::{Deserialize, Serialize};
 use throng_core::limits::LIST_BYTES_MAX;
@@ -48,7 +48,7 @@ pub struct JsonPage {
     more: bool,
 }
 
-/// Names of the length that players choose, not of the longest that they may.
+/// Names of a usual length, not of the longest that is allowed.
 fn users(count: usize) -> Vec<User> {
     (1000..).take(count).map(|id| User { id, name: format!("player-{id:05}") }).collect()
 }
@@ -59,11 +59,12 @@ fn ours<const MAX: usize>(users: &[User]) -> List<packets::User, MAX> {
     )
 }
 
-/// A message with so many bytes of text.
+/// Returns a message with `bytes` bytes of text.
 pub fn message(bytes: usize) -> (Packet, JsonMessage) {
     let text = "x".repeat(bytes);
     let sender = User { id: 1042, name: "player-01042".to_owned() };
-    let (stamp, received_us) = (1_790_000_000_123_456, 3_600_123_456);
+    let stamp = 1_790_000_000_123_456;
+    let received_us = 3_600_123_456;
     let packet = ChatMessage {
         scope: Scope::World,
         target: 0,
@@ -87,13 +88,14 @@ pub fn message(bytes: usize) -> (Packet, JsonMessage) {
     (packet.into(), json)
 }
 
-/// Bytes of a user in a list: its number, the length of its name, and the name.
+/// Bytes of a user in a list: id, length of the name, and name.
 const USER_BYTES: usize = 4 + 2 + "player-01042".len();
 
-/// A full notice; half of its bytes tell who entered.
+/// Returns a full notice; half of its bytes name users that entered.
 pub fn change() -> (Packet, JsonChange) {
     let half = LIST_BYTES_MAX / 2;
-    let (entered, left) = (users(half / USER_BYTES), (5000..).take(half / 4).collect::<Vec<u32>>());
+    let entered = users(half / USER_BYTES);
+    let left: Vec<u32> = (5000..).take(half / 4).collect();
     let packet = UsersChanged {
         channel: 0,
         since: 40_000,
@@ -115,15 +117,15 @@ pub fn change() -> (Packet, JsonChange) {
     (packet.into(), json)
 }
 
-/// A full page of a user list.
+/// Returns a full page of a user list.
 pub fn page() -> (Packet, JsonPage) {
     let users = users(LIST_BYTES_MAX / USER_BYTES);
-    let (channel, version, head_count, more) = (0, 40_640, 9000, true);
-    let packet = UserList { channel, version, head_count, users: ours(&users), more };
-    (packet.into(), JsonPage { channel, version, head_count, users, more })
+    let packet = UserList { channel: 0, version: 40_640, head_count: 9000, users: ours(&users), more: true };
+    let json = JsonPage { channel: 0, version: 40_640, head_count: 9000, users, more: true };
+    (packet.into(), json)
 }
 
-/// A packet's bytes.
+/// Encodes a packet.
 pub fn encoded(packet: &Packet) -> Vec<u8> {
     let mut out = Vec::new();
     packet.encode(&mut out);

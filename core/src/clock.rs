@@ -1,23 +1,23 @@
 //! Wall clock and monotonic clock.
 //!
-//! Durations and timeouts come from [`Instant`] alone: the wall clock may jump. The wall
-//! clock is for what people read and for what other machines compare (tickets).
+//! Durations and timeouts use [`Instant`] alone, because the wall clock may jump. The wall clock
+//! serves texts for people and times that other machines compare (tickets).
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Milliseconds since 1970 (UTC) by the wall clock; 0 when the clock stands before that.
+/// Returns milliseconds since 1970 (UTC) by the wall clock; 0 if the clock is set before 1970.
 pub fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
-/// Nanoseconds since the first call in this process, by the monotonic clock. The same
-/// zero for all threads, so that a stamp can cross threads as one `u64` (584 years).
+/// Returns nanoseconds since the first call in this process, by the monotonic clock. All threads
+/// share this zero, so a stamp crosses threads as one `u64` (584 years).
 pub fn monotonic_ns() -> u64 {
     nanos(start().elapsed())
 }
 
-/// Microseconds from the zero of [`monotonic_ns`] to `at`; 0 for what was before.
+/// Returns microseconds from the zero of [`monotonic_ns`] to `at`; 0 if `at` is earlier.
 pub fn monotonic_us(at: Instant) -> u64 {
     micros(at.saturating_duration_since(start()))
 }
@@ -27,17 +27,17 @@ fn start() -> Instant {
     *START.get_or_init(Instant::now)
 }
 
-/// A duration in whole nanoseconds; the largest `u64` where it does not fit.
+/// Converts a duration to whole nanoseconds, saturating at `u64::MAX`.
 pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A duration in whole microseconds; the largest `u64` where it does not fit.
+/// Converts a duration to whole microseconds, saturating at `u64::MAX`.
 pub fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// A wall-clock time as `2026-06-12T10:15:00Z`. Times after the year 9999 are shown as its end.
+/// Formats a wall-clock time as `2026-06-12T10:15:00Z`. Times after the year 9999 become its end.
 pub fn utc_text(unix_ms: u64) -> String {
     const YEAR_10000: u64 = 253_402_300_800;
     let seconds = (unix_ms / 1000).min(YEAR_10000 - 1);

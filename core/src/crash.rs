@@ -1,8 +1,8 @@
-//! What happens when a thread panics: a report is written and the whole process goes
-//! down in order. A thread is never lost silently.
+//! Crash reports: a panic of any thread writes a report and ends the whole process in order, so
+//! that no thread is lost silently.
 //!
-//! A report has no environment and no memory in it, and the command line without the values of
-//! secret keys; beyond that it is as discreet as the log.
+//! A report contains no environment and no memory, and secret values are removed from its command
+//! line. Its log lines are as discreet as the log.
 
 use std::backtrace::Backtrace;
 use std::fmt;
@@ -16,15 +16,17 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
+use thiserror::Error;
+
 use crate::limits::{CRASH_REPORTS_KEPT, CRASH_REPORTS_MAX};
 use crate::metrics;
 use crate::shutdown::{Cause, Shutdown};
 use crate::{clock, log};
 
-/// How long the report may take before the process is asked to end without it.
+/// Time that the report may take before the process is asked to end without it.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long the process may take to end in order before it is aborted.
+/// Time that the process may take to end in order before it is aborted.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The directory for reports, inside the data directory.
@@ -38,26 +40,28 @@ struct State {
     count: AtomicUsize,
 }
 
-/// From now on a panic of any thread leaves a report in `data_dir/crash` and asks `shutdown` for
-/// the end with [`Cause::Crash`]. `command_line` goes into the report as it is: see
-/// [`crate::config::Config::redact`]. Old reports beyond [`CRASH_REPORTS_KEPT`] are removed.
+/// Installs the panic hook. From now on a panic of any thread writes a report to `data_dir/crash`
+/// and requests the end of the process with [`Cause::Crash`]. `command_line` is copied to the
+/// report as it is: see [`crate::config::Config::redact`]. The oldest reports beyond
+/// [`CRASH_REPORTS_KEPT`] are removed.
 pub fn install(shutdown: &Shutdown, data_dir: &Path, command_line: String) {
     let dir = data_dir.join(DIRECTORY);
     if let Err(error) = prune(&dir) {
         tracing::warn!("cannot remove old crash reports in {}: {error}", dir.display());
     }
     let state = State { dir, command_line, shutdown: shutdown.clone(), count: AtomicUsize::new(0) };
-    panic::set_hook(Box::new(move |info| state.take(info)));
+    panic::set_hook(Box::new(move |info| state.handle(info)));
 }
 
 impl State {
-    /// Must not panic: that would abort the process on the spot.
-    fn take(&self, info: &PanicHookInfo<'_>) {
+    /// Handles a panic. Must not panic itself: that aborts the process.
+    fn handle(&self, info: &PanicHookInfo<'_>) {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         metrics::PANICS.inc();
-        let (written, wait_for_report) = sync_channel(1);
+        let (done, wait_for_report) = sync_channel(1);
         if number == 0 {
-            // The end is asked for from a thread that is in good health.
+            // The panicking thread may be in no state to run the shutdown; a healthy thread
+            // requests it.
             let shutdown = self.shutdown.clone();
             let watchdog = thread::Builder::new().name("watchdog".into()).spawn(move || {
                 let _ = wait_for_report.recv_timeout(REPORT_TIMEOUT);
@@ -80,21 +84,26 @@ impl State {
             location: info.location().map(ToString::to_string).unwrap_or_default(),
             command_line: &self.command_line,
         };
-        let outcome = match number {
-            0..CRASH_REPORTS_MAX => report.store(&self.dir, number),
-            _ => Err(io::Error::other("this process has written enough reports")),
-        };
-        let where_to = match outcome {
+        let outcome = match report.store(&self.dir, number) {
             Ok(path) => format!("report in {}", path.display()),
             Err(error) => format!("no report in {}: {error}", self.dir.display()),
         };
-        let _ = writeln!(io::stderr(), "throng: {report}; {where_to}");
-        tracing::error!("{report}; {where_to}");
-        let _ = written.try_send(());
+        let _ = writeln!(io::stderr(), "throng: {report}; {outcome}");
+        tracing::error!("{report}; {outcome}");
+        let _ = done.try_send(());
     }
 }
 
-/// What is known of a panic. `Display` is one line of it.
+/// Reasons for which there is no report.
+#[derive(Debug, Error)]
+enum StoreError {
+    #[error("this process has written enough reports")]
+    Enough,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Facts about a panic. `Display` is a summary of one line.
 struct Report<'a> {
     unix_ms: u64,
     thread: &'a str,
@@ -110,13 +119,17 @@ impl fmt::Display for Report<'_> {
 }
 
 impl Report<'_> {
-    /// Writes the report to a new file that only its owner can read.
-    fn store(&self, dir: &Path, number: usize) -> io::Result<PathBuf> {
+    /// Writes the report to a new file that only its owner can read. `number` counts the panics
+    /// of this process from 0.
+    fn store(&self, dir: &Path, number: usize) -> Result<PathBuf, StoreError> {
+        if number >= CRASH_REPORTS_MAX {
+            return Err(StoreError::Enough);
+        }
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let time = clock::utc_text(self.unix_ms).replace(['-', ':'], "");
         let path = dir.join(format!("crash-{time}-{}-{number}.txt", std::process::id()));
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        // In order of worth: the backtrace takes longest to make.
+        // The backtrace comes last: it takes longest and is the part to lose if the time is up.
         writeln!(file, "Throng {} crashed\n", env!("CARGO_PKG_VERSION"))?;
         writeln!(file, "time:     {}", clock::utc_text(self.unix_ms))?;
         writeln!(file, "process:  {}", std::process::id())?;
@@ -134,7 +147,7 @@ impl Report<'_> {
     }
 }
 
-/// Removes all but the youngest reports. Their names begin with the time.
+/// Removes all but the youngest reports. Report names begin with the time.
 fn prune(dir: &Path) -> io::Result<()> {
     let mut reports: Vec<PathBuf> = match fs::read_dir(dir) {
         Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
@@ -154,15 +167,20 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::config;
 
     /// Not a test: the process that crashes for the tests below.
     #[test]
     fn child_that_crashes() {
         let Some(dir) = std::env::var_os("CRASH_CHILD") else { return };
         let dir = PathBuf::from(dir);
-        let log = config::Log { console: false, file: None, ..config::Log::default() };
-        let _log = log::init(&log, &dir).unwrap();
+        let options = log::Options {
+            filter: log::Filter::default(),
+            console: false,
+            file: None,
+            file_size: 0,
+            files: 1,
+        };
+        let _log = log::init(options, &dir).unwrap();
         let shutdown = Shutdown::new();
         install(&shutdown, &dir, "throng up --set net.shards=2".into());
         tracing::info!("the last words");
@@ -206,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_directory_the_crash_is_still_told_and_ends_the_process() {
+    fn a_crash_without_a_report_is_shown_and_ends_the_process() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("crash"), "a file in the way").unwrap();
         let (code, stderr) = crash(dir.path());

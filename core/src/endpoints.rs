@@ -1,7 +1,7 @@
-//! `endpoints.toml`: where the servers of a data directory listen, and their public keys.
+//! `endpoints.toml`: addresses and public keys of the servers of a data directory.
 //!
-//! The servers write it once they listen and remove it when they end; the harness and
-//! people's scripts read it. Nothing in it is secret.
+//! The servers write the file once they listen and remove it when they end; the harness and scripts
+//! read it. It contains no secret.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -14,57 +14,65 @@ use thiserror::Error;
 
 use crate::crypto::PublicKey;
 
-/// Why the file cannot be used.
+/// Reasons for which the file cannot be used.
 #[derive(Debug, Error)]
 pub enum EndpointsError {
-    /// There is none.
+    /// There is no file.
     #[error("there is no {}: start the servers first with `throng up --data {}`", path.display(), path.parent().unwrap_or(path).display())]
     Missing {
-        /// Where it was looked for.
+        /// The path that was tried.
         path: PathBuf,
     },
-    /// It cannot be read or written.
+    /// The file cannot be read or written.
     #[error("cannot use {}: {source}", path.display())]
     Io {
         /// The file or its directory.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// It is not what a server wrote.
-    #[error("{} is damaged ({reason}): restart the servers, they write it anew", path.display())]
+    /// The endpoints cannot be written as TOML.
+    #[error("cannot write {}: {source}", path.display())]
+    NotToml {
+        /// The file.
+        path: PathBuf,
+        /// The serializer's error.
+        source: toml::ser::Error,
+    },
+    /// The file is not one that a server has written.
+    #[error("{} is damaged ({reason}): restart the servers, which rewrite it", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
 }
 
-/// Where one role listens.
+/// Address of one role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
-    /// The address that it listens on.
+    /// The address that the role listens on.
     pub address: SocketAddr,
-    /// Its public key, 64 hexadecimal digits; none for a role that clients do not talk to.
+    /// The role's public key, 64 hexadecimal digits; none for a role that has no clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// The process that runs the role.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
-    /// Where that process answers admin requests; none if it does not.
+    /// The address of that process's admin port; none if it has no admin port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin: Option<SocketAddr>,
 }
 
 impl Endpoint {
-    /// The address and public key of a role of this process.
+    /// Returns the endpoint of a role of this process.
     pub fn new(address: SocketAddr, key: Option<&PublicKey>) -> Self {
         Self { address, key: key.map(hex::encode), pid: Some(std::process::id()), admin: None }
     }
 
-    /// The public key. Always there to read when the role has one and the file came from
-    /// [`Endpoints::read`], which checks it.
+    /// Returns the public key. A key that came from [`Endpoints::read`], which checks it, is always
+    /// readable.
     pub fn public_key(&self) -> Option<PublicKey> {
         let mut key = PublicKey::default();
         hex::decode_to_slice(self.key.as_ref()?, &mut key).ok()?;
@@ -72,10 +80,10 @@ impl Endpoint {
     }
 }
 
-/// What listens in a data directory.
+/// Endpoints of a data directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoints {
-    /// The process; with one process for each role, the one that started last.
+    /// The process; with one process for each role, the process that started last.
     pub pid: u32,
     /// The login server.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,11 +123,11 @@ impl Endpoints {
         Ok(endpoints)
     }
 
-    /// Writes the file of a data directory whole: a reader sees the old one or the new one.
+    /// Writes the file of a data directory atomically: a reader sees the old or the new content.
     pub fn write(&self, data_dir: &Path) -> Result<(), EndpointsError> {
         let path = data_dir.join(Self::FILE);
-        let text = toml::to_string(self)
-            .map_err(|error| EndpointsError::Io { path: path.clone(), source: io::Error::other(error) })?;
+        let text =
+            toml::to_string(self).map_err(|source| EndpointsError::NotToml { path: path.clone(), source })?;
         let temporary = data_dir.join(format!("{}.{}", Self::FILE, std::process::id()));
         let write = || {
             let mut options = OpenOptions::new();
@@ -133,18 +141,18 @@ impl Endpoints {
         })
     }
 
-    /// Says of every role where its process answers admin requests.
+    /// Sets the admin address of every role.
     pub fn set_admin(&mut self, admin: Option<SocketAddr>) {
         for endpoint in [&mut self.login, &mut self.chat, &mut self.dbagent].into_iter().flatten() {
             endpoint.admin = admin;
         }
     }
 
-    /// Puts the roles of this process into the file beside those of others.
+    /// Adds the roles of this process to the file, beside the roles of other processes.
     pub fn publish(&self, data_dir: &Path) -> Result<(), EndpointsError> {
-        let _turn = take_turn(data_dir)?;
+        let _lock = lock(data_dir)?;
         let mut merged = self.clone();
-        // Without a file, or with a damaged one, ours is all there is to say.
+        // A missing or damaged file is replaced by the roles of this process.
         let old = Self::read(data_dir).unwrap_or_default();
         merged.login = merged.login.or(old.login);
         merged.chat = merged.chat.or(old.chat);
@@ -152,42 +160,42 @@ impl Endpoints {
         merged.write(data_dir)
     }
 
-    /// Takes the roles of this process out of the file, and removes it with the last of them.
-    /// A role that another process has published since stays.
+    /// Removes the roles of this process from the file, and the file with the last role. A role
+    /// that another process has published in the meantime stays.
     pub fn withdraw(&self, data_dir: &Path) -> Result<(), EndpointsError> {
-        let _turn = take_turn(data_dir)?;
-        let mut left = match Self::read(data_dir) {
-            Ok(left) => left,
+        let _lock = lock(data_dir)?;
+        let mut remaining = match Self::read(data_dir) {
+            Ok(remaining) => remaining,
             Err(EndpointsError::Missing { .. }) => return Ok(()),
             Err(error) => return Err(error),
         };
         let roles = [
-            (&mut left.login, &self.login),
-            (&mut left.chat, &self.chat),
-            (&mut left.dbagent, &self.dbagent),
+            (&mut remaining.login, &self.login),
+            (&mut remaining.chat, &self.chat),
+            (&mut remaining.dbagent, &self.dbagent),
         ];
-        for (there, ours) in roles {
-            if there == ours {
-                *there = None;
+        for (published, ours) in roles {
+            if published == ours {
+                *published = None;
             }
         }
-        if left == (Self { pid: left.pid, ..Self::default() }) {
+        if remaining == (Self { pid: remaining.pid, ..Self::default() }) {
             let path = data_dir.join(Self::FILE);
             return fs::remove_file(&path).map_err(|source| EndpointsError::Io { path, source });
         }
-        left.write(data_dir)
+        remaining.write(data_dir)
     }
 }
 
-/// Holds off other processes that change the file, until the result is dropped. The lock is
-/// on the directory, because the file itself is replaced by every change.
-fn take_turn(data_dir: &Path) -> Result<File, EndpointsError> {
-    let lock = || {
+/// Locks the file against other processes until the result is dropped. The lock is on the
+/// directory, because every change replaces the file itself.
+fn lock(data_dir: &Path) -> Result<File, EndpointsError> {
+    let acquire = || {
         let directory = File::open(data_dir)?;
         directory.lock()?;
         Ok(directory)
     };
-    lock().map_err(|source| EndpointsError::Io { path: data_dir.into(), source })
+    acquire().map_err(|source| EndpointsError::Io { path: data_dir.into(), source })
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Throng's core: everything a login, chat or database server shares, and what
-//! the load harness turns around to become ten thousand clients.
+//! Throng's core: the parts that login, chat and database servers share, and that the load harness
+//! uses from the client's side.
 //!
 //! ```text
-//!            clients (TCP)                other servers (terminals)
+//!            clients (TCP)                other servers (links)
 //!                 |                               |
 //!   acceptor --> shard 0 .. shard N-1    mio event loops; each owns its sessions
 //!                  ^   |                 and timers; never blocks, takes no lock
@@ -11,8 +11,8 @@
 //!                content 0 .. content M-1  run the handlers; own no socket
 //! ```
 //!
-//! Modules below `wire`, `crypto` and most of `net` know no socket, clock or
-//! thread: bytes and `now` go in, bytes and events come out.
+//! The modules `wire`, `crypto` and most of `net` know no socket, clock or thread: bytes and `now`
+//! go in, bytes and events come out.
 
 pub mod clock;
 pub mod config;

@@ -1,137 +1,140 @@
-//! Every bound in one place, and how the bounds relate.
+//! Bounds of all queues, tables, buffers and loops, and asserts of how they relate.
 //!
-//! A queue, table, buffer or loop that is not bounded here, or by a
-//! configuration key whose range refers to here, is a bug.
+//! A queue, table, buffer or loop without a bound here, or in a configuration key whose range is
+//! based on a constant here, is a bug.
 
 use std::time::Duration;
 
-/// Bytes before every frame's body: length (u16) and kind (u8).
+/// Bytes of a frame's header: length (u16) and kind (u8).
 pub const FRAME_HEADER: usize = 3;
 
 /// Bytes that AES-GCM adds to a sealed body.
 pub const SEAL_TAG: usize = 16;
 
-/// Bytes of a room-sealed frame's body before what is sealed: key number (u32), frame number (u64) and
-/// fan-out time (u32).
+/// Bytes before the sealed part of the body of a frame that a room's key seals: key number (u32),
+/// frame number (u64) and fan-out time (u32).
 pub const ROOM_HEADER: usize = 16;
 
-/// Longest frame body, in bytes, before the handshake is done. Enough for a
-/// Noise message with its preface; a stranger gets no more of our memory.
+/// Longest frame body before the end of the handshake, in bytes. Fits a Noise message with its
+/// preface, and bounds the memory that an unauthenticated peer can use.
 pub const HANDSHAKE_BODY_MAX: usize = 256;
 
-/// Longest frame body, in bytes, that a server takes from a client.
+/// Longest frame body that a server accepts from a client, in bytes.
 pub const CLIENT_BODY_MAX: usize = 4 * 1024;
 
-/// Longest frame body, in bytes, that a client takes from a server, and that
-/// two servers take from each other.
+/// Longest frame body that a client or another server accepts from a server, in bytes.
 pub const SERVER_BODY_MAX: usize = 16 * 1024;
 
-/// Bytes that one read may bring in, and so the most that a stalled session
-/// can hold back.
+/// Most bytes of one read, and so the most that a stalled session can hold back.
 pub const READ_CHUNK: usize = 64 * 1024;
 
-/// Reads from one session before the loop looks at the others again.
+/// Most reads from one session in a turn of the loop.
 pub const READS_PER_TURN: usize = 4;
 
-/// Time for which a loop reads from open sessions, and then from the others, before it writes; what is being read then is finished. However
-/// small and many the frames are that some send, the rest must not wait for all of them.
-pub const READING: Duration = Duration::from_millis(1);
+/// Read budget of a turn for open sessions, and again for handshaking ones. A read in progress is
+/// completed. Bounds the time for which a flood of small frames can delay writes.
+pub const READ_BUDGET: Duration = Duration::from_millis(1);
 
-/// Sessions that are not open yet, or no more, read before the loop looks at the others again. A handshake takes 150 us: a
-/// crowd at the door must not hold up those who are in, who get as much time after it (see [`SWEEP_SLICE`]).
+/// Most handshaking or closing sessions that are read in a turn of the loop. A handshake takes
+/// 150 us, so a login burst can delay the sweep by this many of them. The sweep then gets as much
+/// time (see [`SWEEP_SLICE`]).
 pub const HANDSHAKES_PER_TURN: usize = 16;
 
-/// Mail taken from a shard's mailbox before it looks at its sockets again.
+/// Most items of mail that a shard takes in a turn.
 pub const MAIL_PER_TURN: usize = 256;
 
-/// The same, while more is queued for sessions than goes out in a turn.
+/// Most items of mail that a shard takes in a turn while more is queued for its sessions than a
+/// turn writes (see [`SENDS_PER_TURN`] and [`UNFLUSHED_MAX`]).
 pub const MAIL_PER_FULL_TURN: usize = 16;
 
-/// Jobs that a content thread runs under one lock of its role.
+/// Most jobs that a content thread runs before it releases the lock of its role.
 pub const JOBS_PER_TURN: usize = 64;
 
-/// Readiness events taken from the kernel in one call.
+/// Most readiness events taken from the kernel in one call.
 pub const EVENTS_PER_POLL: usize = 1024;
 
-/// Connections that one pass of the acceptor takes before it delivers them.
+/// Most connections that the acceptor takes from one listener before it wakes the shards.
 pub const ACCEPTS_PER_TURN: usize = 64;
 
-/// Connection slots, beyond the configured sessions, kept to say "server full".
+/// Session slots beyond the configured ones, for peers that are told that the server is full.
 pub const REFUSAL_SLOTS: usize = 64;
 
-/// Most sessions one shard can address: slots are 24 bits of a [`crate::SessionId`].
+/// Most sessions of one shard: a slot has 24 bits of a [`crate::SessionId`].
 pub const SESSIONS_PER_SHARD_MAX: usize = 1 << 24;
 
-/// Most shards one role can have: 8 bits of a [`crate::SessionId`], less one value kept free.
+/// Most shards of one role. Each shard has a bit among the producers that
+/// [`JobQueue::take_registered`](crate::queue::JobQueue::take_registered) returns.
 pub const SHARDS_MAX: usize = 64;
 
-/// Sealed frames in one direction after which both sides replace its key.
-/// AES-GCM with counter nonces is safe for far more (RFC 9001, section 6.6
-/// allows 2^23 full-size packets); rekeying sooner costs nothing.
+/// Sealed frames of one direction after which both sides replace its key. AES-GCM with counter
+/// nonces is safe for far more (RFC 9001, section 6.6, allows 2^23 full-size packets), but rekeying
+/// costs nothing.
 pub const REKEY_INTERVAL: u64 = 1 << 20;
 
-/// Frames sealed with one room key, at most, as for [`REKEY_INTERVAL`].
+/// Most frames sealed with one room key, for the reason of [`REKEY_INTERVAL`].
 pub const ROOM_KEY_FRAMES: u64 = 1 << 20;
 
-/// Room keys that a client keeps, one for each room that it can be in.
+/// Most room keys that a client keeps: one for each room that it can be in.
 pub const ROOM_KEYS_PER_SESSION: usize = CHANNELS_PER_USER_MAX + 1;
 
-/// Bytes that may wait in a client's own write buffer, beyond which it gets no more messages, and beyond half of which no notices: the rest is
-/// for its answers. Large rooms have logs for what waits.
+/// Bytes in a client's outbox beyond which no more messages are queued there, and beyond half of
+/// which no notices. The rest of the outbox is for answers. Messages of large rooms wait in logs
+/// instead.
 pub const OUTBOX_CHAT_MAX: usize = 32 * 1024;
 
 /// Bytes of one segment of a room log.
 pub const SEGMENT_BYTES: usize = 64 * 1024;
 
-/// Members written to in one slice of the sweep, before the loop looks at its sockets and its mail again. More, if the rest of
-/// the turn took longer than they: members of rooms have half of a busy loop's time.
+/// Members written to in one slice of the sweep. A turn writes at least one slice, and further ones
+/// for as long as the rest of the turn took, so that rooms get half of a busy loop's time.
 pub const SWEEP_SLICE: usize = 32;
 
-/// Sessions that one command sends the same packet to.
+/// Most sessions to which one command sends a packet.
 pub const MULTICAST_SLICE: usize = 256;
 
-/// Sessions with something of their own to be written, served in one turn of the loop.
+/// Most sessions with frames of their own that are written to in a turn, outside of the sweep.
 pub const FLUSHES_PER_TURN: usize = 64;
 
-/// Sessions with something of their own to be written, beyond which a shard takes only [`MAIL_PER_FULL_TURN`] items of mail.
+/// Sessions with frames of their own to write beyond which a shard takes only
+/// [`MAIL_PER_FULL_TURN`] items of mail.
 pub const UNFLUSHED_MAX: usize = 256;
 
-/// Pieces of one vectored write. What does not fit follows in another.
+/// Most pieces of one vectored write. Further pieces follow in another write.
 pub const WRITE_PIECES: usize = 16;
 
-/// Write buffers that a shard keeps for reuse.
+/// Most write buffers that a shard keeps for reuse.
 pub const SPARE_BUFFERS: usize = 128;
 
-/// Largest write buffer, in bytes, that is kept and not freed.
+/// Largest write buffer that is kept for reuse, in bytes; larger ones are freed.
 pub const SPARE_BUFFER_BYTES: usize = 4 * 1024;
 
-/// Frames sealed for mail before a shard looks at its sockets again.
+/// Frames sealed in a turn beyond which a shard takes only [`MAIL_PER_FULL_TURN`] items of mail.
 pub const SENDS_PER_TURN: usize = 64 * 1024;
 
-/// Account ids: longest in bytes on the wire. Longer than [`ID_CHARS_MAX`]
-/// allows, so that too long an id gets an answer and not a closed connection.
+/// Account ids: most bytes on the wire. More than [`ID_CHARS_MAX`] characters need, so that an id
+/// that is too long gets an answer and not a closed connection.
 pub const ID_WIRE_MAX: usize = 255;
 /// Account ids: fewest characters (Unicode scalar values).
 pub const ID_CHARS_MIN: usize = 3;
 /// Account ids: most characters (Unicode scalar values).
 pub const ID_CHARS_MAX: usize = 32;
 
-/// Passwords: longest in bytes on the wire.
+/// Passwords: most bytes on the wire.
 pub const PASSWORD_WIRE_MAX: usize = 512;
 /// Passwords: fewest characters (Unicode scalar values).
 pub const PASSWORD_CHARS_MIN: usize = 8;
 /// Passwords: most bytes of UTF-8 that are accepted.
 pub const PASSWORD_BYTES_MAX: usize = 256;
 
-/// Memory of one password hash: most KiB, also of hashes that the database brings.
+/// Password hashes: most memory, in KiB, also for hashes read from the database.
 pub const ARGON2_KIB_MAX: u32 = 1 << 20;
-/// Passes of one password hash over its memory: most.
+/// Password hashes: most passes over the memory.
 pub const ARGON2_ITERATIONS_MAX: u32 = 100;
 
-/// Releases, lists and renewals that may wait for DB threads, in each of their lanes.
+/// Most releases, lists and renewals that wait for DB threads, in each lane.
 pub const DB_CONTROL_QUEUE: usize = 16 * 1024;
 
-/// Character names: longest in bytes on the wire when a client asks for one.
+/// Character names: most bytes on the wire when a client asks for one.
 pub const NAME_WIRE_MAX: usize = 255;
 /// Character names: fewest characters (Unicode scalar values).
 pub const NAME_CHARS_MIN: usize = 2;
@@ -140,21 +143,22 @@ pub const NAME_CHARS_MAX: usize = 24;
 /// Character names: most bytes of UTF-8, four a character.
 pub const NAME_BYTES_MAX: usize = 4 * NAME_CHARS_MAX;
 
-/// Longest chat text in bytes of UTF-8.
+/// Longest chat text, in bytes of UTF-8.
 pub const CHAT_TEXT_MAX: usize = 1024;
 
-/// Users in one page of the user list, at most. As many are in it as fit [`LIST_BYTES_MAX`].
+/// Most users in one page of the user list. [`LIST_BYTES_MAX`] bounds it further.
 pub const USER_PAGE: usize = 1024;
 
-/// Bytes of the lists in one page or notice. With long names that is 160 users, with usual ones 700.
+/// Most bytes of the lists in one page or notice: 160 users with the longest names, 700 with usual
+/// ones.
 pub const LIST_BYTES_MAX: usize = SERVER_BODY_MAX - 64 - ROOM_HEADER - SEAL_TAG;
 
-/// Users that one notice names as having entered, at most; together with those who left they fit [`LIST_BYTES_MAX`].
+/// Most users that one notice lists as entered. [`LIST_BYTES_MAX`] bounds both lists together.
 pub const ENTERED_MAX: usize = 1024;
-/// Users that one notice names as having left, at most.
+/// Most users that one notice lists as left.
 pub const LEFT_MAX: usize = 2048;
 
-/// Channel names: longest in bytes on the wire when a client asks for one.
+/// Channel names: most bytes on the wire when a client asks for one.
 pub const CHANNEL_WIRE_MAX: usize = 255;
 /// Channel names: fewest characters (Unicode scalar values).
 pub const CHANNEL_CHARS_MIN: usize = 2;
@@ -162,59 +166,60 @@ pub const CHANNEL_CHARS_MIN: usize = 2;
 pub const CHANNEL_CHARS_MAX: usize = 32;
 /// Channel names: most bytes of UTF-8, four a character.
 pub const CHANNEL_BYTES_MAX: usize = 4 * CHANNEL_CHARS_MAX;
-/// Channels in one page of the list of channels.
+/// Most channels in one page of the channel list.
 pub const CHANNEL_PAGE: usize = 64;
-/// Most channels that one chat server may be configured for.
+/// Most channels that may be configured for one chat server.
 pub const CHANNELS_MAX: usize = 1 << 20;
-/// Most channels that one user may be allowed to be in at a time.
+/// Most channels of one user that may be configured.
 pub const CHANNELS_PER_USER_MAX: usize = 256;
 
-/// Longest side of a sector that may be configured, in the game's units.
+/// Longest side of a sector that may be configured, in units of the game.
 pub const SECTOR_SIZE_MAX: u32 = 1 << 30;
 
-/// Claims in one page of a holder's list ([`crate::wire::packets::DbHeldClaims`]).
+/// Most claims in one page of a holder's list ([`crate::wire::packets::DbHeldClaims`]).
 pub const CLAIM_PAGE: usize = 512;
 
-/// Longest sealed ticket in bytes.
+/// Longest sealed ticket, in bytes.
 pub const TICKET_MAX: usize = 256;
 
-/// Tickets a chat server remembers as used until they expire.
+/// Most used tickets that a chat server remembers until they expire.
 pub const USED_TICKETS_MAX: usize = 1 << 20;
 
-/// Requests that may wait for an answer over one server link.
+/// Most requests of one kind that wait for answers of other servers.
 pub const PENDING_REQUESTS_MAX: usize = 16 * 1024;
 
-/// Links to other servers, in and out, of one process.
+/// Most links of one shard to other servers, accepted and dialed. Also the most servers that a
+/// role dials.
 pub const LINKS_MAX: usize = 64;
 
-/// Most sessions one role may be configured for.
+/// Most sessions that may be configured for one role.
 pub const SESSIONS_MAX: usize = 1_000_000;
 
-/// Most threads of one kind (content, database) in one process.
+/// Most threads of one kind (content, database) of one process.
 pub const THREADS_MAX: usize = 64;
 
-/// Longest queue (mailbox, lane, database requests) that may be configured, in entries.
+/// Longest queue (mailbox, lane, database requests) that may be configured, in items.
 pub const QUEUE_MAX: usize = 1 << 20;
 
-/// Log lines that wait for the log thread; more are dropped and counted.
+/// Most log lines that wait for the log thread; further ones are dropped and counted.
 pub const LOG_QUEUE: usize = 8192;
 
-/// Log lines kept in memory for a crash report.
+/// Latest log lines that are kept in memory for a crash report.
 pub const LOG_RECENT: usize = 200;
 
-/// Bytes kept of each of those lines.
+/// Most bytes that are kept of each of the [`LOG_RECENT`] lines.
 pub const LOG_RECENT_LINE_MAX: usize = 1024;
 
-/// Crash reports that one process writes; further panics are only logged.
+/// Most crash reports that one process writes; further panics are only logged.
 pub const CRASH_REPORTS_MAX: usize = 16;
 
-/// Crash reports that stay in the directory when a process starts, the youngest.
+/// Most crash reports that stay in the directory when a process starts; older ones are deleted.
 pub const CRASH_REPORTS_KEPT: usize = 64;
 
-/// Connections to the admin HTTP server at one time.
+/// Most connections to the admin HTTP server at one time.
 pub const ADMIN_CONNECTIONS_MAX: usize = 32;
 
-/// Longest body that the admin HTTP server takes, in bytes.
+/// Longest body that the admin HTTP server accepts, in bytes.
 pub const ADMIN_BODY_MAX: usize = 4 * 1024;
 
 const _: () = {
@@ -222,7 +227,8 @@ const _: () = {
     assert!(SERVER_BODY_MAX <= u16::MAX as usize);
     assert!(HANDSHAKE_BODY_MAX <= CLIENT_BODY_MAX && CLIENT_BODY_MAX <= SERVER_BODY_MAX);
     assert!(READ_CHUNK >= 2 * (FRAME_HEADER + SERVER_BODY_MAX));
-    // A user is an id (4), a length (2) and a name. A page has 24 bytes of its own, a notice 36.
+    // A user is an id (4), a length (2) and a name. The header of a page has 24 bytes, that of a
+    // notice 36.
     assert!(4 + 2 + NAME_BYTES_MAX <= LIST_BYTES_MAX);
     assert!(CHANNEL_PAGE * (8 + 2 + CHANNEL_BYTES_MAX) + 16 + SEAL_TAG <= SERVER_BODY_MAX);
     assert!(CHANNEL_BYTES_MAX <= CHANNEL_WIRE_MAX);
@@ -233,5 +239,6 @@ const _: () = {
     assert!(CHAT_TEXT_MAX + NAME_BYTES_MAX + 128 <= CLIENT_BODY_MAX);
     assert!(TICKET_MAX + 64 <= CLIENT_BODY_MAX);
     assert!(FRAME_HEADER + SERVER_BODY_MAX <= SEGMENT_BYTES);
+    // A shard has 8 bits of a session id, of which one value stays free for the poller's waker.
     assert!(SHARDS_MAX < u8::MAX as usize);
 };

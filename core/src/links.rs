@@ -1,8 +1,10 @@
-//! Links between servers: who is configured, who is up, and who waits for an answer.
+//! Links between servers: peers, reconnection, and requests that wait for answers.
 //!
-//! A terminal is a session like any other (sealed with the cluster's key, watched by
-//! heartbeats); what is here is the part above it, as a state machine that knows no socket
-//! and no clock. Outgoing links are dialled for ever, with growing, jittered pauses.
+//! A link (the predecessor called it a Terminal) is a session like any other: it is sealed with the
+//! cluster's key and watched by heartbeats. This module is the state machine above the session, and
+//! knows neither sockets nor clocks. A link that ends is dialed again for ever, with growing,
+//! jittered pauses. The number of links, and of requests that wait, is bounded; every request is
+//! answered, expires, or fails with its link.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Write;
@@ -21,63 +23,62 @@ use crate::net::{Closed, Endpoint, Opened};
 use crate::wire::CloseReason;
 use crate::wire::packets::{LinkHello, Role};
 
-/// A server that this one connects to.
+/// A server to connect to.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer {
-    /// What it must be.
+    /// Role that the server must have.
     pub role: Role,
-    /// Where it listens for links.
+    /// Address on which it listens for links.
     pub address: SocketAddr,
 }
 
-/// Pauses between attempts to connect.
+/// Bounds of the pauses between attempts to connect.
 #[derive(Debug, Clone, Copy)]
 pub struct Backoff {
-    /// The first pause.
+    /// First pause.
     pub min: Duration,
-    /// The longest; each pause is up to twice the one before.
+    /// Longest pause. Each pause is up to twice as long as the one before.
     pub max: Duration,
 }
 
-/// The links of one role.
+/// Links of one role.
 pub struct Links {
     hello: LinkHello,
     endpoint: Arc<Endpoint>,
     backoff: Backoff,
     outgoing: Vec<Outgoing>,
-    /// Sessions that are links but have not said who they are; with the outgoing link they
-    /// belong to, if it was we who connected.
+    /// Links before their LinkHello, with the index of the outgoing link if this server dialed.
     unidentified: HashMap<SessionId, Option<usize>>,
     up: BTreeMap<SessionId, Link>,
     board: Arc<LinkBoard>,
 }
 
-/// A link that is up.
+/// A link whose peer has identified itself.
 #[derive(Debug, Clone)]
 pub struct Link {
-    /// What the peer said of itself.
+    /// Identification of the peer.
     pub hello: LinkHello,
-    since: Instant,
+    up_since: Instant,
     outgoing: Option<usize>,
 }
 
 struct Outgoing {
     peer: Peer,
     state: State,
-    /// The pause after the next failure.
+    /// Pause after the next failure.
     pause: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Waiting(Instant),
-    Dialling,
+    Dialing,
     Up,
 }
 
 impl Links {
-    /// The links of the server that introduces itself with `hello`, to `peers`; `board` shows
-    /// their state.
+    /// Creates the links of the server that identifies itself with `hello`. It dials `peers`, at
+    /// most [`LINKS_MAX`]. `board` shows the state of all links.
     pub fn new(
         hello: LinkHello,
         endpoint: Arc<Endpoint>,
@@ -94,18 +95,18 @@ impl Links {
         Self { hello, endpoint, backoff, outgoing, unidentified: HashMap::new(), up: BTreeMap::new(), board }
     }
 
-    /// The number that this process drew at its start.
+    /// Returns the number that this process drew at its start.
     pub fn instance(&self) -> u64 {
         self.hello.instance
     }
 
-    /// Dials what is due; the result is when to be called again.
+    /// Dials the peers whose pause is over. Returns the time for the next call, if one is needed.
     pub fn tick(&mut self, now: Instant, effects: &mut Effects) -> Option<Instant> {
         let mut next: Option<Instant> = None;
         for (token, outgoing) in self.outgoing.iter_mut().enumerate() {
             let State::Waiting(at) = outgoing.state else { continue };
             if at <= now {
-                outgoing.state = State::Dialling;
+                outgoing.state = State::Dialing;
                 effects.dial(outgoing.peer.address, self.endpoint.clone(), token as u64);
             } else {
                 next = Some(next.map_or(at, |next| next.min(at)));
@@ -114,20 +115,22 @@ impl Links {
         next
     }
 
-    /// A session of kind link has opened: it is told who we are, and must say who it is.
+    /// Handles the opening of a link: sends it our identification. The link stays unidentified
+    /// until it sends its own.
     pub fn opened(&mut self, id: SessionId, opened: &Opened, effects: &mut Effects) {
-        self.unidentified.insert(id, opened.dialled.map(|token| token as usize));
+        self.unidentified.insert(id, opened.dialed.map(|token| token as usize));
         effects.send(id, self.hello.clone());
     }
 
-    /// Whether the session is a link that has said who it is.
+    /// Returns true if the session is an identified link.
     pub fn is_up(&self, id: SessionId) -> bool {
         self.up.contains_key(&id)
     }
 
-    /// A link says who it is. `allowed` are the roles that may connect to us. Returns the link
-    /// that is now up; a wrong peer is closed.
-    pub fn greeted(
+    /// Handles the identification of a link. A link that we dialed must have its configured role,
+    /// any other one of the `allowed` roles; otherwise it is closed. Returns the link if it is now
+    /// up.
+    pub fn identify(
         &mut self,
         id: SessionId,
         hello: LinkHello,
@@ -144,7 +147,7 @@ impl Links {
                 "this server is of the wrong role for the link: check the addresses in the configuration",
             );
             effects.close(id, CloseReason::WrongPeer);
-            // Its end comes as an event of its own, and must find the link that dialled it.
+            // Its end is reported later, and must find the outgoing link.
             self.unidentified.insert(id, outgoing);
             return None;
         }
@@ -154,20 +157,21 @@ impl Links {
         tracing::info!(peer = %hello.name, role = hello.role.name(), session = %id, "link up");
         metrics::LINKS_CONNECTED.inc();
         metrics::LINKS_UP.add(1);
-        // A DB agent takes requests only after the claims have been compared.
-        let state = if hello.role == Role::DbAgent { GREETED } else { UP };
+        // A DB agent accepts requests only after both sides have compared claims.
+        let state = if hello.role == Role::DbAgent { COMPARING } else { UP };
         self.board.set(&self.board_key(outgoing, &hello), state);
-        Some(self.up.entry(id).or_insert(Link { hello, since: now, outgoing }))
+        Some(self.up.entry(id).or_insert(Link { hello, up_since: now, outgoing }))
     }
 
-    /// A link takes requests now, which was not so when it came up.
+    /// Marks a link as accepting requests. For a DB agent, once claims are compared.
     pub fn ready(&self, id: SessionId) {
         if let Some(link) = self.up.get(&id) {
             self.board.set(&self.board_key(link.outgoing, &link.hello), UP);
         }
     }
 
-    /// A link, or an attempt to make one, has ended. Returns the link if it was up.
+    /// Handles the end of a link or of an attempt to dial one, and schedules the next attempt.
+    /// Returns the link if it was up.
     pub fn closed(&mut self, id: SessionId, closed: &Closed, now: Instant) -> Option<Link> {
         self.unidentified.remove(&id);
         let link = self.up.remove(&id);
@@ -177,10 +181,10 @@ impl Links {
             tracing::warn!(peer = %link.hello.name, reason = closed.reason.name(), "link down");
             self.board.set(&self.board_key(link.outgoing, &link.hello), "down");
         }
-        if let Some(outgoing) = closed.dialled.and_then(|token| self.outgoing.get_mut(token as usize)) {
-            // Only a link that has stood a while ends the series of growing pauses: a peer that
-            // accepts and closes at once must not be dialled in a tight loop.
-            if link.as_ref().is_some_and(|link| now.duration_since(link.since) >= self.backoff.max) {
+        if let Some(outgoing) = closed.dialed.and_then(|token| self.outgoing.get_mut(token as usize)) {
+            // Only a link that was up for a while resets the pause. A peer that accepts and closes
+            // at once must not be dialed in a tight loop.
+            if link.as_ref().is_some_and(|link| now.duration_since(link.up_since) >= self.backoff.max) {
                 outgoing.pause = self.backoff.min;
             }
             let pause = outgoing.pause.mul_f64(rand::rng().random_range(0.5..=1.0));
@@ -188,28 +192,28 @@ impl Links {
             outgoing.pause = (outgoing.pause * 2).min(self.backoff.max);
             let Peer { role, address } = outgoing.peer;
             tracing::debug!(%address, role = role.name(), ?pause, reason = closed.reason.name(), "will dial again");
-            let state = format!("down ({}), dialling again", closed.reason.name());
+            let state = format!("down ({}), dialing again", closed.reason.name());
             self.board.set(&format!("{} -> {} {address}", self.hello.name, role.name()), &state);
         }
         link
     }
 
-    /// The links that are up.
+    /// Returns all links that are up.
     pub fn all(&self) -> impl Iterator<Item = (SessionId, &Link)> {
         self.up.iter().map(|(id, link)| (*id, link))
     }
 
-    /// The links to servers of one role that are up.
+    /// Returns the links to servers of one role that are up.
     pub fn up(&self, role: Role) -> impl Iterator<Item = (SessionId, &Link)> {
         self.all().filter(move |(_, link)| link.hello.role == role)
     }
 
-    /// The link to or from the process that drew `instance`.
+    /// Returns the session of the link to the process that drew `instance`, if it is up.
     pub fn of_instance(&self, instance: u64) -> Option<SessionId> {
         self.up.iter().find(|(_, link)| link.hello.instance == instance).map(|(id, _)| *id)
     }
 
-    /// The link of a session, if it is up.
+    /// Returns the link of a session, if it is up.
     pub fn get(&self, id: SessionId) -> Option<&Link> {
         self.up.get(&id)
     }
@@ -224,31 +228,31 @@ impl Links {
     }
 }
 
-/// A link that takes requests, as the board shows it.
+/// State of a link that accepts requests.
 const UP: &str = "up";
 
-/// A link whose ends know each other but have claims to compare.
-const GREETED: &str = "comparing claims";
+/// State of a link that is up but whose ends have still to compare claims.
+const COMPARING: &str = "comparing claims";
 
-/// The state of every link of a process, for people.
+/// State of every link of a process, for operators.
 #[derive(Debug, Default)]
 pub struct LinkBoard(Mutex<BTreeMap<String, String>>);
 
 impl LinkBoard {
     fn set(&self, link: &str, state: &str) {
         let mut board = self.0.lock();
-        // Names of peers come from the network; past the limit only known ones are updated.
+        // Names of peers come from the network, so past the limit only known links are updated.
         if board.len() < LINKS_MAX * 2 || board.contains_key(link) {
             board.insert(link.to_owned(), state.to_owned());
         }
     }
 
-    /// How many links take requests.
+    /// Returns the number of links that accept requests.
     pub fn up(&self) -> usize {
         self.0.lock().values().filter(|state| *state == UP).count()
     }
 
-    /// A JSON object: link to state.
+    /// Returns a JSON object from links to states.
     pub fn to_json(&self) -> String {
         let mut out = String::from("{");
         for (number, (link, state)) in self.0.lock().iter().enumerate() {
@@ -265,83 +269,88 @@ fn quoted(text: &str) -> String {
     for c in text.chars() {
         match c {
             '"' | '\\' => out.extend(['\\', c]),
-            c if c.is_control() => drop(write!(out, "\\u{:04x}", u32::from(c))),
+            c if c.is_control() => {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
             c => out.push(c),
         }
     }
     out + "\""
 }
 
-/// Requests that wait for an answer over a link: each is answered, runs into its deadline, or
-/// fails with its link. None is left hanging.
+/// Requests that wait for an answer over a link, each with a context of type `T`. Every request is
+/// answered, expires, or fails with its link. At most [`PENDING_REQUESTS_MAX`] wait at a time.
 pub struct Pending<T> {
     last: u64,
-    patience: Duration,
+    timeout: Duration,
     waiting: HashMap<u64, (SessionId, T)>,
-    /// In order: every request has the same patience. Answered ones stay until their time.
+    /// In order, because all requests have one timeout. Answered requests stay until their
+    /// deadline.
     deadlines: VecDeque<(Instant, u64)>,
 }
 
 impl<T> Pending<T> {
-    /// Requests that wait at most `patience`.
-    pub fn new(patience: Duration) -> Self {
-        Self { last: 0, patience, waiting: HashMap::new(), deadlines: VecDeque::new() }
+    /// Creates an empty table of requests that expire after `timeout`.
+    pub fn new(timeout: Duration) -> Self {
+        Self { last: 0, timeout, waiting: HashMap::new(), deadlines: VecDeque::new() }
     }
 
-    /// Notes a request over `link`; the number is what the answer must carry. Gives `what` back
-    /// when too many wait already.
-    pub fn add(&mut self, link: SessionId, what: T, now: Instant) -> Result<u64, T> {
+    /// Adds a request over `link`. Returns the number that its answer must carry, or gives
+    /// `context` back if too many requests wait already.
+    pub fn add(&mut self, link: SessionId, context: T, now: Instant) -> Result<u64, T> {
         if self.waiting.len() >= PENDING_REQUESTS_MAX {
-            return Err(what);
+            return Err(context);
         }
-        // Of requests that were answered long before their time, only so many deadlines are kept.
+        // Bounds the deadlines of requests that were answered long before their time.
         if self.deadlines.len() >= 2 * PENDING_REQUESTS_MAX {
             self.deadlines.retain(|(_, request)| self.waiting.contains_key(request));
         }
         self.last += 1;
-        self.waiting.insert(self.last, (link, what));
-        self.deadlines.push_back((now + self.patience, self.last));
+        self.waiting.insert(self.last, (link, context));
+        self.deadlines.push_back((now + self.timeout, self.last));
         Ok(self.last)
     }
 
-    /// The request that an answer over `link` belongs to, unless it is over already.
+    /// Removes the request that an answer over `link` belongs to. None if the request has ended or
+    /// was sent over another link.
     pub fn answered(&mut self, link: SessionId, request: u64) -> Option<T> {
         if self.waiting.get(&request)?.0 != link {
             return None;
         }
-        self.waiting.remove(&request).map(|(_, what)| what)
+        self.waiting.remove(&request).map(|(_, context)| context)
     }
 
-    /// The requests that wait, in no particular order.
+    /// Returns the requests that wait, in no particular order.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.waiting.values_mut().map(|(_, what)| what)
+        self.waiting.values_mut().map(|(_, context)| context)
     }
 
-    /// The requests that were under way over a link that is gone.
+    /// Removes the requests that wait for a link that has ended.
     pub fn fail_link(&mut self, link: SessionId) -> Vec<T> {
-        self.waiting.extract_if(|_, (over, _)| *over == link).map(|(_, (_, what))| what).collect()
+        self.waiting.extract_if(|_, (over, _)| *over == link).map(|(_, (_, context))| context).collect()
     }
 
-    /// The requests whose time is over.
+    /// Removes the requests whose deadline has passed.
     pub fn expire(&mut self, now: Instant) -> Vec<T> {
         let mut expired = Vec::new();
         while let Some((_, request)) = self.deadlines.pop_front_if(|(deadline, _)| *deadline <= now) {
-            expired.extend(self.waiting.remove(&request).map(|(_, what)| what));
+            expired.extend(self.waiting.remove(&request).map(|(_, context)| context));
         }
         expired
     }
 
-    /// When to call [`Self::expire`].
+    /// Returns the time for [`Self::expire`], if a deadline is pending.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.front().map(|(deadline, _)| *deadline)
     }
 
-    /// How many requests wait.
+    /// Returns the number of requests that wait.
     pub fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Whether none waits.
+    /// Returns true if no request waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
@@ -359,7 +368,7 @@ mod tests {
         LinkHello { role, name: Text::truncated("x"), instance, client_address, client_key: [0; 32] }
     }
 
-    fn terminals(now: Instant) -> Links {
+    fn links(now: Instant) -> Links {
         let endpoint = Endpoint {
             peer: PeerKind::Link,
             credentials: Credentials::Link(ClusterKey::from_bytes([1; 32])),
@@ -382,25 +391,25 @@ mod tests {
     }
 
     const CLOSED: Closed =
-        Closed { kind: PeerKind::Link, dialled: Some(0), reason: CloseReason::ConnectFailed };
+        Closed { kind: PeerKind::Link, dialed: Some(0), reason: CloseReason::ConnectFailed };
 
-    fn open(terminals: &mut Links, slot: u32, dialled: Option<u64>) {
+    fn open(links: &mut Links, slot: u32, dialed: Option<u64>) {
         let address = ([127, 0, 0, 1], 9).into();
-        let opened = Opened { kind: PeerKind::Link, address, dialled };
-        terminals.opened(id(slot), &opened, &mut Effects::default());
+        let opened = Opened { kind: PeerKind::Link, address, dialed };
+        links.opened(id(slot), &opened, &mut Effects::default());
     }
 
     #[test]
     fn dials_for_ever_with_growing_bounded_pauses() {
         let mut now = Instant::now();
-        let mut terminals = terminals(now);
+        let mut links = links(now);
         let mut longest = Duration::ZERO;
         for attempt in 0..50 {
             let mut effects = Effects::default();
-            assert_eq!(terminals.tick(now, &mut effects), None, "nothing to wait for while dialling");
+            assert_eq!(links.tick(now, &mut effects), None, "no deadline while a dial is under way");
             assert_eq!(effects.describe(), ["dial 127.0.0.1:9 as 0"]);
-            terminals.closed(id(0), &CLOSED, now);
-            let at = terminals.tick(now, &mut Effects::default()).unwrap();
+            links.closed(id(0), &CLOSED, now);
+            let at = links.tick(now, &mut Effects::default()).unwrap();
             let pause = at - now;
             let limit = Duration::from_millis(50 << attempt.min(3));
             assert!(pause >= limit / 2 && pause <= limit, "attempt {attempt}: {pause:?}");
@@ -411,38 +420,38 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_up_after_its_hello_and_starts_over_after_its_end() {
+    fn a_link_is_up_after_its_hello_and_is_dialed_again_after_its_end() {
         let now = Instant::now();
-        let mut terminals = terminals(now);
-        terminals.tick(now, &mut Effects::default());
-        open(&mut terminals, 3, Some(0));
-        assert_eq!(terminals.up(Role::Chat).count(), 0);
+        let mut links = links(now);
+        links.tick(now, &mut Effects::default());
+        open(&mut links, 3, Some(0));
+        assert_eq!(links.up(Role::Chat).count(), 0);
         let mut effects = Effects::default();
-        assert!(terminals.greeted(id(3), hello(Role::Chat, 7), &[], now, &mut effects).is_some());
-        assert_eq!(terminals.up(Role::Chat).next().map(|(id, _)| id), Some(id(3)));
-        assert_eq!(terminals.of_instance(7), Some(id(3)));
-        assert!(terminals.board.to_json().contains("\"x -> Chat 127.0.0.1:9\":\"up\""));
+        assert!(links.identify(id(3), hello(Role::Chat, 7), &[], now, &mut effects).is_some());
+        assert_eq!(links.up(Role::Chat).next().map(|(id, _)| id), Some(id(3)));
+        assert_eq!(links.of_instance(7), Some(id(3)));
+        assert!(links.board.to_json().contains("\"x -> Chat 127.0.0.1:9\":\"up\""));
         let later = now + Duration::from_secs(9);
-        assert_eq!(terminals.closed(id(3), &CLOSED, later).unwrap().hello.instance, 7);
-        let at = terminals.tick(later, &mut effects).unwrap();
-        assert!(at - later <= Duration::from_millis(50), "the pause starts over");
+        assert_eq!(links.closed(id(3), &CLOSED, later).unwrap().hello.instance, 7);
+        let at = links.tick(later, &mut effects).unwrap();
+        assert!(at - later <= Duration::from_millis(50), "a link that was up resets the pause");
     }
 
     #[test]
     fn a_peer_of_the_wrong_role_is_closed() {
         let now = Instant::now();
-        let mut terminals = terminals(now);
-        let check = |terminals: &mut Links, dialled, role, allowed: &[Role]| {
-            open(terminals, 4, dialled);
+        let mut links = links(now);
+        let check = |links: &mut Links, dialed, role, allowed: &[Role]| {
+            open(links, 4, dialed);
             let mut effects = Effects::default();
-            assert!(terminals.greeted(id(4), hello(role, 7), allowed, now, &mut effects).is_none());
+            assert!(links.identify(id(4), hello(role, 7), allowed, now, &mut effects).is_none());
             assert_eq!(effects.describe(), ["0.4#0 closed: WrongPeer"]);
-            assert!(!terminals.is_up(id(4)));
+            assert!(!links.is_up(id(4)));
         };
-        check(&mut terminals, Some(0), Role::DbAgent, &[Role::DbAgent]);
-        check(&mut terminals, None, Role::Chat, &[Role::Login]);
-        terminals.closed(id(4), &CLOSED, now);
-        assert!(terminals.greeted(id(9), hello(Role::Chat, 7), &[], now, &mut Effects::default()).is_none());
+        check(&mut links, Some(0), Role::DbAgent, &[Role::DbAgent]);
+        check(&mut links, None, Role::Chat, &[Role::Login]);
+        links.closed(id(4), &CLOSED, now);
+        assert!(links.identify(id(9), hello(Role::Chat, 7), &[], now, &mut Effects::default()).is_none());
     }
 
     #[test]
@@ -452,7 +461,7 @@ mod tests {
         let answered = pending.add(id(1), 'a', now).unwrap();
         let failed = pending.add(id(2), 'b', now).unwrap();
         let expired = pending.add(id(1), 'c', now).unwrap();
-        assert_eq!(pending.answered(id(2), answered), None, "an answer over another link is none");
+        assert_eq!(pending.answered(id(2), answered), None, "an answer over another link does not count");
         assert_eq!(pending.answered(id(1), answered), Some('a'));
         assert_eq!(pending.answered(id(1), answered), None);
         assert_eq!(pending.fail_link(id(2)), ['b']);
@@ -474,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn the_board_is_json_whatever_peers_call_themselves() {
+    fn the_board_is_json_for_any_name_of_a_peer() {
         let board = LinkBoard::default();
         board.set("a\"\\\n", "up");
         assert_eq!(board.to_json(), "{\"a\\\"\\\\\\u000a\":\"up\"}\n");

@@ -1,4 +1,4 @@
-//! Counters and gauges: statics in one table, read by the admin port and by tests.
+//! Metrics: counters and gauges as statics in one table, which the admin port and tests read.
 
 use std::fmt::Write;
 use std::sync::Weak;
@@ -8,69 +8,69 @@ use parking_lot::Mutex;
 
 use crate::wire::CloseReason;
 
-/// Something that only grows.
+/// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// A counter at zero.
+    /// Returns a counter at zero.
     pub const fn new() -> Self {
         Self(AtomicU64::new(0))
     }
 
-    /// One more.
+    /// Adds one.
     pub fn inc(&self) {
         self.add(1);
     }
 
-    /// `count` more.
+    /// Adds `count`.
     pub fn add(&self, count: u64) {
         self.0.fetch_add(count, Relaxed);
     }
 
-    /// The count since the process started.
+    /// Returns the count since the process started.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
-/// Something that goes up and down.
+/// A number that goes up and down.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicI64);
 
 impl Gauge {
-    /// A gauge at zero.
+    /// Returns a gauge at zero.
     pub const fn new() -> Self {
         Self(AtomicI64::new(0))
     }
 
-    /// Moves the gauge by `change`.
+    /// Adds `change` to the gauge.
     pub fn add(&self, change: i64) {
         self.0.fetch_add(change, Relaxed);
     }
 
-    /// Puts the gauge to `value`.
+    /// Sets the gauge to `value`.
     pub fn set(&self, value: i64) {
         self.0.store(value, Relaxed);
     }
 
-    /// Where the gauge stands.
+    /// Returns the gauge's value.
     pub fn get(&self) -> i64 {
         self.0.load(Relaxed)
     }
 }
 
-/// A counter for each reason a session can end for.
+/// A counter for each reason for which sessions end.
 #[derive(Debug)]
 pub struct ReasonCounters([Counter; 256]);
 
 impl ReasonCounters {
-    /// Counters at zero.
+    /// Returns counters at zero.
     pub const fn new() -> Self {
         Self([const { Counter::new() }; 256])
     }
 
-    /// The counter of one reason.
+    /// Returns the counter of one reason.
     pub fn of(&self, reason: CloseReason) -> &Counter {
         &self.0[reason as usize]
     }
@@ -82,36 +82,37 @@ impl Default for ReasonCounters {
     }
 }
 
-/// A metric as the table holds it.
+/// A metric in the table.
 #[derive(Debug, Clone, Copy)]
 pub enum Metric {
-    /// Only grows.
+    /// A number that only grows.
     Counter(&'static Counter),
-    /// Goes up and down.
+    /// A number that goes up and down.
     Gauge(&'static Gauge),
-    /// A counter a reason.
+    /// A counter for each reason.
     Reasons(&'static ReasonCounters),
 }
 
-/// Something whose length is asked for only when somebody wants to know it, so that it costs nothing until then.
+/// A queue whose length is read only when the metrics are rendered, so that it costs nothing
+/// before.
 pub trait Depth: Send + Sync {
-    /// Items in it at this moment.
+    /// Returns the number of items in the queue.
     fn depth(&self) -> usize;
 }
 
-/// Queues that are shown with the thread that they belong to.
+/// Kinds of queues that are listed by the thread that they belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Queue {
-    /// Jobs that wait for a content thread.
+    /// Jobs of a content thread.
     Content,
-    /// Commands that wait for an event loop.
+    /// Commands of an event loop.
     Mailbox,
 }
 
 impl Queue {
     const ALL: [(Self, &str, &str); 2] = [
-        (Self::Content, "throng_content_queue", "Jobs that wait for a content thread now."),
-        (Self::Mailbox, "throng_net_mailbox", "Commands that wait for an event loop now."),
+        (Self::Content, "throng_content_queue", "Jobs waiting for a content thread now."),
+        (Self::Mailbox, "throng_net_mailbox", "Commands waiting for an event loop now."),
     ];
 }
 
@@ -123,7 +124,7 @@ struct Watched {
 
 static WATCHED: Mutex<Vec<Watched>> = Mutex::new(Vec::new());
 
-/// Shows a queue among the metrics, with the name of its thread, for as long as it exists.
+/// Lists a queue among the metrics, under the name of its thread, for as long as the queue exists.
 pub fn watch(queue: Queue, thread: String, depth: Weak<dyn Depth>) {
     let mut watched = WATCHED.lock();
     watched.retain(|known| known.depth.strong_count() > 0);
@@ -134,7 +135,7 @@ macro_rules! metrics {
     ($( $(#[doc = $doc:literal])+ $kind:ident $variant:ident $name:ident = $text:literal; )*) => {
         $( $(#[doc = $doc])+ pub static $name: $kind = $kind::new(); )*
 
-        /// Every metric: its name, what it counts, and where it lives.
+        /// Every metric: its name, its description and its static.
         pub static TABLE: &[(&str, &[&str], Metric)] =
             &[ $( ($text, &[$($doc),+], Metric::$variant(&$name)), )* ];
     };
@@ -143,21 +144,22 @@ macro_rules! metrics {
 metrics! {
     /// Connections accepted.
     Counter Counter ACCEPTED = "throng_net_accepted_total";
-    /// Connections that could not be accepted, for want of file descriptors for example.
+    /// Connections that could not be accepted, for example for lack of file descriptors.
     Counter Counter ACCEPT_ERRORS = "throng_net_accept_errors_total";
     /// Connections refused because every session slot was taken.
     Counter Counter REFUSED_FULL = "throng_net_refused_full_total";
-    /// Sessions open now, connections under way included.
+    /// Sessions open now, connections being made included.
     Gauge Gauge SESSIONS = "throng_net_sessions";
-    /// Handshakes finished.
+    /// Handshakes completed.
     Counter Counter HANDSHAKES = "throng_net_handshakes_total";
-    /// Sessions that this process ended, by reason.
+    /// Sessions that this side ended, by reason.
     ReasonCounters Reasons CLOSED = "throng_net_closed_total";
-    /// Sessions that the peer ended, by the reason it gave or, from its silence, earned.
+    /// Sessions that the peer ended, by the reason it gave or, without one, the reason observed
+    /// here.
     ReasonCounters Reasons CLOSED_BY_PEER = "throng_net_closed_by_peer_total";
     /// Packets received.
     Counter Counter PACKETS_IN = "throng_net_packets_in_total";
-    /// Packets sent, each recipient of a broadcast counted.
+    /// Packets sent; a broadcast counts once for each recipient.
     Counter Counter PACKETS_OUT = "throng_net_packets_out_total";
     /// Bytes received.
     Counter Counter BYTES_IN = "throng_net_bytes_in_total";
@@ -165,91 +167,96 @@ metrics! {
     Counter Counter BYTES_OUT = "throng_net_bytes_out_total";
     /// System calls that wrote to a session's socket.
     Counter Counter WRITES = "throng_net_writes_total";
-    /// Times a session was not read because its lane was full.
+    /// Times a session was not read because the queue of its content thread was full.
     Counter Counter STALLS = "throng_net_stalls_total";
     /// Heartbeats sent to silent peers.
     Counter Counter HEARTBEATS = "throng_net_heartbeats_total";
-    /// Microseconds that answers to heartbeats took, added up; with the next counter, a mean.
+    /// Sum of the round-trip times of heartbeats, in microseconds; divided by the next counter, the
+    /// mean.
     Counter Counter HEARTBEAT_RTT_US = "throng_net_heartbeat_rtt_us_total";
     /// Heartbeats answered.
     Counter Counter HEARTBEAT_ANSWERS = "throng_net_heartbeat_answers_total";
-    /// Times a content thread had to wait because a shard's mailbox was full.
+    /// Times a content thread waited because a shard's mailbox was full.
     Counter Counter MAILBOX_WAITS = "throng_net_mailbox_waits_total";
-    /// Jobs that content threads ran.
+    /// Jobs run by content threads.
     Counter Counter JOBS = "throng_content_jobs_total";
-    /// Notices that members did not get because they were behind.
+    /// Notices dropped for members that were behind.
     Counter Counter NOTICES_SHED = "throng_net_notices_shed_total";
-    /// Times a member was told that it had missed messages.
+    /// ChatGap packets: members told that they had missed messages.
     Counter Counter GAPS = "throng_net_gaps_total";
-    /// Messages that members missed, as they were told.
+    /// Messages that members missed, as announced by ChatGap.
     Counter Counter MISSED = "throng_net_missed_total";
-    /// Messages and notices that were sealed once for a room, on each shard.
+    /// Messages and notices sealed once for a room, counted on each shard.
     Counter Counter FAN_OUTS = "throng_net_fan_outs_total";
-    /// Microseconds from their sealing to the first byte sent, added up; with the counter before, a mean.
+    /// Sum of the times from sealing to the first byte sent, in microseconds; divided by the
+    /// counter before, the mean.
     Counter Counter FAN_OUT_US = "throng_net_fan_out_us_total";
-    /// Bytes of memory that hold what was said in rooms and not yet written to all members.
+    /// Bytes of memory for messages and notices of rooms that some members have not received yet.
     Gauge Gauge LOG_POOL = "throng_net_log_pool_bytes";
-    /// Room keys made.
+    /// Room keys created.
     Counter Counter ROOM_KEYS = "throng_content_room_keys_total";
-    /// Messages to everybody in the chat.
+    /// Messages to the whole chat.
     Counter Counter BROADCASTS = "throng_chat_broadcasts_total";
     /// Messages to channels.
     Counter Counter CHANNEL_MESSAGES = "throng_chat_channel_messages_total";
-    /// Messages to whoever is nearby.
+    /// Messages to nearby users.
     Counter Counter NEARBY_MESSAGES = "throng_chat_nearby_messages_total";
     /// Messages to one other user.
     Counter Counter WHISPERS = "throng_chat_whispers_total";
-    /// Messages that were delivered to nobody: to a channel by no member of it, to a user who is not there, nearby from nowhere.
+    /// Messages delivered to no user: to a channel by a non-member, to an absent user, or nearby
+    /// without a position.
     Counter Counter MESSAGES_REFUSED = "throng_chat_messages_refused_total";
-    /// Channels now.
+    /// Channels that exist now.
     Gauge Gauge CHANNELS = "throng_chat_channels";
-    /// Memberships of channels now.
+    /// Memberships in channels now.
     Gauge Gauge CHANNEL_MEMBERS = "throng_chat_channel_members";
-    /// Sectors with somebody in them now.
+    /// Sectors with users in them now.
     Gauge Gauge SECTORS = "throng_chat_sectors";
     /// Pages of user lists sent.
     Counter Counter USER_PAGES = "throng_chat_user_pages_total";
-    /// Notices of who entered or left, one for each room and time.
+    /// Notices of users that entered or left, one for each room and interval.
     Counter Counter NOTICES = "throng_chat_notices_total";
-    /// Enterings and leavings that waited to be told together with others.
+    /// Changes that waited to be announced together with others.
     Counter Counter NOTICES_COALESCED = "throng_chat_notices_coalesced_total";
-    /// Notices that could not name everybody who had entered or left.
+    /// Notices that could not name every user that entered or left.
     Counter Counter NOTICES_INCOMPLETE = "throng_chat_notices_incomplete_total";
     /// Users in the chat now.
     Gauge Gauge CHAT_USERS = "throng_chat_users";
-    /// Tickets admitted.
+    /// Tickets accepted.
     Counter Counter TICKETS_USED = "throng_chat_tickets_used_total";
     /// Logins granted.
     Counter Counter LOGINS_GRANTED = "throng_login_granted_total";
-    /// Logins refused, for whatever reason.
+    /// Logins refused, for any reason.
     Counter Counter LOGINS_REFUSED = "throng_login_refused_total";
-    /// Requests that a login server could not place or that got no answer in time.
+    /// Requests that a login server answered "try again later": no server to ask, or no answer in
+    /// time.
     Counter Counter TRY_AGAIN_LATER = "throng_login_try_again_later_total";
     /// Links to other servers that are up.
     Gauge Gauge LINKS_UP = "throng_links_up";
-    /// Links to other servers that came up.
+    /// Links to other servers established.
     Counter Counter LINKS_CONNECTED = "throng_links_connected_total";
-    /// Links to other servers that went down.
+    /// Links to other servers lost.
     Counter Counter LINKS_LOST = "throng_links_lost_total";
     /// Requests in the database queue now.
     Gauge Gauge DB_QUEUE = "throng_db_queue";
     /// Database requests served.
     Counter Counter DB_SERVED = "throng_db_served_total";
-    /// Database requests turned away because the queue was full.
+    /// Database requests refused because the queue was full.
     Counter Counter DB_QUEUE_FULL = "throng_db_queue_full_total";
-    /// Database requests that failed for a fault of the database.
+    /// Database requests that failed by a fault of the database.
     Counter Counter DB_FAILED = "throng_db_failed_total";
-    /// Database requests answered "try again later" because no database was there in time.
+    /// Database requests answered "try again later" because no database was available in time.
     Counter Counter DB_EXPIRED = "throng_db_expired_total";
-    /// Database requests answered "try again later" while a DB thread was still at them.
+    /// Database requests answered "try again later" while a DB thread was still executing them.
     Counter Counter DB_LATE = "throng_db_late_total";
-    /// Database requests that were begun again: over a new connection, or after another transaction was in the way.
+    /// Database requests retried: over a new connection, or after a conflict with another
+    /// transaction.
     Counter Counter DB_RETRIED = "throng_db_retried_total";
     /// Connections made to the database.
     Counter Counter DB_CONNECTIONS = "throng_db_connections_total";
-    /// DB threads that have a connection now.
+    /// DB threads that are connected now.
     Gauge Gauge DB_CONNECTED = "throng_db_connected";
-    /// Accounts that the database was told are online.
+    /// Accounts marked as online in the database.
     Counter Counter CLAIMS = "throng_db_claims_total";
     /// Log lines dropped because the log's queue was full.
     Counter Counter LOG_DROPPED = "throng_log_dropped_total";
@@ -257,7 +264,7 @@ metrics! {
     Counter Counter PANICS = "throng_panics_total";
 }
 
-/// All metrics in the Prometheus text format, version 0.0.4.
+/// Renders all metrics in the Prometheus text format, version 0.0.4.
 pub fn render() -> String {
     let mut out = String::new();
     for (name, docs, metric) in TABLE {
@@ -295,7 +302,7 @@ mod tests {
     fn names_are_unique_and_well_formed() {
         let mut seen = HashSet::new();
         for (name, docs, metric) in TABLE {
-            assert!(seen.insert(name), "{name} stands twice");
+            assert!(seen.insert(name), "{name} is listed twice");
             assert!(name.starts_with("throng_") && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
             assert_eq!(name.ends_with("_total"), !matches!(metric, Metric::Gauge(_)), "{name}");
             assert!(!docs.concat().trim().is_empty());
@@ -303,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_is_shown_as_long_as_it_exists() {
+    fn a_queue_is_listed_as_long_as_it_exists() {
         let queue = Arc::new(JobQueue::new(8, || {}));
         queue.try_push(()).unwrap();
         let shown: Arc<dyn Depth> = queue.clone();
@@ -317,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn rendering_shows_what_was_counted() {
+    fn rendering_shows_the_counts() {
         CLOSED.of(CloseReason::TooSlow).add(3);
         let text = render();
         assert!(text.contains("# TYPE throng_net_closed_total counter\n"));

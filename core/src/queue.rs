@@ -1,5 +1,7 @@
-//! The bounded lock-free queue between event loops and content threads, in
-//! either direction, and the bell that wakes whoever drains it.
+//! Bounded lock-free queue between event loops and content threads, in either direction.
+//!
+//! A queue never grows and never drops an item: a full one makes its producer wait, or gives the
+//! item back. A bell turns many pushes into one wake-up of the consumer.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -8,12 +10,12 @@ use std::time::Duration;
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
 
+use crate::limits::SHARDS_MAX;
 use crate::metrics;
 
-/// The flag behind a [`Doorbell`]; an interface so that loom can stand in for
-/// the processor in the test.
+/// Flag of a [`Doorbell`]; a trait so that loom can replace the atomic in a test.
 pub(crate) trait Flag {
-    /// Sets the flag and says what it was: one read-modify-write, acquire and release.
+    /// Sets the flag and returns its former value: one read-modify-write, acquire and release.
     fn swap(&self, value: bool) -> bool;
 }
 
@@ -23,77 +25,155 @@ impl Flag for AtomicBool {
     }
 }
 
-/// Makes one wake-up out of many.
+/// Merges many wake-ups into one.
 ///
-/// A producer pushes, then rings; only the ring that finds the bell silent has to wake
-/// the consumer. The consumer clears the bell, **then** drains. Both are read-modify-writes:
-/// a ring that found the bell ringing comes before the clear that silenced it, so what was
-/// pushed before that ring is seen by the drain after that clear. Draining first, or
-/// clearing with a plain store, would strand items until the next wake.
+/// A producer pushes, then rings; only the ring that finds the bell silent has to wake the
+/// consumer. The consumer clears the bell, **then** drains. Both are read-modify-writes, so a ring
+/// that found the bell ringing comes before the clear that silenced it. What was pushed before that
+/// ring is therefore seen by the drain after that clear. Draining first, or clearing with a plain
+/// store, would strand items until the next wake-up.
 #[derive(Debug, Default)]
 pub(crate) struct Doorbell<F = AtomicBool>(F);
 
 impl<F: Flag> Doorbell<F> {
-    /// Whether the caller must wake the consumer.
+    /// Returns true if the caller must wake the consumer.
     pub(crate) fn ring(&self) -> bool {
         !self.0.swap(true)
     }
 
-    /// Silences the bell. Call before draining.
+    /// Silences the bell. Must be called before draining.
     pub(crate) fn clear(&self) {
         self.0.swap(false);
     }
 }
 
-/// A bounded queue with many producers and one consumer that sleeps when there is nothing to do.
+/// Bounded queue with many producers and one consumer, which may sleep while the queue is empty.
+///
+/// # Producers
+///
+/// Any thread may push. There are three ways, by what a producer does when the queue is full:
+///
+/// * [`try_push`](Self::try_push) gives the item back.
+/// * [`try_push_or_register`](Self::try_push_or_register) also registers the producer, which is
+///   then woken when there is room. It is for event loops, which must not wait.
+/// * [`push`](Self::push) waits. It is for content threads.
+///
+/// After its last push a producer calls [`ring`](Self::ring), once for any number of items.
+///
+/// # Consumer
+///
+/// One thread at a time consumes, in rounds of four steps whose order matters:
+///
+/// 1. [`clear_bell`](Self::clear_bell).
+/// 2. [`pop`](Self::pop), until the queue is empty or the round is long enough.
+/// 3. [`take_registered`](Self::take_registered), and wake those producers.
+/// 4. If the queue is empty, sleep until the `wake` function given to [`new`](Self::new) is called.
+///    The call may come between the steps, so the sleep must remember it, as a parker or an eventfd
+///    does.
+///
+/// # Guarantees
+///
+/// * Items come out in the order in which they were pushed. In particular the items of one producer
+///   keep their order.
+/// * After a ring the consumer does not sleep before it has seen every item pushed before the ring.
+///   No interleaving strands an item.
+/// * A registered producer whose item was given back is returned by a later `take_registered`,
+///   provided that the consumer pops before it takes. Other producers may be returned, too.
+/// * Nothing is allocated after [`new`](Self::new).
+///
+/// # Only so today
+///
+/// * A producer in [`push`](Self::push) looks for room every 100 µs instead of being woken.
+/// * After [`close`](Self::close) a push still succeeds while the queue has room; the item is
+///   dropped with the queue.
+///
+/// # Example
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::thread;
+///
+/// use throng_core::queue::JobQueue;
+///
+/// let consumer = thread::current();
+/// let queue = Arc::new(JobQueue::new(8, move || consumer.unpark()));
+///
+/// let producer = thread::spawn({
+///     let queue = queue.clone();
+///     move || {
+///         for number in 0..100 {
+///             queue.push(number).expect("the consumer is alive");
+///             queue.ring();
+///         }
+///     }
+/// });
+///
+/// let mut received = Vec::new();
+/// while received.len() < 100 {
+///     queue.clear_bell();
+///     let before = received.len();
+///     while let Some(number) = queue.pop() {
+///         received.push(number);
+///     }
+///     if received.len() == before {
+///         thread::park();
+///     }
+/// }
+/// assert!(received.into_iter().eq(0..100));
+/// producer.join().unwrap();
+/// ```
 pub struct JobQueue<T> {
     items: ArrayQueue<T>,
     bell: CachePadded<Doorbell>,
     wake: Box<dyn Fn() + Send + Sync>,
-    /// One bit a producer (a shard) that found the queue full and wants to be told of room.
-    starved: CachePadded<AtomicU64>,
+    /// Registered producers, one bit each.
+    registered: CachePadded<AtomicU64>,
     closed: AtomicBool,
 }
 
-/// How long a producer that may wait does so before it looks again.
+// Each shard has a bit in `JobQueue::registered`.
+const _: () = assert!(SHARDS_MAX <= u64::BITS as usize);
+
+/// Pause of a waiting producer between two attempts to push.
 const FULL_WAIT: Duration = Duration::from_micros(100);
 
 impl<T> JobQueue<T> {
-    /// A queue for `capacity` items, whose consumer `wake` wakes.
+    /// Creates a queue for `capacity` items, at least one. `wake` wakes the consumer; producers
+    /// call it.
     pub fn new(capacity: usize, wake: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             items: ArrayQueue::new(capacity.max(1)),
             bell: CachePadded::default(),
             wake: Box::new(wake),
-            starved: CachePadded::default(),
+            registered: CachePadded::default(),
             closed: AtomicBool::new(false),
         }
     }
 
-    /// Appends an item, or gives it back if the queue is full. Never waits, wakes
-    /// nobody: call [`Self::ring`] after the last item.
+    /// Appends an item, or gives it back if the queue is full. Neither waits nor wakes the
+    /// consumer.
     pub fn try_push(&self, item: T) -> Result<(), T> {
         self.items.push(item)
     }
 
-    /// As [`Self::try_push`] for a producer that can hold its item back: when the queue is
-    /// full, `producer` (below 64) is noted, and [`Self::take_starved`] will report it.
+    /// As [`Self::try_push`]. If the queue is full, also registers `producer` (below 64), so that
+    /// [`Self::take_registered`] returns it once there is room.
     pub fn try_push_or_register(&self, item: T, producer: usize) -> Result<(), T> {
         let Err(item) = self.items.push(item) else { return Ok(()) };
-        self.starved.fetch_or(1 << producer, Ordering::SeqCst);
-        // The consumer may have made room, and looked at the bits, before ours was there.
+        self.registered.fetch_or(1 << producer, Ordering::SeqCst);
+        // The consumer may have made room and taken the bits before the producer's was set.
         self.items.push(item)
     }
 
-    /// Appends an item; waits while the queue is full. For content threads only, never for
-    /// an event loop. Gives the item back when the consumer is gone.
+    /// Appends an item, and waits while the queue is full. Never for an event loop. Gives the item
+    /// back if the queue is full and closed.
     pub fn push(&self, mut item: T) -> Result<(), T> {
-        let mut waited = false;
+        let mut has_waited = false;
         while let Err(returned) = self.items.push(item) {
             if self.closed.load(Ordering::Acquire) {
                 return Err(returned);
             }
-            if !std::mem::replace(&mut waited, true) {
+            if !std::mem::replace(&mut has_waited, true) {
                 metrics::MAILBOX_WAITS.inc();
             }
             item = returned;
@@ -103,43 +183,43 @@ impl<T> JobQueue<T> {
         Ok(())
     }
 
-    /// Sees to it that the consumer looks at the queue.
+    /// Wakes the consumer, unless a wake-up is under way already.
     pub fn ring(&self) {
         if self.bell.ring() {
             (self.wake)();
         }
     }
 
-    /// The consumer's first step after waking, before it pops.
+    /// Silences the bell. The consumer's first step after waking up.
     pub fn clear_bell(&self) {
         self.bell.clear();
     }
 
-    /// Takes the oldest item. For the consumer.
+    /// Removes the oldest item. Only for the consumer.
     pub fn pop(&self) -> Option<T> {
         self.items.pop()
     }
 
-    /// The producers that were turned away since the last call, as bits. For the consumer,
-    /// after it has popped.
-    pub fn take_starved(&self) -> u64 {
-        if self.starved.load(Ordering::SeqCst) == 0 {
+    /// Returns the producers registered since the last call, as bits. Only for the consumer, after
+    /// it has popped.
+    pub fn take_registered(&self) -> u64 {
+        if self.registered.load(Ordering::SeqCst) == 0 {
             return 0;
         }
-        self.starved.swap(0, Ordering::SeqCst)
+        self.registered.swap(0, Ordering::SeqCst)
     }
 
-    /// Whether nothing is queued at this moment.
+    /// Returns true if no item is queued at this moment.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
-    /// How many items are queued at this moment.
+    /// Returns the number of items queued at this moment.
     pub fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// The consumer will pop no more: producers that wait are let go.
+    /// Declares that the consumer is gone. Producers that wait for room get their items back.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
     }
@@ -166,13 +246,14 @@ mod tests {
         }
     }
 
-    /// Every interleaving of two producers and a consumer that sleeps exactly when the
-    /// protocol lets it: at the end everything pushed has been drained.
+    /// Checks every interleaving of two producers and a consumer that sleeps whenever the protocol
+    /// lets it: at the end all items are drained.
     #[test]
     fn no_wake_is_lost_in_any_interleaving() {
         use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
         let mut model = loom::model::Builder::new();
-        // Every known lost wake-up of this kind needs two preemptions; without a bound loom takes half a minute.
+        // Every known lost wake-up of this kind needs two preemptions. Without a bound loom takes
+        // half a minute.
         model.preemption_bound = Some(3);
         model.check(|| {
             let bell = loom::sync::Arc::new(Doorbell(LoomFlag(loom::sync::atomic::AtomicBool::new(false))));
@@ -180,9 +261,11 @@ mod tests {
             let wakes = loom::sync::Arc::new(AtomicUsize::new(0));
             let producers: Vec<_> = (0..2)
                 .map(|_| {
-                    let (bell, pushed, wakes) = (bell.clone(), pushed.clone(), wakes.clone());
+                    let bell = bell.clone();
+                    let pushed = pushed.clone();
+                    let wakes = wakes.clone();
                     loom::thread::spawn(move || {
-                        // Relaxed on purpose: only the bell orders the item before the drain.
+                        // Relaxed, so that only the bell orders the item before the drain.
                         pushed.fetch_add(1, Relaxed);
                         if bell.ring() {
                             wakes.fetch_add(1, Relaxed);
@@ -206,23 +289,23 @@ mod tests {
                 wakes.fetch_sub(1, Relaxed);
                 drained = drain();
             }
-            assert_eq!(drained, 2, "an item was left behind with nobody to wake the consumer");
+            assert_eq!(drained, 2, "an item was stranded while the consumer sleeps");
         });
     }
 
     #[test]
-    fn a_starved_producer_is_reported_once_room_is_made() {
+    fn a_registered_producer_is_returned_once() {
         let queue = JobQueue::new(1, || {});
         queue.try_push_or_register('a', 5).unwrap();
         assert_eq!(queue.try_push_or_register('b', 5), Err('b'));
         assert_eq!(queue.pop(), Some('a'));
-        assert_eq!(queue.take_starved(), 1 << 5);
-        assert_eq!(queue.take_starved(), 0);
+        assert_eq!(queue.take_registered(), 1 << 5);
+        assert_eq!(queue.take_registered(), 0);
         queue.try_push_or_register('b', 5).unwrap();
     }
 
     #[test]
-    fn a_waiting_producer_is_served_and_let_go_when_the_consumer_is_gone() {
+    fn a_waiting_producer_gets_room_and_is_released_by_close() {
         let queue = Arc::new(JobQueue::new(2, || {}));
         let producer = thread::spawn({
             let queue = queue.clone();
@@ -242,8 +325,9 @@ mod tests {
         let pushed = producer.join().unwrap();
         assert!((100..=103).contains(&pushed), "{pushed}");
     }
-    /// Much longer than any of these tests takes; a consumer or producer that sleeps through it
-    /// has lost a wake.
+
+    /// Far longer than any of these tests takes. A thread that sleeps through it has lost a
+    /// wake-up.
     const LOST: Duration = Duration::from_secs(20);
 
     struct CloseOnDrop<'a>(&'a JobQueue<u64>);
@@ -254,14 +338,14 @@ mod tests {
         }
     }
 
-    /// Parks until unparked; panics when nobody does.
-    fn park(parker: &Parker, who: &str) {
+    /// Parks until unparked. Panics after [`LOST`].
+    fn park(parker: &Parker, sleeper: &str) {
         let deadline = Instant::now() + LOST;
         parker.park_deadline(deadline);
-        assert!(Instant::now() < deadline, "{who} was never woken");
+        assert!(Instant::now() < deadline, "{sleeper} was never woken");
     }
 
-    /// The items of each producer come in the order they were pushed: `producer << 32 | number`.
+    /// Pops items, which are `producer << 32 | number`, and checks the order of each producer.
     fn take_in_order(queue: &JobQueue<u64>, next: &mut [u64], most: usize) -> usize {
         let mut taken = 0;
         while taken < most
@@ -294,7 +378,7 @@ mod tests {
                     }
                 });
             }
-            // If the test fails, the producers must not wait for ever.
+            // Releases the producers if the test fails.
             let _guard = CloseOnDrop(&queue);
             let mut next = [0; PRODUCERS as usize];
             while next.iter().sum::<u64>() < PRODUCERS * EACH {
@@ -307,10 +391,10 @@ mod tests {
         assert!(queue.is_empty());
     }
 
-    /// As shards and a content thread do it: nobody waits, whoever finds the queue full sleeps
-    /// until the consumer says that there is room.
+    /// A producer that finds the queue full sleeps until the consumer wakes it, as shards and
+    /// content threads do.
     #[test]
-    fn starved_producers_sleep_and_are_all_woken() {
+    fn registered_producers_sleep_and_are_all_woken() {
         const PRODUCERS: usize = 4;
         const EACH: u64 = 10_000;
         let consumer = Parker::new();
@@ -328,7 +412,7 @@ mod tests {
                             number += 1;
                             queue.ring();
                         } else {
-                            park(&parker, "a starved producer");
+                            park(&parker, "a registered producer");
                         }
                     }
                 });
@@ -337,9 +421,9 @@ mod tests {
             while next.iter().sum::<u64>() < PRODUCERS as u64 * EACH {
                 queue.clear_bell();
                 let taken = take_in_order(&queue, &mut next, 2);
-                let starved = queue.take_starved();
+                let registered = queue.take_registered();
                 for (producer, unparker) in unparkers.iter().enumerate() {
-                    if starved & (1 << producer) != 0 {
+                    if registered & (1 << producer) != 0 {
                         unparker.unpark();
                     }
                 }

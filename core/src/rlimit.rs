@@ -1,4 +1,4 @@
-//! The limit on open files: every session is one.
+//! The limit on open files. Every session is an open file.
 
 use std::fmt;
 use std::io;
@@ -6,7 +6,7 @@ use std::io;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
 
-/// The system keeps the limit where it is.
+/// The system refuses to raise the limit.
 #[derive(Debug, Error)]
 #[error(
     "cannot raise the limit on open files from {from} to {to}: {source}; raise it with `ulimit -n` or the service's LimitNOFILE"
@@ -14,32 +14,32 @@ use thiserror::Error;
 pub struct RaiseError {
     /// The soft limit.
     pub from: u64,
-    /// The hard limit, which was asked for.
+    /// The requested soft limit, which is the hard limit.
     pub to: u64,
-    /// What the system says.
+    /// The system's error.
     pub source: io::Error,
 }
 
-/// How many files this process may have open. `u64::MAX` means that there is no limit.
+/// The number of files that this process may have open; `u64::MAX` is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileLimit {
     /// The soft limit before it was raised.
     pub before: u64,
     /// The soft limit in force.
     pub now: u64,
-    /// The hard limit, which only the administrator can raise.
+    /// The hard limit, which only an administrator can raise.
     pub hard: u64,
 }
 
 impl FileLimit {
-    /// The limit as it is.
+    /// Returns the present limit.
     pub fn current() -> Self {
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         let soft = current.unwrap_or(u64::MAX);
         Self { before: soft, now: soft, hard: maximum.unwrap_or(u64::MAX) }
     }
 
-    /// Raises the soft limit to the hard one.
+    /// Raises the soft limit to the hard limit.
     pub fn raise() -> Result<Self, RaiseError> {
         let limit = Self::current();
         if limit.now == limit.hard {
@@ -52,7 +52,7 @@ impl FileLimit {
         }
     }
 
-    /// How many sessions fit when `reserved` files are kept for everything else.
+    /// Returns the number of sessions that fit if `reserved` files are kept for everything else.
     pub fn sessions_that_fit(&self, reserved: u64) -> u64 {
         self.now.saturating_sub(reserved)
     }
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_soft_limit_reaches_the_hard_one() {
+    fn the_soft_limit_is_raised_to_the_hard_limit() {
         let limit = FileLimit::raise().unwrap();
         assert_eq!(limit.now, limit.hard);
         assert_eq!(FileLimit::current().now, limit.hard);

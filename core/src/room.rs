@@ -1,31 +1,32 @@
-//! What rooms are called and what is said in them, for the keys, the event loops and the content alike.
+//! Names of rooms and classes of frames, shared by `crypto`, `net` and `content`.
 
 use crate::wire::packets::Scope;
 
-/// Names a room of one role.
+/// Name of a room of one role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RoomId(pub u32);
 
 impl RoomId {
-    /// Everybody in the chat. All others are channels.
+    /// The room of all users of the chat. All other rooms are channels.
     pub const WORLD: Self = Self(0);
 
-    /// The scope of what is said in the room.
+    /// Returns the scope of the room's messages.
     pub fn scope(self) -> Scope {
         if self == Self::WORLD { Scope::World } else { Scope::Channel }
     }
 }
 
-/// What a frame for a room is: what may be left out when a member is slow, and in which order.
+/// Class of a frame for a room, which decides when it is dropped for a slow member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// A message. Left out only when much has gathered, and then the member is told how many it missed.
+    /// A message. Dropped only when much is pending; then the member is told how many it missed.
     Chat,
-    /// Who enters and leaves. Left out first; the member sees it by the versions.
+    /// A notice of users that entered and left. Dropped first; the versions show the member that it
+    /// missed some.
     Notice,
 }
 
 impl Class {
-    /// All classes, in the order in which a member gets what has gathered.
+    /// All classes, in the order in which pending frames are written to a member.
     pub const ALL: [Self; 2] = [Self::Chat, Self::Notice];
 }

@@ -1,9 +1,10 @@
-//! How a process ends: somebody asks, everybody sees it, the exit code tells why.
+//! The end of a process: one part requests it, every part observes it, and the exit code tells the
+//! cause.
 //!
-//! SIGTERM and SIGINT ask for an orderly end. A signal that comes while the end is under
-//! way means "now": the log is flushed and the process is gone, with 128 plus the signal's
-//! number as exit code. SIGHUP is ignored, so that a server outlives the terminal it was started
-//! from; the log level is changed through the admin server, not by a signal.
+//! SIGTERM and SIGINT request an orderly end. A second signal ends the process at once: the log is
+//! flushed, and the exit code is 128 plus the signal's number. SIGHUP is ignored, so that a server
+//! outlives the terminal it was started from; the log level is changed through the admin server,
+//! not by a signal.
 
 use std::fmt;
 use std::io;
@@ -18,28 +19,28 @@ use signal_hook::iterator::Signals;
 
 /// Exit code after an orderly end.
 pub const EXIT_CLEAN: u8 = 0;
-/// Exit code when a part of the process could not go on.
+/// Exit code after a part of the process failed.
 pub const EXIT_FAILED: u8 = 1;
 /// Exit code after a panic (`EX_SOFTWARE` of sysexits.h).
 pub const EXIT_CRASH: u8 = 70;
 
-/// Why a process ends. The order is that of gravity.
+/// Cause of the end of a process, in order of severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
-    /// The program itself is done.
+    /// The program is done.
     Done,
     /// SIGTERM.
     Terminated,
-    /// SIGINT, which is Ctrl+C.
+    /// SIGINT (Ctrl+C).
     Interrupted,
-    /// A part of the process could not go on, and said why in the log.
+    /// A part of the process failed, and logged the reason.
     Failed,
     /// A thread panicked; there is a crash report.
     Crash,
 }
 
 impl Cause {
-    /// What the process exits with.
+    /// Returns the exit code of the process.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Done | Self::Terminated | Self::Interrupted => EXIT_CLEAN,
@@ -63,10 +64,10 @@ impl fmt::Display for Cause {
 
 type Callback = Box<dyn FnOnce(Cause) + Send>;
 
-/// What must be done even when the process ends at once.
-type LastAct = Box<dyn FnOnce() + Send>;
+/// Cleanup that even a forced end performs.
+type Cleanup = Box<dyn FnOnce() + Send>;
 
-/// The end of the process, as all its parts see it. Clones are the same.
+/// The end of the process, shared by all its parts; clones share one state.
 #[derive(Clone, Default)]
 pub struct Shutdown {
     shared: Arc<Shared>,
@@ -74,7 +75,7 @@ pub struct Shutdown {
 
 #[derive(Default)]
 struct Shared {
-    /// The same as `state.cause.is_some()`, for loops that look often.
+    /// Mirrors `state.cause.is_some()` for loops that check often.
     requested: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
@@ -82,21 +83,21 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// The gravest cause so far.
+    /// The most severe cause so far.
     cause: Option<Cause>,
-    /// To be called at the first request; empty after it.
+    /// Called at the first request; empty after it.
     callbacks: Vec<Callback>,
-    /// To be done before a second signal ends the process.
-    last_act: Option<LastAct>,
+    /// Called before a second signal ends the process.
+    cleanup: Option<Cleanup>,
 }
 
 impl Shutdown {
-    /// A process that nobody has asked to end.
+    /// Returns the state of a process whose end has not been requested.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Asks for the end. Asking again only counts when the cause is graver.
+    /// Requests the end. A repeated request only counts if its cause is more severe.
     pub fn request(&self, cause: Cause) {
         let callbacks = {
             let mut state = self.shared.state.lock();
@@ -105,28 +106,28 @@ impl Shutdown {
             self.shared.changed.notify_all();
             std::mem::take(&mut state.callbacks)
         };
-        // Outside the lock: a callback may ask, too.
+        // Outside of the lock: a callback may request the end, too.
         for callback in callbacks {
             callback(cause);
         }
     }
 
-    /// Whether the end was asked for.
+    /// Returns true if the end has been requested.
     pub fn is_requested(&self) -> bool {
         self.shared.requested.load(Ordering::Acquire)
     }
 
-    /// The gravest cause so far.
+    /// Returns the most severe cause so far.
     pub fn cause(&self) -> Option<Cause> {
         self.shared.state.lock().cause
     }
 
-    /// What the process exits with, as things stand.
+    /// Returns the exit code for the causes so far.
     pub fn exit_code(&self) -> u8 {
         self.cause().map_or(EXIT_CLEAN, Cause::exit_code)
     }
 
-    /// Waits until the end is asked for.
+    /// Waits until the end is requested.
     pub fn wait(&self) -> Cause {
         let mut state = self.shared.state.lock();
         loop {
@@ -137,15 +138,16 @@ impl Shutdown {
         }
     }
 
-    /// Waits until the end is asked for, at most `timeout`.
+    /// Waits until the end is requested, at most `timeout`.
     pub fn wait_timeout(&self, timeout: Duration) -> Option<Cause> {
         let mut state = self.shared.state.lock();
         self.shared.changed.wait_while_for(&mut state, |state| state.cause.is_none(), timeout);
         state.cause
     }
 
-    /// Calls `callback` once when the end is asked for, at once if it was already: to wake a loop
-    /// that waits for something else. It runs on the thread that asks, and must neither wait nor panic.
+    /// Calls `callback` once when the end is requested, or at once if it already was: to wake a
+    /// loop that waits for something else. It runs on the requesting thread, and must neither wait
+    /// nor panic.
     pub fn on_request(&self, callback: impl FnOnce(Cause) + Send + 'static) {
         let mut state = self.shared.state.lock();
         match state.cause {
@@ -157,35 +159,35 @@ impl Shutdown {
         }
     }
 
-    /// Has `act` done before a second signal ends the process at once: a terminal must not be left raw, for example. It
-    /// replaces one given before, runs on the thread that takes signals, and must neither wait nor panic.
-    pub fn before_forced_end(&self, act: impl FnOnce() + Send + 'static) {
-        self.shared.state.lock().last_act = Some(Box::new(act));
+    /// Sets the cleanup that a forced end performs, for example to restore a terminal. It replaces
+    /// an earlier one, runs on the signal thread, and must neither wait nor panic.
+    pub fn before_forced_end(&self, cleanup: impl FnOnce() + Send + 'static) {
+        self.shared.state.lock().cleanup = Some(Box::new(cleanup));
     }
 
-    /// Ends the process at once, as a second signal does, with `code`.
+    /// Ends the process at once with exit code `code`, as a second signal does.
     pub fn force(&self, code: i32) -> ! {
-        let act = self.shared.state.lock().last_act.take();
-        if let Some(act) = act {
-            act();
+        let cleanup = self.shared.state.lock().cleanup.take();
+        if let Some(cleanup) = cleanup {
+            cleanup();
         }
         crate::log::flush();
         signal_hook::low_level::exit(code);
     }
 
-    /// From now on SIGTERM and SIGINT ask for the end; see the top of this module.
+    /// Starts to handle signals, as the module describes. SIGTERM and SIGINT then request the end.
     pub fn install_signals(&self) -> io::Result<()> {
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         let shutdown = self.clone();
         thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in signals.forever() {
-                shutdown.take_signal(signal);
+                shutdown.handle_signal(signal);
             }
         })?;
         Ok(())
     }
 
-    fn take_signal(&self, signal: i32) {
+    fn handle_signal(&self, signal: i32) {
         let cause = match signal {
             SIGTERM => Cause::Terminated,
             SIGINT => Cause::Interrupted,
@@ -198,16 +200,16 @@ impl Shutdown {
             tracing::warn!("{cause} while the process is ending: ending at once");
             self.force(128 + signal);
         }
-        tracing::info!("{cause}: ending in order; once more to end at once");
+        tracing::info!("{cause}: ending in order; send it again to end at once");
         self.request(cause);
     }
 }
 
-/// From now on SIGTERM, SIGINT and SIGHUP do nothing: for a process that another one, which a terminal sends
-/// them as well, tells when to end.
+/// Ignores SIGTERM, SIGINT and SIGHUP from now on. For a child process whose parent tells it when
+/// to end: a terminal sends these signals to both.
 pub fn ignore_signals() -> io::Result<()> {
     for signal in [SIGTERM, SIGINT, SIGHUP] {
-        // A handler that only notes it, and nobody looks.
+        // The handler sets a flag that no code reads.
         signal_hook::flag::register(signal, Arc::default())?;
     }
     Ok(())
@@ -230,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everybody_sees_a_request() {
+    fn every_part_observes_a_request() {
         let shutdown = Shutdown::new();
         assert!(!shutdown.is_requested());
         assert_eq!(shutdown.wait_timeout(Duration::ZERO), None);
@@ -250,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gravest_cause_decides_the_exit_code() {
+    fn the_most_severe_cause_decides_the_exit_code() {
         let check = |causes: &[Cause], code: u8| {
             let shutdown = Shutdown::new();
             for cause in causes {
@@ -265,25 +267,25 @@ mod tests {
         check(&[Cause::Failed, Cause::Done], 1);
     }
 
-    /// Not a test: the process that the test below sends signals to.
+    /// Not a test: the child process that the tests below send signals to.
     #[test]
     fn child_that_waits_for_signals() {
         if std::env::var_os("SHUTDOWN_CHILD").is_none() {
             return;
         }
-        if std::env::var_os("SHUTDOWN_CHILD").is_some_and(|how| how == "deaf") {
+        if std::env::var_os("SHUTDOWN_CHILD").is_some_and(|how| how == "ignoring") {
             ignore_signals().unwrap();
             println!("\nready");
-            // Until the test lets go of the pipe.
+            // Ends when the test closes the pipe.
             let _ = std::io::stdin().read_line(&mut String::new());
             std::process::exit(7);
         }
         let shutdown = Shutdown::new();
         shutdown.install_signals().unwrap();
-        shutdown.before_forced_end(|| println!("last act"));
+        shutdown.before_forced_end(|| println!("cleanup"));
         println!("\nready");
         println!("{}", shutdown.wait());
-        // The second signal ends this.
+        // The second signal ends this loop.
         loop {
             thread::park();
         }
@@ -311,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_signal_asks_and_the_second_forces() {
+    fn the_first_signal_requests_the_end_and_the_second_forces_it() {
         let check = |first: Signal, name: &str, second: Signal, code: i32| {
             let (mut child, mut lines) = spawn("listening");
             let pid = Pid::from_child(&child);
@@ -319,7 +321,7 @@ mod tests {
             kill_process(pid, first).unwrap();
             read_until(&mut lines, name);
             kill_process(pid, second).unwrap();
-            read_until(&mut lines, "last act");
+            read_until(&mut lines, "cleanup");
             assert_eq!(child.wait().unwrap().code(), Some(code));
         };
         check(Signal::TERM, "SIGTERM", Signal::TERM, 143);
@@ -327,8 +329,8 @@ mod tests {
     }
 
     #[test]
-    fn who_ignores_signals_ends_when_it_is_told_to() {
-        let (mut child, _lines) = spawn("deaf");
+    fn a_process_that_ignores_signals_ends_when_it_is_told_to() {
+        let (mut child, _lines) = spawn("ignoring");
         for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::INT] {
             kill_process(Pid::from_child(&child), signal).unwrap();
         }

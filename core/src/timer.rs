@@ -1,25 +1,25 @@
-//! A hashed timer wheel (Varghese and Lauck, 1987, scheme 6) for the many coarse
-//! deadlines of sessions. It knows no clock: `now` comes in, what is due comes out.
+//! Hashed timer wheel (Varghese and Lauck, 1987, scheme 6) for the many coarse deadlines of
+//! sessions. It reads no clock: `now` goes in, expired values come out.
 
 use std::time::{Duration, Instant};
 
-/// Slots of a wheel; a power of two.
+/// Number of slots of a wheel; a power of two.
 const SLOTS: usize = 1024;
 
-/// Entries that an empty slot keeps room for.
+/// Largest capacity that an empty slot keeps, in entries.
 const SLOT_KEPT: usize = 8;
 
-/// Deadlines, each with a value of type `T`, rounded up to `resolution`.
+/// Deadlines, rounded up to `resolution`, each with a value of type `T`.
 ///
-/// Arming is O(1), a turn costs the slots that time has passed over and the entries in
-/// them. There is no cancel: an owner that no longer cares ignores what
-/// comes out, as it must for stale ids anyway, and one that wants to be called later arms again.
+/// Arming is O(1). A call of [`Self::expire`] costs the slots that time has passed over and the
+/// entries in them. Entries cannot be canceled: an owner ignores the values that it has lost
+/// interest in, as it must for stale ids anyway, and arms again for a later deadline.
 #[derive(Debug)]
 pub struct Wheel<T> {
     slots: Vec<Vec<Entry<T>>>,
     start: Instant,
     resolution: Duration,
-    /// The first tick that has not been handed out.
+    /// First tick that has not expired.
     next: u64,
     armed: usize,
 }
@@ -31,7 +31,8 @@ struct Entry<T> {
 }
 
 impl<T> Wheel<T> {
-    /// A wheel that starts to turn at `now`. A resolution below a millisecond is taken as one.
+    /// Creates a wheel that starts at `now`. A resolution below a millisecond counts as one
+    /// millisecond.
     pub fn new(now: Instant, resolution: Duration) -> Self {
         Self {
             slots: (0..SLOTS).map(|_| Vec::new()).collect(),
@@ -42,18 +43,18 @@ impl<T> Wheel<T> {
         }
     }
 
-    /// How many deadlines are armed.
+    /// Returns the number of armed deadlines.
     pub fn len(&self) -> usize {
         self.armed
     }
 
-    /// Whether no deadline is armed.
+    /// Returns true if no deadline is armed.
     pub fn is_empty(&self) -> bool {
         self.armed == 0
     }
 
-    /// `value` comes out of the first [`Self::expire`] at or after `deadline`,
-    /// never before it and at most one resolution late.
+    /// Arms a deadline. [`Self::expire`] returns `value` at `deadline` or at most one resolution
+    /// later, never before it.
     pub fn arm(&mut self, deadline: Instant, value: T) {
         let since_start = deadline.saturating_duration_since(self.start).as_nanos();
         let tick = since_start.div_ceil(self.resolution.as_nanos());
@@ -62,27 +63,27 @@ impl<T> Wheel<T> {
         self.armed += 1;
     }
 
-    /// Moves everything that is due at `now` to the end of `due`.
-    pub fn expire(&mut self, now: Instant, due: &mut Vec<T>) {
+    /// Appends the values whose deadline has passed at `now` to `expired`, in no particular order.
+    pub fn expire(&mut self, now: Instant, expired: &mut Vec<T>) {
         let elapsed = now.saturating_duration_since(self.start).as_nanos();
         let current = u64::try_from(elapsed / self.resolution.as_nanos()).unwrap_or(u64::MAX);
         if current < self.next {
             return;
         }
-        // After a whole round every slot has been seen once, and once is enough.
+        // A whole round visits every slot, and no slot needs a second visit.
         let turns = (current - self.next + 1).min(SLOTS as u64);
         for tick in self.next..self.next + turns {
             let entries = &mut self.slots[slot(tick)];
             let mut at = 0;
             while at < entries.len() {
                 if entries[at].tick <= current {
-                    due.push(entries.swap_remove(at).value);
+                    expired.push(entries.swap_remove(at).value);
                     self.armed -= 1;
                 } else {
                     at += 1;
                 }
             }
-            // A slot that a crowd has filled once must not keep the room for it.
+            // A burst that filled a slot once must not occupy memory for ever.
             if entries.is_empty() && entries.capacity() > SLOT_KEPT {
                 *entries = Vec::new();
             }
@@ -90,9 +91,9 @@ impl<T> Wheel<T> {
         self.next = current + 1;
     }
 
-    /// When to call [`Self::expire`] next, if anything is armed: at the next tick. An owner
-    /// of ten thousand deadlines wakes once a resolution, which is cheaper than
-    /// looking for the earliest deadline each time it goes to sleep.
+    /// Returns the time of the next tick, for the next call of [`Self::expire`], if a deadline is
+    /// armed. An owner of ten thousand deadlines wakes up once a resolution, which is cheaper than
+    /// a search for the earliest deadline each time it goes to sleep.
     pub fn next_expiry(&self) -> Option<Instant> {
         let nanos = u128::from(self.next) * self.resolution.as_nanos();
         (self.armed > 0).then(|| self.start + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
@@ -109,8 +110,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Against a plain list of deadlines: nothing early, nothing more than a
-        /// resolution late, nothing lost or doubled.
+        /// Compares with a plain list of deadlines: no value comes early, more than a resolution
+        /// late, twice or never.
         #[test]
         fn behaves_as_a_list_of_deadlines(
             resolution in 1u64..100,
@@ -120,17 +121,18 @@ mod tests {
             let resolution = Duration::from_millis(resolution);
             let mut wheel = Wheel::new(start, resolution);
             let mut model: Vec<(Instant, usize)> = Vec::new();
-            let (mut now, mut due) = (start, Vec::new());
+            let mut now = start;
+            let mut expired = Vec::new();
             for (name, (delay, pass)) in steps.into_iter().enumerate() {
                 let deadline = now + Duration::from_millis(delay);
                 wheel.arm(deadline, name);
                 model.push((deadline, name));
                 now += Duration::from_millis(pass);
-                due.clear();
-                wheel.expire(now, &mut due);
-                for name in &due {
+                expired.clear();
+                wheel.expire(now, &mut expired);
+                for name in &expired {
                     let at = model.iter().position(|entry| entry.1 == *name);
-                    let (deadline, _) = model.swap_remove(at.expect("came out once, was armed"));
+                    let (deadline, _) = model.swap_remove(at.expect("a value that was armed and has not expired"));
                     prop_assert!(deadline <= now, "early");
                 }
                 prop_assert!(model.iter().all(|entry| now < entry.0 + resolution), "late");
@@ -139,7 +141,7 @@ mod tests {
                     None => prop_assert!(model.is_empty()),
                     Some(at) => {
                         let earliest = model.iter().map(|entry| entry.0).min().unwrap();
-                        prop_assert!(at < earliest + resolution, "would be woken late");
+                        prop_assert!(at < earliest + resolution, "the next tick is late");
                     }
                 }
             }

@@ -1,5 +1,5 @@
-//! In the steady state nothing is allocated for a delivery: counted by an allocator, on the event loop's own
-//! thread, with real sockets.
+//! In the steady state a delivery allocates nothing. A counting allocator checks it on the event
+//! loop's thread, with real sockets.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use throng_core::SessionId;
 use throng_core::crypto::{Credentials, RoomSealer, StaticKey};
 use throng_core::net::outbox::BufferPool;
-use throng_core::net::session::{Session, Step};
+use throng_core::net::session::{Event, Session};
 use throng_core::net::{
     Acceptor, App, Closed, Endpoint, Listener, Mail, Opened, PeerKind, Sessions, Shard, ShardSize,
 };
@@ -21,7 +21,7 @@ use throng_core::wire::{CloseReason, Packet};
 
 thread_local!(static ALLOCATIONS: Cell<u64> = const { Cell::new(0) });
 
-/// The system's allocator, which counts for each thread.
+/// The system's allocator, with a count for each thread.
 struct Counting;
 
 // SAFETY: every call is the system allocator's, with the same arguments.
@@ -52,11 +52,11 @@ const MEMBERS: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 enum Errand {
-    /// Append the frames to the room, one after the other.
+    /// Append the frames to the room in order.
     Append(Vec<Vec<u8>>),
-    /// Queue the packet for each member, sealed for it alone.
+    /// Send the packet to each member as a copy.
     Copies(Vec<u8>),
-    /// How much this thread has allocated.
+    /// Report the number of allocations of this thread.
     Count(Sender<u64>),
 }
 
@@ -85,7 +85,9 @@ impl App for Members {
                 }
             }
             Errand::Copies(encoded) => sessions.copies(ROOM, Class::Chat, &encoded),
-            Errand::Count(to) => drop(to.send(ALLOCATIONS.get())),
+            Errand::Count(to) => {
+                let _ = to.send(ALLOCATIONS.get());
+            }
         }
     }
 }
@@ -109,16 +111,16 @@ fn connect(listener: std::net::SocketAddr, key: &StaticKey) -> TcpStream {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut pool = BufferPool::default();
     let endpoint = rules(Credentials::Client(*key.public()));
-    let mut session = Session::dialled(endpoint, Instant::now()).unwrap();
-    session.connected(&mut pool);
-    stream.write_all(session.outbox.waiting()).unwrap();
+    let mut session = Session::dialed(endpoint, Instant::now()).unwrap();
+    session.handle_connected(&mut pool);
+    stream.write_all(session.poll_transmit()).unwrap();
     let mut inbox = Vec::new();
     while !session.is_open() {
         let mut byte = [0];
         stream.read_exact(&mut byte).unwrap();
         inbox.push(byte[0]);
-        match session.step(&mut inbox, Instant::now(), &mut pool) {
-            Step::NeedMore | Step::Opened(_) => {}
+        match session.handle_frame(&mut inbox, Instant::now(), &mut pool) {
+            Ok(None | Some((_, Event::Opened))) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -139,7 +141,7 @@ fn nothing_is_allocated_for_a_delivery() {
     let thread = std::thread::spawn(move || shard.run(Members(sender)));
     let mut members: Vec<_> = (0..MEMBERS).map(|_| connect(address, &key)).collect();
     for _ in &members {
-        opened.recv_timeout(PATIENCE).expect("everybody comes in");
+        opened.recv_timeout(PATIENCE).expect("a member");
     }
     let tell = |errand| {
         assert!(mailbox.push(Mail::App(errand)).is_ok());
@@ -162,27 +164,32 @@ fn nothing_is_allocated_for_a_delivery() {
         tell(Errand::Append(sealed));
         read(members, bytes);
     };
-    // The first rounds make what is used again and again.
+    // The first rounds allocate the buffers that later ones reuse.
     for _ in 0..5 {
         round(&mut members, 40);
     }
-    let (before, rounds, frames) = (count(), 100, 40);
+    let rounds = 100;
+    let frames = 40;
+    let before = count();
     for _ in 0..rounds {
         round(&mut members, frames);
     }
-    let (allocated, deliveries) = (count() - before, (rounds * frames * MEMBERS) as u64);
-    // What there is belongs to a turn of the loop, not to a delivery.
+    let allocated = count() - before;
+    let deliveries = (rounds * frames * MEMBERS) as u64;
+    // The remaining allocations belong to turns of the loop, not to deliveries.
     println!("{allocated} allocations for {deliveries} deliveries from the log");
     assert!(allocated < deliveries / 1000, "{allocated} allocations for {deliveries} deliveries");
-    // Copies go through buffers that are used again, once the pool has some.
+    // Copies go through outboxes, whose buffers are reused once the pool has some.
     let copies = |members: &mut [TcpStream]| {
         tell(Errand::Copies(vec![7; 200]));
         read(members, 200 + 3 + 16);
     };
     (0..20).for_each(|_| copies(&mut members));
-    let (before, rounds) = (count(), 200);
+    let rounds = 200;
+    let before = count();
     (0..rounds).for_each(|_| copies(&mut members));
-    let (allocated, deliveries) = (count() - before, (rounds * MEMBERS) as u64);
+    let allocated = count() - before;
+    let deliveries = (rounds * MEMBERS) as u64;
     println!("{allocated} allocations for {deliveries} deliveries as copies");
     assert!(allocated < deliveries / 10, "{allocated} allocations for {deliveries} deliveries");
     acceptor.stop();

@@ -1,4 +1,4 @@
-//! The acceptor without file descriptors. A test binary of its own, with one test: the limit
+//! Acceptor without file descriptors. In a test binary of its own, with one test, because the limit
 //! belongs to the process.
 
 use std::fs::File;
@@ -23,12 +23,12 @@ struct Nothing;
 
 impl App for Nothing {
     type Command = ();
-    fn opened(&mut self, _net: &mut Sessions, _id: SessionId, _opened: Opened) {}
-    fn packet(&mut self, _net: &mut Sessions, _id: SessionId, _packet: Packet) -> Result<(), Packet> {
+    fn opened(&mut self, _sessions: &mut Sessions, _id: SessionId, _opened: Opened) {}
+    fn packet(&mut self, _sessions: &mut Sessions, _id: SessionId, _packet: Packet) -> Result<(), Packet> {
         Ok(())
     }
-    fn closed(&mut self, _net: &mut Sessions, _id: SessionId, _closed: Closed) {}
-    fn command(&mut self, _net: &mut Sessions, _command: ()) {}
+    fn closed(&mut self, _sessions: &mut Sessions, _id: SessionId, _closed: Closed) {}
+    fn command(&mut self, _sessions: &mut Sessions, _command: ()) {}
 }
 
 fn rules() -> Endpoint {
@@ -48,13 +48,13 @@ fn rules() -> Endpoint {
 fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        assert!(Instant::now() < deadline, "timed out waiting until {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
 #[test]
-fn running_out_of_files_refuses_at_once_and_is_survived() {
+fn connections_are_closed_at_once_while_file_descriptors_are_missing() {
     const WAITING: usize = 8;
     let listener = Listener::bind(([127, 0, 0, 1], 0).into(), "test", 128, Arc::new(rules())).unwrap();
     let address = listener.address();
@@ -64,9 +64,12 @@ fn running_out_of_files_refuses_at_once_and_is_survived() {
     let acceptor = acceptor.spawn("accept".into()).unwrap();
     let shard = std::thread::spawn(move || shard.run(Nothing));
 
-    // The clients have their descriptors before there are none left; the server then needs some.
-    let connect =
-        || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a file is left");
+    // The clients' descriptors are opened before there are none left, so that only the server lacks
+    // some.
+    let connect = || {
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
+            .expect("a free file descriptor")
+    };
     let sockets: Vec<_> = (0..WAITING).map(|_| connect()).collect();
     let before = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: Some(128), ..before }).unwrap();
@@ -75,17 +78,19 @@ fn running_out_of_files_refuses_at_once_and_is_survived() {
         hoard.push(file);
     }
 
-    let (errors, accepted) = (metrics::ACCEPT_ERRORS.get(), metrics::ACCEPTED.get());
+    let errors = metrics::ACCEPT_ERRORS.get();
+    let accepted = metrics::ACCEPTED.get();
     let refused_after = Instant::now();
     for socket in &sockets {
         socket.connect(&address.into()).unwrap();
     }
-    // None is left hanging: each is closed, without a word, for that would take more than we have.
-    // They stay open on this side: a descriptor that became free would be the acceptor's.
+    // Each connection is closed without a refusal, for which the server lacks descriptors. This
+    // side stays open, because a descriptor that became free would go to the acceptor.
     let mut closed = Vec::new();
     for socket in sockets {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let (mut stream, mut bytes) = (TcpStream::from(socket), Vec::new());
+        let mut stream = TcpStream::from(socket);
+        let mut bytes = Vec::new();
         let outcome = stream.read_to_end(&mut bytes);
         assert!(outcome.is_ok_and(|count| count == 0), "closed, not served");
         closed.push(stream);
@@ -96,9 +101,9 @@ fn running_out_of_files_refuses_at_once_and_is_survived() {
 
     drop((hoard, closed));
     setrlimit(Resource::Nofile, before).unwrap();
-    // The acceptor comes back by itself. Whoever connects while it still rests is served too or refused,
-    // so ask until somebody is in.
-    wait_until("somebody gets in", || {
+    // The acceptor recovers by itself. During its pause a connection may still be closed, so try
+    // until one is accepted.
+    wait_until("a connection is accepted", || {
         let _stream = TcpStream::connect(address).unwrap();
         metrics::ACCEPTED.get() > accepted
     });
@@ -107,7 +112,7 @@ fn running_out_of_files_refuses_at_once_and_is_survived() {
     let mut bytes = Vec::new();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.read_to_end(&mut bytes).unwrap();
-    assert_eq!(bytes, refusal(CloseReason::UnexpectedFrame), "served as ever");
+    assert_eq!(bytes, refusal(CloseReason::UnexpectedFrame), "served as before");
 
     acceptor.stop();
     assert!(mailbox.push(Mail::Stop(CloseReason::Goodbye, Duration::ZERO)).is_ok());

@@ -5,25 +5,25 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use throng_core::config::{Config, ConfigError, Sources};
 
-use crate::datadir::Role;
+use crate::role::Role;
 
 /// Login server, DB agent and chat server for online games.
 #[derive(Debug, Parser)]
 #[command(
     name = "throng",
     version,
-    after_help = "Exit codes: 0 ended in order, 1 could not run, 2 usage or configuration, 70 crashed."
+    after_help = "Exit codes: 0 success, 1 failure, 2 usage or configuration error, 70 crash."
 )]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What `throng` can do.
+/// The commands of `throng`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run all servers in one process; makes keys and database on first start
+    /// Run all servers in one process; the first start creates keys and database
     Up(Settings),
     /// Run the login server
     Login(Settings),
@@ -32,58 +32,58 @@ pub enum Command {
     /// Run the DB agent
     #[command(name = "dbagent")]
     DbAgent(Settings),
-    /// Make the keys that are missing; never overwrites one
+    /// Create missing keys; existing keys are never overwritten
     Keygen(Settings),
     /// Show or check the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Look after the database
+    /// Maintain the database
     #[command(subcommand)]
     Db(DbCommand),
 }
 
-/// What `throng config` can do.
+/// The commands of `throng config`.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Print the effective configuration, with where each value comes from
+    /// Print the effective configuration and the source of each value
     Print(Settings),
-    /// Say whether the configuration is valid
+    /// Check that the configuration is valid
     Check(Settings),
 }
 
-/// What `throng db` can do.
+/// The commands of `throng db`.
 #[derive(Debug, Subcommand)]
 pub enum DbCommand {
-    /// Bring the database to the newest schema
+    /// Migrate the database to the newest schema
     Migrate(Settings),
-    /// Show which migrations the database has
+    /// Show the migrations of the database
     Status(Settings),
-    /// Check driver, connection, schema, and that every procedure may be executed
+    /// Check the driver, the connection, the schema, and the permission to execute each procedure
     Check {
-        /// Run every check of the procedures as well, on an empty database that is filled and emptied again
+        /// Also test every procedure; needs an empty database, and empties it afterwards
         #[arg(long)]
         full: bool,
         /// The configuration
         #[command(flatten)]
         settings: Settings,
     },
-    /// Make the accounts, and characters, of a CSV file
+    /// Import accounts and characters from a CSV file
     ImportAccounts {
-        /// The file: a header line, then `id,password[,name]` or `id,password_hash[,name]`
+        /// CSV file: a header line, then `id,password[,name]` or `id,password_hash[,name]`
         file: PathBuf,
         /// The configuration
         #[command(flatten)]
         settings: Settings,
     },
-    /// Make accounts with characters for tests
+    /// Create accounts with characters for tests
     Seed {
-        /// How many
+        /// Number of accounts
         #[arg(long, value_name = "N")]
         count: u64,
-        /// What ids and names begin with; a number follows
+        /// Prefix of ids and names, before a number
         #[arg(long, default_value = "seed", value_name = "TEXT")]
         prefix: String,
-        /// The password of all of them
+        /// Password of every account
         #[arg(long, default_value = "seed-password", value_name = "TEXT")]
         password: String,
         /// The configuration
@@ -93,7 +93,7 @@ pub enum DbCommand {
 }
 
 impl DbCommand {
-    /// Its configuration.
+    /// Returns the settings of the command.
     pub fn settings(&self) -> &Settings {
         match self {
             Self::Migrate(settings)
@@ -105,27 +105,27 @@ impl DbCommand {
     }
 }
 
-/// Where the configuration comes from: defaults, then the file, then THRONG_SECTION_KEY variables, then flags.
+/// Sources of the configuration: defaults, then the file, then THRONG_SECTION_KEY variables, then
+/// flags.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Settings {
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Data directory; short for --set data.dir=DIR [default: throng-data]
+    /// Data directory; the same as --set data.dir=DIR [default: throng-data]
     #[arg(long, value_name = "DIR")]
     pub data: Option<String>,
-    /// Set one key; can be repeated
+    /// Set one configuration key; may be repeated
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
 }
 
 impl Settings {
-    /// The configuration that follows from the file, the environment and the flags.
+    /// Loads the configuration from the file, the environment and the flags.
     pub fn load(&self) -> Result<Config, ConfigError> {
         Config::load(&self.sources().environment(std::env::vars_os()))
     }
 
-    /// What the command line says.
     fn sources(&self) -> Sources {
         let mut sources = Sources::default();
         if let Some(path) = &self.config {
@@ -139,7 +139,7 @@ impl Settings {
 }
 
 impl Command {
-    /// The roles that the command runs, if it runs any, and its settings.
+    /// Returns the roles that the command runs, and its settings; `None` if it runs no role.
     pub fn roles(&self) -> Option<(&'static [Role], &Settings)> {
         match self {
             Self::Up(settings) => Some((Role::ALL, settings)),
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_name_their_roles() {
+    fn commands_run_their_roles() {
         let check = |line: &str, wanted: Option<&[Role]>| {
             let cli = Cli::try_parse_from(line.split(' ')).unwrap();
             assert_eq!(cli.command.roles().map(|(roles, _)| roles), wanted, "{line}");
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_win_in_order() {
+    fn later_flags_override_earlier_ones() {
         let settings = Settings {
             config: None,
             data: Some("here".into()),

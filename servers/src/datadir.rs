@@ -1,6 +1,5 @@
-//! The data directory: private to its owner, and one process for each role in it.
+//! The data directory: private to its owner, with one process for each role in it.
 
-use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -9,85 +8,57 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use throng_core::endpoints::{Endpoints, EndpointsError};
 
-/// What a process can be; `throng up` is all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// The login server.
-    Login,
-    /// The chat server.
-    Chat,
-    /// The DB agent.
-    DbAgent,
-}
+use crate::role::Role;
 
-impl Role {
-    /// Every role.
-    pub const ALL: &'static [Self] = &[Self::Login, Self::Chat, Self::DbAgent];
-
-    /// The name, as on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Login => "login",
-            Self::Chat => "chat",
-            Self::DbAgent => "dbagent",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// Why the data directory cannot be used.
+/// Errors of the data directory.
 #[derive(Debug, Error)]
 pub enum DataDirError {
-    /// The directory or a file in it cannot be made or opened.
-    #[error("cannot use {} in the data directory: {source}; set data.dir (or --data) to a directory of your own", path.display())]
+    /// The directory or a file in it cannot be created or opened.
+    #[error("cannot use {} in the data directory: {source}; set data.dir (or --data) to a directory that you own", path.display())]
     Io {
         /// The directory or file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// Another process has the role here.
-    #[error("process {pid} already runs the {role} server in {}: stop it, or give this one another directory with --data", dir.display())]
+    /// Another process runs the role in this directory.
+    #[error("process {pid} already runs the {role} server in {}: stop it, or use another directory with --data", dir.display())]
     Locked {
-        /// The role that is taken.
+        /// The role.
         role: Role,
         /// The directory.
         dir: PathBuf,
-        /// The other process, or `(unknown)`.
+        /// The id of the other process, or `(unknown)`.
         pid: String,
     },
 }
 
-/// A data directory in use by this process. Dropping it takes the process out of
-/// `endpoints.toml` and lets the next one in.
+/// A data directory in use by this process.
+///
+/// Dropping it removes the process from `endpoints.toml` and unlocks the directory.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
     published: Option<Endpoints>,
-    /// `ROLE.lock`, held for as long as the file is open, with the process id in it. One for each
-    /// role, so that three processes can share the directory and its keys.
+    /// `ROLE.lock` of each role, with the process id in it, locked while the file is open. One file
+    /// for each role lets three processes share the directory and its keys.
     _locks: Vec<File>,
 }
 
 impl DataDir {
-    /// Opens `path`, made when it is missing, for a process with these roles.
+    /// Opens `path` for a process with these roles. A missing directory is created.
     pub fn open(path: &Path, roles: &[Role]) -> Result<Self, DataDirError> {
         create_private(path)?;
         let locks = roles.iter().map(|role| lock(path, *role)).collect::<Result<_, _>>()?;
         Ok(Self { path: path.into(), published: None, _locks: locks })
     }
 
-    /// The directory.
+    /// Returns the path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Tells others where this process listens, until it ends.
+    /// Publishes the addresses on which this process listens, until it ends.
     pub fn publish(&mut self, endpoints: Endpoints) -> Result<(), EndpointsError> {
         endpoints.publish(&self.path)?;
         self.published = Some(endpoints);
@@ -105,7 +76,8 @@ impl Drop for DataDir {
     }
 }
 
-/// Makes a directory, and those above it, that only its owner can enter. One that exists stays as it is.
+/// Creates a directory and its missing parents, which only the owner can enter. An existing
+/// directory is left as it is.
 pub fn create_private(path: &Path) -> Result<(), DataDirError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| DataDirError::Io { path: path.into(), source })
@@ -115,7 +87,7 @@ fn lock(dir: &Path, role: Role) -> Result<File, DataDirError> {
     let path = dir.join(format!("{role}.lock"));
     let failed = |source| DataDirError::Io { path: path.clone(), source };
     let mut options = OpenOptions::new();
-    // Not truncated: the content belongs to whoever holds the lock.
+    // Not truncated, because the content belongs to the process that holds the lock.
     let mut file = options
         .read(true)
         .write(true)
@@ -153,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_directory_is_made_and_private() {
+    fn the_directory_is_created_and_private() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a/b");
         let opened = DataDir::open(&path, Role::ALL).unwrap();
@@ -164,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_instance_is_refused_and_named() {
+    fn a_second_process_is_refused_with_the_id_of_the_first() {
         let dir = tempfile::tempdir().unwrap();
         let first = DataDir::open(dir.path(), Role::ALL).unwrap();
         let error = DataDir::open(dir.path(), &[Role::Chat]).unwrap_err().to_string();
@@ -177,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_go_with_the_process() {
+    fn endpoints_are_withdrawn_when_the_process_ends() {
         let dir = tempfile::tempdir().unwrap();
         let mut opened = DataDir::open(dir.path(), &[Role::Login]).unwrap();
         let login = Some(Endpoint::new(([127, 0, 0, 1], 9000).into(), Some(&[7; 32])));

@@ -1,4 +1,4 @@
-//! `throng db`: what an operator does with the database.
+//! `throng db`: the operator's commands for the database.
 
 use std::io;
 
@@ -13,37 +13,41 @@ use crate::dbagent::procedures::DbError;
 mod bulk;
 mod check;
 mod import;
+mod output;
 mod seed;
 
 pub use bulk::BulkError;
 pub use check::CheckError;
+pub use import::ImportError;
+pub use output::Print;
+pub use seed::SeedError;
 
-/// Why a command could not be done.
+/// Error of a command.
 #[derive(Debug, Error)]
 pub enum DbCommandError {
-    /// The schema was left as it is.
+    /// A migration failed or the schema is unusable.
     #[error(transparent)]
     Migrate(#[from] MigrateError),
     /// The database cannot be used.
     #[error(transparent)]
     Database(#[from] DbError),
-    /// The check could not be made.
+    /// The check could not print its report.
     #[error(transparent)]
     Check(#[from] CheckError),
-    /// Accounts could not be made.
+    /// The import failed.
     #[error(transparent)]
-    Bulk(#[from] BulkError),
-    /// Standard output is gone.
+    Import(#[from] ImportError),
+    /// The seed failed.
+    #[error(transparent)]
+    Seed(#[from] SeedError),
+    /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
 }
 
-/// Prints to standard output.
-pub type Print<'a> = dyn FnMut(&str) -> io::Result<()> + 'a;
-
-/// Does what the command says. False: it was done, and something is not as it should be.
+/// Runs a command. Returns false if it ran but found a problem.
 pub fn run(command: &DbCommand, config: &Config, print: &mut Print<'_>) -> Result<bool, DbCommandError> {
-    // Found bad, the database is what `check` tells about.
+    // `check` itself reports a configuration without a usable database.
     if let DbCommand::Check { full, .. } = command {
         return Ok(check::run(config, *full, print)?);
     }

@@ -1,14 +1,16 @@
-//! The claims that a login or chat server holds, and their agreement with the DB agents.
+//! The claims that a login or chat server holds, and their comparison with the DB agents.
 //!
-//! An account is online because somebody holds a claim on it. Whenever a link to a DB
-//! agent comes up, the whole list is sent; what the agent has too many is released there,
-//! what has gone to somebody else meanwhile is revoked here. So a release that was lost with a
-//! link leaves no ghost, and until the agent has answered, the link takes no requests.
+//! An account is online while a server holds a claim on it. Whenever a link to a DB agent comes up,
+//! the server sends it the list of its claims. The agent releases the claims of this server that
+//! the list lacks, and revokes those that another server has taken meanwhile. So a release that is
+//! lost with a link leaves no account online. The link takes no requests until the agent has
+//! compared the list.
 //!
-//! Several agents may be up, over one database. Requests take turns among them. A claim holds by the lease
-//! of the agent that it came by; when the link to an agent is lost, another one is sent the list
-//! and takes the claims over. What was under way to the lost one is not in that list, and is free
-//! when the lost agent's lease ends. Lists are numbered, so that none that was delayed undoes a later one.
+//! Several agents may serve one database. Requests take turns among them. A claim holds by the
+//! lease of the agent that it came by. When the link to an agent is lost, another agent is sent the
+//! list and takes the claims over. Claims of requests that were under way to the lost agent are not
+//! in that list, and end with the lost agent's lease. Lists are numbered, so that a delayed list
+//! cannot undo a later one.
 
 use std::collections::HashMap;
 
@@ -25,52 +27,52 @@ pub struct HeldClaims {
     held: HashMap<u64, Claim>,
     /// The links to DB agents that are up.
     agents: Vec<Agent>,
-    /// The number of the last list.
-    lists: u64,
-    /// Chooses among agents in turn.
-    next: usize,
+    /// The number of the latest list.
+    last_list: u64,
+    /// Chooses among the agents in turn.
+    turn: usize,
 }
 
 #[derive(Debug)]
 struct Agent {
     link: SessionId,
-    /// Lists that it has yet to compare.
-    comparing: u32,
-    /// Whether it has compared its first list: it takes requests.
+    /// Lists that the agent has not compared yet.
+    lists_in_flight: u32,
+    /// True once the agent has compared its first list; it takes requests then.
     is_synced: bool,
-    /// Claims that went to somebody else while the agent compares a list, in which they may
-    /// stand. Should whoever got one give it up before the agent comes to it, the agent takes
-    /// it for one that it lost, and calls its account online for us.
+    /// Claims that another server took while the agent compares a list that may name them. Should
+    /// that server release such a claim before the agent reaches it in the list, the agent takes it
+    /// for lost and restores it for this server. The claims are therefore released when the
+    /// comparison ends.
     in_doubt: Vec<Claim>,
 }
 
 impl HeldClaims {
-    /// A claim is ours.
-    pub fn hold(&mut self, claim: Claim) {
+    /// Adds a claim.
+    pub fn insert(&mut self, claim: Claim) {
         self.held.insert(claim.id, claim);
     }
 
-    /// Whether a claim is ours. Number 0 never is.
-    pub fn holds(&self, claim: &Claim) -> bool {
+    /// Returns true if the claim is held. Number 0 never is.
+    pub fn contains(&self, claim: &Claim) -> bool {
         self.held.contains_key(&claim.id)
     }
 
-    /// A claim is ours no more, because it went to somebody else. Says whether it was.
-    pub fn forget(&mut self, claim: &Claim) -> bool {
-        let was_held = self.held.remove(&claim.id).is_some();
-        if was_held {
-            for agent in self.agents.iter_mut().filter(|agent| agent.comparing > 0) {
+    /// Removes a claim that another server has taken.
+    pub fn remove_transferred(&mut self, claim: &Claim) {
+        if self.held.remove(&claim.id).is_some() {
+            for agent in self.agents.iter_mut().filter(|agent| agent.lists_in_flight > 0) {
                 agent.in_doubt.push(*claim);
             }
         }
-        was_held
     }
 
-    /// Gives a claim up, held or only perhaps ours: a DB agent ignores what we do not hold. While
-    /// no link is up nothing is sent; the next list tells it.
+    /// Releases a claim that is held, or may be: a DB agent ignores a claim that this server does
+    /// not hold. Without a link nothing is sent, and the next list settles it.
     ///
-    /// Every agent is told. The one that the claim came by must be among them: should its link be lost
-    /// before it has done it, the claim ends with its lease. And one that compares a list may find the claim in it.
+    /// The release goes to every agent. One of them is the agent that the claim came by: if its
+    /// link is lost before it acts, the claim ends with its lease. Another may be comparing a list
+    /// that names the claim.
     pub fn release(&mut self, claim: Claim, effects: &mut Effects) {
         self.held.remove(&claim.id);
         for agent in &self.agents {
@@ -78,57 +80,56 @@ impl HeldClaims {
         }
     }
 
-    /// A link over which a DB agent can be asked, if there is one; each in its turn.
-    pub fn agent(&mut self) -> Option<SessionId> {
+    /// Returns the link to the next DB agent that takes requests, in turn.
+    pub fn next_agent(&mut self) -> Option<SessionId> {
         let ready = || self.agents.iter().filter(|agent| agent.is_synced);
         let count = ready().count();
-        self.next = self.next.wrapping_add(1);
-        let turn = self.next % count.max(1);
-        ready().nth(turn).map(|agent| agent.link)
+        self.turn = self.turn.wrapping_add(1);
+        let index = self.turn % count.max(1);
+        ready().nth(index).map(|agent| agent.link)
     }
 
-    /// Links to DB agents came up or went down.
-    pub fn links_changed(&mut self, terminals: &Links, effects: &mut Effects) {
+    /// Adjusts to links to DB agents that came up or went down.
+    pub fn links_changed(&mut self, links: &Links, effects: &mut Effects) {
         let before = self.agents.len();
-        self.agents.retain(|agent| terminals.is_up(agent.link));
+        self.agents.retain(|agent| links.is_up(agent.link));
         if self.agents.len() < before {
-            // The claims that came by the lost agent need another one to vouch for them.
+            // The claims that came by the lost agent need another one that vouches for them.
             let successor = self.agents.iter().position(|agent| agent.is_synced);
             let successor = successor.or_else(|| (!self.agents.is_empty()).then_some(0));
             if let Some(successor) = successor {
-                self.tell(successor, effects);
+                self.send_list(successor, effects);
             }
         }
-        for (link, _) in terminals.up(Role::DbAgent) {
+        for (link, _) in links.up(Role::DbAgent) {
             if self.agents.iter().all(|agent| agent.link != link) {
-                self.agents.push(Agent { link, comparing: 0, is_synced: false, in_doubt: Vec::new() });
-                self.tell(self.agents.len() - 1, effects);
+                self.agents.push(Agent { link, lists_in_flight: 0, is_synced: false, in_doubt: Vec::new() });
+                self.send_list(self.agents.len() - 1, effects);
             }
         }
     }
 
-    /// Sends an agent the list.
-    fn tell(&mut self, agent: usize, effects: &mut Effects) {
+    fn send_list(&mut self, agent: usize, effects: &mut Effects) {
         let Some(agent) = self.agents.get_mut(agent) else { return };
-        agent.comparing += 1;
-        self.lists += 1;
+        agent.lists_in_flight += 1;
+        self.last_list += 1;
         let mut claims = self.held.values().copied().peekable();
         loop {
             let page = List::take_from(&mut claims);
             let last = claims.peek().is_none();
-            effects.send(agent.link, DbHeldClaims { list: self.lists, claims: page, last });
+            effects.send(agent.link, DbHeldClaims { list: self.last_list, claims: page, last });
             if last {
                 break;
             }
         }
     }
 
-    /// A DB agent has compared a list.
+    /// Records that a DB agent has compared a list.
     pub fn synced(&mut self, link: SessionId, effects: &mut Effects) {
         if let Some(agent) = self.agents.iter_mut().find(|agent| agent.link == link) {
             agent.is_synced = true;
-            agent.comparing = agent.comparing.saturating_sub(1);
-            if agent.comparing == 0 {
+            agent.lists_in_flight = agent.lists_in_flight.saturating_sub(1);
+            if agent.lists_in_flight == 0 {
                 for claim in agent.in_doubt.drain(..) {
                     effects.send(link, DbReleaseClaim { claim });
                 }

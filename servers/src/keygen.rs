@@ -1,4 +1,4 @@
-//! Makes the keys that are missing. One that exists is checked and never overwritten.
+//! Creates missing keys. An existing key is checked and never overwritten.
 
 use std::fmt;
 use std::io;
@@ -10,36 +10,36 @@ use throng_core::crypto::{ClusterKey, KeyError, PublicKey, StaticKey};
 
 use crate::datadir::{DataDirError, create_private};
 
-/// Why there is no complete set of keys.
+/// Errors of key generation.
 #[derive(Debug, Error)]
 pub enum KeygenError {
-    /// The directory cannot be made.
+    /// The directory cannot be created.
     #[error(transparent)]
     Directory(#[from] DataDirError),
-    /// A key file cannot be written, or holds no proper key.
+    /// A key file cannot be written, or holds no valid key.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The system has no random numbers to give.
-    #[error("cannot make a key, because the system's random source fails: {0}")]
+    /// The system's random source fails.
+    #[error("cannot create a key, because the system's random source fails: {0}")]
     Random(#[from] io::Error),
 }
 
-/// A key that is there now. `Display` is a line for people.
+/// A key that exists now. `Display` formats it as a line for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyFile {
     /// The configuration key that names the file.
     pub setting: &'static str,
     /// The file.
     pub path: PathBuf,
-    /// Whether it was made just now.
-    pub made: bool,
-    /// The public half; none for the cluster key, which has no such thing.
+    /// True if the key was created by this call.
+    pub is_new: bool,
+    /// The public half; `None` for the cluster key, which is symmetric.
     pub public: Option<PublicKey>,
 }
 
 impl fmt::Display for KeyFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verb = if self.made { "made" } else { "kept" };
+        let verb = if self.is_new { "created" } else { "kept" };
         write!(f, "{verb} {}", self.path.display())?;
         match &self.public {
             Some(public) => write!(f, "  public key {}", hex::encode(public)),
@@ -48,7 +48,8 @@ impl fmt::Display for KeyFile {
     }
 }
 
-/// Makes those of login key, chat key and cluster key that are missing, where the configuration wants them.
+/// Creates the login key, the chat key and the cluster key where the configuration names them,
+/// unless they exist.
 pub fn ensure(config: &Config) -> Result<Vec<KeyFile>, KeygenError> {
     create_private(&config.data.dir)?;
     Ok(vec![
@@ -59,8 +60,8 @@ pub fn ensure(config: &Config) -> Result<Vec<KeyFile>, KeygenError> {
 }
 
 fn ensure_static(path: &Path, setting: &'static str) -> Result<KeyFile, KeygenError> {
-    let made = !path.exists();
-    let key = if made {
+    let is_new = !path.exists();
+    let key = if is_new {
         create_parent(path)?;
         let key = StaticKey::generate()?;
         key.store(path)?;
@@ -68,18 +69,18 @@ fn ensure_static(path: &Path, setting: &'static str) -> Result<KeyFile, KeygenEr
     } else {
         StaticKey::load(path, setting)?
     };
-    Ok(KeyFile { setting, path: path.into(), made, public: Some(*key.public()) })
+    Ok(KeyFile { setting, path: path.into(), is_new, public: Some(*key.public()) })
 }
 
 fn ensure_cluster(path: &Path) -> Result<KeyFile, KeygenError> {
-    let made = !path.exists();
-    if made {
+    let is_new = !path.exists();
+    if is_new {
         create_parent(path)?;
         ClusterKey::generate()?.store(path)?;
     } else {
         ClusterKey::load(path)?;
     }
-    Ok(KeyFile { setting: "link.cluster_key_file", path: path.into(), made, public: None })
+    Ok(KeyFile { setting: "link.cluster_key_file", path: path.into(), is_new, public: None })
 }
 
 fn create_parent(path: &Path) -> Result<(), DataDirError> {
@@ -101,11 +102,11 @@ mod tests {
     }
 
     #[test]
-    fn missing_keys_are_made_once_and_private() {
+    fn missing_keys_are_created_once_and_private() {
         let dir = tempfile::tempdir().unwrap();
         let config = config(dir.path());
         let first = ensure(&config).unwrap();
-        assert!(first.iter().all(|key| key.made));
+        assert!(first.iter().all(|key| key.is_new));
         assert_eq!(first[1].path, dir.path().join("data/keys/chat.key"));
         for key in &first {
             assert_eq!(fs::metadata(&key.path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -113,7 +114,7 @@ mod tests {
         assert_eq!(fs::metadata(&config.data.dir).unwrap().permissions().mode() & 0o777, 0o700);
         fs::remove_file(&first[2].path).unwrap();
         let second = ensure(&config).unwrap();
-        assert_eq!(second.iter().map(|key| key.made).collect::<Vec<_>>(), [false, false, true]);
+        assert_eq!(second.iter().map(|key| key.is_new).collect::<Vec<_>>(), [false, false, true]);
         assert_eq!(second[0].public, first[0].public);
         assert!(second[0].to_string().contains(&hex::encode(first[0].public.unwrap())));
     }

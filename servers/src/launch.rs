@@ -1,4 +1,6 @@
-//! Roles wired up from the configuration, one of them or all in one process, by the same code.
+//! Starts the roles from the configuration, one of them or all in one process, and stops them.
+//!
+//! The DB agent starts first and stops last, so that the other roles can release their claims.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -21,7 +23,6 @@ use throng_core::wire::{Text, TooLong};
 
 use crate::admin::{self, AdminError, AdminHandle, AdminSources};
 use crate::chat::{Admission, ChatRole, ChatSettings};
-use crate::datadir::Role;
 use crate::dbagent::database::Database;
 use crate::dbagent::migrate::MigrateError;
 use crate::dbagent::password::PasswordCost;
@@ -31,22 +32,23 @@ use crate::dbagent::request::Reply;
 use crate::dbagent::role::{DbAgentRole, DbAgentSettings, Tag};
 use crate::login::{LoginRole, LoginSettings};
 use crate::memory::{self, TrimPolicy};
-use crate::node::{self, Node, NodeSize, Parts};
+use crate::node::{self, Node, NodeParts, NodeSize};
 use crate::process::Process;
+use crate::role::Role;
 
-/// Why the roles cannot run.
+/// Errors of running roles.
 #[derive(Debug, Error)]
-pub enum UpError {
-    /// A key is missing or no proper key.
+pub enum LaunchError {
+    /// A key file is missing or invalid.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// A port cannot be listened on.
+    /// A listener cannot be opened.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// Threads or pollers cannot be made.
+    /// Threads or pollers cannot be created.
     #[error(transparent)]
     Start(#[from] node::StartError),
-    /// The database has not the right schema, or cannot be opened.
+    /// The database cannot be opened, or has the wrong schema.
     #[error(transparent)]
     Migrate(#[from] MigrateError),
     /// The DB threads cannot be started.
@@ -64,31 +66,31 @@ pub enum UpError {
     /// `endpoints.toml` cannot be written.
     #[error(transparent)]
     Endpoints(#[from] EndpointsError),
-    /// An address is longer than a packet can tell.
+    /// The chat server's public address does not fit a packet.
     #[error("chat.public_address is too long: {0}")]
     Address(#[from] TooLong),
-    /// Standard output is gone.
+    /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
 }
 
-/// Runs the roles until the process is asked to end, and ends them in order.
-pub fn run(config: &Config, roles: &[Role], process: &mut Process) -> Result<(), UpError> {
+/// Runs the roles until the process is asked to end, and stops them in order.
+pub fn run(config: &Config, roles: &[Role], process: &mut Process) -> Result<(), LaunchError> {
     let running = Running::start(config, roles, process.sessions_that_fit(), &process.shutdown)?;
-    let admin = match open(config, roles, process, &running) {
+    let admin = match publish(config, roles, process, &running) {
         Ok(admin) => admin,
         Err(error) => {
-            running.give_up();
+            running.abort();
             return Err(error);
         }
     };
-    let mut crowds = TrimPolicy::default();
+    let mut trim_policy = TrimPolicy::default();
     let cause = loop {
-        if let Some(cause) = process.shutdown.wait_timeout(memory::LOOK) {
+        if let Some(cause) = process.shutdown.wait_timeout(memory::CHECK_INTERVAL) {
             break cause;
         }
-        if crowds.should_trim(metrics::SESSIONS.get()) {
-            memory::give_back();
+        if trim_policy.should_trim(metrics::SESSIONS.get()) {
+            memory::trim();
         }
     };
     tracing::info!(?cause, "shutting down");
@@ -99,21 +101,21 @@ pub fn run(config: &Config, roles: &[Role], process: &mut Process) -> Result<(),
     stopped
 }
 
-/// What is left to do once the roles run: everybody learns of it.
-fn open(
+/// Makes the running roles known: on the admin port, in `endpoints.toml` and on standard output.
+fn publish(
     config: &Config,
     roles: &[Role],
     process: &mut Process,
     running: &Running,
-) -> Result<Option<AdminHandle>, UpError> {
+) -> Result<Option<AdminHandle>, LaunchError> {
     let admin = start_admin(config, process, running)?;
     if roles.len() == Role::ALL.len() {
-        running.wait_linked(process);
+        running.wait_for_links(process);
     }
     let mut endpoints = running.endpoints();
     endpoints.set_admin(admin.as_ref().map(|admin| admin.address));
     process.data.publish(endpoints)?;
-    announce(running, roles, admin.as_ref(), process)?;
+    print_startup(running, roles, admin.as_ref(), process)?;
     Ok(admin)
 }
 
@@ -121,42 +123,42 @@ fn start_admin(
     config: &Config,
     process: &Process,
     running: &Running,
-) -> Result<Option<AdminHandle>, UpError> {
+) -> Result<Option<AdminHandle>, LaunchError> {
     let Some(listen) = config.admin.listen else { return Ok(None) };
     let board = running.board.clone();
     let sources = AdminSources {
         metrics: metrics::render,
         links: Box::new(move || board.to_json()),
-        log: process.log(),
+        log: process.log_handle(),
         shutdown: process.shutdown.clone(),
     };
     Ok(Some(admin::start(listen, sources)?))
 }
 
-/// Tells on standard output what listens where, what to try, and that all is ready.
-fn announce(
+/// Prints the addresses, a few commands to try, and the line `ready`.
+fn print_startup(
     running: &Running,
     roles: &[Role],
     admin: Option<&AdminHandle>,
     process: &Process,
 ) -> io::Result<()> {
     let mut lines = Vec::new();
-    for (role, address, key) in &running.listening {
+    for ListenAddress { name, address, key } in &running.listening {
         let key = key.map_or_else(String::new, |key| format!("  key {}", hex::encode(key)));
-        lines.push(format!("{role:<14} {address}{key}"));
+        lines.push(format!("{name:<14} {address}{key}"));
     }
     if let Some(admin) = admin {
         lines.push(format!("{:<14} http://{}/metrics", "admin", admin.address));
     }
     let data = process.data.path().display();
     lines.push(format!("{:<14} {data}", "data"));
-    let sessions = [(Role::Login, running.sessions[0]), (Role::Chat, running.sessions[1])];
+    let sessions = [(Role::Login, running.sessions.login), (Role::Chat, running.sessions.chat)];
     for (role, sessions) in sessions.iter().filter(|(role, _)| roles.contains(role)) {
         lines.push(format!("{:<14} {sessions} for the {role} server", "sessions"));
     }
     if roles.len() == Role::ALL.len() {
         let harness = "  cargo run --release --bin throng-harness --";
-        lines.push("\nTry, in another terminal:".into());
+        lines.push("\nTo try it, run in another terminal:".into());
         lines
             .push(format!("{harness} broadcast --data {data} --clients 100 --interval 100ms --duration 10s"));
         lines.push(format!("{harness} login --data {data} --clients 20\n"));
@@ -169,26 +171,48 @@ fn announce(
     }
 }
 
-/// The DB agent's threads, and its DB threads.
-type DbAgentNode = (Node<Reply<Tag>>, Arc<Pool<Tag>>);
+/// The running DB agent.
+struct DbAgentNode {
+    node: Node<Reply<Tag>>,
+    pool: Arc<Pool<Tag>>,
+}
 
-/// Roles that run.
+/// A listener as standard output shows it.
+struct ListenAddress {
+    name: &'static str,
+    address: SocketAddr,
+    /// The public key, which clients need and links do not.
+    key: Option<PublicKey>,
+}
+
+/// Sessions with clients, by server.
+#[derive(Clone, Copy)]
+struct SessionLimits {
+    login: usize,
+    chat: usize,
+}
+
+/// The running roles.
 pub struct Running {
     login: Option<Node<()>>,
     chat: Option<Node<()>>,
     dbagent: Option<DbAgentNode>,
-    /// What listens where, for people: a name, an address and the key that clients need.
-    listening: Vec<(&'static str, SocketAddr, Option<PublicKey>)>,
+    listening: Vec<ListenAddress>,
     endpoints: Endpoints,
-    /// Sessions of the login and the chat server.
-    sessions: [usize; 2],
+    sessions: SessionLimits,
     board: Arc<LinkBoard>,
 }
 
 impl Running {
-    /// Starts the roles, the DB agent first. `fit` is how many sessions the process has files for;
-    /// fewer than configured are shared out in proportion. `shutdown` is asked for when an event loop gives out.
-    pub fn start(config: &Config, roles: &[Role], fit: u64, shutdown: &Shutdown) -> Result<Self, UpError> {
+    /// Starts the roles, the DB agent first. `capacity` is the number of sessions for which the
+    /// process has files; if fewer than configured fit, the roles share them in proportion.
+    /// `shutdown` is requested when an event loop fails.
+    pub fn start(
+        config: &Config,
+        roles: &[Role],
+        capacity: u64,
+        shutdown: &Shutdown,
+    ) -> Result<Self, LaunchError> {
         let cluster = ClusterKey::load(&config.resolve(&config.link.cluster_key_file))?;
         let mut starter = Starter {
             config,
@@ -204,7 +228,7 @@ impl Running {
                 dbagent: None,
                 listening: Vec::new(),
                 endpoints: Endpoints { pid: std::process::id(), ..Endpoints::default() },
-                sessions: share_out(config, roles, fit),
+                sessions: allot_sessions(config, roles, capacity),
                 board: Arc::default(),
             },
         };
@@ -215,18 +239,18 @@ impl Running {
                 Role::Login => starter.login(),
             };
             if let Err(error) = started {
-                starter.running.give_up();
+                starter.running.abort();
                 return Err(error);
             }
         }
         Ok(starter.running)
     }
 
-    /// Waits a moment until the roles have found each other, so that the first login finds
-    /// everything ready.
-    fn wait_linked(&self, process: &Process) {
-        // Login to chat and to the agent, chat to the agent; each link has two ends on the board.
-        let deadline = Instant::now() + LINKING;
+    /// Waits until the roles have linked up, at most [`LINK_WAIT_MAX`], so that the first login
+    /// succeeds.
+    fn wait_for_links(&self, process: &Process) {
+        // Login to chat, login to agent, and chat to agent; each link has two ends on the board.
+        let deadline = Instant::now() + LINK_WAIT_MAX;
         while self.board.up() < 6 && Instant::now() < deadline {
             if process.shutdown.wait_timeout(Duration::from_millis(1)).is_some() {
                 return;
@@ -234,48 +258,51 @@ impl Running {
         }
     }
 
-    /// Where the roles listen.
+    /// Returns the addresses on which the roles listen.
     pub fn endpoints(&self) -> Endpoints {
         self.endpoints.clone()
     }
 
-    /// Ends what runs, because the rest could not be started: the threads hold the database.
-    fn give_up(self) {
+    /// Stops the roles that run after another one failed to start, because their threads hold the
+    /// database.
+    fn abort(self) {
         if let Err(second) = self.stop(Instant::now()) {
             tracing::error!("{second}");
         }
     }
 
-    /// Ends the roles by `deadline`: clients are told, claims released, the database closed.
-    pub fn stop(self, deadline: Instant) -> Result<(), UpError> {
-        // All clients hear of it at once; the DB agent stays until the others have told it all.
+    /// Stops the roles by `deadline`: clients are told, claims are released, the database is
+    /// closed.
+    pub fn stop(self, deadline: Instant) -> Result<(), LaunchError> {
+        // All clients are told at once. The DB agent stops after the other roles have released
+        // their claims.
         let draining: Vec<_> = [self.login, self.chat].into_iter().flatten().map(Node::drain).collect();
         for node in draining {
             node.stop(deadline);
         }
-        if let Some((node, pool)) = self.dbagent {
-            let deadline = deadline.max(Instant::now() + DB_PATIENCE);
+        if let Some(DbAgentNode { node, pool }) = self.dbagent {
+            let deadline = deadline.max(Instant::now() + DB_STOP_MIN);
             node.drain().stop(deadline);
-            pool.shutdown(deadline).map_err(UpError::Close)?;
+            pool.shutdown(deadline).map_err(LaunchError::Close)?;
         }
         Ok(())
     }
 }
 
-/// How long `throng up` waits for its own links before it says that it is ready.
-const LINKING: Duration = Duration::from_secs(2);
+/// Maximum time that `throng up` waits for its own links before it reports that it is ready.
+const LINK_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// What the DB agent gets to finish in when the rest of the shutdown has used up the time.
-const DB_PATIENCE: Duration = Duration::from_millis(500);
+/// Minimum time for the DB agent to stop, even if the other roles have used up the deadline.
+const DB_STOP_MIN: Duration = Duration::from_millis(500);
 
-/// The pieces that the roles are made from.
+/// The state of the start, one role after the other.
 struct Starter<'a> {
     config: &'a Config,
     cluster: ClusterKey,
     link: Arc<Endpoint>,
     shutdown: &'a Shutdown,
-    /// Peers: as configured, or, in a process that runs the peer itself, that one. So ports may
-    /// be 0 in `throng up`.
+    /// Addresses of the peers: as configured, or those of a role that runs in the same process. The
+    /// ports of `throng up` may therefore be 0.
     chat_links: Vec<SocketAddr>,
     login_agents: Vec<SocketAddr>,
     chat_agents: Vec<SocketAddr>,
@@ -283,13 +310,13 @@ struct Starter<'a> {
 }
 
 impl Starter<'_> {
-    fn dbagent(&mut self) -> Result<(), UpError> {
+    fn dbagent(&mut self) -> Result<(), LaunchError> {
         let config = &self.config.dbagent;
-        let database = Database::of(self.config).map_err(UpError::Database)?;
-        ready(&database)?;
+        let database = Database::of(self.config).map_err(LaunchError::Database)?;
+        check_database(&database)?;
         let listener = self.listen(config.listen, "dbagent.listen", &self.link)?;
         let address = listener.address();
-        let parts = Parts::build("dbagent", self.size(0))?;
+        let parts = NodeParts::build("dbagent", self.size(0))?;
         let lane = parts.lanes()[0].clone();
         let pool_config = PoolConfig {
             threads: config.threads,
@@ -304,7 +331,8 @@ impl Starter<'_> {
         };
         let connect = move || database.connect();
         let sink = move |reply| {
-            // Refused only when the content threads have ended: nobody waits for the answer.
+            // Refused only when the content threads have ended, and the answer is not needed any
+            // more.
             let _ = lane.push(throng_core::content::Job::Record(reply));
             lane.ring();
         };
@@ -315,44 +343,46 @@ impl Starter<'_> {
             lease_grace: config.lease_grace,
             request_timeout: config.request_timeout,
         };
-        let terminals = self.terminals(packets::Role::DbAgent, &config.name, None, Vec::new());
-        let role = DbAgentRole::new(settings, terminals, pool.clone(), Instant::now(), unix_ms);
-        let node = parts.start(role, vec![listener], on_failure(self.shutdown));
-        self.running.dbagent = Some((node?, pool));
+        let links = self.links(packets::Role::DbAgent, &config.name, None, Vec::new());
+        let role = DbAgentRole::new(settings, links, pool.clone(), Instant::now(), unix_ms);
+        let node = parts.start(role, vec![listener], on_failure(self.shutdown))?;
+        self.running.dbagent = Some(DbAgentNode { node, pool });
         self.chat_agents = vec![address];
         self.login_agents = vec![address];
-        self.running.listening.push(("dbagent", address, None));
+        self.running.listening.push(ListenAddress { name: "dbagent", address, key: None });
         self.running.endpoints.dbagent = Some(endpoints::Endpoint::new(address, None));
         Ok(())
     }
 
-    fn chat(&mut self) -> Result<(), UpError> {
+    fn chat(&mut self) -> Result<(), LaunchError> {
         let config = &self.config.chat;
         let key = Arc::new(StaticKey::load(&self.config.resolve(&config.key_file), "chat.key_file")?);
         let public = *key.public();
         let clients = self.listen(config.listen, "chat.listen", &self.client_endpoint(key))?;
-        let links = self.listen(config.link_listen, "chat.link_listen", &self.link)?;
-        let (address, link_address) = (clients.address(), links.address());
-        let told = match config.public_address.as_str() {
+        let link_listener = self.listen(config.link_listen, "chat.link_listen", &self.link)?;
+        let address = clients.address();
+        let link_address = link_listener.address();
+        let advertised = match config.public_address.as_str() {
             "" => address.to_string(),
             public => public.to_owned(),
         };
-        let client_side = Some((Address::new(told)?, public));
+        let client_side = Some((Address::new(advertised)?, public));
         let peers = peers(packets::Role::DbAgent, &self.chat_agents);
-        let terminals = self.terminals(packets::Role::Chat, &config.name, client_side, peers);
+        let links = self.links(packets::Role::Chat, &config.name, client_side, peers);
         let settings = ChatSettings::of(self.config);
         let admission = Admission::new(self.cluster.clone(), public, unix_ms());
-        let role = ChatRole::new(settings, admission, terminals, unix_ms);
-        let parts = Parts::build("chat", self.size(self.running.sessions[1]))?;
-        self.running.chat = Some(parts.start(role, vec![clients, links], on_failure(self.shutdown))?);
+        let role = ChatRole::new(settings, admission, links, unix_ms);
+        let parts = NodeParts::build("chat", self.size(self.running.sessions.chat))?;
+        self.running.chat =
+            Some(parts.start(role, vec![clients, link_listener], on_failure(self.shutdown))?);
         self.chat_links = vec![link_address];
-        self.running.listening.push(("chat", address, Some(public)));
-        self.running.listening.push(("chat links", link_address, None));
+        self.running.listening.push(ListenAddress { name: "chat", address, key: Some(public) });
+        self.running.listening.push(ListenAddress { name: "chat links", address: link_address, key: None });
         self.running.endpoints.chat = Some(endpoints::Endpoint::new(address, Some(&public)));
         Ok(())
     }
 
-    fn login(&mut self) -> Result<(), UpError> {
+    fn login(&mut self) -> Result<(), LaunchError> {
         let config = &self.config.login;
         let key = Arc::new(StaticKey::load(&self.config.resolve(&config.key_file), "login.key_file")?);
         let public = *key.public();
@@ -360,17 +390,17 @@ impl Starter<'_> {
         let address = listener.address();
         let mut peers_of_login = peers(packets::Role::Chat, &self.chat_links);
         peers_of_login.extend(peers(packets::Role::DbAgent, &self.login_agents));
-        let terminals = self.terminals(packets::Role::Login, &config.name, None, peers_of_login);
+        let links = self.links(packets::Role::Login, &config.name, None, peers_of_login);
         let settings = LoginSettings {
             take_over: config.duplicate == Duplicate::Kick,
             ticket_lifetime: self.config.ticket.lifetime,
             request_timeout: config.request_timeout,
             cluster: self.cluster.clone(),
         };
-        let role = LoginRole::new(settings, terminals, unix_ms);
-        let parts = Parts::build("login", self.size(self.running.sessions[0]))?;
+        let role = LoginRole::new(settings, links, unix_ms);
+        let parts = NodeParts::build("login", self.size(self.running.sessions.login))?;
         self.running.login = Some(parts.start(role, vec![listener], on_failure(self.shutdown))?);
-        self.running.listening.push(("login", address, Some(public)));
+        self.running.listening.push(ListenAddress { name: "login", address, key: Some(public) });
         self.running.endpoints.login = Some(endpoints::Endpoint::new(address, Some(&public)));
         Ok(())
     }
@@ -385,7 +415,8 @@ impl Starter<'_> {
     }
 
     fn size(&self, clients: usize) -> NodeSize {
-        let (net, content) = (&self.config.net, &self.config.content);
+        let net = &self.config.net;
+        let content = &self.config.content;
         NodeSize {
             shards: net.shards,
             clients,
@@ -402,7 +433,7 @@ impl Starter<'_> {
         }
     }
 
-    /// The rules for clients of the server with `key`.
+    /// Returns the rules for clients of the server with `key`.
     fn client_endpoint(&self, key: Arc<StaticKey>) -> Arc<Endpoint> {
         let net = &self.config.net;
         Arc::new(Endpoint {
@@ -418,8 +449,9 @@ impl Starter<'_> {
         })
     }
 
-    /// The links of a role that introduces itself by `name`; a chat server also says where clients find it.
-    fn terminals(
+    /// Creates the links of a role that introduces itself as `name`. A chat server adds the address
+    /// and the key that clients use.
+    fn links(
         &self,
         role: packets::Role,
         name: &str,
@@ -435,9 +467,10 @@ impl Starter<'_> {
     }
 }
 
-/// Looks at the database before anybody is served from it. The embedded one is made, and brought to the newest schema. A
-/// server is its operators': one that will never do ends the start, one that is away is waited for by the DB threads.
-fn ready(database: &Database) -> Result<(), UpError> {
+/// Checks the database before the DB agent serves it. An embedded database is created and migrated.
+/// A database server is its operators' to migrate: a permanent fault ends the start, and the DB
+/// threads wait for a server that is away.
+fn check_database(database: &Database) -> Result<(), LaunchError> {
     if let Database::Sqlite(_) = database {
         database.migrate()?;
     }
@@ -446,11 +479,11 @@ fn ready(database: &Database) -> Result<(), UpError> {
             tracing::warn!("{error}");
             Ok(())
         }
-        result => result.map_err(UpError::Database),
+        result => result.map_err(LaunchError::Database),
     }
 }
 
-/// The rules for links, whoever dials.
+/// Returns the rules for links, in either direction.
 fn link_endpoint(config: &Config, cluster: &ClusterKey) -> Endpoint {
     Endpoint {
         peer: PeerKind::Link,
@@ -474,17 +507,21 @@ fn on_failure(shutdown: &Shutdown) -> impl Fn() + Clone + Send + 'static {
     move || shutdown.request(Cause::Failed)
 }
 
-/// Sessions of the login and the chat server: as configured or, when the process has not files
-/// enough for all, that in proportion.
-fn share_out(config: &Config, roles: &[Role], fit: u64) -> [usize; 2] {
+/// Returns the sessions of the login and the chat server: as configured, or in proportion if the
+/// process has files for `capacity` sessions only.
+fn allot_sessions(config: &Config, roles: &[Role], capacity: u64) -> SessionLimits {
     let wanted = |role: Role, sessions: usize| if roles.contains(&role) { sessions as u64 } else { 0 };
-    let wanted =
-        [wanted(Role::Login, config.login.max_sessions), wanted(Role::Chat, config.chat.max_sessions)];
-    let all: u64 = wanted.iter().sum();
-    wanted.map(|sessions| if all <= fit { sessions } else { sessions * fit / all }.max(1) as usize)
+    let login = wanted(Role::Login, config.login.max_sessions);
+    let chat = wanted(Role::Chat, config.chat.max_sessions);
+    let all = login + chat;
+    let allot = |sessions: u64| {
+        let allotted = if all <= capacity { sessions } else { sessions * capacity / all };
+        allotted.max(1) as usize
+    };
+    SessionLimits { login: allot(login), chat: allot(chat) }
 }
 
-/// Whole segments of a room log, at least one.
+/// Returns the number of segments for a room log of this size, at least one.
 fn segments(size: ByteSize) -> usize {
     size.as_usize().div_ceil(SEGMENT_BYTES).max(1)
 }

@@ -1,5 +1,6 @@
-//! Throng's servers: login server, chat server and DB agent, and what a process of
-//! them needs around it. The binary `throng` is a thin shell over this.
+//! Throng's servers: the roles login server, chat server and DB agent, and the process around them.
+//!
+//! The binary `throng` is a thin shell over this crate.
 
 pub mod admin;
 pub mod chat;
@@ -14,13 +15,14 @@ pub mod login;
 mod memory;
 pub mod node;
 pub mod process;
+pub mod role;
 pub mod rules;
 
 #[cfg(test)]
 mod role_fixture;
 #[cfg(test)]
-mod simulation;
+mod simulation_tests;
 
-/// The log belongs to the process: tests that open it take turns.
+/// The log belongs to the process, so tests that open it run one at a time.
 #[cfg(test)]
-static LOG_TURN: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+static LOG_LOCK: parking_lot::Mutex<()> = parking_lot::Mutex::new(());

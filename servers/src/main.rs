@@ -9,16 +9,16 @@ use thiserror::Error;
 use throng_core::config::{Config, ConfigError};
 use throng_core::shutdown::{Cause, EXIT_CLEAN, EXIT_CRASH, EXIT_FAILED};
 use throng_servers::cli::{Cli, Command, ConfigCommand};
-use throng_servers::datadir::Role;
 use throng_servers::db::{self, DbCommandError};
 use throng_servers::keygen::{self, KeygenError};
-use throng_servers::launch::{self, UpError};
+use throng_servers::launch::{self, LaunchError};
 use throng_servers::process::{Process, StartError};
+use throng_servers::role::Role;
 
-/// Exit code for a mistake on the command line or in the configuration, as clap's.
+/// Exit code for an error on the command line or in the configuration; the same as clap's.
 const EXIT_USAGE: u8 = 2;
 
-/// Why `throng` could not do what it was asked.
+/// Errors that end `throng`.
 #[derive(Debug, Error)]
 enum Failure {
     #[error("the configuration is not valid:\n{0}")]
@@ -30,7 +30,7 @@ enum Failure {
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
     #[error(transparent)]
-    Up(#[from] UpError),
+    Launch(#[from] LaunchError),
     #[error(transparent)]
     Db(#[from] DbCommandError),
 }
@@ -46,7 +46,7 @@ impl Failure {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // A panic of this thread has left its report by then; what is left is to say so.
+    // The panic hook has written the crash report; only the exit code is left to set.
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| run(&cli.command)));
     ExitCode::from(match outcome {
         Ok(Ok(code)) => code,
@@ -75,23 +75,23 @@ fn run(command: &Command) -> Result<u8, Failure> {
         }
         Command::Db(command) => {
             let config = command.settings().load()?;
-            let is_well = db::run(command, &config, &mut |text| print(text))?;
-            return Ok(if is_well { EXIT_CLEAN } else { EXIT_FAILED });
+            let succeeded = db::run(command, &config, &mut |text| print(text))?;
+            return Ok(if succeeded { EXIT_CLEAN } else { EXIT_FAILED });
         }
         Command::Up(_) | Command::Login(_) | Command::Chat(_) | Command::DbAgent(_) => {}
     }
     Ok(EXIT_CLEAN)
 }
 
-/// Runs the roles until the process is asked to end; the result is the exit code. `up` makes
-/// what is missing; single roles want the keys to be there.
+/// Runs the roles until the process is asked to end, and returns the exit code. `up` creates
+/// missing keys; single roles require them.
 fn run_roles(config: &Config, roles: &[Role]) -> Result<u8, Failure> {
     let mut process = Process::start(config, roles)?;
     if roles.len() == Role::ALL.len() {
         keygen::ensure(config)?;
     }
     match launch::run(config, roles, &mut process) {
-        // After a crash the code says so, whatever else went wrong on the way out.
+        // After a crash the exit code says so, whatever else fails during the shutdown.
         Err(error) if process.shutdown.cause() != Some(Cause::Crash) => Err(error.into()),
         Err(error) => {
             tracing::error!("{error}");
@@ -101,7 +101,7 @@ fn run_roles(config: &Config, roles: &[Role]) -> Result<u8, Failure> {
     }
 }
 
-/// Prints to standard output; that its reader has gone away is no failure.
+/// Prints to standard output. A reader that has gone away is no failure.
 fn print(text: &str) -> io::Result<()> {
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -1,42 +1,47 @@
-//! Gives memory back to the system after a crowd has come or gone.
+//! Returns free memory to the system after many sessions have come or gone.
 //!
-//! While thousands enter, pages of lists and handshakes take memory for a moment, and what stays of each session lies between.
-//! The system's allocator keeps the pieces: after 10,000 had entered it held 14.4 MB more than before, of which 5 MB were
-//! free (results: `scripts/measure-broadcast idle`). One call returns them.
+//! Thousands of logins at once leave the heap fragmented: list pages and handshakes live for a
+//! moment, sessions live long, and the allocator keeps the free pieces between them. After 10,000
+//! logins it held 14.4 MB more than before, of which 5 MB were free (results:
+//! `scripts/measure/broadcast idle`). One call returns them.
 
 use std::time::Duration;
 
-/// How often sessions are counted.
-pub(crate) const LOOK: Duration = Duration::from_secs(5);
+/// Interval at which sessions are counted.
+pub(crate) const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A change of so many sessions is a crowd.
-const CROWD: i64 = 1000;
+/// Change in the number of sessions that makes a trim worthwhile.
+const TRIM_THRESHOLD: i64 = 1000;
 
-/// Notices when a crowd has come or gone, and is through.
+/// Decides when to trim the heap: after a large change in the number of sessions has settled.
 #[derive(Debug, Default)]
 pub(crate) struct TrimPolicy {
-    /// Sessions when memory was last given back.
-    settled: i64,
-    /// Sessions at the last look.
-    last: i64,
+    /// Sessions at the latest trim.
+    at_last_trim: i64,
+    /// Sessions at the latest check.
+    at_last_check: i64,
 }
 
 impl TrimPolicy {
-    /// So many sessions there are now. True when many have come or gone since the last time, and few since the last look.
+    /// Takes the current number of sessions. Returns true if it has changed by [`TRIM_THRESHOLD`]
+    /// since the latest trim and by no more than a tenth of that since the latest check.
     pub(crate) fn should_trim(&mut self, sessions: i64) -> bool {
-        let moved = (sessions - std::mem::replace(&mut self.last, sessions)).abs();
-        if (sessions - self.settled).abs() < CROWD || moved > CROWD / 10 {
+        let since_last_check = (sessions - self.at_last_check).abs();
+        let since_last_trim = (sessions - self.at_last_trim).abs();
+        self.at_last_check = sessions;
+        if since_last_trim < TRIM_THRESHOLD || since_last_check > TRIM_THRESHOLD / 10 {
             return false;
         }
-        self.settled = sessions;
+        self.at_last_trim = sessions;
         true
     }
 }
 
-/// Has the allocator return free pages. Threads that allocate meanwhile wait for some milliseconds.
-pub(crate) fn give_back() {
+/// Returns the allocator's free pages to the system. Threads that allocate meanwhile wait for some
+/// milliseconds.
+pub(crate) fn trim() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: malloc_trim(3) takes no pointer and is safe for threads; it only looks at what is free.
+    // SAFETY: malloc_trim(3) takes no pointer and is thread-safe; it only touches free memory.
     unsafe {
         libc::malloc_trim(0);
     }
@@ -47,8 +52,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_given_back_once_a_crowd_is_through() {
-        let mut crowds = TrimPolicy::default();
+    fn a_trim_is_due_once_a_large_change_has_settled() {
+        let mut policy = TrimPolicy::default();
         let steps = [
             (10, false),
             (900, false),
@@ -64,14 +69,14 @@ mod tests {
             (15, false),
         ];
         for (sessions, wanted) in steps {
-            assert_eq!(crowds.should_trim(sessions), wanted, "{sessions} sessions");
+            assert_eq!(policy.should_trim(sessions), wanted, "{sessions} sessions");
         }
     }
 
     #[test]
-    fn giving_back_changes_nothing_that_is_in_use() {
+    fn a_trim_leaves_memory_in_use_alone() {
         let kept = vec![7u8; 1 << 20];
-        give_back();
+        trim();
         assert!(kept.iter().all(|byte| *byte == 7));
     }
 }

@@ -1,5 +1,7 @@
-//! One role as running threads: shards, content threads and an acceptor, built first and
-//! started then, and stopped in order.
+//! The threads of one role: shards, content threads and an acceptor.
+//!
+//! All parts are built before the first thread starts, and stop in a fixed order: acceptor,
+//! clients, queued work, links, threads. The deadline of the stop bounds the wait.
 
 use std::io;
 use std::sync::{Arc, Weak};
@@ -12,47 +14,47 @@ use throng_core::metrics;
 use throng_core::net::{Acceptor, AcceptorHandle, Listener, LogLimits, Mail, Mailbox, Shard, ShardSize};
 use throng_core::wire::CloseReason;
 
-/// A role could not be started.
+/// A role cannot be started.
 #[derive(Debug, Error)]
-#[error("cannot start the {role} role ({what}): {source}")]
+#[error("cannot start the {role} role ({stage}): {source}")]
 pub struct StartError {
     role: &'static str,
-    what: &'static str,
+    stage: &'static str,
     source: io::Error,
 }
 
-/// How large a role is.
+/// The size of a role.
 #[derive(Debug, Clone, Copy)]
 pub struct NodeSize {
-    /// Event loops.
+    /// Number of event loops.
     pub shards: usize,
-    /// Sessions with clients, over all shards.
+    /// Maximum number of client sessions, over all shards.
     pub clients: usize,
-    /// Items of mail that may wait for each shard.
+    /// Capacity of each shard's mailbox, in items.
     pub mailbox: usize,
-    /// Content threads.
+    /// Number of content threads.
     pub content_threads: usize,
-    /// How much of what is said in rooms each shard keeps for those who are behind.
+    /// Limits of the room logs that each shard keeps for members that are behind.
     pub logs: LogLimits,
-    /// How long a client's socket may take nothing while something waits for it.
+    /// Time after which a client is closed whose socket takes nothing while data waits for it.
     pub slow_timeout: Duration,
-    /// Bytes that the system may hold for one client's socket.
+    /// Size of the system's send buffer for one client's socket, in bytes.
     pub send_buffer: usize,
-    /// Jobs that may wait for each content thread.
+    /// Capacity of each content thread's lane, in jobs.
     pub lane: usize,
-    /// When rooms get keys of their own.
+    /// Conditions under which rooms have keys of their own.
     pub rooms: RoomPolicy,
 }
 
-/// The parts of a role, built but not running.
-pub struct Parts<R> {
+/// The parts of a role that is built and not started.
+pub struct NodeParts<R> {
     name: &'static str,
     shards: Vec<Shard<Command>>,
     pool: ContentPool<R>,
     rooms: RoomPolicy,
 }
 
-impl<R: Send + 'static> Parts<R> {
+impl<R: Send + 'static> NodeParts<R> {
     /// Builds the shards and lanes of the role called `name`.
     pub fn build(name: &'static str, size: NodeSize) -> Result<Self, StartError> {
         let shard_size = ShardSize {
@@ -65,16 +67,16 @@ impl<R: Send + 'static> Parts<R> {
         let shards = (0..size.shards.max(1))
             .map(|index| Shard::new(index, shard_size))
             .collect::<io::Result<Vec<_>>>()
-            .map_err(|source| StartError { role: name, what: "event loops", source })?;
+            .map_err(|source| StartError { role: name, stage: "event loops", source })?;
         Ok(Self { name, shards, pool: ContentPool::new(size.content_threads, size.lane), rooms: size.rooms })
     }
 
-    /// The lanes, for the role's own helpers.
+    /// Returns the lanes, for the role's helper threads.
     pub fn lanes(&self) -> &[Arc<Lane<R>>] {
         self.pool.lanes()
     }
 
-    /// Starts the threads. `on_failure` is called when an event loop gives out.
+    /// Starts the threads. `on_failure` is called when an event loop fails.
     pub fn start(
         mut self,
         role: impl Role<Record = R>,
@@ -82,7 +84,7 @@ impl<R: Send + 'static> Parts<R> {
         on_failure: impl Fn() + Clone + Send + 'static,
     ) -> Result<Node<R>, StartError> {
         let name = self.name;
-        let failed = |what| move |source| StartError { role: name, what, source };
+        let failed = |stage| move |source| StartError { role: name, stage, source };
         let mailboxes: Vec<_> = self.shards.iter().map(Shard::mailbox).collect();
         let acceptor = Acceptor::new(listeners, &self.shards).map_err(failed("acceptor"))?;
         let dispatcher = Dispatcher::new(mailboxes.clone());
@@ -107,7 +109,7 @@ impl<R: Send + 'static> Parts<R> {
     }
 }
 
-/// A role that runs.
+/// A running role.
 pub struct Node<R> {
     name: &'static str,
     acceptor: AcceptorHandle,
@@ -116,13 +118,13 @@ pub struct Node<R> {
     pool: ContentPool<R>,
 }
 
-/// How often the end of the draining is looked for.
+/// Interval at which the drained queues are checked.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 
-/// Time given to the last words over links.
+/// Time in which links may still send what is queued.
 const LINK_LINGER: Duration = Duration::from_millis(200);
 
-/// A role that is coming to its end: nobody comes in any more, and every client has been told.
+/// A role that accepts no more connections and has told every client to go.
 pub struct Draining<R> {
     name: &'static str,
     shards: Vec<JoinHandle<()>>,
@@ -131,24 +133,24 @@ pub struct Draining<R> {
 }
 
 impl<R: Send + 'static> Node<R> {
-    /// Begins to stop the role: no new connections, and every client is told.
+    /// Begins to stop the role: closes the listeners and tells every client.
     pub fn drain(self) -> Draining<R> {
         tracing::info!(role = self.name, "draining");
         self.acceptor.stop();
-        mail(&self.mailboxes, || Mail::CloseClients(CloseReason::ServerShutdown));
+        send_to_all(&self.mailboxes, || Mail::CloseClients(CloseReason::ServerShutdown));
         Draining { name: self.name, shards: self.shards, mailboxes: self.mailboxes, pool: self.pool }
     }
 }
 
 impl<R: Send + 'static> Draining<R> {
-    /// Stops the role: what is queued is done, so that claims are released over the links; then
-    /// the links close and the threads end.
+    /// Stops the role. Queued work completes first, so that claims are released over the links;
+    /// then the links close and the threads end.
     pub fn stop(self, deadline: Instant) {
         wait_idle(&self.pool, &self.mailboxes, deadline);
         let patience = deadline.saturating_duration_since(Instant::now()).max(LINK_LINGER);
-        mail(&self.mailboxes, || Mail::Stop(CloseReason::ServerShutdown, patience));
+        send_to_all(&self.mailboxes, || Mail::Stop(CloseReason::ServerShutdown, patience));
         for shard in self.shards {
-            // A panic there has been reported by the panic hook.
+            // The panic hook has reported a shard that panicked.
             let _ = shard.join();
         }
         self.pool.stop();
@@ -156,15 +158,15 @@ impl<R: Send + 'static> Draining<R> {
     }
 }
 
-fn mail(mailboxes: &[Arc<Mailbox<Command>>], make: impl Fn() -> Mail<Command>) {
+fn send_to_all(mailboxes: &[Arc<Mailbox<Command>>], make: impl Fn() -> Mail<Command>) {
     for mailbox in mailboxes {
-        // Refused only by a shard that has ended already.
+        // Refused only by a shard that has stopped already.
         let _ = mailbox.push(make());
         mailbox.ring();
     }
 }
 
-/// Waits until the queues have been seen empty a few times in a row, or the deadline.
+/// Waits until the queues were empty in four checks in a row, or until the deadline.
 fn wait_idle<R: Send + 'static>(
     pool: &ContentPool<R>,
     mailboxes: &[Arc<Mailbox<Command>>],

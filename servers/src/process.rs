@@ -1,5 +1,5 @@
-//! What every server process has around its roles: the data directory, the log, crash
-//! reports, signals, and room for its sockets.
+//! The environment of every server process: data directory, log, crash reports, signals and the
+//! limit on open files.
 
 use std::io;
 
@@ -10,36 +10,39 @@ use throng_core::log::{self, LogError, LogGuard, LogHandle};
 use throng_core::rlimit::FileLimit;
 use throng_core::shutdown::Shutdown;
 
-use crate::datadir::{DataDir, DataDirError, Role};
+use crate::datadir::{DataDir, DataDirError};
+use crate::role::Role;
 
-/// Open files that are not sessions: listeners, links, pollers, database, log, keys.
+/// Open files that are no sessions: listeners, links, pollers, database, log, keys.
 const FILES_RESERVED: u64 = 256;
 
-/// Why a process cannot start.
+/// Errors at the start of a process.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    /// There is no log.
+    /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// Signals cannot be taken.
-    #[error("cannot take signals: {0}")]
+    /// Signal handlers cannot be installed.
+    #[error("cannot install signal handlers: {0}")]
     Signals(io::Error),
 }
 
-/// A process that is ready for its roles. Keep it until they have ended: dropping it
-/// takes the process out of `endpoints.toml`, frees the data directory and closes the log.
+/// A process that is ready for its roles.
+///
+/// Keep it until they have ended: dropping it removes the process from `endpoints.toml`, unlocks
+/// the data directory and closes the log.
 #[derive(Debug)]
 pub struct Process {
-    /// The end of the process. A signal or a crash asks for it.
+    /// The shutdown of the process, which a signal or a crash requests.
     pub shutdown: Shutdown,
-    /// The data directory, locked.
+    /// The locked data directory.
     pub data: DataDir,
-    /// The limit on open files, raised as far as it goes.
+    /// The limit on open files, raised as far as possible.
     pub files: FileLimit,
-    // Last, so that what happens while the others are dropped is still logged.
+    // The last field, so that the log is open while the others are dropped.
     log: LogGuard,
 }
 
@@ -71,18 +74,18 @@ impl Process {
         Ok(process)
     }
 
-    /// How many sessions of all roles together the limit on open files allows.
+    /// Returns the number of sessions that the limit on open files allows, over all roles.
     pub fn sessions_that_fit(&self) -> u64 {
         self.files.sessions_that_fit(FILES_RESERVED)
     }
 
-    /// The handle that changes the log level.
-    pub fn log(&self) -> LogHandle {
+    /// Returns the handle that changes the log level.
+    pub fn log_handle(&self) -> LogHandle {
         self.log.handle()
     }
 }
 
-/// The sessions that the roles are configured for.
+/// Returns the number of sessions for which the roles are configured.
 fn sessions_wanted(config: &Config, roles: &[Role]) -> u64 {
     let of_role = |role: &Role| match role {
         Role::Login => config.login.max_sessions as u64,
@@ -97,9 +100,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_has_what_its_roles_need() {
-        let _turn = crate::LOG_TURN.lock();
-        // The panic hook belongs to the process, and the other tests want the usual one back.
+    fn a_process_has_a_locked_directory_a_log_and_room_for_sessions() {
+        let _log_lock = crate::LOG_LOCK.lock();
+        // The panic hook belongs to the process, and the other tests need the default one.
         let usual = std::panic::take_hook();
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config::default();

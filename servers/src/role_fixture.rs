@@ -1,4 +1,6 @@
-//! A role on a test stand: packets and ends of sessions go in, effects come out as lines.
+//! A fixture that runs one role without threads, for tests.
+//!
+//! Packets and session events go in, and effects come out, as values or as lines of text.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -16,16 +18,24 @@ use throng_core::wire::{CloseReason, Packet, Text};
 
 thread_local!(static NOW_MS: Cell<u64> = const { Cell::new(0) });
 
-/// The wall clock of the test's thread, which [`RoleFixture::pass`] moves.
+/// The wall clock of the test's thread, in milliseconds; [`RoleFixture::advance`] moves it.
 pub(crate) fn now_ms() -> u64 {
     NOW_MS.get()
+}
+
+pub(crate) fn reset_clock() {
+    NOW_MS.set(1_000_000);
+}
+
+pub(crate) fn advance_clock(time: Duration) {
+    NOW_MS.set(now_ms() + time.as_millis() as u64);
 }
 
 pub(crate) const KEY: [u8; 32] = [9; 32];
 pub(crate) const CHAT_KEY: [u8; 32] = [7; 32];
 pub(crate) const CLAIM: Claim = Claim { account: 4, id: 40 };
 
-/// A role, its time and its sessions.
+/// A role, its clock and its sessions.
 pub(crate) struct RoleFixture<R> {
     role: R,
     now: Instant,
@@ -33,33 +43,36 @@ pub(crate) struct RoleFixture<R> {
 }
 
 impl<R: Role<Record = ()>> RoleFixture<R> {
-    /// The role that `make` makes at a time and with links to `peers`.
+    /// Creates the fixture of a role with links to `peers`; `make` makes the role from its links.
     pub(crate) fn new(role: packets::Role, peers: &[packets::Role], make: impl FnOnce(Links) -> R) -> Self {
-        NOW_MS.set(1_000_000);
+        reset_clock();
         let now = Instant::now();
         let peers = peers.iter().map(|role| Peer { role: *role, address: ([127, 0, 0, 1], 9).into() });
-        let backoff = Backoff { min: Duration::from_millis(50), max: Duration::from_secs(1) };
-        let terminals =
-            Links::new(hello(role), Arc::new(endpoint()), backoff, peers.collect(), now, Arc::default());
-        let mut stand = Self { role: make(terminals), now, sessions: 0 };
-        stand.pass(Duration::ZERO);
-        stand
+        let links = links(role, instance(role), peers.collect(), now);
+        let mut fixture = Self { role: make(links), now, sessions: 0 };
+        fixture.advance(Duration::ZERO);
+        fixture
     }
 
-    /// A link to a server has come up; `dialled` is the place among the peers of one that we called.
-    pub(crate) fn link(&mut self, role: packets::Role, dialled: Option<u64>) -> (SessionId, Vec<String>) {
+    /// Brings up a link to a server and returns the effects of its hello. For a link that this side
+    /// dialed, `dialled` is the peer's index.
+    pub(crate) fn open_link(
+        &mut self,
+        role: packets::Role,
+        dialled: Option<u64>,
+    ) -> (SessionId, Vec<String>) {
         let link = self.open(PeerKind::Link, dialled);
-        (link, self.packet(link, hello(role)))
+        (link, self.deliver(link, hello(role, instance(role))))
     }
 
-    /// A link to the DB agent has come up, and the agent has compared the claims.
-    pub(crate) fn agent(&mut self, dialled: u64) -> SessionId {
-        let (agent, _) = self.link(packets::Role::DbAgent, Some(dialled));
-        self.packet(agent, DbClaimsSynced {});
+    /// Brings up a link to a DB agent that has compared the claims.
+    pub(crate) fn open_db_agent(&mut self, dialled: u64) -> SessionId {
+        let (agent, _) = self.open_link(packets::Role::DbAgent, Some(dialled));
+        self.deliver(agent, DbClaimsSynced {});
         agent
     }
 
-    pub(crate) fn client(&mut self) -> SessionId {
+    pub(crate) fn open_client(&mut self) -> SessionId {
         self.open(PeerKind::Client, None)
     }
 
@@ -67,32 +80,32 @@ impl<R: Role<Record = ()>> RoleFixture<R> {
         self.sessions += 1;
         let id = SessionId::new(0, self.sessions, 0);
         let address = ([127, 0, 0, 1], 9).into();
-        self.job(Job::Opened(id, Opened { kind, address, dialled }));
+        self.job(Job::Opened(id, Opened { kind, address, dialed: dialled }));
         id
     }
 
-    pub(crate) fn packet(&mut self, from: SessionId, packet: impl Into<Packet>) -> Vec<String> {
-        self.packet_effects(from, packet).describe()
+    pub(crate) fn deliver(&mut self, from: SessionId, packet: impl Into<Packet>) -> Vec<String> {
+        self.deliver_effects(from, packet).describe()
     }
 
-    pub(crate) fn packet_effects(&mut self, from: SessionId, packet: impl Into<Packet>) -> Effects {
+    pub(crate) fn deliver_effects(&mut self, from: SessionId, packet: impl Into<Packet>) -> Effects {
         self.job(Job::Packet(from, packet.into(), self.now))
     }
 
-    pub(crate) fn client_gone(&mut self, id: SessionId) -> Vec<String> {
-        self.client_gone_effects(id).describe()
+    pub(crate) fn close_client(&mut self, id: SessionId) -> Vec<String> {
+        self.close_client_effects(id).describe()
     }
 
-    pub(crate) fn client_gone_effects(&mut self, id: SessionId) -> Effects {
+    pub(crate) fn close_client_effects(&mut self, id: SessionId) -> Effects {
         self.closed(id, PeerKind::Client)
     }
 
-    pub(crate) fn link_gone(&mut self, id: SessionId) -> Vec<String> {
+    pub(crate) fn close_link(&mut self, id: SessionId) -> Vec<String> {
         self.closed(id, PeerKind::Link).describe()
     }
 
     fn closed(&mut self, id: SessionId, kind: PeerKind) -> Effects {
-        self.job(Job::Closed(id, Closed { kind, dialled: None, reason: CloseReason::PeerClosed }))
+        self.job(Job::Closed(id, Closed { kind, dialed: None, reason: CloseReason::PeerClosed }))
     }
 
     fn job(&mut self, job: Job<()>) -> Effects {
@@ -109,21 +122,21 @@ impl<R: Role<Record = ()>> RoleFixture<R> {
         &self.role
     }
 
-    /// Time passes.
-    pub(crate) fn pass(&mut self, time: Duration) -> Vec<String> {
-        self.pass_effects(time).describe()
+    /// Lets time pass.
+    pub(crate) fn advance(&mut self, time: Duration) -> Vec<String> {
+        self.advance_effects(time).describe()
     }
 
-    pub(crate) fn pass_effects(&mut self, time: Duration) -> Effects {
+    pub(crate) fn advance_effects(&mut self, time: Duration) -> Effects {
         self.now += time;
-        NOW_MS.set(now_ms() + time.as_millis() as u64);
+        advance_clock(time);
         let mut effects = Effects::default();
         self.role.tick(self.now, &mut effects);
         effects
     }
 }
 
-/// The line of a packet that is sent.
+/// Returns the line for a packet that is sent.
 pub(crate) fn sent(to: SessionId, packet: impl Into<Packet>) -> String {
     format!("{to} <- {:?}", packet.into())
 }
@@ -136,14 +149,23 @@ pub(crate) fn character() -> Character {
     Character { id: 1, name: Text::truncated("Alice"), level: 1, experience: 0 }
 }
 
-fn hello(role: packets::Role) -> LinkHello {
+fn instance(role: packets::Role) -> u64 {
+    1 + role as u64
+}
+
+pub(crate) fn hello(role: packets::Role, instance: u64) -> LinkHello {
     let client_address = Text::truncated("127.0.0.1:9200");
-    let instance = 1 + role as u64;
     LinkHello { role, name: Text::truncated(role.name()), instance, client_address, client_key: CHAT_KEY }
 }
 
-/// The rules of a link on which nothing is sent.
-pub(crate) fn endpoint() -> Endpoint {
+/// Returns the links of the server process `instance`.
+pub(crate) fn links(role: packets::Role, instance: u64, peers: Vec<Peer>, now: Instant) -> Links {
+    let backoff = Backoff { min: Duration::from_millis(50), max: Duration::from_secs(1) };
+    Links::new(hello(role, instance), Arc::new(endpoint()), backoff, peers, now, Arc::default())
+}
+
+/// Returns link rules under which nothing is sent.
+fn endpoint() -> Endpoint {
     Endpoint {
         peer: PeerKind::Link,
         credentials: Credentials::Link(ClusterKey::from_bytes(KEY)),

@@ -1,26 +1,23 @@
-//! What ids, passwords, names of characters and of channels may be, and when two of them are the same.
+//! Rules for ids, passwords, and names of characters and channels, and their comparison keys.
 //!
-//! The rules stand here and not in a database, so that they are the same in
-//! each. Ids and names are stored exactly as typed; beside them stands a key,
-//! which the databases compare byte for byte.
+//! The rules are here and not in a database, so that every engine applies the same ones. Ids and
+//! names are stored exactly as typed, beside a key that the databases compare byte for byte.
 //!
-//! **Key**: without variation selectors; in Unicode normal form C; lower case,
-//! character by character (so `Σ`, `σ` and `ς` are one); normal form C again.
+//! **Key**: without variation selectors; in Unicode normal form C; lower case, character by
+//! character (so `Σ`, `σ` and `ς` are one); normal form C again.
 //!
-//! **Ids and names** are made of assigned, visible characters: letters,
-//! marks, digits, punctuation, symbols, emoji, of any script. Not allowed are
-//! - control, format, private-use and unassigned characters, line and paragraph
-//!   separators: with them go the marks that turn the direction of text, and zero-width
-//!   characters. (A key could not be trusted to last if it had characters
-//!   that a later Unicode version gives a lower case.)
+//! **Ids and names** consist of assigned, visible characters of any script: letters, marks, digits,
+//! punctuation, symbols, emoji. These are not allowed:
+//! - control, format, private-use and unassigned characters, and line and paragraph separators.
+//!   They include the marks that change the direction of text, and zero-width characters. (A key
+//!   could change if a later Unicode version gave an unassigned character a lower case.)
 //! - characters that fonts show as nothing, such as the Hangul fillers;
 //! - white space, except single blanks (U+0020) between other characters.
 //!
-//! Emoji sequences stay whole: a zero-width joiner may stand between two emoji,
-//! a variation selector after an emoji (or in a keycap), and tag characters
-//! in a flag.
+//! Emoji sequences stay whole: a zero-width joiner may follow and precede an emoji, a variation
+//! selector may follow an emoji (or stand in a keycap), and tag characters may stand in a flag.
 //!
-//! **Passwords** are taken byte for byte and have no control characters.
+//! **Passwords** are taken byte for byte and contain no control characters.
 
 use throng_core::limits::{
     CHANNEL_CHARS_MAX, CHANNEL_CHARS_MIN, ID_CHARS_MAX, ID_CHARS_MIN, NAME_CHARS_MAX, NAME_CHARS_MIN,
@@ -30,7 +27,7 @@ use throng_core::wire::packets::Outcome;
 use unicode_normalization::UnicodeNormalization;
 use unicode_properties::{GeneralCategory, UnicodeEmoji, UnicodeGeneralCategory};
 
-/// A key has at most so many times the characters, and the bytes, of its text.
+/// Maximum growth from a text to its key, in characters and in bytes.
 pub const KEY_GROWTH: usize = 3;
 
 const ZERO_WIDTH_JOINER: char = '\u{200D}';
@@ -40,22 +37,22 @@ const KEYCAP: char = '\u{20E3}';
 const BLACK_FLAG: char = '\u{1F3F4}';
 const TAG_END: char = '\u{E007F}';
 
-/// The key of a permitted id; otherwise IdInvalid or IdTooLong.
+/// Returns the key of a permitted id. Fails with IdInvalid or IdTooLong.
 pub fn check_id(id: &str) -> Result<String, Outcome> {
     check_text(id, ID_CHARS_MIN, ID_CHARS_MAX, Outcome::IdInvalid, Outcome::IdTooLong)
 }
 
-/// The key of a permitted character name; otherwise NameInvalid or NameTooLong.
+/// Returns the key of a permitted character name. Fails with NameInvalid or NameTooLong.
 pub fn check_name(name: &str) -> Result<String, Outcome> {
     check_text(name, NAME_CHARS_MIN, NAME_CHARS_MAX, Outcome::NameInvalid, Outcome::NameTooLong)
 }
 
-/// The key of a permitted channel name; otherwise NameInvalid or NameTooLong.
+/// Returns the key of a permitted channel name. Fails with NameInvalid or NameTooLong.
 pub fn check_channel(name: &str) -> Result<String, Outcome> {
     check_text(name, CHANNEL_CHARS_MIN, CHANNEL_CHARS_MAX, Outcome::NameInvalid, Outcome::NameTooLong)
 }
 
-/// Nothing for a permitted password; otherwise PasswordInvalid or PasswordTooLong.
+/// Accepts a permitted password. Fails with PasswordInvalid or PasswordTooLong.
 pub fn check_password(password: &str) -> Result<(), Outcome> {
     if password.len() > PASSWORD_BYTES_MAX {
         return Err(Outcome::PasswordTooLong);
@@ -68,23 +65,23 @@ pub fn check_password(password: &str) -> Result<(), Outcome> {
 
 fn check_text(
     text: &str,
-    least: usize,
-    most: usize,
+    min_chars: usize,
+    max_chars: usize,
     invalid: Outcome,
     too_long: Outcome,
 ) -> Result<String, Outcome> {
-    // The length first: what follows is then done for a few dozen characters at most.
-    if text.chars().count() > most {
+    // The length comes first and bounds the work that follows to a few dozen characters.
+    if text.chars().count() > max_chars {
         return Err(too_long);
     }
     let chars: Vec<char> = text.chars().collect();
-    if chars.len() < least || !(0..chars.len()).all(|at| is_permitted(&chars, at)) {
+    if chars.len() < min_chars || !(0..chars.len()).all(|at| is_permitted(&chars, at)) {
         return Err(invalid);
     }
     Ok(key(text))
 }
 
-/// The comparison key of a text. A key is its own key.
+/// Returns the comparison key of a text. The key of a key is the key itself.
 pub fn key(text: &str) -> String {
     text.chars()
         .filter(|c| !matches!(*c, TEXT_SELECTOR | EMOJI_SELECTOR))
@@ -114,25 +111,26 @@ fn is_permitted(chars: &[char], at: usize) -> bool {
     }
 }
 
-/// Whether a character is an emoji by itself. Digits, `#` and `*` count as emoji
-/// in Unicode's tables, for the keycaps' sake.
+/// Returns true if a character is an emoji by itself. Unicode's tables list digits, `#` and `*` as
+/// emoji because keycaps use them.
 fn is_emoji(c: char) -> bool {
     c.is_emoji_char() && !c.is_ascii()
 }
 
-/// Whether the tag character at `at` belongs to a flag, as England's: the black flag, tags, the end tag.
+/// Returns true if the tag character at `at` belongs to a flag such as England's: a black flag,
+/// tags, the end tag.
 fn is_in_flag(chars: &[char], at: usize) -> bool {
     let is_tag = |c: &&char| ('\u{E0020}'..TAG_END).contains(*c);
     let tags_before = chars[..at].iter().rev().take_while(is_tag).count();
-    let starts = at > tags_before && chars[at - tags_before - 1] == BLACK_FLAG;
+    let begins_with_flag = at > tags_before && chars[at - tags_before - 1] == BLACK_FLAG;
     let end = at + chars[at..].iter().take_while(is_tag).count();
-    // An end tag right after the flag would be a sequence without tags.
-    starts && chars.get(end) == Some(&TAG_END) && (end > at || tags_before > 0)
+    // An end tag right after the flag would make a sequence without tags.
+    begins_with_flag && chars.get(end) == Some(&TAG_END) && (end > at || tags_before > 0)
 }
 
 fn is_visible(c: char) -> bool {
-    // What is default-ignorable (Unicode, DerivedCoreProperties) without being a format
-    // character, and the Braille blank.
+    // Default-ignorable characters (Unicode, DerivedCoreProperties) that are no format characters,
+    // and the Braille blank.
     let blank = matches!(c,
         '\u{034F}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
         | '\u{2800}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FFA0}' | '\u{E0000}'..='\u{E0FFF}');
@@ -255,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn every_character_has_a_bounded_key_that_is_its_own() {
+    fn the_key_of_every_character_is_bounded_and_is_its_own_key() {
         for c in ('\0'..=char::MAX).filter(|c| is_visible(*c)) {
             let text = c.to_string();
             let key_of = key(&text);
@@ -267,7 +265,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_key_is_its_own_key_and_any_text_is_judged(text: String) {
+        fn a_key_is_its_own_key_and_every_text_is_checked(text: String) {
             let once = key(&text);
             prop_assert_eq!(key(&once), once);
             let _ = check_password(&text);

@@ -1,10 +1,11 @@
-//! The binary as people meet it: output and exit codes.
+//! Tests of the binary's command line: output and exit codes.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Runs `throng` with `arguments` in `dir`; gives exit code, standard output and standard error.
+/// Runs `throng` with `arguments` in `dir`. Returns the exit code, standard output and standard
+/// error.
 fn throng(dir: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_throng"))
         .current_dir(dir)
@@ -18,20 +19,20 @@ fn throng(dir: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn keys_are_made_once() {
+fn keys_are_created_once() {
     let dir = tempfile::tempdir().unwrap();
     let (code, first, _) = throng(dir.path(), &["keygen", "--data", "d"]);
     assert_eq!(code, Some(0));
-    assert_eq!(first.matches("made d/").count(), 3, "{first}");
+    assert_eq!(first.matches("created d/").count(), 3, "{first}");
     assert_eq!(first.matches("public key ").count(), 2, "{first}");
     let secret = fs::read_to_string(dir.path().join("d/cluster.key")).unwrap();
     assert!(!first.contains(secret.trim()));
     let (code, second, _) = throng(dir.path(), &["keygen", "--data", "d"]);
-    assert_eq!((code, second), (Some(0), first.replace("made", "kept")));
+    assert_eq!((code, second), (Some(0), first.replace("created", "kept")));
 }
 
 #[test]
-fn what_is_printed_is_valid() {
+fn the_printed_configuration_is_valid() {
     let dir = tempfile::tempdir().unwrap();
     let (code, printed, _) = throng(dir.path(), &["config", "print", "--set", "net.shards=3"]);
     assert_eq!(code, Some(0));
@@ -45,7 +46,7 @@ fn what_is_printed_is_valid() {
 }
 
 #[test]
-fn mistakes_have_an_exit_code_and_a_message() {
+fn usage_errors_have_an_exit_code_and_a_message() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), "").unwrap();
     let check = |arguments: &[&str], code: i32, wanted: &str| {

@@ -1,14 +1,15 @@
--- The role that a DB agent needs, and no more: it executes the procedures and cannot touch a table.
--- Run it as the database's owner after every `throng db migrate` (it may be run again and again),
--- then make a login, and a user of this database that belongs to the role:
+-- The role of a DB agent: executes the procedures and has no access to any table.
+-- Run this file as the database's owner after every `throng db migrate`; it may be run repeatedly.
+-- Then create a login, and a user of this database that belongs to the role:
 --     CREATE LOGIN throng_agent_1 WITH PASSWORD = '...';
 --     CREATE USER throng_agent_1 FOR LOGIN throng_agent_1;
 --     ALTER ROLE throng_agent ADD MEMBER throng_agent_1;
 --
--- In SQL Server the procedures use their owner's tables, whoever executes them. In Babelfish (4.3) that holds for views
--- only, and EXECUTE AS OWNER is refused. There run this as well, over its PostgreSQL port and in its PostgreSQL
--- database, with the schema's name in PostgreSQL for `throng_dbo` (database `throng`, migration mode
--- multi-db; in single-db it is `dbo`). Until then the members' calls end with "permission denied":
+-- SQL Server executes a procedure with its owner's rights on the tables. Babelfish (4.3) does so for
+-- views only, and refuses EXECUTE AS OWNER: calls of the role's members end with "permission denied".
+-- On Babelfish also run the block below, over its PostgreSQL port and in its PostgreSQL database.
+-- `throng_dbo` is the schema's name there for a database `throng` in migration mode multi-db; in
+-- single-db it is `dbo`.
 --     DO $$
 --     DECLARE
 --         routine regprocedure;

@@ -1,6 +1,6 @@
--- The role that a DB agent needs, and no more: it executes the procedures and cannot touch a table.
--- Run it as the schema's owner after every `throng db migrate` (it may be run again and again),
--- then make a login that belongs to it:
+-- The role of a DB agent: executes the procedures and has no access to any table.
+-- Run this file as the schema's owner after every `throng db migrate`; it may be run repeatedly.
+-- Then create a login that belongs to the role:
 --     CREATE ROLE throng_agent_1 LOGIN PASSWORD '...' IN ROLE throng_agent;
 
 DO $$

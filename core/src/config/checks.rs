@@ -1,7 +1,8 @@
-//! What keys demand of each other.
+//! Relations that must hold between keys.
 
 use super::keys::Config;
-use super::load::{Loader, Problem};
+use super::load::Loader;
+use super::problem::Problem;
 use super::table::Settings;
 
 /// A relation between two keys.
@@ -18,28 +19,28 @@ const CHECKS: &[Check] = &[
         left: "net.idle_timeout",
         relation: "longer than",
         right: "net.heartbeat",
-        reason: "a quiet client would be closed before its first heartbeat",
+        reason: "a silent client would be closed before its first heartbeat",
         holds: |config| config.net.idle_timeout > config.net.heartbeat,
     },
     Check {
         left: "link.timeout",
         relation: "longer than",
         right: "link.heartbeat",
-        reason: "a quiet link would be closed before its first heartbeat",
+        reason: "a silent link would be closed before its first heartbeat",
         holds: |config| config.link.timeout > config.link.heartbeat,
     },
     Check {
         left: "link.retry_min",
         relation: "at most",
         right: "link.retry_max",
-        reason: "the pause between two attempts grows from the one to the other",
+        reason: "the pause between two attempts grows from the first to the second",
         holds: |config| config.link.retry_min <= config.link.retry_max,
     },
     Check {
         left: "dbagent.lease",
         relation: "longer than",
         right: "link.timeout",
-        reason: "accounts would be set free while the link that holds them is still thought alive",
+        reason: "accounts would be released while the link of their holder still counts as alive",
         holds: |config| config.dbagent.lease > config.link.timeout,
     },
     Check {
@@ -53,23 +54,23 @@ const CHECKS: &[Check] = &[
         left: "dbagent.request_timeout",
         relation: "shorter than",
         right: "login.request_timeout",
-        reason: "the DB agent would answer when the login server has given up",
+        reason: "the DB agent would answer after the login server has given up",
         holds: |config| config.dbagent.request_timeout < config.login.request_timeout,
     },
     Check {
         left: "chat.listen",
         relation: "different from",
         right: "chat.link_listen",
-        reason: "clients and servers come in by different doors",
+        reason: "clients and servers need separate listeners",
         holds: |config| config.chat.listen.port() == 0 || config.chat.listen != config.chat.link_listen,
     },
 ];
 
-/// Notes every relation that does not hold.
+/// Reports every relation that does not hold.
 pub(super) fn run(loader: &mut Loader<Config>) {
     let Loader { config, problems, bad } = loader;
     for check in CHECKS {
-        // A key whose value was refused still has its default, which nobody asked for.
+        // A key whose value was refused still has its default, which the operator did not ask for.
         if bad.contains(&check.left) || bad.contains(&check.right) || (check.holds)(config) {
             continue;
         }

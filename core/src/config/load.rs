@@ -1,22 +1,20 @@
-//! From the sources to checked values: defaults, then the file, then the
-//! environment, then the flags.
+//! Loading: defaults, then the file, then the environment, then the flags, each value checked.
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use thiserror::Error;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::problem::{ConfigError, Problem, ValueError};
 use super::table::{Key, Origin, Settings};
 use super::value::{Kind, Raw};
 
-/// Every environment variable of ours begins with this.
+/// Prefix of Throng's environment variables.
 const PREFIX: &str = "THRONG_";
 
-/// Where a configuration is read from.
+/// Sources of a configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     file: Option<PathBuf>,
@@ -24,7 +22,7 @@ pub struct Sources {
     flags: Vec<Flag>,
 }
 
-/// What a flag sets.
+/// An assignment by a flag.
 #[derive(Debug, Clone)]
 struct Flag {
     /// The flag as typed, for messages.
@@ -34,29 +32,29 @@ struct Flag {
 }
 
 impl Sources {
-    /// Reads this TOML file.
+    /// Adds a TOML file.
     #[must_use]
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.file = Some(path.into());
         self
     }
 
-    /// Takes these environment variables ([`std::env::vars_os`]): `THRONG_NET_SHARDS` sets
-    /// `net.shards`. One that begins with `THRONG_` and names no key is refused.
+    /// Adds environment variables ([`std::env::vars_os`]): `THRONG_NET_SHARDS` sets `net.shards`. A
+    /// variable that begins with `THRONG_` and names no key is refused.
     #[must_use]
     pub fn environment(mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         self.environment.extend(variables);
         self
     }
 
-    /// Takes `section.key=value`, as the flag `--set` gives it. The last one for a key counts.
+    /// Adds `section.key=value`, as the flag `--set` takes it. The last assignment of a key wins.
     #[must_use]
     pub fn set(mut self, assignment: impl Into<String>) -> Self {
         self.flags.push(Flag { flag: "--set".into(), assignment: assignment.into() });
         self
     }
 
-    /// Takes a flag of its own, such as `--data`, that sets the key `name`.
+    /// Adds a dedicated flag, such as `--data`, that sets the key `name`.
     #[must_use]
     pub fn flag(mut self, flag: &str, name: &str, value: &str) -> Self {
         self.flags.push(Flag { flag: flag.into(), assignment: format!("{name}={value}") });
@@ -64,103 +62,11 @@ impl Sources {
     }
 }
 
-/// One thing that is wrong with a configuration.
-#[derive(Debug, Error)]
-pub enum Problem {
-    /// The file cannot be read.
-    #[error("cannot read the configuration file {}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The file is no TOML.
-    #[error("{origin}: {message}")]
-    Syntax {
-        /// Where.
-        origin: Origin,
-        /// What the parser says.
-        message: String,
-    },
-    /// A section or key that does not exist.
-    #[error("there is no {what} {name:?} ({origin}); {}", advice(hint.as_ref()))]
-    Unknown {
-        /// "section" or "key".
-        what: &'static str,
-        /// Its name as given.
-        name: String,
-        /// Where.
-        origin: Origin,
-        /// The name that was probably meant.
-        hint: Option<String>,
-    },
-    /// A value that the key does not allow.
-    #[error("{name} = {value} ({origin}): {reason}; allowed: {allowed}")]
-    BadValue {
-        /// `section.key`.
-        name: &'static str,
-        /// The value as given, unless it is secret.
-        value: String,
-        /// Where.
-        origin: Origin,
-        /// What is wrong with it.
-        reason: String,
-        /// The allowed values in words.
-        allowed: String,
-    },
-    /// A flag that sets nothing.
-    #[error("flag {flag} {text:?}: write SECTION.KEY=VALUE, for example net.shards=2")]
-    NoAssignment {
-        /// The flag.
-        flag: String,
-        /// What stands behind it.
-        text: String,
-    },
-    /// Two values that cannot both hold.
-    #[error(
-        "{left} = {left_value} ({left_origin}) must be {relation} {right} = {right_value} ({right_origin}): {reason}"
-    )]
-    Contradiction {
-        /// One key.
-        left: &'static str,
-        /// Its value.
-        left_value: String,
-        /// Where that came from.
-        left_origin: Origin,
-        /// How they must relate.
-        relation: &'static str,
-        /// The other key.
-        right: &'static str,
-        /// Its value.
-        right_value: String,
-        /// Where that came from.
-        right_origin: Origin,
-        /// Why they must.
-        reason: &'static str,
-    },
-}
-
-fn advice(hint: Option<&String>) -> String {
-    match hint {
-        Some(hint) => format!("did you mean {hint:?}?"),
-        None => "`throng config print` lists them all".into(),
-    }
-}
-
-/// Everything that is wrong with a configuration.
-#[derive(Debug, Error)]
-#[error("{}", problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n"))]
-pub struct ConfigError {
-    /// The problems, in the order of the sources; never empty.
-    pub problems: Vec<Problem>,
-}
-
-/// A configuration under construction.
+/// A configuration that is being loaded.
 pub(super) struct Loader<C> {
     pub(super) config: C,
     pub(super) problems: Vec<Problem>,
-    /// Keys that were given a value they do not allow.
+    /// Keys whose value was refused.
     pub(super) bad: Vec<&'static str>,
 }
 
@@ -183,7 +89,7 @@ impl<C: Settings> Loader<C> {
         loader
     }
 
-    /// The configuration, if nothing is wrong with it.
+    /// Returns the configuration, or every problem with it.
     pub(super) fn finish(self) -> Result<C, ConfigError> {
         if self.problems.is_empty() { Ok(self.config) } else { Err(ConfigError { problems: self.problems }) }
     }
@@ -204,7 +110,7 @@ impl<C: Settings> Loader<C> {
                 .push(Problem::Syntax { origin: origin(offset), message: error.message().to_owned() });
         }
         if !errors.is_empty() {
-            // What the parser made of the rest is a guess: problems with it would confuse.
+            // The parser guesses the rest of the file: problems with the guess would confuse.
             return;
         }
         for (name, value) in document.get_ref() {
@@ -248,7 +154,7 @@ impl<C: Settings> Loader<C> {
         }
     }
 
-    /// Gives the key `name` a value, or notes why that cannot be.
+    /// Sets the key `name`, or reports the reason why not.
     fn set(&mut self, name: &str, raw: &Raw, origin: Origin) {
         let Some(key) = C::keys().find(|key| key.name == name) else {
             return self.refuse("key", name, origin);
@@ -261,11 +167,11 @@ impl<C: Settings> Loader<C> {
         }
     }
 
-    fn refuse_value(&mut self, key: &Key<C>, raw: &Raw, origin: Origin, reason: String) {
+    fn refuse_value(&mut self, key: &Key<C>, raw: &Raw, origin: Origin, reason: ValueError) {
         self.bad.push(key.name);
         // The reason may quote the value.
         let (value, reason) =
-            if key.secret { ("[secret]".into(), "it is not allowed".into()) } else { (raw.show(), reason) };
+            if key.secret { ("[secret]".into(), ValueError::Hidden) } else { (raw.show(), reason) };
         self.problems.push(Problem::BadValue {
             name: key.name,
             value,
@@ -284,12 +190,12 @@ impl<C: Settings> Loader<C> {
     }
 }
 
-/// A TOML value, freed from its document.
+/// Copies a TOML value out of its document.
 fn raw(value: &Spanned<DeValue<'_>>) -> Raw {
     match value.get_ref() {
         DeValue::String(text) => Raw::Toml(Kind::String, text.clone().into_owned()),
         DeValue::Integer(integer) => {
-            // Written in another base, a number is shown to the key as everybody writes it.
+            // A number written in another base is shown in decimal.
             let decimal =
                 i128::from_str_radix(integer.as_str(), integer.radix()).map(|value| value.to_string());
             Raw::Toml(Kind::Integer, decimal.unwrap_or_else(|_| integer.as_str().to_owned()))
@@ -304,7 +210,7 @@ fn raw(value: &Spanned<DeValue<'_>>) -> Raw {
     }
 }
 
-/// The key that has this name in another section, if it is the only one.
+/// Returns the only key that has this short name in another section.
 fn same_key_elsewhere<C: Settings>(name: &str) -> Option<String> {
     let short_name = name.rsplit('.').next().unwrap_or(name);
     let mut found = C::keys().filter(|key| key.short_name() == short_name);
@@ -312,9 +218,10 @@ fn same_key_elsewhere<C: Settings>(name: &str) -> Option<String> {
     found.next().is_none().then(|| only.name.to_owned())
 }
 
-/// The candidate that `name` is probably a slip of.
+/// Returns the candidate that `name` is probably a typing error of.
 fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
-    // A name longer than any candidate is no slip, and comparing costs the product of the lengths.
+    // A name longer than any candidate is no typing error, and the comparison costs the product of
+    // the lengths.
     let name: String = name.chars().take(64).collect::<String>().to_lowercase().replace('-', "_");
     candidates
         .map(|candidate| (strsim::damerau_levenshtein(&name, candidate), candidate))

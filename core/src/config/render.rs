@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::table::Settings;
 
-/// The effective configuration as TOML that loads to the same values. A secret is left out.
+/// Renders the effective configuration as TOML that loads to the same values. Secrets are left out.
 pub(super) fn toml<C: Settings>(config: &C) -> String {
     let mut out = String::new();
     for section in C::SECTIONS {
@@ -30,12 +30,12 @@ pub(super) fn toml<C: Settings>(config: &C) -> String {
     out
 }
 
-/// Every key with its default, its allowed values and what it is for.
+/// Renders the table of keys: default, allowed values and meaning.
 pub(super) fn markdown<C: Settings>() -> String {
     let mut out = String::new();
     for section in C::SECTIONS {
         push(&mut out, format_args!("### `[{}]`\n\n{}\n", section.name, sentence(section.docs)));
-        push(&mut out, format_args!("| key | default | allowed | what |\n|---|---|---|---|"));
+        push(&mut out, format_args!("| key | default | allowed | meaning |\n|---|---|---|---|"));
         for key in section.keys {
             let default =
                 if key.default.is_empty() { "(empty)".into() } else { format!("`{}`", key.default) };

@@ -1,17 +1,17 @@
-//! The machinery behind the table of keys: one declaration yields a struct for
-//! each section with its defaults, and what reading, showing and documenting a
-//! key needs.
+//! Macros behind the table of keys: one declaration yields a struct for each section with its
+//! defaults, and the functions that read, show and document each key.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use super::problem::ValueError;
 use super::value::{Raw, Rule, Value};
 
-/// Where a value came from.
+/// Origin of a key's value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody set it.
+    /// The default; no source set the key.
     #[default]
     Default,
     /// A line of the configuration file.
@@ -31,7 +31,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            // Quoted and escaped: it also stands in comments of the rendered configuration.
+            // Quoted and escaped, because it also occurs in comments of the rendered configuration.
             Self::File { path, line } => write!(f, "{:?}, line {line}", path.to_string_lossy()),
             Self::Environment(name) => write!(f, "environment variable {name}"),
             Self::Flag(name) => write!(f, "flag {name}"),
@@ -39,7 +39,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Where each key's value came from; a key that is not in it has its default.
+/// Origins by key; a key without an entry has its default.
 pub(super) type Origins = BTreeMap<&'static str, Origin>;
 
 /// A section of the table.
@@ -56,53 +56,53 @@ pub(super) struct Key<C> {
     pub(super) docs: &'static [&'static str],
     /// The default, as text.
     pub(super) default: &'static str,
-    /// Whether the value must not be shown anywhere.
+    /// True if the value must not be shown anywhere.
     pub(super) secret: bool,
     /// The allowed values in words.
     pub(super) allowed: fn() -> String,
-    /// Takes a value from a source, or says why not.
-    pub(super) set: fn(&mut C, &Raw) -> Result<(), String>,
-    /// The value as a TOML literal.
+    /// Reads and checks the value of a source.
+    pub(super) set: fn(&mut C, &Raw) -> Result<(), ValueError>,
+    /// Formats the value as a TOML literal.
     pub(super) toml: fn(&C) -> String,
 }
 
 impl<C> Key<C> {
-    /// The name without its section.
+    /// Returns the name without its section.
     pub(super) fn short_name(&self) -> &'static str {
         self.name.split_once('.').map_or(self.name, |(_, key)| key)
     }
 }
 
-/// A struct that the table made.
+/// A struct declared by [`settings`].
 pub(super) trait Settings: Default + 'static {
     /// The table.
     const SECTIONS: &'static [Section<Self>];
 
-    /// Where the values came from.
+    /// Returns the origins of the values.
     fn origins(&self) -> &Origins;
 
-    /// As [`Self::origins`], to note it.
+    /// As [`Self::origins`], for writing.
     fn origins_mut(&mut self) -> &mut Origins;
 
-    /// Every key in order.
+    /// Returns every key, in order.
     fn keys() -> impl Iterator<Item = &'static Key<Self>> {
         Self::SECTIONS.iter().flat_map(|section| section.keys)
     }
 
-    /// Where the value of `name` (`section.key`) came from.
+    /// Returns the origin of the value of `name` (`section.key`).
     fn origin(&self, name: &str) -> Origin {
         self.origins().get(name).cloned().unwrap_or_default()
     }
 }
 
-/// A value that is allowed.
-pub(super) fn read<T: Value>(raw: &Raw, rule: &impl Rule<T>) -> Result<T, String> {
+/// Reads a value and checks it against its rule.
+pub(super) fn read<T: Value>(raw: &Raw, rule: &impl Rule<T>) -> Result<T, ValueError> {
     let value = T::read(raw)?;
     rule.check(&value)?;
     Ok(value)
 }
 
-/// The default that the table states. A test reads every one of them.
+/// Parses a default of the table. A test parses each of them.
 pub(super) fn default<T: Value>(name: &'static str, text: &'static str) -> T {
     match T::parse(text) {
         Ok(value) => value,
@@ -110,7 +110,7 @@ pub(super) fn default<T: Value>(name: &'static str, text: &'static str) -> T {
     }
 }
 
-/// The rule of a key; any value when the table states none.
+/// Expands to the rule of a key; without one, to a rule that allows every value.
 macro_rules! rule {
     () => {
         $crate::config::value::Any
@@ -120,9 +120,9 @@ macro_rules! rule {
     };
 }
 
-/// Declares the sections and keys; see `keys.rs` for how it reads.
+/// Declares the sections and keys; `keys.rs` shows the syntax.
 ///
-/// `key: type = "default" in rule, secret;` where the rule and `secret` may be left out.
+/// `key: type = "default" in rule, secret;`, where the rule and `secret` are optional.
 macro_rules! settings {
     (
         $(#[doc = $doc:literal])*
@@ -145,7 +145,7 @@ macro_rules! settings {
             origins: $crate::config::table::Origins,
         }
 
-        /// Two configurations are equal when their values are, wherever those came from.
+        /// Two configurations are equal if their values are; origins do not count.
         impl PartialEq for $config {
             fn eq(&self, other: &Self) -> bool {
                 $( self.$section == other.$section )&&*

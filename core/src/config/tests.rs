@@ -10,7 +10,7 @@ use super::load::Loader;
 use super::table::{Settings, settings};
 use super::*;
 
-/// The problems that a file, variables and `--set` flags make, one a line.
+/// Returns the problems of a file, variables and `--set` flags, one a line.
 fn problems(file: &str, variables: &[(&str, &str)], sets: &[&str]) -> String {
     load(file, variables, sets).expect_err("this configuration must be refused").to_string()
 }
@@ -61,7 +61,7 @@ fn later_sources_win() {
 }
 
 #[test]
-fn what_is_wrong_is_named_with_its_place_and_what_is_allowed() {
+fn problems_name_the_place_and_the_allowed_values() {
     let check = |file: &str, wanted: &[&str]| {
         let message = problems(file, &[], &[]);
         for wanted in wanted {
@@ -97,7 +97,7 @@ fn what_is_wrong_is_named_with_its_place_and_what_is_allowed() {
 }
 
 #[test]
-fn variables_and_flags_are_named() {
+fn problems_name_variables_and_flags() {
     let check = |variables: &[(&str, &str)], sets: &[&str], wanted: &str| {
         let message = problems("", variables, sets);
         assert!(message.contains(wanted), "{wanted:?} is not in:\n{message}");
@@ -146,7 +146,7 @@ fn keys_must_agree_with_each_other() {
     check(&["dbagent.lease=4s"], "must be longer than link.timeout");
     check(&["dbagent.lease_grace=15s"], "must be shorter than dbagent.lease");
     check(&["chat.listen=127.0.0.1:9201"], "must be different from chat.link_listen");
-    // A value that was refused is not compared.
+    // A refused value is not compared.
     check(&["net.idle_timeout=1ms"], "out of range");
     assert!(load("", &[], &["chat.listen=127.0.0.1:0", "chat.link_listen=127.0.0.1:0"]).is_ok());
 }
@@ -198,7 +198,7 @@ fn paths_are_relative_to_the_data_directory() {
 }
 
 settings! {
-    /// A table with a secret, which the real one has not.
+    /// A table with a secret key.
     Sample {
         /// The only section.
         vault: Vault {

@@ -1,4 +1,4 @@
-//! Durations and byte sizes as people write them. Exact: no floating point.
+//! Durations and byte sizes as people write them, exact and without floating point.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,29 +6,29 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-/// Why a text is no duration or byte size.
+/// Reasons for which a text is not a duration or byte size.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum UnitError {
-    /// There is no number at the front.
+    /// There is no number at the start.
     #[error("there is no number in {0:?}")]
     NoNumber(String),
-    /// The number has no unit, or one that does not exist.
+    /// The number has no unit, or an unknown one.
     #[error("{found:?} is not a unit: write one of {units}")]
     Unit {
-        /// What stands behind the number.
+        /// The text after the number.
         found: String,
-        /// The units there are.
+        /// The known units.
         units: &'static str,
     },
-    /// A fraction finer than the smallest unit.
-    #[error("{0:?} is finer than can be told apart")]
+    /// A fraction of the smallest unit.
+    #[error("{0:?} is finer than the smallest unit")]
     TooFine(String),
-    /// Larger than can be held.
+    /// A quantity that does not fit.
     #[error("{0:?} is too large")]
     TooLarge(String),
 }
 
-/// A unit and what it counts, in the smallest unit.
+/// The name of a unit, and its size in the smallest unit.
 type Unit = (&'static str, u64);
 
 /// Nanoseconds in each unit, the largest first.
@@ -44,9 +44,9 @@ const TIME_UNITS: &[Unit] = &[
 /// Bytes in each unit, the largest first.
 const SIZE_UNITS: &[Unit] = &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("", 1)];
 
-/// The duration that a text such as `500us`, `11.25ms`, `1.5s`, `2m` or `1h` means.
+/// Parses a duration such as `500us`, `11.25ms`, `1.5s`, `2m` or `1h`.
 ///
-/// The unit (`ns`, `us` or `µs`, `ms`, `s`, `m`, `h`) is never left out.
+/// The unit (`ns`, `us` or `µs`, `ms`, `s`, `m`, `h`) is required.
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     let nanos = parse_quantity(text, |unit| {
         let unit = if unit == "µs" { "us" } else { unit };
@@ -55,14 +55,14 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     Ok(Duration::from_nanos(nanos))
 }
 
-/// A duration as [`parse_duration`] reads it; nothing is rounded away up to 584 years,
-/// which is the longest it can read.
+/// Formats a duration as [`parse_duration`] reads it. Exact up to 584 years, the longest that it
+/// reads.
 pub fn format_duration(duration: Duration) -> String {
     let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     if nanos == 0 {
         return "0s".into();
     }
-    // Minutes and hours only when they are whole: "1.5s" reads well, "1.5h" invites mistakes.
+    // Minutes and hours only if they are whole: "1.5s" reads well, "1.5h" invites mistakes.
     let fits = |(name, scale): &&Unit| match *name {
         "h" | "m" => nanos.is_multiple_of(*scale),
         _ => nanos >= *scale,
@@ -81,22 +81,22 @@ pub fn format_duration(duration: Duration) -> String {
 pub struct ByteSize(u64);
 
 impl ByteSize {
-    /// This many bytes.
+    /// Returns a size of this many bytes.
     pub const fn new(bytes: u64) -> Self {
         Self(bytes)
     }
 
-    /// The number of bytes.
+    /// Returns the number of bytes.
     pub const fn as_u64(self) -> u64 {
         self.0
     }
 
-    /// The number of bytes; the largest `usize` where it does not fit.
+    /// Returns the number of bytes, saturating at `usize::MAX`.
     pub fn as_usize(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
 
-    /// Whole KiB, rounded down, as argon2 counts its memory.
+    /// Returns the number of whole KiB, rounded down, as argon2 counts its memory.
     pub fn as_kib(self) -> u32 {
         u32::try_from(self.0 / 1024).unwrap_or(u32::MAX)
     }
@@ -130,7 +130,7 @@ fn scale_of(units: &[Unit], found: &str, names: &'static str) -> Result<u64, Uni
         .ok_or_else(|| UnitError::Unit { found: found.into(), units: names })
 }
 
-/// A decimal number with a unit behind it, in the smallest unit.
+/// Parses a decimal number followed by a unit, and returns it in the smallest unit.
 fn parse_quantity(text: &str, scale_of: impl Fn(&str) -> Result<u64, UnitError>) -> Result<u64, UnitError> {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -146,7 +146,7 @@ fn parse_quantity(text: &str, scale_of: impl Fn(&str) -> Result<u64, UnitError>)
     let rest = if fraction.is_empty() {
         0
     } else {
-        // 19 digits are more than any unit has, and their product with a scale fits 128 bits.
+        // No unit has more than 19 digits, and the product of 19 digits with a scale fits 128 bits.
         let too_fine = || UnitError::TooFine(text.into());
         let digits =
             u32::try_from(fraction.len()).ok().filter(|digits| *digits <= 19).ok_or_else(too_fine)?;
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_is_refused_with_the_reason() {
+    fn invalid_durations_are_refused_with_the_reason() {
         let check = |text: &str, wanted: &str| {
             let message = parse_duration(text).unwrap_err().to_string();
             assert!(message.contains(wanted), "{text}: {message}");
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_written_as_people_would() {
+    fn durations_are_formatted_in_readable_units() {
         let check = |nanos: u64, text: &str| assert_eq!(format_duration(Duration::from_nanos(nanos)), text);
         check(0, "0s");
         check(500_000, "500us");
@@ -238,13 +238,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_duration_comes_back(nanos in any::<u64>()) {
+        fn every_duration_survives_a_round_trip(nanos in any::<u64>()) {
             let duration = Duration::from_nanos(nanos);
             prop_assert_eq!(parse_duration(&format_duration(duration)), Ok(duration));
         }
 
         #[test]
-        fn every_size_comes_back(bytes in any::<u64>()) {
+        fn every_size_survives_a_round_trip(bytes in any::<u64>()) {
             prop_assert_eq!(ByteSize::new(bytes).to_string().parse(), Ok(ByteSize::new(bytes)));
         }
 

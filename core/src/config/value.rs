@@ -1,4 +1,4 @@
-//! The types a configuration key can have: how each is read, shown and bounded.
+//! Types of configuration keys: reading, showing and bounding of their values.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,21 +8,22 @@ use std::time::Duration;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::problem::ValueError;
 use super::units::{ByteSize, format_duration, parse_duration};
 use crate::limits::LINKS_MAX;
-use crate::log::LogError;
+use crate::log::{Filter, FilterError};
 
-/// What kind of TOML value stood in a file.
+/// Kind of a TOML value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     String,
     Integer,
     Boolean,
-    /// A fraction, date or table: no key takes one.
+    /// A fraction, date or table, which no key takes.
     Other(&'static str),
 }
 
-/// A value as its source gave it.
+/// A value as its source states it.
 #[derive(Debug, Clone)]
 pub(super) enum Raw {
     /// Plain text of an environment variable or flag.
@@ -34,7 +35,7 @@ pub(super) enum Raw {
 }
 
 impl Raw {
-    /// The value for messages, much as it was written.
+    /// Formats the value for messages, much as it was written.
     pub(super) fn show(&self) -> String {
         match self {
             Self::Text(text) | Self::Toml(Kind::String, text) => format!("{text:?}"),
@@ -46,34 +47,34 @@ impl Raw {
     }
 }
 
-/// A type that a key can have. `parse(text())` gives the value back.
+/// A type that a key can have. `parse(text())` returns the same value.
 pub(super) trait Value: Sized {
-    /// What a value looks like, for documentation and messages.
+    /// Describes the values of the type, for documentation and messages.
     fn shape() -> String;
 
-    /// The value that a text means, or why it means none.
-    fn parse(text: &str) -> Result<Self, String>;
+    /// Parses a text.
+    fn parse(text: &str) -> Result<Self, ValueError>;
 
-    /// The value as text.
+    /// Formats the value as text.
     fn text(&self) -> String;
 
-    /// Whether a TOML file may write it as this kind.
+    /// Returns true if a TOML file may write the value as this kind.
     fn takes(kind: Kind) -> bool {
         kind == Kind::String
     }
 
-    /// The value as a TOML literal.
+    /// Formats the value as a TOML literal.
     fn toml(&self) -> String {
         quoted(&self.text())
     }
 
-    /// The value that a source gave.
-    fn read(raw: &Raw) -> Result<Self, String> {
+    /// Reads the value of a source.
+    fn read(raw: &Raw) -> Result<Self, ValueError> {
         match raw {
             Raw::Text(text) => Self::parse(text),
             Raw::Toml(kind, text) if Self::takes(*kind) => Self::parse(text),
-            Raw::Toml(kind, _) => Err(format!("{} is not what this key takes", kind.name())),
-            Raw::Array(_) => Err("one value is wanted, not a list".into()),
+            Raw::Toml(kind, _) => Err(ValueError::Kind(kind.name())),
+            Raw::Array(_) => Err(ValueError::UnexpectedList),
         }
     }
 }
@@ -89,7 +90,7 @@ impl Kind {
     }
 }
 
-/// A TOML basic string.
+/// Formats a TOML basic string.
 fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
@@ -98,8 +99,8 @@ impl Value for bool {
     fn shape() -> String {
         "true or false".into()
     }
-    fn parse(text: &str) -> Result<Self, String> {
-        text.trim().parse().map_err(|_| "it is neither true nor false".into())
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        text.trim().parse().map_err(|_| ValueError::Boolean)
     }
     fn text(&self) -> String {
         self.to_string()
@@ -118,8 +119,8 @@ macro_rules! integer_value {
             fn shape() -> String {
                 "a whole number".into()
             }
-            fn parse(text: &str) -> Result<Self, String> {
-                text.trim().parse().map_err(|error| format!("as a whole number: {error}"))
+            fn parse(text: &str) -> Result<Self, ValueError> {
+                Ok(text.trim().parse()?)
             }
             fn text(&self) -> String {
                 self.to_string()
@@ -139,14 +140,14 @@ impl Value for Duration {
     fn shape() -> String {
         "a duration such as 500us, 11.25ms, 1.5s, 2m or 1h".into()
     }
-    fn parse(text: &str) -> Result<Self, String> {
-        parse_duration(text).map_err(|error| error.to_string())
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        Ok(parse_duration(text)?)
     }
     fn text(&self) -> String {
         format_duration(*self)
     }
     fn takes(kind: Kind) -> bool {
-        // A bare number reaches `parse`, which says that the unit is missing.
+        // A number without a unit reaches `parse`, which reports the missing unit.
         matches!(kind, Kind::String | Kind::Integer)
     }
 }
@@ -155,8 +156,8 @@ impl Value for ByteSize {
     fn shape() -> String {
         "a size such as 65536, 64KiB or 16MiB".into()
     }
-    fn parse(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|error: super::UnitError| error.to_string())
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        Ok(text.parse()?)
     }
     fn text(&self) -> String {
         self.to_string()
@@ -170,8 +171,8 @@ impl Value for SocketAddr {
     fn shape() -> String {
         "an IP address and a port such as 127.0.0.1:9000 or [::1]:9000".into()
     }
-    fn parse(text: &str) -> Result<Self, String> {
-        text.trim().parse().map_err(|_| "it is not an IP address with a port".into())
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        text.trim().parse().map_err(|_| ValueError::Address)
     }
     fn text(&self) -> String {
         self.to_string()
@@ -182,10 +183,10 @@ impl Value for PathBuf {
     fn shape() -> String {
         "a path".into()
     }
-    fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         match text {
-            "" => Err("it is empty".into()),
-            text if text.contains('\0') => Err("a path cannot have a zero byte".into()),
+            "" => Err(ValueError::EmptyPath),
+            text if text.contains('\0') => Err(ValueError::ZeroByte),
             text => Ok(Self::from(text)),
         }
     }
@@ -198,7 +199,7 @@ impl Value for String {
     fn shape() -> String {
         "a text".into()
     }
-    fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         Ok(text.to_owned())
     }
     fn text(&self) -> String {
@@ -206,22 +207,22 @@ impl Value for String {
     }
 }
 
-/// A text that is shown nowhere, and wiped when it is dropped. Its key is marked `secret` besides.
+/// A text that is never shown, and wiped when it is dropped. Its key is marked `secret` as well.
 #[derive(Clone, Default, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct Secret(String);
 
 impl Secret {
-    /// A secret.
+    /// Returns a secret with this text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text, for the one who has to know it.
+    /// Returns the text.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is none.
+    /// Returns true if the text is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -237,7 +238,7 @@ impl Value for Secret {
     fn shape() -> String {
         String::shape()
     }
-    fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         Ok(Self::new(text))
     }
     fn text(&self) -> String {
@@ -245,12 +246,24 @@ impl Value for Secret {
     }
 }
 
-/// An empty text is no value.
+impl Value for Filter {
+    fn shape() -> String {
+        "error, warn, info, debug, trace or off, and TARGET=LEVEL after commas: \"info,throng_core::net=debug\"".into()
+    }
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        text.parse().map_err(|error: FilterError| ValueError::Filter(error.reason))
+    }
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// An empty text means no value.
 impl<T: Value> Value for Option<T> {
     fn shape() -> String {
         format!("{}, or \"\" for none", T::shape())
     }
-    fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         if text.is_empty() { Ok(None) } else { T::parse(text).map(Some) }
     }
     fn text(&self) -> String {
@@ -261,12 +274,12 @@ impl<T: Value> Value for Option<T> {
     }
 }
 
-/// A list: an array in TOML, commas between the items elsewhere.
+/// A list is an array in TOML, and separated by commas elsewhere.
 impl<T: Value> Value for Vec<T> {
     fn shape() -> String {
         format!("a list, each item {}", T::shape())
     }
-    fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         if text.trim().is_empty() {
             return Ok(Self::new());
         }
@@ -278,16 +291,16 @@ impl<T: Value> Value for Vec<T> {
     fn toml(&self) -> String {
         format!("[{}]", self.iter().map(T::toml).collect::<Vec<_>>().join(", "))
     }
-    fn read(raw: &Raw) -> Result<Self, String> {
+    fn read(raw: &Raw) -> Result<Self, ValueError> {
         match raw {
             Raw::Text(text) => Self::parse(text),
             Raw::Array(items) => items.iter().map(T::read).collect(),
-            Raw::Toml(..) => Err("a list in [ ] is wanted".into()),
+            Raw::Toml(..) => Err(ValueError::ExpectedList),
         }
     }
 }
 
-/// Declares an enumeration whose values a configuration writes as words.
+/// Declares an enumeration whose values are words in a configuration.
 macro_rules! config_enum {
     (
         $(#[doc = $doc:literal])*
@@ -301,10 +314,10 @@ macro_rules! config_enum {
             fn shape() -> String {
                 [$( concat!("\"", $word, "\"") ),*].join(" or ")
             }
-            fn parse(text: &str) -> Result<Self, String> {
+            fn parse(text: &str) -> Result<Self, $crate::config::ValueError> {
                 match text.trim() {
                     $( $word => Ok(Self::$variant), )*
-                    _ => Err("there is no such choice".into()),
+                    _ => Err($crate::config::ValueError::Choice),
                 }
             }
             fn text(&self) -> String {
@@ -315,19 +328,19 @@ macro_rules! config_enum {
 }
 pub(super) use config_enum;
 
-/// What a key demands beyond its type.
+/// A restriction of a key's values beyond its type.
 pub(super) trait Rule<T> {
-    /// Why the value is refused, if it is.
-    fn check(&self, value: &T) -> Result<(), String>;
-    /// The allowed values in words.
+    /// Refuses a value that breaks the rule.
+    fn check(&self, value: &T) -> Result<(), ValueError>;
+    /// Describes the allowed values.
     fn allowed(&self) -> String;
 }
 
-/// Every value of the type.
+/// Allows every value of the type.
 pub(super) struct Any;
 
 impl<T: Value> Rule<T> for Any {
-    fn check(&self, _: &T) -> Result<(), String> {
+    fn check(&self, _: &T) -> Result<(), ValueError> {
         Ok(())
     }
     fn allowed(&self) -> String {
@@ -336,24 +349,24 @@ impl<T: Value> Rule<T> for Any {
 }
 
 impl<T: Value + PartialOrd> Rule<T> for RangeInclusive<T> {
-    fn check(&self, value: &T) -> Result<(), String> {
-        if self.contains(value) { Ok(()) } else { Err("it is out of range".into()) }
+    fn check(&self, value: &T) -> Result<(), ValueError> {
+        if self.contains(value) { Ok(()) } else { Err(ValueError::Range) }
     }
     fn allowed(&self) -> String {
         format!("{}, from {} to {}", T::shape(), self.start().text(), self.end().text())
     }
 }
 
-/// A name that servers tell each other and that logs show.
+/// Allows names that servers tell each other and that logs show.
 pub(super) struct Name;
 
 impl Rule<String> for Name {
-    fn check(&self, value: &String) -> Result<(), String> {
+    fn check(&self, value: &String) -> Result<(), ValueError> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if (1..=64).contains(&value.len()) && value.chars().all(allowed) {
             Ok(())
         } else {
-            Err("it is no name".into())
+            Err(ValueError::Name)
         }
     }
     fn allowed(&self) -> String {
@@ -361,15 +374,16 @@ impl Rule<String> for Name {
     }
 }
 
-/// `host:port` with a host name or an address, or nothing. Its longest is what a packet takes.
+/// Allows `host:port` with a host name or an address, or nothing. At most 255 characters, the limit
+/// of the packet field.
 pub(super) struct HostPort;
 
 impl Rule<String> for HostPort {
-    fn check(&self, value: &String) -> Result<(), String> {
+    fn check(&self, value: &String) -> Result<(), ValueError> {
         if value.is_empty() {
             return Ok(());
         }
-        let (host, port) = value.rsplit_once(':').ok_or("there is no port")?;
+        let (host, port) = value.rsplit_once(':').ok_or(ValueError::NoPort)?;
         if port.parse().is_ok_and(|port: u16| port != 0) {
             let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
             let host_is_good = match bare {
@@ -381,49 +395,33 @@ impl Rule<String> for HostPort {
             if host_is_good && value.len() <= 255 {
                 return Ok(());
             }
-            return Err("the host is neither a name nor an address".into());
+            return Err(ValueError::Host);
         }
-        Err("the port is no number from 1 to 65535".into())
+        Err(ValueError::Port)
     }
     fn allowed(&self) -> String {
         "HOST:PORT of at most 255 characters such as chat.example.org:9200, or \"\"".into()
     }
 }
 
-/// The addresses of the servers that this one links to.
+/// Allows the addresses of the servers to link to.
 pub(super) struct Peers;
 
 impl Rule<Vec<SocketAddr>> for Peers {
-    fn check(&self, value: &Vec<SocketAddr>) -> Result<(), String> {
+    fn check(&self, value: &Vec<SocketAddr>) -> Result<(), ValueError> {
         if value.is_empty() || value.len() > LINKS_MAX {
-            return Err(format!("it has {} items", value.len()));
+            return Err(ValueError::Count(value.len()));
         }
         if let Some(address) = value.iter().find(|address| address.port() == 0) {
-            return Err(format!("{address} has no port to connect to"));
+            return Err(ValueError::NoPeerPort(*address));
         }
         match value.iter().enumerate().find(|(at, address)| value[..*at].contains(address)) {
-            Some((_, twice)) => Err(format!("{twice} is in it twice")),
+            Some((_, twice)) => Err(ValueError::Duplicate(*twice)),
             None => Ok(()),
         }
     }
     fn allowed(&self) -> String {
         format!("{}; 1 to {LINKS_MAX} items, each once", <Vec<SocketAddr>>::shape())
-    }
-}
-
-/// What to log.
-pub(super) struct Directives;
-
-impl Rule<String> for Directives {
-    fn check(&self, value: &String) -> Result<(), String> {
-        match crate::log::parse_filter(value) {
-            Ok(_) => Ok(()),
-            Err(LogError::Filter { reason, .. }) => Err(reason),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-    fn allowed(&self) -> String {
-        "error, warn, info, debug, trace or off, and TARGET=LEVEL after commas: \"info,throng_core::net=debug\"".into()
     }
 }
 
@@ -435,7 +433,7 @@ mod tests {
         let found = T::parse(text).and_then(|value| rule.check(&value));
         match (&found, wanted) {
             (Ok(()), Ok(())) => {}
-            (Err(found), Err(wanted)) if found.contains(wanted) => {}
+            (Err(found), Err(wanted)) if found.to_string().contains(wanted) => {}
             _ => panic!("{text:?}: {found:?}, not {wanted:?}"),
         }
     }
@@ -448,9 +446,9 @@ mod tests {
         check::<usize>(&Any, "x", Err("whole number"));
         check::<bool>(&Any, "yes", Err("neither true nor false"));
         check(&Name, "chat-1.eu_2", Ok(()));
-        check(&Name, "", Err("no name"));
-        check(&Name, "a b", Err("no name"));
-        check(&Name, &"x".repeat(65), Err("no name"));
+        check(&Name, "", Err("not a server name"));
+        check(&Name, "a b", Err("not a server name"));
+        check(&Name, &"x".repeat(65), Err("not a server name"));
         check(&HostPort, "", Ok(()));
         check(&HostPort, "chat.example.org:9200", Ok(()));
         check(&HostPort, "[::1]:9200", Ok(()));
@@ -463,8 +461,8 @@ mod tests {
         check(&Peers, "127.0.0.1:0", Err("no port to connect to"));
         check(&Peers, "127.0.0.1:1,127.0.0.1:1", Err("twice"));
         check(&Peers, "localhost:1", Err("not an IP address"));
-        check(&Directives, "info,throng_core::net=debug", Ok(()));
-        check(&Directives, "inof", Err("inof"));
+        check::<Filter>(&Any, "info,throng_core::net=debug", Ok(()));
+        check::<Filter>(&Any, "inof", Err("inof"));
         check::<PathBuf>(&Any, "", Err("empty"));
         check::<Option<PathBuf>>(&Any, "", Ok(()));
     }
@@ -477,15 +475,15 @@ mod tests {
         assert_eq!(usize::read(&integer), Ok(5));
         assert!(usize::read(&string).is_err());
         assert!(String::read(&integer).is_err());
-        assert!(<Option<PathBuf>>::read(&boolean).is_err(), "`file = false` is no file called \"false\"");
+        assert!(<Option<PathBuf>>::read(&boolean).is_err(), "`file = false` became a file called \"false\"");
         assert_eq!(ByteSize::read(&integer), Ok(ByteSize::new(5)));
-        assert!(Duration::read(&integer).unwrap_err().contains("write one of ns"));
-        assert!(<Vec<SocketAddr>>::read(&string).unwrap_err().contains("a list"));
-        assert!(bool::read(&Raw::Array(vec![])).unwrap_err().contains("not a list"));
+        assert!(Duration::read(&integer).unwrap_err().to_string().contains("write one of ns"));
+        assert!(<Vec<SocketAddr>>::read(&string).unwrap_err().to_string().contains("a list"));
+        assert!(bool::read(&Raw::Array(vec![])).unwrap_err().to_string().contains("not a list"));
     }
 
     #[test]
-    fn texts_are_quoted_as_toml_wants_them() {
+    fn strings_are_quoted_for_toml() {
         for text in ["", "plain", "a\"b\\c", "line\nbreak", "tab\t, 'quote'", "\u{7f}\u{1}ü"] {
             let document = format!("key = {}", quoted(text));
             let table: toml::Table = document.parse().unwrap();

@@ -1,80 +1,49 @@
-//! The loop's side of the content threads: events become jobs, commands become frames.
+//! The shards' side of the content threads: events become jobs, commands become frames.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::pool::{Job, Lane};
+use super::command::{Command, SessionCommand};
+use super::job::{Job, Lane, lane_of};
 use crate::SessionId;
-use crate::net::{App, Closed, Endpoint, Opened, PeerKind, Sessions};
-use crate::room::{Class, RoomId};
+use crate::net::{App, Closed, Opened, PeerKind, Sessions};
 use crate::wire::{CloseReason, Packet};
 
-/// What a content thread asks of a shard.
-pub enum Command {
-    /// Send a packet to a session.
-    Send(SessionId, Box<Packet>),
-    /// Send an encoded packet to a session, in two pieces, of which others may share the second.
-    SendEncoded(SessionId, Box<[u8]>, Arc<[u8]>),
-    /// Send an encoded packet to each of some sessions, as chat.
-    Multicast(Box<[SessionId]>, Arc<[u8]>),
-    /// Send each member of a room that this shard has the room's new key, after all that was sealed with the older
-    /// one and before all that is sealed with it.
-    Rekey(RoomId, Arc<Packet>),
-    /// Send an encoded packet to each member of a room that this shard has.
-    Copies(RoomId, Class, Arc<[u8]>),
-    /// Append a frame, sealed at the given time with the room's key, to the room's log.
-    Append(RoomId, Class, Arc<[u8]>, Instant),
-    /// Make a session a member of a room.
-    Join(SessionId, RoomId),
-    /// End a session's membership of a room.
-    Leave(SessionId, RoomId),
-    /// End a session.
-    Close(SessionId, CloseReason),
-    /// Connect to another server.
-    Dial(SocketAddr, Arc<Endpoint>, u64),
-}
-
-/// The lane, out of `lanes`, that all jobs of a session take.
-pub fn lane_of(id: SessionId, lanes: usize) -> usize {
-    (id.slot() ^ id.shard()) % lanes
-}
-
-/// The application of a server's shards: it hands everything to the content threads.
+/// Application of a server's shards. It passes everything on to the content threads.
 pub struct ContentApp<R> {
     shard: usize,
     lanes: Vec<Arc<Lane<R>>>,
-    /// For each lane, beginnings and ends of sessions that it had no room for; while there are
-    /// any, the lane takes no packets, which keeps every session's order. The table bounds it: a
-    /// beginning is here only while its session lives, and an end only of a session that
-    /// lived when the lane had room last.
+    /// For each lane, `Opened` and `Closed` jobs that it had no room for. While there are any, the
+    /// lane accepts no packets, which keeps the order of every session. The session table bounds
+    /// the backlog: an `Opened` job is removed with its session, and a `Closed` job belongs to a
+    /// session that was alive when the lane last had room.
     backlog: Vec<VecDeque<Job<R>>>,
 }
 
 impl<R: Send + 'static> ContentApp<R> {
-    /// For shard number `shard`.
+    /// Creates the application of shard number `shard`.
     pub fn new(shard: usize, lanes: Vec<Arc<Lane<R>>>) -> Self {
         let backlog = lanes.iter().map(|_| VecDeque::new()).collect();
         Self { shard, lanes, backlog }
     }
 
-    /// Hands over a job that must not be lost.
-    fn hand_over(&mut self, id: SessionId, job: Job<R>) {
+    /// Queues a job that must not be lost.
+    fn push(&mut self, id: SessionId, job: Job<R>) {
         let lane = lane_of(id, self.lanes.len());
         self.backlog[lane].push_back(job);
         self.drain_backlog(lane);
     }
 
-    /// Hands over the end of a session, unless nobody was told of its beginning.
-    fn end(&mut self, id: SessionId, closed: Closed) {
+    /// Queues the end of a session, unless its `Opened` job is still in the backlog: then both are
+    /// dropped.
+    fn push_closed(&mut self, id: SessionId, closed: Closed) {
         let backlog = &mut self.backlog[lane_of(id, self.lanes.len())];
-        let beginning =
-            backlog.iter().rposition(|job| matches!(job, Job::Opened(opened, _) if *opened == id));
-        let is_unheard_of = beginning.and_then(|at| backlog.remove(at)).is_some();
-        // Whoever dialled waits for an answer in any case.
-        if !is_unheard_of || closed.dialled.is_some() {
-            self.hand_over(id, Job::Closed(id, closed));
+        let opened = backlog.iter().rposition(|job| matches!(job, Job::Opened(opened, _) if *opened == id));
+        let is_unknown = opened.and_then(|at| backlog.remove(at)).is_some();
+        // A dial is answered in any case.
+        if !is_unknown || closed.dialed.is_some() {
+            self.push(id, Job::Closed(id, closed));
         }
     }
 
@@ -93,8 +62,8 @@ impl<R: Send + 'static> ContentApp<R> {
 impl<R: Send + 'static> App for ContentApp<R> {
     type Command = Command;
 
-    fn opened(&mut self, _net: &mut Sessions, id: SessionId, opened: Opened) {
-        self.hand_over(id, Job::Opened(id, opened));
+    fn opened(&mut self, _sessions: &mut Sessions, id: SessionId, opened: Opened) {
+        self.push(id, Job::Opened(id, opened));
     }
 
     fn packet(&mut self, sessions: &mut Sessions, id: SessionId, packet: Packet) -> Result<(), Packet> {
@@ -112,12 +81,12 @@ impl<R: Send + 'static> App for ContentApp<R> {
                 Ok(())
             }
             Err(Job::Packet(_, packet, _)) => Err(packet),
-            Err(_) => unreachable!("a queue gives back what it was given"),
+            Err(_) => unreachable!("a full queue gives back the job that was pushed"),
         }
     }
 
-    fn closed(&mut self, _net: &mut Sessions, id: SessionId, closed: Closed) {
-        self.end(id, closed);
+    fn closed(&mut self, _sessions: &mut Sessions, id: SessionId, closed: Closed) {
+        self.push_closed(id, closed);
     }
 
     fn is_behind(&self) -> bool {
@@ -126,29 +95,31 @@ impl<R: Send + 'static> App for ContentApp<R> {
 
     fn command(&mut self, sessions: &mut Sessions, command: Command) {
         match command {
-            Command::Send(id, packet) => sessions.send(id, &packet),
-            Command::SendEncoded(id, begin, rest) => sessions.send_pieces(id, &[&begin, &rest]),
+            Command::ToSession(id, SessionCommand::Send(packet)) => sessions.send(id, &packet),
+            Command::ToSession(id, SessionCommand::SendEncoded(begin, rest)) => {
+                sessions.send_pieces(id, &[&begin, &rest]);
+            }
+            Command::ToSession(id, SessionCommand::Close(reason)) => sessions.close(id, reason, ""),
             Command::Multicast(to, encoded) => sessions.multicast(&to, &encoded),
             Command::Rekey(room, key) => sessions.rekey(room, &key),
             Command::Copies(room, class, encoded) => sessions.copies(room, class, &encoded),
-            Command::Append(room, class, frame, sealed) => sessions.append(room, class, &frame, sealed),
+            Command::Append(room, class, frame, sealed_at) => sessions.append(room, class, &frame, sealed_at),
             Command::Join(id, room) => sessions.join(id, room),
             Command::Leave(id, room) => sessions.leave(id, room),
-            Command::Close(id, reason) => sessions.close(id, reason, ""),
             Command::Dial(address, endpoint, token) => {
                 if let Err(error) = sessions.dial(address, &endpoint, token) {
                     tracing::warn!(%address, %error, "cannot dial");
-                    // Nobody has the id; the token says which attempt failed.
+                    // There is no session; the token identifies the dial.
                     let id = SessionId::from_bits(u64::MAX);
                     let reason = CloseReason::ConnectFailed;
-                    let closed = Closed { kind: PeerKind::Link, dialled: Some(token), reason };
-                    self.hand_over(id, Job::Closed(id, closed));
+                    let closed = Closed { kind: PeerKind::Link, dialed: Some(token), reason };
+                    self.push(id, Job::Closed(id, closed));
                 }
             }
         }
     }
 
-    fn turn(&mut self, _net: &mut Sessions) -> Option<Instant> {
+    fn turn(&mut self, _sessions: &mut Sessions) -> Option<Instant> {
         for lane in 0..self.lanes.len() {
             if !self.backlog[lane].is_empty() {
                 self.drain_backlog(lane);
@@ -172,23 +143,23 @@ mod tests {
     }
 
     fn open(app: &mut ContentApp<()>, generation: u32) {
-        let opened = Opened { kind: PeerKind::Client, address: ([127, 0, 0, 1], 9).into(), dialled: None };
-        app.hand_over(id(generation), Job::Opened(id(generation), opened));
+        let opened = Opened { kind: PeerKind::Client, address: ([127, 0, 0, 1], 9).into(), dialed: None };
+        app.push(id(generation), Job::Opened(id(generation), opened));
     }
 
-    fn close(app: &mut ContentApp<()>, generation: u32, dialled: Option<u64>) {
-        let closed = Closed { kind: PeerKind::Client, dialled, reason: CloseReason::PeerClosed };
-        app.end(id(generation), closed);
+    fn close(app: &mut ContentApp<()>, generation: u32, dialed: Option<u64>) {
+        let closed = Closed { kind: PeerKind::Client, dialed, reason: CloseReason::PeerClosed };
+        app.push_closed(id(generation), closed);
     }
 
-    /// What the content thread gets, as it makes room one by one.
+    /// Takes all jobs as the content thread would, making room for one at a time.
     fn drain(app: &mut ContentApp<()>, lane: &Lane<()>) -> Vec<String> {
         let mut jobs = Vec::new();
         while let Some(job) = lane.pop() {
             jobs.push(match job {
                 Job::Opened(id, _) => format!("+{}", id.generation()),
                 Job::Closed(id, _) => format!("-{}", id.generation()),
-                Job::Packet(..) | Job::Record(()) => unreachable!("none was pushed"),
+                Job::Packet(..) | Job::Record(()) => unreachable!("the test pushes neither"),
             });
             app.drain_backlog(0);
         }
@@ -197,18 +168,18 @@ mod tests {
     }
 
     #[test]
-    fn beginnings_and_ends_outlast_a_full_lane_in_order() {
+    fn opened_and_closed_jobs_outlast_a_full_lane_in_order() {
         let (mut app, lane) = app(1);
         open(&mut app, 0);
         close(&mut app, 0, None);
         open(&mut app, 1);
         assert!(app.is_behind());
-        assert_ne!(lane.take_starved(), 0, "room will be reported");
+        assert_ne!(lane.take_registered(), 0, "the shard is registered for room");
         assert_eq!(drain(&mut app, &lane), ["+0", "-0", "+1"]);
     }
 
     #[test]
-    fn sessions_that_come_and_go_while_the_lane_is_full_leave_nothing() {
+    fn sessions_that_come_and_go_while_the_lane_is_full_leave_no_jobs() {
         let (mut app, lane) = app(1);
         open(&mut app, 0);
         for generation in 1..10_000 {
@@ -218,6 +189,6 @@ mod tests {
         assert!(app.backlog[0].is_empty());
         open(&mut app, 10_000);
         close(&mut app, 10_000, Some(7));
-        assert_eq!(drain(&mut app, &lane), ["+0", "-10000"], "whoever dialled is told in any case");
+        assert_eq!(drain(&mut app, &lane), ["+0", "-10000"], "a dial is answered in any case");
     }
 }

@@ -1,9 +1,9 @@
-//! How effects reach the shards.
+//! Carrying out of effects: from the content threads to the shards' mailboxes.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::app::Command;
+use super::command::Command;
 use super::effects::{Effect, Effects};
 use super::room_keys::RoomRegistry;
 use crate::SessionId;
@@ -12,36 +12,38 @@ use crate::limits::{MULTICAST_SLICE, SHARDS_MAX};
 use crate::net::{Mail, Mailbox};
 use crate::wire::Packet;
 
-/// The shard from which links to other servers are dialled.
+/// Shard that dials the links to other servers.
 const LINK_SHARD: usize = 0;
 
-/// The shards' mailboxes, as content threads see them.
+/// Mailboxes of all shards of a role, for its content threads.
 #[derive(Clone)]
 pub struct Dispatcher {
     mailboxes: Vec<Arc<Mailbox<Command>>>,
 }
 
 impl Dispatcher {
-    /// For the shards with these mailboxes, in the order of their numbers.
+    /// Creates the dispatcher for the shards with these mailboxes, in the order of their numbers.
     pub fn new(mailboxes: Vec<Arc<Mailbox<Command>>>) -> Self {
         assert!((1..=SHARDS_MAX).contains(&mailboxes.len()));
         Self { mailboxes }
     }
 
-    /// How many shards there are.
+    /// Returns the number of shards.
     pub fn shards(&self) -> usize {
         self.mailboxes.len()
     }
 
-    /// Carries out the effects in order, and leaves none. Waits while a shard's mailbox is
-    /// full: content threads may, and it is how a busy shard slows them down. Call it under the
-    /// lock of the state that the effects come from, which is also that of `rooms`, so that every shard
-    /// sees them in one order. The handler they come from began at `began`. Shards are woken by [`Self::ring`].
+    /// Carries out the effects in order, and leaves none. Waits while a shard's mailbox is full,
+    /// which is how a busy shard slows down the content threads.
+    ///
+    /// Must be called under the lock that guards `rooms` and the state of the effects' handler, so
+    /// that every shard sees all effects in one order. `began` is the start of the handler. The
+    /// shards are not woken before [`Self::ring`].
     pub fn dispatch(&self, effects: &mut Effects, rooms: &mut RoomRegistry, began: Instant) {
         let send = &mut |shard, command| self.push(shard, command);
         for effect in effects.drain() {
             match effect {
-                Effect::ToSession(id, command) => self.push(id.shard(), command),
+                Effect::ToSession(id, command) => self.push(id.shard(), Command::ToSession(id, command)),
                 Effect::Join(id, room) => rooms.join(id, room, send),
                 Effect::Leave(id, room) => rooms.leave(id, room, send),
                 Effect::Expel(id, room) => rooms.expel(id, room, send),
@@ -67,7 +69,7 @@ impl Dispatcher {
         let encoded: Arc<[u8]> = encoded.into();
         for shard in 0..self.mailboxes.len() {
             let here: Vec<SessionId> = to.iter().copied().filter(|id| id.shard() == shard).collect();
-            // A crowd in one place is told in slices, between which the shard can do something else.
+            // In slices, so that a shard can do other work between them.
             for slice in here.chunks(MULTICAST_SLICE) {
                 self.push(shard, Command::Multicast(slice.into(), encoded.clone()));
             }
@@ -76,12 +78,12 @@ impl Dispatcher {
 
     fn push(&self, shard: usize, command: Command) {
         if let Some(mailbox) = self.mailboxes.get(shard) {
-            // Refused only when the shard has ended: nobody is left to whom it could matter.
+            // Refused only after the shard has ended, with all of its sessions.
             let _ = mailbox.push(Mail::App(command));
         }
     }
 
-    /// Wakes the shards.
+    /// Wakes all shards.
     pub fn ring(&self) {
         for mailbox in &self.mailboxes {
             mailbox.ring();
@@ -98,7 +100,7 @@ impl Dispatcher {
     }
 }
 
-/// Writes into a message how long its handler took.
+/// Writes the running time of its handler into a message.
 fn stamp(packet: &mut Packet, began: Instant, now: Instant) {
     if let Packet::ChatMessage(message) = packet {
         let handled = micros(now.saturating_duration_since(began));

@@ -1,64 +1,66 @@
-//! What handlers want done, in order.
+//! Effects of handlers, in order.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::app::Command;
+use super::command::SessionCommand;
 use crate::SessionId;
 use crate::net::Endpoint;
 use crate::room::{Class, RoomId};
 use crate::wire::{CloseReason, Packet};
 
-/// What handlers want done, in order.
+/// Effects that handlers ask for, in order. A handler does no I/O of its own.
 #[derive(Default)]
 pub struct Effects(Vec<Effect>);
 
-/// One thing that a handler wants done.
+/// One effect of a handler.
 pub enum Effect {
-    /// For the shard that owns a session.
-    ToSession(SessionId, Command),
+    /// A command for one session; the shard that owns the session carries it out.
+    ToSession(SessionId, SessionCommand),
     /// The session becomes a member of the room.
     Join(SessionId, RoomId),
-    /// The session is a member no more.
+    /// The session's membership of the room ends.
     Leave(SessionId, RoomId),
-    /// The same, against its will: it must not be able to read what follows.
+    /// As `Leave`, against the member's will: it must not be able to read what follows.
     Expel(SessionId, RoomId),
-    /// A packet for the members of a room, wherever they are.
+    /// A packet for the members of a room on all shards.
     Broadcast(RoomId, Class, Packet),
     /// A chat packet for a few sessions.
     Multicast(Vec<SessionId>, Packet),
-    /// For the shard that keeps the links.
+    /// A connection to another server, from the shard that keeps the links.
     Dial(SocketAddr, Arc<Endpoint>, u64),
 }
 
 impl Effects {
     /// Sends a packet to one session.
     pub fn send(&mut self, to: SessionId, packet: impl Into<Packet>) {
-        self.0.push(Effect::ToSession(to, Command::Send(to, Box::new(packet.into()))));
+        self.0.push(Effect::ToSession(to, SessionCommand::Send(Box::new(packet.into()))));
     }
 
-    /// Sends a packet that has been encoded before: its beginning, and the rest, which others may be sent too.
+    /// Sends a packet that is encoded already, from two pieces. Other sessions may share `rest`.
     pub fn send_encoded(&mut self, to: SessionId, begin: Box<[u8]>, rest: Arc<[u8]>) {
-        self.0.push(Effect::ToSession(to, Command::SendEncoded(to, begin, rest)));
+        self.0.push(Effect::ToSession(to, SessionCommand::SendEncoded(begin, rest)));
     }
 
-    /// Ends a session with a reason that it is told.
+    /// Closes a session with a reason that is sent to its peer.
     pub fn close(&mut self, id: SessionId, reason: CloseReason) {
-        self.0.push(Effect::ToSession(id, Command::Close(id, reason)));
+        self.0.push(Effect::ToSession(id, SessionCommand::Close(reason)));
     }
 
-    /// Makes a session a member of a room. It must not be one, and must be made to leave when it ends.
+    /// Makes a session a member of a room. It must not be one already, and the caller must end the
+    /// membership when the session ends.
     pub fn join(&mut self, id: SessionId, room: RoomId) {
         self.0.push(Effect::Join(id, room));
     }
 
-    /// Ends a session's membership, which there must be. What was said before still reaches it.
+    /// Ends a membership, which must exist. Messages that were sent to the room before still reach
+    /// the session.
     pub fn leave(&mut self, id: SessionId, room: RoomId) {
         self.0.push(Effect::Leave(id, room));
     }
 
-    /// As [`Self::leave`], against the member's will: what is said in the room from now on it
-    /// could not read even if it got hold of it.
+    /// As [`Self::leave`], against the member's will: the session's keys cannot open later messages
+    /// to the room.
     pub fn expel(&mut self, id: SessionId, room: RoomId) {
         self.0.push(Effect::Expel(id, room));
     }
@@ -73,33 +75,36 @@ impl Effects {
         self.0.push(Effect::Multicast(to, packet.into()));
     }
 
-    /// Connects to another server; the answer comes as an event with `token`.
+    /// Connects to another server. `Job::Opened` or `Job::Closed` reports the outcome, with
+    /// `token`.
     pub fn dial(&mut self, address: SocketAddr, endpoint: Arc<Endpoint>, token: u64) {
         self.0.push(Effect::Dial(address, endpoint, token));
     }
 
-    /// What has been asked so far, in order, for those who carry it out themselves: simulations.
+    /// Removes all effects, in order. For the dispatcher, and for simulations that carry them out
+    /// themselves.
     pub fn drain(&mut self) -> impl Iterator<Item = Effect> {
         self.0.drain(..)
     }
 
-    /// What has been asked so far, for tests of handlers: each as a line.
+    /// Returns all effects as text, a line each. For tests of handlers.
     pub fn describe(&self) -> Vec<String> {
         self.0
             .iter()
             .map(|effect| match effect {
-                Effect::ToSession(_, Command::Send(to, packet)) => format!("{to} <- {packet:?}"),
-                Effect::ToSession(_, Command::SendEncoded(to, begin, rest)) => {
+                Effect::ToSession(to, SessionCommand::Send(packet)) => format!("{to} <- {packet:?}"),
+                Effect::ToSession(to, SessionCommand::SendEncoded(begin, rest)) => {
                     match Packet::decode(&[&**begin, rest].concat()) {
                         Ok(packet) => format!("{to} <- {packet:?}"),
                         Err(error) => format!("{to} <- {error}"),
                     }
                 }
-                Effect::ToSession(_, Command::Close(id, reason)) => format!("{id} closed: {}", reason.name()),
-                Effect::ToSession(..) => String::new(),
+                Effect::ToSession(id, SessionCommand::Close(reason)) => {
+                    format!("{id} closed: {}", reason.name())
+                }
                 Effect::Join(id, room) => format!("{id} joins {}", room.0),
                 Effect::Leave(id, room) => format!("{id} leaves {}", room.0),
-                Effect::Expel(id, room) => format!("{id} is put out of {}", room.0),
+                Effect::Expel(id, room) => format!("{id} is expelled from {}", room.0),
                 Effect::Broadcast(room, _, packet) => format!("room {} <- {packet:?}", room.0),
                 Effect::Multicast(to, packet) => {
                     let to: Vec<_> = to.iter().map(ToString::to_string).collect();

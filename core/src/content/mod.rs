@@ -1,18 +1,23 @@
-//! What is done with packets: content threads run the handlers of one role.
+//! Content threads: they run the handlers of one role.
 //!
-//! A session's packets always take the same lane and so keep their order. A handler is a
-//! function from (state, session, packet, now) to [`Effects`]; it does no I/O.
+//! All jobs of a session take one lane and so keep their order. A handler is a function from state,
+//! session, packet and time to [`Effects`]; it does no I/O. Lanes are bounded: a shard keeps the
+//! packet for which a lane has no room, and stops reading its session.
 
 mod app;
+mod command;
 mod dispatch;
 mod effects;
 mod handlers;
+mod job;
 mod pool;
 mod room_keys;
 
-pub use app::{Command, ContentApp, lane_of};
+pub use app::ContentApp;
+pub use command::{Command, SessionCommand};
 pub use dispatch::Dispatcher;
 pub use effects::{Effect, Effects};
-pub use handlers::{Call, HandlerTable, Phases};
-pub use pool::{ContentPool, Job, Lane, Role};
+pub use handlers::{Call, HandlerTable};
+pub use job::{Job, Lane, lane_of};
+pub use pool::{ContentPool, Role};
 pub use room_keys::{RoomPolicy, RoomRegistry};

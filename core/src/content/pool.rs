@@ -1,4 +1,4 @@
-//! The content threads.
+//! Content threads, and the role that they run.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,43 +11,108 @@ use parking_lot::Mutex;
 
 use super::dispatch::Dispatcher;
 use super::effects::Effects;
+use super::job::{Job, Lane};
 use super::room_keys::{RoomPolicy, RoomRegistry};
-use crate::SessionId;
 use crate::limits::JOBS_PER_TURN;
 use crate::metrics;
-use crate::net::{Closed, Opened};
-use crate::queue::JobQueue;
-use crate::wire::Packet;
 
-/// Something for a content thread to do. `R` is what a role's own helpers (DB threads) report.
-pub enum Job<R> {
-    /// A session has finished its handshake.
-    Opened(SessionId, Opened),
-    /// A session has sent a packet, read at the given time.
-    Packet(SessionId, Packet, Instant),
-    /// A session has ended.
-    Closed(SessionId, Closed),
-    /// A helper has finished something.
-    Record(R),
-}
-
-/// The queue in front of one content thread.
-pub type Lane<R> = JobQueue<Job<R>>;
-
-/// A server role: its state, and what it does with jobs. Runs under a lock, one job at a time.
+/// A server role: its state, and its handling of jobs.
+///
+/// The content threads of a role call it under one lock: never two calls at a time, though on
+/// different threads. A role does no I/O and must not block. It asks for [`Effects`], which are
+/// carried out before the lock is released, so that all shards see them in one order.
+///
+/// # Guarantees
+///
+/// * Jobs of one session come in order: `Opened`, then its packets, then `Closed`. Each packet
+///   comes once. Packets that were read before the role closed the session may still come after
+///   that.
+/// * `Closed` comes once for each session that was opened, and for each dial, whether it opened or
+///   not. A session that ends before its lane had room for `Opened` is not reported at all, unless
+///   it was dialed.
+/// * A dial for which no session could be made is reported as `Closed` with an id that belongs to
+///   no session; its token identifies it.
+/// * `now` never goes back.
+/// * [`tick`](Self::tick) is called after every batch of jobs, and again no later than the time
+///   that it returned. So a job may set a deadline, which the next tick returns.
+///
+/// # Only so today
+///
+/// * Jobs of different sessions come in any order. They are spread over the lanes by
+///   [`lane_of`](super::lane_of).
+/// * A batch has at most [`JOBS_PER_TURN`] jobs. Each thread ticks for itself, so `tick` also comes
+///   earlier than it asked for.
+///
+/// # Example
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::{Duration, Instant};
+///
+/// use throng_core::SessionId;
+/// use throng_core::content::{
+///     Command, ContentPool, Dispatcher, Effects, Job, Role, RoomPolicy, SessionCommand,
+/// };
+/// use throng_core::net::{Mail, Mailbox};
+/// use throng_core::wire::Packet;
+/// use throng_core::wire::packets::{PingRequest, PongAnswer};
+///
+/// /// Answers every ping.
+/// struct Ponger;
+///
+/// impl Role for Ponger {
+///     type Record = ();
+///
+///     fn job(&mut self, job: Job<()>, _now: Instant, effects: &mut Effects) {
+///         if let Job::Packet(id, Packet::PingRequest(PingRequest { token }), _) = job {
+///             effects.send(id, PongAnswer { token, queued_us: 0, server_us: 0 });
+///         }
+///     }
+///
+///     fn tick(&mut self, _now: Instant, _effects: &mut Effects) -> Option<Instant> {
+///         None
+///     }
+/// }
+///
+/// // In place of a shard, the mailbox of one.
+/// let this = std::thread::current();
+/// let mailbox = Arc::new(Mailbox::new(16, move || this.unpark()));
+/// let mut pool = ContentPool::new(1, 16);
+/// let lane = pool.lanes()[0].clone();
+/// let policy = RoomPolicy { log_from: 64, key_lifetime: Duration::from_secs(3600) };
+/// pool.spawn("example", Ponger, policy, &Dispatcher::new(vec![mailbox.clone()]))?;
+///
+/// let id = SessionId::new(0, 1, 0);
+/// assert!(lane.push(Job::Packet(id, PingRequest { token: 7 }.into(), Instant::now())).is_ok());
+/// lane.ring();
+///
+/// let mail = loop {
+///     mailbox.clear_bell();
+///     match mailbox.pop() {
+///         Some(mail) => break mail,
+///         None => std::thread::park(),
+///     }
+/// };
+/// let Mail::App(Command::ToSession(to, SessionCommand::Send(packet))) = mail else {
+///     panic!("a command that sends a packet");
+/// };
+/// assert_eq!((to, *packet), (id, PongAnswer { token: 7, queued_us: 0, server_us: 0 }.into()));
+/// pool.stop();
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Role: Send + 'static {
-    /// What the role's helpers report.
+    /// Result type of the role's helper threads.
     type Record: Send + 'static;
 
-    /// Deals with one job at the time `now`.
+    /// Handles one job at the time `now`.
     fn job(&mut self, job: Job<Self::Record>, now: Instant, effects: &mut Effects);
 
-    /// Does what time alone asks for; the result is when to be called again at the latest.
-    /// Also called after jobs, and by more than one thread: it may come earlier than asked.
+    /// Does the work that is due at `now`. Returns the latest time of the next call, if there must
+    /// be one.
     fn tick(&mut self, now: Instant, effects: &mut Effects) -> Option<Instant>;
 }
 
-/// The content threads of one role.
+/// Content threads of one role.
 pub struct ContentPool<R> {
     lanes: Vec<Arc<Lane<R>>>,
     parkers: Vec<Parker>,
@@ -55,13 +120,14 @@ pub struct ContentPool<R> {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// A content thread looks at its lane at least this often.
-const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// Longest sleep of a content thread.
+const MAX_SLEEP: Duration = Duration::from_secs(1);
 
 impl<R: Send + 'static> ContentPool<R> {
-    /// Makes the lanes of `threads` content threads, `capacity` jobs each.
+    /// Creates the lanes of `threads` content threads, with room for `capacity` jobs each.
     pub fn new(threads: usize, capacity: usize) -> Self {
-        let (mut lanes, mut parkers) = (Vec::new(), Vec::new());
+        let mut lanes = Vec::new();
+        let mut parkers = Vec::new();
         for _ in 0..threads.max(1) {
             let parker = Parker::new();
             let unparker = parker.unparker().clone();
@@ -71,12 +137,13 @@ impl<R: Send + 'static> ContentPool<R> {
         Self { lanes, parkers, stop: Arc::new(AtomicBool::new(false)), threads: Vec::new() }
     }
 
-    /// The lanes, for the shards and for helpers.
+    /// Returns the lanes, for the shards and for helper threads.
     pub fn lanes(&self) -> &[Arc<Lane<R>>] {
         &self.lanes
     }
 
-    /// Starts the threads, named `{name}-content-{number}`.
+    /// Starts the threads, named `{name}-content-{number}`. Fails if the system has no thread to
+    /// give.
     pub fn spawn(
         &mut self,
         name: &str,
@@ -103,25 +170,26 @@ impl<R: Send + 'static> ContentPool<R> {
         Ok(())
     }
 
-    /// Whether no job waits.
+    /// Returns true if all lanes are empty.
     pub fn is_idle(&self) -> bool {
         self.lanes.iter().all(|lane| lane.is_empty())
     }
 
-    /// Ends the threads once their lanes are empty.
+    /// Ends the threads once their lanes are empty, and waits for them.
     pub fn stop(self) {
         self.stop.store(true, Ordering::Release);
         for lane in &self.lanes {
             lane.ring();
         }
         for thread in self.threads {
-            // A panic there has been reported by the panic hook.
+            // The panic hook has reported a panic of the thread.
             let _ = thread.join();
         }
     }
 }
 
-/// What the content threads of a role share: its state, and its rooms, which change in the same order.
+/// State that the content threads of a role share. One lock guards both parts, so that they change
+/// in one order.
 struct RoleState<P> {
     role: P,
     rooms: RoomRegistry,
@@ -135,7 +203,7 @@ struct Worker<P: Role> {
     parker: Parker,
 }
 
-/// However the thread ends, and be it by a panic: nobody waits for room in its lane any more.
+/// Closes the lane when the thread ends, also by a panic, so that producers stop waiting for room.
 impl<P: Role> Drop for Worker<P> {
     fn drop(&mut self) {
         self.lane.close();
@@ -145,25 +213,25 @@ impl<P: Role> Drop for Worker<P> {
 impl<P: Role> Worker<P> {
     fn run(self) {
         let mut effects = Effects::default();
-        // What the role asked for when this thread last called it. Each thread calls it after its own
-        // jobs, so whichever job sets a time, a thread goes to sleep that knows it.
+        // Deadline from this thread's latest call of `tick`. Each thread calls it after its own
+        // jobs, so that the thread whose job sets a deadline also knows it.
         let mut tick_at = Some(Instant::now());
         loop {
             self.lane.clear_bell();
             let worked = self.turn(&mut effects, &mut tick_at);
-            self.shards.ring_some(self.lane.take_starved());
+            self.shards.ring_some(self.lane.take_registered());
             if worked {
                 self.shards.ring();
             } else if self.stop.load(Ordering::Acquire) {
                 return;
             } else {
-                let deadline = Instant::now() + LONGEST_SLEEP;
+                let deadline = Instant::now() + MAX_SLEEP;
                 self.parker.park_deadline(tick_at.map_or(deadline, |at| at.min(deadline)));
             }
         }
     }
 
-    /// Runs a bounded number of jobs, and the role's timer, under one lock; false if there was
+    /// Runs a bounded number of jobs and then `tick` under one lock. Returns false if there was
     /// nothing to do.
     fn turn(&self, effects: &mut Effects, tick_at: &mut Option<Instant>) -> bool {
         let is_tick_due = tick_at.is_some_and(|at| at <= Instant::now());
@@ -197,7 +265,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// Reports every tick that came when it was asked for.
+    /// Reports the lateness of every tick that it asked for.
     struct Alarm {
         at: Option<Instant>,
         rang: mpsc::Sender<Duration>,
@@ -214,7 +282,7 @@ mod tests {
 
         fn tick(&mut self, now: Instant, _effects: &mut Effects) -> Option<Instant> {
             if let Some(at) = self.at.take_if(|at| *at <= now) {
-                // The test may be over.
+                // Refused once the test is over.
                 let _ = self.rang.send(now - at);
             }
             self.at
@@ -228,28 +296,28 @@ mod tests {
     }
 
     #[test]
-    fn a_time_set_by_a_job_on_any_lane_is_kept() {
+    fn a_deadline_set_by_a_job_on_any_lane_is_kept() {
         let mut pool = ContentPool::new(3, 8);
         let lanes = pool.lanes().to_vec();
-        let (rang, hear) = mpsc::channel();
+        let (rang, lateness) = mpsc::channel();
         pool.spawn("test", Alarm { at: None, rang }, POLICY, &dispatcher()).unwrap();
         for lane in &lanes {
             lane.push(Job::Record(Duration::from_millis(10))).unwrap_or_else(|_| panic!("a worker ended"));
             lane.ring();
-            let late = hear.recv_timeout(PATIENCE).expect("the tick came");
-            // Below the second after which a thread would have looked by itself.
-            assert!(late < LONGEST_SLEEP / 2, "{late:?}");
+            let late = lateness.recv_timeout(PATIENCE).expect("a tick");
+            // Far below the time after which a thread wakes up by itself.
+            assert!(late < MAX_SLEEP / 2, "{late:?}");
         }
         pool.stop();
     }
 
     #[test]
-    fn whoever_waits_for_room_in_a_lane_is_let_go_when_its_thread_panics() {
+    fn a_panic_of_its_thread_releases_producers_that_wait_for_a_lane() {
         struct Bad;
         impl Role for Bad {
             type Record = ();
             fn job(&mut self, _job: Job<()>, _now: Instant, _effects: &mut Effects) {
-                std::panic::resume_unwind(Box::new("as the test wants it"));
+                std::panic::resume_unwind(Box::new("part of the test"));
             }
             fn tick(&mut self, _now: Instant, _effects: &mut Effects) -> Option<Instant> {
                 None
@@ -266,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_ends_once_its_lanes_are_empty() {
+    fn a_pool_stops_once_its_lanes_are_empty() {
         struct Count(mpsc::Sender<()>);
         impl Role for Count {
             type Record = ();

@@ -1,14 +1,12 @@
 //! The handshake that opens every session: one Noise message each way.
 //!
-//! * Client to server: `Noise_NK_25519_AESGCM_SHA256`. The client knows the
-//!   server's public key and thereby whom it talks to; who the client is, its
-//!   password or ticket tells later.
-//! * Server to server: `Noise_NNpsk0_25519_AESGCM_SHA256`. Both know the
-//!   cluster's key.
+//! * Client to server: `Noise_NK_25519_AESGCM_SHA256`. The client knows the server's public key,
+//!   which authenticates the server. Password or ticket authenticate the client later.
+//! * Server to server: `Noise_NNpsk0_25519_AESGCM_SHA256`. Both know the cluster key.
 //!
-//! Both give forward secrecy. The first message carries a preface of two bytes
-//! in the clear, the protocol's version and the pattern; both are part of the
-//! prologue, so changing them breaks the handshake.
+//! Both patterns give forward secrecy. The first message starts with a preface of two bytes in the
+//! clear: the protocol's version and the pattern. Both bytes are part of the prologue, so changing
+//! them breaks the handshake.
 
 use std::sync::Arc;
 
@@ -20,16 +18,16 @@ use crate::limits::{FRAME_HEADER, HANDSHAKE_BODY_MAX};
 use crate::wire::CloseReason;
 use crate::wire::frame::{self, Kind};
 
-/// The version of the protocol, first byte of every connection's first body.
+/// Version of the protocol, the first byte of every connection's first body.
 pub const PROTOCOL_VERSION: u8 = 1;
 
 /// Bytes of the preface: version and pattern.
 const PREFACE: usize = 2;
 
-/// What one end of a session proves itself by, or knows the other by.
+/// Authentication of one end of a session: its own key, or the key that it expects of the peer.
 #[derive(Debug, Clone)]
 pub enum Credentials {
-    /// A server towards clients: its own key pair.
+    /// A server towards clients: the server's own key pair.
     Server(Arc<StaticKey>),
     /// A client: the server's public key.
     Client(PublicKey),
@@ -46,7 +44,7 @@ impl Credentials {
     }
 }
 
-/// Which handshake a connection opens with; its value is the preface's second byte.
+/// Pattern of a handshake; its value is the second byte of the preface.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Pattern {
@@ -72,7 +70,7 @@ impl Pattern {
     }
 }
 
-/// The keys that a finished handshake leaves.
+/// Keys of a session after its handshake.
 pub struct SessionKeys {
     /// Seals what this end sends.
     pub seal: DirectionKey,
@@ -80,14 +78,14 @@ pub struct SessionKeys {
     pub open: DirectionKey,
 }
 
-/// The initiator's side of a handshake under way.
+/// The initiator's side of an unfinished handshake.
 pub struct Initiator {
     state: Box<HandshakeState>,
 }
 
 impl Initiator {
-    /// Starts a handshake; the bytes are the frame to send. Fails only when
-    /// the system has no randomness to give, or the server's public key is no key.
+    /// Starts a handshake and returns the frame to send. Fails only if the system has no randomness
+    /// to give, or if the server's public key is invalid.
     pub fn start(credentials: &Credentials) -> Result<(Self, Vec<u8>), CloseReason> {
         Self::start_with(credentials, None)
     }
@@ -96,12 +94,12 @@ impl Initiator {
         credentials: &Credentials,
         ephemeral: Option<&[u8; 32]>,
     ) -> Result<(Self, Vec<u8>), CloseReason> {
-        let mut state = build(credentials, true, ephemeral)?;
+        let mut state = build(credentials, Side::Initiator, ephemeral)?;
         let frame = handshake_frame(&credentials.pattern().preface(), &mut state)?;
         Ok((Self { state: Box::new(state) }, frame))
     }
 
-    /// Takes the body of the responder's handshake frame.
+    /// Completes the handshake with the body of the responder's frame.
     pub fn finish(mut self, body: &[u8]) -> Result<SessionKeys, CloseReason> {
         read(&mut self.state, body)?;
         let (to_responder, to_initiator) = self.state.dangerously_get_raw_split();
@@ -109,9 +107,8 @@ impl Initiator {
     }
 }
 
-/// Answers the body of an initiator's handshake frame: the frame to send and
-/// the session's keys. Until that frame is whole, a connection costs no
-/// handshake state at all.
+/// Answers the body of an initiator's handshake frame with the frame to send and the session's
+/// keys. A connection holds no handshake state before its first frame is complete.
 pub fn respond(credentials: &Credentials, body: &[u8]) -> Result<(Vec<u8>, SessionKeys), CloseReason> {
     respond_with(credentials, body, None)
 }
@@ -128,16 +125,22 @@ fn respond_with(
     if preface != credentials.pattern().preface() {
         return Err(CloseReason::HandshakeFailed);
     }
-    let mut state = build(credentials, false, ephemeral)?;
+    let mut state = build(credentials, Side::Responder, ephemeral)?;
     read(&mut state, message)?;
     let reply = handshake_frame(&[], &mut state)?;
     let (to_responder, to_initiator) = state.dangerously_get_raw_split();
     Ok((reply, SessionKeys { seal: DirectionKey::new(to_initiator), open: DirectionKey::new(to_responder) }))
 }
 
+#[derive(Clone, Copy)]
+enum Side {
+    Initiator,
+    Responder,
+}
+
 fn build(
     credentials: &Credentials,
-    initiator: bool,
+    side: Side,
     ephemeral: Option<&[u8; 32]>,
 ) -> Result<HandshakeState, CloseReason> {
     let pattern = credentials.pattern();
@@ -157,7 +160,11 @@ fn build(
     if let Some(ephemeral) = ephemeral {
         builder = builder.fixed_ephemeral_key_for_testing_only(ephemeral);
     }
-    if initiator { builder.build_initiator() } else { builder.build_responder() }.map_err(failed)
+    match side {
+        Side::Initiator => builder.build_initiator(),
+        Side::Responder => builder.build_responder(),
+    }
+    .map_err(failed)
 }
 
 fn handshake_frame(preface: &[u8], state: &mut HandshakeState) -> Result<Vec<u8>, CloseReason> {
@@ -171,7 +178,7 @@ fn handshake_frame(preface: &[u8], state: &mut HandshakeState) -> Result<Vec<u8>
 }
 
 fn read(state: &mut HandshakeState, message: &[u8]) -> Result<(), CloseReason> {
-    // Payloads are empty; a longer one would be read into nothing and refused.
+    // Payloads must be empty: a message that carries one is refused.
     match state.read_message(message, &mut [0; HANDSHAKE_BODY_MAX]) {
         Ok(0) => Ok(()),
         Ok(_) | Err(_) => Err(CloseReason::HandshakeFailed),
@@ -234,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_notices_a_false_server() {
+    fn a_client_detects_a_false_server() {
         let (client, _) = server();
         let (initiator, _) = Initiator::start(&client).unwrap();
         let (_, other_first) = Initiator::start(&client).unwrap();

@@ -1,7 +1,7 @@
-//! The two long-lived keys, and the files they live in.
+//! The two long-lived keys and their files.
 //!
-//! A key file holds one line of 64 hexadecimal digits and belongs to one user
-//! alone (mode 0600). Nothing here ever prints a secret.
+//! A key file holds one line of 64 hexadecimal digits and is readable by one user only (mode 0600).
+//! No function here prints a secret.
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -24,15 +24,15 @@ type Secret = Zeroizing<[u8; 32]>;
 /// An X25519 public key.
 pub type PublicKey = [u8; 32];
 
-/// What is wrong with a key file, where, and what to do.
+/// Reasons for which a key file cannot be used.
 #[derive(Debug, Error)]
 pub enum KeyError {
     /// There is no such file.
     #[error("there is no {what} at {}: make one with `throng keygen --data DIR`, or point {setting} at an existing one", path.display())]
     Missing {
-        /// Which key.
+        /// Kind of the key.
         what: &'static str,
-        /// Where it was looked for.
+        /// The path that was tried.
         path: PathBuf,
         /// The configuration key that names the file.
         setting: &'static str,
@@ -40,58 +40,57 @@ pub enum KeyError {
     /// The file cannot be read or written.
     #[error("cannot use the {what} at {}: {source}", path.display())]
     Io {
-        /// Which key.
+        /// Kind of the key.
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// Others may read the file.
-    #[error("the {what} at {} can be read by others (mode {mode:04o}): `chmod 600` it, and replace the key if somebody may have read it", path.display())]
+    /// Other users may read the file.
+    #[error("the {what} at {} can be read by other users (mode {mode:04o}): `chmod 600` it, and replace the key if it may have been read", path.display())]
     Exposed {
-        /// Which key.
+        /// Kind of the key.
         what: &'static str,
         /// The file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
     },
-    /// The content is no key.
+    /// The content is not a key.
     #[error("the {what} at {} is not 64 hexadecimal digits ({found}): make one with `throng keygen --data DIR`", path.display())]
     NotAKey {
-        /// Which key.
+        /// Kind of the key.
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// What it is instead, without showing it.
+        /// A description of the content that does not show it.
         found: String,
     },
-    /// The content is a key that everybody knows.
+    /// The content is a well-known pattern.
     #[error("the {what} at {} is a sample, not a secret (its bytes repeat): make a real one with `throng keygen --data DIR`", path.display())]
     Sample {
-        /// Which key.
+        /// Kind of the key.
         what: &'static str,
         /// The file.
         path: PathBuf,
     },
 }
 
-/// The key that all servers of one cluster share: it opens server links and
-/// seals tickets.
+/// The key that all servers of a cluster share: it authenticates server links and seals tickets.
 #[derive(Clone)]
 pub struct ClusterKey(Secret);
 
 impl ClusterKey {
-    /// The name for messages.
+    /// The key's name in messages.
     const WHAT: &'static str = "cluster key";
 
-    /// A new key from the system's random source.
+    /// Draws a key from the system's random source.
     pub fn generate() -> io::Result<Self> {
         random_secret().map(Self)
     }
 
-    /// The key with these bytes, for test vectors.
+    /// Returns the key with these bytes, for test vectors.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(Zeroizing::new(bytes))
     }
@@ -106,8 +105,8 @@ impl ClusterKey {
         write_secret(path, Self::WHAT, &self.0)
     }
 
-    /// A key for one purpose: HKDF-SHA256 (RFC 5869) of the cluster key. No two
-    /// purposes share a key, so what one use gives away is worth nothing to another.
+    /// Derives the key of one purpose: HKDF-SHA256 (RFC 5869) of the cluster key. No two purposes
+    /// share a key, so a leak of one derived key does not affect another purpose.
     pub fn derive(&self, purpose: &[u8], salt: &[u8]) -> Zeroizing<[u8; 32]> {
         let mut key = Zeroizing::new([0; 32]);
         Hkdf::<Sha256>::new(Some(salt), &*self.0)
@@ -123,7 +122,7 @@ impl fmt::Debug for ClusterKey {
     }
 }
 
-/// A server's X25519 key pair: the private half proves to clients who it is.
+/// A server's X25519 key pair; the private half authenticates the server to clients.
 #[derive(Clone)]
 pub struct StaticKey {
     private: Secret,
@@ -131,15 +130,15 @@ pub struct StaticKey {
 }
 
 impl StaticKey {
-    /// The name for messages.
+    /// The key's name in messages.
     const WHAT: &'static str = "server key";
 
-    /// A new key from the system's random source.
+    /// Draws a key from the system's random source.
     pub fn generate() -> io::Result<Self> {
         random_secret().map(Self::from_secret)
     }
 
-    /// The key with this private half, for test vectors.
+    /// Returns the key with this private half, for test vectors.
     pub fn from_private(private: [u8; 32]) -> Self {
         Self::from_secret(Zeroizing::new(private))
     }
@@ -164,12 +163,12 @@ impl StaticKey {
         write_secret(path, Self::WHAT, &self.private)
     }
 
-    /// The half that clients are given.
+    /// The public half, which clients know.
     pub fn public(&self) -> &PublicKey {
         &self.public
     }
 
-    /// The half that stays here.
+    /// The private half, which never leaves the server.
     pub fn private(&self) -> &[u8; 32] {
         &self.private
     }
@@ -214,8 +213,8 @@ fn read_secret(path: &Path, what: &'static str, setting: &'static str) -> Result
     Ok(secret)
 }
 
-/// Whether a key has the look of one typed by hand: zeros, `0123..`, `deadbeef` over and
-/// over. A random key has fewer than 12 different bytes once in 10^19 times or more rarely.
+/// Returns true if a key looks typed by hand: zeros, `0123..`, a repeated `deadbeef`. A random key
+/// has fewer than 12 different bytes at most once in 10^19 times.
 fn is_sample(secret: &[u8; 32]) -> bool {
     let mut seen = [false; 256];
     for byte in secret {
@@ -242,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_comes_back_from_its_file_and_the_file_is_private() {
+    fn a_stored_key_loads_and_its_file_is_private() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cluster.key");
         let key = ClusterKey::generate().unwrap();
@@ -253,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_short_sample_and_exposed_keys_are_refused_with_an_instruction() {
+    fn missing_malformed_sample_and_exposed_keys_are_refused_with_an_instruction() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cluster.key");
         let check = |content: Option<(&str, u32)>, wanted: &str| {

@@ -1,4 +1,4 @@
-//! Keys, the handshake, the sealing of frames, and tickets. No sockets here.
+//! Cryptography: keys, handshake, sealing of frames, and tickets. Knows no sockets.
 
 pub mod handshake;
 pub mod keys;

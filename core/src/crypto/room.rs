@@ -1,17 +1,17 @@
-//! The sealing of frames with a room's key: AES-256-GCM, sealed once for all members.
+//! Sealing with a room's key: AES-256-GCM, once for all members.
 //!
-//! A frame of kind 3 has a body of
+//! A frame of kind 3 has a little-endian body of
 //! ```text
 //! key (u32) | number (u64) | fan-out (u32) | sealed packet | tag (16 bytes)
 //! ```
-//! little-endian. The number is the key's count of frames, with the highest bit set for notices, which are counted by
-//! themselves because they travel by themselves; it makes the nonce (as in a session: four zero bytes,
-//! then the number as 8 bytes big-endian). Header, key and number are authenticated; the fan-out time, which each shard
-//! writes when it begins to send the frame, is not: nobody vouches for it.
+//! The number counts the key's frames, messages and notices apart because they travel apart;
+//! notices have the highest bit set. It makes the nonce, as in a session: four zero bytes, then the
+//! number as 8 bytes big-endian. Header, key and number are authenticated. The fan-out time is not:
+//! each shard writes it when it begins to send the frame.
 //!
-//! No nonce is used twice, because the counter belongs to the key and only goes up, and every key is drawn
-//! anew. Members see increasing numbers, with gaps where they were not members or too slow; a number that does not
-//! increase is a replay.
+//! No nonce is used twice: the counter belongs to the key and only goes up, and every key is drawn
+//! at random. Members see increasing numbers, with gaps while they were not members or too slow. A
+//! number that does not increase is a replay.
 
 use std::sync::Arc;
 
@@ -26,50 +26,51 @@ use crate::wire::SecretBytes;
 use crate::wire::frame::{self, Kind};
 use crate::wire::packets::{Packet, RoomKey};
 
-/// What is authenticated with a frame's body: frame header, key, number.
+/// Bytes at the front of a frame that are authenticated: frame header, key, number.
 const AUTHENTICATED: usize = FRAME_HEADER + 12;
 
-/// Where the fan-out time stands in a frame.
+/// Position of the fan-out time in a frame.
 const FAN_OUT: std::ops::Range<usize> = AUTHENTICATED..AUTHENTICATED + 4;
 
-/// Where a frame's sealed packet begins.
+/// Position of the sealed packet in a frame.
 const SEALED: usize = FRAME_HEADER + ROOM_HEADER;
 
-/// A room's key on the side that seals.
+/// A room's key on the sealing side.
 pub struct RoomSealer {
     number: u32,
     secret: SecretBytes<32>,
-    /// Expanded, which costs 624 bytes a room and saves 150 ns a message.
+    /// Kept expanded: 624 bytes a room save 150 ns a message.
     cipher: Aes256Gcm,
-    /// The numbers of the next message and the next notice.
+    /// Numbers of the next message and the next notice.
     next: [u64; 2],
 }
 
-/// Set in the numbers of notices.
+/// Bit set in the numbers of notices.
 const NOTICE: u64 = 1 << 63;
 
-/// What numbers of a class begin with.
+/// First number of each class.
 const FIRST: [u64; 2] = [0, NOTICE];
 
 impl RoomSealer {
-    /// A key that nobody has used yet. `secret` must be drawn at random.
+    /// Returns an unused key. `secret` must be drawn at random.
     pub fn new(number: u32, secret: [u8; 32]) -> Self {
         let cipher = Aes256Gcm::new((&secret).into());
         Self { number, secret: SecretBytes::new(secret), cipher, next: FIRST }
     }
 
-    /// What members of `room` are told.
+    /// Returns the packet that gives the key to members of `room`.
     pub fn packet(&self, room: RoomId) -> Packet {
         let [message, notice] = self.next;
         RoomKey { room: room.0, key: self.number, secret: self.secret.clone(), message, notice }.into()
     }
 
-    /// Frames sealed so far.
+    /// Returns the number of frames sealed so far.
     pub fn sealed(&self) -> u64 {
         self.next.iter().map(|next| next & !NOTICE).sum()
     }
 
-    /// Appends to `out` one sealed frame, whose plaintext is what `write` appends. Its fan-out time is 0.
+    /// Appends one sealed frame to `out`; `write` appends its plaintext. The frame's fan-out time
+    /// is 0.
     pub fn seal(&mut self, class: Class, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
         let number = self.next[class as usize];
         let start = out.len();
@@ -89,12 +90,12 @@ impl RoomSealer {
     }
 }
 
-/// Writes into a whole room-sealed frame how long after its sealing the first byte of it went out, in microseconds.
+/// Sets the fan-out time of a whole frame: microseconds from its sealing to its first byte sent.
 pub fn stamp_fan_out(frame: &mut [u8], micros: u32) {
     LittleEndian::write_u32(&mut frame[FAN_OUT], micros);
 }
 
-/// A room's key on the side that opens, expanded; sessions of one process can share it.
+/// A room's key on the opening side, expanded; sessions of one process can share it.
 #[derive(Clone)]
 pub struct RoomCipher(Arc<Aes256Gcm>);
 
@@ -109,29 +110,30 @@ impl RoomCipher {
 #[derive(Default)]
 pub struct RoomKeys(Vec<Opener>);
 
-/// One of them.
+/// A session's key of one room.
 struct Opener {
     room: u32,
     key: u32,
-    /// The lowest numbers that the next message and the next notice can have.
+    /// Lowest valid numbers of the next message and the next notice.
     next: [u64; 2],
     cipher: RoomCipher,
 }
 
-/// A frame that opened.
+/// A frame that has been opened.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Opened<'a> {
-    /// The room whose key it was sealed with.
+    /// The room that the frame's key belongs to.
     pub room: u32,
-    /// Microseconds from its sealing to its first byte's going out, as the server says; not authenticated.
+    /// Microseconds from the frame's sealing to its first byte sent, as the server states it; not
+    /// authenticated.
     pub fan_out_us: u32,
-    /// The packet.
+    /// The decrypted packet.
     pub plain: &'a [u8],
 }
 
 impl RoomKeys {
-    /// The key of all frames of its room from here on; the one before is of no use any more. False if that would be more
-    /// keys than a session can have rooms.
+    /// Sets the key of a room, in place of its older key. Returns false if the session already has
+    /// a key for each of the rooms that it can be in.
     #[must_use]
     pub fn add(&mut self, key: &RoomKey, cipher: RoomCipher) -> bool {
         let opener = Opener { room: key.room, key: key.key, next: [key.message, key.notice], cipher };
@@ -139,7 +141,7 @@ impl RoomKeys {
             Some(at) => self.0[at] = opener,
             None if self.0.len() == ROOM_KEYS_PER_SESSION => return false,
             None => {
-                // Most sessions have one or two rooms, and a harness has thousands of sessions.
+                // Most sessions are in one or two rooms, and a harness has thousands of sessions.
                 self.0.reserve_exact(1);
                 self.0.push(opener);
             }
@@ -147,7 +149,7 @@ impl RoomKeys {
         true
     }
 
-    /// The session is not in the room any more.
+    /// Drops the key of a room that the session has left.
     pub fn forget(&mut self, room: u32) {
         self.0.retain(|opener| opener.room != room);
     }
@@ -157,10 +159,8 @@ impl RoomKeys {
         if frame.len() < SEALED + SEAL_TAG {
             return Err(SealBroken);
         }
-        let (key, number) = (
-            LittleEndian::read_u32(&frame[FRAME_HEADER..]),
-            LittleEndian::read_u64(&frame[FRAME_HEADER + 4..]),
-        );
+        let key = LittleEndian::read_u32(&frame[FRAME_HEADER..]);
+        let number = LittleEndian::read_u64(&frame[FRAME_HEADER + 4..]);
         let fan_out_us = LittleEndian::read_u32(&frame[FAN_OUT]);
         let at = self.0.iter().position(|opener| opener.key == key).ok_or(SealBroken)?;
         let opener = &mut self.0[at];
@@ -211,41 +211,43 @@ mod tests {
     }
 
     #[test]
-    fn members_open_what_is_sealed_once_and_in_order_with_gaps() {
+    fn members_open_frames_in_order_once_and_with_gaps() {
         let mut sealer = RoomSealer::new(5, [1; 32]);
-        let (mut alice, mut bob) = (keys(&[(0, &sealer)]), keys(&[(0, &sealer)]));
+        let mut alice = keys(&[(0, &sealer)]);
+        let mut bob = keys(&[(0, &sealer)]);
         let frames: Vec<_> = [b"one", b"two", b"six"].iter().map(|text| sealed(&mut sealer, *text)).collect();
         assert_eq!(open(&mut alice, &frames[0]), Ok((0, b"one".to_vec())));
         assert_eq!(open(&mut alice, &frames[0]), Err(SealBroken), "a replay");
         assert_eq!(open(&mut alice, &frames[2]), Ok((0, b"six".to_vec())), "a gap");
         assert_eq!(open(&mut alice, &frames[1]), Err(SealBroken), "out of order");
-        assert_eq!(open(&mut bob, &frames[1]), Ok((0, b"two".to_vec())), "missed one");
+        assert_eq!(open(&mut bob, &frames[1]), Ok((0, b"two".to_vec())), "a missed frame");
         assert_eq!(sealer.sealed(), 3);
     }
 
     #[test]
-    fn any_flipped_bit_breaks_the_seal_but_in_the_fan_out_time() {
+    fn any_flipped_bit_outside_the_fan_out_time_breaks_the_seal() {
         let mut sealer = RoomSealer::new(7, [2; 32]);
         let before = keys(&[(3, &sealer)]).0.remove(0);
-        let given = || RoomKeys(vec![Opener { cipher: before.cipher.clone(), ..before }]);
+        let opener = || RoomKeys(vec![Opener { cipher: before.cipher.clone(), ..before }]);
         let frame = sealed(&mut sealer, b"hello");
         for bit in 0..frame.len() * 8 {
             let mut changed = frame.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
-            let opened = open(&mut given(), &changed);
+            let opened = open(&mut opener(), &changed);
             assert_eq!(opened.is_ok(), FAN_OUT.contains(&(bit / 8)), "bit {bit}");
         }
         for length in 0..frame.len() {
-            assert_eq!(open(&mut given(), &frame[..length]), Err(SealBroken));
+            assert_eq!(open(&mut opener(), &frame[..length]), Err(SealBroken));
         }
         let mut stamped = frame.clone();
         stamp_fan_out(&mut stamped, 4242);
-        assert_eq!(given().open(&mut stamped).unwrap().fan_out_us, 4242);
+        assert_eq!(opener().open(&mut stamped).unwrap().fan_out_us, 4242);
     }
 
     #[test]
-    fn a_newer_key_takes_the_place_of_its_room_s_older_one() {
-        let (mut old, mut new) = (RoomSealer::new(1, [1; 32]), RoomSealer::new(2, [2; 32]));
+    fn a_newer_key_replaces_the_older_key_of_its_room() {
+        let mut old = RoomSealer::new(1, [1; 32]);
+        let mut new = RoomSealer::new(2, [2; 32]);
         let mut other = RoomSealer::new(9, [9; 32]);
         let mut member = keys(&[(0, &old), (4, &other)]);
         assert!(open(&mut member, &sealed(&mut old, b"a")).is_ok());
@@ -259,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_before_a_key_was_given_does_not_open() {
+    fn frames_older_than_the_membership_do_not_open() {
         let mut sealer = RoomSealer::new(1, [1; 32]);
         let mut notice = Vec::new();
         sealer.seal(Class::Notice, &mut notice, |out| out.extend_from_slice(b"notice"));
@@ -271,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_and_notices_are_numbered_by_themselves() {
+    fn messages_and_notices_are_numbered_apart() {
         let mut sealer = RoomSealer::new(1, [1; 32]);
         let mut member = keys(&[(0, &sealer)]);
         let message = sealed(&mut sealer, b"message");
@@ -297,7 +299,8 @@ mod tests {
         let mut sealer = RoomSealer::new(7, std::array::from_fn(|i| i as u8));
         assert_eq!(hex::encode(sealed(&mut sealer, b"throng")), crate::wire::doc_vector("room frame 0"));
         assert_eq!(hex::encode(sealed(&mut sealer, b"throng")), crate::wire::doc_vector("room frame 1"));
-        let (mut notice, mut late) = (Vec::new(), sealed(&mut sealer, b"throng"));
+        let mut late = sealed(&mut sealer, b"throng");
+        let mut notice = Vec::new();
         sealer.seal(Class::Notice, &mut notice, |out| out.extend_from_slice(b"throng"));
         assert_eq!(hex::encode(notice), crate::wire::doc_vector("room notice 0"));
         stamp_fan_out(&mut late, 1234);

@@ -1,5 +1,4 @@
-//! The sealing of frames with a session's keys: AES-256-GCM, one key and one
-//! counter per direction.
+//! Sealing with a session's keys: AES-256-GCM, with one key and one counter for each direction.
 
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::{Aes256Gcm, KeyInit};
@@ -9,33 +8,32 @@ use zeroize::Zeroizing;
 use crate::limits::{FRAME_HEADER, REKEY_INTERVAL, SEAL_TAG};
 use crate::wire::frame::{self, Kind};
 
-/// A sealed frame did not open: it was changed, replayed, reordered or forged.
+/// A sealed frame that did not open: it was changed, replayed, reordered or forged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the frame's seal is broken")]
 pub struct SealBroken;
 
 /// One direction of a session: its key and the number of the next frame.
 ///
-/// Both ends count frames, so the number is not sent; a frame that is not
-/// exactly the next one does not open. The nonce is the number (Noise, section
-/// 12.4: four zero bytes, then the number as 8 bytes big-endian), and the frame's header
-/// is authenticated with it. No nonce is used twice because the counter only
-/// goes up; the key is replaced long before AES-GCM's limits (see [`REKEY_INTERVAL`]).
+/// Both ends count frames, so the number is not sent, and a frame opens only if it is exactly the
+/// next one. The number makes the nonce (Noise, section 12.4: four zero bytes, then the number as 8
+/// bytes big-endian), and the frame's header is authenticated. No nonce is used twice because the
+/// counter only goes up. The key is replaced long before AES-GCM's limits (see [`REKEY_INTERVAL`]).
 ///
-/// The key is kept as 32 raw bytes and expanded when used: that takes 150 ns
-/// where an expanded key would take 624 bytes for every idle session.
+/// The key is kept as 32 raw bytes and expanded for each frame: expanding takes 150 ns, and an
+/// expanded key would take 624 bytes for every idle session.
 pub struct DirectionKey {
     key: Zeroizing<[u8; 32]>,
     next: u64,
 }
 
 impl DirectionKey {
-    /// A direction that starts with `key` at frame 0.
+    /// Returns a direction that starts with `key` at frame 0.
     pub fn new(key: [u8; 32]) -> Self {
         Self { key: Zeroizing::new(key), next: 0 }
     }
 
-    /// Appends to `out` one sealed frame, whose plaintext is what `write` appends.
+    /// Appends one sealed frame to `out`; `write` appends its plaintext.
     pub fn seal(&mut self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
         let start = out.len();
         out.extend_from_slice(&[0; FRAME_HEADER]);
@@ -51,7 +49,7 @@ impl DirectionKey {
         out.extend_from_slice(&tag);
     }
 
-    /// Opens one whole sealed frame, header included, in place; the result is its plaintext.
+    /// Opens one whole sealed frame, header included, in place and returns its plaintext.
     pub fn open<'a>(&mut self, frame: &'a mut [u8]) -> Result<&'a [u8], SealBroken> {
         let (header, body) = frame.split_at_mut_checked(FRAME_HEADER).ok_or(SealBroken)?;
         let plain_length = body.len().checked_sub(SEAL_TAG).ok_or(SealBroken)?;
@@ -64,7 +62,7 @@ impl DirectionKey {
         Ok(plain)
     }
 
-    /// The cipher and nonce of the next frame.
+    /// Returns the cipher and nonce of the next frame.
     fn advance(&mut self) -> (Aes256Gcm, [u8; 12]) {
         if self.next != 0 && self.next.is_multiple_of(REKEY_INTERVAL) {
             self.key = rekey(&self.key);
@@ -76,14 +74,15 @@ impl DirectionKey {
     }
 }
 
-/// The nonce of frame `number` (Noise, section 12.4).
+/// Returns the nonce of frame `number` (Noise, section 12.4).
 pub(super) fn nonce(number: u64) -> [u8; 12] {
     let mut nonce = [0; 12];
     nonce[4..].copy_from_slice(&number.to_be_bytes());
     nonce
 }
 
-/// Noise's REKEY (section 4.2): the first 32 bytes of sealing 32 zeros with the highest nonce.
+/// Noise's REKEY (section 4.2): seals 32 zeros with the highest nonce and returns the first 32
+/// bytes.
 fn rekey(key: &[u8; 32]) -> Zeroizing<[u8; 32]> {
     let mut next = Zeroizing::new([0; 32]);
     Aes256Gcm::new(key.into())

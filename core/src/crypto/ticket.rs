@@ -1,9 +1,8 @@
-//! The ticket that admits one account to one chat server, once.
+//! Tickets: each admits one account to one chat server, once.
 //!
-//! `serial (16 random bytes) | sealed fields | tag`. The key is
-//! HKDF-SHA256(cluster key, salt = serial, info = "throng ticket v1"), another one
-//! for every ticket, so the nonce can be zero; the serial is what a chat server
-//! remembers a used ticket by.
+//! A ticket is `serial (16 random bytes) | sealed fields | tag`. Its key is HKDF-SHA256(cluster
+//! key, salt = serial, info = "throng ticket v1"). Every ticket has a key of its own, so the nonce
+//! can be zero. A chat server recognizes a used ticket by its serial.
 
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::{Aes256Gcm, KeyInit};
@@ -16,31 +15,31 @@ use crate::wire::packets::{Name, TicketBytes};
 use crate::wire::table::wire_struct;
 use crate::wire::{CloseReason, Field, Reader, Writer};
 
-/// Names one ticket among all.
+/// Unique number of a ticket.
 pub type TicketSerial = [u8; 16];
 
 wire_struct! {
-    /// What a ticket says.
+    /// Content of a ticket.
     Ticket {
-        /// The account it admits.
+        /// The account that it admits.
         account: u64,
-        /// The account's claim on being online; 0 for a ticket that the load harness minted.
+        /// The account's claim; 0 for a ticket that the load harness minted.
         claim: u64,
         /// The character.
         character: u64,
         /// The character's name.
         name: Name,
-        /// The public key of the one chat server it is good for.
+        /// The public key of the one chat server that accepts it.
         chat_key: PublicKey,
-        /// When it was made, in milliseconds since 1970 UTC.
+        /// Time of issue, in milliseconds since 1970 UTC.
         issued_ms: u64,
-        /// When it becomes void, in milliseconds since 1970 UTC.
+        /// Time of expiry, in milliseconds since 1970 UTC.
         expires_ms: u64,
     }
 }
 
 impl Ticket {
-    /// Seals the ticket. Fails only when the system has no randomness to give.
+    /// Seals the ticket. Fails only if the system has no randomness to give.
     pub fn mint(&self, key: &ClusterKey) -> std::io::Result<TicketBytes> {
         let mut serial = TicketSerial::default();
         SysRng.try_fill_bytes(&mut serial).map_err(std::io::Error::other)?;
@@ -57,8 +56,8 @@ impl Ticket {
         TicketBytes::new(out).expect("every field of a ticket is bounded, and TICKET_MAX holds them all")
     }
 
-    /// Opens a ticket that a client presents to the chat server with the key `chat_key` at the
-    /// time `now_ms`. Whether it has been used before is for the caller to know, by its serial.
+    /// Opens a ticket that a client presents at the time `now_ms` to the chat server with the key
+    /// `chat_key`. The caller checks by the serial that it has not been used before.
     pub fn open(
         key: &ClusterKey,
         bytes: &TicketBytes,
@@ -107,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_opens_where_and_while_it_is_good() {
+    fn a_ticket_opens_at_its_server_until_it_expires() {
         let (key, ticket) = sample();
         let bytes = ticket.mint(&key).unwrap();
         let (serial, opened) = Ticket::open(&key, &bytes, &[5; 32], 30_999).unwrap();
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn no_changed_bit_and_no_cut_passes() {
+    fn a_changed_or_cut_ticket_is_refused() {
         let (key, ticket) = sample();
         let bytes = ticket.mint(&key).unwrap();
         let check = |changed: Vec<u8>| {

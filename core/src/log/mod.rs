@@ -1,9 +1,11 @@
-//! The log: one line for each event, to stderr and to a rotating file, by a
-//! thread of its own. A thread that logs never waits for a disk or a terminal:
-//! when the queue to the log thread is full the line is dropped and counted.
+//! The log: one line for each event, to stderr and to a rotating file, written by a thread of
+//! its own.
 //!
-//! The most recent lines also stay in memory, for crash reports.
+//! A thread that logs never waits for a disk or a terminal: when the queue to the log thread
+//! is full, the line is dropped and counted. The most recent lines also stay in memory, for
+//! crash reports.
 
+mod filter;
 mod recent;
 mod rolling;
 mod writer;
@@ -15,33 +17,42 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
-use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt, reload};
 
-use crate::config;
 use crate::limits::LOG_QUEUE;
+use filter::directives_of;
+pub use filter::{Filter, FilterError};
 use recent::Recent;
 use rolling::RollingFile;
 use writer::{Output, Sink};
 
-/// How long the end of the log may take to reach the disk.
+/// Time that the last lines may take to reach the disk.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why there is no log, or not the wanted one.
+/// Settings of the log, as [`init`] takes them.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The events that are logged.
+    pub filter: Filter,
+    /// True to log to stderr.
+    pub console: bool,
+    /// The file to log to as well; a relative path is relative to the directory given to [`init`].
+    pub file: Option<PathBuf>,
+    /// Bytes at which the file is rotated.
+    pub file_size: u64,
+    /// Files kept, the current one included; at least 1.
+    pub files: usize,
+}
+
+/// Reasons for which the log cannot be opened or changed.
 #[derive(Debug, Error)]
 pub enum LogError {
-    /// A text is no filter.
-    #[error(
-        "{directives:?} is not a log level: {reason}; write error, warn, info, debug, trace or off, and TARGET=LEVEL after commas"
-    )]
-    Filter {
-        /// The text.
-        directives: String,
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// A text is not a filter.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
     /// The log file cannot be written.
     #[error(
         "cannot write the log file {path:?}: {source}; set log.file to another path, or to \"\" for none"
@@ -49,55 +60,50 @@ pub enum LogError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The log thread cannot be started.
     #[error("cannot start the log thread: {0}")]
     Thread(io::Error),
-    /// Something else in this process has installed a subscriber for log events.
+    /// Other code in this process has installed a subscriber for log events.
     #[error("the log of this process is already taken by another subscriber")]
     Taken,
 }
 
 type FilterHandle = reload::Handle<EnvFilter, Registry>;
 
-/// Tracing takes one subscriber for each process, for ever: it is installed once, and
-/// later calls of [`init`] change where it writes and what it lets through.
+/// The installed filter. Tracing takes one subscriber for each process, for ever; later calls of
+/// [`init`] replace its filter and its output.
 static FILTER: OnceLock<FilterHandle> = OnceLock::new();
 /// Held while [`FILTER`] is installed, so that two threads do not both try.
 static INSTALLING: Mutex<()> = Mutex::new(());
-/// Where lines go at present.
+/// The present destination of lines.
 static OUTPUT: RwLock<Option<Output>> = RwLock::new(None);
-/// The most recent lines.
 static RECENT: Mutex<Recent> = Mutex::new(Recent::new());
 
-/// Changes the log of a running process.
+/// Changes the level of a running log.
 #[derive(Debug, Clone)]
 pub struct LogHandle {
     filter: FilterHandle,
 }
 
 impl LogHandle {
-    /// Logs from now on what `directives` let through, as `log.level` in the configuration.
+    /// Replaces the filter by `directives`, written as `log.level` in the configuration.
     pub fn set_level(&self, directives: &str) -> Result<(), LogError> {
-        let filter = parse_filter(directives)?;
+        let filter: Filter = directives.parse()?;
         // The only failure is that the subscriber is gone, and it lives as long as the process.
-        self.filter.reload(filter).map_err(|_| LogError::Taken)
+        self.filter.reload(filter.build()).map_err(|_| LogError::Taken)
     }
 
-    /// What is let through at present.
+    /// The directives in force.
     pub fn level(&self) -> String {
-        let filter = self.filter.with_current(ToString::to_string).unwrap_or_default();
-        match filter.strip_prefix(QUIET).and_then(|rest| rest.strip_prefix(',')) {
-            Some(asked_for) => asked_for.to_owned(),
-            None => filter,
-        }
+        self.filter.with_current(directives_of).unwrap_or_default()
     }
 }
 
-/// Keeps the log open. Dropping it writes what is still waiting and closes the log,
-/// unless a later [`init`] has taken over.
+/// Keeps the log open. Dropping it flushes and closes the log, unless a later [`init`] has
+/// replaced it.
 #[derive(Debug)]
 pub struct LogGuard {
     handle: LogHandle,
@@ -120,52 +126,28 @@ impl Drop for LogGuard {
     }
 }
 
-/// Opens the log; a relative `log.file` is put in `dir`. When it is called again in the same
-/// process the newest configuration counts.
-pub fn init(config: &config::Log, dir: &Path) -> Result<LogGuard, LogError> {
-    let filter = parse_filter(&config.level)?;
-    let file = match &config.file {
+/// Opens the log; a relative `options.file` is relative to `dir`. A second call in the same
+/// process replaces the first one's filter and output.
+pub fn init(options: impl Into<Options>, dir: &Path) -> Result<LogGuard, LogError> {
+    let options = options.into();
+    let file = match &options.file {
         Some(name) => {
             let path = dir.join(name);
-            let opened = RollingFile::open(path.clone(), config.file_size.as_u64(), config.files);
+            let opened = RollingFile::open(path.clone(), options.file_size, options.files);
             Some(opened.map_err(|source| LogError::File { path, source })?)
         }
         None => None,
     };
-    let sink = Sink::new(config.console, file);
+    let sink = Sink::new(options.console, file);
     let output = Output::start(sink, LOG_QUEUE).map_err(LogError::Thread)?;
     let generation = output.generation();
-    let handle = LogHandle { filter: install(filter)? };
+    let handle = LogHandle { filter: install(options.filter.build())? };
     let previous = OUTPUT.write().replace(output);
     if let Some(previous) = previous {
         previous.flush(FLUSH_TIMEOUT);
     }
     Ok(LogGuard { handle, generation })
 }
-
-/// The filter that `directives` (`log.level`) mean. Stricter than the parser of tracing,
-/// which takes a mistyped level for the name of a target.
-pub(crate) fn parse_filter(directives: &str) -> Result<EnvFilter, LogError> {
-    let refused = |reason: String| LogError::Filter { directives: directives.into(), reason };
-    // Span filters, `[span{field=value}]=level`, have commas of their own.
-    if directives.contains('[') {
-        return EnvFilter::builder().parse(directives).map_err(|error| refused(error.to_string()));
-    }
-    let parts: Vec<&str> = directives.split(',').map(str::trim).collect();
-    for part in &parts {
-        let level = part.rsplit_once('=').map_or(*part, |(_, level)| level);
-        if level.is_empty() || level.parse::<LevelFilter>().is_err() {
-            return Err(refused(format!("there is no level {level:?}")));
-        }
-    }
-    EnvFilter::builder()
-        .parse(format!("{QUIET},{}", parts.join(",")))
-        .map_err(|error| refused(error.to_string()))
-}
-
-/// What is not let through unless it is named: the library for databases tells of whatever a driver says, and of that
-/// the DB threads log what matters, with its place.
-const QUIET: &str = "odbc_api=off";
 
 fn install(filter: EnvFilter) -> Result<FilterHandle, LogError> {
     let _installing = INSTALLING.lock();
@@ -183,7 +165,7 @@ fn install(filter: EnvFilter) -> Result<FilterHandle, LogError> {
     Ok(FILTER.get_or_init(|| handle).clone())
 }
 
-/// What the formatter writes to: it hands over each event with one `write_all`.
+/// Receives each formatted event in one `write_all`.
 struct Lines;
 
 impl io::Write for Lines {
@@ -200,10 +182,10 @@ impl io::Write for Lines {
     }
 }
 
-/// Waits, but not for long, until everything logged so far is written. For the ways
-/// out of the process that run no destructors.
+/// Flushes the lines logged so far, waiting at most 2 s. Serves the exits of the process that
+/// run no destructors.
 pub fn flush() {
-    // A thread that crashed while it held the lock must not hold up the end.
+    // A thread that crashed while it held the lock must not block the exit.
     if let Some(output) = OUTPUT.try_read_for(FLUSH_TIMEOUT)
         && let Some(output) = &*output
     {
@@ -216,7 +198,7 @@ pub fn recent_lines() -> Vec<String> {
     RECENT.try_lock_for(Duration::from_millis(100)).map(|recent| recent.lines()).unwrap_or_default()
 }
 
-/// Lines that were dropped since [`init`] because the log thread could not keep up.
+/// Lines dropped since [`init`] because the queue to the log thread was full.
 pub fn dropped_lines() -> u64 {
     OUTPUT.read().as_ref().map_or(0, Output::dropped)
 }
@@ -227,70 +209,57 @@ mod tests {
 
     use super::*;
 
-    /// The log belongs to the process: tests that open it take turns.
+    /// Serializes the tests that open the log: there is one for each process.
     static TURN: Mutex<()> = Mutex::new(());
 
-    fn config(level: &str) -> config::Log {
-        config::Log { level: level.into(), console: false, ..config::Log::default() }
-    }
-
-    #[test]
-    fn filters_are_checked_strictly() {
-        let check = |directives: &str, good: bool| {
-            assert_eq!(parse_filter(directives).is_ok(), good, "{directives:?}");
-        };
-        check("info", true);
-        check("WARN", true);
-        check("off", true);
-        check("info,throng_core::net=debug", true);
-        check("warn, throng_servers=trace", true);
-        check("info,[session{id=5}]=debug", true);
-        check("", false);
-        check("inof", false);
-        check("info,", false);
-        check("info,throng_core=", false);
-        check("info,throng_core=loud", false);
-        check("info,throng core=[", false);
+    fn options(level: &str) -> Options {
+        Options {
+            filter: level.parse().unwrap(),
+            console: false,
+            file: Some("throng.log".into()),
+            file_size: 16 << 20,
+            files: 5,
+        }
     }
 
     #[test]
     fn lines_reach_the_file_and_the_level_can_change() {
         let _turn = TURN.lock();
         let dir = tempfile::tempdir().unwrap();
-        let guard = init(&config("info,throng_core=info"), dir.path()).unwrap();
-        tracing::debug!("too quiet at first");
-        tracing::info!(shard = 3, "heard at once");
+        let guard = init(options("info,throng_core=info"), dir.path()).unwrap();
+        tracing::debug!("filtered at first");
+        tracing::info!(shard = 3, "logged at once");
         guard.handle().set_level("debug").unwrap();
         assert_eq!(guard.handle().level(), "debug");
-        tracing::debug!("heard later");
+        tracing::debug!("logged later");
         assert!(guard.handle().set_level("nonsense").is_err());
         flush();
         let text = fs::read_to_string(dir.path().join("throng.log")).unwrap();
-        assert!(text.contains("heard at once shard=3") && text.contains("heard later"), "{text}");
-        assert!(!text.contains("too quiet"), "{text}");
-        assert!(recent_lines().iter().any(|line| line.contains("heard later")));
+        assert!(text.contains("logged at once shard=3") && text.contains("logged later"), "{text}");
+        assert!(!text.contains("filtered"), "{text}");
+        assert!(recent_lines().iter().any(|line| line.contains("logged later")));
         assert_eq!(dropped_lines(), 0);
     }
 
     #[test]
-    fn the_newest_configuration_counts_and_an_old_guard_does_not_close_it() {
+    fn the_latest_init_wins_and_an_old_guard_does_not_close_the_log() {
         let _turn = TURN.lock();
         let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-        let first = init(&config("info"), dirs[0].path()).unwrap();
+        let first = init(options("info"), dirs[0].path()).unwrap();
         tracing::info!("to the first");
-        let second = init(&config("info"), dirs[1].path()).unwrap();
+        let second = init(options("info"), dirs[1].path()).unwrap();
         drop(first);
         tracing::info!("to the second");
         drop(second);
-        tracing::info!("to nobody");
+        tracing::info!("to no log");
         let read = |at: usize| fs::read_to_string(dirs[at].path().join("throng.log")).unwrap();
         assert!(read(0).contains("to the first") && !read(0).contains("to the second"));
-        assert!(read(1).contains("to the second") && !read(1).contains("to nobody"));
+        assert!(read(1).contains("to the second") && !read(1).contains("to no log"));
     }
 
     #[test]
     fn a_file_that_cannot_be_written_is_refused() {
-        let error = init(&config("info"), Path::new("/nonexistent")).unwrap_err().to_string();
+        let error = init(options("info"), Path::new("/nonexistent")).unwrap_err().to_string();
         assert!(error.contains("/nonexistent/throng.log") && error.contains("log.file"), "{error}");
     }
 }

@@ -1,13 +1,13 @@
-//! The most recent log lines, in memory that never grows.
+//! The most recent log lines, in bounded memory.
 
 use crate::limits::{LOG_RECENT, LOG_RECENT_LINE_MAX};
 
-/// A ring of [`LOG_RECENT`] lines, each cut at [`LOG_RECENT_LINE_MAX`] bytes. The buffer of a line
-/// that falls out serves the next one.
+/// A ring of [`LOG_RECENT`] lines, each cut at [`LOG_RECENT_LINE_MAX`] bytes. A line reuses the
+/// buffer of the line that it replaces.
 #[derive(Debug)]
 pub(super) struct Recent {
     lines: Vec<Vec<u8>>,
-    /// Where the next line goes once the ring is full: the oldest.
+    /// Index of the oldest line, which the next line replaces once the ring is full.
     next: usize,
 }
 
@@ -29,7 +29,7 @@ impl Recent {
         self.next = (self.next + 1) % LOG_RECENT;
     }
 
-    /// The lines, the oldest first.
+    /// Returns the lines, the oldest first.
     pub(super) fn lines(&self) -> Vec<String> {
         let (newer, older) = self.lines.split_at(self.next);
         older.iter().chain(newer).map(|line| String::from_utf8_lossy(line).into_owned()).collect()

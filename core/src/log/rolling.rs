@@ -1,36 +1,37 @@
-//! A log file that begins anew at a size and keeps a number of old ones.
+//! The log file: rotated at a size, with a bounded number of old files.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// `throng.log`, with `throng.log.1` (the youngest) and so on behind it.
+/// `throng.log`, followed by `throng.log.1` (the youngest) and so on.
 #[derive(Debug)]
 pub(super) struct RollingFile {
     path: PathBuf,
     file: File,
-    /// Bytes in the file.
+    /// Bytes in the current file.
     size: u64,
-    /// Bytes at which the next line goes to a new file.
+    /// Bytes at which the file is rotated.
     size_max: u64,
-    /// Files kept, with the one being written.
+    /// Files kept, the current one included.
     files: usize,
 }
 
 impl RollingFile {
-    /// Goes on at the end of the file at `path`, which only its owner can read when it is made.
+    /// Opens the file at `path` for appending; a new file is readable by its owner only.
     pub(super) fn open(path: PathBuf, size_max: u64, files: usize) -> io::Result<Self> {
         let file = open(&path)?;
         let size = file.metadata()?.len();
         Ok(Self { path, file, size, size_max, files })
     }
 
-    /// Writes one line whole, to a new file if it does not fit the old one.
+    /// Writes one line whole, to a new file if it does not fit the current one.
     pub(super) fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
         let full = self.size > 0 && self.size + line.len() as u64 > self.size_max;
         let rotated = if full { self.rotate() } else { Ok(()) };
-        // Without a new file the old one grows: that loses nothing, and the next line tries again.
+        // If the rotation fails, the current file grows: no line is lost, and the next line
+        // retries.
         self.file.write_all(line)?;
         self.size += line.len() as u64;
         rotated
@@ -40,7 +41,7 @@ impl RollingFile {
         if self.files == 1 {
             self.file.set_len(0)?;
         } else {
-            // The new file first: where there is none to be had, nothing has moved yet.
+            // The new file is opened first: if that fails, no file has been renamed yet.
             let new = self.path.with_extension("new");
             let file = open(&new)?;
             for age in (0..self.files - 1).rev() {
@@ -53,7 +54,7 @@ impl RollingFile {
         Ok(())
     }
 
-    /// The file that was rotated out `age` times.
+    /// Returns the path of the file that was rotated `age` times.
     fn aged(&self, age: usize) -> PathBuf {
         let mut name = self.path.clone().into_os_string();
         if age == 0 {
@@ -79,7 +80,7 @@ fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// Writes `lines` of 10 bytes into files of 30 bytes; `wanted` has each file's lines.
+    /// Writes `lines` lines of 10 bytes into files of 30 bytes; `wanted` has each file's lines.
     fn check(files: usize, lines: u32, wanted: &[&[u32]]) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("throng.log");
@@ -107,16 +108,18 @@ mod tests {
     }
 
     #[test]
-    fn without_a_new_file_the_old_ones_stay() {
+    fn a_failed_rotation_keeps_the_old_files() {
         let dir = tempfile::tempdir().unwrap();
         let mut log = RollingFile::open(dir.path().join("throng.log"), 30, 3).unwrap();
         (0..6).for_each(|n| log.write_line(format!("{n:09}\n").as_bytes()).unwrap());
-        // A directory stands where the new file is to be made.
+        // A directory takes the place of the new file.
         fs::create_dir(dir.path().join("throng.new")).unwrap();
-        (6..9).for_each(|n| assert!(log.write_line(format!("{n:09}\n").as_bytes()).is_err(), "it is told"));
+        for n in 6..9 {
+            assert!(log.write_line(format!("{n:09}\n").as_bytes()).is_err(), "no error");
+        }
         let read = |age| fs::read_to_string(log.aged(age)).unwrap();
         assert_eq!(read(1), "000000000\n000000001\n000000002\n");
-        assert_eq!(read(0).lines().count(), 6, "no line is lost");
+        assert_eq!(read(0).lines().count(), 6, "a line was lost");
     }
 
     #[test]

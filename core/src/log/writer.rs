@@ -11,16 +11,16 @@ use crate::metrics;
 
 use super::rolling::RollingFile;
 
-/// How often a file that cannot be written is complained about.
+/// Interval between complaints about a file that cannot be written.
 const COMPLAINT_INTERVAL: Duration = Duration::from_mins(1);
 
 enum Message {
     Line(Vec<u8>),
-    /// Answered when everything before it is written.
+    /// Answered when every line before it is written.
     Flush(SyncSender<()>),
 }
 
-/// The way to a log thread, which ends when this is dropped.
+/// The sending side of a log thread, which ends when it is dropped.
 #[derive(Debug)]
 pub(super) struct Output {
     queue: SyncSender<Message>,
@@ -29,7 +29,7 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Starts a thread that writes to `sink`; `queue` lines may wait for it.
+    /// Starts a thread that writes to `sink`, with a queue of `queue` lines.
     pub(super) fn start(mut sink: Sink, queue: usize) -> io::Result<Self> {
         static GENERATIONS: AtomicU64 = AtomicU64::new(0);
         let (sender, receiver) = sync_channel(queue);
@@ -40,12 +40,12 @@ impl Output {
         Ok(Self { queue: sender, dropped, generation })
     }
 
-    /// Tells one output from the next.
+    /// Number of this output among those of the process.
     pub(super) fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// Hands over a line, or drops and counts it: never waits.
+    /// Queues a line; never waits. If the queue is full, the line is dropped and counted.
     pub(super) fn push(&self, line: &[u8]) {
         if self.queue.try_send(Message::Line(line.to_vec())).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -53,17 +53,17 @@ impl Output {
         }
     }
 
-    /// Lines dropped so far.
+    /// Returns the number of dropped lines.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits until everything handed over is written, at most `timeout`.
+    /// Waits until every queued line is written, at most `timeout`.
     pub(super) fn flush(&self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
         let (done, waiting) = sync_channel(1);
         let mut message = Message::Flush(done);
-        // A full queue empties only as fast as the disk; there is no sending with a deadline.
+        // There is no send with a deadline, and a full queue drains only as fast as the disk.
         while let Err(TrySendError::Full(back)) = self.queue.try_send(message) {
             if Instant::now() >= deadline {
                 return;
@@ -76,23 +76,26 @@ impl Output {
 }
 
 fn run(queue: &Receiver<Message>, dropped: &AtomicU64, sink: &mut Sink) {
-    let mut told = 0;
+    let mut reported = 0;
     while let Ok(message) = queue.recv() {
-        let lost = dropped.load(Ordering::Relaxed);
-        if lost > told {
-            let notice = format!("[log] {} lines were dropped: the log could not keep up\n", lost - told);
+        let total = dropped.load(Ordering::Relaxed);
+        if total > reported {
+            let notice =
+                format!("[log] {} lines were dropped: the log could not keep up\n", total - reported);
             sink.write_line(notice.as_bytes());
-            told = lost;
+            reported = total;
         }
         match message {
             Message::Line(line) => sink.write_line(&line),
-            // Whoever asked may have given up.
-            Message::Flush(done) => drop(done.try_send(())),
+            Message::Flush(done) => {
+                // The caller of `flush` may have timed out.
+                let _ = done.try_send(());
+            }
         }
     }
 }
 
-/// Where the log thread writes. Nothing here can fail: there is nowhere left to report to.
+/// Destination of the log thread. Its errors go to stderr, at most once a minute.
 #[derive(Debug)]
 pub(super) struct Sink {
     console: bool,
@@ -127,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_drops_counts_and_says_so() {
-        // No thread drains this queue, so that it is full for certain.
+        // No thread drains this queue, so it is certain to be full.
         let (sender, receiver) = sync_channel(2);
         let output = Output { queue: sender, dropped: Arc::default(), generation: 0 };
         for n in 0..5 {

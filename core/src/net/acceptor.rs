@@ -1,4 +1,8 @@
-//! The thread that accepts connections and deals them to the shards.
+//! Acceptor: the thread that accepts connections and deals them to the shards.
+//!
+//! It takes a bounded number of connections from each listener in a pass, and never waits for a
+//! shard: a connection for which a mailbox has no room is closed. Without file descriptors it
+//! closes what waits.
 
 use std::fs::File;
 use std::io;
@@ -15,24 +19,26 @@ use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
 use super::endpoint::{Endpoint, PeerKind};
-use super::shard::{Mail, Mailbox, Shard};
+use super::mail::{Mail, Mailbox};
+use super::shard::Shard;
 use crate::limits::ACCEPTS_PER_TURN;
 use crate::metrics;
 
 const WAKER: Token = Token(usize::MAX);
 
-/// How long the acceptor rests when the system has no file descriptors or memory to give.
-const EXHAUSTED_REST: Duration = Duration::from_millis(100);
+/// Pause of the acceptor when the system has no file descriptors or memory to give.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
-/// How often the log hears of it: with every connection at most it would hear of little else.
-const WARN_EVERY: Duration = Duration::from_secs(1);
+/// Shortest time between two warnings that accepting fails. Otherwise each connection could cause
+/// one.
+const WARN_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A listener could not be made.
+/// Failure to bind a listener.
 #[derive(Debug, Error)]
-#[error("cannot listen on {address} ({what}): {source}{}", hint(source))]
+#[error("cannot listen on {address} ({purpose}): {source}{}", hint(source))]
 pub struct ListenError {
     address: SocketAddr,
-    what: &'static str,
+    purpose: &'static str,
     source: io::Error,
 }
 
@@ -45,7 +51,7 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// A bound port, and the rules for what connects to it.
+/// A bound port, with the rules for its connections.
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
@@ -53,11 +59,11 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds `address`; port 0 takes a free one. `what` names it in errors, and `backlog` is how
-    /// many connections the system may hold until they are accepted.
+    /// Binds `address`; port 0 chooses a free port. `purpose` names the listener in errors.
+    /// `backlog` is the most connections that the system holds before they are accepted.
     pub fn bind(
         address: SocketAddr,
-        what: &'static str,
+        purpose: &'static str,
         backlog: i32,
         endpoint: Arc<Endpoint>,
     ) -> Result<Self, ListenError> {
@@ -71,37 +77,37 @@ impl Listener {
             let address = socket.local_addr()?;
             Ok((socket, address))
         };
-        let (socket, address) = bind().map_err(|source| ListenError { address, what, source })?;
+        let (socket, address) = bind().map_err(|source| ListenError { address, purpose, source })?;
         Ok(Self { socket, address, endpoint })
     }
 
-    /// The address with its real port.
+    /// Returns the address, with the port that was bound.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 }
 
-/// A shard as the acceptor sees it.
+/// Mailbox and load of one shard.
 struct Target<C> {
     mailbox: Arc<Mailbox<C>>,
     load: Arc<AtomicUsize>,
-    /// Whether it was dealt sockets since it was last woken.
-    is_dealt: bool,
+    /// True if mail was pushed since the shard was last woken.
+    must_ring: bool,
 }
 
-/// The acceptor, built and ready to run.
+/// An acceptor, built and ready to run.
 pub struct Acceptor<C> {
     poll: Poll,
     listeners: Vec<Listener>,
     targets: Vec<Target<C>>,
     stop: Arc<AtomicBool>,
     waker: Arc<Waker>,
-    /// An open file whose only purpose is to be closed when descriptors run out, so that a
-    /// waiting connections can be accepted and closed instead of left hanging.
+    /// An open file that is closed when file descriptors run out, so that waiting connections can
+    /// be accepted and closed instead of left hanging.
     spare: Option<File>,
 }
 
-/// The acceptor's thread.
+/// Handle of a running acceptor.
 pub struct AcceptorHandle {
     thread: JoinHandle<()>,
     stop: Arc<AtomicBool>,
@@ -109,19 +115,20 @@ pub struct AcceptorHandle {
 }
 
 impl AcceptorHandle {
-    /// Closes the listeners and ends the thread.
+    /// Closes the listeners and ends the thread, and waits for it.
     pub fn stop(self) {
         self.stop.store(true, Ordering::Release);
         if let Err(error) = self.waker.wake() {
             tracing::warn!(%error, "cannot wake the acceptor");
         }
-        // A panic there has been reported by the panic hook.
+        // The panic hook has reported a panic of the thread.
         let _ = self.thread.join();
     }
 }
 
 impl<C: Send + 'static> Acceptor<C> {
-    /// An acceptor that deals what connects to `listeners` to `shards`.
+    /// Creates an acceptor that deals the connections of `listeners` to `shards`. Fails if the
+    /// system has no poller or waker to give.
     pub fn new(mut listeners: Vec<Listener>, shards: &[Shard<C>]) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
@@ -130,22 +137,23 @@ impl<C: Send + 'static> Acceptor<C> {
         }
         let targets = shards
             .iter()
-            .map(|shard| Target { mailbox: shard.mailbox(), load: shard.load(), is_dealt: false })
+            .map(|shard| Target { mailbox: shard.mailbox(), load: shard.load(), must_ring: false })
             .collect();
         let stop = Arc::new(AtomicBool::new(false));
         Ok(Self { poll, listeners, targets, stop, waker, spare: File::open("/dev/null").ok() })
     }
 
-    /// Starts the thread.
+    /// Starts the thread. Fails if the system has no thread to give.
     pub fn spawn(self, name: String) -> io::Result<AcceptorHandle> {
-        let (stop, waker) = (self.stop.clone(), self.waker.clone());
+        let stop = self.stop.clone();
+        let waker = self.waker.clone();
         let thread = std::thread::Builder::new().name(name).spawn(move || self.run())?;
         Ok(AcceptorHandle { thread, stop, waker })
     }
 
     fn run(mut self) {
         let mut events = Events::with_capacity(16);
-        // A listener with connections left over is looked at again without waiting for an event.
+        // Listeners that may have connections left over, for which no further event comes.
         let mut pending = vec![true; self.listeners.len()];
         let mut warned = None;
         while !self.stop.load(Ordering::Acquire) {
@@ -155,14 +163,14 @@ impl<C: Send + 'static> Acceptor<C> {
                     Ok(drained) => *pending = !drained,
                     Err(error) => {
                         metrics::ACCEPT_ERRORS.inc();
-                        if warned.is_none_or(|at: Instant| at.elapsed() > WARN_EVERY) {
+                        if warned.is_none_or(|at: Instant| at.elapsed() > WARN_INTERVAL) {
                             warned = Some(Instant::now());
                             tracing::warn!(%error, listener = %self.listeners[at].address, "cannot accept");
                         }
                         if matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE)) {
-                            Self::refuse_waiting(&mut self.spare, &self.listeners[at]);
+                            Self::close_waiting(&mut self.spare, &self.listeners[at]);
                         }
-                        timeout = Some(EXHAUSTED_REST);
+                        timeout = Some(EXHAUSTED_PAUSE);
                     }
                 }
             }
@@ -173,7 +181,7 @@ impl<C: Send + 'static> Acceptor<C> {
                 && error.kind() != io::ErrorKind::Interrupted
             {
                 tracing::error!(%error, "the acceptor's poller failed");
-                std::thread::sleep(EXHAUSTED_REST);
+                std::thread::sleep(EXHAUSTED_PAUSE);
             }
             for event in events.iter().filter(|event| event.token() != WAKER) {
                 pending[event.token().0] = true;
@@ -181,7 +189,7 @@ impl<C: Send + 'static> Acceptor<C> {
         }
     }
 
-    /// Accepts a bounded number of connections; true when no more wait.
+    /// Accepts a bounded number of connections. Returns true if no more wait.
     fn accept(listener: &Listener, targets: &mut [Target<C>]) -> io::Result<bool> {
         let mut drained = false;
         for _ in 0..ACCEPTS_PER_TURN {
@@ -191,7 +199,7 @@ impl<C: Send + 'static> Acceptor<C> {
                     drained = true;
                     break;
                 }
-                // The peer gave up while it waited, or a signal came: the next one, please.
+                // The peer gave up while it waited, or a signal interrupted the call.
                 Err(error)
                     if matches!(
                         error.kind(),
@@ -209,20 +217,21 @@ impl<C: Send + 'static> Acceptor<C> {
         Ok(drained)
     }
 
-    /// Gives a socket to the shard with the fewest clients.
+    /// Passes a socket to the shard with the fewest clients.
     fn deal(listener: &Listener, targets: &mut [Target<C>], socket: TcpStream, peer: SocketAddr) {
         metrics::ACCEPTED.inc();
-        // Without it a small packet would wait for the answer to the one before.
+        // With Nagle's algorithm a small packet would wait for the acknowledgment of the one
+        // before. If the system refuses, packets are only late.
         let _ = socket.set_nodelay(true);
         let least = targets.iter_mut().min_by_key(|target| target.load.load(Ordering::Relaxed));
         if let Some(target) = least {
-            // Counted before the shard can see it; so a shard that is busy is not taken for empty,
-            // and none says "full" while another has room.
+            // Counted before the shard reads its mail. Otherwise a busy shard would look empty, and
+            // could refuse clients while another shard has room.
             let count = usize::from(listener.endpoint.peer == PeerKind::Client);
             target.load.fetch_add(count, Ordering::Relaxed);
-            target.is_dealt = true;
-            // A full mailbox closes the socket: the shard is far behind, and waiting here
-            // would let the whole backlog go stale.
+            target.must_ring = true;
+            // A full mailbox closes the socket. The shard is far behind, and waiting for it would
+            // let the whole backlog go stale.
             if target.mailbox.try_push(Mail::Adopt(socket, peer, listener.endpoint.clone())).is_err() {
                 target.load.fetch_sub(count, Ordering::Relaxed);
                 metrics::REFUSED_FULL.inc();
@@ -231,14 +240,14 @@ impl<C: Send + 'static> Acceptor<C> {
     }
 
     fn ring(targets: &mut [Target<C>]) {
-        for target in targets.iter_mut().filter(|target| target.is_dealt) {
-            target.is_dealt = false;
+        for target in targets.iter_mut().filter(|target| target.must_ring) {
+            target.must_ring = false;
             target.mailbox.ring();
         }
     }
 
-    /// Out of descriptors: gives up the spare one to take what waits off the backlog and close it.
-    fn refuse_waiting(spare: &mut Option<File>, listener: &Listener) {
+    /// Accepts and closes waiting connections with the spare file descriptor.
+    fn close_waiting(spare: &mut Option<File>, listener: &Listener) {
         drop(spare.take());
         for _ in 0..ACCEPTS_PER_TURN {
             if listener.socket.accept().is_err() {

@@ -1,10 +1,10 @@
-//! What all sessions of one kind have in common: keys, limits and patience.
+//! Rules that all sessions of one kind share: keys, limits and timeouts.
 
 use std::time::Duration;
 
 use crate::crypto::Credentials;
 
-/// What stands at the other end.
+/// Kind of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PeerKind {
     /// A player's client, or, in the load harness, the server that the client talks to.
@@ -13,27 +13,27 @@ pub enum PeerKind {
     Link,
 }
 
-/// The rules of a listener, or of the connections dialled to one kind of server.
+/// Rules for the connections of one listener, or for those dialed to one kind of server.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// What stands at the other end.
+    /// Kind of the peer.
     pub peer: PeerKind,
-    /// How the two ends know each other.
+    /// Keys with which the two ends authenticate each other.
     pub credentials: Credentials,
-    /// Longest frame body taken from the peer after the handshake, in bytes.
+    /// Longest frame body accepted from the peer after the handshake, in bytes.
     pub body_max: usize,
-    /// Bytes that may wait for the peer's socket before it counts as too slow. One
-    /// frame more may be queued than fits.
+    /// Most bytes that may wait for the peer's socket; beyond, the peer is too slow. The frame that
+    /// passes the limit is still queued.
     pub outbox_max: usize,
-    /// From connecting to the end of the handshake.
+    /// Longest time from connecting to the end of the handshake.
     pub handshake_timeout: Duration,
-    /// From the end of the handshake to the peer's first packet, if that is limited.
+    /// Longest time from the end of the handshake to the peer's first packet; none for no limit.
     pub first_packet_timeout: Option<Duration>,
-    /// Silence after which the peer is asked for a sign of life, if it is.
+    /// Silence of the peer after which it is sent a heartbeat; none for no heartbeats.
     pub heartbeat: Option<Duration>,
-    /// Silence after which the peer is given up, if it is.
+    /// Silence of the peer after which the session is closed; none for no limit.
     pub idle_timeout: Option<Duration>,
-    /// How long a closing session waits for the peer to take what is queued for it,
-    /// and for the peer's own close.
+    /// Longest time for which a closing session waits for the peer to accept what is queued, and
+    /// for the peer's own close.
     pub linger: Duration,
 }

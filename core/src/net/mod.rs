@@ -1,20 +1,34 @@
-//! The event loops: sessions, their sockets and their timers.
+//! Event loops: sessions, their sockets, and their timers.
 //!
-//! [`session`], [`outbox`], [`table`], [`membership`] and [`room_log`] know no socket and no clock.
-//! [`shard`], `sessions`, `dialer` and [`acceptor`] are the only places that import mio.
+//! [`session`], [`outbox`], [`table`], [`membership`] and [`room_log`] know neither sockets nor
+//! clocks. On top of them `conn`, `sessions`, [`shard`] and [`acceptor`] bring in mio; each uses
+//! only those before it. Tables and queues are bounded by [`ShardSize`] and
+//! [`limits`](crate::limits).
 
 pub mod acceptor;
+mod conn;
+mod dial_side;
 mod dialer;
 pub mod endpoint;
+mod lifecycle;
+mod mail;
 pub mod membership;
 pub mod outbox;
 pub mod room_log;
+mod seats;
 pub mod session;
 mod sessions;
 pub mod shard;
+mod shard_size;
 pub mod table;
 
 pub use acceptor::{Acceptor, AcceptorHandle, ListenError, Listener};
+pub use dialer::DialError;
 pub use endpoint::{Endpoint, PeerKind};
+pub use lifecycle::{Closed, Opened};
+pub use mail::{Mail, Mailbox};
 pub use membership::LogLimits;
-pub use shard::{App, Closed, Mail, Mailbox, Opened, Sessions, Shard, ShardSize};
+pub use sessions::Sessions;
+pub use sessions::app::App;
+pub use shard::Shard;
+pub use shard_size::ShardSize;

@@ -1,4 +1,4 @@
-//! What waits for one session's socket.
+//! Bytes that wait for one session's socket.
 
 use crate::limits::{SPARE_BUFFER_BYTES, SPARE_BUFFERS};
 
@@ -6,14 +6,14 @@ use crate::limits::{SPARE_BUFFER_BYTES, SPARE_BUFFERS};
 #[derive(Default)]
 pub struct Outbox {
     bytes: Vec<u8>,
-    /// Bytes at the front that the socket has taken.
+    /// Bytes at the front that the socket has accepted.
     written: usize,
 }
 
-/// Written bytes at the front of a buffer that are worth moving the rest for.
+/// Written bytes at the front of a buffer beyond which the rest may be moved there.
 const COMPACT_AT: usize = 64 * 1024;
 
-/// Buffers that outboxes use one after the other, so that a busy loop allocates nothing.
+/// Buffers for the outboxes of one shard, reused so that a busy loop allocates nothing.
 #[derive(Default)]
 pub struct BufferPool(Vec<Vec<u8>>);
 
@@ -31,27 +31,27 @@ impl BufferPool {
 }
 
 impl Outbox {
-    /// Bytes that wait.
+    /// Returns the number of bytes that wait.
     pub fn len(&self) -> usize {
         self.bytes.len() - self.written
     }
 
-    /// Whether nothing waits.
+    /// Returns true if no bytes wait.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The bytes that wait, for the socket.
+    /// Returns the bytes that wait.
     pub fn waiting(&self) -> &[u8] {
         &self.bytes[self.written..]
     }
 
-    /// Where to append frames.
+    /// Returns the buffer to append frames to.
     pub fn tail(&mut self, pool: &mut BufferPool) -> &mut Vec<u8> {
         if self.bytes.capacity() == 0 {
             self.bytes = pool.take();
         }
-        // A peer that is always a little behind must not keep what it has read.
+        // The buffer of a peer that is always a little behind must not grow for ever.
         if self.written > COMPACT_AT && self.written > self.bytes.len() / 2 {
             self.bytes.drain(..self.written);
             self.written = 0;
@@ -59,7 +59,7 @@ impl Outbox {
         &mut self.bytes
     }
 
-    /// The socket has taken `count` bytes.
+    /// Removes `count` bytes, which the socket has accepted.
     pub fn consume(&mut self, count: usize, pool: &mut BufferPool) {
         self.written += count;
         debug_assert!(self.written <= self.bytes.len());
@@ -68,7 +68,7 @@ impl Outbox {
         }
     }
 
-    /// Drops what waits.
+    /// Drops all bytes and gives the buffer back to the pool.
     pub fn clear(&mut self, pool: &mut BufferPool) {
         self.written = 0;
         pool.give(std::mem::take(&mut self.bytes));
@@ -81,10 +81,11 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Whatever the socket takes at a time, it gets every byte once and in order.
+        /// The socket gets every byte once and in order, for any sizes of its writes.
         #[test]
         fn bytes_go_out_once_and_in_order(steps in prop::collection::vec((0usize..9000, any::<u16>()), 0..64)) {
-            let (mut outbox, mut pool) = (Outbox::default(), BufferPool::default());
+            let mut outbox = Outbox::default();
+            let mut pool = BufferPool::default();
             let mut next = 0u8;
             let mut expected = 0u8;
             let mut receive = |bytes: &[u8]| {

@@ -1,22 +1,25 @@
-//! What has been said in a room and not yet been written to all of its members on this shard.
+//! Log of the frames of one room and class that some members on this shard have not been sent.
 //!
-//! A frame is kept once, however many members are to get it. A member has nothing but the number of the
-//! frame that it gets next, its cursor; appending costs the same for ten members and for ten thousand. Frames
-//! lie in segments from a pool that all rooms of the shard share, and a log that everybody has caught up with
-//! has none: idle rooms cost no buffers.
+//! A frame is kept once for all members. A member has only a cursor, the number of its next frame,
+//! so that appending costs the same for ten members and for ten thousand. Frames lie in segments
+//! from a pool that all rooms of the shard share. A log that all members have caught up with has no
+//! segment, so that idle rooms cost no buffers.
 //!
 //! ```text
 //!        lost members          cursors                  caught up
 //!             v            v     v       v                  v
-//!   (given up)| segment 7        | segment 8   | segment 9  |
+//!    (evicted)| segment 7        | segment 8   | segment 9  |
 //!             ^ oldest                                      ^ next
 //! ```
 //!
-//! Each segment counts the cursors in it. Who has caught up is counted apart, so that an append moves all of
-//! those at once, into the segment of the new frame. A segment without cursors and before all others is given back. When
-//! a log has as many segments as it may and needs another, the oldest is given up: whose cursor was there
-//! has lost what it held, and is told how much. When the pool is empty, the oldest segment of all is given up, whosever it is: it is
-//! held by those who are furthest behind, and not by the room that has something to say.
+//! Each segment counts the cursors in it. Caught-up members share one counter, so that an append
+//! moves them all, into the segment of the new frame, in O(1). A segment without cursors before all
+//! others goes back to the pool.
+//!
+//! A log that needs a segment beyond its limit evicts its oldest one. Members whose cursor is in
+//! there lose its frames and are told how many. When the pool is empty, the oldest segment of all
+//! logs is evicted: it is held by the members that are furthest behind, and not by the room that
+//! appends.
 
 use std::collections::VecDeque;
 
@@ -25,35 +28,35 @@ use slab::Slab;
 use crate::limits::{FRAME_HEADER, SEGMENT_BYTES, SERVER_BODY_MAX};
 use crate::metrics;
 
-/// What a segment counts for in the metric.
+/// Change of the metric for one segment.
 #[allow(clippy::cast_possible_wrap)] // 64 KiB
 const SEGMENT: i64 = SEGMENT_BYTES as i64;
 
-/// Whose a log is: its room's slot, and its class's place.
+/// Owner of a log: the slot of its room, and the index of its class.
 pub type Owner = (usize, usize);
 
-/// Segments that the logs of a shard use one after the other.
+/// Segments for all logs of a shard.
 #[derive(Debug)]
 pub struct SegmentPool {
     spare: Vec<Segment>,
-    /// Segments in logs: whose each is, and how many were taken before it.
+    /// For each segment in a log, its owner and the number of segments taken before it.
     used: Slab<(Owner, u64)>,
     taken: u64,
     max: usize,
 }
 
 impl SegmentPool {
-    /// At most `max` segments in all logs together. They are allocated when first needed, and kept.
+    /// Creates a pool of `max` segments. They are allocated when first needed, and kept.
     pub fn new(max: usize) -> Self {
         Self { spare: Vec::new(), used: Slab::new(), taken: 0, max: max.max(1) }
     }
 
-    /// Segments in logs.
+    /// Returns the number of segments in logs.
     pub fn used(&self) -> usize {
         self.used.len()
     }
 
-    /// When no segment is left: whose log has the oldest one, which is that log's first.
+    /// Returns the owner of the oldest segment if none is left. It is the first segment of its log.
     pub fn eviction_candidate(&self) -> Option<Owner> {
         if self.used.len() < self.max {
             return None;
@@ -61,7 +64,7 @@ impl SegmentPool {
         self.used.iter().map(|(_, used)| used).min_by_key(|(_, taken)| *taken).map(|(owner, _)| *owner)
     }
 
-    /// One of the segments, of which one must be left: [`Self::eviction_candidate`] says whether it is.
+    /// Takes a segment. One must be left, so [`Self::eviction_candidate`] must return none.
     fn take(&mut self, owner: Owner, first: u64) -> Segment {
         debug_assert!(self.used.len() < self.max);
         let mut segment = self
@@ -91,27 +94,27 @@ impl Drop for SegmentPool {
     }
 }
 
-/// Some frames in a row.
+/// Consecutive frames of a log.
 #[derive(Debug, Default)]
 struct Segment {
-    /// The number of its first frame.
+    /// Number of its first frame.
     first: u64,
-    /// Where the pool has it noted.
+    /// Key in [`SegmentPool::used`].
     slot: usize,
     bytes: Vec<u8>,
-    /// Where each frame ends in `bytes`.
+    /// End of each frame in `bytes`.
     ends: Vec<u32>,
-    /// Cursors at its frames.
+    /// Number of cursors at its frames.
     cursors: usize,
 }
 
 impl Segment {
-    /// The number after its last frame.
+    /// Returns the number after its last frame.
     fn after(&self) -> u64 {
         self.first + self.ends.len() as u64
     }
 
-    /// Where frame `number` begins, or the last one ends.
+    /// Returns the start of frame `number`, or the end of the last frame.
     fn offset(&self, number: u64) -> usize {
         match (number - self.first) as usize {
             0 => 0,
@@ -124,65 +127,67 @@ impl Segment {
     }
 }
 
-/// The frames of one room and class, and how many members have not had them.
+/// Log of one room and class.
 #[derive(Debug, Default)]
 pub struct Log {
     segments: VecDeque<Segment>,
-    /// The number of the next frame; numbers are this log's own and count from 0.
+    /// Number of the next frame. Each log counts from 0.
     next: u64,
-    /// Members whose cursor is at `next`.
+    /// Number of members whose cursor is at `next`.
     caught_up: usize,
-    /// Members whose cursor is before the oldest segment.
+    /// Number of members whose cursor is before the oldest segment.
     lost: usize,
 }
 
-/// How far bytes that were written reach.
+/// End of a write in a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reached<'a> {
-    /// The cursor after them.
+    /// Cursor behind the written bytes, and behind a torn frame.
     pub cursor: u64,
-    /// The bytes that are left of a frame whose beginning is written: they must go out before anything else.
+    /// Rest of a frame that was written in part. It must go out before anything else.
     pub torn: &'a [u8],
-    /// Bytes that lie beyond the log, and are not its.
+    /// Written bytes that lie behind the end of the log, and belong to others.
     pub rest: usize,
 }
 
 impl Log {
-    /// The number of the next frame to be appended.
+    /// Returns the number of the next frame to be appended.
     pub fn next(&self) -> u64 {
         self.next
     }
 
-    /// Whether no segment is in use: everybody has caught up.
+    /// Returns true if no segment is in use, because all members have caught up or lost their
+    /// frames.
     pub fn is_empty(&self) -> bool {
         self.segments.is_empty()
     }
 
-    /// The number of the oldest frame that is still there.
+    /// Returns the number of the oldest frame in the log.
     fn oldest(&self) -> u64 {
         self.segments.front().map_or(self.next, |segment| segment.first)
     }
 
-    /// Whether a cursor points to what is not there any more.
+    /// Returns true if the frame at the cursor was evicted.
     pub fn is_lost(&self, cursor: u64) -> bool {
         cursor < self.oldest()
     }
 
-    /// Members that have lost frames.
+    /// Returns the number of members whose cursor is lost.
     pub fn lost(&self) -> usize {
         self.lost
     }
 
-    /// Whether a frame of this length needs another segment.
+    /// Returns true if a frame of this length needs another segment.
     pub fn needs_segment(&self, length: usize) -> bool {
         !self.segments.back().is_some_and(|last| last.fits(length))
     }
 
-    /// Appends a frame to the log of `owner`, which may have `segments_max` segments. If it needs one, the pool must have one left.
+    /// Appends a frame to the log of `owner`, which may have `segments_max` segments. Does nothing
+    /// if the log has no members. If the log [needs a segment](Self::needs_segment), the pool must
+    /// have one left.
     pub fn append(&mut self, frame: &[u8], owner: Owner, segments_max: usize, pool: &mut SegmentPool) {
         debug_assert!(frame.len() <= FRAME_HEADER + SERVER_BODY_MAX);
         if self.caught_up == 0 && self.segments.is_empty() && self.lost == 0 {
-            // Nobody is here to get it.
             return;
         }
         if self.needs_segment(frame.len()) {
@@ -198,7 +203,7 @@ impl Log {
         self.next += 1;
     }
 
-    /// Gives up the oldest segment: whoever has not had all of it has lost it.
+    /// Evicts the oldest segment. Members whose cursor is in there have lost its remaining frames.
     pub fn evict_oldest(&mut self, pool: &mut SegmentPool) {
         if let Some(segment) = self.segments.pop_front() {
             self.lost += segment.cursors;
@@ -206,33 +211,33 @@ impl Log {
         }
     }
 
-    /// A frame that is in the log, for what its sender writes into it last.
+    /// Returns a frame in the log, so that its fan-out time can be written into it.
     pub fn frame_mut(&mut self, number: u64) -> Option<&mut [u8]> {
         let segment = self.segments.iter_mut().rev().find(|segment| segment.first <= number)?;
-        let (start, end) = (segment.offset(number), *segment.ends.get((number - segment.first) as usize)?);
+        let start = segment.offset(number);
+        let end = *segment.ends.get((number - segment.first) as usize)?;
         Some(&mut segment.bytes[start..end as usize])
     }
 
-    /// A new member: it gets what is appended from now on. The result is its cursor.
+    /// Adds a member, which gets the frames that are appended from now on. Returns its cursor.
     pub fn join(&mut self) -> u64 {
         self.caught_up += 1;
         self.next
     }
 
-    /// The member whose cursor this is gets nothing more.
+    /// Removes the member with this cursor.
     pub fn leave(&mut self, cursor: u64, pool: &mut SegmentPool) {
         *self.count_at(cursor) -= 1;
         self.release(pool);
     }
 
-    /// The member gets nothing of what it has not had: its cursor moves to the end. The results are the cursor, and
-    /// how many frames that was.
+    /// Moves a member's cursor to the end. Returns the new cursor and the number of frames skipped.
     pub fn skip(&mut self, cursor: u64, pool: &mut SegmentPool) -> (u64, u64) {
         self.advance(cursor, self.next, pool);
         (self.next, self.next - cursor)
     }
 
-    /// The bytes from a cursor on, in pieces; none when it has caught up, or is lost.
+    /// Returns the bytes from a cursor on, in pieces; none if the cursor has caught up or is lost.
     pub fn pending(&self, cursor: u64) -> impl Iterator<Item = &[u8]> {
         let from = match self.find(cursor) {
             Some(at) => at,
@@ -243,7 +248,7 @@ impl Log {
             .map(move |segment| &segment.bytes[segment.offset(cursor.max(segment.first))..])
     }
 
-    /// How far `count` bytes, written from `cursor` on, reach. The cursor is not moved by it.
+    /// Returns the end of `count` bytes that were written from `cursor` on. Moves no cursor.
     pub fn reach(&self, cursor: u64, mut count: usize) -> Reached<'_> {
         let Some(from) = self.find(cursor) else { return Reached { cursor, torn: &[], rest: count } };
         let mut at = cursor;
@@ -254,7 +259,7 @@ impl Log {
                 let end = start + count;
                 let whole = segment.ends.partition_point(|frame_end| *frame_end as usize <= end);
                 let cursor = segment.first + whole as u64;
-                // A frame is torn if something of it is written: its beginning is not where the writing ended.
+                // The frame is torn if the write ended behind its start.
                 let torn = if segment.offset(cursor) == end {
                     &[][..]
                 } else {
@@ -269,7 +274,7 @@ impl Log {
         Reached { cursor: at, torn: &[], rest: count }
     }
 
-    /// A member's cursor moves on.
+    /// Moves a member's cursor.
     pub fn advance(&mut self, from: u64, to: u64, pool: &mut SegmentPool) {
         debug_assert!(from <= to && to <= self.next);
         if from == to {
@@ -280,7 +285,8 @@ impl Log {
         self.release(pool);
     }
 
-    /// The segment of a cursor; none if it has caught up or is lost. Nearly always it is one of the last.
+    /// Returns the index of a cursor's segment; none if the cursor has caught up or is lost.
+    /// Searches from the end, because most cursors are in one of the last segments.
     fn find(&self, cursor: u64) -> Option<usize> {
         if cursor >= self.next {
             return None;
@@ -298,7 +304,7 @@ impl Log {
         }
     }
 
-    /// Gives back the segments that nobody needs.
+    /// Gives the segments before the first cursor back to the pool.
     fn release(&mut self, pool: &mut SegmentPool) {
         while self.segments.front().is_some_and(|segment| segment.cursors == 0) {
             if let Some(segment) = self.segments.pop_front() {
@@ -307,7 +313,7 @@ impl Log {
         }
     }
 
-    /// Gives back all segments: the log is no more.
+    /// Gives all segments back to the pool and forgets all members.
     pub fn clear(&mut self, pool: &mut SegmentPool) {
         while let Some(segment) = self.segments.pop_front() {
             pool.give(segment);

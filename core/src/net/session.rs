@@ -1,5 +1,10 @@
-//! One session, without its socket: received bytes and `now` go in; packets,
-//! bytes to send and the reason of the end come out.
+//! Protocol state of one session, without its socket.
+//!
+//! In the manner of quinn-proto, `handle_*` takes received bytes or an event together with the
+//! time, and [`Session::poll_transmit`] gives the bytes to write. A session reads no clock, so that
+//! tests run it under virtual time. What waits for the peer is bounded by the owner, which closes a
+//! session that [`Session::is_too_slow`]. Bytes that a session cannot accept end it with a
+//! [`CloseReason`]; no bytes can make it panic.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,93 +24,93 @@ use crate::wire::packets::{
 };
 use crate::wire::{CloseReason, Text};
 
-/// Where a session stands. It only moves down this list.
+/// Phase of a session. It only moves down this list.
 enum State {
-    /// Dialled; the TCP connection is being made.
+    /// Dialed; the TCP connection is not established yet. Holds the first handshake message.
     Connecting(Initiator, Vec<u8>),
-    /// Accepted; the initiator's handshake message has not come.
+    /// Accepted; the initiator's handshake message has not arrived.
     AwaitInitiator,
-    /// Dialled and connected; our handshake message is on its way.
+    /// Dialed and connected; our handshake message is queued or sent.
     AwaitResponder(Initiator),
     /// Packets flow.
     Open(SessionKeys),
-    /// The end has been decided. What is queued still goes out; input is ignored.
+    /// The end is decided. Queued bytes still go out; input is ignored.
     Closing {
-        /// When to stop waiting for the peer.
+        /// End of the wait for the peer's own close.
         until: Instant,
     },
 }
 
-/// What the front of received bytes was.
+/// Result of a frame that [`Session::handle_frame`] accepted.
 #[derive(Debug)]
-pub enum Step {
-    /// The beginning of a frame, or nothing.
-    NeedMore,
-    /// A frame of so many bytes, which the session dealt with itself.
-    Handled(usize),
-    /// A frame of so many bytes, which finished the handshake.
-    Opened(usize),
-    /// A frame of so many bytes, and its packet.
-    Packet(usize, Packet),
-    /// A frame of so many bytes from a room, and where in it the packet lies, still encoded: [`room_packet`] decodes it.
-    Room(usize, u32, Range<usize>),
-    /// A frame of so many bytes, which brought a room's key: it is to be given to [`Session::add_room_key`], expanded.
-    RoomKey(usize, RoomKey),
-    /// The peer says that it closes, and why.
-    PeerCloses(CloseReason, Text<255>),
-    /// The session must end.
-    Bad(CloseReason),
+pub enum Event {
+    /// The session dealt with the frame itself, or ignored it because it is closing.
+    Consumed,
+    /// The frame completed the handshake.
+    Opened,
+    /// A packet for the application.
+    Packet(Packet),
+    /// A packet from a room, still encoded; [`room_packet`] decodes it.
+    RoomPacket {
+        /// The room whose key opened the frame.
+        room: u32,
+        /// Position of the encoded packet, counted from the first byte of the frame.
+        packet: Range<usize>,
+    },
+    /// A room's key. The owner expands it and passes it to [`Session::add_room_key`].
+    RoomKey(RoomKey),
+    /// The peer announced its close, with a reason and a detail for the log.
+    PeerClosed(CloseReason, Text<255>),
 }
 
-/// What a session's timer asks for.
+/// Instruction to the owner of a session's timer.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Due {
-    /// Nothing before this moment.
-    Later(Instant),
-    /// Nothing, unless something else happens.
-    Never,
-    /// The session must end.
-    End(CloseReason),
-    /// A closing session has waited long enough: drop it.
-    Drop,
+pub enum TimerAction {
+    /// Call [`Session::handle_timeout`] again at this time.
+    ArmAt(Instant),
+    /// No deadline is pending until the session receives or sends something.
+    Disarm,
+    /// A deadline has passed: close the session with this reason.
+    Close(CloseReason),
+    /// A closing session has lingered long enough: remove it.
+    Remove,
 }
 
-/// One session's protocol state.
+/// Protocol state of one session.
 pub struct Session {
     endpoint: Arc<Endpoint>,
     state: State,
-    /// What waits for the socket.
-    pub outbox: Outbox,
-    /// When the session was made; from `Open` on, when it opened.
-    since: Instant,
-    /// When bytes last came in.
-    heard: Instant,
-    /// When the heartbeat that has no answer yet was sent.
-    asked: Option<Instant>,
-    /// Whether the peer has sent a packet of its own since the session opened.
-    greeted: bool,
-    /// Set once: why the session ended.
-    ended: Option<CloseReason>,
-    /// What a dialled session needs to open what is said in rooms.
+    outbox: Outbox,
+    /// Time of creation; from `State::Open` on, the time at which the handshake was completed.
+    opened_at: Instant,
+    last_received: Instant,
+    /// Valid from a heartbeat until its answer.
+    heartbeat_sent_at: Option<Instant>,
+    /// True once the peer has sent a packet other than a heartbeat, its answer or a close.
+    got_first_packet: bool,
+    /// Set once.
+    close_reason: Option<CloseReason>,
+    /// Only dialed clients open frames of rooms.
     rooms: Option<Box<RoomSide>>,
 }
 
-/// The rooms of a session that dialled.
+/// Room keys of a session that dialed.
 #[derive(Default)]
 struct RoomSide {
     keys: RoomKeys,
-    /// The fan-out time of the last frame, if it came with a room's key.
+    /// Fan-out time of the latest packet; none if the packet was not sealed with a room's key.
     fan_out_us: Option<u32>,
 }
 
 impl Session {
-    /// A session for a socket that has been accepted.
+    /// Creates the session of an accepted socket.
     pub fn accepted(endpoint: Arc<Endpoint>, now: Instant) -> Self {
         Self::new(endpoint, State::AwaitInitiator, now)
     }
 
-    /// A session for a socket that is being connected.
-    pub fn dialled(endpoint: Arc<Endpoint>, now: Instant) -> Result<Self, CloseReason> {
+    /// Creates the session of a socket that is connecting. Fails if the first handshake message
+    /// cannot be made.
+    pub fn dialed(endpoint: Arc<Endpoint>, now: Instant) -> Result<Self, CloseReason> {
         let (initiator, first) = Initiator::start(&endpoint.credentials)?;
         let mut session = Self::new(endpoint, State::Connecting(initiator, first), now);
         if session.endpoint.peer == PeerKind::Client {
@@ -119,37 +124,37 @@ impl Session {
             endpoint,
             state,
             outbox: Outbox::default(),
-            since: now,
-            heard: now,
-            asked: None,
-            greeted: false,
-            ended: None,
+            opened_at: now,
+            last_received: now,
+            heartbeat_sent_at: None,
+            got_first_packet: false,
+            close_reason: None,
             rooms: None,
         }
     }
 
-    /// The session's rules.
+    /// Keys, limits and timeouts of the session.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
     }
 
-    /// Whether packets may be sent.
+    /// Returns true if packets may be sent.
     pub fn is_open(&self) -> bool {
         matches!(self.state, State::Open(_))
     }
 
-    /// Whether the TCP connection is still being made.
+    /// Returns true if the TCP connection is not established yet.
     pub fn is_connecting(&self) -> bool {
         matches!(self.state, State::Connecting(..))
     }
 
-    /// Why the session ended, once it has.
-    pub fn ended(&self) -> Option<CloseReason> {
-        self.ended
+    /// Returns the reason of the session's end, once the end is decided.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.close_reason
     }
 
-    /// The TCP connection is made: the handshake can start.
-    pub fn connected(&mut self, pool: &mut BufferPool) {
+    /// Starts the handshake, now that the TCP connection is established.
+    pub fn handle_connected(&mut self, pool: &mut BufferPool) {
         match std::mem::replace(&mut self.state, State::AwaitInitiator) {
             State::Connecting(initiator, first) => {
                 self.outbox.tail(pool).extend_from_slice(&first);
@@ -159,72 +164,74 @@ impl Session {
         }
     }
 
-    /// Deals with at most one frame at the front of `bytes`, in place.
-    pub fn step(&mut self, bytes: &mut [u8], now: Instant, pool: &mut BufferPool) -> Step {
+    /// Handles the frame at the front of `bytes`, in place. Returns its length and result, or none
+    /// if `bytes` holds less than a frame. A closing session consumes all bytes.
+    ///
+    /// An error is the reason with which the owner must [`close`](Self::close) the session.
+    pub fn handle_frame(
+        &mut self,
+        bytes: &mut [u8],
+        now: Instant,
+        pool: &mut BufferPool,
+    ) -> Result<Option<(usize, Event)>, CloseReason> {
         let body_max = match self.state {
             State::Open(_) => self.endpoint.body_max,
-            State::Closing { .. } => return Step::Handled(bytes.len()),
+            State::Closing { .. } => return Ok(Some((bytes.len(), Event::Consumed))),
             _ => HANDSHAKE_BODY_MAX,
         };
         let (kind, used) = match frame::split(bytes, body_max) {
             Split::Frame(kind, used) => (kind, used),
-            Split::NeedMore(_) => return Step::NeedMore,
-            Split::Bad(reason) => return Step::Bad(reason),
+            Split::NeedMore(_) => return Ok(None),
+            Split::Bad(reason) => return Err(reason),
         };
-        self.heard = now;
-        match self.frame(kind, &mut bytes[..used], now, pool) {
-            Ok(Event::Handled) => Step::Handled(used),
-            Ok(Event::Opened) => Step::Opened(used),
-            Ok(Event::Packet(packet)) => Step::Packet(used, packet),
-            Ok(Event::Room(room, packet)) => Step::Room(used, room, packet),
-            Ok(Event::RoomKey(key)) => Step::RoomKey(used, key),
-            Ok(Event::PeerCloses(reason, detail)) => Step::PeerCloses(reason, detail),
-            Err(reason) => Step::Bad(reason),
-        }
+        self.last_received = now;
+        let event = self.open_frame(kind, &mut bytes[..used], now, pool)?;
+        Ok(Some((used, event)))
     }
 
-    fn frame(
+    fn open_frame(
         &mut self,
         kind: Kind,
-        bytes: &mut [u8],
+        frame: &mut [u8],
         now: Instant,
         pool: &mut BufferPool,
     ) -> Result<Event, CloseReason> {
         if let (State::Open(_), Kind::Room, Some(rooms)) = (&self.state, kind, &mut self.rooms) {
-            let opened = rooms.keys.open(bytes).map_err(|_| CloseReason::SealBroken)?;
+            let opened = rooms.keys.open(frame).map_err(|_| CloseReason::SealBroken)?;
             rooms.fan_out_us = Some(opened.fan_out_us);
             metrics::PACKETS_IN.inc();
             let begin = FRAME_HEADER + ROOM_HEADER;
-            return Ok(Event::Room(opened.room, begin..begin + opened.plain.len()));
+            return Ok(Event::RoomPacket { room: opened.room, packet: begin..begin + opened.plain.len() });
         }
-        // A session that fails in here is over, so the state may stay taken.
+        // The keys are moved out of the state. After an error below the owner closes the session,
+        // so that most errors need not restore it.
         match (std::mem::replace(&mut self.state, State::Closing { until: now }), kind) {
             (State::AwaitInitiator, Kind::Handshake) => {
-                let body = &bytes[FRAME_HEADER..];
-                let answered = handshake::respond(&self.endpoint.credentials, body);
-                let (reply, keys) = answered.inspect_err(|_| self.state = State::AwaitInitiator)?;
+                let answer = handshake::respond(&self.endpoint.credentials, &frame[FRAME_HEADER..]);
+                // Only in this state does `close` send the reason in the clear.
+                let (reply, keys) = answer.inspect_err(|_| self.state = State::AwaitInitiator)?;
                 self.outbox.tail(pool).extend_from_slice(&reply);
                 self.open(keys, now);
                 Ok(Event::Opened)
             }
             (State::AwaitResponder(initiator), Kind::Handshake) => {
-                let keys = initiator.finish(&bytes[FRAME_HEADER..])?;
+                let keys = initiator.finish(&frame[FRAME_HEADER..])?;
                 self.open(keys, now);
                 Ok(Event::Opened)
             }
             (State::AwaitResponder(_), Kind::Refused) => {
-                let mut body = crate::wire::Reader::new(&bytes[FRAME_HEADER..]);
+                let mut body = crate::wire::Reader::new(&frame[FRAME_HEADER..]);
                 let reason = crate::wire::Field::take(&mut body).map_err(|_| CloseReason::MalformedPacket)?;
                 body.finish().map_err(|_| CloseReason::MalformedPacket)?;
-                said_by_peer(reason, Text::default())
+                peer_closed(reason, Text::default())
             }
             (State::Open(mut keys), Kind::Sealed) => {
-                let opened = keys.open.open(bytes).map(Packet::decode);
+                let opened = keys.open.open(frame).map(Packet::decode);
                 self.state = State::Open(keys);
                 let packet =
                     opened.map_err(|_| CloseReason::SealBroken)?.map_err(|_| CloseReason::MalformedPacket)?;
                 metrics::PACKETS_IN.inc();
-                self.packet(packet, now, pool)
+                self.handle_packet(packet, now, pool)
             }
             (state, _) => {
                 self.state = state;
@@ -236,28 +243,33 @@ impl Session {
     fn open(&mut self, keys: SessionKeys, now: Instant) {
         metrics::HANDSHAKES.inc();
         self.state = State::Open(keys);
-        self.since = now;
+        self.opened_at = now;
     }
 
-    /// Deals with the packets that belong to the session itself.
-    fn packet(&mut self, packet: Packet, now: Instant, pool: &mut BufferPool) -> Result<Event, CloseReason> {
+    /// Answers the packets that belong to the session and passes on all others.
+    fn handle_packet(
+        &mut self,
+        packet: Packet,
+        now: Instant,
+        pool: &mut BufferPool,
+    ) -> Result<Event, CloseReason> {
         match packet {
-            Packet::Close(Close { reason, detail }) => said_by_peer(reason, detail),
+            Packet::Close(Close { reason, detail }) => peer_closed(reason, detail),
             Packet::Heartbeat(Heartbeat { token }) => {
                 self.send(&HeartbeatAnswer { token }.into(), pool);
-                Ok(Event::Handled)
+                Ok(Event::Consumed)
             }
             Packet::HeartbeatAnswer(_) => {
-                if let Some(asked) = self.asked.take() {
-                    let round_trip = now.saturating_duration_since(asked).as_micros();
+                if let Some(sent_at) = self.heartbeat_sent_at.take() {
+                    let round_trip = now.saturating_duration_since(sent_at).as_micros();
                     metrics::HEARTBEAT_ANSWERS.inc();
                     metrics::HEARTBEAT_RTT_US.add(round_trip as u64);
                 }
-                Ok(Event::Handled)
+                Ok(Event::Consumed)
             }
             Packet::RoomKey(key) if self.rooms.is_some() => Ok(Event::RoomKey(key)),
             packet => {
-                self.greeted = true;
+                self.got_first_packet = true;
                 if let Some(rooms) = &mut self.rooms {
                     rooms.fan_out_us = None;
                     match &packet {
@@ -271,33 +283,36 @@ impl Session {
         }
     }
 
-    /// A room's key has come, and has been expanded. False if the session cannot be in so many rooms.
+    /// Stores a room's key after its expansion. Returns false if the session already has as many
+    /// room keys as it can be in rooms
+    /// ([`ROOM_KEYS_PER_SESSION`](crate::limits::ROOM_KEYS_PER_SESSION)).
     #[must_use]
     pub fn add_room_key(&mut self, key: &RoomKey, cipher: RoomCipher) -> bool {
         self.rooms.as_mut().is_some_and(|rooms| rooms.keys.add(key, cipher))
     }
 
-    /// The fan-out time of the last packet, if it came with a room's key.
+    /// Returns the fan-out time of the latest packet in microseconds, if a room's key sealed it.
     pub fn fan_out_us(&self) -> Option<u32> {
         self.rooms.as_ref().and_then(|rooms| rooms.fan_out_us)
     }
 
-    /// Queues frames that have been sealed with a room's key.
+    /// Queues frames that are sealed already, also the rest of a frame. Does nothing unless the
+    /// session is open.
     pub fn queue_sealed(&mut self, frames: &[u8], pool: &mut BufferPool) {
         if self.is_open() {
             self.outbox.tail(pool).extend_from_slice(frames);
         }
     }
 
-    /// How many bytes of this class may still be queued beside what is the session's own. Notices are
-    /// left out first, then messages; answers never are.
+    /// Returns the bytes of this class that the outbox has room for. Notices run out of room first,
+    /// at half of what messages may use; answers are not limited here.
     pub fn room_for(&self, class: Class) -> usize {
-        let most = OUTBOX_CHAT_MAX.min(self.endpoint.outbox_max / 2);
-        let most = match class {
-            Class::Notice => most / 2,
-            Class::Chat => most,
+        let chat_max = OUTBOX_CHAT_MAX.min(self.endpoint.outbox_max / 2);
+        let class_max = match class {
+            Class::Notice => chat_max / 2,
+            Class::Chat => chat_max,
         };
-        most.saturating_sub(self.outbox.len())
+        class_max.saturating_sub(self.outbox.len())
     }
 
     /// Queues a packet. Does nothing unless the session is open.
@@ -305,12 +320,13 @@ impl Session {
         self.seal(pool, |out| packet.encode(out));
     }
 
-    /// Queues a packet that has been encoded before.
+    /// Queues a packet that is encoded already. Does nothing unless the session is open.
     pub fn send_encoded(&mut self, encoded: &[u8], pool: &mut BufferPool) {
         self.seal(pool, |out| out.extend_from_slice(encoded));
     }
 
-    /// Queues a packet that has been encoded before, in pieces.
+    /// Queues one packet, encoded already, from its pieces. Does nothing unless the session is
+    /// open.
     pub fn send_pieces(&mut self, pieces: &[&[u8]], pool: &mut BufferPool) {
         self.seal(pool, |out| pieces.iter().for_each(|piece| out.extend_from_slice(piece)));
     }
@@ -322,18 +338,33 @@ impl Session {
         }
     }
 
-    /// Whether more waits for the peer than its endpoint allows.
+    /// Returns the bytes to write to the socket next; empty if there are none.
+    pub fn poll_transmit(&self) -> &[u8] {
+        self.outbox.waiting()
+    }
+
+    /// Removes the first `count` bytes of [`Self::poll_transmit`], which the socket has accepted.
+    pub fn handle_transmitted(&mut self, count: usize, pool: &mut BufferPool) {
+        self.outbox.consume(count, pool);
+    }
+
+    /// Returns true if more bytes wait for the peer than its endpoint allows.
     pub fn is_too_slow(&self) -> bool {
         self.outbox.len() > self.endpoint.outbox_max
     }
 
-    /// Ends the session: queues the word to the peer, if the reason is one to be told, and
-    /// takes no more input. Only the first reason counts.
-    pub fn end(&mut self, reason: CloseReason, detail: &str, now: Instant, pool: &mut BufferPool) {
-        if self.ended.is_some() {
+    /// Drops what waits for the peer and gives the buffer back to the pool.
+    pub fn clear_outbox(&mut self, pool: &mut BufferPool) {
+        self.outbox.clear(pool);
+    }
+
+    /// Closes the session: queues the reason for the peer, if it is one that is sent, and ignores
+    /// input from now on. Only the first reason counts.
+    pub fn close(&mut self, reason: CloseReason, detail: &str, now: Instant, pool: &mut BufferPool) {
+        if self.close_reason.is_some() {
             return;
         }
-        self.ended = Some(reason);
+        self.close_reason = Some(reason);
         metrics::CLOSED.of(reason).inc();
         if reason.is_sent() {
             match &self.state {
@@ -350,75 +381,77 @@ impl Session {
         self.state = State::Closing { until: now + self.endpoint.linger };
     }
 
-    /// Ends the session because the peer said so, or because its socket is gone: there
-    /// is nobody to tell anything.
-    pub fn end_by_peer(&mut self, reason: CloseReason, now: Instant, pool: &mut BufferPool) {
-        if self.ended.is_none() {
-            self.ended = Some(reason);
+    /// Ends the session after the peer's close or the loss of the socket. Drops what waits, because
+    /// the peer reads no more. Only the first reason counts.
+    pub fn handle_disconnect(&mut self, reason: CloseReason, now: Instant, pool: &mut BufferPool) {
+        if self.close_reason.is_none() {
+            self.close_reason = Some(reason);
             metrics::CLOSED_BY_PEER.of(reason).inc();
             self.outbox.clear(pool);
             self.state = State::Closing { until: now };
         }
     }
 
-    /// Until `now` the session was not read, for want of room on our side: the peer's silence
-    /// was no silence.
-    pub fn not_listened_to(&mut self, now: Instant) {
-        self.heard = now;
+    /// Restarts the idle timeout at `now`. For a session that was not read until `now` for want of
+    /// room on our side, so that the silence was not the peer's.
+    pub fn restart_idle_timeout(&mut self, now: Instant) {
+        self.last_received = now;
     }
 
-    /// What the session's timer asks for at `now`; may queue a heartbeat.
-    pub fn due(&mut self, now: Instant, pool: &mut BufferPool) -> Due {
+    /// Checks all deadlines of the session at `now`, and may queue a heartbeat. Calls that come
+    /// early do no harm.
+    pub fn handle_timeout(&mut self, now: Instant, pool: &mut BufferPool) -> TimerAction {
         let endpoint = &self.endpoint;
         let handshake = endpoint.handshake_timeout;
-        let (patience, reason) = match &self.state {
-            State::Closing { until } if *until <= now => return Due::Drop,
-            State::Closing { until } => return Due::Later(*until),
+        let (timeout, reason) = match &self.state {
+            State::Closing { until } if *until <= now => return TimerAction::Remove,
+            State::Closing { until } => return TimerAction::ArmAt(*until),
             State::Connecting(..) => (handshake, CloseReason::ConnectFailed),
             State::AwaitInitiator | State::AwaitResponder(_) => (handshake, CloseReason::HandshakeTimeout),
             State::Open(_) => match endpoint.first_packet_timeout {
-                Some(patience) if !self.greeted => (patience, CloseReason::FirstPacketTimeout),
-                _ => return self.due_open(now, pool),
+                Some(timeout) if !self.got_first_packet => (timeout, CloseReason::FirstPacketTimeout),
+                _ => return self.check_silence(now, pool),
             },
         };
-        let at = self.since + patience;
-        if at <= now {
-            return Due::End(reason);
+        let deadline = self.opened_at + timeout;
+        if deadline <= now {
+            return TimerAction::Close(reason);
         }
-        // The first packet changes what is due next, so do not sleep past that.
+        // The first packet starts the two other intervals, which may be shorter than the rest of
+        // this one.
         let others = [endpoint.heartbeat, endpoint.idle_timeout].into_iter().flatten();
-        Due::Later(others.map(|interval| now + interval).fold(at, Instant::min))
+        TimerAction::ArmAt(others.map(|interval| now + interval).fold(deadline, Instant::min))
     }
 
-    fn due_open(&mut self, now: Instant, pool: &mut BufferPool) -> Due {
-        let give_up = self.endpoint.idle_timeout.map(|patience| self.heard + patience);
-        if give_up.is_some_and(|at| at <= now) {
-            return Due::End(CloseReason::IdleTimeout);
+    fn check_silence(&mut self, now: Instant, pool: &mut BufferPool) -> TimerAction {
+        let idle_at = self.endpoint.idle_timeout.map(|timeout| self.last_received + timeout);
+        if idle_at.is_some_and(|at| at <= now) {
+            return TimerAction::Close(CloseReason::IdleTimeout);
         }
-        let ask = self.endpoint.heartbeat.map(|heartbeat| {
-            // A silent peer is asked once every interval.
-            let ask = self.asked.map_or(self.heard, |asked| asked.max(self.heard)) + heartbeat;
-            if ask > now {
-                return ask;
+        let heartbeat_at = self.endpoint.heartbeat.map(|interval| {
+            // At most one heartbeat an interval, also while the answer is missing.
+            let last = self.heartbeat_sent_at.map_or(self.last_received, |sent| sent.max(self.last_received));
+            if last + interval > now {
+                return last + interval;
             }
             metrics::HEARTBEATS.inc();
-            self.asked = Some(now);
-            let token = now.saturating_duration_since(self.since).as_millis() as u64;
+            self.heartbeat_sent_at = Some(now);
+            let token = now.saturating_duration_since(self.opened_at).as_millis() as u64;
             self.send(&Heartbeat { token }.into(), pool);
-            now + heartbeat
+            now + interval
         });
-        give_up.into_iter().chain(ask).min().map_or(Due::Never, Due::Later)
+        idle_at.into_iter().chain(heartbeat_at).min().map_or(TimerAction::Disarm, TimerAction::ArmAt)
     }
 }
 
-/// The packet in a frame from `room`. Every member could have made it: it must be of that room, and nothing but a
-/// message or a notice.
+/// Decodes a packet that a room's key has sealed. Every member of a room has its key, so the packet
+/// must name that room, and must be a message or a notice.
 pub fn room_packet(room: u32, encoded: &[u8]) -> Result<Packet, CloseReason> {
     let packet = Packet::decode(encoded).map_err(|_| CloseReason::MalformedPacket)?;
     if room_of(&packet) == Some(room) { Ok(packet) } else { Err(CloseReason::PacketNotAllowed) }
 }
 
-/// The room that a packet is of, if it is one that may come with a room's key.
+/// Returns the room that the packet names, if the packet is of a kind that rooms' keys seal.
 fn room_of(packet: &Packet) -> Option<u32> {
     match packet {
         Packet::ChatMessage(ChatMessage { scope: Scope::World, .. }) => Some(RoomId::WORLD.0),
@@ -428,20 +461,10 @@ fn room_of(packet: &Packet) -> Option<u32> {
     }
 }
 
-/// What a frame amounted to.
-enum Event {
-    Handled,
-    Opened,
-    Packet(Packet),
-    Room(u32, Range<usize>),
-    RoomKey(RoomKey),
-    PeerCloses(CloseReason, Text<255>),
-}
-
-/// The reason that a peer gives. One that only describes what its receiver saw is not
-/// the peer's to give: taken at its word, it would be counted among our own broken connections.
-fn said_by_peer(reason: CloseReason, detail: Text<255>) -> Result<Event, CloseReason> {
-    if reason.is_sent() { Ok(Event::PeerCloses(reason, detail)) } else { Err(CloseReason::MalformedPacket) }
+/// Accepts a reason from the peer. Reasons that only describe what one side saw are never sent, and
+/// would be counted among our own broken connections.
+fn peer_closed(reason: CloseReason, detail: Text<255>) -> Result<Event, CloseReason> {
+    if reason.is_sent() { Ok(Event::PeerClosed(reason, detail)) } else { Err(CloseReason::MalformedPacket) }
 }
 
 #[cfg(test)]

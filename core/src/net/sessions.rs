@@ -1,130 +1,152 @@
-//! The sessions of one shard with their sockets, and what an application may do with
-//! them, but for what concerns rooms (`rooms`). What the loop does for them is in `turn`.
+//! Sessions of one shard with their sockets: the methods that an application may call.
+//!
+//! Methods for rooms are in `fanout`, the loop's own steps in `turn`, and its callbacks in `app`.
 
+pub(in crate::net) mod app;
 mod fanout;
 mod turn;
 
-use std::collections::{HashSet, VecDeque};
-use std::io;
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use super::dialer;
+use super::conn::Conn;
+use super::dial_side::DialSide;
+use super::dialer::{self, DialError};
 use super::endpoint::{Endpoint, PeerKind};
 use super::membership::Rooms;
 use super::outbox::BufferPool;
-use super::session::{Due, Session};
-use super::shard::ShardSize;
+use super::seats::{Seat, Seats};
+use super::session::{Session, TimerAction};
+use super::shard_size::ShardSize;
 use super::table::Table;
 use crate::SessionId;
-use crate::crypto::RoomCipher;
-use crate::limits::{LINKS_MAX, READ_CHUNK, REFUSAL_SLOTS};
+use crate::limits::READ_CHUNK;
 use crate::metrics;
 use crate::room::Class;
 use crate::timer::Wheel;
-use crate::wire::{CloseReason, Packet, SecretBytes};
+use crate::wire::{CloseReason, Packet};
 
-/// How coarse sessions' timers are. Heartbeats of ten thousand idle sessions are some tens in each of these: their answers
-/// come while the last ones are being written, so the loop wakes up once for them and not for each.
+/// Resolution of the sessions' timers. Some tens of ten thousand idle sessions need a heartbeat in
+/// each interval. Their answers arrive while the last ones are being written, so that the loop
+/// wakes up once for all and not once for each.
 const TIMER_RESOLUTION: Duration = Duration::from_millis(200);
 
-/// A session, its socket, and where it stands in the shard's lists.
-#[expect(clippy::struct_excessive_bools, reason = "each is independent of the others")]
-struct Conn {
-    socket: TcpStream,
-    session: Session,
-    peer: SocketAddr,
-    /// The token given to [`Sessions::dial`]; none for an accepted socket.
-    dialled: Option<u64>,
-    /// Received bytes that wait: the beginning of a frame, or what a stall holds back.
-    inbox: Vec<u8>,
-    /// A packet that the application had no room for. While there is one, nothing is read.
-    stalled: Option<Box<Packet>>,
-    /// Counts the timers armed for this session; only the latest is heeded.
-    timer: u32,
-    /// Whether the application knows the session and must hear of its end.
-    announced: bool,
-    /// What its place in the table counts as.
-    seat: Seat,
-    /// Whether it stands in [`Sessions::ready`] or [`Sessions::arriving`].
-    in_ready: bool,
-    /// Whether it stands in [`Sessions::dirty`].
-    in_dirty: bool,
-    /// Whether it stands in [`Sessions::blocked`].
-    in_blocked: bool,
-    /// Whether the socket took less than it was offered; writable again by an event.
-    write_blocked: bool,
-    /// When the socket last took something; of use only while it is blocked.
-    took: Instant,
-    /// Messages from nearby and whispers that it did not get, and has not been told of.
-    missed: u32,
-    /// Whether the poller has announced the end of input.
-    read_closed: bool,
-    /// Whether our side of the socket is shut down.
-    fin_sent: bool,
-}
-
-/// What was written, until the counters are told.
+/// Bytes and calls of writes, until the end of the turn.
 #[derive(Default)]
 struct Written {
     calls: u64,
     bytes: u64,
 }
 
-/// Room keys, expanded, for all dialled sessions of this loop: ten thousand members of a room need one.
-#[derive(Default)]
-struct Ciphers(Vec<(SecretBytes<32>, RoomCipher)>);
-
-impl Ciphers {
-    /// Expanded keys kept. Further ones push out the oldest; who uses those keeps them.
-    const KEPT: usize = 64;
-
-    fn expand(&mut self, secret: &SecretBytes<32>) -> RoomCipher {
-        if let Some((_, cipher)) = self.0.iter().rev().find(|(known, _)| known == secret) {
-            return cipher.clone();
-        }
-        if self.0.len() == Self::KEPT {
-            self.0.remove(0);
-        }
-        let cipher = RoomCipher::new(secret);
-        self.0.push((secret.clone(), cipher.clone()));
-        cipher
-    }
-}
-
-/// What a session's place in the table counts as. Each kind has its own limit, so that none
-/// can crowd out another: not strangers at the door the links, nor strangers at the links' port
-/// the clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Seat {
-    /// An accepted client.
-    Client,
-    /// A link, accepted or dialled.
-    Link,
-    /// Accepted only to be told that there is no seat.
-    Refused,
-    /// Dialled as a client, by a load harness. The table alone limits these.
-    Dialled,
-}
-
-impl Seat {
-    const KINDS: usize = 4;
-
-    fn of(peer: PeerKind, is_dialled: bool) -> Self {
-        match (peer, is_dialled) {
-            (PeerKind::Link, _) => Self::Link,
-            (PeerKind::Client, false) => Self::Client,
-            (PeerKind::Client, true) => Self::Dialled,
-        }
-    }
-}
-
-/// The sessions of one shard, as its application sees them.
+/// Sessions of one shard, as the callbacks of its application see them.
+///
+/// Only the callbacks of [`App`](super::App) get a reference to it, on the loop's thread.
+///
+/// # Guarantees
+///
+/// * A [`SessionId`] that belongs to no session any more is ignored by every method, and so is a
+///   session that is not open where a method needs an open one. Callers need not keep track.
+/// * Packets of a session go out in the order of the calls, and frames of a room in the order of
+///   the room. After [`leave`](Self::leave) or [`rekey`](Self::rekey), packets go out behind the
+///   frames that were appended to the room before.
+/// * [`close`](Self::close) with a reason that is sent lets queued packets go out first. The
+///   session stays in the table until its peer closes, or [`linger`](Endpoint::linger) is over.
+/// * Memory of a session is bounded: beyond [`outbox_max`](Endpoint::outbox_max) it is closed as
+///   too slow, and messages to many stop before that and become gaps
+///   ([`OUTBOX_CHAT_MAX`](crate::limits::OUTBOX_CHAT_MAX)).
+/// * No method blocks.
+///
+/// # Only so today
+///
+/// * Packets are written at the end of the turn, all of a session in one system call. A session
+///   with more queued than its outbox may hold is written to at once.
+/// * Packets of a session overtake frames that are pending in its rooms.
+/// * [`now`](Self::now) is as old as the latest read or wake-up: some milliseconds in a busy loop.
+///
+/// # Example
+///
+/// An application whose commands are closures shows what methods do with a stale id and with a
+/// server that does not listen:
+///
+/// ```
+/// use std::net::TcpListener;
+/// use std::sync::Arc;
+/// use std::sync::mpsc::{Sender, channel};
+/// use std::time::Duration;
+///
+/// use throng_core::SessionId;
+/// use throng_core::crypto::{ClusterKey, Credentials};
+/// use throng_core::net::{
+///     App, Closed, Endpoint, Mail, Opened, PeerKind, Sessions, Shard, ShardSize,
+/// };
+/// use throng_core::room::RoomId;
+/// use throng_core::wire::packets::PingRequest;
+/// use throng_core::wire::{CloseReason, Packet};
+///
+/// struct Commands(Sender<Closed>);
+///
+/// impl App for Commands {
+///     type Command = Box<dyn FnOnce(&mut Sessions) + Send>;
+///
+///     fn opened(&mut self, _: &mut Sessions, _: SessionId, _: Opened) {}
+///
+///     fn packet(&mut self, _: &mut Sessions, _: SessionId, _: Packet) -> Result<(), Packet> {
+///         Ok(())
+///     }
+///
+///     fn closed(&mut self, _: &mut Sessions, _: SessionId, closed: Closed) {
+///         let _ = self.0.send(closed);
+///     }
+///
+///     fn command(&mut self, sessions: &mut Sessions, command: Self::Command) {
+///         command(sessions);
+///     }
+/// }
+///
+/// let shard = Shard::new(0, ShardSize::new(100, 64))?;
+/// let mailbox = shard.mailbox();
+/// let (closed, ends) = channel();
+/// let thread = std::thread::spawn(move || shard.run(Commands(closed)));
+///
+/// // Nothing listens here once the listener is dropped.
+/// let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+///
+/// let command = move |sessions: &mut Sessions| {
+///     let stale = SessionId::new(0, 3, 1);
+///     sessions.join(stale, RoomId::WORLD);
+///     sessions.send(stale, &PingRequest { token: 1 }.into());
+///     assert_eq!(sessions.members(RoomId::WORLD), 0);
+///
+///     let link = Endpoint {
+///         peer: PeerKind::Link,
+///         credentials: Credentials::Link(ClusterKey::from_bytes([9; 32])),
+///         body_max: 16 * 1024,
+///         outbox_max: 1 << 20,
+///         handshake_timeout: Duration::from_secs(5),
+///         first_packet_timeout: None,
+///         heartbeat: None,
+///         idle_timeout: None,
+///         linger: Duration::ZERO,
+///     };
+///     sessions.dial(address, &Arc::new(link), 42).expect("a free seat");
+/// };
+/// assert!(mailbox.push(Mail::App(Box::new(command))).is_ok());
+/// mailbox.ring();
+///
+/// let end = ends.recv_timeout(Duration::from_secs(20)).unwrap();
+/// assert_eq!((end.dialed, end.reason), (Some(42), CloseReason::ConnectFailed));
+///
+/// assert!(mailbox.push(Mail::Stop(CloseReason::ServerShutdown, Duration::ZERO)).is_ok());
+/// mailbox.ring();
+/// thread.join().unwrap()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Sessions {
     table: Table<Conn>,
     registry: Registry,
@@ -133,43 +155,32 @@ pub struct Sessions {
     timers: Wheel<(SessionId, u32)>,
     /// Open sessions to read from.
     ready: VecDeque<SessionId>,
-    /// Other sessions to read from, a few each turn.
-    arriving: VecDeque<SessionId>,
-    /// Sessions with something to write, or to shut down.
+    /// Handshaking and closing sessions to read from.
+    handshaking: VecDeque<SessionId>,
+    /// Sessions with frames of their own to write, or to shut down.
     dirty: VecDeque<SessionId>,
-    /// Sessions whose socket took less than it was offered, each once, and when to look whether it has taken anything since: soonest
-    /// first.
+    /// Sessions with blocked sockets, each once, with the time of their next check. Soonest first.
     blocked: VecDeque<(Instant, SessionId)>,
-    /// How long a socket may take nothing while something waits.
-    slow_timeout: Duration,
-    /// What the system may hold for a client's socket, in bytes.
-    send_buffer: usize,
-    /// What was written since the last turn's end, for the counters.
-    written: Written,
-    /// Expanded room keys of dialled sessions, which share them.
-    ciphers: Ciphers,
-    /// Of the packet that is being delivered: how long its frame waited to be sent, if the server said so.
-    fan_out_us: Option<u32>,
-    /// Sessions that the application does not want read now. Few, if any: each has no room for a flag of its own.
-    paused: HashSet<SessionId>,
-    /// Sessions whose packet the application had no room for.
+    /// Sessions with a packet that the application gave back.
     stalled: Vec<SessionId>,
-    /// Sessions that ended this turn, for the application.
+    /// Sessions that ended this turn and are to be reported.
     ended: Vec<SessionId>,
     /// Sessions to remove at the end of the turn.
     doomed: Vec<SessionId>,
-    /// Seats taken, by kind.
-    seats: [usize; Seat::KINDS],
-    clients_max: usize,
-    /// Clients here and on their way here, for the acceptor's choice of shard.
-    load: Arc<AtomicUsize>,
+    seats: Seats,
+    dial_side: DialSide,
+    /// Longest time for which a socket may accept nothing while bytes wait for it.
+    slow_timeout: Duration,
+    /// Send buffer of a client's socket, in bytes.
+    send_buffer: usize,
+    /// Read buffer, shared by all sessions.
     scratch: Vec<u8>,
+    written: Written,
     /// Frames sealed this turn.
     sends: usize,
     now: Instant,
-    /// When the turn of the loop began.
     turn_began: Instant,
-    /// Whether the loop ends: no new sessions.
+    /// True once the loop is ending and makes no new sessions.
     is_stopping: bool,
 }
 
@@ -189,22 +200,18 @@ impl Sessions {
             pool: BufferPool::default(),
             timers: Wheel::new(now, TIMER_RESOLUTION),
             ready: VecDeque::new(),
-            arriving: VecDeque::new(),
+            handshaking: VecDeque::new(),
             dirty: VecDeque::new(),
             blocked: VecDeque::new(),
-            slow_timeout: size.slow_timeout,
-            send_buffer: size.send_buffer,
-            written: Written::default(),
-            ciphers: Ciphers::default(),
-            fan_out_us: None,
-            paused: HashSet::new(),
             stalled: Vec::new(),
             ended: Vec::new(),
             doomed: Vec::new(),
-            seats: [0; Seat::KINDS],
-            clients_max: size.clients,
-            load,
+            seats: Seats::new(size.clients, load),
+            dial_side: DialSide::default(),
+            slow_timeout: size.slow_timeout,
+            send_buffer: size.send_buffer,
             scratch: vec![0; READ_CHUNK],
+            written: Written::default(),
             sends: 0,
             now,
             turn_began: now,
@@ -212,91 +219,97 @@ impl Sessions {
         }
     }
 
-    /// The loop's idea of the time: when it last woke up or read.
+    /// Returns the time at which the loop last woke up or read. Costs no call of the system's
+    /// clock.
     pub fn now(&self) -> Instant {
         self.now
     }
 
-    /// Sessions in the table, those that are closing included.
+    /// Returns the number of sessions, including those that are handshaking or closing.
     pub fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// Whether there are no sessions.
+    /// Returns true if there are no sessions.
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
     }
 
-    /// Queues a packet. A session that is gone or not open takes nothing.
+    /// Queues a packet. Does nothing if the session is gone or not open.
     pub fn send(&mut self, id: SessionId, packet: &Packet) {
         self.queue(id, |session, pool| session.send(packet, pool));
     }
 
-    /// Queues a packet that has been encoded before.
+    /// Queues a packet that is encoded already. Does nothing if the session is gone or not open.
     pub fn send_encoded(&mut self, id: SessionId, encoded: &[u8]) {
         self.queue(id, |session, pool| session.send_encoded(encoded, pool));
     }
 
-    /// Queues a packet that has been encoded before, in pieces.
+    /// Queues one packet, encoded already, from its pieces. Does nothing if the session is gone or
+    /// not open.
     pub fn send_pieces(&mut self, id: SessionId, pieces: &[&[u8]]) {
         self.queue(id, |session, pool| session.send_pieces(pieces, pool));
     }
 
-    /// Of the packet that [`App::packet`](super::App::packet) is being given: microseconds from its sealing to
-    /// the moment when the server began to send it to the room. None if it came for this session alone.
+    /// Returns the fan-out time of the packet that [`App::packet`](super::App::packet) or
+    /// [`App::room_packet`](super::App::room_packet) is being given: microseconds from the packet's
+    /// sealing to the server's first write of it. None if the packet was sealed for this session
+    /// alone.
     pub fn fan_out_us(&self) -> Option<u32> {
-        self.fan_out_us
+        self.dial_side.fan_out_us
     }
 
-    /// Ends the session. What is queued, and then the reason, still goes to the peer; the
-    /// application is told at the end of the turn.
+    /// Closes the session. What is queued and then the reason still go to the peer. The application
+    /// is told at the end of the turn. Does nothing if the session has ended.
     pub fn close(&mut self, id: SessionId, reason: CloseReason, detail: &str) {
         let Some(conn) = self.table.get_mut(id) else { return };
-        if conn.session.ended().is_some() {
+        if conn.session.close_reason().is_some() {
             return;
         }
-        // What was said before still goes out, but not to who reads too slowly for it.
+        // A session that is too slow would not take the frames of its rooms either.
         if reason.is_sent() && reason != CloseReason::TooSlow {
-            turn::tell_gaps(conn, &mut self.rooms, &mut self.pool, id);
-            let (session, pool) = (&mut conn.session, &mut self.pool);
-            let limit = session.room_for(Class::Chat);
-            self.rooms.settle(id, limit, |bytes| session.queue_sealed(bytes, pool));
+            conn.queue_gaps(id, &mut self.rooms, &mut self.pool);
+            let limit = conn.session.room_for(Class::Chat);
+            self.rooms.drain_pending(id, limit, |bytes| conn.session.queue_sealed(bytes, &mut self.pool));
         }
-        conn.session.end(reason, detail, self.now, &mut self.pool);
-        // Its input matters no more, but is read on, for the peer's end of it.
+        conn.session.close(reason, detail, self.now, &mut self.pool);
+        // Input is dropped from now on, but still read, up to the peer's close.
         conn.stalled = None;
-        self.paused.remove(&id);
         conn.inbox = Vec::new();
+        self.dial_side.resume(id);
         if !reason.is_sent() {
             self.doomed.push(id);
         }
         self.ended.push(id);
         self.mark_ready(id);
         self.mark_dirty(id);
-        self.arm(id);
+        self.drive_timer(id);
     }
 
-    /// Leaves what comes for the session where it is, or reads it again: its socket fills up, as that of a peer that is too slow. What
-    /// has been read already is still delivered, and its end is not noticed before it is read again.
+    /// Pauses or resumes reading from the session, so that its socket fills up as that of a slow
+    /// client. Packets that were read before are still delivered. The end of a paused session goes
+    /// unnoticed until it is read again.
     pub fn pause_reading(&mut self, id: SessionId, is_paused: bool) {
-        let Some(conn) = self.table.get_mut(id).filter(|conn| conn.session.ended().is_none()) else { return };
+        let conn = self.table.get_mut(id).filter(|conn| conn.session.close_reason().is_none());
+        let Some(conn) = conn else { return };
         if is_paused {
-            self.paused.insert(id);
-        } else if self.paused.remove(&id) {
-            conn.session.not_listened_to(self.now);
+            self.dial_side.pause(id);
+        } else if self.dial_side.resume(id) {
+            conn.session.restart_idle_timeout(self.now);
             self.mark_ready(id);
         }
     }
 
-    /// Has the system hold no more than about so many bytes that come for the session, so that who is not read is soon felt to be slow.
+    /// Asks the system for a receive buffer of `bytes`, so that a paused session is soon noticed to
+    /// be slow.
     pub fn limit_receive_buffer(&mut self, id: SessionId, bytes: usize) {
         if let Some(conn) = self.table.get(id) {
-            // A system that does not do it holds more, and nothing else changes.
+            // If the system refuses, the buffer stays as large as it was.
             let _ = socket2::SockRef::from(&conn.socket).set_recv_buffer_size(bytes);
         }
     }
 
-    /// Ends all sessions with peers of one kind.
+    /// Closes all sessions with peers of one kind.
     pub fn close_all(&mut self, kind: PeerKind, reason: CloseReason, detail: &str) {
         for id in self.table.ids().collect::<Vec<_>>() {
             if self.table.get(id).is_some_and(|conn| conn.session.endpoint().peer == kind) {
@@ -305,64 +318,64 @@ impl Sessions {
         }
     }
 
-    /// Connects to `address`. How it went, [`App::opened`](super::App::opened) or
-    /// [`App::closed`](super::App::closed) tells, with `token`.
-    /// Fails at once when the table is full, the loop is ending or the system has no socket to give.
+    /// Connects to `address`. [`App::opened`](super::App::opened) or
+    /// [`App::closed`](super::App::closed) reports the outcome, with `token`. An error is reported
+    /// by this method alone.
     pub fn dial(
         &mut self,
         address: SocketAddr,
         endpoint: &Arc<Endpoint>,
         token: u64,
-    ) -> io::Result<SessionId> {
+    ) -> Result<SessionId, DialError> {
         self.dial_from(None, address, endpoint, token)
     }
 
-    /// As [`Self::dial`], from `source`, an address of this machine: each has ports of its own.
+    /// As [`Self::dial`], from `source`, an address of this machine. Each source has ports of its
+    /// own.
     pub fn dial_from(
         &mut self,
         source: Option<IpAddr>,
         address: SocketAddr,
         endpoint: &Arc<Endpoint>,
         token: u64,
-    ) -> io::Result<SessionId> {
+    ) -> Result<SessionId, DialError> {
         let seat = Seat::of(endpoint.peer, true);
         if self.is_stopping {
-            return Err(io::Error::other("this event loop is ending"));
+            return Err(DialError::Stopping);
         }
-        if !self.has_room_for(seat) {
-            return Err(io::Error::other("every session of this kind is taken"));
+        if !self.seats.has_room(seat) {
+            return Err(DialError::SeatsTaken);
         }
-        let session = Session::dialled(endpoint.clone(), self.now)
-            .map_err(|reason| io::Error::other(format!("cannot start the handshake: {}", reason.name())))?;
+        let session = Session::dialed(endpoint.clone(), self.now).map_err(DialError::Handshake)?;
         let socket = dialer::connect(address, source)?;
         self.insert(socket, session, address, Some(token), seat)
     }
 
-    /// Ends all sessions, and takes no new ones from now on.
+    /// Closes all sessions and makes no new ones from now on.
     pub(super) fn stop(&mut self, reason: CloseReason) {
         self.is_stopping = true;
         self.close_all(PeerKind::Client, reason, "");
         self.close_all(PeerKind::Link, reason, "");
     }
 
-    /// Takes over a socket that the acceptor made. When every seat is taken the peer is told so.
+    /// Makes a session of a socket from the acceptor. Without a free seat the peer is told that the
+    /// server is full; without a seat for that either, the socket is closed.
     pub(super) fn adopt(&mut self, socket: TcpStream, peer: SocketAddr, endpoint: Arc<Endpoint>) {
         if self.is_stopping {
             return;
         }
         let wanted = Seat::of(endpoint.peer, false);
-        let seat = [wanted, Seat::Refused].into_iter().find(|seat| self.has_room_for(*seat));
+        let seat = [wanted, Seat::Refused].into_iter().find(|seat| self.seats.has_room(*seat));
         if wanted == Seat::Client && seat != Some(Seat::Client) {
-            self.load.fetch_sub(1, Ordering::Relaxed);
+            self.seats.refuse_client();
         }
         if seat != Some(wanted) {
             metrics::REFUSED_FULL.inc();
         }
-        // Without even a seat for saying so, the socket is closed without a word.
         let Some(seat) = seat else { return };
         if wanted == Seat::Client {
-            // Left to itself a system holds megabytes for a client that does not read. One that refuses holds more, and
-            // nothing else changes.
+            // By default a system holds megabytes for a client that does not read. If it refuses
+            // the smaller buffer, the default stays.
             let _ = socket2::SockRef::from(&socket).set_send_buffer_size(self.send_buffer);
         }
         let session = Session::accepted(endpoint, self.now);
@@ -373,93 +386,58 @@ impl Sessions {
         }
     }
 
-    fn has_room_for(&self, seat: Seat) -> bool {
-        let limit = match seat {
-            Seat::Client => self.clients_max,
-            Seat::Link => LINKS_MAX,
-            Seat::Refused => REFUSAL_SLOTS,
-            Seat::Dialled => usize::MAX,
-        };
-        self.seats[seat as usize] < limit
-    }
-
-    fn vacate(&mut self, seat: Seat) {
-        self.seats[seat as usize] -= 1;
-        if seat == Seat::Client {
-            self.load.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
     fn insert(
         &mut self,
         mut socket: TcpStream,
         session: Session,
         peer: SocketAddr,
-        dialled: Option<u64>,
+        dialed: Option<u64>,
         seat: Seat,
-    ) -> io::Result<SessionId> {
-        let registry = &self.registry;
-        let mut watched = Ok(());
+    ) -> Result<SessionId, DialError> {
+        let mut registered = Ok(());
         let id = self.table.insert_with(|id| {
             let interest = Interest::READABLE | Interest::WRITABLE;
-            watched = registry.register(&mut socket, Token(id.to_bits() as usize), interest);
-            Conn {
-                socket,
-                session,
-                peer,
-                dialled,
-                inbox: Vec::new(),
-                stalled: None,
-                timer: 0,
-                announced: dialled.is_some(),
-                seat,
-                in_ready: false,
-                in_dirty: false,
-                in_blocked: false,
-                took: self.now,
-                missed: 0,
-                write_blocked: false,
-                read_closed: false,
-                fin_sent: false,
-            }
+            registered = self.registry.register(&mut socket, Token(id.to_bits() as usize), interest);
+            Conn::new(socket, session, peer, dialed, seat, self.now)
         });
-        let outcome = match (id, watched) {
+        let inserted = match (id, registered) {
             (Some(id), Ok(())) => Ok(id),
             (Some(id), Err(error)) => {
                 self.table.remove(id);
-                Err(error)
+                Err(DialError::Socket(error))
             }
-            (None, _) => Err(io::Error::other("the session table is full")),
+            (None, _) => Err(DialError::TableFull),
         };
-        self.seats[seat as usize] += 1;
-        match outcome {
+        self.seats.take(seat);
+        match inserted {
             Ok(id) => {
                 metrics::SESSIONS.add(1);
-                self.arm(id);
+                self.drive_timer(id);
             }
-            Err(_) => self.vacate(seat),
+            Err(_) => self.seats.vacate(seat),
         }
-        outcome
+        inserted
     }
 
     fn queue(&mut self, id: SessionId, send: impl FnOnce(&mut Session, &mut BufferPool)) {
         let Some(conn) = self.table.get_mut(id).filter(|conn| conn.session.is_open()) else { return };
         send(&mut conn.session, &mut self.pool);
         self.sends += 1;
-        self.queued(id);
+        self.schedule_write(id);
     }
 
-    /// Something was queued: sees to it that it goes out, and that no more waits than may.
-    fn queued(&mut self, id: SessionId) {
+    /// Has a session with queued bytes written to: at the end of the turn, or at once if more is
+    /// queued than may wait. Closes the session if its socket does not accept enough.
+    fn schedule_write(&mut self, id: SessionId) {
         let Some(conn) = self.table.get_mut(id) else { return };
         if !conn.session.is_too_slow() {
             self.mark_dirty(id);
             return;
         }
-        // Much that was queued in one turn says nothing about the peer: what counts is what its
-        // socket does not take.
+        // A turn can queue any amount for a fast peer; only bytes that the socket refuses show a
+        // slow one.
         match self.write(id) {
-            Err(reason) => self.lost(id, reason),
+            Err(reason) => self.handle_socket_lost(id, reason),
             Ok(()) if self.table.get(id).is_some_and(|conn| conn.session.is_too_slow()) => {
                 self.close(id, CloseReason::TooSlow, "");
             }
@@ -479,39 +457,28 @@ impl Sessions {
         if let Some(conn) = self.table.get_mut(id)
             && !std::mem::replace(&mut conn.in_ready, true)
         {
-            let queue = if conn.session.is_open() { &mut self.ready } else { &mut self.arriving };
+            let queue = if conn.session.is_open() { &mut self.ready } else { &mut self.handshaking };
             queue.push_back(id);
         }
     }
 
-    /// Arms the session's one timer for what is due next.
-    fn arm(&mut self, id: SessionId) {
+    /// Lets the session check its deadlines, and arms its one timer for the next of them.
+    fn drive_timer(&mut self, id: SessionId) {
         let Some(conn) = self.table.get_mut(id) else { return };
-        if conn.stalled.is_some() || self.paused.contains(&id) {
-            conn.session.not_listened_to(self.now);
+        if conn.stalled.is_some() || self.dial_side.is_paused(id) {
+            conn.session.restart_idle_timeout(self.now);
         }
-        match conn.session.due(self.now, &mut self.pool) {
-            Due::Later(at) => {
+        match conn.session.handle_timeout(self.now, &mut self.pool) {
+            TimerAction::ArmAt(at) => {
                 conn.timer = conn.timer.wrapping_add(1);
                 self.timers.arm(at, (id, conn.timer));
-                if !conn.session.outbox.is_empty() {
-                    self.queued(id);
+                if !conn.session.poll_transmit().is_empty() {
+                    self.schedule_write(id);
                 }
             }
-            Due::Never => {}
-            Due::End(reason) => self.close(id, reason, ""),
-            Due::Drop => self.doomed.push(id),
+            TimerAction::Disarm => {}
+            TimerAction::Close(reason) => self.close(id, reason, ""),
+            TimerAction::Remove => self.doomed.push(id),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    /// Ten thousand idle sessions are mostly this; with its place in the room and in the application's tables a session
-    /// is to stay below a kilobyte.
-    #[test]
-    fn a_session_is_small() {
-        let size = size_of::<super::Conn>();
-        assert!(size <= 320, "{size} bytes");
     }
 }

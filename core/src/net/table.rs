@@ -1,11 +1,11 @@
-//! The fixed session table: slots that are used again, ids that are not.
+//! Session table of fixed size, whose slots are reused and whose ids are not.
 
 use slab::Slab;
 
 use crate::SessionId;
 
-/// At most `capacity` entries, allocated once. A slot's generation goes up each time it
-/// is vacated, so an id whose session is gone finds nothing.
+/// Table of at most `capacity` entries, allocated once. A slot's generation goes up each time the
+/// slot is vacated, so that the id of an entry that is gone finds nothing.
 pub struct Table<T> {
     shard: u8,
     slots: Slab<T>,
@@ -14,22 +14,23 @@ pub struct Table<T> {
 }
 
 impl<T> Table<T> {
-    /// An empty table of `shard`.
+    /// Creates the empty table of a shard.
     pub fn new(shard: u8, capacity: usize) -> Self {
         Self { shard, slots: Slab::with_capacity(capacity), generations: vec![0; capacity], capacity }
     }
 
-    /// How many entries there are.
+    /// Returns the number of entries.
     pub fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no entries.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
-    /// Makes an entry, if there is room; `make` is told its id.
+    /// Inserts the entry that `make` returns for its id. Returns the id, or none if the table is
+    /// full.
     pub fn insert_with(&mut self, make: impl FnOnce(SessionId) -> T) -> Option<SessionId> {
         if self.slots.len() == self.capacity {
             return None;
@@ -45,17 +46,17 @@ impl<T> Table<T> {
         id.shard() == usize::from(self.shard) && self.generations.get(id.slot()) == Some(&id.generation())
     }
 
-    /// The entry, unless it is gone.
+    /// Returns the entry, unless it is gone.
     pub fn get_mut(&mut self, id: SessionId) -> Option<&mut T> {
         if self.is_current(id) { self.slots.get_mut(id.slot()) } else { None }
     }
 
-    /// The entry, unless it is gone.
+    /// Returns the entry, unless it is gone.
     pub fn get(&self, id: SessionId) -> Option<&T> {
         if self.is_current(id) { self.slots.get(id.slot()) } else { None }
     }
 
-    /// Vacates the slot.
+    /// Removes an entry, and ends the life of its id.
     pub fn remove(&mut self, id: SessionId) -> Option<T> {
         if !self.is_current(id) {
             return None;
@@ -66,7 +67,7 @@ impl<T> Table<T> {
         Some(entry)
     }
 
-    /// The ids of all entries.
+    /// Returns the ids of all entries.
     pub fn ids(&self) -> impl Iterator<Item = SessionId> {
         self.slots.iter().map(|(slot, _)| SessionId::new(self.shard, slot as u32, self.generations[slot]))
     }
@@ -92,7 +93,8 @@ mod tests {
         #[test]
         fn stale_ids_find_nothing(steps: Vec<(bool, prop::sample::Index)>) {
             let mut table = Table::new(1, 8);
-            let (mut live, mut dead) = (HashMap::new(), Vec::new());
+            let mut live = HashMap::new();
+            let mut dead = Vec::new();
             for (number, (insert, pick)) in steps.into_iter().enumerate() {
                 if insert {
                     if let Some(id) = table.insert_with(|_| number) {

@@ -5,18 +5,18 @@ use byteorder::{ByteOrder, LittleEndian};
 use super::CloseReason;
 use crate::limits::FRAME_HEADER;
 
-/// What a frame's body is.
+/// Kind of a frame, which determines its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
     /// A Noise handshake message, with a preface in the first one.
     Handshake = 1,
-    /// A packet, sealed with the session's key.
+    /// A packet sealed with the session's key.
     Sealed = 2,
-    /// A packet, sealed with a room's key: see [`crate::crypto::room`].
+    /// A packet sealed with a room's key: see [`crate::crypto::room`].
     Room = 3,
-    /// One byte, a [`CloseReason`], in the clear: the server refuses before the
-    /// handshake is done. Nobody vouches for it, so it may only be shown.
+    /// One byte, a [`CloseReason`], in the clear: the server's refusal before the handshake is
+    /// done. It is not authenticated, so it may only be shown.
     Refused = 4,
 }
 
@@ -28,20 +28,19 @@ impl Kind {
     }
 }
 
-/// What stands at the front of received bytes.
+/// Content at the front of received bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Split {
-    /// A whole frame: its kind, and the bytes it takes with its header.
+    /// A whole frame: its kind, and its length in bytes, header included.
     Frame(Kind, usize),
-    /// The beginning of a frame: how many bytes, counted from the front, are wanted before
-    /// it makes sense to look again.
+    /// The beginning of a frame, and the number of bytes from its start that the next call needs.
     NeedMore(usize),
-    /// Nothing that can be a frame here.
+    /// Bytes that cannot be a frame here.
     Bad(CloseReason),
 }
 
-/// Looks for a frame at the front of `bytes`. A body longer than `body_max` is
-/// refused as soon as its header is there.
+/// Looks for a frame at the front of `bytes`. A body longer than `body_max` is refused as soon as
+/// its header is complete.
 pub fn split(bytes: &[u8], body_max: usize) -> Split {
     if bytes.len() < FRAME_HEADER {
         return Split::NeedMore(FRAME_HEADER);
@@ -59,7 +58,7 @@ pub fn split(bytes: &[u8], body_max: usize) -> Split {
     }
 }
 
-/// The header of a frame with a body of `body` bytes.
+/// Returns the header of a frame with a body of `body` bytes.
 pub fn header(kind: Kind, body: usize) -> [u8; FRAME_HEADER] {
     debug_assert!(u16::try_from(body).is_ok());
     let mut header = [0, 0, kind as u8];
@@ -67,7 +66,7 @@ pub fn header(kind: Kind, body: usize) -> [u8; FRAME_HEADER] {
     header
 }
 
-/// The frame that refuses a connection before its handshake is done.
+/// Returns the frame that refuses a connection before its handshake is done.
 pub fn refusal(reason: CloseReason) -> [u8; FRAME_HEADER + 1] {
     let [a, b, c] = header(Kind::Refused, 1);
     [a, b, c, reason as u8]

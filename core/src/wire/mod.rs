@@ -1,4 +1,4 @@
-//! What goes over the wire: fields, frames and the packet table. No sockets here.
+//! The wire format: fields, frames and the packet table. Knows no sockets.
 
 pub mod frame;
 pub mod packets;
@@ -15,8 +15,8 @@ pub use stream::{Malformed, Reader, Writer};
 pub use table::{Body, EnumInfo, FieldInfo, PacketInfo, Route};
 pub use types::{Bytes, Field, List, SecretBytes, SecretText, Text, TooLong};
 
-/// The test vector called `name` in docs/protocol.md, as hex digits: the line
-/// "`name`: `hex`" there, line breaks inside the digits allowed.
+/// Returns the test vector called `name` in docs/protocol.md as hex digits. The document writes it
+/// as "`name`: `hex`", with line breaks among the digits allowed.
 #[cfg(test)]
 pub(crate) fn doc_vector(name: &str) -> String {
     let document = include_str!("../../../docs/protocol.md");

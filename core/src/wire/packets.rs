@@ -1,8 +1,8 @@
-//! The packet table: every packet's number, name and fields, in one place.
+//! The packet table: number, name and fields of every packet, in one place.
 //!
-//! Encoding, decoding, the [`Packet`] enum and the tables in docs/protocol.md
-//! follow from it. To add a packet, add it here and handle it in one role's
-//! handler table. A number, once released, never means anything else.
+//! Encoding, decoding, the [`Packet`] enum and the tables in docs/protocol.md follow from it. To
+//! add a packet, add it here and handle it in the handler table of one role. A released number
+//! never gets another meaning.
 
 use super::table::{packets, wire_enum, wire_struct};
 use super::{Bytes, CloseReason, List, SecretBytes, SecretText, Text};
@@ -12,13 +12,13 @@ use crate::limits;
 pub type IdText = Text<{ limits::ID_WIRE_MAX }>;
 /// A password as a client types it.
 pub type PasswordText = SecretText<{ limits::PASSWORD_WIRE_MAX }>;
-/// A character name as a client asks for it.
+/// A character name as a client requests it.
 pub type RequestedName = Text<{ limits::NAME_WIRE_MAX }>;
 /// A character name that has been accepted.
 pub type Name = Text<{ limits::NAME_BYTES_MAX }>;
-/// A channel's name as a client types it.
+/// A channel name as a client requests it.
 pub type WishedChannel = Text<{ limits::CHANNEL_WIRE_MAX }>;
-/// A channel's name that has been accepted.
+/// A channel name that has been accepted.
 pub type ChannelName = Text<{ limits::CHANNEL_BYTES_MAX }>;
 /// A sealed ticket.
 pub type TicketBytes = Bytes<{ limits::TICKET_MAX }>;
@@ -28,59 +28,60 @@ pub type ChatText = Text<{ limits::CHAT_TEXT_MAX }>;
 pub type Address = Text<255>;
 
 wire_enum! {
-    /// How a request went.
+    /// Result of a request.
     Outcome {
-        /// It was done.
+        /// Done.
         Ok = 0,
-        /// No such account, or not its password. The same answer, after the same time, for both.
+        /// The account does not exist, or the password is wrong. Both get the same answer after the
+        /// same time.
         BadCredentials = 1,
-        /// The account is online already.
+        /// The account is already online.
         AlreadyOnline = 2,
         /// The account has no character yet.
         NoCharacter = 3,
-        /// A server or database behind this one is not to be reached or has too much to do.
+        /// A server or database behind this server is unreachable or overloaded.
         TryAgainLater = 4,
-        /// Another account has this id. Ids differ in more than case.
+        /// Another account has this id. Ids that differ only in case are the same.
         IdTaken = 5,
-        /// The id is too short, or has characters that an id cannot have.
+        /// The id is too short or has a character that ids cannot have.
         IdInvalid = 6,
         /// The id is too long.
         IdTooLong = 7,
-        /// The password is too short, or has control characters.
+        /// The password is too short or has control characters.
         PasswordInvalid = 8,
         /// The password is too long.
         PasswordTooLong = 9,
-        /// Another character has this name. Names differ in more than case.
+        /// Another character has this name. Names that differ only in case are the same.
         NameTaken = 10,
-        /// The name is too short, or has characters that a name cannot have.
+        /// The name is too short or has a character that names cannot have.
         NameInvalid = 11,
         /// The name is too long.
         NameTooLong = 12,
-        /// The account has a character already.
+        /// The account already has a character.
         CharacterExists = 13,
-        /// The account's online state went to another login meanwhile.
+        /// Another login has taken over the account in the meantime.
         ClaimLost = 14,
-        /// The server ran into a fault of its own, which its log describes.
+        /// An internal fault of the server, which its log describes.
         InternalError = 15,
         /// There is no such channel.
         NoSuchChannel = 16,
-        /// The user is not in that channel.
+        /// The user is not a member of the channel.
         NotAMember = 17,
-        /// There are as many channels, or the user is in as many, as the server allows.
+        /// The server has its maximum of channels, or the user is in its maximum of them.
         TooManyChannels = 18,
         /// No such user is in the chat.
         NoSuchUser = 19,
         /// Only the channel's owner may do this.
         NotTheOwner = 20,
-        /// The user has not said where it is.
+        /// The user has not sent a position.
         NoPosition = 21,
-        /// The owner has put the user out of the channel.
+        /// The channel's owner has kicked the user.
         Kicked = 22,
     }
 }
 
 wire_enum! {
-    /// What a server is.
+    /// Role of a server.
     Role {
         /// Login server.
         Login = 0,
@@ -92,13 +93,14 @@ wire_enum! {
 }
 
 wire_enum! {
-    /// Whom a message is for.
+    /// Audience of a message.
     Scope {
-        /// Everybody in the chat (the predecessor's CHAT_BROADCAST).
+        /// Every user in the chat (the predecessor's CHAT_BROADCAST).
         World = 0,
         /// The members of a channel (one kind of the predecessor's CHAT_MULTICAST).
         Channel = 1,
-        /// Whoever is nearby: in the sender's sector and its eight neighbours (the other kind of CHAT_MULTICAST).
+        /// The users in the sender's sector and its eight neighbors (the other kind of
+        /// CHAT_MULTICAST).
         Nearby = 2,
         /// One other user.
         Whisper = 3,
@@ -108,34 +110,34 @@ wire_enum! {
 wire_struct! {
     /// A user in the chat.
     User {
-        /// Its number in this chat server; never given to anybody else while the server lives.
+        /// Number of the user in this chat server; never reused while the server's process lives.
         id: u32,
-        /// Its character's name.
+        /// Name of the user's character.
         name: Name,
     }
 }
 
 wire_struct! {
-    /// A channel, as lists of channels show it.
+    /// A channel in a list of channels.
     ChannelInfo {
-        /// Its number; never given to another channel while the server lives.
+        /// Number of the channel; never reused while the server's process lives.
         channel: u32,
-        /// Its name.
+        /// Name of the channel.
         name: ChannelName,
-        /// Users in it.
+        /// Users in the channel.
         head_count: u32,
     }
 }
 
 wire_struct! {
-    /// Where a message's time went in the chat server, by the server's own monotonic clock. PongAnswer tells how that clock
-    /// stands to the client's.
+    /// Time that a message spent in the chat server, by the server's own monotonic clock.
+    /// PongAnswer relates this clock to the client's.
     ServerTimes {
-        /// When the request was read: microseconds since the server started.
+        /// Time at which the server read the request: microseconds since the server started.
         received_us: u64,
-        /// From then to its handler's start, in microseconds: the queue.
+        /// Microseconds from the read to the start of the handler: the time in the queue.
         queued_us: u32,
-        /// From there to the message's being encoded for sealing, in microseconds.
+        /// Microseconds from the start of the handler to the encoding of the message.
         handled_us: u32,
     }
 }
@@ -143,25 +145,25 @@ wire_struct! {
 impl Copy for ServerTimes {}
 
 wire_struct! {
-    /// A character as the database has it.
+    /// A character as the database stores it.
     Character {
-        /// Its number.
+        /// Number of the character.
         id: u64,
-        /// Its name.
+        /// Name of the character.
         name: Name,
-        /// Its level, from 1.
+        /// Level of the character, from 1.
         level: u32,
-        /// Its experience points.
+        /// Experience points of the character.
         experience: u64,
     }
 }
 
 wire_struct! {
-    /// The right of one session of one server process to call an account online.
+    /// The right of one session of one server process to mark an account as online.
     Claim {
         /// The account.
         account: u64,
-        /// The claim's number; another for each login. 0 is no claim.
+        /// Number of the claim; every login draws another one. 0 means no claim.
         id: u64,
     }
 }
@@ -169,42 +171,44 @@ wire_struct! {
 impl Copy for Claim {}
 
 packets! {
-    /// The sender ends the session and says why. Nothing follows it.
+    /// Ends the session. The sender sends nothing after it.
     0x0001 Close(Any, "") {
-        /// Why.
+        /// The reason.
         reason: CloseReason,
-        /// More about it, for a log or a person; may be empty.
+        /// Details for a log or a person; may be empty.
         detail: Text<255>,
     }
 
-    /// Are you there? Sent by a server that has heard nothing for the heartbeat interval.
+    /// Asks whether the peer is alive. A server sends it when it has received nothing for the
+    /// heartbeat interval.
     0x0002 Heartbeat(Any, "") {
-        /// Comes back in the answer.
+        /// Repeated in the answer.
         token: u64,
     }
 
-    /// Answer to a heartbeat, at once.
+    /// Answers a heartbeat, at once.
     0x0003 HeartbeatAnswer(Any, "") {
         /// The heartbeat's token.
         token: u64,
     }
 
-    /// Log in.
+    /// Logs in.
     0x0101 LoginRequest(ClientToLogin, "C_REQ_ID_PW") {
         /// The account's id.
         id: IdText,
-        /// Its password.
+        /// The account's password.
         password: PasswordText,
     }
 
-    /// The login failed. The session stays open, and another attempt may follow.
+    /// Refuses a login. The session stays open for another attempt.
     0x0102 LoginRefused(LoginToClient, "S_ANS_ID_PW_FAIL") {
-        /// Why: BadCredentials, AlreadyOnline, NoCharacter, TryAgainLater, ClaimLost or InternalError.
+        /// BadCredentials, AlreadyOnline, NoCharacter, TryAgainLater, ClaimLost or InternalError.
         outcome: Outcome,
     }
 
-    /// The login succeeded: where to chat, and the ticket that admits there and only there.
-    /// The client keeps this session open until it has entered the chat; closing it before revokes the ticket.
+    /// Grants a login, with the chat server's address and a ticket for this chat server only. The
+    /// client keeps this session open until it has entered the chat; closing it earlier revokes
+    /// the ticket.
     0x0103 LoginGranted(LoginToClient, "S_ANS_ID_PW_SUCCESS") {
         /// The chat server's address.
         chat_address: Address,
@@ -214,257 +218,271 @@ packets! {
         name: Name,
         /// The ticket, for EnterRequest.
         ticket: TicketBytes,
-        /// Milliseconds until the ticket is void.
+        /// Milliseconds until the ticket expires.
         ticket_lifetime_ms: u32,
     }
 
-    /// Make an account.
+    /// Creates an account.
     0x0104 SignUpRequest(ClientToLogin, "C_REQ_CREATE_USER") {
-        /// The id wanted: 3 to 32 characters.
+        /// The requested id: 3 to 32 characters.
         id: IdText,
-        /// The password wanted: at least 8 characters, at most 256 bytes.
+        /// The requested password: at least 8 characters, at most 256 bytes.
         password: PasswordText,
     }
 
-    /// How the sign-up went.
+    /// Answers a sign-up.
     0x0105 SignUpAnswer(LoginToClient, "S_ANS_CREATE_USER") {
-        /// Ok, IdTaken, IdInvalid, IdTooLong, PasswordInvalid, PasswordTooLong, TryAgainLater or InternalError.
+        /// Ok, IdTaken, IdInvalid, IdTooLong, PasswordInvalid, PasswordTooLong, TryAgainLater or
+        /// InternalError.
         outcome: Outcome,
     }
 
-    /// Make a character for an account.
+    /// Creates a character for an account.
     0x0106 CreateCharacterRequest(ClientToLogin, "C_REQ_CREATE_CHARACTER_ID_PW") {
         /// The account's id.
         id: IdText,
-        /// Its password.
+        /// The account's password.
         password: PasswordText,
-        /// The character's name: 2 to 24 characters.
+        /// The requested name: 2 to 24 characters.
         name: RequestedName,
     }
 
-    /// How the character's creation went.
+    /// Answers the creation of a character.
     0x0107 CreateCharacterAnswer(LoginToClient, "S_ANS_CREATE_CHARACTER") {
-        /// Ok, BadCredentials, NameTaken, NameInvalid, NameTooLong, CharacterExists, TryAgainLater or InternalError.
+        /// Ok, BadCredentials, NameTaken, NameInvalid, NameTooLong, CharacterExists, TryAgainLater
+        /// or InternalError.
         outcome: Outcome,
     }
 
-    /// Enter the chat; the first packet of a chat session, sent once. A ticket that is refused closes the session with the reason.
+    /// Enters the chat; the first packet of a chat session, sent once. A refused ticket closes the
+    /// session with the reason.
     0x0201 EnterRequest(ClientToChat, "C_REQ_REGIST_CHATTING_NAME") {
         /// The ticket of LoginGranted.
         ticket: TicketBytes,
     }
 
-    /// Entered. The first page of the user list follows.
+    /// Confirms the entry. The first page of the user list follows.
     0x0202 EnterAnswer(ChatToClient, "S_ANS_REGIST_CHATTING_NAME") {
-        /// Who the client is here.
+        /// The client's own user.
         user: User,
         /// Users in the chat, this one included.
         head_count: u32,
-        /// The server's event loop that has the session, from 0. It means nothing to a game; whoever measures how fair the
-        /// loops are to their clients needs it.
+        /// Index of the server's event loop that serves the session, from 0. A game has no use for
+        /// it; measurements of the fairness between event loops need it.
         shard: u8,
     }
 
-    /// The next page of the user list, please. A channel's list is for its members only; others get an empty page.
+    /// Requests the next page of a user list. A user that is not a member of the channel gets an
+    /// empty page.
     0x0203 UserListRequest(ClientToChat, "") {
-        /// The channel whose users are wanted; 0 for everybody in the chat.
+        /// The channel whose list is requested; 0 for the whole chat.
         channel: u32,
-        /// The last user id of the page before; 0 for the first page.
+        /// Id of the last user on the page before; 0 for the first page.
         after: u32,
     }
 
-    /// A page of a user list, by ascending user id. A page overtakes notices that are on their way; each UsersChanged may
-    /// be applied to it all the same, whatever their order: see "Who is there".
+    /// A page of a user list, by ascending user id. A page overtakes notices that are on their way,
+    /// and every UsersChanged may be applied to it all the same, in any order: see "User lists".
     0x0204 UserList(ChatToClient, "E_S_ANS_USER_LIST") {
-        /// The channel; 0 for everybody in the chat.
+        /// The channel; 0 for the whole chat.
         channel: u32,
-        /// The list's version at this moment.
+        /// Version of the list when the page was made.
         version: u64,
-        /// Users there, the receiver included, at this moment.
+        /// Users in the list when the page was made, the receiver included.
         head_count: u32,
-        /// Whether there are users after this page.
+        /// True if there are users after this page.
         more: bool,
-        /// The users of this page.
+        /// Users on this page.
         users: List<User, { limits::USER_PAGE }>,
     }
 
-    /// Who entered and who left, on purpose or not. Told at once where few are; with many, what happened in an
-    /// interval is told together.
+    /// A notice of users that entered or left, whether by request or by a lost connection. Small
+    /// rooms send one for each change at once; large rooms collect the changes of an interval.
     0x0205 UsersChanged(ChatToClient, "E_S_ANS_NEW_USER_NOTIFY, E_S_ANS_EXIT_USER") {
-        /// The channel; 0 for everybody in the chat.
+        /// The channel; 0 for the whole chat.
         channel: u32,
-        /// The version of the list that this changes. A client whose version is lower has missed a notice.
+        /// Version of the list before these changes. A client with a lower version has missed a
+        /// notice.
         since: u64,
-        /// The list's version after it. Each entering and each leaving is one version more.
+        /// Version of the list after these changes. Each user that enters or leaves adds one.
         version: u64,
-        /// Users there at that version.
+        /// Users in the list at `version`.
         head_count: u32,
-        /// Whether everybody who entered or left is named. If not, pages of the list tell the rest.
+        /// True if every user that entered or left is named. Otherwise the client fetches the list
+        /// again.
         complete: bool,
-        /// Who entered and is still there.
+        /// Users that entered and are still there.
         entered: List<User, { limits::ENTERED_MAX }>,
-        /// The numbers of those who left and are not there, also of those who had entered in the same interval.
+        /// Ids of users that left and are not there, including users that entered in the same
+        /// interval.
         left: List<u32, { limits::LEFT_MAX }>,
     }
 
-    /// Say something. The sender is among the recipients, whatever the scope.
+    /// Sends a chat message. The sender is among the recipients, whatever the scope.
     0x0207 ChatRequest(ClientToChat, "C_REQ_CHATTING") {
-        /// To whom.
+        /// Audience of the message.
         scope: Scope,
         /// The channel, or the user to whisper to; 0 for the other scopes.
         target: u32,
-        /// Comes back in the message or the refusal. Clients put their own time in it, or any number.
+        /// Repeated in the message or the refusal: the client's own time, or any number.
         stamp: u64,
-        /// What; not empty.
+        /// The text; not empty.
         text: ChatText,
     }
 
-    /// Somebody said something.
+    /// Delivers a chat message.
     0x0208 ChatMessage(ChatToClient, "S_ANS_CHATTING") {
-        /// To whom.
+        /// Audience of the message.
         scope: Scope,
         /// The channel, or the user whispered to; 0 for the other scopes.
         target: u32,
-        /// The message's number in the chat or in its channel; the next message there has the next number, and who gets it not
-        /// is told by ChatGap. Nearby and whispered messages have 0.
+        /// Number of the message in the chat or in its channel, which increases by one with each
+        /// message. A client that misses messages is told so by ChatGap. 0 with scope Nearby and
+        /// Whisper.
         sequence: u64,
-        /// Who said it.
+        /// The sender.
         sender: User,
         /// The stamp of the request.
         stamp: u64,
-        /// Where its time went.
+        /// Time that the message spent in the server.
         times: ServerTimes,
-        /// What.
+        /// The text.
         text: ChatText,
     }
 
-    /// Leave the chat.
+    /// Leaves the chat.
     0x0209 ExitRequest(ClientToChat, "C_REQ_CHAT_EXIT") {}
 
-    /// The user has left. The server closes the session after it, with Goodbye.
+    /// Confirms that the user has left. The server closes the session after it, with Goodbye.
     0x020A ExitAnswer(ChatToClient, "S_ANS_EXIT") {}
 
-    /// Measures the way to the content threads and back.
+    /// Measures the round trip to the content threads.
     0x020B PingRequest(ClientToChat, "C_REQ_PING") {
-        /// Comes back in the answer.
+        /// Repeated in the answer.
         token: u64,
     }
 
-    /// Answer to a ping.
+    /// Answers a ping.
     0x020C PongAnswer(ChatToClient, "S_ANS_PONG") {
         /// The ping's token.
         token: u64,
-        /// Microseconds between the server's reading the ping and its handler: the queue's share of the round trip.
+        /// Microseconds between the server's read of the ping and its handler: the queue's share of
+        /// the round trip.
         queued_us: u32,
-        /// When the server read the ping: microseconds since it started, by its monotonic clock.
+        /// Time at which the server read the ping: microseconds since the server started, by its
+        /// monotonic clock.
         server_us: u64,
     }
 
-    /// The key of what is said in the chat or a channel from now on: frames of kind 3 with this key's number
-    /// open with it. It is sent before the first of them. It takes the place of the room's older key at once.
+    /// Gives the client the key of a room: later frames of kind 3 with this key's number open with
+    /// it. It precedes the first of these frames and replaces the room's older key at once.
     0x020D RoomKey(ChatToClient, "") {
-        /// The channel; 0 for everybody in the chat.
+        /// The channel; 0 for the whole chat.
         room: u32,
-        /// The key's number; never that of another key while the server lives.
+        /// Number of the key; never reused while the server's process lives.
         key: u32,
         /// The key.
         secret: SecretBytes<32>,
-        /// The number of the next message that is sealed with it. What has a lower one was said before.
+        /// Number of the next message that is sealed with the key. Messages with a lower number are
+        /// older than the client's membership.
         message: u64,
-        /// The number of the next notice.
+        /// Number of the next notice that is sealed with the key.
         notice: u64,
     }
 
-    /// A message was not delivered to anybody.
+    /// Tells the sender that its message was delivered to no user.
     0x020E ChatRefused(ChatToClient, "") {
         /// The stamp of the request.
         stamp: u64,
-        /// Why: NotAMember, NoSuchUser or NoPosition.
+        /// NotAMember, NoSuchUser or NoPosition.
         outcome: Outcome,
     }
 
-    /// The client reads too slowly and has missed messages; the next one follows.
+    /// Tells a client that reads too slowly how many messages it has missed. The next message of
+    /// the room follows.
     0x020F ChatGap(ChatToClient, "") {
-        /// Where: World, Channel, or Nearby, which stands for whispers too.
+        /// Scope of the missed messages: World, Channel, or Nearby, which includes whispers.
         scope: Scope,
         /// The channel; 0 for the other scopes.
         channel: u32,
-        /// How many messages were missed.
+        /// Messages missed.
         missed: u64,
     }
 
-    /// Make a channel, and join it as its owner.
+    /// Creates a channel. The user joins it as its owner.
     0x0210 ChannelCreateRequest(ClientToChat, "") {
-        /// The name wanted: 2 to 32 characters.
+        /// The requested name: 2 to 32 characters.
         name: WishedChannel,
     }
 
-    /// Join a channel. Joining twice is once.
+    /// Joins a channel. Joining again has no further effect.
     0x0211 ChannelJoinRequest(ClientToChat, "") {
-        /// Its name.
+        /// The channel's name.
         name: WishedChannel,
     }
 
-    /// How the creating or joining went. With Ok, the first page of its user list follows.
+    /// Answers the creation or joining of a channel. With Ok, the first page of the channel's user
+    /// list follows.
     0x0212 ChannelAnswer(ChatToClient, "") {
         /// Ok, NoSuchChannel, TooManyChannels, NameTaken, NameInvalid or NameTooLong.
         outcome: Outcome,
         /// The channel; 0 unless Ok.
         channel: u32,
-        /// The name as asked for or, with Ok, as the channel has it.
+        /// The channel's own name with Ok, the requested name otherwise.
         name: WishedChannel,
-        /// Users in it, this one included; 0 unless Ok.
+        /// Users in the channel, this one included; 0 unless Ok.
         head_count: u32,
     }
 
-    /// Leave a channel. A channel that everybody has left is no more.
+    /// Leaves a channel. A channel without members ceases to exist.
     0x0213 ChannelLeaveRequest(ClientToChat, "") {
-        /// Which.
+        /// The channel.
         channel: u32,
     }
 
-    /// The user is in the channel no more. None of its messages follows.
+    /// Tells the user that it is not in the channel any more. No message of the channel follows.
     0x0214 ChannelLeft(ChatToClient, "") {
-        /// Which.
+        /// The channel.
         channel: u32,
-        /// Ok when the user asked for it, NotAMember when it was not in it, PutOut when the owner has put it out.
+        /// Ok if the user asked to leave, NotAMember if it was not in the channel, Kicked if the
+        /// owner kicked it.
         outcome: Outcome,
     }
 
-    /// Put a user out of a channel. For the channel's owner: who made it, and when that one leaves, who entered the chat first
-    /// of those who are in it.
+    /// Kicks a user from a channel. Only the channel's owner may: its creator or, once the owner
+    /// has left, the member that entered the chat first.
     0x0215 ChannelKickRequest(ClientToChat, "") {
         /// The channel.
         channel: u32,
-        /// The user.
+        /// The user to kick.
         user: u32,
     }
 
-    /// How the putting out went.
+    /// Answers a kick.
     0x0216 ChannelKickAnswer(ChatToClient, "") {
         /// The channel.
         channel: u32,
         /// The user.
         user: u32,
-        /// Ok, NotAMember (either of the two), or NotTheOwner.
+        /// Ok, NotAMember (the sender or the user), or NotTheOwner.
         outcome: Outcome,
     }
 
-    /// The next page of the list of channels, please.
+    /// Requests the next page of the list of channels.
     0x0217 ChannelListRequest(ClientToChat, "") {
-        /// The last channel of the page before; 0 for the first page.
+        /// Number of the last channel on the page before; 0 for the first page.
         after: u32,
     }
 
     /// A page of the list of channels, by ascending number.
     0x0218 ChannelList(ChatToClient, "") {
-        /// The channels of this page.
+        /// Channels on this page.
         channels: List<ChannelInfo, { limits::CHANNEL_PAGE }>,
-        /// Whether there are channels after this page.
+        /// True if there are channels after this page.
         more: bool,
     }
 
-    /// Where the user is now, for messages to those nearby. No answer.
+    /// Sets the user's position, which decides who is nearby. No answer.
     0x0219 PositionUpdate(ClientToChat, "") {
         /// In the game's own units.
         x: i32,
@@ -472,13 +490,13 @@ packets! {
         y: i32,
     }
 
-    /// Who the sender is; the first packet of both ends of a server link.
+    /// Introduces the sender; the first packet of both ends of a server link.
     0x0301 LinkHello(Link, "") {
         /// The sender's role.
         role: Role,
         /// The sender's configured name, for logs.
         name: Text<64>,
-        /// A number that this process drew at its start.
+        /// A random number that the sender's process drew at its start.
         instance: u64,
         /// A chat server's address for clients; empty for other roles.
         client_address: Address,
@@ -486,59 +504,60 @@ packets! {
         client_key: [u8; 32],
     }
 
-    /// Check id and password and, if they are right, call the account online.
+    /// Checks id and password and, if they are right, marks the account as online.
     0x0401 DbCheckPassword(ToDbAgent, "I_DB_REQ_ID_PW") {
-        /// Comes back in the answer.
+        /// Repeated in the answer.
         request: u64,
         /// The account's id.
         id: IdText,
-        /// Its password.
+        /// The account's password.
         password: PasswordText,
-        /// Whether an account that is online is taken over (`kick`) or the login refused.
+        /// True to take over an account that is online (`kick`), false to refuse the login.
         take_over: bool,
     }
 
-    /// How the check went.
+    /// Answers the check of a password.
     0x0402 DbCheckPasswordAnswer(FromDbAgent, "I_DB_ANS_ID_PW") {
         /// The request.
         request: u64,
         /// Ok, BadCredentials, AlreadyOnline, TryAgainLater or InternalError.
         outcome: Outcome,
-        /// The claim that the asking server now holds; zeros unless Ok.
+        /// The claim that the requesting server now holds; zeros unless Ok.
         claim: Claim,
     }
 
-    /// Load an account's character, and take its claim over from the login server.
+    /// Loads an account's character and takes its claim over from the login server.
     0x0403 DbLoadCharacter(ToDbAgent, "I_DB_REQ_LOAD_DATA") {
-        /// Comes back in the answer.
+        /// Repeated in the answer.
         request: u64,
         /// The claim to take over.
         claim: Claim,
     }
 
-    /// The character.
+    /// Answers with the character.
     0x0404 DbLoadCharacterAnswer(FromDbAgent, "I_DB_ANS_PARSE_DATA") {
         /// The request.
         request: u64,
-        /// Ok, NoCharacter, ClaimLost, TryAgainLater or InternalError. Only with Ok is the claim taken over.
+        /// Ok, NoCharacter, ClaimLost, TryAgainLater or InternalError. The claim is taken over only
+        /// with Ok.
         outcome: Outcome,
-        /// The claim of the request, so that an answer that comes too late can be undone.
+        /// The claim of the request, so that the requester can undo an answer that comes too late.
         claim: Claim,
         /// The character, when Ok.
         character: Option<Character>,
     }
 
-    /// Make an account.
+    /// Creates an account.
     0x0405 DbSignUp(ToDbAgent, "I_DB_REQ_CREATE_USER") {
-        /// Comes back in the answer.
+        /// Repeated in the answer.
         request: u64,
-        /// The id wanted.
+        /// The requested id.
         id: IdText,
-        /// The password wanted.
+        /// The requested password.
         password: PasswordText,
     }
 
-    /// How the sign-up went.
+    /// Answers a sign-up.
     0x0406 DbSignUpAnswer(FromDbAgent, "I_DB_ANS_CREATE_USER") {
         /// The request.
         request: u64,
@@ -546,17 +565,18 @@ packets! {
         outcome: Outcome,
     }
 
-    /// Check id and password before a character is made; nobody comes online by it.
+    /// Checks id and password before the creation of a character, without marking the account as
+    /// online.
     0x0407 DbVerifyAccount(ToDbAgent, "I_DB_REQ_CREATE_CHARACTER_ID_PW") {
-        /// Comes back in the answer.
+        /// Repeated in the answer.
         request: u64,
         /// The account's id.
         id: IdText,
-        /// Its password.
+        /// The account's password.
         password: PasswordText,
     }
 
-    /// How the check went.
+    /// Answers the check of an account.
     0x0408 DbVerifyAccountAnswer(FromDbAgent, "I_DB_ANS_CREATE_CHARACTER_ID_PW") {
         /// The request.
         request: u64,
@@ -566,17 +586,17 @@ packets! {
         account: u64,
     }
 
-    /// Make a character for an account that has been verified.
+    /// Creates a character for a verified account.
     0x0409 DbCreateCharacter(ToDbAgent, "I_DB_REQ_CREATE_CHARACTER") {
-        /// Comes back in the answer.
+        /// Repeated in the answer.
         request: u64,
         /// The account.
         account: u64,
-        /// The character's name.
+        /// The requested name.
         name: RequestedName,
     }
 
-    /// How the creation went.
+    /// Answers the creation of a character.
     0x040A DbCreateCharacterAnswer(FromDbAgent, "I_DB_ANS_CREATE_CHARACTER_SUCCESS") {
         /// The request.
         request: u64,
@@ -584,45 +604,48 @@ packets! {
         outcome: Outcome,
     }
 
-    /// The account is not online any more. No answer; a claim that is not held is ignored.
+    /// Releases a claim: the account is not online any more. No answer; a claim that the sender
+    /// does not hold is ignored.
     0x040B DbReleaseClaim(ToDbAgent, "") {
-        /// The claim given up.
+        /// The claim to release.
         claim: Claim,
     }
 
-    /// All claims that this server process holds, in one or more pages: sent when a link comes up, and
-    /// when the link to another DB agent is lost. The DB agent takes up those it does not know; with the first list
-    /// over a link it releases those that this process got by way of this agent and that are not among them
-    /// (their release was lost with an earlier link).
+    /// One page of the list of all claims that this server process holds. A process sends the list
+    /// when a link comes up, and when its link to another DB agent is lost. The DB agent adopts
+    /// claims that it does not know. After the first list over a link it releases the claims that
+    /// this process got through this agent and does not list: their release was lost with an
+    /// earlier link.
     0x040C DbHeldClaims(ToDbAgent, "") {
-        /// The list's number: a process counts its lists from 1, over whatever link it sends them. One that comes after a
-        /// later one is void.
+        /// Number of the list: a process counts its lists from 1, over all its links. A list that
+        /// arrives after a later one is void.
         list: u64,
-        /// This page's claims.
+        /// Claims on this page.
         claims: List<Claim, { limits::CLAIM_PAGE }>,
-        /// Whether this is the last page.
+        /// True on the last page of the list.
         last: bool,
     }
 
-    /// The claims have been compared, those that are void have been revoked, and the link takes
-    /// requests from now on. Before it, only DbHeldClaims and DbReleaseClaim may be sent.
+    /// Tells that the claims have been compared and the void ones revoked. The link takes requests
+    /// from now on; before it, only DbHeldClaims and DbReleaseClaim may be sent.
     0x040E DbClaimsSynced(FromDbAgent, "") {}
 
-    /// A claim went to somebody else: the session that rests on it must end.
+    /// Revokes a claim that another login has taken over. The session that rests on it must end.
     0x040D DbClaimRevoked(FromDbAgent, "") {
-        /// The claim that is void.
+        /// The void claim.
         claim: Claim,
     }
 
-    /// An account is on its way to the chat: load its character and expect it.
+    /// Announces an account that is on its way to the chat: the chat server loads its character and
+    /// expects it.
     0x0501 ChatNotifyLogin(LoginToChat, "I_CHTTING_NOTIFY_ID") {
-        /// Comes back in the answer.
+        /// Repeated in the answer.
         request: u64,
         /// The login's claim, which the chat server takes over.
         claim: Claim,
     }
 
-    /// The chat server expects the account, or not.
+    /// Answers whether the chat server expects the account.
     0x0502 LoginNotifyLoaded(ChatToLogin, "I_LOGIN_NOTIFY_ID_LOADED") {
         /// The request.
         request: u64,
@@ -634,13 +657,13 @@ packets! {
         character: Option<Character>,
     }
 
-    /// The client left the login server before it entered the chat: its ticket is void.
+    /// Voids the ticket of a client that left the login server before it entered the chat.
     0x0503 ChatCancelLogin(LoginToChat, "") {
         /// The login's claim.
         claim: Claim,
     }
 
-    /// The client has entered the chat; the login server's part is over.
+    /// Tells that the client has entered the chat, which ends the login server's part.
     0x0504 LoginNotifyEntered(ChatToLogin, "") {
         /// The login's claim.
         claim: Claim,

@@ -1,11 +1,12 @@
-//! Why a session ended: what the peer is told, what is logged and what is counted.
+//! Reasons for which sessions end: told to the peer, logged and counted.
 
 use super::table::wire_enum;
 
 wire_enum! {
-    /// Why a session ends. Values from 128 are never sent: they say what one side saw.
+    /// The reason for which a session ended. Values from 128 on are never sent: they describe an
+    /// end that this side observed.
     CloseReason {
-        /// The peer asked for it, or has nothing more to do here.
+        /// The peer asked for the end, or has nothing more to do here.
         Goodbye = 0,
         /// Every session slot is taken. Try again later.
         ServerFull = 1,
@@ -15,45 +16,46 @@ wire_enum! {
         HandshakeTimeout = 3,
         /// The handshake failed: wrong server key, wrong cluster key or damaged bytes.
         HandshakeFailed = 4,
-        /// Nothing was asked in time after the handshake.
+        /// No request came in time after the handshake.
         FirstPacketTimeout = 5,
-        /// Nothing was heard from the peer for too long; heartbeats went unanswered.
+        /// Nothing was received from the peer for too long; heartbeats went unanswered.
         IdleTimeout = 6,
         /// A frame is longer than this state allows.
         FrameTooLong = 7,
-        /// A frame of a kind that has no place here.
+        /// A frame has an unknown kind, or one that this state does not allow.
         UnexpectedFrame = 8,
-        /// A sealed frame did not open: changed, replayed, reordered or forged.
+        /// A sealed frame did not open: it was changed, replayed, reordered or forged.
         SealBroken = 9,
         /// A frame opened but does not decode as a packet.
         MalformedPacket = 10,
-        /// A packet that this peer may not send, or not in this state.
+        /// The peer may not send this packet, or not in this state.
         PacketNotAllowed = 11,
         /// The ticket was not sealed with the cluster's key, or is for another server.
         TicketInvalid = 12,
-        /// The ticket's time is over.
+        /// The ticket has expired.
         TicketExpired = 13,
         /// The ticket has been used or revoked.
         TicketUsed = 14,
-        /// The session is registered already.
+        /// The session has already entered the chat.
         AlreadyRegistered = 15,
-        /// The account is in the chat already.
+        /// The account is already in the chat.
         AlreadyOnline = 16,
-        /// The account logged in from somewhere else, which took this session's place.
+        /// Another login of the account has taken this session's place.
         LoggedInElsewhere = 17,
-        /// The peer reads too slowly; what waits for it passed the limit.
+        /// The peer reads too slowly: its unsent data passed the limit, or it took none for too
+        /// long.
         TooSlow = 18,
-        /// The server is going down.
+        /// The server is shutting down.
         ServerShutdown = 19,
-        /// The client has entered the chat and needs the login server no more.
+        /// The client has entered the chat and does not need the login server any more.
         HandedOver = 20,
-        /// The server that was asked is of another role than expected, or is not configured as a peer.
+        /// The server has another role than expected, or is not configured as a peer.
         WrongPeer = 21,
-        /// The server ran into a fault of its own.
+        /// An internal fault of the server.
         InternalError = 22,
         /// The connection could not be made.
         ConnectFailed = 128,
-        /// The peer closed the connection without a word.
+        /// The peer closed the connection without sending Close.
         PeerClosed = 129,
         /// The connection broke.
         ConnectionLost = 130,
@@ -61,7 +63,8 @@ wire_enum! {
 }
 
 impl CloseReason {
-    /// Whether the peer is told, or the reason only describes what was seen here.
+    /// Returns true if the peer is told the reason, false if it only describes what this side
+    /// observed.
     pub fn is_sent(self) -> bool {
         (self as u8) < 128
     }

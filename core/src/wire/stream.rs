@@ -3,16 +3,16 @@
 use byteorder::{ByteOrder, LittleEndian};
 use thiserror::Error;
 
-/// Why bytes are not the packet they claim to be.
+/// Reasons for which bytes are not a packet.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Malformed {
-    /// A field wants more bytes than are left.
+    /// A field needs more bytes than are left.
     #[error("the packet ends {missing} bytes early")]
     Truncated {
-        /// Bytes that the field still wanted.
+        /// Bytes that the field lacks.
         missing: usize,
     },
-    /// All fields are read and bytes are left over.
+    /// Bytes are left over after the last field.
     #[error("{extra} bytes follow the last field")]
     Trailing {
         /// Bytes left over.
@@ -21,20 +21,20 @@ pub enum Malformed {
     /// A text, list or byte string is longer than its field allows.
     #[error("a field holds {length} items, its limit is {limit}")]
     TooLong {
-        /// Length found.
+        /// Length of the value.
         length: usize,
-        /// Longest allowed.
+        /// Limit of the field.
         limit: usize,
     },
     /// A text is not UTF-8.
     #[error("a text is not valid UTF-8")]
     NotUtf8,
-    /// A bool, option or enumeration has a value that means nothing.
-    #[error("{value} is no value of {of}")]
+    /// A bool, option or enumeration has an undefined value.
+    #[error("{value} is not a value of {of}")]
     UnknownValue {
         /// The type.
         of: &'static str,
-        /// The byte found.
+        /// The undefined byte.
         value: u8,
     },
     /// No packet has this number.
@@ -46,7 +46,7 @@ pub enum Malformed {
 pub struct Writer<'a>(&'a mut Vec<u8>);
 
 impl<'a> Writer<'a> {
-    /// A writer that appends to `out`.
+    /// Returns a writer that appends to `out`.
     pub fn new(out: &'a mut Vec<u8>) -> Self {
         Self(out)
     }
@@ -93,12 +93,12 @@ impl<'a> Writer<'a> {
 pub struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    /// A reader over `bytes`.
+    /// Returns a reader over `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    /// Bytes not read yet.
+    /// Returns the number of bytes not read yet.
     pub fn remaining(&self) -> usize {
         self.0.len()
     }
@@ -132,8 +132,8 @@ impl<'a> Reader<'a> {
         Ok(LittleEndian::read_u64(self.bytes(8)?))
     }
 
-    /// Takes a u16 length and checks it against `limit`, before anything of
-    /// that length is allocated.
+    /// Takes a u16 length and checks it against `limit`, before anything of that length is
+    /// allocated.
     pub(crate) fn length(&mut self, limit: usize) -> Result<usize, Malformed> {
         let length = usize::from(self.u16()?);
         if length > limit {
@@ -142,7 +142,7 @@ impl<'a> Reader<'a> {
         Ok(length)
     }
 
-    /// Succeeds when everything has been read.
+    /// Returns an error if bytes are left.
     pub fn finish(self) -> Result<(), Malformed> {
         match self.0.len() {
             0 => Ok(()),

@@ -1,10 +1,9 @@
-//! The machinery behind the packet table: one declaration yields the struct,
-//! its encoding and decoding, its place in [`super::Packet`] and its row in
-//! docs/protocol.md.
+//! Macros behind the packet table: one declaration yields the struct, its encoding and decoding,
+//! its variant of [`super::Packet`] and its row in docs/protocol.md.
 
 use super::stream::{Malformed, Reader, Writer};
 
-/// Who sends a packet to whom.
+/// Sender and receiver of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
     /// Either side of any session, after the handshake.
@@ -17,7 +16,7 @@ pub enum Route {
     ClientToChat,
     /// Chat server to client.
     ChatToClient,
-    /// Either end of a server link, first on it.
+    /// Either end of a server link, as its first packet.
     Link,
     /// Login or chat server to DB agent.
     ToDbAgent,
@@ -29,7 +28,7 @@ pub enum Route {
     ChatToLogin,
 }
 
-/// What a packet's body can do; implemented by the packet table only.
+/// Encoding and decoding of a packet's body; implemented by the packet table only.
 pub trait Body: Sized {
     /// The packet's number.
     const NUMBER: u16;
@@ -41,46 +40,46 @@ pub trait Body: Sized {
     fn take(reader: &mut Reader<'_>) -> Result<Self, Malformed>;
 }
 
-/// A packet, as documentation.
+/// Documentation of a packet.
 #[derive(Debug, Clone, Copy)]
 pub struct PacketInfo {
     /// The number that opens the packet.
     pub number: u16,
-    /// The name of the struct.
+    /// The name of its struct.
     pub name: &'static str,
-    /// The predecessor's name for it, or an empty string.
+    /// The predecessor's names for it, separated by commas; empty if there is none.
     pub legacy: &'static str,
-    /// Who sends it to whom.
+    /// Its sender and receiver.
     pub route: Route,
-    /// What it is for.
+    /// Its purpose.
     pub docs: &'static [&'static str],
-    /// The fields, in the order of the wire.
+    /// Its fields, in wire order.
     pub fields: &'static [FieldInfo],
 }
 
-/// A field, as documentation.
+/// Documentation of a field.
 #[derive(Debug, Clone, Copy)]
 pub struct FieldInfo {
     /// The field's name.
     pub name: &'static str,
     /// The name of its type.
     pub type_name: fn() -> String,
-    /// What it holds.
+    /// Its content.
     pub docs: &'static [&'static str],
 }
 
-/// An enumeration, as documentation.
+/// Documentation of an enumeration.
 #[derive(Debug, Clone, Copy)]
 pub struct EnumInfo {
     /// The type's name.
     pub name: &'static str,
-    /// What it is for.
+    /// Its purpose.
     pub docs: &'static [&'static str],
     /// Value, name and meaning of each variant.
     pub variants: &'static [(u8, &'static str, &'static [&'static str])],
 }
 
-/// Declares the packets. See `packets.rs`, its only user.
+/// Declares the packets; `packets.rs` is the only user.
 macro_rules! packets {
     ($(
         $(#[doc = $doc:literal])*
@@ -99,7 +98,7 @@ macro_rules! packets {
                 const NUMBER: u16 = $number;
                 const NAME: &'static str = stringify!($name);
 
-                #[allow(unused_variables)] // packets without fields
+                #[allow(unused_variables)] // for packets without fields
                 fn put(&self, writer: &mut $crate::wire::Writer<'_>) {
                     $( $crate::wire::Field::put(&self.$field, writer); )*
                 }
@@ -134,12 +133,12 @@ macro_rules! packets {
         }
 
         impl Packet {
-            /// The packet's number.
+            /// Returns the packet's number.
             pub fn number(&self) -> u16 {
                 match self { $( Self::$name(_) => $number, )* }
             }
 
-            /// The packet's name.
+            /// Returns the packet's name.
             pub fn name(&self) -> &'static str {
                 match self { $( Self::$name(_) => stringify!($name), )* }
             }
@@ -151,7 +150,7 @@ macro_rules! packets {
                 match self { $( Self::$name(body) => $crate::wire::table::Body::put(body, &mut writer), )* }
             }
 
-            /// The packet that `bytes` are: a number, its fields, and nothing after them.
+            /// Decodes `bytes`: a number, its fields, and nothing after them.
             pub fn decode(bytes: &[u8]) -> Result<Self, $crate::wire::Malformed> {
                 let mut reader = $crate::wire::Reader::new(bytes);
                 let packet = match reader.u16()? {
@@ -181,7 +180,7 @@ macro_rules! packets {
     };
 }
 
-/// Declares an enumeration that travels as one byte.
+/// Declares an enumeration that is encoded as one byte.
 macro_rules! wire_enum {
     (
         $(#[doc = $doc:literal])*
@@ -196,14 +195,14 @@ macro_rules! wire_enum {
             /// Every value, in order.
             pub const ALL: &'static [Self] = &[ $( Self::$variant, )* ];
 
-            /// The enumeration's row in docs/protocol.md.
+            /// The enumeration's chapter in docs/protocol.md.
             pub const INFO: $crate::wire::EnumInfo = $crate::wire::EnumInfo {
                 name: stringify!($name),
                 docs: &[$($doc),*],
                 variants: &[ $( ($value, stringify!($variant), &[$($variant_doc),*]), )* ],
             };
 
-            /// The value's name, as in docs/protocol.md.
+            /// Returns the value's name, as in docs/protocol.md.
             pub fn name(self) -> &'static str {
                 match self { $( Self::$variant => stringify!($variant), )* }
             }
@@ -222,7 +221,7 @@ macro_rules! wire_enum {
     };
 }
 
-/// Declares a group of fields that stands inside packets.
+/// Declares a group of fields that packets contain.
 macro_rules! wire_struct {
     (
         $(#[doc = $doc:literal])*

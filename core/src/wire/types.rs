@@ -1,4 +1,4 @@
-//! The field types that a packet is made of.
+//! Field types of packets.
 
 use std::fmt;
 use std::ops::Deref;
@@ -9,13 +9,13 @@ use zeroize::Zeroizing;
 
 use super::stream::{Malformed, Reader, Writer};
 
-/// A type that can be a packet's field.
+/// A type that a packet's field can have.
 pub trait Field: Sized {
     /// The type's name in docs/protocol.md.
     fn type_name() -> String;
     /// Appends the value.
     fn put(&self, writer: &mut Writer<'_>);
-    /// Takes a value.
+    /// Takes a value off the front.
     fn take(reader: &mut Reader<'_>) -> Result<Self, Malformed>;
 }
 
@@ -30,7 +30,7 @@ macro_rules! integer_field {
 }
 integer_field!(u8, u16, u32, u64);
 
-/// Two's complement.
+/// Encoded in two's complement.
 impl Field for i32 {
     fn type_name() -> String {
         "i32".into()
@@ -92,13 +92,13 @@ impl<const N: usize> Field for [u8; N] {
     }
 }
 
-/// A value does not fit its field.
+/// A value that does not fit its field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("{length} does not fit a field of at most {limit}")]
 pub struct TooLong {
-    /// The value's length (bytes of a text, items of a list).
+    /// Length of the value: bytes of a text, items of a list.
     pub length: usize,
-    /// The field's limit.
+    /// Limit of the field.
     pub limit: usize,
 }
 
@@ -112,25 +112,25 @@ fn take_text<'a>(reader: &mut Reader<'a>, limit: usize) -> Result<&'a str, Malfo
     std::str::from_utf8(bytes).map_err(|_| Malformed::NotUtf8)
 }
 
-/// UTF-8 text of at most `MAX` bytes: u16 length, then the bytes. Names and other short ones are held without an
-/// allocation: lists of users are made of thousands of them.
+/// UTF-8 text of at most `MAX` bytes, encoded as a u16 length and the bytes. Short texts, such as
+/// names, need no allocation: user lists hold thousands of them.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Text<const MAX: usize>(SmolStr);
 
 impl<const MAX: usize> Text<MAX> {
-    /// The text, if it fits.
+    /// Returns the text if it fits.
     pub fn new(text: impl AsRef<str>) -> Result<Self, TooLong> {
         let text = text.as_ref();
         check_length(text.len(), MAX)?;
         Ok(Self(SmolStr::new(text)))
     }
 
-    /// The longest beginning of `text` that fits and ends at a character.
+    /// Returns the longest prefix of `text` that fits and ends at a character boundary.
     pub fn truncated(text: &str) -> Self {
         Self(SmolStr::new(&text[..text.floor_char_boundary(MAX)]))
     }
 
-    /// The text as a plain string.
+    /// Converts the text to a plain string.
     pub fn into_string(self) -> String {
         self.0.into()
     }
@@ -168,19 +168,19 @@ impl<const MAX: usize> Field for Text<MAX> {
     }
 }
 
-/// As [`Text`], for passwords: wiped when dropped and never shown by `Debug`.
+/// As [`Text`], but for passwords: wiped when dropped, and never shown by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretText<const MAX: usize>(Zeroizing<String>);
 
 impl<const MAX: usize> SecretText<MAX> {
-    /// The text, if it fits.
+    /// Returns the text if it fits.
     pub fn new(text: impl Into<String>) -> Result<Self, TooLong> {
         let text = Zeroizing::new(text.into());
         check_length(text.len(), MAX)?;
         Ok(Self(text))
     }
 
-    /// The secret itself. Its only readers are the password hash and the wire.
+    /// Returns the secret text. Only the password hash and the wire read it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -205,17 +205,17 @@ impl<const MAX: usize> Field for SecretText<MAX> {
     }
 }
 
-/// `N` bytes, for keys: wiped when dropped and never shown by `Debug`.
+/// `N` bytes of a key: wiped when dropped, and never shown by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretBytes<const N: usize>(Zeroizing<[u8; N]>);
 
 impl<const N: usize> SecretBytes<N> {
-    /// The secret `bytes`.
+    /// Wraps `bytes`.
     pub fn new(bytes: [u8; N]) -> Self {
         Self(Zeroizing::new(bytes))
     }
 
-    /// The secret itself. Its only readers are ciphers and the wire.
+    /// Returns the secret bytes. Only ciphers and the wire read them.
     pub fn expose(&self) -> &[u8; N] {
         &self.0
     }
@@ -241,13 +241,13 @@ impl<const N: usize> Field for SecretBytes<N> {
     }
 }
 
-/// At most `MAX` bytes: u16 length, then the bytes. `Debug` shows only the
-/// length: what travels this way (tickets) is nobody's business.
+/// At most `MAX` bytes, encoded as a u16 length and the bytes. `Debug` shows only the length,
+/// because tickets travel this way.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Bytes<const MAX: usize>(Vec<u8>);
 
 impl<const MAX: usize> Bytes<MAX> {
-    /// The bytes, if they fit.
+    /// Returns the bytes if they fit.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, TooLong> {
         let bytes = bytes.into();
         check_length(bytes.len(), MAX)?;
@@ -282,29 +282,29 @@ impl<const MAX: usize> Field for Bytes<MAX> {
     }
 }
 
-/// At most `MAX` items: u16 count, then the items.
+/// At most `MAX` items, encoded as a u16 count and the items.
 #[derive(Clone, PartialEq, Eq)]
 pub struct List<T, const MAX: usize>(Vec<T>);
 
 impl<T, const MAX: usize> List<T, MAX> {
-    /// The list, if it fits.
+    /// Returns the list if it fits.
     pub fn new(items: Vec<T>) -> Result<Self, TooLong> {
         check_length(items.len(), MAX)?;
         Ok(Self(items))
     }
 
-    /// The first `MAX` of `items`; the rest stays in the iterator.
+    /// Takes the first `MAX` of `items`; the rest stays in the iterator.
     pub fn take_from(items: &mut impl Iterator<Item = T>) -> Self {
         Self(items.take(MAX).collect())
     }
 
-    /// The items.
+    /// Converts the list to a plain vector.
     pub fn into_vec(self) -> Vec<T> {
         self.0
     }
 }
 
-/// No items.
+/// An empty list.
 impl<T, const MAX: usize> Default for List<T, MAX> {
     fn default() -> Self {
         Self(Vec::new())
@@ -336,7 +336,7 @@ impl<T: Field, const MAX: usize> Field for List<T, MAX> {
     }
     fn take(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let count = reader.length(MAX)?;
-        // Every item has at least a byte, so a lying count allocates no more than was sent.
+        // Every item has at least one byte, so a false count allocates no more than was sent.
         let mut items = Vec::with_capacity(count.min(reader.remaining()));
         for _ in 0..count {
             items.push(T::take(reader)?);

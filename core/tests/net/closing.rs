@@ -1,4 +1,4 @@
-//! The end of sessions and of loops.
+//! Closing of sessions, and stopping of event loops.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -17,15 +17,16 @@ fn close_at_once(sessions: &mut Sessions, id: SessionId, packet: Packet) -> Resu
     Ok(())
 }
 
-/// The worst an application can do: close the session and give the packet back.
+/// Closes the session and gives the packet back, which is then dropped.
 fn close_and_give_back(sessions: &mut Sessions, id: SessionId, packet: Packet) -> Result<(), Packet> {
     sessions.close(id, CloseReason::PacketNotAllowed, "");
     Err(packet)
 }
 
-/// Without care the unread input makes the system reset the connection, and the last words are lost.
+/// Unread input must not make the system reset the connection, because the peer would lose the
+/// reason.
 #[test]
-fn the_reason_arrives_although_much_is_unread() {
+fn the_reason_arrives_although_input_is_unread() {
     for on_packet in [close_at_once, close_and_give_back] {
         let server = Loops::start(1, 10, vec![server_rules()], on_packet);
         let mut peer = server.connect();
@@ -42,7 +43,7 @@ fn the_reason_arrives_although_much_is_unread() {
         }
         let bytes = peer.take_queued();
         peer.stream.write_all(&bytes).unwrap();
-        assert_eq!(peer.hear_out().1, Some(CloseReason::PacketNotAllowed));
+        assert_eq!(peer.receive_all().1, Some(CloseReason::PacketNotAllowed));
         server.next_opened();
         assert!(matches!(server.next(), Seen::Packet(..)));
         assert_eq!(server.next_closed().1.reason, CloseReason::PacketNotAllowed);
@@ -53,14 +54,14 @@ fn the_reason_arrives_although_much_is_unread() {
 }
 
 #[test]
-fn whoever_does_not_take_the_end_is_dropped_after_the_linger() {
+fn a_peer_that_does_not_close_is_removed_after_the_linger() {
     let rules = Endpoint { linger: Duration::from_millis(60), ..server_rules() };
     let server = Loops::start(1, 10, vec![rules], echo);
     let peer = server.connect();
     let id = server.next_opened();
     server.run(0, move |sessions| sessions.close(id, CloseReason::Goodbye, ""));
     assert_eq!(server.next_closed().0, id);
-    assert_eq!(server.sessions(), 1, "it waits for the peer");
+    assert_eq!(server.sessions(), 1, "the session waits for the peer");
     wait_until("the linger is over", || server.sessions() == 0);
     drop(peer);
 }
@@ -71,7 +72,7 @@ fn a_session_closed_by_both_sides_ends_once() {
     for _ in 0..20 {
         let peer = server.connect();
         let id = server.next_opened();
-        // The peer's end and ours race.
+        // The peer's close and ours race.
         drop(peer);
         server.run(0, move |sessions| {
             sessions.close(id, CloseReason::Goodbye, "");
@@ -84,28 +85,28 @@ fn a_session_closed_by_both_sides_ends_once() {
 }
 
 #[test]
-fn stopping_tells_everybody_and_ends_when_they_are_gone() {
+fn stopping_closes_all_sessions_and_ends_when_they_are_gone() {
     let server = Loops::start(2, 10, vec![server_rules(), link_rules()], echo);
     let mut peers: Vec<_> = (0..4).map(|_| server.connect()).collect();
     let mut link = Peer::connect(server.addresses[1], link_rules());
     link.handshake();
-    let mut stranger = std::net::TcpStream::connect(server.addresses[0]).unwrap();
-    wait_until("all are in", || server.sessions() == 6);
+    let mut handshaking = std::net::TcpStream::connect(server.addresses[0]).unwrap();
+    wait_until("all sessions exist", || server.sessions() == 6);
     for shard in 0..2 {
         server.mail(shard, Mail::Stop(CloseReason::ServerShutdown, PATIENCE));
     }
     for peer in peers.iter_mut().chain([&mut link]) {
-        assert_eq!(peer.hear_out().1, Some(CloseReason::ServerShutdown));
+        assert_eq!(peer.receive_all().1, Some(CloseReason::ServerShutdown));
     }
     let refusal = throng_core::wire::frame::refusal(CloseReason::ServerShutdown);
-    assert_eq!(read_out(&mut stranger), refusal);
-    assert!(!(server.has_ended(0) && server.has_ended(1)), "they wait for their peers");
-    drop((peers, link, stranger));
-    wait_until("the loops end before their patience does", || server.has_ended(0) && server.has_ended(1));
+    assert_eq!(read_out(&mut handshaking), refusal);
+    assert!(!(server.has_ended(0) && server.has_ended(1)), "the loops wait for their peers");
+    drop((peers, link, handshaking));
+    wait_until("the loops end before the given time", || server.has_ended(0) && server.has_ended(1));
 }
 
 #[test]
-fn stopping_ends_in_time_although_a_peer_stays_and_somebody_dials() {
+fn stopping_ends_in_time_although_a_peer_stays_and_the_application_dials() {
     let server = Loops::start(1, 10, vec![server_rules()], echo);
     let started = Instant::now();
     let peer = server.connect();
@@ -118,7 +119,7 @@ fn stopping_ends_in_time_although_a_peer_stays_and_somebody_dials() {
             assert!(refused.is_err(), "a loop that ends makes no new sessions");
         })),
     );
-    // Nor does a second stop prolong the first.
+    // A second stop does not prolong the first.
     server.mail(0, Mail::Stop(CloseReason::ServerShutdown, PATIENCE));
     wait_until("the loop ends", || server.has_ended(0));
     assert!(started.elapsed() < PATIENCE / 2);
@@ -126,13 +127,13 @@ fn stopping_ends_in_time_although_a_peer_stays_and_somebody_dials() {
 }
 
 #[test]
-fn only_clients_are_closed_when_only_clients_shall_be() {
+fn close_clients_leaves_links_open() {
     let server = Loops::start(1, 10, vec![server_rules(), link_rules()], echo);
     let mut client = server.connect();
     let mut link = Peer::connect(server.addresses[1], link_rules());
     link.handshake();
     server.mail(0, Mail::CloseClients(CloseReason::ServerShutdown));
-    assert_eq!(client.hear_out().1, Some(CloseReason::ServerShutdown));
+    assert_eq!(client.receive_all().1, Some(CloseReason::ServerShutdown));
     link.send(&ping(1));
-    assert_eq!(link.hear(), Heard::Packet(ping(1)));
+    assert_eq!(link.receive(), Received::Packet(ping(1)));
 }

@@ -19,11 +19,12 @@ use crate::support::*;
 
 const ROOM: RoomId = RoomId(1);
 
-/// Every room has a key and a log.
+/// Gives every room of two members a key and logs.
 const POLICY: RoomPolicy = RoomPolicy { log_from: 2, key_lifetime: Duration::MAX };
 
-/// Pings come back; a ping with token 0 also makes a member of the room, ExitRequest ends that;
-/// what is said goes to the room, numbered. Works only while its gate is open.
+/// Role that echoes pings and broadcasts ChatRequests to the room, numbered. A ping with token 0
+/// also makes its session a member, and an ExitRequest ends the membership. Handles jobs only while
+/// the gate is open.
 struct Talk {
     gate: Arc<AtomicBool>,
     sequence: u64,
@@ -43,7 +44,7 @@ impl Role for Talk {
                 assert!(self.numbers.insert(id, next).is_none(), "opened twice");
             }
             Job::Closed(id, _) => {
-                self.numbers.remove(&id).expect("opened before, closed once");
+                self.numbers.remove(&id).expect("a session that was opened and not closed");
             }
             Job::Packet(id, packet, _) => self.packet(id, packet, effects),
             Job::Record(()) => {}
@@ -62,8 +63,15 @@ impl Talk {
                 self.sequence += 1;
                 let sender = User { id: self.numbers[&id], name: Text::default() };
                 let times = ServerTimes { received_us: 0, queued_us: 0, handled_us: 0 };
-                let (scope, target, sequence) = (Scope::Channel, ROOM.0, self.sequence);
-                let message = ChatMessage { scope, target, sequence, sender, stamp: 0, times, text };
+                let message = ChatMessage {
+                    scope: Scope::Channel,
+                    target: ROOM.0,
+                    sequence: self.sequence,
+                    sender,
+                    stamp: 0,
+                    times,
+                    text,
+                };
                 effects.broadcast(ROOM, Class::Chat, message);
             }
             Packet::ExitRequest(_) => {
@@ -80,7 +88,7 @@ impl Talk {
     }
 }
 
-/// A whole role, with queues as small as the test wants them.
+/// A role with its event loops and content threads, with queues of chosen sizes.
 struct Node {
     address: std::net::SocketAddr,
     gate: Arc<AtomicBool>,
@@ -149,8 +157,8 @@ impl Drop for Node {
     }
 }
 
-/// Lanes of two jobs and mailboxes of two commands, for thousands of packets: everybody waits for
-/// everybody, and nothing is lost or changes places.
+/// Lanes of two jobs and mailboxes of two commands carry thousands of packets, with each side
+/// waiting for the other.
 #[test]
 fn full_lanes_and_mailboxes_lose_nothing_and_keep_the_order() {
     const PACKETS: u64 = 200;
@@ -166,17 +174,18 @@ fn full_lanes_and_mailboxes_lose_nothing_and_keep_the_order() {
         node.hold(false);
         for peer in &mut peers {
             for token in 1..=PACKETS {
-                assert_eq!(peer.hear(), Heard::Packet(ping(token)));
+                assert_eq!(peer.receive(), Received::Packet(ping(token)));
             }
         }
     }
 }
 
-/// The first in the list has more to say than anybody; the others get their turn all the same.
+/// The session that is first in the list of stalled ones must not keep the others out.
 #[test]
 fn a_talkative_session_does_not_keep_others_out_of_a_full_lane() {
     let node = Node::start(1, 64, 1, 1, server_rules());
-    let (mut loud, mut quiet) = (node.connect(), node.connect());
+    let mut loud = node.connect();
+    let mut quiet = node.connect();
     node.hold(true);
     (1..=2000).for_each(|token| loud.queue(&ping(token)));
     loud.flush();
@@ -187,19 +196,19 @@ fn a_talkative_session_does_not_keep_others_out_of_a_full_lane() {
         let loud = scope.spawn(|| {
             (1..=2000u64)
                 .map(|token| {
-                    assert_eq!(loud.hear(), Heard::Packet(ping(token)));
+                    assert_eq!(loud.receive(), Received::Packet(ping(token)));
                     Instant::now()
                 })
                 .collect::<Vec<_>>()
         });
-        assert_eq!(quiet.hear(), Heard::Packet(ping(1)));
+        assert_eq!(quiet.receive(), Received::Packet(ping(1)));
         let quiet = Instant::now();
         loud.join().unwrap().into_iter().filter(|at| *at < quiet).count()
     });
-    assert!(answered < 1000, "{answered} packets of the other went first");
+    assert!(answered < 1000, "{answered} packets of the other session went first");
 }
 
-/// We do not listen; that is no silence of the peer's.
+/// While the session is not read, the silence is not the peer's.
 #[test]
 fn a_stalled_session_is_not_closed_as_idle() {
     let idle = Duration::from_millis(150);
@@ -211,21 +220,22 @@ fn a_stalled_session_is_not_closed_as_idle() {
     peer.flush();
     wait_until("the lane is full", || node.lanes_are_full(1));
     let stalled = Instant::now();
-    wait_until("others would be idle", || stalled.elapsed() > 3 * idle);
+    wait_until("the idle timeout has passed", || stalled.elapsed() > 3 * idle);
     node.hold(false);
     for token in 1..=10 {
-        assert_eq!(peer.hear(), Heard::Packet(ping(token)));
+        assert_eq!(peer.receive(), Received::Packet(ping(token)));
     }
-    assert_eq!(peer.hear(), Heard::Closes(CloseReason::IdleTimeout), "now it is the peer that is silent");
+    assert_eq!(peer.receive(), Received::Closes(CloseReason::IdleTimeout), "from now on the peer is silent");
 }
 
-/// Sessions that come and go while a lane is full are told to the role in pairs, or not at all.
+/// A session that comes and goes while a lane is full is reported as opened and closed, or not at
+/// all.
 #[test]
-fn ends_outlast_a_full_lane() {
+fn closed_jobs_outlast_a_full_lane() {
     let node = Node::start(1, 64, 1, 1, server_rules());
     let mut first = node.connect();
     first.send(&ping(1));
-    assert_eq!(first.hear(), Heard::Packet(ping(1)));
+    assert_eq!(first.receive(), Received::Packet(ping(1)));
     node.hold(true);
     (1..=3).for_each(|token| first.queue(&ping(token)));
     first.flush();
@@ -234,24 +244,24 @@ fn ends_outlast_a_full_lane() {
     let mut last = node.connect();
     node.hold(false);
     last.send(&ping(2));
-    // The role itself checks that each session is opened once and closed once.
-    assert_eq!(last.hear(), Heard::Packet(ping(2)));
+    // The role checks that each session is opened once and closed once.
+    assert_eq!(last.receive(), Received::Packet(ping(2)));
     for token in 1..=3 {
-        assert_eq!(first.hear(), Heard::Packet(ping(token)));
+        assert_eq!(first.receive(), Received::Packet(ping(token)));
     }
 }
 
 #[test]
-fn members_hear_everything_in_one_order_and_others_nothing() {
-    const SAID: usize = 20;
+fn members_receive_all_messages_in_one_order_and_others_none() {
+    const MESSAGES: usize = 20;
     let node = Node::start(3, 8, 2, 8, server_rules());
     let mut members: Vec<_> = (0..9).map(|_| node.connect()).collect();
     let mut others: Vec<_> = (0..3).map(|_| node.connect()).collect();
     for peer in &mut members {
         peer.send(&ping(0));
-        assert_eq!(peer.hear(), Heard::Packet(ping(0)));
+        assert_eq!(peer.receive(), Received::Packet(ping(0)));
     }
-    for number in 0..SAID {
+    for number in 0..MESSAGES {
         for peer in members.iter_mut().chain(&mut others) {
             peer.send(
                 &ChatRequest {
@@ -264,30 +274,30 @@ fn members_hear_everything_in_one_order_and_others_nothing() {
             );
         }
     }
-    let everything = SAID * (members.len() + others.len());
-    let heard: Vec<Vec<_>> =
-        members.iter_mut().map(|peer| (0..everything).map(|_| peer.hear()).collect()).collect();
+    let everything = MESSAGES * (members.len() + others.len());
+    let received: Vec<Vec<_>> =
+        members.iter_mut().map(|peer| (0..everything).map(|_| peer.receive()).collect()).collect();
     let mut by_sender: HashMap<u32, usize> = HashMap::new();
-    for (number, heard) in heard[0].iter().enumerate() {
-        let Heard::Packet(Packet::ChatMessage(message)) = heard else { panic!("{heard:?}") };
+    for (number, received) in received[0].iter().enumerate() {
+        let Received::Packet(Packet::ChatMessage(message)) = received else { panic!("{received:?}") };
         assert_eq!(message.sequence, number as u64 + 1);
-        let said = by_sender.entry(message.sender.id).or_default();
-        assert_eq!(*message.text, *said.to_string(), "each sender's messages keep their order");
-        *said += 1;
+        let sent = by_sender.entry(message.sender.id).or_default();
+        assert_eq!(*message.text, *sent.to_string(), "each sender's messages keep their order");
+        *sent += 1;
     }
-    assert!(heard.iter().all(|other| *other == heard[0]), "all hear the same");
+    assert!(received.iter().all(|other| *other == received[0]), "all members receive the same");
     for peer in &mut others {
         peer.send(&ping(9));
-        assert_eq!(peer.hear(), Heard::Packet(ping(9)), "nothing came before it");
+        assert_eq!(peer.receive(), Received::Packet(ping(9)), "no message came before it");
     }
-    // Whoever leaves hears nothing from then on.
+    // A session that left receives no further messages.
     let exit: Packet = ExitRequest {}.into();
     members[0].send(&exit);
-    assert_eq!(members[0].hear(), Heard::Packet(exit));
+    assert_eq!(members[0].receive(), Received::Packet(exit));
     members[1].send(
         &ChatRequest { scope: Scope::World, target: 0, stamp: 0, text: Text::truncated("after") }.into(),
     );
-    assert!(matches!(members[2].hear(), Heard::Packet(Packet::ChatMessage(_))));
+    assert!(matches!(members[2].receive(), Received::Packet(Packet::ChatMessage(_))));
     members[0].send(&ping(5));
-    assert_eq!(members[0].hear(), Heard::Packet(ping(5)));
+    assert_eq!(members[0].receive(), Received::Packet(ping(5)));
 }

@@ -1,4 +1,4 @@
-//! What is said to few, sealed once for each of them: in small rooms and to whoever is nearby.
+//! Messages that are sealed once for each recipient: in small rooms, and to users nearby.
 
 use throng_core::SessionId;
 use throng_core::limits::OUTBOX_CHAT_MAX;
@@ -10,105 +10,109 @@ use throng_core::wire::packets::{ChatGap, Packet, Scope, UsersChanged};
 use crate::support::*;
 
 const CHANNEL: RoomId = RoomId(5);
-/// Messages: some times what the system and a session's buffer hold.
-const SAID: u64 = 3_000;
-/// Messages in one errand.
-const AT_ONCE: u64 = 50;
+/// Number of messages: several times what the system's buffers and an outbox hold.
+const MESSAGES: u64 = 3_000;
+/// Messages of one errand.
+const BATCH: u64 = 50;
 
-/// A server with a member who does not read and one who does.
-fn two() -> (Loops, [(Peer, SessionId); 2]) {
+/// Returns a server with two sessions: one whose peer does not read, and one whose peer does.
+fn slow_and_fast() -> (Loops, [(Peer, SessionId); 2]) {
     let server = Loops::start_sized(ShardSize::new(10, 1024), vec![server_rules()], echo);
-    let mut deaf = Peer::connect_narrow(server.addresses[0], client_rules());
-    deaf.handshake();
-    let deaf = (deaf, server.next_opened());
-    let good = (server.connect(), server.next_opened());
-    (server, [deaf, good])
+    let mut slow = Peer::connect_narrow(server.addresses[0], client_rules());
+    slow.handshake();
+    let slow = (slow, server.next_opened());
+    let fast = (server.connect(), server.next_opened());
+    (server, [slow, fast])
 }
 
-/// Has the deaf one read at last: what it hears, up to the last message, are messages in their order, and word of exactly those that are missing
-/// between them. How often it was told.
-fn hear_all(deaf: &mut Peer, scope: Scope, gap: (Scope, u32)) -> u64 {
-    let (mut next, mut gaps) = (1, 0);
-    while next <= SAID {
-        match deaf.hear() {
-            Heard::Packet(Packet::ChatGap(ChatGap { scope, channel, missed })) => {
+/// Reads all messages, which must come in order, with gaps that name exactly the missing ones.
+/// Returns the number of gaps.
+fn receive_with_gaps(slow: &mut Peer, scope: Scope, gap: (Scope, u32)) -> u64 {
+    let mut next = 1;
+    let mut gaps = 0;
+    while next <= MESSAGES {
+        match slow.receive() {
+            Received::Packet(Packet::ChatGap(ChatGap { scope, channel, missed })) => {
                 assert_eq!((scope, channel), gap);
                 gaps += 1;
                 next += missed;
             }
-            Heard::Packet(packet) => {
+            Received::Packet(packet) => {
                 assert_eq!(packet, message(scope, next));
                 next += 1;
             }
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(next, SAID + 1, "every message was there or told of");
+    assert_eq!(next, MESSAGES + 1, "every message was received or in a gap");
     gaps
 }
 
 #[test]
-fn who_does_not_read_is_told_how_many_it_missed_of_those_nearby() {
-    let (server, [(mut deaf, id), (mut good, other)]) = two();
-    for from in (1..=SAID).step_by(AT_ONCE as usize) {
-        let messages: Vec<_> = (from..from + AT_ONCE).map(|n| encoded(&message(Scope::Nearby, n))).collect();
+fn a_session_that_does_not_read_gets_gaps_of_nearby_messages() {
+    let (server, [(mut slow, id), (mut fast, other)]) = slow_and_fast();
+    for from in (1..=MESSAGES).step_by(BATCH as usize) {
+        let messages: Vec<_> = (from..from + BATCH).map(|n| encoded(&message(Scope::Nearby, n))).collect();
         server.run(0, move |sessions| {
-            messages.iter().for_each(|message| sessions.multicast(&[id, other], message))
+            for message in &messages {
+                sessions.multicast(&[id, other], message);
+            }
         });
-        for sequence in from..from + AT_ONCE {
+        for sequence in from..from + BATCH {
             assert_eq!(
-                good.hear(),
-                Heard::Packet(message(Scope::Nearby, sequence)),
-                "the other notices nothing"
+                fast.receive(),
+                Received::Packet(message(Scope::Nearby, sequence)),
+                "the other session is not affected"
             );
         }
     }
-    assert!(hear_all(&mut deaf, Scope::Nearby, (Scope::Nearby, 0)) > 0);
+    assert!(receive_with_gaps(&mut slow, Scope::Nearby, (Scope::Nearby, 0)) > 0);
     let last = encoded(&message(Scope::Nearby, 7));
     server.run(0, move |sessions| sessions.multicast(&[id], &last));
-    assert_eq!(deaf.hear(), Heard::Packet(message(Scope::Nearby, 7)));
+    assert_eq!(slow.receive(), Received::Packet(message(Scope::Nearby, 7)));
 }
 
 #[test]
-fn who_does_not_read_is_told_how_many_it_missed_of_a_small_room() {
-    let (server, [(mut deaf, id), (mut good, other)]) = two();
+fn a_session_that_does_not_read_gets_gaps_of_a_small_room() {
+    let (server, [(mut slow, id), (mut fast, other)]) = slow_and_fast();
     server.run(0, move |sessions| [id, other].into_iter().for_each(|id| sessions.join(id, CHANNEL)));
-    for from in (1..=SAID).step_by(AT_ONCE as usize) {
-        let messages: Vec<_> = (from..from + AT_ONCE).map(|n| encoded(&message(Scope::Channel, n))).collect();
+    for from in (1..=MESSAGES).step_by(BATCH as usize) {
+        let messages: Vec<_> = (from..from + BATCH).map(|n| encoded(&message(Scope::Channel, n))).collect();
         server.run(0, move |sessions| {
-            messages.iter().for_each(|message| sessions.copies(CHANNEL, Class::Chat, message))
+            for message in &messages {
+                sessions.copies(CHANNEL, Class::Chat, message);
+            }
         });
-        for sequence in from..from + AT_ONCE {
+        for sequence in from..from + BATCH {
             assert_eq!(
-                good.hear(),
-                Heard::Packet(message(Scope::Channel, sequence)),
-                "the other notices nothing"
+                fast.receive(),
+                Received::Packet(message(Scope::Channel, sequence)),
+                "the other session is not affected"
             );
         }
     }
-    assert!(hear_all(&mut deaf, Scope::Channel, (Scope::Channel, CHANNEL.0)) > 0);
+    assert!(receive_with_gaps(&mut slow, Scope::Channel, (Scope::Channel, CHANNEL.0)) > 0);
 }
 
 #[test]
-fn notices_are_left_out_before_messages() {
-    let (server, [(mut deaf, id), (mut good, _)]) = two();
+fn notices_are_dropped_before_messages() {
+    let (server, [(mut slow, id), (mut fast, _)]) = slow_and_fast();
     server.run(0, move |sessions| sessions.join(id, CHANNEL));
-    // Both have the same number, and neither is told of when it is a notice.
+    // A message and a notice share each number. Dropped notices are not announced.
     let notice = |number| -> Packet {
-        let (entered, left) = (List::default(), List::default());
         UsersChanged {
             channel: 5,
             since: number,
             version: number + 1,
             head_count: 1,
             complete: false,
-            entered,
-            left,
+            entered: List::default(),
+            left: List::default(),
         }
         .into()
     };
-    for from in (1..=SAID).step_by(AT_ONCE as usize) {
-        let pairs: Vec<_> = (from..from + AT_ONCE)
+    for from in (1..=MESSAGES).step_by(BATCH as usize) {
+        let pairs: Vec<_> = (from..from + BATCH)
             .map(|number| (encoded(&message(Scope::Channel, number)), encoded(&notice(number))))
             .collect();
         server.run(0, move |sessions| {
@@ -117,27 +121,29 @@ fn notices_are_left_out_before_messages() {
                 sessions.copies(CHANNEL, Class::Notice, notice);
             }
         });
-        good.send(&ping(from));
-        assert_eq!(good.hear(), Heard::Packet(ping(from)));
+        fast.send(&ping(from));
+        assert_eq!(fast.receive(), Received::Packet(ping(from)));
     }
-    let (mut messages, mut notices, mut whole) = (0, 0, 0);
+    let mut messages = 0;
+    let mut notices = 0;
+    let mut pairs = 0;
     loop {
-        match deaf.hear() {
-            Heard::Packet(Packet::ChatGap(_)) => break,
-            Heard::Packet(Packet::UsersChanged(_)) => notices += 1,
-            Heard::Packet(packet) => {
+        match slow.receive() {
+            Received::Packet(Packet::ChatGap(_)) => break,
+            Received::Packet(Packet::UsersChanged(_)) => notices += 1,
+            Received::Packet(packet) => {
                 messages += 1;
                 assert_eq!(packet, message(Scope::Channel, messages));
-                whole += u64::from(notices == messages - 1);
+                pairs += u64::from(notices == messages - 1);
             }
             other => panic!("{other:?}"),
         }
     }
     assert!(
-        whole > 1 && notices < messages,
-        "{whole} with their notices, {notices} notices, {messages} messages"
+        pairs > 1 && notices < messages,
+        "{pairs} with their notices, {notices} notices, {messages} messages"
     );
-    // As many messages came without their notices as the half of the buffer holds that notices do not get.
+    // The messages without a notice fill the half of the outbox that notices may not use.
     let half = (OUTBOX_CHAT_MAX / 2 / encoded(&message(Scope::Channel, 1)).len()) as u64;
     assert!((messages - notices).abs_diff(half) <= 2, "{messages} - {notices}, {half}");
 }

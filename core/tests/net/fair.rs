@@ -1,4 +1,4 @@
-//! Who sends as much as it can holds up nobody else.
+//! Fairness: a session that floods the server must not delay others.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +15,8 @@ const MEMBERS: usize = 200;
 const FLOODERS: usize = 4;
 const ROUNDS: u64 = 20;
 
-/// The mean time in which a room hears a message.
-fn round(server: &Loops, sealer: &mut RoomSealer, members: &mut [Peer], from: u64) -> Duration {
+/// Returns the mean time from appending a message until all members have received it.
+fn mean_round(server: &Loops, sealer: &mut RoomSealer, members: &mut [Peer], from: u64) -> Duration {
     let begun = Instant::now();
     for token in from..from + ROUNDS {
         let mut frame = Vec::new();
@@ -26,20 +26,23 @@ fn round(server: &Loops, sealer: &mut RoomSealer, members: &mut [Peer], from: u6
             sessions.append(ROOM, Class::Chat, &frame, now);
         });
         for member in &mut *members {
-            assert_eq!(member.hear(), Heard::Packet(message(Scope::World, token)));
+            assert_eq!(member.receive(), Received::Packet(message(Scope::World, token)));
         }
     }
     begun.elapsed() / ROUNDS as u32
 }
 
-/// Frames that the loop deals with itself, so that no application's queue is full at some time and keeps their sender back.
+/// Floods with frames that the session consumes itself, because a full queue of the application
+/// would hold the sender back.
 #[test]
-fn a_flood_of_small_frames_leaves_the_room_its_time() {
+fn a_flood_of_small_frames_does_not_delay_a_room() {
     let server = Loops::start(1, 300, vec![server_rules()], echo);
     let mut sealer = RoomSealer::new(1, [1; 32]);
     let key = sealer.packet(ROOM);
     let join = |_| {
-        let (peer, id, key) = (server.connect(), server.next_opened(), key.clone());
+        let peer = server.connect();
+        let id = server.next_opened();
+        let key = key.clone();
         server.run(0, move |sessions| {
             sessions.send(id, &key);
             sessions.join(id, ROOM);
@@ -47,8 +50,13 @@ fn a_flood_of_small_frames_leaves_the_room_its_time() {
         peer
     };
     let mut members: Vec<_> = (0..MEMBERS).map(join).collect();
-    let mut flooders: Vec<_> = (0..FLOODERS).map(|_| (server.connect(), server.next_opened()).0).collect();
-    let quiet = round(&server, &mut sealer, &mut members, 0);
+    let connect = |_| {
+        let peer = server.connect();
+        server.next_opened();
+        peer
+    };
+    let mut flooders: Vec<_> = (0..FLOODERS).map(connect).collect();
+    let quiet = mean_round(&server, &mut sealer, &mut members, 0);
     let is_over = AtomicBool::new(false);
     let flooded = std::thread::scope(|scope| {
         for flooder in &mut flooders {
@@ -63,10 +71,10 @@ fn a_flood_of_small_frames_leaves_the_room_its_time() {
                 }
             });
         }
-        let flooded = round(&server, &mut sealer, &mut members, ROUNDS);
+        let flooded = mean_round(&server, &mut sealer, &mut members, ROUNDS);
         is_over.store(true, Ordering::Relaxed);
         flooded
     });
-    // The rooms' half of the loop, of which the processors are shared with those who flood.
+    // Rooms get half of the loop's time, and the flooding threads take part of the processors.
     assert!(flooded < 15 * quiet + Duration::from_millis(20), "{flooded:?} a round instead of {quiet:?}");
 }

@@ -1,9 +1,9 @@
-//! The event loop with real sockets, on port 0: acceptor, shards, dialled and hostile peers.
+//! Event loops with real sockets on port 0: acceptor, shards, dialed and hostile peers.
 
 mod closing;
 mod content;
 mod copies;
-mod dialling;
+mod dialing;
 mod fair;
 mod rooms;
 mod seats;

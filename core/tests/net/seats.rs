@@ -1,4 +1,4 @@
-//! Fixed tables: who gets a seat, who is told that there is none, who is left alone.
+//! Session tables of fixed size: seats, refusals, and reuse of slots.
 
 use std::net::TcpStream;
 
@@ -12,7 +12,7 @@ use throng_core::wire::frame::refusal;
 use crate::support::*;
 
 #[test]
-fn a_full_server_says_so_and_a_free_seat_is_given_away() {
+fn a_full_server_refuses_clients_until_a_seat_is_free() {
     for (shards, clients) in [(1, 2), (3, 1)] {
         let server = Loops::start(shards, clients, vec![server_rules()], echo);
         let mut inside: Vec<_> = (0..shards * clients).map(|_| server.connect()).collect();
@@ -21,68 +21,69 @@ fn a_full_server_says_so_and_a_free_seat_is_given_away() {
             assert_eq!(read_out(&mut stream), refusal(CloseReason::ServerFull));
             let mut peer = Peer::connect(server.addresses[0], client_rules());
             peer.flush();
-            assert_eq!(peer.hear(), Heard::Closes(CloseReason::ServerFull));
+            assert_eq!(peer.receive(), Received::Closes(CloseReason::ServerFull));
         }
         drop(inside.remove(0));
         wait_until("the seat is free", || server.sessions() == shards * clients - 1);
         inside.push(server.connect());
         for peer in &mut inside {
             peer.send(&ping(1));
-            assert_eq!(peer.hear(), Heard::Packet(ping(1)));
+            assert_eq!(peer.receive(), Received::Packet(ping(1)));
         }
     }
 }
 
-/// However busy the shards are while the sockets are dealt, nobody is refused while there is room.
+/// The acceptor refuses no client while a seat is free, even if all shards are busy.
 #[test]
-fn a_rush_fills_every_seat_of_every_shard() {
+fn a_burst_fills_every_seat_of_every_shard() {
     let server = Loops::start(3, 20, vec![server_rules()], echo);
-    // While the loops sleep here, the acceptor deals.
+    // Holds the loops while the acceptor deals sockets.
     let (gates, held): (Vec<_>, Vec<_>) = (0..3).map(|_| std::sync::mpsc::channel::<()>()).unzip();
     for (shard, gate) in held.into_iter().enumerate() {
         let wait = move |_: &mut Sessions| {
-            // Ends when the gates are dropped.
+            // Returns when the gates are dropped.
             let _ = gate.recv_timeout(PATIENCE);
         };
         server.mail(shard, Mail::App(Box::new(wait)));
     }
     let accepted = metrics::ACCEPTED.get();
     let mut peers: Vec<_> = (0..60).map(|_| Peer::connect(server.addresses[0], client_rules())).collect();
-    wait_until("all are accepted", || metrics::ACCEPTED.get() >= accepted + 60);
+    wait_until("all connections are accepted", || metrics::ACCEPTED.get() >= accepted + 60);
     drop(gates);
     for peer in &mut peers {
         peer.handshake();
     }
 }
 
-/// Refused clients that do not go away, and strangers at the links' port, take no seat
-/// from anybody else.
+/// Refused clients that stay, and unidentified peers at the links' port, take no seats of another
+/// kind.
 #[test]
-fn no_kind_crowds_out_another() {
+fn no_kind_of_session_takes_seats_of_another() {
     let server = Loops::start(1, 1, vec![server_rules(), link_rules()], echo);
-    let (clients, links) = (server.addresses[0], server.addresses[1]);
+    let clients = server.addresses[0];
+    let links = server.addresses[1];
     let inside = server.connect();
     let held: Vec<_> =
         (0..REFUSAL_SLOTS + LINKS_MAX + 10).map(|_| TcpStream::connect(clients).unwrap()).collect();
-    wait_until("the refusals are seated", || server.sessions() == 1 + REFUSAL_SLOTS);
+    wait_until("the refused clients have seats", || server.sessions() == 1 + REFUSAL_SLOTS);
     let mut link = Peer::connect(links, link_rules());
     link.handshake();
     link.send(&ping(1));
-    assert_eq!(link.hear(), Heard::Packet(ping(1)));
+    assert_eq!(link.receive(), Received::Packet(ping(1)));
     drop((held, inside, link));
-    wait_until("all are gone", || server.sessions() == 0);
+    wait_until("all sessions are gone", || server.sessions() == 0);
 
-    let strangers: Vec<_> =
+    let unidentified: Vec<_> =
         (0..REFUSAL_SLOTS + LINKS_MAX + 10).map(|_| TcpStream::connect(links).unwrap()).collect();
-    wait_until("the strangers are seated", || server.sessions() == LINKS_MAX + REFUSAL_SLOTS);
+    wait_until("the unidentified links have seats", || server.sessions() == LINKS_MAX + REFUSAL_SLOTS);
     let mut client = server.connect();
     client.send(&ping(2));
-    assert_eq!(client.hear(), Heard::Packet(ping(2)));
-    drop(strangers);
+    assert_eq!(client.receive(), Received::Packet(ping(2)));
+    drop(unidentified);
 }
 
 #[test]
-fn nothing_that_was_meant_for_a_session_reaches_the_next_in_its_slot() {
+fn a_stale_id_does_not_reach_the_next_session_in_its_slot() {
     const ROOM: RoomId = RoomId(1);
     let server = Loops::start(1, 1, vec![server_rules()], echo);
     let first = server.connect();
@@ -102,12 +103,12 @@ fn nothing_that_was_meant_for_a_session_reaches_the_next_in_its_slot() {
         sessions.close(stale, CloseReason::Goodbye, "");
         sessions.send(fresh, &ping(2));
     });
-    assert_eq!(second.hear(), Heard::Packet(ping(2)));
+    assert_eq!(second.receive(), Received::Packet(ping(2)));
     second.send(&ping(3));
-    assert_eq!(second.hear(), Heard::Packet(ping(3)));
+    assert_eq!(second.receive(), Received::Packet(ping(3)));
 }
 
-/// A session that has ended lingers for its peer; it must not be made a member of anything then.
+/// A closed session lingers for its peer, and must not become a member of a room.
 #[test]
 fn a_lingering_session_joins_no_room() {
     const ROOM: RoomId = RoomId(1);
@@ -123,5 +124,5 @@ fn a_lingering_session_joins_no_room() {
     assert_eq!(members(&server), 0);
     server.run(0, move |sessions| sessions.join(id, ROOM));
     assert_eq!(members(&server), 0);
-    assert_eq!(leaver.hear(), Heard::Closes(CloseReason::Goodbye));
+    assert_eq!(leaver.receive(), Received::Closes(CloseReason::Goodbye));
 }

@@ -1,4 +1,4 @@
-//! Peers that read slowly, or not at all.
+//! Peers that read slowly or not at all.
 
 use std::io::Write;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use throng_core::wire::{CloseReason, Text};
 
 use crate::support::*;
 
-/// More than the kernel's buffers between two sockets here hold.
+/// More bytes than the system's buffers hold between two sockets of this machine.
 const ENOUGH: usize = 64 << 20;
 
 fn narrow_rules() -> Endpoint {
     Endpoint { outbox_max: 64 * 1024, ..server_rules() }
 }
 
-fn say(number: usize) -> Packet {
+fn chat_request(number: usize) -> Packet {
     ChatRequest {
         scope: Scope::World,
         target: 0,
@@ -27,7 +27,7 @@ fn say(number: usize) -> Packet {
 }
 
 #[test]
-fn a_slow_reader_is_closed_with_the_reason_and_nobody_else_notices() {
+fn a_slow_reader_is_closed_with_a_reason_and_others_are_not_affected() {
     let server = Loops::start(1, 10, vec![narrow_rules()], echo);
     let mut slow = Peer::connect_narrow(server.addresses[0], client_rules());
     slow.handshake();
@@ -38,11 +38,11 @@ fn a_slow_reader_is_closed_with_the_reason_and_nobody_else_notices() {
     let closed = loop {
         assert!(sent * 1000 < ENOUGH, "never closed");
         server.run(0, move |sessions| {
-            (sent..sent + 50).for_each(|number| sessions.send(slow_id, &say(number)))
+            (sent..sent + 50).for_each(|number| sessions.send(slow_id, &chat_request(number)));
         });
         sent += 50;
         good.send(&ping(sent as u64));
-        assert_eq!(good.hear(), Heard::Packet(ping(sent as u64)));
+        assert_eq!(good.receive(), Received::Packet(ping(sent as u64)));
         let seen = server.seen.try_iter().find(|seen| matches!(seen, Seen::Closed(..)));
         if let Some(Seen::Closed(id, closed)) = seen {
             assert_eq!(id, slow_id);
@@ -50,59 +50,60 @@ fn a_slow_reader_is_closed_with_the_reason_and_nobody_else_notices() {
         }
     };
     assert_eq!(closed.reason, CloseReason::TooSlow);
-    // It reads at last: all that was queued before the end is there, in order, and then the reason.
-    let (packets, reason) = slow.hear_out();
+    // Once it reads, it gets all packets that were queued before the close, in order, and then the
+    // reason.
+    let (packets, reason) = slow.receive_all();
     assert_eq!(reason, Some(CloseReason::TooSlow));
     assert!(packets.len() <= sent);
-    assert!(packets.iter().enumerate().all(|(number, packet)| *packet == say(number)));
+    assert!(packets.iter().enumerate().all(|(number, packet)| *packet == chat_request(number)));
     drop(slow);
-    wait_until("only the other is left", || server.sessions() == 1);
+    wait_until("only the other session is left", || server.sessions() == 1);
 }
 
 #[test]
-fn who_is_not_read_for_a_while_loses_nothing() {
+fn a_paused_session_loses_nothing() {
     let server = Loops::start(1, 10, vec![server_rules()], echo);
-    let dialler = Loops::dialler(ignore);
-    let id = dialler.dial(server.addresses[0], client_rules(), 1);
-    dialler.next_opened();
-    dialler.run(0, move |sessions| {
+    let dialer = Loops::dialer(ignore);
+    let id = dialer.dial(server.addresses[0], client_rules(), 1);
+    dialer.next_opened();
+    dialer.run(0, move |sessions| {
         sessions.pause_reading(id, true);
         (0..5).for_each(|token| sessions.send(id, &ping(token)));
     });
-    let heard = |loops: &Loops| (0..5).map(|_| loops.next()).collect::<Vec<_>>();
+    let next_five = |loops: &Loops| (0..5).map(|_| loops.next()).collect::<Vec<_>>();
     server.next_opened();
-    heard(&server);
-    // The answers are on their way, or there already, and nobody looks at them.
+    next_five(&server);
+    // The echoes are on their way or have arrived, and are not read.
     std::thread::sleep(Duration::from_millis(50));
-    assert!(dialler.seen.try_recv().is_err());
-    dialler.run(0, move |sessions| sessions.pause_reading(id, false));
-    for (token, seen) in (0..).zip(heard(&dialler)) {
+    assert!(dialer.seen.try_recv().is_err());
+    dialer.run(0, move |sessions| sessions.pause_reading(id, false));
+    for (token, seen) in (0..).zip(next_five(&dialer)) {
         assert!(matches!(seen, Seen::Packet(_, packet) if packet == ping(token)));
     }
-    // An end that was not noticed is noticed then.
-    dialler.run(0, move |sessions| sessions.pause_reading(id, true));
+    // A close that came while the session was paused is noticed after that.
+    dialer.run(0, move |sessions| sessions.pause_reading(id, true));
     server.mail(0, Mail::CloseClients(CloseReason::ServerShutdown));
     std::thread::sleep(Duration::from_millis(50));
-    assert!(dialler.seen.try_recv().is_err());
-    dialler.run(0, move |sessions| sessions.pause_reading(id, false));
-    assert_eq!(dialler.next_closed().1.reason, CloseReason::ServerShutdown);
+    assert!(dialer.seen.try_recv().is_err());
+    dialer.run(0, move |sessions| sessions.pause_reading(id, false));
+    assert_eq!(dialer.next_closed().1.reason, CloseReason::ServerShutdown);
 }
 
 #[test]
-fn much_at_once_is_not_too_slow() {
+fn a_burst_that_the_socket_accepts_is_not_too_slow() {
     let server = Loops::start(1, 10, vec![narrow_rules()], echo);
     let mut peer = server.connect();
     let id = server.next_opened();
-    // Three times what may wait, but no more than a socket takes at once.
-    server.run(0, move |sessions| (0..190).for_each(|number| sessions.send(id, &say(number))));
+    // Three times what may wait, but no more than a socket accepts at once.
+    server.run(0, move |sessions| (0..190).for_each(|number| sessions.send(id, &chat_request(number))));
     for number in 0..190 {
-        assert_eq!(peer.hear(), Heard::Packet(say(number)));
+        assert_eq!(peer.receive(), Received::Packet(chat_request(number)));
     }
 }
 
-/// The session answers heartbeats itself; the answers count as what waits like everything else.
+/// Answers to heartbeats, which the session sends itself, count as waiting bytes, too.
 #[test]
-fn a_peer_that_asks_and_never_reads_is_closed() {
+fn a_peer_that_sends_heartbeats_and_never_reads_is_closed() {
     let server = Loops::start(1, 10, vec![narrow_rules()], echo);
     let mut peer = Peer::connect_narrow(server.addresses[0], client_rules());
     peer.handshake();
@@ -118,30 +119,30 @@ fn a_peer_that_asks_and_never_reads_is_closed() {
         peer.stream.write_all(&bytes).unwrap();
     }
     server.run(0, move |sessions| sessions.send(id, &ping(1)));
-    assert_eq!(peer.hear_out(), (Vec::new(), Some(CloseReason::TooSlow)));
+    assert_eq!(peer.receive_all(), (Vec::new(), Some(CloseReason::TooSlow)));
 }
 
 #[test]
-fn a_burst_to_a_room_does_not_depend_on_its_slowest_member() {
+fn a_burst_to_a_room_does_not_wait_for_its_slowest_member() {
     const ROOM: throng_core::room::RoomId = throng_core::room::RoomId(3);
     let server = Loops::start(1, 10, vec![narrow_rules()], echo);
     let mut members: Vec<_> = (0..5).map(|_| server.connect()).collect();
-    let deaf = Peer::connect_narrow(server.addresses[0], client_rules());
-    members.push(deaf);
+    let slow = Peer::connect_narrow(server.addresses[0], client_rules());
+    members.push(slow);
     members[5].handshake();
     for _ in 0..6 {
         let id = server.next_opened();
         server.run(0, move |sessions| sessions.join(id, ROOM));
     }
-    let mut deaf = members.pop().unwrap();
+    let mut slow = members.pop().unwrap();
     let mut rounds = 0;
     loop {
-        server.run(0, |sessions| (0..20).for_each(|_| sessions.rekey(ROOM, &say(7))));
+        server.run(0, |sessions| (0..20).for_each(|_| sessions.rekey(ROOM, &chat_request(7))));
         rounds += 1;
         assert!(rounds * 20 * 1000 < ENOUGH, "never closed");
         for peer in &mut members {
             for _ in 0..20 {
-                assert_eq!(peer.hear(), Heard::Packet(say(7)));
+                assert_eq!(peer.receive(), Received::Packet(chat_request(7)));
             }
         }
         match server.seen.try_recv() {
@@ -151,5 +152,5 @@ fn a_burst_to_a_room_does_not_depend_on_its_slowest_member() {
         }
     }
     assert_eq!(server.run(0, |sessions| sessions.members(ROOM)), 5);
-    assert_eq!(deaf.hear_out().1, Some(CloseReason::TooSlow));
+    assert_eq!(slow.receive_all().1, Some(CloseReason::TooSlow));
 }

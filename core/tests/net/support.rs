@@ -1,4 +1,4 @@
-//! What the tests share: servers and clients on the event loop, and peers on plain sockets.
+//! Shared parts of the tests: servers and clients on event loops, and peers on plain sockets.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use throng_core::SessionId;
 use throng_core::crypto::{ClusterKey, Credentials, RoomCipher, StaticKey};
 use throng_core::net::outbox::BufferPool;
-use throng_core::net::session::{Session, Step, room_packet};
+use throng_core::net::session::{Event, Session, room_packet};
 use throng_core::net::{
     Acceptor, AcceptorHandle, App, Closed, Endpoint, Listener, Mail, Mailbox, Opened, PeerKind, Sessions,
     Shard, ShardSize,
@@ -18,19 +18,19 @@ use throng_core::net::{
 use throng_core::wire::packets::{ChatMessage, PingRequest, Scope, ServerTimes, User};
 use throng_core::wire::{CloseReason, Packet, Text};
 
-/// Far longer than anything here takes; a test that waits so long has failed.
+/// Far longer than any wait of these tests. A test that waits so long has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until `condition` holds.
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        assert!(Instant::now() < deadline, "timed out waiting until {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// Rules with much patience; tests shorten what they are about.
+/// Rules with long timeouts. Tests shorten the one that they are about.
 pub(crate) fn rules(peer: PeerKind, credentials: Credentials) -> Endpoint {
     Endpoint {
         peer,
@@ -49,17 +49,17 @@ fn server_key() -> Arc<StaticKey> {
     Arc::new(StaticKey::from_private([7; 32]))
 }
 
-/// A server's rules for clients.
+/// Returns a server's rules for clients.
 pub(crate) fn server_rules() -> Endpoint {
     rules(PeerKind::Client, Credentials::Server(server_key()))
 }
 
-/// A client's rules for servers.
+/// Returns a client's rules for servers.
 pub(crate) fn client_rules() -> Endpoint {
     rules(PeerKind::Client, Credentials::Client(*server_key().public()))
 }
 
-/// Either end's rules for links.
+/// Returns the rules of both ends of a link.
 pub(crate) fn link_rules() -> Endpoint {
     rules(PeerKind::Link, Credentials::Link(ClusterKey::from_bytes([9; 32])))
 }
@@ -68,7 +68,7 @@ pub(crate) fn ping(token: u64) -> Packet {
     PingRequest { token }.into()
 }
 
-/// A message of a thousand bytes that says its number.
+/// Returns a message of about a thousand bytes whose text is its number.
 pub(crate) fn message(scope: Scope, sequence: u64) -> Packet {
     let times = ServerTimes { received_us: 0, queued_us: 0, handled_us: 0 };
     let sender = User { id: 1, name: Text::truncated("Bee") };
@@ -82,7 +82,7 @@ pub(crate) fn encoded(packet: &Packet) -> Vec<u8> {
     bytes
 }
 
-/// What a [`Probe`] was told.
+/// A report to a [`Probe`].
 #[derive(Debug)]
 pub(crate) enum Seen {
     Opened(SessionId, Opened),
@@ -90,13 +90,13 @@ pub(crate) enum Seen {
     Closed(SessionId, Closed),
 }
 
-/// Something to do on a loop's thread.
+/// A closure to run on a loop's thread.
 pub(crate) type Errand = Box<dyn FnOnce(&mut Sessions) + Send>;
 
-/// What a [`Probe`] does with a packet, after it has reported it.
+/// Handling of a packet by a [`Probe`], after the probe has passed the packet to the test.
 pub(crate) type OnPacket = fn(&mut Sessions, SessionId, Packet) -> Result<(), Packet>;
 
-/// An application that reports everything and runs errands.
+/// An application that passes all reports to the test and runs errands.
 pub(crate) struct Probe {
     pub(crate) seen: Sender<Seen>,
     pub(crate) on_packet: OnPacket,
@@ -105,8 +105,8 @@ pub(crate) struct Probe {
 impl App for Probe {
     type Command = Errand;
 
-    fn opened(&mut self, _net: &mut Sessions, id: SessionId, opened: Opened) {
-        // The test may have stopped to listen; the same below.
+    fn opened(&mut self, _sessions: &mut Sessions, id: SessionId, opened: Opened) {
+        // Refused, here and below, once the test is over.
         let _ = self.seen.send(Seen::Opened(id, opened));
     }
 
@@ -115,7 +115,7 @@ impl App for Probe {
         (self.on_packet)(sessions, id, packet)
     }
 
-    fn closed(&mut self, _net: &mut Sessions, id: SessionId, closed: Closed) {
+    fn closed(&mut self, _sessions: &mut Sessions, id: SessionId, closed: Closed) {
         let _ = self.seen.send(Seen::Closed(id, closed));
     }
 
@@ -124,16 +124,16 @@ impl App for Probe {
     }
 }
 
-/// Sends back what came.
+/// Sends the packet back.
 #[expect(clippy::unnecessary_wraps, clippy::needless_pass_by_value, reason = "the shape of OnPacket")]
 pub(crate) fn echo(sessions: &mut Sessions, id: SessionId, packet: Packet) -> Result<(), Packet> {
     sessions.send(id, &packet);
     Ok(())
 }
 
-/// Does nothing with what came.
+/// Drops the packet.
 #[expect(clippy::unnecessary_wraps, reason = "the shape of OnPacket")]
-pub(crate) fn ignore(_net: &mut Sessions, _id: SessionId, _packet: Packet) -> Result<(), Packet> {
+pub(crate) fn ignore(_sessions: &mut Sessions, _id: SessionId, _packet: Packet) -> Result<(), Packet> {
     Ok(())
 }
 
@@ -179,8 +179,8 @@ impl Loops {
         Self { addresses, seen, mailboxes, threads, acceptor: Some(acceptor) }
     }
 
-    /// One loop that only dials.
-    pub(crate) fn dialler(on_packet: OnPacket) -> Self {
+    /// Starts one loop without listeners.
+    pub(crate) fn dialer(on_packet: OnPacket) -> Self {
         Self::start(1, 0, Vec::new(), on_packet)
     }
 
@@ -197,11 +197,11 @@ impl Loops {
                 let _ = sender.send(errand(sessions));
             })),
         );
-        result.recv_timeout(PATIENCE).expect("the loop runs its errands")
+        result.recv_timeout(PATIENCE).expect("the loop runs errands")
     }
 
     pub(crate) fn mail(&self, shard: usize, mail: Mail<Errand>) {
-        assert!(self.mailboxes[shard].push(mail).is_ok(), "the loop lives");
+        assert!(self.mailboxes[shard].push(mail).is_ok(), "the loop is alive");
         self.mailboxes[shard].ring();
     }
 
@@ -209,9 +209,9 @@ impl Loops {
         self.run(0, move |sessions| sessions.dial(address, &Arc::new(rules), token)).unwrap()
     }
 
-    /// The next thing that a probe was told.
+    /// Returns the next report to a probe.
     pub(crate) fn next(&self) -> Seen {
-        self.seen.recv_timeout(PATIENCE).expect("something happens")
+        self.seen.recv_timeout(PATIENCE).expect("a report")
     }
 
     pub(crate) fn next_opened(&self) -> SessionId {
@@ -228,12 +228,12 @@ impl Loops {
         }
     }
 
-    /// Sessions in the tables of all loops.
+    /// Returns the number of sessions in the tables of all loops.
     pub(crate) fn sessions(&self) -> usize {
         (0..self.mailboxes.len()).map(|shard| self.run(shard, |sessions| sessions.len())).sum()
     }
 
-    /// Whether a loop's thread has ended.
+    /// Returns true if a loop's thread has ended.
     pub(crate) fn has_ended(&self, shard: usize) -> bool {
         self.threads[shard].is_finished()
     }
@@ -252,7 +252,7 @@ impl Drop for Loops {
             acceptor.stop();
         }
         for mailbox in &self.mailboxes {
-            // Refused by a loop that a test has stopped.
+            // Refused by a loop that the test has stopped.
             let _ = mailbox.push(Mail::Stop(CloseReason::Goodbye, Duration::ZERO));
             mailbox.ring();
         }
@@ -269,16 +269,16 @@ pub(crate) fn listener(endpoint: Endpoint) -> Listener {
     Listener::bind(([127, 0, 0, 1], 0).into(), "test", 1024, Arc::new(endpoint)).unwrap()
 }
 
-/// What a [`Peer`] heard.
+/// Input of a [`Peer`].
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub(crate) enum Received {
     Packet(Packet),
     Closes(CloseReason),
-    /// The end of input.
+    /// End of input.
     End,
 }
 
-/// A client on a plain blocking socket: reads and writes exactly when it is told to.
+/// A client on a blocking socket, which reads and writes only when the test calls it.
 pub(crate) struct Peer {
     pub(crate) stream: TcpStream,
     pub(crate) session: Session,
@@ -291,8 +291,9 @@ impl Peer {
         Self::on(TcpStream::connect(address).unwrap(), rules)
     }
 
-    /// With a small receive buffer, and small segments: with the loopback's usual 64 KiB the
-    /// sender's system would buffer megabytes, and fill our buffer by slow probes only.
+    /// Connects with a small receive buffer and small segments. With the loopback's usual segments
+    /// of 64 KiB the sender's system would buffer megabytes, and would fill our buffer by slow
+    /// probes only.
     pub(crate) fn connect_narrow(address: SocketAddr, rules: Endpoint) -> Self {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.set_tcp_mss(1400).unwrap();
@@ -304,16 +305,16 @@ impl Peer {
     fn on(stream: TcpStream, rules: Endpoint) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        let mut session = Session::dialled(Arc::new(rules), Instant::now()).unwrap();
+        let mut session = Session::dialed(Arc::new(rules), Instant::now()).unwrap();
         let mut pool = BufferPool::default();
-        session.connected(&mut pool);
+        session.handle_connected(&mut pool);
         Self { stream, session, pool, inbox: Vec::new() }
     }
 
-    /// Bytes that are queued, taken for the test to do with as it likes.
+    /// Removes the queued bytes and returns them.
     pub(crate) fn take_queued(&mut self) -> Vec<u8> {
-        let bytes = self.session.outbox.waiting().to_vec();
-        self.session.outbox.consume(bytes.len(), &mut self.pool);
+        let bytes = self.session.poll_transmit().to_vec();
+        self.session.handle_transmitted(bytes.len(), &mut self.pool);
         bytes
     }
 
@@ -334,72 +335,65 @@ impl Peer {
     pub(crate) fn handshake(&mut self) {
         self.flush();
         while !self.session.is_open() {
-            assert_eq!(self.step(), None, "the handshake goes well");
+            assert_eq!(self.step(), None, "nothing but the handshake");
         }
     }
 
-    /// The next packet, or the end.
-    pub(crate) fn hear(&mut self) -> Heard {
+    /// Reads the next packet, or the end.
+    pub(crate) fn receive(&mut self) -> Received {
         loop {
-            if let Some(heard) = self.step() {
-                return heard;
+            if let Some(received) = self.step() {
+                return received;
             }
         }
     }
 
-    /// All packets up to the end, and the reason that was given, if one was.
-    pub(crate) fn hear_out(&mut self) -> (Vec<Packet>, Option<CloseReason>) {
+    /// Reads all packets up to the end. Returns them with the server's reason, if it sent one.
+    pub(crate) fn receive_all(&mut self) -> (Vec<Packet>, Option<CloseReason>) {
         let mut packets = Vec::new();
         loop {
-            match self.hear() {
-                Heard::Packet(packet) => packets.push(packet),
-                Heard::Closes(reason) => return (packets, Some(reason)),
-                Heard::End => return (packets, None),
+            match self.receive() {
+                Received::Packet(packet) => packets.push(packet),
+                Received::Closes(reason) => return (packets, Some(reason)),
+                Received::End => return (packets, None),
             }
         }
     }
 
-    fn step(&mut self) -> Option<Heard> {
-        match self.session.step(&mut self.inbox, Instant::now(), &mut self.pool) {
-            Step::NeedMore => {
-                let mut chunk = [0; 16 * 1024];
-                match self.stream.read(&mut chunk) {
-                    Ok(0) => return Some(Heard::End),
-                    Ok(count) => self.inbox.extend_from_slice(&chunk[..count]),
-                    Err(error) => panic!("nothing to read: {error}"),
-                }
-                None
+    /// Handles one frame, or reads once.
+    fn step(&mut self) -> Option<Received> {
+        let handled = self.session.handle_frame(&mut self.inbox, Instant::now(), &mut self.pool);
+        let Some((used, event)) = handled.expect("frames that a server may send") else {
+            let mut chunk = [0; 16 * 1024];
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Some(Received::End),
+                Ok(count) => self.inbox.extend_from_slice(&chunk[..count]),
+                Err(error) => panic!("nothing to read: {error}"),
             }
-            Step::Handled(used) | Step::Opened(used) => {
-                self.inbox.drain(..used);
-                None
+            return None;
+        };
+        let frame: Vec<u8> = self.inbox.drain(..used).collect();
+        match event {
+            Event::Consumed | Event::Opened => None,
+            Event::Packet(packet) => Some(Received::Packet(packet)),
+            Event::RoomPacket { room, packet } => {
+                Some(Received::Packet(room_packet(room, &frame[packet]).expect("a packet of that room")))
             }
-            Step::Room(used, room, packet) => {
-                let packet = room_packet(room, &self.inbox[packet]).expect("of that room");
-                self.inbox.drain(..used);
-                Some(Heard::Packet(packet))
-            }
-            Step::RoomKey(used, key) => {
-                self.inbox.drain(..used);
+            Event::RoomKey(key) => {
                 assert!(self.session.add_room_key(&key, RoomCipher::new(&key.secret)));
                 None
             }
-            Step::Packet(used, packet) => {
-                self.inbox.drain(..used);
-                Some(Heard::Packet(packet))
-            }
-            Step::PeerCloses(reason, _) => Some(Heard::Closes(reason)),
-            Step::Bad(reason) => panic!("the server sent what it must not: {reason:?}"),
+            Event::PeerClosed(reason, _) => Some(Received::Closes(reason)),
         }
     }
 
-    /// Goes without a word: the server gets a reset, not an end of input.
+    /// Closes the socket so that the server gets a reset, not an end of input.
     pub(crate) fn vanish(self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 }
 
-/// Everything up to the end of input.
+/// Reads all bytes up to the end of input.
 pub(crate) fn read_out(stream: &mut TcpStream) -> Vec<u8> {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! Packets there and back, and peers that do not play by the rules.
+//! Packets in both directions, and peers that break the protocol.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -12,33 +12,36 @@ use throng_core::wire::{CloseReason, frame};
 use crate::support::*;
 
 #[test]
-fn dialled_clients_are_echoed_in_order_on_one_and_three_shards() {
+fn dialed_clients_are_echoed_in_order_on_one_and_three_shards() {
     const CLIENTS: u64 = 60;
     const PACKETS: u64 = 50;
     for shards in [1, 3] {
         let server = Loops::start(shards, 100, vec![server_rules()], echo);
-        let dialler = Loops::dialler(ignore);
+        let dialer = Loops::dialer(ignore);
         for token in 0..CLIENTS {
-            dialler.dial(server.addresses[0], client_rules(), token);
+            dialer.dial(server.addresses[0], client_rules(), token);
         }
-        let mut heard: HashMap<_, Vec<Packet>> = HashMap::new();
-        while heard.values().map(Vec::len).sum::<usize>() < (CLIENTS * PACKETS) as usize {
-            match dialler.next() {
+        let mut received: HashMap<_, Vec<Packet>> = HashMap::new();
+        while received.values().map(Vec::len).sum::<usize>() < (CLIENTS * PACKETS) as usize {
+            match dialer.next() {
                 Seen::Opened(id, opened) => {
-                    assert!(heard.insert(id, Vec::new()).is_none());
-                    assert!(opened.dialled.is_some_and(|token| token < CLIENTS));
-                    dialler.run(0, move |sessions| {
-                        (0..PACKETS).for_each(|token| sessions.send(id, &ping(token)))
+                    assert!(received.insert(id, Vec::new()).is_none());
+                    assert!(opened.dialed.is_some_and(|token| token < CLIENTS));
+                    dialer.run(0, move |sessions| {
+                        (0..PACKETS).for_each(|token| sessions.send(id, &ping(token)));
                     });
                 }
-                Seen::Packet(id, packet) => heard.get_mut(&id).unwrap().push(packet),
+                Seen::Packet(id, packet) => received.get_mut(&id).unwrap().push(packet),
                 Seen::Closed(id, closed) => panic!("{id} closed: {closed:?}"),
             }
         }
         let wanted: Vec<_> = (0..PACKETS).map(ping).collect();
-        assert!(heard.values().all(|packets| *packets == wanted));
+        assert!(received.values().all(|packets| *packets == wanted));
         let loads: Vec<_> = (0..shards).map(|shard| server.run(shard, |sessions| sessions.len())).collect();
-        assert!(loads.iter().all(|load| *load == CLIENTS as usize / shards), "dealt evenly: {loads:?}");
+        assert!(
+            loads.iter().all(|load| *load == CLIENTS as usize / shards),
+            "sockets are dealt evenly: {loads:?}"
+        );
     }
 }
 
@@ -60,19 +63,19 @@ fn hostile_bytes_end_their_connection_and_no_other() {
     check(&frame::header(frame::Kind::Sealed, 0), CloseReason::UnexpectedFrame);
     for token in 0..10 {
         good.send(&ping(token));
-        assert_eq!(good.hear(), Heard::Packet(ping(token)));
+        assert_eq!(good.receive(), Received::Packet(ping(token)));
     }
 }
 
 #[test]
-fn a_broken_seal_is_told_and_a_replay_is_one() {
+fn a_broken_seal_or_a_replay_closes_the_session_with_a_reason() {
     let server = Loops::start(1, 100, vec![server_rules()], echo);
     let check = |damage: fn(Vec<u8>) -> Vec<u8>, wanted| {
         let mut peer = server.connect();
         peer.queue(&ping(1));
         let bytes = damage(peer.take_queued());
         peer.stream.write_all(&bytes).unwrap();
-        assert_eq!(peer.hear_out().1, Some(wanted));
+        assert_eq!(peer.receive_all().1, Some(wanted));
     };
     check(|bytes| bytes.repeat(2), CloseReason::SealBroken);
     check(
@@ -86,7 +89,7 @@ fn a_broken_seal_is_told_and_a_replay_is_one() {
 }
 
 #[test]
-fn half_a_handshake_and_silence_run_into_the_timeout() {
+fn an_incomplete_handshake_times_out() {
     let rules = throng_core::net::Endpoint { handshake_timeout: Duration::from_millis(60), ..server_rules() };
     let server = Loops::start(1, 100, vec![rules], echo);
     let hello = Peer::connect(server.addresses[0], client_rules()).take_queued();
@@ -99,7 +102,7 @@ fn half_a_handshake_and_silence_run_into_the_timeout() {
 }
 
 #[test]
-fn every_byte_on_its_own_is_as_good_as_all_at_once() {
+fn single_bytes_are_as_good_as_whole_frames() {
     let server = Loops::start(1, 100, vec![server_rules()], echo);
     let mut peer = Peer::connect(server.addresses[0], client_rules());
     peer.stream.set_nodelay(true).unwrap();
@@ -112,11 +115,11 @@ fn every_byte_on_its_own_is_as_good_as_all_at_once() {
     for byte in peer.take_queued() {
         peer.stream.write_all(&[byte]).unwrap();
     }
-    assert_eq!((peer.hear(), peer.hear()), (Heard::Packet(ping(1)), Heard::Packet(ping(2))));
+    assert_eq!((peer.receive(), peer.receive()), (Received::Packet(ping(1)), Received::Packet(ping(2))));
 }
 
 #[test]
-fn peers_that_disappear_are_reported_once_and_leave_no_session() {
+fn peers_that_vanish_are_reported_once_and_leave_no_session() {
     let server = Loops::start(2, 100, vec![server_rules()], echo);
     for _ in 0..10 {
         drop(server.connect());
@@ -128,7 +131,8 @@ fn peers_that_disappear_are_reported_once_and_leave_no_session() {
         half.vanish();
     }
     wait_until("the tables are empty", || server.sessions() == 0);
-    let (mut opened, mut closed) = (Vec::new(), Vec::new());
+    let mut opened = Vec::new();
+    let mut closed = Vec::new();
     for seen in server.seen.try_iter() {
         match seen {
             Seen::Opened(id, _) => opened.push(id),
@@ -142,6 +146,6 @@ fn peers_that_disappear_are_reported_once_and_leave_no_session() {
     }
     opened.sort_unstable();
     closed.sort_unstable();
-    assert_eq!(opened.len(), 20, "who did not finish the handshake is not reported");
+    assert_eq!(opened.len(), 20, "an unfinished handshake is not reported");
     assert_eq!(opened, closed);
 }

@@ -1,10 +1,11 @@
-"""Signs up, makes a character, logs in, enters the chat, says something, hears it, and leaves.
+r"""Signs up, creates a character, logs in, enters the chat, sends a message and leaves.
 
     python3 chat_client.py --data throng-data
     python3 chat_client.py --data throng-data --channel bees --whisper "Py 1234=psst"
-    python3 chat_client.py --login 127.0.0.1:9000 --login-key HEX --user bee --password honeycomb --name Bee
+    python3 chat_client.py --login 127.0.0.1:9000 --login-key HEX \
+        --user bee --password honeycomb --name Bee
 
-Every step is printed. Exit code 0 if all of them worked, 1 otherwise, 2 for a wrong command line.
+Every step is printed. Exit code 0 if all steps worked, 1 otherwise, 2 for a wrong command line.
 """
 
 import argparse
@@ -21,7 +22,7 @@ RETRY_SECONDS = 10.0
 
 
 class Failed(Exception):
-    """A step did not work; the text says which and why."""
+    """A failed step, with the reason."""
 
 
 def main():
@@ -40,12 +41,12 @@ def parse_arguments():
     where.add_argument("--data", type=Path, metavar="DIR", help="the servers' data directory")
     where.add_argument("--login", metavar="HOST:PORT", help="the login server's address")
     parser.add_argument("--login-key", metavar="HEX", help="the login server's public key, with --login")
-    parser.add_argument("--user", metavar="ID", help="account id; made up if not given")
-    parser.add_argument("--password", metavar="PW", help="its password; made up if not given")
-    parser.add_argument("--name", help="the character's name; made up if not given")
-    parser.add_argument("--say", metavar="TEXT", default="Hello from Python!", help="what to say")
-    parser.add_argument("--channel", metavar="NAME", help="say it there too; the channel is made if need be")
-    parser.add_argument("--whisper", metavar="NAME=TEXT", help="say something to one user only")
+    parser.add_argument("--user", metavar="ID", help="account id; random if not given")
+    parser.add_argument("--password", metavar="PW", help="its password; random if not given")
+    parser.add_argument("--name", help="the character's name; random if not given")
+    parser.add_argument("--say", metavar="TEXT", default="Hello from Python!", help="message to send")
+    parser.add_argument("--channel", metavar="NAME", help="send it to this channel too, which is created if missing")
+    parser.add_argument("--whisper", metavar="NAME=TEXT", help="whisper TEXT to the user NAME")
     arguments = parser.parse_args()
     if arguments.login and not arguments.login_key:
         parser.error("--login needs --login-key")
@@ -71,7 +72,7 @@ def run(arguments):
         print(f"chat server {granted.chat_address}")
         chat = Session(parse_address(granted.chat_address), granted.chat_key)
         try:
-            # The login session stays open until we are in: closing it would revoke the ticket.
+            # Closing the login session before the client has entered would revoke the ticket.
             room = Room(chat, enter(chat, granted.ticket))
             leave_login(login)
             users = room.complete_list()
@@ -90,7 +91,7 @@ def run(arguments):
 
 
 def login_server(arguments):
-    """Address and public key of the login server."""
+    """Returns address and public key of the login server."""
     if arguments.login:
         return parse_address(arguments.login), bytes.fromhex(arguments.login_key)
     path = arguments.data / "endpoints.toml"
@@ -105,7 +106,7 @@ def login_server(arguments):
 
 
 def ask(session, request, answers, /, **fields):
-    """Sends a request and returns its answer. TryAgainLater is tried again for a while."""
+    """Sends a request and returns its answer; retries for a while after TryAgainLater."""
     give_up = time.monotonic() + RETRY_SECONDS
     while True:
         session.send(request, **fields)
@@ -122,7 +123,7 @@ def sign_up(login, arguments):
     answer = ask(login, "SignUpRequest", ["SignUpAnswer"], id=arguments.user, password=arguments.password)
     if answer.outcome not in ("Ok", "IdTaken"):
         raise Failed(f"cannot sign {arguments.user} up: {answer.outcome}")
-    print(f"account {arguments.user}: {'made' if answer.outcome == 'Ok' else 'exists'}")
+    print(f"account {arguments.user}: {'created' if answer.outcome == 'Ok' else 'exists'}")
 
 
 def create_character(login, arguments):
@@ -135,8 +136,8 @@ def create_character(login, arguments):
         name=arguments.name,
     )
     if answer.outcome not in ("Ok", "CharacterExists"):
-        raise Failed(f"cannot make the character {arguments.name}: {answer.outcome}")
-    print(f"character: {'made' if answer.outcome == 'Ok' else 'exists'}")
+        raise Failed(f"cannot create the character {arguments.name}: {answer.outcome}")
+    print(f"character: {'created' if answer.outcome == 'Ok' else 'exists'}")
 
 
 def log_in(login, arguments):
@@ -144,12 +145,12 @@ def log_in(login, arguments):
     answer = ask(login, "LoginRequest", answers, id=arguments.user, password=arguments.password)
     if answer.packet == "LoginRefused":
         raise Failed(f"cannot log in: {answer.outcome}")
-    print(f"logged in as {answer.name}, the ticket is good for {answer.ticket_lifetime_ms / 1000:g} s")
+    print(f"logged in as {answer.name}, the ticket is valid for {answer.ticket_lifetime_ms / 1000:g} s")
     return answer
 
 
 def enter(chat, ticket):
-    """Who we are in the chat."""
+    """Enters the chat and returns the client's own user."""
     chat.send("EnterRequest", ticket=ticket)
     answer = chat.receive()
     if answer.packet != "EnterAnswer":
@@ -159,7 +160,7 @@ def enter(chat, ticket):
 
 
 def leave_login(login):
-    """Waits for the login server's word that it is done with us."""
+    """Waits until the login server closes the session."""
     try:
         packet = login.receive(timeout=5.0)
     except SessionEnded as end:
@@ -171,7 +172,7 @@ def leave_login(login):
 
 
 class Room:
-    """The chat as we see it: the lists of its users and of our channels, and what is said."""
+    """The chat as this client sees it: user lists, and messages."""
 
     def __init__(self, chat, user):
         self.chat, self.user = chat, user
@@ -179,7 +180,7 @@ class Room:
         self._sequences = {}
 
     def receive(self):
-        """The next packet, after it has been shown and the lists have been kept."""
+        """Returns the next packet, after showing it and updating the lists."""
         packet = self.chat.receive()
         if packet.packet in ("UserList", "UsersChanged") and packet.channel in self.lists:
             after = self.lists[packet.channel].take(packet)
@@ -189,7 +190,7 @@ class Room:
             self._check_sequence((packet.scope, packet.target), packet.sequence)
             where = {"Channel": f" in channel {packet.target}", "Whisper": f" to user {packet.target}"}
             place = where.get(packet.scope, "")
-            print(f"heard {packet.scope}{place} #{packet.sequence} {packet.sender.name}: {packet.text}")
+            print(f"received {packet.scope}{place} #{packet.sequence} {packet.sender.name}: {packet.text}")
         elif packet.packet == "ChatGap":
             print(f"missed {packet.missed} messages ({packet.scope} {packet.channel})")
             if (packet.scope, packet.channel) in self._sequences:
@@ -200,7 +201,7 @@ class Room:
         return packet
 
     def _check_sequence(self, room, sequence):
-        """Nothing of a room is left out without a ChatGap."""
+        """Fails if a message of a room is missing without a ChatGap."""
         if room[0] not in ("World", "Channel"):
             return
         last = self._sequences.get(room)
@@ -209,25 +210,25 @@ class Room:
         self._sequences[room] = sequence
 
     def complete_list(self, channel=0):
-        """Waits for a list to be complete: {user id: name}."""
+        """Waits until a list is complete and returns {user id: name}."""
         while not self.lists[channel].is_complete:
             self.receive()
         return self.lists[channel].users
 
     def talk(self, scope, target, text):
-        """Says something and waits until it comes back."""
-        print(f"saying ({scope}): {text}")
-        said = time.monotonic()
+        """Sends a message and waits until it comes back."""
+        print(f"sending ({scope}): {text}")
+        sent = time.monotonic()
         stamp = time.monotonic_ns() // 1000
         self.chat.send("ChatRequest", scope=scope, target=target, stamp=stamp, text=text)
         while True:
             packet = self.receive()
             if packet.packet == "ChatRefused" and packet.stamp == stamp:
-                raise Failed(f"cannot say it: {packet.outcome}")
+                raise Failed(f"cannot send it: {packet.outcome}")
             if packet.packet == "ChatMessage" and (packet.sender.id, packet.stamp) == (self.user.id, stamp):
-                took, times = (time.monotonic() - said) * 1000, packet.times
+                took, times = (time.monotonic() - sent) * 1000, packet.times
                 inside = times.queued_us + times.handled_us + packet.fan_out_us
-                print(f"our own words came back after {took:.1f} ms, {inside / 1000:.1f} ms of them in the server")
+                print(f"the message came back after {took:.1f} ms, {inside / 1000:.1f} ms of them in the server")
                 return
 
     def whisper(self, name, text):
@@ -237,7 +238,7 @@ class Room:
         self.talk("Whisper", ids[0], text)
 
     def ask(self, request, answer, /, **fields):
-        """Sends a request and waits for its answer; what comes before that is dealt with."""
+        """Sends a request and waits for its answer; handles the packets before it."""
         self.chat.send(request, **fields)
         while True:
             packet = self.receive()
@@ -246,7 +247,7 @@ class Room:
 
 
 def visit_channel(room, name, text):
-    """Joins a channel, or makes it; says something there, and leaves it."""
+    """Joins or creates a channel, sends a message to it, and leaves it."""
     answer = room.ask("ChannelJoinRequest", "ChannelAnswer", name=name)
     if answer.outcome == "NoSuchChannel":
         answer = room.ask("ChannelCreateRequest", "ChannelAnswer", name=name)
@@ -264,7 +265,7 @@ def leave_chat(chat):
     chat.send("ExitRequest")
     try:
         while chat.receive().packet != "ExitAnswer":
-            pass  # what was on its way
+            pass  # packets that were on their way
         print("left the chat")
         packet = chat.receive()
     except SessionEnded as end:

@@ -1,6 +1,6 @@
 """The room keys of one session: chapter 5.2 of docs/protocol.md.
 
-What is said in a large room is sealed once, with a key that all its members have.
+Messages of a large room are sealed once, with a key that all its members have.
 """
 
 import struct
@@ -16,17 +16,17 @@ MESSAGES, NOTICES = 0, 1
 
 
 class TooManyKeys(Exception):
-    """Nobody can be in so many rooms."""
+    """A client cannot be in so many rooms."""
 
 
 class RoomKeys:
-    """The newest key of each room, as RoomKey packets bring them."""
+    """The newest key of each room, as delivered by RoomKey packets."""
 
     def __init__(self):
         self._keys = {}
 
     def add(self, packet):
-        """The key of all frames of its room from here on; the one before is of no use any more."""
+        """Sets the key of a room, in place of its older key."""
         if packet.room not in self._keys and len(self._keys) == KEYS:
             raise TooManyKeys
         self._keys[packet.room] = SimpleNamespace(
@@ -34,12 +34,12 @@ class RoomKeys:
         )
 
     def forget(self, room):
-        """We are not in the room any more."""
+        """Drops the key of a room that the client has left."""
         self._keys.pop(room, None)
 
     def open(self, header, body):
-        """What a frame of kind 3 holds: `room`, `kind` (MESSAGES or NOTICES), `fan_out_us` and
-        `plaintext`. InvalidTag if it does not open."""
+        """Opens a frame of kind 3 and returns `room`, `kind` (MESSAGES or NOTICES), `fan_out_us`
+        and `plaintext`. Raises InvalidTag if it does not open."""
         if len(body) < ROOM_HEADER + TAG:
             raise InvalidTag
         key, number, fan_out_us = struct.unpack("<IQI", body[:ROOM_HEADER])
@@ -48,7 +48,7 @@ class RoomKeys:
             raise InvalidTag
         kind = NOTICES if number & NOTICE else MESSAGES
         if number < held.next[kind]:
-            raise InvalidTag  # said before we were given the key, a replay, or out of order
+            raise InvalidTag  # older than the membership, a replay, or out of order
         plaintext = held.cipher.decrypt(nonce(number), body[ROOM_HEADER:], header + body[:12])
         held.next[kind] = number + 1
         return SimpleNamespace(room=held.room, kind=kind, fan_out_us=fan_out_us, plaintext=plaintext)

@@ -5,8 +5,8 @@
     answer = session.receive()          # answer.packet is "LoginGranted" or "LoginRefused"
     session.close()
 
-Blocking, one thread: enough to learn from and to test with. Heartbeats are answered while `receive` or
-`wait` waits, so call one of them at least every few seconds.
+Blocking and single-threaded, for learning and tests. Heartbeats are answered while `receive` waits,
+so call it at least every few seconds.
 """
 
 import socket
@@ -147,7 +147,7 @@ CODEC = Codec(PACKETS, GROUPS, ENUMERATIONS)
 
 
 class SessionEnded(Exception):
-    """The session is over; `reason` is the CloseReason's name, or None if the peer gave none."""
+    """The session has ended; `reason` is the CloseReason's name, or None if the peer gave none."""
 
     def __init__(self, reason, message):
         super().__init__(message)
@@ -168,7 +168,7 @@ class DirectionKey:
         return AESGCM(self.key), nonce
 
     def seal(self, plaintext):
-        """One whole frame."""
+        """Returns one whole frame."""
         header = struct.pack("<HB", len(plaintext) + 16, SEALED)
         cipher, nonce = self._next()
         return header + cipher.encrypt(nonce, plaintext, header)
@@ -189,13 +189,13 @@ class Session:
     """A connection to a login or chat server, after its handshake."""
 
     def __init__(self, address, server_key, timeout=5.0):
-        """Connects, and makes sure that the server is the one with this public key."""
+        """Connects, and verifies that the server has this public key."""
         self._socket = socket.create_connection(address, timeout=timeout)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = bytearray()
         self._sealer = self._opener = None
         self._rooms = RoomKeys()
-        self._heard = self._asked = time.monotonic()
+        self._last_received = self._heartbeat_sent = time.monotonic()
         try:
             self._handshake(server_key, timeout)
         except BaseException:
@@ -234,16 +234,17 @@ class Session:
         self._write(self._sealer.seal(CODEC.encode_packet(packet, **fields)))
 
     def receive(self, timeout=5.0):
-        """The next packet; heartbeats and room keys are dealt with here. SessionEnded when the session ends,
-        TimeoutError when nothing comes. `fan_out_us` of a packet is 0 unless it came in a room frame."""
+        """Returns the next packet; handles heartbeats and room keys itself. Raises SessionEnded
+        when the session ends, and TimeoutError when nothing comes. `fan_out_us` of a packet is 0
+        unless it came in a room frame."""
         deadline = time.monotonic() + timeout
         while True:
             packet = self._read_packet(min(deadline, time.monotonic() + 1.0))
             now = time.monotonic()
             if packet is None:
-                self._look_after_silence(now)
+                self._check_silence(now)
                 if now >= deadline:
-                    raise TimeoutError(f"nothing came within {timeout} s")
+                    raise TimeoutError(f"nothing received within {timeout} s")
             elif packet.packet == "Heartbeat":
                 self.send("HeartbeatAnswer", token=packet.token)
             elif packet.packet == "Close":
@@ -261,7 +262,7 @@ class Session:
                 return packet
 
     def close(self, reason="Goodbye"):
-        """Says goodbye and waits for the server's own close, for a second at most."""
+        """Sends Close and waits for the server's own close, at most a second."""
         try:
             self.send("Close", reason=reason, detail="")
             self._socket.shutdown(socket.SHUT_WR)
@@ -271,16 +272,16 @@ class Session:
                 if not self._socket.recv(65_536):
                     break
         except (OSError, SessionEnded):
-            pass  # the server was quicker
+            pass  # the server closed first
         finally:
             self._socket.close()
 
-    def _look_after_silence(self, now):
-        if now - self._heard > IDLE_SECONDS:
+    def _check_silence(self, now):
+        if now - self._last_received > IDLE_SECONDS:
             self.close("IdleTimeout")
-            raise SessionEnded("IdleTimeout", f"nothing heard from the server for {IDLE_SECONDS} s")
-        if now - max(self._heard, self._asked) > HEARTBEAT_SECONDS:
-            self._asked = now
+            raise SessionEnded("IdleTimeout", f"nothing received from the server for {IDLE_SECONDS} s")
+        if now - max(self._last_received, self._heartbeat_sent) > HEARTBEAT_SECONDS:
+            self._heartbeat_sent = now
             self.send("Heartbeat", token=int(now * 1000))
 
     def _read_packet(self, deadline):
@@ -311,7 +312,7 @@ class Session:
         raise SessionEnded(reason, message)
 
     def _read_frame(self, deadline):
-        """Header and body of the next frame, or None if it is not there by the deadline."""
+        """Returns header and body of the next frame, or None after the deadline."""
         limit = HANDSHAKE_BODY_MAX if self._opener is None else SERVER_BODY_MAX
         while True:
             if len(self._received) >= 3:
@@ -323,7 +324,7 @@ class Session:
                 if len(self._received) >= 3 + length:
                     body = bytes(self._received[3 : 3 + length])
                     del self._received[: 3 + length]
-                    self._heard = time.monotonic()
+                    self._last_received = time.monotonic()
                     return header, body
             if not self._read_more(deadline):
                 return None
@@ -340,7 +341,7 @@ class Session:
         except OSError as error:
             raise SessionEnded(None, f"the connection broke: {error}") from error
         if not data:
-            raise SessionEnded(None, "the server closed the connection without a word")
+            raise SessionEnded(None, "the server closed the connection without Close")
         self._received += data
         return True
 
@@ -353,7 +354,7 @@ class Session:
 
 
 def belongs(packet, frame):
-    """Whether a packet may come in a frame sealed with this room's key: every member could have made it."""
+    """Returns True if the packet may come in a frame of this room, whose key every member has."""
     if frame.kind == NOTICES:
         return packet.packet == "UsersChanged" and packet.channel == frame.room
     if packet.packet != "ChatMessage":
@@ -364,7 +365,7 @@ def belongs(packet, frame):
 
 
 def parse_address(text):
-    """(host, port) of "host:port"; an IPv6 host stands in square brackets."""
+    """Splits "host:port" into (host, port); an IPv6 host stands in square brackets."""
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdecimal():
         raise ValueError(f"{text!r} is not HOST:PORT")

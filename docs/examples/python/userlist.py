@@ -1,4 +1,4 @@
-"""One list of users, kept right: "Who is there" in chapter 8 of docs/protocol.md."""
+"""Maintains one user list: "User lists" in chapter 8 of docs/protocol.md."""
 
 
 class UserList:
@@ -10,11 +10,11 @@ class UserList:
         self.is_complete = False
         self._version = 0
         self._again = False
-        # What the page under way was asked to begin after. The first one comes unasked.
+        # `after` of the page that was requested last. The server sends the first page by itself.
         self._after = 0
 
     def take(self, packet):
-        """Takes in a UserList or UsersChanged. Says after which user id to ask for a page now, or None."""
+        """Applies a packet of the list. Returns `after` of the page to request now, or None."""
         if packet.packet == "UserList":
             return self._take_page(packet)
         return self._take_notice(packet)
@@ -36,7 +36,7 @@ class UserList:
 
     def _take_notice(self, notice):
         if notice.version <= self._version:
-            return None  # the pages have it already
+            return None  # the pages include it
         self.users.update((user.id, user.name) for user in notice.entered)
         for user in notice.left:
             self.users.pop(user, None)
@@ -45,6 +45,6 @@ class UserList:
             self.is_complete, self._again = False, True
         self._version = notice.version
         if self._again and self._after is None:
-            self._after = 0  # a client among thousands would wait a little before it asks
+            self._after = 0  # one client among thousands should wait a little before
             return 0
         return None

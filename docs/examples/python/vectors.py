@@ -3,8 +3,8 @@
     python3 vectors.py              compare; exit code 0 if everything agrees
     python3 vectors.py --print      print all vectors as the document writes them
 
-Nothing here comes from Throng's own code: the Noise messages are made by the package noiseprotocol, the
-rest by the package cryptography, and the packets by wire.py from the tables of the document.
+Nothing here comes from Throng's own code: the package noiseprotocol makes the Noise messages, the
+package cryptography the rest, and wire.py the packets, from the tables of the document.
 """
 
 import hashlib
@@ -67,7 +67,7 @@ def main():
 
 
 def sessions():
-    """Both handshakes, and the first frame after each."""
+    """Returns both handshakes, and the first frame after each."""
     public = X25519PrivateKey.from_private_bytes(SERVER_PRIVATE).public_key().public_bytes_raw()
     psk = HKDF(SHA256(), 32, salt=b"", info=b"throng link v1").derive(CLUSTER_KEY)
     client = handshake(
@@ -99,7 +99,7 @@ def handshake(name, pattern, preface, initiator, responder):
         prove(noise)
         noise.set_keypair_from_private_bytes(Keypair.EPHEMERAL, ephemeral)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a fixed ephemeral key is for vectors only, and these are
+            warnings.simplefilter("ignore")  # a fixed ephemeral key is meant for vectors only
             noise.start_handshake()
         ends.append(noise)
     near, far = ends
@@ -127,7 +127,7 @@ def sealing():
     key = bytes(range(32))
     direction = throng.DirectionKey(key)
     frames = [direction.seal(b"throng") for _ in range(2)]
-    # Not the class under test, but the specification's words.
+    # By the specification, without the class under test.
     rekeyed = AESGCM(key).encrypt(bytes(4) + b"\xff" * 8, bytes(32), None)[:32]
     header = struct.pack("<HB", len(b"throng") + 16, 2)
     nonce = bytes(4) + struct.pack(">Q", 1 << 20)
@@ -145,7 +145,7 @@ def sealing():
 
 
 def rooms():
-    """Frames that are sealed with a room's key, and that rooms.py opens them."""
+    """Returns frames sealed with a room's key, and checks that rooms.py opens them."""
     frames = {
         "room frame 0": room_frame(0),
         "room frame 1": room_frame(1),
@@ -157,12 +157,12 @@ def rooms():
         opened = keys.open(sealed[:3], sealed[3:])
         if (opened.room, opened.plaintext, opened.fan_out_us) != (3, b"throng", 1234 if "us" in name else 0):
             raise AssertionError(f"rooms.py opens {name} as {opened}")
-    said_before = frames["room frame 0"]
+    older = frames["room frame 0"]
     try:
-        room_keys(message=1).open(said_before[:3], said_before[3:])
+        room_keys(message=1).open(older[:3], older[3:])
     except InvalidTag:
         return frames
-    raise AssertionError("rooms.py opens what was said before the key was given")
+    raise AssertionError("rooms.py opens a frame older than the membership")
 
 
 def room_keys(message):
@@ -190,15 +190,15 @@ def tickets(codec):
 
 
 def examples(text, codec):
-    """One packet of each kind, from the values that stand in the document."""
-    found = re.findall(r"^\* (\w+) `(\{.*\})`:", text, re.MULTILINE)
+    """Returns one packet of each kind, from the values in the document."""
+    found = re.findall(r"^\* (\w+) `(\{[^`]*\})`:", text, re.MULTILINE)
     return {
         f"packet {name}": codec.encode_packet(name, **json_values(json.loads(values))) for name, values in found
     }
 
 
 def json_values(values):
-    """Bytes are written in hexadecimal digits, behind "0x"."""
+    """Converts bytes, which are written as hexadecimal digits after "0x"."""
     return {
         name: bytes.fromhex(value[2:]) if isinstance(value, str) and value.startswith("0x") else value
         for name, value in values.items()
@@ -213,7 +213,7 @@ def between(text, marker):
 
 
 def codec_of(text):
-    """The packets, groups and enumerations of the document's tables."""
+    """Returns the packets, groups and enumerations of the document's tables."""
     packets = {}
     for heading, fields in sections(between(text, "packets"), "#####"):
         number, name = re.fullmatch(r"`(0x[0-9a-f]{4})` (\w+)", heading).groups()
@@ -235,7 +235,7 @@ def rows(table):
 
 
 def compare(text, computed):
-    """Every vector of the document is computed here, and the other way round."""
+    """Compares the vectors of the document with the computed ones, both ways."""
     found = re.findall(r"`([^`\n]+)`: `([0-9a-f\s]+)`", text)
     written = {name: bytes.fromhex(digits) for name, digits in found}
     problems = [f"`{name}` is not in the document" for name in computed if name not in written]
@@ -254,7 +254,7 @@ def compare(text, computed):
 
 
 def compare_tables(codec):
-    """What throng.py repeats of the tables is what stands there."""
+    """Compares the tables in throng.py with the document."""
     problems = [
         f"throng.py has another {name} than the document"
         for number, (name, fields) in throng.PACKETS.items()

@@ -1,7 +1,7 @@
 """Packets to bytes and back: chapters 2 and 11 of docs/protocol.md.
 
-A type is written as the document writes it: "u32", "text(255)", "list(128)<User>". `Codec` holds the
-groups and enumerations that such names refer to. A packet's fields, and a group's, are attributes
+A type is written as in the document: "u32", "text(255)", "list(128)<User>". `Codec` holds the
+groups and enumerations that these names refer to. The fields of a packet or a group are attributes
 of a SimpleNamespace.
 """
 
@@ -39,8 +39,8 @@ class Reader:
 
 
 class Codec:
-    """Encodes and decodes values, given `packets` {number: (name, fields)}, `groups` {name: fields} and
-    `enumerations` {name: {value: name}}, where fields are [(name, type)]."""
+    """Encodes and decodes values. Takes `packets` {number: (name, fields)}, `groups` {name: fields}
+    and `enumerations` {name: {value: name}}, where fields are [(name, type)]."""
 
     def __init__(self, packets, groups, enumerations):
         self.packets, self.groups, self.enumerations = packets, groups, enumerations
@@ -52,7 +52,7 @@ class Codec:
         return struct.pack("<H", number) + self.encode_fields(fields, values)
 
     def decode_packet(self, data):
-        """The packet's fields, with its name as attribute `packet`."""
+        """Returns the packet's fields, with its name as attribute `packet`."""
         reader = Reader(data)
         number = reader.integer("u16")
         if number not in self.packets:
@@ -90,7 +90,7 @@ class Codec:
             value = value.encode("utf-8")
         if kind == "byte":
             if len(value) != limit:
-                raise ValueError(f"{len(value)} bytes where {limit} belong")
+                raise ValueError(f"{len(value)} bytes instead of {limit}")
             return bytes(value)
         if len(value) > limit:
             raise ValueError(f"{len(value)} does not fit {type_name}")
@@ -121,11 +121,11 @@ class Codec:
             return self.decode(inner, reader) if value else None
         if kind in self.enumerations and value in self.enumerations[kind]:
             return self.enumerations[kind][value]
-        raise Malformed(f"{value} is no value of {type_name}")
+        raise Malformed(f"{value} is not a value of {type_name}")
 
 
 def parts(type_name):
-    """("list", 128, "User") of "list(128)<User>"."""
+    """Splits "list(128)<User>" into ("list", 128, "User")."""
     match = re.fullmatch(r"(\w+)(?:[(\[](\d+)[)\]])?(?:<(.+)>)?", type_name)
     if match is None:
         raise ValueError(f"not a type: {type_name}")

@@ -1,5 +1,6 @@
 //! Other systems, for real: each is started, has ten members and three messages, and is gone afterwards.
-//! scripts/test installs them.
+//! Tests whose names begin with `needs_` need the packages of these systems, which `scripts/setup` installs.
+//! `scripts/test --no-peers` leaves out exactly these tests.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -88,22 +89,22 @@ fn check(system: &str, program: &str) {
 }
 
 #[test]
-fn redis() {
+fn needs_redis() {
     check("redis", "redis-server");
 }
 
 #[test]
-fn nats() {
+fn needs_nats() {
     check("nats", "nats-server");
 }
 
 #[test]
-fn inspircd() {
+fn needs_inspircd() {
     check("inspircd", "inspircd");
 }
 
 #[test]
-fn mosquitto() {
+fn needs_mosquitto() {
     check("mosquitto", "mosquitto");
 }
 
@@ -138,7 +139,7 @@ fn an_end_that_is_asked_for_comes_at_once() {
 }
 
 #[test]
-fn interrupted_it_stops_its_server_and_writes_what_it_has() {
+fn needs_redis_which_it_stops_when_interrupted() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let [json, html] = ["peers.json", "peers.html"].map(|name| dir.path().join(name));
     let cores = pin::allowed().expect("the system says");

@@ -39,7 +39,7 @@ const LOG_FILE: &str = "output.log";
 pub enum ServerError {
     /// Its program is not there.
     #[error(
-        "{name} is not installed ({program} is not in the PATH): `apt-get install {package}`, or scripts/peers-install for all of them, or leave it out with --systems"
+        "{name} is not installed ({program} is not in the PATH): `apt-get install {package}`, or scripts/setup --peers-only for all of them, or leave it out with --systems"
     )]
     NotInstalled {
         /// The system.

@@ -108,6 +108,17 @@ mod tests {
     }
 
     #[test]
+    fn a_report_of_an_earlier_version_can_be_read() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("r.json");
+        // From a measurement: two systems, two cases, one repetition.
+        fs::write(&path, include_str!("earlier/peers-2026-11-26.json")).expect("writable");
+        let report = PeersReport::read(&path).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(report.cases.iter().map(|case| case.letter).collect::<Vec<_>>(), ['A', 'F']);
+        assert!(report.to_html().contains("</html>"));
+    }
+
+    #[test]
     fn what_an_earlier_version_did_not_have_is_empty() {
         let earlier = read(Vec::new(), |json| {
             for (list, keys) in [

@@ -237,6 +237,32 @@ mod tests {
         assert!(error.starts_with("cannot read ") && error.contains("none.json"), "{error}");
     }
 
+    /// Reports of measurements, each the first of its form: cut to three seconds and one histogram.
+    const EARLIER: [(&str, &str); 9] = [
+        ("broadcast", include_str!("earlier/broadcast-2026-11-22.json")),
+        ("login", include_str!("earlier/login-2026-11-22.json")),
+        ("login", include_str!("earlier/login-2026-11-25.json")),
+        ("login", include_str!("earlier/login-2026-11-26.json")),
+        ("connect", include_str!("earlier/connect-2026-11-26.json")),
+        ("broadcast", include_str!("earlier/long-2026-11-26.json")),
+        ("broadcast", include_str!("earlier/broadcast-2026-11-26.json")),
+        ("broadcast", include_str!("earlier/churn-2026-11-26.json")),
+        ("bots", include_str!("earlier/bots-2026-11-26.json")),
+    ];
+
+    #[test]
+    fn reports_of_earlier_versions_can_be_read() {
+        for (scenario, text) in EARLIER {
+            let report = read(text).unwrap_or_else(|error| panic!("{error}"));
+            let json: serde_json::Value = serde_json::from_str(text).expect("JSON");
+            assert_eq!((report.scenario.as_str(), json["scenario"].as_str()), (scenario, Some(scenario)));
+            assert_eq!(json["latency_us"]["count"], report.latency_us.count, "{text}");
+            let histograms = json["histograms"].as_object().map_or(0, serde_json::Map::len);
+            assert_eq!(report.histograms.len(), histograms, "{text}");
+            assert!(report.entries_requested() > 0 && report.to_html().contains("</html>"), "{text}");
+        }
+    }
+
     #[test]
     fn a_directory_is_made_and_tried() {
         let dir = tempfile::tempdir().expect("a temporary directory");

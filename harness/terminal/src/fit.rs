@@ -16,50 +16,47 @@ pub fn fitting<const N: usize>(columns: u16, ways: [String; N]) -> String {
     ways.into_iter().find(|way| fits(way, columns)).unwrap_or(shortest)
 }
 
-/// `text`, or as much of its beginning as there is room for.
+/// Returns `text`, or the longest beginning that fits with [`LEFT_OUT`] behind it.
 pub fn beginning(text: &str, columns: u16) -> String {
     if fits(text, columns) {
         return text.to_owned();
     }
+    let Some(room) = columns.checked_sub(1) else { return String::new() };
     let mut kept = text.to_owned();
-    while !kept.is_empty() && !fits(&kept, columns.saturating_sub(1)) {
+    while !fits(&kept, room) {
         kept.pop();
     }
-    if columns > 0 {
-        kept.push(LEFT_OUT);
-    }
+    kept.push(LEFT_OUT);
     kept
 }
 
-/// `text`, or as much of its end as there is room for.
+/// Returns `text`, or the longest end that fits with [`LEFT_OUT`] before it.
 pub fn end(text: &str, columns: u16) -> String {
     if fits(text, columns) {
         return text.to_owned();
     }
-    let mut rest = text.chars();
-    while !rest.as_str().is_empty() && !fits(rest.as_str(), columns.saturating_sub(1)) {
-        rest.next();
-    }
-    let mut kept = String::new();
-    if columns > 0 {
-        kept.push(LEFT_OUT);
-    }
-    kept + rest.as_str()
+    let Some(room) = columns.checked_sub(1) else { return String::new() };
+    format!("{LEFT_OUT}{}", suffix(text, room))
 }
 
-/// `text`, or its beginning and its end: names often differ by either.
+/// Returns `text`, or its beginning and its end: names often differ by either.
 pub fn ends(text: &str, columns: u16) -> String {
     if fits(text, columns) {
         return text.to_owned();
     }
-    if columns == 0 {
-        return String::new();
-    }
     let first = beginning(text, columns.div_ceil(2));
     let taken = u16::try_from(Span::raw(first.as_str()).width()).unwrap_or(columns);
-    // One more than there is room for: what was left out is marked by the beginning already.
-    let last = end(text, columns.saturating_sub(taken).saturating_add(1));
-    first + last.strip_prefix(LEFT_OUT).unwrap_or(&last)
+    let last = suffix(text, columns.saturating_sub(taken));
+    first + last
+}
+
+/// Returns the longest end of `text` that fits.
+fn suffix(text: &str, columns: u16) -> &str {
+    let mut rest = text.chars();
+    while !fits(rest.as_str(), columns) {
+        rest.next();
+    }
+    rest.as_str()
 }
 
 #[cfg(test)]
@@ -81,6 +78,9 @@ mod tests {
         check(ends, 2, "…t");
         check(beginning, 1, "…");
         check(end, 0, "");
+        check(ends, 0, "");
+        // A single column once took the whole text where there was none.
+        assert_eq!(ends(" ", 0), "");
         // Two columns each.
         assert_eq!((beginning("가나다", 5).as_str(), end("가나다", 4).as_str()), ("가나…", "…다"));
     }

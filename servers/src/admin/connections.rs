@@ -1,4 +1,6 @@
-//! A listener that has few connections open at a time, and none for long.
+//! A listener that bounds the number and the lifetime of its connections.
+//!
+//! At most `ADMIN_CONNECTIONS_MAX` connections are open; others wait in the kernel's backlog.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,31 +16,31 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
-/// After how long a connection is closed, whatever it is doing: one that says nothing, or says
-/// it slowly, would otherwise keep its place for ever. Scrapers simply connect again.
-const LIFETIME: Duration = Duration::from_mins(1);
+/// Time after which a connection is closed in any case. A silent or slow client would otherwise
+/// hold its permit for ever; scrapers simply connect again.
+const CONNECTION_LIFETIME: Duration = Duration::from_mins(1);
 
-/// Accepts a connection only when there is a place for it; the others wait in the kernel.
-pub(super) struct Limited {
+/// Accepts a connection only when a permit is free.
+pub(super) struct LimitedListener {
     listener: TcpListener,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
-impl Limited {
+impl LimitedListener {
     pub(super) fn new(listener: TcpListener) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX)) }
+        Self { listener, permits: Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX)) }
     }
 }
 
-impl Listener for Limited {
+impl Listener for LimitedListener {
     type Io = Connection;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
-        // Fails only when the semaphore is closed, which nobody does.
-        let place = Arc::clone(&self.places).acquire_owned().await.ok();
+        // Fails only when the semaphore is closed, which never happens.
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
         let (stream, address) = Listener::accept(&mut self.listener).await;
-        (Connection { stream, expiry: Box::pin(sleep(LIFETIME)), _place: place }, address)
+        (Connection { stream, expiry: Box::pin(sleep(CONNECTION_LIFETIME)), _permit: permit }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -46,15 +48,15 @@ impl Listener for Limited {
     }
 }
 
-/// A connection in its place.
+/// A connection with its permit.
 pub(super) struct Connection {
     stream: TcpStream,
     expiry: Pin<Box<Sleep>>,
-    _place: Option<OwnedSemaphorePermit>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Connection {
-    /// The socket, as long as the connection's time is not up.
+    /// Returns the socket, or `TimedOut` once the connection's lifetime is over.
     fn stream(&mut self, context: &mut Context<'_>) -> io::Result<Pin<&mut TcpStream>> {
         match self.expiry.as_mut().poll(context) {
             Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),

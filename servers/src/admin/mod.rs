@@ -1,8 +1,8 @@
 //! The admin HTTP server: health, metrics, links and the log level.
 //!
-//! It has a thread of its own, `control`, and is never on a packet's way. It asks for no
-//! password and belongs on a loopback address; a browser cannot be tricked into
-//! `PUT /log`, because no page of another origin may send a PUT.
+//! It runs on a thread of its own, `control`, and is never on the path of a packet. It asks for no
+//! password and belongs on a loopback address. A browser cannot be tricked into `PUT /log`, because
+//! no page of another origin may send a PUT.
 
 mod connections;
 
@@ -23,22 +23,22 @@ use throng_core::log::LogHandle;
 use throng_core::shutdown::Shutdown;
 use tokio::sync::oneshot;
 
-use connections::Limited;
+use connections::LimitedListener;
 
-/// How long requests under way may take once the process ends.
-const END_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time that pending requests get when the process ends.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The admin server cannot start.
+/// Errors at the start of the admin server.
 #[derive(Debug, Error)]
 pub enum AdminError {
-    /// The address cannot be listened on.
+    /// The server cannot listen on the address.
     #[error(
-        "cannot listen for admin requests on {address}: {source}; set admin.listen to another address, or to \"\" to do without"
+        "cannot listen for admin requests on {address}: {source}; set admin.listen to another address, or to \"\" to disable the admin server"
     )]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The thread cannot be started.
@@ -46,31 +46,30 @@ pub enum AdminError {
     Thread(io::Error),
 }
 
-/// What the admin server shows and changes.
+/// The state that the admin server shows and changes.
 pub struct AdminSources {
-    /// All metrics in the text format of Prometheus.
+    /// Renders all metrics in the text format of Prometheus.
     pub metrics: fn() -> String,
-    /// The state of all server links, as JSON.
+    /// Renders the state of all server links as JSON.
     pub links: Box<dyn Fn() -> String + Send + Sync>,
-    /// The log, to change its level.
+    /// Reads and changes the log level.
     pub log: LogHandle,
-    /// The end of the process, which ends the server, too.
+    /// The shutdown of the process, which stops the server too.
     pub shutdown: Shutdown,
 }
 
 /// A running admin server.
 #[derive(Debug)]
 pub struct AdminHandle {
-    /// The address that it listens on.
+    /// The address on which it listens.
     pub address: SocketAddr,
     thread: JoinHandle<()>,
 }
 
 impl AdminHandle {
-    /// Waits until the server has ended, which it does within about a second of the request for the
-    /// end of the process.
+    /// Waits until the server has stopped, about a second after the shutdown request at most.
     pub fn join(self) {
-        // A panic of the thread has left its crash report.
+        // A thread that panicked has written its crash report.
         let _ = self.thread.join();
     }
 }
@@ -92,36 +91,36 @@ pub fn start(listen: SocketAddr, sources: AdminSources) -> Result<AdminHandle, A
     };
     if !address.ip().is_loopback() {
         tracing::warn!(
-            "the admin server on {address} can be reached from elsewhere and asks for no password"
+            "the admin server on {address} asks for no password and can be reached from other machines"
         );
     }
-    let (ask, asked) = oneshot::channel();
+    let (stop, stop_requested) = oneshot::channel();
     sources.shutdown.on_request(move |_| {
-        // Nobody listens any more when the server has ended before.
-        let _ = ask.send(());
+        // Fails if the server has stopped already.
+        let _ = stop.send(());
     });
     let router = router(sources);
     let thread = thread::Builder::new()
         .name("control".into())
-        .spawn(move || runtime.block_on(serve(listener, router, asked)))
+        .spawn(move || runtime.block_on(serve(listener, router, stop_requested)))
         .map_err(AdminError::Thread)?;
     Ok(AdminHandle { address, thread })
 }
 
-async fn serve(listener: tokio::net::TcpListener, router: Router, asked: oneshot::Receiver<()>) {
-    let (end, ended) = oneshot::channel();
-    let serving = axum::serve(Limited::new(listener), router).with_graceful_shutdown(async move {
-        let _ = ended.await;
+async fn serve(listener: tokio::net::TcpListener, router: Router, stop_requested: oneshot::Receiver<()>) {
+    let (drain, drain_requested) = oneshot::channel();
+    let serving = axum::serve(LimitedListener::new(listener), router).with_graceful_shutdown(async move {
+        let _ = drain_requested.await;
     });
     let deadline = async {
-        let _ = asked.await;
-        let _ = end.send(());
-        tokio::time::sleep(END_TIMEOUT).await;
+        let _ = stop_requested.await;
+        let _ = drain.send(());
+        tokio::time::sleep(DRAIN_TIMEOUT).await;
     };
     tokio::select! {
-        // Serving has no failure of its own: it goes on until it is asked to end.
+        // Serving cannot fail; it goes on until the drain is requested.
         _ = serving => {}
-        () = deadline => tracing::debug!("admin requests were cut off at the end of the process"),
+        () = deadline => tracing::debug!("admin requests were cut off by the shutdown"),
     }
 }
 

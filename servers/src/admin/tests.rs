@@ -1,4 +1,4 @@
-//! Tests of the admin server, by plain HTTP.
+//! Tests of the admin server over plain HTTP.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,18 +10,18 @@ use throng_core::log::{self, LogGuard};
 use throng_core::shutdown::Cause;
 
 use super::*;
-use crate::LOG_TURN;
+use crate::LOG_LOCK;
 
 struct Running {
     shutdown: Shutdown,
     handle: AdminHandle,
-    _turn: MutexGuard<'static, ()>,
+    _log_lock: MutexGuard<'static, ()>,
     log: LogGuard,
     _dir: tempfile::TempDir,
 }
 
 fn start_server() -> Running {
-    let turn = LOG_TURN.lock();
+    let log_lock = LOG_LOCK.lock();
     let dir = tempfile::tempdir().unwrap();
     let log = config::Log { console: false, file: None, ..config::Log::default() };
     let log = log::init(&log, dir.path()).unwrap();
@@ -33,10 +33,10 @@ fn start_server() -> Running {
         shutdown: shutdown.clone(),
     };
     let handle = start(([127, 0, 0, 1], 0).into(), sources).unwrap();
-    Running { shutdown, handle, _turn: turn, log, _dir: dir }
+    Running { shutdown, handle, _log_lock: log_lock, log, _dir: dir }
 }
 
-/// Sends a request and gives the whole answer.
+/// Sends a request and returns the whole response.
 fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     let length = body.len();
@@ -51,7 +51,7 @@ fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> String {
 }
 
 #[test]
-fn requests_are_answered_until_the_process_ends() {
+fn requests_are_answered_until_the_shutdown() {
     let running = start_server();
     let address = running.handle.address;
     let check = |method: &str, path: &str, body: &str, status: &str, wanted: &str| {
@@ -73,11 +73,11 @@ fn requests_are_answered_until_the_process_ends() {
 
     running.shutdown.request(Cause::Done);
     running.handle.join();
-    assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(address).is_err(), "the server still listens");
 }
 
 #[test]
-fn silent_connections_neither_fill_the_server_nor_hold_up_its_end() {
+fn silent_connections_neither_exhaust_the_server_nor_delay_its_end() {
     let running = start_server();
     let silent: Vec<_> =
         (0..ADMIN_CONNECTIONS_MAX - 1).map(|_| TcpStream::connect(running.handle.address).unwrap()).collect();
@@ -89,7 +89,7 @@ fn silent_connections_neither_fill_the_server_nor_hold_up_its_end() {
 }
 
 #[test]
-fn an_address_in_use_is_named() {
+fn an_address_in_use_is_named_in_the_error() {
     let running = start_server();
     let sources = AdminSources {
         metrics: String::new,

@@ -1,4 +1,8 @@
-//! Who may come in: tickets, each good once, and the logins that are on their way.
+//! Admission to the chat: tickets, each valid once, and the logins that are expected.
+//!
+//! Minted tickets that were used are kept until they expire, at most `USED_TICKETS_MAX` of them. An
+//! expected login ends when its client enters, when it is cancelled, when the link to its login
+//! server is lost, or when its ticket expires.
 
 use std::collections::HashMap;
 
@@ -15,29 +19,28 @@ pub struct Expected {
     pub claim: Claim,
     /// The link to the login server that announced it.
     pub login: SessionId,
-    /// When its ticket is void for certain, in milliseconds since 1970 UTC.
+    /// Time after which its ticket has certainly expired, in milliseconds since 1970 UTC.
     pub until_ms: u64,
 }
 
-/// Checks tickets.
+/// Used tickets and expected logins.
 #[derive(Debug)]
 pub struct Admission {
     cluster: ClusterKey,
     chat_key: PublicKey,
     started_ms: u64,
-    /// Tickets that have been presented, with their expiry; kept until then.
+    /// Minted tickets that were presented, with the time in milliseconds at which each expires.
     used: HashMap<TicketSerial, u64>,
-    /// Logins on their way, by the claim's number.
+    /// By the claim's number.
     expected: HashMap<u64, Expected>,
-    /// When the two maps were last rid of what is over.
-    swept_ms: u64,
+    last_sweep_ms: u64,
 }
 
-/// How often what is over is removed, in milliseconds.
+/// Interval of the sweeps, in milliseconds.
 const SWEEP_MS: u64 = 1000;
 
 impl Admission {
-    /// For the chat server with the public key `chat_key`, started at `started_ms`.
+    /// Admits to the chat server with the public key `chat_key`, which was started at `started_ms`.
     pub fn new(cluster: ClusterKey, chat_key: PublicKey, started_ms: u64) -> Self {
         Self {
             cluster,
@@ -45,27 +48,27 @@ impl Admission {
             started_ms,
             used: HashMap::new(),
             expected: HashMap::new(),
-            swept_ms: started_ms,
+            last_sweep_ms: started_ms,
         }
     }
 
-    /// A login is on its way.
+    /// Records a login whose client is about to enter.
     pub fn expect(&mut self, expected: Expected) {
         self.expected.insert(expected.claim.id, expected);
     }
 
-    /// A login is not on its way any more: its ticket is void. Says whether it was.
+    /// Voids the ticket of an expected login. Returns true if the login was expected.
     pub fn cancel(&mut self, claim: &Claim) -> bool {
         self.expected.remove(&claim.id).is_some()
     }
 
-    /// The link to a login server is down: the logins it announced are void.
-    pub fn cancel_all_of(&mut self, login: SessionId) -> Vec<Claim> {
+    /// Voids the tickets of every login that the login server announced. Returns their claims.
+    pub fn cancel_all_from(&mut self, login: SessionId) -> Vec<Claim> {
         self.expected.extract_if(|_, expected| expected.login == login).map(|(_, e)| e.claim).collect()
     }
 
-    /// Admits the bearer of a ticket, and never again. With the ticket comes the login that
-    /// announced it; a minted ticket (claim 0) has none.
+    /// Admits the bearer of a ticket, once. Returns the ticket and the login that was expected with
+    /// it; a minted ticket (claim 0) has no login.
     pub fn admit(
         &mut self,
         ticket: &TicketBytes,
@@ -76,7 +79,8 @@ impl Admission {
             return Err(CloseReason::TicketUsed);
         }
         if ticket.claim == 0 {
-            // What was used before a restart is not remembered, so nothing older is taken.
+            // Tickets used before a restart are unknown, so none older than the restart is
+            // accepted.
             if ticket.issued_ms < self.started_ms {
                 return Err(CloseReason::TicketExpired);
             }
@@ -86,17 +90,18 @@ impl Admission {
             self.used.insert(serial, ticket.expires_ms);
             return Ok((ticket, None));
         }
-        // A login's ticket is good while the login is expected, which its use ends.
+        // The ticket of a login is valid while the login is expected; its use ends that.
         let expected = self.expected.remove(&ticket.claim).ok_or(CloseReason::TicketUsed)?;
         Ok((ticket, Some(expected)))
     }
 
-    /// Forgets what is over; returns the claims of logins that never arrived.
+    /// Drops expired tickets and logins, at most once a second. Returns the claims of the logins
+    /// whose clients never entered.
     pub fn sweep(&mut self, now_ms: u64) -> Vec<Claim> {
-        if now_ms < self.swept_ms + SWEEP_MS {
+        if now_ms < self.last_sweep_ms + SWEEP_MS {
             return Vec::new();
         }
-        self.swept_ms = now_ms;
+        self.last_sweep_ms = now_ms;
         self.used.retain(|_, expires_ms| *expires_ms > now_ms);
         self.expected.extract_if(|_, expected| expected.until_ms <= now_ms).map(|(_, e)| e.claim).collect()
     }
@@ -115,8 +120,8 @@ mod tests {
 
     fn ticket(claim: u64, issued_ms: u64) -> TicketBytes {
         let name = Text::truncated("n");
-        let (chat_key, expires_ms) = ([2; 32], issued_ms + 500);
-        Ticket { account: 7, claim, character: 8, name, chat_key, issued_ms, expires_ms }
+        let expires_ms = issued_ms + 500;
+        Ticket { account: 7, claim, character: 8, name, chat_key: [2; 32], issued_ms, expires_ms }
             .mint(&ClusterKey::from_bytes([1; 32]))
             .unwrap()
     }
@@ -127,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_minted_ticket_is_good_once_and_not_from_before_the_start() {
+    fn a_minted_ticket_is_valid_once_and_not_if_older_than_the_server() {
         let mut admission = admission();
         let good = ticket(0, 1000);
         assert!(admission.admit(&good, 1001).unwrap().1.is_none());
@@ -137,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_s_ticket_is_good_while_the_login_is_expected() {
+    fn the_ticket_of_a_login_is_valid_while_the_login_is_expected() {
         let mut admission = admission();
         let check = |admission: &mut Admission, wanted| {
             assert_eq!(admission.admit(&ticket(3, 1000), 1001).err(), wanted);
@@ -150,13 +155,13 @@ mod tests {
         assert!(admission.cancel(&expected(3).claim) && !admission.cancel(&expected(3).claim));
         check(&mut admission, Some(CloseReason::TicketUsed));
         admission.expect(expected(3));
-        assert_eq!(admission.cancel_all_of(SessionId::new(0, LOGIN, 1)), []);
-        assert_eq!(admission.cancel_all_of(SessionId::new(0, LOGIN, 0)), [expected(3).claim]);
+        assert_eq!(admission.cancel_all_from(SessionId::new(0, LOGIN, 1)), []);
+        assert_eq!(admission.cancel_all_from(SessionId::new(0, LOGIN, 0)), [expected(3).claim]);
         check(&mut admission, Some(CloseReason::TicketUsed));
     }
 
     #[test]
-    fn what_is_over_is_forgotten() {
+    fn expired_tickets_and_logins_are_dropped() {
         let mut admission = admission();
         admission.admit(&ticket(0, 1000), 1001).unwrap();
         admission.expect(expected(3));

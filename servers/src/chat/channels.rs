@@ -1,4 +1,6 @@
-//! Channels: rooms that users make, join and leave. Who is in which, and nothing of how they are told.
+//! Channels, the rooms that users create, join and leave, and their members.
+//!
+//! The number of channels is bounded; [`super::notices`] announces changes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -8,60 +10,60 @@ use throng_core::metrics;
 use throng_core::wire::List;
 use throng_core::wire::packets::{ChannelInfo, ChannelList, ChannelName, Outcome};
 
-use super::notices::ListState;
+use super::list_state::ListState;
 use crate::rules;
 
-/// A channel, which has at least one member. Ten thousand of them may stand idle, so it is small.
+/// A channel, which has at least one member. Ten thousand of them may be idle, so it is small.
 #[derive(Debug)]
 pub struct Channel {
     name: ChannelName,
     owner: u32,
-    /// User ids, which is the order of the channel's list.
+    /// User ids, in the order of the channel's list.
     members: BTreeSet<u32>,
-    /// Enterings and leavings so far.
+    /// Number of changes of the list.
     version: u64,
-    /// The number of the last message.
+    /// The number of the latest message.
     sequence: u64,
 }
 
 /// The channels of a chat server.
 #[derive(Debug)]
 pub struct Channels {
-    most: usize,
-    last: u32,
+    max: usize,
+    last_number: u32,
     /// In the order of the list of channels.
     by_number: BTreeMap<u32, Channel>,
-    /// Numbers by the names' keys.
+    /// Channel numbers by the comparison keys of the names.
     by_key: HashMap<Box<str>, u32>,
 }
 
 impl Channel {
-    /// Its name, as whoever made it typed it.
+    /// Returns the name as the user that created the channel typed it.
     pub fn name(&self) -> &ChannelName {
         &self.name
     }
 
-    /// The member that may put others out.
+    /// Returns the member that may kick others.
     pub fn owner(&self) -> u32 {
         self.owner
     }
 
-    /// Whether a user is in it.
-    pub fn has(&self, user: u32) -> bool {
+    /// Returns true if the user is a member.
+    pub fn contains(&self, user: u32) -> bool {
         self.members.contains(&user)
     }
 
-    /// How the list of its users stands.
-    pub fn tally(&self) -> ListState {
+    /// Returns the state of the channel's user list.
+    pub fn list_state(&self) -> ListState {
         ListState { version: self.version, head_count: self.members.len() as u32 }
     }
 
-    /// The users that follow the user id `after`.
+    /// Returns the members with user ids above `after`.
     pub fn members_after(&self, after: u32) -> impl Iterator<Item = u32> {
         self.members.range((Bound::Excluded(after), Bound::Unbounded)).copied()
     }
 
-    /// The number of the next message.
+    /// Returns the number of the next message.
     pub fn next_sequence(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence
@@ -69,45 +71,45 @@ impl Channel {
 }
 
 impl Channels {
-    /// No channels, and never more than `most`.
-    pub fn new(most: usize) -> Self {
-        Self { most, last: 0, by_number: BTreeMap::new(), by_key: HashMap::new() }
+    /// Creates an empty table of at most `max` channels.
+    pub fn new(max: usize) -> Self {
+        Self { max, last_number: 0, by_number: BTreeMap::new(), by_key: HashMap::new() }
     }
 
-    /// How many there are.
+    /// Returns the number of channels.
     pub fn count(&self) -> usize {
         self.by_number.len()
     }
 
-    /// A channel.
+    /// Returns the channel with this number.
     pub fn get(&self, number: u32) -> Option<&Channel> {
         self.by_number.get(&number)
     }
 
-    /// A channel that the user is in.
-    pub fn of_member(&mut self, number: u32, user: u32) -> Option<&mut Channel> {
-        self.by_number.get_mut(&number).filter(|channel| channel.has(user))
+    /// Returns the channel with this number if the user is a member.
+    pub fn get_for_member(&mut self, number: u32, user: u32) -> Option<&mut Channel> {
+        self.by_number.get_mut(&number).filter(|channel| channel.contains(user))
     }
 
-    /// The number of the channel whose name has this key.
+    /// Returns the number of the channel whose name has this comparison key.
     pub fn find(&self, key: &str) -> Option<u32> {
         self.by_key.get(key).copied()
     }
 
-    /// Makes a channel, with its owner in it. The name has been found good, and `key` is its key. Otherwise NameTaken, or
-    /// TooManyChannels.
+    /// Creates a channel with its owner as the only member. The name must be permitted, and `key`
+    /// must be its comparison key. Fails with NameTaken or TooManyChannels.
     pub fn create(&mut self, name: ChannelName, key: String, owner: u32) -> Result<u32, Outcome> {
         if self.by_key.contains_key(key.as_str()) {
             return Err(Outcome::NameTaken);
         }
-        if self.by_number.len() >= self.most {
+        if self.by_number.len() >= self.max {
             return Err(Outcome::TooManyChannels);
         }
-        // After four thousand million channels numbers start again; then, those that are in use are skipped.
+        // After 2^32 channels the numbers wrap around; numbers in use are then skipped.
         let number = loop {
-            self.last = self.last.wrapping_add(1).max(1);
-            if !self.by_number.contains_key(&self.last) {
-                break self.last;
+            self.last_number = self.last_number.wrapping_add(1).max(1);
+            if !self.by_number.contains_key(&self.last_number) {
+                break self.last_number;
             }
         };
         let members = BTreeSet::from([owner]);
@@ -118,7 +120,7 @@ impl Channels {
         Ok(number)
     }
 
-    /// Lets a user in; nothing if it is in already, or there is no such channel.
+    /// Adds a member. Returns `None` if the user is a member already, or there is no such channel.
     pub fn join(&mut self, number: u32, user: u32) -> Option<ListState> {
         let channel = self.by_number.get_mut(&number)?;
         if !channel.members.insert(user) {
@@ -126,10 +128,11 @@ impl Channels {
         }
         channel.version += 1;
         metrics::CHANNEL_MEMBERS.add(1);
-        Some(channel.tally())
+        Some(channel.list_state())
     }
 
-    /// Takes a user out; nothing if it is not in. When its last member has left, the channel is no more.
+    /// Removes a member. Returns `None` if the user is no member. A channel ends with its last
+    /// member.
     pub fn leave(&mut self, number: u32, user: u32) -> Option<ListState> {
         let channel = self.by_number.get_mut(&number)?;
         if !channel.members.remove(&user) {
@@ -137,7 +140,7 @@ impl Channels {
         }
         channel.version += 1;
         metrics::CHANNEL_MEMBERS.add(-1);
-        let tally = channel.tally();
+        let list_state = channel.list_state();
         match channel.members.first() {
             Some(first) if channel.owner == user => channel.owner = *first,
             Some(_) => {}
@@ -147,10 +150,10 @@ impl Channels {
                 metrics::CHANNELS.add(-1);
             }
         }
-        Some(tally)
+        Some(list_state)
     }
 
-    /// The page of the list of channels that follows the number `after`.
+    /// Returns the page of the list of channels that follows the number `after`.
     pub fn list(&self, after: u32) -> ChannelList {
         let rest = self.by_number.range((Bound::Excluded(after), Bound::Unbounded));
         let mut rest = rest.map(|(number, channel)| ChannelInfo {
@@ -173,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_taken_while_the_channel_is_there_and_numbers_for_good() {
+    fn names_are_free_again_when_the_channel_ends_and_numbers_are_not() {
         let mut channels = Channels::new(2);
         assert_eq!(make(&mut channels, "Éva", 1), Ok(1));
         assert_eq!(make(&mut channels, "E\u{301}VA", 2), Err(Outcome::NameTaken));
@@ -183,13 +186,13 @@ mod tests {
         assert_eq!(channels.leave(1, 1), Some(ListState { version: 2, head_count: 0 }));
         assert_eq!((channels.find("éva"), channels.count()), (None, 1));
         assert_eq!(make(&mut channels, "éva", 9), Ok(3));
-        channels.last = u32::MAX;
+        channels.last_number = u32::MAX;
         channels.leave(2, 1);
-        assert_eq!(make(&mut channels, "late", 9), Ok(1), "numbers start again");
+        assert_eq!(make(&mut channels, "late", 9), Ok(1), "numbers wrap around");
     }
 
     #[test]
-    fn the_oldest_member_owns_what_its_owner_left() {
+    fn the_oldest_member_becomes_owner_when_the_owner_leaves() {
         let mut channels = Channels::new(9);
         let number = make(&mut channels, "club", 5).unwrap();
         for user in [8, 3, 7] {
@@ -212,7 +215,8 @@ mod tests {
             assert_eq!(make(&mut channels, &format!("channel {number}"), 1), Ok(number));
         }
         channels.leave(3, 1);
-        let (mut found, mut after) = (Vec::new(), 0);
+        let mut found = Vec::new();
+        let mut after = 0;
         loop {
             let page = channels.list(after);
             found.extend(page.channels.iter().map(|info| info.channel));

@@ -1,10 +1,12 @@
-//! The chat server's role: who is in, who is told what.
+//! The chat server's role: users, channels, messages and user lists.
 //!
-//! Everything here is a function from state, packet and time to effects.
+//! The role reads no socket and no clock. Each handler is a function from state, packet and time to
+//! effects.
 
 mod admission;
 mod channels;
 mod handlers;
+mod list_state;
 mod notices;
 mod pages;
 mod roster;
@@ -15,7 +17,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use throng_core::config::{Config, Duplicate};
-use throng_core::content::{Call, Effects, HandlerTable, Job, Phases, Role};
+use throng_core::content::{Call, Effects, HandlerTable, Job, Role};
 use throng_core::links::{Links, Pending};
 use throng_core::net::{Closed, Opened, PeerKind};
 use throng_core::room::RoomId;
@@ -25,46 +27,53 @@ use throng_core::{SessionId, metrics};
 
 pub use admission::{Admission, Expected};
 pub use channels::{Channel, Channels};
-pub use notices::{ListState, Notices};
+pub use list_state::ListState;
+pub use notices::Notices;
 pub use roster::Roster;
 pub use sectors::Sectors;
+use users::Member;
 pub use users::{Presence, Users};
 
 use crate::held_claims::HeldClaims;
 
-/// A client that has not entered.
-const FRESH: Phases = Phases(1);
-/// A user.
-const ENTERED: Phases = Phases(2);
-/// A link that has not said who it is.
-const STRANGER: Phases = Phases(4);
-/// A link to a DB agent.
-const DB_AGENT: Phases = Phases(8);
-/// A link from a login server.
-const LOGIN: Phases = Phases(16);
+/// Phase of a session of the chat server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// A client that has not entered the chat.
+    Connected,
+    /// A user in the chat.
+    Entered,
+    /// A link whose peer has not introduced itself.
+    UnidentifiedLink,
+    /// A link to a DB agent.
+    DbAgentLink,
+    /// A link from a login server.
+    LoginLink,
+}
 
-/// What the chat server needs to know at its start.
+/// Settings of the chat server.
 pub struct ChatSettings {
-    /// Whether a second session of an account takes the first one's place, or is refused.
+    /// True if a new session of an account replaces the older one; otherwise the new one is
+    /// refused.
     pub take_over: bool,
-    /// How long a ticket is good.
+    /// Lifetime of a ticket.
     pub ticket_lifetime: Duration,
-    /// How long the DB agent may take to answer.
+    /// Time in which the DB agent must answer.
     pub request_timeout: Duration,
-    /// Most channels at one time.
+    /// Maximum number of channels.
     pub channels: usize,
-    /// Most channels that one user may be in.
+    /// Maximum number of channels for one user.
     pub channels_per_user: usize,
-    /// The side of a sector.
+    /// Side of a sector, in units of a position.
     pub sector_size: u32,
-    /// Users up to whom a room is told of each change at once.
+    /// Rooms up to this number of users announce each change at once.
     pub notice_at_once: usize,
-    /// How long a larger room's changes are gathered.
+    /// Interval at which larger rooms announce their changes.
     pub notice_interval: Duration,
 }
 
 impl ChatSettings {
-    /// As configured.
+    /// Takes the settings from the configuration.
     pub fn of(config: &Config) -> Self {
         Self {
             take_over: config.login.duplicate == Duplicate::Kick,
@@ -81,7 +90,7 @@ impl ChatSettings {
 
 /// The chat server.
 pub struct ChatRole {
-    table: HandlerTable<Chat>,
+    table: HandlerTable<Chat, Phase>,
     chat: Chat,
 }
 
@@ -89,21 +98,20 @@ pub struct ChatRole {
 pub struct Chat {
     settings: ChatSettings,
     now_ms: fn() -> u64,
-    phases: HashMap<SessionId, Phases>,
+    phases: HashMap<SessionId, Phase>,
     users: Users,
     channels: Channels,
     sectors: Sectors,
     notices: Notices,
     admission: Admission,
-    terminals: Links,
-    holdings: HeldClaims,
-    /// Characters that are being loaded for logins.
+    links: Links,
+    held_claims: HeldClaims,
     loads: Pending<Load>,
-    /// The number of the last message.
+    /// The number of the world's latest message.
     sequence: u64,
 }
 
-/// A login that waits for its character.
+/// A login whose character is being loaded.
 struct Load {
     login: SessionId,
     request: u64,
@@ -112,8 +120,8 @@ struct Load {
 }
 
 impl ChatRole {
-    /// A chat server with nobody in it.
-    pub fn new(settings: ChatSettings, admission: Admission, terminals: Links, now_ms: fn() -> u64) -> Self {
+    /// Creates a chat server without users.
+    pub fn new(settings: ChatSettings, admission: Admission, links: Links, now_ms: fn() -> u64) -> Self {
         let loads = Pending::new(settings.request_timeout);
         let chat = Chat {
             now_ms,
@@ -123,8 +131,8 @@ impl ChatRole {
             sectors: Sectors::new(settings.sector_size),
             notices: Notices::new(settings.notice_at_once as u32, settings.notice_interval),
             admission,
-            terminals,
-            holdings: HeldClaims::default(),
+            links,
+            held_claims: HeldClaims::default(),
             loads,
             sequence: 0,
             settings,
@@ -139,16 +147,19 @@ impl Role for ChatRole {
     fn job(&mut self, job: Job<()>, now: Instant, effects: &mut Effects) {
         match job {
             Job::Packet(session, packet, received) => {
-                // A session that is not known has ended; its last packets are nobody's.
+                // Late packets of a session that has ended are dropped.
                 if let Some(phase) = self.chat.phases.get(&session).copied() {
                     let mut call = Call { session, received, now, effects };
                     if !self.table.run(&mut self.chat, &mut call, phase, packet) {
-                        self.chat.forget(session, Departure::Voluntary, now, effects);
+                        self.chat.remove_session(session, Departure::Voluntary, &mut call);
                     }
                 }
             }
             Job::Opened(session, opened) => self.chat.opened(session, &opened, effects),
-            Job::Closed(session, closed) => self.chat.closed(session, &closed, now, effects),
+            Job::Closed(session, closed) => {
+                let mut call = Call { session, received: now, now, effects };
+                self.chat.closed(&closed, &mut call);
+            }
             Job::Record(()) => {}
         }
     }
@@ -156,53 +167,56 @@ impl Role for ChatRole {
     fn tick(&mut self, now: Instant, effects: &mut Effects) -> Option<Instant> {
         let chat = &mut self.chat;
         for load in chat.loads.expire(now) {
-            // Whether the claim came over is not known; giving it up is right in either case.
-            chat.holdings.release(load.claim, effects);
+            // The DB agent may have moved the claim here already. A release is harmless if it has
+            // not.
+            chat.held_claims.release(load.claim, effects);
             answer_login(&load, Outcome::TryAgainLater, None, effects);
         }
         for claim in chat.admission.sweep((chat.now_ms)()) {
             tracing::debug!(account = claim.account, "the ticket expired unused");
-            chat.holdings.release(claim, effects);
+            chat.held_claims.release(claim, effects);
         }
         let notices = chat.notices.tick(now, effects);
         let sweep = Some(now + Duration::from_secs(1));
-        let links = chat.terminals.tick(now, effects);
-        [links, chat.loads.next_deadline(), notices, sweep].into_iter().flatten().min()
+        let next_dial = chat.links.tick(now, effects);
+        [next_dial, chat.loads.next_deadline(), notices, sweep].into_iter().flatten().min()
     }
 }
 
 impl Chat {
     fn opened(&mut self, session: SessionId, opened: &Opened, effects: &mut Effects) {
         match opened.kind {
-            PeerKind::Client => drop(self.phases.insert(session, FRESH)),
+            PeerKind::Client => {
+                self.phases.insert(session, Phase::Connected);
+            }
             PeerKind::Link => {
-                self.phases.insert(session, STRANGER);
-                self.terminals.opened(session, opened, effects);
+                self.phases.insert(session, Phase::UnidentifiedLink);
+                self.links.opened(session, opened, effects);
             }
         }
     }
 
-    fn closed(&mut self, session: SessionId, closed: &Closed, now: Instant, effects: &mut Effects) {
-        self.forget(session, Departure::Voluntary, now, effects);
+    fn closed(&mut self, closed: &Closed, call: &mut Call<'_>) {
+        self.remove_session(call.session, Departure::Voluntary, call);
         if closed.kind == PeerKind::Link {
-            self.link_closed(session, closed, now, effects);
+            self.link_closed(closed, call);
         }
     }
 
-    fn link_closed(&mut self, session: SessionId, closed: &Closed, now: Instant, effects: &mut Effects) {
-        let Some(link) = self.terminals.closed(session, closed, now) else { return };
+    fn link_closed(&mut self, closed: &Closed, call: &mut Call<'_>) {
+        let Some(link) = self.links.closed(call.session, closed, call.now) else { return };
         match link.hello.role {
             packets::Role::DbAgent => {
-                for load in self.loads.fail_link(session) {
-                    answer_login(&load, Outcome::TryAgainLater, None, effects);
+                for load in self.loads.fail_link(call.session) {
+                    answer_login(&load, Outcome::TryAgainLater, None, call.effects);
                 }
-                self.holdings.links_changed(&self.terminals, effects);
+                self.held_claims.links_changed(&self.links, call.effects);
             }
             packets::Role::Login => {
-                for claim in self.admission.cancel_all_of(session) {
-                    self.holdings.release(claim, effects);
+                for claim in self.admission.cancel_all_from(call.session) {
+                    self.held_claims.release(claim, call.effects);
                 }
-                for load in self.loads.iter_mut().filter(|load| load.login == session) {
+                for load in self.loads.iter_mut().filter(|load| load.login == call.session) {
                     load.is_cancelled = true;
                 }
             }
@@ -210,63 +224,64 @@ impl Chat {
         }
     }
 
-    /// A session is over, or about to be: its user leaves, and packets that it has sent
-    /// before it learns of it are nobody's.
-    fn forget(&mut self, session: SessionId, going: Departure, now: Instant, effects: &mut Effects) {
+    /// Removes a session that has ended or is about to, with its user. Packets that it has sent
+    /// already are dropped.
+    fn remove_session(&mut self, session: SessionId, departure: Departure, call: &mut Call<'_>) {
         self.phases.remove(&session);
-        self.user_leaves(session, going, now, effects);
+        self.remove_user(session, departure, call);
     }
 
-    /// Takes the user of a session out of every room and tells the others. Its session may live on for a moment.
-    fn user_leaves(&mut self, session: SessionId, going: Departure, now: Instant, effects: &mut Effects) {
-        let Some(gone) = self.users.leave(session) else { return };
+    /// Removes the user of a session from every room and announces it. The session itself may last
+    /// a little longer.
+    fn remove_user(&mut self, session: SessionId, departure: Departure, call: &mut Call<'_>) {
+        let Some(presence) = self.users.leave(session) else { return };
         metrics::CHAT_USERS.add(-1);
         self.sectors.remove(session);
-        let id = gone.user.id;
-        for number in gone.channels {
-            if let Some(tally) = self.channels.leave(number, id) {
-                self.left_room(RoomId(number), (id, session), tally, going, now, effects);
+        let member = presence.member();
+        for number in presence.channels {
+            if let Some(list_state) = self.channels.leave(number, member.user) {
+                self.leave_room(RoomId(number), member, list_state, departure, call);
             }
         }
-        self.left_room(RoomId::WORLD, (id, session), self.users.tally(), going, now, effects);
-        if self.holdings.holds(&gone.claim) {
-            self.holdings.release(gone.claim, effects);
+        self.leave_room(RoomId::WORLD, member, self.users.list_state(), departure, call);
+        if self.held_claims.contains(&presence.claim) {
+            self.held_claims.release(presence.claim, call.effects);
         }
     }
 
-    /// A user's session leaves a room, from whose list, which now stands as `tally` says, the user has been taken.
-    fn left_room(
+    /// Ends a session's membership and announces it. The user is off the room's list already, whose
+    /// state is `list_state`.
+    fn leave_room(
         &mut self,
         room: RoomId,
-        (user, session): (u32, SessionId),
-        tally: ListState,
-        going: Departure,
-        now: Instant,
-        effects: &mut Effects,
+        member: Member,
+        list_state: ListState,
+        departure: Departure,
+        call: &mut Call<'_>,
     ) {
-        match going {
-            Departure::Voluntary => effects.leave(session, room),
-            Departure::Kicked => effects.expel(session, room),
+        match departure {
+            Departure::Voluntary => call.effects.leave(member.session, room),
+            Departure::Kicked => call.effects.expel(member.session, room),
         }
-        self.notices.left(room, user, tally, now, effects);
+        self.notices.left(room, member.user, list_state, call.now, call.effects);
     }
 
-    /// Ends a client's session with a reason. Whoever has logged in elsewhere goes against its will; others
-    /// have asked for it, if only by a bad packet.
-    fn throw_out(&mut self, session: SessionId, reason: CloseReason, now: Instant, effects: &mut Effects) {
-        let going =
+    /// Closes a client's session. A session that a login elsewhere replaces is kicked from its
+    /// rooms. Any other reason, even a bad packet, counts as leaving by itself.
+    fn close_session(&mut self, session: SessionId, reason: CloseReason, call: &mut Call<'_>) {
+        let departure =
             if reason == CloseReason::LoggedInElsewhere { Departure::Kicked } else { Departure::Voluntary };
-        self.forget(session, going, now, effects);
-        effects.close(session, reason);
+        self.remove_session(session, departure, call);
+        call.effects.close(session, reason);
     }
 }
 
-/// How somebody leaves a room.
+/// The way in which a session leaves a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Departure {
-    /// By its own doing.
+    /// The session leaves by itself.
     Voluntary,
-    /// Against its will: it must not be able to read what follows.
+    /// The session is removed, and must not be able to read later messages.
     Kicked,
 }
 

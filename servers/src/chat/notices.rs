@@ -1,12 +1,13 @@
-//! Who entered and who left, told to those who are there.
+//! Notices announce the users that enter and leave a room to its members.
 //!
-//! In a small room each change is told at once. In a large one that would cost members x movers: there, what
-//! happens in an interval is told together. Work and memory follow the changes, of which a notice names so many at
-//! most, and not the members; rooms in which nothing changes cost nothing.
+//! A small room announces each change at once. In a large room this would cost members times
+//! changes, so the changes of an interval are coalesced into one notice. Work and memory grow with
+//! the number of changes, up to the limits of a notice, and not with the number of members. A room
+//! without changes costs nothing.
 //!
-//! A notice says what is true *at its version*: each id that it names stands either among those who entered and are
-//! there, or among those who are not. So notices are set operations that may be repeated, and that may be mixed with pages
-//! of the list, which overtake them: whatever a late notice undoes, the next one does again.
+//! A notice is true *at its version*: it names each id either as entered (and present) or as left
+//! (and absent). Notices are therefore set operations. They may be applied twice, and pages of the
+//! list may overtake them: the next notice repairs what a late one undoes.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -19,144 +20,153 @@ use throng_core::room::{Class, RoomId};
 use throng_core::wire::List;
 use throng_core::wire::packets::{User, UsersChanged};
 
+use super::list_state::ListState;
 use super::pages::encoded_length;
 
-/// How the list of a room's users stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ListState {
-    /// Enterings and leavings so far.
-    pub version: u64,
-    /// Users there.
-    pub head_count: u32,
-}
-
-/// A change of a list.
 #[derive(Debug, Clone, Copy)]
 enum Change<'a> {
     Entered(&'a User),
     Left(u32),
 }
 
-/// What is yet to be told, in all rooms.
+/// The notices of all rooms that are not sent yet.
 #[derive(Debug)]
 pub struct Notices {
-    at_once: u32,
+    immediate_max: u32,
     interval: Duration,
-    /// Only rooms in which something has changed.
-    pending: HashMap<u32, Pending>,
-    /// The same rooms, by when they are told.
-    due: BTreeSet<(Instant, u32)>,
+    /// By room; rooms with unannounced changes only.
+    pending: HashMap<u32, PendingNotice>,
+    /// The rooms in `pending`, by the time at which their notice is sent.
+    schedule: BTreeSet<(Instant, u32)>,
 }
 
-/// What is yet to be told in one room.
+/// The changes of one room that are not announced yet.
 #[derive(Debug)]
-struct Pending {
-    due: Instant,
+struct PendingNotice {
+    flush_at: Instant,
+    /// The list's version before the first of the changes.
     since: u64,
-    tally: ListState,
+    list_state: ListState,
     is_complete: bool,
     entered: Vec<User>,
     left: Vec<u32>,
-    /// What the two hold, encoded.
+    /// Encoded size of `entered` and `left`.
     bytes: usize,
 }
 
 impl Notices {
-    /// Rooms with up to `at_once` users are told at once, others after `interval`.
-    pub fn new(at_once: u32, interval: Duration) -> Self {
-        Self { at_once, interval, pending: HashMap::new(), due: BTreeSet::new() }
+    /// Rooms with up to `immediate_max` users announce each change at once, larger ones every
+    /// `interval`.
+    pub fn new(immediate_max: u32, interval: Duration) -> Self {
+        Self { immediate_max, interval, pending: HashMap::new(), schedule: BTreeSet::new() }
     }
 
-    /// A user has entered a room, whose list now stands as `tally` says. Call it before the newcomer joins the
-    /// room: where it is told at once, the newcomer is not told of itself.
+    /// Records that a user has entered a room, whose list is now at `list_state`.
+    ///
+    /// Call it before the user's session joins the room: an immediate notice then does not reach
+    /// that session.
     pub fn entered(
         &mut self,
         room: RoomId,
         user: &User,
-        tally: ListState,
+        list_state: ListState,
         now: Instant,
         effects: &mut Effects,
     ) {
-        // The first one has nobody to be told to.
-        if tally.head_count > 1 {
-            self.change(room, Change::Entered(user), tally, now, effects);
+        // The first user of a room has no audience.
+        if list_state.head_count > 1 {
+            self.record(room, Change::Entered(user), list_state, now, effects);
         }
     }
 
-    /// A user has left a room, whose list now stands as `tally` says.
-    pub fn left(&mut self, room: RoomId, user: u32, tally: ListState, now: Instant, effects: &mut Effects) {
-        if tally.head_count == 0 {
-            self.take(room);
+    /// Records that a user has left a room, whose list is now at `list_state`.
+    pub fn left(
+        &mut self,
+        room: RoomId,
+        user: u32,
+        list_state: ListState,
+        now: Instant,
+        effects: &mut Effects,
+    ) {
+        if list_state.head_count == 0 {
+            self.remove_pending(room);
         } else {
-            self.change(room, Change::Left(user), tally, now, effects);
+            self.record(room, Change::Left(user), list_state, now, effects);
         }
     }
 
-    fn change(
+    fn record(
         &mut self,
         room: RoomId,
         change: Change<'_>,
-        tally: ListState,
+        list_state: ListState,
         now: Instant,
         effects: &mut Effects,
     ) {
-        let due = now + self.interval;
-        let fresh = || Pending::new(tally, due);
-        if tally.head_count <= self.at_once {
-            let mut pending = self.take(room).unwrap_or_else(fresh);
-            pending.add(change, tally);
-            pending.tell(room, effects);
+        let flush_at = now + self.interval;
+        let new_pending = || PendingNotice::new(list_state, flush_at);
+        if list_state.head_count <= self.immediate_max {
+            let mut pending = self.remove_pending(room).unwrap_or_else(new_pending);
+            pending.add(change, list_state);
+            pending.broadcast(room, effects);
             return;
         }
         metrics::NOTICES_COALESCED.inc();
         let pending = match self.pending.entry(room.0) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                let pending = fresh();
-                self.due.insert((pending.due, room.0));
+                let pending = new_pending();
+                self.schedule.insert((pending.flush_at, room.0));
                 entry.insert(pending)
             }
         };
-        pending.add(change, tally);
+        pending.add(change, list_state);
     }
 
-    /// Nothing is pending in the room any more.
-    fn take(&mut self, room: RoomId) -> Option<Pending> {
+    fn remove_pending(&mut self, room: RoomId) -> Option<PendingNotice> {
         let pending = self.pending.remove(&room.0)?;
-        self.due.remove(&(pending.due, room.0));
+        self.schedule.remove(&(pending.flush_at, room.0));
         Some(pending)
     }
 
-    /// Tells what is due; the result is when there is more to tell.
+    /// Sends the notices that are due. Returns the time at which the next one will be.
     pub fn tick(&mut self, now: Instant, effects: &mut Effects) -> Option<Instant> {
-        while let Some((at, room)) = self.due.first().copied() {
+        while let Some((at, room)) = self.schedule.first().copied() {
             if at > now {
                 return Some(at);
             }
-            if let Some(pending) = self.take(RoomId(room)) {
-                pending.tell(RoomId(room), effects);
+            if let Some(pending) = self.remove_pending(RoomId(room)) {
+                pending.broadcast(RoomId(room), effects);
             }
         }
         None
     }
 }
 
-impl Pending {
-    /// Of a room whose list has just come to `tally`, by one change.
-    fn new(tally: ListState, due: Instant) -> Self {
-        let since = tally.version.saturating_sub(1);
-        Self { due, since, tally, is_complete: true, entered: Vec::new(), left: Vec::new(), bytes: 0 }
+impl PendingNotice {
+    /// Starts the notice of a room whose list has come to `list_state` by one change.
+    fn new(list_state: ListState, flush_at: Instant) -> Self {
+        let since = list_state.version.saturating_sub(1);
+        Self {
+            flush_at,
+            since,
+            list_state,
+            is_complete: true,
+            entered: Vec::new(),
+            left: Vec::new(),
+            bytes: 0,
+        }
     }
 
-    fn add(&mut self, change: Change<'_>, tally: ListState) {
-        self.tally = tally;
+    fn add(&mut self, change: Change<'_>, list_state: ListState) {
+        self.list_state = list_state;
         match change {
             Change::Entered(user) => {
-                // Only to a channel does one come back under the same number.
+                // A user can return under the same id to a channel, not to the world.
                 if let Some(at) = self.left.iter().position(|id| *id == user.id) {
                     self.bytes -= size_of_val(&self.left.remove(at));
                 }
-                if self.entered.len() < ENTERED_MAX && self.takes(encoded_length(user)) {
+                if self.entered.len() < ENTERED_MAX && self.reserve(encoded_length(user)) {
                     self.entered.push(user.clone());
                 } else {
                     self.is_complete = false;
@@ -166,8 +176,8 @@ impl Pending {
                 if let Some(at) = self.entered.iter().rposition(|user| user.id == id) {
                     self.bytes -= encoded_length(&self.entered.remove(at));
                 }
-                // Pages may have shown whoever had entered since: it is named all the same.
-                if self.left.len() < LEFT_MAX && self.takes(size_of_val(&id)) {
+                // Named even if it entered within this notice: a page may have shown it meanwhile.
+                if self.left.len() < LEFT_MAX && self.reserve(size_of_val(&id)) {
                     self.left.push(id);
                 } else {
                     self.is_complete = false;
@@ -176,21 +186,25 @@ impl Pending {
         }
     }
 
-    /// Whether the notice has room for so many bytes more, which it then holds.
-    fn takes(&mut self, bytes: usize) -> bool {
+    /// Adds `bytes` to the notice's size if they fit. Returns true if they did.
+    fn reserve(&mut self, bytes: usize) -> bool {
         let fits = self.bytes + bytes <= LIST_BYTES_MAX;
-        self.bytes += if fits { bytes } else { 0 };
+        if fits {
+            self.bytes += bytes;
+        }
         fits
     }
 
-    fn tell(self, room: RoomId, effects: &mut Effects) {
+    fn broadcast(self, room: RoomId, effects: &mut Effects) {
         metrics::NOTICES.inc();
-        metrics::NOTICES_INCOMPLETE.add(u64::from(!self.is_complete));
+        if !self.is_complete {
+            metrics::NOTICES_INCOMPLETE.inc();
+        }
         let notice = UsersChanged {
             channel: room.0,
             since: self.since,
-            version: self.tally.version,
-            head_count: self.tally.head_count,
+            version: self.list_state.version,
+            head_count: self.list_state.head_count,
             complete: self.is_complete,
             entered: List::take_from(&mut self.entered.into_iter()),
             left: List::take_from(&mut self.left.into_iter()),

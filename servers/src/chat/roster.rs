@@ -1,10 +1,14 @@
-//! Users in a row by their ids, for pages of lists: with ten thousand users who each fetch the whole list, fifty million
-//! entries are read, so they stand side by side.
+//! Users in one array, sorted by id, from which list pages are made.
+//!
+//! Ten thousand users that each fetch the whole list read fifty million entries, so the entries are
+//! contiguous.
 
 use throng_core::wire::packets::{Name, User};
 
-/// Users by ascending id. Ids ascend as users enter, so whoever enters stands at the end; whoever leaves
-/// leaves a gap, until there are as many gaps as users.
+/// Users by ascending id.
+///
+/// Ids ascend as users enter, so a new user is appended. A user that leaves becomes a gap. The
+/// array is compacted when more than half of it are gaps.
 #[derive(Debug, Default)]
 pub struct Roster {
     rows: Vec<Row>,
@@ -19,10 +23,10 @@ struct Row {
 }
 
 impl Roster {
-    /// Adds a user, whose id nobody has.
+    /// Adds a user. Its id must be free.
     pub fn insert(&mut self, user: &User) {
         let row = Row { id: user.id, is_gap: false, name: user.name.clone() };
-        // But for ids that have started again, this is the end.
+        // The end of the array, unless ids have wrapped around.
         let at = self.find_from(self.rows.len().saturating_sub(1), user.id);
         match self.rows.get_mut(at).filter(|found| found.id == row.id) {
             Some(gap) => {
@@ -33,11 +37,12 @@ impl Roster {
         }
     }
 
-    /// Takes a user out.
+    /// Removes a user, if it is present.
     pub fn remove(&mut self, id: u32) {
         let at = self.rows.partition_point(|row| row.id < id);
         let Some(row) = self.rows.get_mut(at).filter(|row| row.id == id && !row.is_gap) else { return };
-        (row.is_gap, row.name) = (true, Name::default());
+        row.is_gap = true;
+        row.name = Name::default();
         self.gaps += 1;
         if self.gaps > self.rows.len() / 2 {
             self.rows.retain(|row| !row.is_gap);
@@ -46,23 +51,23 @@ impl Roster {
         }
     }
 
-    /// How many there are.
+    /// Returns the number of users.
     pub fn count(&self) -> usize {
         self.rows.len() - self.gaps
     }
 
-    /// The highest id; 0 if nobody is there.
+    /// Returns the highest id, or 0 without users.
     pub fn last(&self) -> u32 {
         self.rows.iter().rfind(|row| !row.is_gap).map_or(0, |row| row.id)
     }
 
-    /// The users that follow the id `after`.
+    /// Returns the users with ids above `after`.
     pub fn after(&self, after: u32) -> impl Iterator<Item = (u32, &Name)> {
         let start = self.rows.partition_point(|row| row.id <= after);
         self.rows[start..].iter().filter(|row| !row.is_gap).map(|row| (row.id, &row.name))
     }
 
-    /// Those users of `ids`, which ascend, that are there.
+    /// Returns the users with the given ids, which must ascend. Absent ids are skipped.
     pub fn select(&self, ids: impl Iterator<Item = u32>) -> impl Iterator<Item = (u32, &Name)> {
         let mut at = None;
         ids.filter_map(move |id| {
@@ -75,13 +80,14 @@ impl Roster {
         })
     }
 
-    /// The first place with an id of at least `id`, looked for from `start` on, or from the beginning if it lies before.
+    /// Returns the first index with an id of at least `id`. The search gallops from `start`, or
+    /// starts at the beginning if `start` lies behind the id.
     fn find_from(&self, start: usize, id: u32) -> usize {
-        let (mut from, mut to, mut step) = (start, start, 1);
-        if self.rows.get(start).is_some_and(|row| row.id > id) {
-            from = 0;
-        }
-        // It is usually near.
+        let is_past = self.rows.get(start).is_some_and(|row| row.id > id);
+        let mut from = if is_past { 0 } else { start };
+        let mut to = start;
+        let mut step = 1;
+        // The id is usually near `start`.
         while self.rows.get(to).is_some_and(|row| row.id < id) {
             from = to + 1;
             to += step;
@@ -102,11 +108,12 @@ mod tests {
     proptest! {
         #[test]
         fn a_roster_is_an_ordered_map(steps in prop::collection::vec((any::<bool>(), 0..40u32), 0..200)) {
-            let (mut roster, mut model) = (Roster::default(), BTreeMap::new());
+            let mut roster = Roster::default();
+            let mut model = BTreeMap::new();
             let mut last = 0;
             for (enters, number) in steps {
                 if enters {
-                    // Mostly a new id, now and then one that was given before.
+                    // Mostly a new id, sometimes one that was used before.
                     let id = if number < 36 { last + 1 } else { number };
                     last = last.max(id);
                     let user = User { id, name: Text::truncated(&format!("user {id} of a long name, as it happens")) };

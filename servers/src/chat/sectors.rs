@@ -1,4 +1,5 @@
-//! Who is near whom: a grid of square sectors, of which only those with somebody in them exist.
+//! A grid of square sectors that finds the sessions near a position. Only occupied sectors take
+//! memory.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,76 +9,77 @@ use throng_core::{SessionId, metrics};
 /// A sector's column and row.
 type Sector = (i32, i32);
 
-/// The places of all users who have said where they are.
+/// The sectors of all sessions that have sent a position.
 #[derive(Debug)]
 pub struct Sectors {
     size: i64,
-    places: HashMap<SessionId, Place>,
+    slots: HashMap<SessionId, Slot>,
     occupied: HashMap<Sector, Vec<SessionId>>,
 }
 
-/// Where a session stands in `occupied`.
+/// The sector of a session, and its index there.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct Slot {
     sector: Sector,
-    at: u32,
+    index: u32,
 }
 
 impl Sectors {
-    /// Sectors whose sides are `size` units long.
+    /// Creates a grid of sectors with sides of `size` units.
     pub fn new(size: u32) -> Self {
-        Self { size: i64::from(size.max(1)), places: HashMap::new(), occupied: HashMap::new() }
+        Self { size: i64::from(size.max(1)), slots: HashMap::new(), occupied: HashMap::new() }
     }
 
-    /// Sessions with a place.
+    /// Returns the number of sessions with a position.
     pub fn count(&self) -> usize {
-        self.places.len()
+        self.slots.len()
     }
 
-    /// A session is at a position from now on.
-    pub fn place(&mut self, session: SessionId, x: i32, y: i32) {
-        let sector = (self.line(x), self.line(y));
-        match self.places.get(&session) {
-            Some(place) if place.sector == sector => return,
+    /// Moves a session to a position.
+    pub fn set_position(&mut self, session: SessionId, x: i32, y: i32) {
+        let sector = (self.grid_index(x), self.grid_index(y));
+        match self.slots.get(&session) {
+            Some(slot) if slot.sector == sector => return,
             Some(_) => self.remove(session),
             None => {}
         }
-        let there = self.occupied.entry(sector).or_insert_with(|| {
+        let occupants = self.occupied.entry(sector).or_insert_with(|| {
             metrics::SECTORS.add(1);
             Vec::new()
         });
-        self.places.insert(session, Place { sector, at: there.len() as u32 });
-        there.push(session);
+        self.slots.insert(session, Slot { sector, index: occupants.len() as u32 });
+        occupants.push(session);
     }
 
-    /// A session is nowhere any more.
+    /// Removes a session.
     pub fn remove(&mut self, session: SessionId) {
-        let Some(Place { sector, at }) = self.places.remove(&session) else { return };
-        let Entry::Occupied(mut there) = self.occupied.entry(sector) else { return };
-        there.get_mut().swap_remove(at as usize);
-        if let Some(place) = there.get().get(at as usize).and_then(|moved| self.places.get_mut(moved)) {
-            place.at = at;
+        let Some(Slot { sector, index }) = self.slots.remove(&session) else { return };
+        let Entry::Occupied(mut occupants) = self.occupied.entry(sector) else { return };
+        occupants.get_mut().swap_remove(index as usize);
+        if let Some(slot) = occupants.get().get(index as usize).and_then(|moved| self.slots.get_mut(moved)) {
+            slot.index = index;
         }
-        if there.get().is_empty() {
-            there.remove();
+        if occupants.get().is_empty() {
+            occupants.remove();
             metrics::SECTORS.add(-1);
         }
     }
 
-    /// Everybody in a session's sector and the eight around it, the session included; nothing if it has no place.
+    /// Returns the sessions in a session's sector and the eight around it, itself included. Returns
+    /// `None` if the session has no position.
     pub fn nearby(&self, session: SessionId) -> Option<Vec<SessionId>> {
-        let (column, row) = self.places.get(&session)?.sector;
-        // With sectors of one unit, those at the rim of the world have no neighbours beyond.
+        let (column, row) = self.slots.get(&session)?.sector;
+        // With sectors of one unit, the ones at the edge of the coordinate range lack neighbors.
         let around = |line: i32| (-1..=1).filter_map(move |step| line.checked_add(step));
         let sectors = around(column).flat_map(|column| around(row).map(move |row| (column, row)));
-        let there: Vec<&[SessionId]> =
+        let occupants: Vec<&[SessionId]> =
             sectors.filter_map(|sector| self.occupied.get(&sector)).map(Vec::as_slice).collect();
-        Some(there.concat())
+        Some(occupants.concat())
     }
 
-    /// The column or row of a coordinate.
-    fn line(&self, coordinate: i32) -> i32 {
-        // A quotient of an i32 by at least 1 is one.
+    /// Returns the column or row of a coordinate.
+    fn grid_index(&self, coordinate: i32) -> i32 {
+        // Dividing an i32 by at least 1 yields an i32.
         i64::from(coordinate).div_euclid(self.size) as i32
     }
 }
@@ -91,13 +93,13 @@ mod tests {
         SessionId::new(0, number as u32, 0)
     }
 
-    /// Everybody whose sector is at most one away in each direction.
-    fn naive(places: &[Option<(i32, i32)>], size: u32, who: usize) -> Option<Vec<SessionId>> {
-        let line = |at: i32| (f64::from(at) / f64::from(size)).floor();
-        let near = |a: i32, b: i32| (line(a) - line(b)).abs() <= 1.0;
-        let (x, y) = places[who]?;
-        let others = places.iter().enumerate();
-        let others = others.filter(|(_, at)| at.is_some_and(|at| near(x, at.0) && near(y, at.1)));
+    /// Returns every user whose sector is at most one away in each direction.
+    fn naive(positions: &[Option<(i32, i32)>], size: u32, user: usize) -> Option<Vec<SessionId>> {
+        let grid_index = |coordinate: i32| (f64::from(coordinate) / f64::from(size)).floor();
+        let near = |a: i32, b: i32| (grid_index(a) - grid_index(b)).abs() <= 1.0;
+        let (x, y) = positions[user]?;
+        let others = positions.iter().enumerate();
+        let others = others.filter(|(_, position)| position.is_some_and(|(a, b)| near(x, a) && near(y, b)));
         Some(others.map(|(number, _)| id(number)).collect())
     }
 
@@ -107,24 +109,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nearby_is_as_by_comparing_all_pairs(
+        fn nearby_agrees_with_a_comparison_of_all_pairs(
             size in prop_oneof![Just(1), Just(100), Just(u32::MAX >> 2), 1..500u32],
             steps in prop::collection::vec(
                 (0..12usize, prop::option::weighted(0.8, (coordinate(), coordinate()))), 0..60),
         ) {
-            let (mut sectors, mut places) = (Sectors::new(size), [None; 12]);
-            for (who, position) in steps {
+            let mut sectors = Sectors::new(size);
+            let mut positions = [None; 12];
+            for (user, position) in steps {
                 match position {
-                    Some((x, y)) => sectors.place(id(who), x, y),
-                    None => sectors.remove(id(who)),
+                    Some((x, y)) => sectors.set_position(id(user), x, y),
+                    None => sectors.remove(id(user)),
                 }
-                places[who] = position;
-                for who in 0..places.len() {
-                    let nearby = sectors.nearby(id(who)).map(|mut nearby| { nearby.sort(); nearby });
-                    prop_assert_eq!(nearby, naive(&places, size, who));
+                positions[user] = position;
+                for user in 0..positions.len() {
+                    let nearby = sectors.nearby(id(user)).map(|mut nearby| { nearby.sort(); nearby });
+                    prop_assert_eq!(nearby, naive(&positions, size, user));
                 }
-                prop_assert_eq!(sectors.count(), places.iter().flatten().count());
-                prop_assert!(sectors.occupied.values().all(|there| !there.is_empty()));
+                prop_assert_eq!(sectors.count(), positions.iter().flatten().count());
+                prop_assert!(sectors.occupied.values().all(|occupants| !occupants.is_empty()));
             }
         }
     }

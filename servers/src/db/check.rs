@@ -1,4 +1,4 @@
-//! `throng db check`: whether the database is fit to be served from, and what is missing.
+//! `throng db check`: checks that the database can be served from, and reports what is missing.
 
 use std::io;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Instant;
 use thiserror::Error;
 use throng_core::config::Config;
 
-use super::Print;
+use super::output::Print;
 use crate::dbagent::database::Database;
 use crate::dbagent::migrate::Status;
 use crate::dbagent::odbc::{OdbcSource, Stored};
@@ -16,24 +16,24 @@ use crate::dbagent::query::{Kind, Procedure, Value, procedures};
 use crate::dbagent::sqlite::{SqliteFile, Statements};
 use crate::dbagent::suite::suite;
 
-/// The check could not be made.
+/// Error of `throng db check`.
 #[derive(Debug, Error)]
 pub enum CheckError {
-    /// Standard output is gone.
+    /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
 }
 
-/// Prints what is checked and how it went. False: something is missing.
+/// Prints a line for each check. Returns false if a check failed.
 pub(super) fn run(config: &Config, full: bool, print: &mut Print<'_>) -> Result<bool, CheckError> {
-    let mut report = Report { print, is_well: true };
+    let mut report = Report { print, is_ok: true };
     report.check(config, full)?;
-    Ok(report.is_well)
+    Ok(report.is_ok)
 }
 
 struct Report<'a, 'p> {
     print: &'a mut Print<'p>,
-    is_well: bool,
+    is_ok: bool,
 }
 
 impl Report<'_, '_> {
@@ -48,39 +48,43 @@ impl Report<'_, '_> {
         if !is_ready || !full {
             return Ok(());
         }
-        // Dozens connect at once in these checks: a small server may take longer for that than players may wait.
+        // These checks open dozens of connections at once, for which a small server may take longer
+        // than a player would wait.
         let database = match database {
-            Database::Odbc(source) => Database::Odbc(Arc::new(source.unhurried())),
+            Database::Odbc(source) => Database::Odbc(Arc::new(source.with_long_timeouts())),
             sqlite @ Database::Sqlite(_) => sqlite,
         };
-        let emptier = Emptier(&database);
+        let contents = Contents(&database);
         if self
-            .line("empty", emptier.is_empty(), |()| "there are no accounts, and nobody is online".into())?
+            .line("empty", contents.require_empty(), |()| {
+                "there are no accounts, and no player is online".into()
+            })?
             .is_none()
         {
             return Ok(());
         }
-        let began = Instant::now();
+        let start = Instant::now();
         let checks = suite(&|| database.connect());
-        let told = |checks: &usize| format!("{checks} checks of the procedures in {:.1?}", began.elapsed());
-        self.line("full", checks, told)?;
-        self.line("emptied", emptier.empty(), |()| "what the checks made is removed".into())?;
+        let describe =
+            |checks: &usize| format!("{checks} checks of the procedures in {:.1?}", start.elapsed());
+        self.line("full", checks, describe)?;
+        self.line("emptied", contents.delete(), |()| "the rows of the checks are deleted".into())?;
         Ok(())
     }
 
-    /// A database server. True: it is fit to be served from.
+    /// Checks a database server. Returns true if it can be served from.
     fn server(&mut self, source: &OdbcSource) -> io::Result<bool> {
-        let began = Instant::now();
+        let start = Instant::now();
         let connected = Stored::connect_unchecked(source).and_then(|mut stored| {
             let product = stored.connection().product("connection")?;
             Ok((stored, product))
         });
-        let told =
-            |(_, product): &(Stored, String)| format!("{product}, connected in {:.1?}", began.elapsed());
-        let Some((mut stored, _)) = self.line("connection", connected, told)? else { return Ok(false) };
+        let describe =
+            |(_, product): &(Stored, String)| format!("{product}, connected in {:.1?}", start.elapsed());
+        let Some((mut stored, _)) = self.line("connection", connected, describe)? else { return Ok(false) };
         let mut is_ready = true;
         for procedure in procedures::ALL {
-            let tried = try_out(&mut stored, procedure);
+            let tried = try_procedure(&mut stored, procedure);
             let is_lost = tried.as_ref().is_err_and(|error| error.fault.breaks_connection());
             is_ready &= self.line(procedure.name, tried, |()| "may be executed".into())?.is_some();
             if is_lost {
@@ -92,49 +96,49 @@ impl Report<'_, '_> {
         Ok(self.line("schema", schema, |_| newest())?.is_some() && is_ready)
     }
 
-    /// A line of the report; what there is, if it is there.
+    /// Prints a line of the report. Returns the value if there is one.
     fn line<T, E: std::fmt::Display>(
         &mut self,
-        what: &str,
+        check: &str,
         result: Result<T, E>,
-        told: impl FnOnce(&T) -> String,
+        describe: impl FnOnce(&T) -> String,
     ) -> io::Result<Option<T>> {
         Ok(match result {
             Ok(value) => {
-                (self.print)(&format!("ok    {what:<22} {}\n", told(&value)))?;
+                (self.print)(&format!("ok    {check:<22} {}\n", describe(&value)))?;
                 Some(value)
             }
             Err(error) => {
-                self.is_well = false;
-                (self.print)(&format!("WRONG {what:<22} {error}\n"))?;
+                self.is_ok = false;
+                (self.print)(&format!("WRONG {check:<22} {error}\n"))?;
                 None
             }
         })
     }
 }
 
-/// The newest migration that the database has had; it has had all.
+/// Describes the newest migration of a database that has all of them.
 fn newest(database: &Database) -> String {
     let text = |status: &Status| format!("migration {:03} ({}) is the newest", status.number, status.name);
-    // An agent's user cannot read the table itself, and need not.
+    // An agent's user may not read the table.
     let rows = database.status().unwrap_or_default();
     rows.last().map_or_else(|| "all migrations have been applied".into(), text)
 }
 
-/// Executes a procedure, and undoes it.
-fn try_out(stored: &mut Stored, procedure: &'static Procedure) -> Result<(), DbError> {
+/// Calls a procedure and rolls it back.
+fn try_procedure(stored: &mut Stored, procedure: &'static Procedure) -> Result<(), DbError> {
     let name = procedure.name;
     stored.connection().set_autocommit(name, false)?;
-    let called = stored.call(procedure, &arguments(procedure, &format!("check-{:x}", rand::random::<u32>())));
-    let undone = stored.connection().rollback(name);
+    let result = stored.call(procedure, &arguments(procedure, &format!("check-{:x}", rand::random::<u32>())));
+    let rolled_back = stored.connection().rollback(name);
     stored.connection().set_autocommit(name, true)?;
-    called.map(|_| ()).and(undone)
+    result.map(|_| ()).and(rolled_back)
 }
 
-/// Arguments that no other row has anything to do with.
+/// Returns arguments that match no row.
 fn arguments<'t>(procedure: &Procedure, text: &'t str) -> Vec<Value<'t>> {
     let value = |(name, kind): &(&str, Kind)| match (*name, kind) {
-        // A page of a list without a claim in it.
+        // A page without claims.
         ("claims", _) => Value::Text(""),
         (_, Kind::Text(_)) => Value::Text(text),
         (_, Kind::Small) => Value::Number(0),
@@ -143,24 +147,24 @@ fn arguments<'t>(procedure: &Procedure, text: &'t str) -> Vec<Value<'t>> {
     procedure.parameters.iter().map(value).collect()
 }
 
-/// Looks whether a database is empty, and empties it: as its owner, by plain statements.
-struct Emptier<'a>(&'a Database);
+/// Contents of a database, counted and deleted by plain statements as its owner.
+struct Contents<'a>(&'a Database);
 
-/// In an order that foreign keys allow.
+/// Tables in an order that foreign keys permit to delete in.
 const TABLES: [&str; 6] = ["characters", "accounts", "online", "leases", "holders", "listed"];
 
-impl Emptier<'_> {
-    fn is_empty(&self) -> Result<(), DbError> {
+impl Contents<'_> {
+    fn require_empty(&self) -> Result<(), DbError> {
         let is_empty = match self.0 {
             Database::Sqlite(file) => is_empty_sqlite(file)?,
             Database::Odbc(source) => {
-                let mut stored = Stored::connect(source).map_err(as_owner)?;
+                let mut stored = Stored::connect(source).map_err(with_owner_hint)?;
                 let mut rows = 0;
                 for table in TABLES {
                     let text = format!("SELECT COUNT(*) FROM {}.{table}", source.dialect.schema());
                     let connection = stored.connection();
                     let counted = connection.rows("full check", &text, std::iter::empty(), &[Kind::Number]);
-                    let counted = counted.map_err(as_owner)?;
+                    let counted = counted.map_err(with_owner_hint)?;
                     rows += counted.first().map_or(Ok(0), |row| row.number(0))?;
                 }
                 rows == 0
@@ -169,11 +173,11 @@ impl Emptier<'_> {
         if is_empty {
             return Ok(());
         }
-        let why = "it is not empty, and the full check would remove what is in it. Use a database of its own";
+        let why = "it is not empty, and the full check would delete its rows. Use a database of its own";
         Err(DbError::new(Fault::Refused, self.0.place(), why))
     }
 
-    fn empty(&self) -> Result<(), DbError> {
+    fn delete(&self) -> Result<(), DbError> {
         match self.0 {
             Database::Sqlite(file) => {
                 let mut sqlite = file.connect()?;
@@ -205,8 +209,8 @@ fn is_empty_sqlite(file: &Arc<SqliteFile>) -> Result<bool, DbError> {
     Ok(!file.connect()?.0.exists(sql, &[])?)
 }
 
-/// The error of somebody who may only execute procedures says who may do more.
-fn as_owner(error: DbError) -> DbError {
+/// Adds to the error of a user without permission that the check needs the owner.
+fn with_owner_hint(error: DbError) -> DbError {
     if error.fault == Fault::Denied {
         let detail = format!("{}. The full check is for the owner of the schema", error.detail);
         return DbError { detail, ..error };

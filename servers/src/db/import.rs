@@ -1,7 +1,8 @@
-//! `throng db import-accounts`: accounts, and characters, from a CSV file.
+//! `throng db import-accounts`: creates accounts, and characters, from a CSV file.
 //!
-//! The file is read row by row, whatever its size. What the CSV reader has in its buffers is not wiped: the
-//! passwords of such a file stand in the open on the disk.
+//! The file is read row by row, and a row is bounded, so its size does not matter. The buffers of
+//! the CSV reader are not wiped, although they contain passwords: the file itself has them in plain
+//! text on the disk.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -11,60 +12,93 @@ use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
 use thiserror::Error;
 use throng_core::config::{Config, Secret};
 
-use super::Print;
-use super::bulk::{self, BulkError, Credential, Plan, Problem, Row, Stop, Wish};
+use super::bulk::{self, AccountSpec, BulkError, Credential, Plan, Problem, Row, Stop};
+use super::output::Print;
 use crate::dbagent::database::Database;
 use crate::dbagent::password::check_stored;
 
-/// Bytes of a row: far more than the longest id, password and name, and the end of what a quotation mark swallows.
+/// Longest row in bytes: far more than the longest id, password and name take. Bounds the text that
+/// a missing quotation mark swallows.
 const ROW_BYTES_MAX: usize = 64 * 1024;
 
-/// Characters of an unknown column's name that are shown.
+/// Characters shown of an unknown column's name.
 const SHOWN_MAX: usize = 40;
 
-/// What is wrong with a file's header line.
+/// Error of `throng db import-accounts`.
+#[derive(Debug, Error)]
+pub enum ImportError {
+    /// The file cannot be opened, or its first line not be read.
+    #[error("cannot read {}: {source}; check the path and who may read it", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Error of the system.
+        source: io::Error,
+    },
+    /// The header is not usable.
+    #[error("{}, line {line}: {source}", path.display())]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// Line of the header.
+        line: u64,
+        /// Error of the header.
+        source: HeaderError,
+    },
+    /// The run failed.
+    #[error(transparent)]
+    Bulk(#[from] BulkError),
+}
+
+/// Error of a file's header line.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum HeaderError {
-    /// There is none.
+    /// The file has no line.
     #[error("the file is empty; its first line has to name the columns, such as id,password,name")]
     Missing,
-    /// Not text.
+    /// The header is not UTF-8.
     #[error("it is not UTF-8: save the file as UTF-8")]
     Encoding,
-    /// Perhaps it is no header at all. What it says instead may be a password and is not repeated.
+    /// The header has no column `id`. It may be a row instead, with a password, and is not shown.
     #[error("the first line has to name the columns, separated by commas, and there is no column `id`")]
     NoId,
-    /// None that accounts could be made with.
+    /// The header has no column for a password or its hash.
     #[error("there is no column `password` or `password_hash`, and one of them is needed")]
     NoPassword,
-    /// It would not be clear which one counts.
+    /// The header has columns for both.
     #[error("there are both `password` and `password_hash`: leave one of them out")]
     BothPasswords,
-    /// The same name again.
+    /// The header has the same column twice.
     #[error("there are two columns {0:?}: leave one of them out")]
     Twice(&'static str),
-    /// No such column.
+    /// The header has unknown columns.
     #[error(
         "there are unknown columns: {0}; known are `id`, `password` or `password_hash`, and `name`: leave others out"
     )]
     Unknown(String),
 }
 
-/// Makes the accounts of a file. False: some were there already, or are refused.
+/// A row is longer than [`ROW_BYTES_MAX`].
+#[derive(Debug, Error)]
+#[error("the row is too long; look for a quotation mark that is missing")]
+struct RowTooLong;
+
+/// Creates the accounts of a file. Returns false if some existed already or were refused.
 pub(super) fn run(
     config: &Config,
     database: &Database,
     file: &Path,
     print: &mut Print<'_>,
-) -> Result<bool, BulkError> {
-    let failed = |source| BulkError::File { path: file.into(), source };
+) -> Result<bool, ImportError> {
+    let failed = |source| ImportError::File { path: file.into(), source };
     let opened = File::open(file).map_err(failed)?;
     let total = opened.metadata().map_err(failed)?.len();
     let rows = Rows::new(opened, file)?;
-    bulk::run(config, database, Plan { unit: "line", total, may_exist: false }, rows, print)
+    let plan = Plan { unit: "line", total, may_exist: false };
+    Ok(bulk::run(config, database, plan, rows, print)?)
 }
 
-/// Where in a row the values are.
+/// Columns of the values.
 #[derive(Debug, PartialEq, Eq)]
 struct Columns {
     count: usize,
@@ -76,7 +110,10 @@ struct Columns {
 
 impl Columns {
     fn new(header: &ByteRecord) -> Result<Self, HeaderError> {
-        let (mut id, mut password, mut hash, mut name) = (None, None, None, None);
+        let mut id = None;
+        let mut password = None;
+        let mut hash = None;
+        let mut name = None;
         let mut unknown = Vec::new();
         for (at, column) in header.iter().enumerate() {
             let (known, slot) = match column {
@@ -93,7 +130,8 @@ impl Columns {
                 return Err(HeaderError::Twice(known));
             }
         }
-        // Before the unknown ones are named. Nobody's id or password is as short as "id", so with it this is a header.
+        // Comes before unknown columns are shown: no id or password is as short as "id", so a line
+        // with it is a header and has no password in it.
         let id = id.ok_or(HeaderError::NoId)?;
         if !unknown.is_empty() {
             let show = |column: &&str| format!("{:?}", column.chars().take(SHOWN_MAX).collect::<String>());
@@ -108,9 +146,9 @@ impl Columns {
         Ok(Self { count: header.len(), id, password, is_hashed, name })
     }
 
-    /// The account of a row.
-    fn wish(&self, row: &ByteRecord) -> Result<Wish, Problem> {
-        // Before the columns are counted: it is a quotation mark that makes them too few.
+    /// Reads the account of a row.
+    fn account(&self, row: &ByteRecord) -> Result<AccountSpec, Problem> {
+        // Comes before the number of columns, which a wrong quotation mark changes too.
         if row.as_slice().contains(&b'\n') {
             return Err(Problem::LineBreak);
         }
@@ -125,34 +163,34 @@ impl Columns {
         } else {
             Credential::Password(Secret::new(password))
         };
-        Wish::new(text(self.id)?, credential, self.name.map_or(Ok(""), text)?)
+        AccountSpec::new(text(self.id)?, credential, self.name.map_or(Ok(""), text)?)
     }
 }
 
-/// The rows of a file.
+/// Iterator over the rows of a file.
 struct Rows<R> {
     reader: Reader<Lines<R>>,
     path: PathBuf,
     columns: Columns,
     row: ByteRecord,
-    /// Where the last row ended.
+    /// Position behind the last row.
     bytes: u64,
 }
 
 impl<R: Read> Rows<R> {
     /// Reads the header.
-    fn new(source: R, path: &Path) -> Result<Self, BulkError> {
+    fn new(source: R, path: &Path) -> Result<Self, ImportError> {
         let mut reader = ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
             .terminator(Terminator::Any(b'\n'))
-            .from_reader(Lines { source, left: 0, was_cr: false, last: b'\n', is_at_end: false });
+            .from_reader(Lines { source, row_left: 0, was_cr: false, last: b'\n', is_at_end: false });
         let mut row = ByteRecord::new();
-        let header = next(&mut reader, &mut row);
-        let header = header.map_err(|source| BulkError::File { path: path.into(), source })?;
+        let header = read_row(&mut reader, &mut row);
+        let header = header.map_err(|source| ImportError::File { path: path.into(), source })?;
         let line = header.unwrap_or(1);
         let columns = header.map_or(Err(HeaderError::Missing), |_| Columns::new(&row));
-        let columns = columns.map_err(|source| BulkError::Header { path: path.into(), line, source })?;
+        let columns = columns.map_err(|source| ImportError::Header { path: path.into(), line, source })?;
         let bytes = reader.position().byte();
         Ok(Self { reader, path: path.into(), columns, row, bytes })
     }
@@ -162,50 +200,52 @@ impl<R: Read> Iterator for Rows<R> {
     type Item = Result<Row, Stop>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let before = self.reader.position().line();
-        let at = match next(&mut self.reader, &mut self.row) {
+        let next_line = self.reader.position().line();
+        let number = match read_row(&mut self.reader, &mut self.row) {
             Ok(line) => line?,
-            Err(source) => return Some(Err(Stop::Read { path: self.path.clone(), line: before, source })),
+            Err(source) => {
+                return Some(Err(Stop::Read { path: self.path.clone(), line: next_line, source }));
+            }
         };
         let bytes = self.reader.position().byte();
         let weight = bytes - std::mem::replace(&mut self.bytes, bytes);
-        Some(Ok(Row { at, weight, wish: self.columns.wish(&self.row) }))
+        Some(Ok(Row { number, weight, account: self.columns.account(&self.row) }))
     }
 }
 
-/// Reads a row; the line that it begins in. `None` at the end of the file.
-fn next<R: Read>(reader: &mut Reader<Lines<R>>, row: &mut ByteRecord) -> io::Result<Option<u64>> {
-    reader.get_mut().left = ROW_BYTES_MAX;
+/// Reads a row. Returns the line in which it begins, or `None` at the end of the file.
+fn read_row<R: Read>(reader: &mut Reader<Lines<R>>, row: &mut ByteRecord) -> io::Result<Option<u64>> {
+    reader.get_mut().row_left = ROW_BYTES_MAX;
     if !reader.read_byte_record(row)? {
         return Ok(None);
     }
-    // The reader's own position of a row is before the empty lines that it skipped. Behind the row it is right. The
-    // row has ended with a line, or else with the file, within quotation marks.
-    let mut lines = row.as_slice().split(|byte| *byte == b'\n').count() as u64;
-    lines -= u64::from(reader.get_ref().is_at_end);
+    // The reader takes the position of a row before skipping empty lines, but its position behind
+    // the row is right. The row ended with a line, or within quotation marks at the end of the
+    // file.
+    let breaks = row.as_slice().split(|byte| *byte == b'\n').count() as u64;
+    let lines = if reader.get_ref().is_at_end { breaks - 1 } else { breaks };
     Ok(Some(reader.position().line().saturating_sub(lines)))
 }
 
-/// A file as the CSV reader sees it: all lines end in LF, the last one too, and rows have a bound.
+/// The file for the CSV reader: every line ends in LF, also the last one, and a row is bounded.
 struct Lines<R> {
     source: R,
     /// Bytes that the row may still have.
-    left: usize,
+    row_left: usize,
     was_cr: bool,
     last: u8,
-    /// Whether the reader has been told of the end.
+    /// True once the reader has seen the end of the file.
     is_at_end: bool,
 }
 
 impl<R: Read> Read for Lines<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            let most = buffer.len().min(self.left);
-            if most == 0 {
-                let what = "a row of this length is none; look for a quotation mark that is missing";
-                return Err(io::Error::new(ErrorKind::InvalidData, what));
+            let limit = buffer.len().min(self.row_left);
+            if limit == 0 {
+                return Err(io::Error::new(ErrorKind::InvalidData, RowTooLong));
             }
-            let read = match self.source.read(&mut buffer[..most]) {
+            let read = match self.source.read(&mut buffer[..limit]) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 read => read?,
             };
@@ -217,11 +257,11 @@ impl<R: Read> Read for Lines<R> {
                 self.is_at_end = true;
                 return Ok(0);
             }
-            self.left -= read;
+            self.row_left -= read;
             let mut kept = 0;
             for at in 0..read {
                 let byte = buffer[at];
-                // CR and CR LF are LF.
+                // CR and CR LF become LF.
                 if !(byte == b'\n' && self.was_cr) {
                     buffer[kept] = if byte == b'\r' { b'\n' } else { byte };
                     kept += 1;
@@ -242,24 +282,24 @@ mod tests {
     use crate::dbagent::password::{PasswordCost, Passwords};
     use throng_core::wire::packets::Outcome;
 
-    fn rows(text: &[u8]) -> Result<Rows<&[u8]>, BulkError> {
+    fn rows(text: &[u8]) -> Result<Rows<&[u8]>, ImportError> {
         Rows::new(text, Path::new("accounts.csv"))
     }
 
-    /// Where each row of the text is, and what keeps it from being an account.
+    /// Line and problem of each row.
     fn read(text: impl AsRef<[u8]>) -> Vec<(u64, Result<(), Problem>)> {
         let rows = rows(text.as_ref()).unwrap();
-        rows.map(|row| row.unwrap()).map(|row| (row.at, row.wish.map(|_| ()))).collect()
+        rows.map(|row| row.unwrap()).map(|row| (row.number, row.account.map(|_| ()))).collect()
     }
 
-    /// What the rows wish for, as Debug shows it.
-    fn wishes(text: &str) -> String {
-        format!("{:?}", rows(text.as_bytes()).unwrap().map(|row| row.unwrap().wish).collect::<Vec<_>>())
+    /// Debug output of the accounts.
+    fn accounts(text: &str) -> String {
+        format!("{:?}", rows(text.as_bytes()).unwrap().map(|row| row.unwrap().account).collect::<Vec<_>>())
     }
 
     #[test]
     fn columns_come_in_any_order_and_values_in_quotes() {
-        let usual = wishes("id,password,name\nbob,password,Bob\n");
+        let usual = accounts("id,password,name\nbob,password,Bob\n");
         assert!(usual.contains("id: \"bob\"") && usual.contains("name: \"Bob\""), "{usual}");
         for same in [
             "name,id,password\nBob,bob,password\n",
@@ -269,18 +309,18 @@ mod tests {
             "id,password,name\r\nbob,password,Bob\r\n",
             "id,password,name\rbob,password,Bob\r",
         ] {
-            assert_eq!(wishes(same), usual, "{same:?}");
+            assert_eq!(accounts(same), usual, "{same:?}");
         }
         let quoted =
-            wishes("name,id,password\n\"O'Brien, \"\"x\"\"\",\"김철수 😀\",\"a,\"\"b\"\",cdefgh\"\n");
+            accounts("name,id,password\n\"O'Brien, \"\"x\"\"\",\"김철수 😀\",\"a,\"\"b\"\",cdefgh\"\n");
         assert!(quoted.contains(r#"name: "O'Brien, \"x\"""#) && quoted.contains("김철수 😀"), "{quoted}");
-        assert!(wishes("id,password\nbob,password\n").contains("character: None"));
-        assert!(wishes("id,name,password\nbob,,password\n").contains("character: None"));
+        assert!(accounts("id,password\nbob,password\n").contains("character: None"));
+        assert!(accounts("id,name,password\nbob,,password\n").contains("character: None"));
     }
 
     #[test]
-    fn nothing_shows_a_password() {
-        let shown = wishes("id,password\nbob,geheim-geheim\n");
+    fn no_message_shows_a_password() {
+        let shown = accounts("id,password\nbob,geheim-geheim\n");
         assert!(shown.contains("[secret]") && !shown.contains("geheim"), "{shown}");
         for text in [
             // Rows without a header.
@@ -306,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_has_to_name_what_is_needed() {
+    fn a_header_must_name_the_needed_columns() {
         let check = |text: &str, wanted: &str| {
             let error = rows(text.as_bytes()).err().unwrap().to_string();
             assert!(error.starts_with("accounts.csv, line ") && error.contains(wanted), "{text:?}: {error}");
@@ -327,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_are_none_are_refused_by_their_line() {
+    fn invalid_rows_are_reported_with_their_line() {
         let rule = |outcome| Err(Problem::Rule(outcome));
         let text = [
             "id,password,name",
@@ -370,28 +410,28 @@ mod tests {
     }
 
     #[test]
-    fn a_row_without_an_end_ends_the_import() {
+    fn a_row_without_an_end_stops_the_import() {
         let mut text = b"id,password\nbob,password\n\n\"amy,".to_vec();
         text.resize(ROW_BYTES_MAX * 3, b'x');
         let mut rows = rows(&text).unwrap();
-        assert_eq!(rows.next().unwrap().unwrap().at, 2);
+        assert_eq!(rows.next().unwrap().unwrap().number, 2);
         let error = rows.next().unwrap().unwrap_err().to_string();
         assert!(error.contains("accounts.csv, line 3") && error.contains("quotation mark"), "{error}");
         assert!(rows.next().is_none());
-        // The bound is one for each row.
+        // The bound is per row.
         let many = "bob,password\n".repeat(ROW_BYTES_MAX / 4);
         assert_eq!(read(format!("id,password\n{many}")).len(), ROW_BYTES_MAX / 4);
     }
 
     #[test]
-    fn weights_add_up_to_the_file() {
+    fn weights_add_up_to_the_file_without_its_header() {
         let text = b"id,password\n\nbob,password\namy,password\n";
         let weight: u64 = rows(text).unwrap().map(|row| row.unwrap().weight).sum();
         assert_eq!(weight, text.len() as u64 - 12);
     }
 
     #[test]
-    fn hashes_are_judged_as_a_login_would() {
+    fn hashes_are_accepted_exactly_if_a_login_accepts_them() {
         let mut passwords = Passwords::new(PasswordCost { memory_kib: 64, iterations: 1 }).unwrap();
         let hash = passwords.hash("password").unwrap();
         let good = "nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";

@@ -1,64 +1,90 @@
-//! `throng db seed`: accounts with characters for tests, `seed-000001` and so on.
+//! `throng db seed`: creates accounts with characters for tests, `seed-000001` and so on.
 
+use thiserror::Error;
 use throng_core::config::{Config, Secret};
 use throng_core::limits::NAME_CHARS_MAX;
 
-use super::Print;
-use super::bulk::{self, BulkError, Credential, Plan, Problem, Row, Stop, Wish};
+use super::bulk::{self, AccountSpec, BulkError, Credential, Plan, Problem, Row, Stop};
+use super::output::Print;
 use crate::dbagent::database::Database;
 use crate::rules;
 
-/// What is to be made.
+/// Error of `throng db seed`.
+#[derive(Debug, Error)]
+pub enum SeedError {
+    /// The ids and names would break a rule.
+    #[error(
+        "the ids and names would be such as {example:?}, but {problem}: \
+         give another --prefix, of at most {prefix_max} characters for so many accounts"
+    )]
+    Prefix {
+        /// The longest id.
+        example: String,
+        /// The rule that the id breaks.
+        problem: Problem,
+        /// Longest permitted prefix, in characters.
+        prefix_max: usize,
+    },
+    /// The password breaks a rule.
+    #[error("{0}: give another --password")]
+    Password(Problem),
+    /// The run failed.
+    #[error(transparent)]
+    Bulk(#[from] BulkError),
+}
+
+/// Accounts of a seed.
 pub(super) struct Seed<'a> {
-    /// How many there are to be in the end.
+    /// Number of accounts after the run.
     pub(super) count: u64,
-    /// What ids and names begin with.
+    /// Prefix of ids and names.
     pub(super) prefix: &'a str,
-    /// The password of all of them.
+    /// Password of all accounts.
     pub(super) password: &'a str,
 }
 
 impl Seed<'_> {
-    /// The id, and the name, with this number.
+    /// Returns the id, and name, with this number.
     fn id(&self, number: u64) -> String {
         format!("{}-{number:06}", self.prefix)
     }
 
-    /// Whether all of it may be made.
-    fn check(&self) -> Result<(), BulkError> {
+    /// Checks all ids, names and the password against the rules.
+    fn check(&self) -> Result<(), SeedError> {
         rules::check_password(self.password)
-            .map_err(|outcome| BulkError::Password(Problem::Rule(outcome)))?;
-        // What is permitted with the last number, the longest one, is so with all.
+            .map_err(|outcome| SeedError::Password(Problem::Rule(outcome)))?;
+        // The last id is the longest: if it is permitted, all are.
         let example = self.id(self.count);
         let checked = rules::check_id(&example).and_then(|_| rules::check_name(&example));
         checked.map(|_| ()).map_err(|outcome| {
-            let number = example.chars().count() - self.prefix.chars().count();
-            let room = NAME_CHARS_MAX.saturating_sub(number);
-            BulkError::Prefix { example, problem: Problem::Rule(outcome), room }
+            let suffix = example.chars().count() - self.prefix.chars().count();
+            let prefix_max = NAME_CHARS_MAX.saturating_sub(suffix);
+            SeedError::Prefix { example, problem: Problem::Rule(outcome), prefix_max }
         })
     }
 
-    /// The accounts, in order.
+    /// Yields the accounts in order.
     fn rows(&self) -> impl Iterator<Item = Result<Row, Stop>> {
         let password = Secret::new(self.password);
         (1..=self.count).map(move |number| {
             let id = self.id(number);
-            let wish = Wish::new(&id, Credential::Password(password.clone()), &id);
-            Ok(Row { at: number, weight: 1, wish })
+            let account = AccountSpec::new(&id, Credential::Password(password.clone()), &id);
+            Ok(Row { number, weight: 1, account })
         })
     }
 }
 
-/// Makes what is missing of a seed. False: a name or id is somebody else's.
+/// Creates the missing accounts of a seed. Returns false if an id or a name belongs to another
+/// account.
 pub(super) fn run(
     config: &Config,
     database: &Database,
     seed: &Seed<'_>,
     print: &mut Print<'_>,
-) -> Result<bool, BulkError> {
+) -> Result<bool, SeedError> {
     seed.check()?;
     let plan = Plan { unit: "number", total: seed.count, may_exist: true };
-    bulk::run(config, database, plan, seed.rows(), print)
+    Ok(bulk::run(config, database, plan, seed.rows(), print)?)
 }
 
 #[cfg(test)]
@@ -73,12 +99,12 @@ mod tests {
     fn numbers_have_six_digits_or_more() {
         let seed = seed(1_000_000, "seed", "seed-password");
         assert_eq!((seed.id(1), seed.id(1_000_000)), ("seed-000001".into(), "seed-1000000".into()));
-        let rows: Vec<_> = seed.rows().take(3).map(|row| row.unwrap().at).collect();
+        let rows: Vec<_> = seed.rows().take(3).map(|row| row.unwrap().number).collect();
         assert_eq!(rows, [1, 2, 3]);
     }
 
     #[test]
-    fn what_could_not_be_made_is_refused_before_anything_is() {
+    fn an_impossible_seed_is_refused_before_the_first_account() {
         assert!(seed(999_999, "a-prefix-of-17-ch", "seed-password").check().is_ok());
         assert!(seed(0, "김", "seed-password").check().is_ok());
         let check = |count, prefix, password, wanted: &[&str]| {

@@ -1,4 +1,4 @@
-//! The database that the configuration leads to, whatever kind it is.
+//! The database of the configuration, embedded or a server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,25 +6,26 @@ use std::time::Duration;
 use throng_core::clock::unix_ms;
 use throng_core::config::Config;
 
+use super::dialect::Dialect;
 use super::migrate::{self, MigrateError, Status};
-use super::odbc::{Dialect, OdbcSource, Stored};
+use super::odbc::{OdbcSource, Stored};
 use super::procedures::{DbError, Procedures};
 use super::sqlite::SqliteFile;
 
-/// How long a statement on the embedded database waits for another that writes.
+/// Busy timeout of the embedded database.
 const SQLITE_BUSY: Duration = Duration::from_secs(2);
 
-/// A database, not yet connected to.
+/// A database that is not yet connected.
 #[derive(Debug, Clone)]
 pub enum Database {
-    /// The embedded one.
+    /// The embedded SQLite.
     Sqlite(Arc<SqliteFile>),
-    /// A server.
+    /// A database server.
     Odbc(Arc<OdbcSource>),
 }
 
 impl Database {
-    /// The database of `dbagent.engine`.
+    /// Returns the database of `dbagent.engine`.
     pub fn of(config: &Config) -> Result<Self, DbError> {
         Ok(match Dialect::of(config.dbagent.engine) {
             None => Self::Sqlite(SqliteFile::new(config.resolve(&config.dbagent.database), SQLITE_BUSY)),
@@ -32,7 +33,7 @@ impl Database {
         })
     }
 
-    /// What it is called in messages.
+    /// Name of the database in messages.
     pub fn place(&self) -> String {
         match self {
             Self::Sqlite(file) => file.path().display().to_string(),
@@ -40,7 +41,7 @@ impl Database {
         }
     }
 
-    /// Connects. The database must have had all migrations, and no others.
+    /// Connects. The database must have all migrations and no others.
     pub fn connect(&self) -> Result<Box<dyn Procedures>, DbError> {
         Ok(match self {
             Self::Sqlite(file) => Box::new(file.connect()?),
@@ -48,7 +49,8 @@ impl Database {
         })
     }
 
-    /// Applies what is pending; returns the numbers applied. On a server that is the owner's business.
+    /// Applies the pending migrations and returns their numbers. On a server, only the owner of the
+    /// schema may.
     pub fn migrate(&self) -> Result<Vec<u32>, MigrateError> {
         match self {
             Self::Sqlite(file) => migrate::migrate_sqlite(file.path(), SQLITE_BUSY, unix_ms()),
@@ -56,7 +58,7 @@ impl Database {
         }
     }
 
-    /// What it has had, and what is pending.
+    /// Returns the applied and the pending migrations.
     pub fn status(&self) -> Result<Vec<Status>, MigrateError> {
         match self {
             Self::Sqlite(file) => migrate::status_sqlite(file.path(), SQLITE_BUSY),

@@ -1,13 +1,19 @@
-//! The DB agent's database side.
+//! The DB agent: its role, its DB threads and the databases that they use.
 //!
 //! ```text
 //!   content threads --try_submit--> pool: control | quick | hashing    (bounded)
 //!        ^                                 |
-//!        |                             db-0 .. db-K   rules, password, then
+//!        |                             db-0 .. db-K   rules and passwords, then
 //!        +-------- sink(Reply) ------------+          Procedures over one connection each
 //! ```
 
+#[cfg(test)]
+pub(crate) mod cpu_time_fixture;
 pub mod database;
+#[cfg(test)]
+pub(crate) mod database_fixture;
+mod dialect;
+pub mod inserts;
 pub mod migrate;
 pub mod odbc;
 pub mod password;
@@ -17,6 +23,8 @@ pub mod query;
 mod queue;
 pub mod request;
 pub mod role;
+pub mod schema;
 pub mod sqlite;
+mod stats;
 pub mod suite;
 mod worker;

@@ -1,4 +1,6 @@
-//! Password hashes: argon2id, as PHC strings.
+//! Password hashes: argon2id as PHC strings.
+//!
+//! The verification of a password takes the same time whether or not the account exists.
 
 use std::fmt;
 
@@ -12,15 +14,15 @@ use throng_core::limits::{ARGON2_ITERATIONS_MAX, ARGON2_KIB_MAX};
 const OUTPUT_BYTES: usize = 32;
 const SALT_BYTES: usize = 16;
 
-/// Characters of a stored hash that the databases keep.
+/// Longest hash that the databases store, in characters.
 const STORED_CHARS_MAX: usize = 255;
 
-/// What a password hash costs. The default, OWASP's second choice, takes 20 ms on one core.
+/// Cost of a password hash. The default, OWASP's second choice, takes 20 ms on one core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PasswordCost {
-    /// Memory in KiB, from 8 to [`ARGON2_KIB_MAX`]. Each DB thread holds this much.
+    /// Memory in KiB, from 8 to [`ARGON2_KIB_MAX`]. Every DB thread keeps this much.
     pub memory_kib: u32,
-    /// Passes over that memory, from 1 to [`ARGON2_ITERATIONS_MAX`].
+    /// Passes over the memory, from 1 to [`ARGON2_ITERATIONS_MAX`].
     pub iterations: u32,
 }
 
@@ -30,7 +32,7 @@ impl Default for PasswordCost {
     }
 }
 
-/// What is wrong with a password hash or its cost.
+/// Error of a password hash or of its cost.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PasswordError {
     /// The configured cost is out of range.
@@ -39,30 +41,62 @@ pub enum PasswordError {
          memory is 8 to {ARGON2_KIB_MAX} KiB, iterations are 1 to {ARGON2_ITERATIONS_MAX}"
     )]
     Cost {
-        /// KiB asked for.
+        /// Configured memory in KiB.
         memory_kib: u32,
-        /// Iterations asked for.
+        /// Configured iterations.
         iterations: u32,
     },
-    /// A stored hash is none, or one that this program does not make.
+    /// A stored hash is invalid, or not one that this program makes.
     #[error("a stored password hash cannot be used ({0}): this account needs a new password")]
-    Stored(String),
+    Stored(#[from] StoredHashError),
     /// The hash function failed.
-    #[error("the password hash failed ({0}): this is a fault of the program, please report it")]
+    #[error("the password hash failed ({0}): this is a bug in the program, please report it")]
     Hash(String),
     /// The system has no random numbers.
-    #[error("the system gives no random numbers ({0}): check /dev/urandom")]
+    #[error("the system returns no random numbers ({0}): check /dev/urandom")]
     Random(String),
+}
+
+/// Reason why a stored hash cannot be verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum StoredHashError {
+    /// Longer than the databases store.
+    #[error("it is too long")]
+    TooLong,
+    /// Not a PHC string.
+    #[error("it does not look like $argon2id$v=19$m=19456,t=2,p=1$(salt)$(hash)")]
+    NotPhc,
+    /// Another algorithm.
+    #[error("it is not argon2id")]
+    Algorithm,
+    /// A PHC string without a salt or a hash.
+    #[error("it has no salt or no hash")]
+    Incomplete,
+    /// A salt shorter than argon2 permits.
+    #[error("its salt is too short")]
+    ShortSalt,
+    /// An unknown version of argon2.
+    #[error("its version is unknown")]
+    Version,
+    /// Parameters that argon2 does not permit.
+    #[error("its parameters are impossible")]
+    Parameters,
+    /// A cost above [`ARGON2_KIB_MAX`] or [`ARGON2_ITERATIONS_MAX`].
+    #[error("its cost is too high")]
+    Cost,
+    /// An error of argon2 itself.
+    #[error("argon2: {0}")]
+    Argon2(argon2::Error),
 }
 
 /// Hashes and verifies passwords. Each DB thread has its own.
 ///
-/// It keeps the memory that a hash fills from one password to the next: mapping 19 MiB
-/// anew each time costs 6 % (measured: median 21.5 ms against 20.2 ms) and a longer tail.
+/// The memory of a hash is kept between passwords. Mapping 19 MiB for each hash would cost 6 %
+/// (measured: median 21.5 ms against 20.2 ms) and a longer tail.
 pub struct Passwords {
     params: Params,
     memory: Vec<Block>,
-    /// What passwords of unknown ids are verified against. Nothing matches it.
+    /// Hash that passwords of unknown ids are verified against. No password matches it.
     dummy: PasswordHash,
 }
 
@@ -73,7 +107,7 @@ impl fmt::Debug for Passwords {
 }
 
 impl Passwords {
-    /// Hashes at this cost.
+    /// Creates a hasher of this cost.
     pub fn new(cost: PasswordCost) -> Result<Self, PasswordError> {
         let PasswordCost { memory_kib, iterations } = cost;
         let params = Params::new(memory_kib, iterations, 1, Some(OUTPUT_BYTES))
@@ -85,7 +119,7 @@ impl Passwords {
         Ok(Self { params, memory, dummy })
     }
 
-    /// The hash of a password, with a new salt, as a PHC string.
+    /// Returns the hash of a password with a new salt, as a PHC string.
     pub fn hash(&mut self, password: &str) -> Result<String, PasswordError> {
         let salt = random::<SALT_BYTES>()?;
         let mut output = [0; OUTPUT_BYTES];
@@ -95,14 +129,13 @@ impl Passwords {
         Ok(phc(&self.params, &salt, &output)?.to_string())
     }
 
-    /// Whether this is the password. Without a stored hash it never is, but finding that out
-    /// takes as long: nobody learns from the time whether an id exists. (A hash stored
-    /// at another cost takes the time of that cost.)
+    /// Returns true if `password` matches the stored hash. Without one it never matches but takes
+    /// as long, so the time does not reveal whether an id exists. A hash of another cost takes the
+    /// time of that cost.
     pub fn verify(&mut self, stored: Option<&str>, password: &str) -> Result<bool, PasswordError> {
         match stored {
             Some(stored) => {
-                let stored =
-                    PasswordHash::new(stored).map_err(|error| PasswordError::Stored(error.to_string()))?;
+                let stored = PasswordHash::new(stored).map_err(|_| StoredHashError::NotPhc)?;
                 verify(&stored, password, &mut self.memory)
             }
             None => verify(&self.dummy, password, &mut self.memory).map(|_| false),
@@ -110,17 +143,16 @@ impl Passwords {
     }
 }
 
-/// Whether a hash that was made elsewhere can be kept and verified here; if not, why.
-pub fn check_stored(text: &str) -> Result<(), &'static str> {
+/// Checks whether a hash from elsewhere can be stored and verified here.
+pub fn check_stored(text: &str) -> Result<(), StoredHashError> {
     if text.len() > STORED_CHARS_MAX {
-        return Err("it is too long");
+        return Err(StoredHashError::TooLong);
     }
-    let stored = PasswordHash::new(text)
-        .map_err(|_| "it does not look like $argon2id$v=19$m=19456,t=2,p=1$(salt)$(hash)")?;
+    let stored = PasswordHash::new(text).map_err(|_| StoredHashError::NotPhc)?;
     usable(&stored).map(|_| ())
 }
 
-/// What a stored hash was made with, and what came out.
+/// Parameters and output of a stored hash.
 struct Usable<'h> {
     version: Version,
     params: Params,
@@ -128,42 +160,40 @@ struct Usable<'h> {
     hash: &'h Output,
 }
 
-fn usable(stored: &PasswordHash) -> Result<Usable<'_>, &'static str> {
+fn usable(stored: &PasswordHash) -> Result<Usable<'_>, StoredHashError> {
     if stored.algorithm != ARGON2ID_IDENT {
-        return Err("it is not argon2id");
+        return Err(StoredHashError::Algorithm);
     }
-    let (Some(salt), Some(hash)) = (&stored.salt, &stored.hash) else {
-        return Err("it has no salt or no hash");
-    };
+    let salt = stored.salt.as_ref().ok_or(StoredHashError::Incomplete)?;
+    let hash = stored.hash.as_ref().ok_or(StoredHashError::Incomplete)?;
     if salt.len() < MIN_SALT_LEN {
-        return Err("its salt is too short");
+        return Err(StoredHashError::ShortSalt);
     }
     let version = stored.version.map_or(Ok(Version::default()), Version::try_from);
-    let version = version.map_err(|_| "its version is unknown")?;
-    let params = Params::try_from(stored).map_err(|_| "its parameters are impossible")?;
+    let version = version.map_err(|_| StoredHashError::Version)?;
+    let params = Params::try_from(stored).map_err(|_| StoredHashError::Parameters)?;
     if params.m_cost() > ARGON2_KIB_MAX || params.t_cost() > ARGON2_ITERATIONS_MAX {
-        return Err("its cost is beyond all reason");
+        return Err(StoredHashError::Cost);
     }
     Ok(Usable { version, params, salt, hash })
 }
 
 fn verify(stored: &PasswordHash, password: &str, memory: &mut Vec<Block>) -> Result<bool, PasswordError> {
-    let unusable = |why: &str| PasswordError::Stored(why.to_owned());
-    let Usable { version, params, salt, hash } = usable(stored).map_err(unusable)?;
-    // A stored hash of a higher cost than today's gets memory of its own, for once.
-    let mut more = Vec::new();
+    let Usable { version, params, salt, hash } = usable(stored)?;
+    // A stored hash of a higher cost than the configured one gets memory of its own.
+    let mut larger = Vec::new();
     let blocks = params.block_count();
     let memory = if blocks > memory.len() {
-        more.resize(blocks, Block::new());
-        &mut more
+        larger.resize(blocks, Block::new());
+        &mut larger
     } else {
         memory
     };
     let mut output = [0; Output::MAX_LENGTH];
-    let output = output.get_mut(..hash.len()).ok_or_else(|| unusable("its hash is too long"))?;
+    let output = output.get_mut(..hash.len()).ok_or(StoredHashError::TooLong)?;
     Argon2::new(Algorithm::Argon2id, version, params)
         .hash_password_into_with_memory(password.as_bytes(), salt, output, memory)
-        .map_err(|error| PasswordError::Stored(error.to_string()))?;
+        .map_err(StoredHashError::Argon2)?;
     let found = Output::new(output).map_err(|error| PasswordError::Hash(error.to_string()))?;
     // `Output` compares in constant time.
     Ok(found == *hash)
@@ -189,12 +219,12 @@ fn random<const N: usize>() -> Result<[u8; N], PasswordError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
+    use crate::dbagent::cpu_time_fixture::{median, thread_cpu_seconds};
 
     const CHEAP: PasswordCost = PasswordCost { memory_kib: 64, iterations: 1 };
 
     #[test]
-    fn only_the_right_password_is_right() {
+    fn only_the_right_password_matches() {
         let mut passwords = Passwords::new(CHEAP).unwrap();
         let stored = passwords.hash("correct horse 김").unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{stored}");
@@ -210,11 +240,11 @@ mod tests {
 
     #[test]
     fn a_hash_of_another_cost_verifies() {
-        let dear = PasswordCost { memory_kib: 128, iterations: 2 };
-        let stored = Passwords::new(dear).unwrap().hash("password").unwrap();
+        let costly = PasswordCost { memory_kib: 128, iterations: 2 };
+        let stored = Passwords::new(costly).unwrap().hash("password").unwrap();
         assert!(Passwords::new(CHEAP).unwrap().verify(Some(&stored), "password").unwrap());
         let stored = Passwords::new(CHEAP).unwrap().hash("password").unwrap();
-        assert!(Passwords::new(dear).unwrap().verify(Some(&stored), "password").unwrap());
+        assert!(Passwords::new(costly).unwrap().verify(Some(&stored), "password").unwrap());
     }
 
     #[test]
@@ -225,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn useless_hashes_and_costs_are_errors() {
+    fn invalid_hashes_and_costs_are_errors() {
         let mut passwords = Passwords::new(CHEAP).unwrap();
         for stored in [
             "",
@@ -253,17 +283,13 @@ mod tests {
         let stored = passwords.hash("the right one").unwrap();
         let mut times = [Vec::new(), Vec::new()];
         for _ in 0..31 {
-            // In turns, so that whatever else the machine does meets both.
             for (times, stored) in times.iter_mut().zip([None, Some(&*stored)]) {
-                let start = Instant::now();
+                let start = thread_cpu_seconds();
                 assert!(!passwords.verify(stored, "a wrong one").unwrap());
-                times.push(start.elapsed().as_secs_f64());
+                times.push(thread_cpu_seconds() - start);
             }
         }
-        let [unknown, wrong] = times.map(|mut times| {
-            times.sort_unstable_by(f64::total_cmp);
-            times[times.len() / 2]
-        });
+        let [unknown, wrong] = times.map(median);
         let ratio = unknown / wrong;
         assert!((0.5..2.0).contains(&ratio), "ratio of the medians: {ratio}");
     }

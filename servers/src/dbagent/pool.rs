@@ -1,17 +1,18 @@
 //! The pool of DB threads.
 //!
-//! Nobody waits for a database but the threads here: a request is queued or refused at
-//! once, and its answer goes to the sink. Every accepted request is answered exactly once.
+//! Only these threads wait for a database. A request is queued or refused at once, and every
+//! accepted request is answered exactly once through the sink.
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{self, JoinHandle};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use thiserror::Error;
+use throng_core::clock::unix_ms;
 
 use super::password::{PasswordCost, PasswordError, Passwords};
 use super::procedures::{DbError, Procedures};
@@ -19,20 +20,24 @@ use super::queue::{Queue, Refusal};
 use super::request::{Job, Reply};
 use super::worker::{Shared, Worker};
 
-/// How a pool is made up.
+pub use super::stats::PoolStats;
+
+/// Size and parameters of a pool.
 #[derive(Debug, Clone)]
 pub struct PoolConfig {
-    /// DB threads, at least 1. Password hashes are what keeps them busy: one for each core that is to spare.
+    /// Number of DB threads, at least 1. Password hashes keep them busy, so count one for each
+    /// spare core.
     pub threads: usize,
-    /// Requests that may wait, with a password to hash and without one each.
+    /// Capacity of the queue for requests that hash a password, and of the one for requests that do
+    /// not.
     pub queue: usize,
-    /// Releases, lists and renewals that may wait, in each of a few lanes.
+    /// Capacity of each control lane: releases, lists of claims and renewals.
     pub control_queue: usize,
-    /// What a password hash costs.
+    /// Cost of a password hash.
     pub password: PasswordCost,
-    /// The wall clock: milliseconds since 1970 (UTC).
+    /// Wall clock of this process, in milliseconds since 1970 (UTC).
     pub now_ms: fn() -> u64,
-    /// This DB agent ([`super::procedures::agent_number`]).
+    /// Number of this DB agent ([`super::procedures::agent_number`]).
     pub agent: u64,
 }
 
@@ -49,68 +54,42 @@ impl Default for PoolConfig {
     }
 }
 
-/// The system's wall clock. A clock before 1970 is 1970.
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Why a pool did not start.
+/// Error of [`Pool::start`].
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The password hash cannot be what it is configured to be.
+    /// The configured password hash is impossible.
     #[error(transparent)]
     Password(#[from] PasswordError),
-    /// The system gives no thread.
-    #[error("cannot start a DB thread: {0}. Look at the limits on processes (ulimit -u) and memory")]
+    /// The system refuses a thread.
+    #[error("cannot start a DB thread: {0}. Check the limits on processes (ulimit -u) and memory")]
     Thread(#[from] io::Error),
 }
 
-/// A job that was not accepted; it comes back whole.
+/// A job that was not accepted. It is returned whole.
 #[derive(Debug, Error)]
 pub enum Rejected<T> {
-    /// Its queue is full: the peer is to try again later. A release, list or renewal must not be
-    /// forgotten all the same: keep it, or cut the link to the process it is about, which
-    /// then reports anew what it holds.
-    #[error("the database has too much to do: its queue is full")]
+    /// The queue of the job is full, and the peer should try again later. A control request must
+    /// not be lost: keep it, or close the link of its process, which sends a new list of claims on
+    /// its next link.
+    #[error("the database is overloaded: the queue is full")]
     Full(Job<T>),
     /// The pool is shut down.
     #[error("the DB agent is shutting down")]
     Closed(Job<T>),
 }
 
-/// What the pool has done since its start.
-#[derive(Debug, Default)]
-pub struct PoolStats {
-    /// Requests done, whatever their outcome.
-    pub served: AtomicU64,
-    /// Requests that a fault kept from being done.
-    pub failed: AtomicU64,
-    /// Requests answered TryAgainLater undone: too late, or no connection to any database.
-    pub expired: AtomicU64,
-    /// Requests not accepted because their queue was full.
-    pub rejected: AtomicU64,
-    /// Times that a release, list or renewal failed and stayed to be done again, or that another
-    /// request was begun again over a new connection.
-    pub retried: AtomicU64,
-    /// Connections made.
-    pub connections: AtomicU64,
-    /// Threads that have a connection now.
-    pub connected: AtomicUsize,
-}
-
-/// DB threads `db-0`, `db-1`, .. and the requests that wait for them.
+/// DB threads `db-0`, `db-1`, .. and their queue.
 ///
-/// Dropping it shuts it down without waiting for what is queued.
+/// Dropping a pool shuts it down without executing the queued requests.
 pub struct Pool<T: Send + 'static> {
     shared: Arc<Shared<T>>,
     threads: Mutex<Vec<JoinHandle<Result<(), DbError>>>>,
 }
 
 impl<T: Send + 'static> Pool<T> {
-    /// Starts the threads. Each makes its connection with `factory`, now and whenever it is lost,
-    /// trying for ever; the pool works before the first connection is there. `sink` is called on
-    /// the DB threads and may block for a moment; it may submit.
+    /// Starts the threads. Each opens its connection with `factory` and reopens a lost one, without
+    /// limit; the pool accepts requests before the first connection exists. `sink` runs on the DB
+    /// threads; it may block briefly, and may submit.
     pub fn start(
         config: &PoolConfig,
         factory: impl Fn() -> Result<Box<dyn Procedures>, DbError> + Send + Sync + 'static,
@@ -137,9 +116,9 @@ impl<T: Send + 'static> Pool<T> {
     pub fn try_submit(&self, job: Job<T>) -> Result<(), Rejected<T>> {
         match self.shared.queue.push(job) {
             Ok(()) => {
-                // The threads may have ended between the queue's look at its gate and the push.
+                // The last thread may have ended between the queue's check and the push.
                 if self.shared.queue.is_finished() {
-                    self.turn_rest_away();
+                    self.refuse_queued();
                 }
                 Ok(())
             }
@@ -151,17 +130,17 @@ impl<T: Send + 'static> Pool<T> {
         }
     }
 
-    /// Requests that wait.
+    /// Number of queued requests.
     pub fn depth(&self) -> usize {
         self.shared.queue.len()
     }
 
-    /// The counters.
+    /// Counters of the pool.
     pub fn stats(&self) -> &PoolStats {
         &self.shared.stats
     }
 
-    /// Takes no more requests, does what is queued until `deadline`, answers the rest TryAgainLater,
+    /// Closes the queue, executes queued requests until `deadline`, answers the rest TryAgainLater,
     /// closes the databases and joins the threads. Returns the first error of closing a database.
     pub fn shutdown(&self, deadline: Instant) -> Result<(), DbError> {
         self.shared.queue.close(deadline);
@@ -169,26 +148,25 @@ impl<T: Send + 'static> Pool<T> {
         for thread in std::mem::take(&mut *self.threads.lock()) {
             match thread.join() {
                 Ok(result) => closed = closed.and(result),
-                // A fault of the program: not to be swallowed here.
+                // A bug in the program must not be swallowed here.
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
         self.shared.queue.finish();
-        self.turn_rest_away();
+        self.refuse_queued();
         closed
     }
 
-    fn turn_rest_away(&self) {
+    fn refuse_queued(&self) {
         for job in self.shared.queue.drain() {
-            self.shared.turn_away(job);
+            self.shared.refuse(job);
         }
     }
 }
 
 impl<T: Send + 'static> Drop for Pool<T> {
     fn drop(&mut self) {
-        // After a `shutdown` there is nothing left to do. While a panic goes through, joining
-        // could wait for ever.
+        // Does nothing after a `shutdown`. During a panic joining could block forever.
         if !thread::panicking()
             && let Err(error) = self.shutdown(Instant::now())
         {
@@ -206,7 +184,5 @@ impl<T: Send + 'static> fmt::Debug for Pool<T> {
     }
 }
 
-#[cfg(test)]
-mod scripted;
 #[cfg(test)]
 mod tests;

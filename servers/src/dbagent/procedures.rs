@@ -1,13 +1,12 @@
-//! The DB agent's stored procedures, whatever database runs them.
+//! The stored procedures of the DB agent, independent of the database that runs them.
 //!
-//! [`Procedures`] has one method for each procedure of sql/README.md, which
-//! sets out names, parameters, results and comparison rules for all dialects.
-//! [`super::suite`] is the test that every implementation has to pass.
+//! [`Procedures`] has one method for each procedure of sql/README.md, which defines names,
+//! parameters, results and comparison rules for all dialects. Every implementation has to pass
+//! [`super::suite`].
 //!
-//! Numbers: accounts, claims, instances and experience points are `u64` here and
-//! signed 64-bit columns there, bit for bit the same; SQL only ever compares
-//! them for equality. Times are milliseconds since 1970 (UTC) and saturate at
-//! the column's maximum.
+//! Accounts, claims, instances and experience points are `u64` here and signed 64-bit columns in
+//! SQL, bit for bit. SQL compares them for equality only, except that `p_Agent_Start` divides agent
+//! numbers. Times are milliseconds since 1970 (UTC) and saturate at the column's maximum.
 
 use std::fmt;
 
@@ -15,168 +14,170 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 use throng_core::wire::packets::{Character, Claim, Outcome};
 
-/// An account as the database has it.
+/// An account as stored in the database.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Account {
-    /// The account's number.
+    /// Number of the account.
     pub account: u64,
-    /// Its id as it was typed at the sign-up.
+    /// Id as typed at the sign-up.
     pub id: String,
-    /// Its password's hash, a PHC string.
+    /// Hash of the password, a PHC string.
     pub password_hash: String,
 }
 
 impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A hash is not a password, but whoever reads it can begin guessing.
+        // A hash is not a password, but a reader of the log could start guessing from it.
         write!(f, "Account {{ account: {}, id: {:?}, password_hash: [secret] }}", self.account, self.id)
     }
 }
 
-/// An account to be made.
+/// An account to insert.
 #[derive(Clone, Copy)]
 pub struct NewAccount<'a> {
-    /// The id as typed, stored exactly.
+    /// Id as typed; stored exactly.
     pub id: &'a str,
-    /// The id's comparison key ([`crate::rules`]); no two accounts have the same.
+    /// Comparison key of the id ([`crate::rules`]), unique among accounts.
     pub id_key: &'a str,
-    /// The password's hash, a PHC string.
+    /// Hash of the password, a PHC string.
     pub password_hash: &'a str,
-    /// Now.
+    /// Time of the insert, in milliseconds since 1970 (UTC).
     pub now_ms: u64,
 }
 
-/// A character to be made.
+/// A character to insert.
 #[derive(Clone, Copy)]
 pub struct NewCharacter<'a> {
-    /// The account it belongs to.
+    /// Account of the character.
     pub account: u64,
-    /// The name as typed, stored exactly.
+    /// Name as typed; stored exactly.
     pub name: &'a str,
-    /// The name's comparison key ([`crate::rules`]); no two characters have the same.
+    /// Comparison key of the name ([`crate::rules`]), unique among characters.
     pub name_key: &'a str,
-    /// Now.
+    /// Time of the insert, in milliseconds since 1970 (UTC).
     pub now_ms: u64,
 }
 
-/// How [`Procedures::account_insert`] went.
+/// Result of [`Procedures::account_insert`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccountInsert {
-    /// Made, with this number.
+    /// The account was inserted with this number.
     Inserted(u64),
     /// Another account has the key.
     IdTaken,
 }
 
-/// How [`Procedures::character_insert`] went. When several apply, the first of
-/// `NoSuchAccount`, `CharacterExists`, `NameTaken` is said.
+/// Result of [`Procedures::character_insert`]. If several refusals apply, the first of
+/// `NoSuchAccount`, `CharacterExists`, `NameTaken` is returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CharacterInsert {
-    /// Made, with this number.
+    /// The character was inserted with this number.
     Inserted(u64),
-    /// There is no such account.
+    /// The account does not exist.
     NoSuchAccount,
-    /// The account has a character already.
+    /// The account already has a character.
     CharacterExists,
     /// Another character has the key.
     NameTaken,
 }
 
-/// A server process, by way of the DB agent that it is linked to.
+/// A server process together with the DB agent that it is linked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Holder {
-    /// The server process.
+    /// Number of the server process.
     pub instance: u64,
-    /// The DB agent ([`agent_number`]).
+    /// Number of the DB agent ([`agent_number`]).
     pub agent: u64,
 }
 
-/// The number of a DB agent's process: the upper half is that of the agent's name, the lower one is drawn at its
-/// start. So a new process of the same name knows its predecessors' leases ([`Procedures::agent_start`]).
+/// Returns the number of a DB agent's process. The upper 32 bits follow from the agent's name and
+/// the lower ones are `drawn` at its start, so that a new process finds the leases of its
+/// predecessors ([`Procedures::agent_start`]).
 pub fn agent_number(name: &str, drawn: u32) -> u64 {
     let digest = Sha256::digest(name.as_bytes());
-    // 31 bits, so that the number is positive as the databases see it.
+    // 31 bits: the number is positive as a signed column.
     let half = u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3] & 0x7f]);
     u64::from(half) << 32 | u64::from(drawn)
 }
 
-/// A claim and the server process that holds it.
+/// A claim and its holder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
-    /// The process.
+    /// The server process that holds the claim.
     pub instance: u64,
-    /// What it holds.
+    /// The claim.
     pub claim: Claim,
 }
 
-/// How [`Procedures::online_claim`] went.
+/// Result of [`Procedures::online_claim`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OnlineClaim {
     /// The instance holds the claim.
     Claimed {
-        /// The valid claim that had to go for it, with `take_over`.
+        /// The valid claim that was replaced (`take_over` only).
         displaced: Option<Held>,
     },
-    /// The account is online.
+    /// Another valid claim exists.
     AlreadyOnline,
-    /// The instance has no valid lease, so its claim would count for nothing: renew first.
+    /// The instance has no valid lease, under which its claim could be valid. Renew the lease
+    /// first.
     NoLease,
 }
 
-/// The claims that a server process holds.
+/// All claims of a server process.
 #[derive(Debug, Clone, Copy)]
 pub struct HeldList<'a> {
-    /// Who holds them, and over which DB agent it says so.
+    /// The process that holds them, and the DB agent to which it sent the list.
     pub holder: Holder,
-    /// The number of the list: the process counts its lists, over whatever link it sends them.
+    /// Number of the list. The process counts its lists across all its links.
     pub number: u64,
-    /// Whether nothing was asked over this link before. Then whatever came to the process by way of this agent and is
-    /// not in the list is a leftover of an earlier link.
+    /// True for the first list over a link. Claims that the process obtained through this agent and
+    /// does not list are then left over from an earlier link.
     pub is_first: bool,
     /// The claims.
     pub claims: &'a [Claim],
 }
 
-/// How [`Procedures::online_transfer`] went.
+/// Result of [`Procedures::online_transfer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transfer {
-    /// The new instance holds the claim (or held it already).
+    /// The new instance holds the claim, perhaps since before.
     Moved,
-    /// There is no such claim any more.
+    /// The claim does not exist any more.
     Lost,
-    /// The new instance has no valid lease; the claim stays where it is.
+    /// The new instance has no valid lease; the claim stays with its holder.
     NoLease,
 }
 
-/// The stored procedures, over one connection.
+/// The stored procedures over one connection.
 ///
-/// An account is online while a valid claim for it exists. A claim is held by one server process
-/// by way of one DB agent; it is valid while the lease is that this agent gave this process. So
-/// whoever dies without a word, process or agent, loses its claims at the lease's end, unless the
-/// process lists them with another agent.
+/// An account is online while a valid claim on it exists. A claim is held by one server process
+/// through one DB agent and is valid while the lease lasts that this agent gave the process. A
+/// process or an agent that dies silently therefore loses its claims when the lease ends, unless
+/// the process lists them with another agent.
 ///
-/// Uniqueness is the schema's business: no implementation looks first and
-/// inserts then. Every procedure happens entirely or not at all. All but the
-/// two inserts may be repeated without harm, with the same answer.
+/// Uniqueness is decided by constraints: no implementation looks first and inserts then. Every
+/// procedure takes effect entirely or not at all. All except the two inserts may be repeated with
+/// the same result.
 pub trait Procedures: Send {
-    /// `p_Clock_Select`: the database's clock, in milliseconds since 1970 (UTC). With several DB agents
-    /// it is the one by which leases are measured.
+    /// `p_Clock_Select`: returns the database's clock in milliseconds since 1970 (UTC), by which
+    /// leases are measured.
     fn clock(&mut self) -> Result<u64, DbError>;
 
-    /// `p_AccountData_Select`: the account with this key.
+    /// `p_AccountData_Select`: returns the account with this key.
     fn account_select(&mut self, id_key: &str) -> Result<Option<Account>, DbError>;
 
-    /// `p_AccountData_Insert`: makes an account; durable when it returns.
+    /// `p_AccountData_Insert`: inserts an account; durable on return.
     fn account_insert(&mut self, new: &NewAccount<'_>) -> Result<AccountInsert, DbError>;
 
-    /// `p_Character_Select`: the account's character.
+    /// `p_Character_Select`: returns the character of an account.
     fn character_select(&mut self, account: u64) -> Result<Option<Character>, DbError>;
 
-    /// `p_Character_Insert`: makes a character of level 1; durable when it returns.
+    /// `p_Character_Insert`: inserts a character of level 1; durable on return.
     fn character_insert(&mut self, new: &NewCharacter<'_>) -> Result<CharacterInsert, DbError>;
 
-    /// `p_Online_Claim`: calls `claim.account` online, for `holder`. Any other valid claim is in
-    /// the way, the same instance's too; with `take_over` it is replaced.
+    /// `p_Online_Claim`: claims `claim.account` for `holder`. Any other valid claim, also one of
+    /// the same instance, is a refusal without `take_over` and is replaced with it.
     fn online_claim(
         &mut self,
         claim: &Claim,
@@ -185,25 +186,25 @@ pub trait Procedures: Send {
         now_ms: u64,
     ) -> Result<OnlineClaim, DbError>;
 
-    /// `p_Online_Transfer`: moves the claim from whoever holds it to `to`.
+    /// `p_Online_Transfer`: moves the claim from its present holder to `to`.
     fn online_transfer(&mut self, claim: &Claim, to: Holder, now_ms: u64) -> Result<Transfer, DbError>;
 
-    /// `p_Online_Release`: gives the claim up, if `instance` holds it. Says whether it did.
+    /// `p_Online_Release`: releases the claim if `instance` holds it. Returns true if it did.
     fn online_release(&mut self, claim: &Claim, instance: u64) -> Result<bool, DbError>;
 
-    /// `p_Online_Sync`: compares a list of claims with what is known, and renews the holder's lease.
+    /// `p_Online_Sync`: compares a list of claims with the database and renews the holder's lease.
+    /// Returns the void claims: the listed ones whose account has a valid claim of another number.
     ///
-    /// With `is_first`, claims of this holder that are not listed are released. Listed claims whose account
-    /// nobody validly holds are taken up, and those that the process holds by way of another agent
-    /// come over to this one. Returned are the listed claims whose account is another
-    /// login's by now. A listed claim that moved on to another instance stays there and
-    /// is not returned: it is the same login. Listed claims with the number 0 are left out.
+    /// With `is_first`, releases the claims of this holder that are not listed. Takes up listed
+    /// claims whose account has no valid claim, and moves those that the process holds through
+    /// another agent to this one. A listed claim that another instance has taken over by transfer
+    /// stays there and is not void. Listed claims with the number 0 are ignored.
     ///
-    /// Lists of one process may come over several agents, and in any order. Where a later one has been compared
-    /// already, that one took all claims over; then nothing of this list is taken up, nothing is returned, and with
-    /// `is_first` whatever is left of this holder's claims is released.
+    /// Lists of one process may arrive through several agents in any order. After a later list an
+    /// earlier one counts as empty: the later one has already moved all claims. With `is_first`
+    /// that releases the remaining claims of this holder.
     ///
-    /// Also removes a bounded number of claims and leases of long dead processes.
+    /// Also removes a bounded number of claims and leases of processes that died long ago.
     fn online_sync(
         &mut self,
         list: &HeldList<'_>,
@@ -211,65 +212,67 @@ pub trait Procedures: Send {
         lease_until_ms: u64,
     ) -> Result<Vec<Claim>, DbError>;
 
-    /// `p_Holder_Renew`: the lease of `holder` ends at `lease_until_ms`, be that later or
-    /// sooner than before: what a wrong clock wrote is put right by the next renewal.
+    /// `p_Holder_Renew`: sets the end of `holder`'s lease to `lease_until_ms`, later or earlier
+    /// than before. A renewal thus corrects a lease that was written by a wrong clock.
     fn holder_renew(&mut self, holder: Holder, lease_until_ms: u64) -> Result<(), DbError>;
 
-    /// `p_Agent_Start`: leases that earlier processes of this agent's name gave end at `until_ms` at the latest.
-    /// The servers that were linked to them link up again, and those that died with them do not keep their
-    /// accounts online for the rest of a whole lease.
+    /// `p_Agent_Start`: ends leases that earlier processes of this agent's name gave at `until_ms`
+    /// at the latest. Their servers link up again until then; accounts of servers that died with
+    /// them do not stay online for the rest of a whole lease.
     fn agent_start(&mut self, agent: u64, until_ms: u64) -> Result<(), DbError>;
 
-    /// Closes the connection. Dropping it does the same, but cannot say what went wrong.
+    /// Closes the connection. Dropping it does the same without reporting errors.
     fn close(self: Box<Self>) -> Result<(), DbError>;
 }
 
-/// How long a lease must be over before its row, and claims under it, are removed.
+/// Time after the end of a lease, in milliseconds, until its row and the claims under it are
+/// removed.
 pub const PRUNE_AFTER_MS: u64 = 60 * 60 * 1000;
-/// Claims of dead instances that one [`Procedures::online_sync`] removes at most.
+/// Upper bound of claims that one [`Procedures::online_sync`] removes.
 pub const PRUNE_CLAIMS_MAX: u32 = 1024;
-/// Leases that one [`Procedures::online_sync`] removes at most.
+/// Upper bound of leases that one [`Procedures::online_sync`] removes.
 pub const PRUNE_HOLDERS_MAX: u32 = 16;
 
-/// What kind of thing went wrong in a database.
+/// Kind of a database fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
-    /// Somebody else had it locked for longer than we wait.
+    /// Another connection held a lock for longer than the timeout.
     Busy,
-    /// The connection is broken or could not be made. Whether a statement under way was done is not known.
+    /// The connection is broken or could not be opened. A statement in progress may have taken
+    /// effect.
     Lost,
-    /// It fell victim to a deadlock or to another transaction, and was undone. Again, it may work.
+    /// The transaction was rolled back because of a deadlock or a conflict. A retry may succeed.
     Conflict,
-    /// No space left.
+    /// The disk or the database is full.
     Full,
-    /// It cannot be written.
+    /// The database is read-only.
     ReadOnly,
-    /// The login, or what its user may do.
+    /// The login failed, or its user lacks a permission.
     Denied,
-    /// The driver cannot be loaded, or does not take the settings.
+    /// The driver cannot be loaded, or rejects the settings.
     Driver,
-    /// Its content is no database, or a broken one.
+    /// The file is damaged or no database.
     Damaged,
-    /// Its tables are not those that this program needs.
+    /// The schema is not the one that this program needs.
     Schema,
-    /// A record holds what it cannot hold.
+    /// A record holds an impossible value.
     BadRecord,
-    /// Anything else that the database objects to.
+    /// Any other error that the database reports.
     Refused,
 }
 
 impl Fault {
-    /// Whether it may be gone when the same is tried again later.
+    /// Returns true if a later retry may succeed.
     pub fn passes(self) -> bool {
         matches!(self, Self::Busy | Self::Lost | Self::Conflict | Self::Full)
     }
 
-    /// Whether only a new connection can help.
+    /// Returns true if only a new connection can help.
     pub fn breaks_connection(self) -> bool {
         self == Self::Lost
     }
 
-    /// What the peer that asked is told.
+    /// Outcome that the peer is told.
     pub fn outcome(self) -> Outcome {
         match self {
             Self::Busy | Self::Lost | Self::Conflict => Outcome::TryAgainLater,
@@ -279,48 +282,50 @@ impl Fault {
 
     fn what_and_advice(self) -> (&'static str, &'static str) {
         match self {
-            Self::Busy => ("the database is busy", "it will be tried again"),
-            Self::Lost => ("there is no connection to the database", "a new one will be made"),
-            Self::Conflict => ("another transaction was in the way", "it will be tried again"),
+            Self::Busy => ("the database is busy", "the request will be retried"),
+            Self::Lost => ("there is no connection to the database", "a new one will be opened"),
+            Self::Conflict => ("another transaction was in the way", "the request will be retried"),
             Self::Denied => (
-                "the database does not let us",
+                "the database does not let us do this",
                 "check user and password, and grant what sql/<dialect>/agent_role.sql grants",
             ),
             Self::Driver => {
                 ("the ODBC driver does not work", "check the section [odbc] of the configuration")
             }
-            Self::Full => ("the database has no space left", "free some on its disk, or raise its limit"),
+            Self::Full => ("the database is full", "free space on its disk, or raise its limit"),
             Self::ReadOnly => (
-                "the database cannot be written",
-                "check the owner and mode of its file and directory, and how the file system is mounted",
+                "the database is read-only",
+                "check the owner and mode of its file and directory, and the mount options",
             ),
             Self::Damaged => (
                 "the database is damaged",
                 "stop the servers, keep a copy of the file, and restore the last backup",
             ),
-            Self::Schema => ("the database lacks what this version needs", "run `throng db migrate`"),
+            Self::Schema => ("the schema is not the one of this version", "run `throng db migrate`"),
             Self::BadRecord => {
                 ("a record holds an impossible value", "look at what else writes to this database")
             }
-            Self::Refused => ("the database refused", "this is a fault of the program: please report it"),
+            Self::Refused => {
+                ("the database refused the statement", "this is a bug in the program: please report it")
+            }
         }
     }
 }
 
-/// A procedure did not run: what was wrong, where, and what to do.
+/// Error of a procedure: the fault, its place, and advice.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{place}: {}: {detail} ({})", fault.what_and_advice().0, fault.what_and_advice().1)]
 pub struct DbError {
-    /// The kind of fault.
+    /// Kind of the fault.
     pub fault: Fault,
-    /// The procedure, or the file.
+    /// The procedure or the file.
     pub place: String,
-    /// The database's own words; never a value that a client sent.
+    /// The database's message; never contains a value that a client sent.
     pub detail: String,
 }
 
 impl DbError {
-    /// A fault at a place.
+    /// Creates the error of a fault at a place.
     pub fn new(fault: Fault, place: impl Into<String>, detail: impl fmt::Display) -> Self {
         Self { fault, place: place.into(), detail: detail.to_string() }
     }
@@ -331,17 +336,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_says_what_where_and_what_to_do() {
+    fn an_error_has_place_fault_and_advice() {
         let error = DbError::new(Fault::Full, "p_AccountData_Insert", "database or disk is full");
         assert_eq!(
             error.to_string(),
-            "p_AccountData_Insert: the database has no space left: database or disk is full \
-             (free some on its disk, or raise its limit)"
+            "p_AccountData_Insert: the database is full: database or disk is full \
+             (free space on its disk, or raise its limit)"
         );
     }
 
     #[test]
-    fn an_agent_is_known_by_its_name() {
+    fn agent_numbers_of_one_name_share_a_half() {
         let [first, second] = [1, u32::MAX].map(|drawn| agent_number("dbagent-1", drawn));
         assert_eq!(first >> 32, second >> 32);
         assert_ne!(first, second);
@@ -350,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_is_not_shown() {
+    fn debug_output_hides_the_hash() {
         let account = Account { account: 1, id: "bob".into(), password_hash: "$argon2id$x".into() };
         assert!(!format!("{account:?}").contains("argon2id"));
     }

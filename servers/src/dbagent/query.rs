@@ -1,8 +1,7 @@
-//! Calls of stored procedures and what comes back: the procedure by name, its parameters
-//! bound (a value never becomes part of a statement's text), rows as typed records.
+//! Calls of stored procedures as typed data: name, bound parameters and rows.
 //!
-//! The table of [`procedures`] is that of sql/README.md; a test holds the two, and the
-//! declarations in `sql/`, against each other.
+//! Values are always bound and never become part of a statement's text. A test compares the table
+//! of [`procedures`] with sql/README.md and with the declarations in `sql/`.
 
 use std::fmt;
 
@@ -10,43 +9,43 @@ use throng_core::wire::packets::{Character, Claim, Name};
 
 use super::procedures::{Account, DbError, Fault, Held};
 
-/// What a parameter or a column holds.
+/// Type of a parameter or a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A signed 64-bit number: BIGINT.
+    /// Signed 64-bit number: BIGINT.
     Number,
-    /// A small number, a flag or a result code: INTEGER.
+    /// Small number, flag or result code: INTEGER.
     Small,
-    /// A text of at most so many UTF-16 units: NVARCHAR(n) in T-SQL.
+    /// Text of at most this many UTF-16 units: NVARCHAR(n) in T-SQL.
     Text(usize),
 }
 
-/// A stored procedure.
+/// Declaration of a stored procedure.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Procedure {
-    /// Its name, the same in every dialect.
+    /// Name, the same in every dialect.
     pub name: &'static str,
-    /// Its parameters, in order.
+    /// Parameters in order.
     pub parameters: &'static [(&'static str, Kind)],
-    /// The columns of its rows, in order.
+    /// Columns of a row in order.
     pub columns: &'static [(&'static str, Kind)],
 }
 
-/// A procedure with what it is to be called with.
+/// A procedure and the arguments of a call.
 #[derive(Debug, Clone)]
 pub struct QueryStatement<'a> {
     /// The procedure.
     pub procedure: &'static Procedure,
-    /// One for each parameter.
+    /// One argument for each parameter.
     pub arguments: Vec<Value<'a>>,
 }
 
-/// A value bound to a parameter.
+/// Value bound to a parameter.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Value<'a> {
-    /// For [`Kind::Number`] and [`Kind::Small`].
+    /// Value of a [`Kind::Number`] or [`Kind::Small`].
     Number(i64),
-    /// For [`Kind::Text`].
+    /// Value of a [`Kind::Text`].
     Text(&'a str),
 }
 
@@ -54,37 +53,37 @@ impl fmt::Debug for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Number(number) => write!(f, "{number}"),
-            // It may be a password's hash.
+            // The text may be the hash of a password.
             Self::Text(text) => write!(f, "[text of {} bytes]", text.len()),
         }
     }
 }
 
 impl<'a> QueryStatement<'a> {
-    /// A call of `procedure`.
+    /// Creates a call of `procedure`.
     pub fn new(procedure: &'static Procedure, arguments: &[Value<'a>]) -> Self {
         debug_assert_eq!(procedure.parameters.len(), arguments.len(), "{}", procedure.name);
         Self { procedure, arguments: arguments.to_vec() }
     }
 
-    /// Each argument with the kind of its parameter.
+    /// Yields each argument with the type of its parameter.
     pub fn bindings(&self) -> impl Iterator<Item = (Value<'a>, Kind)> {
         self.arguments.iter().zip(self.procedure.parameters).map(|(value, (_, kind))| (*value, *kind))
     }
 }
 
-/// A field of a row.
+/// Field of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Field {
     /// NULL.
     Null,
-    /// A number of either size.
+    /// Number of either size.
     Number(i64),
-    /// A text.
+    /// Text.
     Text(String),
 }
 
-/// A row, its fields in the order of the columns.
+/// Row of a result, with fields in the order of the columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryRecord {
     place: &'static str,
@@ -92,68 +91,71 @@ pub struct QueryRecord {
 }
 
 impl QueryRecord {
-    /// A row that `place` (a procedure) returned.
+    /// Creates a row that the procedure `place` returned.
     pub fn new(place: &'static str, fields: Vec<Field>) -> Self {
         Self { place, fields }
     }
 
-    /// The number in column `at` (from 0), or None when it is NULL.
-    pub fn optional(&self, at: usize) -> Result<Option<i64>, DbError> {
+    /// Returns the number in column `at` (from 0), or `None` for NULL.
+    pub fn optional_number(&self, at: usize) -> Result<Option<i64>, DbError> {
         match self.fields.get(at) {
             Some(Field::Number(number)) => Ok(Some(*number)),
             Some(Field::Null) => Ok(None),
-            found => Err(self.bad(at, "a number", found)),
+            found => Err(self.mismatch(at, "a number", found)),
         }
     }
 
-    /// The number in column `at` (from 0).
+    /// Returns the number in column `at` (from 0).
     pub fn number(&self, at: usize) -> Result<i64, DbError> {
-        self.optional(at)?.ok_or_else(|| self.bad(at, "a number", Some(&Field::Null)))
+        self.optional_number(at)?.ok_or_else(|| self.mismatch(at, "a number", Some(&Field::Null)))
     }
 
-    /// The unsigned number whose bits are in column `at` (from 0).
+    /// Returns the unsigned number whose bits are in column `at` (from 0).
     pub fn bits(&self, at: usize) -> Result<u64, DbError> {
         self.number(at).map(from_bits)
     }
 
-    /// The text in column `at` (from 0).
+    /// Returns the text in column `at` (from 0).
     pub fn text(&self, at: usize) -> Result<&str, DbError> {
         match self.fields.get(at) {
             Some(Field::Text(text)) => Ok(text),
-            found => Err(self.bad(at, "a text", found)),
+            found => Err(self.mismatch(at, "a text", found)),
         }
     }
 
-    fn bad(&self, at: usize, wanted: &str, found: Option<&Field>) -> DbError {
+    fn mismatch(&self, at: usize, wanted: &str, found: Option<&Field>) -> DbError {
         let found = match found {
             None => "missing",
             Some(Field::Null) => "NULL",
             Some(Field::Number(_)) => "a number",
             Some(Field::Text(_)) => "a text",
         };
-        self.impossible(format!("column {} should be {wanted} and is {found}", at + 1))
+        self.bad_record(format!("column {} should be {wanted} and is {found}", at + 1))
     }
 
-    /// The error that this record cannot be.
-    pub fn impossible(&self, why: impl fmt::Display) -> DbError {
+    /// Returns the error for an impossible value in this row.
+    pub fn bad_record(&self, why: impl fmt::Display) -> DbError {
         DbError::new(Fault::BadRecord, self.place, why)
     }
 }
 
 impl Account {
-    /// The account in a row of `account, id, password_hash`.
+    /// Reads a row of `account, id, password_hash`.
     pub(super) fn read(row: &QueryRecord) -> Result<Self, DbError> {
-        let (id, password_hash) = (row.text(1)?.to_owned(), row.text(2)?.to_owned());
-        Ok(Self { account: row.bits(0)?, id, password_hash })
+        Ok(Self {
+            account: row.bits(0)?,
+            id: row.text(1)?.to_owned(),
+            password_hash: row.text(2)?.to_owned(),
+        })
     }
 }
 
 impl QueryRecord {
-    /// The character in a row of `character, name, level, experience`.
+    /// Reads a row of `character, name, level, experience`.
     pub(super) fn character(&self) -> Result<Character, DbError> {
         let id = self.bits(0)?;
         let bad =
-            |what: &str, why: &dyn fmt::Display| self.impossible(format!("{what} of character {id}: {why}"));
+            |what: &str, why: &dyn fmt::Display| self.bad_record(format!("{what} of character {id}: {why}"));
         let name = Name::new(self.text(1)?).map_err(|error| bad("name", &error))?;
         let level = u32::try_from(self.number(2)?).map_err(|error| bad("level", &error))?;
         Ok(Character { id, name, level, experience: self.bits(3)? })
@@ -161,34 +163,34 @@ impl QueryRecord {
 }
 
 impl Held {
-    /// Who was displaced on an account, by the columns for claim and instance: nobody where they are NULL.
+    /// Reads the displaced claim of an account from its columns; `None` if they are NULL.
     pub(super) fn read(account: u64, claim: Option<i64>, instance: Option<i64>) -> Option<Self> {
         let claim = Claim { account, id: from_bits(claim?) };
         Some(Self { instance: from_bits(instance?), claim })
     }
 }
 
-/// An unsigned number as a column holds it, bit for bit.
+/// Converts an unsigned number to a column's value, bit for bit.
 pub fn to_bits(number: u64) -> i64 {
     number.cast_signed()
 }
 
-/// The number that [`to_bits`] gave.
+/// Inverse of [`to_bits`].
 pub fn from_bits(bits: i64) -> u64 {
     bits.cast_unsigned()
 }
 
-/// A time as a column holds it, at most its maximum.
+/// Converts a time to a column's value, saturating at its maximum.
 pub fn to_ms(time: u64) -> i64 {
     i64::try_from(time).unwrap_or(i64::MAX)
 }
 
-/// The time that [`to_ms`] gave; what is before 1970 is 1970.
+/// Inverse of [`to_ms`]; a time before 1970 becomes 0.
 pub fn from_ms(time: i64) -> u64 {
     u64::try_from(time).unwrap_or(0)
 }
 
-/// Every procedure.
+/// Declarations of all procedures.
 pub mod procedures {
     use super::Kind::{Number, Small, Text};
     use super::Procedure;
@@ -203,7 +205,7 @@ pub mod procedures {
                     columns: &[$(($column, $of)),*],
                 };
             )*
-            /// All of them.
+            /// All procedures.
             pub static ALL: &[&Procedure] = &[$(&$ident),*];
         };
     }
@@ -245,7 +247,7 @@ pub mod procedures {
 
 /// Claims in one call of `p_Online_List`: as many as fit into an NVARCHAR(4000).
 pub const LIST_CLAIMS: usize = 100;
-/// UTF-16 units of such a page: two numbers of 20 characters a claim.
+/// UTF-16 units of a full page: each claim takes two numbers of 20 characters.
 pub const LIST_UNITS: usize = LIST_CLAIMS * 40;
 
 #[cfg(test)]

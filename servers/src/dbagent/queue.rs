@@ -1,9 +1,9 @@
-//! Where requests wait for a DB thread.
+//! The queue between content threads and DB threads: bounded lanes, lock-free to push to. Idle
+//! threads park.
 //!
-//! Three kinds of lanes, all bounded and lock-free to push to. Threads without
-//! work park. The control lanes are taken by one thread at a time each,
-//! so that what one process reports about itself keeps its order:
-//! a release overtaken by an older list of claims would leave a ghost online.
+//! One thread at a time has the turn on a control lane, so the requests of one process keep their
+//! order. Without that order an old list of claims could overtake a release and leave the account
+//! online.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant};
@@ -13,16 +13,16 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::request::{Job, Lane};
 
-/// Control lanes; an instance always uses the same one. A login server and a chat server
-/// seldom share one then, and more would not help a database with one writer.
+/// Number of control lanes. Requests of an instance always use the same lane. A login and a chat
+/// server seldom share one of four, and more lanes would not help a database with one writer.
 const CONTROL_LANES: usize = 4;
 
-/// All lanes, and the threads that wait for them.
+/// Lanes of requests, and the DB threads that wait for them.
 pub(super) struct Queue<T> {
     control: [ControlLane<T>; CONTROL_LANES],
     quick: ArrayQueue<Job<T>>,
     hashing: ArrayQueue<Job<T>>,
-    /// Threads parked, or about to be. Changed only under `parking`.
+    /// Threads parked or about to park. Changed only under `parking`.
     sleepers: AtomicUsize,
     parking: Mutex<Closing>,
     work: Condvar,
@@ -31,42 +31,43 @@ pub(super) struct Queue<T> {
     finished: AtomicBool,
 }
 
-/// Until when a closing queue may still be worked on; `None` while it is open.
+/// Deadline for the work on a closed queue; `None` while the queue is open.
 type Closing = Option<Instant>;
 
 struct ControlLane<T> {
     waiting: ArrayQueue<Job<T>>,
-    /// Held by the thread whose turn it is. Inside: a job that was begun and has to be done again, first of all.
+    /// Held by the thread that has the turn. Contains the job to retry before any other of this
+    /// lane.
     turn: Mutex<Option<Job<T>>>,
 }
 
-/// What a thread gets to do.
+/// Work for a DB thread.
 pub(super) enum Task<'a, T> {
-    /// The turn on a control lane that had something waiting.
+    /// The turn on a control lane with a job waiting.
     Control(Turn<'a, T>),
-    /// A job of another lane.
+    /// A job of the quick or the hashing lane.
     Job(Job<T>),
 }
 
-/// One thread's turn on a control lane, for one job.
+/// The turn of one thread on a control lane, for one job.
 pub(super) struct Turn<'a, T> {
     waiting: &'a ArrayQueue<Job<T>>,
     first: MutexGuard<'a, Option<Job<T>>>,
 }
 
 impl<T> Turn<'_, T> {
-    /// The job to do.
+    /// Removes the next job of the lane.
     pub(super) fn take(&mut self) -> Option<Job<T>> {
         self.first.take().or_else(|| self.waiting.pop())
     }
 
-    /// It has to be done again, before any other of this lane.
+    /// Makes `job` the next job of the lane again.
     pub(super) fn put_back(&mut self, job: Job<T>) {
         *self.first = Some(job);
     }
 }
 
-/// Why a job was not taken.
+/// Reason for refusing a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     Full,
@@ -74,7 +75,8 @@ pub(super) enum Refusal {
 }
 
 impl<T> Queue<T> {
-    /// At most `capacity` jobs in each of the two common lanes and `control` in each control lane.
+    /// Creates lanes for `capacity` jobs (quick, hashing) and for `control` jobs (each control
+    /// lane).
     pub(super) fn new(capacity: usize, control: usize) -> Self {
         let lane = || ControlLane { waiting: ArrayQueue::new(control.max(1)), turn: Mutex::new(None) };
         Self {
@@ -90,7 +92,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Queues a job and wakes a thread for it.
+    /// Queues a job and wakes a thread for it. Gives the job back if its lane is full or the queue
+    /// closed.
     pub(super) fn push(&self, job: Job<T>) -> Result<(), (Refusal, Job<T>)> {
         if self.closed.load(Ordering::SeqCst) {
             return Err((Refusal::Closed, job));
@@ -109,10 +112,10 @@ impl<T> Queue<T> {
         &self.control[(instance % CONTROL_LANES as u64) as usize]
     }
 
-    /// Lets a parked thread look for work.
+    /// Wakes one parked thread, if any.
     pub(super) fn wake_one(&self) {
-        // Against the fence in `next`: either this load sees the sleeper, or the sleeper's last
-        // look sees what was pushed before.
+        // Pairs with the fence in `next`: either this load sees the sleeper, or the sleeper's last
+        // look sees the job that was pushed before.
         fence(Ordering::SeqCst);
         if self.sleepers.load(Ordering::Relaxed) > 0 {
             let _parking = self.parking.lock();
@@ -120,7 +123,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// The next thing to do, parking until there is one. `None`: the queue is closed and empty.
+    /// Returns the next work and parks until there is some. Returns `None` once the queue is closed
+    /// and empty.
     pub(super) fn next(&self) -> Option<Task<'_, T>> {
         loop {
             if let Some(task) = self.try_next() {
@@ -142,8 +146,8 @@ impl<T> Queue<T> {
     }
 
     fn try_next(&self) -> Option<Task<'_, T>> {
-        // A lane whose turn another thread has is that thread's business: it looks again
-        // after its turn.
+        // A lane whose turn another thread has is skipped: that thread looks at it again after its
+        // turn.
         let control = self.control.iter().find_map(|lane| {
             let first = lane.turn.try_lock()?;
             let has_work = first.is_some() || !lane.waiting.is_empty();
@@ -152,7 +156,7 @@ impl<T> Queue<T> {
         control.map(Task::Control).or_else(|| self.pop_common().map(Task::Job))
     }
 
-    /// The next job that is no control job.
+    /// Removes the next job of the quick lane, or of the hashing lane.
     pub(super) fn pop_common(&self) -> Option<Job<T>> {
         self.quick.pop().or_else(|| self.hashing.pop())
     }
@@ -164,17 +168,17 @@ impl<T> Queue<T> {
         !self.quick.is_empty() || !self.hashing.is_empty() || self.control.iter().any(waiting)
     }
 
-    /// The turn on each control lane in which jobs wait, as many times as jobs wait there now. Waits for other
-    /// threads' turns to end.
+    /// Yields a turn for each job that now waits in a control lane. Blocks until other threads end
+    /// their turns.
     pub(super) fn control_turns(&self) -> impl Iterator<Item = Turn<'_, T>> {
         self.control.iter().flat_map(|lane| {
-            // One more, for a job that another thread is at, or has put back.
+            // One more turn, for a job that another thread executes now or has put back.
             let waiting = lane.waiting.len() + usize::from(lane.waiting.is_empty() && lane.turn.is_locked());
             std::iter::repeat_with(|| Turn { waiting: &lane.waiting, first: lane.turn.lock() }).take(waiting)
         })
     }
 
-    /// Every job left, whoever's turn it is.
+    /// Removes all jobs. Blocks until other threads end their turns.
     pub(super) fn drain(&self) -> Vec<Job<T>> {
         let control = self.control.iter().flat_map(|lane| {
             let mut turn = Turn { waiting: &lane.waiting, first: lane.turn.lock() };
@@ -183,13 +187,13 @@ impl<T> Queue<T> {
         control.chain(std::iter::from_fn(|| self.pop_common())).collect()
     }
 
-    /// Jobs that wait in all lanes.
+    /// Number of jobs in all lanes.
     pub(super) fn len(&self) -> usize {
         let control: usize = self.control.iter().map(|lane| lane.waiting.len()).sum();
         control + self.quick.len() + self.hashing.len()
     }
 
-    /// Takes no more jobs. What waits may be worked on until `deadline`.
+    /// Closes the queue: new jobs are refused, queued ones may be executed until `deadline`.
     pub(super) fn close(&self, deadline: Instant) {
         let mut closing = self.parking.lock();
         self.closed.store(true, Ordering::SeqCst);
@@ -198,17 +202,18 @@ impl<T> Queue<T> {
         self.stop.notify_all();
     }
 
-    /// Whether the queue is closed and the time for what waited in it is over.
+    /// Returns true if the queue is closed and past its deadline.
     pub(super) fn is_overdue(&self) -> bool {
         self.closed.load(Ordering::Relaxed) && self.parking.lock().is_some_and(|end| Instant::now() >= end)
     }
 
-    /// Whether the queue is closed and nothing is left that a thread without a connection should stay for.
+    /// Returns true if the queue is closed and a thread without a connection has no reason to stay.
     pub(super) fn is_spent(&self) -> bool {
         self.closed.load(Ordering::Relaxed) && (!self.has_work() || self.is_overdue())
     }
 
-    /// Waits, for `pause` or until the queue is closed. A closed queue waits to its deadline at most.
+    /// Sleeps for `pause`, or until the queue closes. On a closed queue, sleeps until its deadline
+    /// at most.
     pub(super) fn pause(&self, pause: Duration) {
         let mut end = Instant::now() + pause;
         let mut closing = self.parking.lock();
@@ -223,13 +228,13 @@ impl<T> Queue<T> {
         }
     }
 
-    /// No thread works on the queue any more.
+    /// Marks the queue as left by all threads.
     pub(super) fn finish(&self) {
         self.finished.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
     }
 
-    /// Whether a job that was pushed just now may have come too late for every thread.
+    /// Returns true if a job pushed before this call may have missed the last thread.
     pub(super) fn is_finished(&self) -> bool {
         fence(Ordering::SeqCst);
         self.finished.load(Ordering::SeqCst)

@@ -1,4 +1,4 @@
-//! What the DB threads are asked and what they answer.
+//! Requests to the DB threads, and their answers.
 
 use std::time::Instant;
 
@@ -6,95 +6,97 @@ use throng_core::wire::packets::{Character, Claim, IdText, Outcome, PasswordText
 
 use super::procedures::Held;
 
-/// A piece of work for the DB threads.
+/// A request to the DB threads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
-    /// Check id and password and, if they are right, call the account online (`DbCheckPassword`).
+    /// Checks id and password, and claims the account if both are right (`DbCheckPassword`).
     CheckPassword {
-        /// The account's id.
+        /// Id of the account.
         id: IdText,
-        /// Its password.
+        /// Password of the account.
         password: PasswordText,
-        /// Whether an account that is online is taken over.
+        /// True to displace a valid claim on the account.
         take_over: bool,
         /// The login server process that gets the claim.
         instance: u64,
     },
-    /// Load an account's character, and move its claim to `instance` (`DbLoadCharacter`). Without a
-    /// character the claim stays where it is.
+    /// Loads the character of an account and moves the claim to `instance` (`DbLoadCharacter`). If
+    /// the account has no character, the claim stays with its holder.
     LoadCharacter {
         /// The claim.
         claim: Claim,
         /// The chat server process that gets it.
         instance: u64,
     },
-    /// Make an account (`DbSignUp`).
+    /// Creates an account (`DbSignUp`).
     SignUp {
-        /// The id wanted.
+        /// Requested id.
         id: IdText,
-        /// The password wanted.
+        /// Requested password.
         password: PasswordText,
     },
-    /// Check id and password (`DbVerifyAccount`).
+    /// Checks id and password (`DbVerifyAccount`).
     VerifyAccount {
-        /// The account's id.
+        /// Id of the account.
         id: IdText,
-        /// Its password.
+        /// Password of the account.
         password: PasswordText,
     },
-    /// Make a character (`DbCreateCharacter`).
+    /// Creates a character (`DbCreateCharacter`).
     CreateCharacter {
-        /// The account, verified before.
+        /// Account of the character, verified before.
         account: u64,
-        /// The name wanted.
+        /// Requested name.
         name: RequestedName,
     },
-    /// An account is not online any more (`DbReleaseClaim`).
+    /// Releases a claim (`DbReleaseClaim`).
     ReleaseClaim {
-        /// The claim given up.
+        /// The claim.
         claim: Claim,
         /// The process that held it.
         instance: u64,
     },
-    /// The claims that a process holds, all of them (`DbHeldClaims`, its pages put together). Renews its lease.
+    /// Compares all claims of a process with the database and renews its lease (`DbHeldClaims`, all
+    /// pages).
     SyncHeld {
         /// The process.
         instance: u64,
-        /// The list's number among those of the process.
+        /// Number of the list; each process counts its lists.
         list: u64,
-        /// Whether it is the first one over its link.
+        /// True for the first list over a link.
         is_first: bool,
-        /// What it holds.
+        /// All claims that the process holds.
         claims: Vec<Claim>,
-        /// The end of its lease, in milliseconds since 1970 (UTC).
+        /// End of the lease, in milliseconds since 1970 (UTC).
         lease_until_ms: u64,
     },
-    /// A process lives.
+    /// Sets the lease of a process.
     RenewHolder {
         /// The process.
         instance: u64,
-        /// The end of its lease, in milliseconds since 1970 (UTC).
+        /// End of the lease, in milliseconds since 1970 (UTC).
         lease_until_ms: u64,
     },
-    /// This DB agent starts: leases that earlier processes of its name gave end soon.
+    /// Ends the leases that earlier processes with this agent's name gave.
     AgentStart {
-        /// When, in milliseconds since 1970 (UTC).
+        /// Latest end of those leases, in milliseconds since 1970 (UTC).
         until_ms: u64,
     },
 }
 
-/// Which of the pool's queues a request waits in. The first is served first.
+/// Queue of a request, in descending order of priority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lane {
-    /// Online state, which must be right whatever else happens: in order for each instance, never
-    /// expired, tried again while the database is away.
+    /// Online state. Requests of one instance keep their order, never expire, and are retried while
+    /// the database is away.
     Control {
         /// The process whose requests keep their order.
         instance: u64,
     },
-    /// No password is hashed; most belong to logins that have waited for their hash already.
+    /// Requests without a password hash. Most belong to logins that have waited for their hash
+    /// already.
     Quick,
-    /// A password is hashed: some 20 ms on one core.
+    /// Requests that hash a password: some 20 ms on one core.
     Hashing,
 }
 
@@ -110,7 +112,7 @@ impl Request {
         }
     }
 
-    /// The answer when it was not done.
+    /// Answer to a request that was not executed.
     pub(super) fn refused(&self, outcome: Outcome) -> Answer {
         match self {
             Self::CheckPassword { .. } => {
@@ -128,94 +130,96 @@ impl Request {
     }
 }
 
-/// A request on its way through the pool.
+/// A request in the pool.
 #[derive(Debug)]
 pub struct Job<T> {
-    /// What to do.
+    /// The request.
     pub request: Request,
-    /// The caller's own, handed back with the answer.
+    /// Data of the caller, returned with the answer.
     pub tag: T,
-    /// When the caller stops waiting: from then on the request is answered TryAgainLater
-    /// and not begun. Releases, lists, renewals and the agent's start are done however late.
+    /// Time at which the caller stops waiting. A request that has not started by then is answered
+    /// TryAgainLater. Releases, lists, renewals and the agent's start are executed however late.
     pub deadline: Instant,
 }
 
-/// What came of a request. Every accepted [`Job`] yields exactly one.
+/// Reply to a [`Job`]. Every accepted job gets exactly one.
 #[derive(Debug)]
 pub struct Reply<T> {
-    /// The job's tag.
+    /// Tag of the job.
     pub tag: T,
-    /// The answer.
+    /// Answer to its request.
     pub answer: Answer,
 }
 
-/// The record that answers a [`Request`], variant by variant.
+/// Answer to a [`Request`], variant by variant.
 ///
-/// Whoever receives an Ok for `CheckPassword` or `LoadCharacter` and finds the peer
-/// that asked gone must submit a `ReleaseClaim` for that peer's instance: its list of
-/// claims may have been synchronised before this claim was made.
+/// The receiver of an Ok for `CheckPassword` or `LoadCharacter` must submit a `ReleaseClaim` for
+/// the peer's instance if the peer is gone: its list of claims may have been compared before this
+/// claim was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// To [`Request::CheckPassword`].
+    /// Answer to [`Request::CheckPassword`].
     CheckPassword {
         /// Ok, BadCredentials, AlreadyOnline, TryAgainLater or InternalError.
         outcome: Outcome,
         /// The claim that the instance holds now; zeros unless Ok.
         claim: Claim,
-        /// The claim that went for it: its holder must be told (`DbClaimRevoked`).
+        /// The claim that was displaced; its holder must be told (`DbClaimRevoked`).
         displaced: Option<Held>,
     },
-    /// To [`Request::LoadCharacter`].
+    /// Answer to [`Request::LoadCharacter`].
     LoadCharacter {
         /// Ok, NoCharacter, ClaimLost, TryAgainLater or InternalError.
         outcome: Outcome,
-        /// The character, when Ok.
+        /// The character if Ok.
         character: Option<Character>,
     },
-    /// To [`Request::SignUp`].
+    /// Answer to [`Request::SignUp`].
     SignUp {
-        /// Ok, IdTaken, IdInvalid, IdTooLong, PasswordInvalid, PasswordTooLong, TryAgainLater or InternalError.
+        /// Ok, IdTaken, IdInvalid, IdTooLong, PasswordInvalid, PasswordTooLong, TryAgainLater or
+        /// InternalError.
         outcome: Outcome,
     },
-    /// To [`Request::VerifyAccount`].
+    /// Answer to [`Request::VerifyAccount`].
     VerifyAccount {
         /// Ok, BadCredentials, TryAgainLater or InternalError.
         outcome: Outcome,
-        /// The account; 0 unless Ok.
+        /// Number of the account; 0 unless Ok.
         account: u64,
     },
-    /// To [`Request::CreateCharacter`].
+    /// Answer to [`Request::CreateCharacter`].
     CreateCharacter {
-        /// Ok, BadCredentials (no such account), NameTaken, NameInvalid, NameTooLong, CharacterExists,
-        /// TryAgainLater or InternalError.
+        /// Ok, BadCredentials (no such account), NameTaken, NameInvalid, NameTooLong,
+        /// CharacterExists, TryAgainLater or InternalError.
         outcome: Outcome,
     },
-    /// To [`Request::ReleaseClaim`].
+    /// Answer to [`Request::ReleaseClaim`].
     ReleaseClaim {
-        /// Ok (also when there was nothing to release), TryAgainLater (the pool closed) or InternalError.
+        /// Ok (also if the claim was not held), TryAgainLater (the pool is closed) or
+        /// InternalError.
         outcome: Outcome,
     },
-    /// To [`Request::SyncHeld`].
+    /// Answer to [`Request::SyncHeld`].
     SyncHeld {
-        /// Ok, TryAgainLater (the pool closed) or InternalError.
+        /// Ok, TryAgainLater (the pool is closed) or InternalError.
         outcome: Outcome,
-        /// The listed claims that are void: their holder must be told (`DbClaimRevoked`).
+        /// The listed claims that are void; their holder must be told (`DbClaimRevoked`).
         conflicts: Vec<Claim>,
     },
-    /// To [`Request::RenewHolder`].
+    /// Answer to [`Request::RenewHolder`].
     RenewHolder {
-        /// Ok, TryAgainLater (the pool closed) or InternalError.
+        /// Ok, TryAgainLater (the pool is closed) or InternalError.
         outcome: Outcome,
     },
-    /// To [`Request::AgentStart`].
+    /// Answer to [`Request::AgentStart`].
     AgentStart {
-        /// Ok, TryAgainLater (the pool closed) or InternalError.
+        /// Ok, TryAgainLater (the pool is closed) or InternalError.
         outcome: Outcome,
     },
 }
 
 impl Answer {
-    /// How the request went.
+    /// Outcome of the request.
     pub fn outcome(&self) -> Outcome {
         match *self {
             Self::CheckPassword { outcome, .. }

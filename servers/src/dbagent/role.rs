@@ -1,15 +1,16 @@
-//! The DB agent's role: packets from login and chat servers become requests to the DB
-//! threads, their records become answers.
+//! The role of the DB agent: turns packets of login and chat servers into requests to the DB
+//! threads, and their replies into answers.
 //!
-//! Every server process that is linked to us holds a lease, renewed here; its accounts are
-//! online while the lease is good. A link that is down leaves a short grace and then nothing.
+//! Every server process with a link holds a lease, which the role renews. A claim is valid while
+//! the lease under which its server holds it lasts. After the last link of a server goes down, its
+//! lease ends with a short grace.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use throng_core::content::{Call, Effects, HandlerTable, Job, Phases, Role};
+use throng_core::content::{Call, Effects, HandlerTable, Job, Role};
 use throng_core::limits::SESSIONS_MAX;
 use throng_core::links::{Links, Pending};
 use throng_core::net::{Closed, Opened};
@@ -25,65 +26,70 @@ use super::pool::{Pool, Rejected};
 use super::procedures::Held;
 use super::request::{self, Answer, Reply, Request};
 
-/// A link that has not said who it is.
-const STRANGER: Phases = Phases(1);
-/// A link to a login or chat server.
-const SERVER: Phases = Phases(2);
+/// Phase of a session of the DB agent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// A link before its `LinkHello`.
+    Unidentified,
+    /// A link that is up, to a login or chat server.
+    Server,
+}
 
-/// Who asked, and for what.
+/// Origin of a request: the link, the server process, and its request number.
 #[derive(Debug, Clone, Copy)]
 pub struct Tag {
     link: SessionId,
     instance: u64,
     request: u64,
-    /// The claim of a [`DbLoadCharacter`], which its answer repeats.
+    /// The claim of a [`DbLoadCharacter`]; its answer repeats it.
     claim: Claim,
-    /// The request's number among those that peers wait for; 0 where nobody waits.
-    waiting: u64,
+    /// The key of the request in [`DbAgent::pending`]; 0 if no peer waits for an answer.
+    pending: u64,
 }
 
-/// What the DB agent needs to know at its start.
+/// Leases and timeouts of the DB agent.
 pub struct DbAgentSettings {
-    /// How long, at its start, those are taken for alive who were linked to the agent before it. Nobody is linked
-    /// yet, so nobody is known to live: as after the loss of a link, with time
-    /// besides for the longest pause between two attempts to link up again.
+    /// Time from the agent's start until the leases of its predecessors end. A server has to link
+    /// up again within it, so it covers the grace after a lost link and the longest pause between
+    /// two dials.
     pub comeback: Duration,
-    /// How long a server process is taken for alive without a renewal.
+    /// Duration of a lease. Renewed every third of it while a link is up.
     pub lease: Duration,
-    /// How long after its last link went down.
+    /// Duration of a lease from the moment the server's last link goes down.
     pub lease_grace: Duration,
-    /// How long a request may wait for a DB thread.
+    /// Time within which a request is answered, and after which a DB thread does not start it.
     pub request_timeout: Duration,
 }
 
-/// The DB agent.
+/// The DB agent as a [`Role`].
 pub struct DbAgentRole {
-    table: HandlerTable<DbAgent>,
+    table: HandlerTable<DbAgent, Phase>,
     agent: DbAgent,
 }
 
-/// The DB agent's state.
+/// State of the DB agent.
 pub struct DbAgent {
     settings: DbAgentSettings,
     now_ms: fn() -> u64,
-    phases: HashMap<SessionId, Phases>,
-    terminals: Links,
+    phases: HashMap<SessionId, Phase>,
+    links: Links,
     pool: Arc<Pool<Tag>>,
-    /// What to answer when the database does not in time. A DB thread can hang in a call for longer than its
-    /// request has time, and so can all of them.
-    waiting: Pending<Reply<Tag>>,
-    /// Lists of claims that have not come to their last page.
-    lists: HashMap<SessionId, Vec<Claim>>,
-    /// For each process, the link over which it has last compared its claims: the one in use. What it
-    /// asked over another, it has given up waiting for, be the end of that link known here or not.
-    in_use: HashMap<u64, SessionId>,
+    /// Refusals for the requests that peers wait for, sent if the database answers too late: a DB
+    /// thread can hang in a call for longer than `request_timeout`, and so can all of them.
+    pending: Pending<Reply<Tag>>,
+    /// Lists of claims of which the last page has not arrived.
+    partial_lists: HashMap<SessionId, Vec<Claim>>,
+    /// The link over which each process sent its latest complete list of claims. The process has
+    /// given up what it requested over other links, even if this agent still sees those links as
+    /// up.
+    active_links: HashMap<u64, SessionId>,
     renew_at: Instant,
-    published: Published,
+    published: PublishedCounts,
 }
 
-/// What the pool's counters stood at when they were last copied to the metrics.
+/// Values of the pool's counters when they were last added to the metrics.
 #[derive(Default)]
-struct Published {
+struct PublishedCounts {
     served: u64,
     failed: u64,
     rejected: u64,
@@ -92,38 +98,39 @@ struct Published {
     connections: u64,
 }
 
-/// How often the pool's counters are copied to the metrics.
-const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+/// Interval at which the pool's counters are added to the metrics.
+const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 
 impl DbAgentRole {
-    /// A DB agent that nobody is linked to.
+    /// Creates a DB agent without links, and ends the leases of its predecessors in
+    /// `settings.comeback`.
     pub fn new(
         settings: DbAgentSettings,
-        terminals: Links,
+        links: Links,
         pool: Arc<Pool<Tag>>,
         now: Instant,
         now_ms: fn() -> u64,
     ) -> Self {
-        let waiting = Pending::new(settings.request_timeout);
+        let pending = Pending::new(settings.request_timeout);
         let agent = DbAgent {
             settings,
             now_ms,
             phases: HashMap::new(),
-            terminals,
+            links,
             pool,
-            waiting,
-            lists: HashMap::new(),
-            in_use: HashMap::new(),
+            pending,
+            partial_lists: HashMap::new(),
+            active_links: HashMap::new(),
             renew_at: now,
-            published: Published::default(),
+            published: PublishedCounts::default(),
         };
         let until_ms = now_ms() + agent.settings.comeback.as_millis() as u64;
-        // No link asks for it, and its answer goes to nobody.
+        // The agent's own request: no link waits for its answer.
         let tag = Tag::new(SessionId::from_bits(0), 0, 0);
         let job = request::Job { request: Request::AgentStart { until_ms }, tag, deadline: now };
-        // Nothing has been submitted before, so there is room.
+        // The first request of a new pool always finds room.
         if agent.pool.try_submit(job).is_err() {
-            tracing::error!("the DB threads took nothing at the start");
+            tracing::error!("the DB threads did not accept the first request");
         }
         Self { table: table(), agent }
     }
@@ -135,7 +142,7 @@ impl Role for DbAgentRole {
     fn job(&mut self, job: Job<Reply<Tag>>, now: Instant, effects: &mut Effects) {
         match job {
             Job::Packet(session, packet, received) => {
-                // A session that is not known has ended; its last packets are nobody's.
+                // Packets of a session that has ended are dropped.
                 if let Some(phase) = self.agent.phases.get(&session).copied() {
                     let mut call = Call { session, received, now, effects };
                     if !self.table.run(&mut self.agent, &mut call, phase, packet) {
@@ -145,7 +152,7 @@ impl Role for DbAgentRole {
             }
             Job::Opened(session, opened) => self.agent.opened(session, &opened, effects),
             Job::Closed(session, closed) => self.agent.closed(session, &closed, now, effects),
-            Job::Record(reply) => self.agent.reported(reply, effects),
+            Job::Record(reply) => self.agent.handle_reply(reply, effects),
         }
     }
 
@@ -153,18 +160,18 @@ impl Role for DbAgentRole {
         let agent = &mut self.agent;
         if agent.renew_at <= now {
             agent.renew_at = now + agent.settings.lease / 3;
-            let up: Vec<_> = agent.terminals.all().map(|(link, peer)| (link, peer.hello.instance)).collect();
+            let up: Vec<_> = agent.links.all().map(|(link, peer)| (link, peer.hello.instance)).collect();
             for (link, instance) in up {
                 agent.renew(link, instance, agent.settings.lease, effects);
             }
         }
-        for late in agent.waiting.expire(now) {
+        for expired in agent.pending.expire(now) {
             metrics::DB_LATE.inc();
-            agent.replied(late, effects);
+            agent.answer(expired, effects);
         }
         agent.publish();
-        let late = agent.waiting.next_deadline();
-        [Some(agent.renew_at), Some(now + PUBLISH_EVERY), late, agent.terminals.tick(now, effects)]
+        let next_expiry = agent.pending.next_deadline();
+        [Some(agent.renew_at), Some(now + PUBLISH_INTERVAL), next_expiry, agent.links.tick(now, effects)]
             .into_iter()
             .flatten()
             .min()
@@ -173,59 +180,60 @@ impl Role for DbAgentRole {
 
 impl DbAgent {
     fn opened(&mut self, session: SessionId, opened: &Opened, effects: &mut Effects) {
-        self.phases.insert(session, STRANGER);
-        self.terminals.opened(session, opened, effects);
+        self.phases.insert(session, Phase::Unidentified);
+        self.links.opened(session, opened, effects);
     }
 
     fn closed(&mut self, session: SessionId, closed: &Closed, now: Instant, effects: &mut Effects) {
         self.phases.remove(&session);
-        self.lists.remove(&session);
-        self.waiting.fail_link(session);
-        let Some(link) = self.terminals.closed(session, closed, now) else { return };
+        self.partial_lists.remove(&session);
+        self.pending.fail_link(session);
+        let Some(link) = self.links.closed(session, closed, now) else { return };
         let instance = link.hello.instance;
-        if self.in_use.get(&instance) == Some(&session) {
-            self.in_use.remove(&instance);
+        if self.active_links.get(&instance) == Some(&session) {
+            self.active_links.remove(&instance);
         }
-        if self.terminals.of_instance(instance).is_none() {
+        if self.links.of_instance(instance).is_none() {
             self.renew(session, instance, self.settings.lease_grace, effects);
         }
     }
 
-    /// The process is taken for alive for `lease` from now.
+    /// Sets the lease of a process to end `lease` from now.
     fn renew(&mut self, link: SessionId, instance: u64, lease: Duration, effects: &mut Effects) {
         let lease_until_ms = (self.now_ms)() + lease.as_millis() as u64;
         self.submit(Tag::new(link, instance, 0), Request::RenewHolder { instance, lease_until_ms }, effects);
     }
 
-    /// Gives a request to the DB threads, or the answer that there is no room. Whoever waits for the
-    /// answer has it in time, whatever the database does.
+    /// Queues a request for the DB threads, or refuses it if the queue is full. A peer that waits
+    /// gets its answer within `request_timeout`, whatever the database does.
     fn submit(&mut self, tag: Tag, request: Request, effects: &mut Effects) {
         let now = Instant::now();
         let deadline = now + self.settings.request_timeout;
         let refused = |tag| Reply { tag, answer: request.refused(Outcome::TryAgainLater) };
         let mut tag = tag;
         if tag.request != 0 {
-            match self.waiting.add(tag.link, refused(tag), now) {
-                Ok(number) => tag.waiting = number,
-                Err(reply) => return self.replied(reply, effects),
+            match self.pending.add(tag.link, refused(tag), now) {
+                Ok(number) => tag.pending = number,
+                Err(reply) => return self.answer(reply, effects),
             }
         }
         match self.pool.try_submit(request::Job { request, tag, deadline }) {
             Ok(()) => {}
             Err(Rejected::Full(job) | Rejected::Closed(job)) => {
                 let answer = job.request.refused(Outcome::TryAgainLater);
-                self.reported(Reply { tag: job.tag, answer }, effects);
+                self.handle_reply(Reply { tag: job.tag, answer }, effects);
             }
         }
     }
 
-    /// The DB threads have finished a request.
-    fn reported(&mut self, reply: Reply<Tag>, effects: &mut Effects) {
-        let Tag { link, instance, waiting, claim, .. } = reply.tag;
-        if waiting == 0 || self.waiting.answered(link, waiting).is_some() {
-            return self.replied(reply, effects);
+    /// Handles the reply of a DB thread.
+    fn handle_reply(&mut self, reply: Reply<Tag>, effects: &mut Effects) {
+        let Tag { link, instance, pending, claim, .. } = reply.tag;
+        if pending == 0 || self.pending.answered(link, pending).is_some() {
+            return self.answer(reply, effects);
         }
-        // The peer has been answered already, or is gone: what the request brought about is undone, where it can be.
+        // The peer has its answer already, or its link is gone: release the claim that the request
+        // obtained.
         let claim = match reply.answer {
             Answer::CheckPassword { outcome: Outcome::Ok, claim, ref displaced } => {
                 self.revoke(displaced.as_ref(), effects);
@@ -237,25 +245,27 @@ impl DbAgent {
         self.submit(Tag::new(link, instance, 0), Request::ReleaseClaim { claim, instance }, effects);
     }
 
-    /// Tells the holder of a claim that it had to go.
+    /// Tells the holder of a displaced claim that the claim is void.
     fn revoke(&self, displaced: Option<&Held>, effects: &mut Effects) {
         if let Some(held) = displaced
-            && let Some(holder) = self.in_use.get(&held.instance)
+            && let Some(holder) = self.active_links.get(&held.instance)
         {
             effects.send(*holder, DbClaimRevoked { claim: held.claim });
         }
     }
 
-    /// A request has come to its end.
-    fn replied(&mut self, reply: Reply<Tag>, effects: &mut Effects) {
+    /// Answers the peer.
+    fn answer(&mut self, reply: Reply<Tag>, effects: &mut Effects) {
         let Reply { tag, answer } = reply;
         let Tag { link, instance, request, .. } = tag;
-        let is_up = self.in_use.get(&instance) == Some(&link);
+        let is_up = self.active_links.get(&instance) == Some(&link);
         let refused = answer.outcome() != Outcome::Ok;
         match answer {
             Answer::CheckPassword { outcome, claim, displaced } => {
                 self.revoke(displaced.as_ref(), effects);
-                metrics::CLAIMS.add(u64::from(!refused));
+                if !refused {
+                    metrics::CLAIMS.inc();
+                }
                 if is_up {
                     effects.send(link, DbCheckPasswordAnswer { request, outcome, claim });
                 } else if !refused {
@@ -277,10 +287,10 @@ impl DbAgent {
             Answer::CreateCharacter { outcome } => {
                 effects.send(link, DbCreateCharacterAnswer { request, outcome });
             }
-            // What concerns online state cannot be left undone: without room or database the link
-            // is closed, and when it is up again the lists are compared anew.
+            // Online state must not stay wrong: without room or database the link is closed, and
+            // its next link begins with a new list of claims.
             Answer::ReleaseClaim { .. } | Answer::SyncHeld { .. } if refused => {
-                let link = self.in_use.get(&instance).copied().unwrap_or(link);
+                let link = self.active_links.get(&instance).copied().unwrap_or(link);
                 effects.close(link, CloseReason::InternalError);
             }
             Answer::ReleaseClaim { .. } | Answer::RenewHolder { .. } | Answer::AgentStart { .. } => {}
@@ -309,74 +319,74 @@ impl DbAgent {
         publish(&metrics::DB_QUEUE_FULL, stats.rejected.load(Relaxed), &mut published.rejected);
     }
 
-    /// The tag of a request that came in a packet.
+    /// Tag of a request that arrived in a packet.
     fn tag(&self, call: &Call<'_>, request: u64) -> Tag {
-        let instance = self.terminals.get(call.session).map_or(0, |link| link.hello.instance);
+        let instance = self.links.get(call.session).map_or(0, |link| link.hello.instance);
         Tag::new(call.session, instance, request)
     }
 }
 
 impl Tag {
     fn new(link: SessionId, instance: u64, request: u64) -> Self {
-        Self { link, instance, request, claim: Claim { account: 0, id: 0 }, waiting: 0 }
+        Self { link, instance, request, claim: Claim { account: 0, id: 0 }, pending: 0 }
     }
 }
 
-/// Every packet that the DB agent takes.
-fn table() -> HandlerTable<DbAgent> {
+/// Handlers of all packets that the DB agent accepts.
+fn table() -> HandlerTable<DbAgent, Phase> {
     HandlerTable::default()
-        .on(STRANGER, hello)
-        .on(SERVER, |agent, call, packet: DbCheckPassword| {
+        .on(&[Phase::Unidentified], hello)
+        .on(&[Phase::Server], |agent, call, packet: DbCheckPassword| {
             let DbCheckPassword { request, id, password, take_over } = packet;
             let tag = agent.tag(call, request);
             let instance = tag.instance;
             agent.submit(tag, Request::CheckPassword { id, password, take_over, instance }, call.effects);
         })
-        .on(SERVER, |agent, call, packet: DbLoadCharacter| {
+        .on(&[Phase::Server], |agent, call, packet: DbLoadCharacter| {
             let DbLoadCharacter { request, claim } = packet;
             let tag = Tag { claim, ..agent.tag(call, request) };
             agent.submit(tag, Request::LoadCharacter { claim, instance: tag.instance }, call.effects);
         })
-        .on(SERVER, |agent, call, packet: DbSignUp| {
+        .on(&[Phase::Server], |agent, call, packet: DbSignUp| {
             let DbSignUp { request, id, password } = packet;
             agent.submit(agent.tag(call, request), Request::SignUp { id, password }, call.effects);
         })
-        .on(SERVER, |agent, call, packet: DbVerifyAccount| {
+        .on(&[Phase::Server], |agent, call, packet: DbVerifyAccount| {
             let DbVerifyAccount { request, id, password } = packet;
             agent.submit(agent.tag(call, request), Request::VerifyAccount { id, password }, call.effects);
         })
-        .on(SERVER, |agent, call, packet: DbCreateCharacter| {
+        .on(&[Phase::Server], |agent, call, packet: DbCreateCharacter| {
             let DbCreateCharacter { request, account, name } = packet;
             agent.submit(agent.tag(call, request), Request::CreateCharacter { account, name }, call.effects);
         })
-        .on(SERVER, |agent, call, packet: DbReleaseClaim| {
+        .on(&[Phase::Server], |agent, call, packet: DbReleaseClaim| {
             let tag = agent.tag(call, 0);
             let request = Request::ReleaseClaim { claim: packet.claim, instance: tag.instance };
             agent.submit(tag, request, call.effects);
         })
-        .on(SERVER, held_claims)
+        .on(&[Phase::Server], held_claims)
 }
 
 fn hello(agent: &mut DbAgent, call: &mut Call<'_>, hello: LinkHello) {
     let instance = hello.instance;
     let allowed = [packets::Role::Login, packets::Role::Chat];
-    if agent.terminals.greeted(call.session, hello, &allowed, call.now, call.effects).is_some() {
-        agent.phases.insert(call.session, SERVER);
+    if agent.links.identify(call.session, hello, &allowed, call.now, call.effects).is_some() {
+        agent.phases.insert(call.session, Phase::Server);
         agent.renew(call.session, instance, agent.settings.lease, call.effects);
     }
 }
 
 fn held_claims(agent: &mut DbAgent, call: &mut Call<'_>, packet: DbHeldClaims) {
     let number = packet.list;
-    let list = agent.lists.entry(call.session).or_default();
+    let list = agent.partial_lists.entry(call.session).or_default();
     list.extend(packet.claims.into_vec());
     if list.len() > SESSIONS_MAX {
-        tracing::error!(session = %call.session, "the server's list of claims has no end");
+        tracing::error!(session = %call.session, "a server's list of claims exceeds {SESSIONS_MAX}");
         call.effects.close(call.session, CloseReason::MalformedPacket);
     } else if packet.last {
-        let claims = agent.lists.remove(&call.session).unwrap_or_default();
+        let claims = agent.partial_lists.remove(&call.session).unwrap_or_default();
         let tag = agent.tag(call, 0);
-        let is_first = agent.in_use.insert(tag.instance, call.session) != Some(call.session);
+        let is_first = agent.active_links.insert(tag.instance, call.session) != Some(call.session);
         let lease_until_ms = (agent.now_ms)() + agent.settings.lease.as_millis() as u64;
         let request =
             Request::SyncHeld { instance: tag.instance, list: number, is_first, claims, lease_until_ms };

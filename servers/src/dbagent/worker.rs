@@ -1,4 +1,4 @@
-//! A DB thread: takes requests, does them over its one connection, hands the answers to the sink.
+//! A DB thread: executes requests over its one connection and passes the replies to the sink.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,36 +8,43 @@ use thiserror::Error;
 use throng_core::wire::packets::{Claim, Outcome};
 use tracing::{error, info, warn};
 
+use super::inserts::{insert_account, insert_character};
 use super::password::{PasswordError, Passwords};
-use super::pool::PoolStats;
 use super::procedures::{
     AccountInsert, CharacterInsert, DbError, Fault, HeldList, Holder, NewAccount, NewCharacter, OnlineClaim,
     Procedures, Transfer,
 };
 use super::queue::{Queue, Task, Turn};
 use super::request::{Answer, Job, Reply, Request};
+use super::stats::PoolStats;
 use crate::rules;
 
-/// The pause after a first connection that failed, and the longest one. Doubled from one
-/// to the next, and shortened by chance, so that many agents do not come back all at once.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+/// Pause after the first failure to connect. Each later pause is twice as long, up to
+/// [`BACKOFF_MAX`], and shortened at random, so that many agents do not reconnect at the same
+/// moment.
+const BACKOFF_MIN: Duration = Duration::from_millis(10);
 
-/// The pause before a release, list or renewal is tried again over a connection that works.
+/// Longest pause between two attempts to connect.
+const BACKOFF_MAX: Duration = Duration::from_millis(500);
+
+/// Pause before a control request is retried over a connection that works.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// How often a request whose connection broke is begun again over a new one. Its deadline is the other limit.
+/// Attempts at a request whose connection breaks, each over a new connection. The deadline may end
+/// them sooner.
 const ATTEMPTS_MAX: u32 = 3;
 
-/// How old the comparison of our clock with the database's may be.
-const CLOCK_EVERY: Duration = Duration::from_secs(30);
+/// Age at which the offset of the database's clock is measured again.
+const CLOCK_OFFSET_MAX_AGE: Duration = Duration::from_secs(30);
 
-/// A thread's failures are logged this often at most; the rest are counted.
+/// Shortest interval between two log lines about failures of one thread; failures in between are
+/// counted.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) type Factory = Box<dyn Fn() -> Result<Box<dyn Procedures>, DbError> + Send + Sync>;
 pub(super) type Sink<T> = Box<dyn Fn(Reply<T>) + Send + Sync>;
 
-/// What all DB threads of a pool share.
+/// State shared by all DB threads of a pool.
 pub(super) struct Shared<T> {
     pub(super) queue: Queue<T>,
     pub(super) stats: PoolStats,
@@ -52,18 +59,18 @@ impl<T> Shared<T> {
         (self.sink)(Reply { tag: job.tag, answer });
     }
 
-    /// Answers a job that will not be done.
-    pub(super) fn turn_away(&self, job: Job<T>) {
+    /// Answers TryAgainLater to a job that will not be executed.
+    pub(super) fn refuse(&self, job: Job<T>) {
         self.stats.expired.fetch_add(1, Relaxed);
         let answer = job.request.refused(Outcome::TryAgainLater);
         self.reply(job, answer);
     }
 }
 
-/// Why a request was not done.
+/// Reason why a request was not executed.
 #[derive(Debug, Error)]
 enum Failure {
-    #[error("its caller has given up")]
+    #[error("the deadline of the request is over")]
     Expired,
     #[error(transparent)]
     Database(#[from] DbError),
@@ -81,23 +88,46 @@ impl Failure {
     }
 }
 
+/// Offset of the database's clock from the clock of this process.
+#[derive(Debug, Default)]
+struct ClockOffset {
+    /// Milliseconds by which the database's clock is ahead.
+    ahead_ms: i64,
+    /// Time of the measurement; `None` if the offset has to be measured.
+    measured_at: Option<Instant>,
+}
+
+impl ClockOffset {
+    fn is_current(&self) -> bool {
+        self.measured_at.is_some_and(|at| at.elapsed() < CLOCK_OFFSET_MAX_AGE)
+    }
+}
+
 pub(super) struct Worker<T> {
     shared: Arc<Shared<T>>,
     passwords: Passwords,
-    /// `None` from the moment the connection is found broken until `connect` has made another.
+    /// `None` from the moment the connection breaks until `connect` has opened another.
     database: Option<Box<dyn Procedures>>,
-    /// By how many milliseconds the database's clock is ahead of ours, and when that was seen.
-    ahead: (i64, Option<Instant>),
+    /// Offset of the database's clock.
+    clock_offset: ClockOffset,
     last_logged: Option<Instant>,
     unlogged: u64,
 }
 
 impl<T> Worker<T> {
     pub(super) fn new(shared: Arc<Shared<T>>, passwords: Passwords) -> Self {
-        Self { shared, passwords, database: None, ahead: (0, None), last_logged: None, unlogged: 0 }
+        Self {
+            shared,
+            passwords,
+            database: None,
+            clock_offset: ClockOffset::default(),
+            last_logged: None,
+            unlogged: 0,
+        }
     }
 
-    /// Works until the queue is closed, and empty or overdue. The error is that of closing the database.
+    /// Executes requests until the queue is closed and either empty or overdue. Returns the error
+    /// of closing the database.
     pub(super) fn run(mut self) -> Result<(), DbError> {
         let shared = Arc::clone(&self.shared);
         while self.database.is_some() || self.connect() {
@@ -116,33 +146,33 @@ impl<T> Worker<T> {
         }
     }
 
-    /// Makes a connection, trying until it works. False when the queue closed before.
+    /// Opens a connection and retries until one works. Returns false if the queue closes first.
     fn connect(&mut self) -> bool {
         let shared = Arc::clone(&self.shared);
-        let (mut pause, longest) = BACKOFF;
+        let mut pause = BACKOFF_MIN;
         loop {
             match self.connect_once() {
                 Ok(()) => return true,
                 Err(error) => self.log(&error.into()),
             }
             if shared.stats.connected.load(Relaxed) == 0 {
-                // Nobody can help these now, and their callers are better told at once.
+                // No thread has a connection, so these callers had better be told at once.
                 for _ in 0..shared.queue.len() {
                     let Some(job) = shared.queue.pop_common() else { break };
-                    shared.turn_away(job);
+                    shared.refuse(job);
                 }
             }
             if shared.queue.is_spent() {
                 return false;
             }
             shared.queue.pause(pause.mul_f64(rand::random_range(0.5..1.0)));
-            pause = (pause * 2).min(longest);
+            pause = (pause * 2).min(BACKOFF_MAX);
         }
     }
 
     fn connect_once(&mut self) -> Result<(), DbError> {
         self.database = Some((self.shared.factory)()?);
-        self.ahead.1 = None;
+        self.clock_offset.measured_at = None;
         self.shared.stats.connected.fetch_add(1, Relaxed);
         self.shared.stats.connections.fetch_add(1, Relaxed);
         info!("connected to the database");
@@ -155,44 +185,45 @@ impl<T> Worker<T> {
         }
     }
 
-    /// Does a job of a common lane, unless its caller has given up.
+    /// Executes a job of the quick or the hashing lane, unless its deadline is over.
     fn serve(&mut self, job: Job<T>) {
         let shared = Arc::clone(&self.shared);
         if Instant::now() >= job.deadline || shared.queue.is_overdue() {
-            return shared.turn_away(job);
+            return shared.refuse(job);
         }
         match self.execute(&job.request, job.deadline) {
             Ok(answer) => {
                 shared.stats.served.fetch_add(1, Relaxed);
                 shared.reply(job, answer);
             }
-            Err(Failure::Expired) => shared.turn_away(job),
+            Err(Failure::Expired) => shared.refuse(job),
             Err(failure) => self.fail(job, &failure),
         }
     }
 
-    /// Does the first job of a control lane. While the database cannot, the job stays the first.
+    /// Executes the first job of a control lane. If the database has a transient fault, the job
+    /// stays first.
     fn control(&mut self, mut turn: Turn<'_, T>) {
         let shared = Arc::clone(&self.shared);
         let Some(job) = turn.take() else { return };
         if shared.queue.is_overdue() {
-            return shared.turn_away(job);
+            return shared.refuse(job);
         }
         match self.execute(&job.request, job.deadline) {
             Ok(answer) => {
                 shared.stats.served.fetch_add(1, Relaxed);
-                // Still in turn: the answers keep the order, too.
+                // The sink runs before the turn ends, so that the replies keep the order too.
                 shared.reply(job, answer);
             }
             Err(Failure::Database(error)) if error.fault.passes() => {
                 turn.put_back(job);
                 drop(turn);
                 shared.stats.retried.fetch_add(1, Relaxed);
-                let broken = error.fault.breaks_connection();
+                let is_broken = error.fault.breaks_connection();
                 self.log(&error.into());
-                if broken {
+                if is_broken {
                     self.disconnect();
-                    // This thread is busy with its connection: another one may try.
+                    // This thread now reconnects; another one may have a connection.
                     shared.queue.wake_one();
                 } else {
                     shared.queue.pause(RETRY_PAUSE);
@@ -226,8 +257,8 @@ impl<T> Worker<T> {
         }
     }
 
-    /// Runs `body` over the connection. When that breaks, `body` is run over a new one, and told so: what it did
-    /// the first time may have been done.
+    /// Runs `body` over the connection. If the connection breaks, runs it again over a new one with
+    /// `true`: the former attempt may have taken effect.
     fn call<V>(
         &mut self,
         deadline: Instant,
@@ -236,7 +267,7 @@ impl<T> Worker<T> {
         let mut attempt = 1;
         loop {
             let Some(database) = &mut self.database else {
-                return Err(DbError::new(Fault::Lost, "DB thread", "it has just been lost"));
+                return Err(DbError::new(Fault::Lost, "DB thread", "the connection has just been lost"));
             };
             match body(database.as_mut(), attempt > 1) {
                 Err(error)
@@ -245,7 +276,8 @@ impl<T> Worker<T> {
                         && Instant::now() < deadline =>
                 {
                     self.disconnect();
-                    // Without a new one, what the old one said is the cause.
+                    // If there is no new connection, the fault of the old one is the cause to
+                    // report.
                     if self.connect_once().is_err() {
                         return Err(error);
                     }
@@ -257,25 +289,25 @@ impl<T> Worker<T> {
         }
     }
 
-    /// The database's time: several agents with clocks of their own agree on who is online by it.
+    /// Returns the time by the database's clock, by which several agents agree on who is online.
     fn now_ms(&mut self, deadline: Instant) -> Result<u64, DbError> {
-        if self.ahead.1.is_none_or(|seen| seen.elapsed() >= CLOCK_EVERY) {
+        if !self.clock_offset.is_current() {
             let clock = self.shared.now_ms;
-            let ahead = self.call(deadline, |database, _| {
-                let there = database.clock()?.cast_signed();
-                Ok(there.wrapping_sub(clock().cast_signed()))
+            let ahead_ms = self.call(deadline, |database, _| {
+                let database_ms = database.clock()?.cast_signed();
+                Ok(database_ms.wrapping_sub(clock().cast_signed()))
             })?;
-            self.ahead = (ahead, Some(Instant::now()));
+            self.clock_offset = ClockOffset { ahead_ms, measured_at: Some(Instant::now()) };
         }
         Ok(self.to_database_time((self.shared.now_ms)()))
     }
 
-    /// A time of ours as the database's clock has it.
-    fn to_database_time(&self, ours_ms: u64) -> u64 {
-        ours_ms.saturating_add_signed(self.ahead.0)
+    /// Converts a time of this process's clock to the database's clock.
+    fn to_database_time(&self, local_ms: u64) -> u64 {
+        local_ms.saturating_add_signed(self.clock_offset.ahead_ms)
     }
 
-    /// The process `instance` by way of this agent.
+    /// The process `instance` as a holder through this agent.
     fn holder(&self, instance: u64) -> Holder {
         Holder { instance, agent: self.shared.agent }
     }
@@ -319,27 +351,30 @@ impl<T> Worker<T> {
                 Answer::SyncHeld { outcome: Outcome::Ok, conflicts }
             }
             Request::RenewHolder { instance, lease_until_ms } => {
-                let (holder, until) = (self.holder(*instance), self.to_database_time(*lease_until_ms));
-                self.call(deadline, |database, _| database.holder_renew(holder, until))?;
+                let holder = self.holder(*instance);
+                let lease_until_ms = self.to_database_time(*lease_until_ms);
+                self.call(deadline, |database, _| database.holder_renew(holder, lease_until_ms))?;
                 Answer::RenewHolder { outcome: Outcome::Ok }
             }
             Request::AgentStart { until_ms } => {
-                let (agent, until) = (self.shared.agent, self.to_database_time(*until_ms));
-                self.call(deadline, |database, _| database.agent_start(agent, until))?;
+                let agent = self.shared.agent;
+                let until_ms = self.to_database_time(*until_ms);
+                self.call(deadline, |database, _| database.agent_start(agent, until_ms))?;
                 Answer::AgentStart { outcome: Outcome::Ok }
             }
         })
     }
 
-    /// The account whose id and password these are. `None` takes as long as a wrong password, whatever is wrong.
+    /// Returns the account that has this id and password. Takes as long for an unknown or
+    /// impossible id as for a wrong password.
     fn verify(&mut self, id: &str, password: &str, deadline: Instant) -> Result<Option<u64>, Failure> {
-        // An id that nobody may have is an unknown one. The database is asked all the same,
-        // with a key that no account has.
+        // An impossible id is looked up like an unknown one, with a key that no account has:
+        // skipping the call would show in the time.
         let key = rules::check_id(id).unwrap_or_default();
         let account = self.call(deadline, |database, _| database.account_select(&key))?;
         let stored = account.as_ref().map(|account| account.password_hash.as_str());
-        let right = self.passwords.verify(stored, password)?;
-        Ok(account.filter(|_| right).map(|account| account.account))
+        let is_right = self.passwords.verify(stored, password)?;
+        Ok(account.filter(|_| is_right).map(|account| account.account))
     }
 
     fn claim(
@@ -349,8 +384,8 @@ impl<T> Worker<T> {
         take_over: bool,
         deadline: Instant,
     ) -> Result<Answer, Failure> {
-        // Releases that came while the password was hashed go first: whoever logs out and in
-        // again at once must not be told that they are online.
+        // Releases that arrived during the hash are executed first, so that a player who logs out
+        // and in again at once is not refused as online.
         let shared = Arc::clone(&self.shared);
         for turn in shared.queue.control_turns() {
             self.control(turn);
@@ -358,7 +393,7 @@ impl<T> Worker<T> {
                 break;
             }
         }
-        // A claim that nobody waits for any more would only be a ghost.
+        // No server waits for a claim made after the deadline, so none would release it.
         if Instant::now() >= deadline {
             return Err(Failure::Expired);
         }
@@ -385,11 +420,12 @@ impl<T> Worker<T> {
         instance: u64,
         deadline: Instant,
     ) -> Result<Answer, Failure> {
-        // The character first: an account without one has nothing to do in the chat, and its claim
-        // stays with the login server, which gives it up.
+        // The character comes first: without one the claim stays with the login server, which
+        // releases it.
         let character = self.call(deadline, |database, _| database.character_select(claim.account))?;
         let Some(character) = character else { return Ok(request.refused(Outcome::NoCharacter)) };
-        let (to, now_ms) = (self.holder(instance), self.now_ms(deadline)?);
+        let to = self.holder(instance);
+        let now_ms = self.now_ms(deadline)?;
         let moved = self.call(deadline, |database, _| database.online_transfer(claim, to, now_ms))?;
         Ok(match moved {
             Transfer::Moved => Answer::LoadCharacter { outcome: Outcome::Ok, character: Some(character) },
@@ -412,15 +448,7 @@ impl<T> Worker<T> {
         }
         let now_ms = self.now_ms(deadline)?;
         let new = NewAccount { id, id_key: &id_key, password_hash: &password_hash, now_ms };
-        let inserted = self.call(deadline, |database, again| match database.account_insert(&new)? {
-            // Perhaps by ourselves, over the connection that broke: the hash has a salt that nobody else drew.
-            AccountInsert::IdTaken if again => {
-                let there = database.account_select(&id_key)?;
-                let ours = there.filter(|there| there.password_hash == password_hash);
-                Ok(ours.map_or(AccountInsert::IdTaken, |ours| AccountInsert::Inserted(ours.account)))
-            }
-            inserted => Ok(inserted),
-        })?;
+        let inserted = self.call(deadline, |database, is_retry| insert_account(database, &new, is_retry))?;
         Ok(match inserted {
             AccountInsert::Inserted(_) => Outcome::Ok,
             AccountInsert::IdTaken => Outcome::IdTaken,
@@ -434,15 +462,8 @@ impl<T> Worker<T> {
         };
         let now_ms = self.now_ms(deadline)?;
         let new = NewCharacter { account, name, name_key: &name_key, now_ms };
-        let inserted = self.call(deadline, |database, again| match database.character_insert(&new)? {
-            // As with accounts. An account has one character: if it has this name, it is the one.
-            CharacterInsert::CharacterExists if again => {
-                let there = database.character_select(account)?;
-                let ours = there.filter(|there| *there.name == *name);
-                Ok(ours.map_or(CharacterInsert::CharacterExists, |ours| CharacterInsert::Inserted(ours.id)))
-            }
-            inserted => Ok(inserted),
-        })?;
+        let inserted =
+            self.call(deadline, |database, is_retry| insert_character(database, &new, is_retry))?;
         Ok(match inserted {
             CharacterInsert::Inserted(_) => Outcome::Ok,
             CharacterInsert::NoSuchAccount => Outcome::BadCredentials,

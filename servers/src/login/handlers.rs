@@ -1,6 +1,6 @@
-//! The login server's handler table: one function a packet.
+//! The handler table of the login server, with one function for each packet.
 
-#![expect(clippy::needless_pass_by_value, reason = "a handler is given its packet for good")]
+#![expect(clippy::needless_pass_by_value, reason = "a handler owns its packet")]
 
 use throng_core::crypto::Ticket;
 use throng_core::wire::packets::{
@@ -11,61 +11,63 @@ use throng_core::wire::packets::{
 };
 
 use super::{
-    CHAT, Call, ChatCancelLogin, Claim, CloseReason, DB_AGENT, GRANTED, Granted, HandlerTable, IDLE, Login,
-    Outcome, STRANGER, SessionId, Step, Waiting, metrics,
+    Call, ChatCancelLogin, Claim, ClientRequest, CloseReason, Grant, HandlerTable, Login, Outcome, Phase,
+    SessionId, Step, metrics,
 };
 
-/// Every packet that the login server takes.
-pub(super) fn table() -> HandlerTable<Login> {
+/// Returns the table of every packet that the login server accepts.
+pub(super) fn table() -> HandlerTable<Login, Phase> {
     HandlerTable::default()
-        .on(IDLE, log_in)
-        .on(IDLE, sign_up)
-        .on(IDLE, create_character)
-        .on(STRANGER, hello)
-        .on(DB_AGENT, password_checked)
-        .on(DB_AGENT, signed_up)
-        .on(DB_AGENT, account_verified)
-        .on(DB_AGENT, character_created)
-        .on(DB_AGENT, claims_synced)
-        .on(DB_AGENT, claim_revoked)
-        .on(CHAT, hand_over_done)
-        .on(CHAT, client_entered)
+        .on(&[Phase::Idle], log_in)
+        .on(&[Phase::Idle], sign_up)
+        .on(&[Phase::Idle], create_character)
+        .on(&[Phase::UnidentifiedLink], hello)
+        .on(&[Phase::DbAgentLink], password_checked)
+        .on(&[Phase::DbAgentLink], signed_up)
+        .on(&[Phase::DbAgentLink], account_verified)
+        .on(&[Phase::DbAgentLink], character_created)
+        .on(&[Phase::DbAgentLink], claims_synced)
+        .on(&[Phase::DbAgentLink], claim_revoked)
+        .on(&[Phase::ChatLink], hand_over_done)
+        .on(&[Phase::ChatLink], client_entered)
 }
 
 fn log_in(login: &mut Login, call: &mut Call<'_>, request: LoginRequest) {
     let LoginRequest { id, password } = request;
     let take_over = login.settings.take_over;
-    // Without a chat server the password need not be looked at.
-    let has_chat = login.terminals.up(Role::Chat).next().is_some();
-    let agent = login.holdings.agent().filter(|_| has_chat);
-    let waiting = Waiting { client: call.session, step: Step::Password };
-    login.ask(agent, waiting, call, |request| DbCheckPassword { request, id, password, take_over });
+    // Without a chat server the password need not be checked.
+    let has_chat = login.links.up(Role::Chat).next().is_some();
+    let agent = login.held_claims.next_agent().filter(|_| has_chat);
+    let pending = ClientRequest { client: call.session, step: Step::Password };
+    login.send_request(agent, pending, call, |request| DbCheckPassword { request, id, password, take_over });
 }
 
 fn sign_up(login: &mut Login, call: &mut Call<'_>, request: SignUpRequest) {
     let SignUpRequest { id, password } = request;
-    let waiting = Waiting { client: call.session, step: Step::SignUp };
-    let agent = login.holdings.agent();
-    login.ask(agent, waiting, call, |request| DbSignUp { request, id, password });
+    let pending = ClientRequest { client: call.session, step: Step::SignUp };
+    let agent = login.held_claims.next_agent();
+    login.send_request(agent, pending, call, |request| DbSignUp { request, id, password });
 }
 
 fn create_character(login: &mut Login, call: &mut Call<'_>, request: CreateCharacterRequest) {
     let CreateCharacterRequest { id, password, name } = request;
-    let waiting = Waiting { client: call.session, step: Step::Verify(name) };
-    let agent = login.holdings.agent();
-    login.ask(agent, waiting, call, |request| DbVerifyAccount { request, id, password });
+    let pending = ClientRequest { client: call.session, step: Step::Verify(name) };
+    let agent = login.held_claims.next_agent();
+    login.send_request(agent, pending, call, |request| DbVerifyAccount { request, id, password });
 }
 
 fn hello(login: &mut Login, call: &mut Call<'_>, hello: LinkHello) {
     let role = hello.role;
-    if login.terminals.greeted(call.session, hello, &[], call.now, call.effects).is_none() {
+    if login.links.identify(call.session, hello, &[], call.now, call.effects).is_none() {
         return;
     }
     match role {
-        Role::Chat => drop(login.phases.insert(call.session, CHAT)),
+        Role::Chat => {
+            login.phases.insert(call.session, Phase::ChatLink);
+        }
         Role::DbAgent => {
-            login.phases.insert(call.session, DB_AGENT);
-            login.holdings.links_changed(&login.terminals, call.effects);
+            login.phases.insert(call.session, Phase::DbAgentLink);
+            login.held_claims.links_changed(&login.links, call.effects);
         }
         Role::Login => {}
     }
@@ -73,64 +75,64 @@ fn hello(login: &mut Login, call: &mut Call<'_>, hello: LinkHello) {
 
 fn password_checked(login: &mut Login, call: &mut Call<'_>, answer: DbCheckPasswordAnswer) {
     let DbCheckPasswordAnswer { request, outcome, claim } = answer;
-    let waiting = login.pending.answered(call.session, request);
-    let waiting = waiting.filter(|waiting| login.phases.contains_key(&waiting.client));
+    let pending = login.requests.answered(call.session, request);
+    let pending = pending.filter(|pending| login.phases.contains_key(&pending.client));
     if outcome != Outcome::Ok {
-        if let Some(waiting) = waiting {
-            login.fail(&waiting, outcome, call.effects);
+        if let Some(pending) = pending {
+            login.fail_request(&pending, outcome, call.effects);
         }
         return;
     }
-    let Some(Waiting { client, .. }) = waiting else {
-        // Too late, or the client has gone: nobody is online by this.
-        return login.holdings.release(claim, call.effects);
+    let Some(ClientRequest { client, .. }) = pending else {
+        // The request has timed out or the client has gone, so the claim is released.
+        return login.held_claims.release(claim, call.effects);
     };
-    login.holdings.hold(claim);
-    if let Some(chat) = login.choose_chat() {
-        let waiting = Waiting { client, step: Step::HandOver { chat, claim } };
-        login.ask(Some(chat), waiting, call, |request| ChatNotifyLogin { request, claim });
+    login.held_claims.insert(claim);
+    if let Some(chat) = login.next_chat_server() {
+        let pending = ClientRequest { client, step: Step::HandOver { chat, claim } };
+        login.send_request(Some(chat), pending, call, |request| ChatNotifyLogin { request, claim });
     } else {
-        login.holdings.release(claim, call.effects);
-        let waiting = Waiting { client, step: Step::Password };
-        login.fail(&waiting, Outcome::TryAgainLater, call.effects);
+        login.held_claims.release(claim, call.effects);
+        let pending = ClientRequest { client, step: Step::Password };
+        login.fail_request(&pending, Outcome::TryAgainLater, call.effects);
     }
 }
 
 fn hand_over_done(login: &mut Login, call: &mut Call<'_>, answer: LoginNotifyLoaded) {
     let LoginNotifyLoaded { request, outcome, claim, character } = answer;
-    let Some(waiting) = login.pending.answered(call.session, request) else {
-        // It was cancelled when its time was over, and the cancellation has overtaken nothing.
+    let Some(pending) = login.requests.answered(call.session, request) else {
+        // The request has timed out. Its cancellation follows it on the same link, in order.
         return;
     };
     let (Outcome::Ok, Some(character)) = (outcome, character) else {
-        return login.fail(&waiting, outcome, call.effects);
+        return login.fail_request(&pending, outcome, call.effects);
     };
-    let client = waiting.client;
+    let client = pending.client;
     if !login.phases.contains_key(&client) {
-        login.holdings.forget(&claim);
+        login.held_claims.remove_transferred(&claim);
         return call.effects.send(call.session, ChatCancelLogin { claim });
     }
-    match granted(login, call.session, claim, character) {
+    match mint_grant(login, call.session, claim, character) {
         Ok(packet) => {
-            login.holdings.forget(&claim);
+            login.held_claims.remove_transferred(&claim);
             metrics::LOGINS_GRANTED.inc();
-            login.phases.insert(client, GRANTED);
-            login.granted.insert(claim.id, Granted { client, chat: call.session, claim });
+            login.phases.insert(client, Phase::Granted);
+            login.grants.insert(claim.id, Grant { client, chat: call.session, claim });
             login.expiries.push_back((call.now + login.settings.ticket_lifetime, claim.id));
             call.effects.send(client, packet);
         }
-        Err(outcome) => login.fail(&waiting, outcome, call.effects),
+        Err(outcome) => login.fail_request(&pending, outcome, call.effects),
     }
 }
 
-/// The packet that admits a character to the chat server behind a link.
-fn granted(
+/// Mints the packet that admits a character to the chat server behind a link.
+fn mint_grant(
     login: &Login,
     chat: SessionId,
     claim: Claim,
     character: Character,
 ) -> Result<LoginGranted, Outcome> {
-    let link = login.terminals.get(chat).ok_or(Outcome::TryAgainLater)?;
+    let link = login.links.get(chat).ok_or(Outcome::TryAgainLater)?;
     let lifetime_ms = login.settings.ticket_lifetime.as_millis() as u64;
     let issued_ms = (login.now_ms)();
     let ticket = Ticket {
@@ -143,7 +145,7 @@ fn granted(
         expires_ms: issued_ms + lifetime_ms,
     };
     let ticket = ticket.mint(&login.settings.cluster).map_err(|error| {
-        tracing::error!(%error, "cannot make a ticket");
+        tracing::error!(%error, "cannot mint a ticket");
         Outcome::InternalError
     })?;
     Ok(LoginGranted {
@@ -156,42 +158,46 @@ fn granted(
 }
 
 fn client_entered(login: &mut Login, call: &mut Call<'_>, entered: LoginNotifyEntered) {
-    if let Some(granted) = login.granted.remove(&entered.claim.id) {
-        call.effects.close(granted.client, CloseReason::HandedOver);
+    if let Some(grant) = login.grants.remove(&entered.claim.id) {
+        call.effects.close(grant.client, CloseReason::HandedOver);
     }
 }
 
 fn signed_up(login: &mut Login, call: &mut Call<'_>, answer: DbSignUpAnswer) {
-    if let Some(waiting) = login.pending.answered(call.session, answer.request) {
-        login.answer(waiting.client, &waiting.step, answer.outcome, call.effects);
+    if let Some(pending) = login.requests.answered(call.session, answer.request) {
+        login.answer_client(pending.client, &pending.step, answer.outcome, call.effects);
     }
 }
 
 fn account_verified(login: &mut Login, call: &mut Call<'_>, answer: DbVerifyAccountAnswer) {
-    let Some(waiting) = login.pending.answered(call.session, answer.request) else { return };
-    let Waiting { client, step: Step::Verify(name) } = waiting else { return };
+    let Some(pending) = login.requests.answered(call.session, answer.request) else { return };
+    let ClientRequest { client, step: Step::Verify(name) } = pending else { return };
     if answer.outcome != Outcome::Ok {
-        return login.answer(client, &Step::Character, answer.outcome, call.effects);
+        return login.answer_client(client, &Step::Character, answer.outcome, call.effects);
     }
     let account = answer.account;
-    let waiting = Waiting { client, step: Step::Character };
-    login.ask(Some(call.session), waiting, call, |request| DbCreateCharacter { request, account, name });
+    let pending = ClientRequest { client, step: Step::Character };
+    login.send_request(Some(call.session), pending, call, |request| DbCreateCharacter {
+        request,
+        account,
+        name,
+    });
 }
 
 fn character_created(login: &mut Login, call: &mut Call<'_>, answer: DbCreateCharacterAnswer) {
-    if let Some(waiting) = login.pending.answered(call.session, answer.request) {
-        login.answer(waiting.client, &waiting.step, answer.outcome, call.effects);
+    if let Some(pending) = login.requests.answered(call.session, answer.request) {
+        login.answer_client(pending.client, &pending.step, answer.outcome, call.effects);
     }
 }
 
 fn claims_synced(login: &mut Login, call: &mut Call<'_>, _: DbClaimsSynced) {
-    login.holdings.synced(call.session, call.effects);
-    login.terminals.ready(call.session);
+    login.held_claims.synced(call.session, call.effects);
+    login.links.ready(call.session);
 }
 
 fn claim_revoked(login: &mut Login, call: &mut Call<'_>, revoked: DbClaimRevoked) {
-    // A login under way learns of it from the hand-over, which fails with ClaimLost. Released, and
-    // not only forgotten: a list of ours that the DB agent came to after the claim was gone
-    // may have brought it back.
-    login.holdings.release(revoked.claim, call.effects);
+    // A login under way learns of it from its hand-over, which fails with ClaimLost. The claim is
+    // released, and not only removed: the DB agent may have compared one of our lists after the
+    // claim was gone, and thereby restored it.
+    login.held_claims.release(revoked.claim, call.effects);
 }

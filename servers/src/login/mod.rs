@@ -1,15 +1,16 @@
 //! The login server's role: from id and password to a ticket.
 //!
-//! A login goes login server, DB agent (password, claim), chat server, DB agent (character, claim
-//! changes hands), chat server, login server, client. Whoever falls out on the way gives
-//! back what it held, so an account is online exactly while somebody answers for it.
+//! A login passes from the login server to the DB agent (password, claim), the chat server, the DB
+//! agent again (character; the claim changes hands), the chat server, the login server and the
+//! client. A login that ends on the way releases what it held, so an account is online exactly
+//! while a server holds its claim.
 
 mod handlers;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use throng_core::content::{Call, Effects, HandlerTable, Job, Phases, Role};
+use throng_core::content::{Call, Effects, HandlerTable, Job, Role};
 use throng_core::crypto::ClusterKey;
 use throng_core::links::{Links, Pending};
 use throng_core::net::{Closed, Opened, PeerKind};
@@ -21,34 +22,38 @@ use throng_core::{SessionId, metrics};
 
 use crate::held_claims::HeldClaims;
 
-/// A client that may ask for something.
-const IDLE: Phases = Phases(1);
-/// A client that waits for an answer.
-const BUSY: Phases = Phases(2);
-/// A client that has a ticket and is on its way to the chat.
-const GRANTED: Phases = Phases(4);
-/// A link that has not said who it is.
-const STRANGER: Phases = Phases(8);
-/// A link to a DB agent.
-const DB_AGENT: Phases = Phases(16);
-/// A link to a chat server.
-const CHAT: Phases = Phases(32);
+/// Phase of a session of the login server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// A client that may send a request.
+    Idle,
+    /// A client whose request is under way.
+    Busy,
+    /// A client that has a ticket and has not entered the chat yet.
+    Granted,
+    /// A link whose peer has not introduced itself.
+    UnidentifiedLink,
+    /// A link to a DB agent.
+    DbAgentLink,
+    /// A link to a chat server.
+    ChatLink,
+}
 
-/// What the login server needs to know at its start.
+/// Settings of the login server.
 pub struct LoginSettings {
-    /// Whether a login takes the place of a session that is online, or is refused.
+    /// True if a login replaces a session that is online; otherwise the login is refused.
     pub take_over: bool,
-    /// How long a ticket is good.
+    /// Lifetime of a ticket.
     pub ticket_lifetime: Duration,
-    /// How long another server may take to answer before the client is told to try again later.
+    /// Time in which another server must answer; after it, the client is told to try again later.
     pub request_timeout: Duration,
-    /// Seals tickets.
+    /// The key that seals tickets.
     pub cluster: ClusterKey,
 }
 
 /// The login server.
 pub struct LoginRole {
-    table: HandlerTable<Login>,
+    table: HandlerTable<Login, Phase>,
     login: Login,
 }
 
@@ -56,60 +61,61 @@ pub struct LoginRole {
 pub struct Login {
     settings: LoginSettings,
     now_ms: fn() -> u64,
-    phases: HashMap<SessionId, Phases>,
-    terminals: Links,
-    holdings: HeldClaims,
-    pending: Pending<Waiting>,
-    /// Clients that have a ticket, by the claim's number.
-    granted: HashMap<u64, Granted>,
-    /// When tickets expire, in order: all live equally long.
+    phases: HashMap<SessionId, Phase>,
+    links: Links,
+    held_claims: HeldClaims,
+    requests: Pending<ClientRequest>,
+    /// Issued tickets, by the claim's number.
+    grants: HashMap<u64, Grant>,
+    /// Expiry of each ticket and its claim's number; in order, because all tickets live equally
+    /// long.
     expiries: VecDeque<(Instant, u64)>,
-    /// Chooses among chat servers in turn.
-    next_chat: usize,
+    /// Chooses among the chat servers in turn.
+    chat_turn: usize,
 }
 
 /// A client's request that waits for another server.
-struct Waiting {
+struct ClientRequest {
     client: SessionId,
     step: Step,
 }
 
-/// What is being waited for.
+/// The answer that a request waits for.
 enum Step {
     /// The password of a login.
     Password,
-    /// The chat server's word that it expects the login.
+    /// The chat server's confirmation that it expects the login.
     HandOver { chat: SessionId, claim: Claim },
     /// A new account.
     SignUp,
-    /// The password of an account that gets a character.
+    /// The password of an account that is to get a character.
     Verify(RequestedName),
-    /// The character.
+    /// A new character.
     Character,
 }
 
 /// A client that has a ticket.
 #[derive(Clone, Copy)]
-struct Granted {
+struct Grant {
     client: SessionId,
     chat: SessionId,
     claim: Claim,
 }
 
 impl LoginRole {
-    /// A login server that nobody is connected to.
-    pub fn new(settings: LoginSettings, terminals: Links, now_ms: fn() -> u64) -> Self {
-        let pending = Pending::new(settings.request_timeout);
+    /// Creates a login server without clients.
+    pub fn new(settings: LoginSettings, links: Links, now_ms: fn() -> u64) -> Self {
+        let requests = Pending::new(settings.request_timeout);
         let login = Login {
             settings,
             now_ms,
             phases: HashMap::new(),
-            terminals,
-            holdings: HeldClaims::default(),
-            pending,
-            granted: HashMap::new(),
+            links,
+            held_claims: HeldClaims::default(),
+            requests,
+            grants: HashMap::new(),
             expiries: VecDeque::new(),
-            next_chat: 0,
+            chat_turn: 0,
         };
         Self { table: handlers::table(), login }
     }
@@ -121,11 +127,11 @@ impl Role for LoginRole {
     fn job(&mut self, job: Job<()>, now: Instant, effects: &mut Effects) {
         match job {
             Job::Packet(session, packet, received) => {
-                // A session that is not known has ended; its last packets are nobody's.
+                // Late packets of a session that has ended are dropped.
                 if let Some(phase) = self.login.phases.get(&session).copied() {
                     let mut call = Call { session, received, now, effects };
                     if !self.table.run(&mut self.login, &mut call, phase, packet) {
-                        self.login.forget(session, effects);
+                        self.login.remove_session(session, effects);
                     }
                 }
             }
@@ -137,73 +143,72 @@ impl Role for LoginRole {
 
     fn tick(&mut self, now: Instant, effects: &mut Effects) -> Option<Instant> {
         let login = &mut self.login;
-        for waiting in login.pending.expire(now) {
-            login.fail(&waiting, Outcome::TryAgainLater, effects);
+        for pending in login.requests.expire(now) {
+            login.fail_request(&pending, Outcome::TryAgainLater, effects);
         }
         while let Some((_, claim)) = login.expiries.pop_front_if(|(at, _)| *at <= now) {
-            // The chat server would give the claim up by itself, but later than the client is told
-            // that it has to log in again.
-            if let Some(granted) = login.granted.remove(&claim) {
-                effects.send(granted.chat, ChatCancelLogin { claim: granted.claim });
-                effects.close(granted.client, CloseReason::TicketExpired);
+            // The chat server would release the claim by itself, but only after the client was told
+            // to log in again.
+            if let Some(grant) = login.grants.remove(&claim) {
+                effects.send(grant.chat, ChatCancelLogin { claim: grant.claim });
+                effects.close(grant.client, CloseReason::TicketExpired);
             }
         }
         let expiry = login.expiries.front().map(|(at, _)| *at);
-        [login.terminals.tick(now, effects), login.pending.next_deadline(), expiry]
-            .into_iter()
-            .flatten()
-            .min()
+        [login.links.tick(now, effects), login.requests.next_deadline(), expiry].into_iter().flatten().min()
     }
 }
 
 impl Login {
     fn opened(&mut self, session: SessionId, opened: &Opened, effects: &mut Effects) {
         match opened.kind {
-            PeerKind::Client => drop(self.phases.insert(session, IDLE)),
+            PeerKind::Client => {
+                self.phases.insert(session, Phase::Idle);
+            }
             PeerKind::Link => {
-                self.phases.insert(session, STRANGER);
-                self.terminals.opened(session, opened, effects);
+                self.phases.insert(session, Phase::UnidentifiedLink);
+                self.links.opened(session, opened, effects);
             }
         }
     }
 
     fn closed(&mut self, session: SessionId, closed: &Closed, now: Instant, effects: &mut Effects) {
-        self.forget(session, effects);
-        let Some(link) = self.terminals.closed(session, closed, now) else { return };
-        for waiting in self.pending.fail_link(session) {
-            self.fail(&waiting, Outcome::TryAgainLater, effects);
+        self.remove_session(session, effects);
+        let Some(link) = self.links.closed(session, closed, now) else { return };
+        for pending in self.requests.fail_link(session) {
+            self.fail_request(&pending, Outcome::TryAgainLater, effects);
         }
         if link.hello.role == packets::Role::DbAgent {
-            self.holdings.links_changed(&self.terminals, effects);
+            self.held_claims.links_changed(&self.links, effects);
         }
     }
 
-    /// A session is over, or about to be: packets that it has sent before it learns of it are
-    /// nobody's. A request of its under way is noticed to be nobody's when its answer comes.
-    fn forget(&mut self, session: SessionId, effects: &mut Effects) {
-        if self.phases.remove(&session) == Some(GRANTED) {
-            // It went before it entered the chat: nobody else shall use its ticket.
-            for (_, granted) in self.granted.extract_if(|_, granted| granted.client == session) {
-                effects.send(granted.chat, ChatCancelLogin { claim: granted.claim });
+    /// Removes a session that has ended or is about to. Packets that it has sent already are
+    /// dropped; the answer to its pending request finds that it is gone.
+    fn remove_session(&mut self, session: SessionId, effects: &mut Effects) {
+        if self.phases.remove(&session) == Some(Phase::Granted) {
+            // The client left before it entered the chat, so its ticket is void.
+            for (_, grant) in self.grants.extract_if(|_, grant| grant.client == session) {
+                effects.send(grant.chat, ChatCancelLogin { claim: grant.claim });
             }
         }
     }
 
-    /// A request has come to nothing: gives back what it held and tells the client.
-    fn fail(&mut self, waiting: &Waiting, outcome: Outcome, effects: &mut Effects) {
+    /// Ends a request that failed: releases its claim and answers the client.
+    fn fail_request(&mut self, pending: &ClientRequest, outcome: Outcome, effects: &mut Effects) {
         if outcome == Outcome::TryAgainLater {
             metrics::TRY_AGAIN_LATER.inc();
         }
-        if let Step::HandOver { chat, claim } = waiting.step {
-            // Whether the chat server has the claim by now is not known. It gives it up if it has.
+        if let Step::HandOver { chat, claim } = pending.step {
+            // The chat server may or may not have the claim by now, and releases it if it has.
             effects.send(chat, ChatCancelLogin { claim });
-            self.holdings.release(claim, effects);
+            self.held_claims.release(claim, effects);
         }
-        self.answer(waiting.client, &waiting.step, outcome, effects);
+        self.answer_client(pending.client, &pending.step, outcome, effects);
     }
 
-    /// Tells a client how its request went; it may ask again then.
-    fn answer(&mut self, client: SessionId, step: &Step, outcome: Outcome, effects: &mut Effects) {
+    /// Answers a client's request. The client may send another one then.
+    fn answer_client(&mut self, client: SessionId, step: &Step, outcome: Outcome, effects: &mut Effects) {
         let packet: Packet = match step {
             Step::Password | Step::HandOver { .. } => {
                 metrics::LOGINS_REFUSED.inc();
@@ -213,38 +218,41 @@ impl Login {
             Step::Verify(_) | Step::Character => CreateCharacterAnswer { outcome }.into(),
         };
         if let Some(phase) = self.phases.get_mut(&client) {
-            *phase = IDLE;
+            *phase = Phase::Idle;
             effects.send(client, packet);
         }
     }
 
-    /// Asks another server on behalf of a client; `packet` makes the packet from the request's
-    /// number. Without a link, or with too much under way, the client is told to try later.
-    fn ask<P: Into<Packet>>(
+    /// Sends a request to another server for a client; `packet` makes the packet from the request's
+    /// number. Without a link, or with too many requests pending, the client is told to try again
+    /// later.
+    fn send_request<P: Into<Packet>>(
         &mut self,
         link: Option<SessionId>,
-        waiting: Waiting,
+        pending: ClientRequest,
         call: &mut Call<'_>,
         packet: impl FnOnce(u64) -> P,
     ) {
-        let Some(link) = link else { return self.fail(&waiting, Outcome::TryAgainLater, call.effects) };
-        let client = waiting.client;
-        match self.pending.add(link, waiting, call.now) {
+        let Some(link) = link else {
+            return self.fail_request(&pending, Outcome::TryAgainLater, call.effects);
+        };
+        let client = pending.client;
+        match self.requests.add(link, pending, call.now) {
             Ok(request) => {
                 if let Some(phase) = self.phases.get_mut(&client) {
-                    *phase = BUSY;
+                    *phase = Phase::Busy;
                 }
                 call.effects.send(link, packet(request));
             }
-            Err(waiting) => self.fail(&waiting, Outcome::TryAgainLater, call.effects),
+            Err(pending) => self.fail_request(&pending, Outcome::TryAgainLater, call.effects),
         }
     }
 
-    /// A chat server that is up, each in its turn.
-    fn choose_chat(&mut self) -> Option<SessionId> {
-        let up: Vec<SessionId> = self.terminals.up(packets::Role::Chat).map(|(id, _)| id).collect();
-        self.next_chat = self.next_chat.wrapping_add(1);
-        up.get(self.next_chat % up.len().max(1)).copied()
+    /// Returns the next chat server that is up, in turn.
+    fn next_chat_server(&mut self) -> Option<SessionId> {
+        let up: Vec<SessionId> = self.links.up(packets::Role::Chat).map(|(id, _)| id).collect();
+        self.chat_turn = self.chat_turn.wrapping_add(1);
+        up.get(self.chat_turn % up.len().max(1)).copied()
     }
 }
 

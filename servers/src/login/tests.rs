@@ -1,100 +1,101 @@
-//! Where a login can break off, and what is given back then.
+//! Points at which a login can break off, and the claims that are released there.
 
 use super::*;
 use crate::role_fixture::{CLAIM, KEY, RoleFixture, character, login_request, now_ms, sent};
 use throng_core::wire::List;
 use throng_core::wire::packets::{
     ChatNotifyLogin, DbCheckPassword, DbCheckPasswordAnswer, DbClaimRevoked, DbClaimsSynced, DbHeldClaims,
-    DbReleaseClaim, LoginRequest, Role as Name,
+    DbReleaseClaim, LoginRequest, Role as PeerRole,
 };
 use throng_core::wire::packets::{LoginNotifyEntered, LoginNotifyLoaded};
 
-const PATIENCE: Duration = Duration::from_millis(1500);
-const LIFETIME: Duration = Duration::from_secs(5);
-/// The login server's peers, in their order.
-const PEERS: [Name; 2] = [Name::Chat, Name::DbAgent];
+const REQUEST_TIMEOUT: Duration = Duration::from_millis(1500);
+const TICKET_LIFETIME: Duration = Duration::from_secs(5);
+/// The login server's peers, in the order of their indexes.
+const PEERS: [PeerRole; 2] = [PeerRole::Chat, PeerRole::DbAgent];
 
 /// A login server with a DB agent, a chat server and a client.
-struct Scene {
-    stand: RoleFixture<LoginRole>,
+struct Scenario {
+    fixture: RoleFixture<LoginRole>,
     agent: SessionId,
     chat: SessionId,
     client: SessionId,
-    /// Lists sent so far.
-    lists: u64,
+    /// The number of the latest list.
+    last_list: u64,
 }
 
-impl Scene {
+impl Scenario {
     fn new() -> Self {
         let settings = LoginSettings {
             take_over: false,
-            ticket_lifetime: LIFETIME,
-            request_timeout: PATIENCE,
+            ticket_lifetime: TICKET_LIFETIME,
+            request_timeout: REQUEST_TIMEOUT,
             cluster: ClusterKey::from_bytes(KEY),
         };
-        let mut stand =
-            RoleFixture::new(Name::Login, &PEERS, |terminals| LoginRole::new(settings, terminals, now_ms));
-        let chat = stand.link(Name::Chat, Some(0)).0;
-        let agent = stand.agent(1);
-        let client = stand.client();
-        Self { stand, agent, chat, client, lists: 1 }
+        let mut fixture =
+            RoleFixture::new(PeerRole::Login, &PEERS, |links| LoginRole::new(settings, links, now_ms));
+        let chat = fixture.open_link(PeerRole::Chat, Some(0)).0;
+        let agent = fixture.open_db_agent(1);
+        let client = fixture.open_client();
+        Self { fixture, agent, chat, client, last_list: 1 }
     }
 
-    /// The client has asked.
-    fn asked() -> Self {
-        let mut scene = Self::new();
-        let lines = scene.stand.packet(scene.client, login_request());
+    /// The client has sent its login request.
+    fn password_requested() -> Self {
+        let mut scenario = Self::new();
+        let lines = scenario.fixture.deliver(scenario.client, login_request());
         let LoginRequest { id, password } = login_request();
         let check = DbCheckPassword { request: 1, id, password, take_over: false };
-        assert_eq!(lines, [sent(scene.agent, check)]);
-        scene
+        assert_eq!(lines, [sent(scenario.agent, check)]);
+        scenario
     }
 
-    /// The password was right, and the chat server has been told.
+    /// The password was right, and the chat server was notified.
     fn handed_over() -> Self {
-        let mut scene = Self::asked();
-        let lines = scene.password_is_right();
-        assert_eq!(lines, [sent(scene.chat, ChatNotifyLogin { request: 2, claim: CLAIM })]);
-        scene
+        let mut scenario = Self::password_requested();
+        let lines = scenario.confirm_password();
+        assert_eq!(lines, [sent(scenario.chat, ChatNotifyLogin { request: 2, claim: CLAIM })]);
+        scenario
     }
 
     /// The client has its ticket.
     fn granted() -> Self {
-        let mut scene = Self::handed_over();
-        let lines = scene.loaded(Outcome::Ok);
+        let mut scenario = Self::handed_over();
+        let lines = scenario.answer_hand_over(Outcome::Ok);
         assert!(lines.len() == 1 && lines[0].contains("LoginGranted"), "{lines:?}");
-        scene
+        scenario
     }
 
-    fn password_is_right(&mut self) -> Vec<String> {
+    fn confirm_password(&mut self) -> Vec<String> {
         let answer = DbCheckPasswordAnswer { request: 1, outcome: Outcome::Ok, claim: CLAIM };
-        self.stand.packet(self.agent, answer)
+        self.fixture.deliver(self.agent, answer)
     }
 
-    fn loaded(&mut self, outcome: Outcome) -> Vec<String> {
+    fn answer_hand_over(&mut self, outcome: Outcome) -> Vec<String> {
         let character = (outcome == Outcome::Ok).then(character);
-        self.stand.packet(self.chat, LoginNotifyLoaded { request: 2, outcome, claim: CLAIM, character })
+        self.fixture.deliver(self.chat, LoginNotifyLoaded { request: 2, outcome, claim: CLAIM, character })
     }
 
-    fn refusal(&self, outcome: Outcome) -> String {
+    fn refusal_line(&self, outcome: Outcome) -> String {
         sent(self.client, LoginRefused { outcome })
     }
 
-    fn release(&self) -> String {
+    fn release_line(&self) -> String {
         sent(self.agent, DbReleaseClaim { claim: CLAIM })
     }
 
-    fn cancel(&self) -> String {
+    fn cancel_line(&self) -> String {
         sent(self.chat, ChatCancelLogin { claim: CLAIM })
     }
 
-    /// What the DB agent is told that this server holds, when it comes back.
-    fn held(&mut self) -> Vec<Claim> {
-        self.stand.link_gone(self.agent);
-        let (agent, lines) = self.stand.link(Name::DbAgent, Some(1));
+    /// Cuts the DB agent's link, brings it up again and returns the claims in the list that is
+    /// sent.
+    fn claims_after_relink(&mut self) -> Vec<Claim> {
+        self.fixture.close_link(self.agent);
+        let (agent, lines) = self.fixture.open_link(PeerRole::DbAgent, Some(1));
         self.agent = agent;
-        self.lists += 1;
-        let list = self.lists;
+        self.last_list += 1;
+        let list = self.last_list;
         let list =
             |claims| sent(agent, DbHeldClaims { list, claims: List::new(claims).unwrap(), last: true });
         let held = if lines == [list(vec![CLAIM])] { vec![CLAIM] } else { Vec::new() };
@@ -104,139 +105,149 @@ impl Scene {
 }
 
 #[test]
-fn a_client_that_leaves_while_its_password_is_checked_is_not_online() {
-    let mut scene = Scene::asked();
-    assert!(scene.stand.client_gone(scene.client).is_empty());
-    assert_eq!(scene.password_is_right(), [scene.release()]);
-    assert_eq!(scene.held(), []);
+fn a_client_that_leaves_during_the_password_check_is_not_online() {
+    let mut scenario = Scenario::password_requested();
+    assert!(scenario.fixture.close_client(scenario.client).is_empty());
+    assert_eq!(scenario.confirm_password(), [scenario.release_line()]);
+    assert_eq!(scenario.claims_after_relink(), []);
 }
 
 #[test]
-fn an_answer_that_comes_too_late_is_undone() {
-    let mut scene = Scene::asked();
-    assert_eq!(scene.stand.pass(PATIENCE), [scene.refusal(Outcome::TryAgainLater)]);
-    assert_eq!(scene.password_is_right(), [scene.release()]);
-    assert_eq!(scene.held(), []);
+fn an_answer_after_the_timeout_is_undone() {
+    let mut scenario = Scenario::password_requested();
+    assert_eq!(scenario.fixture.advance(REQUEST_TIMEOUT), [scenario.refusal_line(Outcome::TryAgainLater)]);
+    assert_eq!(scenario.confirm_password(), [scenario.release_line()]);
+    assert_eq!(scenario.claims_after_relink(), []);
 
-    let mut scene = Scene::handed_over();
-    let wanted = [scene.cancel(), scene.release(), scene.refusal(Outcome::TryAgainLater)];
-    assert_eq!(scene.stand.pass(PATIENCE), wanted);
-    assert!(scene.loaded(Outcome::Ok).is_empty());
-    assert_eq!(scene.held(), []);
+    let mut scenario = Scenario::handed_over();
+    let wanted =
+        [scenario.cancel_line(), scenario.release_line(), scenario.refusal_line(Outcome::TryAgainLater)];
+    assert_eq!(scenario.fixture.advance(REQUEST_TIMEOUT), wanted);
+    assert!(scenario.answer_hand_over(Outcome::Ok).is_empty());
+    assert_eq!(scenario.claims_after_relink(), []);
 }
 
 #[test]
-fn a_client_that_leaves_during_the_hand_over_is_called_back() {
+fn the_hand_over_of_a_client_that_left_is_cancelled() {
     for outcome in [Outcome::Ok, Outcome::ClaimLost] {
-        let mut scene = Scene::handed_over();
-        assert!(scene.stand.client_gone(scene.client).is_empty());
-        assert_eq!(scene.held(), [CLAIM]);
-        let lines = scene.loaded(outcome);
-        assert_eq!(lines[0], scene.cancel());
-        assert_eq!(scene.held(), []);
+        let mut scenario = Scenario::handed_over();
+        assert!(scenario.fixture.close_client(scenario.client).is_empty());
+        assert_eq!(scenario.claims_after_relink(), [CLAIM]);
+        let lines = scenario.answer_hand_over(outcome);
+        assert_eq!(lines[0], scenario.cancel_line());
+        assert_eq!(scenario.claims_after_relink(), []);
     }
 }
 
 #[test]
-fn every_failure_of_the_hand_over_is_told_and_gives_the_claim_back() {
+fn every_failure_of_the_hand_over_is_reported_and_releases_the_claim() {
     for outcome in [Outcome::NoCharacter, Outcome::ClaimLost, Outcome::TryAgainLater, Outcome::InternalError]
     {
-        let mut scene = Scene::handed_over();
-        assert_eq!(scene.loaded(outcome), [scene.cancel(), scene.release(), scene.refusal(outcome)]);
-        assert_eq!(scene.held(), []);
-        // It may ask again.
+        let mut scenario = Scenario::handed_over();
         assert_eq!(
-            scene.stand.packet(scene.client, login_request()),
-            [scene.refusal(Outcome::TryAgainLater)]
+            scenario.answer_hand_over(outcome),
+            [scenario.cancel_line(), scenario.release_line(), scenario.refusal_line(outcome)]
+        );
+        assert_eq!(scenario.claims_after_relink(), []);
+        // The client may send another request.
+        assert_eq!(
+            scenario.fixture.deliver(scenario.client, login_request()),
+            [scenario.refusal_line(Outcome::TryAgainLater)]
         );
     }
 }
 
 #[test]
-fn a_lost_link_is_answered_at_once_whatever_was_under_way() {
-    let mut scene = Scene::asked();
-    assert_eq!(scene.stand.link_gone(scene.agent), [scene.refusal(Outcome::TryAgainLater)]);
-    assert!(scene.password_is_right().is_empty(), "the link is gone, and what it says is nobody's");
+fn a_lost_link_fails_its_pending_requests_at_once() {
+    let mut scenario = Scenario::password_requested();
+    assert_eq!(scenario.fixture.close_link(scenario.agent), [scenario.refusal_line(Outcome::TryAgainLater)]);
+    assert!(scenario.confirm_password().is_empty(), "a packet of a lost link has an effect");
 
-    let mut scene = Scene::handed_over();
-    let lines = scene.stand.link_gone(scene.chat);
-    assert_eq!(lines, [scene.cancel(), scene.release(), scene.refusal(Outcome::TryAgainLater)]);
-    assert_eq!(scene.held(), []);
+    let mut scenario = Scenario::handed_over();
+    let lines = scenario.fixture.close_link(scenario.chat);
+    assert_eq!(
+        lines,
+        [scenario.cancel_line(), scenario.release_line(), scenario.refusal_line(Outcome::TryAgainLater)]
+    );
+    assert_eq!(scenario.claims_after_relink(), []);
 }
 
 #[test]
 fn a_hand_over_survives_the_loss_of_the_db_agent() {
-    let mut scene = Scene::handed_over();
-    assert_eq!(scene.held(), [CLAIM]);
-    assert!(scene.loaded(Outcome::Ok)[0].contains("LoginGranted"));
-    assert_eq!(scene.held(), []);
+    let mut scenario = Scenario::handed_over();
+    assert_eq!(scenario.claims_after_relink(), [CLAIM]);
+    assert!(scenario.answer_hand_over(Outcome::Ok)[0].contains("LoginGranted"));
+    assert_eq!(scenario.claims_after_relink(), []);
 }
 
-/// The list may reach the DB agent after the chat server has given the claim up again.
+/// The DB agent may compare the list after the chat server has released the claim.
 #[test]
-fn a_claim_that_moved_on_while_the_lists_were_compared_is_released_for_certain() {
-    let mut scene = Scene::handed_over();
-    scene.stand.link_gone(scene.agent);
-    scene.agent = scene.stand.link(Name::DbAgent, Some(1)).0;
-    scene.loaded(Outcome::Ok);
-    assert_eq!(scene.stand.packet(scene.agent, DbClaimsSynced {}), [scene.release()]);
-}
-
-#[test]
-fn a_ticket_is_void_when_its_client_leaves_misbehaves_or_waits_too_long() {
-    let mut scene = Scene::granted();
-    assert_eq!(scene.stand.client_gone(scene.client), [scene.cancel()]);
-
-    let mut scene = Scene::granted();
-    let closed = format!("{} closed: PacketNotAllowed", scene.client);
-    assert_eq!(scene.stand.packet(scene.client, login_request()), [closed, scene.cancel()]);
-    assert!(scene.stand.client_gone(scene.client).is_empty());
-
-    let mut scene = Scene::granted();
-    let closed = format!("{} closed: TicketExpired", scene.client);
-    assert_eq!(scene.stand.pass(LIFETIME), [scene.cancel(), closed]);
-    assert!(scene.stand.client_gone(scene.client).is_empty());
-
-    let mut scene = Scene::granted();
-    let closed = format!("{} closed: HandedOver", scene.client);
-    assert_eq!(scene.stand.packet(scene.chat, LoginNotifyEntered { claim: CLAIM }), [closed]);
-    assert!(scene.stand.client_gone(scene.client).is_empty());
-    assert!(scene.stand.pass(LIFETIME).is_empty());
+fn a_claim_transferred_during_a_list_comparison_is_released() {
+    let mut scenario = Scenario::handed_over();
+    scenario.fixture.close_link(scenario.agent);
+    scenario.agent = scenario.fixture.open_link(PeerRole::DbAgent, Some(1)).0;
+    scenario.answer_hand_over(Outcome::Ok);
+    assert_eq!(scenario.fixture.deliver(scenario.agent, DbClaimsSynced {}), [scenario.release_line()]);
 }
 
 #[test]
-fn a_claim_that_was_revoked_is_not_named_again() {
-    let mut scene = Scene::handed_over();
-    assert_eq!(scene.stand.packet(scene.agent, DbClaimRevoked { claim: CLAIM }), [scene.release()]);
-    assert_eq!(scene.held(), []);
+fn a_ticket_is_void_when_its_client_leaves_misbehaves_or_times_out() {
+    let mut scenario = Scenario::granted();
+    assert_eq!(scenario.fixture.close_client(scenario.client), [scenario.cancel_line()]);
+
+    let mut scenario = Scenario::granted();
+    let closed = format!("{} closed: PacketNotAllowed", scenario.client);
+    assert_eq!(scenario.fixture.deliver(scenario.client, login_request()), [closed, scenario.cancel_line()]);
+    assert!(scenario.fixture.close_client(scenario.client).is_empty());
+
+    let mut scenario = Scenario::granted();
+    let closed = format!("{} closed: TicketExpired", scenario.client);
+    assert_eq!(scenario.fixture.advance(TICKET_LIFETIME), [scenario.cancel_line(), closed]);
+    assert!(scenario.fixture.close_client(scenario.client).is_empty());
+
+    let mut scenario = Scenario::granted();
+    let closed = format!("{} closed: HandedOver", scenario.client);
+    assert_eq!(scenario.fixture.deliver(scenario.chat, LoginNotifyEntered { claim: CLAIM }), [closed]);
+    assert!(scenario.fixture.close_client(scenario.client).is_empty());
+    assert!(scenario.fixture.advance(TICKET_LIFETIME).is_empty());
 }
 
 #[test]
-fn without_a_db_agent_that_has_compared_or_a_chat_server_nobody_waits() {
-    let mut scene = Scene::new();
-    scene.stand.link_gone(scene.agent);
-    let refused = [scene.refusal(Outcome::TryAgainLater)];
-    assert_eq!(scene.stand.packet(scene.client, login_request()), refused);
-    scene.stand.link(Name::DbAgent, Some(1));
-    assert_eq!(scene.stand.packet(scene.client, login_request()), refused);
-
-    let mut scene = Scene::new();
-    scene.stand.link_gone(scene.chat);
-    assert_eq!(scene.stand.packet(scene.client, login_request()), refused);
+fn a_revoked_claim_is_not_listed_again() {
+    let mut scenario = Scenario::handed_over();
+    assert_eq!(
+        scenario.fixture.deliver(scenario.agent, DbClaimRevoked { claim: CLAIM }),
+        [scenario.release_line()]
+    );
+    assert_eq!(scenario.claims_after_relink(), []);
 }
 
-/// Once, the look whether there is a chat server at all took a turn too: with two of them, one got every login.
+#[test]
+fn without_a_synced_db_agent_or_a_chat_server_logins_are_refused_at_once() {
+    let mut scenario = Scenario::new();
+    scenario.fixture.close_link(scenario.agent);
+    let refused = [scenario.refusal_line(Outcome::TryAgainLater)];
+    assert_eq!(scenario.fixture.deliver(scenario.client, login_request()), refused);
+    scenario.fixture.open_link(PeerRole::DbAgent, Some(1));
+    assert_eq!(scenario.fixture.deliver(scenario.client, login_request()), refused);
+
+    let mut scenario = Scenario::new();
+    scenario.fixture.close_link(scenario.chat);
+    assert_eq!(scenario.fixture.deliver(scenario.client, login_request()), refused);
+}
+
+/// Regression: the check for any chat server took a turn as well, so one of two got every login.
 #[test]
 fn chat_servers_take_turns() {
-    let mut scene = Scene::new();
-    let second = scene.stand.link(Name::Chat, Some(0)).0;
+    let mut scenario = Scenario::new();
+    let second = scenario.fixture.open_link(PeerRole::Chat, Some(0)).0;
     let mut told = Vec::new();
     for request in [1, 3, 5, 7] {
-        let client = scene.stand.client();
-        scene.stand.packet(client, login_request());
+        let client = scenario.fixture.open_client();
+        scenario.fixture.deliver(client, login_request());
         let answer = DbCheckPasswordAnswer { request, outcome: Outcome::Ok, claim: CLAIM };
-        told.extend(scene.stand.packet(scene.agent, answer));
+        told.extend(scenario.fixture.deliver(scenario.agent, answer));
     }
     let of = |chat: SessionId| told.iter().filter(|line| line.starts_with(&format!("{chat} <-"))).count();
-    assert_eq!((of(scene.chat), of(second)), (2, 2), "{told:?}");
+    assert_eq!((of(scenario.chat), of(second)), (2, 2), "{told:?}");
 }

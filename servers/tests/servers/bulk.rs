@@ -1,9 +1,8 @@
-//! `throng db seed` and `throng db import-accounts` as processes, on the embedded SQLite and on PostgreSQL.
+//! Tests of `throng db seed` and `throng db import-accounts` as processes, on SQLite and
+//! PostgreSQL.
 
 use std::fs;
 use std::process::{Command, Output, Stdio};
-use std::thread;
-use std::time::Duration;
 
 use throng_servers::dbagent::odbc::Stored;
 use throng_servers::dbagent::password::{PasswordCost, Passwords};
@@ -13,7 +12,7 @@ use throng_servers::rules;
 
 use crate::support::{Home, PATIENCE, Postgres};
 
-/// An account as a test finds it.
+/// An account in the database.
 #[derive(Debug, PartialEq, Eq)]
 struct Found {
     account: u64,
@@ -22,15 +21,15 @@ struct Found {
     name: Option<String>,
 }
 
-/// A migrated database that `throng db` and the test both use.
-struct Bench {
+/// A migrated database that `throng db` and the test share.
+struct BulkTest {
     home: Home,
     settings: Vec<String>,
     database: Box<dyn Procedures>,
     passwords: Passwords,
 }
 
-impl Bench {
+impl BulkTest {
     fn new(home: Home, settings: Vec<String>, database: Box<dyn Procedures>) -> Self {
         let passwords = Passwords::new(PasswordCost { memory_kib: 8, iterations: 1 }).unwrap();
         Self { home, settings, database, passwords }
@@ -55,12 +54,12 @@ impl Bench {
         throng(&self.home, words, &self.settings)
     }
 
-    /// Exit code and standard output.
+    /// Returns the exit code and standard output.
     fn run(&self, words: &[&str]) -> (Option<i32>, String) {
-        ended(&self.command(words).output().unwrap())
+        exit_and_output(&self.command(words).output().unwrap())
     }
 
-    /// Imports this text as a file.
+    /// Imports a file with this text.
     fn import(&self, text: &str) -> (Option<i32>, String) {
         let file = self.home.path().with_extension("csv");
         fs::write(&file, text).unwrap();
@@ -78,15 +77,15 @@ impl Bench {
         })
     }
 
-    /// The account with this id has this password and character.
-    fn is_there(&mut self, id: &str, password: &str, name: Option<&str>) -> Found {
-        let found = self.find(id).unwrap_or_else(|| panic!("{id} is not there"));
+    /// Asserts that the account with this id has this password and character.
+    fn assert_account(&mut self, id: &str, password: &str, name: Option<&str>) -> Found {
+        let found = self.find(id).unwrap_or_else(|| panic!("there is no account {id}"));
         assert_eq!((found.id.as_str(), found.name.as_deref()), (id, name));
         assert!(self.passwords.verify(Some(&found.password_hash), password).unwrap(), "{id}");
         found
     }
 
-    /// An account that is there before, without a character.
+    /// Creates an account without a character.
     fn sign_up(&mut self, id: &str, password: &str) {
         let password_hash = self.passwords.hash(password).unwrap();
         let id_key = rules::check_id(id).unwrap();
@@ -105,68 +104,76 @@ fn throng(home: &Home, words: &[&str], settings: &[String]) -> Command {
     throng
 }
 
-fn ended(output: &Output) -> (Option<i32>, String) {
+fn exit_and_output(output: &Output) -> (Option<i32>, String) {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.is_empty(), "{stderr}");
     (output.status.code(), String::from_utf8(output.stdout.clone()).unwrap())
 }
 
-fn seeds(mut bench: Bench) {
-    let (code, said) = bench.run(&["db", "seed", "--count", "50"]);
+fn check_seeding(mut test: BulkTest) {
+    let (code, said) = test.run(&["db", "seed", "--count", "50"]);
     assert!(
         code == Some(0) && said.starts_with("50 accounts made, 0 there already, 0 refused, in "),
         "{said}"
     );
     assert!(said.ends_with("/s)\n") && said.lines().count() == 1, "{said}");
-    let first = bench.is_there("seed-000050", "seed-password", Some("seed-000050"));
+    let first = test.assert_account("seed-000050", "seed-password", Some("seed-000050"));
     assert!(first.password_hash.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{}", first.password_hash);
-    assert_eq!(bench.find("seed-000051"), None);
+    assert_eq!(test.find("seed-000051"), None);
 
-    let (code, said) = bench.run(&["db", "seed", "--count", "80"]);
+    let (code, said) = test.run(&["db", "seed", "--count", "80"]);
     assert!(code == Some(0) && said.starts_with("30 accounts made, 50 there already, 0 refused"), "{said}");
-    assert_eq!(bench.find("seed-000050"), Some(first), "what is there is left as it is");
+    assert_eq!(test.find("seed-000050"), Some(first), "an existing account was changed");
     let mut hashes: Vec<String> = (1..=80)
         .map(|number| format!("seed-{number:06}"))
-        .map(|id| bench.is_there(&id, "seed-password", Some(&id)).password_hash)
+        .map(|id| test.assert_account(&id, "seed-password", Some(&id)).password_hash)
         .collect();
     hashes.sort();
     hashes.dedup();
-    assert_eq!(hashes.len(), 80, "each has a salt of its own");
-    assert_eq!(bench.find("seed-000081"), None);
+    assert_eq!(hashes.len(), 80, "two accounts share a salt");
+    assert_eq!(test.find("seed-000081"), None);
 
-    // One that was interrupted before its character, one that is somebody else's.
-    bench.sign_up("봇-000001", "하나하나하나하나");
-    bench.sign_up("봇-000002", "somebody else's");
+    // One account was interrupted before its character was created, and one belongs to another
+    // player.
+    test.sign_up("봇-000001", "하나하나하나하나");
+    test.sign_up("봇-000002", "somebody else's");
     let (code, said) =
-        bench.run(&["db", "seed", "--count", "3", "--prefix", "봇", "--password", "하나하나하나하나"]);
+        test.run(&["db", "seed", "--count", "3", "--prefix", "봇", "--password", "하나하나하나하나"]);
     assert!(
         code == Some(1) && said.contains("number 2: \"봇-000002\" is there already with another"),
         "{said}"
     );
     assert!(said.contains("1 accounts made, 2 there already (1 of them given the character"), "{said}");
-    bench.is_there("봇-000001", "하나하나하나하나", Some("봇-000001"));
-    bench.is_there("봇-000002", "somebody else's", None);
+    test.assert_account("봇-000001", "하나하나하나하나", Some("봇-000001"));
+    test.assert_account("봇-000002", "somebody else's", None);
 }
 
 #[test]
 fn sqlite_is_seeded() {
-    seeds(Bench::sqlite());
+    check_seeding(BulkTest::sqlite());
 }
 
 #[test]
 fn postgres_is_seeded() {
     let database = Postgres::shared().database();
-    seeds(Bench::postgres(&database));
+    check_seeding(BulkTest::postgres(&database));
     assert_eq!(database.sql("SELECT count(*) FROM throng.accounts"), "83");
-    // By the database's clock.
+    // Accounts are created by the database's clock.
     let late = "SELECT count(*) FROM throng.accounts WHERE created_ms > 1 AND \
                 abs(created_ms - extract(epoch FROM now()) * 1000) > 60000";
     assert_eq!(database.sql(late), "0");
 }
 
-fn imports(mut bench: Bench) {
-    bench.sign_up("Taken", "somebody else's");
-    bench.sign_up("interrupted", "password-4");
+fn check_imports(mut test: BulkTest) {
+    check_import_of_passwords(&mut test);
+    check_import_of_hashes(&mut test);
+    let (code, said) = test.import("id,password\nall well,password-1\n");
+    assert!(code == Some(0) && said.starts_with("1 accounts made, 0 there already, 0 refused"), "{said}");
+}
+
+fn check_import_of_passwords(test: &mut BulkTest) {
+    test.sign_up("Taken", "somebody else's");
+    test.sign_up("interrupted", "password-4");
     let file = "\u{FEFF}name,id,password\r\n\
         김철수,\"김,철수\",\"비밀번호 \"\"하나\"\"\"\r\n\
         \"😀 O'Brien; DROP TABLE--\",👩‍👩‍👧‍👦 emoji😀,password-2\r\n\
@@ -180,7 +187,7 @@ fn imports(mut bench: Bench) {
         \"Eight\r\nEighty\",eight,password-x\r\n\
         Nine,nine,password-9,password-x\r\n\
         Ten,ten,password-10";
-    let (code, said) = bench.import(file);
+    let (code, said) = test.import(file);
     let (problems, summary) = said.trim_end().rsplit_once('\n').unwrap();
     let expected = [
         "line 6: \"TAKEN\" is there already with another password, and is not given the character",
@@ -192,7 +199,7 @@ fn imports(mut bench: Bench) {
     ];
     let mut problems: Vec<&str> = problems.lines().collect();
     let mut expected = expected.to_vec();
-    // Two rows want one name: which of them has it is between the threads.
+    // Two rows request one name, and either thread may be first.
     let first = "line 2: \"김,철수\" is left without a character: another one has the name";
     let is_first_nameless = problems[0] == first;
     if is_first_nameless {
@@ -217,61 +224,60 @@ fn imports(mut bench: Bench) {
         ("ten", "password-10", Some("Ten")),
     ];
     let found: Vec<Found> =
-        there.iter().map(|(id, password, name)| bench.is_there(id, password, *name)).collect();
-    assert!(["seven", "eight", "nine"].iter().all(|id| bench.find(id).is_none()));
+        there.iter().map(|(id, password, name)| test.assert_account(id, password, *name)).collect();
+    assert!(["seven", "eight", "nine"].iter().all(|id| test.find(id).is_none()));
 
-    let (code, said) = bench.import(file);
+    let (code, said) = test.import(file);
     assert!(code == Some(1) && said.contains("\n0 accounts made, 7 there already, 4 refused, in "), "{said}");
     assert!(said.contains("line 4: \"nameless\" is there already\n"), "{said}");
     let again: Vec<Found> =
-        there.iter().map(|(id, password, name)| bench.is_there(id, password, *name)).collect();
+        there.iter().map(|(id, password, name)| test.assert_account(id, password, *name)).collect();
     assert_eq!(again, found);
+}
 
-    // Hashes from elsewhere, at a cost of their own.
-    let mut dear = Passwords::new(PasswordCost { memory_kib: 64, iterations: 2 }).unwrap();
-    let [one, two] = ["password-1", "password-2"].map(|password| dear.hash(password).unwrap());
+/// Imports hashes that another system computed at another cost.
+fn check_import_of_hashes(test: &mut BulkTest) {
+    let mut costly = Passwords::new(PasswordCost { memory_kib: 64, iterations: 2 }).unwrap();
+    let [one, two] = ["password-1", "password-2"].map(|password| costly.hash(password).unwrap());
     let hashes = format!(
         "id,password_hash,name\n\"hashed one\",\"{one}\",Hashed One\nhashed two,\"{two}\",\"\"\n\
          no-hash,hunter2-hunter2,None\nbcrypt,$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW,None\n"
     );
-    let (code, said) = bench.import(&hashes);
+    let (code, said) = test.import(&hashes);
     assert!(code == Some(1) && said.contains("\n2 accounts made, 0 there already, 2 refused"), "{said}");
     assert!(said.contains("line 4: the password_hash is not an argon2id hash as a PHC string"), "{said}");
     assert!(!said.contains("hunter2") && !said.contains("$2b$"), "{said}");
-    assert_eq!(bench.is_there("hashed one", "password-1", Some("Hashed One")).password_hash, one);
-    assert_eq!(bench.is_there("hashed two", "password-2", None).password_hash, two);
-    assert_eq!((bench.find("no-hash"), bench.find("bcrypt")), (None, None));
-
-    let (code, said) = bench.import("id,password\nall well,password-1\n");
-    assert!(code == Some(0) && said.starts_with("1 accounts made, 0 there already, 0 refused"), "{said}");
+    assert_eq!(test.assert_account("hashed one", "password-1", Some("Hashed One")).password_hash, one);
+    assert_eq!(test.assert_account("hashed two", "password-2", None).password_hash, two);
+    assert_eq!((test.find("no-hash"), test.find("bcrypt")), (None, None));
 }
 
 #[test]
 fn sqlite_takes_imports() {
-    imports(Bench::sqlite());
+    check_imports(BulkTest::sqlite());
 }
 
 #[test]
 fn postgres_takes_imports() {
-    imports(Bench::postgres(&Postgres::shared().database()));
+    check_imports(BulkTest::postgres(&Postgres::shared().database()));
 }
 
 #[test]
-fn of_many_rows_with_one_id_the_first_is_made_and_of_many_problems_some_are_told() {
-    let mut bench = Bench::sqlite();
+fn the_first_of_many_rows_with_one_id_is_imported_and_problems_are_listed_up_to_a_limit() {
+    let mut test = BulkTest::sqlite();
     let rows: Vec<String> = (0..500).map(|row| format!("same,password-{row},Same {row}\n")).collect();
-    let (code, said) = bench.import(&format!("id,password,name\n{}", rows.concat()));
+    let (code, said) = test.import(&format!("id,password,name\n{}", rows.concat()));
     assert_eq!(code, Some(1));
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines.len(), 22, "{said}");
     assert_eq!(lines[0], "line 3: \"same\" is there already, with a character of another name");
     assert!(lines[19].starts_with("line 22: ") && lines[20] == "and 479 more", "{said}");
     assert!(lines[21].starts_with("1 accounts made, 499 there already, 0 refused"), "{said}");
-    bench.is_there("same", "password-0", Some("Same 0"));
+    test.assert_account("same", "password-0", Some("Same 0"));
 }
 
 #[test]
-fn what_cannot_be_begun_says_why() {
+fn commands_that_cannot_start_say_why() {
     let check = |home: &Home, words: &[&str], wanted: &[&str]| {
         let output = throng(home, words, &[]).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -284,8 +290,8 @@ fn what_cannot_be_begun_says_why() {
         &["db", "seed", "--count", "1"],
         &["throng.db", "run `throng db migrate`", "0 accounts"],
     );
-    let bench = Bench::sqlite();
-    let home = &bench.home;
+    let test = BulkTest::sqlite();
+    let home = &test.home;
     check(
         home,
         &["db", "seed", "--count", "1", "--prefix", "far too long a prefix"],
@@ -304,30 +310,32 @@ fn what_cannot_be_begun_says_why() {
 }
 
 #[test]
-fn connections_that_break_cost_no_account() {
+fn broken_connections_lose_no_account() {
     const COUNT: usize = 3000;
     let database = Postgres::shared().database();
-    let mut bench = Bench::postgres(&database);
-    let mut seeding = bench
+    let mut test = BulkTest::postgres(&database);
+    let mut seeding = test
         .command(&["db", "seed", "--count", &COUNT.to_string()])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // Each interrupts each thread once; a thread gives a call up after ten times.
+    // Each interruption breaks each thread's connection once, and a thread retries a call ten
+    // times. One follows another only after accounts were created in between.
     let mut interruptions = 0;
+    let mut created = 0;
     while interruptions < 5 && seeding.try_wait().unwrap().is_none() {
-        thread::sleep(Duration::from_millis(200));
-        let made = database.sql("SELECT count(*) FROM throng.accounts");
-        if made != "0" && seeding.try_wait().unwrap().is_none() {
+        let count = database.sql("SELECT count(*) FROM throng.accounts").parse().unwrap();
+        if count > created {
             Postgres::shared().terminate_all(&database.name);
             interruptions += 1;
+            created = count;
         }
     }
-    let (code, said) = ended(&seeding.wait_with_output().unwrap());
-    assert!(interruptions > 0, "it was too fast: {said}");
+    let (code, said) = exit_and_output(&seeding.wait_with_output().unwrap());
+    assert!(interruptions > 0, "the seeding ended without an interruption: {said}");
     assert!(code == Some(0) && said.starts_with("3000 accounts made, 0 there already, 0 refused"), "{said}");
     assert_eq!(database.sql("SELECT count(*) FROM throng.characters"), COUNT.to_string());
-    bench.database = Box::new(Stored::connect(&database.as_agent()).unwrap());
-    bench.is_there("seed-003000", "seed-password", Some("seed-003000"));
+    test.database = Box::new(Stored::connect(&database.as_agent()).unwrap());
+    test.assert_account("seed-003000", "seed-password", Some("seed-003000"));
 }

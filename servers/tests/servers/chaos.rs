@@ -1,158 +1,220 @@
-//! Players who come and go while their database is tormented.
+//! A chaos test: players come and go while the connections of their database break and its server
+//! restarts.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use throng_core::config::Config;
 use throng_core::wire::packets::Outcome;
 
-use crate::support::{Client, Cluster, Door, Player, Postgres, exit, wait_until};
+use crate::support::{
+    Client, Cluster, Player, Postgres, ServerAddr, Stopwatch, TicketHolder, assert_took, exit, wait_until,
+};
 
-/// A login waits for two servers, one after the other: what the configuration allows each, and what a
-/// busy machine may add.
-const ANSWERED_WITHIN: Duration = Duration::from_millis(2 * 1500 + 1500);
+/// The default request timeouts.
+const REQUEST_TIMEOUTS: [&str; 2] = ["login.request_timeout=1500ms", "dbagent.request_timeout=1s"];
 
-/// How long it goes on: `CHAOS_SECONDS`, or long enough for the server to be away once.
+/// Limit for an answer. A login waits for two servers in turn, each for its request timeout.
+const ANSWER_LIMIT: Duration = Duration::from_millis(2 * 1500 + 1500);
+
+/// Limit from the database's restart to the first complete round of a player.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(2);
+
+/// Duration of the test: `CHAOS_SECONDS`, or long enough for one restart of the database.
 fn duration() -> Duration {
     let seconds = std::env::var("CHAOS_SECONDS").ok().map(|text| text.parse().expect("a number"));
     Duration::from_secs(seconds.unwrap_or(20))
 }
 
-/// What players have seen.
+/// Results of all players.
 #[derive(Default)]
-struct Seen {
-    /// Whole rounds: signed up, made a character, logged in, entered, left.
+struct Results {
+    /// Ends of complete rounds: sign-up, new character, login, entry and exit.
     rounds: Vec<Instant>,
-    later: Vec<Instant>,
+    retries: Vec<Retry>,
     slowest: Duration,
-    made: Vec<String>,
+    created: Vec<String>,
 }
 
-/// One player after the other, each with a new account.
-fn play(thread: usize, login: Door, stop: &AtomicBool, seen: &Mutex<Seen>) {
-    for number in 0.. {
-        if stop.load(Ordering::Relaxed) {
-            return;
-        }
-        let player = Player::named(&format!("player {thread}.{number}"));
-        let mut client = Client::connect(login);
-        // Asks until there is an answer, and says whether an earlier attempt was left open.
-        let until_answered = |ask: &mut dyn FnMut(&mut Client) -> Outcome, client: &mut Client| {
-            let mut again = false;
-            loop {
-                let asked = Instant::now();
-                let outcome = ask(client);
-                let took = asked.elapsed();
-                assert!(took < ANSWERED_WITHIN, "{player:?} had {outcome:?} after {took:?}");
-                let mut seen = seen.lock().unwrap();
-                seen.slowest = seen.slowest.max(took);
-                if outcome != Outcome::TryAgainLater {
-                    return (outcome, again);
-                }
-                seen.later.push(Instant::now());
-                drop(seen);
-                again = true;
-                // As a client would; the next attempt is not to be the same moment's.
-                thread::sleep(Duration::from_millis(50));
+/// A request that was answered with "try again later".
+struct Retry {
+    asked_at: Instant,
+    answered_at: Instant,
+}
+
+/// The answer to a request that was repeated until it was answered.
+#[derive(Debug)]
+struct Answer {
+    outcome: Outcome,
+    /// True if an earlier attempt was answered with "try again later", and may have been carried
+    /// out.
+    is_repeated: bool,
+}
+
+/// One player at a time, each with a new account.
+struct Play<'a> {
+    login: ServerAddr,
+    results: &'a Mutex<Results>,
+}
+
+impl Play<'_> {
+    fn run(&self, thread: usize, stop: &AtomicBool) {
+        for number in 0.. {
+            if stop.load(Ordering::Relaxed) {
+                return;
             }
-        };
-        let signed_up = until_answered(&mut |client| player.sign_up(client), &mut client);
-        assert!(
-            matches!(signed_up, (Outcome::Ok, _) | (Outcome::IdTaken, true)),
-            "{player:?}: {signed_up:?}"
-        );
-        seen.lock().unwrap().made.push(player.id.clone());
-        let twin = until_answered(&mut |client| player.sign_up(client), &mut client);
-        assert_eq!(twin.0, Outcome::IdTaken, "{player:?} a second time");
+            self.round(&Player::named(&format!("player {thread}.{number}")));
+        }
+    }
+
+    fn round(&self, player: &Player) {
+        let mut client = Client::connect(self.login);
+        let answer = self.ask(player, &mut || player.sign_up(&mut client));
+        assert!(is_done(&answer, Outcome::IdTaken), "{player:?}: {answer:?}");
+        self.results.lock().unwrap().created.push(player.id.clone());
+        let again = self.ask(player, &mut || player.sign_up(&mut client));
+        assert_eq!(again.outcome, Outcome::IdTaken, "{player:?} a second time");
         let thief = Player { password: "not the password".into(), ..player.clone() };
-        let stolen =
-            until_answered(&mut |client| thief.log_in_over(client).err().unwrap_or(Outcome::Ok), &mut client);
-        assert_eq!(stolen.0, Outcome::BadCredentials, "{player:?}");
-        let name = player.id.clone();
-        let named = until_answered(&mut |client| player.create_character(client, &name), &mut client);
-        assert!(
-            matches!(named, (Outcome::Ok, _) | (Outcome::CharacterExists, true)),
-            "{player:?}: {named:?}"
-        );
-        let granted = std::cell::RefCell::new(None);
+        let stolen = self.ask(player, &mut || thief.log_in_over(&mut client).err().unwrap_or(Outcome::Ok));
+        assert_eq!(stolen.outcome, Outcome::BadCredentials, "{player:?}");
+        let named = self.ask(player, &mut || player.create_character(&mut client, &player.id));
+        assert!(is_done(&named, Outcome::CharacterExists), "{player:?}: {named:?}");
+        let (chat, ..) = self.log_in(player, client).enter();
+        exit(chat);
+        self.results.lock().unwrap().rounds.push(Instant::now());
+    }
+
+    fn log_in(&self, player: &Player, mut client: Client) -> TicketHolder {
         loop {
-            let logged_in = until_answered(
-                &mut |client| match player.log_in_over(client) {
-                    Ok(ticket) => {
-                        granted.replace(Some(ticket));
-                        Outcome::Ok
-                    }
-                    Err(outcome) => outcome,
-                },
-                &mut client,
-            );
-            match logged_in {
-                (Outcome::Ok, _) => break,
-                // The attempt before was given up by the servers, and they are at undoing it.
-                (Outcome::AlreadyOnline, _) => thread::sleep(Duration::from_millis(50)),
-                other => panic!("{player:?}: {other:?}"),
+            let mut granted = None;
+            let answer = self.ask(player, &mut || match player.log_in_over(&mut client) {
+                Ok(ticket) => {
+                    granted = Some(ticket);
+                    Outcome::Ok
+                }
+                Err(outcome) => outcome,
+            });
+            if let Some(granted) = granted {
+                return TicketHolder { login: client, granted };
             }
+            // The servers gave up an earlier attempt and are undoing it.
+            assert_eq!(answer.outcome, Outcome::AlreadyOnline, "{player:?}");
+            thread::sleep(Duration::from_millis(50));
         }
-        let granted = granted.into_inner().expect("it was granted");
-        let inside = crate::support::Ticketed { login: client, granted }.enter().0;
-        exit(inside);
-        seen.lock().unwrap().rounds.push(Instant::now());
+    }
+
+    /// Repeats a request until its answer is not "try again later".
+    fn ask(&self, player: &Player, request: &mut dyn FnMut() -> Outcome) -> Answer {
+        let mut is_repeated = false;
+        loop {
+            let asked_at = Instant::now();
+            let outcome = request();
+            let took = asked_at.elapsed();
+            assert_took(&format!("{player:?} had {outcome:?}"), took, ANSWER_LIMIT);
+            let mut results = self.results.lock().unwrap();
+            results.slowest = results.slowest.max(took);
+            if outcome != Outcome::TryAgainLater {
+                return Answer { outcome, is_repeated };
+            }
+            results.retries.push(Retry { asked_at, answered_at: Instant::now() });
+            drop(results);
+            is_repeated = true;
+            // The pause of a client before it retries.
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// Returns true if the request was carried out, by this attempt or by a repeated one.
+fn is_done(answer: &Answer, already_done: Outcome) -> bool {
+    answer.outcome == Outcome::Ok || (answer.is_repeated && answer.outcome == already_done)
+}
+
+/// The time after a restart in which the database is undisturbed and connected.
+struct QuietPhase {
+    began_at: Instant,
+    ended_at: Instant,
+}
+
+impl QuietPhase {
+    /// Waits until the servers have recovered from a restart of the database, and for 2 s more.
+    fn observe(cluster: &Cluster, results: &Mutex<Results>) -> Self {
+        let restarted_at = Instant::now();
+        let stopwatch = Stopwatch::start();
+        let last_round = || results.lock().unwrap().rounds.last().copied();
+        wait_until("a player has entered after the restart", || {
+            last_round().is_some_and(|round| round > restarted_at)
+        });
+        stopwatch.assert_within("the first round after the restart", RECOVERY_LIMIT);
+        let others = cluster.others.iter().map(|agent| &agent.server);
+        let agents: Vec<_> = [&cluster.dbagent].into_iter().chain(others).flatten().collect();
+        let threads = agents.len() * Config::default().dbagent.threads;
+        wait_until("every DB thread is connected", || {
+            agents.iter().map(|agent| agent.metric("throng_db_connected")).sum::<u64>() == threads as u64
+        });
+        thread::sleep(RECOVERY_LIMIT.saturating_sub(stopwatch.elapsed()));
+        let began_at = Instant::now();
+        thread::sleep(Duration::from_secs(2));
+        Self { began_at, ended_at: Instant::now() }
+    }
+
+    fn contains(&self, retry: &Retry) -> bool {
+        retry.asked_at > self.began_at && retry.answered_at < self.ended_at
     }
 }
 
 #[test]
-fn a_tormented_database_costs_nobody_more_than_another_try() {
+fn a_disturbed_database_costs_players_no_more_than_a_retry() {
     const PLAYERS: usize = 6;
     let mut postgres = Postgres::start();
-    let (settings, name) = {
+    let (mut settings, name) = {
         let database = postgres.database();
         (database.settings(), database.name.clone())
     };
+    settings.extend(REQUEST_TIMEOUTS.map(String::from));
     let cluster = Cluster::start_with(2, &settings);
-    let login = cluster.login_door();
-    let (stop, seen) = (AtomicBool::new(false), Mutex::new(Seen::default()));
-    let began = Instant::now();
-    let back = thread::scope(|scope| {
+    let stop = AtomicBool::new(false);
+    let results = Mutex::new(Results::default());
+    let began_at = Instant::now();
+    let quiet = thread::scope(|scope| {
         for thread in 0..PLAYERS {
-            let (stop, seen) = (&stop, &seen);
-            scope.spawn(move || play(thread, login, stop, seen));
+            let play = Play { login: cluster.login_addr(), results: &results };
+            let stop = &stop;
+            scope.spawn(move || play.run(thread, stop));
         }
-        // Should something go wrong here, the players are not to go on for ever.
+        // Players stop even if the test fails here.
         let stopper = Stopper(&stop);
-        let torment = |postgres: &Postgres, until: Duration| {
-            while began.elapsed() < until {
+        let disturb = |postgres: &Postgres, until: Duration| {
+            while began_at.elapsed() < until {
                 postgres.terminate_all(&name);
                 thread::sleep(Duration::from_secs(1));
             }
         };
-        torment(&postgres, duration() / 2);
+        disturb(&postgres, duration() / 2);
         postgres.stop();
         thread::sleep(Duration::from_secs(5));
         postgres.resume();
-        let back = Instant::now();
-        thread::sleep(Duration::from_secs(4));
-        torment(&postgres, duration());
+        let quiet = QuietPhase::observe(&cluster, &results);
+        disturb(&postgres, duration());
         drop(stopper);
-        back
+        quiet
     });
-    let Seen { rounds, later, slowest, made } = seen.into_inner().unwrap();
+    let Results { rounds, retries, slowest, created } = results.into_inner().unwrap();
     println!(
         "{} players came and went, {} were told to try again later, the slowest answer took {slowest:?}",
         rounds.len(),
-        later.len()
+        retries.len()
     );
-    let normal = back..back + Duration::from_secs(4);
-    let two = back + Duration::from_secs(2);
-    assert!(rounds.iter().any(|at| *at > back && *at < two), "somebody is in 2 s after the restart");
-    let late: Vec<_> = later.iter().filter(|at| normal.contains(at) && **at > two).collect();
-    assert!(late.is_empty(), "{} were told to try again later 2 s after the restart", late.len());
+    let late = retries.iter().filter(|retry| quiet.contains(retry)).count();
+    assert_eq!(late, 0, "told to try again later after the servers had recovered");
 
     let database = postgres.existing(&name);
     let count = |sql: &str| -> usize { database.sql(sql).parse().unwrap() };
-    assert_eq!(count("SELECT count(*) FROM throng.accounts"), made.len(), "every account, once");
-    assert_eq!(count("SELECT count(DISTINCT id_key) FROM throng.accounts"), made.len());
-    wait_until("nobody is online", || count("SELECT count(*) FROM throng.online") == 0);
+    assert_eq!(count("SELECT count(*) FROM throng.accounts"), created.len(), "each account exists once");
+    assert_eq!(count("SELECT count(DISTINCT id_key) FROM throng.accounts"), created.len());
+    wait_until("no account is online", || count("SELECT count(*) FROM throng.online") == 0);
     let others = cluster.others.iter().map(|agent| &agent.server);
     for server in [&cluster.login, &cluster.chat, &cluster.dbagent].into_iter().chain(others) {
         assert_eq!(server.as_ref().unwrap().metric("throng_panics_total"), 0);

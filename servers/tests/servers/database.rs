@@ -1,4 +1,4 @@
-//! The procedures on real databases: what all have to do, and what is PostgreSQL's own.
+//! Tests of the procedures on real databases: on every engine, and PostgreSQL's own behavior.
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -16,10 +16,10 @@ use throng_servers::dbagent::request::{Answer, Job, Reply, Request};
 use throng_servers::dbagent::sqlite::SqliteFile;
 use throng_servers::dbagent::suite::suite;
 
-use crate::support::{Database, Home, PATIENCE, Postgres, wait_until};
+use crate::support::{Database, Home, PATIENCE, Postgres, Stopwatch, wait_until};
 
 #[test]
-fn the_suite_holds_on_postgres_for_a_user_who_may_only_execute() {
+fn the_suite_passes_on_postgres_for_a_role_that_may_only_execute() {
     let database = Postgres::shared().database();
     let source = database.as_agent();
     let make = || Ok(Box::new(Stored::connect(&source)?) as Box<dyn Procedures>);
@@ -28,7 +28,7 @@ fn the_suite_holds_on_postgres_for_a_user_who_may_only_execute() {
 }
 
 #[test]
-fn the_suite_holds_on_sqlite_through_its_driver() {
+fn the_suite_passes_on_sqlite_through_its_odbc_driver() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("throng.db");
     migrate_sqlite(&path, PATIENCE, 0).unwrap();
@@ -38,7 +38,7 @@ fn the_suite_holds_on_sqlite_through_its_driver() {
 }
 
 #[test]
-fn an_agents_user_may_execute_and_nothing_else() {
+fn the_role_of_an_agent_may_execute_and_nothing_else() {
     let database = Postgres::shared().database();
     let mut connection = OdbcConnection::open(&database.as_agent()).unwrap();
     for statement in [
@@ -56,7 +56,7 @@ fn an_agents_user_may_execute_and_nothing_else() {
 }
 
 #[test]
-fn any_number_of_processes_may_migrate_a_server_at_once() {
+fn many_processes_may_migrate_a_server_at_once() {
     let database = Postgres::shared().empty_database();
     let source = database.as_owner();
     let pending = status_odbc(&source).unwrap();
@@ -101,32 +101,37 @@ fn a_newer_and_an_edited_schema_are_refused() {
 fn a_migration_that_fails_leaves_nothing_behind() {
     let database = Postgres::shared().empty_database();
     let source = database.as_owner();
-    // What the second one makes is there already.
+    // The table of the second migration exists already.
     database.sql("CREATE SCHEMA throng AUTHORIZATION throng_owner; CREATE TABLE throng.online (x integer)");
     let error = migrate_odbc(&source, 1).unwrap_err();
     assert!(matches!(error, MigrateError::Failed { number: 2, .. }), "{error}");
-    assert_eq!(database.sql("SELECT to_regclass('throng.leases') IS NULL"), "t", "rolled back");
+    assert_eq!(
+        database.sql("SELECT to_regclass('throng.leases') IS NULL"),
+        "t",
+        "the failed migration was not rolled back"
+    );
     database.sql("DROP TABLE throng.online");
     assert_eq!(migrate_odbc(&source, 2).unwrap(), [2, 3]);
 }
 
-/// What a database does in production, and what a call makes of it.
+/// Faults of a database in production, and the result of a call that meets them.
 #[test]
-fn faults_are_told_apart_and_a_victim_is_called_again() {
+fn faults_are_told_apart_and_a_deadlock_victim_is_retried() {
     let database = Postgres::shared().database();
     let mut stored = Stored::connect(&database.as_agent()).unwrap();
     let mut owner = database.connect();
 
-    // Somebody has a lock for longer than we wait.
+    // Another session holds a lock for longer than the lock timeout.
     owner.set_autocommit("test", false).unwrap();
     owner.run("test", "LOCK TABLE throng.accounts").unwrap();
-    let began = Instant::now();
+    let stopwatch = Stopwatch::start();
     assert_eq!(stored.account_select("bob").unwrap_err().fault, Fault::Busy);
-    assert!((900..5000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+    assert!(stopwatch.elapsed() >= Duration::from_millis(900), "{:?}", stopwatch.elapsed());
+    stopwatch.assert_within("the wait for the lock", Duration::from_secs(5));
     owner.rollback("test").unwrap();
-    assert_eq!(stored.account_select("bob").unwrap(), None, "the connection is good");
+    assert_eq!(stored.account_select("bob").unwrap(), None, "the connection is unusable");
 
-    // A transaction that cannot be serialised is undone and begun again, and then is done.
+    // A transaction that cannot be serialized is rolled back and retried until it succeeds.
     database.sql(
         "CREATE SEQUENCE throng.attempts; GRANT USAGE ON SEQUENCE throng.attempts TO PUBLIC;
          CREATE OR REPLACE FUNCTION throng.p_Agent_Start(p_agent bigint, p_until_ms bigint)
@@ -138,7 +143,7 @@ fn faults_are_told_apart_and_a_victim_is_called_again() {
     );
     stored.agent_start(1, 1).unwrap();
     assert_eq!(database.sql("SELECT last_value FROM throng.attempts"), "4");
-    // But not for ever.
+    // The number of retries is bounded.
     database
         .sql("ALTER SEQUENCE throng.attempts RESTART; ALTER SEQUENCE throng.attempts MAXVALUE 1000000 CYCLE");
     database.sql(
@@ -148,7 +153,7 @@ fn faults_are_told_apart_and_a_victim_is_called_again() {
     );
     assert_eq!(stored.agent_start(1, 1).unwrap_err().fault, Fault::Conflict);
 
-    // A row that cannot be.
+    // A row with an invalid value.
     database.sql(
         "INSERT INTO throng.accounts (id, id_key, password_hash, created_ms) VALUES ('x', 'x', 'x', 1);
          ALTER TABLE throng.characters DROP CONSTRAINT characters_level_check;
@@ -158,7 +163,7 @@ fn faults_are_told_apart_and_a_victim_is_called_again() {
     let account = stored.account_select("x").unwrap().unwrap().account;
     assert_eq!(stored.character_select(account).unwrap_err().fault, Fault::BadRecord);
 
-    // An operator ends our session.
+    // An operator terminates the session.
     Postgres::shared().terminate_all(&database.name);
     let error = stored.account_select("bob").unwrap_err();
     assert!(error.fault == Fault::Lost && error.fault.breaks_connection(), "{error}");
@@ -166,13 +171,13 @@ fn faults_are_told_apart_and_a_victim_is_called_again() {
     drop(owner);
 }
 
-/// A pool on a database, and its answers.
-struct Bench {
+/// A pool on a database, and the receiver of its answers.
+struct PoolTest {
     pool: Pool<u32>,
     answers: mpsc::Receiver<Reply<u32>>,
 }
 
-impl Bench {
+impl PoolTest {
     fn new(factory: impl Fn() -> Result<Box<dyn Procedures>, DbError> + Send + Sync + 'static) -> Self {
         let config = PoolConfig {
             password: PasswordCost { memory_kib: 8, iterations: 1 },
@@ -180,7 +185,11 @@ impl Bench {
             ..PoolConfig::default()
         };
         let (sender, answers) = mpsc::channel();
-        let pool = Pool::start(&config, factory, move |reply| drop(sender.send(reply))).unwrap();
+        let sink = move |reply| {
+            // Refused only when the test has ended.
+            let _ = sender.send(reply);
+        };
+        let pool = Pool::start(&config, factory, sink).unwrap();
         Self { pool, answers }
     }
 
@@ -195,14 +204,16 @@ impl Bench {
     }
 }
 
-fn hostile_texts(bench: &Bench) {
-    let sign_up = |id: &str, password: &str| {
-        let (id, password) = (IdText::new(id).unwrap(), PasswordText::new(password).unwrap());
-        bench.ask(Request::SignUp { id, password }).outcome()
-    };
+fn sign_up_request(id: &str, password: &str) -> Request {
+    Request::SignUp { id: IdText::new(id).unwrap(), password: PasswordText::new(password).unwrap() }
+}
+
+fn check_hostile_texts(test: &PoolTest) {
+    let sign_up = |id: &str, password: &str| test.ask(sign_up_request(id, password)).outcome();
     let verify = |id: &str, password: &str| {
-        let (id, password) = (IdText::new(id).unwrap(), PasswordText::new(password).unwrap());
-        match bench.ask(Request::VerifyAccount { id, password }) {
+        let id = IdText::new(id).unwrap();
+        let password = PasswordText::new(password).unwrap();
+        match test.ask(Request::VerifyAccount { id, password }) {
             Answer::VerifyAccount { outcome: Outcome::Ok, account } => Ok(account),
             other => Err(other.outcome()),
         }
@@ -231,7 +242,7 @@ fn hostile_texts(bench: &Bench) {
         let name: String = id.chars().take(24).collect();
         let name = name.trim_end();
         let request = Request::CreateCharacter { account, name: RequestedName::new(name).unwrap() };
-        assert_eq!(bench.ask(request).outcome(), Outcome::Ok, "{name}");
+        assert_eq!(test.ask(request).outcome(), Outcome::Ok, "{name}");
     }
     for (id, password, outcome) in [
         ("nul\0id", "password", Outcome::IdInvalid),
@@ -240,8 +251,8 @@ fn hostile_texts(bench: &Bench) {
         ("blank after ", "password", Outcome::IdInvalid),
         (&*"x".repeat(33), "password", Outcome::IdTooLong),
         (&*"🐝".repeat(33), "password", Outcome::IdTooLong),
-        ("somebody", "nul\0password", Outcome::PasswordInvalid),
-        ("somebody", &*"p".repeat(257), Outcome::PasswordTooLong),
+        ("alice", "nul\0password", Outcome::PasswordInvalid),
+        ("alice", &*"p".repeat(257), Outcome::PasswordTooLong),
     ] {
         assert_eq!(sign_up(id, password), outcome, "{id:?}");
         assert_eq!(verify(id, password), Err(Outcome::BadCredentials), "{id:?}");
@@ -252,9 +263,9 @@ fn hostile_texts(bench: &Bench) {
         ("x", Outcome::NameInvalid),
     ] {
         let request = Request::CreateCharacter { account: 1, name: RequestedName::new(name).unwrap() };
-        assert_eq!(bench.ask(request).outcome(), outcome, "{name:?}");
+        assert_eq!(test.ask(request).outcome(), outcome, "{name:?}");
     }
-    // Passwords are taken byte for byte, the longest too.
+    // Passwords are taken byte for byte, up to the longest.
     let bees = "🐝".repeat(64);
     assert_eq!(sign_up("bees", &bees), Outcome::Ok);
     assert!(verify("BEES", &bees).is_ok());
@@ -262,25 +273,25 @@ fn hostile_texts(bench: &Bench) {
 }
 
 #[test]
-fn hostile_texts_are_kept_or_refused_by_postgres() {
+fn postgres_stores_hostile_texts_unchanged_or_refuses_them() {
     let database = Postgres::shared().database();
-    hostile_texts(&Bench::on_postgres(database.as_agent()));
+    check_hostile_texts(&PoolTest::on_postgres(database.as_agent()));
     assert_eq!(database.sql("SELECT count(*) FROM throng.accounts"), "14");
     assert_eq!(database.sql("SELECT id FROM throng.accounts WHERE id LIKE 'semi%'"), "semi;colon");
 }
 
 #[test]
-fn hostile_texts_are_kept_or_refused_by_sqlite() {
+fn sqlite_stores_hostile_texts_unchanged_or_refuses_them() {
     let dir = tempfile::tempdir().unwrap();
     let file = SqliteFile::new(dir.path().join("throng.db"), PATIENCE);
     migrate_sqlite(file.path(), PATIENCE, 0).unwrap();
-    hostile_texts(&Bench::new(move || Ok(Box::new(file.connect()?))));
+    check_hostile_texts(&PoolTest::new(move || Ok(Box::new(file.connect()?))));
 }
 
-/// A database that answers after longer than anybody waits: everybody is told in time, and what was
-/// done all the same is done once.
+/// A database that answers only after every deadline: each caller is told in time, and a sign-up
+/// that completes late happens once.
 #[test]
-fn a_slow_database_fills_a_bounded_queue_and_nothing_is_done_twice() {
+fn a_slow_database_fills_a_bounded_queue_and_no_request_runs_twice() {
     let database = Postgres::shared().database();
     let source = database.as_agent();
     let config = PoolConfig {
@@ -294,7 +305,8 @@ fn a_slow_database_fills_a_bounded_queue_and_nothing_is_done_twice() {
             &config,
             move || Ok(Box::new(Stored::connect(&source)?)),
             move |reply: Reply<u32>| {
-                drop(sender.send(reply));
+                // Refused only when the test has ended.
+                let _ = sender.send(reply);
             },
         )
         .unwrap(),
@@ -306,20 +318,22 @@ fn a_slow_database_fills_a_bounded_queue_and_nothing_is_done_twice() {
     owner.set_autocommit("test", false).unwrap();
     owner.run("test", "LOCK TABLE throng.accounts IN EXCLUSIVE MODE").unwrap();
     let submit = |tag| {
-        let (id, password) = (IdText::new("same").unwrap(), PasswordText::new("password").unwrap());
-        let deadline = Instant::now() + Duration::from_millis(300);
-        pool.try_submit(Job { request: Request::SignUp { id, password }, tag, deadline })
+        // Far longer than twenty submissions take, so that none expires in the queue meanwhile.
+        let deadline = Instant::now() + Duration::from_secs(1);
+        pool.try_submit(Job { request: sign_up_request("same", "password"), tag, deadline })
     };
     let refused = (0..20).filter(|tag| submit(*tag).is_err()).count();
-    assert!((10..=12).contains(&refused), "two are under way, eight wait: {refused}");
+    assert!(
+        (10..=12).contains(&refused),
+        "two requests run and eight wait, but {refused} of 20 were refused"
+    );
     let outcomes: Vec<Outcome> =
         (refused..20).map(|_| answers.recv_timeout(PATIENCE).unwrap().answer.outcome()).collect();
     assert!(outcomes.iter().all(|outcome| *outcome == Outcome::TryAgainLater), "{outcomes:?}");
     owner.rollback("test").unwrap();
     for (tag, wanted) in [(20, Outcome::Ok), (21, Outcome::IdTaken)] {
-        let (id, password) = (IdText::new("same").unwrap(), PasswordText::new("password").unwrap());
         let deadline = Instant::now() + PATIENCE;
-        pool.try_submit(Job { request: Request::SignUp { id, password }, tag, deadline }).unwrap();
+        pool.try_submit(Job { request: sign_up_request("same", "password"), tag, deadline }).unwrap();
         assert_eq!(answers.recv_timeout(PATIENCE).unwrap().answer.outcome(), wanted);
     }
     assert_eq!(database.sql("SELECT count(*) FROM throng.accounts"), "1");
@@ -334,7 +348,7 @@ fn check(database: &Database<'_>, user: &str, more: &[&str], command: &str) -> (
 }
 
 #[test]
-fn check_says_what_is_missing() {
+fn db_check_names_what_is_missing() {
     let database = Postgres::shared().empty_database();
     let agent = "throng_agent_1";
     let checked = |user: &str, more: &[&str], command: &str, code: i32, told: &[&str]| {
@@ -362,7 +376,7 @@ fn check_says_what_is_missing() {
     checked(agent, &[], "db check", 1, &["WRONG p_Schema_Select", "agent_role.sql"]);
     database.grant();
     checked(agent, &[], "db check", 0, &["ok    schema", "ok    p_Schema_Select", "ok    p_Agent_Start"]);
-    // Whatever was tried out is undone.
+    // The check leaves no rows behind.
     assert_eq!(database.sql("SELECT count(*) FROM throng.leases"), "0");
     checked(agent, &[], "db check --full", 1, &["WRONG empty", "owner of the schema"]);
     checked(owner, &[], "db check --full", 0, &["ok    full", "checks of the procedures", "ok    emptied"]);

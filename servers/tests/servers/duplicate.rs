@@ -1,16 +1,17 @@
-//! One account, many logins: exactly one is in, and none is a ghost.
+//! Tests of many logins to one account: exactly one session is in the chat, and none is left
+//! online.
 
 use throng_core::wire::CloseReason;
 use throng_core::wire::packets::{
     ChatMessage, ChatRequest, ChatText, EnterRequest, ExitRequest, Outcome, Scope,
 };
 
-use crate::support::{Client, End, Home, Player, Server, Ticketed, answer, exit, wait_for, wait_until};
+use crate::support::{Client, End, Home, Player, Server, TicketHolder, answer, exit, wait_for, wait_until};
 
 const AT_ONCE: usize = 20;
 
-/// All connections ask at the same instant. The one that got in, if any did.
-fn race(player: &Player, connections: &mut Vec<Client>, up: &Server) -> Option<Ticketed> {
+/// Sends a login request over every connection at once. Returns the login that was granted, if any.
+fn race(player: &Player, connections: &mut Vec<Client>, up: &Server) -> Option<TicketHolder> {
     let frames: Vec<_> = connections.iter_mut().map(|client| client.seal(player.request())).collect();
     for (client, frame) in connections.iter_mut().zip(frames) {
         client.raw.write(&frame);
@@ -19,43 +20,50 @@ fn race(player: &Player, connections: &mut Vec<Client>, up: &Server) -> Option<T
     let mut granted = None;
     for (place, answer) in answers.into_iter().enumerate() {
         match answer {
-            Ok(ticket) => assert!(granted.replace((place, ticket)).is_none(), "two got in"),
+            Ok(ticket) => assert!(granted.replace((place, ticket)).is_none(), "two logins were granted"),
             Err(outcome) => assert_eq!(outcome, Outcome::AlreadyOnline),
         }
     }
     let (place, granted) = granted?;
     connections.push(Client::connect(up.login()));
-    Some(Ticketed { login: connections.swap_remove(place), granted })
+    Some(TicketHolder { login: connections.swap_remove(place), granted })
 }
 
 #[test]
-fn of_twenty_logins_at_once_exactly_one_gets_in() {
+fn exactly_one_of_twenty_concurrent_logins_is_granted() {
     let home = Home::new();
     let up = home.up(&["content.threads=2", "net.shards=2"]);
     let player = Player::create(up.login(), "Twin");
     let mut connections: Vec<_> = (0..AT_ONCE).map(|_| Client::connect(up.login())).collect();
     for round in 0..50 {
-        // The one before may be on its way out still; then nobody gets in.
-        let winner = wait_for("somebody gets in", || race(&player, &mut connections, &up));
-        assert!(race(&player, &mut connections, &up).is_none(), "it is online, or about to be");
+        // The previous winner may still be leaving; no login is granted then.
+        let winner = wait_for("a login is granted", || race(&player, &mut connections, &up));
+        assert!(
+            race(&player, &mut connections, &up).is_none(),
+            "a second login was granted before the entry"
+        );
         match round % 3 {
             0 => winner.login.vanish(),
             1 => winner.enter().0.vanish(),
             _ => {
                 let chat = winner.enter().0;
-                assert!(race(&player, &mut connections, &up).is_none(), "it is in the chat");
+                assert!(
+                    race(&player, &mut connections, &up).is_none(),
+                    "a second login was granted after the entry"
+                );
                 exit(chat);
             }
         }
     }
-    wait_until("no ghost is online", || home.online() == 0);
+    wait_until("no account is online", || home.online() == 0);
 }
 
 #[test]
-fn a_kick_ends_the_old_session_and_leaves_no_ghost() {
+fn a_kick_ends_the_old_session_and_leaves_no_account_online() {
     let home = Home::new();
     let up = home.up(&["login.duplicate=kick"]);
-    let (login, player) = (up.login(), Player::create(up.login(), "King"));
+    let login = up.login();
+    let player = Player::create(login, "King");
     let mut witness = Player::create(login, "Witness").enter(login);
     for _ in 0..5 {
         let (mut old, ..) = player.log_in(login).unwrap().enter();
@@ -71,20 +79,21 @@ fn a_kick_ends_the_old_session_and_leaves_no_ghost() {
         let heard: ChatMessage = witness.skip_to();
         assert_eq!(heard.sender, entered.user);
     }
-    // A ticket that was not used yet is void, too.
+    // A ticket that was not used yet is void as well.
     let waiting = player.log_in(login).unwrap();
     exit(player.log_in(login).unwrap().enter().0);
     let mut late = Client::connect(waiting.chat());
     late.send(EnterRequest { ticket: waiting.granted.ticket.clone() });
     assert_eq!(late.end(), End::Told(CloseReason::TicketUsed));
-    wait_until("only the witness is left", || up.metric("throng_chat_users") == 1);
+    wait_until("only the witness is in the chat", || up.metric("throng_chat_users") == 1);
 }
 
 #[test]
-fn kicks_at_the_same_instant_leave_one_and_no_ghost() {
+fn concurrent_kicks_leave_one_session_and_no_account_online() {
     let home = Home::new();
     let up = home.up(&["login.duplicate=kick", "dbagent.threads=4", "content.threads=2"]);
-    let (login, player) = (up.login(), Player::create(up.login(), "Hydra"));
+    let login = up.login();
+    let player = Player::create(login, "Hydra");
     for _ in 0..10 {
         let mut heads: Vec<_> = (0..8).map(|_| Client::connect(login)).collect();
         let frames: Vec<_> = heads.iter_mut().map(|client| client.seal(player.request())).collect();
@@ -94,18 +103,19 @@ fn kicks_at_the_same_instant_leave_one_and_no_ghost() {
         let mut chats = Vec::new();
         for mut head in heads {
             match answer(&mut head) {
-                // Who is displaced on the way hears of it here or, with a ticket, at the chat's door.
+                // A login that is displaced on the way learns of it here or, with a ticket, from
+                // the chat server.
                 Err(outcome) => assert_eq!(outcome, Outcome::ClaimLost),
                 Ok(granted) => {
-                    let ticketed = Ticketed { login: head, granted };
-                    let mut chat = Client::connect(ticketed.chat());
-                    let ticket = ticketed.granted.ticket.clone();
+                    let ticket_holder = TicketHolder { login: head, granted };
+                    let mut chat = Client::connect(ticket_holder.chat());
+                    let ticket = ticket_holder.granted.ticket.clone();
                     chat.send(EnterRequest { ticket });
-                    chats.push((ticketed, chat));
+                    chats.push((ticket_holder, chat));
                 }
             }
         }
-        wait_until("one is in", || up.metric("throng_chat_users") == 1);
+        wait_until("one session is in the chat", || up.metric("throng_chat_users") == 1);
         let mut alive = 0;
         for (_, mut chat) in chats {
             chat.send(ExitRequest {});
@@ -116,7 +126,7 @@ fn kicks_at_the_same_instant_leave_one_and_no_ghost() {
             }
         }
         assert_eq!(alive, 1);
-        wait_until("nobody is in", || up.metric("throng_chat_users") == 0);
+        wait_until("the chat is empty", || up.metric("throng_chat_users") == 0);
     }
-    wait_until("no ghost is online", || home.online() == 0);
+    wait_until("no account is online", || home.online() == 0);
 }

@@ -1,4 +1,4 @@
-//! What a player can do from sign-up to exit, and every answer a client can get on the way.
+//! Tests of everything that a player can do from sign-up to exit, and of every answer on the way.
 
 use std::slice::from_ref;
 
@@ -10,14 +10,14 @@ use throng_core::wire::packets::{
 };
 use throng_core::wire::{CloseReason, Text};
 
-use crate::support::{Client, Crowd, End, Home, Player, exit};
+use crate::support::{ChatGroup, Client, End, Home, Player, exit};
 
 fn say(client: &mut Client, text: &str) {
     client.send(ChatRequest { scope: Scope::World, target: 0, stamp: 0, text: ChatText::new(text).unwrap() });
 }
 
 #[test]
-fn a_player_signs_up_logs_in_talks_and_leaves() {
+fn a_player_signs_up_logs_in_chats_and_leaves() {
     let home = Home::new();
     let up = home.up(&[]);
     let login = up.login();
@@ -30,7 +30,7 @@ fn a_player_signs_up_logs_in_talks_and_leaves() {
     assert_eq!(&*list.users, [entered.user.clone(), fox_entered.user.clone()]);
     assert_eq!(bee.expect::<UsersChanged>().entered[..], *from_ref(&fox_entered.user));
 
-    // Both hear both, in one order, the senders included.
+    // Each receives both messages in one order, its own included.
     say(&mut bee, "안녕하세요 👋🏽");
     let first: ChatMessage = bee.expect();
     assert_eq!((&first.sender, &*first.text), (&entered.user, "안녕하세요 👋🏽"));
@@ -74,12 +74,12 @@ fn every_failure_has_its_own_answer() {
     check("Bob", &"x".repeat(257), None, Outcome::PasswordTooLong);
     check("Bob", &"🐝".repeat(64), None, Outcome::Ok);
 
-    check("Nobody", secret, Some("Nora"), Outcome::BadCredentials);
+    check("Unknown", secret, Some("Nora"), Outcome::BadCredentials);
     check("Alice", "wrong password", Some("Nora"), Outcome::BadCredentials);
     check("Alice", secret, Some("N"), Outcome::NameInvalid);
     check("Alice", secret, Some(" Nora"), Outcome::NameInvalid);
     check("Alice", secret, Some(&"n".repeat(25)), Outcome::NameTooLong);
-    // 24 characters of four bytes are the longest name there is.
+    // 24 characters of four bytes make the longest name.
     check("Alice", secret, Some(&"🐝".repeat(24)), Outcome::Ok);
     check("Alice", secret, Some("Nora"), Outcome::CharacterExists);
     check("Bob", &"🐝".repeat(64), Some(&"🐝".repeat(24)), Outcome::NameTaken);
@@ -92,26 +92,26 @@ fn every_failure_has_its_own_answer() {
             "{id:?} {password:?}"
         );
     };
-    log_in("Nobody", secret, Err(Outcome::BadCredentials));
+    log_in("Unknown", secret, Err(Outcome::BadCredentials));
     log_in("", "", Err(Outcome::BadCredentials));
     log_in("Alice", "wrong password", Err(Outcome::BadCredentials));
     log_in("Bob", &"🐝".repeat(64), Err(Outcome::NoCharacter));
-    // Ids are compared as at the sign-up, and a failure leaves nobody online.
+    // Ids are compared as at the sign-up, and a failed login leaves no account online.
     log_in("ALICE", secret, Ok(Text::truncated(&"🐝".repeat(24))));
 }
 
-/// With the longest names a page has no room for 200.
-const CROWD: usize = 400;
+/// Users in the longest list; with the longest names, a page has no room for 200 of them.
+const LONG_LIST: usize = 400;
 
 #[test]
-fn the_longest_user_list_comes_in_pages_that_fit_together() {
+fn the_longest_user_list_comes_in_adjoining_pages() {
     let home = Home::new();
     let up = home.up(&[]);
     let long = |ticket: &mut Ticket| ticket.name = Text::truncated(&"🐝".repeat(NAME_CHARS_MAX));
-    let mut crowd = Crowd::enter_as(&home, up.chat(), CROWD as u64, long);
+    let mut group = ChatGroup::enter_as(&home, up.chat(), LONG_LIST as u64, long);
     let (mut last, entered, mut page) =
         Client::enter(up.chat(), home.mint(up.chat().key, 7, |ticket| ticket.name = Text::truncated("last")));
-    assert_eq!(entered.head_count as usize, CROWD + 1);
+    assert_eq!(entered.head_count as usize, LONG_LIST + 1);
     assert!(page.users.len() < 200 && page.more);
     let mut seen = Vec::new();
     loop {
@@ -123,32 +123,32 @@ fn the_longest_user_list_comes_in_pages_that_fit_together() {
         }
         page = last.ask::<UserList>(UserListRequest { channel: 0, after });
     }
-    assert_eq!(seen.len(), CROWD + 1);
-    assert!(seen.is_sorted_by(|a, b| a.id < b.id), "each user once, in order");
+    assert_eq!(seen.len(), LONG_LIST + 1);
+    assert!(seen.is_sorted_by(|a, b| a.id < b.id), "a user is listed twice or out of order");
     assert_eq!(seen.last(), Some(&entered.user));
-    // Past the end there is nothing, and nothing wrong.
+    // A page past the end is empty and no error.
     let none: UserList = last.ask(UserListRequest { channel: 0, after: u32::MAX });
     assert!(none.users.is_empty() && !none.more);
-    assert_eq!(crowd.members[0].skip_to::<UsersChanged>().entered[0].id, seen[1].id);
+    assert_eq!(group.members[0].skip_to::<UsersChanged>().entered[0].id, seen[1].id);
 }
 
 #[test]
-fn messages_keep_their_order_however_fast_they_come() {
+fn messages_of_a_burst_keep_their_order() {
     let home = Home::new();
     let up = home.up(&["net.shards=2", "content.threads=2", "content.lane=16"]);
-    let mut crowd = Crowd::enter(&home, up.chat(), 3);
+    let mut group = ChatGroup::enter(&home, up.chat(), 3);
     let texts: Vec<String> = (0..500).map(|number| number.to_string()).collect();
     let mut burst = Vec::new();
     for text in &texts {
-        burst.extend(crowd.members[0].seal(ChatRequest {
+        burst.extend(group.members[0].seal(ChatRequest {
             scope: Scope::World,
             target: 0,
             stamp: 0,
             text: ChatText::new(text.as_str()).unwrap(),
         }));
     }
-    crowd.members[0].raw.write(&burst);
-    for member in &mut crowd.members {
+    group.members[0].raw.write(&burst);
+    for member in &mut group.members {
         let mut sequence = None;
         for text in &texts {
             let message: ChatMessage = member.skip_to();
@@ -160,12 +160,12 @@ fn messages_keep_their_order_however_fast_they_come() {
 }
 
 #[test]
-fn a_ticket_that_nobody_uses_sets_its_account_free() {
+fn an_unused_ticket_expires_and_frees_its_account() {
     let home = Home::new();
-    let up = home.up(&["ticket.lifetime=1s"]);
+    let up = home.up(&["ticket.lifetime=3s"]);
     let player = Player::create(up.login(), "Late");
     let mut late = player.log_in(up.login()).unwrap();
-    assert_eq!(late.granted.ticket_lifetime_ms, 1000);
+    assert_eq!(late.granted.ticket_lifetime_ms, 3000);
     assert_eq!(player.log_in(up.login()).err(), Some(Outcome::AlreadyOnline));
     assert_eq!(late.login.end(), End::Told(CloseReason::TicketExpired));
     let again = player.log_in_when_free(up.login());
@@ -176,14 +176,16 @@ fn a_ticket_that_nobody_uses_sets_its_account_free() {
 }
 
 #[test]
-fn an_account_is_free_however_its_player_leaves() {
+fn an_account_is_free_after_every_kind_of_departure() {
     let home = Home::new();
     let up = home.up(&[]);
-    let (login, player) = (up.login(), Player::create(up.login(), "Leaver"));
+    let login = up.login();
+    let player = Player::create(login, "Leaver");
 
-    // Between the ticket and the chat: the ticket dies with the session that it was given to.
+    // Between the ticket and the chat: the ticket is void with the session to which it was granted.
     let gone = player.log_in(login).unwrap();
-    let (chat, ticket) = (gone.chat(), gone.granted.ticket.clone());
+    let chat = gone.chat();
+    let ticket = gone.granted.ticket.clone();
     gone.login.vanish();
     let next = player.log_in_when_free(login);
     let mut thief = Client::connect(chat);
@@ -192,7 +194,7 @@ fn an_account_is_free_however_its_player_leaves() {
 
     exit(next.enter().0);
     player.enter(login).vanish();
-    // While the password is being looked at.
+    // During the password check.
     let mut hasty = Client::connect(login);
     let frame = hasty.seal(player.request());
     hasty.raw.write(&frame);

@@ -1,5 +1,5 @@
-//! Peers that break the rules: each loses its own connection, with the reason counted and told, and
-//! fifty others chat on and miss nothing.
+//! Tests of peers that break the protocol: each loses its own connection, the reason is sent and
+//! counted, and fifty other clients chat on and miss no message.
 
 use std::io::Write;
 
@@ -14,18 +14,18 @@ use throng_core::wire::packets::{
 };
 use throng_core::wire::{CloseReason, Packet, Text};
 
-use crate::support::{Client, Crowd, Door, End, Home, Player, Raw, Server, wait_until};
+use crate::support::{ChatGroup, Client, End, Home, Player, RawClient, Server, ServerAddr, wait_until};
 
-/// A server with fifty people who talk all the time.
-struct Stage {
+/// A server under attack.
+struct Hostile {
     home: Home,
     up: Server,
-    /// The last account that came in by a minted ticket.
+    /// The account of the latest minted ticket.
     account: u64,
 }
 
-impl Stage {
-    fn chat(&self) -> Door {
+impl Hostile {
+    fn chat(&self) -> ServerAddr {
         self.up.chat()
     }
 
@@ -39,129 +39,144 @@ impl Stage {
         Client::enter(self.chat(), ticket).0
     }
 
-    /// `attack` ends with its connection closed for `reason`; that is told and counted once.
+    /// Asserts that `attack` ends with its connection closed for `reason`, which is sent and
+    /// counted once.
     fn check(&mut self, reason: CloseReason, attack: impl FnOnce(&mut Self) -> End) {
         let before = self.up.closed_for(reason.name());
         assert_eq!(attack(self), End::Told(reason));
         assert_eq!(self.up.closed_for(reason.name()), before + 1, "{reason:?}");
     }
 
-    /// A client that sends these bytes instead of a handshake.
-    fn check_stranger(&mut self, reason: CloseReason, bytes: &[u8]) {
-        self.check(reason, |stage| {
-            let mut raw = Raw::connect(stage.chat());
+    /// Checks a client that sends these bytes instead of a handshake.
+    fn check_raw(&mut self, reason: CloseReason, bytes: &[u8]) {
+        self.check(reason, |hostile| {
+            let mut raw = RawClient::connect(hostile.chat());
             raw.write(bytes);
             raw.end()
         });
     }
 
-    /// A client that has not entered and sends this.
-    fn check_fresh(&mut self, reason: CloseReason, packet: impl Into<Packet>) {
-        self.check(reason, |stage| {
-            let mut client = Client::connect(stage.chat());
+    /// Checks a client that sends this packet before it has entered.
+    fn check_before_entry(&mut self, reason: CloseReason, packet: impl Into<Packet>) {
+        self.check(reason, |hostile| {
+            let mut client = Client::connect(hostile.chat());
             client.send(packet);
             client.end()
         });
     }
 
-    /// A user that sends this.
-    fn check_user(&mut self, reason: CloseReason, packet: impl Into<Packet>) {
-        self.check(reason, |stage| {
-            let mut user = stage.enter();
+    /// Checks a user that sends this packet.
+    fn check_entered(&mut self, reason: CloseReason, packet: impl Into<Packet>) {
+        self.check(reason, |hostile| {
+            let mut user = hostile.enter();
             user.send(packet);
             user.end()
         });
     }
 
     fn check_ticket(&mut self, reason: CloseReason, ticket: TicketBytes) {
-        self.check_fresh(reason, EnterRequest { ticket });
+        self.check_before_entry(reason, EnterRequest { ticket });
     }
 }
 
 #[test]
-fn whoever_breaks_the_rules_loses_one_connection_and_nobody_else_notices() {
+fn a_client_that_breaks_the_protocol_loses_its_own_connection_only() {
     let home = Home::new();
-    let up = home.up(&["net.handshake_timeout=300ms", "net.first_packet_timeout=300ms"]);
-    let crowd = Crowd::enter(&home, up.chat(), 50).chatter();
-    let mut stage = Stage { home, up, account: 0 };
-    let attacks: &[fn(&mut Stage)] = &[handshakes, noise, frames, tickets, packets];
+    // Short enough to wait for, and long enough for the other clients on a busy machine.
+    let up = home.up(&["net.handshake_timeout=3s", "net.first_packet_timeout=3s"]);
+    let group = ChatGroup::enter(&home, up.chat(), 50).chat_in_background();
+    let mut hostile = Hostile { home, up, account: 0 };
+    let attacks: &[fn(&mut Hostile)] = &[handshakes, silence, noise, frames, tickets, packets];
     for attack in attacks {
-        attack(&mut stage);
-        crowd.goes_on();
+        attack(&mut hostile);
+        group.assert_progress();
     }
-    let mut crowd = crowd.stop();
-    crowd.round();
-    wait_until("the attackers are gone", || stage.up.metric("throng_chat_users") == 50);
+    let mut group = group.stop();
+    group.round();
+    wait_until("the attackers have left", || hostile.up.metric("throng_chat_users") == 50);
 }
 
-fn handshakes(stage: &mut Stage) {
-    // Bytes of which the third is no kind; then a header that promises far too much.
-    stage.check_stranger(CloseReason::UnexpectedFrame, b"GET / HTTP/1.1\r\n\r\n");
-    stage.check_stranger(CloseReason::FrameTooLong, &[0xff, 0xff, Kind::Handshake as u8]);
-    stage.check_stranger(CloseReason::FrameTooLong, &frame::header(Kind::Handshake, HANDSHAKE_BODY_MAX + 1));
-    stage.check_stranger(CloseReason::UnexpectedFrame, &frame::header(Kind::Sealed, 0));
-    stage.check_stranger(CloseReason::HandshakeFailed, &frame::header(Kind::Handshake, 0));
-    // Half a handshake, and silence; also no handshake at all.
-    let (_, first) = Initiator::start(&Credentials::Client(stage.chat().key)).unwrap();
-    stage.check_stranger(CloseReason::HandshakeTimeout, &first[..first.len() / 2]);
-    stage.check_stranger(CloseReason::HandshakeTimeout, b"");
-    // A whole one, and silence.
-    stage.check(CloseReason::FirstPacketTimeout, |stage| Client::connect(stage.chat()).end());
+fn handshakes(hostile: &mut Hostile) {
+    // Bytes of which the third is no frame kind, then a header with a length beyond the limit.
+    hostile.check_raw(CloseReason::UnexpectedFrame, b"GET / HTTP/1.1\r\n\r\n");
+    hostile.check_raw(CloseReason::FrameTooLong, &[0xff, 0xff, Kind::Handshake as u8]);
+    hostile.check_raw(CloseReason::FrameTooLong, &frame::header(Kind::Handshake, HANDSHAKE_BODY_MAX + 1));
+    hostile.check_raw(CloseReason::UnexpectedFrame, &frame::header(Kind::Sealed, 0));
+    hostile.check_raw(CloseReason::HandshakeFailed, &frame::header(Kind::Handshake, 0));
+    let (_, first) = Initiator::start(&Credentials::Client(hostile.chat().key)).unwrap();
     let mut version = first.clone();
     version[FRAME_HEADER] += 1;
-    stage.check_stranger(CloseReason::VersionMismatch, &version);
+    hostile.check_raw(CloseReason::VersionMismatch, &version);
     let mut flipped = first.clone();
     *flipped.last_mut().unwrap() ^= 1;
-    stage.check_stranger(CloseReason::HandshakeFailed, &flipped);
-    // For another server.
-    let (_, other) = Initiator::start(&Credentials::Client(stage.up.login().key)).unwrap();
-    stage.check_stranger(CloseReason::HandshakeFailed, &other);
-    // As a server of the cluster, at the door for clients.
-    let (_, link) = Initiator::start(&Credentials::Link(stage.home.cluster_key())).unwrap();
-    stage.check_stranger(CloseReason::HandshakeFailed, &link);
+    hostile.check_raw(CloseReason::HandshakeFailed, &flipped);
+    // A handshake for another server.
+    let (_, other) = Initiator::start(&Credentials::Client(hostile.up.login().key)).unwrap();
+    hostile.check_raw(CloseReason::HandshakeFailed, &other);
+    // A handshake of a server of the cluster, at the port for clients.
+    let (_, link) = Initiator::start(&Credentials::Link(hostile.home.cluster_key())).unwrap();
+    hostile.check_raw(CloseReason::HandshakeFailed, &link);
 }
 
-/// Whatever a stranger sends, it gets an answer that is a reason, or times out.
-fn noise(stage: &mut Stage) {
+/// Connections that fall silent: after half a handshake, before it, and after it. All three time
+/// out at once.
+fn silence(hostile: &mut Hostile) {
+    let handshake_timeouts = hostile.up.closed_for(CloseReason::HandshakeTimeout.name());
+    let first_packet_timeouts = hostile.up.closed_for(CloseReason::FirstPacketTimeout.name());
+    let (_, first) = Initiator::start(&Credentials::Client(hostile.chat().key)).unwrap();
+    let mut half = RawClient::connect(hostile.chat());
+    half.write(&first[..first.len() / 2]);
+    let mut none = RawClient::connect(hostile.chat());
+    let mut whole = Client::connect(hostile.chat());
+    assert_eq!(half.end(), End::Told(CloseReason::HandshakeTimeout));
+    assert_eq!(none.end(), End::Told(CloseReason::HandshakeTimeout));
+    assert_eq!(whole.end(), End::Told(CloseReason::FirstPacketTimeout));
+    assert_eq!(hostile.up.closed_for(CloseReason::HandshakeTimeout.name()), handshake_timeouts + 2);
+    assert_eq!(hostile.up.closed_for(CloseReason::FirstPacketTimeout.name()), first_packet_timeouts + 1);
+}
+
+/// Random bytes: the server sends a reason or lets the handshake time out.
+fn noise(hostile: &mut Hostile) {
     for _ in 0..50 {
-        let mut raw = Raw::connect(stage.chat());
+        let mut raw = RawClient::connect(hostile.chat());
         raw.write(&rand::random::<[u8; 32]>());
         let end = raw.end();
         assert!(matches!(end, End::Told(_)), "{end:?}");
     }
 }
 
-fn frames(stage: &mut Stage) {
+fn frames(hostile: &mut Hostile) {
     let ping = PingRequest { token: 1 };
-    stage.check(CloseReason::SealBroken, |stage| {
-        let mut user = stage.enter();
+    hostile.check(CloseReason::SealBroken, |hostile| {
+        let mut user = hostile.enter();
         let frame = user.seal(ping.clone());
         user.raw.write(&frame);
         user.skip_to::<PongAnswer>();
         user.raw.write(&frame); // a replay
         user.end()
     });
-    stage.check(CloseReason::SealBroken, |stage| {
-        let mut user = stage.enter();
-        let (first, second) = (user.seal(ping.clone()), user.seal(ping.clone()));
+    hostile.check(CloseReason::SealBroken, |hostile| {
+        let mut user = hostile.enter();
+        let first = user.seal(ping.clone());
+        let second = user.seal(ping.clone());
         user.raw.write(&[second, first].concat());
         user.end()
     });
-    stage.check(CloseReason::SealBroken, |stage| {
-        let mut user = stage.enter();
+    hostile.check(CloseReason::SealBroken, |hostile| {
+        let mut user = hostile.enter();
         let mut frame = user.seal(ping.clone());
         frame[FRAME_HEADER] ^= 1;
         user.raw.write(&frame);
         user.end()
     });
-    stage.check(CloseReason::SealBroken, |stage| {
-        let mut user = stage.enter();
+    hostile.check(CloseReason::SealBroken, |hostile| {
+        let mut user = hostile.enter();
         user.raw.write(&frame::header(Kind::Sealed, 0));
         user.end()
     });
     let mut raw = |reason, bytes: &[u8]| {
-        stage.check(reason, |stage| {
-            let mut user = stage.enter();
+        hostile.check(reason, |hostile| {
+            let mut user = hostile.enter();
             user.raw.write(bytes);
             user.end()
         });
@@ -173,36 +188,36 @@ fn frames(stage: &mut Stage) {
     raw(CloseReason::UnexpectedFrame, &[0, 0, 0]);
 }
 
-fn tickets(stage: &mut Stage) {
-    let used = stage.ticket();
-    let user = Client::enter(stage.chat(), used.clone()).0;
-    stage.check_ticket(CloseReason::TicketUsed, used);
+fn tickets(hostile: &mut Hostile) {
+    let used = hostile.ticket();
+    let user = Client::enter(hostile.chat(), used.clone()).0;
+    hostile.check_ticket(CloseReason::TicketUsed, used);
     drop(user);
-    let chat_key = stage.chat().key;
-    let expired = stage.home.mint(chat_key, 1, |ticket| ticket.expires_ms = unix_ms());
-    stage.check_ticket(CloseReason::TicketExpired, expired);
-    // What was used before the server's start, it cannot know.
-    let old = stage.home.mint(chat_key, 1, |ticket| ticket.issued_ms -= 3_600_000);
-    stage.check_ticket(CloseReason::TicketExpired, old);
-    let elsewhere = stage.home.mint(stage.up.login().key, 1, |_| {});
-    stage.check_ticket(CloseReason::TicketInvalid, elsewhere);
-    let mut forged = stage.ticket().to_vec();
+    let chat_key = hostile.chat().key;
+    let expired = hostile.home.mint(chat_key, 1, |ticket| ticket.expires_ms = unix_ms());
+    hostile.check_ticket(CloseReason::TicketExpired, expired);
+    // The server cannot know which tickets were used before it was started.
+    let old = hostile.home.mint(chat_key, 1, |ticket| ticket.issued_ms -= 3_600_000);
+    hostile.check_ticket(CloseReason::TicketExpired, old);
+    let elsewhere = hostile.home.mint(hostile.up.login().key, 1, |_| {});
+    hostile.check_ticket(CloseReason::TicketInvalid, elsewhere);
+    let mut forged = hostile.ticket().to_vec();
     forged[20] ^= 1;
-    stage.check_ticket(CloseReason::TicketInvalid, TicketBytes::new(forged).unwrap());
-    stage.check_ticket(CloseReason::TicketInvalid, TicketBytes::new(Vec::new()).unwrap());
+    hostile.check_ticket(CloseReason::TicketInvalid, TicketBytes::new(forged).unwrap());
+    hostile.check_ticket(CloseReason::TicketInvalid, TicketBytes::new(Vec::new()).unwrap());
     let other_cluster = Home::with_keys().mint(chat_key, 1, |_| {});
-    stage.check_ticket(CloseReason::TicketInvalid, other_cluster);
-    // Of a login that nobody announced.
-    let unannounced = stage.home.mint(chat_key, 1, |ticket| ticket.claim = 1);
-    stage.check_ticket(CloseReason::TicketUsed, unannounced);
-    // Of somebody who is in.
-    let user = stage.enter();
-    let twin = stage.home.mint(chat_key, stage.account, |_| {});
-    stage.check_ticket(CloseReason::AlreadyOnline, twin);
+    hostile.check_ticket(CloseReason::TicketInvalid, other_cluster);
+    // The ticket of a login that was not announced.
+    let unannounced = hostile.home.mint(chat_key, 1, |ticket| ticket.claim = 1);
+    hostile.check_ticket(CloseReason::TicketUsed, unannounced);
+    // A ticket for an account that is in the chat.
+    let user = hostile.enter();
+    let twin = hostile.home.mint(chat_key, hostile.account, |_| {});
+    hostile.check_ticket(CloseReason::AlreadyOnline, twin);
     drop(user);
 }
 
-fn packets(stage: &mut Stage) {
+fn packets(hostile: &mut Hostile) {
     let hello = LinkHello {
         role: Role::Login,
         name: Text::truncated("login-9"),
@@ -212,38 +227,38 @@ fn packets(stage: &mut Stage) {
     };
     let claim = Claim { account: 1, id: 1 };
     let not_allowed = CloseReason::PacketNotAllowed;
-    stage.check_fresh(
+    hostile.check_before_entry(
         not_allowed,
         ChatRequest { scope: Scope::World, target: 0, stamp: 0, text: Text::truncated("hello") },
     );
-    stage.check_fresh(not_allowed, PingRequest { token: 1 });
-    stage.check_fresh(not_allowed, hello.clone());
-    stage.check_user(not_allowed, hello);
-    stage.check_user(not_allowed, DbReleaseClaim { claim });
-    stage.check_user(not_allowed, PongAnswer { token: 1, queued_us: 0, server_us: 0 });
-    stage.check_user(not_allowed, ExitAnswer {});
-    let ticket = stage.ticket();
-    stage.check_user(CloseReason::AlreadyRegistered, EnterRequest { ticket });
-    stage.check_user(
+    hostile.check_before_entry(not_allowed, PingRequest { token: 1 });
+    hostile.check_before_entry(not_allowed, hello.clone());
+    hostile.check_entered(not_allowed, hello);
+    hostile.check_entered(not_allowed, DbReleaseClaim { claim });
+    hostile.check_entered(not_allowed, PongAnswer { token: 1, queued_us: 0, server_us: 0 });
+    hostile.check_entered(not_allowed, ExitAnswer {});
+    let ticket = hostile.ticket();
+    hostile.check_entered(CloseReason::AlreadyRegistered, EnterRequest { ticket });
+    hostile.check_entered(
         CloseReason::MalformedPacket,
         ChatRequest { scope: Scope::World, target: 0, stamp: 0, text: ChatText::default() },
     );
-    // A frame whose seal is whole, around what is no packet.
-    stage.check(CloseReason::MalformedPacket, |stage| {
-        let mut user = stage.enter();
+    // A frame with an intact seal around bytes that are no packet.
+    hostile.check(CloseReason::MalformedPacket, |hostile| {
+        let mut user = hostile.enter();
         let frame = user.seal_bytes(&[0xff, 0xff]);
         user.raw.write(&frame);
         user.end()
     });
-    // What follows in the same breath is not heard any more.
-    stage.check(not_allowed, |stage| {
-        let mut client = Client::connect(stage.chat());
-        let entered = stage.up.metric("throng_chat_tickets_used_total");
+    // A packet that follows in the same write is dropped.
+    hostile.check(not_allowed, |hostile| {
+        let mut client = Client::connect(hostile.chat());
+        let entered = hostile.up.metric("throng_chat_tickets_used_total");
         let mut frames = client.seal(PingRequest { token: 1 });
-        frames.extend(client.seal(EnterRequest { ticket: stage.ticket() }));
+        frames.extend(client.seal(EnterRequest { ticket: hostile.ticket() }));
         client.raw.write(&frames);
         let end = client.end();
-        assert_eq!(stage.up.metric("throng_chat_tickets_used_total"), entered);
+        assert_eq!(hostile.up.metric("throng_chat_tickets_used_total"), entered);
         end
     });
 }
@@ -252,12 +267,12 @@ fn packets(stage: &mut Stage) {
 fn the_login_server_takes_one_request_at_a_time_and_only_its_own() {
     let home = Home::new();
     let up = home.up(&[]);
-    let mut stage = Stage { home, up, account: 0 };
-    let login = stage.up.login();
+    let mut hostile = Hostile { home, up, account: 0 };
+    let login = hostile.up.login();
     let player = Player::create(login, "Alice");
     let not_allowed = CloseReason::PacketNotAllowed;
     let mut check = |packet: Packet| {
-        stage.check(not_allowed, |_| {
+        hostile.check(not_allowed, |_| {
             let mut client = Client::connect(login);
             client.send(packet);
             client.end()
@@ -266,15 +281,15 @@ fn the_login_server_takes_one_request_at_a_time_and_only_its_own() {
     check(EnterRequest { ticket: TicketBytes::new([0; 9]).unwrap() }.into());
     check(DbClaimsSynced {}.into());
     check(LoginRefused { outcome: Outcome::Ok }.into());
-    stage.check(not_allowed, |_| {
+    hostile.check(not_allowed, |_| {
         let mut client = Client::connect(login);
         let frames = [client.seal(player.request()), client.seal(player.request())].concat();
         client.raw.write(&frames);
         client.end()
     });
-    // Whatever came of the first of the two, nobody is online by it.
+    // The first of the two requests leaves no account online, whatever its outcome.
     let mut granted = player.log_in_when_free(login);
-    stage.check(not_allowed, |_| {
+    hostile.check(not_allowed, |_| {
         granted.login.send(player.request());
         granted.login.end()
     });
@@ -282,33 +297,32 @@ fn the_login_server_takes_one_request_at_a_time_and_only_its_own() {
 }
 
 #[test]
-fn who_never_reads_is_closed_and_costs_nobody_else_anything() {
+fn a_client_that_never_reads_is_closed_without_harm_to_others() {
     let home = Home::new();
     let up = home.up(&["net.outbox=64KiB"]);
-    let crowd = Crowd::enter(&home, up.chat(), 10).chatter();
-    let mut stage = Stage { home, up, account: 0 };
-    // Answers that nobody takes, be they a content thread's or, at a door where nobody talks, the
-    // session's own.
-    let user = stage.enter();
-    flood(&stage.up, user, &PingRequest { token: 1 }.into());
-    let mut client = Client::connect(stage.up.login());
-    Player::named("deaf").log_in_over(&mut client).unwrap_err();
-    flood(&stage.up, client, &Heartbeat { token: 1 }.into());
-    crowd.goes_on();
-    crowd.stop().round();
-    wait_until("they are gone", || stage.up.metric("throng_chat_users") == 0);
+    let group = ChatGroup::enter(&home, up.chat(), 10).chat_in_background();
+    let mut hostile = Hostile { home, up, account: 0 };
+    // Answers of a content thread on the chat port, and of the session itself on the login port.
+    let user = hostile.enter();
+    flood(&hostile.up, user, &PingRequest { token: 1 }.into());
+    let mut client = Client::connect(hostile.up.login());
+    Player::named("silent").log_in_over(&mut client).unwrap_err();
+    flood(&hostile.up, client, &Heartbeat { token: 1 }.into());
+    group.assert_progress();
+    group.stop().round();
+    wait_until("the users have left", || hostile.up.metric("throng_chat_users") == 0);
 }
 
-/// Sends a packet without end, and reads nothing, until the server has had enough.
+/// Sends a packet again and again without reading, until the server closes the session.
 fn flood(up: &Server, mut client: Client, packet: &Packet) {
     let before = up.closed_for("TooSlow");
     SockRef::from(&client.raw.socket).set_recv_buffer_size(4096).unwrap();
-    // A thousand bursts are far more than the outbox and the buffers of both sockets hold.
+    // A thousand bursts are far more than the outbox and both sockets' buffers hold.
     for _ in 0..1000 {
         let burst: Vec<u8> = (0..1000).flat_map(|_| client.seal(packet.clone())).collect();
         if client.raw.socket.write_all(&burst).is_err() || up.closed_for("TooSlow") > before {
             break;
         }
     }
-    wait_until("it is closed", || up.closed_for("TooSlow") == before + 1);
+    wait_until("the session is closed", || up.closed_for("TooSlow") == before + 1);
 }

@@ -1,5 +1,7 @@
-//! The servers as real processes, talked to over real sockets. One test binary, so that what
-//! starts processes and talks to them is compiled, and linked, once.
+//! Tests of the servers as real processes, over real sockets.
+//!
+//! They are one test binary, so that the code that starts processes and talks to them is compiled
+//! and linked once.
 
 mod agents;
 mod bulk;

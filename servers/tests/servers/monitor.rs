@@ -1,4 +1,4 @@
-//! The load harness's `monitor` with real servers: through their end and their return.
+//! Tests of the load harness's `monitor` against real servers that stop and return.
 
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
@@ -9,9 +9,9 @@ use throng_harness_monitor::limit::Limit;
 use throng_harness_monitor::{self, MonitorJob, MonitorReport, Watched};
 use throng_harness_report::{Machine, Origin, Verdict};
 
-use crate::support::{Cluster, Crowd, Home, PATIENCE, wait_until};
+use crate::support::{ChatGroup, Cluster, Home, PATIENCE, wait_for, wait_until};
 
-/// The look at the server `name`.
+/// Returns the look at the server `name`.
 fn of(followed: &Followed, looks: Vec<Look>, name: &str) -> Look {
     let names: Vec<&str> = followed.servers().iter().map(|server| server.name.as_str()).collect();
     let look = looks.into_iter().zip(&names).find(|(_, known)| **known == name);
@@ -21,7 +21,7 @@ fn of(followed: &Followed, looks: Vec<Look>, name: &str) -> Look {
 #[test]
 fn three_processes_are_watched_while_one_dies_and_comes_back() {
     let mut cluster = Cluster::start(&[]);
-    let mut crowd = Crowd::enter(&cluster.home, cluster.chat_door(), 20);
+    let mut group = ChatGroup::enter(&cluster.home, cluster.chat_addr(), 20);
     let mut followed = Followed::find(&cluster.home.path()).unwrap();
     let mut second = 0.0;
     let mut look = |name: &str| {
@@ -30,29 +30,29 @@ fn three_processes_are_watched_while_one_dies_and_comes_back() {
         assert_eq!(looks.len(), 3);
         of(&followed, looks, name)
     };
-    let before = look("chat");
+    let before = wait_for("nothing is queued", || {
+        Some(look("chat")).filter(|look| (look.content_queue, look.log_pool_bytes) == (Some(0.0), Some(0.0)))
+    });
     assert!(before.is_up && before.state == "ok", "{before:?}");
     assert_eq!((before.users, before.links_up, before.links), (Some(20.0), Some(2.0), Some(2.0)));
     assert!(before.sessions.is_some_and(|sessions| sessions >= 22.0), "{before:?}");
     assert!(before.sockets.is_some_and(|sockets| sockets >= 22.0), "{before:?}");
     assert!(before.files > before.sockets && before.files_max >= before.files, "{before:?}");
-    // Nobody says anything, so nothing waits; but it is known.
-    assert_eq!((before.content_queue, before.log_pool_bytes), (Some(0.0), Some(0.0)));
     assert!(before.mailbox.is_some() && before.rss_bytes.is_some_and(|bytes| bytes > 1e6), "{before:?}");
     assert_eq!(look("dbagent").db_queue, Some(0.0));
-    crowd.round();
+    group.round();
     let after = look("chat");
     assert!(after.bytes_out_per_s.is_some_and(|rate| rate > 0.0) && after.cpu.is_some(), "{after:?}");
 
     cluster.chat.take().unwrap().kill();
     let gone = look("chat");
     assert!(!gone.is_up && gone.state == "DOWN", "{gone:?}");
-    wait_until("the others notice", || look("login").links_up == Some(1.0));
+    wait_until("the other servers notice", || look("login").links_up == Some(1.0));
     cluster.start_chat();
     cluster.linked();
     let back = look("chat");
     assert!(back.is_up && back.pid != before.pid && back.users == Some(0.0), "{back:?}");
-    assert!(back.bytes_out_per_s.is_none(), "another process's counters are no beginning: {back:?}");
+    assert!(back.bytes_out_per_s.is_none(), "a rate was computed from another process's counters: {back:?}");
     assert_eq!(look("login").links_up, Some(2.0));
 }
 
@@ -80,10 +80,11 @@ fn watch(job: &MonitorJob) -> MonitorReport {
 }
 
 #[test]
-fn watching_ends_by_itself_and_judges() {
+fn a_watch_with_a_duration_ends_and_checks_its_limits() {
     let home = Home::new();
     let server = home.up(&[]);
-    let time = Some(Duration::from_millis(400));
+    // Long enough for two looks on a busy machine.
+    let time = Some(Duration::from_secs(1));
     let report = watch(&job(&home, time, &["rss=10GB", "links=6", "throng_panics_total=0/s"]));
     assert_eq!((report.verdict, report.exit_code()), (Verdict::Pass, 0), "{report}");
     assert_eq!((report.servers.len(), report.servers[0].name.as_str()), (1, "login+chat+dbagent"));
@@ -96,7 +97,7 @@ fn watching_ends_by_itself_and_judges() {
     assert_eq!((report.verdict, report.exit_code()), (Verdict::Fail, 3), "{report}");
     assert!(report.warnings[0].text.starts_with("WARNING login+chat+dbagent: "), "{:?}", report.warnings);
 
-    // Killed, it leaves its file, and is not there all the same.
+    // A killed server leaves its endpoints file behind, and is down all the same.
     server.kill();
     let report = watch(&job(&home, time, &[]));
     assert_eq!(report.exit_code(), 3, "{report}");
@@ -104,29 +105,31 @@ fn watching_ends_by_itself_and_judges() {
 }
 
 #[test]
-fn a_server_that_went_away_meanwhile_breaks_the_first_threshold() {
+fn a_server_that_goes_down_breaks_the_threshold_up() {
     let home = Home::new();
     let server = home.up(&[]);
-    let (shutdown, (say, hear)) = (Shutdown::new(), mpsc::channel());
+    let shutdown = Shutdown::new();
+    let (lines, printed) = mpsc::channel();
     let watching = std::thread::spawn({
-        let (job, shutdown) = (job(&home, None, &[]), shutdown.clone());
+        let job = job(&home, None, &[]);
+        let shutdown = shutdown.clone();
         move || {
             let watched = monitor::run(&job, &shutdown, &mut |line| {
-                // The test may have heard enough.
-                let _ = say.send(line.to_owned());
+                // Refused when the test has ended.
+                let _ = lines.send(line.to_owned());
             });
             report(&job, watched.unwrap())
         }
     });
-    let hear_of = |wanted: &str| {
-        while !hear.recv_timeout(PATIENCE).unwrap().contains(wanted) {}
+    let wait_for_line = |wanted: &str| {
+        while !printed.recv_timeout(PATIENCE).unwrap().contains(wanted) {}
     };
-    hear_of("login+chat+dbagent  ok  ");
+    wait_for_line("login+chat+dbagent  ok  ");
     server.kill();
-    hear_of("login+chat+dbagent  DOWN");
-    hear_of("WARNING login+chat+dbagent: DOWN, threshold up");
+    wait_for_line("login+chat+dbagent  DOWN");
+    wait_for_line("WARNING login+chat+dbagent: DOWN, threshold up");
     let _again = home.up(&[]);
-    hear_of("login+chat+dbagent: process ");
+    wait_for_line("login+chat+dbagent: process ");
     shutdown.request(Cause::Interrupted);
     let report = watching.join().unwrap();
     assert_eq!((report.verdict, report.exit_code()), (Verdict::Interrupted, 130), "{report}");

@@ -1,129 +1,140 @@
-//! The roles as processes that die: the others go on, and nobody is left online.
+//! Tests of roles as processes that die: the others continue, and no account is left online.
 
 use std::time::{Duration, Instant};
 
 use throng_core::wire::CloseReason;
 use throng_core::wire::packets::{EnterRequest, Outcome, PingRequest, PongAnswer};
 
-use crate::support::{Client, Cluster, Crowd, End, Home, Player, exit, wait_for, wait_until};
+use crate::support::{
+    ChatGroup, Client, Cluster, End, Home, PATIENCE, Player, ServerAddr, Stopwatch, exit, wait_for,
+    wait_until,
+};
+
+/// Asserts that a login is refused because a link is down, and not after the request timeout.
+fn assert_refused_at_once(player: &Player, login: ServerAddr) {
+    let asked_at = Instant::now();
+    assert_eq!(player.log_in(login).err(), Some(Outcome::TryAgainLater));
+    assert!(asked_at.elapsed() < PATIENCE, "refused after {:?}", asked_at.elapsed());
+}
 
 #[test]
-fn the_chat_goes_on_without_a_db_agent_and_logins_work_again_when_it_is_back() {
+fn the_chat_continues_without_a_db_agent_and_logins_recover_with_it() {
     let mut cluster = Cluster::start(&[]);
-    let login = cluster.login_door();
+    let login = cluster.login_addr();
     let player = Player::create(login, "Player");
     let leaver = Player::create(login, "Leaver");
     let other = Player::create(login, "Other");
     let user = player.enter(login);
     let left = leaver.enter(login);
-    let crowd = Crowd::enter(&cluster.home, cluster.chat_door(), 20).chatter();
-    crowd.goes_on();
+    let group = ChatGroup::enter(&cluster.home, cluster.chat_addr(), 20).chat_in_background();
+    group.assert_progress();
 
     cluster.dbagent.take().unwrap().kill();
-    crowd.goes_on();
-    // Also the very first login, which may still believe in the link.
+    group.assert_progress();
+    // The first login may still be sent over the lost link.
     for _ in 0..3 {
-        let asked = Instant::now();
-        assert_eq!(other.log_in(login).err(), Some(Outcome::TryAgainLater));
-        assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+        assert_refused_at_once(&other, login);
     }
-    // Who leaves while nobody can be told is free once somebody can.
+    // A user that leaves while no DB agent can be told is offline once one can.
     exit(left);
 
     cluster.start_dbagent();
-    let back = Instant::now();
+    let stopwatch = Stopwatch::start();
     let others = wait_for("logins work again", || match other.log_in(login) {
         Err(Outcome::TryAgainLater) => None,
         result => Some(result.unwrap()),
     });
-    assert!(back.elapsed() < Duration::from_secs(3), "{:?}", back.elapsed());
+    stopwatch.assert_within("the recovery of logins", Duration::from_secs(3));
     others.enter();
-    crowd.goes_on();
+    group.assert_progress();
     cluster.linked();
-    assert_eq!(player.log_in(login).err(), Some(Outcome::AlreadyOnline), "it has been in all the time");
+    assert_eq!(
+        player.log_in(login).err(),
+        Some(Outcome::AlreadyOnline),
+        "the player was in the chat all the time"
+    );
     exit(leaver.enter(login));
     exit(user);
     exit(player.enter(login));
-    crowd.stop().round();
-    // `Other` was dropped without a word.
-    wait_until("no ghost is online", || cluster.home.online() == 0);
+    group.stop().round();
+    // The session of `Other` was dropped, which closed its socket.
+    wait_until("no account is online", || cluster.home.online() == 0);
 }
 
 #[test]
-fn a_chat_server_that_dies_leaves_nobody_online() {
+fn a_killed_chat_server_leaves_no_account_online() {
     let mut cluster = Cluster::start(&[]);
-    let login = cluster.login_door();
+    let login = cluster.login_addr();
     let players: Vec<_> = (0..3).map(|n| Player::create(login, &format!("Player {n}"))).collect();
     let mut inside = players[0].enter(login);
     let waiting = players[1].log_in(login).unwrap();
 
     cluster.chat.take().unwrap().kill();
     assert_eq!(inside.end(), End::Silent);
-    // Login server and DB agent are up and say what they can say.
+    // The login server and the DB agent are up and still answer.
     Player::create(login, "Meanwhile");
-    let asked = Instant::now();
-    assert_eq!(players[2].log_in(login).err(), Some(Outcome::TryAgainLater));
-    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert_refused_at_once(&players[2], login);
 
     cluster.start_chat();
-    let back = Instant::now();
+    let stopwatch = Stopwatch::start();
     let enter = |player: &Player| {
-        let ticketed = wait_for("the player is back", || match player.log_in(login) {
+        let returned = wait_for("the player is back", || match player.log_in(login) {
             Err(Outcome::TryAgainLater | Outcome::AlreadyOnline) => None,
             result => Some(result.unwrap()),
         });
-        ticketed.enter().0
+        returned.enter().0
     };
     let inside: Vec<_> = players.iter().map(enter).collect();
-    // The lease's grace is one second.
-    assert!(back.elapsed() < Duration::from_secs(4), "{:?}", back.elapsed());
+    // The claims of the killed server end with the lease's grace of one second.
+    stopwatch.assert_within("the return of all players", Duration::from_secs(4));
     drop(waiting);
     for chat in inside {
         exit(chat);
     }
-    wait_until("no ghost is online", || cluster.home.online() == 0);
+    wait_until("no account is online", || cluster.home.online() == 0);
 }
 
 #[test]
-fn tickets_die_with_their_login_server_and_nothing_else_does() {
+fn a_killed_login_server_voids_its_tickets_and_nothing_else() {
     let mut cluster = Cluster::start(&[]);
-    let login = cluster.login_door();
+    let login = cluster.login_addr();
     let player = Player::create(login, "Player");
     let mut inside = player.enter(login);
     let late = Player::create(login, "Late");
-    let ticketed = late.log_in(login).unwrap();
-    let crowd = Crowd::enter(&cluster.home, cluster.chat_door(), 20).chatter();
+    let ticket_holder = late.log_in(login).unwrap();
+    let group = ChatGroup::enter(&cluster.home, cluster.chat_addr(), 20).chat_in_background();
 
     cluster.login.take().unwrap().kill();
-    crowd.goes_on();
+    group.assert_progress();
     let chat = cluster.chat.as_ref().unwrap();
-    wait_until("the chat server has noticed", || chat.links_up() == 1);
-    let mut client = Client::connect(cluster.chat_door());
-    client.send(EnterRequest { ticket: ticketed.granted.ticket.clone() });
+    wait_until("the chat server notices", || chat.links_up() == 1);
+    let mut client = Client::connect(cluster.chat_addr());
+    client.send(EnterRequest { ticket: ticket_holder.granted.ticket.clone() });
     assert_eq!(client.end(), End::Told(CloseReason::TicketUsed));
     inside.send(PingRequest { token: 1 });
     inside.skip_to::<PongAnswer>();
 
     cluster.start_login();
     cluster.linked();
-    let login = cluster.login_door();
+    let login = cluster.login_addr();
     late.enter(login);
     assert_eq!(player.log_in(login).err(), Some(Outcome::AlreadyOnline));
     exit(inside);
     exit(player.enter(login));
-    crowd.stop().round();
+    group.stop().round();
 }
 
-/// All die at once, as with the machine. Nobody is online by what the database remembers.
+/// All roles crash at once, as with the machine. The database's state keeps no account online for
+/// long.
 #[test]
-fn after_a_crash_of_everything_players_get_in_again_soon() {
+fn players_enter_again_after_a_crash_of_all_roles() {
     let home = Home::new();
     let up = home.up(&[]);
     let player = Player::create(up.login(), "Player");
     let _inside = player.enter(up.login());
     up.kill();
     let up = home.up(&[]);
-    let back = Instant::now();
+    let stopwatch = Stopwatch::start();
     player.enter(up.login());
-    assert!(back.elapsed() < Duration::from_secs(3), "{:?}", back.elapsed());
+    stopwatch.assert_within("the return of the player", Duration::from_secs(3));
 }

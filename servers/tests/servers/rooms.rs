@@ -1,4 +1,5 @@
-//! Channels, whispers and people nearby on a real server, with room keys from the third member on.
+//! Tests of channels, whispers and nearby messages on a real server, with room keys from the third
+//! member.
 
 use throng_core::wire::Text;
 use throng_core::wire::packets::{
@@ -8,15 +9,15 @@ use throng_core::wire::packets::{
     UserListRequest,
 };
 
-use crate::support::{Client, Home, Server};
+use crate::support::{Client, Home, Server, wait_until};
 
-struct Place {
+struct RoomTest {
     home: Home,
     up: Server,
     accounts: u64,
 }
 
-impl Place {
+impl RoomTest {
     fn new() -> Self {
         let home = Home::new();
         let up = home.up(&["content.log_from=3", "chat.channels_per_user=2"]);
@@ -36,20 +37,20 @@ fn say(client: &mut Client, scope: Scope, target: u32, text: &str) {
     client.send(ChatRequest { scope, target, stamp: 7, text: ChatText::new(text).unwrap() });
 }
 
-/// What is said where, from the next message on.
-fn hear(client: &mut Client) -> (Scope, u32, u64, String) {
+/// Returns the scope, target, sequence and text of the next message.
+fn receive_message(client: &mut Client) -> (Scope, u32, u64, String) {
     let message: ChatMessage = client.skip_to();
     (message.scope, message.target, message.sequence, message.text.to_string())
 }
 
-/// Nothing of what was said before reaches the client any more: it has the answer to a question asked now.
-fn hears_nothing(client: &mut Client) {
+/// Asserts that no earlier message reaches the client before the answer to a new request.
+fn assert_no_message(client: &mut Client) {
     client.send(PingRequest { token: 99 });
     loop {
-        let packet = client.receive().expect("it is still there");
+        let packet = client.receive().expect("the session is open");
         match PongAnswer::try_from(packet) {
             Ok(_) => return,
-            Err(packet) => assert!(ChatMessage::try_from(packet).is_err(), "it heard what it must not"),
+            Err(packet) => assert!(ChatMessage::try_from(packet).is_err(), "a message arrived"),
         }
     }
 }
@@ -60,14 +61,14 @@ fn join(client: &mut Client, name: &str) -> ChannelAnswer {
 }
 
 #[test]
-fn a_channel_is_heard_by_its_members_and_by_nobody_else() {
-    let mut place = Place::new();
-    let mut members: Vec<_> = (0..4).map(|_| place.enter().0).collect();
-    let (mut outsider, _) = place.enter();
+fn a_channel_reaches_its_members_and_no_other_client() {
+    let mut test = RoomTest::new();
+    let mut members: Vec<_> = (0..4).map(|_| test.enter().0).collect();
+    let (mut outsider, _) = test.enter();
     members[0].send(ChannelCreateRequest { name: Text::truncated("Bees") });
     let made: ChannelAnswer = members[0].skip_to();
     assert_eq!((made.outcome, made.head_count), (Outcome::Ok, 1));
-    // With one, two, three and four members: as copies, and with a key.
+    // One and two members receive copies; three and four share the room's key.
     for joined in 1..=4 {
         if joined > 1 {
             let answer = join(&mut members[joined - 1], "bees");
@@ -77,7 +78,7 @@ fn a_channel_is_heard_by_its_members_and_by_nobody_else() {
         let text = format!("with {joined}");
         say(&mut members[0], Scope::Channel, made.channel, &text);
         for member in &mut members[..joined] {
-            assert_eq!(hear(member), (Scope::Channel, made.channel, joined as u64, text.clone()));
+            assert_eq!(receive_message(member), (Scope::Channel, made.channel, joined as u64, text.clone()));
         }
     }
     say(&mut outsider, Scope::Channel, made.channel, "let me in");
@@ -93,64 +94,65 @@ fn a_channel_is_heard_by_its_members_and_by_nobody_else() {
         }
     };
     assert_eq!(page.users.len(), 4);
-    hears_nothing(&mut outsider);
+    assert_no_message(&mut outsider);
     outsider.send(ChannelListRequest { after: 0 });
     let list: ChannelList = outsider.skip_to();
     assert_eq!((list.channels.len(), &*list.channels[0].name, list.channels[0].head_count), (1, "Bees", 4));
 }
 
 #[test]
-fn who_left_or_was_put_out_hears_nothing_more_and_may_come_again() {
-    let mut place = Place::new();
-    let mut members: Vec<_> = (0..4).map(|_| place.enter()).collect();
-    members[0].0.send(ChannelCreateRequest { name: Text::truncated("hive") });
-    let channel = members[0].0.skip_to::<ChannelAnswer>().channel;
-    for (member, _) in &mut members[1..] {
+fn a_member_that_left_or_was_kicked_receives_nothing_and_may_join_again() {
+    let mut test = RoomTest::new();
+    let (mut members, ids): (Vec<_>, Vec<_>) = (0..4).map(|_| test.enter()).unzip();
+    members[0].send(ChannelCreateRequest { name: Text::truncated("hive") });
+    let channel = members[0].skip_to::<ChannelAnswer>().channel;
+    for member in &mut members[1..] {
         join(member, "hive");
     }
-    say(&mut members[0].0, Scope::Channel, channel, "one");
-    say(&mut members[0].0, Scope::Channel, channel, "two");
-    members[3].0.send(ChannelLeaveRequest { channel });
-    assert_eq!(hear(&mut members[3].0).2, 1);
-    let kicked = members[2].1;
-    members[1].0.send(ChannelKickRequest { channel, user: kicked });
-    let answer: ChannelKickAnswer = members[1].0.skip_to();
+    say(&mut members[0], Scope::Channel, channel, "one");
+    say(&mut members[0], Scope::Channel, channel, "two");
+    members[3].send(ChannelLeaveRequest { channel });
+    let (_, _, sequence, _) = receive_message(&mut members[3]);
+    assert_eq!(sequence, 1);
+    let kicked = ids[2];
+    members[1].send(ChannelKickRequest { channel, user: kicked });
+    let answer: ChannelKickAnswer = members[1].skip_to();
     assert_eq!(answer.outcome, Outcome::NotTheOwner);
-    members[0].0.send(ChannelKickRequest { channel, user: kicked });
-    let answer: ChannelKickAnswer = members[0].0.skip_to();
+    members[0].send(ChannelKickRequest { channel, user: kicked });
+    let answer: ChannelKickAnswer = members[0].skip_to();
     assert_eq!(answer.outcome, Outcome::Ok);
-    say(&mut members[0].0, Scope::Channel, channel, "without them");
+    say(&mut members[0], Scope::Channel, channel, "without them");
     for (member, wanted) in [(3, Outcome::Ok), (2, Outcome::Kicked)] {
-        let left: ChannelLeft = members[member].0.skip_to();
+        let left: ChannelLeft = members[member].skip_to();
         assert_eq!((left.channel, left.outcome), (channel, wanted));
-        hears_nothing(&mut members[member].0);
+        assert_no_message(&mut members[member]);
     }
     for member in [3, 2] {
-        assert_eq!(join(&mut members[member].0, "hive").outcome, Outcome::Ok);
+        assert_eq!(join(&mut members[member], "hive").outcome, Outcome::Ok);
     }
-    say(&mut members[2].0, Scope::Channel, channel, "again");
-    for (member, _) in &mut members {
-        let heard = loop {
-            let heard = hear(member);
-            if heard.2 == 4 {
-                break heard;
+    say(&mut members[2], Scope::Channel, channel, "again");
+    for member in &mut members {
+        let last = loop {
+            let (scope, target, sequence, text) = receive_message(member);
+            if sequence == 4 {
+                break (scope, target, text);
             }
         };
-        assert_eq!(heard, (Scope::Channel, channel, 4, "again".into()));
+        assert_eq!(last, (Scope::Channel, channel, "again".into()));
     }
 }
 
 #[test]
-fn whispers_and_nearby_messages_reach_whom_they_are_for() {
-    let mut place = Place::new();
-    let (mut bee, bee_id) = place.enter();
-    let (mut fox, fox_id) = place.enter();
-    let (mut owl, _) = place.enter();
+fn whispers_and_nearby_messages_reach_their_recipients_only() {
+    let mut test = RoomTest::new();
+    let (mut bee, bee_id) = test.enter();
+    let (mut fox, fox_id) = test.enter();
+    let (mut owl, _) = test.enter();
     say(&mut bee, Scope::Whisper, fox_id, "psst");
     for client in [&mut bee, &mut fox] {
-        assert_eq!(hear(client), (Scope::Whisper, fox_id, 0, "psst".into()));
+        assert_eq!(receive_message(client), (Scope::Whisper, fox_id, 0, "psst".into()));
     }
-    say(&mut bee, Scope::Whisper, 4_000_000, "anybody?");
+    say(&mut bee, Scope::Whisper, 4_000_000, "hello?");
     assert_eq!(bee.skip_to::<ChatRefused>().outcome, Outcome::NoSuchUser);
     say(&mut bee, Scope::Nearby, 0, "here");
     assert_eq!(bee.skip_to::<ChatRefused>().outcome, Outcome::NoPosition);
@@ -159,25 +161,25 @@ fn whispers_and_nearby_messages_reach_whom_they_are_for() {
         client.send(PingRequest { token: 1 });
         client.skip_to::<PongAnswer>();
     }
-    // The bee is in sector -1, the fox in 1, the owl in 3.
+    // The bee is in sector -1, the fox in sector 1, the owl in sector 3.
     say(&mut bee, Scope::Nearby, 0, "too far");
-    assert_eq!(hear(&mut bee), (Scope::Nearby, 0, 0, "too far".into()));
-    hears_nothing(&mut fox);
+    assert_eq!(receive_message(&mut bee), (Scope::Nearby, 0, 0, "too far".into()));
+    assert_no_message(&mut fox);
     bee.send(PositionUpdate { x: 99, y: 99 });
     say(&mut bee, Scope::Nearby, 0, "near enough");
     for client in [&mut bee, &mut fox] {
-        assert_eq!(hear(client), (Scope::Nearby, 0, 0, "near enough".into()));
+        assert_eq!(receive_message(client), (Scope::Nearby, 0, 0, "near enough".into()));
     }
-    hears_nothing(&mut owl);
+    assert_no_message(&mut owl);
     say(&mut owl, Scope::Whisper, bee_id, "hoo");
-    assert_eq!(hear(&mut bee), (Scope::Whisper, bee_id, 0, "hoo".into()));
+    assert_eq!(receive_message(&mut bee), (Scope::Whisper, bee_id, 0, "hoo".into()));
 }
 
 #[test]
-fn limits_and_names_of_channels_are_kept() {
-    let mut place = Place::new();
-    let (mut bee, _) = place.enter();
-    let (mut fox, _) = place.enter();
+fn limits_and_names_of_channels_are_enforced() {
+    let mut test = RoomTest::new();
+    let (mut bee, _) = test.enter();
+    let (mut fox, _) = test.enter();
     let make = |client: &mut Client, name: &str| {
         client.send(ChannelCreateRequest { name: Text::truncated(name) });
         client.skip_to::<ChannelAnswer>().outcome
@@ -189,13 +191,11 @@ fn limits_and_names_of_channels_are_kept() {
     assert_eq!(make(&mut bee, "two"), Outcome::Ok);
     assert_eq!(make(&mut bee, "three"), Outcome::TooManyChannels);
     assert_eq!(join(&mut fox, "nowhere").outcome, Outcome::NoSuchChannel);
-    // A channel ends with its last member.
+    // A channel ends with its last member, and its name is free.
     bee.vanish();
-    loop {
-        match make(&mut fox, "one") {
-            Outcome::Ok => break,
-            Outcome::NameTaken => std::thread::yield_now(),
-            other => panic!("{other:?}"),
-        }
-    }
+    wait_until("the name is free", || match make(&mut fox, "one") {
+        Outcome::Ok => true,
+        Outcome::NameTaken => false,
+        other => panic!("{other:?}"),
+    });
 }

@@ -1,4 +1,4 @@
-//! The book against clients who keep what they are given: who can open what, and who cannot.
+//! The registry against clients that keep every key they get: which frames each can open.
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -16,8 +16,8 @@ const LIFETIME: Duration = Duration::from_mins(1);
 
 thread_local!(static DRAWN: Cell<u8> = const { Cell::new(0) });
 
-/// Keys that differ.
-fn draw() -> [u8; 32] {
+/// Returns another key at each call.
+fn new_secret() -> [u8; 32] {
     DRAWN.set(DRAWN.get().wrapping_add(1));
     [DRAWN.get(); 32]
 }
@@ -30,22 +30,22 @@ fn packet(number: u64) -> Packet {
     PingRequest { token: number }.into()
 }
 
-/// A client, and all keys it was ever given.
+/// A client with its keys.
 #[derive(Default)]
 struct Client {
-    /// The keys that a good client keeps.
+    /// Keys as an honest client keeps them.
     keys: RoomKeys,
-    /// All that it was ever given, with whatever numbers it likes: a bad one keeps them.
+    /// Every key that it ever got, as a hostile client keeps them.
     hoard: Vec<RoomKey>,
-    heard: Vec<u64>,
+    received: Vec<u64>,
 }
 
-/// The shards, as far as commands go, and the clients behind them.
+/// The shards, as far as commands go, with their clients.
 #[derive(Default)]
 struct World {
     clients: HashMap<SessionId, Client>,
     members: BTreeSet<SessionId>,
-    /// Frames that everybody can get hold of, with what they say.
+    /// Every frame, with its message.
     frames: Vec<(Arc<[u8]>, u64)>,
 }
 
@@ -57,17 +57,17 @@ impl World {
                 assert!(client.keys.add(key, RoomCipher::new(&key.secret)));
                 client.hoard.push(key.clone());
             }
-            Packet::PingRequest(ping) => client.heard.push(ping.token),
+            Packet::PingRequest(ping) => client.received.push(ping.token),
             other => panic!("{other:?}"),
         }
     }
 
-    fn carry_out(&mut self, shard: usize, command: Command, saying: u64) {
+    fn execute(&mut self, shard: usize, command: Command, message: u64) {
         let here = |members: &BTreeSet<SessionId>| -> Vec<SessionId> {
             members.iter().copied().filter(|id| id.shard() == shard).collect()
         };
         match command {
-            Command::Send(id, packet) => self.give(id, &packet),
+            Command::ToSession(id, SessionCommand::Send(packet)) => self.give(id, &packet),
             Command::Join(id, _) => assert!(self.members.insert(id)),
             Command::Leave(id, _) => assert!(self.members.remove(&id)),
             Command::Rekey(_, key) => {
@@ -83,20 +83,20 @@ impl World {
             }
             Command::Append(_, _, frame, _) => {
                 for id in here(&self.members) {
-                    let client = self.clients.get_mut(&id).expect("was given a key");
+                    let client = self.clients.get_mut(&id).expect("a member with a key");
                     let mut bytes = frame.to_vec();
-                    let opened = client.keys.open(&mut bytes).expect("a member can open it");
-                    assert_eq!((opened.room, Packet::decode(opened.plain)), (ROOM.0, Ok(packet(saying))));
-                    client.heard.push(saying);
+                    let opened = client.keys.open(&mut bytes).expect("a frame that a member can open");
+                    assert_eq!((opened.room, Packet::decode(opened.plain)), (ROOM.0, Ok(packet(message))));
+                    client.received.push(message);
                 }
-                self.frames.push((frame, saying));
+                self.frames.push((frame, message));
             }
-            _ => panic!("not a room's"),
+            _ => panic!("not a command for a room"),
         }
     }
 
-    /// Whether a client could read a frame with any key it was ever given.
-    fn could_read(&self, id: SessionId, frame: &[u8]) -> bool {
+    /// Returns true if any key that the client ever got opens the frame.
+    fn can_open(&self, id: SessionId, frame: &[u8]) -> bool {
         self.clients.get(&id).is_some_and(|client| {
             client.hoard.iter().any(|key| {
                 let mut keys = RoomKeys::default();
@@ -112,8 +112,9 @@ enum Act {
     Join(u32),
     Leave(u32),
     Expel(u32),
-    Say(bool),
-    Pass(u64),
+    /// True for a message, false for a notice.
+    Broadcast(bool),
+    PassSeconds(u64),
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -121,81 +122,82 @@ fn act() -> impl Strategy<Value = Act> {
         4 => (0u32..10).prop_map(Act::Join),
         1 => (0u32..10).prop_map(Act::Leave),
         1 => (0u32..10).prop_map(Act::Expel),
-        4 => any::<bool>().prop_map(Act::Say),
-        1 => (0u64..100).prop_map(Act::Pass),
+        4 => any::<bool>().prop_map(Act::Broadcast),
+        1 => (0u64..100).prop_map(Act::PassSeconds),
     ]
 }
 
 proptest! {
     #[test]
-    fn members_read_everything_and_who_was_put_out_nothing_more(acts in prop::collection::vec(act(), 0..120)) {
+    fn members_open_every_frame_and_expelled_sessions_no_later_one(acts in prop::collection::vec(act(), 0..120)) {
         let policy = RoomPolicy { log_from: 4, key_lifetime: LIFETIME };
-        let mut book = RoomRegistry::new(policy, SHARDS, draw);
-        let (mut world, mut wanted) = (World::default(), HashMap::<SessionId, Vec<u64>>::new());
-        // Who was put out, and how many frames there were then.
+        let mut registry = RoomRegistry::new(policy, SHARDS, new_secret);
+        let mut world = World::default();
+        let mut wanted = HashMap::<SessionId, Vec<u64>>::new();
+        // Number of frames at the time when each session was expelled.
         let mut expelled: HashMap<SessionId, usize> = HashMap::new();
         let mut now = Instant::now();
-        let mut saying = 0;
+        let mut message = 0;
         for act in acts {
             let world = &mut world;
             match act {
                 Act::Join(session) if !world.members.contains(&id(session)) => {
-                    // It is given the key in use, and with that what was said before under it.
+                    // The key in use also opens earlier frames.
                     expelled.remove(&id(session));
-                    book.join(id(session), ROOM, &mut |shard, command| world.carry_out(shard, command, 0));
+                    registry.join(id(session), ROOM, &mut |shard, command| world.execute(shard, command, 0));
                 }
                 Act::Leave(session) if world.members.contains(&id(session)) => {
-                    book.leave(id(session), ROOM, &mut |shard, command| world.carry_out(shard, command, 0));
+                    registry.leave(id(session), ROOM, &mut |shard, command| world.execute(shard, command, 0));
                 }
                 Act::Expel(session) if world.members.contains(&id(session)) => {
-                    book.expel(id(session), ROOM, &mut |shard, command| world.carry_out(shard, command, 0));
+                    registry.expel(id(session), ROOM, &mut |shard, command| world.execute(shard, command, 0));
                     expelled.insert(id(session), world.frames.len());
                 }
-                Act::Say(is_message) => {
-                    saying += 1;
+                Act::Broadcast(is_message) => {
+                    message += 1;
                     let class = if is_message { Class::Chat } else { Class::Notice };
                     for id in &world.members {
-                        wanted.entry(*id).or_default().push(saying);
+                        wanted.entry(*id).or_default().push(message);
                     }
-                    let mut carry_out = |shard, command| world.carry_out(shard, command, saying);
-                    book.broadcast(ROOM, class, &packet(saying), now, &mut carry_out);
+                    let mut execute = |shard, command| world.execute(shard, command, message);
+                    registry.broadcast(ROOM, class, &packet(message), now, &mut execute);
                 }
-                Act::Pass(seconds) => now += Duration::from_secs(seconds),
+                Act::PassSeconds(seconds) => now += Duration::from_secs(seconds),
                 _ => {}
             }
         }
         for (id, client) in &world.clients {
-            prop_assert_eq!(&client.heard, &wanted.remove(id).unwrap_or_default());
+            prop_assert_eq!(&client.received, &wanted.remove(id).unwrap_or_default());
         }
         for (id, frames) in &expelled {
             for (frame, _) in &world.frames[*frames..] {
-                prop_assert!(!world.could_read(*id, frame), "{id} was put out and could read on");
+                prop_assert!(!world.can_open(*id, frame), "{id} was expelled and can still read");
             }
         }
-        // One frame may go to several shards, but no two that differ have the same key and number.
+        // A frame may go to several shards, but no two different frames have one key and number.
         let mut nonces = HashMap::new();
-        for (frame, saying) in &world.frames {
+        for (frame, message) in &world.frames {
             let nonce = frame[FRAME_HEADER..FRAME_HEADER + 12].to_vec();
-            prop_assert_eq!(nonces.entry(nonce).or_insert(*saying), saying);
+            prop_assert_eq!(nonces.entry(nonce).or_insert(*message), message);
         }
-        // Nobody is left behind in the book.
+        // The registry keeps no room without members.
         let members: Vec<_> = world.members.iter().copied().collect();
         for id in members {
-            book.leave(id, ROOM, &mut |shard, command| world.carry_out(shard, command, 0));
+            registry.leave(id, ROOM, &mut |shard, command| world.execute(shard, command, 0));
         }
-        prop_assert!(book.rooms.is_empty());
+        prop_assert!(registry.rooms.is_empty());
     }
 }
 
 #[test]
-fn keys_wear_out_and_small_rooms_need_none() {
+fn keys_are_replaced_after_their_lifetime_and_small_rooms_have_none() {
     let policy = RoomPolicy { log_from: 4, key_lifetime: LIFETIME };
-    let mut book = RoomRegistry::new(policy, SHARDS, draw);
+    let mut registry = RoomRegistry::new(policy, SHARDS, new_secret);
     let mut kinds: HashSet<&str> = HashSet::new();
     let start = Instant::now();
-    let mut check = |book: &mut RoomRegistry, now, wanted: &[&str]| {
+    let mut check = |registry: &mut RoomRegistry, now, wanted: &[&str]| {
         kinds.clear();
-        book.broadcast(ROOM, Class::Chat, &packet(1), now, &mut |_, command| {
+        registry.broadcast(ROOM, Class::Chat, &packet(1), now, &mut |_, command| {
             kinds.insert(match command {
                 Command::Copies(..) => "copies",
                 Command::Rekey(..) => "key",
@@ -205,15 +207,15 @@ fn keys_wear_out_and_small_rooms_need_none() {
         });
         assert_eq!(kinds, wanted.iter().copied().collect());
     };
-    (0..3).for_each(|session| book.join(id(session), ROOM, &mut |_, _| {}));
-    check(&mut book, start, &["copies"]);
-    book.join(id(3), ROOM, &mut |_, _| {});
-    check(&mut book, start, &["key", "frame"]);
-    check(&mut book, start + LIFETIME / 2, &["frame"]);
-    check(&mut book, start + LIFETIME, &["key", "frame"]);
-    check(&mut book, start + LIFETIME, &["frame"]);
-    (2..4).for_each(|session| book.leave(id(session), ROOM, &mut |_, _| {}));
-    check(&mut book, start + LIFETIME, &["frame"]);
-    book.leave(id(1), ROOM, &mut |_, _| {});
-    check(&mut book, start + LIFETIME, &["copies"]);
+    (0..3).for_each(|session| registry.join(id(session), ROOM, &mut |_, _| {}));
+    check(&mut registry, start, &["copies"]);
+    registry.join(id(3), ROOM, &mut |_, _| {});
+    check(&mut registry, start, &["key", "frame"]);
+    check(&mut registry, start + LIFETIME / 2, &["frame"]);
+    check(&mut registry, start + LIFETIME, &["key", "frame"]);
+    check(&mut registry, start + LIFETIME, &["frame"]);
+    (2..4).for_each(|session| registry.leave(id(session), ROOM, &mut |_, _| {}));
+    check(&mut registry, start + LIFETIME, &["frame"]);
+    registry.leave(id(1), ROOM, &mut |_, _| {});
+    check(&mut registry, start + LIFETIME, &["copies"]);
 }

@@ -1,4 +1,4 @@
-//! The rooms against a naive model: everybody has a list of what is owed to them.
+//! The rooms against a naive model, in which each member has a list of the frames owed to it.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -11,15 +11,16 @@ use crate::wire::frame::{self, Kind, Split};
 const SESSIONS: u32 = 12;
 const ROOMS: u32 = 3;
 
-/// Small enough that members fall behind: two segments of four long frames, and one.
+/// Small enough for members to fall behind: two segments of four long frames for messages, and one
+/// for notices.
 const LIMITS: LogLimits = LogLimits { segments: [2, 1], pool: 5 };
 
 fn id(session: u32) -> SessionId {
     SessionId::new(0, session, 7)
 }
 
-/// A frame that says what it is.
-fn make(room: u32, class: Class, number: u32, length: usize) -> Vec<u8> {
+/// Returns a frame whose bytes name its room, class and number.
+fn make_frame(room: u32, class: Class, number: u32, length: usize) -> Vec<u8> {
     let body = (ROOM_HEADER + SEAL_TAG).max(length);
     let mut bytes = frame::header(Kind::Room, body).to_vec();
     bytes.extend_from_slice(&room.to_le_bytes());
@@ -29,23 +30,22 @@ fn make(room: u32, class: Class, number: u32, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// What a frame says it is.
-fn what(frame: &[u8]) -> (u32, Class, u32) {
+/// Reads what [`make_frame`] wrote.
+fn parse_frame(frame: &[u8]) -> (u32, Class, u32) {
     let word = |at: usize| u32::from_le_bytes(frame[FRAME_HEADER + at..][..4].try_into().unwrap());
     let filler = &frame[FRAME_HEADER + ROOM_HEADER..];
     assert!(filler.iter().all(|byte| *byte == word(8) as u8), "a torn frame");
     (word(0), Class::ALL[word(4) as usize], word(8))
 }
 
-/// A session as its peer sees it, and what the model says it must get.
+/// A session as its peer sees it, with the frames that the model says it must get.
 #[derive(Default)]
 struct Peer {
-    /// What must go out before anything from the rooms.
+    /// Bytes that must go out before any frame of the rooms.
     outbox: Vec<u8>,
-    /// Bytes of frames that have not come whole.
+    /// The beginning of an incomplete frame.
     inbox: Vec<u8>,
     owed: HashMap<(u32, Class), VecDeque<u32>>,
-    /// Frames that came.
     received: u64,
     is_blocked: bool,
 }
@@ -56,35 +56,34 @@ impl Peer {
         let mut at = 0;
         while let Split::Frame(kind, used) = frame::split(&self.inbox[at..], 20_000) {
             assert_eq!(kind, Kind::Room);
-            let (room, class, number) = what(&self.inbox[at..at + used]);
-            let owed = self.owed.get_mut(&(room, class)).expect("owed something from there");
-            assert_eq!(owed.pop_front(), Some(number), "in order, once, nothing left out");
+            let (room, class, number) = parse_frame(&self.inbox[at..at + used]);
+            let owed = self.owed.get_mut(&(room, class)).expect("a frame of a room that owes some");
+            assert_eq!(owed.pop_front(), Some(number), "every frame once and in order");
             self.received += 1;
             at += used;
         }
         self.inbox.drain(..at);
     }
-}
 
-impl Peer {
-    /// The frames that it was given and that have not come: of which rooms and classes.
+    /// Returns room and class of the frames that count as delivered but have not arrived.
     fn on_its_way(&self) -> Vec<(u32, Class)> {
         let bytes = [&self.inbox[..], &self.outbox].concat();
-        let (mut frames, mut at) = (Vec::new(), 0);
+        let mut frames = Vec::new();
+        let mut at = 0;
         while let Split::Frame(_, used) = frame::split(&bytes[at..], 20_000) {
-            let (room, class, _) = what(&bytes[at..at + used]);
+            let (room, class, _) = parse_frame(&bytes[at..at + used]);
             at += used;
             frames.push((room, class));
         }
         frames
     }
 
-    /// It is told of a gap, which comes after what is on its way.
+    /// Removes the frames of a gap, which is reported after the frames on their way.
     fn lose(&mut self, gap: Gap) {
         let on_its_way = self.on_its_way();
         let kept = on_its_way.iter().filter(|frame| **frame == (gap.room.0, gap.class)).count();
-        let owed = self.owed.get_mut(&(gap.room.0, gap.class)).expect("owed something there");
-        // What follows shows whether that was the right number.
+        let owed = self.owed.get_mut(&(gap.room.0, gap.class)).expect("a gap in a room that owes frames");
+        // The frames that follow show whether the count was right.
         assert!(kept + gap.count as usize <= owed.len());
         owed.drain(kept..kept + gap.count as usize);
     }
@@ -96,8 +95,8 @@ struct World {
     members: BTreeSet<(u32, u32)>,
     dirty: BTreeSet<u32>,
     numbers: HashMap<(u32, Class), u32>,
-    /// Frames that sessions were given which are over.
-    given: u64,
+    /// Frames delivered to sessions that have left, and before the last [`World::settle`].
+    delivered: u64,
     now: Instant,
 }
 
@@ -109,12 +108,13 @@ impl World {
             members: BTreeSet::new(),
             dirty: BTreeSet::new(),
             numbers: HashMap::new(),
-            given: 0,
+            delivered: 0,
             now: Instant::now(),
         }
     }
 
-    /// As the loop writes: gaps first, then its own, then the rooms'; the socket takes at most `limit` bytes.
+    /// Writes as the event loop does: gaps, then the outbox, then the rooms. The socket takes at
+    /// most `limit` bytes.
     fn write(&mut self, session: u32, limit: usize) {
         let peer = &mut self.peers[session as usize];
         if peer.is_blocked {
@@ -147,58 +147,54 @@ impl World {
     fn append(&mut self, room: u32, class: Class, length: usize) {
         let number = self.numbers.entry((room, class)).or_default();
         *number += 1;
-        let bytes = make(room, class, *number, length);
+        let bytes = make_frame(room, class, *number, length);
         self.rooms.append(RoomId(room), class, &bytes, self.now);
         for (session, _) in self.members.iter().filter(|member| member.1 == room) {
             self.peers[*session as usize].owed.entry((room, class)).or_default().push_back(*number);
         }
-        self.rooms.stamp_fresh(self.now, |_| {});
+        self.rooms.stamp_unstamped(self.now, |_| {});
     }
 
     fn leave(&mut self, session: u32, room: u32, limit: usize) {
-        // What is lost when somebody leaves is forgotten with the membership.
+        // Gaps that are not taken before the membership ends are never reported.
         let peer = &mut self.peers[session as usize];
         while let Some(gap) = self.rooms.take_gap(id(session)) {
             peer.lose(gap);
         }
         let before = peer.outbox.len();
-        let moved =
-            self.rooms.leave(id(session), RoomId(room), limit, |bytes| peer.outbox.extend_from_slice(bytes));
+        self.rooms.leave(id(session), RoomId(room), limit, |bytes| peer.outbox.extend_from_slice(bytes));
         assert!(peer.outbox.len() - before <= limit);
-        let given = peer.on_its_way();
+        let on_its_way = peer.on_its_way();
         for class in Class::ALL {
             let Some(owed) = peer.owed.get_mut(&(room, class)) else { continue };
-            let given = given.iter().filter(|frame| **frame == (room, class)).count();
-            assert!(limit < usize::MAX || given == owed.len());
-            owed.truncate(given);
+            let kept = on_its_way.iter().filter(|frame| **frame == (room, class)).count();
+            assert!(limit < usize::MAX || kept == owed.len());
+            owed.truncate(kept);
         }
         if !peer.outbox.is_empty() {
             self.dirty.insert(session);
         }
-        self.dirty.extend(moved.map(|moved| moved.slot() as u32));
         self.members.remove(&(session, room));
     }
 
-    fn settle_room(&mut self, session: u32, room: u32, limit: usize) {
+    fn drain_pending_of(&mut self, session: u32, room: u32, limit: usize) {
         let peer = &mut self.peers[session as usize];
         let before = peer.outbox.len();
         self.rooms
-            .settle_room(id(session), RoomId(room), limit, |bytes| peer.outbox.extend_from_slice(bytes));
+            .drain_pending_of(id(session), RoomId(room), limit, |bytes| peer.outbox.extend_from_slice(bytes));
         assert!(peer.outbox.len() - before <= limit);
         self.dirty.insert(session);
     }
 
     fn leave_all(&mut self, session: u32) {
-        let mut moved = Vec::new();
-        self.rooms.leave_all(id(session), |id| moved.push(id.slot() as u32));
-        self.dirty.extend(moved);
+        self.rooms.leave_all(id(session));
         self.dirty.remove(&session);
         self.members.retain(|member| member.0 != session);
         let gone = std::mem::take(&mut self.peers[session as usize]);
-        self.given += gone.received + gone.on_its_way().len() as u64;
+        self.delivered += gone.received + gone.on_its_way().len() as u64;
     }
 
-    /// What the loop does until it can sleep; nobody is blocked any more.
+    /// Runs the loop until it would sleep, with no socket blocked, and checks that nothing is owed.
     fn settle(&mut self) {
         for session in 0..SESSIONS {
             self.unblock(session, usize::MAX);
@@ -210,10 +206,10 @@ impl World {
             assert!(peer.owed.values().all(VecDeque::is_empty), "session {session} is owed {:?}", peer.owed);
             assert!(peer.inbox.is_empty() && peer.outbox.is_empty());
         }
-        self.given += self.peers.iter_mut().map(|peer| std::mem::take(&mut peer.received)).sum::<u64>();
-        assert_eq!(self.rooms.take_given(), std::mem::take(&mut self.given), "each for each, and none twice");
-        assert_eq!(self.rooms.pool.used(), 0, "whoever has caught up keeps no segment");
-        assert!(self.rooms.sweeping.is_empty());
+        self.delivered += self.peers.iter_mut().map(|peer| std::mem::take(&mut peer.received)).sum::<u64>();
+        assert_eq!(self.rooms.take_frames_delivered(), std::mem::take(&mut self.delivered));
+        assert_eq!(self.rooms.pool.used(), 0, "members that have caught up keep no segment");
+        assert!(!self.rooms.is_sweeping());
         for room in 0..ROOMS {
             let found: BTreeSet<_> = self.rooms.members(RoomId(room)).map(|id| id.slot() as u32).collect();
             let wanted: BTreeSet<_> = self.members.iter().filter(|m| m.1 == room).map(|m| m.0).collect();
@@ -225,21 +221,22 @@ impl World {
 #[derive(Debug, Clone)]
 enum Act {
     Join(u32, u32),
-    /// With so much at most of what it has not had.
+    /// Session, room, and most bytes of pending frames that are still delivered.
     Leave(u32, u32, usize),
     LeaveAll(u32),
     Append(u32, Class, usize),
-    /// The loop visits so many members, whose sockets take so much.
+    /// Number of visits, and most bytes that each socket takes.
     Visit(usize, usize),
     Block(u32),
     Unblock(u32, usize),
-    /// As when the key changes: what is pending goes before it, up to a limit.
-    Settle(u32, u32, usize),
+    /// Session, room, and most bytes of pending frames that go before a new key.
+    Drain(u32, u32, usize),
     VisitAll(u32),
 }
 
 fn act() -> impl Strategy<Value = Act> {
-    let (session, session2, room) = (0..SESSIONS, 0..SESSIONS, 0..ROOMS);
+    let session = 0..SESSIONS;
+    let room = 0..ROOMS;
     let class = prop_oneof![4 => Just(Class::Chat), 1 => Just(Class::Notice)];
     let length = prop_oneof![3 => 0usize..300, 1 => 12_000usize..16_000];
     let limit = prop_oneof![1 => 0usize..40_000, 1 => Just(usize::MAX)];
@@ -250,8 +247,8 @@ fn act() -> impl Strategy<Value = Act> {
         12 => (room.clone(), class, length).prop_map(|(r, c, l)| Act::Append(r, c, l)),
         8 => (0usize..20, limit.clone()).prop_map(|(v, l)| Act::Visit(v, l)),
         1 => session.clone().prop_map(Act::Block),
-        2 => (session, limit).prop_map(|(s, l)| Act::Unblock(s, l)),
-        2 => (session2, room.clone(), 0usize..30_000).prop_map(|(s, r, l)| Act::Settle(s, r, l)),
+        2 => (session.clone(), limit).prop_map(|(s, l)| Act::Unblock(s, l)),
+        2 => (session, room.clone(), 0usize..30_000).prop_map(|(s, r, l)| Act::Drain(s, r, l)),
         1 => room.prop_map(Act::VisitAll),
     ]
 }
@@ -259,9 +256,10 @@ fn act() -> impl Strategy<Value = Act> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Every member gets every frame once, in order and never torn, or is told exactly how many it lost.
+    /// Every member gets every frame once, in order and never torn, or the exact number that it
+    /// lost.
     #[test]
-    fn everybody_gets_what_is_owed(acts in prop::collection::vec(act(), 0..160)) {
+    fn every_member_gets_the_frames_owed_to_it(acts in prop::collection::vec(act(), 0..160)) {
         let mut world = World::new();
         for act in acts {
             match act {
@@ -280,7 +278,7 @@ proptest! {
                 }
                 Act::Block(session) => world.peers[session as usize].is_blocked = true,
                 Act::Unblock(session, limit) => world.unblock(session, limit),
-                Act::Settle(session, room, limit) => world.settle_room(session, room, limit),
+                Act::Drain(session, room, limit) => world.drain_pending_of(session, room, limit),
                 Act::VisitAll(room) => world.rooms.visit_all(RoomId(room)),
             }
             prop_assert!(world.rooms.pool.used() <= LIMITS.pool);
@@ -288,18 +286,18 @@ proptest! {
         world.settle();
     }
 
-    /// However many are in a room, over many rounds everybody is last about equally often.
+    /// Over many rounds every member of a room is last about equally often.
     #[test]
-    fn nobody_is_always_last(count in 3u32..200) {
+    fn no_member_is_always_last(count in 3u32..200) {
         let mut rooms = Rooms::new(LIMITS);
         (0..count).for_each(|session| rooms.join(id(session), RoomId(0)));
         let mut last = HashMap::new();
         for number in 0..count * 4 {
-            rooms.append(RoomId(0), Class::Chat, &make(0, Class::Chat, number, 0), Instant::now());
+            rooms.append(RoomId(0), Class::Chat, &make_frame(0, Class::Chat, number, 0), Instant::now());
             let mut at = None;
             while let Some(session) = rooms.next_visit() {
                 let pending: usize = rooms.pending(session).map(<[u8]>::len).sum();
-                rooms.advance(session, pending, |_| panic!("nothing is torn"));
+                rooms.advance(session, pending, |_| panic!("no frame is torn"));
                 at = Some(session);
             }
             *last.entry(at).or_insert(0) += 1;
@@ -313,7 +311,7 @@ fn a_message_joins_the_round_that_is_under_way() {
     let mut rooms = Rooms::new(LIMITS);
     (0..10).for_each(|session| rooms.join(id(session), RoomId(0)));
     let append = |rooms: &mut Rooms, number| {
-        rooms.append(RoomId(0), Class::Chat, &make(0, Class::Chat, number, 0), Instant::now());
+        rooms.append(RoomId(0), Class::Chat, &make_frame(0, Class::Chat, number, 0), Instant::now());
     };
     let mut writes = 0;
     append(&mut rooms, 1);
@@ -329,29 +327,41 @@ fn a_message_joins_the_round_that_is_under_way() {
     }
     append(&mut rooms, 2);
     while visit(&mut rooms) {}
-    // Five got both in one write, five got the first one and then the second one.
+    // Five members got both frames in one write, five got one frame in each of two writes.
     assert_eq!(writes, 15);
 }
 
 #[test]
-fn a_member_who_moves_into_a_place_that_is_passed_is_visited_out_of_turn() {
+fn a_member_moved_behind_the_sweep_is_visited_next() {
     let mut rooms = Rooms::new(LIMITS);
     (0..4).for_each(|session| rooms.join(id(session), RoomId(0)));
-    rooms.append(RoomId(0), Class::Chat, &make(0, Class::Chat, 1, 0), Instant::now());
+    rooms.append(RoomId(0), Class::Chat, &make_frame(0, Class::Chat, 1, 0), Instant::now());
+    let write = |rooms: &mut Rooms, session| {
+        let pending: usize = rooms.pending(session).map(<[u8]>::len).sum();
+        rooms.advance(session, pending, |_| panic!("no frame is torn"));
+        pending
+    };
     let first = rooms.next_visit().unwrap();
-    let pending: usize = rooms.pending(first).map(<[u8]>::len).sum();
-    rooms.advance(first, pending, |_| {});
-    let moved = rooms.leave(first, RoomId(0), usize::MAX, |_| panic!("it had everything"));
-    // Whoever was last in the row has its place now.
-    let last = if first == id(3) { None } else { Some(id(3)) };
-    assert_eq!(moved, last);
+    write(&mut rooms, first);
+    rooms.leave(first, RoomId(0), usize::MAX, |_| panic!("it had caught up"));
+    // The last member moved to the place of the removed one, unless it was the removed one.
+    let moved = (first != id(3)).then(|| id(3));
+    let mut visited = Vec::new();
+    while let Some(session) = rooms.next_visit() {
+        if write(&mut rooms, session) > 0 {
+            visited.push(session);
+        }
+    }
+    assert!(moved.is_none_or(|moved| visited[0] == moved), "{first} left, visited {visited:?}");
+    visited.sort_unstable();
+    assert!(visited.into_iter().eq((0..4).map(id).filter(|session| *session != first)));
 }
 
 #[test]
-fn a_pool_that_the_deaf_have_used_up_still_serves_those_who_read() {
+fn an_exhausted_pool_evicts_the_oldest_segment() {
     let mut rooms = Rooms::new(LIMITS);
     let append = |rooms: &mut Rooms, room, number| {
-        rooms.append(RoomId(room), Class::Chat, &make(room, Class::Chat, number, 0), Instant::now());
+        rooms.append(RoomId(room), Class::Chat, &make_frame(room, Class::Chat, number, 0), Instant::now());
     };
     for room in 0..LIMITS.pool as u32 {
         rooms.join(id(1), RoomId(room));
@@ -362,8 +372,11 @@ fn a_pool_that_the_deaf_have_used_up_still_serves_those_who_read() {
     append(&mut rooms, 100, 1);
     append(&mut rooms, 100, 2);
     assert_eq!(rooms.take_gap(id(2)), None);
-    assert_eq!(rooms.pending(id(2)).map(<[u8]>::len).sum::<usize>(), 2 * make(0, Class::Chat, 0, 0).len());
-    // It went at the cost of what was waited for longest.
+    assert_eq!(
+        rooms.pending(id(2)).map(<[u8]>::len).sum::<usize>(),
+        2 * make_frame(0, Class::Chat, 0, 0).len()
+    );
+    // The segment came from the log that had held its own longest.
     assert_eq!(rooms.take_gap(id(1)), Some(Gap { room: RoomId(0), class: Class::Chat, count: 1 }));
     assert_eq!(rooms.take_gap(id(1)), None);
     assert_eq!(rooms.pool.used(), LIMITS.pool);

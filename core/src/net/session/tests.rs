@@ -1,4 +1,4 @@
-//! Two sessions wired in memory under virtual time: no socket, no clock, no sleep.
+//! Two sessions wired in memory under virtual time, without sockets, clocks or sleeps.
 
 use std::time::Duration;
 
@@ -35,23 +35,31 @@ fn endpoint(credentials: Credentials) -> Endpoint {
     }
 }
 
-/// One end: a session, and what came out of it.
+/// A session, with its output.
 struct End {
     session: Session,
     pool: BufferPool,
-    /// Bytes that are not a whole frame yet.
+    /// The beginning of an incomplete frame.
     inbox: Vec<u8>,
     packets: Vec<Packet>,
     opened: usize,
-    /// How the session ended, if it did: by its own rules or by the peer's word.
-    bad: Option<CloseReason>,
-    told: Option<(CloseReason, String)>,
+    /// Set if the session rejected its input.
+    rejected: Option<CloseReason>,
+    /// Set if the peer announced its close.
+    peer_closed: Option<(CloseReason, String)>,
 }
 
 impl End {
     fn new(session: Session) -> Self {
-        let (pool, inbox, packets) = (BufferPool::default(), Vec::new(), Vec::new());
-        Self { session, pool, inbox, packets, opened: 0, bad: None, told: None }
+        Self {
+            session,
+            pool: BufferPool::default(),
+            inbox: Vec::new(),
+            packets: Vec::new(),
+            opened: 0,
+            rejected: None,
+            peer_closed: None,
+        }
     }
 
     fn server(now: Instant) -> Self {
@@ -60,58 +68,56 @@ impl End {
 
     fn client(now: Instant) -> Self {
         let credentials = Credentials::Client(*key().public());
-        let mut end = Self::new(Session::dialled(Arc::new(endpoint(credentials)), now).unwrap());
+        let mut end = Self::new(Session::dialed(Arc::new(endpoint(credentials)), now).unwrap());
         assert!(end.session.is_connecting());
-        end.session.connected(&mut end.pool);
+        end.session.handle_connected(&mut end.pool);
         assert!(!end.session.is_connecting());
         end
     }
 
-    /// Takes everything that waits for the socket.
+    /// Takes all bytes that wait for the socket.
     fn output(&mut self) -> Vec<u8> {
-        let bytes = self.session.outbox.waiting().to_vec();
-        self.session.outbox.consume(bytes.len(), &mut self.pool);
+        let bytes = self.session.poll_transmit().to_vec();
+        self.session.handle_transmitted(bytes.len(), &mut self.pool);
         bytes
     }
 
-    /// As the loop does it: all frames that are whole, then the rest is kept.
+    /// Handles all complete frames and keeps the rest, as the event loop does.
     fn input(&mut self, bytes: &[u8], now: Instant) {
         let mut bytes = [std::mem::take(&mut self.inbox), bytes.to_vec()].concat();
         let mut at = 0;
         loop {
-            match self.session.step(&mut bytes[at..], now, &mut self.pool) {
-                Step::NeedMore => break,
-                Step::Handled(used) => {
+            let frame = at;
+            let event = match self.session.handle_frame(&mut bytes[at..], now, &mut self.pool) {
+                Ok(None) => break,
+                Ok(Some((used, event))) => {
                     at += used;
+                    event
+                }
+                Err(reason) => {
+                    self.rejected = Some(reason);
+                    self.session.close(reason, "", now, &mut self.pool);
+                    return;
+                }
+            };
+            match event {
+                Event::Consumed => {
                     if at == bytes.len() {
                         break;
                     }
                 }
-                Step::Opened(used) => {
-                    at += used;
-                    self.opened += 1;
+                Event::Opened => self.opened += 1,
+                Event::RoomPacket { room, packet } => {
+                    let packet = room_packet(room, &bytes[frame..][packet]);
+                    self.packets.push(packet.expect("a packet of that room"));
                 }
-                Step::Room(used, room, packet) => {
-                    let packet = room_packet(room, &bytes[at..][packet]);
-                    at += used;
-                    self.packets.push(packet.expect("of that room"));
-                }
-                Step::RoomKey(used, key) => {
-                    at += used;
+                Event::RoomKey(key) => {
                     assert!(self.session.add_room_key(&key, RoomCipher::new(&key.secret)));
                 }
-                Step::Packet(used, packet) => {
-                    at += used;
-                    self.packets.push(packet);
-                }
-                Step::PeerCloses(reason, detail) => {
-                    self.told = Some((reason, detail.into_string()));
-                    self.session.end_by_peer(reason, now, &mut self.pool);
-                    return;
-                }
-                Step::Bad(reason) => {
-                    self.bad = Some(reason);
-                    self.session.end(reason, "", now, &mut self.pool);
+                Event::Packet(packet) => self.packets.push(packet),
+                Event::PeerClosed(reason, detail) => {
+                    self.peer_closed = Some((reason, detail.into_string()));
+                    self.session.handle_disconnect(reason, now, &mut self.pool);
                     return;
                 }
             }
@@ -123,15 +129,16 @@ impl End {
         self.session.send(&packet.into(), &mut self.pool);
     }
 
-    fn due(&mut self, now: Instant) -> Due {
-        self.session.due(now, &mut self.pool)
+    fn timeout(&mut self, now: Instant) -> TimerAction {
+        self.session.handle_timeout(now, &mut self.pool)
     }
 }
 
-/// Carries bytes both ways until none are left.
+/// Carries bytes both ways until neither end has output.
 fn exchange(near: &mut End, far: &mut End, now: Instant) {
     loop {
-        let (out, back) = (near.output(), far.output());
+        let out = near.output();
+        let back = far.output();
         if out.is_empty() && back.is_empty() {
             return;
         }
@@ -141,7 +148,8 @@ fn exchange(near: &mut End, far: &mut End, now: Instant) {
 }
 
 fn open_pair(now: Instant) -> (End, End) {
-    let (mut client, mut server) = (End::client(now), End::server(now));
+    let mut client = End::client(now);
+    let mut server = End::server(now);
     exchange(&mut client, &mut server, now);
     assert_eq!((client.opened, server.opened), (1, 1));
     (client, server)
@@ -175,14 +183,15 @@ fn packets_flow_both_ways_in_order() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// However the stream is cut, from the first byte of the handshake on, the same packets come out.
+    /// Any chunking of the stream, from the first byte of the handshake on, gives the same packets.
     #[test]
     fn any_chunking_gives_the_same_packets(
         lengths in prop::collection::vec(0usize..1024, 0..20),
         cuts in prop::collection::vec(1usize..2000, 1..50),
     ) {
         let now = Instant::now();
-        let (mut client, mut server) = (End::client(now), End::server(now));
+        let mut client = End::client(now);
+        let mut server = End::server(now);
         let mut cuts = cuts.into_iter().cycle();
         let mut carry = |from: &mut End, to: &mut End| {
             let bytes = from.output();
@@ -207,8 +216,8 @@ proptest! {
         prop_assert!(server.inbox.is_empty() && client.inbox.is_empty());
     }
 
-    /// Whatever a stranger sends, before or after the handshake, the session judges it without
-    /// a panic, and what it queues is bounded by what it got.
+    /// No input, before or after the handshake, makes the session panic or queue more than a
+    /// bounded answer.
     #[test]
     fn any_bytes_are_survived(bytes: Vec<u8>, is_open: bool, as_frame: bool) {
         let now = Instant::now();
@@ -218,10 +227,10 @@ proptest! {
         server.input(&input, now);
         prop_assert!(server.packets.is_empty());
         prop_assert!(server.session.outbox.len() < 512);
-        prop_assert_eq!(server.bad, server.session.ended());
+        prop_assert_eq!(server.rejected, server.session.close_reason());
     }
 
-    /// Nothing that was changed on its way becomes a packet.
+    /// A frame that was changed on its way never becomes a packet.
     #[test]
     fn any_flipped_bit_ends_the_session(bit in any::<prop::sample::Index>()) {
         let now = Instant::now();
@@ -230,11 +239,11 @@ proptest! {
         let mut bytes = client.output();
         let bit = bit.index(bytes.len() * 8);
         bytes[bit / 8] ^= 1 << (bit % 8);
-        // A longer length makes the session wait for more: give it more.
+        // A flipped length bit can make the session wait for more bytes, so give it more.
         bytes.resize(bytes.len() + FRAME_HEADER + CLIENT_BODY_MAX, 0);
         server.input(&bytes, now);
         prop_assert!(server.packets.is_empty());
-        prop_assert!(server.session.ended().is_some());
+        prop_assert!(server.session.close_reason().is_some());
     }
 }
 
@@ -245,7 +254,7 @@ fn bad_input_before_the_handshake_gets_its_reason_in_the_clear() {
     let check = |bytes: &[u8], wanted: CloseReason| {
         let mut server = End::server(now);
         server.input(bytes, now);
-        assert_eq!(server.bad, Some(wanted), "{bytes:02x?}");
+        assert_eq!(server.rejected, Some(wanted), "{bytes:02x?}");
         assert_eq!(server.output(), frame::refusal(wanted));
     };
     check(b"GET / HTTP/1.1\r\n", CloseReason::UnexpectedFrame);
@@ -266,13 +275,13 @@ fn bad_input_before_the_handshake_gets_its_reason_in_the_clear() {
 }
 
 #[test]
-fn half_a_handshake_is_waited_for_and_costs_nothing() {
+fn an_incomplete_handshake_is_kept_without_an_answer() {
     let now = Instant::now();
     let hello = End::client(now).output();
     for half in 0..hello.len() {
         let mut server = End::server(now);
         server.input(&hello[..half], now);
-        assert_eq!((server.bad, server.opened, server.session.outbox.len()), (None, 0, 0));
+        assert_eq!((server.rejected, server.opened, server.session.outbox.len()), (None, 0, 0));
     }
 }
 
@@ -283,9 +292,9 @@ fn bad_input_after_the_handshake_gets_its_reason() {
         let (mut client, mut server) = open_pair(now);
         let bytes = make(&mut client);
         server.input(&bytes, now);
-        assert_eq!(server.bad, Some(wanted));
+        assert_eq!(server.rejected, Some(wanted));
         client.input(&server.output(), now);
-        assert_eq!(client.told, Some((wanted, String::new())), "the peer is told");
+        assert_eq!(client.peer_closed, Some((wanted, String::new())), "the client gets the reason");
     };
     let sealed = |plain: &'static [u8]| {
         move |client: &mut End| {
@@ -301,7 +310,7 @@ fn bad_input_after_the_handshake_gets_its_reason() {
     check(&sealed(b""), CloseReason::MalformedPacket);
     check(&sealed(b"\xff\xff"), CloseReason::MalformedPacket);
     check(&sealed(b"\x01\x00\xfe\x00\x00"), CloseReason::MalformedPacket);
-    // A reason that is for us to see, not for the peer to give.
+    // A reason that is never sent.
     check(&sealed(b"\x01\x00\x81\x00\x00"), CloseReason::MalformedPacket);
     check(
         &|client| {
@@ -323,12 +332,13 @@ fn bad_input_after_the_handshake_gets_its_reason() {
 }
 
 #[test]
-fn a_refusal_reaches_whoever_dialled() {
+fn a_refusal_reaches_the_dialing_session() {
     let now = Instant::now();
-    let check = |bytes: &[u8], told: Option<CloseReason>, bad: Option<CloseReason>| {
+    let check = |bytes: &[u8], peer_closed: Option<CloseReason>, rejected: Option<CloseReason>| {
         let mut client = End::client(now);
         client.input(bytes, now);
-        assert_eq!((client.told.map(|told| told.0), client.bad), (told, bad));
+        let reason = client.peer_closed.map(|(reason, _)| reason);
+        assert_eq!((reason, client.rejected), (peer_closed, rejected));
     };
     check(&frame::refusal(CloseReason::ServerFull), Some(CloseReason::ServerFull), None);
     check(&frame::refusal(CloseReason::PeerClosed), None, Some(CloseReason::MalformedPacket));
@@ -340,42 +350,42 @@ fn a_refusal_reaches_whoever_dialled() {
 }
 
 #[test]
-fn the_end_is_told_once_and_nothing_follows_it() {
+fn only_the_first_reason_is_sent_and_no_packet_follows_it() {
     let now = Instant::now();
     let (mut client, mut server) = open_pair(now);
     server.send(ping(1));
-    server.session.end(CloseReason::Goodbye, "so long", now, &mut server.pool);
-    server.session.end(CloseReason::InternalError, "", now, &mut server.pool);
-    server.session.end_by_peer(CloseReason::PeerClosed, now, &mut server.pool);
+    server.session.close(CloseReason::Goodbye, "so long", now, &mut server.pool);
+    server.session.close(CloseReason::InternalError, "", now, &mut server.pool);
+    server.session.handle_disconnect(CloseReason::PeerClosed, now, &mut server.pool);
     server.send(ping(2));
-    assert_eq!(server.session.ended(), Some(CloseReason::Goodbye));
+    assert_eq!(server.session.close_reason(), Some(CloseReason::Goodbye));
     assert!(!server.session.is_open());
     client.send(ping(3));
     let late = client.output();
     client.input(&server.output(), now);
-    assert_eq!(client.packets, [ping(1)], "what was queued before goes out before");
-    assert_eq!(client.told, Some((CloseReason::Goodbye, "so long".into())));
+    assert_eq!(client.packets, [ping(1)], "packets queued before the close go out first");
+    assert_eq!(client.peer_closed, Some((CloseReason::Goodbye, "so long".into())));
     server.input(&late, now);
     server.input(b"anything", now);
-    assert!(server.packets.is_empty() && server.bad.is_none(), "input of a closing session is ignored");
+    assert!(server.packets.is_empty() && server.rejected.is_none(), "input of a closing session is ignored");
     assert!(server.session.outbox.is_empty());
-    assert_eq!(server.due(now), Due::Later(now + LINGER));
-    assert_eq!(server.due(now + LINGER), Due::Drop);
+    assert_eq!(server.timeout(now), TimerAction::ArmAt(now + LINGER));
+    assert_eq!(server.timeout(now + LINGER), TimerAction::Remove);
 }
 
 #[test]
-fn who_has_left_is_told_nothing() {
+fn a_disconnected_peer_is_sent_nothing() {
     let now = Instant::now();
     let (_, mut server) = open_pair(now);
     server.send(ping(1));
-    server.session.end_by_peer(CloseReason::PeerClosed, now, &mut server.pool);
-    server.session.end(CloseReason::Goodbye, "", now, &mut server.pool);
-    assert_eq!(server.session.ended(), Some(CloseReason::PeerClosed));
+    server.session.handle_disconnect(CloseReason::PeerClosed, now, &mut server.pool);
+    server.session.close(CloseReason::Goodbye, "", now, &mut server.pool);
+    assert_eq!(server.session.close_reason(), Some(CloseReason::PeerClosed));
     assert!(server.session.outbox.is_empty());
-    assert_eq!(server.due(now), Due::Drop);
-    // Reasons that only describe what was seen are not sent either.
+    assert_eq!(server.timeout(now), TimerAction::Remove);
+    // Reasons that only describe what one side saw are not sent either.
     let (_, mut server) = open_pair(now);
-    server.session.end(CloseReason::ConnectionLost, "", now, &mut server.pool);
+    server.session.close(CloseReason::ConnectionLost, "", now, &mut server.pool);
     assert!(server.session.outbox.is_empty());
 }
 
@@ -383,99 +393,101 @@ fn who_has_left_is_told_nothing() {
 fn a_long_detail_is_cut_and_the_frame_still_fits() {
     let now = Instant::now();
     let (mut client, mut server) = open_pair(now);
-    server.session.end(CloseReason::InternalError, &"ä".repeat(1000), now, &mut server.pool);
+    server.session.close(CloseReason::InternalError, &"ä".repeat(1000), now, &mut server.pool);
     client.input(&server.output(), now);
-    assert_eq!(client.told, Some((CloseReason::InternalError, "ä".repeat(127))));
+    assert_eq!(client.peer_closed, Some((CloseReason::InternalError, "ä".repeat(127))));
 }
 
 #[test]
-fn whoever_does_not_finish_the_handshake_in_time_is_dropped() {
+fn an_unfinished_handshake_times_out() {
     let now = Instant::now();
     let almost = now + HANDSHAKE.mul_f64(0.99);
     let mut server = End::server(now);
-    let Due::Later(at) = server.due(now) else { panic!("not yet") };
+    let TimerAction::ArmAt(at) = server.timeout(now) else { panic!("not yet") };
     assert!(at <= now + HANDSHAKE);
-    assert_eq!(server.due(almost), Due::Later(now + HANDSHAKE));
-    assert_eq!(server.due(now + HANDSHAKE), Due::End(CloseReason::HandshakeTimeout));
-    // A trickle of bytes wins no time.
+    assert_eq!(server.timeout(almost), TimerAction::ArmAt(now + HANDSHAKE));
+    assert_eq!(server.timeout(now + HANDSHAKE), TimerAction::Close(CloseReason::HandshakeTimeout));
+    // A trickle of bytes does not extend the timeout.
     server.input(&[1], almost);
-    assert_eq!(server.due(now + HANDSHAKE), Due::End(CloseReason::HandshakeTimeout));
-    assert_eq!(End::client(now).due(now + HANDSHAKE), Due::End(CloseReason::HandshakeTimeout));
+    assert_eq!(server.timeout(now + HANDSHAKE), TimerAction::Close(CloseReason::HandshakeTimeout));
+    assert_eq!(End::client(now).timeout(now + HANDSHAKE), TimerAction::Close(CloseReason::HandshakeTimeout));
     let credentials = Credentials::Client(*key().public());
-    let mut dialled = End::new(Session::dialled(Arc::new(endpoint(credentials)), now).unwrap());
-    assert_eq!(dialled.due(now + HANDSHAKE), Due::End(CloseReason::ConnectFailed));
+    let mut dialed = End::new(Session::dialed(Arc::new(endpoint(credentials)), now).unwrap());
+    assert_eq!(dialed.timeout(now + HANDSHAKE), TimerAction::Close(CloseReason::ConnectFailed));
 }
 
 #[test]
-fn heartbeats_are_no_first_packet() {
+fn heartbeats_do_not_count_as_the_first_packet() {
     let now = Instant::now();
     let (mut client, mut server) = open_pair(now);
     let late = now + FIRST_PACKET;
     client.send(Heartbeat { token: 1 });
     client.send(HeartbeatAnswer { token: 1 });
     exchange(&mut client, &mut server, now + FIRST_PACKET.mul_f64(0.99));
-    assert_eq!(server.due(late), Due::End(CloseReason::FirstPacketTimeout));
+    assert_eq!(server.timeout(late), TimerAction::Close(CloseReason::FirstPacketTimeout));
     client.send(ExitRequest {});
     exchange(&mut client, &mut server, late);
-    assert_eq!(server.due(late), Due::Later(late + HEARTBEAT));
-    assert_eq!(client.due(late), Due::Never, "the client has no patience of its own");
+    assert_eq!(server.timeout(late), TimerAction::ArmAt(late + HEARTBEAT));
+    assert_eq!(client.timeout(late), TimerAction::Disarm, "a client's endpoint has no timeouts");
 }
 
 #[test]
-fn a_silent_peer_is_asked_once_an_interval_and_then_given_up() {
+fn a_silent_peer_gets_a_heartbeat_an_interval_and_then_times_out() {
     let start = Instant::now();
     let (mut client, mut server) = open_pair(start);
     client.send(ping(1));
     exchange(&mut client, &mut server, start);
     let step = Duration::from_millis(50);
-    let (mut now, mut asked) = (start, Vec::new());
+    let mut now = start;
+    let mut heartbeats = Vec::new();
     loop {
         now += step;
-        match server.due(now) {
-            Due::Later(at) => assert!(at > now && at <= start + IDLE, "nothing is slept past"),
-            Due::End(reason) => break assert_eq!(reason, CloseReason::IdleTimeout),
+        match server.timeout(now) {
+            TimerAction::ArmAt(at) => assert!(at > now && at <= start + IDLE, "no deadline is slept past"),
+            TimerAction::Close(reason) => break assert_eq!(reason, CloseReason::IdleTimeout),
             other => panic!("{other:?}"),
         }
         if !server.session.outbox.is_empty() {
-            asked.push(now - start);
+            heartbeats.push(now - start);
             client.input(&server.output(), now);
         }
     }
     assert_eq!(now - start, IDLE);
-    assert_eq!(asked, [HEARTBEAT, 2 * HEARTBEAT]);
+    assert_eq!(heartbeats, [HEARTBEAT, 2 * HEARTBEAT]);
     assert_eq!(client.output().len(), 2 * (FRAME_HEADER + 2 + 8 + crate::limits::SEAL_TAG));
 }
 
 #[test]
-fn a_peer_that_answers_lives_on() {
+fn a_peer_that_answers_heartbeats_stays_connected() {
     let mut now = Instant::now();
     let (mut client, mut server) = open_pair(now);
     client.send(ping(1));
     exchange(&mut client, &mut server, now);
-    let (asked, answered) = (metrics::HEARTBEATS.get(), metrics::HEARTBEAT_ANSWERS.get());
+    let sent = metrics::HEARTBEATS.get();
+    let answered = metrics::HEARTBEAT_ANSWERS.get();
     for _ in 0..20 {
         now += HEARTBEAT;
-        assert!(matches!(server.due(now), Due::Later(_)));
+        assert!(matches!(server.timeout(now), TimerAction::ArmAt(_)));
         exchange(&mut client, &mut server, now);
     }
-    assert!(metrics::HEARTBEATS.get() - asked >= 20 && metrics::HEARTBEAT_ANSWERS.get() - answered >= 20);
-    assert!(client.packets.is_empty() && server.packets.len() == 1, "heartbeats are the session's own");
+    assert!(metrics::HEARTBEATS.get() - sent >= 20 && metrics::HEARTBEAT_ANSWERS.get() - answered >= 20);
+    assert!(client.packets.is_empty() && server.packets.len() == 1, "heartbeats are not passed on");
 }
 
 #[test]
-fn a_session_that_was_not_read_is_not_idle() {
+fn a_restarted_idle_timeout_counts_from_then() {
     let start = Instant::now();
     let (mut client, mut server) = open_pair(start);
     client.send(ping(1));
     exchange(&mut client, &mut server, start);
     let later = start + 2 * IDLE;
-    server.session.not_listened_to(later);
-    assert_eq!(server.due(later), Due::Later(later + HEARTBEAT));
-    assert_eq!(server.due(later + IDLE), Due::End(CloseReason::IdleTimeout));
+    server.session.restart_idle_timeout(later);
+    assert_eq!(server.timeout(later), TimerAction::ArmAt(later + HEARTBEAT));
+    assert_eq!(server.timeout(later + IDLE), TimerAction::Close(CloseReason::IdleTimeout));
 }
 
 #[test]
-fn a_short_idle_time_is_not_slept_past_while_the_first_packet_is_awaited() {
+fn a_short_idle_timeout_is_not_slept_past_while_the_first_packet_is_awaited() {
     let now = Instant::now();
     let rules = Endpoint {
         first_packet_timeout: Some(Duration::from_mins(10)),
@@ -485,5 +497,5 @@ fn a_short_idle_time_is_not_slept_past_while_the_first_packet_is_awaited() {
     };
     let mut server = End::new(Session::accepted(Arc::new(rules), now));
     exchange(&mut End::client(now), &mut server, now);
-    assert_eq!(server.due(now), Due::Later(now + Duration::from_secs(20)));
+    assert_eq!(server.timeout(now), TimerAction::ArmAt(now + Duration::from_secs(20)));
 }

@@ -1,85 +1,67 @@
-//! What the shard's loop does for its sessions, phase by phase of a turn: take note of
-//! events, read, run timers, write, report ends, remove.
+//! Steps of a turn of the event loop: handle events, read, run timers, write, report ends, remove.
 
 use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::time::Instant;
 
-use mio::event::Event;
+use mio::event::Event as Readiness;
 
-use super::{BufferPool, Conn, Rooms, Sessions};
+use super::Sessions;
+use super::app::App;
 use crate::SessionId;
 use crate::limits::{
-    FLUSHES_PER_TURN, HANDSHAKES_PER_TURN, READING, READS_PER_TURN, SWEEP_SLICE, WRITE_PIECES,
+    FLUSHES_PER_TURN, HANDSHAKES_PER_TURN, READ_BUDGET, READS_PER_TURN, SWEEP_SLICE, WRITE_PIECES,
 };
 use crate::metrics;
-use crate::net::session::{Step, room_packet};
-use crate::net::shard::{App, Closed, Opened};
-use crate::room::Class;
-use crate::wire::packets::{ChatGap, Scope};
+use crate::net::lifecycle::{Closed, Opened};
+use crate::net::membership::Rooms;
+use crate::net::session::{Event, Session, room_packet};
 use crate::wire::{CloseReason, Packet};
 
-/// Looks at a blocked socket before it is given up: so many fit the time that it has.
-const SLOW_LOOKS: u32 = 8;
-
-/// Queues the word about what a session has lost.
-pub(super) fn tell_gaps(conn: &mut Conn, rooms: &mut Rooms, pool: &mut BufferPool, id: SessionId) {
-    while let Some(gap) = rooms.take_gap(id) {
-        match gap.class {
-            Class::Notice => metrics::NOTICES_SHED.add(gap.count),
-            Class::Chat => {
-                send_gap(conn, pool, gap.room.scope(), gap.room.0, gap.count);
-            }
-        }
-    }
-    if conn.missed > 0 && conn.session.room_for(Class::Chat) > 0 {
-        let missed = std::mem::take(&mut conn.missed);
-        send_gap(conn, pool, Scope::Nearby, 0, missed.into());
-    }
-}
-
-fn send_gap(conn: &mut Conn, pool: &mut BufferPool, scope: Scope, channel: u32, missed: u64) {
-    metrics::GAPS.inc();
-    metrics::MISSED.add(missed);
-    conn.session.send(&ChatGap { scope, channel, missed }.into(), pool);
-}
+/// Checks of a blocked socket within `slow_timeout`.
+const BLOCKED_CHECKS: u32 = 8;
 
 impl Sessions {
     pub(in crate::net) fn begin_turn(&mut self, now: Instant) {
-        (self.now, self.turn_began) = (now, now);
+        self.now = now;
+        self.turn_began = now;
         self.sends = 0;
     }
 
-    /// Frames sealed since the turn began.
+    /// Returns the number of frames sealed since the turn began.
     pub(in crate::net) fn sends(&self) -> usize {
         self.sends
     }
 
-    /// Whether the loop has to come back at once.
+    /// Returns true if there are sessions to read from.
     pub(in crate::net) fn has_ready(&self) -> bool {
-        !self.ready.is_empty() || !self.arriving.is_empty()
+        !self.ready.is_empty() || !self.handshaking.is_empty()
     }
 
-    /// Sessions with something of their own to be written.
+    /// Returns the number of sessions with frames of their own to write.
     pub(in crate::net) fn unflushed(&self) -> usize {
         self.dirty.len()
     }
 
-    /// Whether something was queued after the flush.
-    pub(in crate::net) fn has_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+    /// Returns true if the sweep has a member to visit.
+    pub(in crate::net) fn is_sweeping(&self) -> bool {
+        self.rooms.is_sweeping()
     }
 
-    /// When the timers want to be looked at.
+    /// Returns the latest time for [`Self::run_timers`].
     pub(in crate::net) fn next_timer(&self) -> Option<Instant> {
         self.timers.next_expiry()
     }
 
-    /// Takes note of what the poller says about a socket.
-    pub(in crate::net) fn on_event(&mut self, event: &Event) {
+    /// Returns the time for [`Self::close_slow`].
+    pub(in crate::net) fn next_slow_check(&self) -> Option<Instant> {
+        self.blocked.front().map(|(at, _)| *at)
+    }
+
+    pub(in crate::net) fn handle_event(&mut self, event: &Readiness) {
         let id = SessionId::from_bits(event.token().0 as u64);
         let Some(conn) = self.table.get_mut(id) else { return };
-        // First of all: each is said once, and may come with the event that ends the connecting.
+        // Reported once, and possibly together with the end of connecting: so before anything else.
         conn.read_closed |= event.is_read_closed() || event.is_error();
         if conn.session.is_connecting() {
             self.finish_connect(id, event);
@@ -95,29 +77,31 @@ impl Sessions {
         }
     }
 
-    fn finish_connect(&mut self, id: SessionId, event: &Event) {
+    fn finish_connect(&mut self, id: SessionId, event: &Readiness) {
         let Some(conn) = self.table.get_mut(id) else { return };
         match conn.socket.take_error() {
             Ok(None) if conn.socket.peer_addr().is_ok() => {
-                // Without it a small packet would wait for the answer to the one before.
+                // With Nagle's algorithm a small packet would wait for the acknowledgment of the
+                // one before. If the system refuses, packets are only late.
                 let _ = conn.socket.set_nodelay(true);
-                conn.session.connected(&mut self.pool);
+                conn.session.handle_connected(&mut self.pool);
                 let may_read = event.is_readable() || conn.read_closed;
                 self.mark_dirty(id);
                 if may_read {
                     self.mark_ready(id);
                 }
             }
-            Ok(None) if !event.is_error() && !event.is_write_closed() => {} // not yet
+            Ok(None) if !event.is_error() && !event.is_write_closed() => {} // Still connecting.
             Ok(_) | Err(_) => self.close(id, CloseReason::ConnectFailed, ""),
         }
     }
 
-    /// Reads from open sessions that have something, each a bounded number of times, and from some of the others, and
-    /// both not for long: who is left over is first in the next turn.
+    /// Reads from open sessions, then from handshaking and closing ones, each a bounded number of
+    /// times. Each of the two gets [`READ_BUDGET`]; sessions that are left over come first in the
+    /// next turn.
     pub(in crate::net) fn read_ready<A: App>(&mut self, app: &mut A) {
         let mut scratch = std::mem::take(&mut self.scratch);
-        let until = Instant::now() + READING;
+        let until = Instant::now() + READ_BUDGET;
         for _ in 0..self.ready.len() {
             let Some(id) = self.ready.pop_front() else { break };
             self.read_one(app, id, &mut scratch, until);
@@ -125,10 +109,9 @@ impl Sessions {
                 break;
             }
         }
-        // Whatever those who are in sent, some get in.
-        let until = self.now + READING;
-        for _ in 0..self.arriving.len().min(HANDSHAKES_PER_TURN) {
-            let Some(id) = self.arriving.pop_front() else { break };
+        let until = self.now + READ_BUDGET;
+        for _ in 0..self.handshaking.len().min(HANDSHAKES_PER_TURN) {
+            let Some(id) = self.handshaking.pop_front() else { break };
             self.read_one(app, id, &mut scratch, until);
             if self.now >= until {
                 break;
@@ -145,32 +128,33 @@ impl Sessions {
         }
     }
 
-    /// Reads from one session, once at least; true when the socket is empty, gone, or must not be read.
+    /// Reads from one session, at least once. Returns true if the socket is empty or gone, or must
+    /// not be read.
     fn read<A: App>(&mut self, app: &mut A, id: SessionId, scratch: &mut [u8], until: Instant) -> bool {
         for read in 0..READS_PER_TURN {
             if read > 0 && Instant::now() >= until {
                 return false;
             }
             let Some(conn) = self.table.get_mut(id) else { return true };
-            if conn.stalled.is_some() || (!self.paused.is_empty() && self.paused.contains(&id)) {
+            if conn.stalled.is_some() || self.dial_side.is_paused(id) {
                 return true;
             }
             let held = conn.inbox.len();
             let space = scratch.len() - held;
             match conn.socket.read(&mut scratch[held..]) {
                 Ok(0) => {
-                    self.lost(id, CloseReason::PeerClosed);
+                    self.handle_socket_lost(id, CloseReason::PeerClosed);
                     return true;
                 }
                 Ok(count) => {
                     metrics::BYTES_IN.add(count as u64);
-                    // A read that leaves room has emptied the socket (epoll(7), question 9), unless
-                    // the end of input, announced before, is still to be read.
+                    // A read that leaves space has emptied the socket (epoll(7), question 9),
+                    // unless the end of input was reported and is still to be read.
                     let is_empty = count < space && !conn.read_closed;
                     scratch[..held].copy_from_slice(&conn.inbox);
                     conn.inbox = Vec::new();
                     self.now = Instant::now();
-                    self.deliver(app, id, &mut scratch[..held + count]);
+                    self.handle_received(app, id, &mut scratch[..held + count]);
                     if is_empty {
                         return true;
                     }
@@ -178,7 +162,7 @@ impl Sessions {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => {
-                    self.lost(id, CloseReason::ConnectionLost);
+                    self.handle_socket_lost(id, CloseReason::ConnectionLost);
                     return true;
                 }
             }
@@ -186,151 +170,149 @@ impl Sessions {
         false
     }
 
-    /// Hands received bytes to the session, frame by frame, and packets to the application.
-    fn deliver<A: App>(&mut self, app: &mut A, id: SessionId, bytes: &mut [u8]) {
+    /// Passes received bytes to the session, frame by frame, and its packets to the application.
+    fn handle_received<A: App>(&mut self, app: &mut A, id: SessionId, bytes: &mut [u8]) {
         let mut at = 0;
         loop {
             let Some(conn) = self.table.get_mut(id) else { return };
-            match conn.session.step(&mut bytes[at..], self.now, &mut self.pool) {
-                Step::Handled(used) => {
+            let frame = at;
+            let event = match conn.session.handle_frame(&mut bytes[at..], self.now, &mut self.pool) {
+                Ok(Some((used, event))) => {
                     at += used;
-                    if !conn.session.outbox.is_empty() {
-                        self.queued(id);
+                    event
+                }
+                Ok(None) => {
+                    conn.inbox = bytes[at..].to_vec();
+                    return;
+                }
+                Err(reason) => return self.close(id, reason, ""),
+            };
+            match event {
+                Event::Consumed => {
+                    if !conn.session.poll_transmit().is_empty() {
+                        self.schedule_write(id);
                     }
                     if at == bytes.len() {
                         return;
                     }
                 }
-                Step::Opened(used) => {
-                    at += used;
-                    self.opened(app, id);
+                Event::Opened => self.report_opened(app, id),
+                Event::Packet(packet) => {
+                    self.dial_side.fan_out_us = conn.session.fan_out_us();
+                    if !self.offer(app, id, packet, &bytes[at..]) {
+                        return;
+                    }
                 }
-                Step::Room(used, room, packet) => {
-                    let encoded = &bytes[at..][packet];
-                    at += used;
-                    self.fan_out_us = conn.session.fan_out_us();
+                Event::RoomPacket { room, packet } => {
+                    self.dial_side.fan_out_us = conn.session.fan_out_us();
+                    let encoded = &bytes[frame..][packet];
                     if app.room_packet(self, id, room, encoded) {
                         continue;
                     }
-                    match room_packet(room, encoded) {
+                    let packet = match room_packet(room, encoded) {
+                        Ok(packet) => packet,
                         Err(reason) => return self.close(id, reason, ""),
-                        Ok(packet) => {
-                            if let Err(packet) = app.packet(self, id, packet) {
-                                self.stall(id, packet, &bytes[at..]);
-                                return;
-                            }
-                        }
+                    };
+                    if !self.offer(app, id, packet, &bytes[at..]) {
+                        return;
                     }
                 }
-                Step::RoomKey(used, key) => {
-                    at += used;
-                    let cipher = self.ciphers.expand(&key.secret);
+                Event::RoomKey(key) => {
+                    let cipher = self.dial_side.ciphers.expand(&key.secret);
                     if !conn.session.add_room_key(&key, cipher) {
                         return self.close(id, CloseReason::PacketNotAllowed, "");
                     }
                 }
-                Step::Packet(used, packet) => {
-                    at += used;
-                    self.fan_out_us = conn.session.fan_out_us();
-                    if let Err(packet) = app.packet(self, id, packet) {
-                        self.stall(id, packet, &bytes[at..]);
-                        return;
-                    }
-                }
-                Step::NeedMore => {
-                    conn.inbox = bytes[at..].to_vec();
-                    return;
-                }
-                Step::PeerCloses(reason, detail) => {
-                    self.ended_by_peer(id, reason);
+                Event::PeerClosed(reason, detail) => {
+                    self.end_by_peer(id, reason);
                     tracing::debug!(session = %id, reason = reason.name(), %detail, "the peer closes");
-                    return;
-                }
-                Step::Bad(reason) => {
-                    self.close(id, reason, "");
                     return;
                 }
             }
         }
     }
 
-    fn opened<A: App>(&mut self, app: &mut A, id: SessionId) {
-        let Some(conn) = self.table.get_mut(id) else { return };
-        conn.announced = true;
-        let opened = Opened { kind: conn.session.endpoint().peer, address: conn.peer, dialled: conn.dialled };
-        self.mark_dirty(id);
-        self.arm(id);
-        app.opened(self, id, opened);
-    }
-
-    fn stall(&mut self, id: SessionId, packet: Packet, rest: &[u8]) {
-        // An application may close the session and give the packet back; then nobody wants it.
-        if let Some(conn) = self.table.get_mut(id).filter(|conn| conn.session.ended().is_none()) {
+    /// Offers a packet to the application. Returns false if the application gave it back; then the
+    /// session is stalled and keeps `rest`.
+    fn offer<A: App>(&mut self, app: &mut A, id: SessionId, packet: Packet, rest: &[u8]) -> bool {
+        let Err(packet) = app.packet(self, id, packet) else { return true };
+        // The application may have closed the session and given the packet back, which is then
+        // dropped.
+        let conn = self.table.get_mut(id).filter(|conn| conn.session.close_reason().is_none());
+        if let Some(conn) = conn {
             metrics::STALLS.inc();
             conn.stalled = Some(Box::new(packet));
             conn.inbox = rest.to_vec();
             self.stalled.push(id);
         }
+        false
     }
 
-    /// Offers the application once more what it had no room for.
+    fn report_opened<A: App>(&mut self, app: &mut A, id: SessionId) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        conn.is_announced = true;
+        let opened = Opened { kind: conn.session.endpoint().peer, address: conn.peer, dialed: conn.dialed };
+        self.mark_dirty(id);
+        self.drive_timer(id);
+        app.opened(self, id, opened);
+    }
+
+    /// Offers stalled packets to the application again.
     pub(in crate::net) fn retry_stalled<A: App>(&mut self, app: &mut A) {
         let mut waiting = Vec::new();
         for id in std::mem::take(&mut self.stalled) {
             let Some(conn) = self.table.get_mut(id) else { continue };
             let Some(packet) = conn.stalled.take() else { continue };
             let refused = app.packet(self, id, *packet).err();
-            let Some(conn) = self.table.get_mut(id).filter(|conn| conn.session.ended().is_none()) else {
-                continue;
-            };
+            let conn = self.table.get_mut(id).filter(|conn| conn.session.close_reason().is_none());
+            let Some(conn) = conn else { continue };
             if refused.is_some() {
                 conn.stalled = refused.map(Box::new);
                 waiting.push(id);
                 continue;
             }
-            conn.session.not_listened_to(self.now);
+            conn.session.restart_idle_timeout(self.now);
             let mut held = std::mem::take(&mut conn.inbox);
             if !held.is_empty() {
-                self.deliver(app, id, &mut held);
+                self.handle_received(app, id, &mut held);
             }
             self.mark_ready(id);
         }
-        // Who got something in, and was stalled again, goes behind those who did not: otherwise the
-        // first in the list could keep the others out.
+        // A session that passed a packet and stalled again goes behind those that passed none.
+        // Otherwise the first one could keep the others out.
         waiting.append(&mut self.stalled);
         self.stalled = waiting;
     }
 
-    /// The socket gave out: the session ends, unless it was closing anyway, and goes.
-    pub(super) fn lost(&mut self, id: SessionId, reason: CloseReason) {
-        self.ended_by_peer(id, reason);
+    /// Ends a session whose socket failed or was closed by the peer, and has it removed.
+    pub(super) fn handle_socket_lost(&mut self, id: SessionId, reason: CloseReason) {
+        self.end_by_peer(id, reason);
         self.doomed.push(id);
     }
 
-    fn ended_by_peer(&mut self, id: SessionId, reason: CloseReason) {
+    fn end_by_peer(&mut self, id: SessionId, reason: CloseReason) {
         let Some(conn) = self.table.get_mut(id) else { return };
-        if conn.session.ended().is_none() {
-            conn.session.end_by_peer(reason, self.now, &mut self.pool);
+        if conn.session.close_reason().is_none() {
+            conn.session.handle_disconnect(reason, self.now, &mut self.pool);
             self.ended.push(id);
             self.doomed.push(id);
         }
     }
 
-    /// Runs the timers that are due.
     pub(in crate::net) fn run_timers(&mut self) {
-        let mut due = Vec::new();
-        self.timers.expire(self.now, &mut due);
-        for (id, timer) in due {
+        let mut expired = Vec::new();
+        self.timers.expire(self.now, &mut expired);
+        for (id, timer) in expired {
             if self.table.get(id).is_some_and(|conn| conn.timer == timer) {
-                self.arm(id);
+                self.drive_timer(id);
             }
         }
     }
 
-    /// Writes to sessions that have something of their own to get, and then to a slice of the sweep; one write a session.
+    /// Writes to sessions with frames of their own, and then to a slice of the sweep.
     pub(in crate::net) fn flush(&mut self) {
-        if self.rooms.has_fresh() {
-            self.rooms.stamp_fresh(Instant::now(), |micros| {
+        if self.rooms.has_unstamped() {
+            self.rooms.stamp_unstamped(Instant::now(), |micros| {
                 metrics::FAN_OUT_US.add(micros);
                 metrics::FAN_OUTS.inc();
             });
@@ -339,24 +321,24 @@ impl Sessions {
             let Some(id) = self.dirty.pop_front() else { break };
             let Some(conn) = self.table.get_mut(id) else { continue };
             conn.in_dirty = false;
-            self.serve(id);
+            self.write_or_lose(id);
         }
-        self.sweep();
+        self.write_sweep_slice();
         let written = std::mem::take(&mut self.written);
         metrics::WRITES.add(written.calls);
         metrics::BYTES_OUT.add(written.bytes);
-        metrics::PACKETS_OUT.add(self.rooms.take_given());
+        metrics::PACKETS_OUT.add(self.rooms.take_frames_delivered());
     }
 
-    /// A slice of the sweep, which gets as much time as the rest of the turn took: whoever is in a room waits no longer for those who
-    /// come in, or have much to say, than they for the room.
-    fn sweep(&mut self) {
+    /// Writes to members of rooms, for as long as the rest of the turn took and at least for one
+    /// slice. So rooms get half of a busy loop's time.
+    fn write_sweep_slice(&mut self) {
         let now = Instant::now();
         let until = now + now.saturating_duration_since(self.turn_began);
         while self.rooms.is_sweeping() {
             for _ in 0..SWEEP_SLICE {
                 let Some(id) = self.rooms.next_visit() else { break };
-                self.serve(id);
+                self.write_or_lose(id);
             }
             if Instant::now() >= until {
                 break;
@@ -364,61 +346,51 @@ impl Sessions {
         }
     }
 
-    fn serve(&mut self, id: SessionId) {
+    fn write_or_lose(&mut self, id: SessionId) {
         if let Err(reason) = self.write(id) {
-            self.lost(id, reason);
+            self.handle_socket_lost(id, reason);
         }
     }
 
-    /// Writes what waits for a session: first what is its own, then what was said in its rooms.
+    /// Writes what waits for a session until its socket accepts no more: first the outbox, then the
+    /// frames of its rooms.
     pub(super) fn write(&mut self, id: SessionId) -> Result<(), CloseReason> {
         let Some(conn) = self.table.get_mut(id) else { return Ok(()) };
         while !conn.write_blocked {
-            let is_open = conn.session.is_open();
-            if is_open {
-                tell_gaps(conn, &mut self.rooms, &mut self.pool, id);
+            if conn.session.is_open() {
+                conn.queue_gaps(id, &mut self.rooms, &mut self.pool);
             }
-            let own = conn.session.outbox.waiting();
             let mut pieces = [IoSlice::new(&[]); WRITE_PIECES];
-            let mut count = 0;
-            let mut offered = 0;
-            let rooms = is_open.then(|| self.rooms.pending(id)).into_iter().flatten();
-            for piece in std::iter::once(own).chain(rooms).filter(|piece| !piece.is_empty()) {
-                if count == WRITE_PIECES {
-                    break;
-                }
-                offered += piece.len();
-                pieces[count] = IoSlice::new(piece);
-                count += 1;
-            }
-            let taken = match &pieces[..count] {
+            let count = gather(&conn.session, &self.rooms, id, &mut pieces);
+            let pieces = &pieces[..count];
+            let accepted = match pieces {
                 [] => break,
                 [piece] => conn.socket.write(piece),
                 pieces => conn.socket.write_vectored(pieces),
             };
-            match taken {
+            match accepted {
                 Ok(0) => return Err(CloseReason::ConnectionLost),
-                Ok(taken) => {
+                Ok(accepted) => {
+                    // After a partial write the socket is full until its next writable event.
+                    conn.write_blocked = accepted < pieces.iter().map(|piece| piece.len()).sum();
+                    conn.last_written = self.now;
                     self.written.calls += 1;
-                    self.written.bytes += taken as u64;
-                    conn.took = self.now;
-                    // Taken in part: the socket is full, and an event says when it is not.
-                    conn.write_blocked = taken < offered;
-                    let of_own = taken.min(conn.session.outbox.len());
-                    conn.session.outbox.consume(of_own, &mut self.pool);
-                    if taken > of_own {
-                        let (outbox, pool) = (&mut conn.session.outbox, &mut self.pool);
-                        self.rooms
-                            .advance(id, taken - of_own, |torn| outbox.tail(pool).extend_from_slice(torn));
+                    self.written.bytes += accepted as u64;
+                    let own = accepted.min(conn.session.poll_transmit().len());
+                    conn.session.handle_transmitted(own, &mut self.pool);
+                    if accepted > own {
+                        self.rooms.advance(id, accepted - own, |torn| {
+                            conn.session.queue_sealed(torn, &mut self.pool);
+                        });
                     }
-                    // Who has caught up now is told what it missed meanwhile.
-                    let is_behind = conn.missed > 0 && conn.session.outbox.is_empty();
-                    if !conn.write_blocked && count < WRITE_PIECES && !is_behind {
+                    // A session that has caught up is told at once of the messages that it missed.
+                    let has_gap = conn.missed > 0 && conn.session.poll_transmit().is_empty();
+                    if count < WRITE_PIECES && !has_gap {
                         break;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    conn.took = self.now;
+                    conn.last_written = self.now;
                     conn.write_blocked = true;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -426,70 +398,68 @@ impl Sessions {
             }
         }
         if conn.write_blocked && !std::mem::replace(&mut conn.in_blocked, true) {
-            self.blocked.push_back((self.now + self.slow_timeout / SLOW_LOOKS, id));
+            self.blocked.push_back((self.now + self.slow_timeout / BLOCKED_CHECKS, id));
         }
-        // The word that the session closes is out: say that nothing follows, and wait for the
-        // peer's close. Closing at once would reset the connection if input is unread, and the
-        // peer's system might then throw away our last words.
-        if conn.session.ended().is_some() && conn.session.outbox.is_empty() && !conn.fin_sent {
-            conn.fin_sent = true;
+        // Sends FIN and waits for the peer's close. Closing at once would reset the connection if
+        // input is unread, and the peer's system might then drop the reason.
+        let is_drained = conn.session.close_reason().is_some() && conn.session.poll_transmit().is_empty();
+        if is_drained && !std::mem::replace(&mut conn.fin_sent, true) {
             conn.socket.shutdown(Shutdown::Write).map_err(|_| CloseReason::ConnectionLost)?;
         }
         Ok(())
     }
 
-    /// Ends the sessions whose sockets have taken nothing for too long.
+    /// Closes the sessions whose sockets have accepted nothing for `slow_timeout`.
     pub(in crate::net) fn close_slow(&mut self) {
         while self.blocked.front().is_some_and(|(at, _)| *at <= self.now) {
             let Some((_, id)) = self.blocked.pop_front() else { break };
             let Some(conn) = self.table.get_mut(id) else { continue };
-            conn.in_blocked = conn.write_blocked && conn.took + self.slow_timeout > self.now;
+            conn.in_blocked = conn.write_blocked && conn.last_written + self.slow_timeout > self.now;
             if conn.in_blocked {
-                self.blocked.push_back((self.now + self.slow_timeout / SLOW_LOOKS, id));
+                self.blocked.push_back((self.now + self.slow_timeout / BLOCKED_CHECKS, id));
             } else if conn.write_blocked {
                 self.close(id, CloseReason::TooSlow, "");
             }
         }
     }
 
-    /// When [`Self::close_slow`] has something to look at.
-    pub(in crate::net) fn next_slow(&self) -> Option<Instant> {
-        self.blocked.front().map(|(at, _)| *at)
-    }
-
-    /// Whether the sweep has somebody to visit.
-    pub(in crate::net) fn is_sweeping(&self) -> bool {
-        self.rooms.is_sweeping()
-    }
-
-    /// Tells the application of the sessions that ended this turn.
+    /// Reports the sessions that ended this turn to the application.
     pub(in crate::net) fn report_ended<A: App>(&mut self, app: &mut A) {
         while let Some(id) = self.ended.pop() {
-            let mut moved = Vec::new();
-            self.rooms.leave_all(id, |id| moved.push(id));
-            for id in moved {
-                self.mark_dirty(id);
-            }
-            let Some(conn) = self.table.get(id).filter(|conn| conn.announced) else { continue };
+            self.rooms.leave_all(id);
+            let Some(conn) = self.table.get(id).filter(|conn| conn.is_announced) else { continue };
             let closed = Closed {
                 kind: conn.session.endpoint().peer,
-                dialled: conn.dialled,
-                reason: conn.session.ended().unwrap_or(CloseReason::ConnectionLost),
+                dialed: conn.dialed,
+                reason: conn.session.close_reason().unwrap_or(CloseReason::ConnectionLost),
             };
             app.closed(self, id, closed);
         }
     }
 
-    /// Removes the sessions that are done with. The turn's last step: nothing iterates now.
+    /// Removes doomed sessions. The last step of a turn, when no queue of sessions is iterated.
     pub(in crate::net) fn remove_doomed(&mut self) {
         while let Some(id) = self.doomed.pop() {
             let Some(mut conn) = self.table.remove(id) else { continue };
-            self.paused.remove(&id);
-            // Closing the descriptor would do; mio asks for it, and a failure changes nothing.
+            self.dial_side.resume(id);
+            // mio asks for it. A failure has no effect, because the descriptor is closed next.
             let _ = self.registry.deregister(&mut conn.socket);
-            conn.session.outbox.clear(&mut self.pool);
-            self.vacate(conn.seat);
+            conn.session.clear_outbox(&mut self.pool);
+            self.seats.vacate(conn.seat);
             metrics::SESSIONS.add(-1);
         }
     }
+}
+
+/// Collects the next bytes to write to a session. Returns the number of pieces.
+fn gather<'a>(session: &'a Session, rooms: &'a Rooms, id: SessionId, pieces: &mut [IoSlice<'a>]) -> usize {
+    let own = std::iter::once(session.poll_transmit());
+    let shared = session.is_open().then(|| rooms.pending(id)).into_iter().flatten();
+    let mut count = 0;
+    let waiting = own.chain(shared).filter(|piece| !piece.is_empty());
+    for (piece, slot) in waiting.zip(pieces) {
+        *slot = IoSlice::new(piece);
+        count += 1;
+    }
+    count
 }

@@ -1,5 +1,5 @@
-//! One example of every packet, with the bytes that docs/protocol.md gives for it. The bytes come
-//! from docs/examples/python/vectors.py, which knows the document and not this code.
+//! One example of every packet, with the bytes that docs/protocol.md gives for it.
+//! docs/examples/python/vectors.py computed the bytes from the document, without this code.
 
 use std::collections::BTreeSet;
 
@@ -40,9 +40,8 @@ fn character() -> Character {
     Character { id: 43, name: text("Bee"), level: 5, experience: 1_234_567_890_123 }
 }
 
-/// What every session and every client has.
-fn for_clients() -> Vec<Packet> {
-    let chat_key = [5; 32];
+/// Packets between a client and the login server, and those of every session.
+fn login_packets() -> Vec<Packet> {
     vec![
         Close { reason: CloseReason::Goodbye, detail: text("bye") }.into(),
         Heartbeat { token: TOKEN }.into(),
@@ -51,7 +50,7 @@ fn for_clients() -> Vec<Packet> {
         LoginRefused { outcome: Outcome::BadCredentials }.into(),
         LoginGranted {
             chat_address: text("127.0.0.1:9200"),
-            chat_key,
+            chat_key: [5; 32],
             name: text("스롱🐝"),
             ticket: ticket(),
             ticket_lifetime_ms: 30_000,
@@ -61,6 +60,12 @@ fn for_clients() -> Vec<Packet> {
         SignUpAnswer { outcome: Outcome::IdTaken }.into(),
         CreateCharacterRequest { id: text("bee"), password: password(), name: text("Bee") }.into(),
         CreateCharacterAnswer { outcome: Outcome::Ok }.into(),
+    ]
+}
+
+/// Packets between a client and the chat server, without those of channels.
+fn chat_packets() -> Vec<Packet> {
+    vec![
         EnterRequest { ticket: ticket() }.into(),
         EnterAnswer { user: bee(), head_count: 2, shard: 1 }.into(),
         UserListRequest { channel: 3, after: 128 }.into(),
@@ -107,6 +112,13 @@ fn for_clients() -> Vec<Packet> {
         .into(),
         ChatRefused { stamp: TOKEN, outcome: Outcome::NoSuchUser }.into(),
         ChatGap { scope: Scope::World, channel: 0, missed: 250 }.into(),
+        PositionUpdate { x: -100, y: 250 }.into(),
+    ]
+}
+
+/// Packets between a client and the chat server that manage channels.
+fn channel_packets() -> Vec<Packet> {
+    vec![
         ChannelCreateRequest { name: text("bees") }.into(),
         ChannelJoinRequest { name: text("bees") }.into(),
         ChannelAnswer { outcome: Outcome::Ok, channel: 3, name: text("bees"), head_count: 2 }.into(),
@@ -121,19 +133,17 @@ fn for_clients() -> Vec<Packet> {
             more: false,
         }
         .into(),
-        PositionUpdate { x: -100, y: 250 }.into(),
     ]
 }
 
-/// What goes over links.
-fn for_servers() -> Vec<Packet> {
-    let client_address = text("127.0.0.1:9200");
+/// Packets of links between servers.
+fn link_packets() -> Vec<Packet> {
     vec![
         LinkHello {
             role: Role::Chat,
             name: text("chat-1"),
             instance: TOKEN,
-            client_address,
+            client_address: text("127.0.0.1:9200"),
             client_key: [5; 32],
         }
         .into(),
@@ -173,7 +183,7 @@ fn for_servers() -> Vec<Packet> {
 #[test]
 fn every_packet_has_the_bytes_of_the_document() {
     let mut seen = BTreeSet::new();
-    for packet in for_clients().into_iter().chain(for_servers()) {
+    for packet in [login_packets(), chat_packets(), channel_packets(), link_packets()].concat() {
         let wanted = doc_vector(&format!("packet {}", packet.name()));
         let mut bytes = Vec::new();
         packet.encode(&mut bytes);

@@ -1,4 +1,4 @@
-//! What holds for every packet of the table, those to come included.
+//! Tests of every packet in the table, including packets added later.
 
 mod golden;
 mod properties;

@@ -1,4 +1,4 @@
-//! What holds for all packets, tried on all of them.
+//! Properties that hold for every packet.
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -10,7 +10,7 @@ use crate::wire::{Malformed, Packet, PacketInfo};
 /// Cases for each packet of the table.
 const CASES: u32 = 24;
 
-/// Runs `check` for each packet of the table, with any bytes that are such a packet.
+/// Runs `check` for each packet of the table, with random bytes that encode it.
 fn for_all(check: fn(&PacketInfo, Vec<u8>) -> Result<(), TestCaseError>) {
     for packet in TABLE {
         let mut runner = TestRunner::new(ProptestConfig { cases: CASES, ..ProptestConfig::default() });
@@ -34,7 +34,7 @@ fn every_packet_comes_back() {
         let packet = Packet::decode(&bytes).map_err(|error| TestCaseError::fail(error.to_string()))?;
         prop_assert_eq!((packet.number(), packet.name()), (info.number, info.name));
         let again = encoded(&packet);
-        prop_assert_eq!(&again, &bytes, "there is one encoding of a packet");
+        prop_assert_eq!(&again, &bytes, "a packet has more than one encoding");
         prop_assert_eq!(Packet::decode(&again), Ok(packet));
         Ok(())
     });
@@ -73,8 +73,8 @@ fn every_rule_of_every_field_is_enforced() {
         for (violation, fields) in shape::of(info).violations() {
             let bytes = [info.number.to_le_bytes().to_vec(), fields].concat();
             let error = Packet::decode(&bytes).expect_err(info.name);
-            // Too long a value is reported as such although its bytes are missing too: the limit
-            // is looked at before anything is reserved or read.
+            // A value beyond its limit is reported as too long although its bytes are missing too:
+            // the limit is checked before anything is reserved or read.
             let is_right = match violation {
                 Violation::TooLong => {
                     matches!(error, Malformed::TooLong { length, limit } if length == limit + 1)
@@ -104,8 +104,8 @@ fn the_limits_themselves_are_allowed() {
     );
     let claims = vec![Claim { account: 1, id: 2 }; CLAIM_PAGE];
     check(DbHeldClaims { list: 1, claims: List::new(claims).unwrap(), last: true }.into());
-    let (length, limit) = (CHAT_TEXT_MAX + 1, CHAT_TEXT_MAX);
-    assert_eq!(Text::<CHAT_TEXT_MAX>::new("x".repeat(length)), Err(TooLong { length, limit }));
+    let too_long = TooLong { length: CHAT_TEXT_MAX + 1, limit: CHAT_TEXT_MAX };
+    assert_eq!(Text::<CHAT_TEXT_MAX>::new("x".repeat(too_long.length)), Err(too_long));
 }
 
 proptest! {

@@ -1,5 +1,5 @@
-//! Bytes of any packet, made from nothing but the type names that docs/protocol.md prints: so
-//! the names are proved to be the truth, and a new packet is tested as soon as it is in the table.
+//! Generates bytes of any packet from nothing but the type names that docs/protocol.md prints. This
+//! proves the names right and covers a new packet as soon as it is in the table.
 
 use proptest::collection::{SizeRange, vec};
 use proptest::prelude::*;
@@ -7,27 +7,27 @@ use proptest::prelude::*;
 use crate::wire::PacketInfo;
 use crate::wire::packets::{ENUMS, STRUCTS};
 
-/// What a type name stands for.
+/// The encoding that a type name stands for.
 #[derive(Debug, Clone)]
 pub(super) enum Shape {
-    /// So many bytes, of any value: integers, and `byte[N]`.
+    /// A fixed number of bytes of any value: integers and `byte[N]`.
     Fixed(usize),
-    /// One byte out of these: bool and enumerations.
+    /// One byte out of these: `bool` and enumerations.
     OneOf(Vec<u8>),
-    /// `bytes(N)`.
+    /// The `bytes(N)` type.
     Bytes(usize),
-    /// `text(N)`.
+    /// The `text(N)` type.
     Text(usize),
-    /// `list(N)<T>`.
+    /// The `list(N)<T>` type.
     List(usize, Box<Shape>),
-    /// `option<T>`.
+    /// The `option<T>` type.
     Option(Box<Shape>),
-    /// Groups.
+    /// A group of fields.
     Group(Vec<Shape>),
 }
 
 impl Shape {
-    /// The shape of a type with this name.
+    /// Parses a type name.
     pub(super) fn parse(name: &str) -> Self {
         match name {
             "u8" => return Self::Fixed(1),
@@ -55,7 +55,7 @@ impl Shape {
         }
     }
 
-    /// Any bytes that are a value.
+    /// Generates the bytes of any value.
     pub(super) fn any(&self) -> BoxedStrategy<Vec<u8>> {
         match self {
             Self::Fixed(count) => vec(any::<u8>(), *count).boxed(),
@@ -84,7 +84,7 @@ impl Shape {
         }
     }
 
-    /// The shortest value.
+    /// Returns the bytes of the shortest value.
     pub(super) fn least(&self) -> Vec<u8> {
         match self {
             Self::Fixed(count) => vec![0; *count],
@@ -95,7 +95,7 @@ impl Shape {
         }
     }
 
-    /// What comes first in this type and breaks a rule, with nothing behind it.
+    /// Returns values of this type that break a rule, with nothing after the violation.
     pub(super) fn violations(&self) -> Vec<(Violation, Vec<u8>)> {
         match self {
             Self::Fixed(_) => Vec::new(),
@@ -129,20 +129,20 @@ impl Shape {
 /// A rule that a value breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Violation {
-    /// A length above the limit; the bytes that it announces are missing.
+    /// A length above the limit; the announced bytes are missing.
     TooLong,
     /// A text that is not UTF-8.
     NotUtf8,
-    /// A bool, option or enumeration without such a value.
+    /// A bool, option or enumeration with an undefined value.
     UnknownValue,
 }
 
-/// The shape of a packet's fields.
+/// Returns the shape of a packet's fields.
 pub(super) fn of(packet: &PacketInfo) -> Shape {
     Shape::Group(packet.fields.iter().map(|field| Shape::parse(&(field.type_name)())).collect())
 }
 
-/// For each violation in one member, that member behind the shortest values of those before it.
+/// Returns each violation of one member, after the shortest values of the members before it.
 fn violations_of(members: &[Shape]) -> Vec<(Violation, Vec<u8>)> {
     let mut found = Vec::new();
     let mut before = Vec::new();
@@ -172,7 +172,7 @@ fn prefixed(bytes: Vec<u8>) -> Vec<u8> {
     [length(bytes.len()).to_vec(), bytes].concat()
 }
 
-/// Short ones, for speed: what is at the limits and beyond has tests of its own.
+/// Short lengths, for speed: other tests cover the limits.
 fn lengths(limit: usize) -> impl Into<SizeRange> {
     0..=limit.min(12)
 }

@@ -1,4 +1,4 @@
-//! Channels: made, joined, left, listed.
+//! Requests to create, join, leave and list channels, and to kick members.
 
 use throng_core::content::Call;
 use throng_core::room::RoomId;
@@ -11,32 +11,32 @@ use crate::chat::{Chat, Departure};
 use crate::rules;
 
 pub(super) fn create(chat: &mut Chat, call: &mut Call<'_>, request: ChannelCreateRequest) {
-    let made = make(chat, call, &request.name);
+    let made = create_channel(chat, call, &request.name);
     answer(chat, call, request.name, made);
 }
 
 pub(super) fn join(chat: &mut Chat, call: &mut Call<'_>, request: ChannelJoinRequest) {
-    let joined = let_in(chat, call, &request.name);
+    let joined = join_channel(chat, call, &request.name);
     answer(chat, call, request.name, joined);
 }
 
 pub(super) fn leave(chat: &mut Chat, call: &mut Call<'_>, request: ChannelLeaveRequest) {
-    let Some(user) = chat.users.of_session(call.session).map(|user| user.user.id) else { return };
-    // Once it has been told that it is out, it gets nothing more of what is said there.
-    let outcome = take_out(chat, call, request.channel, user, Departure::Voluntary);
+    let Some(user) = chat.users.by_session(call.session).map(|user| user.user.id) else { return };
+    // The membership ends before the answer, so that nothing said in the channel follows it.
+    let outcome = remove_from_channel(chat, call, request.channel, user, Departure::Voluntary);
     call.effects.send(call.session, ChannelLeft { channel: request.channel, outcome });
 }
 
 pub(super) fn kick(chat: &mut Chat, call: &mut Call<'_>, request: ChannelKickRequest) {
     let ChannelKickRequest { channel, user } = request;
-    let Some(owner) = chat.users.of_session(call.session).map(|user| user.user.id) else { return };
-    let outcome = match chat.channels.of_member(channel, owner).map(|channel| channel.owner()) {
+    let Some(owner) = chat.users.by_session(call.session).map(|user| user.user.id) else { return };
+    let outcome = match chat.channels.get_for_member(channel, owner).map(|channel| channel.owner()) {
         None => Outcome::NotAMember,
         Some(other) if other != owner => Outcome::NotTheOwner,
-        Some(_) => take_out(chat, call, channel, user, Departure::Kicked),
+        Some(_) => remove_from_channel(chat, call, channel, user, Departure::Kicked),
     };
     if outcome == Outcome::Ok
-        && let Some(kicked) = chat.users.of_id(user)
+        && let Some(kicked) = chat.users.by_id(user)
     {
         call.effects.send(kicked.session, ChannelLeft { channel, outcome: Outcome::Kicked });
     }
@@ -47,70 +47,83 @@ pub(super) fn list(chat: &mut Chat, call: &mut Call<'_>, request: ChannelListReq
     call.effects.send(call.session, chat.channels.list(request.after));
 }
 
-/// A channel, and whether the user has just come in.
-type Joined = Result<(u32, bool), Outcome>;
+/// Result of a request to be in a channel.
+enum Entry {
+    /// The user has become a member.
+    New(u32),
+    /// The user was a member already.
+    Old(u32),
+}
 
-fn make(chat: &mut Chat, call: &Call<'_>, name: &WishedChannel) -> Joined {
+fn create_channel(chat: &mut Chat, call: &Call<'_>, name: &WishedChannel) -> Result<Entry, Outcome> {
     let key = rules::check_channel(name)?;
     if chat.channels.find(&key).is_some() {
         return Err(Outcome::NameTaken);
     }
-    let user = chat.users.of_session_mut(call.session).ok_or(Outcome::NoSuchUser)?;
+    let user = chat.users.by_session_mut(call.session).ok_or(Outcome::NoSuchUser)?;
     if user.channels.len() >= chat.settings.channels_per_user {
         return Err(Outcome::TooManyChannels);
     }
     let number = chat.channels.create(ChannelName::truncated(name), key, user.user.id)?;
     user.channels.push(number);
-    Ok((number, true))
+    Ok(Entry::New(number))
 }
 
-fn let_in(chat: &mut Chat, call: &mut Call<'_>, name: &WishedChannel) -> Joined {
+fn join_channel(chat: &mut Chat, call: &mut Call<'_>, name: &WishedChannel) -> Result<Entry, Outcome> {
     let key = rules::check_channel(name)?;
     let number = chat.channels.find(&key).ok_or(Outcome::NoSuchChannel)?;
-    let user = chat.users.of_session_mut(call.session).ok_or(Outcome::NoSuchUser)?;
+    let user = chat.users.by_session_mut(call.session).ok_or(Outcome::NoSuchUser)?;
     if user.channels.contains(&number) {
-        return Ok((number, false));
+        return Ok(Entry::Old(number));
     }
     if user.channels.len() >= chat.settings.channels_per_user {
         return Err(Outcome::TooManyChannels);
     }
-    let tally = chat.channels.join(number, user.user.id).ok_or(Outcome::NoSuchChannel)?;
+    let list_state = chat.channels.join(number, user.user.id).ok_or(Outcome::NoSuchChannel)?;
     user.channels.push(number);
-    chat.notices.entered(RoomId(number), &user.user, tally, call.now, call.effects);
-    Ok((number, true))
+    chat.notices.entered(RoomId(number), &user.user, list_state, call.now, call.effects);
+    Ok(Entry::New(number))
 }
 
-/// Says how it went. Who is in gets the first page of the list, and then what is said, in this order.
-fn answer(chat: &mut Chat, call: &mut Call<'_>, name: WishedChannel, joined: Joined) {
-    let found = joined.and_then(|(number, is_new)| {
-        let channel = chat.channels.get(number).ok_or(Outcome::NoSuchChannel)?;
-        Ok((number, is_new, channel))
-    });
-    match found {
-        Ok((number, is_new, channel)) => {
-            let name = WishedChannel::truncated(channel.name());
-            let head_count = channel.tally().head_count;
-            let (outcome, room) = (Outcome::Ok, RoomId(number));
-            call.effects.send(call.session, ChannelAnswer { outcome, channel: number, name, head_count });
-            let (begin, users) = chat.users.page_of(number, channel, 0);
-            call.effects.send_encoded(call.session, begin, users);
-            if is_new {
-                call.effects.join(call.session, room);
-            }
-        }
-        Err(outcome) => {
-            call.effects.send(call.session, ChannelAnswer { outcome, channel: 0, name, head_count: 0 });
-        }
+/// Answers a request to be in a channel. A member gets the first page of the list before it joins
+/// the room, so that the page precedes every message.
+fn answer(chat: &mut Chat, call: &mut Call<'_>, name: WishedChannel, entry: Result<Entry, Outcome>) {
+    if let Err(outcome) = entry.and_then(|entry| confirm(chat, call, &entry)) {
+        call.effects.send(call.session, ChannelAnswer { outcome, channel: 0, name, head_count: 0 });
     }
 }
 
-/// Takes a user out of a channel: Ok, or NotAMember.
-fn take_out(chat: &mut Chat, call: &mut Call<'_>, number: u32, user: u32, going: Departure) -> Outcome {
-    let Some(tally) = chat.channels.leave(number, user) else { return Outcome::NotAMember };
-    // Its members are in the chat: who leaves that leaves its channels.
-    let Some(member) = chat.users.of_id_mut(user) else { return Outcome::NotAMember };
-    member.channels.retain(|other| *other != number);
-    let session = member.session;
-    chat.left_room(RoomId(number), (user, session), tally, going, call.now, call.effects);
+fn confirm(chat: &Chat, call: &mut Call<'_>, entry: &Entry) -> Result<(), Outcome> {
+    let (Entry::New(number) | Entry::Old(number)) = *entry;
+    let channel = chat.channels.get(number).ok_or(Outcome::NoSuchChannel)?;
+    let answer = ChannelAnswer {
+        outcome: Outcome::Ok,
+        channel: number,
+        name: WishedChannel::truncated(channel.name()),
+        head_count: channel.list_state().head_count,
+    };
+    call.effects.send(call.session, answer);
+    let page = chat.users.channel_page(number, channel, 0);
+    call.effects.send_encoded(call.session, page.head, page.users);
+    if let Entry::New(number) = entry {
+        call.effects.join(call.session, RoomId(*number));
+    }
+    Ok(())
+}
+
+/// Removes a user from a channel. Returns Ok or NotAMember.
+fn remove_from_channel(
+    chat: &mut Chat,
+    call: &mut Call<'_>,
+    number: u32,
+    user: u32,
+    departure: Departure,
+) -> Outcome {
+    let Some(list_state) = chat.channels.leave(number, user) else { return Outcome::NotAMember };
+    // Members of channels are in the chat: a user that leaves the chat leaves its channels first.
+    let Some(presence) = chat.users.by_id_mut(user) else { return Outcome::NotAMember };
+    presence.channels.retain(|other| *other != number);
+    let member = presence.member();
+    chat.leave_room(RoomId(number), member, list_state, departure, call);
     Outcome::Ok
 }

@@ -1,4 +1,4 @@
-//! The handlers of links: logins that are on their way, and what the DB agents say.
+//! Packets of the links: logins from login servers, and answers from DB agents.
 
 use throng_core::content::Call;
 use throng_core::wire::CloseReason;
@@ -7,19 +7,21 @@ use throng_core::wire::packets::{
     LinkHello, Outcome, Role,
 };
 
-use crate::chat::{Chat, DB_AGENT, Expected, LOGIN, Load, answer_login};
+use crate::chat::{Chat, Expected, Load, Phase, answer_login};
 
 pub(super) fn hello(chat: &mut Chat, call: &mut Call<'_>, hello: LinkHello) {
     let role = hello.role;
-    let link = chat.terminals.greeted(call.session, hello, &[Role::Login], call.now, call.effects);
+    let link = chat.links.identify(call.session, hello, &[Role::Login], call.now, call.effects);
     if link.is_none() {
         return;
     }
     match role {
-        Role::Login => drop(chat.phases.insert(call.session, LOGIN)),
+        Role::Login => {
+            chat.phases.insert(call.session, Phase::LoginLink);
+        }
         Role::DbAgent => {
-            chat.phases.insert(call.session, DB_AGENT);
-            chat.holdings.links_changed(&chat.terminals, call.effects);
+            chat.phases.insert(call.session, Phase::DbAgentLink);
+            chat.held_claims.links_changed(&chat.links, call.effects);
         }
         Role::Chat => {}
     }
@@ -28,7 +30,7 @@ pub(super) fn hello(chat: &mut Chat, call: &mut Call<'_>, hello: LinkHello) {
 pub(super) fn notify_login(chat: &mut Chat, call: &mut Call<'_>, request: ChatNotifyLogin) {
     let ChatNotifyLogin { request, claim } = request;
     let load = Load { login: call.session, request, claim, is_cancelled: false };
-    let Some(agent) = chat.holdings.agent() else {
+    let Some(agent) = chat.held_claims.next_agent() else {
         return answer_login(&load, Outcome::TryAgainLater, None, call.effects);
     };
     match chat.loads.add(agent, load, call.now) {
@@ -39,7 +41,7 @@ pub(super) fn notify_login(chat: &mut Chat, call: &mut Call<'_>, request: ChatNo
 
 pub(super) fn cancel_login(chat: &mut Chat, call: &mut Call<'_>, cancel: ChatCancelLogin) {
     if chat.admission.cancel(&cancel.claim) {
-        chat.holdings.release(cancel.claim, call.effects);
+        chat.held_claims.release(cancel.claim, call.effects);
     } else if let Some(load) = chat.loads.iter_mut().find(|load| load.claim == cancel.claim) {
         load.is_cancelled = true;
     }
@@ -51,38 +53,40 @@ pub(super) fn character_loaded(chat: &mut Chat, call: &mut Call<'_>, answer: DbL
     match load.filter(|load| !load.is_cancelled) {
         Some(load) => {
             if is_ours {
-                // The ticket is yet to be made, so it is good for a little longer than from now.
+                // The login server is yet to mint the ticket, so it expires later than one minted
+                // now.
                 let lifetime = chat.settings.ticket_lifetime + chat.settings.request_timeout;
                 let until_ms = (chat.now_ms)() + lifetime.as_millis() as u64;
-                chat.holdings.hold(load.claim);
+                chat.held_claims.insert(load.claim);
                 chat.admission.expect(Expected { claim: load.claim, login: load.login, until_ms });
             }
             answer_login(&load, answer.outcome, answer.character, call.effects);
         }
-        // Too late, or nobody wants it any more: the claim that came over goes back.
-        None if is_ours => chat.holdings.release(answer.claim, call.effects),
+        // The login has timed out or was cancelled, so the claim that came over is released.
+        None if is_ours => chat.held_claims.release(answer.claim, call.effects),
         None => {}
     }
 }
 
 pub(super) fn claims_synced(chat: &mut Chat, call: &mut Call<'_>, _: DbClaimsSynced) {
-    chat.holdings.synced(call.session, call.effects);
-    chat.terminals.ready(call.session);
+    chat.held_claims.synced(call.session, call.effects);
+    chat.links.ready(call.session);
 }
 
 pub(super) fn claim_revoked(chat: &mut Chat, call: &mut Call<'_>, revoked: DbClaimRevoked) {
-    // Released, and not only forgotten: a list of ours that the DB agent came to after the claim was
-    // gone may have brought it back.
-    chat.holdings.release(revoked.claim, call.effects);
+    // A release, and not only a removal: the DB agent may have compared one of our lists after the
+    // claim was gone, and thereby restored it.
+    chat.held_claims.release(revoked.claim, call.effects);
     chat.admission.cancel(&revoked.claim);
-    // The word that the claim came over may be on its way still, from another DB thread: it is void.
+    // The answer that the claim came over may still be on its way from another DB thread. It is
+    // void.
     if let Some(load) = chat.loads.iter_mut().find(|load| load.claim == revoked.claim && !load.is_cancelled) {
         load.is_cancelled = true;
         answer_login(load, Outcome::ClaimLost, None, call.effects);
     }
-    let user = chat.users.of_account(revoked.claim.account);
+    let user = chat.users.by_account(revoked.claim.account);
     if let Some(user) = user.filter(|user| user.claim == revoked.claim) {
         let session = user.session;
-        chat.throw_out(session, CloseReason::LoggedInElsewhere, call.now, call.effects);
+        chat.close_session(session, CloseReason::LoggedInElsewhere, call);
     }
 }

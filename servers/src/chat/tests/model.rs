@@ -1,10 +1,10 @@
-//! The chat server against a naive model: random packets from a few sessions, and after each of them everybody has
-//! received exactly what the model says, and is in exactly those rooms.
+//! Compares the chat server with a naive model: after each random packet from a few sessions, every
+//! session has received exactly the packets, and is in exactly the rooms, that the model computes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use proptest::prelude::*;
-use throng_core::content::{Command, Effect, Effects};
+use throng_core::content::{Effect, Effects, SessionCommand};
 use throng_core::wire::packets::{
     ChannelAnswer, ChannelCreateRequest, ChannelInfo, ChannelJoinRequest, ChannelKickAnswer,
     ChannelKickRequest, ChannelLeaveRequest, ChannelLeft, ChannelList, ChannelListRequest, ChatMessage,
@@ -22,14 +22,16 @@ const CHANNELS_PER_USER: usize = 2;
 const NAMES: [&str; 6] = ["one", "ONE", "two", "three", "four", " bad"];
 
 #[derive(Debug, Clone)]
-enum Act {
-    /// Somebody with the slot's account enters, whether or not it is in already.
+enum Action {
+    /// A new session enters with the slot's account, which may be in the chat already.
     Enter,
+    /// The connection is lost.
     Vanish,
     Exit,
     Say(Scope, u32),
-    Bad,
-    At(i32, i32),
+    /// Sends a packet that clients must not send.
+    Misbehave,
+    Move(i32, i32),
     Create(usize),
     Join(usize),
     Leave(u32),
@@ -39,41 +41,49 @@ enum Act {
     Pass(u64),
 }
 
-fn act() -> impl Strategy<Value = Act> {
+fn action() -> impl Strategy<Value = Action> {
     let number = 0..7u32;
     let user = 0..12u32;
     let scope = (0..Scope::ALL.len()).prop_map(|at| Scope::ALL[at]);
     prop_oneof![
-        5 => Just(Act::Enter),
-        1 => Just(Act::Vanish),
-        1 => Just(Act::Exit),
-        8 => (scope, user.clone()).prop_map(|(scope, target)| Act::Say(scope, target)),
-        1 => Just(Act::Bad),
-        4 => (-25..25, -25..25).prop_map(|(x, y)| Act::At(x, y)),
-        4 => (0..NAMES.len()).prop_map(Act::Create),
-        5 => (0..NAMES.len()).prop_map(Act::Join),
-        3 => number.clone().prop_map(Act::Leave),
-        3 => (number.clone(), user.clone()).prop_map(|(channel, user)| Act::Kick(channel, user)),
-        1 => number.clone().prop_map(Act::Channels),
-        2 => (number, user).prop_map(|(channel, after)| Act::Users(channel, after)),
-        2 => (1..700u64).prop_map(Act::Pass),
+        5 => Just(Action::Enter),
+        1 => Just(Action::Vanish),
+        1 => Just(Action::Exit),
+        8 => (scope, user.clone()).prop_map(|(scope, target)| Action::Say(scope, target)),
+        1 => Just(Action::Misbehave),
+        4 => (-25..25, -25..25).prop_map(|(x, y)| Action::Move(x, y)),
+        4 => (0..NAMES.len()).prop_map(Action::Create),
+        5 => (0..NAMES.len()).prop_map(Action::Join),
+        3 => number.clone().prop_map(Action::Leave),
+        3 => (number.clone(), user.clone()).prop_map(|(channel, user)| Action::Kick(channel, user)),
+        1 => number.clone().prop_map(Action::Channels),
+        2 => (number, user).prop_map(|(channel, after)| Action::Users(channel, after)),
+        2 => (1..700u64).prop_map(Action::Pass),
     ]
 }
 
-struct Person {
+/// The kind of request to be in a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Intent {
+    Create,
+    Join,
+}
+
+#[derive(Clone, Copy)]
+struct ModelUser {
     slot: usize,
     session: SessionId,
     id: u32,
-    at: Option<(i32, i32)>,
+    position: Option<(i32, i32)>,
 }
 
-impl Person {
+impl ModelUser {
     fn user(&self) -> User {
         User { id: self.id, name: Text::truncated(&format!("slot {}", self.slot)) }
     }
 }
 
-/// A room: the world or a channel.
+/// The world or a channel.
 #[derive(Default)]
 struct Room {
     name: String,
@@ -83,32 +93,32 @@ struct Room {
     sequence: u64,
 }
 
-/// What a client knows of a room by pages and notices.
+/// The user list of a room as a client builds it from pages and notices.
 struct View {
     users: BTreeSet<u32>,
     version: u64,
 }
 
-/// The model, and what has come of the role's effects.
-struct Scenery {
-    stand: RoleFixture<ChatRole>,
-    people: Vec<Person>,
+/// The model, the role under test, and the results of the role's effects.
+struct ModelTest {
+    fixture: RoleFixture<ChatRole>,
+    users: Vec<ModelUser>,
     rooms: BTreeMap<u32, Room>,
     last_user: u32,
     last_room: u32,
-    /// By the role's effects.
+    // Results of the role's effects.
     joined: HashSet<(SessionId, u32)>,
     expelled: HashSet<(SessionId, u32)>,
     closed: Vec<SessionId>,
     inbox: HashMap<SessionId, Vec<Packet>>,
     views: HashMap<(SessionId, u32), View>,
-    /// By the model.
-    wanted: HashMap<SessionId, Vec<Packet>>,
-    wanted_expelled: HashSet<(SessionId, u32)>,
-    wanted_closed: Vec<SessionId>,
+    // Computed by the model.
+    expected: HashMap<SessionId, Vec<Packet>>,
+    expected_expelled: HashSet<(SessionId, u32)>,
+    expected_closed: Vec<SessionId>,
 }
 
-impl Scenery {
+impl ModelTest {
     fn new(at_once: usize) -> Self {
         let settings = ChatSettings {
             take_over: true,
@@ -119,13 +129,13 @@ impl Scenery {
             notice_interval: INTERVAL,
             ..ChatSettings::of(&Config::default())
         };
-        let stand = RoleFixture::new(Name::Chat, &[], |terminals| {
+        let fixture = RoleFixture::new(PeerRole::Chat, &[], |links| {
             let admission = Admission::new(ClusterKey::from_bytes(KEY), CHAT_KEY, now_ms());
-            ChatRole::new(settings, admission, terminals, now_ms)
+            ChatRole::new(settings, admission, links, now_ms)
         });
         Self {
-            stand,
-            people: Vec::new(),
+            fixture,
+            users: Vec::new(),
             rooms: BTreeMap::from([(0, Room::default())]),
             last_user: 0,
             last_room: 0,
@@ -134,27 +144,31 @@ impl Scenery {
             closed: Vec::new(),
             inbox: HashMap::new(),
             views: HashMap::new(),
-            wanted: HashMap::new(),
-            wanted_expelled: HashSet::new(),
-            wanted_closed: Vec::new(),
+            expected: HashMap::new(),
+            expected_expelled: HashSet::new(),
+            expected_closed: Vec::new(),
         }
     }
 
-    // What the effects come to.
-
-    fn carry_out(&mut self, mut effects: Effects) {
+    /// Applies the role's effects to the sessions and rooms, as the shards would.
+    fn apply(&mut self, mut effects: Effects) {
         for effect in effects.drain() {
             match effect {
-                Effect::ToSession(_, Command::Send(to, packet)) => self.receive(to, *packet),
-                Effect::ToSession(_, Command::SendEncoded(to, begin, rest)) => {
-                    self.receive(to, Packet::decode(&[&*begin, &*rest].concat()).expect("a packet"));
+                Effect::ToSession(to, SessionCommand::Send(packet)) => self.receive(to, *packet),
+                Effect::ToSession(to, SessionCommand::SendEncoded(begin, rest)) => {
+                    self.receive(
+                        to,
+                        Packet::decode(&[&*begin, &*rest].concat()).expect("the role encodes packets"),
+                    );
                 }
-                Effect::ToSession(_, Command::Close(id, _)) => self.closed.push(id),
+                Effect::ToSession(id, SessionCommand::Close(_)) => self.closed.push(id),
                 Effect::Join(id, room) => {
-                    assert!(!self.closed.contains(&id), "{id} is over and joins {room:?}");
+                    assert!(!self.closed.contains(&id), "{id} joins {room:?} after its end");
                     assert!(self.joined.insert((id, room.0)), "{id} is in {room:?} already");
                 }
-                Effect::Leave(id, room) => assert!(self.joined.remove(&(id, room.0)), "{id} not in {room:?}"),
+                Effect::Leave(id, room) => {
+                    assert!(self.joined.remove(&(id, room.0)), "{id} is not in {room:?}");
+                }
                 Effect::Expel(id, room) => {
                     assert!(self.joined.remove(&(id, room.0)), "{id} is not in {room:?}");
                     self.expelled.insert((id, room.0));
@@ -171,17 +185,17 @@ impl Scenery {
                         self.receive(id, packet.clone());
                     }
                 }
-                _ => panic!("that is no business of a chat without links"),
+                _ => panic!("a chat server without links has no such effect"),
             }
         }
     }
 
     fn receive(&mut self, id: SessionId, packet: Packet) {
-        assert!(!self.closed.contains(&id), "{id} is over and gets {packet:?}");
+        assert!(!self.closed.contains(&id), "{id} receives {packet:?} after its end");
         match packet {
             Packet::UsersChanged(notice) => {
-                let view = self.views.get_mut(&(id, notice.channel)).expect("a list goes before notices");
-                // Older than the list: nothing new.
+                let view = self.views.get_mut(&(id, notice.channel)).expect("a list precedes notices");
+                // A notice that is older than the list has nothing new.
                 if notice.version > view.version {
                     assert!(notice.since <= view.version && notice.complete);
                     view.users.extend(notice.entered.iter().map(|user| user.id));
@@ -206,26 +220,24 @@ impl Scenery {
         self.inbox.entry(id).or_default().push(packet);
     }
 
-    // What the model says.
-
-    fn want(&mut self, to: SessionId, packet: impl Into<Packet>) {
-        self.wanted.entry(to).or_default().push(packet.into());
+    fn expect(&mut self, to: SessionId, packet: impl Into<Packet>) {
+        self.expected.entry(to).or_default().push(packet.into());
     }
 
-    fn person(&self, id: u32) -> Option<&Person> {
-        self.people.iter().find(|person| person.id == id)
+    fn user_by_id(&self, id: u32) -> Option<&ModelUser> {
+        self.users.iter().find(|user| user.id == id)
     }
 
     fn list(&self, channel: u32, after: u32) -> UserList {
         let room = &self.rooms[&channel];
         let users = room.members.iter().filter(|id| **id > after);
-        let users = users.map(|id| self.person(*id).expect("members are in").user()).collect();
+        let users = users.map(|id| self.user_by_id(*id).expect("members are in the chat").user()).collect();
         let head_count = room.members.len() as u32;
         UserList { channel, version: room.version, head_count, users: List::new(users).unwrap(), more: false }
     }
 
-    fn leaves_room(&mut self, id: u32, number: u32) {
-        let room = self.rooms.get_mut(&number).expect("it is in there");
+    fn leave_room(&mut self, id: u32, number: u32) {
+        let room = self.rooms.get_mut(&number).expect("the room exists");
         assert!(room.members.remove(&id));
         room.version += 1;
         if room.owner == id {
@@ -237,138 +249,138 @@ impl Scenery {
     }
 
     fn rooms_of(&self, id: u32) -> Vec<u32> {
-        self.rooms.iter().filter(|room| room.1.members.contains(&id)).map(|room| *room.0).collect()
+        self.rooms.iter().filter(|(_, room)| room.members.contains(&id)).map(|(number, _)| *number).collect()
     }
 
-    fn leaves_chat(&mut self, at: usize, is_put_out: bool) {
-        let id = self.people[at].id;
-        for number in self.rooms_of(id) {
-            self.leaves_room(id, number);
-            if is_put_out {
-                self.wanted_expelled.insert((self.people[at].session, number));
+    fn leave_chat(&mut self, index: usize, departure: Departure) {
+        let user = self.users.remove(index);
+        for number in self.rooms_of(user.id) {
+            self.leave_room(user.id, number);
+            if departure == Departure::Kicked {
+                self.expected_expelled.insert((user.session, number));
             }
         }
-        let person = self.people.remove(at);
-        self.views.retain(|view, _| view.0 != person.session);
+        self.views.retain(|(viewer, _), _| *viewer != user.session);
     }
 
-    fn enters(&mut self, slot: usize) {
-        let session = self.stand.client();
-        if let Some(at) = self.people.iter().position(|person| person.slot == slot) {
-            self.wanted_closed.push(self.people[at].session);
-            self.leaves_chat(at, true);
+    fn enter(&mut self, slot: usize) {
+        let session = self.fixture.open_client();
+        if let Some(index) = self.users.iter().position(|user| user.slot == slot) {
+            self.expected_closed.push(self.users[index].session);
+            self.leave_chat(index, Departure::Kicked);
         }
         self.last_user += 1;
-        let person = Person { slot, session, id: self.last_user, at: None };
-        let user = person.user();
-        self.people.push(person);
+        let model_user = ModelUser { slot, session, id: self.last_user, position: None };
+        let user = model_user.user();
+        self.users.push(model_user);
         let world = self.rooms.entry(0).or_default();
         world.members.insert(user.id);
         world.version += 1;
         let head_count = world.members.len() as u32;
-        self.want(session, EnterAnswer { user, head_count, shard: session.shard() as u8 });
+        self.expect(session, EnterAnswer { user, head_count, shard: session.shard() as u8 });
         let list = self.list(0, 0);
-        self.want(session, list);
-        self.sends(session, ticket(slot as u64, 0, &format!("slot {slot}")));
+        self.expect(session, list);
+        self.send(session, ticket(slot as u64, 0, &format!("slot {slot}")));
     }
 
-    fn sends(&mut self, from: SessionId, packet: impl Into<Packet>) {
-        let effects = self.stand.packet_effects(from, packet);
-        self.carry_out(effects);
+    fn send(&mut self, from: SessionId, packet: impl Into<Packet>) {
+        let effects = self.fixture.deliver_effects(from, packet);
+        self.apply(effects);
     }
 
-    fn says(&mut self, at: usize, scope: Scope, target: u32) {
-        let (session, me, here) = (self.people[at].session, self.people[at].user(), self.people[at].at);
-        let stamp = u64::from(me.id) + 100;
+    fn say(&mut self, index: usize, scope: Scope, target: u32) {
+        let ModelUser { session, position, .. } = self.users[index];
+        let sender = self.users[index].user();
+        let stamp = u64::from(sender.id) + 100;
         let text = Text::truncated("hi");
-        self.sends(session, ChatRequest { scope, target, stamp, text: text.clone() });
+        self.send(session, ChatRequest { scope, target, stamp, text: text.clone() });
         if matches!(scope, Scope::World | Scope::Nearby) && target != 0 {
-            self.wanted_closed.push(session);
-            return self.leaves_chat(at, false);
+            self.expected_closed.push(session);
+            return self.leave_chat(index, Departure::Voluntary);
         }
-        let line = |at: i32| (f64::from(at) / f64::from(SECTOR)).floor() as i32;
+        let line = |coordinate: i32| (f64::from(coordinate) / f64::from(SECTOR)).floor() as i32;
         let is_near = |(x, y): (i32, i32), (a, b): (i32, i32)| {
             (line(x) - line(a)).abs() <= 1 && (line(y) - line(b)).abs() <= 1
         };
-        let hearers: Result<Vec<u32>, Outcome> = match scope {
-            Scope::World => Ok(self.people.iter().map(|person| person.id).collect()),
+        let recipients: Result<Vec<u32>, Outcome> = match scope {
+            Scope::World => Ok(self.users.iter().map(|user| user.id).collect()),
             Scope::Channel => match self.rooms.get(&target).filter(|_| target != 0) {
-                Some(room) if room.members.contains(&me.id) => Ok(room.members.iter().copied().collect()),
+                Some(room) if room.members.contains(&sender.id) => Ok(room.members.iter().copied().collect()),
                 _ => Err(Outcome::NotAMember),
             },
-            Scope::Nearby => here.ok_or(Outcome::NoPosition).map(|here| {
-                let near = |person: &&Person| person.at.is_some_and(|there| is_near(here, there));
-                self.people.iter().filter(near).map(|person| person.id).collect()
+            Scope::Nearby => position.ok_or(Outcome::NoPosition).map(|position| {
+                let near = |user: &&ModelUser| user.position.is_some_and(|other| is_near(position, other));
+                self.users.iter().filter(near).map(|user| user.id).collect()
             }),
-            Scope::Whisper => match self.person(target) {
-                Some(_) => Ok([me.id, target].into_iter().collect::<BTreeSet<_>>().into_iter().collect()),
+            Scope::Whisper => match self.user_by_id(target) {
+                Some(_) => Ok([sender.id, target].into_iter().collect::<BTreeSet<_>>().into_iter().collect()),
                 None => Err(Outcome::NoSuchUser),
             },
         };
-        match hearers {
-            Ok(hearers) => {
+        match recipients {
+            Ok(recipients) => {
                 let room = if scope == Scope::Channel { target } else { 0 };
                 let mut sequence = 0;
                 if matches!(scope, Scope::World | Scope::Channel) {
-                    let room = self.rooms.get_mut(&room).expect("it is in there");
+                    let room = self.rooms.get_mut(&room).expect("the room exists");
                     room.sequence += 1;
                     sequence = room.sequence;
                 }
-                let message = ChatMessage { scope, target, sequence, sender: me, stamp, times: TIMES, text };
-                for hearer in hearers {
-                    let session = self.person(hearer).expect("it is in").session;
-                    self.want(session, message.clone());
+                let message = ChatMessage { scope, target, sequence, sender, stamp, times: TIMES, text };
+                for recipient in recipients {
+                    let session = self.user_by_id(recipient).expect("recipients are in the chat").session;
+                    self.expect(session, message.clone());
                 }
             }
-            Err(outcome) => self.want(session, ChatRefused { stamp, outcome }),
+            Err(outcome) => self.expect(session, ChatRefused { stamp, outcome }),
         }
     }
 
-    /// A channel is joined or, if `makes`, made.
-    fn joins(&mut self, at: usize, wished: &str, makes: bool) {
-        let (session, id) = (self.people[at].session, self.people[at].id);
-        let name = Text::truncated(wished);
-        if makes {
-            self.sends(session, ChannelCreateRequest { name: name.clone() });
-        } else {
-            self.sends(session, ChannelJoinRequest { name: name.clone() });
+    fn enter_channel(&mut self, index: usize, requested: &str, intent: Intent) {
+        let ModelUser { session, id, .. } = self.users[index];
+        let name = Text::truncated(requested);
+        match intent {
+            Intent::Create => self.send(session, ChannelCreateRequest { name: name.clone() }),
+            Intent::Join => self.send(session, ChannelJoinRequest { name: name.clone() }),
         }
-        let is_it = |room: &(&u32, &Room)| *room.0 != 0 && room.1.name.eq_ignore_ascii_case(wished);
-        let found = self.rooms.iter().find(is_it).map(|room| *room.0);
-        let is_in = found.is_some_and(|number| self.rooms[&number].members.contains(&id));
-        // One of its rooms is the world.
-        let has_room = self.rooms_of(id).len() <= CHANNELS_PER_USER;
+        let mut channels = self.rooms.iter().filter(|(number, _)| **number != 0);
+        let found = channels.find(|(_, room)| room.name.eq_ignore_ascii_case(requested));
+        let found = found.map(|(number, _)| *number);
+        let is_member = found.is_some_and(|number| self.rooms[&number].members.contains(&id));
+        // One of the user's rooms is the world.
+        let may_join_more = self.rooms_of(id).len() <= CHANNELS_PER_USER;
         let outcome = match found {
-            _ if wished.starts_with(' ') => Outcome::NameInvalid,
-            Some(_) if makes => Outcome::NameTaken,
-            None if !makes => Outcome::NoSuchChannel,
-            _ if is_in => Outcome::Ok,
-            _ if !has_room => Outcome::TooManyChannels,
+            _ if requested.starts_with(' ') => Outcome::NameInvalid,
+            Some(_) if intent == Intent::Create => Outcome::NameTaken,
+            None if intent == Intent::Join => Outcome::NoSuchChannel,
+            _ if is_member => Outcome::Ok,
+            _ if !may_join_more => Outcome::TooManyChannels,
             None if self.rooms.len() > CHANNELS => Outcome::TooManyChannels,
             _ => Outcome::Ok,
         };
         if outcome != Outcome::Ok {
-            return self.want(session, ChannelAnswer { outcome, channel: 0, name, head_count: 0 });
+            return self.expect(session, ChannelAnswer { outcome, channel: 0, name, head_count: 0 });
         }
         let number = found.unwrap_or_else(|| {
             self.last_room += 1;
-            let room = Room { name: wished.into(), owner: id, ..Room::default() };
+            let room = Room { name: requested.into(), owner: id, ..Room::default() };
             self.rooms.insert(self.last_room, room);
             self.last_room
         });
-        let room = self.rooms.get_mut(&number).expect("it is there");
+        let room = self.rooms.get_mut(&number).expect("the channel exists");
         if room.members.insert(id) {
             room.version += 1;
         }
-        let (name, head_count) = (Text::truncated(&room.name), room.members.len() as u32);
-        self.want(session, ChannelAnswer { outcome, channel: number, name, head_count });
+        let name = Text::truncated(&room.name);
+        let head_count = room.members.len() as u32;
+        self.expect(session, ChannelAnswer { outcome, channel: number, name, head_count });
         let list = self.list(number, 0);
-        self.want(session, list);
+        self.expect(session, list);
     }
 
-    fn kicks(&mut self, at: usize, channel: u32, user: u32) {
-        let (session, id) = (self.people[at].session, self.people[at].id);
-        self.sends(session, ChannelKickRequest { channel, user });
+    fn kick(&mut self, index: usize, channel: u32, user: u32) {
+        let ModelUser { session, id, .. } = self.users[index];
+        self.send(session, ChannelKickRequest { channel, user });
         let room = self.rooms.get(&channel).filter(|room| channel != 0 && room.members.contains(&id));
         let outcome = match room {
             None => Outcome::NotAMember,
@@ -377,94 +389,97 @@ impl Scenery {
             Some(_) => Outcome::Ok,
         };
         if outcome == Outcome::Ok {
-            let kicked = self.person(user).expect("members are in").session;
-            self.want(kicked, ChannelLeft { channel, outcome: Outcome::Kicked });
-            self.wanted_expelled.insert((kicked, channel));
-            self.leaves_room(user, channel);
+            let kicked = self.user_by_id(user).expect("members are in the chat").session;
+            self.expect(kicked, ChannelLeft { channel, outcome: Outcome::Kicked });
+            self.expected_expelled.insert((kicked, channel));
+            self.leave_room(user, channel);
         }
-        self.want(session, ChannelKickAnswer { channel, user, outcome });
+        self.expect(session, ChannelKickAnswer { channel, user, outcome });
     }
 
-    fn does(&mut self, slot: usize, act: &Act) {
-        if let Act::Pass(ms) = act {
-            let effects = self.stand.pass_effects(Duration::from_millis(*ms));
-            return self.carry_out(effects);
+    fn perform(&mut self, slot: usize, action: &Action) {
+        if let Action::Pass(ms) = action {
+            let effects = self.fixture.advance_effects(Duration::from_millis(*ms));
+            return self.apply(effects);
         }
-        let Some(at) = self.people.iter().position(|person| person.slot == slot) else {
-            return self.enters(slot);
+        let Some(index) = self.users.iter().position(|user| user.slot == slot) else {
+            return self.enter(slot);
         };
-        let (session, id) = (self.people[at].session, self.people[at].id);
-        match *act {
-            Act::Enter => self.enters(slot),
-            Act::Vanish => {
-                let effects = self.stand.client_gone_effects(session);
-                self.carry_out(effects);
-                self.leaves_chat(at, false);
+        let ModelUser { session, id, .. } = self.users[index];
+        match *action {
+            Action::Enter => self.enter(slot),
+            Action::Vanish => {
+                let effects = self.fixture.close_client_effects(session);
+                self.apply(effects);
+                self.leave_chat(index, Departure::Voluntary);
             }
-            Act::Exit => {
-                self.sends(session, ExitRequest {});
-                self.want(session, ExitAnswer {});
-                self.wanted_closed.push(session);
-                self.leaves_chat(at, false);
+            Action::Exit => {
+                self.send(session, ExitRequest {});
+                self.expect(session, ExitAnswer {});
+                self.expected_closed.push(session);
+                self.leave_chat(index, Departure::Voluntary);
             }
-            Act::Say(scope, target) => self.says(at, scope, if target > 8 { 0 } else { target }),
-            Act::Bad => {
-                self.sends(session, ExitAnswer {});
-                self.wanted_closed.push(session);
-                self.leaves_chat(at, false);
+            Action::Say(scope, target) => self.say(index, scope, if target > 8 { 0 } else { target }),
+            Action::Misbehave => {
+                self.send(session, ExitAnswer {});
+                self.expected_closed.push(session);
+                self.leave_chat(index, Departure::Voluntary);
             }
-            Act::At(x, y) => {
-                self.sends(session, PositionUpdate { x, y });
-                self.people[at].at = Some((x, y));
+            Action::Move(x, y) => {
+                self.send(session, PositionUpdate { x, y });
+                self.users[index].position = Some((x, y));
             }
-            Act::Create(name) => self.joins(at, NAMES[name], true),
-            Act::Join(name) => self.joins(at, NAMES[name], false),
-            Act::Leave(channel) => {
-                self.sends(session, ChannelLeaveRequest { channel });
-                let is_in = channel != 0 && self.rooms_of(id).contains(&channel);
-                if is_in {
-                    self.leaves_room(id, channel);
+            Action::Create(name) => self.enter_channel(index, NAMES[name], Intent::Create),
+            Action::Join(name) => self.enter_channel(index, NAMES[name], Intent::Join),
+            Action::Leave(channel) => {
+                self.send(session, ChannelLeaveRequest { channel });
+                let is_member = channel != 0 && self.rooms_of(id).contains(&channel);
+                if is_member {
+                    self.leave_room(id, channel);
                 }
-                let outcome = if is_in { Outcome::Ok } else { Outcome::NotAMember };
-                self.want(session, ChannelLeft { channel, outcome });
+                let outcome = if is_member { Outcome::Ok } else { Outcome::NotAMember };
+                self.expect(session, ChannelLeft { channel, outcome });
             }
-            Act::Kick(channel, user) => self.kicks(at, channel, user),
-            Act::Channels(after) => {
-                self.sends(session, ChannelListRequest { after });
+            Action::Kick(channel, user) => self.kick(index, channel, user),
+            Action::Channels(after) => {
+                self.send(session, ChannelListRequest { after });
                 let infos = self.rooms.iter().filter(|(number, _)| **number > after).map(|(number, room)| {
-                    let (name, head_count) = (Text::truncated(&room.name), room.members.len() as u32);
-                    ChannelInfo { channel: *number, name, head_count }
+                    let name = Text::truncated(&room.name);
+                    ChannelInfo { channel: *number, name, head_count: room.members.len() as u32 }
                 });
                 let channels = List::new(infos.collect()).unwrap();
-                self.want(session, ChannelList { channels, more: false });
+                self.expect(session, ChannelList { channels, more: false });
             }
-            Act::Users(channel, after) => {
-                self.sends(session, UserListRequest { channel, after });
+            Action::Users(channel, after) => {
+                self.send(session, UserListRequest { channel, after });
                 let list = if self.rooms_of(id).contains(&channel) {
                     self.list(channel, after)
                 } else {
                     UserList { channel, version: 0, head_count: 0, users: List::default(), more: false }
                 };
-                self.want(session, list);
+                self.expect(session, list);
             }
-            Act::Pass(_) => {}
+            Action::Pass(_) => {}
         }
     }
 
-    /// Everything has come as the model says.
+    /// Asserts that the role's effects are those that the model computes.
     fn check(&mut self) {
-        assert_eq!(std::mem::take(&mut self.inbox), std::mem::take(&mut self.wanted));
-        assert_eq!(std::mem::take(&mut self.expelled), std::mem::take(&mut self.wanted_expelled));
+        assert_eq!(std::mem::take(&mut self.inbox), std::mem::take(&mut self.expected));
+        assert_eq!(std::mem::take(&mut self.expelled), std::mem::take(&mut self.expected_expelled));
         let closed = std::mem::take(&mut self.closed);
-        assert_eq!(closed, std::mem::take(&mut self.wanted_closed));
+        assert_eq!(closed, std::mem::take(&mut self.expected_closed));
         for session in closed {
-            assert!(self.stand.client_gone(session).is_empty(), "its end finds nothing more to do");
-            self.views.retain(|view, _| view.0 != session);
+            assert!(
+                self.fixture.close_client(session).is_empty(),
+                "the end of a session that was removed has no effects"
+            );
+            self.views.retain(|(viewer, _), _| *viewer != session);
         }
         let members = self
-            .people
+            .users
             .iter()
-            .flat_map(|person| self.rooms_of(person.id).into_iter().map(|number| (person.session, number)));
+            .flat_map(|user| self.rooms_of(user.id).into_iter().map(|number| (user.session, number)));
         assert_eq!(self.joined, members.collect());
     }
 }
@@ -473,32 +488,32 @@ const TIMES: ServerTimes = ServerTimes { received_us: 0, queued_us: 0, handled_u
 
 proptest! {
     #[test]
-    fn everybody_gets_what_the_model_says_and_nothing_else(
+    fn every_session_receives_what_the_model_computes_and_nothing_else(
         at_once in 0..6usize,
-        acts in prop::collection::vec((0..SLOTS, act()), 1..150),
+        actions in prop::collection::vec((0..SLOTS, action()), 1..150),
     ) {
-        let mut scenery = Scenery::new(at_once);
-        for (slot, act) in &acts {
-            scenery.does(*slot, act);
-            scenery.check();
+        let mut test = ModelTest::new(at_once);
+        for (slot, action) in &actions {
+            test.perform(*slot, action);
+            test.check();
         }
-        scenery.does(0, &Act::Pass(1000));
-        scenery.check();
-        for person in &scenery.people {
-            for number in scenery.rooms_of(person.id) {
-                let view = &scenery.views[&(person.session, number)];
-                prop_assert_eq!(&view.users, &scenery.rooms[&number].members);
-                prop_assert_eq!(view.version, scenery.rooms[&number].version);
+        test.perform(0, &Action::Pass(1000));
+        test.check();
+        for user in &test.users {
+            for number in test.rooms_of(user.id) {
+                let view = &test.views[&(user.session, number)];
+                prop_assert_eq!(&view.users, &test.rooms[&number].members);
+                prop_assert_eq!(view.version, test.rooms[&number].version);
             }
         }
-        // Everybody goes: nothing is left.
-        while let Some(person) = scenery.people.first() {
-            let slot = person.slot;
-            scenery.does(slot, &Act::Vanish);
-            scenery.check();
+        // No state is left when all users have left.
+        while let Some(user) = test.users.first() {
+            let slot = user.slot;
+            test.perform(slot, &Action::Vanish);
+            test.check();
         }
-        prop_assert!(scenery.joined.is_empty());
-        let chat = &scenery.stand.role().chat;
+        prop_assert!(test.joined.is_empty());
+        let chat = &test.fixture.role().chat;
         prop_assert_eq!((chat.users.count(), chat.channels.count(), chat.sectors.count()), (0, 0, 0));
     }
 }

@@ -1,4 +1,4 @@
-//! In which order rooms are joined and left, and what is told around it. Shards rely on it.
+//! The order of the effects around joining and leaving rooms, on which the shards rely.
 
 use throng_core::wire::packets::{
     ChannelAnswer, ChannelCreateRequest, ChannelJoinRequest, ChannelKickAnswer, ChannelKickRequest,
@@ -10,7 +10,7 @@ use super::*;
 
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// A chat with users 1, 2, and so on, of the accounts 1, 2, and so on.
+/// Creates a chat server with users 1, 2 and so on, of accounts 1, 2 and so on.
 fn chat(users: u64, at_once: usize) -> (RoleFixture<ChatRole>, Vec<SessionId>) {
     let settings = ChatSettings {
         take_over: true,
@@ -18,17 +18,17 @@ fn chat(users: u64, at_once: usize) -> (RoleFixture<ChatRole>, Vec<SessionId>) {
         notice_interval: INTERVAL,
         ..ChatSettings::of(&Config::default())
     };
-    let mut stand = RoleFixture::new(Name::Chat, &[], |terminals| {
+    let mut fixture = RoleFixture::new(PeerRole::Chat, &[], |links| {
         let admission = Admission::new(ClusterKey::from_bytes(KEY), CHAT_KEY, now_ms());
-        ChatRole::new(settings, admission, terminals, now_ms)
+        ChatRole::new(settings, admission, links, now_ms)
     });
     let mut sessions = Vec::new();
     for account in 1..=users {
-        let session = stand.client();
-        stand.packet(session, ticket(account, 0, &format!("user {account}")));
+        let session = fixture.open_client();
+        fixture.deliver(session, ticket(account, 0, &format!("user {account}")));
         sessions.push(session);
     }
-    (stand, sessions)
+    (fixture, sessions)
 }
 
 fn user(id: u32) -> User {
@@ -36,13 +36,15 @@ fn user(id: u32) -> User {
 }
 
 fn list(channel: u32, version: u64, users: &[u32]) -> UserList {
-    let (head_count, users) = (users.len() as u32, users.iter().copied().map(user).collect());
-    UserList { channel, version, head_count, users: List::new(users).unwrap(), more: false }
+    let head_count = users.len() as u32;
+    let users = List::new(users.iter().copied().map(user).collect()).unwrap();
+    UserList { channel, version, head_count, users, more: false }
 }
 
 fn notice(channel: u32, version: u64, head_count: u32, entered: &[u32], left: &[u32]) -> String {
     let entered = List::new(entered.iter().copied().map(user).collect()).unwrap();
-    let (since, left) = (version - 1, List::new(left.to_vec()).unwrap());
+    let left = List::new(left.to_vec()).unwrap();
+    let since = version - 1;
     let notice = UsersChanged { channel, since, version, head_count, complete: true, entered, left };
     format!("room {channel} <- {:?}", Packet::from(notice))
 }
@@ -52,12 +54,12 @@ fn answer(outcome: Outcome, channel: u32, name: &str, head_count: u32) -> Channe
 }
 
 #[test]
-fn who_joins_has_the_list_before_anything_is_told_and_who_is_out_hears_nothing_after() {
-    let (mut stand, users) = chat(3, 64);
-    let [first, second, third] = users[..] else { panic!("there are three") };
+fn the_list_precedes_the_first_message_and_nothing_follows_a_departure() {
+    let (mut fixture, users) = chat(3, 64);
+    let [first, second, third] = users[..] else { panic!("not three users") };
     let create = ChannelCreateRequest { name: Text::truncated("Club") };
     assert_eq!(
-        stand.packet(first, create),
+        fixture.deliver(first, create),
         [
             sent(first, answer(Outcome::Ok, 1, "Club", 1)),
             sent(first, list(1, 1, &[1])),
@@ -67,36 +69,40 @@ fn who_joins_has_the_list_before_anything_is_told_and_who_is_out_hears_nothing_a
     let join = ChannelJoinRequest { name: Text::truncated("cLUB") };
     let answers = [sent(second, answer(Outcome::Ok, 1, "Club", 2)), sent(second, list(1, 2, &[1, 2]))];
     assert_eq!(
-        stand.packet(second, join.clone()),
+        fixture.deliver(second, join.clone()),
         [&[notice(1, 2, 2, &[2], &[])], &answers[..], &[format!("{second} joins 1")]].concat()
     );
-    assert_eq!(stand.packet(second, join.clone()), answers, "twice is once");
-    stand.packet(third, join.clone());
+    assert_eq!(
+        fixture.deliver(second, join.clone()),
+        answers,
+        "a member that joins again gets the same answer"
+    );
+    fixture.deliver(third, join.clone());
 
     let kick = ChannelKickRequest { channel: 1, user: 2 };
     let kicked = |outcome| ChannelKickAnswer { channel: 1, user: 2, outcome };
-    assert_eq!(stand.packet(third, kick.clone()), [sent(third, kicked(Outcome::NotTheOwner))]);
+    assert_eq!(fixture.deliver(third, kick.clone()), [sent(third, kicked(Outcome::NotTheOwner))]);
     assert_eq!(
-        stand.packet(first, kick.clone()),
+        fixture.deliver(first, kick.clone()),
         [
-            format!("{second} is put out of 1"),
+            format!("{second} is expelled from 1"),
             notice(1, 4, 2, &[], &[2]),
             sent(second, ChannelLeft { channel: 1, outcome: Outcome::Kicked }),
             sent(first, kicked(Outcome::Ok)),
         ]
     );
-    assert_eq!(stand.packet(first, kick), [sent(first, kicked(Outcome::NotAMember))]);
+    assert_eq!(fixture.deliver(first, kick), [sent(first, kicked(Outcome::NotAMember))]);
     assert_eq!(
-        stand.packet(first, ChannelLeaveRequest { channel: 1 }),
+        fixture.deliver(first, ChannelLeaveRequest { channel: 1 }),
         [
             format!("{first} leaves 1"),
             notice(1, 5, 1, &[], &[1]),
             sent(first, ChannelLeft { channel: 1, outcome: Outcome::Ok }),
         ]
     );
-    // The last one goes, and with it the channel.
+    // The last member leaves, which ends the channel.
     assert_eq!(
-        stand.packet(third, ExitRequest {}),
+        fixture.deliver(third, ExitRequest {}),
         [
             format!("{third} leaves 1"),
             format!("{third} leaves 0"),
@@ -106,20 +112,20 @@ fn who_joins_has_the_list_before_anything_is_told_and_who_is_out_hears_nothing_a
         ]
     );
     let refused = answer(Outcome::NoSuchChannel, 0, "cLUB", 0);
-    assert_eq!(stand.packet(first, join), [sent(first, refused)]);
+    assert_eq!(fixture.deliver(first, join), [sent(first, refused)]);
 }
 
 #[test]
-fn who_has_logged_in_elsewhere_is_put_out_of_every_room() {
-    let (mut stand, users) = chat(2, 64);
-    stand.packet(users[0], ChannelCreateRequest { name: Text::truncated("club") });
-    let again = stand.client();
-    let lines = stand.packet(again, ticket(1, 0, "user 1"));
+fn a_login_elsewhere_kicks_the_session_from_every_room() {
+    let (mut fixture, users) = chat(2, 64);
+    fixture.deliver(users[0], ChannelCreateRequest { name: Text::truncated("club") });
+    let again = fixture.open_client();
+    let lines = fixture.deliver(again, ticket(1, 0, "user 1"));
     assert_eq!(
         lines[..4],
         [
-            format!("{} is put out of 1", users[0]),
-            format!("{} is put out of 0", users[0]),
+            format!("{} is expelled from 1", users[0]),
+            format!("{} is expelled from 0", users[0]),
             notice(0, 3, 1, &[], &[1]),
             format!("{} closed: LoggedInElsewhere", users[0]),
         ]
@@ -128,10 +134,10 @@ fn who_has_logged_in_elsewhere_is_put_out_of_every_room() {
 }
 
 #[test]
-fn a_crowd_is_told_of_its_newcomers_once_an_interval() {
-    let (mut stand, users) = chat(3, 2);
-    let newcomer = stand.client();
-    let lines = stand.packet(newcomer, ticket(4, 0, "user 4"));
+fn a_large_room_announces_newcomers_once_an_interval() {
+    let (mut fixture, users) = chat(3, 2);
+    let newcomer = fixture.open_client();
+    let lines = fixture.deliver(newcomer, ticket(4, 0, "user 4"));
     assert_eq!(
         lines,
         [
@@ -149,33 +155,33 @@ fn a_crowd_is_told_of_its_newcomers_once_an_interval() {
         entered: List::new(vec![user(3), user(4)]).unwrap(),
         left: List::default(),
     };
-    assert_eq!(stand.pass(INTERVAL), [format!("room 0 <- {:?}", Packet::from(both))]);
-    assert!(stand.pass(INTERVAL).is_empty() && users.len() == 3);
+    assert_eq!(fixture.advance(INTERVAL), [format!("room 0 <- {:?}", Packet::from(both))]);
+    assert!(fixture.advance(INTERVAL).is_empty() && users.len() == 3);
 }
 
 #[test]
-fn a_message_goes_to_its_scope_and_a_target_that_means_nothing_ends_the_session() {
-    let (mut stand, users) = chat(2, 64);
+fn a_message_goes_to_its_scope_and_a_meaningless_target_closes_the_session() {
+    let (mut fixture, users) = chat(2, 64);
     let request = |scope, target| {
         let text = Text::truncated("hi");
         ChatRequest { scope, target, stamp: 7, text }
     };
     let refused = |outcome| sent(users[0], ChatRefused { stamp: 7, outcome });
-    assert_eq!(stand.packet(users[0], request(Scope::Channel, 1)), [refused(Outcome::NotAMember)]);
-    assert_eq!(stand.packet(users[0], request(Scope::Nearby, 0)), [refused(Outcome::NoPosition)]);
-    assert_eq!(stand.packet(users[0], request(Scope::Whisper, 3)), [refused(Outcome::NoSuchUser)]);
+    assert_eq!(fixture.deliver(users[0], request(Scope::Channel, 1)), [refused(Outcome::NotAMember)]);
+    assert_eq!(fixture.deliver(users[0], request(Scope::Nearby, 0)), [refused(Outcome::NoPosition)]);
+    assert_eq!(fixture.deliver(users[0], request(Scope::Whisper, 3)), [refused(Outcome::NoSuchUser)]);
     let said = |scope, target, sequence, received_us| {
         let times = ServerTimes { received_us, queued_us: 0, handled_us: 0 };
-        let (text, sender) = (Text::truncated("hi"), user(1));
-        Packet::from(ChatMessage { scope, target, sequence, sender, stamp: 7, times, text })
+        let text = Text::truncated("hi");
+        Packet::from(ChatMessage { scope, target, sequence, sender: user(1), stamp: 7, times, text })
     };
-    let at = throng_core::clock::monotonic_us(stand.now());
-    let lines = stand.packet(users[0], request(Scope::Whisper, 2));
+    let at = throng_core::clock::monotonic_us(fixture.now());
+    let lines = fixture.deliver(users[0], request(Scope::Whisper, 2));
     assert_eq!(lines, [format!("{} {} <- {:?}", users[0], users[1], said(Scope::Whisper, 2, 0, at))]);
-    let lines = stand.packet(users[0], request(Scope::World, 0));
+    let lines = fixture.deliver(users[0], request(Scope::World, 0));
     assert_eq!(lines, [format!("room 0 <- {:?}", said(Scope::World, 0, 1, at))]);
-    let lines = stand.packet(users[0], request(Scope::World, 1));
+    let lines = fixture.deliver(users[0], request(Scope::World, 1));
     assert_eq!(lines.last(), Some(&format!("{} closed: MalformedPacket", users[0])));
-    let lines = stand.packet(users[1], request(Scope::Nearby, 1));
+    let lines = fixture.deliver(users[1], request(Scope::Nearby, 1));
     assert_eq!(lines.last(), Some(&format!("{} closed: MalformedPacket", users[1])));
 }

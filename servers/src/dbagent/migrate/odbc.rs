@@ -1,20 +1,21 @@
 //! Migrations of a database server.
 //!
-//! Each is one transaction, under a lock that the server keeps for whoever migrates: PostgreSQL's advisory lock,
-//! SQL Server's application lock. Both end with the transaction, however that ends.
+//! Each migration is a transaction under a lock of the server: an advisory lock in PostgreSQL, an
+//! application lock in SQL Server. Both locks end with the transaction.
 
-use super::{MigrateError, Migration, Recorded, Status, known, pending, status_of};
-use crate::dbagent::odbc::{Dialect, OdbcConnection, OdbcSource};
+use crate::dbagent::dialect::Dialect;
+use crate::dbagent::odbc::{OdbcConnection, OdbcSource};
 use crate::dbagent::procedures::DbError;
 use crate::dbagent::query::{Kind, Value, to_ms};
+use crate::dbagent::schema::{MigrateError, Migration, Recorded, Status, known, pending, status_of};
 
-/// Applies what is pending to the database, as the owner of its schema. Returns the numbers applied; none if
-/// another process did it meanwhile.
+/// Applies the pending migrations as the owner of the schema. Returns the numbers applied, without
+/// those that another process applied meanwhile.
 pub fn migrate_odbc(source: &OdbcSource, now_ms: u64) -> Result<Vec<u32>, MigrateError> {
     migrate_with(known(source.dialect), source, now_ms)
 }
 
-/// What the database has had, and what is pending. Changes nothing.
+/// Returns the applied and the pending migrations. Changes nothing.
 pub fn status_odbc(source: &OdbcSource) -> Result<Vec<Status>, MigrateError> {
     let mut connection = OdbcConnection::open(source)?;
     let recorded = recorded(&mut connection, source.dialect)?;
@@ -22,13 +23,13 @@ pub fn status_odbc(source: &OdbcSource) -> Result<Vec<Status>, MigrateError> {
     status_of(&source.place, known(source.dialect), &recorded)
 }
 
-/// For the lock: any number that nobody else uses.
+/// Number of the lock. Any number that no other application uses will do.
 const LOCK: &str = "8241990170530287";
 
 fn migrate_with(known: &[Migration], source: &OdbcSource, now_ms: u64) -> Result<Vec<u32>, MigrateError> {
     let mut connection = OdbcConnection::open(source)?;
-    // Making a large index may take its time, and so may whoever migrates before us.
-    for statement in unhurried(source.dialect) {
+    // Creating a large index may take long, and so may the migration of another process.
+    for statement in without_time_limits(source.dialect) {
         connection.run(PLACE, statement)?;
     }
     connection.set_autocommit(PLACE, false)?;
@@ -42,7 +43,7 @@ fn migrate_with(known: &[Migration], source: &OdbcSource, now_ms: u64) -> Result
 
 const PLACE: &str = "migrate";
 
-/// Applies the first pending migration, in a transaction of its own. None: nothing is pending.
+/// Applies the first pending migration in a transaction. Returns `None` if none is pending.
 fn apply_next(
     connection: &mut OdbcConnection,
     known: &[Migration],
@@ -73,15 +74,15 @@ fn apply_next(
     result
 }
 
-/// No limits on statements and locks, for this session.
-fn unhurried(dialect: Dialect) -> &'static [&'static str] {
+/// Statements that remove the time limits of a session.
+fn without_time_limits(dialect: Dialect) -> &'static [&'static str] {
     match dialect {
         Dialect::Postgres => &["SET statement_timeout = 0", "SET lock_timeout = 0"],
         Dialect::MsSql => &["SET LOCK_TIMEOUT -1"],
     }
 }
 
-/// The lock, and the table of what has been applied.
+/// Statements that take the lock and create the record of migrations.
 fn preparations(dialect: Dialect) -> Vec<String> {
     match dialect {
         Dialect::Postgres => vec![
@@ -114,9 +115,9 @@ fn preparations(dialect: Dialect) -> Vec<String> {
     }
 }
 
-/// The migrations that a database has had. A new database has no record, which is an empty one.
+/// Returns the recorded migrations. A new database has no record and returns an empty list.
 fn recorded(connection: &mut OdbcConnection, dialect: Dialect) -> Result<Vec<Recorded>, DbError> {
-    // Both engines have the standard's tables of tables.
+    // Both engines have the standard's information schema.
     let text = "SELECT COUNT(*) FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?";
     let names = [dialect.schema(), "schema_migrations"].map(|name| (Value::Text(name), Kind::Text(64)));
     let count = connection.rows("schema_migrations", text, names.into_iter(), &[Kind::Number])?;
@@ -155,7 +156,7 @@ fn apply(
     connection.rows("schema_migrations", &text, values.into_iter(), &[]).map(|_| ())
 }
 
-/// The batches of a file: a line `GO` ends one. In PostgreSQL's files there is no such line.
+/// Splits a file into batches at lines `GO`. PostgreSQL's files have no such line.
 fn batches(sql: &str) -> Vec<String> {
     let lines: Vec<&str> = sql.lines().collect();
     let batches = lines.split(|line| line.trim().eq_ignore_ascii_case("GO"));

@@ -8,18 +8,19 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::{MigrateError, Migration, Recorded, SQLITE, Status, pending, status_of};
 use crate::dbagent::procedures::{DbError, Fault};
-use crate::dbagent::query::{from_ms, to_ms};
-use crate::dbagent::sqlite;
+use crate::dbagent::query::to_ms;
+use crate::dbagent::schema::{MigrateError, Migration, SQLITE, Status, pending, status_of};
+use crate::dbagent::sqlite::{self, recorded};
 
-/// Makes the SQLite database at `path` if there is none, readable by its owner only, and applies what is
-/// pending. Returns the numbers applied; none if another process did it meanwhile.
+/// Creates the database at `path` if it does not exist, readable by its owner only, and applies the
+/// pending migrations. Returns the numbers applied, without those that another process applied
+/// meanwhile.
 pub fn migrate_sqlite(path: &Path, busy: Duration, now_ms: u64) -> Result<Vec<u32>, MigrateError> {
     migrate_sqlite_with(SQLITE, path, busy, now_ms)
 }
 
-/// What the SQLite database at `path` has had, and what is pending. Changes nothing.
+/// Returns the applied and the pending migrations of the database at `path`. Changes nothing.
 pub fn status_sqlite(path: &Path, busy: Duration) -> Result<Vec<Status>, MigrateError> {
     let place = path.display().to_string();
     if !path.exists() {
@@ -43,7 +44,7 @@ fn migrate_sqlite_with(
     use_write_ahead_log(&conn, busy).map_err(|error| failed(&error))?;
     let mut applied = Vec::new();
     loop {
-        // The write lock comes first, so that two processes cannot both find the same one pending.
+        // The write lock comes first, so that two processes do not find the same migration pending.
         let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|e| failed(&e))?;
         let recorded = recorded(&tx).map_err(|error| failed(&error))?;
         let Some(next) = pending(&place, known, &recorded)?.first() else { break };
@@ -75,31 +76,8 @@ fn apply(conn: &Connection, migration: &Migration, now_ms: u64) -> rusqlite::Res
     Ok(())
 }
 
-/// The migrations that a database has had, by number. A new database has no record, which is an empty one.
-pub(in crate::dbagent) fn recorded(conn: &Connection) -> rusqlite::Result<Vec<Recorded>> {
-    let tables: u32 = conn.query_row(
-        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'schema_migrations'",
-        (),
-        |row| row.get(0),
-    )?;
-    if tables == 0 {
-        return Ok(Vec::new());
-    }
-    conn.prepare("SELECT number, name, checksum, applied_ms FROM schema_migrations ORDER BY number")?
-        .query_map((), |row| {
-            let [number, name, checksum, applied] = [0, 1, 2, 3];
-            Ok(Recorded {
-                number: row.get(number)?,
-                name: row.get(name)?,
-                checksum: row.get(checksum)?,
-                applied_ms: from_ms(row.get(applied)?),
-            })
-        })?
-        .collect()
-}
-
-/// SQLite would make the file readable for everybody, and there are password hashes in it. Its
-/// log and its index take the file's mode.
+/// Creates the file for its owner only: SQLite would make it readable for all users, and it
+/// contains password hashes. The write-ahead log and its index inherit the file's mode.
 fn create_private(path: &Path) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
@@ -110,13 +88,13 @@ fn create_private(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The change to a write-ahead log stays with the file. While another process makes it, SQLite
-/// says "busy" without the usual waiting.
+/// Switches the file to a write-ahead log, permanently. While another process does so, SQLite
+/// returns "busy" without its usual waiting.
 fn use_write_ahead_log(conn: &Connection, busy: Duration) -> rusqlite::Result<()> {
-    let give_up = Instant::now() + busy;
+    let deadline = Instant::now() + busy;
     loop {
         match conn.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())) {
-            Err(error) if sqlite::is_busy(&error) && Instant::now() < give_up => {
+            Err(error) if sqlite::is_busy(&error) && Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(5));
             }
             result => return result,
@@ -130,7 +108,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
-    const BUSY: Duration = Duration::from_secs(10);
+    const BUSY: Duration = Duration::from_mins(1);
     const ONE: Migration = Migration { number: 1, name: "one", sql: "CREATE TABLE one (x INTEGER) STRICT;" };
     const TWO: Migration = Migration { number: 2, name: "two", sql: "CREATE TABLE two (x INTEGER) STRICT;" };
 
@@ -153,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_added_later_is_pending_until_it_is_applied() {
+    fn a_new_migration_is_pending_until_applied() {
         let (_dir, path) = database();
         assert_eq!(migrate_sqlite_with(&[ONE], &path, BUSY, 1).unwrap(), [1]);
         let conn = sqlite::connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY, BUSY).unwrap();

@@ -1,4 +1,4 @@
-//! One connection: statements prepared once and run again and again, values bound, rows read.
+//! An ODBC connection: statements are prepared once, values are bound, rows are read.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,23 +12,24 @@ use odbc_api::{
 };
 
 use super::fault::db_error;
-use super::settings::{Dialect, OdbcSource};
+use super::settings::OdbcSource;
+use crate::dbagent::dialect::Dialect;
 use crate::dbagent::procedures::{DbError, Fault};
 use crate::dbagent::query::{Field, Kind, Procedure, QueryRecord, QueryStatement, Value};
 
 type Statements = Prepared<StatementConnection<SharedConnection<'static>>>;
 
-/// How often a call is begun again when it fell victim to another transaction.
+/// Retries of a call that was rolled back because of another transaction.
 const CONFLICTS_MAX: u32 = 8;
 
-/// A connection to a database server. It is one thread's at a time.
+/// Connection to a database server. It is used by one thread at a time.
 pub struct OdbcConnection {
-    /// `None` only while it is being closed.
+    /// `None` only while the connection is being closed.
     connection: Option<SharedConnection<'static>>,
-    /// By the statement's text.
+    /// Prepared statements by their text.
     prepared: HashMap<String, Statements>,
     query_timeout: Option<usize>,
-    /// Filled and emptied for each text that is read.
+    /// Buffer for the text being read.
     wide: Vec<u16>,
 }
 
@@ -39,20 +40,21 @@ impl std::fmt::Debug for OdbcConnection {
 }
 
 impl OdbcConnection {
-    /// Connects, and prepares nothing yet.
+    /// Connects, and sets the timeouts of the session.
     pub fn open(source: &OdbcSource) -> Result<Self, DbError> {
         let settings = source.dialect.session_settings(source);
         let mut connection =
             Self::connect(&source.place, source.connection_string.expose(), source.connect_timeout)?;
         connection.run(&source.place, &settings)?;
-        // PostgreSQL limits its statements itself; the driver would set that anew for each of them.
+        // PostgreSQL limits its statements itself, and its driver would set a timeout before each
+        // of them.
         if source.dialect == Dialect::MsSql {
             connection.query_timeout = Some((source.query_timeout.as_millis().div_ceil(1000)) as usize);
         }
         Ok(connection)
     }
 
-    /// Connects by a connection string.
+    /// Connects with a connection string.
     pub(super) fn connect(place: &str, string: &str, timeout: Duration) -> Result<Self, DbError> {
         let options = ConnectionOptions {
             login_timeout_sec: Some(timeout.as_secs().max(1) as u32),
@@ -60,10 +62,10 @@ impl OdbcConnection {
         };
         let failed = |error| {
             let DbError { fault, detail, .. } = db_error(place, &error);
-            // The driver manager has no state of its own for a library that it cannot load.
+            // The driver manager has no SQLSTATE for a library that it cannot load.
             let fault = if detail.contains("Can't open lib") { Fault::Driver } else { fault };
-            // Whatever else a driver says here, there is no connection. psqlodbc has one state for all reasons; those
-            // that no waiting mends are told by PostgreSQL's words.
+            // Any other error here means that there is no connection. psqlodbc has one SQLSTATE for
+            // all reasons, so permanent refusals are recognized by PostgreSQL's messages.
             let fault = match fault {
                 Fault::Lost | Fault::Refused if is_denial(&detail) => Fault::Denied,
                 Fault::Refused => Fault::Lost,
@@ -89,12 +91,12 @@ impl OdbcConnection {
     ) -> Result<T, DbError> {
         let gone = || DbError::new(Fault::Lost, place, "the connection is closed");
         let connection = self.connection.as_ref().ok_or_else(gone)?;
-        // Nobody panics with the lock held, and if: the connection is what it was.
+        // `body` does not panic, and a panic would leave the connection as it was.
         let connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
         body(&connection).map_err(|error| self::error(place, &connection, &error))
     }
 
-    /// What an error of one of our statements means.
+    /// Converts an error of one of this connection's statements.
     fn error(&self, place: &str, error: &odbc_api::Error) -> DbError {
         match &self.connection {
             Some(connection) => {
@@ -104,7 +106,7 @@ impl OdbcConnection {
         }
     }
 
-    /// Runs a statement as it is, for its effect. It has no parameters.
+    /// Runs a statement without parameters and discards its rows.
     pub fn run(&mut self, place: &str, sql: &str) -> Result<(), DbError> {
         self.with(place, |connection| {
             let Some(cursor) = connection.execute(sql, (), None)? else { return Ok(()) };
@@ -112,28 +114,28 @@ impl OdbcConnection {
         })
     }
 
-    /// Whether changes are committed one by one (as at the start), or by [`Self::commit`].
+    /// Turns autocommit on (the default) or off. While it is off, [`Self::commit`] commits.
     pub fn set_autocommit(&mut self, place: &str, is_on: bool) -> Result<(), DbError> {
         self.with(place, |connection| connection.set_autocommit(is_on))
     }
 
-    /// Commits what has been done since the last commit.
+    /// Commits the changes since the last commit.
     pub fn commit(&mut self, place: &str) -> Result<(), DbError> {
         self.with(place, Connection::commit)
     }
 
-    /// Undoes what has been done since the last commit.
+    /// Rolls back the changes since the last commit.
     pub fn rollback(&mut self, place: &str) -> Result<(), DbError> {
         self.with(place, Connection::rollback)
     }
 
-    /// What the database server calls itself.
+    /// Name of the database server's product.
     pub fn product(&mut self, place: &str) -> Result<String, DbError> {
         self.with(place, Connection::database_management_system_name)
     }
 
-    /// Calls a procedure. When it fell victim to another transaction, and so was undone, it is called again, a bounded
-    /// number of times.
+    /// Calls a procedure. A call that was rolled back because of another transaction is retried, up
+    /// to eight times.
     pub fn call(
         &mut self,
         dialect: Dialect,
@@ -148,7 +150,8 @@ impl OdbcConnection {
                 Err(error) if error.fault == Fault::Conflict && conflicts < CONFLICTS_MAX => {
                     conflicts += 1;
                     throng_core::metrics::DB_RETRIED.inc();
-                    // The others are to finish first; not all victims at the same moment.
+                    // Lets the other transaction finish; at random, so that victims do not collide
+                    // again.
                     let pause = rand::random_range(0.5..1.0) * f64::from(1 << conflicts);
                     std::thread::sleep(Duration::from_secs_f64(pause / 1000.0));
                 }
@@ -157,7 +160,7 @@ impl OdbcConnection {
         }
     }
 
-    /// The rows of a statement with these values bound.
+    /// Runs a statement with bound values. Returns its rows.
     pub fn rows<'v>(
         &mut self,
         place: &'static str,
@@ -167,13 +170,13 @@ impl OdbcConnection {
     ) -> Result<Vec<QueryRecord>, DbError> {
         let parameters: Vec<Box<dyn InputParameter>> = bindings.map(parameter).collect();
         self.prepare(place, text)?;
-        let (Some(prepared), wide) = (self.prepared.get_mut(text), &mut self.wide) else {
+        let Some(prepared) = self.prepared.get_mut(text) else {
             return Err(DbError::new(Fault::Refused, place, "the statement is not prepared"));
         };
         let rows = match prepared.execute(&parameters[..]) {
             Ok(Some(mut cursor)) => {
-                let rows = read(&mut cursor, place, columns, wide);
-                // What is left is discarded, in any case: the statement is to be run again.
+                let rows = read(&mut cursor, place, columns, &mut self.wide);
+                // The cursor is closed even after an error, so that the statement can run again.
                 let ended = end(cursor);
                 rows.and_then(|rows| ended.map(|()| rows))
             }
@@ -183,7 +186,7 @@ impl OdbcConnection {
         rows.map_err(|error| self.error(place, &error))
     }
 
-    /// Runs a statement with these values bound; says how many rows it changed.
+    /// Runs a statement with bound values. Returns the number of rows that it changed.
     pub(super) fn execute<'v>(
         &mut self,
         place: &'static str,
@@ -205,14 +208,14 @@ impl OdbcConnection {
         let prepared = connection.into_prepared(text);
         let mut prepared = prepared.map_err(|error| self.error(place, &error))?;
         if let Some(seconds) = self.query_timeout {
-            // A driver that cannot is no reason not to run: the server has limits of its own.
+            // A driver without such a timeout will do: the server has limits of its own.
             let _ = prepared.set_query_timeout_sec(seconds);
         }
         self.prepared.insert(text.to_owned(), prepared);
         Ok(())
     }
 
-    /// Disconnects. Dropping it does the same, but cannot say what went wrong.
+    /// Disconnects. Dropping the connection does the same without reporting errors.
     pub fn close(mut self) -> Result<(), DbError> {
         self.disconnect()
     }
@@ -222,17 +225,17 @@ impl OdbcConnection {
         let Some(connection) = self.connection.take() else { return Ok(()) };
         let Some(connection) = Arc::into_inner(connection) else { return Ok(()) };
         let connection = connection.into_inner().unwrap_or_else(PoisonError::into_inner);
-        // `Connection` panics when it is dropped and cannot disconnect, which a server that went away can
-        // bring about; its handle does not.
+        // `Connection` panics on drop if it cannot disconnect, for example from a server that has
+        // gone away; its handle does not.
         let mut handle = connection.into_handle();
         let mut disconnected = handle.disconnect().into_result(&handle);
         if disconnected.is_err() {
-            // With a transaction open.
+            // A transaction is open.
             let _ = handle.rollback().into_result(&handle);
             disconnected = handle.disconnect().into_result(&handle);
         }
         disconnected.map_err(|error| {
-            // A handle that is still connected cannot be freed. Its memory is lost; the process goes on.
+            // A connected handle cannot be freed. Leaks its memory and lets the process go on.
             std::mem::forget(handle);
             db_error("disconnect", &error)
         })
@@ -247,8 +250,8 @@ impl Drop for OdbcConnection {
     }
 }
 
-/// What an error means. Drivers do not always have a state of their own for a connection that has just been cut,
-/// but they know that it is dead.
+/// Converts an error. Drivers do not always have an SQLSTATE for a connection that has just been
+/// cut, but report it as dead.
 fn error(place: &str, connection: &Connection<'_>, error: &odbc_api::Error) -> DbError {
     let error = db_error(place, error);
     if error.fault == Fault::Refused && connection.is_dead().unwrap_or(false) {
@@ -257,17 +260,18 @@ fn error(place: &str, connection: &Connection<'_>, error: &odbc_api::Error) -> D
     error
 }
 
-/// Whether a refused connection will be refused again.
+/// Returns true if a retry of a refused connection would be refused too.
 fn is_denial(message: &str) -> bool {
     let words = ["authentication failed", "no pg_hba.conf entry", "no password supplied"];
     let is_absent = |what: &str| message.contains(what) && message.contains("\" does not exist");
     words.iter().any(|words| message.contains(words)) || is_absent("database \"") || is_absent("role \"")
 }
 
-/// How a procedure is called.
+/// Returns the text of a procedure's call.
 pub(super) fn call_text(dialect: Dialect, procedure: &Procedure) -> String {
     let marks = vec!["?"; procedure.parameters.len()].join(", ");
-    let (schema, name) = (dialect.schema(), procedure.name);
+    let schema = dialect.schema();
+    let name = procedure.name;
     match dialect {
         Dialect::Postgres => format!("SELECT * FROM {schema}.{name}({marks})"),
         Dialect::MsSql if procedure.parameters.is_empty() => format!("{{CALL {schema}.{name}}}"),
@@ -275,8 +279,9 @@ pub(super) fn call_text(dialect: Dialect, procedure: &Procedure) -> String {
     }
 }
 
-/// Text is bound as UTF-16 with the length of the parameter, not of the value: so all calls of
-/// a procedure have one type, and one plan on the server. As narrow text it would depend on character sets.
+/// Binds a value. Text is bound as UTF-16 with the length of the parameter, so that all calls of a
+/// procedure have the same types and one plan on the server. Narrow text would depend on character
+/// sets.
 fn parameter((value, kind): (Value<'_>, Kind)) -> Box<dyn InputParameter> {
     match (value, kind) {
         (Value::Number(number), Kind::Small) => {
@@ -331,7 +336,7 @@ fn field(
     })
 }
 
-/// Closes a cursor. Dropping it would panic where a driver objects.
+/// Closes a cursor. Dropping it would panic if the driver returns an error.
 fn end<S: Statement>(cursor: CursorImpl<S>) -> Result<(), odbc_api::Error> {
     let mut statement = cursor.into_stmt();
     statement.close_cursor().into_result(&statement)

@@ -1,8 +1,8 @@
-//! Where drivers are.
+//! Finds the driver's shared library.
 //!
-//! A driver is a shared library that the driver manager loads by its path. Debian's odbcinst.ini names
-//! drivers by bare file names, in a folder that the loader does not look into; so
-//! the path is found here, and where there is none, the error says where it was looked for.
+//! The driver manager loads a driver by its path. Debian's odbcinst.ini names drivers by bare file
+//! names in a folder that the loader does not search, so this module finds the path. If there is
+//! none, the error lists the places searched.
 
 use std::env;
 use std::fs;
@@ -10,33 +10,33 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// There is no such driver.
+/// Error of [`find_driver`]: there is no such driver.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "there is no ODBC driver {wanted}. Looked for: {}. {packages}, or set odbc.driver to the path of one",
+    "there is no ODBC driver {wanted}. Looked for: {}. {packages}, or set odbc.driver to the path of a driver",
     tried.join(", ")
 )]
 pub struct DriverError {
-    /// What was wanted.
+    /// Names of the wanted drivers.
     pub wanted: String,
-    /// Where it was looked for: entries of odbcinst.ini, and files.
+    /// Places searched: entries of odbcinst.ini, and files.
     pub tried: Vec<String>,
-    /// The packages that have one.
+    /// Advice on packages that contain a driver.
     pub packages: &'static str,
 }
 
-/// Where this system keeps what concerns drivers.
+/// Places where a system keeps drivers.
 #[derive(Debug, Clone)]
 pub struct Places {
-    /// Files that name drivers.
+    /// Files that name drivers (odbcinst.ini).
     pub registries: Vec<PathBuf>,
     /// Folders with drivers.
     pub folders: Vec<PathBuf>,
 }
 
 impl Places {
-    /// Those of distributions and of Microsoft, and what ODBC's environment variables say (`ODBCSYSINI`, a folder;
-    /// `ODBCINSTINI`, a file).
+    /// Returns the places of Linux distributions and of Microsoft's packages, and those of ODBC's
+    /// environment variables (`ODBCSYSINI`, a folder; `ODBCINSTINI`, a file).
     pub fn of_system() -> Self {
         let mut registries = Vec::new();
         let folder = env::var_os("ODBCSYSINI").map(PathBuf::from);
@@ -64,8 +64,8 @@ impl Places {
     }
 }
 
-/// The path of the first driver that is there, of those called `names`: names in odbcinst.ini, names of files in the usual
-/// folders, or paths. `packages` is what the error tells to install.
+/// Returns the path of the first driver found. Each of `names` is a name in odbcinst.ini, the name
+/// of a file in one of the folders, or a path. `packages` is the advice in the error.
 pub fn find_driver(names: &[&str], places: &Places, packages: &'static str) -> Result<PathBuf, DriverError> {
     let mut tried = Vec::new();
     for name in names {
@@ -122,14 +122,15 @@ fn note(tried: &mut Vec<String>, place: &impl ToString) {
     }
 }
 
-/// What an odbcinst.ini says of a driver: the `Driver` (or `Driver64`) of its section.
+/// Returns the driver of a section of odbcinst.ini: the value of `Driver64`, or else of `Driver`.
 fn driver_entry(text: &str, name: &str) -> Option<String> {
     let lines = text.lines().map(str::trim);
     let section = lines.skip_while(|line| !is_section(line, name)).skip(1);
     let entries = section.take_while(|line| !line.starts_with('[')).filter_map(|line| line.split_once('='));
     let mut found = None;
     for (key, value) in entries {
-        let (key, value) = (key.trim(), value.trim());
+        let key = key.trim();
+        let value = value.trim();
         if key.eq_ignore_ascii_case("driver64") && !value.is_empty() {
             return Some(value.to_owned());
         }
@@ -153,7 +154,7 @@ mod tests {
                             [Other]\nDriver=/opt/other.so\nDriver64=other64.so\n[Empty]\nDriver=\n";
 
     #[test]
-    fn registries_are_read() {
+    fn sections_of_odbcinst_are_read() {
         let check = |name, expected: Option<&str>| {
             assert_eq!(driver_entry(REGISTRY, name).as_deref(), expected, "{name}");
         };
@@ -168,7 +169,8 @@ mod tests {
     #[test]
     fn drivers_are_found_by_name_file_and_path() {
         let dir = tempfile::tempdir().unwrap();
-        let (registry, folder) = (dir.path().join("odbcinst.ini"), dir.path().join("lib"));
+        let registry = dir.path().join("odbcinst.ini");
+        let folder = dir.path().join("lib");
         fs::create_dir(&folder).unwrap();
         fs::write(&registry, REGISTRY).unwrap();
         let path = folder.join("some.so");
@@ -181,9 +183,10 @@ mod tests {
         assert_eq!(find(&["some.so"]).unwrap(), path);
         assert_eq!(find(&[path.to_str().unwrap()]).unwrap(), path);
         let error = find(&["Other", "absent"]).unwrap_err().to_string();
-        for told in ["absent.ini", "lib/other64.so", "[absent] in ", "install it", "\"Other\" or \"absent\""]
+        for expected in
+            ["absent.ini", "lib/other64.so", "[absent] in ", "install it", "\"Other\" or \"absent\""]
         {
-            assert!(error.contains(told), "{told}: {error}");
+            assert!(error.contains(expected), "{expected}: {error}");
         }
     }
 }

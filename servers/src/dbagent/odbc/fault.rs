@@ -1,17 +1,17 @@
-//! What an ODBC error means.
+//! Converts ODBC errors to typed faults.
 
 use odbc_api::Error;
 use odbc_api::handles::Record;
 
 use crate::dbagent::procedures::{DbError, Fault};
 
-/// The typed fault of an ODBC error at a place.
+/// Converts an ODBC error at a place.
 pub(super) fn db_error(place: &str, error: &Error) -> DbError {
     match record_of(error) {
         Some(record) => {
             let state = record.state.as_str();
             let message = String::from_utf16_lossy(&record.message);
-            // One line, whatever the database makes of it.
+            // Errors are logged on one line.
             let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
             let fault = if record.native_error == BABELFISH_UNMAPPED {
                 fault_of_babelfish(&message)
@@ -25,14 +25,15 @@ pub(super) fn db_error(place: &str, error: &Error) -> DbError {
             Error::FailedAllocatingEnvironment | Error::UnsupportedOdbcApiVersion(_) => {
                 DbError::new(Fault::Driver, place, error)
             }
-            // A driver that fails without a word has lost its connection more often than not.
+            // A failure without diagnostics is a lost connection more often than not.
             Error::NoDiagnostics { .. } => DbError::new(Fault::Lost, place, error),
             _ => DbError::new(Fault::Refused, place, error),
         },
     }
 }
 
-/// Babelfish has SQL Server's numbers for the errors that it knows, and this one, with PostgreSQL's words, for all others.
+/// Native error of Babelfish for all errors without a number of SQL Server's. Their messages are
+/// PostgreSQL's.
 const BABELFISH_UNMAPPED: i32 = 33_557_097;
 
 fn fault_of_babelfish(message: &str) -> Fault {
@@ -60,13 +61,14 @@ fn record_of(error: &Error) -> Option<&Record> {
     }
 }
 
-/// By SQLSTATE (ODBC's, and PostgreSQL's own, which psqlodbc passes on), and by SQL Server's number where
-/// the state says nothing.
+/// Returns the fault of an SQLSTATE (ODBC's, and PostgreSQL's own, which psqlodbc passes on), or of
+/// SQL Server's error number where the SQLSTATE is unspecific.
 fn fault_of(state: &str, native: i32) -> Fault {
     match native {
-        // Deadlock victim; snapshot and optimistic conflicts; what our procedures throw when rows came and went too often.
+        // Deadlock victim; the procedures' own error for rows that come and go; snapshot and
+        // optimistic conflicts.
         1205 | 50_001 | 3960 | 41302 | 41305 | 41325 => return Fault::Conflict,
-        // Lock request time out.
+        // Lock request timeout.
         1222 => return Fault::Busy,
         // No such procedure; no such table.
         2812 | 208 => return Fault::Schema,
@@ -84,7 +86,7 @@ fn fault_of(state: &str, native: i32) -> Fault {
     }
     match state {
         "40001" | "40P01" => Fault::Conflict,
-        // Lock and statement time-outs: the statement was undone.
+        // Lock and statement timeouts: the statement was rolled back.
         "HYT00" | "55P03" | "57014" | "S1T00" => Fault::Busy,
         "HYT01" => Fault::Lost,
         "25006" => Fault::ReadOnly,
@@ -95,7 +97,8 @@ fn fault_of(state: &str, native: i32) -> Fault {
         "53100" | "54000" => Fault::Full,
         "XX001" | "XX002" => Fault::Damaged,
         _ => match state.get(..2) {
-            // Connections; what an operator or a crash did to the server (57P01 to 57P05); no room for connections.
+            // Connection errors; shutdown, crash or an operator's intervention (57P01 to 57P05);
+            // too many connections.
             Some("08" | "57" | "53") => Fault::Lost,
             _ => Fault::Refused,
         },
@@ -107,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn babelfish_is_taken_by_its_words() {
+    fn babelfish_errors_are_classified_by_message() {
         for (message, expected) in [
             ("[FreeTDS][SQL Server]relation \"x_dbo.schema_migrations\" does not exist", Fault::Schema),
             ("[FreeTDS][SQL Server]permission denied for procedure p_online_claim", Fault::Denied),
@@ -119,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn states_and_numbers_are_told_apart() {
+    fn errors_are_classified_by_sqlstate_and_number() {
         for (state, native, expected) in [
             ("40001", 0, Fault::Conflict),
             ("40P01", 0, Fault::Conflict),

@@ -1,4 +1,4 @@
-//! Where the database is and how it is talked to, from the configuration.
+//! The database server of the configuration: driver, connection string and timeouts.
 
 use std::fmt::Write;
 use std::fs;
@@ -6,39 +6,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use odbc_api::escape_attribute_value;
-use throng_core::config::{Config, Engine, Odbc, Secret};
+use throng_core::config::{Config, Odbc, Secret};
 
 use super::driver::{Places, find_driver};
+use crate::dbagent::dialect::Dialect;
 use crate::dbagent::procedures::{DbError, Fault};
 
-/// Which SQL a database speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    /// PostgreSQL.
-    Postgres,
-    /// T-SQL.
-    MsSql,
-}
-
 impl Dialect {
-    /// The dialect of an engine; the embedded one has none here.
-    pub fn of(engine: Engine) -> Option<Self> {
-        match engine {
-            Engine::Sqlite => None,
-            Engine::Postgres => Some(Self::Postgres),
-            Engine::MsSql => Some(Self::MsSql),
-        }
-    }
-
-    /// The schema that everything is in.
-    pub fn schema(self) -> &'static str {
-        match self {
-            Self::Postgres => "throng",
-            Self::MsSql => "dbo",
-        }
-    }
-
-    /// Names of drivers, in the order of preference.
+    /// Names of drivers, in order of preference.
     fn drivers(self) -> &'static [&'static str] {
         match self {
             Self::Postgres => &["PostgreSQL Unicode", "psqlodbcw.so"],
@@ -67,11 +42,12 @@ impl Dialect {
         }
     }
 
-    /// What is set for a session as soon as it stands.
+    /// Statements that set up a new session.
     pub(super) fn session_settings(self, source: &OdbcSource) -> String {
-        let (query, lock) = (source.query_timeout.as_millis(), source.lock_timeout.as_millis());
+        let query = source.query_timeout.as_millis();
+        let lock = source.lock_timeout.as_millis();
         match self {
-            // A server that has lost its client notices while a statement runs, and gives its locks back.
+            // A server that has lost its client notices during a statement, and releases its locks.
             Self::Postgres => format!(
                 "SET statement_timeout = {query}; SET lock_timeout = {lock}; \
                  SET idle_in_transaction_session_timeout = 60000"
@@ -81,14 +57,14 @@ impl Dialect {
     }
 }
 
-/// A database and the way to it.
+/// A database server and the settings to connect to it.
 #[derive(Debug, Clone)]
 pub struct OdbcSource {
-    /// What it speaks.
+    /// Dialect of the server.
     pub dialect: Dialect,
-    /// For the driver manager.
+    /// Connection string for the driver manager.
     pub(super) connection_string: Secret,
-    /// What the database is called in messages; without the password.
+    /// Name of the database in messages, without the password.
     pub place: String,
     pub(super) connect_timeout: Duration,
     pub(super) query_timeout: Duration,
@@ -96,7 +72,7 @@ pub struct OdbcSource {
 }
 
 impl OdbcSource {
-    /// The database that the configuration leads to, in the dialect of `dbagent.engine`.
+    /// Reads the server's settings from the configuration.
     pub fn new(config: &Config, dialect: Dialect) -> Result<Self, DbError> {
         let odbc = &config.odbc;
         let (connection_string, place) = if odbc.connection_string.is_empty() {
@@ -123,11 +99,11 @@ impl OdbcSource {
 }
 
 impl OdbcSource {
-    /// The same, with time for whatever an operator has it do.
+    /// Returns a copy with timeouts long enough for an operator's commands.
     #[must_use]
-    pub fn unhurried(&self) -> Self {
-        let patience = Duration::from_mins(1);
-        Self { connect_timeout: patience, query_timeout: patience, lock_timeout: patience, ..self.clone() }
+    pub fn with_long_timeouts(&self) -> Self {
+        let timeout = Duration::from_mins(1);
+        Self { connect_timeout: timeout, query_timeout: timeout, lock_timeout: timeout, ..self.clone() }
     }
 }
 
@@ -142,7 +118,8 @@ fn driver(name: &str, dialect: Dialect) -> Result<String, DbError> {
     Ok(path.to_string_lossy().into_owned())
 }
 
-/// A connection string from the single keys. Drivers of one engine do not agree on all names.
+/// Composes the connection string from single keys. Drivers of one engine differ in the names of
+/// attributes.
 fn composed(odbc: &Odbc, dialect: Dialect, driver: &str, password: &Secret) -> Secret {
     let mut text = String::new();
     let mut add = |key: &str, value: &str| {
@@ -150,7 +127,8 @@ fn composed(odbc: &Odbc, dialect: Dialect, driver: &str, password: &Secret) -> S
         let _ = write!(text, "{key}={};", escape_attribute_value(value));
     };
     add("Driver", driver);
-    let (server, port) = (odbc.server.as_str(), port(odbc, dialect).to_string());
+    let server = odbc.server.as_str();
+    let port = port(odbc, dialect).to_string();
     let is_freetds = driver.contains("tdsodbc");
     if dialect == Dialect::MsSql && !is_freetds {
         add("Server", &format!("{server},{port}"));
@@ -171,14 +149,14 @@ fn composed(odbc: &Odbc, dialect: Dialect, driver: &str, password: &Secret) -> S
     Secret::new(text)
 }
 
-/// The connection string with the driver's path for its name.
+/// Replaces the driver's name in a connection string by its path.
 fn with_driver_path(text: &str, dialect: Dialect) -> Result<Secret, DbError> {
     let attribute = |part: &str| {
         let (key, value) = part.split_once('=')?;
         key.trim().eq_ignore_ascii_case("driver").then(|| value.trim().trim_matches(['{', '}']).to_owned())
     };
     let mut parts: Vec<String> = Vec::new();
-    // A `;` within braces is part of a value.
+    // A `;` in braces is part of a value.
     let mut depth = 0_u32;
     let pieces = text.split_inclusive(|c| {
         match c {
@@ -198,7 +176,7 @@ fn with_driver_path(text: &str, dialect: Dialect) -> Result<Secret, DbError> {
     Ok(Secret::new(parts.join(";")))
 }
 
-/// A password's file has one line.
+/// Reads a password file, which has one line.
 fn read_password(path: &Path) -> Result<Secret, DbError> {
     let place = path.display().to_string();
     let text = fs::read_to_string(path).map_err(|error| DbError::new(Fault::Denied, &place, error))?;
@@ -207,7 +185,7 @@ fn read_password(path: &Path) -> Result<Secret, DbError> {
         use std::os::unix::fs::PermissionsExt;
         let mode = fs::metadata(path).map(|file| file.permissions().mode()).unwrap_or_default();
         if mode & 0o077 != 0 {
-            let why = format!("others can read the password in it: chmod 600 {place}");
+            let why = format!("other users can read the password in this file: chmod 600 {place}");
             return Err(DbError::new(Fault::Denied, place, why));
         }
     }
@@ -220,7 +198,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn strings_are_made_from_keys() {
+    fn connection_strings_are_composed_from_keys() {
         let odbc = Odbc {
             server: "db.example".into(),
             user: "throng".into(),
@@ -267,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_file_is_its_owners_alone() {
+    fn a_password_file_must_be_private() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("password");
         fs::write(&path, "geheim 비밀\n").unwrap();

@@ -1,5 +1,5 @@
-//! SQLite through its ODBC driver. It has no stored procedures, so the statements of the embedded one run here:
-//! it shows that nothing in this module is one driver's.
+//! SQLite through its ODBC driver, with the statements of the embedded SQLite. Tests use it to hold
+//! the ODBC layer against a second driver.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,14 +10,15 @@ use crate::dbagent::procedures::{DbError, Fault};
 use crate::dbagent::query::{Kind, QueryRecord, Value};
 use crate::dbagent::sqlite::{Durability, SqliteProcedures, Statements};
 
-/// A connection to an SQLite file through its driver.
+/// Connection to an SQLite file through its ODBC driver.
 #[derive(Debug)]
 pub struct SqliteDriver {
     connection: OdbcConnection,
     place: &'static str,
 }
 
-/// Opens the file at `path`, which has had all migrations, through SQLite's ODBC driver. A statement waits `busy` for others.
+/// Opens the file at `path` through SQLite's ODBC driver. The file must have all migrations. A
+/// statement waits up to `busy` for other writers.
 pub fn connect_sqlite(path: &Path, busy: Duration) -> Result<SqliteProcedures<SqliteDriver>, DbError> {
     let place = path.display().to_string();
     let driver = find_driver(&["SQLite3"], &Places::of_system(), "Install it (Debian: libsqliteodbc)")
@@ -31,7 +32,7 @@ pub fn connect_sqlite(path: &Path, busy: Duration) -> Result<SqliteProcedures<Sq
     Ok(SqliteProcedures(SqliteDriver { connection, place: "SQLite" }))
 }
 
-/// Each value with the kind that it shows itself.
+/// Pairs each value with the type that its variant implies.
 fn bindings<'v>(arguments: &[Value<'v>]) -> impl Iterator<Item = (Value<'v>, Kind)> {
     arguments.iter().map(|value| match value {
         Value::Number(_) => (*value, Kind::Number),
@@ -65,15 +66,15 @@ impl Statements for SqliteDriver {
         body: impl FnOnce(&mut Self) -> Result<T, DbError>,
     ) -> Result<T, DbError> {
         self.at(procedure).connection.run(procedure, "BEGIN IMMEDIATE")?;
-        let done = body(self).and_then(|value| {
+        let result = body(self).and_then(|value| {
             self.connection.run(procedure, "COMMIT")?;
             Ok(value)
         });
-        if done.is_err() {
-            // What went wrong is known already; some errors have rolled back by themselves.
+        if result.is_err() {
+            // The first error is the one to report, and some errors have rolled back by themselves.
             let _ = self.connection.run(procedure, "ROLLBACK");
         }
-        done
+        result
     }
 
     fn close(self) -> Result<(), DbError> {

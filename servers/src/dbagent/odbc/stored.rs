@@ -5,8 +5,8 @@ use std::fmt::Write;
 use throng_core::wire::packets::{Character, Claim};
 
 use super::connection::OdbcConnection;
-use super::settings::{Dialect, OdbcSource};
-use crate::dbagent::migrate;
+use super::settings::OdbcSource;
+use crate::dbagent::dialect::Dialect;
 use crate::dbagent::procedures::{
     Account, AccountInsert, CharacterInsert, DbError, Fault, Held, HeldList, Holder, NewAccount,
     NewCharacter, OnlineClaim, Procedures, Transfer,
@@ -18,8 +18,9 @@ use crate::dbagent::query::procedures::{
 use crate::dbagent::query::{
     LIST_CLAIMS, Procedure, QueryRecord, QueryStatement, Value, from_ms, to_bits, to_ms,
 };
+use crate::dbagent::schema::{self, Recorded};
 
-/// The procedures of a database server, over one connection.
+/// The procedures of a database server over one connection.
 #[derive(Debug)]
 pub struct Stored {
     connection: OdbcConnection,
@@ -27,11 +28,11 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Connects, and checks that the database has had all migrations and no others.
+    /// Connects. The database must have all migrations and no others.
     pub fn connect(source: &OdbcSource) -> Result<Self, DbError> {
         let mut stored = Self::connect_unchecked(source)?;
-        let recorded = stored.schema()?;
-        match migrate::pending(&source.place, migrate::known(source.dialect), &recorded) {
+        let recorded = stored.migrations()?;
+        match schema::pending(&source.place, schema::known(source.dialect), &recorded) {
             Ok([]) => Ok(stored),
             Ok(some) => {
                 let detail = format!("{} migrations are pending", some.len());
@@ -41,23 +42,23 @@ impl Stored {
         }
     }
 
-    /// Connects to whatever is there.
+    /// Connects without checking the migrations.
     pub fn connect_unchecked(source: &OdbcSource) -> Result<Self, DbError> {
         Ok(Self { connection: OdbcConnection::open(source)?, dialect: source.dialect })
     }
 
-    /// The connection, for what is no procedure.
+    /// The connection, for statements other than procedures.
     pub fn connection(&mut self) -> &mut OdbcConnection {
         &mut self.connection
     }
 
-    /// `p_Schema_Select`: the migrations that the database has had.
-    pub fn schema(&mut self) -> Result<Vec<migrate::Recorded>, DbError> {
+    /// `p_Schema_Select`: returns the recorded migrations.
+    pub fn migrations(&mut self) -> Result<Vec<Recorded>, DbError> {
         let rows = self.call(&SCHEMA_SELECT, &[])?;
-        rows.iter().map(migrate::Recorded::read).collect()
+        rows.iter().map(Recorded::read).collect()
     }
 
-    /// Calls a procedure with these arguments.
+    /// Calls a procedure.
     pub fn call(
         &mut self,
         procedure: &'static Procedure,
@@ -66,22 +67,22 @@ impl Stored {
         self.connection.call(self.dialect, &QueryStatement::new(procedure, arguments))
     }
 
-    /// The one row of a procedure that always has one.
+    /// Calls a procedure that always returns one row.
     fn one(
         &mut self,
         procedure: &'static Procedure,
         arguments: &[Value<'_>],
     ) -> Result<QueryRecord, DbError> {
         let rows = self.call(procedure, arguments)?;
-        let none = || DbError::new(Fault::BadRecord, procedure.name, "it returned no row");
+        let none = || DbError::new(Fault::BadRecord, procedure.name, "the procedure returned no row");
         rows.into_iter().next().ok_or_else(none)
     }
 
-    /// What a procedure's result code stands for.
+    /// Returns the meaning of a row's result code.
     fn result<T: Clone, const N: usize>(row: &QueryRecord, meanings: &[T; N]) -> Result<T, DbError> {
         let code = row.number(0)?;
         let meaning = usize::try_from(code).ok().and_then(|code| meanings.get(code)).cloned();
-        meaning.ok_or_else(|| row.impossible(format!("there is no result {code}")))
+        meaning.ok_or_else(|| row.bad_record(format!("there is no result {code}")))
     }
 }
 
@@ -154,7 +155,7 @@ impl Procedures for Stored {
                 time(now_ms),
             ],
         )?;
-        let displaced = Held::read(claim.account, row.optional(1)?, row.optional(2)?);
+        let displaced = Held::read(claim.account, row.optional_number(1)?, row.optional_number(2)?);
         Self::result(
             &row,
             &[OnlineClaim::Claimed { displaced }, OnlineClaim::AlreadyOnline, OnlineClaim::NoLease],
@@ -180,8 +181,9 @@ impl Procedures for Stored {
         now_ms: u64,
         lease_until_ms: u64,
     ) -> Result<Vec<Claim>, DbError> {
-        let (instance, number_of_list) = (number(list.holder.instance), number(list.number));
-        // The pages change nothing but what is noted for this list, and may be sent again.
+        let instance = number(list.holder.instance);
+        let list_number = number(list.number);
+        // A page only adds to the rows noted for this list, so it may be sent again.
         let mut page = String::new();
         for claims in list.claims.chunks(LIST_CLAIMS) {
             page.clear();
@@ -189,14 +191,14 @@ impl Procedures for Stored {
                 // Writing to a String cannot fail.
                 let _ = write!(page, "{:>20}{:>20}", to_bits(claim.account), to_bits(claim.id));
             }
-            self.one(&ONLINE_LIST, &[instance, number_of_list, Value::Text(&page), time(now_ms)])?;
+            self.one(&ONLINE_LIST, &[instance, list_number, Value::Text(&page), time(now_ms)])?;
         }
         let rows = self.call(
             &ONLINE_SYNC,
             &[
                 instance,
                 number(list.holder.agent),
-                number_of_list,
+                list_number,
                 flag(list.is_first),
                 time(now_ms),
                 time(lease_until_ms),
@@ -207,7 +209,7 @@ impl Procedures for Stored {
             match row.number(0)? {
                 0 => {}
                 1 => conflicts.push(Claim { account: row.bits(1)?, id: row.bits(2)? }),
-                code => return Err(row.impossible(format!("there is no result {code}"))),
+                code => return Err(row.bad_record(format!("there is no result {code}"))),
             }
         }
         Ok(conflicts)

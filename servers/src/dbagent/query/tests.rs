@@ -1,4 +1,4 @@
-//! The table of procedures is that of sql/README.md, and what the files in sql/ declare.
+//! Compares the table of procedures with sql/README.md and with the declarations in sql/.
 
 use super::*;
 use std::fs;
@@ -14,7 +14,7 @@ fn names(list: &[(&'static str, Kind)]) -> Vec<&'static str> {
 }
 
 #[test]
-fn the_document_has_the_table() {
+fn the_readme_lists_all_procedures() {
     let readme = sql("README.md");
     for procedure in procedures::ALL {
         let row = readme.lines().find(|line| line.starts_with(&format!("| `{}` |", procedure.name)));
@@ -30,7 +30,7 @@ fn the_document_has_the_table() {
     assert_eq!(rows, procedures::ALL.len());
 }
 
-/// The text between the first `(` after `start` and the `)` that closes it.
+/// Returns the text between the first `(` after `start` and its closing `)`.
 fn parenthesis<'t>(text: &'t str, start: &str) -> &'t str {
     let from = text.find(start).unwrap_or_else(|| panic!("there is no {start:?}")) + start.len();
     let open = from + text[from..].find('(').unwrap();
@@ -42,7 +42,7 @@ fn parenthesis<'t>(text: &'t str, start: &str) -> &'t str {
     &text[open + 1..open + close.unwrap()]
 }
 
-/// Names and types of a declaration's items, split at commas that are not in parentheses.
+/// Returns names and types of the items of a declaration, split at commas outside of parentheses.
 fn items(text: &str) -> Vec<(String, String)> {
     let mut depth = 0;
     let parts = text.split(|c| {
@@ -59,7 +59,7 @@ fn items(text: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn postgres_declares_the_same() {
+fn postgres_declares_all_procedures() {
     let text = sql("postgres/003_procedures.sql");
     let kind = |kind: Kind| match kind {
         Kind::Number => "bigint",
@@ -84,7 +84,7 @@ fn postgres_declares_the_same() {
 }
 
 #[test]
-fn sql_server_declares_the_same() {
+fn sql_server_declares_and_grants_all_procedures() {
     let text = sql("mssql/003_procedures.sql");
     let role = sql("mssql/agent_role.sql");
     for procedure in procedures::ALL {
@@ -107,9 +107,12 @@ fn sql_server_declares_the_same() {
 }
 
 #[test]
-fn a_record_says_what_is_wrong_with_it() {
+fn the_error_of_a_record_names_column_and_type() {
     let record = QueryRecord::new("p_X", vec![Field::Number(-1), Field::Null, Field::Text("x".into())]);
-    assert_eq!((record.bits(0), record.optional(1), record.text(2)), (Ok(u64::MAX), Ok(None), Ok("x")));
+    assert_eq!(
+        (record.bits(0), record.optional_number(1), record.text(2)),
+        (Ok(u64::MAX), Ok(None), Ok("x"))
+    );
     for (error, told) in [
         (record.number(1).unwrap_err(), "column 2 should be a number and is NULL"),
         (record.number(2).unwrap_err(), "column 3 should be a number and is a text"),
@@ -122,7 +125,7 @@ fn a_record_says_what_is_wrong_with_it() {
 }
 
 #[test]
-fn a_bound_text_is_not_shown() {
+fn debug_output_hides_bound_text() {
     let statement = QueryStatement::new(&procedures::ACCOUNT_SELECT, &[Value::Text("geheim")]);
     let shown = format!("{statement:?}");
     assert!(shown.contains("p_AccountData_Select") && !shown.contains("geheim"), "{shown}");

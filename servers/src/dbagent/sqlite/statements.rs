@@ -1,5 +1,5 @@
-//! The procedures in SQLite's SQL. SQLite has no stored procedures: the statements stand here, and run on
-//! whatever can run them, the embedded library or an ODBC driver.
+//! The procedures as statements in SQLite's SQL, which has no stored procedures. [`Statements`]
+//! runs them on the embedded library or through an ODBC driver.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use crate::dbagent::procedures::{
 };
 use crate::dbagent::query::{Kind, QueryRecord, Value, from_ms, to_bits, to_ms};
 
-/// What a commit has to survive.
+/// Event that a commit has to survive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// A power cut: accounts and characters.
@@ -22,10 +22,10 @@ pub enum Durability {
 
 /// Runs SQLite's statements over one connection.
 pub trait Statements: Send {
-    /// Says which procedure the statements that follow belong to: errors name it.
+    /// Sets the procedure that errors of the following statements name.
     fn at(&mut self, procedure: &'static str) -> &mut Self;
 
-    /// The rows of a query, with columns of these kinds.
+    /// Returns the rows of a query with columns of these types.
     fn rows(
         &mut self,
         sql: &'static str,
@@ -33,7 +33,7 @@ pub trait Statements: Send {
         columns: &[Kind],
     ) -> Result<Vec<QueryRecord>, DbError>;
 
-    /// Runs a statement without rows; says how many it changed.
+    /// Runs a statement without rows. Returns the number of rows that it changed.
     fn execute(&mut self, sql: &'static str, arguments: &[Value<'_>]) -> Result<usize, DbError>;
 
     /// Runs `body` in a transaction that holds the write lock from its start.
@@ -47,7 +47,7 @@ pub trait Statements: Send {
     /// Closes the connection.
     fn close(self) -> Result<(), DbError>;
 
-    /// The one row of a query, or none.
+    /// Returns the first row of a query, if any.
     fn row(
         &mut self,
         sql: &'static str,
@@ -57,19 +57,19 @@ pub trait Statements: Send {
         Ok(self.rows(sql, arguments, columns)?.into_iter().next())
     }
 
-    /// The number in the row of a query that has one.
-    fn existing(&mut self, sql: &'static str, arguments: &[Value<'_>]) -> Result<QueryRecord, DbError> {
-        let none = || DbError::new(Fault::BadRecord, "SQLite", "a row that was just written is not there");
+    /// Returns the row, one number, of a query that must have one.
+    fn required_row(&mut self, sql: &'static str, arguments: &[Value<'_>]) -> Result<QueryRecord, DbError> {
+        let none = || DbError::new(Fault::BadRecord, "SQLite", "a row that was just written is missing");
         self.row(sql, arguments, &[Kind::Number])?.ok_or_else(none)
     }
 
-    /// Whether a query has a row. It selects 1.
+    /// Returns true if the query, which selects 1, has a row.
     fn exists(&mut self, sql: &'static str, arguments: &[Value<'_>]) -> Result<bool, DbError> {
         Ok(self.row(sql, arguments, &[Kind::Number])?.is_some())
     }
 }
 
-/// [`Procedures`] by SQLite's statements.
+/// [`Procedures`] implemented by SQLite's statements.
 #[derive(Debug)]
 pub struct SqliteProcedures<S>(pub S);
 
@@ -116,7 +116,7 @@ impl<S: Statements> Procedures for SqliteProcedures<S> {
                 return Ok(AccountInsert::IdTaken);
             }
             let sql = "SELECT account FROM accounts WHERE id_key = ?1";
-            db.existing(sql, &[Value::Text(new.id_key)])?.bits(0).map(AccountInsert::Inserted)
+            db.required_row(sql, &[Value::Text(new.id_key)])?.bits(0).map(AccountInsert::Inserted)
         })
     }
 
@@ -132,17 +132,17 @@ impl<S: Statements> Procedures for SqliteProcedures<S> {
     fn character_insert(&mut self, new: &NewCharacter<'_>) -> Result<CharacterInsert, DbError> {
         self.0.write("p_Character_Insert", Durability::PowerCut, |db| {
             let account = [number(new.account)];
-            // No account, no row; the foreign key says the same to whoever inserts by another way.
+            // Inserts no row for an unknown account; the foreign key guards other ways to insert.
             let inserted = db.execute(
                 "INSERT INTO characters (account, name, name_key, created_ms)
                  SELECT account, ?2, ?3, ?4 FROM accounts WHERE account = ?1
                  ON CONFLICT DO NOTHING",
                 &[account[0], Value::Text(new.name), Value::Text(new.name_key), time(new.now_ms)],
             )?;
-            // The constraints have decided; what follows only finds the words for it.
+            // The constraints have decided; these queries only find the reason.
             Ok(if inserted == 1 {
                 let sql = "SELECT character FROM characters WHERE account = ?1";
-                CharacterInsert::Inserted(db.existing(sql, &account)?.bits(0)?)
+                CharacterInsert::Inserted(db.required_row(sql, &account)?.bits(0)?)
             } else if !db.exists("SELECT 1 FROM accounts WHERE account = ?1", &account)? {
                 CharacterInsert::NoSuchAccount
             } else if db.exists("SELECT 1 FROM characters WHERE account = ?1", &account)? {
@@ -164,7 +164,7 @@ impl<S: Statements> Procedures for SqliteProcedures<S> {
             if !has_lease(db, holder, now_ms)? {
                 return Ok(OnlineClaim::NoLease);
             }
-            let there = db.row(
+            let held = db.row(
                 "SELECT claim, instance, displaced_claim, displaced_instance, EXISTS (
                      SELECT 1 FROM leases l
                      WHERE l.instance = o.instance AND l.agent = o.agent AND l.lease_until_ms > ?2)
@@ -173,18 +173,22 @@ impl<S: Statements> Procedures for SqliteProcedures<S> {
                 &[NUMBER; 5],
             )?;
             let mut displaced = None;
-            if let Some(there) = there {
-                if there.bits(0)? == claim.id && there.bits(1)? == holder.instance {
-                    // The same call again, whose answer was lost.
+            if let Some(held) = held {
+                if held.bits(0)? == claim.id && held.bits(1)? == holder.instance {
+                    // A repeated call, the answer to which was lost.
                     return Ok(OnlineClaim::Claimed {
-                        displaced: Held::read(claim.account, there.optional(2)?, there.optional(3)?),
+                        displaced: Held::read(
+                            claim.account,
+                            held.optional_number(2)?,
+                            held.optional_number(3)?,
+                        ),
                     });
                 }
-                if there.number(4)? != 0 {
+                if held.number(4)? != 0 {
                     if !take_over {
                         return Ok(OnlineClaim::AlreadyOnline);
                     }
-                    displaced = Held::read(claim.account, there.optional(0)?, there.optional(1)?);
+                    displaced = Held::read(claim.account, held.optional_number(0)?, held.optional_number(1)?);
                 }
             }
             let arguments =
@@ -237,7 +241,7 @@ impl<S: Statements> Procedures for SqliteProcedures<S> {
                 &[number(list.holder.instance), number(list.number)],
             )?;
             renew(db, list.holder, lease_until_ms)?;
-            // Of a list that is not the latest nothing counts: a later one has taken all claims over.
+            // A list that is not the latest counts as empty: a later one has moved all claims.
             let claims = if is_latest == 0 { &[] } else { list.claims };
             if list.is_first {
                 release_all_but(db, list.holder, claims)?;
@@ -259,7 +263,7 @@ impl<S: Statements> Procedures for SqliteProcedures<S> {
 
     fn agent_start(&mut self, agent: u64, until_ms: u64) -> Result<(), DbError> {
         self.0.write("p_Agent_Start", Durability::ProcessCrash, |db| {
-            // Each parameter stands once: SQLite's ODBC driver counts the marks.
+            // Each parameter occurs once: SQLite's ODBC driver counts the marks.
             db.execute(
                 "UPDATE leases SET lease_until_ms = ?1
                  WHERE lease_until_ms > ?2 AND agent / 4294967296 = ?3 AND agent <> ?4",
@@ -298,7 +302,7 @@ fn release(db: &mut impl Statements, claim: &Claim, instance: u64) -> Result<boo
     Ok(released == 1)
 }
 
-/// Releases the holder's claims that are not among `held`.
+/// Releases the holder's claims that are not in `held`.
 fn release_all_but(db: &mut impl Statements, holder: Holder, held: &[Claim]) -> Result<(), DbError> {
     let Holder { instance, agent } = holder;
     let held: HashSet<(u64, u64)> = held.iter().map(|claim| (claim.account, claim.id)).collect();
@@ -316,7 +320,8 @@ fn release_all_but(db: &mut impl Statements, holder: Holder, held: &[Claim]) -> 
     Ok(())
 }
 
-/// Takes a claim up unless its account is validly claimed by somebody else. False: by another login.
+/// Takes up a claim unless its account has a valid claim of another process. Returns false if that
+/// claim belongs to another login.
 fn take_up(db: &mut impl Statements, claim: &Claim, holder: Holder, now_ms: u64) -> Result<bool, DbError> {
     let taken = db.execute(
         "INSERT INTO online (account, claim, instance, agent) VALUES (?1, ?2, ?3, ?4)
@@ -336,11 +341,11 @@ fn take_up(db: &mut impl Statements, claim: &Claim, holder: Holder, now_ms: u64)
     if taken == 1 {
         return Ok(true);
     }
-    let there = db.row("SELECT claim FROM online WHERE account = ?1", &[number(claim.account)], &[NUMBER])?;
-    there.map_or(Ok(false), |there| Ok(there.bits(0)? == claim.id))
+    let held = db.row("SELECT claim FROM online WHERE account = ?1", &[number(claim.account)], &[NUMBER])?;
+    held.map_or(Ok(false), |held| Ok(held.bits(0)? == claim.id))
 }
 
-/// Removes what long dead processes left, a bounded part of it at a time.
+/// Removes a bounded number of rows left by processes that died long ago.
 fn prune(db: &mut impl Statements, now_ms: u64) -> Result<(), DbError> {
     let before = time(now_ms.saturating_sub(PRUNE_AFTER_MS));
     let most = |rows: u32| Value::Number(i64::from(rows));

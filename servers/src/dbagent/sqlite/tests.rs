@@ -1,16 +1,17 @@
 use super::*;
+use crate::dbagent::migrate::migrate_sqlite;
 use crate::dbagent::procedures::{AccountInsert, Holder, NewAccount, NewCharacter, Procedures};
 use crate::dbagent::suite::suite;
 use std::collections::HashSet;
 use std::fs;
 use throng_core::wire::packets::Claim;
 
-const BUSY: Duration = Duration::from_secs(10);
+const BUSY: Duration = Duration::from_mins(1);
 
 fn database() -> (tempfile::TempDir, Arc<SqliteFile>) {
     let dir = tempfile::tempdir().unwrap();
     let file = SqliteFile::new(dir.path().join("throng.db"), BUSY);
-    migrate::migrate_sqlite(&file.path, BUSY, 0).unwrap();
+    migrate_sqlite(&file.path, BUSY, 0).unwrap();
     (dir, file)
 }
 
@@ -20,7 +21,7 @@ fn sign_up(db: &mut Sqlite, id: &str) -> Result<AccountInsert, DbError> {
 }
 
 #[test]
-fn the_suite_holds() {
+fn sqlite_passes_the_suite() {
     let (_dir, file) = database();
     let make = || file.connect().map(|db| Box::new(db) as Box<dyn Procedures>);
     let checks = suite(&make).unwrap_or_else(|failure| panic!("{failure}"));
@@ -28,7 +29,7 @@ fn the_suite_holds() {
 }
 
 #[test]
-fn what_was_committed_is_in_the_file_after_a_close() {
+fn closing_moves_the_log_into_the_file() {
     let (_dir, file) = database();
     let mut db = file.connect().unwrap();
     sign_up(&mut db, "bob").unwrap();
@@ -46,7 +47,8 @@ fn accounts_are_flushed_and_online_state_is_not() {
     let mut db = file.connect().unwrap();
     let level =
         |db: &Sqlite| -> i64 { db.0.conn.query_row("PRAGMA synchronous", (), |row| row.get(0)).unwrap() };
-    let (normal, full) = (1, 2);
+    let normal = 1;
+    let full = 2;
     db.holder_renew(Holder { instance: 1, agent: 1 }, 10).unwrap();
     assert_eq!(level(&db), normal);
     sign_up(&mut db, "bob").unwrap();
@@ -59,7 +61,7 @@ fn accounts_are_flushed_and_online_state_is_not() {
 }
 
 #[test]
-fn a_writer_in_the_way_is_waited_for_and_then_reported() {
+fn a_blocked_writer_waits_and_then_reports_busy() {
     let (_dir, file) = database();
     let file = SqliteFile::new(&file.path, Duration::from_millis(20));
     let mut db = file.connect().unwrap();
@@ -69,7 +71,7 @@ fn a_writer_in_the_way_is_waited_for_and_then_reported() {
     assert_eq!(db.account_select("bob").unwrap(), None, "readers do not wait");
     other.execute_batch("COMMIT").unwrap();
     let turn = file.writing.lock();
-    assert_eq!(sign_up(&mut db, "bob").unwrap_err().fault, Fault::Busy, "threads of this process are, too");
+    assert_eq!(sign_up(&mut db, "bob").unwrap_err().fault, Fault::Busy, "writers of this process wait too");
     drop(turn);
     assert!(matches!(sign_up(&mut db, "bob"), Ok(AccountInsert::Inserted(_))));
 }
@@ -95,7 +97,7 @@ fn a_full_disk_is_reported_and_leaves_the_connection_usable() {
 }
 
 #[test]
-fn unusable_files_are_told_apart() {
+fn unusable_files_have_distinct_faults() {
     let (dir, file) = database();
     let check = |file: &Arc<SqliteFile>, flags, expected: Fault| {
         let error = file.connect_with(flags).unwrap_err();
@@ -129,7 +131,7 @@ fn a_damaged_page_is_reported() {
     }
     Box::new(db).close().unwrap();
     let mut bytes = fs::read(&file.path).unwrap();
-    // The pages that hold the schema stay.
+    // The pages of the schema stay intact.
     bytes[8 * 4096..].fill(0xa5);
     fs::write(&file.path, bytes).unwrap();
     let mut db = file.connect().unwrap();

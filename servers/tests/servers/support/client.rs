@@ -1,4 +1,4 @@
-//! A client: blocking, with a time-out on everything, heartbeats answered.
+//! A client with blocking sockets. Every wait has a timeout, and heartbeats are answered.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -10,50 +10,50 @@ use throng_core::wire::frame::{self, Kind, Split};
 use throng_core::wire::packets::{Close, EnterAnswer, EnterRequest, HeartbeatAnswer, TicketBytes, UserList};
 use throng_core::wire::{Body, CloseReason, Field, Packet, Reader};
 
-use super::{Door, PATIENCE};
+use super::{PATIENCE, ServerAddr};
 
-/// How a connection ended, as the client sees it.
+/// The end of a connection, as the client sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The server said why.
+    /// The server sent a reason.
     Told(CloseReason),
-    /// Without a word.
+    /// The connection was closed without a reason.
     Silent,
 }
 
-/// A socket to a server, before any handshake: hostile tests write to it what they like.
-pub(crate) struct Raw {
+/// A socket to a server before any handshake, to which hostile tests write arbitrary bytes.
+pub(crate) struct RawClient {
     pub(crate) socket: TcpStream,
     inbox: Vec<u8>,
 }
 
-/// A session.
+/// A client with a session.
 pub(crate) struct Client {
-    pub(crate) raw: Raw,
+    pub(crate) raw: RawClient,
     keys: SessionKeys,
     rooms: RoomKeys,
 }
 
-impl Raw {
-    pub(crate) fn connect(door: Door) -> Self {
-        let socket = TcpStream::connect_timeout(&door.address, PATIENCE).unwrap();
+impl RawClient {
+    pub(crate) fn connect(server_addr: ServerAddr) -> Self {
+        let socket = TcpStream::connect_timeout(&server_addr.address, PATIENCE).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
         socket.set_nodelay(true).unwrap();
         Self { socket, inbox: Vec::new() }
     }
 
-    /// Writes bytes. That the server has closed, the next read tells.
+    /// Writes bytes. The next read reveals a closed connection.
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         let _ = self.socket.write_all(bytes);
     }
 
-    /// The next frame; none at the end of the connection.
+    /// Returns the next frame, or `None` at the end of the connection.
     fn frame(&mut self) -> Option<(Kind, Vec<u8>)> {
         loop {
             match frame::split(&self.inbox, SERVER_BODY_MAX) {
                 Split::Frame(kind, used) => return Some((kind, self.inbox.drain(..used).collect())),
-                Split::Bad(reason) => panic!("the server sent no frame: {reason:?}"),
+                Split::Bad(reason) => panic!("the server sent an invalid frame: {reason:?}"),
                 Split::NeedMore(_) => {}
             }
             let mut chunk = [0; 16 * 1024];
@@ -61,12 +61,12 @@ impl Raw {
                 Ok(0) => return None,
                 Ok(count) => self.inbox.extend_from_slice(&chunk[..count]),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
-                Err(error) => panic!("waited for the server: {error}"),
+                Err(error) => panic!("cannot read from the server: {error}"),
             }
         }
     }
 
-    /// How the server ends a connection that never had a session.
+    /// Returns the end of a connection that never had a session.
     pub(crate) fn end(&mut self) -> End {
         match self.frame() {
             None => End::Silent,
@@ -81,16 +81,16 @@ fn refusal(frame: &[u8]) -> CloseReason {
 }
 
 impl Client {
-    pub(crate) fn connect(door: Door) -> Self {
-        Self::try_connect(door).unwrap_or_else(|end| panic!("no session: {end:?}"))
+    pub(crate) fn connect(server_addr: ServerAddr) -> Self {
+        Self::try_connect(server_addr).unwrap_or_else(|end| panic!("no session: {end:?}"))
     }
 
-    pub(crate) fn try_connect(door: Door) -> Result<Self, End> {
-        Self::handshake(Raw::connect(door), door)
+    pub(crate) fn try_connect(server_addr: ServerAddr) -> Result<Self, End> {
+        Self::handshake(RawClient::connect(server_addr), server_addr)
     }
 
-    pub(crate) fn handshake(mut raw: Raw, door: Door) -> Result<Self, End> {
-        let (initiator, first) = Initiator::start(&Credentials::Client(door.key)).unwrap();
+    pub(crate) fn handshake(mut raw: RawClient, server_addr: ServerAddr) -> Result<Self, End> {
+        let (initiator, first) = Initiator::start(&Credentials::Client(server_addr.key)).unwrap();
         raw.write(&first);
         match raw.frame() {
             None => Err(End::Silent),
@@ -103,22 +103,23 @@ impl Client {
         }
     }
 
-    /// A session in the chat, with what a newcomer is told.
-    pub(crate) fn enter(door: Door, ticket: TicketBytes) -> (Self, EnterAnswer, UserList) {
-        let mut client = Self::connect(door);
+    /// Enters the chat. Returns the session and the packets that a newcomer receives.
+    pub(crate) fn enter(server_addr: ServerAddr, ticket: TicketBytes) -> (Self, EnterAnswer, UserList) {
+        let mut client = Self::connect(server_addr);
         client.send(EnterRequest { ticket });
-        let (entered, list) = (client.expect(), client.expect());
+        let entered = client.expect();
+        let list = client.expect();
         (client, entered, list)
     }
 
-    /// The frame of a packet; the next frame to be sent.
+    /// Returns the frame of a packet, which must be sent next.
     pub(crate) fn seal(&mut self, packet: impl Into<Packet>) -> Vec<u8> {
         let mut plain = Vec::new();
         packet.into().encode(&mut plain);
         self.seal_bytes(&plain)
     }
 
-    /// A frame whose seal is whole, whatever is in it.
+    /// Returns a frame with an intact seal around any bytes.
     pub(crate) fn seal_bytes(&mut self, plain: &[u8]) -> Vec<u8> {
         let mut frame = Vec::new();
         self.keys.seal.seal(&mut frame, |out| out.extend_from_slice(plain));
@@ -130,18 +131,18 @@ impl Client {
         self.raw.write(&frame);
     }
 
-    /// The next packet, or the end.
+    /// Returns the next packet, or the end of the session.
     pub(crate) fn receive(&mut self) -> Result<Packet, End> {
         loop {
             let Some((kind, mut frame)) = self.raw.frame() else { return Err(End::Silent) };
             let packet = match kind {
                 Kind::Sealed => {
-                    let plain = self.keys.open.open(&mut frame).expect("the server's seals are whole");
+                    let plain = self.keys.open.open(&mut frame).expect("the server's seals are intact");
                     Packet::decode(plain).unwrap()
                 }
                 Kind::Room => {
-                    let opened = self.rooms.open(&mut frame).expect("the room's seals are whole");
-                    room_packet(opened.room, opened.plain).expect("what a room's key may seal")
+                    let opened = self.rooms.open(&mut frame).expect("the room's seals are intact");
+                    room_packet(opened.room, opened.plain).expect("the room's key may seal the packet")
                 }
                 other => panic!("a {other:?} frame in a session"),
             };
@@ -154,13 +155,13 @@ impl Client {
         }
     }
 
-    /// The next packet, which must be a `P`.
+    /// Returns the next packet, which must be a `P`.
     pub(crate) fn expect<P: Body + TryFrom<Packet, Error = Packet>>(&mut self) -> P {
         let packet = self.receive().unwrap_or_else(|end| panic!("wanted {}, came {end:?}", P::NAME));
         P::try_from(packet).unwrap_or_else(|other| panic!("wanted {}, came {other:?}", P::NAME))
     }
 
-    /// The next `P`, whatever comes before it.
+    /// Returns the next `P` and skips the packets before it.
     pub(crate) fn skip_to<P: Body + TryFrom<Packet, Error = Packet>>(&mut self) -> P {
         loop {
             let packet = self.receive().unwrap_or_else(|end| panic!("wanted {}, came {end:?}", P::NAME));
@@ -170,13 +171,13 @@ impl Client {
         }
     }
 
-    /// Asks, and takes the next packet for the answer.
+    /// Sends a packet and returns the next one, which must be its answer.
     pub(crate) fn ask<P: Body + TryFrom<Packet, Error = Packet>>(&mut self, packet: impl Into<Packet>) -> P {
         self.send(packet);
         self.expect()
     }
 
-    /// How the session ends; packets before it are read over.
+    /// Skips all packets and returns the end of the session.
     pub(crate) fn end(&mut self) -> End {
         loop {
             if let Err(end) = self.receive() {
@@ -185,9 +186,9 @@ impl Client {
         }
     }
 
-    /// Goes without a word.
+    /// Closes the connection without a word.
     pub(crate) fn vanish(self) {
-        // Fails only when the server was first.
+        // Fails only if the server has closed it first.
         let _ = self.raw.socket.shutdown(Shutdown::Both);
     }
 }

@@ -1,23 +1,24 @@
-//! The three roles as three processes, each of which can die and come back.
+//! The three roles as three processes, each of which can be killed and restarted.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use super::{Door, Home, Server, wait_until};
+use super::{Home, Server, ServerAddr, wait_until};
 
-/// Three processes that share a data directory, and perhaps more DB agents, each with a directory of its own.
+/// Three processes that share a data directory, and more DB agents, each with a directory of its
+/// own.
 pub(crate) struct Cluster {
     settings: Vec<String>,
     pub(crate) dbagent: Option<Server>,
     pub(crate) chat: Option<Server>,
     pub(crate) login: Option<Server>,
     pub(crate) others: Vec<OtherAgent>,
-    // Last: servers that are dropped in a failing test still read their logs in it.
+    // The last field: servers that are dropped in a failing test read their logs in it.
     pub(crate) home: Home,
 }
 
-/// One more DB agent.
+/// Another DB agent.
 pub(crate) struct OtherAgent {
     settings: Vec<String>,
     pub(crate) server: Option<Server>,
@@ -25,19 +26,19 @@ pub(crate) struct OtherAgent {
 }
 
 impl OtherAgent {
-    /// Starts it where it was before.
+    /// Starts the agent, on the same addresses as before.
     pub(crate) fn start(&mut self) {
         self.server = Some(self.home.start("dbagent", &self.settings));
     }
 }
 
 impl Cluster {
-    /// Linked and ready, with these settings besides the usual ones.
+    /// Starts a linked cluster with these settings besides the usual ones.
     pub(crate) fn start(settings: &[&str]) -> Self {
         Self::start_with(1, settings)
     }
 
-    /// With so many DB agents.
+    /// Starts a linked cluster with this number of DB agents.
     pub(crate) fn start_with(agents: usize, settings: &[impl AsRef<str>]) -> Self {
         let ports: Vec<u16> = (0..agents).map(|_| spare_port()).collect();
         let agents: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
@@ -71,26 +72,26 @@ impl Cluster {
         cluster
     }
 
-    /// Starts the role where it was before.
+    /// Starts the role, on the same addresses as before.
     pub(crate) fn start_dbagent(&mut self) {
         self.dbagent = Some(self.home.start("dbagent", &self.settings));
     }
 
-    /// Starts the role where it was before.
+    /// Starts the role, on the same addresses as before.
     pub(crate) fn start_chat(&mut self) {
         self.chat = Some(self.home.start("chat", &self.settings));
     }
 
-    /// Starts the role where it was before.
+    /// Starts the role, on the same addresses as before.
     pub(crate) fn start_login(&mut self) {
         self.login = Some(self.home.start("login", &self.settings));
     }
 
-    /// Waits until every server that runs is linked to every other.
+    /// Waits until every running server is linked to every other.
     pub(crate) fn linked(&self) {
         let others = || self.others.iter().filter_map(|agent| agent.server.as_ref());
         let agents = others().count() + usize::from(self.dbagent.is_some());
-        wait_until("the servers have found each other", || {
+        wait_until("the servers are linked", || {
             let fronts = [&self.chat, &self.login].into_iter().flatten();
             let fronts = fronts.map(|server| (server, 1 + agents));
             let agents = self.dbagent.iter().chain(others()).map(|server| (server, 2));
@@ -98,17 +99,17 @@ impl Cluster {
         });
     }
 
-    pub(crate) fn login_door(&self) -> Door {
+    pub(crate) fn login_addr(&self) -> ServerAddr {
         self.login.as_ref().expect("it runs").login()
     }
 
-    pub(crate) fn chat_door(&self) -> Door {
+    pub(crate) fn chat_addr(&self) -> ServerAddr {
         self.chat.as_ref().expect("it runs").chat()
     }
 }
 
-/// A port to listen on that stays ours when the process that has it is killed: below those
-/// that the system gives to outgoing connections.
+/// Returns a port that stays free while the process that listens on it is killed and restarted:
+/// below the ports that the system gives to outgoing connections.
 pub(crate) fn spare_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = std::process::id() as u16;

@@ -1,4 +1,4 @@
-//! The way of a player: sign up, make a character, log in, enter.
+//! The steps of a player: sign up, create a character, log in, enter.
 
 use throng_core::wire::packets::{
     CreateCharacterAnswer, CreateCharacterRequest, EnterAnswer, ExitAnswer, ExitRequest, IdText,
@@ -7,17 +7,18 @@ use throng_core::wire::packets::{
 };
 use throng_core::wire::{CloseReason, Packet};
 
-use super::{Client, Door, End, wait_for};
+use super::{Client, End, ServerAddr, wait_for};
 
-/// An account.
+/// An account and its password.
 #[derive(Debug, Clone)]
 pub(crate) struct Player {
     pub(crate) id: String,
     pub(crate) password: String,
 }
 
-/// A player with a ticket, and the session with the login server that it must keep until it has entered.
-pub(crate) struct Ticketed {
+/// A player with a ticket, and the session with the login server that it keeps until it has
+/// entered.
+pub(crate) struct TicketHolder {
     pub(crate) login: Client,
     pub(crate) granted: LoginGranted,
 }
@@ -27,8 +28,8 @@ impl Player {
         Self { id: id.into(), password: format!("password of {id}") }
     }
 
-    /// A new account, with a character of the same name.
-    pub(crate) fn create(login: Door, id: &str) -> Self {
+    /// Creates an account, and a character with the same name.
+    pub(crate) fn create(login: ServerAddr, id: &str) -> Self {
         let player = Self::named(id);
         let mut client = Client::connect(login);
         assert_eq!(player.sign_up(&mut client), Outcome::Ok);
@@ -41,12 +42,12 @@ impl Player {
         Self::signed_up(login)
     }
 
-    /// Asks, and does not wait for the answer.
+    /// Sends a sign-up request without waiting for its answer.
     pub(crate) fn send_sign_up(&self, login: &mut Client) {
         login.send(SignUpRequest { id: self.id(), password: self.password() });
     }
 
-    /// The answer.
+    /// Receives the answer to a sign-up request.
     pub(crate) fn signed_up(login: &mut Client) -> Outcome {
         login.expect::<SignUpAnswer>().outcome
     }
@@ -61,29 +62,29 @@ impl Player {
         LoginRequest { id: self.id(), password: self.password() }
     }
 
-    /// Logs in over a session; the session stays open either way.
+    /// Logs in over a session, which stays open.
     pub(crate) fn log_in_over(&self, login: &mut Client) -> Result<LoginGranted, Outcome> {
         login.send(self.request());
         answer(login)
     }
 
-    /// Logs in over a session of its own.
-    pub(crate) fn log_in(&self, login: Door) -> Result<Ticketed, Outcome> {
+    /// Logs in over a new session.
+    pub(crate) fn log_in(&self, login: ServerAddr) -> Result<TicketHolder, Outcome> {
         let mut client = Client::connect(login);
-        self.log_in_over(&mut client).map(|granted| Ticketed { login: client, granted })
+        self.log_in_over(&mut client).map(|granted| TicketHolder { login: client, granted })
     }
 
-    /// Logs in as soon as the account is free.
-    pub(crate) fn log_in_when_free(&self, login: Door) -> Ticketed {
+    /// Logs in as soon as the account is not online.
+    pub(crate) fn log_in_when_free(&self, login: ServerAddr) -> TicketHolder {
         wait_for("the account is free", || match self.log_in(login) {
-            Ok(ticketed) => Some(ticketed),
+            Ok(ticket_holder) => Some(ticket_holder),
             Err(Outcome::AlreadyOnline) => None,
             Err(other) => panic!("{other:?}"),
         })
     }
 
-    /// Logs in, as soon as the account is free, and enters.
-    pub(crate) fn enter(&self, login: Door) -> Client {
+    /// Logs in as soon as the account is not online, and enters the chat.
+    pub(crate) fn enter(&self, login: ServerAddr) -> Client {
         self.log_in_when_free(login).enter().0
     }
 
@@ -96,7 +97,7 @@ impl Player {
     }
 }
 
-/// The answer to a login request.
+/// Receives the answer to a login request.
 pub(crate) fn answer(login: &mut Client) -> Result<LoginGranted, Outcome> {
     match login.receive() {
         Ok(Packet::LoginGranted(granted)) => Ok(granted),
@@ -105,13 +106,13 @@ pub(crate) fn answer(login: &mut Client) -> Result<LoginGranted, Outcome> {
     }
 }
 
-impl Ticketed {
-    /// The chat server that the ticket is for.
-    pub(crate) fn chat(&self) -> Door {
-        Door { address: self.granted.chat_address.parse().unwrap(), key: self.granted.chat_key }
+impl TicketHolder {
+    /// Returns the address of the chat server for which the ticket is valid.
+    pub(crate) fn chat(&self) -> ServerAddr {
+        ServerAddr { address: self.granted.chat_address.parse().unwrap(), key: self.granted.chat_key }
     }
 
-    /// Enters the chat; the login server then has no more to do with us, and says so.
+    /// Enters the chat. The login server then closes its session.
     pub(crate) fn enter(mut self) -> (Client, EnterAnswer, UserList) {
         let entered = Client::enter(self.chat(), self.granted.ticket.clone());
         assert_eq!(self.login.end(), End::Told(CloseReason::HandedOver));
@@ -119,7 +120,7 @@ impl Ticketed {
     }
 }
 
-/// Leaves the chat as one should.
+/// Leaves the chat in order.
 pub(crate) fn exit(mut chat: Client) {
     chat.send(ExitRequest {});
     chat.skip_to::<ExitAnswer>();

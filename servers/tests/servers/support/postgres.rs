@@ -1,5 +1,5 @@
-//! A private PostgreSQL: a cluster of its own in a directory of its own on a port of its own, which ends with
-//! this process, however that ends.
+//! A private PostgreSQL cluster with a directory and a port of its own. It ends with this process,
+//! however the process ends.
 
 use std::fs;
 use std::io::Write;
@@ -16,11 +16,11 @@ use throng_servers::dbagent::odbc::{Dialect, OdbcConnection, OdbcSource};
 
 use super::{spare_port, wait_until};
 
-/// The role that a DB agent is in the tests.
+/// The login role of a DB agent.
 const AGENT: &str = "throng_agent_1";
 const OWNER: &str = "throng_owner";
 
-/// A cluster that runs.
+/// A running cluster.
 pub(crate) struct Postgres {
     dir: TempDir,
     programs: PathBuf,
@@ -29,20 +29,20 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    /// The one that all tests share, each with a database of its own.
+    /// Returns the cluster that all tests share; each test has a database of its own.
     pub(crate) fn shared() -> &'static Self {
         static SHARED: OnceLock<Postgres> = OnceLock::new();
         SHARED.get_or_init(Self::start)
     }
 
-    /// A cluster for a test that stops it.
+    /// Starts a cluster for a test that stops it.
     pub(crate) fn start() -> Self {
         let programs = programs();
         let dir = tempfile::Builder::new().prefix("throng-postgres").tempdir().unwrap();
         let mut postgres = Self { dir, programs, port: spare_port(), server: None };
         let root = postgres.dir.path();
         if is_root() {
-            // PostgreSQL will not run as root: its files are its own user's.
+            // PostgreSQL refuses to run as root, so its files belong to its own user.
             let status = Command::new("chown").arg("postgres").arg(root).status().unwrap();
             assert!(status.success());
         }
@@ -59,7 +59,8 @@ impl Postgres {
         postgres
     }
 
-    /// A program of PostgreSQL's, in the cluster's directory and as a user that it takes.
+    /// Returns a command for a program of PostgreSQL's, in the cluster's directory and as a
+    /// permitted user.
     fn command(&self, program: &str) -> Command {
         let program = self.programs.join(program);
         let mut command = if is_root() {
@@ -73,10 +74,10 @@ impl Postgres {
         command
     }
 
-    /// Starts the server (again), and waits until it takes connections.
+    /// Starts the server and waits until it accepts connections.
     pub(crate) fn resume(&mut self) {
-        // The shell ends the server when it is told to, or when its input ends with this process; then nobody needs
-        // the files any more.
+        // The shell stops the server when it is told to, or when its input ends with this process.
+        // In the latter case the files are not needed any more.
         let server = self.programs.join("postgres");
         let script = format!(
             "{} -D data -p {} -k {} -c listen_addresses=127.0.0.1 -c max_connections=300 -c fsync=off \
@@ -96,7 +97,7 @@ impl Postgres {
         };
         shell.args(["-c", &script]).current_dir(self.dir.path()).stdin(Stdio::piped()).process_group(0);
         self.server = Some(shell.spawn().unwrap());
-        wait_until("PostgreSQL takes connections", || {
+        wait_until("PostgreSQL accepts connections", || {
             let status = self
                 .command("pg_isready")
                 .args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()])
@@ -105,14 +106,14 @@ impl Postgres {
         });
     }
 
-    /// Ends the server; clients are cut off.
+    /// Stops the server, which cuts off its clients.
     pub(crate) fn stop(&mut self) {
         let Some(mut server) = self.server.take() else { return };
         server.stdin.take().unwrap().write_all(b"keep\n").unwrap();
         server.wait().unwrap();
     }
 
-    /// Runs SQL as the superuser; what it prints.
+    /// Runs SQL as the superuser and returns the output.
     pub(crate) fn sql(&self, database: &str, sql: &str) -> String {
         let mut psql = Command::new(self.programs.join("psql"))
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "postgres"])
@@ -127,8 +128,8 @@ impl Postgres {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// A new database with the schema in it, and an agent's login that may execute its procedures and
-    /// nothing else.
+    /// Creates a database with the schema, and an agent's login role that may only execute its
+    /// procedures.
     pub(crate) fn database(&self) -> Database<'_> {
         let database = self.empty_database();
         migrate_odbc(&database.source(OWNER), 1).unwrap();
@@ -136,7 +137,7 @@ impl Postgres {
         database
     }
 
-    /// A new database without anything in it.
+    /// Creates an empty database.
     pub(crate) fn empty_database(&self) -> Database<'_> {
         static LAST: AtomicU32 = AtomicU32::new(0);
         let name = format!("throng_{}", LAST.fetch_add(1, Ordering::Relaxed));
@@ -144,12 +145,12 @@ impl Postgres {
         Database { server: self, name }
     }
 
-    /// A database that was made before.
+    /// Returns a database that exists already.
     pub(crate) fn existing(&self, name: &str) -> Database<'_> {
         Database { server: self, name: name.to_owned() }
     }
 
-    /// Ends every connection to the database, as an operator would.
+    /// Terminates every connection to the database, as an operator would.
     pub(crate) fn terminate_all(&self, database: &str) {
         self.sql(
             "postgres",
@@ -166,14 +167,14 @@ impl Drop for Postgres {
     }
 }
 
-/// A database in a cluster.
+/// A database of a cluster.
 pub(crate) struct Database<'p> {
     server: &'p Postgres,
     pub(crate) name: String,
 }
 
 impl Database<'_> {
-    /// Makes the agent's role and login, by the file that the documentation names.
+    /// Creates the agent's role and login from the file that the documentation names.
     pub(crate) fn grant(&self) {
         static TURN: Mutex<()> = Mutex::new(());
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sql/postgres/agent_role.sql");
@@ -187,7 +188,7 @@ impl Database<'_> {
         self.server.sql(&self.name, sql)
     }
 
-    /// The way to it as this user.
+    /// Returns the source of connections for this user.
     fn source(&self, user: &str) -> OdbcSource {
         OdbcSource::new(&self.config(user), Dialect::Postgres).unwrap()
     }
@@ -210,11 +211,11 @@ impl Database<'_> {
         config.odbc.port = self.server.port.into();
         config.odbc.database.clone_from(&self.name);
         config.odbc.user = user.into();
-        config.odbc.password = Secret::new("not asked for");
+        config.odbc.password = Secret::new("unused");
         config
     }
 
-    /// The same as settings for a process.
+    /// Returns the settings of a process that uses the database.
     pub(crate) fn settings(&self) -> Vec<String> {
         vec![
             "dbagent.engine=postgres".into(),
@@ -229,7 +230,7 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Where PostgreSQL's programs are: Debian keeps them by version, out of the PATH.
+/// Returns the directory of PostgreSQL's programs. Debian keeps them by version, outside of PATH.
 fn programs() -> PathBuf {
     let mut versions: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
         .map(|dir| dir.filter_map(|entry| Some(entry.ok()?.path().join("bin"))).collect())
@@ -237,6 +238,6 @@ fn programs() -> PathBuf {
     versions.retain(|bin| bin.join("initdb").exists());
     versions.sort();
     versions.pop().expect(
-        "there is no PostgreSQL: scripts/test installs what the tests need (postgresql, odbc-postgresql)",
+        "there is no PostgreSQL: scripts/setup installs what the tests need (postgresql, odbc-postgresql)",
     )
 }

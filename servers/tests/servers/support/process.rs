@@ -1,4 +1,5 @@
-//! `throng` as a process: started on free ports, watched until it is ready, killed when dropped.
+//! `throng` as a process that is started on free ports, awaited until it is ready, and killed when
+//! dropped.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,7 +8,6 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use rusqlite::types::FromSql;
@@ -20,7 +20,8 @@ use throng_core::wire::packets::TicketBytes;
 
 use super::{PATIENCE, wait_for};
 
-/// Ports are the system's choice, hashes cheap, and the log goes to the file alone.
+/// Settings of every process: ports of the system's choice, cheap hashes, no log on the console,
+/// and requests that no busy machine times out.
 const SETTINGS: &[&str] = &[
     "login.listen=127.0.0.1:0",
     "chat.listen=127.0.0.1:0",
@@ -30,16 +31,19 @@ const SETTINGS: &[&str] = &[
     "dbagent.argon2_memory=8KiB",
     "dbagent.argon2_iterations=1",
     "log.console=false",
+    // Beyond the tests' patience: only a lost link makes a server answer "try again later".
+    "login.request_timeout=60s",
+    "dbagent.request_timeout=59s",
 ];
 
-/// Where clients come in.
+/// The address and the public key of a server, as clients need them.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Door {
+pub(crate) struct ServerAddr {
     pub(crate) address: SocketAddr,
     pub(crate) key: PublicKey,
 }
 
-/// A data directory. Gone when dropped.
+/// A data directory, deleted when dropped.
 pub(crate) struct Home(TempDir);
 
 impl Home {
@@ -47,7 +51,7 @@ impl Home {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// With the keys in it that single roles want to find.
+    /// Creates a data directory with keys, which single roles require.
     pub(crate) fn with_keys() -> Self {
         let home = Self::new();
         let (code, stderr) = home.run("keygen", &[]);
@@ -59,23 +63,25 @@ impl Home {
         self.0.path().join("data")
     }
 
-    /// `throng up`, ready, with these settings (`section.key=value`) besides the usual ones.
+    /// Starts `throng up` with these settings (`section.key=value`) besides the usual ones, and
+    /// waits until it is ready.
     pub(crate) fn up(&self, settings: &[&str]) -> Server {
         self.start("up", settings)
     }
 
-    /// A role, ready.
+    /// Starts a role and waits until it is ready.
     pub(crate) fn start(&self, role: &str, settings: &[impl AsRef<str>]) -> Server {
         Server::start(self, role, settings)
     }
 
-    /// Runs a command to its end: exit code and standard error.
+    /// Runs a command to its end. Returns its exit code and standard error.
     pub(crate) fn run(&self, command: &str, settings: &[&str]) -> (Option<i32>, String) {
         let (code, _, stderr) = self.run_and_read(command, settings);
         (code, stderr)
     }
 
-    /// Runs a command, of one word or more, to its end: exit code, standard output, standard error.
+    /// Runs a command of one or more words to its end. Returns its exit code, standard output and
+    /// standard error.
     pub(crate) fn run_and_read(
         &self,
         command: &str,
@@ -102,20 +108,20 @@ impl Home {
         ClusterKey::load(&self.path().join("cluster.key")).unwrap()
     }
 
-    /// The answer of the database to a question with one answer.
+    /// Returns the single value that a query on the database returns.
     pub(crate) fn query<T: FromSql>(&self, sql: &str) -> T {
         let conn = Connection::open(self.path().join("throng.db")).unwrap();
         conn.busy_timeout(PATIENCE).unwrap();
         conn.query_row(sql, (), |row| row.get(0)).unwrap()
     }
 
-    /// How many accounts the database has as online, rightly or not.
+    /// Returns the number of accounts that the database has as online.
     pub(crate) fn online(&self) -> i64 {
         self.query("SELECT count(*) FROM online")
     }
 
-    /// A ticket as the load harness makes them, for `account` at the chat server with `chat_key`;
-    /// `change` may spoil it.
+    /// Mints a ticket as the load harness does, for `account` at the chat server with `chat_key`;
+    /// `change` may change it.
     pub(crate) fn mint(
         &self,
         chat_key: PublicKey,
@@ -137,16 +143,13 @@ pub(crate) struct Server {
     child: Child,
     data: PathBuf,
     lines: Vec<String>,
-    /// From its start to the line `ready`.
-    pub(crate) ready_after: Duration,
 }
 
 impl Server {
     fn start(home: &Home, role: &str, settings: &[impl AsRef<str>]) -> Self {
-        let started = Instant::now();
         let mut child = home.spawn(role, settings);
         let lines = lines_of(child.stdout.take().unwrap());
-        let mut server = Self { child, data: home.path(), lines: Vec::new(), ready_after: Duration::MAX };
+        let mut server = Self { child, data: home.path(), lines: Vec::new() };
         loop {
             match lines.recv_timeout(PATIENCE) {
                 Ok(line) if line == "ready" => break,
@@ -159,33 +162,32 @@ impl Server {
                 }
             }
         }
-        server.ready_after = started.elapsed();
         server
     }
 
-    /// What the process said of `name` before it was ready.
+    /// Returns the rest of the line that the process printed for `name` before it was ready.
     fn said(&self, name: &str) -> &str {
         let said = self.lines.iter().find_map(|line| line.strip_prefix(&format!("{name:<14} ")));
-        said.unwrap_or_else(|| panic!("no {name:?} in {:#?}", self.lines))
+        said.unwrap_or_else(|| panic!("the process printed no {name:?}: {:#?}", self.lines))
     }
 
     pub(crate) fn address(&self, name: &str) -> SocketAddr {
         self.said(name).split(' ').next().unwrap().parse().unwrap()
     }
 
-    fn door(&self, name: &str) -> Door {
+    fn server_addr(&self, name: &str) -> ServerAddr {
         let (address, key) = self.said(name).split_once("  key ").unwrap();
-        let mut door = Door { address: address.parse().unwrap(), key: PublicKey::default() };
-        hex::decode_to_slice(key, &mut door.key).unwrap();
-        door
+        let mut server_addr = ServerAddr { address: address.parse().unwrap(), key: PublicKey::default() };
+        hex::decode_to_slice(key, &mut server_addr.key).unwrap();
+        server_addr
     }
 
-    pub(crate) fn login(&self) -> Door {
-        self.door("login")
+    pub(crate) fn login(&self) -> ServerAddr {
+        self.server_addr("login")
     }
 
-    pub(crate) fn chat(&self) -> Door {
-        self.door("chat")
+    pub(crate) fn chat(&self) -> ServerAddr {
+        self.server_addr("chat")
     }
 
     pub(crate) fn admin_address(&self) -> SocketAddr {
@@ -193,7 +195,7 @@ impl Server {
         url.trim_start_matches("http://").trim_end_matches("/metrics").parse().unwrap()
     }
 
-    /// A page of the admin server.
+    /// Returns a page of the admin server.
     pub(crate) fn admin(&self, path: &str) -> String {
         let address = self.admin_address();
         let mut socket = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
@@ -205,24 +207,24 @@ impl Server {
         answer.split_once("\r\n\r\n").unwrap().1.to_owned()
     }
 
-    /// A counter or gauge; `name` with its label, if it has one.
+    /// Returns the value of a metric; `name` includes the label, if there is one.
     pub(crate) fn metric(&self, name: &str) -> u64 {
         let page = self.admin("/metrics");
         let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.unwrap_or_else(|| panic!("no metric {name}")).parse().unwrap()
     }
 
-    /// How many sessions this process has ended for `reason`.
+    /// Returns the number of sessions that the process has closed for `reason`.
     pub(crate) fn closed_for(&self, reason: &str) -> u64 {
         self.metric(&format!("throng_net_closed_total{{reason=\"{reason}\"}}"))
     }
 
-    /// How many of its links take requests.
+    /// Returns the number of links that take requests.
     pub(crate) fn links_up(&self) -> usize {
         self.admin("/links").matches("\":\"up\"").count()
     }
 
-    /// kill -9, and waits until the process is gone.
+    /// Kills the process and waits until it is gone.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -232,16 +234,14 @@ impl Server {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits until the process has ended by itself; the exit code and the time it took.
-    pub(crate) fn ended(mut self) -> (Option<i32>, Duration) {
-        let since = Instant::now();
-        let status = wait_for("the process ends", || self.child.try_wait().unwrap());
-        (status.code(), since.elapsed())
+    /// Waits until the process has ended by itself and returns its exit code.
+    pub(crate) fn exit_code(mut self) -> Option<i32> {
+        wait_for("the process ends", || self.child.try_wait().unwrap()).code()
     }
 
     fn log_tail(&self) -> String {
         let text = fs::read_to_string(self.data.join("throng.log")).unwrap_or_default();
-        // The last lines, and before them whatever was worse than a warning.
+        // The last lines, preceded by earlier errors.
         let lines: Vec<&str> = text.lines().collect();
         let (before, last) = lines.split_at(lines.len().saturating_sub(40));
         let errors = before.iter().filter(|line| line.contains("ERROR")).take(20);
@@ -252,15 +252,16 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("-- the end of the log below {}:\n{}", self.data.display(), self.log_tail());
+            eprintln!("-- the end of the log in {}:\n{}", self.data.display(), self.log_tail());
         }
-        // Both fail only when it has ended, which is what they are for.
+        // Both calls fail only if the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The lines that come out of `pipe`; read to the end, so that the writer never blocks.
+/// Returns the lines that come out of `pipe`, which is read to its end so that the writer never
+/// blocks.
 fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, lines) = mpsc::channel();
     thread::spawn(move || {

@@ -1,0 +1,41 @@
+//! Commands of the content threads to the shards.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::SessionId;
+use crate::net::Endpoint;
+use crate::room::{Class, RoomId};
+use crate::wire::{CloseReason, Packet};
+
+/// A command to one shard.
+pub enum Command {
+    /// A command for one session.
+    ToSession(SessionId, SessionCommand),
+    /// Send an encoded packet to each of the sessions, as chat.
+    Multicast(Box<[SessionId]>, Arc<[u8]>),
+    /// Send a room's new key to each member that this shard has: after all frames sealed with the
+    /// older key, and before all frames sealed with the new one.
+    Rekey(RoomId, Arc<Packet>),
+    /// Send an encoded packet to each member of a room that this shard has.
+    Copies(RoomId, Class, Arc<[u8]>),
+    /// Append a frame, sealed with the room's key at the given time, to the room's log.
+    Append(RoomId, Class, Arc<[u8]>, Instant),
+    /// Make a session a member of a room.
+    Join(SessionId, RoomId),
+    /// End a session's membership of a room.
+    Leave(SessionId, RoomId),
+    /// Connect to another server. The outcome is reported with the token.
+    Dial(SocketAddr, Arc<Endpoint>, u64),
+}
+
+/// A command for one session. A handler's effect of this kind reaches the shard as it is.
+pub enum SessionCommand {
+    /// Send a packet.
+    Send(Box<Packet>),
+    /// Send an encoded packet from two pieces, of which other sessions may share the second.
+    SendEncoded(Box<[u8]>, Arc<[u8]>),
+    /// Close the session.
+    Close(CloseReason),
+}

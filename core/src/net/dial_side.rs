@@ -1,0 +1,56 @@
+//! State of a shard that only dialing programs use: the load harness and its test servers.
+
+use std::collections::HashSet;
+
+use crate::SessionId;
+use crate::crypto::RoomCipher;
+use crate::wire::SecretBytes;
+
+/// State for dialed sessions.
+#[derive(Default)]
+pub(super) struct DialSide {
+    pub(super) ciphers: Ciphers,
+    /// Fan-out time of the packet that the application is being given, in microseconds.
+    pub(super) fan_out_us: Option<u32>,
+    /// Sessions that are not read for now. They are few, so a set costs less than a flag in each
+    /// session.
+    paused: HashSet<SessionId>,
+}
+
+impl DialSide {
+    pub(super) fn is_paused(&self, id: SessionId) -> bool {
+        !self.paused.is_empty() && self.paused.contains(&id)
+    }
+
+    pub(super) fn pause(&mut self, id: SessionId) {
+        self.paused.insert(id);
+    }
+
+    /// Returns true if the session was paused.
+    pub(super) fn resume(&mut self, id: SessionId) -> bool {
+        self.paused.remove(&id)
+    }
+}
+
+/// Expanded room keys, shared by all dialed sessions of a shard: ten thousand members of a room
+/// need one.
+#[derive(Default)]
+pub(super) struct Ciphers(Vec<(SecretBytes<32>, RoomCipher)>);
+
+impl Ciphers {
+    /// Expanded keys that are kept. A further one evicts the oldest; sessions that use it keep
+    /// their copy.
+    const KEPT: usize = 64;
+
+    pub(super) fn expand(&mut self, secret: &SecretBytes<32>) -> RoomCipher {
+        if let Some((_, cipher)) = self.0.iter().rev().find(|(known, _)| known == secret) {
+            return cipher.clone();
+        }
+        if self.0.len() == Self::KEPT {
+            self.0.remove(0);
+        }
+        let cipher = RoomCipher::new(secret);
+        self.0.push((secret.clone(), cipher.clone()));
+        cipher
+    }
+}
