@@ -237,16 +237,19 @@ mod tests {
         let report = Report::new(&job(""), origin(), found());
         let text = report.to_string();
         for part in [
-            "nine tenths of 200 clients had a mean latency of 1.10 ms to 2.90 ms, client 199 the longest, 2.99 ms",
-            "by order of entry: group 10 of 10 waited 2.64 times as long as the fastest",
-            "by the server's event loop: 0 1.99 ms, 1 2 ms",
+            "1.10 ms p5 of client means (200 clients), 2 ms p50 of client means,",
+            "2.90 ms p95 of client means",
+            "2.99 ms longest client mean (client 199)",
+            "x2.64 slowest over fastest entry group (group 10 of 10)",
+            "1.99 ms  mean on server event loop 0 (100 clients)",
+            "2 ms  mean on server event loop 1 (100 clients)",
         ] {
             assert!(text.contains(part), "no `{part}` in:\n{text}");
         }
         let page = report.to_html();
         assert!(
             page.contains("Mean latency by order of entry, first tenth to last")
-                && page.contains("on event loop 1"),
+                && page.contains("mean on server event loop 1"),
             "{page}"
         );
         let few = Findings { fairness: Fairness::of(recipients(4, |_| 1_000)), ..findings(0) };

@@ -11,6 +11,7 @@ mod html;
 mod machine;
 mod parts;
 pub(crate) mod reload;
+mod sections;
 mod steps;
 mod summary;
 mod verdict;
