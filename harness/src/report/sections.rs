@@ -436,7 +436,7 @@ impl Report {
         if self.require_valid {
             "these latencies are no evidence about the server, and --require-valid is set"
         } else {
-            "these latencies are no evidence about the server (deliveries are counted exactly all the same)"
+            "these latencies are no evidence about the server (deliveries are exact all the same)"
         }
     }
 

@@ -41,6 +41,17 @@ pub fn format_bytes(bytes: u64) -> String {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_with(f, |f| self.write_steps(f))
+    }
+}
+
+impl Report {
+    /// Writes the summary, with what `steps` writes below the verdict.
+    fn write_with(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        steps: impl FnOnce(&mut fmt::Formatter<'_>) -> fmt::Result,
+    ) -> fmt::Result {
         let measured = format_nanos(self.measured_s * 1e9);
         let (word, meaning) = verdict_text(self.verdict);
         writeln!(f, "\n{} for {measured}, seed {}", self.scenario, self.seed)?;
@@ -49,15 +60,13 @@ impl fmt::Display for Report {
             writeln!(f, "{changes}")?;
         }
         writeln!(f)?;
-        self.write_steps(f)?;
+        steps(f)?;
         self.sections().iter().try_for_each(|section| write_section(f, section))?;
         writeln!(f, "  {:<12}{}", "machine", self.machine)?;
         self.write_latencies(f)?;
         self.write_thresholds(f)
     }
-}
 
-impl Report {
     fn write_latencies(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rows = self.latency_rows();
         if rows.is_empty() {
@@ -87,13 +96,14 @@ impl Report {
         }
         if !self.valid {
             writeln!(f, "\n  INVALID: {}", self.invalid_text())?;
-            self.invalid_because.iter().try_for_each(|reason| writeln!(f, "    - {reason}"))?;
+            let reasons = self.invalid_because.iter();
+            reasons.map(|reason| write_wrapped(f, "  -", 6, reason.split(' '))).collect::<fmt::Result>()?;
         }
         Ok(())
     }
 }
 
-/// Writes the facts of a section, those of one line as phrases with commas between them.
+/// Writes the facts of a section: items on lines of their own, all others as running text.
 fn write_section(f: &mut fmt::Formatter<'_>, section: &Section) -> fmt::Result {
     let (items, line): (Vec<_>, Vec<_>) = section.rows.iter().partition(|row| row.place == Place::Item);
     let shown = line.into_iter().filter(|row| !(row.is_rare && row.is_zero()));

@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn time_ticks_are_a_clocks() {
+    fn time_ticks_are_round_times() {
         let check = |seconds, labels: &str| {
             let found: Vec<String> = time_ticks(seconds).into_iter().map(|(_, label)| label).collect();
             assert_eq!(found.join(" "), labels, "{seconds}");

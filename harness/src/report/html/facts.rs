@@ -8,25 +8,35 @@ use crate::report::sections::{Place, Row, Section, Value};
 use crate::report::{Report, format_count};
 
 impl Report {
-    /// The headline rows of all sections, and the most important latencies.
+    /// The headline rows of all sections, with the most important latencies before the server's.
     pub(super) fn html_tiles(&self, sections: &[Section]) -> Markup {
         let latencies = [
             ("latency p99", Some(&self.latency_us)),
             ("last recipient p99", Some(&self.last_recipient_us)),
             ("entry p99", self.phases_us.get("way_in")),
         ];
-        let latencies = latencies.into_iter().filter_map(|(label, latency)| Some((label, latency?)));
-        let rows = sections.iter().flat_map(|section| section.rows.iter().map(move |row| (section, row)));
-        let headlines = rows.filter(|(_, row)| row.place == Place::Headline);
+        let latencies = latencies
+            .into_iter()
+            .filter_map(|(label, latency)| Some((label, latency.filter(|latency| latency.count > 0)?)))
+            .map(|(label, LatencyUs { p50, p99, max, .. })| {
+                let note = format!("median {}, max {}", micros(*p50), micros(*max));
+                tile(label, &Value::Text(micros(*p99)), &note, false)
+            });
+        let headlines = |section: &Section| -> Vec<Markup> {
+            let rows = section.rows.iter().filter(|row| row.place == Place::Headline);
+            rows.map(|row| {
+                let label = format!("{} {}", section.title, row.label);
+                tile(&label, &row.value, &row.note, row.is_bad)
+            })
+            .collect()
+        };
+        let (processes, clients): (Vec<_>, Vec<_>) =
+            sections.iter().partition(|section| section.title == "server");
         html! {
             section.tiles {
-                @for (section, row) in headlines {
-                    (tile(&format!("{} {}", section.title, row.label), &row.value, &row.note, row.is_bad))
-                }
-                @for (label, LatencyUs { p50, p99, max, .. }) in latencies.filter(|(_, l)| l.count > 0) {
-                    @let note = format!("median {}, max {}", micros(*p50), micros(*max));
-                    (tile(label, &Value::Text(micros(*p99)), &note, false))
-                }
+                @for tile in clients.into_iter().flat_map(headlines) { (tile) }
+                @for tile in latencies { (tile) }
+                @for tile in processes.into_iter().flat_map(headlines) { (tile) }
             }
         }
     }

@@ -24,10 +24,15 @@ const STYLE: &str = include_str!("style.css");
 impl Report {
     /// The report as a page of HTML that needs no other file.
     pub fn to_html(&self) -> String {
+        self.page_with(&self.html_steps())
+    }
+
+    /// The page, with `steps` below the verdict.
+    fn page_with(&self, steps: &Markup) -> String {
         let sections = self.sections();
         let content = html! {
             (self.html_verdict())
-            (self.html_steps())
+            (steps)
             (self.html_tiles(&sections))
             (self.html_latencies())
             (self.html_timeline())

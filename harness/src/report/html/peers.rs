@@ -17,8 +17,8 @@ const BROKEN: &str = "broken";
 /// Class of the style sheet for figures that are no evidence.
 const DOUBTFUL: &str = "doubtful";
 
-/// Column of a case's table for the CPU time as a multiple of the bare writer's, if there was a bare
-/// writer at the pace of the case.
+/// Column of a case's table for the CPU time as a multiple of the bare writer's, if a bare writer ran
+/// at the pace of the case.
 const OF_BARE: usize = 6;
 
 /// A horizontal bar of one system.
@@ -92,7 +92,7 @@ impl PeersReport {
     fn html_invalid(&self) -> Markup {
         let invalid = self.rows.iter().filter(|row| !row.valid).count();
         let meaning = format!(
-            "The latencies of {} of {} rows are no evidence about the server (deliveries are counted exactly all the same). \
+            "The latencies of {} of {} rows are no evidence about the server (deliveries are exact all the same). \
              They are marked, with reasons below each case's table.",
             format_count(invalid as u64),
             format_count(self.rows.len() as u64)
@@ -364,7 +364,7 @@ fn bars_figure(class: &str, title: &str, ticks: &[(f64, String)], bars: &[Bar<'_
 }
 
 impl Decades {
-    /// The decades around times in microseconds, of which those below 1 count as 1; none without times.
+    /// The decades around times in microseconds; none without times. Times below 1 us count as 1 us.
     fn around(times: impl Iterator<Item = f64>) -> Option<Self> {
         let (low, high) =
             times.fold((f64::INFINITY, 0.0_f64), |(low, high), time| (low.min(time), high.max(time)));
@@ -477,7 +477,7 @@ mod tests {
             (summary.missing, summary.reordered, summary.corrupted) = (1_234, 0, 2);
             summary.deliveries_per_s *= 0.9;
             (report.medians[1].deliveries_per_s, report.medians[1].server_cpu_us_per_delivery) = (0.0, None);
-            report.rows[0].incomplete_because = vec!["nobody <came>".into()];
+            report.rows[0].incomplete_because = vec!["no client <came>".into()];
             let why = "it fell over".into();
             report.failures = vec![Failure { system: "redis".into(), case: 'E', repetition: 2, why }];
         };
@@ -490,7 +490,7 @@ mod tests {
                 "<td class=\"broken\">1,234 missing, 2 CORRUPTED</td>",
                 "<strong>Deliveries per second</strong>",
                 "<span class=\"value\">90,006</span>",
-                "<span class=\"broken\">INCOMPLETE</span> throng #1: nobody &lt;came&gt;",
+                "<span class=\"broken\">INCOMPLETE</span> throng #1: no client &lt;came&gt;",
                 "<h2>Not measured</h2><ul><li>E redis #2: it fell over</li></ul>",
                 "<th>throng</th><td>0</td><td class=\"doubtful\">-</td>",
             ],

@@ -170,8 +170,20 @@ fn sections_of_the_summary_are_on_the_page() {
         "<th>en <span class=\"note\">75.0%</span></th><td>6</td>",
         "<h3>answers</h3><table><tbody><tr><th>sent</th><td>1</td></tr><tr><th>not sent <span",
     ];
-    let page = check(&job(""), found, &parts);
-    assert!(!page.contains("<th>games</th>"), "{page}");
+    let report = Report::new(&job(""), origin(), found);
+    let (text, page) = (report.to_string(), report.to_html());
+    check_page(&page);
+    for part in parts {
+        assert!(page.contains(part), "no `{part}` in:\n{page}");
+    }
+    assert!(!page.contains("<th>games") && !text.contains("games"), "{page}");
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for row in report.sections().iter().flat_map(|section| &section.rows) {
+        let phrase = format!("{} {}", row.value, row.label);
+        assert!(words.contains(&phrase) || row.is_rare && row.is_zero(), "no `{phrase}` in:\n{text}");
+        assert!(page.contains(&row.label), "no `{}` in:\n{page}", row.label);
+    }
     let page = check(&job(""), findings(0), &[]);
     for absent in ["channels", "moves", "reconnects", "user lists", "impaired", "bots", "answers"] {
         assert!(!page.contains(absent), "{absent} in {page}");
