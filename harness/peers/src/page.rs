@@ -1,67 +1,70 @@
 //! The page of `peers`.
 
+use maud::{Markup, html};
 use throng_core::clock::utc_text;
 use throng_harness_model::text::{format_count, format_rate};
-use throng_harness_report::html::{Markup, how_it_was_run, micros, page, table};
+use throng_harness_report::html::{banner, header, how_it_was_run, micros, page, table, table_of};
 
 use crate::{BareSummary, Case, Failure, PeersReport, Summary, Taken};
 
-/// Share of the offered deliveries below which a system has not kept up, so that its rate is worth drawing.
+/// Share of the offered deliveries below which a system has not kept up. Only then do rates differ
+/// enough to be drawn.
 const KEPT_UP: f64 = 0.99;
 
-/// A class of the style sheet for what must not be overlooked.
+/// Class of the style sheet for failures.
 const BROKEN: &str = "broken";
-/// The same for what may not mean what it looks like.
+/// Class of the style sheet for figures that are no evidence.
 const DOUBTFUL: &str = "doubtful";
 
-/// Where a case's table has the CPU time as a multiple of the bare writer's, if there was one at the pace of the case.
+/// Column of a case's table for the CPU time as a multiple of the bare writer's, if a bare writer ran
+/// at the pace of the case.
 const OF_BARE: usize = 6;
 
 /// A horizontal bar of one system.
 struct Bar<'a> {
     name: &'a str,
-    /// From where to where on the axis, which goes from 0 to 1.
+    /// Start and end on the axis, which goes from 0 to 1.
     span: (f64, f64),
-    shown: String,
-    /// The number of its colour.
-    colour: usize,
-    /// Whether it is drawn so that nobody relies on it.
+    value: String,
+    /// Number of its color.
+    color: usize,
+    /// True for a figure that is no evidence.
     is_pale: bool,
 }
 
-/// The powers of ten between which latencies are drawn: one system's are milliseconds, and another's, which does not keep up, seconds.
+/// Powers of ten around latencies. A logarithmic axis shows a system's milliseconds beside the
+/// seconds of another that does not keep up.
 struct Decades {
     low: f64,
     high: f64,
 }
 
 impl PeersReport {
-    /// The report as a page of HTML that needs nothing besides itself.
+    /// The report as a page of HTML that needs no other file.
     pub(super) fn page(&self) -> String {
         let (class, word, meaning) = self.outcome();
-        page(&format!("peers: {word}"), |html| {
-            self.html_header(html);
-            html.element("section", &[("class", &format_args!("verdict {class}"))], |html| {
-                html.element("p", &[], |html| {
-                    html.leaf("strong", &[], word);
-                    html.text(format_args!(" {meaning}"));
-                });
-                let text = "Latencies count from the time a message should have been sent (F: was sent). Figures are medians of the \
-                            repetitions; losses are those of the worst one. The sender of a message is a recipient everywhere.";
-                html.leaf("p", &[("class", &"note")], text);
-            });
-            self.html_invalid(html);
-            self.cases.iter().for_each(|case| self.html_case(html, case));
-            self.html_bare(html);
-            self.html_failures(html);
-            self.html_origin(html);
-        })
+        let definitions = html! {
+            p.note {
+                "Latencies count from the scheduled send time (F: the actual one). Figures are medians over the \
+                 repetitions; losses are those of the worst one. The sender of a message is always a recipient."
+            }
+        };
+        let content = html! {
+            (self.html_header())
+            (banner(class, word, &meaning, &definitions))
+            (self.html_invalid())
+            @for case in &self.cases { (self.html_case(case)) }
+            (self.html_bare())
+            (self.html_failures())
+            (self.html_origin())
+        };
+        page(&format!("peers: {word}"), &content)
     }
 
     /// A class, a word and a sentence.
     fn outcome(&self) -> (&'static str, &'static str, String) {
         match (self.interrupted, self.failures.len()) {
-            (true, _) => ("interrupted", "INTERRUPTED", "These are the cases that were complete.".into()),
+            (true, _) => ("interrupted", "INTERRUPTED", "Only complete cases are shown.".into()),
             (false, 0) => ("pass", "COMPLETE", "Every case was measured with every system.".into()),
             (false, count) => {
                 ("fail", "INCOMPLETE", format!("Not measured: {}, see below.", format_count(count as u64)))
@@ -69,135 +72,137 @@ impl PeersReport {
         }
     }
 
-    fn html_header(&self, html: &mut Markup) {
+    fn html_header(&self) -> Markup {
         let Self { payload, duration_s, warmup_s, drain_s, .. } = self;
         let repetitions = self.medians.iter().map(|summary| summary.repetitions).max().unwrap_or(0);
-        let times = if repetitions == 1 { "once" } else { &format!("{repetitions} times") };
-        html.element("header", &[], |html| {
-            html.leaf("h1", &[], "peers");
-            let text = format_args!(
-                "{payload} B a message, {duration_s} s a case after {warmup_s} s of warm-up, up to {drain_s} s of drain, {times}; {}",
+        let repetitions =
+            if repetitions == 1 { "1 repetition".into() } else { format!("{repetitions} repetitions") };
+        header(
+            "peers",
+            &format!(
+                "{payload} B per message, {duration_s} s per case after {warmup_s} s of warm-up, up to {drain_s} s of drain, \
+                 {repetitions}; {}",
                 self.began()
-            );
-            html.leaf("p", &[], text);
-        });
+            ),
+        )
     }
 
-    /// That some rows are no evidence, before anybody reads their figures.
-    fn html_invalid(&self, html: &mut Markup) {
+    /// The number of rows that are no evidence, above all figures.
+    fn html_invalid(&self) -> Markup {
         let invalid = self.rows.iter().filter(|row| !row.valid).count();
-        if invalid == 0 {
-            return;
+        let meaning = format!(
+            "The latencies of {} of {} rows are no evidence about the server (deliveries are exact all the same). \
+             They are marked, with reasons below each case's table.",
+            format_count(invalid as u64),
+            format_count(self.rows.len() as u64)
+        );
+        html! {
+            @if invalid > 0 { (banner("invalid", "INVALID", &meaning, &Markup::default())) }
         }
-        html.element("section", &[("class", &"verdict invalid")], |html| {
-            html.element("p", &[], |html| {
-                html.leaf("strong", &[], "INVALID");
-                html.text(format_args!(
-                    " The latencies of {} of {} rows say more about the harness than about the server (deliveries are exact all the \
-                     same). They are marked, and the reasons stand under each case's table.",
-                    format_count(invalid as u64),
-                    format_count(self.rows.len() as u64)
-                ));
-            });
-        });
     }
 
-    fn html_case(&self, html: &mut Markup, case: &Case) {
+    fn html_case(&self, case: &Case) -> Markup {
         let found: Vec<_> = self.medians.iter().filter(|summary| summary.case == case.letter).collect();
         let bare = self.bare_medians.iter().find(|bare| bare.case == Some(case.letter));
-        html.element("section", &[], |html| {
-            html.leaf("h2", &[], case);
-            if found.is_empty() {
-                return html.leaf("p", &[], "Nothing was measured.");
-            }
-            case_table(html, &found, bare);
-            case_charts(html, case, &found, bare);
-            self.html_reasons(html, case, &found);
-        });
-    }
-
-    /// Why rows of a case are not all that they should be.
-    fn html_reasons(&self, html: &mut Markup, case: &Case, found: &[&Summary]) {
-        let rows = || self.rows.iter().filter(|row| row.case == case.letter);
-        if rows().all(|row| row.valid && row.incomplete_because.is_empty()) {
-            return;
-        }
-        let systems = found.iter().map(|summary| summary.system.as_str());
-        html.element("ul", &[("class", &"note")], |html| {
-            for row in systems.flat_map(|system| rows().filter(move |row| row.system == system)) {
-                let marks = [
-                    ("INCOMPLETE", BROKEN, &row.incomplete_because),
-                    ("INVALID", DOUBTFUL, &row.invalid_because),
-                ];
-                for (mark, class, reasons) in marks.iter().filter(|(_, _, reasons)| !reasons.is_empty()) {
-                    html.element("li", &[], |html| {
-                        html.leaf("span", &[("class", class)], mark);
-                        html.text(format_args!(
-                            " {} #{}: {}",
-                            row.system,
-                            row.repetition,
-                            reasons.join("; ")
-                        ));
-                    });
+        html! {
+            section {
+                h2 { (case.to_string()) }
+                @if found.is_empty() {
+                    p { "Nothing was measured." }
+                } @else {
+                    (case_table(&found, bare))
+                    (case_charts(case, &found, bare))
+                    (self.html_reasons(case, &found))
                 }
             }
-        });
+        }
     }
 
-    fn html_bare(&self, html: &mut Markup) {
+    /// The reasons of marks in a case's table.
+    fn html_reasons(&self, case: &Case, found: &[&Summary]) -> Markup {
+        let rows =
+            |system| self.rows.iter().filter(move |row| row.case == case.letter && row.system == system);
+        let rows = found.iter().flat_map(|summary| rows(summary.system.as_str()));
+        let reasons = rows.flat_map(|row| {
+            let marks = [
+                ("INCOMPLETE", BROKEN, &row.incomplete_because),
+                ("INVALID", DOUBTFUL, &row.invalid_because),
+            ];
+            marks.into_iter().filter(|(_, _, reasons)| !reasons.is_empty()).map(move |mark| (row, mark))
+        });
+        html! {
+            @if reasons.clone().next().is_some() {
+                ul.note {
+                    @for (row, (mark, class, reasons)) in reasons {
+                        li {
+                            span class=(class) { (mark) }
+                            " " (row.system) " #" (row.repetition) ": " (reasons.join("; "))
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn html_bare(&self) -> Markup {
         let (paced, fast): (Vec<_>, Vec<_>) = self.bare_medians.iter().partition(|bare| bare.case.is_some());
         if self.bare_medians.is_empty() {
-            return;
+            return Markup::default();
         }
-        html.element("section", &[], |html| {
-            html.leaf("h2", &[], "Bare: what it costs to do nothing but write");
-            let sockets = |bare: &BareSummary| format_count(bare.sockets.into());
-            if !paced.is_empty() {
-                let rows = paced.iter().map(|bare| {
-                    let case = bare.case.map_or_else(String::new, |case| case.to_string());
-                    let each = format!("{:.2}", bare.deliveries_per_write);
-                    vec![case, sockets(bare), each, cpu(bare.cpu_us_per_delivery)]
-                });
-                table(html, &["at the pace of", "sockets", "messages a write", "CPU a delivery"], rows);
-            }
-            if !fast.is_empty() {
-                let rows = fast.iter().map(|bare| {
-                    let bytes = format!("{} B", bare.bytes);
-                    vec![sockets(bare), bytes, cpu(bare.cpu_us_per_write), cpu(bare.us_per_write)]
-                });
-                table(html, &["sockets, as fast as it goes", "a write", "CPU a write", "passed"], rows);
-            }
-            let text = "A process that does nothing but write to as many sockets, one after the other, on the servers' core. At the pace of a \
-                        case it gives each what has become due, and sleeps when nobody lacks anything, as a server does.";
-            html.leaf("p", &[("class", &"note")], text);
+        let sockets = |bare: &BareSummary| format_count(bare.sockets.into());
+        let paced_rows = paced.iter().map(|bare| {
+            let case = bare.case.map_or_else(String::new, |case| case.to_string());
+            let each = format!("{:.2}", bare.deliveries_per_write);
+            vec![case, sockets(bare), each, cpu(bare.cpu_us_per_delivery)]
         });
-    }
-
-    fn html_failures(&self, html: &mut Markup) {
-        if self.failures.is_empty() {
-            return;
-        }
-        html.element("section", &[], |html| {
-            html.leaf("h2", &[], "Not measured");
-            html.element("ul", &[], |html| {
-                for Failure { system, case, repetition, why } in &self.failures {
-                    html.leaf("li", &[], format_args!("{case} {system} #{repetition}: {why}"));
+        let fast_rows = fast.iter().map(|bare| {
+            let bytes = format!("{} B", bare.bytes);
+            vec![sockets(bare), bytes, cpu(bare.cpu_us_per_write), cpu(bare.us_per_write)]
+        });
+        html! {
+            section {
+                h2 { "Bare: the cost of writing alone" }
+                @if !paced.is_empty() {
+                    (table(&["at the pace of", "sockets", "messages per write", "CPU per delivery"], paced_rows))
                 }
-            });
-        });
+                @if !fast.is_empty() {
+                    (table(&["sockets, at full speed", "bytes per write", "CPU per write", "time per write"], fast_rows))
+                }
+                p.note {
+                    "A process on the servers' core that only writes to as many sockets, one after the other. At the \
+                     pace of a case it writes to each socket what has become due, and sleeps when nothing is due, as a \
+                     server does."
+                }
+            }
+        }
     }
 
-    fn html_origin(&self, html: &mut Markup) {
+    fn html_failures(&self) -> Markup {
+        html! {
+            @if !self.failures.is_empty() {
+                section {
+                    h2 { "Not measured" }
+                    ul {
+                        @for Failure { system, case, repetition, why } in &self.failures {
+                            li { (case) " " (system) " #" (repetition) ": " (why) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn html_origin(&self) -> Markup {
         let (server, client, machine) = (self.server_core, self.client_core, &self.machine);
         let facts = [
             ("Seed", self.seed.to_string()),
             ("Version", format!("throng-harness {}", self.version)),
-            ("Began", self.began()),
+            ("Started", self.began()),
             ("Machine", machine.to_string()),
             ("Cores", format!("servers on core {server}, harness on core {client}")),
         ];
         let systems = self.systems.iter().map(|Taken { system, version }| (system.as_str(), version.clone()));
-        how_it_was_run(html, &self.command, facts.into_iter().chain(systems));
+        how_it_was_run(&self.command, facts.into_iter().chain(systems))
     }
 
     fn began(&self) -> String {
@@ -205,21 +210,16 @@ impl PeersReport {
     }
 }
 
-/// CPU time, which is told to a hundredth of a microsecond whatever its size: that is how it is compared.
+/// CPU time, always to a hundredth of a microsecond, so that values compare.
 fn cpu(micros: f64) -> String {
     format!("{micros:.2} us")
-}
-
-/// A latency, if anything was delivered: without that there is none, not one of zero.
-fn latency(summary: &Summary, micros_of: f64) -> Option<String> {
-    (summary.deliveries_per_s > 0.0).then(|| micros(micros_of))
 }
 
 fn is_doubtful(summary: &Summary) -> bool {
     summary.invalid > 0
 }
 
-/// What was lost, and so on, in words.
+/// Counts of lost and faulty deliveries and lost clients; none if all are 0.
 fn losses(summary: &Summary) -> Option<String> {
     let counts = [
         (summary.missing, "missing"),
@@ -233,44 +233,34 @@ fn losses(summary: &Summary) -> Option<String> {
     (!lost.is_empty()).then(|| lost.join(", "))
 }
 
-fn case_table(html: &mut Markup, found: &[&Summary], bare: Option<&BareSummary>) {
+fn case_table(found: &[&Summary], bare: Option<&BareSummary>) -> Markup {
     let mut heads =
-        vec!["", "deliveries/s", "p50", "p99", "longest", "CPU a delivery", "harness", "latencies", "losses"];
+        vec!["", "deliveries/s", "p50", "p99", "max", "CPU per delivery", "harness", "latencies", "losses"];
     if bare.is_some() {
         heads.insert(OF_BARE, "of bare");
     }
-    html.element("div", &[("class", &"scroll")], |html| {
-        html.element("table", &[], |html| {
-            html.element("thead", &[], |html| {
-                html.element("tr", &[], |html| heads.iter().for_each(|head| html.leaf("th", &[], head)));
-            });
-            html.element("tbody", &[], |html| {
-                for summary in found {
-                    html.element("tr", &[], |html| {
-                        html.leaf("th", &[], &summary.system);
-                        for (class, cell) in cells(summary, bare) {
-                            match class {
-                                Some(class) => html.leaf("td", &[("class", &class)], cell),
-                                None => html.leaf("td", &[], cell),
-                            }
-                        }
-                    });
-                }
-            });
-        });
-    });
+    let body = html! {
+        @for summary in found {
+            tr {
+                th { (summary.system) }
+                @for (class, cell) in cells(summary, bare) { td class=[class] { (cell) } }
+            }
+        }
+    };
+    table_of(&heads, &body)
 }
 
-/// A row of a case's table but for its name, each cell with its class if it has one.
+/// The cells of a row of a case's table without its name, each with its class if it has one.
 fn cells(summary: &Summary, bare: Option<&BareSummary>) -> Vec<(Option<&'static str>, String)> {
     let doubt = is_doubtful(summary).then_some(DOUBTFUL);
+    // Without deliveries there is no latency, rather than one of 0.
+    let is_known = summary.deliveries_per_s > 0.0;
     let [p50, p99, max] = [summary.p50_us, summary.p99_us, summary.max_us]
-        .map(|micros| (doubt, latency(summary, micros).unwrap_or_else(|| "-".into())));
+        .map(|time| (doubt, if is_known { micros(time) } else { "-".into() }));
     let each = summary.server_cpu_us_per_delivery;
-    let validity = if is_doubtful(summary) {
-        format!("INVALID {} of {}", summary.invalid, summary.repetitions)
-    } else {
-        "valid".into()
+    let validity = match doubt {
+        Some(_) => format!("INVALID {} of {}", summary.invalid, summary.repetitions),
+        None => "valid".into(),
     };
     let lost = losses(summary);
     let mut cells = vec![
@@ -290,94 +280,90 @@ fn cells(summary: &Summary, bare: Option<&BareSummary>) -> Vec<(Option<&'static 
     cells
 }
 
-fn case_charts(html: &mut Markup, case: &Case, found: &[&Summary], bare: Option<&BareSummary>) {
+fn case_charts(case: &Case, found: &[&Summary], bare: Option<&BareSummary>) -> Markup {
     let kept_up = |summary: &&Summary| {
         case.offered_per_s().is_some_and(|offered| summary.deliveries_per_s >= offered * KEPT_UP)
     };
-    // Where everybody does what is asked, their rates are all the same.
+    // If all systems keep up, their rates are alike.
     let has_rates = !found.iter().all(kept_up);
-    html.element("div", &[("class", &"charts")], |html| {
-        latency_bars(html, if has_rates { "broad" } else { "narrow" }, found);
-        let costs = found.iter().filter_map(|summary| {
-            summary.server_cpu_us_per_delivery.map(|micros| (summary.system.as_str(), micros, 2))
-        });
-        let floor = bare.map(|bare| ("bare", bare.cpu_us_per_delivery, 7));
-        amount_bars(html, "CPU a delivery", cpu, &costs.chain(floor).collect::<Vec<_>>());
-        if has_rates {
-            let rates = found.iter().map(|summary| (summary.system.as_str(), summary.deliveries_per_s, 3));
-            amount_bars(html, "Deliveries a second", format_rate, &rates.collect::<Vec<_>>());
-        }
+    let costs = found.iter().filter_map(|summary| {
+        summary.server_cpu_us_per_delivery.map(|micros| (summary.system.as_str(), micros, 2))
     });
+    let floor = bare.map(|bare| ("bare", bare.cpu_us_per_delivery, 7));
+    let costs: Vec<_> = costs.chain(floor).collect();
+    let rates = found.iter().map(|summary| (summary.system.as_str(), summary.deliveries_per_s, 3));
+    html! {
+        .charts {
+            (latency_bars(if has_rates { "broad" } else { "narrow" }, found))
+            (amount_bars("CPU per delivery", cpu, &costs))
+            @if has_rates { (amount_bars("Deliveries per second", format_rate, &rates.collect::<Vec<_>>())) }
+        }
+    }
 }
 
-/// Adds a bar from the median to the 99th percentile of each system that delivered anything.
-fn latency_bars(html: &mut Markup, class: &str, found: &[&Summary]) {
+/// A bar from p50 to p99 for each system that delivered anything.
+fn latency_bars(class: &str, found: &[&Summary]) -> Markup {
     let delivered: Vec<_> = found.iter().filter(|summary| summary.deliveries_per_s > 0.0).collect();
     let latencies = delivered.iter().flat_map(|summary| [summary.p50_us, summary.p99_us]);
-    let Some(decades) = Decades::around(latencies) else { return };
+    let Some(decades) = Decades::around(latencies) else { return Markup::default() };
     let bars = delivered.iter().map(|summary| {
         let [p50, p99] = [summary.p50_us, summary.p99_us];
         Bar {
             name: &summary.system,
             span: (decades.place(p50), decades.place(p99)),
-            shown: format!("{} to {}", micros(p50), micros(p99)),
-            colour: 0,
+            value: format!("{} to {}", micros(p50), micros(p99)),
+            color: 0,
             is_pale: is_doubtful(summary),
         }
     });
-    bars_figure(html, class, "Latency, p50 to p99", &decades.ticks(), bars.collect());
+    bars_figure(class, "Latency, p50 to p99", &decades.ticks(), &bars.collect::<Vec<_>>())
 }
 
-/// Adds a bar for each (name, amount, colour), the largest as long as there is room; none if all are empty.
-fn amount_bars(html: &mut Markup, title: &str, show: fn(f64) -> String, amounts: &[(&str, f64, usize)]) {
+/// A bar for each (name, amount, color), the largest over the whole width; none if all are 0.
+fn amount_bars(title: &str, show: fn(f64) -> String, amounts: &[(&str, f64, usize)]) -> Markup {
     let largest = amounts.iter().map(|(_, amount, _)| *amount).fold(0.0, f64::max);
-    if largest > 0.0 && largest.is_finite() {
-        let bars = amounts.iter().map(|(name, amount, colour)| {
-            let (span, shown) = ((0.0, amount / largest), show(*amount));
-            Bar { name, span, shown, colour: *colour, is_pale: false }
-        });
-        bars_figure(html, "narrow", title, &[], bars.collect());
+    if !(largest > 0.0 && largest.is_finite()) {
+        return Markup::default();
+    }
+    let bars = amounts.iter().map(|(name, amount, color)| {
+        let (span, value) = ((0.0, amount / largest), show(*amount));
+        Bar { name, span, value, color: *color, is_pale: false }
+    });
+    bars_figure("narrow", title, &[], &bars.collect::<Vec<_>>())
+}
+
+fn bars_figure(class: &str, title: &str, ticks: &[(f64, String)], bars: &[Bar<'_>]) -> Markup {
+    // Grid lines at equal distances, one per tick.
+    let has_ticks = !ticks.is_empty();
+    let lines =
+        (ticks.len() > 1).then(|| format!("background-size:{:.3}% 100%", 100.0 / (ticks.len() - 1) as f64));
+    html! {
+        figure class=(class) {
+            figcaption {
+                strong { (title) }
+                @if bars.iter().any(|bar| bar.is_pale) { span class=(DOUBTFUL) { "pale: INVALID" } }
+            }
+            .bars {
+                @for Bar { name, span: (from, to), value, color, is_pale } in bars {
+                    @let [from, to] = [from, to].map(|at| at.clamp(0.0, 1.0) * 100.0);
+                    @let class = format!("c{color}{}", if *is_pale { " pale" } else { "" });
+                    @let style = format!("margin-left:{from:.2}%;width:{:.2}%", (to - from).max(0.0));
+                    span { (name) }
+                    span.track.lined[has_ticks] style=[&lines] { span class=(class) style=(style) {} }
+                    span.value { (value) }
+                }
+                @if has_ticks {
+                    span.ticks {
+                        @for (at, label) in ticks { span style=(format!("left:{:.2}%", at * 100.0)) { (label) } }
+                    }
+                }
+            }
+        }
     }
 }
 
-fn bars_figure(html: &mut Markup, class: &str, title: &str, ticks: &[(f64, String)], bars: Vec<Bar<'_>>) {
-    // A line at each tick, all the same distance from each other.
-    let lines = match ticks.len() {
-        0 | 1 => String::new(),
-        count => format!("background-size:{:.3}% 100%", 100.0 / (count - 1) as f64),
-    };
-    let track = if ticks.is_empty() { "track" } else { "track lined" };
-    html.element("figure", &[("class", &class)], |html| {
-        html.element("figcaption", &[], |html| {
-            html.leaf("strong", &[], title);
-            if bars.iter().any(|bar| bar.is_pale) {
-                html.leaf("span", &[("class", &DOUBTFUL)], "pale: INVALID");
-            }
-        });
-        html.element("div", &[("class", &"bars")], |html| {
-            for Bar { name, span: (from, to), shown, colour, is_pale } in bars {
-                let [from, to] = [from, to].map(|at| at.clamp(0.0, 1.0) * 100.0);
-                let class = format_args!("c{colour}{}", if is_pale { " pale" } else { "" });
-                let style = format_args!("margin-left:{from:.2}%;width:{:.2}%", (to - from).max(0.0));
-                html.leaf("span", &[], name);
-                html.element("span", &[("class", &track), ("style", &lines)], |html| {
-                    html.leaf("span", &[("class", &class), ("style", &style)], "");
-                });
-                html.leaf("span", &[("class", &"value")], shown);
-            }
-            if !ticks.is_empty() {
-                html.element("span", &[("class", &"ticks")], |html| {
-                    for (at, label) in ticks {
-                        html.leaf("span", &[("style", &format_args!("left:{:.2}%", at * 100.0))], label);
-                    }
-                });
-            }
-        });
-    });
-}
-
 impl Decades {
-    /// Around times in microseconds, of which those below 1 are as if they were 1; none if there are none.
+    /// The decades around times in microseconds; none without times. Times below 1 us count as 1 us.
     fn around(times: impl Iterator<Item = f64>) -> Option<Self> {
         let (low, high) =
             times.fold((f64::INFINITY, 0.0_f64), |(low, high), time| (low.min(time), high.max(time)));
@@ -437,16 +423,16 @@ mod tests {
             &page,
             &[
                 "<title>peers: COMPLETE</title>",
-                "128 B a message, 1 s a case after 1 s of warm-up, up to 1 s of drain, 2 times; 1970-01-01T00:00:00Z",
+                "128 B per message, 1 s per case after 1 s of warm-up, up to 1 s of drain, 2 repetitions; 1970-01-01T00:00:00Z",
                 "verdict pass",
-                "The latencies of 1 of 3 rows say more",
+                "The latencies of 1 of 3 rows are no evidence",
                 "<h2>A: 1,000 members, a message every 10ms, 100,000 deliveries/s</h2>",
                 "<th>redis</th><td>100,006</td><td>7.13 ms</td><td>22.4 ms</td><td>41.5 ms</td><td>9.37 us</td><td>x1.87</td>\
                  <td>79%</td><td>valid</td><td>none</td>",
                 "<th>throng</th><td>99,925</td><td class=\"doubtful\">5.50 ms</td>",
                 "<td class=\"doubtful\">INVALID 1 of 2</td><td>none</td>",
                 "<span class=\"doubtful\">INVALID</span> throng #2: somebody sneezed</li>",
-                // From 1 ms to 100 ms; the second is not to be relied on.
+                // The axis goes from 1 ms to 100 ms; the second bar is no evidence.
                 "<span class=\"c0\" style=\"margin-left:42.66%;width:24.88%\"></span></span><span class=\"value\">7.13 ms to 22.4 ms",
                 "<span class=\"c0 pale\" style=\"margin-left:37.02%;width:29.80%\"></span></span><span class=\"value\">5.50 ms to 21.7",
                 "<span style=\"left:50.00%\">10 ms</span>",
@@ -460,10 +446,10 @@ mod tests {
                 "servers on core 0, harness on core 1",
             ],
         );
-        for absent in ["Deliveries a second", "Not measured", "INCOMPLETE"] {
+        for absent in ["Deliveries per second", "Not measured", "INCOMPLETE"] {
             assert!(!page.contains(absent), "{absent} in:\n{page}");
         }
-        // Of a report without cases there is still a page.
+        // A report without cases still has a page.
         let nothing = page_of(|report| {
             (report.cases, report.medians, report.rows) = (Vec::new(), Vec::new(), Vec::new());
             (report.bare_medians, report.systems) = (Vec::new(), Vec::new());
@@ -487,13 +473,13 @@ mod tests {
     }
 
     #[test]
-    fn what_went_wrong_is_told() {
+    fn losses_and_failures_are_marked() {
         let lost = |report: &mut PeersReport| {
             let summary = &mut report.medians[0];
             (summary.missing, summary.reordered, summary.corrupted) = (1_234, 0, 2);
             summary.deliveries_per_s *= 0.9;
             (report.medians[1].deliveries_per_s, report.medians[1].server_cpu_us_per_delivery) = (0.0, None);
-            report.rows[0].incomplete_because = vec!["nobody <came>".into()];
+            report.rows[0].incomplete_because = vec!["no client <came>".into()];
             let why = "it fell over".into();
             report.failures = vec![Failure { system: "redis".into(), case: 'E', repetition: 2, why }];
         };
@@ -504,9 +490,9 @@ mod tests {
                 "<title>peers: INCOMPLETE</title>",
                 "verdict fail",
                 "<td class=\"broken\">1,234 missing, 2 CORRUPTED</td>",
-                "<strong>Deliveries a second</strong>",
+                "<strong>Deliveries per second</strong>",
                 "<span class=\"value\">90,006</span>",
-                "<span class=\"broken\">INCOMPLETE</span> throng #1: nobody &lt;came&gt;",
+                "<span class=\"broken\">INCOMPLETE</span> throng #1: no client &lt;came&gt;",
                 "<h2>Not measured</h2><ul><li>E redis #2: it fell over</li></ul>",
                 "<th>throng</th><td>0</td><td class=\"doubtful\">-</td>",
             ],
@@ -515,7 +501,7 @@ mod tests {
             report.interrupted = true;
             report.bare_medians.retain(|bare| bare.case.is_none());
         });
-        check(&page, &["INTERRUPTED", "verdict interrupted", "as fast as it goes"]);
+        check(&page, &["INTERRUPTED", "verdict interrupted", "at full speed"]);
         assert!(!page.contains("of bare") && !page.contains("at the pace of</th>"), "{page}");
     }
 }

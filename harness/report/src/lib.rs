@@ -10,6 +10,7 @@ mod hgrm;
 mod histograms;
 pub mod html;
 mod machine;
+mod sections;
 mod summary;
 mod verdict;
 

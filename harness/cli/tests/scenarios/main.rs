@@ -365,7 +365,7 @@ fn who_leaves_at_once_comes_again_for_every_round() {
         // From when the first began, which is not before it was due.
         let rate = |name: &str| ended.json["rates"][name].as_f64().unwrap();
         assert!(rate("logins_per_s") >= rate("achieved_per_s") && rate("achieved_per_s") > 0.0, "{ended}");
-        assert!(ended.stdout.contains("40 of 40 connected in 5 rounds, 0 refused"), "{ended}");
+        assert!(ended.stdout.contains("40 of 40 connected (5 rounds), 0 refused"), "{ended}");
         ended
     };
     check(Script::default(), "", CLIENTS);

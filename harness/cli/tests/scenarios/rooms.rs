@@ -221,7 +221,7 @@ fn lists_are_held_against_who_is_there() {
     ended.expect(0, &[("/lists/head_count_mismatches", 0), ("/lists/incomplete", 0)]);
     let seconds = |name: &str| ended.json["lists"][name].as_f64().unwrap();
     assert!(seconds("exact_s") >= seconds("entered_s") && seconds("complete_s") > 0.0, "{ended}");
-    assert!(ended.stdout.contains("8 of 8 exact after"), "{ended}");
+    assert!(ended.stdout.contains("8 of 8 exact (after"), "{ended}");
     run(Script::default(), "--lists none").expect(0, &[("/lists/kept", 0)]);
     run(Script::default(), "--lists all --workers 2").expect(0, &[("/lists/kept", 8), ("/lists/exact", 8)]);
     // Who was there before the fourth entered sees with the fifth that it has missed a notice.

@@ -274,7 +274,7 @@ impl Document for SteppedReport {
     }
 
     fn to_html(&self) -> String {
-        self.report.page_with(|html| self.html_steps(html))
+        self.report.page_with(&self.html_steps())
     }
 
     fn exit_code(&self) -> u8 {

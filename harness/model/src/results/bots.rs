@@ -1,12 +1,10 @@
 //! What bots said: by whom, about what, and in answer to what.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::bots::{Language, Personality, Script, Topic};
-use crate::text::format_count;
 
 /// The part of the report that is about a conversation of bots. Messages are those that were sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,30 +81,6 @@ impl BotsReport {
             *report.languages.entry(line.language.name().to_owned()).or_default() += 1;
         }
         report
-    }
-
-    /// The lines of the summary.
-    pub fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |counts: Vec<(&str, u64)>| {
-            let each = counts.into_iter().filter(|(_, count)| *count > 0);
-            let each =
-                each.map(|(name, count)| format!("{} {}", format_count(count), name.replace('_', " ")));
-            each.collect::<Vec<_>>().join(", ")
-        };
-        let personalities =
-            self.personalities.iter().map(|(name, spoken)| (name.as_str(), spoken.messages)).collect();
-        writeln!(f, "  bots        {}", list(personalities))?;
-        writeln!(
-            f,
-            "              {}",
-            list(self.topics.iter().map(|(name, count)| (name.as_str(), *count)).collect())
-        )?;
-        let Reactions { sent, unprovoked } = self.reactions;
-        let [sent, unprovoked] = [sent, unprovoked].map(format_count);
-        writeln!(
-            f,
-            "              {sent} answers to others, {unprovoked} not given to what had not been heard"
-        )
     }
 }
 

@@ -1,37 +1,43 @@
-//! Line charts as inline SVG.
+//! Line charts as inline SVG, without scripts.
+//!
+//! A long line is thinned to a fixed number of points, of which the lowest and the highest of each
+//! stretch are kept. A chart without a value above zero renders as nothing.
 
 use std::borrow::Cow;
-use std::fmt::{Display, Write};
+use std::fmt::Write;
+
+use maud::{Markup, Render, html};
 
 use throng_harness_model::text::{format_bytes, format_nanos, format_rate};
 
-use super::markup::Markup;
-
-/// Width above which a chart is not made as small as it takes.
-const WIDE: f64 = 600.0;
-/// Room for the labels left of the lines, in the chart's own pixels, as are all sizes here.
+/// Width and height of a chart that shares its row with another, in the chart's own pixels, as
+/// are all sizes here.
+const SMALL: (f64, f64) = (430.0, 190.0);
+/// Width of a chart that has a row of its own.
+const WIDE: f64 = 860.0;
+/// Space for the labels left of the lines.
 const LEFT: f64 = 62.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 26.0;
-/// Ticks on the vertical axis besides zero, at most.
+/// Maximum of ticks on the vertical axis besides zero.
 const Y_TICKS: f64 = 4.0;
-/// Ticks on a time axis besides zero, at most.
+/// Maximum of ticks on a time axis besides zero.
 const TIME_TICKS: f64 = 6.0;
-/// A line of at most this many points shows each of them, with its value.
+/// Maximum of points of a line for each to be a dot with a tooltip.
 const DOTS_MAX: usize = 12;
-/// Pieces that a long line is cut into. Of each the lowest and the highest point are drawn, so
-/// a peak of one second is seen even in a run of a day.
-const PIECES_MAX: usize = 300;
-/// Pieces of the horizontal axis that tell their values when they are pointed at.
-const HINTS: usize = 60;
-/// Line colours that the style sheet has.
-const COLOURS: usize = 8;
+/// Stretches that a long line is thinned by. Each keeps its lowest and its highest point, so that
+/// a peak of one second is visible even in a run of a day.
+const STRETCHES_MAX: usize = 300;
+/// Columns of a chart of long lines, each with a tooltip.
+const TOOLTIPS: usize = 60;
+/// Line colors of the style sheet.
+const COLORS: usize = 8;
 
-/// What a chart's values are.
+/// Unit of a chart's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
-    /// A number of things, or of things a second.
+    /// A number of things, or of things per second.
     Count,
     /// A time in microseconds.
     Micros,
@@ -64,24 +70,23 @@ impl Unit {
     }
 }
 
-/// A point: where on the horizontal axis, and how high, if there is a value at all.
+/// Position on the horizontal axis, and the value there, if there is one.
 pub(super) type Point = (f64, Option<f64>);
 
-/// One line of a chart.
+/// A line of a chart.
 #[derive(Debug)]
 pub struct Line<'a> {
-    /// What it shows.
-    pub name: Cow<'a, str>,
-    /// From left to right. Where there is no value, the line is interrupted.
-    pub points: Vec<Point>,
-    /// Whether it has gaps, through which a line that it may lie on is seen.
-    pub is_dashed: bool,
+    name: Cow<'a, str>,
+    /// From left to right. A point without a value interrupts the line.
+    points: Vec<Point>,
+    /// True for a dashed line, which leaves a line below it visible.
+    is_dashed: bool,
 }
 
 impl<'a> Line<'a> {
     /// A solid line.
-    pub fn new(name: impl Into<Cow<'a, str>>, points: Vec<Point>) -> Self {
-        Self { name: name.into(), points, is_dashed: false }
+    pub fn new(name: impl Into<Cow<'a, str>>, points: impl IntoIterator<Item = Point>) -> Self {
+        Self { name: name.into(), points: points.into_iter().collect(), is_dashed: false }
     }
 
     /// The same line, dashed if so.
@@ -90,109 +95,100 @@ impl<'a> Line<'a> {
         Self { is_dashed, ..self }
     }
 
-    /// Its class, or that of its key, in its colour.
+    /// The position of the last point; 0 without points.
+    pub fn end(&self) -> f64 {
+        self.points.last().map_or(0.0, |(at, _)| *at)
+    }
+
+    /// The class of the line, or of its key, which gives it its color.
     fn class(&self, kind: &str, number: usize) -> String {
-        format!("{kind} c{}{}", number % COLOURS, if self.is_dashed { " dashed" } else { "" })
+        format!("{kind} c{}{}", number % COLORS, if self.is_dashed { " dashed" } else { "" })
+    }
+}
+
+/// The horizontal axis of a chart. It begins at 0.
+#[derive(Debug, Clone)]
+pub struct XAxis {
+    /// Positions of the labels, and the labels.
+    pub ticks: Vec<(f64, String)>,
+    /// Above 0.
+    pub end: f64,
+    /// Names a position in tooltips.
+    pub name: fn(f64) -> String,
+}
+
+impl XAxis {
+    /// An axis of `seconds`, with ticks at times that a clock would show.
+    pub fn seconds(seconds: f64) -> Self {
+        Self { ticks: time_ticks(seconds), end: seconds, name: time_name }
     }
 }
 
 /// Lines over one horizontal axis.
 #[derive(Debug)]
 pub struct Chart<'a> {
-    /// What it shows.
-    pub title: &'a str,
-    /// Width and height.
-    pub size: (f64, f64),
-    /// What the values are.
-    pub unit: Unit,
-    /// Labels of the horizontal axis, which begins at 0.
-    pub x_ticks: Vec<(f64, String)>,
-    /// Where the horizontal axis ends; above 0.
-    pub x_end: f64,
-    /// What a place on it is called.
-    pub x_name: fn(f64) -> String,
-    /// A part of it that is marked.
-    pub shade: Option<(f64, f64)>,
-    /// What is drawn.
-    pub lines: Vec<Line<'a>>,
+    title: Cow<'a, str>,
+    size: (f64, f64),
+    unit: Unit,
+    axis: XAxis,
+    lines: Vec<Line<'a>>,
+    /// A highlighted stretch of the axis.
+    shade: Option<(f64, f64)>,
 }
 
-impl Chart<'_> {
-    /// Adds the chart with its title and legend, unless it would show nothing above zero.
-    pub fn draw(&self, html: &mut Markup) {
-        let values = self.lines.iter().flat_map(|line| &line.points).filter_map(|(_, value)| *value);
-        let highest = values.fold(0.0, f64::max);
-        // Written so that it is also true of what is no number.
-        if !(highest > 0.0 && highest.is_finite()) {
-            return;
-        }
-        let y_ticks = round_ticks(highest, self.unit.step_min());
-        let frame =
-            Frame { size: self.size, x_end: self.x_end, y_end: y_ticks.last().copied().unwrap_or(highest) };
-        // A wide one would be too small to read on a phone, and is scrolled there.
-        let class = if self.size.0 > WIDE { "wide" } else { "narrow" };
-        html.element("figure", &[("class", &class)], |html| {
-            html.element("figcaption", &[], |html| self.draw_caption(html));
-            let view = format!("0 0 {} {}", self.size.0, self.size.1);
-            let attributes: [(_, &dyn Display); 3] =
-                [("viewBox", &view), ("role", &"img"), ("aria-label", &self.title)];
-            html.element("svg", &attributes, |html| {
-                self.draw_shade(html, &frame);
-                self.draw_axes(html, &frame, &y_ticks);
-                for (number, line) in self.lines.iter().enumerate() {
-                    self.draw_line(html, &frame, number, line);
-                }
-                if self.lines.iter().any(|line| line.points.len() > DOTS_MAX) {
-                    self.draw_hints(html, &frame);
-                }
-            });
-        });
+impl<'a> Chart<'a> {
+    /// A chart that shares its row with another.
+    pub fn small(
+        title: impl Into<Cow<'a, str>>,
+        unit: Unit,
+        axis: XAxis,
+        lines: impl IntoIterator<Item = Line<'a>>,
+    ) -> Self {
+        let lines = lines.into_iter().collect();
+        Self { title: title.into(), size: SMALL, unit, axis, lines, shade: None }
     }
 
-    fn draw_caption(&self, html: &mut Markup) {
-        html.leaf("strong", &[], self.title);
-        if let [_, _, ..] = self.lines[..] {
-            let has_values = |line: &Line<'_>| line.points.iter().any(|(_, value)| value.is_some());
-            for (number, line) in self.lines.iter().enumerate().filter(|(_, line)| has_values(line)) {
-                html.leaf("span", &[("class", &line.class("key", number))], &line.name);
+    /// The chart with a row of its own.
+    pub fn wide(self, height: f64) -> Self {
+        Self { size: (WIDE, height), ..self }
+    }
+
+    /// The chart with a stretch of its axis highlighted.
+    pub fn shaded(self, shade: Option<(f64, f64)>) -> Self {
+        Self { shade, ..self }
+    }
+
+    fn render_caption(&self) -> Markup {
+        let has_values = |line: &Line<'_>| line.points.iter().any(|(_, value)| value.is_some());
+        let lines = self.lines.iter().enumerate().filter(|(_, line)| has_values(line));
+        html! {
+            figcaption {
+                strong { (self.title) }
+                @if self.lines.len() > 1 {
+                    @for (number, line) in lines { span class=(line.class("key", number)) { (line.name) } }
+                }
             }
         }
     }
 
-    fn draw_shade(&self, html: &mut Markup, frame: &Frame) {
-        let Some((from, to)) = self.shade else { return };
-        self.draw_column(html, frame, "shade", (from, to), |_| {});
+    /// A stretch of the horizontal axis from top to bottom.
+    fn render_column(&self, frame: &Frame, class: &str, (from, to): (f64, f64), title: &Markup) -> Markup {
+        let [left, right] = [from, to].map(|at| frame.x(at.clamp(0.0, self.axis.end)));
+        let height = px(self.size.1 - TOP - BOTTOM);
+        html! {
+            rect class=(class) x=(px(left)) y=(px(TOP)) width=(px(right - left)) height=(height) { (title) }
+        }
     }
 
-    /// A stretch of the horizontal axis from top to bottom, as an element of a class.
-    fn draw_column(
-        &self,
-        html: &mut Markup,
-        frame: &Frame,
-        class: &str,
-        (from, to): (f64, f64),
-        content: impl FnOnce(&mut Markup),
-    ) {
-        let [left, right] = [from, to].map(|at| frame.x(at.clamp(0.0, self.x_end)));
-        let height = frame.size.1 - TOP - BOTTOM;
-        let attributes: [(_, &dyn Display); 5] = [
-            ("class", &class),
-            ("x", &Px(left)),
-            ("y", &Px(TOP)),
-            ("width", &Px(right - left)),
-            ("height", &Px(height)),
-        ];
-        html.element("rect", &attributes, content);
-    }
-
-    /// Columns that nobody sees and that say, when pointed at, what is in them: the highest value of each line, or where there is no point
-    /// the one before.
-    fn draw_hints(&self, html: &mut Markup, frame: &Frame) {
+    /// Invisible columns whose tooltips show the highest value of each line within them. A line
+    /// without a point there has the value of the column before.
+    fn render_tooltips(&self, frame: &Frame) -> Markup {
         let mut next = vec![0; self.lines.len()];
         let mut shown: Vec<Option<f64>> = vec![None; self.lines.len()];
-        for hint in 0..HINTS {
-            let [from, to] = [hint, hint + 1].map(|edge| self.x_end * edge as f64 / HINTS as f64);
-            let mut text = (self.x_name)(to);
+        let mut columns = Markup::default();
+        for column in 0..TOOLTIPS {
+            let [from, to] = [column, column + 1].map(|edge| self.axis.end * edge as f64 / TOOLTIPS as f64);
+            let mut text = (self.axis.name)(to);
             for ((line, next), shown) in self.lines.iter().zip(&mut next).zip(&mut shown) {
                 let points = &line.points[*next..];
                 let within = points.iter().take_while(|(at, _)| *at <= to + 1e-9);
@@ -207,51 +203,77 @@ impl Chart<'_> {
                 }
             }
             if shown.iter().any(Option::is_some) {
-                self.draw_column(html, frame, "hint", (from, to), |html| html.leaf("title", &[], &text));
+                let title = html! { title { (text) } };
+                self.render_column(frame, "hint", (from, to), &title).render_to(&mut columns.0);
+            }
+        }
+        columns
+    }
+
+    fn render_axes(&self, frame: &Frame, y_ticks: &[f64]) -> Markup {
+        let (width, height) = self.size;
+        let (left, right, label_right) = (px(LEFT), px(width - RIGHT), px(LEFT - 6.0));
+        let (bottom, tick_bottom, label_bottom) =
+            (px(height - BOTTOM), px(height - BOTTOM + 4.0), px(height - 7.0));
+        html! {
+            @for (y, tick) in y_ticks.iter().map(|tick| (frame.y(*tick), *tick)) {
+                line.grid x1=(left) x2=(right) y1=(px(y)) y2=(px(y)) {}
+                text.y x=(label_right) y=(px(y + 4.0)) { (self.unit.show(tick)) }
+            }
+            @for (x, label) in self.axis.ticks.iter().map(|(at, label)| (px(frame.x(*at)), label)) {
+                line.grid x1=(x) x2=(x) y1=(bottom) y2=(tick_bottom) {}
+                text.x x=(x) y=(label_bottom) { (label) }
             }
         }
     }
 
-    fn draw_axes(&self, html: &mut Markup, frame: &Frame, y_ticks: &[f64]) {
-        let (width, height) = frame.size;
-        for tick in y_ticks {
-            let y = Px(frame.y(*tick));
-            html.void(
-                "line",
-                &[("class", &"grid"), ("x1", &Px(LEFT)), ("x2", &Px(width - RIGHT)), ("y1", &y), ("y2", &y)],
-            );
-            let label = self.unit.show(*tick);
-            html.leaf("text", &[("class", &"y"), ("x", &Px(LEFT - 6.0)), ("y", &Px(y.0 + 4.0))], label);
-        }
-        for (at, label) in &self.x_ticks {
-            let (x, bottom) = (Px(frame.x(*at)), height - BOTTOM);
-            html.void(
-                "line",
-                &[("class", &"grid"), ("x1", &x), ("x2", &x), ("y1", &Px(bottom)), ("y2", &Px(bottom + 4.0))],
-            );
-            html.leaf("text", &[("class", &"x"), ("x", &x), ("y", &Px(height - 7.0))], label);
-        }
-    }
-
-    fn draw_line(&self, html: &mut Markup, frame: &Frame, number: usize, line: &Line<'_>) {
-        let path = frame.path(&thinned(&line.points));
-        html.void("path", &[("class", &line.class("line", number)), ("d", &path)]);
-        if line.points.len() > DOTS_MAX {
-            return;
-        }
-        for (at, value) in &line.points {
-            let Some(value) = value else { continue };
-            let (x, y) = (Px(frame.x(*at)), Px(frame.y(*value)));
-            let class = format_args!("dot c{}", number % COLOURS);
-            html.element("circle", &[("class", &class), ("cx", &x), ("cy", &y), ("r", &3)], |html| {
-                let (name, label, value) = (&line.name, (self.x_name)(*at), self.unit.show(*value));
-                html.leaf("title", &[], format_args!("{name} {label}: {value}"));
-            });
+    fn render_line(&self, frame: &Frame, number: usize, line: &Line<'_>) -> Markup {
+        let dots = if line.points.len() > DOTS_MAX { &[][..] } else { &line.points };
+        let dots = dots.iter().filter_map(|(at, value)| Some((*at, (*value)?)));
+        html! {
+            path class=(line.class("line", number)) d=(frame.path(&thinned(&line.points))) {}
+            @for (at, value) in dots {
+                circle class={ "dot c" (number % COLORS) } cx=(px(frame.x(at))) cy=(px(frame.y(value))) r="3" {
+                    title { (line.name) " " ((self.axis.name)(at)) ": " (self.unit.show(value)) }
+                }
+            }
         }
     }
 }
 
-/// Where values are on the drawing.
+impl Render for Chart<'_> {
+    fn render(&self) -> Markup {
+        let values = self.lines.iter().flat_map(|line| &line.points).filter_map(|(_, value)| *value);
+        let highest = values.fold(0.0, f64::max);
+        // True also for NaN.
+        if !(highest > 0.0 && highest.is_finite()) {
+            return Markup::default();
+        }
+        let y_ticks = round_ticks(highest, self.unit.step_min());
+        let y_end = y_ticks.last().copied().unwrap_or(highest);
+        let frame = Frame { size: self.size, x_end: self.axis.end, y_end };
+        // On a phone a wide chart is scrolled: scaled down, it would be too small to read.
+        let is_wide = self.size.0 > SMALL.0;
+        let is_long = self.lines.iter().any(|line| line.points.len() > DOTS_MAX);
+        html! {
+            figure.wide[is_wide].narrow[!is_wide] {
+                (self.render_caption())
+                svg viewBox={ "0 0 " (self.size.0) " " (self.size.1) } role="img" aria-label=(self.title) {
+                    @if let Some(shade) = self.shade {
+                        (self.render_column(&frame, "shade", shade, &Markup::default()))
+                    }
+                    (self.render_axes(&frame, &y_ticks))
+                    @for (number, line) in self.lines.iter().enumerate() {
+                        (self.render_line(&frame, number, line))
+                    }
+                    @if is_long { (self.render_tooltips(&frame)) }
+                }
+            }
+        }
+    }
+}
+
+/// Scale from values to pixels.
 struct Frame {
     size: (f64, f64),
     x_end: f64,
@@ -273,10 +295,10 @@ impl Frame {
         let mut drawing = false;
         for (at, value) in points {
             if let Some(value) = value {
-                // A stroke of no length after each beginning: with round ends it makes a point
+                // A stroke of no length after each beginning, whose round ends make a point
                 // between two gaps visible.
                 let (step, end) = if drawing { ('L', "") } else { ('M', "h0") };
-                let _ = write!(path, "{step}{} {}{end}", Px(self.x(*at)), Px(self.y(*value)));
+                let _ = write!(path, "{step}{} {}{end}", px(self.x(*at)), px(self.y(*value)));
             }
             drawing = value.is_some();
         }
@@ -284,13 +306,9 @@ impl Frame {
     }
 }
 
-/// A coordinate, written to a tenth.
-struct Px(f64);
-
-impl Display for Px {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.1}", self.0)
-    }
+/// A coordinate to a tenth of a pixel.
+fn px(value: f64) -> String {
+    format!("{value:.1}")
 }
 
 /// Round numbers from 0 to the first that is not below `highest`, which is above 0.
@@ -301,18 +319,17 @@ fn round_ticks(highest: f64, step_min: f64) -> Vec<f64> {
     ticks(step, highest + step).collect()
 }
 
-/// What a time is called.
-pub fn time_name(seconds: f64) -> String {
+fn time_name(seconds: f64) -> String {
     if seconds > 0.0 { format_nanos(seconds * 1e9) } else { "0".into() }
 }
 
-/// Ticks of a time axis over `seconds`, at times that a clock would show.
-pub fn time_ticks(seconds: f64) -> Vec<(f64, String)> {
+/// Ticks over `seconds` at times that a clock would show.
+fn time_ticks(seconds: f64) -> Vec<(f64, String)> {
     const STEPS: [u32; 17] =
         [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 14_400, 28_800, 86_400];
     let mut steps = STEPS.into_iter().map(f64::from);
     let step = steps.find(|step| step * TIME_TICKS >= seconds).unwrap_or(seconds / TIME_TICKS);
-    // The last tick may be the axis' end, rounding or not.
+    // Rounding must not lose a tick at the very end of the axis.
     ticks(step, seconds + step * 0.01).map(|at| (at, time_name(at))).collect()
 }
 
@@ -321,22 +338,22 @@ fn ticks(step: f64, end: f64) -> impl Iterator<Item = f64> {
     (0..100).map(move |count| f64::from(count) * step).take_while(move |tick| *tick < end)
 }
 
-/// The lowest and the highest point of each piece of a long line; a short one as it is.
+/// The lowest and the highest point of each stretch of a long line; a short line as it is.
 fn thinned(points: &[Point]) -> Vec<Point> {
-    if points.len() <= 2 * PIECES_MAX {
+    if points.len() <= 2 * STRETCHES_MAX {
         return points.to_vec();
     }
-    points.chunks(points.len().div_ceil(PIECES_MAX)).flat_map(extremes).collect()
+    points.chunks(points.len().div_ceil(STRETCHES_MAX)).flat_map(extremes).collect()
 }
 
-/// The lowest and the highest point, in their order; without any value, a gap.
-fn extremes(piece: &[Point]) -> [Point; 2] {
-    let values = || piece.iter().filter(|(_, value)| value.is_some());
+/// The lowest and the highest point in their order, or a gap if no point has a value.
+fn extremes(stretch: &[Point]) -> [Point; 2] {
+    let values = || stretch.iter().filter(|(_, value)| value.is_some());
     let by_value = |a: &&Point, b: &&Point| a.1.unwrap_or(0.0).total_cmp(&b.1.unwrap_or(0.0));
     match (values().min_by(by_value), values().max_by(by_value)) {
         (Some(low), Some(high)) if low.0 <= high.0 => [*low, *high],
         (Some(low), Some(high)) => [*high, *low],
-        _ => [piece[0]; 2],
+        _ => [stretch[0]; 2],
     }
 }
 
@@ -359,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn time_ticks_are_a_clocks() {
+    fn time_ticks_are_round_times() {
         let check = |seconds, labels: &str| {
             let found: Vec<String> = time_ticks(seconds).into_iter().map(|(_, label)| label).collect();
             assert_eq!(found.join(" "), labels, "{seconds}");
@@ -385,29 +402,16 @@ mod tests {
         points[70_000].1 = Some(0.0);
         points[..1_000].iter_mut().for_each(|point| point.1 = None);
         let thinned = thinned(&points);
-        assert!(thinned.len() <= 2 * PIECES_MAX, "{}", thinned.len());
+        assert!(thinned.len() <= 2 * STRETCHES_MAX, "{}", thinned.len());
         assert!(thinned.contains(&(40_000.0, Some(99.0))) && thinned.contains(&(70_000.0, Some(0.0))));
         assert!(thinned[0].1.is_none() && thinned.is_sorted_by(|a, b| a.0 <= b.0));
     }
 
     #[test]
-    fn what_shows_nothing_is_not_drawn() {
+    fn a_chart_without_a_value_above_zero_is_not_drawn() {
         let drawn = |value| {
-            let mut html = Markup::default();
-            let lines = vec![Line::new("a", vec![(0.0, value)])];
-            let (size, unit) = ((300.0, 100.0), Unit::Count);
-            Chart {
-                title: "t",
-                size,
-                unit,
-                x_ticks: vec![],
-                x_end: 1.0,
-                x_name: time_name,
-                shade: None,
-                lines,
-            }
-            .draw(&mut html);
-            !html.into_string().is_empty()
+            let line = Line::new("a", [(0.0, value)]);
+            !Chart::small("t", Unit::Count, XAxis::seconds(1.0), [line]).render().0.is_empty()
         };
         assert!(drawn(Some(1.0)));
         assert!(!drawn(None) && !drawn(Some(0.0)) && !drawn(Some(f64::NAN)) && !drawn(Some(f64::INFINITY)));

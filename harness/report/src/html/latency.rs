@@ -1,22 +1,23 @@
-//! Latencies: by percentile, in figures, and where the time went.
+//! Latencies: a chart by percentile, the breakdown of the mean delivery, and a table.
 
 use std::borrow::Cow;
+use std::f64::consts::LOG10_2;
 
+use maud::{Markup, html};
 use throng_harness_model::record::{Latencies, LatencyUs};
-use throng_harness_model::text::format_count;
 
-use super::chart::{Chart, Line, Unit};
-use super::markup::Markup;
+use super::chart::{Chart, Line, Unit, XAxis};
 use super::{micros, table};
 use crate::Report;
 use crate::histograms::by_nines;
+use crate::sections::LATENCY_HEADS;
 
-/// Where the figures stand on an axis that has as much room for 90 % to 99 % as for 99 % to
-/// 99.9 %. The longest has no place on it: it stands where 99.99 % would.
+/// Positions of the figures on an axis on which each nine has the same room. The maximum has no
+/// position of its own and takes that of 99.99 %.
 const PERCENTILES: [(f64, &str); 5] =
-    [(std::f64::consts::LOG10_2, "p50"), (1.0, "p90"), (2.0, "p99"), (3.0, "p99.9"), (4.0, "max")];
+    [(LOG10_2, "p50"), (1.0, "p90"), (2.0, "p99"), (3.0, "p99.9"), (4.0, "max")];
 
-/// The distributions of messages that are drawn over each other, as they are called in the report and in the chart.
+/// Distributions of messages in one chart: their names in the report and in the chart.
 const MESSAGES: [(&str, &str); 4] = [
     ("latency", "corrected"),
     ("latency_uncorrected", "uncorrected"),
@@ -24,38 +25,32 @@ const MESSAGES: [(&str, &str); 4] = [
     ("first_recipient", "first recipient"),
 ];
 
-/// Before the names of parts of the way in.
+/// Prefix of the distributions of phases of the entry.
 const PHASES: &str = "phases.";
 
+const TITLE: &str = "Latency by percentile";
+const HEIGHT: f64 = 300.0;
+/// Index of the line that may coincide with the one before it.
+const DASHED: usize = 1;
+
 impl Report {
-    pub(super) fn html_latencies(&self, html: &mut Markup) {
-        let measured = self.measured_latencies();
-        if measured.is_empty() {
-            return;
+    pub(super) fn html_latencies(&self) -> Markup {
+        let rows = self.latency_rows();
+        if rows.is_empty() {
+            return Markup::default();
         }
-        html.element("section", &[], |html| {
-            html.leaf("h2", &[], "Latency");
-            self.percentile_chart().draw(html);
-            self.html_breakdown(html);
-            let rows = measured.into_iter().map(|(name, l)| {
-                let times = [l.mean, l.p50, l.p90, l.p99, l.p999, l.max].map(micros);
-                let name = name.trim_start().replace('_', " ");
-                [name, format_count(l.count)].into_iter().chain(times).collect()
-            });
-            table(html, &["", "count", "mean", "p50", "p90", "p99", "p99.9", "max"], rows);
-            if self.latency_us.count > 0 {
-                html.leaf(
-                    "p",
-                    &[("class", &"note")],
-                    "Latency: from the time a message should have been sent to its arrival. Uncorrected: from \
-                     the time it was sent. First, last recipient and skew: one value for each message.",
-                );
+        html! {
+            section {
+                h2 { "Latency" }
+                (self.percentile_chart())
+                (self.html_breakdown())
+                (table(&LATENCY_HEADS, rows))
+                @for note in self.latency_notes() { p.note { (note) } }
             }
-            self.html_clock(html);
-        });
+        }
     }
 
-    /// Messages' latencies, or the parts of the way in when there were no messages.
+    /// Latencies of messages, or those of the phases of the entry if no message was sent.
     fn percentile_chart(&self) -> Chart<'_> {
         let of = |name: &str| self.histograms.get(name);
         let messages = MESSAGES.iter().filter_map(|(key, name)| Some((Cow::Borrowed(*name), of(key)?)));
@@ -63,10 +58,10 @@ impl Report {
         let phases =
             phases.filter_map(|(name, latencies)| Some((spaced(name.strip_prefix(PHASES)?), latencies)));
         let shown: Vec<_> = if self.latency_us.count > 0 { messages.collect() } else { phases.collect() };
-        if shown.is_empty() { self.figures_chart() } else { by_percentile("Latency by percentile", shown) }
+        if shown.is_empty() { self.figures_chart() } else { by_percentile(TITLE, shown) }
     }
 
-    /// The same from the figures alone, for reports of versions that did not keep more.
+    /// The chart for reports of versions that kept the figures and no distributions.
     fn figures_chart(&self) -> Chart<'_> {
         let messages = [
             ("corrected".into(), &self.latency_us),
@@ -79,65 +74,56 @@ impl Report {
         let line = |(number, (name, l)): (_, (Cow<'static, str>, &LatencyUs))| {
             let figures = [l.p50, l.p90, l.p99, l.p999, l.max];
             let points = PERCENTILES.iter().zip(figures).map(|((at, _), figure)| (*at, Some(figure)));
-            Line::new(name, points.collect()).dashed_if(number == DASHED)
+            Line::new(name, points).dashed_if(number == DASHED)
         };
-        Chart {
-            title: "Latency by percentile",
-            size: SIZE,
-            unit: Unit::Micros,
-            x_ticks: PERCENTILES.map(|(at, label)| (at, label.to_owned())).into(),
-            x_end: 4.1,
-            x_name: |at| {
+        let axis = XAxis {
+            ticks: PERCENTILES.map(|(at, label)| (at, label.to_owned())).into(),
+            end: 4.1,
+            name: |at| {
                 let known = PERCENTILES.iter().find(|(known, _)| known.total_cmp(&at).is_eq());
                 known.map_or(String::new(), |(_, label)| (*label).to_owned())
             },
-            shade: None,
-            lines: shown.into_iter().filter(|(_, latency)| latency.count > 0).enumerate().map(line).collect(),
-        }
+        };
+        let lines = shown.into_iter().filter(|(_, latency)| latency.count > 0).enumerate().map(line);
+        Chart::small(TITLE, Unit::Micros, axis, lines).wide(HEIGHT)
     }
 
-    /// Where the mean delivery's time went, as one bar.
-    fn html_breakdown(&self, html: &mut Markup) {
+    /// The parts of the mean delivery's time as one bar.
+    fn html_breakdown(&self) -> Markup {
         let parts = self.breakdown_us.parts();
-        // Each has its number, and so its colour, whichever others were measured.
+        // The number of a part, and so its color, does not depend on which others were measured.
         let parts = parts.iter().enumerate();
         let parts: Vec<_> = parts.filter(|(_, (_, part))| part.count > 0 && part.mean > 0.0).collect();
         let whole: f64 = parts.iter().map(|(_, (_, part))| part.mean).sum();
         if parts.is_empty() || !whole.is_finite() {
-            return;
+            return Markup::default();
         }
-        html.element("figure", &[("class", &"breakdown")], |html| {
-            html.element("figcaption", &[], |html| {
-                html.leaf("strong", &[], "Where the mean delivery's time went");
-                html.leaf("span", &[], format_args!("{} from its sending to its arrival", micros(whole)));
-            });
-            html.element("div", &[("class", &"bar"), ("role", &"img")], |html| {
-                for (number, (name, part)) in &parts {
-                    let share = part.mean / whole * 100.0;
-                    let title = format_args!("{}: {}, {share:.1}%", name.trim_start(), micros(part.mean));
-                    let class = format_args!("part c{number}");
-                    let style = format_args!("flex-grow:{share:.3}");
-                    html.leaf("span", &[("class", &class), ("style", &style), ("title", &title)], "");
-                }
-            });
-            html.element("figcaption", &[], |html| {
-                for (number, (name, part)) in &parts {
-                    let share = part.mean / whole * 100.0;
-                    let class = format_args!("key c{number}");
-                    let text = format_args!("{} {} ({share:.1}%)", name.trim_start(), micros(part.mean));
-                    html.leaf("span", &[("class", &class)], text);
-                }
-            });
+        let parts = parts.iter().map(|(number, (name, part))| {
+            (number, name.trim_start(), micros(part.mean), part.mean / whole * 100.0)
         });
+        html! {
+            figure.breakdown {
+                figcaption {
+                    strong { "Breakdown of the mean delivery" }
+                    span { (micros(whole)) " from sending to arrival" }
+                }
+                .bar role="img" {
+                    @for (number, name, mean, share) in parts.clone() {
+                        @let title = format!("{name}: {mean}, {share:.1}%");
+                        span class={ "part c" (number) } style=(format!("flex-grow:{share:.3}")) title=(title) {}
+                    }
+                }
+                figcaption {
+                    @for (number, name, mean, share) in parts {
+                        span class={ "key c" (number) } { (name) " " (mean) " (" (format!("{share:.1}")) "%)" }
+                    }
+                }
+            }
+        }
     }
 }
 
-const SIZE: (f64, f64) = (860.0, 300.0);
-
-/// The line of a distribution that may lie on the one before it.
-const DASHED: usize = 1;
-
-/// A name of the report's, in words.
+/// A name of the report as words.
 fn spaced(name: &str) -> Cow<'static, str> {
     name.replace('_', " ").into()
 }
@@ -151,22 +137,21 @@ pub(super) fn by_percentile<'a>(
     let lines: Vec<Line<'a>> = shown
         .map(|(number, (name, latencies))| {
             let points = by_nines(latencies).into_iter().map(|(at, micros)| (at, Some(micros)));
-            Line::new(name, points.collect()).dashed_if(number == DASHED)
+            Line::new(name, points).dashed_if(number == DASHED)
         })
         .collect();
-    let ends = lines.iter().filter_map(|line| line.points.last()).map(|(at, _)| *at);
-    let x_end = ends.fold(1.0, f64::max);
-    let half = (std::f64::consts::LOG10_2, "50%".to_owned());
-    let nines = (0_u32..).map(f64::from).take_while(|nines| *nines <= x_end + 1e-9);
-    let x_ticks = std::iter::once(half).chain(nines.map(|nines| (nines, percentile(nines)))).collect();
-    Chart { title, size: SIZE, unit: Unit::Micros, x_ticks, x_end, x_name: percentile, shade: None, lines }
+    let end = lines.iter().map(Line::end).fold(1.0, f64::max);
+    let half = (LOG10_2, "50%".to_owned());
+    let nines = (0_u32..).map(f64::from).take_while(|nines| *nines <= end + 1e-9);
+    let ticks = std::iter::once(half).chain(nines.map(|nines| (nines, percentile(nines)))).collect();
+    Chart::small(title, Unit::Micros, XAxis { ticks, end, name: percentile }, lines).wide(HEIGHT)
 }
 
 /// A share by its nines: 2 is 99 %.
 fn percentile(nines: f64) -> String {
     let left = 100.0 * 10_f64.powf(-nines);
     let share = 100.0 - left;
-    // One digit more than there are nines after the point, unless they are all.
+    // One digit more than there are nines after the point, which is cut off again where it is 0.
     #[allow(clippy::cast_sign_loss)] // it is not negative
     let digits = (nines - 1.0).max(0.0).ceil() as usize;
     let text = format!("{share:.digits$}");

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use proptest::prelude::*;
 use throng_harness_model::breakdown::{ServerClock, Stamps};
 use throng_harness_model::record::Latencies;
 use throng_harness_model::results::{
@@ -15,7 +16,7 @@ use super::*;
 use crate::compare::{Comparison, Named};
 use crate::fixture::{findings, job, origin};
 
-/// A page in which all `parts` are.
+/// The page of a report, which must contain all `parts`.
 #[track_caller]
 fn check(job: &Job, findings: Findings, parts: &[&str]) -> String {
     let page = Report::new(job, origin(), findings).to_html();
@@ -85,7 +86,7 @@ fn a_comparison_is_a_page() {
         "<title>broadcast: WORSE</title>",
         "5 runs compared with 6 runs",
         "<th>faulty deliveries</th><td>0</td><td>1</td><td>-</td><td>-</td><td class=\"broken\">WORSE</td>",
-        "<dd>a&lt;b&gt;.json, of 1970-01-01T00:01:17Z, on 4 x Test CPU, 8.00 GB, Linux 6.1</dd>",
+        "<dd>a&lt;b&gt;.json, 1970-01-01T00:01:17Z, 4 x Test CPU, 8.00 GB, Linux 6.1</dd>",
         "Latency by percentile",
         "<span class=\"key c4\">new 1</span>",
     ] {
@@ -98,24 +99,24 @@ fn a_breakdown_is_a_bar_and_zeros_are_one_line() {
     let mut found = findings(1);
     let mut clock = ServerClock::default();
     clock.sample(0, 100_000, 50, 0);
-    // It did not wait in the queue; the parts after keep their colours.
+    // No time in the queue; the parts after it keep their colors.
     let stamps = Stamps { received_us: 60, queued_us: 0, handled_us: 2_000, fan_out_us: Some(3_000) };
     found.breakdown.record(&clock, stamps, 0, 20_000_000);
     found.server_clock = clock.summary();
     let parts = [
-        "Where the mean delivery",
+        "Breakdown of the mean delivery",
         "title=\"processing: 2",
         "<span class=\"key c4\">network out ",
         "<span class=\"key c1 dashed\">uncorrected</span>",
         "<path class=\"line c1 dashed\"",
-        "None: clients refused; ",
-        "<th>deliveries missing</th><td>1</td>",
+        "None: refused, failed, disconnected.",
+        "<th>missing</th><td>1</td>",
     ];
     check(&job(""), found, &parts);
 }
 
 #[test]
-fn what_else_the_summary_says_is_on_the_page() {
+fn sections_of_the_summary_are_on_the_page() {
     let reasons = BTreeMap::from([("closed: too slow".to_owned(), 1)]);
     let found = Findings {
         reconnects: Reconnected { asked: 1_200, back: 1_199, storm_s: Some(2.5) },
@@ -132,37 +133,50 @@ fn what_else_the_summary_says_is_on_the_page() {
         ..findings(0)
     };
     let parts = [
-        "<th>times that a client hung up to come again</th><td>1,200</td>",
-        "<th>of these, back in</th><td>1,199</td>",
-        "All were back 2.50 s after the storm began.",
-        "<h2>User lists</h2>",
-        "<th>to the last page of a list</th><td>2 s</td>",
-        "<th>to all lists exact</th><td>never</td>",
-        "<th>turns to join or leave, of clients that waited for an answer</th><td>3</td>",
-        "<th>moves to a neighbouring sector</th><td>41</td>",
-        "<th>turns to move, of clients that were on their way</th><td>4</td>",
-        "<th>of those that did not read, or slowly: closed: too slow</th><td>1</td>",
-        "<h2>Bots</h2>",
-        "<th>gamer</th><td>2</td><td>8</td><td>1</td>",
-        "<th>small talk</th><td>8</td><td>100.0%</td>",
-        "<th>en</th><td>6</td><td>75.0%</td>",
-        "Answers to others: 1; 5 were not given",
+        "<th>back in</th><td>1,199 of 1,200</td>",
+        "<th>until all were back</th><td>2.50 s</td>",
+        "<h3>user lists</h3>",
+        "<th>until the last page</th><td>2 s</td>",
+        "<th>exact <span class=\"note\">never all</span></th><td class=\"broken\">5 of 6</td>",
+        "<th>joins</th><td>31</td>",
+        "<th>leaves</th><td>30</td>",
+        "<th>skipped turns <span class=\"note\">awaiting an answer</span></th><td>3</td>",
+        "<th>moves <span class=\"note\">to a neighboring sector</span></th><td>41</td>",
+        "<th>skipped turns <span class=\"note\">awaiting an answer</span></th><td>4</td>",
+        "<h3>impaired</h3><table><tbody><tr><th>not reading</th><td>2</td>",
+        "<th>closed: too slow</th><td>1</td>",
+        "<th>gamer <span class=\"note\">bots: 2, answers: 1</span></th><td>8</td>",
+        "<th>small talk <span class=\"note\">100.0%</span></th><td>8</td>",
+        "<th>en <span class=\"note\">75.0%</span></th><td>6</td>",
+        "<h3>answers</h3><table><tbody><tr><th>sent</th><td>1</td></tr><tr><th>not sent <span",
     ];
-    let page = check(&job(""), found, &parts);
-    assert!(!page.contains("<th>games</th>"), "{page}");
+    let report = Report::new(&job(""), origin(), found);
+    let (text, page) = (report.to_string(), report.to_html());
+    check_page(&page);
+    for part in parts {
+        assert!(page.contains(part), "no `{part}` in:\n{page}");
+    }
+    assert!(!page.contains("<th>games") && !text.contains("games"), "{page}");
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for row in report.sections().iter().flat_map(|section| &section.rows) {
+        let phrase = format!("{} {}", row.value, row.label);
+        assert!(words.contains(&phrase) || row.is_rare && row.is_zero(), "no `{phrase}` in:\n{text}");
+        assert!(page.contains(&row.label), "no `{}` in:\n{page}", row.label);
+    }
     let page = check(&job(""), findings(0), &[]);
-    for absent in ["joinings of channels", "moves to a", "hung up", "User lists", "Bots"] {
+    for absent in ["channels", "moves", "reconnects", "user lists", "impaired", "bots", "answers"] {
         assert!(!page.contains(absent), "{absent} in {page}");
     }
 }
 
 #[test]
-fn what_is_wrong_is_on_top() {
+fn failures_are_above_all_figures() {
     let top = |page: &str, part: &str| {
         let (verdict, _) = page.split_once("class=\"tiles\"").expect("tiles");
         assert!(verdict.contains(part), "no `{part}` in:\n{verdict}");
     };
-    let lost = check(&job(""), findings(1), &["tile bad", "message 0 at client 1"]);
+    let lost = check(&job(""), findings(1), &["tile bad", "<th>missed message 0</th><td>client 1</td>"]);
     top(&lost, "<strong>FAIL</strong>");
     top(&lost, "<span class=\"broken\">BROKEN</span><code>missing=0</code><span>found 1 of 20</span>");
     let stuck = vec!["the probe message has reached 1 of 2 clients".into()];
@@ -176,7 +190,7 @@ fn what_is_wrong_is_on_top() {
 }
 
 #[test]
-fn a_login_shows_its_parts() {
+fn a_login_shows_its_phases() {
     let mut took = Latencies::new();
     took.record(7_000_000);
     let found = Findings {
@@ -192,30 +206,30 @@ fn a_login_shows_its_parts() {
     let login = job_of(Stay::Hold(Duration::ZERO));
     let parts = [
         "<h1>login</h1>",
-        "Rate of entering",
-        "<span class=\"label\">Logins a second</span><strong>81.2/s</strong>",
-        "of 2, 0 lost again</span>",
-        "The way in, p99",
+        "<span class=\"label\">entries achieved</span><strong>",
+        "<span class=\"label\">logins achieved</span><strong>81.2/s</strong>",
+        "<span class=\"label\">clients connected</span><strong>2</strong><span>of 2</span>",
+        "<span class=\"label\">entry p99</span><strong>7.00 ms</strong>",
         "<th>sign up</th>",
         "<title>way in 0%: 7.00 ms</title>",
         "PASS",
     ];
     let page = check(&login, found, &parts);
-    for absent in ["Messages sent", "missing=0", "0 of 0", "User lists", "Bots", "hung up"] {
+    for absent in ["messages sent", "missing=0", "0 of 0", "user lists", "bots", "reconnects"] {
         assert!(!page.contains(absent), "{absent} in {page}");
     }
-    // A run that was stopped before anything happened.
+    // A run that was interrupted before any client connected.
     check(&login, Findings { interrupted: true, ..Findings::default() }, &["INTERRUPTED"]);
     let found = Findings {
         clients: Clients { requested: 2, connected: 5, refused: 1, ..Clients::default() },
         ..Findings::default()
     };
-    let parts = ["of 6 in 3 rounds, 0 lost again", "tile bad", "found 5 of 6"];
+    let parts = ["<strong>5</strong><span>of 6, 3 rounds</span>", "tile bad", "found 5 of 6"];
     check(&job_of(Stay::Leave { rounds: 3 }), found, &parts);
 }
 
 #[test]
-fn what_comes_from_outside_is_text() {
+fn text_from_outside_is_escaped() {
     let reasons = BTreeMap::from([("refused: <script>alert('1')</script> & \"so\"".to_owned(), 1)]);
     let clients = Clients { requested: 2, connected: 1, refused: 1, reasons, ..Clients::default() };
     let mut origin = origin();
@@ -224,11 +238,30 @@ fn what_comes_from_outside_is_text() {
     let page = Report::new(&job(""), origin, Findings { clients, ..findings(0) }).to_html();
     check_page(&page);
     for part in [
-        "refused: &lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt; &amp; &quot;so&quot;",
-        "broadcast &#39;&lt;/code&gt;&lt;img src=x&gt;&#39;",
+        "refused: &lt;script&gt;alert('1')&lt;/script&gt; &amp; &quot;so&quot;",
+        "broadcast '&lt;/code&gt;&lt;img src=x&gt;'",
         "4 x A &amp; B &lt;C&gt;",
     ] {
         assert!(page.contains(part), "no `{part}` in:\n{page}");
+    }
+}
+
+#[test]
+fn control_characters_are_replaced() {
+    let page = page("a\0b", &html! { p title="\u{1b}[2K" { "c\u{85}\n\td" } });
+    assert!(page.contains("<title>a\u{fffd}b</title>"), "{page}");
+    assert!(page.contains("<p title=\"\u{fffd}[2K\">c\u{fffd}\n\td</p>"), "{page}");
+}
+
+proptest! {
+    #[test]
+    fn no_text_adds_markup(text in any::<String>()) {
+        let paragraph = |text: &str| page("", &html! { p title=(text) { (text) } });
+        let (html, empty) = (paragraph(&text), paragraph(""));
+        for mark in ['<', '>', '"'] {
+            prop_assert_eq!(html.matches(mark).count(), empty.matches(mark).count());
+        }
+        prop_assert!(!html.contains(|c: char| c.is_control() && c != '\n' && c != '\t'));
     }
 }
 

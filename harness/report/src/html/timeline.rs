@@ -1,13 +1,14 @@
-//! What happened when.
+//! The charts of a run second by second.
+
+use maud::{Markup, html};
 
 use throng_harness_model::results::Second;
 
-use super::chart::{Chart, Line, Unit, time_name, time_ticks};
-use super::markup::Markup;
+use super::chart::{Chart, Line, Unit, XAxis};
 use crate::Report;
-use crate::summary::CPU_MIN_S;
+use crate::sections::CPU_MIN_S;
 
-/// One of a row's figures, if the row has it.
+/// A figure of a row, if the row has it.
 pub(super) type Figure = fn(&Second) -> Option<f64>;
 
 /// A chart of the timeline: title, unit, and lines.
@@ -19,27 +20,27 @@ const TIMELINE: &[Plan] = &[
         "Clients",
         Unit::Count,
         &[
-            ("in the chat", |row| Some(row.connected as f64)),
-            ("lost so far", |row| Some(row.disconnected as f64)),
+            ("connected", |row| Some(row.connected as f64)),
+            ("disconnected", |row| Some(row.disconnected as f64)),
         ],
     ),
-    ("Deliveries a second", Unit::Count, &[("received", |row| Some(row.received_per_s))]),
-    ("Messages sent a second", Unit::Count, &[("sent", |row| Some(row.sent_per_s))]),
+    ("Deliveries per second", Unit::Count, &[("received", |row| Some(row.received_per_s))]),
+    ("Messages per second", Unit::Count, &[("sent", |row| Some(row.sent_per_s))]),
     (
-        "Latency of what was received",
+        "Latency of received messages",
         Unit::Micros,
-        // Zero means that nothing was received.
+        // 0 without any message.
         &[("p50", |row| above_zero(row.p50_us)), ("p99", |row| above_zero(row.p99_us))],
     ),
     (
-        "Last recipient of what was due",
+        "Last recipient of due messages",
         Unit::Micros,
         &[
             ("p50", |row| above_zero(row.last_recipient_p50_us)),
             ("p99", |row| above_zero(row.last_recipient_p99_us)),
         ],
     ),
-    ("Server's CPU time per delivery", Unit::Micros, &[("server", cpu_per_delivery)]),
+    ("Server CPU time per delivery", Unit::Micros, &[("server", cpu_per_delivery)]),
     (
         "CPU, of one core",
         Unit::Share,
@@ -55,45 +56,41 @@ const TIMELINE: &[Plan] = &[
     ),
 ];
 
-/// The server's CPU time for each delivery, if the row's second had enough of it: the kernel counts in 10 ms.
+/// The server's CPU time per delivery, if it used at least [`CPU_MIN_S`] in the row's second.
 fn cpu_per_delivery(row: &Second) -> Option<f64> {
     let cpu = row.server_cpu.filter(|cpu| *cpu >= CPU_MIN_S && row.received_per_s > 0.0)?;
-    // Versions before did not tell it by itself.
+    // Absent in reports of earlier versions.
     row.server_cpu_us_per_delivery.or(Some(cpu * 1e6 / row.received_per_s))
 }
 
-fn above_zero(value: f64) -> Option<f64> {
+pub(super) fn above_zero(value: f64) -> Option<f64> {
     (value > 0.0).then_some(value)
 }
 
 impl Report {
-    pub(super) fn html_timeline(&self, html: &mut Markup) {
+    pub(super) fn html_timeline(&self) -> Markup {
         // One point makes no line.
-        let [_, .., last] = &self.timeline[..] else { return };
+        let [_, .., last] = &self.timeline[..] else { return Markup::default() };
         let end = last.at_s;
-        // A file may say anything.
+        // The file of a report may hold any number.
         if !end.is_finite() || end <= 0.0 {
-            return;
+            return Markup::default();
         }
         let measured = (self.measured_from_s, (self.measured_from_s + self.measured_s).min(end));
         let shade = (measured.0 > 0.0 && measured.0 < measured.1).then_some(measured);
-        html.element("section", &[], |html| {
-            html.leaf("h2", &[], "Second by second");
-            html.element("div", &[("class", &"charts")], |html| {
-                for (title, unit, series) in TIMELINE {
-                    let line = |(name, value): &(&'static str, Figure)| {
-                        Line::new(*name, self.timeline.iter().map(|row| (row.at_s, value(row))).collect())
-                    };
-                    let lines = series.iter().map(line).collect();
-                    let (size, x_ticks) = ((430.0, 190.0), time_ticks(end));
-                    let x_name = time_name;
-                    Chart { title, size, unit: *unit, x_ticks, x_end: end, x_name, shade, lines }.draw(html);
-                }
+        let chart = |(title, unit, figures): &Plan| {
+            let lines = figures.iter().map(|(name, figure)| {
+                Line::new(*name, self.timeline.iter().map(|row| (row.at_s, figure(row))))
             });
-            if shade.is_some() {
-                html.leaf("p", &[("class", &"note")], "Shaded: the part that was measured.");
+            Chart::small(*title, *unit, XAxis::seconds(end), lines).shaded(shade)
+        };
+        html! {
+            section {
+                h2 { "Second by second" }
+                .charts { @for plan in TIMELINE { (chart(plan)) } }
+                @if shade.is_some() { p.note { "Shaded: the measured part of the run." } }
             }
-        });
+        }
     }
 }
 
@@ -102,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_with_hardly_any_cpu_time_has_none_for_a_delivery() {
+    fn a_second_with_hardly_any_cpu_time_shows_none_per_delivery() {
         let row = |server_cpu, each| {
             let row = Second { received_per_s: 1_000.0, server_cpu, ..Second::default() };
             cpu_per_delivery(&Second { server_cpu_us_per_delivery: each, ..row })
