@@ -16,8 +16,8 @@ const BROKEN: &str = "broken";
 /// Class of the style sheet for figures that are no evidence.
 const DOUBTFUL: &str = "doubtful";
 
-/// Column of a case's table for the CPU time as a multiple of the bare writer's, if a bare writer ran
-/// at the pace of the case.
+/// Column of a case's table for the CPU time as a multiple of the bare writer's, if a bare writer
+/// ran at the pace of the case.
 const OF_BARE: usize = 6;
 
 /// A horizontal bar of one system.
@@ -363,7 +363,8 @@ fn bars_figure(class: &str, title: &str, ticks: &[(f64, String)], bars: &[Bar<'_
 }
 
 impl Decades {
-    /// The decades around times in microseconds; none without times. Times below 1 us count as 1 us.
+    /// The decades around times in microseconds, none without times. A time below 1 us counts as
+    /// 1 us.
     fn around(times: impl Iterator<Item = f64>) -> Option<Self> {
         let (low, high) =
             times.fold((f64::INFINITY, 0.0_f64), |(low, high), time| (low.min(time), high.max(time)));

@@ -69,8 +69,8 @@ impl Report {
         }
         if !self.valid {
             writeln!(f, "\n  INVALID: {}", self.invalid_text())?;
-            let reasons = self.invalid_because.iter();
-            reasons.map(|reason| write_wrapped(f, "  -", 6, reason.split(' '))).collect::<fmt::Result>()?;
+            let mut reasons = self.invalid_because.iter();
+            reasons.try_for_each(|reason| write_wrapped(f, "  -", 6, reason.split(' ')))?;
         }
         Ok(())
     }
