@@ -1,8 +1,8 @@
-//! When each message of a traffic is due, the same for all threads: evenly, until somebody changes how often, or at
-//! times that are listed.
+//! Times at which the messages of a traffic are due, shared by all threads.
 //!
-//! A change is asked for some time ahead and leaves everything before it as it is, and also the first message after
-//! it, so that no thread waits for a time that is no longer right. What has been planned never comes earlier or later.
+//! Messages are evenly spaced until their interval is changed, or follow a list of times. A change
+//! takes effect some time ahead: it leaves all messages before that time, and the first one after
+//! it, as they are, so no thread waits for a time that has become wrong.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,45 +12,45 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{NEVER, Nanos, nanos};
 
-/// When messages are due. Threads share it, and all see the same times.
+/// The times at which messages are due, shared by all threads.
 ///
-/// Everything that it says follows from what it was made of and from the changes: a copy for another process is made of
-/// the same.
+/// The times follow from the constructor's arguments and the changes. Another process builds an
+/// equal copy from a [`ScheduleSnapshot`].
 #[derive(Debug)]
 pub struct SendSchedule {
-    beat: Spacing,
-    /// What would be due then or later never is.
+    spacing: Spacing,
+    /// Messages due at `end` or later are never due.
     end: Nanos,
 }
 
 #[derive(Debug)]
 enum Spacing {
-    /// Never empty, and each begins at or after the last one.
+    /// Never empty; each segment starts at or after the one before.
     Even(RwLock<Vec<Segment>>),
     Listed {
         start: Nanos,
-        /// Ascending.
+        /// Ascending offsets from `start`.
         offsets: Arc<[Nanos]>,
     },
 }
 
-/// Evenly spaced messages, up to the next segment's first.
+/// Evenly spaced messages up to the first of the next segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Segment {
-    /// The number of the first.
+    /// The number of the first message.
     first: u32,
-    /// When that one is due.
+    /// The time at which the first message is due.
     at: Nanos,
     interval: Nanos,
 }
 
 impl Segment {
-    /// Exact: nothing is summed up, so nothing drifts.
+    /// Computed from the index, so no error accumulates.
     fn intended(self, index: u32) -> Nanos {
         self.at.saturating_add(self.interval.saturating_mul(u64::from(index - self.first)))
     }
 
-    /// Messages due before `at`, those before the segment included.
+    /// The number of messages due before `at`, including those of earlier segments.
     fn due_before(self, at: Nanos) -> u32 {
         let more = match (at.saturating_sub(self.at), self.interval) {
             (0, _) => 0,
@@ -61,22 +61,23 @@ impl Segment {
     }
 }
 
-/// A rhythm as it is at one moment, written down for another process.
+/// The state of a schedule, serialized for another process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScheduleSnapshot {
     end: Nanos,
-    /// Those of an even one.
+    /// Segments of an even schedule; empty for a listed one.
     segments: Vec<Segment>,
-    /// The first time of a listed one.
+    /// The start of a listed schedule.
     start: Nanos,
-    /// From each to the next, beginning at the start: small numbers, which take little to write down.
+    /// Differences between consecutive offsets of a listed schedule. They are small, so they
+    /// serialize compactly.
     steps: Vec<Nanos>,
 }
 
 impl From<ScheduleSnapshot> for SendSchedule {
     fn from(ScheduleSnapshot { end, segments, start, steps }: ScheduleSnapshot) -> Self {
         if !segments.is_empty() {
-            return Self { beat: Spacing::Even(RwLock::new(segments)), end };
+            return Self { spacing: Spacing::Even(RwLock::new(segments)), end };
         }
         let offsets = steps.into_iter().scan(0_u64, |offset, step| {
             *offset = offset.saturating_add(step);
@@ -87,52 +88,56 @@ impl From<ScheduleSnapshot> for SendSchedule {
 }
 
 impl SendSchedule {
-    /// The rhythm as it is now, to be written down.
+    /// A snapshot of the schedule as it is now.
     pub fn score(&self) -> ScheduleSnapshot {
-        let mut score = ScheduleSnapshot { end: self.end, segments: Vec::new(), start: 0, steps: Vec::new() };
-        match &self.beat {
-            Spacing::Even(segments) => score.segments.clone_from(&segments.read()),
+        let mut snapshot =
+            ScheduleSnapshot { end: self.end, segments: Vec::new(), start: 0, steps: Vec::new() };
+        match &self.spacing {
+            Spacing::Even(segments) => snapshot.segments.clone_from(&segments.read()),
             Spacing::Listed { start, offsets } => {
                 let before = std::iter::once(&0).chain(offsets.iter());
-                score.start = *start;
-                score.steps = offsets.iter().zip(before).map(|(offset, before)| offset - before).collect();
+                snapshot.start = *start;
+                snapshot.steps = offsets.iter().zip(before).map(|(offset, before)| offset - before).collect();
             }
         }
-        score
+        snapshot
     }
 
-    /// Message k is due at `start + k * interval`. With an interval of zero all are due at once.
+    /// A schedule whose message k is due at `start + k * interval`. With an interval of zero all
+    /// messages are due at once.
     pub fn even(start: Nanos, interval: Duration) -> Self {
         let segment = Segment { first: 0, at: start, interval: nanos(interval) };
-        Self { beat: Spacing::Even(RwLock::new(vec![segment])), end: NEVER }
+        Self { spacing: Spacing::Even(RwLock::new(vec![segment])), end: NEVER }
     }
 
-    /// Message k is due at `start + offsets[k]`; `offsets` must ascend. There are no others.
+    /// A schedule whose message k is due at `start + offsets[k]`, without further messages.
+    /// `offsets` must ascend.
     pub fn listed(start: Nanos, offsets: Arc<[Nanos]>) -> Self {
-        debug_assert!(offsets.is_sorted(), "a message that is due before its predecessor");
-        Self { beat: Spacing::Listed { start, offsets }, end: NEVER }
+        debug_assert!(offsets.is_sorted(), "offsets must ascend");
+        Self { spacing: Spacing::Listed { start, offsets }, end: NEVER }
     }
 
-    /// The same with an end: what would be due at `end` or later never is.
+    /// Ends the schedule: messages due at `end` or later are never due.
     #[must_use]
     pub fn ending(self, end: Nanos) -> Self {
         Self { end, ..self }
     }
 
-    /// When it begins: with the first message if it is even.
+    /// The start of the schedule; that of an even one is the time of its first message.
     pub fn start(&self) -> Nanos {
-        match &self.beat {
+        match &self.spacing {
             Spacing::Even(segments) => segments.read().first().map_or(NEVER, |first| first.at),
             Spacing::Listed { start, .. } => *start,
         }
     }
 
-    /// When message `index` is due; [`NEVER`] if it is not. Never earlier than its predecessor.
+    /// The time at which message `index` is due, never before its predecessor; [`NEVER`] if there
+    /// is no such message.
     pub fn intended(&self, index: u32) -> Nanos {
-        let at = match &self.beat {
+        let at = match &self.spacing {
             Spacing::Even(segments) => {
                 let segments = segments.read();
-                // The last one nearly always.
+                // Nearly always the last segment.
                 let segment = segments.iter().rfind(|segment| segment.first <= index);
                 segment.map_or(NEVER, |segment| segment.intended(index))
             }
@@ -143,11 +148,11 @@ impl SendSchedule {
         if at < self.end { at } else { NEVER }
     }
 
-    /// How many messages are due before `at`, as far as that is known now. With [`NEVER`] it is all that there are: as many
-    /// as numbers go for an even rhythm without end.
+    /// The number of messages due before `at`, by the schedule as it is now. With [`NEVER`] it is
+    /// the number of all messages: `u32::MAX` for an even schedule without end.
     pub fn due_before(&self, at: Nanos) -> u32 {
         let at = at.min(self.end);
-        match &self.beat {
+        match &self.spacing {
             Spacing::Even(segments) => {
                 let segments = segments.read();
                 let segment = segments.iter().rfind(|segment| segment.at < at);
@@ -159,13 +164,15 @@ impl SendSchedule {
         }
     }
 
-    /// From the first message due at or after `at` on, messages are `interval` apart (zero is taken for a nanosecond). What is
-    /// due before that stays, and so does that message: how soon a change is felt depends on how far apart they were.
+    /// Sets the interval between messages that follow the first one due at or after `at`; zero
+    /// counts as a nanosecond. Messages up to and including that first one stay, so a change takes
+    /// effect after at most one old interval.
     ///
-    /// Threads plan by what they have read, so `at` must be some time ahead. A time before the last change is taken for
-    /// that. False for listed times, which do not change.
+    /// Threads act on times they have already read, so `at` must lie some time ahead. A time before
+    /// the last change counts as the time of that change. Returns false for listed times, which do
+    /// not change.
     pub fn change(&self, at: Nanos, interval: Duration) -> bool {
-        let Spacing::Even(segments) = &self.beat else { return false };
+        let Spacing::Even(segments) = &self.spacing else { return false };
         let mut segments = segments.write();
         let Some(last) = segments.last().copied() else { return false };
         let first = last.due_before(at.max(last.at));
@@ -187,10 +194,10 @@ mod tests {
     const MS: Nanos = 1_000_000;
 
     #[test]
-    fn an_even_rhythm_does_not_drift() {
-        let rhythm = SendSchedule::even(5, Duration::from_nanos(11_250_001));
-        assert_eq!(rhythm.intended(0), 5);
-        assert_eq!(rhythm.intended(8_000_000), 5 + 11_250_001 * 8_000_000);
+    fn an_even_schedule_does_not_drift() {
+        let schedule = SendSchedule::even(5, Duration::from_nanos(11_250_001));
+        assert_eq!(schedule.intended(0), 5);
+        assert_eq!(schedule.intended(8_000_000), 5 + 11_250_001 * 8_000_000);
         assert_eq!(SendSchedule::even(NEVER - 1, Duration::from_secs(1)).intended(9), NEVER);
         let at_once = SendSchedule::even(7, Duration::ZERO);
         assert_eq!(
@@ -201,125 +208,125 @@ mod tests {
 
     #[test]
     fn a_change_begins_with_the_first_message_after_it() {
-        let rhythm = SendSchedule::even(100, Duration::from_nanos(10));
-        assert!(rhythm.change(125, Duration::from_nanos(3)));
-        let times: Vec<_> = (0..6).map(|index| rhythm.intended(index)).collect();
+        let schedule = SendSchedule::even(100, Duration::from_nanos(10));
+        assert!(schedule.change(125, Duration::from_nanos(3)));
+        let times: Vec<_> = (0..6).map(|index| schedule.intended(index)).collect();
         assert_eq!(times, [100, 110, 120, 130, 133, 136]);
-        // Due at that very time: it is the first.
-        assert!(rhythm.change(136, Duration::from_nanos(100)));
-        assert_eq!((rhythm.intended(5), rhythm.intended(6)), (136, 236));
-        // Changed again before anything came of it: the last one counts, and nothing is left of the other.
-        assert!(rhythm.change(110, Duration::ZERO));
-        assert_eq!((rhythm.intended(4), rhythm.intended(5), rhythm.intended(9)), (133, 136, 140));
-        let Spacing::Even(segments) = &rhythm.beat else { panic!("even") };
+        // A message due at exactly this time is the first.
+        assert!(schedule.change(136, Duration::from_nanos(100)));
+        assert_eq!((schedule.intended(5), schedule.intended(6)), (136, 236));
+        // A change before the previous one took effect replaces it and leaves no segment behind.
+        assert!(schedule.change(110, Duration::ZERO));
+        assert_eq!((schedule.intended(4), schedule.intended(5), schedule.intended(9)), (133, 136, 140));
+        let Spacing::Even(segments) = &schedule.spacing else { panic!("even") };
         assert_eq!(segments.read().len(), 3);
     }
 
     #[test]
-    fn a_change_before_the_beginning_is_one_from_the_beginning() {
-        let rhythm = SendSchedule::even(100, Duration::from_nanos(10));
-        assert!(rhythm.change(0, Duration::from_nanos(7)));
-        assert_eq!((rhythm.intended(0), rhythm.intended(2), rhythm.due_before(100)), (100, 114, 0));
-        assert_eq!(rhythm.start(), 100);
+    fn a_change_before_the_start_applies_from_the_start() {
+        let schedule = SendSchedule::even(100, Duration::from_nanos(10));
+        assert!(schedule.change(0, Duration::from_nanos(7)));
+        assert_eq!((schedule.intended(0), schedule.intended(2), schedule.due_before(100)), (100, 114, 0));
+        assert_eq!(schedule.start(), 100);
     }
 
     #[test]
-    fn listed_times_are_as_listed() {
-        let rhythm = SendSchedule::listed(1_000, [0, 5, 5, 900].into());
-        let times: Vec<_> = (0..5).map(|index| rhythm.intended(index)).collect();
+    fn a_listed_schedule_has_the_listed_times() {
+        let schedule = SendSchedule::listed(1_000, [0, 5, 5, 900].into());
+        let times: Vec<_> = (0..5).map(|index| schedule.intended(index)).collect();
         assert_eq!(times, [1_000, 1_005, 1_005, 1_900, NEVER]);
-        let due = [1_000, 1_001, 1_005, 1_006, NEVER].map(|at| rhythm.due_before(at));
+        let due = [1_000, 1_001, 1_005, 1_006, NEVER].map(|at| schedule.due_before(at));
         assert_eq!(due, [0, 1, 1, 3, 4]);
-        assert!(!rhythm.change(0, Duration::from_nanos(1)));
+        assert!(!schedule.change(0, Duration::from_nanos(1)));
         let silence = SendSchedule::listed(50, Arc::default());
         assert_eq!((silence.start(), silence.intended(0), silence.due_before(NEVER)), (50, NEVER, 0));
     }
 
     #[test]
     fn nothing_is_due_after_the_end() {
-        let rhythm = SendSchedule::even(100, Duration::from_nanos(10)).ending(121);
-        assert_eq!((rhythm.intended(2), rhythm.intended(3)), (120, NEVER));
-        assert_eq!((rhythm.due_before(NEVER), rhythm.due_before(115)), (3, 2));
-        assert!(rhythm.change(110, Duration::from_nanos(4)));
-        assert_eq!(rhythm.due_before(NEVER), 4);
+        let schedule = SendSchedule::even(100, Duration::from_nanos(10)).ending(121);
+        assert_eq!((schedule.intended(2), schedule.intended(3)), (120, NEVER));
+        assert_eq!((schedule.due_before(NEVER), schedule.due_before(115)), (3, 2));
+        assert!(schedule.change(110, Duration::from_nanos(4)));
+        assert_eq!(schedule.due_before(NEVER), 4);
         let listed = SendSchedule::listed(0, [1, 2, 3].into()).ending(3);
         assert_eq!((listed.due_before(NEVER), listed.intended(2)), (2, NEVER));
     }
 
     #[test]
     fn all_threads_see_the_same_times() {
-        let rhythm = Arc::new(SendSchedule::even(0, Duration::from_millis(1)));
+        let schedule = Arc::new(SendSchedule::even(0, Duration::from_millis(1)));
         let readers: Vec<_> = (0..3)
             .map(|_| {
-                let rhythm = rhythm.clone();
+                let schedule = schedule.clone();
                 std::thread::spawn(move || {
-                    // Before the first change, whatever goes on: as planned.
-                    (0..1_000).for_each(|index| assert_eq!(rhythm.intended(index), u64::from(index) * MS));
-                    rhythm.intended(2_000)
+                    // Messages before the first change keep their times during the change.
+                    (0..1_000).for_each(|index| assert_eq!(schedule.intended(index), u64::from(index) * MS));
+                    schedule.intended(2_000)
                 })
             })
             .collect();
-        assert!(rhythm.change(1_000 * MS, Duration::from_millis(2)));
+        assert!(schedule.change(1_000 * MS, Duration::from_millis(2)));
         for reader in readers {
             let seen = reader.join().expect("no panic");
             assert!([2_000 * MS, 3_000 * MS].contains(&seen), "{seen}");
         }
-        assert_eq!(rhythm.intended(2_000), 3_000 * MS);
+        assert_eq!(schedule.intended(2_000), 3_000 * MS);
     }
 
     proptest! {
         #[test]
-        fn times_never_decrease_and_are_counted(
+        fn times_never_decrease_and_due_before_counts_them(
             start in 0_u64..1_000, interval in 1_u64..50, changes in prop::collection::vec((0_u64..400, 1_u64..50), 0..6),
             end in 0_u64..6_000,
         ) {
-            let rhythm = SendSchedule::even(start, Duration::from_nanos(interval)).ending(end);
-            let mut asked = start;
+            let schedule = SendSchedule::even(start, Duration::from_nanos(interval)).ending(end);
+            let mut changed_at = start;
             for (after, interval) in changes {
-                asked += after;
-                let before: Vec<_> = (0..120).map(|index| rhythm.intended(index)).collect();
-                rhythm.change(asked, Duration::from_nanos(interval));
-                let kept = before.iter().take_while(|at| **at < asked).count();
-                // All of those, and the first that is due then or later.
+                changed_at += after;
+                let before: Vec<_> = (0..120).map(|index| schedule.intended(index)).collect();
+                schedule.change(changed_at, Duration::from_nanos(interval));
+                let kept = before.iter().take_while(|at| **at < changed_at).count();
+                // Messages due before the change, and the first one after it.
                 for (index, at) in before.iter().enumerate().take(kept + 1) {
-                    prop_assert_eq!(rhythm.intended(index as u32), *at);
+                    prop_assert_eq!(schedule.intended(index as u32), *at);
                 }
-                let next = rhythm.intended(kept as u32 + 1);
+                let next = schedule.intended(kept as u32 + 1);
                 prop_assert!(before.len() <= kept || next == NEVER || next == before[kept] + interval);
             }
-            let times: Vec<_> = (0..200).map(|index| rhythm.intended(index)).collect();
+            let times: Vec<_> = (0..200).map(|index| schedule.intended(index)).collect();
             prop_assert!(times.is_sorted());
-            for at in [0, start, start + 1, asked, asked + 1, 777].into_iter().chain(times.iter().copied()) {
+            for at in [0, start, start + 1, changed_at, changed_at + 1, 777].into_iter().chain(times.iter().copied()) {
                 let due = times.iter().filter(|time| **time < at).count();
-                prop_assert!(due == times.len() || rhythm.due_before(at) as usize == due, "{} {}", at, due);
+                prop_assert!(due == times.len() || schedule.due_before(at) as usize == due, "{} {}", at, due);
             }
         }
 
         #[test]
-        fn listed_times_are_counted(mut offsets in prop::collection::vec(0_u64..90, 0..30), at in 0_u64..120) {
+        fn due_before_counts_listed_times(mut offsets in prop::collection::vec(0_u64..90, 0..30), at in 0_u64..120) {
             offsets.sort_unstable();
-            let rhythm = SendSchedule::listed(10, offsets.clone().into());
-            let times: Vec<_> = (0..offsets.len()).map(|index| rhythm.intended(index as u32)).collect();
-            prop_assert_eq!(rhythm.due_before(at) as usize, times.iter().filter(|time| **time < at).count());
+            let schedule = SendSchedule::listed(10, offsets.clone().into());
+            let times: Vec<_> = (0..offsets.len()).map(|index| schedule.intended(index as u32)).collect();
+            prop_assert_eq!(schedule.due_before(at) as usize, times.iter().filter(|time| **time < at).count());
         }
     }
 
-    /// What another process makes of it is the same, and stays so.
+    /// A deserialized copy is equal and stays equal under the same changes.
     #[test]
-    fn a_copy_is_the_same_and_changes_alike() {
-        let check = |rhythm: SendSchedule, changes: &[(Nanos, Duration)]| {
-            let written = postcard::to_stdvec(&rhythm.score()).expect("it can be written");
+    fn a_deserialized_copy_is_equal_and_changes_alike() {
+        let check = |schedule: SendSchedule, changes: &[(Nanos, Duration)]| {
+            let written = postcard::to_stdvec(&schedule.score()).expect("serializable");
             let copy = SendSchedule::from(
-                postcard::from_bytes::<ScheduleSnapshot>(&written).expect("it can be read"),
+                postcard::from_bytes::<ScheduleSnapshot>(&written).expect("deserializable"),
             );
             for (at, interval) in changes {
-                assert_eq!(rhythm.change(*at, *interval), copy.change(*at, *interval));
+                assert_eq!(schedule.change(*at, *interval), copy.change(*at, *interval));
             }
-            assert_eq!(rhythm.score(), copy.score());
+            assert_eq!(schedule.score(), copy.score());
             for index in 0..500 {
-                assert_eq!(rhythm.intended(index), copy.intended(index), "{index}");
+                assert_eq!(schedule.intended(index), copy.intended(index), "{index}");
             }
-            assert_eq!(rhythm.due_before(NEVER), copy.due_before(NEVER));
+            assert_eq!(schedule.due_before(NEVER), copy.due_before(NEVER));
         };
         let changes = [(150 * MS, Duration::from_millis(1)), (200 * MS, Duration::from_micros(100))];
         check(SendSchedule::even(7 * MS, Duration::from_millis(10)), &changes);
