@@ -1,22 +1,22 @@
-//! Text for as many columns as there are.
+//! Fitting of text into a number of columns.
 
 use ratatui::text::Span;
 
-/// What stands for what was left out.
-const LEFT_OUT: char = '…';
+/// Marks an omission.
+const ELLIPSIS: char = '…';
 
-/// Whether `text` fits into so many columns.
+/// Returns true if `text` fits into `columns`.
 pub fn fits(text: &str, columns: u16) -> bool {
     Span::raw(text).width() <= usize::from(columns)
 }
 
-/// The first of several ways to say something that fits, or the beginning of the last.
-pub fn fitting<const N: usize>(columns: u16, ways: [String; N]) -> String {
-    let shortest = ways.last().map_or(String::new(), |way| beginning(way, columns));
-    ways.into_iter().find(|way| fits(way, columns)).unwrap_or(shortest)
+/// The first of `variants` that fits, or else the beginning of the last.
+pub fn fitting<const N: usize>(columns: u16, variants: [String; N]) -> String {
+    let last = variants.last().map_or(String::new(), |text| beginning(text, columns));
+    variants.into_iter().find(|text| fits(text, columns)).unwrap_or(last)
 }
 
-/// `text`, or as much of its beginning as there is room for.
+/// As much of the beginning of `text` as fits.
 pub fn beginning(text: &str, columns: u16) -> String {
     if fits(text, columns) {
         return text.to_owned();
@@ -26,12 +26,12 @@ pub fn beginning(text: &str, columns: u16) -> String {
         kept.pop();
     }
     if columns > 0 {
-        kept.push(LEFT_OUT);
+        kept.push(ELLIPSIS);
     }
     kept
 }
 
-/// `text`, or as much of its end as there is room for.
+/// As much of the end of `text` as fits.
 pub fn end(text: &str, columns: u16) -> String {
     if fits(text, columns) {
         return text.to_owned();
@@ -42,21 +42,21 @@ pub fn end(text: &str, columns: u16) -> String {
     }
     let mut kept = String::new();
     if columns > 0 {
-        kept.push(LEFT_OUT);
+        kept.push(ELLIPSIS);
     }
     kept + rest.as_str()
 }
 
-/// `text`, or its beginning and its end: names often differ by either.
+/// As much of the beginning and the end of `text` as fits: names often differ in either.
 pub fn ends(text: &str, columns: u16) -> String {
     if fits(text, columns) {
         return text.to_owned();
     }
     let first = beginning(text, columns.div_ceil(2));
     let taken = u16::try_from(Span::raw(first.as_str()).width()).unwrap_or(columns);
-    // One more than there is room for: what was left out is marked by the beginning already.
+    // One column more than there is, since the beginning already marks the omission.
     let last = end(text, columns.saturating_sub(taken).saturating_add(1));
-    first + last.strip_prefix(LEFT_OUT).unwrap_or(&last)
+    first + last.strip_prefix(ELLIPSIS).unwrap_or(&last)
 }
 
 #[cfg(test)]
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_out_is_marked() {
+    fn omissions_are_marked() {
         let check = |cut: fn(&str, u16) -> String, columns, shown: &str| {
             assert_eq!(cut("login+dbagent", columns), shown);
         };
@@ -78,21 +78,21 @@ mod tests {
         check(ends, 2, "…t");
         check(beginning, 1, "…");
         check(end, 0, "");
-        // Two columns each.
+        // Each character takes two columns.
         assert_eq!((beginning("가나다", 5).as_str(), end("가나다", 4).as_str()), ("가나…", "…다"));
     }
 
     #[test]
-    fn the_longest_way_that_fits_is_taken() {
-        let ways = || ["1,000 deliveries", "1,000", "1000"].map(String::from);
-        assert_eq!(fitting(16, ways()), "1,000 deliveries");
-        assert_eq!(fitting(15, ways()), "1,000");
-        assert_eq!(fitting(3, ways()), "10…");
+    fn the_first_variant_that_fits_is_used() {
+        let variants = || ["1,000 deliveries", "1,000", "1000"].map(String::from);
+        assert_eq!(fitting(16, variants()), "1,000 deliveries");
+        assert_eq!(fitting(15, variants()), "1,000");
+        assert_eq!(fitting(3, variants()), "10…");
     }
 
     proptest! {
         #[test]
-        fn nothing_is_too_wide(text in "[a-z가-힣 ]{0,30}", columns in 0_u16..40) {
+        fn no_result_is_too_wide(text in "[a-z가-힣 ]{0,30}", columns in 0_u16..40) {
             for cut in [beginning, end, ends] {
                 prop_assert!(fits(&cut(&text, columns), columns), "{:?}", cut(&text, columns));
             }
