@@ -24,7 +24,7 @@ use super::target::Target;
 /// The most bytes queued for one client's socket.
 const OUTBOX_MAX: usize = 256 * 1024;
 
-/// The longest time to flush and close a connection.
+/// The longest time that a closing session waits for its peer to take the queued bytes and close.
 const LINGER: Duration = Duration::from_millis(500);
 
 /// A server that clients connect to.

@@ -116,7 +116,7 @@ pub struct ListTimes {
     pub notices: u64,
     /// Notices that did not name all users concerned.
     pub incomplete: u64,
-    /// Lists that were fetched again because a notice was incomplete or missing.
+    /// Lists that were fetched again because entries were missing.
     pub resyncs: u64,
     /// Lists whose length differed from the server's count.
     pub mismatches: u64,
@@ -158,7 +158,7 @@ pub struct ListReport {
     pub notices: u64,
     /// Notices that did not name all users concerned.
     pub incomplete: u64,
-    /// Lists that were fetched again because a notice was incomplete or missing.
+    /// Lists that were fetched again because entries were missing.
     pub resyncs: u64,
     /// Lists whose length differed from the server's count.
     pub head_count_mismatches: u64,

@@ -38,7 +38,7 @@ pub struct Totals {
     pub outside: u64,
     /// 1 once the worker sends no more.
     pub hushed: u64,
-    /// Clients that have joined their channel, or taken their position, or that cannot.
+    /// Times that a client has joined its channel and taken its position, or turned out unable to.
     pub gathered: u64,
     /// Impaired clients that have not caught up.
     pub asleep: u64,
