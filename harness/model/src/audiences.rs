@@ -1,55 +1,55 @@
-//! Who hears whom: the audiences that the messages of a run are for, decided before it.
+//! Audiences of a run's messages, decided before the run.
 //!
-//! Every audience has a number: everybody, then whispers (each message has two recipients of its own), then
-//! the channels, then the sectors of the grid on which clients stand. What is said in a sector is for whoever stands in it
-//! or in one of the eight around it.
+//! Every audience has a number: the world, then all whispers (each message has two recipients of
+//! its own), then the channels, then the sectors of the grid on which clients stand. A message to a
+//! sector reaches the clients in that sector and in the eight around it.
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 use throng_core::wire::packets::Scope;
 
-/// The audience of everybody in the chat.
+/// The audience of all users of the chat.
 pub const WORLD: u32 = 0;
-/// The audience of all whispers together.
+/// The audience of all whispers together; each whisper has two recipients of its own.
 pub const WHISPERS: u32 = 1;
-/// The first channel's.
+/// The audience of the first channel.
 const CHANNELS: u32 = 2;
 
-/// What is said in a run.
+/// The scopes of a run's messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ScopeMix {
-    /// All to everybody.
+    /// All messages to the world.
     #[default]
     World,
-    /// All in channels.
+    /// All messages to channels.
     Channel,
-    /// All to those nearby.
+    /// All messages to clients nearby.
     Nearby,
-    /// All to one other client, drawn for each message.
+    /// All messages to one other client, drawn for each message.
     Whisper,
     /// Each message has one of the four scopes, drawn for it.
     Mixed,
 }
 
 impl ScopeMix {
-    /// Whether anybody speaks in channels.
+    /// True if some messages go to channels.
     pub fn has_channels(self) -> bool {
         matches!(self, Self::Channel | Self::Mixed)
     }
 
-    /// Whether anybody speaks to those nearby.
+    /// True if some messages go to clients nearby.
     pub fn has_places(self) -> bool {
         matches!(self, Self::Nearby | Self::Mixed)
     }
 }
 
-/// Where clients stand.
+/// The square of sectors on which clients stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Grid {
     side: u32,
     sector_size: u32,
-    /// Each client's sector, row by row.
+    /// The sector of each client, row by row; empty without a grid.
     sectors: Vec<u32>,
 }
 
@@ -63,14 +63,15 @@ pub struct Audiences {
 }
 
 impl Audiences {
-    /// So many clients, who all talk to all.
+    /// `clients` clients without channels or positions; every message is for the world.
     pub fn world(clients: u32) -> Self {
         let grid = Grid { side: 0, sector_size: 1, sectors: Vec::new() };
         Self { clients, speech: ScopeMix::World, channels: 0, grid }
     }
 
-    /// Clients dealt to `channels` channels, and standing by `seed` in a square of sectors, `side` by `side`,
-    /// each `sector_size` units long. What `speech` does not need is left out.
+    /// Deals clients to `channels` channels and draws their sectors from `seed`, in a square of
+    /// `side` by `side` sectors, each `sector_size` units long. Channels or sectors that `speech`
+    /// does not use are left out.
     pub fn new(
         clients: u32,
         speech: ScopeMix,
@@ -90,22 +91,22 @@ impl Audiences {
         Self { clients, speech, channels, grid: Grid { side, sector_size, sectors } }
     }
 
-    /// What is said.
+    /// The scopes of the run's messages.
     pub fn speech(&self) -> ScopeMix {
         self.speech
     }
 
-    /// How many channels there are.
+    /// The number of channels.
     pub fn channels(&self) -> u32 {
         self.channels
     }
 
-    /// The channel that a client is dealt to; none if there are none.
+    /// The channel of a client; none without channels.
     pub fn home(&self, client: u32) -> Option<u32> {
         client.checked_rem(self.channels)
     }
 
-    /// The client that makes a channel: the first that is dealt to it.
+    /// True for the client that creates a channel: the first one dealt to it.
     pub fn is_founder(&self, client: u32) -> bool {
         client < self.channels
     }
@@ -115,7 +116,7 @@ impl Audiences {
         CHANNELS + channel
     }
 
-    /// The channel of an audience, if it is one's.
+    /// The channel of an audience; none if the audience is not a channel.
     pub fn channel_of(&self, audience: u32) -> Option<u32> {
         audience.checked_sub(CHANNELS).filter(|channel| *channel < self.channels)
     }
@@ -130,30 +131,29 @@ impl Audiences {
         }
     }
 
-    /// The sector in which a client stands before it moves, row by row. None if nobody stands anywhere.
+    /// The sector of a client before it moves, row by row; none without a grid.
     pub fn sector(&self, client: u32) -> Option<u32> {
         self.grid.sectors.get(client as usize).copied()
     }
 
     /// The middle of a sector.
-    #[allow(clippy::cast_possible_wrap)] // a grid is far smaller than that
+    #[allow(clippy::cast_possible_wrap)] // coordinates are far below i32::MAX
     pub fn middle(&self, sector: u32) -> (i32, i32) {
         let middle = |index: u32| (index * self.grid.sector_size + self.grid.sector_size / 2) as i32;
         (middle(sector % self.grid.side), middle(sector / self.grid.side))
     }
 
-    /// Where a client stands before it moves: the middle of its sector. None if nobody stands anywhere.
+    /// The position of a client before it moves: the middle of its sector. None without a grid.
     pub fn position(&self, client: u32) -> Option<(i32, i32)> {
         Some(self.middle(self.sector(client)?))
     }
 
-    /// The audience of what a client says to those nearby before it moves; none if nobody stands anywhere.
+    /// The audience of a client's messages to clients nearby, before it moves; none without a grid.
     pub fn around(&self, client: u32) -> Option<u32> {
-        self.sector(client).map(|sector| self.said_in(sector))
+        self.sector(client).map(|sector| self.sector_audience(sector))
     }
 
-    /// The audience of what is said in a sector.
-    fn said_in(&self, sector: u32) -> u32 {
+    fn sector_audience(&self, sector: u32) -> u32 {
         CHANNELS + self.channels + sector
     }
 
@@ -164,32 +164,32 @@ impl Audiences {
         near(sector / side).flat_map(move |y| near(sector % side).map(move |x| y * side + x))
     }
 
-    /// Whether what is said in one of two sectors is heard in the other.
     fn is_near(&self, one: u32, other: u32) -> bool {
         let side = self.grid.side;
         (one % side).abs_diff(other % side) <= 1 && (one / side).abs_diff(other / side) <= 1
     }
 
-    /// The audiences of what a client hears said nearby before it moves.
+    /// The audiences of the sectors that a client hears before it moves.
     pub fn within_earshot(&self, client: u32) -> impl Iterator<Item = u32> + '_ {
         let near = self.sector(client).into_iter().flat_map(|sector| self.sectors_near(sector));
-        near.map(|sector| self.said_in(sector))
+        near.map(|sector| self.sector_audience(sector))
     }
 
-    /// The audiences of what is heard in sector `here` and not in sector `there`.
+    /// The audiences of the sectors heard in sector `here` but not in sector `there`.
     pub fn heard_only_from(&self, here: u32, there: u32) -> impl Iterator<Item = u32> + '_ {
         let far = move |sector: &u32| !self.is_near(*sector, there);
-        self.sectors_near(here).filter(far).map(|sector| self.said_in(sector))
+        self.sectors_near(here).filter(far).map(|sector| self.sector_audience(sector))
     }
 
-    /// One of the sectors around a sector, which `draw` decides; none if there is no other.
+    /// The sector beside `sector` that `draw` selects; none if there is no other sector.
     pub fn beside(&self, sector: u32, draw: u64) -> Option<u32> {
         let around = || self.sectors_near(sector).filter(|near| *near != sector);
         let count = around().count() as u64;
         around().nth(draw.checked_rem(count)? as usize)
     }
 
-    /// How many clients belong to each audience, by its number; whispers have two each.
+    /// The number of clients in each audience, by its number. Whispers count 2, the recipients of
+    /// each.
     pub fn sizes(&self) -> Vec<u64> {
         let mut sizes = vec![u64::from(self.clients), 2];
         sizes.resize((CHANNELS + self.channels + self.grid.side * self.grid.side) as usize, 0);
@@ -202,15 +202,15 @@ impl Audiences {
         sizes
     }
 
-    /// For whom a message is that `sender` says, by chance as far as that is left to it: the audience and,
-    /// for a whisper, the other client.
+    /// Draws the audience of a message of `sender` and, for a whisper, the other client. A client
+    /// that is alone speaks to the world instead of whispering.
     pub(crate) fn address(&self, sender: u32, rng: &mut impl RngExt) -> (u32, u32) {
-        let speech = match self.speech {
+        let scope = match self.speech {
             ScopeMix::Mixed => [ScopeMix::World, ScopeMix::Channel, ScopeMix::Nearby, ScopeMix::Whisper]
                 [rng.random_range(0..4)],
             one => one,
         };
-        let audience = match speech {
+        let audience = match scope {
             ScopeMix::Channel => self.home(sender).map(|channel| self.in_channel(channel)),
             ScopeMix::Nearby => self.around(sender),
             ScopeMix::Whisper if self.clients > 1 => {
@@ -223,8 +223,9 @@ impl Audiences {
     }
 }
 
-/// The side of a square of sectors in which the nine that hear each other hold `audience` of `clients` clients, on average.
-#[allow(clippy::cast_sign_loss)] // a root is not negative
+/// The side of the square of sectors in which a sector and its eight neighbors hold `audience` of
+/// `clients` clients on average.
+#[allow(clippy::cast_sign_loss)] // a square root is not negative
 pub fn side_for(clients: u32, audience: u32) -> u32 {
     (f64::from(clients) * 9.0 / f64::from(audience.max(1))).sqrt().round().max(1.0) as u32
 }
@@ -248,18 +249,18 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_those_of_the_channels() {
+    fn sizes_count_the_clients_of_each_channel() {
         assert_eq!(Audiences::new(10, ScopeMix::Channel, 3, 0, 1, 1).sizes(), [10, 2, 4, 3, 3]);
         assert_eq!(Audiences::world(4).sizes(), [4, 2]);
     }
 
     #[test]
-    fn those_nearby_hear_each_other() {
+    fn clients_nearby_hear_each_other() {
         let audiences = Audiences::new(400, ScopeMix::Nearby, 3, 7, 100, 1);
         let sizes = audiences.sizes();
         for audience in (0..400).filter_map(|client| audiences.around(client)) {
-            let heard = |client: &u32| audiences.within_earshot(*client).any(|heard| heard == audience);
-            assert_eq!((0..400).filter(heard).count() as u64, sizes[audience as usize]);
+            let hears = |client: &u32| audiences.within_earshot(*client).any(|near| near == audience);
+            assert_eq!((0..400).filter(hears).count() as u64, sizes[audience as usize]);
         }
         for client in 0..400 {
             let (x, y) = audiences.position(client).expect("on the grid");
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_move_changes_only_what_one_of_the_places_hears() {
+    fn a_move_changes_only_the_audiences_heard_in_one_of_the_sectors() {
         let audiences = Audiences::new(9, ScopeMix::Mixed, 3, 6, 100, 1);
         for from in 0..36 {
             let beside: std::collections::BTreeSet<_> =
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn the_grid_is_as_dense_as_asked_for() {
+    fn the_grid_has_the_requested_density() {
         assert_eq!((side_for(1_000, 90), side_for(1_000, 9_000), side_for(5, 0)), (10, 1, 7));
         let audiences = Audiences::new(3_000, ScopeMix::Nearby, 0, side_for(3_000, 30), 100, 1);
         let heard: usize = (0..3_000)
@@ -304,7 +305,7 @@ mod tests {
                 let own = audiences.around(client).expect("on the grid");
                 (0..3_000)
                     .step_by(10)
-                    .filter(|other| audiences.within_earshot(*other).any(|heard| heard == own))
+                    .filter(|other| audiences.within_earshot(*other).any(|near| near == own))
                     .count()
                     * 10
             })
@@ -313,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn every_scope_has_its_share() {
+    fn mixed_speech_has_equal_shares_of_all_scopes() {
         let audiences = Audiences::new(100, ScopeMix::Mixed, 4, 3, 100, 1);
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
         let mut counts = [0; 4];

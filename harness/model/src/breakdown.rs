@@ -1,27 +1,28 @@
-//! Where a delivery's time went: network in, queue, processing, fan-out, network out.
+//! The parts of a delivery's latency: network in, queue, processing, fan-out, network out.
 //!
-//! The server stamps a message by its own clock. How that clock stands to ours follows from pings: the server read a ping
-//! after we sent it and before we had the answer, so each ping bounds the difference from both sides, and all of them
-//! together bound it more closely than any one of them.
+//! The server stamps a message by its own clock. Pings give the offset of that clock from the run's
+//! clock: the server reads a ping after it was sent and before its answer arrived, so each ping
+//! bounds the offset from both sides. The intersection of all bounds is narrower than any single
+//! one.
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Nanos;
 use crate::record::{Latencies, LatencyUs};
 
-/// How far two clocks may run apart: 50 millionths.
+/// Divisor of the drift allowed between two clocks: 50 parts per million.
 const DRIFT_DIVISOR: i64 = 20_000;
 
-/// One delivery in this many is taken apart; a power of two.
+/// One delivery in `SAMPLE` is broken down; a power of two.
 pub const SAMPLE: u64 = 16;
 
 const _: () = assert!(SAMPLE.is_power_of_two());
 
-/// The server's clock less ours, in nanoseconds, as far as it is known.
+/// The offset of the server's clock: the server's time minus the run's, in nanoseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerClock {
     bounds: Option<Bounds>,
-    /// Answers that came.
+    /// Answered pings.
     pings: u64,
 }
 
@@ -33,13 +34,13 @@ struct Bounds {
 }
 
 impl ServerClock {
-    /// A ping was sent at `sent` and its answer read at `received`; the server read it at `server_us` and dealt with it `queued_us`
-    /// later, both in microseconds of its own clock.
+    /// Adds a ping that was sent at `sent` and whose answer was read at `received`. The server read
+    /// it at `server_us` and handled it `queued_us` later, in microseconds of its own clock.
     pub fn sample(&mut self, sent: Nanos, received: Nanos, server_us: u64, queued_us: u32) {
         self.pings += 1;
         let read = signed(server_us.saturating_mul(1000));
         let handled = read.saturating_add(i64::from(queued_us) * 1000);
-        // Microseconds are cut off, so the server may have been up to one later than it says.
+        // The server truncates to microseconds, so the true time is up to 1 us later.
         let sample = Bounds {
             low: handled.saturating_sub(signed(received)),
             high: read.saturating_add(1000).saturating_sub(signed(sent)),
@@ -51,12 +52,13 @@ impl ServerClock {
         });
     }
 
-    /// Our time when the server's clock read `server_us`; none before the first answer.
+    /// The run's time at which the server's clock read `server_us`, in nanoseconds; none before the
+    /// first answer.
     pub fn ours(&self, server_us: u64) -> Option<i64> {
         self.bounds.map(|bounds| signed(server_us.saturating_mul(1000)).saturating_sub(bounds.middle()))
     }
 
-    /// Keeps what is known better.
+    /// Keeps the narrower bounds of both.
     pub fn merge(&mut self, other: &Self) {
         let width = |clock: &Self| clock.bounds.map_or(i64::MAX, |bounds| bounds.high - bounds.low);
         if width(other) < width(self) {
@@ -65,7 +67,7 @@ impl ServerClock {
         self.pings += other.pings;
     }
 
-    /// The figures for a report; none without an answer.
+    /// The figures for a report; none before the first answer.
     pub fn summary(&self) -> Option<ServerClockUs> {
         self.bounds.map(|bounds| ServerClockUs {
             offset_us: bounds.middle() / 1000,
@@ -80,13 +82,13 @@ impl Bounds {
         self.low.midpoint(self.high)
     }
 
-    /// The same some time later: less certain, but about the same middle.
+    /// Widens the bounds by the drift since they were taken; the middle stays.
     fn aged(self, now: Nanos) -> Self {
         let drift = signed(now.saturating_sub(self.at)) / DRIFT_DIVISOR;
         Self { low: self.low.saturating_sub(drift), high: self.high.saturating_add(drift), at: now }
     }
 
-    /// What both say; the later one if they cannot both be right.
+    /// Intersects the bounds; returns the later sample if they contradict each other.
     fn narrowed(self, sample: Self) -> Self {
         let (low, high) = (self.low.max(sample.low), self.high.min(sample.high));
         if low <= high { Self { low, high, ..sample } } else { sample }
@@ -97,45 +99,47 @@ fn signed(nanos: u64) -> i64 {
     i64::try_from(nanos).unwrap_or(i64::MAX)
 }
 
-/// What is known of the server's clock.
+/// The offset of the server's clock, with its uncertainty.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct ServerClockUs {
-    /// The server's clock less that of the run.
+    /// The server's clock minus the run's, in microseconds.
     pub offset_us: i64,
-    /// How far that may be off.
+    /// The largest possible error of the offset, in microseconds.
     pub error_us: i64,
-    /// Pings that it follows from.
+    /// Pings that the offset is derived from.
     pub pings: u64,
 }
 
-/// Chooses deliveries at random, one in [`SAMPLE`]: choosing every sixteenth would mean always the same recipients.
+/// Selects one delivery in [`SAMPLE`] at random. Taking every sixteenth would always select the
+/// same recipients.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sampler(u64);
 
 impl Sampler {
-    /// Whether this one is taken.
+    /// Returns true if this delivery is selected.
     pub fn takes(&mut self) -> bool {
         self.0 = self.0.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
         (self.0 >> 32).is_multiple_of(SAMPLE)
     }
 }
 
-/// What the server says of one message.
+/// The server's times of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamps {
-    /// When it read the request, by its clock.
+    /// The time at which the server read the request, in microseconds of its clock.
     pub received_us: u64,
-    /// From then to the handler.
+    /// Microseconds from then until the handler ran.
     pub queued_us: u32,
-    /// From there to the sealing.
+    /// Microseconds from then until the message was sealed.
     pub handled_us: u32,
-    /// From there until the frame began to go out; none for what went to one recipient by itself.
+    /// Microseconds from then until the fan-out of the frame began; none for a message to a single
+    /// recipient.
     pub fan_out_us: Option<u32>,
 }
 
-/// The parts of deliveries' latencies, sampled.
+/// The parts of sampled deliveries' latencies.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Breakdown {
     network_in: Latencies,
@@ -146,14 +150,15 @@ pub struct Breakdown {
 }
 
 impl Breakdown {
-    /// A message that was sent at `sent` has been read at `now`.
+    /// Adds a message that was sent at `sent` and read at `now`. Ignored before the offset of the
+    /// server's clock is known.
     pub fn record(&mut self, clock: &ServerClock, stamps: Stamps, sent: Nanos, now: Nanos) {
         let Some(received) = clock.ours(stamps.received_us) else { return };
         let [queue, processing] =
             [stamps.queued_us, stamps.handled_us].map(|micros| u64::from(micros) * 1000);
         let fan_out = u64::from(stamps.fan_out_us.unwrap_or(0)) * 1000;
-        let began = received.saturating_add(signed(queue + processing + fan_out));
-        // What lies within the clocks' uncertainty may come out below zero.
+        let fan_out_began = received.saturating_add(signed(queue + processing + fan_out));
+        // A time below the clocks' uncertainty may come out negative.
         let positive = |nanos: i64| u64::try_from(nanos).unwrap_or(0);
         self.network_in.record(positive(received.saturating_sub(signed(sent))));
         self.queue.record(queue);
@@ -161,10 +166,10 @@ impl Breakdown {
         if stamps.fan_out_us.is_some() {
             self.fan_out.record(fan_out);
         }
-        self.network_out.record(positive(signed(now).saturating_sub(began)));
+        self.network_out.record(positive(signed(now).saturating_sub(fan_out_began)));
     }
 
-    /// Adds what another worker measured.
+    /// Adds the distributions of another worker.
     pub fn merge(&mut self, other: &Self) {
         self.network_in.merge(&other.network_in);
         self.queue.merge(&other.queue);
@@ -173,7 +178,7 @@ impl Breakdown {
         self.network_out.merge(&other.network_out);
     }
 
-    /// The whole distributions, with the names that their figures have in a report.
+    /// The distributions, with the names of their figures in a report.
     pub fn into_parts(self) -> [(&'static str, Latencies); 5] {
         [
             ("network_in", self.network_in),
@@ -196,25 +201,26 @@ impl Breakdown {
     }
 }
 
-/// The parts of the latency in microseconds.
+/// The parts of the latency, in microseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct BreakdownUs {
-    /// From the sending to the server's reading of the request.
+    /// From the send to the server's read of the request.
     pub network_in: LatencyUs,
-    /// From there to the handler.
+    /// From the server's read to the handler.
     pub queue: LatencyUs,
-    /// From there to the sealing.
+    /// From the handler to the sealing of the message.
     pub processing: LatencyUs,
-    /// From there until the frame began to go out to the room; only for what is sealed for a room.
+    /// From the sealing until the fan-out of the frame began; only for messages sealed for a room.
     pub fan_out: LatencyUs,
-    /// From there (or from the sealing) to the arrival: the sweep over the recipients, the network, and the harness's reading.
+    /// From the beginning of the fan-out (or from the sealing) to arrival: the sweep over the
+    /// recipients, the network, and the harness's read.
     pub network_out: LatencyUs,
 }
 
 impl BreakdownUs {
-    /// The parts with their names, indented as parts, in the order of time.
+    /// The parts in the order of time, with their names, which are indented.
     pub fn parts(&self) -> [(&'static str, &LatencyUs); 5] {
         [
             ("  network in", &self.network_in),
@@ -233,10 +239,11 @@ mod tests {
     const US: u64 = 1_000;
 
     #[test]
-    fn the_closest_pings_decide() {
+    fn the_bounds_of_all_pings_are_intersected() {
         let mut clock = ServerClock::default();
         assert_eq!((clock.ours(5), clock.summary()), (None, None));
-        // The server's clock is 1,000,000 us ahead. Slow on the way back, then slow on the way there.
+        // The server's clock is 1,000,000 us ahead. The first ping is slow on its way back, the
+        // second on its way there.
         clock.sample(100 * US, 600 * US, 1_000_150, 0);
         clock.sample(1_000 * US, 1_900 * US, 1_001_800, 50);
         let known = clock.summary().expect("two answers");
@@ -244,7 +251,7 @@ mod tests {
         assert_eq!(known.pings, 2);
         let ours = clock.ours(1_000_500).expect("known");
         assert!((ours - 500_000).abs() <= 51_000, "{ours}");
-        // A bad ping changes nothing but for the age.
+        // A bad ping changes nothing but the age of the bounds.
         let before = clock.summary().expect("known");
         clock.sample(2_000 * US, 9_000 * US, 1_005_000, 10);
         let after = clock.summary().expect("known");
@@ -252,22 +259,22 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_drifts_is_followed_and_one_that_was_set_is_believed() {
+    fn a_drifting_clock_and_one_that_was_set_are_followed() {
         let mut clock = ServerClock::default();
         for second in 0..1000_u32 {
-            let (right, second) = (i64::from(second) * 20, u64::from(second));
+            let (offset, second) = (i64::from(second) * 20, u64::from(second));
             let now = second * 1_000_000;
-            // 20 millionths fast, 100 us each way.
+            // The server's clock is 20 ppm fast; each way takes 100 us.
             clock.sample(now * US, (now + 200) * US, now + 100 + second * 20, 0);
             let known = clock.summary().expect("an answer");
-            assert!((known.offset_us - right).abs() <= known.error_us + 1, "{second}: {known:?}");
+            assert!((known.offset_us - offset).abs() <= known.error_us + 1, "{second}: {known:?}");
         }
         clock.sample(1_001_000_000 * US, 1_001_000_200 * US, 100, 0);
         assert!((clock.summary().expect("known").offset_us + 1_001_000_000).abs() <= 1);
     }
 
     #[test]
-    fn the_best_known_of_several_is_kept() {
+    fn merging_keeps_the_narrower_bounds() {
         let (mut one, mut other) = (ServerClock::default(), ServerClock::default());
         one.sample(0, 100 * US, 1_000, 0);
         other.sample(0, 10 * US, 1_005, 0);
@@ -297,17 +304,18 @@ mod tests {
         near(found.fan_out, 40.0);
         near(found.network_out, 635.0);
         assert_eq!((found.queue.count, found.fan_out.count), (2, 1));
-        // Before it was sent, says the clock, which may be.
+        // By the clock's estimate the server read it before it was sent, which the uncertainty
+        // allows.
         breakdown.record(&clock, stamps, 900 * US, 1_000 * US);
         assert_eq!(breakdown.summary().network_in.count, 3);
     }
 
     #[test]
-    fn about_one_in_sixteen_is_taken() {
+    fn about_one_delivery_in_sixteen_is_selected() {
         let mut sampler = Sampler::default();
         let taken = (0..160_000).filter(|_| sampler.takes()).count();
         assert!((9_000..11_000).contains(&taken), "{taken}");
-        // Whoever comes in every sixteenth place is taken as often as others.
+        // Every sixteenth delivery is selected no more often than the others.
         let mut sampler = Sampler::default();
         let places = (0..160_000).filter(|place| sampler.takes() && place % 16 == 3).count();
         assert!((500..750).contains(&places), "{places}");

@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// A point in time, or a span: nanoseconds since the run's epoch.
+/// A point in time or a span, in nanoseconds; a point counts from the run's epoch.
 pub type Nanos = u64;
 
-/// What never happened.
+/// A time that never comes.
 pub const NEVER: Nanos = Nanos::MAX;
 
-/// The clock that all threads of one run share, and all its processes, so that their times compare.
+/// The clock of a run. All threads and processes of the run share its epoch, so their times
+/// compare.
 #[derive(Debug, Clone, Copy)]
 pub struct RunClock {
     epoch: Instant,
@@ -22,24 +23,25 @@ impl RunClock {
         Self { epoch: Instant::now() }
     }
 
-    /// When the clock was started, in nanoseconds of the system's monotonic clock, which all processes of this machine
-    /// share. Off by a fraction of a microsecond at most.
+    /// The epoch in nanoseconds of the system's monotonic clock, which all processes of the machine
+    /// share. The error is a fraction of a microsecond.
     pub fn raw_epoch(self) -> u64 {
-        let (instant, raw) = Self::both();
+        let (instant, raw) = Self::read_both();
         raw.saturating_sub(nanos(instant.saturating_duration_since(self.epoch)))
     }
 
-    /// The clock that another process started, from its [`Self::raw_epoch`]; none for a time that this machine's clock
-    /// cannot have had.
+    /// The clock with the epoch that another process read by [`Self::raw_epoch`]; none for a time
+    /// that this machine's clock cannot have had.
     pub fn from_raw_epoch(raw_epoch: u64) -> Option<Self> {
-        let (instant, raw) = Self::both();
+        let (instant, raw) = Self::read_both();
         let since = Duration::from_nanos(raw.checked_sub(raw_epoch)?);
         instant.checked_sub(since).map(|epoch| Self { epoch })
     }
 
-    /// The same moment as an instant, of which nobody can say what is in it, and as the clock's own reading.
-    fn both() -> (Instant, u64) {
-        // Read in between; the narrowest of some pairs, because a thread may lose the core at any time.
+    /// Reads one moment as an `Instant`, which is opaque, and as the system's raw reading.
+    fn read_both() -> (Instant, u64) {
+        // The raw clock is read between two instants. The narrowest of some pairs counts, because
+        // the thread may lose its core at any time.
         let pair = || {
             let before = Instant::now();
             let raw = clock_gettime(ClockId::Monotonic);
@@ -56,19 +58,19 @@ impl RunClock {
         nanos(self.epoch.elapsed())
     }
 
-    /// The reading at `instant`; 0 for any before the start.
+    /// The reading at `instant`; 0 before the epoch.
     pub fn at(self, instant: Instant) -> Nanos {
         nanos(instant.saturating_duration_since(self.epoch))
     }
 
-    /// The instant at which this clock reads `at`, for poll time-outs; none beyond what the
-    /// system can represent.
+    /// The instant at which this clock reads `at`, for poll timeouts; none beyond the range of the
+    /// system's clock.
     pub fn instant(self, at: Nanos) -> Option<Instant> {
         self.epoch.checked_add(Duration::from_nanos(at))
     }
 }
 
-/// A duration in nanoseconds; what does not fit (584 years) is [`NEVER`].
+/// A duration in nanoseconds; one that does not fit (584 years) is [`NEVER`].
 pub fn nanos(duration: Duration) -> Nanos {
     u64::try_from(duration.as_nanos()).unwrap_or(NEVER)
 }
@@ -91,7 +93,7 @@ mod tests {
     #[test]
     fn another_process_has_the_same_clock() {
         let clock = RunClock::start();
-        let other = RunClock::from_raw_epoch(clock.raw_epoch()).expect("it was now");
+        let other = RunClock::from_raw_epoch(clock.raw_epoch()).expect("the epoch is now");
         let now = Instant::now() + Duration::from_secs(1);
         let off = clock.at(now).abs_diff(other.at(now));
         assert!(off < 1_000, "{off} ns");

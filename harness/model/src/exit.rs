@@ -1,12 +1,12 @@
-//! Exit codes.
+//! Exit codes of the harness.
 
 /// All thresholds held.
 pub const EXIT_OK: u8 = 0;
-/// The run could not begin.
+/// The run could not start.
 pub const EXIT_NOT_RUN: u8 = 1;
-/// The command line makes no sense.
+/// The command line is invalid.
 pub const EXIT_USAGE: u8 = 2;
 /// A threshold was broken.
 pub const EXIT_BROKEN: u8 = 3;
-/// The user stopped the run; its results are written.
+/// The user stopped the run; its results have been written.
 pub const EXIT_INTERRUPTED: u8 = 130;

@@ -1,4 +1,4 @@
-//! What tells whether two runs sent the same traffic.
+//! Fingerprints by which two runs can be seen to have sent the same traffic.
 
 use sha2::{Digest, Sha256};
 
@@ -7,31 +7,33 @@ use crate::clock::Nanos;
 use crate::plan::Churn;
 use crate::schedule::Traffic;
 
-/// Bytes that are hashed at a time: messages are many, and a call for each would take longer than the hashing.
+/// Bytes that are hashed at a time. A call for each of many short messages would cost more than the
+/// hashing.
 const CHUNK: usize = 8 * 1024;
 
-/// What a run is to send, and who is to come, go and move meanwhile. Nothing that a run finds out is in it.
+/// The plan of a run's traffic, joins, leaves and moves. Results of the run have no part in it.
 #[derive(Debug, Clone, Copy)]
 pub struct Planned<'a> {
-    /// Each message's sender and audience, and the other client of each whisper.
+    /// The sender and the audience of each message, and the recipient of each whisper.
     pub traffic: &'a Traffic,
-    /// Each client's channel and place.
+    /// The channel and the position of each client.
     pub audiences: &'a Audiences,
     /// Clients of the run.
     pub clients: u32,
-    /// Bytes of a message; 0 if each has a length of its own.
+    /// Bytes of a message; 0 if messages differ in length.
     pub payload: usize,
-    /// What decides whose turn it is in `churn` and `moves`.
+    /// Seed of the turns of `churn` and `moves`.
     pub seed: u64,
-    /// Who comes to channels and leaves them.
+    /// Clients that join and leave channels.
     pub churn: Option<Churn>,
-    /// Who moves.
+    /// Clients that move.
     pub moves: Option<Churn>,
 }
 
 impl Planned<'_> {
-    /// 32 hexadecimal digits that stand for all of it, if of the messages those with these numbers are sent, in ascending order, each
-    /// when it is `due` after the first. Runs in which it is the same sent the same.
+    /// Hashes the plan and the given messages to 32 hexadecimal digits. `messages` are the numbers
+    /// of those that are sent, ascending; `due` is the time of each since the first. Runs with
+    /// equal fingerprints sent the same traffic.
     pub fn fingerprint(
         &self,
         messages: impl Iterator<Item = u32> + Clone,
@@ -41,10 +43,8 @@ impl Planned<'_> {
         let mut hash = Hash::default();
         hash.add(&[clients, messages.clone().count() as u32, payload as u32]);
         for client in 0..clients {
-            // No number is the largest, so that it can stand for none.
-            hash.add(
-                &[audiences.home(client), audiences.around(client)].map(|number| number.unwrap_or(u32::MAX)),
-            );
+            // No channel or audience has the largest number, so it stands for none.
+            hash.add(&[audiences.home(client), audiences.around(client)].map(|number| number.unwrap_or(u32::MAX)));
         }
         for index in messages {
             let (audience, number) = traffic.place(index);
@@ -54,10 +54,10 @@ impl Planned<'_> {
                 hash.add(&[traffic.whispered_to(number).unwrap_or(u32::MAX)]);
             }
         }
-        // Without either it is what it was before there were any.
-        for (turns, kind) in [(churn, 1), (moves, 2)] {
-            if let Some(Churn { per_second, first, count }) = turns {
-                // Where they may go depends on how many channels and sectors there are.
+        // A plan with neither keeps the fingerprint it had before churn and moves existed.
+        for (churn, kind) in [(churn, 1), (moves, 2)] {
+            if let Some(Churn { per_second, first, count }) = churn {
+                // The destinations of a turn depend on the number of channels and sectors.
                 hash.add(&[kind, per_second, first, count, audiences.sizes().len() as u32]);
                 hash.bytes(&seed.to_le_bytes());
             }
@@ -69,7 +69,7 @@ impl Planned<'_> {
 #[derive(Default)]
 struct Hash {
     state: Sha256,
-    waiting: Vec<u8>,
+    buffer: Vec<u8>,
 }
 
 impl Hash {
@@ -80,15 +80,15 @@ impl Hash {
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
-        self.waiting.extend_from_slice(bytes);
-        if self.waiting.len() >= CHUNK {
-            self.state.update(&self.waiting);
-            self.waiting.clear();
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= CHUNK {
+            self.state.update(&self.buffer);
+            self.buffer.clear();
         }
     }
 
     fn finish(mut self) -> String {
-        self.state.update(&self.waiting);
+        self.state.update(&self.buffer);
         hex::encode(&self.state.finalize()[..16])
     }
 }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_same_traffic_has_the_same() {
+    fn only_equal_traffic_has_equal_fingerprints() {
         for speech in
             [ScopeMix::World, ScopeMix::Channel, ScopeMix::Nearby, ScopeMix::Whisper, ScopeMix::Mixed]
         {
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_counts_and_messages_for_rates_that_nobody_asked_for_do_not() {
+    fn unsent_messages_count_and_messages_drawn_for_higher_rates_do_not() {
         let of = |drawn, left_out| {
             let traffic = Traffic::draw(7, 30, 30, drawn);
             let messages = (0..100).filter(|index| Some(*index) != left_out);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_goes_and_moves_counts() {
+    fn churn_and_moves_count() {
         let (traffic, audiences) = (Traffic::draw(7, 5, 5, 10), Audiences::world(5));
         let plain = planned(&traffic, &audiences, 5, 128);
         let turns = |per_second, first| Some(Churn { per_second, first, count: 2 });
@@ -165,7 +165,8 @@ mod tests {
         ];
         let print = |planned: Planned<'_>| planned.fingerprint(0..10, |index| MS * u64::from(index));
         let mut prints = all.map(print).to_vec();
-        // The five clients are in the first five channels, however many there are.
+        // The five clients have the same channels in both plans; only the number of audiences
+        // differs.
         let of_channels = |channels| {
             let audiences = Audiences::new(5, ScopeMix::Channel, channels, 1, 100, 1);
             print(Planned { churn: turns(5, 3), audiences: &audiences, ..plain })
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn one_message_more_or_by_another_is_another() {
+    fn another_message_or_sender_changes_the_fingerprint() {
         let of = |senders: &[u32]| {
             let traffic = Traffic::of(senders.to_vec(), 3);
             let messages = 0..traffic.messages();
@@ -184,7 +185,7 @@ mod tests {
         };
         let first = of(&[0, 1, 2]);
         assert!([of(&[0, 1, 1]), of(&[0, 1]), of(&[1, 0, 2])].iter().all(|other| *other != first));
-        // Reports of different versions are only comparable while this holds.
+        // Regression guard: reports of different versions are only comparable while this holds.
         assert_eq!(first, "747db3468df4d123973cb3e8bbce6b4f");
     }
 }

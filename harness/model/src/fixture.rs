@@ -1,4 +1,4 @@
-//! Jobs for tests, as the command line makes them of few flags.
+//! Jobs for tests, as the command line parses them from few flags.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::threshold::Threshold;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A broadcast of ten seconds with a message every 10 ms, of which two clients are senders.
+/// A broadcast of ten seconds by two senders, with a message every 10 ms.
 pub fn broadcast() -> Broadcast {
     Broadcast {
         messages: 1_000,
@@ -27,12 +27,12 @@ pub fn broadcast() -> Broadcast {
     }
 }
 
-/// A setting in which each message is for the world, a channel, the vicinity or one client.
+/// A setting that mixes messages to the world, to a channel, to clients nearby and to one client.
 pub fn mixed() -> Setting {
     Setting { speech: ScopeMix::Mixed, channels: 10, side: 3, sector_size: 100, ..Setting::default() }
 }
 
-/// A run of `scenario` with 100 clients by the servers of the data directory `d`.
+/// A run of `scenario` with 100 clients against the servers of the data directory `d`.
 pub fn job(scenario: Scenario) -> Job {
     Job {
         scenario,

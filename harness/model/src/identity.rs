@@ -1,5 +1,5 @@
-//! Who the clients of a run are: accounts, names and passwords that no other run has, or accounts
-//! that were made before.
+//! Identities of a run's clients: accounts, names and passwords of the run's own, or seeded
+//! accounts.
 
 use std::io;
 
@@ -10,26 +10,25 @@ use throng_core::wire::{SecretText, Text};
 
 use crate::limits::CLIENT_BITS;
 
-/// Set in every account number that a harness made up: databases count up from 1.
+/// Set in every account number that a harness makes up; databases count up from 1.
 const SYNTHETIC: u64 = 1 << 63;
 
-/// Digits of the numbers of seeded accounts, at least.
+/// The fewest digits of a seeded account's number.
 const SEEDED_DIGITS: usize = 6;
 
-/// How long a minted ticket is good, in milliseconds. It is made when it is needed.
+/// Validity of a minted ticket in milliseconds. A ticket is minted right before its use.
 const TICKET_LIFETIME_MS: u64 = 60_000;
 
-/// Accounts that `throng db seed` has made, each with a character of the same name.
+/// Accounts made by `throng db seed`, each with a character of the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seeded {
-    /// What their ids begin with.
+    /// The prefix of the accounts' ids.
     pub prefix: String,
-    /// The password of all of them. It is written down for other processes of the harness only.
+    /// The password of all accounts. It is serialized for other processes of the harness only.
     #[serde(with = "secret")]
     pub password: PasswordText,
 }
 
-/// How a password is written down for another process.
 mod secret {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
@@ -44,12 +43,12 @@ mod secret {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PasswordText, D::Error> {
         let text = String::deserialize(deserializer)?;
-        PasswordText::new(text).map_err(|_| D::Error::custom("a password is longer than any may be"))
+        PasswordText::new(text).map_err(|_| D::Error::custom("the password is too long"))
     }
 }
 
 impl Seeded {
-    /// The id of the account that a client uses, and its character's name. Accounts count from 1.
+    /// The id of a client's account, which is also its character's name. Accounts count from 1.
     pub fn id(&self, client: u32) -> String {
         format!("{}{:0SEEDED_DIGITS$}", self.stem(), client + 1)
     }
@@ -59,18 +58,18 @@ impl Seeded {
     }
 }
 
-/// The clients of one run, as the servers know them.
+/// The clients of one run, as the servers see them.
 #[derive(Debug, Clone)]
 pub struct Identities {
     run: u32,
     seed: u64,
     seeded: Option<Seeded>,
-    /// What all names begin with; a client's number follows.
+    /// The prefix of all names; the client's number follows.
     stem: String,
 }
 
 impl Identities {
-    /// The clients of `run`, a number that no other run has; `seed` decides their passwords.
+    /// The clients of `run`, a number unique to the run; `seed` determines their passwords.
     pub fn new(run: u32, seed: u64) -> Self {
         Self { run, seed, seeded: None, stem: format!("h{run:08x}n") }
     }
@@ -82,18 +81,18 @@ impl Identities {
         Self { seeded, stem, ..self }
     }
 
-    /// Whether the clients' accounts, and characters, were there before the run.
+    /// True if the clients' accounts and characters existed before the run.
     pub fn has_accounts(&self) -> bool {
         self.seeded.is_some()
     }
 
-    /// The account of a client that comes with a minted ticket.
+    /// The account of a client that enters with a minted ticket.
     pub fn account(&self, client: u32) -> u64 {
         SYNTHETIC | u64::from(self.run) << CLIENT_BITS | u64::from(client)
     }
 
-    /// A ticket for the chat server with the public key `chat_key`, good from `now_ms` (since
-    /// 1970) for a minute. Fails only when the system has no randomness to give.
+    /// Mints a ticket for the chat server with the public key `chat_key`, valid for a minute from
+    /// `now_ms` (milliseconds since 1970). Fails only if the system's random source does.
     pub fn ticket(
         &self,
         client: u32,
@@ -108,7 +107,7 @@ impl Identities {
             .mint(cluster)
     }
 
-    /// The id that a client signs up, or only logs in, with.
+    /// The id with which a client signs up or logs in.
     pub fn id(&self, client: u32) -> IdText {
         Text::truncated(&self.text(client))
     }
@@ -129,12 +128,12 @@ impl Identities {
             return seeded.password.clone();
         }
         let text = format!("{:016x}-{client}", self.seed ^ u64::from(self.run));
-        SecretText::new(text).expect("16 digits and a number are shorter than any password may be")
+        SecretText::new(text).expect("16 digits and a number are below the limit")
     }
 
-    /// Whether a user of this name in the chat is one of the run's first `clients`, wherever its connection is. It is looked at
-    /// for each user in a list, so it makes no text. A server that writes the prefix of seeded accounts in other cases than the
-    /// command line means the same ones.
+    /// Returns true if a chat user's name is that of one of the run's first `clients` clients, in
+    /// any process. Called for each user of a list, so it does not allocate. The case of a seeded
+    /// prefix is ignored, since a server may write it differently from the command line.
     pub fn is_client(&self, name: &str, clients: u32) -> bool {
         let Some((stem, digits)) = name.split_at_checked(self.stem.len()) else { return false };
         if !stem.eq_ignore_ascii_case(&self.stem) || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
@@ -143,7 +142,7 @@ impl Identities {
         let has_zeros = digits.starts_with('0');
         let Ok(number) = digits.parse::<u32>() else { return false };
         match &self.seeded {
-            // At least six digits, from 1.
+            // Seeded accounts have at least six digits and count from 1.
             Some(_) => {
                 (digits.len() == SEEDED_DIGITS || digits.len() > SEEDED_DIGITS && !has_zeros)
                     && (1..=clients).contains(&number)
@@ -167,7 +166,7 @@ mod tests {
     use throng_core::limits::{ID_CHARS_MAX, NAME_CHARS_MAX, PASSWORD_CHARS_MIN};
 
     #[test]
-    fn nobody_is_two_clients() {
+    fn clients_of_all_runs_differ() {
         let (one, other) = (Identities::new(1, 5), Identities::new(2, 5));
         let accounts = [one.account(0), one.account(CLIENTS_MAX - 1), other.account(0), other.account(1)];
         assert!(accounts.windows(2).all(|pair| pair[0] < pair[1]), "{accounts:x?}");
@@ -177,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_names_and_passwords_are_allowed() {
+    fn ids_names_and_passwords_are_within_the_limits() {
         let last = CLIENTS_MAX - 1;
         let identities = Identities::new(u32::MAX, u64::MAX);
         assert_eq!(&*identities.id(last), "hffffffffn999999");
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn accounts_that_exist_have_one_password_and_count_from_one() {
+    fn seeded_accounts_share_a_password_and_count_from_one() {
         let password = PasswordText::new("secret-secret").expect("short");
         let seeded = Seeded { prefix: "seed".into(), password: password.clone() };
         let identities = Identities::new(1, 5).with_accounts(Some(seeded));
@@ -198,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_runs_clients_are_known_by_their_names() {
+    fn clients_of_the_run_are_recognized_by_name() {
         let check = |identities: &Identities, foreign: &[&str]| {
             for client in [0, 9, 10, 41] {
                 assert!(identities.is_client(&identities.name(client), 42), "{}", &*identities.name(client));

@@ -1,4 +1,6 @@
-//! What a run is, and what it found: plans, results, limits and text. No socket, no command line and no terminal.
+//! Plans, results, limits and text of a run: the vocabulary of the harness.
+//!
+//! No socket, no command line and no terminal.
 
 pub mod audiences;
 pub mod bots;

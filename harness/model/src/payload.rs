@@ -1,13 +1,14 @@
-//! What the harness's clients say, and how a delivery is recognised.
+//! Texts of the harness's messages, and their recognition on delivery.
 //!
 //! ```text
 //! M rrrrrrrr iiiiiiii tttttttttttttttt dddddddd filler...      (without the spaces)
 //! | run      index    intended, ns     delay, us
 //! M counted, P probe or warm-up
 //! ```
-//! Hexadecimal digits, so the text stays text. The filler is a piece of a pool that the
-//! seed makes: the stamp says which, so that of changes to it one in four thousand goes unseen, and comparing it costs a
-//! `memcmp`. Bots say a line of their [`Script`] instead, for people to read; it depends on the index alone.
+//! The fields are hexadecimal digits, so the text remains valid text. The filler is a slice of a
+//! pool generated from the seed, and the stamp selects the slice: a changed stamp no longer matches
+//! its filler, except for one change in four thousand. The comparison costs a `memcmp`. Bots send a
+//! phrase of their [`Script`] instead of filler, for people to read; it depends on the index alone.
 
 use std::sync::Arc;
 
@@ -18,28 +19,28 @@ use throng_core::limits::CHAT_TEXT_MAX;
 use crate::bots::Script;
 use crate::clock::Nanos;
 
-/// Kind and run: what every text of one kind of one run begins with.
+/// Bytes that all texts of one kind and run start with: the kind and the run.
 const PREFIX: usize = 1 + 8;
-/// Index, intended time and delay in binary.
+/// Bytes of index, intended time and delay in binary.
 const FIELDS: usize = 4 + 8 + 4;
-/// Fewest bytes that a text can have: the stamp and no filler.
+/// The fewest bytes of a text: the stamp without filler.
 pub const PAYLOAD_MIN: usize = PREFIX + 2 * FIELDS;
-/// Most bytes that a text can have.
+/// The most bytes of a text.
 pub const PAYLOAD_MAX: usize = CHAT_TEXT_MAX;
 
-/// Places in the pool where a filler can begin; a power of two.
+/// Offsets into the pool at which a filler can start; a power of two.
 const FILLER_STARTS: usize = 4096;
 
 const _: () = assert!(PAYLOAD_MIN < PAYLOAD_MAX && FILLER_STARTS.is_power_of_two());
 
-/// What a message says about itself.
+/// The header of a message: its number and its times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
-    /// Its number in the run.
+    /// The message's number in the run.
     pub index: u32,
-    /// When it should have been sent.
+    /// The time at which it should have been sent.
     pub intended: Nanos,
-    /// How much later it was sent, in microseconds; 71 minutes at most.
+    /// The delay of the send in microseconds; 71 minutes at most.
     pub delay_us: u32,
 }
 
@@ -50,46 +51,46 @@ impl Stamp {
         Self { index, intended, delay_us: u32::try_from(delay_us).unwrap_or(u32::MAX) }
     }
 
-    /// When the message was sent, to the microsecond.
+    /// The time at which the message was sent, to the microsecond.
     pub fn sent(self) -> Nanos {
         self.intended.saturating_add(u64::from(self.delay_us) * 1000)
     }
 }
 
-/// Whether a message is part of the measurement.
+/// The purpose of a message: measured or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// Counted: every recipient must get it.
+    /// A counted message: every recipient must receive it.
     Counted,
     /// A probe or warm-up message, sent before counting begins.
     Probe,
 }
 
-/// What a received text is to this run.
+/// The classification of a received text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
-    /// One of this run's messages, whole.
+    /// A message of this run, unchanged.
     Ours(Purpose, Stamp),
-    /// It has this run's mark, but its stamp, length or the rest is not what was sent.
+    /// A text with this run's prefix whose stamp, length or rest was changed.
     Corrupt,
-    /// Somebody else's: another run's, or a person's.
+    /// A text of another run or of a person.
     Foreign,
 }
 
-/// Makes and recognises the texts of one run.
+/// Composes and recognizes the texts of one run.
 #[derive(Debug)]
 pub struct Payload {
     counted: [u8; PREFIX],
     probe: [u8; PREFIX],
     length: usize,
     pool: Vec<u8>,
-    /// What counted messages say instead of filler.
+    /// The words of counted messages, in place of filler.
     script: Option<Arc<Script>>,
 }
 
 impl Payload {
-    /// Texts of `length` bytes ([`PAYLOAD_MIN`] to [`PAYLOAD_MAX`]; others are clamped) for
-    /// the run `run`, a number no other run has; `seed` decides the filler.
+    /// Texts of `length` bytes, clamped to [`PAYLOAD_MIN`]..=[`PAYLOAD_MAX`], of `run`, a number
+    /// unique to the run. `seed` determines the filler.
     pub fn new(run: u32, seed: u64, length: usize) -> Self {
         const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz      ";
         let length = length.clamp(PAYLOAD_MIN, PAYLOAD_MAX);
@@ -103,18 +104,19 @@ impl Payload {
         Self { counted: prefix(b'M'), probe: prefix(b'P'), length, pool: pool.collect(), script: None }
     }
 
-    /// The same with counted messages that say what is in `script`, if there is one; then `length` is that of probes.
+    /// Has counted messages carry the words of `script`, if there is one; `length` is then that of
+    /// probes.
     #[must_use]
     pub fn saying(self, script: Option<Arc<Script>>) -> Self {
         Self { script, ..self }
     }
 
-    /// A number for [`Self::new`] from the system's random source.
+    /// Draws a number for [`Self::new`] from the system's random source.
     pub fn draw_run() -> u32 {
         rand::rng().random()
     }
 
-    /// The text of a message.
+    /// Composes the text of a message.
     pub fn compose(&self, purpose: Purpose, stamp: Stamp) -> String {
         let mut fields = [0; FIELDS];
         fields[..4].copy_from_slice(&stamp.index.to_be_bytes());
@@ -134,7 +136,7 @@ impl Payload {
         String::from_utf8(text).expect("digits, letters and lines are UTF-8")
     }
 
-    /// What `text` is. Allocates nothing: this runs for every delivery.
+    /// Classifies `text`. Runs for every delivery and does not allocate.
     pub fn read(&self, text: &[u8]) -> Reading {
         let purpose = match text.first_chunk() {
             Some(prefix) if *prefix == self.counted => Purpose::Counted,
@@ -166,8 +168,8 @@ impl Payload {
     }
 
     fn filler(&self, stamp: Stamp) -> &[u8] {
-        // Fibonacci hashing, once for each field: neighbours begin far apart. The high bits, in which every bit of a field shows, are
-        // folded into those that count.
+        // Fibonacci hashing, once for each field, so that neighbors start far apart. The high bits,
+        // which depend on every bit of a field, are folded into the low ones.
         let mix = |mixed: u64, field: u64| {
             let mixed = (mixed ^ field).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             mixed ^ mixed >> 32
@@ -178,16 +180,16 @@ impl Payload {
     }
 }
 
-/// Texts kept by [`Recent`]; a power of two.
+/// The number of texts that [`Recent`] caches; a power of two.
 const RECENT: usize = 64;
 
-/// The texts that were read last: of a message to thousands the first copy is read, and the others are compared with it.
-/// The same bytes mean the same, so nothing is taken for granted.
+/// A cache of recent texts with their readings. A message to thousands of recipients is decoded
+/// once; other copies are compared with the first, byte by byte, so damage is still detected.
 #[derive(Debug, Default)]
 pub struct Recent {
     length: usize,
     readings: Vec<Reading>,
-    /// One after the other, each of `length` bytes.
+    /// Texts of `length` bytes each, one after the other.
     texts: Vec<u8>,
 }
 
@@ -200,28 +202,29 @@ impl Recent {
         if self.length != payload.length {
             self.length = payload.length;
             self.readings = vec![Reading::Foreign; RECENT];
-            // Zeros are the text of no message, and foreign if they should come.
+            // No message consists of zeros; a text of zeros is foreign.
             self.texts = vec![0; RECENT * self.length];
         }
-        let place = place(text);
-        let known = &mut self.texts[place * self.length..][..self.length];
+        let slot = slot(text);
+        let known = &mut self.texts[slot * self.length..][..self.length];
         if *known != *text {
             known.copy_from_slice(text);
-            self.readings[place] = payload.read(text);
+            self.readings[slot] = payload.read(text);
         }
-        self.readings[place]
+        self.readings[slot]
     }
 }
 
-/// Where a text's neighbours in time are not: the last digits of its index decide. The text is as long as a payload.
-fn place(text: &[u8]) -> usize {
+/// The slot of a text, from the last digits of its index, so that messages close in time do not
+/// collide. `text` must be as long as a payload.
+fn slot(text: &[u8]) -> usize {
     let digit = |at: usize| usize::from(text[at] & 15) + 9 * usize::from(text[at] >> 6);
     (digit(PREFIX + 6) * 16 + digit(PREFIX + 7)) % RECENT
 }
 
-/// Writes `bytes` as hexadecimal digits over the whole of `out`.
+/// Fills the whole of `out` with `bytes` in hexadecimal digits.
 fn encode(bytes: &[u8], out: &mut [u8]) {
-    hex::encode_to_slice(bytes, out).expect("two digits for each byte");
+    hex::encode_to_slice(bytes, out).expect("`out` has two digits for each byte");
 }
 
 #[cfg(test)]
@@ -255,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn ours_foreign_and_corrupt_are_told_apart() {
+    fn ours_foreign_and_corrupt_texts_are_told_apart() {
         let payload = Payload::new(7, 1, 128);
         let text = payload.compose(Purpose::Counted, stamp());
         let check = |text: &[u8], reading| assert_eq!(payload.read(text), reading);
@@ -273,9 +276,9 @@ mod tests {
     }
 
     #[test]
-    fn another_digit_in_the_stamp_is_seen() {
+    fn a_changed_digit_in_the_stamp_is_detected() {
         let payload = Payload::new(7, 1, 128);
-        let (mut tried, mut unseen) = (0, 0);
+        let (mut tried, mut undetected) = (0, 0);
         for index in 0..200 {
             let stamp = Stamp { index, intended: 1_000_000_000 + u64::from(index) * 2_000_000, delay_us: 90 };
             let text = payload.compose(Purpose::Counted, stamp).into_bytes();
@@ -285,11 +288,11 @@ mod tests {
                 let mut damaged = text.clone();
                 if std::mem::replace(&mut damaged[at], digit) != digit {
                     tried += 1;
-                    unseen += u32::from(payload.read(&damaged) != Reading::Corrupt);
+                    undetected += u32::from(payload.read(&damaged) != Reading::Corrupt);
                 }
             }
         }
-        assert!(tried == 200 * 32 * 15 && unseen < tried / 2_000, "{unseen} of {tried}");
+        assert!(tried == 200 * 32 * 15 && undetected < tried / 2_000, "{undetected} of {tried}");
     }
 
     #[test]
@@ -302,7 +305,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_composed_is_read(
+        fn a_composed_text_is_read_back(
             index: u32, intended: u64, delay_us: u32, run: u32, seed: u64, length in PAYLOAD_MIN..=PAYLOAD_MAX,
         ) {
             let payload = Payload::new(run, seed, length);
@@ -313,7 +316,7 @@ mod tests {
         }
 
         #[test]
-        fn what_bots_say_is_read(seed: u64, run: u32, damaged in 0_usize..1_000, by in 1_u8..=255) {
+        fn texts_of_bots_are_read_back(seed: u64, run: u32, damaged in 0_usize..1_000, by in 1_u8..=255) {
             let script = Script::draw(seed, 10, Manner::default(), Duration::from_mins(1));
             let messages = script.messages();
             let payload = Payload::new(run, seed, 48).saying(Some(Arc::new(script)));
@@ -322,20 +325,21 @@ mod tests {
                 let stamp = Stamp { index, ..stamp() };
                 let mut text = payload.compose(Purpose::Counted, stamp).into_bytes();
                 prop_assert_eq!(recent.read(&payload, &text), Reading::Ours(Purpose::Counted, stamp));
-                // In the words, as another digit in the stamp would make another stamp.
+                // The damage is in the words; another digit in the stamp would make a valid other
+                // stamp.
                 let at = PAYLOAD_MIN + damaged % (text.len() - PAYLOAD_MIN);
                 text[at] ^= by;
                 prop_assert_eq!(recent.read(&payload, &text), Reading::Corrupt);
             }
-            // What nobody is to say.
-            let invented = payload.compose(Purpose::Counted, Stamp { index: messages, ..stamp() });
-            prop_assert_eq!(payload.read(invented.as_bytes()), Reading::Corrupt);
+            // A message beyond the script.
+            let unscripted = payload.compose(Purpose::Counted, Stamp { index: messages, ..stamp() });
+            prop_assert_eq!(payload.read(unscripted.as_bytes()), Reading::Corrupt);
             let probe = payload.compose(Purpose::Probe, stamp());
             prop_assert_eq!((probe.len(), recent.read(&payload, probe.as_bytes())), (48, Reading::Ours(Purpose::Probe, stamp())));
         }
 
         #[test]
-        fn what_was_read_before_is_read_again(texts in prop::collection::vec((0_u32..200, 0_u8..4), 1..300)) {
+        fn the_cache_reads_as_the_payload_does(texts in prop::collection::vec((0_u32..200, 0_u8..4), 1..300)) {
             let payload = Payload::new(3, 4, 50);
             let mut recent = Recent::default();
             for (index, damage) in texts {
@@ -351,7 +355,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_judged_without_panic(mut bytes: Vec<u8>, ours: bool) {
+        fn any_bytes_are_read_without_a_panic(mut bytes: Vec<u8>, ours: bool) {
             let payload = Payload::new(0, 0, 64);
             if ours {
                 bytes.splice(..0, payload.counted);

@@ -1,4 +1,6 @@
-//! What is decided before a run: the same in all its processes, because it follows from the same, and never changed.
+//! The plan of a run: everything decided before it starts.
+//!
+//! All processes derive the same plan from the same input, and it never changes.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -19,25 +21,26 @@ use super::schedule::{Pace, Traffic, points_in};
 use super::spec::{Job, Lists, Scenario, Setting, Stay};
 use super::target::Target;
 
-/// Bytes that may wait for one client's socket.
+/// The most bytes queued for one client's socket.
 const OUTBOX_MAX: usize = 256 * 1024;
 
-/// How long a closed connection may take to be taken note of.
+/// The longest time that a closing session waits for its peer to take the queued bytes and close.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// A server to connect to.
+/// A server that clients connect to.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// Where it listens.
+    /// The address on which it listens.
     pub address: SocketAddr,
-    /// Its public key.
+    /// The server's public key.
     pub key: PublicKey,
-    /// The rules for connections to it.
+    /// The settings of connections to it.
     pub endpoint: Arc<Endpoint>,
 }
 
 impl Server {
-    /// The server at `address`; a connection to it has `handshake_timeout` to get ready.
+    /// The server at `address`. A connection must complete its handshake within
+    /// `handshake_timeout`.
     pub fn new(address: SocketAddr, key: PublicKey, handshake_timeout: Duration) -> Self {
         let endpoint = Endpoint {
             peer: PeerKind::Client,
@@ -45,7 +48,7 @@ impl Server {
             body_max: SERVER_BODY_MAX,
             outbox_max: OUTBOX_MAX,
             handshake_timeout,
-            // Whether the other end is alive is the server's to ask; a run has deadlines of its own.
+            // Heartbeats are up to the server; a run has deadlines of its own.
             first_packet_timeout: None,
             heartbeat: None,
             idle_timeout: None,
@@ -55,85 +58,86 @@ impl Server {
     }
 }
 
-/// How the clients of a run get in.
+/// The path on which clients enter.
 #[derive(Debug)]
 pub enum EntryPath {
-    /// Straight to the chat server, with tickets sealed with the cluster's key.
+    /// Straight to the chat server, with tickets sealed by the cluster's key.
     Ticket(Server, ClusterKey),
-    /// As players: to the login server, each with an account of its own.
+    /// As players do: through the login server, each with an account of its own.
     Login(Server),
 }
 
-/// What all workers of a run have in common.
+/// The plan that all workers of a run share.
 #[derive(Debug)]
 pub struct Plan {
-    /// The run's one clock.
+    /// The run's clock.
     pub clock: RunClock,
     /// Clients of the run, at least 1.
     pub clients: u32,
-    /// Workers, of all processes together, from 1 to the number of clients.
+    /// Workers of all processes together, from 1 to the number of clients.
     pub workers: u32,
-    /// Loopback addresses that clients connect from, in turn; with 1 the system chooses, as it does for a server elsewhere.
+    /// Loopback addresses that clients connect from, in turn. With 1 the system chooses, as it does
+    /// for a server on another machine.
     pub sources: u32,
-    /// How clients get in.
+    /// The path on which clients enter.
     pub way: EntryPath,
-    /// When each client's way in begins.
+    /// The times at which clients start to enter.
     pub begin: Pace,
-    /// How long it may take, in nanoseconds.
+    /// The longest time to enter, in nanoseconds.
     pub timeout: Nanos,
-    /// Most clients on their way in at a time, at least one for each worker.
+    /// The most clients entering at a time, at least one for each worker.
     pub in_flight: u32,
-    /// Whether there are fewer while the server puts clients off.
+    /// True if fewer clients enter at a time while the server defers some.
     pub is_adaptive: bool,
-    /// Whether each client leaves as soon as it has the user list. Then there are at most as many in
-    /// the chat as may be on their way.
+    /// True if each client leaves as soon as it has the user list. Then at most `in_flight` clients
+    /// are in the chat.
     pub leaves: bool,
-    /// How often each client comes in; once unless it leaves.
+    /// The number of times that each client enters; 1 unless clients leave.
     pub rounds: u32,
-    /// Who the clients are.
+    /// Identities of the clients.
     pub identities: Identities,
-    /// What they say.
+    /// Composes and recognizes the clients' texts.
     pub payload: Payload,
-    /// Who sends what before counting begins; empty for a run without messages.
+    /// Senders of the messages before counting starts; empty for a run without messages.
     pub warmup: Arc<Traffic>,
-    /// Who sends what is counted; likewise.
+    /// Senders of the counted messages; empty for a run without messages.
     pub traffic: Arc<Traffic>,
-    /// What bots say: that traffic, with the words.
+    /// The conversation of bots: `traffic` with its words.
     pub script: Option<Arc<Script>>,
-    /// Who belongs to which audience.
+    /// Members of each audience.
     pub audiences: Audiences,
-    /// Who joins and leaves channels while others talk.
+    /// Clients that join and leave channels while others talk.
     pub churn: Option<Churn>,
-    /// Who moves from sector to sector while others talk.
+    /// Clients that move from sector to sector while others talk.
     pub moves: Option<Churn>,
-    /// Who does not read as it should.
+    /// Clients that stop reading or read slowly.
     pub impairment: Impairment,
-    /// Whether clients hang up and come again.
+    /// True if clients disconnect and enter again.
     pub reconnects: bool,
-    /// Who keeps the user list.
+    /// The clients that keep the user list.
     pub lists: Lists,
-    /// Who is in the chat.
+    /// The clients that are in the chat.
     pub presence: Presence,
-    /// For a closed loop: counted messages are sent as soon as at most this many are ahead of the
-    /// slowest client, whatever the schedule says. Only with one worker.
+    /// For a closed loop: a counted message is sent as soon as at most this many are ahead of the
+    /// slowest client, whatever its scheduled time. Only with one worker.
     pub ahead: Option<u32>,
-    /// Decides pauses between attempts.
+    /// Seed of the pauses between attempts.
     pub seed: u64,
 }
 
 impl Plan {
-    /// `total` things dealt to the workers: the share of `worker`.
+    /// The share of `worker` when `total` things are dealt to the workers.
     pub fn share(&self, total: u32, worker: u32) -> u32 {
         total / self.workers + u32::from(worker < total % self.workers)
     }
 
-    /// What tells by the name of a user in the chat whether it is a client of this run, in whatever process.
+    /// A predicate on the names of chat users that is true for clients of this run, in any process.
     pub fn knows_own(&self) -> impl Fn(&str) -> bool {
         |name| self.identities.is_client(name, self.clients)
     }
 
-    /// The address that a client connects to `server` from; none if the system may choose, as it must for one that cannot be
-    /// reached from loopback: a login server may send clients to any.
+    /// The address from which a client connects to `server`. None if the system is to choose, as it
+    /// must for a server that is not on loopback; a login server may send clients to any address.
     pub fn source(&self, client: u32, server: SocketAddr) -> Option<IpAddr> {
         let source = |number| IpAddr::from(Ipv4Addr::from_bits(Ipv4Addr::LOCALHOST.to_bits() + number));
         let is_near = server.is_ipv4() && server.ip().is_loopback();
@@ -141,20 +145,20 @@ impl Plan {
     }
 }
 
-/// Which clients do not read as they should: the last of all.
+/// Clients that do not read as fast as they can: the last ones of the run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Impairment {
     /// Clients that stop reading.
     pub deaf: u32,
-    /// How long they do, in nanoseconds; none for the rest of the run.
+    /// The time for which they stop, in nanoseconds; none for the rest of the run.
     pub deaf_for: Option<Nanos>,
     /// Clients that read slowly.
     pub slow: u32,
-    /// How many bytes each of them reads a second.
+    /// Bytes that each of them reads a second.
     pub slow_rate: u32,
 }
 
-/// How a client reads.
+/// The impairment of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImpairmentKind {
     /// It stops reading.
@@ -164,17 +168,17 @@ pub enum ImpairmentKind {
 }
 
 impl Impairment {
-    /// Clients that are impaired in either way.
+    /// The number of impaired clients.
     pub fn count(&self) -> u32 {
         self.deaf + self.slow
     }
 
-    /// Whether nobody is.
+    /// True if no client is impaired.
     pub fn is_none(&self) -> bool {
         self.count() == 0
     }
 
-    /// How a client of so many is impaired, if it is.
+    /// The impairment of a client out of `clients`; none if it reads normally.
     pub fn kind(&self, client: u32, clients: u32) -> Option<ImpairmentKind> {
         match clients - client {
             from_end if from_end <= self.deaf => Some(ImpairmentKind::Deaf),
@@ -184,26 +188,26 @@ impl Impairment {
     }
 }
 
-/// Who comes and goes, or moves, while others talk.
+/// Clients that join and leave channels, or move, while others talk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Churn {
-    /// Joinings and leavings, or moves, a second, of all clients together.
+    /// Joins and leaves, or moves, a second, of all these clients together.
     pub per_second: u32,
-    /// The clients that do: from this number on,
+    /// The first of these clients.
     pub first: u32,
-    /// and so many.
+    /// The number of these clients.
     pub count: u32,
 }
 
 impl Churn {
-    /// The client whose turn number `index` is, and a number for what it does.
+    /// The client of turn `index`, and a random number that decides its action.
     pub fn turn(self, seed: u64, index: u32) -> (u32, u64) {
         let drawn = mixed(seed ^ u64::from(index));
         (self.first + (drawn % u64::from(self.count.max(1))) as u32, drawn >> 32)
     }
 }
 
-/// Bits that look like chance (the finisher of SplitMix64).
+/// Pseudorandom bits from `seed` (the finalizer of SplitMix64).
 pub fn mixed(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -211,18 +215,18 @@ pub fn mixed(seed: u64) -> u64 {
     z ^ z >> 31
 }
 
-/// What a run has besides its job and its target, the same in all its processes.
+/// Input of [`plan`] besides the job and the target, the same in all processes of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Given {
-    /// The run's one clock.
+    /// The run's clock.
     pub clock: RunClock,
-    /// Its number, which no other run has.
+    /// The run's number, unique to it.
     pub run: u32,
-    /// Addresses of ours that clients connect from, at least 1.
+    /// Local addresses that clients connect from, at least 1.
     pub sources: u32,
 }
 
-/// Everything that is decided before the run, in each of its processes alike.
+/// Makes the plan of a run; equal arguments give equal plans.
 pub fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Given) -> Plan {
     let server = Server::new(target.server.address, target.server.key, job.connect_timeout);
     let way = match &target.cluster_key {
@@ -301,7 +305,7 @@ pub fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Given) ->
     }
 }
 
-/// What they are to say; none for other scenarios.
+/// The conversation of the job's bots; none for other scenarios.
 fn script(job: &Job) -> Option<Arc<Script>> {
     match &job.scenario {
         Scenario::Bots(bots) => {
@@ -326,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_who_may_comes_and_goes() {
+    fn turns_are_spread_over_the_clients_of_the_churn() {
         let churn = Churn { per_second: 1_000, first: 50, count: 20 };
         let mut turns = [0; 20];
         for index in 0..10_000 {

@@ -1,13 +1,14 @@
-//! Who of a run is in the chat: shared by all workers, and what user lists are held against.
+//! The clients of a run that are in the chat, shared by all workers. User lists are compared with
+//! them.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// A set of user ids, by their number and by a sum that two sets hardly share.
+/// A digest of a set of user ids: two different sets hardly have the same.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Digest {
-    /// How many there are.
+    /// Ids in the set.
     pub count: u64,
-    /// The sum of a hash of each.
+    /// The sum of the ids' hashes.
     pub sum: u64,
 }
 
@@ -19,42 +20,43 @@ impl Digest {
     }
 }
 
-/// Who of a run is in the chat, as the server numbers them; shared by all workers. Where they are several processes, each
-/// has one, and they tell each other of changes.
+/// The clients in the chat, by the server's user ids; shared by all workers. Each process has one,
+/// and they send each other the changes.
 #[derive(Debug)]
 pub struct Presence {
-    /// By client; 0 while it is not there.
+    /// User ids by client; 0 while a client is not in the chat.
     users: Box<[AtomicU32]>,
-    /// Counts the changes.
+    /// The number of changes.
     changes: AtomicU64,
     count: AtomicU64,
     sum: AtomicU64,
 }
 
 impl Presence {
-    /// Nobody of so many clients is there.
+    /// The presence of `clients` clients, none of which is in the chat.
     pub fn new(clients: u32) -> Self {
         let users = (0..clients).map(|_| AtomicU32::new(0)).collect();
         Self { users, changes: AtomicU64::new(0), count: AtomicU64::new(0), sum: AtomicU64::new(0) }
     }
 
-    /// The server's number for a client; none while it is not there.
+    /// The user id of a client; none while it is not in the chat.
     pub fn user(&self, client: u32) -> Option<u32> {
         self.users.get(client as usize).map(|user| user.load(Ordering::Relaxed)).filter(|user| *user != 0)
     }
 
-    /// All of them, as a list would have them.
+    /// The digest of all users present, as a complete list has it.
     pub fn digest(&self) -> Digest {
         Digest { count: self.count.load(Ordering::Relaxed), sum: self.sum.load(Ordering::Relaxed) }
     }
 
-    /// How often anybody has come or gone. Who looks at this first, and then at who is there, and finds the same number
-    /// later, has seen everything.
+    /// The number of changes. A reader that finds the same number before and after it reads the
+    /// users has seen a consistent set.
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// A client has come, under this number, or has gone, with 0. One that is not of the run is nobody.
+    /// Sets the user id of a client that has entered, or 0 for one that has left. Ignores clients
+    /// that are not of the run.
     pub fn set(&self, client: u32, user: u32) {
         let Some(known) = self.users.get(client as usize) else { return };
         let before = known.swap(user, Ordering::Relaxed);
@@ -75,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn presence_is_as_a_list_would_have_it() {
+    fn the_digest_covers_the_clients_present() {
         let presence = Presence::new(3);
         presence.set(0, 7);
         presence.set(2, 9);
@@ -84,6 +86,6 @@ mod tests {
         assert_eq!((presence.user(0), presence.user(2), presence.user(5)), (None, Some(9), None));
         assert_eq!(presence.digest(), Digest { count: 1, sum: Digest::hash(9) });
         presence.set(3, 8);
-        assert_eq!((presence.digest().count, presence.changes()), (1, 4), "there is no fourth client");
+        assert_eq!((presence.digest().count, presence.changes()), (1, 4), "the run has no fourth client");
     }
 }

@@ -1,4 +1,4 @@
-//! CPU time and memory of a process, from /proc.
+//! CPU time, memory and open files of a process, from /proc.
 
 use std::time::Duration;
 use std::{fs, io};
@@ -6,54 +6,54 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Clock ticks in a second of /proc's CPU times. It is 100 on every Linux that Rust runs on
-/// (the kernel's USER_HZ is part of its interface and does not follow its own timer).
+/// Clock ticks a second of the CPU times in /proc. It is 100 on every Linux that Rust runs on: the
+/// kernel's USER_HZ is part of its interface and independent of its timer.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// Why a process cannot be observed.
+/// An error in observing a process.
 #[derive(Debug, Error)]
 pub enum ProcError {
-    /// Its files cannot be read.
+    /// A file of the process could not be read.
     #[error("cannot read {path}: {source}; is process {pid} running, and on this machine?")]
     Read {
         /// The process.
         pid: u32,
         /// The file.
         path: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// Its files have another form than Linux documents.
-    #[error("{path} has no {field} where proc(5) says it is")]
+    /// A file of the process has an unexpected format.
+    #[error("{path} lacks {field}, which proc(5) documents")]
     Form {
         /// The file.
         path: String,
-        /// What was looked for.
+        /// The missing field.
         field: &'static str,
     },
 }
 
 impl ProcError {
-    /// Whether there is no such process.
+    /// True if there is no such process.
     pub fn is_gone(&self) -> bool {
         matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 }
 
-/// A process at one moment.
+/// The state of a process at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
-    /// CPU time used so far, user and system, to 10 ms.
+    /// CPU time used, user and system, in steps of 10 ms.
     pub cpu: Duration,
     /// Resident memory in bytes.
     pub rss_bytes: u64,
-    /// When it began, in ticks after boot: tells it from another process with its number.
-    began: u64,
-    /// Whether it has ended, and nobody has waited for it yet.
+    /// Start time in ticks since boot; tells the process from a later one with the same number.
+    start_ticks: u64,
+    /// True for a process that has exited and has not been reaped.
     has_ended: bool,
 }
 
-/// Looks at process `pid`.
+/// Samples process `pid`.
 pub fn sample(pid: u32) -> Result<Sample, ProcError> {
     let read = |name| {
         let path = format!("/proc/{pid}/{name}");
@@ -63,48 +63,47 @@ pub fn sample(pid: u32) -> Result<Sample, ProcError> {
         }
     };
     let (path, stat) = read("stat")?;
-    let (cpu_ticks, began, has_ended) =
+    let (cpu_ticks, start_ticks, has_ended) =
         parse_stat(&stat).ok_or(ProcError::Form { path, field: "utime, stime and starttime" })?;
     let (path, status) = read("status")?;
     let rss_bytes = parse_rss(&status).ok_or(ProcError::Form { path, field: "VmRSS" })?;
     let cpu = Duration::from_millis(cpu_ticks.saturating_mul(1000 / TICKS_PER_SECOND));
-    Ok(Sample { cpu, rss_bytes, began, has_ended })
+    Ok(Sample { cpu, rss_bytes, start_ticks, has_ended })
 }
 
-/// CPU ticks used, starting time, and whether the process has ended, in /proc/PID/stat.
+/// The CPU ticks, the start time and whether the process has exited, from /proc/PID/stat.
 fn parse_stat(stat: &str) -> Option<(u64, u64, bool)> {
-    // The second field is the program's name in parentheses, which may itself hold spaces and
-    // parentheses: everything after the last one is plain.
+    // The second field is the program's name in parentheses, which may contain spaces and
+    // parentheses. The fields after the last parenthesis are plain.
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace();
-    // `rest` begins with field 3, the state; utime is 14, stime 15, starttime 22.
+    // `rest` starts with field 3, the state; utime is 14, stime 15, starttime 22.
     let has_ended = matches!(fields.next()?, "Z" | "X" | "x");
     let mut number = |skip: usize| fields.nth(skip)?.parse::<u64>().ok();
-    let (user, system, began) = (number(10)?, number(0)?, number(6)?);
-    Some((user.saturating_add(system), began, has_ended))
+    let (user, system, start_ticks) = (number(10)?, number(0)?, number(6)?);
+    Some((user.saturating_add(system), start_ticks, has_ended))
 }
 
-/// Resident bytes in /proc/PID/status.
 fn parse_rss(status: &str) -> Option<u64> {
-    // A process that has exited but was not waited for has no memory lines.
+    // A process that has exited and has not been reaped has no memory lines.
     let Some(line) = status.lines().find_map(|line| line.strip_prefix("VmRSS:")) else {
         return status.contains("\nState:").then_some(0);
     };
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// A process's open files.
+/// The open files of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Files {
-    /// All of them, sockets included.
+    /// All open files, sockets included.
     pub open: u64,
-    /// Of these, sockets.
+    /// Open sockets.
     pub sockets: u64,
-    /// How many it may have at a time; none for no limit.
+    /// The limit on open files; none if there is none.
     pub max: Option<u64>,
 }
 
-/// Looks at the open files of process `pid`, which must be this user's.
+/// Counts the open files of process `pid`, which must belong to this user.
 pub fn files(pid: u32) -> Result<Files, ProcError> {
     let path = format!("/proc/{pid}/fd");
     let failed = |path: &str| {
@@ -114,7 +113,7 @@ pub fn files(pid: u32) -> Result<Files, ProcError> {
     let mut files = Files { open: 0, sockets: 0, max: None };
     for entry in fs::read_dir(&path).map_err(failed(&path))?.flatten() {
         files.open += 1;
-        // One that has been closed since is no socket.
+        // A file that has been closed meanwhile does not count as a socket.
         let target = fs::read_link(entry.path()).unwrap_or_default();
         files.sockets += u64::from(target.as_os_str().as_encoded_bytes().starts_with(b"socket:"));
     }
@@ -130,26 +129,26 @@ fn parse_files_max(limits: &str) -> Option<u64> {
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// What a process used during a run.
+/// Resources that a process used during a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Usage {
     /// The process.
     pub pid: u32,
-    /// CPU seconds used between the first look and the last.
+    /// CPU seconds used between the first sample and the last.
     pub cpu_s: f64,
-    /// Resident bytes at the last look.
+    /// Resident bytes at the last sample.
     pub rss_bytes: u64,
-    /// Resident bytes at the first look.
+    /// Resident bytes at the first sample.
     pub rss_start_bytes: u64,
-    /// Most resident bytes at any look.
+    /// The most resident bytes at any sample.
     pub rss_peak_bytes: u64,
-    /// Whether the process was there to the end.
+    /// True if the process ran until the end.
     pub alive: bool,
 }
 
-/// Follows one process through a run.
+/// Samples one process throughout a run.
 #[derive(Debug)]
 pub struct Meter {
     pid: u32,
@@ -160,21 +159,21 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Takes the first look at process `pid`.
+    /// Takes the first sample of process `pid`.
     pub fn start(pid: u32) -> Result<Self, ProcError> {
         let first = sample(pid)?;
         Ok(Self { pid, first, last: first, rss_peak_bytes: first.rss_bytes, alive: true })
     }
 
-    /// Takes the first look at this process itself.
+    /// Takes the first sample of this process.
     pub fn start_own() -> Result<Self, ProcError> {
         Self::start(std::process::id())
     }
 
-    /// Looks again. A process that is gone keeps its last figures.
+    /// Takes another sample. A process that has ended keeps its last one.
     pub fn look(&mut self) -> &Sample {
         match sample(self.pid) {
-            Ok(now) if now.began == self.first.began && !now.has_ended => {
+            Ok(now) if now.start_ticks == self.first.start_ticks && !now.has_ended => {
                 self.last = now;
                 self.rss_peak_bytes = self.rss_peak_bytes.max(now.rss_bytes);
             }
@@ -183,18 +182,18 @@ impl Meter {
         &self.last
     }
 
-    /// CPU time between the first look and the last.
+    /// CPU time between the first sample and the last.
     pub fn cpu(&self) -> Duration {
         self.last.cpu.saturating_sub(self.first.cpu)
     }
 
-    /// Begins anew, for the part of a run that counts.
+    /// Starts over with a new first sample, for the measured part of a run.
     pub fn reset(&mut self) {
         self.first = *self.look();
         self.rss_peak_bytes = self.first.rss_bytes;
     }
 
-    /// What was seen so far.
+    /// The resources used between the first sample and the last.
     pub fn usage(&self) -> Usage {
         Usage {
             pid: self.pid,
@@ -207,28 +206,29 @@ impl Meter {
     }
 }
 
-/// Follows several processes as if they were one: the harness's own.
+/// Samples several processes and adds them up: those of the harness.
 #[derive(Debug)]
 pub struct Meters {
-    /// This process first.
+    /// The meters of all processes, this one first.
     meters: Vec<Meter>,
     rss_peak_bytes: u64,
 }
 
 impl Meters {
-    /// Takes the first look at this process.
+    /// Takes the first sample of this process.
     pub fn start_own() -> Result<Self, ProcError> {
         let own = Meter::start_own()?;
         Ok(Self { rss_peak_bytes: own.last.rss_bytes, meters: vec![own] })
     }
 
-    /// Follows process `pid` too, from its beginning.
+    /// Adds process `pid` and takes its first sample.
     pub fn add(&mut self, pid: u32) -> Result<(), ProcError> {
         self.meters.push(Meter::start(pid)?);
         Ok(())
     }
 
-    /// Looks again at all of them, and sums them up. One that is gone keeps its last figures.
+    /// Takes another sample of all processes and returns the sum. A process that has ended keeps
+    /// its last sample.
     pub fn look(&mut self) -> Sample {
         let mut sum = Sample { cpu: Duration::ZERO, rss_bytes: 0, ..self.meters[0].first };
         for meter in &mut self.meters {
@@ -240,13 +240,13 @@ impl Meters {
         sum
     }
 
-    /// Begins anew, for the part of a run that counts.
+    /// Starts over with new first samples, for the measured part of a run.
     pub fn reset(&mut self) {
         self.meters.iter_mut().for_each(Meter::reset);
         self.rss_peak_bytes = self.meters.iter().map(|meter| meter.last.rss_bytes).sum();
     }
 
-    /// What was seen so far, of all together; the process is this one.
+    /// The resources used by all processes together; `pid` is this one's.
     pub fn usage(&self) -> Usage {
         let usages = || self.meters.iter().map(Meter::usage);
         Usage {
@@ -268,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stat_lines() {
+    fn stat_is_parsed() {
         let check = |stat: &str, parsed| assert_eq!(parse_stat(stat), parsed, "{stat}");
         let rest = "S 1 2 3 4 5 6 7 8 9 10 70 30 0 0 20 0 4 0 12345 999 1";
         check(&format!("42 (throng) {rest}"), Some((100, 12_345, false)));
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_lines() {
+    fn resident_memory_is_parsed() {
         let check = |status: &str, parsed| assert_eq!(parse_rss(status), parsed, "{status}");
         check("Name:\tx\nVmRSS:\t   5012 kB\nThreads:\t1\n", Some(5012 * 1024));
         check("Name:\tx\nState:\tZ (zombie)\n", Some(0));
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_on_files() {
+    fn the_limit_on_open_files_is_parsed() {
         let check = |limits: &str, parsed| assert_eq!(parse_files_max(limits), parsed, "{limits}");
         check(
             "Limit  Soft  Hard  Units\nMax open files            1024                 4096  files\n",
@@ -300,10 +300,10 @@ mod tests {
     }
 
     #[test]
-    fn this_process_has_files_and_a_socket_more_when_it_listens() {
+    fn listening_opens_a_socket_more() {
         let own = || files(std::process::id()).expect("this process runs");
         let before = own();
-        // Other tests open and close sockets meanwhile; not so many.
+        // Other tests open and close sockets meanwhile, but fewer than the margin.
         let listeners: Vec<_> =
             (0..200).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
         let now = own();
@@ -316,8 +316,8 @@ mod tests {
     #[test]
     fn this_process_uses_cpu_and_memory() {
         let mut meter = Meter::start_own().expect("this process runs");
-        let begun = Instant::now();
-        while meter.cpu().is_zero() && begun.elapsed() < Duration::from_secs(10) {
+        let started = Instant::now();
+        while meter.cpu().is_zero() && started.elapsed() < Duration::from_secs(10) {
             black_box((0..100_000_u64).map(black_box).sum::<u64>());
             meter.look();
         }
@@ -327,28 +327,28 @@ mod tests {
     }
 
     #[test]
-    fn several_processes_are_summed_up() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep is everywhere");
+    fn several_processes_are_added_up() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep exists");
         let mut meters = Meters::start_own().expect("this process runs");
         let alone = meters.look().rss_bytes;
-        meters.add(child.id()).expect("it runs");
+        meters.add(child.id()).expect("the child runs");
         let both = meters.look().rss_bytes;
         let usage = meters.usage();
         assert!(both > alone / 2 && usage.rss_peak_bytes >= both, "{alone} {usage:?}");
         assert_eq!((usage.pid, usage.rss_bytes, usage.alive), (std::process::id(), both, true));
-        child.kill().expect("it is ours");
-        child.wait().expect("it is ours");
+        child.kill().expect("our child");
+        child.wait().expect("our child");
         meters.reset();
         assert!(!meters.usage().alive && meters.usage().cpu_s < 1.0);
     }
 
     #[test]
     fn a_process_that_ends_keeps_its_figures() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep is everywhere");
-        let mut meter = Meter::start(child.id()).expect("it runs");
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep exists");
+        let mut meter = Meter::start(child.id()).expect("the child runs");
         meter.look();
-        child.kill().expect("it is ours");
-        child.wait().expect("it is ours");
+        child.kill().expect("our child");
+        child.wait().expect("our child");
         meter.look();
         assert!(!meter.usage().alive && meter.usage().rss_bytes > 0, "{:?}", meter.usage());
         let error = Meter::start(child.id()).unwrap_err().to_string();

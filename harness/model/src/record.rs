@@ -1,4 +1,4 @@
-//! Latencies: HDR histograms that workers fill alone and that are merged, never averaged.
+//! Latencies in HDR histograms. Each worker fills its own; they are merged, never averaged.
 
 mod written;
 
@@ -10,11 +10,11 @@ pub use written::HistogramError;
 use crate::clock::Nanos;
 use crate::payload::Stamp;
 
-/// Shortest time that is told apart from zero, in nanoseconds.
+/// The shortest time that is told apart from zero, in nanoseconds.
 const LOWEST: u64 = 1_000;
-/// Longest time that is told apart from longer ones, in nanoseconds: an hour.
+/// The longest time that is recorded as it is, in nanoseconds: an hour.
 const HIGHEST: u64 = 3_600_000_000_000;
-/// Significant decimal digits: 0.1 %.
+/// Significant decimal digits, so a resolution of 0.1 %.
 const DIGITS: u8 = 3;
 
 /// A histogram of times in nanoseconds. About 200 kB, allocated at once; recording is O(1).
@@ -27,7 +27,7 @@ impl Latencies {
         Self(Histogram::new_with_bounds(LOWEST, HIGHEST, DIGITS).expect("the constants are valid bounds"))
     }
 
-    /// Adds a time; one above an hour counts as an hour.
+    /// Adds a time; one above an hour is recorded as an hour.
     pub fn record(&mut self, nanos: Nanos) {
         self.0.saturating_record(nanos);
     }
@@ -37,14 +37,14 @@ impl Latencies {
         self.0.add(&other.0).expect("all histograms have the same bounds");
     }
 
-    /// Becomes a copy of `other`, without allocating.
+    /// Overwrites this histogram with `other`, without allocating.
     pub fn copy_from(&mut self, other: &Self) {
         self.0.reset();
         self.merge(other);
     }
 
-    /// What was recorded since `earlier`, an older copy of the same histogram. What `earlier`
-    /// has and this has not is taken for zero.
+    /// The times recorded since `earlier`, an older copy of this histogram. Empty if `earlier` has
+    /// times that this one lacks.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let mut interval = self.clone();
@@ -54,7 +54,7 @@ impl Latencies {
         interval
     }
 
-    /// Times recorded.
+    /// The number of times recorded.
     pub fn count(&self) -> u64 {
         self.0.len()
     }
@@ -64,18 +64,18 @@ impl Latencies {
         &self.0
     }
 
-    /// Forgets everything, without giving memory back.
+    /// Empties the histogram and keeps its memory.
     pub fn clear(&mut self) {
         self.0.reset();
     }
 
     /// The figures for a report.
     pub fn summary(&self) -> LatencyUs {
-        // A histogram that others were subtracted from keeps a maximum that is no longer in it.
+        // Subtracting a histogram leaves a maximum that may no longer be in it.
         if self.count() == 0 {
             return LatencyUs::default();
         }
-        // A quantile is the upper end of its cell, which may lie above all that was recorded.
+        // A quantile is the upper end of its bucket, which may exceed the maximum.
         let max = self.0.max();
         let at = |quantile| micros(self.0.value_at_quantile(quantile).min(max) as f64);
         LatencyUs {
@@ -96,17 +96,17 @@ impl Default for Latencies {
     }
 }
 
-/// Nanoseconds as microseconds with one decimal.
+/// Converts nanoseconds to microseconds with one decimal.
 fn micros(nanos: f64) -> f64 {
     (nanos / 100.0).round() / 10.0
 }
 
-/// A histogram's figures in microseconds; all zero when nothing was recorded.
+/// The figures of a histogram in microseconds; all zero if nothing was recorded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct LatencyUs {
-    /// Times recorded.
+    /// The number of times recorded.
     pub count: u64,
     /// Mean.
     pub mean: f64,
@@ -118,35 +118,36 @@ pub struct LatencyUs {
     pub p99: f64,
     /// 99.9th percentile.
     pub p999: f64,
-    /// Longest.
+    /// Maximum.
     pub max: f64,
 }
 
-/// What one worker measures of counted messages.
+/// The latencies that one worker measures of counted messages.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Recorder {
-    /// From the time a message should have been sent to its arrival. This is the latency: it
-    /// includes what the message waited because the sender was late.
+    /// From the time at which a message should have been sent to its arrival. This is the latency:
+    /// it includes the wait caused by a late sender.
     pub corrected: Latencies,
     /// From the time a message was sent to its arrival, to the microsecond.
     pub uncorrected: Latencies,
-    /// From the time a message should have been sent to the time it was: the harness's own part.
+    /// From the time at which a message should have been sent to its actual send: the harness's
+    /// part.
     pub sender_delay: Latencies,
 }
 
 impl Recorder {
-    /// A client received its first copy of a message at `now`.
+    /// Adds the first copy of a message that a client received at `now`.
     pub fn delivered(&mut self, stamp: Stamp, now: Nanos) {
         self.corrected.record(now.saturating_sub(stamp.intended));
         self.uncorrected.record(now.saturating_sub(stamp.sent()));
     }
 
-    /// A message due at `intended` was sent at `now`.
+    /// Adds a message that should have been sent at `intended` and was sent at `now`.
     pub fn sent(&mut self, intended: Nanos, now: Nanos) {
         self.sender_delay.record(now.saturating_sub(intended));
     }
 
-    /// Adds what another worker measured.
+    /// Adds the latencies of another worker.
     pub fn merge(&mut self, other: &Self) {
         self.corrected.merge(&other.corrected);
         self.uncorrected.merge(&other.uncorrected);
@@ -154,13 +155,13 @@ impl Recorder {
     }
 }
 
-/// How messages reached their recipients as a whole: one value for each message that
-/// anybody received, over all workers.
+/// Times to the first and the last recipient, over all workers: one value for each message that was
+/// received.
 #[derive(Debug, Clone, Default)]
 pub struct Spread {
     /// From the intended send time to the first recipient.
     pub first: Latencies,
-    /// From the intended send time to the last recipient that got it.
+    /// From the intended send time to the last recipient that received it.
     pub last: Latencies,
     /// From the first recipient to the last.
     pub skew: Latencies,
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn extremes_are_kept_within_bounds() {
+    fn extremes_are_recorded_at_the_bounds() {
         let mut latencies = Latencies::new();
         latencies.record(0);
         latencies.record(u64::MAX);

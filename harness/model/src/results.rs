@@ -1,4 +1,4 @@
-//! What a run found out.
+//! Results of a run, and its progress while it is under way.
 
 mod bots;
 mod counts;
@@ -23,65 +23,66 @@ use super::clock::Nanos;
 use super::procstat::Usage;
 use super::record::{Latencies, Recorder, Spread};
 
-/// Everything a scenario found out, before it is judged.
+/// All results of a scenario before they are judged.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// Whether the user stopped the run.
+    /// True if the user stopped the run.
     pub interrupted: bool,
-    /// What the run waited for in vain; with any of it the run fails.
+    /// The conditions that the run waited for in vain. The run fails if there are any.
     pub incomplete_because: Vec<String>,
-    /// What became of the clients.
+    /// Outcome of the clients.
     pub clients: Clients,
-    /// Messages that were sent and counted.
+    /// Counted messages that were sent.
     pub sent: u64,
-    /// What became of them; none for scenarios that send nothing.
+    /// Outcome of the deliveries; none for scenarios without messages.
     pub deliveries: Option<Deliveries>,
-    /// Their memory.
+    /// Memory of the harness's processes.
     pub harness_memory: HarnessMemory,
-    /// Who hung up and came again.
+    /// Clients that disconnected and entered again.
     pub reconnects: Reconnected,
-    /// The clients' user lists.
+    /// User lists of the clients.
     pub lists: ListReport,
-    /// Who came to channels and left them meanwhile.
+    /// Clients that joined and left channels.
     pub churn: Churned,
-    /// Who moved meanwhile.
+    /// Clients that moved.
     pub moves: Moved,
-    /// Who did not read as it should.
+    /// Clients that did not read as fast as they could.
     pub impaired: ImpairedClients,
-    /// What bots said; none without bots.
+    /// The conversation of bots; none without bots.
     pub bots: Option<BotsReport>,
-    /// How alike the others were served.
+    /// Differences in latency between the recipients that were not impaired.
     pub fairness: Option<Fairness>,
-    /// All workers' latencies, merged.
+    /// Latencies of all workers, merged.
     pub recorder: Recorder,
-    /// Where the time of some deliveries went.
+    /// Parts of the latency of sampled deliveries.
     pub breakdown: Breakdown,
-    /// How the server's clock stood to ours, if that is known.
+    /// The offset of the server's clock; none if it is unknown.
     pub server_clock: Option<ServerClockUs>,
-    /// First and last recipients.
+    /// Times to the first and the last recipients.
     pub spread: Spread,
-    /// How long something that arrived could wait until the event loop had read it.
+    /// The longest time that arrived data could wait for the event loop to read it, at random
+    /// moments.
     pub read_lag: Latencies,
-    /// Other times by name: parts of connecting and logging in.
+    /// Other times by name: phases of connecting and logging in.
     pub phases: BTreeMap<Cow<'static, str>, Latencies>,
-    /// Rates; deliveries are added from the other fields.
+    /// Rates; that of deliveries is derived from the other fields.
     pub rates: Rates,
-    /// What tells this traffic from another; none for scenarios that send nothing.
+    /// Fingerprint of the planned traffic; none for scenarios without messages.
     pub traffic: Option<String>,
-    /// The same of what was sent of it.
+    /// Fingerprint of the traffic that was sent; none for scenarios without messages.
     pub traffic_sent: Option<String>,
-    /// When the measured part began.
+    /// The beginning of the measured part.
     pub measured_from: Nanos,
-    /// How long it took.
+    /// The length of the measured part.
     pub measured: Duration,
-    /// The server's process in the measured part, if it could be seen.
+    /// The server's process in the measured part; none if it could not be observed.
     pub server: Option<Usage>,
-    /// The harness's processes in the measured part, all together.
+    /// The harness's processes in the measured part, added up.
     pub harness: Option<Usage>,
-    /// Event-loop threads, over all processes.
+    /// Event-loop threads of all processes.
     pub workers: u32,
-    /// One row a second.
+    /// The timeline, a row a second.
     pub timeline: Vec<Second>,
-    /// What keys have made of the rate.
+    /// Changes of the rate by keys.
     pub rate_changes: Vec<RateChange>,
 }

@@ -1,12 +1,12 @@
-//! When what is sent by whom: decided before the run, by the seed and the clock alone.
+//! Senders, recipients and times of messages, decided before the run by the seed and the clock
+//! alone.
 //!
 //! The schedule is open-loop and absolute. A message is due when its [`SendSchedule`] says so,
-//! however late its predecessors were, and it keeps that time as its intended time when
-//! it is sent late: a server (or a harness) that stalls makes latencies long instead of
-//! making the load light.
+//! however late its predecessors were. A message sent late keeps its scheduled time as its intended
+//! time, so a server (or a harness) that stalls makes latencies long instead of the load light.
 //!
-//! Every worker holds the same [`Traffic`] and sends the messages whose sender is its
-//! own client, so the threads share one schedule without a word between them.
+//! Every worker holds the same [`Traffic`] and sends the messages of its own clients, so the
+//! threads share one schedule without communicating.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::clock::{NEVER, Nanos, nanos};
 use crate::limits::MESSAGES_MAX;
 use crate::send_schedule::SendSchedule;
 
-/// No message.
+/// Stands for no message.
 const NONE: u32 = u32::MAX;
 
 /// Evenly spaced points in time.
@@ -29,7 +29,7 @@ const NONE: u32 = u32::MAX;
 pub struct Pace {
     start: Nanos,
     interval: Nanos,
-    /// How long it takes, from the start, until points are as dense as that.
+    /// The time from the start until points are `interval` apart.
     ramp: Nanos,
 }
 
@@ -39,29 +39,29 @@ impl Pace {
         Self { start, interval: nanos(interval), ramp: 0 }
     }
 
-    /// So many points a second (at least 1), the first at `start`.
+    /// `count` points a second (at least 1), the first at `start`.
     pub fn per_second(start: Nanos, count: u32) -> Self {
         Self { start, interval: 1_000_000_000 / u64::from(count.max(1)), ramp: 0 }
     }
 
-    /// The same with a beginning in which points become denser, evenly, from none to all.
+    /// Adds a ramp at the beginning, during which the rate grows linearly from zero.
     #[must_use]
     pub fn with_ramp(self, ramp: Duration) -> Self {
         Self { ramp: nanos(ramp), ..self }
     }
 
-    /// The same points, the first at `start`.
+    /// Moves the first point to `start`.
     #[must_use]
     pub fn starting_at(self, start: Nanos) -> Self {
         Self { start, ..self }
     }
 
-    /// The time of point `index`. Exact: nothing is summed up, so nothing drifts.
+    /// The time of point `index`. It is computed from the index, so no error accumulates.
     pub fn intended(self, index: u32) -> Nanos {
         let even = self.interval.saturating_mul(u64::from(index));
         let after = match self.ramp {
             0 => even,
-            // Half of a ramp's points are left out.
+            // A ramp has half of the points of an even pace.
             ramp if even >= ramp / 2 => even.saturating_add(ramp / 2),
             ramp => (2 * u128::from(even) * u128::from(ramp)).isqrt() as Nanos,
         };
@@ -69,8 +69,8 @@ impl Pace {
     }
 }
 
-/// How many points of a pace of `interval` lie in `duration`, the first at its beginning.
-/// None for an interval of zero, or when they are more than [`MESSAGES_MAX`].
+/// The number of points of a pace of `interval` in `duration`, the first at its beginning. None for
+/// an interval of zero or for more than [`MESSAGES_MAX`] points.
 pub fn points_in(duration: Duration, interval: Duration) -> Option<u32> {
     if interval.is_zero() {
         return None;
@@ -79,29 +79,29 @@ pub fn points_in(duration: Duration, interval: Duration) -> Option<u32> {
     u32::try_from(points).ok().filter(|points| *points <= MESSAGES_MAX)
 }
 
-/// Who sends each message of a run.
+/// The sender and the audience of each message of a run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// The client that sends each message.
+    /// The sender of each message.
     senders: Vec<u32>,
     /// The next message by the same sender, or [`NONE`].
     next_by_sender: Vec<u32>,
-    /// For whom they are, unless all are for everybody.
+    /// The audiences of the messages; none if all messages are for the world.
     addressed: Option<Addressed>,
 }
 
-/// For whom messages are.
+/// The audiences of messages.
 #[derive(Debug, PartialEq, Eq)]
 struct Addressed {
-    /// Each message's audience, and its number among those of that audience.
+    /// The audience of each message, and the message's number within the audience.
     places: Vec<(u32, u32)>,
-    /// The next message by the same sender for the same audience, or [`NONE`].
+    /// The next message by the same sender to the same audience, or [`NONE`].
     next: Vec<u32>,
-    /// How many messages each audience has; it ends with the last that has any.
+    /// The number of messages of each audience, up to the last audience that has any.
     counts: Vec<u32>,
-    /// Whom each whisper is for.
+    /// The recipient of each whisper.
     whispered_to: Vec<u32>,
-    /// The first audience whose messages have no numbers of the server's.
+    /// The first audience whose messages the server does not number.
     unnumbered: u32,
 }
 
@@ -134,8 +134,8 @@ impl Addressed {
 }
 
 impl Traffic {
-    /// Draws the senders of `messages` messages: `allowed` clients out of `clients` are drawn
-    /// first, then one of them for each message. The same arguments give the same traffic.
+    /// Draws the senders of `messages` messages: first `allowed` of `clients` clients, then one of
+    /// them for each message. The same arguments give the same traffic.
     pub fn draw(seed: u64, clients: u32, allowed: u32, messages: u32) -> Self {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let allowed = allowed.min(clients);
@@ -148,7 +148,7 @@ impl Traffic {
         Self::of(senders, clients)
     }
 
-    /// The traffic in which message k is sent by `senders[k]`, a client below `clients`.
+    /// The traffic whose message k is sent by `senders[k]`, a client below `clients`.
     pub fn of(senders: Vec<u32>, clients: u32) -> Self {
         let mut next_by_sender = vec![NONE; senders.len()];
         let mut next = vec![NONE; clients as usize];
@@ -159,7 +159,8 @@ impl Traffic {
         Self { senders, next_by_sender, addressed: None }
     }
 
-    /// The same messages, each for one of the audiences of `crowd`; `seed` decides what is left to chance.
+    /// Gives each message one of the audiences of `audiences`, drawn from `seed` where there is a
+    /// choice.
     #[must_use]
     pub fn among(self, audiences: &Audiences, seed: u64) -> Self {
         let is_for_all = audiences.speech() == ScopeMix::World;
@@ -167,17 +168,18 @@ impl Traffic {
         Self { addressed, ..self }
     }
 
-    /// The audience of message `index`, which must be one of these, and its number among that audience's.
+    /// The audience of message `index`, which must exist, and the message's number within the
+    /// audience.
     pub fn place(&self, index: u32) -> (u32, u32) {
         self.addressed.as_ref().map_or((WORLD, index), |addressed| addressed.places[index as usize])
     }
 
-    /// Messages of each audience, by its number; those after the last have none.
+    /// The number of messages of each audience, up to the last audience that has any.
     pub fn counts(&self) -> Vec<u32> {
         self.addressed.as_ref().map_or_else(|| vec![self.messages()], |addressed| addressed.counts.clone())
     }
 
-    /// Messages of one audience.
+    /// The number of messages of one audience.
     pub fn count(&self, audience: u32) -> u32 {
         match &self.addressed {
             Some(addressed) => addressed.counts.get(audience as usize).copied().unwrap_or(0),
@@ -186,36 +188,36 @@ impl Traffic {
         }
     }
 
-    /// Whether the server numbers the messages of an audience.
+    /// True if the server numbers the messages of the audience.
     pub fn is_numbered(&self, audience: u32) -> bool {
         self.addressed
             .as_ref()
             .is_none_or(|addressed| audience != WHISPERS && audience < addressed.unnumbered)
     }
 
-    /// Whom the whisper number `ordinal` is for.
+    /// The recipient of whisper `ordinal`; none if there is no such whisper.
     pub fn whispered_to(&self, ordinal: u32) -> Option<u32> {
         self.addressed.as_ref()?.whispered_to.get(ordinal as usize).copied()
     }
 
-    /// The messages that the sender of `index` sends after it to the same audience, in order.
+    /// The later messages of the sender of `index` to the same audience, in order.
     pub fn later_to_same(&self, index: u32) -> impl Iterator<Item = u32> + '_ {
         let next = self.addressed.as_ref().map_or(&self.next_by_sender, |addressed| &addressed.next);
         let after = |index: u32| next.get(index as usize).copied().filter(|next| *next != NONE);
         std::iter::successors(after(index), move |index| after(*index))
     }
 
-    /// Messages in all.
+    /// The number of messages.
     pub fn messages(&self) -> u32 {
         self.senders.len() as u32
     }
 
-    /// The client that sends message `index`; none when there is no such message.
+    /// The sender of message `index`; none if there is no such message.
     pub fn sender(&self, index: u32) -> Option<u32> {
         self.senders.get(index as usize).copied()
     }
 
-    /// The messages that the sender of `index` sends after it, in order.
+    /// The later messages of the sender of `index`, in order.
     pub fn later_by_same_sender(&self, index: u32) -> impl Iterator<Item = u32> + '_ {
         let after =
             |index: u32| self.next_by_sender.get(index as usize).copied().filter(|next| *next != NONE);
@@ -226,15 +228,15 @@ impl Traffic {
 /// A message that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Due {
-    /// Its number in the run.
+    /// The message's number in the run.
     pub index: u32,
     /// The client that sends it.
     pub sender: u32,
-    /// When it should have been sent.
+    /// The time at which it should be sent.
     pub intended: Nanos,
 }
 
-/// One worker's way through the traffic: client c belongs to worker `c % workers`.
+/// The position of one worker in the traffic. Client c belongs to worker `c % workers`.
 #[derive(Debug)]
 pub struct SendCursor {
     traffic: Arc<Traffic>,
@@ -252,13 +254,13 @@ impl SendCursor {
         cursor
     }
 
-    /// When the next message of this worker is due; [`NEVER`] when there is none.
+    /// The time of this worker's next message; [`NEVER`] if there is none.
     pub fn next_due(&self) -> Nanos {
         if self.next < self.traffic.messages() { self.schedule.intended(self.next) } else { NEVER }
     }
 
-    /// The next message, if it is due at `now`. After a stall the overdue ones come one call
-    /// after the other, each with the time at which it should have been sent.
+    /// Returns the next message if it is due at `now`. After a stall each call returns one overdue
+    /// message, with its intended time.
     pub fn pop(&mut self, now: Nanos) -> Option<Due> {
         let sender = self.traffic.sender(self.next)?;
         let intended = self.schedule.intended(self.next);
@@ -314,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_is_caught_up_with_the_intended_times_kept() {
+    fn messages_overdue_after_a_stall_keep_their_intended_times() {
         let traffic = Arc::new(Traffic::of(vec![0, 1, 0, 1], 2));
         let mut cursor =
             SendCursor::new(traffic, SendSchedule::even(100, Duration::from_nanos(10)).into(), 0, 1);
@@ -337,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn who_draws_more_begins_the_same_way() {
+    fn a_longer_traffic_starts_with_the_shorter_one() {
         let audiences = Audiences::new(30, ScopeMix::Mixed, 4, 3, 100, 5);
         let [fewer, more] =
             [100, 800].map(|messages| Traffic::draw(7, 30, 20, messages).among(&audiences, 7));
@@ -349,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_the_rate_is_felt_by_all_workers() {
+    fn a_change_of_the_rate_applies_to_all_workers() {
         let traffic = Arc::new(Traffic::of(vec![0, 1, 0, 1, 0, 1, 0, 1], 2));
         let schedule = Arc::new(SendSchedule::even(0, Duration::from_nanos(100)));
         let cursors = [0, 1].map(|worker| SendCursor::new(traffic.clone(), schedule.clone(), worker, 2));
@@ -362,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_senders() {
+    fn only_the_allowed_number_of_clients_sends() {
         let distinct = |allowed| {
             let traffic = Traffic::draw(3, 50, allowed, 2000);
             traffic.senders.iter().collect::<std::collections::BTreeSet<_>>().len()
@@ -412,7 +414,7 @@ mod tests {
         }
 
         #[test]
-        fn later_messages_of_the_sender(senders in prop::collection::vec(0_u32..5, 0..60), from in 0_u32..60) {
+        fn later_messages_are_those_of_the_same_sender(senders in prop::collection::vec(0_u32..5, 0..60), from in 0_u32..60) {
             let traffic = Traffic::of(senders.clone(), 5);
             let expected: Vec<u32> = (from + 1..senders.len() as u32)
                 .filter(|later| senders[*later as usize] == senders.get(from as usize).copied().unwrap_or(9))

@@ -1,8 +1,8 @@
-//! When each message of a traffic is due, the same for all threads: evenly, until somebody changes how often, or at
-//! times that are listed.
+//! Times at which the messages of a traffic are due, shared by all threads.
 //!
-//! A change is asked for some time ahead and leaves everything before it as it is, and also the first message after
-//! it, so that no thread waits for a time that is no longer right. What has been planned never comes earlier or later.
+//! Messages are evenly spaced until their interval is changed, or follow a list of times. A change
+//! takes effect some time ahead: it leaves all messages before that time, and the first one after
+//! it, as they are, so no thread waits for a time that has become wrong.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,45 +12,45 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{NEVER, Nanos, nanos};
 
-/// When messages are due. Threads share it, and all see the same times.
+/// The times at which messages are due, shared by all threads.
 ///
-/// Everything that it says follows from what it was made of and from the changes: a copy for another process is made of
-/// the same.
+/// The times follow from the constructor's arguments and the changes. Another process builds an
+/// equal copy from a [`ScheduleSnapshot`].
 #[derive(Debug)]
 pub struct SendSchedule {
     spacing: Spacing,
-    /// What would be due then or later never is.
+    /// Messages due at `end` or later are never due.
     end: Nanos,
 }
 
 #[derive(Debug)]
 enum Spacing {
-    /// Never empty, and each begins at or after the last one.
+    /// Never empty; each segment starts at or after the one before.
     Even(RwLock<Vec<Segment>>),
     Listed {
         start: Nanos,
-        /// Ascending.
+        /// Ascending offsets from `start`.
         offsets: Arc<[Nanos]>,
     },
 }
 
-/// Evenly spaced messages, up to the next segment's first.
+/// Evenly spaced messages up to the first of the next segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Segment {
-    /// The number of the first.
+    /// The number of the first message.
     first: u32,
-    /// When that one is due.
+    /// The time at which the first message is due.
     at: Nanos,
     interval: Nanos,
 }
 
 impl Segment {
-    /// Exact: nothing is summed up, so nothing drifts.
+    /// Computed from the index, so no error accumulates.
     fn intended(self, index: u32) -> Nanos {
         self.at.saturating_add(self.interval.saturating_mul(u64::from(index - self.first)))
     }
 
-    /// Messages due before `at`, those before the segment included.
+    /// The number of messages due before `at`, including those of earlier segments.
     fn due_before(self, at: Nanos) -> u32 {
         let more = match (at.saturating_sub(self.at), self.interval) {
             (0, _) => 0,
@@ -61,15 +61,16 @@ impl Segment {
     }
 }
 
-/// A rhythm as it is at one moment, written down for another process.
+/// The state of a schedule, serialized for another process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScheduleSnapshot {
     end: Nanos,
-    /// Those of an even one.
+    /// Segments of an even schedule; empty for a listed one.
     segments: Vec<Segment>,
-    /// The first time of a listed one.
+    /// The start of a listed schedule.
     start: Nanos,
-    /// From each to the next, beginning at the start: small numbers, which take little to write down.
+    /// Differences between consecutive offsets of a listed schedule. They are small, so they
+    /// serialize compactly.
     steps: Vec<Nanos>,
 }
 
@@ -87,7 +88,7 @@ impl From<ScheduleSnapshot> for SendSchedule {
 }
 
 impl SendSchedule {
-    /// The rhythm as it is now, to be written down.
+    /// A snapshot of the schedule as it is now.
     pub fn snapshot(&self) -> ScheduleSnapshot {
         let mut snapshot =
             ScheduleSnapshot { end: self.end, segments: Vec::new(), start: 0, steps: Vec::new() };
@@ -102,25 +103,27 @@ impl SendSchedule {
         snapshot
     }
 
-    /// Message k is due at `start + k * interval`. With an interval of zero all are due at once.
+    /// A schedule whose message k is due at `start + k * interval`. With an interval of zero all
+    /// messages are due at once.
     pub fn even(start: Nanos, interval: Duration) -> Self {
         let segment = Segment { first: 0, at: start, interval: nanos(interval) };
         Self { spacing: Spacing::Even(RwLock::new(vec![segment])), end: NEVER }
     }
 
-    /// Message k is due at `start + offsets[k]`; `offsets` must ascend. There are no others.
+    /// A schedule whose message k is due at `start + offsets[k]`, without further messages.
+    /// `offsets` must ascend.
     pub fn listed(start: Nanos, offsets: Arc<[Nanos]>) -> Self {
-        debug_assert!(offsets.is_sorted(), "a message that is due before its predecessor");
+        debug_assert!(offsets.is_sorted(), "offsets must ascend");
         Self { spacing: Spacing::Listed { start, offsets }, end: NEVER }
     }
 
-    /// The same with an end: what would be due at `end` or later never is.
+    /// Ends the schedule: messages due at `end` or later are never due.
     #[must_use]
     pub fn ending(self, end: Nanos) -> Self {
         Self { end, ..self }
     }
 
-    /// When it begins: with the first message if it is even.
+    /// The start of the schedule; that of an even one is the time of its first message.
     pub fn start(&self) -> Nanos {
         match &self.spacing {
             Spacing::Even(segments) => segments.read().first().map_or(NEVER, |first| first.at),
@@ -128,12 +131,13 @@ impl SendSchedule {
         }
     }
 
-    /// When message `index` is due; [`NEVER`] if it is not. Never earlier than its predecessor.
+    /// The time at which message `index` is due, never before its predecessor; [`NEVER`] if there
+    /// is no such message.
     pub fn intended(&self, index: u32) -> Nanos {
         let at = match &self.spacing {
             Spacing::Even(segments) => {
                 let segments = segments.read();
-                // The last one nearly always.
+                // Nearly always the last segment.
                 let segment = segments.iter().rfind(|segment| segment.first <= index);
                 segment.map_or(NEVER, |segment| segment.intended(index))
             }
@@ -144,8 +148,8 @@ impl SendSchedule {
         if at < self.end { at } else { NEVER }
     }
 
-    /// How many messages are due before `at`, as far as that is known now. With [`NEVER`] it is all that there are: as many
-    /// as numbers go for an even rhythm without end.
+    /// The number of messages due before `at`, by the schedule as it is now. With [`NEVER`] it is
+    /// the number of all messages: `u32::MAX` for an even schedule without end.
     pub fn due_before(&self, at: Nanos) -> u32 {
         let at = at.min(self.end);
         match &self.spacing {
@@ -160,11 +164,13 @@ impl SendSchedule {
         }
     }
 
-    /// From the first message due at or after `at` on, messages are `interval` apart (zero is taken for a nanosecond). What is
-    /// due before that stays, and so does that message: how soon a change is felt depends on how far apart they were.
+    /// Sets the interval between messages that follow the first one due at or after `at`; zero
+    /// counts as a nanosecond. Messages up to and including that first one stay, so a change takes
+    /// effect after at most one old interval.
     ///
-    /// Threads plan by what they have read, so `at` must be some time ahead. A time before the last change is taken for
-    /// that. False for listed times, which do not change.
+    /// Threads act on times they have already read, so `at` must lie some time ahead. A time before
+    /// the last change counts as the time of that change. Returns false for listed times, which do
+    /// not change.
     pub fn change(&self, at: Nanos, interval: Duration) -> bool {
         let Spacing::Even(segments) = &self.spacing else { return false };
         let mut segments = segments.write();
@@ -188,7 +194,7 @@ mod tests {
     const MS: Nanos = 1_000_000;
 
     #[test]
-    fn an_even_rhythm_does_not_drift() {
+    fn an_even_schedule_does_not_drift() {
         let schedule = SendSchedule::even(5, Duration::from_nanos(11_250_001));
         assert_eq!(schedule.intended(0), 5);
         assert_eq!(schedule.intended(8_000_000), 5 + 11_250_001 * 8_000_000);
@@ -206,10 +212,10 @@ mod tests {
         assert!(schedule.change(125, Duration::from_nanos(3)));
         let times: Vec<_> = (0..6).map(|index| schedule.intended(index)).collect();
         assert_eq!(times, [100, 110, 120, 130, 133, 136]);
-        // Due at that very time: it is the first.
+        // A message due at exactly this time is the first.
         assert!(schedule.change(136, Duration::from_nanos(100)));
         assert_eq!((schedule.intended(5), schedule.intended(6)), (136, 236));
-        // Changed again before anything came of it: the last one counts, and nothing is left of the other.
+        // A change before the previous one took effect replaces it and leaves no segment behind.
         assert!(schedule.change(110, Duration::ZERO));
         assert_eq!((schedule.intended(4), schedule.intended(5), schedule.intended(9)), (133, 136, 140));
         let Spacing::Even(segments) = &schedule.spacing else { panic!("even") };
@@ -217,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_before_the_beginning_is_one_from_the_beginning() {
+    fn a_change_before_the_start_applies_from_the_start() {
         let schedule = SendSchedule::even(100, Duration::from_nanos(10));
         assert!(schedule.change(0, Duration::from_nanos(7)));
         assert_eq!((schedule.intended(0), schedule.intended(2), schedule.due_before(100)), (100, 114, 0));
@@ -225,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn listed_times_are_as_listed() {
+    fn a_listed_schedule_has_the_listed_times() {
         let schedule = SendSchedule::listed(1_000, [0, 5, 5, 900].into());
         let times: Vec<_> = (0..5).map(|index| schedule.intended(index)).collect();
         assert_eq!(times, [1_000, 1_005, 1_005, 1_900, NEVER]);
@@ -254,7 +260,7 @@ mod tests {
             .map(|_| {
                 let schedule = schedule.clone();
                 std::thread::spawn(move || {
-                    // Before the first change, whatever goes on: as planned.
+                    // Messages before the first change keep their times during the change.
                     (0..1_000).for_each(|index| assert_eq!(schedule.intended(index), u64::from(index) * MS));
                     schedule.intended(2_000)
                 })
@@ -270,18 +276,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn times_never_decrease_and_are_counted(
+        fn times_never_decrease_and_due_before_counts_them(
             start in 0_u64..1_000, interval in 1_u64..50, changes in prop::collection::vec((0_u64..400, 1_u64..50), 0..6),
             end in 0_u64..6_000,
         ) {
             let schedule = SendSchedule::even(start, Duration::from_nanos(interval)).ending(end);
-            let mut asked = start;
+            let mut changed_at = start;
             for (after, interval) in changes {
-                asked += after;
+                changed_at += after;
                 let before: Vec<_> = (0..120).map(|index| schedule.intended(index)).collect();
-                schedule.change(asked, Duration::from_nanos(interval));
-                let kept = before.iter().take_while(|at| **at < asked).count();
-                // All of those, and the first that is due then or later.
+                schedule.change(changed_at, Duration::from_nanos(interval));
+                let kept = before.iter().take_while(|at| **at < changed_at).count();
+                // Messages due before the change, and the first one after it.
                 for (index, at) in before.iter().enumerate().take(kept + 1) {
                     prop_assert_eq!(schedule.intended(index as u32), *at);
                 }
@@ -290,14 +296,14 @@ mod tests {
             }
             let times: Vec<_> = (0..200).map(|index| schedule.intended(index)).collect();
             prop_assert!(times.is_sorted());
-            for at in [0, start, start + 1, asked, asked + 1, 777].into_iter().chain(times.iter().copied()) {
+            for at in [0, start, start + 1, changed_at, changed_at + 1, 777].into_iter().chain(times.iter().copied()) {
                 let due = times.iter().filter(|time| **time < at).count();
                 prop_assert!(due == times.len() || schedule.due_before(at) as usize == due, "{} {}", at, due);
             }
         }
 
         #[test]
-        fn listed_times_are_counted(mut offsets in prop::collection::vec(0_u64..90, 0..30), at in 0_u64..120) {
+        fn due_before_counts_listed_times(mut offsets in prop::collection::vec(0_u64..90, 0..30), at in 0_u64..120) {
             offsets.sort_unstable();
             let schedule = SendSchedule::listed(10, offsets.clone().into());
             let times: Vec<_> = (0..offsets.len()).map(|index| schedule.intended(index as u32)).collect();
@@ -305,18 +311,18 @@ mod tests {
         }
     }
 
-    /// What another process makes of it is the same, and stays so.
+    /// A deserialized copy is equal and stays equal under the same changes.
     #[test]
-    fn a_copy_is_the_same_and_changes_alike() {
+    fn a_deserialized_copy_is_equal_and_changes_alike() {
         let check = |schedule: SendSchedule, changes: &[(Nanos, Duration)]| {
-            let written = postcard::to_stdvec(&schedule.snapshot()).expect("it can be written");
+            let written = postcard::to_stdvec(&schedule.score()).expect("serializable");
             let copy = SendSchedule::from(
-                postcard::from_bytes::<ScheduleSnapshot>(&written).expect("it can be read"),
+                postcard::from_bytes::<ScheduleSnapshot>(&written).expect("deserializable"),
             );
             for (at, interval) in changes {
                 assert_eq!(schedule.change(*at, *interval), copy.change(*at, *interval));
             }
-            assert_eq!(schedule.snapshot(), copy.snapshot());
+            assert_eq!(schedule.score(), copy.score());
             for index in 0..500 {
                 assert_eq!(schedule.intended(index), copy.intended(index), "{index}");
             }

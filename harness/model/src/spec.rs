@@ -1,4 +1,4 @@
-//! What to run: a command line that has been checked, and how scenarios are set.
+//! Jobs: checked command lines, and the settings of scenarios.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,77 +13,79 @@ use super::limits::MESSAGES_MAX;
 use super::target::{Entrance, TargetSource};
 use super::threshold::Threshold;
 
-/// How many times as many messages there are at most where the rate may change.
-const FASTER_MAX: u32 = 8;
-/// Messages drawn for that at most, beside those that are planned: each takes some 30 bytes a worker.
-const FASTER_MESSAGES: u32 = 1_000_000;
+/// The most messages drawn with an adjustable rate, as a multiple of the planned ones.
+const ADJUSTABLE_FACTOR_MAX: u32 = 8;
+/// The most messages drawn beside the planned ones; each takes some 30 bytes a worker.
+const ADJUSTABLE_EXTRA_MAX: u32 = 1_000_000;
 
-/// Clients that keep their lists when not all do.
+/// The number of clients that keep their lists in a sample.
 const SAMPLE: u32 = 32;
 
-/// What to run.
+/// A scenario with its settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scenario {
     /// Clients enter with tickets and stay.
     Connect(Connect),
     /// Players log in and enter.
     Login(Login),
-    /// Everybody enters, then random clients talk to all.
+    /// All clients enter, then random clients send messages to all.
     Broadcast(Broadcast),
-    /// Everybody enters, then they talk like people.
+    /// All clients enter, then they talk like people.
     Bots(Bots),
 }
 
-/// A command line that has been checked: whatever is in it makes sense together.
+/// A checked command line: its values are consistent with each other.
 ///
-/// Written down, for other processes of the harness, it is without what only the one that reports needs.
+/// Serialized for other processes of the harness, a job lacks the fields that only the reporting
+/// process needs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Job {
-    /// What to run.
+    /// The scenario.
     pub scenario: Scenario,
-    /// Where.
+    /// The servers to run against.
     pub target: TargetSource,
-    /// The server's process, if it was given.
+    /// The server's process, if it is named.
     pub server_pid: Option<u32>,
     /// Clients, at least 1.
     pub clients: u32,
-    /// Time between the beginnings of two connections.
+    /// The time between the starts of two connections.
     pub connect_interval: Duration,
-    /// Longest way in.
+    /// The longest time to enter.
     pub connect_timeout: Duration,
-    /// Event-loop threads in each process, from 1; over all processes at most as many as clients.
+    /// Event-loop threads of each process, from 1. All processes together have at most one for each
+    /// client.
     pub workers: u32,
-    /// Processes that the clients are dealt to; with 1 they are in this one.
+    /// Processes that the clients are dealt to; with 1 they run in this one.
     pub processes: u32,
-    /// Addresses of ours that clients connect from; none for as many as their number needs.
+    /// Local addresses that clients connect from; none for as many as the clients need.
     pub sources: Option<u32>,
-    /// Who keeps the user list.
+    /// The clients that keep the user list.
     pub lists: Lists,
-    /// What decides the traffic.
+    /// Seed of the traffic.
     pub seed: u64,
-    /// Where the JSON report goes.
+    /// The file for the JSON report.
     #[serde(skip)]
     pub json: Option<PathBuf>,
-    /// Where the report goes as a page; never where the JSON goes.
+    /// The file for the HTML page; never the JSON file.
     #[serde(skip)]
     pub html: Option<PathBuf>,
     /// The directory for the distributions.
     #[serde(skip)]
     pub hgrm: Option<PathBuf>,
-    /// What must hold, defaults included.
+    /// The thresholds, defaults included.
     #[serde(skip)]
     pub thresholds: Vec<Threshold>,
-    /// Whether progress is shown as lines even in a terminal.
+    /// True if progress is printed as lines even in a terminal.
     pub plain: bool,
-    /// Where the steps stand that it is one of, if there are several: for the picture of it.
+    /// The position among the steps of a stepped run, for the live view; none for a single run.
     #[serde(skip)]
     pub standing: Option<Box<Standing>>,
-    /// Whether a run that is not valid fails.
+    /// True if a run that is not valid fails.
     pub require_valid: bool,
 }
 
 impl Scenario {
-    /// The name on the command line.
+    /// The scenario's name on the command line.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Connect(_) => "connect",
@@ -93,7 +95,7 @@ impl Scenario {
         }
     }
 
-    /// How its clients get in.
+    /// The entrance of the clients.
     pub fn entrance(&self) -> Entrance {
         match self {
             Self::Connect(_) | Self::Broadcast(_) => Entrance::Ticket,
@@ -102,7 +104,7 @@ impl Scenario {
         }
     }
 
-    /// How often each client is to come in.
+    /// The number of times that each client enters.
     pub fn rounds(&self) -> u32 {
         match self {
             Self::Login(Login { stay: Stay::Leave { rounds }, .. }) => *rounds,
@@ -111,121 +113,125 @@ impl Scenario {
     }
 }
 
-/// Where several runs stand, one of which is shown.
+/// The position of a run among the steps of a stepped run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
-    /// The name of the scenario that they are steps of.
+    /// The name of the stepped scenario.
     pub scenario: &'static str,
-    /// Which one it is, as in `step 3 of 6, 50 clients`.
+    /// The current step, as in `step 3 of 6, 50 clients`.
     pub step: String,
-    /// What became of those before it, oldest first.
+    /// The outcomes of the steps before, oldest first.
     pub before: Vec<String>,
 }
 
-/// The connect scenario's own settings.
+/// Settings of the connect scenario.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connect {
-    /// How long everybody stays once all are in.
+    /// The time that clients stay after all have entered.
     pub hold: Duration,
-    /// How long connecting takes to come to its rate.
+    /// The time in which the rate of connecting grows to its full value.
     pub ramp: Duration,
-    /// Clients that hang up and come again a second meanwhile.
+    /// Clients a second that disconnect and enter again meanwhile.
     pub churn: Option<u32>,
-    /// Whether everybody does in the end.
+    /// True if all clients disconnect and enter again at the end.
     pub storm: bool,
 }
 
 impl Connect {
-    /// Whether anybody comes again.
+    /// True if any client disconnects and enters again.
     pub fn reconnects(&self) -> bool {
         self.churn.is_some() || self.storm
     }
 }
 
-/// The login scenario's own settings.
+/// Settings of the login scenario.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Login {
-    /// Most players on their way in at a time, from 1.
+    /// The most players entering at a time, from 1.
     pub in_flight: u32,
-    /// The accounts that exist; without them each player signs up and creates a character.
+    /// The accounts to use; without them each player signs up and creates a character.
     pub seeded: Option<Seeded>,
-    /// What they do in the chat.
+    /// The stay of the players in the chat.
     pub stay: Stay,
 }
 
-/// How long players stay in the chat.
+/// The stay of players in the chat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stay {
-    /// Until all are in, and then for this long.
+    /// Until all have entered, and then for this long.
     Hold(Duration),
-    /// Each leaves as soon as it has the user list.
+    /// Until the player has the user list.
     Leave {
-        /// How often each comes in, from 1.
+        /// The number of times that each player enters, from 1.
         rounds: u32,
     },
 }
 
-/// The broadcast scenario's own settings.
+/// Settings of the broadcast scenario.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Broadcast {
     /// Messages to send, from 1 to [`MESSAGES_MAX`].
     pub messages: u32,
-    /// Time for sending them.
+    /// The time in which they are sent.
     pub duration: Duration,
-    /// Time between two of them; never zero.
+    /// The interval between two messages; never zero.
     pub interval: Duration,
     /// Bytes of text, from [`PAYLOAD_MIN`](crate::payload::PAYLOAD_MIN) to [`CHAT_TEXT_MAX`](throng_core::limits::CHAT_TEXT_MAX).
     pub payload: usize,
     /// Clients that may send, from 1 to all.
     pub senders: u32,
-    /// Time of sending before counting begins.
+    /// The time of sending before counting starts.
     pub warmup: Duration,
-    /// Silence after that, in which a server catches up; only `peers` has any.
+    /// The pause after the warm-up, in which a server catches up; only `peers` sets it.
     pub pause: Duration,
-    /// Longest wait after the last message.
+    /// The longest wait after the last message.
     pub drain: Duration,
-    /// Whom they are for, who comes and goes, and who does not read.
+    /// The audiences, churn and impairments.
     pub setting: Setting,
-    /// For a closed loop, which `peers` has: messages that may be ahead of the slowest client. Then
-    /// `interval` is that of the warm-up, and `messages` is only a bound.
+    /// The closed loop of `peers`: the most messages that may be ahead of the slowest client.
+    /// `interval` is then that of the warm-up, and `messages` is only an upper bound.
     pub ahead: Option<u32>,
-    /// Whether somebody may change how often messages are sent, with [`SendSchedule::change`](crate::send_schedule::SendSchedule::change). Then there are
-    /// as many as have their turn in `duration`, and `messages` is what there are if nobody does.
+    /// True if the rate may be changed, with
+    /// [`SendSchedule::change`](crate::send_schedule::SendSchedule::change). The run then sends the
+    /// messages that fall into `duration`; `messages` is their number without a change.
     pub is_adjustable: bool,
-    /// Whether everybody leaves in order at the end, and not by just hanging up.
+    /// True if clients leave in order at the end, and do not just disconnect.
     pub leave: bool,
 }
 
 impl Broadcast {
-    /// How many messages are drawn: with a rate that may change as many as it could come to. The first ones are the same.
+    /// The number of messages to draw: for an adjustable rate as many as it may come to. The
+    /// planned messages are the first of them.
     pub fn messages_drawn(&self) -> u32 {
         if !self.is_adjustable {
             return self.messages;
         }
-        let faster =
-            self.messages.saturating_mul(FASTER_MAX).min(self.messages.saturating_add(FASTER_MESSAGES));
-        faster.min(MESSAGES_MAX.max(self.messages))
+        let adjustable = self
+            .messages
+            .saturating_mul(ADJUSTABLE_FACTOR_MAX)
+            .min(self.messages.saturating_add(ADJUSTABLE_EXTRA_MAX));
+        adjustable.min(MESSAGES_MAX.max(self.messages))
     }
 }
 
-/// Whom messages are for, who comes and goes meanwhile, and who does not read.
+/// The audiences, churn and impairments of a broadcast.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setting {
-    /// Whom messages are for.
+    /// The scopes of messages.
     pub speech: ScopeMix,
-    /// Channels, if there are any.
+    /// Channels; 0 without any.
     pub channels: u32,
-    /// The side of the square of sectors, in sectors, if there are any.
+    /// The side of the square of sectors, in sectors; 0 without any.
     pub side: u32,
     /// The side of a sector, in the game's units.
     pub sector_size: u32,
-    /// Joinings and leavings a second.
+    /// Joins and leaves of channels a second.
     pub churn: Option<u32>,
     /// Moves a second.
     pub moves: Option<u32>,
     /// Clients that stop reading.
     pub deaf: u32,
-    /// For how long; none for the rest of the run.
+    /// The time for which they stop; none for the rest of the run.
     pub deaf_for: Option<Duration>,
     /// Clients that read slowly.
     pub slow: u32,
@@ -234,57 +240,57 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// Clients that may speak, of so many: the first ones, who stay and who hear.
+    /// The number of clients that may speak, out of `clients`: the first ones, which stay and read.
     pub fn speakers(&self, clients: u32) -> u32 {
         if self.is_restless() { clients / 2 } else { clients - self.deaf - self.slow }
     }
 
-    /// Whether half of the clients come and go, or move.
+    /// True if half of the clients join and leave channels, or move.
     pub fn is_restless(&self) -> bool {
         self.churn.is_some() || self.moves.is_some()
     }
 
-    /// So many clients in this setting.
+    /// The audiences of `clients` clients in this setting.
     pub fn audiences(&self, clients: u32, seed: u64) -> Audiences {
         Audiences::new(clients, self.speech, self.channels, self.side, self.sector_size, seed)
     }
 }
 
-/// The settings of the scenario with bots.
+/// Settings of the bots scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bots {
-    /// How long they talk: at least as long as their longest pause, so that each says something.
+    /// The length of the conversation: at least the longest pause, so that each bot says something.
     pub duration: Duration,
-    /// How.
+    /// The pauses and the languages.
     pub manner: Manner,
-    /// How they get in.
+    /// The entrance of the bots.
     pub entrance: Entrance,
-    /// Longest wait after the last message.
+    /// The longest wait after the last message.
     pub drain: Duration,
 }
 
 impl Bots {
-    /// How long `clients` bots may talk until they might have said more than [`MESSAGES_MAX`] messages.
+    /// The longest conversation in which `clients` bots cannot exceed [`MESSAGES_MAX`] messages.
     pub fn longest(clients: u32, pauses: Pauses) -> Duration {
         let turns = u64::from(MESSAGES_MAX / clients.max(1)).saturating_sub(1);
         Duration::from_nanos(nanos(pauses.min).saturating_mul(turns))
     }
 }
 
-/// Which clients keep the user list, by pages and notices.
+/// The clients that keep the user list by pages and notices.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Lists {
     /// All of them.
     All,
-    /// Some; the others fetch the pages once.
+    /// A sample; the other clients fetch the pages once.
     #[default]
     Sample,
-    /// None, and nobody asks for a page after the first.
+    /// None; clients request no page after the first.
     None,
 }
 
 impl Lists {
-    /// Whether a client of so many keeps it.
+    /// Returns true if a client out of `clients` keeps the list.
     pub fn keeps(self, client: u32, clients: u32) -> bool {
         match self {
             Self::All => true,
@@ -299,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sample_is_spread_over_all() {
+    fn a_sample_is_spread_over_all_clients() {
         let kept = |clients| (0..clients).filter(|client| Lists::Sample.keeps(*client, clients)).count();
         assert_eq!((kept(1), kept(32), kept(33), kept(10_000)), (1, 32, 17, 32));
         assert!(Lists::All.keeps(7, 8) && !Lists::None.keeps(0, 8));

@@ -1,4 +1,4 @@
-//! Where clients connect, and with which keys.
+//! The servers that clients connect to, and their keys.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,27 +6,27 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use throng_core::crypto::{ClusterKey, PublicKey};
 
-/// How clients get in.
+/// The entrance of clients into the chat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entrance {
-    /// Straight to the chat server, with tickets that the harness makes.
+    /// Straight to the chat server, with tickets minted by the harness.
     Ticket,
-    /// By the login server, as players do.
+    /// Through the login server, as players do.
     Login,
 }
 
-/// What the command line says about the target.
+/// The target as the command line names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TargetSource {
     /// A data directory of `throng up`.
     Data(PathBuf),
-    /// Given by hand.
+    /// Named by flags.
     Flags {
         /// `HOST:PORT` of the login server for [`Entrance::Login`], else of the chat server.
         server: String,
-        /// Its public key.
+        /// The server's public key.
         server_key: PublicKey,
-        /// The file with the cluster's key, without which no ticket can be made.
+        /// The file with the cluster's key, which is needed to mint tickets.
         cluster_key: Option<PathBuf>,
     },
 }
@@ -34,18 +34,18 @@ pub enum TargetSource {
 /// A server to connect to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Where it listens.
+    /// The address on which it listens.
     pub address: SocketAddr,
     /// Its public key.
     pub key: PublicKey,
 }
 
-/// Where the clients of a run connect first.
+/// The server that the clients of a run connect to first.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// The login server for [`Entrance::Login`], else the chat server.
     pub server: Endpoint,
-    /// What tickets are sealed with; there for [`Entrance::Ticket`].
+    /// The key that seals tickets; present for [`Entrance::Ticket`].
     pub cluster_key: Option<ClusterKey>,
     /// The server's process, if it is known and runs on this machine.
     pub pid: Option<u32>,

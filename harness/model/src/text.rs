@@ -1,6 +1,6 @@
-//! Numbers as people read them. Durations as users write them are `throng_core::config`'s.
+//! Formatting of numbers for people. `throng_core::config` formats durations as users write them.
 
-/// A duration for people: three significant digits and the unit that suits them.
+/// Formats a duration with three significant digits and a suitable unit.
 pub fn format_nanos(nanos: f64) -> String {
     let (value, unit) = match nanos {
         n if n < 1e3 => (n, "ns"),
@@ -17,7 +17,7 @@ pub fn format_nanos(nanos: f64) -> String {
     }
 }
 
-/// A count with commas between thousands.
+/// Formats a count with commas between thousands.
 pub fn format_count(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -30,13 +30,13 @@ pub fn format_count(count: u64) -> String {
     text
 }
 
-/// A rate, which is never negative, as a whole number with commas between thousands.
-#[allow(clippy::cast_sign_loss)] // a negative one would be shown as 0
+/// Formats a rate, which is never negative, as a whole number with commas between thousands.
+#[allow(clippy::cast_sign_loss)] // a negative rate would become 0
 pub fn format_rate(rate: f64) -> String {
     format_count(rate.round() as u64)
 }
 
-/// A size in bytes with a decimal unit.
+/// Formats a size in bytes with a decimal unit.
 pub fn format_bytes(bytes: u64) -> String {
     match bytes as f64 {
         b if b < 1e6 => format!("{:.0} kB", b / 1e3),
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shown_with_a_suitable_unit() {
+    fn durations_have_a_suitable_unit() {
         let check = |nanos: f64, shown: &str| assert_eq!(format_nanos(nanos), shown);
         check(0.0, "0 ns");
         check(850.0, "850 ns");
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_for_people() {
+    fn thousands_are_separated() {
         let check = |count, text| assert_eq!(format_count(count), text);
         check(0, "0");
         check(999, "999");

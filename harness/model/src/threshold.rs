@@ -1,4 +1,4 @@
-//! What a run must hold to: `p99=20ms`, `missing=0`, `connected=95%`.
+//! Thresholds of a run: `p99=20ms`, `missing=0`, `connected=95%`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,7 +21,7 @@ pub enum Series {
     Skew,
     /// From the intended send time to the actual one.
     SenderDelay,
-    /// From the arrival at the harness to the reading.
+    /// From arrival at the harness to the read.
     ReadLag,
 }
 
@@ -42,16 +42,16 @@ pub enum Figure {
     Max,
 }
 
-/// Something that is counted.
+/// A counter of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counter {
     /// Entries into the chat.
     Connected,
-    /// Clients turned away with a reason.
+    /// Clients that the server turned away with a reason.
     Refused,
-    /// Clients that did not get in for another cause.
+    /// Clients that did not enter for another cause.
     Failed,
-    /// Sessions lost.
+    /// Lost sessions.
     Disconnected,
     /// Deliveries that did not arrive.
     Missing,
@@ -61,13 +61,13 @@ pub enum Counter {
     Duplicated,
     /// Deliveries out of order.
     Reordered,
-    /// Deliveries to clients outside of the audience.
+    /// Deliveries to clients outside the audience.
     Leaked,
     /// Deliveries that differ from the message.
     Corrupted,
     /// Messages without one room number for all recipients.
     Inconsistent,
-    /// User lists of another length than the server said.
+    /// User lists whose length differed from the server's count.
     HeadCountMismatches,
 }
 
@@ -105,46 +105,46 @@ const COUNTERS: [(&str, Counter); 12] = [
     ("head_count_mismatches", Counter::HeadCountMismatches),
 ];
 
-/// What a threshold is about.
+/// The subject of a threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metric {
-    /// A time.
+    /// A figure of a latency.
     Time(Series, Figure),
-    /// A count.
+    /// A counter.
     Count(Counter),
 }
 
-/// Where the limit of a count lies.
+/// The limit of a count.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Bound {
-    /// So many.
+    /// An absolute count.
     Count(u64),
-    /// Of all that the count could be, from 0 to 100.
+    /// A percentage, from 0 to 100, of the largest possible count.
     Percent(f64),
 }
 
-/// What a threshold requires.
+/// The requirement of a threshold.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rule {
-    /// A time of at most so much.
+    /// A time of at most this long.
     Time(Series, Figure, Duration),
     /// A count within a bound.
     Count(Counter, Bound),
-    /// There is no limit, not even the one that holds by default.
+    /// No requirement, in place of the default.
     Off(Metric),
 }
 
-/// One requirement: at most so much, or at least so many for `connected`.
+/// A threshold: an upper limit, or a lower one for `connected`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Threshold(Rule);
 
 impl Counter {
-    /// The counter of a name as it is written on the command line.
+    /// The counter with this name on the command line.
     pub fn named(name: &str) -> Option<Self> {
         COUNTERS.iter().find(|(known, _)| *known == name).map(|(_, counter)| *counter)
     }
 
-    /// Whether it counts deliveries or the messages that they are of.
+    /// True for counters of deliveries or of their messages.
     pub fn is_about_deliveries(self) -> bool {
         let is_about_clients =
             matches!(self, Self::Connected | Self::Refused | Self::Failed | Self::Disconnected);
@@ -153,11 +153,12 @@ impl Counter {
 }
 
 impl Threshold {
-    /// What holds unless it is changed: everyone connected, nobody disconnected, every delivery made once, in order,
-    /// unchanged and to members only, none left out for clients that read, and user lists as long as the server says.
+    /// The default thresholds. All clients are connected and none is disconnected. Every delivery
+    /// is made once, in order, unchanged and to members only. Clients that read as fast as they can
+    /// miss nothing, and user lists are as long as the server says.
     pub fn defaults() -> Vec<Self> {
         let all = COUNTERS.iter().map(|(_, counter)| *counter);
-        // Whoever is refused or fails is not connected: once is enough.
+        // A client that is refused or fails is not connected, so it already breaks `connected`.
         all.filter(|counter| !matches!(counter, Counter::Refused | Counter::Failed))
             .map(|counter| match counter {
                 Counter::Connected => Self(Rule::Count(counter, Bound::Percent(100.0))),
@@ -166,7 +167,7 @@ impl Threshold {
             .collect()
     }
 
-    /// The defaults with `changes` in place of those about the same metric, or added.
+    /// The defaults, with `changes` added or in place of those on the same metric.
     pub fn with_defaults(changes: &[Self]) -> Vec<Self> {
         let mut all = Self::defaults();
         for change in changes {
@@ -178,12 +179,12 @@ impl Threshold {
         all
     }
 
-    /// Whether it is about a time, and not about something that is counted.
+    /// True for a threshold of a time, false for one of a count.
     pub fn is_about_time(self) -> bool {
         matches!(self.metric(), Metric::Time(..))
     }
 
-    /// What it requires.
+    /// The requirement.
     pub fn rule(&self) -> Rule {
         self.0
     }
@@ -202,7 +203,7 @@ impl FromStr for Threshold {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, value) = text.split_once('=').ok_or_else(|| {
-            format!("`{text}` is no threshold: write NAME=LIMIT, as in p99=20ms or missing=0")
+            format!("`{text}` is not a threshold: write NAME=LIMIT, as in p99=20ms or missing=0")
         })?;
         let metric = parse_metric(name.trim())?;
         Ok(Self(match (metric, value.trim()) {
@@ -218,12 +219,12 @@ impl FromStr for Threshold {
 fn parse_bound(name: &str, value: &str) -> Result<Bound, String> {
     let Some(percent) = value.strip_suffix('%') else {
         return value.parse().map(Bound::Count).map_err(|_| {
-            format!("`{value}` is no limit for {name}: write a count, a share as in 5%, or `off`")
+            format!("`{value}` is not a limit for {name}: write a count, a share as in 5%, or `off`")
         });
     };
     match percent.trim().parse() {
         Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(Bound::Percent(percent)),
-        _ => Err(format!("`{value}` is no share: write 0% to 100%")),
+        _ => Err(format!("`{value}` is not a share: write 0% to 100%")),
     }
 }
 
@@ -274,7 +275,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thresholds_as_they_are_written() {
+    fn thresholds_are_parsed_and_displayed() {
         let check = |text: &str| {
             let threshold: Threshold = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(threshold.to_string(), text);
@@ -298,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn errors_name_the_mistake() {
         let check = |text: &str, part: &str| {
             let error = text.parse::<Threshold>().unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
@@ -314,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_replace_the_default_about_the_same_metric() {
+    fn changes_replace_the_default_on_the_same_metric() {
         let all = |changes: &[&str]| {
             let changes: Vec<Threshold> = changes.iter().map(|text| text.parse().expect("valid")).collect();
             Threshold::with_defaults(&changes).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")

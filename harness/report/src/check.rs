@@ -1,4 +1,4 @@
-//! Thresholds held against a report.
+//! Checks of thresholds against a report.
 
 use serde::{Deserialize, Serialize};
 use throng_harness_model::record::LatencyUs;
@@ -7,25 +7,25 @@ use throng_harness_model::threshold::{Bound, Counter, Figure, Rule, Series, Thre
 
 use super::Report;
 
-/// How a run did against one threshold.
+/// A threshold with its outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 pub struct Checked {
-    /// The threshold as it is written on the command line.
+    /// The threshold as written on the command line.
     pub threshold: String,
-    /// What was found.
+    /// The value that was found.
     pub found: String,
-    /// Whether it held.
+    /// True if the threshold held.
     pub held: bool,
 }
 
 impl Checked {
-    /// Holds `threshold` against a report; none if the threshold is off.
+    /// Checks `threshold` against a report; none if the threshold is off.
     pub fn new(threshold: &Threshold, report: &Report) -> Option<Self> {
         let (found, held) = match threshold.rule() {
             Rule::Off(_) => return None,
             Rule::Time(series, figure, limit) => match latency(report, series) {
-                // What was never measured holds to nothing.
+                // A latency without values breaks its threshold.
                 latency if latency.count == 0 => ("nothing measured".into(), false),
                 latency => {
                     let micros = value(latency, figure);
@@ -48,12 +48,12 @@ impl Checked {
         Some(Self { threshold: threshold.to_string(), found, held })
     }
 
-    /// Whether it is about a count of deliveries or of the messages that they are of.
+    /// True for thresholds on counts of deliveries or of their messages.
     pub(crate) fn is_about_deliveries(&self) -> bool {
         self.counter().is_some_and(Counter::is_about_deliveries)
     }
 
-    /// Whether it is about user lists.
+    /// True for thresholds on user lists.
     pub(crate) fn is_about_lists(&self) -> bool {
         self.counter() == Some(Counter::HeadCountMismatches)
     }
@@ -88,7 +88,7 @@ fn value(latency: &LatencyUs, figure: Figure) -> f64 {
     }
 }
 
-/// The count, and all that it could have been.
+/// The count, and the largest possible count.
 fn count(report: &Report, counter: Counter) -> (u64, u64) {
     let (clients, deliveries) = (&report.clients, &report.deliveries);
     let entries = report.entries_requested();
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn held_or_broken() {
+    fn thresholds_hold_or_break() {
         let mut report = Report { rounds: 1, ..Report::default() };
         report.clients.requested = 100;
         report.clients.connected = 96;
@@ -138,7 +138,7 @@ mod tests {
         check(&report, "missing=3", false, "4 of 1,000");
         check(&report, "missing=0.4%", true, "4 of 1,000");
         check(&report, "leaked=0", true, "0 of 1,000");
-        // Of those that clients were told of only the ones count that nobody had to expect.
+        // Only the announced losses of clients that read as fast as they could count.
         report.gaps = Gaps { told: 2, messages: 12, of_readers: 5 };
         check(&report, "gaps=0", false, "5 of 1,000");
         check(&report, "gaps=0.5%", true, "5 of 1,000");
@@ -152,7 +152,7 @@ mod tests {
             ["missing=0", "inconsistent=0", "gaps=0", "connected=1", "head_count_mismatches=0", "p99=1s"];
         assert_eq!(all.map(about_deliveries), [true, true, true, false, false, false]);
         assert_eq!(check_text("p99=off", &report), None);
-        // One that was never in is not made up for by others that were in twice.
+        // A second entry of one client does not make up for a missing entry of another.
         report.rounds = 2;
         report.clients.connected = 198;
         let checked = check_text("connected=100%", &report).expect("on");

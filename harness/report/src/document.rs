@@ -1,4 +1,4 @@
-//! What every report can be written as.
+//! Output formats that all reports share.
 
 use std::fmt::Display;
 use std::fs;
@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use super::ReportError;
 
-/// A report: text by `Display`, JSON, a page, and an exit code.
+/// A report: text by `Display`, JSON, an HTML page and an exit code.
 pub trait Document: Display {
     /// The report as JSON, with a newline at the end.
     fn to_json(&self) -> serde_json::Result<String>;
 
-    /// The report as a page of HTML that needs nothing besides itself.
+    /// The report as a self-contained HTML page.
     fn to_html(&self) -> String;
 
     /// The exit code of the process.
@@ -26,13 +26,13 @@ pub trait Document: Display {
         fs::write(path, json).map_err(failed)
     }
 
-    /// Writes the report as one page of HTML.
+    /// Writes the report as an HTML page.
     fn write_html(&self, path: &Path) -> Result<(), ReportError> {
         fs::write(path, self.to_html()).map_err(|source| ReportError::new(path, source))
     }
 }
 
-/// A value as JSON for people, with a newline at the end.
+/// Formats a value as indented JSON, with a newline at the end.
 pub fn json_text(value: &impl Serialize) -> serde_json::Result<String> {
     serde_json::to_string_pretty(value).map(|json| json + "\n")
 }

@@ -1,4 +1,4 @@
-//! Reports as files: writing them, and reading those of this version or an earlier one.
+//! Report files: writing them, and reading those of this version or an earlier one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use throng_harness_model::record::Latencies;
 
 use super::{FORMAT, Report};
 
-/// Why a report could not be written.
+/// An error in writing a report.
 #[derive(Debug, Error)]
 #[error("cannot write the report to {}: {source}", path.display())]
 pub struct ReportError {
@@ -20,32 +20,32 @@ pub struct ReportError {
 }
 
 impl ReportError {
-    /// The file at `path` could not be written.
+    /// A failure to write the file at `path`.
     pub fn new(path: &Path, source: io::Error) -> Self {
         Self { path: path.into(), source }
     }
 }
 
-/// Why a file could not be read as a report.
+/// An error in reading a report.
 #[derive(Debug, Error)]
 pub enum ReadError {
-    /// The system does not give it.
+    /// The file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// It is no JSON report, or one with values that make no sense.
-    #[error("{} is no report of throng-harness: {source}; give what `--json FILE` wrote", path.display())]
+    /// The file is not a JSON report, or has invalid values.
+    #[error("{} is no report of throng-harness: {source}; give a file written by `--json FILE`", path.display())]
     Form {
         /// The file.
         path: PathBuf,
-        /// What is wrong where.
+        /// The error and its position.
         source: serde_json::Error,
     },
-    /// It has another form than this version knows.
+    /// The report has a format that this version does not know.
     #[error(
         "{} has form {format} and was written by throng-harness {version}; this is {}, which reads form {FORMAT}: \
          use a version that reads it",
@@ -55,15 +55,15 @@ pub enum ReadError {
     Format {
         /// The file.
         path: PathBuf,
-        /// Its form.
+        /// The report's format.
         format: u32,
-        /// Who wrote it.
+        /// The version of the harness that wrote it.
         version: String,
     },
-    /// It is a report of something that has a form of its own.
+    /// The report is of a scenario with a format of its own.
     #[error(
-        "{} is a report of `{scenario}`, which has a form of its own: give one that a scenario (`broadcast`, `login` and so on), `ramp` or \
-         `bench` wrote with --json",
+        "{} is a report of `{scenario}`, which has a format of its own: give one that a scenario \
+         (`broadcast`, `login` and so on), `ramp` or `bench` wrote with --json",
         path.display()
     )]
     Scenario {
@@ -74,7 +74,7 @@ pub enum ReadError {
     },
 }
 
-/// What every report of every form has.
+/// The fields that reports of all formats share.
 #[derive(Deserialize)]
 struct Head {
     format: u32,
@@ -84,7 +84,7 @@ struct Head {
     limit: Option<IgnoredAny>,
 }
 
-/// A file that has a report in the form of this version.
+/// A report file in the format of this version.
 #[derive(Debug)]
 pub struct ReportFile<'a> {
     path: &'a Path,
@@ -93,7 +93,7 @@ pub struct ReportFile<'a> {
 }
 
 impl<'a> ReportFile<'a> {
-    /// Reads the file and looks at its form.
+    /// Reads the file and checks its format.
     pub fn open(path: &'a Path) -> Result<Self, ReadError> {
         let at = || path.to_owned();
         let text = fs::read_to_string(path).map_err(|source| ReadError::File { path: at(), source })?;
@@ -108,32 +108,33 @@ impl<'a> ReportFile<'a> {
         Ok(Self { path, text, has_steps: limit.is_some() })
     }
 
-    /// Whether the report is of several steps.
+    /// True if the report is of several steps.
     pub fn has_steps(&self) -> bool {
         self.has_steps
     }
 
-    /// The report.
+    /// Parses the report.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ReadError> {
         let form = |source| ReadError::Form { path: self.path.to_owned(), source };
         serde_json::from_str(&self.text).map_err(form)
     }
 
-    /// The error that says what is wrong with it.
-    pub fn damaged(&self, why: &str) -> ReadError {
-        ReadError::Form { path: self.path.to_owned(), source: de::Error::custom(why) }
+    /// The error of a file whose contents are damaged.
+    pub fn damaged(&self, message: &str) -> ReadError {
+        ReadError::Form { path: self.path.to_owned(), source: de::Error::custom(message) }
     }
 }
 
 impl Report {
-    /// Reads what [`Document::write_json`](super::Document::write_json) wrote, in this version or an earlier one. What an earlier one did not have is empty or 0; what a
-    /// later one added is left out, and so is what several steps came to.
+    /// Reads a report that [`Document::write_json`](super::Document::write_json) wrote, in this version or an earlier one.
+    /// Fields that an earlier version did not have are empty or 0. Fields of a later version are
+    /// ignored, as are the results of several steps.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
         ReportFile::open(path)?.parse()
     }
 
-    /// Writes each distribution to a file `NAME.hgrm` in `directory`, in the form that plotters of HdrHistogram read. Times are in
-    /// milliseconds.
+    /// Writes each distribution to a file `NAME.hgrm` in `directory`, in the format that
+    /// HdrHistogram's plotters read. Times are in milliseconds.
     pub fn write_hgrm(&self, directory: &Path) -> Result<(), ReportError> {
         write_hgrm(directory, &self.histograms)
     }
@@ -143,31 +144,32 @@ impl Report {
 pub fn write_hgrm(directory: &Path, histograms: &BTreeMap<String, Latencies>) -> Result<(), ReportError> {
     fs::create_dir_all(directory).map_err(|source| ReportError::new(directory, source))?;
     for (name, latencies) in histograms {
-        let path = directory.join(format!("{}.hgrm", plain(name)));
+        let path = directory.join(format!("{}.hgrm", file_name(name)));
         fs::write(&path, super::hgrm::text(latencies)).map_err(|source| ReportError::new(&path, source))?;
     }
     Ok(())
 }
 
-/// A name that is one of a file in the directory: a report from elsewhere may have any.
-fn plain(name: &str) -> String {
-    let one = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
-    name.trim_start_matches('.').chars().map(one).collect()
+/// Turns a distribution's name into a plain file name; a report of another origin may contain any
+/// name.
+fn file_name(name: &str) -> String {
+    let allowed = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
+    name.trim_start_matches('.').chars().map(allowed).collect()
 }
 
-/// Makes sure, before a run that may take hours, that its report can be written. An older one is removed: after a run that failed
-/// nobody must take it for its result.
+/// Checks, before a run that may take hours, that its report can be written. An older report is
+/// removed, so that it cannot be mistaken for the result of a run that failed.
 pub fn check_writable(path: &Path) -> Result<(), ReportError> {
     let failed = |source| ReportError::new(path, source);
     let file = fs::OpenOptions::new().append(true).create(true).open(path).map_err(failed)?;
-    // What is not a file, like a pipe, stays what it is.
+    // A pipe or a device is left in place.
     if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
         fs::remove_file(path).map_err(failed)?;
     }
     Ok(())
 }
 
-/// Makes sure that files can be written in a directory, which is made if need be.
+/// Creates the directory if necessary, and checks that files can be written in it.
 pub fn check_directory(path: &Path) -> Result<(), ReportError> {
     let failed = |source| ReportError::new(path, source);
     fs::create_dir_all(path).map_err(failed)?;
@@ -188,12 +190,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read() {
+    fn a_written_report_is_read_back() {
         let report = Report::new(&job("--threshold p99=4ms"), origin(), findings(1));
         let dir = tempfile::tempdir().expect("a temporary directory");
         let [path, again] = ["a.json", "b.json"].map(|name| dir.path().join(name));
         report.write_json(&path).expect("writable");
-        let back = Report::read(&path).expect("its own");
+        let back = Report::read(&path).expect("readable");
         back.write_json(&again).expect("writable");
         let [first, second] = [path, again].map(|path| fs::read_to_string(path).expect("written"));
         first.lines().zip(second.lines()).for_each(|(first, second)| assert_eq!(first, second));
@@ -214,9 +216,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_report_is_said() {
+    fn errors_name_the_file_and_the_mistake() {
         let check = |text: &str, part: &str| {
-            let error = read(text).expect_err("no report");
+            let error = read(text).expect_err("not a report");
             assert!(error.contains(part) && error.contains("r.json"), "{error}");
         };
         check("", "is no report of throng-harness");
@@ -225,13 +227,13 @@ mod tests {
         check(newer, "has form 2 and was written by throng-harness 9.9.9");
         check(
             r#"{"format": 1, "scenario": "peers", "version": "0.1.0"}"#,
-            "is a report of `peers`, which has a form of its own: give one that",
+            "is a report of `peers`, which has a format of its own: give one that",
         );
         let wrong =
             r#"{"format": 1, "scenario": "broadcast", "version": "0.1.0", "clients": {}, "sent": "x"}"#;
         check(wrong, "invalid type");
         let wrong = r#"{"format": 1, "scenario": "broadcast", "version": "0.1.0", "clients": {}, "histograms": {"latency": "AAAA"}}"#;
-        check(wrong, "no histogram in HdrHistogram's form");
+        check(wrong, "not a compressed HdrHistogram");
         let dir = tempfile::tempdir().expect("a temporary directory");
         let error = Report::read(&dir.path().join("none.json")).expect_err("not there").to_string();
         assert!(error.starts_with("cannot read ") && error.contains("none.json"), "{error}");
@@ -264,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_made_and_tried() {
+    fn a_directory_is_created_and_checked() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let report = Report::new(&job(""), origin(), findings(0));
         let inner = dir.path().join("a/b");

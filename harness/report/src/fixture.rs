@@ -1,4 +1,4 @@
-//! Reports for tests: those of this crate, and of the crates that build on it.
+//! Reports for tests of this crate and of the crates that build on it.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +12,7 @@ use throng_harness_model::threshold::Threshold;
 
 use super::{Machine, Origin};
 
-/// Nanoseconds of a millisecond.
+/// Nanoseconds in a millisecond.
 pub const MS: u64 = 1_000_000;
 
 /// A broadcast of two clients with the flags `--threshold` and `--require-valid` of `line`.
@@ -30,7 +30,7 @@ pub fn job(line: &str) -> Job {
     Job { clients: 2, seed: 9, thresholds: Threshold::with_defaults(&changes), require_valid, ..base }
 }
 
-/// How a run was started on a machine that is made up.
+/// The origin of a report from a made-up machine.
 pub fn origin() -> Origin {
     Origin {
         command: vec!["throng-harness".into(), "broadcast".into()],
@@ -45,14 +45,14 @@ pub fn origin() -> Origin {
     }
 }
 
-/// A process that used so many seconds of CPU time.
+/// A process that used `cpu_s` seconds of CPU time.
 pub fn usage(cpu_s: f64) -> Usage {
     let rss = 12_300_000;
     Usage { pid: 1, cpu_s, rss_bytes: rss, rss_start_bytes: rss, rss_peak_bytes: rss, alive: true }
 }
 
-/// Two clients, ten messages 1 ms apart, each received by both after 2 and 3 ms; the
-/// first `lost` are lost on the way to the second client.
+/// Findings of two clients and ten messages 1 ms apart, received after 2 and 3 ms. The first `lost`
+/// messages do not reach the second client.
 pub fn findings(lost: u32) -> Findings {
     let (mut recorder, mut spread) = (Recorder::default(), Spread::default());
     let due = |index: u32| (100 + u64::from(index)) * MS;

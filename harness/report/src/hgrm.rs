@@ -1,15 +1,15 @@
-//! A distribution as text, in the form that HdrHistogram has had from the beginning and that its plotters read.
+//! Distributions as text, in HdrHistogram's original format, which its plotters read.
 
 use std::fmt::Write;
 
 use throng_harness_model::record::Latencies;
 
-/// Lines for each time that what is left of the distribution is halved; the usual number.
+/// Lines for each halving of the rest of the distribution; the usual number.
 const TICKS: u32 = 5;
-/// Nanoseconds of the unit: plotters take values for milliseconds unless they are told otherwise.
+/// Nanoseconds of the unit: plotters assume milliseconds by default.
 const UNIT: f64 = 1e6;
 
-/// The distribution's percentiles in milliseconds, a line each, and its figures at the end.
+/// The distribution's percentiles in milliseconds, a line each, followed by its figures.
 pub(super) fn text(latencies: &Latencies) -> String {
     let histogram = latencies.histogram();
     let mut text =
@@ -19,7 +19,7 @@ pub(super) fn text(latencies: &Latencies) -> String {
         total = total.saturating_add(step.count_since_last_iteration());
         let (value, quantile) = (step.value_iterated_to() as f64 / UNIT, step.quantile_iterated_to());
         let _ = write!(text, "{value:12.3} {quantile:2.12} {total:10}");
-        // The last line has no further one to go to.
+        // The last line has no value in the fourth column.
         let _ =
             if quantile < 1.0 { writeln!(text, " {:14.2}", 1.0 / (1.0 - quantile)) } else { writeln!(text) };
     }
@@ -32,7 +32,7 @@ pub(super) fn text(latencies: &Latencies) -> String {
     text
 }
 
-/// How many bits tell apart twice as many values as `digits` decimal digits do.
+/// Bits that tell apart twice as many values as `digits` decimal digits do.
 fn sub_bucket_bits(digits: u8) -> u32 {
     (2 * 10_u32.pow(digits.into())).next_power_of_two().trailing_zeros()
 }
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_form_is_the_usual_one() {
+    fn the_format_is_that_of_hdrhistogram() {
         let mut latencies = Latencies::new();
         for (millis, count) in [(1_u64, 50), (2, 40), (5, 9), (100, 1)] {
             (0..count).for_each(|_| latencies.record(millis * 1_000_000));
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_empty_has_no_lines() {
+    fn an_empty_distribution_has_no_lines() {
         assert_eq!(
             text(&Latencies::new()),
             "       Value     Percentile TotalCount 1/(1-Percentile)\n\n\

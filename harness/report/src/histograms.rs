@@ -1,4 +1,4 @@
-//! The whole distributions of a report.
+//! The distributions of a report.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use throng_harness_model::record::{Latencies, Recorder, Spread};
 
 use crate::compare::Named;
 
-/// All distributions by their names; those with nothing in them are left out.
+/// All distributions by name; empty ones are left out.
 pub(super) fn all(
     recorder: Recorder,
     spread: Spread,
@@ -32,26 +32,27 @@ pub(super) fn all(
     whole.chain(parts).chain(phases).filter(|(_, latencies)| latencies.count() > 0).collect()
 }
 
-/// Where the points of a distribution stand in a plot: how many nines a share of what was recorded has (1 for 90 %, 2 for 99 %, and so
-/// on), and the time, in microseconds, that this share did not exceed. Some ten points for each nine, and the longest at the end.
+/// The points of a distribution for a plot: the number of nines of a share of the recorded times (1
+/// for 90 %, 2 for 99 %, and so on) and the time, in microseconds, that this share did not exceed.
+/// Some ten points for each nine; the longest time comes last.
 pub(super) fn by_nines(latencies: &Latencies) -> Vec<(f64, f64)> {
-    /// Points for each time that what is left of the distribution is halved.
+    /// Points for each halving of the rest of the distribution.
     const TICKS: u32 = 4;
     let histogram = latencies.histogram();
     let longest = histogram.max();
     let count = histogram.len();
-    // With so few values there is no further nine to tell apart.
+    // The number of values limits the number of nines.
     let end = (count.max(1) as f64).log10();
     let mut points: Vec<(f64, f64)> = Vec::new();
     for step in histogram.iter_quantiles(TICKS) {
-        let left = 1.0 - step.quantile_iterated_to();
-        let nines = if left > 0.0 { (-left.log10()).min(end) } else { end };
+        let rest = 1.0 - step.quantile_iterated_to();
+        let nines = if rest > 0.0 { (-rest.log10()).min(end) } else { end };
         points.push((nines, step.value_iterated_to().min(longest) as f64 / 1e3));
     }
     points
 }
 
-/// The distributions of several runs put together.
+/// Merges the distributions of several runs.
 pub fn merged(side: &[Named]) -> BTreeMap<String, Latencies> {
     let mut all: BTreeMap<String, Latencies> = BTreeMap::new();
     for (name, latencies) in side.iter().flat_map(|named| &named.report.histograms) {
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plot_begins_with_the_shortest_and_ends_with_the_longest() {
+    fn a_plot_starts_at_the_shortest_time_and_ends_at_the_longest() {
         let mut latencies = Latencies::new();
         (1..=10_000_u64).for_each(|step| latencies.record(step * 1_000_000));
         let points = by_nines(&latencies);

@@ -1,4 +1,4 @@
-//! What a run found, as JSON, as a page and for people, and whether that was good enough.
+//! Reports of runs as JSON, as a page and as text, and their verdicts.
 
 mod check;
 pub mod compare;
@@ -34,137 +34,140 @@ pub use histograms::merged;
 pub use machine::Machine;
 pub use verdict::{LOAD_MAX, Verdict, doubts, harness_load};
 
-/// The version of the report's form; a reader that knows another one should say so.
+/// Version of the report's format; a reader must reject versions it does not know.
 const FORMAT: u32 = 1;
 
-/// How the run was started.
+/// The origin of a report.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    /// The command line, program included and passwords left out.
+    /// The command line, including the program and without passwords.
     pub command: Vec<String>,
-    /// When.
+    /// The time at which the run started.
     pub started: SystemTime,
-    /// Where.
+    /// The machine that the harness ran on.
     pub machine: Machine,
 }
 
-/// The report, as it is written to `--json`. Times are in microseconds where the name says `us`.
+/// The report as written by `--json`. Times are in microseconds where the name says `us`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Report {
-    /// The version of this form: 1.
+    /// Version of this format: 1.
     pub format: u32,
     /// The scenario's name.
     pub scenario: String,
-    /// Whether all thresholds held.
+    /// `pass` if all thresholds held.
     pub verdict: Verdict,
-    /// Each threshold and how the run did.
+    /// The thresholds and their outcomes.
     pub thresholds: Vec<Checked>,
-    /// Whether the latencies are evidence about the server, and not about an overloaded harness.
+    /// True if the latencies are evidence about the server, and not about an overloaded harness.
     /// Deliveries are counted exactly in any case.
     pub valid: bool,
-    /// Why not.
+    /// The reasons why the run is not valid.
     pub invalid_because: Vec<String>,
-    /// What the run waited for in vain; empty for a run that went to its end.
+    /// The conditions that the run waited for in vain; empty for a run that was completed.
     pub incomplete_because: Vec<String>,
-    /// What became of the clients.
+    /// Outcome of the clients.
     pub clients: Clients,
-    /// How often each of them was to come in.
-    #[serde(default = "once")]
+    /// The number of times that each client was to enter.
+    #[serde(default = "one_round")]
     pub rounds: u32,
-    /// Messages that were sent and counted.
+    /// Counted messages that were sent.
     pub sent: u64,
-    /// Who hung up and came again.
+    /// Clients that disconnected and entered again.
     pub reconnects: Reconnected,
-    /// The clients' user lists.
+    /// User lists of the clients.
     pub lists: ListReport,
-    /// What clients missed because they were too slow, and were told.
+    /// Messages that slow clients missed and that the server announced to them.
     pub gaps: Gaps,
-    /// Who came to channels and left them while others talked.
+    /// Clients that joined and left channels while others talked.
     pub churn: Churned,
-    /// Who moved while others talked.
+    /// Clients that moved while others talked.
     pub moves: Moved,
-    /// Who did not read as it should.
+    /// Clients that did not read as fast as they could.
     pub impaired: ImpairedClients,
-    /// What bots said; null for the other scenarios.
+    /// Conversation of bots; null for other scenarios.
     pub bots: Option<BotsReport>,
-    /// Whether all recipients were served alike; null if nobody received anything.
+    /// Differences in latency between recipients; null if there were no deliveries.
     pub fairness: Option<Fairness>,
-    /// What became of all (message, recipient) pairs.
+    /// Outcome of all (message, recipient) pairs.
     pub deliveries: Deliveries,
-    /// From the intended send time to arrival, of every delivery.
+    /// From the intended send time to arrival, for every delivery.
     pub latency_us: LatencyUs,
     /// From the actual send time to arrival.
     pub latency_uncorrected_us: LatencyUs,
-    /// Where the time of one delivery in 16, chosen at random, went; from the actual send time.
+    /// Parts of the latency, from the actual send time, of one delivery in 16, chosen at random.
     pub breakdown_us: BreakdownUs,
-    /// How the server's clock stood to the run's, which the first and the last part of the breakdown rest on; null if it is not known.
+    /// The offset of the server's clock, on which the first and the last part of the breakdown
+    /// depend; null if it is unknown.
     pub server_clock: Option<ServerClockUs>,
     /// From the intended send time to the first recipient of each message.
     pub first_recipient_us: LatencyUs,
     /// From the intended send time to the last recipient of each message.
     pub last_recipient_us: LatencyUs,
-    /// From the first recipient to the last.
+    /// From the first recipient of a message to the last.
     pub recipient_skew_us: LatencyUs,
     /// From the intended send time to the actual one.
     pub sender_delay_us: LatencyUs,
-    /// How long something that arrived here could wait until the harness had read it, looked at
-    /// at random times of the measured part.
+    /// The longest time that arrived data could wait for the harness to read it, sampled at random
+    /// moments of the measured part.
     pub read_lag_us: LatencyUs,
-    /// Parts of connecting and logging in.
+    /// Phases of connecting and logging in.
     pub phases_us: BTreeMap<String, LatencyUs>,
-    /// The whole distributions behind the figures, by the names of these without `_us`, and with `breakdown.` or `phases.` before
-    /// their parts. What was not measured is left out.
+    /// The distributions behind the figures. Each has the name of its figures without `_us`; parts
+    /// are prefixed with `breakdown.` or `phases.`. Empty distributions are left out.
     pub histograms: BTreeMap<String, Latencies>,
     /// Rates.
     pub rates: Rates,
-    /// The server's process; null if it is unknown or elsewhere.
+    /// The server's process; null if it is unknown or on another machine.
     pub server: Option<Usage>,
-    /// The server's CPU microseconds for each delivery.
+    /// CPU microseconds of the server's process for each delivery.
     pub server_cpu_us_per_delivery: Option<f64>,
-    /// The harness's processes, all together; `pid` is the one that was started.
+    /// The harness's processes, added up; `pid` is the one that was started.
     pub harness: Option<Usage>,
-    /// Their memory, and what of it each client takes.
+    /// Memory of the harness's processes, and the share of each client.
     pub harness_memory: HarnessMemory,
-    /// Their CPU time as a share of what the event-loop threads could have used.
+    /// CPU time of the harness's processes, as a share of what the event-loop threads could have
+    /// used.
     pub harness_load: f64,
-    /// One row a second.
+    /// The timeline, a row a second.
     pub timeline: Vec<Second>,
-    /// Changes of the rate by somebody at the keyboard; with any, the run was not what its command line says.
+    /// Changes of the rate at the keyboard; with any, the run differs from its command line.
     pub rate_changes: Vec<RateChange>,
-    /// When the measured part began, on the timeline.
+    /// The beginning of the measured part on the timeline, in seconds.
     pub measured_from_s: f64,
-    /// How long the measured part took, in seconds.
+    /// The length of the measured part in seconds.
     pub measured_s: f64,
     /// The command line, without passwords.
     pub command: Vec<String>,
-    /// The file whose flags are in the command line; null without one.
+    /// The scenario file whose flags are part of the command line; null without one.
     pub scenario_file: Option<String>,
-    /// What decided the traffic.
+    /// Seed of the traffic.
     pub seed: u64,
-    /// Stands for who was to send what to whom and when, and who was to come, go and move meanwhile: the same for runs with the same
-    /// traffic. Null for scenarios that send nothing.
+    /// Fingerprint of the planned traffic: senders, recipients and times of the messages, and the
+    /// joins, leaves and moves meanwhile. Equal for runs with equal traffic. Null for scenarios
+    /// without messages.
     pub traffic: Option<String>,
-    /// Stands in the same way for what was sent: the same as `traffic` if all was sent that was to be, and nothing else. Null for
-    /// scenarios that send nothing.
+    /// Fingerprint of the traffic that was sent; equal to `traffic` if exactly the planned messages
+    /// were sent. Null for scenarios without messages.
     pub traffic_sent: Option<String>,
-    /// The harness's version.
+    /// Version of the harness.
     pub version: String,
-    /// When the run began, in seconds since 1970.
+    /// The start of the run, in seconds since 1970.
     pub started_unix_s: u64,
-    /// Where it ran.
+    /// The machine that the harness ran on.
     pub machine: Machine,
-    /// Whether a run that is not valid was to fail.
+    /// True if a run that is not valid was to fail.
     pub require_valid: bool,
 }
 
-fn once() -> u32 {
+fn one_round() -> u32 {
     1
 }
 
 impl Report {
-    /// Judges what `job` found.
+    /// Judges the findings of `job`.
     pub fn new(job: &Job, origin: Origin, findings: Findings) -> Self {
         let harness_load = verdict::harness_load(&findings, origin.machine.cores);
         let invalid_because = verdict::doubts(&findings, harness_load);
@@ -238,7 +241,7 @@ impl Report {
         report
     }
 
-    /// How often somebody was to come in, over all clients and rounds.
+    /// The number of entries requested, over all clients and rounds.
     pub fn entries_requested(&self) -> u64 {
         self.clients.requested * u64::from(self.rounds)
     }

@@ -5,7 +5,7 @@ use std::{fmt, fs};
 use serde::{Deserialize, Serialize};
 use throng_harness_model::text::format_bytes;
 
-/// What a reader of a report must know about the machine. What cannot be found out is empty or 0.
+/// The machine that the harness ran on. Fields that cannot be determined are empty or 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
@@ -14,7 +14,8 @@ pub struct Machine {
     pub cpu: String,
     /// Processors that this process may use.
     pub cores: usize,
-    /// Processors that there are, whoever may use them; 0 in reports of earlier versions.
+    /// Processors that are online, including those this process may not use; 0 in reports of
+    /// earlier versions.
     pub cores_online: usize,
     /// The kernel's release.
     pub kernel: String,
@@ -47,7 +48,7 @@ impl Machine {
     }
 }
 
-/// The value of the first `key : value` line.
+/// The value of the first `key : value` line with this key.
 fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     text.lines()
         .filter_map(|line| line.split_once(':'))
@@ -55,7 +56,7 @@ fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
         .map(|(_, value)| value.trim())
 }
 
-/// How many there are in a list as the kernel writes it, of numbers and ranges of them.
+/// The number of processors in a list of numbers and ranges, as the kernel writes it.
 fn count_in(list: &str) -> Option<usize> {
     list.trim().split(',').try_fold(0, |count, part| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -73,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_proc() {
+    fn values_of_proc_are_parsed() {
         let cpuinfo = "processor\t: 0\nmodel name\t: Some CPU @ 2.00GHz\n\nmodel name\t: other\n";
         assert_eq!(value(cpuinfo, "model name"), Some("Some CPU @ 2.00GHz"));
         assert_eq!(value(cpuinfo, "model"), None);
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn processors_as_the_kernel_lists_them() {
+    fn lists_of_processors_are_counted() {
         for (list, count) in [
             ("0\n", Some(1)),
             ("0-1\n", Some(2)),
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_with_some_of_the_cores_is_seen() {
+    fn a_restriction_to_some_cores_is_shown() {
         let machine =
             Machine { cpu: "CPU".into(), cores: 1, cores_online: 2, kernel: "6".into(), memory_bytes: 1 };
         assert!(machine.to_string().starts_with("1 x CPU (of 2), "), "{machine}");
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_has_a_core_a_kernel_and_memory() {
+    fn this_machine_is_described() {
         let machine = Machine::this();
         assert!(machine.cores_online >= machine.cores, "{machine:?}");
         assert!(machine.cores > 0 && !machine.kernel.is_empty() && machine.memory_bytes > 0, "{machine:?}");

@@ -30,7 +30,7 @@ fn a_good_run_passes() {
 }
 
 #[test]
-fn what_the_kernel_counts_too_coarsely_is_no_figure() {
+fn cpu_time_below_the_resolution_of_the_kernel_is_not_shown() {
     let shown = |cpu_s| {
         let report = Report::new(&job(""), origin(), Findings { server: Some(usage(cpu_s)), ..findings(0) });
         assert!(report.server_cpu_us_per_delivery.is_some());
@@ -61,21 +61,18 @@ fn exit_codes_follow_from_thresholds() {
 }
 
 #[test]
-fn doubts_are_named() {
+fn doubts_make_a_report_invalid() {
     let check = |findings: Findings, part: &str| {
         let report = Report::new(&job(""), origin(), findings);
         assert!(!report.valid && report.invalid_because.iter().any(|doubt| doubt.contains(part)), "{report}");
         assert!(report.to_string().contains("INVALID"), "{report}");
     };
     check(Findings { harness: Some(usage(0.0091)), ..findings(0) }, "used 91% of the CPU time");
-    check(
-        Findings { deliveries: Some(Deliveries::default()), ..findings(0) },
-        "not one delivery was expected",
-    );
+    check(Findings { deliveries: Some(Deliveries::default()), ..findings(0) }, "no delivery was expected");
     let slow = Rates::new(10, Duration::from_millis(10), 9, Duration::from_millis(10));
     check(Findings { rates: slow, ..findings(0) }, "only 900.0 of 1000.0 messages a second");
     let mut late = findings(0);
-    // Most of all, since a few say nothing.
+    // Two thirds of all: of so few delays only the median counts.
     (0..20).for_each(|_| late.recorder.sent(0, 2 * MS));
     check(late, "the harness itself sent late");
     let mut busy = findings(0);
@@ -84,7 +81,7 @@ fn doubts_are_named() {
 }
 
 #[test]
-fn the_json_has_the_keys_that_scripts_rely_on() {
+fn the_json_has_the_documented_keys() {
     let report = Report::new(&job(""), origin(), findings(1));
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("report.json");
@@ -111,7 +108,7 @@ fn the_json_has_the_keys_that_scripts_rely_on() {
 }
 
 #[test]
-fn logins_have_a_rate_over_all_rounds() {
+fn the_login_rate_covers_all_rounds() {
     let stay = Stay::Leave { rounds: 3 };
     let scenario = Scenario::Login(Login { in_flight: 32, seeded: None, stay });
     let job = Job { scenario, clients: 10, ..job("") };
@@ -139,14 +136,14 @@ fn logins_have_a_rate_over_all_rounds() {
 }
 
 #[test]
-fn a_report_that_cannot_be_written_is_known_before_the_run() {
+fn check_writable_names_the_file() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let error = check_writable(&dir.path().join("none/report.json")).unwrap_err().to_string();
     assert!(error.contains("none/report.json"), "{error}");
 }
 
 #[test]
-fn a_rate_that_somebody_changed_is_told() {
+fn a_changed_rate_is_reported() {
     let changed = |rate_changes: Vec<RateChange>| {
         let report =
             Report::new(&job(""), origin(), Findings { sent: 5, rate_changes, ..Findings::default() });
@@ -163,7 +160,8 @@ fn a_rate_that_somebody_changed_is_told() {
     );
 }
 
-/// So many clients, who came in in the order of their numbers; `mean_us` is theirs.
+/// `clients` recipients that entered in the order of their numbers, with mean latencies of
+/// `mean_us`.
 fn recipients(clients: u32, mean_us: impl Fn(u32) -> u64) -> Vec<Recipient> {
     let one = |client| Recipient {
         client,
@@ -177,7 +175,7 @@ fn recipients(clients: u32, mean_us: impl Fn(u32) -> u64) -> Vec<Recipient> {
 }
 
 #[test]
-fn a_report_says_who_waits_longest() {
+fn a_report_names_the_client_that_waits_longest() {
     let found = || Findings {
         fairness: Fairness::of(recipients(200, |client| 1_000 + 10 * u64::from(client))),
         ..findings(0)

@@ -1,4 +1,4 @@
-//! Whether a run was good enough, and whether it shows anything at all.
+//! The verdict on a run, and doubts about its validity.
 
 use serde::{Deserialize, Serialize};
 use throng_harness_model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_OK};
@@ -8,19 +8,20 @@ use throng_harness_model::text::format_nanos;
 
 use super::Report;
 
-/// Share of its threads' CPU time above which the harness measures itself.
+/// The share of its threads' CPU time above which the harness measures itself.
 pub const LOAD_MAX: f64 = 0.9;
-/// Share of the offered messages that must have been sent.
+/// The least share of the offered messages that must be sent.
 const ACHIEVED_MIN: f64 = 0.99;
-/// Share of the latency that the sender's delay, or the reader's lag, may be at the same percentile.
+/// The largest share of the latency that the sender's or the reader's delay may have at a
+/// percentile.
 const DELAY_SHARE_MAX: f64 = 0.5;
-/// A delay of the sender or the reader, in microseconds, that is never held against it.
+/// A delay of the sender or the reader, in microseconds, that is always tolerated.
 const DELAY_FREE_US: f64 = 1_000.0;
-/// Delays of the sender or the reader that must lie above the percentile by which they are judged. With fewer a single late
-/// wake-up would decide, and every machine has one now and then.
+/// The least number of delays above the percentile that is judged. With fewer a single late wake-up
+/// would decide, and every machine has one now and then.
 const DELAYS_ABOVE_MIN: u64 = 10;
 
-/// How a run ended.
+/// The outcome of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -45,7 +46,7 @@ impl Verdict {
     }
 }
 
-/// The verdict that a report's thresholds lead to.
+/// The verdict on a report.
 pub(super) fn judge(report: &Report, interrupted: bool) -> Verdict {
     let held = report.thresholds.iter().all(|checked| checked.held)
         && report.incomplete_because.is_empty()
@@ -57,8 +58,8 @@ pub(super) fn judge(report: &Report, interrupted: bool) -> Verdict {
     }
 }
 
-/// The harness's CPU time as a share of what its event-loop threads could have used on
-/// `cores` cores; 0 if it is not known.
+/// The CPU time of the harness as a share of what its event-loop threads could have used on `cores`
+/// cores; 0 if it is unknown.
 pub fn harness_load(findings: &Findings, cores: usize) -> f64 {
     let threads = f64::from(findings.workers).min(cores as f64).max(1.0);
     let capacity = findings.measured.as_secs_f64() * threads;
@@ -68,19 +69,19 @@ pub fn harness_load(findings: &Findings, cores: usize) -> f64 {
     }
 }
 
-/// Why the latencies may say more about the harness than about the server.
+/// The reasons why the latencies may say more about the harness than about the server.
 pub fn doubts(findings: &Findings, load: f64) -> Vec<String> {
     let mut doubts = Vec::new();
     if load > LOAD_MAX {
         doubts.push(format!(
-            "the harness used {:.0}% of the CPU time its {} event-loop thread(s) can have: use more --workers or cores, or less load",
+            "the harness used {:.0}% of the CPU time available to its {} event-loop thread(s): use more --workers or cores, or less load",
             load * 100.0,
             findings.workers
         ));
     }
     let Some(deliveries) = &findings.deliveries else { return doubts };
     if deliveries.expected == 0 {
-        doubts.push("not one delivery was expected, so nothing has been shown".into());
+        doubts.push("no delivery was expected, so the run shows nothing".into());
     }
     let rates = &findings.rates;
     if rates.achieved_per_s < ACHIEVED_MIN * rates.offered_per_s && !findings.interrupted {
@@ -91,17 +92,17 @@ pub fn doubts(findings: &Findings, load: f64) -> Vec<String> {
     }
     if let Some(bots) = findings.bots.as_ref().filter(|bots| bots.are_lightened()) {
         doubts.push(format!(
-            "{} answers of bots were not given, because what they answer had not come in time: the load was lighter than planned",
+            "{} answers of bots were not sent, because the message to answer had not arrived in time: the load was lighter than planned",
             bots.reactions.unprovoked
         ));
     }
     let latency = findings.recorder.corrected.summary();
-    let own = [("sent late", &findings.recorder.sender_delay), ("read late", &findings.read_lag)];
-    for (what, delays) in own {
+    let own_delays = [("sent late", &findings.recorder.sender_delay), ("read late", &findings.read_lag)];
+    for (event, delays) in own_delays {
         if let Some(late) = Late::of(&delays.summary(), &latency) {
             let Late { percentile, delay_us, latency_us } = late;
             doubts.push(format!(
-                "the harness itself {what}: {percentile} {} of a latency {percentile} of {}",
+                "the harness itself {event}: {percentile} {} of a latency {percentile} of {}",
                 format_nanos(delay_us * 1e3),
                 format_nanos(latency_us * 1e3)
             ));
@@ -110,19 +111,20 @@ pub fn doubts(findings: &Findings, load: f64) -> Vec<String> {
     doubts
 }
 
-/// A delay of the sender or the reader that is long beside the latency.
+/// A delay of the sender or the reader that is long compared with the latency.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Late {
-    /// By which percentile: the highest that has [`DELAYS_ABOVE_MIN`] delays above it, or else the median.
+    /// The percentile that is judged: the highest with [`DELAYS_ABOVE_MIN`] delays above it, or
+    /// else the median.
     percentile: &'static str,
-    /// The delay there, in microseconds.
+    /// The delay at this percentile, in microseconds.
     delay_us: f64,
-    /// The latency there, in microseconds.
+    /// The latency at this percentile, in microseconds.
     latency_us: f64,
 }
 
 impl Late {
-    /// None if `delay` is short, or short beside `latency`.
+    /// Returns none if `delay` is short, or short compared with `latency`.
     pub(super) fn of(delay: &LatencyUs, latency: &LatencyUs) -> Option<Self> {
         let (percentile, delay_us, latency_us) = if delay.count >= 100 * DELAYS_ABOVE_MIN {
             ("p99", delay.p99, latency.p99)
@@ -137,15 +139,16 @@ impl Late {
 }
 
 impl Report {
-    /// Whether the harness had no time left.
+    /// True if the harness used nearly all of its CPU time.
     pub fn harness_was_busy(&self) -> bool {
         self.harness_load > LOAD_MAX
     }
 
-    /// Whether the harness had no time left, or did something so late that it shows in the latencies.
+    /// True if the harness used nearly all of its CPU time, or was so late that the latencies show
+    /// it.
     pub fn harness_at_its_limit(&self) -> bool {
-        let late = [&self.sender_delay_us, &self.read_lag_us];
-        self.harness_was_busy() || late.iter().any(|own| Late::of(own, &self.latency_us).is_some())
+        let delays = [&self.sender_delay_us, &self.read_lag_us];
+        self.harness_was_busy() || delays.iter().any(|delay| Late::of(delay, &self.latency_us).is_some())
     }
 }
 
@@ -156,7 +159,7 @@ mod tests {
 
     use super::*;
 
-    /// Delays of `count` turns, of which `late` took 5 ms, beside a latency of 2 ms.
+    /// Checks `count` delays, `late` of which are 5 ms, against a latency of 2 ms.
     #[track_caller]
     fn check(count: u64, late: u64, percentile: Option<&str>) {
         let (mut delays, mut latency) = (Latencies::new(), Latencies::new());
@@ -167,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_late_wake_up_decides_nothing_and_many_do() {
+    fn a_few_late_wake_ups_are_tolerated_and_many_are_not() {
         check(100, 1, None);
         check(100, 9, None);
         check(100, 11, Some("p90"));
@@ -177,7 +180,7 @@ mod tests {
         check(1_000, 11, Some("p99"));
         check(1_000_000, 9_000, None);
         check(1_000_000, 11_000, Some("p99"));
-        // Of a few the half.
+        // A few delays are judged by the median.
         check(99, 49, None);
         check(99, 50, Some("p50"));
         check(1, 1, Some("p50"));
@@ -185,12 +188,12 @@ mod tests {
     }
 
     #[test]
-    fn a_delay_is_long_beside_the_latency_only() {
+    fn a_delay_is_judged_relative_to_the_latency() {
         let times = |p99: f64| LatencyUs { count: 1_000, p99, ..LatencyUs::default() };
         for (delay, latency, is_late) in [
             (1_001.0, 2_001.0, true),
             (1_001.0, 2_003.0, false),
-            // Below a millisecond it is never held against the harness.
+            // Delays up to a millisecond are tolerated.
             (1_000.0, 10.0, false),
             (1_001.0, 10.0, true),
         ] {

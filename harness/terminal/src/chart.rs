@@ -1,4 +1,4 @@
-//! A section with figures, and a history of one of them under it.
+//! A pane with figures and the history of one of them.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -9,29 +9,30 @@ use ratatui::widgets::{Paragraph, RenderDirection, Sparkline};
 use super::fit::{fits, fitting};
 use super::panes::{elapsed, titled};
 
-/// Steps of the scale to one of the values: what is counted in ones is told apart, too.
+/// Sparkline units per unit of the value, so that fractions of a small count remain visible.
 const STEPS: f64 = 1_000.0;
 
-/// The right end of the time's axis.
+/// The label at the right end of the time axis.
 const NOW: &str = "now";
 
-/// What a chart is about.
+/// The contents of a chart.
 #[derive(Debug)]
 pub struct Chart<'a> {
-    /// The section's title.
+    /// The pane's title.
     pub title: &'a str,
-    /// What is to be read in it.
+    /// The lines above the bars.
     pub lines: Vec<Line<'a>>,
-    /// What the bars are; nothing where the lines say it.
+    /// The meaning of the bars; empty where the lines name it.
     pub bars: &'a str,
-    /// A value with its unit.
+    /// Formats a value with its unit.
     pub show: fn(f64) -> String,
-    /// The bars' colour.
+    /// The color of the bars.
     pub colour: Color,
 }
 
-/// Draws the lines, and in what is left of the area the last values of `history` that fit, the newest at the right. Each has the
-/// time at which it was measured, in seconds. Above them is said what the highest of them is, and below how far they go back.
+/// Draws the lines and, below them, a bar for each of the latest values of `history` that fit, the
+/// newest at the right. Each value comes with its time in seconds. The maximum is written above the
+/// bars and the covered time below, if there is room.
 pub fn draw_chart(
     frame: &mut Frame<'_>,
     area: Rect,
@@ -40,9 +41,9 @@ pub fn draw_chart(
 ) {
     frame.render_widget(titled(chart.title), area);
     let height = u16::try_from(chart.lines.len()).unwrap_or(u16::MAX);
-    let left = area.height.saturating_sub(1).saturating_sub(height);
-    // Bars before their scale.
-    let (scale, time) = (u16::from(left >= 2), u16::from(left >= 3));
+    let free = area.height.saturating_sub(1).saturating_sub(height);
+    // With little room the bars come first, then the scale, then the time axis.
+    let (scale, time) = (u16::from(free >= 2), u16::from(free >= 3));
     let sizes = [
         Constraint::Length(1),
         Constraint::Length(height),
@@ -55,27 +56,27 @@ pub fn draw_chart(
     let shown: Vec<(f64, f64)> = history.rev().take(usize::from(bars.width)).collect();
     let (Some((newest, _)), Some((oldest, _))) = (shown.first(), shown.last()) else { return };
     let top = shown.iter().map(|(_, value)| *value).fold(0.0, f64::max);
-    let what = if chart.bars.is_empty() { String::new() } else { format!("{}, ", chart.bars) };
+    let label = if chart.bars.is_empty() { String::new() } else { format!("{}, ", chart.bars) };
     // Without a bar there is nothing to scale.
     if top > 0.0 {
         let top = (chart.show)(top);
-        let top = fitting(scale.width, [format!(" {what}top {top}"), format!(" top {top}")]);
+        let top = fitting(scale.width, [format!(" {label}top {top}"), format!(" top {top}")]);
         frame.render_widget(Line::from(top).dark_gray(), scale);
     }
     draw_time(frame, time, newest - oldest, shown.len());
-    #[allow(clippy::cast_sign_loss)] // nothing below 0 is ever measured, and the cast saturates
+    #[allow(clippy::cast_sign_loss)] // values are not negative, and the cast saturates
     let values = shown.iter().map(|(_, value)| (value * STEPS) as u64);
     let sparkline = Sparkline::default().data(values).direction(RenderDirection::RightToLeft);
     frame.render_widget(sparkline.style(Style::new().fg(chart.colour)), bars);
 }
 
-/// How long ago the oldest of `count` bars was measured, below it if there is room.
+/// Draws the age of the oldest of `count` bars below it, if there is room.
 fn draw_time(frame: &mut Frame<'_>, area: Rect, seconds: f64, count: usize) {
-    #[allow(clippy::cast_sign_loss)] // the oldest is not newer than the newest, and the cast saturates
+    #[allow(clippy::cast_sign_loss)] // the span is not negative, and the cast saturates
     let span = format!("{} ago", elapsed((seconds.round() * 1e9) as u64));
     let columns = usize::from(area.width);
     let room = columns.saturating_sub(NOW.len() + 1);
-    // Of a single bar, or with room for one time only, there is nothing else to say.
+    // A single bar, or room for one label only, gets the right label alone.
     let line = if count < 2 || !fits(&span, u16::try_from(room).unwrap_or(u16::MAX)) {
         format!("{NOW:>columns$}")
     } else {

@@ -1,22 +1,22 @@
-//! Text for as many columns as there are.
+//! Fitting of text into a number of columns.
 
 use ratatui::text::Span;
 
-/// What stands for what was left out.
-const LEFT_OUT: char = '…';
+/// Marks an omission.
+const ELLIPSIS: char = '…';
 
-/// Whether `text` fits into so many columns.
+/// Returns true if `text` fits into `columns`.
 pub fn fits(text: &str, columns: u16) -> bool {
     Span::raw(text).width() <= usize::from(columns)
 }
 
-/// The first of several ways to say something that fits, or the beginning of the last.
-pub fn fitting<const N: usize>(columns: u16, ways: [String; N]) -> String {
-    let shortest = ways.last().map_or(String::new(), |way| beginning(way, columns));
-    ways.into_iter().find(|way| fits(way, columns)).unwrap_or(shortest)
+/// The first of `variants` that fits, or else the beginning of the last.
+pub fn fitting<const N: usize>(columns: u16, variants: [String; N]) -> String {
+    let last = variants.last().map_or(String::new(), |text| beginning(text, columns));
+    variants.into_iter().find(|text| fits(text, columns)).unwrap_or(last)
 }
 
-/// Returns `text`, or the longest beginning that fits with [`LEFT_OUT`] behind it.
+/// Returns `text`, or the longest beginning that fits with [`ELLIPSIS`] behind it.
 pub fn beginning(text: &str, columns: u16) -> String {
     if fits(text, columns) {
         return text.to_owned();
@@ -26,17 +26,17 @@ pub fn beginning(text: &str, columns: u16) -> String {
     while !fits(&kept, room) {
         kept.pop();
     }
-    kept.push(LEFT_OUT);
+    kept.push(ELLIPSIS);
     kept
 }
 
-/// Returns `text`, or the longest end that fits with [`LEFT_OUT`] before it.
+/// Returns `text`, or the longest end that fits with [`ELLIPSIS`] before it.
 pub fn end(text: &str, columns: u16) -> String {
     if fits(text, columns) {
         return text.to_owned();
     }
     let Some(room) = columns.checked_sub(1) else { return String::new() };
-    format!("{LEFT_OUT}{}", suffix(text, room))
+    format!("{ELLIPSIS}{}", suffix(text, room))
 }
 
 /// Returns `text`, or its beginning and its end: names often differ by either.
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_out_is_marked() {
+    fn omissions_are_marked() {
         let check = |cut: fn(&str, u16) -> String, columns, shown: &str| {
             assert_eq!(cut("login+dbagent", columns), shown);
         };
@@ -86,16 +86,16 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_way_that_fits_is_taken() {
-        let ways = || ["1,000 deliveries", "1,000", "1000"].map(String::from);
-        assert_eq!(fitting(16, ways()), "1,000 deliveries");
-        assert_eq!(fitting(15, ways()), "1,000");
-        assert_eq!(fitting(3, ways()), "10…");
+    fn the_first_variant_that_fits_is_used() {
+        let variants = || ["1,000 deliveries", "1,000", "1000"].map(String::from);
+        assert_eq!(fitting(16, variants()), "1,000 deliveries");
+        assert_eq!(fitting(15, variants()), "1,000");
+        assert_eq!(fitting(3, variants()), "10…");
     }
 
     proptest! {
         #[test]
-        fn nothing_is_too_wide(text in "[a-z가-힣 ]{0,30}", columns in 0_u16..40) {
+        fn no_result_is_too_wide(text in "[a-z가-힣 ]{0,30}", columns in 0_u16..40) {
             for cut in [beginning, end, ends] {
                 prop_assert!(fits(&cut(&text, columns), columns), "{:?}", cut(&text, columns));
             }

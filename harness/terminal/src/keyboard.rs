@@ -1,9 +1,9 @@
-//! What somebody types into a terminal that is raw.
+//! Decoding of the keys typed into a raw terminal.
 //!
-//! It is read here and not by crossterm, whose reader a run's own thread cannot have: it hears of keys once, and forgets them
-//! if the terminal changes its size in the same moment; it waits for the rest of a key that has come in part; and it goes round
-//! for ever when the terminal is gone. With its feature `use-dev-tty` it never looks at all when it is not to wait. We need no
-//! more than six keys, none of which has a name.
+//! crossterm's reader cannot be used from a run's own thread. It reports input once and forgets it
+//! if the terminal is resized at the same moment. It waits for the rest of a partial key, and it
+//! spins when the terminal is gone. With its feature `use-dev-tty` it does not poll at all with a
+//! timeout of zero. The harness needs only a few keys, all of them plain characters.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -13,38 +13,38 @@ use rustix::io::Errno;
 
 use crate::{Action, RateKey};
 
-/// Bytes that are read at a time. The rest stays for the next look.
+/// Bytes per read; the rest is left for the next call.
 const CHUNK: usize = 256;
 
 const CTRL_C: u8 = 3;
 const ESCAPE: u8 = 0x1b;
 
-/// Takes keys apart.
+/// Decodes bytes to actions.
 #[derive(Debug, Default)]
 pub(super) struct Keyboard {
-    within: Within,
+    state: State,
 }
 
-/// What the next byte belongs to.
+/// The state of the decoder.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Within {
-    /// Nothing: it is a key.
+enum State {
+    /// Before a key.
     #[default]
-    Nothing,
-    /// What follows on escape: a key with Alt, or more to come.
+    Ground,
+    /// After escape: a key with Alt, or a sequence, may follow.
     Escape,
-    /// A key that has a name, as in `ESC [ 1 ; 5 C`.
-    Name,
-    /// The last byte of one, as in `ESC O P`.
-    Last,
+    /// Within a control sequence, as in `ESC [ 1 ; 5 C`.
+    Sequence,
+    /// Before the last byte of a sequence, as in `ESC O P`.
+    LastByte,
 }
 
 impl Keyboard {
-    /// What was typed into `terminal` since the last look, as far as it means something. Never waits; fails when the terminal
-    /// is gone.
-    pub(super) fn typed(&mut self, terminal: impl AsFd) -> io::Result<Vec<Action>> {
-        let mut looked_at = [PollFd::new(&terminal, PollFlags::IN)];
-        match poll(&mut looked_at, Some(&Timespec::default())) {
+    /// Returns the actions typed into `terminal` since the last call. Never blocks; fails when the
+    /// terminal is gone.
+    pub(super) fn read_actions(&mut self, terminal: impl AsFd) -> io::Result<Vec<Action>> {
+        let mut fds = [PollFd::new(&terminal, PollFlags::IN)];
+        match poll(&mut fds, Some(&Timespec::default())) {
             Ok(0) | Err(Errno::INTR) => return Ok(Vec::new()),
             Ok(_) => {}
             Err(error) => return Err(error.into()),
@@ -52,41 +52,41 @@ impl Keyboard {
         let mut bytes = [0; CHUNK];
         match rustix::io::read(&terminal, &mut bytes) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(read) => Ok(self.take(&bytes[..read])),
+            Ok(read) => Ok(self.decode(&bytes[..read])),
             Err(Errno::INTR | Errno::AGAIN) => Ok(Vec::new()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// What these bytes mean, which were typed at a time.
-    fn take(&mut self, bytes: &[u8]) -> Vec<Action> {
-        let actions = bytes.iter().filter_map(|byte| self.take_byte(*byte)).collect();
-        // Nothing follows on it: it was that key.
-        if matches!(self.within, Within::Escape | Within::Last) {
-            self.within = Within::Nothing;
+    /// Decodes bytes that arrived together.
+    fn decode(&mut self, bytes: &[u8]) -> Vec<Action> {
+        let actions = bytes.iter().filter_map(|byte| self.decode_byte(*byte)).collect();
+        // Nothing follows at once, so this was a key of its own.
+        if matches!(self.state, State::Escape | State::LastByte) {
+            self.state = State::Ground;
         }
         actions
     }
 
-    fn take_byte(&mut self, byte: u8) -> Option<Action> {
-        let (within, action) = match (self.within, byte) {
-            (_, CTRL_C) => (Within::Nothing, Some(Action::Quit)),
-            (_, ESCAPE) => (Within::Escape, None),
-            (Within::Nothing, byte) => (Within::Nothing, action(byte)),
-            (Within::Escape, b'[') => (Within::Name, None),
-            (Within::Escape, b'O') => (Within::Last, None),
-            (Within::Name, byte) if !(0x40..=0x7e).contains(&byte) => (Within::Name, None),
-            (Within::Escape | Within::Name | Within::Last, _) => (Within::Nothing, None),
+    fn decode_byte(&mut self, byte: u8) -> Option<Action> {
+        let (state, action) = match (self.state, byte) {
+            (_, CTRL_C) => (State::Ground, Some(Action::Quit)),
+            (_, ESCAPE) => (State::Escape, None),
+            (State::Ground, byte) => (State::Ground, action(byte)),
+            (State::Escape, b'[') => (State::Sequence, None),
+            (State::Escape, b'O') => (State::LastByte, None),
+            (State::Sequence, byte) if !(0x40..=0x7e).contains(&byte) => (State::Sequence, None),
+            (State::Escape | State::Sequence | State::LastByte, _) => (State::Ground, None),
         };
-        self.within = within;
+        self.state = state;
         action
     }
 }
 
-/// What a key means.
+/// The action of a key.
 fn action(key: u8) -> Option<Action> {
     match key {
-        // Where `+` wants the shift key, `=` is what comes without it.
+        // `=` is `+` without the shift key on common keyboards.
         b'+' | b'=' => Some(Action::Rate(RateKey::Faster)),
         b'-' => Some(Action::Rate(RateKey::Slower)),
         b'0' => Some(Action::Rate(RateKey::Planned)),
@@ -112,19 +112,19 @@ mod tests {
     const PLANNED: Action = Action::Rate(RateKey::Planned);
 
     #[test]
-    fn keys_have_one_meaning() {
+    fn keys_are_decoded_to_actions() {
         let check = |typed: &[&str], meaning: &[Action]| {
             let mut keyboard = Keyboard::default();
-            let found: Vec<_> = typed.iter().flat_map(|bytes| keyboard.take(bytes.as_bytes())).collect();
+            let found: Vec<_> = typed.iter().flat_map(|bytes| keyboard.decode(bytes.as_bytes())).collect();
             assert_eq!(found, meaning, "{typed:?}");
         };
         check(&["+=-0pq"], &[FASTER, FASTER, SLOWER, PLANNED, Action::Pause, Action::Quit]);
         check(&["\x03"], &[Action::Quit]);
         check(&["c\rQ1\u{11}가"], &[]);
-        // Keys that have names: right with the control key, F1, F5 and Home; the same in two parts.
+        // Sequences of named keys: control-right, F1, F5 and Home; then one in two parts.
         check(&["\x1b[1;5Cp", "\x1bOPp", "\x1b[15~p", "\x1b[Hp"], &[Action::Pause; 4]);
         check(&["\x1b[1;", "0q", "q"], &[Action::Quit]);
-        // With Alt; escape by itself; Alt and what begins a name, before a key that is one.
+        // Keys with Alt; escape alone; a prefix of a sequence before a plain key.
         check(&["\x1bq", "\x1bp"], &[]);
         check(&["\x1b", "q"], &[Action::Quit]);
         check(&["\x1bO", "q"], &[Action::Quit]);
@@ -133,33 +133,33 @@ mod tests {
     }
 
     #[test]
-    fn it_never_waits_and_nothing_is_left_and_a_terminal_that_is_gone_is_an_error() {
-        let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
-        grantpt(&person).expect("granted");
-        unlockpt(&person).expect("unlocked");
-        let name = ptsname(&person, Vec::new()).expect("its name");
-        let program =
+    fn reads_do_not_block_and_lose_nothing_and_fail_without_a_terminal() {
+        let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+        grantpt(&user).expect("granted");
+        unlockpt(&user).expect("unlocked");
+        let name = ptsname(&user, Vec::new()).expect("its name");
+        let tty =
             rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).expect("its other side");
-        let mut raw = tcgetattr(&program).expect("its modes");
+        let mut raw = tcgetattr(&tty).expect("its modes");
         raw.make_raw();
-        tcsetattr(&program, OptionalActions::Now, &raw).expect("raw");
-        let mut person = File::from(person);
+        tcsetattr(&tty, OptionalActions::Now, &raw).expect("raw");
+        let mut user = File::from(user);
         let mut keyboard = Keyboard::default();
-        assert_eq!(keyboard.typed(&program).expect("there"), []);
-        // A part of a key, which is not waited for either.
-        person.write_all(b"\x1b[").expect("typed");
-        assert_eq!(keyboard.typed(&program).expect("there"), []);
-        assert_eq!(keyboard.typed(&program).expect("there"), []);
+        assert_eq!(keyboard.read_actions(&tty).expect("there"), []);
+        // Part of a sequence, which does not block either.
+        user.write_all(b"\x1b[").expect("typed");
+        assert_eq!(keyboard.read_actions(&tty).expect("there"), []);
+        assert_eq!(keyboard.read_actions(&tty).expect("there"), []);
         let many = CHUNK * 2 + 7;
-        person.write_all(b"A").and_then(|()| person.write_all(&vec![b'p'; many])).expect("typed");
+        user.write_all(b"A").and_then(|()| user.write_all(&vec![b'p'; many])).expect("typed");
         let mut typed = Vec::new();
         while typed.len() < many {
-            let more = keyboard.typed(&program).expect("there");
+            let more = keyboard.read_actions(&tty).expect("there");
             assert!(!more.is_empty(), "{} of {many}", typed.len());
             typed.extend(more);
         }
         assert_eq!(typed, vec![Action::Pause; many]);
-        drop(person);
-        assert!(keyboard.typed(&program).is_err());
+        drop(user);
+        assert!(keyboard.read_actions(&tty).is_err());
     }
 }

@@ -1,41 +1,43 @@
-//! What a key means to a run that has the terminal.
+//! Actions of keys on a run that has the terminal.
 
 use std::time::Duration;
 
-/// The longest time between two messages that keys lead to.
+/// The longest interval between two messages that keys can set.
 const LONGEST: Duration = Duration::from_mins(1);
 
-/// What somebody at the keyboard wants.
+/// An action of the user at the keyboard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Another rate.
+    /// Change the rate.
     Rate(RateKey),
-    /// The display stands still, or goes on.
+    /// Freeze the display, or resume it.
     Pause,
-    /// The run ends in order, with results; a second time: at once.
+    /// End the run in order, with results; the second time end it at once.
     Quit,
 }
 
-/// Which other rate.
+/// A change of the rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RateKey {
     /// A quarter more messages a second.
     Faster,
     /// A quarter fewer.
     Slower,
-    /// As the command line has it.
+    /// The rate of the command line.
     Planned,
 }
 
 impl RateKey {
-    /// The time between two messages after this key, if it was `now`; never below `shortest`.
+    /// The interval between two messages after this key, given the interval `now`; never below
+    /// `shortest`.
     pub fn interval(self, now: Duration, planned: Duration, shortest: Duration) -> Duration {
         let wanted = match self {
             Self::Faster => now.mul_f64(0.8),
             Self::Slower => now.mul_f64(4.0 / 3.0),
             Self::Planned => return planned,
         };
-        // A plan beyond the bounds stays a place that keys can leave, and not one that they jump from.
+        // A planned interval beyond the bounds stays, and keys move away from it in steps without a
+        // jump.
         wanted.clamp(shortest.min(now), LONGEST.max(now))
     }
 }
@@ -45,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quarter_more_and_a_quarter_less() {
+    fn keys_change_the_rate_by_a_quarter_within_bounds() {
         let check = |key: RateKey, now: &str, expected: &str| {
             let parse = |text| throng_core::config::parse_duration(text).expect("valid");
             assert_eq!(

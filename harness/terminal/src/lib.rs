@@ -1,4 +1,4 @@
-//! The terminal of the load harness: the screen while it is ours, its keys, and the parts that views are drawn of.
+//! The terminal of the load harness: its screen, its keyboard, and the parts that views share.
 
 mod chart;
 pub mod fit;

@@ -1,4 +1,4 @@
-//! Parts that views have in common.
+//! Panes and labels that views share.
 
 use std::collections::VecDeque;
 
@@ -11,13 +11,13 @@ use throng_harness_model::clock::Nanos;
 
 use super::fit::beginning;
 
-/// What happened last, as far as there is room.
+/// Draws the latest events that fit.
 pub fn draw_log(frame: &mut Frame<'_>, area: Rect, log: &VecDeque<(Nanos, String)>) {
     let lines = log.iter().map(|(at, line)| format!(" {:>7}  {line}", elapsed(*at)));
     draw_lines(frame, area, "What happened", lines);
 }
 
-/// The last lines that fit.
+/// Draws the last lines that fit.
 pub fn draw_lines(
     frame: &mut Frame<'_>,
     area: Rect,
@@ -31,7 +31,7 @@ pub fn draw_lines(
     frame.render_widget(Paragraph::new(last).block(titled(title)), area);
 }
 
-/// Keys and what they do.
+/// Draws keys and their meanings.
 pub fn draw_footer(frame: &mut Frame<'_>, area: Rect, keys: &[(&str, &str)]) {
     let spans = keys.iter().flat_map(|(key, meaning)| {
         [Span::from(format!(" {key} ")).reversed(), Span::from(format!(" {meaning}  "))]
@@ -39,13 +39,13 @@ pub fn draw_footer(frame: &mut Frame<'_>, area: Rect, keys: &[(&str, &str)]) {
     frame.render_widget(Line::from(spans.collect::<Vec<_>>()), area);
 }
 
-/// A section's title over a line.
+/// A pane with a title over a line.
 pub fn titled(title: &str) -> Block<'_> {
     let title = Span::from(format!(" {title} ")).cyan().bold();
     Block::new().borders(Borders::TOP).border_style(Style::new().dark_gray()).title(title)
 }
 
-/// A time since the beginning, in whole seconds.
+/// Formats a time since the start, in whole seconds.
 pub fn elapsed(nanos: Nanos) -> String {
     let seconds = nanos / 1_000_000_000;
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {

@@ -1,4 +1,6 @@
-//! The terminal while it is ours: raw, on its other screen, and given back however that ends.
+//! Ownership of the terminal: raw mode and the alternate screen.
+//!
+//! The terminal is restored however the program ends, also by a panic or a forced end.
 
 use std::io::{self, IsTerminal, Stdout};
 use std::panic;
@@ -18,71 +20,74 @@ use throng_core::shutdown::Shutdown;
 use super::keyboard::Keyboard;
 use crate::Action;
 
-/// Time between two pictures, at least.
+/// The shortest time between two frames.
 const REDRAW: Duration = Duration::from_millis(250);
 
-/// Time between two looks at the keyboard, at least.
-const LISTEN: Duration = Duration::from_millis(40);
+/// The shortest time between two reads of the keyboard.
+const POLL: Duration = Duration::from_millis(40);
 
-/// Whether the terminal is raw and on its other screen. It must be left once and not twice: leaving puts the cursor to where it was
-/// when the screen was entered, and so onto what has been written since.
+/// True while the terminal is raw and on the alternate screen. It must be restored only once:
+/// leaving the alternate screen moves the cursor back to where it was on entry, onto text that has
+/// been written since.
 static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// The terminal.
+/// The terminal while the harness owns it.
 #[derive(Debug)]
 pub struct Screen {
-    /// There until it is given back.
+    /// Present until the terminal is restored.
     terminal: Option<Terminal<CrosstermBackend<Stdout>>>,
     keyboard: Keyboard,
     redraw_at: Instant,
-    listen_at: Instant,
+    poll_at: Instant,
 }
 
 impl Screen {
-    /// Whether there is a terminal that can be taken.
+    /// True if there is a terminal that can be taken.
     pub fn is_possible() -> bool {
         let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-        let all = io::stdin().is_terminal() && io::stdout().is_terminal() && io::stderr().is_terminal();
-        !is_dumb && all
+        let are_terminals =
+            io::stdin().is_terminal() && io::stdout().is_terminal() && io::stderr().is_terminal();
+        !is_dumb && are_terminals
     }
 
-    /// Takes the terminal, if there is one on all three of stdin, stdout and stderr: what goes to a file, or comes from one, must
-    /// not have pictures in it. A panic and a forced end give it back before anything is said.
+    /// Takes the terminal if stdin, stdout and stderr all are one; redirected output must not
+    /// contain drawings. A panic and a forced end restore the terminal before they print anything.
     pub fn open(shutdown: &Shutdown) -> Option<Self> {
         if !Self::is_possible() {
             return None;
         }
-        let terminal = take().inspect_err(|_| _ = give_back()).ok()?;
-        shutdown.before_forced_end(|| _ = give_back());
+        let terminal = acquire().inspect_err(|_| _ = restore()).ok()?;
+        shutdown.before_forced_end(|| _ = restore());
         let now = Instant::now();
-        Some(Self { terminal: Some(terminal), keyboard: Keyboard::default(), redraw_at: now, listen_at: now })
+        Some(Self { terminal: Some(terminal), keyboard: Keyboard::default(), redraw_at: now, poll_at: now })
     }
 
-    /// What somebody wants by the keys that were pressed since the last look. Never waits; fails when the terminal is gone.
+    /// Returns the actions of the keys pressed since the last call. Never blocks; fails when the
+    /// terminal is gone.
     pub fn actions(&mut self) -> io::Result<Vec<Action>> {
         let now = Instant::now();
-        if now < self.listen_at {
+        if now < self.poll_at {
             return Ok(Vec::new());
         }
-        self.listen_at = now + LISTEN;
-        self.keyboard.typed(io::stdin())
+        self.poll_at = now + POLL;
+        self.keyboard.read_actions(io::stdin())
     }
 
-    /// Has the next picture drawn without delay.
+    /// Makes the next call of [`Self::draw`] draw without delay.
     pub fn hurry(&mut self) {
         self.redraw_at = Instant::now();
     }
 
-    /// Draws a picture if the last one is old enough, in the size that the terminal has by then. Fails when a panic somewhere has
-    /// given the terminal back.
-    pub fn draw(&mut self, picture: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+    /// Draws a frame in the terminal's current size, if the last one is old enough. Fails if a
+    /// panic elsewhere has restored the terminal.
+    pub fn draw(&mut self, render: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
         let Some(terminal) = self.terminal.as_mut().filter(|_| IS_TAKEN.load(Ordering::Acquire)) else {
             return Err(io::ErrorKind::NotConnected.into());
         };
         let now = Instant::now();
         if now >= self.redraw_at {
             self.redraw_at = now + REDRAW;
-            terminal.draw(picture)?;
+            terminal.draw(render)?;
         }
         Ok(())
     }
@@ -90,33 +95,35 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        if !give_back() {
-            // Dropped, it would show the cursor once more, and panic about a terminal that is gone on a stderr that is gone with it.
+        if !restore() {
+            // Its drop would show the cursor once more, and panic if the terminal and stderr are
+            // gone.
             std::mem::forget(self.terminal.take());
         }
     }
 }
 
-/// Makes the terminal raw, and goes to its other screen. From now on a panic gives it back before it says anything.
-fn take() -> io::Result<Terminal<CrosstermBackend<Stdout>>> {
+/// Makes the terminal raw and enters the alternate screen. A later panic restores the terminal
+/// before it prints its message.
+fn acquire() -> io::Result<Terminal<CrosstermBackend<Stdout>>> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
-        let before = panic::take_hook();
+        let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            let _ = give_back();
-            before(info);
+            let _ = restore();
+            previous(info);
         }));
     });
     IS_TAKEN.store(true, Ordering::Release);
     enable_raw_mode()?;
-    // There may still be the picture of the run before.
+    // The last frame of an earlier run may still be there.
     execute!(io::stdout(), EnterAlternateScreen, Clear(ClearType::All))?;
     Terminal::new(CrosstermBackend::new(io::stdout()))
 }
 
-/// Leaves the other screen and the raw mode, and shows the cursor, which pictures have none of; only once. False if it has been done
-/// before, or the terminal is gone, which needs neither.
-fn give_back() -> bool {
+/// Leaves the alternate screen and raw mode, and shows the cursor. Returns false if this was done
+/// before or the terminal is gone; neither needs anything more.
+fn restore() -> bool {
     IS_TAKEN.swap(false, Ordering::AcqRel) && {
         let is_left = execute!(io::stdout(), LeaveAlternateScreen, Show).is_ok();
         disable_raw_mode().is_ok() && is_left

@@ -1,8 +1,9 @@
-//! Bots that talk like people: who they are, what they say, and when.
+//! Bots that talk like people: personalities, phrases and pauses.
 //!
-//! The whole conversation is a [`Script`], drawn from the seed before the run, as the traffic of other scenarios is: so the
-//! same seed gives the same conversation, every message has its number, and all of them can be accounted for. Only one thing is
-//! decided while it goes on: a bot does not answer what it has not heard.
+//! The whole conversation is a [`Script`], drawn from the seed before the run like the traffic of
+//! other scenarios. The same seed gives the same conversation, and every message has a number by
+//! which it is accounted for. One thing is decided during the run: a bot does not answer a message
+//! that it has not received.
 
 mod lines;
 mod people;

@@ -1,4 +1,4 @@
-//! What sort of people bots are.
+//! Personalities of bots.
 
 use std::time::Duration;
 
@@ -7,31 +7,31 @@ use serde::{Deserialize, Serialize};
 use super::lines::Topic;
 use crate::clock::{Nanos, nanos};
 
-/// How somebody behaves.
+/// The personality of a bot: its topics, its pauses and its eagerness to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Personality {
-    /// Greets everybody and answers often.
+    /// Greets the others and often answers.
     Friendly,
     /// Talks about the game.
     Gamer,
     /// Says little.
     Observer,
-    /// Has a kind word for all, and many of them.
+    /// Encourages others, often.
     Cheerleader,
-    /// Looks whether everything works.
+    /// Tests whether the server works.
     Tester,
 }
 
 impl Personality {
-    /// All of them.
+    /// All personalities.
     pub const ALL: [Self; 5] = [Self::Friendly, Self::Gamer, Self::Observer, Self::Cheerleader, Self::Tester];
 
-    /// That of a client: each fifth has the same.
+    /// The personality of a client; every fifth client has the same one.
     pub fn of(client: u32) -> Self {
         Self::ALL[client as usize % Self::ALL.len()]
     }
 
-    /// The name in reports.
+    /// The personality's name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Friendly => "friendly",
@@ -42,8 +42,9 @@ impl Personality {
         }
     }
 
-    /// Its share of the range of pauses, in percent from the shortest to the longest.
-    fn share(self) -> (u32, u32) {
+    /// The personality's part of the range of pauses: where it starts and ends, in percent of the
+    /// range.
+    fn pause_range(self) -> (u32, u32) {
         match self {
             Self::Friendly => (15, 65),
             Self::Gamer => (5, 50),
@@ -53,8 +54,8 @@ impl Personality {
         }
     }
 
-    /// Of a hundred messages that it could answer, how many it does.
-    pub(super) fn answers(self) -> u32 {
+    /// The share of messages offered to it that the bot answers, in percent.
+    pub(super) fn answer_percent(self) -> u32 {
         match self {
             Self::Friendly => 70,
             Self::Gamer => 40,
@@ -64,8 +65,8 @@ impl Personality {
         }
     }
 
-    /// How much it likes to talk about each topic of [`Topic::OWN`], in that order, in relation to the others.
-    fn tastes(self) -> [u32; Topic::OWN.len()] {
+    /// Weights of the topics, in the order of [`Topic::OWN`].
+    fn weights(self) -> [u32; Topic::OWN.len()] {
         match self {
             // Greetings, gaming, daily life, weather, encouragement, random thoughts, server test.
             Self::Friendly => [5, 2, 5, 4, 3, 3, 1],
@@ -76,29 +77,30 @@ impl Personality {
         }
     }
 
-    /// The topic for a number below [`Self::taste_sum`]; the more it likes one, the more numbers lead there.
+    /// The topic of a number below [`Self::weight_sum`]; each topic has as many numbers as its
+    /// weight.
     pub(super) fn topic(self, mut number: u32) -> Topic {
-        for (topic, taste) in Topic::OWN.into_iter().zip(self.tastes()) {
-            if number < taste {
+        for (topic, weight) in Topic::OWN.into_iter().zip(self.weights()) {
+            if number < weight {
                 return topic;
             }
-            number -= taste;
+            number -= weight;
         }
         Topic::Greetings
     }
 
-    /// See [`Self::topic`].
-    pub(super) fn taste_sum(self) -> u32 {
-        self.tastes().iter().sum()
+    /// The sum of the weights of [`Self::topic`].
+    pub(super) fn weight_sum(self) -> u32 {
+        self.weights().iter().sum()
     }
 }
 
-/// How long bots are silent between two messages: each personality has a part of this range.
+/// The range of pauses between two messages of a bot; each personality uses a part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pauses {
-    /// The shortest of all, above zero.
+    /// The shortest pause, above zero.
     pub min: Duration,
-    /// The longest, at least as long.
+    /// The longest pause, at least `min`.
     pub max: Duration,
 }
 
@@ -112,13 +114,14 @@ impl Default for Pauses {
 impl Pauses {
     /// The shortest and the longest pause of a personality, in nanoseconds.
     pub fn of(self, personality: Personality) -> (Nanos, Nanos) {
-        let (from, to) = personality.share();
+        let (from, to) = personality.pause_range();
         let (min, max) = (nanos(self.min), nanos(self.max));
         let at = |percent: u32| min + (max - min) / 100 * u64::from(percent);
         (at(from), at(to))
     }
 
-    /// The shortest and the longest time from a message to its answer, in nanoseconds: 1 to 5 seconds for the usual pauses.
+    /// The shortest and the longest time from a message to its answer, in nanoseconds: from a fifth
+    /// of the shortest pause to the whole of it, so 1 to 5 seconds by default.
     pub fn before_answers(self) -> (Nanos, Nanos) {
         let min = nanos(self.min);
         ((min / 5).max(1), min.max(1))
@@ -130,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_personality_has_its_pauses() {
+    fn each_personality_has_its_range_of_pauses() {
         let seconds = |personality| {
             let (from, to) = Pauses::default().of(personality);
             (from / 1_000_000_000, to / 1_000_000_000)
@@ -144,9 +147,9 @@ mod tests {
     }
 
     #[test]
-    fn everybody_talks_about_everything_and_likes_some_more() {
+    fn all_personalities_talk_about_all_topics_and_prefer_some() {
         let most = |personality: Personality| {
-            let topics = (0..personality.taste_sum()).map(|number| personality.topic(number));
+            let topics = (0..personality.weight_sum()).map(|number| personality.topic(number));
             let counts = topics.fold([0; 8], |mut counts, topic| {
                 counts[topic as usize] += 1;
                 counts
@@ -161,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn personalities_are_shared_out_evenly() {
+    fn personalities_are_equally_frequent() {
         let of = |personality| (0..100).filter(|client| Personality::of(*client) == personality).count();
         assert_eq!(Personality::ALL.map(of), [20; 5]);
     }

@@ -1,4 +1,4 @@
-//! The conversation: who says which line when, decided before the run.
+//! The conversation of bots, drawn before the run.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -16,86 +16,92 @@ use crate::clock::{NEVER, Nanos, nanos};
 use crate::limits::MESSAGES_MAX;
 use crate::schedule::Traffic;
 
-/// No message.
+/// Stands for no message.
 const NONE: u32 = u32::MAX;
 
-/// Of a hundred messages that are no answers, how many a first bot is asked to answer, and how many a second one, too.
-const ANSWERED: [u32; 2] = [60, 20];
+/// Chances, in percent, that a message that is no answer is offered to a first bot, and then to a
+/// second one too.
+const ANSWER_PERCENT: [u32; 2] = [60, 20];
 
-/// Bots that are thought of, at most, until one is found that answers.
-const TRIES: u32 = 6;
+/// The most bots that are asked to answer a message before it stays unanswered.
+const CANDIDATES_MAX: u32 = 6;
 
-/// Of a hundred answers, how many fit the topic and no other.
-const FITTING: u32 = 70;
+/// The share of answers that fit one topic only, in percent.
+const FITTING_PERCENT: u32 = 70;
 
-/// Most bytes before the line: a space, and for an answer the message that it answers.
+/// The most bytes before the phrase: a space and, for an answer, the mark of the message it
+/// answers.
 pub(super) const MARK_MAX: usize = 1 + ANSWER_MARK.len() + 10 + 1;
 
-/// Before the number of the message that is answered.
+/// Precedes the number of the message that is answered.
 const ANSWER_MARK: &str = "↩#";
 
-/// How bots talk.
+/// Settings of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Manner {
-    /// How long they are silent between two messages.
+    /// The pauses between two messages of a bot.
     pub pauses: Pauses,
-    /// What they speak.
+    /// The languages.
     pub languages: Languages,
 }
 
-/// What bots say, when, and in answer to what. Message k of the traffic is message k here.
+/// A conversation: senders, times, phrases, and the messages that answers refer to. Message k of
+/// the traffic is message k here.
 #[derive(Debug)]
 pub struct Script {
     traffic: Arc<Traffic>,
-    /// When each is due, from the beginning of the conversation.
+    /// Times of the messages since the beginning of the conversation.
     offsets: Arc<[Nanos]>,
-    /// Their lines' numbers.
+    /// Numbers of the messages' phrases.
     lines: Vec<u16>,
-    /// What they answer, or [`NONE`].
+    /// The message that each message answers, or [`NONE`].
     answers: Vec<u32>,
     book: Book,
 }
 
 impl Script {
-    /// The conversation of so many bots (clients 0 and up) within `duration`. At most [`MESSAGES_MAX`] messages: it ends with
-    /// the last of them. The same arguments give the same conversation, and a longer one begins with a shorter one.
+    /// Draws the conversation of `bots` bots (clients 0 and up) within `duration`. It has at most
+    /// [`MESSAGES_MAX`] messages and ends with the last of them. The same arguments give the same
+    /// conversation; a longer conversation starts with the shorter one.
     pub fn draw(seed: u64, bots: u32, manner: Manner, duration: Duration) -> Self {
         Draft::new(seed, bots, manner).write(nanos(duration))
     }
 
-    /// Who says them.
+    /// Senders of the messages.
     pub fn traffic(&self) -> &Arc<Traffic> {
         &self.traffic
     }
 
-    /// When they are due, from the beginning of the conversation.
+    /// Times of the messages since the beginning of the conversation, in nanoseconds.
     pub fn offsets(&self) -> &Arc<[Nanos]> {
         &self.offsets
     }
 
-    /// How many there are.
+    /// The number of messages.
     pub fn messages(&self) -> u32 {
         self.lines.len() as u32
     }
 
-    /// The line that message `index` has; none if there is no such message.
+    /// The phrase of message `index`; none if there is no such message.
     pub fn line(&self, index: u32) -> Option<&Line> {
         self.book.get(*self.lines.get(index as usize)?)
     }
 
-    /// What message `index` answers, if it does.
+    /// The message that message `index` answers; none if it is no answer.
     pub fn answers(&self, index: u32) -> Option<u32> {
         self.answers.get(index as usize).copied().filter(|answered| *answered != NONE)
     }
 
-    /// Adds what message `index` says after its stamp: a space, the message that it answers, and its line.
+    /// Appends the text of message `index` after its stamp: a space, for an answer the mark of the
+    /// message it answers, and the phrase.
     pub fn write_words(&self, index: u32, out: &mut Vec<u8>) {
         let mut mark = [0; MARK_MAX];
         out.extend_from_slice(self.mark(index, &mut mark));
         out.extend_from_slice(self.line(index).map_or(&[], |line| line.text.as_bytes()));
     }
 
-    /// Whether `words` are what message `index` says after its stamp. Allocates nothing: this runs for every delivery.
+    /// Returns true if `words` is the text of message `index` after its stamp. Runs for every
+    /// delivery and does not allocate.
     pub fn has_words(&self, index: u32, words: &[u8]) -> bool {
         let Some(line) = self.line(index) else { return false };
         let mut mark = [0; MARK_MAX];
@@ -103,42 +109,43 @@ impl Script {
     }
 
     fn mark<'a>(&self, index: u32, space: &'a mut [u8; MARK_MAX]) -> &'a [u8] {
-        let mut left = &mut space[..];
+        let mut rest = &mut space[..];
         let written = match self.answers(index) {
-            Some(answered) => write!(left, " {ANSWER_MARK}{answered} "),
-            None => write!(left, " "),
+            Some(answered) => write!(rest, " {ANSWER_MARK}{answered} "),
+            None => write!(rest, " "),
         };
-        debug_assert!(written.is_ok(), "there is room for any number");
-        let unused = left.len();
+        debug_assert!(written.is_ok(), "the mark has room for any number");
+        let unused = rest.len();
         &space[..MARK_MAX - unused]
     }
 }
 
-/// What a bot is about to say.
+/// The next message of a bot.
 #[derive(Debug, Clone, Copy)]
 struct Next {
     at: Nanos,
-    /// The message that it answers, or [`NONE`].
+    /// The message to answer, or [`NONE`].
     answers: u32,
 }
 
 /// A bot while the conversation is drawn.
 #[derive(Debug, Clone, Copy)]
 struct Bot {
-    /// When it said something last; none if it has not.
+    /// The time of its last message; none before the first.
     last: Option<Nanos>,
-    /// Its last line's number.
+    /// The phrase of its last message.
     last_line: u16,
     next: Next,
 }
 
-/// A conversation that is being drawn.
+/// A conversation while it is drawn.
 struct Draft {
     rng: Xoshiro256PlusPlus,
     manner: Manner,
     bots: Vec<Bot>,
-    /// When bots have something to say. What does not agree with [`Bot::next`] has been put off.
-    due: BinaryHeap<Reverse<(Nanos, u32)>>,
+    /// Times of the bots' next messages. An entry that differs from [`Bot::next`] has been
+    /// replaced.
+    queue: BinaryHeap<Reverse<(Nanos, u32)>>,
     book: Book,
     choices: Choices,
     senders: Vec<u32>,
@@ -147,11 +154,11 @@ struct Draft {
     answers: Vec<u32>,
 }
 
-/// The lines that there are for each occasion, by number.
+/// Numbers of the phrases for each occasion.
 struct Choices {
-    /// By topic and language.
+    /// Phrases of each topic and language.
     own: [[Vec<u16>; 2]; Topic::ALL.len()],
-    /// Answers that fit a topic.
+    /// Answers that fit a topic, in each language.
     fitting: [[Vec<u16>; 2]; Topic::ALL.len()],
 }
 
@@ -178,7 +185,7 @@ impl Draft {
             rng,
             manner,
             bots: vec![silent; bots as usize],
-            due: BinaryHeap::new(),
+            queue: BinaryHeap::new(),
             choices: Choices::of(&book),
             book,
             senders: Vec::new(),
@@ -190,17 +197,17 @@ impl Draft {
 
     fn write(mut self, end: Nanos) -> Script {
         for bot in 0..self.bots.len() as u32 {
-            // Not all at once: each begins somewhere in its longest pause.
+            // Bots start spread out: each within the length of its longest pause.
             let (_, longest) = self.manner.pauses.of(Personality::of(bot));
             let at = self.rng.random_range(0..longest.max(1));
             self.plan(bot, Next { at, answers: NONE });
         }
-        while let Some(Reverse((at, bot))) = self.due.pop()
+        while let Some(Reverse((at, bot))) = self.queue.pop()
             && at < end
             && self.lines.len() < MESSAGES_MAX as usize
         {
             if self.bots[bot as usize].next.at == at {
-                self.say(bot);
+                self.add_message(bot);
             }
         }
         let clients = self.bots.len() as u32;
@@ -215,11 +222,12 @@ impl Draft {
 
     fn plan(&mut self, bot: u32, next: Next) {
         self.bots[bot as usize].next = next;
-        self.due.push(Reverse((next.at, bot)));
+        self.queue.push(Reverse((next.at, bot)));
     }
 
-    /// A bot says what it is about to, and thinks of when it will say something again; others may answer.
-    fn say(&mut self, bot: u32) {
+    /// Adds the next message of a bot, plans the message after it, and may plan answers by other
+    /// bots.
+    fn add_message(&mut self, bot: u32) {
         let Next { at, answers } = self.bots[bot as usize].next;
         let line = self.choose(bot, answers);
         let index = self.lines.len() as u32;
@@ -232,23 +240,24 @@ impl Draft {
         let (shortest, longest) = self.manner.pauses.of(Personality::of(bot));
         let pause = self.rng.random_range(shortest..=longest);
         self.plan(bot, Next { at: at.saturating_add(pause.max(1)), answers: NONE });
-        // An answer has none, so that they do not go on for ever.
+        // An answer gets no answer, so that a thread ends.
         if answers == NONE && self.bots.len() > 1 {
-            for chance in ANSWERED {
-                if !self.is_in(chance) {
+            for chance in ANSWER_PERCENT {
+                if !self.happens(chance) {
                     break;
                 }
-                self.have_answered(bot, index, at);
+                self.plan_answer(bot, index, at);
             }
         }
     }
 
-    /// Looks for a bot that answers message `index`, which `speaker` says at `at`.
-    fn have_answered(&mut self, speaker: u32, index: u32, at: Nanos) {
-        for _ in 0..TRIES {
+    /// Plans an answer to message `index`, which `speaker` sends at `at`, if one of the bots drawn
+    /// is willing and free.
+    fn plan_answer(&mut self, speaker: u32, index: u32, at: Nanos) {
+        for _ in 0..CANDIDATES_MAX {
             let bot = self.rng.random_range(0..self.bots.len() as u32);
             let personality = Personality::of(bot);
-            if bot == speaker || !self.is_in(personality.answers()) {
+            if bot == speaker || !self.happens(personality.answer_percent()) {
                 continue;
             }
             let (soonest, latest) = self.manner.pauses.before_answers();
@@ -256,24 +265,25 @@ impl Draft {
             let (shortest, _) = self.manner.pauses.of(personality);
             let Bot { last, next, .. } = self.bots[bot as usize];
             let has_paused = last.is_none_or(|last| at >= last.saturating_add(shortest));
-            // Else it has something to say before that, or to answer.
+            // Otherwise the bot has something to say before `at`, or already answers another
+            // message.
             if has_paused && next.answers == NONE && at < next.at {
                 return self.plan(bot, Next { at, answers: index });
             }
         }
     }
 
-    /// The number of a line for a bot, which answers message `answers` or none.
+    /// Draws a phrase for a bot that answers message `answers`, or none.
     fn choose(&mut self, bot: u32, answers: u32) -> u16 {
         let Bot { last, last_line, .. } = self.bots[bot as usize];
         let answered = self.lines.get(answers as usize).and_then(|line| self.book.get(*line)).copied();
         let (topic, fits, language) = if let Some(answered) = answered {
-            let fits = Some(answered.topic).filter(|_| self.is_in(FITTING));
+            let fits = Some(answered.topic).filter(|_| self.happens(FITTING_PERCENT));
             (Topic::Reactions, fits, answered.language)
         } else {
             let personality = Personality::of(bot);
-            let number = self.rng.random_range(0..personality.taste_sum());
-            // One begins with a greeting.
+            let number = self.rng.random_range(0..personality.weight_sum());
+            // A bot's first message is a greeting.
             let topic = if last.is_none() { Topic::Greetings } else { personality.topic(number) };
             let language = match self.manner.languages {
                 Languages::Korean => Language::Korean,
@@ -290,14 +300,14 @@ impl Draft {
         if chosen != last_line {
             return chosen;
         }
-        // Nobody says the same twice in a row.
+        // A bot does not say a phrase twice in a row.
         let after = choices.iter().position(|line| *line == chosen).map_or(0, |at| (at + 1) % choices.len());
         choices[after]
     }
 
-    /// True in so many of a hundred cases.
-    fn is_in(&mut self, hundred: u32) -> bool {
-        self.rng.random_range(0..100) < hundred
+    /// True with a probability of `percent` percent.
+    fn happens(&mut self, percent: u32) -> bool {
+        self.rng.random_range(0..100) < percent
     }
 }
 
@@ -315,19 +325,19 @@ mod tests {
 
     fn senders(script: &Script) -> Vec<u32> {
         (0..script.messages())
-            .map(|index| script.traffic().sender(index).expect("said by somebody"))
+            .map(|index| script.traffic().sender(index).expect("every message has a sender"))
             .collect()
     }
 
     #[test]
-    fn the_seed_decides_everything() {
+    fn the_seed_determines_the_conversation() {
         let (one, same, other) = (script(7, 20, 600), script(7, 20, 600), script(8, 20, 600));
         let all = |script: &Script| {
             (senders(script), script.offsets.to_vec(), script.lines.clone(), script.answers.clone())
         };
         assert_eq!(all(&one), all(&same));
         assert_ne!(all(&one), all(&other));
-        // Who talks longer begins the same way.
+        // A longer conversation starts with the shorter one.
         let (longer, messages) = (all(&script(7, 20, 900)), one.lines.len());
         assert!(longer.0.len() > messages);
         assert_eq!(longer.2[..messages], one.lines[..]);
@@ -337,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_are_those_of_the_personality() {
+    fn pauses_are_within_the_range_of_the_personality() {
         for (bots, seed) in [(1, 1), (5, 2), (100, 3)] {
             let script = script(seed, bots, 1_800);
             assert!(
@@ -351,15 +361,15 @@ mod tests {
                         let pause = at - last;
                         assert!((shortest..=longest).contains(&pause), "{bots} bots, {sender}: {pause} ns");
                     }
-                    None => assert!(*at < longest, "{sender} is silent for too long"),
+                    None => assert!(*at < longest, "{sender} starts too late"),
                 }
             }
-            assert_eq!(last.len() as u32, bots, "everybody says something");
+            assert_eq!(last.len() as u32, bots, "every bot says something");
         }
     }
 
     #[test]
-    fn answers_follow_what_they_answer_and_fit_it() {
+    fn answers_follow_and_fit_the_message_they_answer() {
         let script = script(5, 30, 1_200);
         let mut answered = 0;
         for index in 0..script.messages() {
@@ -379,13 +389,13 @@ mod tests {
         }
         let share = f64::from(answered) / f64::from(script.messages());
         assert!((0.2..0.4).contains(&share), "{share}");
-        // Who is alone has nobody to answer.
+        // A single bot has no other to answer.
         let alone = Script::draw(5, 1, Manner::default(), Duration::from_mins(10));
         assert!(alone.answers.iter().all(|answers| *answers == NONE) && alone.messages() > 20);
     }
 
     #[test]
-    fn personalities_and_languages_show() {
+    fn personalities_and_languages_shape_the_conversation() {
         let script = script(9, 100, 1_800);
         let mut said: HashMap<Personality, HashMap<Topic, u32>> = HashMap::new();
         let mut languages = [0_u32; 2];
@@ -395,7 +405,7 @@ mod tests {
             languages[line.language as usize] += 1;
         }
         let sum = |personality| said[&personality].values().sum::<u32>();
-        // Shortest pauses, most to say.
+        // The personalities with the shortest pauses say most.
         assert!(sum(Personality::Cheerleader) > sum(Personality::Friendly));
         assert!(sum(Personality::Friendly) > sum(Personality::Observer));
         let most = |personality| {
@@ -418,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn shorter_pauses_shorten_everything() {
+    fn the_conversation_scales_with_the_pauses() {
         let ms = Duration::from_millis(1);
         let pauses = Pauses { min: 5 * ms, max: 25 * ms };
         let short = Script::draw(4, 10, Manner { pauses, ..Manner::default() }, 600 * ms);
@@ -432,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_recognised_to_the_byte() {
+    fn words_are_compared_to_the_byte() {
         let script = script(5, 30, 300);
         let answer = (0..script.messages()).find(|index| script.answers(*index).is_some()).expect("some");
         for index in [0, answer] {

@@ -1,4 +1,4 @@
-//! What bots said: by whom, about what, and in answer to what.
+//! Results of a conversation of bots: messages by personality, topic and language, and answers.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::bots::{Language, Personality, Script, Topic};
 
-/// The part of the report that is about a conversation of bots. Messages are those that were sent.
+/// Results of a conversation of bots. Only messages that were sent count.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct BotsReport {
-    /// By personality.
+    /// Messages by personality.
     pub personalities: BTreeMap<String, Spoken>,
     /// Messages by topic.
     pub topics: BTreeMap<String, u64>,
@@ -21,42 +21,42 @@ pub struct BotsReport {
     pub reactions: Reactions,
 }
 
-/// What the bots of one personality said.
+/// Messages of the bots of one personality.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Spoken {
     /// Bots of this personality.
     pub bots: u64,
-    /// Messages.
+    /// Messages that they sent.
     pub messages: u64,
-    /// Of these, answers.
+    /// Answers among these messages.
     pub reactions: u64,
 }
 
-/// Answers to what others said.
+/// Answers to messages of other bots.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Reactions {
     /// Answers that were sent.
     pub sent: u64,
-    /// Answers that were not, because the bot had not received what it would have answered when its time came.
+    /// Answers that were not sent, because the bot had not received the message to answer in time.
     pub unprovoked: u64,
 }
 
-/// Share of the answers that may be missing, for want of what they answer, in a run that was as lively as planned.
+/// The share of answers that may be unprovoked in a run with the planned load.
 const UNPROVOKED_MAX: f64 = 0.01;
 
 impl BotsReport {
-    /// Whether a server that was late made its own load lighter: so many answers were not given.
+    /// True if a slow server made its own load lighter, since too many answers were not sent.
     pub fn are_lightened(&self) -> bool {
         let Reactions { sent, unprovoked } = self.reactions;
-        // One may have been an accident.
+        // A single one may be an accident.
         unprovoked > 1 && unprovoked as f64 > UNPROVOKED_MAX * (sent + unprovoked) as f64
     }
 
-    /// What so many bots said of their script: the messages with the numbers `sent`.
+    /// Counts the messages with the numbers `sent` of the script of `bots` bots.
     pub fn new(bots: u32, script: &Script, sent: impl Iterator<Item = u32>, unprovoked: u64) -> Self {
         let mut report = Self::default();
         report.reactions.unprovoked = unprovoked;
@@ -92,19 +92,19 @@ mod tests {
     use crate::bots::Manner;
 
     #[test]
-    fn what_was_not_sent_was_not_said() {
+    fn only_sent_messages_count() {
         let script = Script::draw(3, 7, Manner::default(), Duration::from_mins(5));
         let answer =
             (0..script.messages()).find(|index| script.answers(*index).is_some()).expect("an answer");
         let sent = (0..script.messages()).filter(|index| *index != answer);
         let report = BotsReport::new(7, &script, sent, 1);
-        let said = u64::from(script.messages()) - 1;
+        let counted = u64::from(script.messages()) - 1;
         let sums = [
             report.personalities.values().map(|spoken| spoken.messages).sum::<u64>(),
             report.topics.values().sum(),
             report.languages.values().sum(),
         ];
-        assert_eq!(sums, [said; 3]);
+        assert_eq!(sums, [counted; 3]);
         let answers = (0..script.messages()).filter(|index| script.answers(*index).is_some()).count() as u64;
         assert_eq!(report.reactions, Reactions { sent: answers - 1, unprovoked: 1 });
         assert_eq!(report.topics["reactions"], answers - 1);

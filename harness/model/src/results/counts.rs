@@ -1,4 +1,4 @@
-//! The parts of a report that are groups of figures.
+//! Counters and rates of a report, in groups.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,42 +8,42 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Nanos;
 use crate::procstat::Usage;
 
-/// What became of the clients.
+/// Outcome of the clients. All counters but the first add up over all rounds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Clients {
-    /// Asked for on the command line.
+    /// Clients requested on the command line.
     pub requested: u64,
-    /// Got into the chat. This and what follows counts over all rounds.
+    /// Entries into the chat.
     pub connected: u64,
-    /// Turned away by the server with a reason.
+    /// Clients that the server turned away with a reason.
     pub refused: u64,
-    /// Did not get in for another cause: no connection, no answer in time.
+    /// Clients that did not enter for another cause: no connection, or no answer in time.
     pub failed: u64,
-    /// Got in and lost the session before they wanted to leave.
+    /// Clients that lost their session before they were to leave.
     pub disconnected: u64,
-    /// Of all these ends, how many for which reason.
+    /// The number of these ends, by reason.
     pub reasons: BTreeMap<String, u64>,
-    /// Steps on the way in that were tried again, for which reason.
+    /// Steps of entering that were tried again, by reason.
     pub retries: BTreeMap<String, u64>,
 }
 
-/// How clients came to channels and left them while others talked.
+/// Joins and leaves of channels while others talked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Churned {
-    /// Times that a client asked to join a channel.
+    /// Requests to join a channel.
     pub joins: u64,
-    /// Times that a client asked to leave one.
+    /// Requests to leave a channel.
     pub leaves: u64,
-    /// Turns of clients that waited for an answer.
+    /// Turns skipped because the client was waiting for an answer.
     pub skipped: u64,
 }
 
 impl Churned {
-    /// Adds what another worker counted.
+    /// Adds the counters of another worker.
     pub fn add(&mut self, other: Self) {
         self.joins += other.joins;
         self.leaves += other.leaves;
@@ -51,42 +51,42 @@ impl Churned {
     }
 }
 
-/// How clients moved while others talked.
+/// Moves of clients while others talked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Moved {
-    /// Times that a client went to a neighbouring sector.
+    /// Moves to a neighboring sector.
     pub made: u64,
-    /// Turns of clients that were on their way.
+    /// Turns skipped because the client was moving.
     pub skipped: u64,
 }
 
 impl Moved {
-    /// Adds what another worker counted.
+    /// Adds the counters of another worker.
     pub fn add(&mut self, other: Self) {
         self.made += other.made;
         self.skipped += other.skipped;
     }
 }
 
-/// The resident memory of the harness's processes, all together, at several times.
+/// Resident memory of the harness's processes, added up, at several moments.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct HarnessMemory {
-    /// When the workers had started, with all messages' places but no client yet.
+    /// After the start of the workers, with room for all messages but without clients.
     pub start_bytes: u64,
-    /// When everybody was in; 0 if that was never so.
+    /// After all clients had entered; 0 if they never had.
     pub entered_bytes: u64,
     /// At the end of the measured part.
     pub end_bytes: u64,
-    /// What had come by then, for each client.
+    /// The growth from start to end, per client.
     pub per_client_bytes: f64,
 }
 
 impl HarnessMemory {
-    /// With the end of the measured part.
+    /// Sets the memory at the end of the measured part.
     #[must_use]
     pub fn ended(self, usage: Option<&Usage>, clients: u32) -> Self {
         let end_bytes = usage.map_or(0, |usage| usage.rss_bytes);
@@ -95,38 +95,39 @@ impl HarnessMemory {
     }
 }
 
-/// Who hung up and came again.
+/// Clients that disconnected and entered again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Reconnected {
-    /// Times that a client hung up to come again.
+    /// Disconnects of clients that were to enter again.
     pub asked: u64,
-    /// Times that one was back in. How long that took is `phases_us.reconnect`.
+    /// Clients that entered again; `phases_us.reconnect` has the times.
     pub back: u64,
-    /// Seconds from the moment when everybody hung up until everybody was in again with the whole user list; null without --storm.
+    /// Seconds from the disconnect of all clients until all had entered again with the whole user
+    /// list; null without --storm.
     pub storm_s: Option<f64>,
 }
 
-/// How the lists fared that clients kept, as workers count.
+/// User lists that clients keep, as a worker counts them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListTimes {
     /// Notices received.
     pub notices: u64,
-    /// Of these, the ones that did not name everybody.
+    /// Notices that did not name all users concerned.
     pub incomplete: u64,
-    /// Lists fetched anew because something was missing.
+    /// Lists that were fetched again because entries were missing.
     pub resyncs: u64,
-    /// Lists of another length than the server said.
+    /// Lists whose length differed from the server's count.
     pub mismatches: u64,
-    /// When the last client had the last page; 0 if none had.
+    /// The time at which the last client had its last page; 0 if none had.
     pub last_complete: Nanos,
-    /// When the last list that is exact became so.
+    /// The time at which the last exact list became exact.
     pub last_exact: Nanos,
 }
 
 impl ListTimes {
-    /// Adds what another worker counted.
+    /// Adds the counters of another worker.
     pub fn add(&mut self, other: Self) {
         self.notices += other.notices;
         self.incomplete += other.incomplete;
@@ -137,32 +138,34 @@ impl ListTimes {
     }
 }
 
-/// The user lists of clients, at the end of the entering.
+/// User lists of the clients when all have entered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct ListReport {
     /// Clients that kept their list by pages and notices.
     pub kept: u64,
-    /// Of these, the ones whose list became exactly who of the run was there.
+    /// Kept lists that became exact: equal to the set of the run's clients that were present.
     pub exact: u64,
-    /// From the beginning of the first way in to the last entry, in seconds.
+    /// Seconds from the first attempt to enter to the last entry.
     pub entered_s: f64,
-    /// From the same beginning until the last client had the last page of its list, in seconds.
+    /// Seconds from the first attempt to enter until the last client had the last page of its list.
     pub complete_s: f64,
-    /// From the same beginning until all lists that were kept were exact the first time, in seconds; null if they were not.
+    /// Seconds from the first attempt to enter until all kept lists were exact for the first time;
+    /// null if they were not.
     pub exact_s: Option<f64>,
-    /// Notices received, by all clients, in the whole run.
+    /// Notices received by all clients in the whole run.
     pub notices: u64,
-    /// Of these, the ones that did not name everybody.
+    /// Notices that did not name all users concerned.
     pub incomplete: u64,
-    /// Lists fetched anew because something was missing.
+    /// Lists that were fetched again because entries were missing.
     pub resyncs: u64,
-    /// Lists that had another number of users than the server said.
+    /// Lists whose length differed from the server's count.
     pub head_count_mismatches: u64,
 }
 
-/// What became of clients that did not read as they should. They count for neither `clients.disconnected` nor latencies.
+/// Outcome of the clients that did not read as fast as they could. They count neither for
+/// `clients.disconnected` nor for latencies.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
@@ -171,14 +174,14 @@ pub struct ImpairedClients {
     pub deaf: u64,
     /// Clients that read slowly.
     pub slow: u64,
-    /// Of both, how many lost their session.
+    /// Impaired clients that lost their session.
     pub closed: u64,
-    /// For which reason.
+    /// Lost sessions of impaired clients, by reason.
     pub reasons: BTreeMap<String, u64>,
 }
 
 impl ImpairedClients {
-    /// Adds what another worker counted.
+    /// Adds the counters of another worker.
     pub fn add(&mut self, other: Self) {
         self.deaf += other.deaf;
         self.slow += other.slow;
@@ -189,24 +192,24 @@ impl ImpairedClients {
     }
 }
 
-/// How much was to be done in a second, and how much was: messages where any are sent, else clients on their way in.
+/// Planned and actual rates: of messages, or of clients entering if no messages are sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Rates {
-    /// What the schedule asked for.
+    /// The rate of the schedule.
     pub offered_per_s: f64,
-    /// What was done.
+    /// The rate achieved.
     pub achieved_per_s: f64,
-    /// Deliveries made in a second of the measured time.
+    /// Deliveries a second of the measured part.
     pub deliveries_per_s: f64,
-    /// Entries into the chat in a second from the first beginning to the last entry, over all
-    /// rounds; null for scenarios without logins.
+    /// Entries into the chat a second, from the first attempt to the last entry over all rounds;
+    /// null for scenarios without logins.
     pub logins_per_s: Option<f64>,
 }
 
 impl Rates {
-    /// Rates for `planned` points in `plan` time, of which `done` took `took` time.
+    /// The rates of `planned` events in `plan` time, of which `done` happened in `took` time.
     pub fn new(planned: u64, plan: Duration, done: u64, took: Duration) -> Self {
         let rate =
             |count: u64, time: Duration| if time.is_zero() { 0.0 } else { count as f64 / time.as_secs_f64() };

@@ -1,64 +1,66 @@
-//! What became of the messages.
+//! Outcome of the deliveries.
 
 use serde::{Deserialize, Serialize};
 
-/// Missing pairs that are kept to be shown.
+/// The most missing pairs that are kept as examples.
 const EXAMPLES_MAX: usize = 10;
 
-/// What became of all (message, recipient) pairs.
+/// Outcome of all (message, recipient) pairs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Deliveries {
-    /// Pairs in which the recipient was a member for the message.
+    /// Pairs whose recipient was a member of the audience when the message was sent.
     pub expected: u64,
     /// Expected pairs that arrived.
     pub received: u64,
-    /// Expected pairs that did not arrive, and of which the recipient was not told either.
+    /// Expected pairs that did not arrive and that the server did not announce as missed.
     pub missing: u64,
-    /// Copies after the first, whoever got them.
+    /// Copies after the first, to any client.
     pub duplicated: u64,
-    /// First copies that came after a message with a higher room number, or after a later
-    /// message of the same sender, in the same stay.
+    /// First copies that came after a message with a higher room number, or after a later message
+    /// of the same sender, within one stay.
     pub reordered: u64,
-    /// Pairs that arrived though the recipient was outside.
+    /// Pairs that arrived though the recipient was not a member.
     pub leaked: u64,
-    /// Pairs that could not be decided: the recipient's entering or leaving was under way.
+    /// Pairs that could not be decided, since the recipient was entering or leaving.
     pub indeterminate: u64,
-    /// Of these, the ones that arrived.
+    /// Undecided pairs that arrived.
     pub indeterminate_received: u64,
-    /// Deliveries with the run's mark that are not what was sent, or that nobody sent.
+    /// Deliveries with the run's prefix that differ from the message, or whose message was never
+    /// sent.
     pub corrupted: u64,
     /// Messages without one room number of their own for all recipients.
     pub inconsistent: u64,
-    /// Deliveries of others' messages. They are nobody's fault.
+    /// Deliveries of messages from outside the run; they are not faults.
     pub foreign: u64,
-    /// Messages that were sent and that nobody received, not even the sender.
+    /// Messages that were sent and that no client received, not even the sender.
     pub unheard_messages: u64,
-    /// Pairs of clients that read slowly, or not at all, on purpose, which they had not come to at the end. They are not expected.
+    /// Pairs of impaired clients that lie beyond what the client had read at the end. They do not
+    /// count as expected.
     pub behind: u64,
-    /// What the server said that it did not deliver, in the report a part of its own.
+    /// Messages that the server announced as missed; the report has them in a section of their own.
     #[serde(skip)]
     pub gaps: Gaps,
     /// The first few missing pairs, by client and message.
     pub missing_examples: Vec<Pair>,
 }
 
-/// What clients missed because they were too slow, and were told.
+/// Messages that slow clients missed and that the server announced to them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Gaps {
-    /// How often a client was told that it had missed messages.
+    /// Announcements received.
     pub told: u64,
-    /// Expected pairs that did not arrive and that a client was told of.
+    /// Expected pairs that did not arrive and that were announced.
     pub messages: u64,
-    /// Of these, the ones of clients that read as fast as they could: neither deaf nor slow on purpose.
+    /// Announced pairs of clients that read as fast as they could.
     pub of_readers: u64,
 }
 
 impl Gaps {
-    /// So many pairs that a client was told of.
+    /// Adds announced pairs of one client.
     pub fn excuse(&mut self, pairs: u64, is_impaired: bool) {
         self.messages += pairs;
         self.of_readers += if is_impaired { 0 } else { pairs };
@@ -76,12 +78,12 @@ pub struct Pair {
 }
 
 impl Deliveries {
-    /// Deliveries, and lacks of one, that must not be: missing, duplicated, reordered, leaked and corrupted ones.
+    /// Faulty deliveries: missing, duplicated, reordered, leaked or corrupted.
     pub fn faults(&self) -> u64 {
         self.missing + self.duplicated + self.reordered + self.leaked + self.corrupted
     }
 
-    /// Adds what was found of one line, of which so many missing ones the client was told of.
+    /// Adds the outcome of one client's ledger line. `excused` of its missing pairs were announced.
     pub fn add_line(&mut self, found: Self, excused: u64, is_impaired: bool) {
         self.expected += found.expected;
         self.received += found.received;
@@ -92,25 +94,25 @@ impl Deliveries {
         self.indeterminate_received += found.indeterminate_received;
         self.corrupted += found.corrupted;
         self.behind += found.behind;
-        // Which of them it was told of nobody knows.
+        // An announcement has a number only, so any of the missing pairs may be an announced one.
         let shown = usize::try_from(found.missing - excused).unwrap_or(usize::MAX);
         found.missing_examples.into_iter().take(shown).for_each(|pair| self.show(pair));
     }
 
-    /// Keeps a missing pair if it is one of the first, by client and message: the same ones whoever settles which clients, in
-    /// whatever order.
+    /// Keeps a missing pair if it is among the first, by client and message. The result does not
+    /// depend on the order of the calls.
     pub fn show(&mut self, pair: Pair) {
-        let shown = &mut self.missing_examples;
-        let at = shown.partition_point(|known| *known < pair);
+        let examples = &mut self.missing_examples;
+        let at = examples.partition_point(|known| *known < pair);
         if at < EXAMPLES_MAX {
-            shown.insert(at, pair);
-            shown.truncate(EXAMPLES_MAX);
+            examples.insert(at, pair);
+            examples.truncate(EXAMPLES_MAX);
         }
     }
 
-    /// Adds what was found of other clients.
+    /// Adds the outcome of other clients.
     pub fn add(&mut self, part: Self) {
-        // Every field by its name, so that none is forgotten.
+        // Destructured, so that the compiler notices a field that is not added.
         let Self {
             expected,
             received,

@@ -1,54 +1,54 @@
-//! Whether all recipients were served alike, or some always later than others.
+//! Fairness: differences between the mean latencies of the clients.
 //!
-//! What is compared is each client's mean latency. Clients that were impaired, or not there all the time, are left out.
+//! Clients that were impaired, or not present all the time, are left out.
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Nanos;
 
-/// Groups of clients by the order in which they came in.
+/// The number of groups of clients by order of entry.
 const TENTHS: usize = 10;
 
-/// One client and what it got, as its worker counted.
+/// The deliveries to one client, as its worker counted them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipient {
     /// The client's number in the run.
     pub client: u32,
-    /// The server's event loop that had its session.
+    /// The server's event loop that had the client's session.
     pub shard: u8,
-    /// When it came in.
+    /// The time of entry.
     pub entered: Nanos,
-    /// Counted messages that it received, first copies; at least 1.
+    /// First copies of counted messages that it received; at least 1.
     pub received: u32,
-    /// All their latencies together, in nanoseconds, each from the intended send time.
+    /// The sum of their latencies in nanoseconds, each from the intended send time.
     pub waited: Nanos,
-    /// The longest of them, in microseconds.
+    /// The longest latency, in microseconds.
     pub longest_us: u32,
 }
 
 impl Recipient {
-    /// Its mean latency in microseconds.
+    /// The mean latency in microseconds.
     fn mean_us(&self) -> f64 {
         self.waited as f64 / f64::from(self.received.max(1)) / 1e3
     }
 }
 
-/// Clients with something in common.
+/// A group of clients.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Group {
-    /// How many there are.
+    /// Clients in the group.
     pub clients: u64,
-    /// The mean of their mean latencies, in microseconds.
+    /// The mean of the clients' mean latencies, in microseconds.
     pub mean_us: f64,
 }
 
-/// The clients on one event loop of the server.
+/// The clients of one event loop of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 pub struct ShardGroup {
-    /// Which, as the server numbers them.
+    /// The event loop, as the server numbers them.
     pub shard: u8,
     /// The clients.
     #[serde(flatten)]
@@ -60,43 +60,44 @@ pub struct ShardGroup {
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Slowest {
-    /// Its number in the run.
+    /// The client's number in the run.
     pub client: u32,
-    /// Its mean latency in microseconds.
+    /// The mean latency in microseconds.
     pub mean_us: f64,
-    /// Its longest latency in microseconds.
+    /// The longest latency in microseconds.
     pub max_us: u32,
 }
 
-/// How alike clients were served.
+/// Fairness of the deliveries.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Fairness {
     /// Clients that are compared.
     pub clients: u64,
-    /// Jain's index over their mean latencies: 1 if all are alike, 1/clients if one waits and no other.
+    /// Jain's index of their mean latencies: 1 if all are equal, 1/clients if a single client
+    /// waits.
     pub jain: f64,
-    /// The means, in microseconds: a twentieth of the clients had at most this,
+    /// The 5th percentile of the mean latencies, in microseconds.
     pub p5_us: f64,
-    /// half of them at most this,
+    /// The median of the mean latencies, in microseconds.
     pub p50_us: f64,
-    /// and a twentieth had at least this.
+    /// The 95th percentile of the mean latencies, in microseconds.
     pub p95_us: f64,
-    /// The client with the longest mean.
+    /// The client with the longest mean latency.
     pub slowest: Slowest,
-    /// Tenths of the clients (fewer groups for fewer clients), in the order in which they came in.
+    /// Tenths of the clients by order of entry, or fewer groups for fewer than ten clients.
     pub by_entry: Vec<Group>,
-    /// The longest mean of these divided by the shortest.
+    /// The longest mean of these groups divided by the shortest.
     pub by_entry_ratio: f64,
-    /// By the server's event loop that had the session.
+    /// The clients by the server's event loop that had the session.
     pub by_shard: Vec<ShardGroup>,
-    /// The longest mean of these divided by the shortest.
+    /// The longest mean of these groups divided by the shortest.
     pub by_shard_ratio: f64,
 }
 
 impl Fairness {
-    /// Compares `recipients`, each client once, in any order; none if there is nobody to compare.
+    /// Compares `recipients`, each client once, in any order; none if there are none.
     pub fn of(mut recipients: Vec<Recipient>) -> Option<Self> {
         recipients.sort_unstable_by_key(|one| (one.entered, one.client));
         let mut means: Vec<f64> = recipients.iter().map(Recipient::mean_us).collect();
@@ -108,8 +109,8 @@ impl Fairness {
         shards.sort_unstable();
         shards.dedup();
         let of_shard = |shard: u8| {
-            let there = recipients.iter().zip(&means).filter(|(one, _)| one.shard == shard);
-            Group::of(&there.map(|(_, mean)| *mean).collect::<Vec<_>>())
+            let members = recipients.iter().zip(&means).filter(|(one, _)| one.shard == shard);
+            Group::of(&members.map(|(_, mean)| *mean).collect::<Vec<_>>())
         };
         let by_shard: Vec<_> =
             shards.into_iter().map(|shard| ShardGroup { shard, group: of_shard(shard) }).collect();
@@ -136,7 +137,7 @@ impl Fairness {
         })
     }
 
-    /// The group by order of entry, from 1, with the longest mean.
+    /// The number, from 1, of the group by order of entry with the longest mean.
     pub fn slowest_by_entry(&self) -> usize {
         let longest = |best: usize, at: usize| {
             if self.by_entry[at].mean_us > self.by_entry[best].mean_us { at } else { best }
@@ -155,14 +156,15 @@ impl Group {
     }
 }
 
-/// Jain's index: the square of the sum over the sum of the squares, as many as there are. All zero is all alike.
+/// Jain's index: the square of the sum divided by the sum of the squares and by the count. It is 1
+/// if all values are zero.
 fn jain(values: &[f64]) -> f64 {
     let sum: f64 = values.iter().sum();
     let squares: f64 = values.iter().map(|value| value * value).sum();
     if squares > 0.0 { sum * sum / (values.len() as f64 * squares) } else { 1.0 }
 }
 
-/// The longest mean divided by the shortest; 1 if one of them is zero.
+/// The longest mean divided by the shortest; 1 if the shortest is zero.
 fn ratio<'a>(groups: impl Iterator<Item = &'a Group> + Clone) -> f64 {
     let means = groups.map(|group| group.mean_us);
     let longest = means.clone().fold(0.0, f64::max);
@@ -180,7 +182,8 @@ mod tests {
 
     use super::*;
 
-    /// So many clients, who came in in the order of their numbers; `mean_us` is theirs.
+    /// `clients` recipients that entered in the order of their numbers, with mean latencies of
+    /// `mean_us`.
     fn recipients(clients: u32, mean_us: impl Fn(u32) -> u64) -> Vec<Recipient> {
         let one = |client| Recipient {
             client,
@@ -194,8 +197,8 @@ mod tests {
     }
 
     #[test]
-    fn all_alike_is_one() {
-        let fairness = Fairness::of(recipients(40, |_| 500)).expect("somebody");
+    fn equal_latencies_have_a_jain_index_of_one() {
+        let fairness = Fairness::of(recipients(40, |_| 500)).expect("recipients");
         assert_eq!((fairness.clients, fairness.jain, fairness.by_entry_ratio), (40, 1.0, 1.0));
         assert_eq!((fairness.p5_us, fairness.p50_us, fairness.p95_us), (500.0, 500.0, 500.0));
         let group = Group { clients: 4, mean_us: 500.0 };
@@ -205,9 +208,9 @@ mod tests {
     }
 
     #[test]
-    fn whoever_came_last_waits_longest() {
+    fn later_entries_that_wait_longer_show() {
         let fairness =
-            Fairness::of(recipients(100, |client| 100 + u64::from(client / 10) * 100)).expect("all");
+            Fairness::of(recipients(100, |client| 100 + u64::from(client / 10) * 100)).expect("recipients");
         let means: Vec<_> = fairness.by_entry.iter().map(|group| group.mean_us.to_string()).collect();
         assert_eq!(means.join(" "), "100 200 300 400 500 600 700 800 900 1000");
         assert!((fairness.by_entry_ratio - 10.0).abs() < 1e-9);
@@ -219,7 +222,8 @@ mod tests {
 
     #[test]
     fn a_slow_event_loop_shows() {
-        let fairness = Fairness::of(recipients(7, |client| 100 + u64::from(client % 2) * 50)).expect("all");
+        let fairness =
+            Fairness::of(recipients(7, |client| 100 + u64::from(client % 2) * 50)).expect("recipients");
         assert_eq!(fairness.by_entry.len(), 7);
         let shard = |shard, clients, mean_us| ShardGroup { shard, group: Group { clients, mean_us } };
         assert_eq!(fairness.by_shard, [shard(0, 4, 100.0), shard(1, 3, 150.0)]);
@@ -230,7 +234,7 @@ mod tests {
         #[test]
         fn figures_are_within_their_bounds(means in prop::collection::vec(0_u64..10_000_000, 1..300)) {
             let fairness = Fairness::of(recipients(means.len() as u32, |client| means[client as usize]))
-                .expect("somebody");
+                .expect("recipients");
             let clients = means.len() as u64;
             prop_assert!(fairness.jain <= 1.0 + 1e-9 && fairness.jain >= 1.0 / clients as f64 - 1e-9);
             prop_assert!(fairness.by_entry_ratio >= 1.0 && fairness.by_shard_ratio >= 1.0);

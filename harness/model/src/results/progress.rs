@@ -1,11 +1,12 @@
-//! What is counted while a run is under way.
+//! Progress of a run while it is under way.
 
 use serde::{Deserialize, Serialize};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::clock::Nanos;
 
-/// One worker's running totals: numbers only, so that they can be published, read and summed as what they are.
+/// Running totals of one worker. They consist of numbers only, so that they can be published, read
+/// and added up as plain memory.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, FromBytes, IntoBytes, Immutable,
 )]
@@ -13,153 +14,156 @@ use crate::clock::Nanos;
 pub struct Totals {
     /// Clients in the chat now.
     pub connected: u64,
-    /// Of these, the ones that have the complete user list.
+    /// Clients in the chat that have the complete user list.
     pub listed: u64,
-    /// Of these, the ones that the probe message has reached.
+    /// Clients in the chat that have received the probe message.
     pub probed: u64,
-    /// Clients that the server will not let in.
+    /// Clients that the server turned away for good.
     pub refused: u64,
-    /// Clients that will not get in for another cause.
+    /// Clients that failed to enter for another cause.
     pub failed: u64,
-    /// Clients that were thrown out.
+    /// Clients that lost their session.
     pub disconnected: u64,
-    /// Times that a client has left the chat in order.
+    /// Orderly departures from the chat.
     pub left: u64,
-    /// Messages of the schedule that have had their turn, sent or not.
+    /// Messages of the schedule whose turn has come, sent or not.
     pub scheduled: u64,
     /// Messages sent and counted.
     pub sent: u64,
     /// Messages received, first copies.
     pub received: u64,
-    /// Of these, the ones received by clients that are in the chat now.
+    /// Messages received, first copies, by clients that are in the chat now.
     pub received_by_present: u64,
-    /// 1 once the connection outside the room that listens for leaks is there, or cannot be.
+    /// 1 once the leak probe, a connection outside of the room, is in place or has failed.
     pub outside: u64,
     /// 1 once the worker sends no more.
     pub hushed: u64,
-    /// Times that a client has found its place, or will find none.
+    /// Times that a client has joined its channel and taken its position, or turned out unable to.
     pub gathered: u64,
-    /// Impaired clients that have not read everything.
+    /// Impaired clients that have not caught up.
     pub asleep: u64,
-    /// 1 once they have been told to.
+    /// 1 once the worker has woken its impaired clients.
     pub woken: u64,
     /// Clients in the chat that keep their user list.
     pub lists_kept: u64,
-    /// Of these, the ones whose list has of the run's clients exactly those that are there.
+    /// Kept lists that contain exactly those of the run's clients that are in the chat.
     pub lists_exact: u64,
-    /// Of these, the ones whose list has more of them: some have left.
+    /// Kept lists that contain more of the run's clients than are in the chat.
     pub lists_larger: u64,
-    /// For the how manieth time the three have been counted.
+    /// The number of the latest list check.
     pub lists_looked_at: u64,
-    /// Clients that have hung up and are to come again.
+    /// Clients that have disconnected and are to enter again.
     pub away: u64,
-    /// 1 once everybody has hung up who was to.
+    /// 1 once all clients of a storm have disconnected.
     pub stormed: u64,
-    /// Clients on their way in.
+    /// Clients that are entering.
     pub on_the_way: u64,
-    /// Times that one of them tried something again.
+    /// Attempts that entering clients repeated.
     pub retried: u64,
-    /// Whole ways in: `done` is the times that somebody has come into the chat.
+    /// Whole entries: `done` is the number of entries into the chat.
     pub way_in: Part,
-    /// The parts of it, those of [`PARTS`].
+    /// The steps of entering, in the order of [`PARTS`].
     pub parts: [Part; PARTS.len()],
 }
 
-/// What clients do one after the other on their way in, as reports have it; those with tickets begin with `dial_chat`.
+/// The steps of entering in their order, with their names in reports. Clients with tickets start at
+/// `dial_chat`.
 pub const PARTS: [&str; 6] = ["dial_login", "sign_up", "create_character", "log_in", "dial_chat", "enter"];
 
-/// How often something on the way in was done, and how long that took.
+/// Count and total duration of a step of entering.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, FromBytes, IntoBytes, Immutable,
 )]
 #[repr(C)]
 pub struct Part {
-    /// Times.
+    /// Times that the step was completed.
     pub done: u64,
-    /// Nanoseconds, all of them together.
+    /// The total duration, in nanoseconds.
     pub took: Nanos,
 }
 
 impl Part {
-    /// It was done once more, and took so long.
+    /// Adds one completion that took `took` nanoseconds.
     pub fn add(&mut self, took: Nanos) {
         self.done += 1;
         self.took = self.took.saturating_add(took);
     }
 
-    /// What was done since `before`.
+    /// The completions since `before`.
     #[must_use]
     pub fn since(self, before: Self) -> Self {
         Self { done: self.done.saturating_sub(before.done), took: self.took.saturating_sub(before.took) }
     }
 
-    /// The mean time, in nanoseconds; none if it was not done.
+    /// The mean duration in nanoseconds; none without a completion.
     pub fn mean(self) -> Option<f64> {
         (self.done > 0).then(|| self.took as f64 / self.done as f64)
     }
 }
 
-/// One row of the timeline: what happened since the row before.
+/// A row of the timeline.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Second {
-    /// Seconds since the run began.
+    /// Seconds since the start of the run.
     pub at_s: f64,
     /// Clients in the chat now.
     pub connected: u64,
-    /// Clients thrown out so far.
+    /// Clients that have lost their session since the start of the run.
     pub disconnected: u64,
-    /// Times so far that a client has left in order.
+    /// Orderly departures since the start of the run.
     pub left: u64,
-    /// Messages sent so far.
+    /// Messages sent since the start of the run.
     pub sent: u64,
-    /// Messages received so far.
+    /// Messages received since the start of the run.
     pub received: u64,
-    /// Messages sent a second.
+    /// Messages sent a second, since the row before.
     pub sent_per_s: f64,
-    /// Messages received a second.
+    /// Messages received a second, since the row before.
     pub received_per_s: f64,
-    /// Median latency of what was received since, in microseconds; 0 for nothing.
+    /// Median latency of messages received since the row before, in microseconds; 0 without any.
     pub p50_us: f64,
-    /// 90th percentile likewise.
+    /// 90th percentile of these latencies.
     pub p90_us: f64,
-    /// 99th percentile likewise.
+    /// 99th percentile of these latencies.
     pub p99_us: f64,
-    /// Longest likewise.
+    /// Maximum of these latencies.
     pub max_us: f64,
-    /// The server's share of one core.
+    /// CPU time of the server's process, as a share of one core.
     pub server_cpu: Option<f64>,
-    /// The server's resident memory.
+    /// Resident memory of the server's process.
     pub server_rss_bytes: Option<u64>,
-    /// The server's CPU microseconds for each message received; null if none was.
+    /// CPU microseconds of the server's process for each message received; null if none was.
     pub server_cpu_us_per_delivery: Option<f64>,
-    /// The share of one core of all the harness's processes together; above 1 if they use more than one.
+    /// CPU time of the harness's processes together, as a share of one core; above 1 with several.
     pub harness_cpu: Option<f64>,
-    /// The resident memory of all the harness's processes together.
+    /// Resident memory of the harness's processes together.
     pub harness_rss_bytes: Option<u64>,
-    /// Median time to the last recipient of the messages that were due since, in microseconds; 0 for none.
+    /// Median time to the last recipient of messages due since the row before, in microseconds; 0
+    /// without any.
     pub last_recipient_p50_us: f64,
-    /// 99th percentile likewise.
+    /// 99th percentile of these times.
     pub last_recipient_p99_us: f64,
 }
 
-/// A change of the rate by a key, as reports have it.
+/// A change of the rate by a key.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct RateChange {
-    /// When the first message of the new rate was due, in seconds since the run began.
+    /// The time at which the first message of the new rate was due, in seconds since the start of
+    /// the run.
     pub at_s: f64,
-    /// The time between two messages from then on, in microseconds.
+    /// The new interval between two messages, in microseconds.
     pub interval_us: f64,
-    /// The same in nanoseconds.
+    /// The new interval in nanoseconds.
     #[serde(skip)]
     pub interval: Nanos,
 }
 
 impl RateChange {
-    /// From `at` on there are `interval` nanoseconds between two messages.
+    /// A change to `interval` nanoseconds between two messages from `at` on.
     pub fn new(at: Nanos, interval: Nanos) -> Self {
         Self { at_s: at as f64 / 1e9, interval_us: interval as f64 / 1e3, interval }
     }
@@ -170,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mean_may_be_that_of_what_is_new() {
+    fn a_difference_has_a_mean_of_its_own() {
         let mut part = Part::default();
         part.add(5_000);
         let before = part;

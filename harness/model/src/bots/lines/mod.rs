@@ -1,14 +1,14 @@
-//! What bots can say: phrases by topic in two languages, and answers that fit what they answer.
+//! Phrases of bots by topic and language, and answers that fit a topic.
 
 mod english;
 mod korean;
 
 use serde::{Deserialize, Serialize};
 
-/// What a message is about.
+/// The topic of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Topic {
-    /// Coming and saying hello.
+    /// Arriving and saying hello.
     Greetings,
     /// The game.
     Gaming,
@@ -18,16 +18,16 @@ pub enum Topic {
     Weather,
     /// Kind words.
     Encouragement,
-    /// What comes to one's mind.
+    /// Passing thoughts.
     RandomThoughts,
-    /// Answers to what others say.
+    /// Answers to other messages.
     Reactions,
-    /// What somebody says who tests a server.
+    /// Messages of a person testing a server.
     ServerTest,
 }
 
 impl Topic {
-    /// All of them.
+    /// All topics.
     pub const ALL: [Self; 8] = [
         Self::Greetings,
         Self::Gaming,
@@ -39,7 +39,7 @@ impl Topic {
         Self::ServerTest,
     ];
 
-    /// The ones that somebody brings up.
+    /// The topics that a bot raises by itself: all but answers.
     pub const OWN: [Self; 7] = [
         Self::Greetings,
         Self::Gaming,
@@ -50,7 +50,7 @@ impl Topic {
         Self::ServerTest,
     ];
 
-    /// The name in reports.
+    /// The topic's name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Greetings => "greetings",
@@ -65,14 +65,14 @@ impl Topic {
     }
 }
 
-/// Which languages are spoken.
+/// The languages of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Languages {
     /// Korean.
     Korean,
     /// English.
     English,
-    /// Each message in one of them, and an answer in that of what it answers.
+    /// Both: each message in one of them, and an answer in the language of the message it answers.
     #[default]
     Both,
 }
@@ -87,10 +87,10 @@ pub enum Language {
 }
 
 impl Language {
-    /// All of them.
+    /// All languages.
     pub const ALL: [Self; 2] = [Self::Korean, Self::English];
 
-    /// The name in reports.
+    /// The language's code in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Korean => "ko",
@@ -106,7 +106,6 @@ impl Language {
     }
 }
 
-/// All that is said in one language.
 struct Phrases {
     greetings: &'static [&'static str],
     gaming: &'static [&'static str],
@@ -115,7 +114,7 @@ struct Phrases {
     encouragement: &'static [&'static str],
     random_thoughts: &'static [&'static str],
     server_test: &'static [&'static str],
-    /// Answers to anything.
+    /// Answers that fit any topic.
     exclamations: &'static [&'static str],
     on_greetings: &'static [&'static str],
     on_gaming: &'static [&'static str],
@@ -127,7 +126,7 @@ struct Phrases {
 }
 
 impl Phrases {
-    /// What somebody says by himself; anything for the topic of answers.
+    /// Phrases that a bot says by itself; for the topic of answers, those that fit any topic.
     fn own(&self, topic: Topic) -> &'static [&'static str] {
         match topic {
             Topic::Greetings => self.greetings,
@@ -141,7 +140,7 @@ impl Phrases {
         }
     }
 
-    /// Answers that fit this topic and no other.
+    /// Answers that fit `topic` and no other.
     fn on(&self, topic: Topic) -> &'static [&'static str] {
         match topic {
             Topic::Greetings => self.on_greetings,
@@ -156,25 +155,25 @@ impl Phrases {
     }
 }
 
-/// One thing that can be said.
+/// A phrase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line {
-    /// What it is about.
+    /// The topic.
     pub topic: Topic,
-    /// For an answer: what it fits; none if it fits anything.
+    /// The topic that an answer fits; none if it fits any.
     pub fits: Option<Topic>,
-    /// Its language.
+    /// The language.
     pub language: Language,
     /// The words.
     pub text: &'static str,
 }
 
-/// All lines, by number; the same in every run.
+/// All phrases by number, the same in every run.
 #[derive(Debug)]
 pub struct Book(Vec<Line>);
 
 impl Book {
-    /// The lines of both languages.
+    /// The phrases of both languages.
     pub fn new() -> Self {
         let mut lines = Vec::new();
         for language in Language::ALL {
@@ -192,17 +191,17 @@ impl Book {
         Self(lines)
     }
 
-    /// All of them.
+    /// All phrases, by number.
     pub fn lines(&self) -> &[Line] {
         &self.0
     }
 
-    /// The line with a number; none if there is no such line.
+    /// The phrase of a number; none if there is no such phrase.
     pub fn get(&self, number: u16) -> Option<&Line> {
         self.0.get(usize::from(number))
     }
 
-    /// The numbers of lines for which `fits` is true.
+    /// The numbers of the phrases for which `fits` returns true.
     pub(super) fn numbers(&self, fits: impl Fn(&Line) -> bool) -> Vec<u16> {
         (0..).zip(&self.0).filter(|(_, line)| fits(line)).map(|(number, _)| number).collect()
     }
@@ -225,14 +224,14 @@ mod tests {
     use crate::payload::PAYLOAD_MIN;
 
     #[test]
-    fn every_line_can_be_said_and_is_there_once() {
+    fn every_phrase_is_valid_and_unique() {
         let book = Book::new();
         let mut texts = HashSet::new();
         for line in book.lines() {
             let text = line.text;
             assert!(PAYLOAD_MIN + MARK_MAX + text.len() <= CHAT_TEXT_MAX && text.len() >= 3, "{text}");
             assert!(!text.chars().any(char::is_control) && text.trim() == text, "{text:?}");
-            assert!(texts.insert(text), "{text} is there twice");
+            assert!(texts.insert(text), "{text} is a duplicate");
             let is_hangul = |letter: char| ('가'..='힣').contains(&letter) || ('ㄱ'..='ㅣ').contains(&letter);
             assert_eq!(text.chars().any(is_hangul), line.language == Language::Korean, "{text}");
             assert!(line.fits.is_none() || line.topic == Topic::Reactions, "{text}");
@@ -240,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_enough_to_say_of_everything() {
+    fn every_topic_has_enough_phrases() {
         let book = Book::new();
         for language in Language::ALL {
             for topic in Topic::ALL {
@@ -259,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_told_apart() {
+    fn topic_names_are_unique() {
         let names: HashSet<_> = Topic::ALL.map(Topic::name).into();
         assert_eq!(names.len(), Topic::ALL.len());
         assert!(Topic::OWN.iter().all(|topic| *topic != Topic::Reactions));
