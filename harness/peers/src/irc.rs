@@ -36,7 +36,7 @@ impl Peer for InspIrcd {
             r#"<server name="irc.localhost" description="-" network="Local" id="001">
 <admin name="-" nick="-" email="-">
 <bind address="127.0.0.1" port="{port}" type="clients">
-# Members may say as much as they like (no fake lag, no recvq that cuts off), nobody is cut off for
+# Members may send without limit (no fake lag, no recvq that cuts off), none is cut off for
 # being slow (sendq), and all may come from one address.
 <connect name="members" allow="*" timeout="60" pingfreq="3600" fakelag="no" threshold="1000000"
  commandrate="1000000000" recvq="16777216" softsendq="1073741824" hardsendq="1073741824"

@@ -3,7 +3,7 @@
 //! ```text
 //!   for each repetition, for each number of members:
 //!     bare                      the least cost of a write
-//!     for each system in turn:  start on the server's core ─▶ members join ─▶ the cases of that size ─▶ stop
+//!     for each system in turn:  start on the server's core ─▶ members join ─▶ cases of the size ─▶ stop
 //! ```
 //! `system` is the interface to a system, text and bytes only, with a file for each (`redis`,
 //! `nats`, `irc`, `mqtt`). `process` and `pin` run servers, `clients` owns the members' sockets,

@@ -44,7 +44,7 @@ impl Peer for Mosquitto {
              user root\n\
              allow_anonymous true\n\
              persistence false\n\
-             # Nobody is cut off for being slow, and no connection is too many.\n\
+             # No client is cut off for being slow, and no connection is too many.\n\
              max_connections -1\n\
              max_queued_messages 0\n\
              max_queued_bytes 0\n\

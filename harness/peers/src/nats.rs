@@ -32,7 +32,7 @@ impl Peer for Nats {
         format!(
             "listen: \"127.0.0.1:{port}\"\n\
              max_connections: 15000\n\
-             # Nobody is cut off for being slow.\n\
+             # No client is cut off for being slow.\n\
              max_pending: 1073741824\n\
              write_deadline: \"120s\"\n\
              # A run is shorter than this, so no pings are in the figures.\n\

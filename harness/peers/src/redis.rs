@@ -39,7 +39,7 @@ impl Peer for Redis {
              # Nothing is kept, so no process is forked to write it.\n\
              save \"\"\n\
              appendonly no\n\
-             # Nobody is cut off for being slow, and no connection is too many.\n\
+             # No client is cut off for being slow, and no connection is too many.\n\
              client-output-buffer-limit pubsub 0 0 0\n\
              client-output-buffer-limit normal 0 0 0\n\
              maxclients 15000\n\
