@@ -1,4 +1,4 @@
-//! Reports that were kept can be read by every later version.
+//! Kept reports remain readable by every later version.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use throng_harness_peers::PeersReport;
 use throng_harness_report::{Document, ReadError};
 
 #[test]
-fn results_that_were_kept_can_be_read() {
+fn kept_results_can_be_read() {
     let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../results");
     let mut read = 0;
     for folder in fs::read_dir(&results).expect("results of measurements") {
