@@ -1,26 +1,25 @@
-//! Throng's load harness: drives thousands of clients and accounts for every delivery.
+//! The command line of Throng's load harness, which drives thousands of clients and accounts for
+//! every delivery.
 //!
 //! ```text
-//!   cli, target            what to do, and where
+//!   args, target           the task, and the address of the server
 //!        |
-//!   schedule, rhythm,      what is sent when by whom: decided by the seed alone
-//!   payload
+//!   schedule, payload      the messages, their senders and times: drawn from the seed alone
 //!        |
-//!   worker threads         each with its own clients: a Tally (verify), a Recorder
-//!        |                 (record) and a Panel (live), no locks between them;
-//!        |                 of this process, or of several (crew)
-//!   settle, merge          one result for all of them
+//!   worker threads         each with its own clients, a DeliveryLedger (verify), a Recorder
+//!        |                 (record) and a Panel (live), and no locks between them; in this
+//!        |                 process or in several (crew)
+//!   settle, merge          one result of all workers
 //!        |
-//!   report                 thresholds, verdict, summary, JSON, HTML, exit code
+//!   report                 thresholds, verdict, text, JSON, page, exit code
 //! ```
-//! A run's own thread (scenario) starts the workers (fleet), tells them what to do next and
-//! watches their panels; the pacer wakes them when a message is due. Everything above the
-//! workers in the picture, and what they fill, knows no socket: what was sent and received
-//! goes in with the time at which it happened, results come out.
+//! The run's own thread (scenario) starts the workers (fleet), sends them commands and watches
+//! their panels; the pacer wakes them when a message is due. Nothing above the workers, and
+//! neither ledger nor recorder, uses a socket: they take messages with their times, and return
+//! results.
 //!
-//! `ramp` and `bench` are such runs one after the other (steps).
-//!
-//! `peers` measures other systems with the same messages and the same accounting.
+//! `ramp` and `bench` repeat such runs (steps). `peers` measures other systems with the same
+//! messages and the same accounting. `monitor` watches servers without a load.
 
 pub mod app;
 pub mod args;

@@ -171,19 +171,19 @@ fn job(common: Common, scenario: Scenario) -> Result<Job, String> {
     let (clients, total) = (common.clients(), common.workers * common.processes);
     if total > clients {
         return Err(format!(
-            "{workers} for --clients {clients}: a worker without a client has nothing to do; use at most one each"
+            "{workers} for --clients {clients}: a worker without a client is idle; use at most one worker a client"
         ));
     }
     if let Scenario::Login(login) = &scenario
         && total > login.in_flight
     {
         return Err(format!(
-            "{workers} for --in-flight {}: every worker needs one that may be on its way",
+            "{workers} for --in-flight {}: every worker needs a login of its own in flight",
             login.in_flight
         ));
     }
     if common.connect_timeout.is_zero() {
-        return Err("--connect-timeout 0s lets nobody in: use some seconds".into());
+        return Err("--connect-timeout 0s lets no client in: use some seconds".into());
     }
     if common.json.is_some() && common.json == common.html {
         return Err("--json and --html name the same file: one would replace the other".into());
