@@ -1,4 +1,4 @@
-//! From a command line to an exit code.
+//! Runs a command line and returns its exit code.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,13 +22,14 @@ use throng_harness_report::{Document, Machine, Origin, Report, check_directory, 
 use crate::args::{self, Expanded, Task};
 use crate::reload;
 
-/// The flag whose value is nobody's business, and what reports have in its place.
+/// The flag whose value reports must not show, and the text they show instead.
 const PASSWORD: &str = "--password";
 const SECRET: &str = "[secret]";
 
-/// Runs what the command line `args` asks for and gives the exit code. `drive` is what runs a
-/// scenario once everything before it is known to be in order, for each step if there are several; between
-/// them `shutdown` is heeded. The report goes to `out` and to the files of `--json` and `--html`, what went wrong to `err`.
+/// Runs the command line `args` and returns the exit code. `drive` runs one scenario, after all
+/// checks have passed; it is called for each step if there are several, and `shutdown` is checked
+/// in between. The report goes to `out` and to the files of `--json` and `--html`, errors go to
+/// `err`.
 pub fn run<E: Display>(
     args: impl IntoIterator<Item = OsString>,
     out: &mut impl Write,
@@ -57,7 +58,7 @@ pub fn run<E: Display>(
             };
         }
         Ok(Task::Crew) => return crew::serve(),
-        // Not an error when it is the answer to --help or --version.
+        // Help and version are no error.
         Err(answer) if !answer.use_stderr() => {
             let _ = write!(out, "{answer}");
             return EXIT_OK;
@@ -81,21 +82,21 @@ pub fn run<E: Display>(
     finish(&report, &files_of(&job, &report.histograms), out, err)
 }
 
-/// Where a report goes besides the output.
+/// Files of a report, besides the output.
 struct Files<'a> {
     json: Option<&'a Path>,
     html: Option<&'a Path>,
-    /// The directory for whole distributions, and these.
+    /// The directory for full distributions, and the distributions.
     hgrm: Option<(&'a Path, &'a BTreeMap<String, Latencies>)>,
 }
 
-/// Shows `report`, writes it to `files` and gives the exit code.
+/// Prints `report`, writes it to `files` and returns the exit code.
 fn finish(report: &dyn Document, files: &Files<'_>, out: &mut impl Write, err: &mut impl Write) -> u8 {
     let _ = write!(out, "{report}");
     let json = files.json.map(|path| report.write_json(path));
     let html = files.html.map(|path| report.write_html(path));
     let hgrm = files.hgrm.map(|(directory, histograms)| write_hgrm(directory, histograms));
-    // One that cannot be written does not take the other with it.
+    // One failed file does not prevent the others.
     let mut code = report.exit_code();
     for error in [json, html, hgrm].into_iter().flatten().filter_map(Result::err) {
         let _ = writeln!(err, "error: {error}");
@@ -104,13 +105,13 @@ fn finish(report: &dyn Document, files: &Files<'_>, out: &mut impl Write, err: &
     code
 }
 
-/// Where the report on `job` goes.
+/// The files of `job`.
 fn files_of<'a>(job: &'a Job, histograms: &'a BTreeMap<String, Latencies>) -> Files<'a> {
     let hgrm = job.hgrm.as_deref().map(|directory| (directory, histograms));
     Files { json: job.json.as_deref(), html: job.html.as_deref(), hgrm }
 }
 
-/// What is run now, on this machine.
+/// The origin of a report: the command, started now on this machine.
 fn here(command: Vec<String>) -> Origin {
     Origin { command, started: SystemTime::now(), machine: Machine::this() }
 }
@@ -120,7 +121,7 @@ fn not_run(error: impl Display, err: &mut impl Write) -> u8 {
     EXIT_NOT_RUN
 }
 
-/// Runs one scenario after the other.
+/// Runs the steps of `job` in turn.
 fn run_steps<E: Display>(
     job: StepsJob,
     (command, file): (Vec<String>, Option<PathBuf>),
@@ -133,10 +134,10 @@ fn run_steps<E: Display>(
     let first = job.factory.job(job.first());
     let prepared = first.and_then(|first| prepare(&first).map(|target| (first, target)));
     let report = prepared.and_then(|(first, target)| {
-        let mut say = |text: &str| {
+        let mut print = |text: &str| {
             let _ = writeln!(err, "{text}");
         };
-        steps::run(job, &origin, &target, shutdown, &mut say, drive).map(|report| (report, first))
+        steps::run(job, &origin, &target, shutdown, &mut print, drive).map(|report| (report, first))
     });
     match report {
         Ok((mut report, first)) => {
@@ -147,7 +148,7 @@ fn run_steps<E: Display>(
     }
 }
 
-/// Runs `peers`, which has servers and a report of its own.
+/// Runs `peers`, which starts its own servers.
 fn run_peers(job: &PeersJob, command: Vec<String>, out: &mut impl Write, err: &mut impl Write) -> u8 {
     let origin = here(command);
     if let Some(error) = job.json.iter().chain(&job.html).find_map(|path| check_writable(path).err()) {
@@ -169,7 +170,7 @@ fn run_peers(job: &PeersJob, command: Vec<String>, out: &mut impl Write, err: &m
     finish(&report, &files, out, err)
 }
 
-/// Runs `monitor`, which has a report of its own.
+/// Runs `monitor`.
 fn run_monitor(
     job: &MonitorJob,
     command: Vec<String>,
@@ -186,7 +187,7 @@ fn run_monitor(
         return not_run(format_args!("cannot listen for Ctrl+C: {error}"), err);
     }
     let watched = throng_harness_monitor::run(job, &shutdown, &mut |line| {
-        // An output that is gone does not end the watching.
+        // Watching goes on if the output is closed.
         let _ = writeln!(err, "{line}");
     });
     let watched = match watched {
@@ -213,7 +214,7 @@ fn recorded(args: &[OsString]) -> Vec<String> {
     args.iter().map(word).collect()
 }
 
-/// What can fail before a run fails before it.
+/// Finds the server and checks the output files, so that a run does not fail at its end.
 fn prepare(job: &Job) -> Result<Target, String> {
     let target = target::resolve(&job.target, job.scenario.entrance(), job.server_pid)
         .map_err(|error| error.to_string())?;
@@ -236,7 +237,7 @@ mod tests {
 
     const KEY: &str = "0102030405060708090a0b0c0d0e0f100102030405060708090a0b0c0d0e0f10";
 
-    /// A line -> exit code, stdout and stderr; the run finds `findings`.
+    /// Runs a line whose run returns `findings` -> exit code, stdout and stderr.
     fn run_line(line: &str, findings: Result<Findings, &str>) -> (u8, String, String) {
         let args = std::iter::once("throng-harness").chain(line.split_whitespace()).map(OsString::from);
         let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_report_is_written_also_when_a_threshold_is_broken() {
+    fn a_report_is_written_also_when_a_threshold_is_broken() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let [path, html] = ["out.json", "out.html"].map(|name| dir.path().join(name));
         let line = login(&format!("--json {} --html {} --seed 4", path.display(), html.display()));
@@ -321,7 +322,7 @@ mod tests {
         let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(report["scenario_file"], file.display().to_string());
         assert_eq!(report["command"].as_array().expect("words")[1..3], ["login", "--password=[secret]"]);
-        // What is wrong with a value is said as on the command line, and where it came from.
+        // A bad value is reported as on the command line, together with its file.
         write("rounds = 2");
         let (code, _, err) = run("");
         assert_eq!(code, EXIT_USAGE, "{err}");
@@ -357,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_that_cannot_be_written_does_not_take_the_other_with_it() {
+    fn a_failed_report_file_does_not_prevent_the_other() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let [json, html] = ["json", "html"].map(|name| dir.path().join(name).join("out"));
         let line = login(&format!("--json {} --html {}", json.display(), html.display()));
@@ -376,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_without_a_place_stops_the_run_before_it_begins() {
+    fn an_unwritable_report_file_stops_the_run_before_it_begins() {
         for flag in ["--json", "--html"] {
             let line = login(&format!("{flag} /nonexistent/out"));
             let args = std::iter::once("throng-harness").chain(line.split_whitespace()).map(OsString::from);

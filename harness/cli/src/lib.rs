@@ -1,4 +1,5 @@
-//! Throng's load harness: drives thousands of clients and accounts for every delivery.
+//! The command line of Throng's load harness, which drives thousands of clients and accounts for
+//! every delivery.
 //!
 //! ```text
 //!   args                   what to do, and where

@@ -1,4 +1,5 @@
-//! docs/report.md and docs/report.schema.json are made here of the report's types, and are what stands there.
+//! Generates docs/report.md and docs/report.schema.json from the report's types, and tests that the
+//! files are current.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
@@ -11,17 +12,18 @@ use throng_harness_model::results::{Findings, Second};
 use throng_harness_report::Report;
 use throng_harness_report::fixture::{findings, job, origin};
 
-/// Set to 1, it makes the test write the documents instead of comparing them.
+/// Environment variable that, set to 1, makes the test write the documents instead of comparing
+/// them.
 const BLESS: &str = "THRONG_BLESS";
 
-/// Longest example.
+/// Longest example in characters.
 const EXAMPLE_MAX: usize = 40;
 
-/// The schema of a report as a file has it. `limit`, `forecast` and `steps` are those of a run of several steps.
+/// The schema of a report file. `limit`, `forecast` and `steps` appear in runs of several steps.
 fn schema() -> Value {
     let mut schema = schemars::schema_for!(Report).to_value();
     let stepped = schemars::schema_for!(SteppedReport).to_value().to_string();
-    // Within a step the report is the whole schema.
+    // The report within a step has the schema of the whole file.
     let stepped: Value = serde_json::from_str(&stepped.replace("#/$defs/Report", "#")).expect("JSON");
     for key in ["limit", "forecast", "steps"] {
         schema["properties"][key] = stepped["properties"][key].clone();
@@ -33,7 +35,7 @@ fn schema() -> Value {
     schema
 }
 
-/// A report in which as much as possible is there.
+/// A report with as many keys as possible.
 fn example() -> Report {
     let row = Second { at_s: 1.0, connected: 2, sent: 10, received: 19, ..Second::default() };
     let server_clock = Some(ServerClockUs { offset_us: -1_250, error_us: 40, pings: 18 });
@@ -49,10 +51,10 @@ fn example() -> Report {
     Report::new(&job("--threshold p99=4ms"), origin(), found)
 }
 
-/// A type for people, with the name of the type of the report's that it is or has, if it is one.
+/// The readable name of a property's type, and the report type it refers to, if any.
 fn type_text(schema: &Value) -> (String, Option<String>) {
     if let Some(reference) = schema["$ref"].as_str() {
-        // The whole schema, which the page begins with.
+        // The root of the schema, which is the page's first section.
         if reference == "#" {
             return ("[Report](#report)".to_owned(), None);
         }
@@ -79,7 +81,7 @@ fn type_text(schema: &Value) -> (String, Option<String>) {
     }
 }
 
-/// The first thing in a list or a map, or the thing itself.
+/// The first item of a list or map, or the value itself.
 fn inner(value: &Value, text: &str) -> Value {
     let first = match value {
         Value::Array(list) => list.first(),
@@ -103,7 +105,8 @@ fn example_text(value: &Value) -> String {
     format!("`{}...`", text.chars().take(EXAMPLE_MAX).collect::<String>())
 }
 
-/// A table of the keys of a type in the order of their declaration, and what it refers to.
+/// Writes a table of the keys of a type, in the order of declaration; returns the types it refers
+/// to.
 fn table(out: &mut String, schema: &Value, value: &Value) -> Vec<(String, Value)> {
     let mut types = Vec::new();
     let _ = writeln!(out, "\n| key | is | for example | |\n|---|---|---|---|");
@@ -111,7 +114,7 @@ fn table(out: &mut String, schema: &Value, value: &Value) -> Vec<(String, Value)
         let (text, name) = type_text(property);
         let here = &value[key];
         let meaning = property["description"].as_str().unwrap_or("").replace('\n', " ");
-        assert!(!meaning.is_empty(), "`{key}` is not explained");
+        assert!(!meaning.is_empty(), "`{key}` has no doc comment");
         let _ = writeln!(out, "| `{key}` | {text} | {} | {meaning} |", example_text(here));
         types.extend(name.map(|name| (name, inner(here, &text))));
     }
@@ -121,11 +124,12 @@ fn table(out: &mut String, schema: &Value, value: &Value) -> Vec<(String, Value)
 fn document(schema: &Value) -> String {
     let mut out = String::from(
         "# The report as JSON\n\n\
-         What `throng-harness SCENARIO --json FILE` writes; `report` reads it again. This page is made of the types in the code\n\
-         (`THRONG_BLESS=1 cargo test -p throng-harness --lib schema`), as is [report.schema.json](report.schema.json), the same for programs.\n\
-         Keys are added in later versions, and none changes what it means without another `format`: a reader should take what is missing for\n\
-         0 or empty, and pass over what it does not know. Names say the unit: `_us` microseconds, `_s` seconds, `_bytes` bytes, `_per_s` so many a\n\
-         second; shares go from 0 to 1.\n\n## Report\n",
+         The format of the file that `throng-harness SCENARIO --json FILE` writes and `report` reads. This page is\n\
+         generated from the types in the code (`THRONG_BLESS=1 cargo test -p throng-harness --lib schema`), as is\n\
+         [report.schema.json](report.schema.json), its JSON Schema.\n\n\
+         Later versions add keys; no key changes its meaning without another `format`. A reader should take a missing\n\
+         key for 0 or empty, and ignore keys that it does not know. Names carry the unit: `_us` microseconds,\n\
+         `_s` seconds, `_bytes` bytes, `_per_s` per second; shares go from 0 to 1.\n\n## Report\n",
     );
     let example = serde_json::to_value(example()).expect("JSON");
     let mut seen = BTreeSet::new();
@@ -151,7 +155,7 @@ fn document(schema: &Value) -> String {
 }
 
 #[test]
-fn the_documents_say_what_the_report_has() {
+fn the_report_documents_are_current() {
     let schema = schema();
     let json = serde_json::to_string_pretty(&schema).expect("JSON") + "\n";
     for (name, wanted) in [("report.md", document(&schema)), ("report.schema.json", json)] {
@@ -164,6 +168,6 @@ fn the_documents_say_what_the_report_has() {
         for (number, (has, wanted)) in has.lines().zip(wanted.lines()).enumerate() {
             assert_eq!(has, wanted, "docs/{name}, line {}: write it with {BLESS}=1", number + 1);
         }
-        assert_eq!(has.len(), wanted.len(), "docs/{name} is not whole: write it with {BLESS}=1");
+        assert_eq!(has.len(), wanted.len(), "docs/{name} is incomplete: write it with {BLESS}=1");
     }
 }

@@ -29,7 +29,7 @@ fn job(system: &str) -> PeersJob {
         },
         repeat: 1,
         payload: 128,
-        // With one core both are on it, which is good enough for counting.
+        // On a single core both share it, which suffices for counting.
         server_core: cores[0],
         client_core: cores[cores.len() - 1],
         seed: 1,
@@ -42,12 +42,12 @@ fn job(system: &str) -> PeersJob {
 }
 
 fn measure(job: &PeersJob) -> (Result<Results, PeersError>, Vec<String>) {
-    let mut said = Vec::new();
-    let results = run(job, &Shutdown::new(), &mut |text| said.push(text.to_owned()));
-    (results, said)
+    let mut messages = Vec::new();
+    let results = run(job, &Shutdown::new(), &mut |text| messages.push(text.to_owned()));
+    (results, messages)
 }
 
-/// Processes whose arguments name a program of `name` that a test may have started.
+/// Number of processes with `name` in their arguments that a test may have started.
 fn children(name: &str) -> usize {
     let me = std::process::id();
     let of = |path: &Path| {
@@ -60,10 +60,10 @@ fn children(name: &str) -> usize {
 
 #[track_caller]
 fn check(system: &str, program: &str) {
-    let (results, said) = measure(&job(system));
+    let (results, messages) = measure(&job(system));
     let results = results.unwrap_or_else(|error| panic!("{error}"));
     assert!(results.failures.is_empty(), "{:?}", results.failures);
-    let [paced, closed] = results.rows.as_slice() else { panic!("{said:?}") };
+    let [paced, closed] = results.rows.as_slice() else { panic!("{messages:?}") };
     let found = (paced.sent, paced.connected, paced.deliveries.expected, paced.deliveries.received);
     assert_eq!(found, (3, 10, 30, 30), "{paced:?}");
     assert_eq!(paced.latency_us.count, 30);
@@ -77,9 +77,9 @@ fn check(system: &str, program: &str) {
     assert_eq!(closed.deliveries.received, closed.sent * u64::from(MEMBERS));
     assert!(!results.systems[0].version.is_empty());
     let batches: Vec<usize> = results.bare.iter().map(|bare| bare.bytes).collect();
-    assert_eq!(batches[..2], [128, 1280], "{said:?}");
-    // The closed loop has no pace to keep.
-    assert_eq!(results.bare.iter().filter_map(|bare| bare.case).collect::<Vec<_>>(), ['A'], "{said:?}");
+    assert_eq!(batches[..2], [128, 1280], "{messages:?}");
+    // The closed loop has no pace, and so no bare writer.
+    assert_eq!(results.bare.iter().filter_map(|bare| bare.case).collect::<Vec<_>>(), ['A'], "{messages:?}");
     assert!(
         results.bare.iter().all(|bare| bare.writes >= 10 && bare.us_per_write > 0.0),
         "{:?}",
@@ -109,21 +109,21 @@ fn needs_mosquitto() {
 }
 
 #[test]
-fn throng_that_is_not_there_is_named() {
+fn a_missing_throng_is_named() {
     let job = PeersJob { throng: Some("/nonexistent/throng".into()), ..job("throng") };
     let error = measure(&job).0.expect_err("it is not there").to_string();
     assert!(error.contains("/nonexistent/throng") && error.contains("cargo build"), "{error}");
 }
 
 #[test]
-fn a_core_that_is_not_there_is_named() {
+fn a_missing_core_is_named() {
     let job = PeersJob { server_core: 900, ..job("redis") };
     let error = measure(&job).0.expect_err("there are fewer").to_string();
     assert!(error.contains("core 900") && error.contains("--server-core"), "{error}");
 }
 
 #[test]
-fn without_time_nothing_begins() {
+fn no_case_starts_without_time() {
     let job = PeersJob { limit: Duration::ZERO, bare: None, ..job("redis") };
     let results = measure(&job).0.expect("nothing is wrong");
     assert_eq!((results.rows.len(), results.failures.len()), (0, 2));
@@ -131,7 +131,7 @@ fn without_time_nothing_begins() {
 }
 
 #[test]
-fn an_end_that_is_asked_for_comes_at_once() {
+fn a_requested_shutdown_ends_the_run_at_once() {
     let shutdown = Shutdown::new();
     shutdown.request(Cause::Interrupted);
     let results = run(&job("redis"), &shutdown, &mut |_| {}).expect("nothing is wrong");
@@ -180,7 +180,7 @@ fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = look() {
             return found;
         }
-        assert!(begun.elapsed() < Duration::from_mins(1), "waited in vain");
+        assert!(begun.elapsed() < Duration::from_mins(1), "timed out");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

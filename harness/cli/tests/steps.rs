@@ -1,4 +1,4 @@
-//! Runs of several steps with servers that are made up: what is run in which order, and what the report says of it.
+//! Runs of several steps with simulated servers: the order of the runs, and the report.
 
 use std::collections::VecDeque;
 use std::time::SystemTime;
@@ -30,7 +30,8 @@ fn target() -> Target {
     Target { server, cluster_key: None, pid: None }
 }
 
-/// A run in which every message reached its last recipient after so many milliseconds, and `missing` deliveries were not made.
+/// Findings in which every message reached its last recipient after `last_ms`, and `missing`
+/// deliveries are missing.
 fn findings(job: &Job, last_ms: u64, missing: u64) -> Findings {
     let Scenario::Broadcast(broadcast) = &job.scenario else { panic!("{job:?}") };
     let (messages, clients) = (u64::from(broadcast.messages), u64::from(job.clients));
@@ -56,27 +57,28 @@ fn findings(job: &Job, last_ms: u64, missing: u64) -> Findings {
     found
 }
 
-/// A run of several steps: its report, the (clients, is a closed loop) of all runs, and what was said meanwhile.
-type Ran = (Result<SteppedReport, String>, Vec<(u32, bool)>, Vec<String>);
+/// Result of a run of several steps: its report, (clients, is a closed loop) of all runs, and the
+/// progress messages.
+type RunOutcome = (Result<SteppedReport, String>, Vec<(u32, bool)>, Vec<String>);
 
-/// A run of `line` whose every step is `server`'s.
+/// Runs `line`, with `server` as every step's result.
 fn run_line(
     line: &str,
     shutdown: &Shutdown,
     mut server: impl FnMut(&Job) -> Result<Findings, &'static str>,
-) -> Ran {
+) -> RunOutcome {
     let origin = Origin { command: vec![], started: SystemTime::UNIX_EPOCH, machine: Machine::default() };
-    let (mut runs, mut said) = (Vec::new(), Vec::new());
+    let (mut runs, mut messages) = (Vec::new(), Vec::new());
     let report =
-        run(job(line), &origin, &target(), shutdown, &mut |text| said.push(text.to_owned()), |job, _| {
+        run(job(line), &origin, &target(), shutdown, &mut |text| messages.push(text.to_owned()), |job, _| {
             let closed = matches!(&job.scenario, Scenario::Broadcast(broadcast) if broadcast.ahead.is_some());
             runs.push((job.clients, closed));
             server(job)
         });
-    (report, runs, said)
+    (report, runs, messages)
 }
 
-/// What the pictures of the runs of `line` say of where they stand.
+/// The standings shown in the live views of the runs of `line`.
 fn standings(line: &str, server: impl Fn(&Job) -> Findings) -> Vec<Standing> {
     let mut standings = Vec::new();
     let (report, ..) = run_line(line, &Shutdown::new(), |job| {
@@ -88,7 +90,7 @@ fn standings(line: &str, server: impl Fn(&Job) -> Findings) -> Vec<Standing> {
 }
 
 #[test]
-fn every_run_knows_where_the_steps_stand() {
+fn every_run_shows_the_standing_of_the_steps() {
     let slow = |job: &Job| findings(job, if job.clients > 20 { 150 } else { 5 }, 0);
     let ramp = standings("ramp --steps 20,30,40", slow);
     let steps: Vec<_> = ramp.iter().map(|standing| standing.step.as_str()).collect();
@@ -109,7 +111,7 @@ fn every_run_knows_where_the_steps_stand() {
     let steps: Vec<_> = bench.iter().map(|standing| standing.step.as_str()).collect();
     assert_eq!(steps[1], "step 1 of 2, 10 clients as fast as they are served");
     assert_eq!((steps.len(), steps[2]), (4, "step 2 of 2, 20 clients"));
-    // While that is measured it is known how the step itself came out, and later what it came to.
+    // The standing has the step's own result during its closed loop, and the capacity afterwards.
     assert_eq!(bench[1].before, ["1  10 clients  good, last p99 5.00 ms"]);
     assert!(bench[2].before[0].starts_with("1  10 clients  good, last p99 5.00 ms, at most "), "{bench:?}");
     let rate = standings("ramp --over rate --clients 5 --steps 1000", slow);
@@ -119,7 +121,7 @@ fn every_run_knows_where_the_steps_stand() {
 #[test]
 fn a_ramp_finds_the_limit_and_confirms_it() {
     let slow = |job: &Job| Ok(findings(job, if job.clients > 20 { 150 } else { 5 }, 0));
-    let (report, runs, said) = run_line("ramp --steps 10,20,30,40", &Shutdown::new(), slow);
+    let (report, runs, messages) = run_line("ramp --steps 10,20,30,40", &Shutdown::new(), slow);
     let report = report.expect("it can be run");
     assert_eq!(runs, [(10, false), (20, false), (30, false), (20, false)]);
     assert_eq!(
@@ -133,8 +135,8 @@ fn a_ramp_finds_the_limit_and_confirms_it() {
         limit.summary,
         "20 clients were good, and so again; 30 clients were not: last_recipient.p99=100ms: found 150 ms"
     );
-    assert_eq!(said[0], "step 1 of 4: 10 clients, 10.0 messages/s for 30s");
-    assert_eq!(said[6], "step 4: 20 clients, 20.0 messages/s for 30s again, to confirm them");
+    assert_eq!(messages[0], "step 1 of 4: 10 clients, 10.0 messages/s for 30s");
+    assert_eq!(messages[6], "step 4: 20 clients, 20.0 messages/s for 30s again, to confirm them");
     let text = report.to_string();
     for part in ["server's limit", "good (again)", "Step 4 of 4 in full", "held    last_recipient.p99=100ms"]
     {
@@ -162,7 +164,7 @@ fn a_ramp_whose_first_step_is_bad_fails() {
 }
 
 #[test]
-fn the_harnesss_limit_is_not_the_servers() {
+fn the_harnesss_limit_is_not_reported_as_the_servers() {
     let busy = |job: &Job| {
         let mut found = findings(job, 5, 0);
         let cpu_s = if job.clients > 10 { 29.0 } else { 3.0 };
@@ -170,15 +172,15 @@ fn the_harnesss_limit_is_not_the_servers() {
             Some(Usage { pid: 1, cpu_s, rss_bytes: 1, rss_start_bytes: 1, rss_peak_bytes: 1, alive: true });
         Ok(found)
     };
-    let (report, _, said) = run_line("ramp --steps 10,20", &Shutdown::new(), busy);
+    let (report, _, messages) = run_line("ramp --steps 10,20", &Shutdown::new(), busy);
     let report = report.expect("it can be run");
     let limit = &report.limit;
     assert_eq!((limit.limited_by, report.exit_code()), (Some(LimitedBy::Harness), EXIT_OK));
     assert!(limit.summary.contains("the harness's own limit: nothing is known of the server's"), "{limit:?}");
-    assert!(said[3].contains("by the harness's limit and not the server's"), "{said:?}");
+    assert!(messages[3].contains("by the harness's limit and not the server's"), "{messages:?}");
 }
 
-/// What a run says when the harness had no CPU time left.
+/// Findings of a harness without CPU time left.
 fn busy(found: Findings) -> Findings {
     let usage =
         Usage { pid: 1, cpu_s: 29.9, rss_bytes: 1, rss_start_bytes: 1, rss_peak_bytes: 1, alive: true };
@@ -186,13 +188,13 @@ fn busy(found: Findings) -> Findings {
 }
 
 #[test]
-fn a_step_that_the_harness_was_not_up_to_is_made_again() {
+fn a_step_that_overloads_the_harness_is_repeated() {
     let mut late = VecDeque::from([true, false, true, true, false]);
     let server = |job: &Job| {
         let found = findings(job, if job.clients > 20 { 150 } else { 5 }, 0);
         Ok(if late.pop_front().unwrap_or(false) { busy(found) } else { found })
     };
-    let (report, runs, said) = run_line("ramp --steps 10,20,30", &Shutdown::new(), server);
+    let (report, runs, messages) = run_line("ramp --steps 10,20,30", &Shutdown::new(), server);
     let report = report.expect("it can be run");
     assert_eq!(runs.iter().map(|(clients, _)| *clients).collect::<Vec<_>>(), [10, 10, 20, 20, 20, 30, 20]);
     let stepped = &report;
@@ -204,15 +206,15 @@ fn a_step_that_the_harness_was_not_up_to_is_made_again() {
         "{limit:?}"
     );
     assert_eq!(
-        said[2],
+        messages[2],
         "step 2 of 4: 10 clients, 10.0 messages/s for 30s once more, since the harness was not up to it"
     );
-    assert!(said[4].starts_with("step 3 of 4: 20 clients"), "{said:?}");
+    assert!(messages[4].starts_with("step 3 of 4: 20 clients"), "{messages:?}");
     assert!(report.to_string().contains("harness's limit (once more)"), "{report}");
 }
 
 #[test]
-fn what_the_harness_was_not_up_to_caps_nothing_and_is_not_called_the_servers() {
+fn a_step_that_overloads_the_harness_is_no_limit_of_the_server() {
     let late_at = |late: u32| {
         move |job: &Job| {
             let found = findings(job, if job.clients > 40 { 150 } else { 5 }, 0);
@@ -237,7 +239,7 @@ fn a_bench_counts_the_last_try_of_a_step() {
     let mut tries = 0;
     let server = |job: &Job| {
         tries += 1;
-        // Late beyond its threshold too, since the harness was.
+        // The overload also breaks the latency objective.
         Ok(if tries == 1 { busy(findings(job, 60, 0)) } else { findings(job, 5, 0) })
     };
     let (report, runs, _) = run_line("bench --steps 10,20 --slo 50ms", &Shutdown::new(), server);
@@ -245,7 +247,7 @@ fn a_bench_counts_the_last_try_of_a_step() {
     assert_eq!(runs, [(10, false), (10, false), (10, true), (20, false), (20, true)]);
     assert_eq!(report.exit_code(), EXIT_OK, "{report}");
     assert!(report.to_string().contains("2 of 2 steps were good"), "{report}");
-    // What was lost is lost, however busy the harness was.
+    // Missing deliveries count even if the harness was overloaded.
     let mut tries = 0;
     let server = |job: &Job| {
         tries += 1;
@@ -258,7 +260,7 @@ fn a_bench_counts_the_last_try_of_a_step() {
 }
 
 #[test]
-fn a_run_that_was_cut_says_so() {
+fn an_interrupted_run_is_reported_as_cut_short() {
     let cut_from = |number: usize| {
         let mut runs = 0;
         move |job: &Job| {
@@ -301,18 +303,21 @@ fn a_search_over_the_rate_has_a_fixed_number_of_clients() {
     };
     let slow = |job: &Job| Ok(findings(job, if rate(job) > 333.0 { 150 } else { 5 }, 0));
     let line = "ramp --search rate --from 100 --to 10000 --clients 7";
-    let (report, runs, said) = run_line(line, &Shutdown::new(), slow);
+    let (report, runs, messages) = run_line(line, &Shutdown::new(), slow);
     let report = report.expect("it can be run");
     assert!(runs.iter().all(|(clients, _)| *clients == 7));
     let limit = &report.limit;
     assert!(limit.confirmed && limit.good.is_some_and(|good| (315..=333).contains(&good)), "{limit:?}");
     assert!(limit.summary.contains("messages/s were good"), "{limit:?}");
-    assert!(said.iter().any(|text| text.contains("between what was good and what was not")), "{said:?}");
-    assert!(said[0].starts_with("step 1: 7 clients, 100.0 messages/s for 10s"), "{said:?}");
+    assert!(
+        messages.iter().any(|text| text.contains("between what was good and what was not")),
+        "{messages:?}"
+    );
+    assert!(messages[0].starts_with("step 1: 7 clients, 100.0 messages/s for 10s"), "{messages:?}");
 }
 
 #[test]
-fn what_is_cut_is_in_the_report() {
+fn an_interrupted_step_is_in_the_report() {
     let shutdown = Shutdown::new();
     let cut = |job: &Job| {
         let interrupted = job.clients == 30;
@@ -338,7 +343,7 @@ fn what_is_cut_is_in_the_report() {
 }
 
 #[test]
-fn a_server_that_goes_away_ends_it() {
+fn a_server_that_goes_away_ends_the_run() {
     let mut answers = VecDeque::from([Ok(5), Ok(5), Err("cannot connect")]);
     let mut server = |job: &Job| answers.pop_front().expect("three runs").map(|last| findings(job, last, 0));
     let (report, _, _) = run_line("ramp", &Shutdown::new(), &mut server);
@@ -354,7 +359,7 @@ fn a_bench_compares_all_steps_and_forecasts() {
     let law = Usl { lambda: 500.0, sigma: 0.05, kappa: 0.0 };
     let server = |job: &Job| {
         let mut found = findings(job, 5, 0);
-        // Of one delivery that is recorded the law's CPU time.
+        // One recorded delivery, at the CPU time of the law.
         let x = law.at(f64::from(job.clients));
         let count = 10_000_u64;
         (1..count).for_each(|_| found.recorder.corrected.record(5 * MS));
@@ -403,7 +408,7 @@ fn a_bench_compares_all_steps_and_forecasts() {
 }
 
 #[test]
-fn a_bench_fails_with_any_of_its_steps() {
+fn a_bench_fails_with_any_bad_step() {
     let line = "bench --steps 10,20,30 --slo 50ms --no-capacity";
     let slow = |job: &Job| Ok(findings(job, if job.clients == 10 { 60 } else { 5 }, 0));
     let (report, runs, _) = run_line(line, &Shutdown::new(), slow);
@@ -416,7 +421,7 @@ fn a_bench_fails_with_any_of_its_steps() {
         text.contains(broken) && text.contains("2 of 3 steps were good, the largest with 30 clients"),
         "{text}"
     );
-    // So it does with what is lost in a closed loop.
+    // A loss in a closed loop counts as well.
     let lossy = |job: &Job| {
         let is_closed = matches!(&job.scenario, Scenario::Broadcast(broadcast) if broadcast.ahead.is_some());
         Ok(findings(job, 5, u64::from(is_closed && job.clients == 20)))

@@ -1,4 +1,4 @@
-//! What a server says of itself over its admin port.
+//! Requests to a server's admin port.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -7,24 +7,25 @@ use serde_json::Value;
 
 use super::metrics::Metrics;
 
-/// How long an answer may take, in whole seconds.
+/// Timeout of a request, in whole seconds.
 const PATIENCE_S: u64 = 1;
 
-/// Longest answer that is read. Ours have some kilobytes.
+/// Most bytes of an answer that are read; Throng's answers have some kilobytes.
 const ANSWER_MAX: u64 = 1 << 20;
 
-/// What a server says of itself.
+/// The answers of a server's admin port.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Answers {
-    /// What `/health` says: `ok`, `stopping`, or that there is no answer.
+    /// The status of `/health`, `ok` or `stopping`; `no answer` without one, `unknown` if it cannot
+    /// be read.
     pub health: String,
-    /// Links that take requests, and links that there are.
+    /// Links that accept requests, and all links.
     pub links: Option<(usize, usize)>,
     /// All metrics; empty without an answer.
     pub metrics: Metrics,
 }
 
-/// Asks the server at `address`. One that does not answer is asked one thing only.
+/// Queries the server at `address`. The first timeout ends the query.
 pub fn ask(address: SocketAddr) -> Answers {
     let Some(health) = get(address, "/health") else {
         return Answers { health: "no answer".into(), ..Answers::default() };
@@ -37,7 +38,7 @@ pub fn ask(address: SocketAddr) -> Answers {
     }
 }
 
-/// Of a JSON object of states, how many are `up`, and how many there are.
+/// Counts the links that are `up`, and all links, in a JSON object of states.
 fn links(text: &str) -> Option<(usize, usize)> {
     let states: serde_json::Map<String, Value> = serde_json::from_str(text).ok()?;
     Some((states.values().filter(|state| **state == "up").count(), states.len()))
@@ -59,7 +60,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers `count` requests, each by its path.
+    /// Serves `count` requests with the answer to each path.
     fn serve(count: usize, answer: impl Fn(&str) -> String + Send + 'static) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
@@ -70,7 +71,7 @@ mod tests {
                 let read = socket.read(&mut request).expect("a request");
                 let request = String::from_utf8_lossy(&request[..read]).into_owned();
                 let path = request.split(' ').nth(1).unwrap_or_default();
-                // The other end may have heard enough.
+                // The client may have read enough.
                 let _ = socket.write_all(answer(path).as_bytes());
             }
         });
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_says_how_it_is() {
+    fn the_answers_of_a_server_are_parsed() {
         let address = serve(3, |path| match path {
             "/health" => ok("{\"status\":\"ok\"}\n"),
             "/links" => ok("{\"a -> b\":\"up\",\n \"c -> d\":\"connecting\"}\n"),
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_says_nothing_or_nonsense_is_no_trouble() {
+    fn missing_and_bad_answers_are_tolerated() {
         let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
         assert_eq!(ask(silent.local_addr().expect("bound")).health, "no answer");
         let address = serve(3, |_| ok("what?"));

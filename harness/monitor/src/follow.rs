@@ -1,4 +1,4 @@
-//! The servers of a data directory, looked at again and again: also when they go away, and come back as other processes.
+//! Samples the servers of a data directory, also after they end and restart as other processes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,22 +13,23 @@ use throng_harness_model::procstat::{self, Meter};
 use super::admin;
 use super::metrics::Metrics;
 
-/// The end of the name of a metric that only grows.
+/// Suffix of the names of counters.
 const GROWING: &str = "_total";
 
-/// One server at one moment. What is not known is null.
+/// One sample of one server. Unknown values are null.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Look {
-    /// Seconds since the watching began.
+    /// Seconds since the start of the watch.
     pub at_s: f64,
-    /// Whether the process is there.
+    /// True if the process is running.
     #[serde(rename = "up")]
     pub is_up: bool,
-    /// What it says of itself: `ok`, `stopping`, `no answer`, `no admin port`; or `DOWN`.
+    /// The status that the server reports: `ok`, `stopping`, `no answer`, `no admin port`; or
+    /// `DOWN`.
     pub state: String,
-    /// The process.
+    /// The process id.
     pub pid: Option<u32>,
-    /// Its CPU time since the look before, as a share of one core.
+    /// CPU time since the sample before, as a share of one core.
     pub cpu: Option<f64>,
     /// Resident memory in bytes.
     #[serde(serialize_with = "whole")]
@@ -36,7 +37,7 @@ pub struct Look {
     /// Open files, sockets included.
     #[serde(serialize_with = "whole")]
     pub files: Option<f64>,
-    /// How many it may have.
+    /// The process's limit on open files.
     #[serde(serialize_with = "whole")]
     pub files_max: Option<f64>,
     /// Open sockets.
@@ -48,37 +49,37 @@ pub struct Look {
     /// Users in the chat.
     #[serde(serialize_with = "whole")]
     pub users: Option<f64>,
-    /// Links that take requests.
+    /// Links that accept requests.
     #[serde(serialize_with = "whole")]
     pub links_up: Option<f64>,
-    /// Links that there are.
+    /// All links.
     #[serde(serialize_with = "whole")]
     pub links: Option<f64>,
-    /// Packets that wait for content threads.
+    /// Packets queued for content threads.
     #[serde(serialize_with = "whole")]
     pub content_queue: Option<f64>,
-    /// Commands that wait for event loops.
+    /// Commands queued for event loops.
     #[serde(serialize_with = "whole")]
     pub mailbox: Option<f64>,
-    /// Requests that wait for a database.
+    /// Requests queued for a database.
     #[serde(serialize_with = "whole")]
     pub db_queue: Option<f64>,
-    /// Bytes that hold what rooms have not yet got.
+    /// Bytes of the log pool, which holds messages not yet delivered to rooms.
     #[serde(serialize_with = "whole")]
     pub log_pool_bytes: Option<f64>,
     /// Packets received a second.
     pub packets_in_per_s: Option<f64>,
     /// Bytes sent a second.
     pub bytes_out_per_s: Option<f64>,
-    /// All that the server counts.
+    /// All metrics of the server.
     #[serde(skip)]
     pub metrics: Metrics,
-    /// By how much a second the counters have grown since the look before.
+    /// Growth of the counters a second, since the sample before.
     #[serde(skip)]
     pub growth: BTreeMap<String, f64>,
 }
 
-/// Counts are floats here, and whole numbers to readers.
+/// Writes a count, a float in [`Look`], as a whole number.
 #[allow(clippy::ref_option)] // serde calls it so
 fn whole<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
     #[allow(clippy::cast_possible_truncation)] // it saturates
@@ -86,12 +87,12 @@ fn whole<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::
 }
 
 impl Look {
-    /// A metric's value; of one that only grows, its growth a second, if there was a look before.
+    /// A metric's value; of a counter, its growth a second, which the first sample lacks.
     pub fn metric(&self, name: &str) -> Option<f64> {
         if name.ends_with(GROWING) { self.growth.get(name).copied() } else { self.metrics.get(name) }
     }
 
-    /// Works out what has grown since the look before, by the same process.
+    /// Computes the growth of the counters since `before`, a sample of the same process.
     pub fn grown_since(&mut self, before: &Self) {
         let seconds = self.at_s - before.at_s;
         if seconds <= 0.0 {
@@ -107,23 +108,24 @@ impl Look {
     }
 }
 
-/// What the data directory says of a process.
+/// The entry of a process in the data directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Known {
     pid: u32,
     admin: Option<SocketAddr>,
 }
 
-/// A server: the process that runs one or more roles.
+/// A server: a process with one or more roles.
 #[derive(Debug)]
 pub struct Server {
-    /// Its roles, with a plus between them.
+    /// The roles, joined by a plus.
     pub name: String,
     meter: Option<Meter>,
-    /// The last look, and the CPU time that the process had used then.
+    /// The last sample, and the CPU time of the process then.
     last: Option<(Look, Duration)>,
-    /// A process that is gone, and how old the file was that named it: whoever has its number later is somebody else.
-    gone: Option<(u32, Option<SystemTime>)>,
+    /// A process that has ended, and the modification time of the file that named it. In the same
+    /// file its id may since belong to another process.
+    exited: Option<(u32, Option<SystemTime>)>,
 }
 
 /// The servers of a data directory.
@@ -134,7 +136,7 @@ pub struct Followed {
 }
 
 impl Followed {
-    /// Finds the servers that run on `data`, or that the last to run there has left behind.
+    /// Finds the servers in the endpoints file of `data`, running or left over.
     pub fn find(data: &Path) -> Result<Self, EndpointsError> {
         let mut followed = Self { data: data.into(), servers: Vec::new() };
         let known = by_process(&Endpoints::read(data)?);
@@ -142,37 +144,38 @@ impl Followed {
         Ok(followed)
     }
 
-    /// The servers so far; a server keeps its place.
+    /// The servers found so far; a server keeps its index.
     pub fn servers(&self) -> &[Server] {
         &self.servers
     }
 
-    /// Looks at all of them, `at_s` seconds after the beginning: one look for each server.
+    /// Samples all servers, `at_s` seconds after the start: one [`Look`] for each, in the order of
+    /// [`Followed::servers`].
     pub fn look(&mut self, at_s: f64) -> Vec<Look> {
-        // Without the file nobody runs; a damaged one is as good as none, and will be written anew.
+        // Without the file no server runs. A damaged file counts as missing; it will be rewritten.
         let known = Endpoints::read(&self.data).map(|endpoints| by_process(&endpoints)).unwrap_or_default();
-        let written = fs::metadata(self.data.join(Endpoints::FILE)).and_then(|file| file.modified()).ok();
+        let modified = fs::metadata(self.data.join(Endpoints::FILE)).and_then(|file| file.modified()).ok();
         self.add_new(&known);
-        self.servers.iter_mut().map(|server| server.look(known.get(&server.name), written, at_s)).collect()
+        self.servers.iter_mut().map(|server| server.look(known.get(&server.name), modified, at_s)).collect()
     }
 
     fn add_new(&mut self, known: &BTreeMap<String, Known>) {
         for name in known.keys() {
             if !self.servers.iter().any(|server| server.name == *name) {
-                self.servers.push(Server { name: name.clone(), meter: None, last: None, gone: None });
+                self.servers.push(Server { name: name.clone(), meter: None, last: None, exited: None });
             }
         }
     }
 }
 
 impl Server {
-    fn look(&mut self, known: Option<&Known>, written: Option<SystemTime>, at_s: f64) -> Look {
+    fn look(&mut self, known: Option<&Known>, modified: Option<SystemTime>, at_s: f64) -> Look {
         let down = Look { at_s, state: "DOWN".into(), ..Look::default() };
         let Some(known) = known else {
             (self.meter, self.last) = (None, None);
             return down;
         };
-        if self.gone == Some((known.pid, written)) {
+        if self.exited == Some((known.pid, modified)) {
             return down;
         }
         if self.meter.as_ref().is_none_or(|meter| meter.usage().pid != known.pid) {
@@ -181,15 +184,15 @@ impl Server {
                 Ok(meter) => self.meter = Some(meter),
                 Err(error) => {
                     self.meter = None;
-                    // What else is wrong may pass.
-                    self.gone = error.is_gone().then_some((known.pid, written));
+                    // Other errors may pass.
+                    self.exited = error.is_gone().then_some((known.pid, modified));
                 }
             }
         }
         let Some(meter) = &mut self.meter else { return down };
         let sample = *meter.look();
         if !meter.usage().alive {
-            (self.meter, self.last, self.gone) = (None, None, Some((known.pid, written)));
+            (self.meter, self.last, self.exited) = (None, None, Some((known.pid, modified)));
             return down;
         }
         let mut look = self.look_at(*known, sample, at_s);
@@ -236,7 +239,7 @@ impl Server {
     }
 }
 
-/// The processes that run the roles, by the roles that each runs.
+/// The processes of the endpoints, by their joined roles.
 fn by_process(endpoints: &Endpoints) -> BTreeMap<String, Known> {
     let roles = [("login", &endpoints.login), ("chat", &endpoints.chat), ("dbagent", &endpoints.dbagent)];
     let mut processes = BTreeMap::<u32, (Vec<&str>, Option<SocketAddr>)>::new();
@@ -282,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_followed_through_its_end_and_its_return() {
+    fn a_server_is_followed_through_its_end_and_restart() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let write = |pid| {
             let endpoints = Endpoints { pid, chat: Some(endpoint(pid)), ..Endpoints::default() };
@@ -314,9 +317,12 @@ mod tests {
         let mut second = sleeper();
         write(second.id());
         let found = look(4.0);
-        assert!(found.is_up && found.cpu.is_none(), "its CPU time is not compared with another's: {found:?}");
+        assert!(
+            found.is_up && found.cpu.is_none(),
+            "CPU time is not compared with the old process: {found:?}"
+        );
         assert_eq!(found.pid, Some(second.id()));
-        // An orderly end takes the file away.
+        // An orderly end removes the file.
         fs::remove_file(dir.path().join(Endpoints::FILE)).expect("it is there");
         assert!(!look(5.0).is_up);
         second.kill().and_then(|()| second.wait()).expect("it is ours");

@@ -1,11 +1,12 @@
-//! `monitor`: watches the servers of a data directory, and says when something is not as it should be. It puts no load on them.
+//! `monitor`: watches the servers of a data directory, and warns when one crosses a limit. It puts
+//! no load on them.
 //!
 //! ```text
-//!   follow     which processes they are, now; each look is a Look
-//!     |  procstat (/proc), admin (HTTP), metrics (what it answers)
-//!   record     a bounded history of each server; how each limit was kept
+//!   follow     the current processes of the data directory; a Look is one sample of one of them
+//!     |  procstat (/proc), admin (HTTP), metrics (the answer of /metrics)
+//!   record     a bounded history of each server, and the judgment of each limit
 //!     |
-//!   view       the picture, and the lines       report   text, JSON, page, exit code
+//!   view       live view and lines       report   text, JSON, page, exit code
 //! ```
 
 pub mod admin;
@@ -36,42 +37,42 @@ use limit::Limit;
 use record::{History, Judge, LOOKS_KEPT};
 use view::{Picture, line};
 
-/// Warnings that are kept for the report.
+/// Most warnings kept for the report, and most process ids of a server.
 const WARNINGS_KEPT: usize = 1_000;
 
-/// How long the keyboard may wait.
+/// Longest time between two checks of the keyboard.
 const KEYS: Duration = Duration::from_millis(50);
 
-/// What to watch.
+/// A watch to run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MonitorJob {
     /// The servers' data directory.
     pub data: PathBuf,
-    /// How long; until somebody ends it if not given.
+    /// Duration of the watch; `None` until it is interrupted.
     pub duration: Option<Duration>,
-    /// Time between two looks, above zero.
+    /// Time between two samples, above zero.
     pub interval: Duration,
-    /// What must hold, `up` included.
+    /// The limits that must hold, `up` included.
     pub limits: Vec<Limit>,
-    /// Looks in a row that break a limit, at least 1.
+    /// Consecutive samples that break a limit, at least 1.
     pub patience: u32,
-    /// Where the JSON report goes.
+    /// File for the JSON report.
     pub json: Option<PathBuf>,
-    /// Where the report goes as a page; never where the JSON goes.
+    /// File for the report as a page; differs from the JSON's.
     pub html: Option<PathBuf>,
-    /// Whether lines are shown even in a terminal.
+    /// True if lines are shown even in a terminal.
     pub plain: bool,
 }
 
-/// Why nothing was watched.
+/// The reason that nothing was watched.
 #[derive(Debug, Error)]
 pub enum MonitorError {
-    /// The data directory does not say where its servers are.
+    /// The data directory does not name its servers.
     #[error(transparent)]
     Endpoints(#[from] EndpointsError),
 }
 
-/// What was found.
+/// The results of a watch.
 #[derive(Debug)]
 pub struct Watched {
     servers: Vec<ServerRecord>,
@@ -79,29 +80,29 @@ pub struct Watched {
     warnings: Vec<Warning>,
     looks: u64,
     took: Duration,
-    /// Whether somebody ended it.
+    /// True if the user stopped it.
     pub interrupted: bool,
 }
 
-/// What was found of one server.
+/// The results of one server.
 #[derive(Debug)]
 struct ServerRecord {
     name: String,
     history: History,
-    /// Its processes, one after the other.
+    /// Its processes, in order.
     pids: Vec<u32>,
-    /// Looks at which it was not there, and how often it went away.
+    /// Samples while the server was down, and transitions from up to down.
     down: u64,
     went_down: u64,
     was_up: Option<bool>,
 }
 
-/// Watches until the time is over or `shutdown` is requested. Where there is no terminal to have, `tell` gets a line for each look at
-/// a server, and one for whatever else there is to tell.
+/// Watches until the duration is over or `shutdown` is requested. Without a live view `print` gets
+/// a line for each sample of a server, and one for each message.
 pub fn run(
     job: &MonitorJob,
     shutdown: &Shutdown,
-    tell: &mut impl FnMut(&str),
+    print: &mut impl FnMut(&str),
 ) -> Result<Watched, MonitorError> {
     let mut followed = Followed::find(&job.data)?;
     let mut picture = Picture::new(job);
@@ -114,47 +115,47 @@ pub fn run(
         took: Duration::ZERO,
         interrupted: false,
     };
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut next = Duration::ZERO;
     while !shutdown.is_requested() {
-        let told = watched.look(&mut followed, begun.elapsed(), &mut picture);
+        let messages = watched.look(&mut followed, started.elapsed(), &mut picture);
         if screen.is_none() {
-            picture.looks().for_each(|(name, look)| tell(&line(name, look)));
-            for text in &told {
-                tell(text);
+            picture.looks().for_each(|(name, look)| print(&line(name, look)));
+            for text in &messages {
+                print(text);
             }
         }
-        if job.duration.is_some_and(|duration| begun.elapsed() >= duration) {
+        if job.duration.is_some_and(|duration| started.elapsed() >= duration) {
             break;
         }
-        // A look that took longer than its interval makes the next one come at its own time, and not at once.
-        while next <= begun.elapsed() {
+        // A sample that took longer than the interval skips the times that have passed.
+        while next <= started.elapsed() {
             next += job.interval;
         }
         let until = job.duration.map_or(next, |duration| next.min(duration));
-        wait(&mut screen, &mut picture, begun, until, shutdown);
+        wait(&mut screen, &mut picture, started, until, shutdown);
     }
     drop(screen);
-    watched.took = begun.elapsed();
+    watched.took = started.elapsed();
     watched.interrupted = shutdown.is_requested();
     Ok(watched)
 }
 
-/// Shows the picture and looks at the keyboard until it is time for the next look.
+/// Draws the live view and handles keys until the next sample is due.
 fn wait(
     screen: &mut Option<Screen>,
     picture: &mut Picture,
-    begun: Instant,
+    started: Instant,
     until: Duration,
     shutdown: &Shutdown,
 ) {
     loop {
-        let now = begun.elapsed();
+        let now = started.elapsed();
         picture.set_now(nanos(now));
         if let Some(shown) = screen
             && show(shown, picture, shutdown).is_err()
         {
-            // The terminal is gone; what it showed goes on as lines.
+            // Without its terminal the watch goes on with lines.
             *screen = None;
         }
         let left = until.saturating_sub(now);
@@ -179,28 +180,28 @@ fn show(screen: &mut Screen, picture: &mut Picture, shutdown: &Shutdown) -> io::
 }
 
 impl Watched {
-    /// Looks at all servers once; the result is what is new to tell.
+    /// Samples all servers once; returns the new messages.
     fn look(&mut self, followed: &mut Followed, now: Duration, picture: &mut Picture) -> Vec<String> {
         let at_s = now.as_secs_f64();
         let looks = followed.look(at_s);
-        let mut told = Vec::new();
+        let mut messages = Vec::new();
         for (place, (server, look)) in followed.servers().iter().zip(&looks).enumerate() {
             if self.servers.len() <= place {
                 self.servers.push(ServerRecord::new(&server.name));
             }
             let judges = self.judges.iter_mut();
-            told.extend(judges.filter_map(|judge| judge.see(place, &server.name, look)));
-            told.extend(self.servers[place].add(look.clone()));
+            messages.extend(judges.filter_map(|judge| judge.see(place, &server.name, look)));
+            messages.extend(self.servers[place].add(look.clone()));
         }
         self.looks += 1;
-        for text in &told {
+        for text in &messages {
             if self.warnings.len() < WARNINGS_KEPT {
                 self.warnings.push(Warning { at_s, text: text.clone() });
             }
         }
         let names = followed.servers().iter().map(|server| server.name.clone());
-        picture.add(nanos(now), names.zip(looks).collect(), &self.judges, &told);
-        told
+        picture.add(nanos(now), names.zip(looks).collect(), &self.judges, &messages);
+        messages
     }
 }
 
@@ -210,30 +211,30 @@ impl ServerRecord {
         Self { name: name.into(), history, pids: Vec::new(), down: 0, went_down: 0, was_up: None }
     }
 
-    /// Keeps a look. The result is what is new to tell.
+    /// Records a sample; returns a message if the process changed.
     fn add(&mut self, look: follow::Look) -> Option<String> {
         let was_up = self.was_up.replace(look.is_up);
         self.down += u64::from(!look.is_up);
         self.went_down += u64::from(was_up == Some(true) && !look.is_up);
-        let mut told = None;
+        let mut message = None;
         if let Some(pid) = look.pid
             && self.pids.last() != Some(&pid)
         {
             if !self.pids.is_empty() {
-                told = Some(format!("{}: process {pid} from now on", self.name));
+                message = Some(format!("{}: now process {pid}", self.name));
             }
-            // Of a server that restarts for ever, the last processes are enough.
+            // A server that restarts forever must not grow the list.
             if self.pids.len() >= WARNINGS_KEPT {
                 self.pids.remove(0);
             }
             self.pids.push(pid);
         }
-        // What the report does not have is not kept: it is many times as large.
+        // The metrics are many times as large as the rest of a sample, and the report lacks them.
         self.history.add(follow::Look {
             metrics: metrics::Metrics::default(),
             growth: BTreeMap::new(),
             ..look
         });
-        told
+        message
     }
 }

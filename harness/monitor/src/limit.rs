@@ -1,4 +1,4 @@
-//! What must hold of servers that are watched.
+//! Limits on the figures of watched servers.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,21 +7,21 @@ use throng_harness_model::text::{format_bytes, format_rate};
 
 use super::follow::Look;
 
-/// The beginning of every metric's name.
+/// Prefix of all metrics' names.
 const METRIC_PREFIX: &str = "throng_";
 
-/// What a limit is about.
+/// The subject of a limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Subject {
-    /// Whether the server is there.
+    /// The server is up.
     Up,
-    /// A figure of the table.
+    /// One of [`FIGURES`].
     Figure(&'static Figure),
-    /// A value of `/metrics`; of what only grows, its growth a second.
+    /// A value of `/metrics`; of a counter, its growth a second.
     Metric(String),
 }
 
-/// How a figure is written.
+/// The unit of a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unit {
     /// A share of a core, in percent.
@@ -32,11 +32,11 @@ enum Unit {
     CountOrShare,
 }
 
-/// A figure with a name of its own.
+/// A figure that limits can name.
 struct Figure {
     name: &'static str,
     unit: Unit,
-    /// Whether the limit is the least that is allowed, and not the most.
+    /// True for a minimum, false for a maximum.
     is_least: bool,
     of: fn(&Look) -> Option<f64>,
 }
@@ -73,35 +73,35 @@ static FIGURES: [Figure; 11] = [
     Figure { name: "links", unit: Unit::Count, is_least: true, of: |look| look.links_up },
 ];
 
-/// One requirement: at most so much, or at least so many for `links`.
+/// One limit: a maximum, or a minimum for `links`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limit {
     subject: Subject,
-    /// None for a limit that is off.
+    /// `None` if the limit is switched off.
     value: Option<f64>,
-    /// Whether `value` is a share of what the process may have.
+    /// True if `value` is a share of the process's own maximum.
     is_share: bool,
     text: String,
 }
 
-/// How one look stands to a limit.
+/// A sample measured against a limit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
-    /// Whether it is on the wrong side.
+    /// True if the limit is crossed.
     pub is_crossed: bool,
-    /// How far towards the wrong side, to compare looks by.
+    /// Order of samples: the higher, the worse.
     pub badness: f64,
-    /// The figure, for people.
+    /// The figure as text.
     pub shown: String,
 }
 
 impl Limit {
-    /// What holds unless it is off: every server is there.
+    /// The default limit: every server is up.
     pub fn up() -> Self {
         Self { subject: Subject::Up, value: Some(1.0), is_share: false, text: "up".into() }
     }
 
-    /// `up` and the limits that were asked for; of several about the same, the last one.
+    /// `up` and the limits of the command line; the last one on each subject counts.
     pub fn with_default(asked: &[Self]) -> Vec<Self> {
         let mut all = vec![Self::up()];
         for limit in asked {
@@ -114,12 +114,12 @@ impl Limit {
         all
     }
 
-    /// Whether one look on the wrong side is enough to break it.
+    /// True if a single sample breaks the limit.
     pub fn is_strict(&self) -> bool {
         self.subject == Subject::Up
     }
 
-    /// How a look stands to it; none if the figure is not known.
+    /// Measures a sample; none if the figure is unknown.
     pub fn measure(&self, look: &Look) -> Option<Measured> {
         let limit = self.value?;
         let (value, is_least, unit) = match &self.subject {
@@ -155,7 +155,7 @@ impl FromStr for Limit {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, value) = text.split_once('=').ok_or_else(|| {
-            format!("`{text}` is no threshold: write NAME=LIMIT, as in cpu=80% or rss=500MB")
+            format!("`{text}` is not a threshold: write NAME=LIMIT, as in cpu=80% or rss=500MB")
         })?;
         let (name, value) = (name.trim(), value.trim());
         let limit =
@@ -176,7 +176,7 @@ impl FromStr for Limit {
             return Ok(limit(subject, None, false));
         }
         let unit = match &subject {
-            Subject::Up => return Err(format!("`{value}` is no limit for up: it holds, unless it is `off`")),
+            Subject::Up => return Err(format!("`{value}` is not a limit for up, which can only be `off`")),
             Subject::Figure(figure) => figure.unit,
             Subject::Metric(_) => Unit::Count,
         };
@@ -184,7 +184,9 @@ impl FromStr for Limit {
             (Unit::Share | Unit::CountOrShare, Some(percent)) => {
                 (number(percent).map(|share| share / 100.0), true)
             }
-            (Unit::Share, None) => return Err(format!("`{value}` is no share of a core: write {name}=80%")),
+            (Unit::Share, None) => {
+                return Err(format!("`{value}` is not a share of a core: write {name}=80%"));
+            }
             (Unit::Bytes, _) => (bytes(value), false),
             (Unit::Count | Unit::CountOrShare, _) => {
                 (number(value.strip_suffix("/s").unwrap_or(value)), false)
@@ -206,7 +208,7 @@ fn number(text: &str) -> Option<f64> {
     text.trim().parse().ok().filter(|value: &f64| value.is_finite() && *value >= 0.0)
 }
 
-/// A size: a number and what it is multiplied by.
+/// Parses a size: a number with a unit.
 fn bytes(text: &str) -> Option<f64> {
     const UNITS: [(&str, f64); 8] = [
         ("KiB", 1024.0),
@@ -251,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_are_held_against_limits() {
+    fn figures_are_measured_against_limits() {
         let check = |text: &str, is_crossed: bool, shown: &str| {
             let measured = limit(text).measure(&look()).expect("known");
             assert_eq!((measured.is_crossed, measured.shown.as_str()), (is_crossed, shown), "{text}");
@@ -268,11 +270,11 @@ mod tests {
         check("files=90%", false, "90%");
         check("links=2", true, "1");
         check("links=1", false, "1");
-        assert_eq!(limit("queue=5").measure(&look()), None, "what is not known breaks nothing by itself");
+        assert_eq!(limit("queue=5").measure(&look()), None, "an unknown figure crosses no limit");
     }
 
     #[test]
-    fn metrics_have_limits_and_what_grows_is_held_by_its_growth() {
+    fn counters_are_limited_by_their_growth() {
         let at = |at_s, text| Look { at_s, metrics: Metrics::parse(text), ..look() };
         let before = at(1.0, "throng_net_stalls_total 10\nthrong_net_sessions 5");
         let mut now = at(3.0, "throng_net_stalls_total 20\nthrong_net_sessions 6");
@@ -287,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn being_there_is_a_limit_that_one_look_breaks() {
+    fn up_is_a_default_limit_that_one_sample_breaks() {
         let limits = |asked: &[&str]| {
             let asked: Vec<Limit> = asked.iter().map(|text| limit(text)).collect();
             Limit::with_default(&asked).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
@@ -300,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn bad_limits_are_refused() {
         let check = |text: &str, part: &str| {
             let error = text.parse::<Limit>().unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
@@ -313,7 +315,7 @@ mod tests {
         check("rss=5%", "500MB");
         check("queue=5%", "write queue= and a count");
         check("files=x", "or a share as in 80%");
-        check("up=1", "unless it is `off`");
+        check("up=1", "can only be `off`");
         check("users=inf", "a count");
     }
 }

@@ -1,18 +1,19 @@
-//! The text format of Prometheus, as far as servers of ours write it: one value a line, labels without commas in them.
+//! The subset of Prometheus's text format that Throng's servers write: one value a line, no commas
+//! in labels.
 
 use std::collections::BTreeMap;
 
-/// All values of one answer: for each name its values by label.
+/// The metrics of one answer: the values of each name, over all labels.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metrics(BTreeMap<String, Vec<f64>>);
 
 impl Metrics {
-    /// Reads an answer. What is no value is left out.
+    /// Parses an answer; lines without a value are skipped.
     pub fn parse(text: &str) -> Self {
         let mut metrics = BTreeMap::<String, Vec<f64>>::new();
         for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
             let Some((name, rest)) = split_name(line) else { continue };
-            // A time may follow the value.
+            // A timestamp may follow the value.
             let value = rest.split_ascii_whitespace().next().and_then(|value| value.parse::<f64>().ok());
             if let Some(value) = value.filter(|value| value.is_finite()) {
                 metrics.entry(name.to_owned()).or_default().push(value);
@@ -21,7 +22,7 @@ impl Metrics {
         Self(metrics)
     }
 
-    /// The value of a metric; of one with labels, all of them added up. None if the server has no such metric.
+    /// The value of a metric, summed over its labels. None if the server has no such metric.
     pub fn get(&self, name: &str) -> Option<f64> {
         Some(self.0.get(name)?.iter().sum())
     }
@@ -32,7 +33,7 @@ impl Metrics {
     }
 }
 
-/// A metric's name, and what follows it and its labels.
+/// Splits a line into the metric's name and the text after its labels.
 fn split_name(line: &str) -> Option<(&str, &str)> {
     let end = line.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))?;
     let (name, rest) = line.split_at(end);
@@ -51,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_our_servers_write_is_read() {
+    fn the_metrics_of_throngs_servers_are_parsed() {
         metrics::SECTORS.add(7);
         metrics::CLOSED.of(CloseReason::TooSlow).add(3);
         metrics::CLOSED.of(CloseReason::ServerFull).add(2);
@@ -65,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_all_kinds() {
+    fn labels_timestamps_and_bad_lines_are_handled() {
         let text = "# HELP a What it is: b 5\n# TYPE a gauge\na 1\nb{x=\"1\"} 2\nb{x=\"}2\",y=\"z\"} 3.5 1700000000\n\
                     c NaN\nd\n{} 5\n e -4\n";
         let read = Metrics::parse(text);

@@ -1,42 +1,43 @@
-//! What is kept of many looks: a bounded history, and how the limits were kept.
+//! Records of many samples: a bounded history, and the judgment of the limits.
 
 use serde::Serialize;
 
 use super::follow::Look;
 use super::limit::Limit;
 
-/// Looks that are kept of each server. Of more, neighbours become one that has the worst of both.
+/// Most samples kept of each server. Beyond, neighboring samples are merged into one with the worst
+/// figures of both.
 pub const LOOKS_KEPT: usize = 3_600;
 
-/// The looks at one server, oldest first.
+/// The samples of one server, oldest first.
 #[derive(Debug, Clone, Default)]
 pub struct History {
     looks: Vec<Look>,
-    /// Looks that become one, as a power of two.
+    /// Samples merged into one, as a power of two.
     shift: u32,
-    /// Those that came since the last that is kept, as one, and how many they are.
-    open: Option<(Look, usize)>,
-    most: usize,
+    /// The merged samples since the last one in `looks`, and their number.
+    pending: Option<(Look, usize)>,
+    capacity: usize,
 }
 
 impl History {
-    /// Keeps at most `most` looks, at least 2.
-    pub fn new(most: usize) -> Self {
-        Self { most: most.max(2), ..Self::default() }
+    /// An empty history of at most `capacity` samples, at least 2.
+    pub fn new(capacity: usize) -> Self {
+        Self { capacity: capacity.max(2), ..Self::default() }
     }
 
-    /// Adds a look.
+    /// Adds a sample.
     pub fn add(&mut self, look: Look) {
-        let (look, count) = match self.open.take() {
+        let (look, count) = match self.pending.take() {
             Some((before, count)) => (worse(&before, look), count + 1),
             None => (look, 1),
         };
         if count < 1 << self.shift {
-            self.open = Some((look, count));
+            self.pending = Some((look, count));
             return;
         }
         self.looks.push(look);
-        if self.looks.len() >= self.most {
+        if self.looks.len() >= self.capacity {
             let mut looks = std::mem::take(&mut self.looks).into_iter();
             while let Some(first) = looks.next() {
                 self.looks.push(match looks.next() {
@@ -48,14 +49,15 @@ impl History {
         }
     }
 
-    /// All that is kept.
+    /// Returns the samples, including the last, unfinished one.
     pub fn into_looks(mut self) -> Vec<Look> {
-        self.looks.extend(self.open.take().map(|(look, _)| look));
+        self.looks.extend(self.pending.take().map(|(look, _)| look));
         self.looks
     }
 }
 
-/// Two neighbouring looks as one: what is known last, and of each figure the highest.
+/// Merges two neighboring samples: down if either is, the worse of each figure, and otherwise the
+/// later values.
 fn worse(before: &Look, after: Look) -> Look {
     let most = |of: fn(&Look) -> Option<f64>| match (of(before), of(&after)) {
         (Some(before), Some(after)) => Some(before.max(after)),
@@ -88,14 +90,14 @@ fn worse(before: &Look, after: Look) -> Look {
     }
 }
 
-/// How one limit was kept by one server.
+/// Consecutive crossings of one limit by one server.
 #[derive(Debug, Clone, Copy, Default)]
 struct Streak {
     is_crossed: bool,
     length: u64,
 }
 
-/// How one limit was kept.
+/// The record of one limit.
 #[derive(Debug)]
 pub struct Judge {
     limit: Limit,
@@ -103,35 +105,35 @@ pub struct Judge {
     measured: u64,
     crossed: u64,
     longest: u64,
-    /// The worst figure, for people, and whose it was.
+    /// The worst figure: its badness, its text, and the server's name.
     worst: Option<(f64, String, String)>,
 }
 
-/// One threshold and how it was kept.
+/// The result of one threshold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Judged {
-    /// The threshold as it was written.
+    /// The threshold as given.
     pub threshold: String,
-    /// The worst that was found, and how often it was on the wrong side.
+    /// The worst figure, and the number of crossings.
     pub found: String,
-    /// Looks in which the figure was known, over all servers.
+    /// Samples in which the figure was known, over all servers.
     pub looks: u64,
-    /// Of these, the ones on the wrong side.
+    /// Samples that crossed the threshold.
     pub crossed: u64,
-    /// Most of them in a row, with one server.
+    /// Most consecutive crossings by one server.
     pub crossed_in_a_row: u64,
-    /// Whether it held.
+    /// True if the threshold held.
     pub held: bool,
 }
 
 impl Judge {
-    /// Nothing has been seen yet.
+    /// A record without samples.
     pub fn new(limit: Limit) -> Self {
         Self { limit, servers: Vec::new(), measured: 0, crossed: 0, longest: 0, worst: None }
     }
 
-    /// Holds a look at server number `server` against the limit. The result is something to tell: that the limit is crossed, or is
-    /// not any more.
+    /// Measures a sample of the server with index `server`. Returns a message if the server starts
+    /// or stops crossing the limit.
     pub fn see(&mut self, server: usize, name: &str, look: &Look) -> Option<String> {
         let measured = self.limit.measure(look)?;
         if self.servers.len() <= server {
@@ -154,7 +156,7 @@ impl Judge {
         }
     }
 
-    /// Whether some server is on the wrong side now.
+    /// True if any server crosses the limit now.
     pub fn is_crossed(&self) -> bool {
         self.servers.iter().any(|streak| streak.is_crossed)
     }
@@ -164,15 +166,15 @@ impl Judge {
         &self.limit
     }
 
-    /// The judgement: so many looks in a row on the wrong side break a limit, or all that there were. What was never measured holds
-    /// to nothing.
+    /// Judges the limit after `looks` rounds of samples: `patience` consecutive crossings break it,
+    /// or all rounds if there were fewer. A limit that was never measured is broken.
     pub fn judge(&self, patience: u64, looks: u64) -> Judged {
         let needed = if self.limit.is_strict() { 1 } else { patience.min(looks).max(1) };
         let found = match &self.worst {
             None => "nothing measured".into(),
             Some((_, shown, name)) if self.crossed == 0 => format!("{shown} at worst ({name})"),
             Some((_, shown, name)) => format!(
-                "{shown} at worst ({name}); crossed in {} of {} looks, {} in a row",
+                "{shown} at worst ({name}); crossed in {} of {} samples, {} in a row",
                 self.crossed, self.measured, self.longest
             ),
         };
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_history_is_as_it_was() {
+    fn a_short_history_is_unchanged() {
         let mut history = History::new(100);
         let looks: Vec<Look> = (0..99_u32).map(|second| look(second.into(), 0.1)).collect();
         for look in &looks {
@@ -225,16 +227,16 @@ mod tests {
 
     fn judged(limit: &str, cpus: &[f64], patience: u64) -> (Judged, Vec<String>) {
         let mut judge = Judge::new(limit.parse().expect("valid"));
-        let mut told = Vec::new();
+        let mut messages = Vec::new();
         for (second, cpu) in (0_u32..).zip(cpus) {
-            told.extend(judge.see(1, "chat", &look(second.into(), *cpu)));
-            told.extend(judge.see(0, "login", &look(second.into(), 0.0)));
+            messages.extend(judge.see(1, "chat", &look(second.into(), *cpu)));
+            messages.extend(judge.see(0, "login", &look(second.into(), 0.0)));
         }
-        (judge.judge(patience, cpus.len() as u64), told)
+        (judge.judge(patience, cpus.len() as u64), messages)
     }
 
     #[test]
-    fn a_limit_is_broken_by_so_many_looks_in_a_row() {
+    fn consecutive_crossings_break_a_limit() {
         let check = |cpus: &[f64], held: bool, in_a_row: u64| {
             let (judged, _) = judged("cpu=80%", cpus, 3);
             assert_eq!((judged.held, judged.crossed_in_a_row), (held, in_a_row), "{cpus:?}");
@@ -242,24 +244,24 @@ mod tests {
         check(&[0.9, 0.9, 0.1, 0.9, 0.9], true, 2);
         check(&[0.1, 0.9, 0.9, 0.9], false, 3);
         check(&[0.1, 0.1, 0.1], true, 0);
-        // A run that is shorter than that has shown nothing else.
+        // All samples of a run shorter than the patience.
         check(&[0.9, 0.9], false, 2);
     }
 
     #[test]
-    fn crossing_is_told_once_and_so_is_the_return() {
-        let (judged, told) = judged("cpu=80%", &[0.1, 0.9, 0.95, 0.5], 3);
+    fn a_crossing_is_reported_once_and_so_is_its_end() {
+        let (judged, messages) = judged("cpu=80%", &[0.1, 0.9, 0.95, 0.5], 3);
         assert_eq!(
-            told,
+            messages,
             ["WARNING chat: 90%, threshold cpu=80%", "chat: 50%, threshold cpu=80% holds again"]
         );
-        assert_eq!(judged.found, "95% at worst (chat); crossed in 2 of 8 looks, 2 in a row");
+        assert_eq!(judged.found, "95% at worst (chat); crossed in 2 of 8 samples, 2 in a row");
         assert_eq!((judged.looks, judged.crossed), (8, 2));
     }
 
     #[test]
-    fn what_was_never_measured_holds_to_nothing() {
-        let (judged, told) = judged("queue=5", &[0.1, 0.1], 3);
-        assert_eq!((judged.held, judged.found.as_str(), told.len()), (false, "nothing measured", 0));
+    fn a_limit_that_was_never_measured_is_broken() {
+        let (judged, messages) = judged("queue=5", &[0.1, 0.1], 3);
+        assert_eq!((judged.held, judged.found.as_str(), messages.len()), (false, "nothing measured", 0));
     }
 }

@@ -1,4 +1,4 @@
-//! What was seen of servers, as JSON and for people, and whether that was good enough.
+//! The report of `monitor`: the verdict, as text, JSON and a page.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -11,61 +11,62 @@ use super::follow::Look;
 use super::record::Judged;
 use super::{MonitorJob, Watched};
 
-/// The version of the report's form.
+/// Version of the report's format.
 const FORMAT: u32 = 1;
 
-/// Something that was told while watching.
+/// A message of the watch.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Warning {
-    /// Seconds since the watching began.
+    /// Seconds since the start of the watch.
     pub at_s: f64,
-    /// What.
+    /// The message.
     pub text: String,
 }
 
-/// What was seen of one server.
+/// The results of one server.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ServerReport {
-    /// Its roles, with a plus between them.
+    /// The roles of its process, joined by a plus.
     pub name: String,
-    /// Its processes, one after the other; of a thousand and more the last thousand.
+    /// Its process ids, in order; at most the last thousand.
     pub pids: Vec<u32>,
-    /// Looks at which it was not there.
+    /// Samples while it was down.
     pub looks_down: u64,
-    /// How often it went away.
+    /// Number of times it went down.
     pub went_down: u64,
-    /// The mean of its CPU shares, of one core; null if it was never known.
+    /// Mean CPU time as a share of one core; null if unknown.
     pub cpu_mean: Option<f64>,
-    /// The highest of them.
+    /// Highest CPU time as a share of one core; null if unknown.
     pub cpu_max: Option<f64>,
-    /// Most memory.
+    /// Highest resident memory in bytes.
     pub rss_max_bytes: Option<u64>,
-    /// The looks, oldest first. There are at most 3,600: of a longer time, neighbours have become one that has the worst of both.
+    /// The samples, oldest first, at most 3,600. In a longer watch neighboring samples are merged
+    /// into one with the worst figures of both.
     pub looks: Vec<Look>,
 }
 
-/// The report, as it is written to `--json`.
+/// The report, as `--json` writes it.
 #[derive(Debug, Clone, Serialize)]
 pub struct MonitorReport {
-    /// The version of this form: 1.
+    /// The version of this format: 1.
     pub format: u32,
     /// Always `monitor`.
     pub scenario: &'static str,
-    /// Whether all thresholds held.
+    /// `pass` if all thresholds held.
     pub verdict: Verdict,
-    /// Each threshold and how it was kept.
+    /// Each threshold and its result.
     pub thresholds: Vec<Judged>,
-    /// What was seen of each server.
+    /// The results of each server.
     pub servers: Vec<ServerReport>,
-    /// The first thousand things that were told.
+    /// The first thousand messages.
     pub warnings: Vec<Warning>,
-    /// How often the servers were looked at.
+    /// Number of times that the servers were sampled.
     pub looks: u64,
-    /// Time between two looks, in seconds.
+    /// Time between two samples, in seconds.
     pub interval_s: f64,
-    /// Looks in a row that break a threshold.
+    /// Consecutive samples that break a threshold.
     pub patience: u32,
-    /// How long they were watched, in seconds.
+    /// Duration of the watch, in seconds.
     pub measured_s: f64,
     /// The command line.
     pub command: Vec<String>,
@@ -73,14 +74,14 @@ pub struct MonitorReport {
     pub scenario_file: Option<String>,
     /// The harness's version.
     pub version: &'static str,
-    /// When the watching began, in seconds since 1970.
+    /// Start of the watch, in seconds since 1970.
     pub started_unix_s: u64,
-    /// Where.
+    /// The machine of the watch.
     pub machine: Machine,
 }
 
 impl MonitorReport {
-    /// Judges what `job` found.
+    /// Makes the report on the results of `job`, and judges its limits.
     pub fn new(job: &MonitorJob, origin: Origin, watched: Watched) -> Self {
         let judge = |judge: &super::Judge| judge.judge(job.patience.into(), watched.looks);
         let thresholds: Vec<Judged> = watched.judges.iter().map(judge).collect();
@@ -145,7 +146,7 @@ impl ServerReport {
         }
     }
 
-    /// The mean and the highest CPU share, for people.
+    /// The mean and the highest CPU share as text.
     pub(crate) fn shown_cpu(&self) -> String {
         let shares = self.cpu_mean.zip(self.cpu_max);
         shares.map_or("-".into(), |(mean, max)| format!("{:.0}% ({:.0}% at most)", mean * 100.0, max * 100.0))
@@ -160,7 +161,7 @@ impl fmt::Display for MonitorReport {
             Verdict::Interrupted => "INTERRUPTED",
         };
         let measured = format_nanos(self.measured_s * 1e9);
-        writeln!(f, "\nmonitor: {word}, {} looks in {measured}\n", format_count(self.looks))?;
+        writeln!(f, "\nmonitor: {word}, {} samples in {measured}\n", format_count(self.looks))?;
         for server in &self.servers {
             let memory = server.rss_max_bytes.map_or("-".into(), format_bytes);
             write!(f, "  {:<20} CPU {}, memory {memory} at most", server.name, server.shown_cpu())?;
@@ -168,7 +169,7 @@ impl fmt::Display for MonitorReport {
                 (0, _) => {}
                 (looks, times) => write!(
                     f,
-                    ", DOWN at {} looks, went away {} times",
+                    ", DOWN in {} samples, went down {} times",
                     format_count(looks),
                     format_count(times)
                 )?,

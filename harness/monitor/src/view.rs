@@ -1,4 +1,4 @@
-//! What is shown of watched servers: a picture, or a line for each look.
+//! The display of watched servers: a live view, or a line for each sample.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -16,14 +16,14 @@ use super::MonitorJob;
 use super::follow::Look;
 use super::record::Judge;
 
-/// The state of a server with which nothing is wrong.
+/// The state of a healthy server.
 const OK: &str = "ok";
 
-/// Values that are kept for sparklines, and lines of the log.
+/// Most values kept for each chart, and most lines of the log.
 const KEPT: usize = 600;
 
-/// Columns of the servers' table after that of their names, how wide they are, and the order in which they are left out where there
-/// is no room for all.
+/// Columns of the servers' table after the name: title, width, and rank. Where not all fit, the
+/// column of the lowest rank is left out first.
 const COLUMNS: [(&str, u16, u8); 10] = [
     ("state", 9, 10),
     ("pid", 7, 2),
@@ -37,12 +37,13 @@ const COLUMNS: [(&str, u16, u8); 10] = [
     ("links", 5, 3),
 ];
 
-/// Rows of the picture that are not for servers: what is above and below their table at least, and its head.
+/// Rows of the view outside of the servers' rows: at least the parts above and below the table, and
+/// its head.
 const OTHER_ROWS: u16 = 13;
-/// Servers that are shown however few rows there are.
+/// Fewest servers shown, however small the terminal.
 const SERVERS_MIN: u16 = 3;
 
-/// The picture: plain data, made anew by each look.
+/// The live view's data, updated by each sample.
 #[derive(Debug, Clone)]
 pub struct Picture {
     title: String,
@@ -51,16 +52,16 @@ pub struct Picture {
     servers: Vec<(String, Look)>,
     /// Each limit, and whether it is crossed now.
     limits: Vec<(String, bool)>,
-    /// CPU and bytes sent a second of all servers together, each with its time in seconds.
+    /// CPU and bytes sent a second, summed over the servers, each with its time in seconds.
     cpu: VecDeque<(f64, f64)>,
     sent: VecDeque<(f64, f64)>,
     log: VecDeque<(Nanos, String)>,
-    /// What is shown while the display stands still.
-    still: Option<Box<Picture>>,
+    /// The copy shown while the display is paused.
+    frozen: Option<Box<Picture>>,
 }
 
 impl Picture {
-    /// Nothing has been seen yet.
+    /// A view without samples.
     pub fn new(job: &MonitorJob) -> Self {
         Self {
             title: job.data.display().to_string(),
@@ -71,18 +72,18 @@ impl Picture {
             cpu: VecDeque::new(),
             sent: VecDeque::new(),
             log: VecDeque::new(),
-            still: None,
+            frozen: None,
         }
     }
 
-    /// Adds one look at each server, and what there is to tell of it.
-    pub fn add(&mut self, now: Nanos, servers: Vec<(String, Look)>, judges: &[Judge], told: &[String]) {
+    /// Adds one sample of each server, and the new messages.
+    pub fn add(&mut self, now: Nanos, servers: Vec<(String, Look)>, judges: &[Judge], messages: &[String]) {
         let sum = |of: fn(&Look) -> Option<f64>| servers.iter().filter_map(|(_, look)| of(look)).sum::<f64>();
         let sums = [sum(|look| look.cpu), sum(|look| look.bytes_out_per_s)];
         for (values, sum) in [&mut self.cpu, &mut self.sent].into_iter().zip(sums) {
             keep(values, (now as f64 / 1e9, sum));
         }
-        for line in told {
+        for line in messages {
             keep(&mut self.log, (now, line.clone()));
         }
         self.limits = judges.iter().map(|judge| (judge.limit().to_string(), judge.is_crossed())).collect();
@@ -90,30 +91,30 @@ impl Picture {
         self.now = now;
     }
 
-    /// Time goes on between two looks.
+    /// Updates the clock between two samples.
     pub fn set_now(&mut self, now: Nanos) {
         self.now = now;
     }
 
-    /// The display stands still, or goes on.
+    /// Pauses the display, or resumes it.
     pub fn pause(&mut self) {
-        self.still = match self.still.take() {
+        self.frozen = match self.frozen.take() {
             None => Some(Box::new(self.clone())),
             Some(_) => None,
         };
     }
 
-    /// The last look at each server.
+    /// The last sample of each server.
     pub fn looks(&self) -> impl Iterator<Item = (&str, &Look)> {
         self.servers.iter().map(|(name, look)| (name.as_str(), look))
     }
 
-    /// Draws the picture, whatever the terminal's size.
+    /// Draws the view, at any size of the terminal.
     pub fn draw(&self, frame: &mut Frame<'_>) {
-        self.still.as_deref().unwrap_or(self).draw_all(frame, self.still.is_some());
+        self.frozen.as_deref().unwrap_or(self).draw_all(frame, self.frozen.is_some());
     }
 
-    fn draw_all(&self, frame: &mut Frame<'_>, is_still: bool) {
+    fn draw_all(&self, frame: &mut Frame<'_>, is_paused: bool) {
         let most = frame.area().height.saturating_sub(OTHER_ROWS).max(SERVERS_MIN);
         let rows = u16::try_from(self.servers.len()).unwrap_or(u16::MAX).min(most);
         let sizes = [
@@ -125,7 +126,7 @@ impl Picture {
             Constraint::Length(1),
         ];
         let [head, servers, charts, limits, log, foot] = Layout::vertical(sizes).areas(frame.area());
-        self.draw_head(frame, head, is_still);
+        self.draw_head(frame, head, is_paused);
         self.draw_servers(frame, servers, usize::from(rows));
         let [left, right] = Layout::horizontal([Constraint::Fill(1); 2]).spacing(1).areas(charts);
         let last = |values: &VecDeque<(f64, f64)>| values.back().map_or(0.0, |(_, value)| *value);
@@ -138,11 +139,11 @@ impl Picture {
         draw_chart(frame, right, chart, self.sent.iter().copied());
         self.draw_limits(frame, limits);
         draw_log(frame, log, &self.log);
-        let pause = if is_still { "go on" } else { "pause the display" };
+        let pause = if is_paused { "resume" } else { "pause the display" };
         draw_footer(frame, foot, &[("p", pause), ("q", "end with results")]);
     }
 
-    fn draw_head(&self, frame: &mut Frame<'_>, area: Rect, is_still: bool) {
+    fn draw_head(&self, frame: &mut Frame<'_>, area: Rect, is_paused: bool) {
         const NAME: &str = " monitor ";
         let left = self.until.map_or(String::new(), |until| {
             format!(", {} left", format_nanos(until.saturating_sub(self.now) as f64))
@@ -152,7 +153,7 @@ impl Picture {
             Line::from(vec![Span::from(NAME).bold().reversed(), Span::from(format!(" {title}"))]),
             Line::from(vec![
                 Span::from(format!(" {} since the beginning{left}", elapsed(self.now))),
-                Span::from(if is_still { "  PAUSED" } else { "" }).yellow().bold(),
+                Span::from(if is_paused { "  PAUSED" } else { "" }).yellow().bold(),
             ]),
         ];
         frame.render_widget(Paragraph::new(lines), area);
@@ -162,7 +163,7 @@ impl Picture {
         let mut servers: Vec<_> = self.servers.iter().collect();
         let mut title = "Servers".to_owned();
         if servers.len() > room {
-            // The others are in the report.
+            // Healthy servers are left out first; the report has them all.
             servers.sort_by_key(|(_, look)| look.state == OK);
             servers.truncate(room);
             title = format!("Servers ({room} of {})", self.servers.len());
@@ -191,7 +192,7 @@ impl Picture {
 
     fn draw_limits(&self, frame: &mut Frame<'_>, area: Rect) {
         let mut limits: Vec<_> = self.limits.iter().collect();
-        // If there is no room for all, for those.
+        // Crossed limits come first, in case not all fit.
         limits.sort_by_key(|(_, is_crossed)| !is_crossed);
         let mut line = Line::default();
         for (place, (limit, is_crossed)) in limits.iter().enumerate() {
@@ -215,7 +216,7 @@ fn keep<T>(items: &mut VecDeque<T>, item: T) {
     items.push_back(item);
 }
 
-/// The columns, by their places in [`COLUMNS`], for which there is room in so many of the terminal's.
+/// The indices of the [`COLUMNS`] that fit into `room` columns of the terminal.
 fn kept_columns(room: u16) -> Vec<usize> {
     let mut kept: Vec<usize> = (0..COLUMNS.len()).collect();
     while kept.len() > 1 && kept.iter().map(|column| COLUMNS[*column].1 + 1).sum::<u16>() > room {
@@ -225,7 +226,7 @@ fn kept_columns(room: u16) -> Vec<usize> {
     kept
 }
 
-/// A row of the table, without the name.
+/// The cells of a server's row, without the name.
 fn cells(look: &Look) -> [String; COLUMNS.len()] {
     let count = |value: Option<f64>| value.map_or("-".into(), format_rate);
     [
@@ -242,13 +243,13 @@ fn cells(look: &Look) -> [String; COLUMNS.len()] {
     ]
 }
 
-/// Everything that waits in a server: for content threads, event loops and databases.
+/// All queues of a server: for content threads, event loops and databases.
 fn queued(look: &Look) -> Option<f64> {
     let queues = [look.content_queue, look.mailbox, look.db_queue];
     queues.iter().any(Option::is_some).then(|| queues.iter().flatten().sum())
 }
 
-/// A share of one core.
+/// Formats a share of one core.
 fn percent(share: f64) -> String {
     format!("{:.0}%", share * 100.0)
 }
@@ -258,7 +259,7 @@ fn bytes(value: f64) -> String {
     format_bytes(value as u64)
 }
 
-/// A look as a line.
+/// A sample as a line of text.
 pub fn line(name: &str, look: &Look) -> String {
     let mut line = format!("{:5.0}s  {name}  {}", look.at_s, look.state);
     let mut add = |value: Option<String>, what: &str| {
@@ -326,10 +327,11 @@ mod tests {
         let down = Look { state: "DOWN".into(), ..Look::default() };
         let mut judges: Vec<Judge> =
             ["cpu=80%", "rss=1GB"].map(|limit| Judge::new(limit.parse().expect("valid"))).into();
-        let told: Vec<String> = judges.iter_mut().filter_map(|judge| judge.see(0, "chat", &look())).collect();
+        let messages: Vec<String> =
+            judges.iter_mut().filter_map(|judge| judge.see(0, "chat", &look())).collect();
         let servers =
             vec![("chat".into(), Look { cpu: Some(value), ..look() }), ("login+chat+dbagent".into(), down)];
-        picture.add(12_000_000_000, servers, &judges, &told);
+        picture.add(12_000_000_000, servers, &judges, &messages);
         picture
     }
 
@@ -362,7 +364,7 @@ mod tests {
             expect(&lines, "   12 s  WARNING chat: 93%, threshold cpu=80%");
             expect(&lines, " p  pause the display   q  end with results");
         }
-        // What is left out is what says least.
+        // Columns of low rank are left out first.
         expect(&drawn(80, 24, &picture(0.93)), " ok        93%   45.2 MB  1,020   1,010  1,000  3      1/2");
         let all = "ok        4711    93%   45.2 MB  1,040  1,020   1,010  1,000  3      1/2";
         expect(&drawn(120, 40, &picture(0.93)), all);
@@ -371,18 +373,18 @@ mod tests {
         expect(&narrow, "login+chat+dbagent ");
         expect(&narrow, " DOWN      -");
         expect(&drawn(24, 24, &picture(0.93)), "login+…dbagent DOWN");
-        let mut still = picture(0.93);
-        still.pause();
-        still.add(13_000_000_000, vec![("other".into(), look())], &[], &[]);
-        let lines = drawn(80, 24, &still);
+        let mut paused = picture(0.93);
+        paused.pause();
+        paused.add(13_000_000_000, vec![("other".into(), look())], &[], &[]);
+        let lines = drawn(80, 24, &paused);
         expect(&lines, "PAUSED");
         expect(&lines, "chat");
-        still.pause();
-        expect(&drawn(80, 24, &still), "other");
+        paused.pause();
+        expect(&drawn(80, 24, &paused), "other");
     }
 
     #[test]
-    fn what_is_wrong_comes_first_where_there_is_no_room_for_all() {
+    fn crossed_limits_and_unhealthy_servers_come_first() {
         let limits = [
             "cpu=99%",
             "rss=1GB",
@@ -417,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_what_is_known() {
+    fn a_line_has_the_known_figures() {
         assert_eq!(
             line("chat", &look()),
             "   12s  chat  ok  93% CPU  45.2 MB  1,040 files  1,020 sockets  1,010 sessions  1,000 users  3 queued  1/2 links"
@@ -428,7 +430,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_size_and_no_figure_is_too_much(width in 0_u16..200, height in 0_u16..60, value in any::<f64>()) {
+        fn any_size_and_figure_can_be_drawn(width in 0_u16..200, height in 0_u16..60, value in any::<f64>()) {
             let lines = drawn(width, height, &picture(value));
             prop_assert_eq!(lines.len(), usize::from(height) * usize::from(width > 0));
         }

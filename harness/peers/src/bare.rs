@@ -1,8 +1,9 @@
-//! What a delivery cannot cost less than: a process that does nothing but `write` to as many sockets.
+//! The least cost of a delivery: a process that does nothing but `write` to as many sockets.
 //!
-//! Once as fast as it can, so that the reader never sleeps; and once at the pace of a case, as a server has to: it goes round its
-//! sockets, gives each what has become due since it was there last, and sleeps when nobody lacks anything. So both sides
-//! fall asleep and have to be woken up, and a write takes along what came meanwhile.
+//! The writer runs unpaced, so that the reader never sleeps, and then at the pace of a case, as a
+//! server does. The paced writer goes round its sockets, writes to each the messages due since its
+//! last write, and sleeps when no socket lacks any. So both sides sleep and wake, and a write takes
+//! along the messages due meanwhile.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -20,64 +21,65 @@ use super::clients::{Clients, Handler};
 use super::process::{self, Server, ServerError};
 use super::system::{Frame, Peer, Step};
 
-/// What the writer says to each socket first.
+/// First bytes written to each socket.
 const WELCOME: &[u8] = b"J";
-/// What it writes; never the same as [`WELCOME`].
+/// Byte written after that; not contained in [`WELCOME`].
 const FILLING: u8 = b'x';
-/// Before the port, and before the result, in what the writer prints.
+/// Prefixes of the lines with the port and with the result in the writer's output.
 const PORT: &str = "port ";
 const RESULT: &str = "result ";
-/// Most messages in one write at the pace of a case.
+/// Most messages in one paced write.
 const BATCH_MAX: usize = 256;
-/// Added to how long the writer takes before it is given up.
+/// Time beyond its planned duration after which the writer is abandoned.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What the hidden subcommand is to do.
+/// Parameters of the hidden subcommand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Writer {
-    /// Sockets to accept and to write to, one after the other.
+    /// Sockets to accept, and to write to in turn.
     pub sockets: u32,
-    /// Bytes of each write; of each message if there is an interval.
+    /// Bytes of each write, or of each message if there is an interval.
     pub bytes: usize,
     /// Milliseconds of writing.
     pub millis: u64,
-    /// Microseconds from one message to the next, each of which is for every socket; 0 for as many as it makes.
+    /// Microseconds between two messages to all sockets; 0 to write as fast as possible.
     pub interval_us: u64,
 }
 
-/// What a `write` costs.
+/// The cost of a `write`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Bare {
-    /// Sockets, written to one after the other.
+    /// Sockets, written to in turn.
     pub sockets: u32,
-    /// Bytes of each write; of each message at the pace of a case.
+    /// Bytes of each write, or of each message at the pace of a case.
     pub bytes: usize,
-    /// The case whose pace it kept; null when it wrote as fast as it could.
+    /// The case whose pace was kept; null if unpaced.
     pub case: Option<char>,
     /// The repetition.
     pub repetition: u32,
     /// Writes made.
     pub writes: u64,
-    /// Messages written at the pace of a case, each to every socket; else as many as `writes`. 0 in an earlier report, which lacks it.
+    /// Messages written, once for every socket; equal to `writes` if unpaced. 0 in reports of
+    /// earlier versions, which lack it.
     #[serde(default)]
     pub deliveries: u64,
     /// CPU microseconds of the writing process for each write.
     pub cpu_us_per_write: f64,
-    /// The same for each delivery; 0 in an earlier report, too.
+    /// CPU microseconds of the writing process for each delivery; 0 in reports of earlier versions.
     #[serde(default)]
     pub cpu_us_per_delivery: f64,
-    /// Microseconds that passed for each write.
+    /// Microseconds of elapsed time for each write.
     pub us_per_write: f64,
 }
 
-/// What is to be measured.
+/// A measurement to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Measure {
-    /// The case whose pace is kept, with the time between two of its messages.
+    /// The case whose pace is kept, and the interval of its messages.
     pub case: Option<(char, Duration)>,
     /// Sockets to write to.
     pub sockets: u32,
-    /// Bytes of each write, or message.
+    /// Bytes of each write, or of each message at the pace of a case.
     pub bytes: usize,
     /// Milliseconds of writing.
     pub millis: u64,
@@ -92,14 +94,14 @@ impl Measure {
     }
 }
 
-/// What has been written.
+/// Numbers of writes and of messages written.
 #[derive(Debug, Default)]
 struct Written {
     writes: u64,
     deliveries: u64,
 }
 
-/// The writer itself: prints where it listens, takes its sockets, writes, and prints what it did.
+/// Runs the writer: prints the port, accepts the sockets, writes, and prints the result.
 pub fn write(writer: Writer, out: &mut impl Write) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     writeln!(out, "{PORT}{}", listener.local_addr()?.port())?;
@@ -115,7 +117,7 @@ pub fn write(writer: Writer, out: &mut impl Write) -> io::Result<()> {
     let begun = Instant::now();
     let time = Duration::from_millis(writer.millis);
     let Written { writes, deliveries } = match writer.interval_us {
-        0 => write_on(&mut sockets, writer.bytes, begun, time)?,
+        0 => write_unpaced(&mut sockets, writer.bytes, begun, time)?,
         micros => write_paced(&mut sockets, writer.bytes, begun, time, Duration::from_micros(micros))?,
     };
     let took = nanos(begun.elapsed());
@@ -123,8 +125,13 @@ pub fn write(writer: Writer, out: &mut impl Write) -> io::Result<()> {
     out.flush()
 }
 
-/// Writes to one socket after the other without a pause.
-fn write_on(sockets: &mut [TcpStream], bytes: usize, begun: Instant, time: Duration) -> io::Result<Written> {
+/// Writes to the sockets in turn without a pause.
+fn write_unpaced(
+    sockets: &mut [TcpStream],
+    bytes: usize,
+    begun: Instant,
+    time: Duration,
+) -> io::Result<Written> {
     let filling = vec![FILLING; bytes];
     let mut writes = 0;
     while begun.elapsed() < time {
@@ -136,7 +143,7 @@ fn write_on(sockets: &mut [TcpStream], bytes: usize, begun: Instant, time: Durat
     Ok(Written { writes, deliveries: writes })
 }
 
-/// Gives every socket all messages that become due in this time.
+/// Writes to every socket all messages that become due within `time`.
 fn write_paced(
     sockets: &mut [TcpStream],
     bytes: usize,
@@ -146,16 +153,16 @@ fn write_paced(
 ) -> io::Result<Written> {
     let filling = vec![FILLING; bytes * BATCH_MAX];
     let messages = time.as_nanos().div_ceil(interval.as_nanos()) as usize;
-    let mut has = vec![0; sockets.len()];
+    let mut written_to = vec![0; sockets.len()];
     let mut written = Written::default();
-    // Sockets in a row that lacked nothing.
+    // Consecutive sockets that lacked no message.
     let mut quiet = 0;
     for at in (0..sockets.len()).cycle() {
         let due = ((begun.elapsed().as_nanos() / interval.as_nanos()) as usize + 1).min(messages);
-        let lacks = (due - has[at]).min(BATCH_MAX);
+        let lacks = (due - written_to[at]).min(BATCH_MAX);
         if lacks > 0 {
             sockets[at].write_all(&filling[..lacks * bytes])?;
-            has[at] += lacks;
+            written_to[at] += lacks;
             written.writes += 1;
             written.deliveries += lacks as u64;
             quiet = 0;
@@ -173,13 +180,14 @@ fn write_paced(
     Ok(written)
 }
 
-/// CPU time that this process has used, to the nanosecond.
+/// CPU time of this process, to the nanosecond.
 fn cpu() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Starts the writer, the subcommand of `program`, on `core`, and reads what it writes.
+/// Starts the writer, a subcommand of `program`, on `core`, and reads what it writes. Returns none
+/// if the writer prints no result in time.
 pub(super) fn measure(
     program: &Path,
     core: usize,
@@ -206,9 +214,9 @@ pub(super) fn measure(
     let mut clients =
         Clients::new(&Reader, clock, writer.sockets as usize).map_err(failed("make an event loop"))?;
     let until = nanos(PATIENCE + Duration::from_millis(writer.millis));
-    while server.ended().is_none() && clock.now() < until && !shutdown.is_requested() {
-        clients.invite(address, writer.sockets as usize).map_err(failed("connect"))?;
-        clients.turn(&mut Deaf).map_err(failed("read"))?;
+    while server.exit_status().is_none() && clock.now() < until && !shutdown.is_requested() {
+        clients.connect(address, writer.sockets as usize).map_err(failed("connect"))?;
+        clients.turn(&mut NullHandler).map_err(failed("read"))?;
     }
     Ok(result(&server.log(), measure))
 }
@@ -217,7 +225,7 @@ pub(super) fn measure(
 pub const SUBCOMMAND: &str = "bare-writer";
 
 fn after<'a>(log: &'a str, word: &str) -> Option<&'a str> {
-    // Only a whole line: what is being printed may be cut anywhere.
+    // Only whole lines: the last one may be cut off.
     let text = &log[..log.rfind('\n')?];
     text.lines().find_map(|line| line.strip_prefix(word))
 }
@@ -244,14 +252,14 @@ fn result(log: &str, measure: Measure) -> Option<Bare> {
     })
 }
 
-/// Hears nothing of interest.
-pub(super) struct Deaf;
+/// A handler that ignores everything.
+pub(super) struct NullHandler;
 
-impl Handler for Deaf {
-    fn heard(&mut self, _member: usize, _payload: &[u8], _now: Nanos) {}
+impl Handler for NullHandler {
+    fn received(&mut self, _member: usize, _payload: &[u8], _now: Nanos) {}
 }
 
-/// The other end of the writer's sockets.
+/// The protocol of the writer's sockets.
 pub(super) struct Reader;
 
 impl Peer for Reader {
@@ -293,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_writer_prints_is_understood() {
+    fn the_writers_output_is_parsed() {
         let measure = Measure { case: None, sockets: 2, bytes: 128, millis: 10, repetition: 2 };
         assert_eq!(port("port 123"), None, "not the whole line");
         assert_eq!(port("port 1234\n"), Some(1234));
@@ -311,11 +319,11 @@ mod tests {
         );
     }
 
-    /// How much each of three sockets was written.
+    /// Runs the writer with three sockets and returns the bytes that each received.
     fn written(millis: u64, interval_us: u64) -> [usize; 3] {
         let (mut reader, mut out) = io::pipe().expect("a pipe");
         let thread = std::thread::spawn(move || {
-            write(Writer { sockets: 3, bytes: 10, millis, interval_us }, &mut out).expect("somebody reads");
+            write(Writer { sockets: 3, bytes: 10, millis, interval_us }, &mut out).expect("the pipe is read");
         });
         let mut line = String::new();
         io::BufRead::read_line(&mut io::BufReader::new(&mut reader), &mut line).expect("it prints");
@@ -341,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_paced_writer_writes_what_is_due() {
-        // Messages are due at 0, 10 and 20 ms, and after a welcome.
+        // Messages are due at 0, 10 and 20 ms, after the welcome.
         assert_eq!(written(30, 10_000), [3 * 10 + WELCOME.len(); 3]);
         assert_eq!(written(30, 10), [3_000 * 10 + WELCOME.len(); 3]);
     }

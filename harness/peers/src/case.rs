@@ -1,13 +1,13 @@
-//! The cases: how many are in the room, and how often somebody speaks.
+//! The cases: members in the room, and the rate of messages.
 
 use std::fmt;
 use std::time::Duration;
 
-/// How far ahead of the slowest member a closed loop may be.
+/// Most messages by which a closed loop is ahead of the slowest member.
 pub const AHEAD: u32 = 200;
 
-/// The cases, by their letters. Within a group of the same size the hardest comes last, because a server that
-/// could not follow is started anew after it.
+/// The cases. Within a group of the same size the hardest comes last, because a server that fell
+/// behind is restarted after it.
 pub const CASES: [Case; 6] = [
     Case::paced('A', 1_000, 10_000),
     Case { letter: 'F', members: 1_000, load: Load::Closed { ahead: AHEAD } },
@@ -17,25 +17,25 @@ pub const CASES: [Case; 6] = [
     Case::paced('E', 9_000, 11_250),
 ];
 
-/// What the members of a room do.
+/// The load of a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Case {
-    /// Its name.
+    /// The case's name.
     pub letter: char,
     /// Members of the room.
     pub members: u32,
-    /// Who speaks when.
+    /// The schedule of messages.
     pub load: Load,
 }
 
-/// When members speak. Who does is drawn for each message.
+/// The schedule of messages; the sender of each message is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Load {
-    /// One of them after every interval, whatever became of the messages before.
+    /// A message after every interval, regardless of earlier ones.
     Paced(Duration),
-    /// One of them whenever the slowest member lacks fewer messages than this.
+    /// A message whenever the slowest member lacks fewer messages than this.
     Closed {
-        /// Messages that it may lack.
+        /// Most messages that it may lack.
         ahead: u32,
     },
 }
@@ -45,14 +45,14 @@ impl Case {
         Self { letter, members, load: Load::Paced(Duration::from_micros(micros)) }
     }
 
-    /// The case of a letter.
+    /// The case with the given letter, upper or lower case.
     pub fn named(letter: &str) -> Option<Self> {
         CASES
             .into_iter()
             .find(|case| letter.trim().eq_ignore_ascii_case(case.letter.encode_utf8(&mut [0; 4])))
     }
 
-    /// Time between two messages, if that is fixed.
+    /// Time between two messages; none for a closed loop.
     pub fn interval(&self) -> Option<Duration> {
         match self.load {
             Load::Paced(interval) => Some(interval),
@@ -60,7 +60,7 @@ impl Case {
         }
     }
 
-    /// Deliveries to be made in a second, if that is fixed.
+    /// Deliveries offered a second; none for a closed loop.
     pub fn offered_per_s(&self) -> Option<f64> {
         self.interval().map(|interval| f64::from(self.members) / interval.as_secs_f64())
     }
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn letters_and_what_they_mean() {
+    fn cases_are_named_by_letters() {
         let shown = |letter| Case::named(letter).expect("it is one").to_string();
         assert_eq!(shown("e"), "E: 9,000 members, a message every 11.25ms, 800,000 deliveries/s");
         assert_eq!(shown(" F"), "F: 1,000 members, at most 200 messages ahead of the slowest");
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn cases_of_one_size_are_neighbours() {
+    fn cases_of_one_size_are_adjacent() {
         let mut sizes: Vec<u32> = CASES.iter().map(|case| case.members).collect();
         sizes.dedup();
         assert_eq!(sizes, [1_000, 5_000, 9_000]);

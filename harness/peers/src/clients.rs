@@ -1,13 +1,13 @@
 //! The members of a room: plain sockets on one event loop.
 //!
 //! ```text
-//!   poll ──▶ for each socket with something to read:
-//!              read into the one scratch buffer ──▶ frames, in place ──▶ the guest hears the payloads
-//!              is something due meanwhile? ──▶ send it, then go on reading
+//!   poll ──▶ for each readable socket:
+//!              read into the one scratch buffer ──▶ frames, in place ──▶ payloads to the handler
+//!              message due? ──▶ send it, then read on
 //! ```
-//! A member keeps bytes only of a frame whose end has not come, or of a message that its socket did not take.
-//! A timer of the system's wakes the loop when something is due, because a poll's own time-out comes in
-//! whole milliseconds.
+//! A member keeps only the bytes of an incomplete frame, or of a message that its socket did not
+//! take. A timerfd wakes the loop when a message is due, because the timeout of a poll is in whole
+//! milliseconds.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -25,50 +25,51 @@ use throng_harness_model::clock::{NEVER, Nanos, RunClock};
 
 use super::system::{Frame, Peer, Step};
 
-/// Bytes that one read may bring. A longer frame breaks the connection.
+/// Most bytes of one read. A longer frame closes the connection.
 const SCRATCH: usize = 256 * 1024;
-/// Bytes that may wait for one member's socket.
+/// Most bytes buffered for one member's socket.
 const OUTBOX_MAX: usize = 1024 * 1024;
-/// Longest sleep: nothing is due, but somebody may want the run to end.
+/// Longest sleep, so that a shutdown is noticed while no message is due.
 const SLEEP_MAX: Duration = Duration::from_millis(50);
-/// The timer's token; members have their numbers.
+/// The timer's token; members have their index.
 const TIMER: Token = Token(usize::MAX - 1);
 
-/// What is said and heard in the room. Times are of the run's clock.
+/// Source of the messages to send, and sink of the received ones. Times are of the run's clock.
 pub(super) trait Handler {
-    /// When something is due; [`NEVER`] for nothing. Asked after every read.
+    /// Time of the next due message, [`NEVER`] for none. Called after every read.
     fn next_due(&self) -> Nanos {
         NEVER
     }
-    /// What is due at `now`: its sender, with the message in `payload`, which is empty before. None for nothing.
-    fn due(&mut self, _now: Nanos, _payload: &mut Vec<u8>) -> Option<usize> {
+    /// Takes a message due at `now`: writes it to `payload`, which is empty, and returns its
+    /// sender. None if no message is due.
+    fn pop_due(&mut self, _now: Nanos, _payload: &mut Vec<u8>) -> Option<usize> {
         None
     }
-    /// A member has read a message.
-    fn heard(&mut self, member: usize, payload: &[u8], now: Nanos);
-    /// A member is gone for good.
-    fn lost(&mut self, _member: usize, _now: Nanos) {}
-    /// Everything that could be read at `since` has been read at `now`.
-    fn turned(&mut self, _since: Nanos, _now: Nanos) {}
+    /// A member has received a message.
+    fn received(&mut self, member: usize, payload: &[u8], now: Nanos);
+    /// A member's connection is closed for good.
+    fn disconnected(&mut self, _member: usize, _now: Nanos) {}
+    /// All sockets that were readable at `since` have been read at `now`.
+    fn turn_ended(&mut self, _since: Nanos, _now: Nanos) {}
 }
 
-/// Where a member is.
+/// The state of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// On its way into the room.
-    Coming,
+    Joining,
     /// In the room.
-    Here,
-    /// It was on the way or there, and is no more.
-    Gone,
+    Joined,
+    /// Closed, before or after it joined.
+    Closed,
 }
 
 struct Member {
     socket: TcpStream,
     state: State,
-    /// The beginning of a frame.
-    rest: Vec<u8>,
-    /// What the socket did not take; almost always empty.
+    /// An incomplete frame.
+    partial: Vec<u8>,
+    /// Bytes that the socket did not take; almost always empty.
     outbox: Vec<u8>,
 }
 
@@ -79,39 +80,45 @@ pub(super) struct Clients<'a> {
     poll: Poll,
     events: Events,
     timer: OwnedFd,
-    /// What the timer is set to.
+    /// The time that the timer is set to.
     timer_at: Nanos,
     wire: Wire<'a>,
     members: Vec<Member>,
     scratch: Box<[u8]>,
 }
 
-/// What everything that deals with a member needs.
+/// State shared by all members, apart from the loop's.
 struct Wire<'a> {
     peer: &'a dyn Peer,
-    /// What is being written; empty in between.
+    /// Bytes being written; empty in between.
     out: Vec<u8>,
     payload: Vec<u8>,
-    here: usize,
-    coming: usize,
-    /// Of all that are gone, how many for which reason.
+    joined: usize,
+    joining: usize,
+    /// Closed members by reason.
     reasons: BTreeMap<String, u64>,
 }
 
 impl<'a> Clients<'a> {
-    /// No member yet; `most` may come.
+    /// An empty room for at most `most` members.
     pub(super) fn new(peer: &'a dyn Peer, clock: RunClock, most: usize) -> io::Result<Self> {
         let poll = Poll::new()?;
         let timer =
             timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
-        let wire =
-            Wire { peer, out: Vec::new(), payload: Vec::new(), here: 0, coming: 0, reasons: BTreeMap::new() };
+        let wire = Wire {
+            peer,
+            out: Vec::new(),
+            payload: Vec::new(),
+            joined: 0,
+            joining: 0,
+            reasons: BTreeMap::new(),
+        };
         Ok(Self {
             peer,
             clock,
             poll,
-            // So that one poll brings all that can be read: a turn is then a turn for everybody.
+            // One poll returns all readable sockets, so that a turn serves every member.
             events: Events::with_capacity(most + 1),
             timer,
             timer_at: NEVER,
@@ -122,38 +129,40 @@ impl<'a> Clients<'a> {
     }
 
     /// Members in the room.
-    pub(super) fn here(&self) -> usize {
-        self.wire.here
+    pub(super) fn joined(&self) -> usize {
+        self.wire.joined
     }
 
-    /// Whether a member is in the room.
-    pub(super) fn is_here(&self, member: usize) -> bool {
-        self.members.get(member).is_some_and(|member| member.state == State::Here)
+    /// True if a member is in the room.
+    pub(super) fn is_joined(&self, member: usize) -> bool {
+        self.members.get(member).is_some_and(|member| member.state == State::Joined)
     }
 
-    /// Why members are gone.
+    /// Closed members by reason.
     pub(super) fn reasons(&self) -> &BTreeMap<String, u64> {
         &self.wire.reasons
     }
 
-    /// Has members begin their way in to the server at `address`, as many as may be on it, until there
-    /// are `wanted` of them, dead or alive. False when all of them have come, or will not.
-    pub(super) fn invite(&mut self, address: SocketAddr, wanted: usize) -> io::Result<bool> {
-        while self.members.len() < wanted && self.wire.coming < self.peer.in_flight() {
+    /// Starts connecting members to the server at `address`, within the peer's limit of concurrent
+    /// joins, until there are `wanted`, including closed ones. Returns false when no more are to
+    /// come.
+    pub(super) fn connect(&mut self, address: SocketAddr, wanted: usize) -> io::Result<bool> {
+        while self.members.len() < wanted && self.wire.joining < self.peer.in_flight() {
             let mut socket = TcpStream::connect(address)?;
             socket.set_nodelay(true)?;
             let token = Token(self.members.len());
-            // Once for both: a socket that is writable tells it together with what it has to read.
+            // Both interests at once: one event then reports a writable socket together with its
+            // input.
             self.poll.registry().register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
             let mut outbox = Vec::new();
             self.peer.greet(self.members.len() as u32, &mut outbox);
-            self.members.push(Member { socket, state: State::Coming, rest: Vec::new(), outbox });
-            self.wire.coming += 1;
+            self.members.push(Member { socket, state: State::Joining, partial: Vec::new(), outbox });
+            self.wire.joining += 1;
         }
-        Ok(self.members.len() < wanted || self.wire.coming > 0)
+        Ok(self.members.len() < wanted || self.wire.joining > 0)
     }
 
-    /// One turn of the loop: waits until something comes or is due, and deals with all of it.
+    /// Runs one turn of the loop: waits for events or a due message, and handles all of them.
     pub(super) fn turn(&mut self, handler: &mut impl Handler) -> io::Result<()> {
         self.send_due(handler);
         let due = handler.next_due();
@@ -180,17 +189,17 @@ impl<'a> Clients<'a> {
             }
         }
         self.events = events;
-        handler.turned(since, self.clock.now());
+        handler.turn_ended(since, self.clock.now());
         Ok(())
     }
 
-    /// Has the system wake the loop at `due`.
+    /// Sets the timer to `due`.
     fn set_timer(&mut self, due: Nanos, now: Nanos) -> io::Result<()> {
         if due == self.timer_at || due <= now {
             return Ok(());
         }
         self.timer_at = due;
-        // Zero would switch it off, and so does never.
+        // Zero disarms the timer, as is right for NEVER.
         let wait = if due == NEVER { Duration::ZERO } else { Duration::from_nanos(due - now) };
         let value = Timespec { tv_sec: wait.as_secs().cast_signed(), tv_nsec: wait.subsec_nanos().into() };
         let interval = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -203,8 +212,8 @@ impl<'a> Clients<'a> {
         while handler.next_due() < NEVER {
             let now = self.clock.now();
             self.wire.payload.clear();
-            let Some(sender) = handler.due(now, &mut self.wire.payload) else { return };
-            let Some(member) = self.members.get_mut(sender).filter(|member| member.state == State::Here)
+            let Some(sender) = handler.pop_due(now, &mut self.wire.payload) else { return };
+            let Some(member) = self.members.get_mut(sender).filter(|member| member.state == State::Joined)
             else {
                 continue;
             };
@@ -213,28 +222,30 @@ impl<'a> Clients<'a> {
         }
     }
 
-    /// Reads what there is: until a read brings less than it could, or to the end if that `is_near`.
+    /// Reads until a read is shorter than the buffer, or to the end of the stream if `is_near`.
     fn read(&mut self, index: usize, is_near: bool, handler: &mut impl Handler) {
         loop {
             let member = &mut self.members[index];
-            if member.state == State::Gone {
+            if member.state == State::Closed {
                 return;
             }
-            let kept = member.rest.len();
-            self.scratch[..kept].copy_from_slice(&member.rest);
+            let kept = member.partial.len();
+            self.scratch[..kept].copy_from_slice(&member.partial);
             let read = member.socket.read(&mut self.scratch[kept..]);
             let now = self.clock.now();
             let count = match read {
                 Ok(0) if kept == SCRATCH => {
-                    return self.wire.lose(index, member, "a frame that has no end", handler, now);
+                    return self.wire.close(index, member, "a frame is too long", handler, now);
                 }
-                Ok(0) => return self.wire.lose(index, member, "the server has hung up", handler, now),
+                Ok(0) => {
+                    return self.wire.close(index, member, "the server closed the connection", handler, now);
+                }
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return self.wire.lose(index, member, &error.to_string(), handler, now),
+                Err(error) => return self.wire.close(index, member, &error.to_string(), handler, now),
             };
-            self.wire.take(index, member, &self.scratch[..kept + count], handler, now);
+            self.wire.handle_frames(index, member, &self.scratch[..kept + count], handler, now);
             if count < SCRATCH - kept && !is_near {
                 return;
             }
@@ -243,8 +254,8 @@ impl<'a> Clients<'a> {
 }
 
 impl Wire<'_> {
-    /// Deals with the frames in `bytes`; the member keeps what is left of them.
-    fn take(
+    /// Handles the frames in `bytes`, and keeps an incomplete one for the next read.
+    fn handle_frames(
         &mut self,
         index: usize,
         member: &mut Member,
@@ -256,22 +267,22 @@ impl Wire<'_> {
         while at < bytes.len() {
             let frame = match self.peer.parse(&bytes[at..]) {
                 Step::More => break,
-                Step::Bad(why) => return self.lose(index, member, why, handler, now),
+                Step::Bad(why) => return self.close(index, member, why, handler, now),
                 Step::Frame(used, frame) => {
                     at += used;
                     frame
                 }
             };
             match frame {
-                Frame::Payload(payload) => handler.heard(index, payload, now),
+                Frame::Payload(payload) => handler.received(index, payload, now),
                 Frame::Greeted => {
                     self.peer.join(index as u32, &mut self.out);
                     self.write(index, member, handler, now);
                 }
-                Frame::Joined if member.state == State::Coming => {
-                    member.state = State::Here;
-                    self.coming -= 1;
-                    self.here += 1;
+                Frame::Joined if member.state == State::Joining => {
+                    member.state = State::Joined;
+                    self.joining -= 1;
+                    self.joined += 1;
                 }
                 Frame::Joined | Frame::Other => {}
                 Frame::Ask(token) => {
@@ -280,15 +291,15 @@ impl Wire<'_> {
                 }
                 Frame::Refused(why) => {
                     let why = String::from_utf8_lossy(why).into_owned();
-                    return self.lose(index, member, &why, handler, now);
+                    return self.close(index, member, &why, handler, now);
                 }
             }
-            if member.state == State::Gone {
+            if member.state == State::Closed {
                 return;
             }
         }
-        member.rest.clear();
-        member.rest.extend_from_slice(&bytes[at..]);
+        member.partial.clear();
+        member.partial.extend_from_slice(&bytes[at..]);
     }
 
     /// Writes `out` to the member's socket.
@@ -302,7 +313,7 @@ impl Wire<'_> {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) => {
                         self.out.clear();
-                        return self.lose(index, member, &error.to_string(), handler, now);
+                        return self.close(index, member, &error.to_string(), handler, now);
                     }
                 }
             }
@@ -310,30 +321,37 @@ impl Wire<'_> {
         member.outbox.extend_from_slice(&self.out[written..]);
         self.out.clear();
         if member.outbox.len() > OUTBOX_MAX {
-            self.lose(index, member, "the server did not read what it said", handler, now);
+            self.close(index, member, "the server does not read", handler, now);
         }
     }
 
-    /// Writes what waits for the member's socket.
+    /// Writes the bytes buffered for the member's socket.
     fn flush(&mut self, index: usize, member: &mut Member, handler: &mut impl Handler, now: Nanos) {
-        if member.state != State::Gone {
+        if member.state != State::Closed {
             self.out.append(&mut member.outbox);
             self.write(index, member, handler, now);
         }
     }
 
-    fn lose(&mut self, index: usize, member: &mut Member, why: &str, handler: &mut impl Handler, now: Nanos) {
+    fn close(
+        &mut self,
+        index: usize,
+        member: &mut Member,
+        why: &str,
+        handler: &mut impl Handler,
+        now: Nanos,
+    ) {
         let (how, count) = match member.state {
-            State::Coming => ("failed", &mut self.coming),
-            State::Here => ("disconnected", &mut self.here),
-            State::Gone => return,
+            State::Joining => ("failed", &mut self.joining),
+            State::Joined => ("disconnected", &mut self.joined),
+            State::Closed => return,
         };
         *count -= 1;
-        member.state = State::Gone;
+        member.state = State::Closed;
         *self.reasons.entry(format!("{how}: {why}")).or_default() += 1;
-        // The socket stays until the swarm goes: what is still in it is not wanted.
+        // The socket stays registered until the clients are dropped; its input is discarded.
         let _ = member.socket.shutdown(std::net::Shutdown::Both);
-        handler.lost(index, now);
+        handler.disconnected(index, now);
     }
 }
 
@@ -346,19 +364,19 @@ mod tests {
     use crate::bare::Reader;
     use crate::redis::Redis;
 
-    /// Remembers what happened; says one thing when it is due.
-    struct Ear {
+    /// Records the calls of the handler; sends one message when it is due.
+    struct Recording {
         due: Nanos,
-        heard: Vec<(usize, Vec<u8>)>,
+        received: Vec<(usize, Vec<u8>)>,
         lost: Vec<usize>,
     }
 
-    impl Handler for Ear {
+    impl Handler for Recording {
         fn next_due(&self) -> Nanos {
             self.due
         }
 
-        fn due(&mut self, now: Nanos, payload: &mut Vec<u8>) -> Option<usize> {
+        fn pop_due(&mut self, now: Nanos, payload: &mut Vec<u8>) -> Option<usize> {
             if now < self.due {
                 return None;
             }
@@ -367,89 +385,93 @@ mod tests {
             Some(0)
         }
 
-        fn heard(&mut self, member: usize, payload: &[u8], _now: Nanos) {
-            self.heard.push((member, payload.into()));
+        fn received(&mut self, member: usize, payload: &[u8], _now: Nanos) {
+            self.received.push((member, payload.into()));
         }
 
-        fn lost(&mut self, member: usize, _now: Nanos) {
+        fn disconnected(&mut self, member: usize, _now: Nanos) {
             self.lost.push(member);
         }
     }
 
-    fn ear() -> Ear {
-        Ear { due: NEVER, heard: Vec::new(), lost: Vec::new() }
+    fn recording() -> Recording {
+        Recording { due: NEVER, received: Vec::new(), lost: Vec::new() }
     }
 
-    fn turn_until(clients: &mut Clients<'_>, ear: &mut Ear, done: impl Fn(&Clients<'_>, &Ear) -> bool) {
+    fn turn_until(
+        clients: &mut Clients<'_>,
+        recording: &mut Recording,
+        done: impl Fn(&Clients<'_>, &Recording) -> bool,
+    ) {
         let begun = Instant::now();
-        while !done(clients, ear) {
-            clients.turn(ear).expect("the loop runs");
-            assert!(begun.elapsed() < Duration::from_secs(20), "waited in vain");
+        while !done(clients, recording) {
+            clients.turn(recording).expect("the loop runs");
+            assert!(begun.elapsed() < Duration::from_secs(20), "timed out");
         }
     }
 
-    /// A server by hand: its listener, and a swarm of so many members whose sockets it has.
+    /// A listener and clients with `members` connections -> the clients and the server's sockets.
     fn open(peer: &dyn Peer, members: usize) -> (Clients<'_>, Vec<Plain>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let mut clients = Clients::new(peer, RunClock::start(), members).expect("a loop");
         let address = listener.local_addr().expect("bound");
-        assert!(clients.invite(address, members).expect("it listens"));
-        (clients, (0..members).map(|_| listener.accept().expect("somebody comes").0).collect())
+        assert!(clients.connect(address, members).expect("it listens"));
+        (clients, (0..members).map(|_| listener.accept().expect("a client connects").0).collect())
     }
 
     #[test]
-    fn who_is_hung_up_on_is_lost_and_the_others_stay() {
+    fn a_closed_member_is_lost_and_the_others_stay() {
         let (mut clients, mut sockets) = open(&Reader, 3);
-        let mut ear = ear();
+        let mut recording = recording();
         for socket in &mut sockets {
-            socket.write_all(b"J").expect("the other end is there");
+            socket.write_all(b"J").expect("connected");
         }
-        turn_until(&mut clients, &mut ear, |clients, _| clients.here() == 3);
-        // The last words are read before the end is seen.
-        sockets[1].write_all(b"xxx").expect("the other end is there");
+        turn_until(&mut clients, &mut recording, |clients, _| clients.joined() == 3);
+        // Input before the end of the stream is read first.
+        sockets[1].write_all(b"xxx").expect("connected");
         drop(sockets.remove(1));
-        turn_until(&mut clients, &mut ear, |clients, _| clients.here() == 2);
-        assert_eq!(ear.lost.len(), 1);
-        assert!(!clients.is_here(ear.lost[0]));
+        turn_until(&mut clients, &mut recording, |clients, _| clients.joined() == 2);
+        assert_eq!(recording.lost.len(), 1);
+        assert!(!clients.is_joined(recording.lost[0]));
         let reasons: Vec<_> = clients.reasons().iter().collect();
-        assert_eq!(reasons, [(&"disconnected: the server has hung up".to_owned(), &1)]);
+        assert_eq!(reasons, [(&"disconnected: the server closed the connection".to_owned(), &1)]);
     }
 
     #[test]
-    fn frames_in_pieces_and_a_message_at_its_time() {
+    fn frames_arrive_in_pieces_and_a_message_is_sent_on_time() {
         let (mut clients, mut sockets) = open(&Redis, 1);
-        let mut ear = ear();
-        sockets[0].write_all(b">3\r\n$9\r\nsubscribe\r\n$4\r\nroom\r\n:1\r\n").expect("it is there");
-        turn_until(&mut clients, &mut ear, |clients, _| clients.here() == 1);
+        let mut recording = recording();
+        sockets[0].write_all(b">3\r\n$9\r\nsubscribe\r\n$4\r\nroom\r\n:1\r\n").expect("connected");
+        turn_until(&mut clients, &mut recording, |clients, _| clients.joined() == 1);
         let message = b">3\r\n$7\r\nmessage\r\n$4\r\nroom\r\n$2\r\nhi\r\n";
         for piece in message.chunks(7) {
-            sockets[0].write_all(piece).expect("it is there");
-            clients.turn(&mut ear).expect("the loop runs");
+            sockets[0].write_all(piece).expect("connected");
+            clients.turn(&mut recording).expect("the loop runs");
         }
-        turn_until(&mut clients, &mut ear, |_, ear| !ear.heard.is_empty());
-        assert_eq!(ear.heard, [(0, b"hi".to_vec())]);
-        ear.due = clients.clock.now() + 5_000_000;
-        let due = ear.due;
-        turn_until(&mut clients, &mut ear, |_, ear| ear.due == NEVER);
+        turn_until(&mut clients, &mut recording, |_, recording| !recording.received.is_empty());
+        assert_eq!(recording.received, [(0, b"hi".to_vec())]);
+        recording.due = clients.clock.now() + 5_000_000;
+        let due = recording.due;
+        turn_until(&mut clients, &mut recording, |_, recording| recording.due == NEVER);
         assert!(clients.clock.now() >= due);
         let mut read = vec![0; 1000];
-        let mut said = Vec::new();
-        while !said.ends_with(b"$5\r\nhello\r\n") {
-            let count = sockets[0].read(&mut read).expect("it is there");
-            said.extend_from_slice(&read[..count]);
+        let mut written = Vec::new();
+        while !written.ends_with(b"$5\r\nhello\r\n") {
+            let count = sockets[0].read(&mut read).expect("connected");
+            written.extend_from_slice(&read[..count]);
         }
     }
 
     #[test]
-    fn what_is_no_protocol_ends_the_connection() {
+    fn a_protocol_error_closes_the_connection() {
         let (mut clients, mut sockets) = open(&Redis, 2);
-        let mut ear = ear();
-        sockets[0].write_all(b"hello?\r\n").expect("it is there");
-        sockets[1].write_all(b"-ERR max number of clients reached\r\n").expect("it is there");
-        turn_until(&mut clients, &mut ear, |_, ear| ear.lost.len() == 2);
+        let mut recording = recording();
+        sockets[0].write_all(b"hello?\r\n").expect("connected");
+        sockets[1].write_all(b"-ERR max number of clients reached\r\n").expect("connected");
+        turn_until(&mut clients, &mut recording, |_, recording| recording.lost.len() == 2);
         let reasons: Vec<_> = clients.reasons().keys().map(String::as_str).collect();
         let expected =
-            ["failed: ERR max number of clients reached", "failed: a value of a kind that RESP3 has not"];
+            ["failed: ERR max number of clients reached", "failed: a value of a kind unknown in RESP3"];
         assert_eq!(reasons, expected);
     }
 }

@@ -1,4 +1,4 @@
-//! A report that is made up, for tests.
+//! A made-up report, for tests.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +9,8 @@ use crate::bare::Bare;
 use crate::row::Row;
 use crate::{CASES, Failure, PeersJob, PeersReport, Results, System, Taken, Times};
 
-/// Two systems in two cases, of which one was measured: redis once, and throng twice, the second time with a doubt.
+/// Two systems in two cases, of which only the first was measured: redis once, and throng twice,
+/// the second time with a doubt.
 pub fn report(interrupted: bool, failures: Vec<Failure>) -> PeersReport {
     let second = Duration::from_secs(1);
     let job = PeersJob {

@@ -10,11 +10,11 @@ use super::system::{Frame, Peer, ROOM, Step, line};
 #[derive(Debug)]
 pub(super) struct InspIrcd;
 
-/// Most bytes of a line: IRC's 512 and its tags.
+/// Most bytes of a line: IRC's 512, and tags.
 const LINE_MAX: usize = 1024;
-/// Connections that wait for the server; the system's own limit by default.
+/// Backlog of the listening socket; the system's limit by default.
 const SOMAXCONN: usize = 4096;
-/// What an IRC line leaves for the text, whatever stands before it.
+/// Bytes of an IRC line that remain for the text, whatever the prefix.
 const TEXT_MAX: usize = 400;
 
 impl Peer for InspIrcd {
@@ -36,7 +36,7 @@ impl Peer for InspIrcd {
             r#"<server name="irc.localhost" description="-" network="Local" id="001">
 <admin name="-" nick="-" email="-">
 <bind address="127.0.0.1" port="{port}" type="clients">
-# Members may say as much as they like (no fake lag, no recvq that cuts off), nobody is cut off for
+# Members may send without limit (no fake lag, no recvq that cuts off), none is cut off for
 # being slow (sendq), and all may come from one address.
 <connect name="members" allow="*" timeout="60" pingfreq="3600" fakelag="no" threshold="1000000"
  commandrate="1000000000" recvq="16777216" softsendq="1073741824" hardsendq="1073741824"
@@ -68,7 +68,7 @@ impl Peer for InspIrcd {
         TEXT_MAX
     }
     fn in_flight(&self) -> usize {
-        // It lets in once a second whoever has come.
+        // The server accepts connections once a second.
         SOMAXCONN / 2
     }
 
@@ -111,11 +111,11 @@ impl Peer for InspIrcd {
                 None => return Step::Bad("a message without a text"),
             },
             b"PING" => Frame::Ask(parameters),
-            // Welcome; the end of the list of names, which is the last thing that joining brings.
+            // Welcome; the end of the list of names, which ends a join.
             b"001" => Frame::Greeted,
             b"366" => Frame::Joined,
             b"ERROR" => Frame::Refused(parameters),
-            // No capability, no such channel or too many, no nickname.
+            // Capability refused; no such channel, or too many; bad nickname.
             b"CAP" if has_word(parameters, b"NAK") => Frame::Refused(parameters),
             b"403" | b"405" | b"432" | b"433" | b"471" | b"473" | b"474" | b"404" => Frame::Refused(command),
             _ => Frame::Other,
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written() {
+    fn commands_are_encoded() {
         let mut out = Vec::new();
         InspIrcd.greet(7, &mut out);
         InspIrcd.join(7, &mut out);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read() {
+    fn frames_are_parsed() {
         let stream = [
             b":irc.localhost NOTICE * :*** looking\r\nPING :abc\r\n:irc.localhost 001 m7 :Welcome\r\n"
                 .as_slice(),
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_irc() {
+    fn bad_irc_is_refused() {
         check_bad(&InspIrcd, b":m1 PRIVMSG #room\r\n", "a message without a text");
         check_bad(&InspIrcd, &[b'x'; LINE_MAX], "a line without an end");
     }

@@ -1,13 +1,14 @@
-//! Other systems beside Throng: the same room, the same messages, the same accounting, in the same run.
+//! Other systems beside Throng: the same room, messages and accounting, in one run.
 //!
 //! ```text
 //!   for each repetition, for each number of members:
-//!     bare                      what a write costs at least
-//!     for each system in turn:  start on the server's core ─▶ members join ─▶ the cases of that size ─▶ stop
+//!     bare                      the least cost of a write
+//!     for each system in turn:  start on the server's core ─▶ members join ─▶ cases of the size ─▶ stop
 //! ```
-//! `system` says what a system is: text and bytes, in a file for each (`redis`, `nats`, `irc`, `mqtt`).
-//! `process` and `pin` run servers, `swarm` has the members' sockets, `talk` says and counts, `room` puts the
-//! three together for one case. `throng` runs Throng's own clients, by the scenario `broadcast`.
+//! `system` is the interface to a system, text and bytes only, with a file for each (`redis`,
+//! `nats`, `irc`, `mqtt`). `process` and `pin` run servers, `clients` owns the members' sockets,
+//! `traffic` sends and counts, and `room` combines the three for one case. `throng` runs Throng's
+//! own clients, with the scenario `broadcast`.
 
 pub mod bare;
 mod case;
@@ -53,37 +54,37 @@ use room::Room;
 use system::{PEERS, Peer, THRONG};
 use throng::Throng;
 
-/// Open files for everything but members.
+/// Open files that are not members' sockets.
 const RESERVED_FILES: u64 = 64;
-/// How long a bare writer writes as fast as it can.
+/// Milliseconds that an unpaced bare writer writes.
 const BARE_MILLIS: u64 = 1_000;
-/// Of the time in which a case counts, what one at its pace writes for. In a second of it the machine's moods are a tenth of what
-/// comes out, which is as much as this is to tell apart.
+/// Divisor of a case's duration for the paced bare writer. A run of one second varies by about 10
+/// %, as much as the difference to be measured.
 const BARE_SHARE: u64 = 2;
-/// Messages in each of a bare writer's writes.
+/// Messages in each write of an unpaced bare writer.
 const BARE_BATCHES: [usize; 2] = [1, 10];
 
-/// One of the systems.
+/// A system to measure.
 #[derive(Clone, Copy)]
 pub enum System {
     /// Throng.
     Throng,
-    /// Somebody else's.
+    /// Another system.
     Peer(&'static dyn Peer),
 }
 
 impl System {
-    /// All of them, in the order of reports.
+    /// All systems, in the order of reports.
     pub fn all() -> impl Iterator<Item = Self> {
         std::iter::once(Self::Throng).chain(PEERS.into_iter().map(Self::Peer))
     }
 
-    /// The system of a name.
+    /// The system with the given name.
     pub fn named(name: &str) -> Option<Self> {
         Self::all().find(|system| system.name() == name)
     }
 
-    /// Its name.
+    /// The name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Throng => THRONG,
@@ -104,16 +105,16 @@ impl PartialEq for System {
     }
 }
 
-/// What to measure.
+/// A comparison to run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PeersJob {
-    /// Which systems.
+    /// The systems to measure.
     pub systems: Vec<System>,
-    /// Which cases; those with as many members follow each other.
+    /// The cases to measure; cases with the same number of members are adjacent.
     pub cases: Vec<Case>,
-    /// How long their parts take.
+    /// Durations of the parts of a case.
     pub times: Times,
-    /// How often everything is done.
+    /// Repetitions of everything.
     pub repeat: u32,
     /// Bytes of each message.
     pub payload: usize,
@@ -121,59 +122,64 @@ pub struct PeersJob {
     pub server_core: usize,
     /// The core of this process.
     pub client_core: usize,
-    /// What decides who speaks.
+    /// Seed of the traffic.
     pub seed: u64,
-    /// No case begins that could not end by then.
+    /// Time after which no case may end; a case that could is not started.
     pub limit: Duration,
-    /// Where the JSON report goes.
+    /// File for the JSON report.
     pub json: Option<PathBuf>,
-    /// Where the report goes as a page.
+    /// File for the report as a page.
     pub html: Option<PathBuf>,
-    /// Throng's program, if it is not beside this one.
+    /// Path of Throng's program, if not beside this one.
     pub throng: Option<PathBuf>,
-    /// The program whose subcommand is the bare writer; without it that is not measured.
+    /// The program with the bare writer's subcommand; `None` leaves the bare writer out.
     pub bare: Option<PathBuf>,
 }
 
-/// What was found.
+/// The results of a comparison.
 #[derive(Debug, Default)]
 pub struct Results {
-    /// Who took part.
+    /// The systems that took part.
     pub systems: Vec<Taken>,
-    /// Each case with each system, each time.
+    /// One row for each case, system and repetition.
     pub rows: Vec<Row>,
-    /// What a write costs.
+    /// Costs of a bare write.
     pub bare: Vec<Bare>,
-    /// What was not measured.
+    /// Cases that could not be measured.
     pub failures: Vec<Failure>,
-    /// Whether the user stopped the run.
+    /// True if the user stopped the run.
     pub interrupted: bool,
 }
 
-/// Why nothing can be measured.
+/// The reason that nothing can be measured.
 #[derive(Debug, Error)]
 pub enum PeersError {
-    /// A core is not there.
+    /// A core does not exist.
     #[error(transparent)]
     Pin(#[from] PinError),
-    /// A program is not there.
+    /// A program is missing.
     #[error(transparent)]
     Server(#[from] ServerError),
-    /// The limit on open files stays low.
+    /// The limit on open files cannot be raised.
     #[error(transparent)]
     Raise(#[from] RaiseError),
-    /// It is too low.
+    /// The limit on open files is too low.
     #[error("{members} members need {} open files, and this process may have {limit}: raise it with `ulimit -n`, or choose smaller --cases", members + RESERVED_FILES)]
     Files {
-        /// The most members of a case.
+        /// Members of the largest case.
         members: u64,
         /// The limit in force.
         limit: FileLimit,
     },
 }
 
-/// Measures what `job` asks for, until it is done or `shutdown` is requested. `say` is told what comes next.
-pub fn run(job: &PeersJob, shutdown: &Shutdown, say: &mut dyn FnMut(&str)) -> Result<Results, PeersError> {
+/// Measures all of `job`, or until `shutdown` is requested. `progress` receives a line for each
+/// case.
+pub fn run(
+    job: &PeersJob,
+    shutdown: &Shutdown,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Results, PeersError> {
     pin::check(job.server_core)?;
     let _pinned = Pinned::to(job.client_core)?;
     let members = job.cases.iter().map(|case| u64::from(case.members)).max().unwrap_or(0);
@@ -181,17 +187,18 @@ pub fn run(job: &PeersJob, shutdown: &Shutdown, say: &mut dyn FnMut(&str)) -> Re
     if limit.sessions_that_fit(RESERVED_FILES) < members {
         return Err(PeersError::Files { members, limit });
     }
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut run = Run {
         job,
         shutdown,
-        say,
-        begun,
-        case_begun: begun,
-        took: HashMap::new(),
+        progress,
+        started,
+        case_started: started,
+        durations: HashMap::new(),
         results: Results::default(),
     };
-    run.results.systems = job.systems.iter().map(|system| taken(*system, job)).collect::<Result<_, _>>()?;
+    run.results.systems =
+        job.systems.iter().map(|system| took_part(*system, job)).collect::<Result<_, _>>()?;
     for repetition in 1..=job.repeat {
         for (place, group) in job.cases.chunk_by(|one, other| one.members == other.members).enumerate() {
             run.group(repetition, place, group);
@@ -201,8 +208,8 @@ pub fn run(job: &PeersJob, shutdown: &Shutdown, say: &mut dyn FnMut(&str)) -> Re
     Ok(run.results)
 }
 
-/// Fails unless the system's program is there.
-fn taken(system: System, job: &PeersJob) -> Result<Taken, ServerError> {
+/// Finds the version of a system; fails if its program is missing.
+fn took_part(system: System, job: &PeersJob) -> Result<Taken, ServerError> {
     let version = match system {
         System::Throng => process::version(&throng::program(job.throng.as_deref())?, "--version"),
         System::Peer(peer) => process::version(&process::program_of(peer)?, peer.version_argument()),
@@ -213,17 +220,18 @@ fn taken(system: System, job: &PeersJob) -> Result<Taken, ServerError> {
 struct Run<'a> {
     job: &'a PeersJob,
     shutdown: &'a Shutdown,
-    say: &'a mut dyn FnMut(&str),
-    begun: Instant,
-    /// When the case under way began, with its server.
-    case_begun: Instant,
-    /// How long each case took with each system the last time.
-    took: HashMap<(&'static str, char), Duration>,
+    progress: &'a mut dyn FnMut(&str),
+    started: Instant,
+    /// Start of the current case, including its server.
+    case_started: Instant,
+    /// Time that each case took with each system the last time.
+    durations: HashMap<(&'static str, char), Duration>,
     results: Results,
 }
 
 impl Run<'_> {
-    /// The cases of one size with every system in turn; who begins changes.
+    /// Runs the cases of one size with every system in turn, starting with another system each
+    /// time.
     fn group(&mut self, repetition: u32, place: usize, cases: &[Case]) {
         let Some(first) = cases.first() else { return };
         self.bare(repetition, first.members, cases);
@@ -240,7 +248,7 @@ impl Run<'_> {
         }
     }
 
-    /// What a write costs: as fast as it goes, and at the pace of each case.
+    /// Measures the cost of a write, unpaced and at the pace of each case.
     fn bare(&mut self, repetition: u32, sockets: u32, cases: &[Case]) {
         let Some(program) = &self.job.bare else { return };
         let payload = self.job.payload;
@@ -256,8 +264,8 @@ impl Run<'_> {
             let measure = bare::Measure { case, sockets, bytes, millis, repetition };
             match bare::measure(program, self.job.server_core, measure, self.shutdown) {
                 Ok(Some(bare)) => self.results.bare.push(bare),
-                Ok(None) => (self.say)("the bare writer has not come to an end; its cost is not known"),
-                Err(error) => (self.say)(&error.to_string()),
+                Ok(None) => (self.progress)("the bare writer did not finish; its cost is unknown"),
+                Err(error) => (self.progress)(&error.to_string()),
             }
         }
     }
@@ -265,7 +273,7 @@ impl Run<'_> {
     fn peer(&mut self, peer: &'static dyn Peer, repetition: u32, cases: &[Case]) {
         let mut room: Option<Room<'_>> = None;
         for case in cases {
-            if !self.may_begin(peer.name(), *case, repetition) {
+            if !self.try_start(peer.name(), *case, repetition) {
                 continue;
             }
             let found = (|| {
@@ -273,20 +281,20 @@ impl Run<'_> {
                 let mut open = room.take().map_or_else(open, Ok)?;
                 let seed = self.seed(*case, repetition);
                 let findings = open.run(*case, self.job.times, self.job.payload, seed, self.shutdown)?;
-                // One that did not follow, or that lost somebody, is not asked again.
+                // A room that fell behind or lost a member is not used again.
                 room = open.is_fresh().then_some(open);
                 Ok(findings)
             })();
             match found {
                 Err(RoomError::Interrupted) => return,
-                found => self.found(peer.name(), *case, repetition, found),
+                found => self.record(peer.name(), *case, repetition, found),
             }
         }
     }
 
     fn throng(&mut self, repetition: u32, cases: &[Case]) {
         for case in cases {
-            if !self.may_begin(THRONG, *case, repetition) {
+            if !self.try_start(THRONG, *case, repetition) {
                 continue;
             }
             let found = (|| {
@@ -297,12 +305,12 @@ impl Run<'_> {
             })();
             match found {
                 Err(ThrongError::Interrupted) => return,
-                found => self.found(THRONG, *case, repetition, found),
+                found => self.record(THRONG, *case, repetition, found),
             }
         }
     }
 
-    /// Every system hears the same in one repetition of a case, and something else in the next.
+    /// The traffic of a case is the same for all systems, and differs between repetitions.
     fn seed(&self, case: Case, repetition: u32) -> u64 {
         self.job
             .seed
@@ -310,44 +318,44 @@ impl Run<'_> {
             .wrapping_add(u64::from(u32::from(case.letter)))
     }
 
-    /// Whether there is time for a case; says what comes if there is, and notes it if there is not.
-    fn may_begin(&mut self, system: &'static str, case: Case, repetition: u32) -> bool {
+    /// Returns true if a case fits into the limit, and announces it; otherwise notes the failure.
+    fn try_start(&mut self, system: &'static str, case: Case, repetition: u32) -> bool {
         if self.shutdown.is_requested() {
             return false;
         }
         let Times { warmup, pause, duration, drain } = self.job.times;
-        let elapsed = self.begun.elapsed();
-        // As long as the last time, with everybody's coming in.
-        let last = self.took.get(&(system, case.letter)).copied().unwrap_or_default();
+        let elapsed = self.started.elapsed();
+        // The time it took before includes the entry of all members.
+        let last = self.durations.get(&(system, case.letter)).copied().unwrap_or_default();
         if elapsed + last.max(warmup + pause + duration + drain) > self.job.limit {
             let why = format!("the --limit of {:?} was near", self.job.limit);
             self.fail(system, case, repetition, why);
             return false;
         }
-        self.case_begun = Instant::now();
+        self.case_started = Instant::now();
         let seconds = elapsed.as_secs();
-        (self.say)(&format!("{seconds:5}s  {repetition} of {}  {system:<10}  {case}", self.job.repeat));
+        (self.progress)(&format!("{seconds:5}s  {repetition} of {}  {system:<10}  {case}", self.job.repeat));
         true
     }
 
-    fn found<E: std::fmt::Display>(
+    fn record<E: std::fmt::Display>(
         &mut self,
         system: &'static str,
         case: Case,
         repetition: u32,
         found: Result<Findings, E>,
     ) {
-        self.took.insert((system, case.letter), self.case_begun.elapsed());
+        self.durations.insert((system, case.letter), self.case_started.elapsed());
         match found {
             Err(error) => self.fail(system, case, repetition, error.to_string()),
             Ok(findings) => {
                 let mut row = Row::new(system, case, repetition, findings);
                 if self.job.server_core == self.job.client_core {
-                    row.doubt("server and harness share a core, so each has waited for the other".into());
+                    row.doubt("server and harness share a core, so each waited for the other".into());
                 }
                 let [p50, p99] = [row.latency_us.p50, row.latency_us.p99].map(|micros| micros / 1e3);
                 let (missing, valid) = (row.deliveries.missing, if row.valid { "" } else { ", INVALID" });
-                (self.say)(&format!(
+                (self.progress)(&format!(
                     "        {:.0} deliveries/s, p50 {p50:.2} ms, p99 {p99:.1} ms, {:.2} us/delivery, {} missing, harness {:.0}%{valid}",
                     row.deliveries_per_s,
                     row.server_cpu_us_per_delivery.unwrap_or(0.0),
@@ -360,7 +368,7 @@ impl Run<'_> {
     }
 
     fn fail(&mut self, system: &'static str, case: Case, repetition: u32, why: String) {
-        (self.say)(&format!("        NOT MEASURED: {why}"));
+        (self.progress)(&format!("        NOT MEASURED: {why}"));
         self.results.failures.push(Failure { system: system.into(), case: case.letter, repetition, why });
     }
 }

@@ -17,7 +17,7 @@ const SUBSCRIBE: u8 = 8;
 const SUBACK: u8 = 9;
 const PINGRESP: u8 = 13;
 
-/// Most bytes of a packet that a member will take.
+/// Most bytes of a packet.
 const PACKET_MAX: usize = 64 * 1024;
 
 impl Peer for Mosquitto {
@@ -44,7 +44,7 @@ impl Peer for Mosquitto {
              user root\n\
              allow_anonymous true\n\
              persistence false\n\
-             # Nobody is cut off for being slow, and no connection is too many.\n\
+             # No client is cut off for being slow, and no connection is too many.\n\
              max_connections -1\n\
              max_queued_messages 0\n\
              max_queued_bytes 0\n\
@@ -98,7 +98,7 @@ impl Peer for Mosquitto {
             (PUBLISH, [high, low, rest @ ..]) => {
                 let topic = usize::from(u16::from_be_bytes([*high, *low]));
                 match rest.get(topic..) {
-                    // With quality of service 0 the payload follows the topic.
+                    // Without a quality of service the payload follows the topic directly.
                     Some(payload) if first & 0b110 == 0 => Step::Frame(used, Frame::Payload(payload)),
                     Some(_) => Step::Bad("a message with a quality of service that was not asked for"),
                     None => Step::Bad("a message that is shorter than its topic"),
@@ -114,7 +114,7 @@ impl Peer for Mosquitto {
     }
 }
 
-/// A text with its length before it.
+/// A length-prefixed string.
 fn text(text: &str) -> Vec<u8> {
     let length = u16::try_from(text.len()).expect("ours are short");
     [&length.to_be_bytes(), text.as_bytes()].concat()
@@ -134,7 +134,8 @@ fn packet(first: u8, body: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(body);
 }
 
-/// A length in digits of seven bits, the lowest first, and how many there are; none if there are more to come.
+/// Reads a length in base-128 digits, the lowest first -> length, number of digits; none if
+/// incomplete.
 fn remaining_length(bytes: &[u8]) -> Result<Option<(usize, usize)>, &'static str> {
     let mut length = 0;
     for (place, digit) in bytes.iter().take(4).enumerate() {
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written() {
+    fn packets_are_encoded() {
         let mut out = Vec::new();
         Mosquitto.greet(7, &mut out);
         assert_eq!(out, b"\x10\x14\x00\x04MQTT\x04\x02\x00\x00\x00\x08member-7");
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read() {
+    fn packets_are_parsed() {
         let stream = [
             b"\x20\x02\x00\x00\x90\x03\x00\x01\x00".as_slice(),
             &delivery(b"abc"),
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_mqtt() {
+    fn bad_mqtt_is_refused() {
         check_bad(&Mosquitto, b"\x30\xff\xff\xff\xff", "a length of more than four digits");
         check_bad(&Mosquitto, b"\x30\xff\xff\x7f", "a packet that is too long");
         check_bad(&Mosquitto, b"\x30\x03\x00\x04r", "a message that is shorter than its topic");

@@ -10,7 +10,7 @@ use super::system::{Frame, Peer, ROOM, Step, line, number};
 #[derive(Debug)]
 pub(super) struct Nats;
 
-/// Most bytes of a payload that a member will take.
+/// Most bytes of a payload.
 const PAYLOAD_LIMIT: usize = 64 * 1024;
 /// Most bytes of a line; the server's first one, INFO, is the longest.
 const LINE_MAX: usize = 16 * 1024;
@@ -32,7 +32,7 @@ impl Peer for Nats {
         format!(
             "listen: \"127.0.0.1:{port}\"\n\
              max_connections: 15000\n\
-             # Nobody is cut off for being slow.\n\
+             # No client is cut off for being slow.\n\
              max_pending: 1073741824\n\
              write_deadline: \"120s\"\n\
              # A run is shorter than this, so no pings are in the figures.\n\
@@ -48,7 +48,7 @@ impl Peer for Nats {
     }
 
     fn greet(&self, _member: u32, out: &mut Vec<u8>) {
-        // Not verbose: no +OK for each command. The answer to PING says that the subscription is in force.
+        // Not verbose: no +OK for each command. The answer to PING confirms the subscription.
         out.extend_from_slice(b"CONNECT {\"verbose\":false,\"pedantic\":false,\"echo\":true}\r\n");
         let _ = write!(out, "SUB {ROOM} 1\r\nPING\r\n");
     }
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written() {
+    fn commands_are_encoded() {
         let mut out = Vec::new();
         Nats.greet(1, &mut out);
         assert!(out.ends_with(b"}\r\nSUB room 1\r\nPING\r\n"), "{:?}", out.escape_ascii().to_string());
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read() {
+    fn frames_are_parsed() {
         let stream = [
             b"INFO {\"server_id\":\"x\"}\r\nPONG\r\n".as_slice(),
             &delivery(b"one\r\ntwo"),
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_nats() {
+    fn bad_nats_is_refused() {
         check_bad(&Nats, b"hello\r\n", "a line that is no operation of NATS");
         check_bad(&Nats, b"MSG room 1 x\r\n", "a message without a size");
         check_bad(&Nats, b"MSG room 1 99999999\r\n", "a message without a size");
@@ -160,7 +160,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_judged_without_panic(bytes: Vec<u8>, head in "(MSG room 1 )?", piece in 1_usize..9) {
+        fn any_bytes_parse_without_panic(bytes: Vec<u8>, head in "(MSG room 1 )?", piece in 1_usize..9) {
             check_any(&Nats, &[head.as_bytes(), &bytes].concat(), piece);
         }
     }

@@ -1,4 +1,4 @@
-//! Which core runs what.
+//! Pins threads and processes to cores.
 
 use std::io;
 
@@ -8,18 +8,18 @@ use thiserror::Error;
 /// A core cannot be used.
 #[derive(Debug, Error)]
 pub enum PinError {
-    /// There is no such core, or this process may not use it.
+    /// The core does not exist, or this process may not use it.
     #[error(
         "core {core} is not among those that this process may use ({}): choose others with --server-core and --client-core",
         list(allowed)
     )]
     NotAllowed {
-        /// The core that was asked for.
+        /// The requested core.
         core: usize,
-        /// The ones there are.
+        /// The cores that may be used.
         allowed: Vec<usize>,
     },
-    /// The system refuses.
+    /// The system call failed.
     #[error("cannot choose a core: {0}")]
     System(#[from] io::Error),
 }
@@ -34,7 +34,8 @@ pub fn allowed() -> Result<Vec<usize>, PinError> {
     Ok((0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect())
 }
 
-/// Has `work` done on `core`: what it starts, threads and processes, stays there; this thread comes back.
+/// Runs `work` on `core`. Threads and processes that it starts stay there; this thread returns to
+/// its cores.
 pub fn on<T>(core: usize, work: impl FnOnce() -> T) -> Result<T, PinError> {
     let before = sched_getaffinity(None).map_err(io::Error::from)?;
     set(only(core)?)?;
@@ -49,13 +50,13 @@ pub fn check(core: usize) -> Result<(), PinError> {
     if allowed.contains(&core) { Ok(()) } else { Err(PinError::NotAllowed { core, allowed }) }
 }
 
-/// This thread, and those that it starts, stay on a core while this is there. It may then still start
-/// others [`on`] a core that it does not use itself.
+/// Keeps this thread, and those that it starts, on a core until dropped. Meanwhile [`on`] may still
+/// use the other cores.
 #[derive(Debug)]
 pub struct Pinned(CpuSet);
 
 impl Pinned {
-    /// Goes to `core`.
+    /// Pins this thread to `core`.
     pub fn to(core: usize) -> Result<Self, PinError> {
         check(core)?;
         let before = sched_getaffinity(None).map_err(io::Error::from)?;
@@ -88,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_and_back() {
+    fn a_thread_returns_to_its_cores() {
         let before = allowed().expect("the system says");
         let core = before[before.len() - 1];
         assert_eq!(on(core, allowed).expect("it is allowed").expect("the system says"), [core]);
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_core_that_is_not_there() {
+    fn a_core_that_does_not_exist_is_refused() {
         for core in [1000, 100_000] {
             let error = Pinned::to(core).unwrap_err().to_string();
             assert!(error.contains(&format!("core {core} is not among")), "{error}");

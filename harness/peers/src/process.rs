@@ -1,8 +1,8 @@
-//! The processes of a run: started on a core, awaited until they are ready, and stopped.
+//! The server processes of a run: started on a core, awaited until they are ready, and stopped.
 //!
-//! A server has a directory of its own and a free port of the loopback address. What is stopped is the
-//! process that was started, by its number; it is stopped whatever way its [`Server`] is dropped, and the
-//! system ends it when this process is killed.
+//! A server has a directory of its own and a free port of the loopback address. Dropping a
+//! [`Server`] stops exactly the process that it started. The system kills the process if this one
+//! is killed.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -19,25 +19,25 @@ use thiserror::Error;
 use super::pin::{self, PinError};
 use super::system::Peer;
 
-/// How long a server may take until it listens.
+/// Longest time until a server listens.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long it may take to end when it is asked to.
-const STOP_PATIENCE: Duration = Duration::from_secs(5);
-/// How often either is looked at.
-const LOOK: Duration = Duration::from_millis(10);
+/// Longest time for a server to end after SIGTERM, before it is killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Interval at which a server is polled.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// Lines of a server's output that an error shows.
 const LOG_LINES: usize = 12;
-/// Where Debian keeps servers, which users' paths often leave out.
+/// Directories of servers in Debian, which a user's PATH often lacks.
 const SYSTEM_PATHS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
-/// The file with a server's configuration.
+/// Name of the configuration file.
 const CONFIG_FILE: &str = "server.conf";
-/// The file with what a server prints.
+/// Name of the file with a server's output.
 const LOG_FILE: &str = "output.log";
 
-/// Why a server does not run.
+/// The reason that a server does not run.
 #[derive(Debug, Error)]
 pub enum ServerError {
-    /// Its program is not there.
+    /// The program is missing.
     #[error(
         "{name} is not installed ({program} is not in the PATH): `apt-get install {package}`, or scripts/setup --peers-only for all of them, or leave it out with --systems"
     )]
@@ -46,42 +46,42 @@ pub enum ServerError {
         name: &'static str,
         /// Its program.
         program: &'static str,
-        /// The package that brings it.
+        /// The package that contains it.
         package: &'static str,
     },
-    /// Throng's own program is not there.
+    /// Throng's own program is missing.
     #[error(
-        "{} is not there: `cargo build --release --bins` makes it, and --throng PATH names another one", path.display()
+        "{} does not exist: build it with `cargo build --release --bins`, or name another one with --throng PATH", path.display()
     )]
     NoThrong {
-        /// Where it was looked for.
+        /// The path where it was expected.
         path: PathBuf,
     },
-    /// Files, ports or processes cannot be had.
+    /// The system refuses a file, a port or a process.
     #[error("cannot {what} for {name}: {source}")]
     System {
-        /// What was tried.
+        /// The operation that failed.
         what: &'static str,
         /// The system.
         name: &'static str,
-        /// What the operating system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// The core is not there.
+    /// The core does not exist.
     #[error(transparent)]
     Pin(#[from] PinError),
-    /// It ended at once.
-    #[error("{name} ended with {status} before it was ready. It said:\n{log}")]
+    /// The server ended before it was ready.
+    #[error("{name} ended with {status} before it was ready. The end of its output:\n{log}")]
     Ended {
         /// The system.
         name: &'static str,
-        /// How.
+        /// Its exit status.
         status: ExitStatus,
         /// The end of its output.
         log: String,
     },
-    /// It runs, but does not listen.
-    #[error("{name} was not ready after {READY_TIMEOUT:?}. It said:\n{log}")]
+    /// The server runs, but does not listen.
+    #[error("{name} was not ready after {READY_TIMEOUT:?}. The end of its output:\n{log}")]
     NotReady {
         /// The system.
         name: &'static str,
@@ -90,7 +90,7 @@ pub enum ServerError {
     },
 }
 
-/// A server that runs.
+/// A running server.
 #[derive(Debug)]
 pub(super) struct Server {
     name: &'static str,
@@ -100,7 +100,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts `peer` on `core` and waits until it takes connections.
+    /// Starts `peer` on `core` and waits until it accepts connections.
     pub(super) fn start(peer: &dyn Peer, core: usize) -> Result<Self, ServerError> {
         let name = peer.name();
         let program = program_of(peer)?;
@@ -113,7 +113,7 @@ impl Server {
         command.args(peer.arguments(&config));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Self::launch(name, &command, core, address, dir)?
-            .until_ready(|server| TcpStream::connect_timeout(&server.address, LOOK).is_ok())
+            .until_ready(|server| TcpStream::connect_timeout(&server.address, POLL_INTERVAL).is_ok())
     }
 
     /// Starts `command` on `core`, as the server `name` at `address` with the directory `dir`.
@@ -126,8 +126,9 @@ impl Server {
     ) -> Result<Self, ServerError> {
         let log = File::create(dir.path().join(LOG_FILE)).map_err(system(name, "write a log"))?;
         let errors = log.try_clone().map_err(system(name, "write a log"))?;
-        let mut command = bound(command);
-        // In a group of its own: Ctrl+C is ours to hear, and ours to pass on.
+        let mut command = with_parent_death_signal(command);
+        // A process group of its own, so that Ctrl+C reaches only the harness, which stops the
+        // server.
         command.current_dir(dir.path()).process_group(0);
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
         let child = pin::on(core, || command.spawn())?.map_err(system(name, "start a process"))?;
@@ -141,7 +142,7 @@ impl Server {
     ) -> Result<Self, ServerError> {
         let begun = Instant::now();
         loop {
-            if let Some(status) = self.ended() {
+            if let Some(status) = self.exit_status() {
                 return Err(ServerError::Ended { name: self.name, status, log: self.log_end() });
             }
             if is_ready(&self) {
@@ -150,16 +151,16 @@ impl Server {
             if begun.elapsed() > READY_TIMEOUT {
                 return Err(ServerError::NotReady { name: self.name, log: self.log_end() });
             }
-            thread::sleep(LOOK);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its process.
+    /// Its process id.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -169,14 +170,14 @@ impl Server {
         self.dir.path()
     }
 
-    /// What it has printed.
+    /// Its output.
     pub(super) fn log(&self) -> String {
         let bytes = fs::read(self.dir.path().join(LOG_FILE)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// How it has ended, if it has.
-    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+    /// Its exit status, if it has ended.
+    pub(super) fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
@@ -187,19 +188,19 @@ impl Server {
     }
 
     fn stop(&mut self) {
-        if self.ended().is_some() {
+        if self.exit_status().is_some() {
             return;
         }
-        // Not waited for yet, so the number is still that process's.
+        // The process has not been reaped, so the id is still its own.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let begun = Instant::now();
-        while self.ended().is_none() {
-            if begun.elapsed() > STOP_PATIENCE {
+        while self.exit_status().is_none() {
+            if begun.elapsed() > STOP_TIMEOUT {
                 let _ = self.child.kill();
                 let _ = self.child.wait();
                 return;
             }
-            thread::sleep(LOOK);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 }
@@ -210,7 +211,7 @@ impl Drop for Server {
     }
 }
 
-/// Where the program of `peer` is.
+/// The path of the program of `peer`.
 pub(super) fn program_of(peer: &dyn Peer) -> Result<PathBuf, ServerError> {
     find(peer.program()).ok_or(ServerError::NotInstalled {
         name: peer.name(),
@@ -219,7 +220,7 @@ pub(super) fn program_of(peer: &dyn Peer) -> Result<PathBuf, ServerError> {
     })
 }
 
-/// The first line that `program` prints when it is asked for its version; empty if it does not.
+/// The first line that `program` prints when asked for its version, or nothing.
 pub(super) fn version(program: &Path, argument: &str) -> String {
     let output = Command::new(program).arg(argument).stdin(Stdio::null()).output();
     let Ok(output) = output else { return String::new() };
@@ -233,24 +234,24 @@ fn find(program: &str) -> Option<PathBuf> {
     dirs.map(|dir| dir.join(program)).find(|path| path.is_file())
 }
 
-/// A directory for the server `name`, which goes with it.
+/// A directory for the server `name`, removed when dropped.
 pub(super) fn directory(name: &'static str) -> Result<TempDir, ServerError> {
     let dir = tempfile::Builder::new().prefix("throng-peers.").tempdir();
     dir.map_err(system(name, "make a directory"))
 }
 
-/// A port that nobody uses now. Somebody may by the time the server asks for it; then it says so.
+/// A port that is free now. If another process takes it first, the server reports the error.
 fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// `command` as one that ends with this process however that ends, where util-linux has the means; it stays
-/// one process.
-fn bound(command: &Command) -> Command {
+/// Wraps `command` so that the system kills the process when this one ends, where util-linux has
+/// `setpriv`. The process id stays the same.
+fn with_parent_death_signal(command: &Command) -> Command {
     let Some(setpriv) = find("setpriv") else {
-        let mut same = Command::new(command.get_program());
-        same.args(command.get_args());
-        return same;
+        let mut plain = Command::new(command.get_program());
+        plain.args(command.get_args());
+        return plain;
     };
     let mut bound = Command::new(setpriv);
     bound.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
@@ -266,7 +267,7 @@ mod tests {
     use super::*;
 
     fn core() -> usize {
-        pin::allowed().expect("the system says").into_iter().next().expect("this runs somewhere")
+        pin::allowed().expect("the system says").into_iter().next().expect("this runs on a core")
     }
 
     fn launch(script: &str) -> Server {
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_does_not_want_to_end_is_killed() {
+    fn a_server_that_ignores_sigterm_is_killed() {
         let server = launch("trap '' TERM; echo here; while :; do sleep 0.1; done");
         let server = server.until_ready(|server| server.log() == "here\n").expect("it says so at once");
         let pid = server.pid();
@@ -301,13 +302,13 @@ mod tests {
     }
 
     #[test]
-    fn one_that_ends_is_quoted() {
+    fn the_output_of_a_server_that_ends_is_in_the_error() {
         let error = launch("echo no such thing >&2; exit 3").until_ready(|_| false).unwrap_err().to_string();
         assert!(error.contains("exit status: 3") && error.contains("no such thing"), "{error}");
     }
 
     #[test]
-    fn a_program_that_is_not_there_is_named_with_its_package() {
+    fn a_missing_program_is_named_with_its_package() {
         let error =
             ServerError::NotInstalled { name: "redis", program: "redis-server", package: "redis-server" };
         assert!(error.to_string().contains("apt-get install redis-server"), "{error}");

@@ -1,4 +1,4 @@
-//! Reports of `peers` that were written before.
+//! Reads reports of `peers` back.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::case::{AHEAD, CASES, Case, Load};
 use super::report::{FORMAT, PeersReport, SCENARIO};
 use super::row::Row;
 
-/// What tells a report of one form from those of others.
+/// The keys that identify a report and its format.
 #[derive(Deserialize)]
 struct Head {
     format: u32,
@@ -21,7 +21,8 @@ struct Head {
 }
 
 impl PeersReport {
-    /// Reads what [`Document::write_json`](throng_harness_report::Document::write_json) wrote, in this version or an earlier one. What an earlier one did not have is empty or 0.
+    /// Reads a report written by [`PeersReport::write_json`] in this version or an earlier one.
+    /// Keys that an earlier version lacks are empty or 0.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
         let at = || path.to_owned();
         let text = fs::read_to_string(path).map_err(|source| ReadError::File { path: at(), source })?;
@@ -29,7 +30,7 @@ impl PeersReport {
         let Head { format, scenario, version } = serde_json::from_str(&text).map_err(form)?;
         if scenario != SCENARIO {
             return Err(form(serde_json::Error::custom(format_args!(
-                "it is of `{scenario}`, not of `{SCENARIO}`"
+                "it is a report of `{scenario}`, not of `{SCENARIO}`"
             ))));
         }
         if format != FORMAT {
@@ -40,7 +41,7 @@ impl PeersReport {
         Ok(report)
     }
 
-    /// The cases of what was measured, and of what should have been.
+    /// The cases of the medians and of the failures.
     fn cases_measured(&self) -> Result<Vec<Case>, serde_json::Error> {
         let of_failures = self.failures.iter().map(|failure| failure.case);
         let mut letters: Vec<char> = Vec::new();
@@ -53,14 +54,14 @@ impl PeersReport {
         letters.sort_by_key(|letter| place(letter).unwrap_or(CASES.len()));
         let case = |letter| match self.rows.iter().find(|row| row.case == letter) {
             Some(row) => case_of(row).map(Some),
-            // Nothing was measured, so it has no table, and is known by its letter if at all.
+            // A case without rows has no table; its letter is enough.
             None => Ok(CASES.into_iter().find(|case| case.letter == letter)),
         };
         letters.into_iter().filter_map(|letter| case(letter).transpose()).collect()
     }
 }
 
-/// The case that a row is of.
+/// The case of a row.
 fn case_of(row: &Row) -> Result<Case, serde_json::Error> {
     let load = match row.interval_ms {
         None => Load::Closed { ahead: AHEAD },
@@ -83,7 +84,7 @@ mod tests {
     use crate::Failure;
     use crate::fixture::report as test_report;
 
-    /// What is read of a report with `failures`, after `change` in its file.
+    /// Reads a report with `failures`, after `change` has been applied to the file.
     fn read(failures: Vec<Failure>, change: impl FnOnce(&mut Value)) -> Result<PeersReport, String> {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("r.json");
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read() {
+    fn a_written_report_is_read_back() {
         let written = test_report(false, vec![failure('F')]);
         let back = read(vec![failure('F')], |_| {}).expect("its own");
         assert_eq!((back.to_string(), back.to_html()), (written.to_string(), written.to_html()));
@@ -108,18 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_of_an_earlier_version_can_be_read() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let path = dir.path().join("r.json");
-        // From a measurement: two systems, two cases, one repetition.
-        fs::write(&path, include_str!("earlier/peers-2026-11-26.json")).expect("writable");
-        let report = PeersReport::read(&path).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(report.cases.iter().map(|case| case.letter).collect::<Vec<_>>(), ['A', 'F']);
-        assert!(report.to_html().contains("</html>"));
-    }
-
-    #[test]
-    fn what_an_earlier_version_did_not_have_is_empty() {
+    fn keys_that_an_earlier_version_lacks_are_empty() {
         let earlier = read(Vec::new(), |json| {
             for (list, keys) in [
                 ("bare", &["case", "deliveries", "cpu_us_per_delivery"][..]),
@@ -137,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn cases_are_those_of_rows_and_else_known_by_their_letter() {
+    fn cases_come_from_rows_or_their_letter() {
         let report = read(vec![failure('E'), failure('X')], |json| {
             for row in json["rows"].as_array_mut().expect("a list") {
                 (row["members"], row["interval_ms"]) = (json!(7), json!(11.25));
@@ -158,13 +148,13 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_said() {
+    fn bad_files_are_refused() {
         let check = |change: fn(&mut Value), part: &str| {
             let error = read(Vec::new(), change).expect_err(part);
             assert!(error.contains(part) && error.contains("r.json"), "{error}");
         };
         check(|json| json["format"] = json!(7), "has form 7 and was written by throng-harness ");
-        check(|json| json["scenario"] = json!("bots"), "it is of `bots`, not of `peers`");
+        check(|json| json["scenario"] = json!("bots"), "it is a report of `bots`, not of `peers`");
         check(
             |json| json["rows"][0]["interval_ms"] = json!(-1.0),
             "`interval_ms` of case A is -1, which is no time",

@@ -1,4 +1,4 @@
-//! Redis: pub/sub over RESP3, in which a connection that subscribes may publish too.
+//! Redis: pub/sub over RESP3, in which a subscribed connection may also publish.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -10,10 +10,10 @@ use super::system::{Frame, Peer, ROOM, Step, line, number};
 #[derive(Debug)]
 pub(super) struct Redis;
 
-/// Most bytes of a string that a member will take.
+/// Most bytes of a string.
 const STRING_MAX: usize = 64 * 1024;
 
-/// Elements of a push or an array; commands that we send are answered with few.
+/// Most elements of a push or an array; answers to the harness's commands have few.
 const ELEMENTS_MAX: usize = 64;
 
 impl Peer for Redis {
@@ -39,7 +39,7 @@ impl Peer for Redis {
              # Nothing is kept, so no process is forked to write it.\n\
              save \"\"\n\
              appendonly no\n\
-             # Nobody is cut off for being slow, and no connection is too many.\n\
+             # No client is cut off for being slow, and no connection is too many.\n\
              client-output-buffer-limit pubsub 0 0 0\n\
              client-output-buffer-limit normal 0 0 0\n\
              maxclients 15000\n\
@@ -56,7 +56,7 @@ impl Peer for Redis {
     }
 
     fn greet(&self, _member: u32, out: &mut Vec<u8>) {
-        // HELLO 3 switches to RESP3; its answer is a map, which is nothing to wait for.
+        // HELLO 3 switches to RESP3; its answer, a map, needs no wait.
         command(&[b"HELLO", b"3"], out);
         command(&[b"SUBSCRIBE", ROOM.as_bytes()], out);
     }
@@ -90,7 +90,7 @@ impl Peer for Redis {
     }
 }
 
-/// An array of strings, which is what a client says.
+/// Writes a command: an array of strings.
 fn command(words: &[&[u8]], out: &mut Vec<u8>) {
     // Writing to a Vec cannot fail.
     let _ = write!(out, "*{}\r\n", words.len());
@@ -107,7 +107,7 @@ enum Read<T> {
     Bad(&'static str),
 }
 
-/// A push: its first element, and its last one if that is a string.
+/// The first element of a push, and the last one if it is a string.
 struct Strings<'a> {
     kind: &'a [u8],
     last: &'a [u8],
@@ -144,7 +144,7 @@ impl<'a> Strings<'a> {
     }
 }
 
-/// A string with its length before it.
+/// Reads a length-prefixed string.
 fn bulk(bytes: &[u8]) -> Read<&[u8]> {
     let Some((head, at)) = line(bytes) else { return Read::More };
     let Some(length) = number(&head[1..]).filter(|length| *length <= STRING_MAX) else {
@@ -157,7 +157,7 @@ fn bulk(bytes: &[u8]) -> Read<&[u8]> {
     }
 }
 
-/// How long a value of any kind is.
+/// Skips a value of any kind.
 fn skip(bytes: &[u8], depth: u32) -> Read<()> {
     let Some((head, mut at)) = line(bytes) else { return Read::More };
     let elements = match head.first() {
@@ -171,7 +171,7 @@ fn skip(bytes: &[u8], depth: u32) -> Read<()> {
         Some(b':' | b'+' | b'-' | b'_' | b'#' | b',') => return Read::Done(at, ()),
         Some(b'*' | b'>' | b'~') => number(&head[1..]),
         Some(b'%') => number(&head[1..]).map(|pairs| pairs.saturating_mul(2)),
-        _ => return Read::Bad("a value of a kind that RESP3 has not"),
+        _ => return Read::Bad("a value of a kind unknown in RESP3"),
     };
     let Some(elements) = elements.filter(|elements| *elements <= ELEMENTS_MAX && depth < 4) else {
         return Read::Bad("a collection without a sensible number of elements");
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written() {
+    fn commands_are_encoded() {
         let written = |write: fn(&mut Vec<u8>)| {
             let mut out = Vec::new();
             write(&mut out);
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read() {
+    fn frames_are_parsed() {
         let stream =
             [HELLO, SUBSCRIBED, &message(b"a\r\nb"), b":12\r\n", &message(b""), b"-ERR no\r\n"].concat();
         let expected = [
@@ -231,12 +231,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_resp() {
+    fn bad_resp_is_refused() {
         check_bad(&Redis, b">x\r\n", "a push without a number of elements");
         check_bad(&Redis, b">0\r\n", "a push without a number of elements");
         check_bad(&Redis, b">1\r\n$99999999\r\n", "a string without a length");
         check_bad(&Redis, b">1\r\n$1\r\nabc", "a string that is longer than its length");
-        check_bad(&Redis, b"hello\r\n", "a value of a kind that RESP3 has not");
+        check_bad(&Redis, b"hello\r\n", "a value of a kind unknown in RESP3");
         check_bad(&Redis, b"*9999\r\n", "a collection without a sensible number of elements");
         check_bad(
             &Redis,
@@ -258,7 +258,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_judged_without_panic(bytes: Vec<u8>, kind in "[>$*%:+-]", piece in 1_usize..9) {
+        fn any_bytes_parse_without_panic(bytes: Vec<u8>, kind in "[>$*%:+-]", piece in 1_usize..9) {
             check_any(&Redis, &[kind.as_bytes(), &bytes].concat(), piece);
         }
     }

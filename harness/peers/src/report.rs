@@ -1,4 +1,4 @@
-//! The report on all systems: a table for each case, and JSON.
+//! The report of `peers`: a table for each case, and JSON.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -13,10 +13,10 @@ use super::case::Case;
 use super::row::{Row, Summary, median};
 use super::{PeersJob, Results};
 
-/// The version of the report's form.
+/// Version of the report's format.
 pub(super) const FORMAT: u32 = 1;
 
-/// What the report is of.
+/// The scenario's name in reports.
 pub const SCENARIO: &str = "peers";
 
 /// A system that took part.
@@ -24,11 +24,11 @@ pub const SCENARIO: &str = "peers";
 pub struct Taken {
     /// Its name.
     pub system: String,
-    /// What its program says of its version.
+    /// The version that its program prints.
     pub version: String,
 }
 
-/// Something that was to be measured and was not.
+/// A case that was not measured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The system.
@@ -37,85 +37,85 @@ pub struct Failure {
     pub case: char,
     /// The repetition.
     pub repetition: u32,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
-/// The medians of what a `write` costs.
+/// Medians of the cost of a `write`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BareSummary {
-    /// Sockets, written to one after the other.
+    /// Sockets, written to in turn.
     pub sockets: u32,
-    /// Bytes of each write; of each message at the pace of a case.
+    /// Bytes of each write, or of each message at the pace of a case.
     pub bytes: usize,
-    /// The case whose pace was kept; null when it was as fast as it could.
+    /// The case whose pace was kept; null if unpaced.
     pub case: Option<char>,
-    /// Median.
+    /// Median CPU microseconds of a write.
     pub cpu_us_per_write: f64,
-    /// Median.
+    /// Median CPU microseconds of a delivery.
     #[serde(default)]
     pub cpu_us_per_delivery: f64,
     /// Median of the messages in a write.
     #[serde(default)]
     pub deliveries_per_write: f64,
-    /// Median.
+    /// Median elapsed microseconds of a write.
     pub us_per_write: f64,
 }
 
-/// The report, as it is written to `--json`.
+/// The report, as `--json` writes it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PeersReport {
-    /// The version of this form: 1.
+    /// The version of this format: 1.
     pub format: u32,
     /// `peers`.
     pub scenario: String,
-    /// Whether the user stopped the run; its rows are those that were complete.
+    /// True if the user stopped the run; only complete cases have rows.
     pub interrupted: bool,
-    /// Who took part.
+    /// The systems that took part.
     pub systems: Vec<Taken>,
-    /// The sender of a message is a recipient in all of them.
+    /// Always true: the sender of a message is also a recipient.
     pub sender_is_recipient: bool,
     /// Bytes of each message.
     pub payload: usize,
-    /// Seconds of each case that count.
+    /// Seconds measured in each case.
     pub duration_s: f64,
-    /// Seconds before them.
+    /// Seconds of warm-up before the measurement.
     pub warmup_s: f64,
-    /// Seconds of silence between the two.
+    /// Seconds of silence between warm-up and measurement.
     pub pause_s: f64,
-    /// Longest wait for the rest after them.
+    /// Longest wait for outstanding deliveries, in seconds.
     pub drain_s: f64,
     /// The core of servers.
     pub server_core: usize,
     /// The core of the harness.
     pub client_core: usize,
-    /// Over repetitions.
+    /// Medians over the repetitions.
     pub medians: Vec<Summary>,
-    /// What a `write` costs at least, over repetitions.
+    /// Medians of the cost of a bare `write`.
     pub bare_medians: Vec<BareSummary>,
-    /// What was to be measured and was not.
+    /// Cases that were not measured.
     pub failures: Vec<Failure>,
-    /// Each case with each system, each time.
+    /// One row for each case, system and repetition.
     pub rows: Vec<Row>,
-    /// What a `write` costs at least, each time.
+    /// The cost of a bare `write` in each repetition.
     pub bare: Vec<Bare>,
     /// The command line.
     pub command: Vec<String>,
-    /// What decided the traffic.
+    /// Seed of the traffic.
     pub seed: u64,
     /// The harness's version.
     pub version: String,
-    /// When the run began, in seconds since 1970.
+    /// Start of the run, in seconds since 1970.
     pub started_unix_s: u64,
-    /// Where it ran.
+    /// The machine of the run.
     pub machine: Machine,
-    /// The cases that were to be measured, in the order in which they are shown.
+    /// The cases of the job, in the order of the tables.
     #[serde(skip)]
     pub cases: Vec<Case>,
 }
 
 impl PeersReport {
-    /// Puts together what `job` found.
+    /// Makes the report on the results of `job`.
     pub fn new(job: &PeersJob, origin: Origin, results: Results) -> Self {
         let mut medians = Vec::new();
         for case in &job.cases {
@@ -200,12 +200,12 @@ impl fmt::Display for PeersReport {
             "\npeers: {payload} B, {duration_s} s a case after {warmup_s} s of warm-up, up to {drain_s} s of drain, seed {seed}"
         )?;
         if self.interrupted {
-            writeln!(f, "INTERRUPTED: these are the cases that were complete")?;
+            writeln!(f, "INTERRUPTED: only complete cases are shown")?;
         }
         writeln!(
             f,
-            "Latencies in ms from the time a message should have been sent (F: was sent). Medians of the repetitions; missing,\n\
-             duplicated, reordered and disconnected are those of the worst one. The sender is a recipient everywhere.\n"
+            "Latencies in ms from the intended send time (F: the actual one). Medians of the repetitions; missing,\n\
+             duplicated, reordered and disconnected are of the worst repetition. The sender is a recipient everywhere.\n"
         )?;
         for Taken { system, version } in &self.systems {
             writeln!(f, "  {system:<12}{version}")?;
@@ -243,7 +243,7 @@ impl fmt::Display for PeersReport {
 }
 
 fn write_summary(summary: &Summary, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    // Without a delivery there is no latency, not one of zero.
+    // Without deliveries there is no latency, rather than one of zero.
     let latency = |micros: f64, digits| match summary.deliveries_per_s {
         0.0 => "-".into(),
         _ => format!("{:.digits$}", micros / 1e3),
@@ -275,12 +275,12 @@ impl PeersReport {
     fn write_bare(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (paced, fast): (Vec<_>, Vec<_>) = self.bare_medians.iter().partition(|bare| bare.case.is_some());
         if !fast.is_empty() {
-            writeln!(f, "\n  what one write() costs a process that does nothing else")?;
+            writeln!(f, "\n  cost of a write() in a process that does nothing else")?;
         }
         for bare in fast {
             writeln!(
                 f,
-                "  {:>6} sockets, {:>5} B: {:6.2} us of CPU, {:6.2} us passed",
+                "  {:>6} sockets, {:>5} B: {:6.2} us of CPU, {:6.2} us elapsed",
                 format_count(bare.sockets.into()),
                 bare.bytes,
                 bare.cpu_us_per_write,
@@ -290,7 +290,7 @@ impl PeersReport {
         if !paced.is_empty() {
             writeln!(
                 f,
-                "\n  what a delivery costs it at the pace of a case, with as many messages a write as keep up"
+                "\n  its cost of a delivery at the pace of a case, where a write takes all due messages"
             )?;
         }
         for bare in paced {
@@ -317,7 +317,7 @@ impl PeersReport {
         if !invalid.is_empty() {
             writeln!(
                 f,
-                "\n  INVALID: the latencies of these rows say more about the harness than about the server (deliveries are exact all the same)"
+                "\n  INVALID: the latencies of these rows reflect the harness more than the server (deliveries are exact)"
             )?;
         }
         for row in invalid {
@@ -341,7 +341,7 @@ mod tests {
     use crate::fixture::report;
 
     #[test]
-    fn tables_in_the_order_that_was_asked_for() {
+    fn tables_are_in_the_order_of_the_job() {
         let failure =
             Failure { system: "redis".into(), case: 'F', repetition: 1, why: "it fell over".into() };
         let report = report(false, vec![failure]);

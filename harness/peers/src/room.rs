@@ -1,4 +1,4 @@
-//! The room of one server, in which several cases run on the same connections.
+//! The room of one server, in which cases run in turn on the same connections.
 
 use std::io;
 use std::time::Duration;
@@ -10,34 +10,34 @@ use throng_harness_model::procstat::{Meter, ProcError};
 use throng_harness_model::results::Findings;
 use throng_harness_model::text::format_count;
 
-use super::bare::Deaf;
+use super::bare::NullHandler;
 use super::case::Case;
 use super::clients::Clients;
 use super::process::{Server, ServerError};
 use super::system::Peer;
-use super::traffic::{Talk, Times};
+use super::traffic::{CaseRun, Times};
 
-/// How long nothing may happen while members join, or while the probe is on its way.
+/// Longest time without progress while members join or the probe spreads.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// From the decision to talk to the first message.
+/// Time from the start of sending to the first message.
 const LEAD: Nanos = 50_000_000;
 
-/// Why a case has no results.
+/// The reason that a case has no results.
 #[derive(Debug, Error)]
 pub enum RoomError {
-    /// There is no server.
+    /// The server does not run.
     #[error(transparent)]
     Server(#[from] ServerError),
-    /// The event loop gave out.
-    #[error("the members' event loop cannot go on: {0}")]
+    /// The event loop failed.
+    #[error("the members' event loop failed: {0}")]
     Loop(#[from] io::Error),
     /// A process cannot be observed.
     #[error(transparent)]
     Meter(#[from] ProcError),
-    /// What was waited for did not come.
+    /// The room did not make progress, or its server ended.
     #[error("{0}")]
-    InVain(String),
-    /// Somebody wants the run to end.
+    Stalled(String),
+    /// The user stopped the run.
     #[error("interrupted")]
     Interrupted,
 }
@@ -48,12 +48,12 @@ pub(super) struct Room<'a> {
     server: Server,
     clock: RunClock,
     members: usize,
-    /// Whether nothing of an earlier case is still on its way, and nobody is gone.
+    /// True if no message of an earlier case is outstanding and no member was lost.
     is_fresh: bool,
 }
 
 impl<'a> Room<'a> {
-    /// Starts `peer` on `core` and has so many `members` join.
+    /// Starts `peer` on `core` and has `members` join.
     pub(super) fn open(
         peer: &'a dyn Peer,
         core: usize,
@@ -69,46 +69,47 @@ impl<'a> Room<'a> {
         Ok(room)
     }
 
-    /// Whether another case may run here.
+    /// True if another case may run in this room.
     pub(super) fn is_fresh(&mut self) -> bool {
-        self.is_fresh && self.server.ended().is_none()
+        self.is_fresh && self.server.exit_status().is_none()
     }
 
     fn enter(&mut self, shutdown: &Shutdown) -> Result<(), RoomError> {
         let mut last = (0, self.clock.now());
-        while self.clients.invite(self.server.address(), self.members)? {
-            self.clients.turn(&mut Deaf)?;
-            self.look(shutdown)?;
-            let gone: u64 = self.clients.reasons().values().sum();
-            let reached = self.clients.here() as u64 + gone;
+        while self.clients.connect(self.server.address(), self.members)? {
+            self.clients.turn(&mut NullHandler)?;
+            self.check(shutdown)?;
+            let closed: u64 = self.clients.reasons().values().sum();
+            let reached = self.clients.joined() as u64 + closed;
             if reached != last.0 {
                 last = (reached, self.clock.now());
             }
             if self.clock.now() > last.1 + nanos(PATIENCE) {
-                let [here, all] = [self.clients.here(), self.members].map(|count| format_count(count as u64));
-                return Err(RoomError::InVain(format!(
-                    "{here} of {all} members were in the room, and nobody else got in for {PATIENCE:?}"
+                let [joined, all] =
+                    [self.clients.joined(), self.members].map(|count| format_count(count as u64));
+                return Err(RoomError::Stalled(format!(
+                    "{joined} of {all} members were in the room, and no other entered for {PATIENCE:?}"
                 )));
             }
         }
-        if self.clients.here() < self.members {
+        if self.clients.joined() < self.members {
             let reasons: Vec<_> =
                 self.clients.reasons().iter().map(|(why, count)| format!("{count} {why}")).collect();
-            let [here, all] = [self.clients.here(), self.members].map(|count| format_count(count as u64));
-            return Err(RoomError::InVain(format!(
-                "only {here} of {all} members got into the room: {}",
+            let [joined, all] = [self.clients.joined(), self.members].map(|count| format_count(count as u64));
+            return Err(RoomError::Stalled(format!(
+                "only {joined} of {all} members entered the room: {}",
                 reasons.join(", ")
             )));
         }
         Ok(())
     }
 
-    fn look(&mut self, shutdown: &Shutdown) -> Result<(), RoomError> {
+    fn check(&mut self, shutdown: &Shutdown) -> Result<(), RoomError> {
         if shutdown.is_requested() {
             return Err(RoomError::Interrupted);
         }
-        if let Some(status) = self.server.ended() {
-            return Err(RoomError::InVain(format!(
+        if let Some(status) = self.server.exit_status() {
+            return Err(RoomError::Stalled(format!(
                 "the server has ended ({status}):\n{}",
                 self.server.log()
             )));
@@ -126,34 +127,34 @@ impl<'a> Room<'a> {
         shutdown: &Shutdown,
     ) -> Result<Findings, RoomError> {
         self.is_fresh = false;
-        let present = (0..self.members).map(|member| self.clients.is_here(member)).collect();
-        let mut talk = Talk::new(case, times, payload, seed, present, self.clock.now());
-        self.probe(&mut talk, shutdown)?;
+        let present = (0..self.members).map(|member| self.clients.is_joined(member)).collect();
+        let mut run = CaseRun::new(case, times, payload, seed, present, self.clock.now());
+        self.probe(&mut run, shutdown)?;
         let mut server = Meter::start(self.server.pid())?;
         let mut harness = Meter::start_own()?;
-        let from = talk.talk(self.clock.now() + LEAD);
+        let from = run.start(self.clock.now() + LEAD);
         while self.clock.now() < from {
-            self.clients.turn(&mut talk)?;
-            self.look(shutdown)?;
+            self.clients.turn(&mut run)?;
+            self.check(shutdown)?;
         }
         server.reset();
         harness.reset();
         let begun = self.clock.now();
-        while !talk.is_said(self.clock.now()) {
-            self.clients.turn(&mut talk)?;
-            self.look(shutdown)?;
+        while !run.is_sent(self.clock.now()) {
+            self.clients.turn(&mut run)?;
+            self.check(shutdown)?;
         }
-        talk.hush();
+        run.stop();
         let until = self.clock.now() + nanos(times.drain);
-        while !talk.is_drained() && self.clock.now() < until {
-            self.clients.turn(&mut talk)?;
-            self.look(shutdown)?;
+        while !run.is_drained() && self.clock.now() < until {
+            self.clients.turn(&mut run)?;
+            self.check(shutdown)?;
         }
         let measured = Duration::from_nanos(self.clock.now().saturating_sub(begun));
         server.look();
         harness.look();
-        self.is_fresh = talk.is_drained() && talk.lost_members() == 0;
-        let mut findings = talk.findings();
+        self.is_fresh = run.is_drained() && run.lost_members() == 0;
+        let mut findings = run.findings();
         findings.clients.reasons.clone_from(self.clients.reasons());
         findings.measured = measured;
         findings.server = Some(server.usage());
@@ -161,12 +162,12 @@ impl<'a> Room<'a> {
         Ok(findings)
     }
 
-    /// Waits until one message has reached everybody, and with it all that was sent before it.
-    fn probe(&mut self, talk: &mut Talk, shutdown: &Shutdown) -> Result<(), RoomError> {
-        talk.probe();
+    /// Waits until one message has reached every member, and so every message sent before it.
+    fn probe(&mut self, run: &mut CaseRun, shutdown: &Shutdown) -> Result<(), RoomError> {
+        run.probe();
         let mut last = (0, self.clock.now());
         loop {
-            let (here, probed) = talk.probed();
+            let (here, probed) = run.probed();
             if probed == here {
                 return Ok(());
             }
@@ -175,12 +176,12 @@ impl<'a> Room<'a> {
             }
             if self.clock.now() > last.1 + nanos(PATIENCE) {
                 let [probed, here] = [probed, here].map(format_count);
-                return Err(RoomError::InVain(format!(
-                    "the probe message has reached {probed} of {here} members, and nobody else for {PATIENCE:?}"
+                return Err(RoomError::Stalled(format!(
+                    "the probe message has reached {probed} of {here} members, and no other for {PATIENCE:?}"
                 )));
             }
-            self.clients.turn(talk)?;
-            self.look(shutdown)?;
+            self.clients.turn(run)?;
+            self.check(shutdown)?;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What one case with one system came to, and the medians of its repetitions.
+//! Results of one case with one system, and medians over its repetitions.
 
 use serde::{Deserialize, Serialize};
 use throng_harness_model::procstat::Usage;
@@ -8,7 +8,7 @@ use throng_harness_report::{doubts, harness_load};
 
 use super::case::Case;
 
-/// One case with one system, once.
+/// One repetition of a case with one system.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Row {
     /// The system.
@@ -21,46 +21,48 @@ pub struct Row {
     pub interval_ms: Option<f64>,
     /// The repetition, from 1.
     pub repetition: u32,
-    /// Members that got in.
+    /// Members that entered.
     pub connected: u64,
-    /// Of these, the ones that the server threw out.
+    /// Entered members that the server disconnected.
     pub disconnected: u64,
     /// Messages sent.
     pub sent: u64,
-    /// Messages a second that were to be sent, and that were.
+    /// Messages a second to be sent.
     pub offered_per_s: f64,
-    /// See `offered_per_s`.
+    /// Messages a second sent.
     pub achieved_per_s: f64,
-    /// Deliveries made in a second, from the first message to the last delivery or the end of the drain.
+    /// Deliveries a second, from the first message to the last delivery or the end of the drain.
     pub deliveries_per_s: f64,
-    /// What became of all (message, recipient) pairs; those that the server left out, and told of, are missing.
+    /// Accounting of all (message, recipient) pairs; messages that the server skipped and announced
+    /// as a gap are missing.
     pub deliveries: Deliveries,
-    /// From the intended send time to the arrival, of every delivery.
+    /// Latency of every delivery, from the intended send time.
     pub latency_us: LatencyUs,
-    /// From the intended send time to the last recipient of each message; zero for a closed loop.
+    /// Latency of each message's last recipient, from the intended send time; zero for a closed
+    /// loop.
     pub last_recipient_us: LatencyUs,
-    /// From the intended send time to the actual one.
+    /// Delay of the actual send time behind the intended one.
     pub sender_delay_us: LatencyUs,
-    /// How long something that had arrived waited until it was read.
+    /// Time that arrived data waited to be read.
     pub read_lag_us: LatencyUs,
-    /// The server's process.
+    /// Resources of the server's process.
     pub server: Option<Usage>,
-    /// Its CPU microseconds for each delivery.
+    /// CPU microseconds of the server for each delivery.
     pub server_cpu_us_per_delivery: Option<f64>,
-    /// The harness's CPU time as a share of its core's.
+    /// CPU time of the harness as a share of one core.
     pub harness_load: f64,
-    /// How long it all took, in seconds.
+    /// Seconds of measurement, with the drain.
     pub measured_s: f64,
-    /// Whether the latencies are evidence about the server, and not about an overloaded harness.
+    /// True if the latencies are evidence about the server, not about an overloaded harness.
     pub valid: bool,
-    /// Why not.
+    /// Reasons if they are not.
     pub invalid_because: Vec<String>,
-    /// What was waited for in vain.
+    /// Waits that timed out.
     pub incomplete_because: Vec<String>,
 }
 
 impl Row {
-    /// The row of what was found.
+    /// Makes a row of the findings.
     pub fn new(system: &str, case: Case, repetition: u32, findings: Findings) -> Self {
         let harness_load = harness_load(&findings, 1);
         let invalid_because = doubts(&findings, harness_load);
@@ -95,7 +97,7 @@ impl Row {
     }
 }
 
-/// What a server withheld counts as missing, whether it told of that, as Throng does, or not.
+/// Counts announced gaps as missing, so that Throng's are treated as other servers' silent losses.
 fn with_gaps(deliveries: Deliveries) -> Deliveries {
     Deliveries { missing: deliveries.missing + deliveries.gaps.messages, ..deliveries }
 }
@@ -108,44 +110,44 @@ impl Row {
     }
 }
 
-/// One case with one system, over its repetitions. Figures are medians; of what must not happen the
-/// worst repetition counts.
+/// One case with one system, over its repetitions. Figures are medians; counts of faults are those
+/// of the worst repetition.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// The system.
     pub system: String,
     /// The case's letter.
     pub case: char,
-    /// Repetitions that there are.
+    /// Number of repetitions.
     pub repetitions: usize,
-    /// Of these, the ones whose latencies are no evidence.
+    /// Repetitions whose latencies are no evidence.
     pub invalid: usize,
-    /// Median.
+    /// Median deliveries a second.
     pub deliveries_per_s: f64,
-    /// Median.
+    /// Median of the 50th percentile of the latency, in microseconds.
     pub p50_us: f64,
-    /// Median.
+    /// Median of the 99th percentile of the latency, in microseconds.
     pub p99_us: f64,
-    /// Median of the longest of each repetition.
+    /// Median of the longest latency, in microseconds.
     pub max_us: f64,
-    /// Median; null if no process could be seen.
+    /// Median; null if no server process could be observed.
     pub server_cpu_us_per_delivery: Option<f64>,
-    /// Median of the share of a core that the harness used.
+    /// Median share of a core used by the harness.
     pub harness_load: f64,
-    /// Worst.
+    /// Missing deliveries in the worst repetition.
     pub missing: u64,
-    /// Worst.
+    /// Duplicated deliveries in the worst repetition.
     pub duplicated: u64,
-    /// Worst.
+    /// Reordered deliveries in the worst repetition.
     pub reordered: u64,
-    /// Worst: deliveries that were not what was sent.
+    /// Corrupted deliveries in the worst repetition.
     pub corrupted: u64,
-    /// Worst.
+    /// Disconnected members in the worst repetition.
     pub disconnected: u64,
 }
 
 impl Summary {
-    /// Of rows of one system and case, at least one.
+    /// Summarizes the rows of one system and case; none of no rows.
     pub fn of(rows: &[&Row]) -> Option<Self> {
         let first = rows.first()?;
         let median_of = |figure: fn(&Row) -> f64| median(rows.iter().map(|row| figure(row)).collect());
@@ -171,7 +173,7 @@ impl Summary {
     }
 }
 
-/// The middle one, or the mean of the two in the middle; 0 of none.
+/// The middle value, or the mean of the two in the middle; 0 of no values.
 pub(super) fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     match figures.len() {
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn medians_but_the_worst_of_what_must_not_happen() {
+    fn a_summary_has_medians_and_the_worst_faults() {
         let rows = [row(1, 100, 1.0, 0), row(2, 200, 1.0, 7), row(3, 400, 1.0, 0)];
         let summary = Summary::of(&rows.iter().collect::<Vec<_>>()).expect("three");
         assert_eq!((summary.repetitions, summary.invalid, summary.missing), (3, 0, 7));
@@ -212,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_withholds_is_missing_though_it_tells_of_it() {
+    fn announced_gaps_count_as_missing() {
         let gaps = Gaps { told: 1, messages: 30, of_readers: 30 };
         let deliveries =
             Deliveries { expected: 100, received: 63, missing: 7, gaps, ..Deliveries::default() };
@@ -229,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn the_middle() {
+    fn medians() {
         let check = |figures: &[f64], middle: f64| assert!((median(figures.to_vec()) - middle).abs() < 1e-12);
         check(&[], 0.0);
         check(&[3.0], 3.0);

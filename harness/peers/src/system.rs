@@ -1,18 +1,18 @@
-//! What a chat or pub/sub system must say about itself to be measured.
+//! The interface to a chat or pub/sub system, text and bytes only: program, configuration, and the
+//! bytes that a member writes and reads.
 //!
-//! All of it is text and bytes: which program, which configuration, what a member writes, and what it
-//! reads. Starting processes is `process`'s, sockets are `swarm`'s. A further system is a file with an
-//! implementation of [`Peer`] and a line in [`PEERS`].
+//! `process` starts processes, and `clients` owns the sockets. A further system is a file with an
+//! implementation of [`Peer`] and an entry in [`PEERS`].
 
 use std::ffi::OsString;
 use std::path::Path;
 
 use super::{irc::InspIrcd, mqtt::Mosquitto, nats::Nats, redis::Redis};
 
-/// All systems of others, in the order of reports.
+/// All systems other than Throng, in the order of reports.
 pub const PEERS: [&dyn Peer; 4] = [&Redis, &Nats, &InspIrcd, &Mosquitto];
 
-/// The name under which Throng itself takes part.
+/// Throng's own name among the systems.
 pub const THRONG: &str = "throng";
 
 /// The one room of a run.
@@ -20,74 +20,75 @@ pub(super) const ROOM: &str = "room";
 
 /// A system with one room, or channel, or subject, in which each member's message goes to all.
 ///
-/// Members are numbered from 0. Everything that writes appends to `out`.
+/// Members are numbered from 0. Methods with `out` append to it.
 pub trait Peer: Sync {
-    /// Its name on the command line and in reports.
+    /// The name on the command line and in reports.
     fn name(&self) -> &'static str;
-    /// The Debian package that brings it.
+    /// The Debian package.
     fn package(&self) -> &'static str;
-    /// The program in it.
+    /// The program in the package.
     fn program(&self) -> &'static str;
-    /// What makes the program tell its version.
+    /// The argument that makes the program print its version.
     fn version_argument(&self) -> &'static str {
         "--version"
     }
-    /// The configuration of a server on `port` of the loopback address that keeps its files in `dir`.
+    /// The configuration of a server on `port` of the loopback address, with its files in `dir`.
     fn configuration(&self, port: u16, dir: &Path) -> String;
-    /// The program's arguments for the configuration in the file `config`; it must stay in the foreground.
+    /// The program's arguments for the configuration file `config`; it must stay in the foreground.
     fn arguments(&self, config: &Path) -> Vec<OsString>;
-    /// Most bytes that a message may have.
+    /// Most bytes of a message.
     fn payload_max(&self) -> usize {
         usize::MAX
     }
-    /// Members that may be on their way in at a time: no more than connections wait for the server.
+    /// Most members that may be joining at a time; at most the server's backlog.
     fn in_flight(&self) -> usize {
         64
     }
 
-    /// The first thing that a member writes.
+    /// Writes the first bytes of a member.
     fn greet(&self, member: u32, out: &mut Vec<u8>);
-    /// What it writes to join the room, after [`Frame::Greeted`]; nothing if greeting does that too.
+    /// Writes the request to join the room, after [`Frame::Greeted`]; empty if the greeting joins
+    /// already.
     fn join(&self, _member: u32, _out: &mut Vec<u8>) {}
-    /// A message to the room, which goes to its sender too.
+    /// Writes a message to the room, whose sender receives it too.
     fn publish(&self, payload: &[u8], out: &mut Vec<u8>);
-    /// The answer to [`Frame::Ask`].
+    /// Writes the answer to [`Frame::Ask`].
     fn answer(&self, _token: &[u8], _out: &mut Vec<u8>) {}
 
-    /// What the bytes that a member has received begin with. Runs for every delivery, so it must not
-    /// allocate; called again with the same bytes and more of them after [`Step::More`].
+    /// Parses the first frame of the received bytes. Runs for every delivery, so it must not
+    /// allocate. Called again with the same bytes and more after [`Step::More`].
     fn parse<'a>(&self, bytes: &'a [u8]) -> Step<'a>;
 }
 
-/// What received bytes begin with.
+/// Result of parsing received bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// Something of which the end is not there yet.
+    /// The frame is incomplete.
     More,
-    /// So many bytes are this.
+    /// A frame, and its length in bytes.
     Frame(usize, Frame<'a>),
-    /// Nothing that the protocol knows.
+    /// A protocol error.
     Bad(&'static str),
 }
 
-/// What a server says to a member.
+/// A frame from the server to a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Frame<'a> {
-    /// It may join now.
+    /// The member may join now.
     Greeted,
-    /// It is in the room.
+    /// The member is in the room.
     Joined,
     /// A message of the room.
     Payload(&'a [u8]),
-    /// Whether it is still there; it answers with these bytes.
+    /// A keep-alive request, to be answered with these bytes.
     Ask(&'a [u8]),
-    /// It is not wanted, for this reason.
+    /// The member is refused, for this reason.
     Refused(&'a [u8]),
-    /// What needs no answer.
+    /// Needs no answer.
     Other,
 }
 
-/// The number that ASCII digits make; none for anything else, or for more than fits.
+/// Parses ASCII digits; none for other bytes or on overflow.
 pub(super) fn number(digits: &[u8]) -> Option<usize> {
     if digits.is_empty() {
         return None;
@@ -98,8 +99,8 @@ pub(super) fn number(digits: &[u8]) -> Option<usize> {
     })
 }
 
-/// The line that `bytes` begin with, without its end, and how many bytes it is with it; none if its
-/// end is not there. Both CR LF and LF end a line.
+/// The first line of `bytes` without its end, and its length with it; none if it is incomplete.
+/// Both CR LF and LF end a line.
 pub(super) fn line(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let end = memchr::memchr(b'\n', bytes)?;
     let line = &bytes[..end];
@@ -110,7 +111,7 @@ pub(super) fn line(bytes: &[u8]) -> Option<(&[u8], usize)> {
 pub(super) mod tests {
     use super::*;
 
-    /// What a member sees of a stream, whatever its pieces are.
+    /// A frame as a member sees it, however the stream is cut.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub(crate) enum Seen {
         Greeted,
@@ -121,7 +122,8 @@ pub(super) mod tests {
         Bad(&'static str),
     }
 
-    /// Feeds `pieces` one after the other, as the event loop does.
+    /// Feeds `pieces` in turn, as the event loop does -> frames, and the length of an incomplete
+    /// one.
     fn feed<'a>(peer: &dyn Peer, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Seen>, usize) {
         let (mut rest, mut seen) = (Vec::new(), Vec::new());
         for piece in pieces {
@@ -153,7 +155,7 @@ pub(super) mod tests {
         (seen, rest.len())
     }
 
-    /// A stream -> what is seen, cut in two at every place, and byte by byte.
+    /// Checks the frames of a stream cut in two at every place, and byte by byte.
     #[track_caller]
     pub(crate) fn check(peer: &dyn Peer, stream: &[u8], expected: &[Seen]) {
         for cut in 0..=stream.len() {
@@ -163,13 +165,13 @@ pub(super) mod tests {
         assert_eq!(feed(peer, stream.chunks(1)), (expected.to_vec(), 0), "byte by byte");
     }
 
-    /// The first thing wrong with a stream.
+    /// Checks that a stream ends with a protocol error.
     #[track_caller]
     pub(crate) fn check_bad(peer: &dyn Peer, stream: &[u8], why: &'static str) {
         assert_eq!(feed(peer, [stream]).0.last(), Some(&Seen::Bad(why)), "{:?}", stream.escape_ascii());
     }
 
-    /// Any bytes, in pieces: no panic, and the pieces change nothing.
+    /// Checks that any bytes parse without panic, and equally whole and in pieces.
     pub(crate) fn check_any(peer: &dyn Peer, stream: &[u8], piece: usize) {
         let whole = feed(peer, [stream]);
         let pieces = feed(peer, stream.chunks(piece.max(1)));
@@ -177,7 +179,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn names_are_different_and_programs_are_named() {
+    fn names_are_unique_and_configurations_complete() {
         let names: std::collections::BTreeSet<_> = PEERS.iter().map(|peer| peer.name()).collect();
         assert_eq!(names.len(), PEERS.len());
         assert!(!names.contains(THRONG));

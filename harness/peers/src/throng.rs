@@ -21,26 +21,26 @@ use super::process::{self, Server, ServerError};
 use super::system::THRONG;
 use super::traffic::{CLOSED_MAX, CLOSED_WARMUP, Times};
 
-/// What `throng up` prints when clients may come.
+/// The line that `throng up` prints when it accepts clients.
 const READY: &str = "ready";
-/// Listeners that get a free port.
+/// Configuration keys of listeners, which get free ports.
 const LISTENERS: [&str; 4] = ["login.listen", "chat.listen", "chat.link_listen", "dbagent.listen"];
-/// How long a client may take to get in.
+/// Longest time for a client to enter.
 const CONNECT_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Why a case with Throng has no results.
+/// The reason that a case with Throng has no results.
 #[derive(Debug, Error)]
 pub enum ThrongError {
-    /// It does not run.
+    /// The servers do not run.
     #[error(transparent)]
     Server(#[from] ServerError),
-    /// It does not say where it listens.
+    /// The data directory does not tell the address.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// The scenario has no results.
+    /// The scenario failed.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// Somebody wants the run to end.
+    /// The user stopped the run.
     #[error("interrupted")]
     Interrupted,
 }
@@ -60,14 +60,14 @@ impl Throng {
             command.args(["--set", &format!("{listener}=127.0.0.1:0")]);
         }
         command.args(["--set", "admin.listen=", "--set", "log.console=false"]);
-        // Where it listens it tells through its data directory.
+        // The data directory tells the addresses.
         let address = (Ipv4Addr::LOCALHOST, 0).into();
         let server = Server::launch(THRONG, &command, core, address, dir)?;
         let server = server.until_ready(|server| server.log().lines().any(|line| line == READY))?;
         Ok(Self { server })
     }
 
-    /// Runs `case`, with everybody coming in for it; it is the only one of this server.
+    /// Runs `case` with new clients. A server runs one case only.
     pub(super) fn run(
         self,
         case: Case,
@@ -102,7 +102,8 @@ fn job(case: Case, times: Times, payload: usize, seed: u64, target: TargetSource
         setting: Setting::default(),
         ahead,
         is_adjustable: false,
-        // The server is stopped then, and 9,000 that leave one by one are 40 million notices.
+        // The server is stopped next, and 9,000 clients leaving one by one cause 40 million
+        // notices.
         leave: false,
     };
     Job {
@@ -127,7 +128,7 @@ fn job(case: Case, times: Times, payload: usize, seed: u64, target: TargetSource
     }
 }
 
-/// Where Throng's program is, unless somebody says otherwise: beside the harness's own.
+/// The path of Throng's program: as given, or beside the harness.
 pub(super) fn program(given: Option<&Path>) -> Result<PathBuf, ServerError> {
     let path = match given {
         Some(path) => path.to_owned(),

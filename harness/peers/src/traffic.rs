@@ -1,4 +1,5 @@
-//! One case on a swarm: what is said, what is heard, and what that comes to.
+//! The traffic of one case: sends its messages, accounts for the deliveries, and yields the
+//! findings.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,79 +19,80 @@ use throng_harness_model::send_schedule::SendSchedule;
 use super::case::{Case, Load};
 use super::clients::Handler;
 
-/// The number of the probe message, which no message of a schedule has.
+/// Index of the probe message, which no message of a schedule has.
 const PROBE: u32 = u32::MAX;
 /// Time between two warm-up messages of a closed loop.
 pub(super) const CLOSED_WARMUP: Duration = Duration::from_millis(10);
-/// Most messages of a closed loop; it ends before its time if they run out.
+/// Most messages of a closed loop, which ends early if they run out.
 pub(super) const CLOSED_MAX: u32 = 400_000;
-/// Mean time between two looks at how late something is read, in nanoseconds.
+/// Mean interval of the samples of the read lag, in nanoseconds.
 const LAG_MEAN: f64 = 10e6;
 
-/// How long the parts of a case take.
+/// Durations of the parts of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Times {
-    /// Speaking before anything counts.
+    /// Sending before the measurement.
     pub warmup: Duration,
-    /// Silence after that, so that nothing of it is delivered, and paid for, in what counts.
+    /// Silence after the warm-up, so that its deliveries and their cost stay out of the
+    /// measurement.
     pub pause: Duration,
-    /// Speaking that counts.
+    /// Sending that is measured.
     pub duration: Duration,
-    /// Longest wait for the rest after it.
+    /// Longest wait for outstanding deliveries.
     pub drain: Duration,
 }
 
-/// What is being said.
-enum Saying {
-    Nothing,
-    /// The probe, by this member, as soon as possible.
+/// The messages being sent.
+enum Sending {
+    Idle,
+    /// The probe, from this member, as soon as possible.
     Probe(usize),
-    Talk {
+    Scheduled {
         warmup: SendCursor,
         counted: Counted,
     },
 }
 
-/// The messages that count.
+/// The counted messages.
 enum Counted {
-    /// By a schedule.
+    /// On a schedule.
     Paced(SendCursor),
-    /// Whenever the window is open, within this time.
+    /// Whenever the window is open, within these times.
     Closed { from: Nanos, until: Nanos, next: u32 },
 }
 
-/// A case under way. Implements what the swarm asks for, and counts.
-pub(super) struct Talk {
+/// A case in progress.
+pub(super) struct CaseRun {
     case: Case,
     times: Times,
     payload: Payload,
     traffic: Arc<Traffic>,
     warmup: Arc<Traffic>,
-    saying: Saying,
+    sending: Sending,
     window: Option<Window>,
-    /// When counted messages are due.
+    /// Intended times of the counted messages.
     schedule: Arc<SendSchedule>,
-    tally: DeliveryLedger,
+    ledger: DeliveryLedger,
     recorder: Recorder,
     read_lag: Latencies,
-    /// When to look at the lag next.
+    /// Time of the next sample of the read lag.
     lag_at: Nanos,
     rng: Xoshiro256PlusPlus,
-    /// By member: whether it is in the room, has got the probe, and how many messages it has got.
+    /// Indexed by member: in the room; has the probe; messages received.
     present: Vec<bool>,
     probed: Vec<bool>,
     received: Vec<u32>,
-    /// Of the members in the room.
-    here: u64,
-    probed_here: u64,
-    received_here: u64,
+    // Sums over the members in the room.
+    members: u64,
+    members_probed: u64,
+    members_received: u64,
     lost: u64,
     sent: u64,
     last_sent: Nanos,
 }
 
-impl Talk {
-    /// The case among members of which those `present` are in the room at `now`.
+impl CaseRun {
+    /// A case among the members that are `present` in the room at `now`.
     pub(super) fn new(
         case: Case,
         times: Times,
@@ -106,11 +108,11 @@ impl Talk {
         };
         let draw = |messages| Arc::new(Traffic::draw(seed, members, members, messages));
         let traffic = draw(messages);
-        let mut tally = DeliveryLedger::new(traffic.clone(), 0..members);
+        let mut ledger = DeliveryLedger::new(traffic.clone(), 0..members);
         for (member, _) in present.iter().enumerate().filter(|(_, present)| **present) {
-            // They have been in the room for some time.
-            tally.asked_in(member, now);
-            tally.entered(member, now);
+            // The ledger counts from the entry, which was earlier.
+            ledger.asked_in(member, now);
+            ledger.entered(member, now);
         }
         let mut window = match case.load {
             Load::Paced(_) => None,
@@ -125,40 +127,40 @@ impl Talk {
             payload: Payload::new(Payload::draw_run(), seed, payload),
             warmup: draw(points_in(times.warmup, interval).unwrap_or(MESSAGES_MAX)),
             traffic,
-            saying: Saying::Nothing,
+            sending: Sending::Idle,
             window,
             schedule: Arc::new(SendSchedule::even(NEVER, interval)),
-            tally,
+            ledger,
             recorder: Recorder::default(),
             read_lag: Latencies::new(),
             lag_at: NEVER,
             rng: Xoshiro256PlusPlus::seed_from_u64(seed),
             probed: vec![false; present.len()],
             received: vec![0; present.len()],
-            here: present.iter().filter(|present| **present).count() as u64,
+            members: present.iter().filter(|present| **present).count() as u64,
             present,
-            probed_here: 0,
-            received_here: 0,
+            members_probed: 0,
+            members_received: 0,
             lost: 0,
             sent: 0,
             last_sent: 0,
         }
     }
 
-    /// Has the first member say the probe.
+    /// Sends the probe from the first member.
     pub(super) fn probe(&mut self) {
-        if let Some(speaker) = self.present.iter().position(|present| *present) {
-            self.saying = Saying::Probe(speaker);
+        if let Some(sender) = self.present.iter().position(|present| *present) {
+            self.sending = Sending::Probe(sender);
         }
     }
 
-    /// Members in the room, and how many of them have got the probe.
+    /// Members in the room, and how many of them have received the probe.
     pub(super) fn probed(&self) -> (u64, u64) {
-        (self.here, self.probed_here)
+        (self.members, self.members_probed)
     }
 
-    /// Begins to talk at `start`: the warm-up first. When what counts begins.
-    pub(super) fn talk(&mut self, start: Nanos) -> Nanos {
+    /// Starts sending at `start`, with the warm-up. Returns the start of the measurement.
+    pub(super) fn start(&mut self, start: Nanos) -> Nanos {
         let interval = self.case.interval().unwrap_or(CLOSED_WARMUP);
         let warmup = Arc::new(SendSchedule::even(start, interval));
         let from = warmup.intended(self.warmup.messages()).saturating_add(nanos(self.times.pause));
@@ -172,15 +174,15 @@ impl Talk {
             }
         };
         let warmup = SendCursor::new(self.warmup.clone(), warmup, 0, 1);
-        self.saying = Saying::Talk { warmup, counted };
+        self.sending = Sending::Scheduled { warmup, counted };
         self.lag_at = from;
         from
     }
 
-    /// Whether everything has been said at `now`.
-    pub(super) fn is_said(&self, now: Nanos) -> bool {
-        match &self.saying {
-            Saying::Talk { warmup, counted } => {
+    /// True if every message has been sent by `now`.
+    pub(super) fn is_sent(&self, now: Nanos) -> bool {
+        match &self.sending {
+            Sending::Scheduled { warmup, counted } => {
                 warmup.next_due() == NEVER
                     && match counted {
                         Counted::Paced(cursor) => cursor.next_due() == NEVER,
@@ -189,31 +191,31 @@ impl Talk {
                         }
                     }
             }
-            Saying::Nothing | Saying::Probe(_) => true,
+            Sending::Idle | Sending::Probe(_) => true,
         }
     }
 
-    /// Says no more.
-    pub(super) fn hush(&mut self) {
-        self.saying = Saying::Nothing;
+    /// Stops sending.
+    pub(super) fn stop(&mut self) {
+        self.sending = Sending::Idle;
         self.lag_at = NEVER;
     }
 
-    /// Whether everybody in the room has everything.
+    /// True if every member in the room has every message.
     pub(super) fn is_drained(&self) -> bool {
-        self.received_here == self.sent * self.here
+        self.members_received == self.sent * self.members
     }
 
-    /// Members that were lost since the case began.
+    /// Members lost since the case began.
     pub(super) fn lost_members(&self) -> u64 {
         self.lost
     }
 
-    /// What it all comes to.
+    /// Closes the accounts of the case.
     pub(super) fn findings(self) -> Findings {
         let mut findings = Findings { workers: 1, ..Findings::default() };
         findings.clients.requested = self.case.members.into();
-        findings.clients.connected = self.here + self.lost;
+        findings.clients.connected = self.members + self.lost;
         findings.clients.disconnected = self.lost;
         let start = self.schedule.intended(0);
         let took = Duration::from_nanos(self.last_sent.saturating_sub(start));
@@ -222,10 +224,10 @@ impl Talk {
                 let planned = self.traffic.messages();
                 Rates::new(planned.into(), interval * planned, self.sent, took + interval)
             }
-            // Whatever was sent is what was wanted.
+            // A closed loop offers as much as it sends.
             Load::Closed { .. } => Rates::new(self.sent, took, self.sent, took),
         };
-        if let Some(settlement) = settle(vec![self.tally]) {
+        if let Some(settlement) = settle(vec![self.ledger]) {
             findings.sent = settlement.sent;
             if let Load::Paced(_) = self.case.load {
                 findings.spread = settlement.log.spread(&self.schedule);
@@ -241,16 +243,16 @@ impl Talk {
         out.extend_from_slice(self.payload.compose(purpose, stamp).as_bytes());
     }
 
-    /// Exponentially distributed, so that no rhythm of the load is seen better than another.
+    /// Exponentially distributed, so that the samples do not favor any period of the load.
     #[allow(clippy::cast_sign_loss)] // the logarithm of what is below 1 is negative
     fn lag_pause(&mut self) -> Nanos {
         let uniform: f64 = self.rng.random_range(f64::EPSILON..1.0);
         (-uniform.ln() * LAG_MEAN) as Nanos + 1
     }
 
-    /// The next message that counts and whose sender is there: number, sender, intended time.
+    /// Takes the next counted message whose sender is present: index, sender, intended time.
     fn next_counted(&mut self, now: Nanos) -> Option<(u32, usize, Nanos)> {
-        let Saying::Talk { counted, .. } = &mut self.saying else { return None };
+        let Sending::Scheduled { counted, .. } = &mut self.sending else { return None };
         loop {
             let (index, sender, intended) = match counted {
                 Counted::Paced(cursor) => {
@@ -275,12 +277,12 @@ impl Talk {
     }
 }
 
-impl Handler for Talk {
+impl Handler for CaseRun {
     fn next_due(&self) -> Nanos {
-        let due = match &self.saying {
-            Saying::Nothing => NEVER,
-            Saying::Probe(_) => 0,
-            Saying::Talk { warmup, counted } => {
+        let due = match &self.sending {
+            Sending::Idle => NEVER,
+            Sending::Probe(_) => 0,
+            Sending::Scheduled { warmup, counted } => {
                 let counted = match counted {
                     Counted::Paced(cursor) => cursor.next_due(),
                     Counted::Closed { from, next, .. }
@@ -297,16 +299,16 @@ impl Handler for Talk {
         due.min(self.lag_at)
     }
 
-    fn due(&mut self, now: Nanos, payload: &mut Vec<u8>) -> Option<usize> {
-        match &mut self.saying {
-            Saying::Nothing => return None,
-            Saying::Probe(speaker) => {
-                let speaker = *speaker;
-                self.saying = Saying::Nothing;
+    fn pop_due(&mut self, now: Nanos, payload: &mut Vec<u8>) -> Option<usize> {
+        match &mut self.sending {
+            Sending::Idle => return None,
+            Sending::Probe(sender) => {
+                let sender = *sender;
+                self.sending = Sending::Idle;
                 self.compose(Purpose::Probe, Stamp::new(PROBE, now, now), payload);
-                return Some(speaker);
+                return Some(sender);
             }
-            Saying::Talk { warmup, .. } => {
+            Sending::Scheduled { warmup, .. } => {
                 while let Some(due) = warmup.pop(now) {
                     let sender = due.sender as usize;
                     if self.present[sender] {
@@ -317,7 +319,7 @@ impl Handler for Talk {
             }
         }
         let (index, sender, intended) = self.next_counted(now)?;
-        self.tally.sent(index, now);
+        self.ledger.sent(index, now);
         self.recorder.sent(intended, now);
         if let Some(window) = &mut self.window {
             window.sent();
@@ -328,47 +330,47 @@ impl Handler for Talk {
         Some(sender)
     }
 
-    /// Nothing here allocates: this runs for every delivery.
-    fn heard(&mut self, member: usize, payload: &[u8], now: Nanos) {
+    /// Runs for every delivery, so it must not allocate.
+    fn received(&mut self, member: usize, payload: &[u8], now: Nanos) {
         match self.payload.read(payload) {
             Reading::Ours(Purpose::Counted, stamp) => {
-                // None of these systems numbers the messages of a room, so one number stands for all: only
-                // the order of each sender's own is looked at.
-                if self.tally.delivered(member, stamp.index, 0, now) == Receipt::First {
+                // No peer numbers the messages of a room, so one number stands for all, and only
+                // the order of each sender's messages is checked.
+                if self.ledger.delivered(member, stamp.index, 0, now) == Receipt::First {
                     self.recorder.delivered(stamp, now);
                     if let Some(window) = &mut self.window {
                         window.received(member);
                     }
                     self.received[member] += 1;
-                    self.received_here += u64::from(self.present[member]);
+                    self.members_received += u64::from(self.present[member]);
                 }
             }
             Reading::Ours(Purpose::Probe, stamp) => {
                 if stamp.index == PROBE && self.present[member] && !self.probed[member] {
                     self.probed[member] = true;
-                    self.probed_here += 1;
+                    self.members_probed += 1;
                 }
             }
-            Reading::Corrupt => self.tally.corrupt(),
-            Reading::Foreign => self.tally.foreign(),
+            Reading::Corrupt => self.ledger.corrupt(),
+            Reading::Foreign => self.ledger.foreign(),
         }
     }
 
-    fn lost(&mut self, member: usize, now: Nanos) {
+    fn disconnected(&mut self, member: usize, now: Nanos) {
         if !std::mem::replace(&mut self.present[member], false) {
             return;
         }
-        self.tally.gone(member, now);
+        self.ledger.gone(member, now);
         if let Some(window) = &mut self.window {
             window.lost(member);
         }
-        self.here -= 1;
+        self.members -= 1;
         self.lost += 1;
-        self.probed_here -= u64::from(self.probed[member]);
-        self.received_here -= u64::from(self.received[member]);
+        self.members_probed -= u64::from(self.probed[member]);
+        self.members_received -= u64::from(self.received[member]);
     }
 
-    fn turned(&mut self, since: Nanos, now: Nanos) {
+    fn turn_ended(&mut self, since: Nanos, now: Nanos) {
         while self.lag_at <= since {
             self.read_lag.record(now.saturating_sub(self.lag_at));
             self.lag_at += self.lag_pause();
@@ -387,45 +389,45 @@ mod tests {
         Times { warmup, pause, duration, drain: Duration::ZERO }
     }
 
-    fn talk(load: Load, members: u32) -> Talk {
+    fn case_run(load: Load, members: u32) -> CaseRun {
         let case = Case { letter: 'T', members, load };
-        Talk::new(case, times(), 64, 1, vec![true; members as usize], 0)
+        CaseRun::new(case, times(), 64, 1, vec![true; members as usize], 0)
     }
 
-    /// Has everything said that is due at `now`; the messages with their senders.
-    fn say(talk: &mut Talk, now: Nanos) -> Vec<(usize, Vec<u8>)> {
-        let said = std::iter::from_fn(|| {
+    /// Sends all messages due at `now` -> senders and messages.
+    fn send(run: &mut CaseRun, now: Nanos) -> Vec<(usize, Vec<u8>)> {
+        let sent = std::iter::from_fn(|| {
             let mut payload = Vec::new();
-            talk.due(now, &mut payload).map(|sender| (sender, payload))
+            run.pop_due(now, &mut payload).map(|sender| (sender, payload))
         });
-        said.collect()
+        sent.collect()
     }
 
     #[test]
-    fn a_paced_case_in_which_one_delivery_is_lost_and_one_doubled() {
-        let mut talk = talk(Load::Paced(Duration::from_millis(10)), 3);
-        talk.probe();
-        for (_, probe) in say(&mut talk, 0) {
-            (0..3).for_each(|member| talk.heard(member, &probe, 1));
+    fn a_lost_and_a_duplicated_delivery_are_counted() {
+        let mut run = case_run(Load::Paced(Duration::from_millis(10)), 3);
+        run.probe();
+        for (_, probe) in send(&mut run, 0) {
+            (0..3).for_each(|member| run.received(member, &probe, 1));
         }
-        assert_eq!(talk.probed(), (3, 3));
-        let from = talk.talk(100 * MS);
-        assert_eq!((from, talk.next_due()), (130 * MS, 100 * MS));
-        assert_eq!(say(&mut talk, 129 * MS).len(), 2, "warm-up");
-        let said = say(&mut talk, 155 * MS);
-        assert_eq!(said.len(), 3);
-        assert!(talk.is_said(155 * MS) && !talk.is_drained());
-        for (at, (_, message)) in said.iter().enumerate() {
+        assert_eq!(run.probed(), (3, 3));
+        let from = run.start(100 * MS);
+        assert_eq!((from, run.next_due()), (130 * MS, 100 * MS));
+        assert_eq!(send(&mut run, 129 * MS).len(), 2, "warm-up");
+        let sent = send(&mut run, 155 * MS);
+        assert_eq!(sent.len(), 3);
+        assert!(run.is_sent(155 * MS) && !run.is_drained());
+        for (at, (_, message)) in sent.iter().enumerate() {
             (0..3).filter(|member| (at, *member) != (1, 2)).for_each(|member| {
-                talk.heard(member, message, 160 * MS);
+                run.received(member, message, 160 * MS);
             });
         }
-        talk.heard(0, &said[0].1, 161 * MS);
-        talk.heard(0, b"something else", 161 * MS);
-        assert!(!talk.is_drained());
-        talk.lost(2, 162 * MS);
-        assert!(talk.is_drained() && talk.lost_members() == 1);
-        let findings = talk.findings();
+        run.received(0, &sent[0].1, 161 * MS);
+        run.received(0, b"something else", 161 * MS);
+        assert!(!run.is_drained());
+        run.disconnected(2, 162 * MS);
+        assert!(run.is_drained() && run.lost_members() == 1);
+        let findings = run.findings();
         let deliveries = findings.deliveries.expect("some");
         assert_eq!(
             (
@@ -438,40 +440,40 @@ mod tests {
             (9, 8, 1, 1, 1)
         );
         assert_eq!((findings.clients.connected, findings.clients.disconnected, findings.sent), (3, 1, 3));
-        // From the time at which the first should have been sent, 130 ms, and not from 155 ms.
+        // From the intended time of the first message, 130 ms, not from 155 ms.
         let max = findings.recorder.corrected.summary().max;
         assert!((max - 30_000.0).abs() < 100.0, "{max}");
     }
 
     #[test]
     fn a_closed_loop_waits_for_the_slowest() {
-        let mut talk = talk(Load::Closed { ahead: 2 }, 2);
-        let from = talk.talk(0);
-        let warmup = say(&mut talk, from - 1);
+        let mut run = case_run(Load::Closed { ahead: 2 }, 2);
+        let from = run.start(0);
+        let warmup = send(&mut run, from - 1);
         assert_eq!(warmup.len(), 2);
-        let said = say(&mut talk, from);
-        assert_eq!(said.len(), 2);
-        assert!(talk.next_due() > from - 1 && say(&mut talk, from + 1).is_empty());
-        talk.heard(0, &said[0].1, from + MS);
-        assert!(say(&mut talk, from + MS).is_empty());
-        talk.heard(1, &said[0].1, from + MS);
-        assert_eq!(say(&mut talk, from + MS).len(), 1);
-        assert!(!talk.is_said(from + 29 * MS) && talk.is_said(from + 30 * MS));
-        talk.lost(1, from + 2 * MS);
-        talk.heard(0, &said[1].1, from + 2 * MS);
-        assert_eq!(say(&mut talk, from + 31 * MS).len(), 0, "its time is over");
+        let sent = send(&mut run, from);
+        assert_eq!(sent.len(), 2);
+        assert!(run.next_due() > from - 1 && send(&mut run, from + 1).is_empty());
+        run.received(0, &sent[0].1, from + MS);
+        assert!(send(&mut run, from + MS).is_empty());
+        run.received(1, &sent[0].1, from + MS);
+        assert_eq!(send(&mut run, from + MS).len(), 1);
+        assert!(!run.is_sent(from + 29 * MS) && run.is_sent(from + 30 * MS));
+        run.disconnected(1, from + 2 * MS);
+        run.received(0, &sent[1].1, from + 2 * MS);
+        assert_eq!(send(&mut run, from + 31 * MS).len(), 0, "after its end");
     }
 
     #[test]
-    fn reading_late_is_seen_within_what_counts() {
-        let mut talk = talk(Load::Paced(Duration::from_millis(10)), 1);
-        talk.turned(50 * MS, 60 * MS);
-        let from = talk.talk(0);
-        talk.turned(from - 1, from + 5 * MS);
-        talk.turned(from, from + 7 * MS);
-        talk.hush();
-        talk.turned(from + 1000 * MS, from + 1001 * MS);
-        let lag = talk.findings().read_lag.summary();
+    fn read_lag_is_sampled_during_the_measurement() {
+        let mut run = case_run(Load::Paced(Duration::from_millis(10)), 1);
+        run.turn_ended(50 * MS, 60 * MS);
+        let from = run.start(0);
+        run.turn_ended(from - 1, from + 5 * MS);
+        run.turn_ended(from, from + 7 * MS);
+        run.stop();
+        run.turn_ended(from + 1000 * MS, from + 1001 * MS);
+        let lag = run.findings().read_lag.summary();
         assert_eq!(lag.count, 1);
         assert!((lag.max - 7_000.0).abs() < 10.0, "{lag:?}");
     }

@@ -1,4 +1,4 @@
-//! `bots`.
+//! Flags of `bots`.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use super::steps::{take_largest, with_clients, with_slo};
 use super::{Task, job};
 use crate::args::pattern::Pattern;
 
-/// How late the last recipient may get what is said in a good step of `--preset gradual`.
+/// Latency objective for the last recipient in `--preset gradual`.
 const SLO: Duration = Duration::from_millis(100);
 /// Time between two steps.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How long `--preset persistent` goes on at most. The conversation is drawn and kept as a whole, some 55 bytes a message: for
-/// 100 bots 130 MB.
+/// Longest duration of `--preset persistent`. The whole conversation is drawn at the start and
+/// kept, at about 55 bytes a message: 130 MB for 100 bots.
 const PERSISTENT: Duration = Duration::from_hours(72);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -32,16 +32,16 @@ enum Preset {
     Safe,
     /// 100 bots for 30 minutes
     Stress,
-    /// 100 bots until Ctrl+C, for three days at most
+    /// 100 bots until Ctrl+C, for at most three days
     Persistent,
-    /// 10, 20, 30, 50, 70 and 100 bots, a minute each, until the limit is known, as in `ramp`
+    /// 10, 20, 30, 50, 70 and 100 bots, a minute each, until the limit is found, as in `ramp`
     Gradual,
     /// 10, 25, 50, 75 and 100 bots, a minute each, compared as in `bench`
     Benchmark,
 }
 
 impl Preset {
-    /// How many bots there are, if not several numbers of them.
+    /// The number of bots, or none for a preset in steps.
     fn clients(self) -> Option<u32> {
         match self {
             Self::Single => Some(1),
@@ -51,7 +51,7 @@ impl Preset {
         }
     }
 
-    /// How many bots each step has, if there are several.
+    /// The number of bots of each step, for a preset in steps.
     fn steps(self) -> Option<Vec<u32>> {
         match self {
             Self::Gradual => Some(Pattern::Gradual.sizes()),
@@ -67,39 +67,39 @@ enum RawLanguage {
     Ko,
     /// English
     En,
-    /// Each message one of the two
+    /// Each message in one of the two
     Both,
 }
 
 #[derive(Debug, Args)]
 #[command(mut_arg("clients", |arg| arg.help("Bots [default: as the preset says]")))]
 pub(super) struct RawBots {
-    /// How many bots for how long; --clients and --duration say otherwise
+    /// Number of bots and duration, unless --clients and --duration are given
     #[arg(long, value_name = "NAME", default_value = "safe")]
     preset: Preset,
     #[command(flatten)]
     pub(super) common: Common,
-    /// How many bots each step has, with --preset gradual or benchmark [default: as the preset says]
+    /// Bots of each step, with --preset gradual or benchmark [default: as the preset says]
     #[arg(long, value_name = "N,N", value_delimiter = ',')]
     steps: Vec<u32>,
-    /// How long they talk, in each step if there are several [default: as the preset says]
+    /// Time that the bots talk, in each step if there are several [default: as the preset says]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     duration: Option<Duration>,
-    /// How long each is silent between two messages; each personality has its part of it
+    /// Pause of a bot between two of its messages; each personality uses a part of the range
     #[arg(long, value_name = "MIN..MAX", default_value = "5s..25s", value_parser = parse_pauses)]
     pauses: Pauses,
-    /// What they speak
+    /// Language of the bots
     #[arg(long, value_name = "LANGUAGE", default_value = "both")]
     language: RawLanguage,
-    /// Come by the login server, as players do, each with a new account
+    /// Enter through the login server, as players do, each with a new account
     #[arg(long, conflicts_with = "cluster_key")]
     login: bool,
-    /// How long to wait for outstanding deliveries after the last message
+    /// Longest wait for outstanding deliveries after the last message
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     drain: Duration,
 }
 
-/// Conversations of several numbers of bots, made of that of the most.
+/// Makes conversations of several sizes from the job of the largest.
 #[derive(Debug)]
 struct Conversations(Job);
 
@@ -108,19 +108,19 @@ impl StepFactory for Conversations {
         Ok(with_clients(&self.0, size))
     }
 
-    /// Bots talk when they feel like it.
+    /// Bots pause by themselves, so there is no closed loop.
     fn closed(&self, _: u32, _: u32) -> Option<Job> {
         None
     }
 }
 
 impl RawBots {
-    /// What it asks for: a conversation, or several of them.
+    /// Makes one job, or several steps if the preset has them.
     pub(super) fn task(mut self) -> Result<Task, String> {
         match self.preset.steps() {
             Some(sizes) => self.by_steps(sizes).map(Task::Steps),
             None if !self.steps.is_empty() => {
-                Err("--steps is of use with --preset gradual or --preset benchmark only".into())
+                Err("--steps needs --preset gradual or --preset benchmark".into())
             }
             None => {
                 self.common.clients = self.common.clients.or(self.preset.clients());
@@ -166,16 +166,16 @@ impl RawBots {
         });
         if duration < pauses.max {
             return Err(format!(
-                "--duration {} is shorter than the longest of --pauses, {}, so that not everybody might say something: \
-                 lengthen the one or shorten the other",
+                "--duration {} is shorter than the longest of --pauses, {}, so a bot might say nothing: \
+                 lengthen --duration or shorten --pauses",
                 format_duration(duration),
                 format_duration(pauses.max)
             ));
         }
         if duration > longest {
             return Err(format!(
-                "--duration {} for --clients {clients} can make more than {MESSAGES_MAX} messages, each of which is accounted \
-                 for: use at most {}, fewer clients or longer --pauses",
+                "--duration {} for --clients {clients} can make more than {MESSAGES_MAX} messages, the most that \
+                 can be accounted for: use at most {}, fewer clients or longer --pauses",
                 format_duration(duration),
                 format_duration(longest)
             ));
@@ -199,7 +199,7 @@ fn parse_pauses(text: &str) -> Result<Pauses, String> {
     let parse = |text| parse_duration(text).map_err(|error| error.to_string());
     let pauses = Pauses { min: parse(min)?, max: parse(max)? };
     if pauses.min.is_zero() || pauses.max < pauses.min {
-        return Err("the first time is the shorter one and not 0s, as in 5s..25s".into());
+        return Err("the first time must be the shorter one and above 0s, as in 5s..25s".into());
     }
     Ok(pauses)
 }
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn presets_say_how_many_and_for_how_long() {
+    fn presets_set_clients_and_duration() {
         let check = |line: &str, clients, seconds| {
             let (job, bots) = parse(line).expect("complete");
             assert_eq!((job.clients, bots.duration.as_secs()), (clients, seconds), "{line}");
@@ -233,12 +233,12 @@ mod tests {
         check("--preset persistent", 100, 72 * 3_600);
         check("--preset stress --clients 7 --duration 2m", 7, 120);
         check("--clients 3", 3, 300);
-        // As long as all can be accounted for.
+        // Limited by the number of messages that can be accounted for.
         check("--preset persistent --clients 1000", 1_000, 7_999 * 5);
     }
 
     #[test]
-    fn everything_can_be_said_otherwise() {
+    fn flags_override_the_defaults() {
         let (job, bots) = parse("--pauses 1.5s..2s --language ko --login --drain 3s").expect("complete");
         let pauses = Pauses { min: Duration::from_millis(1_500), max: Duration::from_secs(2) };
         assert_eq!(bots.manner, Manner { pauses, languages: Languages::Korean });
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_said() {
+    fn bad_values_are_refused() {
         let check = |line: &str, what: &str| {
             let error = parse(line).expect_err(line);
             assert!(error.contains(what), "{line}: {error}");
@@ -257,14 +257,14 @@ mod tests {
         check("--duration 24s", "--duration 24s is shorter than the longest of --pauses, 25s");
         check("--duration 90h --clients 1000", "can make more than 8000000 messages");
         check("--pauses 5s", "two times");
-        check("--pauses 5s..1s", "the first time is the shorter one");
-        check("--pauses 0s..1s", "not 0s");
+        check("--pauses 5s..1s", "the first time must be the shorter one");
+        check("--pauses 0s..1s", "above 0s");
         check("--preset many", "possible values: single, safe, stress, persistent, gradual, benchmark");
     }
 
     #[test]
     fn the_longest_conversation_has_no_more_messages_than_can_be_accounted_for() {
-        // Whoever says as much as can be: something at once, and then after every shortest pause.
+        // A bot at the highest rate: one message at once, then one after every shortest pause.
         let pause = Duration::from_nanos(5);
         let pauses = Pauses { min: pause, max: pause };
         for clients in [1, 3, 1_000, 999_999, 1_000_000] {

@@ -1,4 +1,4 @@
-//! `broadcast`.
+//! Flags of `broadcast`.
 
 use std::time::Duration;
 
@@ -18,42 +18,43 @@ pub(super) struct RawBroadcast {
     #[command(flatten)]
     pub(super) common: Common,
     #[command(flatten)]
-    talk: RawTalk,
-    /// How long messages are sent
+    traffic: RawTraffic,
+    /// Time that messages are sent
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub(super) duration: Duration,
-    /// Time between two messages of the whole run
+    /// Time between two messages of all clients together
     #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = parse_duration)]
     pub(super) interval: Duration,
 }
 
-/// What does not depend on how many there are, and how often they speak: flags of `broadcast`, and of runs made of several such.
+/// Flags of a broadcast that do not depend on its clients and rate, shared with runs of several
+/// steps.
 #[derive(Debug, Args)]
-pub(super) struct RawTalk {
+pub(super) struct RawTraffic {
     #[command(flatten)]
     setting: RawSetting,
     /// Bytes of text in each message
     #[arg(long, value_name = "BYTES", default_value_t = 128)]
     payload: usize,
-    /// How many clients may send [default: all]
+    /// Clients that may send [default: all]
     #[arg(long, value_name = "N")]
     senders: Option<u32>,
-    /// How long messages are sent before counting begins
+    /// Time that messages are sent before the measurement
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
     warmup: Duration,
-    /// How long to wait for outstanding deliveries after the last message
+    /// Longest wait for outstanding deliveries after the last message
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     drain: Duration,
 }
 
 impl RawBroadcast {
     pub(super) fn check(&self) -> Result<Broadcast, String> {
-        self.talk.check(self.common.clients(), self.interval, self.duration)
+        self.traffic.check(self.common.clients(), self.interval, self.duration)
     }
 }
 
-impl RawTalk {
-    /// The broadcast of so many clients, with a message every `interval` for `duration`.
+impl RawTraffic {
+    /// The broadcast of `clients`, with a message every `interval` for `duration`.
     pub(super) fn check(
         &self,
         clients: u32,
@@ -68,13 +69,13 @@ impl RawTalk {
         }
         let Some(messages) = points_in(duration, interval) else {
             return Err(format!(
-                "--duration and --interval make more than {MESSAGES_MAX} messages, each of which is accounted for: \
+                "--duration and --interval make more than {MESSAGES_MAX} messages, the most that can be accounted for: \
                  shorten --duration or lengthen --interval"
             ));
         };
         if self.payload < PAYLOAD_MIN {
             return Err(format!(
-                "--payload {} is too small: a message carries its number and times in {PAYLOAD_MIN} bytes",
+                "--payload {} is too small: a message carries its number and times, which take {PAYLOAD_MIN} bytes",
                 self.payload
             ));
         }

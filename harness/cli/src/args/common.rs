@@ -1,4 +1,4 @@
-//! What all scenarios with Throng's clients have in common.
+//! Flags shared by all scenarios with Throng's clients.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,13 +14,14 @@ use throng_harness_model::threshold::Threshold;
 
 /// Clients, unless `--clients` says otherwise.
 const CLIENTS: u32 = 100;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum RawLists {
-    /// All clients; for a few thousand of them, as each list has them all
+    /// All clients; each keeps a list of all, so at most a few thousand clients
     All,
-    /// Some 32; the others fetch its pages once
+    /// About 32 clients; the others fetch all pages once
     Sample,
-    /// Nobody, and the others do not ask for a page after the first
+    /// No client; none fetches a page after the first
     None,
 }
 
@@ -36,68 +37,72 @@ impl From<RawLists> for Lists {
 
 #[derive(Debug, Args)]
 pub(super) struct Common {
-    /// Data directory of a running `throng up`: addresses and keys are read from it
+    /// Data directory of a running `throng up`, for its addresses and keys
     #[arg(long, value_name = "DIR", required_unless_present = "server", conflicts_with_all = ["server", "server_key", "cluster_key"])]
     pub(super) data: Option<PathBuf>,
     /// Server to connect to: the login server for `login` and with --login, else the chat server
     #[arg(long, value_name = "HOST:PORT", requires = "server_key")]
     pub(super) server: Option<String>,
-    /// That server's public key, 64 hexadecimal digits
+    /// Public key of the server, 64 hexadecimal digits
     #[arg(long, value_name = "HEX", requires = "server", value_parser = parse_key)]
     pub(super) server_key: Option<PublicKey>,
-    /// File with the cluster's key, to make tickets with (not for `login`)
+    /// File with the cluster's key, for making tickets (not for `login`)
     #[arg(long, value_name = "FILE", requires = "server")]
     pub(super) cluster_key: Option<PathBuf>,
-    /// Process whose CPU time and memory are recorded; known with --data
+    /// Process whose CPU time and memory are recorded; found by itself with --data
     #[arg(long, value_name = "PID")]
     pub(super) server_pid: Option<u32>,
-    /// How many, if that was said. There is no default for the parser, so that what was not given can be told from what was.
+    // No default for the parser: `take_largest` must tell a given number from the default.
     #[arg(long, value_name = "N", help = format!("Clients [default: {CLIENTS}]"), value_parser = clap::value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)))]
     pub(super) clients: Option<u32>,
-    /// Time between the beginnings of two connections
+    /// Time between the starts of two connections
     #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = parse_duration)]
     pub(super) connect_interval: Duration,
-    /// How long a client may take from connecting to being in the chat
+    /// Longest time of a client from connecting to being in the chat
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub(super) connect_timeout: Duration,
-    /// Event-loop threads in each process; clients are dealt to them evenly
+    /// Event-loop threads of each process; clients are spread over them evenly
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=SHARDS_MAX as i64))]
     pub(super) workers: u32,
-    /// Processes that clients are dealt to, evenly: for more clients than one may have open files
+    /// Processes over which clients are spread evenly, for more clients than one process may have
+    /// open files
     #[arg(long, value_name = "P", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(PROCESSES_MAX)))]
     pub(super) processes: u32,
-    /// Addresses, from 127.0.0.1 on, that clients connect from, for a server on this machine's loopback: each has as many
-    /// ports as the system gives out [default: as many as the clients need]
+    /// Loopback addresses, from 127.0.0.1 on, that clients connect from, for a server on this
+    /// machine; each has one range of ephemeral ports [default: as many as the clients need]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(SOURCES_MAX)))]
     pub(super) sources: Option<u32>,
-    /// Who keeps the user list by pages and notices, and has it held against who is there
+    /// Clients that keep the user list from pages and notices, to be checked against the clients
+    /// present
     #[arg(long, value_name = "WHO", default_value = "sample")]
     pub(super) lists: RawLists,
-    /// What decides who sends what; drawn (and reported) unless given
+    /// Seed of every random choice; drawn, and reported, unless given
     #[arg(long, value_name = "N")]
     pub(super) seed: Option<u64>,
     /// Write the report to this file as JSON
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
-    /// Write the report to this file as a page for a browser, which needs no other file
+    /// Write the report to this file as a self-contained web page
     #[arg(long, value_name = "FILE")]
     pub(super) html: Option<PathBuf>,
-    /// Write each whole distribution to a file in this directory, for plotters of HdrHistogram (milliseconds)
+    /// Write full distributions to files in this directory, for HdrHistogram plotters
+    /// (milliseconds)
     #[arg(long, value_name = "DIR")]
     pub(super) hgrm: Option<PathBuf>,
-    /// Limit that makes the run fail, as in p99=20ms, last_recipient.p99=50ms, connected=95%, missing=off; repeatable
+    /// Limit that fails the run, as in p99=20ms, last_recipient.p99=50ms, connected=95%,
+    /// missing=off; repeatable
     #[arg(long, value_name = "NAME=LIMIT")]
     pub(super) threshold: Vec<Threshold>,
-    /// A line a second instead of a picture, also in a terminal
+    /// Print a line a second instead of the live view, also in a terminal
     #[arg(long)]
     pub(super) plain: bool,
-    /// Exit 3 when the run's latencies are not valid evidence (harness overloaded or late)
+    /// Exit with 3 if the latencies are not valid evidence (harness overloaded or late)
     #[arg(long)]
     pub(super) require_valid: bool,
 }
 
 impl Common {
-    /// How many clients there are.
+    /// The number of clients, given or default.
     pub(super) fn clients(&self) -> u32 {
         self.clients.unwrap_or(CLIENTS)
     }
@@ -106,16 +111,16 @@ impl Common {
         let (server, server_key) = match (&self.data, &self.server, self.server_key) {
             (Some(data), _, _) => return Ok(TargetSource::Data(data.clone())),
             (None, Some(server), Some(server_key)) => (server.clone(), server_key),
-            _ => return Err("where to? Give --data DIR, or --server HOST:PORT and --server-key HEX".into()),
+            _ => return Err("no server: give --data DIR, or --server HOST:PORT and --server-key HEX".into()),
         };
         match (entrance, &self.cluster_key) {
             (Entrance::Ticket, None) => {
-                Err("this scenario makes its own tickets and needs the cluster's key: \
+                Err("this scenario makes its own tickets, for which it needs the cluster's key: \
                  add --cluster-key FILE (or use --data DIR, or the scenario `login`)"
                     .into())
             }
             (Entrance::Login, Some(_)) => {
-                Err("tickets come from the login server here: leave --cluster-key out".into())
+                Err("the login server hands out the tickets here: leave --cluster-key out".into())
             }
             (_, cluster_key) => {
                 Ok(TargetSource::Flags { server, server_key, cluster_key: cluster_key.clone() })

@@ -1,4 +1,4 @@
-//! `connect`.
+//! Flags of `connect`.
 
 use std::time::Duration;
 
@@ -13,19 +13,19 @@ use super::setting::parse_rate;
 pub(super) struct RawConnect {
     #[command(flatten)]
     pub(super) common: Common,
-    /// How long everybody stays once all have entered
+    /// Time that all clients stay once all have entered
     #[arg(long, visible_alias = "hold", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub(super) duration: Duration,
-    /// Connections begun a second, instead of --connect-interval
+    /// Connections started a second, instead of --connect-interval
     #[arg(long, value_name = "N/s", conflicts_with = "connect_interval", value_parser = parse_rate)]
     pub(super) rate: Option<u32>,
-    /// Time in which connections become as frequent as that, from none
+    /// Time in which the connection rate rises from zero to its full value
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
     ramp: Duration,
-    /// Clients that hang up and come again a second, all together, while everybody stays
+    /// Reconnects a second, of all clients together, while the others stay
     #[arg(long, value_name = "N/s", value_parser = parse_rate)]
     churn: Option<u32>,
-    /// After that everybody hangs up at once, and comes again
+    /// Then disconnect all clients at once, and reconnect them
     #[arg(long)]
     storm: bool,
 }

@@ -1,5 +1,5 @@
-//! A scenario as a TOML file. It is turned into the command line that says the same, so that every check and
-//! every message is the command line's own.
+//! A scenario as a TOML file. The file is turned into the equivalent command line, so that the
+//! command line makes every check and every error message.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -12,22 +12,23 @@ use toml::de::{DeTable, DeValue};
 
 use super::Cli;
 
-/// The subcommand that takes such a file.
+/// The subcommand that takes a scenario file.
 const RUN: &str = "run";
 
-/// The key that says which scenario it is.
+/// The key that names the scenario.
 const SCENARIO: &str = "scenario";
 
-/// Longest name that is looked for among the known ones: a longer one is no slip.
+/// Longest name that is compared with the known ones to suggest a correction.
 const NAME_MAX: usize = 64;
 
-/// `run` as `--help` shows it. Whatever is complete has been replaced by the scenario before it is parsed.
+/// `run` as `--help` shows it. [`expand`] replaces every complete `run` before parsing, so parsing
+/// one is an error.
 #[derive(Debug, Args)]
 pub(super) struct RawRun {
     /// The scenario's file
     #[arg(value_name = "FILE.toml")]
     file: PathBuf,
-    /// Flags of the scenario; they go before the file's
+    /// Flags of the scenario; they override the file's
     #[arg(value_name = "FLAGS", trailing_var_arg = true, allow_hyphen_values = true)]
     flags: Vec<OsString>,
 }
@@ -52,61 +53,61 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// Why a scenario file means nothing.
+/// An unusable scenario file.
 #[derive(Debug, Error)]
 pub enum FileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read the scenario file {}: {source}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// It is no TOML.
+    /// The file is not TOML.
     #[error("{place}: {message}")]
     Syntax {
-        /// Where.
+        /// The place of the fault.
         place: Place,
-        /// What the parser says.
+        /// The parser's message.
         message: String,
     },
-    /// It does not say what to run.
-    #[error("{} does not say which scenario it is: add a line such as scenario = \"broadcast\"", path.display())]
+    /// The file names no scenario.
+    #[error("{} names no scenario: add a line such as scenario = \"broadcast\"", path.display())]
     NoScenario {
         /// The file.
         path: PathBuf,
     },
-    /// There is no such scenario.
+    /// The scenario is unknown.
     #[error("{place}: there is no scenario {name:?}; {}", advice(hint.as_deref(), "`throng-harness --help` lists them all"))]
     UnknownScenario {
-        /// Where.
+        /// The place of the name.
         place: Place,
-        /// What was asked for.
+        /// The name in the file.
         name: String,
-        /// What was probably meant.
+        /// The known name nearest to it.
         hint: Option<String>,
     },
     /// The scenario has no such flag.
     #[error("{place}: {scenario} has no flag --{key}; {}", advice(hint.as_deref(), &format!("`throng-harness {scenario} --help` lists them all")))]
     UnknownKey {
-        /// Where.
+        /// The place of the key.
         place: Place,
         /// The key as given.
         key: String,
         /// The scenario.
         scenario: String,
-        /// What was probably meant.
+        /// The known flag nearest to it.
         hint: Option<String>,
     },
-    /// The flag cannot have such a value.
+    /// The flag cannot take the value.
     #[error("{place}: {key} {reason}")]
     BadValue {
-        /// Where.
+        /// The place of the value.
         place: Place,
         /// The key.
         key: String,
-        /// What is wrong, and what to write.
+        /// The fault, and a valid form.
         reason: &'static str,
     },
 }
@@ -118,13 +119,14 @@ fn advice(hint: Option<&str>, otherwise: &str) -> String {
 /// A command line without `run`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Expanded {
-    /// The program's name, the scenario, the file's flags and then those that were typed.
+    /// The program's name, the scenario, the file's flags and then the typed flags.
     pub args: Vec<OsString>,
-    /// The file that was in it.
+    /// The file that `run` named.
     pub file: Option<PathBuf>,
 }
 
-/// Puts in place of `run FILE` what is in the file, unless a flag that was typed says otherwise. Any other command line stays as it is.
+/// Replaces `run FILE` by the file's scenario and flags, except for flags that are typed as well.
+/// Returns any other command line unchanged.
 pub fn expand(args: Vec<OsString>) -> Result<Expanded, FileError> {
     match &args[..] {
         [program, run, file, typed @ ..]
@@ -142,7 +144,7 @@ pub fn expand(args: Vec<OsString>) -> Result<Expanded, FileError> {
     }
 }
 
-/// A scenario file that has been read.
+/// A scenario file in memory.
 struct Document<'a> {
     path: &'a Path,
     text: &'a str,
@@ -191,7 +193,7 @@ impl Document<'_> {
     fn scenario<'c>(&self, cli: &'c Command, value: &Spanned<DeValue<'_>>) -> Result<&'c Command, FileError> {
         let place = self.place(value.span().start);
         let DeValue::String(name) = value.get_ref() else {
-            let reason = "is a name: write it in quotes";
+            let reason = "must be a name: write it in quotes";
             return Err(FileError::BadValue { place, key: SCENARIO.into(), reason });
         };
         let scenarios =
@@ -215,8 +217,8 @@ fn flag_named<'c>(scenario: &'c Command, name: &str) -> Option<&'c Arg> {
     })
 }
 
-/// The flags of which `typed` has another value, and those that cannot stand beside one that was typed. A flag that may be given
-/// several times is only added to.
+/// Flags of the file that a typed flag overrides: the same flag, or one that conflicts with it.
+/// Repeatable flags accumulate instead.
 fn replaced_by<'c>(scenario: &'c Command, typed: &[OsString]) -> Vec<&'c str> {
     let words = typed.iter().map(|word| word.to_string_lossy());
     let names = words.filter_map(|word| Some(word.strip_prefix("--")?.split('=').next()?.to_owned()));
@@ -234,26 +236,27 @@ fn replaced_by<'c>(scenario: &'c Command, typed: &[OsString]) -> Vec<&'c str> {
     scenario.get_arguments().filter(is_replaced).map(|flag| flag.get_id().as_str()).collect()
 }
 
-/// Whether each further value of the flag is one more, and not one in place of the list by default.
+/// True if each further value of the flag is added to the earlier ones, not put in place of a
+/// default list.
 fn is_repeatable(flag: &Arg) -> bool {
     matches!(flag.get_action(), ArgAction::Append) && flag.get_value_delimiter().is_none()
 }
 
-/// The values that a key gives to its flag; none stands for a flag that has no value.
+/// The values that a key gives to its flag; `None` is a flag without a value.
 fn values(flag: &Arg, value: &Spanned<DeValue<'_>>) -> Result<Vec<Option<String>>, &'static str> {
     let takes_value = flag.get_action().takes_values();
     match value.get_ref() {
         DeValue::Boolean(is_on) if !takes_value => Ok(if *is_on { vec![None] } else { Vec::new() }),
-        _ if !takes_value => Err("is on or off: write true or false"),
+        _ if !takes_value => Err("is a switch: write true or false"),
         DeValue::Array(items) if matches!(flag.get_action(), ArgAction::Append) => {
             items.iter().map(|item| scalar(item).map(Some)).collect()
         }
-        DeValue::Array(_) => Err("has one value, and no list of them"),
+        DeValue::Array(_) => Err("takes one value, not a list"),
         _ => Ok(vec![Some(scalar(value)?)]),
     }
 }
 
-/// A value as one would type it.
+/// The value as it would be typed.
 fn scalar(value: &Spanned<DeValue<'_>>) -> Result<String, &'static str> {
     match value.get_ref() {
         DeValue::String(text) => Ok(text.clone().into_owned()),
@@ -263,14 +266,14 @@ fn scalar(value: &Spanned<DeValue<'_>>) -> Result<String, &'static str> {
         }
         DeValue::Float(float) => Ok(float.as_str().to_owned()),
         DeValue::Boolean(value) => Ok(value.to_string()),
-        DeValue::Datetime(_) => Err("is no date: write a text in quotes, or a number"),
+        DeValue::Datetime(_) => Err("cannot be a date: write a string in quotes, or a number"),
         DeValue::Array(_) | DeValue::Table(_) => {
-            Err("is too deep: write a text in quotes, a number, or a list of them")
+            Err("is nested too deeply: write a string in quotes, a number, or a list of them")
         }
     }
 }
 
-/// The candidate that `name` is probably a slip of.
+/// The candidate that `name` is probably a misspelling of.
 fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
     let name: String = name.chars().take(NAME_MAX).collect::<String>().to_lowercase().replace('_', "-");
     candidates
@@ -288,7 +291,7 @@ mod tests {
 
     use super::*;
 
-    /// A file and what is typed after it -> the command line, or what is wrong with it.
+    /// Expands a file with flags typed after it -> the command line, or the error.
     fn expanded(text: &str, typed: &str) -> Result<String, String> {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("s.toml");
@@ -306,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_the_flags_names() {
+    fn keys_are_flag_names() {
         let text = r#"
             # A room.
             scenario = "broadcast"
@@ -331,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_typed_goes_before_the_file() {
+    fn typed_flags_override_the_file() {
         let text = "scenario = 'connect'\ndata = 'd'\nclients = 5\nrate = 100\nthreshold = 'p99=1s'\n";
         assert_eq!(
             expanded(text, "--clients 7 --threshold p99=2s").as_deref(),
@@ -339,7 +342,7 @@ mod tests {
                 "throng-harness connect --data=d --rate=100 --threshold=p99=1s --clients 7 --threshold p99=2s"
             )
         );
-        // What cannot stand beside it goes too.
+        // A flag of the file that conflicts with a typed one is dropped.
         assert_eq!(
             expanded(text, "--connect-interval=2ms --server a:1 --server-key k").as_deref(),
             Ok(
@@ -353,12 +356,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_its_line() {
-        let check = |text: &str, said: &str| assert_eq!(expanded(text, "").unwrap_err(), said, "{text}");
-        check(
-            "clients = 5",
-            "s.toml does not say which scenario it is: add a line such as scenario = \"broadcast\"",
-        );
+    fn errors_name_the_line() {
+        let check = |text: &str, wanted: &str| assert_eq!(expanded(text, "").unwrap_err(), wanted, "{text}");
+        check("clients = 5", "s.toml names no scenario: add a line such as scenario = \"broadcast\"");
         check(
             "\nscenario = 'broadcats'",
             "s.toml, line 2: there is no scenario \"broadcats\"; did you mean \"broadcast\"?",
@@ -367,7 +367,7 @@ mod tests {
             "scenario = 'run'",
             "s.toml, line 1: there is no scenario \"run\"; `throng-harness --help` lists them all",
         );
-        check("scenario = 5", "s.toml, line 1: scenario is a name: write it in quotes");
+        check("scenario = 5", "s.toml, line 1: scenario must be a name: write it in quotes");
         check(
             "scenario = 'connect'\n\nclient = 5",
             "s.toml, line 3: connect has no flag --client; did you mean \"clients\"?",
@@ -382,19 +382,19 @@ mod tests {
         );
         check(
             "scenario = 'connect'\nstorm = 'yes'",
-            "s.toml, line 2: storm is on or off: write true or false",
+            "s.toml, line 2: storm is a switch: write true or false",
         );
         check(
             "scenario = 'connect'\nclients = [1, 2]",
-            "s.toml, line 2: clients has one value, and no list of them",
+            "s.toml, line 2: clients takes one value, not a list",
         );
         check(
             "scenario = 'connect'\nthreshold = [[1]]",
-            "s.toml, line 2: threshold is too deep: write a text in quotes, a number, or a list of them",
+            "s.toml, line 2: threshold is nested too deeply: write a string in quotes, a number, or a list of them",
         );
         check(
             "scenario = 'connect'\nseed = 2026-01-01",
-            "s.toml, line 2: seed is no date: write a text in quotes, or a number",
+            "s.toml, line 2: seed cannot be a date: write a string in quotes, or a number",
         );
         assert!(expanded("scenario = 'connect\n", "").unwrap_err().starts_with("s.toml, line 1: "));
         let absent = expand(["h", "run", "absent.toml"].map(OsString::from).into()).unwrap_err().to_string();
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn other_command_lines_stay_as_they_are() {
+    fn other_command_lines_are_unchanged() {
         for line in ["h", "h run", "h run --help", "h connect --data run", "h run --seed 5 a.toml"] {
             let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
             assert_eq!(expand(args.clone()).expect("nothing to read"), Expanded { args, file: None });
@@ -414,9 +414,8 @@ mod tests {
         );
     }
 
-    /// The files that come with the harness mean something.
     #[test]
-    fn every_ready_file_is_a_complete_command_line() {
+    fn shipped_scenario_files_are_complete_command_lines() {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
         let mut count = 0;
         for entry in fs::read_dir(&dir).expect("the directory is there") {

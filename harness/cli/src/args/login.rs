@@ -1,4 +1,4 @@
-//! `login`.
+//! Flags of `login`.
 
 use std::time::Duration;
 
@@ -16,22 +16,22 @@ use super::common::Common;
 pub(super) struct RawLogin {
     #[command(flatten)]
     pub(super) common: Common,
-    /// How long everybody stays once all have entered
+    /// Time that all clients stay once all have entered
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
     pub(super) duration: Duration,
-    /// Most clients on their way in at any time; the others wait for their turn
+    /// Most logins in progress at any time; the other clients wait
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) in_flight: u32,
-    /// Use the accounts that `throng db seed --prefix PREFIX` has made, from PREFIX-000001: no sign-up
+    /// Use accounts made by `throng db seed --prefix PREFIX`, from PREFIX-000001, without sign-up
     #[arg(long, value_name = "PREFIX")]
     pub(super) seeded: Option<String>,
-    /// The password of those accounts; the report has `[secret]` in its place
+    /// Password of the seeded accounts; the report shows `[secret]` instead
     #[arg(long, value_name = "TEXT", default_value = "seed-password", requires = "seeded")]
     pub(super) password: String,
-    /// Each client leaves as soon as it is in and has the user list
+    /// Each client leaves as soon as it has entered and has the user list
     #[arg(long)]
     pub(super) leave: bool,
-    /// How often each client comes in, one time after the other (with --leave)
+    /// Logins of each client, one after the other (with --leave)
     #[arg(long, value_name = "R", default_value_t = 1, requires = "leave", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) rounds: u32,
 }
@@ -42,7 +42,7 @@ impl RawLogin {
         let seeded = self.seeded.as_ref().map(|prefix| self.accounts(prefix)).transpose()?;
         if self.leave && !self.duration.is_zero() {
             return Err(
-                "--duration is how long everybody stays, and with --leave nobody does: leave one of them out"
+                "--duration is how long clients stay, and with --leave none stays: leave one of them out"
                     .into(),
             );
         }
@@ -61,11 +61,11 @@ impl RawLogin {
             return Err("--password is longer than any password may be".into());
         };
         let seeded = Seeded { prefix: prefix.into(), password };
-        // The longest, and a name has fewer characters than an id may have.
+        // The last id is the longest. A name may have fewer characters than an id.
         let last = seeded.id(self.common.clients() - 1);
         if last.chars().count() > NAME_CHARS_MAX {
             return Err(format!(
-                "--seeded {prefix}: `{last}` has more than the {NAME_CHARS_MAX} characters of a name, so there is no such account"
+                "--seeded {prefix}: `{last}` has more than the {NAME_CHARS_MAX} characters of a name, so no such account exists"
             ));
         }
         Ok(seeded)

@@ -1,5 +1,5 @@
-//! The command line: what is written, and what it means once it has been checked. What all scenarios
-//! share is in `common`, and what one of them adds in a file of its own.
+//! The command line: its flags, and the checks that turn them into a task. Flags shared by the
+//! scenarios are in `common`; each scenario's own flags are in a file of its own.
 
 mod bench;
 mod bots;
@@ -60,53 +60,56 @@ Exit codes: 0 all thresholds held, 1 could not run, 2 usage, 3 a threshold was b
 enum RawScenario {
     /// Clients enter the chat with minted tickets, stay, and leave
     Connect(RawConnect),
-    /// Players sign up, create a character, log in and enter the chat; or log in with accounts that exist
+    /// Players sign up, create a character, log in and enter the chat, or log in to existing
+    /// accounts
     Login(RawLogin),
-    /// Everybody enters, then random clients talk to all; every delivery is verified
+    /// All clients enter, then random clients send to all; every delivery is verified
     Broadcast(RawBroadcast),
-    /// Bots talk like people, in Korean and English, and answer each other; every delivery is verified
+    /// Bots chat as people do, in Korean and English, and answer each other; every delivery is
+    /// verified
     Bots(RawBots),
-    /// The same with more and more clients, or messages, until the limit is known
+    /// Repeats a broadcast with more and more clients, or messages, until the limit is found
     Ramp(RawRamp),
-    /// The same with several numbers of clients, compared, and a forecast for more
+    /// Repeats a broadcast with several numbers of clients, compares them, and forecasts larger
+    /// ones
     Bench(RawBench),
-    /// The same room with other chat and pub/sub systems, and with Throng, on one core each
+    /// Compares other chat and pub/sub systems with Throng, in the same room, on one core each
     Peers(RawPeers),
-    /// Watches servers: CPU, memory, sockets, queues, links; no load
+    /// Watches running servers (CPU, memory, sockets, queues, links) without any load of its own
     Monitor(RawMonitor),
-    /// A scenario from a TOML file, whose keys are the scenario's flags
+    /// Runs a scenario from a TOML file, whose keys are the scenario's flags
     Run(RawRun),
-    /// Shows a report again, or compares reports
+    /// Shows a saved report, or compares saved reports
     Report(RawReport),
-    /// Writes to sockets and does nothing else; `peers` starts it
+    /// Only writes to sockets; started by `peers`
     #[command(name = bare::SUBCOMMAND, hide = true)]
     BareWriter(RawWriter),
-    /// Runs a part of the clients; a run with `--processes` starts it
+    /// Runs a share of the clients; started by a run with `--processes`
     #[command(name = crew::SUBCOMMAND, hide = true)]
     Crew,
 }
 
-/// What a command line asks for.
+/// A checked command line.
 #[derive(Debug)]
 pub enum Task {
-    /// A scenario with Throng's clients.
+    /// One scenario with Throng's clients.
     Run(Job),
-    /// One after the other.
+    /// A scenario in several steps.
     Steps(StepsJob),
-    /// Other systems beside Throng.
+    /// A comparison with other systems.
     Peers(PeersJob),
-    /// Servers that are watched.
+    /// Watching of servers.
     Monitor(MonitorJob),
-    /// Nothing new: reports that were written before.
+    /// Showing or comparing reports written before.
     Report(ReportJob),
-    /// A part of `peers`.
+    /// The writer process of `peers`.
     BareWriter(bare::Writer),
-    /// A part of a scenario's clients, for another process of the harness.
+    /// A share of a scenario's clients, for another process of the harness.
     Crew,
 }
 
 impl Task {
-    /// The scenario with Throng's clients, if it is one.
+    /// Returns the job if the task is one scenario with Throng's clients.
     pub fn into_job(self) -> Option<Job> {
         match self {
             Self::Run(job) => Some(job),
@@ -120,8 +123,8 @@ impl Task {
     }
 }
 
-/// What a command line, the program's name first, asks for. The error is for people; where it is the answer to `--help` or `--version`
-/// it says so. What the parser cannot check is told as it would tell it, with the usage of the scenario in question.
+/// Parses and checks a command line, the program's name first. The error is printable text: help or
+/// version if the command line asked for it, otherwise the fault with the usage of its scenario.
 pub fn parse(args: Vec<OsString>) -> Result<Task, clap::Error> {
     let mut command = Cli::command();
     let mut matches = command.try_get_matches_from_mut(args)?;
@@ -134,7 +137,8 @@ pub fn parse(args: Vec<OsString>) -> Result<Task, clap::Error> {
 }
 
 impl Cli {
-    /// Checks what the parser cannot: how the values go together. The error says what to change.
+    /// Checks the values against each other, which the parser cannot. The error says what to
+    /// change.
     pub fn check(self) -> Result<Task, String> {
         let (scenario, common) = match self.scenario {
             RawScenario::Connect(raw) => {
@@ -158,7 +162,7 @@ impl Cli {
     }
 }
 
-/// `scenario` with what all have in common, if that goes together.
+/// Makes a job of `scenario` and the common flags, or says which of them conflict.
 fn job(common: Common, scenario: Scenario) -> Result<Job, String> {
     let workers = match common.processes {
         1 => format!("--workers {}", common.workers),
@@ -167,19 +171,19 @@ fn job(common: Common, scenario: Scenario) -> Result<Job, String> {
     let (clients, total) = (common.clients(), common.workers * common.processes);
     if total > clients {
         return Err(format!(
-            "{workers} for --clients {clients}: a worker without a client has nothing to do; use at most one each"
+            "{workers} for --clients {clients}: a worker without a client is idle; use at most one worker a client"
         ));
     }
     if let Scenario::Login(login) = &scenario
         && total > login.in_flight
     {
         return Err(format!(
-            "{workers} for --in-flight {}: every worker needs one that may be on its way",
+            "{workers} for --in-flight {}: every worker needs a login of its own in flight",
             login.in_flight
         ));
     }
     if common.connect_timeout.is_zero() {
-        return Err("--connect-timeout 0s lets nobody in: use some seconds".into());
+        return Err("--connect-timeout 0s lets no client in: use some seconds".into());
     }
     if common.json.is_some() && common.json == common.html {
         return Err("--json and --html name the same file: one would replace the other".into());

@@ -1,4 +1,4 @@
-//! `monitor`.
+//! Flags of `monitor`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,45 +10,46 @@ use throng_harness_monitor::limit::Limit;
 
 #[derive(Debug, Args)]
 pub(super) struct RawMonitor {
-    /// Data directory of the servers: which processes they are, and where they answer, is read from it
+    /// Data directory of the servers, for their processes and addresses
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// How long to watch [default: until Ctrl+C]
+    /// Time to watch [default: until Ctrl+C]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     duration: Option<Duration>,
-    /// Time between two looks
+    /// Time between two samples
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
     interval: Duration,
-    /// Limit that makes the watching fail, as in cpu=80%, rss=500MB, files=80%, queue=1000, links=2 (at least),
-    /// throng_net_stalls_total=0/s, up=off; repeatable
+    /// Limit that fails the run, as in cpu=80%, rss=500MB, files=80%, queue=1000, links=2 (at
+    /// least), throng_net_stalls_total=0/s, up=off; repeatable
     #[arg(long, value_name = "NAME=LIMIT")]
     threshold: Vec<Limit>,
-    /// Looks in a row on the wrong side that break a threshold; `up` is broken by one
+    /// Consecutive samples beyond the limit that break a threshold; a single one breaks `up`
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     patience: u32,
     /// Write the report to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write the report to this file as a page for a browser, which needs no other file
+    /// Write the report to this file as a self-contained web page
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Lines instead of a picture, also in a terminal
+    /// Print lines instead of the live view, also in a terminal
     #[arg(long)]
     plain: bool,
 }
 
-/// The shortest time between two looks: each asks every server three things.
+/// Shortest time between two samples, each of which makes three requests to every server.
 const INTERVAL_MIN: Duration = Duration::from_millis(50);
 
 impl RawMonitor {
     pub(super) fn check(self) -> Result<MonitorJob, String> {
         if self.interval < INTERVAL_MIN {
             return Err(
-                "--interval is too short: each look takes time from the servers; the shortest is 50ms".into(),
+                "--interval is too short: each sample takes time from the servers; the shortest is 50ms"
+                    .into(),
             );
         }
         if self.duration.is_some_and(|duration| duration < self.interval) {
-            return Err("--duration is shorter than --interval: CPU and rates need two looks".into());
+            return Err("--duration is shorter than --interval: CPU and rates need two samples".into());
         }
         if self.json.is_some() && self.json == self.html {
             return Err("--json and --html name the same file: one would replace the other".into());
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_line_says_what_to_watch() {
+    fn a_command_line_becomes_a_job() {
         let job = parse("--data d").expect("complete");
         assert_eq!((job.duration, job.interval, job.patience), (None, Duration::from_secs(1), 3));
         assert_eq!(job.limits, [Limit::up()]);
@@ -94,14 +95,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn bad_values_are_refused() {
         let check = |line: &str, part: &str| {
             let error = parse(line).unwrap_err();
             assert!(error.contains(part), "{line}: {error}");
         };
         check("", "--data <DIR>");
         check("--data d --interval 0s", "the shortest is 50ms");
-        check("--data d --duration 1s --interval 2s", "need two looks");
+        check("--data d --duration 1s --interval 2s", "need two samples");
         check("--data d --json out --html out", "one would replace the other");
         check("--data d --threshold cpus=5", "`cpus` cannot have a threshold");
         check("--data d --patience 0", "0 is not in 1..");

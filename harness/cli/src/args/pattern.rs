@@ -1,10 +1,10 @@
-//! Patterns: which sizes a ramp goes through, and for how long each.
+//! Named ramps: the sizes of their steps, and the duration of each.
 
 use std::time::Duration;
 
 use clap::ValueEnum;
 
-/// A ramp that has a name.
+/// A named ramp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Pattern {
     /// 10, 20, 30, 50, 70, 100; a minute each
@@ -40,7 +40,7 @@ impl Pattern {
         }
     }
 
-    /// How long each of them lasts.
+    /// The duration of each step.
     pub(super) fn duration(self) -> Duration {
         match self {
             Self::Gradual => Duration::from_mins(1),

@@ -1,4 +1,4 @@
-//! `peers`.
+//! Flags of `peers`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use throng_harness_peers::{CASES, Case, PeersJob, System, Times, bare};
 
 /// Most repetitions.
 const REPEAT_MAX: i64 = 100;
-/// Longest time that a case may speak.
+/// Longest measurement of a case.
 const DURATION_MAX: Duration = Duration::from_mins(10);
 
 #[derive(Debug, Args)]
@@ -28,19 +28,19 @@ pub(super) struct RawPeers {
     /// Cases to measure, by their letters
     #[arg(long, value_name = "LETTERS", value_delimiter = ',', default_value = "A,B,C,D,E,F")]
     cases: Vec<String>,
-    /// How long messages that count are sent in each case
+    /// Time that messages are measured in each case
     #[arg(long, value_name = "TIME", default_value = "6s", value_parser = parse_duration)]
     duration: Duration,
-    /// How long messages are sent before that
+    /// Time that messages are sent before the measurement
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
     warmup: Duration,
-    /// Silence between the two, in which a server catches up
+    /// Silence between warm-up and measurement, in which a server catches up
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
     pause: Duration,
-    /// How long to wait for outstanding deliveries after the last message
+    /// Longest wait for outstanding deliveries after the last message
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = parse_duration)]
     drain: Duration,
-    /// How often everything is measured; medians are told
+    /// Repetitions of everything; the report has medians
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=REPEAT_MAX))]
     repeat: u32,
     /// Bytes of each message
@@ -52,19 +52,19 @@ pub(super) struct RawPeers {
     /// Core for the harness
     #[arg(long, value_name = "CORE", default_value_t = 1)]
     client_core: usize,
-    /// What decides who sends what; drawn (and reported) unless given
+    /// Seed of every random choice; drawn, and reported, unless given
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// No case begins that could not be over by then
+    /// Time after which no case may end; a case that could is not started
     #[arg(long, value_name = "TIME", default_value = "20m", value_parser = parse_duration)]
     limit: Duration,
     /// Write the report to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write the report to this file as a page for a browser, which needs no other file
+    /// Write the report to this file as a self-contained web page
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Throng's program [default: the one beside this program]
+    /// Path of the program `throng` [default: beside this program]
     #[arg(long, value_name = "PATH")]
     throng: Option<PathBuf>,
 }
@@ -88,7 +88,7 @@ impl RawPeers {
         }
         if cases.iter().filter_map(Case::interval).any(|interval| points_in(self.warmup, interval).is_none())
         {
-            return Err("--warmup is too long: a second is enough".into());
+            return Err("--warmup is too long: one second is enough".into());
         }
         if !(PAYLOAD_MIN..=PAYLOAD_MAX).contains(&self.payload) {
             return Err(format!("--payload {} is not from {PAYLOAD_MIN} to {PAYLOAD_MAX}", self.payload));
@@ -101,7 +101,7 @@ impl RawPeers {
                 && self.payload > peer.payload_max()
             {
                 return Err(format!(
-                    "--payload {} is too large for {}, whose messages have at most {} bytes: use less, or leave it out with --systems",
+                    "--payload {} is too large for {}, whose messages have at most {} bytes: use less, or leave the system out with --systems",
                     self.payload,
                     peer.name(),
                     peer.payload_max()
@@ -134,25 +134,25 @@ impl RawPeers {
 fn distinct<T: PartialEq + std::fmt::Debug>(flag: &str, values: Vec<T>) -> Result<Vec<T>, String> {
     for (place, value) in values.iter().enumerate() {
         if values[..place].contains(value) {
-            return Err(format!("{flag} names one twice: {value:?}"));
+            return Err(format!("{flag} names {value:?} twice"));
         }
     }
     Ok(values)
 }
 
-/// The hidden subcommand that only writes.
+/// The hidden subcommand of the bare writer.
 #[derive(Debug, Args)]
 pub(super) struct RawWriter {
-    /// Sockets to accept and to write to, one after the other
+    /// Sockets to accept, and to write to in turn
     #[arg(long)]
     sockets: u32,
-    /// Bytes of each write; of each message if there is an interval
+    /// Bytes of each write, or of each message if there is an interval
     #[arg(long)]
     bytes: usize,
     /// Milliseconds of writing
     #[arg(long)]
     millis: u64,
-    /// Microseconds from one message to the next, each of which is for every socket; 0 for as many as it makes
+    /// Microseconds between two messages to all sockets; 0 to write as fast as possible
     #[arg(long, default_value_t = 0)]
     interval_us: u64,
 }

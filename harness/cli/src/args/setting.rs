@@ -1,4 +1,4 @@
-//! Whom messages are for, who comes and goes meanwhile, and who does not read: flags of `broadcast`.
+//! Flags of `broadcast` about scopes, clients that move and clients that read slowly.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use throng_core::config::parse_duration;
 use throng_harness_model::audiences::{ScopeMix, side_for};
 use throng_harness_model::spec::Setting;
 
-/// Clients that are nearby, on average, unless `--audience` says otherwise.
+/// Mean size of a nearby audience, unless `--audience` says otherwise.
 const AUDIENCE: u32 = 50;
 /// Channels, unless `--channels` says otherwise.
 const CHANNELS: u32 = 10;
@@ -16,53 +16,54 @@ const SECTORS_MAX: u32 = 1_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum RawScope {
-    /// Everybody in the chat
+    /// All clients in the chat
     World,
     /// The members of the sender's channel
     Channel,
-    /// Who stands in the sender's sector, or in one of the eight around it
+    /// The clients in the sender's sector and in the eight around it
     Nearby,
     /// One other client
     Whisper,
-    /// Each message one of the four
+    /// Each message in one of the four
     Mixed,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct RawSetting {
-    /// Whom messages are for
+    /// Scope of the messages
     #[arg(long, value_name = "SCOPE", default_value = "world")]
     scope: RawScope,
-    /// Channels that clients are dealt to (with --scope channel or mixed) [default: 10]
+    /// Channels that clients are spread over (with --scope channel or mixed) [default: 10]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     channels: Option<u32>,
-    /// Clients that hear what is said nearby, on average; decides how many sectors there are (with --scope nearby or mixed) [default: 50]
+    /// Mean recipients of a nearby message; sets the number of sectors (with --scope nearby or
+    /// mixed) [default: 50]
     #[arg(long, value_name = "N", conflicts_with = "sectors", value_parser = clap::value_parser!(u32).range(1..))]
     audience: Option<u32>,
-    /// Sectors that clients stand in, instead of as many as --audience needs; rounded up to a square
+    /// Sectors, instead of as many as --audience needs; rounded up to a square
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(SECTORS_MAX)))]
     sectors: Option<u32>,
-    /// The side of a sector, as the server has it in chat.sector_size
+    /// Side of a sector, equal to the server's chat.sector_size
     #[arg(long, value_name = "UNITS", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     sector_size: u32,
-    /// Joinings and leavings of channels a second, of all clients together, while messages flow; half of the clients stay and
-    /// talk, the others come and go (with --scope channel or mixed)
+    /// Channel joins and leaves a second, of all clients together, while messages flow; half of the
+    /// clients stay and send, the others join and leave (with --scope channel or mixed)
     #[arg(long, value_name = "N/s", value_parser = parse_rate)]
     churn: Option<u32>,
-    /// Moves to a neighbouring sector a second, of all clients together, while messages flow; half of the clients stand still and
-    /// talk, the others walk about (with --scope nearby or mixed)
+    /// Moves to a neighboring sector a second, of all clients together, while messages flow; half
+    /// of the clients stay and send, the others move (with --scope nearby or mixed)
     #[arg(long, value_name = "N/s", value_parser = parse_rate)]
     moves: Option<u32>,
-    /// Clients that stop reading when counting begins
+    /// Clients that stop reading at the start of the measurement
     #[arg(long, value_name = "N", default_value_t = 0)]
     deaf: u32,
-    /// How long they do; without it for the rest of the run
+    /// Time until they read again [default: never]
     #[arg(long, value_name = "TIME", requires = "deaf", value_parser = parse_duration)]
     deaf_for: Option<Duration>,
     /// Clients that read slowly
     #[arg(long, value_name = "N", default_value_t = 0)]
     slow: u32,
-    /// Bytes that each of them reads a second
+    /// Bytes that each slow client reads a second
     #[arg(long, value_name = "BYTES", requires = "slow", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     slow_rate: u32,
 }
@@ -71,7 +72,7 @@ pub(super) fn parse_rate(text: &str) -> Result<u32, String> {
     let number = text.strip_suffix("/s").unwrap_or(text);
     match number.trim().parse() {
         Ok(rate) if (1..=100_000).contains(&rate) => Ok(rate),
-        _ => Err(format!("`{text}` is no rate: write a number from 1 to 100000, as in 1000/s")),
+        _ => Err(format!("`{text}` is not a rate: write a number from 1 to 100000, as in 1000/s")),
     }
 }
 
@@ -93,12 +94,12 @@ impl RawSetting {
             (self.moves.is_some(), places, "--moves", "nearby"),
         ] {
             if is_given && !is_of_use {
-                return Err(format!("{flag} is of use with --scope {scope} or --scope mixed only"));
+                return Err(format!("{flag} needs --scope {scope} or --scope mixed"));
             }
         }
         if self.deaf.saturating_add(self.slow) >= clients {
             return Err(format!(
-                "--deaf {} and --slow {} leave nobody of --clients {clients} to speak and hear",
+                "--deaf {} and --slow {} leave none of --clients {clients} to send and receive",
                 self.deaf, self.slow
             ));
         }
@@ -121,18 +122,16 @@ impl RawSetting {
         };
         let speakers = setting.speakers(clients);
         if setting.is_restless() && speakers + setting.deaf + setting.slow >= clients {
-            return Err(
-                "with --churn or --moves half of the clients come and go, or walk about: --deaf and \
+            return Err("with --churn or --moves half of the clients do not send: --deaf and \
                  --slow must be fewer"
-                    .into(),
-            );
+                .into());
         }
         if setting.moves.is_some() && setting.side < 2 {
             return Err("--moves needs more than one sector: use a smaller --audience, or --sectors".into());
         }
         if setting.channels > speakers {
             return Err(format!(
-                "--channels {} for {speakers} clients that speak: each channel needs one who stays in it",
+                "--channels {} for {speakers} clients that send: each channel needs one that stays in it",
                 setting.channels
             ));
         }

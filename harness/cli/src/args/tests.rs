@@ -1,4 +1,4 @@
-//! What command lines mean, and what is said of those that mean nothing.
+//! Command lines, and the errors of bad ones.
 
 use std::time::Duration;
 use throng_core::wire::SecretText;
@@ -53,7 +53,7 @@ fn a_broadcast_by_hand() {
 }
 
 #[test]
-fn a_setting_is_worked_out() {
+fn a_setting_is_derived_from_its_flags() {
     let setting = |line: &str| {
         let job = parse(&format!("broadcast --data d --clients 1000 {line}")).expect("complete");
         let Scenario::Broadcast(broadcast) = job.scenario else { panic!("no broadcast") };
@@ -120,7 +120,7 @@ fn the_seed_is_drawn_unless_given() {
 }
 
 #[test]
-fn what_is_wrong_is_said() {
+fn bad_command_lines_are_refused() {
     let check = |line: &str, part: &str| match parse(line) {
         Ok(job) => panic!("{line}: {job:?}"),
         Err(error) => assert!(error.contains(part), "{line}: {error}"),
@@ -134,14 +134,14 @@ fn what_is_wrong_is_said() {
     check("connect --server a:1 --server-key 12 --cluster-key f", "64 hexadecimal digits");
     check("login --server a:1 --server-key KEY --cluster-key f", "leave --cluster-key out");
     check("connect --data d --clients 0", "0 is not in 1..=1000000");
-    check("connect --data d --clients 2 --workers 3", "at most one each");
-    check("connect --data d --connect-timeout 0s", "lets nobody in");
+    check("connect --data d --clients 2 --workers 3", "at most one worker a client");
+    check("connect --data d --connect-timeout 0s", "lets no client in");
     check("connect --data d --json out --html out", "one would replace the other");
-    check("login --data d --workers 3 --in-flight 2", "every worker needs one");
+    check("login --data d --workers 3 --in-flight 2", "every worker needs a login");
     check("login --data d --password secret-secret", "--seeded <PREFIX>");
     check("login --data d --rounds 2", "--leave");
     check("login --data d --leave --rounds 0", "0 is not in 1..");
-    check("login --data d --leave --duration 1s", "with --leave nobody does");
+    check("login --data d --leave --duration 1s", "with --leave none stays");
     check("login --data d --clients 1000000 --leave --rounds 101", "more than 100000000 logins");
     check("login --data d --leave --rounds 4294967295", "more than 100000000 logins");
     check("login --data d --seeded 123456789012345678", "`123456789012345678-000100` has more than the 24");
@@ -157,37 +157,37 @@ fn what_is_wrong_is_said() {
     check("broadcast --data d --payload 9999", "at most 1024 bytes");
     check("broadcast --data d --clients 5 --senders 6", "from 1 to 5 can send");
     check("broadcast --data d --senders 0", "from 1 to 100 can send");
-    check("broadcast --data d --channels 3", "--channels is of use with --scope channel");
-    check("broadcast --data d --scope whisper --churn 5/s", "--churn is of use with --scope channel");
-    check("broadcast --data d --scope channel --sectors 5", "--sectors is of use with --scope nearby");
-    check("broadcast --data d --scope channel --channels 101", "each channel needs one who stays");
-    check("broadcast --data d --scope channel --channels 51 --churn 5/s", "for 50 clients that speak");
-    check("broadcast --data d --scope channel --churn x", "is no rate");
-    check("broadcast --data d --deaf 60 --slow 40", "leave nobody of --clients 100");
+    check("broadcast --data d --channels 3", "--channels needs --scope channel");
+    check("broadcast --data d --scope whisper --churn 5/s", "--churn needs --scope channel");
+    check("broadcast --data d --scope channel --sectors 5", "--sectors needs --scope nearby");
+    check("broadcast --data d --scope channel --channels 101", "each channel needs one that stays");
+    check("broadcast --data d --scope channel --channels 51 --churn 5/s", "for 50 clients that send");
+    check("broadcast --data d --scope channel --churn x", "is not a rate");
+    check("broadcast --data d --deaf 60 --slow 40", "leave none of --clients 100");
     check("broadcast --data d --scope channel --churn 5 --deaf 50", "--deaf and --slow must be fewer");
     check("broadcast --data d --deaf 5 --senders 96", "from 1 to 95 can send");
     check("broadcast --data d --deaf-for 5s", "--deaf");
     check("broadcast --data d --scope whisper --clients 1", "needs two clients");
-    check("broadcast --data d --scope channel --moves 5/s", "--moves is of use with --scope nearby");
+    check("broadcast --data d --scope channel --moves 5/s", "--moves needs --scope nearby");
     check("broadcast --data d --scope nearby --moves 5/s --sectors 1", "more than one sector");
     check("broadcast --data d --scope nearby --moves 5/s --deaf 50", "--deaf and --slow must be fewer");
     check("connect --data d --rate 5/s --connect-interval 1ms", "cannot be used with");
     check("broadcast --data d --threshold p98=1s", "cannot have a threshold");
 }
 
-/// What stands on the terminal: help, or what is wrong.
-fn said(line: &str) -> String {
+/// The text printed for `line`: help or an error.
+fn printed(line: &str) -> String {
     let words = std::iter::once("throng-harness").chain(line.split_whitespace());
     super::parse(words.map(OsString::from).collect()).expect_err(line).to_string()
 }
 
 #[test]
-fn what_does_not_go_together_is_told_with_the_usage_of_its_scenario() {
+fn conflicts_are_reported_with_the_usage_of_the_scenario() {
     let check = |line: &str, wrong: &str, scenario: &str| {
-        let said = said(line);
-        assert!(said.starts_with(&format!("error: {wrong}")), "{said}");
-        assert!(said.contains(&format!("Usage: throng-harness {scenario} [OPTIONS]")), "{said}");
-        assert!(!said.contains("<COMMAND>"), "{said}");
+        let text = printed(line);
+        assert!(text.starts_with(&format!("error: {wrong}")), "{text}");
+        assert!(text.contains(&format!("Usage: throng-harness {scenario} [OPTIONS]")), "{text}");
+        assert!(!text.contains("<COMMAND>"), "{text}");
     };
     check("broadcast --data d --interval 10h --duration 0s", "--duration 0s sends nothing", "broadcast");
     check("ramp --data d --steps 5 --workers 6", "--workers 6 for --clients 5", "ramp");
@@ -196,20 +196,20 @@ fn what_does_not_go_together_is_told_with_the_usage_of_its_scenario() {
 }
 
 #[test]
-fn help_says_how_many_clients_there_are_where_that_can_be_said() {
-    let check = |scenario: &str, what: Option<&str>| {
-        let said = said(&format!("{scenario} --help"));
-        let found = said.split_once("--clients <N>").map(|(_, after)| after.trim_start());
-        match what {
-            Some(what) => assert!(found.is_some_and(|found| found.starts_with(what)), "{said}"),
-            None => assert_eq!(found, None, "{said}"),
+fn help_shows_the_default_of_clients_where_there_is_one() {
+    let check = |scenario: &str, start: Option<&str>| {
+        let text = printed(&format!("{scenario} --help"));
+        let found = text.split_once("--clients <N>").map(|(_, after)| after.trim_start());
+        match start {
+            Some(start) => assert!(found.is_some_and(|found| found.starts_with(start)), "{text}"),
+            None => assert_eq!(found, None, "{text}"),
         }
     };
     for scenario in ["connect", "login", "broadcast"] {
         check(scenario, Some("Clients [default: 100]"));
         assert_eq!(parse(&format!("{scenario} --data d")).expect("complete").clients, 100);
     }
-    check("ramp", Some("Clients, where the steps are over the rate"));
+    check("ramp", Some("Clients, with steps over the rate"));
     check("bots", Some("Bots [default: as the preset says]"));
     check("bench", None);
 }
@@ -229,7 +229,7 @@ fn peers_with_defaults() {
     assert_eq!(names, ["throng", "redis", "nats", "inspircd", "mosquitto"]);
     assert_eq!(job.cases, CASES);
     assert_eq!((job.repeat, job.payload, job.server_core, job.client_core), (3, 128, 0, 1));
-    // Even if nobody could follow anywhere, talking alone leaves time for members to come in.
+    // Even if no system keeps up in any case, sending alone leaves time for members to enter.
     let times = job.times;
     let each = times.warmup + times.pause + times.duration + times.drain;
     assert!(each * 5 * 6 * 3 < job.limit * 4 / 5, "{each:?}");
@@ -251,15 +251,15 @@ fn peers_by_hand() {
 }
 
 #[test]
-fn what_is_wrong_with_peers_is_said() {
+fn bad_peers_are_refused() {
     let check = |line: &str, part: &str| match peers(line) {
         Ok(job) => panic!("{line}: {job:?}"),
         Err(error) => assert!(error.contains(part), "{line}: {error}"),
     };
     check("--systems redis,kafka", "there is no `kafka`; choose from throng, redis");
-    check("--systems redis,redis", "names one twice: redis");
+    check("--systems redis,redis", "names redis twice");
     check("--cases A,G", "there is no `G`");
-    check("--cases a,A", "names one twice");
+    check("--cases a,A", "twice");
     check("--payload 10", "--payload 10 is not from");
     check("--payload 500", "too large for inspircd");
     check("--duration 0s", "--duration must be above 0s");
@@ -306,7 +306,7 @@ fn a_ramp_is_made_of_broadcasts() {
 }
 
 #[test]
-fn bots_come_by_steps() {
+fn bots_run_in_steps() {
     let gradual = steps("bots --data d --preset gradual").expect("complete");
     assert_eq!(
         (gradual.name, gradual.strategy.planned(), gradual.every_step_counts),
@@ -326,11 +326,11 @@ fn bots_come_by_steps() {
     let job = benchmark.factory.job(5).expect("possible");
     assert_eq!((job.clients, job.workers, job.thresholds), (5, 5, Threshold::defaults()));
     let error = steps("bots --data d --steps 5,9").expect_err("no steps");
-    assert!(error.contains("--preset gradual or --preset benchmark only"), "{error}");
+    assert!(error.contains("--steps needs --preset gradual or --preset benchmark"), "{error}");
     for clients in [7, 10] {
         let error = steps(&format!("bots --data d --preset gradual --clients {clients}"));
-        let error = error.expect_err("steps say it");
-        assert!(error.contains(&format!("--clients {clients} is of no use")), "{error}");
+        let error = error.expect_err("the steps set the clients");
+        assert!(error.contains(&format!("--clients {clients} conflicts with steps")), "{error}");
     }
 }
 
@@ -343,7 +343,7 @@ fn a_bench_has_closed_loops() {
         (Some(5), Some(200), Some(&[200, 500][..]))
     );
     assert_eq!(step(&job, 25), (25, Duration::from_millis(10), Duration::from_secs(10)));
-    let closed = job.factory.closed(25, 200).expect("everybody gets everything");
+    let closed = job.factory.closed(25, 200).expect("every client receives every message");
     let Scenario::Broadcast(broadcast) = &closed.scenario else { panic!("{closed:?}") };
     assert_eq!((broadcast.ahead, closed.workers, closed.clients), (Some(200), 1, 25));
     assert_eq!(closed.thresholds, Threshold::defaults());
@@ -353,28 +353,25 @@ fn a_bench_has_closed_loops() {
 }
 
 #[test]
-fn what_is_wrong_with_steps_is_said() {
+fn bad_steps_are_refused() {
     let check = |line: &str, part: &str| match steps(line) {
         Ok(job) => panic!("{line}: {job:?}"),
         Err(error) => assert!(error.contains(part), "{line}: {error}"),
     };
     check("ramp", "--data <DIR>");
-    check(
-        "ramp --data d --clients 50",
-        "--clients 50 is of no use where the steps are of so many clients each",
-    );
-    // Also as many as there are by default.
-    check("ramp --data d --clients 100", "--clients 100 is of no use");
-    check("ramp --data d --search clients --from 1 --to 5 --clients 9", "--clients 9 is of no use");
-    check("bench --data d --clients 100", "--clients 100 is of no use");
+    check("ramp --data d --clients 50", "--clients 50 conflicts with steps that are numbers of clients");
+    // Also if it is the default.
+    check("ramp --data d --clients 100", "--clients 100 conflicts");
+    check("ramp --data d --search clients --from 1 --to 5 --clients 9", "--clients 9 conflicts");
+    check("bench --data d --clients 100", "--clients 100 conflicts");
     check("ramp --data d --pattern flat", "invalid value 'flat'");
     check("ramp --data d --steps 0,5", "a step of 0 clients: use from 1 to 1000000");
     check("ramp --data d --steps 5 --pattern step", "cannot be used with");
     check("ramp --data d --interval 1ms --each 1s", "cannot be used with");
-    check("ramp --data d --over rate --each 1s", "over the rate the steps do");
+    check("ramp --data d --over rate --each 1s", "takes from the steps");
     check("ramp --data d --search clients --from 5", "--to");
     check("ramp --data d --search clients --from 9 --to 5", "--from 9 is above --to 5");
-    check("ramp --data d --search clients --from 1 --to 5 --precision 5", "is no share");
+    check("ramp --data d --search clients --from 1 --to 5 --precision 5", "is not a share");
     check("ramp --data d --from 1", "--search");
     check(
         "ramp --data d --steps 100,100000 --duration 100s",

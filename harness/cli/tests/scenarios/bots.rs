@@ -1,4 +1,4 @@
-//! Bots: what they are to say is known before, and what becomes of it is accounted for.
+//! Bots: their conversation is known in advance, and every delivery is accounted for.
 
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
@@ -37,56 +37,56 @@ fn start(stub: &Stub, more: &str) -> Run {
     Run { child, json, _dir: dir }
 }
 
-/// What bots with these pauses are to say in some seconds.
+/// The conversation of bots with pauses from `min` to `max` milliseconds.
 fn conversation(min: u64, max: u64, seconds: u64) -> Conversation {
     let pauses = Pauses { min: Duration::from_millis(min), max: Duration::from_millis(max) };
     let manner = Manner { pauses, ..Manner::default() };
     Conversation::draw(SEED, BOTS, manner, Duration::from_secs(seconds))
 }
 
-/// The sum of all numbers of a map in the part about bots.
+/// The sum of all counts in a map of the report's part about bots.
 fn sum(ended: &Ended, map: &str) -> u64 {
     let counts = ended.json["bots"][map].as_object().unwrap();
     counts.values().map(|count| count["messages"].as_u64().or(count.as_u64()).unwrap()).sum()
 }
 
 #[test]
-fn everybody_hears_everything_and_some_answer() {
+fn every_bot_receives_every_message_and_some_answer() {
     let stub = Stub::start(Script::default());
     let conversation = conversation(50, 250, 2);
     let ended = start(&stub, "--pauses 50ms..250ms --duration 2s").end();
     let unprovoked = ended.number("/bots/reactions/unprovoked");
-    let said = u64::from(conversation.messages()) - unprovoked;
+    let messages = u64::from(conversation.messages()) - unprovoked;
     let bots = u64::from(BOTS);
     ended.expect(
         0,
         &[
             ("/clients/connected", bots),
-            ("/sent", said),
-            ("/deliveries/received", said * bots),
+            ("/sent", messages),
+            ("/deliveries/received", messages * bots),
             ("/deliveries/missing", 0),
             ("/deliveries/corrupted", 0),
             ("/deliveries/reordered", 0),
-            ("/latency_us/count", said * bots),
-            ("/last_recipient_us/count", said),
+            ("/latency_us/count", messages * bots),
+            ("/last_recipient_us/count", messages),
         ],
     );
-    assert_eq!(["personalities", "topics", "languages"].map(|map| sum(&ended, map)), [said; 3]);
+    assert_eq!(["personalities", "topics", "languages"].map(|map| sum(&ended, map)), [messages; 3]);
     let answers = ended.number("/bots/reactions/sent");
     assert!(answers > 0 && answers == ended.number("/bots/topics/reactions"), "{ended}");
     let planned = (0..conversation.messages()).filter(|index| conversation.answers(*index).is_some()).count();
     assert_eq!(answers + unprovoked, planned as u64);
     let rate = |name: &str| ended.json["rates"][name].as_f64().unwrap();
     assert!(rate("achieved_per_s") > 0.5 * rate("offered_per_s"), "{ended}");
-    assert!((rate("offered_per_s") - said as f64 / 2.0).abs() < 0.1, "{ended}");
+    assert!((rate("offered_per_s") - messages as f64 / 2.0).abs() < 0.1, "{ended}");
     assert!(ended.stdout.contains("not sent (message to answer not received in time)"), "{ended}");
 }
 
-/// Whom the stub does not deliver which message to.
+/// The (client, message) pair that the stub drops.
 static DROPPED: [AtomicU32; 2] = [AtomicU32::new(u32::MAX), AtomicU32::new(u32::MAX)];
 
 #[test]
-fn who_has_not_heard_a_message_does_not_answer_it() {
+fn a_bot_does_not_answer_a_message_it_missed() {
     let conversation = conversation(300, 1_500, 3);
     let answers = |index: &u32| conversation.answers(*index).map(|answered| (*index, answered));
     let (answer, answered) = (0..conversation.messages()).find_map(|index| answers(&index)).unwrap();
@@ -100,7 +100,7 @@ fn who_has_not_heard_a_message_does_not_answer_it() {
     let stub = Stub::start(Script { fault, ..Script::default() });
     let ended = start(&stub, "--pauses 300ms..1500ms --duration 3s --drain 300ms").end();
     let unprovoked = ended.number("/bots/reactions/unprovoked");
-    // Others come late when the machine is busy.
+    // On a busy machine other messages arrive late, too.
     assert!(unprovoked >= 1, "{ended}");
     ended.expect(
         3,
@@ -114,7 +114,7 @@ fn who_has_not_heard_a_message_does_not_answer_it() {
 }
 
 #[test]
-fn bots_come_as_players() {
+fn bots_enter_as_players() {
     let stub = Stub::start(Script { later: 3, ..Script::default() });
     let ended =
         start(&stub, "--login --pauses 50ms..250ms --duration 1s --language ko --workers 2 --processes 2")
@@ -137,19 +137,19 @@ fn bots_come_as_players() {
 }
 
 #[test]
-fn who_listens_for_leaks_does_so_as_well_when_bots_come_as_players() {
+fn leaks_are_detected_when_bots_enter_as_players() {
     let stub = Stub::start(Script { leaks: |message| message == 2, ..Script::default() });
     let ended = start(&stub, "--login --pauses 50ms..250ms --duration 1s").end();
     ended.expect(3, &[("/deliveries/leaked", 1), ("/deliveries/missing", 0)]);
 }
 
 #[test]
-fn a_conversation_without_end_ends_with_ctrl_c() {
+fn an_endless_conversation_ends_with_ctrl_c() {
     let stub = Stub::start(Script::default());
     let run = start(&stub, "--preset persistent --clients 10 --pauses 50ms..250ms --duration 10m");
     let begun = Instant::now();
-    while stub.heard() < 20 {
-        assert!(begun.elapsed() < Duration::from_secs(30), "the run does not begin");
+    while stub.received() < 20 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the run does not start");
         std::thread::sleep(Duration::from_millis(5));
     }
     kill_process(Pid::from_child(&run.child), Signal::INT).unwrap();
@@ -159,9 +159,9 @@ fn a_conversation_without_end_ends_with_ctrl_c() {
     assert!(ended.number("/sent") >= 20 && sum(&ended, "topics") == ended.number("/sent"), "{ended}");
 }
 
-/// There is no such command line, but steps may be as short as that.
+// No command line is as short, but a step may be.
 #[test]
-fn a_conversation_in_which_nobody_says_anything_ends() {
+fn a_conversation_without_messages_ends() {
     let stub = Stub::start(Script::default());
     let args = ["throng-harness", "bots", "--clients", "3", "--seed", "1"].map(OsString::from).into_iter();
     let args = args.chain(stub.flags("bots").into_iter().map(Into::into));

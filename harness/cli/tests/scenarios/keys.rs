@@ -1,8 +1,8 @@
-//! Keys that are not the server's: nobody gets in, and the report says where to look.
+//! Wrong keys: no client enters, and the report names the key to check.
 
 use super::*;
 
-/// A run of `scenario` with `flag` set to `value` in place of what leads to the stub.
+/// Runs `scenario` with `flag` set to `value` instead of the stub's.
 fn with_other(stub: &Stub, scenario: &str, flag: &str, value: &str) -> Ended {
     let mut flags = stub.flags(scenario);
     let at = flags.iter().position(|known| known == flag).expect("one of its flags");

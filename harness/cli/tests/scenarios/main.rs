@@ -1,4 +1,4 @@
-//! The binary against a server whose faults are known: what it reports is what was done.
+//! The binary against a stub server with planned faults: the report must match the plan.
 
 mod bots;
 mod keys;
@@ -30,14 +30,14 @@ use throng_harness_model::spec::{Job, Scenario};
 const CLIENTS: u64 = 8;
 const MESSAGES: u64 = 60;
 
-/// A run of the binary that has been started.
+/// A started run of the binary.
 struct Run {
     child: Child,
     json: PathBuf,
     _dir: TempDir,
 }
 
-/// How a run ended.
+/// The outcome of a run.
 struct Ended {
     code: Option<i32>,
     stdout: String,
@@ -53,7 +53,7 @@ fn start_many(stub: &Stub, clients: u64, scenario: &str, more: &str) -> Run {
     launch(stub, scenario, &format!("--clients {clients} {more}"))
 }
 
-/// The same with as many clients as the scenario has by itself.
+/// Starts a run with the scenario's default number of clients.
 fn launch(stub: &Stub, scenario: &str, more: &str) -> Run {
     let dir = tempfile::tempdir().unwrap();
     let json = dir.path().join("report.json");
@@ -70,7 +70,7 @@ fn launch(stub: &Stub, scenario: &str, more: &str) -> Run {
     Run { child, json, _dir: dir }
 }
 
-/// A `broadcast` that runs in this process, for what has no flag.
+/// A `broadcast` to be run in this process, for settings without a flag.
 fn job(stub: &Stub, flags: &str) -> Job {
     let line = ["throng-harness", "broadcast"].into_iter().chain(flags.split_whitespace());
     let args = line.map(str::to_owned).chain(stub.flags("broadcast"));
@@ -97,7 +97,7 @@ impl Ended {
         value.as_u64().unwrap_or_else(|| panic!("{pointer} is {value}"))
     }
 
-    /// The value of `key` as a text.
+    /// The value of `key` as text.
     fn text(&self, key: &str) -> String {
         self.json[key].to_string()
     }
@@ -118,13 +118,14 @@ impl std::fmt::Display for Ended {
 }
 
 /// 60 messages, 5 ms apart.
-const TALK: &str = "--interval 5ms --duration 300ms --warmup 20ms --drain 300ms";
+const TRAFFIC: &str = "--interval 5ms --duration 300ms --warmup 20ms --drain 300ms";
 
-/// Eight clients, 60 messages, a stub with `script`: exit code and what is not as it should be.
+/// Runs eight clients and 60 messages against a stub with `script`; checks the exit code, and the
+/// numbers that differ from those of a run without faults.
 #[track_caller]
 fn check(script: Script, more: &str, code: i32, changed: &[(&str, u64)]) -> Ended {
     let stub = Stub::start(script);
-    let ended = start(&stub, "broadcast", &format!("{TALK} {more}")).end();
+    let ended = start(&stub, "broadcast", &format!("{TRAFFIC} {more}")).end();
     let all = CLIENTS * MESSAGES;
     let mut numbers = vec![
         ("/clients/connected", CLIENTS),
@@ -168,7 +169,7 @@ fn every_lost_delivery_is_missing() {
 }
 
 #[test]
-fn duplicates_late_ones_and_damage_are_told_apart() {
+fn duplicates_reordering_and_damage_are_distinguished() {
     let duplicate = |client, message| (client < 2 && message == 7).then_some(Fault::Duplicate);
     check(Script { fault: duplicate, ..Script::default() }, "", 3, &[("/deliveries/duplicated", 2)]);
     let late = |client, message| (client == 5 && message % 20 == 4).then_some(Fault::Late);
@@ -181,7 +182,7 @@ fn duplicates_late_ones_and_damage_are_told_apart() {
 }
 
 #[test]
-fn what_reaches_somebody_outside_has_leaked() {
+fn a_message_to_a_session_that_has_not_entered_has_leaked() {
     let leaks = |message| message % 20 == 0;
     check(Script { leaks, ..Script::default() }, "", 3, &[("/deliveries/leaked", 3)]);
 }
@@ -197,7 +198,7 @@ fn a_delay_is_measured_from_the_intended_time() {
 }
 
 #[test]
-fn the_parts_of_a_delay_are_told_apart() {
+fn the_parts_of_a_delay_are_distinguished() {
     let times = ServerTimes { received_us: 0, queued_us: 20_000, handled_us: 5_000 };
     let script = Script { delay: Duration::from_millis(50), times, ..Script::default() };
     let ended = start(&Stub::start(script), "broadcast", "--interval 2ms --duration 600ms").end();
@@ -209,7 +210,7 @@ fn the_parts_of_a_delay_are_told_apart() {
     };
     near("queue", 19_900.0, 20_100.0);
     near("processing", 4_950.0, 5_050.0);
-    // It was held for 50 ms, and says that 25 of them were queue and processing.
+    // The stub holds a message for 50 ms, and reports 25 of them as queue and processing.
     near("network_out", 24_000.0, f64::MAX);
     let parts = ["network_in", "queue", "processing", "network_out"];
     let sum: f64 = parts.iter().map(|part| micros(&format!("/breakdown_us/{part}/mean"))).sum();
@@ -231,16 +232,16 @@ fn a_stall_is_missing_deliveries_and_ends() {
 }
 
 #[test]
-fn a_member_that_is_thrown_out_is_disconnected() {
+fn a_member_that_the_server_closes_is_disconnected() {
     let stub = Stub::start(Script { cuts: Some((2, 30)), ..Script::default() });
-    // Of one sender that stays, so that nothing goes unsent.
-    let ended = start(&stub, "broadcast", &format!("{TALK} --senders 1")).end();
+    // The one sender stays, so that every message is sent.
+    let ended = start(&stub, "broadcast", &format!("{TRAFFIC} --senders 1")).end();
     ended.expect(
         3,
         &[("/clients/connected", CLIENTS), ("/clients/disconnected", 1), ("/deliveries/duplicated", 0)],
     );
     assert_eq!(ended.number("/clients/reasons/disconnected: TooSlow"), 1);
-    // It was a member until it knew that it was not: at least message 30 was for it, too.
+    // It is a member until it learns of the close, so that message 30 at least was due to it.
     assert!(ended.number("/deliveries/missing") >= 1, "{ended}");
 }
 
@@ -248,7 +249,7 @@ fn a_member_that_is_thrown_out_is_disconnected() {
 fn a_run_that_loses_the_server_ends_with_its_results() {
     let stub = Stub::start(Script { dies_at: Some(30), ..Script::default() });
     let begun = Instant::now();
-    let ended = start(&stub, "broadcast", TALK).end();
+    let ended = start(&stub, "broadcast", TRAFFIC).end();
     ended.expect(3, &[("/clients/connected", CLIENTS), ("/clients/disconnected", CLIENTS)]);
     assert!(ended.number("/deliveries/received") >= 20 * CLIENTS, "{ended}");
     assert!(ended.text("incomplete_because").contains("every client lost its session with"), "{ended}");
@@ -256,9 +257,9 @@ fn a_run_that_loses_the_server_ends_with_its_results() {
 }
 
 #[test]
-fn every_phase_ends_and_says_what_it_waited_for() {
+fn every_phase_ends_and_reports_what_it_waited_for() {
     let check = |script: Script, more: &str, what: &str| {
-        let ended = start(&Stub::start(script), "broadcast", &format!("{TALK} {more}")).end();
+        let ended = start(&Stub::start(script), "broadcast", &format!("{TRAFFIC} {more}")).end();
         assert_eq!(ended.code, Some(3), "{ended}");
         assert!(ended.text("incomplete_because").contains(what), "{ended}");
         ended
@@ -279,7 +280,7 @@ fn a_client_that_is_refused_is_not_connected() {
 }
 
 #[test]
-fn a_full_server_is_tried_again_and_then_believed() {
+fn a_full_server_is_retried_and_then_counted_as_refusing() {
     let stub = Stub::start(Script { capacity: 5, ..Script::default() });
     let ended = start(&stub, "connect", "--duration 50ms").end();
     ended.expect(3, &[("/clients/connected", 5), ("/clients/refused", 3)]);
@@ -288,7 +289,7 @@ fn a_full_server_is_tried_again_and_then_believed() {
 }
 
 #[test]
-fn players_come_the_whole_way() {
+fn players_enter_through_the_login_server() {
     let stub = Stub::start(Script { later: 3, ..Script::default() });
     let ended = start(&stub, "login", "--in-flight 4").end();
     ended.expect(0, &[("/clients/connected", CLIENTS), ("/clients/retries/TryAgainLater", 3)]);
@@ -302,7 +303,7 @@ fn players_come_the_whole_way() {
 }
 
 #[test]
-fn accounts_that_exist_only_log_in() {
+fn existing_accounts_only_log_in() {
     let password = Some("secret-secret");
     let stub = Stub::start(Script { password, ..Script::default() });
     let ended = start(&stub, "login", "--seeded bot --password secret-secret").end();
@@ -315,7 +316,7 @@ fn accounts_that_exist_only_log_in() {
     let seen = stub.seen();
     let names: Vec<_> = (1..=CLIENTS).map(|number| format!("bot-{number:06}")).collect();
     assert_eq!((seen.entries.keys().cloned().collect::<Vec<_>>(), seen.sign_ups), (names, 0));
-    // The password is in none of what the run leaves.
+    // No output of the run contains the password.
     assert!(ended.text("command").contains("\"--password\",\"[secret]\""), "{ended}");
     for text in [&ended.json.to_string(), &ended.stdout, &ended.stderr] {
         assert!(!text.contains("secret-secret"), "{text}");
@@ -326,7 +327,7 @@ fn accounts_that_exist_only_log_in() {
 }
 
 #[test]
-fn who_is_online_by_something_else_is_refused() {
+fn an_account_that_is_online_elsewhere_is_refused() {
     let online = |id: &str| id == "seed-000003";
     let stub = Stub::start(Script { password: Some("seed-password"), online, ..Script::default() });
     let ended = start(&stub, "login", "--seeded seed --leave").end();
@@ -336,7 +337,7 @@ fn who_is_online_by_something_else_is_refused() {
 }
 
 #[test]
-fn who_leaves_at_once_comes_again_for_every_round() {
+fn clients_that_leave_at_once_enter_again_in_every_round() {
     let check = |script: Script, more: &str, sign_ups: u64| {
         let rounds = 5;
         let stub = Stub::start(script);
@@ -360,9 +361,9 @@ fn who_leaves_at_once_comes_again_for_every_round() {
         let seen = stub.seen();
         assert!(seen.entries.values().all(|entries| u64::from(*entries) == rounds), "{seen:?}");
         assert_eq!((seen.entries.len() as u64, u64::from(seen.sign_ups)), (CLIENTS, sign_ups));
-        // The server knows a moment later than the client that somebody has come in.
+        // The server learns of an entry a moment later than the client.
         assert!(seen.most_on_the_way <= 3 && seen.most_present <= 2 * 3, "{seen:?}");
-        // From when the first began, which is not before it was due.
+        // The achieved rate starts with the first login, which is not before it was due.
         let rate = |name: &str| ended.json["rates"][name].as_f64().unwrap();
         assert!(rate("logins_per_s") >= rate("achieved_per_s") && rate("achieved_per_s") > 0.0, "{ended}");
         assert!(ended.stdout.contains("40 of 40 connected (5 rounds), 0 refused"), "{ended}");
@@ -371,13 +372,13 @@ fn who_leaves_at_once_comes_again_for_every_round() {
     check(Script::default(), "", CLIENTS);
     let seeded = Script { password: Some("seed-password"), ..Script::default() };
     check(seeded, "--seeded seed --workers 3", 0);
-    // Online for a moment from the round before: tried again until it is over.
+    // Still online from the round before for a moment, and retried until it is not.
     let ended = check(Script { lingers: 4, ..seeded }, "--seeded seed", 0);
     assert_eq!(ended.number("/clients/retries/AlreadyOnline"), 4);
 }
 
 #[test]
-fn whoever_is_not_let_in_is_so_in_every_round() {
+fn a_refused_client_is_refused_in_every_round() {
     let refuses = |client| client == 7;
     let stub = Stub::start(Script { refuses, ..Script::default() });
     let ended = start(&stub, "login", "--leave --rounds 3").end();
@@ -386,7 +387,7 @@ fn whoever_is_not_let_in_is_so_in_every_round() {
 }
 
 #[test]
-fn a_round_that_nobody_ends_is_given_up() {
+fn a_round_that_does_not_end_is_abandoned() {
     let stub = Stub::start(Script { lets_go: false, ..Script::default() });
     let ended = start(&stub, "login", "--leave --rounds 3 --connect-timeout 500ms").end();
     ended.expect(3, &[("/clients/connected", CLIENTS), ("/clients/failed", 2 * CLIENTS)]);
@@ -402,8 +403,8 @@ fn ctrl_c_ends_the_run_with_its_results() {
     let stub = Stub::start(Script::default());
     let run = start(&stub, "broadcast", "--interval 5ms --duration 60s --warmup 0s");
     let begun = Instant::now();
-    while stub.heard() < 20 {
-        assert!(begun.elapsed() < Duration::from_secs(20), "the run does not begin");
+    while stub.received() < 20 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the run does not start");
         std::thread::sleep(Duration::from_millis(5));
     }
     kill_process(Pid::from_child(&run.child), Signal::INT).unwrap();
@@ -417,9 +418,9 @@ fn ctrl_c_ends_the_run_with_its_results() {
 }
 
 #[test]
-fn without_a_server_nothing_is_run() {
+fn without_a_server_no_run_starts() {
     let stub = Stub::start(Script::default());
-    // A login needs no file of the stub's, which goes with it.
+    // A login needs no file of the stub, which is removed with it.
     let flags = stub.flags("login");
     drop(stub);
     let output =
@@ -433,7 +434,7 @@ fn without_a_server_nothing_is_run() {
 }
 
 #[test]
-fn mistakes_on_the_command_line_are_usage() {
+fn bad_command_lines_exit_with_usage() {
     let check = |arguments: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_throng-harness")).args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -445,7 +446,7 @@ fn mistakes_on_the_command_line_are_usage() {
     check(&["login", "--data", "d", "--rounds", "2"]);
 }
 
-/// Only `peers` asks for it, so there is no command line.
+// Only `peers` runs closed loops of this kind, so there is no command line.
 #[test]
 fn a_closed_loop_never_gets_ahead_of_the_slowest() {
     let delay = Duration::from_millis(20);
@@ -457,7 +458,7 @@ fn a_closed_loop_never_gets_ahead_of_the_slowest() {
     let found = drive(&job, &target, &Shutdown::new()).unwrap();
     let deliveries = found.deliveries.unwrap();
     assert_eq!((deliveries.missing, deliveries.received), (0, found.sent * 8));
-    // Three at a time, and each takes the stub's delay at least.
+    // Three at a time, each of which takes at least the stub's delay.
     let most = 3 * (500 / 20 + 1);
     assert!(found.sent > 3 && found.sent <= most, "{} of at most {most}", found.sent);
     assert!(found.recorder.corrected.summary().p50 >= 19_900.0);

@@ -1,4 +1,4 @@
-//! Whole plans of faults: the report has exactly what was planned, down to one delivery among a million.
+//! Plans of many faults: the report matches the plan exactly, down to one delivery in a million.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -11,21 +11,21 @@ use throng_harness_model::results::{Deliveries, Pair};
 use throng_harness_model::spec::Scenario;
 
 use crate::stub::{Fault, Script, Stub, Walker};
-use crate::{CLIENTS, Ended, MESSAGES, TALK, check, job, start, start_many};
+use crate::{CLIENTS, Ended, MESSAGES, TRAFFIC, check, job, start, start_many};
 
-/// Messages of [`planned`]: enough for all faults to meet each other.
+/// Messages of [`planned`], enough for all faults to combine.
 const MANY: u32 = 500;
 
-/// From this one on nothing is wrong, so that what was held back comes.
+/// The first message after which there are no faults, so that held messages arrive.
 const CLEAN: u32 = 490;
 
-/// Looks like chance, and is the same each time.
+/// A pseudo-random number below 100, equal in every run.
 fn drawn(client: u32, message: u32) -> u32 {
     let bits = (u64::from(message) << 32 | u64::from(client)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     ((bits ^ bits >> 31).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 33) as u32 % 100
 }
 
-/// Every seventh delivery is wrong in one way or another.
+/// A fault for every seventh delivery.
 fn planned(client: u32, message: u32) -> Option<Fault> {
     match drawn(client, message) {
         _ if message >= CLEAN => None,
@@ -46,7 +46,7 @@ fn refuses_message(message: u32) -> bool {
     message % 100 == 60
 }
 
-/// What the plan comes to.
+/// The pairs of the plan that fulfill `of`, without refused messages.
 fn pairs(of: impl Fn(u32, u32) -> bool) -> Vec<(u32, u32)> {
     let all = (0..CLIENTS as u32).flat_map(|client| (0..MANY).map(move |message| (client, message)));
     all.filter(|(_, message)| !refuses_message(*message))
@@ -60,7 +60,7 @@ fn a_plan_of_all_faults_is_reported_exactly() {
     let count = |fault| pairs(is(fault)).len() as u64;
     let renumbered: BTreeSet<u32> =
         pairs(is(Fault::Renumber)).into_iter().map(|(_, message)| message).collect();
-    // Somebody else has seen each of them under its own number.
+    // Another client received each renumbered message under its own number.
     let has_its_own = |message: &u32| {
         (0..CLIENTS as u32).any(|client| matches!(planned(client, *message), None | Some(Fault::Duplicate)))
     };
@@ -74,7 +74,7 @@ fn a_plan_of_all_faults_is_reported_exactly() {
     for (more, pieces) in [
         (format!("{fast} --workers 1"), None),
         (format!("{fast} --workers 3"), None),
-        // Nothing of it changes if the bytes come in other pieces, but that this takes longer.
+        // In other pieces the results are the same, but take longer.
         (format!("{slow} --workers 2"), Some(6)),
     ] {
         let stub =
@@ -114,7 +114,7 @@ fn one_fault_of_each_kind_among_a_million_deliveries() {
         _ => None,
     };
     let stub = Stub::start(Script { fault, leaks: |message| message == 4_321, ..Script::default() });
-    // A closed loop goes as fast as this machine can at the moment, and no faster.
+    // A closed loop adapts to the speed of the machine.
     let mut job =
         job(&stub, "--clients 100 --seed 1 --warmup 20ms --drain 3s --connect-interval 0s --duration 120s");
     let Scenario::Broadcast(broadcast) = &mut job.scenario else { panic!("{job:?}") };
@@ -138,8 +138,8 @@ fn one_fault_of_each_kind_among_a_million_deliveries() {
 }
 
 #[test]
-fn who_is_not_meant_and_hears_it_has_it_by_a_leak() {
-    // Of two clients in different channels each message is meant for one.
+fn a_message_to_another_client_than_its_recipients_has_leaked() {
+    // Of two clients in different channels, each message has one as a recipient.
     let leaks_to = |client, message| message % 30 == 7 && (client == 3 || client == 4);
     let numbers = [
         ("/deliveries/expected", CLIENTS / 2 * MESSAGES),
@@ -148,7 +148,7 @@ fn who_is_not_meant_and_hears_it_has_it_by_a_leak() {
     ];
     let script = Script { leaks_to, ..Script::default() };
     check(script, "--scope channel --channels 2", 3, &numbers);
-    // A whisper to everybody reaches six for whom it is not.
+    // A whisper to all clients reaches six that are not recipients.
     let script = Script { leaks_to: |_, message| message % 20 == 5, ..Script::default() };
     let numbers = [
         ("/deliveries/expected", 2 * MESSAGES),
@@ -162,37 +162,37 @@ fn micros(ended: &Ended, pointer: &str) -> f64 {
     ended.json.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {pointer} in {ended}"))
 }
 
-/// Milliseconds that planned delays take; well above what a busy machine adds.
+/// Planned delay in milliseconds, well above a busy machine's.
 const HELD: u64 = 150;
 
 #[test]
-fn delays_of_some_deliveries_are_those_planned() {
-    // One delivery in 16, and what comes after it is not held up: so much comes out of order.
+fn planned_delays_are_measured() {
+    // One delivery in 16 is held without holding up later ones, and so is reordered.
     let fault = |client, message| (client % 2 == 0 && message % 8 == 1).then_some(Fault::Hold(HELD));
-    let talk = "--interval 5ms --duration 1s --warmup 20ms --senders 1";
-    let ended = start(&Stub::start(Script { fault, ..Script::default() }), "broadcast", talk).end();
+    let traffic = "--interval 5ms --duration 1s --warmup 20ms --senders 1";
+    let ended = start(&Stub::start(Script { fault, ..Script::default() }), "broadcast", traffic).end();
     let held = CLIENTS / 2 * 200 / 8;
     ended.expect(3, &[("/deliveries/missing", 0), ("/deliveries/received", 200 * CLIENTS)]);
     ended.expect(3, &[("/deliveries/reordered", held), ("/deliveries/inconsistent", 0)]);
     let planned = HELD as f64 * 1e3;
     let near = planned * 0.999..planned + 60_000.0;
-    // A sixteenth is more than a hundredth and less than a tenth.
+    // 1/16 is between 1 % and 10 %.
     assert!(near.contains(&micros(&ended, "/latency_us/p99")), "{ended}");
     assert!(micros(&ended, "/latency_us/p90") < 60_000.0, "{ended}");
-    // The last recipient of one message in eight was held.
+    // One message in eight has a held last recipient.
     assert!(near.contains(&micros(&ended, "/last_recipient_us/p90")), "{ended}");
     assert!(micros(&ended, "/last_recipient_us/p50") < 60_000.0, "{ended}");
     assert!(micros(&ended, "/first_recipient_us/p99") < 60_000.0, "{ended}");
     let mean = micros(&ended, "/latency_us/mean") - planned / 16.0;
-    assert!((0.0..20_000.0).contains(&mean), "{mean} besides what was planned\n{ended}");
+    assert!((0.0..20_000.0).contains(&mean), "{mean} beside the planned delay\n{ended}");
 }
 
 #[test]
-fn whoever_is_always_served_last_is_named() {
-    // Alone in its group by order of entry, and on an event loop with two others.
+fn the_client_that_is_always_served_last_is_named() {
+    // Client 7 is alone in its group by entry, and on an event loop with two others.
     let fault = |client, _| (client == 7).then_some(Fault::Hold(HELD));
     let script = Script { fault, shard: |client| u8::from(client >= 5), ..Script::default() };
-    let ended = start(&Stub::start(script), "broadcast", &format!("{TALK} --workers 2")).end();
+    let ended = start(&Stub::start(script), "broadcast", &format!("{TRAFFIC} --workers 2")).end();
     ended.expect(
         0,
         &[
@@ -212,21 +212,21 @@ fn whoever_is_always_served_last_is_named() {
     let longest = groups.iter().filter_map(|group| group["mean_us"].as_f64()).fold(0.0, f64::max);
     assert!(groups.len() == 8 && (longest - of("/slowest/mean_us")).abs() < 0.2, "{ended}");
     assert!(of("/p50_us") < 60_000.0 && of("/by_entry_ratio") > 2.0, "{ended}");
-    // A third of them waits, and in the other loop nobody does.
+    // A third of the clients on its loop are held, and none on the other.
     let gap = of("/by_shard/1/mean_us") - of("/by_shard/0/mean_us") - planned / 3.0;
     assert!(gap.abs() < 40_000.0, "{gap}\n{ended}");
-    // If the others waited not at all, an eighth; the more they do the nearer to 1.
+    // Jain's index is 1/8 if the other clients do not wait at all, and nears 1 the more they do.
     assert!((0.12..0.9).contains(&of("/jain")), "{ended}");
     assert!(ended.stdout.contains("slowest over fastest entry group (group "), "{ended}");
     assert!(ended.stdout.contains(" of 8)"), "{ended}");
 }
 
-/// Twenty talk, twenty walk about on seven by seven sectors.
+/// Twenty clients send and twenty walk, on seven by seven sectors.
 const WALK: &str =
     "--scope nearby --sectors 49 --moves 500/s --interval 2ms --duration 3s --warmup 20ms --drain 20s";
 
 #[test]
-fn who_walks_about_gets_what_is_due() {
+fn walkers_get_what_is_due() {
     for more in [
         WALK,
         &format!("{WALK} --workers 3"),
@@ -246,8 +246,9 @@ fn who_walks_about_gets_what_is_due() {
 }
 
 #[test]
-fn what_walkers_lose_and_overhear_is_found() {
-    // In its sender's own sector one step leads no farther than to where it is heard; three sectors away none leads there.
+fn messages_lost_by_and_leaked_to_walkers_are_counted() {
+    // One step out of the sender's sector stays nearby. One step from three sectors away does not
+    // get nearby.
     let walker = |message: u32, distance| match (message % 5, distance) {
         (2, 0) => Walker::Drop,
         (4, 3..) => Walker::Leak,

@@ -1,4 +1,5 @@
-//! Runs with more than one process: the same accounts as with one, and an orderly end whoever is killed.
+//! Runs with several processes: the accounts are those of one, and the run ends in order whichever
+//! process is killed.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -13,10 +14,10 @@ use crate::{Ended, MESSAGES, Run};
 const CLIENTS: u64 = 40;
 const ALL: u64 = CLIENTS * MESSAGES;
 
-/// 60 messages, for more clients than elsewhere, and with time for what a busy machine is late with.
-const TALK: &str = "--interval 20ms --duration 1200ms --warmup 20ms --drain 3s";
+/// 60 messages for more clients than elsewhere, with time for a busy machine.
+const TRAFFIC: &str = "--interval 20ms --duration 1200ms --warmup 20ms --drain 3s";
 
-/// A run in a process group of its own, as a terminal makes one.
+/// Starts a run in a process group of its own, as a terminal does.
 fn start(stub: &Stub, scenario: &str, more: &str) -> Run {
     let dir = tempfile::tempdir().unwrap();
     let json = dir.path().join("report.json");
@@ -41,7 +42,7 @@ fn check(script: Script, scenario: &str, more: &str, code: i32, numbers: &[(&str
     ended
 }
 
-/// The processes that a run has started, once there are so many.
+/// The child processes of a run, once there are `count`.
 fn members(run: &Run, count: usize) -> Vec<Pid> {
     let parent = run.child.id().to_string();
     let is_child = |stat: &str| {
@@ -64,24 +65,24 @@ fn wait_for<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
         if let Some(found) = look() {
             return found;
         }
-        assert!(begun.elapsed() < Duration::from_secs(30), "{what} do not come");
+        assert!(begun.elapsed() < Duration::from_secs(30), "timed out waiting for {what}");
         thread::sleep(Duration::from_millis(5));
     }
 }
 
 fn is_gone(pid: Pid) -> bool {
-    // One that has ended and was not waited for yet has no command line.
+    // A zombie has no command line.
     fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).map_or(true, |line| line.is_empty())
 }
 
 #[test]
-fn what_is_done_in_any_process_is_reported() {
+fn the_results_of_all_processes_are_reported() {
     let fault = |client, message| match (client, message % 20) {
         (3 | 22, 5) => Some(Fault::Drop),
         (17 | 38, 8) => Some(Fault::Duplicate),
         (9, 11) => Some(Fault::Late),
         (30, 2) => Some(Fault::Damage),
-        (21, 14) => Some(Fault::Keep),
+        (21, 14) => Some(Fault::Withhold),
         _ => None,
     };
     let leaks = |message| message == 50;
@@ -89,7 +90,7 @@ fn what_is_done_in_any_process_is_reported() {
     let ended = check(
         script,
         "broadcast",
-        &format!("{TALK} --processes 2 --workers 2 --lists all"),
+        &format!("{TRAFFIC} --processes 2 --workers 2 --lists all"),
         3,
         &[
             ("/clients/connected", CLIENTS),
@@ -119,28 +120,28 @@ fn what_is_done_in_any_process_is_reported() {
     let missing = [(3, 5), (3, 25), (3, 45), (22, 5), (22, 25), (22, 45), (30, 2), (30, 22), (30, 42)];
     let missing = missing.map(|(client, message)| serde_json::json!({"client": client, "message": message}));
     assert_eq!(examples.as_array().unwrap(), &missing, "{ended}");
-    // Of three processes, one of which is this run's own.
+    // Three processes, one of which is the run's own.
     assert!(ended.number("/harness/rss_bytes") > 3_000_000 && ended.json["harness"]["alive"] == true);
     let rows = ended.json["timeline"].as_array().unwrap();
     let last = &rows[rows.len() - 1];
     assert_eq!(last["received"].as_u64(), Some(ALL - 12), "{last}");
-    assert!(rows.iter().any(|row| row["max_us"].as_f64() > Some(0.0)), "latencies come, too: {ended}");
+    assert!(rows.iter().any(|row| row["max_us"].as_f64() > Some(0.0)), "no latencies in the rows: {ended}");
 }
 
 #[test]
-fn who_is_elsewhere_is_whispered_to_and_shares_channels() {
-    let whisper = format!("{TALK} --scope whisper --lists none --processes 4");
-    // Everybody is known by the time the first message is sent, so each is sent, and has two recipients.
+fn whispers_and_channels_reach_clients_of_other_processes() {
+    let whisper = format!("{TRAFFIC} --scope whisper --lists none --processes 4");
+    // All clients are known before the first message, so every message is sent, to two recipients.
     let numbers = [("/sent", MESSAGES), ("/deliveries/expected", 2 * MESSAGES), ("/deliveries/missing", 0)];
     check(Script::default(), "broadcast", &whisper, 0, &numbers);
-    let mixed = format!("{TALK} --scope mixed --channels 4 --audience 10 --processes 3");
+    let mixed = format!("{TRAFFIC} --scope mixed --channels 4 --audience 10 --processes 3");
     let ended = check(Script::default(), "broadcast", &mixed, 0, &[("/sent", MESSAGES)]);
     let expected = ended.number("/deliveries/expected");
     assert!(expected > 10 * MESSAGES && ended.number("/deliveries/received") == expected, "{ended}");
 }
 
 #[test]
-fn players_and_those_who_come_again_are_dealt_to_processes() {
+fn players_and_reconnecting_clients_are_spread_over_processes() {
     let login = "--processes 3 --in-flight 6 --leave --rounds 2 --connect-interval 0s";
     let numbers = [
         ("/clients/connected", 2 * CLIENTS),
@@ -168,16 +169,16 @@ fn clients_connect_from_several_addresses() {
 }
 
 #[test]
-fn a_process_that_dies_takes_the_run_with_it() {
+fn a_process_that_dies_ends_the_run() {
     let stub = Stub::start(Script::default());
     let run = start(&stub, "broadcast", "--interval 5ms --duration 60s --warmup 0s --processes 3");
     let members = members(&run, 3);
-    wait_for("the messages", || (stub.heard() >= 10).then_some(()));
-    // One that is only asked to end does not: that is for the run to say.
+    wait_for("the messages", || (stub.received() >= 10).then_some(()));
+    // A process ignores requests to end, which are for the run to handle.
     kill_process(members[0], Signal::TERM).unwrap();
     kill_process(members[2], Signal::INT).unwrap();
-    let heard = stub.heard();
-    wait_for("more messages", || (stub.heard() >= heard + 10).then_some(()));
+    let received = stub.received();
+    wait_for("more messages", || (stub.received() >= received + 10).then_some(()));
     kill_process(members[1], Signal::KILL).unwrap();
     let ended = run.end();
     assert_eq!(ended.code, Some(1), "{ended}");
@@ -188,12 +189,12 @@ fn a_process_that_dies_takes_the_run_with_it() {
 }
 
 #[test]
-fn a_process_that_is_stopped_is_given_up() {
+fn a_stopped_process_is_abandoned() {
     let stub = Stub::start(Script::default());
     let run = start(&stub, "broadcast", "--interval 5ms --duration 10m --warmup 0s --processes 4");
     let members = members(&run, 4);
-    wait_for("the messages", || (stub.heard() >= 10).then_some(()));
-    // Two at once: which one is found first does not matter, and neither stays.
+    wait_for("the messages", || (stub.received() >= 10).then_some(()));
+    // With two stopped, either may be found first, and both must be killed.
     let stopped = [members[1], members[3]];
     for pid in stopped {
         kill_process(pid, Signal::STOP).unwrap();
@@ -214,7 +215,7 @@ fn a_process_that_is_stopped_is_given_up() {
 }
 
 #[test]
-fn ctrl_c_does_not_wait_for_a_process_that_is_stopped() {
+fn ctrl_c_does_not_wait_for_a_stopped_process() {
     let stub = Stub::start(Script::default());
     let run = start(&stub, "connect", "--duration 10m --processes 2");
     let members = members(&run, 2);
@@ -233,24 +234,24 @@ fn ctrl_c_does_not_wait_for_a_process_that_is_stopped() {
 }
 
 #[test]
-fn none_outlives_the_process_that_was_started() {
+fn no_process_outlives_the_run() {
     let stub = Stub::start(Script::default());
     let mut run = start(&stub, "broadcast", "--interval 5ms --duration 60s --warmup 0s --processes 2");
     let members = members(&run, 2);
-    wait_for("the messages", || (stub.heard() >= 10).then_some(()));
+    wait_for("the messages", || (stub.received() >= 10).then_some(()));
     run.child.kill().unwrap();
     run.child.wait().unwrap();
     for pid in members {
-        wait_for("the ends", || is_gone(pid).then_some(()));
+        wait_for("the end of the processes", || is_gone(pid).then_some(()));
     }
 }
 
 #[test]
-fn ctrl_c_reaches_all_and_the_results_are_written() {
+fn ctrl_c_reaches_all_processes_and_the_results_are_written() {
     let stub = Stub::start(Script::default());
     let run = start(&stub, "broadcast", "--interval 5ms --duration 60s --warmup 0s --processes 2");
     let members = members(&run, 2);
-    wait_for("the messages", || (stub.heard() >= 20).then_some(()));
+    wait_for("the messages", || (stub.received() >= 20).then_some(()));
     kill_process_group(Pid::from_child(&run.child), Signal::INT).unwrap();
     let ended = run.end();
     let all_there =
@@ -262,7 +263,7 @@ fn ctrl_c_reaches_all_and_the_results_are_written() {
 }
 
 #[test]
-fn the_hidden_subcommand_says_that_it_is_not_for_people() {
+fn the_hidden_subcommand_refers_to_its_flag() {
     let output = Command::new(env!("CARGO_BIN_EXE_throng-harness"))
         .arg("crew-member")
         .stdin(Stdio::null())

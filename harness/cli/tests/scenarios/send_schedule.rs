@@ -1,4 +1,4 @@
-//! Rates that somebody may change while a run goes on.
+//! Rates that may be changed during a run.
 
 use std::ffi::OsString;
 
@@ -12,9 +12,9 @@ use throng_harness_model::spec::Scenario;
 use crate::CLIENTS;
 use crate::stub::{Script, Stub};
 
-/// The live view asks for it, so there is no command line.
+// Only the live view makes a rate adjustable, so there is no command line.
 #[test]
-fn a_rate_that_nobody_changes_is_as_any_other() {
+fn an_unchanged_adjustable_rate_equals_a_fixed_one() {
     let stub = Stub::start(Script::default());
     let line =
         "throng-harness broadcast --clients 8 --seed 1 --warmup 20ms --interval 7ms --duration 300ms --plain";
@@ -28,7 +28,7 @@ fn a_rate_that_nobody_changes_is_as_any_other() {
         drive(&job, &target, &Shutdown::new()).unwrap()
     };
     let (adjustable, fixed) = (run(true), run(false));
-    // 0 to 294 ms.
+    // At 0 to 294 ms.
     assert_eq!((adjustable.sent, fixed.sent), (43, 43));
     for found in [&adjustable, &fixed] {
         let deliveries = found.deliveries.as_ref().unwrap();

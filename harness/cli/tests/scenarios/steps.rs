@@ -1,4 +1,4 @@
-//! Runs of several steps against the stub: what they say of its limit is the limit that it has.
+//! Runs of several steps against the stub: they must find the stub's limit.
 
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,12 @@ use serde_json::Value;
 use crate::stub::{Script, Stub};
 use crate::{Ended, launch};
 
-/// Ten messages of each client. They are few, and held for long by the stub, so that what a busy machine does to the
-/// harness's own times makes no step invalid.
+/// Ten messages of each client: few, and held long by the stub, so that a busy machine's delays
+/// make no step invalid.
 const STEP: &str = "--each 200ms --duration 2s --warmup 20ms --drain 2s --pause 10ms --slo 2s";
 const DELAY: Duration = Duration::from_millis(150);
 
-/// A stub that leaves somebody out when `from` are in the chat.
+/// A stub that drops the messages of one client from `from` clients on.
 fn stub(from: usize) -> Stub {
     Stub::start(Script { drops_from: from, delay: DELAY, ..Script::default() })
 }
@@ -22,7 +22,7 @@ fn steps(ended: &Ended) -> &[Value] {
     ended.json["steps"].as_array().unwrap_or_else(|| panic!("no steps in {ended}"))
 }
 
-/// The sizes of all steps, those that were good in parentheses.
+/// The sizes of all steps, good ones in parentheses.
 fn sizes(ended: &Ended) -> String {
     let size = |step: &Value| match step["good"].as_bool() {
         Some(true) => format!("({})", step["size"]),
@@ -32,7 +32,7 @@ fn sizes(ended: &Ended) -> String {
 }
 
 #[test]
-fn a_ramp_finds_the_servers_limit_and_confirms_what_is_below() {
+fn a_ramp_finds_the_servers_limit_and_confirms_the_step_below() {
     let ended = launch(&stub(5), "ramp", &format!("{STEP} --steps 2,4,6,8 --keep-reports")).end();
     assert_eq!(sizes(&ended), "(2) (4) 6 (4)", "{ended}");
     ended.expect(
@@ -41,7 +41,7 @@ fn a_ramp_finds_the_servers_limit_and_confirms_what_is_below() {
     );
     let limit = &ended.json["limit"];
     assert_eq!((&limit["confirmed"], &limit["limited_by"]), (&true.into(), &"server".into()), "{ended}");
-    // The first client got none of 60.
+    // The first client received none of its 60 messages.
     assert_eq!(limit["because"][0], "missing=0: found 60 of 360", "{ended}");
     assert_eq!(ended.number("/steps/2/report/deliveries/missing"), 60);
     assert_eq!(ended.number("/steps/1/deliveries/received"), 40 * 4);
@@ -53,19 +53,19 @@ fn a_ramp_finds_the_servers_limit_and_confirms_what_is_below() {
 }
 
 #[test]
-fn a_ramp_goes_on_if_that_is_wanted() {
+fn a_ramp_with_keep_going_runs_all_steps() {
     let ended = launch(&stub(3), "ramp", &format!("{STEP} --steps 2,3,1 --keep-going")).end();
     assert_eq!(sizes(&ended), "(2) 3 (1) (2)", "{ended}");
     ended.expect(0, &[("/limit/good", 2), ("/limit/bad", 3), ("/sent", 20)]);
 }
 
 #[test]
-fn a_ramp_that_begins_above_the_limit_fails() {
+fn a_ramp_that_starts_above_the_limit_fails() {
     let ended = launch(&stub(1), "ramp", &format!("{STEP} --steps 2,4")).end();
     assert_eq!(sizes(&ended), "2", "{ended}");
     ended.expect(3, &[("/clients/connected", 2), ("/limit/bad", 2)]);
     assert!(ended.json["limit"]["good"].is_null() && ended.stdout.contains("no step was good"), "{ended}");
-    // It delivers everything, but not in time.
+    // The stub delivers everything, but late.
     let ended =
         launch(&stub(9), "ramp", &format!("{STEP} --steps 2 --threshold last_recipient.p99=20ms")).end();
     assert_eq!((sizes(&ended).as_str(), ended.code), ("2", Some(3)), "{ended}");
@@ -85,7 +85,7 @@ fn a_bench_measures_capacities_and_forecasts() {
     let ended = launch(&stub(100), "bench", line).end();
     ended.expect(0, &[("/clients/connected", 8)]);
     for (step, clients) in steps(&ended).iter().zip([2.0, 4.0, 6.0, 8.0]) {
-        // Three messages at a time to everybody, and each takes the stub's delay at least.
+        // Three messages in flight at a time, each of which takes at least the stub's delay.
         let capacity = step["capacity"]["deliveries_per_s"].as_f64().unwrap();
         let most = 3.0 * clients / DELAY.as_secs_f64();
         assert!((most * 0.5..most * 1.05).contains(&capacity), "{capacity} of {most}\n{ended}");
@@ -96,7 +96,7 @@ fn a_bench_measures_capacities_and_forecasts() {
         .map(|at| forecast.pointer(at).and_then(Value::as_f64));
     assert!(predicted.is_some_and(|predicted| (160.0..400.0).contains(&predicted)), "{ended}");
     assert!(error.is_some_and(|error| error.abs() < 50.0), "{ended}");
-    // A step that breaks a threshold is enough.
+    // One step with a broken threshold suffices.
     let line = "--steps 2,3 --duration 1s --warmup 20ms --drain 300ms --pause 10ms --no-capacity";
     let ended = launch(&stub(3), "bench", line).end();
     assert_eq!((sizes(&ended).as_str(), ended.code), ("(2) 3", Some(3)), "{ended}");
@@ -104,13 +104,13 @@ fn a_bench_measures_capacities_and_forecasts() {
 }
 
 #[test]
-fn ctrl_c_ends_a_ramp_with_the_steps_that_were_made() {
+fn ctrl_c_ends_a_ramp_with_the_completed_steps() {
     let stub = stub(100);
     let run = launch(&stub, "ramp", &format!("{STEP} --steps {}", ["2"; 50].join(",")));
     let begun = Instant::now();
-    // Twenty messages a step: in the second one.
-    while stub.heard() < 25 {
-        assert!(begun.elapsed() < Duration::from_secs(30), "the run does not begin");
+    // Each step sends twenty messages, so this is within the second.
+    while stub.received() < 25 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the run does not start");
         std::thread::sleep(Duration::from_millis(5));
     }
     kill_process(Pid::from_child(&run.child), Signal::INT).unwrap();

@@ -1,5 +1,5 @@
-//! Frames in pieces, which nobody may notice, and frames that are torn off by the end of their connection, of which nothing may
-//! count.
+//! Frames in pieces, which must not show in a report, and frames torn off at the end of their
+//! connection, of which no part may count.
 
 use serde_json::{Value, json};
 use throng_core::shutdown::Shutdown;
@@ -11,14 +11,14 @@ use throng_harness_model::spec::Scenario;
 use crate::stub::{LONG, Script, Stub};
 use crate::{CLIENTS, MESSAGES, job, start};
 
-/// 60 messages, and time for what a busy machine is late with.
-const TALK: &str = "--interval 5ms --duration 300ms --warmup 20ms --drain 5s";
+/// 60 messages, with time for a busy machine.
+const TRAFFIC: &str = "--interval 5ms --duration 300ms --warmup 20ms --drain 5s";
 
 #[test]
-fn frames_in_any_pieces_are_read_as_if_they_came_whole() {
+fn frames_in_any_pieces_are_read_as_if_whole() {
     for (seed, more) in [(1, "--senders 3"), (2, "--workers 3 --lists all --payload 900")] {
         let stub = Stub::start(Script { pieces: Some(seed), ..Script::default() });
-        let ended = start(&stub, "broadcast", &format!("{TALK} {more}")).end();
+        let ended = start(&stub, "broadcast", &format!("{TRAFFIC} {more}")).end();
         let all = CLIENTS * MESSAGES;
         ended.expect(
             0,
@@ -43,20 +43,20 @@ fn frames_in_any_pieces_are_read_as_if_they_came_whole() {
 }
 
 #[test]
-fn the_whole_way_in_may_come_in_pieces() {
+fn a_login_may_arrive_in_pieces() {
     let stub = Stub::start(Script { pieces: Some(3), later: 3, ..Script::default() });
     let ended = start(&stub, "login", "--in-flight 4").end();
     ended.expect(0, &[("/clients/connected", CLIENTS), ("/clients/retries/TryAgainLater", 3)]);
-    // Of each client, of both servers' handshakes and packets.
+    // The handshakes and packets of each client with both servers.
     assert!(stub.pieces().split > 4 * CLIENTS, "{:?}\n{ended}", stub.pieces());
 }
 
-/// Bytes that clients 1 to 7 get of their last frame: not one, a part of its header, the header alone, a byte
-/// more, about the half, and all but one.
+/// Bytes of their last frame that clients 1 to 7 receive: none, one of its header, the header, one
+/// and two more, about half, and all but one.
 const KEPT: [usize; 7] = [0, 1, 2, 3, 4, 250, usize::MAX];
 
 #[test]
-fn half_a_frame_is_no_delivery_wherever_it_was_torn() {
+fn a_torn_frame_is_no_delivery() {
     let last = MESSAGES as u32 - 1;
     let tears = |client: u32, message| {
         let kept = client.checked_sub(1).and_then(|at| KEPT.get(at as usize)).copied();
@@ -64,7 +64,7 @@ fn half_a_frame_is_no_delivery_wherever_it_was_torn() {
     };
     for (pieces, workers) in [(None, 1), (Some(4), 3)] {
         let stub = Stub::start(Script { pieces, tears: Some(tears), ..Script::default() });
-        let more = format!("{TALK} --payload {LONG} --senders 1 --workers {workers}");
+        let more = format!("{TRAFFIC} --payload {LONG} --senders 1 --workers {workers}");
         let ended = start(&stub, "broadcast", &more).end();
         let torn = KEPT.len() as u64;
         assert_eq!(stub.pieces().torn, torn, "{ended}");
@@ -93,19 +93,19 @@ fn half_a_frame_is_no_delivery_wherever_it_was_torn() {
 }
 
 #[test]
-fn whoever_is_torn_off_misses_that_message_and_is_due_none_after_it() {
+fn a_torn_client_misses_that_message_and_none_after_it() {
     let tears = |client, message| match (client, message) {
         (2, 20) => Some(LONG),
         (7, 35) => Some(2),
         _ => None,
     };
-    // The one sender is none of them: it stays.
+    // The one sender is not torn off.
     let stub = Stub::start(Script { pieces: Some(5), tears: Some(tears), ..Script::default() });
     let flags =
         "--clients 8 --seed 1 --warmup 20ms --drain 5s --connect-interval 0s --duration 120s --senders 1";
     let mut job = job(&stub, &format!("{flags} --payload {LONG}"));
     let Scenario::Broadcast(broadcast) = &mut job.scenario else { panic!("{job:?}") };
-    // Nothing is said before all have what was said before, or are known to be gone.
+    // A message is sent only when every client has the one before, or is known to be disconnected.
     (broadcast.ahead, broadcast.messages) = (Some(1), 60);
     let target = target::resolve(&job.target, job.scenario.entrance(), None).unwrap();
     let found = drive(&job, &target, &Shutdown::new()).unwrap();

@@ -1,4 +1,4 @@
-//! The binary in a terminal: what it shows, what keys do, and that the terminal is as it was afterwards.
+//! The binary in a terminal: its display, its keys, and the terminal's state afterwards.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -25,13 +25,13 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const ROWS: NonZero<u16> = NonZero::new(24).unwrap();
 const COLUMNS: NonZero<u16> = NonZero::new(80).unwrap();
 
-/// A terminal with what has been written to it. It lives as long as somebody has its end open.
+/// A pseudo-terminal and the text written to it.
 struct Pty {
-    /// The side of the person; none once it is gone.
+    /// The user's side; `None` once it is closed.
     person: Option<File>,
     reader: Option<JoinHandle<()>>,
     is_over: Arc<AtomicBool>,
-    /// The side of the program.
+    /// The program's side.
     program: OwnedFd,
     shown: Arc<Mutex<vt100::Parser>>,
     before: Termios,
@@ -62,7 +62,7 @@ impl Pty {
                 if poll(&mut [PollFd::new(&side, PollFlags::IN)], Some(&wait)).unwrap() == 0 {
                     continue;
                 }
-                // Fails when nobody has the other side any more.
+                // Fails when the program's side is closed.
                 let Ok(read @ 1..) = side.read(&mut bytes) else { break };
                 screen.lock().unwrap().process(&bytes[..read]);
             }
@@ -86,7 +86,7 @@ impl Pty {
         self.person.as_mut().unwrap().write_all(keys.as_bytes()).unwrap();
     }
 
-    /// The window is closed.
+    /// Closes the terminal's window.
     fn hang_up(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);
         self.reader.take().unwrap().join().unwrap();
@@ -97,7 +97,7 @@ impl Pty {
         self.shown.lock().unwrap().screen().contents()
     }
 
-    /// What is on the screen, and what has gone off its top.
+    /// The text on the screen and in the scrollback.
     fn history(&self) -> String {
         let mut shown = self.shown.lock().unwrap();
         let mut rows = Vec::new();
@@ -128,13 +128,13 @@ impl Pty {
         !tcgetattr(&self.program).unwrap().local_modes.contains(LocalModes::ICANON)
     }
 
-    /// The terminal is as it was: cooked, and on its usual screen with a cursor.
+    /// Checks that the terminal is in cooked mode, on its main screen, with a cursor.
     #[track_caller]
     fn expect_restored(&self) {
         let now = tcgetattr(&self.program).unwrap();
         assert_eq!((now.local_modes, now.input_modes), (self.before.local_modes, self.before.input_modes));
         assert_eq!(now.output_modes, self.before.output_modes);
-        // What was written last may still be on its way to our reader.
+        // The reader may not yet have the last bytes.
         self.wait_until("the usual screen", |pty| {
             let shown = pty.shown.lock().unwrap();
             !shown.screen().alternate_screen() && !shown.screen().hide_cursor()
@@ -150,13 +150,13 @@ fn harness(stub: &Stub, scenario: &str, more: &str) -> Command {
 }
 
 #[test]
-fn keys_change_the_rate_and_end_the_run_and_the_terminal_is_as_it_was() {
+fn keys_change_the_rate_and_end_the_run_and_the_terminal_is_restored() {
     let stub = Stub::start(Script::default());
     let dir = tempfile::tempdir().unwrap();
     let json = dir.path().join("report.json");
     let mut pty = Pty::open();
-    let talk = "--interval 20ms --duration 10m --warmup 20ms";
-    let mut child = pty.spawn(harness(&stub, "broadcast", talk).arg("--json").arg(&json));
+    let traffic = "--interval 20ms --duration 10m --warmup 20ms";
+    let mut child = pty.spawn(harness(&stub, "broadcast", traffic).arg("--json").arg(&json));
     pty.wait_for(" broadcast  127.0.0.1:");
     pty.wait_for("8 of 8 connected");
     pty.wait_for(" 50.0/s offered");
@@ -184,7 +184,7 @@ fn keys_change_the_rate_and_end_the_run_and_the_terminal_is_as_it_was() {
 }
 
 #[test]
-fn ctrl_c_is_a_key_and_ends_a_run_as_the_signal_does() {
+fn the_key_ctrl_c_ends_a_run_as_the_signal_does() {
     let stub = Stub::start(Script::default());
     let mut pty = Pty::open();
     let mut child = pty.spawn(&mut harness(&stub, "connect", "--duration 10m"));
@@ -196,7 +196,7 @@ fn ctrl_c_is_a_key_and_ends_a_run_as_the_signal_does() {
 }
 
 #[test]
-fn a_key_that_comes_with_another_size_is_heard() {
+fn a_key_that_arrives_with_a_resize_is_handled() {
     let stub = Stub::start(Script::default());
     let mut pty = Pty::open();
     let mut child = pty.spawn(&mut harness(&stub, "connect", "--duration 10m"));
@@ -208,7 +208,7 @@ fn a_key_that_comes_with_another_size_is_heard() {
         kill_process(Pid::from_child(&child), Signal::WINCH).unwrap();
         pty.wait_for(shown);
     }
-    // The beginning of a key that has a name, and no end.
+    // The beginning of an escape sequence, never completed.
     pty.press("\x1b[");
     pty.press("\x03");
     assert_eq!(child.wait().unwrap().code(), Some(130), "{}", pty.text());
@@ -219,16 +219,16 @@ fn a_key_that_comes_with_another_size_is_heard() {
 fn a_ramp_shows_each_step_and_ends_with_one_key() {
     let stub = Stub::start(Script::default());
     let mut pty = Pty::open();
-    let talk = "--steps 2,3,4 --interval 20ms --duration 2s --warmup 20ms --drain 1s --pause 1s --slo 10s";
+    let traffic = "--steps 2,3,4 --interval 20ms --duration 2s --warmup 20ms --drain 1s --pause 1s --slo 10s";
     let mut command = Command::new(env!("CARGO_BIN_EXE_throng-harness"));
-    command.arg("ramp").args(stub.flags("ramp")).args(["--seed", "1"]).args(talk.split_whitespace());
+    command.arg("ramp").args(stub.flags("ramp")).args(["--seed", "1"]).args(traffic.split_whitespace());
     let mut child = pty.spawn(&mut command);
     pty.wait_for(" ramp  step 1 of 3, 2 clients  127.0.0.1:");
     assert!(!pty.text().contains("rate"), "{}", pty.text());
-    // Between two steps the terminal is as it was, with what there is to say of the first.
+    // Between two steps the terminal is restored, and shows the first step's result.
     pty.wait_for("step 1: ");
     assert!(pty.text().contains("step 1 of 3: 2 clients, 50.0 messages/s for 2s"), "{}", pty.text());
-    // On a busy machine it may be the first once more.
+    // On a busy machine the first step may be repeated.
     pty.wait_for(" ramp  step 2 of 3, ");
     pty.wait_for("1  2 clients  ");
     pty.press("q");
@@ -257,9 +257,9 @@ fn a_run_goes_on_without_its_terminal() {
 fn a_plain_ramp_leaves_the_terminal_alone() {
     let stub = Stub::start(Script::default());
     let pty = Pty::open();
-    let talk = "--steps 2 --interval 20ms --duration 1s --warmup 20ms --drain 1s --slo 10s --plain";
+    let traffic = "--steps 2 --interval 20ms --duration 1s --warmup 20ms --drain 1s --slo 10s --plain";
     let mut command = Command::new(env!("CARGO_BIN_EXE_throng-harness"));
-    command.arg("ramp").args(stub.flags("ramp")).args(["--seed", "1"]).args(talk.split_whitespace());
+    command.arg("ramp").args(stub.flags("ramp")).args(["--seed", "1"]).args(traffic.split_whitespace());
     let mut child = pty.spawn(&mut command);
     pty.wait_for("1s  2 connected");
     assert!(!pty.is_raw());
@@ -279,9 +279,9 @@ fn a_plain_run_leaves_the_terminal_alone() {
     pty.expect_restored();
 }
 
-/// Not a test: the process that panics, or is ended by force, for the test below.
+// Not a test: the process for the test below that panics or is killed.
 #[test]
-fn child_that_does_not_end_well() {
+fn child_with_an_abnormal_end() {
     let Ok(end) = std::env::var("VIEW_CHILD") else { return };
     let shutdown = Shutdown::new();
     let facts = Facts {
@@ -301,7 +301,7 @@ fn child_that_does_not_end_well() {
         "panic" => panic!("on purpose"),
         "panic elsewhere" => {
             assert!(thread::spawn(|| panic!("on purpose")).join().is_err());
-            // What says that a thread is gone is an error, and errors are told on the usual screen.
+            // The message of a panicking thread is an error, and errors go to the main screen.
             drop(display);
             std::process::exit(1);
         }
@@ -310,11 +310,11 @@ fn child_that_does_not_end_well() {
 }
 
 #[test]
-fn the_terminal_is_as_it_was_after_a_panic_and_after_a_forced_end() {
+fn the_terminal_is_restored_after_a_panic_and_a_forced_end() {
     for (end, code) in [("panic", 101), ("panic elsewhere", 1), ("force", 130)] {
         let pty = Pty::open();
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "view::child_that_does_not_end_well", "--nocapture"]);
+        command.args(["--exact", "view::child_with_an_abnormal_end", "--nocapture"]);
         let mut child = pty.spawn(command.env("VIEW_CHILD", end));
         assert_eq!(child.wait().unwrap().code(), Some(code), "{end}\n{}", pty.text());
         pty.expect_restored();

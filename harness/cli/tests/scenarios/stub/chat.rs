@@ -1,4 +1,4 @@
-//! What is said at the stub, and what is done wrong with it.
+//! Messages at the stub, and their faults.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use throng_core::wire::{CloseReason, Packet, Text};
 use super::script::{Fault, Walker};
 use super::{StubApp, client_of_user};
 
-/// The number of a counted message, from the text's documented form.
+/// The number of a counted message, from the documented form of its text.
 fn index_of(text: &str) -> Option<u32> {
     u32::from_str_radix(text.strip_prefix('M')?.get(8..16)?, 16).ok()
 }
@@ -32,26 +32,27 @@ impl StubApp {
         let ChatRequest { scope, target, stamp, text } = request;
         let script = self.script;
         let found = self.present.iter().find(|(_, (session, _))| *session == id);
-        let Some((speaker, (_, sender))) = found else { return };
-        let (speaker, to) = (*speaker, (scope, target));
+        let Some((sender_client, (_, sender))) = found else { return };
+        let (sender_client, to) = (*sender_client, (scope, target));
         let times = ServerTimes { received_us: self.now_us(), ..script.times };
         let index = index_of(&text);
         if index.is_some_and(|index| (script.refuses_message)(index)) {
             return sessions.send(id, &ChatRefused { stamp, outcome: Outcome::NotAMember }.into());
         }
         let leaks = index.is_some_and(|index| (script.leaks_to_former)(index));
-        let (sequence, hearers) = self.rooms.hearers(speaker, to, leaks, self.present.keys().copied());
+        let (sequence, recipients) =
+            self.rooms.recipients(sender_client, to, leaks, self.present.keys().copied());
         let message = message(sequence, sender, text, times, to);
         let Some(index) = index else {
             let message: Packet = message.into();
             if script.probes {
-                self.said += 1;
-                let present = hearers.iter().filter_map(|client| self.present.get(client));
+                self.delivered += 1;
+                let present = recipients.iter().filter_map(|client| self.present.get(client));
                 present.for_each(|(session, _)| sessions.send(*session, &message));
             }
             return;
         };
-        self.heard.fetch_add(1, Ordering::Relaxed);
+        self.received.fetch_add(1, Ordering::Relaxed);
         if let Some((client, _)) = script.cuts.filter(|(_, at)| *at == index)
             && let Some((session, _)) = self.present.remove(&client)
         {
@@ -63,47 +64,47 @@ impl StubApp {
         if script.stalls_at.is_some_and(|at| index >= at) {
             return;
         }
-        self.said += 1;
-        self.tear(index, &hearers);
-        self.deliver(sessions, index, &hearers, &message);
+        self.delivered += 1;
+        self.tear(index, &recipients);
+        self.deliver(sessions, index, &recipients, &message);
         let packet: Packet = message.into();
         let others = self.present.keys().filter(|client| (script.leaks_to)(**client, index));
-        let others: Vec<u32> = others.filter(|client| !hearers.contains(client)).copied().collect();
+        let others: Vec<u32> = others.filter(|client| !recipients.contains(client)).copied().collect();
         for client in others {
             self.send_at(Instant::now(), self.present[&client].0, packet.clone());
         }
         if scope == Scope::Nearby {
-            self.leak_to_walkers(speaker, index, &packet);
+            self.leak_to_walkers(sender_client, index, &packet);
         }
         if (script.leaks)(index) {
             self.outside.iter().for_each(|session| sessions.send(*session, &packet));
         }
     }
 
-    /// Has the message that is about to be given to everybody torn off for those for whom that is planned.
-    fn tear(&self, index: u32, hearers: &[u32]) {
+    /// Tears the connections for which the script tears off the message about to be delivered.
+    fn tear(&self, index: u32, recipients: &[u32]) {
         let (Some(relay), Some(tears)) = (&self.relay, self.script.tears) else { return };
-        for client in hearers {
-            let way = self.present.get(client).and_then(|(session, _)| self.ways.get(session));
-            if let (Some(way), Some(keep)) = (way, tears(*client, index)) {
-                relay.tear(*way, self.said, keep);
+        for client in recipients {
+            let address = self.present.get(client).and_then(|(session, _)| self.relay_addresses.get(session));
+            if let (Some(address), Some(keep)) = (address, tears(*client, index)) {
+                relay.tear(*address, self.delivered, keep);
             }
         }
     }
 
-    /// Gives a message to each that hears it, with whatever is to be wrong.
-    fn deliver(&mut self, sessions: &mut Sessions, index: u32, hearers: &[u32], message: &ChatMessage) {
+    /// Delivers a message to its recipients, with the planned faults.
+    fn deliver(&mut self, sessions: &mut Sessions, index: u32, recipients: &[u32], message: &ChatMessage) {
         let script = self.script;
         let ChatMessage { scope, target, .. } = *message;
         let at = Instant::now() + script.delay;
-        // Most are like this one: it is encoded once for all of them.
+        // Most deliveries are alike, so the message is encoded once for them.
         let packet: Packet = message.clone().into();
         let mut encoded = Vec::new();
         packet.encode(&mut encoded);
         let mut alike = Vec::new();
         let too_many = self.present.len() >= script.drops_from;
         let left_out = self.present.keys().next().copied().filter(|_| too_many);
-        for client in hearers.iter().filter(|client| Some(**client) != left_out) {
+        for client in recipients.iter().filter(|client| Some(**client) != left_out) {
             let Some((session, _)) = self.present.get(client) else { continue };
             let session = *session;
             let distance = if scope == Scope::Nearby {
@@ -119,7 +120,7 @@ impl StubApp {
             }
             match (script.fault)(*client, index) {
                 Some(Fault::Drop) => {}
-                Some(Fault::Keep) => *self.rooms.kept.entry(*client).or_default() += 1,
+                Some(Fault::Withhold) => *self.rooms.withheld.entry(*client).or_default() += 1,
                 Some(Fault::Misplace) => {
                     let message = ChatMessage { scope: Scope::Nearby, ..message.clone() };
                     self.send_at(at, session, message.into());
@@ -142,8 +143,8 @@ impl StubApp {
                 }
                 None => {
                     let channel = if scope == Scope::Channel { target } else { 0 };
-                    let told = if scope == Scope::Whisper { Scope::Nearby } else { scope };
-                    let gap = self.rooms.gap(*client, told, channel);
+                    let gap_scope = if scope == Scope::Whisper { Scope::Nearby } else { scope };
+                    let gap = self.rooms.gap(*client, gap_scope, channel);
                     let held = self.held.remove(client).unwrap_or_default();
                     if gap.is_none() && held.is_empty() && script.delay.is_zero() && self.due.is_empty() {
                         alike.push(session);
@@ -162,11 +163,11 @@ impl StubApp {
         sessions.multicast(&alike, &encoded);
     }
 
-    /// Gives a message nearby to those who do not hear it and are to get it all the same.
-    fn leak_to_walkers(&mut self, speaker: u32, index: u32, packet: &Packet) {
+    /// Delivers a nearby message to the walkers to which the script leaks it.
+    fn leak_to_walkers(&mut self, sender_client: u32, index: u32, packet: &Packet) {
         let walkers = self.present.iter().filter(|(client, _)| self.rooms.has_moved(**client));
         let far = walkers.filter(|(client, _)| {
-            let distance = self.rooms.distance(speaker, **client);
+            let distance = self.rooms.distance(sender_client, **client);
             distance.is_some_and(|distance| (self.script.walker)(index, distance) == Walker::Leak)
         });
         let far: Vec<SessionId> = far.map(|(_, (session, _))| *session).collect();
@@ -176,9 +177,9 @@ impl StubApp {
         }
     }
 
-    /// Sends a packet at a time, after all that is to be sent before.
+    /// Schedules a packet, in order with earlier ones of the same time.
     pub(super) fn send_at(&mut self, at: Instant, session: SessionId, packet: Packet) {
-        self.made += 1;
-        self.due.insert((at, self.made), (session, packet));
+        self.scheduled += 1;
+        self.due.insert((at, self.scheduled), (session, packet));
     }
 }

@@ -12,7 +12,7 @@ use throng_core::wire::{Packet, Text};
 use super::StubApp;
 
 impl StubApp {
-    /// Whether an account is online, or said to be.
+    /// True if an account is online, in fact or by the script.
     fn is_online(&mut self, id: &str) -> bool {
         let has_been_in = self.seen.lock().unwrap().entries.contains_key(id);
         let lingers = has_been_in && self.lingers > 0;

@@ -1,5 +1,5 @@
-//! A server whose faults are known: login and chat on one port, on the core's own event loop,
-//! so that what the harness reports can be held against what was done to it.
+//! A stub server with planned faults: login and chat on one port, on the core's own event loop, so
+//! that the harness's report can be compared with the plan.
 
 mod chat;
 mod login;
@@ -38,25 +38,25 @@ pub(crate) struct Stub {
     acceptor: Option<AcceptorHandle>,
     mailbox: Arc<Mailbox<()>>,
     thread: Option<JoinHandle<()>>,
-    heard: Arc<AtomicU32>,
+    received: Arc<AtomicU32>,
     seen: Arc<Mutex<Seen>>,
     relay: Option<Arc<Relay>>,
 }
 
-/// What the stub has seen of those who connect and log in.
+/// Observations of the stub.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen {
-    /// How often each character was in the chat.
+    /// Entries of each character.
     pub entries: BTreeMap<String, u32>,
-    /// Sign-ups asked for.
+    /// Sign-up requests.
     pub sign_ups: u32,
-    /// Most that had logged in and were not in the chat, at a time.
+    /// Most sessions that had logged in and not entered the chat, at a time.
     pub most_on_the_way: usize,
-    /// Most in the chat at a time.
+    /// Most sessions in the chat, at a time.
     pub most_present: usize,
-    /// Addresses that connections came from.
+    /// Addresses of connections.
     pub sources: BTreeSet<IpAddr>,
-    /// Messages that walkers did not get, and that they got, by [`Script::walker`].
+    /// Messages dropped for walkers, and leaked to them, by [`Script::walker`].
     pub walkers_lost: u64,
     pub walkers_leaked: u64,
 }
@@ -79,14 +79,14 @@ impl Stub {
             linger: Duration::from_millis(200),
         });
         let listener = Listener::bind(([127, 0, 0, 1], 0).into(), "stub", 128, endpoint).unwrap();
-        // Whoever is sent to it goes the same way as who comes by itself.
+        // The login hands out this address too, so that players also pass the relay.
         let is_torn = script.pieces.is_some() || script.tears.is_some();
         let relay = is_torn.then(|| Relay::start(listener.address(), script.pieces));
         let address = relay.as_ref().map_or(listener.address(), |relay| relay.address);
         let shard = Shard::new(0, ShardSize::new(script.capacity, 1024)).unwrap();
         let mailbox = shard.mailbox();
         let acceptor = Acceptor::new(vec![listener], std::slice::from_ref(&shard)).unwrap();
-        let heard = Arc::new(AtomicU32::new(0));
+        let received = Arc::new(AtomicU32::new(0));
         let seen = Arc::new(Mutex::new(Seen::default()));
         let app = StubApp {
             script,
@@ -104,12 +104,12 @@ impl Stub {
             lingers: script.lingers,
             held: HashMap::new(),
             due: BTreeMap::new(),
-            made: 0,
-            heard: heard.clone(),
+            scheduled: 0,
+            received: received.clone(),
             seen: seen.clone(),
             relay: relay.clone(),
-            ways: HashMap::new(),
-            said: 0,
+            relay_addresses: HashMap::new(),
+            delivered: 0,
         };
         let thread = std::thread::spawn(move || shard.run(app).unwrap());
         Self {
@@ -119,13 +119,13 @@ impl Stub {
             acceptor: Some(acceptor.spawn("stub-accept".into()).unwrap()),
             mailbox,
             thread: Some(thread),
-            heard,
+            received,
             seen,
             relay,
         }
     }
 
-    /// The flags that lead a scenario to this stub.
+    /// The flags that direct a scenario to this stub.
     pub(crate) fn flags(&self, scenario: &str) -> Vec<String> {
         let mut flags =
             vec!["--server".into(), self.address.to_string(), "--server-key".into(), self.key.clone()];
@@ -136,19 +136,19 @@ impl Stub {
         flags
     }
 
-    /// What was seen of logins so far.
+    /// The observations so far.
     pub(crate) fn seen(&self) -> Seen {
         self.seen.lock().unwrap().clone()
     }
 
-    /// What was done with the pieces in which bytes come.
+    /// The relay's counts so far.
     pub(crate) fn pieces(&self) -> Pieces {
         self.relay.as_ref().map(|relay| relay.pieces()).unwrap_or_default()
     }
 
-    /// Counted messages heard so far.
-    pub(crate) fn heard(&self) -> u32 {
-        self.heard.load(Ordering::Relaxed)
+    /// Counted messages received so far.
+    pub(crate) fn received(&self) -> u32 {
+        self.received.load(Ordering::Relaxed)
     }
 }
 
@@ -170,9 +170,9 @@ struct StubApp {
     address: SocketAddr,
     key: [u8; 32],
     cluster: ClusterKey,
-    /// By client number, which its name says.
+    /// By client number, which is part of its name.
     present: BTreeMap<u32, (SessionId, User)>,
-    /// In the user list besides: strangers, and clients that have left and should not be in it.
+    /// Other users in the list: strangers, and clients that have left but stay listed.
     others: Vec<User>,
     /// Sessions that have not entered.
     outside: Vec<SessionId>,
@@ -184,22 +184,22 @@ struct StubApp {
     version: u64,
     later: u32,
     lingers: u32,
-    /// Messages that wait for the next one for the same client.
+    /// Messages held back until the next one for the same client.
     held: HashMap<u32, Vec<Packet>>,
-    /// What is to be sent when; what is due at the same time in the order in which it was made.
+    /// Packets to be sent, by time and then in the order of scheduling.
     due: BTreeMap<(Instant, u64), (SessionId, Packet)>,
-    /// Packets for which that was so, so far.
-    made: u64,
-    heard: Arc<AtomicU32>,
+    /// Packets scheduled so far.
+    scheduled: u64,
+    received: Arc<AtomicU32>,
     seen: Arc<Mutex<Seen>>,
     relay: Option<Arc<Relay>>,
-    /// Where sessions' connections come from.
-    ways: HashMap<SessionId, SocketAddr>,
-    /// Messages that were given to everybody, those that do not count included.
-    said: u64,
+    /// The relay's addresses of the sessions.
+    relay_addresses: HashMap<SessionId, SocketAddr>,
+    /// Messages delivered so far, uncounted ones included.
+    delivered: u64,
 }
 
-/// The client's number, from the names that the harness gives or those of seeded accounts.
+/// The client's number, from a name given by the harness or that of a seeded account.
 fn client_of(name: &str) -> u32 {
     match name.rsplit_once('-') {
         Some((_, number)) => number.parse::<u32>().unwrap() - 1,
@@ -207,15 +207,15 @@ fn client_of(name: &str) -> u32 {
     }
 }
 
-/// Ids between those of one client's entries: each time it comes in it is another user.
+/// Distance between the user ids of a client's entries: each entry is another user.
 const ENTRY: u32 = 1_000_000;
 
-/// The client that a user is.
+/// The client with the given user id.
 fn client_of_user(id: u32) -> u32 {
     (id - 1) % ENTRY
 }
 
-/// So many users, with ids that no client has.
+/// `count` users with ids that no client has.
 fn strangers(count: u32) -> Vec<User> {
     (0..count)
         .map(|number| User { id: u32::MAX - number, name: Text::truncated(&format!("stranger {number}")) })
@@ -223,7 +223,7 @@ fn strangers(count: u32) -> Vec<User> {
 }
 
 impl StubApp {
-    /// The stub's clock, which is far ahead of anybody else's.
+    /// The stub's clock, far ahead of the harness's.
     fn now_us(&self) -> u64 {
         self.began.elapsed().as_micros() as u64 + 10_000_000_000
     }
@@ -250,13 +250,13 @@ impl StubApp {
         );
         self.version += 1;
         sessions.send(id, &self.page(0));
-        self.tell(sessions, vec![user], vec![]);
+        self.notify(sessions, vec![user], vec![]);
         if let Some(login) = self.logins.remove(&*ticket.name) {
             sessions.close(login, CloseReason::HandedOver, "");
         }
     }
 
-    /// Answers in order with the messages that are held.
+    /// Sends an answer in order with the scheduled messages.
     fn answer(&mut self, id: SessionId, answer: Packet) {
         self.send_at(Instant::now() + self.script.delay, id, answer);
     }
@@ -265,7 +265,7 @@ impl StubApp {
         (self.present.len() + self.others.len()) as u32
     }
 
-    /// A page of the user list, of three users so that there are several.
+    /// A page of the user list, of three users so that there are several pages.
     fn page(&self, after: u32) -> Packet {
         let all = self.present.values().map(|(_, user)| user).chain(&self.others);
         let mut users: Vec<User> = all.filter(|user| user.id > after).cloned().collect();
@@ -276,8 +276,8 @@ impl StubApp {
         UserList { channel: 0, version, head_count, users: List::new(users).unwrap(), more }.into()
     }
 
-    /// Tells everybody who came or went, unless that is to be lost.
-    fn tell(&self, sessions: &mut Sessions, entered: Vec<User>, left: Vec<u32>) {
+    /// Notifies all clients of entries and leaves, unless the script loses the notice.
+    fn notify(&self, sessions: &mut Sessions, entered: Vec<User>, left: Vec<u32>) {
         let (since, version, head_count) = (self.version - 1, self.version, self.head_count());
         let (entered, left) = (List::new(entered).unwrap(), List::new(left).unwrap());
         let notice: Packet =
@@ -287,14 +287,14 @@ impl StubApp {
         }
     }
 
-    /// Somebody is out of the chat.
+    /// Removes a session from the chat.
     fn leave(&mut self, sessions: &mut Sessions, id: SessionId) {
         let (rooms, script, others) = (&mut self.rooms, self.script, &mut self.others);
         let mut left = Vec::new();
         self.present.retain(|client, (session, user)| {
             let stays = *session != id;
             if !stays {
-                rooms.gone(*client);
+                rooms.remove(*client);
                 if (script.keeps_left)(*client) {
                     others.push(user.clone());
                 } else if !(script.hides_leave)(*client) {
@@ -305,11 +305,11 @@ impl StubApp {
         });
         if !left.is_empty() {
             self.version += 1;
-            self.tell(sessions, vec![], left);
+            self.notify(sessions, vec![], left);
         }
     }
 
-    /// The client whose session this is.
+    /// The client of a session.
     fn client(&self, id: SessionId) -> u32 {
         let found = self.present.iter().find(|(_, (session, _))| *session == id);
         *found.expect("in the chat").0
@@ -321,7 +321,7 @@ impl App for StubApp {
 
     fn opened(&mut self, _: &mut Sessions, id: SessionId, opened: Opened) {
         self.outside.push(id);
-        self.ways.insert(id, opened.address);
+        self.relay_addresses.insert(id, opened.address);
         self.seen.lock().unwrap().sources.insert(opened.address.ip());
     }
 
@@ -338,7 +338,7 @@ impl App for StubApp {
             }
             Packet::ChatRequest(request) => self.chat(sessions, id, request),
             Packet::ChannelCreateRequest(request) => {
-                self.rooms.make(&request.name);
+                self.rooms.create(&request.name);
                 let answer = self.rooms.join(self.client(id), request.name);
                 self.answer(id, answer);
             }
@@ -350,11 +350,11 @@ impl App for StubApp {
                 let answer = self.rooms.leave(self.client(id), request.channel);
                 self.answer(id, answer);
             }
-            Packet::PositionUpdate(at) => self.rooms.stand(self.client(id), at.x, at.y),
+            Packet::PositionUpdate(at) => self.rooms.move_to(self.client(id), at.x, at.y),
             Packet::PingRequest(ping) => {
                 let answer: Packet =
                     PongAnswer { token: ping.token, queued_us: 0, server_us: self.now_us() }.into();
-                // This one is a fence: what was sent before it comes before it.
+                // A fence: it must follow all messages sent before it.
                 if ping.token == u64::MAX { self.answer(id, answer) } else { sessions.send(id, &answer) }
             }
             Packet::ExitRequest(_) if self.script.lets_go => {
@@ -370,7 +370,7 @@ impl App for StubApp {
 
     fn closed(&mut self, sessions: &mut Sessions, id: SessionId, _: Closed) {
         self.outside.retain(|other| *other != id);
-        self.ways.remove(&id);
+        self.relay_addresses.remove(&id);
         self.leave(sessions, id);
     }
 

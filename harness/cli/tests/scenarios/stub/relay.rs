@@ -1,7 +1,8 @@
-//! A way to the stub on which bytes come in other pieces than they were sent in, and on which a frame can be torn off.
+//! A relay in front of the stub that cuts the byte stream into other pieces, and that can tear off
+//! a frame.
 //!
-//! TCP promises the order of bytes and nothing of how many come at a time. What is done here with the pieces is therefore no
-//! fault, and nobody may notice it.
+//! TCP keeps the order of bytes, not their division into reads, so that the pieces are no fault and
+//! must not show in a report.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
@@ -16,44 +17,46 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use throng_core::limits::{FRAME_HEADER, SEAL_TAG};
 
-/// Bytes from which on a frame's body is counted for [`Relay::tear`]: only messages of runs with this payload are so long.
+/// Least bytes of a frame's body that [`Relay::tear`] counts; only messages with a payload of this
+/// size are as long.
 pub(crate) const LONG: usize = 400;
 
-/// How long frames are collected that are to go together.
+/// Time in which frames are collected for a glued piece.
 const COLLECT: Duration = Duration::from_millis(15);
 
-/// Between two pieces, so that the first is read before the second comes.
+/// Pause between two pieces, so that the first is read before the second arrives.
 const PAUSE: Duration = Duration::from_micros(100);
 
-/// What was done.
+/// Counts of the relay.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Pieces {
-    /// Frames that went in more than one piece.
+    /// Frames sent in more than one piece.
     pub split: u64,
     /// Pieces with several whole frames.
     pub glued: u64,
-    /// Frames of which only the beginning went, or not even that.
+    /// Frames torn off at the beginning or within.
     pub torn: u64,
 }
 
-/// How frames go.
+/// Division of frames into pieces.
 #[derive(Debug, Clone, Copy)]
 enum Style {
-    /// As they come.
+    /// As received.
     Whole,
     /// Byte by byte.
     Bytes,
-    /// Cut in the header.
+    /// Cut within the header.
     Header,
-    /// Cut in the seal's tag.
+    /// Cut within the seal's tag.
     Tag,
-    /// Several together.
+    /// Several frames in one piece.
     Glued,
-    /// Several together, cut anywhere.
+    /// Several frames, cut anywhere.
     Anywhere,
 }
 
-/// Where a connection is to be torn: in which of its long frames, from 1, and after how many of the frame's bytes.
+/// The place where a connection is torn: the number of a long frame, from 1, and the bytes of it to
+/// pass on.
 #[derive(Debug, Clone, Copy)]
 struct Tear {
     frame: u64,
@@ -62,15 +65,15 @@ struct Tear {
 
 struct Shared {
     server: SocketAddr,
-    /// Where pieces come from; without a seed frames go as they come.
+    /// Seed of the pieces; without one frames pass as received.
     seed: Option<u64>,
     is_over: AtomicBool,
-    /// By the address from which the connection comes to the server.
+    /// By the address of the relay's connection to the server.
     tears: Mutex<HashMap<SocketAddr, Tear>>,
     pieces: Mutex<Pieces>,
 }
 
-/// The way to one server, in both directions.
+/// The relay in front of one server.
 pub(super) struct Relay {
     pub(super) address: SocketAddr,
     shared: Arc<Shared>,
@@ -96,10 +99,10 @@ impl Relay {
         Arc::new(Self { address, shared, thread: Some(thread) })
     }
 
-    /// Has the connection that comes to the server from `way` end in its `frame`-th long frame from the server, which must still be to
-    /// come: with its first `keep` bytes, or all but one.
-    pub(super) fn tear(&self, way: SocketAddr, frame: u64, keep: usize) {
-        self.shared.tears.lock().unwrap().insert(way, Tear { frame, keep });
+    /// Ends the connection from `server_side` in its `frame`-th long frame from the server, which
+    /// must be yet to come, after `keep` bytes, or at the last but one.
+    pub(super) fn tear(&self, server_side: SocketAddr, frame: u64, keep: usize) {
+        self.shared.tears.lock().unwrap().insert(server_side, Tear { frame, keep });
     }
 
     pub(super) fn pieces(&self) -> Pieces {
@@ -110,7 +113,7 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         self.shared.is_over.store(true, Ordering::Release);
-        // So that it is looked at. Those under way end with their connections.
+        // Wakes the accepting thread. Pumps end with their connections.
         let _ = TcpStream::connect(self.address);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -128,17 +131,19 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         for socket in [&client, &server] {
             socket.set_nodelay(true).unwrap();
         }
-        let way = server.local_addr().unwrap();
-        let pump = |from: &TcpStream, to: &TcpStream, number: u64, way| Pump {
+        let server_side = server.local_addr().unwrap();
+        let pump = |from: &TcpStream, to: &TcpStream, number: u64, server_side| Pump {
             shared: shared.clone(),
             from: from.try_clone().unwrap(),
             to: to.try_clone().unwrap(),
             rng: shared.seed.map(|seed| Xoshiro256PlusPlus::seed_from_u64(seed ^ number << 32)),
-            way,
+            server_side,
             long: 0,
         };
-        let pumps =
-            [pump(&client, &server, 2 * number, None), pump(&server, &client, 2 * number + 1, Some(way))];
+        let pumps = [
+            pump(&client, &server, 2 * number, None),
+            pump(&server, &client, 2 * number + 1, Some(server_side)),
+        ];
         for pump in pumps {
             thread::spawn(move || pump.run());
         }
@@ -150,15 +155,15 @@ struct Pump {
     shared: Arc<Shared>,
     from: TcpStream,
     to: TcpStream,
-    /// None if nothing is done with the pieces.
+    /// `None` if frames pass as received.
     rng: Option<Xoshiro256PlusPlus>,
-    /// By what its tear is known; none towards the server.
-    way: Option<SocketAddr>,
+    /// The key of its tear; `None` toward the server.
+    server_side: Option<SocketAddr>,
     /// Long frames so far.
     long: u64,
 }
 
-/// The frames that are whole, one after the other from the beginning.
+/// The ranges of the complete frames in `bytes`.
 fn frames(bytes: &[u8]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut at = 0;
@@ -173,7 +178,7 @@ fn frames(bytes: &[u8]) -> Vec<Range<usize>> {
     found
 }
 
-/// Where frames are cut, in order, their end included.
+/// The ends of the pieces, in order, the last frame's end included.
 fn cuts(style: Style, frames: &[Range<usize>], rng: &mut Xoshiro256PlusPlus) -> Vec<usize> {
     let end = frames.last().map_or(0, |frame| frame.end);
     let mut cuts = match style {
@@ -201,8 +206,8 @@ fn cuts(style: Style, frames: &[Range<usize>], rng: &mut Xoshiro256PlusPlus) -> 
 
 impl Pump {
     fn run(mut self) {
-        // Whoever sees the other side end ends it there, too; and what cannot be passed on is still read, since a socket that is
-        // closed with something to read takes back what was written to it.
+        // The end of one side is passed on to the other. Input that cannot be passed on is still
+        // read: closing a socket with unread input discards the output.
         if !self.pass() {
             let mut unread = [0; 4096];
             while matches!(self.from.read(&mut unread), Ok(1..)) {}
@@ -210,7 +215,7 @@ impl Pump {
         let _ = self.to.shutdown(Shutdown::Write);
     }
 
-    /// Passes on what comes until nothing more does. False if it is the other side that takes nothing more.
+    /// Passes on bytes until the input ends, or returns false when the output is closed.
     fn pass(&mut self) -> bool {
         let mut waiting = Vec::new();
         loop {
@@ -244,7 +249,7 @@ impl Pump {
         styles[rng.random_range(0..styles.len())]
     }
 
-    /// Reads what there is, or comes before a time. False if that is nothing.
+    /// Reads what is available, or arrives before `until`. Returns false at the end or on timeout.
     fn read(&mut self, into: &mut Vec<u8>, until: Option<Instant>) -> bool {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) {
@@ -264,9 +269,11 @@ impl Pump {
         }
     }
 
-    /// Where these frames end too soon, if they are to.
+    /// The offset at which the connection is to be torn within `frames`, if it is.
     fn torn(&mut self, frames: &[Range<usize>]) -> Option<usize> {
-        let tear = self.way.and_then(|way| self.shared.tears.lock().unwrap().get(&way).copied());
+        let tear = self
+            .server_side
+            .and_then(|server_side| self.shared.tears.lock().unwrap().get(&server_side).copied());
         for frame in frames.iter().filter(|frame| frame.len() >= FRAME_HEADER + LONG) {
             self.long += 1;
             if let Some(tear) = tear.filter(|tear| tear.frame == self.long) {
@@ -276,7 +283,7 @@ impl Pump {
         None
     }
 
-    /// False if nobody takes them.
+    /// Writes `frames` in pieces. Returns false when the output is closed.
     fn write(&mut self, style: Style, bytes: &[u8], frames: &[Range<usize>]) -> bool {
         let cuts = match &mut self.rng {
             Some(rng) => cuts(style, frames, rng),
@@ -292,7 +299,7 @@ impl Pump {
             glued += u64::from(whole > 1);
             match style {
                 _ if from == 0 => {}
-                // A busy machine would take its time over every one of them.
+                // One yield for eight bytes: a busy machine takes long over each.
                 Style::Bytes if cut % 8 > 0 => {}
                 Style::Bytes => thread::yield_now(),
                 _ => thread::sleep(PAUSE),

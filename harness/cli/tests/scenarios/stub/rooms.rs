@@ -1,4 +1,4 @@
-//! The stub's channels and places.
+//! The stub's channels and positions.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -7,7 +7,7 @@ use throng_core::wire::packets::{ChannelAnswer, ChannelLeft, ChatGap, Outcome, S
 
 use super::client_of_user;
 
-/// A channel: its name, who is in it, who was, and its last message.
+/// A channel with its present and former members, and its last message.
 #[derive(Default)]
 struct Channel {
     name: String,
@@ -21,19 +21,19 @@ pub(super) struct Rooms {
     /// By number, from 1.
     channels: BTreeMap<u32, Channel>,
     places: HashMap<u32, (i32, i32)>,
-    /// Who has said more than once where it is.
+    /// Clients that have moved since their first position.
     moved: BTreeSet<u32>,
-    /// The last message to everybody.
+    /// The sequence number of the last message to all.
     sequence: u64,
-    /// Messages that were kept from a client, until it is told.
-    pub(super) kept: HashMap<u32, u64>,
+    /// Messages withheld from a client, until a gap announces them.
+    pub(super) withheld: HashMap<u32, u64>,
 }
 
 impl Rooms {
-    pub(super) fn make(&mut self, name: &WishedChannel) {
+    pub(super) fn create(&mut self, name: &WishedChannel) {
         let number = self.channels.len() as u32 + 1;
         let channel = Channel { name: name.to_string(), ..Channel::default() };
-        assert!(self.channels.values().all(|other| other.name != **name), "made twice");
+        assert!(self.channels.values().all(|other| other.name != **name), "created twice");
         self.channels.insert(number, channel);
     }
 
@@ -52,21 +52,22 @@ impl Rooms {
 
     pub(super) fn leave(&mut self, client: u32, number: u32) -> Packet {
         let channel = self.channels.get_mut(&number).expect("a channel of the stub");
-        assert!(channel.members.remove(&client), "leaves what it is not in");
+        assert!(channel.members.remove(&client), "a client leaves a channel that it is not in");
         channel.former.insert(client);
         ChannelLeft { channel: number, outcome: Outcome::Ok }.into()
     }
 
-    pub(super) fn stand(&mut self, client: u32, x: i32, y: i32) {
+    pub(super) fn move_to(&mut self, client: u32, x: i32, y: i32) {
         let place = (x.div_euclid(100), y.div_euclid(100));
         if let Some((from_x, from_y)) = self.places.insert(client, place) {
             let step = (from_x - place.0).abs().max((from_y - place.1).abs());
-            assert_eq!(step, 1, "a step leads to a neighbouring sector");
+            assert_eq!(step, 1, "a step leads to a neighboring sector");
             self.moved.insert(client);
         }
     }
 
-    /// How many sectors lie between two clients, by the longer way: 0 in the same one; none if one of them is nowhere.
+    /// The distance of two clients in sectors, the larger of both axes; none if either has no
+    /// position.
     pub(super) fn distance(&self, one: u32, other: u32) -> Option<u32> {
         let [(x, y), (to_x, to_y)] = [self.places.get(&one)?, self.places.get(&other)?];
         Some(x.abs_diff(*to_x).max(y.abs_diff(*to_y)))
@@ -76,15 +77,16 @@ impl Rooms {
         self.moved.contains(&client)
     }
 
-    pub(super) fn gone(&mut self, client: u32) {
+    pub(super) fn remove(&mut self, client: u32) {
         for channel in self.channels.values_mut() {
             channel.members.remove(&client);
         }
         self.places.remove(&client);
     }
 
-    /// The number of what `sender` says, and who hears it, former members of the channel too if they are to.
-    pub(super) fn hearers(
+    /// The sequence number of a message from `sender`, and its recipients; with `leaks` former
+    /// members of the channel too.
+    pub(super) fn recipients(
         &mut self,
         sender: u32,
         (scope, target): (Scope, u32),
@@ -98,7 +100,7 @@ impl Rooms {
             }
             Scope::Channel => {
                 let channel = self.channels.get_mut(&target).expect("a channel of the stub");
-                assert!(channel.members.contains(&sender), "talks where it is not");
+                assert!(channel.members.contains(&sender), "a client sends to a channel that it is not in");
                 channel.sequence += 1;
                 let former = channel.former.iter().filter(|_| leaks);
                 (channel.sequence, channel.members.iter().chain(former).copied().collect())
@@ -116,9 +118,9 @@ impl Rooms {
         }
     }
 
-    /// What a client is told before its next message.
+    /// The announcement of messages withheld from a client.
     pub(super) fn gap(&mut self, client: u32, scope: Scope, channel: u32) -> Option<Packet> {
-        let missed = self.kept.remove(&client)?;
+        let missed = self.withheld.remove(&client)?;
         Some(ChatGap { scope, channel, missed }.into())
     }
 }

@@ -1,101 +1,101 @@
-//! What the stub is to do wrong.
+//! The planned faults of the stub.
 
 use std::time::Duration;
 
 use throng_core::wire::packets::ServerTimes;
 
-/// What is done wrong with one message for one client.
+/// A fault of one message for one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It is not delivered.
+    /// Not delivered.
     Drop,
-    /// It is delivered twice.
+    /// Delivered twice.
     Duplicate,
-    /// It is delivered after the next one for the same client that has no fault.
+    /// Delivered after the next message without a fault for the same client.
     Late,
-    /// One letter of it is changed.
+    /// One letter is changed.
     Damage,
-    /// It is not delivered, and the client is told so before the next.
-    Keep,
-    /// It is said to be of another scope.
+    /// Not delivered, and announced as a gap before the next message.
+    Withhold,
+    /// Delivered with another scope.
     Misplace,
-    /// It has the number of the message before it in the chat or the channel.
+    /// Delivered with the sequence number of the message before it.
     Renumber,
-    /// It is delivered so many milliseconds later, and what comes after it is not held up.
+    /// Delivered this many milliseconds later; later messages are not held up.
     Hold(u64),
 }
 
-/// What is done wrong with one message nearby for one client that walks about.
+/// A fault of one nearby message for one walker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Walker {
-    /// Nothing.
+    /// No fault.
     Fair,
-    /// It hears the message, and does not get it.
+    /// Not delivered to a recipient.
     Drop,
-    /// It gets the message, and does not hear it.
+    /// Delivered to a client that is not nearby.
     Leak,
 }
 
-/// What the stub does. The default is a server without fault. Messages are numbered as the
-/// harness numbers those that it counts; only they are touched.
+/// The stub's behavior; without faults by default. Message numbers are those of counted messages,
+/// the only ones with faults.
 #[derive(Clone, Copy)]
 pub(crate) struct Script {
     /// The fault of a (client, message) pair.
     pub fault: fn(u32, u32) -> Option<Fault>,
-    /// With so many in the chat, the first of them gets no message.
+    /// From this number of clients in the chat, the first of them gets no message.
     pub drops_from: usize,
-    /// Whether a message also goes to connections that have not entered.
+    /// True if a message also goes to sessions that have not entered.
     pub leaks: fn(u32) -> bool,
-    /// Whether a message to a channel also goes to those who have left it.
+    /// True if a channel's message also goes to former members.
     pub leaks_to_former: fn(u32) -> bool,
-    /// Whether a message also goes to a client for whom it is not.
+    /// True if a message also goes to a client that is not a recipient.
     pub leaks_to: fn(u32, u32) -> bool,
-    /// What is done wrong with a message nearby, by how far a client that walks about is from its sender, in sectors.
+    /// The fault of a nearby message for a walker, by its distance from the sender in sectors.
     pub walker: fn(u32, u32) -> Walker,
-    /// The event loop that a client is told it is on.
+    /// The event loop that a client is told.
     pub shard: fn(u32) -> u8,
-    /// Whether a message is refused.
+    /// True if a message is refused.
     pub refuses_message: fn(u32) -> bool,
-    /// How long every message is held.
+    /// Delay of every message.
     pub delay: Duration,
-    /// The seed of the pieces in which bytes come, in both directions; none leaves them as they are.
+    /// Seed of the relay's pieces, in both directions; without one there is no relay.
     pub pieces: Option<u64>,
-    /// Whether the frame of a message, which must be to everybody and of [`LONG`](super::LONG) bytes, is torn off for a client by the end
-    /// of its connection, and after how many bytes.
+    /// The bytes of a message's frame after which a client's connection is torn. The message must
+    /// be to all clients, and of [`LONG`](super::LONG) bytes.
     pub tears: Option<fn(u32, u32) -> Option<usize>>,
-    /// This message closes that client's session, before it is delivered to anybody.
+    /// A (client, message) pair: the message closes the client's session before its delivery.
     pub cuts: Option<(u32, u32)>,
-    /// This message and all after it are delivered to nobody.
+    /// This message and all later ones are not delivered.
     pub stalls_at: Option<u32>,
     /// This message closes all sessions.
     pub dies_at: Option<u32>,
-    /// Whether a client is not let in.
+    /// True if a client is refused.
     pub refuses: fn(u32) -> bool,
-    /// Whether a client is let in who has been in before.
+    /// True if a client may enter again.
     pub returns: fn(u32) -> bool,
-    /// Sessions that there is room for.
+    /// Most sessions.
     pub capacity: usize,
-    /// Requests of the login that are answered "try again later", from the first.
+    /// Login requests that are answered "try again later", from the first.
     pub later: u32,
-    /// Whether the probe is delivered.
+    /// True if the probe is delivered.
     pub probes: bool,
-    /// Whether anybody is let go.
+    /// True if exit requests are answered.
     pub lets_go: bool,
-    /// The one password of all accounts: they exist, and nobody signs up. Without one everybody must.
+    /// The password of all accounts, which then exist. Without one clients must sign up.
     pub password: Option<&'static str>,
-    /// Whether an account is online by something else.
+    /// True if an account is online elsewhere.
     pub online: fn(&str) -> bool,
-    /// Logins, from the first, of those who have been in before, that find them online still.
+    /// Logins, from the first, of clients that entered before, that find the account still online.
     pub lingers: u32,
-    /// Whether the notice that leads to a version of the user list is lost.
+    /// True if the notice of a version of the user list is lost.
     pub loses_notice: fn(u64) -> bool,
-    /// Whether nobody is told that a client has left, and only the number of users says so.
+    /// True if a client's leave is not announced, and only the head count shows it.
     pub hides_leave: fn(u32) -> bool,
-    /// Whether a client that has left stays in the user list.
+    /// True if a client that has left stays in the user list.
     pub keeps_left: fn(u32) -> bool,
-    /// Users in the chat that are none of the run's.
+    /// Users in the chat that are not clients of the run.
     pub strangers: u32,
-    /// What it says of the time that messages take in it.
+    /// The times that the stub reports with messages.
     pub times: ServerTimes,
 }
 
