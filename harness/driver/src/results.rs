@@ -124,10 +124,10 @@ mod tests {
         results.clients.reasons.insert("failed: by chance".into(), 3);
         (results.clients.connected, results.reconnects.asked, results.lists.resyncs) = (5, 6, 7);
         (results.churn.joins, results.impaired.slow, results.last_entry) = (8, 9, 10);
-        let bytes = postcard::to_stdvec(&results).expect("it can be written");
+        let bytes = postcard::to_stdvec(&results).expect("serializable");
         let mut merged = WorkerResults::new(DeliveryLedger::default());
         for _ in 0..2 {
-            merged.merge(postcard::from_bytes(&bytes).expect("it can be read"));
+            merged.merge(postcard::from_bytes(&bytes).expect("deserializable"));
         }
         assert_eq!(merged.recorder.sender_delay.count(), 2);
         assert_eq!((merged.read_lag.count(), merged.phases["way_in"].count()), (2, 2));

@@ -78,12 +78,12 @@ impl Roster {
         // `after` may be the highest id there is, and the server may still announce more.
         let first = after.saturating_add(1);
         let last = page.users.last().filter(|_| page.more).map_or(u32::MAX, |user| user.id);
-        let gone: Vec<u32> = if first <= last {
+        let removed: Vec<u32> = if first <= last {
             self.users.range(first..=last).map(|(user, _)| *user).collect()
         } else {
             Vec::new()
         };
-        for user in gone {
+        for user in removed {
             self.remove(user);
         }
         for user in page.users.iter() {
@@ -175,13 +175,13 @@ mod tests {
     }
 
     fn page(version: u64, head_count: u32, ids: impl IntoIterator<Item = u32>, more: bool) -> UserList {
-        let users = List::new(users(ids)).expect("few");
+        let users = List::new(users(ids)).expect("a short list");
         UserList { channel: 0, version, head_count, users, more }
     }
 
     fn notice(since: u64, version: u64, head_count: u32, entered: &[u32], left: &[u32]) -> UsersChanged {
-        let entered = List::new(users(entered.iter().copied())).expect("few");
-        let left = List::new(left.to_vec()).expect("few");
+        let entered = List::new(users(entered.iter().copied())).expect("a short list");
+        let left = List::new(left.to_vec()).expect("a short list");
         UsersChanged { channel: 0, since, version, head_count, complete: true, entered, left }
     }
 
@@ -197,15 +197,15 @@ mod tests {
     #[test]
     fn the_example_of_the_protocol() {
         let mut roster = Roster::new();
-        let there = |roster: &Roster, id| roster.users.contains_key(&id);
+        let contains = |roster: &Roster, id| roster.users.contains_key(&id);
         assert_eq!(
             roster.page(&page(150, 130, (1..=138).filter(|id| !(10..20).contains(id)), true), is_own),
             Next::Ask(138)
         );
         assert_eq!(roster.page(&page(152, 130, [139, 140, 141], false), is_own), Next::Wait);
-        assert!(there(&roster, 2) && roster.users.len() == 131);
+        assert!(contains(&roster, 2) && roster.users.len() == 131);
         assert_eq!(roster.notice(&notice(150, 152, 130, &[141], &[2]), is_own), Next::Wait);
-        assert!(!there(&roster, 2) && roster.users.len() == 130 && roster.is_complete());
+        assert!(!contains(&roster, 2) && roster.users.len() == 130 && roster.is_complete());
         assert_eq!(roster.notice(&notice(160, 163, 131, &[150], &[145]), is_own), Next::BeginAnew);
         assert!(roster.users.len() == 131 && !roster.is_complete());
         roster.begin_anew();

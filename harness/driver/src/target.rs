@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_the_file_and_what_to_do() {
+    fn errors_name_the_file_and_a_remedy() {
         let check = |dir: &Path, parts: &[&str]| {
             let error = resolve_data(dir, Entrance::Ticket).unwrap_err().to_string();
             assert!(parts.iter().all(|part| error.contains(part)), "{error}");
@@ -157,7 +157,7 @@ mod tests {
         let gone = data(|text| text.replace(&format!("pid = {}", std::process::id()), "pid = 4194305"));
         check(gone.path(), &["left by process 4194305", "start `throng up"]);
         let keyless = data(|text| text);
-        fs::remove_file(keyless.path().join(CLUSTER_KEY_FILE)).expect("it is there");
+        fs::remove_file(keyless.path().join(CLUSTER_KEY_FILE)).expect("the key file exists");
         check(keyless.path(), &["cluster.key", "tickets need the cluster's key"]);
     }
 

@@ -455,7 +455,6 @@ pub(super) fn capacity_cells(step: &Step, capacity: &Capacity) -> [String; 6] {
     ]
 }
 
-/// Returns the width of each column.
 fn widths<const N: usize>(heads: &[&str; N], rows: &[[String; N]]) -> [usize; N] {
     std::array::from_fn(|column| {
         let cells = rows.iter().map(|row| row[column].len());

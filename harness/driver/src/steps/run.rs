@@ -96,7 +96,6 @@ pub fn run<E: Display>(
     Ok(progress.into_report(steps, retries.found()))
 }
 
-/// End of the steps.
 #[derive(Debug, PartialEq)]
 enum Ended {
     Done,
@@ -109,7 +108,6 @@ fn stopped_during(shutdown: &Shutdown, pause: Duration) -> bool {
     shutdown.wait_timeout(pause).is_some()
 }
 
-/// Measures the capacity with the closed loop `job`.
 fn closed_loop(
     job: &Job,
     ahead: u32,
@@ -130,7 +128,6 @@ fn closed_loop(
     }
 }
 
-/// Formats the number of a step.
 fn step_number(number: usize, trial: Trial, planned: Option<usize>) -> String {
     match (trial.phase, planned) {
         (Phase::Climb | Phase::Repeat, Some(all)) if number <= all => format!("step {number} of {all}"),
@@ -192,7 +189,6 @@ fn outcome(number: usize, because: &[String], limited_by: Option<LimitedBy>) -> 
     }
 }
 
-/// Steps made so far, and their reports.
 struct Progress {
     began: Instant,
     steps: Vec<Step>,

@@ -67,7 +67,6 @@ impl Search {
         };
     }
 
-    /// Returns the next step, from what is known.
     fn next_trial(&self) -> Option<Trial> {
         // The first size is bad, perhaps only by its last trial, so no limit can be found.
         let good = self.good.last().copied()?;

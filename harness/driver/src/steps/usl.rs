@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn the_value_is_highest_at_the_peak() {
         let law = Usl { lambda: 100.0, sigma: 0.02, kappa: 0.000_1 };
-        let peak = law.peak().expect("it falls in the end");
+        let peak = law.peak().expect("a law with kappa above 0 has a peak");
         assert!(law.at(peak) > law.at(peak - 1.0) && law.at(peak) > law.at(peak + 1.0));
         assert_eq!(Usl { kappa: 0.0, ..law }.peak(), None);
         assert_eq!(Usl { sigma: 2.0, ..law }.peak(), None);

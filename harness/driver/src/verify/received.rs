@@ -118,7 +118,6 @@ impl ReceivedSet {
         self.word_bits(index / WORD) & 1 << (index % WORD) != 0
     }
 
-    /// Returns the messages of `block`.
     pub(super) fn block(&self, block: u32) -> Bits {
         let words = BLOCK / WORD;
         std::array::from_fn(|at| self.word_bits(block * words + at as u32))

@@ -98,7 +98,6 @@ impl Counts {
     }
 }
 
-/// Counts one pair.
 fn add_pair(deliveries: &mut Deliveries, class: Class, has_arrived: bool) {
     match class {
         Class::Outside => deliveries.leaked += u64::from(has_arrived),
@@ -233,7 +232,6 @@ struct Audience {
 }
 
 impl Audience {
-    /// Returns all audiences, by number.
     fn all(traffic: &Traffic, log: &MessageLog, handled: &[Nanos]) -> Vec<Self> {
         let counts = traffic.counts();
         let spans = || log.iter().zip(handled).map(|(message, handled)| Span::of(message.sent, *handled));

@@ -121,7 +121,6 @@ fn account(events: &[Event], traffic: &Arc<Traffic>, clients: u32, workers: u32)
     settle(ledgers).expect("at least one worker")
 }
 
-/// One stay in the model.
 #[derive(Debug, Default)]
 struct Stay {
     requested: Nanos,
