@@ -1,4 +1,4 @@
-//! What the thread of a run tells its workers.
+//! Commands from the run's thread to its workers.
 
 use std::borrow::Cow;
 use std::sync::{Arc, mpsc};
@@ -9,56 +9,57 @@ use throng_harness_model::send_schedule::SendSchedule;
 
 use crate::results::WorkerResults;
 
-/// What the run's thread tells a worker. Those of another process are told by way of it.
+/// A command to a worker. Workers of a child process receive it through that process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Command {
-    /// Nobody else gets in: who is on the way has failed, for this reason.
+    /// Stop admitting clients: clients that are still entering fail for this reason.
     GiveUp(Why),
-    /// Open the connection that listens for leaks, and ping from now on.
+    /// Open the connection that listens for leaks, and start pinging.
     Watch,
-    /// Have a client say the probe.
+    /// Have one client send the probe.
     Probe,
-    /// Hold the lists that clients keep against who is there, for the time with this number from 1; or no more.
+    /// Compare the lists that clients keep with the clients present. `Some` carries the number of
+    /// the check, from 1; `None` ends the checks.
     LookAtLists(Option<u64>),
-    /// Have so many clients a second, of all workers together, hang up and come again; or no more.
+    /// Have this many clients a second, over all workers, disconnect and reconnect; `None` stops.
     Reconnect(Option<u32>),
-    /// Have everybody do that at once.
+    /// Have all clients disconnect and reconnect at once.
     Storm,
-    /// Have clients find their channels and places.
+    /// Have clients join their channels and take their positions.
     Gather(Gather),
-    /// Measure how long something that arrived at this time has to wait until it is read.
+    /// Measure how long data that arrived at this time waits until it is read.
     Lag(Nanos),
-    /// Send no more.
+    /// Stop sending.
     Hush,
-    /// What comes from now on does not count.
+    /// Stop counting: messages that arrive from now on are ignored.
     Freeze,
-    /// Clients that did not read read everything.
+    /// Have clients that stopped reading read everything.
     Wake,
-    /// All clients leave in order.
+    /// Have all clients leave in order.
     Leave,
-    // What is not written down comes last: in what is written variants have numbers, which count these, and in what is
-    // read they do not.
-    /// Send by the schedule; only within a process, which others are told of in other words.
+    // Skipped variants come last: the serializer counts them when numbering variants, the
+    // deserializer does not.
+    /// Send by the schedules. Never leaves the process: other processes get snapshots of them.
     #[serde(skip)]
     Talk {
-        /// When the messages before counting are due.
+        /// Due times of the warm-up messages.
         warmup: Arc<SendSchedule>,
-        /// When the counted ones are.
+        /// Due times of the counted messages.
         counted: Arc<SendSchedule>,
     },
-    /// Give away all that was found out; only within a process.
+    /// Hand over the results. Never leaves the process.
     #[serde(skip)]
     WorkerResults(mpsc::Sender<WorkerResults>),
 }
 
-/// Which clients find their places.
+/// Clients that take their positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Gather {
-    /// Those who make the channels.
+    /// Clients that create the channels.
     Founders,
-    /// Everybody.
+    /// All clients.
     All,
 }
 
-/// Why a step failed: text for the report.
+/// Reason of a failed step, as text for the report.
 pub type Why = Cow<'static, str>;

@@ -1,4 +1,5 @@
-//! Drives the clients of a run: workers and their accounting, processes, scenarios, steps and the live view.
+//! Drives the clients of a run: workers and their accounting, processes, scenarios, steps and the
+//! live view.
 
 pub mod command;
 pub mod crew;

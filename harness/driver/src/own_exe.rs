@@ -1,9 +1,9 @@
-//! The program that runs: it starts itself for a part of a run.
+//! The path of this program, which starts itself for parts of a run.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Where this program is.
+/// Returns the path of the running executable.
 pub fn own_exe() -> io::Result<PathBuf> {
     std::env::current_exe()
 }

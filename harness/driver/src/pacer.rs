@@ -1,11 +1,11 @@
 //! The thread that wakes workers in time to send.
 //!
-//! An event loop's own time-out comes in whole milliseconds, which is too coarse for a message
-//! that is due. The pacer sleeps to the microsecond, and then rings at the worker whose
-//! client has something to say. It hands nothing over: what is due the worker knows itself,
-//! so there is no queue that could fill, and a ring at a worker that is late anyway costs nothing.
+//! The time-out of an event loop has a resolution of 1 ms, which is too coarse for sending. The
+//! pacer sleeps to the microsecond, then rings the worker whose client is due. It hands nothing
+//! over, since each worker knows its own schedule. So no queue can fill, and ringing a worker that
+//! is late anyway costs nothing.
 //!
-//! At random times it also asks the workers how long something that arrives now has to wait.
+//! At random times the pacer also has the workers measure their read lag.
 
 use std::io;
 use std::sync::Arc;
@@ -23,13 +23,13 @@ use throng_harness_model::send_schedule::SendSchedule;
 
 use crate::command::Command;
 
-/// Mean time between two looks at the workers' lag.
+/// Mean time between two measurements of the workers' read lag.
 const LAG_MEAN: Duration = Duration::from_millis(10);
 
-/// Longest sleep: nothing is due, but the end of the thread may be asked for.
+/// Longest sleep; bounds the time until the thread notices a request to stop.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
 
-/// The running thread.
+/// Handle of the pacer thread.
 #[derive(Debug)]
 pub struct Pacer {
     thread: JoinHandle<()>,
@@ -37,8 +37,8 @@ pub struct Pacer {
 }
 
 impl Pacer {
-    /// Rings at the workers behind `mailboxes`, which are those of the plan from number `first` on, for the messages
-    /// that are due at `warmup` and `counted`.
+    /// Starts the thread, which rings workers for the messages of `warmup` and `counted`.
+    /// `mailboxes` belong to the workers of the plan from number `first` on.
     pub fn start(
         plan: &Plan,
         warmup: &Arc<SendSchedule>,
@@ -47,21 +47,21 @@ impl Pacer {
         first: u32,
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let whole = |traffic: &Arc<_>, schedule: &Arc<_>| {
+        let cursor = |traffic: &Arc<_>, schedule: &Arc<_>| {
             SendCursor::new(Arc::clone(traffic), Arc::clone(schedule), 0, 1)
         };
-        let bells = Bells {
+        let pacer = PacerLoop {
             clock: plan.clock,
-            cursors: [whole(&plan.warmup, warmup), whole(&plan.traffic, counted)],
+            cursors: [cursor(&plan.warmup, warmup), cursor(&plan.traffic, counted)],
             workers: plan.workers,
             first,
             mailboxes,
             rng: Xoshiro256PlusPlus::seed_from_u64(plan.seed),
-            lag_at: counted.start(),
+            next_lag: counted.start(),
         };
         let thread = thread::Builder::new().name("pacer".into()).spawn({
             let stop = stop.clone();
-            move || bells.ring_until(&stop)
+            move || pacer.run_until(&stop)
         })?;
         Ok(Self { thread, stop })
     }
@@ -70,61 +70,60 @@ impl Pacer {
     pub fn stop(self) {
         self.stop.store(true, Ordering::Release);
         self.thread.thread().unpark();
-        // It cannot panic with anything but the standard library's own failure.
+        // The thread cannot panic unless the standard library fails.
         let _ = self.thread.join();
     }
 }
 
-/// What the thread rings by.
-struct Bells {
+struct PacerLoop {
     clock: RunClock,
     cursors: [SendCursor; 2],
-    /// Workers of the plan, and the first of them that is behind one of the mailboxes.
+    /// Workers of the whole plan; `mailboxes` start at number `first`.
     workers: u32,
     first: u32,
     mailboxes: Vec<Arc<Mailbox<Command>>>,
     rng: Xoshiro256PlusPlus,
-    /// When to look at the lag next.
-    lag_at: Nanos,
+    /// Time of the next read lag measurement.
+    next_lag: Nanos,
 }
 
-impl Bells {
-    fn ring_until(mut self, stop: &AtomicBool) {
+impl PacerLoop {
+    fn run_until(mut self, stop: &AtomicBool) {
         while !stop.load(Ordering::Acquire) {
             let now = self.clock.now();
             for cursor in &mut self.cursors {
                 while let Some(due) = cursor.pop(now) {
-                    // Those of other processes have a pacer there.
+                    // Workers of other processes are rung by the pacer there.
                     let at = (due.sender % self.workers).checked_sub(self.first);
                     if let Some(mailbox) = at.and_then(|at| self.mailboxes.get(at as usize)) {
                         mailbox.ring();
                     }
                 }
             }
-            // From the time at which it should have been looked: when this thread is late, because the
-            // whole process was stopped, then so was the reading.
-            while self.lag_at <= now {
-                self.look_at_lag(self.lag_at);
-                self.lag_at += self.pause();
+            // Measured from the intended time: when the whole process was stopped, this thread is
+            // late, and reading was late too.
+            while self.next_lag <= now {
+                self.measure_lag(self.next_lag);
+                self.next_lag += self.lag_pause();
             }
             let due = self.cursors.iter().map(SendCursor::next_due).min();
-            let next = due.unwrap_or(self.lag_at).min(self.lag_at);
+            let next = due.unwrap_or(self.next_lag).min(self.next_lag);
             let sleep = Duration::from_nanos(next.saturating_sub(self.clock.now()));
             thread::park_timeout(sleep.min(SLEEP_MAX));
         }
     }
 
-    fn look_at_lag(&self, at: Nanos) {
+    fn measure_lag(&self, at: Nanos) {
         for mailbox in &self.mailboxes {
-            // A worker with a full mailbox is asked again in some milliseconds.
+            // A worker whose mailbox is full is asked again in some milliseconds.
             let _ = mailbox.try_push(Mail::App(Command::Lag(at)));
             mailbox.ring();
         }
     }
 
-    /// Exponentially distributed, so that no rhythm of the load is seen better than another.
-    #[allow(clippy::cast_sign_loss)] // the logarithm of what is below 1 is negative
-    fn pause(&mut self) -> Nanos {
+    /// Exponentially distributed, so that sampling does not favor any period of the load.
+    #[allow(clippy::cast_sign_loss)] // the logarithm of a number below 1 is negative
+    fn lag_pause(&mut self) -> Nanos {
         let uniform: f64 = self.rng.random_range(f64::EPSILON..1.0);
         (-uniform.ln() * nanos(LAG_MEAN) as f64) as Nanos + 1
     }

@@ -1,4 +1,4 @@
-//! What can be known to fail before a single client is made.
+//! Checks that find, before the first client connects, that a run cannot work.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Once;
@@ -14,23 +14,24 @@ use throng_harness_model::target::{Entrance, Target};
 /// Open files for everything but clients.
 const RESERVED_FILES: u64 = 64;
 
-/// Where the kernel says which ports it gives to outgoing connections.
+/// The kernel's range of local ports for outgoing connections.
 const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
-/// Where the kernel says how many connections may wait for a server to accept them, whatever it asks for.
+/// The kernel's bound on connections that wait to be accepted; it caps the backlog that a server
+/// asks for.
 const BACKLOG: &str = "/proc/sys/net/core/somaxconn";
 
-/// Ports of each address, in percent of what the system gives out, that are used when nobody says how many addresses
-/// there are to be: others connect too, and a connection that was closed keeps its port for a while.
+/// Share of an address's ports to use, in percent, when the number of addresses is chosen here.
+/// Other programs connect too, and a closed connection keeps its port for a while.
 const PORTS_USED: u64 = 90;
 
-/// Whether the user has been warned of what may only make connecting slower.
+/// Ensures that the warning about a slow start is printed once.
 static WARNED: Once = Once::new();
 
 /// Longest wait for the server to accept.
 const REACH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why a run makes no sense.
+/// Reason why a run cannot start.
 #[derive(Debug, Error)]
 pub enum PreflightError {
     /// The limit on open files is too low.
@@ -47,7 +48,7 @@ pub enum PreflightError {
         /// The limit in force.
         limit: FileLimit,
     },
-    /// There are too few ports for that many connections to one server.
+    /// The system has too few local ports for the connections to one server.
     #[error(
         "{connections} connections to one address need as many local ports, and the system has {ports} for each of {sources} source address(es): widen net.ipv4.ip_local_port_range, as in `sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"`, {}or use fewer --clients",
         if *may_spread { format!("connect from more addresses with --sources {}, ", connections.div_ceil((*ports).max(1))) } else { String::new() }
@@ -55,29 +56,29 @@ pub enum PreflightError {
     Ports {
         /// Connections at one time.
         connections: u64,
-        /// Ports that the kernel gives to outgoing connections of one address.
+        /// Local ports of each address.
         ports: u64,
-        /// Addresses that clients connect from.
+        /// Source addresses of the clients.
         sources: u32,
-        /// Whether there could be more of them.
+        /// True if clients can connect from more addresses.
         may_spread: bool,
     },
-    /// Only this machine's loopback has many addresses.
+    /// Several source addresses exist only on the loopback of this machine.
     #[error(
         "--sources {sources} connects from 127.0.0.1, 127.0.0.2 and so on, from which {address} cannot be reached: leave it out, or use a server that listens on 127.0.0.1"
     )]
     Sources {
-        /// Addresses that were asked for.
+        /// Source addresses requested.
         sources: u32,
         /// The server's address.
         address: SocketAddr,
     },
-    /// Nobody listens.
+    /// The server cannot be reached.
     #[error("cannot connect to {address}: {source}; is the server running, and is this its address?")]
     Unreachable {
         /// The server's address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -86,39 +87,40 @@ fn in_each(processes: u32) -> String {
     if processes > 1 { format!(" in each of {processes} processes") } else { String::new() }
 }
 
-/// How many processes would be enough, if so many there may be.
+/// Suggests a number of processes that suffices, if it is allowed.
 fn more_processes(connections: u64, processes: u32, limit: &FileLimit) -> String {
     let all = connections * u64::from(processes);
     let enough = all.div_ceil(limit.sessions_that_fit(RESERVED_FILES).max(1));
     if enough <= u64::from(PROCESSES_MAX) {
-        format!("deal them to more with --processes {enough}, ")
+        format!("use more processes with --processes {enough}, ")
     } else {
         String::new()
     }
 }
 
-/// Checks what `job` needs of this machine, and that the server is there. Gives the number of addresses that clients are to
-/// connect from. What may only make connecting slower is said on stderr, once.
+/// Checks that this machine can run `job`, and that the server is reachable. Returns the number of
+/// source addresses for the clients. A setting that may only slow down connecting is reported on
+/// stderr, once.
 pub fn check(job: &Job, target: &Target) -> Result<u32, PreflightError> {
-    // One that cannot be raised may still be enough. Other processes of the run inherit it.
+    // The limit may suffice even if it cannot be raised. Child processes inherit it.
     let limit = FileLimit::raise().unwrap_or_else(|_| FileLimit::current());
-    check_files(most_in_a_process(job), job.processes, limit)?;
+    check_files(most_per_process(job), job.processes, limit)?;
     let address = target.server.address;
     let ports = fs::read_to_string(PORT_RANGE).ok().as_deref().and_then(ports_in);
     let sources = sources(connections(job, job.clients, 1), ports, job.sources, address)?;
     TcpStream::connect_timeout(&address, job.connect_timeout.min(REACH_TIMEOUT))
         .map_err(|source| PreflightError::Unreachable { address, source })?;
-    // Of a server elsewhere nobody here can tell.
+    // The backlog of a server on another machine is unknown.
     let backlog = fs::read_to_string(BACKLOG).ok().filter(|_| address.ip().is_loopback());
     let backlog = backlog.and_then(|text| text.trim().parse().ok());
     if let Some(warning) = backlog.and_then(|backlog| backlog_warning(burst(job), backlog)) {
-        // Steps of a ramp are alike in this.
+        // All steps of a ramp get the same warning.
         WARNED.call_once(|| eprintln!("warning: {warning}"));
     }
     Ok(sources)
 }
 
-/// Clients that connect at the same moment, at most; 0 if each has a moment of its own.
+/// Most clients that connect at the same moment; 0 if they connect one after the other.
 fn burst(job: &Job) -> u32 {
     let is_storm = matches!(&job.scenario, Scenario::Connect(connect) if connect.storm);
     if !job.connect_interval.is_zero() && !is_storm {
@@ -128,42 +130,42 @@ fn burst(job: &Job) -> u32 {
         Scenario::Login(login) => login.in_flight,
         Scenario::Connect(_) | Scenario::Broadcast(_) | Scenario::Bots(_) => IN_FLIGHT,
     };
-    // Each worker has one at least.
+    // Each worker has at least one in flight.
     in_flight.max(job.workers * job.processes).min(job.clients)
 }
 
-/// What to say if so many may connect at the same moment, and the system lets so many wait to be accepted; nothing if those are
-/// enough.
+/// Returns a warning if the burst exceeds the backlog.
 fn backlog_warning(burst: u32, backlog: u32) -> Option<String> {
     (burst > backlog).then(|| {
         format!(
-            "up to {burst} clients connect at the same moment, and the system lets {backlog} wait for a server to accept them (net.core.somaxconn): the others come in a second or more later, which the times of connecting then show; raise it with `sysctl -w net.core.somaxconn={burst}` and start the server anew, or connect one after the other with --connect-interval or --rate"
+            "up to {burst} clients connect at the same moment, and the system lets {backlog} wait for a server to accept them (net.core.somaxconn): the other clients connect a second or more later, which inflates the connect times; raise the limit with `sysctl -w net.core.somaxconn={burst}` and restart the server, or connect one client after the other with --connect-interval or --rate"
         )
     })
 }
 
-/// Connections at one time, at most, of `clients` of the clients of `job`, which are those of one of so many processes.
+/// Most simultaneous connections of one of `processes` processes that has `clients` clients of
+/// `job`.
 fn connections(job: &Job, clients: u32, processes: u32) -> u64 {
     let clients = u64::from(clients);
-    // Each worker has one at least.
+    // Each worker has at least one in flight.
     let share = |in_flight: u32| u64::from(in_flight.div_ceil(processes).max(job.workers));
     match &job.scenario {
-        // Those in the chat are at most as many as those on their way; each may have two.
+        // Clients in the chat never outnumber those in flight, and each may have two connections.
         Scenario::Login(Login { in_flight, stay: Stay::Leave { .. }, .. }) => {
             2 * clients.min(2 * share(*in_flight))
         }
-        // While they enter, players have two.
+        // An entering player has two connections.
         Scenario::Login(login) => clients + share(login.in_flight),
-        // One listens for leaks.
+        // One connection listens for leaks.
         Scenario::Connect(connect) if connect.reconnects() => 2 * clients + 1,
         Scenario::Bots(Bots { entrance: Entrance::Login, .. }) => clients + clients.min(IN_FLIGHT.into()) + 1,
         Scenario::Connect(_) | Scenario::Broadcast(_) | Scenario::Bots(_) => clients + 1,
     }
 }
 
-/// Connections of the process that has the most of them.
-fn most_in_a_process(job: &Job) -> u64 {
-    // Clients are dealt to all workers in turn, and the first process has the first ones.
+/// Most simultaneous connections of any process.
+fn most_per_process(job: &Job) -> u64 {
+    // Clients are dealt to all workers in turn, so the first process has the most.
     let workers = job.workers * job.processes;
     let first = (job.clients % workers).min(job.workers);
     connections(job, job.clients / workers * job.workers + first, job.processes)
@@ -176,15 +178,15 @@ fn check_files(connections: u64, processes: u32, limit: FileLimit) -> Result<(),
     Ok(())
 }
 
-/// The number of addresses that so many connections to `address` come from: `wanted`, or as many as they need of those there
-/// are, each with so many ports, if that is known.
+/// Returns the number of source addresses for `connections` to `address`: `wanted`, or as many as
+/// needed. `ports` is the number of local ports of each address, if it is known.
 fn sources(
     connections: u64,
     ports: Option<u64>,
     wanted: Option<u32>,
     address: SocketAddr,
 ) -> Result<u32, PreflightError> {
-    // The whole network 127.0.0.0/8 is this machine's, and each of its addresses can connect to all others.
+    // All of 127.0.0.0/8 belongs to this machine, and its addresses can connect to each other.
     let may_spread = address.ip().is_loopback() && address.is_ipv4();
     if let Some(sources) = wanted.filter(|sources| *sources > 1 && !may_spread) {
         return Err(PreflightError::Sources { sources, address });
@@ -198,14 +200,14 @@ fn sources(
         }
         None => 1,
     };
-    // They are dealt to the addresses in turn.
+    // Connections are dealt to the addresses in turn.
     if connections.div_ceil(sources.into()) > ports {
         return Err(PreflightError::Ports { connections, ports, sources, may_spread });
     }
     Ok(sources)
 }
 
-/// How many ports a range as the kernel writes it has.
+/// Counts the ports of a range in the kernel's notation.
 fn ports_in(range: &str) -> Option<u64> {
     let mut ends = range.split_ascii_whitespace().map(str::parse::<u64>);
     let (first, last) = (ends.next()?.ok()?, ends.next()?.ok()?);
@@ -245,7 +247,7 @@ mod tests {
     const HOLD: Stay = Stay::Hold(Duration::ZERO);
 
     #[test]
-    fn who_leaves_needs_no_connection_any_more() {
+    fn clients_that_left_need_no_connection() {
         let check = |job: Job, count| assert_eq!(connections(&job, job.clients, 1), count, "{job:?}");
         check(connect(Connect::default()), 9001);
         check(connect(storm()), 18_001);
@@ -260,7 +262,7 @@ mod tests {
     fn each_process_has_its_share() {
         let check = |job: Job, processes, workers, count| {
             let job = Job { processes, workers, ..job };
-            assert_eq!(most_in_a_process(&job), count, "{job:?}");
+            assert_eq!(most_per_process(&job), count, "{job:?}");
         };
         check(connect(Connect::default()), 1, 1, 9001);
         check(connect(Connect::default()), 2, 1, 4501);
@@ -270,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_that_the_backlog_has_no_room_for_is_told_of() {
+    fn a_burst_beyond_the_backlog_is_warned_about() {
         let check = |job: &Job, clients| assert_eq!(burst(job), clients, "{job:?}");
         let at_once = |job: Job| Job { connect_interval: Duration::ZERO, ..job };
         check(&connect(Connect::default()), 0);
@@ -306,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_come_from_as_many_addresses_as_they_need() {
+    fn as_many_source_addresses_are_used_as_needed() {
         let loopback = ([127, 0, 0, 1], 9200).into();
         let find = |connections, wanted| sources(connections, Some(28_232), wanted, loopback);
         let check = |connections, wanted, found| {
@@ -317,7 +319,7 @@ mod tests {
         check(100_000, None, 4);
         check(100, Some(3), 3);
         check(56_464, Some(2), 2);
-        assert_eq!(sources(1 << 40, None, None, loopback).expect("nobody knows"), 1);
+        assert_eq!(sources(1 << 40, None, None, loopback).expect("ports are unknown"), 1);
 
         let fail = |found: Result<u32, PreflightError>, parts: &[&str]| {
             let error = found.unwrap_err().to_string();
@@ -333,12 +335,12 @@ mod tests {
             let error = fail(sources(28_233, Some(28_232), None, address), &[range]);
             assert!(!error.contains("--sources"), "{error}");
             fail(sources(5, Some(28_232), Some(2), address), &["--sources 2", elsewhere]);
-            assert_eq!(sources(5, Some(28_232), Some(1), address).expect("as it is"), 1);
+            assert_eq!(sources(5, Some(28_232), Some(1), address).expect("one source"), 1);
         }
     }
 
     #[test]
-    fn port_ranges_as_the_kernel_writes_them() {
+    fn port_ranges_are_parsed() {
         assert_eq!(ports_in("32768\t60999\n"), Some(28_232));
         assert_eq!(ports_in("5 5"), Some(1));
         for damaged in ["", "1", "9 5", "a b"] {

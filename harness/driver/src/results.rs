@@ -1,4 +1,4 @@
-//! What a worker gives away at the end.
+//! The results of a worker.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,48 +13,48 @@ use throng_harness_model::results::{
 
 use crate::verify::DeliveryLedger;
 
-/// What a worker found out. Written down, for another process, it is without the accounts: those stay where the clients are.
+/// Results of a worker. The ledger is not serialized: accounts stay in the process of the clients.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct WorkerResults {
-    /// Its clients' accounts.
+    /// Accounts of the worker's clients.
     #[serde(skip)]
     pub tally: DeliveryLedger,
     /// Latencies of messages.
     pub recorder: Recorder,
-    /// Where the time of some of them went.
+    /// Parts of the latency of some messages.
     pub breakdown: Breakdown,
-    /// How the server's clock stands to ours.
+    /// Offset of the server's clock to the harness's.
     pub server_clock: ServerClock,
-    /// How long something that arrived could wait.
+    /// Time that arrived data waits until it is read.
     pub read_lag: Latencies,
-    /// Parts of the way in.
+    /// Durations of the phases of entering.
     pub phases: BTreeMap<Cow<'static, str>, Latencies>,
-    /// What became of its clients; those that were asked for are not counted here.
+    /// Outcomes of the clients, without the number requested.
     pub clients: Clients,
-    /// Who hung up and came again.
+    /// Disconnects and reconnects.
     pub reconnects: Reconnected,
-    /// How the lists fared that clients kept.
+    /// Checks of the user lists that clients keep.
     pub lists: ListTimes,
-    /// How clients came to channels and left them while others talked.
+    /// Joins and leaves of channels during the run.
     pub churn: Churned,
-    /// How clients moved while others talked.
+    /// Moves of clients during the run.
     pub moves: Moved,
-    /// What became of those who did not read as they should.
+    /// Outcomes of clients that read slowly or not at all.
     pub impaired: ImpairedClients,
-    /// Answers that were not given: who was to give them had not heard what they answer.
+    /// Answers not sent because their sender had not received the message to answer.
     pub unprovoked: u64,
-    /// What each of the others got, if it was there all the time.
+    /// Deliveries to each of the other clients that stayed all the time.
     pub recipients: Vec<Recipient>,
-    /// When the first client's way in began; [`NEVER`] if none did.
+    /// Time when the first client began to enter; [`NEVER`] if none did.
     pub first_begin: Nanos,
-    /// When the last client got in; 0 if none did.
+    /// Time when the last client had entered; 0 if none did.
     pub last_entry: Nanos,
-    /// When the last counted message was sent; 0 if none was.
+    /// Time when the last counted message was sent; 0 if none was.
     pub last_sent: Nanos,
 }
 
 impl WorkerResults {
-    /// Nothing found out yet, with the accounts in `tally`.
+    /// Empty results around the accounts of `tally`.
     pub fn new(tally: DeliveryLedger) -> Self {
         Self {
             tally,
@@ -77,7 +77,7 @@ impl WorkerResults {
         }
     }
 
-    /// Adds what another worker found out, but for the tallies, which are settled by themselves.
+    /// Adds the results of another worker, except for the ledger, which is settled separately.
     pub fn merge(&mut self, other: Self) {
         self.recorder.merge(&other.recorder);
         self.breakdown.merge(&other.breakdown);
@@ -115,23 +115,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_travels_is_all_but_the_accounts() {
-        let mut harvest = WorkerResults::new(DeliveryLedger::default());
-        harvest.recorder.sent(1_000, 9_000);
-        harvest.read_lag.record(5_000);
-        harvest.server_clock.sample(10_000, 20_000, 7, 0);
-        harvest.phases.entry("way_in".into()).or_default().record(3_000_000);
-        harvest.clients.reasons.insert("failed: by chance".into(), 3);
-        (harvest.clients.connected, harvest.reconnects.asked, harvest.lists.resyncs) = (5, 6, 7);
-        (harvest.churn.joins, harvest.impaired.slow, harvest.last_entry) = (8, 9, 10);
-        let bytes = postcard::to_stdvec(&harvest).expect("it can be written");
+    fn all_but_the_accounts_is_serialized() {
+        let mut results = WorkerResults::new(DeliveryLedger::default());
+        results.recorder.sent(1_000, 9_000);
+        results.read_lag.record(5_000);
+        results.server_clock.sample(10_000, 20_000, 7, 0);
+        results.phases.entry("way_in".into()).or_default().record(3_000_000);
+        results.clients.reasons.insert("failed: by chance".into(), 3);
+        (results.clients.connected, results.reconnects.asked, results.lists.resyncs) = (5, 6, 7);
+        (results.churn.joins, results.impaired.slow, results.last_entry) = (8, 9, 10);
+        let bytes = postcard::to_stdvec(&results).expect("serializable");
         let mut merged = WorkerResults::new(DeliveryLedger::default());
         for _ in 0..2 {
-            merged.merge(postcard::from_bytes(&bytes).expect("it can be read"));
+            merged.merge(postcard::from_bytes(&bytes).expect("deserializable"));
         }
         assert_eq!(merged.recorder.sender_delay.count(), 2);
         assert_eq!((merged.read_lag.count(), merged.phases["way_in"].count()), (2, 2));
-        assert_eq!(merged.server_clock.ours(7), harvest.server_clock.ours(7));
+        assert_eq!(merged.server_clock.ours(7), results.server_clock.ours(7));
         assert_eq!((merged.clients.connected, merged.clients.reasons["failed: by chance"]), (10, 6));
         assert_eq!((merged.reconnects.asked, merged.lists.resyncs), (12, 14));
         assert_eq!((merged.churn.joins, merged.impaired.slow, merged.last_entry), (16, 18, 10));

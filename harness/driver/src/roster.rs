@@ -1,7 +1,8 @@
-//! A user list as a client keeps it, by pages and notices, by the rules of docs/protocol.md ("Who is there").
+//! The user list as a client keeps it from pages and notices, by the rules of docs/protocol.md
+//! ("Who is there").
 //!
-//! Others may be in the chat than the clients of a run. They are in the list too, and count for its length; what it is held
-//! against is who of the run is there, whom their names tell.
+//! Users from outside the run may be in the chat. They are in the list and count for its length.
+//! The check compares only the clients of the run, which are recognized by their names.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -9,87 +10,87 @@ use std::collections::btree_map::Entry;
 use throng_core::wire::packets::{User, UserList, UsersChanged};
 use throng_harness_model::presence::Digest;
 
-/// What a client has to do about its list.
+/// Next action of a client for its list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Nothing: wait for what comes.
+    /// Wait for the next page or notice.
     Wait,
-    /// Ask for the page after this user id.
+    /// Request the page after this user id.
     Ask(u32),
-    /// Something is missing: begin anew, when it suits.
+    /// Request the list from the start when convenient, since something is missing.
     BeginAnew,
 }
 
-/// Who is there, as far as one client has been told.
+/// User list of one client.
 #[derive(Debug, Default)]
 pub struct Roster {
-    /// Whether each is of the run.
+    /// Users by id; true for clients of the run.
     users: BTreeMap<u32, bool>,
-    /// Of those who are.
-    own: Digest,
+    /// Digest of the clients of the run.
+    own_digest: Digest,
     version: u64,
     /// The highest version among the pages of this pass.
     pages_version: u64,
-    again: bool,
-    /// The last user of the page before, while a page is under way; none when all have come.
+    must_restart: bool,
+    /// Last user id of the previous page while a page is awaited; `None` after the last page.
     after: Option<u32>,
-    /// Whether a whole pass has come.
+    /// True after the first whole pass.
     complete: bool,
-    /// Head counts that did not fit.
+    /// Head counts that did not match the list.
     mismatches: u64,
 }
 
 impl Roster {
-    /// A list that nothing is known of; the first page comes by itself.
+    /// Returns an empty list that awaits the first page, which the server sends unasked.
     pub fn new() -> Self {
         Self { after: Some(0), ..Self::default() }
     }
 
-    /// Who of the run is in it.
+    /// Returns the digest of the clients of the run in the list.
     pub fn digest(&self) -> Digest {
-        self.own
+        self.own_digest
     }
 
-    /// Whether all pages have come, and nothing is known to be missing.
+    /// Returns true if all pages have arrived and nothing is known to be missing.
     pub fn is_complete(&self) -> bool {
-        self.complete && self.after.is_none() && !self.again
+        self.complete && self.after.is_none() && !self.must_restart
     }
 
-    /// How often, since this was last asked, a list that should have been exact had another number of users than the server
-    /// said.
+    /// Returns the number of mismatches since the last call: an up-to-date list had another length
+    /// than the server's head count.
     pub fn take_mismatches(&mut self) -> u64 {
         std::mem::take(&mut self.mismatches)
     }
 
-    /// The first page is asked for once more.
+    /// Starts over: the first page is awaited again.
     pub fn begin_anew(&mut self) {
         self.after = Some(0);
     }
 
-    /// Whether a page is under way.
+    /// Returns true while a page is awaited.
     pub fn is_waiting(&self) -> bool {
         self.after.is_some()
     }
 
-    /// A page has come. `is_own` tells by a name whether somebody is of the run.
+    /// Applies a page. `is_own` returns true for the name of a client of the run.
     pub fn page(&mut self, page: &UserList, is_own: impl Fn(&str) -> bool) -> Next {
         let after = self.after.unwrap_or(0);
-        // A server may say that there is more after the highest number that there is.
+        // `after` may be the highest id there is, and the server may still announce more.
         let first = after.saturating_add(1);
         let last = page.users.last().filter(|_| page.more).map_or(u32::MAX, |user| user.id);
-        let gone: Vec<u32> = if first <= last {
+        let removed: Vec<u32> = if first <= last {
             self.users.range(first..=last).map(|(user, _)| *user).collect()
         } else {
             Vec::new()
         };
-        for user in gone {
-            self.take(user);
+        for user in removed {
+            self.remove(user);
         }
         for user in page.users.iter() {
-            self.put(user, &is_own);
+            self.insert(user, &is_own);
         }
         if after == 0 {
-            (self.version, self.pages_version, self.again) = (page.version, page.version, false);
+            (self.version, self.pages_version, self.must_restart) = (page.version, page.version, false);
         }
         self.pages_version = self.pages_version.max(page.version);
         if page.more {
@@ -98,26 +99,26 @@ impl Roster {
         }
         self.after = None;
         self.complete = true;
-        if self.again {
+        if self.must_restart {
             return Next::BeginAnew;
         }
-        // With everything up to its version, the list is as long as the last page says.
+        // A list that is up to date with the pages must have the length that the last page states.
         if self.version >= self.pages_version { self.check(page.head_count) } else { Next::Wait }
     }
 
-    /// A notice has come. `is_own` tells by a name whether somebody is of the run.
+    /// Applies a notice. `is_own` as for [`page`](Self::page).
     pub fn notice(&mut self, notice: &UsersChanged, is_own: impl Fn(&str) -> bool) -> Next {
         if notice.version <= self.version {
             return Next::Wait;
         }
-        notice.entered.iter().for_each(|user| self.put(user, &is_own));
-        notice.left.iter().for_each(|user| self.take(*user));
+        notice.entered.iter().for_each(|user| self.insert(user, &is_own));
+        notice.left.iter().for_each(|user| self.remove(*user));
         let is_broken = notice.since > self.version || !notice.complete;
         self.version = notice.version;
         if is_broken {
-            self.again = true;
+            self.must_restart = true;
         }
-        match (self.after, self.again) {
+        match (self.after, self.must_restart) {
             (None, true) => Next::BeginAnew,
             (None, false) if self.version >= self.pages_version => self.check(notice.head_count),
             (Some(_), _) | (None, false) => Next::Wait,
@@ -129,23 +130,23 @@ impl Roster {
             return Next::Wait;
         }
         self.mismatches += 1;
-        self.again = true;
+        self.must_restart = true;
         Next::BeginAnew
     }
 
-    fn put(&mut self, user: &User, is_own: impl Fn(&str) -> bool) {
-        // A number is nobody else's while the server lives.
+    fn insert(&mut self, user: &User, is_own: impl Fn(&str) -> bool) {
+        // The server never reuses a user id.
         let Entry::Vacant(place) = self.users.entry(user.id) else { return };
         if *place.insert(is_own(&user.name)) {
-            self.own.count += 1;
-            self.own.sum = self.own.sum.wrapping_add(Digest::hash(user.id));
+            self.own_digest.count += 1;
+            self.own_digest.sum = self.own_digest.sum.wrapping_add(Digest::hash(user.id));
         }
     }
 
-    fn take(&mut self, user: u32) {
+    fn remove(&mut self, user: u32) {
         if self.users.remove(&user) == Some(true) {
-            self.own.count -= 1;
-            self.own.sum = self.own.sum.wrapping_sub(Digest::hash(user));
+            self.own_digest.count -= 1;
+            self.own_digest.sum = self.own_digest.sum.wrapping_sub(Digest::hash(user));
         }
     }
 }
@@ -164,28 +165,28 @@ mod tests {
         ids.into_iter().map(|id| User { id, name: Name::truncated(&format!("user {id}")) }).collect()
     }
 
-    /// Every third is somebody else's.
+    /// Every third user is from outside the run.
     fn is_of_run(id: u32) -> bool {
         !id.is_multiple_of(3)
     }
 
     fn is_own(name: &str) -> bool {
-        is_of_run(name.rsplit(' ').next().and_then(|id| id.parse().ok()).expect("as they are made above"))
+        is_of_run(name.rsplit(' ').next().and_then(|id| id.parse().ok()).expect("a name made by users()"))
     }
 
     fn page(version: u64, head_count: u32, ids: impl IntoIterator<Item = u32>, more: bool) -> UserList {
-        let users = List::new(users(ids)).expect("few");
+        let users = List::new(users(ids)).expect("a short list");
         UserList { channel: 0, version, head_count, users, more }
     }
 
     fn notice(since: u64, version: u64, head_count: u32, entered: &[u32], left: &[u32]) -> UsersChanged {
-        let entered = List::new(users(entered.iter().copied())).expect("few");
-        let left = List::new(left.to_vec()).expect("few");
+        let entered = List::new(users(entered.iter().copied())).expect("a short list");
+        let left = List::new(left.to_vec()).expect("a short list");
         UsersChanged { channel: 0, since, version, head_count, complete: true, entered, left }
     }
 
     #[test]
-    fn a_page_that_leads_nowhere_is_borne() {
+    fn a_page_after_the_highest_id_is_tolerated() {
         let mut roster = Roster::new();
         assert_eq!(roster.page(&page(1, 2, [7, u32::MAX], true), is_own), Next::Ask(u32::MAX));
         assert_eq!(roster.page(&page(1, 2, [], true), is_own), Next::Ask(u32::MAX));
@@ -196,15 +197,15 @@ mod tests {
     #[test]
     fn the_example_of_the_protocol() {
         let mut roster = Roster::new();
-        let there = |roster: &Roster, id| roster.users.contains_key(&id);
+        let contains = |roster: &Roster, id| roster.users.contains_key(&id);
         assert_eq!(
             roster.page(&page(150, 130, (1..=138).filter(|id| !(10..20).contains(id)), true), is_own),
             Next::Ask(138)
         );
         assert_eq!(roster.page(&page(152, 130, [139, 140, 141], false), is_own), Next::Wait);
-        assert!(there(&roster, 2) && roster.users.len() == 131);
+        assert!(contains(&roster, 2) && roster.users.len() == 131);
         assert_eq!(roster.notice(&notice(150, 152, 130, &[141], &[2]), is_own), Next::Wait);
-        assert!(!there(&roster, 2) && roster.users.len() == 130 && roster.is_complete());
+        assert!(!contains(&roster, 2) && roster.users.len() == 130 && roster.is_complete());
         assert_eq!(roster.notice(&notice(160, 163, 131, &[150], &[145]), is_own), Next::BeginAnew);
         assert!(roster.users.len() == 131 && !roster.is_complete());
         roster.begin_anew();
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_count_that_does_not_fit_is_noticed() {
+    fn a_head_count_mismatch_is_detected() {
         let mut roster = Roster::new();
         assert_eq!(roster.page(&page(1, 2, [1], false), is_own), Next::BeginAnew);
         roster.begin_anew();
@@ -227,38 +228,41 @@ mod tests {
         assert_eq!((roster.notice(&incomplete, is_own), roster.take_mismatches()), (Next::BeginAnew, 1));
     }
 
-    /// Users come and go, pages overtake notices, and some notices are lost.
+    /// Simulates users that come and go, notices overtaken by pages, and lost notices.
     fn simulate(steps: &[(u8, u32, u8)]) -> Result<(), TestCaseError> {
         const PAGE: usize = 4;
-        let mut there: BTreeSet<u32> = (1..=10).collect();
+        let mut present: BTreeSet<u32> = (1..=10).collect();
         let (mut last, mut version) = (10, 10);
         let mut roster = Roster::new();
         let mut waiting: Vec<UsersChanged> = Vec::new();
-        let mut asked = Some(0);
-        let answer = |there: &BTreeSet<u32>, version, after| {
-            let ids: Vec<u32> = there.range(after + 1..).copied().take(PAGE + 1).collect();
-            page(version, there.len() as u32, ids.iter().copied().take(PAGE), ids.len() > PAGE)
+        let mut requested = Some(0);
+        let answer = |present: &BTreeSet<u32>, version, after| {
+            let ids: Vec<u32> = present.range(after + 1..).copied().take(PAGE + 1).collect();
+            page(version, present.len() as u32, ids.iter().copied().take(PAGE), ids.len() > PAGE)
         };
         let ends = [(0, 0, 9); 60].map(|(a, b, _)| (2 + a, b, 9));
-        for (what, who, luck) in steps.iter().copied().chain(ends) {
+        for (action, pick, luck) in steps.iter().copied().chain(ends) {
             let mut next = Next::Wait;
-            match what % 4 {
+            match action % 4 {
                 0 => {
                     last += 1;
                     version += 1;
-                    there.insert(last);
-                    waiting.push(notice(version - 1, version, there.len() as u32, &[last], &[]));
+                    present.insert(last);
+                    waiting.push(notice(version - 1, version, present.len() as u32, &[last], &[]));
                 }
                 1 => {
-                    let Some(id) = there.iter().nth(who as usize % there.len().max(1)).copied() else {
+                    let Some(id) = present.iter().nth(pick as usize % present.len().max(1)).copied() else {
                         continue;
                     };
-                    there.remove(&id);
+                    present.remove(&id);
                     version += 1;
-                    waiting.push(notice(version - 1, version, there.len() as u32, &[], &[id]));
+                    waiting.push(notice(version - 1, version, present.len() as u32, &[], &[id]));
                 }
-                2 if asked.is_some() && who % 2 == 0 => {
-                    next = roster.page(&answer(&there, version, asked.take().expect("it is")), is_own);
+                2 if requested.is_some() && pick % 2 == 0 => {
+                    next = roster.page(
+                        &answer(&present, version, requested.take().expect("a page is requested")),
+                        is_own,
+                    );
                 }
                 _ if waiting.is_empty() => {}
                 _ => {
@@ -270,38 +274,38 @@ mod tests {
             }
             match next {
                 Next::Wait => {}
-                Next::Ask(after) => asked = Some(after),
+                Next::Ask(after) => requested = Some(after),
                 Next::BeginAnew => {
                     roster.begin_anew();
-                    asked = Some(0);
+                    requested = Some(0);
                 }
             }
         }
-        // All that is under way comes, and one more notice, by which a loss would be seen.
-        waiting.push(notice(version, version + 1, there.len() as u32 + 1, &[last + 1], &[]));
-        there.insert(last + 1);
+        // Everything in flight arrives, and one more notice that would reveal a loss.
+        waiting.push(notice(version, version + 1, present.len() as u32 + 1, &[last + 1], &[]));
+        present.insert(last + 1);
         version += 1;
         for _ in 0..100 {
-            let next = match (waiting.is_empty(), asked.take()) {
+            let next = match (waiting.is_empty(), requested.take()) {
                 (false, ask) => {
-                    asked = ask;
+                    requested = ask;
                     roster.notice(&waiting.remove(0), is_own)
                 }
-                (true, Some(after)) => roster.page(&answer(&there, version, after), is_own),
+                (true, Some(after)) => roster.page(&answer(&present, version, after), is_own),
                 (true, None) => break,
             };
             match next {
                 Next::Wait => {}
-                Next::Ask(after) => asked = Some(after),
+                Next::Ask(after) => requested = Some(after),
                 Next::BeginAnew => {
                     roster.begin_anew();
-                    asked = Some(0);
+                    requested = Some(0);
                 }
             }
         }
         prop_assert!(roster.is_complete());
-        prop_assert!(roster.users.keys().eq(&there));
-        let own = || there.iter().filter(|id| is_of_run(**id));
+        prop_assert!(roster.users.keys().eq(&present));
+        let own = || present.iter().filter(|id| is_of_run(**id));
         let sum = own().fold(0_u64, |sum, id| sum.wrapping_add(Digest::hash(*id)));
         prop_assert_eq!(roster.digest(), Digest { count: own().count() as u64, sum });
         prop_assert_eq!(roster.take_mismatches(), 0);
@@ -310,7 +314,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_happens_it_is_exact_in_the_end(steps in prop::collection::vec((any::<u8>(), any::<u32>(), 0_u8..8), 0..120)) {
+        fn the_list_is_exact_in_the_end(steps in prop::collection::vec((any::<u8>(), any::<u32>(), 0_u8..8), 0..120)) {
             simulate(&steps)?;
         }
     }

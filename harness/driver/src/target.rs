@@ -1,4 +1,4 @@
-//! Where to connect, and with which keys.
+//! The server to connect to, and its keys.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -10,26 +10,26 @@ use throng_core::endpoints::{Endpoints, EndpointsError};
 use throng_harness_model::procstat::{self, ProcError};
 use throng_harness_model::target::{Endpoint, Entrance, Target, TargetSource};
 
-/// The file in which `throng up` keeps the key of its cluster.
+/// File in which `throng up` keeps the cluster key.
 const CLUSTER_KEY_FILE: &str = "cluster.key";
 
-/// Why there is no target.
+/// Reason why the target cannot be determined.
 #[derive(Debug, Error)]
 pub enum TargetError {
-    /// The data directory does not say where its servers are.
+    /// The data directory does not name its servers.
     #[error(transparent)]
     Endpoints(#[from] EndpointsError),
-    /// The server that wrote the file is gone.
+    /// The process that wrote the endpoints file is gone.
     #[error("{} was left by process {pid}, which is gone: start `throng up --data {}` again", path.display(), data.display())]
     Stale {
-        /// The file.
+        /// Path of the endpoints file.
         path: PathBuf,
         /// The data directory.
         data: PathBuf,
-        /// The process that wrote it.
+        /// Id of the process.
         pid: u32,
     },
-    /// The role that is wanted does not run on the data directory.
+    /// The required role does not run on the data directory.
     #[error("no {role} server runs on {} ({} names none): start it, or use `throng up`", data.display(), Endpoints::FILE)]
     NoRole {
         /// `login` or `chat`.
@@ -37,12 +37,12 @@ pub enum TargetError {
         /// The data directory.
         data: PathBuf,
     },
-    /// The host's name means nothing.
+    /// The host name cannot be resolved.
     #[error("cannot find `{server}`: {source}; --server wants HOST:PORT, as in 127.0.0.1:9200")]
     Address {
-        /// What was given.
+        /// Value of `--server`.
         server: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The cluster's key cannot be used.
@@ -56,7 +56,7 @@ pub enum TargetError {
     Pid(#[from] ProcError),
 }
 
-/// Finds the target for `entrance`. `pid` overrides what the data directory says.
+/// Determines the target for `entrance`. `pid` overrides the process that the data directory names.
 pub fn resolve(source: &TargetSource, entrance: Entrance, pid: Option<u32>) -> Result<Target, TargetError> {
     if let Some(pid) = pid {
         procstat::sample(pid)?;
@@ -81,11 +81,11 @@ fn from_data(data: &Path, entrance: Entrance, pid: Option<u32>) -> Result<Target
         Entrance::Login => ("login", known.login),
         Entrance::Ticket => ("chat", known.chat),
     };
-    // Each role may be a process of its own.
-    let its_pid = entry.as_ref().and_then(|entry| entry.pid).unwrap_or(known.pid);
-    if procstat::sample(its_pid).is_err() {
+    // Each role may run in its own process.
+    let role_pid = entry.as_ref().and_then(|entry| entry.pid).unwrap_or(known.pid);
+    if procstat::sample(role_pid).is_err() {
         let path = data.join(Endpoints::FILE);
-        return Err(TargetError::Stale { path, data: data.into(), pid: its_pid });
+        return Err(TargetError::Stale { path, data: data.into(), pid: role_pid });
     }
     let server = entry.and_then(|entry| Some(Endpoint { address: entry.address, key: entry.public_key()? }));
     let server = server.ok_or_else(|| TargetError::NoRole { role, data: data.into() })?;
@@ -93,7 +93,7 @@ fn from_data(data: &Path, entrance: Entrance, pid: Option<u32>) -> Result<Target
         Entrance::Login => None,
         Entrance::Ticket => Some(ClusterKey::load(&data.join(CLUSTER_KEY_FILE))?),
     };
-    Ok(Target { server, cluster_key, pid: pid.or(Some(its_pid)) })
+    Ok(Target { server, cluster_key, pid: pid.or(Some(role_pid)) })
 }
 
 fn look_up(server: &str) -> Result<SocketAddr, TargetError> {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_the_file_and_what_to_do() {
+    fn errors_name_the_file_and_a_remedy() {
         let check = |dir: &Path, parts: &[&str]| {
             let error = resolve_data(dir, Entrance::Ticket).unwrap_err().to_string();
             assert!(parts.iter().all(|part| error.contains(part)), "{error}");
@@ -157,7 +157,7 @@ mod tests {
         let gone = data(|text| text.replace(&format!("pid = {}", std::process::id()), "pid = 4194305"));
         check(gone.path(), &["left by process 4194305", "start `throng up"]);
         let keyless = data(|text| text);
-        fs::remove_file(keyless.path().join(CLUSTER_KEY_FILE)).expect("it is there");
+        fs::remove_file(keyless.path().join(CLUSTER_KEY_FILE)).expect("the key file exists");
         check(keyless.path(), &["cluster.key", "tickets need the cluster's key"]);
     }
 

@@ -1,80 +1,82 @@
-//! A closed loop: how far ahead of the slowest recipient messages may be.
+//! The window of a closed loop: the number of messages that the sender may be ahead of the slowest
+//! recipient.
 //!
-//! Messages are counted, not told apart: the n-th that a client receives is the n-th that was sent, for
-//! all that matters here. One counter for each message that is not complete says how many clients
-//! have it, so a delivery costs an addition, and nobody looks through all clients.
+//! Messages are counted, not identified: the n-th message that a client receives is taken for the
+//! n-th that was sent. Each incomplete message has a counter of the clients that received it. So a
+//! delivery costs one addition and no scan over the clients.
 
-/// Keeps track of the slowest of some clients, which all get every message once.
+/// Window over clients that each receive every message once.
 #[derive(Debug)]
 pub struct Window {
-    /// Messages sent and not complete, at most.
+    /// Upper bound of incomplete messages, those that some client has not received.
     width: u32,
     sent: u32,
-    /// Messages that every client has.
+    /// Messages that every client has received.
     complete: u32,
-    /// By message modulo its length: clients that have it, for those sent and not complete.
-    having: Vec<u32>,
-    /// Messages that each client has; none once it is lost.
+    /// Number of clients that received each incomplete message, indexed by message modulo `width`.
+    receivers: Vec<u32>,
+    /// Messages received by each client; `None` once the client is lost.
     counts: Vec<Option<u32>>,
     present: u32,
 }
 
 impl Window {
-    /// At most `width` messages (at least 1) ahead of the slowest of `clients`.
+    /// Returns a window of `width` messages (at least 1) over `clients` clients.
     pub fn new(width: u32, clients: usize) -> Self {
         let width = width.max(1);
         Self {
             width,
             sent: 0,
             complete: 0,
-            having: vec![0; width as usize],
+            receivers: vec![0; width as usize],
             counts: vec![Some(0); clients],
             present: clients as u32,
         }
     }
 
-    /// Whether another message may be sent now.
+    /// Returns true if another message may be sent now.
     pub fn is_open(&self) -> bool {
         self.sent - self.complete < self.width
     }
 
-    /// A message has been sent.
+    /// Counts a sent message.
     pub fn sent(&mut self) {
         self.sent += 1;
-        // Complete at once if there is nobody to have it.
-        self.close();
+        // Without clients the message is complete at once.
+        self.advance();
     }
 
-    /// A client has a further message, its first copy.
+    /// Counts the first copy of a further message at `client`.
     pub fn received(&mut self, client: usize) {
         let Some(count) = self.counts.get_mut(client).and_then(Option::as_mut) else { return };
-        // More than was sent is for others to find strange.
+        // Surplus messages are not an error here; the ledger reports them.
         if *count >= self.sent {
             return;
         }
         let slot = (*count % self.width) as usize;
         *count += 1;
-        self.having[slot] += 1;
-        if self.having[slot] == self.present {
-            self.close();
+        self.receivers[slot] += 1;
+        if self.receivers[slot] == self.present {
+            self.advance();
         }
     }
 
-    /// A client is gone: nobody waits for it.
+    /// Removes a lost client, so that it no longer holds the window back.
     pub fn lost(&mut self, client: usize) {
         let Some(count) = self.counts.get_mut(client).and_then(Option::take) else { return };
         self.present -= 1;
         for message in self.complete..count {
-            self.having[(message % self.width) as usize] -= 1;
+            self.receivers[(message % self.width) as usize] -= 1;
         }
-        self.close();
+        self.advance();
     }
 
-    /// Takes note of what has become complete.
-    fn close(&mut self) {
-        while self.complete < self.sent && self.having[(self.complete % self.width) as usize] == self.present
+    /// Advances over messages that have become complete.
+    fn advance(&mut self) {
+        while self.complete < self.sent
+            && self.receivers[(self.complete % self.width) as usize] == self.present
         {
-            self.having[(self.complete % self.width) as usize] = 0;
+            self.receivers[(self.complete % self.width) as usize] = 0;
             self.complete += 1;
         }
     }
@@ -87,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_slowest_holds_it_back() {
+    fn the_slowest_client_holds_the_window_back() {
         let mut window = Window::new(2, 2);
         window.sent();
         window.sent();
@@ -104,20 +106,20 @@ mod tests {
         assert!(window.is_open(), "client 0 lacks one");
         window.lost(0);
         window.lost(0);
-        assert!(window.is_open(), "nobody is waited for");
+        assert!(window.is_open(), "no client is left");
     }
 
     proptest! {
         #[test]
-        fn agrees_with_looking_at_everybody(
+        fn agrees_with_a_scan_over_all_clients(
             width in 1_u32..5, clients in 1_usize..4, steps in prop::collection::vec((0_u8..8, 0_usize..4), 0..200),
         ) {
             let mut window = Window::new(width, clients);
             let (mut sent, mut counts) = (0, vec![Some(0); clients]);
-            for (what, client) in steps {
+            for (action, client) in steps {
                 let client = client % clients;
                 let slowest = |counts: &[Option<u32>], sent| counts.iter().flatten().min().copied().unwrap_or(sent);
-                match what {
+                match action {
                     0..=2 if window.is_open() => {
                         window.sent();
                         sent += 1;

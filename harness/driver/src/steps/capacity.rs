@@ -1,65 +1,67 @@
-//! What a server can make at most with so many clients: the same run as a closed loop.
+//! The capacity of a server with a given number of clients, measured by a closed loop.
 //!
-//! A run by a schedule has as many deliveries as the schedule asks for, until the server cannot follow; what it could
-//! have made does not show. So it is asked for as many as it can make: the next message follows as soon as the slowest
-//! client lacks fewer than a certain number.
+//! A scheduled run has as many deliveries as its schedule, until the server cannot follow, so it
+//! does not show the server's capacity. In a closed loop the next message is sent as soon as the
+//! slowest client lacks fewer than a given number of messages.
 
 use serde::{Deserialize, Serialize};
 use throng_harness_report::{LOAD_MAX, Report};
 
 use super::judge::faults;
 
-/// Who set the pace of a closed loop.
+/// Process that set the pace of a closed loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Pace {
-    /// The server, which had no time left, or whose CPU time is not known while the harness had some.
+    /// The server: it had no CPU time left, or its CPU time is unknown while the harness had some
+    /// left.
     Server,
-    /// The harness, which had no time left.
+    /// The harness: it had no CPU time left.
     Harness,
-    /// Both had time left: the machine was busy with something else, or everybody waited.
+    /// Neither: both had CPU time left, since the machine was busy otherwise or all were waiting.
     Neither,
 }
 
-/// What the closed loop of a step came to.
+/// Result of a step's closed loop.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Capacity {
-    /// Messages that were ahead of the slowest client at most.
+    /// Most messages that the sender was ahead of the slowest client.
     pub ahead: u32,
     /// Messages sent.
     pub sent: u64,
-    /// How long that took, in seconds.
+    /// Duration of the closed loop, in seconds.
     pub measured_s: f64,
-    /// Deliveries in a second.
+    /// Deliveries per second.
     pub deliveries_per_s: f64,
-    /// Deliveries in a second of the server's CPU time; null if that is not known, or below 0.2 s, too little to be told.
+    /// Deliveries per second of the server's CPU time; null if the CPU time is unknown, or below
+    /// 0.2 s and so too little to measure.
     pub deliveries_per_cpu_s: Option<f64>,
-    /// The server's CPU time as a share of one core; null if it is not known.
+    /// CPU time of the server as a share of one core; null if it is unknown.
     pub server_cpu: Option<f64>,
-    /// The CPU time of all the harness's processes together, as a share of what their event loops could have used.
+    /// CPU time of all harness processes, as a share of what their event loops could have used.
     pub harness_load: f64,
-    /// Who set the pace.
+    /// Process that set the pace.
     pub limited_by: Option<Pace>,
-    /// Why this is no measurement, if it is none.
+    /// Reason why the result is unusable; null if it is usable.
     pub unusable_because: Option<String>,
 }
 
-/// CPU seconds below which the 10 ms that the kernel counts in say too little.
+/// CPU seconds needed for a usable figure: the kernel counts in units of 10 ms.
 pub(super) const CPU_S_MIN: f64 = 0.2;
 
 impl Capacity {
-    /// What the closed loop's report says.
+    /// Returns the capacity from the report of a closed loop.
     pub(super) fn of(report: &Report, ahead: u32) -> Self {
         let server_cpu =
             report.server.filter(|_| report.measured_s > 0.0).map(|server| server.cpu_s / report.measured_s);
-        let told = report.server.filter(|server| server.cpu_s >= CPU_S_MIN);
+        let measurable = report.server.filter(|server| server.cpu_s >= CPU_S_MIN);
         let received = report.latency_us.count as f64;
         let nothing = (received <= 0.0).then(|| "nothing was delivered".to_owned());
-        // How late it reads does not tell: everything waits in a closed loop, and its beginning, when all messages are due at
-        // once, keeps the pacer busy.
+        // The read lag is no evidence: in a closed loop everything waits. At its start all messages
+        // are due at once, which keeps the pacer busy.
         let limited_by = match server_cpu {
             _ if report.harness_was_busy() => Pace::Harness,
             Some(share) if share <= LOAD_MAX => Pace::Neither,
@@ -70,7 +72,7 @@ impl Capacity {
             sent: report.sent,
             measured_s: report.measured_s,
             deliveries_per_s: report.rates.deliveries_per_s,
-            deliveries_per_cpu_s: told.map(|server| received / server.cpu_s),
+            deliveries_per_cpu_s: measurable.map(|server| received / server.cpu_s),
             server_cpu,
             harness_load: report.harness_load,
             limited_by: Some(limited_by),
@@ -87,7 +89,7 @@ mod tests {
 
     use super::*;
 
-    /// The closed loop of ten seconds in which the server and the harness used so much of a core.
+    /// Returns the capacity from a closed loop of 10 s with these shares of a core.
     fn capacity(server: Option<f64>, harness_load: f64) -> Capacity {
         let usage =
             |cpu_s| Usage { pid: 1, cpu_s, rss_bytes: 1, rss_start_bytes: 1, rss_peak_bytes: 1, alive: true };
@@ -102,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn who_had_no_time_left_set_the_pace() {
+    fn the_process_without_cpu_time_left_set_the_pace() {
         for (server, harness_load, pace) in [
             (Some(0.95), 0.40, Pace::Server),
             // On several cores.
@@ -120,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn too_little_cpu_time_tells_nothing_but_is_known() {
+    fn too_little_cpu_time_gives_only_its_share() {
         let little = capacity(Some(0.019), 0.2);
         assert_eq!((little.deliveries_per_cpu_s, little.server_cpu), (None, Some(0.019)));
         assert_eq!(capacity(Some(0.02), 0.2).deliveries_per_cpu_s, Some(5_000.0));

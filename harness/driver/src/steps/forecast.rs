@@ -1,26 +1,26 @@
-//! What more clients would come to, by the Universal Scalability Law, and how far off such a forecast is.
+//! The forecast for larger rooms by the Universal Scalability Law, and its error.
 
 use serde::{Deserialize, Serialize};
 
 use super::capacity::CPU_S_MIN;
 use super::{Capacity, Pace, Usl};
 
-/// Fewest steps for a forecast: the law has three parameters, and one step is kept to hold the forecast against.
+/// Fewest steps for a forecast: three to fit the parameters of the law, and one to check it.
 pub const STEPS_MIN: usize = 4;
 
-/// What is fitted, and forecast.
+/// Quantity that is fitted and forecast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
-    /// Deliveries in a second of the server's CPU time, whoever set the pace.
+    /// Deliveries per second of the server's CPU time, whichever process set the pace.
     ServerCpu,
-    /// Deliveries in a second, where the server set the pace. Its CPU time is not known.
+    /// Deliveries per second of steps in which the server set the pace; its CPU time is unknown.
     ClosedLoop,
 }
 
 impl Basis {
-    /// What one delivery figure counts.
+    /// Returns the unit in words.
     pub fn unit(self) -> &'static str {
         match self {
             Self::ServerCpu => "deliveries a second of the server's CPU",
@@ -28,7 +28,7 @@ impl Basis {
         }
     }
 
-    /// What a step has to say in this unit, or why nothing.
+    /// Returns a step's figure in this unit, or the reason why it has none.
     fn figure(self, capacity: &Capacity) -> Result<f64, String> {
         if let Some(why) = &capacity.unusable_because {
             return Err(why.clone());
@@ -36,36 +36,36 @@ impl Basis {
         match (self, capacity.limited_by) {
             (Self::ServerCpu, _) => capacity.deliveries_per_cpu_s.ok_or_else(|| match capacity.server_cpu {
                 Some(_) => format!(
-                    "the server used too little CPU time to be told, less than {CPU_S_MIN} s (a longer --duration helps)"
+                    "the server used less than {CPU_S_MIN} s of CPU time, too little to measure (a longer --duration helps)"
                 ),
                 None => "the server's CPU time is not known".into(),
             }),
             (Self::ClosedLoop, Some(Pace::Server)) => Ok(capacity.deliveries_per_s),
-            (Self::ClosedLoop, Some(Pace::Harness)) => Err("the harness set the pace and not the server \
-                (with --data, or --server-pid, the server's CPU time is used instead)"
+            (Self::ClosedLoop, Some(Pace::Harness)) => Err("the harness set the pace, not the server \
+                (with --data or --server-pid, the server's CPU time is used instead)"
                 .into()),
             (Self::ClosedLoop, Some(Pace::Neither) | None) => Err("the server did not set the pace".into()),
         }
     }
 }
 
-/// A step that did not go into the fit.
+/// A step that was excluded from the fit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 pub struct LeftOut {
     /// Members of the room.
     pub clients: u32,
-    /// Why.
+    /// Reason of the exclusion.
     pub because: String,
 }
 
-/// A step's measurement, as it went into the fit or not.
+/// A step's figure, as it went into the fit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 pub struct Measured {
     /// Members of the room.
     pub clients: u32,
-    /// What was measured.
+    /// Measured deliveries per second, in the unit of the basis.
     pub deliveries_per_s: f64,
 }
 
@@ -75,56 +75,58 @@ pub struct Measured {
 pub struct Predicted {
     /// Members of the room.
     pub clients: u32,
-    /// What it can have.
+    /// Forecast deliveries per second, in the unit of the basis.
     pub deliveries_per_s: f64,
-    /// The messages that these are: each is delivered to every member.
+    /// Messages per second that these deliveries amount to: each message is delivered to every
+    /// member.
     pub messages_per_s: f64,
 }
 
-/// The largest room that was measured, as the others would have forecast it.
+/// The largest measured room, compared with its forecast from the smaller ones.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 pub struct HeldOut {
     /// Members of the room.
     pub clients: u32,
-    /// What was measured.
+    /// Measured deliveries per second, in the unit of the basis.
     pub measured: f64,
-    /// What the fit of all smaller ones says.
+    /// Forecast of the fit to all smaller rooms.
     pub predicted: f64,
-    /// How much more that is than what was measured, in percent of it; below 0 if it is less.
+    /// Deviation of the forecast from the measurement, in percent of the measurement; negative if
+    /// the forecast is lower.
     pub error_percent: f64,
 }
 
-/// A forecast, or why there is none.
+/// A forecast, or the reason why there is none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Forecast {
-    /// What the figures are.
+    /// Unit of the figures.
     pub basis: Option<Basis>,
-    /// The law, fitted to all that was measured.
+    /// The law, fitted to all measured steps.
     pub law: Option<Usl>,
-    /// The root of the mean square of its relative errors there, in percent.
+    /// Root mean square of the law's relative errors at the measured steps, in percent.
     pub fit_error_percent: Option<f64>,
-    /// Members beyond which more of them get less; none if there is no such number.
+    /// Members at which throughput peaks; null if there is no peak.
     pub peak_clients: Option<f64>,
-    /// What was measured and fitted.
+    /// Steps that were fitted.
     pub measured: Vec<Measured>,
-    /// What was not, as it says nothing in the unit of the others.
+    /// Steps that have no figure in the unit of the basis.
     pub left_out: Vec<LeftOut>,
-    /// How far off such a forecast was for the largest room.
+    /// Check of the forecast against the largest room.
     pub held_out: Option<HeldOut>,
-    /// The forecast.
+    /// Forecasts by size of the room.
     pub predicted: Vec<Predicted>,
-    /// Why there is none.
+    /// Reason why there is no forecast.
     pub none_because: Option<String>,
 }
 
 impl Forecast {
-    /// A forecast for rooms of `sizes` from what was measured with so many clients; without sizes, for 2, 5 and 10 times the
-    /// largest.
+    /// Returns a forecast for rooms of `sizes` from the capacities by number of clients. Without
+    /// sizes, it is for 2, 5 and 10 times the largest.
     pub fn new(steps: &[(u32, &Capacity)], sizes: &[u32]) -> Self {
-        // Figures of one kind only, and which kind must not depend on how the steps went.
+        // All figures must have the same unit, and it must not depend on the outcome of the steps.
         let is_known = |capacity: &Capacity| capacity.server_cpu.or(capacity.deliveries_per_cpu_s).is_some();
         let by_cpu = steps.iter().any(|(_, capacity)| is_known(capacity));
         let basis = if by_cpu { Basis::ServerCpu } else { Basis::ClosedLoop };
@@ -138,11 +140,11 @@ impl Forecast {
         Self { left_out, ..Self::of(basis, measured, steps.len(), sizes) }
     }
 
-    /// No forecast, since the run was cut short when so much was measured.
+    /// Gives the interruption as the reason if too few steps were measured.
     pub(super) fn cut(self) -> Self {
         let measured = self.measured.len();
         let because = format!(
-            "the run was cut short, with {measured} of the {STEPS_MIN} steps measured that it needs at least"
+            "the run was cut short, with {measured} steps measured, and a forecast needs {STEPS_MIN}"
         );
         if measured < STEPS_MIN { Self { none_because: Some(because), ..self } } else { self }
     }
@@ -165,13 +167,13 @@ impl Forecast {
         let Some((largest, smaller)) = points.split_last().filter(|_| points.len() >= STEPS_MIN) else {
             return Self { none_because: Some(too_few(basis, points.len(), steps)), ..forecast };
         };
-        let (Some(law), Some(of_smaller)) = (Usl::fit(&points), Usl::fit(smaller)) else {
+        let (Some(law), Some(smaller_law)) = (Usl::fit(&points), Usl::fit(smaller)) else {
             let because = "the measurements cannot be fitted by the Universal Scalability Law";
             return Self { none_because: Some(because.into()), ..forecast };
         };
         let squares = points.iter().map(|(n, x)| (law.at(*n) / x - 1.0).powi(2)).sum::<f64>();
         let largest_clients = measured.last().map_or(0, |(clients, _)| *clients);
-        let predicted = of_smaller.at(largest.0);
+        let predicted = smaller_law.at(largest.0);
         forecast.held_out = Some(HeldOut {
             clients: largest_clients,
             measured: largest.1,
@@ -197,11 +199,11 @@ impl Forecast {
 
 fn too_few(basis: Basis, usable: usize, steps: usize) -> String {
     let of =
-        if usable == steps { String::new() } else { format!(": of {steps} steps the others were left out") };
+        if usable == steps { String::new() } else { format!(": of {steps} steps the others were excluded") };
     let unit = basis.unit();
     format!(
-        "a forecast needs {STEPS_MIN} steps with different numbers of clients, three for its parameters and one to hold it \
-         against; measured in {unit}, there are {usable}{of}"
+        "a forecast needs {STEPS_MIN} steps with different numbers of clients, three to fit its parameters and one to check \
+         it; measured in {unit}, there are {usable}{of}"
     )
 }
 
@@ -243,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn more_clients_are_forecast_by_the_servers_cpu() {
+    fn the_forecast_uses_the_servers_cpu_time() {
         let found = forecast(&[10, 25, 50, 75, 100], |_, _| {}, &[]);
         assert_eq!((found.basis, &found.none_because), (Some(Basis::ServerCpu), &None));
         let sizes: Vec<_> = found.predicted.iter().map(|predicted| predicted.clients).collect();
@@ -258,14 +260,14 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_step_is_held_against_the_forecast_of_the_others() {
+    fn the_largest_step_checks_the_forecast_of_the_others() {
         let found = forecast(&[100, 10, 25, 50], |_, _| {}, &[300]);
         let held_out = found.held_out.expect("four steps");
         assert_eq!(held_out.clients, 100);
         near(held_out.predicted, 2.0 * LAW.at(100.0));
         assert!(held_out.error_percent.abs() < 0.1, "{held_out:?}");
         assert_eq!(found.predicted.len(), 1);
-        // The largest is a quarter less than the others lead to expect.
+        // The largest is a quarter below the forecast from the others.
         let less = |clients, capacity: &mut Capacity| {
             if clients == 100 {
                 capacity.deliveries_per_cpu_s = Some(1.5 * LAW.at(100.0));
@@ -277,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn without_the_servers_cpu_only_steps_count_in_which_it_set_the_pace() {
+    fn without_cpu_time_only_steps_count_in_which_the_server_set_the_pace() {
         let no_cpu = |_, capacity: &mut Capacity| capacity.deliveries_per_cpu_s = None;
         let found = forecast(&[10, 25, 50, 75], no_cpu, &[200]);
         assert_eq!(found.basis, Some(Basis::ClosedLoop));
@@ -298,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_in_which_nobody_set_the_pace_says_nothing_by_the_wall_clock() {
+    fn without_cpu_time_a_step_limited_by_neither_is_excluded() {
         let waited = |clients, capacity: &mut Capacity| {
             capacity.deliveries_per_cpu_s = None;
             if clients == 25 {
@@ -322,8 +324,8 @@ mod tests {
         };
         let found = forecast(&[10, 25, 50, 75, 100], little(10), &[]);
         assert_eq!((found.basis, found.measured.len()), (Some(Basis::ServerCpu), 4));
-        assert!(found.left_out[0].because.contains("too little CPU time to be told"), "{:?}", found.left_out);
-        // All five would do by the wall clock, but that is another unit.
+        assert!(found.left_out[0].because.contains("too little to measure"), "{:?}", found.left_out);
+        // All five have a figure by the wall clock, but in another unit.
         for most in [25, 100] {
             let found = forecast(&[10, 25, 50, 75, 100], little(most), &[]);
             assert_eq!((found.basis, found.law), (Some(Basis::ServerCpu), None));
@@ -338,14 +340,14 @@ mod tests {
             let because = forecast(sizes, |_, _| {}, &[]).none_because.expect("too few");
             assert!(because.starts_with("a forecast needs 4 steps"), "{because}");
         }
-        let spoilt = |clients, capacity: &mut Capacity| {
+        let unusable = |clients, capacity: &mut Capacity| {
             capacity.unusable_because = (clients == 10).then(|| "missing=0: found 3 of 10".into());
         };
-        assert!(forecast(&[10, 20, 30, 40], spoilt, &[]).none_because.is_some());
+        assert!(forecast(&[10, 20, 30, 40], unusable, &[]).none_because.is_some());
     }
 
     #[test]
-    fn degenerate_measurements_make_no_nonsense() {
+    fn degenerate_measurements_give_finite_forecasts() {
         let fixed = |x: f64| move |_, capacity: &mut Capacity| capacity.deliveries_per_cpu_s = Some(x);
         let flat = forecast(&[10, 25, 50, 75], fixed(5_000.0), &[]);
         assert!((flat.predicted[2].deliveries_per_s / 5_000.0 - 1.0).abs() < 0.02, "{flat:?}");

@@ -1,22 +1,22 @@
-//! A forecast in words.
+//! The text of a forecast.
 
 use throng_harness_model::text::{format_count, format_rate};
 use throng_harness_report::compare::percent;
 
 use crate::steps::{Basis, Forecast};
 
-/// The error of a forecast, in percent, above which it is not to be relied on.
+/// Error of a forecast, in percent, above which it is unreliable.
 const ERROR_MAX_PERCENT: f64 = 20.0;
 
-/// Digits after the point, at most.
+/// Most digits after the decimal point.
 const DIGITS_MAX: u8 = 12;
 
-/// The forecast in sentences, of which some begin something that has a name.
+/// Returns the lines of the forecast, each with its label or an empty one.
 pub(super) fn forecast_lines(forecast: &Forecast) -> Vec<(&'static str, String)> {
     let left_out = forecast
         .left_out
         .iter()
-        .map(|step| format!("{} clients left out: {}", format_count(step.clients.into()), step.because));
+        .map(|step| format!("{} clients excluded: {}", format_count(step.clients.into()), step.because));
     if let Some(why) = &forecast.none_because {
         let none = ("forecast", format!("none: {why}"));
         return [none].into_iter().chain(left_out.map(|line| ("", line))).collect();
@@ -30,7 +30,7 @@ pub(super) fn forecast_lines(forecast: &Forecast) -> Vec<(&'static str, String)>
         .iter()
         .map(|predicted| {
             let line = format!(
-                "{} clients: {} deliveries {unit}, which are {} messages to all",
+                "{} clients: {} deliveries {unit}, which are {} messages to the room",
                 format_count(predicted.clients.into()),
                 format_rate(predicted.deliveries_per_s),
                 figures(predicted.messages_per_s)
@@ -54,7 +54,7 @@ pub(super) fn forecast_lines(forecast: &Forecast) -> Vec<(&'static str, String)>
     lines.extend(left_out.map(|line| ("", line)));
     if let (Some(law), Some(error)) = (&forecast.law, forecast.fit_error_percent) {
         let line = format!(
-            "Universal Scalability Law, lambda {}, sigma {}, kappa {}; it misses the steps by {error:.1}%",
+            "Universal Scalability Law, lambda {}, sigma {}, kappa {}; its error at the steps is {error:.1}%",
             figures(law.lambda),
             figures(law.sigma),
             figures(law.kappa)
@@ -62,7 +62,7 @@ pub(super) fn forecast_lines(forecast: &Forecast) -> Vec<(&'static str, String)>
         lines.push(("by", line));
     }
     if let Some(peak) = forecast.peak_clients {
-        lines.push(("", format!("beyond {} clients it becomes less", format_rate(peak))));
+        lines.push(("", format!("throughput falls beyond {} clients", format_rate(peak))));
     }
     let held_out = forecast.held_out.map(|held| held.error_percent.abs());
     let errors = held_out.into_iter().chain(forecast.fit_error_percent);
@@ -75,13 +75,14 @@ pub(super) fn forecast_lines(forecast: &Forecast) -> Vec<(&'static str, String)>
     lines
 }
 
-/// A number that is not negative to three figures, without an exponent, and with commas between thousands.
+/// Formats a non-negative number with three significant figures, no exponent, and commas between
+/// thousands.
 fn figures(value: f64) -> String {
     if value >= 100.0 {
         return format_rate(value);
     }
     let is_enough = |digits: &u8| value * 10_f64.powi((*digits).into()) >= 100.0;
-    // One that would need more is 0 to anybody.
+    // Any smaller number is shown as 0.
     let digits = usize::from((1..DIGITS_MAX).find(is_enough).unwrap_or(DIGITS_MAX));
     let text = format!("{value:.digits$}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -93,7 +94,7 @@ mod tests {
     use crate::steps::{HeldOut, Predicted, Usl};
 
     #[test]
-    fn numbers_are_plain() {
+    fn numbers_have_no_exponent() {
         let check = |value, text: &str| assert_eq!(figures(value), text);
         check(0.0, "0");
         check(0.000_001_234_5, "0.00000123");
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forecast_that_is_far_off_says_so() {
+    fn a_large_error_is_flagged() {
         let lines = |error_percent, fit| {
             let forecast = Forecast {
                 basis: Some(Basis::ClosedLoop),
@@ -127,9 +128,9 @@ mod tests {
         assert_eq!(
             texts,
             [
-                "1,000 clients: 2,345,678 deliveries a second of wall-clock time, which are 2,346 messages to all",
+                "1,000 clients: 2,345,678 deliveries a second of wall-clock time, which are 2,346 messages to the room",
                 "for 80 clients the smaller steps alone lead to 1,000,000, and 1,000,000 were measured: 0.0%",
-                "Universal Scalability Law, lambda 41,234, sigma 0.031, kappa 0.000012; it misses the steps by 20.0%",
+                "Universal Scalability Law, lambda 41,234, sigma 0.031, kappa 0.000012; its error at the steps is 20.0%",
             ]
         );
         for far in [lines(-20.1, 1.0), lines(0.0, 20.1)] {

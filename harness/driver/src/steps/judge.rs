@@ -1,44 +1,45 @@
-//! Whether a step was good, and whose limit it met if it was not.
+//! The judgment of a step: good or not, and whose limit it met.
 
 use serde::{Deserialize, Serialize};
 use throng_harness_model::results::BotsReport;
 use throng_harness_report::{Report, Verdict};
 
-/// Whose limit a step met.
+/// Limit that a step met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LimitedBy {
-    /// The server did not do what was asked of it, by clients that were up to it.
+    /// The server did not meet the demand, though the clients kept up.
     Server,
-    /// The harness itself, or the machine that it is on, so that nothing is known of the server.
+    /// The harness or its machine failed to keep up, so the step says nothing about the server.
     Harness,
 }
 
-/// How a step was.
+/// Judgment of a step.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Judged {
-    /// All thresholds held, every delivery was made, and the run is valid evidence, so what was offered was also sent.
+    /// True if all thresholds held, every delivery was made, and the run is valid evidence, so that
+    /// all offered messages were sent.
     pub good: bool,
-    /// Why it is not good.
+    /// Reasons why the step is not good.
     pub because: Vec<String>,
-    /// Whose limit that is; none of a step that is good.
+    /// Limit that the step met; `None` for a good or interrupted step.
     pub limited_by: Option<LimitedBy>,
 }
 
-/// What a step says of its size.
+/// Outcome of a step for its size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The server was up to it.
+    /// The server handled the size.
     Good,
-    /// The server was not.
+    /// The server did not handle the size.
     Bad,
-    /// The harness was not, so nothing is known of the server.
+    /// The harness did not keep up, so nothing is known about the server.
     Unknown,
 }
 
 impl Judged {
-    /// What that says of the step's size; not to be asked of one that was interrupted.
+    /// Returns the outcome for the step's size. Meaningless for an interrupted step.
     pub fn outcome(&self) -> Outcome {
         match (self.good, self.limited_by) {
             (true, _) => Outcome::Good,
@@ -48,7 +49,7 @@ impl Judged {
     }
 }
 
-/// Judges a step by its report. One that was interrupted is not good, and nobody's limit.
+/// Judges a step by its report. An interrupted step is not good, and met no limit.
 pub fn judge(report: &Report) -> Judged {
     if report.verdict == Verdict::Interrupted {
         return Judged { because: vec!["it was interrupted".into()], ..Judged::default() };
@@ -59,7 +60,7 @@ pub fn judge(report: &Report) -> Judged {
     Judged { good, limited_by: (!good).then(|| limited_by(report)), because }
 }
 
-/// What was not done as it should, whosever fault it is.
+/// Returns the faults of a run, regardless of their cause.
 pub(super) fn faults(report: &Report) -> Vec<String> {
     let broken = report.thresholds.iter().filter(|checked| !checked.held);
     let mut faults: Vec<_> =
@@ -73,10 +74,12 @@ pub(super) fn faults(report: &Report) -> Vec<String> {
 
 fn limited_by(report: &Report) -> LimitedBy {
     let clients = &report.clients;
-    let turned_away = clients.refused + clients.failed + clients.disconnected > 0;
-    // Without clients that the server refused or lost, or bots that heard nothing to answer, whatever was not sent the harness did not send.
-    let is_quiet = report.bots.as_ref().is_some_and(BotsReport::are_lightened);
-    let sent_too_little = !report.valid && !turned_away && !is_quiet && report.incomplete_because.is_empty();
+    let lost_clients = clients.refused + clients.failed + clients.disconnected > 0;
+    // If the server refused or lost no clients, and no bots went without a message to answer,
+    // unsent messages are the harness's fault.
+    let has_idle_bots = report.bots.as_ref().is_some_and(BotsReport::are_lightened);
+    let sent_too_little =
+        !report.valid && !lost_clients && !has_idle_bots && report.incomplete_because.is_empty();
     if report.harness_at_its_limit() || sent_too_little { LimitedBy::Harness } else { LimitedBy::Server }
 }
 
@@ -111,12 +114,12 @@ mod tests {
     }
 
     #[test]
-    fn a_good_step() {
+    fn a_good_step_met_no_limit() {
         check(|_| {}, "", None);
     }
 
     #[test]
-    fn what_the_server_did_not_do_is_its_limit() {
+    fn a_failure_of_the_server_is_its_limit() {
         let server = Some(LimitedBy::Server);
         let slow = |report: &mut Report| report.thresholds.push(broken("last_recipient.p99=50ms", "61.0 ms"));
         check(slow, "last_recipient.p99=50ms: found 61.0 ms", server);
@@ -127,7 +130,7 @@ mod tests {
             "every client lost its session",
             server,
         );
-        // Clients that were refused cannot send: that is not the harness's fault.
+        // Refused clients cannot send, so the shortfall is not the harness's fault.
         check(
             |report| {
                 report.thresholds.push(broken("connected=100%", "8 of 10"));
@@ -141,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_harness_that_is_too_slow_says_nothing_of_the_server() {
+    fn a_slow_harness_says_nothing_about_the_server() {
         let harness = Some(LimitedBy::Harness);
         let doubt = |report: &mut Report| {
             report.valid = false;
@@ -164,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_was_cut_is_nobodys_limit() {
+    fn an_interrupted_step_met_no_limit() {
         check(|report| report.verdict = Verdict::Interrupted, "it was interrupted", None);
     }
 }

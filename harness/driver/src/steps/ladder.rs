@@ -1,47 +1,46 @@
-//! Sizes that are given: up to the first that is not good, and back to the last that was.
+//! Steps through given sizes: up to the first that is not good, and back to the last good one.
 
 use std::collections::BTreeSet;
 
 use super::{Found, Outcome, Phase, Trial};
 
-/// What a bad step leads to.
+/// Reaction to a bad step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnBad {
-    /// No more steps, but the last good one again.
+    /// End the climb, and confirm the last good step.
     FallBack,
-    /// All steps nevertheless, and then the last good one again.
+    /// Make all steps, then confirm the last good one.
     GoOn,
-    /// Nothing: all steps, once each.
+    /// Make all steps once each, and confirm none.
     Ignore,
 }
 
-/// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The step at this place.
+    /// Climbing, at this index.
     Climbing(usize),
-    /// This size again.
+    /// Confirming this size.
     Confirming(u32),
     Done,
 }
 
-/// See the module.
+/// A strategy over a given list of sizes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ladder {
     sizes: Vec<u32>,
     on_bad: OnBad,
     state: State,
-    /// Sizes that were good whenever they were tried.
+    /// Sizes that were good each time they were tried.
     good: BTreeSet<u32>,
-    /// The smallest that was not, by the server.
+    /// The smallest size that met the server's limit.
     bad: Option<u32>,
-    /// Sizes that the harness was not up to. They say nothing of what is below or above them.
+    /// Sizes at which the harness did not keep up. They say nothing about smaller or larger ones.
     unknown: BTreeSet<u32>,
     confirmed: bool,
 }
 
 impl Ladder {
-    /// All `sizes`, in their order.
+    /// Returns the ladder of all `sizes`, in their order.
     pub fn new(sizes: Vec<u32>, on_bad: OnBad) -> Self {
         let state = if sizes.is_empty() { State::Done } else { State::Climbing(0) };
         Self {
@@ -94,7 +93,7 @@ impl Ladder {
                 self.confirmed = true;
                 State::Done
             }
-            // What was good is not refuted by that, only not confirmed.
+            // A harness that did not keep up does not refute the size; it just stays unconfirmed.
             State::Confirming(_) if outcome == Outcome::Unknown => State::Done,
             State::Climbing(_) | State::Confirming(_) => {
                 self.greatest_good().map_or(State::Done, State::Confirming)
@@ -109,7 +108,7 @@ impl Ladder {
         Found { good, bad: self.bad.or_else(unknown), confirmed: self.confirmed }
     }
 
-    /// The greatest good size, below all bad ones: above one that is bad nothing counts as good.
+    /// Returns the greatest good size. Unless bad sizes are ignored, it is below all of them.
     fn greatest_good(&self) -> Option<u32> {
         match (self.bad, self.on_bad) {
             (Some(bad), OnBad::FallBack | OnBad::GoOn) => self.good.range(..bad).next_back().copied(),
@@ -124,8 +123,8 @@ mod tests {
 
     use super::*;
 
-    /// Goes through `sizes` with a server that is as good as `answers` says, in order: the sizes that were tried, and what
-    /// was found. A size in parentheses was a confirmation.
+    /// Walks the ladder of `sizes` with the answers of `is_good`. Returns the sizes tried,
+    /// confirmations in parentheses, and the result.
     fn walk(sizes: &[u32], on_bad: OnBad, mut is_good: impl FnMut(u32) -> bool) -> (String, Found) {
         let mut ladder = Ladder::new(sizes.to_vec(), on_bad);
         let mut tried = Vec::new();
@@ -148,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_confirmed_is_fallen_back_from() {
+    fn an_unconfirmed_size_leads_to_the_next_smaller_good_one() {
         let mut answers = [true, true, true, false, false, true].into_iter();
         let walked = walk(&[10, 20, 30, 50], OnBad::FallBack, |_| answers.next().expect("six steps"));
         assert_eq!(walked, ("10 20 30 50 (30) (20)".into(), found(20, 30, true)));
@@ -164,14 +163,14 @@ mod tests {
     }
 
     #[test]
-    fn a_first_step_that_is_bad_leaves_nothing() {
+    fn a_bad_first_step_leaves_no_good_size() {
         let walked = walk(&[10, 20], OnBad::FallBack, |_| false);
         assert_eq!(walked, ("10".into(), found(None, 10, false)));
         assert_eq!(walk(&[], OnBad::FallBack, |_| false), (String::new(), Found::default()));
     }
 
     #[test]
-    fn all_steps_are_made_if_that_is_wanted() {
+    fn all_steps_are_made_on_request() {
         let walked = walk(&[10, 100, 10], OnBad::GoOn, |size| size < 50);
         assert_eq!(walked, ("10 100 10 (10)".into(), found(10, 100, true)));
         let walked = walk(&[10, 100, 20], OnBad::Ignore, |size| size != 10);
@@ -179,8 +178,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_good_only_sometimes_is_not_good() {
-        // After the spike the server is not what it was.
+    fn a_size_that_was_good_only_sometimes_is_not_good() {
+        // The server did not recover from the spike.
         let mut answers = [true, false, false].into_iter();
         let walked = walk(&[10, 100, 10], OnBad::GoOn, |_| answers.next().expect("three steps"));
         assert_eq!(walked, ("10 100 10".into(), found(None, 10, false)));
@@ -191,7 +190,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_ends_and_what_it_found_is_so(
+        fn the_ladder_ends_and_its_result_is_true(
             sizes in prop::collection::vec(1_u32..20, 0..12),
             answers in prop::collection::vec(any::<bool>(), 24),
             go_on in any::<bool>(),

@@ -1,16 +1,16 @@
-//! Runs of several steps: each is a whole run with more clients, or at a higher rate, than the one before.
+//! Runs of several steps; each is a whole run with more clients, or at a higher rate, than the
+//! step before.
 //!
 //! ```text
-//!   pattern     which sizes there are                         ramp, bench: the command line
-//!   course      what to try next, from what was good so far   ladder, search
-//!   tries       the same again if the harness was not up to it
-//!   judge       whether a step was good, and whose limit it met
-//!   capacity    what a step's server could make at most
-//!   forecast    what that comes to with more clients
-//!   run         one step after the other
+//!   ladder, search   the next step, from the outcomes so far
+//!   retries          repeats a step if the harness did not keep up
+//!   judge            the judgment of a step, and whose limit it met
+//!   capacity         the capacity of a step's server
+//!   forecast         the capacity with more clients
+//!   run              makes one step after the other
 //! ```
-//! Nothing but `run` knows that a step is a run. What a step does is up to its [`StepFactory`], so any scenario can
-//! be gone through by steps.
+//! Only `run` knows that a step is a run. The content of a step is up to its [`StepFactory`], so
+//! any scenario can be run by steps. The command line chooses the sizes.
 
 mod capacity;
 mod forecast;
@@ -40,19 +40,19 @@ pub use run::run;
 pub use search::Search;
 pub use usl::Usl;
 
-/// What becomes larger from step to step.
+/// Quantity that grows from step to step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Axis {
     /// Clients.
     Clients,
-    /// Messages a second, of all clients together.
+    /// Messages per second, over all clients.
     Rate,
 }
 
 impl Axis {
-    /// A size with what it counts.
+    /// Formats a size with its unit.
     pub fn show(self, size: u32) -> String {
         let count = throng_harness_model::text::format_count(size.into());
         match self {
@@ -62,53 +62,53 @@ impl Axis {
     }
 }
 
-/// What a step is for.
+/// Purpose of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// To go up as it was planned.
+    /// Climb as planned.
     Climb,
-    /// To come nearer to the limit between a good size and a bad one.
+    /// Narrow the gap between a good size and a bad one.
     Narrow,
-    /// To see whether what was good is so again.
+    /// Confirm that a good size is good again.
     Confirm,
-    /// To do the step before once more, which the harness was not up to.
+    /// Repeat the previous step, in which the harness did not keep up.
     Repeat,
 }
 
-/// A step that is to be made.
+/// A step to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trial {
-    /// Clients, or messages a second.
+    /// Clients, or messages per second.
     pub size: u32,
-    /// What for.
+    /// Purpose.
     pub phase: Phase,
 }
 
-/// What the steps so far come to.
+/// Result of the steps so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Found {
-    /// The greatest size that was good; below all that were not, unless steps are only compared.
+    /// The greatest good size. It is below all bad ones, unless steps are only compared.
     pub good: Option<u32>,
-    /// The smallest size that was not, by the server; without one, the smallest above the good one that the harness was
-    /// not up to.
+    /// The smallest size that met the server's limit. Without one, the smallest above the good one
+    /// at which the harness did not keep up.
     pub bad: Option<u32>,
-    /// Whether the good one was so again when the bad one was known.
+    /// True if the good size was good again after the bad one was known.
     pub confirmed: bool,
 }
 
-/// Decides what to try next. It ends after a bounded number of steps, whatever they find.
+/// Chooses the next step. It ends after a bounded number of steps, whatever their outcomes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Strategy {
-    /// Sizes that are given.
+    /// A given list of sizes.
     Ladder(Ladder),
-    /// The greatest good size between two.
+    /// A search for the greatest good size between two bounds.
     Search(Search),
 }
 
 impl Strategy {
-    /// The next step; none when it is over.
+    /// Returns the next step, or `None` at the end.
     pub fn next(&self) -> Option<Trial> {
         match self {
             Self::Ladder(ladder) => ladder.next(),
@@ -116,7 +116,7 @@ impl Strategy {
         }
     }
 
-    /// How [`next`](Self::next) went.
+    /// Takes the outcome of the step from [`next`](Self::next).
     pub fn judged(&mut self, outcome: Outcome) {
         match self {
             Self::Ladder(ladder) => ladder.judged(outcome),
@@ -124,7 +124,7 @@ impl Strategy {
         }
     }
 
-    /// What is known so far.
+    /// Returns the result so far.
     pub fn found(&self) -> Found {
         match self {
             Self::Ladder(ladder) => ladder.found(),
@@ -132,7 +132,7 @@ impl Strategy {
         }
     }
 
-    /// How many steps there are, if that is known before.
+    /// Returns the number of steps, if it is known in advance.
     pub fn planned(&self) -> Option<usize> {
         match self {
             Self::Ladder(ladder) => Some(ladder.planned()),
@@ -141,14 +141,15 @@ impl Strategy {
     }
 }
 
-/// Makes the run of a step.
+/// Creates the run of a step.
 pub trait StepFactory: Debug {
-    /// The run for `size`: so many clients, or messages a second. Everything else, thresholds included, is the same for
-    /// all sizes. The error says what to change on the command line.
+    /// Returns the run for `size`, which is clients or messages per second. Everything else,
+    /// including thresholds, is equal for all sizes. The error says what to change on the command
+    /// line.
     fn job(&self, size: u32) -> Result<Job, String>;
 
-    /// The same clients as fast as the server lets them, at most `ahead` messages ahead of the slowest; none if
-    /// not everybody gets every message, so that nobody knows who is slowest.
+    /// Returns a closed loop of the clients of `size`, at most `ahead` messages ahead of the
+    /// slowest. `None` if not every client gets every message, so that the slowest is unknown.
     fn closed(&self, size: u32, ahead: u32) -> Option<Job>;
 }
 
@@ -157,26 +158,27 @@ pub trait StepFactory: Debug {
 pub struct StepsJob {
     /// The scenario's name on the command line.
     pub name: &'static str,
-    /// What a step does.
+    /// Creates the run of each step.
     pub factory: Box<dyn StepFactory>,
-    /// What becomes larger.
+    /// Quantity that grows.
     pub axis: Axis,
-    /// Which steps there are.
+    /// Chooses the steps.
     pub strategy: Strategy,
-    /// Time between two steps, in which the server gets over the older one.
+    /// Pause between two steps, in which the server recovers.
     pub pause: Duration,
-    /// How each step's capacity is measured, if it is.
+    /// Messages ahead of the slowest client when each step's capacity is measured; `None` to skip
+    /// that.
     pub ahead: Option<u32>,
-    /// Sizes for which a forecast is made, if any is wanted.
+    /// Sizes to forecast; `None` for no forecast.
     pub forecast: Option<Vec<u32>>,
-    /// Whether a step that is not good fails the run. In a ramp that is what it looks for.
+    /// True if a step that is not good fails the run. A ramp, in contrast, looks for such a step.
     pub every_step_counts: bool,
-    /// Whether the report has each step's whole report.
+    /// True if the report includes the whole report of each step.
     pub keep_reports: bool,
 }
 
 impl StepsJob {
-    /// The size of the first step.
+    /// Returns the size of the first step.
     pub fn first(&self) -> u32 {
         self.strategy.next().map_or(0, |trial| trial.size)
     }

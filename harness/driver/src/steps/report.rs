@@ -1,4 +1,5 @@
-//! What a run of several steps adds to the report of the step that it stands for.
+//! The report of a run of several steps: the report of its representative step, and the result of
+//! all.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,52 +15,52 @@ use throng_harness_report::{Checked, Document, ReadError, Report, ReportFile, Ve
 use crate::steps::forecast_text::forecast_lines;
 use crate::steps::{Axis, Capacity, Forecast, Found, Judged, LimitedBy, Pace, Phase, Trial};
 
-/// A step. Where keys are those of a report they mean the same.
+/// One step. Keys that also occur in a report have the same meaning there.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Step {
-    /// From 1, in the order in which they were made.
+    /// Number of the step, from 1.
     pub number: u32,
-    /// What makes the steps differ: clients, or messages a second.
+    /// Size of the step: clients, or messages per second.
     pub size: u32,
-    /// What it was for.
+    /// Purpose.
     pub phase: Option<Phase>,
-    /// From the beginning of the whole run to that of this step, in seconds.
+    /// Start of the step in seconds since the start of the whole run.
     pub started_s: f64,
-    /// Whether all thresholds held, every delivery was made, and the run is valid evidence.
+    /// True if all thresholds held, every delivery was made, and the run is valid evidence.
     pub good: bool,
-    /// Why not.
+    /// Reasons why the step is not good.
     pub because: Vec<String>,
-    /// Whose limit that is; null for a good step, and one that was cut.
+    /// Limit that the step met; null for a good or interrupted step.
     pub limited_by: Option<LimitedBy>,
-    /// Whether its thresholds held.
+    /// Verdict by the thresholds.
     pub verdict: Verdict,
-    /// Whether it is evidence about the server.
+    /// True if the step is evidence about the server.
     pub valid: bool,
-    /// What became of the clients.
+    /// Outcomes of the clients.
     pub clients: Clients,
-    /// Messages that were sent and counted.
+    /// Counted messages that were sent.
     pub sent: u64,
     /// Rates.
     pub rates: Rates,
-    /// What became of all (message, recipient) pairs.
+    /// Outcomes of all (message, recipient) pairs.
     pub deliveries: Deliveries,
-    /// What clients missed and were told of.
+    /// Missed messages that the server announced to clients.
     pub gaps: Gaps,
-    /// From the intended send time to arrival.
+    /// Latency from the intended send time to arrival.
     pub latency_us: LatencyUs,
-    /// From the intended send time to the last recipient of each message.
+    /// Latency from the intended send time to the last recipient of each message.
     pub last_recipient_us: LatencyUs,
-    /// How long the measured part took, in seconds.
+    /// Duration of the measured part, in seconds.
     pub measured_s: f64,
-    /// The server's process; null if it is unknown.
+    /// Resource use of the server's process; null if it is unknown.
     pub server: Option<Usage>,
-    /// The server's CPU microseconds for each delivery.
+    /// CPU time of the server per delivery, in microseconds.
     pub server_cpu_us_per_delivery: Option<f64>,
-    /// The CPU time of all the harness's processes together, as a share of what their event loops could have used.
+    /// CPU time of all harness processes, as a share of what their event loops could have used.
     pub harness_load: f64,
-    /// What the server can make with so many clients, where that was measured.
+    /// Capacity of the server with the clients of this step, if it was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Capacity>,
     /// The whole report, with `--keep-reports`.
@@ -68,7 +69,7 @@ pub struct Step {
 }
 
 impl Step {
-    /// The step `number` for `trial`, which had this report and was judged so.
+    /// Returns step `number` for `trial`, from its report and judgment.
     pub fn new(number: u32, trial: Trial, report: &Report, judged: Judged) -> Self {
         Self {
             number,
@@ -96,12 +97,12 @@ impl Step {
         }
     }
 
-    /// The server's CPU time as a share of one core.
+    /// Returns the CPU time of the server as a share of one core.
     pub fn server_cpu(&self) -> Option<f64> {
         self.server.filter(|_| self.measured_s > 0.0).map(|server| server.cpu_s / self.measured_s)
     }
 
-    /// Why the step fails, by its thresholds or those of its closed loop.
+    /// Returns the reason if the step fails, by its thresholds or by its closed loop.
     fn broken(&self) -> Option<&str> {
         if self.verdict == Verdict::Fail {
             return Some(self.because.first().map_or("", String::as_str));
@@ -109,17 +110,24 @@ impl Step {
         self.capacity.as_ref()?.unusable_because.as_deref()
     }
 
-    /// Whether a delivery was not made as it should, or a client was not there: both are counted exactly, and are no times.
+    /// Returns true if a delivery went wrong or a client was absent. Both are exact counts,
+    /// independent of timing.
     fn has_miscounts(&self) -> bool {
-        let (made, clients) = (&self.deliveries, &self.clients);
-        let wrong =
-            [made.missing, made.duplicated, made.reordered, made.leaked, made.corrupted, made.inconsistent];
-        wrong.iter().any(|count| *count > 0)
+        let (deliveries, clients) = (&self.deliveries, &self.clients);
+        let faults = [
+            deliveries.missing,
+            deliveries.duplicated,
+            deliveries.reordered,
+            deliveries.leaked,
+            deliveries.corrupted,
+            deliveries.inconsistent,
+        ];
+        faults.iter().any(|count| *count > 0)
             || clients.disconnected > 0
             || clients.connected < clients.requested
     }
 
-    /// `good`, or whose limit it met, or that it was cut.
+    /// Returns `good`, or whose limit the step met, or that it was interrupted.
     pub fn outcome(&self) -> &'static str {
         match (self.good, self.limited_by) {
             (true, _) => "good",
@@ -130,30 +138,31 @@ impl Step {
     }
 }
 
-/// What the steps came to.
+/// Result of the steps.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 pub struct Limit {
-    /// What the sizes are.
+    /// Unit of the sizes.
     pub over: Axis,
-    /// The greatest size that was good, below all that were not unless steps are only compared; null if none was.
+    /// The greatest good size, below all bad ones unless steps are only compared; null if no size
+    /// was good.
     pub good: Option<u32>,
-    /// The smallest size that was not good by the server's limit; if there is none, the smallest above the good one that the
-    /// harness was not up to; null if all were good.
+    /// The smallest size that met the server's limit. Without one, the smallest above the good one
+    /// at which the harness did not keep up. Null if all were good.
     pub bad: Option<u32>,
-    /// Whether the good one was so again when the bad one was known.
+    /// True if the good size was good again after the bad one was known.
     pub confirmed: bool,
-    /// Whose limit the bad one met: only that of the server says something of the server.
+    /// Limit that the bad size met. Only the server's limit says something about the server.
     pub limited_by: Option<LimitedBy>,
-    /// Why the bad one was not good.
+    /// Reasons why the bad size was not good.
     pub because: Vec<String>,
-    /// The step whose figures the report has.
+    /// Number of the step that the rest of the report is about.
     pub reported_step: u32,
-    /// All of this in a sentence.
+    /// Summary in one sentence.
     pub summary: String,
 }
 
-/// The steps that count: neither those that were made again, nor one that was cut.
+/// Iterates over the steps that count: neither repeated nor interrupted ones.
 fn judged(steps: &[Step]) -> impl Iterator<Item = &Step> {
     let next_phases = steps.iter().skip(1).map(|step| step.phase).chain([None]);
     let counts = |(step, next): &(&Step, Option<Phase>)| {
@@ -163,9 +172,10 @@ fn judged(steps: &[Step]) -> impl Iterator<Item = &Step> {
 }
 
 impl SteppedReport {
-    /// What the whole run must hold to, beside the thresholds of each step: that all steps do, or that there is a good one.
+    /// Checks the whole run: every step must hold, or at least one must be good.
     pub(super) fn check(&self, every_step_counts: bool, is_cut: bool) -> Checked {
-        // What was made again is forgiven for its times only: a delivery that was not made is one, however late the harness.
+        // Repeating a step excuses its times only: a delivery fault counts, however late the
+        // harness was.
         let counts = |step: &&Step| {
             step.has_miscounts() || judged(&self.steps).any(|other| other.number == step.number)
         };
@@ -184,8 +194,8 @@ impl SteppedReport {
 }
 
 impl Limit {
-    /// What `steps` came to, by what a course has found. If they were only to be compared, or the run was cut short, the
-    /// summary says so.
+    /// Returns the result of `steps`, from `found` by the strategy. The summary says so if steps
+    /// were only compared, or the run was interrupted.
     pub fn new(
         over: Axis,
         found: Found,
@@ -214,7 +224,7 @@ impl Limit {
                 let (good, all) = (judged(steps).filter(|step| step.good).count(), judged(steps).count());
                 format!("{good} of {all} steps were good, the largest with {}", size(found.good))
             }
-            (None, None) if is_cut => "the harness was not up to it".to_owned(),
+            (None, None) if is_cut => "the harness did not keep up".to_owned(),
             (None, None) => "no step was completed".to_owned(),
             (Some(_), None) if is_cut => format!("good up to {}, and no limit was met", size(found.good)),
             (Some(_), None) => {
@@ -247,18 +257,18 @@ impl Limit {
     }
 }
 
-/// The report of a run of several steps: that of the step that stands for all, and what all came to.
+/// Report of a run of several steps: that of the representative step, and the result of all.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 pub struct SteppedReport {
-    /// The report of one of them.
+    /// Report of the representative step.
     #[serde(flatten)]
     pub report: Report,
-    /// What they came to.
+    /// Result of the steps.
     pub limit: Limit,
-    /// What more clients would come to; null if nobody asked.
+    /// Forecast for more clients; null if none was requested.
     pub forecast: Option<Forecast>,
-    /// All of them, in order.
+    /// All steps, in order.
     pub steps: Vec<Step>,
 }
 
@@ -283,7 +293,7 @@ impl Document for SteppedReport {
 }
 
 impl SteppedReport {
-    /// All steps as a table, with what they came to.
+    /// Writes a table of all steps, and their result.
     fn write_steps(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let limit = &self.limit;
         let rows: Vec<_> = self.steps.iter().map(Step::cells).collect();
@@ -308,7 +318,7 @@ impl SteppedReport {
             let widths = widths(&CAPACITY_HEADS, &rows);
             writeln!(
                 f,
-                "\n  capacity    as many messages as are served, so many ahead of the slowest client"
+                "\n  capacity    closed loop, a bounded number of messages ahead of the slowest client"
             )?;
             write_row(f, &widths, &CAPACITY_HEADS)?;
             writeln!(f)?;
@@ -329,29 +339,29 @@ impl SteppedReport {
     }
 }
 
-/// A report as a file has it.
+/// A report as stored in a file.
 #[derive(Debug, Clone)]
 pub enum WrittenReport {
-    /// Of one run.
+    /// Report of one run.
     Run(Box<Report>),
-    /// Of several steps.
+    /// Report of several steps.
     Steps(Box<SteppedReport>),
 }
 
 impl WrittenReport {
-    /// Reads a report that was written by this version or an earlier one, as [`Report::read`] does.
+    /// Reads a report that this version or an earlier one wrote, as [`Report::read`] does.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
         let file = ReportFile::open(path)?;
         let report: Report = file.parse()?;
         if !file.has_steps() {
             return Ok(Self::Run(Box::new(report)));
         }
-        // The part about steps is there or not; one that makes no sense would pass for none.
-        let why = "`limit`, `steps` and `forecast` do not go together";
+        // A malformed part about steps must not pass for an absent one.
+        let why = "`limit`, `steps` and `forecast` are inconsistent";
         file.parse().map(|report| Self::Steps(Box::new(report))).map_err(|_| file.damaged(why))
     }
 
-    /// The report of the run, or of the step that stands for all.
+    /// Returns the report of the run, or of the representative step.
     pub fn into_report(self) -> Report {
         match self {
             Self::Run(report) => *report,
@@ -359,7 +369,7 @@ impl WrittenReport {
         }
     }
 
-    /// What can be shown and written.
+    /// Returns the report as a document.
     pub fn document(&self) -> &dyn Document {
         match self {
             Self::Run(report) => &**report,
@@ -367,7 +377,7 @@ impl WrittenReport {
         }
     }
 
-    /// The whole distributions of the run, or of the step that stands for all.
+    /// Returns the distributions of the run, or of the representative step.
     pub fn histograms(&self) -> &BTreeMap<String, Latencies> {
         match self {
             Self::Run(report) => &report.histograms,
@@ -376,7 +386,7 @@ impl WrittenReport {
     }
 }
 
-/// What the columns of steps are.
+/// Heads of the columns of steps.
 pub(super) const STEP_HEADS: [&str; 11] = [
     "step",
     "clients",
@@ -391,12 +401,12 @@ pub(super) const STEP_HEADS: [&str; 11] = [
     "memory",
 ];
 
-/// What the columns of capacities are.
+/// Heads of the columns of capacities.
 pub(super) const CAPACITY_HEADS: [&str; 6] =
     ["clients", "messages/s", "deliveries/s", "server CPU", "a CPU second", "pace set by"];
 
 impl Step {
-    /// The step's row under [`STEP_HEADS`].
+    /// Returns the step's row under [`STEP_HEADS`].
     pub(super) fn cells(&self) -> [String; 11] {
         let time = |micros: f64| format_nanos(micros * 1e3);
         [
@@ -414,7 +424,7 @@ impl Step {
         ]
     }
 
-    /// What it was for, if not just to go up.
+    /// Formats the purpose of the step, unless it is simply the next.
     pub(super) fn purpose(&self) -> &'static str {
         match self.phase {
             Some(Phase::Confirm) => " (again)",
@@ -425,7 +435,7 @@ impl Step {
     }
 }
 
-/// A capacity's row under [`CAPACITY_HEADS`].
+/// Returns the capacity's row under [`CAPACITY_HEADS`].
 pub(super) fn capacity_cells(step: &Step, capacity: &Capacity) -> [String; 6] {
     let messages_per_s =
         if capacity.measured_s > 0.0 { capacity.sent as f64 / capacity.measured_s } else { 0.0 };
@@ -445,7 +455,6 @@ pub(super) fn capacity_cells(step: &Step, capacity: &Capacity) -> [String; 6] {
     ]
 }
 
-/// How wide each column is.
 fn widths<const N: usize>(heads: &[&str; N], rows: &[[String; N]]) -> [usize; N] {
     std::array::from_fn(|column| {
         let cells = rows.iter().map(|row| row[column].len());
@@ -453,7 +462,7 @@ fn widths<const N: usize>(heads: &[&str; N], rows: &[[String; N]]) -> [usize; N]
     })
 }
 
-/// A row of cells, to the right in their columns.
+/// Writes a row of right-aligned cells.
 fn write_row<const N: usize>(
     f: &mut fmt::Formatter<'_>,
     widths: &[usize; N],

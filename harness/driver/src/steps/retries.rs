@@ -1,39 +1,40 @@
-//! A step that the harness was not up to is made again before it is judged: a machine that was busy with something else for
-//! a moment says nothing of the server, and should not end a ramp.
+//! Repeats a step in which the harness did not keep up, before it is judged. A machine that was
+//! busy for a moment says nothing about the server, and must not end a ramp.
 
 use super::{Found, Outcome, Phase, Strategy, Trial};
 
-/// How often a step is made again at most.
+/// Most repetitions of a step.
 const REPEATS_MAX: u32 = 2;
 
-/// A course whose steps are made again, up to `REPEATS_MAX` times each, while the harness is not up to them. So it has at
-/// most three times as many steps.
+/// A strategy whose steps are repeated up to `REPEATS_MAX` times each while the harness does not
+/// keep up, which makes at most three times as many steps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Retries {
     strategy: Strategy,
-    /// How often the next step has been made already.
+    /// Repetitions of the next step so far.
     repeats: u32,
     /// Repetitions of all steps.
-    repeated: usize,
+    total_repeats: usize,
 }
 
 impl Retries {
-    /// The steps of `course`.
+    /// Wraps `strategy`.
     pub fn new(strategy: Strategy) -> Self {
-        Self { strategy, repeats: 0, repeated: 0 }
+        Self { strategy, repeats: 0, total_repeats: 0 }
     }
 
-    /// The next step; none when it is over.
+    /// Returns the next step, or `None` at the end.
     pub fn next(&self) -> Option<Trial> {
         let trial = self.strategy.next()?;
         Some(if self.repeats > 0 { Trial { phase: Phase::Repeat, ..trial } } else { trial })
     }
 
-    /// How [`next`](Self::next) went. True if it is to be made again.
+    /// Takes the outcome of the step from [`next`](Self::next). Returns true if the step is to be
+    /// total_repeats.
     pub fn judged(&mut self, outcome: Outcome) -> bool {
         if outcome == Outcome::Unknown && self.repeats < REPEATS_MAX {
             self.repeats += 1;
-            self.repeated += 1;
+            self.total_repeats += 1;
             return true;
         }
         self.repeats = 0;
@@ -41,14 +42,14 @@ impl Retries {
         false
     }
 
-    /// What is known so far.
+    /// Returns the result so far.
     pub fn found(&self) -> Found {
         self.strategy.found()
     }
 
-    /// How many steps there are, with the repetitions until now, if that is known before.
+    /// Returns the number of steps including the repetitions so far, if it is known in advance.
     pub fn planned(&self) -> Option<usize> {
-        self.strategy.planned().map(|planned| planned + self.repeated)
+        self.strategy.planned().map(|planned| planned + self.total_repeats)
     }
 }
 
@@ -61,28 +62,28 @@ mod tests {
     use super::*;
     use crate::steps::{Ladder, OnBad, Search};
 
-    /// Goes through `course` with a model: the sizes that were tried, a repetition with an asterisk and a confirmation in
-    /// parentheses, and what was found.
+    /// Runs `strategy` with the outcomes of `model`. Returns the sizes tried, repetitions with an
+    /// asterisk and confirmations in parentheses, and the result.
     fn walk(strategy: Strategy, mut model: impl FnMut(u32) -> Outcome) -> (Vec<String>, Found) {
-        let mut tries = Retries::new(strategy);
+        let mut retries = Retries::new(strategy);
         let mut tried = Vec::new();
-        while let Some(Trial { size, phase }) = tries.next() {
+        while let Some(Trial { size, phase }) = retries.next() {
             tried.push(match phase {
                 Phase::Repeat => format!("{size}*"),
                 Phase::Confirm => format!("({size})"),
                 Phase::Climb | Phase::Narrow => size.to_string(),
             });
-            tries.judged(model(size));
+            retries.judged(model(size));
             assert!(tried.len() <= 1_000, "{tried:?}");
         }
-        (tried, tries.found())
+        (tried, retries.found())
     }
 
     fn ladder(sizes: &[u32], on_bad: OnBad) -> Strategy {
         Strategy::Ladder(Ladder::new(sizes.to_vec(), on_bad))
     }
 
-    /// A server that is good up to `limit`.
+    /// A server that handles sizes up to `limit`.
     fn server(limit: u32) -> impl Fn(u32) -> Outcome {
         move |size| if size <= limit { Outcome::Good } else { Outcome::Bad }
     }
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_harness_that_is_late_from_a_size_on_ends_it_there() {
+    fn a_harness_that_is_late_from_a_size_on_ends_the_ramp() {
         let late = |size| if size >= 30 { Outcome::Unknown } else { Outcome::Good };
         let (tried, found) = walk(ladder(&[10, 20, 30, 40], OnBad::FallBack), late);
         assert_eq!(tried, ["10", "20", "30", "30*", "30*", "(20)"]);
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_harness_was_not_up_to_says_nothing_of_larger_sizes() {
+    fn a_size_beyond_the_harness_says_nothing_about_larger_ones() {
         let at_20 = |size| if size == 20 { Outcome::Unknown } else { server(30)(size) };
         let (tried, found) = walk(ladder(&[10, 20, 30], OnBad::GoOn), at_20);
         assert_eq!(tried, ["10", "20", "20*", "20*", "30"]);
@@ -124,11 +125,11 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_confirmed_is_still_good() {
+    fn an_unconfirmed_size_is_still_good() {
         for strategy in [ladder(&[1, 2, 4], OnBad::FallBack), Strategy::Search(Search::new(1, 4, 0.05))] {
             let mut confirms = false;
             let (tried, found) = walk(strategy, |size| {
-                // The harness is late at everything after the server's limit was met.
+                // The harness is late at every step after the server's limit was met.
                 let outcome = if confirms { Outcome::Unknown } else { server(2)(size) };
                 confirms |= size > 2 && outcome == Outcome::Bad;
                 outcome
@@ -152,7 +153,7 @@ mod tests {
             assert!(found.good.is_none_or(|good| good <= 62), "seed {seed}: {tried:?}");
             searches += u64::from(found.good.is_some_and(|good| good >= 59) && found.confirmed);
         }
-        // One in a thousand steps is late three times, and a ramp has some fifteen.
+        // A step is late three times with odds of 1 in 1,000, and a ramp has about fifteen steps.
         assert!(
             ladders >= SEEDS * 95 / 100 && searches >= SEEDS * 95 / 100,
             "{ladders} {searches} of {SEEDS}"
@@ -161,7 +162,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_ends_and_the_harness_takes_nothing_away(
+        fn the_steps_end_and_a_late_harness_loses_no_result(
             sizes in prop::collection::vec(1_u32..20, 1..12),
             seed in any::<u64>(),
             on_bad in prop_oneof![Just(OnBad::FallBack), Just(OnBad::GoOn), Just(OnBad::Ignore)],
@@ -177,7 +178,7 @@ mod tests {
             let (tried, found) = walk(ladder(&sizes, on_bad), &mut model);
             prop_assert!(tried.len() <= 6 * sizes.len(), "{:?}", tried);
             let least_bad = log.iter().filter(|(_, outcome)| *outcome == Outcome::Bad).map(|(size, _)| *size).min();
-            // Below what the server was not up to, the greatest that was good and never bad is what is found.
+            // The result is the greatest size below the server's limit that was good and never bad.
             if on_bad != OnBad::Ignore {
                 let good = log.iter().filter(|(size, outcome)| *outcome == Outcome::Good && least_bad.is_none_or(|bad| *size < bad));
                 prop_assert_eq!(found.good, good.map(|(size, _)| *size).max());

@@ -1,4 +1,4 @@
-//! One step after the other, and one report on all of them.
+//! Makes one step after the other, and one report of all of them.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant, SystemTime};
@@ -14,26 +14,27 @@ use throng_harness_report::{Origin, Report, Verdict};
 use super::{Axis, Capacity, Forecast, Found, LimitedBy, Phase, Retries, StepsJob, Trial, judge};
 use crate::steps::{Limit, Step, SteppedReport};
 
-/// What clients do in a closed loop.
-const AS_FAST: &str = " as fast as they are served";
+/// Suffix of a step's title in its closed loop.
+const CLOSED_LOOP: &str = " as fast as they are served";
 
-/// Runs the steps of `steps` against `target` by `drive`, and tells how it goes by `say`. An error of the first step is
-/// one of the run; if a later one cannot be run, the report says so, and fails.
+/// Runs `steps` against `target`, each by `drive`, and reports progress by `announce`. An error of
+/// the first step is returned. If a later step cannot be run, the report says so, and fails.
 pub fn run<E: Display>(
     steps: StepsJob,
     origin: &Origin,
     target: &Target,
     shutdown: &Shutdown,
-    say: &mut dyn FnMut(&str),
+    announce: &mut dyn FnMut(&str),
     mut drive: impl FnMut(&Job, &Target) -> Result<Findings, E>,
 ) -> Result<SteppedReport, String> {
-    let mut tries = Retries::new(steps.strategy.clone());
-    let mut made = Made { began: Instant::now(), steps: Vec::new(), reports: Vec::new(), ended: Ended::Done };
+    let mut retries = Retries::new(steps.strategy.clone());
+    let mut progress =
+        Progress { began: Instant::now(), steps: Vec::new(), reports: Vec::new(), ended: Ended::Done };
     let standing = |step: String, before: &[Step]| {
         Some(Box::new(Standing {
             scenario: steps.name,
             step,
-            before: before.iter().map(|step| line(step, steps.axis)).collect(),
+            before: before.iter().map(|step| step_line(step, steps.axis)).collect(),
         }))
     };
     let mut measure = |job: &Job| -> Result<Report, String> {
@@ -41,25 +42,25 @@ pub fn run<E: Display>(
         let origin = Origin { started: SystemTime::now(), ..origin.clone() };
         Ok(Report::new(job, origin, findings))
     };
-    while let Some(trial) = tries.next() {
-        if !made.steps.is_empty() && is_over(shutdown, steps.pause) {
-            made.ended = Ended::Interrupted;
+    while let Some(trial) = retries.next() {
+        if !progress.steps.is_empty() && stopped_during(shutdown, steps.pause) {
+            progress.ended = Ended::Interrupted;
             break;
         }
-        let number = made.steps.len() + 1;
-        let started_s = made.began.elapsed().as_secs_f64();
-        let place = place(number, trial, tries.planned());
+        let number = progress.steps.len() + 1;
+        let started_s = progress.began.elapsed().as_secs_f64();
+        let label = step_number(number, trial, retries.planned());
         let size = steps.axis.show(trial.size);
         let report = steps.factory.job(trial.size).and_then(|mut job| {
-            say(&announcement(&place, trial, &job));
-            job.standing = standing(format!("{place}, {size}{}", again(trial)), &made.steps);
+            announce(&announcement(&label, trial, &job));
+            job.standing = standing(format!("{label}, {size}{}", purpose(trial)), &progress.steps);
             measure(&job)
         });
         let report = match report {
             Ok(report) => report,
-            Err(error) if made.steps.is_empty() => return Err(error),
+            Err(error) if progress.steps.is_empty() => return Err(error),
             Err(error) => {
-                made.ended = Ended::Broken(format!("step {number} could not be made: {error}"));
+                progress.ended = Ended::Broken(format!("step {number} could not be made: {error}"));
                 break;
             }
         };
@@ -67,35 +68,34 @@ pub fn run<E: Display>(
         let is_cut = report.verdict == Verdict::Interrupted;
         let mut is_repeated = false;
         if is_cut {
-            made.ended = Ended::Interrupted;
+            progress.ended = Ended::Interrupted;
         } else {
-            say(&outcome(number, &judged.because, judged.limited_by));
-            is_repeated = tries.judged(judged.outcome());
+            announce(&outcome(number, &judged.because, judged.limited_by));
+            is_repeated = retries.judged(judged.outcome());
         }
         let mut step = Step::new(number as u32, trial, &report, judged);
         step.started_s = started_s;
         step.report = steps.keep_reports.then(|| Box::new(report.clone()));
-        made.steps.push(step);
-        made.reports.push(report);
+        progress.steps.push(step);
+        progress.reports.push(report);
         if !is_cut
             && !is_repeated
             && let Some(ahead) = steps.ahead
             && let Some(mut job) = steps.factory.closed(trial.size, ahead)
         {
-            job.standing = standing(format!("{place}, {size}{AS_FAST}"), &made.steps);
-            match closed_loop(&job, ahead, &size, steps.pause, shutdown, say, &mut measure) {
-                Ok(capacity) => made.steps[number - 1].capacity = Some(capacity),
-                Err(ended) => made.ended = ended,
+            job.standing = standing(format!("{label}, {size}{CLOSED_LOOP}"), &progress.steps);
+            match closed_loop(&job, ahead, &size, steps.pause, shutdown, announce, &mut measure) {
+                Ok(capacity) => progress.steps[number - 1].capacity = Some(capacity),
+                Err(ended) => progress.ended = ended,
             }
         }
-        if made.ended != Ended::Done {
+        if progress.ended != Ended::Done {
             break;
         }
     }
-    Ok(made.into_report(steps, tries.found()))
+    Ok(progress.into_report(steps, retries.found()))
 }
 
-/// How the steps ended.
 #[derive(Debug, PartialEq)]
 enum Ended {
     Done,
@@ -103,25 +103,24 @@ enum Ended {
     Broken(String),
 }
 
-/// Waits between two runs; true if the user wants no more.
-fn is_over(shutdown: &Shutdown, pause: Duration) -> bool {
+/// Waits between two runs. Returns true if the user stops the run.
+fn stopped_during(shutdown: &Shutdown, pause: Duration) -> bool {
     shutdown.wait_timeout(pause).is_some()
 }
 
-/// Measures by `job` what the server can make with so many clients.
 fn closed_loop(
     job: &Job,
     ahead: u32,
     size: &str,
     pause: Duration,
     shutdown: &Shutdown,
-    say: &mut dyn FnMut(&str),
+    announce: &mut dyn FnMut(&str),
     measure: &mut impl FnMut(&Job) -> Result<Report, String>,
 ) -> Result<Capacity, Ended> {
-    if is_over(shutdown, pause) {
+    if stopped_during(shutdown, pause) {
         return Err(Ended::Interrupted);
     }
-    say(&format!("  {size}{AS_FAST}"));
+    announce(&format!("  {size}{CLOSED_LOOP}"));
     match measure(job) {
         Ok(report) if report.verdict == Verdict::Interrupted => Err(Ended::Interrupted),
         Ok(report) => Ok(Capacity::of(&report, ahead)),
@@ -129,16 +128,15 @@ fn closed_loop(
     }
 }
 
-/// Which step it is.
-fn place(number: usize, trial: Trial, planned: Option<usize>) -> String {
+fn step_number(number: usize, trial: Trial, planned: Option<usize>) -> String {
     match (trial.phase, planned) {
         (Phase::Climb | Phase::Repeat, Some(all)) if number <= all => format!("step {number} of {all}"),
         _ => format!("step {number}"),
     }
 }
 
-/// Why it is made, unless it is simply the next.
-fn again(trial: Trial) -> &'static str {
+/// Formats the purpose of a step, unless it is simply the next.
+fn purpose(trial: Trial) -> &'static str {
     match trial.phase {
         Phase::Climb => "",
         Phase::Narrow => ", between what was good and what was not",
@@ -147,7 +145,7 @@ fn again(trial: Trial) -> &'static str {
     }
 }
 
-fn announcement(place: &str, trial: Trial, job: &Job) -> String {
+fn announcement(label: &str, trial: Trial, job: &Job) -> String {
     let pace = match &job.scenario {
         Scenario::Broadcast(broadcast) => format!(
             ", {:.1} messages/s for {}",
@@ -158,13 +156,13 @@ fn announcement(place: &str, trial: Trial, job: &Job) -> String {
         Scenario::Connect(_) | Scenario::Login(_) => String::new(),
     };
     let clients = format_count(job.clients.into());
-    format!("{place}: {clients} clients{pace}{}", again(trial))
+    format!("{label}: {clients} clients{pace}{}", purpose(trial))
 }
 
-/// How a step came out, in a line of a picture.
-fn line(step: &Step, axis: Axis) -> String {
-    let mut line = format!("{}  {}  {}", step.number, axis.show(step.size), step.outcome());
-    let mut add = |text: String| line.push_str(&text);
+/// Formats the outcome of a step for the live view.
+fn step_line(step: &Step, axis: Axis) -> String {
+    let mut text = format!("{}  {}  {}", step.number, axis.show(step.size), step.outcome());
+    let mut add = |part: String| text.push_str(&part);
     match step.because.first() {
         Some(because) => add(format!(": {because}")),
         None if step.last_recipient_us.count > 0 => {
@@ -175,7 +173,7 @@ fn line(step: &Step, axis: Axis) -> String {
     if let Some(capacity) = &step.capacity {
         add(format!(", at most {}/s", format_rate(capacity.deliveries_per_s)));
     }
-    line
+    text
 }
 
 fn outcome(number: usize, because: &[String], limited_by: Option<LimitedBy>) -> String {
@@ -191,23 +189,23 @@ fn outcome(number: usize, because: &[String], limited_by: Option<LimitedBy>) -> 
     }
 }
 
-/// What has been done so far: steps and their reports.
-struct Made {
+struct Progress {
     began: Instant,
     steps: Vec<Step>,
     reports: Vec<Report>,
     ended: Ended,
 }
 
-impl Made {
-    /// The report of the step that all of them stand for, with all of them in it.
+impl Progress {
+    /// Returns the report of the step that stands for the run, with all steps in it.
     fn into_report(mut self, job: StepsJob, found: Found) -> SteppedReport {
-        // The last one of its size, which is the confirmation if there was one. Without a good one the first stands for all.
-        let stands = self.steps.iter().rposition(|step| step.good && Some(step.size) == found.good);
-        let mut report = self.reports.swap_remove(stands.unwrap_or(0));
+        // The last good step of the size found stands for the run: the confirmation, if there was
+        // one. Without a good step it is the first.
+        let representative = self.steps.iter().rposition(|step| step.good && Some(step.size) == found.good);
+        let mut report = self.reports.swap_remove(representative.unwrap_or(0));
         let interrupted = self.ended == Ended::Interrupted;
-        if let Ended::Broken(what) = self.ended {
-            report.incomplete_because.push(what);
+        if let Ended::Broken(error) = self.ended {
+            report.incomplete_because.push(error);
         }
         let forecast = job.forecast.map(|sizes| {
             let measured: Vec<_> =
@@ -215,7 +213,7 @@ impl Made {
             let forecast = Forecast::new(&measured, &sizes);
             if interrupted { forecast.cut() } else { forecast }
         });
-        let reported = stands.map(|at| self.steps[at].number);
+        let reported = representative.map(|at| self.steps[at].number);
         let limit = Limit::new(job.axis, found, &self.steps, reported, job.every_step_counts, interrupted);
         let mut stepped = SteppedReport { report, limit, forecast, steps: self.steps };
         let checked = stepped.check(job.every_step_counts, interrupted);

@@ -1,29 +1,31 @@
-//! The greatest good size between two: doubled until it is too much, then halved in between, then confirmed.
+//! The greatest good size between two bounds: doubled until it is bad, then bisected, then
+//! confirmed.
 
 use std::collections::BTreeSet;
 
 use super::{Found, Outcome, Phase, Trial};
 
-/// How often what was found may turn out not to be good after all.
+/// Most failed confirmations before the search ends.
 const FAILURES_MAX: u32 = 3;
 
-/// See the module.
+/// A strategy that searches for the greatest good size.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Search {
     to: u32,
-    /// How near a good and a bad size must be, as a share of the bad one.
+    /// Largest gap between a good and a bad size, as a share of the bad one.
     precision: f64,
     next: Option<Trial>,
     /// Sizes that were good, all below `bad`.
     good: BTreeSet<u32>,
-    /// The smallest that was not, whoever was not up to it.
+    /// The smallest size that was not good, by the server's limit or the harness's.
     bad: Option<u32>,
     failures: u32,
     confirmed: bool,
 }
 
 impl Search {
-    /// From `from` (at least 1) up to `to`; it ends when the limit is known to `precision`, a share above 0 and below 1, or to 1.
+    /// Returns a search from `from` (at least 1) up to `to`. It ends when the limit is known to
+    /// `precision`, a share above 0 and below 1, or to 1.
     pub fn new(from: u32, to: u32, precision: f64) -> Self {
         let from = from.max(1);
         let next = Some(Trial { size: from, phase: Phase::Climb });
@@ -39,11 +41,12 @@ impl Search {
         let Some(Trial { size, phase }) = self.next else { return };
         let is_good = outcome == Outcome::Good;
         if phase == Phase::Confirm && outcome == Outcome::Unknown {
-            // What was good is not refuted by a harness that was not up to it, only not confirmed.
+            // A harness that did not keep up does not refute the size; it just stays unconfirmed.
             self.next = None;
             return;
         }
-        // Above a size that the harness is not up to there is nothing to be found either.
+        // Nothing can be found above a size at which the harness did not keep up, so it counts as
+        // bad.
         if is_good {
             self.good.insert(size);
         } else {
@@ -58,15 +61,14 @@ impl Search {
             (Phase::Confirm, false) if self.failures == FAILURES_MAX => None,
             (Phase::Confirm, false) => {
                 self.failures += 1;
-                self.decide()
+                self.next_trial()
             }
-            (Phase::Climb | Phase::Narrow | Phase::Repeat, _) => self.decide(),
+            (Phase::Climb | Phase::Narrow | Phase::Repeat, _) => self.next_trial(),
         };
     }
 
-    /// The next step, from what is known.
-    fn decide(&self) -> Option<Trial> {
-        // The first one is bad, or was so at last: there is no limit to be found here.
+    fn next_trial(&self) -> Option<Trial> {
+        // The first size is bad, perhaps only by its last trial, so no limit can be found.
         let good = self.good.last().copied()?;
         let Some(bad) = self.bad else {
             return Some(if good == self.to {
@@ -104,7 +106,7 @@ mod tests {
         doublings + f64::from(FAILURES_MAX + 1) * (halvings + 1.0)
     }
 
-    /// Searches with a server that is as good as `is_good` says: what was tried and what was found.
+    /// Searches with the answers of `is_good`. Returns the steps tried and the result.
     #[track_caller]
     fn search(
         from: u32,
@@ -128,7 +130,7 @@ mod tests {
         let sizes: Vec<_> = tried.iter().map(|trial| trial.size).collect();
         assert_eq!(sizes, [10, 20, 40, 80, 160, 320, 640, 480, 400, 360, 340, 330, 330]);
         assert_eq!(found, Found { good: Some(330), bad: Some(340), confirmed: true });
-        // As near as a size can be.
+        // The precision ends at adjacent sizes.
         let (_, found) = search(1, 1_000_000, 0.000_001, |size| size <= 33_337);
         assert_eq!(found, Found { good: Some(33_337), bad: Some(33_338), confirmed: true });
     }
@@ -144,14 +146,14 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_below_the_first_step_is_none() {
+    fn a_bad_first_step_ends_the_search() {
         let (tried, found) = search(100, 1_000, 0.05, |_| false);
         assert_eq!(tried.len(), 1);
         assert_eq!(found, Found { good: None, bad: Some(100), confirmed: false });
     }
 
     #[test]
-    fn what_is_never_confirmed_ends() {
+    fn the_search_ends_without_confirmation() {
         let mut seen = BTreeSet::new();
         // Each size is good once and never again.
         let (_, found) = search(10, 10_000, 0.05, |size| size < 3_000 && seen.insert(size));
@@ -159,12 +161,12 @@ mod tests {
     }
 
     #[test]
-    fn a_noisy_limit_is_found_about_where_it_is() {
+    fn a_noisy_limit_is_found_approximately() {
         const SEEDS: u64 = 200;
         let mut confirmed = 0;
         for seed in 0..SEEDS {
             let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-            // Good for certain below 450 and never above 550; in between it becomes less likely.
+            // Always good below 450 and never above 550; in between the odds fall.
             let (_, found) =
                 search(10, 10_000, 0.05, |size| f64::from(size) < rng.random_range(450.0..550.0));
             let good = found.good.expect("small ones are always good");
@@ -192,7 +194,7 @@ mod tests {
         }
 
         #[test]
-        fn any_answers_come_to_an_end(answers in prop::collection::vec(any::<bool>(), 0..200), to in 1_u32..1_000_000) {
+        fn the_search_ends_for_any_answers(answers in prop::collection::vec(any::<bool>(), 0..200), to in 1_u32..1_000_000) {
             let mut answers = answers.into_iter();
             let (_, found) = search(1, to, 0.05, |_| answers.next().unwrap_or(true));
             prop_assert!(found.good.is_none() || found.bad.is_none_or(|bad| found.good < Some(bad)));

@@ -1,50 +1,51 @@
 //! The Universal Scalability Law: `X(N) = lambda N / (1 + sigma (N - 1) + kappa N (N - 1))`.
 //!
-//! It was found for processors and users of one system (N. J. Gunther, Guerrilla Capacity Planning). Here N is the members
-//! of a room and X the deliveries that it can have. A message costs something once and something for each member, so
-//! X = N / (once + each N), which is the law with kappa 0; kappa is what a member costs more because there are others.
+//! The law comes from processors and users of one system (N. J. Gunther, Guerrilla Capacity
+//! Planning). Here N is the number of members of a room, and X its rate of deliveries. A message
+//! has a fixed cost and a cost for each member, so X = N / (fixed + each N), which is the law with
+//! kappa 0. Kappa is the further cost of a member caused by the presence of others.
 
 use rmpfit::{MPFitter, MPPar, MPResult};
 use serde::{Deserialize, Serialize};
 
-/// The law with its parameters, none of which is negative.
+/// Parameters of the law; none is negative.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 pub struct Usl {
-    /// What one member gets; above 0.
+    /// Value with one member; above 0.
     pub lambda: f64,
-    /// The share of the work that does not grow with members ("contention").
+    /// Share of the work that does not grow with the members ("contention").
     pub sigma: f64,
-    /// What members cost each other ("coherency").
+    /// Cost that members cause each other ("coherency").
     pub kappa: f64,
 }
 
-/// How many times the highest measured value `lambda` may be. Without a bound, measurements that fall from the first on
-/// make it infinite.
+/// Upper bound of `lambda`, as a multiple of the highest measured value. Without it, measurements
+/// that fall from the first on would make `lambda` infinite.
 const LAMBDA_MAX: f64 = 1_000.0;
 
 /// Parameters of the fit.
 const PARAMETERS: usize = 3;
 
 impl Usl {
-    /// The value at `n`, at least 1.
+    /// Returns the value at `n`, which must be at least 1.
     pub fn at(&self, n: f64) -> f64 {
         self.lambda * n / (1.0 + self.sigma * (n - 1.0) + self.kappa * n * (n - 1.0))
     }
 
-    /// Where the value is highest; none if it only rises, or only falls. A fall that is hardly one is none: values that
-    /// stay the same have their highest one anywhere.
+    /// Returns the position of the maximum; `None` if the value only rises or only falls. A
+    /// negligible fall counts as none, since a flat curve may have its maximum anywhere.
     pub fn peak(&self) -> Option<f64> {
         let peak = ((1.0 - self.sigma) / self.kappa).sqrt();
         let is_peak = peak.is_finite() && peak > 1.0 && self.at(10.0 * peak) < 0.95 * self.at(peak);
         is_peak.then_some(peak)
     }
 
-    /// The law that is nearest to `points`, of which each counts by its relative error. None for fewer than three
-    /// different `n`, or if a value is not a number above 0.
+    /// Fits the law to `points` by least squares of the relative errors. Returns `None` for fewer
+    /// than three different `n`, or if a value is not a finite number above 0.
     ///
-    /// The law turned upside down, `N / X = a + b (N - 1) + c N (N - 1)`, is linear, so there is one best answer for
-    /// a, b and c (not below 0), which the fit comes to from wherever it begins.
+    /// The inverted law, `N / X = a + b (N - 1) + c N (N - 1)`, is linear. So there is a single
+    /// best solution for non-negative a, b and c, and the fit finds it from any starting point.
     pub fn fit(points: &[(f64, f64)]) -> Option<Self> {
         let are_numbers = points.iter().all(|(n, x)| *n >= 1.0 && n.is_finite() && *x > 0.0 && x.is_finite());
         let mut sizes: Vec<f64> = points.iter().map(|(n, _)| *n).collect();
@@ -55,7 +56,7 @@ impl Usl {
         }
         let (n_max, x_max) =
             points.iter().fold((0.0, 0.0), |max: (f64, f64), (n, x)| (max.0.max(*n), max.1.max(*x)));
-        // In units in which everything is about 1.
+        // In units that make all parameters about 1.
         let units = [1.0 / x_max, 1.0 / x_max, 1.0 / (x_max * n_max)];
         let at_least = |limit_low| MPPar { limited_low: true, limit_low, ..MPPar::new() };
         let bounds = [at_least(1.0 / LAMBDA_MAX), at_least(0.0), at_least(0.0)];
@@ -69,7 +70,7 @@ impl Usl {
     }
 }
 
-/// The problem as the solver sees it.
+/// The fit in the form that the solver expects.
 struct Fitting<'a> {
     points: &'a [(f64, f64)],
     units: [f64; PARAMETERS],
@@ -80,8 +81,8 @@ impl MPFitter for Fitting<'_> {
     fn eval(&mut self, params: &[f64], deviates: &mut [f64]) -> MPResult<()> {
         let [a, b, c] = std::array::from_fn(|parameter| params[parameter] * self.units[parameter]);
         for ((n, x), deviate) in self.points.iter().zip(deviates) {
-            let upside_down = a + b * (n - 1.0) + c * n * (n - 1.0);
-            *deviate = x / n * upside_down - 1.0;
+            let inverted = a + b * (n - 1.0) + c * n * (n - 1.0);
+            *deviate = x / n * inverted - 1.0;
         }
         Ok(())
     }
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_does_little_to_what_was_not_measured() {
+    fn noise_changes_extrapolations_little() {
         let law = Usl { lambda: 20_000.0, sigma: 0.02, kappa: 0.000_1 };
         for seed in 0..100 {
             let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn no_better_parameters_are_near() {
+    fn no_nearby_parameters_are_better() {
         for seed in 0..50 {
             let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
             let wild = points(|_| rng.random_range(1_000.0..100_000.0));
@@ -159,7 +160,7 @@ mod tests {
                 (1.0, 1.0, 1.01),
                 (1.0, 1.0, 0.99),
             ] {
-                // lambda has a bound, at which it may stay.
+                // The fit may end at the bound of lambda.
                 let lambda = (found.lambda * lambda).min(LAMBDA_MAX * x_max);
                 let other = Usl { lambda, sigma: found.sigma * sigma, kappa: found.kappa * kappa };
                 assert!(
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn degenerate_measurements_make_sense() {
+    fn degenerate_measurements_give_plausible_laws() {
         let flat = Usl::fit(&points(|_| 5_000.0)).expect("five points");
         near(flat.at(1_000.0), 5_000.0, 0.01);
         assert_eq!(flat.peak(), None);
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_fitted_is_not() {
+    fn unusable_measurements_have_no_fit() {
         assert_eq!(Usl::fit(&[]), None);
         assert_eq!(Usl::fit(&[(10.0, 1.0), (20.0, 2.0), (20.0, 2.1)]), None);
         for x in [0.0, -1.0, f64::NAN, f64::INFINITY] {
@@ -196,9 +197,9 @@ mod tests {
     }
 
     #[test]
-    fn the_peak_is_the_peak() {
+    fn the_value_is_highest_at_the_peak() {
         let law = Usl { lambda: 100.0, sigma: 0.02, kappa: 0.000_1 };
-        let peak = law.peak().expect("it falls in the end");
+        let peak = law.peak().expect("a law with kappa above 0 has a peak");
         assert!(law.at(peak) > law.at(peak - 1.0) && law.at(peak) > law.at(peak + 1.0));
         assert_eq!(Usl { kappa: 0.0, ..law }.peak(), None);
         assert_eq!(Usl { sigma: 2.0, ..law }.peak(), None);

@@ -1,22 +1,22 @@
-//! When a client was in the room, as far as that can be known from outside.
+//! Memberships of a client in an audience, as far as they can be known from outside the server.
 
 use throng_harness_model::clock::{NEVER, Nanos};
 
 use super::received::grow_slowly;
 
-/// Whether a client had to get a message.
+/// Obligation of the server to deliver a message to a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Class {
-    /// It was not in the room: getting the message is a leak.
+    /// The client was not in the room: a delivery is a leak.
     Outside,
-    /// Its entering or leaving was under way: it may get the message or not.
+    /// The client was entering or leaving: a delivery is optional.
     Indeterminate,
-    /// It was in the room: not getting the message is a loss.
+    /// The client was in the room: a missing delivery is a loss.
     Member,
 }
 
-/// When the server dealt with some messages: not before they were sent, and not after it
-/// is known to have dealt with them.
+/// Interval in which the server handled some messages: from the time they were sent to the time
+/// they are known to be handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) sent_min: Nanos,
@@ -26,15 +26,15 @@ pub(super) struct Span {
 }
 
 impl Span {
-    /// No message yet; every class holds for all of none.
+    /// Span of no messages; it fits every class.
     pub(super) const EMPTY: Self = Self { sent_min: NEVER, sent_max: 0, handled_min: NEVER, handled_max: 0 };
 
-    /// The span of one message, sent at `sent` and dealt with no later than `handled`.
+    /// Returns the span of one message, sent at `sent` and handled by `handled`.
     pub(super) fn of(sent: Nanos, handled: Nanos) -> Self {
         Self { sent_min: sent, sent_max: sent, handled_min: handled, handled_max: handled }
     }
 
-    /// Takes a message's span in.
+    /// Extends the span by that of another message.
     pub(super) fn extend(&mut self, other: Self) {
         self.sent_min = self.sent_min.min(other.sent_min);
         self.sent_max = self.sent_max.max(other.sent_max);
@@ -47,84 +47,85 @@ impl Span {
     }
 }
 
-/// How a membership ended.
+/// End of a membership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// It has not.
+    /// The membership goes on.
     Open,
-    /// The client asked to leave at `asked` and had left at `done`.
-    Asked { asked: Nanos, done: Nanos },
-    /// The session ended unasked, and the client knew it at this time.
+    /// The client requested to leave at `requested`, and had left at `done`.
+    Left { requested: Nanos, done: Nanos },
+    /// The session ended without a request; the client noticed it at this time.
     Lost(Nanos),
 }
 
-/// One stay in the room.
+/// One stay of a client in an audience.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Membership {
-    /// When the client asked to enter.
-    asked: Nanos,
-    /// When the server confirmed it; [`NEVER`] until then.
+    /// Time of the request to enter.
+    requested: Nanos,
+    /// Time of the server's confirmation; [`NEVER`] until then.
     entered: Nanos,
     end: End,
 }
 
 impl Membership {
-    pub(super) fn asked(now: Nanos) -> Self {
-        Self { asked: now, entered: NEVER, end: End::Open }
+    pub(super) fn new(now: Nanos) -> Self {
+        Self { requested: now, entered: NEVER, end: End::Open }
     }
 
     pub(super) fn entered(&mut self, now: Nanos) {
         self.entered = now;
     }
 
-    pub(super) fn asked_out(&mut self, now: Nanos) {
+    pub(super) fn leave_requested(&mut self, now: Nanos) {
         if self.end == End::Open {
-            self.end = End::Asked { asked: now, done: NEVER };
+            self.end = End::Left { requested: now, done: NEVER };
         }
     }
 
-    pub(super) fn gone(&mut self, now: Nanos) {
+    pub(super) fn ended(&mut self, now: Nanos) {
         match &mut self.end {
             End::Open => self.end = End::Lost(now),
-            End::Asked { done, .. } => *done = now.min(*done),
+            End::Left { done, .. } => *done = now.min(*done),
             End::Lost(_) => {}
         }
     }
 
-    /// When it was over; [`NEVER`] while it is not.
-    fn over(&self) -> Nanos {
+    /// Returns the end of the stay; [`NEVER`] while it lasts.
+    fn ended_at(&self) -> Nanos {
         match self.end {
             End::Open => NEVER,
-            End::Asked { done, .. } => done,
+            End::Left { done, .. } => done,
             End::Lost(at) => at,
         }
     }
 
-    /// What this stay makes of all messages of `span` alike; none if they differ.
+    /// Returns the class that this stay gives all messages of `span`; `None` if they differ.
     ///
-    /// A lost client counts as a member for all that was sent until the loss was seen: it
-    /// never asked to leave, so whatever the server did not deliver is missing.
+    /// A lost client is a member for every message sent before it noticed the loss. It never
+    /// requested to leave, so whatever the server did not deliver is missing.
     pub(super) fn class(&self, span: &Span) -> Option<Class> {
         let stayed = match self.end {
             End::Open => true,
-            End::Asked { asked, .. } => span.handled_max <= asked,
+            End::Left { requested, .. } => span.handled_max <= requested,
             End::Lost(at) => span.sent_max < at,
         };
         if self.entered <= span.sent_min && stayed {
             return Some(Class::Member);
         }
-        if span.handled_max < self.asked || span.sent_min >= self.over() {
+        if span.handled_max < self.requested || span.sent_min >= self.ended_at() {
             return Some(Class::Outside);
         }
         span.is_point().then_some(Class::Indeterminate)
     }
 }
 
-/// What several stays of one client make of all messages of `span` alike; none if they differ.
+/// Returns the class that several stays of one client give all messages of `span`; `None` if they
+/// differ.
 fn class(stays: &[Membership], span: &Span) -> Option<Class> {
-    // One after the other in time, so that most of many can be passed over.
-    let from = stays.partition_point(|stay| stay.over() <= span.sent_min);
-    let to = stays.partition_point(|stay| stay.asked <= span.handled_max);
+    // The stays are ordered in time, so a binary search skips those that do not overlap the span.
+    let from = stays.partition_point(|stay| stay.ended_at() <= span.sent_min);
+    let to = stays.partition_point(|stay| stay.requested <= span.handled_max);
     let mut strongest = Some(Class::Outside);
     for stay in stays.get(from..to).unwrap_or_default() {
         match stay.class(span) {
@@ -135,101 +136,104 @@ fn class(stays: &[Membership], span: &Span) -> Option<Class> {
     strongest
 }
 
-/// All stays of one client with one audience.
+/// All stays of one client in one audience.
 ///
-/// Most have one that goes on, and there are ten of these for a client that hears what is said nearby: that one owns nothing.
+/// Most clients have a single stay that goes on, and a client that hears nearby messages has ten
+/// audiences. So `Open` allocates nothing.
 #[derive(Debug, Default)]
 pub(super) enum Stays {
-    /// It was never there.
+    /// No stay yet.
     #[default]
     None,
-    /// It came once, and is there: when it asked, and when that was confirmed ([`NEVER`] until then).
-    Open { asked: Nanos, entered: Nanos },
-    /// Anything else.
-    Many(Box<Past>),
+    /// A single stay that goes on, as in [`Membership`].
+    Open { requested: Nanos, entered: Nanos },
+    /// Any other history.
+    Many(Box<History>),
 }
 
-/// Stays in the order of time.
+/// Stays in order of time.
 #[derive(Debug, Default)]
-pub(super) struct Past {
+pub(super) struct History {
     stays: Vec<Membership>,
-    /// Whether the server has said that the client is out: from then on it must not get anything.
+    /// True after the server confirmed that the client is out: any later delivery is a leak.
     is_out: bool,
 }
 
 impl Stays {
-    /// All of them, to be changed.
-    fn past(&mut self) -> &mut Past {
+    /// Returns the stays as a list that can be changed.
+    fn history(&mut self) -> &mut History {
         let stays = match *self {
             Self::None => Vec::new(),
-            Self::Open { asked, entered } => vec![Membership { asked, entered, end: End::Open }],
-            Self::Many(ref mut past) => return past,
+            Self::Open { requested, entered } => vec![Membership { requested, entered, end: End::Open }],
+            Self::Many(ref mut history) => return history,
         };
-        *self = Self::Many(Box::new(Past { stays, is_out: false }));
+        *self = Self::Many(Box::new(History { stays, is_out: false }));
         match self {
-            Self::Many(past) => past,
-            Self::None | Self::Open { .. } => unreachable!("it was made just now"),
+            Self::Many(history) => history,
+            Self::None | Self::Open { .. } => unreachable!("`self` was replaced above"),
         }
     }
 
-    /// The client is about to ask for another.
+    /// Begins another stay: the client is about to request it.
     pub(super) fn begin(&mut self, now: Nanos) {
         if let Self::None = self {
-            *self = Self::Open { asked: now, entered: NEVER };
+            *self = Self::Open { requested: now, entered: NEVER };
             return;
         }
-        let past = self.past();
-        past.is_out = false;
-        grow_slowly(&mut past.stays);
-        past.stays.push(Membership::asked(now));
+        let history = self.history();
+        history.is_out = false;
+        grow_slowly(&mut history.stays);
+        history.stays.push(Membership::new(now));
     }
 
-    /// The last one has been confirmed.
+    /// Confirms the last stay.
     pub(super) fn entered(&mut self, now: Nanos) {
         match self {
             Self::None => {}
             Self::Open { entered, .. } => *entered = now,
-            Self::Many(past) => past.stays.last_mut().into_iter().for_each(|stay| stay.entered(now)),
+            Self::Many(history) => history.stays.last_mut().into_iter().for_each(|stay| stay.entered(now)),
         }
     }
 
-    /// The client is about to end the last one.
-    pub(super) fn asked_out(&mut self, now: Nanos) {
-        self.past().stays.last_mut().into_iter().for_each(|stay| stay.asked_out(now));
+    /// Notes that the client is about to request the end of the last stay.
+    pub(super) fn leave_requested(&mut self, now: Nanos) {
+        self.history().stays.last_mut().into_iter().for_each(|stay| stay.leave_requested(now));
     }
 
-    /// The last one is over.
-    pub(super) fn gone(&mut self, now: Nanos) {
-        self.past().stays.last_mut().into_iter().for_each(|stay| stay.gone(now));
+    /// Ends the last stay.
+    pub(super) fn ended(&mut self, now: Nanos) {
+        self.history().stays.last_mut().into_iter().for_each(|stay| stay.ended(now));
     }
 
-    /// The server has said so.
-    pub(super) fn told_out(&mut self, now: Nanos) {
-        self.gone(now);
-        self.past().is_out = true;
+    /// Ends the last stay by the server's confirmation.
+    pub(super) fn confirmed_out(&mut self, now: Nanos) {
+        self.ended(now);
+        self.history().is_out = true;
     }
 
-    /// Whether the server has said that the client is out.
+    /// Returns true if the server has confirmed that the client is out.
     pub(super) fn is_out(&self) -> bool {
-        matches!(self, Self::Many(past) if past.is_out)
+        matches!(self, Self::Many(history) if history.is_out)
     }
 
-    /// When the last one was confirmed, if it was.
+    /// Returns the time at which the last stay was confirmed, if it was.
     pub(super) fn entered_at(&self) -> Option<Nanos> {
         let entered = match self {
             Self::None => NEVER,
             Self::Open { entered, .. } => *entered,
-            Self::Many(past) => past.stays.last()?.entered,
+            Self::Many(history) => history.stays.last()?.entered,
         };
         Some(entered).filter(|entered| *entered != NEVER)
     }
 
-    /// As [`class`].
+    /// Returns the class of all messages of `span`, as the function [`class`].
     pub(super) fn class(&self, span: &Span) -> Option<Class> {
         match *self {
             Self::None => Some(Class::Outside),
-            Self::Open { asked, entered } => class(&[Membership { asked, entered, end: End::Open }], span),
-            Self::Many(ref past) => class(&past.stays, span),
+            Self::Open { requested, entered } => {
+                class(&[Membership { requested, entered, end: End::Open }], span)
+            }
+            Self::Many(ref history) => class(&history.stays, span),
         }
     }
 }
@@ -238,8 +242,8 @@ impl Stays {
 mod tests {
     use super::*;
 
-    fn stay(asked: Nanos, entered: Nanos, end: End) -> Membership {
-        Membership { asked, entered, end }
+    fn stay(requested: Nanos, entered: Nanos, end: End) -> Membership {
+        Membership { requested, entered, end }
     }
 
     #[test]
@@ -248,25 +252,25 @@ mod tests {
         let check = |end, sent, handled, class| {
             assert_eq!(stay(10, 20, end).class(&Span::of(sent, handled)), Some(class), "{sent} {handled}");
         };
-        for end in [End::Open, End::Asked { asked: 50, done: 60 }, End::Lost(60)] {
+        for end in [End::Open, End::Left { requested: 50, done: 60 }, End::Lost(60)] {
             check(end, 5, 9, Outside);
             check(end, 5, 10, Indeterminate);
             check(end, 5, NEVER, Indeterminate);
             check(end, 19, 40, Indeterminate);
             check(end, 20, 40, Member);
         }
-        let asked = End::Asked { asked: 50, done: 60 };
-        check(asked, 40, 50, Member);
-        check(asked, 40, 51, Indeterminate);
-        check(asked, 59, 70, Indeterminate);
-        check(asked, 60, 70, Outside);
+        let left = End::Left { requested: 50, done: 60 };
+        check(left, 40, 50, Member);
+        check(left, 40, 51, Indeterminate);
+        check(left, 59, 70, Indeterminate);
+        check(left, 60, 70, Outside);
         check(End::Lost(60), 59, NEVER, Member);
         check(End::Lost(60), 60, 61, Outside);
         check(End::Open, 1000, NEVER, Member);
     }
 
     #[test]
-    fn an_entering_that_was_never_confirmed() {
+    fn a_stay_that_was_never_confirmed() {
         let check = |sent, handled, class| {
             assert_eq!(stay(10, NEVER, End::Lost(30)).class(&Span::of(sent, handled)), Some(class));
         };
@@ -276,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn many_messages_at_once_or_not_at_all() {
+    fn a_span_has_a_class_only_if_all_its_messages_do() {
         let span = Span { sent_min: 30, sent_max: 40, handled_min: 31, handled_max: 45 };
         let check = |stays: &[Membership], class| assert_eq!(super::class(stays, &span), class);
         check(&[], Some(Class::Outside));
@@ -288,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn one_stay_that_goes_on_owns_nothing_and_counts_the_same() {
+    fn an_open_stay_allocates_nothing_and_counts_the_same() {
         use Class::{Indeterminate, Member, Outside};
         let mut stays = Stays::default();
         let check = |stays: &Stays, sent, handled, class| {
@@ -301,9 +305,9 @@ mod tests {
         stays.entered(20);
         assert!(matches!(stays, Stays::Open { .. }) && stays.entered_at() == Some(20));
         check(&stays, 30, 31, Member);
-        stays.asked_out(40);
+        stays.leave_requested(40);
         check(&stays, 30, 41, Indeterminate);
-        stays.told_out(50);
+        stays.confirmed_out(50);
         assert!(stays.is_out());
         check(&stays, 50, 51, Outside);
         stays.begin(60);
@@ -315,17 +319,17 @@ mod tests {
     }
 
     #[test]
-    fn the_first_end_counts() {
-        let mut lost = Membership::asked(1);
-        lost.gone(5);
-        lost.asked_out(6);
-        lost.gone(7);
+    fn only_the_first_end_counts() {
+        let mut lost = Membership::new(1);
+        lost.ended(5);
+        lost.leave_requested(6);
+        lost.ended(7);
         assert_eq!(lost.end, End::Lost(5));
-        let mut left = Membership::asked(1);
-        left.asked_out(6);
-        left.asked_out(7);
-        left.gone(8);
-        left.gone(9);
-        assert_eq!(left.end, End::Asked { asked: 6, done: 8 });
+        let mut left = Membership::new(1);
+        left.leave_requested(6);
+        left.leave_requested(7);
+        left.ended(8);
+        left.ended(9);
+        assert_eq!(left.end, End::Left { requested: 6, done: 8 });
     }
 }

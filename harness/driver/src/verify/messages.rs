@@ -1,45 +1,45 @@
-//! What is known of each message, whoever received it.
+//! The times of each message, over all recipients.
 
 use serde::{Deserialize, Serialize};
 use throng_harness_model::clock::{NEVER, Nanos};
 
-/// No sequence number seen yet.
+/// Sequence number of a message that no client received.
 const UNSEEN: u64 = u64::MAX;
-/// Different numbers seen.
+/// Sequence number of a message that clients received under different numbers.
 const CONFLICT: u64 = u64::MAX - 1;
 
-/// One worker's, and in the end everybody's, knowledge of one message.
+/// Times of one message, as one worker saw them or merged over all workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageTimes {
-    /// When it was handed to its sender's connection; [`NEVER`] if it was not.
+    /// Time when the message was handed to its sender's connection; [`NEVER`] if it was not.
     pub sent: Nanos,
-    /// When the first recipient had it; [`NEVER`] if nobody has.
+    /// Time of the first receipt; [`NEVER`] if no client received the message.
     pub first: Nanos,
-    /// When the last recipient so far had it; 0 if nobody has.
+    /// Time of the last receipt so far; 0 if no client received the message.
     pub last: Nanos,
-    /// Its number in the room, or [`UNSEEN`] or [`CONFLICT`].
+    /// Number in the room, or [`UNSEEN`] or [`CONFLICT`].
     sequence: u64,
 }
 
 impl MessageTimes {
     const NEW: Self = Self { sent: NEVER, first: NEVER, last: 0, sequence: UNSEEN };
 
-    /// Whether it was sent.
+    /// Returns true if the message was sent.
     pub fn was_sent(&self) -> bool {
         self.sent != NEVER
     }
 
-    /// Whether anybody received it.
+    /// Returns true if any client received the message.
     pub fn was_received(&self) -> bool {
         self.first != NEVER
     }
 
-    /// Its number in the room, if all who received it saw the same.
+    /// Returns the number in the room, if all recipients saw the same one.
     pub(super) fn sequence(&self) -> Option<u64> {
         Some(self.sequence).filter(|sequence| *sequence < CONFLICT)
     }
 
-    /// Adds what another worker knows of the same message.
+    /// Merges another worker's times of the same message.
     fn merge(&mut self, other: &Self) {
         self.sent = self.sent.min(other.sent);
         self.first = self.first.min(other.first);
@@ -57,7 +57,7 @@ impl MessageTimes {
     }
 }
 
-/// All messages of a run, by number. 32 bytes a message, allocated before the run.
+/// All messages of a run, by number. Takes 32 bytes a message, allocated before the run.
 #[derive(Debug, Default)]
 pub struct MessageLog(Vec<MessageTimes>);
 
@@ -66,61 +66,60 @@ impl MessageLog {
         Self(vec![MessageTimes::NEW; messages as usize])
     }
 
-    /// Notes that `index` was sent. False if there is no such message.
+    /// Notes that message `index` was sent. Returns false if there is no such message.
     pub(super) fn sent(&mut self, index: u32, now: Nanos) -> bool {
         self.0.get_mut(index as usize).map(|message| message.sent = now).is_some()
     }
 
-    /// Notes that `index` was refused, and is as good as not sent.
+    /// Notes that message `index` was refused, which counts as not sent.
     pub(super) fn refused(&mut self, index: u32) {
         if let Some(message) = self.0.get_mut(index as usize) {
             message.sent = NEVER;
         }
     }
 
-    /// Notes a recipient's first copy.
+    /// Notes the first copy at a recipient.
     pub(super) fn received(&mut self, index: u32, sequence: u64, now: Nanos) {
         if let Some(message) = self.0.get_mut(index as usize) {
             message.first = message.first.min(now);
             message.last = message.last.max(now);
-            // The two highest numbers of 2^64 are ours to use.
+            // The two highest numbers of 2^64 are reserved.
             message.see(sequence.min(CONFLICT));
         }
     }
 
-    /// Adds what another worker knows about the same messages.
+    /// Merges another worker's log of the same messages.
     pub(super) fn merge(&mut self, other: &Self) {
         self.merge_from(0, &other.0);
     }
 
-    /// Adds what another worker knows about the messages from `first` on.
+    /// Merges another worker's times of the messages from `first` on.
     pub(super) fn merge_from(&mut self, first: usize, others: &[MessageTimes]) {
         let ours = self.0.get_mut(first..).unwrap_or_default();
         ours.iter_mut().zip(others).for_each(|(ours, theirs)| ours.merge(theirs));
     }
 
-    /// The messages in the order of their numbers.
+    /// Returns the messages in order of their numbers.
     pub(super) fn messages(&self) -> &[MessageTimes] {
         &self.0
     }
 
-    /// One message.
     pub(super) fn get(&self, index: u32) -> Option<&MessageTimes> {
         self.0.get(index as usize)
     }
 
-    /// The messages in the order of their numbers.
+    /// Iterates over the messages in order of their numbers.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &MessageTimes> + ExactSizeIterator + Clone {
         self.0.iter()
     }
 
-    /// The numbers of the messages that were sent, in ascending order.
+    /// Returns the numbers of the sent messages in ascending order.
     pub fn sent_messages(&self) -> impl Iterator<Item = u32> + Clone {
         self.iter().zip(0..).filter(|(message, _)| message.was_sent()).map(|(_, index)| index)
     }
 
-    /// Messages that different recipients saw under different numbers, or that share their
-    /// number with another message of the same room. `room` tells a message's room, if it is of one.
+    /// Counts messages that recipients saw under different numbers, or that share their number with
+    /// another message of the same room. `room` returns the room of a message, if it has one.
     pub(super) fn inconsistent(&self, room: impl Fn(u32) -> Option<u32>) -> u64 {
         let seen = self.0.iter().zip(0..).filter(|(message, _)| message.sequence != UNSEEN);
         let mut numbers: Vec<_> =
@@ -138,7 +137,8 @@ impl MessageLog {
 mod tests {
     use super::*;
 
-    /// Each message's numbers as two workers saw them -> inconsistent messages.
+    /// Checks the number of inconsistent messages, given the numbers that two workers saw of each
+    /// message.
     fn check(messages: &[(&[u64], &[u64])], inconsistent: u64) {
         let mut logs = [MessageLog::new(messages.len() as u32), MessageLog::new(messages.len() as u32)];
         for (index, (first, second)) in messages.iter().enumerate() {
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_agree_or_are_counted() {
+    fn inconsistent_numbers_are_counted() {
         check(&[(&[1, 1], &[1]), (&[2], &[]), (&[], &[3]), (&[], &[])], 0);
         check(&[(&[1, 2], &[]), (&[3], &[3])], 1);
         check(&[(&[1], &[2]), (&[3], &[3])], 1);

@@ -1,30 +1,29 @@
-//! The accounting: every (message, recipient) pair is received, missing, leaked or
-//! known to be undecidable; nothing is sampled and nothing is assumed.
+//! The accounting: every (message, recipient) pair is received, missing, leaked or indeterminate.
+//! Nothing is sampled and nothing is assumed.
 //!
 //! Each worker thread fills a [`DeliveryLedger`] for its own clients, without locks and without
-//! allocating per delivery. After the run [`settle`] puts the tallies together: only
-//! then is it known when the server had dealt with each message, and so who was in the
-//! room for it.
+//! allocating per delivery. After the run, [`settle`] merges the ledgers. Only then are the times
+//! known by which the server had handled each message, and so its recipients.
 //!
-//! What a client must get follows from times that the harness saw itself:
+//! The obligations of the server follow from times that the harness observed itself:
 //! ```text
-//!      asked   entered                        asked out   gone
-//!        |        |                               |        |
-//!  ------+........+===============================+........+------   . undecidable
+//!    requested  entered                      leave requested  gone
+//!        |        |                               |            |
+//!  ------+........+===============================+............+------   . indeterminate
 //!                    sent ----- first received
 //! ```
-//! A message lies somewhere between its sending and the moment the server is known to
-//! have dealt with it: when anybody had received it, or a later message of the same sender
-//! (one connection keeps its order). The client is a member for it if all of that lies in
-//! the stay, outside if none of it can, and otherwise the pair is counted as
-//! indeterminate, received or not.
+//! The server handles a message between its sending and the first receipt of that message or of a
+//! later one by the same sender, since a connection keeps its order. The client is a member for the
+//! message if that whole interval lies in the stay, and outside if no part of it can. Otherwise the
+//! pair is counted as indeterminate, received or not.
 //!
-//! That holds for each audience (see [`throng_harness_model::audiences`]) by itself: messages are numbered within their audience, and a client has
-//! an account (a `Line`) with each that it belonged to, or got something of. After it has been told that it is out
-//! of a channel, anything of it is a leak, whenever it was sent.
+//! Each audience (see [`throng_harness_model::audiences`]) is accounted for separately: it numbers
+//! its messages itself. A client has a `Line` for each audience that it belonged to or received
+//! from. After the server has confirmed that the client is out of a channel, any message of the
+//! channel is a leak, whenever it was sent.
 //!
-//! Where the clients are dealt to several processes (`shared`), each settles its own: what it has to hear of the others first is
-//! when each message was sent and received, some 20 bytes each, and not who received it.
+//! With several processes (`shared`), each settles its own clients. First it has to learn when each
+//! message was sent and received: some 20 bytes a message, independent of the number of recipients.
 
 mod membership;
 mod messages;
@@ -50,30 +49,31 @@ pub use shared::{Page, Part};
 use membership::Stays;
 use received::ReceivedSet;
 
-/// What a delivery was.
+/// Classification of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Receipt {
     /// The client's first copy of a message.
     First,
     /// A further copy.
     Duplicate,
-    /// No message of this number is part of the run.
+    /// The run has no message of this number.
     Invented,
-    /// The client is known not to be among those whom it is for.
+    /// The message is certainly not for this client.
     Leaked,
 }
 
-/// One client's account with one audience. A client has up to eleven of them, and there are thousands of clients.
+/// One client's account with one audience. Kept small: a client has up to eleven lines, and there
+/// are thousands of clients.
 #[derive(Debug)]
 struct Line {
     audience: u32,
-    /// One more than the highest of the numbers received in this stay.
+    /// One more than the highest message number received in this stay.
     ceiling: u32,
     /// The highest room number received in this stay.
     highest_sequence: u64,
-    /// Messages that the server has said it did not deliver; it stays at the highest number there is.
-    told: u32,
-    /// By the messages' numbers in this audience.
+    /// Messages that the server announced as missed; saturates.
+    announced: u32,
+    /// Received messages, by their numbers in this audience.
     received: ReceivedSet,
     stays: Stays,
 }
@@ -85,27 +85,27 @@ const _: () = assert!(size_of::<Line>() <= 80);
 struct Account {
     /// The client's number in the run.
     id: u32,
-    /// In the order of their audiences, and so first the one with everybody.
+    /// Lines in order of their audiences, so the first is that of the world.
     lines: Vec<Line>,
-    /// Whether the client reads slowly, or not at all, on purpose.
+    /// True if the client reads slowly, or not at all, on purpose.
     is_impaired: bool,
-    /// Messages from nearby and whispers that the server has said it did not deliver.
-    told_privately: u64,
+    /// Nearby messages and whispers that the server announced as missed; saturates.
+    announced_private: u64,
 }
 
 impl Line {
     fn new(audience: u32) -> Self {
         let (received, stays) = (ReceivedSet::default(), Stays::default());
-        Self { audience, ceiling: 0, highest_sequence: 0, told: 0, received, stays }
+        Self { audience, ceiling: 0, highest_sequence: 0, announced: 0, received, stays }
     }
 }
 
 impl Account {
     fn new(id: u32) -> Self {
-        Self { id, lines: vec![Line::new(WORLD)], is_impaired: false, told_privately: 0 }
+        Self { id, lines: vec![Line::new(WORLD)], is_impaired: false, announced_private: 0 }
     }
 
-    /// The line of `audience`, made if there is none.
+    /// Returns the line of `audience`, which is created if necessary.
     fn line(&mut self, audience: u32) -> &mut Line {
         let known = self.lines.binary_search_by_key(&audience, |line| line.audience);
         let at = known.unwrap_or_else(|at| {
@@ -117,24 +117,25 @@ impl Account {
     }
 }
 
-/// Bits of a whisper: its recipient has it, and its sender.
+/// Bits of a whisper: received by its recipient, and by its sender.
 const BY_RECIPIENT: u8 = 1;
 const BY_SENDER: u8 = 2;
 
-/// What one worker knows of its clients and of all messages.
+/// One worker's record of its clients and of all messages.
 ///
-/// A client is named by its place in the tally. Times must come from the run's one clock.
+/// Clients are identified by their index in the ledger. Times must come from the run's single
+/// clock.
 #[derive(Debug, Default)]
 pub struct DeliveryLedger {
     traffic: Arc<Traffic>,
     accounts: Vec<Account>,
     log: MessageLog,
-    /// Who has each whisper: two pairs a message need no account.
+    /// Receipts of each whisper, in bits: its two pairs need no account.
     whispers: Vec<u8>,
     counts: Counts,
 }
 
-/// What can be counted as it happens.
+/// Counts that are final as soon as the event happens.
 #[derive(Debug, Default, Clone, Copy)]
 struct Counts {
     received: u64,
@@ -144,11 +145,12 @@ struct Counts {
     corrupt: u64,
     foreign: u64,
     leaked: u64,
-    gaps_told: u64,
+    gaps_announced: u64,
 }
 
 impl DeliveryLedger {
-    /// An empty account for each of the clients `ids` (their numbers in the run).
+    /// Returns a ledger with an empty account for each of the clients `ids` (their numbers in the
+    /// run).
     pub fn new(traffic: Arc<Traffic>, ids: impl IntoIterator<Item = u32>) -> Self {
         let accounts = ids.into_iter().map(Account::new).collect();
         let log = MessageLog::new(traffic.messages());
@@ -156,90 +158,93 @@ impl DeliveryLedger {
         Self { traffic, accounts, log, whispers, counts: Counts::default() }
     }
 
-    /// The client is about to ask to enter.
+    /// Notes that the client is about to request to enter.
     pub fn asked_in(&mut self, client: usize, now: Nanos) {
         let account = &mut self.accounts[client];
-        // Another stay is another session: what it brings has an order of its own.
+        // Another stay is another session, with an order of its own.
         for line in &mut account.lines {
             (line.ceiling, line.highest_sequence) = (0, 0);
         }
         account.line(WORLD).stays.begin(now);
     }
 
-    /// The server has confirmed that the client is in.
+    /// Notes that the server confirmed the client's entering.
     pub fn entered(&mut self, client: usize, now: Nanos) {
         self.joined(client, WORLD, now);
     }
 
-    /// When the client last came in; none if it never did.
+    /// Returns the time at which the client last entered, if it did.
     pub fn entered_at(&self, client: usize) -> Option<Nanos> {
         self.accounts.get(client)?.lines.first()?.stays.entered_at()
     }
 
-    /// The client is about to ask to leave.
+    /// Notes that the client is about to request to leave.
     pub fn asked_out(&mut self, client: usize, now: Nanos) {
         self.leaving(client, WORLD, now);
     }
 
-    /// The client is out of everything: it got the answer to its asking, or its session ended.
+    /// Ends all stays of the client: its leaving was confirmed, or its session ended.
     pub fn gone(&mut self, client: usize, now: Nanos) {
         for line in &mut self.accounts[client].lines {
-            line.stays.gone(now);
+            line.stays.ended(now);
         }
     }
 
-    /// The client is about to ask to join an audience other than everybody's.
+    /// Notes that the client is about to request to join an audience other than the world.
     pub fn joining(&mut self, client: usize, audience: u32, now: Nanos) {
         self.accounts[client].line(audience).stays.begin(now);
     }
 
-    /// The server has confirmed that the client belongs to the audience.
+    /// Notes that the server confirmed the client's membership in the audience.
     pub fn joined(&mut self, client: usize, audience: u32, now: Nanos) {
         self.accounts[client].line(audience).stays.entered(now);
     }
 
-    /// The client is about to ask to leave an audience.
+    /// Notes that the client is about to request to leave an audience.
     pub fn leaving(&mut self, client: usize, audience: u32, now: Nanos) {
-        self.accounts[client].line(audience).stays.asked_out(now);
+        self.accounts[client].line(audience).stays.leave_requested(now);
     }
 
-    /// The server has confirmed that the client does not belong to the audience: whatever of it comes from now
-    /// on has leaked, whenever it was sent.
+    /// Notes that the server confirmed the client's leaving. From now on any message of the
+    /// audience has leaked, whenever it was sent.
     pub fn left(&mut self, client: usize, audience: u32, now: Nanos) {
-        self.accounts[client].line(audience).stays.told_out(now);
+        self.accounts[client].line(audience).stays.confirmed_out(now);
     }
 
-    /// The client does not belong to the audience any more. Other than with [`Self::left`], what was sent before may still come.
+    /// Ends the client's membership. Unlike with [`Self::left`], messages sent before may still
+    /// arrive.
     pub fn faded(&mut self, client: usize, audience: u32, now: Nanos) {
-        self.accounts[client].line(audience).stays.gone(now);
+        self.accounts[client].line(audience).stays.ended(now);
     }
 
-    /// The client reads slowly, or not at all, on purpose: what it has not come to is nobody's fault.
+    /// Marks a client that reads slowly, or not at all, on purpose. Messages that it has not read
+    /// yet count against neither side.
     pub fn impair(&mut self, client: usize) {
         self.accounts[client].is_impaired = true;
     }
 
-    /// The server has told the client that it missed messages: of the audience, or, with none, of those that go to few.
+    /// Notes that the server announced a gap of `missed` messages: of the audience or, with `None`,
+    /// of nearby messages and whispers.
     pub fn gap(&mut self, client: usize, audience: Option<u32>, missed: u64) {
-        self.counts.gaps_told += 1;
+        self.counts.gaps_announced += 1;
         let account = &mut self.accounts[client];
         match audience {
             Some(audience) => {
-                let told = &mut account.line(audience).told;
-                *told = told.saturating_add(u32::try_from(missed).unwrap_or(u32::MAX));
+                let announced = &mut account.line(audience).announced;
+                *announced = announced.saturating_add(u32::try_from(missed).unwrap_or(u32::MAX));
             }
-            None => account.told_privately = account.told_privately.saturating_add(missed),
+            None => account.announced_private = account.announced_private.saturating_add(missed),
         }
     }
 
-    /// Message `index` is about to be handed to its sender's connection. A client that sends must
-    /// not begin another stay before it is out of the last one: order holds within a connection.
+    /// Notes that message `index` is about to be handed to its sender's connection. A sender must
+    /// not begin another stay before the last one has ended, since order holds within a connection.
     pub fn sent(&mut self, index: u32, now: Nanos) {
         let known = self.log.sent(index, now);
         debug_assert!(known, "message {index} is not in the schedule");
     }
 
-    /// The client received message `index` under the room's number `sequence`.
+    /// Records that the client received message `index` under the room's number `sequence`.
     pub fn delivered(&mut self, client: usize, index: u32, sequence: u64, now: Nanos) -> Receipt {
         if index >= self.traffic.messages() {
             self.counts.invented += 1;
@@ -261,7 +266,7 @@ impl DeliveryLedger {
             return Receipt::Duplicate;
         }
         self.counts.received += 1;
-        let late = sequence < line.highest_sequence
+        let is_late = sequence < line.highest_sequence
             || (ordinal < line.ceiling
                 && self
                     .traffic
@@ -269,18 +274,18 @@ impl DeliveryLedger {
                     .map(|later| self.traffic.place(later).1)
                     .take_while(|later| *later < line.ceiling)
                     .any(|later| line.received.contains(later)));
-        self.counts.reordered += u64::from(late);
+        self.counts.reordered += u64::from(is_late);
         line.highest_sequence = line.highest_sequence.max(sequence);
         line.ceiling = line.ceiling.max(ordinal + 1);
-        // How late whoever does not want to read has it says nothing of the message.
+        // A receipt at an impaired client says nothing about the latency of the message.
         if !is_impaired {
             self.log.received(index, sequence, now);
         }
         Receipt::First
     }
 
-    /// The server has told the client that it refuses its message `index`: it was not sent after all. False if that is no
-    /// message of this client's, of which nothing follows.
+    /// Records that the server refused the client's message `index`, which then counts as not sent.
+    /// Returns false, without effect, if the message is not the client's own.
     pub fn refused(&mut self, client: usize, index: u32) -> bool {
         let is_own = self.traffic.sender(index) == Some(self.accounts[client].id);
         if is_own {
@@ -289,7 +294,7 @@ impl DeliveryLedger {
         is_own
     }
 
-    /// The client received the whisper `index`, which is number `ordinal` of them.
+    /// Records that the client received whisper `index`, which is number `ordinal` among whispers.
     fn whispered(&mut self, client: usize, index: u32, ordinal: u32, now: Nanos) -> Receipt {
         let id = Some(self.accounts[client].id);
         let bit = match () {
@@ -313,17 +318,17 @@ impl DeliveryLedger {
         Receipt::First
     }
 
-    /// A client received a message with this run's mark that is not what was sent.
+    /// Counts a message that has this run's mark but differs from the one sent.
     pub fn corrupt(&mut self) {
         self.counts.corrupt += 1;
     }
 
-    /// A client received a message that is none of this run's.
+    /// Counts a message from outside this run.
     pub fn foreign(&mut self) {
         self.counts.foreign += 1;
     }
 
-    /// Whether the client has received message `index`, which is not a whisper.
+    /// Returns true if the client has received message `index`, which must not be a whisper.
     pub fn has_received(&self, client: usize, index: u32) -> bool {
         if index >= self.traffic.messages() {
             return false;
@@ -333,7 +338,7 @@ impl DeliveryLedger {
         lines.find(|line| line.audience == audience).is_some_and(|line| line.received.contains(ordinal))
     }
 
-    /// First copies received so far, by all clients of this tally.
+    /// Returns the number of first copies received so far by all clients of this ledger.
     pub fn received(&self) -> u64 {
         self.counts.received
     }

@@ -1,4 +1,5 @@
-//! Which messages a client has received: exact, and small because almost all of them are.
+//! The set of messages that a client has received. It is exact, and small because nearly all
+//! messages arrive.
 
 /// Messages that are settled together.
 pub(super) const BLOCK: u32 = 512;
@@ -6,36 +7,36 @@ pub(super) const BLOCK: u32 = 512;
 /// The bits of one block.
 pub(super) type Bits = [u64; BLOCK as usize / WORD as usize];
 
-/// Messages that are kept as bits while they are not complete.
+/// Messages of one bitmap word.
 const WORD: u32 = 64;
 
-/// The number of no word.
+/// Marks the absence of a word.
 const NO_WORD: u32 = u32::MAX;
 
 /// A set of message numbers.
 ///
-/// Complete words of 64 messages cost nothing but the ends of the run that they belong to; only words with gaps keep
-/// their bits. A client that gets everything in about the order of sending has one run and one word that is being filled, and
-/// both have their place in here: it owns nothing else, after a million messages as after ten. At worst, when every word has a
-/// gap, a message costs some two bits.
+/// Complete words of 64 messages are stored as runs; only words with gaps keep their bits. A client
+/// that receives everything nearly in the order of sending has one run and one partial word. Both
+/// are inline, so the set allocates nothing, however many messages there are. In the worst case, a
+/// gap in every word, a message costs about two bits.
 #[derive(Debug)]
 pub(super) struct ReceivedSet {
     /// The last run of complete words, `first .. end`; empty if there is none.
     first: u32,
     end: u32,
-    /// The word that is being filled, or [`NO_WORD`]. It is not complete, and not in `rest`.
+    /// The partial word that is being filled, or [`NO_WORD`]. It is not in `rest`.
     word: u32,
     bits: u64,
-    /// What else there is; none if there is nothing.
+    /// Further runs and words, if there are any.
     rest: Option<Box<Rest>>,
 }
 
-/// What a set has besides one run and one word.
+/// Runs and words beyond the inline ones.
 #[derive(Debug, Default)]
 struct Rest {
     /// Complete words, ascending, never adjacent.
     full: Vec<Run>,
-    /// Words with at least one message and not all, ascending.
+    /// Partial words with at least one message, ascending.
     open: Vec<Open>,
 }
 
@@ -59,7 +60,7 @@ impl Default for ReceivedSet {
 }
 
 impl ReceivedSet {
-    /// Adds `index`; false if it was there already.
+    /// Adds `index`. Returns false if it was present.
     pub(super) fn insert(&mut self, index: u32) -> bool {
         let (word, bit) = (index / WORD, 1 << (index % WORD));
         if word != self.word {
@@ -76,7 +77,7 @@ impl ReceivedSet {
         true
     }
 
-    /// Adds a message of another word than the one that is being filled.
+    /// Adds a message of another word than the inline one.
     fn insert_elsewhere(&mut self, word: u32, bit: u64) -> bool {
         if self.is_full(word) {
             return false;
@@ -95,7 +96,7 @@ impl ReceivedSet {
             }
             return true;
         }
-        // The highest one is where nearly everything goes from now on.
+        // The highest word stays inline, since nearly all further messages go there.
         let open = if self.word == NO_WORD || self.word < word {
             let open = Open { word: self.word, bits: self.bits };
             (self.word, self.bits) = (word, bit);
@@ -112,12 +113,11 @@ impl ReceivedSet {
         true
     }
 
-    /// Whether `index` has been received.
+    /// Returns true if `index` has been received.
     pub(super) fn contains(&self, index: u32) -> bool {
         self.word_bits(index / WORD) & 1 << (index % WORD) != 0
     }
 
-    /// The messages of `block`.
     pub(super) fn block(&self, block: u32) -> Bits {
         let words = BLOCK / WORD;
         std::array::from_fn(|at| self.word_bits(block * words + at as u32))
@@ -158,7 +158,7 @@ impl ReceivedSet {
             self.rest.get_or_insert_default().add_full(Run { first: word, end: word + 1 });
         }
         let Some(rest) = &mut self.rest else { return };
-        // All of them come before the last.
+        // All runs of `rest` are before the inline one.
         if let Some(before) = rest.full.pop_if(|before| before.end == self.first) {
             self.first = before.first;
         }
@@ -178,7 +178,7 @@ impl Rest {
         after > 0 && word < self.full[after - 1].end
     }
 
-    /// Adds a run that touches none in two places.
+    /// Adds a run that no other overlaps, and joins it with its neighbors.
     fn add_full(&mut self, run: Run) {
         let after = self.full.partition_point(|other| other.first <= run.first);
         let joins_next = self.full.get(after).is_some_and(|next| next.first == run.end);
@@ -195,14 +195,15 @@ impl Rest {
     }
 }
 
-/// Makes room for one more, and for no more than that while there are few: thousands of lists have one item or two.
+/// Reserves space for exactly one more item in a short list, since thousands of lists have only one
+/// or two.
 pub(super) fn grow_slowly<T>(list: &mut Vec<T>) {
     if list.len() == list.capacity() && list.len() < 4 {
         list.reserve_exact(1);
     }
 }
 
-/// The block of a message, its word there, and its bit in the word.
+/// Returns a message's block, its word in the block, and its bit in the word.
 pub(super) fn split(index: u32) -> (u32, usize, u64) {
     let within = index % BLOCK;
     (index / BLOCK, (within / WORD) as usize, 1 << (within % WORD))
@@ -215,7 +216,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn everything_in_order_leaves_one_run() {
+    fn messages_in_order_make_one_run() {
         let mut set = ReceivedSet::default();
         for index in 0..100 * BLOCK {
             assert!(set.insert(index));
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_join_whatever_the_order() {
+    fn runs_join_in_any_order() {
         let mut set = ReceivedSet::default();
         for block in [4, 0, 2, 1, 5, 3] {
             (block * BLOCK..(block + 1) * BLOCK).for_each(|index| assert!(set.insert(index)));
@@ -235,13 +236,13 @@ mod tests {
     }
 
     #[test]
-    fn a_set_owns_nothing_while_little_is_out_of_order() {
+    fn a_set_allocates_nothing_while_order_is_nearly_kept() {
         let mut set = ReceivedSet::default();
         for index in (0..1_000).map(|index| index ^ 7) {
             assert!(set.insert(index) && set.rest.is_none());
         }
         assert_eq!(size_of::<ReceivedSet>(), 32);
-        // Across the end of a word something has to wait, and is gone when what lacked has come.
+        // At the end of a word, one partial word moves to `rest` until the missing message arrives.
         (1_000..1_100).filter(|index| *index != 1_020).for_each(|index| assert!(set.insert(index)));
         assert!(set.rest.is_some() && set.insert(1_020) && set.rest.is_none());
     }

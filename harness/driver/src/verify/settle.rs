@@ -1,4 +1,4 @@
-//! The end of the accounting: all workers' tallies become one result.
+//! The end of the accounting: the ledgers of all workers become one result.
 
 use throng_harness_model::audiences::WHISPERS;
 use throng_harness_model::clock::{NEVER, Nanos};
@@ -16,36 +16,38 @@ use super::{Account, BY_RECIPIENT, BY_SENDER, Counts, DeliveryLedger, Line};
 pub struct Settlement {
     /// Messages sent.
     pub sent: u64,
-    /// The pairs.
+    /// Outcomes of all (message, recipient) pairs.
     pub deliveries: Deliveries,
-    /// What all workers together know of each message.
+    /// Times of each message, merged over all workers.
     pub log: MessageLog,
 }
 
-/// Puts the tallies of all workers together. They must share one traffic; no tally, no result.
-pub fn settle(tallies: Vec<DeliveryLedger>) -> Option<Settlement> {
-    let mut tally = DeliveryLedger::merged(tallies)?;
-    let part = tally.settle_own();
-    Some(tally.close([part]))
+/// Merges and settles the ledgers of all workers, which must share one traffic. Returns `None`
+/// without a ledger.
+pub fn settle(ledgers: Vec<DeliveryLedger>) -> Option<Settlement> {
+    let mut ledger = DeliveryLedger::merged(ledgers)?;
+    let part = ledger.settle_own();
+    Some(ledger.close([part]))
 }
 
 impl DeliveryLedger {
-    /// The tallies of several workers as one. They must share one traffic; none of none.
-    pub fn merged(tallies: impl IntoIterator<Item = Self>) -> Option<Self> {
-        let mut tallies = tallies.into_iter();
-        let mut merged = tallies.next()?;
-        for tally in tallies {
-            debug_assert_eq!(merged.traffic, tally.traffic);
-            merged.log.merge(&tally.log);
-            merged.counts.add(tally.counts);
-            merged.accounts.extend(tally.accounts);
-            merged.whispers.iter_mut().zip(tally.whispers).for_each(|(ours, theirs)| *ours |= theirs);
+    /// Merges the ledgers of several workers, which must share one traffic. Returns `None` without
+    /// a ledger.
+    pub fn merged(ledgers: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let mut ledgers = ledgers.into_iter();
+        let mut merged = ledgers.next()?;
+        for ledger in ledgers {
+            debug_assert_eq!(merged.traffic, ledger.traffic);
+            merged.log.merge(&ledger.log);
+            merged.counts.add(ledger.counts);
+            merged.accounts.extend(ledger.accounts);
+            merged.whispers.iter_mut().zip(ledger.whispers).for_each(|(ours, theirs)| *ours |= theirs);
         }
         Some(merged)
     }
 
-    /// What became of the pairs of this tally's own clients. The tally must know what all workers together do of each
-    /// message, by [`Self::merged`] or [`Self::learn`].
+    /// Settles the pairs of this ledger's own clients. The ledger must know the times of all
+    /// workers' messages, by [`Self::merged`] or [`Self::learn`].
     pub fn settle_own(&mut self) -> Part {
         let Self { traffic, accounts, log, whispers, counts } = self;
         let handled = handled_by(traffic, log);
@@ -56,7 +58,7 @@ impl DeliveryLedger {
             leaked: counts.leaked,
             corrupted: counts.corrupt + counts.invented,
             foreign: counts.foreign,
-            gaps: Gaps { told: counts.gaps_told, ..Gaps::default() },
+            gaps: Gaps { told: counts.gaps_announced, ..Gaps::default() },
             ..Deliveries::default()
         };
         for account in &mut *accounts {
@@ -66,14 +68,15 @@ impl DeliveryLedger {
         Part::new(deliveries)
     }
 
-    /// The whole result, from the parts of all workers, of which this tally must know as much as for [`Self::settle_own`].
+    /// Returns the whole result from the parts of all workers. The ledger must know as much as for
+    /// [`Self::settle_own`].
     pub fn close(self, parts: impl IntoIterator<Item = Part>) -> Settlement {
         let Self { traffic, log, .. } = self;
         let room = |index| Some(traffic.place(index).0).filter(|audience| traffic.is_numbered(*audience));
-        let unheard = log.iter().filter(|message| message.was_sent() && !message.was_received()).count();
+        let unreceived = log.iter().filter(|message| message.was_sent() && !message.was_received()).count();
         let mut deliveries = Deliveries {
             inconsistent: log.inconsistent(room),
-            unheard_messages: unheard as u64,
+            unheard_messages: unreceived as u64,
             ..Deliveries::default()
         };
         parts.into_iter().for_each(|part| deliveries.add(part.into_deliveries()));
@@ -91,11 +94,10 @@ impl Counts {
         self.corrupt += other.corrupt;
         self.foreign += other.foreign;
         self.leaked += other.leaked;
-        self.gaps_told += other.gaps_told;
+        self.gaps_announced += other.gaps_announced;
     }
 }
 
-/// Adds one pair.
 fn add_pair(deliveries: &mut Deliveries, class: Class, has_arrived: bool) {
     match class {
         Class::Outside => deliveries.leaked += u64::from(has_arrived),
@@ -111,12 +113,12 @@ fn add_pair(deliveries: &mut Deliveries, class: Class, has_arrived: bool) {
     }
 }
 
-/// When the server is known to have dealt with each message: somebody had it by then, or
-/// a later message of the same sender. [`NEVER`] if nothing of the kind was seen.
+/// Returns the time by which the server had handled each message: the first receipt of that message
+/// or of a later one by the same sender. [`NEVER`] if there was none.
 fn handled_by(traffic: &Traffic, log: &MessageLog) -> Vec<Nanos> {
     let mut handled: Vec<Nanos> = log.iter().map(|message| message.first).collect();
     for index in (0..handled.len()).rev() {
-        // Backwards, so the next message of the sender already stands for all after it.
+        // Backwards, so that the sender's next message already stands for all later ones.
         if let Some(next) = traffic.later_by_same_sender(index as u32).next() {
             handled[index] = handled[index].min(handled[next as usize]);
         }
@@ -125,7 +127,7 @@ fn handled_by(traffic: &Traffic, log: &MessageLog) -> Vec<Nanos> {
 }
 
 impl Account {
-    /// Settles all of this account but whispers; what it was told of those it keeps.
+    /// Settles this account except for whispers. Announced gaps that are left over remain for them.
     fn settle(
         &mut self,
         audiences: &[Audience],
@@ -141,18 +143,18 @@ impl Account {
                     &mut found,
                 );
             }
-            // What is said nearby is told of together, whatever the sector.
-            let told = if audience.is_numbered { line.told.into() } else { self.told_privately };
-            let excused = found.missing.min(told);
+            // Gaps in nearby messages are announced together, not by sector.
+            let announced = if audience.is_numbered { line.announced.into() } else { self.announced_private };
+            let excused = found.missing.min(announced);
             if !audience.is_numbered {
-                self.told_privately -= excused;
+                self.announced_private -= excused;
             }
             deliveries.add_line(found, excused, self.is_impaired);
         }
     }
 }
 
-/// All whispers: each is for two.
+/// All whispers; each has two recipients, the addressee and its sender.
 struct Whispers<'a> {
     traffic: &'a Traffic,
     log: &'a MessageLog,
@@ -188,8 +190,8 @@ impl Whispers<'_> {
                 if class == Class::Member && !has_arrived {
                     if account.is_impaired && self.is_behind(id, index) {
                         deliveries.behind += 1;
-                    } else if account.told_privately > 0 {
-                        account.told_privately -= 1;
+                    } else if account.announced_private > 0 {
+                        account.announced_private -= 1;
                         deliveries.expected += 1;
                         deliveries.gaps.excuse(1, account.is_impaired);
                     } else {
@@ -205,7 +207,7 @@ impl Whispers<'_> {
 }
 
 impl Whispers<'_> {
-    /// Whether client `id` has no later whisper of the same sender.
+    /// Returns true if client `id` has no later whisper of the same sender.
     fn is_behind(&self, id: u32, index: u32) -> bool {
         let is_sender = self.traffic.sender(index) == Some(id);
         let mut later = self.traffic.later_to_same(index).map(|later| self.traffic.place(later).1);
@@ -222,15 +224,14 @@ impl Whispers<'_> {
 
 /// The messages of one audience.
 struct Audience {
-    /// Their numbers in the run; none stands for all in order.
+    /// Their numbers in the run; `None` if the audience has all messages.
     messages: Option<Vec<u32>>,
-    /// Whether the server numbers them, and tells of those missed by themselves.
+    /// True if the server numbers the messages and announces their gaps per audience.
     is_numbered: bool,
     blocks: Vec<Block>,
 }
 
 impl Audience {
-    /// All of them, by number.
     fn all(traffic: &Traffic, log: &MessageLog, handled: &[Nanos]) -> Vec<Self> {
         let counts = traffic.counts();
         let spans = || log.iter().zip(handled).map(|(message, handled)| Span::of(message.sent, *handled));
@@ -245,7 +246,7 @@ impl Audience {
         let mut parts: Vec<(Vec<u32>, Vec<Span>)> = counts.iter().map(with_room).collect();
         for (span, index) in spans().zip(0..) {
             let (audience, _) = traffic.place(index);
-            // Whispers are settled by themselves.
+            // Whispers are settled separately.
             if audience != WHISPERS {
                 let (messages, spans) = &mut parts[audience as usize];
                 messages.push(index);
@@ -260,15 +261,15 @@ impl Audience {
     }
 }
 
-/// A block of messages, summed up, so that a client who was in the room for all of
-/// them is settled by counting bits.
+/// A block of messages with their common span. A client that was a member for the whole span is
+/// settled by counting bits.
 struct Block {
     number: u32,
-    /// Its messages that were sent.
+    /// Bits of the messages that were sent.
     sent: Bits,
-    /// All of the sent ones.
+    /// Span of all sent messages.
     span: Span,
-    /// Each message's own; those that were not sent have one that means nothing.
+    /// Span of each message; meaningless for messages that were not sent.
     spans: Vec<Span>,
 }
 
@@ -291,7 +292,7 @@ impl Block {
         spans.chunks(BLOCK as usize).enumerate().map(block).collect()
     }
 
-    /// Settles what one client has of this block.
+    /// Settles this block for one client.
     fn settle(&self, reader: &Reader<'_>, deliveries: &mut Deliveries) {
         let stays = &reader.line.stays;
         let received = reader.line.received.block(self.number);
@@ -315,7 +316,7 @@ impl Block {
     }
 }
 
-/// One client and one of its audiences.
+/// One client's view of one audience.
 struct Reader<'a> {
     id: u32,
     is_impaired: bool,
@@ -326,8 +327,9 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Whether the client has not come to message `index`, which it has not received: it has nothing that was said after it, by
-    /// the server's numbers or, where there are none, by the same sender.
+    /// Returns true if the client has not read as far as message `index`, which it has not
+    /// received. It has received nothing later: by the server's numbers or, without numbers, by the
+    /// same sender.
     fn is_behind(&self, index: u32) -> bool {
         if self.audience.is_numbered {
             let number = self.log.get(index).and_then(MessageTimes::sequence);
@@ -338,7 +340,7 @@ impl Reader<'_> {
     }
 }
 
-/// A block's messages for one client.
+/// One block for one client.
 struct Pairs<'a> {
     block: u32,
     reader: &'a Reader<'a>,
@@ -346,10 +348,10 @@ struct Pairs<'a> {
 }
 
 impl Pairs<'_> {
-    /// Settles the messages of `due`, for all of which the client is of one class.
-    fn settle(&self, class: Class, due: &Bits, deliveries: &mut Deliveries) {
-        let all = count(due.iter().copied());
-        let arrived = count(due.iter().zip(self.received).map(|(due, received)| due & received));
+    /// Settles the messages of `mask`, which all have the same class for the client.
+    fn settle(&self, class: Class, mask: &Bits, deliveries: &mut Deliveries) {
+        let all = count(mask.iter().copied());
+        let arrived = count(mask.iter().zip(self.received).map(|(mask, received)| mask & received));
         match class {
             Class::Outside => deliveries.leaked += arrived,
             Class::Indeterminate => {
@@ -364,7 +366,7 @@ impl Pairs<'_> {
                 }
                 let missing = (0..BLOCK).filter(|within| {
                     let (_, word, bit) = split(*within);
-                    due[word] & !self.received[word] & bit != 0
+                    mask[word] & !self.received[word] & bit != 0
                 });
                 for message in missing.map(|within| self.message(within)) {
                     if self.reader.is_impaired && self.reader.is_behind(message) {
@@ -379,7 +381,7 @@ impl Pairs<'_> {
         }
     }
 
-    /// A message's number in the run.
+    /// Returns the number in the run of the block's message `within`.
     fn message(&self, within: u32) -> u32 {
         let ordinal = self.block * BLOCK + within;
         self.reader.audience.messages.as_ref().map_or(ordinal, |messages| messages[ordinal as usize])

@@ -1,9 +1,10 @@
-//! What processes with clients of the same run tell each other before each settles its own.
+//! The exchange between processes with clients of the same run, before each settles its own.
 //!
 //! ```text
-//!   process 0: tally -- pages -->  the one that reports  -- pages --> process 0: settles its own -- part -->
-//!   process 1: tally -- pages -->  (a tally without      -- pages --> process 1: settles its own -- part -->  closes
-//!                                   clients learns all)
+//!   process 0: ledger -pages-> reporter           -pages-> process 0: settles its own -part->
+//!   process 1: ledger -pages-> (a ledger that     -pages-> process 1: settles its own -part->
+//!                               has no clients,           the reporter closes the result
+//!                               learns all pages)
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -11,21 +12,21 @@ use throng_harness_model::results::{Deliveries, Gaps};
 
 use super::{DeliveryLedger, MessageTimes};
 
-/// Messages on a page: a megabyte or two to travel at a time.
+/// Messages on a page, which limits a transfer to one or two megabytes.
 const PAGE: usize = 64 * 1024;
 
-/// What somebody knows of some of a run's messages, whoever received them.
+/// One ledger's times of some of the run's messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
-    /// The number of the first message, and that of the first whisper among whispers.
+    /// Number of the first message in `messages`, and of the first whisper in `whispers`.
     first: u32,
     messages: Vec<MessageTimes>,
-    /// Who has each whisper, in bits.
+    /// Receipts of each whisper, in bits.
     whispers: Vec<u8>,
 }
 
 impl DeliveryLedger {
-    /// All that this tally knows of messages, page by page.
+    /// Returns the times of all messages, page by page.
     pub fn pages(&self) -> impl Iterator<Item = Page> + '_ {
         self.pages_of(PAGE)
     }
@@ -34,7 +35,7 @@ impl DeliveryLedger {
         fn from<T: Clone>(list: &[T], first: usize, size: usize) -> Vec<T> {
             list.get(first..).unwrap_or_default().iter().take(size).cloned().collect()
         }
-        // There are never more whispers than messages.
+        // Whispers are messages too, so there are never more of them.
         (0..self.log.messages().len()).step_by(size).map(move |first| Page {
             first: first as u32,
             messages: from(self.log.messages(), first, size),
@@ -42,7 +43,7 @@ impl DeliveryLedger {
         })
     }
 
-    /// Adds what somebody else knows; what that one had from this tally changes nothing.
+    /// Merges a page of another ledger. Times that originate from this ledger change nothing.
     pub fn learn(&mut self, page: &Page) {
         let first = page.first as usize;
         self.log.merge_from(first, &page.messages);
@@ -51,11 +52,11 @@ impl DeliveryLedger {
     }
 }
 
-/// What became of the pairs of some clients.
+/// Outcomes of the pairs of some clients.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     deliveries: Deliveries,
-    /// Those of the deliveries, which a report has in another place.
+    /// Gaps of `deliveries`, which a report serializes elsewhere.
     gaps: Gaps,
 }
 
@@ -95,91 +96,92 @@ mod tests {
         Arc::new(Traffic::draw(seed, clients, clients, MESSAGES).among(&audiences(clients, seed), seed))
     }
 
-    /// A tally for each client, after a run in which nearly everything goes wrong that can; always the same for a seed.
-    fn tallies(clients: u32, seed: u64) -> Vec<DeliveryLedger> {
+    /// Returns a ledger for each client, after a run with nearly every possible fault.
+    /// Deterministic for a seed.
+    fn ledgers(clients: u32, seed: u64) -> Vec<DeliveryLedger> {
         let (traffic, audiences) = (traffic(clients, seed), audiences(clients, seed));
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let mut tallies: Vec<DeliveryLedger> =
+        let mut ledgers: Vec<DeliveryLedger> =
             (0..clients).map(|id| DeliveryLedger::new(traffic.clone(), [id])).collect();
         let mut now: Nanos = 0;
         let mut tick = || {
             now += 1;
             now
         };
-        for (tally, id) in tallies.iter_mut().zip(0..) {
-            tally.asked_in(0, tick());
-            tally.entered(0, tick());
+        for (ledger, id) in ledgers.iter_mut().zip(0..) {
+            ledger.asked_in(0, tick());
+            ledger.entered(0, tick());
             let channel = audiences.in_channel(id % CHANNELS);
-            tally.joining(0, channel, tick());
-            tally.joined(0, channel, tick());
+            ledger.joining(0, channel, tick());
+            ledger.joined(0, channel, tick());
             if rng.random_bool(0.2) {
-                tally.impair(0);
+                ledger.impair(0);
             }
         }
         for index in 0..MESSAGES {
             let sender = traffic.sender(index).expect("scheduled") as usize;
             if rng.random_bool(0.97) {
-                tallies[sender].sent(index, tick());
+                ledgers[sender].sent(index, tick());
             }
             if rng.random_bool(0.02) {
-                assert!(tallies[sender].refused(0, index));
+                assert!(ledgers[sender].refused(0, index));
             }
             let (_, ordinal) = traffic.place(index);
-            for tally in &mut tallies {
+            for ledger in &mut ledgers {
                 if rng.random_bool(0.8) {
                     let sequence = u64::from(ordinal) + u64::from(rng.random_bool(0.01));
-                    tally.delivered(0, index, sequence, tick());
+                    ledger.delivered(0, index, sequence, tick());
                 }
                 if rng.random_bool(0.05) {
                     let earlier = rng.random_range(0..=index);
-                    tally.delivered(0, earlier, traffic.place(earlier).1.into(), tick());
+                    ledger.delivered(0, earlier, traffic.place(earlier).1.into(), tick());
                 }
                 let channel = audiences.in_channel(rng.random_range(0..CHANNELS));
                 match rng.random_range(0..200) {
-                    0 => tally.leaving(0, channel, tick()),
-                    1 => tally.left(0, channel, tick()),
-                    2 => tally.joining(0, channel, tick()),
-                    3 => tally.joined(0, channel, tick()),
-                    4 => tally.gone(0, tick()),
-                    8 => tally.asked_in(0, tick()),
-                    9 => tally.entered(0, tick()),
-                    5 => tally.gap(0, [Some(WORLD), Some(channel), None][rng.random_range(0..3)], 2),
-                    6 => tally.corrupt(),
-                    7 => tally.foreign(),
+                    0 => ledger.leaving(0, channel, tick()),
+                    1 => ledger.left(0, channel, tick()),
+                    2 => ledger.joining(0, channel, tick()),
+                    3 => ledger.joined(0, channel, tick()),
+                    4 => ledger.gone(0, tick()),
+                    8 => ledger.asked_in(0, tick()),
+                    9 => ledger.entered(0, tick()),
+                    5 => ledger.gap(0, [Some(WORLD), Some(channel), None][rng.random_range(0..3)], 2),
+                    6 => ledger.corrupt(),
+                    7 => ledger.foreign(),
                     _ => {}
                 }
             }
         }
-        tallies
+        ledgers
     }
 
-    /// The same after it has been written down and read.
-    fn travelled<T: Serialize + DeserializeOwned>(value: &T) -> T {
-        postcard::from_bytes(&postcard::to_stdvec(value).expect("it can be written")).expect("it can be read")
+    /// Returns the value after a round trip through its serialized form.
+    fn round_trip<T: Serialize + DeserializeOwned>(value: &T) -> T {
+        postcard::from_bytes(&postcard::to_stdvec(value).expect("serializable")).expect("deserializable")
     }
 
-    /// The settlement of workers that are dealt to processes: each to the one with its number in `places`.
+    /// Settles workers in several processes; `places` holds the process of each worker.
     fn settle_apart(
-        tallies: Vec<DeliveryLedger>,
+        ledgers: Vec<DeliveryLedger>,
         traffic: Arc<Traffic>,
         places: &[usize],
         page: usize,
     ) -> Settlement {
         let mut groups: Vec<Vec<DeliveryLedger>> = places.iter().map(|_| Vec::new()).collect();
-        for (tally, place) in tallies.into_iter().zip(places) {
-            groups[*place].push(tally);
+        for (ledger, place) in ledgers.into_iter().zip(places) {
+            groups[*place].push(ledger);
         }
         let mut processes: Vec<DeliveryLedger> =
             groups.into_iter().filter_map(DeliveryLedger::merged).collect();
         let mut all = DeliveryLedger::new(traffic, []);
         for process in &processes {
-            process.pages_of(page).for_each(|page| all.learn(&travelled(&page)));
+            process.pages_of(page).for_each(|page| all.learn(&round_trip(&page)));
         }
         let parts: Vec<Part> = processes
             .iter_mut()
             .map(|process| {
-                all.pages_of(page).for_each(|page| process.learn(&travelled(&page)));
-                travelled(&process.settle_own())
+                all.pages_of(page).for_each(|page| process.learn(&round_trip(&page)));
+                round_trip(&process.settle_own())
             })
             .collect();
         all.close(parts)
@@ -187,27 +189,27 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_does_not_matter_where_clients_are_settled(
+        fn the_result_does_not_depend_on_the_process_of_a_client(
             seed: u64,
             (clients, places) in (1_usize..9).prop_flat_map(|clients| {
                 (Just(clients as u32), prop::collection::vec(0..clients, clients))
             }),
             page in prop_oneof![Just(PAGE), 1_usize..150],
         ) {
-            let together = settle(tallies(clients, seed)).expect("at least one client");
-            let apart = settle_apart(tallies(clients, seed), traffic(clients, seed), &places, page);
+            let together = settle(ledgers(clients, seed)).expect("at least one client");
+            let apart = settle_apart(ledgers(clients, seed), traffic(clients, seed), &places, page);
             prop_assert_eq!(together.sent, apart.sent);
             prop_assert_eq!(together.deliveries, apart.deliveries);
             prop_assert_eq!(together.log.messages(), apart.log.messages());
         }
     }
 
-    /// Without this the property could hold because nothing goes wrong in it.
+    /// Ensures that the property above is tested with every fault.
     #[test]
-    fn everything_goes_wrong_that_can() {
+    fn the_simulation_makes_every_fault() {
         let mut all = Deliveries::default();
         for seed in 1..=5 {
-            all.add(settle(tallies(8, seed)).expect("eight clients").deliveries);
+            all.add(settle(ledgers(8, seed)).expect("eight clients").deliveries);
         }
         let Deliveries {
             expected,
@@ -236,13 +238,13 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_another_run_does_no_harm() {
-        let mut tally = DeliveryLedger::new(traffic(3, 1), [0]);
-        let mut sent = tally.log.messages()[0];
+    fn a_page_of_another_run_is_harmless() {
+        let mut ledger = DeliveryLedger::new(traffic(3, 1), [0]);
+        let mut sent = ledger.log.messages()[0];
         sent.sent = 1;
         let messages = vec![sent; 9];
-        tally.learn(&Page { first: MESSAGES - 4, messages: messages.clone(), whispers: vec![3; 1_000] });
-        tally.learn(&Page { first: u32::MAX, messages, whispers: vec![3] });
-        assert_eq!(tally.log.iter().filter(|message| message.was_sent()).count(), 4);
+        ledger.learn(&Page { first: MESSAGES - 4, messages: messages.clone(), whispers: vec![3; 1_000] });
+        ledger.learn(&Page { first: u32::MAX, messages, whispers: vec![3] });
+        assert_eq!(ledger.log.iter().filter(|message| message.was_sent()).count(), 4);
     }
 }

@@ -1,4 +1,4 @@
-//! How messages reached their recipients as a whole.
+//! Delivery times of whole messages, over all their recipients.
 
 use throng_harness_model::clock::Nanos;
 use throng_harness_model::record::Spread;
@@ -7,7 +7,7 @@ use throng_harness_model::send_schedule::SendSchedule;
 use super::MessageLog;
 
 impl MessageLog {
-    /// The spread of all messages, which were due by `schedule`.
+    /// Returns the spread of all messages, with `schedule` as their due times.
     pub fn spread(&self, schedule: &SendSchedule) -> Spread {
         let mut spread = Spread::default();
         for (index, message) in self.iter().enumerate().filter(|(_, message)| message.was_received()) {
@@ -19,7 +19,8 @@ impl MessageLog {
         spread
     }
 
-    /// When each message that anybody received was due, and how long its last recipient took, in the order in which they were due.
+    /// Returns the due time of each received message and the time that its last recipient took, in
+    /// order of the due times.
     pub fn last_recipients(&self, schedule: &SendSchedule) -> impl Iterator<Item = (Nanos, Nanos)> {
         let received = self.iter().enumerate().filter(|(_, message)| message.was_received());
         received.map(move |(index, message)| {
@@ -48,15 +49,15 @@ mod tests {
     #[test]
     fn first_and_last_recipients_are_found_over_workers() {
         let traffic = Arc::new(Traffic::of(vec![0, 0], 2));
-        let mut tallies = [0, 1].map(|id| DeliveryLedger::new(traffic.clone(), [id]));
-        tallies[0].sent(0, 100 * MS);
-        tallies[0].delivered(0, 0, 1, 103 * MS);
-        tallies[1].delivered(0, 0, 1, 110 * MS);
-        let settlement = settle(tallies.into()).expect("two tallies");
+        let mut ledgers = [0, 1].map(|id| DeliveryLedger::new(traffic.clone(), [id]));
+        ledgers[0].sent(0, 100 * MS);
+        ledgers[0].delivered(0, 0, 1, 103 * MS);
+        ledgers[1].delivered(0, 0, 1, 110 * MS);
+        let settlement = settle(ledgers.into()).expect("two ledgers");
         let spread = settlement.log.spread(&SendSchedule::even(100 * MS, Duration::from_millis(1)));
         near(spread.first.summary().max, 3_000.0);
         near(spread.last.summary().max, 10_000.0);
         near(spread.skew.summary().max, 7_000.0);
-        assert_eq!(spread.last.count(), 1, "the message that nobody got has no last recipient");
+        assert_eq!(spread.last.count(), 1, "a message that no client received has no last recipient");
     }
 }

@@ -1,4 +1,5 @@
-//! The accounting of clients that walk about, against a naive model that looks at where they could be at every moment.
+//! The accounting of moving clients, against a naive model that checks their possible positions at
+//! every moment.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -11,74 +12,74 @@ use throng_harness_model::results::Deliveries;
 
 use super::*;
 
-/// How a made-up server and its clients behave; shares are out of 1,000.
+/// Behavior of a simulated server and its clients; shares are out of 1,000.
 #[derive(Debug, Clone, Copy)]
-struct Behaviour {
+struct Behavior {
     seed: u64,
-    /// Half of them talk, the others walk.
+    /// Half of the clients talk, the others walk.
     clients: u32,
     side: u32,
     messages: u32,
-    /// Of all steps of time: a client moves.
+    /// Share of time steps in which a client moves.
     moves: u32,
-    /// Of all pairs.
+    /// Shares of pairs.
     drop: u32,
     leak: u32,
-    /// How much happens in the server, rather than elsewhere, so that less or more is on its way.
+    /// Share of steps that send the next message, which determines behavior much is in flight.
     pace: u32,
 }
 
-/// On its way to the server.
-enum Asked {
+/// In flight to the server.
+enum ToServer {
     Message(u32),
     Move(u32),
 }
 
-/// On its way to a client.
-enum Told {
+/// In flight to a client.
+enum ToClient {
     Message(u32),
-    Arrived,
+    Moved,
 }
 
-/// A move, as a client knows it: when it asked and when it was told, from where to where.
+/// A move as its client sees it: times of request and confirmation, and the two sectors.
 #[derive(Debug, Clone, Copy)]
 struct Move {
-    asked: Nanos,
+    requested: Nanos,
     done: Nanos,
     from: u32,
     to: u32,
 }
 
-/// What happened, and what became of it.
+/// Events of a simulated run, and their accounting.
 struct Run {
     deliveries: Deliveries,
     moves: Vec<Vec<Move>>,
     sent: Vec<Nanos>,
     received: HashSet<(u32, u32)>,
-    /// When the first had each message.
+    /// Time of the first receipt of each message.
     first: HashMap<u32, Nanos>,
     faults: u64,
     end: Nanos,
 }
 
-fn run(how: &Behaviour, audiences: &Audiences, traffic: &Arc<Traffic>) -> Run {
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(how.seed ^ 1);
-    let mut tally = DeliveryLedger::new(traffic.clone(), 0..how.clients);
+fn run(behavior: &Behavior, audiences: &Audiences, traffic: &Arc<Traffic>) -> Run {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(behavior.seed ^ 1);
+    let mut ledger = DeliveryLedger::new(traffic.clone(), 0..behavior.clients);
     let start: Vec<u32> =
-        (0..how.clients).map(|client| audiences.sector(client).expect("on the grid")).collect();
-    for client in 0..how.clients {
-        tally.asked_in(client as usize, 0);
-        tally.entered(client as usize, 0);
+        (0..behavior.clients).map(|client| audiences.sector(client).expect("on the grid")).collect();
+    for client in 0..behavior.clients {
+        ledger.asked_in(client as usize, 0);
+        ledger.entered(client as usize, 0);
         for audience in audiences.within_earshot(client) {
-            tally.joining(client as usize, audience, 0);
-            tally.joined(client as usize, audience, 0);
+            ledger.joining(client as usize, audience, 0);
+            ledger.joined(client as usize, audience, 0);
         }
     }
-    // Where the client thinks that it is, and is going; where the server has it.
+    // The client's own sector and its destination; the server's idea of its sector.
     let (mut own, mut going) = (start.clone(), vec![None; start.len()]);
     let mut server = start.clone();
-    let mut asked: Vec<VecDeque<Asked>> = start.iter().map(|_| VecDeque::new()).collect();
-    let mut told: Vec<VecDeque<Told>> = start.iter().map(|_| VecDeque::new()).collect();
+    let mut to_server: Vec<VecDeque<ToServer>> = start.iter().map(|_| VecDeque::new()).collect();
+    let mut to_client: Vec<VecDeque<ToClient>> = start.iter().map(|_| VecDeque::new()).collect();
     let mut found = Run {
         deliveries: Deliveries::default(),
         moves: vec![Vec::new(); start.len()],
@@ -89,74 +90,78 @@ fn run(how: &Behaviour, audiences: &Audiences, traffic: &Arc<Traffic>) -> Run {
         end: 0,
     };
     let mut now = 1;
-    let near = |one: u32, other: u32| is_near(how.side, one, other);
+    let near = |one: u32, other: u32| is_near(behavior.side, one, other);
     loop {
         now += 1;
         let chance = |rng: &mut Xoshiro256PlusPlus, share| rng.random_range(0..1000) < share;
         let next = found.sent.len() as u32;
-        let is_over = next == how.messages;
-        if !is_over && chance(&mut rng, how.moves) {
-            let client = rng.random_range(how.clients / 2..how.clients) as usize;
+        let is_over = next == behavior.messages;
+        if !is_over && chance(&mut rng, behavior.moves) {
+            let client = rng.random_range(behavior.clients / 2..behavior.clients) as usize;
             if let (None, Some(to)) = (going[client], audiences.beside(own[client], rng.random())) {
                 let from = own[client];
                 going[client] = Some(to);
-                found.moves[client].push(Move { asked: now, done: Nanos::MAX, from, to });
-                audiences.heard_only_from(from, to).for_each(|audience| tally.leaving(client, audience, now));
-                audiences.heard_only_from(to, from).for_each(|audience| tally.joining(client, audience, now));
-                asked[client].push_back(Asked::Move(to));
+                found.moves[client].push(Move { requested: now, done: Nanos::MAX, from, to });
+                audiences
+                    .heard_only_from(from, to)
+                    .for_each(|audience| ledger.leaving(client, audience, now));
+                audiences
+                    .heard_only_from(to, from)
+                    .for_each(|audience| ledger.joining(client, audience, now));
+                to_server[client].push_back(ToServer::Move(to));
             }
-        } else if !is_over && chance(&mut rng, how.pace) {
-            tally.sent(next, now);
+        } else if !is_over && chance(&mut rng, behavior.pace) {
+            ledger.sent(next, now);
             found.sent.push(now);
             let sender = traffic.sender(next).expect("scheduled");
-            asked[sender as usize].push_back(Asked::Message(next));
+            to_server[sender as usize].push_back(ToServer::Message(next));
         } else if rng.random_bool(0.5) {
-            let client = rng.random_range(0..how.clients) as usize;
-            match asked[client].pop_front() {
-                Some(Asked::Move(to)) => {
+            let client = rng.random_range(0..behavior.clients) as usize;
+            match to_server[client].pop_front() {
+                Some(ToServer::Move(to)) => {
                     server[client] = to;
-                    told[client].push_back(Told::Arrived);
+                    to_client[client].push_back(ToClient::Moved);
                 }
-                Some(Asked::Message(index)) => {
-                    for (hearer, at) in server.iter().enumerate() {
+                Some(ToServer::Message(index)) => {
+                    for (listener, at) in server.iter().enumerate() {
                         let hears = near(*at, server[client]);
-                        let is_wrong = chance(&mut rng, if hears { how.drop } else { how.leak });
+                        let is_wrong = chance(&mut rng, if hears { behavior.drop } else { behavior.leak });
                         found.faults += u64::from(is_wrong);
                         if hears != is_wrong {
-                            told[hearer].push_back(Told::Message(index));
+                            to_client[listener].push_back(ToClient::Message(index));
                         }
                     }
                 }
                 None => {}
             }
         } else {
-            let client = rng.random_range(0..how.clients) as usize;
-            match told[client].pop_front() {
-                Some(Told::Message(index)) => {
-                    tally.delivered(client, index, 0, now);
+            let client = rng.random_range(0..behavior.clients) as usize;
+            match to_client[client].pop_front() {
+                Some(ToClient::Message(index)) => {
+                    ledger.delivered(client, index, 0, now);
                     found.received.insert((client as u32, index));
                     found.first.entry(index).or_insert(now);
                 }
-                Some(Told::Arrived) => {
-                    let (from, to) = (own[client], going[client].take().expect("it was on its way"));
+                Some(ToClient::Moved) => {
+                    let (from, to) = (own[client], going[client].take().expect("a move is in flight"));
                     own[client] = to;
-                    found.moves[client].last_mut().expect("it has asked").done = now;
+                    found.moves[client].last_mut().expect("a move was requested").done = now;
                     audiences
                         .heard_only_from(from, to)
-                        .for_each(|audience| tally.faded(client, audience, now));
+                        .for_each(|audience| ledger.faded(client, audience, now));
                     audiences
                         .heard_only_from(to, from)
-                        .for_each(|audience| tally.joined(client, audience, now));
+                        .for_each(|audience| ledger.joined(client, audience, now));
                 }
                 None => {}
             }
         }
-        if is_over && asked.iter().all(VecDeque::is_empty) && told.iter().all(VecDeque::is_empty) {
+        if is_over && to_server.iter().all(VecDeque::is_empty) && to_client.iter().all(VecDeque::is_empty) {
             break;
         }
     }
     found.end = now;
-    found.deliveries = settle(vec![tally]).expect("one tally").deliveries;
+    found.deliveries = settle(vec![ledger]).expect("one ledger").deliveries;
     found.deliveries.missing_examples.clear();
     found
 }
@@ -165,50 +170,51 @@ fn is_near(side: u32, one: u32, other: u32) -> bool {
     (one % side).abs_diff(other % side) <= 1 && (one / side).abs_diff(other / side) <= 1
 }
 
-/// The same, worked out by where each client could be at each moment at which the server could have dealt with a message.
-fn model(how: &Behaviour, audiences: &Audiences, traffic: &Traffic, found: &Run) -> Deliveries {
+/// Computes the deliveries from each client's possible positions at each moment at which the server
+/// could have handled a message.
+fn model(behavior: &Behavior, audiences: &Audiences, traffic: &Traffic, found: &Run) -> Deliveries {
     let mut result = Deliveries::default();
     for (index, sent) in (0..).zip(&found.sent) {
         let sender = traffic.sender(index).expect("scheduled");
-        let spoken = audiences.sector(sender).expect("on the grid");
-        let later = (index..how.messages).filter(|later| traffic.sender(*later) == Some(sender));
+        let origin = audiences.sector(sender).expect("on the grid");
+        let later = (index..behavior.messages).filter(|later| traffic.sender(*later) == Some(sender));
         let handled = later.filter_map(|later| found.first.get(&later)).min().copied();
         result.unheard_messages += u64::from(!found.first.contains_key(&index));
-        for client in 0..how.clients {
+        for client in 0..behavior.clients {
             let moves = &found.moves[client as usize];
-            // Whether the client could have been near at a moment, and far.
+            // Possible states of the client at a moment: near or far.
             let could_be = |now: Nanos| {
-                let last = moves.iter().rev().find(|step| step.asked <= now);
+                let last = moves.iter().rev().find(|step| step.requested <= now);
                 let places = match last {
                     None => [audiences.sector(client).expect("on the grid"); 2],
                     Some(step) if step.done <= now => [step.to; 2],
                     Some(step) => [step.from, step.to],
                 };
-                places.map(|place| is_near(how.side, place, spoken))
+                places.map(|place| is_near(behavior.side, place, origin))
             };
             let until = handled.unwrap_or(found.end);
             let always_near = (*sent..until).all(|now| could_be(now) == [true; 2]);
             let never_near = (*sent..=until).all(|now| could_be(now) == [false; 2]);
-            let got = u64::from(found.received.contains(&(client, index)));
+            let received = u64::from(found.received.contains(&(client, index)));
             if always_near {
                 result.expected += 1;
-                result.received += got;
-                result.missing += 1 - got;
+                result.received += received;
+                result.missing += 1 - received;
             } else if never_near {
-                result.leaked += got;
+                result.leaked += received;
             } else {
                 result.indeterminate += 1;
-                result.indeterminate_received += got;
+                result.indeterminate_received += received;
             }
         }
     }
     result
 }
 
-fn behaviour() -> impl Strategy<Value = Behaviour> {
+fn behavior() -> impl Strategy<Value = Behavior> {
     let share = || prop_oneof![2 => Just(0_u32), 1 => 0_u32..30, 1 => 0_u32..400];
     (any::<u64>(), 2_u32..9, 2_u32..7, 1_u32..60, 0_u32..400, share(), share(), 5_u32..500).prop_map(
-        |(seed, clients, side, messages, moves, drop, leak, pace)| Behaviour {
+        |(seed, clients, side, messages, moves, drop, leak, pace)| Behavior {
             seed,
             clients,
             side,
@@ -221,34 +227,35 @@ fn behaviour() -> impl Strategy<Value = Behaviour> {
     )
 }
 
-fn set_up(how: &Behaviour) -> (Audiences, Arc<Traffic>) {
-    let audiences = Audiences::new(how.clients, ScopeMix::Nearby, 0, how.side, 100, how.seed);
-    let speakers = how.clients / 2;
-    let traffic = Traffic::draw(how.seed, speakers, speakers, how.messages).among(&audiences, how.seed);
+fn set_up(behavior: &Behavior) -> (Audiences, Arc<Traffic>) {
+    let audiences = Audiences::new(behavior.clients, ScopeMix::Nearby, 0, behavior.side, 100, behavior.seed);
+    let speakers = behavior.clients / 2;
+    let traffic =
+        Traffic::draw(behavior.seed, speakers, speakers, behavior.messages).among(&audiences, behavior.seed);
     (audiences, Arc::new(traffic))
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
     #[test]
-    fn walkers_are_accounted_for_exactly(how in behaviour()) {
-        let (audiences, traffic) = set_up(&how);
-        let found = run(&how, &audiences, &traffic);
-        prop_assert_eq!(&found.deliveries, &model(&how, &audiences, &traffic, &found));
-        if how.drop == 0 && how.leak == 0 {
+    fn walkers_are_accounted_for_exactly(behavior in behavior()) {
+        let (audiences, traffic) = set_up(&behavior);
+        let found = run(&behavior, &audiences, &traffic);
+        prop_assert_eq!(&found.deliveries, &model(&behavior, &audiences, &traffic, &found));
+        if behavior.drop == 0 && behavior.leak == 0 {
             prop_assert_eq!((found.deliveries.missing, found.deliveries.leaked), (0, 0));
         }
         prop_assert!(found.deliveries.missing + found.deliveries.leaked <= found.faults);
     }
 }
 
-/// Without this the property could hold because nothing ever goes wrong in it.
+/// Ensures that the property above is tested with faults.
 #[test]
-fn walkers_lose_and_overhear() {
-    let how =
-        Behaviour { seed: 3, clients: 12, side: 5, messages: 400, moves: 100, drop: 50, leak: 50, pace: 20 };
-    let (audiences, traffic) = set_up(&how);
-    let Run { deliveries, moves, .. } = run(&how, &audiences, &traffic);
+fn the_simulation_makes_losses_and_leaks() {
+    let behavior =
+        Behavior { seed: 3, clients: 12, side: 5, messages: 400, moves: 100, drop: 50, leak: 50, pace: 20 };
+    let (audiences, traffic) = set_up(&behavior);
+    let Run { deliveries, moves, .. } = run(&behavior, &audiences, &traffic);
     assert!(moves.iter().map(Vec::len).sum::<usize>() > 100);
     let counts = [deliveries.missing, deliveries.leaked, deliveries.indeterminate_received];
     assert!(counts.iter().all(|count| *count > 10), "{deliveries:?}");
