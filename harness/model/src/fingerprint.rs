@@ -44,7 +44,9 @@ impl Planned<'_> {
         hash.add(&[clients, messages.clone().count() as u32, payload as u32]);
         for client in 0..clients {
             // No channel or audience has the largest number, so it stands for none.
-            hash.add(&[audiences.home(client), audiences.around(client)].map(|number| number.unwrap_or(u32::MAX)));
+            hash.add(
+                &[audiences.home(client), audiences.around(client)].map(|number| number.unwrap_or(u32::MAX)),
+            );
         }
         for index in messages {
             let (audience, number) = traffic.place(index);
