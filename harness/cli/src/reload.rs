@@ -154,7 +154,6 @@ fn write_comparison(
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use throng_harness_model::results::{Findings, Second};
     use throng_harness_peers::Failure;
     use throng_harness_peers::fixture::report as test_report;
     use throng_harness_report::fixture::{findings, job, origin};

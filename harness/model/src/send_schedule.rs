@@ -315,14 +315,14 @@ mod tests {
     #[test]
     fn a_deserialized_copy_is_equal_and_changes_alike() {
         let check = |schedule: SendSchedule, changes: &[(Nanos, Duration)]| {
-            let written = postcard::to_stdvec(&schedule.score()).expect("serializable");
+            let written = postcard::to_stdvec(&schedule.snapshot()).expect("serializable");
             let copy = SendSchedule::from(
                 postcard::from_bytes::<ScheduleSnapshot>(&written).expect("deserializable"),
             );
             for (at, interval) in changes {
                 assert_eq!(schedule.change(*at, *interval), copy.change(*at, *interval));
             }
-            assert_eq!(schedule.score(), copy.score());
+            assert_eq!(schedule.snapshot(), copy.snapshot());
             for index in 0..500 {
                 assert_eq!(schedule.intended(index), copy.intended(index), "{index}");
             }
