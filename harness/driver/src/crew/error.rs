@@ -63,7 +63,7 @@ pub enum FleetError {
         process: u32,
         /// The process id.
         pid: u32,
-        /// What happened, as a predicate.
+        /// The failure, as a predicate of the process.
         what: String,
     },
     /// A process did not respond in time, and was killed.

@@ -103,8 +103,8 @@ impl Fleet {
     }
 
     /// Changes the interval of counted messages from `at` on, in every copy of the schedule that
-    /// [`Self::start_sending`] was given; see [`SendSchedule::change`]. `at` must lie some time ahead. False
-    /// if the schedule cannot change, or sending has not started.
+    /// [`Self::start_sending`] was given; see [`SendSchedule::change`]. `at` must lie some time
+    /// ahead. False if the schedule cannot change, or sending has not started.
     pub fn change_rate(&self, at: Nanos, interval: Duration) -> bool {
         let is_changed = self.counted.as_ref().is_some_and(|counted| counted.change(at, interval));
         if let (true, Backend::Processes(processes)) = (is_changed, &self.backend) {

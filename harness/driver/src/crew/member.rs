@@ -165,7 +165,7 @@ impl Member<'_> {
                 Ok(Ok(ChildCommand::Stop)) => return Ok(()),
                 Ok(command) => self.execute(command?)?,
                 Err(RecvTimeoutError::Timeout) => {}
-                // The reader thread exits only with the process.
+                // The reader thread has ended, and ends the process.
                 Err(RecvTimeoutError::Disconnected) => return Err(MemberError::NoCommand),
             }
             self.threads.check()?;

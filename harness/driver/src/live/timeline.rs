@@ -84,13 +84,13 @@ impl Timeline {
 /// that ends after it was due.
 pub fn add_last_recipients(rows: &mut [Second], messages: impl IntoIterator<Item = (Nanos, Nanos)>) {
     let mut messages = messages.into_iter().peekable();
-    let mut took = Latencies::new();
+    let mut times = Latencies::new();
     for row in rows {
-        took.clear();
+        times.clear();
         while let Some((_, last)) = messages.next_if(|(due, _)| *due as f64 / 1e9 <= row.at_s) {
-            took.record(last);
+            times.record(last);
         }
-        let figures = took.summary();
+        let figures = times.summary();
         (row.last_recipient_p50_us, row.last_recipient_p99_us) = (figures.p50, figures.p99);
     }
 }

@@ -200,7 +200,7 @@ pub fn draw(frame: &mut Frame<'_>, facts: &Facts, state: &State) {
         }
         Subject::Entries { .. } => {
             entering::draw_entries(frame, left, state);
-            entering::draw_way_in(frame, right, state);
+            entering::draw_entry_times(frame, right, state);
         }
     }
     draw_processes(frame, processes, state);

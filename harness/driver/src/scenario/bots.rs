@@ -33,12 +33,12 @@ pub(super) fn rates(
     let offered = u64::from(script.messages()).saturating_sub(unprovoked);
     let sent = log.iter().filter(|message| message.was_sent()).count() as u64;
     let last = log.iter().zip(0..).filter(|(message, _)| message.was_sent()).last();
-    let took = last.map_or(Duration::ZERO, |(message, index)| {
+    let elapsed = last.map_or(Duration::ZERO, |(message, index)| {
         // The time until the next message would have been due belongs to the last one.
         let end = nanos(bots.duration);
         let offset = |index: u32| script.offsets().get(index as usize).copied().unwrap_or(end);
         let late = message.sent.saturating_sub(schedule.intended(index));
         Duration::from_nanos(offset(index + 1).saturating_add(late))
     });
-    Rates::new(offered, bots.duration, sent, took)
+    Rates::new(offered, bots.duration, sent, elapsed)
 }

@@ -77,16 +77,16 @@ pub(super) fn rates(
     sent: u64,
     last_sent: Nanos,
 ) -> Rates {
-    let took = Duration::from_nanos(last_sent.saturating_sub(counted.start())) + broadcast.interval;
+    let elapsed = Duration::from_nanos(last_sent.saturating_sub(counted.start())) + broadcast.interval;
     if broadcast.ahead.is_some() {
         // A closed loop offers what it sends.
-        return Rates::new(sent, took, sent, took);
+        return Rates::new(sent, elapsed, sent, elapsed);
     }
     if broadcast.is_adjustable {
         let offered = counted.due_before(NEVER).min(messages);
-        return Rates::new(offered.into(), broadcast.duration, sent, took);
+        return Rates::new(offered.into(), broadcast.duration, sent, elapsed);
     }
-    Rates::new(messages.into(), broadcast.interval * messages, sent, took)
+    Rates::new(messages.into(), broadcast.interval * messages, sent, elapsed)
 }
 
 /// Waits until all clients are in their channels and sectors.

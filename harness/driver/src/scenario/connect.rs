@@ -63,8 +63,8 @@ fn wait_for_reconnects(run: &mut Run<'_>, stormed: u64) -> Result<(), Halt> {
 
 /// Clients that began to enter, and clients that entered, per second over all rounds.
 pub(super) fn rates(plan: &Plan, connected: u64, last_entry: Nanos) -> Rates {
-    let took = Duration::from_nanos(last_entry.saturating_sub(plan.begin.intended(0)));
+    let elapsed = Duration::from_nanos(last_entry.saturating_sub(plan.begin.intended(0)));
     let planned = plan.clients * plan.rounds;
     let time = plan.begin.intended(planned).saturating_sub(plan.begin.intended(0));
-    Rates::new(planned.into(), Duration::from_nanos(time), connected, took)
+    Rates::new(planned.into(), Duration::from_nanos(time), connected, elapsed)
 }

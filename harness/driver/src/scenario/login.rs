@@ -26,7 +26,7 @@ pub(super) fn run(run: &mut Run<'_>, login: &Login) -> Result<(), Halt> {
 pub(super) fn per_second(entries: u64, first_begin: Nanos, last_entry: Nanos) -> f64 {
     match Duration::from_nanos(last_entry.saturating_sub(first_begin)) {
         Duration::ZERO => 0.0,
-        took => entries as f64 / took.as_secs_f64(),
+        elapsed => entries as f64 / elapsed.as_secs_f64(),
     }
 }
 

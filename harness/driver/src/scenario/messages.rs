@@ -55,8 +55,8 @@ impl MessageResults {
         let is_closed_loop = plan.ahead.is_some();
         if findings.interrupted && !is_closed_loop && last_sent > 0 {
             // An interrupted run offered only the messages due before its end.
-            let took = Duration::from_nanos(last_sent.saturating_sub(counted.start()));
-            findings.rates = Rates::new(counted.due_before(last_sent + 1).into(), took, sent, took);
+            let elapsed = Duration::from_nanos(last_sent.saturating_sub(counted.start()));
+            findings.rates = Rates::new(counted.due_before(last_sent + 1).into(), elapsed, sent, elapsed);
         }
     }
 }

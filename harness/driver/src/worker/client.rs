@@ -156,8 +156,8 @@ impl Client {
         self.longest_us = self.longest_us.max(u32::try_from(latency / 1_000).unwrap_or(u32::MAX));
     }
 
-    /// Its share of the deliveries; none if it is impaired, or has received nothing since it
-    /// entered.
+    /// Its share of the deliveries; none if it is impaired, has lost its session, or has received
+    /// nothing.
     pub(super) fn recipient(&self, client: u32, entered: Nanos) -> Option<Recipient> {
         let Self { shard, received, waited, longest_us, .. } = *self;
         let counts = received > 0 && !self.is_impaired;

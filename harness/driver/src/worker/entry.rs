@@ -112,7 +112,7 @@ impl Worker {
     pub(super) fn begin_entry(&mut self, sessions: &mut Sessions, place: usize, now: Nanos) {
         let step = self.first_step();
         let client = &mut self.clients[place];
-        // The login server may close the last round's session later than the chat server.
+        // The login server may close the last round's session after the chat server closes its own.
         if let Some(login) = client.login.take() {
             sessions.close(login, CloseReason::Goodbye, "");
         }
@@ -137,7 +137,8 @@ impl Worker {
         }
     }
 
-    /// True if the ledger has to know who is in the room at which time: counted messages are sent.
+    /// Returns true while the ledger records stays in the chat: results are not frozen, and the
+    /// run sends counted messages.
     pub(super) fn records_stays(&self) -> bool {
         self.is_counting && self.plan.traffic.messages() > 0
     }
@@ -161,10 +162,10 @@ impl Worker {
     /// Records the duration of a client's step.
     fn record_step(&mut self, place: usize, now: Nanos) {
         let Client { step, step_began_at, .. } = self.clients[place];
-        let took = now.saturating_sub(step_began_at);
-        self.results.phases.entry(step.name().into()).or_default().record(took);
+        let elapsed = now.saturating_sub(step_began_at);
+        self.results.phases.entry(step.name().into()).or_default().record(elapsed);
         if let Some(part) = step.part() {
-            self.totals.parts[part].add(took);
+            self.totals.parts[part].add(elapsed);
         }
     }
 
@@ -318,9 +319,9 @@ impl Worker {
         let began = self.clients[place].entry_began_at;
         self.plan.presence.set(self.number(place), answer.user.id);
         self.begin_list(place, now);
-        let took = now.saturating_sub(began);
-        self.results.phases.entry("way_in".into()).or_default().record(took);
-        self.totals.way_in.add(took);
+        let elapsed = now.saturating_sub(began);
+        self.results.phases.entry("way_in".into()).or_default().record(elapsed);
+        self.totals.way_in.add(elapsed);
         if !self.record_return(place, now) {
             self.results.clients.connected += 1;
             self.results.last_entry = now;

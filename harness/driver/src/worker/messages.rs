@@ -199,8 +199,8 @@ impl Worker {
 
     /// Sends the probe message from the first client that is in the chat.
     pub(super) fn probe(&mut self, sessions: &mut Sessions) {
-        let speaker = self.clients.iter().find(|client| client.step.is_present());
-        if let Some(session) = speaker.and_then(|client| client.chat) {
+        let sender = self.clients.iter().find(|client| client.step.is_present());
+        if let Some(session) = sender.and_then(|client| client.chat) {
             let now = self.plan.clock.now();
             self.send_message(
                 sessions,

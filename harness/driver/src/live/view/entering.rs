@@ -59,7 +59,7 @@ pub(super) fn draw_entries(frame: &mut Frame<'_>, area: Rect, state: &State) {
 }
 
 /// Draws the duration of entries, and of their steps.
-pub(super) fn draw_way_in(frame: &mut Frame<'_>, area: Rect, state: &State) {
+pub(super) fn draw_entry_times(frame: &mut Frame<'_>, area: Rect, state: &State) {
     let totals = &state.totals;
     let mut lines = vec![Line::from(format!(" {} on average so far", time(totals.way_in.mean()))).bold()];
     // Steps that the entry path skips are left out.

@@ -74,13 +74,13 @@ fn rendered(width: u16, height: u16, facts: &Facts, state: &State) -> Vec<String
 }
 
 #[track_caller]
-fn expect(lines: &[String], wanted: &[&str]) {
-    for wanted in wanted {
-        assert!(lines.iter().any(|line| line.contains(wanted)), "no {wanted:?} in\n{}", lines.join("\n"));
+fn expect(lines: &[String], texts: &[&str]) {
+    for text in texts {
+        assert!(lines.iter().any(|line| line.contains(text)), "no {text:?} in\n{}", lines.join("\n"));
     }
 }
 
-const WANTED: &[&str] = &[
+const TEXTS: &[&str] = &[
     " broadcast  127.0.0.1:9200  seed 42",
     " talking  12 s since the beginning, 18 s left",
     "998 of 1,000 connected",
@@ -101,15 +101,15 @@ const WANTED: &[&str] = &[
 #[test]
 fn a_usual_terminal_shows_everything() {
     let lines = rendered(80, 24, &facts(), &state());
-    expect(&lines, WANTED);
+    expect(&lines, TEXTS);
     expect(&lines, &[" 624.9/s sent, 589,000 deliveries/s", " 5,982,000 of 5,988,000 so far, 99.9%"]);
     assert!(lines.iter().any(|line| line.contains('▇') || line.contains('█')), "no sparkline: {lines:#?}");
 }
 
 #[test]
-fn a_large_terminal_shows_more_of_it() {
+fn a_large_terminal_shows_longer_texts() {
     let lines = rendered(120, 40, &facts(), &state());
-    expect(&lines, WANTED);
+    expect(&lines, TEXTS);
     expect(
         &lines,
         &[
@@ -121,7 +121,7 @@ fn a_large_terminal_shows_more_of_it() {
 }
 
 #[test]
-fn figures_of_a_large_run_are_all_there() {
+fn figures_of_a_large_run_fit() {
     let mut state = state();
     state.totals = Totals { connected: 9_000, sent: 888_888, received: 7_999_991_000, ..state.totals };
     state.interval = Some((Duration::from_micros(20), Duration::from_micros(25)));
@@ -132,13 +132,13 @@ fn figures_of_a_large_run_are_all_there() {
         &Facts { seed: u64::MAX, target: "[2001:db8:85a3:8d3:1319:8a2e:370:7348]:9200".into(), ..facts() },
         &state,
     );
-    let wanted = [
+    let texts = [
         " broadcast  [2001:db8:85a3:8d3:1319:8a2e:370:7348]:9200  seed 18446744073709551615",
         " 50000.0/s offered (planned 40000.0/s)",
         " 450,000,000 deliveries/s",
         " 100.0% of 7,999,992,000 so far",
     ];
-    expect(&lines, &wanted[1..]);
+    expect(&lines, &texts[1..]);
     // The seed would need three more columns.
     assert_eq!(lines[0], " broadcast  [2001:db8:85a3:8d3:1319:8a2e:370:7348]:9200");
     expect(
@@ -152,7 +152,7 @@ fn figures_of_a_large_run_are_all_there() {
             },
             &state,
         ),
-        &wanted[..1],
+        &texts[..1],
     );
 }
 
@@ -212,7 +212,7 @@ fn a_run_without_messages_shows_entries() {
     };
     for (width, height) in [(80, 24), (120, 40)] {
         let lines = rendered(width, height, &facts, &logins());
-        let wanted = [
+        let texts = [
             "5,600 of 10,000 entries, 38 connected",
             " 600.0 entries/s, 64 entering",
             " so far, 12 retries",
@@ -224,7 +224,7 @@ fn a_run_without_messages_shows_entries() {
             " mean of each second, top 50 ms",
             "1 s ago",
         ];
-        expect(&lines, &wanted);
+        expect(&lines, &texts);
         assert!(
             !lines.iter().any(|line| line.contains("Latency") || line.contains("deliveries")),
             "{lines:#?}"
