@@ -41,5 +41,5 @@ fn a_wrong_cluster_key_is_named() {
     throng_core::crypto::ClusterKey::generate().unwrap().store(&path).unwrap();
     let ended = with_other(&stub, "broadcast", "--cluster-key", path.to_str().unwrap());
     ended.expect(3, &[("/clients/refused", 3), ("/clients/reasons/refused: TicketInvalid", 3)]);
-    assert!(ended.text("incomplete_because").contains("than the file of --cluster-key"), "{ended}");
+    assert!(ended.text("incomplete_because").contains("differ from the file of --cluster-key"), "{ended}");
 }

@@ -391,7 +391,10 @@ fn a_round_that_does_not_end_is_abandoned() {
     let stub = Stub::start(Script { lets_go: false, ..Script::default() });
     let ended = start(&stub, "login", "--leave --rounds 3 --connect-timeout 500ms").end();
     ended.expect(3, &[("/clients/connected", CLIENTS), ("/clients/failed", 2 * CLIENTS)]);
-    assert!(ended.text("incomplete_because").contains("had left it 0 of 24 times, 8 were still"), "{ended}");
+    assert!(
+        ended.text("incomplete_because").contains("had left the chat 0 of 24 times, 8 were still in it"),
+        "{ended}"
+    );
     let stub = Stub::start(Script { refuses: |_| true, ..Script::default() });
     let ended = start(&stub, "login", "--leave --rounds 3").end();
     ended.expect(3, &[("/clients/connected", 0), ("/clients/refused", 3 * CLIENTS)]);

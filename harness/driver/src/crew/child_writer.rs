@@ -1,5 +1,5 @@
-//! The way to a process. What it is told waits for a thread that writes it, so that nobody else ever waits for a process that
-//! does not read: neither the run, nor those that listen to the other processes.
+//! The channel to a child process. A thread of its own writes the queued commands, so that a child
+//! that does not read blocks neither the run's thread nor the listeners of other children.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -9,65 +9,64 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-/// Bytes that are written at a time. What a pipe holds is no more, so each piece shows that somebody reads.
+/// Bytes written at a time. A pipe holds no more, so each piece proves that the child reads.
 const PIECE: usize = 64 * 1024;
 
-/// The way to one process, and what is known of it.
+/// The queue of commands to one child, and the child's state.
 #[derive(Default)]
 pub(super) struct ChildWriter {
     queue: Mutex<Queue>,
     changed: Condvar,
-    /// Pieces that the pipe has taken.
-    taken: AtomicU64,
-    /// News that have come.
-    heard: AtomicU64,
-    /// Results that it has begun with.
+    /// Pieces written to the pipe.
+    written: AtomicU64,
+    /// Events received.
+    events: AtomicU64,
+    /// Requests for results that it has begun to serve.
     begun: AtomicU64,
-    /// Whether it says nothing any more.
+    /// True once its stdout has ended.
     has_ended: AtomicBool,
-    /// Why it cannot go on, if it said so.
+    /// The failure that it reported.
     failure: OnceLock<String>,
 }
 
-/// What is still to be written.
+/// Commands that are not written yet.
 #[derive(Default)]
 struct Queue {
-    orders: VecDeque<Arc<[u8]>>,
-    /// Their bytes, and those of the one that is being written.
+    commands: VecDeque<Arc<[u8]>>,
+    /// Bytes of the queued commands, and of the command being written.
     bytes: usize,
-    /// Nothing more is to be said.
     is_closed: bool,
 }
 
 impl ChildWriter {
-    /// Says something to the process. One that has ended does not hear it, which is found out elsewhere.
-    pub(super) fn say(&self, order: &Arc<[u8]>) {
+    /// Queues a command, unless the queue is closed. Its process may be gone; the listener notices.
+    pub(super) fn push(&self, command: &Arc<[u8]>) {
         let mut queue = self.queue.lock();
         if !queue.is_closed {
-            queue.bytes += order.len();
-            queue.orders.push_back(order.clone());
+            queue.bytes += command.len();
+            queue.commands.push_back(command.clone());
             self.changed.notify_all();
         }
     }
 
-    /// Nothing more will be said; what was is still written.
+    /// Closes the queue; commands in it are still written.
     pub(super) fn close(&self) {
         self.queue.lock().is_closed = true;
         self.changed.notify_all();
     }
 
-    /// Writes what is said until nothing more will be, or nobody reads it any more.
+    /// Writes commands until the queue is closed and empty, or the pipe breaks.
     pub(super) fn write(&self, mut pipe: impl Write) {
-        while let Some(order) = self.next() {
-            for piece in order.chunks(PIECE) {
+        while let Some(command) = self.next() {
+            for piece in command.chunks(PIECE) {
                 if pipe.write_all(piece).is_err() {
                     *self.queue.lock() = Queue { is_closed: true, ..Queue::default() };
                     self.changed.notify_all();
                     return;
                 }
-                self.taken.fetch_add(1, Ordering::Relaxed);
+                self.written.fetch_add(1, Ordering::Relaxed);
             }
-            self.queue.lock().bytes -= order.len();
+            self.queue.lock().bytes -= command.len();
             self.changed.notify_all();
         }
     }
@@ -75,8 +74,8 @@ impl ChildWriter {
     fn next(&self) -> Option<Arc<[u8]>> {
         let mut queue = self.queue.lock();
         loop {
-            if let Some(order) = queue.orders.pop_front() {
-                return Some(order);
+            if let Some(command) = queue.commands.pop_front() {
+                return Some(command);
             }
             if queue.is_closed {
                 return None;
@@ -85,56 +84,53 @@ impl ChildWriter {
         }
     }
 
-    /// Waits, at most `patience`, until no more than `bytes` wait to be read. False if more still do.
+    /// Waits until at most `bytes` are queued; false if `patience` runs out first.
     pub(super) fn drains_to(&self, bytes: usize, patience: Duration) -> bool {
         let mut queue = self.queue.lock();
         self.changed.wait_while_for(&mut queue, |queue| queue.bytes > bytes, patience);
         queue.bytes <= bytes
     }
 
-    /// How much has been taken of what was said; none if nothing waits.
-    pub(super) fn taken(&self) -> Option<u64> {
+    /// The pieces written so far; none if no bytes are queued.
+    pub(super) fn written(&self) -> Option<u64> {
         let is_waiting = self.queue.lock().bytes > 0;
-        is_waiting.then(|| self.taken.load(Ordering::Relaxed))
+        is_waiting.then(|| self.written.load(Ordering::Relaxed))
     }
 
-    /// The process has said something.
-    pub(super) fn hear(&self) {
-        self.heard.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn count_event(&self) {
+        self.events.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often it has.
-    pub(super) fn heard(&self) -> u64 {
-        self.heard.load(Ordering::Relaxed)
+    /// The number of events received.
+    pub(super) fn events(&self) -> u64 {
+        self.events.load(Ordering::Relaxed)
     }
 
-    /// The process has begun with what it was asked for.
-    pub(super) fn begin(&self) {
+    /// Counts a request for results that the child has begun to serve.
+    pub(super) fn count_begun(&self) {
         self.begun.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often it has.
+    /// The number of requests for results that it has begun to serve.
     pub(super) fn begun(&self) -> u64 {
         self.begun.load(Ordering::Relaxed)
     }
 
-    /// Why the process cannot go on, by its own word.
-    pub(super) fn explain(&self, why: String) {
-        // The first reason is the reason.
-        let _ = self.failure.set(why);
+    /// Records the reason why the child cannot continue. Only the first reason is kept.
+    pub(super) fn set_failure(&self, reason: String) {
+        let _ = self.failure.set(reason);
     }
 
-    /// The process says nothing any more.
-    pub(super) fn end(&self) {
+    pub(super) fn set_ended(&self) {
         self.has_ended.store(true, Ordering::Release);
     }
 
-    /// Whether it says nothing any more.
+    /// True once the child's stdout has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.has_ended.load(Ordering::Acquire)
     }
 
-    /// Why it cannot go on, if that is known.
+    /// The reason why the child cannot continue, if known.
     pub(super) fn failure(&self) -> Option<&str> {
         self.failure.get().map(String::as_str)
     }
@@ -147,53 +143,54 @@ mod tests {
 
     use super::*;
 
-    const SOON: Duration = Duration::from_millis(20);
+    const SHORT: Duration = Duration::from_millis(20);
     const LONG: Duration = Duration::from_secs(30);
 
-    fn order(bytes: &[u8]) -> Arc<[u8]> {
+    fn command(bytes: &[u8]) -> Arc<[u8]> {
         Arc::from(bytes)
     }
 
     #[test]
-    fn nobody_waits_for_who_does_not_read() {
+    fn a_child_that_does_not_read_blocks_no_sender() {
         let child_writer = ChildWriter::default();
         let (mut reader, writer) = pipe().expect("a pipe");
         thread::scope(|scope| {
             scope.spawn(|| child_writer.write(writer));
-            assert_eq!(child_writer.taken(), None);
+            assert_eq!(child_writer.written(), None);
             // Far more than the pipe holds.
             let long: Vec<u8> = (0..10 * PIECE as u32).map(|at| (at % 251) as u8).collect();
-            child_writer.say(&order(&long));
-            child_writer.say(&order(b"and some more"));
+            child_writer.push(&command(&long));
+            child_writer.push(&command(b"and some more"));
             assert!(
-                !child_writer.drains_to(13, SOON) && child_writer.taken().is_some_and(|taken| taken < 10)
+                !child_writer.drains_to(13, SHORT)
+                    && child_writer.written().is_some_and(|written| written < 10)
             );
             let mut found = vec![0; long.len()];
-            reader.read_exact(&mut found).expect("it is written");
+            reader.read_exact(&mut found).expect("all bytes arrive");
             assert!(found == long && child_writer.drains_to(0, LONG));
-            assert_eq!(child_writer.taken(), None);
-            // What was said before the end is written, and nothing after it.
-            child_writer.say(&order(b", the last"));
+            assert_eq!(child_writer.written(), None);
+            // Commands queued before `close` are written, later ones are dropped.
+            child_writer.push(&command(b", the last"));
             child_writer.close();
-            child_writer.say(&order(b"unheard"));
+            child_writer.push(&command(b"dropped"));
             let mut rest = String::new();
-            reader.read_to_string(&mut rest).expect("it ends");
+            reader.read_to_string(&mut rest).expect("the pipe closes");
             assert_eq!(rest, "and some more, the last");
         });
     }
 
     #[test]
-    fn who_is_gone_keeps_nobody_waiting() {
+    fn a_broken_pipe_drops_the_queue() {
         let child_writer = ChildWriter::default();
         let (reader, writer) = pipe().expect("a pipe");
         thread::scope(|scope| {
             scope.spawn(|| child_writer.write(writer));
-            child_writer.say(&order(&vec![7; 4 * PIECE]));
-            assert!(!child_writer.drains_to(0, SOON));
+            child_writer.push(&command(&vec![7; 4 * PIECE]));
+            assert!(!child_writer.drains_to(0, SHORT));
             drop(reader);
             assert!(child_writer.drains_to(0, LONG));
-            child_writer.say(&order(b"unheard"));
-            assert_eq!(child_writer.taken(), None);
+            child_writer.push(&command(b"dropped"));
+            assert_eq!(child_writer.written(), None);
         });
     }
 }

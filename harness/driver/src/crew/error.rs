@@ -1,4 +1,4 @@
-//! Why the workers of a run cannot do their work.
+//! Failures of a run's workers.
 
 use std::io;
 use std::time::Duration;
@@ -8,77 +8,77 @@ use thiserror::Error;
 use super::frame::FrameError;
 use super::stall_timer::Awaited;
 
-/// How long a worker may take to give its results away.
-pub(crate) const HARVEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The time within which a worker has to hand over its results.
+pub(crate) const RESULTS_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The workers could not do their work.
+/// A failure of the workers.
 #[derive(Debug, Error)]
 pub enum FleetError {
-    /// The system has no event loop or thread to give.
+    /// The system refused an event loop or a thread.
     #[error("cannot start worker {index}: {source}")]
     Start {
         /// The worker.
         index: u32,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// An event loop gave out.
-    #[error("worker {index} cannot go on: {source}")]
+    /// An event loop failed.
+    #[error("worker {index} cannot continue: {source}")]
     Failed {
         /// The worker.
         index: u32,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// A worker ended though nobody asked it to.
+    /// A worker ended before it was stopped.
     #[error("worker {index} has crashed; this is a fault of the harness")]
     Crashed {
         /// The worker.
         index: u32,
     },
-    /// A worker did not give its results.
-    #[error("worker {index} has not answered for {HARVEST_TIMEOUT:?}; this is a fault of the harness")]
+    /// A worker did not hand over its results in time.
+    #[error("worker {index} has not answered for {RESULTS_TIMEOUT:?}; this is a fault of the harness")]
     Silent {
         /// The worker.
         index: u32,
     },
-    /// The system has no thread to give.
+    /// The system refused a thread for the pacer.
     #[error("cannot start the pacer: {0}")]
     Pacer(io::Error),
-    /// The system has no process to give.
+    /// The system refused a process.
     #[error("cannot start process {process} of --processes: {source}")]
     Spawn {
-        /// The process, from 0.
+        /// The number of the process, from 0.
         process: u32,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// What a process is to do cannot be told to it.
-    #[error("cannot tell a process of --processes what to do: {0}")]
+    /// A command could not be sent to a process.
+    #[error("cannot send a command to a process of --processes: {0}")]
     Tell(#[from] FrameError),
-    /// A process ended though nobody asked it to, or cannot do its work.
+    /// A process ended before it was stopped, or cannot do its work.
     #[error("process {process} of --processes (pid {pid}) {what}; without it the run has no results")]
     Process {
-        /// The process, from 0.
+        /// The number of the process, from 0.
         process: u32,
-        /// The system's number for it.
+        /// The process id.
         pid: u32,
-        /// What it did.
+        /// The failure, as a predicate of the process.
         what: String,
     },
-    /// A process has let itself be waited for too long, and was killed.
+    /// A process did not respond in time, and was killed.
     #[error(
-        "process {process} of --processes (pid {pid}) was killed after {waited:?} of waiting in vain for {awaited}; if \
-         nobody stopped it, see whether the machine swaps; without it the run has no results"
+        "process {process} of --processes (pid {pid}) was killed after {waited:?} without {awaited}; if it \
+         was not stopped on purpose, check if the machine swaps; without it the run has no results"
     )]
     GivenUp {
-        /// The process, from 0.
+        /// The number of the process, from 0.
         process: u32,
-        /// The system's number for it.
+        /// The process id.
         pid: u32,
-        /// What it was to do.
+        /// The expected response.
         awaited: Awaited,
-        /// How long that was waited for, as far as this process was running itself.
+        /// The time waited, without time in which this process was itself stopped.
         waited: Duration,
     },
 }

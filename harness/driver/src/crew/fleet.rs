@@ -1,4 +1,4 @@
-//! The workers of a run, wherever they are: threads of this process, or other processes with threads of theirs.
+//! The workers of a run: threads of this process, or of child processes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,19 +21,19 @@ use crate::verify::{Settlement, settle};
 /// The workers of a run.
 pub struct Fleet {
     panels: Arc<[Panel]>,
-    hands: Hands,
-    /// When counted messages are due, once that is known.
+    backend: Backend,
+    /// The schedule of counted messages, once it is known.
     counted: Option<Arc<SendSchedule>>,
 }
 
-enum Hands {
-    Here(Threads),
-    Elsewhere(Processes),
+enum Backend {
+    Threads(Threads),
+    Processes(Processes),
 }
 
 impl Fleet {
-    /// Starts all workers of `plan`, which is what `job`, `target` and `given` make of it. Ways in begin when all are there, which
-    /// the plan that comes back says.
+    /// Starts all workers of `plan`, which was made from `job`, `target` and `given`. Entries begin
+    /// once all workers are running; the returned plan has the time.
     pub(crate) fn start(
         mut plan: Plan,
         job: &Job,
@@ -41,114 +41,115 @@ impl Fleet {
         given: Given,
     ) -> Result<(Arc<Plan>, Self), FleetError> {
         let panels: Arc<[Panel]> = (0..plan.workers).map(|_| Panel::default()).collect();
-        let (plan, hands) = if job.processes > 1 {
+        let (plan, backend) = if job.processes > 1 {
             let processes = Processes::start(&mut plan, job, target, given, panels.clone())?;
-            (Arc::new(plan), Hands::Elsewhere(processes))
+            (Arc::new(plan), Backend::Processes(processes))
         } else {
             let plan = Arc::new(plan);
             let threads = Threads::start(&plan, 0..plan.workers, &panels)?;
-            (plan, Hands::Here(threads))
+            (plan, Backend::Threads(threads))
         };
-        Ok((plan, Self { panels, hands, counted: None }))
+        Ok((plan, Self { panels, backend, counted: None }))
     }
 
-    /// The processes in which the workers are, besides this one.
+    /// The ids of the child processes that run the workers.
     pub fn pids(&self) -> Vec<u32> {
-        match &self.hands {
-            Hands::Here(_) => Vec::new(),
-            Hands::Elsewhere(processes) => processes.pids(),
+        match &self.backend {
+            Backend::Threads(_) => Vec::new(),
+            Backend::Processes(processes) => processes.pids(),
         }
     }
 
-    /// What the workers show, by their numbers.
+    /// The workers' panels, by worker number.
     pub fn panels(&self) -> &[Panel] {
         &self.panels
     }
 
-    /// All workers' totals.
+    /// The sum of all workers' totals.
     pub fn totals(&self) -> Totals {
         sum(&*self.panels)
     }
 
-    /// Tells every worker the same.
+    /// Sends a command to every worker.
     pub fn tell(&self, command: impl Fn() -> Command) {
-        match &self.hands {
-            Hands::Here(threads) => threads.tell(&command()),
-            Hands::Elsewhere(processes) => processes.tell(None, command()),
+        match &self.backend {
+            Backend::Threads(threads) => threads.tell(&command()),
+            Backend::Processes(processes) => processes.tell(None, command()),
         }
     }
 
-    /// Tells one worker.
+    /// Sends a command to one worker.
     pub fn tell_one(&self, index: usize, command: Command) {
-        match &self.hands {
-            Hands::Here(threads) => threads.tell_one(index as u32, command),
-            Hands::Elsewhere(processes) => processes.tell(Some(index as u32), command),
+        match &self.backend {
+            Backend::Threads(threads) => threads.tell_one(index as u32, command),
+            Backend::Processes(processes) => processes.tell(Some(index as u32), command),
         }
     }
 
-    /// Has the workers send by the schedule, and starts what wakes them in time.
-    pub fn talk(
+    /// Starts sending by the schedules, and the pacer that wakes the workers.
+    pub fn start_sending(
         &mut self,
         warmup: &Arc<SendSchedule>,
         counted: &Arc<SendSchedule>,
     ) -> Result<(), FleetError> {
         self.counted = Some(counted.clone());
-        match &mut self.hands {
-            Hands::Here(threads) => threads.talk(warmup, counted),
-            Hands::Elsewhere(processes) => {
-                processes.talk(warmup, counted);
+        match &mut self.backend {
+            Backend::Threads(threads) => threads.start_sending(warmup, counted),
+            Backend::Processes(processes) => {
+                processes.start_sending(warmup, counted);
                 Ok(())
             }
         }
     }
 
-    /// Has counted messages from `at` on, which must be some time ahead, be `interval` apart: [`SendSchedule::change`] of that which
-    /// [`Self::talk`] was given, wherever there is a copy of it. False if it does not change, or nobody talks.
+    /// Changes the interval of counted messages from `at` on, in every copy of the schedule that
+    /// [`Self::start_sending`] was given; see [`SendSchedule::change`]. `at` must lie some time
+    /// ahead. False if the schedule cannot change, or sending has not started.
     pub fn change_rate(&self, at: Nanos, interval: Duration) -> bool {
         let is_changed = self.counted.as_ref().is_some_and(|counted| counted.change(at, interval));
-        if let (true, Hands::Elsewhere(processes)) = (is_changed, &self.hands) {
+        if let (true, Backend::Processes(processes)) = (is_changed, &self.backend) {
             processes.change_rate(at, interval);
         }
         is_changed
     }
 
-    /// Has the workers send no more.
-    pub fn hush(&mut self) {
-        match &mut self.hands {
-            Hands::Here(threads) => threads.hush(),
-            Hands::Elsewhere(processes) => processes.tell(None, Command::Hush),
+    /// Stops sending.
+    pub fn stop_sending(&mut self) {
+        match &mut self.backend {
+            Backend::Threads(threads) => threads.stop_sending(),
+            Backend::Processes(processes) => processes.tell(None, Command::Hush),
         }
     }
 
     /// Fails if a worker has ended by itself.
     pub fn check(&mut self) -> Result<(), FleetError> {
-        match &mut self.hands {
-            Hands::Here(threads) => threads.check(),
-            Hands::Elsewhere(processes) => processes.check(),
+        match &mut self.backend {
+            Backend::Threads(threads) => threads.check(),
+            Backend::Processes(processes) => processes.check(),
         }
     }
 
-    /// What all workers found out, merged, without their tallies, which [`Self::settle`] puts together.
-    pub fn harvest(&mut self) -> Result<WorkerResults, FleetError> {
-        match &mut self.hands {
-            Hands::Here(threads) => threads.harvest(),
-            Hands::Elsewhere(processes) => processes.harvest(),
+    /// The merged results of all workers, without their ledgers, which [`Self::settle`] merges.
+    pub fn collect_results(&mut self) -> Result<WorkerResults, FleetError> {
+        match &mut self.backend {
+            Backend::Threads(threads) => threads.collect_results(),
+            Backend::Processes(processes) => processes.collect_results(),
         }
     }
 
-    /// What became of all messages, after the harvest; nothing before it.
+    /// The settlement of all messages; none before [`Self::collect_results`].
     pub fn settle(&mut self) -> Result<Option<Settlement>, FleetError> {
-        match &mut self.hands {
-            Hands::Here(threads) => Ok(settle(threads.take_tallies())),
-            Hands::Elsewhere(processes) => processes.settle().map(Some),
+        match &mut self.backend {
+            Backend::Threads(threads) => Ok(settle(threads.take_ledgers())),
+            Backend::Processes(processes) => processes.settle().map(Some),
         }
     }
 
     /// Closes all connections and ends the workers.
     pub fn stop(self) {
-        match self.hands {
-            Hands::Here(threads) => threads.stop(),
-            Hands::Elsewhere(processes) => processes.stop(),
+        match self.backend {
+            Backend::Threads(threads) => threads.stop(),
+            Backend::Processes(processes) => processes.stop(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Values on a pipe: each is its length, four bytes, little-endian, and the value in postcard's format.
+//! Framing on the pipes: a length of four bytes, little-endian, and a value in postcard's format.
 
 use std::io::{self, Read, Write};
 
@@ -6,29 +6,28 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-/// Most bytes of one value. Pages of the accounting have 3 MB at most; the times of what millions of bots' messages are due come nearest.
+/// Most bytes of one value. Ledger pages have at most 3 MB; the send times of millions of bots'
+/// messages come closest.
 const VALUE_MAX: usize = 64 * 1024 * 1024;
 
-/// Bytes of the length.
+/// Bytes of the length prefix.
 const LENGTH: usize = 4;
 
-/// A value could not be written or read.
+/// A value that could not be written or read.
 #[derive(Debug, Error)]
 pub enum FrameError {
-    /// The pipe failed, or ended in the middle.
+    /// The pipe failed, or ended within a value.
     #[error("the pipe between two processes of the harness: {0}")]
     Pipe(#[from] io::Error),
-    /// More than is ever written.
-    #[error(
-        "{0} bytes for one message between two processes of the harness, of which {VALUE_MAX} are allowed"
-    )]
+    /// The value is longer than any that is written.
+    #[error("a message between two processes of the harness has {0} bytes; at most {VALUE_MAX} are allowed")]
     TooLong(usize),
-    /// The bytes are no such value, or the value cannot be written.
-    #[error("a message between two processes of the harness makes no sense: {0}")]
+    /// The bytes are not a value of the type, or the value cannot be encoded.
+    #[error("a message between two processes of the harness is malformed: {0}")]
     Malformed(#[from] postcard::Error),
 }
 
-/// The bytes of a value, its length included.
+/// Encodes a value with its length prefix.
 pub(super) fn encode(value: &impl Serialize) -> Result<Vec<u8>, FrameError> {
     let mut bytes = postcard::to_extend(value, vec![0; LENGTH])?;
     let length = bytes.len() - LENGTH;
@@ -39,7 +38,7 @@ pub(super) fn encode(value: &impl Serialize) -> Result<Vec<u8>, FrameError> {
     Ok(bytes)
 }
 
-/// Writes a value at once.
+/// Writes a value and flushes the pipe.
 pub(super) fn write(out: &mut impl Write, value: &impl Serialize) -> Result<(), FrameError> {
     out.write_all(&encode(value)?)?;
     Ok(out.flush()?)
@@ -62,7 +61,7 @@ pub(super) fn read<T: DeserializeOwned>(input: &mut impl Read) -> Result<Option<
     if length > VALUE_MAX {
         return Err(FrameError::TooLong(length));
     }
-    // Grows with what comes, and not with what was promised.
+    // Grows with the bytes received, so that a bogus length allocates nothing.
     let mut bytes = Vec::new();
     input.take(length as u64).read_to_end(&mut bytes)?;
     if bytes.len() < length {
@@ -80,7 +79,7 @@ mod tests {
 
     use super::*;
 
-    /// A reader that gives a few bytes at a time.
+    /// A reader that returns a few bytes at a time.
     struct Dribble<'a>(&'a [u8], usize);
 
     impl Read for Dribble<'_> {
@@ -92,7 +91,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(
+        fn values_survive_the_pipe(
             values in prop::collection::vec((any::<u64>(), ".{0,20}", prop::option::of(any::<u32>())), 0..5),
             step in 1_usize..40,
         ) {
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn damaged_frames_are_errors() {
         let whole = encode(&(7_u32, "text".to_owned())).unwrap();
         for cut in 1..whole.len() {
             let error = read::<(u32, String)>(&mut &whole[..cut]).unwrap_err();

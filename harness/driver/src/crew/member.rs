@@ -1,7 +1,8 @@
-//! A process that has some of a run's workers: what the hidden subcommand does.
+//! A child process with some of a run's workers: the hidden subcommand.
 //!
-//! One thread reads orders and never waits, so that whoever gives them never does for long. The main thread carries them
-//! out, and is the only one that says something.
+//! One thread reads the commands and never blocks on anything else, so that the parent never waits
+//! long for its pipe. The main thread executes the commands, and is the only one that writes
+//! events.
 
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -28,18 +29,16 @@ use crate::live::Panel;
 use crate::target::{self, TargetError};
 use crate::verify::DeliveryLedger;
 
-/// Why a part of the workers is lost.
+/// A failure that ends the process, and with it the run.
 #[derive(Debug, Error)]
 enum MemberError {
-    #[error("cannot ignore signals, which another process of the harness listens for: {0}")]
+    #[error("cannot ignore signals, which the parent process handles: {0}")]
     Signals(io::Error),
     #[error(transparent)]
     Pipe(#[from] FrameError),
-    #[error(
-        "the harness starts this subcommand itself, with --processes; it has to be told what to do on stdin"
-    )]
-    NotTold,
-    #[error("the run is to have begun in the future")]
+    #[error("the harness starts this subcommand itself, with --processes; its commands come on stdin")]
+    NoCommand,
+    #[error("the run's clock starts in the future")]
     Clock,
     #[error(transparent)]
     Target(#[from] TargetError),
@@ -49,47 +48,47 @@ enum MemberError {
     Thread(io::Error),
 }
 
-/// Runs some of the workers of another process's run, which says on stdin what to do and is told on stdout what
-/// is found. Gives the exit code. Ends when stdin does.
+/// Runs some of the workers of the parent's run until stdin ends. Reads commands from stdin, writes
+/// events to stdout, and returns the exit code.
 pub fn serve() -> u8 {
     let pipes =
         || Ok((io::stdin().as_fd().try_clone_to_owned()?, io::stdout().as_fd().try_clone_to_owned()?));
-    let (orders, mut news) = match pipes() {
-        Ok((orders, news)) => (BufReader::new(File::from(orders)), File::from(news)),
+    let (commands, mut events) = match pipes() {
+        Ok((commands, events)) => (BufReader::new(File::from(commands)), File::from(events)),
         Err(error) => {
             let error: io::Error = error;
             eprintln!("error: {error}");
             return EXIT_NOT_RUN;
         }
     };
-    match run(orders, &mut news) {
+    match run(commands, &mut events) {
         Ok(()) => EXIT_OK,
-        Err(MemberError::NotTold) => {
-            eprintln!("error: {}", MemberError::NotTold);
+        Err(MemberError::NoCommand) => {
+            eprintln!("error: {}", MemberError::NoCommand);
             EXIT_NOT_RUN
         }
         Err(error) => {
-            // Whoever reads it says it to the user.
-            let _ = frame::write(&mut news, &ChildEvent::Failed(error.to_string()));
+            // The parent shows the error to the user.
+            let _ = frame::write(&mut events, &ChildEvent::Failed(error.to_string()));
             EXIT_NOT_RUN
         }
     }
 }
 
-fn run(mut orders: BufReader<File>, news: &mut File) -> Result<(), MemberError> {
+fn run(mut commands: BufReader<File>, events: &mut File) -> Result<(), MemberError> {
     ignore_signals().map_err(MemberError::Signals)?;
-    let Ok(Some(ChildCommand::Begin(beginning))) = frame::read(&mut orders) else {
-        return Err(MemberError::NotTold);
+    let Ok(Some(ChildCommand::Begin(beginning))) = frame::read(&mut commands) else {
+        return Err(MemberError::NoCommand);
     };
     let (process, workers) = (beginning.process, beginning.job.workers);
     let mut plan = prepare(*beginning)?;
-    frame::write(news, &ChildEvent::Ready)?;
+    frame::write(events, &ChildEvent::Ready)?;
     loop {
-        match frame::read(&mut orders)? {
+        match frame::read(&mut commands)? {
             Some(ChildCommand::Go(begin)) => break plan.begin = begin,
-            // Another process was quicker.
-            Some(ChildCommand::Present(changes)) => present(&plan, changes),
-            _ => return Err(MemberError::NotTold),
+            // A process that started earlier has reported its clients.
+            Some(ChildCommand::Present(changes)) => set_present(&plan, changes),
+            _ => return Err(MemberError::NoCommand),
         }
     }
     let plan = Arc::new(plan);
@@ -97,49 +96,49 @@ fn run(mut orders: BufReader<File>, news: &mut File) -> Result<(), MemberError> 
     let indices = process * workers..(process + 1) * workers;
     let reporter = Reporter::new(&plan, indices.clone(), panels.clone());
     let threads = Threads::start(&plan, indices, &panels)?;
-    frame::write(news, &ChildEvent::Started)?;
+    frame::write(events, &ChildEvent::Started)?;
     let (sender, receiver) = channel();
-    let listener = thread::Builder::new().name("orders".into());
-    listener.spawn(move || listen(orders, &plan, &sender)).map_err(MemberError::Thread)?;
-    let mut member = Member { threads, tally: DeliveryLedger::default(), counted: None, reporter, news };
+    let listener = thread::Builder::new().name("commands".into());
+    listener.spawn(move || listen(commands, &plan, &sender)).map_err(MemberError::Thread)?;
+    let mut member = Member { threads, ledger: DeliveryLedger::default(), counted: None, reporter, events };
     member.work(&receiver)?;
     member.threads.stop();
     Ok(())
 }
 
-/// The plan of the run, the same in every process.
+/// The plan of the run, equal in every process.
 fn prepare(beginning: Beginning) -> Result<Plan, MemberError> {
     let Beginning { job, address, run, raw_epoch, sources, .. } = beginning;
     let clock = RunClock::from_raw_epoch(raw_epoch).ok_or(MemberError::Clock)?;
-    // Its process is watched by who reports.
+    // Only the parent watches the server's process.
     let mut target = target::resolve(&job.target, job.scenario.entrance(), None)?;
     target.server.address = address;
     Ok(plan(&job, &target, Given { clock, run, sources }))
 }
 
-/// Takes orders until the last one. Nothing here waits for anything but the next: whoever gives orders to several processes
-/// must not wait for one of them.
-fn listen(mut orders: BufReader<File>, plan: &Plan, member: &Sender<Result<ChildCommand, FrameError>>) {
+/// Reads commands until the last one. It blocks only on reading: the parent, which serves several
+/// processes, must never wait for one of them.
+fn listen(mut commands: BufReader<File>, plan: &Plan, member: &Sender<Result<ChildCommand, FrameError>>) {
     loop {
-        let order = match frame::read(&mut orders) {
+        let command = match frame::read(&mut commands) {
             Ok(Some(ChildCommand::Present(changes))) => {
-                present(plan, changes);
+                set_present(plan, changes);
                 continue;
             }
-            Ok(Some(order)) => Ok(order),
-            // Whoever started this process is gone, and nobody wants its results.
+            Ok(Some(command)) => Ok(command),
+            // The parent is gone: the results have no reader.
             Ok(None) | Err(FrameError::Pipe(_)) => std::process::exit(EXIT_NOT_RUN.into()),
             Err(error) => Err(error),
         };
-        let is_last = matches!(order, Ok(ChildCommand::Stop) | Err(_));
-        // None is taken any more by a process that is ending.
-        if member.send(order).is_err() || is_last {
+        let is_last = matches!(command, Ok(ChildCommand::Stop) | Err(_));
+        // A main thread that is ending has dropped the receiver.
+        if member.send(command).is_err() || is_last {
             return;
         }
     }
 }
 
-fn present(plan: &Plan, changes: Vec<(u32, u32)>) {
+fn set_present(plan: &Plan, changes: Vec<(u32, u32)>) {
     for (client, user) in changes {
         plan.presence.set(client, user);
     }
@@ -148,41 +147,41 @@ fn present(plan: &Plan, changes: Vec<(u32, u32)>) {
 /// The main thread's state.
 struct Member<'a> {
     threads: Threads,
-    /// The accounts of all workers here, once they are settled.
-    tally: DeliveryLedger,
-    /// When counted messages are due, once that is known.
+    /// The merged ledgers of the workers here, once they are shared.
+    ledger: DeliveryLedger,
+    /// The schedule of counted messages, once it is known.
     counted: Option<Arc<SendSchedule>>,
     reporter: Reporter,
-    news: &'a mut File,
+    events: &'a mut File,
 }
 
 impl Member<'_> {
-    /// Carries out orders until the last one.
-    fn work(&mut self, orders: &Receiver<Result<ChildCommand, FrameError>>) -> Result<(), MemberError> {
+    /// Executes commands until the last one.
+    fn work(&mut self, commands: &Receiver<Result<ChildCommand, FrameError>>) -> Result<(), MemberError> {
         let mut report_at = Instant::now();
         loop {
-            let order = orders.recv_timeout(report_at.saturating_duration_since(Instant::now()));
-            match order {
+            let command = commands.recv_timeout(report_at.saturating_duration_since(Instant::now()));
+            match command {
                 Ok(Ok(ChildCommand::Stop)) => return Ok(()),
-                Ok(order) => self.carry_out(order?)?,
+                Ok(command) => self.execute(command?)?,
                 Err(RecvTimeoutError::Timeout) => {}
-                // The thread has ended, and with it soon the process.
-                Err(RecvTimeoutError::Disconnected) => return Err(MemberError::NotTold),
+                // The reader thread has ended, and ends the process.
+                Err(RecvTimeoutError::Disconnected) => return Err(MemberError::NoCommand),
             }
             self.threads.check()?;
             let now = Instant::now();
             if now >= report_at {
                 report_at = now + REPORT_EVERY;
-                self.reporter.report(now, |news| frame::write(self.news, news))?;
+                self.reporter.report(now, |event| frame::write(self.events, event))?;
             }
         }
     }
 
-    fn carry_out(&mut self, order: ChildCommand) -> Result<(), MemberError> {
-        match order {
+    fn execute(&mut self, command: ChildCommand) -> Result<(), MemberError> {
+        match command {
             ChildCommand::Talk(warmup, counted) => {
                 let counted = Arc::new(SendSchedule::from(counted));
-                self.threads.talk(&Arc::new(warmup.into()), &counted)?;
+                self.threads.start_sending(&Arc::new(warmup.into()), &counted)?;
                 self.counted = Some(counted);
             }
             ChildCommand::ChangeRate(at, interval) => {
@@ -190,36 +189,37 @@ impl Member<'_> {
                     counted.change(at, interval);
                 }
             }
-            ChildCommand::Tell(None, Command::Hush) => self.threads.hush(),
+            ChildCommand::Tell(None, Command::Hush) => self.threads.stop_sending(),
             ChildCommand::Tell(None, command) => self.threads.tell(&command),
             ChildCommand::Tell(Some(worker), command) => self.threads.tell_one(worker, command),
             ChildCommand::WorkerResults => {
-                self.begin()?;
-                let harvest = Box::new(self.threads.harvest()?);
-                frame::write(self.news, &ChildEvent::WorkerResults(harvest))?;
+                self.announce_begun()?;
+                let results = Box::new(self.threads.collect_results()?);
+                frame::write(self.events, &ChildEvent::WorkerResults(results))?;
             }
             ChildCommand::Share => {
-                self.begin()?;
-                self.tally = DeliveryLedger::merged(self.threads.take_tallies()).unwrap_or_default();
-                for page in self.tally.pages() {
-                    frame::write(self.news, &ChildEvent::Page(page))?;
+                self.announce_begun()?;
+                self.ledger = DeliveryLedger::merged(self.threads.take_ledgers()).unwrap_or_default();
+                for page in self.ledger.pages() {
+                    frame::write(self.events, &ChildEvent::Page(page))?;
                 }
-                frame::write(self.news, &ChildEvent::Shared)?;
+                frame::write(self.events, &ChildEvent::Shared)?;
             }
-            ChildCommand::Learn(page) => self.tally.learn(&page),
+            ChildCommand::Learn(page) => self.ledger.learn(&page),
             ChildCommand::Settle => {
-                self.begin()?;
-                let part = std::mem::take(&mut self.tally).settle_own();
-                frame::write(self.news, &ChildEvent::Settled(part))?;
+                self.announce_begun()?;
+                let part = std::mem::take(&mut self.ledger).settle_own();
+                frame::write(self.events, &ChildEvent::Settled(part))?;
             }
-            // The first ones have been, those of who is there are dealt with elsewhere, and the last one ends all.
+            // `run` has consumed the first two, `listen` handles the third, and `work` the last.
             ChildCommand::Begin(_) | ChildCommand::Go(_) | ChildCommand::Present(_) | ChildCommand::Stop => {}
         }
         Ok(())
     }
 
-    /// Says that what takes its time is begun: whoever waits for it knows that this process is not stopped.
-    fn begin(&mut self) -> Result<(), FrameError> {
-        frame::write(self.news, &ChildEvent::Begun)
+    /// Announces that a request for results is being served, so that the parent allows it more
+    /// time.
+    fn announce_begun(&mut self) -> Result<(), FrameError> {
+        frame::write(self.events, &ChildEvent::Begun)
     }
 }

@@ -1,4 +1,4 @@
-//! What the processes of a run say to each other.
+//! The messages between the processes of a run.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,79 +15,79 @@ use crate::command::Command;
 use crate::results::WorkerResults;
 use crate::verify::{Page, Part};
 
-/// A client, and the server's number for it; 0 when it has gone.
+/// A client and its user number on the server; 0 once it is gone.
 pub(super) type Present = (u32, u32);
 
-/// To a process with workers.
+/// A message to a process with workers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ChildCommand {
-    /// The first: what the run is.
+    /// Always the first: the description of the run.
     Begin(Box<Beginning>),
-    /// All processes are there: clients' ways in begin at this pace.
+    /// All processes are ready: entries begin at this pace.
     Go(Pace),
-    /// For one worker, by its number in the run, or for all of this process.
+    /// A command for one worker, by its number in the run, or for all workers of the process.
     Tell(Option<u32>, Command),
-    /// Send by the schedule: before counting, and counted.
+    /// Send by these schedules: the warm-up, and the counted messages.
     Talk(ScheduleSnapshot, ScheduleSnapshot),
-    /// Counted messages from this time on are so far apart.
+    /// From this time on, counted messages are due at this interval.
     ChangeRate(Nanos, Duration),
-    /// Clients of other processes have come or gone.
+    /// Clients of other processes have entered or left.
     Present(Vec<Present>),
-    /// Give away what was found out.
+    /// Send the results.
     WorkerResults,
-    /// Say what is known of each message.
+    /// Send the pages of the ledger.
     Share,
-    /// What all together know of some messages.
+    /// A page of the merged ledger.
     Learn(Page),
-    /// That was all of it: settle.
+    /// All pages are sent: settle.
     Settle,
-    /// The last: close all connections and end.
+    /// Always the last: close all connections and exit.
     Stop,
 }
 
-/// What a run is, for a process that has a part of it.
+/// The description of a run, for a process that has some of its workers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Beginning {
-    /// The process, from 0.
+    /// The number of the process, from 0.
     pub(super) process: u32,
-    /// What to run. Keys are read from where it says.
+    /// The job. The process reads the keys from the files that the job names.
     pub(super) job: Job,
-    /// The server's address, which need not be looked up twice.
+    /// The server's address, already resolved.
     pub(super) address: SocketAddr,
-    /// The run's number.
+    /// The number of the run.
     pub(super) run: u32,
-    /// When its clock began, by the system's.
+    /// The start of the run's clock, on the system's monotonic clock.
     pub(super) raw_epoch: u64,
-    /// Addresses of ours that clients connect from.
+    /// Number of local addresses that clients connect from.
     pub(super) sources: u32,
 }
 
-/// From a process with workers.
+/// A message from a process with workers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ChildEvent {
-    /// Everything is prepared.
+    /// The plan is prepared.
     Ready,
     /// The workers are running.
     Started,
-    /// What each of its workers shows, and how long something that had arrived waited there.
+    /// The totals of each of its workers, and the worker's latest read lag.
     Totals(Vec<(Totals, Nanos)>),
-    /// All latencies so far of one of its workers, counted from 0.
+    /// All latencies so far of one of its workers, numbered from 0.
     Latencies(u32, Latencies),
-    /// Clients of its own have come or gone.
+    /// Clients of this process have entered or left.
     Present(Vec<Present>),
-    /// What all its workers found out.
+    /// The merged results of its workers.
     WorkerResults(Box<WorkerResults>),
-    /// What they know of some messages.
+    /// A page of its ledger.
     Page(Page),
-    /// That was all of it.
+    /// All pages are sent.
     Shared,
-    /// What became of its own clients' pairs.
+    /// The settlement of its own clients' deliveries.
     Settled(Part),
-    /// It is there, and at what it was told to do, if it has said nothing else for a while.
+    /// A heartbeat, sent after a while without other events.
     Alive,
-    /// It is at what it was asked for, which may take some time.
+    /// It has begun to serve a request for results, which may take some time.
     Begun,
-    /// It cannot go on, and why.
+    /// It cannot continue, for this reason.
     Failed(String),
 }
 
@@ -97,9 +97,9 @@ mod tests {
     use crate::command::Gather;
 
     #[test]
-    fn every_command_arrives_as_it_was_given() {
+    fn every_command_survives_its_encoding() {
         let commands = [
-            Command::GiveUp("nobody got in any more".into()),
+            Command::GiveUp("no more clients got in".into()),
             Command::Watch,
             Command::Probe,
             Command::LookAtLists(Some(2)),
@@ -113,10 +113,10 @@ mod tests {
             Command::Leave,
         ];
         for command in commands {
-            let order = ChildCommand::Tell(Some(7), command);
-            let bytes = postcard::to_stdvec(&order).expect("it can be written");
-            let heard: ChildCommand = postcard::from_bytes(&bytes).expect("it can be read");
-            assert_eq!(format!("{heard:?}"), format!("{order:?}"));
+            let message = ChildCommand::Tell(Some(7), command);
+            let bytes = postcard::to_stdvec(&message).expect("it can be written");
+            let decoded: ChildCommand = postcard::from_bytes(&bytes).expect("it can be read");
+            assert_eq!(format!("{decoded:?}"), format!("{message:?}"));
         }
     }
 }

@@ -1,21 +1,22 @@
-//! Workers at work: as threads of one process, and as several processes with some of the threads each.
+//! Running the workers: as threads of one process, or as threads of several processes.
 //!
 //! ```text
-//!                  the process that was started: Run, Fleet, report
+//!                the parent process: Run, Fleet, report
 //!                    |  panels of all workers     ^
-//!   orders: begin,   |                            | news: totals, latencies, who is there,
-//!   commands, who    v                            | at the end results
-//!   is there       stdin                        stdout
+//!   commands,        |                            |  events: totals, latencies, presence,
+//!   presence         v                            |  and results at the end
+//!                  stdin                        stdout
 //!          process 0: workers 0 .. W-1        process 1: workers W .. 2W-1       ...
 //!          each with a pacer of its own
 //! ```
-//! Client c belongs to worker `c % (P * W)` wherever that is, so the schedule needs no word between them. What
-//! one process must know of another is who is there (whispers, user lists), and at the end when each message was sent
-//! and received (see `verify::shared`).
+//! Client c belongs to worker `c % (P * W)` in whichever process, so the processes need not
+//! coordinate the schedule. They exchange the presence of clients (for whispers and user lists),
+//! and at the end the times at which each message was sent and received (see [`crate::verify`]).
 //!
-//! The processes share the system's monotonic clock. Each ends when its pipe does, so none outlives the one that started it. One
-//! that is at work says something every second; whoever does not for a while (`patience`) is killed, and nobody waits for it:
-//! what it is told is written by a thread of its own (`inlet`).
+//! The processes share the system's monotonic clock. A child exits when its pipe closes, so none
+//! outlives its parent. A working child sends an event at least every second; one that is silent
+//! for `SILENCE_MAX` is killed. Commands are written by a thread for each child (`child_writer`),
+//! so a child that does not read blocks only its own thread.
 
 mod child_writer;
 mod error;
@@ -68,9 +69,9 @@ mod tests {
         Scenario::Login(Login { in_flight: 32, seeded, stay: Stay::Leave { rounds } })
     }
 
-    /// What a process is told, the command line above all, is what it hears.
+    /// A process receives every part of the job unchanged.
     #[test]
-    fn a_job_travels_whole() {
+    fn a_job_survives_its_encoding() {
         let check = |job: Job| {
             let job = Job { thresholds: Vec::new(), ..job };
             let beginning = Beginning {
@@ -81,10 +82,10 @@ mod tests {
                 raw_epoch: u64::MAX,
                 sources: 4,
             };
-            let order = ChildCommand::Begin(Box::new(beginning));
-            let bytes = postcard::to_stdvec(&order).expect("it can be written");
-            let Ok(ChildCommand::Begin(heard)) = postcard::from_bytes(&bytes) else { panic!("{job:?}") };
-            assert_eq!((heard.job, heard.raw_epoch, heard.sources), (job, u64::MAX, 4));
+            let message = ChildCommand::Begin(Box::new(beginning));
+            let bytes = postcard::to_stdvec(&message).expect("it can be written");
+            let Ok(ChildCommand::Begin(decoded)) = postcard::from_bytes(&bytes) else { panic!("{job:?}") };
+            assert_eq!((decoded.job, decoded.raw_epoch, decoded.sources), (job, u64::MAX, 4));
         };
         let second = Duration::from_secs(1);
         let (churn, deaf_for) = (Some(50), Some(2 * second));
@@ -106,9 +107,9 @@ mod tests {
         assert_eq!(seeded.expect("it was given").password.expose(), "secret-secret");
     }
 
-    /// Commands that stay in a process do not shift the others.
+    /// Commands that are not serialized do not shift the numbers of the others.
     #[test]
-    fn a_command_arrives_as_the_one_that_was_given() {
+    fn a_command_arrives_unchanged() {
         let commands = [
             Command::GiveUp("too late".into()),
             Command::Watch,
@@ -120,16 +121,18 @@ mod tests {
             Command::Leave,
         ];
         for command in commands {
-            let said = format!("{command:?}");
+            let given = format!("{command:?}");
             let bytes = postcard::to_stdvec(&ChildCommand::Tell(None, command)).expect("it can be written");
-            let Ok(ChildCommand::Tell(None, heard)) = postcard::from_bytes(&bytes) else { panic!("{said}") };
-            assert_eq!(format!("{heard:?}"), said);
+            let Ok(ChildCommand::Tell(None, decoded)) = postcard::from_bytes(&bytes) else {
+                panic!("{given}")
+            };
+            assert_eq!(format!("{decoded:?}"), given);
         }
     }
 
-    /// Every process draws the same traffic and audiences for itself.
+    /// Every process draws equal traffic and audiences.
     #[test]
-    fn a_plan_is_the_same_everywhere() {
+    fn every_process_makes_the_same_plan() {
         let broadcast = Broadcast { setting: fixture::mixed(), ..fixture::broadcast() };
         let job = fixture::job(Scenario::Broadcast(broadcast));
         let job = Job { clients: 50, processes: 5, workers: 2, ..job };

@@ -1,4 +1,4 @@
-//! Workers in other processes, from the side of the one that started them.
+//! Child processes that run the workers, from the side of the process that started them.
 
 use std::io::BufReader;
 use std::process::{Child, ChildStdout, Command as Program, Stdio};
@@ -25,47 +25,47 @@ use crate::own_exe::own_exe;
 use crate::results::WorkerResults;
 use crate::verify::{DeliveryLedger, Settlement};
 
-/// How long a process may take to end: its connections are closed in order.
+/// The time that children have to exit: they close their connections in order.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the end of one that is going to end, or was killed, is waited for.
-const DEATH_TIMEOUT: Duration = Duration::from_secs(1);
+/// The time to wait for the exit of a child that is about to exit, or was killed.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// From the decision to begin to the first way in: time for the processes to make their workers.
+/// From the decision to begin until the first entry: time for the children to build their workers.
 const LEAD: Nanos = 50_000_000;
 
-/// News that may wait for the run's thread: there are some at the beginning and at the end.
-const NEWS: usize = 8;
+/// Events queued for the run's thread: there are some at the start and at the end.
+const EVENTS_QUEUED: usize = 8;
 
-/// How long the run's thread waits before it looks whether it has waited long enough.
-const LOOK: Duration = Duration::from_millis(100);
+/// The interval at which a blocking wait checks its timeouts.
+const POLL_EVERY: Duration = Duration::from_millis(100);
 
-/// Bytes that may wait for a process while there is more to tell it.
+/// Most bytes queued for a child before more pages are sent.
 const BACKLOG: usize = 8 * 1024 * 1024;
 
-/// The processes of a run that have its workers.
+/// The child processes that run the workers.
 pub(crate) struct Processes {
     members: Vec<Member>,
     shared: Arc<Shared>,
-    /// All that is known of messages, without any client.
+    /// The merged accounts of all messages, without any client of its own.
     ledger: DeliveryLedger,
 }
 
-/// One of them.
+/// A child process.
 struct Member {
     process: u32,
     child: Child,
-    news: Receiver<ChildEvent>,
-    /// What reads from it and writes to it.
+    events: Receiver<ChildEvent>,
+    /// The threads that read its stdout and write its stdin.
     threads: Vec<JoinHandle<()>>,
-    /// How long it has said nothing, and read nothing of what it was told.
+    /// Time without an event from it, and time without progress of its input.
     silence: StallTimer,
     backlog: StallTimer,
-    /// The results that it had begun with when it was last asked for some.
-    asked: u64,
+    /// [`ChildWriter::begun`] at the latest request for results.
+    begun_before: u64,
 }
 
-/// What the threads that listen to the processes share.
+/// State shared with the threads that read the children's stdout.
 struct Shared {
     panels: Arc<[Panel]>,
     /// Workers in each process.
@@ -74,7 +74,8 @@ struct Shared {
 }
 
 impl Processes {
-    /// Starts the processes of `job`, and begins when all are prepared: when that is goes into `plan`.
+    /// Starts the children of `job`. Once all are ready, puts the time of the first entry into
+    /// `plan` and starts the workers.
     pub(crate) fn start(
         plan: &mut Plan,
         job: &Job,
@@ -93,13 +94,13 @@ impl Processes {
                 raw_epoch: given.clock.raw_epoch(),
                 sources: given.sources,
             };
-            let order = encode(&ChildCommand::Begin(Box::new(beginning)))?;
-            processes.shared.writers[process as usize].say(&order);
+            let command = encode(&ChildCommand::Begin(Box::new(beginning)))?;
+            processes.shared.writers[process as usize].push(&command);
         }
-        processes.expect(Awaited::Readiness, |news| matches!(news, ChildEvent::Ready).then_some(()))?;
+        processes.collect(Awaited::Readiness, |event| matches!(event, ChildEvent::Ready).then_some(()))?;
         plan.begin = plan.begin.starting_at(plan.clock.now() + LEAD);
-        processes.say(&ChildCommand::Go(plan.begin));
-        processes.expect(Awaited::Start, |news| matches!(news, ChildEvent::Started).then_some(()))?;
+        processes.send(&ChildCommand::Go(plan.begin));
+        processes.collect(Awaited::Start, |event| matches!(event, ChildEvent::Started).then_some(()))?;
         Ok(processes)
     }
 
@@ -107,28 +108,36 @@ impl Processes {
         let mut started = Vec::new();
         for process in 0..job.processes {
             let failed = |source| FleetError::Spawn { process, source };
-            // What it says on stderr, a panic for example, is for whoever reads ours.
+            // stderr is inherited, so that a child's panic reaches the user.
             let child = Program::new(own_exe().map_err(failed)?)
                 .arg(SUBCOMMAND)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .spawn();
-            // Those before it end when their pipes do, which is when this fails.
+            // On failure, the children before this one exit because their pipes close.
             started.push(child.map_err(failed)?);
         }
         let writers = started.iter().map(|_| ChildWriter::default()).collect();
         let shared = Arc::new(Shared { panels, workers: job.workers, writers });
         let mut processes = Self { members: Vec::new(), shared, ledger: DeliveryLedger::default() };
         for (mut child, process) in started.into_iter().zip(0..) {
-            let (pipe, outlet) = (child.stdin.take(), child.stdout.take());
-            let (sender, news) = sync_channel(NEWS);
+            let (pipe, stdout) = (child.stdin.take(), child.stdout.take());
+            let (sender, events) = sync_channel(EVENTS_QUEUED);
             let now = Instant::now();
             let (silence, backlog) = (StallTimer::new(now), StallTimer::new(now));
             let threads = Vec::new();
-            processes.members.push(Member { process, child, news, threads, silence, backlog, asked: 0 });
+            processes.members.push(Member {
+                process,
+                child,
+                events,
+                threads,
+                silence,
+                backlog,
+                begun_before: 0,
+            });
             let member = processes.members.last_mut().expect("pushed above");
             let shared = processes.shared.clone();
-            member.spawn(&format!("from-{process}"), move || shared.listen(process, outlet, &sender))?;
+            member.spawn(&format!("from-{process}"), move || shared.listen(process, stdout, &sender))?;
             let shared = processes.shared.clone();
             if let Some(pipe) = pipe {
                 member
@@ -138,88 +147,89 @@ impl Processes {
         Ok(processes)
     }
 
-    /// The system's numbers of the processes.
+    /// The process ids.
     pub(crate) fn pids(&self) -> Vec<u32> {
         self.members.iter().map(|member| member.child.id()).collect()
     }
 
-    /// Tells one worker, by its number in the run, or all of them.
+    /// Sends a command to one worker, by its number in the run, or to all.
     pub(crate) fn tell(&self, worker: Option<u32>, command: Command) {
-        self.say(&ChildCommand::Tell(worker, command));
+        self.send(&ChildCommand::Tell(worker, command));
     }
 
-    /// Has the workers send by the schedule.
-    pub(crate) fn talk(&self, warmup: &SendSchedule, counted: &SendSchedule) {
-        self.say(&ChildCommand::Talk(warmup.snapshot(), counted.snapshot()));
+    /// Starts sending by the schedules.
+    pub(crate) fn start_sending(&self, warmup: &SendSchedule, counted: &SendSchedule) {
+        self.send(&ChildCommand::Talk(warmup.snapshot(), counted.snapshot()));
     }
 
-    /// Has counted messages from `at` on be `interval` apart.
+    /// Changes the interval of counted messages from `at` on.
     pub(crate) fn change_rate(&self, at: Nanos, interval: Duration) {
-        self.say(&ChildCommand::ChangeRate(at, interval));
+        self.send(&ChildCommand::ChangeRate(at, interval));
     }
 
-    fn say(&self, order: &ChildCommand) {
-        match encode(order) {
-            Ok(order) => self.shared.writers.iter().for_each(|writer| writer.say(&order)),
-            // An order that is too long; `check` says so.
+    fn send(&self, command: &ChildCommand) {
+        match encode(command) {
+            Ok(command) => self.shared.writers.iter().for_each(|writer| writer.push(&command)),
+            // The command is too long; `check` reports it.
             Err(error) => self.shared.writers.iter().for_each(|writer| {
-                writer.explain(error.to_string());
-                writer.end();
+                writer.set_failure(error.to_string());
+                writer.set_ended();
             }),
         }
     }
 
-    /// Asks all for results, or a part of them.
-    fn ask(&mut self, order: &ChildCommand) {
+    /// Requests results, or a part of them, from all children.
+    fn request(&mut self, command: &ChildCommand) {
         for (member, writer) in self.members.iter_mut().zip(&self.shared.writers) {
-            member.asked = writer.begun();
+            member.begun_before = writer.begun();
         }
-        self.say(order);
+        self.send(command);
     }
 
-    /// Fails if a process has ended, or cannot go on, or has not shown for a while that it does. To be called often.
+    /// Fails if a child has ended, cannot continue, or has not responded for a while. The run's
+    /// thread calls this often.
     pub(crate) fn check(&mut self) -> Result<(), FleetError> {
         if let Some(process) = self.shared.writers.iter().position(ChildWriter::has_ended) {
-            return Err(self.death(process));
+            return Err(self.exit_error(process));
         }
         let now = Instant::now();
-        let mut silent = None;
+        let mut stalled = None;
         for ((member, writer), process) in self.members.iter_mut().zip(&self.shared.writers).zip(0..) {
-            let silence = (member.silence.look(now, Some(writer.heard())), Awaited::Figures);
-            let backlog = (member.backlog.look(now, writer.taken()), Awaited::Reading);
+            let silence = (member.silence.observe(now, Some(writer.events())), Awaited::Figures);
+            let backlog = (member.backlog.observe(now, writer.written()), Awaited::Reading);
             for (waited, awaited) in [silence, backlog] {
-                if waited >= SILENCE_MAX && silent.is_none() {
-                    silent = Some((process, awaited, waited));
+                if waited >= SILENCE_MAX && stalled.is_none() {
+                    stalled = Some((process, awaited, waited));
                 }
             }
         }
-        match silent {
+        match stalled {
             None => Ok(()),
-            Some((process, awaited, waited)) => Err(self.give_up(process, awaited, waited)),
+            Some((process, awaited, waited)) => Err(self.kill_stalled(process, awaited, waited)),
         }
     }
 
-    /// What all workers found out, merged, without their tallies.
-    pub(crate) fn harvest(&mut self) -> Result<WorkerResults, FleetError> {
-        self.ask(&ChildCommand::WorkerResults);
-        let harvests = self.expect(Awaited::WorkerResults, |news| match news {
-            ChildEvent::WorkerResults(harvest) => Some(*harvest),
+    /// The merged results of all workers, without their ledgers.
+    pub(crate) fn collect_results(&mut self) -> Result<WorkerResults, FleetError> {
+        self.request(&ChildCommand::WorkerResults);
+        let results = self.collect(Awaited::WorkerResults, |event| match event {
+            ChildEvent::WorkerResults(results) => Some(*results),
             _ => None,
         })?;
-        let merged = harvests.into_iter().reduce(|mut merged, harvest| {
-            merged.merge(harvest);
+        let merged = results.into_iter().reduce(|mut merged, other| {
+            merged.merge(other);
             merged
         });
-        Ok(merged.expect("there are two processes at least"))
+        Ok(merged.expect("at least two processes"))
     }
 
-    /// What became of all messages, after the harvest.
+    /// The settlement of all messages; valid after [`Self::collect_results`].
     pub(crate) fn settle(&mut self) -> Result<Settlement, FleetError> {
-        self.ask(&ChildCommand::Share);
+        self.request(&ChildCommand::Share);
         let mut ledger = std::mem::take(&mut self.ledger);
         for process in 0..self.members.len() {
             loop {
-                match self.next(process, Awaited::Accounts)? {
+                match self.next_event(process, Awaited::Accounts)? {
                     ChildEvent::Page(page) => ledger.learn(&page),
                     ChildEvent::Shared => break,
                     _ => {}
@@ -227,47 +237,48 @@ impl Processes {
             }
         }
         for page in ledger.pages() {
-            self.say(&ChildCommand::Learn(page));
-            self.let_read()?;
+            self.send(&ChildCommand::Learn(page));
+            self.wait_for_readers()?;
         }
-        self.ask(&ChildCommand::Settle);
-        let parts = self.expect(Awaited::Settlement, |news| match news {
+        self.request(&ChildCommand::Settle);
+        let parts = self.collect(Awaited::Settlement, |event| match event {
             ChildEvent::Settled(part) => Some(part),
             _ => None,
         })?;
         Ok(ledger.close(parts))
     }
 
-    /// Waits until no process has too much to read.
-    fn let_read(&mut self) -> Result<(), FleetError> {
+    /// Waits until no child has more than [`BACKLOG`] bytes to read.
+    fn wait_for_readers(&mut self) -> Result<(), FleetError> {
         for process in 0..self.members.len() {
             let mut backlog = StallTimer::new(Instant::now());
-            while !self.shared.writers[process].drains_to(BACKLOG, LOOK) {
-                let waited = backlog.look(Instant::now(), self.shared.writers[process].taken());
+            while !self.shared.writers[process].drains_to(BACKLOG, POLL_EVERY) {
+                let waited = backlog.observe(Instant::now(), self.shared.writers[process].written());
                 if waited >= SILENCE_MAX {
-                    return Err(self.give_up(process, Awaited::Reading, waited));
+                    return Err(self.kill_stalled(process, Awaited::Reading, waited));
                 }
             }
         }
         Ok(())
     }
 
-    /// Closes all connections and ends the processes.
+    /// Closes all connections and ends the children.
     pub(crate) fn stop(mut self) {
-        self.say(&ChildCommand::Stop);
+        self.send(&ChildCommand::Stop);
         self.end(STOP_TIMEOUT);
     }
 
-    /// One of the news of every process, in their order: what `wanted` takes.
-    fn expect<T>(
+    /// Waits for one event of each child for which `wanted` returns a value; in the children's
+    /// order.
+    fn collect<T>(
         &mut self,
         awaited: Awaited,
-        wanted: impl Fn(ChildEvent) -> Option<T>,
+        select: impl Fn(ChildEvent) -> Option<T>,
     ) -> Result<Vec<T>, FleetError> {
         let mut all = Vec::new();
         for process in 0..self.members.len() {
             loop {
-                if let Some(found) = wanted(self.next(process, awaited)?) {
+                if let Some(found) = select(self.next_event(process, awaited)?) {
                     all.push(found);
                     break;
                 }
@@ -276,60 +287,61 @@ impl Processes {
         Ok(all)
     }
 
-    fn next(&mut self, process: usize, awaited: Awaited) -> Result<ChildEvent, FleetError> {
+    fn next_event(&mut self, process: usize, awaited: Awaited) -> Result<ChildEvent, FleetError> {
         let begun = Instant::now();
         let (mut answers, mut silence) = (StallTimer::new(begun), StallTimer::new(begun));
         loop {
             let member = &self.members[process];
-            match member.news.recv_timeout(LOOK) {
-                Ok(news) => return Ok(news),
-                Err(RecvTimeoutError::Disconnected) => return Err(self.death(process)),
+            match member.events.recv_timeout(POLL_EVERY) {
+                Ok(event) => return Ok(event),
+                Err(RecvTimeoutError::Disconnected) => return Err(self.exit_error(process)),
                 Err(RecvTimeoutError::Timeout) => {
                     let (writer, now) = (&self.shared.writers[process], Instant::now());
-                    let waited = answers.look(now, Some(0));
-                    let silent = silence.look(now, Some(writer.heard()));
-                    let has_begun = writer.begun() != member.asked;
-                    if waited >= awaited.patience() || silent >= awaited.silence(has_begun) {
-                        return Err(self.give_up(process, awaited, waited));
+                    let waited = answers.observe(now, Some(0));
+                    let stalled = silence.observe(now, Some(writer.events()));
+                    let has_begun = writer.begun() != member.begun_before;
+                    if waited >= awaited.patience() || stalled >= awaited.silence(has_begun) {
+                        return Err(self.kill_stalled(process, awaited, waited));
                     }
                 }
             }
         }
     }
 
-    /// Kills a process that has let itself be waited for, which also one that is stopped cannot help.
-    fn give_up(&mut self, process: usize, awaited: Awaited, waited: Duration) -> FleetError {
+    /// Kills a child that did not respond. SIGKILL also ends a stopped process.
+    fn kill_stalled(&mut self, process: usize, awaited: Awaited, waited: Duration) -> FleetError {
         let member = &mut self.members[process];
         member.kill();
-        // In tenths: nobody needs to know when exactly that was looked at.
+        // Rounded to the precision of the wait.
         let waited = Duration::from_millis(waited.as_millis() as u64 / 100 * 100);
         FleetError::GivenUp { process: member.process, pid: member.child.id(), awaited, waited }
     }
 
-    /// Why a process that says nothing any more does not.
-    fn death(&mut self, process: usize) -> FleetError {
+    /// The reason why a child's stdout has ended.
+    fn exit_error(&mut self, process: usize) -> FleetError {
         let what = match self.shared.writers[process].failure() {
-            Some(failure) => format!("cannot go on: {failure}"),
-            None => match self.members[process].ended_within(DEATH_TIMEOUT) {
+            Some(failure) => format!("cannot continue: {failure}"),
+            None => match self.members[process].wait_for_exit(EXIT_TIMEOUT) {
                 Some(status) => format!("has died ({status})"),
-                None => "says nothing any more".into(),
+                None => "has closed its output".into(),
             },
         };
         self.members[process].error(what)
     }
 
-    /// Lets all processes end, which they do without their pipe, and ends those that do not.
+    /// Closes the children's pipes, which ends them, and kills those that are left after
+    /// `patience`.
     fn end(&mut self, patience: Duration) {
         self.shared.writers.iter().for_each(ChildWriter::close);
         let until = Instant::now() + patience;
         for mut member in self.members.drain(..) {
-            let has_ended = member.ended_within(until.saturating_duration_since(Instant::now())).is_some();
+            let has_ended = member.wait_for_exit(until.saturating_duration_since(Instant::now())).is_some();
             if !has_ended && !member.kill() {
-                // Not even that: it may keep its pipes, and the threads at their ends.
+                // It cannot be killed: its pipes and the threads at their ends may stay open.
                 continue;
             }
-            // One that waits to tell something finds nobody.
-            drop(member.news);
+            // Unblocks a listener that waits for room in the queue.
+            drop(member.events);
             for thread in member.threads {
                 let _ = thread.join();
             }
@@ -339,7 +351,7 @@ impl Processes {
 
 impl Drop for Processes {
     fn drop(&mut self) {
-        self.end(DEATH_TIMEOUT);
+        self.end(EXIT_TIMEOUT);
     }
 }
 
@@ -351,19 +363,19 @@ impl Member {
         Ok(())
     }
 
-    /// Ends the process at once. False if it is still there.
+    /// Kills the child; false if it is still there.
     fn kill(&mut self) -> bool {
-        // One that cannot be killed has ended meanwhile.
+        // An error means that it has exited meanwhile.
         let _ = self.child.kill();
-        self.ended_within(DEATH_TIMEOUT).is_some()
+        self.wait_for_exit(EXIT_TIMEOUT).is_some()
     }
 
     fn error(&self, what: String) -> FleetError {
         FleetError::Process { process: self.process, pid: self.child.id(), what }
     }
 
-    /// How the process ended, if it does in time.
-    fn ended_within(&mut self, patience: Duration) -> Option<std::process::ExitStatus> {
+    /// The child's exit status; none if it does not exit in time.
+    fn wait_for_exit(&mut self, patience: Duration) -> Option<std::process::ExitStatus> {
         let until = Instant::now() + patience;
         loop {
             match self.child.try_wait() {
@@ -375,42 +387,42 @@ impl Member {
     }
 }
 
-/// The bytes of an order, which all share.
-fn encode(order: &ChildCommand) -> Result<Arc<[u8]>, FrameError> {
-    frame::encode(order).map(Arc::from)
+/// Encodes a command once for all children.
+fn encode(command: &ChildCommand) -> Result<Arc<[u8]>, FrameError> {
+    frame::encode(command).map(Arc::from)
 }
 
 impl Shared {
-    /// Takes what a process says until it says nothing any more.
-    fn listen(&self, process: u32, outlet: Option<ChildStdout>, run: &SyncSender<ChildEvent>) {
+    /// Handles a child's events until its stdout ends.
+    fn listen(&self, process: u32, stdout: Option<ChildStdout>, run: &SyncSender<ChildEvent>) {
         let writer = &self.writers[process as usize];
-        let mut outlet = outlet.map(BufReader::new);
-        while let Some(outlet) = &mut outlet {
-            match frame::read(outlet) {
-                Ok(Some(ChildEvent::Failed(why))) => writer.explain(why),
-                Ok(Some(news)) => {
-                    writer.hear();
-                    if !self.take(process, news, run) {
+        let mut stdout = stdout.map(BufReader::new);
+        while let Some(stdout) = &mut stdout {
+            match frame::read(stdout) {
+                Ok(Some(ChildEvent::Failed(reason))) => writer.set_failure(reason),
+                Ok(Some(event)) => {
+                    writer.count_event();
+                    if !self.handle_event(process, event, run) {
                         break;
                     }
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    writer.explain(error.to_string());
+                    writer.set_failure(error.to_string());
                     break;
                 }
             }
         }
-        writer.end();
+        writer.set_ended();
     }
 
-    /// False if nobody waits for news any more.
-    fn take(&self, process: u32, news: ChildEvent, run: &SyncSender<ChildEvent>) -> bool {
+    /// Handles an event; false if the run's thread has dropped its receiver.
+    fn handle_event(&self, process: u32, event: ChildEvent, run: &SyncSender<ChildEvent>) -> bool {
         let panel = |worker: u32| {
             let at = process.checked_mul(self.workers)?.checked_add(worker)?;
             self.panels.get(at as usize).filter(|_| worker < self.workers)
         };
-        match news {
+        match event {
             ChildEvent::Totals(totals) => {
                 for ((totals, read_lag), worker) in totals.into_iter().zip(0..) {
                     if let Some(panel) = panel(worker) {
@@ -424,15 +436,16 @@ impl Shared {
                     panel.publish_latencies(&latencies);
                 }
             }
-            // Before what comes after it: who hears that all are in, and then that talking begins, has heard who is in.
+            // Forwarded before later events: a child that is told to send then knows who is
+            // present.
             ChildEvent::Present(changes) => {
-                let Ok(order) = encode(&ChildCommand::Present(changes)) else { return true };
+                let Ok(command) = encode(&ChildCommand::Present(changes)) else { return true };
                 let others = self.writers.iter().zip(0..).filter(|(_, other)| *other != process);
-                others.for_each(|(writer, _)| writer.say(&order));
+                others.for_each(|(writer, _)| writer.push(&command));
             }
             ChildEvent::Alive => {}
-            ChildEvent::Begun => self.writers[process as usize].begin(),
-            news => return run.send(news).is_ok(),
+            ChildEvent::Begun => self.writers[process as usize].count_begun(),
+            event => return run.send(event).is_ok(),
         }
         true
     }

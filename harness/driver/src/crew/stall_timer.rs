@@ -1,56 +1,58 @@
-//! How long a process is waited for, and for what.
+//! Detection of stalled child processes.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::error::HARVEST_TIMEOUT;
+use super::error::RESULTS_TIMEOUT;
 
-/// How often a process that is at work says something, if only that it is there.
-pub(super) const BEAT_EVERY: Duration = Duration::from_secs(1);
+/// The longest pause between events of a working child; the last resort is a heartbeat.
+pub(super) const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 
-/// How long one that is at work may say nothing, or read nothing of what it was told.
+/// The time after which a working child that sends or reads nothing counts as stalled.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(10);
 
-/// How long one may take to prepare: drawing the traffic of millions of messages takes a second.
+/// The time to prepare: drawing the traffic of millions of messages takes a second.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How long one may take for its results, or a part of them, once it is at them: as long as its workers, and some more.
-const RESULT_TIMEOUT: Duration = HARVEST_TIMEOUT.saturating_mul(2);
+/// The time to produce results, or a part of them, once begun: as long as a worker may take, and a
+/// reserve.
+const PROCESS_RESULTS_TIMEOUT: Duration = RESULTS_TIMEOUT.saturating_mul(2);
 
-/// Most time that counts between two looks. If this process was itself stopped, as Ctrl+Z does with all of them, or the
-/// machine was, nobody could be heard.
+/// The most time between two checks that counts: if this process or the machine was itself stopped,
+/// as by Ctrl+Z, no event could be received.
 const STEP_MAX: Duration = Duration::from_secs(1);
 
-/// What a process was to do when it was given up.
+/// The response that a stalled process owed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Awaited {
-    /// To prepare.
+    /// The plan is prepared.
     Readiness,
-    /// To start its workers.
+    /// The workers are running.
     Start,
-    /// To say how its workers are doing.
+    /// Totals, or a heartbeat.
     Figures,
-    /// To read what it was told.
+    /// Progress in reading its commands.
     Reading,
-    /// To give away what its workers found out.
+    /// The workers' results.
     WorkerResults,
-    /// To say what it knows of each message.
+    /// The pages of its ledger.
     Accounts,
-    /// To settle its clients' accounts.
+    /// The settlement of its clients' deliveries.
     Settlement,
 }
 
 impl Awaited {
-    /// How long it is waited for.
+    /// The time until the process counts as stalled.
     pub(super) fn patience(self) -> Duration {
         match self {
             Self::Readiness | Self::Start => READY_TIMEOUT,
             Self::Figures | Self::Reading => SILENCE_MAX,
-            Self::WorkerResults | Self::Accounts | Self::Settlement => RESULT_TIMEOUT,
+            Self::WorkerResults | Self::Accounts | Self::Settlement => PROCESS_RESULTS_TIMEOUT,
         }
     }
 
-    /// How long the process may say nothing at all meanwhile, if it has said that it has begun, or has not.
+    /// The time without any event until it counts as stalled; it may be longer once the work has
+    /// begun.
     pub(super) fn silence(self, has_begun: bool) -> Duration {
         match self {
             Self::WorkerResults | Self::Accounts | Self::Settlement if !has_begun => SILENCE_MAX,
@@ -62,38 +64,38 @@ impl Awaited {
 impl fmt::Display for Awaited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Readiness => "word that it is prepared",
-            Self::Start => "word that its workers run",
-            Self::Figures => "its figures, of which there are some every second",
-            Self::Reading => "it to read what it was told",
-            Self::WorkerResults => "what its workers found out",
-            Self::Accounts => "what it knows of each message",
-            Self::Settlement => "what became of its clients' deliveries",
+            Self::Readiness => "a report that it is ready",
+            Self::Start => "a report that its workers run",
+            Self::Figures => "its figures, which are due every second",
+            Self::Reading => "reading its commands",
+            Self::WorkerResults => "its workers' results",
+            Self::Accounts => "its ledger of messages",
+            Self::Settlement => "the settlement of its clients' deliveries",
         })
     }
 }
 
-/// How long a count has been the same, as far as somebody was looking.
+/// The time during which a count has not changed.
 #[derive(Debug)]
 pub(super) struct StallTimer {
     count: Option<u64>,
-    looked: Instant,
-    lasted: Duration,
+    observed_at: Instant,
+    stalled_for: Duration,
 }
 
 impl StallTimer {
-    /// Nothing has been looked at before `now`.
+    /// A timer that starts at `now`.
     pub(super) fn new(now: Instant) -> Self {
-        Self { count: None, looked: now, lasted: Duration::ZERO }
+        Self { count: None, observed_at: now, stalled_for: Duration::ZERO }
     }
 
-    /// For how long the count has been what it is at `now`. Without a count there is nothing to wait for.
-    pub(super) fn look(&mut self, now: Instant, count: Option<u64>) -> Duration {
-        let step = now.saturating_duration_since(self.looked).min(STEP_MAX);
-        self.looked = now;
+    /// The time for which the count has been `count`; zero without a count.
+    pub(super) fn observe(&mut self, now: Instant, count: Option<u64>) -> Duration {
+        let step = now.saturating_duration_since(self.observed_at).min(STEP_MAX);
+        self.observed_at = now;
         let is_same = count.is_some() && std::mem::replace(&mut self.count, count) == count;
-        self.lasted = if is_same { self.lasted + step } else { Duration::ZERO };
-        self.lasted
+        self.stalled_for = if is_same { self.stalled_for + step } else { Duration::ZERO };
+        self.stalled_for
     }
 }
 
@@ -102,31 +104,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_stays_the_same_is_still() {
-        let begun = Instant::now();
-        let at = |millis| begun + Duration::from_millis(millis);
-        let mut still = StallTimer::new(begun);
-        let mut look = |millis, count| still.look(at(millis), count).as_millis();
-        assert_eq!((look(100, Some(1)), look(400, Some(1)), look(900, Some(1))), (0, 300, 800));
-        assert_eq!((look(1_000, Some(2)), look(1_200, Some(2))), (0, 200));
-        assert_eq!((look(1_300, None), look(2_300, None)), (0, 0));
-        assert_eq!((look(2_400, Some(2)), look(2_500, Some(2))), (100, 200));
+    fn the_timer_runs_only_while_the_count_stays_the_same() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut timer = StallTimer::new(start);
+        let mut observe = |millis, count| timer.observe(at(millis), count).as_millis();
+        assert_eq!((observe(100, Some(1)), observe(400, Some(1)), observe(900, Some(1))), (0, 300, 800));
+        assert_eq!((observe(1_000, Some(2)), observe(1_200, Some(2))), (0, 200));
+        assert_eq!((observe(1_300, None), observe(2_300, None)), (0, 0));
+        assert_eq!((observe(2_400, Some(2)), observe(2_500, Some(2))), (100, 200));
     }
 
     #[test]
-    fn time_in_which_nobody_looked_does_not_count() {
-        let begun = Instant::now();
-        let mut still = StallTimer::new(begun);
-        still.look(begun, Some(7));
-        let after_a_night = begun + Duration::from_hours(8);
-        assert_eq!(still.look(after_a_night, Some(7)), STEP_MAX);
-        assert!(STEP_MAX + 2 * BEAT_EVERY < SILENCE_MAX);
+    fn time_between_two_distant_checks_does_not_count() {
+        let start = Instant::now();
+        let mut timer = StallTimer::new(start);
+        timer.observe(start, Some(7));
+        let after_eight_hours = start + Duration::from_hours(8);
+        assert_eq!(timer.observe(after_eight_hours, Some(7)), STEP_MAX);
+        assert!(STEP_MAX + 2 * HEARTBEAT_EVERY < SILENCE_MAX);
     }
 
     #[test]
-    fn who_is_at_its_results_has_longer_than_who_says_nothing() {
+    fn a_process_that_has_begun_its_results_has_more_time() {
         for awaited in [Awaited::WorkerResults, Awaited::Accounts, Awaited::Settlement] {
-            assert!(awaited.patience() > HARVEST_TIMEOUT, "{awaited}");
+            assert!(awaited.patience() > RESULTS_TIMEOUT, "{awaited}");
             assert_eq!(awaited.silence(true), awaited.patience(), "{awaited}");
             assert_eq!(awaited.silence(false), SILENCE_MAX, "{awaited}");
         }

@@ -11,7 +11,7 @@ use throng_core::wire::CloseReason;
 use throng_harness_model::plan::{EntryPath, Plan};
 use throng_harness_model::send_schedule::SendSchedule;
 
-use super::error::{FleetError, HARVEST_TIMEOUT};
+use super::error::{FleetError, RESULTS_TIMEOUT};
 use crate::command::Command;
 use crate::live::Panel;
 use crate::pacer::Pacer;
@@ -19,26 +19,27 @@ use crate::results::WorkerResults;
 use crate::verify::DeliveryLedger;
 use crate::worker::Worker;
 
-/// Commands that may wait for a worker.
+/// Commands that may wait in a worker's mailbox.
 const MAILBOX: usize = 1024;
 
-/// How long closing connections are waited for at the end.
+/// The time for closing connections in order at the end.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
-/// The workers of this process: all of a run's, or some.
+/// The workers of this process: all workers of a run, or some.
 pub(crate) struct Threads {
     plan: Arc<Plan>,
-    /// The number in the run of the first of them.
+    /// The number in the run of the first worker here.
     first: u32,
     mailboxes: Vec<Arc<Mailbox<Command>>>,
     handles: Vec<JoinHandle<io::Result<()>>>,
     pacer: Option<Pacer>,
-    /// What the workers gave away, until it is settled.
-    tallies: Vec<DeliveryLedger>,
+    /// Ledgers of the workers, from the collection of results until they are settled.
+    ledgers: Vec<DeliveryLedger>,
 }
 
 impl Threads {
-    /// Builds the workers with the numbers `indices`, then starts them. `panels` are those of all workers of the run.
+    /// Builds the workers numbered `indices`, then starts them. `panels` has one for each worker of
+    /// the run.
     pub(crate) fn start(
         plan: &Arc<Plan>,
         indices: Range<u32>,
@@ -48,7 +49,7 @@ impl Threads {
         for index in indices.clone() {
             let clients = plan.share(plan.clients, index) as usize;
             let sessions = match plan.way {
-                // Who comes again may have an older connection that is not quite closed.
+                // A client that reconnects may have an older connection that is still closing.
                 EntryPath::Ticket(..) if plan.reconnects => 2 * clients,
                 EntryPath::Ticket(..) => clients,
                 EntryPath::Login(_) => 2 * clients,
@@ -65,25 +66,26 @@ impl Threads {
             handles.push(thread.map_err(|source| FleetError::Start { index, source })?);
         }
         let plan = plan.clone();
-        Ok(Self { plan, first: indices.start, mailboxes, handles, pacer: None, tallies: Vec::new() })
+        Ok(Self { plan, first: indices.start, mailboxes, handles, pacer: None, ledgers: Vec::new() })
     }
 
-    /// Tells every worker the same.
+    /// Sends a command to every worker.
     pub(crate) fn tell(&self, command: &Command) {
         (self.first..).zip(&self.mailboxes).for_each(|(index, _)| self.tell_one(index, command.clone()));
     }
 
-    /// Tells one worker, by its number in the run; one of another process is not told.
+    /// Sends a command to one worker, by its number in the run; ignored for a worker of another
+    /// process.
     pub(crate) fn tell_one(&self, index: u32, command: Command) {
         let at = index.checked_sub(self.first);
         let Some(mailbox) = at.and_then(|at| self.mailboxes.get(at as usize)) else { return };
-        // Refused only by a worker that has ended; `check` says so.
+        // A worker that has ended refuses it; `check` reports that.
         let _ = mailbox.push(Mail::App(command));
         mailbox.ring();
     }
 
-    /// Has the workers send by the schedule, and starts what wakes them in time.
-    pub(crate) fn talk(
+    /// Starts sending by the schedules, and the pacer that wakes the workers.
+    pub(crate) fn start_sending(
         &mut self,
         warmup: &Arc<SendSchedule>,
         counted: &Arc<SendSchedule>,
@@ -94,8 +96,8 @@ impl Threads {
         Ok(())
     }
 
-    /// Has the workers send no more.
-    pub(crate) fn hush(&mut self) {
+    /// Stops sending.
+    pub(crate) fn stop_sending(&mut self) {
         if let Some(pacer) = self.pacer.take() {
             pacer.stop();
         }
@@ -112,29 +114,29 @@ impl Threads {
         }
     }
 
-    /// What all workers found out, merged, without their tallies.
-    pub(crate) fn harvest(&mut self) -> Result<WorkerResults, FleetError> {
+    /// The merged results of all workers, without their ledgers.
+    pub(crate) fn collect_results(&mut self) -> Result<WorkerResults, FleetError> {
         let mut merged: Option<WorkerResults> = None;
         let last = self.first + self.mailboxes.len() as u32;
         for index in self.first..last {
             let (sender, receiver) = mpsc::channel();
             self.tell_one(index, Command::WorkerResults(sender));
-            let Ok(mut harvest) = receiver.recv_timeout(HARVEST_TIMEOUT) else {
+            let Ok(mut results) = receiver.recv_timeout(RESULTS_TIMEOUT) else {
                 self.check()?;
                 return Err(FleetError::Silent { index });
             };
-            self.tallies.push(std::mem::take(&mut harvest.tally));
+            self.ledgers.push(std::mem::take(&mut results.tally));
             match &mut merged {
-                None => merged = Some(harvest),
-                Some(merged) => merged.merge(harvest),
+                None => merged = Some(results),
+                Some(merged) => merged.merge(results),
             }
         }
         merged.ok_or(FleetError::Silent { index: self.first })
     }
 
-    /// The workers' tallies, after the harvest; none before it.
-    pub(crate) fn take_tallies(&mut self) -> Vec<DeliveryLedger> {
-        std::mem::take(&mut self.tallies)
+    /// The workers' ledgers; empty before [`Self::collect_results`].
+    pub(crate) fn take_ledgers(&mut self) -> Vec<DeliveryLedger> {
+        std::mem::take(&mut self.ledgers)
     }
 
     /// Closes all connections and ends the threads.
@@ -147,7 +149,7 @@ impl Threads {
             mailbox.ring();
         }
         for thread in self.handles {
-            // What a worker has to say has been said before.
+            // An error of the worker has been reported by `check`, or comes too late to matter.
             let _ = thread.join();
         }
     }

@@ -1,6 +1,7 @@
-//! What a run shows of itself: a picture in the terminal if it has one, else a line a second.
+//! The display of a run: a live view if it has a terminal, else a line a second.
 //!
-//! All of it happens on the run's own thread, which otherwise sleeps, and only from numbers that workers have published anyway.
+//! It runs on the run's own thread, which otherwise sleeps, and reads only numbers that workers
+//! publish anyway.
 
 use std::io;
 use std::time::Duration;
@@ -16,81 +17,81 @@ use throng_harness_terminal::{Action, RateKey, Screen};
 use super::Progress;
 use super::view::{Entering, Facts, Own, Phase, State, draw};
 
-/// What a run shows of itself.
+/// The display of a run.
 #[derive(Debug)]
 pub struct Display(Kind);
 
 #[derive(Debug)]
 enum Kind {
     Lines(Progress<io::Stderr>),
-    Picture(Box<Picture>),
+    View(Box<LiveView>),
 }
 
 #[derive(Debug)]
-struct Picture {
+struct LiveView {
     screen: Screen,
     facts: Facts,
     state: State,
-    /// What is shown while the display stands still.
-    still: Option<State>,
-    /// The harness's process when it was last looked at.
-    sampled: Option<(Nanos, Duration)>,
-    /// The totals when clients that came in were last counted.
+    /// The frozen state, while the display is paused.
+    frozen: Option<State>,
+    /// CPU time of the harness's own process at the latest row.
+    own_cpu: Option<(Nanos, Duration)>,
+    /// The totals at the latest row.
     counted: (Nanos, Totals),
-    /// Clients lost, refused and failed, as they were last told.
-    told: [u64; 3],
+    /// Clients lost, refused and failed, as of the latest log line.
+    logged: [u64; 3],
 }
 
 impl Display {
-    /// Takes the terminal if there is one and the run may have it, until [`Display::finish`].
+    /// Takes the terminal, if there is one and the run may use it, until [`Display::finish`].
     pub fn open(is_plain: bool, facts: Facts, shutdown: &Shutdown) -> Self {
         let screen = if is_plain { None } else { Screen::open(shutdown) };
-        let picture = |screen| {
+        let view = |screen| {
             let state = State::default();
             let counted = (0, Totals::default());
-            Box::new(Picture { screen, facts, state, still: None, sampled: None, counted, told: [0; 3] })
+            Box::new(LiveView { screen, facts, state, frozen: None, own_cpu: None, counted, logged: [0; 3] })
         };
-        Self(screen.map_or_else(|| Kind::Lines(Progress::stderr()), |screen| Kind::Picture(picture(screen))))
+        Self(screen.map_or_else(|| Kind::Lines(Progress::stderr()), |screen| Kind::View(view(screen))))
     }
 
-    /// Whether somebody may press keys once it is open.
+    /// Returns true if the display will have keys once it is open.
     pub fn has_keys(is_plain: bool) -> bool {
         !is_plain && Screen::is_possible()
     }
 
-    /// The run does something else from now on. A clock may decide when that ends.
+    /// Shows the run's new phase, and its end if the clock decides it.
     pub fn phase(&mut self, phase: Phase, now: Nanos, until: Option<Nanos>) {
-        if let Kind::Picture(picture) = &mut self.0 {
-            let before = std::mem::replace(&mut picture.state.phase, (phase, until));
+        if let Kind::View(view) = &mut self.0 {
+            let before = std::mem::replace(&mut view.state.phase, (phase, until));
             if before.0 != phase || now == 0 {
-                picture.state.add_line(now, phase.name().to_owned());
+                view.state.add_line(now, phase.name().to_owned());
             }
         }
     }
 
-    /// The time between two messages from now on, and as planned.
+    /// Shows the interval between messages from now on, and the planned interval.
     pub fn rate(&mut self, now: Nanos, interval: Duration, planned: Duration) {
-        if let Kind::Picture(picture) = &mut self.0 {
-            let before = picture.state.interval.replace((interval, planned));
+        if let Kind::View(view) = &mut self.0 {
+            let before = view.state.interval.replace((interval, planned));
             if before.is_some_and(|(before, _)| before != interval) {
                 let rate = |interval: Duration| 1.0 / interval.as_secs_f64().max(1e-9);
                 let before = before.map_or(0.0, |(before, _)| rate(before));
                 let line = format!("{:.1} messages a second instead of {before:.1}", rate(interval));
-                picture.state.add_line(now, line);
+                view.state.add_line(now, line);
             }
         }
     }
 
-    /// Shows a row of the timeline, and the harness's own process at that time.
+    /// Shows a row of the timeline. `own` is a sample of this process at that time.
     pub fn show(&mut self, now: Nanos, row: &Second, own: &Sample) {
         match &mut self.0 {
             Kind::Lines(lines) => lines.show(row),
-            Kind::Picture(picture) => picture.add(now, row, own),
+            Kind::View(view) => view.add(now, row, own),
         }
     }
 
-    /// Looks at the keyboard, and draws when it is time. Quitting and standing still are dealt with here; what is left for the run
-    /// is a key for another rate.
+    /// Reads the keyboard, and draws when a frame is due. Handles quitting and pausing; returns a
+    /// key that changes the rate.
     pub fn look(
         &mut self,
         now: Nanos,
@@ -98,27 +99,27 @@ impl Display {
         read_lag: Nanos,
         shutdown: &Shutdown,
     ) -> Option<RateKey> {
-        let Kind::Picture(picture) = &mut self.0 else { return None };
-        if let Ok(key) = picture.look(now, totals, read_lag, shutdown) {
+        let Kind::View(view) = &mut self.0 else { return None };
+        if let Ok(key) = view.look(now, totals, read_lag, shutdown) {
             return key;
         }
-        // The terminal is gone. The run is not, and its lines may still find somebody.
+        // The terminal is gone, but the run continues, and stderr may still have a reader.
         self.0 = Kind::Lines(Progress::stderr());
         None
     }
 
-    /// Gives the terminal back.
+    /// Releases the terminal.
     pub fn finish(&mut self) {
         match &mut self.0 {
             Kind::Lines(lines) => lines.finish(),
-            Kind::Picture(_) => self.0 = Kind::Lines(Progress::stderr()),
+            Kind::View(_) => self.0 = Kind::Lines(Progress::stderr()),
         }
     }
 }
 
-impl Picture {
+impl LiveView {
     fn add(&mut self, now: Nanos, row: &Second, own: &Sample) {
-        let before = self.sampled.replace((now, own.cpu));
+        let before = self.own_cpu.replace((now, own.cpu));
         let share = before
             .filter(|(at, _)| *at < now)
             .map(|(at, cpu)| own.cpu.saturating_sub(cpu).as_secs_f64() * 1e9 / (now - at) as f64);
@@ -127,7 +128,7 @@ impl Picture {
         let counted = (now, self.state.totals);
         self.state.add_entering(Entering::between(&self.counted, &counted));
         self.counted = counted;
-        self.tell_losses(now);
+        self.log_losses(now);
     }
 
     fn look(
@@ -142,43 +143,43 @@ impl Picture {
         if read_lag > 0 {
             self.state.own.read_lag = read_lag;
         }
-        let mut wanted = None;
+        let mut rate_key = None;
         for action in self.screen.actions()? {
             self.screen.hurry();
             match action {
                 Action::Quit if shutdown.is_requested() => shutdown.force(EXIT_INTERRUPTED.into()),
                 Action::Quit => {
-                    self.state.add_line(now, "ending with results; once more to end at once".into());
-                    self.still = None;
+                    self.state.add_line(now, "ending with results; press again to end at once".into());
+                    self.frozen = None;
                     shutdown.request(Cause::Interrupted);
                 }
                 Action::Pause => {
-                    self.still = match self.still.take() {
+                    self.frozen = match self.frozen.take() {
                         None => Some(State { is_paused: true, ..self.state.clone() }),
                         Some(_) => None,
                     };
                 }
-                Action::Rate(key) if self.facts.has_rate => wanted = Some(key),
+                Action::Rate(key) if self.facts.has_rate => rate_key = Some(key),
                 Action::Rate(_) => {}
             }
         }
-        let (facts, state) = (&self.facts, self.still.as_ref().unwrap_or(&self.state));
+        let (facts, state) = (&self.facts, self.frozen.as_ref().unwrap_or(&self.state));
         self.screen.draw(|frame| draw(frame, facts, state))?;
-        Ok(wanted)
+        Ok(rate_key)
     }
 
-    /// A line when since the last row more clients were lost, or will not get in.
-    fn tell_losses(&mut self, now: Nanos) {
+    /// Logs clients that were lost, refused or failed since the latest row.
+    fn log_losses(&mut self, now: Nanos) {
         let totals = &self.state.totals;
         let counts = [totals.disconnected, totals.refused, totals.failed];
         let names = ["lost", "refused", "failed"];
-        let told = std::mem::replace(&mut self.told, counts);
-        let news = names.iter().zip(counts).zip(told).filter(|((_, count), told)| count > told);
-        let news: Vec<String> = news
-            .map(|((name, count), told)| format!("{} clients {name}", format_count(count - told)))
+        let logged = std::mem::replace(&mut self.logged, counts);
+        let changes = names.iter().zip(counts).zip(logged).filter(|((_, count), logged)| count > logged);
+        let changes: Vec<String> = changes
+            .map(|((name, count), logged)| format!("{} clients {name}", format_count(count - logged)))
             .collect();
-        if !news.is_empty() {
-            self.state.add_line(now, news.join(", "));
+        if !changes.is_empty() {
+            self.state.add_line(now, changes.join(", "));
         }
     }
 }

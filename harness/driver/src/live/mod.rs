@@ -1,7 +1,7 @@
-//! What is shown while a run is under way, and its timeline: one row a second.
+//! The live display of a run, and its timeline of one row a second.
 //!
-//! Workers write numbers into panels of their own, the main thread reads them: no worker
-//! ever waits for the display, and none is told anything by it.
+//! Workers publish numbers in panels of their own, and the main thread reads them: no worker ever
+//! waits for the display, or receives anything from it.
 
 mod display;
 mod panel;

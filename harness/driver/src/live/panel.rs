@@ -1,4 +1,4 @@
-//! What workers show: numbers of their own that anybody may read.
+//! Panels: each worker publishes its numbers in one, for any thread to read.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,10 +9,10 @@ use throng_harness_model::record::Latencies;
 use throng_harness_model::results::Totals;
 use zerocopy::transmute;
 
-/// How many numbers [`Totals`] are.
+/// The number of fields of [`Totals`].
 const TOTALS: usize = size_of::<Totals>() / size_of::<u64>();
 
-/// A place for each number.
+/// One cell for each field.
 #[derive(Debug)]
 struct Numbers([AtomicU64; TOTALS]);
 
@@ -22,18 +22,18 @@ impl Default for Numbers {
     }
 }
 
-/// Where one worker publishes its totals.
+/// The published numbers of one worker.
 #[derive(Debug, Default)]
 pub struct Panel {
     totals: CachePadded<Numbers>,
     pub(super) latencies: Mutex<Latencies>,
-    /// How long something that had arrived waited for its reading, when that was last looked at.
+    /// The read lag measured last, in nanoseconds.
     read_lag: AtomicU64,
 }
 
 impl Panel {
-    /// Publishes totals; some stores, so it can be done every turn of the event loop. A reader
-    /// may see some numbers newer than others.
+    /// Publishes totals, every turn of the event loop: it costs a few stores. A reader may see some
+    /// numbers newer than others.
     pub fn publish(&self, totals: Totals) {
         let numbers: [u64; TOTALS] = transmute!(totals);
         for (cell, value) in self.totals.0.iter().zip(numbers) {
@@ -41,20 +41,20 @@ impl Panel {
         }
     }
 
-    /// Publishes all latencies so far; copies 200 kB, so once a second is right. Skipped when the
-    /// display is reading at this moment.
+    /// Publishes all latencies so far. It copies 200 kB, so a caller should not do it much more
+    /// than once a second. Skipped while a reader holds the lock.
     pub fn publish_latencies(&self, latencies: &Latencies) {
         if let Some(mut shown) = self.latencies.try_lock() {
             shown.copy_from(latencies);
         }
     }
 
-    /// Publishes how long something that had arrived waited for its reading, in nanoseconds.
+    /// Publishes the read lag: the time from a message's arrival until it was read, in nanoseconds.
     pub fn publish_read_lag(&self, lag: Nanos) {
         self.read_lag.store(lag, Ordering::Relaxed);
     }
 
-    /// The read lag published last; 0 before the first.
+    /// The read lag published last, in nanoseconds; 0 before the first.
     pub fn read_lag(&self) -> Nanos {
         self.read_lag.load(Ordering::Relaxed)
     }
@@ -71,7 +71,7 @@ impl Panel {
     }
 }
 
-/// All workers' totals at one moment.
+/// The sum of all workers' totals.
 pub fn sum<'a>(panels: impl IntoIterator<Item = &'a Panel>) -> Totals {
     let mut sums = [0_u64; TOTALS];
     for panel in panels {
@@ -88,14 +88,14 @@ mod tests {
 
     use super::*;
 
-    /// Totals of which every number is another one.
+    /// Totals whose fields all differ.
     fn counted(from: u64) -> Totals {
         let numbers: [u64; TOTALS] = std::array::from_fn(|place| from + place as u64);
         transmute!(numbers)
     }
 
     #[test]
-    fn what_is_published_is_read_and_summed() {
+    fn published_totals_are_read_and_summed() {
         let panels = [Panel::default(), Panel::default()];
         assert_eq!(panels[0].totals(), Totals::default());
         panels[0].publish(counted(1));

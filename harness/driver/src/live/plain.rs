@@ -1,4 +1,4 @@
-//! Progress as plain lines.
+//! Progress as lines of text.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
@@ -7,18 +7,18 @@ use ratatui::crossterm::terminal;
 use throng_harness_model::results::Second;
 use throng_harness_model::text::{format_bytes, format_count, format_nanos, format_rate};
 
-/// Shows rows to a person, or writes them to a log.
+/// Writes rows to a terminal or a log.
 #[derive(Debug)]
 pub struct Progress<W> {
     out: W,
-    /// Whether a row replaces the one before it.
+    /// True if a row replaces the one before it.
     replaces: bool,
-    /// Characters of one that there is room for then.
+    /// Returns the number of characters that fit into a replaced row.
     width: fn() -> usize,
 }
 
 impl Progress<io::Stderr> {
-    /// Progress on stderr: one line that changes on a terminal, else a line for each row.
+    /// Progress on stderr: one changing line on a terminal, else a line for each row.
     pub fn stderr() -> Self {
         let out = io::stderr();
         let width = || terminal::size().map_or(80, |(columns, _)| usize::from(columns)).saturating_sub(1);
@@ -27,11 +27,11 @@ impl Progress<io::Stderr> {
 }
 
 impl<W: Write> Progress<W> {
-    /// Shows a row. An output that is gone does not stop the run.
+    /// Shows a row; ignores errors, because a closed output must not stop the run.
     pub fn show(&mut self, row: &Second) {
         let mut line = line(row);
         let _ = if self.replaces {
-            // What does not fit would stay on the terminal.
+            // A line that wraps could not be erased.
             if let Some((end, _)) = line.char_indices().nth((self.width)()) {
                 line.truncate(end);
             }
@@ -41,7 +41,7 @@ impl<W: Write> Progress<W> {
         };
     }
 
-    /// Leaves the last row and goes to a new line.
+    /// Ends the line of the last row.
     pub fn finish(&mut self) {
         if self.replaces {
             let _ = writeln!(self.out);
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_say_what_matters() {
+    fn a_line_has_the_figures_of_its_row() {
         let row = Second {
             at_s: 12.01,
             connected: 9000,

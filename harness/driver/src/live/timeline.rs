@@ -9,7 +9,7 @@ use throng_harness_model::results::{Second, Totals};
 
 use super::panel::{Panel, sum};
 
-/// Turns panels into rows.
+/// Makes rows from the workers' panels.
 #[derive(Debug, Default)]
 pub struct Timeline {
     rows: Vec<Second>,
@@ -21,7 +21,8 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// Adds the row for `now`, with the server's process and this one as they are now, if they can be seen.
+    /// Adds the row for `now`. `server` and `harness` are samples of the processes at that time, if
+    /// they can be observed.
     pub fn tick(
         &mut self,
         now: Nanos,
@@ -63,7 +64,7 @@ impl Timeline {
                 .map(|used| used * 1e6 / received as f64),
             harness_cpu: used(own_cpu, self.last_own_cpu).map(|used| used / seconds),
             harness_rss_bytes: harness.map(|sample| sample.rss_bytes),
-            // Known when all workers' messages have been put together.
+            // The rest is known once the workers' messages have been merged.
             ..Second::default()
         };
         (self.last_at, self.last_totals, self.last_latencies) = (now, totals, latencies);
@@ -78,17 +79,18 @@ impl Timeline {
     }
 }
 
-/// Tells each row how long the last recipients of its messages took. `messages` are the times at which messages were due, in order,
-/// and what each took; a message belongs to the first row that ends after it was due.
+/// Adds to each row the time until its messages reached their last recipient. `messages` are due
+/// times, in order, each with the time to its last recipient. A message belongs to the first row
+/// that ends after it was due.
 pub fn add_last_recipients(rows: &mut [Second], messages: impl IntoIterator<Item = (Nanos, Nanos)>) {
     let mut messages = messages.into_iter().peekable();
-    let mut took = Latencies::new();
+    let mut times = Latencies::new();
     for row in rows {
-        took.clear();
+        times.clear();
         while let Some((_, last)) = messages.next_if(|(due, _)| *due as f64 / 1e9 <= row.at_s) {
-            took.record(last);
+            times.record(last);
         }
-        let figures = took.summary();
+        let figures = times.summary();
         (row.last_recipient_p50_us, row.last_recipient_p99_us) = (figures.p50, figures.p99);
     }
 }
@@ -101,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_hold_what_happened_since_the_last() {
+    fn rows_cover_the_time_since_the_row_before() {
         let panels = [Panel::default(), Panel::default()];
         let mut timeline = Timeline::default();
         let mut latencies = Latencies::new();

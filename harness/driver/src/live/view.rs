@@ -1,6 +1,7 @@
-//! The picture of a run in the terminal. It is made of plain data, and knows neither a terminal nor a run.
+//! The live view of a run in the terminal, drawn from plain data alone.
 //!
-//! All of it is to be read in 80 columns and 24 rows. What may be longer is said shorter where there is less room, or ends in `…`.
+//! It fits into 80 columns and 24 rows. Where room is short, texts have shorter variants or end in
+//! `…`.
 
 mod entering;
 
@@ -21,39 +22,39 @@ use throng_harness_terminal::{Chart, draw_chart, draw_footer, draw_lines, draw_l
 
 pub use entering::Entering;
 
-/// Rows that are kept for the sparklines: more than the widest terminal has columns.
+/// Rows kept for the sparklines: more than the widest terminal has columns.
 const ROWS_KEPT: usize = 600;
 
-/// Lines of the log that are kept.
+/// Log lines kept.
 const LOG_KEPT: usize = 200;
 
-/// What a run is doing.
+/// The phase of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Clients come in.
+    /// Clients enter.
     Connecting,
-    /// User lists become complete.
+    /// Clients complete their user lists.
     Lists,
-    /// Clients go to their channels and places.
+    /// Clients join their channels and sectors.
     Gathering,
-    /// One message is to reach everybody.
+    /// A probe message is on its way to all clients.
     Probe,
-    /// Messages that do not count.
+    /// Clients send messages that are not counted.
     WarmUp,
-    /// Messages that count.
+    /// Clients send counted messages.
     Talking,
-    /// Everybody stays.
+    /// Clients stay connected.
     Staying,
-    /// Everybody hangs up and comes again.
+    /// All clients disconnect and reconnect.
     Storm,
-    /// What is on its way arrives.
+    /// Deliveries in flight arrive.
     Draining,
     /// Clients leave.
     Leaving,
 }
 
 impl Phase {
-    /// As people read it.
+    /// The name shown to the user.
     pub fn name(self) -> &'static str {
         match self {
             Self::Connecting => "connecting",
@@ -70,70 +71,71 @@ impl Phase {
     }
 }
 
-/// What there is to see of a run.
+/// The subject of the charts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
-    /// What is said.
+    /// Messages and their latency.
     Messages,
-    /// How clients come in, since nobody says anything.
+    /// Entries, in a run without messages.
     Entries {
-        /// Whether they leave as soon as they are in.
+        /// True if clients leave as soon as they have entered.
         leaves: bool,
     },
 }
 
-/// What stays the same for the whole run.
+/// The facts that hold for the whole run.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// The scenario's name, unless it is a step of another one.
+    /// The scenario's name; `standing` has the name if the run is a step of another scenario.
     pub scenario: &'static str,
-    /// Where its clients connect.
+    /// The server's address.
     pub target: String,
-    /// What decides the traffic.
+    /// The seed of the traffic.
     pub seed: u64,
-    /// Times that somebody is to come in.
+    /// Entries requested, over all rounds.
     pub requested: u64,
-    /// Whether every message is for everybody, so that what is to be received follows from what was sent.
+    /// True if every message goes to all clients, so that messages sent determine the expected
+    /// deliveries.
     pub is_to_all: bool,
-    /// Whether keys change the rate.
+    /// True if keys change the rate.
     pub has_rate: bool,
-    /// What there is to see of it.
+    /// The subject of the charts.
     pub subject: Subject,
-    /// Where the steps stand that it is one of, if there are several.
+    /// The position among the steps, if the run is one of several.
     pub standing: Option<Standing>,
 }
 
-/// A process, as the picture shows it.
+/// The harness's own resource usage.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Own {
-    /// Share of one core.
+    /// CPU usage as a share of one core.
     pub cpu: Option<f64>,
-    /// Resident memory.
+    /// Resident memory, in bytes.
     pub rss_bytes: u64,
-    /// Longest that something which had arrived waited for its reading, of late.
+    /// The latest read lag, in nanoseconds.
     pub read_lag: Nanos,
 }
 
-/// Everything that changes.
+/// The changing state of a run.
 #[derive(Debug, Clone)]
 pub struct State {
-    /// What the run is doing, and when that will be over, if a clock decides it.
+    /// The phase, and its end if the clock decides it.
     pub phase: (Phase, Option<Nanos>),
-    /// Time since the run began.
+    /// Time since the run began, in nanoseconds.
     pub now: Nanos,
-    /// All workers together.
+    /// The totals of all workers.
     pub totals: Totals,
-    /// The time between two messages, when there are any: now, and as planned.
+    /// The interval between messages, if there are any: current and planned.
     pub interval: Option<(Duration, Duration)>,
-    /// The harness's own process.
+    /// Resource usage of the harness itself.
     pub own: Own,
-    /// The last rows of the timeline, oldest first.
+    /// The latest rows of the timeline, oldest first.
     pub rows: VecDeque<Second>,
-    /// How clients came in meanwhile, oldest first.
+    /// Entries in the time of each row, oldest first.
     pub entering: VecDeque<Entering>,
-    /// What happened, with its time.
+    /// Log lines with their times.
     pub log: VecDeque<(Nanos, String)>,
-    /// Whether the display stands still.
+    /// True while the display is paused.
     pub is_paused: bool,
 }
 
@@ -154,17 +156,17 @@ impl Default for State {
 }
 
 impl State {
-    /// Keeps one more row.
+    /// Adds a row, and drops the oldest if there are too many.
     pub fn add_row(&mut self, row: Second) {
         keep(&mut self.rows, row, ROWS_KEPT);
     }
 
-    /// Keeps how clients came in since the last time.
+    /// Adds the entries since the previous row.
     pub fn add_entering(&mut self, entering: Entering) {
         keep(&mut self.entering, entering, ROWS_KEPT);
     }
 
-    /// Keeps one more line of the log.
+    /// Adds a line to the log.
     pub fn add_line(&mut self, now: Nanos, line: String) {
         keep(&mut self.log, (now, line), LOG_KEPT);
     }
@@ -177,7 +179,7 @@ fn keep<T>(items: &mut VecDeque<T>, item: T, most: usize) {
     items.push_back(item);
 }
 
-/// Draws the picture, whatever the terminal's size.
+/// Draws the view at any size of the terminal.
 pub fn draw(frame: &mut Frame<'_>, facts: &Facts, state: &State) {
     let sizes = [
         Constraint::Length(2),
@@ -198,7 +200,7 @@ pub fn draw(frame: &mut Frame<'_>, facts: &Facts, state: &State) {
         }
         Subject::Entries { .. } => {
             entering::draw_entries(frame, left, state);
-            entering::draw_way_in(frame, right, state);
+            entering::draw_entry_times(frame, right, state);
         }
     }
     draw_processes(frame, processes, state);
@@ -279,7 +281,7 @@ fn draw_messages(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State
     });
     let together = offered.as_ref().map_or(sent.clone(), |offered| format!("{offered}, {sent}"));
     let [first, second] = match offered {
-        // What was sent goes where there is room for it.
+        // The rate sent joins the line that has room for it.
         Some(offered) if !fits(&together, area.width.saturating_sub(1)) => {
             let second = fitting(area.width, [format!(" {sent}, {received}"), format!(" {received}")]);
             [beginning(&format!(" {offered}"), area.width), second]
@@ -289,30 +291,30 @@ fn draw_messages(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State
     let lines = vec![
         Line::from(first),
         Line::from(second).bold(),
-        Line::from(so_far(&state.totals, facts.is_to_all, area.width)),
+        Line::from(deliveries_so_far(&state.totals, facts.is_to_all, area.width)),
     ];
     let show = |value| format!("{}/s", format_rate(value));
     let chart = Chart { title: "Messages", lines, bars: "deliveries", show, colour: Color::Cyan };
     draw_chart(frame, area, chart, state.rows.iter().map(|row| (row.at_s, row.received_per_s)));
 }
 
-/// The deliveries of the run until now, in so many columns.
-fn so_far(totals: &Totals, is_to_all: bool, columns: u16) -> String {
+/// The deliveries so far, as a text that fits into `columns`.
+fn deliveries_so_far(totals: &Totals, is_to_all: bool, columns: u16) -> String {
     let received = format_count(totals.received);
     let expected = totals.sent.saturating_mul(totals.connected);
     if !is_to_all || expected == 0 {
         return fitting(columns, [format!(" {received} deliveries so far")]);
     }
-    // What is on its way is not missing; the end will tell.
+    // Messages in flight are not yet missing; only the final report decides.
     let percent = format!("{:.1}%", share(totals.received, expected) * 100.0);
     let expected = format_count(expected);
-    let ways = [
+    let variants = [
         format!(" {received} deliveries of {expected} so far, {percent}"),
         format!(" {received} of {expected} so far, {percent}"),
         format!(" {percent} of {expected} so far"),
         format!(" {percent} so far"),
     ];
-    fitting(columns, ways)
+    fitting(columns, variants)
 }
 
 fn draw_latency(frame: &mut Frame<'_>, area: Rect, state: &State) {
@@ -363,22 +365,21 @@ fn draw_keys(frame: &mut Frame<'_>, area: Rect, facts: &Facts, is_paused: bool) 
     draw_footer(frame, area, &keys);
 }
 
-/// A time in nanoseconds, if there is one.
+/// Formats a time in nanoseconds; `-` without one.
 fn time(nanos: Option<f64>) -> String {
     nanos.map_or("-".into(), format_nanos)
 }
 
-/// How wide it is.
 fn columns(span: &Span<'_>) -> u16 {
     u16::try_from(span.width()).unwrap_or(u16::MAX)
 }
 
-/// How much of it, from 0 to 1.
+/// The ratio of `count` to `of`, from 0 to 1; 0 if `of` is 0.
 fn share(count: u64, of: u64) -> f64 {
     if of == 0 { 0.0 } else { (count as f64 / of as f64).clamp(0.0, 1.0) }
 }
 
-/// Messages a second.
+/// Messages per second at this interval.
 fn rate(interval: Duration) -> f64 {
     1.0 / interval.as_secs_f64().max(1e-9)
 }

@@ -1,4 +1,4 @@
-//! Bots enter and talk to each other like people, by a script that is known before.
+//! The `bots` scenario: bots enter and talk to each other by a script drawn in advance.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use super::broadcast::{self, LEAD};
 use super::{Halt, Run};
 use crate::verify::MessageLog;
 
-/// The phases are those of `broadcast`, without a warm-up: what is said is too little for one.
+/// Runs the phases of `broadcast`, without a warm-up: the messages are too few for one.
 pub(super) fn run(run: &mut Run<'_>, bots: &Bots) -> Result<(), Halt> {
     broadcast::prepare(run)?;
     let start = run.now() + LEAD;
     let offsets = run.plan.script.as_ref().map(|script| script.offsets().clone());
     let counted = SendSchedule::listed(start, offsets.unwrap_or_default());
     let warmup = SendSchedule::even(start, Duration::ZERO);
-    broadcast::converse(run, warmup, counted, NEVER, bots.drain)
+    broadcast::exchange(run, warmup, counted, NEVER, bots.drain)
 }
 
-/// Messages that were to be said and that were, each second. Answers to what had not been heard were not to be.
+/// Messages offered and sent per second. Answers to messages that never arrived are not offered.
 pub(super) fn rates(
     bots: &Bots,
     script: &Script,
@@ -33,12 +33,12 @@ pub(super) fn rates(
     let offered = u64::from(script.messages()).saturating_sub(unprovoked);
     let sent = log.iter().filter(|message| message.was_sent()).count() as u64;
     let last = log.iter().zip(0..).filter(|(message, _)| message.was_sent()).last();
-    let took = last.map_or(Duration::ZERO, |(message, index)| {
-        // The time until it would have been the next one's turn belongs to the last.
+    let elapsed = last.map_or(Duration::ZERO, |(message, index)| {
+        // The time until the next message would have been due belongs to the last one.
         let end = nanos(bots.duration);
         let offset = |index: u32| script.offsets().get(index as usize).copied().unwrap_or(end);
         let late = message.sent.saturating_sub(schedule.intended(index));
         Duration::from_nanos(offset(index + 1).saturating_add(late))
     });
-    Rates::new(offered, bots.duration, sent, took)
+    Rates::new(offered, bots.duration, sent, elapsed)
 }

@@ -1,4 +1,4 @@
-//! Everybody enters, then random clients talk to all by an open-loop schedule.
+//! The `broadcast` scenario: all clients enter, then random ones send by an open-loop schedule.
 
 use std::sync::Arc;
 use std::thread;
@@ -13,17 +13,18 @@ use throng_harness_model::send_schedule::SendSchedule;
 use throng_harness_model::spec::{Broadcast, Scenario};
 use throng_harness_model::text::format_count;
 
-use super::{Halt, LOOK, Run};
+use super::{Halt, POLL_EVERY, Run};
 use crate::command::{Command, Gather};
 use crate::live::Phase;
 
-/// From the decision to send, or to send more often, to the first message: time for the threads to hear of it.
+/// From the decision to send, or to change the rate, to the first message concerned: time for all
+/// threads to learn of it.
 pub(super) const LEAD: Nanos = 50_000_000;
 
-/// How long a message that is due may wait.
+/// The longest time without progress while messages are overdue.
 const SEND_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long an interrupted run waits for what is on its way.
+/// The longest drain of an interrupted run.
 const INTERRUPTED_DRAIN: Duration = Duration::from_secs(1);
 
 /// Runs the phases up to the last delivery.
@@ -31,27 +32,27 @@ pub(super) fn run(run: &mut Run<'_>, broadcast: &Broadcast) -> Result<(), Halt> 
     prepare(run)?;
     let warmup = SendSchedule::even(run.now() + LEAD, broadcast.interval);
     let from = warmup.intended(run.plan.warmup.messages()).saturating_add(nanos(broadcast.pause));
-    // In a closed loop all of them are due from the beginning, and wait for the window.
+    // In a closed loop all messages are due from the start, and wait for the window.
     let interval = if broadcast.ahead.is_some() { Duration::ZERO } else { broadcast.interval };
     let until = from.saturating_add(nanos(broadcast.duration));
     let counted = SendSchedule::even(from, interval);
-    // With a rate that changes there are more messages than those that have their turn in that time.
+    // An adjustable rate draws more messages than are due in that time.
     let counted = if broadcast.is_adjustable { counted.ending(until) } else { counted };
-    // A closed loop ends when its time is over.
     let until = broadcast.ahead.map_or(NEVER, |_| until);
-    converse(run, warmup, counted, until, broadcast.drain)
+    exchange(run, warmup, counted, until, broadcast.drain)
 }
 
-/// Waits until everybody is there, at its place, and hears what is said.
+/// Waits until all clients have entered, joined their rooms and received the probe.
 pub(super) fn prepare(run: &mut Run<'_>) -> Result<(), Halt> {
     run.enter()?;
-    run.look_at_lists()?;
+    run.check_lists()?;
     gather(run)?;
     probe(run)
 }
 
-/// Has the plan's messages said, at latest until `until`, and waits at most `patience` for what is on its way then.
-pub(super) fn converse(
+/// Sends the plan's messages, at latest until `until`, then drains deliveries for at most
+/// `patience`.
+pub(super) fn exchange(
     run: &mut Run<'_>,
     warmup: SendSchedule,
     counted: SendSchedule,
@@ -60,15 +61,15 @@ pub(super) fn converse(
 ) -> Result<(), Halt> {
     let (warmup, counted) = (Arc::new(warmup), Arc::new(counted));
     run.counted = Some(counted.clone());
-    run.fleet.talk(&warmup, &counted)?;
-    let talked = talk(run, &Schedule { warmup, counted, until });
-    run.fleet.hush();
+    run.fleet.start_sending(&warmup, &counted)?;
+    let sent = send(run, &Schedule { warmup, counted, until });
+    run.fleet.stop_sending();
     let drained = drain(run, patience);
     run.end_measuring();
-    talked.and(drained)
+    sent.and(drained)
 }
 
-/// Messages that were to be sent, of the `messages` that there are at most, and that were, each second.
+/// Messages offered, of at most `messages`, and messages sent, per second.
 pub(super) fn rates(
     broadcast: &Broadcast,
     counted: &SendSchedule,
@@ -76,26 +77,26 @@ pub(super) fn rates(
     sent: u64,
     last_sent: Nanos,
 ) -> Rates {
-    let took = Duration::from_nanos(last_sent.saturating_sub(counted.start())) + broadcast.interval;
+    let elapsed = Duration::from_nanos(last_sent.saturating_sub(counted.start())) + broadcast.interval;
     if broadcast.ahead.is_some() {
-        // Whatever was sent is what was wanted.
-        return Rates::new(sent, took, sent, took);
+        // A closed loop offers what it sends.
+        return Rates::new(sent, elapsed, sent, elapsed);
     }
     if broadcast.is_adjustable {
         let offered = counted.due_before(NEVER).min(messages);
-        return Rates::new(offered.into(), broadcast.duration, sent, took);
+        return Rates::new(offered.into(), broadcast.duration, sent, elapsed);
     }
-    Rates::new(messages.into(), broadcast.interval * messages, sent, took)
+    Rates::new(messages.into(), broadcast.interval * messages, sent, elapsed)
 }
 
-/// Waits until everybody is in the channel, and at the place, that is meant for it.
+/// Waits until all clients are in their channels and sectors.
 fn gather(run: &mut Run<'_>) -> Result<(), Halt> {
     let audiences = &run.plan.audiences;
     let (channels, has_places) = (u64::from(audiences.channels()), audiences.speech().has_places());
     let clients = u64::from(run.plan.clients);
     let patience = run.job.connect_timeout;
     let mut to_gather = 0;
-    for (who, count, is_needed) in
+    for (gather, count, is_needed) in
         [(Gather::Founders, channels, channels > 0), (Gather::All, clients, channels > 0 || has_places)]
     {
         if !is_needed {
@@ -103,14 +104,14 @@ fn gather(run: &mut Run<'_>) -> Result<(), Halt> {
         }
         run.phase(Phase::Gathering, None);
         to_gather += count;
-        run.fleet.tell(|| Command::Gather(who));
+        run.fleet.tell(|| Command::Gather(gather));
         run.wait(
             patience,
             |now| now.gathered,
             |now, _| now.gathered >= to_gather,
             |now| {
                 format!(
-                    "{} clients had still to get into their channels and places, and nobody did for {}",
+                    "{} clients were not yet in their channels and sectors, and none got there for {}",
                     format_count(to_gather.saturating_sub(now.gathered)),
                     format_duration(patience)
                 )
@@ -120,13 +121,13 @@ fn gather(run: &mut Run<'_>) -> Result<(), Halt> {
     Ok(())
 }
 
-/// Waits until one message has reached everybody, and with it all that was sent before it.
+/// Waits until a probe message has reached all clients, and with it everything sent before it.
 fn probe(run: &mut Run<'_>) -> Result<(), Halt> {
     run.phase(Phase::Probe, None);
     run.fleet.tell(|| Command::Watch);
     let panels = run.fleet.panels();
-    let speaker = panels.iter().position(|panel| panel.totals().connected > 0).unwrap_or(0);
-    run.fleet.tell_one(speaker, Command::Probe);
+    let sender = panels.iter().position(|panel| panel.totals().connected > 0).unwrap_or(0);
+    run.fleet.tell_one(sender, Command::Probe);
     let patience = run.job.connect_timeout;
     run.wait(
         patience,
@@ -134,21 +135,21 @@ fn probe(run: &mut Run<'_>) -> Result<(), Halt> {
         |now, _| now.probed == now.connected && now.outside > 0,
         |now| {
             format!(
-                "the probe message has reached {} of {} clients, and nobody else for {}",
+                "the probe message has reached {} of {} clients, and no others for {}",
                 format_count(now.probed),
                 format_count(now.connected),
                 format_duration(patience)
             )
         },
     )?;
-    run.still_there("before the first message")
+    run.require_clients("before the first message")
 }
 
-/// When the messages of a run have their turn.
+/// The schedules of a run's messages.
 struct Schedule {
     warmup: Arc<SendSchedule>,
     counted: Arc<SendSchedule>,
-    /// When that is over, whatever was not sent.
+    /// The end of sending, in a closed loop; unsent messages are dropped.
     until: Nanos,
 }
 
@@ -160,11 +161,11 @@ impl Schedule {
     }
 }
 
-/// Waits until every message has had its turn.
-fn talk(run: &mut Run<'_>, schedule: &Schedule) -> Result<(), Halt> {
+/// Waits until every message has been sent or skipped.
+fn send(run: &mut Run<'_>, schedule: &Schedule) -> Result<(), Halt> {
     let start = schedule.counted.start();
     run.phase(Phase::WarmUp, Some(start));
-    // Warm-up messages have theirs before the first counted one, by the same schedule.
+    // All warm-up messages are due before the first counted one.
     run.wait(Duration::MAX, |_| 0, |now, at| at >= start || now.connected == 0, |_| String::new())?;
     run.begin_measuring();
     let plan = run.plan.clone();
@@ -174,37 +175,37 @@ fn talk(run: &mut Run<'_>, schedule: &Schedule) -> Result<(), Halt> {
     };
     run.phase(Phase::Talking, Some(last.min(schedule.until)));
     let due_before = |at| schedule.due_before(&plan, at);
-    let to_do = |now: &Totals| format_count(due_before(NEVER).saturating_sub(now.scheduled));
+    let unsent = |now: &Totals| format_count(due_before(NEVER).saturating_sub(now.scheduled));
     run.wait(
         SEND_PATIENCE,
         |now| {
-            // While nothing is overdue there is nothing to wait for but the time.
+            // While nothing is overdue the clock counts as progress.
             let at = plan.clock.now();
             if now.scheduled >= due_before(at) { at } else { now.scheduled }
         },
         |now, at| now.scheduled >= due_before(NEVER) || now.connected == 0 || at >= schedule.until,
         |now| {
             let patience = format_duration(SEND_PATIENCE);
-            format!("{} messages were still to be sent, and none was for {patience}", to_do(now))
+            format!("{} messages were still to be sent, and none was for {patience}", unsent(now))
         },
     )?;
-    let left = to_do(&run.fleet.totals());
-    run.still_there(&format!("with {left} messages still to be sent"))
+    let left = unsent(&run.fleet.totals());
+    run.require_clients(&format!("with {left} messages still to be sent"))
 }
 
-/// Waits, at most `patience`, until everybody who is there has got every message. What does
-/// not come is missing, which is for the thresholds to judge.
+/// Waits, at most `patience`, until all present clients have every message. Messages that do not
+/// arrive are missing, which the thresholds judge.
 fn drain(run: &mut Run<'_>, patience: Duration) -> Result<(), Halt> {
     let mut until = run.now().saturating_add(nanos(patience));
     run.phase(Phase::Draining, Some(until));
     let mut is_cut_short = false;
     let workers = u64::from(run.plan.workers);
-    let due = Due::of(run);
+    let expected = Expected::of(run);
     let mut last = (0, 0);
     loop {
-        // What was sent is known only to a look after the one that found every worker silent.
+        // The number sent is final only if it is read after all workers have stopped sending.
         let is_silent = run.fleet.totals().hushed == workers;
-        let (totals, now) = run.look()?;
+        let (totals, now) = run.poll()?;
         if run.shutdown.is_requested() && !std::mem::replace(&mut is_cut_short, true) {
             until = until.min(now.saturating_add(nanos(INTERRUPTED_DRAIN)));
         }
@@ -212,33 +213,33 @@ fn drain(run: &mut Run<'_>, patience: Duration) -> Result<(), Halt> {
             last = (totals.received, now);
         }
         let quiet = now.saturating_sub(last.1);
-        let has_all = is_silent && due.has_come(&totals, quiet);
+        let has_all = is_silent && expected.is_complete(&totals, quiet);
         if has_all || now >= until {
             if has_all && quiet >= QUIET {
-                // It was over when the last one came: the time in which that was found out would make rates and loads smaller than they were.
+                // Ends the measurement at the last delivery, so that the quiet time lowers no rate.
                 run.end_measuring_at(last.1);
             }
             return if is_cut_short { Err(Halt::Interrupted) } else { Ok(()) };
         }
-        thread::sleep(LOOK);
+        thread::sleep(POLL_EVERY);
     }
 }
 
-/// How it is known that everybody has everything.
-enum Due {
-    /// Everybody who is there gets every message.
+/// The condition under which all deliveries have arrived.
+enum Expected {
+    /// Every present client receives every message.
     ToAll,
-    /// So many messages are to be sent, and so many deliveries follow from them, if nobody is lost. Else it is as good as over when
-    /// nothing has come for a while.
+    /// The expected messages and deliveries, if no client is lost. Else the drain ends after
+    /// [`QUIET`].
     Known { messages: u64, deliveries: u64 },
-    /// Who gets what depends on when it comes and goes, and reads: it is over when nothing has come for a while.
+    /// Recipients depend on churn, moves or impairments: the drain ends after [`QUIET`].
     Unknown,
 }
 
-/// How long nothing comes when it is over.
+/// The time without a delivery that ends a drain.
 const QUIET: Nanos = 2_000_000_000;
 
-impl Due {
+impl Expected {
     fn of(run: &Run<'_>) -> Self {
         let plan = &run.plan;
         if plan.churn.is_some() || plan.moves.is_some() || !plan.impairment.is_none() {
@@ -247,15 +248,15 @@ impl Due {
         if plan.audiences.speech() == ScopeMix::World {
             return Self::ToAll;
         }
-        // What has had no turn, because the rate was changed, will have none.
+        // After a change of the rate some of the messages drawn are never due.
         let due = run.counted.as_ref().map_or(0, |counted| counted.due_before(NEVER));
         let (messages, sizes) = (due.min(plan.traffic.messages()), plan.audiences.sizes());
         let members = |index| sizes.get(plan.traffic.place(index).0 as usize).copied().unwrap_or(0);
         Self::Known { messages: messages.into(), deliveries: (0..messages).map(members).sum() }
     }
 
-    /// Whether that is so, when nothing has come for `quiet`.
-    fn has_come(&self, totals: &Totals, quiet: Nanos) -> bool {
+    /// Returns true if all deliveries have arrived, given the time since the latest one.
+    fn is_complete(&self, totals: &Totals, quiet: Nanos) -> bool {
         match self {
             Self::ToAll => totals.received_by_present == totals.sent * totals.connected,
             Self::Known { messages, deliveries } => {

@@ -1,4 +1,4 @@
-//! Clients enter with tickets, stay, and leave; some may hang up and come again meanwhile.
+//! The `connect` scenario: clients enter with tickets, stay, and leave; some may reconnect.
 
 use std::time::Duration;
 
@@ -13,39 +13,38 @@ use super::{Halt, Run};
 use crate::command::Command;
 use crate::live::Phase;
 
-/// From the end of the coming and going until it is sure that nobody else hangs up.
+/// From the end of the churn until the last disconnects have begun.
 const AFTER_CHURN: Duration = Duration::from_millis(100);
 
-/// Everybody enters and stays for a while.
+/// Has all clients enter and stay for a while, then reconnect in a storm if asked to.
 pub(super) fn run(run: &mut Run<'_>, connect: Connect) -> Result<(), Halt> {
     run.begin_measuring();
     run.enter()?;
-    run.look_at_lists()?;
+    run.check_lists()?;
     run.fleet.tell(|| Command::Reconnect(connect.churn));
     run.hold(connect.hold)?;
     run.fleet.tell(|| Command::Reconnect(None));
     if connect.churn.is_some() {
-        // A moment for those whose turn came last.
         run.hold(AFTER_CHURN)?;
-        all_back(run, 0)?;
-        // Of those who stayed: whoever comes back has its list anew.
-        run.look_at_lists()?;
+        wait_for_reconnects(run, 0)?;
+        // Only clients that stayed are checked: a client that reconnects fetches its list anew.
+        run.check_lists()?;
     }
     if connect.storm {
         let from = run.now();
         run.phase(Phase::Storm, None);
         run.fleet.tell(|| Command::Storm);
         let workers = run.plan.workers.into();
-        all_back(run, workers)?;
+        wait_for_reconnects(run, workers)?;
         run.storm_s = Some(run.now().saturating_sub(from) as f64 / 1e9);
-        run.look_at_lists()?;
+        run.check_lists()?;
     }
     Ok(())
 }
 
-/// Waits until everybody who hung up is in again, or is known not to get in; before that, until so many workers have had
-/// everybody hang up.
-fn all_back(run: &mut Run<'_>, stormed: u64) -> Result<(), Halt> {
+/// Waits until `stormed` workers have disconnected their clients, and then until every client has
+/// reconnected or been given up.
+fn wait_for_reconnects(run: &mut Run<'_>, stormed: u64) -> Result<(), Halt> {
     let patience = run.job.connect_timeout;
     run.wait(
         patience,
@@ -53,19 +52,19 @@ fn all_back(run: &mut Run<'_>, stormed: u64) -> Result<(), Halt> {
         |now, _| now.stormed >= stormed && now.away == 0 && now.listed == now.connected,
         |now| {
             format!(
-                "{} clients were still to come again, and nobody did for {}",
+                "{} clients had not reconnected, and none did for {}",
                 format_count(now.away),
                 format_duration(patience)
             )
         },
     )?;
-    run.still_there("when they were to come again")
+    run.require_clients("before they reconnected")
 }
 
-/// Clients that began their way in, and that were in, each second, over all rounds.
+/// Clients that began to enter, and clients that entered, per second over all rounds.
 pub(super) fn rates(plan: &Plan, connected: u64, last_entry: Nanos) -> Rates {
-    let took = Duration::from_nanos(last_entry.saturating_sub(plan.begin.intended(0)));
+    let elapsed = Duration::from_nanos(last_entry.saturating_sub(plan.begin.intended(0)));
     let planned = plan.clients * plan.rounds;
     let time = plan.begin.intended(planned).saturating_sub(plan.begin.intended(0));
-    Rates::new(planned.into(), Duration::from_nanos(time), connected, took)
+    Rates::new(planned.into(), Duration::from_nanos(time), connected, elapsed)
 }

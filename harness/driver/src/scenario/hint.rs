@@ -1,11 +1,12 @@
-//! What is probably wrong where nobody gets in.
+//! The probable mistake when no client gets in.
 
 use throng_core::wire::CloseReason;
 use throng_harness_model::results::Findings;
 use throng_harness_model::target::{Entrance, TargetSource};
 
-/// What to look at, if all clients were turned away at once for one reason that tells of it. That is all that a client can know: who has
-/// another key closes at the first message that it cannot read.
+/// A hint for the user, if all clients failed for one reason that points to a wrong key. A client
+/// cannot know more: a server with another key closes the connection at the first message that it
+/// cannot decrypt.
 pub(super) fn hint(findings: &Findings, source: &TargetSource, entrance: Entrance) -> Option<String> {
     let mut reasons = findings.clients.reasons.keys();
     let (Some(reason), None) = (reasons.next(), reasons.next()) else { return None };
@@ -16,7 +17,7 @@ pub(super) fn hint(findings: &Findings, source: &TargetSource, entrance: Entranc
     let has_connected = findings.phases.keys().any(|phase| phase.starts_with("dial_"));
     if reason == CloseReason::HandshakeFailed.name() && !has_connected {
         Some(format!(
-            "every client failed in its first handshake, so what listens there may have another key than was given: {}",
+            "every client failed in its first handshake, so the server may have another key than the given one: {}",
             match source {
                 TargetSource::Flags { server, .. } => {
                     let (role, other) = match entrance {
@@ -29,7 +30,7 @@ pub(super) fn hint(findings: &Findings, source: &TargetSource, entrance: Entranc
                     )
                 }
                 TargetSource::Data(data) => format!(
-                    "the servers of --data {} may be gone and others in their place; start `throng up --data {}` again",
+                    "the servers of --data {} may have been replaced by others; start `throng up --data {}` again",
                     data.display(),
                     data.display()
                 ),
@@ -37,10 +38,10 @@ pub(super) fn hint(findings: &Findings, source: &TargetSource, entrance: Entranc
         ))
     } else if reason == CloseReason::TicketInvalid.name() && entrance == Entrance::Ticket {
         Some(format!(
-            "the server took nobody's ticket, so it may have another cluster's key than {}",
+            "the server accepted no ticket, so its cluster key may differ from {}",
             match source {
                 TargetSource::Flags { .. } => "the file of --cluster-key".to_owned(),
-                TargetSource::Data(data) => format!("there is in --data {}", data.display()),
+                TargetSource::Data(data) => format!("the key in --data {}", data.display()),
             }
         ))
     } else {
@@ -68,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_all_were_turned_away_for_is_told() {
+    fn a_hint_needs_one_reason_that_all_clients_share() {
         let flags =
             TargetSource::Flags { server: "10.0.0.1:9000".into(), server_key: [7; 32], cluster_key: None };
         let data = TargetSource::Data("d".into());
@@ -97,7 +98,7 @@ mod tests {
             found(0, &handshake, &[]),
             &data,
             ticket,
-            &["--data d may be gone", "`throng up --data d` again"],
+            &["--data d may have been replaced", "`throng up --data d` again"],
         );
         check(
             found(0, &["refused: TicketInvalid"], &["dial_chat"]),
@@ -105,13 +106,9 @@ mod tests {
             ticket,
             &["file of --cluster-key"],
         );
-        check(
-            found(0, &["refused: TicketInvalid"], &["dial_chat"]),
-            &data,
-            ticket,
-            &["there is in --data d"],
-        );
-        // The login server's key was right; the chat server's came from it, as did tickets.
+        check(found(0, &["refused: TicketInvalid"], &["dial_chat"]), &data, ticket, &["the key in --data d"]);
+        // After a login its server's key was right, and the tickets and the chat server's key came
+        // from it.
         check(found(0, &handshake, &["dial_login", "log_in"]), &flags, login, &[]);
         check(found(0, &["refused: TicketInvalid"], &["dial_login", "dial_chat"]), &flags, login, &[]);
         check(found(1, &handshake, &["dial_chat"]), &flags, ticket, &[]);

@@ -1,5 +1,5 @@
-//! Players log in and enter the chat: with a new account each, which they sign up and make a character
-//! for, or with accounts that exist.
+//! The `login` scenario: players log in and enter the chat, with existing accounts or with new ones
+//! for which they sign up and create a character.
 
 use std::time::Duration;
 
@@ -11,39 +11,37 @@ use throng_harness_model::text::format_count;
 use super::{Halt, Run};
 use crate::command::Command;
 
-/// Everybody comes the whole way. How they get in is the plan's; the steps on the way are the
-/// workers'.
+/// Has all clients log in and enter. The plan decides on their path; the workers run its steps.
 pub(super) fn run(run: &mut Run<'_>, login: &Login) -> Result<(), Halt> {
     match login.stay {
-        // The phases are those of `connect`.
         Stay::Hold(hold) => super::connect::run(run, Connect { hold, ..Connect::default() }),
         Stay::Leave { rounds } => {
             run.begin_measuring();
-            come_and_go(run, rounds)
+            run_rounds(run, rounds)
         }
     }
 }
 
-/// Entries into the chat in each second from the first beginning to the last entry.
+/// Entries per second, from the first attempt to the last entry.
 pub(super) fn per_second(entries: u64, first_begin: Nanos, last_entry: Nanos) -> f64 {
     match Duration::from_nanos(last_entry.saturating_sub(first_begin)) {
         Duration::ZERO => 0.0,
-        took => entries as f64 / took.as_secs_f64(),
+        elapsed => entries as f64 / elapsed.as_secs_f64(),
     }
 }
 
-/// Waits until every client has been in, and has left, as often as it was to, or is known not to.
-fn come_and_go(run: &mut Run<'_>, rounds: u32) -> Result<(), Halt> {
+/// Waits until every client has entered and left in every round, or has been given up.
+fn run_rounds(run: &mut Run<'_>, rounds: u32) -> Result<(), Halt> {
     let requested = u64::from(run.job.clients) * u64::from(rounds);
     let patience = run.job.connect_timeout + run.job.connect_interval;
     let done = run.wait(
         patience,
-        // Grows by one with each that comes in or is refused, and with each that leaves.
+        // Grows by one with each entry, refusal and exit.
         |now| now.connected + 2 * now.left + now.refused,
         |now, _| now.left + now.refused + now.failed + now.disconnected >= requested,
         |now| {
             format!(
-                "clients had been in the chat and had left it {} of {} times, {} were still there, and nobody else got in or out for {}",
+                "clients had left the chat {} of {} times, {} were still in it, and none entered or left for {}",
                 format_count(now.left),
                 format_count(requested),
                 format_count(now.connected),
@@ -52,7 +50,7 @@ fn come_and_go(run: &mut Run<'_>, rounds: u32) -> Result<(), Halt> {
         },
     );
     if let Err(Halt::Incomplete(_)) = done {
-        run.fleet.tell(|| Command::GiveUp("nobody got in any more".into()));
+        run.fleet.tell(|| Command::GiveUp("no more clients got in".into()));
     }
     done?;
     let now = run.fleet.totals();

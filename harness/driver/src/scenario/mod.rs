@@ -1,13 +1,13 @@
-//! The scenarios: each is a list of phases, and every phase has an end. A phase that does not
-//! get to its own ends with a sentence that says what was being waited for.
+//! The scenarios: each is a list of phases, and every phase has a timeout. A phase that times out
+//! ends with a sentence that names the missing condition.
 
 mod bots;
 mod broadcast;
 mod connect;
+mod display;
 mod hint;
 mod login;
-mod said;
-mod shown;
+mod messages;
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -33,30 +33,30 @@ use crate::crew::{Fleet, FleetError};
 use crate::live::{Display, Phase, Timeline};
 use crate::preflight::{self, PreflightError};
 use crate::results::WorkerResults;
-use said::Said;
+use messages::MessageResults;
 
-/// How often the run looks at what its workers show.
-const LOOK: Duration = Duration::from_millis(10);
+/// The interval at which the run reads its workers' panels.
+const POLL_EVERY: Duration = Duration::from_millis(10);
 
-/// Time between two rows of the timeline, in nanoseconds.
+/// The time between two rows of the timeline, in nanoseconds.
 const ROW: Nanos = 1_000_000_000;
 
-/// How long those who did not read get for reading.
+/// The time for impaired clients to read their backlog at the end.
 const WAKE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long the lists may be none of them nearer to who is there, if clients may take as long to connect.
+/// The longest time without another exact list; `--connect-timeout` may shorten it.
 const LISTS_PATIENCE: Duration = Duration::from_secs(15);
 
-/// How long leaving may go on without anybody having left.
+/// The longest time without an exit while clients leave.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Why a run has no results.
+/// The reason why a run has no results.
 #[derive(Debug, Error)]
 pub enum RunError {
-    /// It makes no sense to begin.
+    /// The job cannot be run here.
     #[error(transparent)]
     Preflight(#[from] PreflightError),
-    /// The harness itself broke.
+    /// The harness itself failed.
     #[error(transparent)]
     Fleet(#[from] FleetError),
     /// A process cannot be observed.
@@ -64,13 +64,13 @@ pub enum RunError {
     Meter(#[from] ProcError),
 }
 
-/// Why a run ends before its time.
+/// The reason why a run ends early.
 enum Halt {
-    /// The user wants it.
+    /// The user interrupted it.
     Interrupted,
-    /// What was waited for did not come: a sentence that says what.
+    /// A wait timed out; the sentence names the missing condition.
     Incomplete(String),
-    /// There can be no results.
+    /// The run cannot have results.
     Failed(RunError),
 }
 
@@ -84,7 +84,7 @@ impl<E: Into<RunError>> From<E> for Halt {
 pub fn drive(job: &Job, target: &Target, shutdown: &Shutdown) -> Result<Findings, RunError> {
     let sources = preflight::check(job, target)?;
     let given = Given { clock: RunClock::start(), run: Payload::draw_run(), sources };
-    let adjustable = Display::has_keys(job.plain).then(|| shown::adjustable(job)).flatten();
+    let adjustable = Display::has_keys(job.plain).then(|| display::adjustable(job)).flatten();
     let job = adjustable.as_ref().unwrap_or(job);
     let mut run = Run::start(job, target, given, shutdown)?;
     let ended = match &job.scenario {
@@ -96,7 +96,7 @@ pub fn drive(job: &Job, target: &Target, shutdown: &Shutdown) -> Result<Findings
     run.finish(ended)
 }
 
-/// A run under way.
+/// A run in progress.
 struct Run<'a> {
     job: &'a Job,
     shutdown: &'a Shutdown,
@@ -107,37 +107,38 @@ struct Run<'a> {
     next_row: Nanos,
     server: Option<Meter>,
     harness: Meters,
-    /// When the measured part began, and how long it took; zero until it is over.
+    /// The start of the measured part, and its length; zero until it has ended.
     measured_from: Nanos,
     measured: Duration,
-    /// What the server and the harness used in the measured part.
+    /// Resource usage of the server and the harness in the measured part.
     usage: (Option<Usage>, Option<Usage>),
-    /// The user lists at the end of the entering, and what was wrong with them first.
+    /// The user lists after the entries, and the first failed list check.
     lists: ListReport,
     lists_incomplete: Option<String>,
-    /// How often they have been looked at.
-    lookings: u64,
-    /// What the harness had of it at several times.
+    /// Number of list checks begun.
+    list_checks: u64,
+    /// The harness's memory at several times.
     memory: HarnessMemory,
-    /// How long it took until all were back after a storm, in seconds.
+    /// The time until all clients were back after a storm, in seconds.
     storm_s: Option<f64>,
-    /// When counted messages are due, once that is known.
+    /// The schedule of counted messages, once it is known.
     counted: Option<Arc<SendSchedule>>,
-    /// What keys have made of that.
+    /// The changes of the rate by keys.
     rate_changes: Vec<RateChange>,
 }
 
 impl<'a> Run<'a> {
-    /// Starts the workers; from now on clients get in.
+    /// Starts the workers, which begin to enter their clients.
     fn start(job: &'a Job, target: &Target, given: Given, shutdown: &'a Shutdown) -> Result<Self, RunError> {
         let server = target.pid.map(Meter::start).transpose()?;
         let mut harness = Meters::start_own()?;
         let (plan, fleet) = Fleet::start(plan(job, target, given), job, target, given)?;
         fleet.pids().into_iter().try_for_each(|pid| harness.add(pid))?;
-        // Not before: while it is open nobody hears signals of the keyboard's, and until here nobody looks at keys.
-        let mut display = Display::open(job.plain, shown::facts(job, target), shutdown);
+        // The display is opened last: while it is open the keyboard sends no signals, and its keys
+        // are read only from here on.
+        let mut display = Display::open(job.plain, display::facts(job, target), shutdown);
         display.phase(Phase::Connecting, 0, None);
-        if let Some(interval) = shown::interval(job) {
+        if let Some(interval) = display::interval(job) {
             display.rate(0, interval, interval);
         }
         let memory = HarnessMemory { start_bytes: harness.look().rss_bytes, ..HarnessMemory::default() };
@@ -156,7 +157,7 @@ impl<'a> Run<'a> {
             usage: (None, None),
             lists: ListReport::default(),
             lists_incomplete: None,
-            lookings: 0,
+            list_checks: 0,
             memory,
             storm_s: None,
             counted: None,
@@ -168,18 +169,18 @@ impl<'a> Run<'a> {
         self.plan.clock.now()
     }
 
-    /// Waits until `done`. Ends in vain with the sentence `what` when `progress` has stayed the
-    /// same for `patience`; a progress that never changes makes that a deadline.
+    /// Waits until `done`. Fails with the sentence `missing` once `progress` has not changed for
+    /// `patience`, or at once if interrupted. With a constant progress `patience` is a deadline.
     fn wait(
         &mut self,
         patience: Duration,
         progress: impl Fn(&Totals) -> u64,
         done: impl Fn(&Totals, Nanos) -> bool,
-        what: impl Fn(&Totals) -> String,
+        missing: impl Fn(&Totals) -> String,
     ) -> Result<(), Halt> {
         let mut last = (progress(&self.fleet.totals()), self.now());
         loop {
-            let (totals, now) = self.look()?;
+            let (totals, now) = self.poll()?;
             if done(&totals, now) {
                 return Ok(());
             }
@@ -191,14 +192,14 @@ impl<'a> Run<'a> {
                 last = (reached, now);
             }
             if now.saturating_sub(last.1) > nanos(patience) {
-                return Err(Halt::Incomplete(what(&totals)));
+                return Err(Halt::Incomplete(missing(&totals)));
             }
-            self.shutdown.wait_timeout(LOOK);
+            self.shutdown.wait_timeout(POLL_EVERY);
         }
     }
 
-    /// Looks at the workers, and adds a row to the timeline when it is time.
-    fn look(&mut self) -> Result<(Totals, Nanos), RunError> {
+    /// Reads the workers' totals, and adds a row to the timeline when one is due.
+    fn poll(&mut self) -> Result<(Totals, Nanos), RunError> {
         self.fleet.check()?;
         let now = self.now();
         if now >= self.next_row {
@@ -217,7 +218,7 @@ impl<'a> Run<'a> {
         self.display.show(now, row, &own);
     }
 
-    /// Waits until every client is in and has the user list, or is known not to get in.
+    /// Waits until every client has entered and has the user list, or has been given up.
     fn enter(&mut self) -> Result<(), Halt> {
         let requested = u64::from(self.job.clients);
         let patience = self.job.connect_timeout + self.job.connect_interval;
@@ -230,7 +231,7 @@ impl<'a> Run<'a> {
             },
             |now| {
                 format!(
-                    "{} of {} clients were in the chat, {} with the complete user list, and nobody else got in for {}",
+                    "{} of {} clients were in the chat, {} with the complete user list, and no others entered for {}",
                     format_count(now.connected),
                     format_count(requested),
                     format_count(now.listed),
@@ -239,7 +240,7 @@ impl<'a> Run<'a> {
             },
         );
         if let Err(Halt::Incomplete(_)) = entered {
-            self.fleet.tell(|| Command::GiveUp("nobody got in any more".into()));
+            self.fleet.tell(|| Command::GiveUp("no more clients got in".into()));
         }
         entered?;
         match self.fleet.totals().connected {
@@ -248,20 +249,20 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Waits until the lists that clients keep have of the run's clients exactly those who are there; others do not matter. If
-    /// they do not come to it the run goes on, and fails in the end.
-    fn look_at_lists(&mut self) -> Result<(), Halt> {
+    /// Waits until every kept list has exactly the run's clients that are present; other users are
+    /// ignored. If the lists do not get there the run continues, and fails at its end.
+    fn check_lists(&mut self) -> Result<(), Halt> {
         if self.plan.lists == Lists::None || self.plan.leaves {
             self.memory.entered_bytes = self.harness.look().rss_bytes;
             return Ok(());
         }
         self.phase(Phase::Lists, None);
-        self.lookings += 1;
-        let looking = self.lookings;
-        self.fleet.tell(|| Command::LookAtLists(Some(looking)));
-        let all = u64::from(self.plan.workers) * looking;
+        self.list_checks += 1;
+        let check = self.list_checks;
+        self.fleet.tell(|| Command::LookAtLists(Some(check)));
+        let all = u64::from(self.plan.workers) * check;
         let patience = LISTS_PATIENCE.min(self.job.connect_timeout);
-        // Lists that are exact by turns come no nearer to it.
+        // The maximum counts as progress, so lists that are exact in turns do not prolong the wait.
         let most = Cell::new(0);
         let waited = self.wait(
             patience,
@@ -276,7 +277,7 @@ impl<'a> Run<'a> {
                     larger => format!("{} had more, ", format_count(larger)),
                 };
                 format!(
-                    "{} of {} user lists had of the run's clients exactly those who were there, {ghosts}and none came to it for {}",
+                    "{} of {} user lists matched the clients present, {ghosts}and no more did for {}",
                     format_count(now.lists_exact),
                     format_count(now.lists_kept),
                     format_duration(patience)
@@ -285,38 +286,37 @@ impl<'a> Run<'a> {
         );
         self.fleet.tell(|| Command::LookAtLists(None));
         let now = self.fleet.totals();
-        if looking == 1 {
+        if check == 1 {
             (self.lists.kept, self.lists.exact) = (now.lists_kept, now.lists_exact);
             self.memory.entered_bytes = self.harness.look().rss_bytes;
         }
         match waited {
-            Err(Halt::Incomplete(what)) => {
-                // What comes later may follow from it.
-                self.lists_incomplete.get_or_insert(what);
+            Err(Halt::Incomplete(reason)) => {
+                // Later failed checks may be a consequence of the first.
+                self.lists_incomplete.get_or_insert(reason);
                 Ok(())
             }
             ended => ended,
         }
     }
 
-    /// Lets some time pass in which everybody is to stay.
+    /// Lets some time pass while all clients stay.
     fn hold(&mut self, time: Duration) -> Result<(), Halt> {
         let until = self.now().saturating_add(nanos(time));
         self.phase(Phase::Staying, Some(until));
-        // The time always passes, so this needs no sentence of its own.
         self.wait(Duration::MAX, |_| 0, |now, at| at >= until || now.connected == 0, |_| String::new())?;
-        self.still_there("while they were to stay")
+        self.require_clients("while they were staying")
     }
 
     /// Fails if all clients have lost their sessions.
-    fn still_there(&self, when: &str) -> Result<(), Halt> {
+    fn require_clients(&self, when: &str) -> Result<(), Halt> {
         match self.fleet.totals().connected {
             0 => Err(Halt::Incomplete(format!("every client lost its session {when}"))),
             _ => Ok(()),
         }
     }
 
-    /// From now on time and CPU count.
+    /// Begins the measured part.
     fn begin_measuring(&mut self) {
         self.measured_from = self.now();
         self.harness.reset();
@@ -325,12 +325,12 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Until now they did. Only the first call counts.
+    /// Ends the measured part now; only the first call counts.
     fn end_measuring(&mut self) {
         self.end_measuring_at(self.now());
     }
 
-    /// Until then, not long ago, they did. Only the first call counts.
+    /// Ends the measured part at a time shortly before now; only the first call counts.
     fn end_measuring_at(&mut self, at: Nanos) {
         if self.measured.is_zero() {
             self.measured = Duration::from_nanos(at.saturating_sub(self.measured_from));
@@ -343,7 +343,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Has those who did not read read everything, so that they know whether they are still there.
+    /// Has impaired clients read their whole backlog, so that each learns if its session is alive.
     fn wake(&mut self) {
         if self.plan.impairment.is_none() {
             return;
@@ -351,11 +351,11 @@ impl<'a> Run<'a> {
         self.fleet.tell(|| Command::Wake);
         let workers = u64::from(self.plan.workers);
         let is_done = |now: &Totals, _| now.woken == workers && now.asleep == 0;
-        // Those who have not come to the end by then are there.
+        // Clients that are still reading at the timeout count as present.
         let _ = self.wait(WAKE_PATIENCE, |_| 0, is_done, |_| String::new());
     }
 
-    /// Has everybody leave in order.
+    /// Has all clients leave in order.
     fn leave(&mut self) -> Result<(), Halt> {
         self.phase(Phase::Leaving, None);
         self.fleet.tell(|| Command::Leave);
@@ -366,14 +366,14 @@ impl<'a> Run<'a> {
             |now| {
                 let left = format_count(now.connected);
                 format!(
-                    "{left} clients wanted to leave, and nobody was let go for {}",
+                    "{left} clients waited to leave, and none left for {}",
                     format_duration(LEAVE_PATIENCE)
                 )
             },
         )
     }
 
-    /// Ends the run, however it went, and puts its results together.
+    /// Ends the run and assembles its findings.
     fn finish(mut self, ended: Result<(), Halt>) -> Result<Findings, RunError> {
         self.end_measuring();
         self.fleet.tell(|| Command::Freeze);
@@ -393,18 +393,18 @@ impl<'a> Run<'a> {
             match end {
                 Ok(()) => {}
                 Err(Halt::Interrupted) => findings.interrupted = true,
-                Err(Halt::Incomplete(what)) => findings.incomplete_because.push(what),
+                Err(Halt::Incomplete(reason)) => findings.incomplete_because.push(reason),
                 Err(Halt::Failed(error)) => return Err(error),
             }
         }
         findings.incomplete_because.extend(self.lists_incomplete.take());
-        let harvest = self.fleet.harvest()?;
+        let results = self.fleet.collect_results()?;
         let settlement = match &self.job.scenario {
             Scenario::Broadcast(_) | Scenario::Bots(_) => self.fleet.settle()?,
             _ => None,
         };
         self.fleet.stop();
-        let WorkerResults { recorder, breakdown, server_clock, read_lag, phases, .. } = harvest;
+        let WorkerResults { recorder, breakdown, server_clock, read_lag, phases, .. } = results;
         let WorkerResults {
             unprovoked,
             clients,
@@ -417,16 +417,16 @@ impl<'a> Run<'a> {
             last_entry,
             last_sent,
             ..
-        } = harvest;
-        findings.fairness = Fairness::of(harvest.recipients);
+        } = results;
+        findings.fairness = Fairness::of(results.recipients);
         findings.rates = connect::rates(&self.plan, clients.connected, last_entry);
         if let Scenario::Login(_) = &self.job.scenario {
             findings.rates.logins_per_s = Some(login::per_second(clients.connected, first_begin, last_entry));
         }
         if let Some(settlement) = settlement.filter(|_| self.plan.traffic.messages() > 0) {
             let counted = self.counted.take();
-            let said = Said { settlement, counted, unprovoked, last_sent };
-            said.report(self.job, &self.plan, &mut findings);
+            let messages = MessageResults { settlement, counted, unprovoked, last_sent };
+            messages.report(self.job, &self.plan, &mut findings);
         }
         let mut findings = Findings {
             clients: Clients { requested: self.job.clients.into(), ..clients },
@@ -455,7 +455,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What became of the lists, in times since the first way in began.
+/// The report on user lists, with times relative to the first entry's beginning.
 fn list_report(found: ListReport, times: ListTimes, first_begin: Nanos, last_entry: Nanos) -> ListReport {
     let seconds = |at: Nanos| at.saturating_sub(first_begin) as f64 / 1e9;
     ListReport {

@@ -1,4 +1,4 @@
-//! One client, as its worker knows it.
+//! State of one client of a worker.
 
 use throng_core::SessionId;
 use throng_core::wire::packets::TicketBytes;
@@ -6,21 +6,21 @@ use throng_harness_model::clock::Nanos;
 use throng_harness_model::plan::Server;
 use throng_harness_model::results::{PARTS, Recipient};
 
-use super::lists::Kept;
+use super::lists::KeptList;
 
-/// How far a client has come: what it is doing, or waiting to try again. A client only
-/// moves down this list, but for starting over after a failure or for another round; a way in leaves out
-/// what it does not need.
+/// Progress of a client: the step in progress, or waiting to be retried. A client only moves down
+/// this list, except to start over after a failure or for another round. An entry path skips the
+/// steps that it does not need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) enum Step {
-    /// Its turn has not come.
+    /// Its entry has not begun.
     #[default]
     Idle,
     /// Connecting to the login server.
     DialLogin,
-    /// Making its account.
+    /// Creating its account.
     SignUp,
-    /// Making its character.
+    /// Creating its character.
     CreateCharacter,
     /// Logging in.
     LogIn,
@@ -28,13 +28,13 @@ pub(super) enum Step {
     DialChat,
     /// Presenting its ticket.
     Enter,
-    /// In the chat, and fetching the user list.
+    /// In the chat and fetching the user list.
     List,
-    /// In the chat with all that belongs to it.
+    /// In the chat, with the first user list complete.
     Inside,
-    /// Has asked to leave.
+    /// Waiting for the answer to its exit request.
     Leaving,
-    /// Done, or turned away.
+    /// Finished, or given up.
     Out,
 }
 
@@ -56,110 +56,108 @@ impl Step {
         }
     }
 
-    /// Which of [`PARTS`] it is, if it is one.
+    /// The index into [`PARTS`]; none for steps that are not part of an entry.
     pub(super) fn part(self) -> Option<usize> {
         PARTS.iter().position(|name| *name == self.name())
     }
 
-    /// Whether a client has begun its way in and is not in the chat.
-    pub(super) fn is_before_the_door(self) -> bool {
+    /// Returns true for the steps from the first connection to the answer of the chat server.
+    pub(super) fn is_entering(self) -> bool {
         (Self::DialLogin..=Self::Enter).contains(&self)
     }
 
-    /// Whether a client is in the chat and means to stay.
+    /// Returns true while a client is in the chat and has not asked to leave.
     pub(super) fn is_present(self) -> bool {
         matches!(self, Self::List | Self::Inside)
     }
 }
 
-/// What a login brought.
+/// The chat server and ticket granted by a login.
 #[derive(Debug)]
 pub(super) struct Grant {
     pub(super) server: Server,
     pub(super) ticket: TicketBytes,
 }
 
-/// In which channel a client is.
+/// Channel membership of a client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Stay {
-    /// In none.
+    /// In no channel.
     #[default]
     Out,
-    /// It has asked to join this one of the run's channels.
+    /// Waiting to join the channel of this number in the run.
     Joining(u32),
-    /// It is in one.
+    /// In a channel.
     In {
-        /// Its number in the run.
+        /// The channel's number in the run.
         channel: u32,
-        /// The server's number for it.
+        /// The channel's number on the server.
         number: u32,
     },
-    /// It has asked to leave one.
+    /// Waiting to leave a channel.
     Leaving {
-        /// Its number in the run.
+        /// The channel's number in the run.
         channel: u32,
-        /// The server's number for it.
+        /// The channel's number on the server.
         number: u32,
     },
 }
 
-/// One client. There are thousands: what only some need is boxed.
+/// One client. There are thousands, so fields that only some of them use are boxed.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is independent of the others")]
 pub(super) struct Client {
     pub(super) step: Step,
-    /// Failed attempts at this step, in a row.
-    pub(super) tries: u8,
-    /// Whether anything was tried twice, so that "exists already" or "online" may mean ourselves.
+    /// Consecutive failed attempts at this step.
+    pub(super) failed_attempts: u8,
+    /// True once a request was repeated: "exists already" or "online" may then be its own doing.
     pub(super) repeated: bool,
-    /// Whether its account and its character are known to be there.
+    /// True once its account and its character are known to exist.
     pub(super) has_account: bool,
-    /// Whether the probe has reached it.
+    /// True once the probe message has reached it.
     pub(super) probed: bool,
-    /// Whether it reads slowly, or not at all, on purpose.
+    /// True if it reads slowly, or not at all, on purpose.
     pub(super) is_impaired: bool,
-    /// Whether it is to read all that there is, and has not.
+    /// True from the wake-up until it has read its whole backlog.
     pub(super) is_waking: bool,
-    /// Answers that it waits for to have found its place.
-    pub(super) waits_for: u8,
-    /// Its channel.
+    /// Answers that are outstanding before it has joined its channel and its sector.
+    pub(super) pending_answers: u8,
     pub(super) stay: Stay,
-    /// How often its way in has begun.
+    /// Number of entries begun.
     pub(super) rounds: u32,
     /// Counted messages received, first copies.
     pub(super) received: u32,
-    /// The longest of their latencies, in microseconds.
+    /// The highest latency among the received messages, in microseconds.
     pub(super) longest_us: u32,
-    /// All their latencies together, in nanoseconds.
+    /// The sum of the latencies of the received messages, in nanoseconds.
     pub(super) waited: Nanos,
-    /// The server's event loop that has its session with the chat server.
+    /// The chat server's event loop that serves its session.
     pub(super) shard: u8,
-    /// Its session with the chat server.
     pub(super) chat: Option<SessionId>,
-    /// Its session with the login server.
     pub(super) login: Option<SessionId>,
-    /// When its way in began.
-    pub(super) began: Nanos,
-    /// When its step began, first attempt.
-    pub(super) since: Nanos,
-    /// When it tries its step again; 0 while it need not.
-    pub(super) rests_until: Nanos,
-    /// Its user list, if it keeps it.
-    pub(super) kept: Option<Box<Kept>>,
-    /// When it hung up to come again; 0 unless it is away.
-    pub(super) left_at: Nanos,
-    /// There from the login to the chat.
+    /// Start of the current entry.
+    pub(super) entry_began_at: Nanos,
+    /// Start of the first attempt at the current step.
+    pub(super) step_began_at: Nanos,
+    /// Time of the next attempt; 0 if none is scheduled.
+    pub(super) retry_at: Nanos,
+    /// Its user list, if it keeps one.
+    pub(super) kept: Option<Box<KeptList>>,
+    /// Time of a deliberate disconnect; 0 unless it is to reconnect.
+    pub(super) disconnected_at: Nanos,
+    /// Set from the login until the chat server accepts it.
     pub(super) grant: Option<Box<Grant>>,
 }
 
 impl Client {
-    /// It has waited so long for a message.
-    pub(super) fn waits(&mut self, latency: Nanos) {
+    /// Records the latency of one message.
+    pub(super) fn record_latency(&mut self, latency: Nanos) {
         self.waited = self.waited.saturating_add(latency);
         self.longest_us = self.longest_us.max(u32::try_from(latency / 1_000).unwrap_or(u32::MAX));
     }
 
-    /// What it got, if it was there all the time and wanted to read.
+    /// Its share of the deliveries; none if it is impaired, has lost its session, or has received
+    /// nothing.
     pub(super) fn recipient(&self, client: u32, entered: Nanos) -> Option<Recipient> {
         let Self { shard, received, waited, longest_us, .. } = *self;
         let counts = received > 0 && !self.is_impaired;
@@ -167,26 +165,26 @@ impl Client {
     }
 }
 
-/// Which of our sessions one is: the token that it was dialled with.
+/// The token a session was dialed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Token {
-    /// The login session of the client in this place.
+    /// The login session of the client at this index.
     Login(u32),
-    /// The chat session of the client in this place.
+    /// The chat session of the client at this index.
     Chat(u32),
-    /// The one that listens for leaks.
+    /// The session of the leak probe.
     LeakProbe,
 }
 
 impl Token {
     const LOGIN: u64 = 1 << 32;
-    const OUTSIDER: u64 = 1 << 33;
+    const LEAK_PROBE: u64 = 1 << 33;
 
     pub(super) fn to_bits(self) -> u64 {
         match self {
             Self::Chat(place) => place.into(),
             Self::Login(place) => Self::LOGIN | u64::from(place),
-            Self::LeakProbe => Self::OUTSIDER,
+            Self::LeakProbe => Self::LEAK_PROBE,
         }
     }
 }
@@ -196,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_parts_of_the_way_in_are_the_steps_before_the_door() {
+    fn the_parts_of_an_entry_are_the_steps_up_to_its_answer() {
         let steps = [
             Step::Idle,
             Step::DialLogin,
@@ -210,9 +208,9 @@ mod tests {
             Step::Leaving,
             Step::Out,
         ];
-        let before_the_door: Vec<_> = steps.into_iter().filter(|step| step.is_before_the_door()).collect();
-        let parts: Vec<_> = before_the_door.iter().map(|step| step.part()).collect();
+        let entering: Vec<_> = steps.into_iter().filter(|step| step.is_entering()).collect();
+        let parts: Vec<_> = entering.iter().map(|step| step.part()).collect();
         assert_eq!(parts, (0..PARTS.len()).map(Some).collect::<Vec<_>>());
-        assert!(steps.iter().all(|step| step.part().is_some() == step.is_before_the_door()));
+        assert!(steps.iter().all(|step| step.part().is_some() == step.is_entering()));
     }
 }

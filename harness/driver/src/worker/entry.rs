@@ -1,4 +1,4 @@
-//! The way into the chat: dialling in time, the steps of a login, trying again, giving up.
+//! Entries into the chat: scheduled connections, the login steps, retries, and giving up.
 
 use std::cmp::Reverse;
 use std::io;
@@ -17,41 +17,41 @@ use super::Worker;
 use super::client::{Client, Grant, Step, Token};
 use crate::command::Why;
 
-/// Connections begun in one turn: each costs some 100 us for its keys.
+/// Connections begun in one turn: the keys of each cost some 100 µs.
 const DIALS_PER_TURN: usize = 8;
 
-/// Attempts to connect, in a row, before a client is turned away.
-const DIALS_MAX: u8 = 5;
+/// Consecutive attempts to connect before a client is given up.
+const DIAL_ATTEMPTS_MAX: u8 = 5;
 
-/// The pause before the second attempt, in nanoseconds; each further one is twice as long.
-const PAUSE: Nanos = 100_000_000;
+/// Backoff before the second attempt, in nanoseconds; it doubles with each further attempt.
+const BACKOFF_FIRST: Nanos = 100_000_000;
 
-/// How often the pause is doubled at most.
-const PAUSE_DOUBLINGS: u8 = 4;
+/// The most doublings of the backoff.
+const BACKOFF_DOUBLINGS: u8 = 4;
 
-/// Why a step did not succeed, and what that means for trying it again.
-struct Setback {
+/// A failed step, and the policy for retrying it.
+struct StepFailure {
     why: Why,
-    /// Whether the server said no.
+    /// True if the server refused the step.
     refused: bool,
-    /// Attempts, in a row, before the client is turned away; its deadline holds in any case.
-    tries_max: u8,
+    /// Consecutive attempts before the client is given up; its deadline applies in any case.
+    attempts_max: u8,
 }
 
-impl Setback {
-    /// A connection that failed.
+impl StepFailure {
+    /// A failed connection.
     fn of_connection(why: impl Into<Why>, refused: bool) -> Self {
-        Self { why: why.into(), refused, tries_max: DIALS_MAX }
+        Self { why: why.into(), refused, attempts_max: DIAL_ATTEMPTS_MAX }
     }
 
-    /// An answer that says "not now".
+    /// An answer that asks the client to retry later.
     fn of_answer(outcome: Outcome) -> Self {
-        Self { why: outcome.name().into(), refused: true, tries_max: u8::MAX }
+        Self { why: outcome.name().into(), refused: true, attempts_max: u8::MAX }
     }
 }
 
-/// Whether it makes sense to connect again.
-fn may_pass(reason: CloseReason) -> bool {
+/// Returns true if another attempt to connect may succeed.
+fn is_transient(reason: CloseReason) -> bool {
     matches!(
         reason,
         CloseReason::ServerFull
@@ -62,7 +62,7 @@ fn may_pass(reason: CloseReason) -> bool {
     )
 }
 
-/// Whether the server has said no, as opposed to something having broken.
+/// Returns true if the server refused the connection; false if something broke.
 fn is_refusal(reason: CloseReason) -> bool {
     reason.is_sent()
         && !matches!(
@@ -78,67 +78,69 @@ fn is_refusal(reason: CloseReason) -> bool {
 }
 
 impl Worker {
-    /// Ways in that begin in all, over all rounds.
-    fn ways_in(&self) -> usize {
+    /// The number of entries, over all rounds.
+    fn entries(&self) -> usize {
         self.clients.len() * self.plan.rounds as usize
     }
 
-    /// When the next way in begins; never while as many clients are on theirs as may be.
-    pub(super) fn next_begin(&self) -> Nanos {
-        let is_anybody_left = self.begun < self.clients.len() || !self.again.is_empty();
-        let is_full = self.on_the_way.len() >= self.entry_limiter.limit()
+    /// The time of the next entry; [`NEVER`] while the limiter allows no more.
+    pub(super) fn next_entry_at(&self) -> Nanos {
+        let has_more = self.entries_begun < self.clients.len() || !self.next_round.is_empty();
+        let is_full = self.entering.len() >= self.entry_limiter.limit()
             || self.plan.leaves && self.totals.connected >= self.entry_limiter.limit() as u64;
-        if is_anybody_left && !is_full { self.plan.begin.intended(self.number(self.begun)) } else { NEVER }
+        if has_more && !is_full { self.plan.begin.intended(self.number(self.entries_begun)) } else { NEVER }
     }
 
-    /// Begins the ways in that are due; true if there are more than one turn takes.
-    pub(super) fn begin_due(&mut self, sessions: &mut Sessions, now: Nanos) -> bool {
+    /// Begins the entries that are due; true if more are due than one turn takes.
+    pub(super) fn entries_due(&mut self, sessions: &mut Sessions, now: Nanos) -> bool {
         for _ in 0..DIALS_PER_TURN {
-            if self.next_begin() > now {
+            if self.next_entry_at() > now {
                 return false;
             }
-            let first = (self.begun < self.clients.len()).then_some(self.begun);
-            let Some(place) = first.or_else(|| self.again.pop_front().map(|place| place as usize)) else {
+            let first = (self.entries_begun < self.clients.len()).then_some(self.entries_begun);
+            let Some(place) = first.or_else(|| self.next_round.pop_front().map(|place| place as usize))
+            else {
                 return false;
             };
-            self.begun += 1;
-            self.begin(sessions, place, now);
+            self.entries_begun += 1;
+            self.begin_entry(sessions, place, now);
         }
-        self.next_begin() <= now
+        self.next_entry_at() <= now
     }
 
-    /// A client's way in begins, its first one or that of another round.
-    pub(super) fn begin(&mut self, sessions: &mut Sessions, place: usize, now: Nanos) {
+    /// Begins a client's entry.
+    pub(super) fn begin_entry(&mut self, sessions: &mut Sessions, place: usize, now: Nanos) {
         let step = self.first_step();
         let client = &mut self.clients[place];
-        // That of the last round: the login server may be slower to close it than the chat server to let go.
+        // The login server may close the last round's session after the chat server closes its own.
         if let Some(login) = client.login.take() {
             sessions.close(login, CloseReason::Goodbye, "");
         }
-        // The last round may have left us online for a moment.
+        // After the last round the account may be online for a moment longer.
         client.repeated |= client.rounds > 0;
         client.rounds += 1;
-        (client.step, client.tries, client.began) = (step, 0, now);
-        self.on_the_way.insert(self.deadline(place));
-        self.harvest.first_begin = self.harvest.first_begin.min(now);
+        (client.step, client.failed_attempts, client.entry_began_at) = (step, 0, now);
+        self.entering.insert(self.deadline(place));
+        self.results.first_begin = self.results.first_begin.min(now);
         self.perform(sessions, place);
     }
 
-    /// A client's entry in the order of those on their way in.
+    /// The key of a client in `entering`.
     fn deadline(&self, place: usize) -> (Nanos, u32) {
-        (self.clients[place].began.saturating_add(self.plan.timeout), place as u32)
+        (self.clients[place].entry_began_at.saturating_add(self.plan.timeout), place as u32)
     }
 
-    /// A client is out again, or was never in: it waits for its next round, if there is one.
-    pub(super) fn round_over(&mut self, place: usize) {
-        if self.clients[place].rounds < self.plan.rounds && self.begun < self.ways_in() {
-            self.again.push_back(place as u32);
+    /// Queues the client for its next round, if there is one.
+    pub(super) fn end_round(&mut self, place: usize) {
+        if self.clients[place].rounds < self.plan.rounds && self.entries_begun < self.entries() {
+            self.next_round.push_back(place as u32);
         }
     }
 
-    /// Whether it is recorded who is in the room when. Where nothing is said nobody will ask.
-    pub(super) fn keeps_stays(&self) -> bool {
-        self.counting && self.plan.traffic.messages() > 0
+    /// Returns true while the ledger records stays in the chat: results are not frozen, and the
+    /// run sends counted messages.
+    pub(super) fn records_stays(&self) -> bool {
+        self.is_counting && self.plan.traffic.messages() > 0
     }
 
     fn first_step(&self) -> Step {
@@ -148,37 +150,37 @@ impl Worker {
         }
     }
 
-    /// A client's step is done: on to the next.
+    /// Ends a client's step and begins the next one.
     pub(super) fn advance(&mut self, sessions: &mut Sessions, place: usize, next: Step) {
         let now = self.plan.clock.at(sessions.now());
-        self.step_took(place, now);
+        self.record_step(place, now);
         let client = &mut self.clients[place];
-        (client.step, client.tries) = (next, 0);
+        (client.step, client.failed_attempts) = (next, 0);
         self.perform(sessions, place);
     }
 
-    /// A client's step is done.
-    fn step_took(&mut self, place: usize, now: Nanos) {
-        let Client { step, since, .. } = self.clients[place];
-        let took = now.saturating_sub(since);
-        self.harvest.phases.entry(step.name().into()).or_default().record(took);
+    /// Records the duration of a client's step.
+    fn record_step(&mut self, place: usize, now: Nanos) {
+        let Client { step, step_began_at, .. } = self.clients[place];
+        let elapsed = now.saturating_sub(step_began_at);
+        self.results.phases.entry(step.name().into()).or_default().record(elapsed);
         if let Some(part) = step.part() {
-            self.totals.parts[part].add(took);
+            self.totals.parts[part].add(elapsed);
         }
     }
 
-    /// The login server is there: on to what a client needs of it.
-    pub(super) fn greeted(&mut self, sessions: &mut Sessions, place: usize) {
+    /// The login session is open: requests the first thing that the client still needs.
+    pub(super) fn login_opened(&mut self, sessions: &mut Sessions, place: usize) {
         let has_account = self.clients[place].has_account || self.plan.identities.has_accounts();
         self.advance(sessions, place, if has_account { Step::LogIn } else { Step::SignUp });
     }
 
-    /// Does what a client's step asks for.
+    /// Sends the request of a client's step.
     fn perform(&mut self, sessions: &mut Sessions, place: usize) {
         let number = self.number(place);
         let client = &mut self.clients[place];
-        if client.tries == 0 {
-            client.since = self.plan.clock.now();
+        if client.failed_attempts == 0 {
+            client.step_began_at = self.plan.clock.now();
         }
         let identities = &self.plan.identities;
         let (id, password) = (|| identities.id(number), || identities.password(number));
@@ -204,7 +206,7 @@ impl Worker {
         let EntryPath::Login(server) = &plan.way else { return };
         match self.dial(sessions, server, Token::Login(place as u32)) {
             Ok(id) => self.clients[place].login = Some(id),
-            Err(error) => self.no_socket(sessions, place, &error),
+            Err(error) => self.socket_failed(sessions, place, &error),
         }
     }
 
@@ -218,17 +220,16 @@ impl Worker {
         let Some(server) = server else { return };
         match self.dial(sessions, &server, Token::Chat(place as u32)) {
             Ok(id) => self.clients[place].chat = Some(id),
-            Err(error) => self.no_socket(sessions, place, &error),
+            Err(error) => self.socket_failed(sessions, place, &error),
         }
     }
 
-    fn no_socket(&mut self, sessions: &mut Sessions, place: usize, error: &io::Error) {
+    fn socket_failed(&mut self, sessions: &mut Sessions, place: usize, error: &io::Error) {
         let why = format!("cannot open a socket ({})", error.kind());
         let step = self.clients[place].step;
-        self.try_again(sessions, place, step, Setback::of_connection(why, false));
+        self.retry_later(sessions, place, step, StepFailure::of_connection(why, false));
     }
 
-    /// Presents the ticket.
     fn enter(&mut self, sessions: &mut Sessions, place: usize) {
         let Some(session) = self.clients[place].chat else { return };
         let ticket = match &self.plan.way {
@@ -238,57 +239,57 @@ impl Worker {
             EntryPath::Login(_) => self.clients[place].grant.as_ref().map(|grant| grant.ticket.clone()),
         };
         let Some(ticket) = ticket else {
-            return self.turn_away(sessions, place, false, "no ticket could be made");
+            return self.give_up(sessions, place, false, "no ticket could be made");
         };
-        if self.keeps_stays() {
-            self.harvest.tally.asked_in(place, self.plan.clock.now());
+        if self.records_stays() {
+            self.results.tally.asked_in(place, self.plan.clock.now());
         }
         sessions.send(session, &EnterRequest { ticket }.into());
     }
 
-    /// Deals with a packet of the login server; false if it has no place here.
+    /// Handles a packet of the login server; false if the packet is not allowed in this step.
     pub(super) fn login_packet(&mut self, sessions: &mut Sessions, place: usize, packet: Packet) -> bool {
         let client = &self.clients[place];
         let (step, repeated) = (client.step, client.repeated);
         match (step, packet) {
             (Step::SignUp, Packet::SignUpAnswer(answer)) => match answer.outcome {
                 Outcome::IdTaken if repeated => self.advance(sessions, place, Step::CreateCharacter),
-                outcome => self.answered(sessions, place, outcome, Step::CreateCharacter),
+                outcome => self.step_answered(sessions, place, outcome, Step::CreateCharacter),
             },
             (Step::CreateCharacter, Packet::CreateCharacterAnswer(answer)) => match answer.outcome {
-                Outcome::CharacterExists if repeated => self.settled(sessions, place),
-                Outcome::Ok => self.settled(sessions, place),
-                outcome => self.answered(sessions, place, outcome, Step::LogIn),
+                Outcome::CharacterExists if repeated => self.account_ready(sessions, place),
+                Outcome::Ok => self.account_ready(sessions, place),
+                outcome => self.step_answered(sessions, place, outcome, Step::LogIn),
             },
             (Step::LogIn, Packet::LoginGranted(granted)) => self.granted(sessions, place, granted),
             (Step::LogIn, Packet::LoginRefused(refused)) => match refused.outcome {
-                // An attempt whose answer was lost, or the last round, may have left us online for a moment.
+                // The answer to an attempt may have been lost, or the last round is still online.
                 Outcome::AlreadyOnline if repeated => {
-                    self.try_again(sessions, place, step, Setback::of_answer(Outcome::AlreadyOnline));
+                    self.retry_later(sessions, place, step, StepFailure::of_answer(Outcome::AlreadyOnline));
                 }
-                outcome => self.answered(sessions, place, outcome, Step::DialChat),
+                outcome => self.step_answered(sessions, place, outcome, Step::DialChat),
             },
             _ => return false,
         }
         true
     }
 
-    /// A client's account and character are there.
-    fn settled(&mut self, sessions: &mut Sessions, place: usize) {
+    /// The client's account and character exist.
+    fn account_ready(&mut self, sessions: &mut Sessions, place: usize) {
         self.clients[place].has_account = true;
         self.advance(sessions, place, Step::LogIn);
     }
 
-    fn answered(&mut self, sessions: &mut Sessions, place: usize, outcome: Outcome, next: Step) {
+    fn step_answered(&mut self, sessions: &mut Sessions, place: usize, outcome: Outcome, next: Step) {
         let step = self.clients[place].step;
         match outcome {
             Outcome::Ok => self.advance(sessions, place, next),
             Outcome::TryAgainLater => {
-                self.entry_limiter.put_off(self.on_the_way.len());
-                self.try_again(sessions, place, step, Setback::of_answer(outcome));
+                self.entry_limiter.defer(self.entering.len());
+                self.retry_later(sessions, place, step, StepFailure::of_answer(outcome));
             }
             outcome => {
-                self.turn_away(sessions, place, true, &format!("{} ({})", outcome.name(), step.name()));
+                self.give_up(sessions, place, true, &format!("{} ({})", outcome.name(), step.name()));
             }
         }
     }
@@ -296,76 +297,78 @@ impl Worker {
     fn granted(&mut self, sessions: &mut Sessions, place: usize, granted: LoginGranted) {
         let Ok(address) = granted.chat_address.parse() else {
             let why = format!("the chat server's address {:?} is not IP:PORT", &*granted.chat_address);
-            return self.turn_away(sessions, place, false, &why);
+            return self.give_up(sessions, place, false, &why);
         };
-        let known = self.chats.iter().find(|chat| chat.address == address && chat.key == granted.chat_key);
+        let known =
+            self.chat_servers.iter().find(|chat| chat.address == address && chat.key == granted.chat_key);
         let server = if let Some(server) = known {
             server.clone()
         } else {
             let EntryPath::Login(login) = &self.plan.way else { return };
             let server = Server::new(address, granted.chat_key, login.endpoint.handshake_timeout);
-            self.chats.push(server.clone());
+            self.chat_servers.push(server.clone());
             server
         };
         self.clients[place].grant = Some(Box::new(Grant { server, ticket: granted.ticket }));
         self.advance(sessions, place, Step::DialChat);
     }
 
-    /// The server has let a client in.
+    /// The chat server has accepted the client.
     pub(super) fn entered(&mut self, sessions: &mut Sessions, place: usize, answer: &EnterAnswer) {
         let now = self.plan.clock.at(sessions.now());
-        let began = self.clients[place].began;
+        let began = self.clients[place].entry_began_at;
         self.plan.presence.set(self.number(place), answer.user.id);
         self.begin_list(place, now);
-        let took = now.saturating_sub(began);
-        self.harvest.phases.entry("way_in".into()).or_default().record(took);
-        self.totals.way_in.add(took);
-        if !self.is_back(place, now) {
-            self.harvest.clients.connected += 1;
-            self.harvest.last_entry = now;
+        let elapsed = now.saturating_sub(began);
+        self.results.phases.entry("way_in".into()).or_default().record(elapsed);
+        self.totals.way_in.add(elapsed);
+        if !self.record_return(place, now) {
+            self.results.clients.connected += 1;
+            self.results.last_entry = now;
         }
         self.totals.connected += 1;
-        self.on_the_way.remove(&self.deadline(place));
+        self.entering.remove(&self.deadline(place));
         self.entry_limiter.entered();
-        if self.keeps_stays() {
-            self.harvest.tally.entered(place, now);
+        if self.records_stays() {
+            self.results.tally.entered(place, now);
         }
-        self.step_took(place, now);
+        self.record_step(place, now);
         let client = &mut self.clients[place];
         client.grant = None;
         client.shard = answer.shard;
-        // The first page comes by itself.
-        (client.step, client.since) = (Step::List, now);
+        // The server sends the first page of the user list unasked.
+        (client.step, client.step_began_at) = (Step::List, now);
     }
 
-    /// The last page of the user list has come, for the first time.
+    /// The last page of the first user list has arrived.
     pub(super) fn listed(&mut self, sessions: &mut Sessions, place: usize) {
         self.totals.listed += 1;
         self.advance(sessions, place, Step::Inside);
         if self.plan.leaves {
-            self.ask_out(sessions, place);
+            self.request_exit(sessions, place);
         }
     }
 
-    /// A client's session with the login server has ended.
+    /// A client's session with the login server has closed.
     pub(super) fn login_closed(&mut self, sessions: &mut Sessions, place: usize, reason: CloseReason) {
         let client = &mut self.clients[place];
         client.login = None;
-        // The chat server tells the login server of the entry, which may be faster than telling us.
-        if !client.step.is_before_the_door() || reason == CloseReason::HandedOver {
+        // The chat server reports the entry to the login server, perhaps before its answer arrives
+        // here.
+        if !client.step.is_entering() || reason == CloseReason::HandedOver {
             return;
         }
-        // Without the login session the ticket is void: from the beginning.
+        // Closing the login session voids the ticket, so the client starts over.
         if let Some(chat) = client.chat.take() {
             sessions.close(chat, CloseReason::Goodbye, "");
         }
-        if client.step == Step::Enter && self.keeps_stays() {
-            self.harvest.tally.gone(place, self.plan.clock.at(sessions.now()));
+        if client.step == Step::Enter && self.records_stays() {
+            self.results.tally.gone(place, self.plan.clock.at(sessions.now()));
         }
-        self.leg_failed(sessions, place, Step::DialLogin, reason);
+        self.connection_failed(sessions, place, Step::DialLogin, reason);
     }
 
-    pub(super) fn leg_failed(
+    pub(super) fn connection_failed(
         &mut self,
         sessions: &mut Sessions,
         place: usize,
@@ -373,38 +376,38 @@ impl Worker {
         reason: CloseReason,
     ) {
         let refused = is_refusal(reason);
-        if may_pass(reason) {
-            self.entry_limiter.put_off(self.on_the_way.len());
-            self.try_again(sessions, place, from, Setback::of_connection(reason.name(), refused));
+        if is_transient(reason) {
+            self.entry_limiter.defer(self.entering.len());
+            self.retry_later(sessions, place, from, StepFailure::of_connection(reason.name(), refused));
         } else {
-            self.turn_away(sessions, place, refused, reason.name());
+            self.give_up(sessions, place, refused, reason.name());
         }
     }
 
-    /// Has a client go on at `step` after a pause, unless it has tried often enough or its time
-    /// will be over; then it is turned away.
-    fn try_again(&mut self, sessions: &mut Sessions, place: usize, step: Step, setback: Setback) {
-        let Setback { why, refused, tries_max } = setback;
+    /// Schedules another attempt at `step` after a randomized backoff. Gives the client up if its
+    /// attempts are used up, or if the attempt would begin after its deadline.
+    fn retry_later(&mut self, sessions: &mut Sessions, place: usize, step: Step, failure: StepFailure) {
+        let StepFailure { why, refused, attempts_max } = failure;
         let now = self.plan.clock.now();
         let client = &mut self.clients[place];
-        client.tries = client.tries.saturating_add(1);
+        client.failed_attempts = client.failed_attempts.saturating_add(1);
         client.repeated = true;
-        let pause = PAUSE << (client.tries - 1).min(PAUSE_DOUBLINGS);
-        let at = now + self.rng.random_range(pause / 2..=pause);
-        let is_late = at >= client.began.saturating_add(self.plan.timeout);
-        if is_late || client.tries >= tries_max {
-            return self.turn_away(sessions, place, refused, &why);
+        let backoff = BACKOFF_FIRST << (client.failed_attempts - 1).min(BACKOFF_DOUBLINGS);
+        let at = now + self.rng.random_range(backoff / 2..=backoff);
+        let is_late = at >= client.entry_began_at.saturating_add(self.plan.timeout);
+        if is_late || client.failed_attempts >= attempts_max {
+            return self.give_up(sessions, place, refused, &why);
         }
         client.step = step;
-        if client.rests_until == 0 {
-            client.rests_until = at;
+        if client.retry_at == 0 {
+            client.retry_at = at;
             self.retries.push(Reverse((at, place as u32)));
         }
         self.totals.retried += 1;
-        *self.harvest.clients.retries.entry(why.into_owned()).or_default() += 1;
+        *self.results.clients.retries.entry(why.into_owned()).or_default() += 1;
     }
 
-    /// Has those try again whose pause is over.
+    /// Begins the attempts that are due.
     pub(super) fn retry_due(&mut self, sessions: &mut Sessions, now: Nanos) {
         while let Some(Reverse((at, place))) = self.retries.peek().copied() {
             if at > now {
@@ -412,39 +415,39 @@ impl Worker {
             }
             self.retries.pop();
             let client = &mut self.clients[place as usize];
-            // Another time is that of a pause which ended with its way in.
-            if client.rests_until == at {
-                client.rests_until = 0;
+            // Any other time belongs to an entry that has ended meanwhile.
+            if client.retry_at == at {
+                client.retry_at = 0;
                 self.perform(sessions, place as usize);
             }
         }
     }
 
-    /// Turns away those whose time is over.
-    pub(super) fn expire(&mut self, sessions: &mut Sessions, now: Nanos) {
-        while let Some((at, place)) = self.on_the_way.first().copied()
+    /// Gives up the clients whose deadline has passed.
+    pub(super) fn expire_entries(&mut self, sessions: &mut Sessions, now: Nanos) {
+        while let Some((at, place)) = self.entering.first().copied()
             && at <= now
         {
-            self.entry_limiter.put_off(self.on_the_way.len());
+            self.entry_limiter.defer(self.entering.len());
             let why = format!("{} was not done in time", self.clients[place as usize].step.name());
-            self.turn_away(sessions, place as usize, false, &why);
+            self.give_up(sessions, place as usize, false, &why);
         }
     }
 
-    /// A client that is on its way will not get in.
-    fn turn_away(&mut self, sessions: &mut Sessions, place: usize, refused: bool, why: &str) {
-        self.on_the_way.remove(&self.deadline(place));
-        let keeps_stays = self.keeps_stays();
+    /// Gives up a client that is entering.
+    fn give_up(&mut self, sessions: &mut Sessions, place: usize, refused: bool, why: &str) {
+        self.entering.remove(&self.deadline(place));
+        let records_stays = self.records_stays();
         let client = &mut self.clients[place];
-        if client.step == Step::Enter && client.chat.is_some() && keeps_stays {
-            self.harvest.tally.gone(place, self.plan.clock.at(sessions.now()));
+        if client.step == Step::Enter && client.chat.is_some() && records_stays {
+            self.results.tally.gone(place, self.plan.clock.at(sessions.now()));
         }
-        (client.step, client.rests_until) = (Step::Out, 0);
+        (client.step, client.retry_at) = (Step::Out, 0);
         for session in [client.chat.take(), client.login.take()].into_iter().flatten() {
             sessions.close(session, CloseReason::Goodbye, "");
         }
-        if self.stays_away(place, why) {
-            // It was in once: it has not been refused.
+        if self.record_no_return(place, why) {
+            // A reconnecting client has been accepted before: `record_no_return` counts it.
         } else if refused {
             self.totals.refused += 1;
             self.count_reason("refused", why);
@@ -452,19 +455,19 @@ impl Worker {
             self.totals.failed += 1;
             self.count_reason("failed", why);
         }
-        self.round_over(place);
+        self.end_round(place);
     }
 
-    /// Nobody else gets in, in this round or another.
-    pub(super) fn give_up_all(&mut self, sessions: &mut Sessions, why: &str) {
-        let ways_in = self.ways_in();
+    /// Gives up all entries, of this round and of later ones.
+    pub(super) fn give_up_entries(&mut self, sessions: &mut Sessions, why: &str) {
+        let entries = self.entries();
         while let Some(place) = self.returning.pop_front() {
-            self.stays_away(place as usize, why);
+            self.record_no_return(place as usize, why);
         }
-        let never_begun = (ways_in - std::mem::replace(&mut self.begun, ways_in)) as u64;
-        self.again.clear();
-        while let Some((_, place)) = self.on_the_way.first().copied() {
-            self.turn_away(sessions, place as usize, false, why);
+        let never_begun = (entries - std::mem::replace(&mut self.entries_begun, entries)) as u64;
+        self.next_round.clear();
+        while let Some((_, place)) = self.entering.first().copied() {
+            self.give_up(sessions, place as usize, false, why);
         }
         if never_begun > 0 {
             self.totals.failed += never_begun;

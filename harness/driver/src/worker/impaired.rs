@@ -11,39 +11,40 @@ use super::Worker;
 use super::client::Stay;
 use super::rooms::FENCE;
 
-/// Bytes that the system holds for a client that does not read: without a limit it takes megabytes, and the server
-/// would not notice for minutes.
+/// The receive buffer of a client that does not read, in bytes. The system's default is megabytes,
+/// and would hide the client from the server for minutes.
 const RECEIVE_BUFFER: usize = 16 * 1024;
 
-/// And once it reads again: through a small one it would take minutes to come to the end.
+/// The receive buffer once the client reads again: the backlog would take minutes through a small
+/// one.
 const WIDE_BUFFER: usize = 1024 * 1024;
 
-/// How often slow clients get leave to read on, in nanoseconds.
+/// The interval at which slow clients get a budget for reading, in nanoseconds.
 const TICK: Nanos = 20_000_000;
 
-/// How often that is in a second.
+/// Ticks per second.
 const TICKS: i64 = 50;
 
-/// Bytes of a message besides its text, roughly.
+/// Approximate size of a message without its text, in bytes.
 const OVERHEAD: usize = 110;
 
 /// A worker's impaired clients.
 #[derive(Debug, Default)]
 pub(super) struct Impaired {
-    /// From when on they are; none before the talking.
+    /// The start of the impairment; none before the messages begin.
     pub(super) from: Option<Nanos>,
     has_begun: bool,
-    /// When deaf ones hear again.
+    /// The end of the deaf clients' impairment.
     until: Nanos,
-    /// When slow ones get leave to read on.
+    /// The next refill of the slow clients' budgets.
     tick: Nanos,
     deaf: Vec<u32>,
-    /// And the bytes that each may still read.
+    /// Slow clients and the bytes that each may still read.
     slow: Vec<(u32, i64)>,
 }
 
 impl Impaired {
-    /// When there is something to do.
+    /// The time of the next work.
     pub(super) fn next_due(&self) -> Nanos {
         match self.from {
             None => NEVER,
@@ -54,7 +55,7 @@ impl Impaired {
 }
 
 impl Worker {
-    /// Clients are impaired from `from` on.
+    /// Schedules the impairment for `from`, if the plan has any.
     pub(super) fn impair_from(&mut self, from: Nanos) {
         if !self.plan.impairment.is_none() {
             self.impaired.from = Some(from);
@@ -100,30 +101,30 @@ impl Worker {
             else {
                 continue;
             };
-            self.harvest.tally.impair(place);
+            self.results.tally.impair(place);
             self.clients[place].is_impaired = true;
             sessions.limit_receive_buffer(session, RECEIVE_BUFFER);
             match kind {
                 ImpairmentKind::Deaf => {
-                    self.harvest.impaired.deaf += 1;
+                    self.results.impaired.deaf += 1;
                     self.impaired.deaf.push(place as u32);
                     sessions.pause_reading(session, true);
                 }
                 ImpairmentKind::Slow => {
-                    self.harvest.impaired.slow += 1;
+                    self.results.impaired.slow += 1;
                     self.impaired.slow.push((place as u32, 0));
                 }
             }
         }
     }
 
-    /// An impaired client has lost its session, which is what may become of it.
+    /// Counts an impaired client that has lost its session, an expected outcome.
     pub(super) fn impaired_closed(&mut self, reason: CloseReason) {
-        self.harvest.impaired.closed += 1;
-        *self.harvest.impaired.reasons.entry(reason.name().to_owned()).or_default() += 1;
+        self.results.impaired.closed += 1;
+        *self.results.impaired.reasons.entry(reason.name().to_owned()).or_default() += 1;
     }
 
-    /// An impaired client has read a message.
+    /// Charges a message to a slow client's budget.
     pub(super) fn read_by_impaired(&mut self, sessions: &mut Sessions, place: usize, text: usize) {
         let Some((_, budget)) = self.impaired.slow.iter_mut().find(|(slow, _)| *slow as usize == place)
         else {
@@ -135,7 +136,7 @@ impl Worker {
         }
     }
 
-    /// Impaired clients read all that there is, and so find out whether they are still there.
+    /// Has impaired clients read their whole backlog, so that each learns if its session is alive.
     pub(super) fn wake_impaired(&mut self, sessions: &mut Sessions) {
         (self.impaired.until, self.impaired.tick) = (NEVER, NEVER);
         let slow = std::mem::take(&mut self.impaired.slow);
@@ -152,16 +153,17 @@ impl Worker {
         self.totals.woken = 1;
     }
 
-    /// An impaired client has read everything, or is gone.
-    pub(super) fn awake(&mut self, place: usize) -> bool {
+    /// Ends the waking of a client that has read its backlog, or is gone; false if it was not
+    /// waking.
+    pub(super) fn finish_waking(&mut self, place: usize) -> bool {
         let is_waking = std::mem::replace(&mut self.clients[place].is_waking, false);
         self.totals.asleep -= u64::from(is_waking);
         is_waking
     }
 
-    /// A client has been told that it missed messages.
-    pub(super) fn missed(&mut self, place: usize, gap: &ChatGap) {
-        if !self.counting {
+    /// Records a gap that the server has announced to a client.
+    pub(super) fn gap_received(&mut self, place: usize, gap: &ChatGap) {
+        if !self.is_counting {
             return;
         }
         let audience = match (gap.scope, self.clients[place].stay) {
@@ -172,6 +174,6 @@ impl Worker {
             ) => Some(self.plan.audiences.in_channel(channel)),
             _ => None,
         };
-        self.harvest.tally.gap(place, audience, gap.missed);
+        self.results.tally.gap(place, audience, gap.missed);
     }
 }

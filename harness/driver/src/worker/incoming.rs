@@ -1,28 +1,28 @@
-//! A chat message as it came, read in place: this runs for every delivery, so nothing is copied or allocated.
+//! Chat messages parsed in place: this runs for every delivery, so nothing is copied or allocated.
 
 use throng_core::limits::{CHAT_TEXT_MAX, NAME_BYTES_MAX};
 use throng_core::wire::packets::{ChatMessage, Scope};
 use throng_core::wire::{Body, Field, Reader};
 use throng_harness_model::breakdown::Stamps;
 
-/// What the harness wants to know of a message.
+/// The fields of a chat message that the harness uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Incoming<'a> {
     pub(super) scope: Scope,
     pub(super) target: u32,
     pub(super) sequence: u64,
-    /// When the server read the request, in microseconds of its own clock.
+    /// The time at which the server read the request, in microseconds of the server's clock.
     pub(super) received_us: u64,
-    /// From then to its handler.
+    /// From reading to the handler, in microseconds.
     pub(super) queued_us: u32,
-    /// From there to its sealing.
+    /// From the handler to sealing, in microseconds.
     pub(super) handled_us: u32,
-    /// What was said; whether it is UTF-8 is not looked at.
+    /// The text; it is not checked to be UTF-8.
     pub(super) text: &'a [u8],
 }
 
 impl<'a> Incoming<'a> {
-    /// The message in an encoded packet; none if it is not one, or not well-formed.
+    /// Parses an encoded packet; none if it is not a chat message, or malformed.
     pub(super) fn parse(encoded: &'a [u8]) -> Option<Self> {
         let mut fields = Reader::new(encoded);
         if fields.u16().ok()? != ChatMessage::NUMBER {
@@ -42,7 +42,7 @@ impl<'a> Incoming<'a> {
         Some(Self { scope, target, sequence, received_us, queued_us, handled_us, text })
     }
 
-    /// The same of a message that has been decoded.
+    /// The fields of a decoded message.
     pub(super) fn of(message: &'a ChatMessage) -> Self {
         Self {
             scope: message.scope,
@@ -55,13 +55,13 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    /// When what happened to the message in the server.
+    /// The server's time stamps of the message.
     pub(super) fn stamps(&self, fan_out_us: Option<u32>) -> Stamps {
         let Self { received_us, queued_us, handled_us, .. } = *self;
         Stamps { received_us, queued_us, handled_us, fan_out_us }
     }
 
-    /// The room that the message is of; none if it is of no room.
+    /// The room that the message belongs to; none for scopes without a room.
     pub(super) fn room(&self) -> Option<u32> {
         match self.scope {
             Scope::World => Some(0),
@@ -115,7 +115,7 @@ mod tests {
             if let Ok(Packet::ChatMessage(message)) = Packet::decode(&bytes) {
                 prop_assert_eq!(Incoming::parse(&bytes), Some(Incoming::of(&message)));
             } else if let Some(message) = Incoming::parse(&bytes) {
-                // Only texts that are not UTF-8 are told apart from it.
+                // The parser differs from the decoder only in accepting texts that are not UTF-8.
                 prop_assert!(ours || message.text.len() < 90);
             }
         }

@@ -1,4 +1,4 @@
-//! The user lists that clients keep, held against who is there.
+//! User lists that clients keep, and their comparison with the users who are present.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -14,46 +14,46 @@ use super::Worker;
 use super::client::Step;
 use crate::roster::{Next, Roster};
 
-/// The longest pause before a list that has missed something is fetched anew, in nanoseconds.
-const ANEW_MAX: Nanos = 1_000_000_000;
+/// The longest pause before an incomplete list is fetched again, in nanoseconds.
+const REFETCH_PAUSE_MAX: Nanos = 1_000_000_000;
 
-/// How often lists are held against who is there, in nanoseconds, while that is waited for.
-const LOOK: Nanos = 20_000_000;
+/// The interval between two comparisons of a list check, in nanoseconds.
+const CHECK_EVERY: Nanos = 20_000_000;
 
-/// A client's list, and when something last happened to it.
+/// A client's user list, and the time of its last change.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct KeptList {
     roster: Roster,
     changed: Nanos,
 }
 
-/// What a worker has to do about lists.
+/// A worker's pending work on lists.
 #[derive(Debug, Default)]
 pub(super) struct ListWork {
-    /// When which client fetches its list anew.
-    anew: BinaryHeap<Reverse<(Nanos, u32)>>,
-    /// When lists are looked at next, while they are.
-    look_at: Option<Nanos>,
-    /// The number of the looking, from 1.
-    looking: u64,
+    /// Times at which clients fetch their lists again.
+    refetches: BinaryHeap<Reverse<(Nanos, u32)>>,
+    /// The next comparison, while a list check runs.
+    next_check: Option<Nanos>,
+    /// The number of the latest list check, from 1.
+    check: u64,
 }
 
 impl ListWork {
-    /// When there is something to do.
+    /// The time of the next work.
     pub(super) fn next_due(&self) -> Nanos {
-        let anew = self.anew.peek().map_or(NEVER, |Reverse((at, _))| *at);
-        anew.min(self.look_at.unwrap_or(NEVER))
+        let refetch = self.refetches.peek().map_or(NEVER, |Reverse((at, _))| *at);
+        refetch.min(self.next_check.unwrap_or(NEVER))
     }
 }
 
 impl Worker {
-    /// A client that has come in keeps its list from now on, if it is one that does.
+    /// Gives an entering client an empty list, if it is one that keeps a list.
     pub(super) fn begin_list(&mut self, place: usize, now: Nanos) {
         let keeps = !self.plan.leaves && self.plan.lists.keeps(self.number(place), self.plan.clients);
-        self.clients[place].kept = keeps.then(|| Box::new(Kept { roster: Roster::new(), changed: now }));
+        self.clients[place].kept = keeps.then(|| Box::new(KeptList { roster: Roster::new(), changed: now }));
     }
 
-    /// A page of the list of everybody has come.
+    /// Handles a page of the list of all users.
     pub(super) fn page(&mut self, sessions: &mut Sessions, place: usize, list: &UserList) {
         let next = match &mut self.clients[place].kept {
             Some(kept) => {
@@ -67,30 +67,31 @@ impl Worker {
         };
         if !matches!(next, Next::Ask(_)) && self.clients[place].step == Step::List {
             if self.clients[place].rounds == 1 {
-                self.harvest.lists.last_complete = self.plan.clock.at(sessions.now());
+                self.results.lists.last_complete = self.plan.clock.at(sessions.now());
             }
             self.listed(sessions, place);
         }
-        self.go_on(sessions, place, next);
+        self.follow_up(sessions, place, next);
     }
 
-    /// A notice about everybody has come to a client that may keep a list.
+    /// Handles a notice about all users for a client that may keep a list.
     pub(super) fn notice(&mut self, sessions: &mut Sessions, place: usize, notice: &UsersChanged) {
         self.count_notice(notice.complete);
         let Some(kept) = &mut self.clients[place].kept else { return };
         kept.changed = self.plan.clock.at(sessions.now());
         let next = kept.roster.notice(notice, self.plan.knows_own());
-        self.go_on(sessions, place, next);
+        self.follow_up(sessions, place, next);
     }
 
     fn count_notice(&mut self, complete: bool) {
-        if self.counting {
-            self.harvest.lists.notices += 1;
-            self.harvest.lists.incomplete += u64::from(!complete);
+        if self.is_counting {
+            self.results.lists.notices += 1;
+            self.results.lists.incomplete += u64::from(!complete);
         }
     }
 
-    /// An encoded notice from a room, for a client that keeps no list: it is counted, and that is all. False if it is none.
+    /// Counts an encoded notice of a room without decoding it, for a client that keeps no list.
+    /// False if the packet is something else, or has to be decoded.
     pub(super) fn skip_notice(&mut self, place: usize, room: u32, encoded: &[u8]) -> bool {
         let mut fields = Reader::new(encoded);
         if fields.u16() != Ok(UsersChanged::NUMBER) || fields.u32() != Ok(room) {
@@ -99,7 +100,7 @@ impl Worker {
         if room == 0 && self.clients[place].kept.is_some() {
             return false;
         }
-        // Since, version, head count.
+        // The earlier version, the version and the head count.
         let complete = fields.bytes(20).ok().and_then(|_| bool::take(&mut fields).ok());
         if room == 0 {
             self.count_notice(complete.unwrap_or(false));
@@ -107,51 +108,52 @@ impl Worker {
         complete.is_some()
     }
 
-    fn go_on(&mut self, sessions: &mut Sessions, place: usize, next: Next) {
+    fn follow_up(&mut self, sessions: &mut Sessions, place: usize, next: Next) {
         if let Some(kept) = &mut self.clients[place].kept {
             let mismatches = kept.roster.take_mismatches();
-            self.harvest.lists.mismatches += if self.counting { mismatches } else { 0 };
+            self.results.lists.mismatches += if self.is_counting { mismatches } else { 0 };
         }
         match (next, self.clients[place].chat) {
             (Next::Ask(after), Some(session)) => {
                 sessions.send(session, &UserListRequest { channel: 0, after }.into());
             }
             (Next::BeginAnew, Some(_)) => {
-                // So many at once would only slow each other down.
-                let pause = self.rng.random_range(ANEW_MAX / 4..=ANEW_MAX);
-                self.lists.anew.push(Reverse((self.plan.clock.now() + pause, place as u32)));
+                // The pauses spread the requests: fetched all at once, lists would delay each
+                // other.
+                let pause = self.rng.random_range(REFETCH_PAUSE_MAX / 4..=REFETCH_PAUSE_MAX);
+                self.lists.refetches.push(Reverse((self.plan.clock.now() + pause, place as u32)));
             }
             _ => {}
         }
     }
 
-    /// Has lists be held against who is there, for the `looking`-th time, or no more without a number.
-    pub(super) fn look_at_lists(&mut self, looking: Option<u64>) {
-        self.lists.look_at = looking.map(|_| 0);
-        self.lists.looking = looking.unwrap_or(self.lists.looking);
+    /// Starts the list check of this number, or ends the current one.
+    pub(super) fn set_list_check(&mut self, check: Option<u64>) {
+        self.lists.next_check = check.map(|_| 0);
+        self.lists.check = check.unwrap_or(self.lists.check);
     }
 
     pub(super) fn lists_due(&mut self, sessions: &mut Sessions, now: Nanos) {
-        while let Some(Reverse((at, place))) = self.lists.anew.peek().copied()
+        while let Some(Reverse((at, place))) = self.lists.refetches.peek().copied()
             && at <= now
         {
-            self.lists.anew.pop();
+            self.lists.refetches.pop();
             let client = &mut self.clients[place as usize];
             let (Some(kept), Some(session)) = (&mut client.kept, client.chat) else { continue };
-            // It may have been found out twice that something is missing.
+            // The list may be scheduled twice, or be complete by now.
             if client.step.is_present() && !kept.roster.is_complete() && !kept.roster.is_waiting() {
                 kept.roster.begin_anew();
-                self.harvest.lists.resyncs += 1;
+                self.results.lists.resyncs += 1;
                 sessions.send(session, &UserListRequest { channel: 0, after: 0 }.into());
             }
         }
-        if self.lists.look_at.is_some_and(|at| at <= now) {
-            self.lists.look_at = Some(now + LOOK);
-            self.look();
+        if self.lists.next_check.is_some_and(|at| at <= now) {
+            self.lists.next_check = Some(now + CHECK_EVERY);
+            self.check_lists();
         }
     }
 
-    fn look(&mut self) {
+    fn check_lists(&mut self) {
         let truth = self.plan.presence.digest();
         (self.totals.lists_kept, self.totals.lists_exact, self.totals.lists_larger) = (0, 0, 0);
         for client in self.clients.iter().filter(|client| client.step.is_present()) {
@@ -164,11 +166,11 @@ impl Worker {
             self.totals.lists_larger += u64::from(digest.count > truth.count);
             if digest == truth {
                 self.totals.lists_exact += 1;
-                if self.lists.looking == 1 {
-                    self.harvest.lists.last_exact = self.harvest.lists.last_exact.max(kept.changed);
+                if self.lists.check == 1 {
+                    self.results.lists.last_exact = self.results.lists.last_exact.max(kept.changed);
                 }
             }
         }
-        self.totals.lists_looked_at = self.lists.looking;
+        self.totals.lists_looked_at = self.lists.check;
     }
 }

@@ -11,12 +11,11 @@ mod impaired;
 mod incoming;
 mod leaving;
 mod lists;
+mod messages;
 mod moves;
 mod ping;
 mod reconnect;
-
 mod rooms;
-mod talk;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, VecDeque};
@@ -45,14 +44,13 @@ use entry_limiter::EntryLimiter;
 use impaired::Impaired;
 use incoming::Incoming;
 use lists::ListWork;
+use messages::LeakProbe;
 use moves::Moves;
 use ping::Pinger;
 use reconnect::Reconnects;
-
 use rooms::Rooms;
-use talk::LeakProbe;
 
-/// How often a worker publishes its latencies, in nanoseconds.
+/// The interval at which a worker publishes its latencies, in nanoseconds.
 const PUBLISH_EVERY: Nanos = 500_000_000;
 
 /// The application on a worker's event loop.
@@ -60,51 +58,50 @@ pub struct Worker {
     plan: Arc<Plan>,
     index: u32,
     panels: Arc<[Panel]>,
-    /// Our own, to have the loop come round once more.
+    /// The worker's own mailbox, for requesting another turn.
     mailbox: Arc<Mailbox<Command>>,
     clients: Vec<Client>,
-    /// By a session's slot: the token of the session that had it last.
+    /// The token of the latest session in each slot.
     owners: Vec<Token>,
-    /// Ways in that have begun: the first of each client in order, then those of further rounds.
-    begun: usize,
+    /// Entries begun: the first of each client in order, then further rounds.
+    entries_begun: usize,
     /// Clients that wait for their next round, each once.
-    again: VecDeque<u32>,
-    /// Clients on their way in, by the time at which that is over.
-    on_the_way: BTreeSet<(Nanos, u32)>,
-    /// Most clients on their way in.
+    next_round: VecDeque<u32>,
+    /// Entering clients by deadline.
+    entering: BTreeSet<(Nanos, u32)>,
     entry_limiter: EntryLimiter,
-    /// When clients try again.
+    /// Scheduled attempts.
     retries: BinaryHeap<Reverse<(Nanos, u32)>>,
-    /// Chat servers that logins were sent to.
-    chats: Vec<Server>,
+    /// Chat servers named in login answers.
+    chat_servers: Vec<Server>,
     rng: Xoshiro256PlusPlus,
     warmup: Option<SendCursor>,
     counted: Option<SendCursor>,
-    /// What holds the counted ones back in a closed loop.
+    /// The window of a closed loop, which holds counted messages back.
     window: Option<Window>,
     leak_probe: LeakProbe,
-    /// What was read last.
+    /// The payload that was read last.
     recent: Recent,
     pinger: Pinger,
     rooms: Rooms,
     moves: Moves,
     lists: ListWork,
     reconnects: Reconnects,
-    /// Clients that have hung up and come again when it is their turn.
+    /// Disconnected clients that are to reconnect, in order.
     returning: VecDeque<u32>,
     impaired: Impaired,
     sampler: Sampler,
-    /// Whether what happens counts.
-    counting: bool,
-    /// Clients, from the front, that have been asked to leave; none before [`Command::Leave`].
-    left: Option<usize>,
-    /// Clients that wait for the answer to their leaving.
+    /// False once results are frozen.
+    is_counting: bool,
+    /// The next client to be asked to leave; none before [`Command::Leave`].
+    next_to_leave: Option<usize>,
+    /// Clients whose exit has no answer yet.
     leaving: u32,
-    /// Times of [`Command::Lag`] whose end has not come.
+    /// Arrival times of [`Command::Lag`] that are not measured yet.
     lags: Vec<Nanos>,
     totals: Totals,
     published: Nanos,
-    harvest: WorkerResults,
+    results: WorkerResults,
 }
 
 impl Worker {
@@ -112,9 +109,9 @@ impl Worker {
     pub fn new(plan: Arc<Plan>, index: u32, panels: Arc<[Panel]>, mailbox: Arc<Mailbox<Command>>) -> Self {
         let count = plan.share(plan.clients, index) as usize;
         let ids = (index..plan.clients).step_by(plan.workers as usize);
-        // One more than all for whoever listens for leaks.
-        let tally = DeliveryLedger::new(plan.traffic.clone(), ids.chain([plan.clients]));
-        let harvest = WorkerResults::new(tally);
+        // The leak probe has the account after the last client.
+        let ledger = DeliveryLedger::new(plan.traffic.clone(), ids.chain([plan.clients]));
+        let results = WorkerResults::new(ledger);
         let in_flight = plan.share(plan.in_flight, index);
         let entry_limiter =
             if plan.is_adaptive { EntryLimiter::adaptive(in_flight) } else { EntryLimiter::fixed(in_flight) };
@@ -124,12 +121,12 @@ impl Worker {
             mailbox,
             clients: (0..count).map(|_| Client::default()).collect(),
             owners: Vec::new(),
-            begun: 0,
-            again: VecDeque::new(),
-            on_the_way: BTreeSet::new(),
+            entries_begun: 0,
+            next_round: VecDeque::new(),
+            entering: BTreeSet::new(),
             entry_limiter,
             retries: BinaryHeap::new(),
-            chats: Vec::new(),
+            chat_servers: Vec::new(),
             rng: Xoshiro256PlusPlus::seed_from_u64(plan.seed ^ u64::from(index)),
             warmup: None,
             counted: None,
@@ -144,13 +141,13 @@ impl Worker {
             returning: VecDeque::new(),
             impaired: Impaired::default(),
             sampler: Sampler::default(),
-            counting: true,
-            left: None,
+            is_counting: true,
+            next_to_leave: None,
             leaving: 0,
             lags: Vec::new(),
             totals: Totals::default(),
             published: 0,
-            harvest,
+            results,
             plan,
         }
     }
@@ -160,7 +157,7 @@ impl Worker {
         place as u32 * self.plan.workers + self.index
     }
 
-    /// Whose session `id` is; none if its owner has given it up.
+    /// The owner of session `id`; none if the owner has dropped it.
     fn owner(&self, id: SessionId) -> Option<Token> {
         let token = *self.owners.get(id.slot())?;
         let session = match token {
@@ -186,34 +183,34 @@ impl Worker {
         Ok(id)
     }
 
-    fn count_reason(&mut self, how: &str, why: &str) {
-        self.count_reasons(how, why, 1);
+    fn count_reason(&mut self, kind: &str, why: &str) {
+        self.count_reasons(kind, why, 1);
     }
 
-    fn count_reasons(&mut self, how: &str, why: &str, count: u64) {
-        *self.harvest.clients.reasons.entry(format!("{how}: {why}")).or_default() += count;
+    fn count_reasons(&mut self, kind: &str, why: &str, count: u64) {
+        *self.results.clients.reasons.entry(format!("{kind}: {why}")).or_default() += count;
     }
 
     fn publish(&mut self) {
-        self.totals.on_the_way = self.on_the_way.len() as u64;
+        self.totals.on_the_way = self.entering.len() as u64;
         self.panels[self.index as usize].publish(self.totals);
     }
 
     fn publish_latencies(&mut self, now: Nanos) {
         if now >= self.published + PUBLISH_EVERY {
             self.published = now;
-            self.panels[self.index as usize].publish_latencies(&self.harvest.recorder.corrected);
+            self.panels[self.index as usize].publish_latencies(&self.results.recorder.corrected);
         }
     }
 
-    /// When the loop must come round by itself, if it must.
+    /// The time of the next scheduled work.
     fn next_due(&self) -> Nanos {
         let counted = self.counted.as_ref().filter(|_| !self.is_held_back());
         let cursors = [self.warmup.as_ref(), counted].into_iter().flatten();
         let send = cursors.map(SendCursor::next_due).min().unwrap_or(NEVER);
         let retry = self.retries.peek().map_or(NEVER, |Reverse((at, _))| *at);
-        let deadline = self.on_the_way.first().map_or(NEVER, |(at, _)| *at);
-        let others = [self.next_begin(), self.leak_probe.redial_at, self.pinger.due];
+        let deadline = self.entering.first().map_or(NEVER, |(at, _)| *at);
+        let others = [self.next_entry_at(), self.leak_probe.redial_at, self.pinger.due];
         let more = [
             self.rooms.next_due(),
             self.moves.next_due(),
@@ -224,22 +221,21 @@ impl Worker {
         [send, retry, deadline].into_iter().chain(others).chain(more).min().unwrap_or(NEVER)
     }
 
-    fn give_harvest(&mut self, to: &mpsc::Sender<WorkerResults>) {
+    fn send_results(&mut self, to: &mpsc::Sender<WorkerResults>) {
         let empty = WorkerResults::new(DeliveryLedger::default());
-        let mut harvest = std::mem::replace(&mut self.harvest, empty);
-        self.counting = false;
-        harvest.clients.refused = self.totals.refused;
-        harvest.clients.failed = self.totals.failed;
-        harvest.clients.disconnected = self.totals.disconnected;
-        let tally = &harvest.tally;
-        let recipients = self
-            .clients
-            .iter()
-            .enumerate()
-            .filter_map(|(place, client)| client.recipient(self.number(place), tally.entered_at(place)?));
-        harvest.recipients = recipients.collect();
-        // Who asked has given up waiting, and with it the run.
-        let _ = to.send(harvest);
+        let mut results = std::mem::replace(&mut self.results, empty);
+        self.is_counting = false;
+        results.clients.refused = self.totals.refused;
+        results.clients.failed = self.totals.failed;
+        results.clients.disconnected = self.totals.disconnected;
+        let ledger = &results.tally;
+        let recipients =
+            self.clients.iter().enumerate().filter_map(|(place, client)| {
+                client.recipient(self.number(place), ledger.entered_at(place)?)
+            });
+        results.recipients = recipients.collect();
+        // The receiver is gone only if the run has failed.
+        let _ = to.send(results);
     }
 }
 
@@ -248,7 +244,7 @@ impl App for Worker {
 
     fn opened(&mut self, sessions: &mut Sessions, id: SessionId, _: Opened) {
         match self.owner(id) {
-            Some(Token::Login(place)) => self.greeted(sessions, place as usize),
+            Some(Token::Login(place)) => self.login_opened(sessions, place as usize),
             Some(Token::Chat(place)) => self.advance(sessions, place as usize, Step::Enter),
             Some(Token::LeakProbe) => self.totals.outside = 1,
             None => {}
@@ -256,16 +252,16 @@ impl App for Worker {
     }
 
     fn packet(&mut self, sessions: &mut Sessions, id: SessionId, packet: Packet) -> Result<(), Packet> {
-        let is_welcome = match (self.owner(id), packet) {
+        let is_allowed = match (self.owner(id), packet) {
             (Some(Token::Chat(place)), packet) => self.chat_packet(sessions, place as usize, packet),
             (Some(Token::Login(place)), packet) => self.login_packet(sessions, place as usize, packet),
             (Some(Token::LeakProbe), packet) => {
-                self.overheard(sessions, &packet);
+                self.leak_probe_received(sessions, &packet);
                 true
             }
             (None, _) => true,
         };
-        if !is_welcome {
+        if !is_allowed {
             sessions.close(id, CloseReason::PacketNotAllowed, "");
         }
         Ok(())
@@ -276,7 +272,7 @@ impl App for Worker {
         let Some(message) = Incoming::parse(encoded).filter(|message| message.room() == Some(room)) else {
             return self.skip_notice(place as usize, room, encoded);
         };
-        self.heard(sessions, place as usize, &message);
+        self.message_received(sessions, place as usize, &message);
         true
     }
 
@@ -284,22 +280,22 @@ impl App for Worker {
         match self.owner(id) {
             Some(Token::Chat(place)) => self.chat_closed(sessions, place as usize, closed.reason),
             Some(Token::Login(place)) => self.login_closed(sessions, place as usize, closed.reason),
-            Some(Token::LeakProbe) => self.outsider_closed(sessions, closed.reason),
+            Some(Token::LeakProbe) => self.leak_probe_closed(sessions, closed.reason),
             None => {}
         }
-        // This is told after the turn's end, so what follows from it needs another turn.
+        // `closed` is called after the turn's end, so its consequences need another turn.
         self.mailbox.ring();
     }
 
     fn command(&mut self, sessions: &mut Sessions, command: Command) {
         match command {
-            Command::GiveUp(why) => self.give_up_all(sessions, &why),
+            Command::GiveUp(why) => self.give_up_entries(sessions, &why),
             Command::Watch => self.watch(sessions),
             Command::Probe => self.probe(sessions),
-            Command::LookAtLists(looking) => self.look_at_lists(looking),
+            Command::LookAtLists(check) => self.set_list_check(check),
             Command::Reconnect(per_second) => self.reconnect(per_second),
             Command::Storm => self.storm(sessions),
-            Command::Gather(who) => self.gather(who),
+            Command::Gather(gather) => self.gather(gather),
             Command::Wake => self.wake_impaired(sessions),
             Command::Talk { warmup, counted } => {
                 self.begin_churn(counted.start());
@@ -320,33 +316,33 @@ impl App for Worker {
                 self.end_moves();
                 self.totals.hushed = 1;
             }
-            Command::Freeze => self.counting = false,
+            Command::Freeze => self.is_counting = false,
             Command::Leave => {
-                self.give_up_all(sessions, "the run is over");
-                self.left = Some(0);
+                self.give_up_entries(sessions, "the run is over");
+                self.next_to_leave = Some(0);
             }
-            Command::WorkerResults(to) => self.give_harvest(&to),
+            Command::WorkerResults(to) => self.send_results(&to),
         }
     }
 
     fn turn(&mut self, sessions: &mut Sessions) -> Option<Instant> {
         let now = self.plan.clock.now();
-        self.expire(sessions, now);
+        self.expire_entries(sessions, now);
         self.retry_due(sessions, now);
-        let more_to_begin = self.begin_due(sessions, now);
+        let more_to_begin = self.entries_due(sessions, now);
         let more_to_begin = self.reconnects_due(sessions, now) || more_to_begin;
         let more_to_send = self.send_due(sessions);
-        self.redial_outsider(sessions, now);
+        self.redial_leak_probe(sessions, now);
         self.ping_due(sessions, now);
         self.rooms_due(sessions, now);
         self.moves_due(sessions, now);
         self.impaired_due(sessions, now);
         self.lists_due(sessions, now);
         self.leave_due(sessions);
-        // The sockets that had something at the beginning of this turn have all been read by now.
+        // Every socket that was readable when this turn began has been read by now.
         for since in self.lags.drain(..) {
             let lag = self.plan.clock.now().saturating_sub(since);
-            self.harvest.read_lag.record(lag);
+            self.results.read_lag.record(lag);
             self.panels[self.index as usize].publish_read_lag(lag);
         }
         self.publish();

@@ -1,8 +1,8 @@
-//! Clients that walk about while others talk.
+//! Clients that move while others send.
 //!
-//! A move is a PositionUpdate to the middle of a sector beside the client's own, and a ping. Until its answer has come the
-//! client may be heard from, or not, in the sectors that only one of its two places hears; in those that both hear it stays a
-//! member throughout.
+//! A move is a PositionUpdate to the middle of a neighboring sector, and a ping behind it. Until
+//! the pong arrives, sectors that hear only one of the two places may or may not hear the client.
+//! In sectors that hear both places it stays a member throughout.
 
 use throng_core::net::Sessions;
 use throng_core::wire::packets::{PingRequest, PositionUpdate};
@@ -12,35 +12,35 @@ use throng_harness_model::schedule::Pace;
 use super::Worker;
 use super::rooms::FENCE;
 
-/// What is mixed into the seed, so that turns are others than those of --churn.
+/// Mixed into the seed, so that the turns differ from the turns of `--churn`.
 const SALT: u64 = 0x006d_6f76_6573;
 
-/// Where a client stands.
+/// The position of a client.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     sector: u32,
-    /// Where it is going, until the server is known to know.
+    /// The destination, until the server has confirmed it.
     to: Option<u32>,
 }
 
-/// A worker's way through the moves.
+/// A worker's position in the schedule of moves.
 #[derive(Debug, Default)]
 pub(super) struct Moves {
-    /// When turns come, while they do, and the next one.
+    /// The pace and the next turn, while clients move.
     pace: Option<(Pace, u32)>,
-    /// By client; empty unless somebody moves.
+    /// By client; empty if no client moves.
     places: Vec<Place>,
 }
 
 impl Moves {
-    /// When there is something to do.
+    /// The time of the next move.
     pub(super) fn next_due(&self) -> Nanos {
         self.pace.map_or(NEVER, |(pace, next)| pace.intended(next))
     }
 }
 
 impl Worker {
-    /// Has clients move from `start` on, if the plan has any that do.
+    /// Starts the moves at `start`, if the plan has any.
     pub(super) fn begin_moves(&mut self, start: Nanos) {
         let Some(moves) = self.plan.moves else { return };
         let audiences = &self.plan.audiences;
@@ -63,49 +63,49 @@ impl Worker {
             self.moves.pace = Some((pace, next + 1));
             let (client, draw) = moves.turn(plan.seed ^ SALT, next);
             if client % plan.workers == self.index {
-                self.go(sessions, (client / plan.workers) as usize, draw);
+                self.begin_move(sessions, (client / plan.workers) as usize, draw);
             }
         }
     }
 
-    /// A client goes to a sector beside its own. One that is on its way already does not.
-    fn go(&mut self, sessions: &mut Sessions, place: usize, draw: u64) {
+    /// Moves a client to a neighboring sector; counts a client that is still moving as skipped.
+    fn begin_move(&mut self, sessions: &mut Sessions, place: usize, draw: u64) {
         let client = &self.clients[place];
         let (true, Some(session)) = (client.step.is_present(), client.chat) else { return };
         let Place { sector: from, to: None } = self.moves.places[place] else {
-            self.harvest.moves.skipped += 1;
+            self.results.moves.skipped += 1;
             return;
         };
         let plan = self.plan.clone();
         let Some(to) = plan.audiences.beside(from, draw) else { return };
         let now = plan.clock.now();
         self.moves.places[place].to = Some(to);
-        self.harvest.moves.made += 1;
-        let is_used = |audience: &u32| plan.traffic.count(*audience) > 0;
-        for audience in plan.audiences.heard_only_from(from, to).filter(is_used) {
-            self.harvest.tally.leaving(place, audience, now);
+        self.results.moves.made += 1;
+        let has_messages = |audience: &u32| plan.traffic.count(*audience) > 0;
+        for audience in plan.audiences.heard_only_from(from, to).filter(has_messages) {
+            self.results.tally.leaving(place, audience, now);
         }
-        for audience in plan.audiences.heard_only_from(to, from).filter(is_used) {
-            self.harvest.tally.joining(place, audience, now);
+        for audience in plan.audiences.heard_only_from(to, from).filter(has_messages) {
+            self.results.tally.joining(place, audience, now);
         }
         let (x, y) = plan.audiences.middle(to);
         sessions.send(session, &PositionUpdate { x, y }.into());
         sessions.send(session, &PingRequest { token: FENCE }.into());
     }
 
-    /// The server has dealt with all that a client sent before its fence; false if that was no move.
-    pub(super) fn arrived(&mut self, place: usize, now: Nanos) -> bool {
+    /// The server has processed everything before the client's fence; false if no move was pending.
+    pub(super) fn finish_move(&mut self, place: usize, now: Nanos) -> bool {
         let Some(Place { sector: from, to: Some(to) }) = self.moves.places.get(place).copied() else {
             return false;
         };
         self.moves.places[place] = Place { sector: to, to: None };
         let plan = self.plan.clone();
-        let is_used = |audience: &u32| plan.traffic.count(*audience) > 0;
-        for audience in plan.audiences.heard_only_from(from, to).filter(is_used) {
-            self.harvest.tally.faded(place, audience, now);
+        let has_messages = |audience: &u32| plan.traffic.count(*audience) > 0;
+        for audience in plan.audiences.heard_only_from(from, to).filter(has_messages) {
+            self.results.tally.faded(place, audience, now);
         }
-        for audience in plan.audiences.heard_only_from(to, from).filter(is_used) {
-            self.harvest.tally.joined(place, audience, now);
+        for audience in plan.audiences.heard_only_from(to, from).filter(has_messages) {
+            self.results.tally.joined(place, audience, now);
         }
         true
     }

@@ -1,4 +1,4 @@
-//! Pings: how the server's clock stands to ours, and a fence behind what has no answer.
+//! Pings: samples of the server's clock, and fences behind requests that have no answer.
 
 use throng_core::net::Sessions;
 use throng_core::wire::packets::{PingRequest, PongAnswer};
@@ -7,19 +7,19 @@ use throng_harness_model::clock::{NEVER, Nanos};
 use super::Worker;
 use super::rooms::FENCE;
 
-/// The first pings, while nothing else is under way, and the pause between two of them.
+/// Number of initial pings, sent while nothing else is under way, and the pause between them.
 const FIRST: u32 = 16;
 const FIRST_PAUSE: Nanos = 3_000_000;
 
-/// The pause between two later ones.
+/// The pause between later pings.
 const PAUSE: Nanos = 2_000_000_000;
 
-/// When and by whom a worker's next ping is sent.
+/// The schedule of a worker's pings.
 #[derive(Debug)]
 pub(super) struct Pinger {
     pub(super) due: Nanos,
     sent: u32,
-    /// The client whose turn it is.
+    /// The client that sends the next ping.
     place: usize,
 }
 
@@ -30,12 +30,10 @@ impl Default for Pinger {
 }
 
 impl Worker {
-    /// Pings are sent from now on.
     pub(super) fn begin_pings(&mut self, now: Nanos) {
         self.pinger = Pinger { due: now, ..Pinger::default() };
     }
 
-    /// No more pings.
     pub(super) fn end_pings(&mut self) {
         self.pinger.due = NEVER;
     }
@@ -55,15 +53,15 @@ impl Worker {
         }
     }
 
-    /// The answer to a ping.
-    pub(super) fn ponged(&mut self, sessions: &Sessions, place: usize, pong: &PongAnswer) {
+    /// Handles the answer to a ping.
+    pub(super) fn pong_received(&mut self, sessions: &Sessions, place: usize, pong: &PongAnswer) {
         let now = self.plan.clock.at(sessions.now());
         if pong.token == FENCE {
-            if !self.awake(place) && !self.arrived(place, now) {
+            if !self.finish_waking(place) && !self.finish_move(place, now) {
                 self.fenced(place, now);
             }
         } else if pong.token <= now {
-            self.harvest.server_clock.sample(pong.token, now, pong.server_us, pong.queued_us);
+            self.results.server_clock.sample(pong.token, now, pong.server_us, pong.queued_us);
         }
     }
 }

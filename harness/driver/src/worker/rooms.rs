@@ -1,4 +1,4 @@
-//! Channels and places: how clients come to belong to more than the chat, and come and go while others talk.
+//! Channels and sectors: joining them before the messages, and churn during the messages.
 
 use throng_core::net::Sessions;
 use throng_core::wire::Packet;
@@ -14,28 +14,29 @@ use super::Worker;
 use super::client::Stay;
 use crate::command::Gather;
 
-/// Clients of one worker that are finding their places at a time.
+/// Clients of one worker that are joining their rooms at a time.
 const GATHERING_MAX: usize = 256;
 
-/// The token of a ping that says: what was sent before it has been dealt with. No time is that late.
+/// The token of a ping behind requests without an answer. Other pings carry a time, never this
+/// late.
 pub(super) const FENCE: u64 = u64::MAX;
 
-/// A worker's way through gathering and churn.
+/// A worker's progress through gathering and churn.
 #[derive(Debug, Default)]
 pub(super) struct Rooms {
-    /// Who gathers, and the next one of them to be asked to.
+    /// The clients that gather, and the next client to be asked.
     gathering: Option<(Gather, usize)>,
-    /// Clients that wait for answers.
-    under_way: usize,
-    /// When turns of the churn come, while it goes on, and the next one.
+    /// Clients with outstanding answers.
+    pending: usize,
+    /// The pace and the next turn, while the churn goes on.
     churn: Option<(Pace, u32)>,
 }
 
 impl Rooms {
-    /// When there is something to do.
+    /// The time of the next work.
     pub(super) fn next_due(&self) -> Nanos {
         match (self.gathering, self.churn) {
-            (Some(_), _) if self.under_way < GATHERING_MAX => 0,
+            (Some(_), _) if self.pending < GATHERING_MAX => 0,
             (_, Some((pace, next))) => pace.intended(next),
             _ => NEVER,
         }
@@ -43,12 +44,12 @@ impl Rooms {
 }
 
 impl Worker {
-    /// Has clients find their places from now on.
-    pub(super) fn gather(&mut self, who: Gather) {
-        self.rooms.gathering = Some((who, 0));
+    /// Starts joining clients to their channels and sectors.
+    pub(super) fn gather(&mut self, gather: Gather) {
+        self.rooms.gathering = Some((gather, 0));
     }
 
-    /// Has clients come and go from `start` on, if the plan has any.
+    /// Starts the churn at `start`, if the plan has any.
     pub(super) fn begin_churn(&mut self, start: Nanos) {
         let pace = |churn: Churn| Pace::per_second(start, churn.per_second);
         self.rooms.churn = self.plan.churn.map(|churn| (pace(churn), 0));
@@ -58,113 +59,113 @@ impl Worker {
         self.rooms.churn = None;
     }
 
-    /// Does what is due of both.
+    /// Does the gathering and the churn that are due.
     pub(super) fn rooms_due(&mut self, sessions: &mut Sessions, now: Nanos) {
-        while let Some((who, place)) = self.rooms.gathering
-            && self.rooms.under_way < GATHERING_MAX
+        while let Some((gather, place)) = self.rooms.gathering
+            && self.rooms.pending < GATHERING_MAX
         {
             if place == self.clients.len() {
                 self.rooms.gathering = None;
                 break;
             }
-            self.rooms.gathering = Some((who, place + 1));
-            self.find_place(sessions, place, who, now);
+            self.rooms.gathering = Some((gather, place + 1));
+            self.join_rooms(sessions, place, gather, now);
         }
         self.churn_due(sessions, now);
     }
 
-    fn find_place(&mut self, sessions: &mut Sessions, place: usize, who: Gather, now: Nanos) {
+    fn join_rooms(&mut self, sessions: &mut Sessions, place: usize, gather: Gather, now: Nanos) {
         let number = self.number(place);
         let plan = self.plan.clone();
         let audiences = &plan.audiences;
-        if who == Gather::Founders && !audiences.is_founder(number) {
+        if gather == Gather::Founders && !audiences.is_founder(number) {
             return;
         }
-        let mut waits_for = 0;
+        let mut pending_answers = 0;
         let session = self.clients[place].chat.filter(|_| self.clients[place].step.is_present());
         if let (Some(session), Some(home), Stay::Out) =
             (session, audiences.home(number), self.clients[place].stay)
         {
             let name = plan.identities.channel(home);
-            let request: Packet = match who {
+            let request: Packet = match gather {
                 Gather::Founders => ChannelCreateRequest { name }.into(),
                 Gather::All => ChannelJoinRequest { name }.into(),
             };
             self.joining(place, home, now);
             sessions.send(session, &request);
-            waits_for += 1;
+            pending_answers += 1;
         }
-        if let (Some(session), Some((x, y)), Gather::All) = (session, audiences.position(number), who) {
+        if let (Some(session), Some((x, y)), Gather::All) = (session, audiences.position(number), gather) {
             for audience in
                 audiences.within_earshot(number).filter(|audience| plan.traffic.count(*audience) > 0)
             {
-                self.harvest.tally.joining(place, audience, now);
+                self.results.tally.joining(place, audience, now);
             }
             sessions.send(session, &PositionUpdate { x, y }.into());
             sessions.send(session, &PingRequest { token: FENCE }.into());
-            waits_for += 1;
+            pending_answers += 1;
         }
-        self.clients[place].waits_for = waits_for;
-        if waits_for == 0 {
+        self.clients[place].pending_answers = pending_answers;
+        if pending_answers == 0 {
             self.totals.gathered += 1;
         } else {
-            self.rooms.under_way += 1;
+            self.rooms.pending += 1;
         }
     }
 
-    /// One thing has come that a client waited for to have found its place.
-    fn found(&mut self, place: usize) {
+    /// Counts one answer that a gathering client was waiting for.
+    fn room_answered(&mut self, place: usize) {
         let client = &mut self.clients[place];
-        if client.waits_for > 0 {
-            client.waits_for -= 1;
-            if client.waits_for == 0 {
+        if client.pending_answers > 0 {
+            client.pending_answers -= 1;
+            if client.pending_answers == 0 {
                 self.totals.gathered += 1;
-                self.rooms.under_way -= 1;
+                self.rooms.pending -= 1;
             }
         }
     }
 
-    /// A client that may be waiting for something is gone.
-    pub(super) fn left_rooms(&mut self, place: usize) {
+    /// Drops the outstanding answers of a client that is gone.
+    pub(super) fn drop_rooms(&mut self, place: usize) {
         self.clients[place].stay = Stay::Out;
-        while self.clients[place].waits_for > 0 {
-            self.found(place);
+        while self.clients[place].pending_answers > 0 {
+            self.room_answered(place);
         }
     }
 
-    /// The server has dealt with all that a client sent before its fence.
+    /// The server has processed everything before the client's fence: it is in its sector.
     pub(super) fn fenced(&mut self, place: usize, now: Nanos) {
         let plan = self.plan.clone();
         let audiences = &plan.audiences;
         for audience in
             audiences.within_earshot(self.number(place)).filter(|audience| plan.traffic.count(*audience) > 0)
         {
-            self.harvest.tally.joined(place, audience, now);
+            self.results.tally.joined(place, audience, now);
         }
-        self.found(place);
+        self.room_answered(place);
     }
 
     fn joining(&mut self, place: usize, channel: u32, now: Nanos) {
         self.clients[place].stay = Stay::Joining(channel);
-        self.harvest.tally.joining(place, self.plan.audiences.in_channel(channel), now);
+        self.results.tally.joining(place, self.plan.audiences.in_channel(channel), now);
     }
 
-    /// The answer to a client's joining, or making, a channel.
+    /// Handles the answer to creating or joining a channel.
     pub(super) fn channel_answered(&mut self, place: usize, answer: &ChannelAnswer, now: Nanos) {
         let Stay::Joining(channel) = self.clients[place].stay else { return };
         let audience = self.plan.audiences.in_channel(channel);
         if answer.outcome == Outcome::Ok {
             self.clients[place].stay = Stay::In { channel, number: answer.channel };
-            self.harvest.tally.joined(place, audience, now);
+            self.results.tally.joined(place, audience, now);
         } else {
             self.clients[place].stay = Stay::Out;
-            self.harvest.tally.left(place, audience, now);
+            self.results.tally.left(place, audience, now);
             self.count_reason("channel", answer.outcome.name());
         }
-        self.found(place);
+        self.room_answered(place);
     }
 
-    /// A client is out of a channel.
+    /// Handles the end of a client's membership in a channel.
     pub(super) fn channel_left(&mut self, place: usize, left: &ChannelLeft, now: Nanos) {
         let stay = self.clients[place].stay;
         let (Stay::Leaving { channel, number } | Stay::In { channel, number }) = stay else { return };
@@ -175,7 +176,7 @@ impl Worker {
             self.count_reason("channel", left.outcome.name());
         }
         self.clients[place].stay = Stay::Out;
-        self.harvest.tally.left(place, self.plan.audiences.in_channel(channel), now);
+        self.results.tally.left(place, self.plan.audiences.in_channel(channel), now);
     }
 
     fn churn_due(&mut self, sessions: &mut Sessions, now: Nanos) {
@@ -187,22 +188,23 @@ impl Worker {
             self.rooms.churn = Some((pace, next + 1));
             let (client, draw) = churn.turn(plan.seed, next);
             if client % plan.workers == self.index {
-                self.come_or_go(sessions, (client / plan.workers) as usize, draw);
+                self.join_or_leave(sessions, (client / plan.workers) as usize, draw);
             }
         }
     }
 
-    /// A client that is in a channel leaves it; one that is in none joins one. One that waits for an answer does neither.
-    fn come_or_go(&mut self, sessions: &mut Sessions, place: usize, draw: u64) {
+    /// Has a client leave its channel, or join one if it is in none. A client with a pending answer
+    /// is skipped.
+    fn join_or_leave(&mut self, sessions: &mut Sessions, place: usize, draw: u64) {
         let now = self.plan.clock.now();
         let client = &self.clients[place];
         let (true, Some(session)) = (client.step.is_present(), client.chat) else { return };
         match client.stay {
             Stay::In { channel, number } => {
-                self.harvest.tally.leaving(place, self.plan.audiences.in_channel(channel), now);
+                self.results.tally.leaving(place, self.plan.audiences.in_channel(channel), now);
                 self.clients[place].stay = Stay::Leaving { channel, number };
                 sessions.send(session, &ChannelLeaveRequest { channel: number }.into());
-                self.harvest.churn.leaves += 1;
+                self.results.churn.leaves += 1;
             }
             Stay::Out => {
                 let channel = (draw % u64::from(self.plan.audiences.channels().max(1))) as u32;
@@ -211,9 +213,9 @@ impl Worker {
                     session,
                     &ChannelJoinRequest { name: self.plan.identities.channel(channel) }.into(),
                 );
-                self.harvest.churn.joins += 1;
+                self.results.churn.joins += 1;
             }
-            Stay::Joining(_) | Stay::Leaving { .. } => self.harvest.churn.skipped += 1,
+            Stay::Joining(_) | Stay::Leaving { .. } => self.results.churn.skipped += 1,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What there is to see of a run in which nobody says anything: how clients come in.
+//! The charts of a run without messages: entries, and the time to enter.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -12,22 +12,22 @@ use throng_harness_terminal::{Chart, draw_chart};
 
 use super::{State, Totals, time};
 
-/// The parts of the way in, in the order of [`PARTS`], for narrow columns.
+/// The steps of an entry, in the order of [`PARTS`], short enough for narrow columns.
 const NAMES: [&str; PARTS.len()] = ["dial login", "sign up", "character", "log in", "dial chat", "enter"];
 
-/// How clients came in during some time.
+/// Entries during some time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Entering {
-    /// The end of it, in seconds since the run began.
+    /// The end of that time, in seconds since the run began.
     pub at_s: f64,
-    /// Clients that came in, a second.
+    /// Entries per second.
     pub per_s: f64,
-    /// Their mean way in, in nanoseconds.
+    /// Mean duration of an entry, in nanoseconds.
     pub way_in: Option<f64>,
 }
 
 impl Entering {
-    /// From `before` until `now`.
+    /// The entries between two readings of the totals.
     pub fn between(before: &(Nanos, Totals), now: &(Nanos, Totals)) -> Self {
         let ((begun, before), (ended, now)) = (before, now);
         let seconds = ended.saturating_sub(*begun).max(1) as f64 / 1e9;
@@ -36,41 +36,40 @@ impl Entering {
     }
 }
 
-/// How many come in.
+/// Draws the rate of entries.
 pub(super) fn draw_entries(frame: &mut Frame<'_>, area: Rect, state: &State) {
     let totals = &state.totals;
     let per_s = state.entering.back().map_or(0.0, |entering| entering.per_s);
-    let [entered, on_the_way, retried] =
+    let [entered, entering, retried] =
         [totals.way_in.done, totals.on_the_way, totals.retried].map(format_count);
-    let so_far = [
-        format!(" {entered} entries so far, tried again {retried} times"),
-        format!(" {entered} so far, tried again {retried} times"),
-        format!(" {entered} so far, {retried} tried again"),
+    let totals_line = [
+        format!(" {entered} entries so far, {retried} retries"),
+        format!(" {entered} so far, {retried} retries"),
     ];
     let lines = vec![
         Line::from(vec![
             Span::from(format!(" {per_s:.1} entries/s")).bold(),
-            Span::from(format!(", {on_the_way} on their way")),
+            Span::from(format!(", {entering} entering")),
         ]),
-        Line::from(fitting(area.width, so_far)),
+        Line::from(fitting(area.width, totals_line)),
     ];
     let show = |value| format!("{}/s", format_rate(value));
     let chart = Chart { title: "Entries", lines, bars: "entries", show, colour: Color::Cyan };
     draw_chart(frame, area, chart, state.entering.iter().map(|row| (row.at_s, row.per_s)));
 }
 
-/// How long that takes them, and with what.
-pub(super) fn draw_way_in(frame: &mut Frame<'_>, area: Rect, state: &State) {
+/// Draws the duration of entries, and of their steps.
+pub(super) fn draw_entry_times(frame: &mut Frame<'_>, area: Rect, state: &State) {
     let totals = &state.totals;
     let mut lines = vec![Line::from(format!(" {} on average so far", time(totals.way_in.mean()))).bold()];
-    // Those that nobody needs are not shown.
+    // Steps that the entry path skips are left out.
     let parts = NAMES.iter().zip(totals.parts).filter(|(_, part)| part.done > 0);
     let parts: Vec<String> =
         parts.map(|(name, part)| format!(" {name:<10} {:<7}", time(part.mean()))).collect();
     lines.extend(parts.chunks(2).map(|pair| Line::from(pair.concat())));
     let show = |nanos| time(Some(nanos));
     let chart =
-        Chart { title: "EntryPath in", lines, bars: "mean of each second", show, colour: Color::Magenta };
+        Chart { title: "Time to enter", lines, bars: "mean of each second", show, colour: Color::Magenta };
     let history = state.entering.iter().map(|row| (row.at_s, row.way_in.unwrap_or(0.0)));
     draw_chart(frame, area, chart, history);
 }

@@ -1,4 +1,4 @@
-//! What is in the picture, at several sizes.
+//! Tests of the live view at several sizes.
 
 use proptest::prelude::*;
 use ratatui::Terminal;
@@ -22,7 +22,7 @@ fn facts() -> Facts {
     }
 }
 
-/// Twelve seconds in, of thirty.
+/// The state after twelve of thirty seconds.
 fn state() -> State {
     let totals = Totals {
         connected: 998,
@@ -57,13 +57,13 @@ fn state() -> State {
             ..Second::default()
         });
     }
-    state.add_line(3 * S, "everybody is in".into());
+    state.add_line(3 * S, "all clients are in".into());
     state.add_line(10 * S, "625.0 messages a second instead of 500.0".into());
     state
 }
 
-/// The picture as text, a line for each of the terminal's.
-fn picture(width: u16, height: u16, facts: &Facts, state: &State) -> Vec<String> {
+/// The view as text, one string for each row of the terminal.
+fn rendered(width: u16, height: u16, facts: &Facts, state: &State) -> Vec<String> {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("memory");
     terminal.draw(|frame| draw(frame, facts, state)).expect("memory");
     let cells = terminal.backend().buffer().content();
@@ -74,13 +74,13 @@ fn picture(width: u16, height: u16, facts: &Facts, state: &State) -> Vec<String>
 }
 
 #[track_caller]
-fn expect(picture: &[String], wanted: &[&str]) {
-    for wanted in wanted {
-        assert!(picture.iter().any(|line| line.contains(wanted)), "no {wanted:?} in\n{}", picture.join("\n"));
+fn expect(lines: &[String], texts: &[&str]) {
+    for text in texts {
+        assert!(lines.iter().any(|line| line.contains(text)), "no {text:?} in\n{}", lines.join("\n"));
     }
 }
 
-const WANTED: &[&str] = &[
+const TEXTS: &[&str] = &[
     " broadcast  127.0.0.1:9200  seed 42",
     " talking  12 s since the beginning, 18 s left",
     "998 of 1,000 connected",
@@ -100,16 +100,16 @@ const WANTED: &[&str] = &[
 
 #[test]
 fn a_usual_terminal_shows_everything() {
-    let lines = picture(80, 24, &facts(), &state());
-    expect(&lines, WANTED);
+    let lines = rendered(80, 24, &facts(), &state());
+    expect(&lines, TEXTS);
     expect(&lines, &[" 624.9/s sent, 589,000 deliveries/s", " 5,982,000 of 5,988,000 so far, 99.9%"]);
     assert!(lines.iter().any(|line| line.contains('▇') || line.contains('█')), "no sparkline: {lines:#?}");
 }
 
 #[test]
-fn a_large_terminal_shows_more_of_it() {
-    let lines = picture(120, 40, &facts(), &state());
-    expect(&lines, WANTED);
+fn a_large_terminal_shows_longer_texts() {
+    let lines = rendered(120, 40, &facts(), &state());
+    expect(&lines, TEXTS);
     expect(
         &lines,
         &[
@@ -117,32 +117,32 @@ fn a_large_terminal_shows_more_of_it() {
             "5,982,000 deliveries of 5,988,000 so far, 99.9%",
         ],
     );
-    expect(&lines, &["    3 s  everybody is in"]);
+    expect(&lines, &["    3 s  all clients are in"]);
 }
 
 #[test]
-fn figures_of_a_large_run_are_all_there() {
+fn figures_of_a_large_run_fit() {
     let mut state = state();
     state.totals = Totals { connected: 9_000, sent: 888_888, received: 7_999_991_000, ..state.totals };
     state.interval = Some((Duration::from_micros(20), Duration::from_micros(25)));
     state.add_row(Second { sent_per_s: 50_000.0, received_per_s: 450_000_000.0, ..Second::default() });
-    let lines = picture(
+    let lines = rendered(
         80,
         24,
         &Facts { seed: u64::MAX, target: "[2001:db8:85a3:8d3:1319:8a2e:370:7348]:9200".into(), ..facts() },
         &state,
     );
-    let wanted = [
+    let texts = [
         " broadcast  [2001:db8:85a3:8d3:1319:8a2e:370:7348]:9200  seed 18446744073709551615",
         " 50000.0/s offered (planned 40000.0/s)",
         " 450,000,000 deliveries/s",
         " 100.0% of 7,999,992,000 so far",
     ];
-    expect(&lines, &wanted[1..]);
-    // Three columns too many.
+    expect(&lines, &texts[1..]);
+    // The seed would need three more columns.
     assert_eq!(lines[0], " broadcast  [2001:db8:85a3:8d3:1319:8a2e:370:7348]:9200");
     expect(
-        &picture(
+        &rendered(
             90,
             24,
             &Facts {
@@ -152,12 +152,12 @@ fn figures_of_a_large_run_are_all_there() {
             },
             &state,
         ),
-        &wanted[..1],
+        &texts[..1],
     );
 }
 
 #[test]
-fn a_step_says_which_it_is_and_how_those_before_came_out() {
+fn a_step_shows_its_position_and_the_verdicts_before_it() {
     let before = [
         "1  10 clients  good, last p99 3.2 ms",
         "2  20 clients  server's limit: missing=0: found 60 of 360 deliveries",
@@ -169,17 +169,17 @@ fn a_step_says_which_it_is_and_how_those_before_came_out() {
     };
     let first = Standing { before: Vec::new(), ..standing.clone() };
     let facts = Facts { has_rate: false, standing: Some(standing), ..facts() };
-    let lines = picture(80, 24, &facts, &state());
+    let lines = rendered(80, 24, &facts, &state());
     expect(&lines, &[" ramp  step 3 of 6, 50 clients  127.0.0.1:9200  seed 42", " Steps before ", before[0]]);
     expect(&lines, &[" 2  20 clients  server's limit: missing=0: fou…", "   10 s  625.0 messages a seco…"]);
     assert!(!lines.iter().any(|line| line.contains("planned rate")), "{lines:#?}");
-    expect(&picture(120, 40, &facts, &state()), &before);
-    let lines = picture(80, 24, &Facts { standing: Some(first), ..facts }, &state());
+    expect(&rendered(120, 40, &facts, &state()), &before);
+    let lines = rendered(80, 24, &Facts { standing: Some(first), ..facts }, &state());
     expect(&lines, &["   10 s  625.0 messages a second instead of 500.0"]);
     assert!(!lines.iter().any(|line| line.contains("Steps before")), "{lines:#?}");
 }
 
-/// Players who log in: in the last second 600 came in, with accounts that they had.
+/// The state of a login run: in the last second 600 clients entered, with existing accounts.
 fn logins() -> State {
     let part = |done, each| Part { done, took: done * each };
     let before = Totals {
@@ -201,7 +201,7 @@ fn logins() -> State {
 }
 
 #[test]
-fn a_run_in_which_nobody_speaks_shows_how_clients_come_in() {
+fn a_run_without_messages_shows_entries() {
     let facts = Facts {
         scenario: "login",
         requested: 10_000,
@@ -211,11 +211,11 @@ fn a_run_in_which_nobody_speaks_shows_how_clients_come_in() {
         ..facts()
     };
     for (width, height) in [(80, 24), (120, 40)] {
-        let lines = picture(width, height, &facts, &logins());
-        let wanted = [
+        let lines = rendered(width, height, &facts, &logins());
+        let texts = [
             "5,600 of 10,000 entries, 38 connected",
-            " 600.0 entries/s, 64 on their way",
-            " so far, tried again 12 times",
+            " 600.0 entries/s, 64 entering",
+            " so far, 12 retries",
             " entries, top 5,000/s",
             " 49.5 ms on average so far",
             " dial login 2.11 ms sign up    2 ms",
@@ -224,43 +224,43 @@ fn a_run_in_which_nobody_speaks_shows_how_clients_come_in() {
             " mean of each second, top 50 ms",
             "1 s ago",
         ];
-        expect(&lines, &wanted);
+        expect(&lines, &texts);
         assert!(
             !lines.iter().any(|line| line.contains("Latency") || line.contains("deliveries")),
             "{lines:#?}"
         );
     }
-    // Who has a ticket has two parts to show, and who has not begun none.
+    // A client with a ticket has two steps to show; a run without entries has none.
     let mut state = logins();
     for part in 0..4 {
         state.totals.parts[part] = Part::default();
     }
     let lines =
-        picture(80, 24, &Facts { subject: Subject::Entries { leaves: false }, ..facts.clone() }, &state);
+        rendered(80, 24, &Facts { subject: Subject::Entries { leaves: false }, ..facts.clone() }, &state);
     expect(&lines, &["38 of 10,000 connected", " dial chat  2 ms    enter      2 ms"]);
     assert!(!lines.iter().any(|line| line.contains("dial login")), "{lines:#?}");
     expect(
-        &picture(80, 24, &facts, &State::default()),
-        &[" 0.0 entries/s, 0 on their way", " - on average so far"],
+        &rendered(80, 24, &facts, &State::default()),
+        &[" 0.0 entries/s, 0 entering", " - on average so far"],
     );
 }
 
 #[test]
-fn a_run_that_has_not_said_anything_yet() {
+fn a_run_without_deliveries_shows_zeros() {
     let facts = Facts { scenario: "connect", is_to_all: false, has_rate: false, ..facts() };
-    let lines = picture(80, 24, &facts, &State::default());
+    let lines = rendered(80, 24, &facts, &State::default());
     expect(&lines, &["connecting", "0 of 1,000 connected", " 0.0/s sent", "p50 -", "server       - CPU"]);
     assert!(!lines.iter().any(|line| line.contains("rate")), "{lines:#?}");
 }
 
 #[test]
-fn a_display_that_stands_still_says_so() {
-    let lines = picture(80, 24, &facts(), &State { is_paused: true, ..state() });
+fn a_paused_display_says_so() {
+    let lines = rendered(80, 24, &facts(), &State { is_paused: true, ..state() });
     expect(&lines, &["PAUSED", " p  go on"]);
 }
 
 #[test]
-fn what_is_kept_is_bounded() {
+fn rows_and_log_lines_are_bounded() {
     let mut state = State::default();
     for n in 0..2_000_u32 {
         state.add_row(Second { at_s: f64::from(n), ..Second::default() });
@@ -271,7 +271,7 @@ fn what_is_kept_is_bounded() {
 }
 
 #[test]
-fn times_are_a_clocks() {
+fn elapsed_times_look_like_a_clock() {
     let check = |seconds: u64, shown: &str| assert_eq!(elapsed(seconds * 1_000_000_000), shown);
     check(0, "0 s");
     check(59, "59 s");
@@ -280,9 +280,9 @@ fn times_are_a_clocks() {
 }
 
 proptest! {
-    /// No terminal is too small or too large, and no figure is too large for it.
+    /// The view survives any size of the terminal and any figure.
     #[test]
-    fn no_size_and_no_figure_is_too_much(
+    fn any_size_and_any_figure_can_be_drawn(
         width in 0_u16..220, height in 0_u16..70, count in any::<u64>(), micros in any::<f64>(), until in any::<u64>(),
     ) {
         let mut state = state();
@@ -295,7 +295,7 @@ proptest! {
         let standing = Standing { scenario: "ramp", step: count.to_string(), before: vec![micros.to_string()] };
         for (requested, subject) in [(0, Subject::Messages), (count, Subject::Entries { leaves: true })] {
             let standing = (requested > 0).then(|| standing.clone());
-            let lines = picture(width, height, &Facts { requested, subject, standing, ..facts() }, &state);
+            let lines = rendered(width, height, &Facts { requested, subject, standing, ..facts() }, &state);
             prop_assert_eq!(lines.len(), usize::from(height) * usize::from(width > 0));
         }
     }

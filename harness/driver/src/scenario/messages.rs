@@ -1,4 +1,4 @@
-//! What a run has said, and what became of it, as a part of its results.
+//! The messages of a run and their deliveries, as a part of its findings.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,19 +14,19 @@ use super::{bots, broadcast};
 use crate::live::add_last_recipients;
 use crate::verify::{MessageLog, Settlement};
 
-/// All workers' accounts of the messages.
-pub(super) struct Said {
+/// The settled messages of all workers.
+pub(super) struct MessageResults {
     pub(super) settlement: Settlement,
-    /// When they were due, if it came to that.
+    /// The schedule of counted messages, if they came to be scheduled.
     pub(super) counted: Option<Arc<SendSchedule>>,
-    /// Bots' answers that were not given.
+    /// Bots' answers that were skipped, because the message to answer had not arrived.
     pub(super) unprovoked: u64,
-    /// When the last one was sent.
+    /// The time of the last message sent.
     pub(super) last_sent: Nanos,
 }
 
-impl Said {
-    /// Adds it to what a run of `job` by `plan` has found.
+impl MessageResults {
+    /// Adds the messages to the findings of a run of `job` by `plan`.
     pub(super) fn report(self, job: &Job, plan: &Plan, findings: &mut Findings) {
         let Self { settlement, counted, unprovoked, last_sent } = self;
         let Settlement { sent, deliveries, log } = settlement;
@@ -37,7 +37,7 @@ impl Said {
             (Scenario::Broadcast(broadcast), _) => {
                 let messages = plan.traffic.messages();
                 findings.rates = broadcast::rates(broadcast, &counted, messages, sent, last_sent);
-                // In a closed loop nothing was due at a time of its own.
+                // In a closed loop no message has a due time of its own.
                 if broadcast.ahead.is_none() {
                     spread(findings, &log, &counted);
                 }
@@ -46,7 +46,7 @@ impl Said {
             (Scenario::Bots(bots), Some(script)) => {
                 findings.rates = bots::rates(bots, script, &log, unprovoked, &counted);
                 spread(findings, &log, &counted);
-                // What bots say has a length of its own each time, which the seed decides too.
+                // Bots' messages differ in length, which the seed decides too.
                 add_traffic(findings, plan, 0, &counted, &log);
                 findings.bots = Some(BotsReport::new(plan.clients, script, log.sent_messages(), unprovoked));
             }
@@ -54,20 +54,20 @@ impl Said {
         }
         let is_closed_loop = plan.ahead.is_some();
         if findings.interrupted && !is_closed_loop && last_sent > 0 {
-            // Of a plan that was cut short only what came before counts.
-            let took = Duration::from_nanos(last_sent.saturating_sub(counted.start()));
-            findings.rates = Rates::new(counted.due_before(last_sent + 1).into(), took, sent, took);
+            // An interrupted run offered only the messages due before its end.
+            let elapsed = Duration::from_nanos(last_sent.saturating_sub(counted.start()));
+            findings.rates = Rates::new(counted.due_before(last_sent + 1).into(), elapsed, sent, elapsed);
         }
     }
 }
 
-/// How messages reached their recipients as a whole, over the run and in each row of its timeline.
+/// Adds the spread of deliveries, over the run and in each row of its timeline.
 fn spread(findings: &mut Findings, log: &MessageLog, counted: &SendSchedule) {
     findings.spread = log.spread(counted);
     add_last_recipients(&mut findings.timeline, log.last_recipients(counted));
 }
 
-/// What tells this traffic from another: what was to be sent, and what was.
+/// Adds the fingerprints of the planned and of the sent traffic.
 fn add_traffic(
     findings: &mut Findings,
     plan: &Plan,
@@ -86,7 +86,8 @@ fn add_traffic(
         moves: plan.moves,
     };
     let to_send = 0..counted.due_before(NEVER).min(plan.traffic.messages());
-    // Sender, audience and words of a message follow from its number: nothing else is sent under it, or it is `corrupted`.
+    // A message's number determines its sender, audience and text: a delivery that differs from
+    // them counts as `corrupted`.
     let sent = log.sent_messages();
     findings.traffic = Some(planned.fingerprint(to_send, due));
     findings.traffic_sent = Some(planned.fingerprint(sent, due));

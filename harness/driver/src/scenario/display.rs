@@ -1,4 +1,4 @@
-//! What a run shows of itself while it is under way, and what keys do to it.
+//! The live display of a run, and the keys that change its rate.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::Run;
 use super::broadcast::LEAD;
 use crate::live::{Facts, Panel, Phase, Subject};
 
-/// What stays the same for the whole run.
+/// The facts that hold for the whole run.
 pub(super) fn facts(job: &Job, target: &Target) -> Facts {
     let is_to_all = match &job.scenario {
         Scenario::Broadcast(broadcast) => {
@@ -39,7 +39,7 @@ pub(super) fn facts(job: &Job, target: &Target) -> Facts {
     }
 }
 
-/// The time between two messages, where that is the same all the time.
+/// The time between two messages; none if it is not constant.
 pub(super) fn interval(job: &Job) -> Option<Duration> {
     match &job.scenario {
         Scenario::Broadcast(broadcast) if broadcast.ahead.is_none() => Some(broadcast.interval),
@@ -47,12 +47,12 @@ pub(super) fn interval(job: &Job) -> Option<Duration> {
     }
 }
 
-/// Whether keys may change how often messages come. Of several steps that is what each is about.
+/// Returns true if keys may change the rate. In a run with steps each step has its own rate.
 fn is_adjustable(job: &Job) -> bool {
     interval(job).is_some() && job.standing.is_none()
 }
 
-/// The same job with messages for higher rates, if it is one whose rate may change.
+/// The job with additional messages drawn for higher rates; none if its rate cannot change.
 pub(super) fn adjustable(job: &Job) -> Option<Job> {
     if !is_adjustable(job) {
         return None;
@@ -65,13 +65,13 @@ pub(super) fn adjustable(job: &Job) -> Option<Job> {
 }
 
 impl Run<'_> {
-    /// The run does something else from now on; a clock may decide when that ends.
+    /// Shows the run's new phase, and its end if the clock decides it.
     pub(super) fn phase(&mut self, phase: Phase, until: Option<Nanos>) {
         let now = self.now();
         self.display.phase(phase, now, until);
     }
 
-    /// Shows how things stand, and does what a key wants.
+    /// Updates the display, and applies a key.
     pub(super) fn display_totals(&mut self, totals: &Totals, now: Nanos) {
         let read_lag = self.fleet.panels().iter().map(Panel::read_lag).max().unwrap_or(0);
         if let Some(key) = self.display.look(now, totals, read_lag, self.shutdown) {
@@ -79,25 +79,26 @@ impl Run<'_> {
         }
     }
 
-    /// Has messages come more or less often from soon on. Nothing happens before they come at all, or at the end.
+    /// Changes the interval of messages from shortly after now. Does nothing before the messages
+    /// begin, or at their end.
     fn change_rate(&mut self, key: RateKey) {
         let (Scenario::Broadcast(broadcast), Some(counted)) = (&self.job.scenario, &self.counted) else {
             return;
         };
-        // So fast that there are as many messages as were drawn, and none are wanting.
+        // The rate at which all the messages drawn are used up.
         let shortest = broadcast.duration / broadcast.messages_drawn().max(1);
-        let before = self
+        let current = self
             .rate_changes
             .last()
             .map_or(broadcast.interval, |change| Duration::from_nanos(change.interval));
-        let wanted = key.interval(before, broadcast.interval, shortest);
+        let interval = key.interval(current, broadcast.interval, shortest);
         let at = self.plan.clock.now().saturating_add(LEAD);
-        // That message keeps its time, and those after it follow faster or slower.
+        // The first message after `at` keeps its time; those after it follow at the new interval.
         let from = counted.intended(counted.due_before(at));
-        if wanted == before || from == NEVER || !self.fleet.change_rate(at, wanted) {
+        if interval == current || from == NEVER || !self.fleet.change_rate(at, interval) {
             return;
         }
-        self.rate_changes.push(RateChange::new(from, nanos(wanted)));
-        self.display.rate(from, wanted, broadcast.interval);
+        self.rate_changes.push(RateChange::new(from, nanos(interval)));
+        self.display.rate(from, interval, broadcast.interval);
     }
 }
