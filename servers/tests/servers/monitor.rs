@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use throng_core::shutdown::{Cause, Shutdown};
 use throng_harness_monitor::follow::{Followed, Look};
 use throng_harness_monitor::limit::Limit;
-use throng_harness_monitor::{self, MonitorJob, MonitorReport, Watched};
-use throng_harness_report::{Machine, Origin, Verdict};
+use throng_harness_monitor::{MonitorJob, MonitorReport, Watched};
+use throng_harness_report::{Document, Machine, Origin, Verdict};
 
 use crate::support::{Cluster, Crowd, Home, PATIENCE, wait_until};
 
@@ -76,7 +76,7 @@ fn report(job: &MonitorJob, watched: Watched) -> MonitorReport {
 }
 
 fn watch(job: &MonitorJob) -> MonitorReport {
-    report(job, monitor::run(job, &Shutdown::new(), &mut |_| {}).unwrap())
+    report(job, throng_harness_monitor::run(job, &Shutdown::new(), &mut |_| {}).unwrap())
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_server_that_went_away_meanwhile_breaks_the_first_threshold() {
     let watching = std::thread::spawn({
         let (job, shutdown) = (job(&home, None, &[]), shutdown.clone());
         move || {
-            let watched = monitor::run(&job, &shutdown, &mut |line| {
+            let watched = throng_harness_monitor::run(&job, &shutdown, &mut |line| {
                 // The test may have heard enough.
                 let _ = say.send(line.to_owned());
             });
