@@ -1,5 +1,5 @@
-//! Compresses the debug information of the release binary: backtraces keep names and lines, and the file
-//! shrinks to less than half. The standard library reads zlib, but not zstd.
+//! Compresses the debug information of the release binary, which shrinks to less than half.
+//! Backtraces keep names and lines: the standard library reads zlib, but not zstd.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

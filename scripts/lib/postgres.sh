@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # Sourced by scripts, after servers.sh.
 #   start_postgres THRONG   starts a private PostgreSQL on a free port in a directory of its own.
-#                           Its database `throng` has the schema. The user `throng_agent_1` may execute
-#                           the procedures and nothing else. $POSTGRES_SETTINGS are the flags of a
-#                           server that uses it.
+#                           Its database `throng` has the schema. The user `throng_agent_1` may
+#                           execute the procedures and nothing else. $POSTGRES_SETTINGS are the
+#                           flags of a server that uses it.
 #   stop_postgres           ends it and removes its directory
 
 POSTGRES_ROOT=""

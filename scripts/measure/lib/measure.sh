@@ -42,7 +42,7 @@ open_results() {
     scripts/measure/lib/describe-machine >"$RESULTS/machine.txt"
 }
 
-# measure_parts PART...: calls measure_PART for each part, and writes a line about it to command.txt.
+# measure_parts PART...: calls measure_PART for each part, and notes it in command.txt.
 measure_parts() {
     local part commit given="${RUNS:+RUNS=$RUNS }${SECONDS_EACH:+SECONDS_EACH=$SECONDS_EACH }"
     commit=$(sed -n 's/^commit *//p' "$RESULTS/machine.txt")
