@@ -8,11 +8,8 @@ use super::{is_fence, root};
 
 const COLUMNS: usize = 100;
 
-/// Files and directories that are checked.
-const ROOTS: &[&str] = &["core", "benches", "docs/protocol.md", "docs/operations.md", "docs/security.md"];
-
-/// Directories that hold no source.
-const SKIPPED: &[&str] = &["target", "__pycache__"];
+/// Marks a directory of build products: <https://bford.info/cachedir/>.
+const CACHE_TAG: &str = "CACHEDIR.TAG";
 
 /// Kind of text, which determines the lines that are checked.
 #[derive(Clone, Copy)]
@@ -59,17 +56,20 @@ fn can_be_broken(line: &str) -> bool {
     line.trim_start_matches(marks).trim_end().contains(char::is_whitespace)
 }
 
-/// Adds the files below `path`, without hidden ones.
+/// Adds the files below `path`, without hidden ones and build products.
 fn collect(path: &Path, files: &mut Vec<PathBuf>) {
     if path.is_file() {
         files.push(path.to_owned());
+        return;
+    }
+    if path.join(CACHE_TAG).exists() {
         return;
     }
     let entries = fs::read_dir(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     for entry in entries {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
-        if !name.starts_with('.') && !SKIPPED.contains(&name.as_str()) {
+        if !name.starts_with('.') {
             collect(&entry.path(), files);
         }
     }
@@ -79,9 +79,7 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) {
 fn comments_and_markdown_keep_to_the_columns() {
     let root = root();
     let mut files = Vec::new();
-    for path in ROOTS {
-        collect(&root.join(path), &mut files);
-    }
+    collect(&root, &mut files);
     files.sort();
     let mut violations = Vec::new();
     for file in files {

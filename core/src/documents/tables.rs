@@ -216,22 +216,10 @@ fn wrapped(content: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// Breaks a sentence at [`COLUMNS`], between words only.
 fn wrapped_line(line: &str) -> String {
-    let mut out = String::new();
-    let mut column = 0;
-    for word in line.split(' ') {
-        let length = word.chars().count();
-        if column > 0 && column + 1 + length > COLUMNS {
-            out.push('\n');
-            column = 0;
-        } else if column > 0 {
-            out.push(' ');
-            column += 1;
-        }
-        out.push_str(word);
-        column += length;
-    }
-    out
+    let options = textwrap::Options::new(COLUMNS).break_words(false);
+    textwrap::fill(line, options.word_splitter(textwrap::WordSplitter::NoHyphenation))
 }
 
 /// Compares a document's tables with the code, or writes them.

@@ -16,6 +16,9 @@ use throng_harness_report::fixture::{findings, job, origin};
 /// them.
 const BLESS: &str = "THRONG_BLESS";
 
+/// Columns of the text outside tables.
+const COLUMNS: usize = 100;
+
 /// Longest example in characters.
 const EXAMPLE_MAX: usize = 40;
 
@@ -121,16 +124,22 @@ fn table(out: &mut String, schema: &Value, value: &Value) -> Vec<(String, Value)
     types
 }
 
+/// Breaks a paragraph at [`COLUMNS`], between words only; further lines begin with `indent`.
+fn paragraph(text: &str, indent: &str) -> String {
+    let options = textwrap::Options::new(COLUMNS).break_words(false).subsequent_indent(indent);
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    textwrap::fill(&words, options.word_splitter(textwrap::WordSplitter::NoHyphenation))
+}
+
 fn document(schema: &Value) -> String {
-    let mut out = String::from(
-        "# The report as JSON\n\n\
-         The format of the file that `throng-harness SCENARIO --json FILE` writes and `report` reads. This page is\n\
-         generated from the types in the code (`THRONG_BLESS=1 cargo test -p throng-harness --lib schema`), as is\n\
-         [report.schema.json](report.schema.json), its JSON Schema.\n\n\
-         Later versions add keys; no key changes its meaning without another `format`. A reader should take a missing\n\
-         key for 0 or empty, and ignore keys that it does not know. Names carry the unit: `_us` microseconds,\n\
-         `_s` seconds, `_bytes` bytes, `_per_s` per second; shares go from 0 to 1.\n\n## Report\n",
-    );
+    let origin = "The format of the file that `throng-harness SCENARIO --json FILE` writes and `report` reads. \
+        This page is generated from the types in the code (`THRONG_BLESS=1 cargo test -p throng-harness --lib \
+        schema`), as is [report.schema.json](report.schema.json), its JSON Schema.";
+    let rules = "Later versions add keys; no key changes its meaning without another `format`. A reader should \
+        take a missing key for 0 or empty, and ignore keys that it does not know. Names carry the unit: `_us` \
+        microseconds, `_s` seconds, `_bytes` bytes, `_per_s` per second; shares go from 0 to 1.";
+    let [origin, rules] = [origin, rules].map(|text| paragraph(text, ""));
+    let mut out = format!("# The report as JSON\n\n{origin}\n\n{rules}\n\n## Report\n");
     let example = serde_json::to_value(example()).expect("JSON");
     let mut seen = BTreeSet::new();
     let mut waiting: VecDeque<_> = table(&mut out, schema, &example).into();
@@ -139,15 +148,16 @@ fn document(schema: &Value) -> String {
             continue;
         }
         let of = &schema["$defs"][&name];
-        let _ =
-            write!(out, "\n## {name}\n\n{}\n", of["description"].as_str().unwrap_or("").replace('\n', " "));
+        let description = paragraph(of["description"].as_str().unwrap_or(""), "");
+        let _ = write!(out, "\n## {name}\n\n{description}\n");
         if of["properties"].is_object() {
             waiting.extend(table(&mut out, of, &value));
         } else if let Some(kinds) = of["oneOf"].as_array() {
             out.push('\n');
             for kind in kinds {
                 let meaning = kind["description"].as_str().unwrap_or("");
-                let _ = writeln!(out, "- `{}`: {meaning}", kind["const"]);
+                let item = format!("- `{}`: {meaning}", kind["const"]);
+                let _ = writeln!(out, "{}", paragraph(&item, "  "));
             }
         }
     }

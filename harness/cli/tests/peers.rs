@@ -1,6 +1,7 @@
-//! Other systems, for real: each is started, has ten members and three messages, and is gone afterwards.
-//! Tests whose names begin with `needs_` need the packages of these systems, which `scripts/setup` installs.
-//! `scripts/test --no-peers` leaves out exactly these tests.
+//! The real other systems: each is started, has ten members and three messages, and is stopped.
+//!
+//! Tests whose names begin with `needs_` need the packages of these systems, which `scripts/setup`
+//! installs. `scripts/test --no-peers` leaves out exactly these tests.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -176,7 +176,8 @@ pub struct Broadcast {
     pub duration: Duration,
     /// The interval between two messages; never zero.
     pub interval: Duration,
-    /// Bytes of text, from [`PAYLOAD_MIN`](crate::payload::PAYLOAD_MIN) to [`CHAT_TEXT_MAX`](throng_core::limits::CHAT_TEXT_MAX).
+    /// Bytes of text, from [`PAYLOAD_MIN`](crate::payload::PAYLOAD_MIN) to
+    /// [`CHAT_TEXT_MAX`](throng_core::limits::CHAT_TEXT_MAX).
     pub payload: usize,
     /// Clients that may send, from 1 to all.
     pub senders: u32,

@@ -3,7 +3,7 @@
 //! ```text
 //!   for each repetition, for each number of members:
 //!     bare                      the least cost of a write
-//!     for each system in turn:  start on the server's core ─▶ members join ─▶ cases of the size ─▶ stop
+//!     for each system in turn:  start on its core ─▶ members join ─▶ cases of the size ─▶ stop
 //! ```
 //! `system` is the interface to a system, text and bytes only, with a file for each (`redis`,
 //! `nats`, `irc`, `mqtt`). `process` and `pin` run servers, `clients` owns the members' sockets,
@@ -23,6 +23,7 @@ pub mod pin;
 mod process;
 mod read;
 mod redis;
+pub mod registry;
 mod report;
 mod room;
 mod row;
@@ -50,8 +51,9 @@ pub use traffic::Times;
 
 use bare::Bare;
 use pin::{PinError, Pinned};
+use registry::{PEERS, THRONG};
 use room::Room;
-use system::{PEERS, Peer, THRONG};
+use system::Peer;
 use throng::Throng;
 
 /// Open files that are not members' sockets.

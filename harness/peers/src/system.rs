@@ -2,18 +2,10 @@
 //! bytes that a member writes and reads.
 //!
 //! `process` starts processes, and `clients` owns the sockets. A further system is a file with an
-//! implementation of [`Peer`] and an entry in [`PEERS`].
+//! implementation of [`Peer`] and an entry in `registry`.
 
 use std::ffi::OsString;
 use std::path::Path;
-
-use super::{irc::InspIrcd, mqtt::Mosquitto, nats::Nats, redis::Redis};
-
-/// All systems other than Throng, in the order of reports.
-pub const PEERS: [&dyn Peer; 4] = [&Redis, &Nats, &InspIrcd, &Mosquitto];
-
-/// Throng's own name among the systems.
-pub const THRONG: &str = "throng";
 
 /// The one room of a run.
 pub(super) const ROOM: &str = "room";
@@ -176,18 +168,6 @@ pub(super) mod tests {
         let whole = feed(peer, [stream]);
         let pieces = feed(peer, stream.chunks(piece.max(1)));
         assert_eq!(whole, pieces, "{:?}", stream.escape_ascii().to_string());
-    }
-
-    #[test]
-    fn names_are_unique_and_configurations_complete() {
-        let names: std::collections::BTreeSet<_> = PEERS.iter().map(|peer| peer.name()).collect();
-        assert_eq!(names.len(), PEERS.len());
-        assert!(!names.contains(THRONG));
-        for peer in PEERS {
-            assert!(!peer.package().is_empty() && !peer.program().contains('/'));
-            let config = peer.configuration(4321, Path::new("/some/dir"));
-            assert!(config.contains("4321") && config.contains("127.0.0.1"), "{config}");
-        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use throng_harness_model::threshold::Threshold;
 
 use super::case::{Case, Load};
 use super::process::{self, Server, ServerError};
-use super::system::THRONG;
+use super::registry::THRONG;
 use super::traffic::{CLOSED_MAX, CLOSED_WARMUP, Times};
 
 /// The line that `throng up` prints when it accepts clients.

@@ -126,7 +126,8 @@ impl<'a> ReportFile<'a> {
 }
 
 impl Report {
-    /// Reads a report that [`Document::write_json`](super::Document::write_json) wrote, in this version or an earlier one.
+    /// Reads a report that [`Document::write_json`](super::Document::write_json) wrote, in this
+    /// version or an earlier one.
     /// Fields that an earlier version did not have are empty or 0. Fields of a later version are
     /// ignored, as are the results of several steps.
     pub fn read(path: &Path) -> Result<Self, ReadError> {

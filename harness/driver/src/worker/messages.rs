@@ -47,7 +47,7 @@ impl Worker {
     pub(super) fn chat_packet(&mut self, sessions: &mut Sessions, place: usize, packet: Packet) -> bool {
         match (self.clients[place].step, packet) {
             (_, Packet::ChatMessage(message)) => {
-                self.message_received(sessions, place, &Incoming::of(&message))
+                self.message_received(sessions, place, &Incoming::of(&message));
             }
             (_, Packet::PongAnswer(pong)) => self.pong_received(sessions, place, &pong),
             (_, Packet::UsersChanged(notice)) if notice.channel == 0 => self.notice(sessions, place, &notice),

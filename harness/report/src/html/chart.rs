@@ -149,11 +149,13 @@ impl<'a> Chart<'a> {
     }
 
     /// The chart with a row of its own.
+    #[must_use]
     pub fn wide(self, height: f64) -> Self {
         Self { size: (WIDE, height), ..self }
     }
 
     /// The chart with a stretch of its axis highlighted.
+    #[must_use]
     pub fn shaded(self, shade: Option<(f64, f64)>) -> Self {
         Self { shade, ..self }
     }
