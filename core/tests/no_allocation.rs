@@ -49,7 +49,7 @@ static COUNTING: Counting = Counting;
 
 const ROOM: RoomId = RoomId(0);
 const MEMBERS: usize = 50;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 enum Errand {
     /// Append the frames to the room in order.

@@ -20,7 +20,7 @@ use throng_core::wire::{CloseReason, Packet, Text};
 
 /// Far longer than any wait of these tests, on a busy machine too. A test that waits so long has
 /// failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until `condition` holds.
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
@@ -225,8 +225,8 @@ impl Loops {
         result.recv_timeout(PATIENCE).expect("the loop runs errands")
     }
 
-    /// Waits until a loop has finished a turn that began after this call, and with it all writes
-    /// for what it had reported before.
+    /// Waits until a loop has finished a turn that began after this call. By then it has written all
+    /// packets that it had queued before.
     pub(crate) fn finish_turn(&self, shard: usize) {
         let begin_of_turn_after = |time| {
             loop {
