@@ -328,7 +328,7 @@ mod tests {
 
     /// Far longer than any of these tests takes. A thread that sleeps through it has lost a
     /// wake-up.
-    const LOST: Duration = Duration::from_secs(20);
+    const LOST: Duration = Duration::from_mins(1);
 
     struct CloseOnDrop<'a>(&'a JobQueue<u64>);
 

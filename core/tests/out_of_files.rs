@@ -17,7 +17,7 @@ use throng_core::net::{
 use throng_core::wire::frame::refusal;
 use throng_core::wire::{CloseReason, Packet};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 struct Nothing;
 

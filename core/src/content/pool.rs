@@ -120,8 +120,9 @@ pub struct ContentPool<R> {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Longest sleep of a content thread.
-const MAX_SLEEP: Duration = Duration::from_secs(1);
+/// Longest sleep of a content thread. Tests use a sleep far longer than a busy machine delays a
+/// thread, so that it cannot hide a lost wake-up.
+const MAX_SLEEP: Duration = Duration::from_secs(if cfg!(test) { 60 } else { 1 });
 
 impl<R: Send + 'static> ContentPool<R> {
     /// Creates the lanes of `threads` content threads, with room for `capacity` jobs each.
@@ -263,7 +264,7 @@ mod tests {
     use crate::net::Mailbox;
     use std::sync::mpsc;
 
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const PATIENCE: Duration = Duration::from_secs(90);
 
     /// Reports the lateness of every tick that it asked for.
     struct Alarm {

@@ -139,7 +139,7 @@ struct Written {
 /// assert!(mailbox.push(Mail::App(Box::new(command))).is_ok());
 /// mailbox.ring();
 ///
-/// let end = ends.recv_timeout(Duration::from_secs(20)).unwrap();
+/// let end = ends.recv_timeout(Duration::from_mins(1)).unwrap();
 /// assert_eq!((end.dialed, end.reason), (Some(42), CloseReason::ConnectFailed));
 ///
 /// assert!(mailbox.push(Mail::Stop(CloseReason::ServerShutdown, Duration::ZERO)).is_ok());

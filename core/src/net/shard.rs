@@ -153,7 +153,7 @@ const WAKER: Token = Token(usize::MAX);
 ///     mailbox.ring();
 /// };
 /// send(Mail::App(address));
-/// assert_eq!(echo.recv_timeout(Duration::from_secs(20)), Ok(PingRequest { token: 7 }.into()));
+/// assert_eq!(echo.recv_timeout(Duration::from_mins(1)), Ok(PingRequest { token: 7 }.into()));
 ///
 /// acceptor.stop();
 /// send(Mail::Stop(CloseReason::ServerShutdown, Duration::from_secs(1)));

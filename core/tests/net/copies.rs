@@ -75,7 +75,11 @@ fn a_session_that_does_not_read_gets_gaps_of_nearby_messages() {
 #[test]
 fn a_session_that_does_not_read_gets_gaps_of_a_small_room() {
     let (server, [(mut slow, id), (mut fast, other)]) = slow_and_fast();
-    server.run(0, move |sessions| [id, other].into_iter().for_each(|id| sessions.join(id, CHANNEL)));
+    server.run(0, move |sessions| {
+        for id in [id, other] {
+            sessions.join(id, CHANNEL);
+        }
+    });
     for from in (1..=MESSAGES).step_by(BATCH as usize) {
         let messages: Vec<_> = (from..from + BATCH).map(|n| encoded(&message(Scope::Channel, n))).collect();
         server.run(0, move |sessions| {

@@ -4,13 +4,19 @@ use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use socket2::{Domain, Socket, Type};
 use throng_core::wire::CloseReason;
 use throng_core::wire::frame::refusal;
 
 use crate::support::*;
 
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// Returns an address that refuses connections while the socket is bound to it: the socket does not
+/// listen, and keeps others from it.
+fn refusing_address() -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
 }
 
 fn check_closed(dialer: &Loops, token: u64, wanted: CloseReason) {
@@ -24,7 +30,8 @@ fn check_closed(dialer: &Loops, token: u64, wanted: CloseReason) {
 fn a_port_without_a_listener_fails_at_once() {
     let dialer = Loops::dialer(ignore);
     for token in 0..5 {
-        dialer.dial(free_address(), client_rules(), token);
+        let (_socket, address) = refusing_address();
+        dialer.dial(address, client_rules(), token);
         check_closed(&dialer, token, CloseReason::ConnectFailed);
     }
 }
@@ -43,8 +50,8 @@ fn links_authenticate_each_other_with_the_cluster_key() {
     assert_eq!((closed, by.dialed, by.reason), (id, Some(8), CloseReason::HandshakeFailed));
 }
 
-/// What a server does before the dialer polls arrives as one event: the connection is established,
-/// bytes can be read, and the input ends.
+/// A server that acts before the dialer polls causes one event: the connection is established, bytes
+/// can be read, and the input ends.
 #[test]
 fn events_that_come_with_the_end_of_connecting_are_handled() {
     let dialer = Loops::dialer(ignore);

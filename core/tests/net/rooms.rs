@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use throng_core::SessionId;
 use throng_core::crypto::RoomSealer;
-use throng_core::net::{Endpoint, ShardSize};
+use throng_core::limits::OUTBOX_CHAT_MAX;
+use throng_core::net::{Endpoint, Sessions, ShardSize};
 use throng_core::room::{Class, RoomId};
 use throng_core::wire::CloseReason;
 use throng_core::wire::packets::{ChatGap, Packet, Scope};
@@ -33,26 +34,46 @@ impl Room {
     }
 
     fn send(&mut self, server: &Loops, count: u64) {
-        let mut frames = Vec::new();
-        for _ in 0..count {
+        let frames = self.seal(count);
+        server.run(0, move |sessions| append(sessions, &frames));
+    }
+
+    /// Seals the next `count` messages with the room's key.
+    fn seal(&mut self, count: u64) -> Vec<Vec<u8>> {
+        let seal_next = |_| {
             self.sent += 1;
             let mut frame = Vec::new();
             let packet = message(Scope::World, self.sent);
             self.sealer.seal(Class::Chat, &mut frame, |out| packet.encode(out));
-            frames.push(frame);
-        }
-        server.run(0, move |sessions| {
-            let now = sessions.now();
-            for frame in &frames {
-                sessions.append(ROOM, Class::Chat, frame, now);
-            }
-        });
+            frame
+        };
+        (0..count).map(seal_next).collect()
     }
 
-    fn change_key(&mut self, server: &Loops) {
+    /// Changes the key between two halves of `count` messages. All goes to the loop in one errand,
+    /// so that the first half is pending for every member when the key changes.
+    fn send_across_change_of_keys(&mut self, server: &Loops, count: u64) {
+        let before = self.seal(count / 2);
+        let bytes: usize = before.iter().map(Vec::len).sum();
+        assert!(bytes < OUTBOX_CHAT_MAX, "pending frames fit in the outboxes, through which they go");
         self.sealer = RoomSealer::new(2, [2; 32]);
         let key = self.sealer.packet(ROOM);
-        server.run(0, move |sessions| sessions.rekey(ROOM, &key));
+        let after = self.seal(count - count / 2);
+        let was_pending = server.run(0, move |sessions| {
+            append(sessions, &before);
+            let was_pending = sessions.is_sweeping();
+            sessions.rekey(ROOM, &key);
+            append(sessions, &after);
+            was_pending
+        });
+        assert!(was_pending, "frames are pending when the key changes");
+    }
+}
+
+fn append(sessions: &mut Sessions, frames: &[Vec<u8>]) {
+    let now = sessions.now();
+    for frame in frames {
+        sessions.append(ROOM, Class::Chat, frame, now);
     }
 }
 
@@ -71,14 +92,16 @@ fn members_get_everything_in_order_across_a_change_of_keys() {
         room.admit(&server, *id);
     }
     for round in 0..20 {
-        room.send(&server, 50);
+        let received = room.sent;
         if round == 10 {
-            room.change_key(&server);
+            room.send_across_change_of_keys(&server, 40);
+        } else {
+            room.send(&server, 50);
         }
-    }
-    for (member, _) in &mut members {
-        for sequence in 1..=room.sent {
-            assert_eq!(member.receive(), Received::Packet(message(Scope::World, sequence)));
+        for (member, _) in &mut members {
+            for sequence in received + 1..=room.sent {
+                assert_eq!(member.receive(), Received::Packet(message(Scope::World, sequence)));
+            }
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Peers that read slowly or not at all.
 
 use std::io::Write;
-use std::time::Duration;
 
 use throng_core::net::{Endpoint, Mail};
 use throng_core::wire::packets::{ChatRequest, Heartbeat, Packet, Scope};
@@ -38,7 +37,9 @@ fn a_slow_reader_is_closed_with_a_reason_and_others_are_not_affected() {
     let closed = loop {
         assert!(sent * 1000 < ENOUGH, "never closed");
         server.run(0, move |sessions| {
-            (sent..sent + 50).for_each(|number| sessions.send(slow_id, &chat_request(number)));
+            for number in sent..sent + 50 {
+                sessions.send(slow_id, &chat_request(number));
+            }
         });
         sent += 50;
         good.send(&ping(sent as u64));
@@ -68,13 +69,16 @@ fn a_paused_session_loses_nothing() {
     dialer.next_opened();
     dialer.run(0, move |sessions| {
         sessions.pause_reading(id, true);
-        (0..5).for_each(|token| sessions.send(id, &ping(token)));
+        for token in 0..5 {
+            sessions.send(id, &ping(token));
+        }
     });
     let next_five = |loops: &Loops| (0..5).map(|_| loops.next()).collect::<Vec<_>>();
     server.next_opened();
     next_five(&server);
-    // The echoes are on their way or have arrived, and are not read.
-    std::thread::sleep(Duration::from_millis(50));
+    // The echoes are written, and the dialer's loop had an opportunity to read them.
+    server.finish_turn(0);
+    dialer.finish_turn(0);
     assert!(dialer.seen.try_recv().is_err());
     dialer.run(0, move |sessions| sessions.pause_reading(id, false));
     for (token, seen) in (0..).zip(next_five(&dialer)) {
@@ -83,7 +87,8 @@ fn a_paused_session_loses_nothing() {
     // A close that came while the session was paused is noticed after that.
     dialer.run(0, move |sessions| sessions.pause_reading(id, true));
     server.mail(0, Mail::CloseClients(CloseReason::ServerShutdown));
-    std::thread::sleep(Duration::from_millis(50));
+    server.finish_turn(0);
+    dialer.finish_turn(0);
     assert!(dialer.seen.try_recv().is_err());
     dialer.run(0, move |sessions| sessions.pause_reading(id, false));
     assert_eq!(dialer.next_closed().1.reason, CloseReason::ServerShutdown);
@@ -95,7 +100,11 @@ fn a_burst_that_the_socket_accepts_is_not_too_slow() {
     let mut peer = server.connect();
     let id = server.next_opened();
     // Three times what may wait, but no more than a socket accepts at once.
-    server.run(0, move |sessions| (0..190).for_each(|number| sessions.send(id, &chat_request(number))));
+    server.run(0, move |sessions| {
+        for number in 0..190 {
+            sessions.send(id, &chat_request(number));
+        }
+    });
     for number in 0..190 {
         assert_eq!(peer.receive(), Received::Packet(chat_request(number)));
     }
@@ -137,7 +146,11 @@ fn a_burst_to_a_room_does_not_wait_for_its_slowest_member() {
     let mut slow = members.pop().unwrap();
     let mut rounds = 0;
     loop {
-        server.run(0, |sessions| (0..20).for_each(|_| sessions.rekey(ROOM, &chat_request(7))));
+        server.run(0, |sessions| {
+            for _ in 0..20 {
+                sessions.rekey(ROOM, &chat_request(7));
+            }
+        });
         rounds += 1;
         assert!(rounds * 20 * 1000 < ENOUGH, "never closed");
         for peer in &mut members {

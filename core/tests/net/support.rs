@@ -18,8 +18,9 @@ use throng_core::net::{
 use throng_core::wire::packets::{ChatMessage, PingRequest, Scope, ServerTimes, User};
 use throng_core::wire::{CloseReason, Packet, Text};
 
-/// Far longer than any wait of these tests. A test that waits so long has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Far longer than any wait of these tests, on a busy machine too. A test that waits so long has
+/// failed.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until `condition` holds.
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
@@ -96,10 +97,14 @@ pub(crate) type Errand = Box<dyn FnOnce(&mut Sessions) + Send>;
 /// Handling of a packet by a [`Probe`], after the probe has passed the packet to the test.
 pub(crate) type OnPacket = fn(&mut Sessions, SessionId, Packet) -> Result<(), Packet>;
 
+/// Work of a [`Probe`] in [`App::turn`]. Returns the latest time of the next turn.
+pub(crate) type OnTurn = fn(&mut Sessions) -> Option<Instant>;
+
 /// An application that passes all reports to the test and runs errands.
 pub(crate) struct Probe {
-    pub(crate) seen: Sender<Seen>,
-    pub(crate) on_packet: OnPacket,
+    seen: Sender<Seen>,
+    on_packet: OnPacket,
+    on_turn: OnTurn,
 }
 
 impl App for Probe {
@@ -121,6 +126,10 @@ impl App for Probe {
 
     fn command(&mut self, sessions: &mut Sessions, command: Errand) {
         command(sessions);
+    }
+
+    fn turn(&mut self, sessions: &mut Sessions) -> Option<Instant> {
+        (self.on_turn)(sessions)
     }
 }
 
@@ -154,15 +163,31 @@ impl Loops {
         endpoints: Vec<Endpoint>,
         on_packet: OnPacket,
     ) -> Self {
-        Self::start_all(shards, ShardSize::new(clients, 1024), endpoints, on_packet)
+        Self::start_all(shards, ShardSize::new(clients, 1024), endpoints, on_packet, |_| None)
     }
 
     /// Starts one loop of the given size.
     pub(crate) fn start_sized(size: ShardSize, endpoints: Vec<Endpoint>, on_packet: OnPacket) -> Self {
-        Self::start_all(1, size, endpoints, on_packet)
+        Self::start_all(1, size, endpoints, on_packet, |_| None)
     }
 
-    fn start_all(shards: usize, size: ShardSize, endpoints: Vec<Endpoint>, on_packet: OnPacket) -> Self {
+    /// Starts one loop for `clients` clients that calls `on_turn` in every turn.
+    pub(crate) fn start_with_turns(
+        clients: usize,
+        endpoints: Vec<Endpoint>,
+        on_packet: OnPacket,
+        on_turn: OnTurn,
+    ) -> Self {
+        Self::start_all(1, ShardSize::new(clients, 1024), endpoints, on_packet, on_turn)
+    }
+
+    fn start_all(
+        shards: usize,
+        size: ShardSize,
+        endpoints: Vec<Endpoint>,
+        on_packet: OnPacket,
+        on_turn: OnTurn,
+    ) -> Self {
         let listeners: Vec<_> = endpoints.into_iter().map(listener).collect();
         let addresses = listeners.iter().map(Listener::address).collect();
         let shards: Vec<_> = (0..shards).map(|index| Shard::new(index, size).unwrap()).collect();
@@ -172,7 +197,7 @@ impl Loops {
         let threads = shards
             .into_iter()
             .map(|shard| {
-                let probe = Probe { seen: sender.clone(), on_packet };
+                let probe = Probe { seen: sender.clone(), on_packet, on_turn };
                 std::thread::spawn(move || shard.run(probe))
             })
             .collect();
@@ -198,6 +223,22 @@ impl Loops {
             })),
         );
         result.recv_timeout(PATIENCE).expect("the loop runs errands")
+    }
+
+    /// Waits until a loop has finished a turn that began after this call. By then it has written all
+    /// packets that it had queued before.
+    pub(crate) fn finish_turn(&self, shard: usize) {
+        let begin_of_turn_after = |time| {
+            loop {
+                // Errands run at the begin of a turn, before the loop reads.
+                let begun = self.run(shard, |sessions| sessions.now());
+                if begun > time {
+                    return begun;
+                }
+            }
+        };
+        let whole_turn = begin_of_turn_after(Instant::now());
+        begin_of_turn_after(whole_turn);
     }
 
     pub(crate) fn mail(&self, shard: usize, mail: Mail<Errand>) {
@@ -329,6 +370,14 @@ impl Peer {
 
     pub(crate) fn send(&mut self, packet: &Packet) {
         self.queue(packet);
+        self.flush();
+    }
+
+    /// Sends pings with these tokens in one write.
+    pub(crate) fn send_pings(&mut self, tokens: impl IntoIterator<Item = u64>) {
+        for token in tokens {
+            self.queue(&ping(token));
+        }
         self.flush();
     }
 

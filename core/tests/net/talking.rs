@@ -28,7 +28,9 @@ fn dialed_clients_are_echoed_in_order_on_one_and_three_shards() {
                     assert!(received.insert(id, Vec::new()).is_none());
                     assert!(opened.dialed.is_some_and(|token| token < CLIENTS));
                     dialer.run(0, move |sessions| {
-                        (0..PACKETS).for_each(|token| sessions.send(id, &ping(token)));
+                        for token in 0..PACKETS {
+                            sessions.send(id, &ping(token));
+                        }
                     });
                 }
                 Seen::Packet(id, packet) => received.get_mut(&id).unwrap().push(packet),

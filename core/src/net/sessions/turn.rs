@@ -43,8 +43,8 @@ impl Sessions {
         self.dirty.len()
     }
 
-    /// Returns true if the sweep has a member to visit.
-    pub(in crate::net) fn is_sweeping(&self) -> bool {
+    /// Returns true while the sweep has members to visit, which may have frames pending.
+    pub fn is_sweeping(&self) -> bool {
         self.rooms.is_sweeping()
     }
 
