@@ -50,8 +50,8 @@ fn links_authenticate_each_other_with_the_cluster_key() {
     assert_eq!((closed, by.dialed, by.reason), (id, Some(8), CloseReason::HandshakeFailed));
 }
 
-/// A server that acts before the dialer polls causes one event: the connection is established, bytes
-/// can be read, and the input ends.
+/// A server that acts before the dialer polls causes one event: the connection is established,
+/// bytes can be read, and the input ends.
 #[test]
 fn events_that_come_with_the_end_of_connecting_are_handled() {
     let dialer = Loops::dialer(ignore);

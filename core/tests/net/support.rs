@@ -225,8 +225,8 @@ impl Loops {
         result.recv_timeout(PATIENCE).expect("the loop runs errands")
     }
 
-    /// Waits until a loop has finished a turn that began after this call. By then it has written all
-    /// packets that it had queued before.
+    /// Waits until a loop has finished a turn that began after this call. By then it has written
+    /// all packets that it had queued before.
     pub(crate) fn finish_turn(&self, shard: usize) {
         let begin_of_turn_after = |time| {
             loop {
