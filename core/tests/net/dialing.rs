@@ -10,8 +10,8 @@ use throng_core::wire::frame::refusal;
 
 use crate::support::*;
 
-/// Returns an address that refuses connections while the socket is bound to it: the socket does not
-/// listen, and keeps others from it.
+/// Returns an address that refuses connections while the socket is bound to it: the socket does
+/// not listen, and no other process can take the address.
 fn refusing_address() -> (Socket, SocketAddr) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
@@ -50,8 +50,8 @@ fn links_authenticate_each_other_with_the_cluster_key() {
     assert_eq!((closed, by.dialed, by.reason), (id, Some(8), CloseReason::HandshakeFailed));
 }
 
-/// A server that acts before the dialer polls causes one event: the connection is established, bytes
-/// can be read, and the input ends.
+/// A server that acts before the dialer polls causes one event: the connection is established,
+/// bytes can be read, and the input ends.
 #[test]
 fn events_that_come_with_the_end_of_connecting_are_handled() {
     let dialer = Loops::dialer(ignore);
