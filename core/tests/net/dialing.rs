@@ -10,8 +10,8 @@ use throng_core::wire::frame::refusal;
 
 use crate::support::*;
 
-/// Returns an address that refuses connections while the socket is bound to it: the socket does not
-/// listen, and keeps others from it.
+/// Returns an address that refuses connections while the socket is bound to it: the socket does
+/// not listen, and no other process can take the address.
 fn refusing_address() -> (Socket, SocketAddr) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();

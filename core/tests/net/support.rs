@@ -228,17 +228,17 @@ impl Loops {
     /// Waits until a loop has finished a turn that began after this call. By then it has written
     /// all packets that it had queued before.
     pub(crate) fn finish_turn(&self, shard: usize) {
-        let begin_of_turn_after = |time| {
+        let start_of_turn_after = |time| {
             loop {
-                // Errands run at the begin of a turn, before the loop reads.
-                let begun = self.run(shard, |sessions| sessions.now());
-                if begun > time {
-                    return begun;
+                // An errand runs before its turn reads, so the time is that of the turn's start.
+                let started = self.run(shard, |sessions| sessions.now());
+                if started > time {
+                    return started;
                 }
             }
         };
-        let whole_turn = begin_of_turn_after(Instant::now());
-        begin_of_turn_after(whole_turn);
+        let whole_turn = start_of_turn_after(Instant::now());
+        start_of_turn_after(whole_turn);
     }
 
     pub(crate) fn mail(&self, shard: usize, mail: Mail<Errand>) {
