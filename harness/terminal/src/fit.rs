@@ -16,7 +16,7 @@ pub fn fitting<const N: usize>(columns: u16, variants: [String; N]) -> String {
     variants.into_iter().find(|text| fits(text, columns)).unwrap_or(last)
 }
 
-/// Returns `text`, or the longest beginning that fits with [`ELLIPSIS`] behind it.
+/// Returns `text`, or the longest beginning that fits with an ellipsis behind it.
 pub fn beginning(text: &str, columns: u16) -> String {
     if fits(text, columns) {
         return text.to_owned();
@@ -30,7 +30,7 @@ pub fn beginning(text: &str, columns: u16) -> String {
     kept
 }
 
-/// Returns `text`, or the longest end that fits with [`ELLIPSIS`] before it.
+/// Returns `text`, or the longest end that fits with an ellipsis before it.
 pub fn end(text: &str, columns: u16) -> String {
     if fits(text, columns) {
         return text.to_owned();
