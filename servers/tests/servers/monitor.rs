@@ -1,7 +1,7 @@
 //! Tests of the load harness's `monitor` against real servers that stop and return.
 
 use std::sync::mpsc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use throng_core::shutdown::{Cause, Shutdown};
 use throng_harness_monitor::follow::{Followed, Look};
@@ -122,14 +122,17 @@ fn a_server_that_goes_down_breaks_the_threshold_up() {
         }
     });
     let wait_for_line = |wanted: &str| {
-        while !printed.recv_timeout(PATIENCE).unwrap().contains(wanted) {}
+        let deadline = Instant::now() + PATIENCE;
+        while !printed.recv_timeout(PATIENCE).unwrap().contains(wanted) {
+            assert!(Instant::now() < deadline, "no line with {wanted:?}");
+        }
     };
     wait_for_line("login+chat+dbagent  ok  ");
     server.kill();
     wait_for_line("login+chat+dbagent  DOWN");
     wait_for_line("WARNING login+chat+dbagent: DOWN, threshold up");
     let _again = home.up(&[]);
-    wait_for_line("login+chat+dbagent: process ");
+    wait_for_line("login+chat+dbagent: now process ");
     shutdown.request(Cause::Interrupted);
     let report = watching.join().unwrap();
     assert_eq!((report.verdict, report.exit_code()), (Verdict::Interrupted, 130), "{report}");

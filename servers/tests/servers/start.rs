@@ -49,7 +49,7 @@ fn no_role_starts_without_a_valid_cluster_key() {
     check(&single, None, 0o600, &["there is no", "throng keygen --data", "link.cluster_key_file"]);
     check(&all, Some(&good[..40]), 0o600, &["not 64 hexadecimal digits", "throng keygen"]);
     check(&all, Some(&"0".repeat(64)), 0o600, &["a sample, not a secret", "throng keygen"]);
-    check(&all, Some(good), 0o644, &["can be read by others", "chmod 600"]);
+    check(&all, Some(good), 0o644, &["can be read by other users", "chmod 600"]);
 }
 
 #[test]
