@@ -21,8 +21,9 @@ struct Head {
 }
 
 impl PeersReport {
-    /// Reads a report written by [`Document::write_json`](throng_harness_report::Document::write_json)
-    /// in this version or an earlier one.
+    /// Reads a report written by
+    /// [`Document::write_json`](throng_harness_report::Document::write_json), in this version or an
+    /// earlier one.
     /// Keys that an earlier version lacks are empty or 0.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
         let at = || path.to_owned();
