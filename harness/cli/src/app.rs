@@ -148,16 +148,23 @@ fn run_steps<E: Display>(
     }
 }
 
+/// Checks that the report's files can be written, and listens for Ctrl+C.
+fn ready<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Result<Shutdown, String> {
+    for path in files {
+        check_writable(path).map_err(|error| error.to_string())?;
+    }
+    let shutdown = Shutdown::new();
+    shutdown.install_signals().map_err(|error| format!("cannot listen for Ctrl+C: {error}"))?;
+    Ok(shutdown)
+}
+
 /// Runs `peers`, which starts its own servers.
 fn run_peers(job: &PeersJob, command: Vec<String>, out: &mut impl Write, err: &mut impl Write) -> u8 {
     let origin = here(command);
-    if let Some(error) = job.json.iter().chain(&job.html).find_map(|path| check_writable(path).err()) {
-        return not_run(error, err);
-    }
-    let shutdown = Shutdown::new();
-    if let Err(error) = shutdown.install_signals() {
-        return not_run(format_args!("cannot listen for Ctrl+C: {error}"), err);
-    }
+    let shutdown = match ready(job.json.iter().chain(&job.html)) {
+        Ok(shutdown) => shutdown,
+        Err(error) => return not_run(error, err),
+    };
     let results = throng_harness_peers::run(job, &shutdown, &mut |text| {
         let _ = writeln!(err, "{text}");
     });
@@ -179,13 +186,10 @@ fn run_monitor(
     err: &mut impl Write,
 ) -> u8 {
     let origin = here(command);
-    if let Some(error) = job.json.iter().chain(&job.html).find_map(|path| check_writable(path).err()) {
-        return not_run(error, err);
-    }
-    let shutdown = Shutdown::new();
-    if let Err(error) = shutdown.install_signals() {
-        return not_run(format_args!("cannot listen for Ctrl+C: {error}"), err);
-    }
+    let shutdown = match ready(job.json.iter().chain(&job.html)) {
+        Ok(shutdown) => shutdown,
+        Err(error) => return not_run(error, err),
+    };
     let watched = throng_harness_monitor::run(job, &shutdown, &mut |line| {
         // Watching goes on if the output is closed.
         let _ = writeln!(err, "{line}");
