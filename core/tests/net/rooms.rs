@@ -1,6 +1,6 @@
 //! Rooms with keys: delivery to members that read, that do not read, and that leave.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use throng_core::SessionId;
 use throng_core::crypto::RoomSealer;
@@ -202,7 +202,9 @@ fn a_member_whose_socket_accepts_nothing_is_closed() {
     let other = server.next_opened();
     room.admit(&server, id);
     room.admit(&server, other);
+    let deadline = Instant::now() + PATIENCE;
     let (closed, reason) = loop {
+        assert!(Instant::now() < deadline, "never closed");
         room.send(&server, 20);
         for _ in 0..20 {
             assert!(matches!(member.receive(), Received::Packet(_)));

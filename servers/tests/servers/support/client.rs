@@ -1,7 +1,8 @@
-//! A client with blocking sockets. Every wait has a timeout, and heartbeats are answered.
+//! A client with blocking sockets. Every wait has a deadline, and heartbeats are answered.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::time::Instant;
 
 use throng_core::crypto::{Credentials, Initiator, RoomCipher, RoomKeys, SessionKeys};
 use throng_core::limits::{FRAME_HEADER, SERVER_BODY_MAX};
@@ -133,7 +134,9 @@ impl Client {
 
     /// Returns the next packet, or the end of the session.
     pub(crate) fn receive(&mut self) -> Result<Packet, End> {
+        let deadline = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < deadline, "only heartbeats for {PATIENCE:?}");
             let Some((kind, mut frame)) = self.raw.frame() else { return Err(End::Silent) };
             let packet = match kind {
                 Kind::Sealed => {
@@ -163,7 +166,9 @@ impl Client {
 
     /// Returns the next `P` and skips the packets before it.
     pub(crate) fn skip_to<P: Body + TryFrom<Packet, Error = Packet>>(&mut self) -> P {
+        let deadline = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < deadline, "no {} among the packets of {PATIENCE:?}", P::NAME);
             let packet = self.receive().unwrap_or_else(|end| panic!("wanted {}, came {end:?}", P::NAME));
             if let Ok(packet) = P::try_from(packet) {
                 return packet;
@@ -179,7 +184,9 @@ impl Client {
 
     /// Skips all packets and returns the end of the session.
     pub(crate) fn end(&mut self) -> End {
+        let deadline = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < deadline, "no end of the session within {PATIENCE:?}");
             if let Err(end) = self.receive() {
                 return end;
             }
