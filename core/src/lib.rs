@@ -33,6 +33,7 @@ pub mod room;
 pub mod session_id;
 pub mod shutdown;
 pub mod timer;
+pub mod window;
 pub mod wire;
 
 pub use session_id::SessionId;

@@ -47,6 +47,29 @@ pub const MAIL_PER_TURN: usize = 256;
 /// turn writes (see [`SENDS_PER_TURN`] and [`UNFLUSHED_MAX`]).
 pub const MAIL_PER_FULL_TURN: usize = 16;
 
+/// Units of work of one client that are under way at a time, from its packets to the last write
+/// that they cause. A packet takes one, and larger or dearer ones more.
+pub const WINDOW_UNITS: u32 = 8;
+
+/// Bytes of a chat text for which a message takes a further unit of its sender's window.
+pub const WINDOW_TEXT_BYTES: usize = 256;
+
+/// Units that a request for a page of a list takes of the window: a page has up to 16 KiB.
+pub const WINDOW_PAGE_UNITS: u32 = 4;
+
+/// Most bytes of one read from a client of a server. A read is handled as a whole, so this bounds
+/// the time that one client's small packets can take from the others.
+pub const CLIENT_READ_CHUNK: usize = 2 * (FRAME_HEADER + CLIENT_BODY_MAX);
+
+/// Most commands that wait for one shard beyond its mailbox before the content threads wait.
+pub const SPILL_MAX: usize = 64 * 1024;
+
+/// Most accepted sockets that wait for one shard.
+pub const ADOPT_QUEUE: usize = 1024;
+
+/// Most accepted sockets that a shard adopts in a turn.
+pub const ADOPTS_PER_TURN: usize = 64;
+
 /// Most jobs that a content thread runs before it releases the lock of its role.
 pub const JOBS_PER_TURN: usize = 64;
 
@@ -74,8 +97,9 @@ pub const REKEY_INTERVAL: u64 = 1 << 20;
 /// Most frames sealed with one room key, for the reason of [`REKEY_INTERVAL`].
 pub const ROOM_KEY_FRAMES: u64 = 1 << 20;
 
-/// Most room keys that a client keeps: one for each room that it can be in.
-pub const ROOM_KEYS_PER_SESSION: usize = CHANNELS_PER_USER_MAX + 1;
+/// Most room keys that a client keeps: one for each room that it can be in. Those are the world,
+/// channels, and the rooms of nine sectors.
+pub const ROOM_KEYS_PER_SESSION: usize = 1 + CHANNELS_PER_USER_MAX + 9;
 
 /// Bytes in a client's outbox beyond which no more messages are queued there, and beyond half of
 /// which no notices. The rest of the outbox is for answers. Messages of large rooms wait in logs

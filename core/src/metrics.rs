@@ -148,6 +148,8 @@ metrics! {
     Counter Counter ACCEPT_ERRORS = "throng_net_accept_errors_total";
     /// Connections refused because every session slot was taken.
     Counter Counter REFUSED_FULL = "throng_net_refused_full_total";
+    /// Connections refused because the event loops were too far behind to adopt them.
+    Counter Counter REFUSED_BUSY = "throng_net_refused_busy_total";
     /// Sessions open now, connections being made included.
     Gauge Gauge SESSIONS = "throng_net_sessions";
     /// Handshakes completed.
@@ -178,6 +180,10 @@ metrics! {
     Counter Counter HEARTBEAT_ANSWERS = "throng_net_heartbeat_answers_total";
     /// Times a content thread waited because a shard's mailbox was full.
     Counter Counter MAILBOX_WAITS = "throng_net_mailbox_waits_total";
+    /// Times a shard's mailbox was full and commands began to wait beside it.
+    Counter Counter MAILBOX_SPILLS = "throng_net_mailbox_spills_total";
+    /// Packets that waited for the work that earlier ones of the same client had caused.
+    Counter Counter WINDOW_WAITS = "throng_content_window_waits_total";
     /// Jobs run by content threads.
     Counter Counter JOBS = "throng_content_jobs_total";
     /// Notices dropped for members that were behind.
@@ -212,6 +218,8 @@ metrics! {
     Gauge Gauge CHANNEL_MEMBERS = "throng_chat_channel_members";
     /// Sectors with users in them now.
     Gauge Gauge SECTORS = "throng_chat_sectors";
+    /// Crowded sectors that have a room of their own now.
+    Gauge Gauge SECTOR_ROOMS = "throng_chat_sector_rooms";
     /// Pages of user lists sent.
     Counter Counter USER_PAGES = "throng_chat_user_pages_total";
     /// Notices of users that entered or left, one for each room and interval.

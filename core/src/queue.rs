@@ -135,7 +135,7 @@ pub struct JobQueue<T> {
 const _: () = assert!(SHARDS_MAX <= u64::BITS as usize);
 
 /// Pause of a waiting producer between two attempts to push.
-const FULL_WAIT: Duration = Duration::from_micros(100);
+pub(crate) const FULL_WAIT: Duration = Duration::from_micros(100);
 
 impl<T> JobQueue<T> {
     /// Creates a queue for `capacity` items, at least one. `wake` wakes the consumer; producers
@@ -170,7 +170,7 @@ impl<T> JobQueue<T> {
     pub fn push(&self, mut item: T) -> Result<(), T> {
         let mut has_waited = false;
         while let Err(returned) = self.items.push(item) {
-            if self.closed.load(Ordering::Acquire) {
+            if self.is_closed() {
                 return Err(returned);
             }
             if !std::mem::replace(&mut has_waited, true) {
@@ -217,6 +217,11 @@ impl<T> JobQueue<T> {
     /// Returns the number of items queued at this moment.
     pub fn len(&self) -> usize {
         self.items.len()
+    }
+
+    /// Returns true once the consumer is gone.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Declares that the consumer is gone. Producers that wait for room get their items back.

@@ -333,7 +333,7 @@ impl Starter<'_> {
         let sink = move |reply| {
             // Refused only when the content threads have ended, and the answer is not needed any
             // more.
-            let _ = lane.push(throng_core::content::Job::Record(reply));
+            let _ = lane.push(throng_core::content::Job::Record(reply).into());
             lane.ring();
         };
         let pool = Arc::new(Pool::start(&pool_config, connect, sink)?);

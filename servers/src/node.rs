@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
-use throng_core::content::{Command, ContentApp, ContentPool, Dispatcher, Lane, Role, RoomPolicy};
+use throng_core::content::{Caused, ContentApp, ContentPool, Dispatcher, Lane, Role, RoomPolicy};
 use throng_core::metrics;
 use throng_core::net::{Acceptor, AcceptorHandle, Listener, LogLimits, Mail, Mailbox, Shard, ShardSize};
 use throng_core::wire::CloseReason;
@@ -49,7 +49,7 @@ pub struct NodeSize {
 /// The parts of a role that is built and not started.
 pub struct NodeParts<R> {
     name: &'static str,
-    shards: Vec<Shard<Command>>,
+    shards: Vec<Shard<Caused>>,
     pool: ContentPool<R>,
     rooms: RoomPolicy,
 }
@@ -90,10 +90,10 @@ impl<R: Send + 'static> NodeParts<R> {
         let dispatcher = Dispatcher::new(mailboxes.clone());
         let mut shards = Vec::new();
         for (index, shard) in self.shards.into_iter().enumerate() {
-            let app = ContentApp::new(index, self.pool.lanes().to_vec());
+            let app = ContentApp::new(index, self.pool.lanes().to_vec(), shard.mailbox());
             let on_failure = on_failure.clone();
             let thread_name = format!("{name}-shard-{index}");
-            let mailbox: Weak<Mailbox<Command>> = Arc::downgrade(&shard.mailbox());
+            let mailbox: Weak<Mailbox<Caused>> = Arc::downgrade(&shard.mailbox());
             metrics::watch(metrics::Queue::Mailbox, thread_name.clone(), mailbox);
             let thread = std::thread::Builder::new().name(thread_name).spawn(move || {
                 if let Err(error) = shard.run(app) {
@@ -114,7 +114,7 @@ pub struct Node<R> {
     name: &'static str,
     acceptor: AcceptorHandle,
     shards: Vec<JoinHandle<()>>,
-    mailboxes: Vec<Arc<Mailbox<Command>>>,
+    mailboxes: Vec<Arc<Mailbox<Caused>>>,
     pool: ContentPool<R>,
 }
 
@@ -128,7 +128,7 @@ const LINK_LINGER: Duration = Duration::from_millis(200);
 pub struct Draining<R> {
     name: &'static str,
     shards: Vec<JoinHandle<()>>,
-    mailboxes: Vec<Arc<Mailbox<Command>>>,
+    mailboxes: Vec<Arc<Mailbox<Caused>>>,
     pool: ContentPool<R>,
 }
 
@@ -158,7 +158,7 @@ impl<R: Send + 'static> Draining<R> {
     }
 }
 
-fn send_to_all(mailboxes: &[Arc<Mailbox<Command>>], make: impl Fn() -> Mail<Command>) {
+fn send_to_all(mailboxes: &[Arc<Mailbox<Caused>>], make: impl Fn() -> Mail<Caused>) {
     for mailbox in mailboxes {
         // Refused only by a shard that has stopped already.
         let _ = mailbox.push(make());
@@ -169,7 +169,7 @@ fn send_to_all(mailboxes: &[Arc<Mailbox<Command>>], make: impl Fn() -> Mail<Comm
 /// Waits until the queues were empty in four checks in a row, or until the deadline.
 fn wait_idle<R: Send + 'static>(
     pool: &ContentPool<R>,
-    mailboxes: &[Arc<Mailbox<Command>>],
+    mailboxes: &[Arc<Mailbox<Caused>>],
     deadline: Instant,
 ) {
     let mut idle = 0;

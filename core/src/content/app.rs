@@ -4,10 +4,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::command::{Command, SessionCommand};
-use super::job::{Job, Lane, lane_of};
+use super::command::{Caused, Command, SessionCommand};
+use super::job::{Job, Lane, Task, lane_of};
 use crate::SessionId;
-use crate::net::{App, Closed, Opened, PeerKind, Sessions};
+use crate::limits::{WINDOW_PAGE_UNITS, WINDOW_TEXT_BYTES};
+use crate::metrics;
+use crate::net::{App, Closed, Mailbox, Opened, PeerKind, Sessions};
+use crate::window::Window;
 use crate::wire::{CloseReason, Packet};
 
 /// Application of a server's shards. It passes everything on to the content threads.
@@ -19,13 +22,18 @@ pub struct ContentApp<R> {
     /// the backlog: an `Opened` job is removed with its session, and a `Closed` job belongs to a
     /// session that was alive when the lane last had room.
     backlog: Vec<VecDeque<Job<R>>>,
+    /// Windows of the clients, by the session's slot. Links have none: they carry the packets of
+    /// many.
+    windows: Vec<Option<Arc<Window>>>,
+    /// Wakes the shard.
+    wake: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl<R: Send + 'static> ContentApp<R> {
-    /// Creates the application of shard number `shard`.
-    pub fn new(shard: usize, lanes: Vec<Arc<Lane<R>>>) -> Self {
+    /// Creates the application of shard number `shard`, whose mailbox is `mailbox`.
+    pub fn new(shard: usize, lanes: Vec<Arc<Lane<R>>>, mailbox: Arc<Mailbox<Caused>>) -> Self {
         let backlog = lanes.iter().map(|_| VecDeque::new()).collect();
-        Self { shard, lanes, backlog }
+        Self { shard, lanes, backlog, windows: Vec::new(), wake: Arc::new(move || mailbox.ring()) }
     }
 
     /// Queues a job that must not be lost.
@@ -50,7 +58,7 @@ impl<R: Send + 'static> ContentApp<R> {
     fn drain_backlog(&mut self, lane: usize) {
         let queue = &self.lanes[lane];
         while let Some(job) = self.backlog[lane].pop_front() {
-            if let Err(job) = queue.try_push_or_register(job, self.shard) {
+            if let Err(Task { job, .. }) = queue.try_push_or_register(job.into(), self.shard) {
                 self.backlog[lane].push_front(job);
                 break;
             }
@@ -60,9 +68,15 @@ impl<R: Send + 'static> ContentApp<R> {
 }
 
 impl<R: Send + 'static> App for ContentApp<R> {
-    type Command = Command;
+    type Command = Caused;
 
     fn opened(&mut self, _sessions: &mut Sessions, id: SessionId, opened: Opened) {
+        if self.windows.len() <= id.slot() {
+            self.windows.resize(id.slot() + 1, None);
+        }
+        // A window of its own for each session: what an earlier one in this slot has caused may
+        // still be under way.
+        self.windows[id.slot()] = (opened.kind == PeerKind::Client).then(|| Window::new(self.wake.clone()));
         self.push(id, Job::Opened(id, opened));
     }
 
@@ -74,18 +88,27 @@ impl<R: Send + 'static> App for ContentApp<R> {
                 return Err(packet);
             }
         }
-        let job = Job::Packet(id, packet, sessions.now());
-        match self.lanes[lane].try_push_or_register(job, self.shard) {
+        let window = self.windows.get(id.slot()).and_then(Option::as_ref);
+        let charge = window.map(|window| window.admit(units(&packet)));
+        if matches!(charge, Some(None)) {
+            metrics::WINDOW_WAITS.inc();
+            return Err(packet);
+        }
+        let task = Task { job: Job::Packet(id, packet, sessions.now()), charge: charge.flatten() };
+        match self.lanes[lane].try_push_or_register(task, self.shard) {
             Ok(()) => {
                 self.lanes[lane].ring();
                 Ok(())
             }
-            Err(Job::Packet(_, packet, _)) => Err(packet),
+            Err(Task { job: Job::Packet(_, packet, _), .. }) => Err(packet),
             Err(_) => unreachable!("a full queue gives back the job that was pushed"),
         }
     }
 
     fn closed(&mut self, _sessions: &mut Sessions, id: SessionId, closed: Closed) {
+        if let Some(window) = self.windows.get_mut(id.slot()) {
+            *window = None;
+        }
         self.push_closed(id, closed);
     }
 
@@ -93,7 +116,7 @@ impl<R: Send + 'static> App for ContentApp<R> {
         self.backlog.iter().any(|jobs| !jobs.is_empty())
     }
 
-    fn command(&mut self, sessions: &mut Sessions, command: Command) {
+    fn command(&mut self, sessions: &mut Sessions, Caused { command, charge }: Caused) {
         match command {
             Command::ToSession(id, SessionCommand::Send(packet)) => sessions.send(id, &packet),
             Command::ToSession(id, SessionCommand::SendEncoded(begin, rest)) => {
@@ -103,7 +126,10 @@ impl<R: Send + 'static> App for ContentApp<R> {
             Command::Multicast(to, encoded) => sessions.multicast(&to, &encoded),
             Command::Rekey(room, key) => sessions.rekey(room, &key),
             Command::Copies(room, class, encoded) => sessions.copies(room, class, &encoded),
-            Command::Append(room, class, frame, sealed_at) => sessions.append(room, class, &frame, sealed_at),
+            Command::Append(room, class, frame, sealed_at) => {
+                sessions.append(room, class, &frame, sealed_at);
+                return sessions.hold_until_swept(room, charge);
+            }
             Command::Join(id, room) => sessions.join(id, room),
             Command::Leave(id, room) => sessions.leave(id, room),
             Command::Dial(address, endpoint, token) => {
@@ -117,6 +143,7 @@ impl<R: Send + 'static> App for ContentApp<R> {
                 }
             }
         }
+        sessions.hold_until_flushed(charge);
     }
 
     fn turn(&mut self, _sessions: &mut Sessions) -> Option<Instant> {
@@ -126,6 +153,15 @@ impl<R: Send + 'static> App for ContentApp<R> {
             }
         }
         None
+    }
+}
+
+/// Returns the units that a packet takes of its sender's window.
+fn units(packet: &Packet) -> u32 {
+    match packet {
+        Packet::ChatRequest(request) => 1 + (request.text.len() / WINDOW_TEXT_BYTES) as u32,
+        Packet::UserListRequest(_) | Packet::ChannelListRequest(_) => WINDOW_PAGE_UNITS,
+        _ => 1,
     }
 }
 
@@ -139,7 +175,7 @@ mod tests {
 
     fn app(capacity: usize) -> (ContentApp<()>, Arc<Lane<()>>) {
         let lane = Arc::new(Lane::new(capacity, || {}));
-        (ContentApp::new(0, vec![lane.clone()]), lane)
+        (ContentApp::new(0, vec![lane.clone()], Arc::new(Mailbox::new(8, || {}))), lane)
     }
 
     fn open(app: &mut ContentApp<()>, generation: u32) {
@@ -155,7 +191,7 @@ mod tests {
     /// Takes all jobs as the content thread would, making room for one at a time.
     fn drain(app: &mut ContentApp<()>, lane: &Lane<()>) -> Vec<String> {
         let mut jobs = Vec::new();
-        while let Some(job) = lane.pop() {
+        while let Some(Task { job, .. }) = lane.pop() {
             jobs.push(match job {
                 Job::Opened(id, _) => format!("+{}", id.generation()),
                 Job::Closed(id, _) => format!("-{}", id.generation()),

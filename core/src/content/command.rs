@@ -7,7 +7,22 @@ use std::time::Instant;
 use crate::SessionId;
 use crate::net::Endpoint;
 use crate::room::{Class, RoomId};
+use crate::window::Charge;
 use crate::wire::{CloseReason, Packet};
+
+/// A command with the window's part of the packet that caused it.
+pub struct Caused {
+    /// The command.
+    pub command: Command,
+    /// Held until the command's last write.
+    pub charge: Option<Charge>,
+}
+
+impl From<Command> for Caused {
+    fn from(command: Command) -> Self {
+        Self { command, charge: None }
+    }
+}
 
 /// A command to one shard.
 pub enum Command {

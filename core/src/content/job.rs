@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::SessionId;
 use crate::net::{Closed, Opened};
 use crate::queue::JobQueue;
+use crate::window::Charge;
 use crate::wire::Packet;
 
 /// A job for a content thread. `R` is the result type of the role's helper threads (DB threads).
@@ -19,8 +20,23 @@ pub enum Job<R> {
     Record(R),
 }
 
+/// A job with its part of its session's window.
+pub struct Task<R> {
+    /// The job.
+    pub job: Job<R>,
+    /// Held until everything that the job causes is written. None for jobs that belong to no
+    /// client.
+    pub charge: Option<Charge>,
+}
+
+impl<R> From<Job<R>> for Task<R> {
+    fn from(job: Job<R>) -> Self {
+        Self { job, charge: None }
+    }
+}
+
 /// Queue in front of one content thread.
-pub type Lane<R> = JobQueue<Job<R>>;
+pub type Lane<R> = JobQueue<Task<R>>;
 
 /// Returns the index of the lane, out of `lanes`, that takes all jobs of a session.
 pub fn lane_of(id: SessionId, lanes: usize) -> usize {

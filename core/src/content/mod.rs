@@ -14,10 +14,10 @@ mod pool;
 mod room_keys;
 
 pub use app::ContentApp;
-pub use command::{Command, SessionCommand};
-pub use dispatch::Dispatcher;
+pub use command::{Caused, Command, SessionCommand};
+pub use dispatch::{Dispatcher, Outbound};
 pub use effects::{Effect, Effects};
 pub use handlers::{Call, HandlerTable};
-pub use job::{Job, Lane, lane_of};
+pub use job::{Job, Lane, Task, lane_of};
 pub use pool::{ContentPool, Role};
 pub use room_keys::{RoomPolicy, RoomRegistry};

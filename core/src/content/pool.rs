@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use crossbeam_utils::sync::Parker;
 use parking_lot::Mutex;
 
-use super::dispatch::Dispatcher;
+use super::dispatch::{Dispatcher, Outbound};
 use super::effects::Effects;
-use super::job::{Job, Lane};
+use super::job::{Job, Lane, Task};
 use super::room_keys::{RoomPolicy, RoomRegistry};
 use crate::limits::JOBS_PER_TURN;
 use crate::metrics;
+use crate::queue::FULL_WAIT;
 
 /// A server role: its state, and its handling of jobs.
 ///
@@ -51,7 +52,7 @@ use crate::metrics;
 ///
 /// use throng_core::SessionId;
 /// use throng_core::content::{
-///     Command, ContentPool, Dispatcher, Effects, Job, Role, RoomPolicy, SessionCommand,
+///     Caused, Command, ContentPool, Dispatcher, Effects, Job, Role, RoomPolicy, SessionCommand,
 /// };
 /// use throng_core::net::{Mail, Mailbox};
 /// use throng_core::wire::Packet;
@@ -83,7 +84,8 @@ use crate::metrics;
 /// pool.spawn("example", Ponger, policy, &Dispatcher::new(vec![mailbox.clone()]))?;
 ///
 /// let id = SessionId::new(0, 1, 0);
-/// assert!(lane.push(Job::Packet(id, PingRequest { token: 7 }.into(), Instant::now())).is_ok());
+/// let job = Job::Packet(id, PingRequest { token: 7 }.into(), Instant::now());
+/// assert!(lane.push(job.into()).is_ok());
 /// lane.ring();
 ///
 /// let mail = loop {
@@ -93,9 +95,10 @@ use crate::metrics;
 ///         None => std::thread::park(),
 ///     }
 /// };
-/// let Mail::App(Command::ToSession(to, SessionCommand::Send(packet))) = mail else {
-///     panic!("a command that sends a packet");
+/// let Mail::App(Caused { command: Command::ToSession(to, sent), .. }) = mail else {
+///     panic!("a command for one session");
 /// };
+/// let SessionCommand::Send(packet) = sent else { panic!("a command that sends a packet") };
 /// assert_eq!((to, *packet), (id, PongAnswer { token: 7, queued_us: 0, server_us: 0 }.into()));
 /// pool.stop();
 /// # Ok::<(), std::io::Error>(())
@@ -153,7 +156,7 @@ impl<R: Send + 'static> ContentPool<R> {
         shards: &Dispatcher,
     ) -> io::Result<()> {
         let rooms = RoomRegistry::new(policy, shards.shards(), rand::random);
-        let state = Arc::new(Mutex::new(RoleState { role, rooms }));
+        let state = Arc::new(Mutex::new(RoleState { role, rooms, outbound: Outbound::new(shards) }));
         for (number, parker) in self.parkers.drain(..).enumerate() {
             let worker = Worker {
                 state: state.clone(),
@@ -189,11 +192,12 @@ impl<R: Send + 'static> ContentPool<R> {
     }
 }
 
-/// State that the content threads of a role share. One lock guards both parts, so that they change
+/// State that the content threads of a role share. One lock guards all parts, so that they change
 /// in one order.
 struct RoleState<P> {
     role: P,
     rooms: RoomRegistry,
+    outbound: Outbound,
 }
 
 struct Worker<P: Role> {
@@ -217,12 +221,20 @@ impl<P: Role> Worker<P> {
         // Deadline from this thread's latest call of `tick`. Each thread calls it after its own
         // jobs, so that the thread whose job sets a deadline also knows it.
         let mut tick_at = Some(Instant::now());
+        let mut has_spilled = false;
         loop {
             self.lane.clear_bell();
-            let worked = self.turn(&mut effects, &mut tick_at);
+            let had_spilled = has_spilled;
+            let worked = self.turn(&mut effects, &mut tick_at, &mut has_spilled);
             self.shards.ring_some(self.lane.take_registered());
-            if worked {
+            if worked || had_spilled {
                 self.shards.ring();
+            }
+            if worked {
+                continue;
+            }
+            if has_spilled {
+                self.parker.park_timeout(FULL_WAIT);
             } else if self.stop.load(Ordering::Acquire) {
                 return;
             } else {
@@ -233,26 +245,33 @@ impl<P: Role> Worker<P> {
     }
 
     /// Runs a bounded number of jobs and then `tick` under one lock. Returns false if there was
-    /// nothing to do.
-    fn turn(&self, effects: &mut Effects, tick_at: &mut Option<Instant>) -> bool {
+    /// nothing to do. `has_spilled` becomes true if commands wait for a full mailbox; then another
+    /// turn must follow soon.
+    fn turn(&self, effects: &mut Effects, tick_at: &mut Option<Instant>, has_spilled: &mut bool) -> bool {
         let is_tick_due = tick_at.is_some_and(|at| at <= Instant::now());
-        if self.lane.is_empty() && !is_tick_due {
+        let has_work = !self.lane.is_empty() || is_tick_due;
+        if !has_work && !*has_spilled {
             return false;
         }
         let mut state = self.state.lock();
-        let RoleState { role, rooms } = &mut *state;
+        let RoleState { role, rooms, outbound } = &mut *state;
+        *has_spilled = outbound.drain_spilled();
+        if !has_work {
+            return false;
+        }
         let mut jobs = 0;
         while jobs < JOBS_PER_TURN {
-            let Some(job) = self.lane.pop() else { break };
+            let Some(Task { job, charge }) = self.lane.pop() else { break };
             jobs += 1;
             let now = Instant::now();
             role.job(job, now, effects);
-            self.shards.dispatch(effects, rooms, now);
+            outbound.dispatch(effects, rooms, now, charge.as_ref());
         }
         metrics::JOBS.add(jobs as u64);
         let now = Instant::now();
         *tick_at = role.tick(now, effects);
-        self.shards.dispatch(effects, rooms, now);
+        outbound.dispatch(effects, rooms, now, None);
+        *has_spilled = outbound.drain_spilled();
         true
     }
 }
@@ -260,7 +279,7 @@ impl<P: Role> Worker<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content::Command;
+    use crate::content::Caused;
     use crate::net::Mailbox;
     use std::sync::mpsc;
 
@@ -293,7 +312,7 @@ mod tests {
     const POLICY: RoomPolicy = RoomPolicy { log_from: 2, key_lifetime: Duration::MAX };
 
     fn dispatcher() -> Dispatcher {
-        Dispatcher::new(vec![Arc::new(Mailbox::<Command>::new(8, || {}))])
+        Dispatcher::new(vec![Arc::new(Mailbox::<Caused>::new(8, || {}))])
     }
 
     #[test]
@@ -303,7 +322,8 @@ mod tests {
         let (rang, lateness) = mpsc::channel();
         pool.spawn("test", Alarm { at: None, rang }, POLICY, &dispatcher()).unwrap();
         for lane in &lanes {
-            lane.push(Job::Record(Duration::from_millis(10))).unwrap_or_else(|_| panic!("a worker ended"));
+            lane.push(Job::Record(Duration::from_millis(10)).into())
+                .unwrap_or_else(|_| panic!("a worker ended"));
             lane.ring();
             let late = lateness.recv_timeout(PATIENCE).expect("a tick");
             // Far below the time after which a thread wakes up by itself.
@@ -328,7 +348,7 @@ mod tests {
         let lane = pool.lanes()[0].clone();
         pool.spawn("test", Bad, POLICY, &dispatcher()).unwrap();
         let started = Instant::now();
-        while lane.push(Job::Record(())).is_ok() {
+        while lane.push(Job::Record(()).into()).is_ok() {
             assert!(started.elapsed() < PATIENCE);
         }
         pool.stop();
@@ -349,7 +369,7 @@ mod tests {
         let mut pool = ContentPool::new(2, 1000);
         let (count, counted) = mpsc::channel();
         for number in 0..1000 {
-            assert!(pool.lanes()[number % 2].try_push(Job::Record(())).is_ok());
+            assert!(pool.lanes()[number % 2].try_push(Job::Record(()).into()).is_ok());
         }
         pool.spawn("test", Count(count), POLICY, &dispatcher()).unwrap();
         pool.stop();

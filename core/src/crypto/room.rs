@@ -132,12 +132,14 @@ pub struct Opened<'a> {
 }
 
 impl RoomKeys {
-    /// Sets the key of a room, in place of its older key. Returns false if the session already has
+    /// Sets the key of a room, in place of its older key, or of that of the sector's room that had
+    /// its [place](RoomId::key_place). Returns false if the session already has
     /// a key for each of the rooms that it can be in.
     #[must_use]
     pub fn add(&mut self, key: &RoomKey, cipher: RoomCipher) -> bool {
         let opener = Opener { room: key.room, key: key.key, next: [key.message, key.notice], cipher };
-        match self.0.iter().position(|opener| opener.room == key.room) {
+        let place = |room: u32| RoomId(room).key_place();
+        match self.0.iter().position(|opener| place(opener.room) == place(key.room)) {
             Some(at) => self.0[at] = opener,
             None if self.0.len() == ROOM_KEYS_PER_SESSION => return false,
             None => {

@@ -1,12 +1,12 @@
 //! Acceptor: the thread that accepts connections and deals them to the shards.
 //!
 //! It takes a bounded number of connections from each listener in a pass, and never waits for a
-//! shard: a connection for which a mailbox has no room is closed. Without file descriptors it
-//! closes what waits.
+//! shard: a connection for which no shard has room is told that the server is full. Without file
+//! descriptors it closes what waits.
 
 use std::fs::File;
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, Write};
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -19,10 +19,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
 use super::endpoint::{Endpoint, PeerKind};
-use super::mail::{Mail, Mailbox};
+use super::mail::{Accepted, Accepts, Mailbox};
 use super::shard::Shard;
 use crate::limits::ACCEPTS_PER_TURN;
 use crate::metrics;
+use crate::wire::{CloseReason, frame};
 
 const WAKER: Token = Token(usize::MAX);
 
@@ -87,11 +88,12 @@ impl Listener {
     }
 }
 
-/// Mailbox and load of one shard.
+/// One shard, as the acceptor sees it.
 struct Target<C> {
     mailbox: Arc<Mailbox<C>>,
+    accepts: Arc<Accepts>,
     load: Arc<AtomicUsize>,
-    /// True if mail was pushed since the shard was last woken.
+    /// True if a socket was queued since the shard was last woken.
     must_ring: bool,
 }
 
@@ -137,7 +139,12 @@ impl<C: Send + 'static> Acceptor<C> {
         }
         let targets = shards
             .iter()
-            .map(|shard| Target { mailbox: shard.mailbox(), load: shard.load(), must_ring: false })
+            .map(|shard| Target {
+                mailbox: shard.mailbox(),
+                accepts: shard.accepts(),
+                load: shard.load(),
+                must_ring: false,
+            })
             .collect();
         let stop = Arc::new(AtomicBool::new(false));
         Ok(Self { poll, listeners, targets, stop, waker, spare: File::open("/dev/null").ok() })
@@ -225,16 +232,20 @@ impl<C: Send + 'static> Acceptor<C> {
         let _ = socket.set_nodelay(true);
         let least = targets.iter_mut().min_by_key(|target| target.load.load(Ordering::Relaxed));
         if let Some(target) = least {
-            // Counted before the shard reads its mail. Otherwise a busy shard would look empty, and
+            // Counted before the shard adopts it. Otherwise a busy shard would look empty, and
             // could refuse clients while another shard has room.
             let count = usize::from(listener.endpoint.peer == PeerKind::Client);
             target.load.fetch_add(count, Ordering::Relaxed);
             target.must_ring = true;
-            // A full mailbox closes the socket. The shard is far behind, and waiting for it would
-            // let the whole backlog go stale.
-            if target.mailbox.try_push(Mail::Adopt(socket, peer, listener.endpoint.clone())).is_err() {
+            // With a full queue the shard is far behind, and waiting for it would let the whole
+            // backlog go stale.
+            let accepted = Accepted { socket, peer, endpoint: listener.endpoint.clone() };
+            if let Err(Accepted { mut socket, .. }) = target.accepts.push(accepted) {
                 target.load.fetch_sub(count, Ordering::Relaxed);
-                metrics::REFUSED_FULL.inc();
+                metrics::REFUSED_BUSY.inc();
+                // A new socket has room for four bytes. Whether the peer reads them is its affair.
+                let _ = socket.write(&frame::refusal(CloseReason::ServerFull));
+                let _ = socket.shutdown(Shutdown::Write);
             }
         }
     }

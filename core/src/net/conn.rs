@@ -87,7 +87,10 @@ impl Conn {
         while let Some(gap) = rooms.take_gap(id) {
             match gap.class {
                 Class::Notice => metrics::NOTICES_SHED.add(gap.count),
-                Class::Chat => self.queue_gap(gap.room.scope(), gap.room.0, gap.count, pool),
+                Class::Chat => {
+                    let (scope, channel) = gap.room.address();
+                    self.queue_gap(scope, channel, gap.count, pool);
+                }
             }
         }
         if self.missed > 0 && self.session.room_for(Class::Chat) > 0 {

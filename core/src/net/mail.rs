@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossbeam_queue::ArrayQueue;
 use mio::net::TcpStream;
 
 use super::endpoint::Endpoint;
@@ -12,8 +13,6 @@ use crate::wire::CloseReason;
 
 /// An item in the mailbox of a [`Shard`](super::Shard).
 pub enum Mail<C> {
-    /// A socket from the acceptor.
-    Adopt(TcpStream, SocketAddr, Arc<Endpoint>),
     /// Close all sessions with clients; links stay up.
     CloseClients(CloseReason),
     /// Close all sessions. The loop ends with the last of them, or after the given time.
@@ -21,6 +20,17 @@ pub enum Mail<C> {
     /// A command for the application.
     App(C),
 }
+
+/// A socket that the acceptor has accepted for a shard.
+pub(super) struct Accepted {
+    pub(super) socket: TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) endpoint: Arc<Endpoint>,
+}
+
+/// Accepted sockets on their way to a [`Shard`](super::Shard). Apart from its mailbox, so that
+/// newcomers do not wait behind the work that members cause, and are not refused for it.
+pub(super) type Accepts = ArrayQueue<Accepted>;
 
 /// Mailbox of a [`Shard`](super::Shard).
 pub type Mailbox<C> = JobQueue<Mail<C>>;

@@ -19,6 +19,7 @@ use crate::SessionId;
 use crate::crypto::room::stamp_fan_out;
 use crate::limits::SWEEP_SLICE;
 use crate::room::{Class, RoomId};
+use crate::window::Charge;
 
 /// Bounds of the room logs of one shard, in segments of
 /// [`SEGMENT_BYTES`](crate::limits::SEGMENT_BYTES).
@@ -93,6 +94,10 @@ struct Room {
     visits_all: bool,
     /// True while the room is queued in [`Rooms::sweeping`].
     is_sweeping: bool,
+    /// Places that the sweep has ever come to.
+    passed: u64,
+    /// Charges to drop once the sweep has come to as many places.
+    held: VecDeque<(u64, Charge)>,
 }
 
 #[derive(Debug)]
@@ -291,6 +296,15 @@ impl Rooms {
         self.schedule_sweep(slot);
     }
 
+    /// Holds a charge until the sweep has passed every member that the room has now.
+    pub fn hold(&mut self, room: RoomId, charge: Charge) {
+        let Some(slot) = self.index.get(&room) else { return };
+        let room = &mut self.slots[*slot];
+        if room.is_sweeping {
+            room.held.push_back((room.passed + room.members.len() as u64, charge));
+        }
+    }
+
     /// Starts or prolongs the room's round, and makes it visit every member: each has frames of its
     /// own queued.
     pub fn visit_all(&mut self, room: RoomId) {
@@ -337,6 +351,10 @@ impl Rooms {
             let room = &mut self.slots[slot];
             while room.remaining > 0 {
                 room.remaining -= 1;
+                room.passed += 1;
+                while room.held.front().is_some_and(|(until, _)| *until < room.passed) {
+                    room.held.pop_front();
+                }
                 let place = room.next_place;
                 room.next_place = if place + 1 == room.members.len() { 0 } else { place + 1 };
                 let member = &room.members[place];
@@ -347,6 +365,7 @@ impl Rooms {
             }
             room.is_sweeping = false;
             room.visits_all = false;
+            room.held.clear();
             self.visited = 0;
             self.sweeping.pop_front();
         }
@@ -480,6 +499,8 @@ impl Room {
             remaining: 0,
             visits_all: false,
             is_sweeping: false,
+            passed: 0,
+            held: VecDeque::new(),
         }
     }
 

@@ -38,7 +38,7 @@ impl Seat {
 pub(super) struct Seats {
     taken: [usize; Seat::KINDS],
     clients_max: usize,
-    /// Clients of the shard and clients in its mailbox. The acceptor counts up.
+    /// Clients of the shard and clients that wait to be adopted. The acceptor counts up.
     load: Arc<AtomicUsize>,
 }
 

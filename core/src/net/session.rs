@@ -19,8 +19,7 @@ use crate::metrics;
 use crate::room::{Class, RoomId};
 use crate::wire::frame::{self, Kind, Split};
 use crate::wire::packets::{
-    ChannelLeft, ChatMessage, Close, Heartbeat, HeartbeatAnswer, Outcome, Packet, RoomKey, Scope,
-    UsersChanged,
+    ChannelLeft, ChatMessage, Close, Heartbeat, HeartbeatAnswer, Outcome, Packet, RoomKey, UsersChanged,
 };
 use crate::wire::{CloseReason, Text};
 
@@ -448,17 +447,14 @@ impl Session {
 /// must name that room, and must be a message or a notice.
 pub fn room_packet(room: u32, encoded: &[u8]) -> Result<Packet, CloseReason> {
     let packet = Packet::decode(encoded).map_err(|_| CloseReason::MalformedPacket)?;
-    if room_of(&packet) == Some(room) { Ok(packet) } else { Err(CloseReason::PacketNotAllowed) }
-}
-
-/// Returns the room that the packet names, if the packet is of a kind that rooms' keys seal.
-fn room_of(packet: &Packet) -> Option<u32> {
-    match packet {
-        Packet::ChatMessage(ChatMessage { scope: Scope::World, .. }) => Some(RoomId::WORLD.0),
-        Packet::ChatMessage(ChatMessage { scope: Scope::Channel, target, .. }) => Some(*target),
-        Packet::UsersChanged(UsersChanged { channel, .. }) => Some(*channel),
-        _ => None,
-    }
+    let is_of_room = match &packet {
+        Packet::ChatMessage(ChatMessage { scope, target, .. }) => {
+            (*scope, *target) == RoomId(room).address()
+        }
+        Packet::UsersChanged(UsersChanged { channel, .. }) => *channel == room,
+        _ => false,
+    };
+    if is_of_room { Ok(packet) } else { Err(CloseReason::PacketNotAllowed) }
 }
 
 /// Accepts a reason from the peer. Reasons that only describe what one side saw are never sent, and

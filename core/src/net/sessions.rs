@@ -30,6 +30,7 @@ use crate::limits::READ_CHUNK;
 use crate::metrics;
 use crate::room::Class;
 use crate::timer::Wheel;
+use crate::window::Charge;
 use crate::wire::{CloseReason, Packet};
 
 /// Resolution of the sessions' timers. Some tens of ten thousand idle sessions need a heartbeat in
@@ -159,6 +160,11 @@ pub struct Sessions {
     handshaking: VecDeque<SessionId>,
     /// Sessions with frames of their own to write, or to shut down.
     dirty: VecDeque<SessionId>,
+    /// Sessions ever queued in `dirty`, and ever taken from it.
+    dirty_queued: u64,
+    dirty_taken: u64,
+    /// Charges to drop once as many sessions have been taken from `dirty`.
+    flushing: VecDeque<(u64, Charge)>,
     /// Sessions with blocked sockets, each once, with the time of their next check. Soonest first.
     blocked: VecDeque<(Instant, SessionId)>,
     /// Sessions with a packet that the application gave back.
@@ -202,6 +208,9 @@ impl Sessions {
             ready: VecDeque::new(),
             handshaking: VecDeque::new(),
             dirty: VecDeque::new(),
+            dirty_queued: 0,
+            dirty_taken: 0,
+            flushing: VecDeque::new(),
             blocked: VecDeque::new(),
             stalled: Vec::new(),
             ended: Vec::new(),
@@ -419,6 +428,14 @@ impl Sessions {
         inserted
     }
 
+    /// Holds a charge until what is queued for sessions now has been written, as far as their
+    /// sockets accept it.
+    pub fn hold_until_flushed(&mut self, charge: Option<Charge>) {
+        if let Some(charge) = charge.filter(|_| !self.dirty.is_empty()) {
+            self.flushing.push_back((self.dirty_queued, charge));
+        }
+    }
+
     fn queue(&mut self, id: SessionId, send: impl FnOnce(&mut Session, &mut BufferPool)) {
         let Some(conn) = self.table.get_mut(id).filter(|conn| conn.session.is_open()) else { return };
         send(&mut conn.session, &mut self.pool);
@@ -450,6 +467,7 @@ impl Sessions {
             && !std::mem::replace(&mut conn.in_dirty, true)
         {
             self.dirty.push_back(id);
+            self.dirty_queued += 1;
         }
     }
 

@@ -8,13 +8,13 @@ use std::time::Instant;
 use mio::{Events, Poll, Token, Waker};
 
 use super::endpoint::PeerKind;
-use super::mail::{Mail, Mailbox};
+use super::mail::{Accepted, Accepts, Mail, Mailbox};
 use super::sessions::Sessions;
 use super::sessions::app::App;
 use super::shard_size::ShardSize;
 use crate::limits::{
-    EVENTS_PER_POLL, LINKS_MAX, MAIL_PER_FULL_TURN, MAIL_PER_TURN, REFUSAL_SLOTS, SENDS_PER_TURN,
-    SESSIONS_PER_SHARD_MAX, SHARDS_MAX, UNFLUSHED_MAX,
+    ADOPT_QUEUE, ADOPTS_PER_TURN, EVENTS_PER_POLL, LINKS_MAX, MAIL_PER_FULL_TURN, MAIL_PER_TURN,
+    REFUSAL_SLOTS, SENDS_PER_TURN, SESSIONS_PER_SHARD_MAX, SHARDS_MAX, UNFLUSHED_MAX,
 };
 
 /// Differs from the tokens of all sessions, because a session's shard is below [`SHARDS_MAX`].
@@ -39,7 +39,8 @@ const WAKER: Token = Token(usize::MAX);
 /// The loop sleeps until a socket is ready, the mailbox is rung, or a deadline is over. Then it
 ///
 /// 1. notes the readiness of sockets,
-/// 2. takes mail, at most [`MAIL_PER_TURN`] items,
+/// 2. adopts accepted sockets, at most [`ADOPTS_PER_TURN`], and takes mail, at most
+///    [`MAIL_PER_TURN`] items,
 /// 3. offers stalled packets to the application again,
 /// 4. reads, for at most [`READ_BUDGET`](crate::limits::READ_BUDGET) from open sessions and as long
 ///    from handshaking ones,
@@ -164,6 +165,7 @@ pub struct Shard<C> {
     poll: Poll,
     sessions: Sessions,
     mailbox: Arc<Mailbox<C>>,
+    accepts: Arc<Accepts>,
     load: Arc<AtomicUsize>,
 }
 
@@ -183,7 +185,7 @@ impl<C: Send + 'static> Shard<C> {
         let load = Arc::new(AtomicUsize::new(0));
         let registry = poll.registry().try_clone()?;
         let sessions = Sessions::new(index as u8, registry, size, capacity, load.clone());
-        Ok(Self { poll, sessions, mailbox, load })
+        Ok(Self { poll, sessions, mailbox, accepts: Arc::new(Accepts::new(ADOPT_QUEUE)), load })
     }
 
     /// Returns the mailbox, for other threads.
@@ -191,7 +193,12 @@ impl<C: Send + 'static> Shard<C> {
         self.mailbox.clone()
     }
 
-    /// Returns the number of clients that the loop has or that are in its mailbox. The acceptor
+    /// Returns the queue for accepted sockets. Its producer rings the mailbox.
+    pub(super) fn accepts(&self) -> Arc<Accepts> {
+        self.accepts.clone()
+    }
+
+    /// Returns the number of clients that the loop has or that wait to be adopted. The acceptor
     /// counts up as it deals sockets, the loop down as seats become free.
     pub fn load(&self) -> Arc<AtomicUsize> {
         self.load.clone()
@@ -218,6 +225,7 @@ impl<C: Send + 'static> Shard<C> {
             for event in events.iter().filter(|event| event.token() != WAKER) {
                 self.sessions.handle_event(event);
             }
+            self.adopt_accepted();
             self.read_mail(app, &mut stop_at);
             self.sessions.retry_stalled(app);
             self.sessions.read_ready(app);
@@ -234,11 +242,20 @@ impl<C: Send + 'static> Shard<C> {
             let is_busy = self.sessions.has_ready()
                 || self.sessions.unflushed() > 0
                 || self.sessions.is_sweeping()
-                || !self.mailbox.is_empty();
+                || !self.mailbox.is_empty()
+                || !self.accepts.is_empty();
             let now = is_busy.then(Instant::now);
             let timer = self.sessions.next_timer();
             let slow_check = self.sessions.next_slow_check();
             wake_at = [now, app_deadline, timer, slow_check, stop_at].into_iter().flatten().min();
+        }
+    }
+
+    /// Makes sessions of a bounded number of accepted sockets.
+    fn adopt_accepted(&mut self) {
+        for _ in 0..ADOPTS_PER_TURN {
+            let Some(Accepted { socket, peer, endpoint }) = self.accepts.pop() else { return };
+            self.sessions.adopt(socket, peer, endpoint);
         }
     }
 
@@ -254,7 +271,6 @@ impl<C: Send + 'static> Shard<C> {
             match self.mailbox.pop() {
                 None => return,
                 Some(Mail::App(command)) => app.command(&mut self.sessions, command),
-                Some(Mail::Adopt(socket, peer, endpoint)) => self.sessions.adopt(socket, peer, endpoint),
                 Some(Mail::CloseClients(reason)) => self.sessions.close_all(PeerKind::Client, reason, ""),
                 Some(Mail::Stop(reason, patience)) => {
                     self.sessions.stop(reason);

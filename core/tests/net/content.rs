@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use throng_core::SessionId;
 use throng_core::content::{
-    Command, ContentApp, ContentPool, Dispatcher, Effects, Job, Lane, Role, RoomPolicy,
+    Caused, ContentApp, ContentPool, Dispatcher, Effects, Job, Lane, Role, RoomPolicy,
 };
+use throng_core::limits::WINDOW_UNITS;
 use throng_core::net::{Acceptor, AcceptorHandle, Endpoint, Mail, Mailbox, Shard, ShardSize};
 use throng_core::room::{Class, RoomId};
 use throng_core::wire::packets::{ChatMessage, ChatRequest, ExitRequest, Packet, Scope, ServerTimes, User};
@@ -28,6 +29,7 @@ const POLICY: RoomPolicy = RoomPolicy { log_from: 2, key_lifetime: Duration::MAX
 /// the gate is open.
 struct Talk {
     gate: Arc<AtomicBool>,
+    is_at_gate: Arc<AtomicBool>,
     handled: Arc<Mutex<Vec<SessionId>>>,
     sequence: u64,
     numbers: HashMap<SessionId, u32>,
@@ -38,6 +40,7 @@ impl Role for Talk {
 
     fn job(&mut self, job: Job<()>, _now: Instant, effects: &mut Effects) {
         while !self.gate.load(Ordering::Acquire) {
+            self.is_at_gate.store(true, Ordering::Release);
             std::thread::sleep(Duration::from_millis(1));
         }
         match job {
@@ -97,10 +100,12 @@ impl Talk {
 struct Node {
     address: std::net::SocketAddr,
     gate: Arc<AtomicBool>,
+    /// True once a content thread has a job that waits for the gate.
+    is_at_gate: Arc<AtomicBool>,
     /// Sessions of the packets that the role has handled, in order.
     handled: Arc<Mutex<Vec<SessionId>>>,
     lanes: Vec<Arc<Lane<()>>>,
-    mailboxes: Vec<Arc<Mailbox<Command>>>,
+    mailboxes: Vec<Arc<Mailbox<Caused>>>,
     shards: Vec<JoinHandle<std::io::Result<()>>>,
     running: Option<(AcceptorHandle, ContentPool<()>)>,
 }
@@ -117,19 +122,25 @@ impl Node {
         let acceptor = Acceptor::new(vec![listener], &shards).unwrap();
         let gate = Arc::new(AtomicBool::new(true));
         let handled = Arc::default();
-        let role =
-            Talk { gate: gate.clone(), handled: Arc::clone(&handled), sequence: 0, numbers: HashMap::new() };
+        let is_at_gate = Arc::new(AtomicBool::new(false));
+        let role = Talk {
+            gate: gate.clone(),
+            is_at_gate: is_at_gate.clone(),
+            handled: Arc::clone(&handled),
+            sequence: 0,
+            numbers: HashMap::new(),
+        };
         pool.spawn("test", role, POLICY, &Dispatcher::new(mailboxes.clone())).unwrap();
         let shards = shards
             .into_iter()
             .enumerate()
             .map(|(index, shard)| {
-                let app = ContentApp::new(index, lanes.clone());
+                let app = ContentApp::new(index, lanes.clone(), shard.mailbox());
                 std::thread::spawn(move || shard.run(app))
             })
             .collect();
         let acceptor = acceptor.spawn("accept".into()).unwrap();
-        Self { address, gate, handled, lanes, mailboxes, shards, running: Some((acceptor, pool)) }
+        Self { address, gate, is_at_gate, handled, lanes, mailboxes, shards, running: Some((acceptor, pool)) }
     }
 
     fn connect(&self) -> Peer {
@@ -209,6 +220,29 @@ fn a_talkative_session_does_not_keep_others_out_of_a_full_lane() {
     // The first packet is the talkative session's.
     let place = handled.iter().position(|id| *id != handled[0]).unwrap();
     assert!(place < 1000, "{place} packets of the other session went first");
+}
+
+/// A flooder's packets wait in its own socket, not in the lane in front of the others.
+#[test]
+fn a_flooder_has_at_most_a_window_of_packets_in_the_lane() {
+    let node = Node::start(1, 64, 1, 4096, server_rules());
+    let mut loud = node.connect();
+    let mut quiet = node.connect();
+    node.hold(true);
+    loud.send_pings(1..=2000);
+    let window = WINDOW_UNITS as usize;
+    wait_until("a packet is being handled", || node.is_at_gate.load(Ordering::Acquire));
+    wait_until("the window is full", || node.lanes[0].len() == window - 1);
+    quiet.send(&ping(1));
+    wait_until("the other packet is queued", || node.lanes[0].len() == window);
+    node.hold(false);
+    assert_eq!(quiet.receive(), Received::Packet(ping(1)));
+    for token in 1..=2000 {
+        assert_eq!(loud.receive(), Received::Packet(ping(token)));
+    }
+    let handled = node.handled.lock().unwrap();
+    let place = handled.iter().position(|id| *id != handled[0]).unwrap();
+    assert!(place <= window, "{place} packets of the other session went first");
 }
 
 /// While the session is not read, the silence is not the peer's.

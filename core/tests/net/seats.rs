@@ -55,6 +55,27 @@ fn a_burst_fills_every_seat_of_every_shard() {
     }
 }
 
+/// Newcomers do not compete with the members' work for places in the mailbox.
+#[test]
+fn newcomers_are_adopted_while_the_mailbox_is_full() {
+    let server = Loops::start(1, 20, vec![server_rules()], echo);
+    let (gate, held) = std::sync::mpsc::channel::<()>();
+    let wait = move |_: &mut Sessions| {
+        // Returns when the gate is dropped.
+        let _ = held.recv_timeout(PATIENCE);
+    };
+    server.mail(0, Mail::App(Box::new(wait)));
+    wait_until("the loop is held", || server.mailboxes[0].is_empty());
+    while server.mailboxes[0].try_push(Mail::App(Box::new(|_: &mut Sessions| {}))).is_ok() {}
+    let accepted = metrics::ACCEPTED.get();
+    let mut peers: Vec<_> = (0..20).map(|_| Peer::connect(server.addresses[0], client_rules())).collect();
+    wait_until("all connections are accepted", || metrics::ACCEPTED.get() >= accepted + 20);
+    drop(gate);
+    for peer in &mut peers {
+        peer.handshake();
+    }
+}
+
 /// Refused clients that stay, and unidentified peers at the links' port, take no seats of another
 /// kind.
 #[test]

@@ -150,7 +150,7 @@ pub(crate) fn ignore(_sessions: &mut Sessions, _id: SessionId, _packet: Packet) 
 pub(crate) struct Loops {
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) seen: Receiver<Seen>,
-    mailboxes: Vec<Arc<Mailbox<Errand>>>,
+    pub(crate) mailboxes: Vec<Arc<Mailbox<Errand>>>,
     threads: Vec<JoinHandle<io::Result<()>>>,
     acceptor: Option<AcceptorHandle>,
 }

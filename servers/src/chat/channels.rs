@@ -7,6 +7,7 @@ use std::ops::Bound;
 
 use throng_core::limits::CHANNEL_PAGE;
 use throng_core::metrics;
+use throng_core::room::RoomId;
 use throng_core::wire::List;
 use throng_core::wire::packets::{ChannelInfo, ChannelList, ChannelName, Outcome};
 
@@ -105,9 +106,9 @@ impl Channels {
         if self.by_number.len() >= self.max {
             return Err(Outcome::TooManyChannels);
         }
-        // After 2^32 channels the numbers wrap around; numbers in use are then skipped.
+        // After 2^31 channels the numbers wrap around; numbers in use are then skipped.
         let number = loop {
-            self.last_number = self.last_number.wrapping_add(1).max(1);
+            self.last_number = self.last_number % RoomId::CHANNEL_MAX + 1;
             if !self.by_number.contains_key(&self.last_number) {
                 break self.last_number;
             }
@@ -186,7 +187,7 @@ mod tests {
         assert_eq!(channels.leave(1, 1), Some(ListState { version: 2, head_count: 0 }));
         assert_eq!((channels.find("éva"), channels.count()), (None, 1));
         assert_eq!(make(&mut channels, "éva", 9), Ok(3));
-        channels.last_number = u32::MAX;
+        channels.last_number = RoomId::CHANNEL_MAX;
         channels.leave(2, 1);
         assert_eq!(make(&mut channels, "late", 9), Ok(1), "numbers wrap around");
     }

@@ -66,6 +66,8 @@ pub struct ChatSettings {
     pub channels_per_user: usize,
     /// Side of a sector, in units of a position.
     pub sector_size: u32,
+    /// Users within hearing from which on a sector gets a room of its own.
+    pub crowd: usize,
     /// Rooms up to this number of users announce each change at once.
     pub notice_at_once: usize,
     /// Interval at which larger rooms announce their changes.
@@ -82,6 +84,7 @@ impl ChatSettings {
             channels: config.chat.channels,
             channels_per_user: config.chat.channels_per_user,
             sector_size: config.chat.sector_size,
+            crowd: config.content.log_from,
             notice_at_once: config.chat.notice_at_once,
             notice_interval: config.chat.notice_interval,
         }
@@ -128,7 +131,7 @@ impl ChatRole {
             phases: HashMap::new(),
             users: Users::default(),
             channels: Channels::new(settings.channels),
-            sectors: Sectors::new(settings.sector_size),
+            sectors: Sectors::new(settings.sector_size, settings.crowd),
             notices: Notices::new(settings.notice_at_once as u32, settings.notice_interval),
             admission,
             links,
@@ -176,6 +179,7 @@ impl Role for ChatRole {
             tracing::debug!(account = claim.account, "the ticket expired unused");
             chat.held_claims.release(claim, effects);
         }
+        chat.sectors.sweep(now, effects);
         let notices = chat.notices.tick(now, effects);
         let sweep = Some(now + Duration::from_secs(1));
         let next_dial = chat.links.tick(now, effects);
@@ -236,7 +240,7 @@ impl Chat {
     fn remove_user(&mut self, session: SessionId, departure: Departure, call: &mut Call<'_>) {
         let Some(presence) = self.users.leave(session) else { return };
         metrics::CHAT_USERS.add(-1);
-        self.sectors.remove(session);
+        self.sectors.remove(session, departure, call.effects);
         let member = presence.member();
         for number in presence.channels {
             if let Some(list_state) = self.channels.leave(number, member.user) {
@@ -259,10 +263,7 @@ impl Chat {
         departure: Departure,
         call: &mut Call<'_>,
     ) {
-        match departure {
-            Departure::Voluntary => call.effects.leave(member.session, room),
-            Departure::Kicked => call.effects.expel(member.session, room),
-        }
+        departure.end_membership(member.session, room, call.effects);
         self.notices.left(room, member.user, list_state, call.now, call.effects);
     }
 
@@ -283,6 +284,15 @@ enum Departure {
     Voluntary,
     /// The session is removed, and must not be able to read later messages.
     Kicked,
+}
+
+impl Departure {
+    fn end_membership(self, session: SessionId, room: RoomId, effects: &mut Effects) {
+        match self {
+            Self::Voluntary => effects.leave(session, room),
+            Self::Kicked => effects.expel(session, room),
+        }
+    }
 }
 
 fn answer_login(load: &Load, outcome: Outcome, character: Option<packets::Character>, effects: &mut Effects) {

@@ -1,20 +1,41 @@
 //! A grid of square sectors that finds the sessions near a position. Only occupied sectors take
 //! memory.
+//!
+//! A message nearby reaches the sender's sector and the eight around it. Where few stand, each gets
+//! a copy. Where many stand, the sender's sector gets a room of all who hear it, so that a message
+//! is sealed once and costs as much as one in a channel. The room lasts while enough sessions hear
+//! it and it is used. Sessions join and leave rooms as they walk.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::time::{Duration, Instant};
 
+use throng_core::content::Effects;
+use throng_core::room::RoomId;
 use throng_core::{SessionId, metrics};
+
+use super::Departure;
 
 /// A sector's column and row.
 type Sector = (i32, i32);
+
+/// Time without a message after which the room of a sector ends.
+const UNUSED: Duration = Duration::from_secs(30);
 
 /// The sectors of all sessions that have sent a position.
 #[derive(Debug)]
 pub struct Sectors {
     size: i64,
+    /// Sessions within hearing from which on a sector that speaks gets a room. The room ends below
+    /// half as many.
+    crowd: usize,
     slots: HashMap<SessionId, Slot>,
     occupied: HashMap<Sector, Vec<SessionId>>,
+    /// Rooms of crowded sectors. Each has as members the sessions of its sector and the eight
+    /// around it.
+    crowds: HashMap<Sector, Crowd>,
+    /// Rooms made so far.
+    serial: u32,
 }
 
 /// The sector of a session, and its index there.
@@ -24,10 +45,35 @@ struct Slot {
     index: u32,
 }
 
+/// The room of one sector.
+#[derive(Debug)]
+struct Crowd {
+    room: RoomId,
+    listeners: usize,
+    last_used: Instant,
+}
+
+/// Recipients of a message nearby, the sender included.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Few sessions.
+    Sessions(Vec<SessionId>),
+    /// The members of a room.
+    Room(RoomId),
+}
+
 impl Sectors {
-    /// Creates a grid of sectors with sides of `size` units.
-    pub fn new(size: u32) -> Self {
-        Self { size: i64::from(size.max(1)), slots: HashMap::new(), occupied: HashMap::new() }
+    /// Creates a grid of sectors with sides of `size` units. A sector gets a room when it speaks
+    /// to `crowd` sessions.
+    pub fn new(size: u32, crowd: usize) -> Self {
+        Self {
+            size: i64::from(size.max(1)),
+            crowd,
+            slots: HashMap::new(),
+            occupied: HashMap::new(),
+            crowds: HashMap::new(),
+            serial: 0,
+        }
     }
 
     /// Returns the number of sessions with a position.
@@ -36,23 +82,30 @@ impl Sectors {
     }
 
     /// Moves a session to a position.
-    pub fn set_position(&mut self, session: SessionId, x: i32, y: i32) {
+    pub fn set_position(&mut self, session: SessionId, x: i32, y: i32, effects: &mut Effects) {
         let sector = (self.grid_index(x), self.grid_index(y));
-        match self.slots.get(&session) {
-            Some(slot) if slot.sector == sector => return,
-            Some(_) => self.remove(session),
-            None => {}
+        let before = self.slots.get(&session).map(|slot| slot.sector);
+        if before == Some(sector) {
+            return;
         }
+        self.vacate(session);
         let occupants = self.occupied.entry(sector).or_insert_with(|| {
             metrics::SECTORS.add(1);
             Vec::new()
         });
         self.slots.insert(session, Slot { sector, index: occupants.len() as u32 });
         occupants.push(session);
+        self.change_rooms(session, before, Some(sector), Departure::Voluntary, effects);
     }
 
-    /// Removes a session.
-    pub fn remove(&mut self, session: SessionId) {
+    /// Removes a session. One that is kicked must not be able to read what follows.
+    pub(super) fn remove(&mut self, session: SessionId, departure: Departure, effects: &mut Effects) {
+        let before = self.slots.get(&session).map(|slot| slot.sector);
+        self.vacate(session);
+        self.change_rooms(session, before, None, departure, effects);
+    }
+
+    fn vacate(&mut self, session: SessionId) {
         let Some(Slot { sector, index }) = self.slots.remove(&session) else { return };
         let Entry::Occupied(mut occupants) = self.occupied.entry(sector) else { return };
         occupants.get_mut().swap_remove(index as usize);
@@ -65,16 +118,93 @@ impl Sectors {
         }
     }
 
-    /// Returns the sessions in a session's sector and the eight around it, itself included. Returns
-    /// `None` if the session has no position.
-    pub fn nearby(&self, session: SessionId) -> Option<Vec<SessionId>> {
-        let (column, row) = self.slots.get(&session)?.sector;
-        // With sectors of one unit, the ones at the edge of the coordinate range lack neighbors.
-        let around = |line: i32| (-1..=1).filter_map(move |step| line.checked_add(step));
-        let sectors = around(column).flat_map(|column| around(row).map(move |row| (column, row)));
+    /// Has a session that walked leave the rooms that it hears no more, and join those that it
+    /// hears now.
+    fn change_rooms(
+        &mut self,
+        session: SessionId,
+        before: Option<Sector>,
+        after: Option<Sector>,
+        departure: Departure,
+        effects: &mut Effects,
+    ) {
+        if self.crowds.is_empty() {
+            return;
+        }
+        // Leaves first: a room may take over the place of the client's key for another one.
+        for sector in before.into_iter().flat_map(around).filter(|sector| !hears(after, *sector)) {
+            let Some(crowd) = self.crowds.get_mut(&sector) else { continue };
+            departure.end_membership(session, crowd.room, effects);
+            crowd.listeners -= 1;
+            if crowd.listeners < self.crowd.div_ceil(2) {
+                self.end_room(sector, effects);
+            }
+        }
+        for sector in after.into_iter().flat_map(around).filter(|sector| !hears(before, *sector)) {
+            if let Some(crowd) = self.crowds.get_mut(&sector) {
+                crowd.listeners += 1;
+                effects.join(session, crowd.room);
+            }
+        }
+    }
+
+    /// Returns the recipients of a message of a session at `now`. Returns `None` if the session has
+    /// no position.
+    pub fn audience(&mut self, session: SessionId, now: Instant, effects: &mut Effects) -> Option<Audience> {
+        let sector = self.slots.get(&session)?.sector;
+        if let Some(crowd) = self.crowds.get_mut(&sector) {
+            crowd.last_used = now;
+            return Some(Audience::Room(crowd.room));
+        }
+        let sessions = self.listeners(sector);
+        if sessions.len() < self.crowd {
+            return Some(Audience::Sessions(sessions));
+        }
+        let room = self.new_room(sector);
+        for session in &sessions {
+            effects.join(*session, room);
+        }
+        self.crowds.insert(sector, Crowd { room, listeners: sessions.len(), last_used: now });
+        metrics::SECTOR_ROOMS.add(1);
+        Some(Audience::Room(room))
+    }
+
+    /// Ends the rooms that are not used any more.
+    pub fn sweep(&mut self, now: Instant, effects: &mut Effects) {
+        let is_unused = |crowd: &Crowd| now.saturating_duration_since(crowd.last_used) > UNUSED;
+        let mut unused: Vec<_> =
+            self.crowds.iter().filter(|(_, crowd)| is_unused(crowd)).map(|(sector, _)| *sector).collect();
+        unused.sort_unstable();
+        for sector in unused {
+            self.end_room(sector, effects);
+        }
+    }
+
+    fn end_room(&mut self, sector: Sector, effects: &mut Effects) {
+        let Some(crowd) = self.crowds.remove(&sector) else { return };
+        metrics::SECTOR_ROOMS.add(-1);
+        for session in self.listeners(sector) {
+            effects.leave(session, crowd.room);
+        }
+    }
+
+    /// Returns the name of a new room of a sector.
+    fn new_room(&mut self, sector: Sector) -> RoomId {
+        loop {
+            self.serial = self.serial.wrapping_add(1);
+            let room = RoomId::nearby(self.serial, sector);
+            // Serial numbers wrap around; those in use are skipped.
+            if self.crowds.values().all(|crowd| crowd.room != room) {
+                return room;
+            }
+        }
+    }
+
+    /// Returns the sessions of a sector and the eight around it.
+    fn listeners(&self, sector: Sector) -> Vec<SessionId> {
         let occupants: Vec<&[SessionId]> =
-            sectors.filter_map(|sector| self.occupied.get(&sector)).map(Vec::as_slice).collect();
-        Some(occupants.concat())
+            around(sector).filter_map(|sector| self.occupied.get(&sector)).map(Vec::as_slice).collect();
+        occupants.concat()
     }
 
     /// Returns the column or row of a coordinate.
@@ -84,10 +214,26 @@ impl Sectors {
     }
 }
 
+/// Returns a sector and the eight around it. With sectors of one unit, those at the edge of the
+/// coordinate range lack neighbors.
+fn around((column, row): Sector) -> impl Iterator<Item = Sector> {
+    let lines = |line: i32| (-1..=1).filter_map(move |step| line.checked_add(step));
+    lines(column).flat_map(move |column| lines(row).map(move |row| (column, row)))
+}
+
+/// Returns true if a session at `place` hears the sector.
+fn hears(place: Option<Sector>, (column, row): Sector) -> bool {
+    place.is_some_and(|(c, r)| c.abs_diff(column) <= 1 && r.abs_diff(row) <= 1)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
     use proptest::prelude::*;
+    use throng_core::content::Effect;
+
+    use super::*;
 
     fn id(number: usize) -> SessionId {
         SessionId::new(0, number as u32, 0)
@@ -107,25 +253,91 @@ mod tests {
         prop_oneof![-350..350, Just(i32::MIN), Just(i32::MAX), Just(i32::MIN + 1), any::<i32>()]
     }
 
+    /// Memberships as a dispatcher keeps them. Checks that joins and leaves alternate.
+    #[derive(Default)]
+    struct Members(BTreeMap<RoomId, BTreeSet<SessionId>>);
+
+    impl Members {
+        fn apply(&mut self, effects: &mut Effects) {
+            for effect in effects.drain() {
+                match effect {
+                    Effect::Join(id, room) => assert!(self.0.entry(room).or_default().insert(id)),
+                    Effect::Leave(id, room) | Effect::Expel(id, room) => {
+                        let members = self.0.get_mut(&room).expect("a room with members");
+                        assert!(members.remove(&id));
+                        if members.is_empty() {
+                            self.0.remove(&room);
+                        }
+                    }
+                    _ => panic!("not an effect of sectors"),
+                }
+            }
+            // A client has one key a place.
+            let places = self.0.iter().flat_map(|(room, members)| members.iter().map(|id| (*id, room.key_place())));
+            let count = places.clone().count();
+            assert_eq!(places.collect::<BTreeSet<_>>().len(), count, "two rooms have one place");
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Act {
+        Walk(usize, i32, i32),
+        Leave(usize),
+        Speak(usize),
+        Wait,
+    }
+
+    fn act() -> impl Strategy<Value = Act> {
+        prop_oneof![
+            6 => (0..12usize, coordinate(), coordinate()).prop_map(|(user, x, y)| Act::Walk(user, x, y)),
+            2 => (0..12usize).prop_map(Act::Leave),
+            6 => (0..12usize).prop_map(Act::Speak),
+            1 => Just(Act::Wait),
+        ]
+    }
+
     proptest! {
         #[test]
-        fn nearby_agrees_with_a_comparison_of_all_pairs(
+        fn a_message_nearby_reaches_those_that_a_comparison_of_all_pairs_finds(
             size in prop_oneof![Just(1), Just(100), Just(u32::MAX >> 2), 1..500u32],
-            steps in prop::collection::vec(
-                (0..12usize, prop::option::weighted(0.8, (coordinate(), coordinate()))), 0..60),
+            crowd in 2..8usize,
+            acts in prop::collection::vec(act(), 0..120),
         ) {
-            let mut sectors = Sectors::new(size);
+            let mut sectors = Sectors::new(size, crowd);
             let mut positions = [None; 12];
-            for (user, position) in steps {
-                match position {
-                    Some((x, y)) => sectors.set_position(id(user), x, y),
-                    None => sectors.remove(id(user)),
+            let (mut members, mut effects) = (Members::default(), Effects::default());
+            let mut now = Instant::now();
+            for act in acts {
+                match act {
+                    Act::Walk(user, x, y) => {
+                        sectors.set_position(id(user), x, y, &mut effects);
+                        positions[user] = Some((x, y));
+                    }
+                    Act::Leave(user) => {
+                        sectors.remove(id(user), Departure::Voluntary, &mut effects);
+                        positions[user] = None;
+                    }
+                    Act::Wait => {
+                        now += 2 * UNUSED;
+                        sectors.sweep(now, &mut effects);
+                        prop_assert!(sectors.crowds.is_empty());
+                    }
+                    Act::Speak(user) => {
+                        let audience = sectors.audience(id(user), now, &mut effects);
+                        members.apply(&mut effects);
+                        let heard = audience.map(|audience| match audience {
+                            Audience::Sessions(sessions) => sessions.into_iter().collect(),
+                            Audience::Room(room) => members.0[&room].clone(),
+                        });
+                        let wanted = naive(&positions, size, user).map(BTreeSet::from_iter);
+                        if let Some(wanted) = &wanted {
+                            prop_assert!(wanted.len() < crowd || !sectors.crowds.is_empty());
+                        }
+                        prop_assert_eq!(heard, wanted);
+                    }
                 }
-                positions[user] = position;
-                for user in 0..positions.len() {
-                    let nearby = sectors.nearby(id(user)).map(|mut nearby| { nearby.sort(); nearby });
-                    prop_assert_eq!(nearby, naive(&positions, size, user));
-                }
+                members.apply(&mut effects);
+                prop_assert_eq!(members.0.len(), sectors.crowds.len());
                 prop_assert_eq!(sectors.count(), positions.iter().flatten().count());
                 prop_assert!(sectors.occupied.values().all(|occupants| !occupants.is_empty()));
             }

@@ -6,6 +6,7 @@ use super::Sessions;
 use crate::SessionId;
 use crate::metrics;
 use crate::room::{Class, RoomId};
+use crate::window::Charge;
 use crate::wire::Packet;
 
 impl Sessions {
@@ -109,6 +110,13 @@ impl Sessions {
             self.handle_socket_lost(id, reason);
         }
         self.table.get(id).is_some_and(|conn| conn.session.room_for(class) > 0)
+    }
+
+    /// Holds a charge until the sweep has passed every member that the room has now.
+    pub fn hold_until_swept(&mut self, room: RoomId, charge: Option<Charge>) {
+        if let Some(charge) = charge {
+            self.rooms.hold(room, charge);
+        }
     }
 
     /// Appends a frame, sealed with the room's key, to the room's log. `sealed_at` is the start of

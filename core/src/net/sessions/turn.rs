@@ -10,11 +10,13 @@ use super::Sessions;
 use super::app::App;
 use crate::SessionId;
 use crate::limits::{
-    FLUSHES_PER_TURN, HANDSHAKES_PER_TURN, READ_BUDGET, READS_PER_TURN, SWEEP_SLICE, WRITE_PIECES,
+    CLIENT_READ_CHUNK, FLUSHES_PER_TURN, HANDSHAKES_PER_TURN, READ_BUDGET, READ_CHUNK, READS_PER_TURN,
+    SWEEP_SLICE, WRITE_PIECES,
 };
 use crate::metrics;
 use crate::net::lifecycle::{Closed, Opened};
 use crate::net::membership::Rooms;
+use crate::net::seats::Seat;
 use crate::net::session::{Event, Session, room_packet};
 use crate::wire::{CloseReason, Packet};
 
@@ -140,8 +142,9 @@ impl Sessions {
                 return true;
             }
             let held = conn.inbox.len();
-            let space = scratch.len() - held;
-            match conn.socket.read(&mut scratch[held..]) {
+            let end = if conn.seat == Seat::Client { CLIENT_READ_CHUNK } else { READ_CHUNK };
+            let space = end - held;
+            match conn.socket.read(&mut scratch[held..end]) {
                 Ok(0) => {
                     self.handle_socket_lost(id, CloseReason::PeerClosed);
                     return true;
@@ -319,9 +322,13 @@ impl Sessions {
         }
         for _ in 0..self.dirty.len().min(FLUSHES_PER_TURN) {
             let Some(id) = self.dirty.pop_front() else { break };
+            self.dirty_taken += 1;
             let Some(conn) = self.table.get_mut(id) else { continue };
             conn.in_dirty = false;
             self.write_or_lose(id);
+        }
+        while self.flushing.front().is_some_and(|(after, _)| *after <= self.dirty_taken) {
+            self.flushing.pop_front();
         }
         self.write_sweep_slice();
         let written = std::mem::take(&mut self.written);

@@ -1,6 +1,7 @@
 //! Chat messages parsed in place: this runs for every delivery, so nothing is copied or allocated.
 
 use throng_core::limits::{CHAT_TEXT_MAX, NAME_BYTES_MAX};
+use throng_core::room::RoomId;
 use throng_core::wire::packets::{ChatMessage, Scope};
 use throng_core::wire::{Body, Field, Reader};
 use throng_harness_model::breakdown::Stamps;
@@ -61,13 +62,9 @@ impl<'a> Incoming<'a> {
         Stamps { received_us, queued_us, handled_us, fan_out_us }
     }
 
-    /// The room that the message belongs to; none for scopes without a room.
-    pub(super) fn room(&self) -> Option<u32> {
-        match self.scope {
-            Scope::World => Some(0),
-            Scope::Channel => Some(self.target),
-            Scope::Nearby | Scope::Whisper => None,
-        }
+    /// Returns true if the message may come under the key of the room.
+    pub(super) fn is_of(&self, room: u32) -> bool {
+        (self.scope, self.target) == RoomId(room).address()
     }
 }
 

@@ -269,7 +269,7 @@ impl App for Worker {
 
     fn room_packet(&mut self, sessions: &mut Sessions, id: SessionId, room: u32, encoded: &[u8]) -> bool {
         let Some(Token::Chat(place)) = self.owner(id) else { return false };
-        let Some(message) = Incoming::parse(encoded).filter(|message| message.room() == Some(room)) else {
+        let Some(message) = Incoming::parse(encoded).filter(|message| message.is_of(room)) else {
             return self.skip_notice(place as usize, room, encoded);
         };
         self.message_received(sessions, place as usize, &message);

@@ -9,6 +9,7 @@ use throng_core::wire::packets::{ChatMessage, ChatRefused, ChatRequest, Outcome,
 
 use super::queued_us;
 use crate::chat::Chat;
+use crate::chat::sectors::Audience;
 
 pub(in crate::chat) fn chat(chat: &mut Chat, call: &mut Call<'_>, request: ChatRequest) {
     let has_target = matches!(request.scope, Scope::Channel | Scope::Whisper);
@@ -53,9 +54,13 @@ fn say(chat: &mut Chat, call: &mut Call<'_>, request: ChatRequest) -> Result<(),
             call.effects.broadcast(RoomId(target), Class::Chat, message);
         }
         Scope::Nearby => {
-            let nearby = chat.sectors.nearby(call.session).ok_or(Outcome::NoPosition)?;
+            let audience = chat.sectors.audience(call.session, call.now, call.effects);
+            let audience = audience.ok_or(Outcome::NoPosition)?;
             metrics::NEARBY_MESSAGES.inc();
-            call.effects.multicast(nearby, message);
+            match audience {
+                Audience::Sessions(sessions) => call.effects.multicast(sessions, message),
+                Audience::Room(room) => call.effects.broadcast(room, Class::Chat, message),
+            }
         }
         Scope::Whisper => {
             let target = chat.users.by_id(target).ok_or(Outcome::NoSuchUser)?;

@@ -93,7 +93,7 @@ fn user_list(chat: &mut Chat, call: &mut Call<'_>, request: UserListRequest) {
 }
 
 fn position(chat: &mut Chat, call: &mut Call<'_>, update: PositionUpdate) {
-    chat.sectors.set_position(call.session, update.x, update.y);
+    chat.sectors.set_position(call.session, update.x, update.y, call.effects);
 }
 
 fn exit(chat: &mut Chat, call: &mut Call<'_>, _: ExitRequest) {
