@@ -148,6 +148,8 @@ metrics! {
     Counter Counter ACCEPT_ERRORS = "throng_net_accept_errors_total";
     /// Connections refused because every session slot was taken.
     Counter Counter REFUSED_FULL = "throng_net_refused_full_total";
+    /// Seats of the login server taken from clients without a ticket, for newcomers.
+    Counter Counter SEATS_TAKEN_BACK = "throng_login_seats_taken_back_total";
     /// Connections refused because the event loops were too far behind to adopt them.
     Counter Counter REFUSED_BUSY = "throng_net_refused_busy_total";
     /// Sessions open now, connections being made included.

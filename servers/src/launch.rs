@@ -393,6 +393,8 @@ impl Starter<'_> {
         let links = self.links(packets::Role::Login, &config.name, None, peers_of_login);
         let settings = LoginSettings {
             take_over: config.duplicate == Duplicate::Kick,
+            seats: self.running.sessions.login,
+            stay: config.stay,
             ticket_lifetime: self.config.ticket.lifetime,
             request_timeout: config.request_timeout,
             cluster: self.cluster.clone(),

@@ -61,7 +61,7 @@ impl<R: Role<Record = ()>> RoleFixture<R> {
         role: packets::Role,
         dialled: Option<u64>,
     ) -> (SessionId, Vec<String>) {
-        let link = self.open(PeerKind::Link, dialled);
+        let link = self.open(PeerKind::Link, dialled).0;
         (link, self.deliver(link, hello(role, instance(role))))
     }
 
@@ -73,15 +73,21 @@ impl<R: Role<Record = ()>> RoleFixture<R> {
     }
 
     pub(crate) fn open_client(&mut self) -> SessionId {
-        self.open(PeerKind::Client, None)
+        self.open(PeerKind::Client, None).0
     }
 
-    fn open(&mut self, kind: PeerKind, dialled: Option<u64>) -> SessionId {
+    /// Opens a client's session. Returns it with the effects.
+    pub(crate) fn open_client_lines(&mut self) -> (SessionId, Vec<String>) {
+        let (id, effects) = self.open(PeerKind::Client, None);
+        (id, effects.describe())
+    }
+
+    fn open(&mut self, kind: PeerKind, dialed: Option<u64>) -> (SessionId, Effects) {
         self.sessions += 1;
         let id = SessionId::new(0, self.sessions, 0);
         let address = ([127, 0, 0, 1], 9).into();
-        self.job(Job::Opened(id, Opened { kind, address, dialed: dialled }));
-        id
+        let effects = self.job(Job::Opened(id, Opened { kind, address, dialed }));
+        (id, effects)
     }
 
     pub(crate) fn deliver(&mut self, from: SessionId, packet: impl Into<Packet>) -> Vec<String> {

@@ -77,6 +77,8 @@ settings! {
             /// Policy for a login to an account that is already online: refuse the login, or kick
             /// the old session.
             duplicate: Duplicate = "refuse";
+            /// Time that a client may stay without a ticket, whatever it sends.
+            stay: Duration = "2m" in ms(100)..=secs(3600);
             /// Time that a client's request may wait for another server before the answer is "try
             /// again later".
             request_timeout: Duration = "1500ms" in ms(10)..=secs(60);

@@ -123,8 +123,9 @@ impl<R: Send + 'static> App for ContentApp<R> {
                 sessions.send_pieces(id, &[&begin, &rest]);
             }
             Command::ToSession(id, SessionCommand::Close(reason)) => sessions.close(id, reason, ""),
-            Command::Multicast(to, encoded) => sessions.multicast(&to, &encoded),
+            Command::Multicast(sender, to, encoded) => sessions.multicast(sender, &to, &encoded),
             Command::Rekey(room, key) => sessions.rekey(room, &key),
+            Command::Settle(room) => sessions.settle(room),
             Command::Copies(room, class, encoded) => sessions.copies(room, class, &encoded),
             Command::Append(room, class, frame, sealed_at) => {
                 sessions.append(room, class, &frame, sealed_at);

@@ -28,11 +28,14 @@ impl From<Command> for Caused {
 pub enum Command {
     /// A command for one session.
     ToSession(SessionId, SessionCommand),
-    /// Send an encoded packet to each of the sessions, as chat.
-    Multicast(Box<[SessionId]>, Arc<[u8]>),
+    /// Send an encoded packet of the first session to each of the others, as chat.
+    Multicast(SessionId, Box<[SessionId]>, Arc<[u8]>),
     /// Send a room's new key to each member that this shard has: after all frames sealed with the
     /// older key, and before all frames sealed with the new one.
     Rekey(RoomId, Arc<Packet>),
+    /// Queue the pending frames of a room for its members, before anything that they get from now
+    /// on.
+    Settle(RoomId),
     /// Send an encoded packet to each member of a room that this shard has.
     Copies(RoomId, Class, Arc<[u8]>),
     /// Append a frame, sealed with the room's key at the given time, to the room's log.

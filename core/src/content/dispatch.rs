@@ -91,14 +91,15 @@ impl Outbound {
                 Effect::Join(id, room) => rooms.join(id, room, send),
                 Effect::Leave(id, room) => rooms.leave(id, room, send),
                 Effect::Expel(id, room) => rooms.expel(id, room, send),
+                Effect::Settle(room) => rooms.settle(room, send),
                 Effect::Broadcast(room, class, mut packet) => {
                     let now = Instant::now();
                     stamp(&mut packet, began, now);
                     rooms.broadcast(room, class, &packet, now, send);
                 }
-                Effect::Multicast(to, mut packet) => {
+                Effect::Multicast(sender, to, mut packet) => {
                     stamp(&mut packet, began, Instant::now());
-                    multicast(&to, &packet, send);
+                    multicast(sender, &to, &packet, send);
                 }
                 Effect::Dial(address, endpoint, token) => {
                     send(LINK_SHARD, Command::Dial(address, endpoint, token));
@@ -149,7 +150,7 @@ fn app_mail(mail: Mail<Caused>) -> Option<Caused> {
     if let Mail::App(command) = mail { Some(command) } else { None }
 }
 
-fn multicast(to: &[SessionId], packet: &Packet, send: SendCommand<'_>) {
+fn multicast(sender: SessionId, to: &[SessionId], packet: &Packet, send: SendCommand<'_>) {
     let mut encoded = Vec::with_capacity(256);
     packet.encode(&mut encoded);
     let encoded: Arc<[u8]> = encoded.into();
@@ -162,7 +163,7 @@ fn multicast(to: &[SessionId], packet: &Packet, send: SendCommand<'_>) {
     for (shard, here) in shards.into_iter().enumerate() {
         // In slices, so that a shard can do other work between them.
         for slice in here.chunks(MULTICAST_SLICE) {
-            send(shard, Command::Multicast(slice.into(), encoded.clone()));
+            send(shard, Command::Multicast(sender, slice.into(), encoded.clone()));
         }
     }
 }

@@ -23,10 +23,12 @@ pub enum Effect {
     Leave(SessionId, RoomId),
     /// As `Leave`, against the member's will: it must not be able to read what follows.
     Expel(SessionId, RoomId),
+    /// What was sent to the room comes before whatever its members get from now on.
+    Settle(RoomId),
     /// A packet for the members of a room on all shards.
     Broadcast(RoomId, Class, Packet),
-    /// A chat packet for a few sessions.
-    Multicast(Vec<SessionId>, Packet),
+    /// A chat packet of the first session for a few others.
+    Multicast(SessionId, Vec<SessionId>, Packet),
     /// A connection to another server, from the shard that keeps the links.
     Dial(SocketAddr, Arc<Endpoint>, u64),
 }
@@ -65,14 +67,20 @@ impl Effects {
         self.0.push(Effect::Expel(id, room));
     }
 
+    /// Has what was sent to the room before reach each member before whatever it gets from now on,
+    /// in other rooms too.
+    pub fn settle(&mut self, room: RoomId) {
+        self.0.push(Effect::Settle(room));
+    }
+
     /// Sends a packet to all members of a room.
     pub fn broadcast(&mut self, room: RoomId, class: Class, packet: impl Into<Packet>) {
         self.0.push(Effect::Broadcast(room, class, packet.into()));
     }
 
-    /// Sends a chat packet to each of a few sessions.
-    pub fn multicast(&mut self, to: Vec<SessionId>, packet: impl Into<Packet>) {
-        self.0.push(Effect::Multicast(to, packet.into()));
+    /// Sends a chat packet of `sender` to each of a few sessions.
+    pub fn multicast(&mut self, sender: SessionId, to: Vec<SessionId>, packet: impl Into<Packet>) {
+        self.0.push(Effect::Multicast(sender, to, packet.into()));
     }
 
     /// Connects to another server. `Job::Opened` or `Job::Closed` reports the outcome, with
@@ -105,8 +113,9 @@ impl Effects {
                 Effect::Join(id, room) => format!("{id} joins {}", room.0),
                 Effect::Leave(id, room) => format!("{id} leaves {}", room.0),
                 Effect::Expel(id, room) => format!("{id} is expelled from {}", room.0),
+                Effect::Settle(room) => format!("room {} settles", room.0),
                 Effect::Broadcast(room, _, packet) => format!("room {} <- {packet:?}", room.0),
-                Effect::Multicast(to, packet) => {
+                Effect::Multicast(_, to, packet) => {
                     let to: Vec<_> = to.iter().map(ToString::to_string).collect();
                     format!("{} <- {packet:?}", to.join(" "))
                 }

@@ -110,6 +110,14 @@ impl RoomRegistry {
         }
     }
 
+    /// Moves what the room's logs have to the members' own queues.
+    pub(super) fn settle(&mut self, room: RoomId, send: SendCommand<'_>) {
+        let Some(entry) = self.rooms.get(&room).filter(|entry| entry.key.is_some()) else { return };
+        for shard in entry.shards() {
+            send(shard, Command::Settle(room));
+        }
+    }
+
     /// Sends a packet to all members of a room, as copies or through the logs.
     pub(super) fn broadcast(
         &mut self,

@@ -20,6 +20,7 @@ pub mod session;
 mod sessions;
 pub mod shard;
 mod shard_size;
+mod shares;
 pub mod table;
 
 pub use acceptor::{Acceptor, AcceptorHandle, ListenError, Listener};

@@ -347,6 +347,11 @@ impl Session {
         self.outbox.consume(count, pool);
     }
 
+    /// Returns the number of bytes that wait for the peer.
+    pub fn queued(&self) -> usize {
+        self.outbox.len()
+    }
+
     /// Returns true if more bytes wait for the peer than its endpoint allows.
     pub fn is_too_slow(&self) -> bool {
         self.outbox.len() > self.endpoint.outbox_max
@@ -448,9 +453,7 @@ impl Session {
 pub fn room_packet(room: u32, encoded: &[u8]) -> Result<Packet, CloseReason> {
     let packet = Packet::decode(encoded).map_err(|_| CloseReason::MalformedPacket)?;
     let is_of_room = match &packet {
-        Packet::ChatMessage(ChatMessage { scope, target, .. }) => {
-            (*scope, *target) == RoomId(room).address()
-        }
+        Packet::ChatMessage(ChatMessage { scope, target, .. }) => (*scope, *target) == RoomId(room).address(),
         Packet::UsersChanged(UsersChanged { channel, .. }) => *channel == room,
         _ => false,
     };

@@ -26,7 +26,7 @@ use super::session::{Session, TimerAction};
 use super::shard_size::ShardSize;
 use super::table::Table;
 use crate::SessionId;
-use crate::limits::READ_CHUNK;
+use crate::limits::{READ_CHUNK, UNSENT_MAX};
 use crate::metrics;
 use crate::room::Class;
 use crate::timer::Wheel;
@@ -385,7 +385,9 @@ impl Sessions {
         if wanted == Seat::Client {
             // By default a system holds megabytes for a client that does not read. If it refuses
             // the smaller buffer, the default stays.
-            let _ = socket2::SockRef::from(&socket).set_send_buffer_size(self.send_buffer);
+            let options = socket2::SockRef::from(&socket);
+            let _ = options.set_send_buffer_size(self.send_buffer);
+            let _ = options.set_tcp_notsent_lowat(UNSENT_MAX);
         }
         let session = Session::accepted(endpoint, self.now);
         match self.insert(socket, session, peer, None, seat) {

@@ -377,7 +377,8 @@ packets! {
     /// Gives the client the key of a room: later frames of kind 3 with this key's number open with
     /// it. It precedes the first of these frames and replaces the room's older key at once.
     0x020D RoomKey(ChatToClient, "") {
-        /// The channel; 0 for the whole chat.
+        /// The channel; 0 for the whole chat; from 2^31 on the room of a sector, whose place is in
+        /// the lowest four bits.
         room: u32,
         /// Number of the key; never reused while the server's process lives.
         key: u32,

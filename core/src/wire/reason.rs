@@ -53,6 +53,8 @@ wire_enum! {
         WrongPeer = 21,
         /// An internal fault of the server.
         InternalError = 22,
+        /// The client has held a seat of the login server for too long without a ticket.
+        LoginTimeout = 23,
         /// The connection could not be made.
         ConnectFailed = 128,
         /// The peer closed the connection without sending Close.

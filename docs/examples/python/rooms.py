@@ -10,7 +10,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 ROOM_HEADER, TAG = 16, 16
-KEYS = 257  # one for each channel that a user can be in, and one for the chat
+KEYS = 266  # 256 channels that a user can be in, nine sectors within reach, and the chat
+SECTORS = 1 << 31  # rooms from here on are rooms of sectors
 NOTICE = 1 << 63
 MESSAGES, NOTICES = 0, 1
 
@@ -27,9 +28,9 @@ class RoomKeys:
 
     def add(self, packet):
         """Sets the key of a room, in place of its older key."""
-        if packet.room not in self._keys and len(self._keys) == KEYS:
+        if key_place(packet.room) not in self._keys and len(self._keys) == KEYS:
             raise TooManyKeys
-        self._keys[packet.room] = SimpleNamespace(
+        self._keys[key_place(packet.room)] = SimpleNamespace(
             room=packet.room, key=packet.key, cipher=AESGCM(packet.secret), next=[packet.message, packet.notice]
         )
 
@@ -52,6 +53,11 @@ class RoomKeys:
         plaintext = held.cipher.decrypt(nonce(number), body[ROOM_HEADER:], header + body[:12])
         held.next[kind] = number + 1
         return SimpleNamespace(room=held.room, kind=kind, fan_out_us=fan_out_us, plaintext=plaintext)
+
+
+def key_place(room):
+    """Returns the number under which a room's key is kept: for a sector its place, 0 to 8."""
+    return SECTORS | room & 15 if room >= SECTORS else room
 
 
 def nonce(number):

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from noise.connection import Keypair, NoiseConnection
 from noise.exceptions import NoiseHandshakeError, NoiseInvalidMessage
 
-from rooms import NOTICES, RoomKeys, TooManyKeys
+from rooms import NOTICES, SECTORS, RoomKeys, TooManyKeys
 from wire import Codec, Malformed
 
 VERSION = 1
@@ -361,6 +361,8 @@ def belongs(packet, frame):
         return False
     if frame.room == 0:
         return packet.scope == "World"
+    if frame.room >= SECTORS:
+        return packet.scope == "Nearby"
     return packet.scope == "Channel" and packet.target == frame.room
 
 

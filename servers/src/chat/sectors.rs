@@ -43,6 +43,8 @@ pub struct Sectors {
 struct Slot {
     sector: Sector,
     index: u32,
+    /// Sector and room in which the session spoke last, if it was a room.
+    spoke: Option<(Sector, RoomId)>,
 }
 
 /// The room of one sector.
@@ -84,7 +86,8 @@ impl Sectors {
     /// Moves a session to a position.
     pub fn set_position(&mut self, session: SessionId, x: i32, y: i32, effects: &mut Effects) {
         let sector = (self.grid_index(x), self.grid_index(y));
-        let before = self.slots.get(&session).map(|slot| slot.sector);
+        let slot = self.slots.get(&session).copied();
+        let before = slot.map(|slot| slot.sector);
         if before == Some(sector) {
             return;
         }
@@ -93,7 +96,8 @@ impl Sectors {
             metrics::SECTORS.add(1);
             Vec::new()
         });
-        self.slots.insert(session, Slot { sector, index: occupants.len() as u32 });
+        let spoke = slot.and_then(|slot| slot.spoke);
+        self.slots.insert(session, Slot { sector, index: occupants.len() as u32, spoke });
         occupants.push(session);
         self.change_rooms(session, before, Some(sector), Departure::Voluntary, effects);
     }
@@ -106,7 +110,7 @@ impl Sectors {
     }
 
     fn vacate(&mut self, session: SessionId) {
-        let Some(Slot { sector, index }) = self.slots.remove(&session) else { return };
+        let Some(Slot { sector, index, .. }) = self.slots.remove(&session) else { return };
         let Entry::Occupied(mut occupants) = self.occupied.entry(sector) else { return };
         occupants.get_mut().swap_remove(index as usize);
         if let Some(slot) = occupants.get().get(index as usize).and_then(|moved| self.slots.get_mut(moved)) {
@@ -152,13 +156,26 @@ impl Sectors {
     /// no position.
     pub fn audience(&mut self, session: SessionId, now: Instant, effects: &mut Effects) -> Option<Audience> {
         let sector = self.slots.get(&session)?.sector;
+        let audience = self.audience_of(sector, now, effects);
+        let spoke = if let Audience::Room(room) = audience { Some((sector, room)) } else { None };
+        let earlier = std::mem::replace(&mut self.slots.get_mut(&session)?.spoke, spoke);
+        // A room's frames wait for the sweep. After a walk, the next words must not overtake them.
+        if let Some((sector, room)) = earlier.filter(|_| earlier != spoke)
+            && self.crowds.get(&sector).is_some_and(|crowd| crowd.room == room)
+        {
+            effects.settle(room);
+        }
+        Some(audience)
+    }
+
+    fn audience_of(&mut self, sector: Sector, now: Instant, effects: &mut Effects) -> Audience {
         if let Some(crowd) = self.crowds.get_mut(&sector) {
             crowd.last_used = now;
-            return Some(Audience::Room(crowd.room));
+            return Audience::Room(crowd.room);
         }
         let sessions = self.listeners(sector);
         if sessions.len() < self.crowd {
-            return Some(Audience::Sessions(sessions));
+            return Audience::Sessions(sessions);
         }
         let room = self.new_room(sector);
         for session in &sessions {
@@ -166,7 +183,7 @@ impl Sectors {
         }
         self.crowds.insert(sector, Crowd { room, listeners: sessions.len(), last_used: now });
         metrics::SECTOR_ROOMS.add(1);
-        Some(Audience::Room(room))
+        Audience::Room(room)
     }
 
     /// Ends the rooms that are not used any more.
@@ -269,11 +286,13 @@ mod tests {
                             self.0.remove(&room);
                         }
                     }
+                    Effect::Settle(room) => assert!(self.0.contains_key(&room)),
                     _ => panic!("not an effect of sectors"),
                 }
             }
             // A client has one key a place.
-            let places = self.0.iter().flat_map(|(room, members)| members.iter().map(|id| (*id, room.key_place())));
+            let places =
+                self.0.iter().flat_map(|(room, members)| members.iter().map(|id| (*id, room.key_place())));
             let count = places.clone().count();
             assert_eq!(places.collect::<BTreeSet<_>>().len(), count, "two rooms have one place");
         }

@@ -117,6 +117,7 @@ fn hand_over_done(login: &mut Login, call: &mut Call<'_>, answer: LoginNotifyLoa
             login.held_claims.remove_transferred(&claim);
             metrics::LOGINS_GRANTED.inc();
             login.phases.insert(client, Phase::Granted);
+            login.stays.end(client);
             login.grants.insert(claim.id, Grant { client, chat: call.session, claim });
             login.expiries.push_back((call.now + login.settings.ticket_lifetime, claim.id));
             call.effects.send(client, packet);

@@ -6,6 +6,7 @@
 //! while a server holds its claim.
 
 mod handlers;
+mod stays;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use throng_core::wire::{CloseReason, Packet};
 use throng_core::{SessionId, metrics};
 
 use crate::held_claims::HeldClaims;
+use stays::Stays;
 
 /// Phase of a session of the login server.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,6 +45,11 @@ enum Phase {
 pub struct LoginSettings {
     /// True if a login replaces a session that is online; otherwise the login is refused.
     pub take_over: bool,
+    /// Most clients at a time. Of the last sixteenth of these seats each newcomer takes the oldest
+    /// one that is held without a ticket.
+    pub seats: usize,
+    /// Time that a client may stay without a ticket.
+    pub stay: Duration,
     /// Lifetime of a ticket.
     pub ticket_lifetime: Duration,
     /// Time in which another server must answer; after it, the client is told to try again later.
@@ -62,6 +69,7 @@ pub struct Login {
     settings: LoginSettings,
     now_ms: fn() -> u64,
     phases: HashMap<SessionId, Phase>,
+    stays: Stays,
     links: Links,
     held_claims: HeldClaims,
     requests: Pending<ClientRequest>,
@@ -110,6 +118,7 @@ impl LoginRole {
             settings,
             now_ms,
             phases: HashMap::new(),
+            stays: Stays::default(),
             links,
             held_claims: HeldClaims::default(),
             requests,
@@ -135,7 +144,7 @@ impl Role for LoginRole {
                     }
                 }
             }
-            Job::Opened(session, opened) => self.login.opened(session, &opened, effects),
+            Job::Opened(session, opened) => self.login.opened(session, &opened, now, effects),
             Job::Closed(session, closed) => self.login.closed(session, &closed, now, effects),
             Job::Record(()) => {}
         }
@@ -154,16 +163,25 @@ impl Role for LoginRole {
                 effects.close(grant.client, CloseReason::TicketExpired);
             }
         }
+        while let Some(session) = login.stays.overdue(now) {
+            login.close_client(session, CloseReason::LoginTimeout, effects);
+        }
         let expiry = login.expiries.front().map(|(at, _)| *at);
-        [login.links.tick(now, effects), login.requests.next_deadline(), expiry].into_iter().flatten().min()
+        let next_dial = login.links.tick(now, effects);
+        [next_dial, login.requests.next_deadline(), login.stays.next_deadline(), expiry]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 
 impl Login {
-    fn opened(&mut self, session: SessionId, opened: &Opened, effects: &mut Effects) {
+    fn opened(&mut self, session: SessionId, opened: &Opened, now: Instant, effects: &mut Effects) {
         match opened.kind {
             PeerKind::Client => {
+                self.make_room(effects);
                 self.phases.insert(session, Phase::Idle);
+                self.stays.begin(session, now + self.settings.stay);
             }
             PeerKind::Link => {
                 self.phases.insert(session, Phase::UnidentifiedLink);
@@ -183,9 +201,29 @@ impl Login {
         }
     }
 
+    /// Takes the seat of a client without a ticket if only the last sixteenth of the seats is
+    /// free.
+    fn make_room(&mut self, effects: &mut Effects) {
+        let seats = self.settings.seats;
+        if self.stays.len() + self.grants.len() < seats - seats / 16 {
+            return;
+        }
+        let oldest = self.stays.oldest(|session| self.phases.get(&session) == Some(&Phase::Idle));
+        if let Some(session) = oldest {
+            metrics::SEATS_TAKEN_BACK.inc();
+            self.close_client(session, CloseReason::ServerFull, effects);
+        }
+    }
+
+    fn close_client(&mut self, session: SessionId, reason: CloseReason, effects: &mut Effects) {
+        self.remove_session(session, effects);
+        effects.close(session, reason);
+    }
+
     /// Removes a session that has ended or is about to. Packets that it has sent already are
     /// dropped; the answer to its pending request finds that it is gone.
     fn remove_session(&mut self, session: SessionId, effects: &mut Effects) {
+        self.stays.end(session);
         if self.phases.remove(&session) == Some(Phase::Granted) {
             // The client left before it entered the chat, so its ticket is void.
             for (_, grant) in self.grants.extract_if(|_, grant| grant.client == session) {

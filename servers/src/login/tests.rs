@@ -11,6 +11,8 @@ use throng_core::wire::packets::{LoginNotifyEntered, LoginNotifyLoaded};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(1500);
 const TICKET_LIFETIME: Duration = Duration::from_secs(5);
+const STAY: Duration = Duration::from_mins(1);
+const SEATS: usize = 32;
 /// The login server's peers, in the order of their indexes.
 const PEERS: [PeerRole; 2] = [PeerRole::Chat, PeerRole::DbAgent];
 
@@ -28,6 +30,8 @@ impl Scenario {
     fn new() -> Self {
         let settings = LoginSettings {
             take_over: false,
+            seats: SEATS,
+            stay: STAY,
             ticket_lifetime: TICKET_LIFETIME,
             request_timeout: REQUEST_TIMEOUT,
             cluster: ClusterKey::from_bytes(KEY),
@@ -102,6 +106,31 @@ impl Scenario {
         assert_eq!(lines, [list(held.clone())]);
         held
     }
+}
+
+#[test]
+fn seat_holders_make_room_for_newcomers_and_players_that_log_in_do_not() {
+    // The first client's request is under way.
+    let mut scenario = Scenario::password_requested();
+    let holders: Vec<_> = (0..SEATS - SEATS / 16 - 1).map(|_| scenario.fixture.open_client()).collect();
+    for holder in &holders[..3] {
+        let (_, lines) = scenario.fixture.open_client_lines();
+        assert_eq!(lines, [format!("{holder} closed: ServerFull")]);
+    }
+}
+
+#[test]
+fn a_client_without_a_ticket_has_a_deadline_whatever_it_sends() {
+    let mut scenario = Scenario::new();
+    for _ in 0..3 {
+        scenario.fixture.deliver(scenario.client, login_request());
+        let lines = scenario.fixture.advance(STAY / 4);
+        assert_eq!(lines, [scenario.refusal_line(Outcome::TryAgainLater)]);
+    }
+    assert_eq!(scenario.fixture.advance(STAY / 4), [format!("{} closed: LoginTimeout", scenario.client)]);
+    let mut scenario = Scenario::granted();
+    let lines = scenario.fixture.advance(STAY);
+    assert!(lines.iter().all(|line| !line.contains("LoginTimeout")), "{lines:?}");
 }
 
 #[test]

@@ -102,7 +102,14 @@ impl World {
             (0..AGENTS).map(|agent| peer(PeerRole::DbAgent, AGENT_PORT + agent as u16)).collect();
         let request_timeout = Duration::from_millis(1500);
         let login = LoginRole::new(
-            LoginSettings { take_over, ticket_lifetime, request_timeout, cluster: cluster.clone() },
+            LoginSettings {
+                take_over,
+                seats: 100,
+                stay: Duration::from_secs(20),
+                ticket_lifetime,
+                request_timeout,
+                cluster: cluster.clone(),
+            },
             links(PeerRole::Login, 1, [vec![peer(PeerRole::Chat, 1)], agents.clone()].concat(), now),
             now_ms,
         );

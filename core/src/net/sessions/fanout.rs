@@ -53,6 +53,18 @@ impl Sessions {
         self.rooms.visit_all(room);
     }
 
+    /// Queues the pending frames of the room for every member, so that they go out before anything
+    /// that is sent to the member from now on. Frames for which an outbox has no room are dropped.
+    pub fn settle(&mut self, room: RoomId) {
+        let members: Vec<_> = self.rooms.members(room).collect();
+        for id in members {
+            self.queue_pending_of(id, room);
+            if self.table.get(id).is_some_and(|conn| !conn.session.poll_transmit().is_empty()) {
+                self.schedule_write(id);
+            }
+        }
+    }
+
     /// Queues an encoded message or notice for every member of the room, sealed once for each. A
     /// member whose outbox has no room misses it.
     pub fn copies(&mut self, room: RoomId, class: Class, encoded: &[u8]) {
@@ -83,15 +95,18 @@ impl Sessions {
         });
     }
 
-    /// Queues an encoded message for each of the sessions, sealed once for each. A session whose
-    /// outbox has no room misses it.
-    pub fn multicast(&mut self, to: &[SessionId], encoded: &[u8]) {
+    /// Queues an encoded message of a sender for each of the sessions, sealed once for each. A
+    /// session whose outbox has no room misses it, and so does one for which too much of this
+    /// sender waits already ([`SENDER_SHARE`](crate::limits::SENDER_SHARE)).
+    pub fn multicast(&mut self, sender: SessionId, to: &[SessionId], encoded: &[u8]) {
         for id in to {
             let has_room = self.make_room(*id, Class::Chat);
-            let Some(conn) = self.table.get_mut(*id) else { continue };
-            if has_room {
+            let Some(conn) = self.table.get_mut(*id).filter(|conn| conn.session.is_open()) else { continue };
+            if has_room && conn.has_share(sender) {
                 conn.queue_gaps(*id, &mut self.rooms, &mut self.pool);
-                self.send_encoded(*id, encoded);
+                conn.queue_message(sender, encoded, &mut self.pool);
+                self.sends += 1;
+                self.schedule_write(*id);
             } else {
                 conn.missed = conn.missed.saturating_add(1);
             }

@@ -384,7 +384,7 @@ impl Sessions {
                     self.written.calls += 1;
                     self.written.bytes += accepted as u64;
                     let own = accepted.min(conn.session.poll_transmit().len());
-                    conn.session.handle_transmitted(own, &mut self.pool);
+                    conn.transmitted(own, &mut self.pool);
                     if accepted > own {
                         self.rooms.advance(id, accepted - own, |torn| {
                             conn.session.queue_sealed(torn, &mut self.pool);

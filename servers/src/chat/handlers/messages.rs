@@ -58,7 +58,7 @@ fn say(chat: &mut Chat, call: &mut Call<'_>, request: ChatRequest) -> Result<(),
             let audience = audience.ok_or(Outcome::NoPosition)?;
             metrics::NEARBY_MESSAGES.inc();
             match audience {
-                Audience::Sessions(sessions) => call.effects.multicast(sessions, message),
+                Audience::Sessions(sessions) => call.effects.multicast(call.session, sessions, message),
                 Audience::Room(room) => call.effects.broadcast(room, Class::Chat, message),
             }
         }
@@ -69,7 +69,7 @@ fn say(chat: &mut Chat, call: &mut Call<'_>, request: ChatRequest) -> Result<(),
                 recipients.push(target.session);
             }
             metrics::WHISPERS.inc();
-            call.effects.multicast(recipients, message);
+            call.effects.multicast(call.session, recipients, message);
         }
     }
     Ok(())

@@ -176,13 +176,14 @@ impl ModelTest {
                         self.expelled.insert((id, room.0));
                     }
                 }
+                Effect::Settle(room) => assert!(self.joined.iter().any(|member| member.1 == room.0)),
                 Effect::Broadcast(room, _, packet) => {
                     let members: Vec<_> = self.joined.iter().filter(|member| member.1 == room.0).collect();
                     for (id, _) in members.into_iter().copied().collect::<Vec<_>>() {
                         self.receive(id, packet.clone());
                     }
                 }
-                Effect::Multicast(to, packet) => {
+                Effect::Multicast(_, to, packet) => {
                     assert_eq!(to.iter().collect::<HashSet<_>>().len(), to.len());
                     for id in to {
                         self.receive(id, packet.clone());

@@ -160,7 +160,9 @@ impl StubApp {
                 }
             }
         }
-        sessions.multicast(&alike, &encoded);
+        if let Some(sender) = alike.first().copied() {
+            sessions.multicast(sender, &alike, &encoded);
+        }
     }
 
     /// Delivers a nearby message to the walkers to which the script leaks it.
