@@ -14,6 +14,7 @@
 //! The modules `wire`, `crypto` and most of `net` know no socket, clock or thread: bytes and `now`
 //! go in, bytes and events come out.
 
+pub mod bucket;
 pub mod clock;
 pub mod config;
 pub mod content;

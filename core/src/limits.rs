@@ -64,6 +64,9 @@ pub const CLIENT_READ_CHUNK: usize = 2 * (FRAME_HEADER + CLIENT_BODY_MAX);
 /// Most commands that wait for one shard beyond its mailbox before the content threads wait.
 pub const SPILL_MAX: usize = 64 * 1024;
 
+/// Addresses of clients that are kept without a connection, for the rate of their new ones.
+pub const ADDRESSES_KEPT: usize = 16 * 1024;
+
 /// Most accepted sockets that wait for one shard.
 pub const ADOPT_QUEUE: usize = 1024;
 

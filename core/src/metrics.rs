@@ -150,6 +150,10 @@ metrics! {
     Counter Counter REFUSED_FULL = "throng_net_refused_full_total";
     /// Seats of the login server taken from clients without a ticket, for newcomers.
     Counter Counter SEATS_TAKEN_BACK = "throng_login_seats_taken_back_total";
+    /// Packets of clients that were not handled because they came too fast.
+    Counter Counter TOO_FAST = "throng_too_fast_total";
+    /// Connections refused because their address had as many as it may, or opened them too fast.
+    Counter Counter REFUSED_ADDRESS = "throng_net_refused_address_total";
     /// Connections refused because the event loops were too far behind to adopt them.
     Counter Counter REFUSED_BUSY = "throng_net_refused_busy_total";
     /// Sessions open now, connections being made included.

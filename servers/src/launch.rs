@@ -16,7 +16,7 @@ use throng_core::endpoints::{self, Endpoints, EndpointsError};
 use throng_core::limits::{CLIENT_BODY_MAX, SEGMENT_BYTES, SERVER_BODY_MAX};
 use throng_core::links::{Backoff, LinkBoard, Links, Peer};
 use throng_core::metrics;
-use throng_core::net::{Endpoint, ListenError, Listener, LogLimits, PeerKind};
+use throng_core::net::{Addresses, Endpoint, ListenError, Listener, LogLimits, PeerKind};
 use throng_core::shutdown::{Cause, Shutdown};
 use throng_core::wire::packets::{self, Address, LinkHello};
 use throng_core::wire::{Text, TooLong};
@@ -413,7 +413,11 @@ impl Starter<'_> {
         what: &'static str,
         endpoint: &Arc<Endpoint>,
     ) -> Result<Listener, ListenError> {
-        Listener::bind(address, what, self.config.net.backlog, endpoint.clone())
+        let listener = Listener::bind(address, what, self.config.net.backlog, endpoint.clone())?;
+        Ok(match endpoint.peer {
+            PeerKind::Client => listener.limited_by(Addresses::new(self.config.limits.clone())),
+            PeerKind::Link => listener,
+        })
     }
 
     fn size(&self, clients: usize) -> NodeSize {

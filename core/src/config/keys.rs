@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
+use super::rate::Rate;
 use super::table::settings;
 use super::units::ByteSize;
 use super::value::{HostPort, Name, Peers, Secret, config_enum};
@@ -240,6 +243,30 @@ settings! {
             log_from: usize = "16" in 2..=SESSIONS_MAX;
             /// Lifetime of a room's key. The next message after it is sealed with a new key.
             key_lifetime: Duration = "10m" in secs(1)..=secs(86_400);
+        }
+
+        /// Limits of what one client or address may do. A rate such as `20/5s` allows 20 at once,
+        /// and 20 more spread over each 5 seconds. What comes faster is refused with the time to
+        /// wait, and a client that goes on is closed.
+        limits: Limits {
+            /// Networks whose clients no limit of this section holds.
+            exempt: Vec<IpNet> = "127.0.0.0/8,::1/128";
+            /// Connections at one time from one address (IPv6: one /64 network), for each role.
+            connections: usize = "256" in 1..=SESSIONS_MAX;
+            /// New connections from one address, for each role.
+            handshakes: Rate = "200/10s";
+            /// Messages of one user to the world.
+            world: Rate = "10/5s";
+            /// Messages of one user to channels.
+            channel: Rate = "20/5s";
+            /// Messages of one user to users nearby.
+            nearby: Rate = "20/5s";
+            /// Whispers of one user.
+            whisper: Rate = "20/5s";
+            /// Other requests of one user: lists, pings, and all that has to do with channels.
+            requests: Rate = "100/10s";
+            /// Positions of one user.
+            positions: Rate = "60/3s";
         }
 
         /// Links between servers.

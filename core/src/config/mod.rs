@@ -9,25 +9,36 @@ mod checks;
 mod keys;
 mod load;
 mod problem;
+mod rate;
 mod render;
 mod table;
 mod units;
 mod value;
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 pub use keys::{
-    Admin, Chat, Config, Content, Data, DbAgent, Duplicate, Engine, Link, Log, Login, Net, Odbc, Shutdown,
-    Ticket,
+    Admin, Chat, Config, Content, Data, DbAgent, Duplicate, Engine, Limits, Link, Log, Login, Net, Odbc,
+    Shutdown, Ticket,
 };
 pub use load::Sources;
 pub use problem::{ConfigError, Problem, ValueError};
+pub use rate::{Rate, RateError};
 pub use table::Origin;
 pub use units::{ByteSize, UnitError, format_duration, parse_duration};
 pub use value::Secret;
 
 use crate::log;
 use load::Loader;
+
+impl Limits {
+    /// Returns true if no limit holds clients of this address.
+    pub fn is_exempt(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.exempt.iter().any(|network| network.contains(&address))
+    }
+}
 use table::Settings;
 
 impl Config {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::rate::RateError;
 use super::table::Origin;
 use super::units::UnitError;
 
@@ -71,6 +72,12 @@ pub enum ValueError {
     /// Not a log filter; the text is the filter's own reason.
     #[error("{0}")]
     Filter(String),
+    /// A text that is not a rate.
+    #[error(transparent)]
+    Rate(#[from] RateError),
+    /// A text that is not a network.
+    #[error("is not a network: write an address and a prefix length, as in 10.0.0.0/8 or fd00::/8")]
+    Network,
     /// Any reason to refuse a secret value: the real one could show a part of it.
     #[error("it is not allowed")]
     Hidden,

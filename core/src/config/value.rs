@@ -6,9 +6,11 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::problem::ValueError;
+use super::rate::Rate;
 use super::units::{ByteSize, format_duration, parse_duration};
 use crate::limits::LINKS_MAX;
 use crate::log::{Filter, FilterError};
@@ -252,6 +254,30 @@ impl Value for Filter {
     }
     fn parse(text: &str) -> Result<Self, ValueError> {
         text.parse().map_err(|error: FilterError| ValueError::Filter(error.reason))
+    }
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for Rate {
+    fn shape() -> String {
+        "a rate such as 20/5s (20 at once, and 20 more spread over each 5s), or off".into()
+    }
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        Ok(text.parse()?)
+    }
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for IpNet {
+    fn shape() -> String {
+        "a network such as 10.0.0.0/8 or fd00::/8".into()
+    }
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        text.trim().parse().map_err(|_| ValueError::Network)
     }
     fn text(&self) -> String {
         self.to_string()

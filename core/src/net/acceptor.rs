@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
+use super::addresses::Addresses;
 use super::endpoint::{Endpoint, PeerKind};
 use super::mail::{Accepted, Accepts, Mailbox};
 use super::shard::Shard;
@@ -57,6 +58,7 @@ pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     endpoint: Arc<Endpoint>,
+    addresses: Option<Arc<Addresses>>,
 }
 
 impl Listener {
@@ -79,7 +81,14 @@ impl Listener {
             Ok((socket, address))
         };
         let (socket, address) = bind().map_err(|source| ListenError { address, purpose, source })?;
-        Ok(Self { socket, address, endpoint })
+        Ok(Self { socket, address, endpoint, addresses: None })
+    }
+
+    /// Holds the addresses of peers to limits.
+    #[must_use]
+    pub fn limited_by(mut self, addresses: Arc<Addresses>) -> Self {
+        self.addresses = Some(addresses);
+        self
     }
 
     /// Returns the address, with the port that was bound.
@@ -107,6 +116,13 @@ pub struct Acceptor<C> {
     /// An open file that is closed when file descriptors run out, so that waiting connections can
     /// be accepted and closed instead of left hanging.
     spare: Option<File>,
+}
+
+/// Tells a new peer the reason and closes the socket, without a wait for either.
+fn refuse(mut socket: TcpStream, reason: CloseReason) {
+    // A new socket has room for four bytes. Whether the peer reads them is its affair.
+    let _ = socket.write(&frame::refusal(reason));
+    let _ = socket.shutdown(Shutdown::Write);
 }
 
 /// Handle of a running acceptor.
@@ -227,6 +243,16 @@ impl<C: Send + 'static> Acceptor<C> {
     /// Passes a socket to the shard with the fewest clients.
     fn deal(listener: &Listener, targets: &mut [Target<C>], socket: TcpStream, peer: SocketAddr) {
         metrics::ACCEPTED.inc();
+        let place = match &listener.addresses {
+            Some(addresses) => match addresses.admit(peer.ip(), Instant::now()) {
+                Ok(place) => place,
+                Err(reason) => {
+                    metrics::REFUSED_ADDRESS.inc();
+                    return refuse(socket, reason);
+                }
+            },
+            None => None,
+        };
         // With Nagle's algorithm a small packet would wait for the acknowledgment of the one
         // before. If the system refuses, packets are only late.
         let _ = socket.set_nodelay(true);
@@ -239,13 +265,11 @@ impl<C: Send + 'static> Acceptor<C> {
             target.must_ring = true;
             // With a full queue the shard is far behind, and waiting for it would let the whole
             // backlog go stale.
-            let accepted = Accepted { socket, peer, endpoint: listener.endpoint.clone() };
-            if let Err(Accepted { mut socket, .. }) = target.accepts.push(accepted) {
+            let accepted = Accepted { socket, peer, endpoint: listener.endpoint.clone(), place };
+            if let Err(Accepted { socket, .. }) = target.accepts.push(accepted) {
                 target.load.fetch_sub(count, Ordering::Relaxed);
                 metrics::REFUSED_BUSY.inc();
-                // A new socket has room for four bytes. Whether the peer reads them is its affair.
-                let _ = socket.write(&frame::refusal(CloseReason::ServerFull));
-                let _ = socket.shutdown(Shutdown::Write);
+                refuse(socket, CloseReason::ServerFull);
             }
         }
     }

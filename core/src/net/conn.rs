@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use mio::net::TcpStream;
 
+use super::addresses::Place;
 use super::membership::Rooms;
 use super::outbox::BufferPool;
 use super::seats::Seat;
@@ -46,6 +47,8 @@ pub(super) struct Conn {
     pub(super) last_written: Instant,
     /// Nearby messages and whispers that were dropped and that no gap has reported yet.
     pub(super) missed: u32,
+    /// The place among the connections of the peer's address; none for an address that is exempt.
+    pub(super) place: Option<Box<Place>>,
     /// Senders of what waits, while the socket is blocked.
     pub(super) shares: Option<Box<Shares>>,
     /// True once the poller has reported the end of input.
@@ -79,6 +82,7 @@ impl Conn {
             write_blocked: false,
             last_written: now,
             missed: 0,
+            place: None,
             shares: None,
             read_closed: false,
             fin_sent: false,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crossbeam_queue::ArrayQueue;
 use mio::net::TcpStream;
 
+use super::addresses::Place;
 use super::endpoint::Endpoint;
 use crate::queue::JobQueue;
 use crate::wire::CloseReason;
@@ -26,6 +27,7 @@ pub(super) struct Accepted {
     pub(super) socket: TcpStream,
     pub(super) peer: SocketAddr,
     pub(super) endpoint: Arc<Endpoint>,
+    pub(super) place: Option<Place>,
 }
 
 /// Accepted sockets on their way to a [`Shard`](super::Shard). Apart from its mailbox, so that

@@ -6,6 +6,7 @@
 //! [`limits`](crate::limits).
 
 pub mod acceptor;
+mod addresses;
 mod conn;
 mod dial_side;
 mod dialer;
@@ -24,6 +25,7 @@ mod shares;
 pub mod table;
 
 pub use acceptor::{Acceptor, AcceptorHandle, ListenError, Listener};
+pub use addresses::Addresses;
 pub use dialer::DialError;
 pub use endpoint::{Endpoint, PeerKind};
 pub use lifecycle::{Closed, Opened};

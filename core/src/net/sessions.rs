@@ -19,6 +19,7 @@ use super::conn::Conn;
 use super::dial_side::DialSide;
 use super::dialer::{self, DialError};
 use super::endpoint::{Endpoint, PeerKind};
+use super::mail::Accepted;
 use super::membership::Rooms;
 use super::outbox::BufferPool;
 use super::seats::{Seat, Seats};
@@ -369,7 +370,8 @@ impl Sessions {
 
     /// Makes a session of a socket from the acceptor. Without a free seat the peer is told that the
     /// server is full; without a seat for that either, the socket is closed.
-    pub(super) fn adopt(&mut self, socket: TcpStream, peer: SocketAddr, endpoint: Arc<Endpoint>) {
+    pub(super) fn adopt(&mut self, accepted: Accepted) {
+        let Accepted { socket, peer, endpoint, place } = accepted;
         if self.is_stopping {
             return;
         }
@@ -392,7 +394,11 @@ impl Sessions {
         let session = Session::accepted(endpoint, self.now);
         match self.insert(socket, session, peer, None, seat) {
             Ok(id) if seat == Seat::Refused => self.close(id, CloseReason::ServerFull, ""),
-            Ok(_) => {}
+            Ok(id) => {
+                if let Some(conn) = self.table.get_mut(id) {
+                    conn.place = place.map(Box::new);
+                }
+            }
             Err(error) => tracing::warn!(%peer, %error, "cannot watch an accepted socket"),
         }
     }

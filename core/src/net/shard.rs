@@ -8,7 +8,7 @@ use std::time::Instant;
 use mio::{Events, Poll, Token, Waker};
 
 use super::endpoint::PeerKind;
-use super::mail::{Accepted, Accepts, Mail, Mailbox};
+use super::mail::{Accepts, Mail, Mailbox};
 use super::sessions::Sessions;
 use super::sessions::app::App;
 use super::shard_size::ShardSize;
@@ -254,8 +254,8 @@ impl<C: Send + 'static> Shard<C> {
     /// Makes sessions of a bounded number of accepted sockets.
     fn adopt_accepted(&mut self) {
         for _ in 0..ADOPTS_PER_TURN {
-            let Some(Accepted { socket, peer, endpoint }) = self.accepts.pop() else { return };
-            self.sessions.adopt(socket, peer, endpoint);
+            let Some(accepted) = self.accepts.pop() else { return };
+            self.sessions.adopt(accepted);
         }
     }
 

@@ -491,6 +491,17 @@ packets! {
         y: i32,
     }
 
+    /// Tells the client that a packet came too fast and was not handled. A client that goes on at
+    /// that rate is closed.
+    0x021A TooFast(ChatToClient, "") {
+        /// Number of the packet's type.
+        packet: u16,
+        /// The stamp of a ChatRequest, otherwise 0.
+        stamp: u64,
+        /// Milliseconds after which the next packet of this kind is handled.
+        wait_ms: u32,
+    }
+
     /// Introduces the sender; the first packet of both ends of a server link.
     0x0301 LinkHello(Link, "") {
         /// The sender's role.

@@ -55,6 +55,10 @@ wire_enum! {
         InternalError = 22,
         /// The client has held a seat of the login server for too long without a ticket.
         LoginTimeout = 23,
+        /// The client went on sending too fast after it was told to wait.
+        TooFast = 24,
+        /// The address of the client has as many connections as it may have.
+        TooManyConnections = 25,
         /// The connection could not be made.
         ConnectFailed = 128,
         /// The peer closed the connection without sending Close.

@@ -46,7 +46,7 @@ ENUMERATIONS = {
         "FirstPacketTimeout", "IdleTimeout", "FrameTooLong", "UnexpectedFrame", "SealBroken",
         "MalformedPacket", "PacketNotAllowed", "TicketInvalid", "TicketExpired", "TicketUsed",
         "AlreadyRegistered", "AlreadyOnline", "LoggedInElsewhere", "TooSlow", "ServerShutdown",
-        "HandedOver", "WrongPeer", "InternalError",
+        "HandedOver", "WrongPeer", "InternalError", "LoginTimeout", "TooFast", "TooManyConnections",
     ),
     "Scope": numbered("World", "Channel", "Nearby", "Whisper"),
 }  # fmt: skip
@@ -141,6 +141,7 @@ PACKETS = {
     0x0217: ("ChannelListRequest", [("after", "u32")]),
     0x0218: ("ChannelList", [("channels", "list(64)<ChannelInfo>"), ("more", "bool")]),
     0x0219: ("PositionUpdate", [("x", "i32"), ("y", "i32")]),
+    0x021A: ("TooFast", [("packet", "u16"), ("stamp", "u64"), ("wait_ms", "u32")]),
 }
 
 CODEC = Codec(PACKETS, GROUPS, ENUMERATIONS)

@@ -11,12 +11,13 @@ mod notices;
 mod pages;
 mod roster;
 mod sectors;
+mod throttle;
 mod users;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use throng_core::config::{Config, Duplicate};
+use throng_core::config::{Config, Duplicate, Limits};
 use throng_core::content::{Call, Effects, HandlerTable, Job, Role};
 use throng_core::links::{Links, Pending};
 use throng_core::net::{Closed, Opened, PeerKind};
@@ -31,6 +32,7 @@ pub use list_state::ListState;
 pub use notices::Notices;
 pub use roster::Roster;
 pub use sectors::Sectors;
+use throttle::{Throttle, Verdict};
 use users::Member;
 pub use users::{Presence, Users};
 
@@ -68,6 +70,8 @@ pub struct ChatSettings {
     pub sector_size: u32,
     /// Users within hearing from which on a sector gets a room of its own.
     pub crowd: usize,
+    /// Rates to which clients are held, and the networks whose clients are exempt.
+    pub limits: Limits,
     /// Rooms up to this number of users announce each change at once.
     pub notice_at_once: usize,
     /// Interval at which larger rooms announce their changes.
@@ -85,6 +89,7 @@ impl ChatSettings {
             channels_per_user: config.chat.channels_per_user,
             sector_size: config.chat.sector_size,
             crowd: config.content.log_from,
+            limits: config.limits.clone(),
             notice_at_once: config.chat.notice_at_once,
             notice_interval: config.chat.notice_interval,
         }
@@ -105,6 +110,7 @@ pub struct Chat {
     users: Users,
     channels: Channels,
     sectors: Sectors,
+    throttle: Throttle,
     notices: Notices,
     admission: Admission,
     links: Links,
@@ -132,6 +138,7 @@ impl ChatRole {
             users: Users::default(),
             channels: Channels::new(settings.channels),
             sectors: Sectors::new(settings.sector_size, settings.crowd),
+            throttle: Throttle::new(&settings.limits),
             notices: Notices::new(settings.notice_at_once as u32, settings.notice_interval),
             admission,
             links,
@@ -153,6 +160,13 @@ impl Role for ChatRole {
                 // Late packets of a session that has ended are dropped.
                 if let Some(phase) = self.chat.phases.get(&session).copied() {
                     let mut call = Call { session, received, now, effects };
+                    match self.chat.throttle.judge(session, &packet, now) {
+                        Verdict::Handle => {}
+                        Verdict::Refuse(too_fast) => return call.effects.send(session, too_fast),
+                        Verdict::Close => {
+                            return self.chat.close_session(session, CloseReason::TooFast, &mut call);
+                        }
+                    }
                     if !self.table.run(&mut self.chat, &mut call, phase, packet) {
                         self.chat.remove_session(session, Departure::Voluntary, &mut call);
                     }
@@ -192,6 +206,9 @@ impl Chat {
         match opened.kind {
             PeerKind::Client => {
                 self.phases.insert(session, Phase::Connected);
+                if !self.settings.limits.is_exempt(opened.address.ip()) {
+                    self.throttle.hold(session);
+                }
             }
             PeerKind::Link => {
                 self.phases.insert(session, Phase::UnidentifiedLink);
@@ -232,6 +249,7 @@ impl Chat {
     /// already are dropped.
     fn remove_session(&mut self, session: SessionId, departure: Departure, call: &mut Call<'_>) {
         self.phases.remove(&session);
+        self.throttle.forget(session);
         self.remove_user(session, departure, call);
     }
 

@@ -1,0 +1,143 @@
+//! Rates to which each client of the chat is held.
+//!
+//! A packet that comes too fast is not handled: the client is told which one, and how long to wait.
+//! A client that goes on is closed.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use throng_core::bucket::Bucket;
+use throng_core::config::{Limits, Rate};
+use throng_core::wire::Packet;
+use throng_core::wire::packets::{Scope, TooFast};
+use throng_core::{SessionId, metrics};
+
+/// Refusals after which a client is closed that does not slow down.
+const REFUSALS: Rate = Rate::new(100, Duration::from_secs(20));
+
+/// Kinds of packets with a rate of their own.
+#[derive(Clone, Copy)]
+enum Kind {
+    World,
+    Channel,
+    Nearby,
+    Whisper,
+    Request,
+    Position,
+}
+
+impl Kind {
+    const COUNT: usize = 6;
+
+    fn of(packet: &Packet) -> Option<Self> {
+        match packet {
+            Packet::ChatRequest(request) => Some(match request.scope {
+                Scope::World => Self::World,
+                Scope::Channel => Self::Channel,
+                Scope::Nearby => Self::Nearby,
+                Scope::Whisper => Self::Whisper,
+            }),
+            Packet::PositionUpdate(_) => Some(Self::Position),
+            // These come once.
+            Packet::EnterRequest(_) | Packet::ExitRequest(_) => None,
+            _ => Some(Self::Request),
+        }
+    }
+}
+
+/// What becomes of a packet.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is handled.
+    Handle,
+    /// The client is told to wait.
+    Refuse(TooFast),
+    /// The client is closed.
+    Close,
+}
+
+/// The use that one client has made of its rates.
+#[derive(Debug, Default)]
+struct Use {
+    kinds: [Bucket; Kind::COUNT],
+    refusals: Bucket,
+}
+
+/// The clients that are held to the rates.
+#[derive(Debug)]
+pub(super) struct Throttle {
+    rates: [Rate; Kind::COUNT],
+    clients: HashMap<SessionId, Box<Use>>,
+}
+
+impl Throttle {
+    /// Creates a throttle without clients.
+    pub(super) fn new(limits: &Limits) -> Self {
+        let Limits { world, channel, nearby, whisper, requests, positions, .. } = *limits;
+        Self { rates: [world, channel, nearby, whisper, requests, positions], clients: HashMap::new() }
+    }
+
+    /// Holds a client to the rates from now on.
+    pub(super) fn hold(&mut self, session: SessionId) {
+        self.clients.insert(session, Box::default());
+    }
+
+    /// Forgets a client.
+    pub(super) fn forget(&mut self, session: SessionId) {
+        self.clients.remove(&session);
+    }
+
+    /// Counts a packet of a client at `now`.
+    pub(super) fn judge(&mut self, session: SessionId, packet: &Packet, now: Instant) -> Verdict {
+        let Some(client) = self.clients.get_mut(&session) else { return Verdict::Handle };
+        let Some(kind) = Kind::of(packet) else { return Verdict::Handle };
+        let Err(wait) = client.kinds[kind as usize].take(self.rates[kind as usize], now) else {
+            return Verdict::Handle;
+        };
+        metrics::TOO_FAST.inc();
+        if client.refusals.take(REFUSALS, now).is_err() {
+            return Verdict::Close;
+        }
+        let stamp = if let Packet::ChatRequest(request) = packet { request.stamp } else { 0 };
+        let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).max(1);
+        Verdict::Refuse(TooFast { packet: packet.number(), stamp, wait_ms })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use throng_core::config::Config;
+    use throng_core::wire::packets::{ChatRequest, ChatText, PingRequest};
+
+    use super::*;
+
+    #[test]
+    fn a_flooder_is_told_to_wait_and_closed_if_it_goes_on() {
+        let mut limits = Config::default().limits;
+        limits.world = Rate::new(2, Duration::from_secs(2));
+        let mut throttle = Throttle::new(&limits);
+        let [flooder, exempt] = [1, 2].map(|slot| SessionId::new(0, slot, 0));
+        throttle.hold(flooder);
+        let say = |stamp| -> Packet {
+            let text = ChatText::new("x").unwrap();
+            ChatRequest { scope: Scope::World, target: 0, stamp, text }.into()
+        };
+        let mut now = Instant::now();
+        let refused = |stamp, wait_ms| Verdict::Refuse(TooFast { packet: say(0).number(), stamp, wait_ms });
+        assert_eq!(throttle.judge(flooder, &say(1), now), Verdict::Handle);
+        assert_eq!(throttle.judge(flooder, &say(2), now), Verdict::Handle);
+        assert_eq!(throttle.judge(flooder, &say(3), now), refused(3, 1000));
+        now += Duration::from_millis(900);
+        assert_eq!(throttle.judge(flooder, &say(4), now), refused(4, 100));
+        let ping = PingRequest { token: 1 }.into();
+        assert_eq!(throttle.judge(flooder, &ping, now), Verdict::Handle, "another kind");
+        now += Duration::from_millis(100);
+        assert_eq!(throttle.judge(flooder, &say(5), now), Verdict::Handle, "it waited");
+        let verdicts: Vec<_> = (0..200).map(|stamp| throttle.judge(flooder, &say(stamp), now)).collect();
+        assert!(matches!(verdicts[50], Verdict::Refuse(_)));
+        assert_eq!(verdicts[199], Verdict::Close);
+        assert!((0..200).all(|stamp| throttle.judge(exempt, &say(stamp), now) == Verdict::Handle));
+        throttle.forget(flooder);
+        assert_eq!(throttle.judge(flooder, &say(9), now), Verdict::Handle);
+    }
+}
