@@ -362,7 +362,7 @@ fn db_check_names_what_is_missing() {
     checked(owner, &["odbc.driver=/nowhere/x.so"], "db check", 1, &["/nowhere/x.so", "odbc-postgresql"]);
     checked(owner, &["odbc.port=1"], "db check", 1, &["WRONG connection"]);
     checked("nobody", &[], "db check", 1, &["WRONG connection", "nobody", "check user and password"]);
-    checked(owner, &["odbc.database=none"], "db check", 1, &["WRONG connection", "none", "does not let us"]);
+    checked(owner, &["odbc.database=none"], "db check", 1, &["WRONG connection", "none", "odbc.database"]);
     checked(
         owner,
         &[],

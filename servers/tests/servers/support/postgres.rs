@@ -24,7 +24,7 @@ const OWNER: &str = "throng_owner";
 pub(crate) struct Postgres {
     dir: TempDir,
     programs: PathBuf,
-    port: u16,
+    pub(crate) port: u16,
     server: Option<Child>,
 }
 
