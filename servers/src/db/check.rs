@@ -120,7 +120,7 @@ impl Report<'_, '_> {
     fn pages(&mut self, file: &SqliteFile) -> io::Result<bool> {
         let start = Instant::now();
         let describe = |bytes: &u64| {
-            format!("{:.1} MiB are sound, read in {:.1?}", *bytes as f64 / 1048576.0, start.elapsed())
+            format!("{:.1} MiB are sound, read in {:.1?}", *bytes as f64 / 1_048_576.0, start.elapsed())
         };
         Ok(self.line("pages", file.check_pages(), describe)?.is_some())
     }

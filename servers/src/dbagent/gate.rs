@@ -1,4 +1,5 @@
-//! The gate through which DB threads connect: one at a time, and with growing pauses after failures.
+//! The gate through which DB threads connect: one at a time, and with growing pauses after
+//! failures.
 //!
 //! To a database server a new connection is its most expensive request. Threads that all connect at
 //! once, give up together and begin again together can keep a slow server busy for ever.

@@ -1,6 +1,7 @@
 //! Tests of the procedures on real databases: on every engine, and PostgreSQL's own behavior.
 
 use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
@@ -170,6 +171,24 @@ fn faults_are_told_apart_and_a_deadlock_victim_is_retried() {
     assert!(error.fault == Fault::Lost && error.fault.breaks_connection(), "{error}");
     drop(stored);
     drop(owner);
+}
+
+/// A driver manager with one lock for all would make every thread hang with the first.
+#[test]
+fn a_thread_that_hangs_while_it_connects_does_not_stop_the_others() {
+    let database = Postgres::shared().database();
+    let mut stored = Stored::connect(&database.as_agent()).unwrap();
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let source = database.as_agent_at(silent.local_addr().unwrap().port());
+    thread::scope(|scope| {
+        let hanging = scope.spawn(|| Stored::connect(&source).map(|_| ()).unwrap_err());
+        let (socket, _) = silent.accept().unwrap();
+        stored.clock().unwrap();
+        assert_eq!(stored.account_select("nobody").unwrap(), None);
+        assert!(!hanging.is_finished());
+        drop((socket, silent));
+        assert_eq!(hanging.join().unwrap().fault, Fault::Lost);
+    });
 }
 
 /// A pool on a database, and the receiver of its answers.

@@ -78,8 +78,8 @@ impl OdbcConnection {
         }
     }
 
-    /// Sets the time that statements prepared from now on may take. PostgreSQL limits its statements
-    /// itself, and its driver would set a timeout before each of them.
+    /// Sets the time that statements prepared from now on may take. PostgreSQL limits its
+    /// statements itself, and its driver would set a timeout before each of them.
     fn set_query_timeout(&mut self, dialect: Dialect, timeout: Duration) {
         let seconds = timeout.as_millis().div_ceil(1000) as usize;
         self.query_timeout = (dialect == Dialect::MsSql).then_some(seconds);

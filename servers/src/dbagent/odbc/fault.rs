@@ -91,14 +91,14 @@ fn fault_of_number(native: i32) -> Option<Fault> {
         3906 | 3908 | 978 => Fault::ReadOnly,
         // Checksum and page errors.
         823..=825 => Fault::Damaged,
-        // The database is being recovered, restored, taken offline or handed to another replica;
-        // the server starts, stops, pauses or upgrades; the connection was killed.
-        921 | 922 | 927 | 942 | 952 | 976 | 979 | 982 | 983 => Fault::Lost,
-        596 | 6005 | 17_142 | 17_197 | 18_401 | 18_451 => Fault::Lost,
+        // The database is being recovered, restored, taken offline or handed to another replica.
+        921 | 922 | 927 | 942 | 952 | 976 | 979 | 982 | 983
+        // The server starts, stops, pauses or upgrades; the connection was killed.
+        | 596 | 6005 | 17_142 | 17_197 | 18_401 | 18_451
         // The hosted database is moved, throttled or busy.
-        10_928 | 10_929 | 40_197 | 40_501 | 40_613 | 49_918..=49_920 => Fault::Lost,
-        // The network: name gone, no process at the other end, aborted, reset, timed out.
-        64 | 121 | 233 | 10_053 | 10_054 | 10_060 => Fault::Lost,
+        | 10_928 | 10_929 | 40_197 | 40_501 | 40_613 | 49_918..=49_920
+        // The network aborted or reset the connection, or timed out.
+        | 10_053 | 10_054 | 10_060 => Fault::Lost,
         _ => return None,
     })
 }
@@ -108,10 +108,9 @@ fn fault_of_state(state: &str, native: i32) -> Fault {
         "40001" | "40P01" => Fault::Conflict,
         // Lock and statement timeouts: the statement was rolled back.
         "HYT00" | "55P03" | "57014" | "S1T00" => Fault::Busy,
-        "HYT01" => Fault::Lost,
-        // A transaction of ours that failed earlier, or idled, is open; the result is unknown. The
-        // connection is of no more use.
-        "25P02" | "25P03" | "40003" => Fault::Lost,
+        // Connection timeout; a transaction of ours that failed earlier, or idled, is open; the
+        // result is unknown. The connection is of no more use.
+        "HYT01" | "25P02" | "25P03" | "40003" => Fault::Lost,
         "25006" => Fault::ReadOnly,
         "42501" | "28000" | "28P01" => Fault::Denied,
         "3D000" => Fault::NoDatabase,

@@ -251,7 +251,8 @@ fn needs_braces(value: &str) -> bool {
 }
 
 /// Quotes a value for FreeTDS. In braces, versions before 1.4 take everything up to `};` as it is,
-/// and later ones read `}}` as `}` and refuse a single one. All take a value without braces as it is.
+/// and later ones read `}}` as `}` and refuse a single one. All take a value without braces as it
+/// is.
 fn quoted_for_freetds(value: &str) -> Cow<'_, str> {
     if needs_braces(value) { format!("{{{value}}}").into() } else { value.into() }
 }

@@ -193,6 +193,13 @@ impl Database<'_> {
         OdbcSource::new(&self.config(user), Dialect::Postgres).unwrap()
     }
 
+    /// Returns the source of an agent's connections to another port.
+    pub(crate) fn as_agent_at(&self, port: u16) -> OdbcSource {
+        let mut config = self.config(AGENT);
+        config.odbc.port = port.into();
+        OdbcSource::new(&config, Dialect::Postgres).unwrap()
+    }
+
     pub(crate) fn as_agent(&self) -> OdbcSource {
         self.source(AGENT)
     }
