@@ -1,8 +1,8 @@
 //! The DB threads of a pool, and the watch over those that hang in their driver.
 //!
 //! A driver can hang for as long as the network is silent, or its server is stopped. A call that
-//! lasts longer than its limit is given up: another thread takes the place, up to [`HUNG_MAX`] of
-//! them. A thread that comes back continues if there is room again, and otherwise ends.
+//! lasts longer than its limit is given up: another thread takes the place, up to [`DB_HUNG_MAX`] of
+//! them. A thread that comes back continues with its connection, and one without ends in its place.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,10 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-
-/// Threads of a pool that may be replaced at one time; each keeps memory for a password's hash.
-/// Beyond it requests wait, and are answered by their deadlines.
-pub(super) const HUNG_MAX: usize = 8;
+use throng_core::limits::DB_HUNG_MAX;
 
 /// Value of [`Place::limit_ms`] of a thread that has been given up.
 const GIVEN_UP: u64 = u64::MAX;
@@ -99,7 +96,7 @@ impl Crew {
     ) -> Result<usize, E> {
         let mut state = self.state.lock();
         let mut filled = 0;
-        while state.working < self.threads && state.working + self.hung() < self.threads + HUNG_MAX {
+        while state.working < self.threads && state.working + self.hung() < self.threads + DB_HUNG_MAX {
             let place =
                 Arc::new(Place { number: state.started, start: self.start, limit_ms: AtomicU64::new(0) });
             let handle = spawn(Arc::clone(&place))?;
@@ -124,13 +121,21 @@ impl Crew {
         hung
     }
 
-    /// Takes back a thread that was given up. Returns false if there are enough without it.
-    pub(super) fn take_back(&self) -> bool {
+    /// Takes back a thread that was given up. There may be too many then.
+    pub(super) fn take_back(&self) {
         let mut state = self.state.lock();
         self.hung.fetch_sub(1, Ordering::Relaxed);
-        let is_wanted = state.working < self.threads;
-        state.working += usize::from(is_wanted);
-        is_wanted
+        state.working += 1;
+    }
+
+    /// Lets a thread go if there are enough without it. Of `connected` threads, some may hang: one
+    /// with a connection stays until enough others have theirs.
+    pub(super) fn let_go(&self, has_connection: bool, connected: usize) -> bool {
+        let mut state = self.state.lock();
+        let is_needed = has_connection && connected.saturating_sub(self.hung()) <= self.threads;
+        let goes = state.working > self.threads && !is_needed;
+        state.working -= usize::from(goes);
+        goes
     }
 
     /// Waits until all threads have ended, until `until` at most. Returns the first error of those
@@ -169,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hung_threads_are_replaced_up_to_a_bound_and_return_to_a_full_crew_in_vain() {
+    fn hung_threads_are_replaced_up_to_a_bound_and_some_go_when_all_return() {
         let crew = Crew::new(2);
         let mut places = Vec::new();
         let mut fill = |crew: &Crew| {
@@ -199,13 +204,19 @@ mod tests {
             }
             hung += given_up.len();
         }
-        assert_eq!((crew.hung(), hung), (HUNG_MAX + 2, HUNG_MAX + 2));
+        assert_eq!((crew.hung(), hung), (DB_HUNG_MAX + 2, DB_HUNG_MAX + 2));
         let (filled, all) = fill(&crew);
         assert_eq!(filled, 0, "beyond the bound no thread is started");
-        // The first two to return continue, and the others end.
-        let kept: Vec<bool> = all.iter().map(|place| place.end() && crew.take_back()).collect();
-        assert_eq!(kept.iter().filter(|kept| **kept).count(), 2);
-        assert_eq!((crew.hung(), kept.len()), (0, HUNG_MAX + 2));
+        // Of those that return two stay, if they can with their connections.
+        for place in &all {
+            assert!(place.end());
+            crew.take_back();
+        }
+        assert_eq!(crew.hung(), 0);
+        assert!(!crew.let_go(true, 2), "the only two with a connection");
+        assert!(crew.let_go(true, 3));
+        let gone = (0..all.len()).filter(|_| crew.let_go(false, 2)).count();
+        assert_eq!(gone + 1, DB_HUNG_MAX);
         assert_eq!(crew.join(Instant::now() + Duration::from_mins(1)), (Ok(()), 0));
     }
 }

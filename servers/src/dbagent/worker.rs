@@ -118,8 +118,8 @@ pub(super) struct Worker<T> {
     passwords: Passwords,
     /// `None` from the moment the connection breaks until `connect` has opened another.
     database: Option<Box<dyn Procedures>>,
-    /// True once another thread has taken the place of this one, which hung.
-    is_replaced: bool,
+    /// True once this thread is one too many, after others that hung have returned.
+    is_let_go: bool,
     /// Offset of the database's clock.
     clock_offset: ClockOffset,
     last_logged: Option<Instant>,
@@ -133,18 +133,18 @@ impl<T: Copy> Worker<T> {
             place,
             passwords,
             database: None,
-            is_replaced: false,
+            is_let_go: false,
             clock_offset: ClockOffset::default(),
             last_logged: None,
             unlogged: 0,
         }
     }
 
-    /// Executes requests until the queue is closed and either empty or overdue, or until another
-    /// thread has taken the place of this one. Returns the error of closing the database.
+    /// Executes requests until the queue is closed and either empty or overdue, or until there are
+    /// enough threads without this one. Returns the error of closing the database.
     pub(super) fn run(mut self) -> Ended {
         let shared = Arc::clone(&self.shared);
-        while !self.is_replaced && (self.database.is_some() || self.connect()) {
+        while !self.may_go() && (self.database.is_some() || self.connect()) {
             let idle = self.look_after().then_some(IDLE_INTERVAL);
             match shared.queue.next(self.place.number, idle) {
                 Some(Task::Control(turn)) => self.control(turn),
@@ -163,17 +163,26 @@ impl<T: Copy> Worker<T> {
         self.place.begin(limit);
         let value = call(self);
         if self.place.end() {
-            self.is_replaced = !self.shared.crew.take_back();
+            self.shared.crew.take_back();
             info!("the call that hung has ended");
         }
         value
     }
 
+    /// Returns true, from then on, if there are enough threads without this one.
+    fn may_go(&mut self) -> bool {
+        if !self.is_let_go {
+            let connected = self.shared.stats.connected.load(Relaxed);
+            self.is_let_go = self.shared.crew.let_go(self.database.is_some(), connected);
+        }
+        self.is_let_go
+    }
+
     /// Opens a connection and retries until one works. Returns false if the queue closes first, or
-    /// if another thread has taken the place of this one.
+    /// if there are enough threads without this one.
     fn connect(&mut self) -> bool {
         let shared = Arc::clone(&self.shared);
-        while !self.is_replaced && !shared.queue.is_spent() {
+        while !self.may_go() && !shared.queue.is_spent() {
             match self.connect_once(Instant::now() + BACKOFF_MAX) {
                 Some(Ok(())) => return true,
                 Some(Err(error)) => self.log(&error.into()),
@@ -352,7 +361,7 @@ impl<T: Copy> Worker<T> {
                 // A server that has changed its mind would be asked without a pause otherwise.
                 self.shared.gate.fail();
             }
-            if attempt == attempts || self.is_replaced || Instant::now() >= deadline {
+            if attempt == attempts || Instant::now() >= deadline {
                 return Err(error);
             }
             self.disconnect();

@@ -1,5 +1,6 @@
 //! Tests of a PostgreSQL that turns read-only or hangs, and comes back.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use throng_core::wire::packets::Outcome;
 
 use crate::support::{
-    Client, Cluster, Database, Player, Postgres, Proxy, Stopwatch, exit, wait_for, wait_until,
+    Client, Cluster, Database, Home, Player, Postgres, Proxy, Stopwatch, exit, wait_for, wait_until,
 };
 
 /// Limit from the database's return to the first login.
@@ -179,4 +180,25 @@ fn backends_that_are_stopped_are_replaced_and_take_nothing_back_when_they_go_on(
     exit(stays);
     assert_nobody_is_left_online(&database);
     assert_recovers(&cluster, &other);
+}
+
+/// The start asks the server once, and the driver waits for an answer that never comes.
+#[test]
+fn a_start_that_waits_for_a_silent_database_ends_when_it_is_told_to() {
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let home = Home::with_keys();
+    let settings = [
+        "dbagent.engine=postgres".into(),
+        format!("odbc.port={port}"),
+        "odbc.user=throng_agent_1".into(),
+        "odbc.connect_timeout=1m".into(),
+    ];
+    let mut agent = home.spawn("dbagent", &settings);
+    let _connection = silent.accept().unwrap();
+    let stopwatch = Stopwatch::start();
+    kill_process(Pid::from_child(&agent), Signal::TERM).unwrap();
+    let status = wait_for("the agent ends", || agent.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+    stopwatch.assert_within("the end", Duration::from_secs(10));
 }
