@@ -210,7 +210,7 @@ fn composed(odbc: &Odbc, dialect: Dialect, driver: &str, password: &Secret) -> R
         }
     }
     let mut add = |key: &str, value: &str| {
-        let value = if is_freetds { quoted_for_freetds(value) } else { escape_attribute_value(value) };
+        let value = if is_freetds { quoted_for_freetds(value) } else { quoted(value) };
         // Writing to a String cannot fail.
         let _ = write!(text, "{key}={value};");
     };
@@ -243,6 +243,14 @@ fn composed(odbc: &Odbc, dialect: Dialect, driver: &str, password: &Secret) -> R
     }
     text.push_str(odbc.options.expose());
     Ok(Secret::new(text))
+}
+
+/// Quotes a value. A brace at its begin, or a blank at an end, would be taken for no part of it.
+fn quoted(value: &str) -> Cow<'_, str> {
+    if value.starts_with('{') || value.trim() != value {
+        return format!("{{{}}}", value.replace('}', "}}")).into();
+    }
+    escape_attribute_value(value)
 }
 
 /// Returns true if FreeTDS needs braces around a value.
@@ -340,6 +348,19 @@ mod tests {
             "/x/libmsodbcsql-18.so",
             "Driver=/x/libmsodbcsql-18.so;Server=db.example,1433;Database=throng;UID=throng;PWD={p;a}}ss};Encrypt=yes",
         );
+    }
+
+    #[test]
+    fn a_brace_at_the_begin_of_a_password_is_part_of_it() {
+        for (value, expected) in [
+            ("plain", "plain"),
+            ("{abc", "{{abc}"),
+            ("{a}b", "{{a}}b}"),
+            ("a;b", "{a;b}"),
+            (" blank ", "{ blank }"),
+        ] {
+            assert_eq!(quoted(value), expected, "{value}");
+        }
     }
 
     /// FreeTDS before 1.4 does not undo `}}`, and 1.4 refuses a single `}` within braces.
