@@ -1,8 +1,9 @@
 //! The DB threads of a pool, and the watch over those that hang in their driver.
 //!
 //! A driver can hang for as long as the network is silent, or its server is stopped. A call that
-//! lasts longer than its limit is given up: another thread takes the place, up to [`DB_HUNG_MAX`] of
-//! them. A thread that comes back continues with its connection, and one without ends in its place.
+//! lasts longer than its limit is given up: another thread takes the place, up to
+//! [`DB_HUNG_MAX`] of them. A thread that comes back continues with its connection, and one
+//! without ends in its place.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
