@@ -169,6 +169,11 @@ pub const ARGON2_ITERATIONS_MAX: u32 = 100;
 /// Most releases, lists and renewals that wait for DB threads, in each lane.
 pub const DB_CONTROL_QUEUE: usize = 16 * 1024;
 
+/// DB threads of an agent that may be replaced at one time because they hang in their driver; each
+/// keeps memory for the hash of a password. Beyond it requests wait, and are answered by their
+/// deadlines.
+pub const DB_HUNG_MAX: usize = 8;
+
 /// Character names: most bytes on the wire when a client asks for one.
 pub const NAME_WIRE_MAX: usize = 255;
 /// Character names: fewest characters (Unicode scalar values).

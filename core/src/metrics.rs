@@ -270,6 +270,13 @@ metrics! {
     Counter Counter DB_CONNECTIONS = "throng_db_connections_total";
     /// DB threads that are connected now.
     Gauge Gauge DB_CONNECTED = "throng_db_connected";
+    /// DB threads that hang in their driver now: their calls last longer than the limits of the
+    /// configuration.
+    Gauge Gauge DB_HUNG = "throng_db_hung";
+    /// DB threads that took the place of one that hung.
+    Counter Counter DB_REPLACED = "throng_db_replaced_total";
+    /// Size of the embedded database's write-ahead log, in bytes.
+    Gauge Gauge DB_WAL = "throng_db_wal_bytes";
     /// Accounts marked as online in the database.
     Counter Counter CLAIMS = "throng_db_claims_total";
     /// Log lines dropped because the log's queue was full.

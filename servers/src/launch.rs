@@ -5,6 +5,7 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -27,7 +28,7 @@ use crate::dbagent::database::Database;
 use crate::dbagent::migrate::MigrateError;
 use crate::dbagent::password::PasswordCost;
 use crate::dbagent::pool::{self, Pool, PoolConfig};
-use crate::dbagent::procedures::{DbError, Procedures, agent_number};
+use crate::dbagent::procedures::{DbError, Fault, Procedures, agent_number};
 use crate::dbagent::request::Reply;
 use crate::dbagent::role::{DbAgentRole, DbAgentSettings, Tag};
 use crate::login::{LoginRole, LoginSettings};
@@ -95,10 +96,22 @@ pub fn run(config: &Config, roles: &[Role], process: &mut Process) -> Result<(),
     };
     tracing::info!(?cause, "shutting down");
     let stopped = running.stop(Instant::now() + config.shutdown.drain);
+    if let Ok(1..) = stopped {
+        end_at_last(process.shutdown.clone())?;
+    }
     if let Some(admin) = admin {
         admin.join();
     }
-    stopped
+    stopped.map(|_| ())
+}
+
+/// Ends the process soon, if a driver that hangs keeps it from ending by itself.
+fn end_at_last(shutdown: Shutdown) -> io::Result<()> {
+    std::thread::Builder::new().name("end".into()).spawn(move || {
+        std::thread::sleep(END_AT_LAST);
+        shutdown.force(shutdown.exit_code().into());
+    })?;
+    Ok(())
 }
 
 /// Makes the running roles known: on the admin port, in `endpoints.toml` and on standard output.
@@ -272,8 +285,8 @@ impl Running {
     }
 
     /// Stops the roles by `deadline`: clients are told, claims are released, the database is
-    /// closed.
-    pub fn stop(self, deadline: Instant) -> Result<(), LaunchError> {
+    /// closed. Returns the number of DB threads that hang and are left behind.
+    pub fn stop(self, deadline: Instant) -> Result<usize, LaunchError> {
         // All clients are told at once. The DB agent stops after the other roles have released
         // their claims.
         let draining: Vec<_> = [self.login, self.chat].into_iter().flatten().map(Node::drain).collect();
@@ -283,9 +296,9 @@ impl Running {
         if let Some(DbAgentNode { node, pool }) = self.dbagent {
             let deadline = deadline.max(Instant::now() + DB_STOP_MIN);
             node.drain().stop(deadline);
-            pool.shutdown(deadline).map_err(LaunchError::Close)?;
+            return pool.shutdown(deadline).map_err(LaunchError::Close);
         }
-        Ok(())
+        Ok(0)
     }
 }
 
@@ -294,6 +307,15 @@ const LINK_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Minimum time for the DB agent to stop, even if the other roles have used up the deadline.
 const DB_STOP_MIN: Duration = Duration::from_millis(500);
+
+/// Time after the orderly end in which a process with a hanging driver has to be gone.
+const END_AT_LAST: Duration = Duration::from_secs(1);
+
+/// Time that the start waits for a database server. The DB threads go on waiting after it.
+const START_CHECK_MAX: Duration = Duration::from_secs(30);
+
+/// Interval at which the start, while it waits for the server, looks for a signal.
+const START_CHECK_POLL: Duration = Duration::from_millis(50);
 
 /// The state of the start, one role after the other.
 struct Starter<'a> {
@@ -313,7 +335,7 @@ impl Starter<'_> {
     fn dbagent(&mut self) -> Result<(), LaunchError> {
         let config = &self.config.dbagent;
         let database = Database::of(self.config).map_err(LaunchError::Database)?;
-        check_database(&database)?;
+        check_database(&database, self.shutdown)?;
         let listener = self.listen(config.listen, "dbagent.listen", &self.link)?;
         let address = listener.address();
         let parts = NodeParts::build("dbagent", self.size(0))?;
@@ -327,6 +349,7 @@ impl Starter<'_> {
             },
             now_ms: unix_ms,
             agent: agent_number(&config.name, rand::random()),
+            limits: database.limits(),
             ..PoolConfig::default()
         };
         let connect = move || database.connect();
@@ -476,16 +499,46 @@ impl Starter<'_> {
 /// Checks the database before the DB agent serves it. An embedded database is created and migrated.
 /// A database server is its operators' to migrate: a permanent fault ends the start, and the DB
 /// threads wait for a server that is away.
-fn check_database(database: &Database) -> Result<(), LaunchError> {
-    if let Database::Sqlite(_) = database {
-        database.migrate()?;
-    }
-    match database.connect().and_then(Procedures::close) {
-        Err(error) if error.fault.passes() => {
+fn check_database(database: &Database, shutdown: &Shutdown) -> Result<(), LaunchError> {
+    let checked = match database {
+        Database::Sqlite(file) => {
+            file.check_at_start().map_err(LaunchError::Database)?;
+            database.migrate()?;
+            database.connect().and_then(Procedures::close)
+        }
+        Database::Odbc(_) => check_server(database, shutdown)?,
+    };
+    match checked {
+        // A file that is read-only now will be so later.
+        Err(error)
+            if error.fault.is_transient()
+                && !(error.fault == Fault::ReadOnly && matches!(database, Database::Sqlite(_))) =>
+        {
             tracing::warn!("{error}");
             Ok(())
         }
         result => result.map_err(LaunchError::Database),
+    }
+}
+
+/// Connects to a database server once, on a thread of its own: a driver may hang, and the end of
+/// the process does not wait for it.
+fn check_server(database: &Database, shutdown: &Shutdown) -> io::Result<Result<(), DbError>> {
+    let (sender, result) = mpsc::channel();
+    let place = database.place();
+    let database = database.clone();
+    std::thread::Builder::new().name("db-check".into()).spawn(move || {
+        // Refused only if nobody waits any more.
+        let _ = sender.send(database.connect().and_then(Procedures::close));
+    })?;
+    let start = Instant::now();
+    loop {
+        match result.recv_timeout(START_CHECK_POLL) {
+            Ok(checked) => return Ok(checked),
+            Err(RecvTimeoutError::Timeout)
+                if !shutdown.is_requested() && start.elapsed() < START_CHECK_MAX => {}
+            Err(_) => return Ok(Err(DbError::new(Fault::Lost, place, "the server does not answer"))),
+        }
     }
 }
 

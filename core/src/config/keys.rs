@@ -183,8 +183,9 @@ settings! {
             options: Secret = "", secret;
             /// Complete connection string, used instead of all keys above.
             connection_string: Secret = "", secret;
-            /// Timeout for connecting, in whole seconds.
-            connect_timeout: Duration = "3s" in secs(1)..=secs(60);
+            /// Timeout for connecting and for the first statement of a connection, in whole
+            /// seconds. One thread of an agent connects at a time.
+            connect_timeout: Duration = "10s" in secs(1)..=secs(60);
             /// Time after which a statement is canceled, in whole seconds for SQL Server.
             query_timeout: Duration = "2s" in secs(1)..=secs(600);
             /// Time that a statement may wait for a lock.

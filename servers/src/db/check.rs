@@ -10,7 +10,7 @@ use throng_core::config::Config;
 use super::output::Print;
 use crate::dbagent::database::Database;
 use crate::dbagent::migrate::Status;
-use crate::dbagent::odbc::{OdbcSource, Stored};
+use crate::dbagent::odbc::{Dialect, OdbcSource, Stored};
 use crate::dbagent::procedures::{DbError, Fault, Procedures};
 use crate::dbagent::query::{Kind, Procedure, Value, procedures};
 use crate::dbagent::sqlite::{SqliteFile, Statements};
@@ -22,6 +22,20 @@ pub enum CheckError {
     /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
+}
+
+/// Reason why the full check does not run.
+#[derive(Debug, Error)]
+enum EmptyError {
+    /// The database is in use.
+    #[error(
+        "{0} has rows, and the full check would delete them. Run it on a database of its own, or \
+         `throng db check` without --full, which changes nothing"
+    )]
+    NotEmpty(String),
+    /// The database cannot be read.
+    #[error(transparent)]
+    Database(#[from] DbError),
 }
 
 /// Prints a line for each check. Returns false if a check failed.
@@ -42,7 +56,9 @@ impl Report<'_, '_> {
             return Ok(());
         };
         let is_ready = match &database {
-            Database::Sqlite(file) => self.line("schema", file.connect(), |_| newest(&database))?.is_some(),
+            Database::Sqlite(file) => {
+                self.line("schema", file.connect(), |_| newest(&database))?.is_some() && self.pages(file)?
+            }
             Database::Odbc(source) => self.server(source)?,
         };
         if !is_ready || !full {
@@ -93,7 +109,20 @@ impl Report<'_, '_> {
         }
         let schema = Stored::connect(source);
         let newest = || newest(&Database::Odbc(Arc::new(source.clone())));
-        Ok(self.line("schema", schema, |_| newest())?.is_some() && is_ready)
+        is_ready &= self.line("schema", schema, |_| newest())?.is_some();
+        if is_ready {
+            is_ready = self.line("rows", read_rows(source), Clone::clone)?.is_some();
+        }
+        Ok(is_ready)
+    }
+
+    /// Looks at every page of an SQLite file. Returns true if none is damaged.
+    fn pages(&mut self, file: &SqliteFile) -> io::Result<bool> {
+        let start = Instant::now();
+        let describe = |bytes: &u64| {
+            format!("{:.1} MiB are sound, read in {:.1?}", *bytes as f64 / 1_048_576.0, start.elapsed())
+        };
+        Ok(self.line("pages", file.check_pages(), describe)?.is_some())
     }
 
     /// Prints a line of the report. Returns the value if there is one.
@@ -120,9 +149,37 @@ impl Report<'_, '_> {
 /// Describes the newest migration of a database that has all of them.
 fn newest(database: &Database) -> String {
     let text = |status: &Status| format!("migration {:03} ({}) is the newest", status.number, status.name);
-    // An agent's user may not read the table.
     let rows = database.status().unwrap_or_default();
     rows.last().map_or_else(|| "all migrations have been applied".into(), text)
+}
+
+/// Reads every row of a server's tables, which finds pages that cannot be read. Returns what was
+/// read.
+fn read_rows(source: &OdbcSource) -> Result<String, DbError> {
+    let check = match source.dialect {
+        Dialect::Postgres => "pg_amcheck --heapallindexed",
+        Dialect::MsSql => "DBCC CHECKDB",
+    };
+    let mut stored = Stored::connect(&source.with_long_timeouts())?;
+    match count_rows(&mut stored, source.dialect) {
+        Ok(rows) => Ok(format!("{rows} can be read; damage inside of rows is for {check} to find")),
+        // An agent's user may not read the tables.
+        Err(error) if error.fault == Fault::Denied => {
+            Ok(format!("only the owner may read them; {check} finds damaged pages"))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Counts the rows of all tables.
+fn count_rows(stored: &mut Stored, dialect: Dialect) -> Result<i64, DbError> {
+    let mut rows = 0;
+    for table in TABLES {
+        let text = format!("SELECT COUNT(*) FROM {}.{table}", dialect.schema());
+        let counted = stored.connection().rows("check", &text, std::iter::empty(), &[Kind::Number])?;
+        rows += counted.first().map_or(Ok(0), |row| row.number(0))?;
+    }
+    Ok(rows)
 }
 
 /// Calls a procedure and rolls it back.
@@ -154,27 +211,15 @@ struct Contents<'a>(&'a Database);
 const TABLES: [&str; 6] = ["characters", "accounts", "online", "leases", "holders", "listed"];
 
 impl Contents<'_> {
-    fn require_empty(&self) -> Result<(), DbError> {
+    fn require_empty(&self) -> Result<(), EmptyError> {
         let is_empty = match self.0 {
             Database::Sqlite(file) => is_empty_sqlite(file)?,
             Database::Odbc(source) => {
                 let mut stored = Stored::connect(source).map_err(with_owner_hint)?;
-                let mut rows = 0;
-                for table in TABLES {
-                    let text = format!("SELECT COUNT(*) FROM {}.{table}", source.dialect.schema());
-                    let connection = stored.connection();
-                    let counted = connection.rows("full check", &text, std::iter::empty(), &[Kind::Number]);
-                    let counted = counted.map_err(with_owner_hint)?;
-                    rows += counted.first().map_or(Ok(0), |row| row.number(0))?;
-                }
-                rows == 0
+                count_rows(&mut stored, source.dialect).map_err(with_owner_hint)? == 0
             }
         };
-        if is_empty {
-            return Ok(());
-        }
-        let why = "it is not empty, and the full check would delete its rows. Use a database of its own";
-        Err(DbError::new(Fault::Refused, self.0.place(), why))
+        if is_empty { Ok(()) } else { Err(EmptyError::NotEmpty(self.0.place())) }
     }
 
     fn delete(&self) -> Result<(), DbError> {

@@ -9,6 +9,7 @@ use throng_core::config::Config;
 use super::dialect::Dialect;
 use super::migrate::{self, MigrateError, Status};
 use super::odbc::{OdbcSource, Stored};
+use super::pool::DriverLimits;
 use super::procedures::{DbError, Procedures};
 use super::sqlite::SqliteFile;
 
@@ -47,6 +48,14 @@ impl Database {
             Self::Sqlite(file) => Box::new(file.connect()?),
             Self::Odbc(source) => Box::new(Stored::connect(source)?),
         })
+    }
+
+    /// Times after which calls of the driver count as hung.
+    pub fn limits(&self) -> DriverLimits {
+        match self {
+            Self::Sqlite(_) => DriverLimits::default(),
+            Self::Odbc(source) => source.limits(),
+        }
     }
 
     /// Applies the pending migrations and returns their numbers. On a server, only the owner of the

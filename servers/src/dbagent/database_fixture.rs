@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{self, Receiver, Sender};
 
 use crossbeam_queue::SegQueue;
 use parking_lot::{Mutex, MutexGuard};
@@ -32,6 +33,8 @@ pub(crate) struct Script {
     /// True while connections cannot be opened.
     pub(crate) is_down: AtomicBool,
     gate: Mutex<()>,
+    /// The next call of a procedure waits until the other end is dropped.
+    hangs: Mutex<HashMap<&'static str, Receiver<()>>>,
     calls: SegQueue<&'static str>,
 }
 
@@ -49,6 +52,14 @@ impl Script {
     /// Blocks every call until the guard is dropped.
     pub(crate) fn close_gate(&self) -> MutexGuard<'_, ()> {
         self.gate.lock()
+    }
+
+    /// Makes the next call of `procedure` hang until the returned value is dropped, and then go on.
+    #[must_use]
+    pub(crate) fn hang(&self, procedure: &'static str) -> Sender<()> {
+        let (sender, receiver) = mpsc::channel();
+        self.hangs.lock().insert(procedure, receiver);
+        sender
     }
 
     /// Waits until a call of `procedure` has begun. Forgets the calls before it.
@@ -82,6 +93,11 @@ impl Script {
         call: impl FnOnce() -> Result<T, DbError>,
     ) -> Result<T, DbError> {
         self.calls.push(procedure);
+        let hang = self.hangs.lock().remove(procedure);
+        if let Some(end) = hang {
+            // Nothing is ever sent.
+            let _ = end.recv();
+        }
         // Waits while a test keeps the gate closed.
         drop(self.gate.lock());
         let fault = self.faults.lock().get_mut(procedure).and_then(Vec::pop);
@@ -143,6 +159,9 @@ impl Procedures for ScriptedDatabase {
     }
     fn agent_start(&mut self, agent: u64, until_ms: u64) -> Result<(), DbError> {
         self.script.run("agent_start", || self.database.agent_start(agent, until_ms))
+    }
+    fn look_after(&mut self) -> bool {
+        self.database.look_after()
     }
     fn close(self: Box<Self>) -> Result<(), DbError> {
         let Self { database, script } = *self;

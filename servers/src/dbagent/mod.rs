@@ -9,10 +9,12 @@
 
 #[cfg(test)]
 pub(crate) mod cpu_time_fixture;
+mod crew;
 pub mod database;
 #[cfg(test)]
 pub(crate) mod database_fixture;
 mod dialect;
+mod gate;
 pub mod inserts;
 pub mod migrate;
 pub mod odbc;

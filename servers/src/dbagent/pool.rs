@@ -7,13 +7,15 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use thiserror::Error;
 use throng_core::clock::unix_ms;
 
+use super::crew::Crew;
+use super::gate::Gate;
 use super::password::{PasswordCost, PasswordError, Passwords};
 use super::procedures::{DbError, Procedures};
 use super::queue::{Queue, Refusal};
@@ -39,7 +41,30 @@ pub struct PoolConfig {
     pub now_ms: fn() -> u64,
     /// Number of this DB agent ([`super::procedures::agent_number`]).
     pub agent: u64,
+    /// Times after which calls of the driver count as hung.
+    pub limits: DriverLimits,
+    /// Time after the deadline of a shutdown for which calls under way are waited for. A thread
+    /// that takes longer is left behind.
+    pub end_wait: Duration,
 }
+
+/// Times after which a call of the driver counts as hung. Its thread is then replaced.
+#[derive(Debug, Clone, Copy)]
+pub struct DriverLimits {
+    /// Time to open a connection and to check the schema.
+    pub connect: Duration,
+    /// Time to run a procedure.
+    pub call: Duration,
+}
+
+impl Default for DriverLimits {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(30), call: Duration::from_secs(10) }
+    }
+}
+
+/// Interval at which the calls of the DB threads are checked.
+const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 
 impl Default for PoolConfig {
     fn default() -> Self {
@@ -50,6 +75,8 @@ impl Default for PoolConfig {
             password: PasswordCost::default(),
             now_ms: unix_ms,
             agent: 1,
+            limits: DriverLimits::default(),
+            end_wait: Duration::from_secs(3),
         }
     }
 }
@@ -81,12 +108,13 @@ pub enum Rejected<T> {
 /// DB threads `db-0`, `db-1`, .. and their queue.
 ///
 /// Dropping a pool shuts it down without executing the queued requests.
-pub struct Pool<T: Send + 'static> {
+pub struct Pool<T: Copy + Send + Sync + 'static> {
     shared: Arc<Shared<T>>,
-    threads: Mutex<Vec<JoinHandle<Result<(), DbError>>>>,
+    watch: Mutex<Option<thread::JoinHandle<()>>>,
+    end_wait: Duration,
 }
 
-impl<T: Send + 'static> Pool<T> {
+impl<T: Copy + Send + Sync + 'static> Pool<T> {
     /// Starts the threads. Each opens its connection with `factory` and reopens a lost one, without
     /// limit; the pool accepts requests before the first connection exists. `sink` runs on the DB
     /// threads; it may block briefly, and may submit.
@@ -98,17 +126,20 @@ impl<T: Send + 'static> Pool<T> {
         let shared = Arc::new(Shared {
             queue: Queue::new(config.queue, config.control_queue),
             stats: PoolStats::default(),
+            crew: Crew::new(config.threads.max(1)),
+            gate: Gate::default(),
+            limits: config.limits,
             factory: Box::new(factory),
             sink: Box::new(sink),
             now_ms: config.now_ms,
             agent: config.agent,
         });
-        let pool = Self { shared, threads: Mutex::new(Vec::new()) };
-        for number in 0..config.threads.max(1) {
-            let worker = Worker::new(Arc::clone(&pool.shared), Passwords::new(config.password)?);
-            let thread = thread::Builder::new().name(format!("db-{number}")).spawn(|| worker.run())?;
-            pool.threads.lock().push(thread);
-        }
+        let password = config.password;
+        let pool = Self { shared, watch: Mutex::default(), end_wait: config.end_wait };
+        fill(&pool.shared, password)?;
+        let shared = Arc::clone(&pool.shared);
+        let watch = thread::Builder::new().name("db-watch".into()).spawn(move || watch(&shared, password))?;
+        *pool.watch.lock() = Some(watch);
         Ok(pool)
     }
 
@@ -140,31 +171,68 @@ impl<T: Send + 'static> Pool<T> {
         &self.shared.stats
     }
 
+    /// Number of threads that hang in their driver now.
+    pub fn hung(&self) -> usize {
+        self.shared.crew.hung()
+    }
+
     /// Closes the queue, executes queued requests until `deadline`, answers the rest TryAgainLater,
     /// closes the databases and joins the threads. Returns the first error of closing a database.
-    pub fn shutdown(&self, deadline: Instant) -> Result<(), DbError> {
+    ///
+    /// A driver may hang for ever, so threads that have not ended a while after the deadline
+    /// ([`PoolConfig::end_wait`]) are left behind. Returns their number.
+    pub fn shutdown(&self, deadline: Instant) -> Result<usize, DbError> {
         self.shared.queue.close(deadline);
-        let mut closed = Ok(());
-        for thread in std::mem::take(&mut *self.threads.lock()) {
-            match thread.join() {
-                Ok(result) => closed = closed.and(result),
-                // A bug in the program must not be swallowed here.
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
+        self.shared.gate.wake();
+        let (closed, left) = self.shared.crew.join(deadline.max(Instant::now()) + self.end_wait);
         self.shared.queue.finish();
         self.refuse_queued();
-        closed
+        if let Some(watch) = self.watch.lock().take() {
+            watch.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
+        if left > 0 {
+            tracing::warn!(threads = left, "the database hangs: ending without these DB threads");
+        }
+        closed.map(|()| left)
     }
 
     fn refuse_queued(&self) {
         for job in self.shared.queue.drain() {
-            self.shared.refuse(job);
+            self.shared.refuse(&job);
         }
     }
 }
 
-impl<T: Send + 'static> Drop for Pool<T> {
+/// Starts threads until enough of them work.
+fn fill<T: Copy + Send + Sync + 'static>(
+    shared: &Arc<Shared<T>>,
+    password: PasswordCost,
+) -> Result<usize, StartError> {
+    shared.crew.fill(|place| {
+        let name = format!("db-{}", place.number);
+        let worker = Worker::new(Arc::clone(shared), place, Passwords::new(password)?);
+        Ok(thread::Builder::new().name(name).spawn(|| worker.run())?)
+    })
+}
+
+/// Replaces threads that hang, until the pool ends.
+fn watch<T: Copy + Send + Sync + 'static>(shared: &Arc<Shared<T>>, password: PasswordCost) {
+    while !shared.queue.is_finished() && !shared.queue.is_overdue() {
+        shared.queue.pause(WATCH_INTERVAL);
+        for thread in shared.crew.give_up_hung() {
+            tracing::warn!("db-{thread} hangs in the database's driver: another thread takes its place");
+            shared.queue.take_over(thread);
+        }
+        match fill(shared, password) {
+            Ok(filled) => {
+                shared.stats.replaced.fetch_add(filled as u64, Relaxed);
+            }
+            Err(error) => tracing::error!("{error}"),
+        }
+    }
+}
+
+impl<T: Copy + Send + Sync + 'static> Drop for Pool<T> {
     fn drop(&mut self) {
         // Does nothing after a `shutdown`. During a panic joining could block forever.
         if !thread::panicking()
@@ -175,7 +243,7 @@ impl<T: Send + 'static> Drop for Pool<T> {
     }
 }
 
-impl<T: Send + 'static> fmt::Debug for Pool<T> {
+impl<T: Copy + Send + Sync + 'static> fmt::Debug for Pool<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool")
             .field("depth", &self.depth())

@@ -221,6 +221,12 @@ pub trait Procedures: Send {
     /// them do not stay online for the rest of a whole lease.
     fn agent_start(&mut self, agent: u64, until_ms: u64) -> Result<(), DbError>;
 
+    /// Does what the database needs between requests, if it can be done now. Returns true to be
+    /// called again about a second later, even if no request comes.
+    fn look_after(&mut self) -> bool {
+        false
+    }
+
     /// Closes the connection. Dropping it does the same without reporting errors.
     fn close(self: Box<Self>) -> Result<(), DbError>;
 }
@@ -245,10 +251,13 @@ pub enum Fault {
     Conflict,
     /// The disk or the database is full.
     Full,
-    /// The database is read-only.
+    /// The database is read-only, as a demoted server is after a fail-over. A new connection may
+    /// reach the server that took its place.
     ReadOnly,
     /// The login failed, or its user lacks a permission.
     Denied,
+    /// The server has no database of this name.
+    NoDatabase,
     /// The driver cannot be loaded, or rejects the settings.
     Driver,
     /// The file is damaged or no database.
@@ -263,21 +272,18 @@ pub enum Fault {
 
 impl Fault {
     /// Returns true if a later retry may succeed.
-    pub fn passes(self) -> bool {
-        matches!(self, Self::Busy | Self::Lost | Self::Conflict | Self::Full)
+    pub fn is_transient(self) -> bool {
+        matches!(self, Self::Busy | Self::Lost | Self::Conflict | Self::Full | Self::ReadOnly)
     }
 
     /// Returns true if only a new connection can help.
     pub fn breaks_connection(self) -> bool {
-        self == Self::Lost
+        matches!(self, Self::Lost | Self::ReadOnly)
     }
 
     /// Outcome that the peer is told.
     pub fn outcome(self) -> Outcome {
-        match self {
-            Self::Busy | Self::Lost | Self::Conflict => Outcome::TryAgainLater,
-            _ => Outcome::InternalError,
-        }
+        if self.is_transient() { Outcome::TryAgainLater } else { Outcome::InternalError }
     }
 
     fn what_and_advice(self) -> (&'static str, &'static str) {
@@ -289,13 +295,17 @@ impl Fault {
                 "the database does not let us do this",
                 "check user and password, and grant what sql/<dialect>/agent_role.sql grants",
             ),
+            Self::NoDatabase => (
+                "there is no such database, or this user may not open it",
+                "create it as docs/operations.md shows, or correct odbc.database",
+            ),
             Self::Driver => {
-                ("the ODBC driver does not work", "check the section [odbc] of the configuration")
+                ("the ODBC driver cannot be used", "check the section [odbc] of the configuration")
             }
             Self::Full => ("the database is full", "free space on its disk, or raise its limit"),
             Self::ReadOnly => (
                 "the database is read-only",
-                "check the owner and mode of its file and directory, and the mount options",
+                "if it stays so: check that this is the primary server; for a file, its owner, mode and mount",
             ),
             Self::Damaged => (
                 "the database is damaged",

@@ -5,11 +5,12 @@
 //! order. Without that order an old list of claims could overtake a release and leave the account
 //! online.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use crossbeam_queue::ArrayQueue;
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 
 use super::request::{Job, Lane};
 
@@ -36,9 +37,57 @@ type Closing = Option<Instant>;
 
 struct ControlLane<T> {
     waiting: ArrayQueue<Job<T>>,
-    /// Held by the thread that has the turn. Contains the job to retry before any other of this
-    /// lane.
-    turn: Mutex<Option<Job<T>>>,
+    state: Mutex<LaneState<T>>,
+    /// Rung at the end of a turn.
+    free: Condvar,
+}
+
+struct LaneState<T> {
+    /// Number of the thread that has the turn.
+    holder: Option<u64>,
+    /// The job of the turn, to retry before any other of this lane if the turn ends without it.
+    first: Option<Arc<Job<T>>>,
+}
+
+impl<T> ControlLane<T> {
+    fn new(capacity: usize) -> Self {
+        let state = Mutex::new(LaneState { holder: None, first: None });
+        Self { waiting: ArrayQueue::new(capacity.max(1)), state, free: Condvar::new() }
+    }
+
+    /// Returns true if a turn on this lane can be had, with a job.
+    fn has_work(&self) -> bool {
+        let state = self.state.lock();
+        state.holder.is_none() && (state.first.is_some() || !self.waiting.is_empty())
+    }
+
+    /// Begins a turn of this thread, unless another one has it or no job waits.
+    fn turn(&self, thread: u64) -> Option<Turn<'_, T>> {
+        self.begin(&mut self.state.lock(), thread)
+    }
+
+    fn begin(&self, state: &mut LaneState<T>, thread: u64) -> Option<Turn<'_, T>> {
+        if state.holder.is_some() {
+            return None;
+        }
+        if state.first.is_none() {
+            state.first = self.waiting.pop().map(Arc::new);
+        }
+        let job = state.first.clone()?;
+        state.holder = Some(thread);
+        Some(Turn { lane: self, thread, job })
+    }
+
+    /// Begins a turn of this thread, after that of another one. Waits for it until `until` at most.
+    fn turn_until(&self, thread: u64, until: Instant) -> Option<Turn<'_, T>> {
+        let mut state = self.state.lock();
+        while state.holder.is_some() {
+            if self.free.wait_until(&mut state, until).timed_out() {
+                return None;
+            }
+        }
+        self.begin(&mut state, thread)
+    }
 }
 
 /// Work for a DB thread.
@@ -47,23 +96,48 @@ pub(super) enum Task<'a, T> {
     Control(Turn<'a, T>),
     /// A job of the quick or the hashing lane.
     Job(Job<T>),
+    /// None for a while.
+    Idle,
 }
 
-/// The turn of one thread on a control lane, for one job.
+/// The turn of one thread on a control lane, for one job. The job stays the first of its lane until
+/// it is finished.
 pub(super) struct Turn<'a, T> {
-    waiting: &'a ArrayQueue<Job<T>>,
-    first: MutexGuard<'a, Option<Job<T>>>,
+    lane: &'a ControlLane<T>,
+    thread: u64,
+    job: Arc<Job<T>>,
 }
 
 impl<T> Turn<'_, T> {
-    /// Removes the next job of the lane.
-    pub(super) fn take(&mut self) -> Option<Job<T>> {
-        self.first.take().or_else(|| self.waiting.pop())
+    /// The job of the turn.
+    pub(super) fn job(&self) -> Arc<Job<T>> {
+        Arc::clone(&self.job)
     }
 
-    /// Makes `job` the next job of the lane again.
-    pub(super) fn put_back(&mut self, job: Job<T>) {
-        *self.first = Some(job);
+    /// Returns true unless another thread has taken the turn over.
+    pub(super) fn is_held(&self) -> bool {
+        self.lane.state.lock().holder == Some(self.thread)
+    }
+
+    /// Removes the job, which is to be answered before the turn ends. Returns false if the thread
+    /// has lost the turn meanwhile: another one answers.
+    pub(super) fn finish(&self) -> bool {
+        let mut state = self.lane.state.lock();
+        let is_mine = state.holder == Some(self.thread);
+        if is_mine {
+            state.first = None;
+        }
+        is_mine
+    }
+}
+
+impl<T> Drop for Turn<'_, T> {
+    fn drop(&mut self) {
+        let mut state = self.lane.state.lock();
+        if state.holder == Some(self.thread) {
+            state.holder = None;
+            self.lane.free.notify_all();
+        }
     }
 }
 
@@ -78,9 +152,8 @@ impl<T> Queue<T> {
     /// Creates lanes for `capacity` jobs (quick, hashing) and for `control` jobs (each control
     /// lane).
     pub(super) fn new(capacity: usize, control: usize) -> Self {
-        let lane = || ControlLane { waiting: ArrayQueue::new(control.max(1)), turn: Mutex::new(None) };
         Self {
-            control: std::array::from_fn(|_| lane()),
+            control: std::array::from_fn(|_| ControlLane::new(control)),
             quick: ArrayQueue::new(capacity.max(1)),
             hashing: ArrayQueue::new(capacity.max(1)),
             sleepers: AtomicUsize::new(0),
@@ -123,11 +196,12 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Returns the next work and parks until there is some. Returns `None` once the queue is closed
-    /// and empty.
-    pub(super) fn next(&self) -> Option<Task<'_, T>> {
+    /// Returns the next work of a thread, and parks until there is some, for `idle` at most if
+    /// given. Returns `None` once the queue is closed and empty.
+    pub(super) fn next(&self, thread: u64, idle: Option<Duration>) -> Option<Task<'_, T>> {
+        let idle_at = idle.map(|idle| Instant::now() + idle);
         loop {
-            if let Some(task) = self.try_next() {
+            if let Some(task) = self.try_next(thread) {
                 return Some(task);
             }
             let mut closing = self.parking.lock();
@@ -135,24 +209,27 @@ impl<T> Queue<T> {
             fence(Ordering::SeqCst);
             let has_work = self.has_work();
             let ends = closing.is_some() && !has_work;
+            let mut is_idle = false;
             if !has_work && !ends {
-                self.work.wait(&mut closing);
+                match idle_at {
+                    Some(at) => is_idle = self.work.wait_until(&mut closing, at).timed_out(),
+                    None => self.work.wait(&mut closing),
+                }
             }
             self.sleepers.fetch_sub(1, Ordering::Relaxed);
             if ends {
                 return None;
             }
+            if is_idle {
+                return Some(Task::Idle);
+            }
         }
     }
 
-    fn try_next(&self) -> Option<Task<'_, T>> {
+    fn try_next(&self, thread: u64) -> Option<Task<'_, T>> {
         // A lane whose turn another thread has is skipped: that thread looks at it again after its
         // turn.
-        let control = self.control.iter().find_map(|lane| {
-            let first = lane.turn.try_lock()?;
-            let has_work = first.is_some() || !lane.waiting.is_empty();
-            has_work.then_some(Turn { waiting: &lane.waiting, first })
-        });
+        let control = self.control.iter().find_map(|lane| lane.turn(thread));
         control.map(Task::Control).or_else(|| self.pop_common().map(Task::Job))
     }
 
@@ -162,29 +239,47 @@ impl<T> Queue<T> {
     }
 
     fn has_work(&self) -> bool {
-        let waiting = |lane: &ControlLane<T>| {
-            lane.turn.try_lock().is_some_and(|first| first.is_some() || !lane.waiting.is_empty())
-        };
-        !self.quick.is_empty() || !self.hashing.is_empty() || self.control.iter().any(waiting)
+        !self.quick.is_empty() || !self.hashing.is_empty() || self.control.iter().any(ControlLane::has_work)
     }
 
-    /// Yields a turn for each job that now waits in a control lane. Blocks until other threads end
-    /// their turns.
-    pub(super) fn control_turns(&self) -> impl Iterator<Item = Turn<'_, T>> {
-        self.control.iter().flat_map(|lane| {
-            // One more turn, for a job that another thread executes now or has put back.
-            let waiting = lane.waiting.len() + usize::from(lane.waiting.is_empty() && lane.turn.is_locked());
-            std::iter::repeat_with(|| Turn { waiting: &lane.waiting, first: lane.turn.lock() }).take(waiting)
+    /// Yields a turn for each job that now waits in a control lane. Waits until other threads end
+    /// their turns, until `until` at most.
+    pub(super) fn control_turns(&self, thread: u64, until: Instant) -> impl Iterator<Item = Turn<'_, T>> {
+        self.control.iter().flat_map(move |lane| {
+            // One more turn, for a job that another thread executes now or has given back.
+            let waiting = lane.waiting.len() + usize::from(lane.state.lock().first.is_some());
+            std::iter::repeat_with(move || lane.turn_until(thread, until))
+                .take(waiting)
+                .map_while(|turn| turn)
         })
     }
 
-    /// Removes all jobs. Blocks until other threads end their turns.
-    pub(super) fn drain(&self) -> Vec<Job<T>> {
-        let control = self.control.iter().flat_map(|lane| {
-            let mut turn = Turn { waiting: &lane.waiting, first: lane.turn.lock() };
-            std::iter::from_fn(move || turn.take()).collect::<Vec<_>>()
-        });
-        control.chain(std::iter::from_fn(|| self.pop_common())).collect()
+    /// Takes the turn from a thread that hangs, so that another one executes the job. A thread that
+    /// is about to answer keeps it.
+    pub(super) fn take_over(&self, thread: u64) {
+        for lane in &self.control {
+            let mut state = lane.state.lock();
+            if state.holder == Some(thread) && state.first.is_some() {
+                state.holder = None;
+                lane.free.notify_all();
+            }
+        }
+        self.wake_one();
+    }
+
+    /// Removes all jobs, also those of threads that hang.
+    pub(super) fn drain(&self) -> Vec<Arc<Job<T>>> {
+        let mut jobs = Vec::new();
+        for lane in &self.control {
+            let mut state = lane.state.lock();
+            if state.first.is_some() {
+                state.holder = None;
+                jobs.extend(state.first.take());
+            }
+            jobs.extend(std::iter::from_fn(|| lane.waiting.pop()).map(Arc::new));
+        }
+        jobs.extend(std::iter::from_fn(|| self.pop_common()).map(Arc::new));
+        jobs
     }
 
     /// Number of jobs in all lanes.
@@ -220,7 +315,7 @@ impl<T> Queue<T> {
         let was_open = closing.is_none();
         while Instant::now() < end {
             match *closing {
-                Some(_) if was_open => return,
+                Some(_) if was_open || self.is_finished() => return,
                 Some(deadline) => end = end.min(deadline),
                 None => {}
             }
@@ -230,7 +325,9 @@ impl<T> Queue<T> {
 
     /// Marks the queue as left by all threads.
     pub(super) fn finish(&self) {
+        let _parking = self.parking.lock();
         self.finished.store(true, Ordering::SeqCst);
+        self.stop.notify_all();
         fence(Ordering::SeqCst);
     }
 

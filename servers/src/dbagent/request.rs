@@ -142,7 +142,8 @@ pub struct Job<T> {
     pub deadline: Instant,
 }
 
-/// Reply to a [`Job`]. Every accepted job gets exactly one.
+/// Reply to a [`Job`]. Every accepted job gets exactly one, unless the pool has shut down while a
+/// DB thread hangs with the job. [`Answer::Overtaken`] may follow.
 #[derive(Debug)]
 pub struct Reply<T> {
     /// Tag of the job.
@@ -216,6 +217,10 @@ pub enum Answer {
         /// Ok, TryAgainLater (the pool is closed) or InternalError.
         outcome: Outcome,
     },
+    /// A second reply to a list or a renewal: a DB thread that had hung with it returned after
+    /// another one had answered. The call may have taken effect after later ones, so the lease and
+    /// the claims of its process are uncertain until the process lists them anew.
+    Overtaken,
 }
 
 impl Answer {
@@ -231,6 +236,7 @@ impl Answer {
             | Self::SyncHeld { outcome, .. }
             | Self::RenewHolder { outcome }
             | Self::AgentStart { outcome } => outcome,
+            Self::Overtaken => Outcome::TryAgainLater,
         }
     }
 }

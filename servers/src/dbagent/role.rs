@@ -96,6 +96,7 @@ struct PublishedCounts {
     expired: u64,
     retried: u64,
     connections: u64,
+    replaced: u64,
 }
 
 /// Interval at which the pool's counters are added to the metrics.
@@ -287,8 +288,14 @@ impl DbAgent {
             Answer::CreateCharacter { outcome } => {
                 effects.send(link, DbCreateCharacterAnswer { request, outcome });
             }
-            // Online state must not stay wrong: without room or database the link is closed, and
-            // its next link begins with a new list of claims.
+            // Online state must not stay wrong: after a late call, or without room or database, the
+            // link is closed, and the next one begins with a new list of claims.
+            Answer::Overtaken => {
+                if let Some(link) = self.active_links.get(&instance).copied() {
+                    tracing::warn!(instance, "a late call may have changed its claims: it lists them anew");
+                    effects.close(link, CloseReason::InternalError);
+                }
+            }
             Answer::ReleaseClaim { .. } | Answer::SyncHeld { .. } if refused => {
                 let link = self.active_links.get(&instance).copied().unwrap_or(link);
                 effects.close(link, CloseReason::InternalError);
@@ -307,6 +314,7 @@ impl DbAgent {
         let stats = self.pool.stats();
         metrics::DB_QUEUE.set(i64::try_from(self.pool.depth()).unwrap_or(i64::MAX));
         metrics::DB_CONNECTED.set(i64::try_from(stats.connected.load(Relaxed)).unwrap_or(i64::MAX));
+        metrics::DB_HUNG.set(i64::try_from(self.pool.hung()).unwrap_or(i64::MAX));
         let publish = |counter: &metrics::Counter, value: u64, published: &mut u64| {
             counter.add(value.saturating_sub(std::mem::replace(published, value)));
         };
@@ -316,6 +324,7 @@ impl DbAgent {
         publish(&metrics::DB_EXPIRED, stats.expired.load(Relaxed), &mut published.expired);
         publish(&metrics::DB_RETRIED, stats.retried.load(Relaxed), &mut published.retried);
         publish(&metrics::DB_CONNECTIONS, stats.connections.load(Relaxed), &mut published.connections);
+        publish(&metrics::DB_REPLACED, stats.replaced.load(Relaxed), &mut published.replaced);
         publish(&metrics::DB_QUEUE_FULL, stats.rejected.load(Relaxed), &mut published.rejected);
     }
 

@@ -7,17 +7,21 @@
 //!   of the process loses nothing. The servers of the machine end with the power too, and servers
 //!   elsewhere report their claims when they link up again. A login takes three such commits.
 //!
+//! A reader that stays open keeps the log from beginning anew, and it grows. The DB threads look at
+//! it between requests, and cut it once the reader is gone ([`Statements::look_after`]).
+//!
 //! Measured here: a commit takes 280 µs with `FULL` and 11 µs with `NORMAL`, and a switch 0.7 µs.
 //! On a disk without a fast cache `FULL` takes milliseconds.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rusqlite::ffi;
 use rusqlite::types::ToSqlOutput;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, ToSql};
+use throng_core::metrics;
 
 use super::procedures::{DbError, Fault};
 use super::query::{Field, Kind, QueryRecord, Value, from_ms};
@@ -37,7 +41,37 @@ pub struct SqliteFile {
     path: PathBuf,
     busy: Duration,
     writing: Mutex<()>,
+    care: Mutex<Care>,
 }
+
+/// The last look at the write-ahead log.
+#[derive(Debug, Default)]
+struct Care {
+    looked_at: Option<Instant>,
+    /// True if the log was larger than [`LOG_LIMIT`] then.
+    is_large: bool,
+}
+
+/// Size of the write-ahead log, in bytes, above which it is moved into the file and cut. SQLite
+/// begins a smaller one anew by itself, unless a reader needs it.
+const LOG_LIMIT: u64 = 16 << 20;
+
+/// Shortest interval between two looks at the log.
+const LOOK_INTERVAL: Duration = Duration::from_millis(900);
+
+/// Time that a cut of the log waits for other writers of this process.
+const CUT_WAIT: Duration = Duration::from_millis(50);
+
+/// Messages of a damaged file that are shown.
+const DAMAGES_MAX: u32 = 5;
+
+/// Size of a file, in bytes, up to which the start of an agent looks at all of it: some tenths of a
+/// second.
+const START_BYTES_MAX: u64 = 64 << 20;
+
+/// Tables that the start looks at in a larger file. Those of accounts and characters grow with the
+/// number of players.
+const START_TABLES: [&str; 4] = ["schema_migrations", "leases", "holders", "online"];
 
 /// The procedures over one connection to the embedded SQLite.
 pub type Sqlite = SqliteProcedures<Embedded>;
@@ -56,12 +90,60 @@ impl SqliteFile {
     /// Creates a handle for the file at `path`. A statement waits up to `busy` for writers of this
     /// process, and as long for those of others, before it fails with [`Fault::Busy`].
     pub fn new(path: impl Into<PathBuf>, busy: Duration) -> Arc<Self> {
-        Arc::new(Self { path: path.into(), busy, writing: Mutex::new(()) })
+        Arc::new(Self { path: path.into(), busy, writing: Mutex::new(()), care: Mutex::default() })
     }
 
     /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Looks at every page of the file. Returns its size in bytes.
+    pub fn check_pages(&self) -> Result<u64, DbError> {
+        self.quick_check(&[])?;
+        Ok(size_of(&self.path))
+    }
+
+    /// Looks at the file before it is served from: at all of it, or at the tables of the online
+    /// state if it is large. A file that does not exist is sound.
+    pub fn check_at_start(&self) -> Result<(), DbError> {
+        match size_of(&self.path) {
+            0 => Ok(()),
+            size if size <= START_BYTES_MAX => self.quick_check(&[]),
+            _ => self.quick_check(&START_TABLES),
+        }
+    }
+
+    /// Looks at these tables, or at the whole file if there are none.
+    fn quick_check(&self, tables: &[&str]) -> Result<(), DbError> {
+        let place = self.path.display().to_string();
+        let conn = connect(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE, self.busy)?;
+        let failed = |error: &rusqlite::Error| fault(&place, error);
+        let mut pragmas: Vec<String> =
+            tables.iter().map(|table| format!("PRAGMA quick_check('{table}')")).collect();
+        if tables.is_empty() {
+            pragmas.push(format!("PRAGMA quick_check({DAMAGES_MAX})"));
+        }
+        for pragma in pragmas {
+            let mut statement = conn.prepare(&pragma).map_err(|error| failed(&error))?;
+            let rows =
+                statement.query_map((), |row| row.get::<_, String>(0)).map_err(|error| failed(&error))?;
+            let found = rows.take(DAMAGES_MAX as usize).collect::<rusqlite::Result<Vec<_>>>();
+            let found = found.map_err(|error| failed(&error))?;
+            if found != ["ok"] {
+                // A message of several lines becomes one.
+                let words = found.iter().flat_map(|damage| damage.split_whitespace());
+                return Err(DbError::new(Fault::Damaged, place, words.collect::<Vec<_>>().join(" ")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Size of the write-ahead log in bytes.
+    fn log_bytes(&self) -> u64 {
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        size_of(Path::new(&log))
     }
 
     /// Opens a connection. The file must exist and have all migrations.
@@ -95,7 +177,29 @@ impl SqliteFile {
     }
 }
 
+/// Returns the size of a file in bytes; 0 if there is none.
+fn size_of(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |file| file.len())
+}
+
 impl Embedded {
+    /// Moves the write-ahead log into the file and cuts it, as far as readers permit.
+    fn cut_log(&self) -> rusqlite::Result<()> {
+        let checkpoint = |mode: &str| {
+            self.conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), (), |row| {
+                Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+            })
+        };
+        // Does not wait for anybody, and leaves little to the second step, which locks out writers.
+        let (logged, moved) = checkpoint("PASSIVE")?;
+        if logged == moved
+            && let Some(_turn) = self.file.writing.try_lock_for(CUT_WAIT)
+        {
+            checkpoint("TRUNCATE")?;
+        }
+        Ok(())
+    }
+
     /// Sets the durability and begins a transaction that holds the write lock.
     fn begin(&mut self, durability: Durability) -> rusqlite::Result<()> {
         if self.durability != durability {
@@ -157,6 +261,29 @@ impl Statements for Embedded {
         result
     }
 
+    fn look_after(&mut self) -> bool {
+        let file = Arc::clone(&self.file);
+        // If another thread is looking now, it will also come back.
+        let Some(mut care) = file.care.try_lock() else { return false };
+        if care.looked_at.is_some_and(|at| at.elapsed() < LOOK_INTERVAL) {
+            return care.is_large;
+        }
+        care.looked_at = Some(Instant::now());
+        let mut bytes = file.log_bytes();
+        if bytes > LOG_LIMIT {
+            // A reader ends the attempt and not the wait.
+            let cut = self.conn.busy_timeout(Duration::ZERO).and_then(|()| self.cut_log());
+            let restored = self.conn.busy_timeout(file.busy);
+            if let Err(error) = cut.and(restored) {
+                tracing::debug!("{}", fault("write-ahead log", &error));
+            }
+            bytes = file.log_bytes();
+        }
+        metrics::DB_WAL.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        care.is_large = bytes > LOG_LIMIT;
+        care.is_large
+    }
+
     fn close(self) -> Result<(), DbError> {
         // The last connection to close moves the log into the file and removes the log. Of two that
         // close at the same moment each would take the other for the last.
@@ -198,6 +325,8 @@ pub(super) fn connect(path: &Path, flags: OpenFlags, busy: Duration) -> Result<C
         conn.pragma_update(None, "foreign_keys", true)?;
         // The schema of a foreign file cannot call functions with side effects.
         conn.pragma_update(None, "trusted_schema", false)?;
+        // A log that begins anew is cut to this size.
+        conn.pragma_update(None, "journal_size_limit", LOG_LIMIT.cast_signed())?;
         Ok(conn)
     };
     open().map_err(|error| fault(&path.display().to_string(), &error))
@@ -233,8 +362,10 @@ pub(super) fn fault(place: &str, error: &rusqlite::Error) -> DbError {
     let kind = match error {
         E::SqliteFailure(ffi::Error { extended_code: ffi::SQLITE_READONLY_DBMOVED, .. }, _) => Fault::Lost,
         E::SqliteFailure(failure, _) => match failure.code {
-            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Fault::Busy,
-            ErrorCode::CannotOpen | ErrorCode::SystemIoFailure => Fault::Lost,
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => {
+                Fault::Busy
+            }
+            ErrorCode::CannotOpen | ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory => Fault::Lost,
             ErrorCode::DiskFull => Fault::Full,
             ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Fault::ReadOnly,
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Fault::Damaged,

@@ -17,6 +17,8 @@ pub struct PoolStats {
     /// Retries: control requests that failed and stayed queued, and other requests that were
     /// started again over a new connection.
     pub retried: AtomicU64,
+    /// Threads that took the place of one that hung.
+    pub replaced: AtomicU64,
     /// Connections opened.
     pub connections: AtomicU64,
     /// Threads connected now.

@@ -8,8 +8,11 @@ use thiserror::Error;
 use throng_core::wire::packets::{Claim, Outcome};
 use tracing::{error, info, warn};
 
+use super::crew::{Crew, Ended, Place};
+use super::gate::{BACKOFF_MAX, Gate};
 use super::inserts::{insert_account, insert_character};
 use super::password::{PasswordError, Passwords};
+use super::pool::DriverLimits;
 use super::procedures::{
     AccountInsert, CharacterInsert, DbError, Fault, HeldList, Holder, NewAccount, NewCharacter, OnlineClaim,
     Procedures, Transfer,
@@ -19,20 +22,22 @@ use super::request::{Answer, Job, Reply, Request};
 use super::stats::PoolStats;
 use crate::rules;
 
-/// Pause after the first failure to connect. Each later pause is twice as long, up to
-/// [`BACKOFF_MAX`], and shortened at random, so that many agents do not reconnect at the same
-/// moment.
-const BACKOFF_MIN: Duration = Duration::from_millis(10);
-
-/// Longest pause between two attempts to connect.
-const BACKOFF_MAX: Duration = Duration::from_millis(500);
-
 /// Pause before a control request is retried over a connection that works.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Attempts at a request whose connection breaks, each over a new connection. The deadline may end
 /// them sooner.
 const ATTEMPTS_MAX: u32 = 3;
+
+/// Attempts at a request that a read-only database refuses: the new connection may lead to another
+/// server, and a third one would not.
+const READ_ONLY_ATTEMPTS: u32 = 2;
+
+/// Claims of a list for which it is granted the time of one more call.
+const CLAIMS_PER_CALL: usize = 1000;
+
+/// Interval at which an idle thread looks after a database that asks for it.
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Age at which the offset of the database's clock is measured again.
 const CLOCK_OFFSET_MAX_AGE: Duration = Duration::from_secs(30);
@@ -48,22 +53,25 @@ pub(super) type Sink<T> = Box<dyn Fn(Reply<T>) + Send + Sync>;
 pub(super) struct Shared<T> {
     pub(super) queue: Queue<T>,
     pub(super) stats: PoolStats,
+    pub(super) crew: Crew,
+    /// Through which the threads connect.
+    pub(super) gate: Gate,
+    pub(super) limits: DriverLimits,
     pub(super) factory: Factory,
     pub(super) sink: Sink<T>,
     pub(super) now_ms: fn() -> u64,
     pub(super) agent: u64,
 }
 
-impl<T> Shared<T> {
-    pub(super) fn reply(&self, job: Job<T>, answer: Answer) {
-        (self.sink)(Reply { tag: job.tag, answer });
+impl<T: Copy> Shared<T> {
+    pub(super) fn reply(&self, tag: T, answer: Answer) {
+        (self.sink)(Reply { tag, answer });
     }
 
     /// Answers TryAgainLater to a job that will not be executed.
-    pub(super) fn refuse(&self, job: Job<T>) {
+    pub(super) fn refuse(&self, job: &Job<T>) {
         self.stats.expired.fetch_add(1, Relaxed);
-        let answer = job.request.refused(Outcome::TryAgainLater);
-        self.reply(job, answer);
+        self.reply(job.tag, job.request.refused(Outcome::TryAgainLater));
     }
 }
 
@@ -105,88 +113,128 @@ impl ClockOffset {
 
 pub(super) struct Worker<T> {
     shared: Arc<Shared<T>>,
+    /// The call of the driver under way, which the pool watches.
+    place: Arc<Place>,
     passwords: Passwords,
     /// `None` from the moment the connection breaks until `connect` has opened another.
     database: Option<Box<dyn Procedures>>,
+    /// True once this thread is one too many, after others that hung have returned.
+    is_let_go: bool,
     /// Offset of the database's clock.
     clock_offset: ClockOffset,
     last_logged: Option<Instant>,
     unlogged: u64,
 }
 
-impl<T> Worker<T> {
-    pub(super) fn new(shared: Arc<Shared<T>>, passwords: Passwords) -> Self {
+impl<T: Copy> Worker<T> {
+    pub(super) fn new(shared: Arc<Shared<T>>, place: Arc<Place>, passwords: Passwords) -> Self {
         Self {
             shared,
+            place,
             passwords,
             database: None,
+            is_let_go: false,
             clock_offset: ClockOffset::default(),
             last_logged: None,
             unlogged: 0,
         }
     }
 
-    /// Executes requests until the queue is closed and either empty or overdue. Returns the error
-    /// of closing the database.
-    pub(super) fn run(mut self) -> Result<(), DbError> {
+    /// Executes requests until the queue is closed and either empty or overdue, or until there are
+    /// enough threads without this one. Returns the error of closing the database.
+    pub(super) fn run(mut self) -> Ended {
         let shared = Arc::clone(&self.shared);
-        while self.database.is_some() || self.connect() {
-            match shared.queue.next() {
+        while !self.may_go() && (self.database.is_some() || self.connect()) {
+            let idle = self.look_after().then_some(IDLE_INTERVAL);
+            match shared.queue.next(self.place.number, idle) {
                 Some(Task::Control(turn)) => self.control(turn),
-                Some(Task::Job(job)) => self.serve(job),
+                Some(Task::Job(job)) => self.serve(&job),
+                Some(Task::Idle) => {}
                 None => break,
             }
         }
-        match self.database.take() {
-            Some(database) => {
-                shared.stats.connected.fetch_sub(1, Relaxed);
-                database.close()
-            }
-            None => Ok(()),
-        }
+        let Some(database) = self.database.take() else { return Ok(()) };
+        shared.stats.connected.fetch_sub(1, Relaxed);
+        self.in_driver(shared.limits.call, |_| database.close())
     }
 
-    /// Opens a connection and retries until one works. Returns false if the queue closes first.
+    /// Runs a call of the driver, which counts as hung after `limit`.
+    fn in_driver<V>(&mut self, limit: Duration, call: impl FnOnce(&mut Self) -> V) -> V {
+        self.place.begin(limit);
+        let value = call(self);
+        if self.place.end() {
+            self.shared.crew.take_back();
+            info!("the call that hung has ended");
+        }
+        value
+    }
+
+    /// Returns true, from then on, if there are enough threads without this one.
+    fn may_go(&mut self) -> bool {
+        if !self.is_let_go {
+            let connected = self.shared.stats.connected.load(Relaxed);
+            self.is_let_go = self.shared.crew.let_go(self.database.is_some(), connected);
+        }
+        self.is_let_go
+    }
+
+    /// Opens a connection and retries until one works. Returns false if the queue closes first, or
+    /// if there are enough threads without this one.
     fn connect(&mut self) -> bool {
         let shared = Arc::clone(&self.shared);
-        let mut pause = BACKOFF_MIN;
-        loop {
-            match self.connect_once() {
-                Ok(()) => return true,
-                Err(error) => self.log(&error.into()),
+        while !self.may_go() && !shared.queue.is_spent() {
+            match self.connect_once(Instant::now() + BACKOFF_MAX) {
+                Some(Ok(())) => return true,
+                Some(Err(error)) => self.log(&error.into()),
+                // Another thread connects, or the pause is not over.
+                None => continue,
             }
             if shared.stats.connected.load(Relaxed) == 0 {
                 // No thread has a connection, so these callers had better be told at once.
                 for _ in 0..shared.queue.len() {
                     let Some(job) = shared.queue.pop_common() else { break };
-                    shared.refuse(job);
+                    shared.refuse(&job);
                 }
             }
-            if shared.queue.is_spent() {
-                return false;
-            }
-            shared.queue.pause(pause.mul_f64(rand::random_range(0.5..1.0)));
-            pause = (pause * 2).min(BACKOFF_MAX);
         }
+        false
     }
 
-    fn connect_once(&mut self) -> Result<(), DbError> {
-        self.database = Some((self.shared.factory)()?);
-        self.clock_offset.measured_at = None;
-        self.shared.stats.connected.fetch_add(1, Relaxed);
-        self.shared.stats.connections.fetch_add(1, Relaxed);
-        info!("connected to the database");
-        Ok(())
+    /// Opens a connection, if this thread may do so before `until`.
+    fn connect_once(&mut self, until: Instant) -> Option<Result<(), DbError>> {
+        let shared = Arc::clone(&self.shared);
+        let limit = shared.limits.connect;
+        let pass = shared.gate.enter(until, limit, || shared.queue.is_spent())?;
+        let connected = self.in_driver(limit, |worker| (worker.shared.factory)());
+        if connected.is_err() {
+            shared.gate.fail();
+        }
+        drop(pass);
+        Some(connected.map(|database| {
+            self.database = Some(database);
+            self.clock_offset.measured_at = None;
+            shared.stats.connected.fetch_add(1, Relaxed);
+            shared.stats.connections.fetch_add(1, Relaxed);
+            info!("connected to the database");
+        }))
     }
 
     fn disconnect(&mut self) {
-        if self.database.take().is_some() {
+        if let Some(database) = self.database.take() {
             self.shared.stats.connected.fetch_sub(1, Relaxed);
+            self.in_driver(self.shared.limits.call, |_| drop(database));
         }
     }
 
+    /// Does what the database wants done between requests. Returns true if it wants to be asked
+    /// again, even without a request.
+    fn look_after(&mut self) -> bool {
+        let limit = self.shared.limits.call;
+        self.in_driver(limit, |worker| worker.database.as_mut().is_some_and(|database| database.look_after()))
+    }
+
     /// Executes a job of the quick or the hashing lane, unless its deadline is over.
-    fn serve(&mut self, job: Job<T>) {
+    fn serve(&mut self, job: &Job<T>) {
         let shared = Arc::clone(&self.shared);
         if Instant::now() >= job.deadline || shared.queue.is_overdue() {
             return shared.refuse(job);
@@ -194,7 +242,7 @@ impl<T> Worker<T> {
         match self.execute(&job.request, job.deadline) {
             Ok(answer) => {
                 shared.stats.served.fetch_add(1, Relaxed);
-                shared.reply(job, answer);
+                shared.reply(job.tag, answer);
             }
             Err(Failure::Expired) => shared.refuse(job),
             Err(failure) => self.fail(job, &failure),
@@ -203,21 +251,32 @@ impl<T> Worker<T> {
 
     /// Executes the first job of a control lane. If the database has a transient fault, the job
     /// stays first.
-    fn control(&mut self, mut turn: Turn<'_, T>) {
+    fn control(&mut self, turn: Turn<'_, T>) {
         let shared = Arc::clone(&self.shared);
-        let Some(job) = turn.take() else { return };
+        let job = turn.job();
         if shared.queue.is_overdue() {
-            return shared.refuse(job);
+            if turn.finish() {
+                shared.refuse(&job);
+            }
+            return;
         }
         match self.execute(&job.request, job.deadline) {
             Ok(answer) => {
-                shared.stats.served.fetch_add(1, Relaxed);
-                // The sink runs before the turn ends, so that the replies keep the order too.
-                shared.reply(job, answer);
+                if turn.finish() {
+                    shared.stats.served.fetch_add(1, Relaxed);
+                    // The sink runs before the turn ends, so that the replies keep the order too.
+                    shared.reply(job.tag, answer);
+                } else {
+                    self.overtaken(&job);
+                }
             }
-            Err(Failure::Database(error)) if error.fault.passes() => {
-                turn.put_back(job);
+            Err(Failure::Database(error)) if error.fault.is_transient() => {
+                let is_overtaken = !turn.is_held();
+                // The job stays the first of its lane.
                 drop(turn);
+                if is_overtaken {
+                    self.overtaken(&job);
+                }
                 shared.stats.retried.fetch_add(1, Relaxed);
                 let is_broken = error.fault.breaks_connection();
                 self.log(&error.into());
@@ -229,18 +288,30 @@ impl<T> Worker<T> {
                     shared.queue.pause(RETRY_PAUSE);
                 }
             }
-            Err(failure) => self.fail(job, &failure),
+            Err(failure) => {
+                if turn.finish() {
+                    self.fail(&job, &failure);
+                } else {
+                    self.overtaken(&job);
+                }
+            }
         }
     }
 
-    fn fail(&mut self, job: Job<T>, failure: &Failure) {
+    /// Tells the agent of a call that ended after another thread had answered for it.
+    fn overtaken(&self, job: &Job<T>) {
+        if matches!(job.request, Request::SyncHeld { .. } | Request::RenewHolder { .. }) {
+            self.shared.reply(job.tag, Answer::Overtaken);
+        }
+    }
+
+    fn fail(&mut self, job: &Job<T>, failure: &Failure) {
         self.shared.stats.failed.fetch_add(1, Relaxed);
         self.log(failure);
         if matches!(failure, Failure::Database(error) if error.fault.breaks_connection()) {
             self.disconnect();
         }
-        let answer = job.request.refused(failure.outcome());
-        self.shared.reply(job, answer);
+        self.shared.reply(job.tag, job.request.refused(failure.outcome()));
     }
 
     fn log(&mut self, failure: &Failure) {
@@ -262,30 +333,44 @@ impl<T> Worker<T> {
     fn call<V>(
         &mut self,
         deadline: Instant,
+        body: impl FnMut(&mut dyn Procedures, bool) -> Result<V, DbError>,
+    ) -> Result<V, DbError> {
+        self.call_within(self.shared.limits.call, deadline, body)
+    }
+
+    /// Does the same for a body that counts as hung after `limit`.
+    fn call_within<V>(
+        &mut self,
+        limit: Duration,
+        deadline: Instant,
         mut body: impl FnMut(&mut dyn Procedures, bool) -> Result<V, DbError>,
     ) -> Result<V, DbError> {
         let mut attempt = 1;
         loop {
-            let Some(database) = &mut self.database else {
-                return Err(DbError::new(Fault::Lost, "DB thread", "the connection has just been lost"));
-            };
-            match body(database.as_mut(), attempt > 1) {
-                Err(error)
-                    if error.fault.breaks_connection()
-                        && attempt < ATTEMPTS_MAX
-                        && Instant::now() < deadline =>
-                {
-                    self.disconnect();
-                    // If there is no new connection, the fault of the old one is the cause to
-                    // report.
-                    if self.connect_once().is_err() {
-                        return Err(error);
-                    }
-                    self.shared.stats.retried.fetch_add(1, Relaxed);
-                    attempt += 1;
-                }
+            let result = self.in_driver(limit, |worker| match &mut worker.database {
+                Some(database) => body(database.as_mut(), attempt > 1),
+                None => Err(DbError::new(Fault::Lost, "DB thread", "the connection has just been lost")),
+            });
+            let error = match result {
+                Err(error) if error.fault.breaks_connection() && self.database.is_some() => error,
                 result => return result,
+            };
+            let is_read_only = error.fault == Fault::ReadOnly;
+            let attempts = if is_read_only { READ_ONLY_ATTEMPTS } else { ATTEMPTS_MAX };
+            if attempt == attempts && is_read_only {
+                // A server that has changed its mind would be asked without a pause otherwise.
+                self.shared.gate.fail();
             }
+            if attempt == attempts || Instant::now() >= deadline {
+                return Err(error);
+            }
+            self.disconnect();
+            // If there is no new connection, the fault of the old one is the cause to report.
+            if !matches!(self.connect_once(deadline), Some(Ok(()))) {
+                return Err(error);
+            }
+            self.shared.stats.retried.fetch_add(1, Relaxed);
+            attempt += 1;
         }
     }
 
@@ -346,8 +431,12 @@ impl<T> Worker<T> {
                     is_first: *is_first,
                     claims: claims.as_slice(),
                 };
-                let conflicts =
-                    self.call(deadline, |database, _| database.online_sync(&list, now_ms, lease_until_ms))?;
+                // A long list is many calls.
+                let calls = 1 + claims.len() / CLAIMS_PER_CALL;
+                let limit = self.shared.limits.call.saturating_mul(calls as u32);
+                let conflicts = self.call_within(limit, deadline, |database, _| {
+                    database.online_sync(&list, now_ms, lease_until_ms)
+                })?;
                 Answer::SyncHeld { outcome: Outcome::Ok, conflicts }
             }
             Request::RenewHolder { instance, lease_until_ms } => {
@@ -387,7 +476,7 @@ impl<T> Worker<T> {
         // Releases that arrived during the hash are executed first, so that a player who logs out
         // and in again at once is not refused as online.
         let shared = Arc::clone(&self.shared);
-        for turn in shared.queue.control_turns() {
+        for turn in shared.queue.control_turns(self.place.number, deadline) {
             self.control(turn);
             if self.database.is_none() || Instant::now() >= deadline {
                 break;

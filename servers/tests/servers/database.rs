@@ -1,5 +1,7 @@
 //! Tests of the procedures on real databases: on every engine, and PostgreSQL's own behavior.
 
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
@@ -169,6 +171,24 @@ fn faults_are_told_apart_and_a_deadlock_victim_is_retried() {
     assert!(error.fault == Fault::Lost && error.fault.breaks_connection(), "{error}");
     drop(stored);
     drop(owner);
+}
+
+/// A driver manager with one lock for all would make every thread hang with the first.
+#[test]
+fn a_thread_that_hangs_while_it_connects_does_not_stop_the_others() {
+    let database = Postgres::shared().database();
+    let mut stored = Stored::connect(&database.as_agent()).unwrap();
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let source = database.as_agent_at(silent.local_addr().unwrap().port());
+    thread::scope(|scope| {
+        let hanging = scope.spawn(|| Stored::connect(&source).map(|_| ()).unwrap_err());
+        let (socket, _) = silent.accept().unwrap();
+        stored.clock().unwrap();
+        assert_eq!(stored.account_select("nobody").unwrap(), None);
+        assert!(!hanging.is_finished());
+        drop((socket, silent));
+        assert_eq!(hanging.join().unwrap().fault, Fault::Lost);
+    });
 }
 
 /// A pool on a database, and the receiver of its answers.
@@ -362,7 +382,15 @@ fn db_check_names_what_is_missing() {
     checked(owner, &["odbc.driver=/nowhere/x.so"], "db check", 1, &["/nowhere/x.so", "odbc-postgresql"]);
     checked(owner, &["odbc.port=1"], "db check", 1, &["WRONG connection"]);
     checked("nobody", &[], "db check", 1, &["WRONG connection", "nobody", "check user and password"]);
-    checked(owner, &["odbc.database=none"], "db check", 1, &["WRONG connection", "none", "does not let us"]);
+    checked(
+        owner,
+        &["odbc.database=none"],
+        "db check",
+        1,
+        &["WRONG connection", "\"none\" does not exist", "odbc.database"],
+    );
+    let (_, text) = check(&database, owner, &["odbc.database=none"], "db check");
+    assert!(!text.contains("password"), "{text}");
     checked(
         owner,
         &[],
@@ -375,7 +403,23 @@ fn db_check_names_what_is_missing() {
     checked(owner, &[], "db check", 0, &["ok    schema", "ok    p_Online_Sync"]);
     checked(agent, &[], "db check", 1, &["WRONG p_Schema_Select", "agent_role.sql"]);
     database.grant();
-    checked(agent, &[], "db check", 0, &["ok    schema", "ok    p_Schema_Select", "ok    p_Agent_Start"]);
+    // The information schema hides the table of migrations from the agent.
+    checked(agent, &[], "db status", 0, &["001 accounts", "003 procedures"]);
+    let (_, text) = check(&database, agent, &[], "db status");
+    assert!(!text.contains("pending"), "{text}");
+    checked(
+        agent,
+        &[],
+        "db check",
+        0,
+        &[
+            "ok    schema",
+            "ok    rows",
+            "003 (procedures) is the newest",
+            "ok    p_Schema_Select",
+            "ok    p_Agent_Start",
+        ],
+    );
     // The check leaves no rows behind.
     assert_eq!(database.sql("SELECT count(*) FROM throng.leases"), "0");
     checked(agent, &[], "db check --full", 1, &["WRONG empty", "owner of the schema"]);
@@ -385,5 +429,35 @@ fn db_check_names_what_is_missing() {
         "INSERT INTO throng.accounts (id, id_key, password_hash, created_ms) VALUES ('bob', 'bob', 'x', 1)",
     );
     checked(owner, &[], "db check --full", 1, &["WRONG empty", "a database of its own"]);
+    let (_, text) = check(&database, owner, &[], "db check --full");
+    assert!(!text.contains("bug"), "{text}");
+    checked(owner, &[], "db check", 0, &["ok    rows                   1 can be read"]);
     assert_eq!(database.sql("SELECT count(*) FROM throng.accounts"), "1");
+}
+
+/// Overwrites pages in the middle of the embedded database.
+fn overwrite_pages(home: &Home) {
+    let path = home.path().join("throng.db");
+    let mut bytes = fs::read(&path).unwrap();
+    let page = 4096;
+    assert!(bytes.len() > 12 * page, "{} bytes", bytes.len());
+    let middle = bytes.len() / page / 2 * page;
+    bytes[middle..middle + 2 * page].fill(0xa5);
+    fs::write(&path, bytes).unwrap();
+}
+
+#[test]
+fn an_overwritten_page_fails_the_check_and_the_start() {
+    let home = Home::new();
+    fs::create_dir(home.path()).unwrap();
+    assert_eq!(home.run("db migrate", &[]).0, Some(0));
+    assert_eq!(home.run("db seed --count 200", &[]).0, Some(0));
+    let (code, stdout, _) = home.run_and_read("db check", &[] as &[&str]);
+    assert!(code == Some(0) && stdout.contains("ok    pages"), "{stdout}");
+    overwrite_pages(&home);
+    let (code, stdout, _) = home.run_and_read("db check", &[] as &[&str]);
+    assert!(code == Some(1) && stdout.contains("WRONG pages"), "{stdout}");
+    assert!(stdout.contains("restore the last backup") && stdout.len() < 2000, "{stdout}");
+    let (code, stderr) = home.run("up", &[]);
+    assert!(code == Some(1) && stderr.contains("the database is damaged"), "{stderr}");
 }

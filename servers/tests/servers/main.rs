@@ -8,6 +8,7 @@ mod bulk;
 mod chaos;
 mod database;
 mod duplicate;
+mod failover;
 mod flow;
 mod hostile;
 mod limits;

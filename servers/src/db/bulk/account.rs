@@ -45,6 +45,9 @@ pub enum Problem {
     /// The account exists and is left unchanged.
     #[error("\"{0}\" is there already")]
     Exists(String),
+    /// The account exists, with another password or hash.
+    #[error("\"{0}\" is there already with another password")]
+    Changed(String),
     /// The account exists, with another character.
     #[error("\"{0}\" is there already, with a character of another name")]
     OtherCharacter(String),

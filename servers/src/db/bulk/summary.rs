@@ -27,8 +27,10 @@ pub(super) enum RowResult {
     Created,
     /// The account was created without its character.
     CreatedWithoutCharacter(Problem),
-    /// The account existed and is unchanged.
+    /// The account existed and is not quite what the row says. It stays as it is.
     Exists(Problem),
+    /// The account existed and is what the row says.
+    Unchanged,
     /// The account existed and got its missing character.
     CharacterAdded,
     /// The row was refused.
@@ -65,6 +67,10 @@ impl Summary {
                 self.existing += 1;
                 let is_wanted = matches!(problem, Problem::Exists(_) | Problem::OtherCharacter(_));
                 (!(plan.may_exist && is_wanted)).then_some(problem)
+            }
+            RowResult::Unchanged => {
+                self.existing += 1;
+                None
             }
             RowResult::CharacterAdded => {
                 self.existing += 1;

@@ -58,8 +58,8 @@ fn a_permanent_fault_stops_the_run() {
     let ids: Vec<String> = (0..1000).map(|number| format!("id-{number}")).collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
     let (summary, result) =
-        create(dir.path(), &ids, &[("account_insert", &[(Fault::ReadOnly, When::Before)])]);
-    assert!(matches!(result, Err(Stop::Database(DbError { fault: Fault::ReadOnly, .. }))), "{result:?}");
+        create(dir.path(), &ids, &[("account_insert", &[(Fault::Damaged, When::Before)])]);
+    assert!(matches!(result, Err(Stop::Database(DbError { fault: Fault::Damaged, .. }))), "{result:?}");
     assert!(summary.created < 999, "{summary:?}");
 }
 

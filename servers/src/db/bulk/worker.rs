@@ -111,8 +111,8 @@ impl<'a> Worker<'a> {
     }
 
     fn create(&mut self, spec: &AccountSpec) -> Result<RowResult, Stop> {
-        // The insert decides whether the id is taken. Looking first saves the hash when a run is
-        // repeated, and tells accounts that existed before this run, which `complete` handles.
+        // The insert decides whether the id is taken. Looking first tells accounts that existed
+        // before this run, which `complete` handles.
         if let Some(existing) = self.call(|database, _| database.account_select(&spec.id_key))? {
             return self.complete(spec, &existing);
         }
@@ -130,13 +130,12 @@ impl<'a> Worker<'a> {
         })
     }
 
-    /// Adds the character to an existing account that lacks it, which an interrupted run may have
-    /// left.
+    /// Compares an existing account with its row. Adds the character if the account lacks it, which
+    /// an interrupted run may have left.
     fn complete(&mut self, spec: &AccountSpec, existing: &Account) -> Result<RowResult, Stop> {
-        let exists = || RowResult::Exists(Problem::Exists(spec.id.clone()));
-        let Some(name) = &spec.character else { return Ok(exists()) };
+        let Some(name) = &spec.character else { return self.compare(spec, existing) };
         match self.call(|database, _| database.character_select(existing.account))? {
-            Some(character) if *character.name == *name.name => return Ok(exists()),
+            Some(character) if *character.name == *name.name => return self.compare(spec, existing),
             Some(_) => return Ok(RowResult::Exists(Problem::OtherCharacter(spec.id.clone()))),
             None => {}
         }
@@ -147,6 +146,19 @@ impl<'a> Worker<'a> {
         Ok(match self.insert_character(existing.account, name)? {
             CharacterInsert::Inserted(_) => RowResult::CharacterAdded,
             refused => RowResult::Exists(without_character(spec, refused)),
+        })
+    }
+
+    /// Compares id and password of an existing account with its row, so that a file may be imported
+    /// again, and another player's account with the id is still told. Costs a hash.
+    fn compare(&mut self, spec: &AccountSpec, existing: &Account) -> Result<RowResult, Stop> {
+        let id = spec.id.clone();
+        Ok(if self.shared.plan.may_exist || existing.id != spec.id {
+            RowResult::Exists(Problem::Exists(id))
+        } else if self.matches_credential(spec, existing)? {
+            RowResult::Unchanged
+        } else {
+            RowResult::Exists(Problem::Changed(id))
         })
     }
 
@@ -190,7 +202,7 @@ impl<'a> Worker<'a> {
         let mut attempt = 1;
         loop {
             match self.connected().and_then(|database| body(database, attempt > 1)) {
-                Err(error) if error.fault.passes() && attempt < ATTEMPTS_MAX && !self.is_stopped() => {
+                Err(error) if error.fault.is_transient() && attempt < ATTEMPTS_MAX && !self.is_stopped() => {
                     if error.fault.breaks_connection() {
                         self.database = None;
                     }

@@ -12,7 +12,7 @@ use odbc_api::{
 };
 
 use super::fault::db_error;
-use super::settings::OdbcSource;
+use super::settings::{OdbcSource, statement_timeout};
 use crate::dbagent::dialect::Dialect;
 use crate::dbagent::procedures::{DbError, Fault};
 use crate::dbagent::query::{Field, Kind, Procedure, QueryRecord, QueryStatement, Value};
@@ -42,16 +42,47 @@ impl std::fmt::Debug for OdbcConnection {
 impl OdbcConnection {
     /// Connects, and sets the timeouts of the session.
     pub fn open(source: &OdbcSource) -> Result<Self, DbError> {
-        let settings = source.dialect.session_settings(source);
+        let mut connection = Self::open_slowly(source)?;
+        connection.limit_statements(source)?;
+        Ok(connection)
+    }
+
+    /// Connects. Statements may take as long as connecting, until [`Self::limit_statements`]: the
+    /// first ones of a connection wait for a cold server's catalogs and plans.
+    pub(super) fn open_slowly(source: &OdbcSource) -> Result<Self, DbError> {
+        let opened = Self::try_open(source);
+        if let Some(reach) = &source.reach {
+            reach.note(opened.as_ref().is_err_and(|error| error.fault == Fault::Lost));
+        }
+        opened
+    }
+
+    fn try_open(source: &OdbcSource) -> Result<Self, DbError> {
+        if let Some(reach) = &source.reach {
+            reach.check().map_err(|error| DbError::new(Fault::Lost, &source.place, error))?;
+        }
         let mut connection =
             Self::connect(&source.place, source.connection_string.expose(), source.connect_timeout)?;
+        let settings = source.dialect.session_settings(source, source.connect_timeout);
         connection.run(&source.place, &settings)?;
-        // PostgreSQL limits its statements itself, and its driver would set a timeout before each
-        // of them.
-        if source.dialect == Dialect::MsSql {
-            connection.query_timeout = Some((source.query_timeout.as_millis().div_ceil(1000)) as usize);
-        }
+        connection.set_query_timeout(source.dialect, source.connect_timeout);
         Ok(connection)
+    }
+
+    /// Sets the time that later statements may take.
+    pub(super) fn limit_statements(&mut self, source: &OdbcSource) -> Result<(), DbError> {
+        self.set_query_timeout(source.dialect, source.query_timeout);
+        match source.dialect {
+            Dialect::Postgres => self.run(&source.place, &statement_timeout(source.query_timeout)),
+            Dialect::MsSql => Ok(()),
+        }
+    }
+
+    /// Sets the time that statements prepared from now on may take. PostgreSQL limits its
+    /// statements itself, and its driver would set a timeout before each of them.
+    fn set_query_timeout(&mut self, dialect: Dialect, timeout: Duration) {
+        let seconds = timeout.as_millis().div_ceil(1000) as usize;
+        self.query_timeout = (dialect == Dialect::MsSql).then_some(seconds);
     }
 
     /// Connects with a connection string.
@@ -67,8 +98,7 @@ impl OdbcConnection {
             // Any other error here means that there is no connection. psqlodbc has one SQLSTATE for
             // all reasons, so permanent refusals are recognized by PostgreSQL's messages.
             let fault = match fault {
-                Fault::Lost | Fault::Refused if is_denial(&detail) => Fault::Denied,
-                Fault::Refused => Fault::Lost,
+                Fault::Lost | Fault::Refused => refusal(&detail),
                 fault => fault,
             };
             DbError::new(fault, place, detail)
@@ -260,11 +290,18 @@ fn error(place: &str, connection: &Connection<'_>, error: &odbc_api::Error) -> D
     error
 }
 
-/// Returns true if a retry of a refused connection would be refused too.
-fn is_denial(message: &str) -> bool {
-    let words = ["authentication failed", "no pg_hba.conf entry", "no password supplied"];
+/// Returns the fault of a connection that could not be opened, by PostgreSQL's messages: a denial
+/// stays one however often it is retried.
+fn refusal(message: &str) -> Fault {
+    let denials = ["authentication failed", "no pg_hba.conf entry", "no password supplied"];
     let is_absent = |what: &str| message.contains(what) && message.contains("\" does not exist");
-    words.iter().any(|words| message.contains(words)) || is_absent("database \"") || is_absent("role \"")
+    if is_absent("database \"") {
+        Fault::NoDatabase
+    } else if is_absent("role \"") || denials.iter().any(|words| message.contains(words)) {
+        Fault::Denied
+    } else {
+        Fault::Lost
+    }
 }
 
 /// Returns the text of a procedure's call.

@@ -45,7 +45,11 @@ fn fault_of_babelfish(message: &str) -> Fault {
         ("lock timeout", Fault::Busy),
         ("statement timeout", Fault::Busy),
         ("terminating connection", Fault::Lost),
+        ("is starting up", Fault::Lost),
+        ("is shutting down", Fault::Lost),
+        ("in recovery mode", Fault::Lost),
         ("read-only transaction", Fault::ReadOnly),
+        ("during recovery", Fault::ReadOnly),
         ("No space left", Fault::Full),
     ];
     WORDS.iter().find(|(words, _)| message.contains(words)).map_or(Fault::Refused, |(_, fault)| *fault)
@@ -64,33 +68,52 @@ fn record_of(error: &Error) -> Option<&Record> {
 /// Returns the fault of an SQLSTATE (ODBC's, and PostgreSQL's own, which psqlodbc passes on), or of
 /// SQL Server's error number where the SQLSTATE is unspecific.
 fn fault_of(state: &str, native: i32) -> Fault {
-    match native {
+    fault_of_number(native).unwrap_or_else(|| fault_of_state(state, native))
+}
+
+/// Returns the fault of an error number of SQL Server's.
+fn fault_of_number(native: i32) -> Option<Fault> {
+    Some(match native {
         // Deadlock victim; the procedures' own error for rows that come and go; snapshot and
         // optimistic conflicts.
-        1205 | 50_001 | 3960 | 41302 | 41305 | 41325 => return Fault::Conflict,
-        // Lock request timeout.
-        1222 => return Fault::Busy,
+        1205 | 50_001 | 3960 | 41302 | 41305 | 41325 => Fault::Conflict,
+        // Lock request timeout; out of memory, or of time to get some.
+        1222 | 701 | 802 | 8645 | 8651 => Fault::Busy,
         // No such procedure; no such table.
-        2812 | 208 => return Fault::Schema,
-        // EXECUTE or SELECT permission denied; login failed; the database cannot be opened.
-        229 | 230 | 18456 | 4060 => return Fault::Denied,
+        2812 | 208 => Fault::Schema,
+        // EXECUTE or SELECT permission denied; login failed.
+        229 | 230 | 18456 => Fault::Denied,
+        // The database cannot be opened.
+        4060 => Fault::NoDatabase,
         // Log or data file full.
-        9002 | 1105 | 1101 => return Fault::Full,
-        // The database is read-only.
-        3906 => return Fault::ReadOnly,
+        9002 | 1105 | 1101 => Fault::Full,
+        // The database, or its replica, is read-only; the replica takes only readers that say so.
+        3906 | 3908 | 978 => Fault::ReadOnly,
         // Checksum and page errors.
-        823..=825 => return Fault::Damaged,
-        // Server is shutting down; connection killed.
-        6005 | 596 => return Fault::Lost,
-        _ => {}
-    }
+        823..=825 => Fault::Damaged,
+        // The database is being recovered, restored, taken offline or handed to another replica.
+        921 | 922 | 927 | 942 | 952 | 976 | 979 | 982 | 983
+        // The server starts, stops, pauses or upgrades; the connection was killed.
+        | 596 | 6005 | 17_142 | 17_197 | 18_401 | 18_451
+        // The hosted database is moved, throttled or busy.
+        | 10_928 | 10_929 | 40_197 | 40_501 | 40_613 | 49_918..=49_920
+        // The network aborted or reset the connection, or timed out.
+        | 10_053 | 10_054 | 10_060 => Fault::Lost,
+        _ => return None,
+    })
+}
+
+fn fault_of_state(state: &str, native: i32) -> Fault {
     match state {
         "40001" | "40P01" => Fault::Conflict,
         // Lock and statement timeouts: the statement was rolled back.
         "HYT00" | "55P03" | "57014" | "S1T00" => Fault::Busy,
-        "HYT01" => Fault::Lost,
+        // Connection timeout; a transaction of ours that failed earlier, or idled, is open; the
+        // result is unknown. The connection is of no more use.
+        "HYT01" | "25P02" | "25P03" | "40003" => Fault::Lost,
         "25006" => Fault::ReadOnly,
-        "42501" | "28000" | "28P01" | "3D000" => Fault::Denied,
+        "42501" | "28000" | "28P01" => Fault::Denied,
+        "3D000" => Fault::NoDatabase,
         "42883" | "42P01" | "42S02" | "3F000" | "42000" if native == 0 || state != "42000" => Fault::Schema,
         // The driver manager's: no such driver, no such entry, a library that cannot be loaded.
         "IM002" | "IM003" | "IM004" | "IM005" => Fault::Driver,
@@ -98,8 +121,8 @@ fn fault_of(state: &str, native: i32) -> Fault {
         "XX001" | "XX002" => Fault::Damaged,
         _ => match state.get(..2) {
             // Connection errors; shutdown, crash or an operator's intervention (57P01 to 57P05);
-            // too many connections.
-            Some("08" | "57" | "53") => Fault::Lost,
+            // too many connections, too little memory; the server's own files.
+            Some("08" | "57" | "53" | "58") => Fault::Lost,
             _ => Fault::Refused,
         },
     }
@@ -118,6 +141,43 @@ mod tests {
             ("[FreeTDS][SQL Server]something else", Fault::Refused),
         ] {
             assert_eq!(fault_of_babelfish(message), expected, "{message}");
+        }
+    }
+
+    /// A fail-over, in the words of each server, must not be a fault for good: callers are told to
+    /// try again later, and the connection is replaced.
+    #[test]
+    fn no_sign_of_a_fail_over_is_permanent() {
+        for (state, native) in [
+            ("25006", 0),
+            ("25P02", 0),
+            ("08006", 0),
+            ("08S01", 0),
+            ("40003", 0),
+            ("53200", 0),
+            ("53300", 0),
+            ("57P01", 0),
+            ("57P02", 0),
+            ("57P03", 0),
+            ("57P04", 0),
+            ("57P05", 0),
+            ("58030", 0),
+            ("42000", 3906),
+            ("42000", 976),
+            ("42000", 983),
+            ("HY000", 952),
+            ("HY000", 6005),
+            ("HY000", 10054),
+            ("HY000", 40613),
+        ] {
+            let fault = fault_of(state, native);
+            assert!(fault.is_transient() && fault.breaks_connection(), "{state} {native}: {fault:?}");
+        }
+        for (state, native) in
+            [("55P03", 0), ("57014", 0), ("40001", 0), ("40P01", 0), ("53100", 0), ("", 701)]
+        {
+            let fault = fault_of(state, native);
+            assert!(fault.is_transient() && !fault.breaks_connection(), "{state} {native}: {fault:?}");
         }
     }
 
@@ -141,6 +201,9 @@ mod tests {
             ("42501", 0, Fault::Denied),
             ("42000", 229, Fault::Denied),
             ("28P01", 0, Fault::Denied),
+            ("42000", 18456, Fault::Denied),
+            ("3D000", 0, Fault::NoDatabase),
+            ("42000", 4060, Fault::NoDatabase),
             ("42883", 0, Fault::Schema),
             ("42000", 2812, Fault::Schema),
             ("IM002", 0, Fault::Driver),

@@ -30,10 +30,14 @@ pub struct Stored {
 impl Stored {
     /// Connects. The database must have all migrations and no others.
     pub fn connect(source: &OdbcSource) -> Result<Self, DbError> {
-        let mut stored = Self::connect_unchecked(source)?;
+        let connection = OdbcConnection::open_slowly(source)?;
+        let mut stored = Self { connection, dialect: source.dialect };
         let recorded = stored.migrations()?;
         match schema::pending(&source.place, schema::known(source.dialect), &recorded) {
-            Ok([]) => Ok(stored),
+            Ok([]) => {
+                stored.connection.limit_statements(source)?;
+                Ok(stored)
+            }
             Ok(some) => {
                 let detail = format!("{} migrations are pending", some.len());
                 Err(DbError::new(Fault::Schema, &source.place, detail))

@@ -5,6 +5,7 @@ use crate::dbagent::migrate::migrate_sqlite;
 use crate::dbagent::procedures::Fault;
 use crate::dbagent::request::{Answer, Request};
 use crate::dbagent::sqlite::SqliteFile;
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 use throng_core::wire::packets::{Claim, IdText, Outcome, PasswordText, RequestedName};
@@ -22,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A pool on a new database, and its replies. Tags are any numbers.
 struct Bench {
-    pool: Pool<u32>,
+    pool: Arc<Pool<u32>>,
     answers: Receiver<Reply<u32>>,
     script: Arc<Script>,
     dir: tempfile::TempDir,
@@ -30,20 +31,32 @@ struct Bench {
 
 impl Bench {
     fn new(threads: usize, queue: usize) -> Self {
+        Self::with_limits(threads, queue, DriverLimits::default())
+    }
+
+    fn with_limits(threads: usize, queue: usize, limits: DriverLimits) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("throng.db");
         migrate_sqlite(&path, PATIENCE, 0).unwrap();
         let file = SqliteFile::new(path, PATIENCE);
         let script = Arc::new(Script::with_clock(NOW_MS));
         let (sender, answers) = mpsc::channel();
-        let config =
-            PoolConfig { threads, queue, control_queue: 64, password: CHEAP, now_ms: || NOW_MS, agent: 1 };
+        let config = PoolConfig {
+            threads,
+            queue,
+            control_queue: 64,
+            password: CHEAP,
+            now_ms: || NOW_MS,
+            agent: 1,
+            limits,
+            end_wait: Duration::from_millis(100),
+        };
         let factory_script = Arc::clone(&script);
         let factory = move || factory_script.open(|| Ok(Box::new(file.connect()?)));
         let sink = move |reply| {
             let _ = sender.send(reply);
         };
-        let pool = Pool::start(&config, factory, sink).unwrap();
+        let pool = Arc::new(Pool::start(&config, factory, sink).unwrap());
         Self { pool, answers, script, dir }
     }
 
@@ -380,9 +393,9 @@ fn permanent_faults_are_answered_and_not_retried() {
     bench.leases();
     for (fault, outcome) in [
         (Fault::Busy, Outcome::TryAgainLater),
-        (Fault::Full, Outcome::InternalError),
+        (Fault::Full, Outcome::TryAgainLater),
         (Fault::Damaged, Outcome::InternalError),
-        (Fault::ReadOnly, Outcome::InternalError),
+        (Fault::Schema, Outcome::InternalError),
         (Fault::Refused, Outcome::InternalError),
     ] {
         bench.fault("account_insert", &[fault]);
@@ -418,6 +431,191 @@ fn without_a_database_logins_are_refused_and_releases_wait() {
     let reply = bench.answer();
     assert_eq!((reply.tag, reply.answer.outcome()), (7, Outcome::Ok));
     bench.log_in("bob");
+}
+
+/// The pool keeps old connections to a demoted server, on which nothing can be written, though new
+/// ones lead to its successor.
+#[test]
+fn connections_that_turned_read_only_are_replaced_and_no_release_is_lost() {
+    let bench = Bench::new(1, 16);
+    bench.leases();
+    bench.sign_up("bob");
+    let claim = bench.log_in("bob");
+    bench.script.take_calls();
+    bench.fault("account_insert", &[Fault::ReadOnly]);
+    bench.sign_up("eve");
+    assert_eq!(bench.script.take_calls(), ["account_insert", "open", "account_insert"]);
+
+    // The new connection is read-only too, for a while.
+    bench.fault("account_insert", &[Fault::ReadOnly; 2]);
+    assert_eq!(bench.ask(sign_up("amy")).outcome(), Outcome::TryAgainLater);
+    bench.sign_up("amy");
+    bench.script.take_calls();
+    bench.fault("online_release", &[Fault::ReadOnly; 9]);
+    bench.submit(1, release(&claim, LOGIN));
+    bench.submit(2, Request::RenewHolder { instance: LOGIN, lease_until_ms: LEASE });
+    let replies = [bench.answer(), bench.answer()].map(|reply| (reply.tag, reply.answer.outcome()));
+    assert_eq!(replies, [(1, Outcome::Ok), (2, Outcome::Ok)]);
+    let opened = bench.script.take_calls().iter().filter(|call| **call == "open").count();
+    assert_eq!(opened, 9, "each connection that answered read-only is replaced");
+    bench.log_in("bob");
+}
+
+/// Calls that hang for a while make their threads be replaced.
+const SHORT: DriverLimits = DriverLimits { connect: Duration::from_mins(5), call: Duration::from_millis(50) };
+
+#[test]
+fn a_hung_thread_is_replaced_and_its_control_job_is_not_lost() {
+    let bench = Bench::with_limits(1, 16, SHORT);
+    bench.leases();
+    bench.sign_up("bob");
+    let claim = bench.log_in("bob");
+    // A release hangs, and behind it wait a renewal, which must keep its place, and a login.
+    let hang = bench.script.hang("online_release");
+    bench.submit(1, release(&claim, LOGIN));
+    bench.submit(2, Request::RenewHolder { instance: LOGIN, lease_until_ms: LEASE });
+    let replies = [bench.answer(), bench.answer()].map(|reply| (reply.tag, reply.answer.outcome()));
+    assert_eq!(replies, [(1, Outcome::Ok), (2, Outcome::Ok)]);
+    let claim = bench.log_in("bob");
+    assert_eq!((bench.pool.hung(), bench.pool.stats().replaced.load(Relaxed)), (1, 1));
+
+    // The late release takes nothing from the new login, and its thread ends.
+    drop(hang);
+    while bench.pool.hung() > 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(bench.ask(check("bob", "password", false)).outcome(), Outcome::AlreadyOnline);
+    // A renewal that comes late may have shortened a lease: the agent is told.
+    let hang = bench.script.hang("holder_renew");
+    bench.submit(3, Request::RenewHolder { instance: LOGIN, lease_until_ms: LEASE });
+    assert_eq!(bench.answer().answer, Answer::RenewHolder { outcome: Outcome::Ok });
+    drop(hang);
+    let overtaken = bench.answer();
+    assert_eq!((overtaken.tag, overtaken.answer), (3, Answer::Overtaken));
+    assert_eq!(bench.ask(release(&claim, LOGIN)).outcome(), Outcome::Ok);
+    assert_eq!(bench.pool.shutdown(Instant::now() + PATIENCE).unwrap(), 0);
+    assert_eq!(bench.pool.stats().connected.load(Relaxed), 0);
+}
+
+#[test]
+fn a_login_that_hangs_is_answered_when_it_returns_and_the_others_before() {
+    let bench = Bench::with_limits(2, 16, SHORT);
+    bench.leases();
+    bench.sign_up("bob");
+    let hangs: Vec<_> = (0..2)
+        .map(|tag| {
+            bench.script.take_calls();
+            let hang = bench.script.hang("account_select");
+            bench.submit(tag, check("bob", "passw0rd", false));
+            bench.script.wait_for("account_select");
+            hang
+        })
+        .collect();
+    bench.submit(7, check("bob", "passw0rd", false));
+    assert_eq!(bench.answer().tag, 7);
+    drop(hangs);
+    let mut late = [bench.answer().tag, bench.answer().tag];
+    late.sort_unstable();
+    assert_eq!(late, [0, 1]);
+}
+
+/// A driver may never come back. The end of the process waits for it a while, and no longer.
+#[test]
+fn a_shutdown_leaves_threads_behind_that_hang() {
+    let bench = Bench::with_limits(2, 16, DriverLimits::default());
+    let hang = bench.script.hang("online_release");
+    bench.submit(1, release(&Claim { account: 1, id: 1 }, LOGIN));
+    bench.submit(2, release(&Claim { account: 1, id: 2 }, LOGIN));
+    bench.script.wait_for("online_release");
+    assert_eq!(bench.pool.shutdown(Instant::now()).unwrap(), 1);
+    // The releases are answered all the same, once.
+    let replies = [bench.answer(), bench.answer()].map(|reply| (reply.tag, reply.answer.outcome()));
+    assert_eq!(replies, [(1, Outcome::TryAgainLater), (2, Outcome::TryAgainLater)]);
+    drop(hang);
+    while bench.pool.stats().connected.load(Relaxed) > 0 {
+        std::thread::yield_now();
+    }
+    assert!(bench.answers.try_recv().is_err(), "the release is answered twice");
+}
+
+/// The threads look at the log between requests, and without a request while it is large.
+#[test]
+fn an_idle_pool_cuts_the_log_of_the_embedded_database() {
+    let bench = Bench::new(2, 16);
+    let path = bench.dir.path().join("throng.db");
+    let log = || std::fs::metadata(path.with_extension("db-wal")).unwrap().len();
+    let open = || rusqlite::Connection::open(&path).unwrap();
+    let reader = open();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM accounts").unwrap();
+    open().execute_batch("CREATE TABLE filler AS SELECT zeroblob(20000000) x").unwrap();
+    let large = log();
+    while throng_core::metrics::DB_WAL.get() < 20_000_000 {
+        bench.leases();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(reader);
+    let deadline = Instant::now() + PATIENCE;
+    while log() > 16 << 20 {
+        assert!(Instant::now() < deadline, "the log stays at {large} bytes");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A server on which connecting costs CPU time that all attempts share, as SQL Server's and
+/// Babelfish's do on a cold start.
+struct SlowServer {
+    connecting: AtomicUsize,
+    most: AtomicUsize,
+    cost: Duration,
+    patience: Duration,
+}
+
+impl SlowServer {
+    fn connect(&self) -> Result<(), DbError> {
+        const STEP: Duration = Duration::from_millis(1);
+        let began_at = Instant::now();
+        let mut left = self.cost;
+        self.most.fetch_max(self.connecting.fetch_add(1, Relaxed) + 1, Relaxed);
+        while !left.is_zero() && began_at.elapsed() < self.patience {
+            std::thread::sleep(STEP);
+            left = left.saturating_sub(STEP / self.connecting.load(Relaxed).max(1) as u32);
+        }
+        self.connecting.fetch_sub(1, Relaxed);
+        if left.is_zero() { Ok(()) } else { Err(DbError::new(Fault::Lost, "slow server", "timeout")) }
+    }
+}
+
+#[test]
+fn two_agents_of_eight_threads_all_connect_to_a_slow_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("throng.db");
+    migrate_sqlite(&path, PATIENCE, 0).unwrap();
+    // All 16 at once would take 16 x 20 ms each, and give up after a fifth of it.
+    let cost = Duration::from_millis(20);
+    let server = Arc::new(SlowServer {
+        connecting: AtomicUsize::new(0),
+        most: AtomicUsize::new(0),
+        cost,
+        patience: cost * 3,
+    });
+    let pools: Vec<Pool<u32>> = (0..2)
+        .map(|_| {
+            let file = SqliteFile::new(&path, PATIENCE);
+            let server = Arc::clone(&server);
+            let config = PoolConfig { threads: 8, password: CHEAP, ..PoolConfig::default() };
+            let connect = move || {
+                server.connect()?;
+                Ok(Box::new(file.connect()?) as Box<dyn Procedures>)
+            };
+            Pool::start(&config, connect, |_| {}).unwrap()
+        })
+        .collect();
+    let deadline = Instant::now() + PATIENCE;
+    while pools.iter().any(|pool| pool.stats().connected.load(Relaxed) < 8) {
+        assert!(Instant::now() < deadline, "not every thread is connected");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(server.most.load(Relaxed) <= 2, "an agent connects with several threads at once");
 }
 
 #[test]

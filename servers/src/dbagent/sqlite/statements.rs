@@ -44,6 +44,11 @@ pub trait Statements: Send {
         body: impl FnOnce(&mut Self) -> Result<T, DbError>,
     ) -> Result<T, DbError>;
 
+    /// Does what [`Procedures::look_after`] says.
+    fn look_after(&mut self) -> bool {
+        false
+    }
+
     /// Closes the connection.
     fn close(self) -> Result<(), DbError>;
 
@@ -271,6 +276,10 @@ impl<S: Statements> Procedures for SqliteProcedures<S> {
             )
             .map(|_| ())
         })
+    }
+
+    fn look_after(&mut self) -> bool {
+        self.0.look_after()
     }
 
     fn close(self: Box<Self>) -> Result<(), DbError> {

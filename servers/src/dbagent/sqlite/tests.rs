@@ -142,6 +142,68 @@ fn a_damaged_page_is_reported() {
     assert_eq!(faults, HashSet::from([Fault::Damaged]));
 }
 
+/// Damages pages in the middle of the file.
+fn damage(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[20 * 4096..24 * 4096].fill(0xa5);
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn the_check_finds_an_overwritten_page() {
+    let (_dir, file) = database();
+    let mut db = file.connect().unwrap();
+    for number in 0..50 {
+        sign_up(&mut db, &format!("bob{number}")).unwrap();
+    }
+    Box::new(db).close().unwrap();
+    assert_eq!(file.check_pages().unwrap(), fs::metadata(&file.path).unwrap().len());
+    file.check_at_start().unwrap();
+    file.quick_check(&START_TABLES).unwrap();
+    damage(&file.path);
+    for checked in [file.check_pages().map(|_| ()), file.check_at_start()] {
+        let error = checked.unwrap_err();
+        assert_eq!(error.fault, Fault::Damaged, "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains("restore the last backup") && !text.contains('\n') && text.len() < 2000,
+            "{text}"
+        );
+    }
+    // A file without a schema that can be read is damaged too.
+    let mut bytes = fs::read(&file.path).unwrap();
+    bytes[100..4096].fill(0xa5);
+    fs::write(&file.path, bytes).unwrap();
+    assert_eq!(file.quick_check(&START_TABLES).unwrap_err().fault, Fault::Damaged);
+    let none = SqliteFile::new(file.path.with_extension("none"), BUSY);
+    none.check_at_start().unwrap();
+    assert!(!none.path.exists());
+}
+
+#[test]
+fn the_log_shrinks_after_a_reader_that_kept_it() {
+    let (_dir, file) = database();
+    let mut db = file.connect().unwrap();
+    let look = |db: &mut Sqlite| {
+        file.care.lock().looked_at = None;
+        db.look_after()
+    };
+    assert!(!look(&mut db));
+    let reader = connect(&file.path, OpenFlags::SQLITE_OPEN_READ_ONLY, BUSY).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM accounts").unwrap();
+    let bytes = LOG_LIMIT + 1_000_000;
+    db.0.conn.execute_batch(&format!("CREATE TABLE filler AS SELECT zeroblob({bytes}) x")).unwrap();
+    assert!(look(&mut db) && file.log_bytes() > LOG_LIMIT, "the reader keeps the log");
+    assert!(db.look_after(), "between two looks it stays large");
+    sign_up(&mut db, "bob").unwrap();
+    reader.execute_batch("COMMIT").unwrap();
+    assert!(!look(&mut db));
+    assert_eq!(file.log_bytes(), 0);
+    assert!(db.account_select("bob").unwrap().is_some());
+    let busy: i64 = db.0.conn.query_row("PRAGMA busy_timeout", (), |row| row.get(0)).unwrap();
+    assert_eq!(busy, BUSY.as_millis() as i64);
+}
+
 #[test]
 fn an_impossible_record_is_reported() {
     let (_dir, file) = database();

@@ -6,6 +6,7 @@ mod cluster;
 mod player;
 mod postgres;
 mod process;
+mod proxy;
 mod stopwatch;
 
 use std::thread;
@@ -17,6 +18,7 @@ pub(crate) use cluster::{Cluster, spare_port};
 pub(crate) use player::{Player, TicketHolder, answer, exit};
 pub(crate) use postgres::{Database, Postgres};
 pub(crate) use process::{Home, Server, ServerAddr};
+pub(crate) use proxy::Proxy;
 pub(crate) use stopwatch::{Stopwatch, assert_took};
 
 /// Time after which a wait has failed; far longer than any wait on a busy machine.

@@ -24,7 +24,7 @@ const OWNER: &str = "throng_owner";
 pub(crate) struct Postgres {
     dir: TempDir,
     programs: PathBuf,
-    port: u16,
+    pub(crate) port: u16,
     server: Option<Child>,
 }
 
@@ -191,6 +191,13 @@ impl Database<'_> {
     /// Returns the source of connections for this user.
     fn source(&self, user: &str) -> OdbcSource {
         OdbcSource::new(&self.config(user), Dialect::Postgres).unwrap()
+    }
+
+    /// Returns the source of an agent's connections to another port.
+    pub(crate) fn as_agent_at(&self, port: u16) -> OdbcSource {
+        let mut config = self.config(AGENT);
+        config.odbc.port = port.into();
+        OdbcSource::new(&config, Dialect::Postgres).unwrap()
     }
 
     pub(crate) fn as_agent(&self) -> OdbcSource {

@@ -96,7 +96,8 @@ impl Home {
         (status.code(), stdout.join("\n"), stderr)
     }
 
-    fn spawn(&self, command: &str, settings: &[impl AsRef<str>]) -> Child {
+    /// Starts a command and does not wait for it.
+    pub(crate) fn spawn(&self, command: &str, settings: &[impl AsRef<str>]) -> Child {
         let mut throng = Command::new(env!("CARGO_BIN_EXE_throng"));
         throng.env_clear().args(command.split(' ')).arg("--data").arg(self.path());
         let settings = settings.iter().map(AsRef::as_ref);
