@@ -3,13 +3,14 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::error::RESULTS_TIMEOUT;
-
 /// The longest pause between events of a working child; the last resort is a heartbeat.
 pub(super) const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 
 /// The time after which a working child that sends or reads nothing counts as stalled.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// The time within which a worker has to hand over its results.
+pub(super) const RESULTS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The time to prepare: drawing the traffic of millions of messages takes a second.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);

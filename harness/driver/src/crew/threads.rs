@@ -11,7 +11,8 @@ use throng_core::wire::CloseReason;
 use throng_harness_model::plan::{EntryPath, Plan};
 use throng_harness_model::send_schedule::SendSchedule;
 
-use super::error::{FleetError, RESULTS_TIMEOUT};
+use super::error::FleetError;
+use super::stall_timer::RESULTS_TIMEOUT;
 use crate::command::Command;
 use crate::live::Panel;
 use crate::pacer::Pacer;

@@ -6,7 +6,7 @@ use throng_harness_model::clock::Nanos;
 use throng_harness_model::plan::Server;
 use throng_harness_model::results::{PARTS, Recipient};
 
-use super::lists::KeptList;
+use crate::roster::Roster;
 
 /// Progress of a client: the step in progress, or waiting to be retried. A client only moves down
 /// this list, except to start over after a failure or for another round. An entry path skips the
@@ -101,6 +101,13 @@ pub(super) enum Stay {
         /// The channel's number on the server.
         number: u32,
     },
+}
+
+/// A client's user list, and the time of its last change.
+#[derive(Debug)]
+pub(super) struct KeptList {
+    pub(super) roster: Roster,
+    pub(super) changed: Nanos,
 }
 
 /// One client. There are thousands, so fields that only some of them use are boxed.

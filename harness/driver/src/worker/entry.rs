@@ -1,6 +1,7 @@
 //! Entries into the chat: scheduled connections, the login steps, retries, and giving up.
 
 use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::io;
 
 use rand::RngExt;
@@ -11,10 +12,11 @@ use throng_core::wire::packets::{
 };
 use throng_core::wire::{CloseReason, Packet};
 use throng_harness_model::clock::{NEVER, Nanos};
-use throng_harness_model::plan::{EntryPath, Server};
+use throng_harness_model::plan::{EntryPath, Plan, Server};
 
 use super::Worker;
 use super::client::{Client, Grant, Step, Token};
+use super::entry_limiter::EntryLimiter;
 use crate::command::Why;
 
 /// Connections begun in one turn: the keys of each cost some 100 µs.
@@ -28,6 +30,56 @@ const BACKOFF_FIRST: Nanos = 100_000_000;
 
 /// The most doublings of the backoff.
 const BACKOFF_DOUBLINGS: u8 = 4;
+
+/// A worker's clients on their way into the chat. A client is in `entering` from the beginning of
+/// its entry until it is accepted or given up, with its deadline as the key.
+pub(super) struct Entries {
+    /// Entries begun: the first of each client in order, then further rounds.
+    begun: usize,
+    /// Clients that wait for their next round, each once.
+    next_round: VecDeque<u32>,
+    /// Entering clients by deadline.
+    pub(super) entering: BTreeSet<(Nanos, u32)>,
+    pub(super) limiter: EntryLimiter,
+    /// Scheduled attempts; one whose time is not the client's `retry_at` is obsolete.
+    retries: BinaryHeap<Reverse<(Nanos, u32)>>,
+    /// Chat servers named in login answers.
+    pub(super) chat_servers: Vec<Server>,
+}
+
+impl Entries {
+    /// No entries of worker `index`, and its share of the plan's limit.
+    pub(super) fn new(plan: &Plan, index: u32) -> Self {
+        let in_flight = plan.share(plan.in_flight, index);
+        let limiter =
+            if plan.is_adaptive { EntryLimiter::adaptive(in_flight) } else { EntryLimiter::fixed(in_flight) };
+        Self {
+            begun: 0,
+            next_round: VecDeque::new(),
+            entering: BTreeSet::new(),
+            limiter,
+            retries: BinaryHeap::new(),
+            chat_servers: Vec::new(),
+        }
+    }
+
+    /// The time of the next attempt or deadline.
+    pub(super) fn next_due(&self) -> Nanos {
+        let retry = self.retries.peek().map_or(NEVER, |Reverse((at, _))| *at);
+        let deadline = self.entering.first().map_or(NEVER, |(at, _)| *at);
+        retry.min(deadline)
+    }
+
+    /// Returns true while another client may begin to enter.
+    pub(super) fn has_room(&self) -> bool {
+        self.entering.len() < self.limiter.limit()
+    }
+
+    /// Counts an entry that the server deferred.
+    fn defer(&mut self) {
+        self.limiter.defer(self.entering.len());
+    }
+}
 
 /// A failed step, and the policy for retrying it.
 struct StepFailure {
@@ -79,16 +131,16 @@ fn is_refusal(reason: CloseReason) -> bool {
 
 impl Worker {
     /// The number of entries, over all rounds.
-    fn entries(&self) -> usize {
+    fn all_entries(&self) -> usize {
         self.clients.len() * self.plan.rounds as usize
     }
 
     /// The time of the next entry; [`NEVER`] while the limiter allows no more.
     pub(super) fn next_entry_at(&self) -> Nanos {
-        let has_more = self.entries_begun < self.clients.len() || !self.next_round.is_empty();
-        let is_full = self.entering.len() >= self.entry_limiter.limit()
-            || self.plan.leaves && self.totals.connected >= self.entry_limiter.limit() as u64;
-        if has_more && !is_full { self.plan.begin.intended(self.number(self.entries_begun)) } else { NEVER }
+        let has_more = self.entries.begun < self.clients.len() || !self.entries.next_round.is_empty();
+        let is_full = !self.entries.has_room()
+            || self.plan.leaves && self.totals.connected >= self.entries.limiter.limit() as u64;
+        if has_more && !is_full { self.plan.begin.intended(self.number(self.entries.begun)) } else { NEVER }
     }
 
     /// Begins the entries that are due; true if more are due than one turn takes.
@@ -97,12 +149,13 @@ impl Worker {
             if self.next_entry_at() > now {
                 return false;
             }
-            let first = (self.entries_begun < self.clients.len()).then_some(self.entries_begun);
-            let Some(place) = first.or_else(|| self.next_round.pop_front().map(|place| place as usize))
+            let first = (self.entries.begun < self.clients.len()).then_some(self.entries.begun);
+            let Some(place) =
+                first.or_else(|| self.entries.next_round.pop_front().map(|place| place as usize))
             else {
                 return false;
             };
-            self.entries_begun += 1;
+            self.entries.begun += 1;
             self.begin_entry(sessions, place, now);
         }
         self.next_entry_at() <= now
@@ -120,7 +173,7 @@ impl Worker {
         client.repeated |= client.rounds > 0;
         client.rounds += 1;
         (client.step, client.failed_attempts, client.entry_began_at) = (step, 0, now);
-        self.entering.insert(self.deadline(place));
+        self.entries.entering.insert(self.deadline(place));
         self.results.first_begin = self.results.first_begin.min(now);
         self.perform(sessions, place);
     }
@@ -132,15 +185,15 @@ impl Worker {
 
     /// Queues the client for its next round, if there is one.
     pub(super) fn end_round(&mut self, place: usize) {
-        if self.clients[place].rounds < self.plan.rounds && self.entries_begun < self.entries() {
-            self.next_round.push_back(place as u32);
+        if self.clients[place].rounds < self.plan.rounds && self.entries.begun < self.all_entries() {
+            self.entries.next_round.push_back(place as u32);
         }
     }
 
     /// Returns true while the ledger records stays in the chat: results are not frozen, and the
     /// run sends counted messages.
     pub(super) fn records_stays(&self) -> bool {
-        self.is_counting && self.plan.traffic.messages() > 0
+        self.messages.is_counting && self.plan.traffic.messages() > 0
     }
 
     fn first_step(&self) -> Step {
@@ -285,7 +338,7 @@ impl Worker {
         match outcome {
             Outcome::Ok => self.advance(sessions, place, next),
             Outcome::TryAgainLater => {
-                self.entry_limiter.defer(self.entering.len());
+                self.entries.defer();
                 self.retry_later(sessions, place, step, StepFailure::of_answer(outcome));
             }
             outcome => {
@@ -299,14 +352,17 @@ impl Worker {
             let why = format!("the chat server's address {:?} is not IP:PORT", &*granted.chat_address);
             return self.give_up(sessions, place, false, &why);
         };
-        let known =
-            self.chat_servers.iter().find(|chat| chat.address == address && chat.key == granted.chat_key);
+        let known = self
+            .entries
+            .chat_servers
+            .iter()
+            .find(|chat| chat.address == address && chat.key == granted.chat_key);
         let server = if let Some(server) = known {
             server.clone()
         } else {
             let EntryPath::Login(login) = &self.plan.way else { return };
             let server = Server::new(address, granted.chat_key, login.endpoint.handshake_timeout);
-            self.chat_servers.push(server.clone());
+            self.entries.chat_servers.push(server.clone());
             server
         };
         self.clients[place].grant = Some(Box::new(Grant { server, ticket: granted.ticket }));
@@ -327,8 +383,8 @@ impl Worker {
             self.results.last_entry = now;
         }
         self.totals.connected += 1;
-        self.entering.remove(&self.deadline(place));
-        self.entry_limiter.entered();
+        self.entries.entering.remove(&self.deadline(place));
+        self.entries.limiter.entered();
         if self.records_stays() {
             self.results.tally.entered(place, now);
         }
@@ -377,7 +433,7 @@ impl Worker {
     ) {
         let refused = is_refusal(reason);
         if is_transient(reason) {
-            self.entry_limiter.defer(self.entering.len());
+            self.entries.defer();
             self.retry_later(sessions, place, from, StepFailure::of_connection(reason.name(), refused));
         } else {
             self.give_up(sessions, place, refused, reason.name());
@@ -401,7 +457,7 @@ impl Worker {
         client.step = step;
         if client.retry_at == 0 {
             client.retry_at = at;
-            self.retries.push(Reverse((at, place as u32)));
+            self.entries.retries.push(Reverse((at, place as u32)));
         }
         self.totals.retried += 1;
         *self.results.clients.retries.entry(why.into_owned()).or_default() += 1;
@@ -409,11 +465,11 @@ impl Worker {
 
     /// Begins the attempts that are due.
     pub(super) fn retry_due(&mut self, sessions: &mut Sessions, now: Nanos) {
-        while let Some(Reverse((at, place))) = self.retries.peek().copied() {
+        while let Some(Reverse((at, place))) = self.entries.retries.peek().copied() {
             if at > now {
                 return;
             }
-            self.retries.pop();
+            self.entries.retries.pop();
             let client = &mut self.clients[place as usize];
             // Any other time belongs to an entry that has ended meanwhile.
             if client.retry_at == at {
@@ -425,10 +481,10 @@ impl Worker {
 
     /// Gives up the clients whose deadline has passed.
     pub(super) fn expire_entries(&mut self, sessions: &mut Sessions, now: Nanos) {
-        while let Some((at, place)) = self.entering.first().copied()
+        while let Some((at, place)) = self.entries.entering.first().copied()
             && at <= now
         {
-            self.entry_limiter.defer(self.entering.len());
+            self.entries.defer();
             let why = format!("{} was not done in time", self.clients[place as usize].step.name());
             self.give_up(sessions, place as usize, false, &why);
         }
@@ -436,7 +492,7 @@ impl Worker {
 
     /// Gives up a client that is entering.
     fn give_up(&mut self, sessions: &mut Sessions, place: usize, refused: bool, why: &str) {
-        self.entering.remove(&self.deadline(place));
+        self.entries.entering.remove(&self.deadline(place));
         let records_stays = self.records_stays();
         let client = &mut self.clients[place];
         if client.step == Step::Enter && client.chat.is_some() && records_stays {
@@ -460,13 +516,11 @@ impl Worker {
 
     /// Gives up all entries, of this round and of later ones.
     pub(super) fn give_up_entries(&mut self, sessions: &mut Sessions, why: &str) {
-        let entries = self.entries();
-        while let Some(place) = self.returning.pop_front() {
-            self.record_no_return(place as usize, why);
-        }
-        let never_begun = (entries - std::mem::replace(&mut self.entries_begun, entries)) as u64;
-        self.next_round.clear();
-        while let Some((_, place)) = self.entering.first().copied() {
+        self.give_up_reconnects(why);
+        let entries = self.all_entries();
+        let never_begun = (entries - std::mem::replace(&mut self.entries.begun, entries)) as u64;
+        self.entries.next_round.clear();
+        while let Some((_, place)) = self.entries.entering.first().copied() {
             self.give_up(sessions, place as usize, false, why);
         }
         if never_begun > 0 {

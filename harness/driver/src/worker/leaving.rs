@@ -12,6 +12,23 @@ use super::client::Step;
 /// together, and few enough that the notices do not pile up.
 const LEAVING_MAX: u32 = 512;
 
+/// A worker's clients that leave in order.
+#[derive(Debug, Default)]
+pub(super) struct Exits {
+    /// The next client to be asked to leave; none before [`Self::begin`].
+    next: Option<usize>,
+    /// Clients whose exit has no answer yet, at most [`LEAVING_MAX`] of those that [`Self::begin`]
+    /// has had asked.
+    pending: u32,
+}
+
+impl Exits {
+    /// Begins to ask all clients, from the first.
+    pub(super) fn begin(&mut self) {
+        self.next = Some(0);
+    }
+}
+
 impl Worker {
     /// A client's session with the chat server has closed.
     pub(super) fn chat_closed(&mut self, sessions: &mut Sessions, place: usize, reason: CloseReason) {
@@ -27,7 +44,7 @@ impl Worker {
             }
             Step::List | Step::Inside => self.session_lost(place, now, reason),
             Step::Leaving => {
-                self.leaving -= 1;
+                self.exits.pending -= 1;
                 self.plan.presence.set(self.number(place), 0);
                 self.totals.connected -= 1;
                 self.clients[place].step = Step::Out;
@@ -50,7 +67,7 @@ impl Worker {
         if self.records_stays() {
             self.results.tally.gone(place, now);
         }
-        if let Some(window) = &mut self.window {
+        if let Some(window) = &mut self.messages.window {
             window.lost(place);
         }
         self.plan.presence.set(self.number(place), 0);
@@ -72,15 +89,14 @@ impl Worker {
         self.end_round(place);
     }
 
-    /// Has more clients leave, up to the limit, after
-    /// [`Command::Leave`](crate::command::Command::Leave).
+    /// Has more clients leave, up to the limit, once [`Exits::begin`] was called.
     pub(super) fn leave_due(&mut self, sessions: &mut Sessions) {
-        let Some(mut place) = self.next_to_leave else { return };
-        while place < self.clients.len() && self.leaving < LEAVING_MAX {
+        let Some(mut place) = self.exits.next else { return };
+        while place < self.clients.len() && self.exits.pending < LEAVING_MAX {
             self.request_exit(sessions, place);
             place += 1;
         }
-        self.next_to_leave = Some(place);
+        self.exits.next = Some(place);
     }
 
     /// Requests the exit of a client that is in the chat.
@@ -89,7 +105,7 @@ impl Worker {
         let (true, Some(session)) = (client.step.is_present(), client.chat) else { return };
         let was_listed = std::mem::replace(&mut client.step, Step::Leaving) == Step::Inside;
         self.totals.listed -= u64::from(was_listed);
-        self.leaving += 1;
+        self.exits.pending += 1;
         sessions.send(session, &ExitRequest {}.into());
     }
 }

@@ -11,7 +11,7 @@ use throng_harness_model::clock::{NEVER, Nanos};
 use throng_harness_model::spec::Lists;
 
 use super::Worker;
-use super::client::Step;
+use super::client::{KeptList, Step};
 use crate::roster::{Next, Roster};
 
 /// The longest pause before an incomplete list is fetched again, in nanoseconds.
@@ -19,13 +19,6 @@ const REFETCH_PAUSE_MAX: Nanos = 1_000_000_000;
 
 /// The interval between two comparisons of a list check, in nanoseconds.
 const CHECK_EVERY: Nanos = 20_000_000;
-
-/// A client's user list, and the time of its last change.
-#[derive(Debug)]
-pub(super) struct KeptList {
-    roster: Roster,
-    changed: Nanos,
-}
 
 /// A worker's pending work on lists.
 #[derive(Debug, Default)]
@@ -84,7 +77,7 @@ impl Worker {
     }
 
     fn count_notice(&mut self, complete: bool) {
-        if self.is_counting {
+        if self.messages.is_counting {
             self.results.lists.notices += 1;
             self.results.lists.incomplete += u64::from(!complete);
         }
@@ -111,7 +104,7 @@ impl Worker {
     fn follow_up(&mut self, sessions: &mut Sessions, place: usize, next: Next) {
         if let Some(kept) = &mut self.clients[place].kept {
             let mismatches = kept.roster.take_mismatches();
-            self.results.lists.mismatches += if self.is_counting { mismatches } else { 0 };
+            self.results.lists.mismatches += if self.messages.is_counting { mismatches } else { 0 };
         }
         match (next, self.clients[place].chat) {
             (Next::Ask(after), Some(session)) => {

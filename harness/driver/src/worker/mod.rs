@@ -9,6 +9,7 @@ mod entry;
 mod entry_limiter;
 mod impaired;
 mod incoming;
+mod leak_probe;
 mod leaving;
 mod lists;
 mod messages;
@@ -17,8 +18,6 @@ mod ping;
 mod reconnect;
 mod rooms;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
@@ -27,24 +26,22 @@ use rand::rngs::Xoshiro256PlusPlus;
 use throng_core::SessionId;
 use throng_core::net::{App, Closed, Mailbox, Opened, Sessions};
 use throng_core::wire::{CloseReason, Packet};
-use throng_harness_model::breakdown::Sampler;
 use throng_harness_model::clock::{NEVER, Nanos};
-use throng_harness_model::payload::Recent;
 use throng_harness_model::plan::{Plan, Server};
 use throng_harness_model::results::Totals;
-use throng_harness_model::schedule::{SendCursor, Traffic};
 
 use crate::command::Command;
 use crate::live::Panel;
 use crate::results::WorkerResults;
 use crate::verify::DeliveryLedger;
-use crate::window::Window;
 use client::{Client, Step, Token};
-use entry_limiter::EntryLimiter;
+use entry::Entries;
 use impaired::Impaired;
 use incoming::Incoming;
+use leak_probe::LeakProbe;
+use leaving::Exits;
 use lists::ListWork;
-use messages::LeakProbe;
+use messages::Messages;
 use moves::Moves;
 use ping::Pinger;
 use reconnect::Reconnects;
@@ -63,40 +60,18 @@ pub struct Worker {
     clients: Vec<Client>,
     /// The token of the latest session in each slot.
     owners: Vec<Token>,
-    /// Entries begun: the first of each client in order, then further rounds.
-    entries_begun: usize,
-    /// Clients that wait for their next round, each once.
-    next_round: VecDeque<u32>,
-    /// Entering clients by deadline.
-    entering: BTreeSet<(Nanos, u32)>,
-    entry_limiter: EntryLimiter,
-    /// Scheduled attempts.
-    retries: BinaryHeap<Reverse<(Nanos, u32)>>,
-    /// Chat servers named in login answers.
-    chat_servers: Vec<Server>,
+    /// Draws pauses, so that clients do not retry all at once.
     rng: Xoshiro256PlusPlus,
-    warmup: Option<SendCursor>,
-    counted: Option<SendCursor>,
-    /// The window of a closed loop, which holds counted messages back.
-    window: Option<Window>,
+    entries: Entries,
+    reconnects: Reconnects,
+    exits: Exits,
+    messages: Messages,
     leak_probe: LeakProbe,
-    /// The payload that was read last.
-    recent: Recent,
     pinger: Pinger,
     rooms: Rooms,
     moves: Moves,
     lists: ListWork,
-    reconnects: Reconnects,
-    /// Disconnected clients that are to reconnect, in order.
-    returning: VecDeque<u32>,
     impaired: Impaired,
-    sampler: Sampler,
-    /// False once results are frozen.
-    is_counting: bool,
-    /// The next client to be asked to leave; none before [`Command::Leave`].
-    next_to_leave: Option<usize>,
-    /// Clients whose exit has no answer yet.
-    leaving: u32,
     /// Arrival times of [`Command::Lag`] that are not measured yet.
     lags: Vec<Nanos>,
     totals: Totals,
@@ -112,38 +87,23 @@ impl Worker {
         // The leak probe has the account after the last client.
         let ledger = DeliveryLedger::new(plan.traffic.clone(), ids.chain([plan.clients]));
         let results = WorkerResults::new(ledger);
-        let in_flight = plan.share(plan.in_flight, index);
-        let entry_limiter =
-            if plan.is_adaptive { EntryLimiter::adaptive(in_flight) } else { EntryLimiter::fixed(in_flight) };
         Self {
             index,
             panels,
             mailbox,
             clients: (0..count).map(|_| Client::default()).collect(),
             owners: Vec::new(),
-            entries_begun: 0,
-            next_round: VecDeque::new(),
-            entering: BTreeSet::new(),
-            entry_limiter,
-            retries: BinaryHeap::new(),
-            chat_servers: Vec::new(),
             rng: Xoshiro256PlusPlus::seed_from_u64(plan.seed ^ u64::from(index)),
-            warmup: None,
-            counted: None,
-            window: None,
+            entries: Entries::new(&plan, index),
+            reconnects: Reconnects::default(),
+            exits: Exits::default(),
+            messages: Messages::default(),
             leak_probe: LeakProbe::default(),
-            recent: Recent::default(),
             pinger: Pinger::default(),
             rooms: Rooms::default(),
             moves: Moves::default(),
             lists: ListWork::default(),
-            reconnects: Reconnects::default(),
-            returning: VecDeque::new(),
             impaired: Impaired::default(),
-            sampler: Sampler::default(),
-            is_counting: true,
-            next_to_leave: None,
-            leaving: 0,
             lags: Vec::new(),
             totals: Totals::default(),
             published: 0,
@@ -192,7 +152,7 @@ impl Worker {
     }
 
     fn publish(&mut self) {
-        self.totals.on_the_way = self.entering.len() as u64;
+        self.totals.on_the_way = self.entries.entering.len() as u64;
         self.panels[self.index as usize].publish(self.totals);
     }
 
@@ -205,26 +165,25 @@ impl Worker {
 
     /// The time of the next scheduled work.
     fn next_due(&self) -> Nanos {
-        let counted = self.counted.as_ref().filter(|_| !self.is_held_back());
-        let cursors = [self.warmup.as_ref(), counted].into_iter().flatten();
-        let send = cursors.map(SendCursor::next_due).min().unwrap_or(NEVER);
-        let retry = self.retries.peek().map_or(NEVER, |Reverse((at, _))| *at);
-        let deadline = self.entering.first().map_or(NEVER, |(at, _)| *at);
-        let others = [self.next_entry_at(), self.leak_probe.redial_at, self.pinger.due];
-        let more = [
+        let all = [
+            self.next_entry_at(),
+            self.entries.next_due(),
+            self.reconnects.next_due(),
+            self.messages.next_due(),
+            self.leak_probe.redial_at,
+            self.pinger.due,
             self.rooms.next_due(),
             self.moves.next_due(),
             self.impaired.next_due(),
             self.lists.next_due(),
-            self.reconnects.next_due(),
         ];
-        [send, retry, deadline].into_iter().chain(others).chain(more).min().unwrap_or(NEVER)
+        all.into_iter().min().unwrap_or(NEVER)
     }
 
     fn send_results(&mut self, to: &mpsc::Sender<WorkerResults>) {
         let empty = WorkerResults::new(DeliveryLedger::default());
         let mut results = std::mem::replace(&mut self.results, empty);
-        self.is_counting = false;
+        self.messages.is_counting = false;
         results.clients.refused = self.totals.refused;
         results.clients.failed = self.totals.failed;
         results.clients.disconnected = self.totals.disconnected;
@@ -301,25 +260,20 @@ impl App for Worker {
                 self.begin_churn(counted.start());
                 self.begin_moves(counted.start());
                 self.impair_from(counted.start());
-                let plan = &self.plan;
-                let cursor = |traffic: &Arc<Traffic>, schedule| {
-                    Some(SendCursor::new(traffic.clone(), schedule, self.index, plan.workers))
-                };
-                (self.warmup, self.counted) = (cursor(&plan.warmup, warmup), cursor(&plan.traffic, counted));
-                self.window = plan.ahead.map(|ahead| self.open_window(ahead));
+                self.start_sending(warmup, counted);
             }
             Command::Lag(since) => self.lags.push(since),
             Command::Hush => {
-                (self.warmup, self.counted) = (None, None);
+                self.messages.stop();
                 self.end_pings();
                 self.end_churn();
                 self.end_moves();
                 self.totals.hushed = 1;
             }
-            Command::Freeze => self.is_counting = false,
+            Command::Freeze => self.messages.is_counting = false,
             Command::Leave => {
                 self.give_up_entries(sessions, "the run is over");
-                self.next_to_leave = Some(0);
+                self.exits.begin();
             }
             Command::WorkerResults(to) => self.send_results(&to),
         }

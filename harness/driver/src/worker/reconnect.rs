@@ -1,5 +1,7 @@
 //! Clients that disconnect and reconnect: some at a steady rate, or all at once.
 
+use std::collections::VecDeque;
+
 use throng_core::net::Sessions;
 use throng_core::wire::CloseReason;
 use throng_harness_model::clock::{NEVER, Nanos};
@@ -17,6 +19,8 @@ const DIALS_PER_TURN: usize = 8;
 pub(super) struct Reconnects {
     /// The pace and the next turn, while clients reconnect at a steady rate.
     churn: Option<(Pace, u32)>,
+    /// Disconnected clients that are to reconnect, in order, each once.
+    queue: VecDeque<u32>,
 }
 
 impl Reconnects {
@@ -54,13 +58,13 @@ impl Worker {
             }
         }
         for _ in 0..DIALS_PER_TURN {
-            if self.entering.len() >= self.entry_limiter.limit() {
+            if !self.entries.has_room() {
                 return false;
             }
-            let Some(place) = self.returning.pop_front() else { return false };
+            let Some(place) = self.reconnects.queue.pop_front() else { return false };
             self.begin_entry(sessions, place as usize, now);
         }
-        !self.returning.is_empty() && self.entering.len() < self.entry_limiter.limit()
+        !self.reconnects.queue.is_empty() && self.entries.has_room()
     }
 
     /// Disconnects a client that is in the chat, and queues its reconnect.
@@ -77,7 +81,7 @@ impl Worker {
         self.totals.away += 1;
         self.plan.presence.set(number, 0);
         self.results.reconnects.asked += 1;
-        self.returning.push_back(place as u32);
+        self.reconnects.queue.push_back(place as u32);
         sessions.close(session, CloseReason::Goodbye, "");
     }
 
@@ -95,6 +99,13 @@ impl Worker {
             .or_default()
             .record(now.saturating_sub(disconnected_at));
         true
+    }
+
+    /// Gives up the reconnects that have not begun.
+    pub(super) fn give_up_reconnects(&mut self, why: &str) {
+        while let Some(place) = self.reconnects.queue.pop_front() {
+            self.record_no_return(place as usize, why);
+        }
     }
 
     /// Counts a given-up client as disconnected; false if it was never in the chat.
