@@ -137,7 +137,7 @@ fn run_steps<E: Display>(
         let mut print = |text: &str| {
             let _ = writeln!(err, "{text}");
         };
-        steps::run(job, &origin, &target, shutdown, &mut print, drive).map(|report| (report, first))
+        steps::run(&job, &origin, &target, shutdown, &mut print, drive).map(|report| (report, first))
     });
     match report {
         Ok((mut report, first)) => {

@@ -13,7 +13,7 @@ use throng_core::net::{Endpoint, PeerKind};
 use super::audiences::Audiences;
 use super::bots::Script;
 use super::clock::{Nanos, RunClock, nanos};
-use super::identity::Identities;
+use super::identity::{Identities, Seeded};
 use super::limits::{IN_FLIGHT, MESSAGES_MAX};
 use super::payload::{PAYLOAD_MIN, Payload};
 use super::presence::Presence;
@@ -226,6 +226,59 @@ pub struct Given {
     pub sources: u32,
 }
 
+/// The parts of a plan that belong to one scenario, and stand for nothing in the others.
+struct Parts {
+    in_flight: u32,
+    leaves: bool,
+    seeded: Option<Seeded>,
+    ramp: Duration,
+    reconnects: bool,
+    payload: usize,
+    senders: u32,
+    /// Messages before counting starts, and counted ones.
+    warmup: u32,
+    messages: u32,
+    ahead: Option<u32>,
+    setting: Setting,
+}
+
+impl Parts {
+    fn of(scenario: &Scenario) -> Self {
+        let none = Self {
+            in_flight: IN_FLIGHT,
+            leaves: false,
+            seeded: None,
+            ramp: Duration::ZERO,
+            reconnects: false,
+            payload: PAYLOAD_MIN,
+            senders: 0,
+            warmup: 0,
+            messages: 0,
+            ahead: None,
+            setting: Setting::default(),
+        };
+        match scenario {
+            Scenario::Connect(connect) => {
+                Self { ramp: connect.ramp, reconnects: connect.reconnects(), ..none }
+            }
+            Scenario::Login(login) => {
+                let leaves = matches!(login.stay, Stay::Leave { .. });
+                Self { in_flight: login.in_flight, leaves, seeded: login.seeded.clone(), ..none }
+            }
+            Scenario::Broadcast(broadcast) => Self {
+                payload: broadcast.payload,
+                senders: broadcast.senders,
+                warmup: points_in(broadcast.warmup, broadcast.interval).unwrap_or(MESSAGES_MAX),
+                messages: broadcast.messages_drawn(),
+                ahead: broadcast.ahead,
+                setting: broadcast.setting,
+                ..none
+            },
+            Scenario::Bots(_) => none,
+        }
+    }
+}
+
 /// Makes the plan of a run; equal arguments give equal plans.
 pub fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Given) -> Plan {
     let server = Server::new(target.server.address, target.server.key, job.connect_timeout);
@@ -233,38 +286,17 @@ pub fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Given) ->
         Some(cluster) => EntryPath::Ticket(server, cluster.clone()),
         None => EntryPath::Login(server),
     };
-    let (in_flight, leaves, seeded) = match &job.scenario {
-        Scenario::Login(login) => {
-            let leaves = matches!(login.stay, Stay::Leave { .. });
-            (login.in_flight, leaves, login.seeded.clone())
-        }
-        Scenario::Connect(_) | Scenario::Broadcast(_) | Scenario::Bots(_) => (IN_FLIGHT, false, None),
-    };
-    let (payload, senders, warmup, messages) = match &job.scenario {
-        Scenario::Broadcast(broadcast) => {
-            let warmup = points_in(broadcast.warmup, broadcast.interval).unwrap_or(MESSAGES_MAX);
-            (broadcast.payload, broadcast.senders, warmup, broadcast.messages_drawn())
-        }
-        _ => (PAYLOAD_MIN, 0, 0, 0),
-    };
-    let ahead = match &job.scenario {
-        Scenario::Broadcast(broadcast) => broadcast.ahead,
-        _ => None,
-    };
-    let (ramp, reconnects) = match &job.scenario {
-        Scenario::Connect(connect) => (connect.ramp, connect.reconnects()),
-        _ => (Duration::ZERO, false),
-    };
-    let setting = match &job.scenario {
-        Scenario::Broadcast(broadcast) => broadcast.setting,
-        _ => Setting::default(),
-    };
+    let parts = Parts::of(&job.scenario);
+    let setting = &parts.setting;
     let audiences = setting.audiences(job.clients, job.seed);
     let speakers = setting.speakers(job.clients);
-    let draw = |messages| Traffic::draw(job.seed, speakers, senders, messages).among(&audiences, job.seed);
+    let draw = |messages| {
+        let traffic = Traffic::draw(job.seed, speakers, parts.senders, messages);
+        Arc::new(traffic.among(&audiences, job.seed))
+    };
     let script = script(job);
-    let traffic = script.as_ref().map_or_else(|| Arc::new(draw(messages)), |script| script.traffic().clone());
-    let warmup = Arc::new(draw(warmup));
+    let traffic = script.as_ref().map_or_else(|| draw(parts.messages), |script| script.traffic().clone());
+    let warmup = draw(parts.warmup);
     let impairment = Impairment {
         deaf: setting.deaf,
         deaf_for: setting.deaf_for.map(nanos),
@@ -282,14 +314,14 @@ pub fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Given) ->
         workers: job.workers * job.processes,
         sources,
         way,
-        begin: Pace::new(clock.now(), job.connect_interval).with_ramp(ramp),
+        begin: Pace::new(clock.now(), job.connect_interval).with_ramp(parts.ramp),
         timeout: nanos(job.connect_timeout),
-        in_flight,
+        in_flight: parts.in_flight,
         is_adaptive: script.is_some(),
-        leaves,
+        leaves: parts.leaves,
         rounds: job.scenario.rounds(),
-        identities: Identities::new(run, job.seed).with_accounts(seeded),
-        payload: Payload::new(run, job.seed, payload).saying(script.clone()),
+        identities: Identities::new(run, job.seed).with_accounts(parts.seeded),
+        payload: Payload::new(run, job.seed, parts.payload).saying(script.clone()),
         warmup,
         traffic,
         script,
@@ -297,10 +329,10 @@ pub fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Given) ->
         churn: setting.churn.map(churn),
         moves: setting.moves.map(churn),
         impairment,
-        reconnects,
+        reconnects: parts.reconnects,
         lists: job.lists,
         presence: Presence::new(job.clients),
-        ahead,
+        ahead: parts.ahead,
         seed: job.seed,
     }
 }

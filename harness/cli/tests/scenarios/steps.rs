@@ -45,9 +45,9 @@ fn a_ramp_finds_the_servers_limit_and_confirms_the_step_below() {
     assert_eq!(limit["because"][0], "missing=0: found 60 of 360", "{ended}");
     assert_eq!(ended.number("/steps/2/report/deliveries/missing"), 60);
     assert_eq!(ended.number("/steps/1/deliveries/received"), 40 * 4);
-    assert!(ended.stdout.contains("4 clients were good, and so again; 6 clients were not"), "{ended}");
+    assert!(ended.stdout.contains("4 clients were good (confirmed); 6 clients were not"), "{ended}");
     assert!(
-        ended.stderr.contains("step 4: 4 clients, 20.0 messages/s for 2s again, to confirm them"),
+        ended.stderr.contains("step 4: 4 clients, 20.0 messages/s for 2s, to confirm the result"),
         "{ended}"
     );
 }

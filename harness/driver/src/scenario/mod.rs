@@ -33,6 +33,7 @@ use crate::crew::{Fleet, FleetError};
 use crate::live::{Display, Phase, Timeline};
 use crate::preflight::{self, PreflightError};
 use crate::results::WorkerResults;
+use crate::verify::Settlement;
 use messages::MessageResults;
 
 /// The interval at which the run reads its workers' panels.
@@ -375,20 +376,9 @@ impl<'a> Run<'a> {
 
     /// Ends the run and assembles its findings.
     fn finish(mut self, ended: Result<(), Halt>) -> Result<Findings, RunError> {
-        self.end_measuring();
-        self.fleet.tell(|| Command::Freeze);
-        let last_row = self.now();
-        self.row(last_row);
-        if !matches!(ended, Err(Halt::Failed(_))) {
-            self.wake();
-        }
-        let left = match &ended {
-            Err(Halt::Interrupted | Halt::Failed(_)) => Ok(()),
-            _ if matches!(&self.job.scenario, Scenario::Broadcast(broadcast) if !broadcast.leave) => Ok(()),
-            _ => self.leave(),
-        };
+        let left = self.wind_down(&ended);
         self.display.finish();
-        let mut findings = Findings { timeline: self.timeline.into_rows(), ..Findings::default() };
+        let mut findings = Findings::default();
         for end in [ended, left] {
             match end {
                 Ok(()) => {}
@@ -403,22 +393,35 @@ impl<'a> Run<'a> {
             Scenario::Broadcast(_) | Scenario::Bots(_) => self.fleet.settle()?,
             _ => None,
         };
+        Ok(self.assemble(findings, results, settlement))
+    }
+
+    /// Ends measuring and counting, and has the clients leave if the run calls for it.
+    fn wind_down(&mut self, ended: &Result<(), Halt>) -> Result<(), Halt> {
+        self.end_measuring();
+        self.fleet.tell(|| Command::Freeze);
+        let last_row = self.now();
+        self.row(last_row);
+        if !matches!(ended, Err(Halt::Failed(_))) {
+            self.wake();
+        }
+        match (ended, &self.job.scenario) {
+            (Err(Halt::Interrupted | Halt::Failed(_)), _) => Ok(()),
+            (_, Scenario::Broadcast(broadcast)) if !broadcast.leave => Ok(()),
+            _ => self.leave(),
+        }
+    }
+
+    /// Completes the findings by the workers' results.
+    fn assemble(
+        mut self,
+        mut findings: Findings,
+        results: WorkerResults,
+        settlement: Option<Settlement>,
+    ) -> Findings {
         self.fleet.stop();
-        let WorkerResults { recorder, breakdown, server_clock, read_lag, phases, .. } = results;
-        let WorkerResults {
-            unprovoked,
-            clients,
-            reconnects,
-            lists,
-            churn,
-            moves,
-            impaired,
-            first_begin,
-            last_entry,
-            last_sent,
-            ..
-        } = results;
-        findings.fairness = Fairness::of(results.recipients);
+        let WorkerResults { clients, unprovoked, first_begin, last_entry, last_sent, .. } = results;
+        findings.timeline = self.timeline.into_rows();
         findings.rates = connect::rates(&self.plan, clients.connected, last_entry);
         if let Scenario::Login(_) = &self.job.scenario {
             findings.rates.logins_per_s = Some(login::per_second(clients.connected, first_begin, last_entry));
@@ -428,19 +431,21 @@ impl<'a> Run<'a> {
             let messages = MessageResults { settlement, counted, unprovoked, last_sent };
             messages.report(self.job, &self.plan, &mut findings);
         }
+        let (requested, reasons) = (self.job.clients.into(), results.reasons.named());
         let mut findings = Findings {
-            clients: Clients { requested: self.job.clients.into(), ..clients },
-            recorder,
-            breakdown,
-            server_clock: server_clock.summary(),
+            clients: Clients { requested, reasons, ..clients },
+            fairness: Fairness::of(results.recipients),
+            recorder: results.recorder,
+            breakdown: results.breakdown,
+            server_clock: results.server_clock.summary(),
             harness_memory: self.memory.ended(self.usage.1.as_ref(), self.job.clients),
-            reconnects: Reconnected { storm_s: self.storm_s, ..reconnects },
-            lists: list_report(self.lists, lists, first_begin, last_entry),
-            churn,
-            moves,
-            impaired,
-            read_lag,
-            phases,
+            reconnects: Reconnected { storm_s: self.storm_s, ..results.reconnects },
+            lists: list_report(self.lists, results.lists, first_begin, last_entry),
+            churn: results.churn,
+            moves: results.moves,
+            impaired: results.impaired,
+            read_lag: results.read_lag,
+            phases: results.phases,
             measured: self.measured,
             measured_from: self.measured_from,
             server: self.usage.0,
@@ -449,9 +454,10 @@ impl<'a> Run<'a> {
             rate_changes: self.rate_changes,
             ..findings
         };
-        let hint = hint::hint(&findings, &self.job.target, self.job.scenario.entrance());
+        let entrance = self.job.scenario.entrance();
+        let hint = hint::hint(&findings, &results.reasons, &self.job.target, entrance);
         findings.incomplete_because.extend(hint);
-        Ok(findings)
+        findings
     }
 }
 

@@ -231,7 +231,7 @@ impl Limit {
                 format!("good up to {}, where the steps ended: no limit was met", size(found.good))
             }
             (None, Some(_)) => {
-                let once = if steps.iter().any(|step| step.good) { " whenever it was tried" } else { "" };
+                let once = if steps.iter().any(|step| step.good) { " in every attempt" } else { "" };
                 let why = because.first().map_or(String::new(), |why| format!(", {why}"));
                 match limited_by {
                     Some(LimitedBy::Harness) => format!("no step was good{once}; {not_good}"),
@@ -239,8 +239,8 @@ impl Limit {
                 }
             }
             (Some(_), Some(_)) => {
-                let again = if found.confirmed { ", and so again" } else { ", which was not confirmed" };
-                format!("{} were good{again}; {not_good}", size(found.good))
+                let confirmed = if found.confirmed { " (confirmed)" } else { " (not confirmed)" };
+                format!("{} were good{confirmed}; {not_good}", size(found.good))
             }
         };
         if is_cut {

@@ -157,6 +157,11 @@ pub(super) struct Client {
 }
 
 impl Client {
+    /// Its session while it is in the chat and has not asked to leave.
+    pub(super) fn present(&self) -> Option<SessionId> {
+        self.chat.filter(|_| self.step.is_present())
+    }
+
     /// Records the latency of one message.
     pub(super) fn record_latency(&mut self, latency: Nanos) {
         self.waited = self.waited.saturating_add(latency);

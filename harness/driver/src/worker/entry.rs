@@ -13,6 +13,7 @@ use throng_core::wire::packets::{
 use throng_core::wire::{CloseReason, Packet};
 use throng_harness_model::clock::{NEVER, Nanos};
 use throng_harness_model::plan::{EntryPath, Plan, Server};
+use throng_harness_model::results::Event;
 
 use super::Worker;
 use super::client::{Client, Grant, Step, Token};
@@ -83,22 +84,22 @@ impl Entries {
 
 /// A failed step, and the policy for retrying it.
 struct StepFailure {
+    /// The event if the client is given up: [`Event::Refused`] or [`Event::Failed`].
+    event: Event,
     why: Why,
-    /// True if the server refused the step.
-    refused: bool,
     /// Consecutive attempts before the client is given up; its deadline applies in any case.
     attempts_max: u8,
 }
 
 impl StepFailure {
     /// A failed connection.
-    fn of_connection(why: impl Into<Why>, refused: bool) -> Self {
-        Self { why: why.into(), refused, attempts_max: DIAL_ATTEMPTS_MAX }
+    fn of_connection(event: Event, why: impl Into<Why>) -> Self {
+        Self { event, why: why.into(), attempts_max: DIAL_ATTEMPTS_MAX }
     }
 
     /// An answer that asks the client to retry later.
     fn of_answer(outcome: Outcome) -> Self {
-        Self { why: outcome.name().into(), refused: true, attempts_max: u8::MAX }
+        Self { event: Event::Refused, why: outcome.name().into(), attempts_max: u8::MAX }
     }
 }
 
@@ -114,19 +115,19 @@ fn is_transient(reason: CloseReason) -> bool {
     )
 }
 
-/// Returns true if the server refused the connection; false if something broke.
-fn is_refusal(reason: CloseReason) -> bool {
-    reason.is_sent()
-        && !matches!(
-            reason,
-            CloseReason::Goodbye
-                | CloseReason::HandshakeTimeout
-                | CloseReason::HandshakeFailed
-                | CloseReason::FrameTooLong
-                | CloseReason::UnexpectedFrame
-                | CloseReason::SealBroken
-                | CloseReason::MalformedPacket
-        )
+/// Tells whether the server refused the connection, or something broke.
+fn end_of(reason: CloseReason) -> Event {
+    match reason {
+        CloseReason::Goodbye
+        | CloseReason::HandshakeTimeout
+        | CloseReason::HandshakeFailed
+        | CloseReason::FrameTooLong
+        | CloseReason::UnexpectedFrame
+        | CloseReason::SealBroken
+        | CloseReason::MalformedPacket => Event::Failed,
+        reason if reason.is_sent() => Event::Refused,
+        _ => Event::Failed,
+    }
 }
 
 impl Worker {
@@ -280,7 +281,7 @@ impl Worker {
     fn socket_failed(&mut self, sessions: &mut Sessions, place: usize, error: &io::Error) {
         let why = format!("cannot open a socket ({})", error.kind());
         let step = self.clients[place].step;
-        self.retry_later(sessions, place, step, StepFailure::of_connection(why, false));
+        self.retry_later(sessions, place, step, StepFailure::of_connection(Event::Failed, why));
     }
 
     fn enter(&mut self, sessions: &mut Sessions, place: usize) {
@@ -292,7 +293,7 @@ impl Worker {
             EntryPath::Login(_) => self.clients[place].grant.as_ref().map(|grant| grant.ticket.clone()),
         };
         let Some(ticket) = ticket else {
-            return self.give_up(sessions, place, false, "no ticket could be made");
+            return self.give_up(sessions, place, Event::Failed, "no ticket could be made".into());
         };
         if self.records_stays() {
             self.results.tally.asked_in(place, self.plan.clock.now());
@@ -342,7 +343,8 @@ impl Worker {
                 self.retry_later(sessions, place, step, StepFailure::of_answer(outcome));
             }
             outcome => {
-                self.give_up(sessions, place, true, &format!("{} ({})", outcome.name(), step.name()));
+                let why = format!("{} ({})", outcome.name(), step.name());
+                self.give_up(sessions, place, Event::Refused, why.into());
             }
         }
     }
@@ -350,7 +352,7 @@ impl Worker {
     fn granted(&mut self, sessions: &mut Sessions, place: usize, granted: LoginGranted) {
         let Ok(address) = granted.chat_address.parse() else {
             let why = format!("the chat server's address {:?} is not IP:PORT", &*granted.chat_address);
-            return self.give_up(sessions, place, false, &why);
+            return self.give_up(sessions, place, Event::Failed, why.into());
         };
         let known = self
             .entries
@@ -431,19 +433,19 @@ impl Worker {
         from: Step,
         reason: CloseReason,
     ) {
-        let refused = is_refusal(reason);
+        let event = end_of(reason);
         if is_transient(reason) {
             self.entries.defer();
-            self.retry_later(sessions, place, from, StepFailure::of_connection(reason.name(), refused));
+            self.retry_later(sessions, place, from, StepFailure::of_connection(event, reason.name()));
         } else {
-            self.give_up(sessions, place, refused, reason.name());
+            self.give_up(sessions, place, event, reason.name().into());
         }
     }
 
     /// Schedules another attempt at `step` after a randomized backoff. Gives the client up if its
     /// attempts are used up, or if the attempt would begin after its deadline.
     fn retry_later(&mut self, sessions: &mut Sessions, place: usize, step: Step, failure: StepFailure) {
-        let StepFailure { why, refused, attempts_max } = failure;
+        let StepFailure { event, why, attempts_max } = failure;
         let now = self.plan.clock.now();
         let client = &mut self.clients[place];
         client.failed_attempts = client.failed_attempts.saturating_add(1);
@@ -452,7 +454,7 @@ impl Worker {
         let at = now + self.rng.random_range(backoff / 2..=backoff);
         let is_late = at >= client.entry_began_at.saturating_add(self.plan.timeout);
         if is_late || client.failed_attempts >= attempts_max {
-            return self.give_up(sessions, place, refused, &why);
+            return self.give_up(sessions, place, event, why);
         }
         client.step = step;
         if client.retry_at == 0 {
@@ -486,12 +488,12 @@ impl Worker {
         {
             self.entries.defer();
             let why = format!("{} was not done in time", self.clients[place as usize].step.name());
-            self.give_up(sessions, place as usize, false, &why);
+            self.give_up(sessions, place as usize, Event::Failed, why.into());
         }
     }
 
     /// Gives up a client that is entering.
-    fn give_up(&mut self, sessions: &mut Sessions, place: usize, refused: bool, why: &str) {
+    fn give_up(&mut self, sessions: &mut Sessions, place: usize, event: Event, why: Why) {
         self.entries.entering.remove(&self.deadline(place));
         let records_stays = self.records_stays();
         let client = &mut self.clients[place];
@@ -502,30 +504,29 @@ impl Worker {
         for session in [client.chat.take(), client.login.take()].into_iter().flatten() {
             sessions.close(session, CloseReason::Goodbye, "");
         }
-        if self.record_no_return(place, why) {
-            // A reconnecting client has been accepted before: `record_no_return` counts it.
-        } else if refused {
-            self.totals.refused += 1;
-            self.count_reason("refused", why);
-        } else {
-            self.totals.failed += 1;
-            self.count_reason("failed", why);
+        // A reconnecting client has been accepted before, and counts as disconnected.
+        if !self.record_no_return(place, &why) {
+            match event {
+                Event::Refused => self.totals.refused += 1,
+                _ => self.totals.failed += 1,
+            }
+            self.count_reason(event, why);
         }
         self.end_round(place);
     }
 
     /// Gives up all entries, of this round and of later ones.
-    pub(super) fn give_up_entries(&mut self, sessions: &mut Sessions, why: &str) {
+    pub(super) fn give_up_entries(&mut self, sessions: &mut Sessions, why: &Why) {
         self.give_up_reconnects(why);
         let entries = self.all_entries();
         let never_begun = (entries - std::mem::replace(&mut self.entries.begun, entries)) as u64;
         self.entries.next_round.clear();
         while let Some((_, place)) = self.entries.entering.first().copied() {
-            self.give_up(sessions, place as usize, false, why);
+            self.give_up(sessions, place as usize, Event::Failed, why.clone());
         }
         if never_begun > 0 {
             self.totals.failed += never_begun;
-            self.count_reasons("failed", why, never_begun);
+            self.results.reasons.count(Event::Failed, why.clone(), never_begun);
         }
     }
 }

@@ -97,10 +97,7 @@ impl Worker {
         self.impaired.tick = if plan.impairment.slow > 0 { now } else { NEVER };
         for place in 0..self.clients.len() {
             let Some(kind) = plan.impairment.kind(self.number(place), plan.clients) else { continue };
-            let Some(session) = self.clients[place].chat.filter(|_| self.clients[place].step.is_present())
-            else {
-                continue;
-            };
+            let Some(session) = self.clients[place].present() else { continue };
             self.results.tally.impair(place);
             self.clients[place].is_impaired = true;
             sessions.limit_receive_buffer(session, RECEIVE_BUFFER);

@@ -4,6 +4,7 @@ use throng_core::net::Sessions;
 use throng_core::wire::CloseReason;
 use throng_core::wire::packets::ExitRequest;
 use throng_harness_model::clock::Nanos;
+use throng_harness_model::results::Event;
 
 use super::Worker;
 use super::client::Step;
@@ -54,7 +55,7 @@ impl Worker {
                     self.impaired_closed(reason);
                 } else {
                     self.totals.disconnected += 1;
-                    self.count_reason("leaving", reason.name());
+                    self.count_reason(Event::Leaving, reason.name());
                 }
                 self.end_round(place);
             }
@@ -84,7 +85,7 @@ impl Worker {
             self.impaired_closed(reason);
         } else {
             self.totals.disconnected += 1;
-            self.count_reason("disconnected", reason.name());
+            self.count_reason(Event::Disconnected, reason.name());
         }
         self.end_round(place);
     }
@@ -102,7 +103,7 @@ impl Worker {
     /// Requests the exit of a client that is in the chat.
     pub(super) fn request_exit(&mut self, sessions: &mut Sessions, place: usize) {
         let client = &mut self.clients[place];
-        let (true, Some(session)) = (client.step.is_present(), client.chat) else { return };
+        let Some(session) = client.present() else { return };
         let was_listed = std::mem::replace(&mut client.step, Step::Leaving) == Step::Inside;
         self.totals.listed -= u64::from(was_listed);
         self.exits.pending += 1;

@@ -10,11 +10,12 @@ use throng_harness_model::audiences::ScopeMix;
 use throng_harness_model::breakdown::Sampler;
 use throng_harness_model::clock::{NEVER, Nanos};
 use throng_harness_model::payload::{Purpose, Reading, Recent, Stamp};
+use throng_harness_model::results::Event;
 use throng_harness_model::schedule::{Due, SendCursor, Traffic};
 use throng_harness_model::send_schedule::SendSchedule;
 
 use super::Worker;
-use super::client::{Stay, Step};
+use super::client::{Client, Stay, Step};
 use super::incoming::Incoming;
 use crate::verify::Receipt;
 use crate::window::Window;
@@ -176,15 +177,14 @@ impl Worker {
         if self.messages.is_counting && refused.stamp & COUNTED != 0 {
             let is_own = self.results.tally.refused(place, refused.stamp as u32);
             // Refusing a message that this client did not send does not excuse its delivery.
-            let kind = if is_own { "message refused" } else { "message of another refused" };
-            self.count_reason(kind, refused.outcome.name());
+            let event = if is_own { Event::MessageRefused } else { Event::OtherMessageRefused };
+            self.count_reason(event, refused.outcome.name());
         }
     }
 
     /// Sends the probe message from the first client that is in the chat.
     pub(super) fn probe(&mut self, sessions: &mut Sessions) {
-        let sender = self.clients.iter().find(|client| client.step.is_present());
-        if let Some(session) = sender.and_then(|client| client.chat) {
+        if let Some(session) = self.clients.iter().find_map(Client::present) {
             let now = self.plan.clock.now();
             self.send_message(
                 sessions,
@@ -242,7 +242,7 @@ impl Worker {
     fn send_scheduled(&mut self, sessions: &mut Sessions, purpose: Purpose, due: Due, now: Nanos) {
         self.totals.scheduled += 1;
         let client = &self.clients[(due.sender / self.plan.workers) as usize];
-        let (true, Some(session)) = (client.step.is_present(), client.chat) else { return };
+        let Some(session) = client.present() else { return };
         let Some(to) = self.address(client.stay, purpose, due.index) else { return };
         if purpose == Purpose::Counted && !self.has_received_prompt(due) {
             self.results.unprovoked += 1;

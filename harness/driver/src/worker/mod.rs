@@ -17,6 +17,7 @@ mod moves;
 mod ping;
 mod reconnect;
 mod rooms;
+mod turns;
 
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
@@ -28,9 +29,9 @@ use throng_core::net::{App, Closed, Mailbox, Opened, Sessions};
 use throng_core::wire::{CloseReason, Packet};
 use throng_harness_model::clock::{NEVER, Nanos};
 use throng_harness_model::plan::{Plan, Server};
-use throng_harness_model::results::Totals;
+use throng_harness_model::results::{Event, Totals};
 
-use crate::command::Command;
+use crate::command::{Command, Why};
 use crate::live::Panel;
 use crate::results::WorkerResults;
 use crate::verify::DeliveryLedger;
@@ -117,6 +118,12 @@ impl Worker {
         place as u32 * self.plan.workers + self.index
     }
 
+    /// The place of a client of the run; none if the client belongs to another worker.
+    fn place(&self, client: u32) -> Option<usize> {
+        let workers = self.plan.workers;
+        (client % workers == self.index).then_some((client / workers) as usize)
+    }
+
     /// The owner of session `id`; none if the owner has dropped it.
     fn owner(&self, id: SessionId) -> Option<Token> {
         let token = *self.owners.get(id.slot())?;
@@ -143,12 +150,8 @@ impl Worker {
         Ok(id)
     }
 
-    fn count_reason(&mut self, kind: &str, why: &str) {
-        self.count_reasons(kind, why, 1);
-    }
-
-    fn count_reasons(&mut self, kind: &str, why: &str, count: u64) {
-        *self.results.clients.reasons.entry(format!("{kind}: {why}")).or_default() += count;
+    fn count_reason(&mut self, event: Event, cause: impl Into<Why>) {
+        self.results.reasons.count(event, cause, 1);
     }
 
     fn publish(&mut self) {
@@ -168,12 +171,12 @@ impl Worker {
         let all = [
             self.next_entry_at(),
             self.entries.next_due(),
-            self.reconnects.next_due(),
+            self.reconnects.turns.next_due(),
             self.messages.next_due(),
             self.leak_probe.redial_at,
             self.pinger.due,
             self.rooms.next_due(),
-            self.moves.next_due(),
+            self.moves.turns.next_due(),
             self.impaired.next_due(),
             self.lists.next_due(),
         ];
@@ -272,7 +275,7 @@ impl App for Worker {
             }
             Command::Freeze => self.messages.is_counting = false,
             Command::Leave => {
-                self.give_up_entries(sessions, "the run is over");
+                self.give_up_entries(sessions, &"the run is over".into());
                 self.exits.begin();
             }
             Command::WorkerResults(to) => self.send_results(&to),

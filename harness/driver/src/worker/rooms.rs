@@ -6,12 +6,12 @@ use throng_core::wire::packets::{
     ChannelAnswer, ChannelCreateRequest, ChannelJoinRequest, ChannelLeaveRequest, ChannelLeft, Outcome,
     PingRequest, PositionUpdate,
 };
-use throng_harness_model::clock::{NEVER, Nanos};
-use throng_harness_model::plan::Churn;
-use throng_harness_model::schedule::Pace;
+use throng_harness_model::clock::Nanos;
+use throng_harness_model::results::Event;
 
 use super::Worker;
 use super::client::Stay;
+use super::turns::Turns;
 use crate::command::Gather;
 
 /// Clients of one worker that are joining their rooms at a time.
@@ -28,18 +28,14 @@ pub(super) struct Rooms {
     gathering: Option<(Gather, usize)>,
     /// Clients with outstanding answers.
     pending: usize,
-    /// The pace and the next turn, while the churn goes on.
-    churn: Option<(Pace, u32)>,
+    churn: Turns,
 }
 
 impl Rooms {
     /// The time of the next work.
     pub(super) fn next_due(&self) -> Nanos {
-        match (self.gathering, self.churn) {
-            (Some(_), _) if self.pending < GATHERING_MAX => 0,
-            (_, Some((pace, next))) => pace.intended(next),
-            _ => NEVER,
-        }
+        let may_ask = self.gathering.is_some() && self.pending < GATHERING_MAX;
+        if may_ask { 0 } else { self.churn.next_due() }
     }
 }
 
@@ -51,12 +47,11 @@ impl Worker {
 
     /// Starts the churn at `start`, if the plan has any.
     pub(super) fn begin_churn(&mut self, start: Nanos) {
-        let pace = |churn: Churn| Pace::per_second(start, churn.per_second);
-        self.rooms.churn = self.plan.churn.map(|churn| (pace(churn), 0));
+        self.rooms.churn = Turns::new(start, self.plan.churn.map(|churn| churn.per_second));
     }
 
     pub(super) fn end_churn(&mut self) {
-        self.rooms.churn = None;
+        self.rooms.churn = Turns::default();
     }
 
     /// Does the gathering and the churn that are due.
@@ -82,7 +77,7 @@ impl Worker {
             return;
         }
         let mut pending_answers = 0;
-        let session = self.clients[place].chat.filter(|_| self.clients[place].step.is_present());
+        let session = self.clients[place].present();
         if let (Some(session), Some(home), Stay::Out) =
             (session, audiences.home(number), self.clients[place].stay)
         {
@@ -160,7 +155,7 @@ impl Worker {
         } else {
             self.clients[place].stay = Stay::Out;
             self.results.tally.left(place, audience, now);
-            self.count_reason("channel", answer.outcome.name());
+            self.count_reason(Event::Channel, answer.outcome.name());
         }
         self.room_answered(place);
     }
@@ -173,22 +168,18 @@ impl Worker {
             return;
         }
         if left.outcome != Outcome::Ok {
-            self.count_reason("channel", left.outcome.name());
+            self.count_reason(Event::Channel, left.outcome.name());
         }
         self.clients[place].stay = Stay::Out;
         self.results.tally.left(place, self.plan.audiences.in_channel(channel), now);
     }
 
     fn churn_due(&mut self, sessions: &mut Sessions, now: Nanos) {
-        let plan = self.plan.clone();
-        let Some(churn) = plan.churn else { return };
-        while let Some((pace, next)) = self.rooms.churn
-            && pace.intended(next) <= now
-        {
-            self.rooms.churn = Some((pace, next + 1));
-            let (client, draw) = churn.turn(plan.seed, next);
-            if client % plan.workers == self.index {
-                self.join_or_leave(sessions, (client / plan.workers) as usize, draw);
+        let Some(churn) = self.plan.churn else { return };
+        while let Some(turn) = self.rooms.churn.pop(now) {
+            let (client, draw) = churn.turn(self.plan.seed, turn);
+            if let Some(place) = self.place(client) {
+                self.join_or_leave(sessions, place, draw);
             }
         }
     }
@@ -198,7 +189,7 @@ impl Worker {
     fn join_or_leave(&mut self, sessions: &mut Sessions, place: usize, draw: u64) {
         let now = self.plan.clock.now();
         let client = &self.clients[place];
-        let (true, Some(session)) = (client.step.is_present(), client.chat) else { return };
+        let Some(session) = client.present() else { return };
         match client.stay {
             Stay::In { channel, number } => {
                 self.results.tally.leaving(place, self.plan.audiences.in_channel(channel), now);
