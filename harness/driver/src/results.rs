@@ -18,7 +18,7 @@ use crate::verify::DeliveryLedger;
 pub struct WorkerResults {
     /// Accounts of the worker's clients.
     #[serde(skip)]
-    pub tally: DeliveryLedger,
+    pub ledger: DeliveryLedger,
     /// Latencies of messages.
     pub recorder: Recorder,
     /// Parts of the latency of some messages.
@@ -56,10 +56,10 @@ pub struct WorkerResults {
 }
 
 impl WorkerResults {
-    /// Empty results around the accounts of `tally`.
-    pub fn new(tally: DeliveryLedger) -> Self {
+    /// Empty results around the accounts of `ledger`.
+    pub fn new(ledger: DeliveryLedger) -> Self {
         Self {
-            tally,
+            ledger,
             recorder: Recorder::default(),
             breakdown: Breakdown::default(),
             server_clock: ServerClock::default(),

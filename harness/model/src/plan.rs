@@ -80,7 +80,7 @@ pub struct Plan {
     /// for a server on another machine.
     pub sources: u32,
     /// The path on which clients enter.
-    pub way: EntryPath,
+    pub entry_path: EntryPath,
     /// The times at which clients start to enter.
     pub begin: Pace,
     /// The longest time to enter, in nanoseconds.
@@ -106,9 +106,9 @@ pub struct Plan {
     pub script: Option<Arc<Script>>,
     /// Members of each audience.
     pub audiences: Audiences,
-    /// Clients that join and leave channels while others talk.
+    /// Clients that join and leave channels while others send.
     pub churn: Option<Churn>,
-    /// Clients that move from sector to sector while others talk.
+    /// Clients that move from sector to sector while others send.
     pub moves: Option<Churn>,
     /// Clients that stop reading or read slowly.
     pub impairment: Impairment,
@@ -188,7 +188,7 @@ impl Impairment {
     }
 }
 
-/// Clients that join and leave channels, or move, while others talk.
+/// Clients that join and leave channels, or move, while others send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Churn {
     /// Joins and leaves, or moves, a second, of all these clients together.
@@ -282,7 +282,7 @@ impl Parts {
 /// Makes the plan of a run; equal arguments give equal plans.
 pub fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Given) -> Plan {
     let server = Server::new(target.server.address, target.server.key, job.connect_timeout);
-    let way = match &target.cluster_key {
+    let entry_path = match &target.cluster_key {
         Some(cluster) => EntryPath::Ticket(server, cluster.clone()),
         None => EntryPath::Login(server),
     };
@@ -313,7 +313,7 @@ pub fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Given) ->
         clients: job.clients,
         workers: job.workers * job.processes,
         sources,
-        way,
+        entry_path,
         begin: Pace::new(clock.now(), job.connect_interval).with_ramp(parts.ramp),
         timeout: nanos(job.connect_timeout),
         in_flight: parts.in_flight,

@@ -130,7 +130,7 @@ impl Meter {
     }
 
     /// Takes another sample. A process that has ended keeps its last one.
-    pub fn look(&mut self) -> &Sample {
+    pub fn sample(&mut self) -> &Sample {
         match sample(self.pid) {
             Ok(now) if now.start_ticks == self.first.start_ticks && !now.has_ended => {
                 self.last = now;
@@ -148,7 +148,7 @@ impl Meter {
 
     /// Starts over with a new first sample, for the measured part of a run.
     pub fn reset(&mut self) {
-        self.first = *self.look();
+        self.first = *self.sample();
         self.rss_peak_bytes = self.first.rss_bytes;
     }
 
@@ -188,10 +188,10 @@ impl Meters {
 
     /// Takes another sample of all processes and returns the sum. A process that has ended keeps
     /// its last sample.
-    pub fn look(&mut self) -> Sample {
+    pub fn sample(&mut self) -> Sample {
         let mut sum = Sample { cpu: Duration::ZERO, rss_bytes: 0, ..self.meters[0].first };
         for meter in &mut self.meters {
-            let sample = meter.look();
+            let sample = meter.sample();
             sum.cpu += sample.cpu;
             sum.rss_bytes += sample.rss_bytes;
         }
@@ -246,7 +246,7 @@ mod tests {
         let started = Instant::now();
         while meter.cpu().is_zero() && started.elapsed() < Duration::from_secs(10) {
             black_box((0..100_000_u64).map(black_box).sum::<u64>());
-            meter.look();
+            meter.sample();
         }
         let usage = meter.usage();
         assert!(usage.alive && usage.cpu_s > 0.0, "{usage:?}");
@@ -257,9 +257,9 @@ mod tests {
     fn several_processes_are_added_up() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep exists");
         let mut meters = Meters::start_own().expect("this process runs");
-        let alone = meters.look().rss_bytes;
+        let alone = meters.sample().rss_bytes;
         meters.add(child.id()).expect("the child runs");
-        let both = meters.look().rss_bytes;
+        let both = meters.sample().rss_bytes;
         let usage = meters.usage();
         assert!(both > alone / 2 && usage.rss_peak_bytes >= both, "{alone} {usage:?}");
         assert_eq!((usage.pid, usage.rss_bytes, usage.alive), (std::process::id(), both, true));
@@ -273,10 +273,10 @@ mod tests {
     fn a_process_that_ends_keeps_its_figures() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep exists");
         let mut meter = Meter::start(child.id()).expect("the child runs");
-        meter.look();
+        meter.sample();
         child.kill().expect("our child");
         child.wait().expect("our child");
-        meter.look();
+        meter.sample();
         assert!(!meter.usage().alive && meter.usage().rss_bytes > 0, "{:?}", meter.usage());
         let error = Meter::start(child.id()).unwrap_err();
         assert!(error.is_gone() && error.to_string().contains("is it running"), "{error}");

@@ -151,8 +151,8 @@ impl<'a> Room<'a> {
             self.check(shutdown)?;
         }
         let measured = Duration::from_nanos(self.clock.now().saturating_sub(begun));
-        server.look();
-        harness.look();
+        server.sample();
+        harness.sample();
         self.is_fresh = run.is_drained() && run.lost_members() == 0;
         let mut findings = run.findings();
         findings.clients.reasons = self.clients.reasons().named();

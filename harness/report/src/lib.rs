@@ -81,9 +81,9 @@ pub struct Report {
     pub lists: ListReport,
     /// Messages that slow clients missed and that the server announced to them.
     pub gaps: Gaps,
-    /// Clients that joined and left channels while others talked.
+    /// Clients that joined and left channels while others sent.
     pub churn: Churned,
-    /// Clients that moved while others talked.
+    /// Clients that moved while others sent.
     pub moves: Moved,
     /// Clients that did not read as fast as they could.
     pub impaired: ImpairedClients,

@@ -1,7 +1,6 @@
 //! Bots: their conversation is known in advance, and every delivery is accounted for.
 
 use std::ffi::OsString;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,26 +14,14 @@ use throng_harness_model::bots::{Manner, Pauses, Script as Conversation};
 use throng_harness_model::spec::Scenario;
 
 use crate::stub::{Fault, Script, Stub};
-use crate::{Ended, Run};
+use crate::{Ended, Run, binary};
 
 const BOTS: u32 = 10;
 const SEED: u64 = 11;
 
 fn start(stub: &Stub, more: &str) -> Run {
-    let dir = tempfile::tempdir().unwrap();
-    let json = dir.path().join("report.json");
-    let way = if more.contains("--login") { "login" } else { "bots" };
-    let child = Command::new(env!("CARGO_BIN_EXE_throng-harness"))
-        .arg("bots")
-        .args(stub.flags(way))
-        .args(["--seed", &SEED.to_string(), "--json"])
-        .arg(&json)
-        .args(more.split_whitespace())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    Run { child, json, _dir: dir }
+    let entrance = if more.contains("--login") { "login" } else { "bots" };
+    Run::spawn(&mut binary(), "bots", stub.flags(entrance), &format!("--seed {SEED} {more}"))
 }
 
 /// The conversation of bots with pauses from `min` to `max` milliseconds.
@@ -98,7 +85,7 @@ fn a_bot_does_not_answer_a_message_it_missed() {
         is_it.then_some(Fault::Drop)
     };
     let stub = Stub::start(Script { fault, ..Script::default() });
-    let ended = start(&stub, "--pauses 300ms..1500ms --duration 3s --drain 300ms").end();
+    let ended = start(&stub, "--pauses 300ms..1500ms --duration 3s --drain 1s").end();
     let unprovoked = ended.number("/bots/reactions/unprovoked");
     // On a busy machine other messages arrive late, too.
     assert!(unprovoked >= 1, "{ended}");

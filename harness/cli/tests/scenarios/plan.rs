@@ -69,7 +69,7 @@ fn a_plan_of_all_faults_is_reported_exactly() {
         pairs(|client, message| matches!(planned(client, message), Some(Fault::Drop | Fault::Damage)));
     let sent = u64::from((0..MANY).filter(|message| !refuses_message(*message)).count() as u32);
     let received = sent * CLIENTS - missing.len() as u64;
-    let fast = "--interval 2ms --duration 1s --drain 300ms";
+    let fast = "--interval 2ms --duration 1s --drain 1s";
     let slow = "--interval 4ms --duration 2s --drain 4s";
     for (more, pieces) in [
         (format!("{fast} --workers 1"), None),
@@ -162,8 +162,11 @@ fn micros(ended: &Ended, pointer: &str) -> f64 {
     ended.json.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {pointer} in {ended}"))
 }
 
-/// Planned delay in milliseconds, well above a busy machine's.
-const HELD: u64 = 150;
+/// Planned delay in milliseconds.
+const HELD: u64 = 500;
+
+/// The most that a busy machine adds to it, in microseconds.
+const BUSY: f64 = 200_000.0;
 
 #[test]
 fn planned_delays_are_measured() {
@@ -175,16 +178,17 @@ fn planned_delays_are_measured() {
     ended.expect(3, &[("/deliveries/missing", 0), ("/deliveries/received", 200 * CLIENTS)]);
     ended.expect(3, &[("/deliveries/reordered", held), ("/deliveries/inconsistent", 0)]);
     let planned = HELD as f64 * 1e3;
-    let near = planned * 0.999..planned + 60_000.0;
+    let near = planned * 0.999..planned + BUSY;
     // 1/16 is between 1 % and 10 %.
     assert!(near.contains(&micros(&ended, "/latency_us/p99")), "{ended}");
-    assert!(micros(&ended, "/latency_us/p90") < 60_000.0, "{ended}");
+    let p90 = micros(&ended, "/latency_us/p90");
+    assert!(p90 < BUSY, "{ended}");
     // One message in eight has a held last recipient.
     assert!(near.contains(&micros(&ended, "/last_recipient_us/p90")), "{ended}");
-    assert!(micros(&ended, "/last_recipient_us/p50") < 60_000.0, "{ended}");
-    assert!(micros(&ended, "/first_recipient_us/p99") < 60_000.0, "{ended}");
+    assert!(micros(&ended, "/last_recipient_us/p50") < BUSY, "{ended}");
+    assert!(micros(&ended, "/first_recipient_us/p99") < BUSY, "{ended}");
     let mean = micros(&ended, "/latency_us/mean") - planned / 16.0;
-    assert!((0.0..20_000.0).contains(&mean), "{mean} beside the planned delay\n{ended}");
+    assert!((0.0..20_000.0 + p90).contains(&mean), "{mean} beside the planned delay\n{ended}");
 }
 
 #[test]
@@ -206,15 +210,15 @@ fn the_client_that_is_always_served_last_is_named() {
     );
     let planned = HELD as f64 * 1e3;
     let of = |pointer: &str| micros(&ended, &format!("/fairness{pointer}"));
-    assert!((planned..planned + 60_000.0).contains(&of("/slowest/mean_us")), "{ended}");
+    assert!((planned..planned + BUSY).contains(&of("/slowest/mean_us")), "{ended}");
     assert!(of("/slowest/max_us") >= of("/slowest/mean_us"), "{ended}");
     let groups = ended.json["fairness"]["by_entry"].as_array().unwrap();
     let longest = groups.iter().filter_map(|group| group["mean_us"].as_f64()).fold(0.0, f64::max);
     assert!(groups.len() == 8 && (longest - of("/slowest/mean_us")).abs() < 0.2, "{ended}");
-    assert!(of("/p50_us") < 60_000.0 && of("/by_entry_ratio") > 2.0, "{ended}");
+    assert!(of("/p50_us") < BUSY && of("/by_entry_ratio") > 2.0, "{ended}");
     // A third of the clients on its loop are held, and none on the other.
     let gap = of("/by_shard/1/mean_us") - of("/by_shard/0/mean_us") - planned / 3.0;
-    assert!(gap.abs() < 40_000.0, "{gap}\n{ended}");
+    assert!(gap.abs() < planned / 6.0, "{gap}\n{ended}");
     // Jain's index is 1/8 if the other clients do not wait at all, and nears 1 the more they do.
     assert!((0.12..0.9).contains(&of("/jain")), "{ended}");
     assert!(ended.stdout.contains("slowest over fastest entry group (group "), "{ended}");
@@ -237,10 +241,13 @@ fn walkers_get_what_is_due() {
             0,
             &[("/deliveries/missing", 0), ("/deliveries/leaked", 0), ("/deliveries/corrupted", 0)],
         );
-        let [made, expected, indeterminate] =
-            ["/moves/made", "/deliveries/expected", "/deliveries/indeterminate"]
+        let [made, skipped, expected, indeterminate] =
+            ["/moves/made", "/moves/skipped", "/deliveries/expected", "/deliveries/indeterminate"]
                 .map(|pointer| ended.number(pointer));
-        assert!(made > 400 && expected > 2_000 && indeterminate * 10 < expected, "{ended}");
+        // The schedule decides the turns, the machine how many find their client still on the move.
+        assert!(made + skipped > 400 && made > 2 * 20, "{ended}");
+        // Half of the clients stand, and a move changes a third of what its client hears.
+        assert!(expected > 2_000 && indeterminate * 2 < expected, "{ended}");
         assert!(ended.stdout.contains("moves       "), "{ended}");
     }
 }
@@ -254,14 +261,22 @@ fn messages_lost_by_and_leaked_to_walkers_are_counted() {
         (4, 3..) => Walker::Leak,
         _ => Walker::Fair,
     };
-    for more in ["", "--workers 2"] {
+    for workers in [1, 2] {
         let stub = Stub::start(Script { walker, ..Script::default() });
-        let ended = start_many(&stub, 40, "broadcast", &format!("{WALK} {more}")).end();
+        let ended = start_many(&stub, 40, "broadcast", &format!("{WALK} --workers {workers}")).end();
         let seen = stub.seen();
         assert!(seen.walkers_lost > 10 && seen.walkers_leaked > 500, "{seen:?}");
-        ended.expect(
-            3,
-            &[("/deliveries/missing", seen.walkers_lost), ("/deliveries/leaked", seen.walkers_leaked)],
-        );
+        assert_eq!(ended.code, Some(3), "{ended}");
+        let number = |name: &str| ended.number(&format!("/deliveries/{name}"));
+        // One event loop knows a message to be handled before its walker has made two steps. While
+        // one of two waits for a core, walkers of the other can make more: then nothing is certain.
+        let undecided = if workers == 1 { 0 } else { number("indeterminate") };
+        let received = if workers == 1 { 0 } else { number("indeterminate_received") };
+        for (planned, found, undecided) in [
+            (seen.walkers_lost, number("missing"), undecided - received),
+            (seen.walkers_leaked, number("leaked"), received),
+        ] {
+            assert!((found..=found + undecided).contains(&planned), "{planned}\n{ended}");
+        }
     }
 }

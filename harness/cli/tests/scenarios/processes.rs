@@ -2,14 +2,14 @@
 //! process is killed.
 
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::stub::{Fault, Script, Stub};
-use crate::{Ended, MESSAGES, Run};
+use crate::{Ended, MESSAGES, Run, binary};
 
 const CLIENTS: u64 = 40;
 const ALL: u64 = CLIENTS * MESSAGES;
@@ -19,20 +19,8 @@ const TRAFFIC: &str = "--interval 20ms --duration 1200ms --warmup 20ms --drain 3
 
 /// Starts a run in a process group of its own, as a terminal does.
 fn start(stub: &Stub, scenario: &str, more: &str) -> Run {
-    let dir = tempfile::tempdir().unwrap();
-    let json = dir.path().join("report.json");
-    let child = Command::new(env!("CARGO_BIN_EXE_throng-harness"))
-        .arg(scenario)
-        .args(stub.flags(scenario))
-        .args(["--clients", "40", "--seed", "1", "--json"])
-        .arg(&json)
-        .args(more.split_whitespace())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .unwrap();
-    Run { child, json, _dir: dir }
+    let flags = stub.flags(scenario);
+    Run::spawn(binary().process_group(0), scenario, flags, &format!("--clients 40 --seed 1 {more}"))
 }
 
 #[track_caller]
@@ -264,11 +252,7 @@ fn ctrl_c_reaches_all_processes_and_the_results_are_written() {
 
 #[test]
 fn the_hidden_subcommand_refers_to_its_flag() {
-    let output = Command::new(env!("CARGO_BIN_EXE_throng-harness"))
-        .arg("crew-member")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let output = binary().arg("crew-member").stdin(Stdio::null()).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("--processes") && output.stdout.is_empty(), "{stderr}");

@@ -126,7 +126,7 @@ fn churning_clients_get_what_is_due() {
     assert!((2_000..4_500).contains(&expected), "{ended}");
     // The sending takes two seconds. The two seconds of watching for leaks do not count.
     let measured = ended.json["measured_s"].as_f64().unwrap();
-    assert!((1.9..3.0).contains(&measured), "{ended}");
+    assert!((1.9..3.9).contains(&measured), "{ended}");
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub enum Awaited {
     /// Progress in reading its commands.
     Reading,
     /// The workers' results.
-    WorkerResults,
+    Results,
     /// The pages of its ledger.
     Accounts,
     /// The settlement of its clients' deliveries.
@@ -48,7 +48,7 @@ impl Awaited {
         match self {
             Self::Readiness | Self::Start => READY_TIMEOUT,
             Self::Figures | Self::Reading => SILENCE_MAX,
-            Self::WorkerResults | Self::Accounts | Self::Settlement => PROCESS_RESULTS_TIMEOUT,
+            Self::Results | Self::Accounts | Self::Settlement => PROCESS_RESULTS_TIMEOUT,
         }
     }
 
@@ -56,7 +56,7 @@ impl Awaited {
     /// begun.
     pub(super) fn silence(self, has_begun: bool) -> Duration {
         match self {
-            Self::WorkerResults | Self::Accounts | Self::Settlement if !has_begun => SILENCE_MAX,
+            Self::Results | Self::Accounts | Self::Settlement if !has_begun => SILENCE_MAX,
             _ => self.patience(),
         }
     }
@@ -69,7 +69,7 @@ impl fmt::Display for Awaited {
             Self::Start => "a report that its workers run",
             Self::Figures => "its figures, which are due every second",
             Self::Reading => "reading its commands",
-            Self::WorkerResults => "its workers' results",
+            Self::Results => "its workers' results",
             Self::Accounts => "its ledger of messages",
             Self::Settlement => "the settlement of its clients' deliveries",
         })
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_process_that_has_begun_its_results_has_more_time() {
-        for awaited in [Awaited::WorkerResults, Awaited::Accounts, Awaited::Settlement] {
+        for awaited in [Awaited::Results, Awaited::Accounts, Awaited::Settlement] {
             assert!(awaited.patience() > RESULTS_TIMEOUT, "{awaited}");
             assert_eq!(awaited.silence(true), awaited.patience(), "{awaited}");
             assert_eq!(awaited.silence(false), SILENCE_MAX, "{awaited}");

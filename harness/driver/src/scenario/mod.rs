@@ -43,7 +43,7 @@ const POLL_EVERY: Duration = Duration::from_millis(10);
 const ROW: Nanos = 1_000_000_000;
 
 /// The time for impaired clients to read their backlog at the end.
-const WAKE_PATIENCE: Duration = Duration::from_secs(5);
+const CATCH_UP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The longest time without another exact list; `--connect-timeout` may shorten it.
 const LISTS_PATIENCE: Duration = Duration::from_secs(15);
@@ -142,7 +142,7 @@ impl<'a> Run<'a> {
         if let Some(interval) = display::interval(job) {
             display.rate(0, interval, interval);
         }
-        let memory = HarnessMemory { start_bytes: harness.look().rss_bytes, ..HarnessMemory::default() };
+        let memory = HarnessMemory { start_bytes: harness.sample().rss_bytes, ..HarnessMemory::default() };
         Ok(Self {
             job,
             shutdown,
@@ -213,8 +213,8 @@ impl<'a> Run<'a> {
     }
 
     fn row(&mut self, now: Nanos) {
-        let own = self.harness.look();
-        let sample = self.server.as_mut().map(|meter| *meter.look());
+        let own = self.harness.sample();
+        let sample = self.server.as_mut().map(|meter| *meter.sample());
         let row = self.timeline.tick(now, self.fleet.panels(), sample.as_ref(), Some(&own));
         self.display.show(now, row, &own);
     }
@@ -241,7 +241,7 @@ impl<'a> Run<'a> {
             },
         );
         if let Err(Halt::Incomplete(_)) = entered {
-            self.fleet.tell(|| Command::GiveUp("no more clients got in".into()));
+            self.fleet.send_all(|| Command::GiveUpEntries("no more clients got in".into()));
         }
         entered?;
         match self.fleet.totals().connected {
@@ -254,13 +254,13 @@ impl<'a> Run<'a> {
     /// ignored. If the lists do not get there the run continues, and fails at its end.
     fn check_lists(&mut self) -> Result<(), Halt> {
         if self.plan.lists == Lists::None || self.plan.leaves {
-            self.memory.entered_bytes = self.harness.look().rss_bytes;
+            self.memory.entered_bytes = self.harness.sample().rss_bytes;
             return Ok(());
         }
         self.phase(Phase::Lists, None);
         self.list_checks += 1;
         let check = self.list_checks;
-        self.fleet.tell(|| Command::LookAtLists(Some(check)));
+        self.fleet.send_all(|| Command::CheckLists(Some(check)));
         let all = u64::from(self.plan.workers) * check;
         let patience = LISTS_PATIENCE.min(self.job.connect_timeout);
         // The maximum counts as progress, so lists that are exact in turns do not prolong the wait.
@@ -271,9 +271,9 @@ impl<'a> Run<'a> {
                 most.set(now.lists_exact.max(most.get()));
                 most.get()
             },
-            |now, _| now.lists_looked_at == all && now.lists_exact == now.lists_kept,
+            |now, _| now.list_check == all && now.lists_exact == now.lists_kept,
             |now| {
-                let ghosts = match now.lists_larger {
+                let ghosts = match now.lists_with_ghosts {
                     0 => String::new(),
                     larger => format!("{} had more, ", format_count(larger)),
                 };
@@ -285,11 +285,11 @@ impl<'a> Run<'a> {
                 )
             },
         );
-        self.fleet.tell(|| Command::LookAtLists(None));
+        self.fleet.send_all(|| Command::CheckLists(None));
         let now = self.fleet.totals();
         if check == 1 {
             (self.lists.kept, self.lists.exact) = (now.lists_kept, now.lists_exact);
-            self.memory.entered_bytes = self.harness.look().rss_bytes;
+            self.memory.entered_bytes = self.harness.sample().rss_bytes;
         }
         match waited {
             Err(Halt::Incomplete(reason)) => {
@@ -335,9 +335,9 @@ impl<'a> Run<'a> {
     fn end_measuring_at(&mut self, at: Nanos) {
         if self.measured.is_zero() {
             self.measured = Duration::from_nanos(at.saturating_sub(self.measured_from));
-            self.harness.look();
+            self.harness.sample();
             let server = self.server.as_mut().map(|meter| {
-                meter.look();
+                meter.sample();
                 meter.usage()
             });
             self.usage = (server, Some(self.harness.usage()));
@@ -345,21 +345,21 @@ impl<'a> Run<'a> {
     }
 
     /// Has impaired clients read their whole backlog, so that each learns if its session is alive.
-    fn wake(&mut self) {
+    fn resume_reading(&mut self) {
         if self.plan.impairment.is_none() {
             return;
         }
-        self.fleet.tell(|| Command::Wake);
+        self.fleet.send_all(|| Command::ResumeReading);
         let workers = u64::from(self.plan.workers);
-        let is_done = |now: &Totals, _| now.woken == workers && now.asleep == 0;
+        let is_done = |now: &Totals, _| now.resumed == workers && now.catching_up == 0;
         // Clients that are still reading at the timeout count as present.
-        let _ = self.wait(WAKE_PATIENCE, |_| 0, is_done, |_| String::new());
+        let _ = self.wait(CATCH_UP_PATIENCE, |_| 0, is_done, |_| String::new());
     }
 
     /// Has all clients leave in order.
     fn leave(&mut self) -> Result<(), Halt> {
         self.phase(Phase::Leaving, None);
-        self.fleet.tell(|| Command::Leave);
+        self.fleet.send_all(|| Command::Leave);
         self.wait(
             LEAVE_PATIENCE,
             |now| now.connected,
@@ -399,11 +399,11 @@ impl<'a> Run<'a> {
     /// Ends measuring and counting, and has the clients leave if the run calls for it.
     fn wind_down(&mut self, ended: &Result<(), Halt>) -> Result<(), Halt> {
         self.end_measuring();
-        self.fleet.tell(|| Command::Freeze);
+        self.fleet.send_all(|| Command::StopCounting);
         let last_row = self.now();
         self.row(last_row);
         if !matches!(ended, Err(Halt::Failed(_))) {
-            self.wake();
+            self.resume_reading();
         }
         match (ended, &self.job.scenario) {
             (Err(Halt::Interrupted | Halt::Failed(_)), _) => Ok(()),

@@ -109,7 +109,7 @@ mod tests {
             now
         };
         for (ledger, id) in ledgers.iter_mut().zip(0..) {
-            ledger.asked_in(0, tick());
+            ledger.entry_requested(0, tick());
             ledger.entered(0, tick());
             let channel = audiences.in_channel(id % CHANNELS);
             ledger.joining(0, channel, tick());
@@ -142,8 +142,8 @@ mod tests {
                     1 => ledger.left(0, channel, tick()),
                     2 => ledger.joining(0, channel, tick()),
                     3 => ledger.joined(0, channel, tick()),
-                    4 => ledger.gone(0, tick()),
-                    8 => ledger.asked_in(0, tick()),
+                    4 => ledger.session_ended(0, tick()),
+                    8 => ledger.entry_requested(0, tick()),
                     9 => ledger.entered(0, tick()),
                     5 => ledger.gap(0, [Some(WORLD), Some(channel), None][rng.random_range(0..3)], 2),
                     6 => ledger.corrupt(),

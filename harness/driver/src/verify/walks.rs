@@ -16,7 +16,7 @@ use super::*;
 #[derive(Debug, Clone, Copy)]
 struct Behavior {
     seed: u64,
-    /// Half of the clients talk, the others walk.
+    /// Half of the clients send, the others move.
     clients: u32,
     side: u32,
     messages: u32,
@@ -84,7 +84,7 @@ impl<'a> World<'a> {
     fn new(behavior: &'a Behavior, audiences: &'a Audiences, traffic: &'a Arc<Traffic>) -> Self {
         let mut ledger = DeliveryLedger::new(traffic.clone(), 0..behavior.clients);
         for client in 0..behavior.clients {
-            ledger.asked_in(client as usize, 0);
+            ledger.entry_requested(client as usize, 0);
             ledger.entered(client as usize, 0);
             for audience in audiences.within_earshot(client) {
                 ledger.joining(client as usize, audience, 0);
@@ -204,7 +204,7 @@ impl<'a> World<'a> {
                 let from = std::mem::replace(&mut self.own[client], to);
                 self.found.moves[client].last_mut().expect("a move was requested").done = now;
                 for audience in self.audiences.heard_only_from(from, to) {
-                    self.ledger.faded(client, audience, now);
+                    self.ledger.membership_ended(client, audience, now);
                 }
                 for audience in self.audiences.heard_only_from(to, from) {
                     self.ledger.joined(client, audience, now);

@@ -125,8 +125,8 @@ pub(super) struct Client {
     pub(super) probed: bool,
     /// True if it reads slowly, or not at all, on purpose.
     pub(super) is_impaired: bool,
-    /// True from the wake-up until it has read its whole backlog.
-    pub(super) is_waking: bool,
+    /// True from the end of its impairment until it has read its whole backlog.
+    pub(super) is_catching_up: bool,
     /// Answers that are outstanding before it has joined its channel and its sector.
     pub(super) pending_answers: u8,
     pub(super) stay: Stay,

@@ -32,7 +32,7 @@ const BACKOFF_FIRST: Nanos = 100_000_000;
 /// The most doublings of the backoff.
 const BACKOFF_DOUBLINGS: u8 = 4;
 
-/// A worker's clients on their way into the chat. A client is in `entering` from the beginning of
+/// A worker's entering clients. A client is in `entering` from the beginning of
 /// its entry until it is accepted or given up, with its deadline as the key.
 pub(super) struct Entries {
     /// Entries begun: the first of each client in order, then further rounds.
@@ -198,7 +198,7 @@ impl Worker {
     }
 
     fn first_step(&self) -> Step {
-        match self.plan.way {
+        match self.plan.entry_path {
             EntryPath::Ticket(..) => Step::DialChat,
             EntryPath::Login(_) => Step::DialLogin,
         }
@@ -257,7 +257,7 @@ impl Worker {
 
     fn dial_login(&mut self, sessions: &mut Sessions, place: usize) {
         let plan = self.plan.clone();
-        let EntryPath::Login(server) = &plan.way else { return };
+        let EntryPath::Login(server) = &plan.entry_path else { return };
         match self.dial(sessions, server, Token::Login(place as u32)) {
             Ok(id) => self.clients[place].login = Some(id),
             Err(error) => self.socket_failed(sessions, place, &error),
@@ -267,7 +267,7 @@ impl Worker {
     fn dial_chat(&mut self, sessions: &mut Sessions, place: usize) {
         let plan = self.plan.clone();
         let granted = self.clients[place].grant.as_ref().map(|grant| grant.server.clone());
-        let server = match &plan.way {
+        let server = match &plan.entry_path {
             EntryPath::Ticket(server, _) => Some(server.clone()),
             EntryPath::Login(_) => granted,
         };
@@ -286,7 +286,7 @@ impl Worker {
 
     fn enter(&mut self, sessions: &mut Sessions, place: usize) {
         let Some(session) = self.clients[place].chat else { return };
-        let ticket = match &self.plan.way {
+        let ticket = match &self.plan.entry_path {
             EntryPath::Ticket(server, cluster) => {
                 self.plan.identities.ticket(self.number(place), cluster, server.key, unix_ms()).ok()
             }
@@ -296,7 +296,7 @@ impl Worker {
             return self.give_up(sessions, place, Event::Failed, "no ticket could be made".into());
         };
         if self.records_stays() {
-            self.results.tally.asked_in(place, self.plan.clock.now());
+            self.results.ledger.entry_requested(place, self.plan.clock.now());
         }
         sessions.send(session, &EnterRequest { ticket }.into());
     }
@@ -362,7 +362,7 @@ impl Worker {
         let server = if let Some(server) = known {
             server.clone()
         } else {
-            let EntryPath::Login(login) = &self.plan.way else { return };
+            let EntryPath::Login(login) = &self.plan.entry_path else { return };
             let server = Server::new(address, granted.chat_key, login.endpoint.handshake_timeout);
             self.entries.chat_servers.push(server.clone());
             server
@@ -379,7 +379,7 @@ impl Worker {
         self.begin_list(place, now);
         let elapsed = now.saturating_sub(began);
         self.results.phases.entry("way_in".into()).or_default().record(elapsed);
-        self.totals.way_in.add(elapsed);
+        self.totals.entry.add(elapsed);
         if !self.record_return(place, now) {
             self.results.clients.connected += 1;
             self.results.last_entry = now;
@@ -388,7 +388,7 @@ impl Worker {
         self.entries.entering.remove(&self.deadline(place));
         self.entries.limiter.entered();
         if self.records_stays() {
-            self.results.tally.entered(place, now);
+            self.results.ledger.entered(place, now);
         }
         self.record_step(place, now);
         let client = &mut self.clients[place];
@@ -421,7 +421,7 @@ impl Worker {
             sessions.close(chat, CloseReason::Goodbye, "");
         }
         if client.step == Step::Enter && self.records_stays() {
-            self.results.tally.gone(place, self.plan.clock.at(sessions.now()));
+            self.results.ledger.session_ended(place, self.plan.clock.at(sessions.now()));
         }
         self.connection_failed(sessions, place, Step::DialLogin, reason);
     }
@@ -461,7 +461,7 @@ impl Worker {
             client.retry_at = at;
             self.entries.retries.push(Reverse((at, place as u32)));
         }
-        self.totals.retried += 1;
+        self.totals.retries += 1;
         *self.results.clients.retries.entry(why.into_owned()).or_default() += 1;
     }
 
@@ -498,7 +498,7 @@ impl Worker {
         let records_stays = self.records_stays();
         let client = &mut self.clients[place];
         if client.step == Step::Enter && client.chat.is_some() && records_stays {
-            self.results.tally.gone(place, self.plan.clock.at(sessions.now()));
+            self.results.ledger.session_ended(place, self.plan.clock.at(sessions.now()));
         }
         (client.step, client.retry_at) = (Step::Out, 0);
         for session in [client.chat.take(), client.login.take()].into_iter().flatten() {

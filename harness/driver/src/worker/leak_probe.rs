@@ -36,7 +36,7 @@ impl Worker {
             && self.messages.is_counting
         {
             let now = self.plan.clock.at(sessions.now());
-            self.results.tally.delivered(self.clients.len(), stamp.index, message.sequence, now);
+            self.results.ledger.delivered(self.clients.len(), stamp.index, message.sequence, now);
         }
     }
 
@@ -46,7 +46,7 @@ impl Worker {
         if reason == CloseReason::FirstPacketTimeout && self.messages.is_counting {
             self.leak_probe.redial_at = self.plan.clock.at(sessions.now()) + REDIAL_PAUSE;
         }
-        self.totals.outside = 1;
+        self.totals.leak_probe_placed = 1;
     }
 
     pub(super) fn redial_leak_probe(&mut self, sessions: &mut Sessions, now: Nanos) {
@@ -58,19 +58,19 @@ impl Worker {
 
     fn dial_leak_probe(&mut self, sessions: &mut Sessions) {
         let plan = self.plan.clone();
-        let server = match &plan.way {
+        let server = match &plan.entry_path {
             EntryPath::Ticket(server, _) => Some(server.clone()),
             // The chat server that the first login was sent to.
             EntryPath::Login(_) => self.entries.chat_servers.first().cloned(),
         };
         match server.map(|server| self.dial(sessions, &server, Token::LeakProbe)) {
             Some(Ok(id)) => self.leak_probe.session = Some(id),
-            Some(Err(_)) | None => self.totals.outside = 1,
+            Some(Err(_)) | None => self.totals.leak_probe_placed = 1,
         }
     }
 
     /// Connects the leak probe and starts the pings.
-    pub(super) fn watch(&mut self, sessions: &mut Sessions) {
+    pub(super) fn start_probing(&mut self, sessions: &mut Sessions) {
         if self.index == 0 {
             self.dial_leak_probe(sessions);
         }

@@ -39,7 +39,7 @@ impl Worker {
         match client.step {
             Step::DialChat | Step::Enter => {
                 if client.step == Step::Enter && self.records_stays() {
-                    self.results.tally.gone(place, now);
+                    self.results.ledger.session_ended(place, now);
                 }
                 self.connection_failed(sessions, place, Step::DialChat, reason);
             }
@@ -66,14 +66,14 @@ impl Worker {
     /// A client in the chat has lost its session.
     fn session_lost(&mut self, place: usize, now: Nanos, reason: CloseReason) {
         if self.records_stays() {
-            self.results.tally.gone(place, now);
+            self.results.ledger.session_ended(place, now);
         }
         if let Some(window) = &mut self.messages.window {
             window.lost(place);
         }
         self.plan.presence.set(self.number(place), 0);
         self.drop_rooms(place);
-        self.finish_waking(place);
+        self.finish_catching_up(place);
         let client = &mut self.clients[place];
         let was_listed = std::mem::replace(&mut client.step, Step::Out) == Step::Inside;
         self.totals.listed -= u64::from(was_listed);

@@ -148,7 +148,7 @@ impl Worker {
 
     fn check_lists(&mut self) {
         let truth = self.plan.presence.digest();
-        (self.totals.lists_kept, self.totals.lists_exact, self.totals.lists_larger) = (0, 0, 0);
+        (self.totals.lists_kept, self.totals.lists_exact, self.totals.lists_with_ghosts) = (0, 0, 0);
         for client in self.clients.iter().filter(|client| client.step.is_present()) {
             let Some(kept) = &client.kept else { continue };
             self.totals.lists_kept += 1;
@@ -156,7 +156,7 @@ impl Worker {
                 continue;
             }
             let digest = kept.roster.digest();
-            self.totals.lists_larger += u64::from(digest.count > truth.count);
+            self.totals.lists_with_ghosts += u64::from(digest.count > truth.count);
             if digest == truth {
                 self.totals.lists_exact += 1;
                 if self.lists.check == 1 {
@@ -164,6 +164,6 @@ impl Worker {
                 }
             }
         }
-        self.totals.lists_looked_at = self.lists.check;
+        self.totals.list_check = self.lists.check;
     }
 }

@@ -113,10 +113,10 @@ impl Worker {
         let now = self.plan.clock.at(sessions.now());
         match self.messages.recent.read(&self.plan.payload, message.text) {
             Reading::Ours(Purpose::Counted, stamp) if !self.matches_schedule(place, stamp.index, message) => {
-                self.results.tally.corrupt();
+                self.results.ledger.corrupt();
             }
             Reading::Ours(Purpose::Counted, stamp) => {
-                let receipt = self.results.tally.delivered(place, stamp.index, message.sequence, now);
+                let receipt = self.results.ledger.delivered(place, stamp.index, message.sequence, now);
                 if receipt == Receipt::First {
                     self.totals.received += 1;
                     if self.clients[place].is_impaired {
@@ -149,8 +149,8 @@ impl Worker {
                     self.totals.probed += 1;
                 }
             }
-            Reading::Corrupt => self.results.tally.corrupt(),
-            Reading::Foreign => self.results.tally.foreign(),
+            Reading::Corrupt => self.results.ledger.corrupt(),
+            Reading::Foreign => self.results.ledger.foreign(),
         }
     }
 
@@ -175,7 +175,7 @@ impl Worker {
     /// Handles the refusal of a client's message.
     fn refused(&mut self, place: usize, refused: &ChatRefused) {
         if self.messages.is_counting && refused.stamp & COUNTED != 0 {
-            let is_own = self.results.tally.refused(place, refused.stamp as u32);
+            let is_own = self.results.ledger.refused(place, refused.stamp as u32);
             // Refusing a message that this client did not send does not excuse its delivery.
             let event = if is_own { Event::MessageRefused } else { Event::OtherMessageRefused };
             self.count_reason(event, refused.outcome.name());
@@ -249,7 +249,7 @@ impl Worker {
             return;
         }
         if purpose == Purpose::Counted {
-            self.results.tally.sent(due.index, now);
+            self.results.ledger.sent(due.index, now);
             self.results.recorder.sent(due.intended, now);
             self.results.last_sent = now;
             self.totals.sent += 1;
@@ -265,7 +265,7 @@ impl Worker {
     fn has_received_prompt(&self, due: Due) -> bool {
         let answered = self.plan.script.as_ref().and_then(|script| script.answers(due.index));
         let place = (due.sender / self.plan.workers) as usize;
-        answered.is_none_or(|answered| self.results.tally.has_received(place, answered))
+        answered.is_none_or(|answered| self.results.ledger.has_received(place, answered))
     }
 
     /// The scope and target of a message; none if its sender is not in the channel, or its

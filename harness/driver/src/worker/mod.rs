@@ -73,7 +73,7 @@ pub struct Worker {
     moves: Moves,
     lists: ListWork,
     impaired: Impaired,
-    /// Arrival times of [`Command::Lag`] that are not measured yet.
+    /// Arrival times of [`Command::MeasureReadLag`] that are not measured yet.
     lags: Vec<Nanos>,
     totals: Totals,
     published: Nanos,
@@ -155,7 +155,7 @@ impl Worker {
     }
 
     fn publish(&mut self) {
-        self.totals.on_the_way = self.entries.entering.len() as u64;
+        self.totals.entering = self.entries.entering.len() as u64;
         self.panels[self.index as usize].publish(self.totals);
     }
 
@@ -190,7 +190,7 @@ impl Worker {
         results.clients.refused = self.totals.refused;
         results.clients.failed = self.totals.failed;
         results.clients.disconnected = self.totals.disconnected;
-        let ledger = &results.tally;
+        let ledger = &results.ledger;
         let recipients =
             self.clients.iter().enumerate().filter_map(|(place, client)| {
                 client.recipient(self.number(place), ledger.entered_at(place)?)
@@ -208,7 +208,7 @@ impl App for Worker {
         match self.owner(id) {
             Some(Token::Login(place)) => self.login_opened(sessions, place as usize),
             Some(Token::Chat(place)) => self.advance(sessions, place as usize, Step::Enter),
-            Some(Token::LeakProbe) => self.totals.outside = 1,
+            Some(Token::LeakProbe) => self.totals.leak_probe_placed = 1,
             None => {}
         }
     }
@@ -251,34 +251,34 @@ impl App for Worker {
 
     fn command(&mut self, sessions: &mut Sessions, command: Command) {
         match command {
-            Command::GiveUp(why) => self.give_up_entries(sessions, &why),
-            Command::Watch => self.watch(sessions),
-            Command::Probe => self.probe(sessions),
-            Command::LookAtLists(check) => self.set_list_check(check),
+            Command::GiveUpEntries(why) => self.give_up_entries(sessions, &why),
+            Command::StartProbing => self.start_probing(sessions),
+            Command::SendProbe => self.probe(sessions),
+            Command::CheckLists(check) => self.set_list_check(check),
             Command::Reconnect(per_second) => self.reconnect(per_second),
-            Command::Storm => self.storm(sessions),
-            Command::Gather(gather) => self.gather(gather),
-            Command::Wake => self.wake_impaired(sessions),
-            Command::Talk { warmup, counted } => {
+            Command::ReconnectAll => self.reconnect_all(sessions),
+            Command::JoinRooms(joiners) => self.start_joining(joiners),
+            Command::ResumeReading => self.resume_impaired(sessions),
+            Command::StartSending { warmup, counted } => {
                 self.begin_churn(counted.start());
                 self.begin_moves(counted.start());
                 self.impair_from(counted.start());
                 self.start_sending(warmup, counted);
             }
-            Command::Lag(since) => self.lags.push(since),
-            Command::Hush => {
+            Command::MeasureReadLag(since) => self.lags.push(since),
+            Command::StopSending => {
                 self.messages.stop();
                 self.end_pings();
                 self.end_churn();
                 self.end_moves();
-                self.totals.hushed = 1;
+                self.totals.stopped_sending = 1;
             }
-            Command::Freeze => self.messages.is_counting = false,
+            Command::StopCounting => self.messages.is_counting = false,
             Command::Leave => {
                 self.give_up_entries(sessions, &"the run is over".into());
                 self.exits.begin();
             }
-            Command::WorkerResults(to) => self.send_results(&to),
+            Command::HandOverResults(to) => self.send_results(&to),
         }
     }
 

@@ -71,10 +71,10 @@ impl Worker {
         self.results.moves.made += 1;
         let has_messages = |audience: &u32| plan.traffic.count(*audience) > 0;
         for audience in plan.audiences.heard_only_from(from, to).filter(has_messages) {
-            self.results.tally.leaving(place, audience, now);
+            self.results.ledger.leaving(place, audience, now);
         }
         for audience in plan.audiences.heard_only_from(to, from).filter(has_messages) {
-            self.results.tally.joining(place, audience, now);
+            self.results.ledger.joining(place, audience, now);
         }
         let (x, y) = plan.audiences.middle(to);
         sessions.send(session, &PositionUpdate { x, y }.into());
@@ -90,10 +90,10 @@ impl Worker {
         let plan = self.plan.clone();
         let has_messages = |audience: &u32| plan.traffic.count(*audience) > 0;
         for audience in plan.audiences.heard_only_from(from, to).filter(has_messages) {
-            self.results.tally.faded(place, audience, now);
+            self.results.ledger.membership_ended(place, audience, now);
         }
         for audience in plan.audiences.heard_only_from(to, from).filter(has_messages) {
-            self.results.tally.joined(place, audience, now);
+            self.results.ledger.joined(place, audience, now);
         }
         true
     }

@@ -57,7 +57,7 @@ impl Worker {
     pub(super) fn pong_received(&mut self, sessions: &Sessions, place: usize, pong: &PongAnswer) {
         let now = self.plan.clock.at(sessions.now());
         if pong.token == FENCE {
-            if !self.finish_waking(place) && !self.finish_move(place, now) {
+            if !self.finish_catching_up(place) && !self.finish_move(place, now) {
                 self.fenced(place, now);
             }
         } else if pong.token <= now {

@@ -31,12 +31,12 @@ impl Worker {
     }
 
     /// Disconnects all clients at once; they reconnect.
-    pub(super) fn storm(&mut self, sessions: &mut Sessions) {
+    pub(super) fn reconnect_all(&mut self, sessions: &mut Sessions) {
         let now = self.plan.clock.now();
         for place in 0..self.clients.len() {
             self.disconnect(sessions, place, now);
         }
-        self.totals.stormed = 1;
+        self.totals.storm_begun = 1;
     }
 
     /// Begins the reconnects that are due; true if more are due than one turn takes.
@@ -68,7 +68,7 @@ impl Worker {
         client.kept = None;
         self.totals.listed -= 1;
         self.totals.connected -= 1;
-        self.totals.away += 1;
+        self.totals.reconnecting += 1;
         self.plan.presence.set(number, 0);
         self.results.reconnects.asked += 1;
         self.reconnects.queue.push_back(place as u32);
@@ -81,7 +81,7 @@ impl Worker {
         if disconnected_at == 0 {
             return false;
         }
-        self.totals.away -= 1;
+        self.totals.reconnecting -= 1;
         self.results.reconnects.back += 1;
         self.results
             .phases
@@ -103,7 +103,7 @@ impl Worker {
         if std::mem::take(&mut self.clients[place].disconnected_at) == 0 {
             return false;
         }
-        self.totals.away -= 1;
+        self.totals.reconnecting -= 1;
         self.totals.disconnected += 1;
         self.count_reason(Event::Reconnecting, why.clone());
         true
