@@ -47,7 +47,7 @@ pub fn run<E: Display>(
     let command = recorded(&args);
     let job = match args::parse(args) {
         Ok(Task::Run(job)) => job,
-        Ok(Task::Steps(job)) => return run_steps(job, (command, file), out, err, shutdown, drive),
+        Ok(Task::Steps(job)) => return run_steps(&job, (command, file), out, err, shutdown, drive),
         Ok(Task::Peers(job)) => {
             let ended = run_peers(&job, command, out, err);
             return ended.unwrap_or_else(|error| not_run(error, err));
@@ -129,7 +129,7 @@ fn not_run(error: impl Display, err: &mut impl Write) -> u8 {
 
 /// Runs the steps of `job` in turn.
 fn run_steps<E: Display>(
-    job: StepsJob,
+    job: &StepsJob,
     (command, file): (Vec<String>, Option<PathBuf>),
     out: &mut impl Write,
     err: &mut impl Write,
@@ -143,7 +143,7 @@ fn run_steps<E: Display>(
         let mut print = |text: &str| {
             let _ = writeln!(err, "{text}");
         };
-        steps::run(&job, &origin, &target, shutdown, &mut print, drive).map(|report| (report, first))
+        steps::run(job, &origin, &target, shutdown, &mut print, drive).map(|report| (report, first))
     });
     match report {
         Ok((mut report, first)) => {

@@ -1,4 +1,4 @@
-//! Jobs for tests, as the command line parses them from few flags, and recipients.
+//! Jobs for tests, as the command line parses them from few flags, and parts of results.
 
 use std::time::Duration;
 
@@ -69,4 +69,10 @@ pub fn recipients(clients: u32, mean_us: impl Fn(u32) -> u64) -> Vec<Recipient> 
         longest_us: 9,
     };
     (0..clients).rev().map(one).collect()
+}
+
+/// Checks that a figure of a histogram, which rounds, is `expected`.
+#[track_caller]
+pub fn near(value: f64, expected: f64) {
+    assert!((value - expected).abs() <= expected * 0.002 + 1.0, "{value} is not about {expected}");
 }

@@ -25,6 +25,7 @@ use throng_core::wire::packets::ServerTimes;
 use throng_harness::args::Cli;
 use throng_harness_driver::scenario::drive;
 use throng_harness_driver::target;
+use throng_harness_model::results::Findings;
 use throng_harness_model::spec::{Job, Scenario};
 
 const CLIENTS: u64 = 8;
@@ -62,11 +63,17 @@ fn binary() -> Command {
     Command::new(env!("CARGO_BIN_EXE_throng-harness"))
 }
 
-/// A `broadcast` to be run in this process, for settings without a flag.
-fn job(stub: &Stub, flags: &str) -> Job {
-    let line = ["throng-harness", "broadcast"].into_iter().chain(flags.split_whitespace());
-    let args = line.map(str::to_owned).chain(stub.flags("broadcast"));
+/// A run in this process, for settings without a flag.
+fn job(stub: &Stub, scenario: &str, flags: &str) -> Job {
+    let line = ["throng-harness", scenario].into_iter().chain(flags.split_whitespace());
+    let args = line.map(str::to_owned).chain(stub.flags(scenario));
     Cli::try_parse_from(args).unwrap().check().unwrap().into_job().unwrap()
+}
+
+/// The findings of a run in this process.
+fn driven(job: &Job) -> Findings {
+    let target = target::resolve(&job.target, job.scenario.entrance(), None).unwrap();
+    drive(job, &target, &Shutdown::new()).unwrap()
 }
 
 impl Run {
@@ -96,6 +103,12 @@ impl Ended {
     fn number(&self, pointer: &str) -> u64 {
         let value = self.json.pointer(pointer).unwrap_or_else(|| panic!("no {pointer} in {self}"));
         value.as_u64().unwrap_or_else(|| panic!("{pointer} is {value}"))
+    }
+
+    /// The time at a JSON pointer, in microseconds.
+    fn micros(&self, pointer: &str) -> f64 {
+        let time = self.json.pointer(pointer).and_then(Value::as_f64);
+        time.unwrap_or_else(|| panic!("no {pointer} in {self}"))
     }
 
     /// The value of `key` as text.
@@ -192,10 +205,9 @@ fn a_message_to_a_session_that_has_not_entered_has_leaked() {
 fn a_delay_is_measured_from_the_intended_time() {
     let delay = Duration::from_millis(300);
     let ended = check(Script { delay, ..Script::default() }, "", 0, &[]);
-    let micros = |pointer: &str| ended.json.pointer(pointer).and_then(Value::as_f64).unwrap();
-    assert!((300_000.0..450_000.0).contains(&micros("/latency_us/p50")), "{ended}");
-    assert!(micros("/first_recipient_us/p50") >= 300_000.0, "{ended}");
-    assert!(micros("/sender_delay_us/p50") < 150_000.0, "{ended}");
+    assert!((300_000.0..450_000.0).contains(&ended.micros("/latency_us/p50")), "{ended}");
+    assert!(ended.micros("/first_recipient_us/p50") >= 300_000.0, "{ended}");
+    assert!(ended.micros("/sender_delay_us/p50") < 150_000.0, "{ended}");
 }
 
 #[test]
@@ -204,9 +216,8 @@ fn the_parts_of_a_delay_are_distinguished() {
     let script = Script { delay: Duration::from_millis(50), times, ..Script::default() };
     let ended = start(&Stub::start(script), "broadcast", "--interval 2ms --duration 600ms").end();
     assert_eq!(ended.code, Some(0), "{ended}");
-    let micros = |pointer: &str| ended.json.pointer(pointer).and_then(Value::as_f64).unwrap();
     let near = |part: &str, from: f64, to: f64| {
-        let found = micros(&format!("/breakdown_us/{part}/p50"));
+        let found = ended.micros(&format!("/breakdown_us/{part}/p50"));
         assert!((from..=to).contains(&found), "{part} {found}\n{ended}");
     };
     near("queue", 19_900.0, 20_100.0);
@@ -214,13 +225,13 @@ fn the_parts_of_a_delay_are_distinguished() {
     // The stub holds a message for 50 ms, and reports 25 of them as queue and processing.
     near("network_out", 24_000.0, f64::MAX);
     let parts = ["network_in", "queue", "processing", "network_out"];
-    let sum: f64 = parts.iter().map(|part| micros(&format!("/breakdown_us/{part}/mean"))).sum();
-    let whole = micros("/latency_uncorrected_us/mean");
+    let sum: f64 = parts.iter().map(|part| ended.micros(&format!("/breakdown_us/{part}/mean"))).sum();
+    let whole = ended.micros("/latency_uncorrected_us/mean");
     assert!((whole * 0.7..whole * 1.3).contains(&sum), "{sum} of {whole}\n{ended}");
     assert_eq!(ended.number("/breakdown_us/fan_out/count"), 0);
     let count = ended.number("/breakdown_us/queue/count");
     assert!((80..250).contains(&count), "one in 16 of 2,400: {count}");
-    let error = micros("/server_clock/error_us");
+    let error = ended.micros("/server_clock/error_us");
     assert!(error < 100_000.0 && ended.number("/server_clock/pings") >= 8, "{ended}");
     assert!(ended.stdout.contains("network in"), "{ended}");
 }
@@ -406,11 +417,7 @@ fn a_round_that_does_not_end_is_abandoned() {
 fn ctrl_c_ends_the_run_with_its_results() {
     let stub = Stub::start(Script::default());
     let run = start(&stub, "broadcast", "--interval 5ms --duration 60s --warmup 0s");
-    let begun = Instant::now();
-    while stub.received() < 20 {
-        assert!(begun.elapsed() < Duration::from_secs(20), "the run does not start");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    stub.wait_for_messages(20);
     kill_process(Pid::from_child(&run.child), Signal::INT).unwrap();
     let ended = run.end();
     ended.expect(
@@ -454,11 +461,10 @@ fn bad_command_lines_exit_with_usage() {
 fn a_closed_loop_never_gets_ahead_of_the_slowest() {
     let delay = Duration::from_millis(20);
     let stub = Stub::start(Script { delay, ..Script::default() });
-    let mut job = job(&stub, "--clients 8 --warmup 20ms --duration 500ms");
+    let mut job = job(&stub, "broadcast", "--clients 8 --warmup 20ms --duration 500ms");
     let Scenario::Broadcast(broadcast) = &mut job.scenario else { panic!("{job:?}") };
     (broadcast.ahead, broadcast.leave, broadcast.messages) = (Some(3), false, 100_000);
-    let target = target::resolve(&job.target, job.scenario.entrance(), None).unwrap();
-    let found = drive(&job, &target, &Shutdown::new()).unwrap();
+    let found = driven(&job);
     let deliveries = found.deliveries.unwrap();
     assert_eq!((deliveries.missing, deliveries.received), (0, found.sent * 8));
     // Three at a time, each of which takes at least the stub's delay.

@@ -4,14 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use throng_core::shutdown::Shutdown;
-use throng_harness_driver::scenario::drive;
-use throng_harness_driver::target;
 use throng_harness_model::results::{Deliveries, Pair};
 use throng_harness_model::spec::Scenario;
 
 use crate::stub::{Fault, Script, Stub, Walker};
-use crate::{CLIENTS, Ended, MESSAGES, TRAFFIC, check, job, start, start_many};
+use crate::{CLIENTS, MESSAGES, TRAFFIC, check, driven, job, start, start_many};
 
 /// Messages of [`planned`], enough for all faults to combine.
 const MANY: u32 = 500;
@@ -115,13 +112,15 @@ fn one_fault_of_each_kind_among_a_million_deliveries() {
     };
     let stub = Stub::start(Script { fault, leaks: |message| message == 4_321, ..Script::default() });
     // A closed loop adapts to the speed of the machine.
-    let mut job =
-        job(&stub, "--clients 100 --seed 1 --warmup 20ms --drain 3s --connect-interval 0s --duration 120s");
+    let mut job = job(
+        &stub,
+        "broadcast",
+        "--clients 100 --seed 1 --warmup 20ms --drain 3s --connect-interval 0s --duration 120s",
+    );
     let Scenario::Broadcast(broadcast) = &mut job.scenario else { panic!("{job:?}") };
     (broadcast.ahead, broadcast.messages) = (Some(100), 10_000);
     let begun = Instant::now();
-    let target = target::resolve(&job.target, job.scenario.entrance(), None).unwrap();
-    let found = drive(&job, &target, &Shutdown::new()).unwrap();
+    let found = driven(&job);
     println!("a million deliveries took {:?}", begun.elapsed());
     let expected = Deliveries {
         expected: 1_000_000,
@@ -158,10 +157,6 @@ fn a_message_to_another_client_than_its_recipients_has_leaked() {
     check(script, "--scope whisper", 3, &numbers);
 }
 
-fn micros(ended: &Ended, pointer: &str) -> f64 {
-    ended.json.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {pointer} in {ended}"))
-}
-
 /// Planned delay in milliseconds.
 const HELD: u64 = 500;
 
@@ -180,14 +175,14 @@ fn planned_delays_are_measured() {
     let planned = HELD as f64 * 1e3;
     let near = planned * 0.999..planned + BUSY;
     // 1/16 is between 1 % and 10 %.
-    assert!(near.contains(&micros(&ended, "/latency_us/p99")), "{ended}");
-    let p90 = micros(&ended, "/latency_us/p90");
+    assert!(near.contains(&ended.micros("/latency_us/p99")), "{ended}");
+    let p90 = ended.micros("/latency_us/p90");
     assert!(p90 < BUSY, "{ended}");
     // One message in eight has a held last recipient.
-    assert!(near.contains(&micros(&ended, "/last_recipient_us/p90")), "{ended}");
-    assert!(micros(&ended, "/last_recipient_us/p50") < BUSY, "{ended}");
-    assert!(micros(&ended, "/first_recipient_us/p99") < BUSY, "{ended}");
-    let mean = micros(&ended, "/latency_us/mean") - planned / 16.0;
+    assert!(near.contains(&ended.micros("/last_recipient_us/p90")), "{ended}");
+    assert!(ended.micros("/last_recipient_us/p50") < BUSY, "{ended}");
+    assert!(ended.micros("/first_recipient_us/p99") < BUSY, "{ended}");
+    let mean = ended.micros("/latency_us/mean") - planned / 16.0;
     assert!((0.0..20_000.0 + p90).contains(&mean), "{mean} beside the planned delay\n{ended}");
 }
 
@@ -209,7 +204,7 @@ fn the_client_that_is_always_served_last_is_named() {
         ],
     );
     let planned = HELD as f64 * 1e3;
-    let of = |pointer: &str| micros(&ended, &format!("/fairness{pointer}"));
+    let of = |pointer: &str| ended.micros(&format!("/fairness{pointer}"));
     assert!((planned..planned + BUSY).contains(&of("/slowest/mean_us")), "{ended}");
     assert!(of("/slowest/max_us") >= of("/slowest/mean_us"), "{ended}");
     let groups = ended.json["fairness"]["by_entry"].as_array().unwrap();

@@ -29,9 +29,10 @@ const ROWS_KEPT: usize = 600;
 const LOG_KEPT: usize = 200;
 
 /// The phase of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Phase {
     /// Clients enter.
+    #[default]
     Connecting,
     /// Clients complete their user lists.
     Lists,
@@ -117,7 +118,7 @@ pub struct Own {
 }
 
 /// The changing state of a run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct State {
     /// The phase, and its end if the clock decides it.
     pub phase: (Phase, Option<Nanos>),
@@ -137,22 +138,6 @@ pub struct State {
     pub log: VecDeque<(Nanos, String)>,
     /// True while the display is paused.
     pub is_paused: bool,
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            phase: (Phase::Connecting, None),
-            now: 0,
-            totals: Totals::default(),
-            interval: None,
-            own: Own::default(),
-            rows: VecDeque::new(),
-            entering: VecDeque::new(),
-            log: VecDeque::new(),
-            is_paused: false,
-        }
-    }
 }
 
 impl State {

@@ -66,7 +66,9 @@ mod tests {
         let phases: BTreeMap<_, _> = phases.iter().map(|phase| ((*phase).into(), Latencies::new())).collect();
         let clients = Clients { connected, ..Clients::default() };
         let mut counted = Reasons::default();
-        reasons.iter().for_each(|(event, reason)| counted.count(*event, reason.name(), 3));
+        for (event, reason) in reasons {
+            counted.count(*event, reason.name(), 3);
+        }
         (Findings { clients, phases, ..Findings::default() }, counted)
     }
 

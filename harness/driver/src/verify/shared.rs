@@ -211,29 +211,11 @@ mod tests {
         for seed in 1..=5 {
             all.add(settle(ledgers(8, seed)).expect("eight clients").deliveries);
         }
-        let Deliveries {
-            expected,
-            received,
-            missing,
-            duplicated,
-            reordered,
-            leaked,
-            indeterminate,
-            indeterminate_received,
-            corrupted,
-            inconsistent,
-            foreign,
-            unheard_messages: _,
-            behind,
-            gaps,
-            missing_examples,
-        } = all;
-        let counts = [expected, received, missing, duplicated, reordered, leaked, indeterminate];
-        let more = [indeterminate_received, corrupted, inconsistent, foreign, behind];
-        let Gaps { told, messages, of_readers } = gaps;
-        let more = more.into_iter().chain([told, messages, of_readers, messages - of_readers]);
-        let more: Vec<_> = more.collect();
-        assert!(counts.iter().chain(&more).all(|count| *count > 0), "{counts:?} {more:?}");
+        // A message that nobody received is no fault of a delivery.
+        all.unheard_messages = 1;
+        assert!(all.counts_mut().iter().all(|count| **count > 0), "{all:?}");
+        assert!(all.gaps.messages > all.gaps.of_readers, "{all:?}");
+        let missing_examples = all.missing_examples;
         assert!(missing_examples.is_sorted() && missing_examples.len() == 10, "{missing_examples:?}");
     }
 

@@ -193,8 +193,15 @@ impl Worker {
 
     /// Returns true while the ledger records stays in the chat: results are not frozen, and the
     /// run sends counted messages.
-    pub(super) fn records_stays(&self) -> bool {
-        self.messages.is_counting && self.plan.traffic.messages() > 0
+    fn records_stays(&self) -> bool {
+        !self.messages.is_frozen && self.plan.traffic.messages() > 0
+    }
+
+    /// Records in the ledger that a client's session with the chat server has ended.
+    pub(super) fn record_end_of_stay(&mut self, place: usize, now: Nanos) {
+        if self.records_stays() {
+            self.results.ledger.session_ended(place, now);
+        }
     }
 
     fn first_step(&self) -> Step {
@@ -420,8 +427,8 @@ impl Worker {
         if let Some(chat) = client.chat.take() {
             sessions.close(chat, CloseReason::Goodbye, "");
         }
-        if client.step == Step::Enter && self.records_stays() {
-            self.results.ledger.session_ended(place, self.plan.clock.at(sessions.now()));
+        if client.step == Step::Enter {
+            self.record_end_of_stay(place, self.plan.clock.at(sessions.now()));
         }
         self.connection_failed(sessions, place, Step::DialLogin, reason);
     }
@@ -495,11 +502,10 @@ impl Worker {
     /// Gives up a client that is entering.
     fn give_up(&mut self, sessions: &mut Sessions, place: usize, event: Event, why: Why) {
         self.entries.entering.remove(&self.deadline(place));
-        let records_stays = self.records_stays();
-        let client = &mut self.clients[place];
-        if client.step == Step::Enter && client.chat.is_some() && records_stays {
-            self.results.ledger.session_ended(place, self.plan.clock.at(sessions.now()));
+        if self.clients[place].step == Step::Enter && self.clients[place].chat.is_some() {
+            self.record_end_of_stay(place, self.plan.clock.at(sessions.now()));
         }
+        let client = &mut self.clients[place];
         (client.step, client.retry_at) = (Step::Out, 0);
         for session in [client.chat.take(), client.login.take()].into_iter().flatten() {
             sessions.close(session, CloseReason::Goodbye, "");

@@ -160,7 +160,7 @@ impl Worker {
 
     /// Records a gap that the server has announced to a client.
     pub(super) fn gap_received(&mut self, place: usize, gap: &ChatGap) {
-        if !self.messages.is_counting {
+        if self.messages.is_frozen {
             return;
         }
         let audience = match (gap.scope, self.clients[place].stay) {

@@ -3,7 +3,7 @@
 use throng_core::SessionId;
 use throng_core::net::Sessions;
 use throng_core::wire::{CloseReason, Packet};
-use throng_harness_model::clock::{NEVER, Nanos};
+use throng_harness_model::clock::Nanos;
 use throng_harness_model::payload::{Purpose, Reading};
 use throng_harness_model::plan::EntryPath;
 
@@ -15,16 +15,11 @@ const REDIAL_PAUSE: Nanos = 1_000_000_000;
 
 /// A connection that never enters the chat: any message of the run that reaches it has leaked.
 /// Servers close connections that request nothing, so it reconnects during the run.
+#[derive(Default)]
 pub(super) struct LeakProbe {
     pub(super) session: Option<SessionId>,
-    /// The time of the next connection; [`NEVER`] while connected.
-    pub(super) redial_at: Nanos,
-}
-
-impl Default for LeakProbe {
-    fn default() -> Self {
-        Self { session: None, redial_at: NEVER }
-    }
+    /// The time of the next connection; none while connected.
+    pub(super) redial_at: Option<Nanos>,
 }
 
 impl Worker {
@@ -33,7 +28,7 @@ impl Worker {
     pub(super) fn leak_probe_received(&mut self, sessions: &mut Sessions, packet: &Packet) {
         let Packet::ChatMessage(message) = packet else { return };
         if let Reading::Ours(Purpose::Counted, stamp) = self.plan.payload.read(message.text.as_bytes())
-            && self.messages.is_counting
+            && !self.messages.is_frozen
         {
             let now = self.plan.clock.at(sessions.now());
             self.results.ledger.delivered(self.clients.len(), stamp.index, message.sequence, now);
@@ -43,15 +38,14 @@ impl Worker {
     pub(super) fn leak_probe_closed(&mut self, sessions: &mut Sessions, reason: CloseReason) {
         self.leak_probe.session = None;
         // If the server is full or gone, the probe does not reconnect.
-        if reason == CloseReason::FirstPacketTimeout && self.messages.is_counting {
-            self.leak_probe.redial_at = self.plan.clock.at(sessions.now()) + REDIAL_PAUSE;
+        if reason == CloseReason::FirstPacketTimeout && !self.messages.is_frozen {
+            self.leak_probe.redial_at = Some(self.plan.clock.at(sessions.now()) + REDIAL_PAUSE);
         }
         self.totals.leak_probe_placed = 1;
     }
 
     pub(super) fn redial_leak_probe(&mut self, sessions: &mut Sessions, now: Nanos) {
-        if self.leak_probe.redial_at <= now {
-            self.leak_probe.redial_at = NEVER;
+        if self.leak_probe.redial_at.take_if(|at| *at <= now).is_some() {
             self.dial_leak_probe(sessions);
         }
     }

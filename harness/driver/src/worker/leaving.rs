@@ -38,8 +38,8 @@ impl Worker {
         client.chat = None;
         match client.step {
             Step::DialChat | Step::Enter => {
-                if client.step == Step::Enter && self.records_stays() {
-                    self.results.ledger.session_ended(place, now);
+                if client.step == Step::Enter {
+                    self.record_end_of_stay(place, now);
                 }
                 self.connection_failed(sessions, place, Step::DialChat, reason);
             }
@@ -65,9 +65,7 @@ impl Worker {
 
     /// A client in the chat has lost its session.
     fn session_lost(&mut self, place: usize, now: Nanos, reason: CloseReason) {
-        if self.records_stays() {
-            self.results.ledger.session_ended(place, now);
-        }
+        self.record_end_of_stay(place, now);
         if let Some(window) = &mut self.messages.window {
             window.lost(place);
         }

@@ -77,7 +77,7 @@ impl Worker {
     }
 
     fn count_notice(&mut self, complete: bool) {
-        if self.messages.is_counting {
+        if !self.messages.is_frozen {
             self.results.lists.notices += 1;
             self.results.lists.incomplete += u64::from(!complete);
         }
@@ -104,7 +104,7 @@ impl Worker {
     fn follow_up(&mut self, sessions: &mut Sessions, place: usize, next: Next) {
         if let Some(kept) = &mut self.clients[place].kept {
             let mismatches = kept.roster.take_mismatches();
-            self.results.lists.mismatches += if self.messages.is_counting { mismatches } else { 0 };
+            self.results.lists.mismatches += if self.messages.is_frozen { 0 } else { mismatches };
         }
         match (next, self.clients[place].chat) {
             (Next::Ask(after), Some(session)) => {

@@ -30,6 +30,7 @@ const COUNTED: u64 = 1 << 32;
 const SENDS_PER_TURN: usize = 256;
 
 /// A worker's sending and receiving of messages.
+#[derive(Default)]
 pub(super) struct Messages {
     /// The position in each schedule; none before sending starts and after it ends.
     warmup: Option<SendCursor>,
@@ -40,21 +41,8 @@ pub(super) struct Messages {
     recent: Recent,
     /// Chooses the deliveries whose latency is broken down.
     sampler: Sampler,
-    /// False once results are frozen.
-    pub(super) is_counting: bool,
-}
-
-impl Default for Messages {
-    fn default() -> Self {
-        Self {
-            warmup: None,
-            counted: None,
-            window: None,
-            recent: Recent::default(),
-            sampler: Sampler::default(),
-            is_counting: true,
-        }
-    }
+    /// True once nothing more is counted.
+    pub(super) is_frozen: bool,
 }
 
 impl Messages {
@@ -107,7 +95,7 @@ impl Worker {
 
     /// Handles a received message. It runs for every delivery, so nothing here allocates.
     pub(super) fn message_received(&mut self, sessions: &mut Sessions, place: usize, message: &Incoming<'_>) {
-        if !self.messages.is_counting {
+        if self.messages.is_frozen {
             return;
         }
         let now = self.plan.clock.at(sessions.now());
@@ -174,7 +162,7 @@ impl Worker {
 
     /// Handles the refusal of a client's message.
     fn refused(&mut self, place: usize, refused: &ChatRefused) {
-        if self.messages.is_counting && refused.stamp & COUNTED != 0 {
+        if !self.messages.is_frozen && refused.stamp & COUNTED != 0 {
             let is_own = self.results.ledger.refused(place, refused.stamp as u32);
             // Refusing a message that this client did not send does not excuse its delivery.
             let event = if is_own { Event::MessageRefused } else { Event::OtherMessageRefused };

@@ -173,8 +173,8 @@ impl Worker {
             self.entries.next_due(),
             self.reconnects.turns.next_due(),
             self.messages.next_due(),
-            self.leak_probe.redial_at,
-            self.pinger.due,
+            self.leak_probe.redial_at.unwrap_or(NEVER),
+            self.pinger.due.unwrap_or(NEVER),
             self.rooms.next_due(),
             self.moves.turns.next_due(),
             self.impaired.next_due(),
@@ -186,7 +186,7 @@ impl Worker {
     fn send_results(&mut self, to: &mpsc::Sender<WorkerResults>) {
         let empty = WorkerResults::new(DeliveryLedger::default());
         let mut results = std::mem::replace(&mut self.results, empty);
-        self.messages.is_counting = false;
+        self.messages.is_frozen = true;
         results.clients.refused = self.totals.refused;
         results.clients.failed = self.totals.failed;
         results.clients.disconnected = self.totals.disconnected;
@@ -273,7 +273,7 @@ impl App for Worker {
                 self.end_moves();
                 self.totals.stopped_sending = 1;
             }
-            Command::StopCounting => self.messages.is_counting = false,
+            Command::StopCounting => self.messages.is_frozen = true,
             Command::Leave => {
                 self.give_up_entries(sessions, &"the run is over".into());
                 self.exits.begin();

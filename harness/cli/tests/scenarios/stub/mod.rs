@@ -146,6 +146,16 @@ impl Stub {
         self.relay.as_ref().map(|relay| relay.pieces()).unwrap_or_default()
     }
 
+    /// Waits until it has received `count` counted messages.
+    #[track_caller]
+    pub(crate) fn wait_for_messages(&self, count: u32) {
+        let begun = Instant::now();
+        while self.received() < count {
+            assert!(begun.elapsed() < Duration::from_mins(1), "{} of {count} messages", self.received());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Counted messages received so far.
     pub(crate) fn received(&self) -> u32 {
         self.received.load(Ordering::Relaxed)
