@@ -13,12 +13,12 @@ use throng_core::net::{Endpoint, PeerKind};
 use super::audiences::Audiences;
 use super::bots::Script;
 use super::clock::{Nanos, RunClock, nanos};
-use super::identity::{Identities, Seeded};
+use super::identity::Identities;
 use super::limits::{IN_FLIGHT, MESSAGES_MAX};
 use super::payload::{PAYLOAD_MIN, Payload};
 use super::presence::Presence;
 use super::schedule::{Pace, Traffic, points_in};
-use super::spec::{Job, Lists, Scenario, Setting, Stay};
+use super::spec::{Broadcast, Connect, Job, Lists, Scenario, Setting, Stay};
 use super::target::Target;
 
 /// The most bytes queued for one client's socket.
@@ -226,59 +226,6 @@ pub struct Given {
     pub sources: u32,
 }
 
-/// The parts of a plan that belong to one scenario, and stand for nothing in the others.
-struct Parts {
-    in_flight: u32,
-    leaves: bool,
-    seeded: Option<Seeded>,
-    ramp: Duration,
-    reconnects: bool,
-    payload: usize,
-    senders: u32,
-    /// Messages before counting starts, and counted ones.
-    warmup: u32,
-    messages: u32,
-    ahead: Option<u32>,
-    setting: Setting,
-}
-
-impl Parts {
-    fn of(scenario: &Scenario) -> Self {
-        let none = Self {
-            in_flight: IN_FLIGHT,
-            leaves: false,
-            seeded: None,
-            ramp: Duration::ZERO,
-            reconnects: false,
-            payload: PAYLOAD_MIN,
-            senders: 0,
-            warmup: 0,
-            messages: 0,
-            ahead: None,
-            setting: Setting::default(),
-        };
-        match scenario {
-            Scenario::Connect(connect) => {
-                Self { ramp: connect.ramp, reconnects: connect.reconnects(), ..none }
-            }
-            Scenario::Login(login) => {
-                let leaves = matches!(login.stay, Stay::Leave { .. });
-                Self { in_flight: login.in_flight, leaves, seeded: login.seeded.clone(), ..none }
-            }
-            Scenario::Broadcast(broadcast) => Self {
-                payload: broadcast.payload,
-                senders: broadcast.senders,
-                warmup: points_in(broadcast.warmup, broadcast.interval).unwrap_or(MESSAGES_MAX),
-                messages: broadcast.messages_drawn(),
-                ahead: broadcast.ahead,
-                setting: broadcast.setting,
-                ..none
-            },
-            Scenario::Bots(_) => none,
-        }
-    }
-}
-
 /// Makes the plan of a run; equal arguments give equal plans.
 pub fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Given) -> Plan {
     let server = Server::new(target.server.address, target.server.key, job.connect_timeout);
@@ -286,17 +233,28 @@ pub fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Given) ->
         Some(cluster) => EntryPath::Ticket(server, cluster.clone()),
         None => EntryPath::Login(server),
     };
-    let parts = Parts::of(&job.scenario);
-    let setting = &parts.setting;
+    let (connect, login, broadcast) = match &job.scenario {
+        Scenario::Connect(connect) => (Some(connect), None, None),
+        Scenario::Login(login) => (None, Some(login), None),
+        Scenario::Broadcast(broadcast) => (None, None, Some(broadcast)),
+        Scenario::Bots(_) => (None, None, None),
+    };
+    let setting = broadcast.map_or_else(Setting::default, |broadcast| broadcast.setting);
     let audiences = setting.audiences(job.clients, job.seed);
     let speakers = setting.speakers(job.clients);
-    let draw = |messages| {
-        let traffic = Traffic::draw(job.seed, speakers, parts.senders, messages);
+    let senders = broadcast.map_or(0, |broadcast| broadcast.senders);
+    let draw = |messages: Option<u32>| {
+        let traffic = Traffic::draw(job.seed, speakers, senders, messages.unwrap_or(0));
         Arc::new(traffic.among(&audiences, job.seed))
     };
     let script = script(job);
-    let traffic = script.as_ref().map_or_else(|| draw(parts.messages), |script| script.traffic().clone());
-    let warmup = draw(parts.warmup);
+    let traffic = match &script {
+        Some(script) => script.traffic().clone(),
+        None => draw(broadcast.map(Broadcast::messages_drawn)),
+    };
+    let warmup = draw(
+        broadcast.map(|broadcast| points_in(broadcast.warmup, broadcast.interval).unwrap_or(MESSAGES_MAX)),
+    );
     let impairment = Impairment {
         deaf: setting.deaf,
         deaf_for: setting.deaf_for.map(nanos),
@@ -314,14 +272,17 @@ pub fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Given) ->
         workers: job.workers * job.processes,
         sources,
         entry_path,
-        begin: Pace::new(clock.now(), job.connect_interval).with_ramp(parts.ramp),
+        begin: Pace::new(clock.now(), job.connect_interval)
+            .with_ramp(connect.map_or(Duration::ZERO, |connect| connect.ramp)),
         timeout: nanos(job.connect_timeout),
-        in_flight: parts.in_flight,
+        in_flight: login.map_or(IN_FLIGHT, |login| login.in_flight),
         is_adaptive: script.is_some(),
-        leaves: parts.leaves,
+        leaves: login.is_some_and(|login| matches!(login.stay, Stay::Leave { .. })),
         rounds: job.scenario.rounds(),
-        identities: Identities::new(run, job.seed).with_accounts(parts.seeded),
-        payload: Payload::new(run, job.seed, parts.payload).saying(script.clone()),
+        identities: Identities::new(run, job.seed)
+            .with_accounts(login.and_then(|login| login.seeded.clone())),
+        payload: Payload::new(run, job.seed, broadcast.map_or(PAYLOAD_MIN, |broadcast| broadcast.payload))
+            .saying(script.clone()),
         warmup,
         traffic,
         script,
@@ -329,10 +290,10 @@ pub fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Given) ->
         churn: setting.churn.map(churn),
         moves: setting.moves.map(churn),
         impairment,
-        reconnects: parts.reconnects,
+        reconnects: connect.is_some_and(Connect::reconnects),
         lists: job.lists,
         presence: Presence::new(job.clients),
-        ahead: parts.ahead,
+        ahead: broadcast.and_then(|broadcast| broadcast.ahead),
         seed: job.seed,
     }
 }

@@ -15,6 +15,7 @@ mod lists;
 mod messages;
 mod moves;
 mod ping;
+mod publishing;
 mod reconnect;
 mod rooms;
 mod turns;
@@ -45,17 +46,14 @@ use lists::ListWork;
 use messages::Messages;
 use moves::Moves;
 use ping::Pinger;
+use publishing::Publishing;
 use reconnect::Reconnects;
 use rooms::Rooms;
-
-/// The interval at which a worker publishes its latencies, in nanoseconds.
-const PUBLISH_EVERY: Nanos = 500_000_000;
 
 /// The application on a worker's event loop.
 pub struct Worker {
     plan: Arc<Plan>,
     index: u32,
-    panels: Arc<[Panel]>,
     /// The worker's own mailbox, for requesting another turn.
     mailbox: Arc<Mailbox<Command>>,
     clients: Vec<Client>,
@@ -73,10 +71,8 @@ pub struct Worker {
     moves: Moves,
     lists: ListWork,
     impaired: Impaired,
-    /// Arrival times of [`Command::MeasureReadLag`] that are not measured yet.
-    lags: Vec<Nanos>,
+    publishing: Publishing,
     totals: Totals,
-    published: Nanos,
     results: WorkerResults,
 }
 
@@ -90,7 +86,6 @@ impl Worker {
         let results = WorkerResults::new(ledger);
         Self {
             index,
-            panels,
             mailbox,
             clients: (0..count).map(|_| Client::default()).collect(),
             owners: Vec::new(),
@@ -105,9 +100,8 @@ impl Worker {
             moves: Moves::default(),
             lists: ListWork::default(),
             impaired: Impaired::default(),
-            lags: Vec::new(),
+            publishing: Publishing::new(panels),
             totals: Totals::default(),
-            published: 0,
             results,
             plan,
         }
@@ -152,18 +146,6 @@ impl Worker {
 
     fn count_reason(&mut self, event: Event, cause: impl Into<Why>) {
         self.results.reasons.count(event, cause, 1);
-    }
-
-    fn publish(&mut self) {
-        self.totals.entering = self.entries.entering.len() as u64;
-        self.panels[self.index as usize].publish(self.totals);
-    }
-
-    fn publish_latencies(&mut self, now: Nanos) {
-        if now >= self.published + PUBLISH_EVERY {
-            self.published = now;
-            self.panels[self.index as usize].publish_latencies(&self.results.recorder.corrected);
-        }
     }
 
     /// The time of the next scheduled work.
@@ -265,7 +247,7 @@ impl App for Worker {
                 self.impair_from(counted.start());
                 self.start_sending(warmup, counted);
             }
-            Command::MeasureReadLag(since) => self.lags.push(since),
+            Command::MeasureReadLag(since) => self.publishing.arrivals.push(since),
             Command::StopSending => {
                 self.messages.stop();
                 self.end_pings();
@@ -296,14 +278,7 @@ impl App for Worker {
         self.impaired_due(sessions, now);
         self.lists_due(sessions, now);
         self.leave_due(sessions);
-        // Every socket that was readable when this turn began has been read by now.
-        for since in self.lags.drain(..) {
-            let lag = self.plan.clock.now().saturating_sub(since);
-            self.results.read_lag.record(lag);
-            self.panels[self.index as usize].publish_read_lag(lag);
-        }
-        self.publish();
-        self.publish_latencies(now);
+        self.publish(now);
         self.plan.clock.instant(if more_to_begin || more_to_send { now } else { self.next_due() })
     }
 }
