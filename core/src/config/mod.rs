@@ -8,6 +8,7 @@
 mod checks;
 mod keys;
 mod load;
+mod origin;
 mod problem;
 mod render;
 mod table;
@@ -21,8 +22,8 @@ pub use keys::{
     Ticket,
 };
 pub use load::Sources;
+pub use origin::Origin;
 pub use problem::{ConfigError, Problem, ValueError};
-pub use table::Origin;
 pub use units::{ByteSize, UnitError, format_duration, parse_duration};
 pub use value::Secret;
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::table::Origin;
+use super::origin::Origin;
 use super::units::UnitError;
 
 /// A reason to refuse a key's value.

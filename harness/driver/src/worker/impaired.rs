@@ -150,8 +150,7 @@ impl Worker {
         self.totals.resumed = 1;
     }
 
-    /// Ends the waking of a client that has read its backlog, or is gone; false if it was not
-    /// waking.
+    /// The client has read its backlog, or has lost its session; false if it was not catching up.
     pub(super) fn finish_catching_up(&mut self, place: usize) -> bool {
         let is_catching_up = std::mem::replace(&mut self.clients[place].is_catching_up, false);
         self.totals.catching_up -= u64::from(is_catching_up);
