@@ -67,7 +67,7 @@ fn a_plan_of_all_faults_is_reported_exactly() {
     let sent = u64::from((0..MANY).filter(|message| !refuses_message(*message)).count() as u32);
     let received = sent * CLIENTS - missing.len() as u64;
     let fast = "--interval 2ms --duration 1s --drain 1s";
-    let slow = "--interval 4ms --duration 2s --drain 4s";
+    let slow = "--interval 4ms --duration 2s --drain 12s";
     for (more, pieces) in [
         (format!("{fast} --workers 1"), None),
         (format!("{fast} --workers 3"), None),
@@ -115,7 +115,7 @@ fn one_fault_of_each_kind_among_a_million_deliveries() {
     let mut job = job(
         &stub,
         "broadcast",
-        "--clients 100 --seed 1 --warmup 20ms --drain 3s --connect-interval 0s --duration 120s",
+        "--clients 100 --seed 1 --warmup 20ms --drain 10s --connect-interval 0s --duration 120s",
     );
     let Scenario::Broadcast(broadcast) = &mut job.scenario else { panic!("{job:?}") };
     (broadcast.ahead, broadcast.messages) = (Some(100), 10_000);
@@ -241,8 +241,8 @@ fn walkers_get_what_is_due() {
                 .map(|pointer| ended.number(pointer));
         // The schedule decides the turns, the machine how many find their client still on the move.
         assert!(made + skipped > 400 && made > 2 * 20, "{ended}");
-        // Half of the clients stand, and a move changes a third of what its client hears.
-        assert!(expected > 2_000 && indeterminate * 2 < expected, "{ended}");
+        // Half of the clients stand, which decides their pairs however long a move takes.
+        assert!(expected > 2_000 && indeterminate < expected, "{ended}");
         assert!(ended.stdout.contains("moves       "), "{ended}");
     }
 }
