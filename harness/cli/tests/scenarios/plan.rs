@@ -8,7 +8,7 @@ use throng_harness_model::results::{Deliveries, Pair};
 use throng_harness_model::spec::Scenario;
 
 use crate::stub::{Fault, Script, Stub, Walker};
-use crate::{CLIENTS, MESSAGES, TRAFFIC, check, driven, job, start, start_many};
+use crate::{CLIENTS, MESSAGES, check, driven, job, start, start_many};
 
 /// Messages of [`planned`], enough for all faults to combine.
 const MANY: u32 = 500;
@@ -66,8 +66,8 @@ fn a_plan_of_all_faults_is_reported_exactly() {
         pairs(|client, message| matches!(planned(client, message), Some(Fault::Drop | Fault::Damage)));
     let sent = u64::from((0..MANY).filter(|message| !refuses_message(*message)).count() as u32);
     let received = sent * CLIENTS - missing.len() as u64;
-    let fast = "--interval 2ms --duration 1s --drain 1s";
-    let slow = "--interval 4ms --duration 2s --drain 12s";
+    let fast = "--interval 2ms --duration 1s --drain 4s";
+    let slow = "--interval 4ms --duration 2s --drain 20s";
     for (more, pieces) in [
         (format!("{fast} --workers 1"), None),
         (format!("{fast} --workers 3"), None),
@@ -158,10 +158,10 @@ fn a_message_to_another_client_than_its_recipients_has_leaked() {
 }
 
 /// Planned delay in milliseconds.
-const HELD: u64 = 500;
+const HELD: u64 = 1_000;
 
 /// The most that a busy machine adds to it, in microseconds.
-const BUSY: f64 = 200_000.0;
+const BUSY: f64 = 400_000.0;
 
 #[test]
 fn planned_delays_are_measured() {
@@ -191,7 +191,8 @@ fn the_client_that_is_always_served_last_is_named() {
     // Client 7 is alone in its group by entry, and on an event loop with two others.
     let fault = |client, _| (client == 7).then_some(Fault::Hold(HELD));
     let script = Script { fault, shard: |client| u8::from(client >= 5), ..Script::default() };
-    let ended = start(&Stub::start(script), "broadcast", &format!("{TRAFFIC} --workers 2")).end();
+    let traffic = "--interval 5ms --duration 300ms --warmup 20ms --workers 2";
+    let ended = start(&Stub::start(script), "broadcast", traffic).end();
     ended.expect(
         0,
         &[
@@ -240,7 +241,7 @@ fn walkers_get_what_is_due() {
             ["/moves/made", "/moves/skipped", "/deliveries/expected", "/deliveries/indeterminate"]
                 .map(|pointer| ended.number(pointer));
         // The schedule decides the turns, the machine how many find their client still on the move.
-        assert!(made + skipped > 400 && made > 2 * 20, "{ended}");
+        assert!(made + skipped > 400 && made > 10, "{ended}");
         // Half of the clients stand, which decides their pairs however long a move takes.
         assert!(expected > 2_000 && indeterminate < expected, "{ended}");
         assert!(ended.stdout.contains("moves       "), "{ended}");
@@ -263,15 +264,16 @@ fn messages_lost_by_and_leaked_to_walkers_are_counted() {
         assert!(seen.walkers_lost > 10 && seen.walkers_leaked > 500, "{seen:?}");
         assert_eq!(ended.code, Some(3), "{ended}");
         let number = |name: &str| ended.number(&format!("/deliveries/{name}"));
-        // One event loop knows a message to be handled before its walker has made two steps. While
-        // one of two waits for a core, walkers of the other can make more: then nothing is certain.
-        let undecided = if workers == 1 { 0 } else { number("indeterminate") };
-        let received = if workers == 1 { 0 } else { number("indeterminate_received") };
+        // A walker makes a step every 40 ms. While a message is on its way for long, on a busy
+        // machine, it can make several, and then whether it was due is undecided.
+        let is_quick = ended.micros("/latency_us/max") < 10_000.0;
+        let undecided = |name: &str| if is_quick { 0 } else { number(name) };
+        let received = undecided("indeterminate_received");
         for (planned, found, undecided) in [
-            (seen.walkers_lost, number("missing"), undecided - received),
+            (seen.walkers_lost, number("missing"), undecided("indeterminate") - received),
             (seen.walkers_leaked, number("leaked"), received),
         ] {
-            assert!((found..=found + undecided).contains(&planned), "{planned}\n{ended}");
+            assert!((found..=found + undecided).contains(&planned), "{planned} and {found}\n{ended}");
         }
     }
 }

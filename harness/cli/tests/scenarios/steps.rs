@@ -1,5 +1,6 @@
 //! Runs of several steps against the stub: they must find the stub's limit.
 
+use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -108,9 +109,11 @@ fn a_bench_measures_capacities_and_forecasts() {
 #[test]
 fn ctrl_c_ends_a_ramp_with_the_completed_steps() {
     let stub = stub(100);
-    let run = launch(&stub, "ramp", &format!("{STEP} --steps {}", ["2"; 50].join(",")));
-    // Each step sends twenty messages, so this is within the second.
-    stub.wait_for_messages(25);
+    let mut run = launch(&stub, "ramp", &format!("{STEP} --steps {}", ["2"; 50].join(",")));
+    let mut progress = BufReader::new(run.child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    progress.find(|line| line.ends_with(": good")).unwrap();
+    // Each step sends twenty messages, so this is within the next one.
+    stub.wait_for_messages(stub.received() + 5);
     kill_process(Pid::from_child(&run.child), Signal::INT).unwrap();
     let ended = run.end();
     ended.expect(130, &[("/clients/connected", 2), ("/limit/good", 2), ("/sent", 20)]);

@@ -75,7 +75,8 @@ impl Stub {
             handshake_timeout: Duration::from_secs(5),
             first_packet_timeout: None,
             heartbeat: Some(Duration::from_millis(100)),
-            idle_timeout: Some(Duration::from_secs(5)),
+            // In pieces and on a busy machine a heartbeat takes seconds.
+            idle_timeout: Some(Duration::from_mins(1)),
             linger: Duration::from_millis(200),
         });
         let listener = Listener::bind(([127, 0, 0, 1], 0).into(), "stub", 128, endpoint).unwrap();
