@@ -76,8 +76,8 @@ pub fn files(pid: u32) -> Result<Files, ProcError> {
         LimitValue::Unlimited => None,
     };
     let mut files = Files { open: 0, sockets: 0, max };
-    // `Process::fd` opens each file and asks for its mode too, which takes twice as long: noticeable
-    // with 10,000 sockets.
+    // `Process::fd` opens each file and asks for its mode too, which takes twice as long:
+    // noticeable with 10,000 sockets.
     let entries = fs::read_dir(format!("/proc/{pid}/fd"));
     for entry in entries.map_err(|error| ProcError { pid, source: error.into() })?.flatten() {
         files.open += 1;

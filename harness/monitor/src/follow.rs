@@ -149,8 +149,8 @@ impl Followed {
         &self.servers
     }
 
-    /// Samples all servers, `at_s` seconds after the start: one [`Sample`] for each, in the order of
-    /// [`Followed::servers`].
+    /// Samples all servers, `at_s` seconds after the start: one [`Sample`] for each, in the order
+    /// of [`Followed::servers`].
     pub fn sample(&mut self, at_s: f64) -> Vec<Sample> {
         // Without the file no server runs. A damaged file counts as missing; it will be rewritten.
         let known = Endpoints::read(&self.data).map(|endpoints| by_process(&endpoints)).unwrap_or_default();

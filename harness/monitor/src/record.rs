@@ -167,8 +167,8 @@ impl Judge {
         &self.limit
     }
 
-    /// Judges the limit after `samples` rounds of samples: `patience` consecutive crossings break it,
-    /// or all rounds if there were fewer. A limit that was never measured is broken.
+    /// Judges the limit after `samples` rounds of samples: `patience` consecutive crossings break
+    /// it, or all rounds if there were fewer. A limit that was never measured is broken.
     pub fn judge(&self, patience: u64, samples: u64) -> Judged {
         let needed = if self.limit.is_strict() { 1 } else { patience.min(samples).max(1) };
         let found = match &self.worst {

@@ -8,7 +8,8 @@ use throng_harness_model::spec::Scenario;
 use crate::stub::{LONG, Script, Stub};
 use crate::{CLIENTS, MESSAGES, driven, job, start};
 
-/// 60 messages. The drain ends with the last delivery, which comes late in pieces on a busy machine.
+/// 60 messages. The drain ends with the last delivery, which comes late in pieces on a busy
+/// machine.
 const TRAFFIC: &str = "--interval 5ms --duration 300ms --warmup 20ms --drain 60s";
 
 #[test]

@@ -42,8 +42,8 @@ pub(super) fn run(run: &mut Run<'_>, connect: Connect) -> Result<(), Halt> {
     Ok(())
 }
 
-/// Waits until `storm_begun` workers have disconnected their clients, and then until every client has
-/// reconnected or been given up.
+/// Waits until `storm_begun` workers have disconnected their clients, and then until every client
+/// has reconnected or been given up.
 fn wait_for_reconnects(run: &mut Run<'_>, storm_begun: u64) -> Result<(), Halt> {
     let patience = run.job.connect_timeout;
     run.wait(

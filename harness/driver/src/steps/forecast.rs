@@ -15,7 +15,8 @@ pub const STEPS_MIN: usize = 4;
 pub enum Basis {
     /// Deliveries per second of the server's CPU time, whichever process was the bottleneck.
     ServerCpu,
-    /// Deliveries per second of steps in which the server was the bottleneck; its CPU time is unknown.
+    /// Deliveries per second of steps in which the server was the bottleneck; its CPU time is
+    /// unknown.
     ClosedLoop,
 }
 
