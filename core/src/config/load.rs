@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::origin::Origin;
 use super::problem::{ConfigError, Problem, ValueError};
-use super::table::{Key, Origin, Settings};
+use super::table::{Key, Settings};
 use super::value::{Kind, Raw};
 
 /// Prefix of Throng's environment variables.

@@ -8,6 +8,7 @@
 mod checks;
 mod keys;
 mod load;
+mod origin;
 mod problem;
 mod rate;
 mod render;
@@ -23,9 +24,9 @@ pub use keys::{
     Shutdown, Ticket,
 };
 pub use load::Sources;
+pub use origin::Origin;
 pub use problem::{ConfigError, Problem, ValueError};
 pub use rate::{Rate, RateError};
-pub use table::Origin;
 pub use units::{ByteSize, UnitError, format_duration, parse_duration};
 pub use value::Secret;
 

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::origin::Origin;
 use super::rate::RateError;
-use super::table::Origin;
 use super::units::UnitError;
 
 /// A reason to refuse a key's value.

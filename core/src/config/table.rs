@@ -1,46 +1,9 @@
 //! Macros behind the table of keys: one declaration yields a struct for each section with its
 //! defaults, and the functions that read, show and document each key.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::path::PathBuf;
-
+use super::origin::{Origin, Origins};
 use super::problem::ValueError;
 use super::value::{Raw, Rule, Value};
-
-/// Origin of a key's value.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Origin {
-    /// The default; no source set the key.
-    #[default]
-    Default,
-    /// A line of the configuration file.
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-    },
-    /// An environment variable, by name.
-    Environment(String),
-    /// A flag of the command line, such as `--set` or `--data`.
-    Flag(String),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            // Quoted and escaped, because it also occurs in comments of the rendered configuration.
-            Self::File { path, line } => write!(f, "{:?}, line {line}", path.to_string_lossy()),
-            Self::Environment(name) => write!(f, "environment variable {name}"),
-            Self::Flag(name) => write!(f, "flag {name}"),
-        }
-    }
-}
-
-/// Origins by key; a key without an entry has its default.
-pub(super) type Origins = BTreeMap<&'static str, Origin>;
 
 /// A section of the table.
 pub(super) struct Section<C: 'static> {
@@ -142,7 +105,7 @@ macro_rules! settings {
         #[derive(Debug, Clone, Default)]
         $vis struct $config {
             $( $(#[doc = $section_doc])* pub $section: $Section, )*
-            origins: $crate::config::table::Origins,
+            origins: $crate::config::origin::Origins,
         }
 
         /// Two configurations are equal if their values are; origins do not count.
@@ -202,11 +165,11 @@ macro_rules! settings {
                 },
             )* ];
 
-            fn origins(&self) -> &$crate::config::table::Origins {
+            fn origins(&self) -> &$crate::config::origin::Origins {
                 &self.origins
             }
 
-            fn origins_mut(&mut self) -> &mut $crate::config::table::Origins {
+            fn origins_mut(&mut self) -> &mut $crate::config::origin::Origins {
                 &mut self.origins
             }
         }

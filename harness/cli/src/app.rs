@@ -47,9 +47,15 @@ pub fn run<E: Display>(
     let command = recorded(&args);
     let job = match args::parse(args) {
         Ok(Task::Run(job)) => job,
-        Ok(Task::Steps(job)) => return run_steps(job, (command, file), out, err, shutdown, drive),
-        Ok(Task::Peers(job)) => return run_peers(&job, command, out, err),
-        Ok(Task::Monitor(job)) => return run_monitor(&job, command, file, out, err),
+        Ok(Task::Steps(job)) => return run_steps(&job, (command, file), out, err, shutdown, drive),
+        Ok(Task::Peers(job)) => {
+            let ended = run_peers(&job, command, out, err);
+            return ended.unwrap_or_else(|error| not_run(error, err));
+        }
+        Ok(Task::Monitor(job)) => {
+            let ended = run_monitor(&job, command, file, out, err);
+            return ended.unwrap_or_else(|error| not_run(error, err));
+        }
         Ok(Task::Report(job)) => return reload::run(&job, &here(command), out, err),
         Ok(Task::BareWriter(writer)) => {
             return match bare::write(writer, out) {
@@ -123,7 +129,7 @@ fn not_run(error: impl Display, err: &mut impl Write) -> u8 {
 
 /// Runs the steps of `job` in turn.
 fn run_steps<E: Display>(
-    job: StepsJob,
+    job: &StepsJob,
     (command, file): (Vec<String>, Option<PathBuf>),
     out: &mut impl Write,
     err: &mut impl Write,
@@ -159,22 +165,20 @@ fn ready<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Result<Shutdown, S
 }
 
 /// Runs `peers`, which starts its own servers.
-fn run_peers(job: &PeersJob, command: Vec<String>, out: &mut impl Write, err: &mut impl Write) -> u8 {
+fn run_peers(
+    job: &PeersJob,
+    command: Vec<String>,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> Result<u8, String> {
     let origin = here(command);
-    let shutdown = match ready(job.json.iter().chain(&job.html)) {
-        Ok(shutdown) => shutdown,
-        Err(error) => return not_run(error, err),
-    };
+    let shutdown = ready(job.json.iter().chain(&job.html))?;
     let results = throng_harness_peers::run(job, &shutdown, &mut |text| {
         let _ = writeln!(err, "{text}");
     });
-    let results = match results {
-        Ok(results) => results,
-        Err(error) => return not_run(error, err),
-    };
-    let report = PeersReport::new(job, origin, results);
+    let report = PeersReport::new(job, origin, results.map_err(|error| error.to_string())?);
     let files = Files { json: job.json.as_deref(), html: job.html.as_deref(), hgrm: None };
-    finish(&report, &files, out, err)
+    Ok(finish(&report, &files, out, err))
 }
 
 /// Runs `monitor`.
@@ -184,24 +188,17 @@ fn run_monitor(
     file: Option<PathBuf>,
     out: &mut impl Write,
     err: &mut impl Write,
-) -> u8 {
+) -> Result<u8, String> {
     let origin = here(command);
-    let shutdown = match ready(job.json.iter().chain(&job.html)) {
-        Ok(shutdown) => shutdown,
-        Err(error) => return not_run(error, err),
-    };
+    let shutdown = ready(job.json.iter().chain(&job.html))?;
     let watched = throng_harness_monitor::run(job, &shutdown, &mut |line| {
         // Watching goes on if the output is closed.
         let _ = writeln!(err, "{line}");
     });
-    let watched = match watched {
-        Ok(watched) => watched,
-        Err(error) => return not_run(error, err),
-    };
-    let mut report = MonitorReport::new(job, origin, watched);
+    let mut report = MonitorReport::new(job, origin, watched.map_err(|error| error.to_string())?);
     report.scenario_file = file.map(|path| path.display().to_string());
     let files = Files { json: job.json.as_deref(), html: job.html.as_deref(), hgrm: None };
-    finish(&report, &files, out, err)
+    Ok(finish(&report, &files, out, err))
 }
 
 /// The command line as reports show it: without passwords.

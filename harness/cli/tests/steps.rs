@@ -69,12 +69,18 @@ fn run_line(
 ) -> RunOutcome {
     let origin = Origin { command: vec![], started: SystemTime::UNIX_EPOCH, machine: Machine::default() };
     let (mut runs, mut messages) = (Vec::new(), Vec::new());
-    let report =
-        run(job(line), &origin, &target(), shutdown, &mut |text| messages.push(text.to_owned()), |job, _| {
+    let report = run(
+        &job(line),
+        &origin,
+        &target(),
+        shutdown,
+        &mut |text| messages.push(text.to_owned()),
+        |job, _| {
             let closed = matches!(&job.scenario, Scenario::Broadcast(broadcast) if broadcast.ahead.is_some());
             runs.push((job.clients, closed));
             server(job)
-        });
+        },
+    );
     (report, runs, messages)
 }
 
@@ -96,7 +102,7 @@ fn every_run_shows_the_standing_of_the_steps() {
     let steps: Vec<_> = ramp.iter().map(|standing| standing.step.as_str()).collect();
     assert_eq!(
         steps,
-        ["step 1 of 3, 20 clients", "step 2 of 3, 30 clients", "step 3, 20 clients again, to confirm them"]
+        ["step 1 of 3, 20 clients", "step 2 of 3, 30 clients", "step 3, 20 clients, to confirm the result"]
     );
     assert!(ramp.iter().all(|standing| standing.scenario == "ramp"));
     assert_eq!(ramp[0].before, [""; 0]);
@@ -109,7 +115,7 @@ fn every_run_shows_the_standing_of_the_steps() {
     );
     let bench = standings("bench --steps 10,20", slow);
     let steps: Vec<_> = bench.iter().map(|standing| standing.step.as_str()).collect();
-    assert_eq!(steps[1], "step 1 of 2, 10 clients as fast as they are served");
+    assert_eq!(steps[1], "step 1 of 2, 10 clients in a closed loop");
     assert_eq!((steps.len(), steps[2]), (4, "step 2 of 2, 20 clients"));
     // The standing has the step's own result during its closed loop, and the capacity afterwards.
     assert_eq!(bench[1].before, ["1  10 clients  good, last p99 5.00 ms"]);
@@ -133,12 +139,13 @@ fn a_ramp_finds_the_limit_and_confirms_it() {
     assert_eq!(limit.limited_by, Some(LimitedBy::Server));
     assert_eq!(
         limit.summary,
-        "20 clients were good, and so again; 30 clients were not: last_recipient.p99=100ms: found 150 ms"
+        "20 clients were good (confirmed); 30 clients were not: last_recipient.p99=100ms: found 150 ms"
     );
     assert_eq!(messages[0], "step 1 of 4: 10 clients, 10.0 messages/s for 30s");
-    assert_eq!(messages[6], "step 4: 20 clients, 20.0 messages/s for 30s again, to confirm them");
+    assert_eq!(messages[6], "step 4: 20 clients, 20.0 messages/s for 30s, to confirm the result");
     let text = report.to_string();
-    for part in ["server's limit", "good (again)", "Step 4 of 4 in full", "held    last_recipient.p99=100ms"]
+    for part in
+        ["server's limit", "good (confirmation)", "Step 4 of 4 in full", "held    last_recipient.p99=100ms"]
     {
         assert!(text.contains(part), "no `{part}` in:\n{text}");
     }
@@ -177,7 +184,7 @@ fn the_harnesss_limit_is_not_reported_as_the_servers() {
     let limit = &report.limit;
     assert_eq!((limit.limited_by, report.exit_code()), (Some(LimitedBy::Harness), EXIT_OK));
     assert!(limit.summary.contains("the harness's own limit: nothing is known of the server's"), "{limit:?}");
-    assert!(messages[3].contains("by the harness's limit and not the server's"), "{messages:?}");
+    assert!(messages[3].contains("because of the harness's limit and not the server's"), "{messages:?}");
 }
 
 /// Findings of a harness without CPU time left.
@@ -201,16 +208,13 @@ fn a_step_that_overloads_the_harness_is_repeated() {
     assert_eq!((stepped.steps[1].phase, stepped.steps[1].good), (Some(Phase::Repeat), true));
     let limit = &stepped.limit;
     assert_eq!((limit.good, limit.bad, limit.limited_by), (Some(20), Some(30), Some(LimitedBy::Server)));
-    assert!(
-        limit.summary.starts_with("20 clients were good, and so again; 30 clients were not"),
-        "{limit:?}"
-    );
+    assert!(limit.summary.starts_with("20 clients were good (confirmed); 30 clients were not"), "{limit:?}");
     assert_eq!(
         messages[2],
-        "step 2 of 4: 10 clients, 10.0 messages/s for 30s once more, since the harness was not up to it"
+        "step 2 of 4: 10 clients, 10.0 messages/s for 30s, repeated because the harness did not keep up"
     );
     assert!(messages[4].starts_with("step 3 of 4: 20 clients"), "{messages:?}");
-    assert!(report.to_string().contains("harness's limit (once more)"), "{report}");
+    assert!(report.to_string().contains("harness's limit (repeated)"), "{report}");
 }
 
 #[test]
@@ -309,10 +313,7 @@ fn a_search_over_the_rate_has_a_fixed_number_of_clients() {
     let limit = &report.limit;
     assert!(limit.confirmed && limit.good.is_some_and(|good| (315..=333).contains(&good)), "{limit:?}");
     assert!(limit.summary.contains("messages/s were good"), "{limit:?}");
-    assert!(
-        messages.iter().any(|text| text.contains("between what was good and what was not")),
-        "{messages:?}"
-    );
+    assert!(messages.iter().any(|text| text.contains("between the good and the bad sizes")), "{messages:?}");
     assert!(messages[0].starts_with("step 1: 7 clients, 100.0 messages/s for 10s"), "{messages:?}");
 }
 
@@ -349,7 +350,7 @@ fn a_server_that_goes_away_ends_the_run() {
     let (report, _, _) = run_line("ramp", &Shutdown::new(), &mut server);
     let report = report.expect("the first step could be made");
     assert_eq!((report.exit_code(), report.report.clients.connected), (EXIT_BROKEN, 20));
-    assert_eq!(report.report.incomplete_because, ["step 3 could not be made: cannot connect"]);
+    assert_eq!(report.report.incomplete_because, ["step 3 could not be run: cannot connect"]);
     let (report, _, _) = run_line("ramp", &Shutdown::new(), |_| Err("cannot connect"));
     assert_eq!(report.map(drop), Err("cannot connect".to_owned()));
 }

@@ -13,35 +13,35 @@ use crate::results::WorkerResults;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Command {
     /// Stop admitting clients: clients that are still entering fail for this reason.
-    GiveUp(Why),
+    GiveUpEntries(Why),
     /// Open the connection that listens for leaks, and start pinging.
-    Watch,
+    StartProbing,
     /// Have one client send the probe.
-    Probe,
+    SendProbe,
     /// Compare the lists that clients keep with the clients present. `Some` carries the number of
     /// the check, from 1; `None` ends the checks.
-    LookAtLists(Option<u64>),
+    CheckLists(Option<u64>),
     /// Have this many clients a second, over all workers, disconnect and reconnect; `None` stops.
     Reconnect(Option<u32>),
     /// Have all clients disconnect and reconnect at once.
-    Storm,
+    ReconnectAll,
     /// Have clients join their channels and take their positions.
-    Gather(Gather),
+    JoinRooms(Joiners),
     /// Measure how long data that arrived at this time waits until it is read.
-    Lag(Nanos),
+    MeasureReadLag(Nanos),
     /// Stop sending.
-    Hush,
+    StopSending,
     /// Stop counting: messages that arrive from now on are ignored.
-    Freeze,
-    /// Have clients that stopped reading read everything.
-    Wake,
+    StopCounting,
+    /// Have impaired clients read all that has arrived for them.
+    ResumeReading,
     /// Have all clients leave in order.
     Leave,
     // Skipped variants come last: the serializer counts them when numbering variants, the
     // deserializer does not.
     /// Send by the schedules. Never leaves the process: other processes get snapshots of them.
     #[serde(skip)]
-    Talk {
+    StartSending {
         /// Due times of the warm-up messages.
         warmup: Arc<SendSchedule>,
         /// Due times of the counted messages.
@@ -49,13 +49,13 @@ pub enum Command {
     },
     /// Hand over the results. Never leaves the process.
     #[serde(skip)]
-    WorkerResults(mpsc::Sender<WorkerResults>),
+    HandOverResults(mpsc::Sender<WorkerResults>),
 }
 
-/// Clients that take their positions.
+/// The clients that join their rooms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Gather {
-    /// Clients that create the channels.
+pub enum Joiners {
+    /// Those that create the channels.
     Founders,
     /// All clients.
     All,

@@ -116,7 +116,7 @@ impl PacerLoop {
     fn measure_lag(&self, at: Nanos) {
         for mailbox in &self.mailboxes {
             // A worker whose mailbox is full is asked again in some milliseconds.
-            let _ = mailbox.try_push(Mail::App(Command::Lag(at)));
+            let _ = mailbox.try_push(Mail::App(Command::MeasureReadLag(at)));
             mailbox.ring();
         }
     }

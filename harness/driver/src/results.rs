@@ -8,7 +8,7 @@ use throng_harness_model::breakdown::{Breakdown, ServerClock};
 use throng_harness_model::clock::{NEVER, Nanos};
 use throng_harness_model::record::{Latencies, Recorder};
 use throng_harness_model::results::{
-    Churned, Clients, ImpairedClients, ListTimes, Moved, Recipient, Reconnected,
+    Churned, Clients, ImpairedClients, ListTimes, Moved, Reasons, Recipient, Reconnected,
 };
 
 use crate::verify::DeliveryLedger;
@@ -18,7 +18,7 @@ use crate::verify::DeliveryLedger;
 pub struct WorkerResults {
     /// Accounts of the worker's clients.
     #[serde(skip)]
-    pub tally: DeliveryLedger,
+    pub ledger: DeliveryLedger,
     /// Latencies of messages.
     pub recorder: Recorder,
     /// Parts of the latency of some messages.
@@ -29,8 +29,10 @@ pub struct WorkerResults {
     pub read_lag: Latencies,
     /// Durations of the phases of entering.
     pub phases: BTreeMap<Cow<'static, str>, Latencies>,
-    /// Outcomes of the clients, without the number requested.
+    /// Outcomes of the clients, without the number requested and the reasons.
     pub clients: Clients,
+    /// The reasons of these outcomes.
+    pub reasons: Reasons,
     /// Disconnects and reconnects.
     pub reconnects: Reconnected,
     /// Checks of the user lists that clients keep.
@@ -54,16 +56,17 @@ pub struct WorkerResults {
 }
 
 impl WorkerResults {
-    /// Empty results around the accounts of `tally`.
-    pub fn new(tally: DeliveryLedger) -> Self {
+    /// Empty results around the accounts of `ledger`.
+    pub fn new(ledger: DeliveryLedger) -> Self {
         Self {
-            tally,
+            ledger,
             recorder: Recorder::default(),
             breakdown: Breakdown::default(),
             server_clock: ServerClock::default(),
             read_lag: Latencies::new(),
             phases: BTreeMap::new(),
             clients: Clients::default(),
+            reasons: Reasons::default(),
             reconnects: Reconnected::default(),
             lists: ListTimes::default(),
             churn: Churned::default(),
@@ -91,11 +94,10 @@ impl WorkerResults {
         ours.refused += theirs.refused;
         ours.failed += theirs.failed;
         ours.disconnected += theirs.disconnected;
-        for (all, more) in [(&mut ours.reasons, theirs.reasons), (&mut ours.retries, theirs.retries)] {
-            for (reason, count) in more {
-                *all.entry(reason).or_default() += count;
-            }
+        for (reason, count) in theirs.retries {
+            *ours.retries.entry(reason).or_default() += count;
         }
+        self.reasons.merge(other.reasons);
         self.reconnects.asked += other.reconnects.asked;
         self.reconnects.back += other.reconnects.back;
         self.lists.add(other.lists);
@@ -112,6 +114,8 @@ impl WorkerResults {
 
 #[cfg(test)]
 mod tests {
+    use throng_harness_model::results::Event;
+
     use super::*;
 
     #[test]
@@ -121,7 +125,7 @@ mod tests {
         results.read_lag.record(5_000);
         results.server_clock.sample(10_000, 20_000, 7, 0);
         results.phases.entry("way_in".into()).or_default().record(3_000_000);
-        results.clients.reasons.insert("failed: by chance".into(), 3);
+        results.reasons.count(Event::Failed, "by chance", 3);
         (results.clients.connected, results.reconnects.asked, results.lists.resyncs) = (5, 6, 7);
         (results.churn.joins, results.impaired.slow, results.last_entry) = (8, 9, 10);
         let bytes = postcard::to_stdvec(&results).expect("serializable");
@@ -132,7 +136,7 @@ mod tests {
         assert_eq!(merged.recorder.sender_delay.count(), 2);
         assert_eq!((merged.read_lag.count(), merged.phases["way_in"].count()), (2, 2));
         assert_eq!(merged.server_clock.ours(7), results.server_clock.ours(7));
-        assert_eq!((merged.clients.connected, merged.clients.reasons["failed: by chance"]), (10, 6));
+        assert_eq!((merged.clients.connected, merged.reasons.named()["failed: by chance"]), (10, 6));
         assert_eq!((merged.reconnects.asked, merged.lists.resyncs), (12, 14));
         assert_eq!((merged.churn.joins, merged.impaired.slow, merged.last_entry), (16, 18, 10));
         assert_eq!((merged.first_begin, merged.last_sent), (NEVER, 0));

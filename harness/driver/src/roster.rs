@@ -228,6 +228,18 @@ mod tests {
         assert_eq!((roster.notice(&incomplete, is_own), roster.take_mismatches()), (Next::BeginAnew, 1));
     }
 
+    /// Has the client do what its roster needs next.
+    fn follow(roster: &mut Roster, next: Next, requested: &mut Option<u32>) {
+        match next {
+            Next::Wait => {}
+            Next::Ask(after) => *requested = Some(after),
+            Next::BeginAnew => {
+                roster.begin_anew();
+                *requested = Some(0);
+            }
+        }
+    }
+
     /// Simulates users that come and go, notices overtaken by pages, and lost notices.
     fn simulate(steps: &[(u8, u32, u8)]) -> Result<(), TestCaseError> {
         const PAGE: usize = 4;
@@ -272,14 +284,7 @@ mod tests {
                     }
                 }
             }
-            match next {
-                Next::Wait => {}
-                Next::Ask(after) => requested = Some(after),
-                Next::BeginAnew => {
-                    roster.begin_anew();
-                    requested = Some(0);
-                }
-            }
+            follow(&mut roster, next, &mut requested);
         }
         // Everything in flight arrives, and one more notice that would reveal a loss.
         waiting.push(notice(version, version + 1, present.len() as u32 + 1, &[last + 1], &[]));
@@ -294,14 +299,7 @@ mod tests {
                 (true, Some(after)) => roster.page(&answer(&present, version, after), is_own),
                 (true, None) => break,
             };
-            match next {
-                Next::Wait => {}
-                Next::Ask(after) => requested = Some(after),
-                Next::BeginAnew => {
-                    roster.begin_anew();
-                    requested = Some(0);
-                }
-            }
+            follow(&mut roster, next, &mut requested);
         }
         prop_assert!(roster.is_complete());
         prop_assert!(roster.users.keys().eq(&present));

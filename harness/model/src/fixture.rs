@@ -1,8 +1,9 @@
-//! Jobs for tests, as the command line parses them from few flags.
+//! Jobs for tests, as the command line parses them from few flags, and parts of results.
 
 use std::time::Duration;
 
 use crate::audiences::ScopeMix;
+use crate::results::Recipient;
 use crate::spec::{Broadcast, Job, Lists, Scenario, Setting};
 use crate::target::TargetSource;
 use crate::threshold::Threshold;
@@ -54,4 +55,24 @@ pub fn job(scenario: Scenario) -> Job {
         standing: None,
         require_valid: false,
     }
+}
+
+/// `clients` recipients that entered in the order of their numbers, with mean latencies of
+/// `mean_us`.
+pub fn recipients(clients: u32, mean_us: impl Fn(u32) -> u64) -> Vec<Recipient> {
+    let one = |client| Recipient {
+        client,
+        shard: (client % 2) as u8,
+        entered: u64::from(client) * 1_000,
+        received: 4,
+        waited: mean_us(client) * 4_000,
+        longest_us: 9,
+    };
+    (0..clients).rev().map(one).collect()
+}
+
+/// Checks that a figure of a histogram, which rounds, is `expected`.
+#[track_caller]
+pub fn near(value: f64, expected: f64) {
+    assert!((value - expected).abs() <= expected * 0.002 + 1.0, "{value} is not about {expected}");
 }

@@ -18,7 +18,7 @@ use super::limits::{IN_FLIGHT, MESSAGES_MAX};
 use super::payload::{PAYLOAD_MIN, Payload};
 use super::presence::Presence;
 use super::schedule::{Pace, Traffic, points_in};
-use super::spec::{Job, Lists, Scenario, Setting, Stay};
+use super::spec::{Broadcast, Connect, Job, Lists, Scenario, Setting, Stay};
 use super::target::Target;
 
 /// The most bytes queued for one client's socket.
@@ -80,7 +80,7 @@ pub struct Plan {
     /// for a server on another machine.
     pub sources: u32,
     /// The path on which clients enter.
-    pub way: EntryPath,
+    pub entry_path: EntryPath,
     /// The times at which clients start to enter.
     pub begin: Pace,
     /// The longest time to enter, in nanoseconds.
@@ -106,9 +106,9 @@ pub struct Plan {
     pub script: Option<Arc<Script>>,
     /// Members of each audience.
     pub audiences: Audiences,
-    /// Clients that join and leave channels while others talk.
+    /// Clients that join and leave channels while others send.
     pub churn: Option<Churn>,
-    /// Clients that move from sector to sector while others talk.
+    /// Clients that move from sector to sector while others send.
     pub moves: Option<Churn>,
     /// Clients that stop reading or read slowly.
     pub impairment: Impairment,
@@ -188,7 +188,7 @@ impl Impairment {
     }
 }
 
-/// Clients that join and leave channels, or move, while others talk.
+/// Clients that join and leave channels, or move, while others send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Churn {
     /// Joins and leaves, or moves, a second, of all these clients together.
@@ -229,42 +229,32 @@ pub struct Given {
 /// Makes the plan of a run; equal arguments give equal plans.
 pub fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Given) -> Plan {
     let server = Server::new(target.server.address, target.server.key, job.connect_timeout);
-    let way = match &target.cluster_key {
+    let entry_path = match &target.cluster_key {
         Some(cluster) => EntryPath::Ticket(server, cluster.clone()),
         None => EntryPath::Login(server),
     };
-    let (in_flight, leaves, seeded) = match &job.scenario {
-        Scenario::Login(login) => {
-            let leaves = matches!(login.stay, Stay::Leave { .. });
-            (login.in_flight, leaves, login.seeded.clone())
-        }
-        Scenario::Connect(_) | Scenario::Broadcast(_) | Scenario::Bots(_) => (IN_FLIGHT, false, None),
+    let (connect, login, broadcast) = match &job.scenario {
+        Scenario::Connect(connect) => (Some(connect), None, None),
+        Scenario::Login(login) => (None, Some(login), None),
+        Scenario::Broadcast(broadcast) => (None, None, Some(broadcast)),
+        Scenario::Bots(_) => (None, None, None),
     };
-    let (payload, senders, warmup, messages) = match &job.scenario {
-        Scenario::Broadcast(broadcast) => {
-            let warmup = points_in(broadcast.warmup, broadcast.interval).unwrap_or(MESSAGES_MAX);
-            (broadcast.payload, broadcast.senders, warmup, broadcast.messages_drawn())
-        }
-        _ => (PAYLOAD_MIN, 0, 0, 0),
-    };
-    let ahead = match &job.scenario {
-        Scenario::Broadcast(broadcast) => broadcast.ahead,
-        _ => None,
-    };
-    let (ramp, reconnects) = match &job.scenario {
-        Scenario::Connect(connect) => (connect.ramp, connect.reconnects()),
-        _ => (Duration::ZERO, false),
-    };
-    let setting = match &job.scenario {
-        Scenario::Broadcast(broadcast) => broadcast.setting,
-        _ => Setting::default(),
-    };
+    let setting = broadcast.map_or_else(Setting::default, |broadcast| broadcast.setting);
     let audiences = setting.audiences(job.clients, job.seed);
     let speakers = setting.speakers(job.clients);
-    let draw = |messages| Traffic::draw(job.seed, speakers, senders, messages).among(&audiences, job.seed);
+    let senders = broadcast.map_or(0, |broadcast| broadcast.senders);
+    let draw = |messages: Option<u32>| {
+        let traffic = Traffic::draw(job.seed, speakers, senders, messages.unwrap_or(0));
+        Arc::new(traffic.among(&audiences, job.seed))
+    };
     let script = script(job);
-    let traffic = script.as_ref().map_or_else(|| Arc::new(draw(messages)), |script| script.traffic().clone());
-    let warmup = Arc::new(draw(warmup));
+    let traffic = match &script {
+        Some(script) => script.traffic().clone(),
+        None => draw(broadcast.map(Broadcast::messages_drawn)),
+    };
+    let warmup = draw(
+        broadcast.map(|broadcast| points_in(broadcast.warmup, broadcast.interval).unwrap_or(MESSAGES_MAX)),
+    );
     let impairment = Impairment {
         deaf: setting.deaf,
         deaf_for: setting.deaf_for.map(nanos),
@@ -281,15 +271,18 @@ pub fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Given) ->
         clients: job.clients,
         workers: job.workers * job.processes,
         sources,
-        way,
-        begin: Pace::new(clock.now(), job.connect_interval).with_ramp(ramp),
+        entry_path,
+        begin: Pace::new(clock.now(), job.connect_interval)
+            .with_ramp(connect.map_or(Duration::ZERO, |connect| connect.ramp)),
         timeout: nanos(job.connect_timeout),
-        in_flight,
+        in_flight: login.map_or(IN_FLIGHT, |login| login.in_flight),
         is_adaptive: script.is_some(),
-        leaves,
+        leaves: login.is_some_and(|login| matches!(login.stay, Stay::Leave { .. })),
         rounds: job.scenario.rounds(),
-        identities: Identities::new(run, job.seed).with_accounts(seeded),
-        payload: Payload::new(run, job.seed, payload).saying(script.clone()),
+        identities: Identities::new(run, job.seed)
+            .with_accounts(login.and_then(|login| login.seeded.clone())),
+        payload: Payload::new(run, job.seed, broadcast.map_or(PAYLOAD_MIN, |broadcast| broadcast.payload))
+            .saying(script.clone()),
         warmup,
         traffic,
         script,
@@ -297,10 +290,10 @@ pub fn plan(job: &Job, target: &Target, Given { clock, run, sources }: Given) ->
         churn: setting.churn.map(churn),
         moves: setting.moves.map(churn),
         impairment,
-        reconnects,
+        reconnects: connect.is_some_and(Connect::reconnects),
         lists: job.lists,
         presence: Presence::new(job.clients),
-        ahead,
+        ahead: broadcast.and_then(|broadcast| broadcast.ahead),
         seed: job.seed,
     }
 }

@@ -1,43 +1,34 @@
 //! CPU time, memory and open files of a process, from /proc.
 
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
-use std::{fs, io};
 
+use procfs::process::{LimitValue, Process};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Clock ticks a second of the CPU times in /proc. It is 100 on every Linux that Rust runs on: the
-/// kernel's USER_HZ is part of its interface and independent of its timer.
-const TICKS_PER_SECOND: u64 = 100;
-
 /// An error in observing a process.
 #[derive(Debug, Error)]
-pub enum ProcError {
-    /// A file of the process could not be read.
-    #[error("cannot read {path}: {source}; is process {pid} running, and on this machine?")]
-    Read {
-        /// The process.
-        pid: u32,
-        /// The file.
-        path: String,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// A file of the process has an unexpected format.
-    #[error("{path} lacks {field}, which proc(5) documents")]
-    Form {
-        /// The file.
-        path: String,
-        /// The missing field.
-        field: &'static str,
-    },
+#[error("cannot observe process {pid}: {source}; is it running, and on this machine?")]
+pub struct ProcError {
+    /// The process.
+    pid: u32,
+    /// The file in question, and the system's error.
+    source: procfs::ProcError,
 }
 
 impl ProcError {
     /// True if there is no such process.
     pub fn is_gone(&self) -> bool {
-        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
+        matches!(self.source, procfs::ProcError::NotFound(_))
     }
+}
+
+/// Reads from the directory of process `pid` in /proc.
+fn read<T>(pid: u32, read: impl FnOnce(&Process) -> procfs::ProcResult<T>) -> Result<T, ProcError> {
+    let process = Process::new_with_root(PathBuf::from(format!("/proc/{pid}")));
+    process.and_then(|process| read(&process)).map_err(|source| ProcError { pid, source })
 }
 
 /// The state of a process at one moment.
@@ -55,41 +46,15 @@ pub struct Sample {
 
 /// Samples process `pid`.
 pub fn sample(pid: u32) -> Result<Sample, ProcError> {
-    let read = |name| {
-        let path = format!("/proc/{pid}/{name}");
-        match fs::read_to_string(&path) {
-            Ok(text) => Ok((path, text)),
-            Err(source) => Err(ProcError::Read { pid, path, source }),
-        }
-    };
-    let (path, stat) = read("stat")?;
-    let (cpu_ticks, start_ticks, has_ended) =
-        parse_stat(&stat).ok_or(ProcError::Form { path, field: "utime, stime and starttime" })?;
-    let (path, status) = read("status")?;
-    let rss_bytes = parse_rss(&status).ok_or(ProcError::Form { path, field: "VmRSS" })?;
-    let cpu = Duration::from_millis(cpu_ticks.saturating_mul(1000 / TICKS_PER_SECOND));
-    Ok(Sample { cpu, rss_bytes, start_ticks, has_ended })
-}
-
-/// The CPU ticks, the start time and whether the process has exited, from /proc/PID/stat.
-fn parse_stat(stat: &str) -> Option<(u64, u64, bool)> {
-    // The second field is the program's name in parentheses, which may contain spaces and
-    // parentheses. The fields after the last parenthesis are plain.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_ascii_whitespace();
-    // `rest` starts with field 3, the state; utime is 14, stime 15, starttime 22.
-    let has_ended = matches!(fields.next()?, "Z" | "X" | "x");
-    let mut number = |skip: usize| fields.nth(skip)?.parse::<u64>().ok();
-    let (user, system, start_ticks) = (number(10)?, number(0)?, number(6)?);
-    Some((user.saturating_add(system), start_ticks, has_ended))
-}
-
-fn parse_rss(status: &str) -> Option<u64> {
-    // A process that has exited and has not been reaped has no memory lines.
-    let Some(line) = status.lines().find_map(|line| line.strip_prefix("VmRSS:")) else {
-        return status.contains("\nState:").then_some(0);
-    };
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+    let (stat, status) = read(pid, |process| Ok((process.stat()?, process.status()?)))?;
+    let ticks = stat.utime.saturating_add(stat.stime);
+    Ok(Sample {
+        cpu: Duration::from_millis(ticks.saturating_mul(1000 / procfs::ticks_per_second())),
+        // A process that has exited and has not been reaped has no memory lines.
+        rss_bytes: status.vmrss.unwrap_or(0).saturating_mul(1024),
+        start_ticks: stat.starttime,
+        has_ended: matches!(stat.state, 'Z' | 'X' | 'x'),
+    })
 }
 
 /// The open files of a process.
@@ -105,28 +70,22 @@ pub struct Files {
 
 /// Counts the open files of process `pid`, which must belong to this user.
 pub fn files(pid: u32) -> Result<Files, ProcError> {
-    let path = format!("/proc/{pid}/fd");
-    let failed = |path: &str| {
-        let path = path.to_owned();
-        move |source| ProcError::Read { pid, path, source }
+    let limits = read(pid, Process::limits)?;
+    let max = match limits.max_open_files.soft_limit {
+        LimitValue::Value(max) => Some(max),
+        LimitValue::Unlimited => None,
     };
-    let mut files = Files { open: 0, sockets: 0, max: None };
-    for entry in fs::read_dir(&path).map_err(failed(&path))?.flatten() {
+    let mut files = Files { open: 0, sockets: 0, max };
+    // `Process::fd` opens each file and asks for its mode too, which takes twice as long:
+    // noticeable with 10,000 sockets.
+    let entries = fs::read_dir(format!("/proc/{pid}/fd"));
+    for entry in entries.map_err(|error| ProcError { pid, source: error.into() })?.flatten() {
         files.open += 1;
         // A file that has been closed meanwhile does not count as a socket.
         let target = fs::read_link(entry.path()).unwrap_or_default();
         files.sockets += u64::from(target.as_os_str().as_encoded_bytes().starts_with(b"socket:"));
     }
-    let path = format!("/proc/{pid}/limits");
-    let limits = fs::read_to_string(&path).map_err(failed(&path))?;
-    files.max = parse_files_max(&limits);
     Ok(files)
-}
-
-/// The soft limit on open files in /proc/PID/limits.
-fn parse_files_max(limits: &str) -> Option<u64> {
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// Resources that a process used during a run.
@@ -171,7 +130,7 @@ impl Meter {
     }
 
     /// Takes another sample. A process that has ended keeps its last one.
-    pub fn look(&mut self) -> &Sample {
+    pub fn sample(&mut self) -> &Sample {
         match sample(self.pid) {
             Ok(now) if now.start_ticks == self.first.start_ticks && !now.has_ended => {
                 self.last = now;
@@ -189,7 +148,7 @@ impl Meter {
 
     /// Starts over with a new first sample, for the measured part of a run.
     pub fn reset(&mut self) {
-        self.first = *self.look();
+        self.first = *self.sample();
         self.rss_peak_bytes = self.first.rss_bytes;
     }
 
@@ -229,10 +188,10 @@ impl Meters {
 
     /// Takes another sample of all processes and returns the sum. A process that has ended keeps
     /// its last sample.
-    pub fn look(&mut self) -> Sample {
+    pub fn sample(&mut self) -> Sample {
         let mut sum = Sample { cpu: Duration::ZERO, rss_bytes: 0, ..self.meters[0].first };
         for meter in &mut self.meters {
-            let sample = meter.look();
+            let sample = meter.sample();
             sum.cpu += sample.cpu;
             sum.rss_bytes += sample.rss_bytes;
         }
@@ -268,38 +227,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stat_is_parsed() {
-        let check = |stat: &str, parsed| assert_eq!(parse_stat(stat), parsed, "{stat}");
-        let rest = "S 1 2 3 4 5 6 7 8 9 10 70 30 0 0 20 0 4 0 12345 999 1";
-        check(&format!("42 (throng) {rest}"), Some((100, 12_345, false)));
-        check(&format!("42 (a) b (c)) {rest}"), Some((100, 12_345, false)));
-        check(&format!("42 (throng) {}", rest.replace('S', "Z")), Some((100, 12_345, true)));
-        check("42 (throng) S 1 2", None);
-        check("", None);
-        check(&format!("42 (x) {}", rest.replace("70", "x")), None);
-    }
-
-    #[test]
-    fn resident_memory_is_parsed() {
-        let check = |status: &str, parsed| assert_eq!(parse_rss(status), parsed, "{status}");
-        check("Name:\tx\nVmRSS:\t   5012 kB\nThreads:\t1\n", Some(5012 * 1024));
-        check("Name:\tx\nState:\tZ (zombie)\n", Some(0));
-        check("VmRSS:\tmuch\n", None);
-        check("", None);
-    }
-
-    #[test]
-    fn the_limit_on_open_files_is_parsed() {
-        let check = |limits: &str, parsed| assert_eq!(parse_files_max(limits), parsed, "{limits}");
-        check(
-            "Limit  Soft  Hard  Units\nMax open files            1024                 4096  files\n",
-            Some(1024),
-        );
-        check("Max open files            unlimited            unlimited            files\n", None);
-        check("Max processes 5 5\n", None);
-    }
-
-    #[test]
     fn listening_opens_a_socket_more() {
         let own = || files(std::process::id()).expect("this process runs");
         let before = own();
@@ -319,7 +246,7 @@ mod tests {
         let started = Instant::now();
         while meter.cpu().is_zero() && started.elapsed() < Duration::from_secs(10) {
             black_box((0..100_000_u64).map(black_box).sum::<u64>());
-            meter.look();
+            meter.sample();
         }
         let usage = meter.usage();
         assert!(usage.alive && usage.cpu_s > 0.0, "{usage:?}");
@@ -330,9 +257,9 @@ mod tests {
     fn several_processes_are_added_up() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep exists");
         let mut meters = Meters::start_own().expect("this process runs");
-        let alone = meters.look().rss_bytes;
+        let alone = meters.sample().rss_bytes;
         meters.add(child.id()).expect("the child runs");
-        let both = meters.look().rss_bytes;
+        let both = meters.sample().rss_bytes;
         let usage = meters.usage();
         assert!(both > alone / 2 && usage.rss_peak_bytes >= both, "{alone} {usage:?}");
         assert_eq!((usage.pid, usage.rss_bytes, usage.alive), (std::process::id(), both, true));
@@ -346,12 +273,12 @@ mod tests {
     fn a_process_that_ends_keeps_its_figures() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep exists");
         let mut meter = Meter::start(child.id()).expect("the child runs");
-        meter.look();
+        meter.sample();
         child.kill().expect("our child");
         child.wait().expect("our child");
-        meter.look();
+        meter.sample();
         assert!(!meter.usage().alive && meter.usage().rss_bytes > 0, "{:?}", meter.usage());
-        let error = Meter::start(child.id()).unwrap_err().to_string();
-        assert!(error.contains("is process"), "{error}");
+        let error = Meter::start(child.id()).unwrap_err();
+        assert!(error.is_gone() && error.to_string().contains("is it running"), "{error}");
     }
 }

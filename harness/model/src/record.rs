@@ -169,14 +169,10 @@ pub struct Spread {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
+    use crate::fixture::near;
 
     const MS: Nanos = 1_000_000;
-
-    fn near(value: f64, expected: f64) {
-        assert!((value - expected).abs() <= expected * 0.002 + 1.0, "{value} is not about {expected}");
-    }
 
     #[test]
     fn figures_are_in_microseconds() {

@@ -5,6 +5,7 @@ mod counts;
 mod deliveries;
 mod fairness;
 mod progress;
+mod reasons;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ pub use counts::{
 pub use deliveries::{Deliveries, Gaps, Pair};
 pub use fairness::{Fairness, Group, Recipient, ShardGroup, Slowest};
 pub use progress::{PARTS, Part, RateChange, Second, Totals};
+pub use reasons::{Event, Reasons};
 
 use super::breakdown::{Breakdown, ServerClockUs};
 use super::clock::Nanos;
@@ -28,7 +30,7 @@ use super::record::{Latencies, Recorder, Spread};
 pub struct Findings {
     /// True if the user stopped the run.
     pub interrupted: bool,
-    /// The conditions that the run waited for in vain. The run fails if there are any.
+    /// The conditions that were not met in time. The run fails if there are any.
     pub incomplete_because: Vec<String>,
     /// Outcome of the clients.
     pub clients: Clients,

@@ -18,7 +18,7 @@ const GROWING: &str = "_total";
 
 /// One sample of one server. Unknown values are null.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Look {
+pub struct Sample {
     /// Seconds since the start of the watch.
     pub at_s: f64,
     /// True if the process is running.
@@ -79,14 +79,14 @@ pub struct Look {
     pub growth: BTreeMap<String, f64>,
 }
 
-/// Writes a count, a float in [`Look`], as a whole number.
+/// Writes a count, a float in [`Sample`], as a whole number.
 #[allow(clippy::ref_option)] // serde calls it so
 fn whole<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
     #[allow(clippy::cast_possible_truncation)] // it saturates
     value.map(|value| value.round() as i64).serialize(serializer)
 }
 
-impl Look {
+impl Sample {
     /// A metric's value; of a counter, its growth a second, which the first sample lacks.
     pub fn metric(&self, name: &str) -> Option<f64> {
         if name.ends_with(GROWING) { self.growth.get(name).copied() } else { self.metrics.get(name) }
@@ -122,7 +122,7 @@ pub struct Server {
     pub name: String,
     meter: Option<Meter>,
     /// The last sample, and the CPU time of the process then.
-    last: Option<(Look, Duration)>,
+    last: Option<(Sample, Duration)>,
     /// A process that has ended, and the modification time of the file that named it. In the same
     /// file its id may since belong to another process.
     exited: Option<(u32, Option<SystemTime>)>,
@@ -149,14 +149,14 @@ impl Followed {
         &self.servers
     }
 
-    /// Samples all servers, `at_s` seconds after the start: one [`Look`] for each, in the order of
-    /// [`Followed::servers`].
-    pub fn look(&mut self, at_s: f64) -> Vec<Look> {
+    /// Samples all servers, `at_s` seconds after the start: one [`Sample`] for each, in the order
+    /// of [`Followed::servers`].
+    pub fn sample(&mut self, at_s: f64) -> Vec<Sample> {
         // Without the file no server runs. A damaged file counts as missing; it will be rewritten.
         let known = Endpoints::read(&self.data).map(|endpoints| by_process(&endpoints)).unwrap_or_default();
         let modified = fs::metadata(self.data.join(Endpoints::FILE)).and_then(|file| file.modified()).ok();
         self.add_new(&known);
-        self.servers.iter_mut().map(|server| server.look(known.get(&server.name), modified, at_s)).collect()
+        self.servers.iter_mut().map(|server| server.sample(known.get(&server.name), modified, at_s)).collect()
     }
 
     fn add_new(&mut self, known: &BTreeMap<String, Known>) {
@@ -169,8 +169,8 @@ impl Followed {
 }
 
 impl Server {
-    fn look(&mut self, known: Option<&Known>, modified: Option<SystemTime>, at_s: f64) -> Look {
-        let down = Look { at_s, state: "DOWN".into(), ..Look::default() };
+    fn sample(&mut self, known: Option<&Known>, modified: Option<SystemTime>, at_s: f64) -> Sample {
+        let down = Sample { at_s, state: "DOWN".into(), ..Sample::default() };
         let Some(known) = known else {
             (self.meter, self.last) = (None, None);
             return down;
@@ -190,37 +190,37 @@ impl Server {
             }
         }
         let Some(meter) = &mut self.meter else { return down };
-        let sample = *meter.look();
+        let usage = *meter.sample();
         if !meter.usage().alive {
             (self.meter, self.last, self.exited) = (None, None, Some((known.pid, modified)));
             return down;
         }
-        let mut look = self.look_at(*known, sample, at_s);
+        let mut sample = self.sample_running(*known, usage, at_s);
         if let Some((before, _)) = &self.last {
-            look.grown_since(before);
+            sample.grown_since(before);
         }
-        self.last = Some((look.clone(), sample.cpu));
-        look
+        self.last = Some((sample.clone(), usage.cpu));
+        sample
     }
 
-    fn look_at(&self, known: Known, sample: procstat::Sample, at_s: f64) -> Look {
+    fn sample_running(&self, known: Known, usage: procstat::Sample, at_s: f64) -> Sample {
         let files = procstat::files(known.pid).ok();
         let share = self
             .last
             .as_ref()
             .filter(|(before, _)| before.at_s < at_s)
-            .map(|(before, cpu)| sample.cpu.saturating_sub(*cpu).as_secs_f64() / (at_s - before.at_s));
+            .map(|(before, cpu)| usage.cpu.saturating_sub(*cpu).as_secs_f64() / (at_s - before.at_s));
         let answers = match known.admin {
             Some(address) => admin::ask(address),
             None => admin::Answers { health: "no admin port".into(), ..admin::Answers::default() },
         };
         let metric = |name| answers.metrics.get(name);
-        Look {
+        Sample {
             at_s,
             is_up: true,
             pid: Some(known.pid),
             cpu: share,
-            rss_bytes: Some(sample.rss_bytes as f64),
+            rss_bytes: Some(usage.rss_bytes as f64),
             files: files.map(|files| files.open as f64),
             files_max: files.and_then(|files| files.max).map(|max| max as f64),
             sockets: files.map(|files| files.sockets as f64),
@@ -234,7 +234,7 @@ impl Server {
             log_pool_bytes: metric("throng_net_log_pool_bytes"),
             state: answers.health,
             metrics: answers.metrics,
-            ..Look::default()
+            ..Sample::default()
         }
     }
 }
@@ -295,14 +295,14 @@ mod tests {
         let mut first = sleeper();
         write(first.id());
         let mut followed = Followed::find(dir.path()).expect("there is a file");
-        let mut look = |at_s| {
-            let [look]: [Look; 1] = followed.look(at_s).try_into().expect("one server");
-            look
+        let mut sample = |at_s| {
+            let [sample]: [Sample; 1] = followed.sample(at_s).try_into().expect("one server");
+            sample
         };
-        let found = look(0.0);
+        let found = sample(0.0);
         assert!(found.is_up && found.state == "no admin port" && found.cpu.is_none(), "{found:?}");
         assert_eq!(found.pid, Some(first.id()));
-        let found = look(1.0);
+        let found = sample(1.0);
         assert!(
             found.cpu.is_some_and(|cpu| cpu < 0.5) && found.rss_bytes.is_some_and(|rss| rss > 0.0),
             "{found:?}"
@@ -310,13 +310,13 @@ mod tests {
         assert!(found.files.is_some_and(|files| files >= 3.0), "{found:?}");
 
         first.kill().and_then(|()| first.wait()).expect("it is ours");
-        let found = look(2.0);
+        let found = sample(2.0);
         assert!(!found.is_up && found.state == "DOWN" && found.pid.is_none(), "{found:?}");
-        assert!(!look(3.0).is_up);
+        assert!(!sample(3.0).is_up);
 
         let mut second = sleeper();
         write(second.id());
-        let found = look(4.0);
+        let found = sample(4.0);
         assert!(
             found.is_up && found.cpu.is_none(),
             "CPU time is not compared with the old process: {found:?}"
@@ -324,7 +324,7 @@ mod tests {
         assert_eq!(found.pid, Some(second.id()));
         // An orderly end removes the file.
         fs::remove_file(dir.path().join(Endpoints::FILE)).expect("it is there");
-        assert!(!look(5.0).is_up);
+        assert!(!sample(5.0).is_up);
         second.kill().and_then(|()| second.wait()).expect("it is ours");
     }
 }

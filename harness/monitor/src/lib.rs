@@ -2,7 +2,7 @@
 //! no load on them.
 //!
 //! ```text
-//!   follow     the current processes of the data directory; a Look is one sample of one of them
+//!   follow     the current processes of the data directory; one sample of each at a time
 //!     |  procstat (/proc), admin (HTTP), metrics (the answer of /metrics)
 //!   record     a bounded history of each server, and the judgment of each limit
 //!     |
@@ -34,7 +34,7 @@ pub use report::{MonitorReport, ServerReport, Warning};
 
 use follow::Followed;
 use limit::Limit;
-use record::{History, Judge, LOOKS_KEPT};
+use record::{History, Judge, SAMPLES_KEPT};
 use view::{Picture, line};
 
 /// Most warnings kept for the report, and most process ids of a server.
@@ -78,7 +78,7 @@ pub struct Watched {
     servers: Vec<ServerRecord>,
     judges: Vec<Judge>,
     warnings: Vec<Warning>,
-    looks: u64,
+    samples: u64,
     took: Duration,
     /// True if the user stopped it.
     pub interrupted: bool,
@@ -111,16 +111,16 @@ pub fn run(
         servers: Vec::new(),
         judges: job.limits.iter().cloned().map(Judge::new).collect(),
         warnings: Vec::new(),
-        looks: 0,
+        samples: 0,
         took: Duration::ZERO,
         interrupted: false,
     };
     let started = Instant::now();
     let mut next = Duration::ZERO;
     while !shutdown.is_requested() {
-        let messages = watched.look(&mut followed, started.elapsed(), &mut picture);
+        let messages = watched.sample(&mut followed, started.elapsed(), &mut picture);
         if screen.is_none() {
-            picture.looks().for_each(|(name, look)| print(&line(name, look)));
+            picture.samples().for_each(|(name, sample)| print(&line(name, sample)));
             for text in &messages {
                 print(text);
             }
@@ -181,43 +181,43 @@ fn show(screen: &mut Screen, picture: &mut Picture, shutdown: &Shutdown) -> io::
 
 impl Watched {
     /// Samples all servers once; returns the new messages.
-    fn look(&mut self, followed: &mut Followed, now: Duration, picture: &mut Picture) -> Vec<String> {
+    fn sample(&mut self, followed: &mut Followed, now: Duration, picture: &mut Picture) -> Vec<String> {
         let at_s = now.as_secs_f64();
-        let looks = followed.look(at_s);
+        let samples = followed.sample(at_s);
         let mut messages = Vec::new();
-        for (place, (server, look)) in followed.servers().iter().zip(&looks).enumerate() {
+        for (place, (server, sample)) in followed.servers().iter().zip(&samples).enumerate() {
             if self.servers.len() <= place {
                 self.servers.push(ServerRecord::new(&server.name));
             }
             let judges = self.judges.iter_mut();
-            messages.extend(judges.filter_map(|judge| judge.see(place, &server.name, look)));
-            messages.extend(self.servers[place].add(look.clone()));
+            messages.extend(judges.filter_map(|judge| judge.observe(place, &server.name, sample)));
+            messages.extend(self.servers[place].add(sample.clone()));
         }
-        self.looks += 1;
+        self.samples += 1;
         for text in &messages {
             if self.warnings.len() < WARNINGS_KEPT {
                 self.warnings.push(Warning { at_s, text: text.clone() });
             }
         }
         let names = followed.servers().iter().map(|server| server.name.clone());
-        picture.add(nanos(now), names.zip(looks).collect(), &self.judges, &messages);
+        picture.add(nanos(now), names.zip(samples).collect(), &self.judges, &messages);
         messages
     }
 }
 
 impl ServerRecord {
     fn new(name: &str) -> Self {
-        let history = History::new(LOOKS_KEPT);
+        let history = History::new(SAMPLES_KEPT);
         Self { name: name.into(), history, pids: Vec::new(), down: 0, went_down: 0, was_up: None }
     }
 
     /// Records a sample; returns a message if the process changed.
-    fn add(&mut self, look: follow::Look) -> Option<String> {
-        let was_up = self.was_up.replace(look.is_up);
-        self.down += u64::from(!look.is_up);
-        self.went_down += u64::from(was_up == Some(true) && !look.is_up);
+    fn add(&mut self, sample: follow::Sample) -> Option<String> {
+        let was_up = self.was_up.replace(sample.is_up);
+        self.down += u64::from(!sample.is_up);
+        self.went_down += u64::from(was_up == Some(true) && !sample.is_up);
         let mut message = None;
-        if let Some(pid) = look.pid
+        if let Some(pid) = sample.pid
             && self.pids.last() != Some(&pid)
         {
             if !self.pids.is_empty() {
@@ -230,10 +230,10 @@ impl ServerRecord {
             self.pids.push(pid);
         }
         // The metrics are many times as large as the rest of a sample, and the report lacks them.
-        self.history.add(follow::Look {
+        self.history.add(follow::Sample {
             metrics: metrics::Metrics::default(),
             growth: BTreeMap::new(),
-            ..look
+            ..sample
         });
         message
     }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use throng_harness_model::text::{format_bytes, format_rate};
 
-use super::follow::Look;
+use super::follow::Sample;
 
 /// Prefix of all metrics' names.
 const METRIC_PREFIX: &str = "throng_";
@@ -38,7 +38,7 @@ struct Figure {
     unit: Unit,
     /// True for a minimum, false for a maximum.
     is_least: bool,
-    of: fn(&Look) -> Option<f64>,
+    of: fn(&Sample) -> Option<f64>,
 }
 
 impl PartialEq for Figure {
@@ -55,22 +55,22 @@ impl fmt::Debug for Figure {
     }
 }
 
-const fn most(name: &'static str, unit: Unit, of: fn(&Look) -> Option<f64>) -> Figure {
+const fn most(name: &'static str, unit: Unit, of: fn(&Sample) -> Option<f64>) -> Figure {
     Figure { name, unit, is_least: false, of }
 }
 
 static FIGURES: [Figure; 11] = [
-    most("cpu", Unit::Share, |look| look.cpu),
-    most("rss", Unit::Bytes, |look| look.rss_bytes),
-    most("files", Unit::CountOrShare, |look| look.files),
-    most("sockets", Unit::Count, |look| look.sockets),
-    most("sessions", Unit::Count, |look| look.sessions),
-    most("users", Unit::Count, |look| look.users),
-    most("queue", Unit::Count, |look| look.content_queue),
-    most("mailbox", Unit::Count, |look| look.mailbox),
-    most("db_queue", Unit::Count, |look| look.db_queue),
-    most("log_pool", Unit::Bytes, |look| look.log_pool_bytes),
-    Figure { name: "links", unit: Unit::Count, is_least: true, of: |look| look.links_up },
+    most("cpu", Unit::Share, |sample| sample.cpu),
+    most("rss", Unit::Bytes, |sample| sample.rss_bytes),
+    most("files", Unit::CountOrShare, |sample| sample.files),
+    most("sockets", Unit::Count, |sample| sample.sockets),
+    most("sessions", Unit::Count, |sample| sample.sessions),
+    most("users", Unit::Count, |sample| sample.users),
+    most("queue", Unit::Count, |sample| sample.content_queue),
+    most("mailbox", Unit::Count, |sample| sample.mailbox),
+    most("db_queue", Unit::Count, |sample| sample.db_queue),
+    most("log_pool", Unit::Bytes, |sample| sample.log_pool_bytes),
+    Figure { name: "links", unit: Unit::Count, is_least: true, of: |sample| sample.links_up },
 ];
 
 /// One limit: a maximum, or a minimum for `links`.
@@ -120,19 +120,19 @@ impl Limit {
     }
 
     /// Measures a sample; none if the figure is unknown.
-    pub fn measure(&self, look: &Look) -> Option<Measured> {
+    pub fn measure(&self, sample: &Sample) -> Option<Measured> {
         let limit = self.value?;
         let (value, is_least, unit) = match &self.subject {
             Subject::Up => {
-                let shown = if look.is_up { "up" } else { "DOWN" }.to_owned();
-                let badness = if look.is_up { 0.0 } else { 1.0 };
-                return Some(Measured { is_crossed: !look.is_up, badness, shown });
+                let shown = if sample.is_up { "up" } else { "DOWN" }.to_owned();
+                let badness = if sample.is_up { 0.0 } else { 1.0 };
+                return Some(Measured { is_crossed: !sample.is_up, badness, shown });
             }
-            Subject::Figure(figure) => ((figure.of)(look)?, figure.is_least, figure.unit),
-            Subject::Metric(name) => (look.metric(name)?, false, Unit::Count),
+            Subject::Figure(figure) => ((figure.of)(sample)?, figure.is_least, figure.unit),
+            Subject::Metric(name) => (sample.metric(name)?, false, Unit::Count),
         };
         let (value, unit) =
-            if self.is_share { (value / look.files_max?.max(1.0), Unit::Share) } else { (value, unit) };
+            if self.is_share { (value / sample.files_max?.max(1.0), Unit::Share) } else { (value, unit) };
         let badness = if is_least { -value } else { value };
         let is_crossed = if is_least { value < limit } else { value > limit };
         Some(Measured { is_crossed, badness, shown: unit.show(value) })
@@ -240,22 +240,22 @@ mod tests {
         text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
-    fn look() -> Look {
-        Look {
+    fn sample() -> Sample {
+        Sample {
             is_up: true,
             cpu: Some(0.81),
             rss_bytes: Some(500e6),
             files: Some(900.0),
             files_max: Some(1_000.0),
             links_up: Some(1.0),
-            ..Look::default()
+            ..Sample::default()
         }
     }
 
     #[test]
     fn figures_are_measured_against_limits() {
         let check = |text: &str, is_crossed: bool, shown: &str| {
-            let measured = limit(text).measure(&look()).expect("known");
+            let measured = limit(text).measure(&sample()).expect("known");
             assert_eq!((measured.is_crossed, measured.shown.as_str()), (is_crossed, shown), "{text}");
         };
         check("cpu=80%", true, "81%");
@@ -270,12 +270,12 @@ mod tests {
         check("files=90%", false, "90%");
         check("links=2", true, "1");
         check("links=1", false, "1");
-        assert_eq!(limit("queue=5").measure(&look()), None, "an unknown figure crosses no limit");
+        assert_eq!(limit("queue=5").measure(&sample()), None, "an unknown figure crosses no limit");
     }
 
     #[test]
     fn counters_are_limited_by_their_growth() {
-        let at = |at_s, text| Look { at_s, metrics: Metrics::parse(text), ..look() };
+        let at = |at_s, text| Sample { at_s, metrics: Metrics::parse(text), ..sample() };
         let before = at(1.0, "throng_net_stalls_total 10\nthrong_net_sessions 5");
         let mut now = at(3.0, "throng_net_stalls_total 20\nthrong_net_sessions 6");
         now.grown_since(&before);
@@ -296,7 +296,7 @@ mod tests {
         };
         assert_eq!(limits(&["cpu=80%", "rss=5MB", "cpu=90%"]), "up cpu=90% rss=5MB");
         assert_eq!(limits(&["up=off", "cpu=off"]), "");
-        let down = Look { is_up: false, ..look() };
+        let down = Sample { is_up: false, ..sample() };
         assert!(Limit::up().is_strict() && Limit::up().measure(&down).is_some_and(|found| found.is_crossed));
         assert!(!limit("cpu=1%").is_strict());
     }

@@ -8,29 +8,30 @@ use throng_harness_report::html::{
 };
 
 use crate::MonitorReport;
-use crate::follow::Look;
+use crate::follow::Sample;
 
-/// A figure of a look, if it is known.
-type Figure = fn(&Look) -> Option<f64>;
+/// A figure of a sample, if it is known.
+type Figure = fn(&Sample) -> Option<f64>;
 
 /// All charts, each with a line per server. Those with nothing above zero are left out.
 const CHARTS: [(&str, Unit, Figure); 9] = [
-    ("CPU, of one core", Unit::Share, |look| look.cpu),
-    ("Memory", Unit::Bytes, |look| look.rss_bytes),
-    ("Sessions, including links", Unit::Count, |look| look.sessions),
-    ("Users in the chat", Unit::Count, |look| look.users),
-    ("Open files", Unit::Count, |look| look.files),
-    ("Bytes sent per second", Unit::Bytes, |look| look.bytes_out_per_s),
-    ("Packets queued for content threads", Unit::Count, |look| look.content_queue),
-    ("Requests queued for a database", Unit::Count, |look| look.db_queue),
-    ("Memory of undelivered room messages", Unit::Bytes, |look| look.log_pool_bytes),
+    ("CPU, of one core", Unit::Share, |sample| sample.cpu),
+    ("Memory", Unit::Bytes, |sample| sample.rss_bytes),
+    ("Sessions, including links", Unit::Count, |sample| sample.sessions),
+    ("Users in the chat", Unit::Count, |sample| sample.users),
+    ("Open files", Unit::Count, |sample| sample.files),
+    ("Bytes sent per second", Unit::Bytes, |sample| sample.bytes_out_per_s),
+    ("Packets queued for content threads", Unit::Count, |sample| sample.content_queue),
+    ("Requests queued for a database", Unit::Count, |sample| sample.db_queue),
+    ("Memory of undelivered room messages", Unit::Bytes, |sample| sample.log_pool_bytes),
 ];
 
 impl MonitorReport {
     /// The report as a page of HTML that needs no other file.
     pub(super) fn page(&self) -> String {
         let measured = format_nanos(self.measured_s * 1e9);
-        let subtitle = format!("{measured} watched, {} looks, {}", format_count(self.looks), self.began());
+        let subtitle =
+            format!("{measured} watched, {} samples, {}", format_count(self.samples), self.began());
         let thresholds = self.thresholds.iter();
         let thresholds =
             thresholds.map(|judged| (judged.held, judged.threshold.as_str(), judged.found.clone()));
@@ -53,11 +54,11 @@ impl MonitorReport {
                 server.shown_cpu(),
                 server.rss_max_bytes.map_or("-".into(), format_bytes),
                 pids.join(", "),
-                format_count(server.looks_down),
+                format_count(server.samples_down),
                 format_count(server.went_down),
             ]
         });
-        let heads = ["", "CPU", "peak memory", "processes", "looks DOWN", "times gone"];
+        let heads = ["", "CPU", "peak memory", "processes", "samples DOWN", "times gone"];
         html! { section { h2 { "Servers" } (table(&heads, rows)) } }
     }
 
@@ -65,13 +66,13 @@ impl MonitorReport {
         let axis = XAxis::seconds(self.measured_s.max(f64::MIN_POSITIVE));
         let chart = |(title, unit, figure): (&'static str, Unit, Figure)| {
             let lines = self.servers.iter().map(|server| {
-                Line::new(&server.name, server.looks.iter().map(|look| (look.at_s, figure(look))))
+                Line::new(&server.name, server.samples.iter().map(|sample| (sample.at_s, figure(sample))))
             });
             Chart::small(title, unit, axis.clone(), lines)
         };
         html! {
             section {
-                h2 { "Look by look" }
+                h2 { "Samples" }
                 .charts { @for plan in CHARTS { (chart(plan)) } }
             }
         }

@@ -2,21 +2,21 @@
 
 use serde::Serialize;
 
-use super::follow::Look;
+use super::follow::Sample;
 use super::limit::Limit;
 
 /// Most samples kept of each server. Beyond, neighboring samples are merged into one with the worst
 /// figures of both.
-pub const LOOKS_KEPT: usize = 3_600;
+pub const SAMPLES_KEPT: usize = 3_600;
 
 /// The samples of one server, oldest first.
 #[derive(Debug, Clone, Default)]
 pub struct History {
-    looks: Vec<Look>,
+    samples: Vec<Sample>,
     /// Samples merged into one, as a power of two.
     shift: u32,
-    /// The merged samples since the last one in `looks`, and their number.
-    pending: Option<(Look, usize)>,
+    /// The merged samples since the last one in `samples`, and their number.
+    pending: Option<(Sample, usize)>,
     capacity: usize,
 }
 
@@ -27,20 +27,20 @@ impl History {
     }
 
     /// Adds a sample.
-    pub fn add(&mut self, look: Look) {
-        let (look, count) = match self.pending.take() {
-            Some((before, count)) => (worse(&before, look), count + 1),
-            None => (look, 1),
+    pub fn add(&mut self, sample: Sample) {
+        let (sample, count) = match self.pending.take() {
+            Some((before, count)) => (worse(&before, sample), count + 1),
+            None => (sample, 1),
         };
         if count < 1 << self.shift {
-            self.pending = Some((look, count));
+            self.pending = Some((sample, count));
             return;
         }
-        self.looks.push(look);
-        if self.looks.len() >= self.capacity {
-            let mut looks = std::mem::take(&mut self.looks).into_iter();
-            while let Some(first) = looks.next() {
-                self.looks.push(match looks.next() {
+        self.samples.push(sample);
+        if self.samples.len() >= self.capacity {
+            let mut samples = std::mem::take(&mut self.samples).into_iter();
+            while let Some(first) = samples.next() {
+                self.samples.push(match samples.next() {
                     Some(second) => worse(&first, second),
                     None => first,
                 });
@@ -50,16 +50,16 @@ impl History {
     }
 
     /// Returns the samples, including the last, unfinished one.
-    pub fn into_looks(mut self) -> Vec<Look> {
-        self.looks.extend(self.pending.take().map(|(look, _)| look));
-        self.looks
+    pub fn into_samples(mut self) -> Vec<Sample> {
+        self.samples.extend(self.pending.take().map(|(sample, _)| sample));
+        self.samples
     }
 }
 
 /// Merges two neighboring samples: down if either is, the worse of each figure, and otherwise the
 /// later values.
-fn worse(before: &Look, after: Look) -> Look {
-    let most = |of: fn(&Look) -> Option<f64>| match (of(before), of(&after)) {
+fn worse(before: &Sample, after: Sample) -> Sample {
+    let most = |of: fn(&Sample) -> Option<f64>| match (of(before), of(&after)) {
         (Some(before), Some(after)) => Some(before.max(after)),
         (before, after) => before.or(after),
     };
@@ -67,21 +67,21 @@ fn worse(before: &Look, after: Look) -> Look {
         (true, _) => (after.is_up, after.state.clone()),
         (false, _) => (false, before.state.clone()),
     };
-    Look {
+    Sample {
         is_up,
         state,
-        cpu: most(|look| look.cpu),
-        rss_bytes: most(|look| look.rss_bytes),
-        files: most(|look| look.files),
-        sockets: most(|look| look.sockets),
-        sessions: most(|look| look.sessions),
-        users: most(|look| look.users),
-        content_queue: most(|look| look.content_queue),
-        mailbox: most(|look| look.mailbox),
-        db_queue: most(|look| look.db_queue),
-        log_pool_bytes: most(|look| look.log_pool_bytes),
-        packets_in_per_s: most(|look| look.packets_in_per_s),
-        bytes_out_per_s: most(|look| look.bytes_out_per_s),
+        cpu: most(|sample| sample.cpu),
+        rss_bytes: most(|sample| sample.rss_bytes),
+        files: most(|sample| sample.files),
+        sockets: most(|sample| sample.sockets),
+        sessions: most(|sample| sample.sessions),
+        users: most(|sample| sample.users),
+        content_queue: most(|sample| sample.content_queue),
+        mailbox: most(|sample| sample.mailbox),
+        db_queue: most(|sample| sample.db_queue),
+        log_pool_bytes: most(|sample| sample.log_pool_bytes),
+        packets_in_per_s: most(|sample| sample.packets_in_per_s),
+        bytes_out_per_s: most(|sample| sample.bytes_out_per_s),
         links_up: match (before.links_up, after.links_up) {
             (Some(before), Some(after)) => Some(before.min(after)),
             (before, after) => before.or(after),
@@ -117,7 +117,8 @@ pub struct Judged {
     /// The worst figure, and the number of crossings.
     pub found: String,
     /// Samples in which the figure was known, over all servers.
-    pub looks: u64,
+    #[serde(rename = "looks")]
+    pub samples: u64,
     /// Samples that crossed the threshold.
     pub crossed: u64,
     /// Most consecutive crossings by one server.
@@ -134,8 +135,8 @@ impl Judge {
 
     /// Measures a sample of the server with index `server`. Returns a message if the server starts
     /// or stops crossing the limit.
-    pub fn see(&mut self, server: usize, name: &str, look: &Look) -> Option<String> {
-        let measured = self.limit.measure(look)?;
+    pub fn observe(&mut self, server: usize, name: &str, sample: &Sample) -> Option<String> {
+        let measured = self.limit.measure(sample)?;
         if self.servers.len() <= server {
             self.servers.resize(server + 1, Streak::default());
         }
@@ -166,10 +167,10 @@ impl Judge {
         &self.limit
     }
 
-    /// Judges the limit after `looks` rounds of samples: `patience` consecutive crossings break it,
-    /// or all rounds if there were fewer. A limit that was never measured is broken.
-    pub fn judge(&self, patience: u64, looks: u64) -> Judged {
-        let needed = if self.limit.is_strict() { 1 } else { patience.min(looks).max(1) };
+    /// Judges the limit after `samples` rounds of samples: `patience` consecutive crossings break
+    /// it, or all rounds if there were fewer. A limit that was never measured is broken.
+    pub fn judge(&self, patience: u64, samples: u64) -> Judged {
+        let needed = if self.limit.is_strict() { 1 } else { patience.min(samples).max(1) };
         let found = match &self.worst {
             None => "nothing measured".into(),
             Some((_, shown, name)) if self.crossed == 0 => format!("{shown} at worst ({name})"),
@@ -181,7 +182,7 @@ impl Judge {
         Judged {
             threshold: self.limit.to_string(),
             found,
-            looks: self.measured,
+            samples: self.measured,
             crossed: self.crossed,
             crossed_in_a_row: self.longest,
             held: self.measured > 0 && self.longest < needed,
@@ -193,44 +194,44 @@ impl Judge {
 mod tests {
     use super::*;
 
-    fn look(at_s: f64, cpu: f64) -> Look {
-        Look { at_s, is_up: true, state: "ok".into(), cpu: Some(cpu), ..Look::default() }
+    fn sample(at_s: f64, cpu: f64) -> Sample {
+        Sample { at_s, is_up: true, state: "ok".into(), cpu: Some(cpu), ..Sample::default() }
     }
 
     #[test]
     fn a_long_history_is_bounded_and_keeps_its_peaks() {
         let mut history = History::new(100);
         for second in 0..10_000_u32 {
-            let mut look = look(second.into(), if second == 4_321 { 9.0 } else { 0.5 });
-            look.is_up = second != 7_777;
-            history.add(look);
+            let mut sample = sample(second.into(), if second == 4_321 { 9.0 } else { 0.5 });
+            sample.is_up = second != 7_777;
+            history.add(sample);
         }
-        let looks = history.into_looks();
-        assert!((25..=100).contains(&looks.len()), "{}", looks.len());
-        assert!(looks.iter().any(|look| look.cpu == Some(9.0)));
-        assert_eq!(looks.iter().filter(|look| !look.is_up).count(), 1);
+        let samples = history.into_samples();
+        assert!((25..=100).contains(&samples.len()), "{}", samples.len());
+        assert!(samples.iter().any(|sample| sample.cpu == Some(9.0)));
+        assert_eq!(samples.iter().filter(|sample| !sample.is_up).count(), 1);
         assert!(
-            looks.is_sorted_by(|a, b| a.at_s < b.at_s)
-                && looks.last().is_some_and(|look| look.at_s > 9_998.5)
+            samples.is_sorted_by(|a, b| a.at_s < b.at_s)
+                && samples.last().is_some_and(|sample| sample.at_s > 9_998.5)
         );
     }
 
     #[test]
     fn a_short_history_is_unchanged() {
         let mut history = History::new(100);
-        let looks: Vec<Look> = (0..99_u32).map(|second| look(second.into(), 0.1)).collect();
-        for look in &looks {
-            history.add(look.clone());
+        let samples: Vec<Sample> = (0..99_u32).map(|second| sample(second.into(), 0.1)).collect();
+        for sample in &samples {
+            history.add(sample.clone());
         }
-        assert_eq!(history.into_looks(), looks);
+        assert_eq!(history.into_samples(), samples);
     }
 
     fn judged(limit: &str, cpus: &[f64], patience: u64) -> (Judged, Vec<String>) {
         let mut judge = Judge::new(limit.parse().expect("valid"));
         let mut messages = Vec::new();
         for (second, cpu) in (0_u32..).zip(cpus) {
-            messages.extend(judge.see(1, "chat", &look(second.into(), *cpu)));
-            messages.extend(judge.see(0, "login", &look(second.into(), 0.0)));
+            messages.extend(judge.observe(1, "chat", &sample(second.into(), *cpu)));
+            messages.extend(judge.observe(0, "login", &sample(second.into(), 0.0)));
         }
         (judge.judge(patience, cpus.len() as u64), messages)
     }
@@ -256,7 +257,7 @@ mod tests {
             ["WARNING chat: 90%, threshold cpu=80%", "chat: 50%, threshold cpu=80% holds again"]
         );
         assert_eq!(judged.found, "95% at worst (chat); crossed in 2 of 8 samples, 2 in a row");
-        assert_eq!((judged.looks, judged.crossed), (8, 2));
+        assert_eq!((judged.samples, judged.crossed), (8, 2));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::Serialize;
 use throng_harness_model::text::{format_bytes, format_count, format_nanos};
 use throng_harness_report::{Document, Machine, Origin, Verdict, json_text};
 
-use super::follow::Look;
+use super::follow::Sample;
 use super::record::Judged;
 use super::{MonitorJob, Watched};
 
@@ -31,7 +31,8 @@ pub struct ServerReport {
     /// Its process ids, in order; at most the last thousand.
     pub pids: Vec<u32>,
     /// Samples while it was down.
-    pub looks_down: u64,
+    #[serde(rename = "looks_down")]
+    pub samples_down: u64,
     /// Number of times it went down.
     pub went_down: u64,
     /// Mean CPU time as a share of one core; null if unknown.
@@ -42,7 +43,8 @@ pub struct ServerReport {
     pub rss_max_bytes: Option<u64>,
     /// The samples, oldest first, at most 3,600. In a longer watch neighboring samples are merged
     /// into one with the worst figures of both.
-    pub looks: Vec<Look>,
+    #[serde(rename = "looks")]
+    pub samples: Vec<Sample>,
 }
 
 /// The report, as `--json` writes it.
@@ -61,7 +63,8 @@ pub struct MonitorReport {
     /// The first thousand messages.
     pub warnings: Vec<Warning>,
     /// Number of times that the servers were sampled.
-    pub looks: u64,
+    #[serde(rename = "looks")]
+    pub samples: u64,
     /// Time between two samples, in seconds.
     pub interval_s: f64,
     /// Consecutive samples that break a threshold.
@@ -83,7 +86,7 @@ pub struct MonitorReport {
 impl MonitorReport {
     /// Makes the report on the results of `job`, and judges its limits.
     pub fn new(job: &MonitorJob, origin: Origin, watched: Watched) -> Self {
-        let judge = |judge: &super::Judge| judge.judge(job.patience.into(), watched.looks);
+        let judge = |judge: &super::Judge| judge.judge(job.patience.into(), watched.samples);
         let thresholds: Vec<Judged> = watched.judges.iter().map(judge).collect();
         let verdict = match (watched.interrupted, thresholds.iter().all(|threshold| threshold.held)) {
             (true, _) => Verdict::Interrupted,
@@ -98,7 +101,7 @@ impl MonitorReport {
             thresholds,
             servers: watched.servers.into_iter().map(ServerReport::new).collect(),
             warnings: watched.warnings,
-            looks: watched.looks,
+            samples: watched.samples,
             interval_s: job.interval.as_secs_f64(),
             patience: job.patience,
             measured_s: watched.took.as_secs_f64(),
@@ -127,22 +130,22 @@ impl Document for MonitorReport {
 
 impl ServerReport {
     fn new(record: super::ServerRecord) -> Self {
-        let looks = record.history.into_looks();
-        let values = |of: fn(&Look) -> Option<f64>| looks.iter().filter_map(of);
+        let samples = record.history.into_samples();
+        let values = |of: fn(&Sample) -> Option<f64>| samples.iter().filter_map(of);
         let most = |of| values(of).reduce(f64::max);
-        let cpus = values(|look| look.cpu);
+        let cpus = values(|sample| sample.cpu);
         let (sum, count) = cpus.fold((0.0, 0_u32), |(sum, count), cpu| (sum + cpu, count + 1));
         #[allow(clippy::cast_sign_loss)] // sizes are not below 0, and the cast saturates
-        let rss_max_bytes = most(|look| look.rss_bytes).map(|bytes| bytes as u64);
+        let rss_max_bytes = most(|sample| sample.rss_bytes).map(|bytes| bytes as u64);
         Self {
             name: record.name,
             pids: record.pids,
-            looks_down: record.down,
+            samples_down: record.down,
             went_down: record.went_down,
             cpu_mean: (count > 0).then(|| sum / f64::from(count)),
-            cpu_max: most(|look| look.cpu),
+            cpu_max: most(|sample| sample.cpu),
             rss_max_bytes,
-            looks,
+            samples,
         }
     }
 
@@ -161,16 +164,16 @@ impl fmt::Display for MonitorReport {
             Verdict::Interrupted => "INTERRUPTED",
         };
         let measured = format_nanos(self.measured_s * 1e9);
-        writeln!(f, "\nmonitor: {word}, {} samples in {measured}\n", format_count(self.looks))?;
+        writeln!(f, "\nmonitor: {word}, {} samples in {measured}\n", format_count(self.samples))?;
         for server in &self.servers {
             let memory = server.rss_max_bytes.map_or("-".into(), format_bytes);
             write!(f, "  {:<20} CPU {}, memory {memory} at most", server.name, server.shown_cpu())?;
-            match (server.looks_down, server.went_down) {
+            match (server.samples_down, server.went_down) {
                 (0, _) => {}
-                (looks, times) => write!(
+                (samples, times) => write!(
                     f,
                     ", DOWN in {} samples, went down {} times",
-                    format_count(looks),
+                    format_count(samples),
                     format_count(times)
                 )?,
             }

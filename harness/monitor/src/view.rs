@@ -13,7 +13,7 @@ use throng_harness_model::text::{format_bytes, format_nanos, format_rate};
 use throng_harness_terminal::{Chart, draw_chart, draw_footer, draw_log, elapsed, fit, titled};
 
 use super::MonitorJob;
-use super::follow::Look;
+use super::follow::Sample;
 use super::record::Judge;
 
 /// The state of a healthy server.
@@ -49,7 +49,7 @@ pub struct Picture {
     title: String,
     until: Option<Nanos>,
     now: Nanos,
-    servers: Vec<(String, Look)>,
+    servers: Vec<(String, Sample)>,
     /// Each limit, and whether it is crossed now.
     limits: Vec<(String, bool)>,
     /// CPU and bytes sent a second, summed over the servers, each with its time in seconds.
@@ -77,9 +77,10 @@ impl Picture {
     }
 
     /// Adds one sample of each server, and the new messages.
-    pub fn add(&mut self, now: Nanos, servers: Vec<(String, Look)>, judges: &[Judge], messages: &[String]) {
-        let sum = |of: fn(&Look) -> Option<f64>| servers.iter().filter_map(|(_, look)| of(look)).sum::<f64>();
-        let sums = [sum(|look| look.cpu), sum(|look| look.bytes_out_per_s)];
+    pub fn add(&mut self, now: Nanos, servers: Vec<(String, Sample)>, judges: &[Judge], messages: &[String]) {
+        let sum =
+            |of: fn(&Sample) -> Option<f64>| servers.iter().filter_map(|(_, sample)| of(sample)).sum::<f64>();
+        let sums = [sum(|sample| sample.cpu), sum(|sample| sample.bytes_out_per_s)];
         for (values, sum) in [&mut self.cpu, &mut self.sent].into_iter().zip(sums) {
             keep(values, (now as f64 / 1e9, sum));
         }
@@ -105,8 +106,8 @@ impl Picture {
     }
 
     /// The last sample of each server.
-    pub fn looks(&self) -> impl Iterator<Item = (&str, &Look)> {
-        self.servers.iter().map(|(name, look)| (name.as_str(), look))
+    pub fn samples(&self) -> impl Iterator<Item = (&str, &Sample)> {
+        self.servers.iter().map(|(name, sample)| (name.as_str(), sample))
     }
 
     /// Draws the view, at any size of the terminal.
@@ -131,11 +132,11 @@ impl Picture {
         let [left, right] = Layout::horizontal([Constraint::Fill(1); 2]).spacing(1).areas(charts);
         let last = |values: &VecDeque<(f64, f64)>| values.back().map_or(0.0, |(_, value)| *value);
         let lines = vec![Line::from(format!(" {} of one core, all servers", percent(last(&self.cpu))))];
-        let chart = Chart { title: "CPU", lines, bars: "", show: percent, colour: Color::Cyan };
+        let chart = Chart { title: "CPU", lines, bars: "", show: percent, color: Color::Cyan };
         draw_chart(frame, left, chart, self.cpu.iter().copied());
         let lines = vec![Line::from(format!(" {} a second, all servers", bytes(last(&self.sent))))];
         let show = |value| format!("{}/s", bytes(value));
-        let chart = Chart { title: "Sent", lines, bars: "", show, colour: Color::Magenta };
+        let chart = Chart { title: "Sent", lines, bars: "", show, color: Color::Magenta };
         draw_chart(frame, right, chart, self.sent.iter().copied());
         self.draw_limits(frame, limits);
         draw_log(frame, log, &self.log);
@@ -164,7 +165,7 @@ impl Picture {
         let mut title = "Servers".to_owned();
         if servers.len() > room {
             // Healthy servers are left out first; the report has them all.
-            servers.sort_by_key(|(_, look)| look.state == OK);
+            servers.sort_by_key(|(_, sample)| sample.state == OK);
             servers.truncate(room);
             title = format!("Servers ({room} of {})", self.servers.len());
         }
@@ -173,11 +174,11 @@ impl Picture {
         let kept = kept_columns(area.width.saturating_sub(name));
         let others: u16 = kept.iter().map(|column| COLUMNS[*column].1 + 1).sum();
         let room = area.width.saturating_sub(others);
-        let rows = servers.into_iter().map(|(name, look)| {
-            let mut others = cells(look);
+        let rows = servers.into_iter().map(|(name, sample)| {
+            let mut others = cells(sample);
             let others = kept.iter().map(|column| std::mem::take(&mut others[*column]));
             let row = Row::new(std::iter::once(fit::ends(name, room)).chain(others));
-            match look.state.as_str() {
+            match sample.state.as_str() {
                 OK => row,
                 "DOWN" => row.red().bold(),
                 _ => row.yellow(),
@@ -227,25 +228,25 @@ fn kept_columns(room: u16) -> Vec<usize> {
 }
 
 /// The cells of a server's row, without the name.
-fn cells(look: &Look) -> [String; COLUMNS.len()] {
+fn cells(sample: &Sample) -> [String; COLUMNS.len()] {
     let count = |value: Option<f64>| value.map_or("-".into(), format_rate);
     [
-        look.state.clone(),
-        look.pid.map_or("-".into(), |pid| pid.to_string()),
-        look.cpu.map_or("-".into(), percent),
-        look.rss_bytes.map_or("-".into(), bytes),
-        count(look.files),
-        count(look.sockets),
-        count(look.sessions),
-        count(look.users),
-        count(queued(look)),
-        look.links_up.zip(look.links).map_or("-".into(), |(up, all)| format!("{up:.0}/{all:.0}")),
+        sample.state.clone(),
+        sample.pid.map_or("-".into(), |pid| pid.to_string()),
+        sample.cpu.map_or("-".into(), percent),
+        sample.rss_bytes.map_or("-".into(), bytes),
+        count(sample.files),
+        count(sample.sockets),
+        count(sample.sessions),
+        count(sample.users),
+        count(queued(sample)),
+        sample.links_up.zip(sample.links).map_or("-".into(), |(up, all)| format!("{up:.0}/{all:.0}")),
     ]
 }
 
 /// All queues of a server: for content threads, event loops and databases.
-fn queued(look: &Look) -> Option<f64> {
-    let queues = [look.content_queue, look.mailbox, look.db_queue];
+fn queued(sample: &Sample) -> Option<f64> {
+    let queues = [sample.content_queue, sample.mailbox, sample.db_queue];
     queues.iter().any(Option::is_some).then(|| queues.iter().flatten().sum())
 }
 
@@ -260,21 +261,21 @@ fn bytes(value: f64) -> String {
 }
 
 /// A sample as a line of text.
-pub fn line(name: &str, look: &Look) -> String {
-    let mut line = format!("{:5.0}s  {name}  {}", look.at_s, look.state);
+pub fn line(name: &str, sample: &Sample) -> String {
+    let mut line = format!("{:5.0}s  {name}  {}", sample.at_s, sample.state);
     let mut add = |value: Option<String>, what: &str| {
         if let Some(value) = value {
             write!(line, "  {value}{what}").expect("a String takes everything");
         }
     };
-    add(look.cpu.map(|share| format!("{:.0}%", share * 100.0)), " CPU");
-    add(look.rss_bytes.map(bytes), "");
-    add(look.files.map(format_rate), " files");
-    add(look.sockets.map(format_rate), " sockets");
-    add(look.sessions.map(format_rate), " sessions");
-    add(look.users.map(format_rate), " users");
-    add(queued(look).map(format_rate), " queued");
-    add(look.links_up.zip(look.links).map(|(up, all)| format!("{up:.0}/{all:.0}")), " links");
+    add(sample.cpu.map(|share| format!("{:.0}%", share * 100.0)), " CPU");
+    add(sample.rss_bytes.map(bytes), "");
+    add(sample.files.map(format_rate), " files");
+    add(sample.sockets.map(format_rate), " sockets");
+    add(sample.sessions.map(format_rate), " sessions");
+    add(sample.users.map(format_rate), " users");
+    add(queued(sample).map(format_rate), " queued");
+    add(sample.links_up.zip(sample.links).map(|(up, all)| format!("{up:.0}/{all:.0}")), " links");
     line
 }
 
@@ -301,8 +302,8 @@ mod tests {
         }
     }
 
-    fn look() -> Look {
-        Look {
+    fn sample() -> Sample {
+        Sample {
             at_s: 12.0,
             is_up: true,
             state: "ok".into(),
@@ -318,19 +319,21 @@ mod tests {
             links_up: Some(1.0),
             links: Some(2.0),
             bytes_out_per_s: Some(5e8),
-            ..Look::default()
+            ..Sample::default()
         }
     }
 
     fn picture(value: f64) -> Picture {
         let mut picture = Picture::new(&job());
-        let down = Look { state: "DOWN".into(), ..Look::default() };
+        let down = Sample { state: "DOWN".into(), ..Sample::default() };
         let mut judges: Vec<Judge> =
             ["cpu=80%", "rss=1GB"].map(|limit| Judge::new(limit.parse().expect("valid"))).into();
         let messages: Vec<String> =
-            judges.iter_mut().filter_map(|judge| judge.see(0, "chat", &look())).collect();
-        let servers =
-            vec![("chat".into(), Look { cpu: Some(value), ..look() }), ("login+chat+dbagent".into(), down)];
+            judges.iter_mut().filter_map(|judge| judge.observe(0, "chat", &sample())).collect();
+        let servers = vec![
+            ("chat".into(), Sample { cpu: Some(value), ..sample() }),
+            ("login+chat+dbagent".into(), down),
+        ];
         picture.add(12_000_000_000, servers, &judges, &messages);
         picture
     }
@@ -375,7 +378,7 @@ mod tests {
         expect(&drawn(24, 24, &picture(0.93)), "login+…dbagent DOWN");
         let mut paused = picture(0.93);
         paused.pause();
-        paused.add(13_000_000_000, vec![("other".into(), look())], &[], &[]);
+        paused.add(13_000_000_000, vec![("other".into(), sample())], &[], &[]);
         let lines = drawn(80, 24, &paused);
         expect(&lines, "PAUSED");
         expect(&lines, "chat");
@@ -399,9 +402,9 @@ mod tests {
         ];
         let mut judges: Vec<Judge> = limits.map(|limit| Judge::new(limit.parse().expect("valid"))).into();
         for judge in &mut judges {
-            judge.see(0, "chat", &look());
+            judge.observe(0, "chat", &sample());
         }
-        let mut servers: Vec<_> = (0..30).map(|n| (format!("chat{n}"), look())).collect();
+        let mut servers: Vec<_> = (0..30).map(|n| (format!("chat{n}"), sample())).collect();
         servers[29].1.state = "DOWN".into();
         let mut picture = Picture::new(&MonitorJob { data: "/a/directory".repeat(9).into(), ..job() });
         picture.add(0, servers, &judges, &[]);
@@ -421,10 +424,10 @@ mod tests {
     #[test]
     fn a_line_has_the_known_figures() {
         assert_eq!(
-            line("chat", &look()),
+            line("chat", &sample()),
             "   12s  chat  ok  93% CPU  45.2 MB  1,040 files  1,020 sockets  1,010 sessions  1,000 users  3 queued  1/2 links"
         );
-        let down = Look { at_s: 3.0, state: "DOWN".into(), ..Look::default() };
+        let down = Sample { at_s: 3.0, state: "DOWN".into(), ..Sample::default() };
         assert_eq!(line("chat", &down), "    3s  chat  DOWN");
     }
 

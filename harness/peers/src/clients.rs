@@ -9,7 +9,7 @@
 //! take. A timerfd wakes the loop when a message is due, because the timeout of a poll is in whole
 //! milliseconds.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -22,6 +22,7 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 use throng_harness_model::clock::{NEVER, Nanos, RunClock};
+use throng_harness_model::results::{Event, Reasons};
 
 use super::system::{Frame, Peer, Step};
 
@@ -95,8 +96,8 @@ struct Wire<'a> {
     payload: Vec<u8>,
     joined: usize,
     joining: usize,
-    /// Closed members by reason.
-    reasons: BTreeMap<String, u64>,
+    /// The reasons of closed members.
+    reasons: Reasons,
 }
 
 impl<'a> Clients<'a> {
@@ -112,7 +113,7 @@ impl<'a> Clients<'a> {
             payload: Vec::new(),
             joined: 0,
             joining: 0,
-            reasons: BTreeMap::new(),
+            reasons: Reasons::default(),
         };
         Ok(Self {
             peer,
@@ -138,8 +139,8 @@ impl<'a> Clients<'a> {
         self.members.get(member).is_some_and(|member| member.state == State::Joined)
     }
 
-    /// Closed members by reason.
-    pub(super) fn reasons(&self) -> &BTreeMap<String, u64> {
+    /// The reasons of closed members.
+    pub(super) fn reasons(&self) -> &Reasons {
         &self.wire.reasons
     }
 
@@ -235,15 +236,16 @@ impl<'a> Clients<'a> {
             let now = self.clock.now();
             let count = match read {
                 Ok(0) if kept == SCRATCH => {
-                    return self.wire.close(index, member, "a frame is too long", handler, now);
+                    return self.wire.close(index, member, "a frame is too long".into(), handler, now);
                 }
                 Ok(0) => {
-                    return self.wire.close(index, member, "the server closed the connection", handler, now);
+                    let why = "the server closed the connection".into();
+                    return self.wire.close(index, member, why, handler, now);
                 }
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return self.wire.close(index, member, &error.to_string(), handler, now),
+                Err(error) => return self.wire.close(index, member, error.to_string().into(), handler, now),
             };
             self.wire.handle_frames(index, member, &self.scratch[..kept + count], handler, now);
             if count < SCRATCH - kept && !is_near {
@@ -267,7 +269,7 @@ impl Wire<'_> {
         while at < bytes.len() {
             let frame = match self.peer.parse(&bytes[at..]) {
                 Step::More => break,
-                Step::Bad(why) => return self.close(index, member, why, handler, now),
+                Step::Bad(why) => return self.close(index, member, why.into(), handler, now),
                 Step::Frame(used, frame) => {
                     at += used;
                     frame
@@ -291,7 +293,7 @@ impl Wire<'_> {
                 }
                 Frame::Refused(why) => {
                     let why = String::from_utf8_lossy(why).into_owned();
-                    return self.close(index, member, &why, handler, now);
+                    return self.close(index, member, why.into(), handler, now);
                 }
             }
             if member.state == State::Closed {
@@ -313,7 +315,7 @@ impl Wire<'_> {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) => {
                         self.out.clear();
-                        return self.close(index, member, &error.to_string(), handler, now);
+                        return self.close(index, member, error.to_string().into(), handler, now);
                     }
                 }
             }
@@ -321,7 +323,7 @@ impl Wire<'_> {
         member.outbox.extend_from_slice(&self.out[written..]);
         self.out.clear();
         if member.outbox.len() > OUTBOX_MAX {
-            self.close(index, member, "the server does not read", handler, now);
+            self.close(index, member, "the server does not read".into(), handler, now);
         }
     }
 
@@ -337,18 +339,18 @@ impl Wire<'_> {
         &mut self,
         index: usize,
         member: &mut Member,
-        why: &str,
+        why: Cow<'static, str>,
         handler: &mut impl Handler,
         now: Nanos,
     ) {
-        let (how, count) = match member.state {
-            State::Joining => ("failed", &mut self.joining),
-            State::Joined => ("disconnected", &mut self.joined),
+        let (event, count) = match member.state {
+            State::Joining => (Event::Failed, &mut self.joining),
+            State::Joined => (Event::Disconnected, &mut self.joined),
             State::Closed => return,
         };
         *count -= 1;
         member.state = State::Closed;
-        *self.reasons.entry(format!("{how}: {why}")).or_default() += 1;
+        self.reasons.count(event, why, 1);
         // The socket stays registered until the clients are dropped; its input is discarded.
         let _ = member.socket.shutdown(std::net::Shutdown::Both);
         handler.disconnected(index, now);
@@ -433,8 +435,9 @@ mod tests {
         turn_until(&mut clients, &mut recording, |clients, _| clients.joined() == 2);
         assert_eq!(recording.lost.len(), 1);
         assert!(!clients.is_joined(recording.lost[0]));
-        let reasons: Vec<_> = clients.reasons().iter().collect();
-        assert_eq!(reasons, [(&"disconnected: the server closed the connection".to_owned(), &1)]);
+        let reasons = clients.reasons();
+        assert_eq!(reasons.only(), Some((Event::Disconnected, "the server closed the connection")));
+        assert_eq!(reasons.total(), 1);
     }
 
     #[test]
@@ -469,7 +472,7 @@ mod tests {
         sockets[0].write_all(b"hello?\r\n").expect("connected");
         sockets[1].write_all(b"-ERR max number of clients reached\r\n").expect("connected");
         turn_until(&mut clients, &mut recording, |_, recording| recording.lost.len() == 2);
-        let reasons: Vec<_> = clients.reasons().keys().map(String::as_str).collect();
+        let reasons: Vec<_> = clients.reasons().named().into_keys().collect();
         let expected =
             ["failed: ERR max number of clients reached", "failed: a value of a kind unknown in RESP3"];
         assert_eq!(reasons, expected);

@@ -79,7 +79,7 @@ impl<'a> Room<'a> {
         while self.clients.connect(self.server.address(), self.members)? {
             self.clients.turn(&mut NullHandler)?;
             self.check(shutdown)?;
-            let closed: u64 = self.clients.reasons().values().sum();
+            let closed: u64 = self.clients.reasons().total();
             let reached = self.clients.joined() as u64 + closed;
             if reached != last.0 {
                 last = (reached, self.clock.now());
@@ -93,8 +93,8 @@ impl<'a> Room<'a> {
             }
         }
         if self.clients.joined() < self.members {
-            let reasons: Vec<_> =
-                self.clients.reasons().iter().map(|(why, count)| format!("{count} {why}")).collect();
+            let reasons = self.clients.reasons().named();
+            let reasons: Vec<_> = reasons.iter().map(|(why, count)| format!("{count} {why}")).collect();
             let [joined, all] = [self.clients.joined(), self.members].map(|count| format_count(count as u64));
             return Err(RoomError::Stalled(format!(
                 "only {joined} of {all} members entered the room: {}",
@@ -151,11 +151,11 @@ impl<'a> Room<'a> {
             self.check(shutdown)?;
         }
         let measured = Duration::from_nanos(self.clock.now().saturating_sub(begun));
-        server.look();
-        harness.look();
+        server.sample();
+        harness.sample();
         self.is_fresh = run.is_drained() && run.lost_members() == 0;
         let mut findings = run.findings();
-        findings.clients.reasons.clone_from(self.clients.reasons());
+        findings.clients.reasons = self.clients.reasons().named();
         findings.measured = measured;
         findings.server = Some(server.usage());
         findings.harness = Some(harness.usage());

@@ -111,7 +111,7 @@ impl CaseRun {
         let mut ledger = DeliveryLedger::new(traffic.clone(), 0..members);
         for (member, _) in present.iter().enumerate().filter(|(_, present)| **present) {
             // The ledger counts from the entry, which was earlier.
-            ledger.asked_in(member, now);
+            ledger.entry_requested(member, now);
             ledger.entered(member, now);
         }
         let mut window = match case.load {
@@ -360,7 +360,7 @@ impl Handler for CaseRun {
         if !std::mem::replace(&mut self.present[member], false) {
             return;
         }
-        self.ledger.gone(member, now);
+        self.ledger.session_ended(member, now);
         if let Some(window) = &mut self.window {
             window.lost(member);
         }

@@ -66,7 +66,7 @@ pub struct Report {
     pub valid: bool,
     /// The reasons why the run is not valid.
     pub invalid_because: Vec<String>,
-    /// The conditions that the run waited for in vain; empty for a run that was completed.
+    /// The conditions that were not met in time; empty for a run that was completed.
     pub incomplete_because: Vec<String>,
     /// Outcome of the clients.
     pub clients: Clients,
@@ -81,9 +81,9 @@ pub struct Report {
     pub lists: ListReport,
     /// Messages that slow clients missed and that the server announced to them.
     pub gaps: Gaps,
-    /// Clients that joined and left channels while others talked.
+    /// Clients that joined and left channels while others sent.
     pub churn: Churned,
-    /// Clients that moved while others talked.
+    /// Clients that moved while others sent.
     pub moves: Moved,
     /// Clients that did not read as fast as they could.
     pub impaired: ImpairedClients,
@@ -169,22 +169,40 @@ fn one_round() -> u32 {
 impl Report {
     /// Judges the findings of `job`.
     pub fn new(job: &Job, origin: Origin, findings: Findings) -> Self {
-        let harness_load = verdict::harness_load(&findings, origin.machine.cores);
+        let interrupted = findings.interrupted;
+        let started = origin.started.duration_since(SystemTime::UNIX_EPOCH);
+        let mut report = Self {
+            format: FORMAT,
+            scenario: job.scenario.name().into(),
+            rounds: job.scenario.rounds(),
+            seed: job.seed,
+            require_valid: job.require_valid,
+            command: origin.command,
+            version: env!("CARGO_PKG_VERSION").into(),
+            started_unix_s: started.map_or(0, |since| since.as_secs()),
+            ..Self::found(findings, &origin.machine)
+        };
+        report.machine = origin.machine;
+        report.thresholds =
+            job.thresholds.iter().filter_map(|threshold| Checked::new(threshold, &report)).collect();
+        report.verdict = verdict::judge(&report, interrupted);
+        report
+    }
+
+    /// The figures of `findings`, and their doubts about the harness on its `machine`.
+    fn found(findings: Findings, machine: &Machine) -> Self {
+        let harness_load = verdict::harness_load(&findings, machine.cores);
         let invalid_because = verdict::doubts(&findings, harness_load);
         let received = findings.recorder.corrected.count();
         let per_delivery = |usage: &Usage| (received > 0).then(|| usage.cpu_s * 1e6 / received as f64);
         let measured_s = findings.measured.as_secs_f64();
         let deliveries_per_s = if measured_s > 0.0 { received as f64 / measured_s } else { 0.0 };
         let phases = findings.phases.iter();
-        let phases_us = phases.map(|(name, latencies)| (name.to_string(), latencies.summary())).collect();
-        let mut report = Self {
-            format: FORMAT,
-            scenario: job.scenario.name().into(),
+        Self {
             valid: invalid_because.is_empty(),
             invalid_because,
             incomplete_because: findings.incomplete_because,
             clients: findings.clients,
-            rounds: job.scenario.rounds(),
             sent: findings.sent,
             gaps: findings.deliveries.as_ref().map_or_else(Gaps::default, |deliveries| deliveries.gaps),
             reconnects: findings.reconnects,
@@ -204,7 +222,7 @@ impl Report {
             recipient_skew_us: findings.spread.skew.summary(),
             sender_delay_us: findings.recorder.sender_delay.summary(),
             read_lag_us: findings.read_lag.summary(),
-            phases_us,
+            phases_us: phases.map(|(name, latencies)| (name.to_string(), latencies.summary())).collect(),
             histograms: histograms::all(
                 findings.recorder,
                 findings.spread,
@@ -222,23 +240,10 @@ impl Report {
             rate_changes: findings.rate_changes,
             measured_from_s: findings.measured_from as f64 / 1e9,
             measured_s,
-            command: origin.command,
-            seed: job.seed,
             traffic: findings.traffic,
             traffic_sent: findings.traffic_sent,
-            version: env!("CARGO_PKG_VERSION").into(),
-            started_unix_s: origin
-                .started
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs()),
-            machine: origin.machine,
-            require_valid: job.require_valid,
             ..Self::default()
-        };
-        report.thresholds =
-            job.thresholds.iter().filter_map(|threshold| Checked::new(threshold, &report)).collect();
-        report.verdict = verdict::judge(&report, findings.interrupted);
-        report
+        }
     }
 
     /// The number of entries requested, over all clients and rounds.

@@ -2,7 +2,7 @@ use std::fs;
 use std::time::Duration;
 
 use throng_harness_model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_OK};
-use throng_harness_model::results::Recipient;
+use throng_harness_model::fixture::recipients;
 use throng_harness_model::spec::{Login, Scenario, Stay};
 
 use super::fixture::{MS, findings, job, origin, usage};
@@ -158,20 +158,6 @@ fn a_changed_rate_is_reported() {
     assert!(
         !text.contains("CHANGED") && !page.contains("not the planned run") && json == serde_json::json!([])
     );
-}
-
-/// `clients` recipients that entered in the order of their numbers, with mean latencies of
-/// `mean_us`.
-fn recipients(clients: u32, mean_us: impl Fn(u32) -> u64) -> Vec<Recipient> {
-    let one = |client| Recipient {
-        client,
-        shard: (client % 2) as u8,
-        entered: u64::from(client) * 1_000,
-        received: 4,
-        waited: mean_us(client) * 4_000,
-        longest_us: 9,
-    };
-    (0..clients).rev().map(one).collect()
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub struct Chart<'a> {
     /// Formats a value with its unit.
     pub show: fn(f64) -> String,
     /// The color of the bars.
-    pub colour: Color,
+    pub color: Color,
 }
 
 /// Draws the lines and, below them, a bar for each of the latest values of `history` that fit, the
@@ -67,7 +67,7 @@ pub fn draw_chart(
     #[allow(clippy::cast_sign_loss)] // values are not negative, and the cast saturates
     let values = shown.iter().map(|(_, value)| (value * STEPS) as u64);
     let sparkline = Sparkline::default().data(values).direction(RenderDirection::RightToLeft);
-    frame.render_widget(sparkline.style(Style::new().fg(chart.colour)), bars);
+    frame.render_widget(sparkline.style(Style::new().fg(chart.color)), bars);
 }
 
 /// Draws the age of the oldest of `count` bars below it, if there is room.

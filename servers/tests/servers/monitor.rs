@@ -4,18 +4,18 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
 
 use throng_core::shutdown::{Cause, Shutdown};
-use throng_harness_monitor::follow::{Followed, Look};
+use throng_harness_monitor::follow::{Followed, Sample};
 use throng_harness_monitor::limit::Limit;
 use throng_harness_monitor::{MonitorJob, MonitorReport, Watched};
 use throng_harness_report::{Document, Machine, Origin, Verdict};
 
 use crate::support::{ChatGroup, Cluster, Home, PATIENCE, wait_for, wait_until};
 
-/// Returns the look at the server `name`.
-fn of(followed: &Followed, looks: Vec<Look>, name: &str) -> Look {
+/// Returns the sample of the server `name`.
+fn of(followed: &Followed, samples: Vec<Sample>, name: &str) -> Sample {
     let names: Vec<&str> = followed.servers().iter().map(|server| server.name.as_str()).collect();
-    let look = looks.into_iter().zip(&names).find(|(_, known)| **known == name);
-    look.unwrap_or_else(|| panic!("no {name} in {names:?}")).0
+    let sample = samples.into_iter().zip(&names).find(|(_, known)| **known == name);
+    sample.unwrap_or_else(|| panic!("no {name} in {names:?}")).0
 }
 
 #[test]
@@ -24,14 +24,15 @@ fn three_processes_are_watched_while_one_dies_and_comes_back() {
     let mut group = ChatGroup::enter(&cluster.home, cluster.chat_addr(), 20);
     let mut followed = Followed::find(&cluster.home.path()).unwrap();
     let mut second = 0.0;
-    let mut look = |name: &str| {
+    let mut sample = |name: &str| {
         second += 1.0;
-        let looks = followed.look(second);
-        assert_eq!(looks.len(), 3);
-        of(&followed, looks, name)
+        let samples = followed.sample(second);
+        assert_eq!(samples.len(), 3);
+        of(&followed, samples, name)
     };
     let before = wait_for("nothing is queued", || {
-        Some(look("chat")).filter(|look| (look.content_queue, look.log_pool_bytes) == (Some(0.0), Some(0.0)))
+        Some(sample("chat"))
+            .filter(|sample| (sample.content_queue, sample.log_pool_bytes) == (Some(0.0), Some(0.0)))
     });
     assert!(before.is_up && before.state == "ok", "{before:?}");
     assert_eq!((before.users, before.links_up, before.links), (Some(20.0), Some(2.0), Some(2.0)));
@@ -39,21 +40,21 @@ fn three_processes_are_watched_while_one_dies_and_comes_back() {
     assert!(before.sockets.is_some_and(|sockets| sockets >= 22.0), "{before:?}");
     assert!(before.files > before.sockets && before.files_max >= before.files, "{before:?}");
     assert!(before.mailbox.is_some() && before.rss_bytes.is_some_and(|bytes| bytes > 1e6), "{before:?}");
-    assert_eq!(look("dbagent").db_queue, Some(0.0));
+    assert_eq!(sample("dbagent").db_queue, Some(0.0));
     group.round();
-    let after = look("chat");
+    let after = sample("chat");
     assert!(after.bytes_out_per_s.is_some_and(|rate| rate > 0.0) && after.cpu.is_some(), "{after:?}");
 
     cluster.chat.take().unwrap().kill();
-    let gone = look("chat");
+    let gone = sample("chat");
     assert!(!gone.is_up && gone.state == "DOWN", "{gone:?}");
-    wait_until("the other servers notice", || look("login").links_up == Some(1.0));
+    wait_until("the other servers notice", || sample("login").links_up == Some(1.0));
     cluster.start_chat();
     cluster.linked();
-    let back = look("chat");
+    let back = sample("chat");
     assert!(back.is_up && back.pid != before.pid && back.users == Some(0.0), "{back:?}");
     assert!(back.bytes_out_per_s.is_none(), "a rate was computed from another process's counters: {back:?}");
-    assert_eq!(look("login").links_up, Some(2.0));
+    assert_eq!(sample("login").links_up, Some(2.0));
 }
 
 fn job(home: &Home, duration: Option<Duration>, limits: &[&str]) -> MonitorJob {
@@ -83,12 +84,12 @@ fn watch(job: &MonitorJob) -> MonitorReport {
 fn a_watch_with_a_duration_ends_and_checks_its_limits() {
     let home = Home::new();
     let server = home.up(&[]);
-    // Long enough for two looks on a busy machine.
+    // Long enough for two samples on a busy machine.
     let time = Some(Duration::from_secs(1));
     let report = watch(&job(&home, time, &["rss=10GB", "links=6", "throng_panics_total=0/s"]));
     assert_eq!((report.verdict, report.exit_code()), (Verdict::Pass, 0), "{report}");
     assert_eq!((report.servers.len(), report.servers[0].name.as_str()), (1, "login+chat+dbagent"));
-    assert!(report.looks >= 2 && report.servers[0].looks.len() as u64 == report.looks, "{report}");
+    assert!(report.samples >= 2 && report.servers[0].samples.len() as u64 == report.samples, "{report}");
     assert!(report.warnings.is_empty() && report.servers[0].rss_max_bytes > Some(1_000_000), "{report}");
     let page = report.to_html();
     assert!(page.contains("PASS") && page.contains("Memory") && page.contains("<svg"), "{page}");
@@ -101,7 +102,7 @@ fn a_watch_with_a_duration_ends_and_checks_its_limits() {
     server.kill();
     let report = watch(&job(&home, time, &[]));
     assert_eq!(report.exit_code(), 3, "{report}");
-    assert_eq!(report.servers[0].looks_down, report.looks);
+    assert_eq!(report.servers[0].samples_down, report.samples);
 }
 
 #[test]

@@ -1,40 +1,21 @@
 //! Bots: their conversation is known in advance, and every delivery is accounted for.
 
-use std::ffi::OsString;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use clap::Parser;
 use rustix::process::{Pid, Signal, kill_process};
-use throng_core::shutdown::Shutdown;
-use throng_harness::args::Cli;
-use throng_harness_driver::scenario::drive;
-use throng_harness_driver::target;
 use throng_harness_model::bots::{Manner, Pauses, Script as Conversation};
 use throng_harness_model::spec::Scenario;
 
 use crate::stub::{Fault, Script, Stub};
-use crate::{Ended, Run};
+use crate::{Ended, Run, binary, driven, job};
 
 const BOTS: u32 = 10;
 const SEED: u64 = 11;
 
 fn start(stub: &Stub, more: &str) -> Run {
-    let dir = tempfile::tempdir().unwrap();
-    let json = dir.path().join("report.json");
-    let way = if more.contains("--login") { "login" } else { "bots" };
-    let child = Command::new(env!("CARGO_BIN_EXE_throng-harness"))
-        .arg("bots")
-        .args(stub.flags(way))
-        .args(["--seed", &SEED.to_string(), "--json"])
-        .arg(&json)
-        .args(more.split_whitespace())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    Run { child, json, _dir: dir }
+    let entrance = if more.contains("--login") { "login" } else { "bots" };
+    Run::spawn(&mut binary(), "bots", stub.flags(entrance), &format!("--seed {SEED} {more}"))
 }
 
 /// The conversation of bots with pauses from `min` to `max` milliseconds.
@@ -98,7 +79,7 @@ fn a_bot_does_not_answer_a_message_it_missed() {
         is_it.then_some(Fault::Drop)
     };
     let stub = Stub::start(Script { fault, ..Script::default() });
-    let ended = start(&stub, "--pauses 300ms..1500ms --duration 3s --drain 300ms").end();
+    let ended = start(&stub, "--pauses 300ms..1500ms --duration 3s --drain 1s").end();
     let unprovoked = ended.number("/bots/reactions/unprovoked");
     // On a busy machine other messages arrive late, too.
     assert!(unprovoked >= 1, "{ended}");
@@ -147,11 +128,7 @@ fn leaks_are_detected_when_bots_enter_as_players() {
 fn an_endless_conversation_ends_with_ctrl_c() {
     let stub = Stub::start(Script::default());
     let run = start(&stub, "--preset persistent --clients 10 --pauses 50ms..250ms --duration 10m");
-    let begun = Instant::now();
-    while stub.received() < 20 {
-        assert!(begun.elapsed() < Duration::from_secs(30), "the run does not start");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    stub.wait_for_messages(20);
     kill_process(Pid::from_child(&run.child), Signal::INT).unwrap();
     let ended = run.end();
     ended.expect(130, &[("/deliveries/missing", 0), ("/clients/disconnected", 0)]);
@@ -163,13 +140,10 @@ fn an_endless_conversation_ends_with_ctrl_c() {
 #[test]
 fn a_conversation_without_messages_ends() {
     let stub = Stub::start(Script::default());
-    let args = ["throng-harness", "bots", "--clients", "3", "--seed", "1"].map(OsString::from).into_iter();
-    let args = args.chain(stub.flags("bots").into_iter().map(Into::into));
-    let mut job = Cli::try_parse_from(args).unwrap().check().unwrap().into_job().unwrap();
+    let mut job = job(&stub, "bots", "--clients 3 --seed 1");
     let Scenario::Bots(bots) = &mut job.scenario else { panic!("{job:?}") };
     bots.duration = Duration::from_nanos(1);
-    let target = target::resolve(&job.target, job.scenario.entrance(), None).unwrap();
-    let found = drive(&job, &target, &Shutdown::new()).unwrap();
+    let found = driven(&job);
     assert_eq!((found.sent, found.clients.connected, found.clients.disconnected), (0, 3, 0));
     assert_eq!(found.incomplete_because, Vec::<String>::new());
     assert!(found.measured < Duration::from_secs(10), "{:?}", found.measured);

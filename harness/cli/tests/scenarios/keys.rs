@@ -7,18 +7,7 @@ fn with_other(stub: &Stub, scenario: &str, flag: &str, value: &str) -> Ended {
     let mut flags = stub.flags(scenario);
     let at = flags.iter().position(|known| known == flag).expect("one of its flags");
     flags[at + 1] = value.into();
-    let dir = tempfile::tempdir().unwrap();
-    let json = dir.path().join("report.json");
-    let child = Command::new(env!("CARGO_BIN_EXE_throng-harness"))
-        .arg(scenario)
-        .args(flags)
-        .args(["--clients", "3", "--seed", "1", "--json"])
-        .arg(&json)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    Run { child, json, _dir: dir }.end()
+    Run::spawn(&mut binary(), scenario, flags, "--clients 3 --seed 1").end()
 }
 
 #[test]

@@ -4,14 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use throng_core::shutdown::Shutdown;
-use throng_harness_driver::scenario::drive;
-use throng_harness_driver::target;
 use throng_harness_model::results::{Deliveries, Pair};
 use throng_harness_model::spec::Scenario;
 
 use crate::stub::{Fault, Script, Stub, Walker};
-use crate::{CLIENTS, Ended, MESSAGES, TRAFFIC, check, job, start, start_many};
+use crate::{CLIENTS, MESSAGES, check, driven, job, start, start_many};
 
 /// Messages of [`planned`], enough for all faults to combine.
 const MANY: u32 = 500;
@@ -69,8 +66,8 @@ fn a_plan_of_all_faults_is_reported_exactly() {
         pairs(|client, message| matches!(planned(client, message), Some(Fault::Drop | Fault::Damage)));
     let sent = u64::from((0..MANY).filter(|message| !refuses_message(*message)).count() as u32);
     let received = sent * CLIENTS - missing.len() as u64;
-    let fast = "--interval 2ms --duration 1s --drain 300ms";
-    let slow = "--interval 4ms --duration 2s --drain 4s";
+    let fast = "--interval 2ms --duration 1s --drain 4s";
+    let slow = "--interval 4ms --duration 2s --drain 20s";
     for (more, pieces) in [
         (format!("{fast} --workers 1"), None),
         (format!("{fast} --workers 3"), None),
@@ -115,13 +112,15 @@ fn one_fault_of_each_kind_among_a_million_deliveries() {
     };
     let stub = Stub::start(Script { fault, leaks: |message| message == 4_321, ..Script::default() });
     // A closed loop adapts to the speed of the machine.
-    let mut job =
-        job(&stub, "--clients 100 --seed 1 --warmup 20ms --drain 3s --connect-interval 0s --duration 120s");
+    let mut job = job(
+        &stub,
+        "broadcast",
+        "--clients 100 --seed 1 --warmup 20ms --drain 10s --connect-interval 0s --duration 120s",
+    );
     let Scenario::Broadcast(broadcast) = &mut job.scenario else { panic!("{job:?}") };
     (broadcast.ahead, broadcast.messages) = (Some(100), 10_000);
     let begun = Instant::now();
-    let target = target::resolve(&job.target, job.scenario.entrance(), None).unwrap();
-    let found = drive(&job, &target, &Shutdown::new()).unwrap();
+    let found = driven(&job);
     println!("a million deliveries took {:?}", begun.elapsed());
     let expected = Deliveries {
         expected: 1_000_000,
@@ -158,12 +157,11 @@ fn a_message_to_another_client_than_its_recipients_has_leaked() {
     check(script, "--scope whisper", 3, &numbers);
 }
 
-fn micros(ended: &Ended, pointer: &str) -> f64 {
-    ended.json.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {pointer} in {ended}"))
-}
+/// Planned delay in milliseconds.
+const HELD: u64 = 1_000;
 
-/// Planned delay in milliseconds, well above a busy machine's.
-const HELD: u64 = 150;
+/// The most that a busy machine adds to it, in microseconds.
+const BUSY: f64 = 400_000.0;
 
 #[test]
 fn planned_delays_are_measured() {
@@ -175,16 +173,17 @@ fn planned_delays_are_measured() {
     ended.expect(3, &[("/deliveries/missing", 0), ("/deliveries/received", 200 * CLIENTS)]);
     ended.expect(3, &[("/deliveries/reordered", held), ("/deliveries/inconsistent", 0)]);
     let planned = HELD as f64 * 1e3;
-    let near = planned * 0.999..planned + 60_000.0;
+    let near = planned * 0.999..planned + BUSY;
     // 1/16 is between 1 % and 10 %.
-    assert!(near.contains(&micros(&ended, "/latency_us/p99")), "{ended}");
-    assert!(micros(&ended, "/latency_us/p90") < 60_000.0, "{ended}");
+    assert!(near.contains(&ended.micros("/latency_us/p99")), "{ended}");
+    let p90 = ended.micros("/latency_us/p90");
+    assert!(p90 < BUSY, "{ended}");
     // One message in eight has a held last recipient.
-    assert!(near.contains(&micros(&ended, "/last_recipient_us/p90")), "{ended}");
-    assert!(micros(&ended, "/last_recipient_us/p50") < 60_000.0, "{ended}");
-    assert!(micros(&ended, "/first_recipient_us/p99") < 60_000.0, "{ended}");
-    let mean = micros(&ended, "/latency_us/mean") - planned / 16.0;
-    assert!((0.0..20_000.0).contains(&mean), "{mean} beside the planned delay\n{ended}");
+    assert!(near.contains(&ended.micros("/last_recipient_us/p90")), "{ended}");
+    assert!(ended.micros("/last_recipient_us/p50") < BUSY, "{ended}");
+    assert!(ended.micros("/first_recipient_us/p99") < BUSY, "{ended}");
+    let mean = ended.micros("/latency_us/mean") - planned / 16.0;
+    assert!((0.0..20_000.0 + p90).contains(&mean), "{mean} beside the planned delay\n{ended}");
 }
 
 #[test]
@@ -192,7 +191,8 @@ fn the_client_that_is_always_served_last_is_named() {
     // Client 7 is alone in its group by entry, and on an event loop with two others.
     let fault = |client, _| (client == 7).then_some(Fault::Hold(HELD));
     let script = Script { fault, shard: |client| u8::from(client >= 5), ..Script::default() };
-    let ended = start(&Stub::start(script), "broadcast", &format!("{TRAFFIC} --workers 2")).end();
+    let traffic = "--interval 5ms --duration 300ms --warmup 20ms --workers 2";
+    let ended = start(&Stub::start(script), "broadcast", traffic).end();
     ended.expect(
         0,
         &[
@@ -205,16 +205,16 @@ fn the_client_that_is_always_served_last_is_named() {
         ],
     );
     let planned = HELD as f64 * 1e3;
-    let of = |pointer: &str| micros(&ended, &format!("/fairness{pointer}"));
-    assert!((planned..planned + 60_000.0).contains(&of("/slowest/mean_us")), "{ended}");
+    let of = |pointer: &str| ended.micros(&format!("/fairness{pointer}"));
+    assert!((planned..planned + BUSY).contains(&of("/slowest/mean_us")), "{ended}");
     assert!(of("/slowest/max_us") >= of("/slowest/mean_us"), "{ended}");
     let groups = ended.json["fairness"]["by_entry"].as_array().unwrap();
     let longest = groups.iter().filter_map(|group| group["mean_us"].as_f64()).fold(0.0, f64::max);
     assert!(groups.len() == 8 && (longest - of("/slowest/mean_us")).abs() < 0.2, "{ended}");
-    assert!(of("/p50_us") < 60_000.0 && of("/by_entry_ratio") > 2.0, "{ended}");
+    assert!(of("/p50_us") < BUSY && of("/by_entry_ratio") > 2.0, "{ended}");
     // A third of the clients on its loop are held, and none on the other.
     let gap = of("/by_shard/1/mean_us") - of("/by_shard/0/mean_us") - planned / 3.0;
-    assert!(gap.abs() < 40_000.0, "{gap}\n{ended}");
+    assert!(gap.abs() < planned / 6.0, "{gap}\n{ended}");
     // Jain's index is 1/8 if the other clients do not wait at all, and nears 1 the more they do.
     assert!((0.12..0.9).contains(&of("/jain")), "{ended}");
     assert!(ended.stdout.contains("slowest over fastest entry group (group "), "{ended}");
@@ -237,10 +237,13 @@ fn walkers_get_what_is_due() {
             0,
             &[("/deliveries/missing", 0), ("/deliveries/leaked", 0), ("/deliveries/corrupted", 0)],
         );
-        let [made, expected, indeterminate] =
-            ["/moves/made", "/deliveries/expected", "/deliveries/indeterminate"]
+        let [made, skipped, expected, indeterminate] =
+            ["/moves/made", "/moves/skipped", "/deliveries/expected", "/deliveries/indeterminate"]
                 .map(|pointer| ended.number(pointer));
-        assert!(made > 400 && expected > 2_000 && indeterminate * 10 < expected, "{ended}");
+        // The schedule decides the turns, the machine how many find their client still on the move.
+        assert!(made + skipped > 400 && made > 10, "{ended}");
+        // Half of the clients stand, which decides their pairs however long a move takes.
+        assert!(expected > 2_000 && indeterminate < expected, "{ended}");
         assert!(ended.stdout.contains("moves       "), "{ended}");
     }
 }
@@ -254,14 +257,23 @@ fn messages_lost_by_and_leaked_to_walkers_are_counted() {
         (4, 3..) => Walker::Leak,
         _ => Walker::Fair,
     };
-    for more in ["", "--workers 2"] {
+    for workers in [1, 2] {
         let stub = Stub::start(Script { walker, ..Script::default() });
-        let ended = start_many(&stub, 40, "broadcast", &format!("{WALK} {more}")).end();
+        let ended = start_many(&stub, 40, "broadcast", &format!("{WALK} --workers {workers}")).end();
         let seen = stub.seen();
         assert!(seen.walkers_lost > 10 && seen.walkers_leaked > 500, "{seen:?}");
-        ended.expect(
-            3,
-            &[("/deliveries/missing", seen.walkers_lost), ("/deliveries/leaked", seen.walkers_leaked)],
-        );
+        assert_eq!(ended.code, Some(3), "{ended}");
+        let number = |name: &str| ended.number(&format!("/deliveries/{name}"));
+        // A walker makes a step every 40 ms. While a message is on its way for long, on a busy
+        // machine, it can make several, and then whether it was due is undecided.
+        let is_quick = ended.micros("/latency_us/max") < 10_000.0;
+        let undecided = |name: &str| if is_quick { 0 } else { number(name) };
+        let received = undecided("indeterminate_received");
+        for (planned, found, undecided) in [
+            (seen.walkers_lost, number("missing"), undecided("indeterminate") - received),
+            (seen.walkers_leaked, number("leaked"), received),
+        ] {
+            assert!((found..=found + undecided).contains(&planned), "{planned} and {found}\n{ended}");
+        }
     }
 }

@@ -2,14 +2,14 @@
 //! process is killed.
 
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::stub::{Fault, Script, Stub};
-use crate::{Ended, MESSAGES, Run};
+use crate::{Ended, MESSAGES, Run, binary};
 
 const CLIENTS: u64 = 40;
 const ALL: u64 = CLIENTS * MESSAGES;
@@ -19,20 +19,8 @@ const TRAFFIC: &str = "--interval 20ms --duration 1200ms --warmup 20ms --drain 3
 
 /// Starts a run in a process group of its own, as a terminal does.
 fn start(stub: &Stub, scenario: &str, more: &str) -> Run {
-    let dir = tempfile::tempdir().unwrap();
-    let json = dir.path().join("report.json");
-    let child = Command::new(env!("CARGO_BIN_EXE_throng-harness"))
-        .arg(scenario)
-        .args(stub.flags(scenario))
-        .args(["--clients", "40", "--seed", "1", "--json"])
-        .arg(&json)
-        .args(more.split_whitespace())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .unwrap();
-    Run { child, json, _dir: dir }
+    let flags = stub.flags(scenario);
+    Run::spawn(binary().process_group(0), scenario, flags, &format!("--clients 40 --seed 1 {more}"))
 }
 
 #[track_caller]
@@ -173,12 +161,11 @@ fn a_process_that_dies_ends_the_run() {
     let stub = Stub::start(Script::default());
     let run = start(&stub, "broadcast", "--interval 5ms --duration 60s --warmup 0s --processes 3");
     let members = members(&run, 3);
-    wait_for("the messages", || (stub.received() >= 10).then_some(()));
+    stub.wait_for_messages(10);
     // A process ignores requests to end, which are for the run to handle.
     kill_process(members[0], Signal::TERM).unwrap();
     kill_process(members[2], Signal::INT).unwrap();
-    let received = stub.received();
-    wait_for("more messages", || (stub.received() >= received + 10).then_some(()));
+    stub.wait_for_messages(stub.received() + 10);
     kill_process(members[1], Signal::KILL).unwrap();
     let ended = run.end();
     assert_eq!(ended.code, Some(1), "{ended}");
@@ -193,24 +180,27 @@ fn a_stopped_process_is_abandoned() {
     let stub = Stub::start(Script::default());
     let run = start(&stub, "broadcast", "--interval 5ms --duration 10m --warmup 0s --processes 4");
     let members = members(&run, 4);
-    wait_for("the messages", || (stub.received() >= 10).then_some(()));
+    stub.wait_for_messages(10);
     // With two stopped, either may be found first, and both must be killed.
     let stopped = [members[1], members[3]];
     for pid in stopped {
         kill_process(pid, Signal::STOP).unwrap();
     }
+    expect_abandoned(run, &members, &stopped, "without its figures, which are due every second");
+}
+
+/// Checks that the run ends because one of the `stopped` processes did not do what was due.
+#[track_caller]
+fn expect_abandoned(run: Run, members: &[Pid], stopped: &[Pid], why: &str) {
     let begun = Instant::now();
     let ended = run.end();
     let took = begun.elapsed();
     assert!((8..40).contains(&took.as_secs()), "{took:?}\n{ended}");
     assert_eq!(ended.code, Some(1), "{ended}");
-    let is_named = |pid: &Pid| {
-        let pid = pid.as_raw_nonzero();
-        ended.stderr.contains(&format!("(pid {pid}) was killed after 10"))
-            && ended.stderr.contains("without its figures, which are due every second")
-    };
-    assert!(stopped.iter().any(is_named), "{ended}");
-    assert!(members.into_iter().all(is_gone), "{ended}");
+    let is_named =
+        |pid: &Pid| ended.stderr.contains(&format!("(pid {}) was killed after 10", pid.as_raw_nonzero()));
+    assert!(stopped.iter().any(is_named) && ended.stderr.contains(why), "{ended}");
+    assert!(members.iter().copied().all(is_gone), "{ended}");
     assert!(ended.json.is_null(), "{ended}");
 }
 
@@ -222,15 +212,7 @@ fn ctrl_c_does_not_wait_for_a_stopped_process() {
     wait_for("the clients", || (stub.seen().most_present as u64 == CLIENTS).then_some(()));
     kill_process(members[1], Signal::STOP).unwrap();
     kill_process_group(Pid::from_child(&run.child), Signal::INT).unwrap();
-    let begun = Instant::now();
-    let ended = run.end();
-    let took = begun.elapsed();
-    assert!((8..40).contains(&took.as_secs()), "{took:?}\n{ended}");
-    assert_eq!(ended.code, Some(1), "{ended}");
-    let pid = members[1].as_raw_nonzero();
-    assert!(ended.stderr.contains(&format!("(pid {pid}) was killed after 10")), "{ended}");
-    assert!(ended.stderr.contains("without its workers' results"), "{ended}");
-    assert!(members.into_iter().all(is_gone), "{ended}");
+    expect_abandoned(run, &members, &members[1..], "without its workers' results");
 }
 
 #[test]
@@ -238,7 +220,7 @@ fn no_process_outlives_the_run() {
     let stub = Stub::start(Script::default());
     let mut run = start(&stub, "broadcast", "--interval 5ms --duration 60s --warmup 0s --processes 2");
     let members = members(&run, 2);
-    wait_for("the messages", || (stub.received() >= 10).then_some(()));
+    stub.wait_for_messages(10);
     run.child.kill().unwrap();
     run.child.wait().unwrap();
     for pid in members {
@@ -251,7 +233,7 @@ fn ctrl_c_reaches_all_processes_and_the_results_are_written() {
     let stub = Stub::start(Script::default());
     let run = start(&stub, "broadcast", "--interval 5ms --duration 60s --warmup 0s --processes 2");
     let members = members(&run, 2);
-    wait_for("the messages", || (stub.received() >= 20).then_some(()));
+    stub.wait_for_messages(20);
     kill_process_group(Pid::from_child(&run.child), Signal::INT).unwrap();
     let ended = run.end();
     let all_there =
@@ -264,11 +246,7 @@ fn ctrl_c_reaches_all_processes_and_the_results_are_written() {
 
 #[test]
 fn the_hidden_subcommand_refers_to_its_flag() {
-    let output = Command::new(env!("CARGO_BIN_EXE_throng-harness"))
-        .arg("crew-member")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let output = binary().arg("crew-member").stdin(Stdio::null()).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("--processes") && output.stdout.is_empty(), "{stderr}");

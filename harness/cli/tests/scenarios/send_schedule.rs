@@ -1,31 +1,21 @@
 //! Rates that may be changed during a run.
 
-use std::ffi::OsString;
-
-use clap::Parser;
-use throng_core::shutdown::Shutdown;
-use throng_harness::args::Cli;
-use throng_harness_driver::scenario::drive;
-use throng_harness_driver::target;
 use throng_harness_model::spec::Scenario;
 
-use crate::CLIENTS;
 use crate::stub::{Script, Stub};
+use crate::{CLIENTS, driven, job};
 
 // Only the live view makes a rate adjustable, so there is no command line.
 #[test]
 fn an_unchanged_adjustable_rate_equals_a_fixed_one() {
     let stub = Stub::start(Script::default());
-    let line =
-        "throng-harness broadcast --clients 8 --seed 1 --warmup 20ms --interval 7ms --duration 300ms --plain";
-    let args = line.split(' ').map(OsString::from).chain(stub.flags("broadcast").into_iter().map(Into::into));
-    let job = Cli::try_parse_from(args).unwrap().check().unwrap().into_job().unwrap();
-    let target = target::resolve(&job.target, job.scenario.entrance(), None).unwrap();
+    let line = "--clients 8 --seed 1 --warmup 20ms --interval 7ms --duration 300ms --plain";
+    let job = job(&stub, "broadcast", line);
     let run = |is_adjustable| {
         let mut job = job.clone();
         let Scenario::Broadcast(broadcast) = &mut job.scenario else { panic!("{job:?}") };
         broadcast.is_adjustable = is_adjustable;
-        drive(&job, &target, &Shutdown::new()).unwrap()
+        driven(&job)
     };
     let (adjustable, fixed) = (run(true), run(false));
     // At 0 to 294 ms.

@@ -6,10 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::frame::FrameError;
-use super::stall_timer::Awaited;
-
-/// The time within which a worker has to hand over its results.
-pub(crate) const RESULTS_TIMEOUT: Duration = Duration::from_secs(30);
+use super::stall_timer::{Awaited, RESULTS_TIMEOUT};
 
 /// A failure of the workers.
 #[derive(Debug, Error)]

@@ -71,18 +71,18 @@ impl Fleet {
     }
 
     /// Sends a command to every worker.
-    pub fn tell(&self, command: impl Fn() -> Command) {
+    pub fn send_all(&self, command: impl Fn() -> Command) {
         match &self.backend {
-            Backend::Threads(threads) => threads.tell(&command()),
-            Backend::Processes(processes) => processes.tell(None, command()),
+            Backend::Threads(threads) => threads.send_all(&command()),
+            Backend::Processes(processes) => processes.send_all(None, command()),
         }
     }
 
     /// Sends a command to one worker.
-    pub fn tell_one(&self, index: usize, command: Command) {
+    pub fn send_to(&self, index: usize, command: Command) {
         match &self.backend {
-            Backend::Threads(threads) => threads.tell_one(index as u32, command),
-            Backend::Processes(processes) => processes.tell(Some(index as u32), command),
+            Backend::Threads(threads) => threads.send_to(index as u32, command),
+            Backend::Processes(processes) => processes.send_all(Some(index as u32), command),
         }
     }
 
@@ -117,7 +117,7 @@ impl Fleet {
     pub fn stop_sending(&mut self) {
         match &mut self.backend {
             Backend::Threads(threads) => threads.stop_sending(),
-            Backend::Processes(processes) => processes.tell(None, Command::Hush),
+            Backend::Processes(processes) => processes.send_all(None, Command::StopSending),
         }
     }
 

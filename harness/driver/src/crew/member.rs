@@ -85,7 +85,7 @@ fn run(mut commands: BufReader<File>, events: &mut File) -> Result<(), MemberErr
     frame::write(events, &ChildEvent::Ready)?;
     loop {
         match frame::read(&mut commands)? {
-            Some(ChildCommand::Go(begin)) => break plan.begin = begin,
+            Some(ChildCommand::BeginEntries(begin)) => break plan.begin = begin,
             // A process that started earlier has reported its clients.
             Some(ChildCommand::Present(changes)) => set_present(&plan, changes),
             _ => return Err(MemberError::NoCommand),
@@ -179,7 +179,7 @@ impl Member<'_> {
 
     fn execute(&mut self, command: ChildCommand) -> Result<(), MemberError> {
         match command {
-            ChildCommand::Talk(warmup, counted) => {
+            ChildCommand::StartSending(warmup, counted) => {
                 let counted = Arc::new(SendSchedule::from(counted));
                 self.threads.start_sending(&Arc::new(warmup.into()), &counted)?;
                 self.counted = Some(counted);
@@ -189,30 +189,33 @@ impl Member<'_> {
                     counted.change(at, interval);
                 }
             }
-            ChildCommand::Tell(None, Command::Hush) => self.threads.stop_sending(),
-            ChildCommand::Tell(None, command) => self.threads.tell(&command),
-            ChildCommand::Tell(Some(worker), command) => self.threads.tell_one(worker, command),
-            ChildCommand::WorkerResults => {
+            ChildCommand::Forward(None, Command::StopSending) => self.threads.stop_sending(),
+            ChildCommand::Forward(None, command) => self.threads.send_all(&command),
+            ChildCommand::Forward(Some(worker), command) => self.threads.send_to(worker, command),
+            ChildCommand::HandOverResults => {
                 self.announce_begun()?;
                 let results = Box::new(self.threads.collect_results()?);
-                frame::write(self.events, &ChildEvent::WorkerResults(results))?;
+                frame::write(self.events, &ChildEvent::Results(results))?;
             }
-            ChildCommand::Share => {
+            ChildCommand::SendLedger => {
                 self.announce_begun()?;
                 self.ledger = DeliveryLedger::merged(self.threads.take_ledgers()).unwrap_or_default();
                 for page in self.ledger.pages() {
                     frame::write(self.events, &ChildEvent::Page(page))?;
                 }
-                frame::write(self.events, &ChildEvent::Shared)?;
+                frame::write(self.events, &ChildEvent::LedgerSent)?;
             }
-            ChildCommand::Learn(page) => self.ledger.learn(&page),
+            ChildCommand::LearnPage(page) => self.ledger.learn(&page),
             ChildCommand::Settle => {
                 self.announce_begun()?;
                 let part = std::mem::take(&mut self.ledger).settle_own();
                 frame::write(self.events, &ChildEvent::Settled(part))?;
             }
             // `run` has consumed the first two, `listen` handles the third, and `work` the last.
-            ChildCommand::Begin(_) | ChildCommand::Go(_) | ChildCommand::Present(_) | ChildCommand::Stop => {}
+            ChildCommand::Begin(_)
+            | ChildCommand::BeginEntries(_)
+            | ChildCommand::Present(_)
+            | ChildCommand::Stop => {}
         }
         Ok(())
     }

@@ -24,21 +24,21 @@ pub(super) enum ChildCommand {
     /// Always the first: the description of the run.
     Begin(Box<Beginning>),
     /// All processes are ready: entries begin at this pace.
-    Go(Pace),
+    BeginEntries(Pace),
     /// A command for one worker, by its number in the run, or for all workers of the process.
-    Tell(Option<u32>, Command),
+    Forward(Option<u32>, Command),
     /// Send by these schedules: the warm-up, and the counted messages.
-    Talk(ScheduleSnapshot, ScheduleSnapshot),
+    StartSending(ScheduleSnapshot, ScheduleSnapshot),
     /// From this time on, counted messages are due at this interval.
     ChangeRate(Nanos, Duration),
     /// Clients of other processes have entered or left.
     Present(Vec<Present>),
     /// Send the results.
-    WorkerResults,
+    HandOverResults,
     /// Send the pages of the ledger.
-    Share,
+    SendLedger,
     /// A page of the merged ledger.
-    Learn(Page),
+    LearnPage(Page),
     /// All pages are sent: settle.
     Settle,
     /// Always the last: close all connections and exit.
@@ -76,11 +76,11 @@ pub(super) enum ChildEvent {
     /// Clients of this process have entered or left.
     Present(Vec<Present>),
     /// The merged results of its workers.
-    WorkerResults(Box<WorkerResults>),
+    Results(Box<WorkerResults>),
     /// A page of its ledger.
     Page(Page),
     /// All pages are sent.
-    Shared,
+    LedgerSent,
     /// The settlement of its own clients' deliveries.
     Settled(Part),
     /// A heartbeat, sent after a while without other events.
@@ -94,26 +94,27 @@ pub(super) enum ChildEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Gather;
+    use crate::command::Joiners;
 
+    /// Commands that are not serialized do not shift the numbers of the others.
     #[test]
     fn every_command_survives_its_encoding() {
         let commands = [
-            Command::GiveUp("no more clients got in".into()),
-            Command::Watch,
-            Command::Probe,
-            Command::LookAtLists(Some(2)),
+            Command::GiveUpEntries("no more clients got in".into()),
+            Command::StartProbing,
+            Command::SendProbe,
+            Command::CheckLists(Some(2)),
             Command::Reconnect(Some(30)),
-            Command::Storm,
-            Command::Gather(Gather::All),
-            Command::Lag(5),
-            Command::Hush,
-            Command::Freeze,
-            Command::Wake,
+            Command::ReconnectAll,
+            Command::JoinRooms(Joiners::All),
+            Command::MeasureReadLag(5),
+            Command::StopSending,
+            Command::StopCounting,
+            Command::ResumeReading,
             Command::Leave,
         ];
         for command in commands {
-            let message = ChildCommand::Tell(Some(7), command);
+            let message = ChildCommand::Forward(Some(7), command);
             let bytes = postcard::to_stdvec(&message).expect("it can be written");
             let decoded: ChildCommand = postcard::from_bytes(&bytes).expect("it can be read");
             assert_eq!(format!("{decoded:?}"), format!("{message:?}"));

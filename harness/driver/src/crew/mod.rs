@@ -53,7 +53,6 @@ mod tests {
     use throng_harness_model::target::{Endpoint, Entrance, Target};
 
     use super::message::{Beginning, ChildCommand};
-    use crate::command::Command;
 
     /// The plan of a job, for a server that is not there.
     pub(super) fn plan_of(job: &Job) -> Plan {
@@ -105,29 +104,6 @@ mod tests {
         let job: Job = postcard::from_bytes(&bytes).expect("it can be read");
         let Scenario::Login(Login { seeded, .. }) = job.scenario else { panic!("no login") };
         assert_eq!(seeded.expect("it was given").password.expose(), "secret-secret");
-    }
-
-    /// Commands that are not serialized do not shift the numbers of the others.
-    #[test]
-    fn a_command_arrives_unchanged() {
-        let commands = [
-            Command::GiveUp("too late".into()),
-            Command::Watch,
-            Command::Reconnect(Some(7)),
-            Command::Lag(5),
-            Command::Hush,
-            Command::Freeze,
-            Command::Wake,
-            Command::Leave,
-        ];
-        for command in commands {
-            let given = format!("{command:?}");
-            let bytes = postcard::to_stdvec(&ChildCommand::Tell(None, command)).expect("it can be written");
-            let Ok(ChildCommand::Tell(None, decoded)) = postcard::from_bytes(&bytes) else {
-                panic!("{given}")
-            };
-            assert_eq!(format!("{decoded:?}"), given);
-        }
     }
 
     /// Every process draws equal traffic and audiences.

@@ -99,7 +99,7 @@ impl Processes {
         }
         processes.collect(Awaited::Readiness, |event| matches!(event, ChildEvent::Ready).then_some(()))?;
         plan.begin = plan.begin.starting_at(plan.clock.now() + LEAD);
-        processes.send(&ChildCommand::Go(plan.begin));
+        processes.send(&ChildCommand::BeginEntries(plan.begin));
         processes.collect(Awaited::Start, |event| matches!(event, ChildEvent::Started).then_some(()))?;
         Ok(processes)
     }
@@ -153,13 +153,13 @@ impl Processes {
     }
 
     /// Sends a command to one worker, by its number in the run, or to all.
-    pub(crate) fn tell(&self, worker: Option<u32>, command: Command) {
-        self.send(&ChildCommand::Tell(worker, command));
+    pub(crate) fn send_all(&self, worker: Option<u32>, command: Command) {
+        self.send(&ChildCommand::Forward(worker, command));
     }
 
     /// Starts sending by the schedules.
     pub(crate) fn start_sending(&self, warmup: &SendSchedule, counted: &SendSchedule) {
-        self.send(&ChildCommand::Talk(warmup.snapshot(), counted.snapshot()));
+        self.send(&ChildCommand::StartSending(warmup.snapshot(), counted.snapshot()));
     }
 
     /// Changes the interval of counted messages from `at` on.
@@ -211,9 +211,9 @@ impl Processes {
 
     /// The merged results of all workers, without their ledgers.
     pub(crate) fn collect_results(&mut self) -> Result<WorkerResults, FleetError> {
-        self.request(&ChildCommand::WorkerResults);
-        let results = self.collect(Awaited::WorkerResults, |event| match event {
-            ChildEvent::WorkerResults(results) => Some(*results),
+        self.request(&ChildCommand::HandOverResults);
+        let results = self.collect(Awaited::Results, |event| match event {
+            ChildEvent::Results(results) => Some(*results),
             _ => None,
         })?;
         let merged = results.into_iter().reduce(|mut merged, other| {
@@ -225,19 +225,19 @@ impl Processes {
 
     /// The settlement of all messages; valid after [`Self::collect_results`].
     pub(crate) fn settle(&mut self) -> Result<Settlement, FleetError> {
-        self.request(&ChildCommand::Share);
+        self.request(&ChildCommand::SendLedger);
         let mut ledger = std::mem::take(&mut self.ledger);
         for process in 0..self.members.len() {
             loop {
                 match self.next_event(process, Awaited::Accounts)? {
                     ChildEvent::Page(page) => ledger.learn(&page),
-                    ChildEvent::Shared => break,
+                    ChildEvent::LedgerSent => break,
                     _ => {}
                 }
             }
         }
         for page in ledger.pages() {
-            self.send(&ChildCommand::Learn(page));
+            self.send(&ChildCommand::LearnPage(page));
             self.wait_for_readers()?;
         }
         self.request(&ChildCommand::Settle);

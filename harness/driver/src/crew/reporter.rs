@@ -127,10 +127,10 @@ impl Reporter {
 fn consistent_totals(panel: &Panel) -> Totals {
     let before = panel.totals();
     Totals {
-        hushed: before.hushed,
-        woken: before.woken,
-        stormed: before.stormed,
-        lists_looked_at: before.lists_looked_at,
+        stopped_sending: before.stopped_sending,
+        resumed: before.resumed,
+        storm_begun: before.storm_begun,
+        list_check: before.list_check,
         ..panel.totals()
     }
 }
@@ -170,7 +170,7 @@ mod tests {
         }
         plan.presence.set(7, 107);
         plan.presence.set(7, 0);
-        let totals = Totals { connected: 2, hushed: 1, ..Totals::default() };
+        let totals = Totals { connected: 2, stopped_sending: 1, ..Totals::default() };
         panels[3].publish(totals);
         panels[3].publish_read_lag(70_000);
         panels[1].publish(totals);

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::error::RESULTS_TIMEOUT;
-
 /// The longest pause between events of a working child; the last resort is a heartbeat.
 pub(super) const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 
 /// The time after which a working child that sends or reads nothing counts as stalled.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// The time within which a worker has to hand over its results.
+pub(super) const RESULTS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The time to prepare: drawing the traffic of millions of messages takes a second.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
@@ -34,7 +35,7 @@ pub enum Awaited {
     /// Progress in reading its commands.
     Reading,
     /// The workers' results.
-    WorkerResults,
+    Results,
     /// The pages of its ledger.
     Accounts,
     /// The settlement of its clients' deliveries.
@@ -47,7 +48,7 @@ impl Awaited {
         match self {
             Self::Readiness | Self::Start => READY_TIMEOUT,
             Self::Figures | Self::Reading => SILENCE_MAX,
-            Self::WorkerResults | Self::Accounts | Self::Settlement => PROCESS_RESULTS_TIMEOUT,
+            Self::Results | Self::Accounts | Self::Settlement => PROCESS_RESULTS_TIMEOUT,
         }
     }
 
@@ -55,7 +56,7 @@ impl Awaited {
     /// begun.
     pub(super) fn silence(self, has_begun: bool) -> Duration {
         match self {
-            Self::WorkerResults | Self::Accounts | Self::Settlement if !has_begun => SILENCE_MAX,
+            Self::Results | Self::Accounts | Self::Settlement if !has_begun => SILENCE_MAX,
             _ => self.patience(),
         }
     }
@@ -68,7 +69,7 @@ impl fmt::Display for Awaited {
             Self::Start => "a report that its workers run",
             Self::Figures => "its figures, which are due every second",
             Self::Reading => "reading its commands",
-            Self::WorkerResults => "its workers' results",
+            Self::Results => "its workers' results",
             Self::Accounts => "its ledger of messages",
             Self::Settlement => "the settlement of its clients' deliveries",
         })
@@ -127,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_process_that_has_begun_its_results_has_more_time() {
-        for awaited in [Awaited::WorkerResults, Awaited::Accounts, Awaited::Settlement] {
+        for awaited in [Awaited::Results, Awaited::Accounts, Awaited::Settlement] {
             assert!(awaited.patience() > RESULTS_TIMEOUT, "{awaited}");
             assert_eq!(awaited.silence(true), awaited.patience(), "{awaited}");
             assert_eq!(awaited.silence(false), SILENCE_MAX, "{awaited}");

@@ -11,7 +11,8 @@ use throng_core::wire::CloseReason;
 use throng_harness_model::plan::{EntryPath, Plan};
 use throng_harness_model::send_schedule::SendSchedule;
 
-use super::error::{FleetError, RESULTS_TIMEOUT};
+use super::error::FleetError;
+use super::stall_timer::RESULTS_TIMEOUT;
 use crate::command::Command;
 use crate::live::Panel;
 use crate::pacer::Pacer;
@@ -48,7 +49,7 @@ impl Threads {
         let mut built = Vec::new();
         for index in indices.clone() {
             let clients = plan.share(plan.clients, index) as usize;
-            let sessions = match plan.way {
+            let sessions = match plan.entry_path {
                 // A client that reconnects may have an older connection that is still closing.
                 EntryPath::Ticket(..) if plan.reconnects => 2 * clients,
                 EntryPath::Ticket(..) => clients,
@@ -70,13 +71,13 @@ impl Threads {
     }
 
     /// Sends a command to every worker.
-    pub(crate) fn tell(&self, command: &Command) {
-        (self.first..).zip(&self.mailboxes).for_each(|(index, _)| self.tell_one(index, command.clone()));
+    pub(crate) fn send_all(&self, command: &Command) {
+        (self.first..).zip(&self.mailboxes).for_each(|(index, _)| self.send_to(index, command.clone()));
     }
 
     /// Sends a command to one worker, by its number in the run; ignored for a worker of another
     /// process.
-    pub(crate) fn tell_one(&self, index: u32, command: Command) {
+    pub(crate) fn send_to(&self, index: u32, command: Command) {
         let at = index.checked_sub(self.first);
         let Some(mailbox) = at.and_then(|at| self.mailboxes.get(at as usize)) else { return };
         // A worker that has ended refuses it; `check` reports that.
@@ -90,7 +91,7 @@ impl Threads {
         warmup: &Arc<SendSchedule>,
         counted: &Arc<SendSchedule>,
     ) -> Result<(), FleetError> {
-        self.tell(&Command::Talk { warmup: warmup.clone(), counted: counted.clone() });
+        self.send_all(&Command::StartSending { warmup: warmup.clone(), counted: counted.clone() });
         let pacer = Pacer::start(&self.plan, warmup, counted, self.mailboxes.clone(), self.first);
         self.pacer = Some(pacer.map_err(FleetError::Pacer)?);
         Ok(())
@@ -101,7 +102,7 @@ impl Threads {
         if let Some(pacer) = self.pacer.take() {
             pacer.stop();
         }
-        self.tell(&Command::Hush);
+        self.send_all(&Command::StopSending);
     }
 
     /// Fails if a worker has ended by itself.
@@ -120,12 +121,12 @@ impl Threads {
         let last = self.first + self.mailboxes.len() as u32;
         for index in self.first..last {
             let (sender, receiver) = mpsc::channel();
-            self.tell_one(index, Command::WorkerResults(sender));
+            self.send_to(index, Command::HandOverResults(sender));
             let Ok(mut results) = receiver.recv_timeout(RESULTS_TIMEOUT) else {
                 self.check()?;
                 return Err(FleetError::Silent { index });
             };
-            self.ledgers.push(std::mem::take(&mut results.tally));
+            self.ledgers.push(std::mem::take(&mut results.ledger));
             match &mut merged {
                 None => merged = Some(results),
                 Some(merged) => merged.merge(results),

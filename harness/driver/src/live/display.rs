@@ -92,7 +92,7 @@ impl Display {
 
     /// Reads the keyboard, and draws when a frame is due. Handles quitting and pausing; returns a
     /// key that changes the rate.
-    pub fn look(
+    pub fn update(
         &mut self,
         now: Nanos,
         totals: &Totals,
@@ -100,7 +100,7 @@ impl Display {
         shutdown: &Shutdown,
     ) -> Option<RateKey> {
         let Kind::View(view) = &mut self.0 else { return None };
-        if let Ok(key) = view.look(now, totals, read_lag, shutdown) {
+        if let Ok(key) = view.update(now, totals, read_lag, shutdown) {
             return key;
         }
         // The terminal is gone, but the run continues, and stderr may still have a reader.
@@ -131,7 +131,7 @@ impl LiveView {
         self.log_losses(now);
     }
 
-    fn look(
+    fn update(
         &mut self,
         now: Nanos,
         totals: &Totals,

@@ -133,7 +133,7 @@ mod tests {
         let panels = [Panel::default()];
         let mut timeline = Timeline::default();
         let mut meter = Meter::start_own().expect("this process runs");
-        let before = *meter.look();
+        let before = *meter.sample();
         timeline.tick(1_000_000_000, &panels, Some(&before), None);
         panels[0].publish(Totals { received: 200, ..Totals::default() });
         let mut after = before;

@@ -29,20 +29,21 @@ const ROWS_KEPT: usize = 600;
 const LOG_KEPT: usize = 200;
 
 /// The phase of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Phase {
     /// Clients enter.
+    #[default]
     Connecting,
     /// Clients complete their user lists.
     Lists,
     /// Clients join their channels and sectors.
-    Gathering,
+    JoiningRooms,
     /// A probe message is on its way to all clients.
     Probe,
     /// Clients send messages that are not counted.
     WarmUp,
     /// Clients send counted messages.
-    Talking,
+    Sending,
     /// Clients stay connected.
     Staying,
     /// All clients disconnect and reconnect.
@@ -59,10 +60,10 @@ impl Phase {
         match self {
             Self::Connecting => "connecting",
             Self::Lists => "lists",
-            Self::Gathering => "gathering",
+            Self::JoiningRooms => "joining rooms",
             Self::Probe => "probe",
             Self::WarmUp => "warm-up",
-            Self::Talking => "talking",
+            Self::Sending => "sending",
             Self::Staying => "staying",
             Self::Storm => "storm",
             Self::Draining => "draining",
@@ -117,7 +118,7 @@ pub struct Own {
 }
 
 /// The changing state of a run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct State {
     /// The phase, and its end if the clock decides it.
     pub phase: (Phase, Option<Nanos>),
@@ -137,22 +138,6 @@ pub struct State {
     pub log: VecDeque<(Nanos, String)>,
     /// True while the display is paused.
     pub is_paused: bool,
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            phase: (Phase::Connecting, None),
-            now: 0,
-            totals: Totals::default(),
-            interval: None,
-            own: Own::default(),
-            rows: VecDeque::new(),
-            entering: VecDeque::new(),
-            log: VecDeque::new(),
-            is_paused: false,
-        }
-    }
 }
 
 impl State {
@@ -210,7 +195,7 @@ pub fn draw(frame: &mut Frame<'_>, facts: &Facts, state: &State) {
             let columns = [Constraint::Fill(2), Constraint::Fill(3)];
             let [log, steps] = Layout::horizontal(columns).spacing(1).areas(below);
             draw_log(frame, log, &state.log);
-            draw_lines(frame, steps, "Steps before", before.iter().map(|step| format!(" {step}")));
+            draw_lines(frame, steps, "Previous steps", before.iter().map(|step| format!(" {step}")));
         }
     }
     draw_keys(frame, foot, facts, state.is_paused);
@@ -248,8 +233,8 @@ fn draw_clients(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State)
     frame.render_widget(titled("Clients"), area);
     let requested = format_count(facts.requested);
     let (done, label) = if facts.subject == (Subject::Entries { leaves: true }) {
-        let [entered, connected] = [totals.way_in.done, totals.connected].map(format_count);
-        (totals.way_in.done, format!("{entered} of {requested} entries, {connected} connected"))
+        let [entered, connected] = [totals.entry.done, totals.connected].map(format_count);
+        (totals.entry.done, format!("{entered} of {requested} entries, {connected} connected"))
     } else {
         (totals.connected, format!("{} of {requested} connected", format_count(totals.connected)))
     };
@@ -264,8 +249,8 @@ fn draw_clients(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State)
         spans.push(Span::from("   "));
     }
     spans.push(Span::from(format!("{} left", format_count(totals.left))));
-    if totals.away > 0 {
-        spans.push(Span::from(format!("   {} away", format_count(totals.away))));
+    if totals.reconnecting > 0 {
+        spans.push(Span::from(format!("   {} reconnecting", format_count(totals.reconnecting))));
     }
     frame.render_widget(Line::from(spans), counts);
 }
@@ -294,7 +279,7 @@ fn draw_messages(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State
         Line::from(deliveries_so_far(&state.totals, facts.is_to_all, area.width)),
     ];
     let show = |value| format!("{}/s", format_rate(value));
-    let chart = Chart { title: "Messages", lines, bars: "deliveries", show, colour: Color::Cyan };
+    let chart = Chart { title: "Messages", lines, bars: "deliveries", show, color: Color::Cyan };
     draw_chart(frame, area, chart, state.rows.iter().map(|row| (row.at_s, row.received_per_s)));
 }
 
@@ -329,7 +314,7 @@ fn draw_latency(frame: &mut Frame<'_>, area: Rect, state: &State) {
     ];
     let title = "Latency of the last second";
     let show = |us| format_nanos(us * 1e3);
-    let chart = Chart { title, lines, bars: "p99 of each second", show, colour: Color::Magenta };
+    let chart = Chart { title, lines, bars: "p99 of each second", show, color: Color::Magenta };
     draw_chart(frame, area, chart, state.rows.iter().map(|row| (row.at_s, row.p99_us)));
 }
 

@@ -14,7 +14,7 @@ use throng_harness_model::spec::{Broadcast, Scenario};
 use throng_harness_model::text::format_count;
 
 use super::{Halt, POLL_EVERY, Run};
-use crate::command::{Command, Gather};
+use crate::command::{Command, Joiners};
 use crate::live::Phase;
 
 /// From the decision to send, or to change the rate, to the first message concerned: time for all
@@ -46,7 +46,7 @@ pub(super) fn run(run: &mut Run<'_>, broadcast: &Broadcast) -> Result<(), Halt> 
 pub(super) fn prepare(run: &mut Run<'_>) -> Result<(), Halt> {
     run.enter()?;
     run.check_lists()?;
-    gather(run)?;
+    join_rooms(run)?;
     probe(run)
 }
 
@@ -90,29 +90,29 @@ pub(super) fn rates(
 }
 
 /// Waits until all clients are in their channels and sectors.
-fn gather(run: &mut Run<'_>) -> Result<(), Halt> {
+fn join_rooms(run: &mut Run<'_>) -> Result<(), Halt> {
     let audiences = &run.plan.audiences;
     let (channels, has_places) = (u64::from(audiences.channels()), audiences.speech().has_places());
     let clients = u64::from(run.plan.clients);
     let patience = run.job.connect_timeout;
-    let mut to_gather = 0;
-    for (gather, count, is_needed) in
-        [(Gather::Founders, channels, channels > 0), (Gather::All, clients, channels > 0 || has_places)]
+    let mut to_place = 0;
+    for (joiners, count, is_needed) in
+        [(Joiners::Founders, channels, channels > 0), (Joiners::All, clients, channels > 0 || has_places)]
     {
         if !is_needed {
             continue;
         }
-        run.phase(Phase::Gathering, None);
-        to_gather += count;
-        run.fleet.tell(|| Command::Gather(gather));
+        run.phase(Phase::JoiningRooms, None);
+        to_place += count;
+        run.fleet.send_all(|| Command::JoinRooms(joiners));
         run.wait(
             patience,
-            |now| now.gathered,
-            |now, _| now.gathered >= to_gather,
+            |now| now.placed,
+            |now, _| now.placed >= to_place,
             |now| {
                 format!(
-                    "{} clients were not yet in their channels and sectors, and none got there for {}",
-                    format_count(to_gather.saturating_sub(now.gathered)),
+                    "{} clients were not yet in their channels and sectors, and no others joined for {}",
+                    format_count(to_place.saturating_sub(now.placed)),
                     format_duration(patience)
                 )
             },
@@ -124,15 +124,15 @@ fn gather(run: &mut Run<'_>) -> Result<(), Halt> {
 /// Waits until a probe message has reached all clients, and with it everything sent before it.
 fn probe(run: &mut Run<'_>) -> Result<(), Halt> {
     run.phase(Phase::Probe, None);
-    run.fleet.tell(|| Command::Watch);
+    run.fleet.send_all(|| Command::StartProbing);
     let panels = run.fleet.panels();
     let sender = panels.iter().position(|panel| panel.totals().connected > 0).unwrap_or(0);
-    run.fleet.tell_one(sender, Command::Probe);
+    run.fleet.send_to(sender, Command::SendProbe);
     let patience = run.job.connect_timeout;
     run.wait(
         patience,
         |now| now.probed,
-        |now, _| now.probed == now.connected && now.outside > 0,
+        |now, _| now.probed == now.connected && now.leak_probe_placed > 0,
         |now| {
             format!(
                 "the probe message has reached {} of {} clients, and no others for {}",
@@ -173,7 +173,7 @@ fn send(run: &mut Run<'_>, schedule: &Schedule) -> Result<(), Halt> {
         Scenario::Broadcast(broadcast) => start.saturating_add(nanos(broadcast.duration)),
         _ => schedule.counted.intended(plan.traffic.messages().saturating_sub(1)),
     };
-    run.phase(Phase::Talking, Some(last.min(schedule.until)));
+    run.phase(Phase::Sending, Some(last.min(schedule.until)));
     let due_before = |at| schedule.due_before(&plan, at);
     let unsent = |now: &Totals| format_count(due_before(NEVER).saturating_sub(now.scheduled));
     run.wait(
@@ -204,7 +204,7 @@ fn drain(run: &mut Run<'_>, patience: Duration) -> Result<(), Halt> {
     let mut last = (0, 0);
     loop {
         // The number sent is final only if it is read after all workers have stopped sending.
-        let is_silent = run.fleet.totals().hushed == workers;
+        let is_silent = run.fleet.totals().stopped_sending == workers;
         let (totals, now) = run.poll()?;
         if run.shutdown.is_requested() && !std::mem::replace(&mut is_cut_short, true) {
             until = until.min(now.saturating_add(nanos(INTERRUPTED_DRAIN)));

@@ -21,9 +21,9 @@ pub(super) fn run(run: &mut Run<'_>, connect: Connect) -> Result<(), Halt> {
     run.begin_measuring();
     run.enter()?;
     run.check_lists()?;
-    run.fleet.tell(|| Command::Reconnect(connect.churn));
+    run.fleet.send_all(|| Command::Reconnect(connect.churn));
     run.hold(connect.hold)?;
-    run.fleet.tell(|| Command::Reconnect(None));
+    run.fleet.send_all(|| Command::Reconnect(None));
     if connect.churn.is_some() {
         run.hold(AFTER_CHURN)?;
         wait_for_reconnects(run, 0)?;
@@ -33,7 +33,7 @@ pub(super) fn run(run: &mut Run<'_>, connect: Connect) -> Result<(), Halt> {
     if connect.storm {
         let from = run.now();
         run.phase(Phase::Storm, None);
-        run.fleet.tell(|| Command::Storm);
+        run.fleet.send_all(|| Command::ReconnectAll);
         let workers = run.plan.workers.into();
         wait_for_reconnects(run, workers)?;
         run.storm_s = Some(run.now().saturating_sub(from) as f64 / 1e9);
@@ -42,18 +42,18 @@ pub(super) fn run(run: &mut Run<'_>, connect: Connect) -> Result<(), Halt> {
     Ok(())
 }
 
-/// Waits until `stormed` workers have disconnected their clients, and then until every client has
-/// reconnected or been given up.
-fn wait_for_reconnects(run: &mut Run<'_>, stormed: u64) -> Result<(), Halt> {
+/// Waits until `storm_begun` workers have disconnected their clients, and then until every client
+/// has reconnected or been given up.
+fn wait_for_reconnects(run: &mut Run<'_>, storm_begun: u64) -> Result<(), Halt> {
     let patience = run.job.connect_timeout;
     run.wait(
         patience,
-        |now| now.connected + now.listed + now.stormed,
-        |now, _| now.stormed >= stormed && now.away == 0 && now.listed == now.connected,
+        |now| now.connected + now.listed + now.storm_begun,
+        |now, _| now.storm_begun >= storm_begun && now.reconnecting == 0 && now.listed == now.connected,
         |now| {
             format!(
                 "{} clients had not reconnected, and none did for {}",
-                format_count(now.away),
+                format_count(now.reconnecting),
                 format_duration(patience)
             )
         },

@@ -74,7 +74,7 @@ impl Run<'_> {
     /// Updates the display, and applies a key.
     pub(super) fn display_totals(&mut self, totals: &Totals, now: Nanos) {
         let read_lag = self.fleet.panels().iter().map(Panel::read_lag).max().unwrap_or(0);
-        if let Some(key) = self.display.look(now, totals, read_lag, self.shutdown) {
+        if let Some(key) = self.display.update(now, totals, read_lag, self.shutdown) {
             self.change_rate(key);
         }
     }

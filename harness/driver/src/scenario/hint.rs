@@ -1,21 +1,21 @@
 //! The probable mistake when no client gets in.
 
 use throng_core::wire::CloseReason;
-use throng_harness_model::results::Findings;
+use throng_harness_model::results::{Event, Findings, Reasons};
 use throng_harness_model::target::{Entrance, TargetSource};
 
 /// A hint for the user, if all clients failed for one reason that points to a wrong key. A client
 /// cannot know more: a server with another key closes the connection at the first message that it
 /// cannot decrypt.
-pub(super) fn hint(findings: &Findings, source: &TargetSource, entrance: Entrance) -> Option<String> {
-    let mut reasons = findings.clients.reasons.keys();
-    let (Some(reason), None) = (reasons.next(), reasons.next()) else { return None };
-    if findings.clients.connected > 0 {
-        return None;
-    }
-    let (_, reason) = reason.split_once(": ")?;
+pub(super) fn hint(
+    findings: &Findings,
+    reasons: &Reasons,
+    source: &TargetSource,
+    entrance: Entrance,
+) -> Option<String> {
+    let reason = reasons.only().filter(|_| findings.clients.connected == 0)?;
     let has_connected = findings.phases.keys().any(|phase| phase.starts_with("dial_"));
-    if reason == CloseReason::HandshakeFailed.name() && !has_connected {
+    if reason == (Event::Failed, CloseReason::HandshakeFailed.name()) && !has_connected {
         Some(format!(
             "every client failed in its first handshake, so the server may have another key than the given one: {}",
             match source {
@@ -36,7 +36,7 @@ pub(super) fn hint(findings: &Findings, source: &TargetSource, entrance: Entranc
                 ),
             }
         ))
-    } else if reason == CloseReason::TicketInvalid.name() && entrance == Entrance::Ticket {
+    } else if reason == (Event::Refused, CloseReason::TicketInvalid.name()) && entrance == Entrance::Ticket {
         Some(format!(
             "the server accepted no ticket, so its cluster key may differ from {}",
             match source {
@@ -58,14 +58,18 @@ mod tests {
 
     use super::*;
 
-    fn found(connected: u64, reasons: &[&str], phases: &[&'static str]) -> Findings {
-        let reasons = reasons.iter().map(|reason| ((*reason).to_owned(), 3)).collect();
+    fn found(
+        connected: u64,
+        reasons: &[(Event, CloseReason)],
+        phases: &[&'static str],
+    ) -> (Findings, Reasons) {
         let phases: BTreeMap<_, _> = phases.iter().map(|phase| ((*phase).into(), Latencies::new())).collect();
-        Findings {
-            clients: Clients { connected, reasons, ..Clients::default() },
-            phases,
-            ..Findings::default()
+        let clients = Clients { connected, ..Clients::default() };
+        let mut counted = Reasons::default();
+        for (event, reason) in reasons {
+            counted.count(*event, reason.name(), 3);
         }
+        (Findings { clients, phases, ..Findings::default() }, counted)
     }
 
     #[test]
@@ -73,8 +77,8 @@ mod tests {
         let flags =
             TargetSource::Flags { server: "10.0.0.1:9000".into(), server_key: [7; 32], cluster_key: None };
         let data = TargetSource::Data("d".into());
-        let check = |findings: Findings, source, entrance, parts: &[&str]| {
-            let hint = hint(&findings, source, entrance);
+        let check = |(findings, reasons): (Findings, Reasons), source, entrance, parts: &[&str]| {
+            let hint = hint(&findings, &reasons, source, entrance);
             match (&hint, parts) {
                 (None, []) => {}
                 (Some(hint), [_, ..]) => {
@@ -86,7 +90,9 @@ mod tests {
             }
         };
         let (login, ticket) = (Entrance::Login, Entrance::Ticket);
-        let handshake = ["failed: HandshakeFailed"];
+        let handshake = [(Event::Failed, CloseReason::HandshakeFailed)];
+        let ticket_invalid = [(Event::Refused, CloseReason::TicketInvalid)];
+        let unreachable = (Event::Failed, CloseReason::ConnectFailed);
         check(
             found(0, &handshake, &[]),
             &flags,
@@ -100,20 +106,15 @@ mod tests {
             ticket,
             &["--data d may have been replaced", "`throng up --data d` again"],
         );
-        check(
-            found(0, &["refused: TicketInvalid"], &["dial_chat"]),
-            &flags,
-            ticket,
-            &["file of --cluster-key"],
-        );
-        check(found(0, &["refused: TicketInvalid"], &["dial_chat"]), &data, ticket, &["the key in --data d"]);
+        check(found(0, &ticket_invalid, &["dial_chat"]), &flags, ticket, &["file of --cluster-key"]);
+        check(found(0, &ticket_invalid, &["dial_chat"]), &data, ticket, &["the key in --data d"]);
         // After a login its server's key was right, and the tickets and the chat server's key came
         // from it.
         check(found(0, &handshake, &["dial_login", "log_in"]), &flags, login, &[]);
-        check(found(0, &["refused: TicketInvalid"], &["dial_login", "dial_chat"]), &flags, login, &[]);
+        check(found(0, &ticket_invalid, &["dial_login", "dial_chat"]), &flags, login, &[]);
         check(found(1, &handshake, &["dial_chat"]), &flags, ticket, &[]);
-        check(found(0, &["failed: HandshakeFailed", "failed: ConnectFailed"], &[]), &flags, ticket, &[]);
-        check(found(0, &["failed: ConnectFailed"], &[]), &flags, ticket, &[]);
+        check(found(0, &[handshake[0], unreachable], &[]), &flags, ticket, &[]);
+        check(found(0, &[unreachable], &[]), &flags, ticket, &[]);
         check(found(0, &[], &[]), &flags, ticket, &[]);
     }
 }

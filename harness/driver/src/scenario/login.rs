@@ -50,7 +50,7 @@ fn run_rounds(run: &mut Run<'_>, rounds: u32) -> Result<(), Halt> {
         },
     );
     if let Err(Halt::Incomplete(_)) = done {
-        run.fleet.tell(|| Command::GiveUp("no more clients got in".into()));
+        run.fleet.send_all(|| Command::GiveUpEntries("no more clients got in".into()));
     }
     done?;
     let now = run.fleet.totals();

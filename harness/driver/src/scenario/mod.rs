@@ -33,6 +33,7 @@ use crate::crew::{Fleet, FleetError};
 use crate::live::{Display, Phase, Timeline};
 use crate::preflight::{self, PreflightError};
 use crate::results::WorkerResults;
+use crate::verify::Settlement;
 use messages::MessageResults;
 
 /// The interval at which the run reads its workers' panels.
@@ -42,7 +43,7 @@ const POLL_EVERY: Duration = Duration::from_millis(10);
 const ROW: Nanos = 1_000_000_000;
 
 /// The time for impaired clients to read their backlog at the end.
-const WAKE_PATIENCE: Duration = Duration::from_secs(5);
+const CATCH_UP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The longest time without another exact list; `--connect-timeout` may shorten it.
 const LISTS_PATIENCE: Duration = Duration::from_secs(15);
@@ -141,7 +142,7 @@ impl<'a> Run<'a> {
         if let Some(interval) = display::interval(job) {
             display.rate(0, interval, interval);
         }
-        let memory = HarnessMemory { start_bytes: harness.look().rss_bytes, ..HarnessMemory::default() };
+        let memory = HarnessMemory { start_bytes: harness.sample().rss_bytes, ..HarnessMemory::default() };
         Ok(Self {
             job,
             shutdown,
@@ -212,8 +213,8 @@ impl<'a> Run<'a> {
     }
 
     fn row(&mut self, now: Nanos) {
-        let own = self.harness.look();
-        let sample = self.server.as_mut().map(|meter| *meter.look());
+        let own = self.harness.sample();
+        let sample = self.server.as_mut().map(|meter| *meter.sample());
         let row = self.timeline.tick(now, self.fleet.panels(), sample.as_ref(), Some(&own));
         self.display.show(now, row, &own);
     }
@@ -240,7 +241,7 @@ impl<'a> Run<'a> {
             },
         );
         if let Err(Halt::Incomplete(_)) = entered {
-            self.fleet.tell(|| Command::GiveUp("no more clients got in".into()));
+            self.fleet.send_all(|| Command::GiveUpEntries("no more clients got in".into()));
         }
         entered?;
         match self.fleet.totals().connected {
@@ -253,13 +254,13 @@ impl<'a> Run<'a> {
     /// ignored. If the lists do not get there the run continues, and fails at its end.
     fn check_lists(&mut self) -> Result<(), Halt> {
         if self.plan.lists == Lists::None || self.plan.leaves {
-            self.memory.entered_bytes = self.harness.look().rss_bytes;
+            self.memory.entered_bytes = self.harness.sample().rss_bytes;
             return Ok(());
         }
         self.phase(Phase::Lists, None);
         self.list_checks += 1;
         let check = self.list_checks;
-        self.fleet.tell(|| Command::LookAtLists(Some(check)));
+        self.fleet.send_all(|| Command::CheckLists(Some(check)));
         let all = u64::from(self.plan.workers) * check;
         let patience = LISTS_PATIENCE.min(self.job.connect_timeout);
         // The maximum counts as progress, so lists that are exact in turns do not prolong the wait.
@@ -270,9 +271,9 @@ impl<'a> Run<'a> {
                 most.set(now.lists_exact.max(most.get()));
                 most.get()
             },
-            |now, _| now.lists_looked_at == all && now.lists_exact == now.lists_kept,
+            |now, _| now.list_check == all && now.lists_exact == now.lists_kept,
             |now| {
-                let ghosts = match now.lists_larger {
+                let ghosts = match now.lists_with_ghosts {
                     0 => String::new(),
                     larger => format!("{} had more, ", format_count(larger)),
                 };
@@ -284,11 +285,11 @@ impl<'a> Run<'a> {
                 )
             },
         );
-        self.fleet.tell(|| Command::LookAtLists(None));
+        self.fleet.send_all(|| Command::CheckLists(None));
         let now = self.fleet.totals();
         if check == 1 {
             (self.lists.kept, self.lists.exact) = (now.lists_kept, now.lists_exact);
-            self.memory.entered_bytes = self.harness.look().rss_bytes;
+            self.memory.entered_bytes = self.harness.sample().rss_bytes;
         }
         match waited {
             Err(Halt::Incomplete(reason)) => {
@@ -334,9 +335,9 @@ impl<'a> Run<'a> {
     fn end_measuring_at(&mut self, at: Nanos) {
         if self.measured.is_zero() {
             self.measured = Duration::from_nanos(at.saturating_sub(self.measured_from));
-            self.harness.look();
+            self.harness.sample();
             let server = self.server.as_mut().map(|meter| {
-                meter.look();
+                meter.sample();
                 meter.usage()
             });
             self.usage = (server, Some(self.harness.usage()));
@@ -344,21 +345,21 @@ impl<'a> Run<'a> {
     }
 
     /// Has impaired clients read their whole backlog, so that each learns if its session is alive.
-    fn wake(&mut self) {
+    fn resume_reading(&mut self) {
         if self.plan.impairment.is_none() {
             return;
         }
-        self.fleet.tell(|| Command::Wake);
+        self.fleet.send_all(|| Command::ResumeReading);
         let workers = u64::from(self.plan.workers);
-        let is_done = |now: &Totals, _| now.woken == workers && now.asleep == 0;
+        let is_done = |now: &Totals, _| now.resumed == workers && now.catching_up == 0;
         // Clients that are still reading at the timeout count as present.
-        let _ = self.wait(WAKE_PATIENCE, |_| 0, is_done, |_| String::new());
+        let _ = self.wait(CATCH_UP_PATIENCE, |_| 0, is_done, |_| String::new());
     }
 
     /// Has all clients leave in order.
     fn leave(&mut self) -> Result<(), Halt> {
         self.phase(Phase::Leaving, None);
-        self.fleet.tell(|| Command::Leave);
+        self.fleet.send_all(|| Command::Leave);
         self.wait(
             LEAVE_PATIENCE,
             |now| now.connected,
@@ -375,20 +376,9 @@ impl<'a> Run<'a> {
 
     /// Ends the run and assembles its findings.
     fn finish(mut self, ended: Result<(), Halt>) -> Result<Findings, RunError> {
-        self.end_measuring();
-        self.fleet.tell(|| Command::Freeze);
-        let last_row = self.now();
-        self.row(last_row);
-        if !matches!(ended, Err(Halt::Failed(_))) {
-            self.wake();
-        }
-        let left = match &ended {
-            Err(Halt::Interrupted | Halt::Failed(_)) => Ok(()),
-            _ if matches!(&self.job.scenario, Scenario::Broadcast(broadcast) if !broadcast.leave) => Ok(()),
-            _ => self.leave(),
-        };
+        let left = self.wind_down(&ended);
         self.display.finish();
-        let mut findings = Findings { timeline: self.timeline.into_rows(), ..Findings::default() };
+        let mut findings = Findings::default();
         for end in [ended, left] {
             match end {
                 Ok(()) => {}
@@ -403,22 +393,35 @@ impl<'a> Run<'a> {
             Scenario::Broadcast(_) | Scenario::Bots(_) => self.fleet.settle()?,
             _ => None,
         };
+        Ok(self.assemble(findings, results, settlement))
+    }
+
+    /// Ends measuring and counting, and has the clients leave if the run calls for it.
+    fn wind_down(&mut self, ended: &Result<(), Halt>) -> Result<(), Halt> {
+        self.end_measuring();
+        self.fleet.send_all(|| Command::StopCounting);
+        let last_row = self.now();
+        self.row(last_row);
+        if !matches!(ended, Err(Halt::Failed(_))) {
+            self.resume_reading();
+        }
+        match (ended, &self.job.scenario) {
+            (Err(Halt::Interrupted | Halt::Failed(_)), _) => Ok(()),
+            (_, Scenario::Broadcast(broadcast)) if !broadcast.leave => Ok(()),
+            _ => self.leave(),
+        }
+    }
+
+    /// Completes the findings by the workers' results.
+    fn assemble(
+        mut self,
+        mut findings: Findings,
+        results: WorkerResults,
+        settlement: Option<Settlement>,
+    ) -> Findings {
         self.fleet.stop();
-        let WorkerResults { recorder, breakdown, server_clock, read_lag, phases, .. } = results;
-        let WorkerResults {
-            unprovoked,
-            clients,
-            reconnects,
-            lists,
-            churn,
-            moves,
-            impaired,
-            first_begin,
-            last_entry,
-            last_sent,
-            ..
-        } = results;
-        findings.fairness = Fairness::of(results.recipients);
+        let WorkerResults { clients, unprovoked, first_begin, last_entry, last_sent, .. } = results;
+        findings.timeline = self.timeline.into_rows();
         findings.rates = connect::rates(&self.plan, clients.connected, last_entry);
         if let Scenario::Login(_) = &self.job.scenario {
             findings.rates.logins_per_s = Some(login::per_second(clients.connected, first_begin, last_entry));
@@ -428,19 +431,21 @@ impl<'a> Run<'a> {
             let messages = MessageResults { settlement, counted, unprovoked, last_sent };
             messages.report(self.job, &self.plan, &mut findings);
         }
+        let (requested, reasons) = (self.job.clients.into(), results.reasons.named());
         let mut findings = Findings {
-            clients: Clients { requested: self.job.clients.into(), ..clients },
-            recorder,
-            breakdown,
-            server_clock: server_clock.summary(),
+            clients: Clients { requested, reasons, ..clients },
+            fairness: Fairness::of(results.recipients),
+            recorder: results.recorder,
+            breakdown: results.breakdown,
+            server_clock: results.server_clock.summary(),
             harness_memory: self.memory.ended(self.usage.1.as_ref(), self.job.clients),
-            reconnects: Reconnected { storm_s: self.storm_s, ..reconnects },
-            lists: list_report(self.lists, lists, first_begin, last_entry),
-            churn,
-            moves,
-            impaired,
-            read_lag,
-            phases,
+            reconnects: Reconnected { storm_s: self.storm_s, ..results.reconnects },
+            lists: list_report(self.lists, results.lists, first_begin, last_entry),
+            churn: results.churn,
+            moves: results.moves,
+            impaired: results.impaired,
+            read_lag: results.read_lag,
+            phases: results.phases,
             measured: self.measured,
             measured_from: self.measured_from,
             server: self.usage.0,
@@ -449,9 +454,10 @@ impl<'a> Run<'a> {
             rate_changes: self.rate_changes,
             ..findings
         };
-        let hint = hint::hint(&findings, &self.job.target, self.job.scenario.entrance());
+        let entrance = self.job.scenario.entrance();
+        let hint = hint::hint(&findings, &results.reasons, &self.job.target, entrance);
         findings.incomplete_because.extend(hint);
-        Ok(findings)
+        findings
     }
 }
 

@@ -9,11 +9,11 @@ use throng_harness_report::{LOAD_MAX, Report};
 
 use super::judge::faults;
 
-/// Process that set the pace of a closed loop.
+/// Process that limited a closed loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
-pub enum Pace {
+pub enum Bottleneck {
     /// The server: it had no CPU time left, or its CPU time is unknown while the harness had some
     /// left.
     Server,
@@ -43,8 +43,8 @@ pub struct Capacity {
     pub server_cpu: Option<f64>,
     /// CPU time of all harness processes, as a share of what their event loops could have used.
     pub harness_load: f64,
-    /// Process that set the pace.
-    pub limited_by: Option<Pace>,
+    /// Process that was the bottleneck.
+    pub limited_by: Option<Bottleneck>,
     /// Reason why the result is unusable; null if it is usable.
     pub unusable_because: Option<String>,
 }
@@ -63,9 +63,9 @@ impl Capacity {
         // The read lag is no evidence: in a closed loop everything waits. At its start all messages
         // are due at once, which keeps the pacer busy.
         let limited_by = match server_cpu {
-            _ if report.harness_was_busy() => Pace::Harness,
-            Some(share) if share <= LOAD_MAX => Pace::Neither,
-            _ => Pace::Server,
+            _ if report.harness_was_busy() => Bottleneck::Harness,
+            Some(share) if share <= LOAD_MAX => Bottleneck::Neither,
+            _ => Bottleneck::Server,
         };
         Self {
             ahead,
@@ -104,20 +104,20 @@ mod tests {
     }
 
     #[test]
-    fn the_process_without_cpu_time_left_set_the_pace() {
-        for (server, harness_load, pace) in [
-            (Some(0.95), 0.40, Pace::Server),
+    fn the_process_without_cpu_time_left_is_the_bottleneck() {
+        for (server, harness_load, bottleneck) in [
+            (Some(0.95), 0.40, Bottleneck::Server),
             // On several cores.
-            (Some(1.70), 0.40, Pace::Server),
-            (Some(0.48), 0.95, Pace::Harness),
-            (None, 0.95, Pace::Harness),
-            (Some(0.48), 0.45, Pace::Neither),
-            (Some(0.38), 0.21, Pace::Neither),
-            (Some(0.01), 0.21, Pace::Neither),
-            (None, 0.21, Pace::Server),
+            (Some(1.70), 0.40, Bottleneck::Server),
+            (Some(0.48), 0.95, Bottleneck::Harness),
+            (None, 0.95, Bottleneck::Harness),
+            (Some(0.48), 0.45, Bottleneck::Neither),
+            (Some(0.38), 0.21, Bottleneck::Neither),
+            (Some(0.01), 0.21, Bottleneck::Neither),
+            (None, 0.21, Bottleneck::Server),
         ] {
             let found = capacity(server, harness_load).limited_by;
-            assert_eq!(found, Some(pace), "server {server:?}, harness {harness_load}");
+            assert_eq!(found, Some(bottleneck), "server {server:?}, harness {harness_load}");
         }
     }
 

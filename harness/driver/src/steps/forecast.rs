@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::capacity::CPU_S_MIN;
-use super::{Capacity, Pace, Usl};
+use super::{Bottleneck, Capacity, Usl};
 
 /// Fewest steps for a forecast: three to fit the parameters of the law, and one to check it.
 pub const STEPS_MIN: usize = 4;
@@ -13,9 +13,10 @@ pub const STEPS_MIN: usize = 4;
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
-    /// Deliveries per second of the server's CPU time, whichever process set the pace.
+    /// Deliveries per second of the server's CPU time, whichever process was the bottleneck.
     ServerCpu,
-    /// Deliveries per second of steps in which the server set the pace; its CPU time is unknown.
+    /// Deliveries per second of steps in which the server was the bottleneck; its CPU time is
+    /// unknown.
     ClosedLoop,
 }
 
@@ -24,7 +25,7 @@ impl Basis {
     pub fn unit(self) -> &'static str {
         match self {
             Self::ServerCpu => "deliveries a second of the server's CPU",
-            Self::ClosedLoop => "deliveries a second of wall-clock time, where the server set the pace",
+            Self::ClosedLoop => "deliveries a second of wall-clock time, where the server was the bottleneck",
         }
     }
 
@@ -40,11 +41,11 @@ impl Basis {
                 ),
                 None => "the server's CPU time is not known".into(),
             }),
-            (Self::ClosedLoop, Some(Pace::Server)) => Ok(capacity.deliveries_per_s),
-            (Self::ClosedLoop, Some(Pace::Harness)) => Err("the harness set the pace, not the server \
+            (Self::ClosedLoop, Some(Bottleneck::Server)) => Ok(capacity.deliveries_per_s),
+            (Self::ClosedLoop, Some(Bottleneck::Harness)) => Err("the harness was the bottleneck, not the server \
                 (with --data or --server-pid, the server's CPU time is used instead)"
                 .into()),
-            (Self::ClosedLoop, Some(Pace::Neither) | None) => Err("the server did not set the pace".into()),
+            (Self::ClosedLoop, Some(Bottleneck::Neither) | None) => Err("the server was not the bottleneck".into()),
         }
     }
 }
@@ -218,7 +219,7 @@ mod tests {
         Capacity {
             deliveries_per_s: x,
             deliveries_per_cpu_s: Some(2.0 * x),
-            limited_by: Some(Pace::Server),
+            limited_by: Some(Bottleneck::Server),
             ..Capacity::default()
         }
     }
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn without_cpu_time_only_steps_count_in_which_the_server_set_the_pace() {
+    fn without_cpu_time_only_steps_count_in_which_the_server_was_the_bottleneck() {
         let no_cpu = |_, capacity: &mut Capacity| capacity.deliveries_per_cpu_s = None;
         let found = forecast(&[10, 25, 50, 75], no_cpu, &[200]);
         assert_eq!(found.basis, Some(Basis::ClosedLoop));
@@ -287,7 +288,7 @@ mod tests {
         let busy = |clients, capacity: &mut Capacity| {
             capacity.deliveries_per_cpu_s = None;
             if clients > 50 {
-                capacity.limited_by = Some(Pace::Harness);
+                capacity.limited_by = Some(Bottleneck::Harness);
             }
         };
         let found = forecast(&[10, 25, 50, 75, 100], busy, &[]);
@@ -304,7 +305,7 @@ mod tests {
         let waited = |clients, capacity: &mut Capacity| {
             capacity.deliveries_per_cpu_s = None;
             if clients == 25 {
-                capacity.limited_by = Some(Pace::Neither);
+                capacity.limited_by = Some(Bottleneck::Neither);
             }
         };
         let found = forecast(&[10, 25, 50, 75, 100], waited, &[]);

@@ -30,7 +30,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use throng_harness_model::spec::Job;
 
-pub use capacity::{Capacity, Pace};
+pub use capacity::{Bottleneck, Capacity};
 pub use forecast::{Basis, Forecast, HeldOut, LeftOut, Measured, Predicted, STEPS_MIN};
 pub use judge::{Judged, LimitedBy, Outcome, judge};
 pub use ladder::{Ladder, OnBad};

@@ -13,7 +13,7 @@ use throng_harness_model::text::{format_bytes, format_count, format_nanos, forma
 use throng_harness_report::{Checked, Document, ReadError, Report, ReportFile, Verdict, json_text};
 
 use crate::steps::forecast_text::forecast_lines;
-use crate::steps::{Axis, Capacity, Forecast, Found, Judged, LimitedBy, Pace, Phase, Trial};
+use crate::steps::{Axis, Bottleneck, Capacity, Forecast, Found, Judged, LimitedBy, Phase, Trial};
 
 /// One step. Keys that also occur in a report have the same meaning there.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -231,7 +231,7 @@ impl Limit {
                 format!("good up to {}, where the steps ended: no limit was met", size(found.good))
             }
             (None, Some(_)) => {
-                let once = if steps.iter().any(|step| step.good) { " whenever it was tried" } else { "" };
+                let once = if steps.iter().any(|step| step.good) { " in every attempt" } else { "" };
                 let why = because.first().map_or(String::new(), |why| format!(", {why}"));
                 match limited_by {
                     Some(LimitedBy::Harness) => format!("no step was good{once}; {not_good}"),
@@ -239,8 +239,8 @@ impl Limit {
                 }
             }
             (Some(_), Some(_)) => {
-                let again = if found.confirmed { ", and so again" } else { ", which was not confirmed" };
-                format!("{} were good{again}; {not_good}", size(found.good))
+                let confirmed = if found.confirmed { " (confirmed)" } else { " (not confirmed)" };
+                format!("{} were good{confirmed}; {not_good}", size(found.good))
             }
         };
         if is_cut {
@@ -403,7 +403,7 @@ pub(super) const STEP_HEADS: [&str; 11] = [
 
 /// Heads of the columns of capacities.
 pub(super) const CAPACITY_HEADS: [&str; 6] =
-    ["clients", "messages/s", "deliveries/s", "server CPU", "a CPU second", "pace set by"];
+    ["clients", "messages/s", "deliveries/s", "server CPU", "a CPU second", "bottleneck"];
 
 impl Step {
     /// Returns the step's row under [`STEP_HEADS`].
@@ -424,12 +424,12 @@ impl Step {
         ]
     }
 
-    /// Formats the purpose of the step, unless it is simply the next.
+    /// Formats the purpose of the step, unless it is the next one as planned.
     pub(super) fn purpose(&self) -> &'static str {
         match self.phase {
-            Some(Phase::Confirm) => " (again)",
-            Some(Phase::Narrow) => " (in between)",
-            Some(Phase::Repeat) => " (once more)",
+            Some(Phase::Confirm) => " (confirmation)",
+            Some(Phase::Narrow) => " (narrowing)",
+            Some(Phase::Repeat) => " (repeated)",
             Some(Phase::Climb) | None => "",
         }
     }
@@ -439,10 +439,10 @@ impl Step {
 pub(super) fn capacity_cells(step: &Step, capacity: &Capacity) -> [String; 6] {
     let messages_per_s =
         if capacity.measured_s > 0.0 { capacity.sent as f64 / capacity.measured_s } else { 0.0 };
-    let pace = match capacity.limited_by {
-        Some(Pace::Server) => "the server",
-        Some(Pace::Harness) => "the harness",
-        Some(Pace::Neither) => "neither",
+    let bottleneck = match capacity.limited_by {
+        Some(Bottleneck::Server) => "the server",
+        Some(Bottleneck::Harness) => "the harness",
+        Some(Bottleneck::Neither) => "neither",
         None => "-",
     };
     [
@@ -451,7 +451,7 @@ pub(super) fn capacity_cells(step: &Step, capacity: &Capacity) -> [String; 6] {
         format_rate(capacity.deliveries_per_s),
         capacity.server_cpu.map_or("-".into(), |share| format!("{:.0}%", share * 100.0)),
         capacity.deliveries_per_cpu_s.map_or("-".into(), format_rate),
-        pace.into(),
+        bottleneck.into(),
     ]
 }
 

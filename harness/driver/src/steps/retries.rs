@@ -30,7 +30,7 @@ impl Retries {
     }
 
     /// Takes the outcome of the step from [`next`](Self::next). Returns true if the step is to be
-    /// total_repeats.
+    /// repeated.
     pub fn judged(&mut self, outcome: Outcome) -> bool {
         if outcome == Outcome::Unknown && self.repeats < REPEATS_MAX {
             self.repeats += 1;

@@ -1,7 +1,7 @@
 //! Makes one step after the other, and one report of all of them.
 
 use std::fmt::Display;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use throng_core::config::format_duration;
 use throng_core::shutdown::Shutdown;
@@ -15,12 +15,12 @@ use super::{Axis, Capacity, Forecast, Found, LimitedBy, Phase, Retries, StepsJob
 use crate::steps::{Limit, Step, SteppedReport};
 
 /// Suffix of a step's title in its closed loop.
-const CLOSED_LOOP: &str = " as fast as they are served";
+const CLOSED_LOOP: &str = " in a closed loop";
 
 /// Runs `steps` against `target`, each by `drive`, and reports progress by `announce`. An error of
 /// the first step is returned. If a later step cannot be run, the report says so, and fails.
 pub fn run<E: Display>(
-    steps: StepsJob,
+    steps: &StepsJob,
     origin: &Origin,
     target: &Target,
     shutdown: &Shutdown,
@@ -28,72 +28,102 @@ pub fn run<E: Display>(
     mut drive: impl FnMut(&Job, &Target) -> Result<Findings, E>,
 ) -> Result<SteppedReport, String> {
     let mut retries = Retries::new(steps.strategy.clone());
-    let mut progress =
+    let drive = |job: &Job| drive(job, target).map_err(|error| error.to_string());
+    let progress =
         Progress { began: Instant::now(), steps: Vec::new(), reports: Vec::new(), ended: Ended::Done };
-    let standing = |step: String, before: &[Step]| {
-        Some(Box::new(Standing {
-            scenario: steps.name,
-            step,
-            before: before.iter().map(|step| step_line(step, steps.axis)).collect(),
-        }))
-    };
-    let mut measure = |job: &Job| -> Result<Report, String> {
-        let findings = drive(job, target).map_err(|error| error.to_string())?;
-        let origin = Origin { started: SystemTime::now(), ..origin.clone() };
-        Ok(Report::new(job, origin, findings))
-    };
-    while let Some(trial) = retries.next() {
-        if !progress.steps.is_empty() && stopped_during(shutdown, steps.pause) {
-            progress.ended = Ended::Interrupted;
+    let mut runner = Runner { steps, origin, shutdown, announce, drive, progress };
+    while runner.progress.ended == Ended::Done
+        && let Some(trial) = retries.next()
+    {
+        let number = runner.progress.steps.len() + 1;
+        if number > 1 && runner.is_stopped() {
+            runner.progress.ended = Ended::Interrupted;
             break;
         }
-        let number = progress.steps.len() + 1;
-        let started_s = progress.began.elapsed().as_secs_f64();
-        let label = step_number(number, trial, retries.planned());
-        let size = steps.axis.show(trial.size);
-        let report = steps.factory.job(trial.size).and_then(|mut job| {
-            announce(&announcement(&label, trial, &job));
-            job.standing = standing(format!("{label}, {size}{}", purpose(trial)), &progress.steps);
-            measure(&job)
-        });
-        let report = match report {
-            Ok(report) => report,
-            Err(error) if progress.steps.is_empty() => return Err(error),
+        match runner.step(trial, &mut retries) {
+            Err(error) if number == 1 => return Err(error),
             Err(error) => {
-                progress.ended = Ended::Broken(format!("step {number} could not be made: {error}"));
-                break;
+                runner.progress.ended = Ended::Broken(format!("step {number} could not be run: {error}"));
             }
-        };
-        let judged = judge(&report);
-        let is_cut = report.verdict == Verdict::Interrupted;
-        let mut is_repeated = false;
-        if is_cut {
-            progress.ended = Ended::Interrupted;
-        } else {
-            announce(&outcome(number, &judged.because, judged.limited_by));
-            is_repeated = retries.judged(judged.outcome());
-        }
-        let mut step = Step::new(number as u32, trial, &report, judged);
-        step.started_s = started_s;
-        step.report = steps.keep_reports.then(|| Box::new(report.clone()));
-        progress.steps.push(step);
-        progress.reports.push(report);
-        if !is_cut
-            && !is_repeated
-            && let Some(ahead) = steps.ahead
-            && let Some(mut job) = steps.factory.closed(trial.size, ahead)
-        {
-            job.standing = standing(format!("{label}, {size}{CLOSED_LOOP}"), &progress.steps);
-            match closed_loop(&job, ahead, &size, steps.pause, shutdown, announce, &mut measure) {
-                Ok(capacity) => progress.steps[number - 1].capacity = Some(capacity),
-                Err(ended) => progress.ended = ended,
-            }
-        }
-        if progress.ended != Ended::Done {
-            break;
+            Ok(()) => {}
         }
     }
-    Ok(progress.into_report(steps, retries.found()))
+    Ok(runner.progress.into_report(steps, retries.found()))
+}
+
+/// Makes the runs of the steps.
+struct Runner<'a, D> {
+    steps: &'a StepsJob,
+    origin: &'a Origin,
+    shutdown: &'a Shutdown,
+    announce: &'a mut dyn FnMut(&str),
+    drive: D,
+    progress: Progress,
+}
+
+impl<D: FnMut(&Job) -> Result<Findings, String>> Runner<'_, D> {
+    /// Waits between two runs. Returns true if the user stops the steps.
+    fn is_stopped(&self) -> bool {
+        self.shutdown.wait_timeout(self.steps.pause).is_some()
+    }
+
+    /// Makes one run. The live view shows `title`, and the steps so far.
+    fn measure(&mut self, mut job: Job, title: String) -> Result<Report, String> {
+        let before = self.progress.steps.iter().map(|step| step_line(step, self.steps.axis)).collect();
+        job.standing = Some(Box::new(Standing { scenario: self.steps.name, step: title, before }));
+        let findings = (self.drive)(&job)?;
+        let origin = Origin { started: SystemTime::now(), ..self.origin.clone() };
+        Ok(Report::new(&job, origin, findings))
+    }
+
+    /// Makes a step and, unless it is to be repeated, measures its capacity.
+    fn step(&mut self, trial: Trial, retries: &mut Retries) -> Result<(), String> {
+        let number = self.progress.steps.len() + 1;
+        let started_s = self.progress.began.elapsed().as_secs_f64();
+        let label = step_number(number, trial, retries.planned());
+        let job = self.steps.factory.job(trial.size)?;
+        (self.announce)(&announcement(&label, trial, &job));
+        let title = format!("{label}, {}", self.steps.axis.show(trial.size));
+        let report = self.measure(job, format!("{title}{}", purpose(trial)))?;
+        let judged = judge(&report);
+        let is_cut = report.verdict == Verdict::Interrupted;
+        let is_repeated = !is_cut && {
+            (self.announce)(&outcome(number, &judged.because, judged.limited_by));
+            retries.judged(judged.outcome())
+        };
+        let mut step = Step::new(number as u32, trial, &report, judged);
+        step.started_s = started_s;
+        step.report = self.steps.keep_reports.then(|| Box::new(report.clone()));
+        self.progress.steps.push(step);
+        self.progress.reports.push(report);
+        if is_cut {
+            self.progress.ended = Ended::Interrupted;
+        } else if !is_repeated {
+            match self.measure_capacity(trial.size, &title) {
+                Ok(capacity) => self.progress.steps[number - 1].capacity = capacity,
+                Err(ended) => self.progress.ended = ended,
+            }
+        }
+        Ok(())
+    }
+
+    /// Measures the capacity with a step's clients; none if the steps have no closed loop.
+    fn measure_capacity(&mut self, size: u32, title: &str) -> Result<Option<Capacity>, Ended> {
+        let Some(ahead) = self.steps.ahead else { return Ok(None) };
+        let Some(job) = self.steps.factory.closed(size, ahead) else { return Ok(None) };
+        if self.is_stopped() {
+            return Err(Ended::Interrupted);
+        }
+        let shown = self.steps.axis.show(size);
+        (self.announce)(&format!("  {shown}{CLOSED_LOOP}"));
+        match self.measure(job, format!("{title}{CLOSED_LOOP}")) {
+            Ok(report) if report.verdict == Verdict::Interrupted => Err(Ended::Interrupted),
+            Ok(report) => Ok(Some(Capacity::of(&report, ahead))),
+            Err(error) => {
+                Err(Ended::Broken(format!("the capacity of {shown} could not be measured: {error}")))
+            }
+        }
+    }
 }
 
 #[derive(Debug, PartialEq)]
@@ -103,31 +133,6 @@ enum Ended {
     Broken(String),
 }
 
-/// Waits between two runs. Returns true if the user stops the run.
-fn stopped_during(shutdown: &Shutdown, pause: Duration) -> bool {
-    shutdown.wait_timeout(pause).is_some()
-}
-
-fn closed_loop(
-    job: &Job,
-    ahead: u32,
-    size: &str,
-    pause: Duration,
-    shutdown: &Shutdown,
-    announce: &mut dyn FnMut(&str),
-    measure: &mut impl FnMut(&Job) -> Result<Report, String>,
-) -> Result<Capacity, Ended> {
-    if stopped_during(shutdown, pause) {
-        return Err(Ended::Interrupted);
-    }
-    announce(&format!("  {size}{CLOSED_LOOP}"));
-    match measure(job) {
-        Ok(report) if report.verdict == Verdict::Interrupted => Err(Ended::Interrupted),
-        Ok(report) => Ok(Capacity::of(&report, ahead)),
-        Err(error) => Err(Ended::Broken(format!("the capacity of {size} could not be measured: {error}"))),
-    }
-}
-
 fn step_number(number: usize, trial: Trial, planned: Option<usize>) -> String {
     match (trial.phase, planned) {
         (Phase::Climb | Phase::Repeat, Some(all)) if number <= all => format!("step {number} of {all}"),
@@ -135,13 +140,13 @@ fn step_number(number: usize, trial: Trial, planned: Option<usize>) -> String {
     }
 }
 
-/// Formats the purpose of a step, unless it is simply the next.
+/// Formats the purpose of a step, unless it is the next one as planned.
 fn purpose(trial: Trial) -> &'static str {
     match trial.phase {
         Phase::Climb => "",
-        Phase::Narrow => ", between what was good and what was not",
-        Phase::Confirm => " again, to confirm them",
-        Phase::Repeat => " once more, since the harness was not up to it",
+        Phase::Narrow => ", between the good and the bad sizes",
+        Phase::Confirm => ", to confirm the result",
+        Phase::Repeat => ", repeated because the harness did not keep up",
     }
 }
 
@@ -152,7 +157,7 @@ fn announcement(label: &str, trial: Trial, job: &Job) -> String {
             1.0 / broadcast.interval.as_secs_f64(),
             format_duration(broadcast.duration)
         ),
-        Scenario::Bots(bots) => format!(", talking for {}", format_duration(bots.duration)),
+        Scenario::Bots(bots) => format!(" for {}", format_duration(bots.duration)),
         Scenario::Connect(_) | Scenario::Login(_) => String::new(),
     };
     let clients = format_count(job.clients.into());
@@ -182,7 +187,7 @@ fn outcome(number: usize, because: &[String], limited_by: Option<LimitedBy>) -> 
         Some(LimitedBy::Server) => format!("step {number}: not good: {}", because.join("; ")),
         Some(LimitedBy::Harness) => {
             format!(
-                "step {number}: not good, by the harness's limit and not the server's: {}",
+                "step {number}: not good, because of the harness's limit and not the server's: {}",
                 because.join("; ")
             )
         }
@@ -198,7 +203,7 @@ struct Progress {
 
 impl Progress {
     /// Returns the report of the step that stands for the run, with all steps in it.
-    fn into_report(mut self, job: StepsJob, found: Found) -> SteppedReport {
+    fn into_report(mut self, job: &StepsJob, found: Found) -> SteppedReport {
         // The last good step of the size found stands for the run: the confirmation, if there was
         // one. Without a good step it is the first.
         let representative = self.steps.iter().rposition(|step| step.good && Some(step.size) == found.good);
@@ -207,10 +212,10 @@ impl Progress {
         if let Ended::Broken(error) = self.ended {
             report.incomplete_because.push(error);
         }
-        let forecast = job.forecast.map(|sizes| {
+        let forecast = job.forecast.as_ref().map(|sizes| {
             let measured: Vec<_> =
                 self.steps.iter().filter_map(|step| Some((step.size, step.capacity.as_ref()?))).collect();
-            let forecast = Forecast::new(&measured, &sizes);
+            let forecast = Forecast::new(&measured, sizes);
             if interrupted { forecast.cut() } else { forecast }
         });
         let reported = representative.map(|at| self.steps[at].number);

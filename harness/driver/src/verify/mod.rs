@@ -159,7 +159,7 @@ impl DeliveryLedger {
     }
 
     /// Notes that the client is about to request to enter.
-    pub fn asked_in(&mut self, client: usize, now: Nanos) {
+    pub fn entry_requested(&mut self, client: usize, now: Nanos) {
         let account = &mut self.accounts[client];
         // Another stay is another session, with an order of its own.
         for line in &mut account.lines {
@@ -179,12 +179,12 @@ impl DeliveryLedger {
     }
 
     /// Notes that the client is about to request to leave.
-    pub fn asked_out(&mut self, client: usize, now: Nanos) {
+    pub fn exit_requested(&mut self, client: usize, now: Nanos) {
         self.leaving(client, WORLD, now);
     }
 
     /// Ends all stays of the client: its leaving was confirmed, or its session ended.
-    pub fn gone(&mut self, client: usize, now: Nanos) {
+    pub fn session_ended(&mut self, client: usize, now: Nanos) {
         for line in &mut self.accounts[client].lines {
             line.stays.ended(now);
         }
@@ -213,7 +213,7 @@ impl DeliveryLedger {
 
     /// Ends the client's membership. Unlike with [`Self::left`], messages sent before may still
     /// arrive.
-    pub fn faded(&mut self, client: usize, audience: u32, now: Nanos) {
+    pub fn membership_ended(&mut self, client: usize, audience: u32, now: Nanos) {
         self.accounts[client].line(audience).stays.ended(now);
     }
 

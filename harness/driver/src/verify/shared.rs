@@ -109,7 +109,7 @@ mod tests {
             now
         };
         for (ledger, id) in ledgers.iter_mut().zip(0..) {
-            ledger.asked_in(0, tick());
+            ledger.entry_requested(0, tick());
             ledger.entered(0, tick());
             let channel = audiences.in_channel(id % CHANNELS);
             ledger.joining(0, channel, tick());
@@ -142,8 +142,8 @@ mod tests {
                     1 => ledger.left(0, channel, tick()),
                     2 => ledger.joining(0, channel, tick()),
                     3 => ledger.joined(0, channel, tick()),
-                    4 => ledger.gone(0, tick()),
-                    8 => ledger.asked_in(0, tick()),
+                    4 => ledger.session_ended(0, tick()),
+                    8 => ledger.entry_requested(0, tick()),
                     9 => ledger.entered(0, tick()),
                     5 => ledger.gap(0, [Some(WORLD), Some(channel), None][rng.random_range(0..3)], 2),
                     6 => ledger.corrupt(),
@@ -211,29 +211,11 @@ mod tests {
         for seed in 1..=5 {
             all.add(settle(ledgers(8, seed)).expect("eight clients").deliveries);
         }
-        let Deliveries {
-            expected,
-            received,
-            missing,
-            duplicated,
-            reordered,
-            leaked,
-            indeterminate,
-            indeterminate_received,
-            corrupted,
-            inconsistent,
-            foreign,
-            unheard_messages: _,
-            behind,
-            gaps,
-            missing_examples,
-        } = all;
-        let counts = [expected, received, missing, duplicated, reordered, leaked, indeterminate];
-        let more = [indeterminate_received, corrupted, inconsistent, foreign, behind];
-        let Gaps { told, messages, of_readers } = gaps;
-        let more = more.into_iter().chain([told, messages, of_readers, messages - of_readers]);
-        let more: Vec<_> = more.collect();
-        assert!(counts.iter().chain(&more).all(|count| *count > 0), "{counts:?} {more:?}");
+        // A message that nobody received is no fault of a delivery.
+        all.unheard_messages = 1;
+        assert!(all.counts_mut().iter().all(|count| **count > 0), "{all:?}");
+        assert!(all.gaps.messages > all.gaps.of_readers, "{all:?}");
+        let missing_examples = all.missing_examples;
         assert!(missing_examples.is_sorted() && missing_examples.len() == 10, "{missing_examples:?}");
     }
 

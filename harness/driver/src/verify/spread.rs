@@ -35,16 +35,13 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use throng_harness_model::fixture::near;
     use throng_harness_model::schedule::Traffic;
 
     use super::*;
     use crate::verify::{DeliveryLedger, settle};
 
     const MS: Nanos = 1_000_000;
-
-    fn near(value: f64, expected: f64) {
-        assert!((value - expected).abs() <= expected * 0.002 + 1.0, "{value} is not about {expected}");
-    }
 
     #[test]
     fn first_and_last_recipients_are_found_over_workers() {

@@ -105,10 +105,10 @@ fn account(events: &[Event], traffic: &Arc<Traffic>, clients: u32, workers: u32)
         let now = now as Nanos;
         let place = |client: u32| ((client % workers) as usize, (client / workers) as usize);
         match *event {
-            Event::EnterRequested(client) => ledgers[place(client).0].asked_in(place(client).1, now),
+            Event::EnterRequested(client) => ledgers[place(client).0].entry_requested(place(client).1, now),
             Event::Entered(client) => ledgers[place(client).0].entered(place(client).1, now),
-            Event::LeaveRequested(client) => ledgers[place(client).0].asked_out(place(client).1, now),
-            Event::Gone(client) => ledgers[place(client).0].gone(place(client).1, now),
+            Event::LeaveRequested(client) => ledgers[place(client).0].exit_requested(place(client).1, now),
+            Event::Gone(client) => ledgers[place(client).0].session_ended(place(client).1, now),
             Event::Sent(index) => {
                 let sender = traffic.sender(index).expect("scheduled");
                 ledgers[place(sender).0].sent(index, now);
@@ -325,7 +325,7 @@ fn all_except(clients: u32, messages: u32, lose: impl Fn(u32, u32) -> bool) -> S
     let traffic = Arc::new(Traffic::draw(1, clients, clients, messages));
     let mut ledger = DeliveryLedger::new(traffic, 0..clients);
     for client in 0..clients as usize {
-        ledger.asked_in(client, 1);
+        ledger.entry_requested(client, 1);
         ledger.entered(client, 2);
     }
     for index in 0..messages {
@@ -383,7 +383,7 @@ fn announced_gaps_of_readers_and_impaired_clients_are_separate() {
         let traffic = Arc::new(traffic);
         let mut ledger = DeliveryLedger::new(traffic.clone(), 0..3);
         for client in 0..3 {
-            ledger.asked_in(client, 0);
+            ledger.entry_requested(client, 0);
             ledger.entered(client, 1);
         }
         ledger.impair(2);
@@ -419,13 +419,13 @@ fn announced_gaps_of_readers_and_impaired_clients_are_separate() {
 #[test]
 fn another_stay_has_an_order_of_its_own() {
     let mut ledger = DeliveryLedger::new(Arc::new(Traffic::of(vec![0, 0, 0], 1)), [0]);
-    ledger.asked_in(0, 0);
+    ledger.entry_requested(0, 0);
     ledger.entered(0, 1);
     (0..2).for_each(|index| ledger.sent(index, 2));
     ledger.delivered(0, 0, 1000, 3);
-    ledger.gone(0, 4);
+    ledger.session_ended(0, 4);
     // The server restarted and numbers from the start.
-    ledger.asked_in(0, 5);
+    ledger.entry_requested(0, 5);
     ledger.entered(0, 6);
     ledger.sent(2, 7);
     ledger.delivered(0, 2, 1, 8);
@@ -452,7 +452,7 @@ fn receipt_of_a_message_can_be_queried() {
 fn only_the_sender_can_have_its_message_refused() {
     let mut ledger = DeliveryLedger::new(Arc::new(Traffic::of(vec![0, 1], 2)), 0..2);
     for client in 0..2 {
-        ledger.asked_in(client, 0);
+        ledger.entry_requested(client, 0);
         ledger.entered(client, 1);
     }
     ledger.sent(0, 2);
@@ -468,7 +468,7 @@ fn only_the_sender_can_have_its_message_refused() {
 #[test]
 fn announced_gaps_saturate() {
     let mut ledger = DeliveryLedger::new(Arc::new(Traffic::of(vec![0], 1)), [0]);
-    ledger.asked_in(0, 0);
+    ledger.entry_requested(0, 0);
     ledger.entered(0, 1);
     ledger.sent(0, 2);
     for audience in [None, Some(WORLD)] {

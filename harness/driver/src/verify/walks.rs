@@ -16,7 +16,7 @@ use super::*;
 #[derive(Debug, Clone, Copy)]
 struct Behavior {
     seed: u64,
-    /// Half of the clients talk, the others walk.
+    /// Half of the clients send, the others move.
     clients: u32,
     side: u32,
     messages: u32,
@@ -25,7 +25,7 @@ struct Behavior {
     /// Shares of pairs.
     drop: u32,
     leak: u32,
-    /// Share of steps that send the next message, which determines behavior much is in flight.
+    /// Share of steps that send the next message, which decides how much is in flight.
     pace: u32,
 }
 
@@ -62,104 +62,163 @@ struct Run {
     end: Nanos,
 }
 
-fn run(behavior: &Behavior, audiences: &Audiences, traffic: &Arc<Traffic>) -> Run {
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(behavior.seed ^ 1);
-    let mut ledger = DeliveryLedger::new(traffic.clone(), 0..behavior.clients);
-    let start: Vec<u32> =
-        (0..behavior.clients).map(|client| audiences.sector(client).expect("on the grid")).collect();
-    for client in 0..behavior.clients {
-        ledger.asked_in(client as usize, 0);
-        ledger.entered(client as usize, 0);
-        for audience in audiences.within_earshot(client) {
-            ledger.joining(client as usize, audience, 0);
-            ledger.joined(client as usize, audience, 0);
+/// A simulated run: its clients, its server, and what is in flight between them.
+struct World<'a> {
+    behavior: &'a Behavior,
+    audiences: &'a Audiences,
+    traffic: &'a Traffic,
+    rng: Xoshiro256PlusPlus,
+    now: Nanos,
+    ledger: DeliveryLedger,
+    /// Each client's own sector, its destination, and the server's idea of its sector.
+    own: Vec<u32>,
+    going: Vec<Option<u32>>,
+    server: Vec<u32>,
+    to_server: Vec<VecDeque<ToServer>>,
+    to_client: Vec<VecDeque<ToClient>>,
+    found: Run,
+}
+
+impl<'a> World<'a> {
+    /// All clients have entered and stand in their first sectors.
+    fn new(behavior: &'a Behavior, audiences: &'a Audiences, traffic: &'a Arc<Traffic>) -> Self {
+        let mut ledger = DeliveryLedger::new(traffic.clone(), 0..behavior.clients);
+        for client in 0..behavior.clients {
+            ledger.entry_requested(client as usize, 0);
+            ledger.entered(client as usize, 0);
+            for audience in audiences.within_earshot(client) {
+                ledger.joining(client as usize, audience, 0);
+                ledger.joined(client as usize, audience, 0);
+            }
+        }
+        let start: Vec<u32> =
+            (0..behavior.clients).map(|client| audiences.sector(client).expect("on the grid")).collect();
+        Self {
+            behavior,
+            audiences,
+            traffic,
+            rng: Xoshiro256PlusPlus::seed_from_u64(behavior.seed ^ 1),
+            now: 1,
+            ledger,
+            own: start.clone(),
+            going: vec![None; start.len()],
+            to_server: start.iter().map(|_| VecDeque::new()).collect(),
+            to_client: start.iter().map(|_| VecDeque::new()).collect(),
+            found: Run {
+                deliveries: Deliveries::default(),
+                moves: vec![Vec::new(); start.len()],
+                sent: Vec::new(),
+                received: HashSet::new(),
+                first: HashMap::new(),
+                faults: 0,
+                end: 0,
+            },
+            server: start,
         }
     }
-    // The client's own sector and its destination; the server's idea of its sector.
-    let (mut own, mut going) = (start.clone(), vec![None; start.len()]);
-    let mut server = start.clone();
-    let mut to_server: Vec<VecDeque<ToServer>> = start.iter().map(|_| VecDeque::new()).collect();
-    let mut to_client: Vec<VecDeque<ToClient>> = start.iter().map(|_| VecDeque::new()).collect();
-    let mut found = Run {
-        deliveries: Deliveries::default(),
-        moves: vec![Vec::new(); start.len()],
-        sent: Vec::new(),
-        received: HashSet::new(),
-        first: HashMap::new(),
-        faults: 0,
-        end: 0,
-    };
-    let mut now = 1;
-    let near = |one: u32, other: u32| is_near(behavior.side, one, other);
-    loop {
-        now += 1;
-        let chance = |rng: &mut Xoshiro256PlusPlus, share| rng.random_range(0..1000) < share;
-        let next = found.sent.len() as u32;
-        let is_over = next == behavior.messages;
-        if !is_over && chance(&mut rng, behavior.moves) {
-            let client = rng.random_range(behavior.clients / 2..behavior.clients) as usize;
-            if let (None, Some(to)) = (going[client], audiences.beside(own[client], rng.random())) {
-                let from = own[client];
-                going[client] = Some(to);
-                found.moves[client].push(Move { requested: now, done: Nanos::MAX, from, to });
-                audiences
-                    .heard_only_from(from, to)
-                    .for_each(|audience| ledger.leaving(client, audience, now));
-                audiences
-                    .heard_only_from(to, from)
-                    .for_each(|audience| ledger.joining(client, audience, now));
-                to_server[client].push_back(ToServer::Move(to));
+
+    /// Draws true in `share` of 1,000 cases.
+    fn chance(&mut self, share: u32) -> bool {
+        self.rng.random_range(0..1000) < share
+    }
+
+    /// Lets one random thing happen; false once all messages are sent and nothing is in flight.
+    fn step(&mut self) -> bool {
+        self.now += 1;
+        let is_over = self.found.sent.len() as u32 == self.behavior.messages;
+        if !is_over && self.chance(self.behavior.moves) {
+            self.begin_move();
+        } else if !is_over && self.chance(self.behavior.pace) {
+            self.send();
+        } else if self.rng.random_bool(0.5) {
+            let client = self.rng.random_range(0..self.behavior.clients) as usize;
+            self.serve(client);
+        } else {
+            let client = self.rng.random_range(0..self.behavior.clients) as usize;
+            self.receive(client);
+        }
+        let is_idle =
+            self.to_server.iter().all(VecDeque::is_empty) && self.to_client.iter().all(VecDeque::is_empty);
+        !(is_over && is_idle)
+    }
+
+    /// A client requests a move, unless it is on the move.
+    fn begin_move(&mut self) {
+        let client = self.rng.random_range(self.behavior.clients / 2..self.behavior.clients) as usize;
+        let (from, now) = (self.own[client], self.now);
+        let (None, Some(to)) = (self.going[client], self.audiences.beside(from, self.rng.random())) else {
+            return;
+        };
+        self.going[client] = Some(to);
+        self.found.moves[client].push(Move { requested: now, done: Nanos::MAX, from, to });
+        for audience in self.audiences.heard_only_from(from, to) {
+            self.ledger.leaving(client, audience, now);
+        }
+        for audience in self.audiences.heard_only_from(to, from) {
+            self.ledger.joining(client, audience, now);
+        }
+        self.to_server[client].push_back(ToServer::Move(to));
+    }
+
+    /// The sender of the next message sends it.
+    fn send(&mut self) {
+        let next = self.found.sent.len() as u32;
+        self.ledger.sent(next, self.now);
+        self.found.sent.push(self.now);
+        let sender = self.traffic.sender(next).expect("scheduled");
+        self.to_server[sender as usize].push_back(ToServer::Message(next));
+    }
+
+    /// The server handles one request of a client.
+    fn serve(&mut self, client: usize) {
+        match self.to_server[client].pop_front() {
+            Some(ToServer::Move(to)) => {
+                self.server[client] = to;
+                self.to_client[client].push_back(ToClient::Moved);
             }
-        } else if !is_over && chance(&mut rng, behavior.pace) {
-            ledger.sent(next, now);
-            found.sent.push(now);
-            let sender = traffic.sender(next).expect("scheduled");
-            to_server[sender as usize].push_back(ToServer::Message(next));
-        } else if rng.random_bool(0.5) {
-            let client = rng.random_range(0..behavior.clients) as usize;
-            match to_server[client].pop_front() {
-                Some(ToServer::Move(to)) => {
-                    server[client] = to;
-                    to_client[client].push_back(ToClient::Moved);
-                }
-                Some(ToServer::Message(index)) => {
-                    for (listener, at) in server.iter().enumerate() {
-                        let hears = near(*at, server[client]);
-                        let is_wrong = chance(&mut rng, if hears { behavior.drop } else { behavior.leak });
-                        found.faults += u64::from(is_wrong);
-                        if hears != is_wrong {
-                            to_client[listener].push_back(ToClient::Message(index));
-                        }
+            Some(ToServer::Message(index)) => {
+                for listener in 0..self.server.len() {
+                    let hears = is_near(self.behavior.side, self.server[listener], self.server[client]);
+                    let is_wrong = self.chance(if hears { self.behavior.drop } else { self.behavior.leak });
+                    self.found.faults += u64::from(is_wrong);
+                    if hears != is_wrong {
+                        self.to_client[listener].push_back(ToClient::Message(index));
                     }
                 }
-                None => {}
             }
-        } else {
-            let client = rng.random_range(0..behavior.clients) as usize;
-            match to_client[client].pop_front() {
-                Some(ToClient::Message(index)) => {
-                    ledger.delivered(client, index, 0, now);
-                    found.received.insert((client as u32, index));
-                    found.first.entry(index).or_insert(now);
-                }
-                Some(ToClient::Moved) => {
-                    let (from, to) = (own[client], going[client].take().expect("a move is in flight"));
-                    own[client] = to;
-                    found.moves[client].last_mut().expect("a move was requested").done = now;
-                    audiences
-                        .heard_only_from(from, to)
-                        .for_each(|audience| ledger.faded(client, audience, now));
-                    audiences
-                        .heard_only_from(to, from)
-                        .for_each(|audience| ledger.joined(client, audience, now));
-                }
-                None => {}
-            }
-        }
-        if is_over && to_server.iter().all(VecDeque::is_empty) && to_client.iter().all(VecDeque::is_empty) {
-            break;
+            None => {}
         }
     }
+
+    /// A client receives one thing.
+    fn receive(&mut self, client: usize) {
+        let now = self.now;
+        match self.to_client[client].pop_front() {
+            Some(ToClient::Message(index)) => {
+                self.ledger.delivered(client, index, 0, now);
+                self.found.received.insert((client as u32, index));
+                self.found.first.entry(index).or_insert(now);
+            }
+            Some(ToClient::Moved) => {
+                let to = self.going[client].take().expect("a move is in flight");
+                let from = std::mem::replace(&mut self.own[client], to);
+                self.found.moves[client].last_mut().expect("a move was requested").done = now;
+                for audience in self.audiences.heard_only_from(from, to) {
+                    self.ledger.membership_ended(client, audience, now);
+                }
+                for audience in self.audiences.heard_only_from(to, from) {
+                    self.ledger.joined(client, audience, now);
+                }
+            }
+            None => {}
+        }
+    }
+}
+
+fn run(behavior: &Behavior, audiences: &Audiences, traffic: &Arc<Traffic>) -> Run {
+    let mut world = World::new(behavior, audiences, traffic);
+    while world.step() {}
+    let World { mut found, now, ledger, .. } = world;
     found.end = now;
     found.deliveries = settle(vec![ledger]).expect("one ledger").deliveries;
     found.deliveries.missing_examples.clear();

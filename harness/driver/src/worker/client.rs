@@ -6,7 +6,7 @@ use throng_harness_model::clock::Nanos;
 use throng_harness_model::plan::Server;
 use throng_harness_model::results::{PARTS, Recipient};
 
-use super::lists::KeptList;
+use crate::roster::Roster;
 
 /// Progress of a client: the step in progress, or waiting to be retried. A client only moves down
 /// this list, except to start over after a failure or for another round. An entry path skips the
@@ -103,6 +103,13 @@ pub(super) enum Stay {
     },
 }
 
+/// A client's user list, and the time of its last change.
+#[derive(Debug)]
+pub(super) struct KeptList {
+    pub(super) roster: Roster,
+    pub(super) changed: Nanos,
+}
+
 /// One client. There are thousands, so fields that only some of them use are boxed.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is independent of the others")]
@@ -118,8 +125,8 @@ pub(super) struct Client {
     pub(super) probed: bool,
     /// True if it reads slowly, or not at all, on purpose.
     pub(super) is_impaired: bool,
-    /// True from the wake-up until it has read its whole backlog.
-    pub(super) is_waking: bool,
+    /// True from the end of its impairment until it has read its whole backlog.
+    pub(super) is_catching_up: bool,
     /// Answers that are outstanding before it has joined its channel and its sector.
     pub(super) pending_answers: u8,
     pub(super) stay: Stay,
@@ -150,6 +157,11 @@ pub(super) struct Client {
 }
 
 impl Client {
+    /// Its session while it is in the chat and has not asked to leave.
+    pub(super) fn present(&self) -> Option<SessionId> {
+        self.chat.filter(|_| self.step.is_present())
+    }
+
     /// Records the latency of one message.
     pub(super) fn record_latency(&mut self, latency: Nanos) {
         self.waited = self.waited.saturating_add(latency);

@@ -1,6 +1,7 @@
 //! Entries into the chat: scheduled connections, the login steps, retries, and giving up.
 
 use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::io;
 
 use rand::RngExt;
@@ -11,10 +12,12 @@ use throng_core::wire::packets::{
 };
 use throng_core::wire::{CloseReason, Packet};
 use throng_harness_model::clock::{NEVER, Nanos};
-use throng_harness_model::plan::{EntryPath, Server};
+use throng_harness_model::plan::{EntryPath, Plan, Server};
+use throng_harness_model::results::Event;
 
 use super::Worker;
 use super::client::{Client, Grant, Step, Token};
+use super::entry_limiter::EntryLimiter;
 use crate::command::Why;
 
 /// Connections begun in one turn: the keys of each cost some 100 µs.
@@ -29,24 +32,74 @@ const BACKOFF_FIRST: Nanos = 100_000_000;
 /// The most doublings of the backoff.
 const BACKOFF_DOUBLINGS: u8 = 4;
 
+/// A worker's entering clients. A client is in `entering` from the beginning of
+/// its entry until it is accepted or given up, with its deadline as the key.
+pub(super) struct Entries {
+    /// Entries begun: the first of each client in order, then further rounds.
+    begun: usize,
+    /// Clients that wait for their next round, each once.
+    next_round: VecDeque<u32>,
+    /// Entering clients by deadline.
+    pub(super) entering: BTreeSet<(Nanos, u32)>,
+    pub(super) limiter: EntryLimiter,
+    /// Scheduled attempts; one whose time is not the client's `retry_at` is obsolete.
+    retries: BinaryHeap<Reverse<(Nanos, u32)>>,
+    /// Chat servers named in login answers.
+    pub(super) chat_servers: Vec<Server>,
+}
+
+impl Entries {
+    /// No entries of worker `index`, and its share of the plan's limit.
+    pub(super) fn new(plan: &Plan, index: u32) -> Self {
+        let in_flight = plan.share(plan.in_flight, index);
+        let limiter =
+            if plan.is_adaptive { EntryLimiter::adaptive(in_flight) } else { EntryLimiter::fixed(in_flight) };
+        Self {
+            begun: 0,
+            next_round: VecDeque::new(),
+            entering: BTreeSet::new(),
+            limiter,
+            retries: BinaryHeap::new(),
+            chat_servers: Vec::new(),
+        }
+    }
+
+    /// The time of the next attempt or deadline.
+    pub(super) fn next_due(&self) -> Nanos {
+        let retry = self.retries.peek().map_or(NEVER, |Reverse((at, _))| *at);
+        let deadline = self.entering.first().map_or(NEVER, |(at, _)| *at);
+        retry.min(deadline)
+    }
+
+    /// Returns true while another client may begin to enter.
+    pub(super) fn has_room(&self) -> bool {
+        self.entering.len() < self.limiter.limit()
+    }
+
+    /// Counts an entry that the server deferred.
+    fn defer(&mut self) {
+        self.limiter.defer(self.entering.len());
+    }
+}
+
 /// A failed step, and the policy for retrying it.
 struct StepFailure {
+    /// The event if the client is given up: [`Event::Refused`] or [`Event::Failed`].
+    event: Event,
     why: Why,
-    /// True if the server refused the step.
-    refused: bool,
     /// Consecutive attempts before the client is given up; its deadline applies in any case.
     attempts_max: u8,
 }
 
 impl StepFailure {
     /// A failed connection.
-    fn of_connection(why: impl Into<Why>, refused: bool) -> Self {
-        Self { why: why.into(), refused, attempts_max: DIAL_ATTEMPTS_MAX }
+    fn of_connection(event: Event, why: impl Into<Why>) -> Self {
+        Self { event, why: why.into(), attempts_max: DIAL_ATTEMPTS_MAX }
     }
 
     /// An answer that asks the client to retry later.
     fn of_answer(outcome: Outcome) -> Self {
-        Self { why: outcome.name().into(), refused: true, attempts_max: u8::MAX }
+        Self { event: Event::Refused, why: outcome.name().into(), attempts_max: u8::MAX }
     }
 }
 
@@ -62,33 +115,33 @@ fn is_transient(reason: CloseReason) -> bool {
     )
 }
 
-/// Returns true if the server refused the connection; false if something broke.
-fn is_refusal(reason: CloseReason) -> bool {
-    reason.is_sent()
-        && !matches!(
-            reason,
-            CloseReason::Goodbye
-                | CloseReason::HandshakeTimeout
-                | CloseReason::HandshakeFailed
-                | CloseReason::FrameTooLong
-                | CloseReason::UnexpectedFrame
-                | CloseReason::SealBroken
-                | CloseReason::MalformedPacket
-        )
+/// Tells whether the server refused the connection, or something broke.
+fn end_of(reason: CloseReason) -> Event {
+    match reason {
+        CloseReason::Goodbye
+        | CloseReason::HandshakeTimeout
+        | CloseReason::HandshakeFailed
+        | CloseReason::FrameTooLong
+        | CloseReason::UnexpectedFrame
+        | CloseReason::SealBroken
+        | CloseReason::MalformedPacket => Event::Failed,
+        reason if reason.is_sent() => Event::Refused,
+        _ => Event::Failed,
+    }
 }
 
 impl Worker {
     /// The number of entries, over all rounds.
-    fn entries(&self) -> usize {
+    fn all_entries(&self) -> usize {
         self.clients.len() * self.plan.rounds as usize
     }
 
     /// The time of the next entry; [`NEVER`] while the limiter allows no more.
     pub(super) fn next_entry_at(&self) -> Nanos {
-        let has_more = self.entries_begun < self.clients.len() || !self.next_round.is_empty();
-        let is_full = self.entering.len() >= self.entry_limiter.limit()
-            || self.plan.leaves && self.totals.connected >= self.entry_limiter.limit() as u64;
-        if has_more && !is_full { self.plan.begin.intended(self.number(self.entries_begun)) } else { NEVER }
+        let has_more = self.entries.begun < self.clients.len() || !self.entries.next_round.is_empty();
+        let is_full = !self.entries.has_room()
+            || self.plan.leaves && self.totals.connected >= self.entries.limiter.limit() as u64;
+        if has_more && !is_full { self.plan.begin.intended(self.number(self.entries.begun)) } else { NEVER }
     }
 
     /// Begins the entries that are due; true if more are due than one turn takes.
@@ -97,12 +150,13 @@ impl Worker {
             if self.next_entry_at() > now {
                 return false;
             }
-            let first = (self.entries_begun < self.clients.len()).then_some(self.entries_begun);
-            let Some(place) = first.or_else(|| self.next_round.pop_front().map(|place| place as usize))
+            let first = (self.entries.begun < self.clients.len()).then_some(self.entries.begun);
+            let Some(place) =
+                first.or_else(|| self.entries.next_round.pop_front().map(|place| place as usize))
             else {
                 return false;
             };
-            self.entries_begun += 1;
+            self.entries.begun += 1;
             self.begin_entry(sessions, place, now);
         }
         self.next_entry_at() <= now
@@ -120,7 +174,7 @@ impl Worker {
         client.repeated |= client.rounds > 0;
         client.rounds += 1;
         (client.step, client.failed_attempts, client.entry_began_at) = (step, 0, now);
-        self.entering.insert(self.deadline(place));
+        self.entries.entering.insert(self.deadline(place));
         self.results.first_begin = self.results.first_begin.min(now);
         self.perform(sessions, place);
     }
@@ -132,19 +186,26 @@ impl Worker {
 
     /// Queues the client for its next round, if there is one.
     pub(super) fn end_round(&mut self, place: usize) {
-        if self.clients[place].rounds < self.plan.rounds && self.entries_begun < self.entries() {
-            self.next_round.push_back(place as u32);
+        if self.clients[place].rounds < self.plan.rounds && self.entries.begun < self.all_entries() {
+            self.entries.next_round.push_back(place as u32);
         }
     }
 
     /// Returns true while the ledger records stays in the chat: results are not frozen, and the
     /// run sends counted messages.
-    pub(super) fn records_stays(&self) -> bool {
-        self.is_counting && self.plan.traffic.messages() > 0
+    fn records_stays(&self) -> bool {
+        !self.messages.is_frozen && self.plan.traffic.messages() > 0
+    }
+
+    /// Records in the ledger that a client's session with the chat server has ended.
+    pub(super) fn record_end_of_stay(&mut self, place: usize, now: Nanos) {
+        if self.records_stays() {
+            self.results.ledger.session_ended(place, now);
+        }
     }
 
     fn first_step(&self) -> Step {
-        match self.plan.way {
+        match self.plan.entry_path {
             EntryPath::Ticket(..) => Step::DialChat,
             EntryPath::Login(_) => Step::DialLogin,
         }
@@ -203,7 +264,7 @@ impl Worker {
 
     fn dial_login(&mut self, sessions: &mut Sessions, place: usize) {
         let plan = self.plan.clone();
-        let EntryPath::Login(server) = &plan.way else { return };
+        let EntryPath::Login(server) = &plan.entry_path else { return };
         match self.dial(sessions, server, Token::Login(place as u32)) {
             Ok(id) => self.clients[place].login = Some(id),
             Err(error) => self.socket_failed(sessions, place, &error),
@@ -213,7 +274,7 @@ impl Worker {
     fn dial_chat(&mut self, sessions: &mut Sessions, place: usize) {
         let plan = self.plan.clone();
         let granted = self.clients[place].grant.as_ref().map(|grant| grant.server.clone());
-        let server = match &plan.way {
+        let server = match &plan.entry_path {
             EntryPath::Ticket(server, _) => Some(server.clone()),
             EntryPath::Login(_) => granted,
         };
@@ -227,22 +288,22 @@ impl Worker {
     fn socket_failed(&mut self, sessions: &mut Sessions, place: usize, error: &io::Error) {
         let why = format!("cannot open a socket ({})", error.kind());
         let step = self.clients[place].step;
-        self.retry_later(sessions, place, step, StepFailure::of_connection(why, false));
+        self.retry_later(sessions, place, step, StepFailure::of_connection(Event::Failed, why));
     }
 
     fn enter(&mut self, sessions: &mut Sessions, place: usize) {
         let Some(session) = self.clients[place].chat else { return };
-        let ticket = match &self.plan.way {
+        let ticket = match &self.plan.entry_path {
             EntryPath::Ticket(server, cluster) => {
                 self.plan.identities.ticket(self.number(place), cluster, server.key, unix_ms()).ok()
             }
             EntryPath::Login(_) => self.clients[place].grant.as_ref().map(|grant| grant.ticket.clone()),
         };
         let Some(ticket) = ticket else {
-            return self.give_up(sessions, place, false, "no ticket could be made");
+            return self.give_up(sessions, place, Event::Failed, "no ticket could be made".into());
         };
         if self.records_stays() {
-            self.results.tally.asked_in(place, self.plan.clock.now());
+            self.results.ledger.entry_requested(place, self.plan.clock.now());
         }
         sessions.send(session, &EnterRequest { ticket }.into());
     }
@@ -285,11 +346,12 @@ impl Worker {
         match outcome {
             Outcome::Ok => self.advance(sessions, place, next),
             Outcome::TryAgainLater => {
-                self.entry_limiter.defer(self.entering.len());
+                self.entries.defer();
                 self.retry_later(sessions, place, step, StepFailure::of_answer(outcome));
             }
             outcome => {
-                self.give_up(sessions, place, true, &format!("{} ({})", outcome.name(), step.name()));
+                let why = format!("{} ({})", outcome.name(), step.name());
+                self.give_up(sessions, place, Event::Refused, why.into());
             }
         }
     }
@@ -297,16 +359,19 @@ impl Worker {
     fn granted(&mut self, sessions: &mut Sessions, place: usize, granted: LoginGranted) {
         let Ok(address) = granted.chat_address.parse() else {
             let why = format!("the chat server's address {:?} is not IP:PORT", &*granted.chat_address);
-            return self.give_up(sessions, place, false, &why);
+            return self.give_up(sessions, place, Event::Failed, why.into());
         };
-        let known =
-            self.chat_servers.iter().find(|chat| chat.address == address && chat.key == granted.chat_key);
+        let known = self
+            .entries
+            .chat_servers
+            .iter()
+            .find(|chat| chat.address == address && chat.key == granted.chat_key);
         let server = if let Some(server) = known {
             server.clone()
         } else {
-            let EntryPath::Login(login) = &self.plan.way else { return };
+            let EntryPath::Login(login) = &self.plan.entry_path else { return };
             let server = Server::new(address, granted.chat_key, login.endpoint.handshake_timeout);
-            self.chat_servers.push(server.clone());
+            self.entries.chat_servers.push(server.clone());
             server
         };
         self.clients[place].grant = Some(Box::new(Grant { server, ticket: granted.ticket }));
@@ -321,16 +386,16 @@ impl Worker {
         self.begin_list(place, now);
         let elapsed = now.saturating_sub(began);
         self.results.phases.entry("way_in".into()).or_default().record(elapsed);
-        self.totals.way_in.add(elapsed);
+        self.totals.entry.add(elapsed);
         if !self.record_return(place, now) {
             self.results.clients.connected += 1;
             self.results.last_entry = now;
         }
         self.totals.connected += 1;
-        self.entering.remove(&self.deadline(place));
-        self.entry_limiter.entered();
+        self.entries.entering.remove(&self.deadline(place));
+        self.entries.limiter.entered();
         if self.records_stays() {
-            self.results.tally.entered(place, now);
+            self.results.ledger.entered(place, now);
         }
         self.record_step(place, now);
         let client = &mut self.clients[place];
@@ -362,8 +427,8 @@ impl Worker {
         if let Some(chat) = client.chat.take() {
             sessions.close(chat, CloseReason::Goodbye, "");
         }
-        if client.step == Step::Enter && self.records_stays() {
-            self.results.tally.gone(place, self.plan.clock.at(sessions.now()));
+        if client.step == Step::Enter {
+            self.record_end_of_stay(place, self.plan.clock.at(sessions.now()));
         }
         self.connection_failed(sessions, place, Step::DialLogin, reason);
     }
@@ -375,19 +440,19 @@ impl Worker {
         from: Step,
         reason: CloseReason,
     ) {
-        let refused = is_refusal(reason);
+        let event = end_of(reason);
         if is_transient(reason) {
-            self.entry_limiter.defer(self.entering.len());
-            self.retry_later(sessions, place, from, StepFailure::of_connection(reason.name(), refused));
+            self.entries.defer();
+            self.retry_later(sessions, place, from, StepFailure::of_connection(event, reason.name()));
         } else {
-            self.give_up(sessions, place, refused, reason.name());
+            self.give_up(sessions, place, event, reason.name().into());
         }
     }
 
     /// Schedules another attempt at `step` after a randomized backoff. Gives the client up if its
     /// attempts are used up, or if the attempt would begin after its deadline.
     fn retry_later(&mut self, sessions: &mut Sessions, place: usize, step: Step, failure: StepFailure) {
-        let StepFailure { why, refused, attempts_max } = failure;
+        let StepFailure { event, why, attempts_max } = failure;
         let now = self.plan.clock.now();
         let client = &mut self.clients[place];
         client.failed_attempts = client.failed_attempts.saturating_add(1);
@@ -396,24 +461,24 @@ impl Worker {
         let at = now + self.rng.random_range(backoff / 2..=backoff);
         let is_late = at >= client.entry_began_at.saturating_add(self.plan.timeout);
         if is_late || client.failed_attempts >= attempts_max {
-            return self.give_up(sessions, place, refused, &why);
+            return self.give_up(sessions, place, event, why);
         }
         client.step = step;
         if client.retry_at == 0 {
             client.retry_at = at;
-            self.retries.push(Reverse((at, place as u32)));
+            self.entries.retries.push(Reverse((at, place as u32)));
         }
-        self.totals.retried += 1;
+        self.totals.retries += 1;
         *self.results.clients.retries.entry(why.into_owned()).or_default() += 1;
     }
 
     /// Begins the attempts that are due.
     pub(super) fn retry_due(&mut self, sessions: &mut Sessions, now: Nanos) {
-        while let Some(Reverse((at, place))) = self.retries.peek().copied() {
+        while let Some(Reverse((at, place))) = self.entries.retries.peek().copied() {
             if at > now {
                 return;
             }
-            self.retries.pop();
+            self.entries.retries.pop();
             let client = &mut self.clients[place as usize];
             // Any other time belongs to an entry that has ended meanwhile.
             if client.retry_at == at {
@@ -425,53 +490,49 @@ impl Worker {
 
     /// Gives up the clients whose deadline has passed.
     pub(super) fn expire_entries(&mut self, sessions: &mut Sessions, now: Nanos) {
-        while let Some((at, place)) = self.entering.first().copied()
+        while let Some((at, place)) = self.entries.entering.first().copied()
             && at <= now
         {
-            self.entry_limiter.defer(self.entering.len());
+            self.entries.defer();
             let why = format!("{} was not done in time", self.clients[place as usize].step.name());
-            self.give_up(sessions, place as usize, false, &why);
+            self.give_up(sessions, place as usize, Event::Failed, why.into());
         }
     }
 
     /// Gives up a client that is entering.
-    fn give_up(&mut self, sessions: &mut Sessions, place: usize, refused: bool, why: &str) {
-        self.entering.remove(&self.deadline(place));
-        let records_stays = self.records_stays();
-        let client = &mut self.clients[place];
-        if client.step == Step::Enter && client.chat.is_some() && records_stays {
-            self.results.tally.gone(place, self.plan.clock.at(sessions.now()));
+    fn give_up(&mut self, sessions: &mut Sessions, place: usize, event: Event, why: Why) {
+        self.entries.entering.remove(&self.deadline(place));
+        if self.clients[place].step == Step::Enter && self.clients[place].chat.is_some() {
+            self.record_end_of_stay(place, self.plan.clock.at(sessions.now()));
         }
+        let client = &mut self.clients[place];
         (client.step, client.retry_at) = (Step::Out, 0);
         for session in [client.chat.take(), client.login.take()].into_iter().flatten() {
             sessions.close(session, CloseReason::Goodbye, "");
         }
-        if self.record_no_return(place, why) {
-            // A reconnecting client has been accepted before: `record_no_return` counts it.
-        } else if refused {
-            self.totals.refused += 1;
-            self.count_reason("refused", why);
-        } else {
-            self.totals.failed += 1;
-            self.count_reason("failed", why);
+        // A reconnecting client has been accepted before, and counts as disconnected.
+        if !self.record_no_return(place, &why) {
+            match event {
+                Event::Refused => self.totals.refused += 1,
+                _ => self.totals.failed += 1,
+            }
+            self.count_reason(event, why);
         }
         self.end_round(place);
     }
 
     /// Gives up all entries, of this round and of later ones.
-    pub(super) fn give_up_entries(&mut self, sessions: &mut Sessions, why: &str) {
-        let entries = self.entries();
-        while let Some(place) = self.returning.pop_front() {
-            self.record_no_return(place as usize, why);
-        }
-        let never_begun = (entries - std::mem::replace(&mut self.entries_begun, entries)) as u64;
-        self.next_round.clear();
-        while let Some((_, place)) = self.entering.first().copied() {
-            self.give_up(sessions, place as usize, false, why);
+    pub(super) fn give_up_entries(&mut self, sessions: &mut Sessions, why: &Why) {
+        self.give_up_reconnects(why);
+        let entries = self.all_entries();
+        let never_begun = (entries - std::mem::replace(&mut self.entries.begun, entries)) as u64;
+        self.entries.next_round.clear();
+        while let Some((_, place)) = self.entries.entering.first().copied() {
+            self.give_up(sessions, place as usize, Event::Failed, why.clone());
         }
         if never_begun > 0 {
             self.totals.failed += never_begun;
-            self.count_reasons("failed", why, never_begun);
+            self.results.reasons.count(Event::Failed, why.clone(), never_begun);
         }
     }
 }

@@ -61,7 +61,7 @@ impl EntryLimiter {
     }
 
     /// The server has deferred a client, or left it waiting for too long, while `entering` clients
-    /// were on their way. Halves the limit, once for all of these clients.
+    /// were entering. Halves the limit, once for all of these clients.
     pub(super) fn defer(&mut self, entering: usize) {
         let Some(adapting) = &mut self.adapting else { return };
         if adapting.superseded > 0 {

@@ -97,11 +97,8 @@ impl Worker {
         self.impaired.tick = if plan.impairment.slow > 0 { now } else { NEVER };
         for place in 0..self.clients.len() {
             let Some(kind) = plan.impairment.kind(self.number(place), plan.clients) else { continue };
-            let Some(session) = self.clients[place].chat.filter(|_| self.clients[place].step.is_present())
-            else {
-                continue;
-            };
-            self.results.tally.impair(place);
+            let Some(session) = self.clients[place].present() else { continue };
+            self.results.ledger.impair(place);
             self.clients[place].is_impaired = true;
             sessions.limit_receive_buffer(session, RECEIVE_BUFFER);
             match kind {
@@ -137,7 +134,7 @@ impl Worker {
     }
 
     /// Has impaired clients read their whole backlog, so that each learns if its session is alive.
-    pub(super) fn wake_impaired(&mut self, sessions: &mut Sessions) {
+    pub(super) fn resume_impaired(&mut self, sessions: &mut Sessions) {
         (self.impaired.until, self.impaired.tick) = (NEVER, NEVER);
         let slow = std::mem::take(&mut self.impaired.slow);
         let all: Vec<u32> =
@@ -146,24 +143,23 @@ impl Worker {
             let Some(session) = self.clients[place as usize].chat else { continue };
             sessions.limit_receive_buffer(session, WIDE_BUFFER);
             sessions.pause_reading(session, false);
-            self.clients[place as usize].is_waking = true;
-            self.totals.asleep += 1;
+            self.clients[place as usize].is_catching_up = true;
+            self.totals.catching_up += 1;
             sessions.send(session, &PingRequest { token: FENCE }.into());
         }
-        self.totals.woken = 1;
+        self.totals.resumed = 1;
     }
 
-    /// Ends the waking of a client that has read its backlog, or is gone; false if it was not
-    /// waking.
-    pub(super) fn finish_waking(&mut self, place: usize) -> bool {
-        let is_waking = std::mem::replace(&mut self.clients[place].is_waking, false);
-        self.totals.asleep -= u64::from(is_waking);
-        is_waking
+    /// The client has read its backlog, or has lost its session; false if it was not catching up.
+    pub(super) fn finish_catching_up(&mut self, place: usize) -> bool {
+        let is_catching_up = std::mem::replace(&mut self.clients[place].is_catching_up, false);
+        self.totals.catching_up -= u64::from(is_catching_up);
+        is_catching_up
     }
 
     /// Records a gap that the server has announced to a client.
     pub(super) fn gap_received(&mut self, place: usize, gap: &ChatGap) {
-        if !self.is_counting {
+        if self.messages.is_frozen {
             return;
         }
         let audience = match (gap.scope, self.clients[place].stay) {
@@ -174,6 +170,6 @@ impl Worker {
             ) => Some(self.plan.audiences.in_channel(channel)),
             _ => None,
         };
-        self.results.tally.gap(place, audience, gap.missed);
+        self.results.ledger.gap(place, audience, gap.missed);
     }
 }

@@ -4,6 +4,7 @@ use throng_core::net::Sessions;
 use throng_core::wire::CloseReason;
 use throng_core::wire::packets::ExitRequest;
 use throng_harness_model::clock::Nanos;
+use throng_harness_model::results::Event;
 
 use super::Worker;
 use super::client::Step;
@@ -11,6 +12,23 @@ use super::client::Step;
 /// Clients of one worker that are leaving at a time: enough for a server to announce many exits
 /// together, and few enough that the notices do not pile up.
 const LEAVING_MAX: u32 = 512;
+
+/// A worker's clients that leave in order.
+#[derive(Debug, Default)]
+pub(super) struct Exits {
+    /// The next client to be asked to leave; none before [`Self::begin`].
+    next: Option<usize>,
+    /// Clients whose exit has no answer yet, at most [`LEAVING_MAX`] of those that [`Self::begin`]
+    /// has had asked.
+    pending: u32,
+}
+
+impl Exits {
+    /// Begins to ask all clients, from the first.
+    pub(super) fn begin(&mut self) {
+        self.next = Some(0);
+    }
+}
 
 impl Worker {
     /// A client's session with the chat server has closed.
@@ -20,14 +38,14 @@ impl Worker {
         client.chat = None;
         match client.step {
             Step::DialChat | Step::Enter => {
-                if client.step == Step::Enter && self.records_stays() {
-                    self.results.tally.gone(place, now);
+                if client.step == Step::Enter {
+                    self.record_end_of_stay(place, now);
                 }
                 self.connection_failed(sessions, place, Step::DialChat, reason);
             }
             Step::List | Step::Inside => self.session_lost(place, now, reason),
             Step::Leaving => {
-                self.leaving -= 1;
+                self.exits.pending -= 1;
                 self.plan.presence.set(self.number(place), 0);
                 self.totals.connected -= 1;
                 self.clients[place].step = Step::Out;
@@ -37,7 +55,7 @@ impl Worker {
                     self.impaired_closed(reason);
                 } else {
                     self.totals.disconnected += 1;
-                    self.count_reason("leaving", reason.name());
+                    self.count_reason(Event::Leaving, reason.name());
                 }
                 self.end_round(place);
             }
@@ -47,15 +65,13 @@ impl Worker {
 
     /// A client in the chat has lost its session.
     fn session_lost(&mut self, place: usize, now: Nanos, reason: CloseReason) {
-        if self.records_stays() {
-            self.results.tally.gone(place, now);
-        }
-        if let Some(window) = &mut self.window {
+        self.record_end_of_stay(place, now);
+        if let Some(window) = &mut self.messages.window {
             window.lost(place);
         }
         self.plan.presence.set(self.number(place), 0);
         self.drop_rooms(place);
-        self.finish_waking(place);
+        self.finish_catching_up(place);
         let client = &mut self.clients[place];
         let was_listed = std::mem::replace(&mut client.step, Step::Out) == Step::Inside;
         self.totals.listed -= u64::from(was_listed);
@@ -67,29 +83,28 @@ impl Worker {
             self.impaired_closed(reason);
         } else {
             self.totals.disconnected += 1;
-            self.count_reason("disconnected", reason.name());
+            self.count_reason(Event::Disconnected, reason.name());
         }
         self.end_round(place);
     }
 
-    /// Has more clients leave, up to the limit, after
-    /// [`Command::Leave`](crate::command::Command::Leave).
+    /// Has more clients leave, up to the limit, once [`Exits::begin`] was called.
     pub(super) fn leave_due(&mut self, sessions: &mut Sessions) {
-        let Some(mut place) = self.next_to_leave else { return };
-        while place < self.clients.len() && self.leaving < LEAVING_MAX {
+        let Some(mut place) = self.exits.next else { return };
+        while place < self.clients.len() && self.exits.pending < LEAVING_MAX {
             self.request_exit(sessions, place);
             place += 1;
         }
-        self.next_to_leave = Some(place);
+        self.exits.next = Some(place);
     }
 
     /// Requests the exit of a client that is in the chat.
     pub(super) fn request_exit(&mut self, sessions: &mut Sessions, place: usize) {
         let client = &mut self.clients[place];
-        let (true, Some(session)) = (client.step.is_present(), client.chat) else { return };
+        let Some(session) = client.present() else { return };
         let was_listed = std::mem::replace(&mut client.step, Step::Leaving) == Step::Inside;
         self.totals.listed -= u64::from(was_listed);
-        self.leaving += 1;
+        self.exits.pending += 1;
         sessions.send(session, &ExitRequest {}.into());
     }
 }

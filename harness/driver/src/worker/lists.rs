@@ -11,7 +11,7 @@ use throng_harness_model::clock::{NEVER, Nanos};
 use throng_harness_model::spec::Lists;
 
 use super::Worker;
-use super::client::Step;
+use super::client::{KeptList, Step};
 use crate::roster::{Next, Roster};
 
 /// The longest pause before an incomplete list is fetched again, in nanoseconds.
@@ -19,13 +19,6 @@ const REFETCH_PAUSE_MAX: Nanos = 1_000_000_000;
 
 /// The interval between two comparisons of a list check, in nanoseconds.
 const CHECK_EVERY: Nanos = 20_000_000;
-
-/// A client's user list, and the time of its last change.
-#[derive(Debug)]
-pub(super) struct KeptList {
-    roster: Roster,
-    changed: Nanos,
-}
 
 /// A worker's pending work on lists.
 #[derive(Debug, Default)]
@@ -84,7 +77,7 @@ impl Worker {
     }
 
     fn count_notice(&mut self, complete: bool) {
-        if self.is_counting {
+        if !self.messages.is_frozen {
             self.results.lists.notices += 1;
             self.results.lists.incomplete += u64::from(!complete);
         }
@@ -111,7 +104,7 @@ impl Worker {
     fn follow_up(&mut self, sessions: &mut Sessions, place: usize, next: Next) {
         if let Some(kept) = &mut self.clients[place].kept {
             let mismatches = kept.roster.take_mismatches();
-            self.results.lists.mismatches += if self.is_counting { mismatches } else { 0 };
+            self.results.lists.mismatches += if self.messages.is_frozen { 0 } else { mismatches };
         }
         match (next, self.clients[place].chat) {
             (Next::Ask(after), Some(session)) => {
@@ -155,7 +148,7 @@ impl Worker {
 
     fn check_lists(&mut self) {
         let truth = self.plan.presence.digest();
-        (self.totals.lists_kept, self.totals.lists_exact, self.totals.lists_larger) = (0, 0, 0);
+        (self.totals.lists_kept, self.totals.lists_exact, self.totals.lists_with_ghosts) = (0, 0, 0);
         for client in self.clients.iter().filter(|client| client.step.is_present()) {
             let Some(kept) = &client.kept else { continue };
             self.totals.lists_kept += 1;
@@ -163,7 +156,7 @@ impl Worker {
                 continue;
             }
             let digest = kept.roster.digest();
-            self.totals.lists_larger += u64::from(digest.count > truth.count);
+            self.totals.lists_with_ghosts += u64::from(digest.count > truth.count);
             if digest == truth {
                 self.totals.lists_exact += 1;
                 if self.lists.check == 1 {
@@ -171,6 +164,6 @@ impl Worker {
                 }
             }
         }
-        self.totals.lists_looked_at = self.lists.check;
+        self.totals.list_check = self.lists.check;
     }
 }

@@ -1,17 +1,21 @@
-//! Chat messages: sending by schedule, receiving, and the leak probe.
+//! Chat messages: sending by schedule, and receiving.
+
+use std::sync::Arc;
 
 use throng_core::SessionId;
 use throng_core::net::Sessions;
 use throng_core::wire::packets::{ChatRefused, ChatRequest, Scope};
-use throng_core::wire::{CloseReason, Packet, Text};
+use throng_core::wire::{Packet, Text};
 use throng_harness_model::audiences::ScopeMix;
+use throng_harness_model::breakdown::Sampler;
 use throng_harness_model::clock::{NEVER, Nanos};
-use throng_harness_model::payload::{Purpose, Reading, Stamp};
-use throng_harness_model::plan::EntryPath;
-use throng_harness_model::schedule::{Due, SendCursor};
+use throng_harness_model::payload::{Purpose, Reading, Recent, Stamp};
+use throng_harness_model::results::Event;
+use throng_harness_model::schedule::{Due, SendCursor, Traffic};
+use throng_harness_model::send_schedule::SendSchedule;
 
 use super::Worker;
-use super::client::{Stay, Step, Token};
+use super::client::{Client, Stay, Step};
 use super::incoming::Incoming;
 use crate::verify::Receipt;
 use crate::window::Window;
@@ -25,20 +29,38 @@ const COUNTED: u64 = 1 << 32;
 /// Messages sent in one turn, so that reading goes on while many are overdue.
 const SENDS_PER_TURN: usize = 256;
 
-/// The pause before the leak probe reconnects, in nanoseconds.
-const REDIAL_PAUSE: Nanos = 1_000_000_000;
-
-/// A connection that never enters the chat: any message of the run that reaches it has leaked.
-/// Servers close connections that request nothing, so it reconnects during the run.
-pub(super) struct LeakProbe {
-    pub(super) session: Option<SessionId>,
-    /// The time of the next connection; [`NEVER`] while connected.
-    pub(super) redial_at: Nanos,
+/// A worker's sending and receiving of messages.
+#[derive(Default)]
+pub(super) struct Messages {
+    /// The position in each schedule; none before sending starts and after it ends.
+    warmup: Option<SendCursor>,
+    counted: Option<SendCursor>,
+    /// The window of a closed loop, which holds counted messages back.
+    pub(super) window: Option<Window>,
+    /// The payload that was read last.
+    recent: Recent,
+    /// Chooses the deliveries whose latency is broken down.
+    sampler: Sampler,
+    /// True once nothing more is counted.
+    pub(super) is_frozen: bool,
 }
 
-impl Default for LeakProbe {
-    fn default() -> Self {
-        Self { session: None, redial_at: NEVER }
+impl Messages {
+    /// The time of the next message to send.
+    pub(super) fn next_due(&self) -> Nanos {
+        let counted = self.counted.as_ref().filter(|_| !self.is_held_back());
+        let cursors = [self.warmup.as_ref(), counted].into_iter().flatten();
+        cursors.map(SendCursor::next_due).min().unwrap_or(NEVER)
+    }
+
+    /// Sends no more.
+    pub(super) fn stop(&mut self) {
+        (self.warmup, self.counted) = (None, None);
+    }
+
+    /// True while the closed loop's window is full.
+    fn is_held_back(&self) -> bool {
+        self.window.as_ref().is_some_and(|window| !window.is_open())
     }
 }
 
@@ -73,16 +95,16 @@ impl Worker {
 
     /// Handles a received message. It runs for every delivery, so nothing here allocates.
     pub(super) fn message_received(&mut self, sessions: &mut Sessions, place: usize, message: &Incoming<'_>) {
-        if !self.is_counting {
+        if self.messages.is_frozen {
             return;
         }
         let now = self.plan.clock.at(sessions.now());
-        match self.recent.read(&self.plan.payload, message.text) {
+        match self.messages.recent.read(&self.plan.payload, message.text) {
             Reading::Ours(Purpose::Counted, stamp) if !self.matches_schedule(place, stamp.index, message) => {
-                self.results.tally.corrupt();
+                self.results.ledger.corrupt();
             }
             Reading::Ours(Purpose::Counted, stamp) => {
-                let receipt = self.results.tally.delivered(place, stamp.index, message.sequence, now);
+                let receipt = self.results.ledger.delivered(place, stamp.index, message.sequence, now);
                 if receipt == Receipt::First {
                     self.totals.received += 1;
                     if self.clients[place].is_impaired {
@@ -91,11 +113,11 @@ impl Worker {
                         return self.read_by_impaired(sessions, place, message.text.len());
                     }
                     self.results.recorder.delivered(stamp, now);
-                    if self.sampler.takes() {
+                    if self.messages.sampler.takes() {
                         let stamps = message.stamps(sessions.fan_out_us());
                         self.results.breakdown.record(&self.results.server_clock, stamps, stamp.sent(), now);
                     }
-                    if let Some(window) = &mut self.window {
+                    if let Some(window) = &mut self.messages.window {
                         window.received(place);
                     }
                     let client = &mut self.clients[place];
@@ -115,8 +137,8 @@ impl Worker {
                     self.totals.probed += 1;
                 }
             }
-            Reading::Corrupt => self.results.tally.corrupt(),
-            Reading::Foreign => self.results.tally.foreign(),
+            Reading::Corrupt => self.results.ledger.corrupt(),
+            Reading::Foreign => self.results.ledger.foreign(),
         }
     }
 
@@ -140,67 +162,17 @@ impl Worker {
 
     /// Handles the refusal of a client's message.
     fn refused(&mut self, place: usize, refused: &ChatRefused) {
-        if self.is_counting && refused.stamp & COUNTED != 0 {
-            let is_own = self.results.tally.refused(place, refused.stamp as u32);
+        if !self.messages.is_frozen && refused.stamp & COUNTED != 0 {
+            let is_own = self.results.ledger.refused(place, refused.stamp as u32);
             // Refusing a message that this client did not send does not excuse its delivery.
-            let kind = if is_own { "message refused" } else { "message of another refused" };
-            self.count_reason(kind, refused.outcome.name());
+            let event = if is_own { Event::MessageRefused } else { Event::OtherMessageRefused };
+            self.count_reason(event, refused.outcome.name());
         }
-    }
-
-    /// Records a message that the leak probe received. The probe has the last account of the
-    /// ledger, without a stay in any room, so every delivery to it counts as a leak.
-    pub(super) fn leak_probe_received(&mut self, sessions: &mut Sessions, packet: &Packet) {
-        let Packet::ChatMessage(message) = packet else { return };
-        if let Reading::Ours(Purpose::Counted, stamp) = self.plan.payload.read(message.text.as_bytes())
-            && self.is_counting
-        {
-            let now = self.plan.clock.at(sessions.now());
-            self.results.tally.delivered(self.clients.len(), stamp.index, message.sequence, now);
-        }
-    }
-
-    pub(super) fn leak_probe_closed(&mut self, sessions: &mut Sessions, reason: CloseReason) {
-        self.leak_probe.session = None;
-        // If the server is full or gone, the probe does not reconnect.
-        if reason == CloseReason::FirstPacketTimeout && self.is_counting {
-            self.leak_probe.redial_at = self.plan.clock.at(sessions.now()) + REDIAL_PAUSE;
-        }
-        self.totals.outside = 1;
-    }
-
-    pub(super) fn redial_leak_probe(&mut self, sessions: &mut Sessions, now: Nanos) {
-        if self.leak_probe.redial_at <= now {
-            self.leak_probe.redial_at = NEVER;
-            self.dial_leak_probe(sessions);
-        }
-    }
-
-    fn dial_leak_probe(&mut self, sessions: &mut Sessions) {
-        let plan = self.plan.clone();
-        let server = match &plan.way {
-            EntryPath::Ticket(server, _) => Some(server.clone()),
-            // The chat server that the first login was sent to.
-            EntryPath::Login(_) => self.chat_servers.first().cloned(),
-        };
-        match server.map(|server| self.dial(sessions, &server, Token::LeakProbe)) {
-            Some(Ok(id)) => self.leak_probe.session = Some(id),
-            Some(Err(_)) | None => self.totals.outside = 1,
-        }
-    }
-
-    /// Connects the leak probe and starts the pings.
-    pub(super) fn watch(&mut self, sessions: &mut Sessions) {
-        if self.index == 0 {
-            self.dial_leak_probe(sessions);
-        }
-        self.begin_pings(self.plan.clock.now());
     }
 
     /// Sends the probe message from the first client that is in the chat.
     pub(super) fn probe(&mut self, sessions: &mut Sessions) {
-        let sender = self.clients.iter().find(|client| client.step.is_present());
-        if let Some(session) = sender.and_then(|client| client.chat) {
+        if let Some(session) = self.clients.iter().find_map(Client::present) {
             let now = self.plan.clock.now();
             self.send_message(
                 sessions,
@@ -212,8 +184,19 @@ impl Worker {
         }
     }
 
+    /// Starts sending by these schedules.
+    pub(super) fn start_sending(&mut self, warmup: Arc<SendSchedule>, counted: Arc<SendSchedule>) {
+        let plan = &self.plan;
+        let cursor = |traffic: &Arc<Traffic>, schedule| {
+            Some(SendCursor::new(traffic.clone(), schedule, self.index, plan.workers))
+        };
+        self.messages.warmup = cursor(&plan.warmup, warmup);
+        self.messages.counted = cursor(&plan.traffic, counted);
+        self.messages.window = plan.ahead.map(|ahead| self.open_window(ahead));
+    }
+
     /// Opens the window of a closed loop, without the clients that are not in the chat.
-    pub(super) fn open_window(&self, ahead: u32) -> Window {
+    fn open_window(&self, ahead: u32) -> Window {
         let mut window = Window::new(ahead, self.clients.len());
         for (place, client) in self.clients.iter().enumerate() {
             if !client.step.is_present() {
@@ -223,22 +206,18 @@ impl Worker {
         window
     }
 
-    /// True while the closed loop's window is full.
-    pub(super) fn is_held_back(&self) -> bool {
-        self.window.as_ref().is_some_and(|window| !window.is_open())
-    }
-
     /// Sends the messages that are due; true if more are due than one turn takes.
     pub(super) fn send_due(&mut self, sessions: &mut Sessions) -> bool {
         for _ in 0..SENDS_PER_TURN {
             let now = self.plan.clock.now();
             let pop = |cursor: &mut Option<SendCursor>| cursor.as_mut().and_then(|cursor| cursor.pop(now));
-            let is_held_back = self.is_held_back();
-            if let Some(due) = pop(&mut self.warmup) {
+            let is_held_back = self.messages.is_held_back();
+            if let Some(due) = pop(&mut self.messages.warmup) {
                 self.send_scheduled(sessions, Purpose::Probe, due, now);
-            } else if let Some(due) = Some(&mut self.counted).filter(|_| !is_held_back).and_then(pop) {
+            } else if let Some(due) = Some(&mut self.messages.counted).filter(|_| !is_held_back).and_then(pop)
+            {
                 // In a closed loop a message is due when the window opens.
-                let intended = if self.window.is_some() { now } else { due.intended };
+                let intended = if self.messages.window.is_some() { now } else { due.intended };
                 self.send_scheduled(sessions, Purpose::Counted, Due { intended, ..due }, now);
             } else {
                 return false;
@@ -251,18 +230,18 @@ impl Worker {
     fn send_scheduled(&mut self, sessions: &mut Sessions, purpose: Purpose, due: Due, now: Nanos) {
         self.totals.scheduled += 1;
         let client = &self.clients[(due.sender / self.plan.workers) as usize];
-        let (true, Some(session)) = (client.step.is_present(), client.chat) else { return };
+        let Some(session) = client.present() else { return };
         let Some(to) = self.address(client.stay, purpose, due.index) else { return };
         if purpose == Purpose::Counted && !self.has_received_prompt(due) {
             self.results.unprovoked += 1;
             return;
         }
         if purpose == Purpose::Counted {
-            self.results.tally.sent(due.index, now);
+            self.results.ledger.sent(due.index, now);
             self.results.recorder.sent(due.intended, now);
             self.results.last_sent = now;
             self.totals.sent += 1;
-            if let Some(window) = &mut self.window {
+            if let Some(window) = &mut self.messages.window {
                 window.sent();
             }
         }
@@ -274,7 +253,7 @@ impl Worker {
     fn has_received_prompt(&self, due: Due) -> bool {
         let answered = self.plan.script.as_ref().and_then(|script| script.answers(due.index));
         let place = (due.sender / self.plan.workers) as usize;
-        answered.is_none_or(|answered| self.results.tally.has_received(place, answered))
+        answered.is_none_or(|answered| self.results.ledger.has_received(place, answered))
     }
 
     /// The scope and target of a message; none if its sender is not in the channel, or its

@@ -9,16 +9,17 @@ mod entry;
 mod entry_limiter;
 mod impaired;
 mod incoming;
+mod leak_probe;
 mod leaving;
 mod lists;
 mod messages;
 mod moves;
 mod ping;
+mod publishing;
 mod reconnect;
 mod rooms;
+mod turns;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
@@ -27,80 +28,51 @@ use rand::rngs::Xoshiro256PlusPlus;
 use throng_core::SessionId;
 use throng_core::net::{App, Closed, Mailbox, Opened, Sessions};
 use throng_core::wire::{CloseReason, Packet};
-use throng_harness_model::breakdown::Sampler;
 use throng_harness_model::clock::{NEVER, Nanos};
-use throng_harness_model::payload::Recent;
 use throng_harness_model::plan::{Plan, Server};
-use throng_harness_model::results::Totals;
-use throng_harness_model::schedule::{SendCursor, Traffic};
+use throng_harness_model::results::{Event, Totals};
 
-use crate::command::Command;
+use crate::command::{Command, Why};
 use crate::live::Panel;
 use crate::results::WorkerResults;
 use crate::verify::DeliveryLedger;
-use crate::window::Window;
 use client::{Client, Step, Token};
-use entry_limiter::EntryLimiter;
+use entry::Entries;
 use impaired::Impaired;
 use incoming::Incoming;
+use leak_probe::LeakProbe;
+use leaving::Exits;
 use lists::ListWork;
-use messages::LeakProbe;
+use messages::Messages;
 use moves::Moves;
 use ping::Pinger;
+use publishing::Publishing;
 use reconnect::Reconnects;
 use rooms::Rooms;
-
-/// The interval at which a worker publishes its latencies, in nanoseconds.
-const PUBLISH_EVERY: Nanos = 500_000_000;
 
 /// The application on a worker's event loop.
 pub struct Worker {
     plan: Arc<Plan>,
     index: u32,
-    panels: Arc<[Panel]>,
     /// The worker's own mailbox, for requesting another turn.
     mailbox: Arc<Mailbox<Command>>,
     clients: Vec<Client>,
     /// The token of the latest session in each slot.
     owners: Vec<Token>,
-    /// Entries begun: the first of each client in order, then further rounds.
-    entries_begun: usize,
-    /// Clients that wait for their next round, each once.
-    next_round: VecDeque<u32>,
-    /// Entering clients by deadline.
-    entering: BTreeSet<(Nanos, u32)>,
-    entry_limiter: EntryLimiter,
-    /// Scheduled attempts.
-    retries: BinaryHeap<Reverse<(Nanos, u32)>>,
-    /// Chat servers named in login answers.
-    chat_servers: Vec<Server>,
+    /// Draws pauses, so that clients do not retry all at once.
     rng: Xoshiro256PlusPlus,
-    warmup: Option<SendCursor>,
-    counted: Option<SendCursor>,
-    /// The window of a closed loop, which holds counted messages back.
-    window: Option<Window>,
+    entries: Entries,
+    reconnects: Reconnects,
+    exits: Exits,
+    messages: Messages,
     leak_probe: LeakProbe,
-    /// The payload that was read last.
-    recent: Recent,
     pinger: Pinger,
     rooms: Rooms,
     moves: Moves,
     lists: ListWork,
-    reconnects: Reconnects,
-    /// Disconnected clients that are to reconnect, in order.
-    returning: VecDeque<u32>,
     impaired: Impaired,
-    sampler: Sampler,
-    /// False once results are frozen.
-    is_counting: bool,
-    /// The next client to be asked to leave; none before [`Command::Leave`].
-    next_to_leave: Option<usize>,
-    /// Clients whose exit has no answer yet.
-    leaving: u32,
-    /// Arrival times of [`Command::Lag`] that are not measured yet.
-    lags: Vec<Nanos>,
+    publishing: Publishing,
     totals: Totals,
-    published: Nanos,
     results: WorkerResults,
 }
 
@@ -112,41 +84,24 @@ impl Worker {
         // The leak probe has the account after the last client.
         let ledger = DeliveryLedger::new(plan.traffic.clone(), ids.chain([plan.clients]));
         let results = WorkerResults::new(ledger);
-        let in_flight = plan.share(plan.in_flight, index);
-        let entry_limiter =
-            if plan.is_adaptive { EntryLimiter::adaptive(in_flight) } else { EntryLimiter::fixed(in_flight) };
         Self {
             index,
-            panels,
             mailbox,
             clients: (0..count).map(|_| Client::default()).collect(),
             owners: Vec::new(),
-            entries_begun: 0,
-            next_round: VecDeque::new(),
-            entering: BTreeSet::new(),
-            entry_limiter,
-            retries: BinaryHeap::new(),
-            chat_servers: Vec::new(),
             rng: Xoshiro256PlusPlus::seed_from_u64(plan.seed ^ u64::from(index)),
-            warmup: None,
-            counted: None,
-            window: None,
+            entries: Entries::new(&plan, index),
+            reconnects: Reconnects::default(),
+            exits: Exits::default(),
+            messages: Messages::default(),
             leak_probe: LeakProbe::default(),
-            recent: Recent::default(),
             pinger: Pinger::default(),
             rooms: Rooms::default(),
             moves: Moves::default(),
             lists: ListWork::default(),
-            reconnects: Reconnects::default(),
-            returning: VecDeque::new(),
             impaired: Impaired::default(),
-            sampler: Sampler::default(),
-            is_counting: true,
-            next_to_leave: None,
-            leaving: 0,
-            lags: Vec::new(),
+            publishing: Publishing::new(panels),
             totals: Totals::default(),
-            published: 0,
             results,
             plan,
         }
@@ -155,6 +110,12 @@ impl Worker {
     /// The number in the run of the client in `place`.
     fn number(&self, place: usize) -> u32 {
         place as u32 * self.plan.workers + self.index
+    }
+
+    /// The place of a client of the run; none if the client belongs to another worker.
+    fn place(&self, client: u32) -> Option<usize> {
+        let workers = self.plan.workers;
+        (client % workers == self.index).then_some((client / workers) as usize)
     }
 
     /// The owner of session `id`; none if the owner has dropped it.
@@ -183,52 +144,35 @@ impl Worker {
         Ok(id)
     }
 
-    fn count_reason(&mut self, kind: &str, why: &str) {
-        self.count_reasons(kind, why, 1);
-    }
-
-    fn count_reasons(&mut self, kind: &str, why: &str, count: u64) {
-        *self.results.clients.reasons.entry(format!("{kind}: {why}")).or_default() += count;
-    }
-
-    fn publish(&mut self) {
-        self.totals.on_the_way = self.entering.len() as u64;
-        self.panels[self.index as usize].publish(self.totals);
-    }
-
-    fn publish_latencies(&mut self, now: Nanos) {
-        if now >= self.published + PUBLISH_EVERY {
-            self.published = now;
-            self.panels[self.index as usize].publish_latencies(&self.results.recorder.corrected);
-        }
+    fn count_reason(&mut self, event: Event, cause: impl Into<Why>) {
+        self.results.reasons.count(event, cause, 1);
     }
 
     /// The time of the next scheduled work.
     fn next_due(&self) -> Nanos {
-        let counted = self.counted.as_ref().filter(|_| !self.is_held_back());
-        let cursors = [self.warmup.as_ref(), counted].into_iter().flatten();
-        let send = cursors.map(SendCursor::next_due).min().unwrap_or(NEVER);
-        let retry = self.retries.peek().map_or(NEVER, |Reverse((at, _))| *at);
-        let deadline = self.entering.first().map_or(NEVER, |(at, _)| *at);
-        let others = [self.next_entry_at(), self.leak_probe.redial_at, self.pinger.due];
-        let more = [
+        let all = [
+            self.next_entry_at(),
+            self.entries.next_due(),
+            self.reconnects.turns.next_due(),
+            self.messages.next_due(),
+            self.leak_probe.redial_at.unwrap_or(NEVER),
+            self.pinger.due.unwrap_or(NEVER),
             self.rooms.next_due(),
-            self.moves.next_due(),
+            self.moves.turns.next_due(),
             self.impaired.next_due(),
             self.lists.next_due(),
-            self.reconnects.next_due(),
         ];
-        [send, retry, deadline].into_iter().chain(others).chain(more).min().unwrap_or(NEVER)
+        all.into_iter().min().unwrap_or(NEVER)
     }
 
     fn send_results(&mut self, to: &mpsc::Sender<WorkerResults>) {
         let empty = WorkerResults::new(DeliveryLedger::default());
         let mut results = std::mem::replace(&mut self.results, empty);
-        self.is_counting = false;
+        self.messages.is_frozen = true;
         results.clients.refused = self.totals.refused;
         results.clients.failed = self.totals.failed;
         results.clients.disconnected = self.totals.disconnected;
-        let ledger = &results.tally;
+        let ledger = &results.ledger;
         let recipients =
             self.clients.iter().enumerate().filter_map(|(place, client)| {
                 client.recipient(self.number(place), ledger.entered_at(place)?)
@@ -246,7 +190,7 @@ impl App for Worker {
         match self.owner(id) {
             Some(Token::Login(place)) => self.login_opened(sessions, place as usize),
             Some(Token::Chat(place)) => self.advance(sessions, place as usize, Step::Enter),
-            Some(Token::LeakProbe) => self.totals.outside = 1,
+            Some(Token::LeakProbe) => self.totals.leak_probe_placed = 1,
             None => {}
         }
     }
@@ -289,39 +233,34 @@ impl App for Worker {
 
     fn command(&mut self, sessions: &mut Sessions, command: Command) {
         match command {
-            Command::GiveUp(why) => self.give_up_entries(sessions, &why),
-            Command::Watch => self.watch(sessions),
-            Command::Probe => self.probe(sessions),
-            Command::LookAtLists(check) => self.set_list_check(check),
+            Command::GiveUpEntries(why) => self.give_up_entries(sessions, &why),
+            Command::StartProbing => self.start_probing(sessions),
+            Command::SendProbe => self.probe(sessions),
+            Command::CheckLists(check) => self.set_list_check(check),
             Command::Reconnect(per_second) => self.reconnect(per_second),
-            Command::Storm => self.storm(sessions),
-            Command::Gather(gather) => self.gather(gather),
-            Command::Wake => self.wake_impaired(sessions),
-            Command::Talk { warmup, counted } => {
+            Command::ReconnectAll => self.reconnect_all(sessions),
+            Command::JoinRooms(joiners) => self.start_joining(joiners),
+            Command::ResumeReading => self.resume_impaired(sessions),
+            Command::StartSending { warmup, counted } => {
                 self.begin_churn(counted.start());
                 self.begin_moves(counted.start());
                 self.impair_from(counted.start());
-                let plan = &self.plan;
-                let cursor = |traffic: &Arc<Traffic>, schedule| {
-                    Some(SendCursor::new(traffic.clone(), schedule, self.index, plan.workers))
-                };
-                (self.warmup, self.counted) = (cursor(&plan.warmup, warmup), cursor(&plan.traffic, counted));
-                self.window = plan.ahead.map(|ahead| self.open_window(ahead));
+                self.start_sending(warmup, counted);
             }
-            Command::Lag(since) => self.lags.push(since),
-            Command::Hush => {
-                (self.warmup, self.counted) = (None, None);
+            Command::MeasureReadLag(since) => self.publishing.arrivals.push(since),
+            Command::StopSending => {
+                self.messages.stop();
                 self.end_pings();
                 self.end_churn();
                 self.end_moves();
-                self.totals.hushed = 1;
+                self.totals.stopped_sending = 1;
             }
-            Command::Freeze => self.is_counting = false,
+            Command::StopCounting => self.messages.is_frozen = true,
             Command::Leave => {
-                self.give_up_entries(sessions, "the run is over");
-                self.next_to_leave = Some(0);
+                self.give_up_entries(sessions, &"the run is over".into());
+                self.exits.begin();
             }
-            Command::WorkerResults(to) => self.send_results(&to),
+            Command::HandOverResults(to) => self.send_results(&to),
         }
     }
 
@@ -339,14 +278,7 @@ impl App for Worker {
         self.impaired_due(sessions, now);
         self.lists_due(sessions, now);
         self.leave_due(sessions);
-        // Every socket that was readable when this turn began has been read by now.
-        for since in self.lags.drain(..) {
-            let lag = self.plan.clock.now().saturating_sub(since);
-            self.results.read_lag.record(lag);
-            self.panels[self.index as usize].publish_read_lag(lag);
-        }
-        self.publish();
-        self.publish_latencies(now);
+        self.publish(now);
         self.plan.clock.instant(if more_to_begin || more_to_send { now } else { self.next_due() })
     }
 }

@@ -6,11 +6,11 @@
 
 use throng_core::net::Sessions;
 use throng_core::wire::packets::{PingRequest, PositionUpdate};
-use throng_harness_model::clock::{NEVER, Nanos};
-use throng_harness_model::schedule::Pace;
+use throng_harness_model::clock::Nanos;
 
 use super::Worker;
 use super::rooms::FENCE;
+use super::turns::Turns;
 
 /// Mixed into the seed, so that the turns differ from the turns of `--churn`.
 const SALT: u64 = 0x006d_6f76_6573;
@@ -26,17 +26,9 @@ struct Place {
 /// A worker's position in the schedule of moves.
 #[derive(Debug, Default)]
 pub(super) struct Moves {
-    /// The pace and the next turn, while clients move.
-    pace: Option<(Pace, u32)>,
+    pub(super) turns: Turns,
     /// By client; empty if no client moves.
     places: Vec<Place>,
-}
-
-impl Moves {
-    /// The time of the next move.
-    pub(super) fn next_due(&self) -> Nanos {
-        self.pace.map_or(NEVER, |(pace, next)| pace.intended(next))
-    }
 }
 
 impl Worker {
@@ -47,23 +39,19 @@ impl Worker {
         let sector = |place| audiences.sector(self.number(place)).unwrap_or(0);
         self.moves.places =
             (0..self.clients.len()).map(|place| Place { sector: sector(place), to: None }).collect();
-        self.moves.pace = Some((Pace::per_second(start, moves.per_second), 0));
+        self.moves.turns = Turns::new(start, Some(moves.per_second));
     }
 
     pub(super) fn end_moves(&mut self) {
-        self.moves.pace = None;
+        self.moves.turns = Turns::default();
     }
 
     pub(super) fn moves_due(&mut self, sessions: &mut Sessions, now: Nanos) {
-        let plan = self.plan.clone();
-        let Some(moves) = plan.moves else { return };
-        while let Some((pace, next)) = self.moves.pace
-            && pace.intended(next) <= now
-        {
-            self.moves.pace = Some((pace, next + 1));
-            let (client, draw) = moves.turn(plan.seed ^ SALT, next);
-            if client % plan.workers == self.index {
-                self.begin_move(sessions, (client / plan.workers) as usize, draw);
+        let Some(moves) = self.plan.moves else { return };
+        while let Some(turn) = self.moves.turns.pop(now) {
+            let (client, draw) = moves.turn(self.plan.seed ^ SALT, turn);
+            if let Some(place) = self.place(client) {
+                self.begin_move(sessions, place, draw);
             }
         }
     }
@@ -71,7 +59,7 @@ impl Worker {
     /// Moves a client to a neighboring sector; counts a client that is still moving as skipped.
     fn begin_move(&mut self, sessions: &mut Sessions, place: usize, draw: u64) {
         let client = &self.clients[place];
-        let (true, Some(session)) = (client.step.is_present(), client.chat) else { return };
+        let Some(session) = client.present() else { return };
         let Place { sector: from, to: None } = self.moves.places[place] else {
             self.results.moves.skipped += 1;
             return;
@@ -83,10 +71,10 @@ impl Worker {
         self.results.moves.made += 1;
         let has_messages = |audience: &u32| plan.traffic.count(*audience) > 0;
         for audience in plan.audiences.heard_only_from(from, to).filter(has_messages) {
-            self.results.tally.leaving(place, audience, now);
+            self.results.ledger.leaving(place, audience, now);
         }
         for audience in plan.audiences.heard_only_from(to, from).filter(has_messages) {
-            self.results.tally.joining(place, audience, now);
+            self.results.ledger.joining(place, audience, now);
         }
         let (x, y) = plan.audiences.middle(to);
         sessions.send(session, &PositionUpdate { x, y }.into());
@@ -102,10 +90,10 @@ impl Worker {
         let plan = self.plan.clone();
         let has_messages = |audience: &u32| plan.traffic.count(*audience) > 0;
         for audience in plan.audiences.heard_only_from(from, to).filter(has_messages) {
-            self.results.tally.faded(place, audience, now);
+            self.results.ledger.membership_ended(place, audience, now);
         }
         for audience in plan.audiences.heard_only_from(to, from).filter(has_messages) {
-            self.results.tally.joined(place, audience, now);
+            self.results.ledger.joined(place, audience, now);
         }
         true
     }

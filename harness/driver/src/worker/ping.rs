@@ -2,9 +2,10 @@
 
 use throng_core::net::Sessions;
 use throng_core::wire::packets::{PingRequest, PongAnswer};
-use throng_harness_model::clock::{NEVER, Nanos};
+use throng_harness_model::clock::Nanos;
 
 use super::Worker;
+use super::client::Client;
 use super::rooms::FENCE;
 
 /// Number of initial pings, sent while nothing else is under way, and the pause between them.
@@ -15,40 +16,35 @@ const FIRST_PAUSE: Nanos = 3_000_000;
 const PAUSE: Nanos = 2_000_000_000;
 
 /// The schedule of a worker's pings.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Pinger {
-    pub(super) due: Nanos,
+    /// The time of the next ping; none while no pings are sent.
+    pub(super) due: Option<Nanos>,
     sent: u32,
     /// The client that sends the next ping.
     place: usize,
 }
 
-impl Default for Pinger {
-    fn default() -> Self {
-        Self { due: NEVER, sent: 0, place: 0 }
-    }
-}
-
 impl Worker {
     pub(super) fn begin_pings(&mut self, now: Nanos) {
-        self.pinger = Pinger { due: now, ..Pinger::default() };
+        self.pinger = Pinger { due: Some(now), ..Pinger::default() };
     }
 
     pub(super) fn end_pings(&mut self) {
-        self.pinger.due = NEVER;
+        self.pinger.due = None;
     }
 
     pub(super) fn ping_due(&mut self, sessions: &mut Sessions, now: Nanos) {
-        if self.pinger.due > now {
+        if self.pinger.due.is_none_or(|due| due > now) {
             return;
         }
         self.pinger.sent += 1;
-        self.pinger.due = now + if self.pinger.sent < FIRST { FIRST_PAUSE } else { PAUSE };
-        let is_able = |client: &super::Client| client.step.is_present();
+        self.pinger.due = Some(now + if self.pinger.sent < FIRST { FIRST_PAUSE } else { PAUSE });
+        let is_able = |client: &Client| client.present().is_some();
         if !self.clients.get(self.pinger.place).is_some_and(is_able) {
             self.pinger.place = self.clients.iter().position(is_able).unwrap_or(0);
         }
-        if let Some(session) = self.clients.get(self.pinger.place).and_then(|client| client.chat) {
+        if let Some(session) = self.clients.get(self.pinger.place).and_then(Client::present) {
             sessions.send(session, &PingRequest { token: self.plan.clock.now() }.into());
         }
     }
@@ -57,7 +53,7 @@ impl Worker {
     pub(super) fn pong_received(&mut self, sessions: &Sessions, place: usize, pong: &PongAnswer) {
         let now = self.plan.clock.at(sessions.now());
         if pong.token == FENCE {
-            if !self.finish_waking(place) && !self.finish_move(place, now) {
+            if !self.finish_catching_up(place) && !self.finish_move(place, now) {
                 self.fenced(place, now);
             }
         } else if pong.token <= now {

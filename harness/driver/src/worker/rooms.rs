@@ -6,100 +6,95 @@ use throng_core::wire::packets::{
     ChannelAnswer, ChannelCreateRequest, ChannelJoinRequest, ChannelLeaveRequest, ChannelLeft, Outcome,
     PingRequest, PositionUpdate,
 };
-use throng_harness_model::clock::{NEVER, Nanos};
-use throng_harness_model::plan::Churn;
-use throng_harness_model::schedule::Pace;
+use throng_harness_model::clock::Nanos;
+use throng_harness_model::results::Event;
 
 use super::Worker;
 use super::client::Stay;
-use crate::command::Gather;
+use super::turns::Turns;
+use crate::command::Joiners;
 
 /// Clients of one worker that are joining their rooms at a time.
-const GATHERING_MAX: usize = 256;
+const JOINING_MAX: usize = 256;
 
 /// The token of a ping behind requests without an answer. Other pings carry a time, never this
 /// late.
 pub(super) const FENCE: u64 = u64::MAX;
 
-/// A worker's progress through gathering and churn.
+/// A worker's progress in joining rooms, and in churn.
 #[derive(Debug, Default)]
 pub(super) struct Rooms {
-    /// The clients that gather, and the next client to be asked.
-    gathering: Option<(Gather, usize)>,
+    /// The clients that join, and the next one whose turn it is; none once all had theirs.
+    joining: Option<(Joiners, usize)>,
     /// Clients with outstanding answers.
     pending: usize,
-    /// The pace and the next turn, while the churn goes on.
-    churn: Option<(Pace, u32)>,
+    churn: Turns,
 }
 
 impl Rooms {
     /// The time of the next work.
     pub(super) fn next_due(&self) -> Nanos {
-        match (self.gathering, self.churn) {
-            (Some(_), _) if self.pending < GATHERING_MAX => 0,
-            (_, Some((pace, next))) => pace.intended(next),
-            _ => NEVER,
-        }
+        let may_ask = self.joining.is_some() && self.pending < JOINING_MAX;
+        if may_ask { 0 } else { self.churn.next_due() }
     }
 }
 
 impl Worker {
     /// Starts joining clients to their channels and sectors.
-    pub(super) fn gather(&mut self, gather: Gather) {
-        self.rooms.gathering = Some((gather, 0));
+    pub(super) fn start_joining(&mut self, joiners: Joiners) {
+        self.rooms.joining = Some((joiners, 0));
     }
 
     /// Starts the churn at `start`, if the plan has any.
     pub(super) fn begin_churn(&mut self, start: Nanos) {
-        let pace = |churn: Churn| Pace::per_second(start, churn.per_second);
-        self.rooms.churn = self.plan.churn.map(|churn| (pace(churn), 0));
+        self.rooms.churn = Turns::new(start, self.plan.churn.map(|churn| churn.per_second));
     }
 
     pub(super) fn end_churn(&mut self) {
-        self.rooms.churn = None;
+        self.rooms.churn = Turns::default();
     }
 
-    /// Does the gathering and the churn that are due.
+    /// Does the joining and the churn that are due.
     pub(super) fn rooms_due(&mut self, sessions: &mut Sessions, now: Nanos) {
-        while let Some((gather, place)) = self.rooms.gathering
-            && self.rooms.pending < GATHERING_MAX
+        while let Some((joiners, place)) = self.rooms.joining
+            && self.rooms.pending < JOINING_MAX
         {
             if place == self.clients.len() {
-                self.rooms.gathering = None;
+                self.rooms.joining = None;
                 break;
             }
-            self.rooms.gathering = Some((gather, place + 1));
-            self.join_rooms(sessions, place, gather, now);
+            self.rooms.joining = Some((joiners, place + 1));
+            self.join_rooms(sessions, place, joiners, now);
         }
         self.churn_due(sessions, now);
     }
 
-    fn join_rooms(&mut self, sessions: &mut Sessions, place: usize, gather: Gather, now: Nanos) {
+    fn join_rooms(&mut self, sessions: &mut Sessions, place: usize, joiners: Joiners, now: Nanos) {
         let number = self.number(place);
         let plan = self.plan.clone();
         let audiences = &plan.audiences;
-        if gather == Gather::Founders && !audiences.is_founder(number) {
+        if joiners == Joiners::Founders && !audiences.is_founder(number) {
             return;
         }
         let mut pending_answers = 0;
-        let session = self.clients[place].chat.filter(|_| self.clients[place].step.is_present());
+        let session = self.clients[place].present();
         if let (Some(session), Some(home), Stay::Out) =
             (session, audiences.home(number), self.clients[place].stay)
         {
             let name = plan.identities.channel(home);
-            let request: Packet = match gather {
-                Gather::Founders => ChannelCreateRequest { name }.into(),
-                Gather::All => ChannelJoinRequest { name }.into(),
+            let request: Packet = match joiners {
+                Joiners::Founders => ChannelCreateRequest { name }.into(),
+                Joiners::All => ChannelJoinRequest { name }.into(),
             };
             self.joining(place, home, now);
             sessions.send(session, &request);
             pending_answers += 1;
         }
-        if let (Some(session), Some((x, y)), Gather::All) = (session, audiences.position(number), gather) {
+        if let (Some(session), Some((x, y)), Joiners::All) = (session, audiences.position(number), joiners) {
             for audience in
                 audiences.within_earshot(number).filter(|audience| plan.traffic.count(*audience) > 0)
             {
-                self.results.tally.joining(place, audience, now);
+                self.results.ledger.joining(place, audience, now);
             }
             sessions.send(session, &PositionUpdate { x, y }.into());
             sessions.send(session, &PingRequest { token: FENCE }.into());
@@ -107,19 +102,19 @@ impl Worker {
         }
         self.clients[place].pending_answers = pending_answers;
         if pending_answers == 0 {
-            self.totals.gathered += 1;
+            self.totals.placed += 1;
         } else {
             self.rooms.pending += 1;
         }
     }
 
-    /// Counts one answer that a gathering client was waiting for.
+    /// Counts one answer that a joining client was waiting for.
     fn room_answered(&mut self, place: usize) {
         let client = &mut self.clients[place];
         if client.pending_answers > 0 {
             client.pending_answers -= 1;
             if client.pending_answers == 0 {
-                self.totals.gathered += 1;
+                self.totals.placed += 1;
                 self.rooms.pending -= 1;
             }
         }
@@ -140,14 +135,14 @@ impl Worker {
         for audience in
             audiences.within_earshot(self.number(place)).filter(|audience| plan.traffic.count(*audience) > 0)
         {
-            self.results.tally.joined(place, audience, now);
+            self.results.ledger.joined(place, audience, now);
         }
         self.room_answered(place);
     }
 
     fn joining(&mut self, place: usize, channel: u32, now: Nanos) {
         self.clients[place].stay = Stay::Joining(channel);
-        self.results.tally.joining(place, self.plan.audiences.in_channel(channel), now);
+        self.results.ledger.joining(place, self.plan.audiences.in_channel(channel), now);
     }
 
     /// Handles the answer to creating or joining a channel.
@@ -156,11 +151,11 @@ impl Worker {
         let audience = self.plan.audiences.in_channel(channel);
         if answer.outcome == Outcome::Ok {
             self.clients[place].stay = Stay::In { channel, number: answer.channel };
-            self.results.tally.joined(place, audience, now);
+            self.results.ledger.joined(place, audience, now);
         } else {
             self.clients[place].stay = Stay::Out;
-            self.results.tally.left(place, audience, now);
-            self.count_reason("channel", answer.outcome.name());
+            self.results.ledger.left(place, audience, now);
+            self.count_reason(Event::Channel, answer.outcome.name());
         }
         self.room_answered(place);
     }
@@ -173,22 +168,18 @@ impl Worker {
             return;
         }
         if left.outcome != Outcome::Ok {
-            self.count_reason("channel", left.outcome.name());
+            self.count_reason(Event::Channel, left.outcome.name());
         }
         self.clients[place].stay = Stay::Out;
-        self.results.tally.left(place, self.plan.audiences.in_channel(channel), now);
+        self.results.ledger.left(place, self.plan.audiences.in_channel(channel), now);
     }
 
     fn churn_due(&mut self, sessions: &mut Sessions, now: Nanos) {
-        let plan = self.plan.clone();
-        let Some(churn) = plan.churn else { return };
-        while let Some((pace, next)) = self.rooms.churn
-            && pace.intended(next) <= now
-        {
-            self.rooms.churn = Some((pace, next + 1));
-            let (client, draw) = churn.turn(plan.seed, next);
-            if client % plan.workers == self.index {
-                self.join_or_leave(sessions, (client / plan.workers) as usize, draw);
+        let Some(churn) = self.plan.churn else { return };
+        while let Some(turn) = self.rooms.churn.pop(now) {
+            let (client, draw) = churn.turn(self.plan.seed, turn);
+            if let Some(place) = self.place(client) {
+                self.join_or_leave(sessions, place, draw);
             }
         }
     }
@@ -198,10 +189,10 @@ impl Worker {
     fn join_or_leave(&mut self, sessions: &mut Sessions, place: usize, draw: u64) {
         let now = self.plan.clock.now();
         let client = &self.clients[place];
-        let (true, Some(session)) = (client.step.is_present(), client.chat) else { return };
+        let Some(session) = client.present() else { return };
         match client.stay {
             Stay::In { channel, number } => {
-                self.results.tally.leaving(place, self.plan.audiences.in_channel(channel), now);
+                self.results.ledger.leaving(place, self.plan.audiences.in_channel(channel), now);
                 self.clients[place].stay = Stay::Leaving { channel, number };
                 sessions.send(session, &ChannelLeaveRequest { channel: number }.into());
                 self.results.churn.leaves += 1;

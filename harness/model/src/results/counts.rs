@@ -29,7 +29,7 @@ pub struct Clients {
     pub retries: BTreeMap<String, u64>,
 }
 
-/// Joins and leaves of channels while others talked.
+/// Joins and leaves of channels while others sent messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]
@@ -51,7 +51,7 @@ impl Churned {
     }
 }
 
-/// Moves of clients while others talked.
+/// Moves of clients while others sent messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
 #[serde(default)]

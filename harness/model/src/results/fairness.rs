@@ -181,20 +181,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    /// `clients` recipients that entered in the order of their numbers, with mean latencies of
-    /// `mean_us`.
-    fn recipients(clients: u32, mean_us: impl Fn(u32) -> u64) -> Vec<Recipient> {
-        let one = |client| Recipient {
-            client,
-            shard: (client % 2) as u8,
-            entered: u64::from(client) * 1_000,
-            received: 4,
-            waited: mean_us(client) * 4_000,
-            longest_us: 9,
-        };
-        (0..clients).rev().map(one).collect()
-    }
+    use crate::fixture::recipients;
 
     #[test]
     fn equal_latencies_have_a_jain_index_of_one() {

@@ -34,34 +34,34 @@ pub struct Totals {
     pub received: u64,
     /// Messages received, first copies, by clients that are in the chat now.
     pub received_by_present: u64,
-    /// 1 once the leak probe, a connection outside of the room, is in place or has failed.
-    pub outside: u64,
+    /// 1 once the leak probe, a connection outside of the room, is open or has failed.
+    pub leak_probe_placed: u64,
     /// 1 once the worker sends no more.
-    pub hushed: u64,
+    pub stopped_sending: u64,
     /// Times that a client has joined its channel and taken its position, or turned out unable to.
-    pub gathered: u64,
-    /// Impaired clients that have not caught up.
-    pub asleep: u64,
-    /// 1 once the worker has woken its impaired clients.
-    pub woken: u64,
+    pub placed: u64,
+    /// Impaired clients that are reading their backlog at the end of the run.
+    pub catching_up: u64,
+    /// 1 once the worker's impaired clients read at full speed again.
+    pub resumed: u64,
     /// Clients in the chat that keep their user list.
     pub lists_kept: u64,
     /// Kept lists that contain exactly those of the run's clients that are in the chat.
     pub lists_exact: u64,
     /// Kept lists that contain more of the run's clients than are in the chat.
-    pub lists_larger: u64,
+    pub lists_with_ghosts: u64,
     /// The number of the latest list check.
-    pub lists_looked_at: u64,
-    /// Clients that have disconnected and are to enter again.
-    pub away: u64,
+    pub list_check: u64,
+    /// Clients that have disconnected on purpose and not entered again.
+    pub reconnecting: u64,
     /// 1 once all clients of a storm have disconnected.
-    pub stormed: u64,
+    pub storm_begun: u64,
     /// Clients that are entering.
-    pub on_the_way: u64,
+    pub entering: u64,
     /// Attempts that entering clients repeated.
-    pub retried: u64,
+    pub retries: u64,
     /// Whole entries: `done` is the number of entries into the chat.
-    pub way_in: Part,
+    pub entry: Part,
     /// The steps of entering, in the order of [`PARTS`].
     pub parts: [Part; PARTS.len()],
 }

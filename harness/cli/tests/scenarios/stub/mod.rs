@@ -75,7 +75,8 @@ impl Stub {
             handshake_timeout: Duration::from_secs(5),
             first_packet_timeout: None,
             heartbeat: Some(Duration::from_millis(100)),
-            idle_timeout: Some(Duration::from_secs(5)),
+            // In pieces and on a busy machine a heartbeat takes seconds.
+            idle_timeout: Some(Duration::from_mins(1)),
             linger: Duration::from_millis(200),
         });
         let listener = Listener::bind(([127, 0, 0, 1], 0).into(), "stub", 128, endpoint).unwrap();
@@ -144,6 +145,16 @@ impl Stub {
     /// The relay's counts so far.
     pub(crate) fn pieces(&self) -> Pieces {
         self.relay.as_ref().map(|relay| relay.pieces()).unwrap_or_default()
+    }
+
+    /// Waits until it has received `count` counted messages.
+    #[track_caller]
+    pub(crate) fn wait_for_messages(&self, count: u32) {
+        let begun = Instant::now();
+        while self.received() < count {
+            assert!(begun.elapsed() < Duration::from_mins(1), "{} of {count} messages", self.received());
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Counted messages received so far.

@@ -23,7 +23,7 @@ pub struct Entering {
     /// Entries per second.
     pub per_s: f64,
     /// Mean duration of an entry, in nanoseconds.
-    pub way_in: Option<f64>,
+    pub mean_time: Option<f64>,
 }
 
 impl Entering {
@@ -31,8 +31,8 @@ impl Entering {
     pub fn between(before: &(Nanos, Totals), now: &(Nanos, Totals)) -> Self {
         let ((begun, before), (ended, now)) = (before, now);
         let seconds = ended.saturating_sub(*begun).max(1) as f64 / 1e9;
-        let new = now.way_in.since(before.way_in);
-        Self { at_s: *ended as f64 / 1e9, per_s: new.done as f64 / seconds, way_in: new.mean() }
+        let new = now.entry.since(before.entry);
+        Self { at_s: *ended as f64 / 1e9, per_s: new.done as f64 / seconds, mean_time: new.mean() }
     }
 }
 
@@ -40,8 +40,7 @@ impl Entering {
 pub(super) fn draw_entries(frame: &mut Frame<'_>, area: Rect, state: &State) {
     let totals = &state.totals;
     let per_s = state.entering.back().map_or(0.0, |entering| entering.per_s);
-    let [entered, entering, retried] =
-        [totals.way_in.done, totals.on_the_way, totals.retried].map(format_count);
+    let [entered, entering, retried] = [totals.entry.done, totals.entering, totals.retries].map(format_count);
     let totals_line = [
         format!(" {entered} entries so far, {retried} retries"),
         format!(" {entered} so far, {retried} retries"),
@@ -54,14 +53,14 @@ pub(super) fn draw_entries(frame: &mut Frame<'_>, area: Rect, state: &State) {
         Line::from(fitting(area.width, totals_line)),
     ];
     let show = |value| format!("{}/s", format_rate(value));
-    let chart = Chart { title: "Entries", lines, bars: "entries", show, colour: Color::Cyan };
+    let chart = Chart { title: "Entries", lines, bars: "entries", show, color: Color::Cyan };
     draw_chart(frame, area, chart, state.entering.iter().map(|row| (row.at_s, row.per_s)));
 }
 
 /// Draws the duration of entries, and of their steps.
 pub(super) fn draw_entry_times(frame: &mut Frame<'_>, area: Rect, state: &State) {
     let totals = &state.totals;
-    let mut lines = vec![Line::from(format!(" {} on average so far", time(totals.way_in.mean()))).bold()];
+    let mut lines = vec![Line::from(format!(" {} on average so far", time(totals.entry.mean()))).bold()];
     // Steps that the entry path skips are left out.
     let parts = NAMES.iter().zip(totals.parts).filter(|(_, part)| part.done > 0);
     let parts: Vec<String> =
@@ -69,7 +68,7 @@ pub(super) fn draw_entry_times(frame: &mut Frame<'_>, area: Rect, state: &State)
     lines.extend(parts.chunks(2).map(|pair| Line::from(pair.concat())));
     let show = |nanos| time(Some(nanos));
     let chart =
-        Chart { title: "Time to enter", lines, bars: "mean of each second", show, colour: Color::Magenta };
-    let history = state.entering.iter().map(|row| (row.at_s, row.way_in.unwrap_or(0.0)));
+        Chart { title: "Time to enter", lines, bars: "mean of each second", show, color: Color::Magenta };
+    let history = state.entering.iter().map(|row| (row.at_s, row.mean_time.unwrap_or(0.0)));
     draw_chart(frame, area, chart, history);
 }

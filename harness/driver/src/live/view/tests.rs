@@ -36,7 +36,7 @@ fn state() -> State {
     let interval = Some((Duration::from_micros(1_600), Duration::from_millis(2)));
     let own = Own { cpu: Some(0.42), rss_bytes: 12_000_000, read_lag: 90_000 };
     let mut state = State {
-        phase: (Phase::Talking, Some(30 * S)),
+        phase: (Phase::Sending, Some(30 * S)),
         now: 12 * S,
         totals,
         interval,
@@ -82,7 +82,7 @@ fn expect(lines: &[String], texts: &[&str]) {
 
 const TEXTS: &[&str] = &[
     " broadcast  127.0.0.1:9200  seed 42",
-    " talking  12 s since the beginning, 18 s left",
+    " sending  12 s since the beginning, 18 s left",
     "998 of 1,000 connected",
     "1 refused   0 failed   1 lost   3 left",
     " 625.0/s offered (planned 500.0/s)",
@@ -170,13 +170,16 @@ fn a_step_shows_its_position_and_the_verdicts_before_it() {
     let first = Standing { before: Vec::new(), ..standing.clone() };
     let facts = Facts { has_rate: false, standing: Some(standing), ..facts() };
     let lines = rendered(80, 24, &facts, &state());
-    expect(&lines, &[" ramp  step 3 of 6, 50 clients  127.0.0.1:9200  seed 42", " Steps before ", before[0]]);
+    expect(
+        &lines,
+        &[" ramp  step 3 of 6, 50 clients  127.0.0.1:9200  seed 42", " Previous steps ", before[0]],
+    );
     expect(&lines, &[" 2  20 clients  server's limit: missing=0: fou…", "   10 s  625.0 messages a seco…"]);
     assert!(!lines.iter().any(|line| line.contains("planned rate")), "{lines:#?}");
     expect(&rendered(120, 40, &facts, &state()), &before);
     let lines = rendered(80, 24, &Facts { standing: Some(first), ..facts }, &state());
     expect(&lines, &["   10 s  625.0 messages a second instead of 500.0"]);
-    assert!(!lines.iter().any(|line| line.contains("Steps before")), "{lines:#?}");
+    assert!(!lines.iter().any(|line| line.contains("Previous steps")), "{lines:#?}");
 }
 
 /// The state of a login run: in the last second 600 clients entered, with existing accounts.
@@ -184,13 +187,13 @@ fn logins() -> State {
     let part = |done, each| Part { done, took: done * each };
     let before = Totals {
         connected: 30,
-        way_in: part(5_000, 50_000_000),
+        entry: part(5_000, 50_000_000),
         parts: [part(5_050, 2_000_000); PARTS.len()],
         ..Totals::default()
     };
-    let mut now = Totals { connected: 38, left: 5_562, on_the_way: 64, retried: 12, ..before };
+    let mut now = Totals { connected: 38, left: 5_562, entering: 64, retries: 12, ..before };
     for _ in 0..600 {
-        now.way_in.add(45_200_000);
+        now.entry.add(45_200_000);
         now.parts[0].add(3_000_000);
         now.parts[3].add(31_500_000);
     }
@@ -286,12 +289,12 @@ proptest! {
         width in 0_u16..220, height in 0_u16..70, count in any::<u64>(), micros in any::<f64>(), until in any::<u64>(),
     ) {
         let mut state = state();
-        state.totals = Totals { connected: count, sent: count, received: count, away: count, ..state.totals };
+        state.totals = Totals { connected: count, sent: count, received: count, reconnecting: count, ..state.totals };
         state.phase.1 = Some(until);
         state.now = count;
         state.own.read_lag = count;
         state.add_row(Second { p99_us: micros, received_per_s: micros, server_cpu: Some(micros), ..Second::default() });
-        state.add_entering(Entering { at_s: micros, per_s: micros, way_in: Some(micros) });
+        state.add_entering(Entering { at_s: micros, per_s: micros, mean_time: Some(micros) });
         let standing = Standing { scenario: "ramp", step: count.to_string(), before: vec![micros.to_string()] };
         for (requested, subject) in [(0, Subject::Messages), (count, Subject::Entries { leaves: true })] {
             let standing = (requested > 0).then(|| standing.clone());
