@@ -109,8 +109,8 @@ pub const ROOM_KEYS_PER_SESSION: usize = 1 + CHANNELS_PER_USER_MAX + 9;
 /// instead.
 pub const OUTBOX_CHAT_MAX: usize = 32 * 1024;
 
-/// Bytes of one sender's whispers and nearby messages in the outbox of a slow recipient beyond which
-/// the recipient misses more of them. Other senders' still wait there.
+/// Bytes of one sender's whispers and nearby messages in the outbox of a slow recipient beyond
+/// which the recipient misses more of them. Other senders' still wait there.
 pub const SENDER_SHARE: usize = 4 * 1024;
 
 /// Bytes that the system may hold for a client's socket and has not sent yet. What waits beyond it

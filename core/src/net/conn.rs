@@ -5,12 +5,10 @@ use std::time::Instant;
 
 use mio::net::TcpStream;
 
-use super::addresses::Place;
 use super::membership::Rooms;
 use super::outbox::BufferPool;
 use super::seats::Seat;
 use super::session::Session;
-use super::shares::Shares;
 use crate::SessionId;
 use crate::metrics;
 use crate::room::Class;
@@ -47,10 +45,6 @@ pub(super) struct Conn {
     pub(super) last_written: Instant,
     /// Nearby messages and whispers that were dropped and that no gap has reported yet.
     pub(super) missed: u32,
-    /// The place among the connections of the peer's address; none for an address that is exempt.
-    pub(super) place: Option<Box<Place>>,
-    /// Senders of what waits, while the socket is blocked.
-    pub(super) shares: Option<Box<Shares>>,
     /// True once the poller has reported the end of input.
     pub(super) read_closed: bool,
     /// True once our side of the socket is shut down.
@@ -82,8 +76,6 @@ impl Conn {
             write_blocked: false,
             last_written: now,
             missed: 0,
-            place: None,
-            shares: None,
             read_closed: false,
             fin_sent: false,
         }
@@ -105,28 +97,6 @@ impl Conn {
             let missed = std::mem::take(&mut self.missed);
             self.queue_gap(Scope::Nearby, 0, missed.into(), pool);
         }
-    }
-
-    /// Returns true if a message of the sender may be queued.
-    pub(super) fn has_share(&self, sender: SessionId) -> bool {
-        self.shares.as_ref().is_none_or(|shares| shares.has_room(sender))
-    }
-
-    /// Queues an encoded message of a sender, and counts it towards the sender's share while the
-    /// socket is blocked.
-    pub(super) fn queue_message(&mut self, sender: SessionId, encoded: &[u8], pool: &mut BufferPool) {
-        let before = self.session.queued();
-        self.session.send_encoded(encoded, pool);
-        let after = self.session.queued();
-        if self.write_blocked && after > before {
-            self.shares.get_or_insert_default().queued(sender, after - before, after);
-        }
-    }
-
-    /// Removes bytes that the socket has accepted from the session's queue.
-    pub(super) fn transmitted(&mut self, count: usize, pool: &mut BufferPool) {
-        self.session.handle_transmitted(count, pool);
-        self.shares.take_if(|shares| shares.consume(count));
     }
 
     fn queue_gap(&mut self, scope: Scope, channel: u32, missed: u64, pool: &mut BufferPool) {

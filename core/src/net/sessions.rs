@@ -6,7 +6,7 @@ pub(in crate::net) mod app;
 mod fanout;
 mod turn;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
+use super::addresses::Place;
 use super::conn::Conn;
 use super::dial_side::DialSide;
 use super::dialer::{self, DialError};
@@ -25,6 +26,7 @@ use super::outbox::BufferPool;
 use super::seats::{Seat, Seats};
 use super::session::{Session, TimerAction};
 use super::shard_size::ShardSize;
+use super::shares::Shares;
 use super::table::Table;
 use crate::SessionId;
 use crate::limits::{READ_CHUNK, UNSENT_MAX};
@@ -175,6 +177,10 @@ pub struct Sessions {
     /// Sessions to remove at the end of the turn.
     doomed: Vec<SessionId>,
     seats: Seats,
+    /// Places of clients among the connections of their addresses; none of addresses that are
+    /// exempt.
+    places: HashMap<SessionId, Place>,
+    shares: Shares,
     dial_side: DialSide,
     /// Longest time for which a socket may accept nothing while bytes wait for it.
     slow_timeout: Duration,
@@ -217,6 +223,8 @@ impl Sessions {
             ended: Vec::new(),
             doomed: Vec::new(),
             seats: Seats::new(size.clients, load),
+            places: HashMap::new(),
+            shares: Shares::default(),
             dial_side: DialSide::default(),
             slow_timeout: size.slow_timeout,
             send_buffer: size.send_buffer,
@@ -395,8 +403,8 @@ impl Sessions {
         match self.insert(socket, session, peer, None, seat) {
             Ok(id) if seat == Seat::Refused => self.close(id, CloseReason::ServerFull, ""),
             Ok(id) => {
-                if let Some(conn) = self.table.get_mut(id) {
-                    conn.place = place.map(Box::new);
+                if let Some(place) = place {
+                    self.places.insert(id, place);
                 }
             }
             Err(error) => tracing::warn!(%peer, %error, "cannot watch an accepted socket"),

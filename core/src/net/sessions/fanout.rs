@@ -102,9 +102,14 @@ impl Sessions {
         for id in to {
             let has_room = self.make_room(*id, Class::Chat);
             let Some(conn) = self.table.get_mut(*id).filter(|conn| conn.session.is_open()) else { continue };
-            if has_room && conn.has_share(sender) {
+            if has_room && self.shares.has_room(*id, sender) {
                 conn.queue_gaps(*id, &mut self.rooms, &mut self.pool);
-                conn.queue_message(sender, encoded, &mut self.pool);
+                let before = conn.session.queued();
+                conn.session.send_encoded(encoded, &mut self.pool);
+                let after = conn.session.queued();
+                if conn.write_blocked {
+                    self.shares.queued(*id, sender, after - before, after);
+                }
                 self.sends += 1;
                 self.schedule_write(*id);
             } else {

@@ -384,7 +384,8 @@ impl Sessions {
                     self.written.calls += 1;
                     self.written.bytes += accepted as u64;
                     let own = accepted.min(conn.session.poll_transmit().len());
-                    conn.transmitted(own, &mut self.pool);
+                    conn.session.handle_transmitted(own, &mut self.pool);
+                    self.shares.consume(id, own);
                     if accepted > own {
                         self.rooms.advance(id, accepted - own, |torn| {
                             conn.session.queue_sealed(torn, &mut self.pool);
@@ -452,6 +453,8 @@ impl Sessions {
             // mio asks for it. A failure has no effect, because the descriptor is closed next.
             let _ = self.registry.deregister(&mut conn.socket);
             conn.session.clear_outbox(&mut self.pool);
+            self.shares.forget(id);
+            self.places.remove(&id);
             self.seats.vacate(conn.seat);
             metrics::SESSIONS.add(-1);
         }

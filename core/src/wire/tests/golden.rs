@@ -13,9 +13,9 @@ use crate::wire::packets::{
     EnterAnswer, EnterRequest, ExitAnswer, ExitRequest, Heartbeat, HeartbeatAnswer, LinkHello, LoginGranted,
     LoginNotifyEntered, LoginNotifyLoaded, LoginRefused, LoginRequest, Outcome, Packet, PasswordText,
     PingRequest, PongAnswer, PositionUpdate, Role, RoomKey, Scope, ServerTimes, SignUpAnswer, SignUpRequest,
-    TABLE, User, UserList, UserListRequest, UsersChanged,
+    TABLE, TooFast, User, UserList, UserListRequest, UsersChanged,
 };
-use crate::wire::{Bytes, CloseReason, List, SecretBytes, Text, doc_vector};
+use crate::wire::{Body, Bytes, CloseReason, List, SecretBytes, Text, doc_vector};
 
 const TOKEN: u64 = 0x0102_0304_0506_0708;
 const CLAIM: Claim = Claim { account: 42, id: 7 };
@@ -113,6 +113,7 @@ fn chat_packets() -> Vec<Packet> {
         ChatRefused { stamp: TOKEN, outcome: Outcome::NoSuchUser }.into(),
         ChatGap { scope: Scope::World, channel: 0, missed: 250 }.into(),
         PositionUpdate { x: -100, y: 250 }.into(),
+        TooFast { packet: ChatRequest::NUMBER, stamp: TOKEN, wait_ms: 1500 }.into(),
     ]
 }
 
