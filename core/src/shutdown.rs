@@ -2,8 +2,8 @@
 //! cause.
 //!
 //! SIGTERM, SIGINT, SIGQUIT and SIGXCPU request an orderly end. A second signal ends the process at
-//! once: the log is flushed, and the exit code is 128 plus the signal's number. SIGHUP opens the log
-//! file anew, as log rotation wants it; a server outlives the terminal it was started from. All
+//! once: the log is flushed, and the exit code is 128 plus the signal's number. SIGHUP opens the
+//! log file anew, as log rotation wants it; a server outlives the terminal it was started from. All
 //! other signals that a process can be sent, and that would end it without a word, are ignored and
 //! logged once. SIGPIPE is ignored by the standard library.
 

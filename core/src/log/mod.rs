@@ -6,6 +6,7 @@
 //! crash reports. A file that another process has rotated or removed is noticed within a second.
 
 mod filter;
+mod limit;
 mod recent;
 mod rolling;
 mod writer;
@@ -25,6 +26,7 @@ use tracing_subscriber::{Registry, fmt, reload};
 use crate::limits::LOG_QUEUE;
 use filter::directives_of;
 pub use filter::{Filter, FilterError};
+pub use limit::{Lasting, LineBudget, Trouble};
 use recent::Recent;
 use rolling::RollingFile;
 use writer::{Output, Sink};
@@ -193,8 +195,8 @@ pub fn flush() {
     }
 }
 
-/// Opens the log file anew after the lines logged so far, in case another program has moved it. Waits
-/// at most 1 s.
+/// Opens the log file anew after the lines logged so far, in case another program has moved it.
+/// Waits at most 1 s.
 pub fn reopen() {
     if let Some(output) = OUTPUT.try_read_for(FLUSH_TIMEOUT)
         && let Some(output) = &*output

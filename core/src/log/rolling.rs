@@ -1,8 +1,8 @@
 //! The log file: rotated at a size, with a bounded number of old files.
 //!
 //! Other processes may write to the file, rotate it or remove it. The path is therefore looked up
-//! again once a second, and before each rotation; of several processes that want to rotate a file at
-//! one time, the one that has locked it does.
+//! again once a second, and before each rotation; of several processes that want to rotate a file
+//! at one time, the one that has locked it does.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -234,8 +234,9 @@ mod tests {
         }
         let log = open();
         let files = (0..).map(|age| log.aged(age)).map_while(|path| fs::read_to_string(path).ok());
-        let mut lines: Vec<u32> =
-            files.flat_map(|text| text.lines().map(|line| line.parse().unwrap()).collect::<Vec<_>>()).collect();
+        let mut lines: Vec<u32> = files
+            .flat_map(|text| text.lines().map(|line| line.parse().unwrap()).collect::<Vec<_>>())
+            .collect();
         lines.sort_unstable();
         let wanted: Vec<u32> = (0..3).flat_map(|thread| (0..500).map(move |n| thread * 1000 + n)).collect();
         assert_eq!(lines, wanted);
