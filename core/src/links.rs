@@ -255,6 +255,7 @@ impl Links {
         if !fits {
             static WRONG: LineBudget = LineBudget::new(LOG_BURST, LOG_REFILL);
             if let Some(suppressed) = WRONG.take(now) {
+                let suppressed = (suppressed > 0).then_some(suppressed);
                 let address = expected.map(|peer| peer.address.to_string());
                 tracing::error!(
                     peer = ?hello.name, role = hello.role.name(), address, suppressed,
@@ -273,6 +274,7 @@ impl Links {
         }
         let key = self.board_key(outgoing, &hello);
         if let Some(suppressed) = self.board.line(&key, now) {
+            let suppressed = (suppressed > 0).then_some(suppressed);
             tracing::info!(
                 peer = ?hello.name, role = hello.role.name(), session = %id, suppressed, "link up"
             );
@@ -305,6 +307,7 @@ impl Links {
             // A server that ends in order says so, and is no cause for alarm.
             let is_planned = closed.reason == CloseReason::ServerShutdown;
             if let Some(suppressed) = self.board.line(&key, now) {
+                let suppressed = (suppressed > 0).then_some(suppressed);
                 let (peer, role, reason) = (&link.hello.name, link.hello.role.name(), closed.reason.name());
                 if is_planned {
                     tracing::info!(?peer, role, reason, suppressed, "link closed");

@@ -289,6 +289,7 @@ impl Login {
 /// Logs a refused request. The account is the client's own text, and is escaped.
 fn log_refusal(what: &'static str, asker: &Asker, outcome: Outcome) {
     let Some(suppressed) = REFUSALS.take(Instant::now()) else { return };
+    let suppressed = (suppressed > 0).then_some(suppressed);
     let address = asker.address.map_or_else(|| "(gone)".to_owned(), |address| address.to_string());
     tracing::info!(account = ?asker.id, reason = outcome.name(), address, suppressed, "{what} refused");
 }

@@ -5,15 +5,17 @@ use std::io;
 
 use rand::RngExt;
 use throng_core::clock::unix_ms;
+use throng_core::host::HostAddress;
 use throng_core::net::Sessions;
 use throng_core::wire::packets::{
     CreateCharacterRequest, EnterAnswer, EnterRequest, LoginGranted, LoginRequest, Outcome, SignUpRequest,
 };
 use throng_core::wire::{CloseReason, Packet};
-use throng_harness_model::clock::{NEVER, Nanos};
-use throng_harness_model::plan::{EntryPath, Server};
+use throng_harness_model::clock::{NEVER, Nanos, nanos};
+use throng_harness_model::plan::EntryPath;
 
 use super::Worker;
+use super::chat_servers::{Found, LOOKUP_POLL};
 use super::client::{Client, Grant, Step, Token};
 use crate::command::Why;
 
@@ -212,16 +214,33 @@ impl Worker {
 
     fn dial_chat(&mut self, sessions: &mut Sessions, place: usize) {
         let plan = self.plan.clone();
-        let granted = self.clients[place].grant.as_ref().map(|grant| grant.server.clone());
         let server = match &plan.way {
-            EntryPath::Ticket(server, _) => Some(server.clone()),
-            EntryPath::Login(_) => granted,
+            EntryPath::Ticket(server, _) => server.clone(),
+            EntryPath::Login(_) => match self.granted_server(place) {
+                Found::Server(server) => server,
+                Found::Later => return self.perform_later(place, nanos(LOOKUP_POLL)),
+                Found::Failed(why) => {
+                    let failure = StepFailure::of_connection(why, false);
+                    return self.retry_later(sessions, place, Step::DialChat, failure);
+                }
+            },
         };
-        let Some(server) = server else { return };
         match self.dial(sessions, &server, Token::Chat(place as u32)) {
             Ok(id) => self.clients[place].chat = Some(id),
             Err(error) => self.socket_failed(sessions, place, &error),
         }
+    }
+
+    /// Returns the chat server that the client's login answer has named.
+    fn granted_server(&mut self, place: usize) -> Found {
+        let client = &mut self.clients[place];
+        let Some(grant) = &mut client.grant else { return Found::Failed("no ticket was granted".into()) };
+        let failed = if client.failed_attempts > 0 { grant.dialed } else { None };
+        let found = self.chat_servers.find(grant.server, failed, self.plan.clock.now());
+        if let Found::Server(server) = &found {
+            grant.dialed = Some(server.address);
+        }
+        found
     }
 
     fn socket_failed(&mut self, sessions: &mut Sessions, place: usize, error: &io::Error) {
@@ -295,21 +314,14 @@ impl Worker {
     }
 
     fn granted(&mut self, sessions: &mut Sessions, place: usize, granted: LoginGranted) {
-        let Ok(address) = granted.chat_address.parse() else {
-            let why = format!("the chat server's address {:?} is not IP:PORT", &*granted.chat_address);
+        let Ok(address) = granted.chat_address.parse::<HostAddress>() else {
+            let why = format!("the chat server's address {:?} is not HOST:PORT", &*granted.chat_address);
             return self.give_up(sessions, place, false, &why);
         };
-        let known =
-            self.chat_servers.iter().find(|chat| chat.address == address && chat.key == granted.chat_key);
-        let server = if let Some(server) = known {
-            server.clone()
-        } else {
-            let EntryPath::Login(login) = &self.plan.way else { return };
-            let server = Server::new(address, granted.chat_key, login.endpoint.handshake_timeout);
-            self.chat_servers.push(server.clone());
-            server
-        };
-        self.clients[place].grant = Some(Box::new(Grant { server, ticket: granted.ticket }));
+        let EntryPath::Login(login) = &self.plan.way else { return };
+        let timeout = login.endpoint.handshake_timeout;
+        let server = self.chat_servers.number(&address, granted.chat_key, timeout);
+        self.clients[place].grant = Some(Box::new(Grant { server, dialed: None, ticket: granted.ticket }));
         self.advance(sessions, place, Step::DialChat);
     }
 
@@ -399,12 +411,22 @@ impl Worker {
             return self.give_up(sessions, place, refused, &why);
         }
         client.step = step;
+        self.perform_at(place, at);
+        self.totals.retried += 1;
+        *self.results.clients.retries.entry(why.into_owned()).or_default() += 1;
+    }
+
+    /// Performs the client's step again after a while, without counting it as a retry.
+    fn perform_later(&mut self, place: usize, delay: Nanos) {
+        self.perform_at(place, self.plan.clock.now() + delay);
+    }
+
+    fn perform_at(&mut self, place: usize, at: Nanos) {
+        let client = &mut self.clients[place];
         if client.retry_at == 0 {
             client.retry_at = at;
             self.retries.push(Reverse((at, place as u32)));
         }
-        self.totals.retried += 1;
-        *self.results.clients.retries.entry(why.into_owned()).or_default() += 1;
     }
 
     /// Begins the attempts that are due.

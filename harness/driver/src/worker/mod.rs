@@ -4,6 +4,7 @@
 //! Everything happens on the worker's own thread; other threads send [`Command`]s, read its
 //! [`Panel`] and get its [`WorkerResults`] at the end.
 
+mod chat_servers;
 mod client;
 mod entry;
 mod entry_limiter;
@@ -39,6 +40,7 @@ use crate::live::Panel;
 use crate::results::WorkerResults;
 use crate::verify::DeliveryLedger;
 use crate::window::Window;
+use chat_servers::ChatServers;
 use client::{Client, Step, Token};
 use entry_limiter::EntryLimiter;
 use impaired::Impaired;
@@ -73,7 +75,7 @@ pub struct Worker {
     /// Scheduled attempts.
     retries: BinaryHeap<Reverse<(Nanos, u32)>>,
     /// Chat servers named in login answers.
-    chat_servers: Vec<Server>,
+    chat_servers: ChatServers,
     rng: Xoshiro256PlusPlus,
     warmup: Option<SendCursor>,
     counted: Option<SendCursor>,
@@ -126,7 +128,7 @@ impl Worker {
             entering: BTreeSet::new(),
             entry_limiter,
             retries: BinaryHeap::new(),
-            chat_servers: Vec::new(),
+            chat_servers: ChatServers::default(),
             rng: Xoshiro256PlusPlus::seed_from_u64(plan.seed ^ u64::from(index)),
             warmup: None,
             counted: None,
