@@ -131,7 +131,7 @@ impl Manifest {
 
     /// Lists the files that exist.
     pub fn record(&self) -> Result<(), ManifestError> {
-        let _lock = lock_directory(&self.dir).map_err(|source| self.failed(&self.dir, source))?;
+        let _lock = lock_directory(&self.dir).map_err(|source| failed(&self.dir, source))?;
         let mut lines = self.read()?;
         let before = lines.len();
         // A name with a line break has no line, and is not guarded.
@@ -141,7 +141,7 @@ impl Manifest {
             return Ok(());
         }
         let text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
-        self.write(&format!("{HEAD}{text}")).map_err(|source| self.failed(&self.path, source))
+        self.write(&format!("{HEAD}{text}")).map_err(|source| failed(&self.path, source))
     }
 
     /// Marks the database as open, once it has a write-ahead log. Returns false before.
@@ -152,7 +152,7 @@ impl Manifest {
         }
         let text = "The transactions of this database are partly in its write-ahead log (-wal).\n";
         let made = new_file(&mark).and_then(|mut file| file.write_all(text.as_bytes()));
-        made.map(|()| true).map_err(|source| self.failed(&mark, source))
+        made.map(|()| true).map_err(|source| failed(&mark, source))
     }
 
     /// Removes the mark, before the database is closed: a kill in between must not leave a mark
@@ -160,7 +160,7 @@ impl Manifest {
     pub fn mark_closed(&self) -> Result<(), ManifestError> {
         let Some((_, mark)) = self.log_and_mark() else { return Ok(()) };
         match fs::remove_file(&mark) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(self.failed(&mark, source)),
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(failed(&mark, source)),
             _ => Ok(()),
         }
     }
@@ -202,7 +202,7 @@ impl Manifest {
                     .collect())
             }
             Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
-            Err(source) => Err(self.failed(&self.path, source)),
+            Err(source) => Err(failed(&self.path, source)),
         }
     }
 
@@ -219,10 +219,10 @@ impl Manifest {
         }
         written
     }
+}
 
-    fn failed(&self, path: &Path, source: io::Error) -> ManifestError {
-        ManifestError::Io { path: path.into(), source }
-    }
+fn failed(path: &Path, source: io::Error) -> ManifestError {
+    ManifestError::Io { path: path.into(), source }
 }
 
 fn new_file(path: &Path) -> io::Result<fs::File> {
@@ -240,7 +240,9 @@ mod tests {
     }
 
     fn touch(config: &Config, names: &[&str]) {
-        names.iter().for_each(|name| fs::write(config.resolve(Path::new(name)), "x").unwrap());
+        for name in names {
+            fs::write(config.resolve(Path::new(name)), "x").unwrap();
+        }
     }
 
     #[test]

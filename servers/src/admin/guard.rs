@@ -43,14 +43,12 @@ impl Guard {
 
     fn is_ours(&self, host: &str) -> bool {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        match bare.parse::<IpAddr>() {
+        if let Ok(address) = bare.parse::<IpAddr>() {
             // No page gets to have an IP address of this machine as its name, except from it.
-            Ok(address) => address.is_loopback() || self.listen == address || self.listen.is_unspecified(),
-            Err(_) => {
-                let mut names = self.hosts.iter().map(String::as_str).chain(["localhost"]);
-                names.any(|name| name.eq_ignore_ascii_case(host))
-            }
+            return address.is_loopback() || self.listen == address || self.listen.is_unspecified();
         }
+        let mut names = self.hosts.iter().map(String::as_str).chain(["localhost"]);
+        names.any(|name| name.eq_ignore_ascii_case(host))
     }
 }
 
