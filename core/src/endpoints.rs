@@ -190,12 +190,15 @@ impl Endpoints {
 /// Locks the file against other processes until the result is dropped. The lock is on the
 /// directory, because every change replaces the file itself.
 fn lock(data_dir: &Path) -> Result<File, EndpointsError> {
-    let acquire = || {
-        let directory = File::open(data_dir)?;
-        directory.lock()?;
-        Ok(directory)
-    };
-    acquire().map_err(|source| EndpointsError::Io { path: data_dir.into(), source })
+    lock_directory(data_dir).map_err(|source| EndpointsError::Io { path: data_dir.into(), source })
+}
+
+/// Locks a data directory against other processes that change its common files, until the result is
+/// dropped. Hold it for a moment only.
+pub fn lock_directory(data_dir: &Path) -> io::Result<File> {
+    let directory = File::open(data_dir)?;
+    directory.lock()?;
+    Ok(directory)
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ pub mod crypto;
 #[cfg(test)]
 mod documents;
 pub mod endpoints;
+pub mod host;
 pub mod limits;
 pub mod links;
 pub mod log;

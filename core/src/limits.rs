@@ -259,6 +259,15 @@ pub const CRASH_REPORTS_KEPT: usize = 64;
 /// Most connections to the admin HTTP server at one time.
 pub const ADMIN_CONNECTIONS_MAX: usize = 32;
 
+/// Longest host name, in bytes, as in DNS.
+pub const HOST_NAME_MAX: usize = 253;
+
+/// Most addresses of one name that are tried.
+pub const HOST_ADDRESSES_MAX: usize = 16;
+
+/// Most names in `admin.hosts`.
+pub const ADMIN_HOSTS_MAX: usize = 16;
+
 /// Longest body that the admin HTTP server accepts, in bytes.
 pub const ADMIN_BODY_MAX: usize = 4 * 1024;
 

@@ -3,13 +3,19 @@
 //! A link (the predecessor called it a Terminal) is a session like any other: it is sealed with the
 //! cluster's key and watched by heartbeats. This module is the state machine above the session, and
 //! knows neither sockets nor clocks. A link that ends is dialed again for ever, with growing,
-//! jittered pauses. The number of links, and of requests that wait, is bounded; every request is
+//! jittered pauses. A peer with a host name is looked up for each attempt, and its addresses are
+//! tried in turn. The number of links, and of requests that wait, is bounded; every request is
 //! answered, expires, or fails with its link.
+//!
+//! A link that changes its state again and again is logged up to [`LOG_BURST`] times at once, and
+//! then once a minute; a peer that cannot be reached likewise once, and then once a minute.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::fmt::Write;
+use std::fmt::{self, Write};
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -17,19 +23,21 @@ use rand::RngExt;
 
 use crate::SessionId;
 use crate::content::Effects;
+use crate::host::{HostAddress, Lookup};
 use crate::limits::{LINKS_MAX, PENDING_REQUESTS_MAX};
+use crate::log::{LineBudget, Trouble};
 use crate::metrics;
 use crate::net::{Closed, Endpoint, Opened};
 use crate::wire::CloseReason;
 use crate::wire::packets::{LinkHello, Role};
 
 /// A server to connect to.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Peer {
     /// Role that the server must have.
     pub role: Role,
     /// Address on which it listens for links.
-    pub address: SocketAddr,
+    pub address: HostAddress,
 }
 
 /// Bounds of the pauses between attempts to connect.
@@ -67,13 +75,62 @@ struct Outgoing {
     state: State,
     /// Pause after the next failure.
     pause: Duration,
+    /// Addresses of the peer's name that this attempt has still to try.
+    untried: VecDeque<SocketAddr>,
+    /// Attempts that have failed since the link was up.
+    unreachable: Trouble,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 enum State {
     Waiting(Instant),
+    LookingUp(Lookup),
     Dialing,
     Up,
+}
+
+/// Interval at which a look-up is asked whether it is done.
+const LOOKUP_POLL: Duration = Duration::from_millis(10);
+
+/// Changes of a link's state that are logged at once; beyond it, one a minute.
+pub const LOG_BURST: u32 = 6;
+const LOG_REFILL: Duration = Duration::from_mins(1);
+
+impl Outgoing {
+    /// Returns the address to dial now, or `Err` with the reason why there is none. `Ok(None)`
+    /// means that the name is being looked up.
+    fn next_address(&mut self) -> Result<Option<SocketAddr>, String> {
+        if let Some(address) = self.untried.pop_front() {
+            return Ok(Some(address));
+        }
+        let (host, port) = match &self.peer.address {
+            HostAddress::Ip(address) => return Ok(Some(*address)),
+            HostAddress::Name { host, port } => (host, *port),
+        };
+        let lookup = match mem::replace(&mut self.state, State::Dialing) {
+            State::LookingUp(lookup) => lookup,
+            _ => Lookup::start(host, port),
+        };
+        match lookup.take() {
+            None => {
+                self.state = State::LookingUp(lookup);
+                Ok(None)
+            }
+            Some(Ok(addresses)) => {
+                self.untried = addresses.into();
+                Ok(self.untried.pop_front())
+            }
+            Some(Err(error)) => Err(format!("cannot look up {host}: {error}")),
+        }
+    }
+
+    /// Schedules the next attempt after a failed one, and returns the pause until then.
+    fn wait(&mut self, backoff: Backoff, now: Instant) -> Duration {
+        let pause = self.pause.mul_f64(rand::rng().random_range(0.5..=1.0));
+        self.state = State::Waiting(now + pause);
+        self.pause = (self.pause * 2).min(backoff.max);
+        pause
+    }
 }
 
 impl Links {
@@ -87,12 +144,30 @@ impl Links {
         now: Instant,
         board: Arc<LinkBoard>,
     ) -> Self {
-        let outgoing = peers
+        let outgoing: Vec<Outgoing> = peers
             .into_iter()
             .take(LINKS_MAX)
-            .map(|peer| Outgoing { peer, state: State::Waiting(now), pause: backoff.min })
+            .map(|peer| Outgoing {
+                peer,
+                state: State::Waiting(now),
+                pause: backoff.min,
+                untried: VecDeque::new(),
+                unreachable: Trouble::new(),
+            })
             .collect();
-        Self { hello, endpoint, backoff, outgoing, unidentified: HashMap::new(), up: BTreeMap::new(), board }
+        let links = Self {
+            hello,
+            endpoint,
+            backoff,
+            outgoing,
+            unidentified: HashMap::new(),
+            up: BTreeMap::new(),
+            board,
+        };
+        for token in 0..links.outgoing.len() {
+            links.show(token, "not connected yet");
+        }
+        links
     }
 
     /// Returns the number that this process drew at its start.
@@ -102,17 +177,53 @@ impl Links {
 
     /// Dials the peers whose pause is over. Returns the time for the next call, if one is needed.
     pub fn tick(&mut self, now: Instant, effects: &mut Effects) -> Option<Instant> {
+        if self.board.is_ending.load(Relaxed) {
+            return None;
+        }
         let mut next: Option<Instant> = None;
-        for (token, outgoing) in self.outgoing.iter_mut().enumerate() {
-            let State::Waiting(at) = outgoing.state else { continue };
-            if at <= now {
-                outgoing.state = State::Dialing;
-                effects.dial(outgoing.peer.address, self.endpoint.clone(), token as u64);
-            } else {
-                next = Some(next.map_or(at, |next| next.min(at)));
-            }
+        for token in 0..self.outgoing.len() {
+            let outgoing = &mut self.outgoing[token];
+            let wake_at = match outgoing.state {
+                State::Waiting(at) if at > now => Some(at),
+                State::Waiting(_) | State::LookingUp(_) => match outgoing.next_address() {
+                    Ok(Some(address)) => {
+                        outgoing.state = State::Dialing;
+                        effects.dial(address, self.endpoint.clone(), token as u64);
+                        None
+                    }
+                    Ok(None) => Some(now + LOOKUP_POLL),
+                    Err(reason) => Some(now + self.failed(token, &reason, now)),
+                },
+                State::Dialing | State::Up => None,
+            };
+            next = [next, wake_at].into_iter().flatten().min();
         }
         next
+    }
+
+    /// Handles an attempt that has failed for all addresses of a peer. Returns the pause until the
+    /// next one.
+    fn failed(&mut self, token: usize, reason: &str, now: Instant) -> Duration {
+        let outgoing = &mut self.outgoing[token];
+        let pause = outgoing.wait(self.backoff, now);
+        let Peer { role, address } = &outgoing.peer;
+        tracing::debug!(%address, role = role.name(), ?pause, reason, "will dial again");
+        if let Some(lasting) = outgoing.unreachable.occurs(now) {
+            tracing::warn!(
+                "{} cannot reach the {} {address}{lasting}: {reason}; it goes on trying",
+                self.hello.name,
+                title(*role),
+            );
+        }
+        self.show(token, &format!("down ({reason}), dialing again"));
+        pause
+    }
+
+    /// Shows the state of an outgoing link on the board.
+    fn show(&self, token: usize, state: &str) {
+        let outgoing = &self.outgoing[token];
+        let key = format!("{} -> {} {}", self.hello.name, outgoing.peer.role.name(), outgoing.peer.address);
+        self.board.set_outgoing(&key, &self.hello.name, &outgoing.peer, state);
     }
 
     /// Handles the opening of a link: sends it our identification. The link stays unidentified
@@ -139,13 +250,18 @@ impl Links {
         effects: &mut Effects,
     ) -> Option<&Link> {
         let outgoing = self.unidentified.remove(&id)?;
-        let expected = outgoing.and_then(|token| self.outgoing.get(token)).map(|outgoing| outgoing.peer);
+        let expected = outgoing.and_then(|token| self.outgoing.get(token)).map(|outgoing| &outgoing.peer);
         let fits = expected.map_or(allowed.contains(&hello.role), |peer| peer.role == hello.role);
         if !fits {
-            tracing::error!(
-                peer = %hello.name, role = hello.role.name(), address = ?expected.map(|peer| peer.address),
-                "this server is of the wrong role for the link: check the addresses in the configuration",
-            );
+            static WRONG: LineBudget = LineBudget::new(LOG_BURST, LOG_REFILL);
+            if let Some(suppressed) = WRONG.take(now) {
+                let suppressed = (suppressed > 0).then_some(suppressed);
+                let address = expected.map(|peer| peer.address.to_string());
+                tracing::error!(
+                    peer = ?hello.name, role = hello.role.name(), address, suppressed,
+                    "this server is of the wrong role for the link: check the addresses in the configuration",
+                );
+            }
             effects.close(id, CloseReason::WrongPeer);
             // Its end is reported later, and must find the outgoing link.
             self.unidentified.insert(id, outgoing);
@@ -153,13 +269,21 @@ impl Links {
         }
         if let Some(outgoing) = outgoing.and_then(|token| self.outgoing.get_mut(token)) {
             outgoing.state = State::Up;
+            outgoing.untried.clear();
+            outgoing.unreachable.ends(now);
         }
-        tracing::info!(peer = %hello.name, role = hello.role.name(), session = %id, "link up");
-        metrics::LINKS_CONNECTED.inc();
+        let key = self.board_key(outgoing, &hello);
+        if let Some(suppressed) = self.board.line(&key, now) {
+            let suppressed = (suppressed > 0).then_some(suppressed);
+            tracing::info!(
+                peer = ?hello.name, role = hello.role.name(), session = %id, suppressed, "link up"
+            );
+        }
+        metrics::LINKS_CONNECTED.of(hello.role).inc();
         metrics::LINKS_UP.add(1);
         // A DB agent accepts requests only after both sides have compared claims.
         let state = if hello.role == Role::DbAgent { COMPARING } else { UP };
-        self.board.set(&self.board_key(outgoing, &hello), state);
+        self.board.set(&key, state);
         Some(self.up.entry(id).or_insert(Link { hello, up_since: now, outgoing }))
     }
 
@@ -176,24 +300,41 @@ impl Links {
         self.unidentified.remove(&id);
         let link = self.up.remove(&id);
         if let Some(link) = &link {
-            metrics::LINKS_LOST.inc();
+            metrics::LINKS_LOST.of(link.hello.role).inc();
             metrics::LINKS_UP.add(-1);
-            tracing::warn!(peer = %link.hello.name, reason = closed.reason.name(), "link down");
-            self.board.set(&self.board_key(link.outgoing, &link.hello), "down");
+            let key = self.board_key(link.outgoing, &link.hello);
+            self.board.set(&key, "down");
+            // A server that ends in order says so, and is no cause for alarm.
+            let is_planned = closed.reason == CloseReason::ServerShutdown;
+            if let Some(suppressed) = self.board.line(&key, now) {
+                let suppressed = (suppressed > 0).then_some(suppressed);
+                let (peer, role, reason) = (&link.hello.name, link.hello.role.name(), closed.reason.name());
+                if is_planned {
+                    tracing::info!(?peer, role, reason, suppressed, "link closed");
+                } else {
+                    tracing::warn!(?peer, role, reason, suppressed, "link down");
+                }
+            }
         }
-        if let Some(outgoing) = closed.dialed.and_then(|token| self.outgoing.get_mut(token as usize)) {
+        if let Some(token) = closed.dialed.map(|token| token as usize)
+            && let Some(outgoing) = self.outgoing.get_mut(token)
+        {
+            if link.is_none() && !outgoing.untried.is_empty() {
+                // The next address of the name, at once.
+                outgoing.state = State::Waiting(now);
+                return link;
+            }
             // Only a link that was up for a while resets the pause. A peer that accepts and closes
             // at once must not be dialed in a tight loop.
             if link.as_ref().is_some_and(|link| now.duration_since(link.up_since) >= self.backoff.max) {
                 outgoing.pause = self.backoff.min;
             }
-            let pause = outgoing.pause.mul_f64(rand::rng().random_range(0.5..=1.0));
-            outgoing.state = State::Waiting(now + pause);
-            outgoing.pause = (outgoing.pause * 2).min(self.backoff.max);
-            let Peer { role, address } = outgoing.peer;
-            tracing::debug!(%address, role = role.name(), ?pause, reason = closed.reason.name(), "will dial again");
-            let state = format!("down ({}), dialing again", closed.reason.name());
-            self.board.set(&format!("{} -> {} {address}", self.hello.name, role.name()), &state);
+            if link.is_some() {
+                outgoing.wait(self.backoff, now);
+                self.show(token, &format!("down ({}), dialing again", closed.reason.name()));
+            } else {
+                self.failed(token, closed.reason.name(), now);
+            }
         }
         link
     }
@@ -236,35 +377,137 @@ const COMPARING: &str = "comparing claims";
 
 /// State of every link of a process, for operators.
 #[derive(Debug, Default)]
-pub struct LinkBoard(Mutex<BTreeMap<String, String>>);
+pub struct LinkBoard {
+    links: Mutex<BTreeMap<String, Shown>>,
+    is_ending: AtomicBool,
+}
+
+/// A link on the board.
+#[derive(Debug)]
+struct Shown {
+    state: String,
+    /// For a link that this process dials: the name of its role, and the peer.
+    needed: Option<(Name, Peer)>,
+    /// Lines about this link.
+    lines: LineBudget,
+}
+
+type Name = crate::wire::Text<64>;
+
+impl Shown {
+    fn new(state: &str) -> Self {
+        Self { state: state.to_owned(), needed: None, lines: LineBudget::new(LOG_BURST, LOG_REFILL) }
+    }
+}
+
+/// A need of a server that is not met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// The need, which stays the same as long as it is not met.
+    pub what: String,
+    /// Its details at the moment; may be empty.
+    pub detail: String,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        if self.detail.is_empty() { Ok(()) } else { write!(f, " ({})", self.detail) }
+    }
+}
+
+/// Peers of one kind that [`Missing::detail`] names.
+const NAMED_MAX: usize = 3;
 
 impl LinkBoard {
+    /// Has no link of the process dialed any more, because the process is ending.
+    pub fn end(&self) {
+        self.is_ending.store(true, Relaxed);
+    }
+
     fn set(&self, link: &str, state: &str) {
-        let mut board = self.0.lock();
-        // Names of peers come from the network, so past the limit only known links are updated.
-        if board.len() < LINKS_MAX * 2 || board.contains_key(link) {
-            board.insert(link.to_owned(), state.to_owned());
+        let mut board = self.links.lock();
+        if let Some(shown) = board.get_mut(link) {
+            state.clone_into(&mut shown.state);
+        } else if board.len() < LINKS_MAX * 2 {
+            // Names of peers come from the network, so past the limit only known links are updated.
+            board.insert(link.to_owned(), Shown::new(state));
         }
+    }
+
+    /// As [`Self::set`], for a link that the server `own` dials.
+    fn set_outgoing(&self, link: &str, own: &str, peer: &Peer, state: &str) {
+        let mut board = self.links.lock();
+        let shown = board.entry(link.to_owned()).or_insert_with(|| Shown::new(state));
+        state.clone_into(&mut shown.state);
+        shown.needed.get_or_insert_with(|| (Name::truncated(own), peer.clone()));
+    }
+
+    /// Takes a log line about a link, as [`LineBudget::take`] does.
+    fn line(&self, link: &str, now: Instant) -> Option<u64> {
+        self.links.lock().get(link).map_or(Some(0), |shown| shown.lines.take(now))
     }
 
     /// Returns the number of links that accept requests.
     pub fn up(&self) -> usize {
-        self.0.lock().values().filter(|state| *state == UP).count()
+        self.links.lock().values().filter(|shown| shown.state == UP).count()
+    }
+
+    /// Returns the kinds of servers that a server of this process needs, and has no link to that
+    /// accepts requests.
+    pub fn missing(&self) -> Vec<Missing> {
+        let board = self.links.lock();
+        let mut needs = BTreeMap::<(&str, u8), (bool, Vec<&Shown>)>::new();
+        for shown in board.values() {
+            if let Some((own, peer)) = &shown.needed {
+                let need = needs.entry((own, peer.role as u8)).or_default();
+                need.0 |= shown.state == UP;
+                need.1.push(shown);
+            }
+        }
+        let unmet = needs.into_iter().filter(|(_, (is_met, _))| !is_met);
+        unmet.map(|((own, _), (_, links))| missing_link(own, &links)).collect()
     }
 
     /// Returns a JSON object from links to states.
     pub fn to_json(&self) -> String {
         let mut out = String::from("{");
-        for (number, (link, state)) in self.0.lock().iter().enumerate() {
+        for (number, (link, shown)) in self.links.lock().iter().enumerate() {
             let comma = if number == 0 { "" } else { ",\n " };
             // Writing to a String cannot fail.
-            let _ = write!(out, "{comma}{}:{}", quoted(link), quoted(state));
+            let _ = write!(out, "{comma}{}:{}", quoted(link), quoted(&shown.state));
         }
         out + "}\n"
     }
 }
 
-fn quoted(text: &str) -> String {
+fn missing_link(own: &str, links: &[&Shown]) -> Missing {
+    let needed = links.iter().filter_map(|link| Some((&link.needed.as_ref()?.1, &link.state)));
+    let mut role = "server";
+    let mut detail = Vec::new();
+    for (peer, state) in needed {
+        role = title(peer.role);
+        if detail.len() < NAMED_MAX {
+            detail.push(format!("{}: {state}", peer.address));
+        }
+    }
+    if links.len() > NAMED_MAX {
+        detail.push(format!("and {} more", links.len() - NAMED_MAX));
+    }
+    Missing { what: format!("{own} has no link to a {role}"), detail: detail.join("; ") }
+}
+
+/// Returns the words for a role.
+fn title(role: Role) -> &'static str {
+    match role {
+        Role::Login => "login server",
+        Role::Chat => "chat server",
+        Role::DbAgent => "DB agent",
+    }
+}
+
+/// Writes a text as a JSON string.
+pub fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
         match c {
@@ -368,8 +611,8 @@ mod tests {
         LinkHello { role, name: Text::truncated("x"), instance, client_address, client_key: [0; 32] }
     }
 
-    fn links(now: Instant) -> Links {
-        let endpoint = Endpoint {
+    fn endpoint() -> Endpoint {
+        Endpoint {
             peer: PeerKind::Link,
             credentials: Credentials::Link(ClusterKey::from_bytes([1; 32])),
             body_max: 1000,
@@ -379,11 +622,18 @@ mod tests {
             heartbeat: None,
             idle_timeout: None,
             linger: Duration::ZERO,
-        };
-        let peer = Peer { role: Role::Chat, address: ([127, 0, 0, 1], 9).into() };
+        }
+    }
+
+    fn links(now: Instant) -> Links {
+        links_to("127.0.0.1:9", now)
+    }
+
+    fn links_to(address: &str, now: Instant) -> Links {
+        let peer = Peer { role: Role::Chat, address: address.parse().unwrap() };
         let backoff = Backoff { min: Duration::from_millis(50), max: Duration::from_millis(400) };
         let board = Arc::default();
-        Links::new(hello(Role::Login, 1), Arc::new(endpoint), backoff, vec![peer], now, board)
+        Links::new(hello(Role::Login, 1), Arc::new(endpoint()), backoff, vec![peer], now, board)
     }
 
     fn id(slot: u32) -> SessionId {
@@ -435,6 +685,78 @@ mod tests {
         assert_eq!(links.closed(id(3), &CLOSED, later).unwrap().hello.instance, 7);
         let at = links.tick(later, &mut effects).unwrap();
         assert!(at - later <= Duration::from_millis(50), "a link that was up resets the pause");
+    }
+
+    /// Ticks until an address is dialed, and returns it.
+    fn dialed(links: &mut Links, now: Instant) -> String {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        loop {
+            let mut effects = Effects::default();
+            links.tick(now, &mut effects);
+            if let [dialed] = &effects.describe()[..] {
+                return dialed.clone();
+            }
+            assert!(Instant::now() < deadline, "no address was dialed");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn a_name_is_looked_up_anew_and_all_its_addresses_are_tried_without_a_pause() {
+        let now = Instant::now();
+        let mut links = links_to("localhost:9", now);
+        // The addresses of the name on this machine, of one family or of both.
+        links.outgoing[0].untried = ["[::1]:9", "127.0.0.1:9"].map(|text| text.parse().unwrap()).into();
+        assert_eq!(dialed(&mut links, now), "dial [::1]:9 as 0");
+        links.closed(id(0), &CLOSED, now);
+        assert_eq!(dialed(&mut links, now), "dial 127.0.0.1:9 as 0");
+        links.closed(id(0), &CLOSED, now);
+        let at = links.tick(now, &mut Effects::default()).unwrap();
+        assert!(at > now, "no pause after all addresses were tried");
+        let address = dialed(&mut links, at);
+        assert!(["dial [::1]:9 as 0", "dial 127.0.0.1:9 as 0"].contains(&&*address), "{address}");
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_looked_up_is_tried_again_after_a_pause() {
+        let now = Instant::now();
+        let mut links = links_to("no-such-host.invalid:9", now);
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while !links.board.to_json().contains("cannot look up no-such-host.invalid") {
+            let mut effects = Effects::default();
+            assert!(links.tick(now, &mut effects).is_some_and(|at| at > now), "a tight loop");
+            assert!(effects.describe().is_empty() && Instant::now() < deadline);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn a_process_that_is_ending_dials_nobody() {
+        let now = Instant::now();
+        let mut links = links(now);
+        links.board.end();
+        let mut effects = Effects::default();
+        assert_eq!(links.tick(now, &mut effects), None);
+        assert!(effects.describe().is_empty());
+    }
+
+    #[test]
+    fn a_server_without_a_link_it_needs_says_which() {
+        let now = Instant::now();
+        let mut links = links(now);
+        let missing = |links: &Links| links.board.missing();
+        let needs = |detail: &str| {
+            vec![Missing { what: "x has no link to a chat server".into(), detail: detail.into() }]
+        };
+        assert_eq!(missing(&links), needs("127.0.0.1:9: not connected yet"));
+        links.tick(now, &mut Effects::default());
+        links.closed(id(3), &CLOSED, now);
+        assert_eq!(missing(&links), needs("127.0.0.1:9: down (ConnectFailed), dialing again"));
+        open(&mut links, 3, Some(0));
+        links.identify(id(3), hello(Role::Chat, 7), &[], now, &mut Effects::default()).unwrap();
+        assert_eq!(missing(&links), []);
+        links.closed(id(3), &CLOSED, now);
+        assert_eq!(missing(&links).len(), 1);
     }
 
     #[test]

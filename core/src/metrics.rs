@@ -1,12 +1,14 @@
 //! Metrics: counters and gauges as statics in one table, which the admin port and tests read.
 
 use std::fmt::Write;
+use std::marker::PhantomData;
 use std::sync::Weak;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
 use crate::wire::CloseReason;
+use crate::wire::packets::{Outcome, Role};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -60,27 +62,69 @@ impl Gauge {
     }
 }
 
-/// A counter for each reason for which sessions end.
-#[derive(Debug)]
-pub struct ReasonCounters([Counter; 256]);
+/// Values by which a metric is split: its label.
+pub trait Label: Copy + 'static {
+    /// Name of the label.
+    const NAME: &'static str;
+    /// Every value.
+    const ALL: &'static [Self];
+    /// The value's place among 256.
+    fn index(self) -> u8;
+    /// The value in the rendered metrics.
+    fn text(self) -> &'static str;
+}
 
-impl ReasonCounters {
+macro_rules! labels {
+    ($($ty:ty = $name:literal),*) => {$(
+        impl Label for $ty {
+            const NAME: &'static str = $name;
+            const ALL: &'static [Self] = <$ty>::ALL;
+            fn index(self) -> u8 {
+                self as u8
+            }
+            fn text(self) -> &'static str {
+                self.name()
+            }
+        }
+    )*};
+}
+labels!(CloseReason = "reason", Outcome = "reason", Role = "role");
+
+/// A counter for each value of a label.
+#[derive(Debug)]
+pub struct Counters<L>([Counter; 256], PhantomData<fn(L)>);
+
+impl<L: Label> Counters<L> {
     /// Returns counters at zero.
     pub const fn new() -> Self {
-        Self([const { Counter::new() }; 256])
+        Self([const { Counter::new() }; 256], PhantomData)
     }
 
-    /// Returns the counter of one reason.
-    pub fn of(&self, reason: CloseReason) -> &Counter {
-        &self.0[reason as usize]
+    /// Returns the counter of one value.
+    pub fn of(&self, value: L) -> &Counter {
+        &self.0[usize::from(value.index())]
+    }
+
+    fn render(&self, name: &str, out: &mut String) {
+        for value in L::ALL {
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "{name}{{{}=\"{}\"}} {}", L::NAME, value.text(), self.of(*value).get());
+        }
     }
 }
 
-impl Default for ReasonCounters {
+impl<L: Label> Default for Counters<L> {
     fn default() -> Self {
         Self::new()
     }
 }
+
+/// A counter for each reason for which sessions end.
+pub type ReasonCounters = Counters<CloseReason>;
+/// A counter for each result of a request.
+pub type OutcomeCounters = Counters<Outcome>;
+/// A counter for each role of a server.
+pub type RoleCounters = Counters<Role>;
 
 /// A metric in the table.
 #[derive(Debug, Clone, Copy)]
@@ -89,8 +133,12 @@ pub enum Metric {
     Counter(&'static Counter),
     /// A number that goes up and down.
     Gauge(&'static Gauge),
-    /// A counter for each reason.
+    /// A counter for each reason of an end.
     Reasons(&'static ReasonCounters),
+    /// A counter for each result of a request.
+    Outcomes(&'static OutcomeCounters),
+    /// A counter for each role.
+    Roles(&'static RoleCounters),
 }
 
 /// A queue whose length is read only when the metrics are rendered, so that it costs nothing
@@ -240,17 +288,21 @@ metrics! {
     Counter Counter TICKETS_USED = "throng_chat_tickets_used_total";
     /// Logins granted.
     Counter Counter LOGINS_GRANTED = "throng_login_granted_total";
-    /// Logins refused, for any reason.
-    Counter Counter LOGINS_REFUSED = "throng_login_refused_total";
+    /// Logins refused, by reason.
+    OutcomeCounters Outcomes LOGINS_REFUSED = "throng_login_refused_total";
+    /// Sign-ups refused, by reason.
+    OutcomeCounters Outcomes SIGN_UPS_REFUSED = "throng_login_sign_ups_refused_total";
+    /// Characters refused, by reason.
+    OutcomeCounters Outcomes CHARACTERS_REFUSED = "throng_login_characters_refused_total";
     /// Requests that a login server answered "try again later": no server to ask, or no answer in
     /// time.
     Counter Counter TRY_AGAIN_LATER = "throng_login_try_again_later_total";
     /// Links to other servers that are up.
     Gauge Gauge LINKS_UP = "throng_links_up";
-    /// Links to other servers established.
-    Counter Counter LINKS_CONNECTED = "throng_links_connected_total";
-    /// Links to other servers lost.
-    Counter Counter LINKS_LOST = "throng_links_lost_total";
+    /// Links to other servers established, by the other server's role.
+    RoleCounters Roles LINKS_CONNECTED = "throng_links_connected_total";
+    /// Links to other servers lost, by the other server's role.
+    RoleCounters Roles LINKS_LOST = "throng_links_lost_total";
     /// Requests in the database queue now.
     Gauge Gauge DB_QUEUE = "throng_db_queue";
     /// Database requests served.
@@ -293,13 +345,17 @@ pub fn render() -> String {
         let docs = docs.concat();
         // Writing to a String cannot fail.
         let _ = writeln!(out, "# HELP {name} {}\n# TYPE {name} {kind}", docs.trim());
-        let _ = match metric {
-            Metric::Counter(counter) => writeln!(out, "{name} {}", counter.get()),
-            Metric::Gauge(gauge) => writeln!(out, "{name} {}", gauge.get()),
-            Metric::Reasons(counters) => CloseReason::ALL.iter().try_for_each(|reason| {
-                writeln!(out, "{name}{{reason=\"{}\"}} {}", reason.name(), counters.of(*reason).get())
-            }),
-        };
+        match metric {
+            Metric::Counter(counter) => {
+                let _ = writeln!(out, "{name} {}", counter.get());
+            }
+            Metric::Gauge(gauge) => {
+                let _ = writeln!(out, "{name} {}", gauge.get());
+            }
+            Metric::Reasons(counters) => counters.render(name, &mut out),
+            Metric::Outcomes(counters) => counters.render(name, &mut out),
+            Metric::Roles(counters) => counters.render(name, &mut out),
+        }
     }
     let watched = WATCHED.lock();
     for (queue, name, doc) in Queue::ALL {

@@ -1,10 +1,11 @@
 //! The end of a process: one part requests it, every part observes it, and the exit code tells the
 //! cause.
 //!
-//! SIGTERM and SIGINT request an orderly end. A second signal ends the process at once: the log is
-//! flushed, and the exit code is 128 plus the signal's number. SIGHUP is ignored, so that a server
-//! outlives the terminal it was started from; the log level is changed through the admin server,
-//! not by a signal.
+//! SIGTERM, SIGINT, SIGQUIT and SIGXCPU request an orderly end. A second signal ends the process at
+//! once: the log is flushed, and the exit code is 128 plus the signal's number. SIGHUP opens the
+//! log file anew, as log rotation wants it; a server outlives the terminal it was started from. All
+//! other signals that a process can be sent, and that would end it without a word, are ignored and
+//! logged once. SIGPIPE is ignored by the standard library.
 
 use std::fmt;
 use std::io;
@@ -14,8 +15,17 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{
+    SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,
+};
 use signal_hook::iterator::Signals;
+
+/// Signals that request the end.
+const ENDING: [i32; 4] = [SIGTERM, SIGINT, SIGQUIT, SIGXCPU];
+
+/// Signals without a use, whose usual effect is a sudden end. After SIGXFSZ, a write beyond the
+/// limit on the size of files fails like any other.
+const IGNORED: [i32; 7] = [SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXFSZ];
 
 /// Exit code after an orderly end.
 pub const EXIT_CLEAN: u8 = 0;
@@ -31,6 +41,10 @@ pub enum Cause {
     Done,
     /// SIGTERM.
     Terminated,
+    /// SIGQUIT (Ctrl+\\).
+    Quit,
+    /// SIGXCPU: the process has used up its limit on processor time.
+    OutOfTime,
     /// SIGINT (Ctrl+C).
     Interrupted,
     /// A part of the process failed, and logged the reason.
@@ -43,7 +57,7 @@ impl Cause {
     /// Returns the exit code of the process.
     pub fn exit_code(self) -> u8 {
         match self {
-            Self::Done | Self::Terminated | Self::Interrupted => EXIT_CLEAN,
+            Self::Done | Self::Terminated | Self::Quit | Self::OutOfTime | Self::Interrupted => EXIT_CLEAN,
             Self::Failed => EXIT_FAILED,
             Self::Crash => EXIT_CRASH,
         }
@@ -55,6 +69,8 @@ impl fmt::Display for Cause {
         f.write_str(match self {
             Self::Done => "done",
             Self::Terminated => "SIGTERM",
+            Self::Quit => "SIGQUIT",
+            Self::OutOfTime => "SIGXCPU",
             Self::Interrupted => "SIGINT",
             Self::Failed => "a failure",
             Self::Crash => "a crash",
@@ -175,24 +191,37 @@ impl Shutdown {
         signal_hook::low_level::exit(code);
     }
 
-    /// Starts to handle signals, as the module describes. SIGTERM and SIGINT then request the end.
+    /// Starts to handle signals, as the module describes.
     pub fn install_signals(&self) -> io::Result<()> {
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+        let mut signals = Signals::new(ENDING.iter().chain(&IGNORED).chain(&[SIGHUP]))?;
         let shutdown = self.clone();
         thread::Builder::new().name("signals".into()).spawn(move || {
+            // Signals that were ignored and logged.
+            let mut told = Vec::new();
             for signal in signals.forever() {
-                shutdown.handle_signal(signal);
+                shutdown.handle_signal(signal, &mut told);
             }
         })?;
         Ok(())
     }
 
-    fn handle_signal(&self, signal: i32) {
+    fn handle_signal(&self, signal: i32, told: &mut Vec<i32>) {
         let cause = match signal {
             SIGTERM => Cause::Terminated,
+            SIGQUIT => Cause::Quit,
+            SIGXCPU => Cause::OutOfTime,
             SIGINT => Cause::Interrupted,
+            SIGHUP => {
+                crate::log::reopen();
+                tracing::info!("SIGHUP: the log file is opened anew");
+                return;
+            }
             _ => {
-                tracing::info!("SIGHUP is ignored; change the log level with PUT /log of the admin server");
+                if !told.contains(&signal) {
+                    told.push(signal);
+                    let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
+                    tracing::info!("{name} has no use here and is ignored");
+                }
                 return;
             }
         };
@@ -205,12 +234,12 @@ impl Shutdown {
     }
 }
 
-/// Ignores SIGTERM, SIGINT and SIGHUP from now on. For a child process whose parent tells it when
-/// to end: a terminal sends these signals to both.
+/// Ignores the signals that [`Shutdown::install_signals`] handles from now on. For a child process
+/// whose parent tells it when to end: a terminal sends its signals to both.
 pub fn ignore_signals() -> io::Result<()> {
-    for signal in [SIGTERM, SIGINT, SIGHUP] {
+    for signal in ENDING.iter().chain(&IGNORED).chain(&[SIGHUP]) {
         // The handler sets a flag that no code reads.
-        signal_hook::flag::register(signal, Arc::default())?;
+        signal_hook::flag::register(*signal, Arc::default())?;
     }
     Ok(())
 }
@@ -317,7 +346,6 @@ mod tests {
         let check = |first: Signal, name: &str, second: Signal, code: i32| {
             let (mut child, mut lines) = spawn("listening");
             let pid = Pid::from_child(&child);
-            kill_process(pid, Signal::HUP).unwrap();
             kill_process(pid, first).unwrap();
             read_until(&mut lines, name);
             kill_process(pid, second).unwrap();
@@ -326,12 +354,39 @@ mod tests {
         };
         check(Signal::TERM, "SIGTERM", Signal::TERM, 143);
         check(Signal::INT, "SIGINT", Signal::INT, 130);
+        check(Signal::QUIT, "SIGQUIT", Signal::QUIT, 131);
+        check(Signal::XCPU, "SIGXCPU", Signal::TERM, 143);
+    }
+
+    #[test]
+    fn signals_without_a_use_do_not_end_the_process() {
+        let (mut child, mut lines) = spawn("listening");
+        let pid = Pid::from_child(&child);
+        for signal in [
+            Signal::USR1,
+            Signal::USR2,
+            Signal::ALARM,
+            Signal::VTALARM,
+            Signal::PROF,
+            Signal::IO,
+            Signal::XFSZ,
+            Signal::HUP,
+            Signal::PIPE,
+            Signal::USR1,
+        ] {
+            kill_process(pid, signal).unwrap();
+        }
+        kill_process(pid, Signal::TERM).unwrap();
+        read_until(&mut lines, "SIGTERM");
+        kill_process(pid, Signal::TERM).unwrap();
+        read_until(&mut lines, "cleanup");
+        assert_eq!(child.wait().unwrap().code(), Some(143));
     }
 
     #[test]
     fn a_process_that_ignores_signals_ends_when_it_is_told_to() {
         let (mut child, _lines) = spawn("ignoring");
-        for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::INT] {
+        for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::INT] {
             kill_process(Pid::from_child(&child), signal).unwrap();
         }
         drop(child.stdin.take());

@@ -9,6 +9,7 @@ use throng_core::config::Config;
 use throng_core::crypto::{ClusterKey, KeyError, PublicKey, StaticKey};
 
 use crate::datadir::{DataDirError, create_private};
+use crate::manifest::{Manifest, ManifestError};
 
 /// Errors of key generation.
 #[derive(Debug, Error)]
@@ -19,6 +20,9 @@ pub enum KeygenError {
     /// A key file cannot be written, or holds no valid key.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// A key of a used directory is missing, or the manifest cannot be used.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
     /// The system's random source fails.
     #[error("cannot create a key, because the system's random source fails: {0}")]
     Random(#[from] io::Error),
@@ -49,14 +53,18 @@ impl fmt::Display for KeyFile {
 }
 
 /// Creates the login key, the chat key and the cluster key where the configuration names them,
-/// unless they exist.
+/// unless they exist. A key that the directory has had, and that is missing, is not replaced.
 pub fn ensure(config: &Config) -> Result<Vec<KeyFile>, KeygenError> {
     create_private(&config.data.dir)?;
-    Ok(vec![
+    let manifest = Manifest::of_keys(config);
+    manifest.check()?;
+    let keys = vec![
         ensure_static(&config.resolve(&config.login.key_file), "login.key_file")?,
         ensure_static(&config.resolve(&config.chat.key_file), "chat.key_file")?,
         ensure_cluster(&config.resolve(&config.link.cluster_key_file))?,
-    ])
+    ];
+    manifest.record()?;
+    Ok(keys)
 }
 
 fn ensure_static(path: &Path, setting: &'static str) -> Result<KeyFile, KeygenError> {
@@ -113,6 +121,9 @@ mod tests {
         }
         assert_eq!(fs::metadata(&config.data.dir).unwrap().permissions().mode() & 0o777, 0o700);
         fs::remove_file(&first[2].path).unwrap();
+        let error = ensure(&config).unwrap_err().to_string();
+        assert!(error.contains("cluster.key is missing"), "{error}");
+        fs::remove_file(config.data.dir.join(crate::manifest::FILE)).unwrap();
         let second = ensure(&config).unwrap();
         assert_eq!(second.iter().map(|key| key.is_new).collect::<Vec<_>>(), [false, false, true]);
         assert_eq!(second[0].public, first[0].public);

@@ -5,6 +5,7 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,9 @@ use throng_core::config::{ByteSize, Config, Duplicate};
 use throng_core::content::RoomPolicy;
 use throng_core::crypto::{ClusterKey, Credentials, KeyError, PublicKey, StaticKey};
 use throng_core::endpoints::{self, Endpoints, EndpointsError};
+use throng_core::host::HostAddress;
 use throng_core::limits::{CLIENT_BODY_MAX, SEGMENT_BYTES, SERVER_BODY_MAX};
-use throng_core::links::{Backoff, LinkBoard, Links, Peer};
+use throng_core::links::{Backoff, LinkBoard, Links, Missing, Peer};
 use throng_core::metrics;
 use throng_core::net::{Addresses, Endpoint, ListenError, Listener, LogLimits, PeerKind};
 use throng_core::shutdown::{Cause, Shutdown};
@@ -32,9 +34,11 @@ use crate::dbagent::procedures::{DbError, Fault, Procedures, agent_number};
 use crate::dbagent::request::Reply;
 use crate::dbagent::role::{DbAgentRole, DbAgentSettings, Tag};
 use crate::login::{LoginRole, LoginSettings};
+use crate::manifest::{Manifest, ManifestError};
 use crate::memory::{self, TrimPolicy};
 use crate::node::{self, Node, NodeParts, NodeSize};
 use crate::process::Process;
+use crate::readiness::{DatabaseState, Readiness, ReadyWatch, all};
 use crate::role::Role;
 
 /// Errors of running roles.
@@ -61,6 +65,9 @@ pub enum LaunchError {
     /// The database did not close cleanly.
     #[error("the database did not close cleanly: {0}")]
     Close(DbError),
+    /// The manifest of the data directory cannot be written.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
     /// The admin server cannot be started.
     #[error(transparent)]
     Admin(#[from] AdminError),
@@ -78,23 +85,44 @@ pub enum LaunchError {
 /// Runs the roles until the process is asked to end, and stops them in order.
 pub fn run(config: &Config, roles: &[Role], process: &mut Process) -> Result<(), LaunchError> {
     let running = Running::start(config, roles, process.sessions_that_fit(), &process.shutdown)?;
-    let admin = match publish(config, roles, process, &running) {
+    let manifest = Manifest::of_roles(config, roles);
+    let mut ready = ReadyWatch::new(running.readiness());
+    let published = manifest.record().map_err(LaunchError::from);
+    let admin = match published.and_then(|()| publish(config, roles, process, &running, &mut ready)) {
         Ok(admin) => admin,
         Err(error) => {
             running.abort();
             return Err(error);
         }
     };
+    let mut is_marked = mark_open(&manifest);
     let mut trim_policy = TrimPolicy::default();
+    let mut trim_at = Instant::now() + memory::CHECK_INTERVAL;
     let cause = loop {
-        if let Some(cause) = process.shutdown.wait_timeout(memory::CHECK_INTERVAL) {
+        if let Some(cause) =
+            process.shutdown.wait_timeout(if is_marked { ready.interval() } else { MARK_INTERVAL })
+        {
             break cause;
         }
-        if trim_policy.should_trim(metrics::SESSIONS.get()) {
-            memory::trim();
+        let now = Instant::now();
+        if !is_marked {
+            is_marked = mark_open(&manifest);
+        }
+        if ready.look(now) {
+            // The process serves all the same if nobody reads its output any more.
+            let _ = print("ready\n");
+        }
+        if now >= trim_at {
+            trim_at = now + memory::CHECK_INTERVAL;
+            if trim_policy.should_trim(metrics::SESSIONS.get()) {
+                memory::trim();
+            }
         }
     };
     tracing::info!(?cause, "shutting down");
+    if let Err(error) = manifest.mark_closed() {
+        tracing::warn!("{error}");
+    }
     let stopped = running.stop(Instant::now() + config.shutdown.drain);
     if let Ok(1..) = stopped {
         end_at_last(process.shutdown.clone())?;
@@ -114,21 +142,32 @@ fn end_at_last(shutdown: Shutdown) -> io::Result<()> {
     Ok(())
 }
 
+/// Interval at which a database without a log is looked at.
+const MARK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Marks the embedded database as open. Returns false to try again: it has no log yet.
+fn mark_open(manifest: &Manifest) -> bool {
+    manifest.mark_open().unwrap_or_else(|error| {
+        // The mark guards against a mistake of an operator, and is no reason to end.
+        tracing::warn!("{error}");
+        true
+    })
+}
+
 /// Makes the running roles known: on the admin port, in `endpoints.toml` and on standard output.
 fn publish(
     config: &Config,
     roles: &[Role],
     process: &mut Process,
     running: &Running,
+    ready: &mut ReadyWatch,
 ) -> Result<Option<AdminHandle>, LaunchError> {
     let admin = start_admin(config, process, running)?;
-    if roles.len() == Role::ALL.len() {
-        running.wait_for_links(process);
-    }
+    let missing = ready.wait(&process.shutdown, READY_WAIT_MAX);
     let mut endpoints = running.endpoints();
     endpoints.set_admin(admin.as_ref().map(|admin| admin.address));
     process.data.publish(endpoints)?;
-    print_startup(running, roles, admin.as_ref(), process)?;
+    print_startup(running, roles, admin.as_ref(), process, &missing)?;
     Ok(admin)
 }
 
@@ -139,8 +178,11 @@ fn start_admin(
 ) -> Result<Option<AdminHandle>, LaunchError> {
     let Some(listen) = config.admin.listen else { return Ok(None) };
     let board = running.board.clone();
+    let readiness = running.readiness();
     let sources = AdminSources {
+        hosts: config.admin.hosts.clone(),
         metrics: metrics::render,
+        missing: Box::new(move || readiness.missing()),
         links: Box::new(move || board.to_json()),
         log: process.log_handle(),
         shutdown: process.shutdown.clone(),
@@ -148,12 +190,14 @@ fn start_admin(
     Ok(Some(admin::start(listen, sources)?))
 }
 
-/// Prints the addresses, a few commands to try, and the line `ready`.
+/// Prints the addresses, a few commands to try, and the line `ready`, or instead of it a line that
+/// says what is missing.
 fn print_startup(
     running: &Running,
     roles: &[Role],
     admin: Option<&AdminHandle>,
     process: &Process,
+    missing: &[Missing],
 ) -> io::Result<()> {
     let mut lines = Vec::new();
     for ListenAddress { name, address, key } in &running.listening {
@@ -176,9 +220,14 @@ fn print_startup(
             .push(format!("{harness} broadcast --data {data} --clients 100 --interval 100ms --duration 10s"));
         lines.push(format!("{harness} login --data {data} --clients 20\n"));
     }
-    lines.push("ready\n".into());
+    lines.push(if missing.is_empty() { "ready\n".into() } else { format!("not ready: {}\n", all(missing)) });
+    print(&lines.join("\n"))
+}
+
+/// Prints to standard output. A reader that has gone away is no failure.
+fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(lines.join("\n").as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }
@@ -259,16 +308,13 @@ impl Running {
         Ok(starter.running)
     }
 
-    /// Waits until the roles have linked up, at most [`LINK_WAIT_MAX`], so that the first login
-    /// succeeds.
-    fn wait_for_links(&self, process: &Process) {
-        // Login to chat, login to agent, and chat to agent; each link has two ends on the board.
-        let deadline = Instant::now() + LINK_WAIT_MAX;
-        while self.board.up() < 6 && Instant::now() < deadline {
-            if process.shutdown.wait_timeout(Duration::from_millis(1)).is_some() {
-                return;
-            }
-        }
+    /// Returns the readiness of the roles.
+    fn readiness(&self) -> Readiness {
+        let pool = self.dbagent.as_ref().map(|dbagent| Arc::downgrade(&dbagent.pool));
+        let database = pool.map(|pool| -> DatabaseState {
+            Box::new(move || pool.upgrade().is_some_and(|pool| pool.stats().connected.load(Relaxed) > 0))
+        });
+        Readiness::new(self.board.clone(), database)
     }
 
     /// Returns the addresses on which the roles listen.
@@ -287,6 +333,7 @@ impl Running {
     /// Stops the roles by `deadline`: clients are told, claims are released, the database is
     /// closed. Returns the number of DB threads that hang and are left behind.
     pub fn stop(self, deadline: Instant) -> Result<usize, LaunchError> {
+        self.board.end();
         // All clients are told at once. The DB agent stops after the other roles have released
         // their claims.
         let draining: Vec<_> = [self.login, self.chat].into_iter().flatten().map(Node::drain).collect();
@@ -302,8 +349,8 @@ impl Running {
     }
 }
 
-/// Maximum time that `throng up` waits for its own links before it reports that it is ready.
-const LINK_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Time that a starting process may take to become ready before it says what is missing.
+const READY_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Minimum time for the DB agent to stop, even if the other roles have used up the deadline.
 const DB_STOP_MIN: Duration = Duration::from_millis(500);
@@ -325,9 +372,9 @@ struct Starter<'a> {
     shutdown: &'a Shutdown,
     /// Addresses of the peers: as configured, or those of a role that runs in the same process. The
     /// ports of `throng up` may therefore be 0.
-    chat_links: Vec<SocketAddr>,
-    login_agents: Vec<SocketAddr>,
-    chat_agents: Vec<SocketAddr>,
+    chat_links: Vec<HostAddress>,
+    login_agents: Vec<HostAddress>,
+    chat_agents: Vec<HostAddress>,
     running: Running,
 }
 
@@ -370,8 +417,8 @@ impl Starter<'_> {
         let role = DbAgentRole::new(settings, links, pool.clone(), Instant::now(), unix_ms);
         let node = parts.start(role, vec![listener], on_failure(self.shutdown))?;
         self.running.dbagent = Some(DbAgentNode { node, pool });
-        self.chat_agents = vec![address];
-        self.login_agents = vec![address];
+        self.chat_agents = vec![address.into()];
+        self.login_agents = vec![address.into()];
         self.running.listening.push(ListenAddress { name: "dbagent", address, key: None });
         self.running.endpoints.dbagent = Some(endpoints::Endpoint::new(address, None));
         Ok(())
@@ -398,7 +445,7 @@ impl Starter<'_> {
         let parts = NodeParts::build("chat", self.size(self.running.sessions.chat))?;
         self.running.chat =
             Some(parts.start(role, vec![clients, link_listener], on_failure(self.shutdown))?);
-        self.chat_links = vec![link_address];
+        self.chat_links = vec![link_address.into()];
         self.running.listening.push(ListenAddress { name: "chat", address, key: Some(public) });
         self.running.listening.push(ListenAddress { name: "chat links", address: link_address, key: None });
         self.running.endpoints.chat = Some(endpoints::Endpoint::new(address, Some(&public)));
@@ -557,8 +604,8 @@ fn link_endpoint(config: &Config, cluster: &ClusterKey) -> Endpoint {
     }
 }
 
-fn peers(role: packets::Role, addresses: &[SocketAddr]) -> Vec<Peer> {
-    addresses.iter().map(|address| Peer { role, address: *address }).collect()
+fn peers(role: packets::Role, addresses: &[HostAddress]) -> Vec<Peer> {
+    addresses.iter().map(|address| Peer { role, address: address.clone() }).collect()
 }
 
 fn on_failure(shutdown: &Shutdown) -> impl Fn() + Clone + Send + 'static {

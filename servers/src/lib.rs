@@ -12,9 +12,11 @@ pub mod held_claims;
 pub mod keygen;
 pub mod launch;
 pub mod login;
+pub mod manifest;
 mod memory;
 pub mod node;
 pub mod process;
+mod readiness;
 pub mod role;
 pub mod rules;
 

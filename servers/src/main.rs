@@ -12,8 +12,9 @@ use throng_servers::cli::{Cli, Command, ConfigCommand};
 use throng_servers::db::{self, DbCommandError};
 use throng_servers::keygen::{self, KeygenError};
 use throng_servers::launch::{self, LaunchError};
+use throng_servers::manifest::{Manifest, ManifestError};
 use throng_servers::process::{Process, StartError};
-use throng_servers::role::Role;
+use throng_servers::role::{Role, set_role_defaults};
 
 /// Exit code for an error on the command line or in the configuration; the same as clap's.
 const EXIT_USAGE: u8 = 2;
@@ -33,6 +34,8 @@ enum Failure {
     Launch(#[from] LaunchError),
     #[error(transparent)]
     Db(#[from] DbCommandError),
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
 }
 
 impl Failure {
@@ -60,7 +63,9 @@ fn main() -> ExitCode {
 
 fn run(command: &Command) -> Result<u8, Failure> {
     if let Some((roles, settings)) = command.roles() {
-        return run_roles(&settings.load()?, roles);
+        let mut config = settings.load()?;
+        set_role_defaults(&mut config, roles);
+        return run_roles(&config, roles);
     }
     match command {
         Command::Keygen(settings) => {
@@ -75,7 +80,11 @@ fn run(command: &Command) -> Result<u8, Failure> {
         }
         Command::Db(command) => {
             let config = command.settings().load()?;
-            let succeeded = db::run(command, &config, &mut |text| print(text))?;
+            let manifest = Manifest::of_database(&config);
+            manifest.check()?;
+            let succeeded = db::run(command, &config, &mut |text| print(text));
+            manifest.after_command()?;
+            let succeeded = succeeded?;
             return Ok(if succeeded { EXIT_CLEAN } else { EXIT_FAILED });
         }
         Command::Up(_) | Command::Login(_) | Command::Chat(_) | Command::DbAgent(_) => {}
@@ -87,6 +96,7 @@ fn run(command: &Command) -> Result<u8, Failure> {
 /// missing keys; single roles require them.
 fn run_roles(config: &Config, roles: &[Role]) -> Result<u8, Failure> {
     let mut process = Process::start(config, roles)?;
+    Manifest::of_roles(config, roles).check()?;
     if roles.len() == Role::ALL.len() {
         keygen::ensure(config)?;
     }

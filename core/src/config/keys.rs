@@ -9,7 +9,8 @@ use ipnet::IpNet;
 use super::rate::Rate;
 use super::table::settings;
 use super::units::ByteSize;
-use super::value::{HostPort, Name, Peers, Secret, config_enum};
+use super::value::{HostNames, HostPort, Name, Peers, Secret, config_enum};
+use crate::host::HostAddress;
 use crate::limits::{
     ARGON2_ITERATIONS_MAX, ARGON2_KIB_MAX, CHANNELS_MAX, CHANNELS_PER_USER_MAX, QUEUE_MAX, SECTOR_SIZE_MAX,
     SESSIONS_MAX, SHARDS_MAX, THREADS_MAX,
@@ -74,9 +75,9 @@ settings! {
             /// File with the server's private key, which authenticates the server to clients.
             key_file: PathBuf = "login.key";
             /// Chat servers that players are sent to (their `chat.link_listen`).
-            chat: Vec<SocketAddr> = "127.0.0.1:9201" in Peers;
+            chat: Vec<HostAddress> = "127.0.0.1:9201" in Peers;
             /// DB agents to link to (their `dbagent.listen`).
-            dbagent: Vec<SocketAddr> = "127.0.0.1:9300" in Peers;
+            dbagent: Vec<HostAddress> = "127.0.0.1:9300" in Peers;
             /// Policy for a login to an account that is already online: refuse the login, or kick
             /// the old session.
             duplicate: Duplicate = "refuse";
@@ -103,7 +104,7 @@ settings! {
             /// File with the server's private key, which authenticates the server to clients.
             key_file: PathBuf = "chat.key";
             /// DB agents to link to (their `dbagent.listen`).
-            dbagent: Vec<SocketAddr> = "127.0.0.1:9300" in Peers;
+            dbagent: Vec<HostAddress> = "127.0.0.1:9300" in Peers;
             /// Maximum of channels at one time.
             channels: usize = "20000" in 1..=CHANNELS_MAX;
             /// Maximum of channels that one user may be in at a time.
@@ -293,7 +294,8 @@ settings! {
             level: Filter = "info";
             /// True to log to stderr.
             console: bool = "true";
-            /// File to log to as well.
+            /// File to log to as well. By default, a process of one role has a file of its own:
+            /// throng-login.log, throng-chat.log or throng-dbagent.log.
             file: Option<PathBuf> = "throng.log";
             /// Size at which the file is rotated.
             file_size: ByteSize = "16MiB" in kib(4)..=kib(4 << 20);
@@ -301,10 +303,15 @@ settings! {
             files: usize = "5" in 1..=1000;
         }
 
-        /// The admin HTTP server: /health, /metrics, /links, /log.
+        /// The admin HTTP server: /health, /ready, /metrics, /links, /log.
         admin: Admin {
-            /// Address of the admin port. It asks for no password: keep it on loopback.
+            /// Address of the admin port. It asks for no password: keep it on loopback. By default,
+            /// a process with the login server alone has port 9401, one with the chat server alone
+            /// 9402.
             listen: Option<SocketAddr> = "127.0.0.1:9400";
+            /// Host names under which the admin port answers, besides localhost and IP addresses of
+            /// its own.
+            hosts: Vec<String> = "" in HostNames;
         }
 
         /// The end of the process.

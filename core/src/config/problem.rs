@@ -2,7 +2,6 @@
 //! the reason why a key refuses its value.
 
 use std::io;
-use std::net::SocketAddr;
 use std::num::ParseIntError;
 use std::path::PathBuf;
 
@@ -11,6 +10,7 @@ use thiserror::Error;
 use super::origin::Origin;
 use super::rate::RateError;
 use super::units::UnitError;
+use crate::host::HostAddress;
 
 /// A reason to refuse a key's value.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -36,6 +36,9 @@ pub enum ValueError {
     /// Not an IP address with a port.
     #[error("it is not an IP address with a port")]
     Address,
+    /// Not a host and a port.
+    #[error("it is not HOST:PORT, with a host name or an IP address")]
+    HostAddress,
     /// An empty path.
     #[error("it is empty")]
     EmptyPath,
@@ -65,10 +68,10 @@ pub enum ValueError {
     Count(usize),
     /// An address with port 0 in a list of servers to connect to.
     #[error("{0} has no port to connect to")]
-    NoPeerPort(SocketAddr),
+    NoPeerPort(HostAddress),
     /// An address that is listed twice.
     #[error("{0} is listed twice")]
-    Duplicate(SocketAddr),
+    Duplicate(HostAddress),
     /// Not a log filter; the text is the filter's own reason.
     #[error("{0}")]
     Filter(String),

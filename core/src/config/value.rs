@@ -12,7 +12,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use super::problem::ValueError;
 use super::rate::Rate;
 use super::units::{ByteSize, format_duration, parse_duration};
-use crate::limits::LINKS_MAX;
+use crate::host::{HostAddress, is_host_name};
+use crate::limits::{ADMIN_HOSTS_MAX, LINKS_MAX};
 use crate::log::{Filter, FilterError};
 
 /// Kind of a TOML value.
@@ -175,6 +176,19 @@ impl Value for SocketAddr {
     }
     fn parse(text: &str) -> Result<Self, ValueError> {
         text.trim().parse().map_err(|_| ValueError::Address)
+    }
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for HostAddress {
+    fn shape() -> String {
+        "a host name or IP address and a port such as chat-1.example.org:9201, 127.0.0.1:9201 or [::1]:9201"
+            .into()
+    }
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        text.trim().parse().map_err(|_| ValueError::HostAddress)
     }
     fn text(&self) -> String {
         self.to_string()
@@ -414,9 +428,7 @@ impl Rule<String> for HostPort {
             let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
             let host_is_good = match bare {
                 Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-                None => {
-                    !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b))
-                }
+                None => is_host_name(host) || host.parse::<std::net::Ipv4Addr>().is_ok(),
             };
             if host_is_good && value.len() <= 255 {
                 return Ok(());
@@ -430,24 +442,39 @@ impl Rule<String> for HostPort {
     }
 }
 
+/// Allows a list of host names.
+pub(super) struct HostNames;
+
+impl Rule<Vec<String>> for HostNames {
+    fn check(&self, value: &Vec<String>) -> Result<(), ValueError> {
+        if value.len() > ADMIN_HOSTS_MAX {
+            return Err(ValueError::Count(value.len()));
+        }
+        if value.iter().all(|host| is_host_name(host)) { Ok(()) } else { Err(ValueError::Host) }
+    }
+    fn allowed(&self) -> String {
+        format!("a list of at most {ADMIN_HOSTS_MAX} host names such as ops.example.org")
+    }
+}
+
 /// Allows the addresses of the servers to link to.
 pub(super) struct Peers;
 
-impl Rule<Vec<SocketAddr>> for Peers {
-    fn check(&self, value: &Vec<SocketAddr>) -> Result<(), ValueError> {
+impl Rule<Vec<HostAddress>> for Peers {
+    fn check(&self, value: &Vec<HostAddress>) -> Result<(), ValueError> {
         if value.is_empty() || value.len() > LINKS_MAX {
             return Err(ValueError::Count(value.len()));
         }
         if let Some(address) = value.iter().find(|address| address.port() == 0) {
-            return Err(ValueError::NoPeerPort(*address));
+            return Err(ValueError::NoPeerPort(address.clone()));
         }
         match value.iter().enumerate().find(|(at, address)| value[..*at].contains(address)) {
-            Some((_, twice)) => Err(ValueError::Duplicate(*twice)),
+            Some((_, twice)) => Err(ValueError::Duplicate(twice.clone())),
             None => Ok(()),
         }
     }
     fn allowed(&self) -> String {
-        format!("{}; 1 to {LINKS_MAX} items, each once", <Vec<SocketAddr>>::shape())
+        format!("{}; 1 to {LINKS_MAX} items, each once", <Vec<HostAddress>>::shape())
     }
 }
 
@@ -482,11 +509,18 @@ mod tests {
         check(&HostPort, "chat.example.org", Err("no port"));
         check(&HostPort, "chat:0", Err("1 to 65535"));
         check(&HostPort, ":9200", Err("the host"));
+        check(&HostNames, "", Ok(()));
+        check(&HostNames, "ops.example.org, host-2", Ok(()));
+        check(&HostNames, "ops.example.org:9400", Err("the host"));
+        check(&HostNames, "*", Err("the host"));
+        check(&HostNames, &["a"; ADMIN_HOSTS_MAX + 1].join(","), Err("17 items"));
         check(&Peers, "127.0.0.1:1, [::1]:2", Ok(()));
         check(&Peers, "", Err("0 items"));
         check(&Peers, "127.0.0.1:0", Err("no port to connect to"));
         check(&Peers, "127.0.0.1:1,127.0.0.1:1", Err("twice"));
-        check(&Peers, "localhost:1", Err("not an IP address"));
+        check(&Peers, "localhost:1, chat-2.example.org:9201", Ok(()));
+        check(&Peers, "localhost:1,localhost:1", Err("twice"));
+        check(&Peers, "local host:1", Err("not HOST:PORT"));
         check::<Filter>(&Any, "info,throng_core::net=debug", Ok(()));
         check::<Filter>(&Any, "inof", Err("inof"));
         check::<PathBuf>(&Any, "", Err("empty"));

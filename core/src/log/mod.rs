@@ -3,9 +3,10 @@
 //!
 //! A thread that logs never waits for a disk or a terminal: when the queue to the log thread
 //! is full, the line is dropped and counted. The most recent lines also stay in memory, for
-//! crash reports.
+//! crash reports. A file that another process has rotated or removed is noticed within a second.
 
 mod filter;
+mod limit;
 mod recent;
 mod rolling;
 mod writer;
@@ -25,6 +26,7 @@ use tracing_subscriber::{Registry, fmt, reload};
 use crate::limits::LOG_QUEUE;
 use filter::directives_of;
 pub use filter::{Filter, FilterError};
+pub use limit::{Lasting, LineBudget, Trouble};
 use recent::Recent;
 use rolling::RollingFile;
 use writer::{Output, Sink};
@@ -193,6 +195,16 @@ pub fn flush() {
     }
 }
 
+/// Opens the log file anew after the lines logged so far, in case another program has moved it.
+/// Waits at most 1 s.
+pub fn reopen() {
+    if let Some(output) = OUTPUT.try_read_for(FLUSH_TIMEOUT)
+        && let Some(output) = &*output
+    {
+        output.reopen(FLUSH_TIMEOUT);
+    }
+}
+
 /// The most recent lines, the oldest first.
 pub fn recent_lines() -> Vec<String> {
     RECENT.try_lock_for(Duration::from_millis(100)).map(|recent| recent.lines()).unwrap_or_default()
@@ -241,6 +253,24 @@ mod tests {
         let mut attempts = std::iter::repeat_with(recent_lines).take(600);
         assert!(attempts.any(|lines| lines.iter().any(|line| line.contains("logged later"))));
         assert_eq!(dropped_lines(), 0);
+    }
+
+    #[test]
+    fn a_file_that_logrotate_has_renamed_gets_no_line_after_the_signal() {
+        let _turn = TURN.lock();
+        let dir = tempfile::tempdir().unwrap();
+        let _guard = init(options("info"), dir.path()).unwrap();
+        let [log, old] = ["throng.log", "old.log"].map(|name| dir.path().join(name));
+        tracing::info!("before the rotation");
+        flush();
+        fs::rename(&log, &old).unwrap();
+        reopen();
+        assert!(log.exists(), "the file is made anew even if no line follows");
+        tracing::info!("after the rotation");
+        flush();
+        let [log, old] = [log, old].map(|path| fs::read_to_string(path).unwrap());
+        assert!(old.contains("before the rotation") && !old.contains("after the rotation"), "{old}");
+        assert!(log.contains("after the rotation") && !log.contains("before the rotation"), "{log}");
     }
 
     #[test]

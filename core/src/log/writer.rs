@@ -18,6 +18,8 @@ enum Message {
     Line(Vec<u8>),
     /// Answered when every line before it is written.
     Flush(SyncSender<()>),
+    /// Answered when the file has been opened anew.
+    Reopen(SyncSender<()>),
 }
 
 /// The sending side of a log thread, which ends when it is dropped.
@@ -60,9 +62,18 @@ impl Output {
 
     /// Waits until every queued line is written, at most `timeout`.
     pub(super) fn flush(&self, timeout: Duration) {
+        self.ask(Message::Flush, timeout);
+    }
+
+    /// Has the file opened anew after every queued line, and waits for it, at most `timeout`.
+    pub(super) fn reopen(&self, timeout: Duration) {
+        self.ask(Message::Reopen, timeout);
+    }
+
+    fn ask(&self, make: impl FnOnce(SyncSender<()>) -> Message, timeout: Duration) {
         let deadline = Instant::now() + timeout;
         let (done, waiting) = sync_channel(1);
-        let mut message = Message::Flush(done);
+        let mut message = make(done);
         // There is no send with a deadline, and a full queue drains only as fast as the disk.
         while let Err(TrySendError::Full(back)) = self.queue.try_send(message) {
             if Instant::now() >= deadline {
@@ -91,6 +102,10 @@ fn run(queue: &Receiver<Message>, dropped: &AtomicU64, sink: &mut Sink) {
                 // The caller of `flush` may have timed out.
                 let _ = done.try_send(());
             }
+            Message::Reopen(done) => {
+                sink.reopen();
+                let _ = done.try_send(());
+            }
         }
     }
 }
@@ -112,8 +127,17 @@ impl Sink {
         if self.console {
             let _ = io::stderr().write_all(line);
         }
-        if let Some(file) = &mut self.file
-            && let Err(error) = file.write_line(line)
+        let written = self.file.as_mut().map_or(Ok(()), |file| file.write_line(line));
+        self.complain(written);
+    }
+
+    fn reopen(&mut self) {
+        let opened = self.file.as_mut().map_or(Ok(()), RollingFile::reopen);
+        self.complain(opened);
+    }
+
+    fn complain(&mut self, result: io::Result<()>) {
+        if let Err(error) = result
             && self.complained.is_none_or(|at| at.elapsed() >= COMPLAINT_INTERVAL)
         {
             self.complained = Some(Instant::now());

@@ -1,8 +1,9 @@
 //! The server to connect to, and its keys.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use thiserror::Error;
 use throng_core::crypto::{ClusterKey, KeyError};
@@ -96,10 +97,22 @@ fn from_data(data: &Path, entrance: Entrance, pid: Option<u32>) -> Result<Target
     Ok(Target { server, cluster_key, pid: pid.or(Some(role_pid)) })
 }
 
+/// Time in which one address of a name must accept a connection for the next one not to be tried.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Returns the first address of the name, of either family, that accepts a connection; if none
+/// does, the first, whose failure is reported later.
 fn look_up(server: &str) -> Result<SocketAddr, TargetError> {
     let failed = |source| TargetError::Address { server: server.into(), source };
-    let mut addresses = server.to_socket_addrs().map_err(failed)?;
-    addresses.next().ok_or_else(|| failed(io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
+    let addresses: Vec<SocketAddr> = server.to_socket_addrs().map_err(failed)?.collect();
+    let Some(first) = addresses.first() else {
+        return Err(failed(io::Error::new(io::ErrorKind::NotFound, "the name has no address")));
+    };
+    if addresses.len() == 1 {
+        return Ok(*first);
+    }
+    let accepts = |address: &&SocketAddr| TcpStream::connect_timeout(address, CONNECT_TIMEOUT).is_ok();
+    Ok(*addresses.iter().find(accepts).unwrap_or(first))
 }
 
 #[cfg(test)]
@@ -159,6 +172,14 @@ mod tests {
         let keyless = data(|text| text);
         fs::remove_file(keyless.path().join(CLUSTER_KEY_FILE)).expect("the key file exists");
         check(keyless.path(), &["cluster.key", "tickets need the cluster's key"]);
+    }
+
+    #[test]
+    fn a_name_with_addresses_of_both_families_gives_the_one_that_answers() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let found = look_up(&format!("localhost:{port}")).expect("localhost has an address");
+        assert_eq!(found, listener.local_addr().expect("an address"));
     }
 
     #[test]

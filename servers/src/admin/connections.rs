@@ -1,34 +1,99 @@
-//! A listener that bounds the number and the lifetime of its connections.
+//! A listener that bounds the number of its connections, and the time of each of their phases.
 //!
-//! At most `ADMIN_CONNECTIONS_MAX` connections are open; others wait in the kernel's backlog.
+//! At most `ADMIN_CONNECTIONS_MAX` connections are open. A further one evicts the one that has been
+//! silent longest, so that silent connections keep nobody out, however many they are.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::serve::Listener;
+use parking_lot::Mutex;
 use throng_core::limits::ADMIN_CONNECTIONS_MAX;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
 
-/// Time after which a connection is closed in any case. A silent or slow client would otherwise
-/// hold its permit for ever; scrapers simply connect again.
-const CONNECTION_LIFETIME: Duration = Duration::from_mins(1);
+/// Phase of a connection, which lasts no longer than [`Phase::limit`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Between two requests, or before the first one.
+    Idle,
+    /// From the first byte of a request to the first byte of its response.
+    Request,
+    /// From the first byte of a response to its last.
+    Response,
+}
 
-/// Accepts a connection only when a permit is free.
+impl Phase {
+    fn limit(self) -> Duration {
+        let (limit, in_tests) = match self {
+            Self::Idle => (30, 3),
+            Self::Request => (5, 2),
+            Self::Response => (10, 2),
+        };
+        Duration::from_secs(if cfg!(test) { in_tests } else { limit })
+    }
+}
+
+/// A connection as the listener knows it.
+#[derive(Debug)]
+struct Seat {
+    number: u64,
+    phase: Phase,
+    since: Instant,
+    /// Dropped to evict the connection.
+    _keep: oneshot::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct Seats {
+    next: u64,
+    taken: Vec<Seat>,
+}
+
+impl Seats {
+    /// Seats a new connection. If none is free, evicts the connection that has been in its phase
+    /// longest; one that is getting a response only if all are.
+    fn take(&mut self) -> (u64, oneshot::Receiver<()>) {
+        if self.taken.len() >= ADMIN_CONNECTIONS_MAX {
+            let seats = self.taken.iter().enumerate();
+            let oldest = seats.min_by_key(|(_, seat)| (seat.phase == Phase::Response, seat.since));
+            if let Some(at) = oldest.map(|(at, _)| at) {
+                self.taken.swap_remove(at);
+            }
+        }
+        let (keep, evicted) = oneshot::channel();
+        self.next += 1;
+        self.taken.push(Seat { number: self.next, phase: Phase::Idle, since: Instant::now(), _keep: keep });
+        (self.next, evicted)
+    }
+
+    fn enter(&mut self, number: u64, phase: Phase) {
+        if let Some(seat) = self.taken.iter_mut().find(|seat| seat.number == number) {
+            seat.phase = phase;
+            seat.since = Instant::now();
+        }
+    }
+
+    fn leave(&mut self, number: u64) {
+        self.taken.retain(|seat| seat.number != number);
+    }
+}
+
+/// The listener of the admin port.
 pub(super) struct LimitedListener {
     listener: TcpListener,
-    permits: Arc<Semaphore>,
+    seats: Arc<Mutex<Seats>>,
 }
 
 impl LimitedListener {
     pub(super) fn new(listener: TcpListener) -> Self {
-        Self { listener, permits: Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX)) }
+        Self { listener, seats: Arc::default() }
     }
 }
 
@@ -37,10 +102,17 @@ impl Listener for LimitedListener {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
-        // Fails only when the semaphore is closed, which never happens.
-        let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
         let (stream, address) = Listener::accept(&mut self.listener).await;
-        (Connection { stream, expiry: Box::pin(sleep(CONNECTION_LIFETIME)), _permit: permit }, address)
+        let (number, evicted) = self.seats.lock().take();
+        let connection = Connection {
+            stream,
+            number,
+            seats: self.seats.clone(),
+            evicted: Some(evicted),
+            phase: Phase::Idle,
+            timer: Box::pin(sleep(Phase::Idle.limit())),
+        };
+        (connection, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -48,20 +120,42 @@ impl Listener for LimitedListener {
     }
 }
 
-/// A connection with its permit.
+/// A connection with its seat.
 pub(super) struct Connection {
     stream: TcpStream,
-    expiry: Pin<Box<Sleep>>,
-    _permit: Option<OwnedSemaphorePermit>,
+    number: u64,
+    seats: Arc<Mutex<Seats>>,
+    /// Resolves when the seat is lost; none after that.
+    evicted: Option<oneshot::Receiver<()>>,
+    phase: Phase,
+    /// The end of the phase.
+    timer: Pin<Box<Sleep>>,
 }
 
 impl Connection {
-    /// Returns the socket, or `TimedOut` once the connection's lifetime is over.
+    /// Returns the socket, or an error if the connection has lost its seat or its phase is over.
     fn stream(&mut self, context: &mut Context<'_>) -> io::Result<Pin<&mut TcpStream>> {
-        match self.expiry.as_mut().poll(context) {
+        let Some(evicted) = &mut self.evicted else { return Err(io::ErrorKind::ConnectionAborted.into()) };
+        if Pin::new(evicted).poll(context).is_ready() {
+            self.evicted = None;
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        match self.timer.as_mut().poll(context) {
             Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
             Poll::Pending => Ok(Pin::new(&mut self.stream)),
         }
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.timer.as_mut().reset(tokio::time::Instant::now() + phase.limit());
+        self.seats.lock().enter(self.number, phase);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.seats.lock().leave(self.number);
     }
 }
 
@@ -71,7 +165,12 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.stream(context)?.poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = self.stream(context)?.poll_read(context, buffer);
+        if self.phase == Phase::Idle && buffer.filled().len() > before {
+            self.enter(Phase::Request);
+        }
+        read
     }
 }
 
@@ -81,11 +180,19 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.phase != Phase::Response {
+            self.enter(Phase::Response);
+        }
         self.stream(context)?.poll_write(context, bytes)
     }
 
+    /// Called when all bytes of a response are written.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream(context)?.poll_flush(context)
+        let flushed = self.stream(context)?.poll_flush(context);
+        if self.phase == Phase::Response && matches!(flushed, Poll::Ready(Ok(()))) {
+            self.enter(Phase::Idle);
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

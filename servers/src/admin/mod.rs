@@ -1,10 +1,11 @@
-//! The admin HTTP server: health, metrics, links and the log level.
+//! The admin HTTP server: health, readiness, metrics, links and the log level.
 //!
 //! It runs on a thread of its own, `control`, and is never on the path of a packet. It asks for no
-//! password and belongs on a loopback address. A browser cannot be tricked into `PUT /log`, because
-//! no page of another origin may send a PUT.
+//! password and belongs on a loopback address; requests that a browser was tricked into are
+//! refused.
 
 mod connections;
+mod guard;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -13,17 +14,20 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use thiserror::Error;
 use throng_core::limits::ADMIN_BODY_MAX;
+use throng_core::links::{Missing, quoted};
 use throng_core::log::LogHandle;
 use throng_core::shutdown::Shutdown;
 use tokio::sync::oneshot;
 
 use connections::LimitedListener;
+use guard::Guard;
 
 /// Time that pending requests get when the process ends.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -48,8 +52,12 @@ pub enum AdminError {
 
 /// The state that the admin server shows and changes.
 pub struct AdminSources {
+    /// Names under which the server answers, besides its addresses: `admin.hosts`.
+    pub hosts: Vec<String>,
     /// Renders all metrics in the text format of Prometheus.
     pub metrics: fn() -> String,
+    /// Tells what is missing before players can get in.
+    pub missing: Box<dyn Fn() -> Vec<Missing> + Send + Sync>,
     /// Renders the state of all server links as JSON.
     pub links: Box<dyn Fn() -> String + Send + Sync>,
     /// Reads and changes the log level.
@@ -99,7 +107,7 @@ pub fn start(listen: SocketAddr, sources: AdminSources) -> Result<AdminHandle, A
         // Fails if the server has stopped already.
         let _ = stop.send(());
     });
-    let router = router(sources);
+    let router = router(sources, address);
     let thread = thread::Builder::new()
         .name("control".into())
         .spawn(move || runtime.block_on(serve(listener, router, stop_requested)))
@@ -124,14 +132,24 @@ async fn serve(listener: tokio::net::TcpListener, router: Router, stop_requested
     }
 }
 
-fn router(sources: AdminSources) -> Router {
+fn router(sources: AdminSources, address: SocketAddr) -> Router {
+    let guard = Arc::new(Guard { listen: address.ip(), hosts: sources.hosts.clone() });
     Router::new()
         .route("/health", get(health))
+        .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .route("/links", get(links))
         .route("/log", put(set_log_level).get(log_level))
         .layer(DefaultBodyLimit::max(ADMIN_BODY_MAX))
+        .layer(middleware::from_fn_with_state(guard, admit))
         .with_state(Arc::new(sources))
+}
+
+async fn admit(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    match guard.refusal(request.uri(), request.headers()) {
+        Some(reason) => (StatusCode::FORBIDDEN, reason).into_response(),
+        None => next.run(request).await,
+    }
 }
 
 type Sources = State<Arc<AdminSources>>;
@@ -145,6 +163,17 @@ async fn health(State(sources): Sources) -> impl IntoResponse {
     } else {
         (StatusCode::OK, JSON, "{\"status\":\"ok\"}\n")
     }
+}
+
+async fn ready(State(sources): Sources) -> impl IntoResponse {
+    let mut reasons: Vec<String> = (sources.missing)().iter().map(ToString::to_string).collect();
+    if sources.shutdown.is_requested() {
+        reasons.push("the process is ending".into());
+    }
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let missing: Vec<String> = reasons.iter().map(|reason| quoted(reason)).collect();
+    let body = format!("{{\"ready\":{},\"missing\":[{}]}}\n", reasons.is_empty(), missing.join(","));
+    (status, JSON, body)
 }
 
 async fn metrics(State(sources): Sources) -> impl IntoResponse {

@@ -38,20 +38,23 @@ fn log_in(login: &mut Login, call: &mut Call<'_>, request: LoginRequest) {
     // Without a chat server the password need not be checked.
     let has_chat = login.links.up(Role::Chat).next().is_some();
     let agent = login.held_claims.next_agent().filter(|_| has_chat);
-    let pending = ClientRequest { client: call.session, step: Step::Password };
+    let asker = login.asker(call.session, &id);
+    let pending = ClientRequest { client: call.session, asker, step: Step::Password };
     login.send_request(agent, pending, call, |request| DbCheckPassword { request, id, password, take_over });
 }
 
 fn sign_up(login: &mut Login, call: &mut Call<'_>, request: SignUpRequest) {
     let SignUpRequest { id, password } = request;
-    let pending = ClientRequest { client: call.session, step: Step::SignUp };
+    let asker = login.asker(call.session, &id);
+    let pending = ClientRequest { client: call.session, asker, step: Step::SignUp };
     let agent = login.held_claims.next_agent();
     login.send_request(agent, pending, call, |request| DbSignUp { request, id, password });
 }
 
 fn create_character(login: &mut Login, call: &mut Call<'_>, request: CreateCharacterRequest) {
     let CreateCharacterRequest { id, password, name } = request;
-    let pending = ClientRequest { client: call.session, step: Step::Verify(name) };
+    let asker = login.asker(call.session, &id);
+    let pending = ClientRequest { client: call.session, asker, step: Step::Verify(name) };
     let agent = login.held_claims.next_agent();
     login.send_request(agent, pending, call, |request| DbVerifyAccount { request, id, password });
 }
@@ -83,17 +86,17 @@ fn password_checked(login: &mut Login, call: &mut Call<'_>, answer: DbCheckPassw
         }
         return;
     }
-    let Some(ClientRequest { client, .. }) = pending else {
+    let Some(ClientRequest { client, asker, .. }) = pending else {
         // The request has timed out or the client has gone, so the claim is released.
         return login.held_claims.release(claim, call.effects);
     };
     login.held_claims.insert(claim);
     if let Some(chat) = login.next_chat_server() {
-        let pending = ClientRequest { client, step: Step::HandOver { chat, claim } };
+        let pending = ClientRequest { client, asker, step: Step::HandOver { chat, claim } };
         login.send_request(Some(chat), pending, call, |request| ChatNotifyLogin { request, claim });
     } else {
         login.held_claims.release(claim, call.effects);
-        let pending = ClientRequest { client, step: Step::Password };
+        let pending = ClientRequest { client, asker, step: Step::Password };
         login.fail_request(&pending, Outcome::TryAgainLater, call.effects);
     }
 }
@@ -166,18 +169,18 @@ fn client_entered(login: &mut Login, call: &mut Call<'_>, entered: LoginNotifyEn
 
 fn signed_up(login: &mut Login, call: &mut Call<'_>, answer: DbSignUpAnswer) {
     if let Some(pending) = login.requests.answered(call.session, answer.request) {
-        login.answer_client(pending.client, &pending.step, answer.outcome, call.effects);
+        login.answer_client(&pending, answer.outcome, call.effects);
     }
 }
 
 fn account_verified(login: &mut Login, call: &mut Call<'_>, answer: DbVerifyAccountAnswer) {
     let Some(pending) = login.requests.answered(call.session, answer.request) else { return };
-    let ClientRequest { client, step: Step::Verify(name) } = pending else { return };
     if answer.outcome != Outcome::Ok {
-        return login.answer_client(client, &Step::Character, answer.outcome, call.effects);
+        return login.answer_client(&pending, answer.outcome, call.effects);
     }
+    let ClientRequest { client, asker, step: Step::Verify(name) } = pending else { return };
     let account = answer.account;
-    let pending = ClientRequest { client, step: Step::Character };
+    let pending = ClientRequest { client, asker, step: Step::Character };
     login.send_request(Some(call.session), pending, call, |request| DbCreateCharacter {
         request,
         account,
@@ -187,7 +190,7 @@ fn account_verified(login: &mut Login, call: &mut Call<'_>, answer: DbVerifyAcco
 
 fn character_created(login: &mut Login, call: &mut Call<'_>, answer: DbCreateCharacterAnswer) {
     if let Some(pending) = login.requests.answered(call.session, answer.request) {
-        login.answer_client(pending.client, &pending.step, answer.outcome, call.effects);
+        login.answer_client(&pending, answer.outcome, call.effects);
     }
 }
 

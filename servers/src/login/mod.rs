@@ -9,14 +9,17 @@ mod handlers;
 mod stays;
 
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use throng_core::content::{Call, Effects, HandlerTable, Job, Role};
 use throng_core::crypto::ClusterKey;
 use throng_core::links::{Links, Pending};
+use throng_core::log::LineBudget;
 use throng_core::net::{Closed, Opened, PeerKind};
 use throng_core::wire::packets::{
-    self, ChatCancelLogin, Claim, CreateCharacterAnswer, LoginRefused, Outcome, RequestedName, SignUpAnswer,
+    self, ChatCancelLogin, Claim, CreateCharacterAnswer, IdText, LoginRefused, Outcome, RequestedName,
+    SignUpAnswer,
 };
 use throng_core::wire::{CloseReason, Packet};
 use throng_core::{SessionId, metrics};
@@ -70,6 +73,8 @@ pub struct Login {
     now_ms: fn() -> u64,
     phases: HashMap<SessionId, Phase>,
     stays: Stays,
+    /// Addresses of the clients in `phases`.
+    addresses: HashMap<SessionId, SocketAddr>,
     links: Links,
     held_claims: HeldClaims,
     requests: Pending<ClientRequest>,
@@ -85,8 +90,20 @@ pub struct Login {
 /// A client's request that waits for another server.
 struct ClientRequest {
     client: SessionId,
+    asker: Asker,
     step: Step,
 }
+
+/// The account that a request is for, and the address that it came from.
+#[derive(Clone)]
+struct Asker {
+    id: IdText,
+    /// None if the session has ended.
+    address: Option<SocketAddr>,
+}
+
+/// Lines about refused requests: 50 at once, and one a second after that. Anybody can cause them.
+static REFUSALS: LineBudget = LineBudget::new(50, Duration::from_secs(1));
 
 /// The answer that a request waits for.
 enum Step {
@@ -119,6 +136,7 @@ impl LoginRole {
             now_ms,
             phases: HashMap::new(),
             stays: Stays::default(),
+            addresses: HashMap::new(),
             links,
             held_claims: HeldClaims::default(),
             requests,
@@ -182,6 +200,7 @@ impl Login {
                 self.make_room(effects);
                 self.phases.insert(session, Phase::Idle);
                 self.stays.begin(session, now + self.settings.stay);
+                self.addresses.insert(session, opened.address);
             }
             PeerKind::Link => {
                 self.phases.insert(session, Phase::UnidentifiedLink);
@@ -224,12 +243,18 @@ impl Login {
     /// dropped; the answer to its pending request finds that it is gone.
     fn remove_session(&mut self, session: SessionId, effects: &mut Effects) {
         self.stays.end(session);
+        self.addresses.remove(&session);
         if self.phases.remove(&session) == Some(Phase::Granted) {
             // The client left before it entered the chat, so its ticket is void.
             for (_, grant) in self.grants.extract_if(|_, grant| grant.client == session) {
                 effects.send(grant.chat, ChatCancelLogin { claim: grant.claim });
             }
         }
+    }
+
+    /// Returns the asker of a request for account `id` over `client`.
+    fn asker(&self, client: SessionId, id: &IdText) -> Asker {
+        Asker { id: id.clone(), address: self.addresses.get(&client).copied() }
     }
 
     /// Ends a request that failed: releases its claim and answers the client.
@@ -242,22 +267,27 @@ impl Login {
             effects.send(chat, ChatCancelLogin { claim });
             self.held_claims.release(claim, effects);
         }
-        self.answer_client(pending.client, &pending.step, outcome, effects);
+        self.answer_client(pending, outcome, effects);
     }
 
     /// Answers a client's request. The client may send another one then.
-    fn answer_client(&mut self, client: SessionId, step: &Step, outcome: Outcome, effects: &mut Effects) {
-        let packet: Packet = match step {
+    fn answer_client(&mut self, request: &ClientRequest, outcome: Outcome, effects: &mut Effects) {
+        let (what, refused, packet): (_, _, Packet) = match request.step {
             Step::Password | Step::HandOver { .. } => {
-                metrics::LOGINS_REFUSED.inc();
-                LoginRefused { outcome }.into()
+                ("login", &metrics::LOGINS_REFUSED, LoginRefused { outcome }.into())
             }
-            Step::SignUp => SignUpAnswer { outcome }.into(),
-            Step::Verify(_) | Step::Character => CreateCharacterAnswer { outcome }.into(),
+            Step::SignUp => ("sign-up", &metrics::SIGN_UPS_REFUSED, SignUpAnswer { outcome }.into()),
+            Step::Verify(_) | Step::Character => {
+                ("character", &metrics::CHARACTERS_REFUSED, CreateCharacterAnswer { outcome }.into())
+            }
         };
-        if let Some(phase) = self.phases.get_mut(&client) {
+        if outcome != Outcome::Ok {
+            refused.of(outcome).inc();
+            log_refusal(what, &request.asker, outcome);
+        }
+        if let Some(phase) = self.phases.get_mut(&request.client) {
             *phase = Phase::Idle;
-            effects.send(client, packet);
+            effects.send(request.client, packet);
         }
     }
 
@@ -292,6 +322,14 @@ impl Login {
         self.chat_turn = self.chat_turn.wrapping_add(1);
         up.get(self.chat_turn % up.len().max(1)).copied()
     }
+}
+
+/// Logs a refused request. The account is the client's own text, and is escaped.
+fn log_refusal(what: &'static str, asker: &Asker, outcome: Outcome) {
+    let Some(suppressed) = REFUSALS.take(Instant::now()) else { return };
+    let suppressed = (suppressed > 0).then_some(suppressed);
+    let address = asker.address.map_or_else(|| "(gone)".to_owned(), |address| address.to_string());
+    tracing::info!(account = ?asker.id, reason = outcome.name(), address, suppressed, "{what} refused");
 }
 
 #[cfg(test)]

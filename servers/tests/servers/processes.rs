@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use throng_core::wire::CloseReason;
 use throng_core::wire::packets::{EnterRequest, Outcome, PingRequest, PongAnswer};
 
+use rustix::process::Signal;
+
 use crate::support::{
     ChatGroup, Client, Cluster, End, Home, PATIENCE, Player, ServerAddr, Stopwatch, exit, wait_for,
     wait_until,
@@ -122,6 +124,43 @@ fn a_killed_login_server_voids_its_tickets_and_nothing_else() {
     exit(inside);
     exit(player.enter(login));
     group.stop().round();
+}
+
+/// Guessers, and players who mistype, can be told apart afterwards; passwords cannot be read.
+#[test]
+fn a_refused_login_leaves_a_line_without_secrets() {
+    let home = Home::new();
+    let up = home.up(&[]);
+    let player = Player::create(up.login(), "Player");
+    let guesser = Player { password: "guessed secret".into(), ..player.clone() };
+    assert_eq!(guesser.log_in(up.login()).err(), Some(Outcome::BadCredentials));
+    let stranger = Player::named("a\u{1b}[31m\u{202e}b\n");
+    stranger.log_in(up.login()).err().expect("there is no such account");
+    wait_until("both lines are logged", || up.log().matches("login refused").count() == 2);
+    let log = up.log();
+    let line = log.lines().find(|line| line.contains("login refused")).unwrap();
+    for part in [&*player.id, "reason=\"BadCredentials\"", "address=\"127.0.0.1:", " INFO "] {
+        assert!(line.contains(part), "{line}");
+    }
+    assert!(!log.contains("guessed secret") && !log.contains('\u{1b}') && !log.contains('\u{202e}'), "{log}");
+    assert_eq!(up.metric("throng_login_refused_total{reason=\"BadCredentials\"}"), 2);
+}
+
+/// An operator who restarts servers is not to find six warnings.
+#[test]
+fn a_clean_stop_warns_of_nothing() {
+    let home = Home::new();
+    let up = home.up(&[]);
+    let player = Player::create(up.login(), "Player");
+    let _inside = player.enter(up.login());
+    let log = home.path().join("throng.log");
+    up.signal(Signal::TERM);
+    assert_eq!(up.exit_code(), Some(0));
+    let text = std::fs::read_to_string(log).unwrap();
+    // The limit on open files of the machine is no matter of the stop.
+    let warnings: Vec<&str> =
+        text.lines().filter(|line| line.contains(" WARN ") && !line.contains("sessions fit")).collect();
+    assert!(text.contains("link closed") && warnings.is_empty(), "{warnings:#?}");
 }
 
 /// All roles crash at once, as with the machine. The database's state keeps no account online for

@@ -95,6 +95,25 @@ fn clients_that_stay_connected_do_not_delay_the_shutdown() {
     assert_eq!(up.exit_code(), Some(0));
 }
 
+/// They ended the process without a word to anybody.
+#[test]
+fn sigquit_ends_in_order_and_signals_without_a_use_do_not_end() {
+    let home = Home::new();
+    let up = home.up(&[SLOW_DRAIN]);
+    let mut idle = Client::connect(up.login());
+    for signal in [Signal::USR1, Signal::USR2, Signal::ALARM, Signal::PIPE, Signal::HUP, Signal::USR1] {
+        up.signal(signal);
+    }
+    Player::create(up.login(), "Player").log_in(up.login()).unwrap();
+    up.signal(Signal::QUIT);
+    assert_eq!(idle.end(), TOLD);
+    assert_eq!(up.exit_code(), Some(0));
+    let log = std::fs::read_to_string(home.path().join("throng.log")).unwrap();
+    for name in ["SIGUSR1", "SIGUSR2", "SIGALRM", "SIGHUP", "SIGQUIT"] {
+        assert_eq!(log.matches(name).count(), 1, "{name}: {log}");
+    }
+}
+
 #[test]
 fn a_second_signal_ends_the_process_at_once() {
     let home = Home::new();

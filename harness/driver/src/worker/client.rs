@@ -1,9 +1,10 @@
 //! State of one client of a worker.
 
+use std::net::SocketAddr;
+
 use throng_core::SessionId;
 use throng_core::wire::packets::TicketBytes;
 use throng_harness_model::clock::Nanos;
-use throng_harness_model::plan::Server;
 use throng_harness_model::results::{PARTS, Recipient};
 
 use crate::roster::Roster;
@@ -75,7 +76,10 @@ impl Step {
 /// The chat server and ticket granted by a login.
 #[derive(Debug)]
 pub(super) struct Grant {
-    pub(super) server: Server,
+    /// Number of the server among those that answers have named.
+    pub(super) server: usize,
+    /// The address that was dialed last.
+    pub(super) dialed: Option<SocketAddr>,
     pub(super) ticket: TicketBytes,
 }
 

@@ -6,16 +6,18 @@ use std::io;
 
 use rand::RngExt;
 use throng_core::clock::unix_ms;
+use throng_core::host::HostAddress;
 use throng_core::net::Sessions;
 use throng_core::wire::packets::{
     CreateCharacterRequest, EnterAnswer, EnterRequest, LoginGranted, LoginRequest, Outcome, SignUpRequest,
 };
 use throng_core::wire::{CloseReason, Packet};
-use throng_harness_model::clock::{NEVER, Nanos};
-use throng_harness_model::plan::{EntryPath, Plan, Server};
+use throng_harness_model::clock::{NEVER, Nanos, nanos};
+use throng_harness_model::plan::{EntryPath, Plan};
 use throng_harness_model::results::Event;
 
 use super::Worker;
+use super::chat_servers::{ChatServers, Found, LOOKUP_POLL};
 use super::client::{Client, Grant, Step, Token};
 use super::entry_limiter::EntryLimiter;
 use crate::command::Why;
@@ -45,7 +47,7 @@ pub(super) struct Entries {
     /// Scheduled attempts; one whose time is not the client's `retry_at` is obsolete.
     retries: BinaryHeap<Reverse<(Nanos, u32)>>,
     /// Chat servers named in login answers.
-    pub(super) chat_servers: Vec<Server>,
+    pub(super) chat_servers: ChatServers,
 }
 
 impl Entries {
@@ -60,7 +62,7 @@ impl Entries {
             entering: BTreeSet::new(),
             limiter,
             retries: BinaryHeap::new(),
-            chat_servers: Vec::new(),
+            chat_servers: ChatServers::default(),
         }
     }
 
@@ -273,16 +275,33 @@ impl Worker {
 
     fn dial_chat(&mut self, sessions: &mut Sessions, place: usize) {
         let plan = self.plan.clone();
-        let granted = self.clients[place].grant.as_ref().map(|grant| grant.server.clone());
         let server = match &plan.entry_path {
-            EntryPath::Ticket(server, _) => Some(server.clone()),
-            EntryPath::Login(_) => granted,
+            EntryPath::Ticket(server, _) => server.clone(),
+            EntryPath::Login(_) => match self.granted_server(place) {
+                Found::Server(server) => server,
+                Found::Later => return self.perform_later(place, nanos(LOOKUP_POLL)),
+                Found::Failed(why) => {
+                    let failure = StepFailure::of_connection(Event::Failed, why);
+                    return self.retry_later(sessions, place, Step::DialChat, failure);
+                }
+            },
         };
-        let Some(server) = server else { return };
         match self.dial(sessions, &server, Token::Chat(place as u32)) {
             Ok(id) => self.clients[place].chat = Some(id),
             Err(error) => self.socket_failed(sessions, place, &error),
         }
+    }
+
+    /// Returns the chat server that the client's login answer has named.
+    fn granted_server(&mut self, place: usize) -> Found {
+        let client = &mut self.clients[place];
+        let Some(grant) = &mut client.grant else { return Found::Failed("no ticket was granted".into()) };
+        let failed = if client.failed_attempts > 0 { grant.dialed } else { None };
+        let found = self.entries.chat_servers.find(grant.server, failed, self.plan.clock.now());
+        if let Found::Server(server) = &found {
+            grant.dialed = Some(server.address);
+        }
+        found
     }
 
     fn socket_failed(&mut self, sessions: &mut Sessions, place: usize, error: &io::Error) {
@@ -357,24 +376,14 @@ impl Worker {
     }
 
     fn granted(&mut self, sessions: &mut Sessions, place: usize, granted: LoginGranted) {
-        let Ok(address) = granted.chat_address.parse() else {
-            let why = format!("the chat server's address {:?} is not IP:PORT", &*granted.chat_address);
+        let Ok(address) = granted.chat_address.parse::<HostAddress>() else {
+            let why = format!("the chat server's address {:?} is not HOST:PORT", &*granted.chat_address);
             return self.give_up(sessions, place, Event::Failed, why.into());
         };
-        let known = self
-            .entries
-            .chat_servers
-            .iter()
-            .find(|chat| chat.address == address && chat.key == granted.chat_key);
-        let server = if let Some(server) = known {
-            server.clone()
-        } else {
-            let EntryPath::Login(login) = &self.plan.entry_path else { return };
-            let server = Server::new(address, granted.chat_key, login.endpoint.handshake_timeout);
-            self.entries.chat_servers.push(server.clone());
-            server
-        };
-        self.clients[place].grant = Some(Box::new(Grant { server, ticket: granted.ticket }));
+        let EntryPath::Login(login) = &self.plan.entry_path else { return };
+        let timeout = login.endpoint.handshake_timeout;
+        let server = self.entries.chat_servers.number(&address, granted.chat_key, timeout);
+        self.clients[place].grant = Some(Box::new(Grant { server, dialed: None, ticket: granted.ticket }));
         self.advance(sessions, place, Step::DialChat);
     }
 
@@ -464,12 +473,22 @@ impl Worker {
             return self.give_up(sessions, place, event, why);
         }
         client.step = step;
+        self.perform_at(place, at);
+        self.totals.retries += 1;
+        *self.results.clients.retries.entry(why.into_owned()).or_default() += 1;
+    }
+
+    /// Performs the client's step again after a while, without counting it as a retry.
+    fn perform_later(&mut self, place: usize, delay: Nanos) {
+        self.perform_at(place, self.plan.clock.now() + delay);
+    }
+
+    fn perform_at(&mut self, place: usize, at: Nanos) {
+        let client = &mut self.clients[place];
         if client.retry_at == 0 {
             client.retry_at = at;
             self.entries.retries.push(Reverse((at, place as u32)));
         }
-        self.totals.retries += 1;
-        *self.results.clients.retries.entry(why.into_owned()).or_default() += 1;
     }
 
     /// Begins the attempts that are due.

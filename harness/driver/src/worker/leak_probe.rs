@@ -55,7 +55,7 @@ impl Worker {
         let server = match &plan.entry_path {
             EntryPath::Ticket(server, _) => Some(server.clone()),
             // The chat server that the first login was sent to.
-            EntryPath::Login(_) => self.entries.chat_servers.first().cloned(),
+            EntryPath::Login(_) => self.entries.chat_servers.first(),
         };
         match server.map(|server| self.dial(sessions, &server, Token::LeakProbe)) {
             Some(Ok(id)) => self.leak_probe.session = Some(id),

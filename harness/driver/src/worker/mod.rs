@@ -4,6 +4,7 @@
 //! Everything happens on the worker's own thread; other threads send [`Command`]s, read its
 //! [`Panel`] and get its [`WorkerResults`] at the end.
 
+mod chat_servers;
 mod client;
 mod entry;
 mod entry_limiter;

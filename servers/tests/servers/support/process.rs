@@ -64,14 +64,23 @@ impl Home {
     }
 
     /// Starts `throng up` with these settings (`section.key=value`) besides the usual ones, and
-    /// waits until it is ready.
+    /// waits until it is ready, or says what is missing.
     pub(crate) fn up(&self, settings: &[&str]) -> Server {
         self.start("up", settings)
     }
 
-    /// Starts a role and waits until it is ready.
+    /// Starts a role and waits until it is ready. A single role whose peers do not run may say what
+    /// is missing instead.
     pub(crate) fn start(&self, role: &str, settings: &[impl AsRef<str>]) -> Server {
-        Server::start(self, role, settings)
+        let is_single = role != "up";
+        Server::start(self, role, settings, |line| {
+            line == "ready" || is_single && line.starts_with("not ready: ")
+        })
+    }
+
+    /// Starts a role and waits until it says what is missing.
+    pub(crate) fn start_unready(&self, role: &str, settings: &[impl AsRef<str>]) -> Server {
+        Server::start(self, role, settings, |line| line.starts_with("not ready: "))
     }
 
     /// Runs a command to its end. Returns its exit code and standard error.
@@ -142,19 +151,28 @@ impl Home {
 /// A process that is ready.
 pub(crate) struct Server {
     child: Child,
-    data: PathBuf,
+    /// Lines that come after those that the server printed at its start.
+    printed: Receiver<String>,
+    /// The log file.
+    log: PathBuf,
     lines: Vec<String>,
 }
 
 impl Server {
-    fn start(home: &Home, role: &str, settings: &[impl AsRef<str>]) -> Self {
+    fn start(home: &Home, role: &str, settings: &[impl AsRef<str>], is_last: impl Fn(&str) -> bool) -> Self {
         let mut child = home.spawn(role, settings);
-        let lines = lines_of(child.stdout.take().unwrap());
-        let mut server = Self { child, data: home.path(), lines: Vec::new() };
+        let printed = lines_of(child.stdout.take().unwrap());
+        let log = if role == "up" { "throng.log".to_owned() } else { format!("throng-{role}.log") };
+        let mut server = Self { child, printed, log: home.path().join(log), lines: Vec::new() };
         loop {
-            match lines.recv_timeout(PATIENCE) {
-                Ok(line) if line == "ready" => break,
-                Ok(line) => server.lines.push(line),
+            match server.printed.recv_timeout(PATIENCE) {
+                Ok(line) => {
+                    let is_last = is_last(&line);
+                    server.lines.push(line);
+                    if is_last {
+                        break;
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => panic!("throng {role} is not ready after {PATIENCE:?}"),
                 Err(RecvTimeoutError::Disconnected) => {
                     let mut stderr = String::new();
@@ -196,23 +214,51 @@ impl Server {
         url.trim_start_matches("http://").trim_end_matches("/metrics").parse().unwrap()
     }
 
+    /// Returns the line that says what is missing.
+    pub(crate) fn unready(&self) -> &str {
+        self.lines.iter().find(|line| line.starts_with("not ready: ")).expect("it was not ready")
+    }
+
+    /// Waits until the server prints this line.
+    pub(crate) fn wait_for_line(&self, wanted: &str) {
+        while self.printed.recv_timeout(PATIENCE).unwrap() != wanted {}
+    }
+
+    /// Returns the text of the log so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// Returns a page of the admin server.
     pub(crate) fn admin(&self, path: &str) -> String {
+        let (status, body) = self.ask_admin(path);
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    }
+
+    /// Returns the status and the body of a page of the admin server.
+    pub(crate) fn ask_admin(&self, path: &str) -> (u16, String) {
         let address = self.admin_address();
         let mut socket = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         write!(socket, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
-    /// Returns the value of a metric; `name` includes the label, if there is one.
+    /// Returns the value of a metric, the sum over its labels unless `name` includes one.
     pub(crate) fn metric(&self, name: &str) -> u64 {
         let page = self.admin("/metrics");
-        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.unwrap_or_else(|| panic!("no metric {name}")).parse().unwrap()
+        let value = |line: &str| {
+            let rest = line.strip_prefix(name)?;
+            let rest = if rest.starts_with('{') { rest.split_once('}')?.1 } else { rest };
+            rest.strip_prefix(' ')?.parse::<u64>().ok()
+        };
+        let values: Vec<u64> = page.lines().filter_map(value).collect();
+        assert!(!values.is_empty(), "no metric {name}");
+        values.iter().sum()
     }
 
     /// Returns the number of sessions that the process has closed for `reason`.
@@ -241,7 +287,7 @@ impl Server {
     }
 
     fn log_tail(&self) -> String {
-        let text = fs::read_to_string(self.data.join("throng.log")).unwrap_or_default();
+        let text = self.log();
         // The last lines, preceded by earlier errors.
         let lines: Vec<&str> = text.lines().collect();
         let (before, last) = lines.split_at(lines.len().saturating_sub(40));
@@ -253,7 +299,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("-- the end of the log in {}:\n{}", self.data.display(), self.log_tail());
+            eprintln!("-- the end of {}:\n{}", self.log.display(), self.log_tail());
         }
         // Both calls fail only if the process has ended already.
         let _ = self.child.kill();
