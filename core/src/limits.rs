@@ -182,6 +182,13 @@ pub const CLAIM_PAGE: usize = 512;
 /// Longest sealed ticket, in bytes.
 pub const TICKET_MAX: usize = 256;
 
+/// Longest time by which the issue of a ticket may lie in the future, by the clock of the chat
+/// server that it is presented to: the difference of two machines' clocks.
+pub const TICKET_SKEW_MAX: Duration = Duration::from_secs(5);
+
+/// Longest life of a ticket from its issue to its expiry, and of the memory of its use.
+pub const TICKET_LIFETIME_MAX: Duration = Duration::from_secs(600);
+
 /// Most used tickets that a chat server remembers until they expire.
 pub const USED_TICKETS_MAX: usize = 1 << 20;
 

@@ -9,7 +9,7 @@ use super::units::ByteSize;
 use super::value::{HostPort, Name, Peers, Secret, config_enum};
 use crate::limits::{
     ARGON2_ITERATIONS_MAX, ARGON2_KIB_MAX, CHANNELS_MAX, CHANNELS_PER_USER_MAX, QUEUE_MAX, SECTOR_SIZE_MAX,
-    SESSIONS_MAX, SHARDS_MAX, THREADS_MAX,
+    SESSIONS_MAX, SHARDS_MAX, THREADS_MAX, TICKET_LIFETIME_MAX,
 };
 use crate::log::Filter;
 
@@ -116,8 +116,8 @@ settings! {
         /// Tickets, which login servers issue and chat servers accept.
         ticket: Ticket {
             /// Validity of a ticket after its issue. The clocks of the servers must agree better
-            /// than this.
-            lifetime: Duration = "30s" in secs(1)..=secs(600);
+            /// than this, and to 5s: a ticket from the future is refused.
+            lifetime: Duration = "30s" in secs(1)..=TICKET_LIFETIME_MAX;
         }
 
         /// The DB agent.
