@@ -24,6 +24,16 @@ config_enum! {
 }
 
 config_enum! {
+    /// Treatment of control characters in chat texts.
+    ControlCharacters {
+        /// The message is refused.
+        Refuse = "refuse",
+        /// The message is delivered without them.
+        Drop = "drop",
+    }
+}
+
+config_enum! {
     /// Storage of the accounts.
     Engine {
         /// The embedded SQLite.
@@ -103,6 +113,10 @@ settings! {
             channels: usize = "20000" in 1..=CHANNELS_MAX;
             /// Maximum of channels that one user may be in at a time.
             channels_per_user: usize = "16" in 1..=CHANNELS_PER_USER_MAX;
+            /// Treatment of control characters in chat texts: refuse the message, or drop them from
+            /// it. They include line breaks, tabs, terminals' escape sequences and overrides of
+            /// the direction of text.
+            control_characters: ControlCharacters = "refuse";
             /// Side of a sector, in the game's units. Nearby messages reach the sender's sector and
             /// the eight around it.
             sector_size: u32 = "100" in 1..=SECTOR_SIZE_MAX;

@@ -22,7 +22,7 @@ use crate::wire::packets::{
     ChannelLeft, ChatMessage, Close, Heartbeat, HeartbeatAnswer, Outcome, Packet, RoomKey, Scope,
     UsersChanged,
 };
-use crate::wire::{CloseReason, Text};
+use crate::wire::{CloseReason, Line};
 
 /// Phase of a session. It only moves down this list.
 enum State {
@@ -60,7 +60,7 @@ pub enum Event {
     /// A room's key. The owner expands it and passes it to [`Session::add_room_key`].
     RoomKey(RoomKey),
     /// The peer announced its close, with a reason and a detail for the log.
-    PeerClosed(CloseReason, Text<255>),
+    PeerClosed(CloseReason, Line<255>),
 }
 
 /// Instruction to the owner of a session's timer.
@@ -223,7 +223,7 @@ impl Session {
                 let mut body = crate::wire::Reader::new(&frame[FRAME_HEADER..]);
                 let reason = crate::wire::Field::take(&mut body).map_err(|_| CloseReason::MalformedPacket)?;
                 body.finish().map_err(|_| CloseReason::MalformedPacket)?;
-                peer_closed(reason, Text::default())
+                peer_closed(reason, Line::default())
             }
             (State::Open(mut keys), Kind::Sealed) => {
                 let opened = keys.open.open(frame).map(Packet::decode);
@@ -369,7 +369,7 @@ impl Session {
         if reason.is_sent() {
             match &self.state {
                 State::Open(_) => {
-                    let detail = Text::truncated(detail);
+                    let detail = Line::truncated(detail);
                     self.send(&Close { reason, detail }.into(), pool);
                 }
                 State::AwaitInitiator => {
@@ -463,7 +463,7 @@ fn room_of(packet: &Packet) -> Option<u32> {
 
 /// Accepts a reason from the peer. Reasons that only describe what one side saw are never sent, and
 /// would be counted among our own broken connections.
-fn peer_closed(reason: CloseReason, detail: Text<255>) -> Result<Event, CloseReason> {
+fn peer_closed(reason: CloseReason, detail: Line<255>) -> Result<Event, CloseReason> {
     if reason.is_sent() { Ok(Event::PeerClosed(reason, detail)) } else { Err(CloseReason::MalformedPacket) }
 }
 

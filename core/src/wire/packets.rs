@@ -5,7 +5,7 @@
 //! never gets another meaning.
 
 use super::table::{packets, wire_enum, wire_struct};
-use super::{Bytes, CloseReason, List, SecretBytes, SecretText, Text};
+use super::{Bytes, CloseReason, Line, List, SecretBytes, SecretText, Text};
 use crate::limits;
 
 /// An account id as a client types it.
@@ -15,17 +15,17 @@ pub type PasswordText = SecretText<{ limits::PASSWORD_WIRE_MAX }>;
 /// A character name as a client requests it.
 pub type RequestedName = Text<{ limits::NAME_WIRE_MAX }>;
 /// A character name that has been accepted.
-pub type Name = Text<{ limits::NAME_BYTES_MAX }>;
+pub type Name = Line<{ limits::NAME_BYTES_MAX }>;
 /// A channel name as a client requests it.
 pub type WishedChannel = Text<{ limits::CHANNEL_WIRE_MAX }>;
 /// A channel name that has been accepted.
-pub type ChannelName = Text<{ limits::CHANNEL_BYTES_MAX }>;
+pub type ChannelName = Line<{ limits::CHANNEL_BYTES_MAX }>;
 /// A sealed ticket.
 pub type TicketBytes = Bytes<{ limits::TICKET_MAX }>;
 /// The text of a chat message.
 pub type ChatText = Text<{ limits::CHAT_TEXT_MAX }>;
 /// A network address, `host:port`.
-pub type Address = Text<255>;
+pub type Address = Line<255>;
 
 wire_enum! {
     /// Result of a request.
@@ -77,6 +77,8 @@ wire_enum! {
         NoPosition = 21,
         /// The channel's owner has kicked the user.
         Kicked = 22,
+        /// The text has control characters.
+        TextInvalid = 23,
     }
 }
 
@@ -176,7 +178,7 @@ packets! {
         /// The reason.
         reason: CloseReason,
         /// Details for a log or a person; may be empty.
-        detail: Text<255>,
+        detail: Line<255>,
     }
 
     /// Asks whether the peer is alive. A server sends it when it has received nothing for the
@@ -326,7 +328,7 @@ packets! {
         target: u32,
         /// Repeated in the message or the refusal: the client's own time, or any number.
         stamp: u64,
-        /// The text; not empty.
+        /// The text; not empty, and without control characters.
         text: ChatText,
     }
 
@@ -394,7 +396,7 @@ packets! {
     0x020E ChatRefused(ChatToClient, "") {
         /// The stamp of the request.
         stamp: u64,
-        /// NotAMember, NoSuchUser or NoPosition.
+        /// NotAMember, NoSuchUser, NoPosition or TextInvalid.
         outcome: Outcome,
     }
 
@@ -495,7 +497,7 @@ packets! {
         /// The sender's role.
         role: Role,
         /// The sender's configured name, for logs.
-        name: Text<64>,
+        name: Line<64>,
         /// A random number that the sender's process drew at its start.
         instance: u64,
         /// A chat server's address for clients; empty for other roles.

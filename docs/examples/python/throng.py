@@ -39,7 +39,7 @@ ENUMERATIONS = {
         "Ok", "BadCredentials", "AlreadyOnline", "NoCharacter", "TryAgainLater", "IdTaken", "IdInvalid",
         "IdTooLong", "PasswordInvalid", "PasswordTooLong", "NameTaken", "NameInvalid", "NameTooLong",
         "CharacterExists", "ClaimLost", "InternalError", "NoSuchChannel", "NotAMember", "TooManyChannels",
-        "NoSuchUser", "NotTheOwner", "NoPosition", "Kicked",
+        "NoSuchUser", "NotTheOwner", "NoPosition", "Kicked", "TextInvalid",
     ),
     "CloseReason": numbered(
         "Goodbye", "ServerFull", "VersionMismatch", "HandshakeTimeout", "HandshakeFailed",
@@ -52,13 +52,13 @@ ENUMERATIONS = {
 }  # fmt: skip
 
 GROUPS = {
-    "User": [("id", "u32"), ("name", "text(96)")],
-    "ChannelInfo": [("channel", "u32"), ("name", "text(128)"), ("head_count", "u32")],
+    "User": [("id", "u32"), ("name", "line(96)")],
+    "ChannelInfo": [("channel", "u32"), ("name", "line(128)"), ("head_count", "u32")],
     "ServerTimes": [("received_us", "u64"), ("queued_us", "u32"), ("handled_us", "u32")],
 }
 
 PACKETS = {
-    0x0001: ("Close", [("reason", "CloseReason"), ("detail", "text(255)")]),
+    0x0001: ("Close", [("reason", "CloseReason"), ("detail", "line(255)")]),
     0x0002: ("Heartbeat", [("token", "u64")]),
     0x0003: ("HeartbeatAnswer", [("token", "u64")]),
     0x0101: ("LoginRequest", [("id", "text(255)"), ("password", "text(512)")]),
@@ -66,9 +66,9 @@ PACKETS = {
     0x0103: (
         "LoginGranted",
         [
-            ("chat_address", "text(255)"),
+            ("chat_address", "line(255)"),
             ("chat_key", "byte[32]"),
-            ("name", "text(96)"),
+            ("name", "line(96)"),
             ("ticket", "bytes(256)"),
             ("ticket_lifetime_ms", "u32"),
         ],

@@ -16,7 +16,7 @@ mod users;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use throng_core::config::{Config, Duplicate};
+use throng_core::config::{Config, ControlCharacters, Duplicate};
 use throng_core::content::{Call, Effects, HandlerTable, Job, Role};
 use throng_core::links::{Links, Pending};
 use throng_core::net::{Closed, Opened, PeerKind};
@@ -64,6 +64,8 @@ pub struct ChatSettings {
     pub channels: usize,
     /// Maximum number of channels for one user.
     pub channels_per_user: usize,
+    /// True if control characters are dropped from messages; otherwise the messages are refused.
+    pub drop_control_characters: bool,
     /// Side of a sector, in units of a position.
     pub sector_size: u32,
     /// Rooms up to this number of users announce each change at once.
@@ -81,6 +83,7 @@ impl ChatSettings {
             request_timeout: config.login.request_timeout,
             channels: config.chat.channels,
             channels_per_user: config.chat.channels_per_user,
+            drop_control_characters: config.chat.control_characters == ControlCharacters::Drop,
             sector_size: config.chat.sector_size,
             notice_at_once: config.chat.notice_at_once,
             notice_interval: config.chat.notice_interval,

@@ -12,6 +12,7 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+use throng_core::text::escaped;
 use throng_core::wire::packets::{Character, Claim, Outcome};
 
 /// An account as stored in the database.
@@ -325,9 +326,10 @@ pub struct DbError {
 }
 
 impl DbError {
-    /// Creates the error of a fault at a place.
+    /// Creates the error of a fault at a place. Control characters in the database's message are
+    /// escaped: `throng db` prints it on a terminal.
     pub fn new(fault: Fault, place: impl Into<String>, detail: impl fmt::Display) -> Self {
-        Self { fault, place: place.into(), detail: detail.to_string() }
+        Self { fault, place: place.into(), detail: escaped(&detail.to_string()).into_owned() }
     }
 }
 
@@ -343,6 +345,12 @@ mod tests {
             "p_AccountData_Insert: the database is full: database or disk is full \
              (free space on its disk, or raise its limit)"
         );
+    }
+
+    #[test]
+    fn a_database_cannot_command_the_terminal_that_shows_its_message() {
+        let error = DbError::new(Fault::Refused, "p_X", "bad\nthrong: all is well\u{1b}[1A");
+        assert!(error.to_string().contains("bad\\nthrong: all is well\\u{1b}[1A"), "{error}");
     }
 
     #[test]
