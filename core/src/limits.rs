@@ -119,12 +119,16 @@ pub const ID_CHARS_MIN: usize = 3;
 /// Account ids: most characters (Unicode scalar values).
 pub const ID_CHARS_MAX: usize = 32;
 
-/// Passwords: most bytes on the wire.
-pub const PASSWORD_WIRE_MAX: usize = 512;
-/// Passwords: fewest characters (Unicode scalar values).
+/// Passwords: most bytes on the wire. Three times [`PASSWORD_BYTES_MAX`] and more, because a
+/// password may come decomposed and is measured composed.
+pub const PASSWORD_WIRE_MAX: usize = 1024;
+/// Passwords: fewest characters (Unicode scalar values), in the form that is hashed.
 pub const PASSWORD_CHARS_MIN: usize = 8;
-/// Passwords: most bytes of UTF-8 that are accepted.
+/// Passwords: most bytes of UTF-8 that are accepted, in the form that is hashed.
 pub const PASSWORD_BYTES_MAX: usize = 256;
+
+/// Most names that may be reserved.
+pub const RESERVED_NAMES_MAX: usize = 1024;
 
 /// Password hashes: most memory, in KiB, also for hashes read from the database.
 pub const ARGON2_KIB_MAX: u32 = 1 << 20;
@@ -241,7 +245,7 @@ const _: () = {
     assert!(CHANNEL_BYTES_MAX <= CHANNEL_WIRE_MAX);
     assert!(CLAIM_PAGE * 16 + 16 + SEAL_TAG <= SERVER_BODY_MAX);
     assert!(ID_CHARS_MAX * 4 <= ID_WIRE_MAX && NAME_BYTES_MAX <= NAME_WIRE_MAX);
-    assert!(PASSWORD_BYTES_MAX <= PASSWORD_WIRE_MAX);
+    assert!(3 * PASSWORD_BYTES_MAX <= PASSWORD_WIRE_MAX);
     assert!(ID_WIRE_MAX + PASSWORD_WIRE_MAX + NAME_WIRE_MAX + 64 <= CLIENT_BODY_MAX);
     assert!(CHAT_TEXT_MAX + NAME_BYTES_MAX + 128 <= CLIENT_BODY_MAX);
     assert!(TICKET_MAX + 64 <= CLIENT_BODY_MAX);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::table::settings;
 use super::units::ByteSize;
-use super::value::{HostPort, Name, Peers, Secret, config_enum};
+use super::value::{HostPort, Name, Peers, ReservedNames, Secret, config_enum};
 use crate::limits::{
     ARGON2_ITERATIONS_MAX, ARGON2_KIB_MAX, CHANNELS_MAX, CHANNELS_PER_USER_MAX, QUEUE_MAX, SECTOR_SIZE_MAX,
     SESSIONS_MAX, SHARDS_MAX, THREADS_MAX, TICKET_LIFETIME_MAX,
@@ -125,6 +125,14 @@ settings! {
             notice_at_once: usize = "64" in 0..=SESSIONS_MAX;
             /// Interval at which larger rooms announce the users that entered or left.
             notice_interval: Duration = "500ms" in ms(10)..=secs(60);
+        }
+
+        /// Ids of accounts, and names of characters and channels.
+        names: Names {
+            /// Ids and names that players cannot take, whatever their case, their accents, and the
+            /// blanks and punctuation in them; nor names that look like them. `throng db import`
+            /// can.
+            reserved: Vec<String> = "admin,administrator,moderator,system,support,staff,gm,throng" in ReservedNames;
         }
 
         /// Tickets, which login servers issue and chat servers accept.

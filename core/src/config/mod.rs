@@ -17,8 +17,8 @@ mod value;
 use std::path::{Path, PathBuf};
 
 pub use keys::{
-    Admin, Chat, Config, Content, ControlCharacters, Data, DbAgent, Duplicate, Engine, Link, Log, Login, Net,
-    Odbc, Shutdown, Ticket,
+    Admin, Chat, Config, Content, ControlCharacters, Data, DbAgent, Duplicate, Engine, Link, Log, Login,
+    Names, Net, Odbc, Shutdown, Ticket,
 };
 pub use load::Sources;
 pub use problem::{ConfigError, Problem, ValueError};

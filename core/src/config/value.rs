@@ -10,8 +10,9 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::problem::ValueError;
 use super::units::{ByteSize, format_duration, parse_duration};
-use crate::limits::LINKS_MAX;
+use crate::limits::{CHANNEL_BYTES_MAX, LINKS_MAX, RESERVED_NAMES_MAX};
 use crate::log::{Filter, FilterError};
+use crate::text::has_control;
 
 /// Kind of a TOML value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -425,6 +426,25 @@ impl Rule<Vec<SocketAddr>> for Peers {
     }
 }
 
+/// Allows the names that players cannot take.
+pub(super) struct ReservedNames;
+
+impl Rule<Vec<String>> for ReservedNames {
+    fn check(&self, value: &Vec<String>) -> Result<(), ValueError> {
+        if value.len() > RESERVED_NAMES_MAX {
+            return Err(ValueError::Count(value.len()));
+        }
+        let is_name = |name: &String| (1..=CHANNEL_BYTES_MAX).contains(&name.len()) && !has_control(name);
+        if value.iter().all(is_name) { Ok(()) } else { Err(ValueError::ReservedName) }
+    }
+    fn allowed(&self) -> String {
+        format!(
+            "{}; at most {RESERVED_NAMES_MAX} items, each of 1 to {CHANNEL_BYTES_MAX} bytes",
+            <Vec<String>>::shape()
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -460,6 +480,10 @@ mod tests {
         check(&Peers, "", Err("0 items"));
         check(&Peers, "127.0.0.1:0", Err("no port to connect to"));
         check(&Peers, "127.0.0.1:1,127.0.0.1:1", Err("twice"));
+        check(&ReservedNames, "admin, 관리자", Ok(()));
+        check(&ReservedNames, "", Ok(()));
+        check(&ReservedNames, "admin,,gm", Err("not a name"));
+        check(&ReservedNames, "ad\nmin", Err("not a name"));
         check(&Peers, "localhost:1", Err("not an IP address"));
         check::<Filter>(&Any, "info,throng_core::net=debug", Ok(()));
         check::<Filter>(&Any, "inof", Err("inof"));

@@ -41,19 +41,20 @@ wire_enum! {
         NoCharacter = 3,
         /// A server or database behind this server is unreachable or overloaded.
         TryAgainLater = 4,
-        /// Another account has this id. Ids that differ only in case are the same.
+        /// Another account has this id. Ids that differ only in case, or look alike, are the same.
         IdTaken = 5,
-        /// The id is too short or has a character that ids cannot have.
+        /// The id is too short, or has characters that ids cannot have, or not together.
         IdInvalid = 6,
         /// The id is too long.
         IdTooLong = 7,
-        /// The password is too short or has control characters.
+        /// The password is too short or has characters that passwords cannot have.
         PasswordInvalid = 8,
         /// The password is too long.
         PasswordTooLong = 9,
-        /// Another character has this name. Names that differ only in case are the same.
+        /// Another character has this name. Names that differ only in case, or look alike, are the
+        /// same.
         NameTaken = 10,
-        /// The name is too short or has a character that names cannot have.
+        /// The name is too short, or has characters that names cannot have, or not together.
         NameInvalid = 11,
         /// The name is too long.
         NameTooLong = 12,
@@ -79,6 +80,8 @@ wire_enum! {
         Kicked = 22,
         /// The text has control characters.
         TextInvalid = 23,
+        /// The server does not give this id or name to players.
+        NameReserved = 24,
     }
 }
 
@@ -234,8 +237,8 @@ packets! {
 
     /// Answers a sign-up.
     0x0105 SignUpAnswer(LoginToClient, "S_ANS_CREATE_USER") {
-        /// Ok, IdTaken, IdInvalid, IdTooLong, PasswordInvalid, PasswordTooLong, TryAgainLater or
-        /// InternalError.
+        /// Ok, IdTaken, IdInvalid, IdTooLong, NameReserved, PasswordInvalid, PasswordTooLong,
+        /// TryAgainLater or InternalError.
         outcome: Outcome,
     }
 
@@ -251,8 +254,8 @@ packets! {
 
     /// Answers the creation of a character.
     0x0107 CreateCharacterAnswer(LoginToClient, "S_ANS_CREATE_CHARACTER") {
-        /// Ok, BadCredentials, NameTaken, NameInvalid, NameTooLong, CharacterExists, TryAgainLater
-        /// or InternalError.
+        /// Ok, BadCredentials, NameTaken, NameInvalid, NameTooLong, NameReserved, CharacterExists,
+        /// TryAgainLater or InternalError.
         outcome: Outcome,
     }
 
@@ -426,7 +429,7 @@ packets! {
     /// Answers the creation or joining of a channel. With Ok, the first page of the channel's user
     /// list follows.
     0x0212 ChannelAnswer(ChatToClient, "") {
-        /// Ok, NoSuchChannel, TooManyChannels, NameTaken, NameInvalid or NameTooLong.
+        /// Ok, NoSuchChannel, TooManyChannels, NameTaken, NameInvalid, NameTooLong or NameReserved.
         outcome: Outcome,
         /// The channel; 0 unless Ok.
         channel: u32,

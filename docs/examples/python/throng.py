@@ -40,6 +40,7 @@ ENUMERATIONS = {
         "IdTooLong", "PasswordInvalid", "PasswordTooLong", "NameTaken", "NameInvalid", "NameTooLong",
         "CharacterExists", "ClaimLost", "InternalError", "NoSuchChannel", "NotAMember", "TooManyChannels",
         "NoSuchUser", "NotTheOwner", "NoPosition", "Kicked", "TextInvalid",
+        "NameReserved",
     ),
     "CloseReason": numbered(
         "Goodbye", "ServerFull", "VersionMismatch", "HandshakeTimeout", "HandshakeFailed",
@@ -61,7 +62,7 @@ PACKETS = {
     0x0001: ("Close", [("reason", "CloseReason"), ("detail", "line(255)")]),
     0x0002: ("Heartbeat", [("token", "u64")]),
     0x0003: ("HeartbeatAnswer", [("token", "u64")]),
-    0x0101: ("LoginRequest", [("id", "text(255)"), ("password", "text(512)")]),
+    0x0101: ("LoginRequest", [("id", "text(255)"), ("password", "text(1024)")]),
     0x0102: ("LoginRefused", [("outcome", "Outcome")]),
     0x0103: (
         "LoginGranted",
@@ -73,11 +74,11 @@ PACKETS = {
             ("ticket_lifetime_ms", "u32"),
         ],
     ),
-    0x0104: ("SignUpRequest", [("id", "text(255)"), ("password", "text(512)")]),
+    0x0104: ("SignUpRequest", [("id", "text(255)"), ("password", "text(1024)")]),
     0x0105: ("SignUpAnswer", [("outcome", "Outcome")]),
     0x0106: (
         "CreateCharacterRequest",
-        [("id", "text(255)"), ("password", "text(512)"), ("name", "text(255)")],
+        [("id", "text(255)"), ("password", "text(1024)"), ("name", "text(255)")],
     ),
     0x0107: ("CreateCharacterAnswer", [("outcome", "Outcome")]),
     0x0201: ("EnterRequest", [("ticket", "bytes(256)")]),

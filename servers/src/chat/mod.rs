@@ -35,6 +35,7 @@ use users::Member;
 pub use users::{Presence, Users};
 
 use crate::held_claims::HeldClaims;
+use crate::rules::Reserved;
 
 /// Phase of a session of the chat server.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub struct ChatSettings {
     pub channels_per_user: usize,
     /// True if control characters are dropped from messages; otherwise the messages are refused.
     pub drop_control_characters: bool,
+    /// Names that no channel can have.
+    pub reserved: Reserved,
     /// Side of a sector, in units of a position.
     pub sector_size: u32,
     /// Rooms up to this number of users announce each change at once.
@@ -84,6 +87,7 @@ impl ChatSettings {
             channels: config.chat.channels,
             channels_per_user: config.chat.channels_per_user,
             drop_control_characters: config.chat.control_characters == ControlCharacters::Drop,
+            reserved: Reserved::new(&config.names.reserved),
             sector_size: config.chat.sector_size,
             notice_at_once: config.chat.notice_at_once,
             notice_interval: config.chat.notice_interval,

@@ -11,6 +11,8 @@ use rand::rngs::SysRng;
 use thiserror::Error;
 use throng_core::limits::{ARGON2_ITERATIONS_MAX, ARGON2_KIB_MAX};
 
+use crate::rules::Password;
+
 const OUTPUT_BYTES: usize = 32;
 const SALT_BYTES: usize = 16;
 
@@ -120,11 +122,11 @@ impl Passwords {
     }
 
     /// Returns the hash of a password with a new salt, as a PHC string.
-    pub fn hash(&mut self, password: &str) -> Result<String, PasswordError> {
+    pub fn hash(&mut self, password: &Password) -> Result<String, PasswordError> {
         let salt = random::<SALT_BYTES>()?;
         let mut output = [0; OUTPUT_BYTES];
         Argon2::new(Algorithm::Argon2id, Version::V0x13, self.params.clone())
-            .hash_password_into_with_memory(password.as_bytes(), &salt, &mut output, &mut self.memory)
+            .hash_password_into_with_memory(password.expose(), &salt, &mut output, &mut self.memory)
             .map_err(|error| PasswordError::Hash(error.to_string()))?;
         Ok(phc(&self.params, &salt, &output)?.to_string())
     }
@@ -132,7 +134,7 @@ impl Passwords {
     /// Returns true if `password` matches the stored hash. Without one it never matches but takes
     /// as long, so the time does not reveal whether an id exists. A hash of another cost takes the
     /// time of that cost.
-    pub fn verify(&mut self, stored: Option<&str>, password: &str) -> Result<bool, PasswordError> {
+    pub fn verify(&mut self, stored: Option<&str>, password: &Password) -> Result<bool, PasswordError> {
         match stored {
             Some(stored) => {
                 let stored = PasswordHash::new(stored).map_err(|_| StoredHashError::NotPhc)?;
@@ -178,7 +180,11 @@ fn usable(stored: &PasswordHash) -> Result<Usable<'_>, StoredHashError> {
     Ok(Usable { version, params, salt, hash })
 }
 
-fn verify(stored: &PasswordHash, password: &str, memory: &mut Vec<Block>) -> Result<bool, PasswordError> {
+fn verify(
+    stored: &PasswordHash,
+    password: &Password,
+    memory: &mut Vec<Block>,
+) -> Result<bool, PasswordError> {
     let Usable { version, params, salt, hash } = usable(stored)?;
     // A stored hash of a higher cost than the configured one gets memory of its own.
     let mut larger = Vec::new();
@@ -192,7 +198,7 @@ fn verify(stored: &PasswordHash, password: &str, memory: &mut Vec<Block>) -> Res
     let mut output = [0; Output::MAX_LENGTH];
     let output = output.get_mut(..hash.len()).ok_or(StoredHashError::TooLong)?;
     Argon2::new(Algorithm::Argon2id, version, params)
-        .hash_password_into_with_memory(password.as_bytes(), salt, output, memory)
+        .hash_password_into_with_memory(password.expose(), salt, output, memory)
         .map_err(StoredHashError::Argon2)?;
     let found = Output::new(output).map_err(|error| PasswordError::Hash(error.to_string()))?;
     // `Output` compares in constant time.
@@ -223,14 +229,26 @@ mod tests {
 
     const CHEAP: PasswordCost = PasswordCost { memory_kib: 64, iterations: 1 };
 
+    fn of(text: &str) -> Password {
+        Password::to_check(text)
+    }
+
+    #[test]
+    fn a_password_signed_up_in_one_form_matches_in_the_other() {
+        let mut passwords = Passwords::new(CHEAP).unwrap();
+        let stored = passwords.hash(&Password::new("비밀번호 pässwort").unwrap()).unwrap();
+        let decomposed = "비밀번호 pa\u{308}sswort";
+        assert!(passwords.verify(Some(&stored), &of(decomposed)).unwrap());
+    }
+
     #[test]
     fn only_the_right_password_matches() {
         let mut passwords = Passwords::new(CHEAP).unwrap();
-        let stored = passwords.hash("correct horse 김").unwrap();
+        let stored = passwords.hash(&of("correct horse 김")).unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{stored}");
-        assert_ne!(stored, passwords.hash("correct horse 김").unwrap(), "the salt is random");
+        assert_ne!(stored, passwords.hash(&of("correct horse 김")).unwrap(), "the salt is random");
         let mut check = |stored: Option<&str>, password: &str, expected| {
-            assert_eq!(passwords.verify(stored, password).unwrap(), expected, "{password}");
+            assert_eq!(passwords.verify(stored, &of(password)).unwrap(), expected, "{password}");
         };
         check(Some(&stored), "correct horse 김", true);
         check(Some(&stored), "correct horse 금", false);
@@ -241,17 +259,17 @@ mod tests {
     #[test]
     fn a_hash_of_another_cost_verifies() {
         let costly = PasswordCost { memory_kib: 128, iterations: 2 };
-        let stored = Passwords::new(costly).unwrap().hash("password").unwrap();
-        assert!(Passwords::new(CHEAP).unwrap().verify(Some(&stored), "password").unwrap());
-        let stored = Passwords::new(CHEAP).unwrap().hash("password").unwrap();
-        assert!(Passwords::new(costly).unwrap().verify(Some(&stored), "password").unwrap());
+        let stored = Passwords::new(costly).unwrap().hash(&of("password")).unwrap();
+        assert!(Passwords::new(CHEAP).unwrap().verify(Some(&stored), &of("password")).unwrap());
+        let stored = Passwords::new(CHEAP).unwrap().hash(&of("password")).unwrap();
+        assert!(Passwords::new(costly).unwrap().verify(Some(&stored), &of("password")).unwrap());
     }
 
     #[test]
     fn the_reference_implementation_agrees() {
         // From the test vectors of the reference implementation (phc-winner-argon2, test.c).
         let stored = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
-        assert!(Passwords::new(CHEAP).unwrap().verify(Some(stored), "password").unwrap());
+        assert!(Passwords::new(CHEAP).unwrap().verify(Some(stored), &of("password")).unwrap());
     }
 
     #[test]
@@ -268,7 +286,7 @@ mod tests {
             "$argon2id$v=19$m=64,t=4294967295,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4",
             "$argon2i$v=19$m=64,t=1,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4",
         ] {
-            let error = passwords.verify(Some(stored), "password").unwrap_err();
+            let error = passwords.verify(Some(stored), &of("password")).unwrap_err();
             assert!(matches!(error, PasswordError::Stored(_)), "{stored}: {error}");
         }
         for (memory_kib, iterations) in [(0, 1), (7, 1), (64, 0), (ARGON2_KIB_MAX + 1, 1)] {
@@ -280,12 +298,12 @@ mod tests {
     #[test]
     fn an_unknown_id_and_a_wrong_password_take_the_same_time() {
         let mut passwords = Passwords::new(PasswordCost { memory_kib: 512, iterations: 1 }).unwrap();
-        let stored = passwords.hash("the right one").unwrap();
+        let stored = passwords.hash(&of("the right one")).unwrap();
         let mut times = [Vec::new(), Vec::new()];
         for _ in 0..31 {
             for (times, stored) in times.iter_mut().zip([None, Some(&*stored)]) {
                 let start = thread_cpu_seconds();
-                assert!(!passwords.verify(stored, "a wrong one").unwrap());
+                assert!(!passwords.verify(stored, &of("a wrong one")).unwrap());
                 times.push(thread_cpu_seconds() - start);
             }
         }

@@ -17,7 +17,7 @@ use super::procedures::{
 use super::queue::{Queue, Task, Turn};
 use super::request::{Answer, Job, Reply, Request};
 use super::stats::PoolStats;
-use crate::rules;
+use crate::rules::{self, Password};
 
 /// Pause after the first failure to connect. Each later pause is twice as long, up to
 /// [`BACKOFF_MAX`], and shortened at random, so that many agents do not reconnect at the same
@@ -373,7 +373,7 @@ impl<T> Worker<T> {
         let key = rules::check_id(id).unwrap_or_default();
         let account = self.call(deadline, |database, _| database.account_select(&key))?;
         let stored = account.as_ref().map(|account| account.password_hash.as_str());
-        let is_right = self.passwords.verify(stored, password)?;
+        let is_right = self.passwords.verify(stored, &Password::to_check(password))?;
         Ok(account.filter(|_| is_right).map(|account| account.account))
     }
 
@@ -439,10 +439,11 @@ impl<T> Worker<T> {
             Ok(key) => key,
             Err(outcome) => return Ok(outcome),
         };
-        if let Err(outcome) = rules::check_password(password) {
-            return Ok(outcome);
-        }
-        let password_hash = self.passwords.hash(password)?;
+        let password = match Password::new(password) {
+            Ok(password) => password,
+            Err(outcome) => return Ok(outcome),
+        };
+        let password_hash = self.passwords.hash(&password)?;
         if Instant::now() >= deadline {
             return Err(Failure::Expired);
         }

@@ -21,6 +21,7 @@ use throng_core::wire::{CloseReason, Packet};
 use throng_core::{SessionId, metrics};
 
 use crate::held_claims::HeldClaims;
+use crate::rules::Reserved;
 
 /// Phase of a session of the login server.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub struct LoginSettings {
     pub request_timeout: Duration,
     /// The key that seals tickets.
     pub cluster: ClusterKey,
+    /// Ids and names that players cannot take.
+    pub reserved: Reserved,
 }
 
 /// The login server.

@@ -47,8 +47,9 @@ pub(super) fn hostile_texts(t: &mut Trial<'_>) -> Checked {
 }
 
 pub(super) fn longest_texts(t: &mut Trial<'_>) -> Checked {
-    // U+1D160 is the character with the longest key: three characters of four bytes.
-    for filler in ['x', '힣', '\u{1F600}', '\u{1D160}'] {
+    // U+AF66 and U+1D160 are among the characters with the longest keys: six characters, and three
+    // of four bytes.
+    for filler in ['x', '힣', '\u{AF66}', '\u{1F600}', '\u{1D160}'] {
         let rest = |most: usize, tag: &str| filler.to_string().repeat(most - tag.chars().count());
         let account = t.account(&rest(ID_CHARS_MAX, &t.tag))?;
         let id = t.id(&rest(ID_CHARS_MAX, &t.tag));
@@ -71,9 +72,13 @@ pub(super) fn id_taken(t: &mut Trial<'_>) -> Checked {
     }
     let kept = t.db.account_select(&rules::key(&t.id("Éva")))?;
     check_eq!(kept.map(|found| (found.account, found.id)), Some((first, t.id("Éva"))));
-    // Accents, digits and width make a different id.
-    for other in ["eva", "éva1", "ｅva", "éva\u{301}"] {
+    // Accents and digits make a different id.
+    for other in ["eva", "éva1", "éva\u{301}"] {
         t.account(other)?;
+    }
+    // Look-alikes do not.
+    for same in ["ｅva", "еvа", "𝐞va", "EVA"] {
+        check_eq!(t.sign_up(&t.id(same))?, AccountInsert::IdTaken);
     }
     Ok(())
 }
