@@ -135,6 +135,10 @@ pub const ARGON2_KIB_MAX: u32 = 1 << 20;
 /// Password hashes: most passes over the memory.
 pub const ARGON2_ITERATIONS_MAX: u32 = 100;
 
+/// Most costs of password hashes that are in use at one time. Every check of a password pays each
+/// of them, so that its time does not tell whose cost it is.
+pub const PASSWORD_COSTS_MAX: usize = 8;
+
 /// Most releases, lists and renewals that wait for DB threads, in each lane.
 pub const DB_CONTROL_QUEUE: usize = 16 * 1024;
 
@@ -191,7 +195,7 @@ pub const TICKET_MAX: usize = 256;
 pub const TICKET_SKEW_MAX: Duration = Duration::from_secs(5);
 
 /// Longest life of a ticket from its issue to its expiry, and of the memory of its use.
-pub const TICKET_LIFETIME_MAX: Duration = Duration::from_secs(600);
+pub const TICKET_LIFETIME_MAX: Duration = Duration::from_hours(1);
 
 /// Most used tickets that a chat server remembers until they expire.
 pub const USED_TICKETS_MAX: usize = 1 << 20;

@@ -8,8 +8,13 @@ CREATE TABLE throng.accounts (
     id            varchar(32)             NOT NULL,
     id_key        varchar(192) COLLATE "C" NOT NULL CONSTRAINT accounts_id_key UNIQUE,
     password_hash varchar(255)            NOT NULL,
+    -- The parameters in the hash; '' if no password matches it.
+    password_cost varchar(64) COLLATE "C" NOT NULL DEFAULT '',
     created_ms    bigint                  NOT NULL
 );
+
+-- The costs in use are found by a few seeks (p_PasswordCost_Next).
+CREATE INDEX accounts_password_cost ON throng.accounts (password_cost);
 
 CREATE TABLE throng.characters (
     "character" bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -162,8 +162,9 @@ settings! {
             /// Less than `login.request_timeout`, so that the answer arrives in time.
             request_timeout: Duration = "1s" in ms(10)..=secs(60);
             /// Memory for the hash of one password (argon2id), in whole KiB. Less than 19MiB with
-            /// two iterations is weaker than OWASP recommends. Existing hashes keep their
-            /// parameters.
+            /// two iterations is weaker than OWASP recommends. A login stores its hash anew after a
+            /// change. Until no account has an older one, every check of a password takes the
+            /// time of the old and the new one together, so that it tells nothing.
             argon2_memory: ByteSize = "19MiB" in kib(8)..=ARGON2_MEMORY_MAX;
             /// Passes of the hash over its memory.
             argon2_iterations: u32 = "2" in 1..=ARGON2_ITERATIONS_MAX;

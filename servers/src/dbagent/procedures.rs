@@ -171,6 +171,14 @@ pub trait Procedures: Send {
     /// `p_AccountData_Insert`: inserts an account; durable on return.
     fn account_insert(&mut self, new: &NewAccount<'_>) -> Result<AccountInsert, DbError>;
 
+    /// `p_Password_Replace`: replaces an account's hash if it is still `old_hash`. Returns true if
+    /// the account has the new hash. Durable on return.
+    fn password_replace(&mut self, account: u64, old_hash: &str, new_hash: &str) -> Result<bool, DbError>;
+
+    /// `p_PasswordCost_Next`: returns the cost in use that follows `after` in the order of bytes.
+    /// Starts with `""`.
+    fn password_cost_next(&mut self, after: &str) -> Result<Option<String>, DbError>;
+
     /// `p_Character_Select`: returns the character of an account.
     fn character_select(&mut self, account: u64) -> Result<Option<Character>, DbError>;
 

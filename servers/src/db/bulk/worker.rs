@@ -156,10 +156,7 @@ impl<'a> Worker<'a> {
     fn matches_credential(&mut self, spec: &AccountSpec, existing: &Account) -> Result<bool, PasswordError> {
         match &spec.credential {
             Credential::Password(password) => {
-                match self
-                    .passwords
-                    .verify(Some(&existing.password_hash), &Password::to_check(password.expose()))
-                {
+                match self.passwords.verify(&existing.password_hash, &Password::to_check(password.expose())) {
                     // No password matches an invalid hash.
                     Err(PasswordError::Stored(_)) => Ok(false),
                     verified => verified,

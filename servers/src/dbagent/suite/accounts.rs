@@ -134,3 +134,76 @@ pub(super) fn concurrent_names(t: &mut Trial<'_>) -> Checked {
     check_eq!(inserted, 1);
     Ok(())
 }
+
+/// A hash of this cost, which no password matches.
+fn hash_of_cost(memory_kib: u32, output: char) -> String {
+    let output = output.to_string().repeat(43);
+    format!("$argon2id$v=19$m={memory_kib},t=1,p=1$c29tZXNhbHRzb21lc2FsdA${output}")
+}
+
+fn stored_hash(t: &mut Trial<'_>, id: &str) -> Result<Option<String>, CheckError> {
+    Ok(t.db.account_select(&rules::key(id))?.map(|found| found.password_hash))
+}
+
+pub(super) fn password_replace(t: &mut Trial<'_>) -> Checked {
+    let account = t.account("bob")?;
+    let other = t.account("other")?;
+    let id = t.id("bob");
+    let first = format!("$hash of {id}$");
+    check_eq!(t.db.password_replace(account, "$another$", "$new$")?, false);
+    // Hashes are texts with a case.
+    check_eq!(t.db.password_replace(account, &first.to_uppercase(), "$new$")?, false);
+    check_eq!(stored_hash(t, &id)?, Some(first.clone()));
+    for _ in 0..2 {
+        // The second call finds the work of the first one.
+        check_eq!(t.db.password_replace(account, &first, "$new$")?, true);
+        check_eq!(stored_hash(t, &id)?, Some("$new$".into()));
+    }
+    check_eq!(t.db.password_replace(account, &first, "$newer$")?, false);
+    check_eq!(t.db.password_replace(u64::MAX, &first, "$newer$")?, false);
+    check_eq!(stored_hash(t, &id)?, Some("$new$".into()));
+    let id = t.id("other");
+    check_eq!(t.db.account_select(&rules::key(&id))?.map(|found| found.account), Some(other));
+    check_eq!(stored_hash(t, &id)?, Some(format!("$hash of {id}$")));
+    Ok(())
+}
+
+pub(super) fn concurrent_replacements(t: &mut Trial<'_>) -> Checked {
+    let account = t.account("bob")?;
+    let first = format!("$hash of {}$", t.id("bob"));
+    let replaced = concurrently(t.connections, 20, |number, db| {
+        db.password_replace(account, &first, &format!("$number {number}$"))
+    })?;
+    check_eq!(replaced, 1);
+    Ok(())
+}
+
+pub(super) fn password_costs(t: &mut Trial<'_>) -> Checked {
+    // Costs that no configuration has, so that accounts of an operator's database do not matter.
+    let costs = [8, 9].map(|memory_kib| hash_of_cost(memory_kib, 'A'));
+    let mut accounts = Vec::new();
+    for (number, hash) in costs.iter().enumerate() {
+        let id = t.id(&format!("cost{number}"));
+        let new = NewAccount { id: &id, id_key: &id, password_hash: hash, now_ms: 0 };
+        match t.db.account_insert(&new)? {
+            AccountInsert::Inserted(account) => accounts.push(account),
+            AccountInsert::IdTaken => return Err(CheckError::IdTaken(id)),
+        }
+    }
+    let mut found = Vec::new();
+    let mut after = String::new();
+    while let Some(cost) = t.db.password_cost_next(&after)? {
+        check_eq!(cost > after, true);
+        after.clone_from(&cost);
+        found.push(cost);
+    }
+    check_eq!(found.contains(&"v=19,m=8,t=1,p=1".to_owned()), true);
+    check_eq!(found.contains(&"v=19,m=9,t=1,p=1".to_owned()), true);
+    check_eq!(t.db.password_cost_next("v=19,m=9,t=1,p")?, Some("v=19,m=9,t=1,p=1".into()));
+    // A replaced hash takes its cost along: every check of a password would pay it.
+    for (account, hash) in accounts.iter().zip(&costs) {
+        check_eq!(t.db.password_replace(*account, hash, "$none$")?, true);
+    }
+    check_eq!(t.db.password_cost_next("v=19,m=9,t=1,p")? == Some("v=19,m=9,t=1,p=1".into()), false);
+    Ok(())
+}
