@@ -82,12 +82,18 @@ fn is_allowed(c: char) -> bool {
     match c {
         // Joiners.
         '\u{200C}' | '\u{200D}' => true,
-        // Exceptions (RFC 5892, section 2.6).
-        '\u{0640}' | '\u{07FA}' | '\u{302E}' | '\u{302F}' | '\u{3031}'..='\u{3035}' | '\u{303B}' => false,
-        // Jamo of old Hangul, which compose no syllable here.
-        '\u{1100}'..='\u{11FF}' | '\u{A960}'..='\u{A97F}' | '\u{D7B0}'..='\u{D7FF}' => false,
-        // Ignorable characters that are letters or marks.
-        '\u{034F}'
+        // Exceptions (RFC 5892, section 2.6); jamo of old Hangul, which compose no syllable here;
+        // ignorable characters that are letters or marks.
+        '\u{0640}'
+        | '\u{07FA}'
+        | '\u{302E}'
+        | '\u{302F}'
+        | '\u{3031}'..='\u{3035}'
+        | '\u{303B}'
+        | '\u{1100}'..='\u{11FF}'
+        | '\u{A960}'..='\u{A97F}'
+        | '\u{D7B0}'..='\u{D7FF}'
+        | '\u{034F}'
         | '\u{17B4}'
         | '\u{17B5}'
         | '\u{180B}'..='\u{180F}'
