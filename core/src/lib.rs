@@ -34,6 +34,7 @@ pub mod rlimit;
 pub mod room;
 pub mod session_id;
 pub mod shutdown;
+pub mod text;
 pub mod timer;
 pub mod window;
 pub mod wire;

@@ -154,17 +154,25 @@ pub const ID_CHARS_MIN: usize = 3;
 /// Account ids: most characters (Unicode scalar values).
 pub const ID_CHARS_MAX: usize = 32;
 
-/// Passwords: most bytes on the wire.
-pub const PASSWORD_WIRE_MAX: usize = 512;
-/// Passwords: fewest characters (Unicode scalar values).
+/// Passwords: most bytes on the wire. Three times [`PASSWORD_BYTES_MAX`] and more, because a
+/// password may come decomposed and is measured composed.
+pub const PASSWORD_WIRE_MAX: usize = 1024;
+/// Passwords: fewest characters (Unicode scalar values), in the form that is hashed.
 pub const PASSWORD_CHARS_MIN: usize = 8;
-/// Passwords: most bytes of UTF-8 that are accepted.
+/// Passwords: most bytes of UTF-8 that are accepted, in the form that is hashed.
 pub const PASSWORD_BYTES_MAX: usize = 256;
+
+/// Most names that may be reserved.
+pub const RESERVED_NAMES_MAX: usize = 1024;
 
 /// Password hashes: most memory, in KiB, also for hashes read from the database.
 pub const ARGON2_KIB_MAX: u32 = 1 << 20;
 /// Password hashes: most passes over the memory.
 pub const ARGON2_ITERATIONS_MAX: u32 = 100;
+
+/// Most costs of password hashes that are in use at one time. Every check of a password pays each
+/// of them, so that its time does not tell whose cost it is.
+pub const PASSWORD_COSTS_MAX: usize = 8;
 
 /// Most releases, lists and renewals that wait for DB threads, in each lane.
 pub const DB_CONTROL_QUEUE: usize = 16 * 1024;
@@ -221,6 +229,13 @@ pub const CLAIM_PAGE: usize = 512;
 
 /// Longest sealed ticket, in bytes.
 pub const TICKET_MAX: usize = 256;
+
+/// Longest time by which the issue of a ticket may lie in the future, by the clock of the chat
+/// server that it is presented to: the difference of two machines' clocks.
+pub const TICKET_SKEW_MAX: Duration = Duration::from_secs(5);
+
+/// Longest life of a ticket from its issue to its expiry, and of the memory of its use.
+pub const TICKET_LIFETIME_MAX: Duration = Duration::from_hours(1);
 
 /// Most used tickets that a chat server remembers until they expire.
 pub const USED_TICKETS_MAX: usize = 1 << 20;
@@ -283,7 +298,7 @@ const _: () = {
     assert!(CHANNEL_BYTES_MAX <= CHANNEL_WIRE_MAX);
     assert!(CLAIM_PAGE * 16 + 16 + SEAL_TAG <= SERVER_BODY_MAX);
     assert!(ID_CHARS_MAX * 4 <= ID_WIRE_MAX && NAME_BYTES_MAX <= NAME_WIRE_MAX);
-    assert!(PASSWORD_BYTES_MAX <= PASSWORD_WIRE_MAX);
+    assert!(3 * PASSWORD_BYTES_MAX <= PASSWORD_WIRE_MAX);
     assert!(ID_WIRE_MAX + PASSWORD_WIRE_MAX + NAME_WIRE_MAX + 64 <= CLIENT_BODY_MAX);
     assert!(CHAT_TEXT_MAX + NAME_BYTES_MAX + 128 <= CLIENT_BODY_MAX);
     assert!(TICKET_MAX + 64 <= CLIENT_BODY_MAX);

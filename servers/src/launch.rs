@@ -40,6 +40,7 @@ use crate::node::{self, Node, NodeParts, NodeSize};
 use crate::process::Process;
 use crate::readiness::{DatabaseState, Readiness, ReadyWatch, all};
 use crate::role::Role;
+use crate::rules::Reserved;
 
 /// Errors of running roles.
 #[derive(Debug, Error)]
@@ -468,6 +469,7 @@ impl Starter<'_> {
             ticket_lifetime: self.config.ticket.lifetime,
             request_timeout: config.request_timeout,
             cluster: self.cluster.clone(),
+            reserved: Reserved::new(&self.config.names.reserved),
         };
         let role = LoginRole::new(settings, links, unix_ms);
         let parts = NodeParts::build("login", self.size(self.running.sessions.login))?;

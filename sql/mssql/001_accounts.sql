@@ -9,8 +9,15 @@ CREATE TABLE dbo.accounts (
     id            NVARCHAR(64)        NOT NULL,
     id_key        NVARCHAR(192) COLLATE Latin1_General_BIN2 NOT NULL CONSTRAINT accounts_id_key UNIQUE,
     password_hash NVARCHAR(255)       NOT NULL,
+    -- The parameters in the hash; '' if no password matches it.
+    password_cost NVARCHAR(64) COLLATE Latin1_General_BIN2 NOT NULL
+                  CONSTRAINT accounts_password_cost_default DEFAULT N'',
     created_ms    BIGINT              NOT NULL
 );
+GO
+
+-- The costs in use are found by a few seeks (p_PasswordCost_Next).
+CREATE INDEX accounts_password_cost ON dbo.accounts (password_cost);
 GO
 
 CREATE TABLE dbo.characters (

@@ -45,21 +45,51 @@ GO
 
 -- INSERTED 0, ID_TAKEN 1
 CREATE PROCEDURE dbo.p_AccountData_Insert
-    @id NVARCHAR(64), @id_key NVARCHAR(192), @password_hash NVARCHAR(255), @now_ms BIGINT
+    @id NVARCHAR(64), @id_key NVARCHAR(192), @password_hash NVARCHAR(255), @password_cost NVARCHAR(64),
+    @now_ms BIGINT
 AS
 BEGIN
     SET NOCOUNT ON;
     SET XACT_ABORT OFF;
     DECLARE @account BIGINT;
     BEGIN TRY
-        INSERT INTO dbo.accounts (id, id_key, password_hash, created_ms)
-        VALUES (@id, @id_key, @password_hash, @now_ms);
+        INSERT INTO dbo.accounts (id, id_key, password_hash, password_cost, created_ms)
+        VALUES (@id, @id_key, @password_hash, @password_cost, @now_ms);
         SET @account = SCOPE_IDENTITY();
     END TRY
     BEGIN CATCH
         IF ERROR_NUMBER() NOT IN (2627, 2601) THROW;
     END CATCH;
     SELECT CASE WHEN @account IS NULL THEN 1 ELSE 0 END AS result, @account AS account;
+END;
+GO
+
+-- REPLACED 0, KEPT 1
+CREATE PROCEDURE dbo.p_Password_Replace
+    @account BIGINT, @old_hash NVARCHAR(255), @new_hash NVARCHAR(255), @new_cost NVARCHAR(64)
+AS
+BEGIN
+    SET NOCOUNT ON;
+    DECLARE @replaced INT;
+    -- The new hash too: a repeated call, whose answer was lost.
+    UPDATE dbo.accounts SET password_hash = @new_hash, password_cost = @new_cost
+    WHERE account = @account
+        AND password_hash COLLATE Latin1_General_BIN2
+            IN (@old_hash COLLATE Latin1_General_BIN2, @new_hash COLLATE Latin1_General_BIN2);
+    SET @replaced = @@ROWCOUNT;
+    SELECT CASE WHEN @replaced = 1 THEN 0 ELSE 1 END AS result;
+END;
+GO
+
+CREATE PROCEDURE dbo.p_PasswordCost_Next
+    @after NVARCHAR(64)
+AS
+BEGIN
+    SET NOCOUNT ON;
+    SELECT TOP (1) a.password_cost
+    FROM dbo.accounts AS a
+    WHERE a.password_cost > @after COLLATE Latin1_General_BIN2
+    ORDER BY a.password_cost;
 END;
 GO
 

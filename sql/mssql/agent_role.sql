@@ -30,6 +30,8 @@ GRANT EXECUTE ON dbo.p_Schema_Select TO throng_agent;
 GRANT EXECUTE ON dbo.p_Clock_Select TO throng_agent;
 GRANT EXECUTE ON dbo.p_AccountData_Select TO throng_agent;
 GRANT EXECUTE ON dbo.p_AccountData_Insert TO throng_agent;
+GRANT EXECUTE ON dbo.p_Password_Replace TO throng_agent;
+GRANT EXECUTE ON dbo.p_PasswordCost_Next TO throng_agent;
 GRANT EXECUTE ON dbo.p_Character_Select TO throng_agent;
 GRANT EXECUTE ON dbo.p_Character_Insert TO throng_agent;
 GRANT EXECUTE ON dbo.p_Online_Claim TO throng_agent;

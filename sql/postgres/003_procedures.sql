@@ -30,7 +30,7 @@ $$;
 
 -- INSERTED 0, ID_TAKEN 1
 CREATE FUNCTION throng.p_AccountData_Insert(
-    p_id varchar, p_id_key varchar, p_password_hash varchar, p_now_ms bigint
+    p_id varchar, p_id_key varchar, p_password_hash varchar, p_password_cost varchar, p_now_ms bigint
 )
 RETURNS TABLE (result integer, account bigint)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = throng, pg_temp AS $$
@@ -38,10 +38,34 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = throng, pg_temp AS $$
 DECLARE
     v_account bigint;
 BEGIN
-    INSERT INTO accounts (id, id_key, password_hash, created_ms)
-    VALUES (p_id, p_id_key, p_password_hash, p_now_ms)
+    INSERT INTO accounts (id, id_key, password_hash, password_cost, created_ms)
+    VALUES (p_id, p_id_key, p_password_hash, p_password_cost, p_now_ms)
     ON CONFLICT (id_key) DO NOTHING RETURNING account INTO v_account;
     RETURN QUERY SELECT CASE WHEN v_account IS NULL THEN 1 ELSE 0 END, v_account;
+END
+$$;
+
+-- REPLACED 0, KEPT 1
+CREATE FUNCTION throng.p_Password_Replace(
+    p_account bigint, p_old_hash varchar, p_new_hash varchar, p_new_cost varchar
+)
+RETURNS TABLE (result integer)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = throng, pg_temp AS $$
+BEGIN
+    -- The new hash too: a repeated call, whose answer was lost.
+    UPDATE accounts a SET password_hash = p_new_hash, password_cost = p_new_cost
+    WHERE a.account = p_account AND a.password_hash COLLATE "C" IN (p_old_hash, p_new_hash);
+    RETURN QUERY SELECT CASE WHEN FOUND THEN 0 ELSE 1 END;
+END
+$$;
+
+CREATE FUNCTION throng.p_PasswordCost_Next(p_after varchar)
+RETURNS TABLE (password_cost varchar)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = throng, pg_temp AS $$
+BEGIN
+    RETURN QUERY
+        SELECT a.password_cost FROM accounts a WHERE a.password_cost > p_after
+        ORDER BY a.password_cost LIMIT 1;
 END
 $$;
 

@@ -7,8 +7,13 @@ CREATE TABLE accounts (
     id            TEXT    NOT NULL,
     id_key        TEXT    NOT NULL CONSTRAINT accounts_id_key UNIQUE,
     password_hash TEXT    NOT NULL,
+    -- The parameters in the hash; '' if no password matches it.
+    password_cost TEXT    NOT NULL DEFAULT '',
     created_ms    INTEGER NOT NULL
 ) STRICT;
+
+-- The costs in use are found by a few seeks (p_PasswordCost_Next).
+CREATE INDEX accounts_password_cost ON accounts (password_cost);
 
 CREATE TABLE characters (
     character  INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -9,11 +9,11 @@ use ipnet::IpNet;
 use super::rate::Rate;
 use super::table::settings;
 use super::units::ByteSize;
-use super::value::{HostNames, HostPort, Name, Peers, Secret, config_enum};
+use super::value::{HostNames, HostPort, Name, Peers, ReservedNames, Secret, config_enum};
 use crate::host::HostAddress;
 use crate::limits::{
     ARGON2_ITERATIONS_MAX, ARGON2_KIB_MAX, CHANNELS_MAX, CHANNELS_PER_USER_MAX, QUEUE_MAX, SECTOR_SIZE_MAX,
-    SESSIONS_MAX, SHARDS_MAX, THREADS_MAX,
+    SESSIONS_MAX, SHARDS_MAX, THREADS_MAX, TICKET_LIFETIME_MAX,
 };
 use crate::log::Filter;
 
@@ -24,6 +24,16 @@ config_enum! {
         Refuse = "refuse",
         /// The first session is closed and the second login takes over.
         Kick = "kick",
+    }
+}
+
+config_enum! {
+    /// Treatment of control characters in chat texts.
+    ControlCharacters {
+        /// The message is refused.
+        Refuse = "refuse",
+        /// The message is delivered without them.
+        Drop = "drop",
     }
 }
 
@@ -109,6 +119,10 @@ settings! {
             channels: usize = "20000" in 1..=CHANNELS_MAX;
             /// Maximum of channels that one user may be in at a time.
             channels_per_user: usize = "16" in 1..=CHANNELS_PER_USER_MAX;
+            /// Treatment of control characters in chat texts: refuse the message, or drop them from
+            /// it. They include line breaks, tabs, terminals' escape sequences and overrides of
+            /// the direction of text.
+            control_characters: ControlCharacters = "refuse";
             /// Side of a sector, in the game's units. Nearby messages reach the sender's sector and
             /// the eight around it.
             sector_size: u32 = "100" in 1..=SECTOR_SIZE_MAX;
@@ -119,11 +133,19 @@ settings! {
             notice_interval: Duration = "500ms" in ms(10)..=secs(60);
         }
 
+        /// Ids of accounts, and names of characters and channels.
+        names: Names {
+            /// Ids and names that players cannot take, whatever their case, their accents, and the
+            /// blanks and punctuation in them; nor names that look like them. `throng db import`
+            /// can.
+            reserved: Vec<String> = "admin,administrator,moderator,system,support,staff,gm,throng" in ReservedNames;
+        }
+
         /// Tickets, which login servers issue and chat servers accept.
         ticket: Ticket {
             /// Validity of a ticket after its issue. The clocks of the servers must agree better
-            /// than this.
-            lifetime: Duration = "30s" in secs(1)..=secs(600);
+            /// than this, and to 5s: a ticket from the future is refused.
+            lifetime: Duration = "30s" in secs(1)..=TICKET_LIFETIME_MAX;
         }
 
         /// The DB agent.
@@ -146,8 +168,9 @@ settings! {
             /// Less than `login.request_timeout`, so that the answer arrives in time.
             request_timeout: Duration = "1s" in ms(10)..=secs(60);
             /// Memory for the hash of one password (argon2id), in whole KiB. Less than 19MiB with
-            /// two iterations is weaker than OWASP recommends. Existing hashes keep their
-            /// parameters.
+            /// two iterations is weaker than OWASP recommends. A login stores its hash anew after a
+            /// change. Until no account has an older one, every check of a password takes the
+            /// time of the old and the new one together, so that it tells nothing.
             argon2_memory: ByteSize = "19MiB" in kib(8)..=ARGON2_MEMORY_MAX;
             /// Passes of the hash over its memory.
             argon2_iterations: u32 = "2" in 1..=ARGON2_ITERATIONS_MAX;

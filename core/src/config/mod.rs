@@ -20,8 +20,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 pub use keys::{
-    Admin, Chat, Config, Content, Data, DbAgent, Duplicate, Engine, Limits, Link, Log, Login, Net, Odbc,
-    Shutdown, Ticket,
+    Admin, Chat, Config, Content, ControlCharacters, Data, DbAgent, Duplicate, Engine, Limits, Link, Log,
+    Login, Names, Net, Odbc, Shutdown, Ticket,
 };
 pub use load::Sources;
 pub use origin::Origin;

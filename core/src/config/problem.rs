@@ -63,6 +63,9 @@ pub enum ValueError {
     /// `host:port` with a host that is neither a name nor an address.
     #[error("the host is neither a name nor an address")]
     Host,
+    /// An empty text, a long one, or one with control characters, in a list of names.
+    #[error("one of its items is not a name")]
+    ReservedName,
     /// A list with too few or too many items.
     #[error("it has {0} items")]
     Count(usize),

@@ -13,8 +13,9 @@ use super::problem::ValueError;
 use super::rate::Rate;
 use super::units::{ByteSize, format_duration, parse_duration};
 use crate::host::{HostAddress, is_host_name};
-use crate::limits::{ADMIN_HOSTS_MAX, LINKS_MAX};
+use crate::limits::{ADMIN_HOSTS_MAX, CHANNEL_BYTES_MAX, LINKS_MAX, RESERVED_NAMES_MAX};
 use crate::log::{Filter, FilterError};
+use crate::text::has_control;
 
 /// Kind of a TOML value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -478,6 +479,25 @@ impl Rule<Vec<HostAddress>> for Peers {
     }
 }
 
+/// Allows the names that players cannot take.
+pub(super) struct ReservedNames;
+
+impl Rule<Vec<String>> for ReservedNames {
+    fn check(&self, value: &Vec<String>) -> Result<(), ValueError> {
+        if value.len() > RESERVED_NAMES_MAX {
+            return Err(ValueError::Count(value.len()));
+        }
+        let is_name = |name: &String| (1..=CHANNEL_BYTES_MAX).contains(&name.len()) && !has_control(name);
+        if value.iter().all(is_name) { Ok(()) } else { Err(ValueError::ReservedName) }
+    }
+    fn allowed(&self) -> String {
+        format!(
+            "{}; at most {RESERVED_NAMES_MAX} items, each of 1 to {CHANNEL_BYTES_MAX} bytes",
+            <Vec<String>>::shape()
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -521,6 +541,10 @@ mod tests {
         check(&Peers, "localhost:1, chat-2.example.org:9201", Ok(()));
         check(&Peers, "localhost:1,localhost:1", Err("twice"));
         check(&Peers, "local host:1", Err("not HOST:PORT"));
+        check(&ReservedNames, "admin, 관리자", Ok(()));
+        check(&ReservedNames, "", Ok(()));
+        check(&ReservedNames, "admin,,gm", Err("not a name"));
+        check(&ReservedNames, "ad\nmin", Err("not a name"));
         check::<Filter>(&Any, "info,throng_core::net=debug", Ok(()));
         check::<Filter>(&Any, "inof", Err("inof"));
         check::<PathBuf>(&Any, "", Err("empty"));

@@ -10,7 +10,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 
 use super::keys::{ClusterKey, PublicKey};
-use crate::limits::SEAL_TAG;
+use crate::limits::{SEAL_TAG, TICKET_LIFETIME_MAX, TICKET_SKEW_MAX};
 use crate::wire::packets::{Name, TicketBytes};
 use crate::wire::table::wire_struct;
 use crate::wire::{CloseReason, Field, Reader, Writer};
@@ -58,6 +58,9 @@ impl Ticket {
 
     /// Opens a ticket that a client presents at the time `now_ms` to the chat server with the key
     /// `chat_key`. The caller checks by the serial that it has not been used before.
+    ///
+    /// A ticket issued later than [`TICKET_SKEW_MAX`] from now is invalid: it would outlive every
+    /// restart of the server, and with it the memory of its use.
     pub fn open(
         key: &ClusterKey,
         bytes: &TicketBytes,
@@ -79,6 +82,11 @@ impl Ticket {
         }
         if ticket.expires_ms <= now_ms {
             return Err(CloseReason::TicketExpired);
+        }
+        let is_from_the_future = ticket.issued_ms > now_ms.saturating_add(TICKET_SKEW_MAX.as_millis() as u64);
+        let lifetime_ms = ticket.expires_ms.saturating_sub(ticket.issued_ms);
+        if is_from_the_future || lifetime_ms > TICKET_LIFETIME_MAX.as_millis() as u64 {
+            return Err(invalid);
         }
         Ok((*serial, ticket))
     }
@@ -116,8 +124,33 @@ mod tests {
             assert_eq!(Ticket::open(key, &bytes, &chat, now).err(), Some(reason));
         };
         check(&key, [5; 32], 31_000, CloseReason::TicketExpired);
-        check(&key, [6; 32], 0, CloseReason::TicketInvalid);
-        check(&ClusterKey::from_bytes([8; 32]), [5; 32], 0, CloseReason::TicketInvalid);
+        check(&key, [6; 32], 1_000, CloseReason::TicketInvalid);
+        check(&ClusterKey::from_bytes([8; 32]), [5; 32], 1_000, CloseReason::TicketInvalid);
+    }
+
+    #[test]
+    fn a_ticket_from_the_future_or_for_ever_is_refused() {
+        let (key, ticket) = sample();
+        let skew_ms = TICKET_SKEW_MAX.as_millis() as u64;
+        let lifetime_ms = TICKET_LIFETIME_MAX.as_millis() as u64;
+        let now_ms = 1_000_000;
+        let check = |issued_ms: u64, expires_ms: u64, wanted: Option<CloseReason>| {
+            let bytes = Ticket { issued_ms, expires_ms, ..ticket.clone() }.mint(&key).unwrap();
+            let opened = Ticket::open(&key, &bytes, &[5; 32], now_ms);
+            assert_eq!(opened.err(), wanted, "issued {issued_ms}, expires {expires_ms}");
+        };
+        let invalid = Some(CloseReason::TicketInvalid);
+        check(now_ms + skew_ms, now_ms + skew_ms + 1, None);
+        check(now_ms + skew_ms + 1, now_ms + skew_ms + 2, invalid);
+        check(now_ms + 3_600_000, now_ms + 3_630_000, invalid);
+        check(u64::MAX - 1, u64::MAX, invalid);
+        check(now_ms, now_ms + lifetime_ms, None);
+        check(now_ms, now_ms + lifetime_ms + 1, invalid);
+        check(0, u64::MAX, invalid);
+        let bytes = ticket.mint(&key).unwrap();
+        assert!(Ticket::open(&key, &bytes, &[5; 32], 1_000 - 1).is_ok(), "the clocks differ a little");
+        let late = Ticket { issued_ms: 10_000, ..ticket.clone() }.mint(&key).unwrap();
+        assert_eq!(Ticket::open(&key, &late, &[5; 32], 0).err(), invalid);
     }
 
     #[test]

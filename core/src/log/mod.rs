@@ -24,6 +24,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt, reload};
 
 use crate::limits::LOG_QUEUE;
+use crate::text::escaped_line;
 use filter::directives_of;
 pub use filter::{Filter, FilterError};
 pub use limit::{Lasting, LineBudget, Trouble};
@@ -172,9 +173,11 @@ struct Lines;
 
 impl io::Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        RECENT.lock().push(line);
+        // An event may quote a peer, a file or a database.
+        let escaped = escaped_line(line);
+        RECENT.lock().push(&escaped);
         if let Some(output) = &*OUTPUT.read() {
-            output.push(line);
+            output.push(&escaped);
         }
         Ok(line.len())
     }
@@ -287,6 +290,21 @@ mod tests {
         let read = |at: usize| fs::read_to_string(dirs[at].path().join("throng.log")).unwrap();
         assert!(read(0).contains("to the first") && !read(0).contains("to the second"));
         assert!(read(1).contains("to the second") && !read(1).contains("to no log"));
+    }
+
+    #[test]
+    fn an_event_is_one_line_without_escape_sequences_whatever_a_peer_says() {
+        let _turn = TURN.lock();
+        let dir = tempfile::tempdir().unwrap();
+        let guard = init(options("info"), dir.path()).unwrap();
+        let detail = "bye\nERROR forged\u{1b}]52;c;AAAA\u{7}\u{202E}";
+        tracing::info!(%detail, "the peer closes: {detail}");
+        drop(guard);
+        let text = fs::read_to_string(dir.path().join("throng.log")).unwrap();
+        let line = text.lines().find(|line| line.contains("the peer closes")).unwrap();
+        assert_eq!(line.matches("ERROR forged").count(), 2, "{line:?}");
+        assert!(line.contains("\\n") && line.contains("52;c;AAAA") && line.contains("\\u{202e}"), "{line:?}");
+        assert!(!crate::text::has_control(line), "{line:?}");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::wire::frame::{self, Kind, Split};
 use crate::wire::packets::{
     ChannelLeft, ChatMessage, Close, Heartbeat, HeartbeatAnswer, Outcome, Packet, RoomKey, UsersChanged,
 };
-use crate::wire::{CloseReason, Text};
+use crate::wire::{CloseReason, Line};
 
 /// Phase of a session. It only moves down this list.
 enum State {
@@ -59,7 +59,7 @@ pub enum Event {
     /// A room's key. The owner expands it and passes it to [`Session::add_room_key`].
     RoomKey(RoomKey),
     /// The peer announced its close, with a reason and a detail for the log.
-    PeerClosed(CloseReason, Text<255>),
+    PeerClosed(CloseReason, Line<255>),
 }
 
 /// Instruction to the owner of a session's timer.
@@ -222,7 +222,7 @@ impl Session {
                 let mut body = crate::wire::Reader::new(&frame[FRAME_HEADER..]);
                 let reason = crate::wire::Field::take(&mut body).map_err(|_| CloseReason::MalformedPacket)?;
                 body.finish().map_err(|_| CloseReason::MalformedPacket)?;
-                peer_closed(reason, Text::default())
+                peer_closed(reason, Line::default())
             }
             (State::Open(mut keys), Kind::Sealed) => {
                 let opened = keys.open.open(frame).map(Packet::decode);
@@ -373,7 +373,7 @@ impl Session {
         if reason.is_sent() {
             match &self.state {
                 State::Open(_) => {
-                    let detail = Text::truncated(detail);
+                    let detail = Line::truncated(detail);
                     self.send(&Close { reason, detail }.into(), pool);
                 }
                 State::AwaitInitiator => {
@@ -462,7 +462,7 @@ pub fn room_packet(room: u32, encoded: &[u8]) -> Result<Packet, CloseReason> {
 
 /// Accepts a reason from the peer. Reasons that only describe what one side saw are never sent, and
 /// would be counted among our own broken connections.
-fn peer_closed(reason: CloseReason, detail: Text<255>) -> Result<Event, CloseReason> {
+fn peer_closed(reason: CloseReason, detail: Line<255>) -> Result<Event, CloseReason> {
     if reason.is_sent() { Ok(Event::PeerClosed(reason, detail)) } else { Err(CloseReason::MalformedPacket) }
 }
 

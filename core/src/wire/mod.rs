@@ -13,7 +13,7 @@ pub use packets::Packet;
 pub use reason::CloseReason;
 pub use stream::{Malformed, Reader, Writer};
 pub use table::{Body, EnumInfo, FieldInfo, PacketInfo, Route};
-pub use types::{Bytes, Field, List, SecretBytes, SecretText, Text, TooLong};
+pub use types::{Bytes, Field, Line, List, SecretBytes, SecretText, Text, TooLong};
 
 /// Returns the test vector called `name` in docs/protocol.md as hex digits. The document writes it
 /// as "`name`: `hex`", with line breaks among the digits allowed.

@@ -5,7 +5,7 @@
 //! never gets another meaning.
 
 use super::table::{packets, wire_enum, wire_struct};
-use super::{Bytes, CloseReason, List, SecretBytes, SecretText, Text};
+use super::{Bytes, CloseReason, Line, List, SecretBytes, SecretText, Text};
 use crate::limits;
 
 /// An account id as a client types it.
@@ -15,17 +15,17 @@ pub type PasswordText = SecretText<{ limits::PASSWORD_WIRE_MAX }>;
 /// A character name as a client requests it.
 pub type RequestedName = Text<{ limits::NAME_WIRE_MAX }>;
 /// A character name that has been accepted.
-pub type Name = Text<{ limits::NAME_BYTES_MAX }>;
+pub type Name = Line<{ limits::NAME_BYTES_MAX }>;
 /// A channel name as a client requests it.
 pub type WishedChannel = Text<{ limits::CHANNEL_WIRE_MAX }>;
 /// A channel name that has been accepted.
-pub type ChannelName = Text<{ limits::CHANNEL_BYTES_MAX }>;
+pub type ChannelName = Line<{ limits::CHANNEL_BYTES_MAX }>;
 /// A sealed ticket.
 pub type TicketBytes = Bytes<{ limits::TICKET_MAX }>;
 /// The text of a chat message.
 pub type ChatText = Text<{ limits::CHAT_TEXT_MAX }>;
 /// A network address, `host:port`.
-pub type Address = Text<255>;
+pub type Address = Line<255>;
 
 wire_enum! {
     /// Result of a request.
@@ -41,19 +41,20 @@ wire_enum! {
         NoCharacter = 3,
         /// A server or database behind this server is unreachable or overloaded.
         TryAgainLater = 4,
-        /// Another account has this id. Ids that differ only in case are the same.
+        /// Another account has this id. Ids that differ only in case, or look alike, are the same.
         IdTaken = 5,
-        /// The id is too short or has a character that ids cannot have.
+        /// The id is too short, or has characters that ids cannot have, or not together.
         IdInvalid = 6,
         /// The id is too long.
         IdTooLong = 7,
-        /// The password is too short or has control characters.
+        /// The password is too short or has characters that passwords cannot have.
         PasswordInvalid = 8,
         /// The password is too long.
         PasswordTooLong = 9,
-        /// Another character has this name. Names that differ only in case are the same.
+        /// Another character has this name. Names that differ only in case, or look alike, are the
+        /// same.
         NameTaken = 10,
-        /// The name is too short or has a character that names cannot have.
+        /// The name is too short, or has characters that names cannot have, or not together.
         NameInvalid = 11,
         /// The name is too long.
         NameTooLong = 12,
@@ -77,6 +78,10 @@ wire_enum! {
         NoPosition = 21,
         /// The channel's owner has kicked the user.
         Kicked = 22,
+        /// The text has control characters.
+        TextInvalid = 23,
+        /// The server does not give this id or name to players.
+        NameReserved = 24,
     }
 }
 
@@ -176,7 +181,7 @@ packets! {
         /// The reason.
         reason: CloseReason,
         /// Details for a log or a person; may be empty.
-        detail: Text<255>,
+        detail: Line<255>,
     }
 
     /// Asks whether the peer is alive. A server sends it when it has received nothing for the
@@ -232,8 +237,8 @@ packets! {
 
     /// Answers a sign-up.
     0x0105 SignUpAnswer(LoginToClient, "S_ANS_CREATE_USER") {
-        /// Ok, IdTaken, IdInvalid, IdTooLong, PasswordInvalid, PasswordTooLong, TryAgainLater or
-        /// InternalError.
+        /// Ok, IdTaken, IdInvalid, IdTooLong, NameReserved, PasswordInvalid, PasswordTooLong,
+        /// TryAgainLater or InternalError.
         outcome: Outcome,
     }
 
@@ -249,8 +254,8 @@ packets! {
 
     /// Answers the creation of a character.
     0x0107 CreateCharacterAnswer(LoginToClient, "S_ANS_CREATE_CHARACTER") {
-        /// Ok, BadCredentials, NameTaken, NameInvalid, NameTooLong, CharacterExists, TryAgainLater
-        /// or InternalError.
+        /// Ok, BadCredentials, NameTaken, NameInvalid, NameTooLong, NameReserved, CharacterExists,
+        /// TryAgainLater or InternalError.
         outcome: Outcome,
     }
 
@@ -326,7 +331,7 @@ packets! {
         target: u32,
         /// Repeated in the message or the refusal: the client's own time, or any number.
         stamp: u64,
-        /// The text; not empty.
+        /// The text; not empty, and without control characters.
         text: ChatText,
     }
 
@@ -395,7 +400,7 @@ packets! {
     0x020E ChatRefused(ChatToClient, "") {
         /// The stamp of the request.
         stamp: u64,
-        /// NotAMember, NoSuchUser or NoPosition.
+        /// NotAMember, NoSuchUser, NoPosition or TextInvalid.
         outcome: Outcome,
     }
 
@@ -425,7 +430,7 @@ packets! {
     /// Answers the creation or joining of a channel. With Ok, the first page of the channel's user
     /// list follows.
     0x0212 ChannelAnswer(ChatToClient, "") {
-        /// Ok, NoSuchChannel, TooManyChannels, NameTaken, NameInvalid or NameTooLong.
+        /// Ok, NoSuchChannel, TooManyChannels, NameTaken, NameInvalid, NameTooLong or NameReserved.
         outcome: Outcome,
         /// The channel; 0 unless Ok.
         channel: u32,
@@ -507,7 +512,7 @@ packets! {
         /// The sender's role.
         role: Role,
         /// The sender's configured name, for logs.
-        name: Text<64>,
+        name: Line<64>,
         /// A random number that the sender's process drew at its start.
         instance: u64,
         /// A chat server's address for clients; empty for other roles.

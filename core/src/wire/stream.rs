@@ -29,6 +29,9 @@ pub enum Malformed {
     /// A text is not UTF-8.
     #[error("a text is not valid UTF-8")]
     NotUtf8,
+    /// A text of one line has a control character.
+    #[error("a text of one line has the control character U+{0:04X}")]
+    ControlCharacter(u32),
     /// A bool, option or enumeration has an undefined value.
     #[error("{value} is not a value of {of}")]
     UnknownValue {

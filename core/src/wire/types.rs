@@ -1,5 +1,6 @@
 //! Field types of packets.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 
@@ -8,6 +9,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::stream::{Malformed, Reader, Writer};
+use crate::text::{has_control, is_control};
 
 /// A type that a packet's field can have.
 pub trait Field: Sized {
@@ -114,57 +116,77 @@ fn take_text<'a>(reader: &mut Reader<'a>, limit: usize) -> Result<&'a str, Malfo
 
 /// UTF-8 text of at most `MAX` bytes, encoded as a u16 length and the bytes. Short texts, such as
 /// names, need no allocation: user lists hold thousands of them.
+///
+/// With `LINE`, the text has no control characters ([`is_control`]): a sender's are replaced, a
+/// peer's make the packet malformed.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Text<const MAX: usize>(SmolStr);
+pub struct Text<const MAX: usize, const LINE: bool = false>(SmolStr);
 
-impl<const MAX: usize> Text<MAX> {
+/// Text without control characters, which a log, a terminal or a page may show.
+pub type Line<const MAX: usize> = Text<MAX, true>;
+
+impl<const MAX: usize, const LINE: bool> Text<MAX, LINE> {
     /// Returns the text if it fits.
     pub fn new(text: impl AsRef<str>) -> Result<Self, TooLong> {
-        let text = text.as_ref();
+        let text = Self::cleaned(text.as_ref());
         check_length(text.len(), MAX)?;
         Ok(Self(SmolStr::new(text)))
     }
 
     /// Returns the longest prefix of `text` that fits and ends at a character boundary.
     pub fn truncated(text: &str) -> Self {
-        Self(SmolStr::new(&text[..text.floor_char_boundary(MAX)]))
+        let text = Self::cleaned(&text[..text.floor_char_boundary(MAX)]);
+        Self(SmolStr::new(text))
     }
 
     /// Converts the text to a plain string.
     pub fn into_string(self) -> String {
         self.0.into()
     }
+
+    /// Replaces the control characters of a line by one byte each, so that it grows no longer.
+    fn cleaned(text: &str) -> Cow<'_, str> {
+        if LINE && has_control(text) {
+            text.chars().map(|c| if is_control(c) { '?' } else { c }).collect()
+        } else {
+            text.into()
+        }
+    }
 }
 
-impl<const MAX: usize> Deref for Text<MAX> {
+impl<const MAX: usize, const LINE: bool> Deref for Text<MAX, LINE> {
     type Target = str;
     fn deref(&self) -> &str {
         &self.0
     }
 }
 
-impl<const MAX: usize> fmt::Debug for Text<MAX> {
+impl<const MAX: usize, const LINE: bool> fmt::Debug for Text<MAX, LINE> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl<const MAX: usize> fmt::Display for Text<MAX> {
+impl<const MAX: usize, const LINE: bool> fmt::Display for Text<MAX, LINE> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl<const MAX: usize> Field for Text<MAX> {
+impl<const MAX: usize, const LINE: bool> Field for Text<MAX, LINE> {
     fn type_name() -> String {
-        format!("text({MAX})")
+        format!("{}({MAX})", if LINE { "line" } else { "text" })
     }
     fn put(&self, writer: &mut Writer<'_>) {
         writer.length(self.0.len());
         writer.bytes(self.0.as_bytes());
     }
     fn take(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        take_text(reader, MAX).map(|text| Self(SmolStr::new(text)))
+        let text = take_text(reader, MAX)?;
+        match text.chars().find(|c| LINE && is_control(*c)) {
+            Some(control) => Err(Malformed::ControlCharacter(control.into())),
+            None => Ok(Self(SmolStr::new(text))),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from throng import Session, SessionEnded, parse_address
 from userlist import UserList
+from wire import visible
 
 RETRY_SECONDS = 10.0
 
@@ -25,12 +26,17 @@ class Failed(Exception):
     """A failed step, with the reason."""
 
 
+def say(text, file=None):
+    """Prints a line. What a server or another user sent must not command the terminal."""
+    print(visible(text), file=file or sys.stdout)
+
+
 def main():
     arguments = parse_arguments()
     try:
         run(arguments)
     except (Failed, SessionEnded, OSError, ValueError, KeyError) as error:
-        print(f"chat_client: {error or type(error).__name__}", file=sys.stderr)
+        say(f"chat_client: {error or type(error).__name__}", file=sys.stderr)
         return 1
     return 0
 
@@ -63,20 +69,20 @@ def parse_arguments():
 
 def run(arguments):
     address, key = login_server(arguments)
-    print(f"login server {address[0]}:{address[1]}")
+    say(f"login server {address[0]}:{address[1]}")
     login = Session(address, key)
     try:
         sign_up(login, arguments)
         create_character(login, arguments)
         granted = log_in(login, arguments)
-        print(f"chat server {granted.chat_address}")
+        say(f"chat server {granted.chat_address}")
         chat = Session(parse_address(granted.chat_address), granted.chat_key)
         try:
             # Closing the login session before the client has entered would revoke the ticket.
             room = Room(chat, enter(chat, granted.ticket))
             leave_login(login)
             users = room.complete_list()
-            print(f"{len(users)} in the chat: {names(users)}")
+            say(f"{len(users)} in the chat: {names(users)}")
             room.talk("World", 0, arguments.say)
             if arguments.whisper:
                 room.whisper(*arguments.whisper.rsplit("=", 1))
@@ -87,7 +93,7 @@ def run(arguments):
             chat.close()
     finally:
         login.close()
-    print("done")
+    say("done")
 
 
 def login_server(arguments):
@@ -115,7 +121,7 @@ def ask(session, request, answers, /, **fields):
             raise Failed(f"{request} was answered by {answer.packet}")
         if getattr(answer, "outcome", None) != "TryAgainLater" or time.monotonic() > give_up:
             return answer
-        print(f"{request}: try again later")
+        say(f"{request}: try again later")
         time.sleep(0.5)
 
 
@@ -123,7 +129,7 @@ def sign_up(login, arguments):
     answer = ask(login, "SignUpRequest", ["SignUpAnswer"], id=arguments.user, password=arguments.password)
     if answer.outcome not in ("Ok", "IdTaken"):
         raise Failed(f"cannot sign {arguments.user} up: {answer.outcome}")
-    print(f"account {arguments.user}: {'created' if answer.outcome == 'Ok' else 'exists'}")
+    say(f"account {arguments.user}: {'created' if answer.outcome == 'Ok' else 'exists'}")
 
 
 def create_character(login, arguments):
@@ -137,7 +143,7 @@ def create_character(login, arguments):
     )
     if answer.outcome not in ("Ok", "CharacterExists"):
         raise Failed(f"cannot create the character {arguments.name}: {answer.outcome}")
-    print(f"character: {'created' if answer.outcome == 'Ok' else 'exists'}")
+    say(f"character: {'created' if answer.outcome == 'Ok' else 'exists'}")
 
 
 def log_in(login, arguments):
@@ -145,7 +151,7 @@ def log_in(login, arguments):
     answer = ask(login, "LoginRequest", answers, id=arguments.user, password=arguments.password)
     if answer.packet == "LoginRefused":
         raise Failed(f"cannot log in: {answer.outcome}")
-    print(f"logged in as {answer.name}, the ticket is valid for {answer.ticket_lifetime_ms / 1000:g} s")
+    say(f"logged in as {answer.name}, the ticket is valid for {answer.ticket_lifetime_ms / 1000:g} s")
     return answer
 
 
@@ -155,7 +161,7 @@ def enter(chat, ticket):
     answer = chat.receive()
     if answer.packet != "EnterAnswer":
         raise Failed(f"EnterRequest was answered by {answer.packet}")
-    print(f"entered as user {answer.user.id}, {answer.user.name}; {answer.head_count} in the chat")
+    say(f"entered as user {answer.user.id}, {answer.user.name}; {answer.head_count} in the chat")
     return answer.user
 
 
@@ -166,7 +172,7 @@ def leave_login(login):
     except SessionEnded as end:
         if end.reason != "HandedOver":
             raise
-        print("the login server has handed over")
+        say("the login server has handed over")
     else:
         raise Failed(f"the login server sent {packet.packet}")
 
@@ -190,9 +196,9 @@ class Room:
             self._check_sequence((packet.scope, packet.target), packet.sequence)
             where = {"Channel": f" in channel {packet.target}", "Whisper": f" to user {packet.target}"}
             place = where.get(packet.scope, "")
-            print(f"received {packet.scope}{place} #{packet.sequence} {packet.sender.name}: {packet.text}")
+            say(f"received {packet.scope}{place} #{packet.sequence} {packet.sender.name}: {packet.text}")
         elif packet.packet == "ChatGap":
-            print(f"missed {packet.missed} messages ({packet.scope} {packet.channel})")
+            say(f"missed {packet.missed} messages ({packet.scope} {packet.channel})")
             if (packet.scope, packet.channel) in self._sequences:
                 self._sequences[packet.scope, packet.channel] += packet.missed
         elif packet.packet == "ChannelLeft" and packet.outcome != "NotAMember":
@@ -217,7 +223,7 @@ class Room:
 
     def talk(self, scope, target, text):
         """Sends a message and waits until it comes back."""
-        print(f"sending ({scope}): {text}")
+        say(f"sending ({scope}): {text}")
         sent = time.monotonic()
         stamp = time.monotonic_ns() // 1000
         self.chat.send("ChatRequest", scope=scope, target=target, stamp=stamp, text=text)
@@ -228,7 +234,7 @@ class Room:
             if packet.packet == "ChatMessage" and (packet.sender.id, packet.stamp) == (self.user.id, stamp):
                 took, times = (time.monotonic() - sent) * 1000, packet.times
                 inside = times.queued_us + times.handled_us + packet.fan_out_us
-                print(f"the message came back after {took:.1f} ms, {inside / 1000:.1f} ms of them in the server")
+                say(f"the message came back after {took:.1f} ms, {inside / 1000:.1f} ms of them in the server")
                 return
 
     def whisper(self, name, text):
@@ -253,12 +259,12 @@ def visit_channel(room, name, text):
         answer = room.ask("ChannelCreateRequest", "ChannelAnswer", name=name)
     if answer.outcome != "Ok":
         raise Failed(f"cannot join channel {name}: {answer.outcome}")
-    print(f"in channel {answer.channel}, {answer.name}; {answer.head_count} there")
+    say(f"in channel {answer.channel}, {answer.name}; {answer.head_count} there")
     room.lists[answer.channel] = UserList()
-    print(f"there: {names(room.complete_list(answer.channel))}")
+    say(f"there: {names(room.complete_list(answer.channel))}")
     room.talk("Channel", answer.channel, text)
     left = room.ask("ChannelLeaveRequest", "ChannelLeft", channel=answer.channel)
-    print(f"left channel {left.channel}: {left.outcome}")
+    say(f"left channel {left.channel}: {left.outcome}")
 
 
 def leave_chat(chat):
@@ -266,7 +272,7 @@ def leave_chat(chat):
     try:
         while chat.receive().packet != "ExitAnswer":
             pass  # packets that were on their way
-        print("left the chat")
+        say("left the chat")
         packet = chat.receive()
     except SessionEnded as end:
         if end.reason != "Goodbye":

@@ -39,7 +39,8 @@ ENUMERATIONS = {
         "Ok", "BadCredentials", "AlreadyOnline", "NoCharacter", "TryAgainLater", "IdTaken", "IdInvalid",
         "IdTooLong", "PasswordInvalid", "PasswordTooLong", "NameTaken", "NameInvalid", "NameTooLong",
         "CharacterExists", "ClaimLost", "InternalError", "NoSuchChannel", "NotAMember", "TooManyChannels",
-        "NoSuchUser", "NotTheOwner", "NoPosition", "Kicked",
+        "NoSuchUser", "NotTheOwner", "NoPosition", "Kicked", "TextInvalid",
+        "NameReserved",
     ),
     "CloseReason": numbered(
         "Goodbye", "ServerFull", "VersionMismatch", "HandshakeTimeout", "HandshakeFailed",
@@ -52,32 +53,32 @@ ENUMERATIONS = {
 }  # fmt: skip
 
 GROUPS = {
-    "User": [("id", "u32"), ("name", "text(96)")],
-    "ChannelInfo": [("channel", "u32"), ("name", "text(128)"), ("head_count", "u32")],
+    "User": [("id", "u32"), ("name", "line(96)")],
+    "ChannelInfo": [("channel", "u32"), ("name", "line(128)"), ("head_count", "u32")],
     "ServerTimes": [("received_us", "u64"), ("queued_us", "u32"), ("handled_us", "u32")],
 }
 
 PACKETS = {
-    0x0001: ("Close", [("reason", "CloseReason"), ("detail", "text(255)")]),
+    0x0001: ("Close", [("reason", "CloseReason"), ("detail", "line(255)")]),
     0x0002: ("Heartbeat", [("token", "u64")]),
     0x0003: ("HeartbeatAnswer", [("token", "u64")]),
-    0x0101: ("LoginRequest", [("id", "text(255)"), ("password", "text(512)")]),
+    0x0101: ("LoginRequest", [("id", "text(255)"), ("password", "text(1024)")]),
     0x0102: ("LoginRefused", [("outcome", "Outcome")]),
     0x0103: (
         "LoginGranted",
         [
-            ("chat_address", "text(255)"),
+            ("chat_address", "line(255)"),
             ("chat_key", "byte[32]"),
-            ("name", "text(96)"),
+            ("name", "line(96)"),
             ("ticket", "bytes(256)"),
             ("ticket_lifetime_ms", "u32"),
         ],
     ),
-    0x0104: ("SignUpRequest", [("id", "text(255)"), ("password", "text(512)")]),
+    0x0104: ("SignUpRequest", [("id", "text(255)"), ("password", "text(1024)")]),
     0x0105: ("SignUpAnswer", [("outcome", "Outcome")]),
     0x0106: (
         "CreateCharacterRequest",
-        [("id", "text(255)"), ("password", "text(512)"), ("name", "text(255)")],
+        [("id", "text(255)"), ("password", "text(1024)"), ("name", "text(255)")],
     ),
     0x0107: ("CreateCharacterAnswer", [("outcome", "Outcome")]),
     0x0201: ("EnterRequest", [("ticket", "bytes(256)")]),

@@ -13,6 +13,7 @@ import json
 import re
 import struct
 import sys
+import unicodedata
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,7 +56,7 @@ def main():
         for name, value in computed.items():
             print(f"`{name}`: `{value.hex()}`")
         return 0
-    problems = compare(text, computed) + compare_tables(codec)
+    problems = compare(text, computed) + compare_tables(codec) + passwords(text)
     for problem in problems:
         print(f"vectors: {problem}", file=sys.stderr)
     if not problems:
@@ -203,6 +204,17 @@ def json_values(values):
         name: bytes.fromhex(value[2:]) if isinstance(value, str) and value.startswith("0x") else value
         for name, value in values.items()
     }
+
+
+def passwords(text):
+    """Checks the forms of accepted passwords, as far as Python knows the profile."""
+    problems = []
+    for typed, form in re.findall(r"^\| `(.+)` \| `([0-9a-f]+)` \|$", between(text, "passwords"), re.MULTILINE):
+        typed = re.sub(r"\\u\{([0-9a-f]+)\}", lambda match: chr(int(match[1], 16)), typed)
+        spaced = "".join(" " if unicodedata.category(char) == "Zs" else char for char in typed)
+        if unicodedata.normalize("NFC", spaced).encode("utf-8").hex() != form:
+            problems.append(f"the password {typed!r} has not the form {form}")
+    return problems
 
 
 # The document.

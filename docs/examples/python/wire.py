@@ -12,6 +12,26 @@ from types import SimpleNamespace
 INTEGERS = {"u8": "<B", "u16": "<H", "u32": "<I", "u64": "<Q", "i32": "<i"}
 
 
+# The control characters of chapter 2, as ranges.
+CONTROLS = (
+    (0x00, 0x1F),
+    (0x7F, 0x9F),
+    (0x2028, 0x202E),
+    (0x2066, 0x206F),
+    (0xFFF9, 0xFFFB),
+    (0xE0001, 0xE0001),
+)
+
+
+def is_control(char):
+    return any(first <= ord(char) <= last for first, last in CONTROLS)
+
+
+def visible(text):
+    """Returns a text with its control characters escaped, for a terminal."""
+    return "".join(f"\\u{{{ord(char):x}}}" if is_control(char) else char for char in text)
+
+
 class Malformed(Exception):
     """The bytes are not a packet."""
 
@@ -86,7 +106,7 @@ class Codec:
         if kind in self.groups:
             values = value if isinstance(value, dict) else vars(value)
             return self.encode_fields(self.groups[kind], values)
-        if kind == "text":
+        if kind in ("text", "line"):
             value = value.encode("utf-8")
         if kind == "byte":
             if len(value) != limit:
@@ -105,11 +125,14 @@ class Codec:
             return reader.take(limit)
         if kind == "bytes":
             return reader.take(reader.length(limit))
-        if kind == "text":
+        if kind in ("text", "line"):
             try:
-                return reader.take(reader.length(limit)).decode("utf-8")
+                text = reader.take(reader.length(limit)).decode("utf-8")
             except UnicodeDecodeError as error:
                 raise Malformed("a text is not UTF-8") from error
+            if kind == "line" and any(is_control(char) for char in text):
+                raise Malformed("a text of one line has a control character")
+            return text
         if kind == "list":
             return [self.decode(inner, reader) for _ in range(reader.length(limit))]
         if kind in self.groups:

@@ -142,6 +142,21 @@ mod tests {
     }
 
     #[test]
+    fn a_ticket_from_the_future_is_not_valid_after_each_restart() {
+        let day_ms = 86_400_000;
+        for restarts in 0..3 {
+            let started_ms = 1000 + restarts * 10_000;
+            let mut admission = Admission::new(ClusterKey::from_bytes([1; 32]), [2; 32], started_ms);
+            for claim in [0, 3] {
+                admission.expect(expected(3));
+                let refused = admission.admit(&ticket(claim, day_ms), started_ms + 1).unwrap_err();
+                assert_eq!(refused, CloseReason::TicketInvalid);
+            }
+            assert!(admission.used.is_empty());
+        }
+    }
+
+    #[test]
     fn the_ticket_of_a_login_is_valid_while_the_login_is_expected() {
         let mut admission = admission();
         let check = |admission: &mut Admission, wanted| {

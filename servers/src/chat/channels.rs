@@ -181,11 +181,11 @@ mod tests {
         let mut channels = Channels::new(2);
         assert_eq!(make(&mut channels, "Éva", 1), Ok(1));
         assert_eq!(make(&mut channels, "E\u{301}VA", 2), Err(Outcome::NameTaken));
-        assert_eq!(channels.find("éva"), Some(1));
+        assert_eq!(channels.find(&rules::key("éva")), Some(1));
         assert_eq!(make(&mut channels, "other", 1), Ok(2));
         assert_eq!(make(&mut channels, "third", 1), Err(Outcome::TooManyChannels));
         assert_eq!(channels.leave(1, 1), Some(ListState { version: 2, head_count: 0 }));
-        assert_eq!((channels.find("éva"), channels.count()), (None, 1));
+        assert_eq!((channels.find(&rules::key("éva")), channels.count()), (None, 1));
         assert_eq!(make(&mut channels, "éva", 9), Ok(3));
         channels.last_number = RoomId::CHANNEL_MAX;
         channels.leave(2, 1);

@@ -17,7 +17,7 @@ mod users;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use throng_core::config::{Config, Duplicate, Limits};
+use throng_core::config::{Config, ControlCharacters, Duplicate, Limits};
 use throng_core::content::{Call, Effects, HandlerTable, Job, Role};
 use throng_core::links::{Links, Pending};
 use throng_core::net::{Closed, Opened, PeerKind};
@@ -37,6 +37,7 @@ use users::Member;
 pub use users::{Presence, Users};
 
 use crate::held_claims::HeldClaims;
+use crate::rules::Reserved;
 
 /// Phase of a session of the chat server.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,6 +67,10 @@ pub struct ChatSettings {
     pub channels: usize,
     /// Maximum number of channels for one user.
     pub channels_per_user: usize,
+    /// True if control characters are dropped from messages; otherwise the messages are refused.
+    pub drop_control_characters: bool,
+    /// Names that no channel can have.
+    pub reserved: Reserved,
     /// Side of a sector, in units of a position.
     pub sector_size: u32,
     /// Users within hearing from which on a sector gets a room of its own.
@@ -87,6 +92,8 @@ impl ChatSettings {
             request_timeout: config.login.request_timeout,
             channels: config.chat.channels,
             channels_per_user: config.chat.channels_per_user,
+            drop_control_characters: config.chat.control_characters == ControlCharacters::Drop,
+            reserved: Reserved::new(&config.names.reserved),
             sector_size: config.chat.sector_size,
             crowd: config.content.log_from,
             limits: config.limits.clone(),

@@ -280,6 +280,7 @@ impl<R: Read> Read for Lines<R> {
 mod tests {
     use super::*;
     use crate::dbagent::password::{PasswordCost, Passwords};
+    use crate::rules::Password;
     use throng_core::wire::packets::Outcome;
 
     fn rows(text: &[u8]) -> Result<Rows<&[u8]>, ImportError> {
@@ -433,7 +434,7 @@ mod tests {
     #[test]
     fn hashes_are_accepted_exactly_if_a_login_accepts_them() {
         let mut passwords = Passwords::new(PasswordCost { memory_kib: 64, iterations: 1 }).unwrap();
-        let hash = passwords.hash("password").unwrap();
+        let hash = passwords.hash(&Password::to_check("password")).unwrap();
         let good = "nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
         let with = |params: &str, salt: &str| format!("$argon2id${params}${salt}${good}");
         for text in [
@@ -462,7 +463,7 @@ mod tests {
             "hunter2".into(),
             String::new(),
         ] {
-            let verified = passwords.verify(Some(&text), "password");
+            let verified = passwords.verify(&text, &Password::to_check("password"));
             assert_eq!(check_stored(&text).is_ok(), verified.is_ok(), "{text:?}: {verified:?}");
         }
         assert_eq!(check_stored(&hash), Ok(()));

@@ -125,6 +125,13 @@ impl Procedures for ScriptedDatabase {
     fn account_insert(&mut self, new: &NewAccount<'_>) -> Result<AccountInsert, DbError> {
         self.script.run("account_insert", || self.database.account_insert(new))
     }
+    fn password_replace(&mut self, account: u64, old_hash: &str, new_hash: &str) -> Result<bool, DbError> {
+        self.script.run("password_replace", || self.database.password_replace(account, old_hash, new_hash))
+    }
+    fn password_cost_next(&mut self, after: &str) -> Result<Option<String>, DbError> {
+        // As the clock, not a part of any request.
+        self.database.password_cost_next(after)
+    }
     fn character_select(&mut self, account: u64) -> Result<Option<Character>, DbError> {
         self.script.run("character_select", || self.database.character_select(account))
     }

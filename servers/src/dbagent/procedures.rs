@@ -12,6 +12,7 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+use throng_core::text::escaped;
 use throng_core::wire::packets::{Character, Claim, Outcome};
 
 /// An account as stored in the database.
@@ -169,6 +170,14 @@ pub trait Procedures: Send {
 
     /// `p_AccountData_Insert`: inserts an account; durable on return.
     fn account_insert(&mut self, new: &NewAccount<'_>) -> Result<AccountInsert, DbError>;
+
+    /// `p_Password_Replace`: replaces an account's hash if it is still `old_hash`. Returns true if
+    /// the account has the new hash. Durable on return.
+    fn password_replace(&mut self, account: u64, old_hash: &str, new_hash: &str) -> Result<bool, DbError>;
+
+    /// `p_PasswordCost_Next`: returns the cost in use that follows `after` in the order of bytes.
+    /// Starts with `""`.
+    fn password_cost_next(&mut self, after: &str) -> Result<Option<String>, DbError>;
 
     /// `p_Character_Select`: returns the character of an account.
     fn character_select(&mut self, account: u64) -> Result<Option<Character>, DbError>;
@@ -335,9 +344,10 @@ pub struct DbError {
 }
 
 impl DbError {
-    /// Creates the error of a fault at a place.
+    /// Creates the error of a fault at a place. Control characters in the database's message are
+    /// escaped: `throng db` prints it on a terminal.
     pub fn new(fault: Fault, place: impl Into<String>, detail: impl fmt::Display) -> Self {
-        Self { fault, place: place.into(), detail: detail.to_string() }
+        Self { fault, place: place.into(), detail: escaped(&detail.to_string()).into_owned() }
     }
 }
 
@@ -353,6 +363,12 @@ mod tests {
             "p_AccountData_Insert: the database is full: database or disk is full \
              (free space on its disk, or raise its limit)"
         );
+    }
+
+    #[test]
+    fn a_database_cannot_command_the_terminal_that_shows_its_message() {
+        let error = DbError::new(Fault::Refused, "p_X", "bad\nthrong: all is well\u{1b}[1A");
+        assert!(error.to_string().contains("bad\\nthrong: all is well\\u{1b}[1A"), "{error}");
     }
 
     #[test]

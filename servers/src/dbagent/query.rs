@@ -217,8 +217,13 @@ pub mod procedures {
         ACCOUNT_SELECT = "p_AccountData_Select" ("id_key" Text(192))
             -> ("account" Number, "id" Text(64), "password_hash" Text(255));
         ACCOUNT_INSERT = "p_AccountData_Insert"
-            ("id" Text(64), "id_key" Text(192), "password_hash" Text(255), "now_ms" Number)
+            ("id" Text(64), "id_key" Text(192), "password_hash" Text(255), "password_cost" Text(64),
+             "now_ms" Number)
             -> ("result" Small, "account" Number);
+        PASSWORD_REPLACE = "p_Password_Replace"
+            ("account" Number, "old_hash" Text(255), "new_hash" Text(255), "new_cost" Text(64))
+            -> ("result" Small);
+        PASSWORD_COST_NEXT = "p_PasswordCost_Next" ("after" Text(64)) -> ("password_cost" Text(64));
         CHARACTER_SELECT = "p_Character_Select" ("account" Number)
             -> ("character" Number, "name" Text(48), "level" Number, "experience" Number);
         CHARACTER_INSERT = "p_Character_Insert"

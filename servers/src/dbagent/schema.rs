@@ -9,6 +9,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use throng_core::clock;
+use throng_core::text::escaped;
 
 use super::dialect::Dialect;
 use super::procedures::DbError;
@@ -180,7 +181,7 @@ pub fn pending<'m>(
             return Err(MigrateError::Gap { place: place.into(), number: migration.number });
         }
         if row.checksum != migration.checksum() {
-            let name = row.name.clone();
+            let name = escaped(&row.name).into_owned();
             return Err(MigrateError::Edited { place: place.into(), number: row.number, name });
         }
     }

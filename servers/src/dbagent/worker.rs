@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
+use throng_core::limits::PASSWORD_COSTS_MAX;
 use throng_core::wire::packets::{Claim, Outcome};
 use tracing::{error, info, warn};
 
@@ -14,13 +15,13 @@ use super::inserts::{insert_account, insert_character};
 use super::password::{PasswordError, Passwords};
 use super::pool::DriverLimits;
 use super::procedures::{
-    AccountInsert, CharacterInsert, DbError, Fault, HeldList, Holder, NewAccount, NewCharacter, OnlineClaim,
-    Procedures, Transfer,
+    Account, AccountInsert, CharacterInsert, DbError, Fault, HeldList, Holder, NewAccount, NewCharacter,
+    OnlineClaim, Procedures, Transfer,
 };
 use super::queue::{Queue, Task, Turn};
 use super::request::{Answer, Job, Reply, Request};
 use super::stats::PoolStats;
-use crate::rules;
+use crate::rules::{self, Password};
 
 /// Pause before a control request is retried over a connection that works.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
@@ -41,6 +42,9 @@ const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Age at which the offset of the database's clock is measured again.
 const CLOCK_OFFSET_MAX_AGE: Duration = Duration::from_secs(30);
+
+/// Age at which the costs of passwords in use are read again.
+const COSTS_MAX_AGE: Duration = Duration::from_secs(30);
 
 /// Shortest interval between two log lines about failures of one thread; failures in between are
 /// counted.
@@ -122,6 +126,8 @@ pub(super) struct Worker<T> {
     is_let_go: bool,
     /// Offset of the database's clock.
     clock_offset: ClockOffset,
+    /// Time at which the costs of passwords in use were read; `None` if they have to be.
+    costs_read_at: Option<Instant>,
     last_logged: Option<Instant>,
     unlogged: u64,
 }
@@ -135,6 +141,7 @@ impl<T: Copy> Worker<T> {
             database: None,
             is_let_go: false,
             clock_offset: ClockOffset::default(),
+            costs_read_at: None,
             last_logged: None,
             unlogged: 0,
         }
@@ -213,6 +220,7 @@ impl<T: Copy> Worker<T> {
         Some(connected.map(|database| {
             self.database = Some(database);
             self.clock_offset.measured_at = None;
+            self.costs_read_at = None;
             shared.stats.connected.fetch_add(1, Relaxed);
             shared.stats.connections.fetch_add(1, Relaxed);
             info!("connected to the database");
@@ -454,16 +462,52 @@ impl<T: Copy> Worker<T> {
         })
     }
 
+    /// Reads the costs of passwords in use, each of which every check pays.
+    fn read_costs(&mut self, deadline: Instant) -> Result<(), DbError> {
+        if self.costs_read_at.is_some_and(|at| at.elapsed() < COSTS_MAX_AGE) {
+            return Ok(());
+        }
+        let costs = self.call(deadline, |database, _| {
+            let mut costs = Vec::new();
+            let mut after = String::new();
+            while costs.len() < PASSWORD_COSTS_MAX
+                && let Some(cost) = database.password_cost_next(&after)?
+            {
+                after.clone_from(&cost);
+                costs.push(cost);
+            }
+            Ok(costs)
+        })?;
+        self.passwords.set_costs_in_use(&costs);
+        self.costs_read_at = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Stores the hash of a right password at today's cost. The login goes on without it.
+    fn renew_hash(&mut self, account: &Account, new_hash: &str, deadline: Instant) {
+        let old_hash = &account.password_hash;
+        let replaced =
+            self.call(deadline, |database, _| database.password_replace(account.account, old_hash, new_hash));
+        if let Err(error) = replaced {
+            self.log(&error.into());
+        }
+    }
+
     /// Returns the account that has this id and password. Takes as long for an unknown or
-    /// impossible id as for a wrong password.
+    /// impossible id as for a wrong password, whatever the cost of the stored hash.
     fn verify(&mut self, id: &str, password: &str, deadline: Instant) -> Result<Option<u64>, Failure> {
         // An impossible id is looked up like an unknown one, with a key that no account has:
         // skipping the call would show in the time.
         let key = rules::check_id(id).unwrap_or_default();
+        self.read_costs(deadline)?;
         let account = self.call(deadline, |database, _| database.account_select(&key))?;
         let stored = account.as_ref().map(|account| account.password_hash.as_str());
-        let is_right = self.passwords.verify(stored, password)?;
-        Ok(account.filter(|_| is_right).map(|account| account.account))
+        let checked = self.passwords.check(stored, &Password::to_check(password))?;
+        let Some(account) = account.filter(|_| checked.is_right) else { return Ok(None) };
+        if let Some(new_hash) = checked.renewed {
+            self.renew_hash(&account, &new_hash, deadline);
+        }
+        Ok(Some(account.account))
     }
 
     fn claim(
@@ -528,10 +572,11 @@ impl<T: Copy> Worker<T> {
             Ok(key) => key,
             Err(outcome) => return Ok(outcome),
         };
-        if let Err(outcome) = rules::check_password(password) {
-            return Ok(outcome);
-        }
-        let password_hash = self.passwords.hash(password)?;
+        let password = match Password::new(password) {
+            Ok(password) => password,
+            Err(outcome) => return Ok(outcome),
+        };
+        let password_hash = self.passwords.hash(&password)?;
         if Instant::now() >= deadline {
             return Err(Failure::Expired);
         }

@@ -4,10 +4,10 @@
 
 use throng_core::crypto::Ticket;
 use throng_core::wire::packets::{
-    Character, ChatNotifyLogin, CreateCharacterRequest, DbCheckPassword, DbCheckPasswordAnswer,
-    DbClaimRevoked, DbClaimsSynced, DbCreateCharacter, DbCreateCharacterAnswer, DbSignUp, DbSignUpAnswer,
-    DbVerifyAccount, DbVerifyAccountAnswer, LinkHello, LoginGranted, LoginNotifyEntered, LoginNotifyLoaded,
-    LoginRequest, Role, SignUpRequest,
+    Character, ChatNotifyLogin, CreateCharacterAnswer, CreateCharacterRequest, DbCheckPassword,
+    DbCheckPasswordAnswer, DbClaimRevoked, DbClaimsSynced, DbCreateCharacter, DbCreateCharacterAnswer,
+    DbSignUp, DbSignUpAnswer, DbVerifyAccount, DbVerifyAccountAnswer, LinkHello, LoginGranted,
+    LoginNotifyEntered, LoginNotifyLoaded, LoginRequest, Role, SignUpAnswer, SignUpRequest,
 };
 
 use super::{
@@ -45,6 +45,9 @@ fn log_in(login: &mut Login, call: &mut Call<'_>, request: LoginRequest) {
 
 fn sign_up(login: &mut Login, call: &mut Call<'_>, request: SignUpRequest) {
     let SignUpRequest { id, password } = request;
+    if login.settings.reserved.contains(&id) {
+        return call.effects.send(call.session, SignUpAnswer { outcome: Outcome::NameReserved });
+    }
     let asker = login.asker(call.session, &id);
     let pending = ClientRequest { client: call.session, asker, step: Step::SignUp };
     let agent = login.held_claims.next_agent();
@@ -53,6 +56,9 @@ fn sign_up(login: &mut Login, call: &mut Call<'_>, request: SignUpRequest) {
 
 fn create_character(login: &mut Login, call: &mut Call<'_>, request: CreateCharacterRequest) {
     let CreateCharacterRequest { id, password, name } = request;
+    if login.settings.reserved.contains(&name) {
+        return call.effects.send(call.session, CreateCharacterAnswer { outcome: Outcome::NameReserved });
+    }
     let asker = login.asker(call.session, &id);
     let pending = ClientRequest { client: call.session, asker, step: Step::Verify(name) };
     let agent = login.held_claims.next_agent();

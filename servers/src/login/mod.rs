@@ -25,6 +25,7 @@ use throng_core::wire::{CloseReason, Packet};
 use throng_core::{SessionId, metrics};
 
 use crate::held_claims::HeldClaims;
+use crate::rules::Reserved;
 use stays::Stays;
 
 /// Phase of a session of the login server.
@@ -59,6 +60,8 @@ pub struct LoginSettings {
     pub request_timeout: Duration,
     /// The key that seals tickets.
     pub cluster: ClusterKey,
+    /// Ids and names that players cannot take.
+    pub reserved: Reserved,
 }
 
 /// The login server.

@@ -35,6 +35,7 @@ impl Scenario {
             ticket_lifetime: TICKET_LIFETIME,
             request_timeout: REQUEST_TIMEOUT,
             cluster: ClusterKey::from_bytes(KEY),
+            reserved: Reserved::new(["admin"]),
         };
         let mut fixture =
             RoleFixture::new(PeerRole::Login, &PEERS, |links| LoginRole::new(settings, links, now_ms));

@@ -21,6 +21,7 @@ use super::agents::{AGENTS, Agents};
 use crate::chat::{Admission, ChatRole, ChatSettings};
 use crate::login::{LoginRole, LoginSettings};
 use crate::role_fixture::{CHAT_KEY, KEY, advance_clock, hello, links, now_ms, reset_clock};
+use crate::rules::Reserved;
 
 pub(super) const CHAT: u64 = 2;
 
@@ -109,6 +110,7 @@ impl World {
                 ticket_lifetime,
                 request_timeout,
                 cluster: cluster.clone(),
+                reserved: Reserved::default(),
             },
             links(PeerRole::Login, 1, [vec![peer(PeerRole::Chat, 1)], agents.clone()].concat(), now),
             now_ms,

@@ -8,7 +8,7 @@ use throng_servers::dbagent::odbc::Stored;
 use throng_servers::dbagent::password::{PasswordCost, Passwords};
 use throng_servers::dbagent::procedures::{AccountInsert, NewAccount, Procedures};
 use throng_servers::dbagent::sqlite::SqliteFile;
-use throng_servers::rules;
+use throng_servers::rules::{self, Password};
 
 use crate::support::{Home, PATIENCE, Postgres};
 
@@ -81,13 +81,13 @@ impl BulkTest {
     fn assert_account(&mut self, id: &str, password: &str, name: Option<&str>) -> Found {
         let found = self.find(id).unwrap_or_else(|| panic!("there is no account {id}"));
         assert_eq!((found.id.as_str(), found.name.as_deref()), (id, name));
-        assert!(self.passwords.verify(Some(&found.password_hash), password).unwrap(), "{id}");
+        assert!(self.passwords.verify(&found.password_hash, &Password::to_check(password)).unwrap(), "{id}");
         found
     }
 
     /// Creates an account without a character.
     fn sign_up(&mut self, id: &str, password: &str) {
-        let password_hash = self.passwords.hash(password).unwrap();
+        let password_hash = self.passwords.hash(&Password::to_check(password)).unwrap();
         let id_key = rules::check_id(id).unwrap();
         let new = NewAccount { id, id_key: &id_key, password_hash: &password_hash, now_ms: 1 };
         assert!(matches!(self.database.account_insert(&new).unwrap(), AccountInsert::Inserted(_)));
@@ -173,7 +173,7 @@ fn check_imports(mut test: BulkTest) {
 }
 
 fn check_import_of_an_unchanged_file(test: &mut BulkTest) {
-    let hash = test.passwords.hash("password-2").unwrap();
+    let hash = test.passwords.hash(&Password::to_check("password-2")).unwrap();
     for file in [
         "id,password,name\nbefore,password-1,Before\nnobody,password-1,\n".to_owned(),
         format!("id,password_hash\nhashed before,\"{hash}\"\n"),
@@ -210,9 +210,9 @@ fn check_import_of_passwords(test: &mut BulkTest) {
     let (problems, summary) = said.trim_end().rsplit_once('\n').unwrap();
     let expected = [
         "line 6: \"TAKEN\" is there already with another password, and is not given the character",
-        "line 8: the id has fewer than 3 characters, or some that are not for ids (control or invisible ones, blanks at the ends)",
+        "line 8: the id has fewer than 3 characters, or some that are not for ids (control or invisible ones, blanks at the ends, letters of scripts that do not mix)",
         "line 9: \"name-taken\" is left without a character: another one has the name",
-        "line 10: the password has fewer than 8 characters, or control characters",
+        "line 10: the password has fewer than 8 characters, or some that are not for passwords (control, invisible or unassigned ones)",
         "line 11: a value goes on over the end of the line: look for a quotation mark that is missing or too many",
         "line 13: it has 4 columns, and the header has 3: values with commas, such as every password_hash, go into quotation marks",
     ];
@@ -257,7 +257,8 @@ fn check_import_of_passwords(test: &mut BulkTest) {
 /// Imports hashes that another system computed at another cost.
 fn check_import_of_hashes(test: &mut BulkTest) {
     let mut costly = Passwords::new(PasswordCost { memory_kib: 64, iterations: 2 }).unwrap();
-    let [one, two] = ["password-1", "password-2"].map(|password| costly.hash(password).unwrap());
+    let [one, two] =
+        ["password-1", "password-2"].map(|password| costly.hash(&Password::to_check(password)).unwrap());
     let hashes = format!(
         "id,password_hash,name\n\"hashed one\",\"{one}\",Hashed One\nhashed two,\"{two}\",\"\"\n\
          no-hash,hunter2-hunter2,None\nbcrypt,$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW,None\n"

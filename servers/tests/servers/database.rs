@@ -11,12 +11,13 @@ use throng_core::clock::unix_ms;
 use throng_core::wire::packets::{IdText, Outcome, PasswordText, RequestedName};
 use throng_servers::dbagent::migrate::{MigrateError, migrate_odbc, migrate_sqlite, status_odbc};
 use throng_servers::dbagent::odbc::{OdbcConnection, OdbcSource, Stored, connect_sqlite};
-use throng_servers::dbagent::password::PasswordCost;
+use throng_servers::dbagent::password::{PasswordCost, Passwords, cost_of};
 use throng_servers::dbagent::pool::{Pool, PoolConfig};
-use throng_servers::dbagent::procedures::{DbError, Fault, Procedures};
+use throng_servers::dbagent::procedures::{DbError, Fault, NewAccount, Procedures};
 use throng_servers::dbagent::request::{Answer, Job, Reply, Request};
 use throng_servers::dbagent::sqlite::SqliteFile;
 use throng_servers::dbagent::suite::suite;
+use throng_servers::rules::{self, Password};
 
 use crate::support::{Database, Home, PATIENCE, Postgres, Stopwatch, wait_until};
 
@@ -224,6 +225,49 @@ impl PoolTest {
     }
 }
 
+/// A login with the right password stores its hash at today's cost; a wrong one changes nothing.
+fn check_renewal(test: &PoolTest, mut database: Box<dyn Procedures>) {
+    let costly = PasswordCost { memory_kib: 64, iterations: 2 };
+    let password = Password::to_check("the right one");
+    let hash = Passwords::new(costly).unwrap().hash(&password).unwrap();
+    let key = rules::key("veteran");
+    let new = NewAccount { id: "veteran", id_key: &key, password_hash: &hash, now_ms: 0 };
+    database.account_insert(&new).unwrap();
+    let log_in = |password: &str| {
+        let id = IdText::new("veteran").unwrap();
+        let password = PasswordText::new(password).unwrap();
+        test.ask(Request::VerifyAccount { id, password }).outcome()
+    };
+    let mut stored = || database.account_select(&key).unwrap().unwrap().password_hash;
+    assert_eq!(log_in("a wrong one"), Outcome::BadCredentials);
+    assert_eq!(stored(), hash);
+    assert_eq!(log_in("the right one"), Outcome::Ok);
+    let renewed = stored();
+    assert_eq!(cost_of(&renewed), "v=19,m=8,t=1,p=1");
+    assert_eq!(log_in("the right one"), Outcome::Ok);
+    assert_eq!(stored(), renewed, "a hash at today's cost stays");
+    assert_eq!(log_in("a wrong one"), Outcome::BadCredentials);
+    let costs =
+        [database.password_cost_next("").unwrap(), database.password_cost_next("v=19,m=8,t=1,p=1").unwrap()];
+    assert_eq!(costs, [Some("v=19,m=8,t=1,p=1".into()), None]);
+}
+
+#[test]
+fn postgres_stores_the_hash_of_a_right_login_anew_at_todays_cost() {
+    let database = Postgres::shared().database();
+    let source = database.as_agent();
+    check_renewal(&PoolTest::on_postgres(source.clone()), Box::new(Stored::connect(&source).unwrap()));
+}
+
+#[test]
+fn sqlite_stores_the_hash_of_a_right_login_anew_at_todays_cost() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = SqliteFile::new(dir.path().join("throng.db"), PATIENCE);
+    migrate_sqlite(file.path(), PATIENCE, 0).unwrap();
+    let connection = Box::new(file.connect().unwrap());
+    check_renewal(&PoolTest::new(move || Ok(Box::new(file.connect()?))), connection);
+}
+
 fn sign_up_request(id: &str, password: &str) -> Request {
     Request::SignUp { id: IdText::new(id).unwrap(), password: PasswordText::new(password).unwrap() }
 }
@@ -251,7 +295,7 @@ fn check_hostile_texts(test: &PoolTest) {
         "? $1 :id @id {d '2000-01-01'}",
         "한국어 이름",
         "👩‍👩‍👧‍👦 가족",
-        "e\u{301}\u{327} ﷺ ꧅",
+        "e\u{301} محمد ꧅",
         &longest,
     ] {
         let password = format!("{id}'\";--\\");
@@ -285,7 +329,14 @@ fn check_hostile_texts(test: &PoolTest) {
         let request = Request::CreateCharacter { account: 1, name: RequestedName::new(name).unwrap() };
         assert_eq!(test.ask(request).outcome(), outcome, "{name:?}");
     }
-    // Passwords are taken byte for byte, up to the longest.
+    // Look-alikes of an id log in as it and cannot sign up; passwords have one form.
+    assert_eq!(sign_up("Bаrbаrа", "password"), Outcome::IdInvalid);
+    assert_eq!(sign_up("ореrа", "password"), Outcome::IdInvalid);
+    assert_eq!(sign_up("opera-1", "pässwörter"), Outcome::Ok);
+    assert_eq!(sign_up("ОРЕRА-1", "password"), Outcome::IdInvalid);
+    assert_eq!(sign_up("OPERA-l", "password"), Outcome::IdTaken);
+    assert!(verify("Opera-1", "pa\u{308}sswo\u{308}rter").is_ok());
+    // A password may have the greatest length.
     let bees = "🐝".repeat(64);
     assert_eq!(sign_up("bees", &bees), Outcome::Ok);
     assert!(verify("BEES", &bees).is_ok());
@@ -296,7 +347,7 @@ fn check_hostile_texts(test: &PoolTest) {
 fn postgres_stores_hostile_texts_unchanged_or_refuses_them() {
     let database = Postgres::shared().database();
     check_hostile_texts(&PoolTest::on_postgres(database.as_agent()));
-    assert_eq!(database.sql("SELECT count(*) FROM throng.accounts"), "14");
+    assert_eq!(database.sql("SELECT count(*) FROM throng.accounts"), "15");
     assert_eq!(database.sql("SELECT id FROM throng.accounts WHERE id LIKE 'semi%'"), "semi;colon");
 }
 

@@ -67,6 +67,9 @@ fn every_failure_has_its_own_answer() {
     check("Alice", secret, None, Outcome::Ok);
     check("aLICE", secret, None, Outcome::IdTaken);
     check("al", secret, None, Outcome::IdInvalid);
+    check("A1ICE", secret, None, Outcome::IdTaken);
+    check("Adm1n", secret, None, Outcome::NameReserved);
+    check("Аlice", secret, None, Outcome::IdInvalid);
     check("al\nice", secret, None, Outcome::IdInvalid);
     check(&"a".repeat(33), secret, None, Outcome::IdTooLong);
     check("Bob", "short", None, Outcome::PasswordInvalid);
@@ -77,6 +80,7 @@ fn every_failure_has_its_own_answer() {
     check("Unknown", secret, Some("Nora"), Outcome::BadCredentials);
     check("Alice", "wrong password", Some("Nora"), Outcome::BadCredentials);
     check("Alice", secret, Some("N"), Outcome::NameInvalid);
+    check("Alice", secret, Some("G M"), Outcome::NameReserved);
     check("Alice", secret, Some(" Nora"), Outcome::NameInvalid);
     check("Alice", secret, Some(&"n".repeat(25)), Outcome::NameTooLong);
     // 24 characters of four bytes make the longest name.

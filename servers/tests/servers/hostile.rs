@@ -197,8 +197,13 @@ fn tickets(hostile: &mut Hostile) {
     let expired = hostile.home.mint(chat_key, 1, |ticket| ticket.expires_ms = unix_ms());
     hostile.check_ticket(CloseReason::TicketExpired, expired);
     // The server cannot know which tickets were used before it was started.
-    let old = hostile.home.mint(chat_key, 1, |ticket| ticket.issued_ms -= 3_600_000);
+    let old = hostile.home.mint(chat_key, 1, |ticket| ticket.issued_ms -= 500_000);
     hostile.check_ticket(CloseReason::TicketExpired, old);
+    let from_the_future = hostile.home.mint(chat_key, 1, |ticket| {
+        ticket.issued_ms += 3_600_000;
+        ticket.expires_ms += 3_600_000;
+    });
+    hostile.check_ticket(CloseReason::TicketInvalid, from_the_future);
     let elsewhere = hostile.home.mint(hostile.up.login().key, 1, |_| {});
     hostile.check_ticket(CloseReason::TicketInvalid, elsewhere);
     let mut forged = hostile.ticket().to_vec();

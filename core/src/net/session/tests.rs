@@ -8,7 +8,8 @@ use super::*;
 use crate::crypto::{Credentials, StaticKey};
 use crate::limits::{CLIENT_BODY_MAX, FRAME_HEADER, SERVER_BODY_MAX};
 use crate::net::PeerKind;
-use crate::wire::packets::{ChatRequest, ExitRequest, PingRequest, Scope};
+use crate::wire::packets::{ChatRequest, Close, ExitRequest, PingRequest, Scope};
+use crate::wire::{Line, Malformed, Text};
 
 const HANDSHAKE: Duration = Duration::from_secs(5);
 const FIRST_PACKET: Duration = Duration::from_secs(10);
@@ -396,6 +397,21 @@ fn a_long_detail_is_cut_and_the_frame_still_fits() {
     server.session.close(CloseReason::InternalError, &"ä".repeat(1000), now, &mut server.pool);
     client.input(&server.output(), now);
     assert_eq!(client.peer_closed, Some((CloseReason::InternalError, "ä".repeat(127))));
+}
+
+#[test]
+fn a_detail_has_no_control_characters_on_either_side() {
+    let now = Instant::now();
+    let (mut client, mut server) = open_pair(now);
+    server.session.close(CloseReason::InternalError, "disk\nfull\u{1b}[2J\u{202E}", now, &mut server.pool);
+    client.input(&server.output(), now);
+    assert_eq!(client.peer_closed, Some((CloseReason::InternalError, "disk?full?[2J?".into())));
+    // The bytes of a peer that does not keep to it.
+    let mut close = Vec::new();
+    Packet::from(Close { reason: CloseReason::Goodbye, detail: Line::truncated("x_y") }).encode(&mut close);
+    let at = close.iter().position(|byte| *byte == b'_').unwrap();
+    close[at] = b'\n';
+    assert_eq!(Packet::decode(&close), Err(Malformed::ControlCharacter(u32::from(b'\n'))));
 }
 
 #[test]

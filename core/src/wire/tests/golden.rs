@@ -20,7 +20,7 @@ use crate::wire::{Body, Bytes, CloseReason, List, SecretBytes, Text, doc_vector}
 const TOKEN: u64 = 0x0102_0304_0506_0708;
 const CLAIM: Claim = Claim { account: 42, id: 7 };
 
-fn text<const MAX: usize>(text: &str) -> Text<MAX> {
+fn text<const MAX: usize, const LINE: bool>(text: &str) -> Text<MAX, LINE> {
     Text::new(text).expect("an example fits its field")
 }
 

@@ -80,6 +80,7 @@ fn every_rule_of_every_field_is_enforced() {
                     matches!(error, Malformed::TooLong { length, limit } if length == limit + 1)
                 }
                 Violation::NotUtf8 => error == Malformed::NotUtf8,
+                Violation::ControlCharacter => matches!(error, Malformed::ControlCharacter(_)),
                 Violation::UnknownValue => matches!(error, Malformed::UnknownValue { .. }),
             };
             assert!(is_right, "{}: {violation:?} was reported as {error:?}", info.name);
@@ -90,7 +91,7 @@ fn every_rule_of_every_field_is_enforced() {
 #[test]
 fn the_limits_themselves_are_allowed() {
     use crate::limits::{CHAT_TEXT_MAX, CLAIM_PAGE};
-    use crate::wire::packets::{ChatRequest, Claim, DbHeldClaims, Scope};
+    use crate::wire::packets::{ChatRequest, ChatText, Claim, DbHeldClaims, Scope};
     use crate::wire::{List, Text, TooLong};
     let check = |packet: Packet| assert_eq!(Packet::decode(&encoded(&packet)), Ok(packet));
     check(
@@ -105,7 +106,7 @@ fn the_limits_themselves_are_allowed() {
     let claims = vec![Claim { account: 1, id: 2 }; CLAIM_PAGE];
     check(DbHeldClaims { list: 1, claims: List::new(claims).unwrap(), last: true }.into());
     let too_long = TooLong { length: CHAT_TEXT_MAX + 1, limit: CHAT_TEXT_MAX };
-    assert_eq!(Text::<CHAT_TEXT_MAX>::new("x".repeat(too_long.length)), Err(too_long));
+    assert_eq!(ChatText::new("x".repeat(too_long.length)), Err(too_long));
 }
 
 proptest! {

@@ -4,6 +4,7 @@
 use proptest::collection::{SizeRange, vec};
 use proptest::prelude::*;
 
+use crate::text::is_control;
 use crate::wire::PacketInfo;
 use crate::wire::packets::{ENUMS, STRUCTS};
 
@@ -18,6 +19,8 @@ pub(super) enum Shape {
     Bytes(usize),
     /// The `text(N)` type.
     Text(usize),
+    /// The `line(N)` type.
+    Line(usize),
     /// The `list(N)<T>` type.
     List(usize, Box<Shape>),
     /// The `option<T>` type.
@@ -49,6 +52,7 @@ impl Shape {
             Some("byte") => Self::Fixed(number_in(name)),
             Some("bytes") => Self::Bytes(number_in(name)),
             Some("text") => Self::Text(number_in(name)),
+            Some("line") => Self::Line(number_in(name)),
             Some("list") => Self::List(number_in(name), inner()),
             Some("option") => Self::Option(inner()),
             _ => panic!("docs/protocol.md does not explain the type {name}"),
@@ -61,13 +65,14 @@ impl Shape {
             Self::Fixed(count) => vec(any::<u8>(), *count).boxed(),
             Self::OneOf(values) => prop::sample::select(values.clone()).prop_map(|value| vec![value]).boxed(),
             Self::Bytes(limit) => vec(any::<u8>(), lengths(*limit)).prop_map(prefixed).boxed(),
-            Self::Text(limit) => {
-                let limit = *limit;
+            Self::Text(limit) | Self::Line(limit) => {
+                let (limit, is_line) = (*limit, matches!(self, Self::Line(_)));
+                let character = any::<char>().prop_filter("a line", move |c| !is_line || !is_control(*c));
                 let cut = move |mut text: String| {
                     text.truncate(text.floor_char_boundary(limit));
                     prefixed(text.into_bytes())
                 };
-                vec(any::<char>(), lengths(limit)).prop_map(String::from_iter).prop_map(cut).boxed()
+                vec(character, lengths(limit)).prop_map(String::from_iter).prop_map(cut).boxed()
             }
             Self::List(limit, item) => {
                 let joined = |items: Vec<Vec<u8>>| [length(items.len()).to_vec(), items.concat()].concat();
@@ -89,7 +94,7 @@ impl Shape {
         match self {
             Self::Fixed(count) => vec![0; *count],
             Self::OneOf(values) => vec![values[0]],
-            Self::Bytes(_) | Self::Text(_) | Self::List(..) => vec![0, 0],
+            Self::Bytes(_) | Self::Text(_) | Self::Line(_) | Self::List(..) => vec![0, 0],
             Self::Option(_) => vec![0],
             Self::Group(members) => members.iter().flat_map(Self::least).collect(),
         }
@@ -106,6 +111,12 @@ impl Shape {
             Self::Bytes(limit) => vec![too_long(*limit)],
             Self::Text(limit) => {
                 vec![too_long(*limit), (Violation::NotUtf8, prefixed(vec![0xff]))]
+            }
+            Self::Line(limit) => {
+                let controls = ["\n", "\u{1b}", "\u{7f}", "\u{9b}", "\u{2028}", "\u{202e}", "\u{2066}"];
+                let controls =
+                    controls.map(|text| (Violation::ControlCharacter, prefixed(text.as_bytes().to_vec())));
+                Self::Text(*limit).violations().into_iter().chain(controls).collect()
             }
             Self::List(limit, item) => {
                 let nested = item
@@ -133,6 +144,8 @@ pub(super) enum Violation {
     TooLong,
     /// A text that is not UTF-8.
     NotUtf8,
+    /// A line with a control character.
+    ControlCharacter,
     /// A bool, option or enumeration with an undefined value.
     UnknownValue,
 }

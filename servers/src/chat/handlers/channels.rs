@@ -57,6 +57,9 @@ enum Entry {
 
 fn create_channel(chat: &mut Chat, call: &Call<'_>, name: &WishedChannel) -> Result<Entry, Outcome> {
     let key = rules::check_channel(name)?;
+    if chat.settings.reserved.contains(name) {
+        return Err(Outcome::NameReserved);
+    }
     if chat.channels.find(&key).is_some() {
         return Err(Outcome::NameTaken);
     }

@@ -4,8 +4,11 @@ use throng_core::clock::monotonic_us;
 use throng_core::content::Call;
 use throng_core::metrics;
 use throng_core::room::{Class, RoomId};
+use throng_core::text::{has_control, is_control};
 use throng_core::wire::CloseReason;
-use throng_core::wire::packets::{ChatMessage, ChatRefused, ChatRequest, Outcome, Scope, ServerTimes};
+use throng_core::wire::packets::{
+    ChatMessage, ChatRefused, ChatRequest, ChatText, Outcome, Scope, ServerTimes,
+};
 
 use super::queued_us;
 use crate::chat::Chat;
@@ -23,10 +26,21 @@ pub(in crate::chat) fn chat(chat: &mut Chat, call: &mut Call<'_>, request: ChatR
     }
 }
 
-/// Delivers a message. Fails with NotAMember, NoSuchUser or NoPosition.
+/// Returns a text that every recipient's terminal and page only shows. Fails with TextInvalid, also
+/// if nothing else is in the text.
+fn presentable(text: ChatText, drops: bool) -> Result<ChatText, Outcome> {
+    if !has_control(&text) {
+        return Ok(text);
+    }
+    let rest: String = text.chars().filter(|c| drops && !is_control(*c)).collect();
+    if rest.is_empty() { Err(Outcome::TextInvalid) } else { Ok(ChatText::truncated(&rest)) }
+}
+
+/// Delivers a message. Fails with NotAMember, NoSuchUser, NoPosition or TextInvalid.
 fn say(chat: &mut Chat, call: &mut Call<'_>, request: ChatRequest) -> Result<(), Outcome> {
     let sender = chat.users.by_session(call.session).ok_or(Outcome::NoSuchUser)?;
     let ChatRequest { scope, target, stamp, text } = request;
+    let text = presentable(text, chat.settings.drop_control_characters)?;
     let mut message = ChatMessage {
         scope,
         target,
@@ -73,4 +87,34 @@ fn say(chat: &mut Chat, call: &mut Call<'_>, request: ChatRequest) -> Result<(),
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_with_control_characters_reaches_nobody_as_it_is() {
+        let check = |text: &str, drops, wanted: Result<&str, Outcome>| {
+            let found = presentable(ChatText::truncated(text), drops);
+            assert_eq!(found.as_deref(), wanted.as_ref().map(|text| &**text), "{text:?}");
+        };
+        for (text, rest) in [
+            ("\u{1b}]52;c;AAAA\u{7}hi", "]52;c;AAAAhi"),
+            ("\u{9b}2Jx", "2Jx"),
+            ("a\0b", "ab"),
+            ("hello\nAdmin: hello", "helloAdmin: hello"),
+            ("a\tb", "ab"),
+            ("\u{202E}exe.\u{2066}gpj\u{2029}", "exe.gpj"),
+        ] {
+            check(text, false, Err(Outcome::TextInvalid));
+            check(text, true, Ok(rest));
+        }
+        check("\r\n\u{7f}", true, Err(Outcome::TextInvalid));
+        for text in ["hi", " ", "👩\u{200D}👧 ❤\u{FE0F}", "می\u{200C}خواهم", "שלום\u{200F}!"]
+        {
+            check(text, false, Ok(text));
+            check(text, true, Ok(text));
+        }
+    }
 }

@@ -64,16 +64,19 @@ fn rule(outcome: Outcome) -> String {
     match outcome {
         Outcome::IdInvalid => format!(
             "the id has fewer than {ID_CHARS_MIN} characters, or some that are not for ids \
-             (control or invisible ones, blanks at the ends)"
+             (control or invisible ones, blanks at the ends, letters of scripts that do not mix)"
         ),
         Outcome::IdTooLong => format!("the id has more than {ID_CHARS_MAX} characters"),
         Outcome::PasswordInvalid => {
-            format!("the password has fewer than {PASSWORD_CHARS_MIN} characters, or control characters")
+            format!(
+                "the password has fewer than {PASSWORD_CHARS_MIN} characters, or some that are not for \
+                 passwords (control, invisible or unassigned ones)"
+            )
         }
         Outcome::PasswordTooLong => format!("the password has more than {PASSWORD_BYTES_MAX} bytes"),
         Outcome::NameInvalid => format!(
             "the name has fewer than {NAME_CHARS_MIN} characters, or some that are not for names \
-             (control or invisible ones, blanks at the ends)"
+             (control or invisible ones, blanks at the ends, letters of scripts that do not mix)"
         ),
         Outcome::NameTooLong => format!("the name has more than {NAME_CHARS_MAX} characters"),
         other => format!("it was refused ({other:?})"),

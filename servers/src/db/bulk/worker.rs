@@ -18,6 +18,7 @@ use crate::dbagent::password::{PasswordError, Passwords};
 use crate::dbagent::procedures::{
     Account, AccountInsert, CharacterInsert, DbError, NewAccount, NewCharacter, Procedures,
 };
+use crate::rules::Password;
 
 /// Attempts at a call while the database has a transient fault.
 const ATTEMPTS_MAX: u32 = 10;
@@ -117,7 +118,9 @@ impl<'a> Worker<'a> {
             return self.complete(spec, &existing);
         }
         let hash = match &spec.credential {
-            Credential::Password(password) => Secret::new(self.passwords.hash(password.expose())?),
+            Credential::Password(password) => {
+                Secret::new(self.passwords.hash(&Password::to_check(password.expose()))?)
+            }
             Credential::Hash(hash) => hash.clone(),
         };
         let Some(account) = self.insert_account(spec, hash.expose())? else {
@@ -165,7 +168,7 @@ impl<'a> Worker<'a> {
     fn matches_credential(&mut self, spec: &AccountSpec, existing: &Account) -> Result<bool, PasswordError> {
         match &spec.credential {
             Credential::Password(password) => {
-                match self.passwords.verify(Some(&existing.password_hash), password.expose()) {
+                match self.passwords.verify(&existing.password_hash, &Password::to_check(password.expose())) {
                     // No password matches an invalid hash.
                     Err(PasswordError::Stored(_)) => Ok(false),
                     verified => verified,

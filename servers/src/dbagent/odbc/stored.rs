@@ -7,13 +7,15 @@ use throng_core::wire::packets::{Character, Claim};
 use super::connection::OdbcConnection;
 use super::settings::OdbcSource;
 use crate::dbagent::dialect::Dialect;
+use crate::dbagent::password;
 use crate::dbagent::procedures::{
     Account, AccountInsert, CharacterInsert, DbError, Fault, Held, HeldList, Holder, NewAccount,
     NewCharacter, OnlineClaim, Procedures, Transfer,
 };
 use crate::dbagent::query::procedures::{
     ACCOUNT_INSERT, ACCOUNT_SELECT, AGENT_START, CHARACTER_INSERT, CHARACTER_SELECT, CLOCK_SELECT,
-    HOLDER_RENEW, ONLINE_CLAIM, ONLINE_LIST, ONLINE_RELEASE, ONLINE_SYNC, ONLINE_TRANSFER, SCHEMA_SELECT,
+    HOLDER_RENEW, ONLINE_CLAIM, ONLINE_LIST, ONLINE_RELEASE, ONLINE_SYNC, ONLINE_TRANSFER,
+    PASSWORD_COST_NEXT, PASSWORD_REPLACE, SCHEMA_SELECT,
 };
 use crate::dbagent::query::{
     LIST_CLAIMS, Procedure, QueryRecord, QueryStatement, Value, from_ms, to_bits, to_ms,
@@ -114,10 +116,28 @@ impl Procedures for Stored {
     fn account_insert(&mut self, new: &NewAccount<'_>) -> Result<AccountInsert, DbError> {
         let row = self.one(
             &ACCOUNT_INSERT,
-            &[Value::Text(new.id), Value::Text(new.id_key), Value::Text(new.password_hash), time(new.now_ms)],
+            &[
+                Value::Text(new.id),
+                Value::Text(new.id_key),
+                Value::Text(new.password_hash),
+                Value::Text(&password::cost_of(new.password_hash)),
+                time(new.now_ms),
+            ],
         )?;
         let is_inserted = Self::result(&row, &[true, false])?;
         Ok(if is_inserted { AccountInsert::Inserted(row.bits(1)?) } else { AccountInsert::IdTaken })
+    }
+
+    fn password_replace(&mut self, account: u64, old_hash: &str, new_hash: &str) -> Result<bool, DbError> {
+        let new_cost = password::cost_of(new_hash);
+        let hashes = [old_hash, new_hash, &new_cost].map(Value::Text);
+        let row = self.one(&PASSWORD_REPLACE, &[&[number(account)], &hashes[..]].concat())?;
+        Self::result(&row, &[true, false])
+    }
+
+    fn password_cost_next(&mut self, after: &str) -> Result<Option<String>, DbError> {
+        let rows = self.call(&PASSWORD_COST_NEXT, &[Value::Text(after)])?;
+        rows.first().map(|row| row.text(0).map(str::to_owned)).transpose()
     }
 
     fn character_select(&mut self, account: u64) -> Result<Option<Character>, DbError> {

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use throng_core::wire::packets::{Character, Claim};
 
+use crate::dbagent::password;
 use crate::dbagent::procedures::{
     Account, AccountInsert, CharacterInsert, DbError, Fault, Held, HeldList, Holder, NewAccount,
     NewCharacter, OnlineClaim, PRUNE_AFTER_MS, PRUNE_CLAIMS_MAX, PRUNE_HOLDERS_MAX, Procedures, Transfer,
@@ -108,12 +109,13 @@ impl<S: Statements> Procedures for SqliteProcedures<S> {
     fn account_insert(&mut self, new: &NewAccount<'_>) -> Result<AccountInsert, DbError> {
         self.0.write("p_AccountData_Insert", Durability::PowerCut, |db| {
             let inserted = db.execute(
-                "INSERT INTO accounts (id, id_key, password_hash, created_ms) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (id_key) DO NOTHING",
+                "INSERT INTO accounts (id, id_key, password_hash, password_cost, created_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (id_key) DO NOTHING",
                 &[
                     Value::Text(new.id),
                     Value::Text(new.id_key),
                     Value::Text(new.password_hash),
+                    Value::Text(&password::cost_of(new.password_hash)),
                     time(new.now_ms),
                 ],
             )?;
@@ -123,6 +125,35 @@ impl<S: Statements> Procedures for SqliteProcedures<S> {
             let sql = "SELECT account FROM accounts WHERE id_key = ?1";
             db.required_row(sql, &[Value::Text(new.id_key)])?.bits(0).map(AccountInsert::Inserted)
         })
+    }
+
+    fn password_replace(&mut self, account: u64, old_hash: &str, new_hash: &str) -> Result<bool, DbError> {
+        self.0.write("p_Password_Replace", Durability::PowerCut, |db| {
+            let new_cost = password::cost_of(new_hash);
+            // Each parameter occurs once: SQLite's ODBC driver counts the marks. The new hash as
+            // the old one is a repeated call, whose answer was lost.
+            let replaced = db.execute(
+                "UPDATE accounts SET password_hash = ?1, password_cost = ?2
+                 WHERE account = ?3 AND password_hash IN (?4, ?5)",
+                &[
+                    Value::Text(new_hash),
+                    Value::Text(&new_cost),
+                    number(account),
+                    Value::Text(old_hash),
+                    Value::Text(new_hash),
+                ],
+            )?;
+            Ok(replaced == 1)
+        })
+    }
+
+    fn password_cost_next(&mut self, after: &str) -> Result<Option<String>, DbError> {
+        let found = self.0.at("p_PasswordCost_Next").row(
+            "SELECT password_cost FROM accounts WHERE password_cost > ?1 ORDER BY password_cost LIMIT 1",
+            &[Value::Text(after)],
+            &[TEXT],
+        )?;
+        found.map(|row| row.text(0).map(str::to_owned)).transpose()
     }
 
     fn character_select(&mut self, account: u64) -> Result<Option<Character>, DbError> {
