@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use throng_core::shutdown::Shutdown;
+use throng_harness_abuse::{AbuseJob, AbuseReport};
 use throng_harness_driver::steps::{self, StepsJob};
 use throng_harness_driver::{crew, target};
 use throng_harness_model::exit::{EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE};
@@ -49,6 +50,7 @@ pub fn run<E: Display>(
         Ok(Task::Run(job)) => job,
         Ok(Task::Steps(job)) => return run_steps(job, (command, file), out, err, shutdown, drive),
         Ok(Task::Peers(job)) => return run_peers(&job, command, out, err),
+        Ok(Task::Abuse(job)) => return run_abuse(&job, command, file, out, err),
         Ok(Task::Monitor(job)) => return run_monitor(&job, command, file, out, err),
         Ok(Task::Report(job)) => return reload::run(&job, &here(command), out, err),
         Ok(Task::BareWriter(writer)) => {
@@ -173,6 +175,33 @@ fn run_peers(job: &PeersJob, command: Vec<String>, out: &mut impl Write, err: &m
         Err(error) => return not_run(error, err),
     };
     let report = PeersReport::new(job, origin, results);
+    let files = Files { json: job.json.as_deref(), html: job.html.as_deref(), hgrm: None };
+    finish(&report, &files, out, err)
+}
+
+/// Runs `abuse`.
+fn run_abuse(
+    job: &AbuseJob,
+    command: Vec<String>,
+    file: Option<PathBuf>,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> u8 {
+    let origin = here(command);
+    let shutdown = match ready(job.json.iter().chain(&job.html)) {
+        Ok(shutdown) => shutdown,
+        Err(error) => return not_run(error, err),
+    };
+    let results = throng_harness_abuse::run(job, &shutdown, &mut |line| {
+        // The attacks go on if the output is closed.
+        let _ = writeln!(err, "{line}");
+    });
+    let results = match results {
+        Ok(results) => results,
+        Err(error) => return not_run(error, err),
+    };
+    let mut report = AbuseReport::new(job, origin, results);
+    report.scenario_file = file.map(|path| path.display().to_string());
     let files = Files { json: job.json.as_deref(), html: job.html.as_deref(), hgrm: None };
     finish(&report, &files, out, err)
 }

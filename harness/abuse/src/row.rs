@@ -1,0 +1,371 @@
+//! One attack: its phases, and the medians that are compared.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+use throng_harness_model::record::{LatencyUs, Recorder};
+use throng_harness_model::results::{Deliveries, Findings, Gaps, Rates};
+use throng_harness_report::{LOAD_MAX, doubts};
+
+use crate::attack::Attack;
+use crate::crowd::{Counts, Heard};
+use crate::judge::{Check, Limits, judge};
+use crate::line::Tally;
+
+/// The kind of a phase.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PhaseKind {
+    /// Honest clients only.
+    #[default]
+    Quiet,
+    /// With the attack.
+    Attack,
+}
+
+/// Traffic of the attacker in the counted part of a phase.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Traffic {
+    /// Bytes a second that it sent.
+    pub sent_bytes_per_s: f64,
+    /// Bytes a second that it received.
+    pub received_bytes_per_s: f64,
+    /// Packets a second that it sent.
+    pub packets_per_s: f64,
+    /// Connections that it began.
+    pub connections: u64,
+    /// Handshakes that it completed.
+    pub sessions: u64,
+    /// Refusals and ends that the server told it, counted by name, over the whole phase.
+    pub told: BTreeMap<String, u64>,
+}
+
+/// The results of one phase.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Phase {
+    /// Quiet, or with the attack.
+    pub kind: PhaseKind,
+    /// Latency of messages in the attacker's room, from the intended send time.
+    pub same_us: LatencyUs,
+    /// Latency of messages in the other room.
+    pub other_us: LatencyUs,
+    /// From a newcomer's intended start to its first answer in the chat.
+    pub enter_us: LatencyUs,
+    /// Newcomers that began.
+    pub newcomers: u64,
+    /// Newcomers that got in and were answered in time.
+    pub entered: u64,
+    /// Messages sent by honest clients.
+    pub sent: u64,
+    /// Of those, the ones that the server refused.
+    pub refused: u64,
+    /// Expected (message, recipient) pairs.
+    pub expected: u64,
+    /// Pairs that arrived.
+    pub received: u64,
+    /// Pairs that did not arrive, and that no ChatGap announced.
+    pub missing: u64,
+    /// Pairs that did not arrive, and that a ChatGap announced.
+    pub told: u64,
+    /// Copies after the first, or to clients outside the audience.
+    pub duplicated: u64,
+    /// Breaks in the numbers of a room's messages that no ChatGap explains.
+    pub breaks: u64,
+    /// Messages whose text was changed.
+    pub corrupted: u64,
+    /// Honest clients that lost their session.
+    pub disconnected: u64,
+    /// Reasons of refused messages, lost sessions and newcomers put off or late.
+    pub reasons: BTreeMap<String, u64>,
+    /// CPU time of the servers' processes as a share of one core; null if unknown.
+    pub server_cpu: Option<f64>,
+    /// CPU time of the honest clients' thread as a share of one core.
+    pub honest_load: f64,
+    /// From the intended send time to the actual one.
+    pub sender_delay_us: LatencyUs,
+    /// Time that arrived data waited for the honest clients to read it.
+    pub read_lag_us: LatencyUs,
+    /// The attacker's traffic; null in a quiet phase.
+    pub attacker: Option<Traffic>,
+    /// True if the latencies are evidence about the server.
+    pub valid: bool,
+    /// The reasons if they are not.
+    pub invalid_because: Vec<String>,
+}
+
+/// Measurements of a phase beside those of the honest clients.
+pub(crate) struct Measured {
+    pub(crate) kind: PhaseKind,
+    /// The counted part.
+    pub(crate) time: Duration,
+    /// Messages that were to be sent, with those before the counted part.
+    pub(crate) offered: u64,
+    pub(crate) server_cpu: Option<Duration>,
+    /// The attacker's traffic in the counted part, and in the whole phase.
+    pub(crate) traffic: Option<(Tally, Tally)>,
+}
+
+impl Phase {
+    pub(crate) fn new(measured: Measured, heard: Heard) -> Self {
+        let Measured { kind, time, offered, server_cpu, traffic } = measured;
+        let seconds = time.as_secs_f64().max(f64::MIN_POSITIVE);
+        let honest_load = heard.cpu.as_secs_f64() / seconds;
+        let (same_us, other_us) = (heard.same.summary(), heard.other.summary());
+        let [sender_delay_us, read_lag_us] =
+            [&heard.recorder.sender_delay, &heard.read_lag].map(|latencies| latencies.summary());
+        let Counts { sent, refused, expected, received, missing, told, duplicated, breaks } = heard.counts;
+        let mut invalid_because = Vec::new();
+        if honest_load > LOAD_MAX {
+            invalid_because.push(format!(
+                "the honest clients used {:.0}% of the CPU time of their thread: use fewer --clients or more cores",
+                honest_load * 100.0
+            ));
+        }
+        // The harness must not be late beside the shorter latency, which the attack may leave alone.
+        let corrected = if other_us.p99 < same_us.p99 { heard.other } else { heard.same };
+        let recorder = Recorder { corrected, ..heard.recorder };
+        let gaps = Gaps { told, ..Gaps::default() };
+        let deliveries = Deliveries { expected, received, missing, gaps, ..Deliveries::default() };
+        invalid_because.extend(doubts(
+            &Findings {
+                deliveries: Some(deliveries),
+                rates: Rates::new(offered, time, sent, time),
+                recorder,
+                read_lag: heard.read_lag,
+                workers: 1,
+                ..Findings::default()
+            },
+            0.0,
+        ));
+        let attacker = traffic.map(|(counted, whole)| Traffic {
+            sent_bytes_per_s: counted.sent_bytes as f64 / seconds,
+            received_bytes_per_s: counted.received_bytes as f64 / seconds,
+            packets_per_s: counted.packets as f64 / seconds,
+            connections: whole.connections,
+            sessions: whole.sessions,
+            told: whole.told,
+        });
+        Self {
+            kind,
+            same_us,
+            other_us,
+            enter_us: heard.entering.summary(),
+            newcomers: heard.newcomers,
+            entered: heard.entered,
+            sent,
+            refused,
+            expected,
+            received,
+            missing,
+            told,
+            duplicated,
+            breaks,
+            corrupted: heard.corrupted,
+            disconnected: heard.disconnected,
+            reasons: heard.reasons,
+            server_cpu: server_cpu.map(|cpu| cpu.as_secs_f64() / seconds),
+            honest_load,
+            sender_delay_us,
+            read_lag_us,
+            attacker,
+            valid: invalid_because.is_empty(),
+            invalid_because,
+        }
+    }
+}
+
+/// A median with the least and the greatest value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Spread {
+    /// The middle value, or the mean of the two in the middle.
+    pub median: f64,
+    /// The least value.
+    pub min: f64,
+    /// The greatest value.
+    pub max: f64,
+}
+
+impl Spread {
+    /// The spread of `values`; all zero without any.
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let (Some(min), Some(max)) = (values.first(), values.last()) else { return Self::default() };
+        let middle = values.len() / 2;
+        let median = match values.len() % 2 {
+            1 => values[middle],
+            _ => f64::midpoint(values[middle - 1], values[middle]),
+        };
+        Self { median, min: *min, max: *max }
+    }
+}
+
+/// Figures of the phases of one kind, over the rounds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Figures {
+    /// Phases that count.
+    pub phases: usize,
+    /// Median latency in the attacker's room.
+    pub same_p50_us: Spread,
+    /// 99th percentile there.
+    pub same_p99_us: Spread,
+    /// Median latency in the other room.
+    pub other_p50_us: Spread,
+    /// 99th percentile there.
+    pub other_p99_us: Spread,
+    /// 99th percentile of newcomers' ways in.
+    pub enter_p99_us: Spread,
+    /// Share of newcomers that got in in time.
+    pub entered: Spread,
+    /// CPU time of the servers as a share of one core; null if unknown.
+    pub server_cpu: Option<Spread>,
+}
+
+impl Figures {
+    /// The figures of `phases`.
+    fn of(phases: &[&Phase]) -> Self {
+        let spread = |figure: fn(&Phase) -> f64| Spread::of(phases.iter().map(|phase| figure(phase)));
+        let with_newcomers = phases.iter().filter(|phase| phase.newcomers > 0);
+        let share = |phase: &&&Phase| phase.entered as f64 / phase.newcomers as f64;
+        let cpu: Vec<f64> = phases.iter().filter_map(|phase| phase.server_cpu).collect();
+        Self {
+            phases: phases.len(),
+            same_p50_us: spread(|phase| phase.same_us.p50),
+            same_p99_us: spread(|phase| phase.same_us.p99),
+            other_p50_us: spread(|phase| phase.other_us.p50),
+            other_p99_us: spread(|phase| phase.other_us.p99),
+            enter_p99_us: spread(|phase| phase.enter_us.p99),
+            entered: Spread::of(with_newcomers.map(|phase| share(&phase))),
+            server_cpu: (!cpu.is_empty()).then(|| Spread::of(cpu)),
+        }
+    }
+}
+
+/// One attack with its results.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    /// The attack's name.
+    pub attack: &'static str,
+    /// The attack in a few words.
+    pub description: &'static str,
+    /// Medians of the quiet phases.
+    pub quiet: Figures,
+    /// Medians of the phases with the attack.
+    pub attacked: Figures,
+    /// Medians of the attacker's traffic, with the sums of its connections and of what it was told.
+    pub attacker: Traffic,
+    /// Pairs missing without a word, in all phases.
+    pub missing: u64,
+    /// Pairs announced as missed, in all phases.
+    pub told: u64,
+    /// The thresholds and what was found.
+    pub thresholds: Vec<Check>,
+    /// True if the latencies are evidence about the server: at least half of the phases of each kind
+    /// are valid, and only those count.
+    pub valid: bool,
+    /// The reasons of phases that are not valid.
+    pub invalid_because: Vec<String>,
+    /// The reason why the attack could not be measured to its end; null if it was.
+    pub failed: Option<String>,
+    /// The phases in order.
+    pub phases: Vec<Phase>,
+}
+
+impl Row {
+    /// Compares `phases`; `failed` names the cause if there should have been more.
+    pub(crate) fn new(attack: Attack, limits: &Limits, phases: Vec<Phase>, failed: Option<String>) -> Self {
+        let of = |kind| phases.iter().filter(move |phase: &&Phase| phase.kind == kind).collect::<Vec<_>>();
+        let mut valid = true;
+        let mut figures = |all: &[&Phase]| {
+            let sound: Vec<&Phase> = all.iter().filter(|phase| phase.valid).copied().collect();
+            let is_enough = 2 * sound.len() >= all.len() && !sound.is_empty();
+            valid &= is_enough;
+            Figures::of(if is_enough { &sound } else { all })
+        };
+        let (all_quiet, all_attacked) = (of(PhaseKind::Quiet), of(PhaseKind::Attack));
+        let (quiet, attacked) = (figures(&all_quiet), figures(&all_attacked));
+        let thresholds = judge(limits, &quiet, &attacked, &phases);
+        let mut invalid_because: Vec<String> = Vec::new();
+        for reason in phases.iter().flat_map(|phase| &phase.invalid_because) {
+            if !invalid_because.contains(reason) {
+                invalid_because.push(reason.clone());
+            }
+        }
+        Self {
+            attack: attack.name(),
+            description: attack.description(),
+            quiet,
+            attacked,
+            attacker: traffic_of(&all_attacked),
+            missing: phases.iter().map(|phase| phase.missing).sum(),
+            told: phases.iter().map(|phase| phase.told).sum(),
+            thresholds,
+            valid,
+            invalid_because,
+            failed,
+            phases,
+        }
+    }
+
+    /// True if all thresholds held, and the attack was measured to its end.
+    pub fn held(&self) -> bool {
+        self.failed.is_none() && self.thresholds.iter().all(|check| check.held)
+    }
+}
+
+fn traffic_of(phases: &[&Phase]) -> Traffic {
+    let all: Vec<&Traffic> = phases.iter().filter_map(|phase| phase.attacker.as_ref()).collect();
+    let median = |figure: fn(&Traffic) -> f64| Spread::of(all.iter().map(|one| figure(one))).median;
+    let mut told = BTreeMap::new();
+    for (what, count) in all.iter().flat_map(|one| &one.told) {
+        *told.entry(what.clone()).or_default() += count;
+    }
+    Traffic {
+        sent_bytes_per_s: median(|one| one.sent_bytes_per_s),
+        received_bytes_per_s: median(|one| one.received_bytes_per_s),
+        packets_per_s: median(|one| one.packets_per_s),
+        connections: all.iter().map(|one| one.connections).sum(),
+        sessions: all.iter().map(|one| one.sessions).sum(),
+        told,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits { other: 1.1, same: 2.0, enter: Duration::from_millis(50), entered: 0.99, missing: 0 }
+    }
+
+    fn phase(kind: PhaseKind, p99: f64, valid: bool) -> Phase {
+        let latency = LatencyUs { count: 100, p99, ..LatencyUs::default() };
+        let invalid_because = if valid { vec![] } else { vec!["late".to_owned()] };
+        Phase { kind, same_us: latency, other_us: latency, valid, invalid_because, ..Phase::default() }
+    }
+
+    #[test]
+    fn spreads() {
+        assert_eq!(Spread::of([]), Spread::default());
+        assert_eq!(Spread::of([3.0, 1.0, 9.0]), Spread { median: 3.0, min: 1.0, max: 9.0 });
+        assert_eq!(Spread::of([3.0, 1.0]).median, 2.0);
+    }
+
+    #[test]
+    fn phases_that_are_not_valid_do_not_count_if_enough_are() {
+        use PhaseKind::{Attack as A, Quiet as Q};
+        let row = |phases: &[(PhaseKind, f64, bool)]| {
+            let phases = phases.iter().map(|(kind, p99, valid)| phase(*kind, *p99, *valid)).collect();
+            Row::new(Attack::World, &limits(), phases, None)
+        };
+        let fair = row(&[(Q, 100.0, true), (A, 105.0, true), (Q, 900.0, false), (A, 900.0, false)]);
+        assert!(fair.valid && fair.held(), "{fair:?}");
+        assert_eq!((fair.quiet.other_p99_us.median, fair.attacked.other_p99_us.median), (100.0, 105.0));
+        assert_eq!(fair.invalid_because, ["late"]);
+        let late = row(&[(Q, 100.0, true), (A, 900.0, false), (A, 900.0, false), (A, 100.0, true)]);
+        assert!(!late.valid && !late.held());
+        assert_eq!(late.attacked.other_p99_us.median, 900.0);
+        assert!(!Row::new(Attack::World, &limits(), vec![], Some("why".into())).valid);
+    }
+}
