@@ -15,7 +15,6 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
 use throng_core::SessionId;
 use throng_core::net::{App, Closed, Mail, Mailbox, Opened, Sessions, Shard, ShardSize};
 use throng_core::wire::packets::{Close, UsersChanged};
@@ -60,12 +59,26 @@ pub(crate) struct Talk {
     pub(crate) newcomer_interval: Nanos,
 }
 
+impl Talk {
+    /// The time at which message `index` is due.
+    fn message_at(&self, index: u64) -> Nanos {
+        self.from.saturating_add(index.saturating_mul(self.interval))
+    }
+
+    /// The time at which newcomer `index` is due, the first after one interval.
+    fn newcomer_at(&self, index: u64) -> Nanos {
+        self.from.saturating_add((index + 1).saturating_mul(self.newcomer_interval))
+    }
+}
+
 /// What the loop is told.
 pub(crate) enum Command {
     /// Begins a phase.
     Talk(Talk),
     /// Measures the read lag of data that arrived at this time.
     Lag(Nanos),
+    /// Has a slow client read all that waits for it, up to the next phase.
+    Wake,
     /// Asks for the progress.
     Progress(mpsc::Sender<Progress>),
     /// Ends the phase, and asks for its results.
@@ -83,6 +96,8 @@ pub(crate) struct Progress {
     pub(crate) waiting: u64,
     /// Newcomers on their way.
     pub(crate) entering: usize,
+    /// True if messages or newcomers of the phase have still to begin, also late.
+    pub(crate) is_talking: bool,
     /// The user id of client 0.
     pub(crate) victim: u32,
     /// The latest failure of a client to enter.
@@ -112,8 +127,8 @@ pub(crate) struct Heard {
     pub(crate) disconnected: u64,
     /// Reasons of newcomers that were turned away or late, and of lost sessions.
     pub(crate) reasons: BTreeMap<String, u64>,
-    /// CPU time of the loop's thread in the counted part.
-    pub(crate) cpu: Duration,
+    /// Time of the loop's thread in the counted part.
+    pub(crate) ran: ThreadTime,
 }
 
 /// The settings of the honest side.
@@ -170,6 +185,11 @@ impl Crowd {
         self.tell(Command::Talk(talk));
         self.pacer = Some(Pacer::start(self.clock, talk, self.seed, self.mailbox.clone())?);
         Ok(())
+    }
+
+    /// Has a slow client read all that waits for it, so that the next phase begins without a backlog.
+    pub(crate) fn wake(&self) {
+        self.tell(Command::Wake);
     }
 
     /// The progress; none if the loop has ended or does not answer.
@@ -233,9 +253,9 @@ struct HonestApp {
     /// The number of the phase's first message.
     base: u32,
     talk: Option<Talk>,
-    /// The thread's CPU time at the beginning of the counted part.
-    cpu_from: Option<Duration>,
-    cpu_until: Option<Duration>,
+    /// The thread's time at the beginning of the counted part.
+    ran_from: Option<ThreadTime>,
+    ran_until: Option<ThreadTime>,
     recent: Recent,
     lags: Vec<Nanos>,
     heard: Heard,
@@ -262,8 +282,8 @@ impl HonestApp {
             newcomers_begun: 0,
             base: 0,
             talk: None,
-            cpu_from: None,
-            cpu_until: None,
+            ran_from: None,
+            ran_until: None,
             recent: Recent::default(),
             lags: Vec::new(),
             heard: Heard::default(),
@@ -282,7 +302,7 @@ impl HonestApp {
         self.base += self.ledger.sent();
         self.ledger.begin();
         self.newcomers_begun = 0;
-        (self.cpu_from, self.cpu_until) = (None, None);
+        (self.ran_from, self.ran_until) = (None, None);
         self.heard = Heard::default();
         self.talk = Some(talk);
     }
@@ -297,6 +317,10 @@ impl HonestApp {
             lost: self.members.iter().filter(|member| member.is_lost()).count() as u32,
             waiting: counts.missing,
             entering: self.newcomers.values().filter(|newcomer| newcomer.is_on_the_way()).count(),
+            is_talking: self.talk.is_some_and(|talk| {
+                let message = talk.message_at(self.ledger.sent().into());
+                message.min(talk.newcomer_at(self.newcomers_begun)) < talk.until
+            }),
             victim: self.members.first().map_or(0, |member| member.user),
             trouble: self.trouble.clone(),
         }
@@ -307,19 +331,19 @@ impl HonestApp {
         self.give_up_newcomers();
         let mut heard = std::mem::take(&mut self.heard);
         heard.counts = self.ledger.settle(|client| self.is_present(client));
-        let end = self.cpu_until.unwrap_or_else(thread_cpu);
-        heard.cpu = self.cpu_from.map_or(Duration::ZERO, |from| end.saturating_sub(from));
+        let end = self.ran_until.unwrap_or_else(|| ThreadTime::at(self.now()));
+        heard.ran = self.ran_from.map_or_else(ThreadTime::default, |from| end.since(from));
         heard
     }
 
-    /// Notes the CPU time at the bounds of the counted part.
-    fn note_cpu(&mut self, now: Nanos) {
+    /// Notes the thread's time at the bounds of the counted part.
+    fn note_time(&mut self, now: Nanos) {
         let Some(talk) = self.talk else { return };
-        if now >= talk.count_from && self.cpu_from.is_none() {
-            self.cpu_from = Some(thread_cpu());
+        if now >= talk.count_from && self.ran_from.is_none() {
+            self.ran_from = Some(ThreadTime::at(now));
         }
-        if now >= talk.until && self.cpu_until.is_none() {
-            self.cpu_until = Some(thread_cpu());
+        if now >= talk.until && self.ran_until.is_none() {
+            self.ran_until = Some(ThreadTime::at(now));
         }
     }
 }
@@ -329,9 +353,34 @@ pub(crate) fn near_clients(clients: u32) -> u32 {
     clients / 2
 }
 
-/// CPU time of this thread.
-fn thread_cpu() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+/// Time in which a thread ran, or would have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ThreadTime {
+    /// Time on a core.
+    pub(crate) on_core: Duration,
+    /// Time in which it was ready and waited for a core.
+    pub(crate) waiting: Duration,
+    /// Time that has passed on the run's clock.
+    pub(crate) elapsed: Duration,
+}
+
+impl ThreadTime {
+    /// The times of this thread so far; zero where the kernel does not tell.
+    fn at(now: Nanos) -> Self {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+        let mut fields = text.split_ascii_whitespace().map_while(|field| field.parse().ok());
+        let [on_core, waiting] = [fields.next(), fields.next()].map(Option::unwrap_or_default);
+        let [on_core, waiting, elapsed] = [on_core, waiting, now].map(Duration::from_nanos);
+        Self { on_core, waiting, elapsed }
+    }
+
+    fn since(self, earlier: Self) -> Self {
+        Self {
+            on_core: self.on_core.saturating_sub(earlier.on_core),
+            waiting: self.waiting.saturating_sub(earlier.waiting),
+            elapsed: self.elapsed.saturating_sub(earlier.elapsed),
+        }
+    }
 }
 
 impl App for HonestApp {
@@ -377,9 +426,13 @@ impl App for HonestApp {
         self.mailbox.ring();
     }
 
-    fn command(&mut self, _: &mut Sessions, command: Command) {
+    fn command(&mut self, sessions: &mut Sessions, command: Command) {
         match command {
-            Command::Talk(talk) => self.begin(talk),
+            Command::Talk(talk) => {
+                self.begin(talk);
+                self.slow_down(sessions);
+            }
+            Command::Wake => self.wake_slow(sessions),
             Command::Lag(since) => self.lags.push(since),
             // Who asked may have given up meanwhile.
             Command::Progress(to) => drop(to.send(self.progress())),
@@ -392,7 +445,7 @@ impl App for HonestApp {
 
     fn turn(&mut self, sessions: &mut Sessions) -> Option<Instant> {
         let now = self.now();
-        self.note_cpu(now);
+        self.note_time(now);
         let has_more = self.members_due(sessions, now) | self.messages_due(sessions);
         let slow = self.slow_due(sessions, now);
         let newcomers = self.newcomers_due(sessions, now);

@@ -82,6 +82,8 @@ pub struct Phase {
     pub server_cpu: Option<f64>,
     /// CPU time of the honest clients' thread as a share of one core.
     pub honest_load: f64,
+    /// Share of the time in which that thread was ready and waited for a core.
+    pub honest_wait: f64,
     /// From the intended send time to the actual one.
     pub sender_delay_us: LatencyUs,
     /// Time that arrived data waited for the honest clients to read it.
@@ -110,16 +112,21 @@ impl Phase {
     pub(crate) fn new(measured: Measured, heard: Heard) -> Self {
         let Measured { kind, time, offered, server_cpu, traffic } = measured;
         let seconds = time.as_secs_f64().max(f64::MIN_POSITIVE);
-        let honest_load = heard.cpu.as_secs_f64() / seconds;
+        let elapsed = heard.ran.elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
+        let share = |time: Duration| time.as_secs_f64() / elapsed;
+        let (honest_load, honest_wait) = (share(heard.ran.on_core), share(heard.ran.waiting));
         let (same_us, other_us) = (heard.same.summary(), heard.other.summary());
         let [sender_delay_us, read_lag_us] =
             [&heard.recorder.sender_delay, &heard.read_lag].map(|latencies| latencies.summary());
         let Counts { sent, refused, expected, received, missing, told, duplicated, breaks } = heard.counts;
         let mut invalid_because = Vec::new();
-        if honest_load > LOAD_MAX {
+        // Ready all the time, it was behind: data waited although each turn was short.
+        if honest_load + honest_wait > LOAD_MAX {
             invalid_because.push(format!(
-                "the honest clients used {:.0}% of the CPU time of their thread: use fewer --clients or more cores",
-                honest_load * 100.0
+                "the honest clients' thread ran for {:.0}% of the time and waited for a core for {:.0}%: \
+                 use fewer --clients, or an idle machine with more cores",
+                honest_load * 100.0,
+                honest_wait * 100.0
             ));
         }
         // The harness must not be late beside the shorter latency, which the attack may leave alone.
@@ -166,6 +173,7 @@ impl Phase {
             reasons: heard.reasons,
             server_cpu: server_cpu.map(|cpu| cpu.as_secs_f64() / seconds),
             honest_load,
+            honest_wait,
             sender_delay_us,
             read_lag_us,
             attacker,

@@ -300,6 +300,7 @@ impl Run<'_> {
         let counted = self.counted(talk, attacker, crowd);
         attacker.rest();
         let (server_cpu, counted) = counted?;
+        crowd.wake();
         self.drain(crowd)?;
         let Some(progress) = crowd.progress() else {
             return Err(Halt::Failed("the honest clients' event loop has ended".into()));
@@ -350,7 +351,9 @@ impl Run<'_> {
     fn drain(&self, crowd: &Crowd) -> Result<(), Halt> {
         // What has not arrived in time is missing, and late newcomers are late.
         self.wait(self.job.drain, || {
-            crowd.progress().is_none_or(|progress| progress.waiting == 0 && progress.entering == 0)
+            crowd.progress().is_none_or(|progress| {
+                !progress.is_talking && progress.waiting == 0 && progress.entering == 0
+            })
         })?;
         Ok(())
     }

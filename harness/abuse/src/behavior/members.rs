@@ -15,8 +15,8 @@ use crate::line::Line;
 const LISTS_AHEAD: u32 = 32;
 /// Requests with short answers that may be on their way.
 const REQUESTS_AHEAD: u32 = 1_000;
-/// Channels of the attacker's own at a time; a user can be in 256.
-const CHANNELS_AHEAD: u32 = 32;
+/// Channels of the attacker's own at a time; servers let a user be in 16 by default.
+const CHANNELS_AHEAD: u32 = 8;
 /// Members that never read.
 const DEAF: usize = 8;
 /// Sectors on each side of its place that an attacker walks through.
@@ -169,6 +169,7 @@ impl Behavior for Members {
     }
 
     fn lost(&mut self, at: usize) {
-        self.members[at] = Member::default();
+        // Its channels may not be gone yet, so their names are not used again.
+        self.members[at] = Member { turn: self.members[at].turn, ..Member::default() };
     }
 }

@@ -26,6 +26,8 @@ const TICK: Nanos = 20_000_000;
 const TICKS: i64 = 50;
 /// The receive buffer of a slow client, in bytes.
 const RECEIVE_BUFFER: usize = 16 * 1024;
+/// The receive buffer of a slow client that catches up, in bytes.
+const WIDE_BUFFER: usize = 1024 * 1024;
 /// Approximate size of a message without its text, in bytes.
 const OVERHEAD: usize = 110;
 /// The token of the ping that follows a client's position and join.
@@ -190,12 +192,6 @@ impl HonestApp {
             }
             (Step::Placing, Packet::PongAnswer(pong)) if pong.token == FENCE => {
                 self.members[client as usize].step = Step::Ready;
-                if client == 0
-                    && let Some(slow) = &mut self.slow
-                {
-                    slow.due = Some(self.settings.clock.now());
-                    sessions.limit_receive_buffer(id, RECEIVE_BUFFER);
-                }
             }
             (_, packet) if is_background(&packet) => {}
             _ => {}
@@ -242,7 +238,7 @@ impl HonestApp {
         let Some(talk) = self.talk else { return false };
         for _ in 0..SENDS_PER_TURN {
             let index = self.ledger.sent();
-            let intended = talk.from + u64::from(index) * talk.interval;
+            let intended = talk.message_at(index.into());
             let now = self.now();
             if intended > now || intended >= talk.until {
                 return false;
@@ -327,6 +323,23 @@ impl HonestApp {
             let latency = self.now().saturating_sub(stamp.intended);
             let latencies = if index % 2 == 1 { &mut self.heard.other } else { &mut self.heard.same };
             latencies.record(latency);
+        }
+    }
+
+    /// Begins to read slowly, in the client that does.
+    pub(super) fn slow_down(&mut self, sessions: &mut Sessions) {
+        if let (Some(slow), Some(session)) = (&mut self.slow, self.members[0].session) {
+            slow.due = Some(self.settings.clock.now());
+            sessions.limit_receive_buffer(session, RECEIVE_BUFFER);
+        }
+    }
+
+    /// Has the slow client read all that waits for it.
+    pub(super) fn wake_slow(&mut self, sessions: &mut Sessions) {
+        if let (Some(slow), Some(session)) = (&mut self.slow, self.members[0].session) {
+            slow.due = None;
+            sessions.limit_receive_buffer(session, WIDE_BUFFER);
+            sessions.pause_reading(session, false);
         }
     }
 

@@ -52,7 +52,7 @@ impl HonestApp {
             self.start_newcomer(sessions, number);
         }
         let talk = self.talk;
-        let due = talk.map(|talk| talk.from + self.newcomers_begun * talk.newcomer_interval);
+        let due = talk.map(|talk| talk.newcomer_at(self.newcomers_begun));
         let due = due.zip(talk).filter(|(due, talk)| *due < talk.until).map(|(due, _)| due);
         if let (Some(intended), Some(talk)) = (due, talk)
             && intended <= now

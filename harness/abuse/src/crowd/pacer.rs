@@ -55,7 +55,7 @@ impl Drop for Pacer {
 
 fn pace(clock: RunClock, talk: Talk, seed: u64, mailbox: &Mailbox<Command>, stop: &AtomicBool) {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-    let (mut message, mut newcomer) = (talk.from, talk.from);
+    let (mut message, mut newcomer) = (talk.message_at(0), talk.newcomer_at(0));
     let mut lag = talk.count_from;
     while !stop.load(Ordering::Acquire) {
         let now = clock.now();
@@ -67,8 +67,9 @@ fn pace(clock: RunClock, talk: Talk, seed: u64, mailbox: &Mailbox<Command>, stop
         if message <= now || newcomer <= now {
             mailbox.ring();
         }
-        let after =
-            |at: Nanos, every: Nanos| if at > now { at } else { at + ((now - at) / every + 1) * every };
+        let after = |at: Nanos, every: Nanos| {
+            if at > now { at } else { at.saturating_add(((now - at) / every + 1).saturating_mul(every)) }
+        };
         message = after(message, talk.interval);
         newcomer = after(newcomer, talk.newcomer_interval);
         // Measured from the intended time: a process that was stopped has read late too.

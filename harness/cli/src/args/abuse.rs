@@ -232,3 +232,61 @@ impl RawAbuse {
         Ok(chosen)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Task, parse};
+    use super::*;
+
+    fn abuse(line: &str) -> Result<AbuseJob, String> {
+        let words = ["throng-harness", "abuse"].into_iter().chain(line.split_whitespace());
+        match parse(words.map(Into::into).collect()) {
+            Ok(Task::Abuse(job)) => Ok(job),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    const KEY: &str = "0102030405060708090a0b0c0d0e0f100102030405060708090a0b0c0d0e0f10";
+
+    #[test]
+    fn all_attacks_with_a_data_directory() {
+        let job = abuse("--data d").expect("complete");
+        assert_eq!(job.attacks, Attack::all().collect::<Vec<_>>());
+        assert_eq!((&job.target, &job.login), (&TargetSource::Data("d".into()), &Some(job.target.clone())));
+        assert_eq!((job.clients, job.rounds, job.limits), (200, 3, Limits::default()));
+    }
+
+    #[test]
+    fn servers_by_hand() {
+        let chat = format!("--server h:1 --server-key {KEY} --cluster-key k");
+        let job = abuse(&chat).expect("complete");
+        assert!(job.login.is_none() && job.attacks.iter().all(|attack| !attack.is_on_login()));
+        let job = abuse(&format!("{chat} --login-server h:2 --login-key {KEY} --attacks seats,kick"));
+        assert_eq!(job.expect("complete").attacks, [Attack::Seats, Attack::Kick], "in the given order");
+        let error = abuse(&format!("{chat} --attacks guess")).expect_err("without a login server");
+        assert!(error.contains("--attacks guess needs --login-server"), "{error}");
+    }
+
+    #[test]
+    fn bad_values_are_refused() {
+        for (more, part) in [
+            ("--attacks wrld", "there is no `wrld`; choose from world, "),
+            ("--attacks ping,ping", "names ping twice"),
+            ("--rate 0", "--rate 0 is not from 0.1 to 10000"),
+            ("--newcomers -1", "--newcomers"),
+            ("--payload 9", "--payload 9 is not from"),
+            ("--duration 0s", "--duration must be above 0s"),
+            ("--clients 10000 --rate 10000", "--clients, --rate and --duration make more than"),
+            ("--max-other 0", "--max-other 0 is no factor"),
+            ("--max-same NaN", "--max-same NaN is no factor"),
+            ("--min-entered 101", "--min-entered 101 is no share"),
+            ("--enter-timeout 0s", "--enter-timeout 0s"),
+            ("--json a --html a", "name the same file"),
+            ("--clients 3", "--clients"),
+        ] {
+            let error = abuse(&format!("--data d {more}")).expect_err(more);
+            assert!(error.contains(part), "{more}: {error}");
+        }
+    }
+}

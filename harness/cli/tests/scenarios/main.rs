@@ -1,5 +1,6 @@
 //! The binary against a stub server with planned faults: the report must match the plan.
 
+mod abuse;
 mod bots;
 mod keys;
 mod plan;
