@@ -65,7 +65,7 @@ pub struct AbuseJob {
     pub payload: usize,
     /// The counted length of a phase.
     pub duration: Duration,
-    /// The time before the counted part of a phase.
+    /// The time before the counted part of a phase, and the pause after a phase.
     pub lead: Duration,
     /// The longest wait for messages in flight after a phase.
     pub drain: Duration,

@@ -305,13 +305,11 @@ impl Line {
                     return Ok(());
                 }
                 // A later version of the protocol may have packets that this program does not know.
-                match Packet::decode(plain) {
-                    Ok(packet) => self.packet(packet, tally),
-                    Err(_) => {
-                        tally.tell("unknown packet".into());
-                        Ok(())
-                    }
+                if let Ok(packet) = Packet::decode(plain) {
+                    return self.packet(packet, tally);
                 }
+                tally.tell("unknown packet".into());
+                Ok(())
             }
             (State::Open(_), Kind::Room) => self.rooms.open(frame).map(|_| ()).map_err(|_| End::Broken),
             (State::AwaitResponder(_) | State::Raw, Kind::Refused) => {

@@ -132,9 +132,8 @@ pub(crate) fn traffic(of: &Traffic) -> String {
         format_count(*connections),
         format_count(*sessions)
     );
-    for (what, count) in told {
-        text.push_str(&format!("; {what}: {}", format_count(*count)));
-    }
+    let told = told.iter().map(|(what, count)| format!("; {what}: {}", format_count(*count)));
+    text.extend(told);
     text
 }
 
@@ -186,8 +185,11 @@ fn write_row(row: &Row, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         "", "other p50", "p99", "same p50", "p99", "newcomers", "p99", "CPU"
     )?;
     for (name, figures) in [("without", &row.quiet), ("with", &row.attacked)] {
-        let [a, b, c, d, e, g, h] = cells(figures);
-        writeln!(f, "    {name:<9}{a:>10}{b:>10}{c:>10}{d:>10}{e:>11}{g:>10}{h:>8}")?;
+        write!(f, "    {name:<9}")?;
+        for (cell, width) in cells(figures).iter().zip([10, 10, 10, 10, 11, 10, 8]) {
+            write!(f, "{cell:>width$}")?;
+        }
+        writeln!(f)?;
     }
     writeln!(f, "    attacker: {}", traffic(&row.attacker))?;
     if row.told > 0 {

@@ -40,9 +40,6 @@ const POLL: Duration = Duration::from_millis(20);
 /// The time from an order to the first message of a phase, in nanoseconds.
 const HEAD_START: Nanos = 20_000_000;
 
-/// The pause after a phase.
-const PAUSE: Duration = Duration::from_millis(300);
-
 /// Nanoseconds of a second.
 const SECOND: f64 = 1e9;
 
@@ -205,11 +202,11 @@ impl Run<'_> {
         let count = (self.job.newcomers * each).ceil() as u32;
         (self.progress)(&format!("  {attack}: making {} accounts", format_count(count.into())));
         let made = accounts::make(scene, login, count, self.shutdown);
-        made.map_err(|why| match self.shutdown.is_requested() {
-            true => Halt::Interrupted,
-            false => Halt::Failed(format!("accounts for newcomers: {why}")),
-        })?;
-        Ok(Some(count))
+        match made {
+            Ok(()) => Ok(Some(count)),
+            Err(_) if self.shutdown.is_requested() => Err(Halt::Interrupted),
+            Err(why) => Err(Halt::Failed(format!("accounts for newcomers: {why}"))),
+        }
     }
 
     /// Waits until `done`; false if it was not within `patience`.
@@ -322,7 +319,7 @@ impl Run<'_> {
         if progress.lost == job.clients {
             return Err(Halt::Failed("every honest client lost its session".into()));
         }
-        self.wait_until(self.clock.now() + nanos(PAUSE))
+        self.wait_until(self.clock.now() + nanos(job.lead))
     }
 
     /// Waits for the end of the counted part. Returns the servers' CPU time in it, and the

@@ -97,7 +97,8 @@ impl Scene {
     /// of a group hear each other.
     pub(crate) fn place(&self, number: u32, is_far: bool) -> PositionUpdate {
         let from = if is_far { FAR } else { 0 };
-        self.sector(from + (number & 1) as i32, from + (number >> 1 & 1) as i32)
+        let [x, y] = [number & 1, number >> 1 & 1].map(u32::cast_signed);
+        self.sector(from + x, from + y)
     }
 
     pub(crate) fn set_victim(&self, user: u32) {

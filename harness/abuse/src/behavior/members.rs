@@ -47,7 +47,7 @@ struct Member {
 /// Members that flood.
 pub(super) struct Members {
     attack: Attack,
-    members: Vec<Member>,
+    all: Vec<Member>,
     /// The flood's packet, encoded once; empty if packets differ.
     encoded: Vec<u8>,
 }
@@ -55,7 +55,7 @@ pub(super) struct Members {
 impl Members {
     pub(super) fn new(attack: Attack) -> Self {
         let lines = if attack == Attack::Deaf { DEAF } else { 1 };
-        Self { attack, members: vec![Member::default(); lines], encoded: Vec::new() }
+        Self { attack, all: vec![Member::default(); lines], encoded: Vec::new() }
     }
 
     /// Encodes the packet of a flood whose packets are all alike.
@@ -94,7 +94,7 @@ impl Members {
 
 impl Behavior for Members {
     fn lines(&self) -> usize {
-        self.members.len()
+        self.all.len()
     }
 
     fn reads(&self) -> bool {
@@ -106,7 +106,7 @@ impl Behavior for Members {
         let Some(ticket) = context.scene.ticket(context.scene.attacker(at)) else { return line.hang_up() };
         line.send(EnterRequest { ticket }, context.tally);
         line.send(context.scene.sector(0, 0), context.tally);
-        let member = &mut self.members[at];
+        let member = &mut self.all[at];
         member.step = Step::Joining;
         if self.attack.room() == Room::Channel {
             line.send(ChannelJoinRequest { name: context.scene.near_channel() }, context.tally);
@@ -119,19 +119,18 @@ impl Behavior for Members {
 
     fn packet(&mut self, at: usize, line: &mut Line, packet: Packet, context: &mut Context<'_>) {
         let is_about_channel = self.attack.room() == Room::Channel;
-        let member = &mut self.members[at];
+        let member = &mut self.all[at];
         match (&packet, self.attack) {
             (Packet::EnterAnswer(_), _) if !is_about_channel => member.step = Step::Inside,
             (Packet::ChannelAnswer(answer), _) if member.step == Step::Joining => {
                 (member.step, member.channel) = (Step::Inside, answer.channel);
             }
             // Lists come unasked too: with the entry, and with each channel.
-            (Packet::EnterAnswer(_), _) => {}
+            (Packet::EnterAnswer(_), _) | (Packet::ChannelLeft(_), Attack::Join) => {}
             (Packet::UserList(_), attack) if attack != Attack::Lists => {}
             (Packet::ChannelAnswer(answer), Attack::Create) if answer.outcome == Outcome::Ok => {
                 line.send(ChannelLeaveRequest { channel: answer.channel }, context.tally);
             }
-            (Packet::ChannelLeft(_), Attack::Join) => {}
             // Anything else answers a request, be it a refusal.
             _ => member.ahead = member.ahead.saturating_sub(1),
         }
@@ -139,7 +138,7 @@ impl Behavior for Members {
 
     fn act(&mut self, at: usize, line: &mut Line, context: &mut Context<'_>) {
         let ahead_max = self.ahead_max(at);
-        let member = &mut self.members[at];
+        let member = &mut self.all[at];
         if member.step != Step::Inside {
             return;
         }
@@ -158,7 +157,7 @@ impl Behavior for Members {
                     line.send(ChannelJoinRequest { name: context.scene.near_channel() }, context.tally);
                 }
                 Attack::Positions => {
-                    let step = (member.turn % (4 * WALK as u32)) as i32;
+                    let step = (member.turn % (4 * WALK.unsigned_abs())).cast_signed();
                     // Eight sectors to the right, and back.
                     let x = (step - 2 * WALK).abs() - WALK;
                     line.send(context.scene.sector(x, 0), context.tally);
@@ -170,6 +169,6 @@ impl Behavior for Members {
 
     fn lost(&mut self, at: usize) {
         // Its channels may not be gone yet, so their names are not used again.
-        self.members[at] = Member { turn: self.members[at].turn, ..Member::default() };
+        self.all[at] = Member { turn: self.all[at].turn, ..Member::default() };
     }
 }

@@ -258,9 +258,8 @@ impl HonestApp {
         let of_group = index / 2;
         let audience = match (is_far, self.settings.room) {
             (true, _) if of_group % 2 == 1 => Audience::Nearby,
-            (true, _) => Audience::Channel,
+            (true, _) | (false, Room::Channel) => Audience::Channel,
             (false, Room::World) => Audience::World,
-            (false, Room::Channel) => Audience::Channel,
             (false, Room::Nearby) => Audience::Nearby,
             (false, Room::Victim) => Audience::Victim,
         };

@@ -102,11 +102,11 @@ impl HonestApp {
                 }
                 self.owners.insert(session, owner);
             }
-            Err(error) => self.try_later(id, format!("cannot dial ({error})")),
+            Err(error) => self.try_later(id, &format!("cannot dial ({error})")),
         }
     }
 
-    fn try_later(&mut self, id: u32, why: String) {
+    fn try_later(&mut self, id: u32, why: &str) {
         self.count_reason(format!("newcomer put off: {why}"));
         self.newcomer_retries.push_back((self.now() + RETRY, id));
     }
@@ -137,7 +137,7 @@ impl HonestApp {
                 newcomer.step = Step::Entering;
                 self.start_newcomer(sessions, id);
             }
-            Packet::LoginRefused(refused) => self.try_later(id, refused.outcome.name().into()),
+            Packet::LoginRefused(refused) => self.try_later(id, refused.outcome.name()),
             _ => {}
         }
     }
@@ -199,7 +199,7 @@ impl HonestApp {
                 if self.settings.accounts.is_some() {
                     newcomer.step = Step::LoggingIn;
                 }
-                self.try_later(id, reason.name().into());
+                self.try_later(id, reason.name());
             }
         }
     }

@@ -66,7 +66,7 @@ pub(super) struct RawAbuse {
     /// Counted time of each phase
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     duration: Duration,
-    /// Time of each phase before the counted one
+    /// Time of each phase before the counted one, and pause after each phase
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
     lead: Duration,
     /// Longest wait for outstanding messages after a phase
@@ -274,7 +274,7 @@ mod tests {
             ("--attacks wrld", "there is no `wrld`; choose from world, "),
             ("--attacks ping,ping", "names ping twice"),
             ("--rate 0", "--rate 0 is not from 0.1 to 10000"),
-            ("--newcomers -1", "--newcomers"),
+            ("--newcomers 10001", "--newcomers 10001 is not from 0 to 10000"),
             ("--payload 9", "--payload 9 is not from"),
             ("--duration 0s", "--duration must be above 0s"),
             ("--clients 10000 --rate 10000", "--clients, --rate and --duration make more than"),
