@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use throng_harness_model::text::{format_count, format_nanos};
 
-use crate::row::{Figures, Phase, PhaseKind, Spread};
+use crate::phase::{Figures, Phase, PhaseKind, Spread};
 
 /// The limits that an attack must keep.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -6,8 +6,8 @@
 //! ```
 //! `attack` lists the attacks, `behavior` says what each sends, and `attacker` runs one on a thread
 //! of its own, over connections of `line`. `crowd` has the honest clients and the newcomers, and
-//! accounts for each of their messages. `run` is the order of the phases, `row` compares their
-//! medians, and `judge` holds them against the thresholds.
+//! accounts for each of their messages. `run` is the order of the phases, `phase` has the
+//! figures of each, `row` compares their medians, and `judge` holds them against the thresholds.
 //!
 //! The honest clients are not those of the driver. A run of the driver has one audience, one place
 //! on the map and one latency; here two groups talk in different rooms at the same time, and are
@@ -23,6 +23,7 @@ mod crowd;
 mod judge;
 mod line;
 mod page;
+mod phase;
 mod report;
 mod row;
 mod run;
@@ -37,8 +38,9 @@ use throng_harness_model::target::TargetSource;
 pub use attack::{Attack, Room};
 pub use judge::{Check, Limits};
 pub use line::Tally;
+pub use phase::{Figures, Phase, PhaseKind, Spread, Traffic};
 pub use report::{AbuseReport, SCENARIO};
-pub use row::{Figures, Phase, PhaseKind, Row, Spread};
+pub use row::Row;
 pub use run::{AbuseError, Results, run};
 
 /// The most pairs of clients and messages in a phase.
@@ -67,7 +69,7 @@ pub struct AbuseJob {
     pub duration: Duration,
     /// The time before the counted part of a phase, and the pause after a phase.
     pub lead: Duration,
-    /// The longest wait for messages in flight after a phase.
+    /// The longest wait for another message in flight after a phase.
     pub drain: Duration,
     /// The longest way in of a newcomer.
     pub enter_timeout: Duration,

@@ -8,7 +8,8 @@ use throng_harness_model::text::{format_bytes, format_count, format_nanos, forma
 use throng_harness_report::{Document, Machine, Origin, Verdict, json_text};
 
 use crate::AbuseJob;
-use crate::row::{Figures, Row, Spread, Traffic};
+use crate::phase::{Figures, Spread, Traffic};
+use crate::row::Row;
 use crate::run::Results;
 
 /// Version of the report's format.
@@ -218,7 +219,7 @@ mod tests {
     use super::*;
     use crate::Limits;
     use crate::attack::Attack;
-    use crate::row::{Phase, PhaseKind};
+    use crate::phase::{Phase, PhaseKind};
 
     fn report(failed: Option<String>) -> AbuseReport {
         let phase = |kind| Phase { kind, valid: true, missing: 3, ..Phase::default() };

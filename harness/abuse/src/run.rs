@@ -21,7 +21,8 @@ use crate::attack::Attack;
 use crate::attacker::Attacker;
 use crate::crowd::{Crowd, Progress, Settings, Talk};
 use crate::line::Tally;
-use crate::row::{Measured, Phase, PhaseKind, Row};
+use crate::phase::{Measured, Phase, PhaseKind};
+use crate::row::Row;
 use crate::scene::Scene;
 use crate::{AbuseJob, accounts};
 
@@ -36,6 +37,9 @@ const READY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The time between two looks at the progress.
 const POLL: Duration = Duration::from_millis(20);
+
+/// The most times that `--drain` may pass after a phase while messages still arrive.
+const DRAINS_MAX: u64 = 6;
 
 /// The time from an order to the first message of a phase, in nanoseconds.
 const HEAD_START: Nanos = 20_000_000;
@@ -344,15 +348,24 @@ impl Run<'_> {
     }
 
     /// Waits until all messages have arrived or were announced as missed, and no newcomer is on its
-    /// way.
+    /// way. Gives up once nothing has arrived for the time of `--drain`.
     fn drain(&self, crowd: &Crowd) -> Result<(), Halt> {
-        // What has not arrived in time is missing, and late newcomers are late.
-        self.wait(self.job.drain, || {
-            crowd.progress().is_none_or(|progress| {
-                !progress.is_talking && progress.waiting == 0 && progress.entering == 0
-            })
-        })?;
-        Ok(())
+        let until = self.clock.now().saturating_add(nanos(self.job.drain) * DRAINS_MAX);
+        let mut least = u64::MAX;
+        loop {
+            let mut left = 0;
+            let is_less = self.wait(self.job.drain, || {
+                left = crowd.progress().map_or(0, |progress| {
+                    progress.waiting + progress.entering as u64 + u64::from(progress.is_talking)
+                });
+                left < least
+            })?;
+            // What has not arrived by now is missing, and newcomers on their way are late.
+            if left == 0 || !is_less || self.clock.now() >= until {
+                return Ok(());
+            }
+            least = left;
+        }
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) struct RawAbuse {
     /// Time of each phase before the counted one, and pause after each phase
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
     lead: Duration,
-    /// Longest wait for outstanding messages after a phase
+    /// Longest time after a phase without another of its messages
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     drain: Duration,
     /// Longest way in of a newcomer; later ones count as not admitted
