@@ -209,7 +209,7 @@ impl Line {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // The reason may still be readable.
                 Err(_) => {
-                    self.read(tally);
+                    while self.read(tally) {}
                     self.finish(End::Silent);
                 }
             }

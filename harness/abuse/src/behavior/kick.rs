@@ -63,6 +63,12 @@ impl Behavior for Kick {
                 (self.is_in, self.is_out) = (answer.outcome == Outcome::Ok, answer.outcome != Outcome::Ok);
             }
             (ACCOMPLICE, Packet::ChannelLeft(_)) => self.is_out = true,
+            // Refused, perhaps for being too fast: the accomplice is still in.
+            (OWNER, Packet::ChannelKickAnswer(answer))
+                if !matches!(answer.outcome, Outcome::Ok | Outcome::NotAMember) =>
+            {
+                self.is_in = true;
+            }
             _ => {}
         }
     }
