@@ -1,6 +1,5 @@
 //! The binary against a stub server with planned faults: the report must match the plan.
 
-mod abuse;
 mod bots;
 mod keys;
 mod plan;

@@ -1,7 +1,49 @@
-//! `abuse`: attackers beside honest clients, whose report must match what the stub did.
+//! `abuse`: attackers beside honest clients, whose report must match what the stub did. A program of
+//! its own, so that its floods do not run beside tests that measure times.
 
-use super::stub::{Fault, Script, Stub};
-use super::{Ended, launch};
+// The scenarios' tests use all of it.
+#[allow(dead_code, unused_imports)]
+#[path = "../scenarios/stub/mod.rs"]
+mod stub;
+
+use std::process::Command;
+
+use serde_json::Value;
+use stub::{Fault, Script, Stub};
+
+/// The outcome of a run.
+struct Ended {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+    json: Value,
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}\n{}\nexit {:?}", self.stdout, self.stderr, self.code)
+    }
+}
+
+/// Runs `abuse` against `stub` to its end.
+fn launch(stub: &Stub, flags: &str) -> Ended {
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("report.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_throng-harness"))
+        .arg("abuse")
+        .args(stub.flags("abuse"))
+        .args(["--seed", "1", "--json"])
+        .arg(&json)
+        .args(flags.split_whitespace())
+        .output()
+        .unwrap();
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+        json: serde_json::from_slice(&std::fs::read(&json).unwrap_or_default()).unwrap_or_default(),
+    }
+}
 
 /// Four clients in each room. A phase has 35 messages, every other one in the attacker's room.
 const SHORT: &str = "--clients 8 --rate 100 --duration 300ms --lead 50ms --drain 1s --sockets 6";
@@ -15,12 +57,13 @@ const WIDE: &str = "--max-other 100000 --max-same 100000 --max-enter 1m --min-en
 /// Runs attacks against a stub with `script`.
 fn run(script: Script, more: &str) -> Ended {
     let stub = Stub::start(script);
-    launch(&stub, "abuse", &format!("{SHORT} {USUAL} {WIDE} {more}")).end()
+    launch(&stub, &format!("{SHORT} {USUAL} {WIDE} {more}"))
 }
 
 /// The number at `key` of a phase of the first attack.
 fn of_phase(ended: &Ended, phase: usize, key: &str) -> u64 {
-    ended.number(&format!("/attacks/0/phases/{phase}/{key}"))
+    let value = &ended.json["attacks"][0]["phases"][phase][key];
+    value.as_u64().unwrap_or_else(|| panic!("no {key} of phase {phase} in {ended}"))
 }
 
 #[test]
@@ -29,7 +72,7 @@ fn every_attack_on_a_fair_server_leaves_the_honest_clients_alone() {
     let attacks = "world,world-1000,nearby,whisper,list,channel-list,create,kick,ping,heartbeat,deaf,handshakes,slowloris";
     let stub = Stub::start(Script::default());
     let more = format!("{SHORT} {WIDE} --newcomers 20 --rounds 1 --attacks {attacks}");
-    let ended = launch(&stub, "abuse", &more).end();
+    let ended = launch(&stub, &more);
     assert_eq!(ended.code, Some(0), "{ended}");
     let rows = ended.json["attacks"].as_array().expect("rows");
     assert_eq!(rows.len(), attacks.split(',').count());
@@ -104,7 +147,7 @@ fn newcomers_that_do_not_get_in_break_their_threshold() {
     let stub = Stub::start(Script { refuses: |client| client >= 8 + 64, ..Script::default() });
     let more =
         "--attacks ping --newcomers 20 --rounds 1 --max-other 100000 --max-same 100000 --enter-timeout 200ms";
-    let ended = launch(&stub, "abuse", &format!("{SHORT} {more}")).end();
+    let ended = launch(&stub, &format!("{SHORT} {more}"));
     assert_eq!(ended.code, Some(3), "{ended}");
     assert!(ended.stdout.contains("BROKEN  newcomers>=99%        0.0%"), "{ended}");
     let reasons = ended.json["attacks"][0]["phases"][1]["reasons"].to_string();
@@ -119,7 +162,7 @@ fn attacks_on_the_login_server_have_newcomers_that_log_in() {
     let flags = stub.flags("abuse");
     let login = format!("--login-server {} --login-key {}", flags[1], flags[3]);
     let more = "--attacks guess,seats --newcomers 10 --rounds 1 --enter-timeout 2s";
-    let ended = launch(&stub, "abuse", &format!("{SHORT} {WIDE} {login} {more}")).end();
+    let ended = launch(&stub, &format!("{SHORT} {WIDE} {login} {more}"));
     assert_eq!(ended.code, Some(0), "{ended}");
     for attack in 0..2 {
         let row = &ended.json["attacks"][attack];
