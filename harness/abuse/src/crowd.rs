@@ -187,7 +187,8 @@ impl Crowd {
         Ok(())
     }
 
-    /// Has a slow client read all that waits for it, so that the next phase begins without a backlog.
+    /// Has a slow client read all that waits for it, so that the next phase begins without a
+    /// backlog.
     pub(crate) fn wake(&self) {
         self.tell(Command::Wake);
     }

@@ -127,7 +127,8 @@ impl Phase {
                 honest_wait * 100.0
             ));
         }
-        // The harness must not be late beside the shorter latency, which the attack may leave alone.
+        // The harness must not be late beside the shorter latency, which the attack may leave
+        // alone.
         let corrected = if other_us.p99 < same_us.p99 { heard.other } else { heard.same };
         let recorder = Recorder { corrected, ..heard.recorder };
         let gaps = Gaps { told, ..Gaps::default() };

@@ -27,8 +27,8 @@ pub struct Row {
     pub told: u64,
     /// The thresholds and what was found.
     pub thresholds: Vec<Check>,
-    /// True if the latencies are evidence about the server: at least half of the phases of each kind
-    /// are valid, and only those count.
+    /// True if the latencies are evidence about the server: at least half of the phases of each
+    /// kind are valid, and only those count.
     pub valid: bool,
     /// The reasons of phases that are not valid.
     pub invalid_because: Vec<String>,

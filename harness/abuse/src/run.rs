@@ -197,8 +197,8 @@ impl Run<'_> {
         ))
     }
 
-    /// Makes the accounts that newcomers of an attack on the login server need: as many as may be on
-    /// their way, and some that have just left.
+    /// Makes the accounts that newcomers of an attack on the login server need: as many as may be
+    /// on their way, and some that have just left.
     #[allow(clippy::cast_sign_loss)] // rates and times are not negative
     fn accounts(&mut self, attack: Attack, scene: &Scene) -> Result<Option<u32>, Halt> {
         let Some(login) = scene.login.as_ref().filter(|_| attack.is_on_login()) else { return Ok(None) };

@@ -93,8 +93,8 @@ impl Scene {
         PositionUpdate { x: middle(x), y: middle(y) }
     }
 
-    /// The place of honest client `number` of a group: in a block of two by two sectors, so that all
-    /// of a group hear each other.
+    /// The place of honest client `number` of a group: in a block of two by two sectors, so that
+    /// all of a group hear each other.
     pub(crate) fn place(&self, number: u32, is_far: bool) -> PositionUpdate {
         let from = if is_far { FAR } else { 0 };
         let [x, y] = [number & 1, number >> 1 & 1].map(u32::cast_signed);

@@ -1,9 +1,9 @@
 //! Accounting of the honest clients' messages: every (message, recipient) pair of a phase.
 //!
-//! A missing pair is told if the server announced it with a ChatGap. World and channels number their
-//! messages, the attacker's included, so that a gap names the ones it covers, and a break in the
-//! numbers that no gap explains is counted. Gaps of nearby messages and whispers are only numbers;
-//! each excuses as many pairs of its client as it says.
+//! A missing pair is told if the server announced it with a ChatGap. World and channels number
+//! their messages, the attacker's included, so that a gap names the ones it covers, and a break in
+//! the numbers that no gap explains is counted. Gaps of nearby messages and whispers are only
+//! numbers; each excuses as many pairs of its client as it says.
 
 use std::ops::Range;
 
@@ -178,8 +178,8 @@ impl Ledger {
         *next = sequence + 1;
     }
 
-    /// The server announced that a client missed messages of a numbered room; of nearby messages and
-    /// whispers without one.
+    /// The server announced that a client missed messages of a numbered room; of nearby messages
+    /// and whispers without one.
     pub(crate) fn gap(&mut self, client: u32, room: Option<Numbered>, missed: u64) {
         let Some(line) = self.lines.get_mut(client as usize) else { return };
         let Some(room) = room else {

@@ -41,8 +41,8 @@ impl Newcomer {
 }
 
 impl HonestApp {
-    /// Begins newcomers, gives up late ones, and lets others try again. Returns the time of the next
-    /// call.
+    /// Begins newcomers, gives up late ones, and lets others try again. Returns the time of the
+    /// next call.
     pub(super) fn newcomers_due(&mut self, sessions: &mut Sessions, now: Nanos) -> Option<Nanos> {
         self.expire_newcomers(sessions, now);
         while let Some((at, number)) = self.newcomer_retries.front().copied()

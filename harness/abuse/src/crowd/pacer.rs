@@ -1,5 +1,5 @@
-//! The thread that wakes the honest clients' event loop in time, since the loop's own time-out has a
-//! resolution of 1 ms. It also has the loop measure its read lag, at random times.
+//! The thread that wakes the honest clients' event loop in time, since the loop's own time-out has
+//! a resolution of 1 ms. It also has the loop measure its read lag, at random times.
 
 use std::io;
 use std::sync::Arc;

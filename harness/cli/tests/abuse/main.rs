@@ -1,5 +1,5 @@
-//! `abuse`: attackers beside honest clients, whose report must match what the stub did. A program of
-//! its own, so that its floods do not run beside tests that measure times.
+//! `abuse`: attackers beside honest clients, whose report must match what the stub did. A program
+//! of its own, so that its floods do not run beside tests that measure times.
 
 // The scenarios' tests use all of it.
 #[allow(dead_code, unused_imports)]
