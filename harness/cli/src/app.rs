@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use throng_core::shutdown::Shutdown;
+use throng_harness_abuse::{AbuseJob, AbuseReport};
 use throng_harness_driver::steps::{self, StepsJob};
 use throng_harness_driver::{crew, target};
 use throng_harness_model::exit::{EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE};
@@ -54,6 +55,10 @@ pub fn run<E: Display>(
         }
         Ok(Task::Monitor(job)) => {
             let ended = run_monitor(&job, command, file, out, err);
+            return ended.unwrap_or_else(|error| not_run(error, err));
+        }
+        Ok(Task::Abuse(job)) => {
+            let ended = run_abuse(&job, command, file, out, err);
             return ended.unwrap_or_else(|error| not_run(error, err));
         }
         Ok(Task::Report(job)) => return reload::run(&job, &here(command), out, err),
@@ -177,6 +182,26 @@ fn run_peers(
         let _ = writeln!(err, "{text}");
     });
     let report = PeersReport::new(job, origin, results.map_err(|error| error.to_string())?);
+    let files = Files { json: job.json.as_deref(), html: job.html.as_deref(), hgrm: None };
+    Ok(finish(&report, &files, out, err))
+}
+
+/// Runs `abuse`.
+fn run_abuse(
+    job: &AbuseJob,
+    command: Vec<String>,
+    file: Option<PathBuf>,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> Result<u8, String> {
+    let origin = here(command);
+    let shutdown = ready(job.json.iter().chain(&job.html))?;
+    let results = throng_harness_abuse::run(job, &shutdown, &mut |line| {
+        // The attacks go on if the output is closed.
+        let _ = writeln!(err, "{line}");
+    });
+    let mut report = AbuseReport::new(job, origin, results.map_err(|error| error.to_string())?);
+    report.scenario_file = file.map(|path| path.display().to_string());
     let files = Files { json: job.json.as_deref(), html: job.html.as_deref(), hgrm: None };
     Ok(finish(&report, &files, out, err))
 }

@@ -16,7 +16,8 @@
 //! their panels; the pacer wakes them when a message is due.
 //!
 //! `ramp` and `bench` are such runs one after the other (`steps`). `peers` measures other systems
-//! with the same messages and the same accounting, and `monitor` watches servers.
+//! with the same messages and the same accounting, `abuse` attacks a server beside honest clients
+//! of its own, and `monitor` watches servers.
 
 pub mod app;
 pub mod args;

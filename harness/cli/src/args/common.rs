@@ -130,7 +130,7 @@ impl Common {
 }
 
 /// Reads a public key: 64 hexadecimal digits.
-fn parse_key(text: &str) -> Result<PublicKey, String> {
+pub(super) fn parse_key(text: &str) -> Result<PublicKey, String> {
     let mut key = PublicKey::default();
     hex::decode_to_slice(text.trim(), &mut key)
         .map_err(|_| format!("is not 64 hexadecimal digits ({} characters)", text.trim().chars().count()))?;

@@ -1,6 +1,7 @@
 //! The command line: its flags, and the checks that turn them into a task. Flags shared by the
 //! scenarios are in `common`; each scenario's own flags are in a file of its own.
 
+mod abuse;
 mod bench;
 mod bots;
 mod broadcast;
@@ -22,6 +23,7 @@ use std::ffi::OsString;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use throng_harness_abuse::AbuseJob;
 use throng_harness_driver::crew;
 use throng_harness_driver::steps::StepsJob;
 use throng_harness_model::spec::{Job, Scenario};
@@ -32,6 +34,7 @@ use throng_harness_peers::{PeersJob, bare};
 pub use file::{Expanded, FileError, expand};
 pub use report::ReportJob;
 
+use abuse::RawAbuse;
 use bench::RawBench;
 use bots::RawBots;
 use broadcast::RawBroadcast;
@@ -75,6 +78,9 @@ enum RawScenario {
     Bench(RawBench),
     /// Compares other chat and pub/sub systems with Throng, in the same room, on one core each
     Peers(RawPeers),
+    /// Attacks running servers as one member can, beside honest clients and newcomers, and compares
+    /// their latencies with and without
+    Abuse(RawAbuse),
     /// Watches running servers (CPU, memory, sockets, queues, links) without any load of its own
     Monitor(RawMonitor),
     /// Runs a scenario from a TOML file, whose keys are the scenario's flags
@@ -98,6 +104,8 @@ pub enum Task {
     Steps(StepsJob),
     /// A comparison with other systems.
     Peers(PeersJob),
+    /// Attacks beside honest clients.
+    Abuse(AbuseJob),
     /// Watching of servers.
     Monitor(MonitorJob),
     /// Showing or comparing reports written before.
@@ -115,6 +123,7 @@ impl Task {
             Self::Run(job) => Some(job),
             Self::Steps(_)
             | Self::Peers(_)
+            | Self::Abuse(_)
             | Self::Monitor(_)
             | Self::Report(_)
             | Self::BareWriter(_)
@@ -152,6 +161,7 @@ impl Cli {
             RawScenario::Ramp(raw) => return raw.check().map(Task::Steps),
             RawScenario::Bench(raw) => return raw.check().map(Task::Steps),
             RawScenario::Peers(raw) => return raw.check().map(Task::Peers),
+            RawScenario::Abuse(raw) => return raw.check().map(Task::Abuse),
             RawScenario::Monitor(raw) => return raw.check().map(Task::Monitor),
             RawScenario::Run(raw) => return Err(raw.check()),
             RawScenario::Report(raw) => return raw.check().map(Task::Report),

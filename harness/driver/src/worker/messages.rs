@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use throng_core::SessionId;
 use throng_core::net::Sessions;
-use throng_core::wire::packets::{ChatRefused, ChatRequest, Scope};
+use throng_core::wire::packets::{ChatRequest, Scope};
 use throng_core::wire::{Packet, Text};
 use throng_harness_model::audiences::ScopeMix;
 use throng_harness_model::breakdown::Sampler;
@@ -83,7 +83,8 @@ impl Worker {
                 self.channel_left(place, &left, now);
             }
             (_, Packet::ChatGap(gap)) => self.gap_received(place, &gap),
-            (_, Packet::ChatRefused(refused)) => self.refused(place, &refused),
+            (_, Packet::ChatRefused(refused)) => self.refused(place, refused.stamp, refused.outcome.name()),
+            (_, Packet::TooFast(too_fast)) => self.refused(place, too_fast.stamp, "TooFast"),
             // The list of a channel; the list of the chat has a step of its own.
             (_, Packet::UserList(list)) if list.channel != 0 => {}
             (Step::Enter, Packet::EnterAnswer(answer)) => self.entered(sessions, place, &answer),
@@ -161,12 +162,12 @@ impl Worker {
     }
 
     /// Handles the refusal of a client's message.
-    fn refused(&mut self, place: usize, refused: &ChatRefused) {
-        if !self.messages.is_frozen && refused.stamp & COUNTED != 0 {
-            let is_own = self.results.ledger.refused(place, refused.stamp as u32);
+    fn refused(&mut self, place: usize, stamp: u64, why: &'static str) {
+        if !self.messages.is_frozen && stamp & COUNTED != 0 {
+            let is_own = self.results.ledger.refused(place, stamp as u32);
             // Refusing a message that this client did not send does not excuse its delivery.
             let event = if is_own { Event::MessageRefused } else { Event::OtherMessageRefused };
-            self.count_reason(event, refused.outcome.name());
+            self.count_reason(event, why);
         }
     }
 

@@ -27,7 +27,10 @@ use throng_core::net::{
     Acceptor, AcceptorHandle, App, Closed, Endpoint, Listener, Mail, Mailbox, Opened, PeerKind, Sessions,
     Shard, ShardSize,
 };
-use throng_core::wire::packets::{EnterAnswer, ExitAnswer, PongAnswer, User, UserList, UsersChanged};
+use throng_core::wire::packets::{
+    ChannelKickAnswer, ChannelKickRequest, ChannelLeft, ChannelList, EnterAnswer, ExitAnswer, Outcome,
+    PongAnswer, User, UserList, UsersChanged,
+};
 use throng_core::wire::{CloseReason, List, Packet, Text};
 
 /// A running stub.
@@ -320,6 +323,20 @@ impl StubApp {
         }
     }
 
+    /// Removes a member from a channel for its owner; every member may do so here.
+    fn kick(&mut self, sessions: &mut Sessions, id: SessionId, request: &ChannelKickRequest) {
+        let ChannelKickRequest { channel, user } = *request;
+        let kicked = self.present.get(&client_of_user(user)).map(|(session, _)| *session);
+        let outcome = match kicked.filter(|_| self.rooms.kick(client_of_user(user), channel)) {
+            Some(kicked) => {
+                sessions.send(kicked, &ChannelLeft { channel, outcome: Outcome::Kicked }.into());
+                Outcome::Ok
+            }
+            None => Outcome::NotAMember,
+        };
+        sessions.send(id, &ChannelKickAnswer { channel, user, outcome }.into());
+    }
+
     /// The client of a session.
     fn client(&self, id: SessionId) -> u32 {
         let found = self.present.iter().find(|(_, (session, _))| *session == id);
@@ -360,6 +377,10 @@ impl App for StubApp {
             Packet::ChannelLeaveRequest(request) => {
                 let answer = self.rooms.leave(self.client(id), request.channel);
                 self.answer(id, answer);
+            }
+            Packet::ChannelKickRequest(request) => self.kick(sessions, id, &request),
+            Packet::ChannelListRequest(_) => {
+                sessions.send(id, &ChannelList { channels: List::default(), more: false }.into());
             }
             Packet::PositionUpdate(at) => self.rooms.move_to(self.client(id), at.x, at.y),
             Packet::PingRequest(ping) => {

@@ -57,6 +57,12 @@ impl Rooms {
         ChannelLeft { channel: number, outcome: Outcome::Ok }.into()
     }
 
+    /// Removes a client from a channel; false if it is not in it.
+    pub(super) fn kick(&mut self, client: u32, number: u32) -> bool {
+        let channel = self.channels.get_mut(&number).expect("a channel of the stub");
+        channel.members.remove(&client)
+    }
+
     pub(super) fn move_to(&mut self, client: u32, x: i32, y: i32) {
         let place = (x.div_euclid(100), y.div_euclid(100));
         if let Some((from_x, from_y)) = self.places.insert(client, place) {

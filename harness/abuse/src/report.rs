@@ -1,0 +1,264 @@
+//! The report of `abuse`: the verdict, as text, JSON and a page.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use serde::Serialize;
+use throng_harness_model::text::{format_bytes, format_count, format_nanos, format_rate};
+use throng_harness_report::{Document, Machine, Origin, Verdict, json_text};
+
+use crate::AbuseJob;
+use crate::phase::{Figures, Spread, Traffic};
+use crate::row::Row;
+use crate::run::Results;
+
+/// Version of the report's format.
+const FORMAT: u32 = 1;
+
+/// The scenario's name in reports.
+pub const SCENARIO: &str = "abuse";
+
+/// The report, as `--json` writes it.
+#[derive(Debug, Clone, Serialize)]
+pub struct AbuseReport {
+    /// The version of this format: 1.
+    pub format: u32,
+    /// Always `abuse`.
+    pub scenario: &'static str,
+    /// `pass` if all thresholds of all attacks held.
+    pub verdict: Verdict,
+    /// One row for each attack.
+    pub attacks: Vec<Row>,
+    /// Honest clients, half of them in the attacker's room.
+    pub clients: u32,
+    /// Messages a second of all honest clients.
+    pub rate_per_s: f64,
+    /// Newcomers a second.
+    pub newcomers_per_s: f64,
+    /// Bytes of each message.
+    pub payload: usize,
+    /// Seconds counted in each phase.
+    pub duration_s: f64,
+    /// Phases with the attack; there is one quiet phase more.
+    pub rounds: u32,
+    /// Connections of an attack that needs many.
+    pub sockets: u32,
+    /// The command line.
+    pub command: Vec<String>,
+    /// The file whose flags are in the command line; null without one.
+    pub scenario_file: Option<String>,
+    /// Seed of the texts.
+    pub seed: u64,
+    /// The harness's version.
+    pub version: &'static str,
+    /// Start of the run, in seconds since 1970.
+    pub started_unix_s: u64,
+    /// The machine of the run.
+    pub machine: Machine,
+}
+
+impl AbuseReport {
+    /// Makes the report on the results of `job`.
+    pub fn new(job: &AbuseJob, origin: Origin, results: Results) -> Self {
+        let since = origin.started.duration_since(SystemTime::UNIX_EPOCH);
+        let held = results.rows.iter().all(|row| row.held() && (row.valid || !job.require_valid));
+        let verdict = match (results.interrupted, held) {
+            (true, _) => Verdict::Interrupted,
+            (false, true) => Verdict::Pass,
+            (false, false) => Verdict::Fail,
+        };
+        Self {
+            format: FORMAT,
+            scenario: SCENARIO,
+            verdict,
+            attacks: results.rows,
+            clients: job.clients,
+            rate_per_s: job.rate,
+            newcomers_per_s: job.newcomers,
+            payload: job.payload,
+            duration_s: job.duration.as_secs_f64(),
+            rounds: job.rounds,
+            sockets: job.sockets,
+            command: origin.command,
+            scenario_file: None,
+            seed: job.seed,
+            version: env!("CARGO_PKG_VERSION"),
+            started_unix_s: since.map_or(0, |since| since.as_secs()),
+            machine: origin.machine,
+        }
+    }
+
+    /// The settings in a sentence.
+    pub(crate) fn settings(&self) -> String {
+        let Self { clients, rate_per_s, newcomers_per_s, payload, duration_s, rounds, seed, .. } = self;
+        format!(
+            "{} honest clients, {rate_per_s} messages a second of {payload} B, {newcomers_per_s} newcomers a second, \
+             {rounds} attacks of {duration_s} s each, seed {seed}",
+            format_count((*clients).into())
+        )
+    }
+}
+
+impl Document for AbuseReport {
+    fn to_json(&self) -> serde_json::Result<String> {
+        json_text(self)
+    }
+
+    fn to_html(&self) -> String {
+        self.page()
+    }
+
+    fn exit_code(&self) -> u8 {
+        self.verdict.exit_code()
+    }
+}
+
+/// A time with its range, in a table's cell.
+pub(crate) fn time(spread: Spread) -> String {
+    if spread.max > 0.0 { format_nanos(spread.median * 1e3) } else { "-".into() }
+}
+
+/// A share in percent.
+pub(crate) fn percent(share: f64) -> String {
+    format!("{:.0}%", share * 100.0)
+}
+
+/// The attacker's traffic in a sentence.
+pub(crate) fn traffic(of: &Traffic) -> String {
+    let Traffic { sent_bytes_per_s, received_bytes_per_s, packets_per_s, connections, sessions, told } = of;
+    let [sent, received] = [sent_bytes_per_s, received_bytes_per_s].map(|rate| format_bytes(whole(*rate)));
+    let mut text = format!(
+        "{sent}/s sent, {received}/s received, {} packets/s, {} connections, {} handshakes",
+        format_rate(*packets_per_s),
+        format_count(*connections),
+        format_count(*sessions)
+    );
+    let told = told.iter().map(|(what, count)| format!("; {what}: {}", format_count(*count)));
+    text.extend(told);
+    text
+}
+
+#[allow(clippy::cast_sign_loss)] // a rate is not negative
+fn whole(rate: f64) -> u64 {
+    rate.round() as u64
+}
+
+/// The cells of the medians of one kind of phase.
+pub(crate) fn cells(of: &Figures) -> [String; 7] {
+    [
+        time(of.other_p50_us),
+        time(of.other_p99_us),
+        time(of.same_p50_us),
+        time(of.same_p99_us),
+        if of.entered.max > 0.0 || of.enter_p99_us.max > 0.0 {
+            percent(of.entered.median)
+        } else {
+            "-".into()
+        },
+        time(of.enter_p99_us),
+        of.server_cpu.map_or("-".into(), |cpu| percent(cpu.median)),
+    ]
+}
+
+impl fmt::Display for AbuseReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\nabuse: {}", self.settings())?;
+        writeln!(
+            f,
+            "Medians of the phases. Latencies from the intended send time: `other` are those of clients in another room,\n\
+             `same` those in the attacker's. Server CPU of one core."
+        )?;
+        for row in &self.attacks {
+            write_row(row, f)?;
+        }
+        writeln!(f, "\n  {}", self.machine)?;
+        let (word, meaning) = throng_harness_report::html::verdict_text(self.verdict);
+        writeln!(f, "{word}: {meaning}")
+    }
+}
+
+fn write_row(row: &Row, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let invalid = if row.valid { "" } else { "  INVALID" };
+    writeln!(f, "\n  {}: {}{invalid}", row.attack, row.description)?;
+    writeln!(
+        f,
+        "    {:<9}{:>10}{:>10}{:>10}{:>10}{:>11}{:>10}{:>8}",
+        "", "other p50", "p99", "same p50", "p99", "newcomers", "p99", "CPU"
+    )?;
+    for (name, figures) in [("without", &row.quiet), ("with", &row.attacked)] {
+        write!(f, "    {name:<9}")?;
+        for (cell, width) in cells(figures).iter().zip([10, 10, 10, 10, 11, 10, 8]) {
+            write!(f, "{cell:>width$}")?;
+        }
+        writeln!(f)?;
+    }
+    writeln!(f, "    attacker: {}", traffic(&row.attacker))?;
+    if row.told > 0 {
+        writeln!(f, "    announced as missed: {}", format_count(row.told))?;
+    }
+    for check in &row.thresholds {
+        let held = if check.held { "held  " } else { "BROKEN" };
+        writeln!(f, "    {held}  {:<22}{}", check.threshold, check.found)?;
+    }
+    if let Some(why) = &row.failed {
+        writeln!(f, "    BROKEN  not measured to the end: {why}")?;
+    }
+    if !row.valid {
+        writeln!(f, "    INVALID: latencies may describe the harness rather than the server")?;
+        for reason in &row.invalid_because {
+            writeln!(f, "      {reason}")?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use throng_harness_report::Machine;
+
+    use super::*;
+    use crate::Limits;
+    use crate::attack::Attack;
+    use crate::phase::{Phase, PhaseKind};
+
+    fn report(failed: Option<String>) -> AbuseReport {
+        let phase = |kind| Phase { kind, valid: true, missing: 3, ..Phase::default() };
+        let phases = vec![phase(PhaseKind::Quiet), phase(PhaseKind::Attack)];
+        let row = Row::new(Attack::Nearby, &Limits::default(), phases, failed);
+        AbuseReport {
+            format: FORMAT,
+            scenario: SCENARIO,
+            verdict: Verdict::Fail,
+            attacks: vec![row],
+            clients: 200,
+            rate_per_s: 100.0,
+            newcomers_per_s: 5.0,
+            payload: 128,
+            duration_s: 5.0,
+            rounds: 1,
+            sockets: 300,
+            command: vec!["throng-harness".into(), "abuse".into()],
+            scenario_file: None,
+            seed: 1,
+            version: "0",
+            started_unix_s: 0,
+            machine: Machine::default(),
+        }
+    }
+
+    #[test]
+    fn text_and_page_name_what_broke() {
+        let report = report(Some("<gone>".into()));
+        let text = report.to_string();
+        for part in
+            ["nearby: 1-byte nearby messages", "BROKEN  missing=0", "6", "not measured to the end: <gone>"]
+        {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        let page = report.to_html();
+        assert!(page.contains("&lt;gone&gt;") && page.contains("missing=0"), "{page}");
+        let json: serde_json::Value = serde_json::from_str(&report.to_json().expect("JSON")).expect("JSON");
+        assert_eq!(json["attacks"][0]["missing"], 6);
+        assert_eq!(json["attacks"][0]["phases"][1]["kind"], "attack");
+    }
+}

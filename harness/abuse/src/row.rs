@@ -1,0 +1,134 @@
+//! One attack: its phases, and the medians that are compared.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::attack::Attack;
+use crate::judge::{Check, Limits, judge};
+use crate::phase::{Figures, Phase, PhaseKind, Spread, Traffic};
+
+/// One attack with its results.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    /// The attack's name.
+    pub attack: &'static str,
+    /// The attack in a few words.
+    pub description: &'static str,
+    /// Medians of the quiet phases.
+    pub quiet: Figures,
+    /// Medians of the phases with the attack.
+    pub attacked: Figures,
+    /// Medians of the attacker's traffic, with the sums of its connections and of what it was told.
+    pub attacker: Traffic,
+    /// Pairs missing without a word, in all phases.
+    pub missing: u64,
+    /// Pairs announced as missed, in all phases.
+    pub told: u64,
+    /// The thresholds and what was found.
+    pub thresholds: Vec<Check>,
+    /// True if the latencies are evidence about the server: at least half of the phases of each
+    /// kind are valid, and only those count.
+    pub valid: bool,
+    /// The reasons of phases that are not valid.
+    pub invalid_because: Vec<String>,
+    /// The reason why the attack could not be measured to its end; null if it was.
+    pub failed: Option<String>,
+    /// The phases in order.
+    pub phases: Vec<Phase>,
+}
+
+impl Row {
+    /// Compares `phases`; `failed` names the cause if there should have been more.
+    pub(crate) fn new(attack: Attack, limits: &Limits, phases: Vec<Phase>, failed: Option<String>) -> Self {
+        let of = |kind| phases.iter().filter(move |phase: &&Phase| phase.kind == kind).collect::<Vec<_>>();
+        let mut valid = true;
+        let mut figures = |all: &[&Phase]| {
+            let sound: Vec<&Phase> = all.iter().filter(|phase| phase.valid).copied().collect();
+            let is_enough = 2 * sound.len() >= all.len() && !sound.is_empty();
+            valid &= is_enough;
+            Figures::of(if is_enough { &sound } else { all })
+        };
+        let (all_quiet, all_attacked) = (of(PhaseKind::Quiet), of(PhaseKind::Attack));
+        let (quiet, attacked) = (figures(&all_quiet), figures(&all_attacked));
+        let thresholds = judge(limits, &quiet, &attacked, &phases);
+        let mut invalid_because: Vec<String> = Vec::new();
+        for reason in phases.iter().flat_map(|phase| &phase.invalid_because) {
+            if !invalid_because.contains(reason) {
+                invalid_because.push(reason.clone());
+            }
+        }
+        Self {
+            attack: attack.name(),
+            description: attack.description(),
+            quiet,
+            attacked,
+            attacker: traffic_of(&all_attacked),
+            missing: phases.iter().map(|phase| phase.missing).sum(),
+            told: phases.iter().map(|phase| phase.told).sum(),
+            thresholds,
+            valid,
+            invalid_because,
+            failed,
+            phases,
+        }
+    }
+
+    /// True if all thresholds held, and the attack was measured to its end.
+    pub fn held(&self) -> bool {
+        self.failed.is_none() && self.thresholds.iter().all(|check| check.held)
+    }
+}
+
+fn traffic_of(phases: &[&Phase]) -> Traffic {
+    let all: Vec<&Traffic> = phases.iter().filter_map(|phase| phase.attacker.as_ref()).collect();
+    let median = |figure: fn(&Traffic) -> f64| Spread::of(all.iter().map(|one| figure(one))).median;
+    let mut told = BTreeMap::new();
+    for (what, count) in all.iter().flat_map(|one| &one.told) {
+        *told.entry(what.clone()).or_default() += count;
+    }
+    Traffic {
+        sent_bytes_per_s: median(|one| one.sent_bytes_per_s),
+        received_bytes_per_s: median(|one| one.received_bytes_per_s),
+        packets_per_s: median(|one| one.packets_per_s),
+        connections: all.iter().map(|one| one.connections).sum(),
+        sessions: all.iter().map(|one| one.sessions).sum(),
+        told,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use throng_harness_model::record::LatencyUs;
+
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits { other: 1.1, same: 2.0, enter: Duration::from_millis(50), entered: 0.99, missing: 0 }
+    }
+
+    fn phase(kind: PhaseKind, p99: f64, valid: bool) -> Phase {
+        let latency = LatencyUs { count: 100, p99, ..LatencyUs::default() };
+        let invalid_because = if valid { vec![] } else { vec!["late".to_owned()] };
+        Phase { kind, same_us: latency, other_us: latency, valid, invalid_because, ..Phase::default() }
+    }
+
+    #[test]
+    fn phases_that_are_not_valid_do_not_count_if_enough_are() {
+        use PhaseKind::{Attack as A, Quiet as Q};
+        let row = |phases: &[(PhaseKind, f64, bool)]| {
+            let phases = phases.iter().map(|(kind, p99, valid)| phase(*kind, *p99, *valid)).collect();
+            Row::new(Attack::World, &limits(), phases, None)
+        };
+        let fair = row(&[(Q, 100.0, true), (A, 105.0, true), (Q, 900.0, false), (A, 900.0, false)]);
+        assert!(fair.valid && fair.held(), "{fair:?}");
+        assert_eq!((fair.quiet.other_p99_us.median, fair.attacked.other_p99_us.median), (100.0, 105.0));
+        assert_eq!(fair.invalid_because, ["late"]);
+        let late = row(&[(Q, 100.0, true), (A, 900.0, false), (A, 900.0, false), (A, 100.0, true)]);
+        assert!(!late.valid && !late.held());
+        assert_eq!(late.attacked.other_p99_us, Spread::of([900.0, 900.0, 100.0]));
+        assert!(!Row::new(Attack::World, &limits(), vec![], Some("why".into())).valid);
+    }
+}
