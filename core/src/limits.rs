@@ -28,17 +28,16 @@ pub const SERVER_BODY_MAX: usize = 16 * 1024;
 /// Most bytes of one read, and so the most that a stalled session can hold back.
 pub const READ_CHUNK: usize = 64 * 1024;
 
-/// Most reads from one session in a turn of the loop.
+/// Most reads from one session in a turn of the loop. A client of a server is read once.
 pub const READS_PER_TURN: usize = 4;
 
-/// Read budget of a turn for open sessions, and again for handshaking ones. A read in progress is
-/// completed. Bounds the time for which a flood of small frames can delay writes.
+/// Read budget of a turn for open sessions. A read in progress is completed. Bounds the time for
+/// which a flood of small frames can delay writes.
 pub const READ_BUDGET: Duration = Duration::from_millis(1);
 
-/// Most handshaking or closing sessions that are read in a turn of the loop. A handshake takes
-/// 150 us, so a login burst can delay the sweep by this many of them. The sweep then gets as much
-/// time (see [`SWEEP_SLICE`]).
-pub const HANDSHAKES_PER_TURN: usize = 16;
+/// Read budget of a turn for handshaking and closing sessions. A handshake takes 150 us, so a burst
+/// of them delays each turn by three. The sweep then gets as much time (see [`SWEEP_SLICE`]).
+pub const HANDSHAKE_BUDGET: Duration = Duration::from_micros(300);
 
 /// Most items of mail that a shard takes in a turn.
 pub const MAIL_PER_TURN: usize = 256;
@@ -115,7 +114,7 @@ pub const SENDER_SHARE: usize = 4 * 1024;
 
 /// Bytes that the system may hold for a client's socket and has not sent yet. What waits beyond it
 /// waits with us, where each sender has a share, and where a newer key or a gap can take its place.
-pub const UNSENT_MAX: u32 = 64 * 1024;
+pub const UNSENT_MAX: u32 = 32 * 1024;
 
 /// Bytes of one segment of a room log.
 pub const SEGMENT_BYTES: usize = 64 * 1024;

@@ -42,8 +42,8 @@ const WAKER: Token = Token(usize::MAX);
 /// 2. adopts accepted sockets, at most [`ADOPTS_PER_TURN`], and takes mail, at most
 ///    [`MAIL_PER_TURN`] items,
 /// 3. offers stalled packets to the application again,
-/// 4. reads, for at most [`READ_BUDGET`](crate::limits::READ_BUDGET) from open sessions and as long
-///    from handshaking ones,
+/// 4. reads, for at most [`READ_BUDGET`](crate::limits::READ_BUDGET) from open sessions and
+///    [`HANDSHAKE_BUDGET`](crate::limits::HANDSHAKE_BUDGET) from handshaking ones,
 /// 5. runs timers, and closes sessions whose sockets have accepted nothing for
 ///    [`slow_timeout`](ShardSize::slow_timeout),
 /// 6. calls [`App::turn`],

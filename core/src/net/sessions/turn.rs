@@ -10,7 +10,7 @@ use super::Sessions;
 use super::app::App;
 use crate::SessionId;
 use crate::limits::{
-    CLIENT_READ_CHUNK, FLUSHES_PER_TURN, HANDSHAKES_PER_TURN, READ_BUDGET, READ_CHUNK, READS_PER_TURN,
+    CLIENT_READ_CHUNK, FLUSHES_PER_TURN, HANDSHAKE_BUDGET, READ_BUDGET, READ_CHUNK, READS_PER_TURN,
     SWEEP_SLICE, WRITE_PIECES,
 };
 use crate::metrics;
@@ -99,8 +99,8 @@ impl Sessions {
     }
 
     /// Reads from open sessions, then from handshaking and closing ones, each a bounded number of
-    /// times. Each of the two gets [`READ_BUDGET`]; sessions that are left over come first in the
-    /// next turn.
+    /// times. The two get [`READ_BUDGET`] and [`HANDSHAKE_BUDGET`]; sessions that are left over come
+    /// first in the next turn.
     pub(in crate::net) fn read_ready<A: App>(&mut self, app: &mut A) {
         let mut scratch = std::mem::take(&mut self.scratch);
         let until = Instant::now() + READ_BUDGET;
@@ -111,8 +111,8 @@ impl Sessions {
                 break;
             }
         }
-        let until = self.now + READ_BUDGET;
-        for _ in 0..self.handshaking.len().min(HANDSHAKES_PER_TURN) {
+        let until = self.now + HANDSHAKE_BUDGET;
+        for _ in 0..self.handshaking.len() {
             let Some(id) = self.handshaking.pop_front() else { break };
             self.read_one(app, id, &mut scratch, until);
             if self.now >= until {
@@ -134,10 +134,10 @@ impl Sessions {
     /// not be read.
     fn read<A: App>(&mut self, app: &mut A, id: SessionId, scratch: &mut [u8], until: Instant) -> bool {
         for read in 0..READS_PER_TURN {
-            if read > 0 && Instant::now() >= until {
+            let Some(conn) = self.table.get_mut(id) else { return true };
+            if read > 0 && (conn.seat == Seat::Client || Instant::now() >= until) {
                 return false;
             }
-            let Some(conn) = self.table.get_mut(id) else { return true };
             if conn.stalled.is_some() || self.dial_side.is_paused(id) {
                 return true;
             }
