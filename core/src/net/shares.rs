@@ -8,8 +8,8 @@ use std::collections::{HashMap, VecDeque};
 use crate::SessionId;
 use crate::limits::SENDER_SHARE;
 
-/// Shares in the outboxes of all recipients of a shard whose sockets are blocked. Kept apart from
-/// the sessions, because few of them are.
+/// Shares in the outboxes of all recipients of a shard for which more waits than a share. Kept
+/// apart from the sessions, because few have so much.
 #[derive(Debug, Default)]
 pub(super) struct Shares(HashMap<SessionId, Waiting>);
 

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Sessions;
 use crate::SessionId;
+use crate::limits::SENDER_SHARE;
 use crate::metrics;
 use crate::room::{Class, RoomId};
 use crate::window::Charge;
@@ -97,17 +98,18 @@ impl Sessions {
 
     /// Queues an encoded message of a sender for each of the sessions, sealed once for each. A
     /// session whose outbox has no room misses it, and so does one for which too much of this
-    /// sender waits already ([`SENDER_SHARE`](crate::limits::SENDER_SHARE)).
+    /// sender waits already ([`SENDER_SHARE`]).
     pub fn multicast(&mut self, sender: SessionId, to: &[SessionId], encoded: &[u8]) {
         for id in to {
-            let has_room = self.make_room(*id, Class::Chat);
+            let has_room = self.make_room(*id, Class::Chat) && self.has_share(*id, sender);
             let Some(conn) = self.table.get_mut(*id).filter(|conn| conn.session.is_open()) else { continue };
-            if has_room && self.shares.has_room(*id, sender) {
+            if has_room {
                 conn.queue_gaps(*id, &mut self.rooms, &mut self.pool);
                 let before = conn.session.queued();
                 conn.session.send_encoded(encoded, &mut self.pool);
                 let after = conn.session.queued();
-                if conn.write_blocked {
+                // An outbox with less is written at the end of the turn, whoever filled it.
+                if after > SENDER_SHARE {
                     self.shares.queued(*id, sender, after - before, after);
                 }
                 self.sends += 1;
@@ -116,6 +118,19 @@ impl Sessions {
                 conn.missed = conn.missed.saturating_add(1);
             }
         }
+    }
+
+    /// Returns true if a message of the sender may be queued for the session. Writes first if its
+    /// share is used up.
+    fn has_share(&mut self, id: SessionId, sender: SessionId) -> bool {
+        let has_room = self.shares.has_room(id, sender);
+        if has_room || self.table.get(id).is_none_or(|conn| conn.write_blocked) {
+            return has_room;
+        }
+        if let Err(reason) = self.write(id) {
+            self.handle_socket_lost(id, reason);
+        }
+        self.shares.has_room(id, sender)
     }
 
     /// Returns true if a packet of this class may be queued for the session. Writes first if the

@@ -99,8 +99,8 @@ impl Sessions {
     }
 
     /// Reads from open sessions, then from handshaking and closing ones, each a bounded number of
-    /// times. The two get [`READ_BUDGET`] and [`HANDSHAKE_BUDGET`]; sessions that are left over come
-    /// first in the next turn.
+    /// times. The two get [`READ_BUDGET`] and [`HANDSHAKE_BUDGET`]; sessions that are left over
+    /// come first in the next turn.
     pub(in crate::net) fn read_ready<A: App>(&mut self, app: &mut A) {
         let mut scratch = std::mem::take(&mut self.scratch);
         let until = Instant::now() + READ_BUDGET;

@@ -1,6 +1,7 @@
 //! Command lines, and the errors of bad ones.
 
 use std::time::Duration;
+use throng_core::limits::PASSWORD_WIRE_MAX;
 use throng_core::wire::SecretText;
 use throng_harness_model::identity::Seeded;
 use throng_harness_model::spec::{Connect, Lists, Login, Stay};
@@ -146,7 +147,10 @@ fn bad_command_lines_are_refused() {
     check("login --data d --leave --rounds 4294967295", "more than 100000000 logins");
     check("login --data d --seeded 123456789012345678", "`123456789012345678-000100` has more than the 24");
     check("login --data d --clients 1000000 --seeded 12345678901234567", "`12345678901234567-1000000`");
-    check(&format!("login --data d --seeded s --password {}", "x".repeat(513)), "--password is longer");
+    check(
+        &format!("login --data d --seeded s --password {}", "x".repeat(PASSWORD_WIRE_MAX + 1)),
+        "--password is longer",
+    );
     check("connect --data d --leave", "unexpected argument");
     check("connect --data d --interval 1ms", "unexpected argument");
     check("broadcast --data d --interval 10", "is not a unit");

@@ -160,9 +160,8 @@ impl StubApp {
                 }
             }
         }
-        if let Some(sender) = alike.first().copied() {
-            sessions.multicast(sender, &alike, &encoded);
-        }
+        // Any id that no other sender has.
+        sessions.multicast(SessionId::new(0, message.sender.id, 0), &alike, &encoded);
     }
 
     /// Delivers a nearby message to the walkers to which the script leaks it.
