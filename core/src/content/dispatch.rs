@@ -136,7 +136,9 @@ impl Outbound {
                     // The shard has ended, with all of its sessions.
                     spilled.clear();
                 } else {
-                    app_mail(refused).into_iter().for_each(|command| spilled.push_front(command));
+                    if let Some(command) = app_mail(refused) {
+                        spilled.push_front(command);
+                    }
                     is_left = true;
                 }
                 break;
