@@ -40,6 +40,10 @@ struct Agent {
     lists_in_flight: u32,
     /// True once the agent has compared its first list; it takes requests then.
     is_synced: bool,
+    /// True if a claim came while a list was under way that lacks it. The answer that brought the
+    /// claim may have crossed the list, and the agent then releases the claim. Another list follows
+    /// the comparison, which restores the claim or shows who has taken the account.
+    is_list_stale: bool,
     /// Claims that another server took while the agent compares a list that may name them. Should
     /// that server release such a claim before the agent reaches it in the list, the agent takes it
     /// for lost and restores it for this server. The claims are therefore released when the
@@ -47,10 +51,19 @@ struct Agent {
     in_doubt: Vec<Claim>,
 }
 
+impl Agent {
+    fn new(link: SessionId) -> Self {
+        Self { link, lists_in_flight: 0, is_synced: false, is_list_stale: false, in_doubt: Vec::new() }
+    }
+}
+
 impl HeldClaims {
     /// Adds a claim.
     pub fn insert(&mut self, claim: Claim) {
         self.held.insert(claim.id, claim);
+        for agent in self.agents.iter_mut().filter(|agent| agent.lists_in_flight > 0) {
+            agent.is_list_stale = true;
+        }
     }
 
     /// Returns true if the claim is held. Number 0 never is.
@@ -103,7 +116,7 @@ impl HeldClaims {
         }
         for (link, _) in links.up(Role::DbAgent) {
             if self.agents.iter().all(|agent| agent.link != link) {
-                self.agents.push(Agent { link, lists_in_flight: 0, is_synced: false, in_doubt: Vec::new() });
+                self.agents.push(Agent::new(link));
                 self.send_list(self.agents.len() - 1, effects);
             }
         }
@@ -126,14 +139,18 @@ impl HeldClaims {
 
     /// Records that a DB agent has compared a list.
     pub fn synced(&mut self, link: SessionId, effects: &mut Effects) {
-        if let Some(agent) = self.agents.iter_mut().find(|agent| agent.link == link) {
-            agent.is_synced = true;
-            agent.lists_in_flight = agent.lists_in_flight.saturating_sub(1);
-            if agent.lists_in_flight == 0 {
-                for claim in agent.in_doubt.drain(..) {
-                    effects.send(link, DbReleaseClaim { claim });
-                }
-            }
+        let Some(at) = self.agents.iter().position(|agent| agent.link == link) else { return };
+        let agent = &mut self.agents[at];
+        agent.is_synced = true;
+        agent.lists_in_flight = agent.lists_in_flight.saturating_sub(1);
+        if agent.lists_in_flight > 0 {
+            return;
+        }
+        for claim in agent.in_doubt.drain(..) {
+            effects.send(link, DbReleaseClaim { claim });
+        }
+        if std::mem::take(&mut agent.is_list_stale) {
+            self.send_list(at, effects);
         }
     }
 }

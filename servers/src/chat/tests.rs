@@ -6,9 +6,9 @@ use throng_core::config::Config;
 use throng_core::crypto::{ClusterKey, Ticket};
 use throng_core::wire::List;
 use throng_core::wire::packets::{
-    ChatCancelLogin, ChatNotifyLogin, ChatRequest, DbClaimRevoked, DbHeldClaims, DbLoadCharacter,
-    DbLoadCharacterAnswer, DbReleaseClaim, EnterRequest, LoginNotifyEntered, PingRequest, Role as PeerRole,
-    Scope, UsersChanged,
+    ChatCancelLogin, ChatNotifyLogin, ChatRequest, DbClaimRevoked, DbClaimsSynced, DbHeldClaims,
+    DbLoadCharacter, DbLoadCharacterAnswer, DbReleaseClaim, EnterRequest, LoginNotifyEntered, PingRequest,
+    Role as PeerRole, Scope, UsersChanged,
 };
 use throng_core::wire::{Packet, Text};
 
@@ -27,18 +27,23 @@ struct Scenario {
     last_list: u64,
 }
 
+/// Returns a chat server that dials these peers.
+fn chat_with(peers: &[PeerRole]) -> RoleFixture<ChatRole> {
+    let settings = ChatSettings {
+        take_over: false,
+        ticket_lifetime: TICKET_LIFETIME,
+        request_timeout: REQUEST_TIMEOUT,
+        ..ChatSettings::of(&Config::default())
+    };
+    RoleFixture::new(PeerRole::Chat, peers, |links| {
+        let admission = Admission::new(ClusterKey::from_bytes(KEY), CHAT_KEY, now_ms());
+        ChatRole::new(settings, admission, links, now_ms)
+    })
+}
+
 impl Scenario {
     fn new() -> Self {
-        let settings = ChatSettings {
-            take_over: false,
-            ticket_lifetime: TICKET_LIFETIME,
-            request_timeout: REQUEST_TIMEOUT,
-            ..ChatSettings::of(&Config::default())
-        };
-        let mut fixture = RoleFixture::new(PeerRole::Chat, &[PeerRole::DbAgent], |links| {
-            let admission = Admission::new(ClusterKey::from_bytes(KEY), CHAT_KEY, now_ms());
-            ChatRole::new(settings, admission, links, now_ms)
-        });
+        let mut fixture = chat_with(&[PeerRole::DbAgent]);
         let agent = fixture.open_db_agent(0);
         let login = fixture.open_link(PeerRole::Login, None).0;
         Self { fixture, agent, login, last_list: 1 }
@@ -122,6 +127,28 @@ fn ticket(account: u64, claim: u64, name: &str) -> EnterRequest {
     let name = Text::truncated(name);
     let ticket = Ticket { account, claim, character: 1, name, chat_key: CHAT_KEY, issued_ms, expires_ms };
     EnterRequest { ticket: ticket.mint(&ClusterKey::from_bytes(KEY)).unwrap() }
+}
+
+/// Found by the simulation: the agent released the claim of a user that was in the chat, and another
+/// login of the account could follow.
+#[test]
+fn a_claim_that_crosses_a_list_on_its_way_is_listed_again() {
+    let mut fixture = chat_with(&[PeerRole::DbAgent; 2]);
+    let agents = [0, 1].map(|dialed| fixture.open_db_agent(dialed));
+    let login = fixture.open_link(PeerRole::Login, None).0;
+    let lines = fixture.deliver(login, ChatNotifyLogin { request: 7, claim: CLAIM });
+    let load = |agent| sent(agent, DbLoadCharacter { request: 1, claim: CLAIM });
+    let (asked, other) =
+        if lines == [load(agents[0])] { (agents[0], agents[1]) } else { (agents[1], agents[0]) };
+    assert_eq!(lines, [load(asked)]);
+    let list =
+        |list, claims| sent(asked, DbHeldClaims { list, claims: List::new(claims).unwrap(), last: true });
+    assert_eq!(fixture.close_link(other), [list(3, vec![])]);
+    let character = Some(character());
+    let answer = DbLoadCharacterAnswer { request: 1, outcome: Outcome::Ok, claim: CLAIM, character };
+    assert_eq!(fixture.deliver(asked, answer).len(), 1);
+    assert_eq!(fixture.deliver(asked, DbClaimsSynced {}), [list(4, vec![CLAIM])]);
+    assert!(fixture.deliver(asked, DbClaimsSynced {}).is_empty());
 }
 
 #[test]
