@@ -129,8 +129,8 @@ fn ticket(account: u64, claim: u64, name: &str) -> EnterRequest {
     EnterRequest { ticket: ticket.mint(&ClusterKey::from_bytes(KEY)).unwrap() }
 }
 
-/// Found by the simulation: the agent released the claim of a user that was in the chat, and another
-/// login of the account could follow.
+/// Found by the simulation: the agent released the claim of a user that was in the chat, and
+/// another login of the account could follow.
 #[test]
 fn a_claim_that_crosses_a_list_on_its_way_is_listed_again() {
     let mut fixture = chat_with(&[PeerRole::DbAgent; 2]);
