@@ -90,7 +90,7 @@ pub fn is_host_name(host: &str) -> bool {
 type Found = io::Result<Vec<SocketAddr>>;
 
 /// A look-up of a name, on a thread of its own: the system's resolver may take many seconds.
-/// Whoever holds one starts no second for the same name, which bounds the threads.
+/// Its holder starts no second one for the same name, which bounds the threads.
 #[derive(Debug, Clone)]
 pub struct Lookup(Arc<Mutex<Option<Found>>>);
 

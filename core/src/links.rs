@@ -731,7 +731,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_ending_dials_nobody() {
+    fn a_process_that_is_ending_dials_no_peer() {
         let now = Instant::now();
         let mut links = links(now);
         links.board.end();

@@ -110,7 +110,7 @@ pub fn run(config: &Config, roles: &[Role], process: &mut Process) -> Result<(),
             is_marked = mark_open(&manifest);
         }
         if ready.look(now) {
-            // The process serves all the same if nobody reads its output any more.
+            // The process serves all the same if its output is not read any more.
             let _ = print("ready\n");
         }
         if now >= trim_at {
@@ -577,7 +577,7 @@ fn check_server(database: &Database, shutdown: &Shutdown) -> io::Result<Result<(
     let place = database.place();
     let database = database.clone();
     std::thread::Builder::new().name("db-check".into()).spawn(move || {
-        // Refused only if nobody waits any more.
+        // Refused only if the receiver has stopped waiting.
         let _ = sender.send(database.connect().and_then(Procedures::close));
     })?;
     let start = Instant::now();

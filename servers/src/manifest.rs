@@ -277,7 +277,7 @@ mod tests {
                 let error = manifest.check().unwrap_err().to_string();
                 assert!(error.contains(missing) && error.contains("backup"), "{error}");
                 assert!(error.contains(manifest.path.to_str().unwrap()), "{error}");
-                // What is missing stays listed.
+                // A missing file stays listed.
                 manifest.record().unwrap();
                 manifest.check().unwrap_err();
             }

@@ -2,7 +2,7 @@
 //!
 //! The rules are here and not in a database, so that every engine applies the same ones. Ids and
 //! names are stored exactly as typed, beside a key that the databases compare byte for byte. Names
-//! that look alike have one key ([`key`]), so that nobody can pass for somebody else.
+//! that look alike have one key ([`key`]), so that no player can pass for another.
 //!
 //! docs/protocol.md states the rules for users, with examples that the tests read.
 

@@ -23,7 +23,7 @@ pub enum Effect {
     Leave(SessionId, RoomId),
     /// As `Leave`, against the member's will: it must not be able to read what follows.
     Expel(SessionId, RoomId),
-    /// What was sent to the room comes before whatever its members get from now on.
+    /// Earlier messages of the room reach its members before anything that follows.
     Settle(RoomId),
     /// A packet for the members of a room on all shards.
     Broadcast(RoomId, Class, Packet),

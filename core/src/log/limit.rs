@@ -1,4 +1,4 @@
-//! Limits on repeated lines: for states that last, and for events that anybody can cause.
+//! Limits on repeated lines: for states that last, and for events that any peer can cause.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -89,7 +89,7 @@ impl fmt::Display for Lasting {
     }
 }
 
-/// An allowance of lines for events that anybody can cause, such as refused logins: `burst` lines
+/// An allowance of lines for events that any peer can cause, such as refused logins: `burst` lines
 /// at once, and one more for each `refill`.
 #[derive(Debug)]
 pub struct LineBudget {

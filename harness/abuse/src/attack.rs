@@ -42,7 +42,7 @@ pub enum Attack {
     Positions,
     /// Pings.
     Ping,
-    /// Heartbeat answers that nobody asked for.
+    /// Unasked heartbeat answers.
     Heartbeat,
     /// Members that never read.
     Deaf,
@@ -70,7 +70,7 @@ const ALL: [(Attack, &str, &str, Room); 18] = [
     (Attack::Kick, "kick", "an owner kicks an accomplice, which comes back", Room::Channel),
     (Attack::Positions, "positions", "position updates across sectors", Room::Nearby),
     (Attack::Ping, "ping", "pings", Room::Channel),
-    (Attack::Heartbeat, "heartbeat", "heartbeat answers that nobody asked for", Room::Channel),
+    (Attack::Heartbeat, "heartbeat", "unasked heartbeat answers", Room::Channel),
     (Attack::Deaf, "deaf", "members that never read", Room::Channel),
     (Attack::Handshakes, "handshakes", "connections that end after their handshake", Room::Channel),
     (Attack::Slowloris, "slowloris", "connections that never finish their handshake", Room::Channel),

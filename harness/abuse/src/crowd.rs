@@ -3,7 +3,6 @@
 //! Half of the clients share the attacker's room, the others are in another channel and far away.
 //! All say something by a fixed schedule, and latencies count from the intended time.
 
-mod incoming;
 mod ledger;
 mod members;
 mod newcomers;
@@ -19,6 +18,7 @@ use throng_core::SessionId;
 use throng_core::net::{App, Closed, Mail, Mailbox, Opened, Sessions, Shard, ShardSize};
 use throng_core::wire::packets::{Close, UsersChanged};
 use throng_core::wire::{CloseReason, Packet};
+use throng_harness_driver::incoming::Incoming;
 use throng_harness_model::clock::{Nanos, RunClock};
 use throng_harness_model::payload::{Payload, Recent};
 use throng_harness_model::record::{Latencies, Recorder};
@@ -71,7 +71,7 @@ impl Talk {
     }
 }
 
-/// What the loop is told.
+/// A command to the loop.
 pub(crate) enum Command {
     /// Begins a phase.
     Talk(Talk),
@@ -406,9 +406,9 @@ impl App for HonestApp {
         Ok(())
     }
 
-    fn room_packet(&mut self, sessions: &mut Sessions, id: SessionId, _: u32, encoded: &[u8]) -> bool {
+    fn room_packet(&mut self, sessions: &mut Sessions, id: SessionId, room: u32, encoded: &[u8]) -> bool {
         if let Some(Owner::Member(client)) = self.owners.get(&id).copied()
-            && let Some(message) = incoming::Incoming::parse(encoded)
+            && let Some(message) = Incoming::parse(encoded).filter(|message| message.is_of(room))
         {
             self.message_received(sessions, client, message);
         }
@@ -435,7 +435,7 @@ impl App for HonestApp {
             }
             Command::Wake => self.wake_slow(sessions),
             Command::Lag(since) => self.lags.push(since),
-            // Who asked may have given up meanwhile.
+            // The receiver may have given up meanwhile.
             Command::Progress(to) => drop(to.send(self.progress())),
             Command::Finish(to) => {
                 let heard = self.finish();

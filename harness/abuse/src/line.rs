@@ -350,7 +350,7 @@ fn is_talk(encoded: &[u8]) -> bool {
     number == Some(ChatMessage::NUMBER) || number == Some(UsersChanged::NUMBER)
 }
 
-/// What the server refused with this packet, for the report; none for other packets.
+/// The refusal in this packet, as the report counts it; none for other packets.
 fn refusal(packet: &Packet) -> Option<String> {
     let outcome = match packet {
         Packet::TooFast(_) => return Some("too fast".into()),

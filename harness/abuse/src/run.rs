@@ -360,7 +360,7 @@ impl Run<'_> {
                 });
                 left < least
             })?;
-            // What has not arrived by now is missing, and newcomers on their way are late.
+            // Messages that have not arrived are missing, and newcomers on their way are late.
             if left == 0 || !is_less || self.clock.now() >= until {
                 return Ok(());
             }

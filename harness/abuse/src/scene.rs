@@ -81,7 +81,7 @@ impl Scene {
         self.identities.channel(OWN_CHANNELS.saturating_add(count))
     }
 
-    /// An account that nobody has, and a password.
+    /// An account that does not exist, and a password.
     pub(crate) fn guess(&self, at: usize) -> (IdText, PasswordText) {
         let number = self.newcomer(0) + 100_000 + at as u32;
         (self.identities.id(number), self.identities.password(number))

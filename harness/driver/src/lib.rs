@@ -3,6 +3,7 @@
 
 pub mod command;
 pub mod crew;
+pub mod incoming;
 pub mod live;
 pub mod own_exe;
 pub mod pacer;

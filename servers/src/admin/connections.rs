@@ -1,7 +1,7 @@
 //! A listener that bounds the number of its connections, and the time of each of their phases.
 //!
 //! At most `ADMIN_CONNECTIONS_MAX` connections are open. A further one evicts the one that has been
-//! silent longest, so that silent connections keep nobody out, however many they are.
+//! silent longest, so that no number of silent connections keeps a request out.
 
 use std::io;
 use std::net::SocketAddr;

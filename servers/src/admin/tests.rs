@@ -174,7 +174,7 @@ fn a_request_that_does_not_end_and_an_idle_connection_are_closed() {
 }
 
 #[test]
-fn a_response_that_nobody_reads_is_given_up() {
+fn a_response_that_is_not_read_times_out() {
     // More than the sockets' buffers hold.
     let running = start_server_with(|sources| sources.metrics = || "x".repeat(64 << 20));
     let mut stream = TcpStream::connect(running.handle.address).unwrap();

@@ -45,7 +45,7 @@ impl Kind {
     }
 }
 
-/// What becomes of a packet.
+/// Decision about a packet.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It is handled.

@@ -190,7 +190,7 @@ impl Embedded {
                 Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
             })
         };
-        // Does not wait for anybody, and leaves little to the second step, which locks out writers.
+        // Waits for no reader, and leaves little to the second step, which locks out writers.
         let (logged, moved) = checkpoint("PASSIVE")?;
         if logged == moved
             && let Some(_turn) = self.file.writing.try_lock_for(CUT_WAIT)

@@ -105,7 +105,7 @@ struct Asker {
     address: Option<SocketAddr>,
 }
 
-/// Lines about refused requests: 50 at once, and one a second after that. Anybody can cause them.
+/// Lines about refused requests: 50 at once, then one a second. Any client can cause them.
 static REFUSALS: LineBudget = LineBudget::new(50, Duration::from_secs(1));
 
 /// The answer that a request waits for.

@@ -128,7 +128,7 @@ fn names_of_all_living_languages_are_names() {
 }
 
 #[test]
-fn texts_that_nobody_can_read_are_no_names() {
+fn unreadable_texts_are_no_names() {
     for bad in [
         "",
         "x",
@@ -198,7 +198,7 @@ fn lengths_count_characters_as_typed() {
 }
 
 #[test]
-fn nobody_takes_the_name_of_the_staff() {
+fn reserved_names_are_refused_in_every_spelling() {
     let reserved = Reserved::new(["admin", "GM", "관리자", "--"]);
     for name in [
         "Admin",

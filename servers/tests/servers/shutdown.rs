@@ -95,7 +95,7 @@ fn clients_that_stay_connected_do_not_delay_the_shutdown() {
     assert_eq!(up.exit_code(), Some(0));
 }
 
-/// They ended the process without a word to anybody.
+/// They ended the process, and no client was told.
 #[test]
 fn sigquit_ends_in_order_and_signals_without_a_use_do_not_end() {
     let home = Home::new();

@@ -139,7 +139,7 @@ fn a_database_whose_log_was_deleted_after_a_kill_is_refused() {
     home.up(&[]);
 }
 
-/// With the database down nobody can log in: the process says so, and is ready when it is back.
+/// With the database down no player can log in: the process says so, and is ready when it is back.
 #[test]
 fn a_process_is_ready_only_when_its_database_is_there() {
     let mut postgres = Postgres::start();
@@ -159,7 +159,7 @@ fn a_process_is_ready_only_when_its_database_is_there() {
     Player::create(up.login(), "First").log_in(up.login()).unwrap().enter();
 }
 
-/// Connections that say nothing keep nobody from the admin port.
+/// Silent connections keep no request from the admin port.
 #[test]
 fn silent_connections_do_not_keep_the_admin_port_from_answering() {
     let home = Home::new();

@@ -108,7 +108,7 @@ impl Sessions {
                 let before = conn.session.queued();
                 conn.session.send_encoded(encoded, &mut self.pool);
                 let after = conn.session.queued();
-                // An outbox with less is written at the end of the turn, whoever filled it.
+                // An outbox with less is written at the end of the turn.
                 if after > SENDER_SHARE {
                     self.shares.queued(*id, sender, after - before, after);
                 }

@@ -168,7 +168,7 @@ impl Ledger {
         true
     }
 
-    /// A client received message `sequence` of a numbered room, from anybody.
+    /// A client received message `sequence` of a numbered room, from any sender.
     pub(crate) fn number(&mut self, client: u32, room: Numbered, sequence: u64) {
         let Some(line) = self.lines.get_mut(client as usize) else { return };
         let next = &mut line.next[room as usize];
@@ -231,8 +231,8 @@ impl Line {
             let of_room = self.gaps.iter().filter(|(of, _)| *of == room);
             of_room.map(|(_, range)| range.end - range.start).sum()
         };
-        // Announced messages that are not known to be others; for those that nobody received, and
-        // whose numbers are unknown.
+        // Announced messages that are not known to be others; for those that no client received,
+        // and whose numbers are unknown.
         let mut loose = [announced(Numbered::World), announced(Numbered::Channel)];
         let mut copies = self.copies_missed;
         let (mut told, mut unknown) = (0, [0_u64; 2]);
@@ -288,7 +288,7 @@ mod tests {
         let counts = all(&ledger);
         assert_eq!((counts.expected, counts.received, counts.missing), (10, 10, 0));
         assert_eq!((counts.duplicated, ledger.outstanding()), (4, 0));
-        // A message to somebody who is not a recipient counts as a surplus copy.
+        // A message to a client that is not a recipient counts as a surplus copy.
         ledger.begin();
         ledger.send(2, Audience::Nearby);
         assert!(!ledger.receive(0, 0, 0));
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_nobody_received_is_told_by_a_gap_with_room_for_it() {
+    fn a_message_without_a_recipient_is_told_by_a_gap_with_room_for_it() {
         let mut ledger = ledger();
         ledger.number(0, Numbered::Channel, 1);
         ledger.number(1, Numbered::Channel, 1);

@@ -9,10 +9,10 @@ use throng_core::wire::{CloseReason, Packet, Text};
 use throng_harness_model::clock::Nanos;
 use throng_harness_model::payload::{Purpose, Reading, Stamp};
 
-use super::incoming::Incoming;
 use super::ledger::{Audience, Numbered};
 use super::{HonestApp, Owner, is_background, near_clients};
 use crate::attack::Room;
+use throng_harness_driver::incoming::Incoming;
 
 /// Clients on their way in at a time.
 const ENTERING_MAX: u32 = 32;
@@ -282,7 +282,7 @@ impl HonestApp {
         self.ledger.send(sender, audience);
         let member = &self.members[sender as usize];
         let Some(session) = member.session.filter(|_| member.is_ready()) else {
-            // Nobody of the group is left.
+            // No member of the group is left.
             return self.ledger.refuse(index);
         };
         let (scope, target) = match audience {

@@ -156,7 +156,7 @@ fn newcomers_that_do_not_get_in_break_their_threshold() {
 
 #[test]
 fn attacks_on_the_login_server_have_newcomers_that_log_in() {
-    // Accounts that nobody has signed up are refused; here, those with numbers from 100,000 on.
+    // Accounts that were never signed up are refused; here, those with numbers from 100,000 on.
     let online = |id: &str| id.rsplit_once('n').is_some_and(|(_, number)| number.len() >= 6);
     let stub = Stub::start(Script { online, ..Script::default() });
     let flags = stub.flags("abuse");

@@ -211,7 +211,7 @@ mod tests {
         for seed in 1..=5 {
             all.add(settle(ledgers(8, seed)).expect("eight clients").deliveries);
         }
-        // A message that nobody received is no fault of a delivery.
+        // A message that no client received is no fault of a delivery.
         all.unheard_messages = 1;
         assert!(all.counts_mut().iter().all(|count| **count > 0), "{all:?}");
         assert!(all.gaps.messages > all.gaps.of_readers, "{all:?}");

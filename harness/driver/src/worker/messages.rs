@@ -16,7 +16,7 @@ use throng_harness_model::send_schedule::SendSchedule;
 
 use super::Worker;
 use super::client::{Client, Stay, Step};
-use super::incoming::Incoming;
+use crate::incoming::Incoming;
 use crate::verify::Receipt;
 use crate::window::Window;
 

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_with_control_characters_reaches_nobody_as_it_is() {
+    fn a_text_with_control_characters_reaches_no_client_unchanged() {
         let check = |text: &str, drops, wanted: Result<&str, Outcome>| {
             let found = presentable(ChatText::truncated(text), drops);
             assert_eq!(found.as_deref(), wanted.as_ref().map(|text| &**text), "{text:?}");

@@ -8,23 +8,26 @@ use throng_harness_model::breakdown::Stamps;
 
 /// The fields of a chat message that the harness uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Incoming<'a> {
-    pub(super) scope: Scope,
-    pub(super) target: u32,
-    pub(super) sequence: u64,
+pub struct Incoming<'a> {
+    /// The audience.
+    pub scope: Scope,
+    /// The channel or user; 0 for scopes without one.
+    pub target: u32,
+    /// The message's number in its room; 0 nearby and in whispers.
+    pub sequence: u64,
     /// The time at which the server read the request, in microseconds of the server's clock.
-    pub(super) received_us: u64,
+    pub received_us: u64,
     /// From reading to the handler, in microseconds.
-    pub(super) queued_us: u32,
+    pub queued_us: u32,
     /// From the handler to sealing, in microseconds.
-    pub(super) handled_us: u32,
+    pub handled_us: u32,
     /// The text; it is not checked to be UTF-8.
-    pub(super) text: &'a [u8],
+    pub text: &'a [u8],
 }
 
 impl<'a> Incoming<'a> {
     /// Parses an encoded packet; none if it is not a chat message, or malformed.
-    pub(super) fn parse(encoded: &'a [u8]) -> Option<Self> {
+    pub fn parse(encoded: &'a [u8]) -> Option<Self> {
         let mut fields = Reader::new(encoded);
         if fields.u16().ok()? != ChatMessage::NUMBER {
             return None;
@@ -44,7 +47,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// The fields of a decoded message.
-    pub(super) fn of(message: &'a ChatMessage) -> Self {
+    pub fn of(message: &'a ChatMessage) -> Self {
         Self {
             scope: message.scope,
             target: message.target,
@@ -57,13 +60,13 @@ impl<'a> Incoming<'a> {
     }
 
     /// The server's time stamps of the message.
-    pub(super) fn stamps(&self, fan_out_us: Option<u32>) -> Stamps {
+    pub fn stamps(&self, fan_out_us: Option<u32>) -> Stamps {
         let Self { received_us, queued_us, handled_us, .. } = *self;
         Stamps { received_us, queued_us, handled_us, fan_out_us }
     }
 
     /// Returns true if the message may come under the key of the room.
-    pub(super) fn is_of(&self, room: u32) -> bool {
+    pub fn is_of(&self, room: u32) -> bool {
         (self.scope, self.target) == RoomId(room).address()
     }
 }
