@@ -307,10 +307,18 @@ metrics! {
     Gauge Gauge DB_QUEUE = "throng_db_queue";
     /// Database requests served.
     Counter Counter DB_SERVED = "throng_db_served_total";
-    /// Database requests refused because the queue was full.
+    /// Database requests refused, or evicted by those of quieter addresses, because the queue was
+    /// full.
     Counter Counter DB_QUEUE_FULL = "throng_db_queue_full_total";
     /// Database requests that failed by a fault of the database.
     Counter Counter DB_FAILED = "throng_db_failed_total";
+    /// Password hashes that were not begun because they would have ended too late: answered "try
+    /// again later".
+    Counter Counter DB_HASHES_LATE = "throng_db_hashes_late_total";
+    /// Average time of a password hash with the database calls around it, in microseconds.
+    Gauge Gauge DB_HASH_US = "throng_db_hash_us";
+    /// Addresses of clients whose passwords wait for their hash now.
+    Gauge Gauge DB_HASH_ADDRESSES = "throng_db_hash_addresses";
     /// Database requests answered "try again later" because no database was available in time.
     Counter Counter DB_EXPIRED = "throng_db_expired_total";
     /// Database requests answered "try again later" while a DB thread was still executing them.

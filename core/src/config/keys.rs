@@ -161,11 +161,12 @@ settings! {
             database: PathBuf = "throng.db";
             /// Threads that access the database and hash passwords, each with its own connection.
             threads: usize = "2" in 1..=THREADS_MAX;
-            /// Requests that may wait for a thread; further requests are answered "try again
-            /// later".
+            /// Requests that may wait for a thread. Beyond it, requests are answered "try again
+            /// later": of those that hash a password, the latest of the address with the most.
             queue: usize = "1024" in 1..=QUEUE_MAX;
-            /// Time that a request may wait for a thread before it is answered "try again later".
-            /// Less than `login.request_timeout`, so that the answer arrives in time.
+            /// Time that a request may wait for a thread before it is answered "try again later",
+            /// as is at once a password whose hash would take longer. Less than
+            /// `login.request_timeout`, so that the answer arrives in time.
             request_timeout: Duration = "1s" in ms(10)..=secs(60);
             /// Memory for the hash of one password (argon2id), in whole KiB. Less than 19MiB with
             /// two iterations is weaker than OWASP recommends. A login stores its hash anew after a

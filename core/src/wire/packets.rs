@@ -175,6 +175,27 @@ wire_struct! {
 
 impl Copy for Claim {}
 
+wire_struct! {
+    /// The client behind a request that hashes a password. A DB agent serves such requests fairly
+    /// by address, and by attempts within an address.
+    Origin {
+        /// The client's IPv6 network (/64), or its IPv4 address as IPv6 (::ffff:a.b.c.d); zeros if
+        /// unknown.
+        address: [u8; 16],
+        /// Requests of this kind that the client's session has made before.
+        attempts: u32,
+        /// Milliseconds that the sender waits for the answer; 0 if unknown.
+        wait_ms: u32,
+    }
+}
+
+impl Copy for Origin {}
+
+impl Origin {
+    /// No client, or an unknown one.
+    pub const UNKNOWN: Self = Self { address: [0; 16], attempts: 0, wait_ms: 0 };
+}
+
 packets! {
     /// Ends the session. The sender sends nothing after it.
     0x0001 Close(Any, "") {
@@ -531,6 +552,8 @@ packets! {
         password: PasswordText,
         /// True to take over an account that is online (`kick`), false to refuse the login.
         take_over: bool,
+        /// The client that logs in.
+        origin: Origin,
     }
 
     /// Answers the check of a password.
@@ -572,6 +595,8 @@ packets! {
         id: IdText,
         /// The requested password.
         password: PasswordText,
+        /// The client that signs up.
+        origin: Origin,
     }
 
     /// Answers a sign-up.
@@ -591,6 +616,8 @@ packets! {
         id: IdText,
         /// The account's password.
         password: PasswordText,
+        /// The client that asks.
+        origin: Origin,
     }
 
     /// Answers the check of an account.
@@ -697,4 +724,5 @@ pub const STRUCTS: &[(&str, &[super::FieldInfo])] = &[
     ("ServerTimes", ServerTimes::FIELDS),
     ("Character", Character::FIELDS),
     ("Claim", Claim::FIELDS),
+    ("Origin", Origin::FIELDS),
 ];

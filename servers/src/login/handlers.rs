@@ -40,7 +40,14 @@ fn log_in(login: &mut Login, call: &mut Call<'_>, request: LoginRequest) {
     let agent = login.held_claims.next_agent().filter(|_| has_chat);
     let asker = login.asker(call.session, &id);
     let pending = ClientRequest { client: call.session, asker, step: Step::Password };
-    login.send_request(agent, pending, call, |request| DbCheckPassword { request, id, password, take_over });
+    let origin = login.origin(call.session);
+    login.send_request(agent, pending, call, |request| DbCheckPassword {
+        request,
+        id,
+        password,
+        take_over,
+        origin,
+    });
 }
 
 fn sign_up(login: &mut Login, call: &mut Call<'_>, request: SignUpRequest) {
@@ -51,7 +58,8 @@ fn sign_up(login: &mut Login, call: &mut Call<'_>, request: SignUpRequest) {
     let asker = login.asker(call.session, &id);
     let pending = ClientRequest { client: call.session, asker, step: Step::SignUp };
     let agent = login.held_claims.next_agent();
-    login.send_request(agent, pending, call, |request| DbSignUp { request, id, password });
+    let origin = login.origin(call.session);
+    login.send_request(agent, pending, call, |request| DbSignUp { request, id, password, origin });
 }
 
 fn create_character(login: &mut Login, call: &mut Call<'_>, request: CreateCharacterRequest) {
@@ -62,7 +70,8 @@ fn create_character(login: &mut Login, call: &mut Call<'_>, request: CreateChara
     let asker = login.asker(call.session, &id);
     let pending = ClientRequest { client: call.session, asker, step: Step::Verify(name) };
     let agent = login.held_claims.next_agent();
-    login.send_request(agent, pending, call, |request| DbVerifyAccount { request, id, password });
+    let origin = login.origin(call.session);
+    login.send_request(agent, pending, call, |request| DbVerifyAccount { request, id, password, origin });
 }
 
 fn hello(login: &mut Login, call: &mut Call<'_>, hello: LinkHello) {
@@ -88,7 +97,7 @@ fn password_checked(login: &mut Login, call: &mut Call<'_>, answer: DbCheckPassw
     let pending = pending.filter(|pending| login.phases.contains_key(&pending.client));
     if outcome != Outcome::Ok {
         if let Some(pending) = pending {
-            login.fail_request(&pending, outcome, call.effects);
+            login.refuse_request(pending, outcome, call);
         }
         return;
     }
@@ -174,15 +183,18 @@ fn client_entered(login: &mut Login, call: &mut Call<'_>, entered: LoginNotifyEn
 }
 
 fn signed_up(login: &mut Login, call: &mut Call<'_>, answer: DbSignUpAnswer) {
-    if let Some(pending) = login.requests.answered(call.session, answer.request) {
-        login.answer_client(&pending, answer.outcome, call.effects);
+    let Some(pending) = login.requests.answered(call.session, answer.request) else { return };
+    if answer.outcome == Outcome::Ok {
+        login.answer_client(&pending, Outcome::Ok, call.effects);
+    } else {
+        login.refuse_request(pending, answer.outcome, call);
     }
 }
 
 fn account_verified(login: &mut Login, call: &mut Call<'_>, answer: DbVerifyAccountAnswer) {
     let Some(pending) = login.requests.answered(call.session, answer.request) else { return };
     if answer.outcome != Outcome::Ok {
-        return login.answer_client(&pending, answer.outcome, call.effects);
+        return login.refuse_request(pending, answer.outcome, call);
     }
     let ClientRequest { client, asker, step: Step::Verify(name) } = pending else { return };
     let account = answer.account;

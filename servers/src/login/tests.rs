@@ -4,8 +4,9 @@ use super::*;
 use crate::role_fixture::{CLAIM, KEY, RoleFixture, character, login_request, now_ms, sent};
 use throng_core::wire::List;
 use throng_core::wire::packets::{
-    ChatNotifyLogin, DbCheckPassword, DbCheckPasswordAnswer, DbClaimRevoked, DbClaimsSynced, DbHeldClaims,
-    DbReleaseClaim, LoginRequest, Role as PeerRole,
+    ChatNotifyLogin, CreateCharacterRequest, DbCheckPassword, DbCheckPasswordAnswer, DbClaimRevoked,
+    DbClaimsSynced, DbHeldClaims, DbReleaseClaim, DbSignUp, DbSignUpAnswer, DbVerifyAccount,
+    DbVerifyAccountAnswer, LoginRequest, Origin, Role as PeerRole, SignUpRequest,
 };
 use throng_core::wire::packets::{LoginNotifyEntered, LoginNotifyLoaded};
 
@@ -15,6 +16,12 @@ const STAY: Duration = Duration::from_mins(1);
 const SEATS: usize = 32;
 /// The login server's peers, in the order of their indexes.
 const PEERS: [PeerRole; 2] = [PeerRole::Chat, PeerRole::DbAgent];
+
+/// A client of the fixture after so many attempts.
+fn loopback(attempts: u32) -> Origin {
+    let address = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1];
+    Origin { address, attempts, wait_ms: 1500 }
+}
 
 /// A login server with a DB agent, a chat server and a client.
 struct Scenario {
@@ -50,7 +57,7 @@ impl Scenario {
         let mut scenario = Self::new();
         let lines = scenario.fixture.deliver(scenario.client, login_request());
         let LoginRequest { id, password } = login_request();
-        let check = DbCheckPassword { request: 1, id, password, take_over: false };
+        let check = DbCheckPassword { request: 1, id, password, take_over: false, origin: loopback(0) };
         assert_eq!(lines, [sent(scenario.agent, check)]);
         scenario
     }
@@ -140,6 +147,59 @@ fn a_client_that_leaves_during_the_password_check_is_not_online() {
     assert!(scenario.fixture.close_client(scenario.client).is_empty());
     assert_eq!(scenario.confirm_password(), [scenario.release_line()]);
     assert_eq!(scenario.claims_after_relink(), []);
+}
+
+#[test]
+fn requests_for_a_hash_carry_the_address_and_the_attempts_of_their_client() {
+    let mut scenario = Scenario::password_requested();
+    let (client, agent) = (scenario.client, scenario.agent);
+    let LoginRequest { id, password } = login_request();
+    let refused = Claim { account: 0, id: 0 };
+    let answer = DbCheckPasswordAnswer { request: 1, outcome: Outcome::BadCredentials, claim: refused };
+    scenario.fixture.deliver(agent, answer);
+    let lines =
+        scenario.fixture.deliver(client, SignUpRequest { id: id.clone(), password: password.clone() });
+    let sign_up = DbSignUp { request: 2, id: id.clone(), password: password.clone(), origin: loopback(1) };
+    assert_eq!(lines, [sent(agent, sign_up)]);
+    scenario.fixture.deliver(agent, DbSignUpAnswer { request: 2, outcome: Outcome::Ok });
+    let create =
+        CreateCharacterRequest { id: id.clone(), password: password.clone(), name: RequestedName::default() };
+    let verify =
+        DbVerifyAccount { request: 3, id: id.clone(), password: password.clone(), origin: loopback(2) };
+    assert_eq!(scenario.fixture.deliver(client, create), [sent(agent, verify)]);
+
+    // Another session begins anew, and an IPv6 client counts with its network.
+    let client = scenario.fixture.open_client_at("2001:db8:1:2:3:4:5:6".parse().unwrap());
+    let address = [0x20, 0x01, 0x0d, 0xb8, 0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0];
+    let origin = Origin { address, ..loopback(0) };
+    let check = DbCheckPassword { request: 4, id, password, take_over: false, origin };
+    assert_eq!(scenario.fixture.deliver(client, login_request()), [sent(agent, check)]);
+}
+
+/// Guessers ask again at once, and the answers of an overloaded DB agent come at once.
+#[test]
+fn a_client_hears_after_a_pause_that_the_db_agent_has_no_time() {
+    let mut scenario = Scenario::password_requested();
+    let answer = DbCheckPasswordAnswer {
+        request: 1,
+        outcome: Outcome::TryAgainLater,
+        claim: Claim { account: 0, id: 0 },
+    };
+    assert!(scenario.fixture.deliver(scenario.agent, answer).is_empty());
+    assert!(scenario.fixture.advance(PUT_OFF / 2).is_empty());
+    assert_eq!(scenario.fixture.advance(PUT_OFF / 2), [scenario.refusal_line(Outcome::TryAgainLater)]);
+    let (id, password) = (login_request().id, login_request().password);
+    let (client, agent) = (scenario.client, scenario.agent);
+    scenario.fixture.deliver(client, SignUpRequest { id: id.clone(), password: password.clone() });
+    let answer = DbSignUpAnswer { request: 2, outcome: Outcome::TryAgainLater };
+    assert!(scenario.fixture.deliver(agent, answer).is_empty());
+    let answer = SignUpAnswer { outcome: Outcome::TryAgainLater };
+    assert_eq!(scenario.fixture.advance(PUT_OFF), [sent(client, answer)]);
+    scenario.fixture.deliver(client, CreateCharacterRequest { id, password, name: RequestedName::default() });
+    let answer = DbVerifyAccountAnswer { request: 3, outcome: Outcome::TryAgainLater, account: 0 };
+    assert!(scenario.fixture.deliver(agent, answer).is_empty());
+    let answer = CreateCharacterAnswer { outcome: Outcome::TryAgainLater };
+    assert_eq!(scenario.fixture.advance(PUT_OFF), [sent(client, answer)]);
 }
 
 #[test]
