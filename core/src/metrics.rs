@@ -200,6 +200,14 @@ metrics! {
     Counter Counter SEATS_TAKEN_BACK = "throng_login_seats_taken_back_total";
     /// Packets of clients that were not handled because they came too fast.
     Counter Counter TOO_FAST = "throng_too_fast_total";
+    /// Logins not tried because of too many wrong passwords from their address.
+    Counter Counter FAILED_LOGINS_TOO_FAST = "throng_login_failed_too_fast_total";
+    /// Sign-ups refused because of too many others from their address.
+    Counter Counter SIGN_UPS_TOO_FAST = "throng_login_sign_ups_too_fast_total";
+    /// Logins with the right password refused because of too many others of their account.
+    Counter Counter LOGINS_TOO_FAST = "throng_login_too_fast_total";
+    /// Channels not made because their account had made too many others.
+    Counter Counter CHANNELS_TOO_FAST = "throng_chat_channels_too_fast_total";
     /// Connections refused because their address had as many as it may, or opened them too fast.
     Counter Counter REFUSED_ADDRESS = "throng_net_refused_address_total";
     /// Connections refused because the event loops were too far behind to adopt them.

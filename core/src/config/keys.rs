@@ -281,6 +281,15 @@ settings! {
             connections: usize = "256" in 1..=SESSIONS_MAX;
             /// New connections from one address, for each role.
             handshakes: Rate = "200/10s";
+            /// Wrong passwords from one address, for each login server. Beyond it no password from
+            /// this address is checked, right or wrong.
+            failed_logins: Rate = "30/1m";
+            /// Sign-ups from one address, for each login server.
+            sign_ups: Rate = "20/10m";
+            /// Logins of one account with the right password, for each login server.
+            logins: Rate = "10/1m";
+            /// Channels that one account makes, for each chat server.
+            channels_made: Rate = "20/10m";
             /// Messages of one user to the world.
             world: Rate = "10/5s";
             /// Messages of one user to channels.

@@ -4,6 +4,8 @@
 //! add a packet, add it here and handle it in the handler table of one role. A released number
 //! never gets another meaning.
 
+use std::time::Duration;
+
 use super::table::{packets, wire_enum, wire_struct};
 use super::{Bytes, CloseReason, Line, List, SecretBytes, SecretText, Text};
 use crate::limits;
@@ -517,14 +519,14 @@ packets! {
         y: i32,
     }
 
-    /// Tells the client that a packet came too fast and was not handled. A client that goes on at
-    /// that rate is closed.
-    0x021A TooFast(ChatToClient, "") {
+    /// Tells the client that a packet came too fast and was not handled; from a login server, in
+    /// place of the request's answer. A client that goes on at that rate is closed.
+    0x021A TooFast(ServerToClient, "") {
         /// Number of the packet's type.
         packet: u16,
         /// The stamp of a ChatRequest, otherwise 0.
         stamp: u64,
-        /// Milliseconds after which the next packet of this kind is handled.
+        /// Milliseconds after which the next packet of this kind is handled, at least 1.
         wait_ms: u32,
     }
 
@@ -711,6 +713,13 @@ packets! {
     0x0504 LoginNotifyEntered(ChatToLogin, "") {
         /// The login's claim.
         claim: Claim,
+    }
+}
+
+impl TooFast {
+    /// Refuses a packet of the type `packet` until `wait` has passed.
+    pub fn new(packet: u16, stamp: u64, wait: Duration) -> Self {
+        Self { packet, stamp, wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).max(1) }
     }
 }
 

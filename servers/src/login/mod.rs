@@ -7,11 +7,14 @@
 
 mod handlers;
 mod stays;
+mod throttle;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use throng_core::bucket::{self, Bucket};
+use throng_core::config::Limits;
 use throng_core::content::{Call, Effects, HandlerTable, Job, Role};
 use throng_core::crypto::ClusterKey;
 use throng_core::limits::PENDING_REQUESTS_MAX;
@@ -20,7 +23,7 @@ use throng_core::log::LineBudget;
 use throng_core::net::{Closed, Opened, PeerKind, network_of};
 use throng_core::wire::packets::{
     self, ChatCancelLogin, Claim, CreateCharacterAnswer, IdText, LoginRefused, Origin, Outcome,
-    RequestedName, SignUpAnswer,
+    RequestedName, SignUpAnswer, TooFast,
 };
 use throng_core::wire::{CloseReason, Packet};
 use throng_core::{SessionId, metrics};
@@ -28,6 +31,7 @@ use throng_core::{SessionId, metrics};
 use crate::held_claims::HeldClaims;
 use crate::rules::Reserved;
 use stays::Stays;
+use throttle::{Throttle, Wait};
 
 /// Phase of a session of the login server.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -63,6 +67,8 @@ pub struct LoginSettings {
     pub cluster: ClusterKey,
     /// Ids and names that players cannot take.
     pub reserved: Reserved,
+    /// Rates of addresses and accounts, and the networks whose clients are exempt.
+    pub limits: Limits,
 }
 
 /// The login server.
@@ -77,6 +83,7 @@ pub struct Login {
     now_ms: fn() -> u64,
     phases: HashMap<SessionId, Phase>,
     stays: Stays,
+    throttle: Throttle,
     /// The clients in `phases`.
     clients: HashMap<SessionId, Client>,
     links: Links,
@@ -98,6 +105,7 @@ struct Client {
     address: SocketAddr,
     /// Requests that need the hash of a password.
     attempts: u32,
+    refusals: Bucket,
 }
 
 /// A client's request that waits for another server.
@@ -113,6 +121,8 @@ struct Asker {
     id: IdText,
     /// None if the session has ended.
     address: Option<SocketAddr>,
+    /// The network that the limits hold; none if it is exempt.
+    network: Option<IpAddr>,
 }
 
 /// Lines about refused requests: 50 at once, then one a second. Any client can cause them.
@@ -149,6 +159,7 @@ impl LoginRole {
     pub fn new(settings: LoginSettings, links: Links, now_ms: fn() -> u64) -> Self {
         let requests = Pending::new(settings.request_timeout);
         let login = Login {
+            throttle: Throttle::new(settings.limits.clone()),
             settings,
             now_ms,
             phases: HashMap::new(),
@@ -222,7 +233,8 @@ impl Login {
                 self.make_room(effects);
                 self.phases.insert(session, Phase::Idle);
                 self.stays.begin(session, now + self.settings.stay);
-                self.clients.insert(session, Client { address: opened.address, attempts: 0 });
+                let address = opened.address;
+                self.clients.insert(session, Client { address, attempts: 0, refusals: Bucket::default() });
             }
             PeerKind::Link => {
                 self.phases.insert(session, Phase::UnidentifiedLink);
@@ -276,7 +288,9 @@ impl Login {
 
     /// Returns the asker of a request for account `id` over `client`.
     fn asker(&self, client: SessionId, id: &IdText) -> Asker {
-        Asker { id: id.clone(), address: self.clients.get(&client).map(|client| client.address) }
+        let address = self.clients.get(&client).map(|client| client.address);
+        let network = address.and_then(|address| self.throttle.network(address.ip()));
+        Asker { id: id.clone(), address, network }
     }
 
     /// Returns the origin of a client's request that needs the hash of a password, and counts the
@@ -302,6 +316,19 @@ impl Login {
         } else {
             self.fail_request(&pending, outcome, call.effects);
         }
+    }
+
+    /// Refuses a client's packet of the type `packet`, which came too fast. Closes a client that
+    /// goes on.
+    fn too_fast(&mut self, session: SessionId, asker: &Asker, packet: u16, wait: Wait, call: &mut Call<'_>) {
+        metrics::TOO_FAST.inc();
+        log_refusal("request", asker, wait.reason);
+        let Some(client) = self.clients.get_mut(&session) else { return };
+        if client.refusals.take(bucket::REFUSALS, call.now).is_err() {
+            return self.close_client(session, CloseReason::TooFast, call.effects);
+        }
+        self.phases.insert(session, Phase::Idle);
+        call.effects.send(session, TooFast::new(packet, 0, wait.time));
     }
 
     /// Ends a request that failed: releases its claim and answers the client.
@@ -330,7 +357,10 @@ impl Login {
         };
         if outcome != Outcome::Ok {
             refused.of(outcome).inc();
-            log_refusal(what, &request.asker, outcome);
+            log_refusal(what, &request.asker, outcome.name());
+        }
+        if matches!(request.step, Step::SignUp) && !matches!(outcome, Outcome::Ok | Outcome::IdTaken) {
+            self.throttle.not_signed_up(request.asker.network);
         }
         if let Some(phase) = self.phases.get_mut(&request.client) {
             *phase = Phase::Idle;
@@ -372,11 +402,11 @@ impl Login {
 }
 
 /// Logs a refused request. The account is the client's own text, and is escaped.
-fn log_refusal(what: &'static str, asker: &Asker, outcome: Outcome) {
+fn log_refusal(what: &'static str, asker: &Asker, reason: &'static str) {
     let Some(suppressed) = REFUSALS.take(Instant::now()) else { return };
     let suppressed = (suppressed > 0).then_some(suppressed);
     let address = asker.address.map_or_else(|| "(gone)".to_owned(), |address| address.to_string());
-    tracing::info!(account = ?asker.id, reason = outcome.name(), address, suppressed, "{what} refused");
+    tracing::info!(account = ?asker.id, reason, address, suppressed, "{what} refused");
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 
 use super::*;
 use crate::role_fixture::{CLAIM, KEY, RoleFixture, character, login_request, now_ms, sent};
-use throng_core::wire::List;
+use throng_core::config::{Config, Rate};
 use throng_core::wire::packets::{
     ChatNotifyLogin, CreateCharacterRequest, DbCheckPassword, DbCheckPasswordAnswer, DbClaimRevoked,
     DbClaimsSynced, DbHeldClaims, DbReleaseClaim, DbSignUp, DbSignUpAnswer, DbVerifyAccount,
     DbVerifyAccountAnswer, LoginRequest, Origin, Role as PeerRole, SignUpRequest,
 };
 use throng_core::wire::packets::{LoginNotifyEntered, LoginNotifyLoaded};
+use throng_core::wire::{Body, List};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(1500);
 const TICKET_LIFETIME: Duration = Duration::from_secs(5);
@@ -35,6 +36,10 @@ struct Scenario {
 
 impl Scenario {
     fn new() -> Self {
+        Self::with_limits(Config::default().limits)
+    }
+
+    fn with_limits(limits: Limits) -> Self {
         let settings = LoginSettings {
             take_over: false,
             seats: SEATS,
@@ -43,6 +48,7 @@ impl Scenario {
             request_timeout: REQUEST_TIMEOUT,
             cluster: ClusterKey::from_bytes(KEY),
             reserved: Reserved::new(["admin"]),
+            limits,
         };
         let mut fixture =
             RoleFixture::new(PeerRole::Login, &PEERS, |links| LoginRole::new(settings, links, now_ms));
@@ -340,4 +346,146 @@ fn chat_servers_take_turns() {
     }
     let of = |chat: SessionId| told.iter().filter(|line| line.starts_with(&format!("{chat} <-"))).count();
     assert_eq!((of(scenario.chat), of(second)), (2, 2), "{told:?}");
+}
+
+/// Clients at addresses that the limits hold, and the requests that they make.
+struct Held {
+    scenario: Scenario,
+}
+
+impl Held {
+    fn new(change: impl FnOnce(&mut Limits)) -> Self {
+        let mut limits = Config::default().limits;
+        change(&mut limits);
+        Self { scenario: Scenario::with_limits(limits) }
+    }
+
+    fn open(&mut self, address: &str) -> SessionId {
+        self.scenario.fixture.open_client_at(address.parse().unwrap())
+    }
+
+    /// Sends a login of a client, which the DB agent answers so. Returns the effects of both.
+    fn log_in(&mut self, client: SessionId, outcome: Outcome) -> Vec<String> {
+        let lines = self.scenario.fixture.deliver(client, login_request());
+        let claim = if outcome == Outcome::Ok { CLAIM } else { Claim { account: 0, id: 0 } };
+        self.answer(lines, |request| DbCheckPasswordAnswer { request, outcome, claim }.into())
+    }
+
+    fn sign_up(&mut self, client: SessionId, outcome: Outcome) -> Vec<String> {
+        let LoginRequest { id, password } = login_request();
+        let lines = self.scenario.fixture.deliver(client, SignUpRequest { id, password });
+        self.answer(lines, |request| DbSignUpAnswer { request, outcome }.into())
+    }
+
+    fn create_character(&mut self, client: SessionId, outcome: Outcome) -> Vec<String> {
+        let LoginRequest { id, password } = login_request();
+        let name = RequestedName::default();
+        let lines = self.scenario.fixture.deliver(client, CreateCharacterRequest { id, password, name });
+        self.answer(lines, |request| DbVerifyAccountAnswer { request, outcome, account: 0 }.into())
+    }
+
+    /// Answers a request that was sent to the DB agent, if one was.
+    fn answer(&mut self, lines: Vec<String>, answer: impl FnOnce(u64) -> Packet) -> Vec<String> {
+        match self.request_of(&lines) {
+            Some(request) => self.scenario.fixture.deliver(self.scenario.agent, answer(request)),
+            None => lines,
+        }
+    }
+
+    /// Returns the number of the request to the DB agent among these effects.
+    fn request_of(&self, lines: &[String]) -> Option<u64> {
+        let asked = lines[0].strip_prefix(&format!("{} <- ", self.scenario.agent))?;
+        asked.split_once("request: ")?.1.split(',').next()?.parse().ok()
+    }
+}
+
+fn too_fast(client: SessionId, packet: u16, wait_ms: u32) -> [String; 1] {
+    [sent(client, TooFast { packet, stamp: 0, wait_ms })]
+}
+
+#[test]
+fn wrong_passwords_count_against_their_address_and_not_against_the_account() {
+    let mut held = Held::new(|limits| limits.failed_logins = Rate::new(3, Duration::from_secs(30)));
+    let (guesser, other) = (held.open("192.0.2.1"), held.open("192.0.2.2"));
+    let refused = |client| [sent(client, LoginRefused { outcome: Outcome::BadCredentials })];
+    assert_eq!(held.log_in(guesser, Outcome::BadCredentials), refused(guesser));
+    // Another session of the address, and another packet with a password.
+    let second = held.open("::ffff:192.0.2.1");
+    held.create_character(second, Outcome::BadCredentials);
+    // A client that does not wait for the answer is counted all the same.
+    let third = held.open("192.0.2.1");
+    let lines = held.scenario.fixture.deliver(third, login_request());
+    let request = held.request_of(&lines).unwrap();
+    held.scenario.fixture.close_client(third);
+    let outcome = Outcome::BadCredentials;
+    let answer = DbCheckPasswordAnswer { request, outcome, claim: Claim { account: 0, id: 0 } };
+    assert!(held.scenario.fixture.deliver(held.scenario.agent, answer).is_empty());
+
+    // No password is checked any more, right or wrong.
+    for client in [guesser, second] {
+        assert_eq!(held.log_in(client, Outcome::Ok), too_fast(client, LoginRequest::NUMBER, 10_000));
+    }
+    let lines = held.create_character(guesser, Outcome::Ok);
+    assert_eq!(lines, too_fast(guesser, CreateCharacterRequest::NUMBER, 10_000));
+    // The same account from another address.
+    assert!(held.log_in(other, Outcome::Ok)[0].contains("ChatNotifyLogin"));
+    held.scenario.fixture.advance(Duration::from_secs(10));
+    assert_eq!(held.log_in(guesser, Outcome::BadCredentials), refused(guesser));
+    assert_eq!(held.log_in(guesser, Outcome::Ok).len(), 1);
+}
+
+#[test]
+fn exempt_addresses_are_held_to_nothing_and_an_ipv6_network_counts_as_one() {
+    let mut held = Held::new(|limits| {
+        limits.failed_logins = Rate::new(1, Duration::from_secs(30));
+        limits.sign_ups = Rate::new(1, Duration::from_secs(30));
+    });
+    let [first, second, other] = ["2001:db8::1", "2001:db8::2:1", "2001:db8:0:1::1"].map(|at| held.open(at));
+    held.log_in(first, Outcome::BadCredentials);
+    assert_eq!(held.log_in(second, Outcome::Ok), too_fast(second, LoginRequest::NUMBER, 30_000));
+    assert_eq!(held.sign_up(other, Outcome::Ok), [sent(other, SignUpAnswer { outcome: Outcome::Ok })]);
+    assert_eq!(held.sign_up(other, Outcome::Ok), too_fast(other, SignUpRequest::NUMBER, 30_000));
+    let exempt = held.scenario.client;
+    for _ in 0..5 {
+        let refused = [sent(exempt, LoginRefused { outcome: Outcome::BadCredentials })];
+        assert_eq!(held.log_in(exempt, Outcome::BadCredentials), refused);
+        assert_eq!(held.sign_up(exempt, Outcome::Ok), [sent(exempt, SignUpAnswer { outcome: Outcome::Ok })]);
+    }
+}
+
+#[test]
+fn sign_ups_count_if_they_make_an_account_or_tell_of_one() {
+    let mut held = Held::new(|limits| limits.sign_ups = Rate::new(2, Duration::from_mins(1)));
+    let client = held.open("192.0.2.1");
+    for outcome in [Outcome::IdInvalid, Outcome::IdTaken, Outcome::PasswordTooLong, Outcome::Ok] {
+        assert_eq!(held.sign_up(client, outcome), [sent(client, SignUpAnswer { outcome })]);
+    }
+    assert_eq!(held.sign_up(client, Outcome::Ok), too_fast(client, SignUpRequest::NUMBER, 30_000));
+}
+
+#[test]
+fn an_account_logs_in_at_a_rate_and_a_refused_login_keeps_no_claim() {
+    let mut held = Held::new(|limits| limits.logins = Rate::new(1, Duration::from_mins(1)));
+    let [first, second] = ["192.0.2.1", "192.0.2.2"].map(|address| held.open(address));
+    assert!(held.log_in(first, Outcome::Ok)[0].contains("ChatNotifyLogin"));
+    held.scenario.fixture.close_client(first);
+    let [too_fast] = too_fast(second, LoginRequest::NUMBER, 60_000);
+    assert_eq!(held.log_in(second, Outcome::Ok), [held.scenario.release_line(), too_fast]);
+    assert_eq!(
+        held.log_in(second, Outcome::BadCredentials),
+        [sent(second, LoginRefused { outcome: Outcome::BadCredentials })],
+        "the session goes on"
+    );
+    assert!(held.log_in(held.scenario.client, Outcome::Ok)[0].contains("ChatNotifyLogin"), "exempt");
+}
+
+#[test]
+fn a_client_that_goes_on_too_fast_is_closed() {
+    let mut held = Held::new(|limits| limits.sign_ups = Rate::new(1, Duration::from_mins(1)));
+    let client = held.open("192.0.2.1");
+    held.sign_up(client, Outcome::Ok);
+    for _ in 0..100 {
+        assert_eq!(held.sign_up(client, Outcome::Ok), too_fast(client, SignUpRequest::NUMBER, 60_000));
+    }
+    assert_eq!(held.sign_up(client, Outcome::Ok), [format!("{client} closed: TooFast")]);
 }
