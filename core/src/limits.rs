@@ -66,6 +66,9 @@ pub const SPILL_MAX: usize = 64 * 1024;
 /// Addresses of clients that are kept without a connection, for the rate of their new ones.
 pub const ADDRESSES_KEPT: usize = 16 * 1024;
 
+/// Accounts or addresses that are kept for each of their rates ([`crate::bucket::Buckets`]).
+pub const BUCKETS_KEPT: usize = 64 * 1024;
+
 /// Most accepted sockets that wait for one shard.
 pub const ADOPT_QUEUE: usize = 1024;
 

@@ -200,6 +200,14 @@ metrics! {
     Counter Counter SEATS_TAKEN_BACK = "throng_login_seats_taken_back_total";
     /// Packets of clients that were not handled because they came too fast.
     Counter Counter TOO_FAST = "throng_too_fast_total";
+    /// Logins not tried because of too many wrong passwords from their address.
+    Counter Counter FAILED_LOGINS_TOO_FAST = "throng_login_failed_too_fast_total";
+    /// Sign-ups refused because of too many others from their address.
+    Counter Counter SIGN_UPS_TOO_FAST = "throng_login_sign_ups_too_fast_total";
+    /// Logins with the right password refused because of too many others of their account.
+    Counter Counter LOGINS_TOO_FAST = "throng_login_too_fast_total";
+    /// Channels not made because their account had made too many others.
+    Counter Counter CHANNELS_TOO_FAST = "throng_chat_channels_too_fast_total";
     /// Connections refused because their address had as many as it may, or opened them too fast.
     Counter Counter REFUSED_ADDRESS = "throng_net_refused_address_total";
     /// Connections refused because the event loops were too far behind to adopt them.
@@ -307,10 +315,18 @@ metrics! {
     Gauge Gauge DB_QUEUE = "throng_db_queue";
     /// Database requests served.
     Counter Counter DB_SERVED = "throng_db_served_total";
-    /// Database requests refused because the queue was full.
+    /// Database requests refused, or evicted by those of quieter addresses, because the queue was
+    /// full.
     Counter Counter DB_QUEUE_FULL = "throng_db_queue_full_total";
     /// Database requests that failed by a fault of the database.
     Counter Counter DB_FAILED = "throng_db_failed_total";
+    /// Password hashes that were not begun because they would have ended too late: answered "try
+    /// again later".
+    Counter Counter DB_HASHES_LATE = "throng_db_hashes_late_total";
+    /// Average time of a password hash with the database calls around it, in microseconds.
+    Gauge Gauge DB_HASH_US = "throng_db_hash_us";
+    /// Addresses of clients whose passwords wait for their hash now.
+    Gauge Gauge DB_HASH_ADDRESSES = "throng_db_hash_addresses";
     /// Database requests answered "try again later" because no database was available in time.
     Counter Counter DB_EXPIRED = "throng_db_expired_total";
     /// Database requests answered "try again later" while a DB thread was still executing them.

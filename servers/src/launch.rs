@@ -470,6 +470,7 @@ impl Starter<'_> {
             request_timeout: config.request_timeout,
             cluster: self.cluster.clone(),
             reserved: Reserved::new(&self.config.names.reserved),
+            limits: self.config.limits.clone(),
         };
         let role = LoginRole::new(settings, links, unix_ms);
         let parts = NodeParts::build("login", self.size(self.running.sessions.login))?;

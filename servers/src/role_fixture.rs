@@ -3,6 +3,7 @@
 //! Packets and session events go in, and effects come out, as values or as lines of text.
 
 use std::cell::Cell;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -76,6 +77,11 @@ impl<R: Role<Record = ()>> RoleFixture<R> {
         self.open(PeerKind::Client, None).0
     }
 
+    /// Opens a session of a client with this address.
+    pub(crate) fn open_client_at(&mut self, address: IpAddr) -> SessionId {
+        self.open_at(address, PeerKind::Client, None).0
+    }
+
     /// Opens a client's session. Returns it with the effects.
     pub(crate) fn open_client_lines(&mut self) -> (SessionId, Vec<String>) {
         let (id, effects) = self.open(PeerKind::Client, None);
@@ -83,9 +89,13 @@ impl<R: Role<Record = ()>> RoleFixture<R> {
     }
 
     fn open(&mut self, kind: PeerKind, dialed: Option<u64>) -> (SessionId, Effects) {
+        self.open_at([127, 0, 0, 1].into(), kind, dialed)
+    }
+
+    fn open_at(&mut self, address: IpAddr, kind: PeerKind, dialed: Option<u64>) -> (SessionId, Effects) {
         self.sessions += 1;
         let id = SessionId::new(0, self.sessions, 0);
-        let address = ([127, 0, 0, 1], 9).into();
+        let address = (address, 9).into();
         let effects = self.job(Job::Opened(id, Opened { kind, address, dialed }));
         (id, effects)
     }

@@ -161,11 +161,12 @@ settings! {
             database: PathBuf = "throng.db";
             /// Threads that access the database and hash passwords, each with its own connection.
             threads: usize = "2" in 1..=THREADS_MAX;
-            /// Requests that may wait for a thread; further requests are answered "try again
-            /// later".
+            /// Requests that may wait for a thread. Beyond it, requests are answered "try again
+            /// later": of those that hash a password, the latest of the address with the most.
             queue: usize = "1024" in 1..=QUEUE_MAX;
-            /// Time that a request may wait for a thread before it is answered "try again later".
-            /// Less than `login.request_timeout`, so that the answer arrives in time.
+            /// Time that a request may wait for a thread before it is answered "try again later",
+            /// as is at once a password whose hash would take longer. Less than
+            /// `login.request_timeout`, so that the answer arrives in time.
             request_timeout: Duration = "1s" in ms(10)..=secs(60);
             /// Memory for the hash of one password (argon2id), in whole KiB. Less than 19MiB with
             /// two iterations is weaker than OWASP recommends. A login stores its hash anew after a
@@ -280,6 +281,15 @@ settings! {
             connections: usize = "256" in 1..=SESSIONS_MAX;
             /// New connections from one address, for each role.
             handshakes: Rate = "200/10s";
+            /// Wrong passwords from one address, for each login server. Beyond it no password from
+            /// this address is checked, right or wrong.
+            failed_logins: Rate = "30/1m";
+            /// Sign-ups from one address, for each login server.
+            sign_ups: Rate = "20/10m";
+            /// Logins of one account with the right password, for each login server.
+            logins: Rate = "10/1m";
+            /// Channels that one account makes, for each chat server.
+            channels_made: Rate = "20/10m";
             /// Messages of one user to the world.
             world: Rate = "10/5s";
             /// Messages of one user to channels.

@@ -22,6 +22,7 @@ const ROUTES: &[(Route, &str, &str)] = &[
     (Route::Any, "Every session", "either side to the other"),
     (Route::ClientToLogin, "Client to login server", "client to login server"),
     (Route::LoginToClient, "Login server to client", "login server to client"),
+    (Route::ServerToClient, "Login or chat server to client", "login or chat server to client"),
     (Route::ClientToChat, "Client to chat server", "client to chat server"),
     (Route::ChatToClient, "Chat server to client", "chat server to client"),
     (Route::Link, "Every link between servers", "either end of a link to the other"),

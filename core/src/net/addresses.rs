@@ -77,8 +77,9 @@ impl Drop for Place {
     }
 }
 
-/// Returns the address under which a peer is counted.
-fn network_of(peer: IpAddr) -> IpAddr {
+/// Returns the address under which a peer is counted: its IPv4 address, or its IPv6 network of 64
+/// bits.
+pub fn network_of(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
         address @ IpAddr::V4(_) => address,

@@ -25,7 +25,7 @@ mod shares;
 pub mod table;
 
 pub use acceptor::{Acceptor, AcceptorHandle, ListenError, Listener};
-pub use addresses::Addresses;
+pub use addresses::{Addresses, network_of};
 pub use dialer::DialError;
 pub use endpoint::{Endpoint, PeerKind};
 pub use lifecycle::{Closed, Opened};

@@ -4,6 +4,8 @@
 //! add a packet, add it here and handle it in the handler table of one role. A released number
 //! never gets another meaning.
 
+use std::time::Duration;
+
 use super::table::{packets, wire_enum, wire_struct};
 use super::{Bytes, CloseReason, Line, List, SecretBytes, SecretText, Text};
 use crate::limits;
@@ -174,6 +176,27 @@ wire_struct! {
 }
 
 impl Copy for Claim {}
+
+wire_struct! {
+    /// The client behind a request that hashes a password. A DB agent serves such requests fairly
+    /// by address, and by attempts within an address.
+    Origin {
+        /// The client's IPv6 network (/64), or its IPv4 address as IPv6 (::ffff:a.b.c.d); zeros if
+        /// unknown.
+        address: [u8; 16],
+        /// Requests of this kind that the client's session has made before.
+        attempts: u32,
+        /// Milliseconds that the sender waits for the answer; 0 if unknown.
+        wait_ms: u32,
+    }
+}
+
+impl Copy for Origin {}
+
+impl Origin {
+    /// No client, or an unknown one.
+    pub const UNKNOWN: Self = Self { address: [0; 16], attempts: 0, wait_ms: 0 };
+}
 
 packets! {
     /// Ends the session. The sender sends nothing after it.
@@ -496,14 +519,14 @@ packets! {
         y: i32,
     }
 
-    /// Tells the client that a packet came too fast and was not handled. A client that goes on at
-    /// that rate is closed.
-    0x021A TooFast(ChatToClient, "") {
+    /// Tells the client that a packet came too fast and was not handled; from a login server, in
+    /// place of the request's answer. A client that goes on at that rate is closed.
+    0x021A TooFast(ServerToClient, "") {
         /// Number of the packet's type.
         packet: u16,
         /// The stamp of a ChatRequest, otherwise 0.
         stamp: u64,
-        /// Milliseconds after which the next packet of this kind is handled.
+        /// Milliseconds after which the next packet of this kind is handled, at least 1.
         wait_ms: u32,
     }
 
@@ -531,6 +554,8 @@ packets! {
         password: PasswordText,
         /// True to take over an account that is online (`kick`), false to refuse the login.
         take_over: bool,
+        /// The client that logs in.
+        origin: Origin,
     }
 
     /// Answers the check of a password.
@@ -572,6 +597,8 @@ packets! {
         id: IdText,
         /// The requested password.
         password: PasswordText,
+        /// The client that signs up.
+        origin: Origin,
     }
 
     /// Answers a sign-up.
@@ -591,6 +618,8 @@ packets! {
         id: IdText,
         /// The account's password.
         password: PasswordText,
+        /// The client that asks.
+        origin: Origin,
     }
 
     /// Answers the check of an account.
@@ -687,6 +716,13 @@ packets! {
     }
 }
 
+impl TooFast {
+    /// Refuses a packet of the type `packet` until `wait` has passed.
+    pub fn new(packet: u16, stamp: u64, wait: Duration) -> Self {
+        Self { packet, stamp, wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).max(1) }
+    }
+}
+
 /// Every enumeration that packets use, for docs/protocol.md.
 pub const ENUMS: &[super::EnumInfo] = &[Outcome::INFO, CloseReason::INFO, Role::INFO, Scope::INFO];
 
@@ -697,4 +733,5 @@ pub const STRUCTS: &[(&str, &[super::FieldInfo])] = &[
     ("ServerTimes", ServerTimes::FIELDS),
     ("Character", Character::FIELDS),
     ("Claim", Claim::FIELDS),
+    ("Origin", Origin::FIELDS),
 ];

@@ -12,6 +12,8 @@ pub enum Route {
     ClientToLogin,
     /// Login server to client.
     LoginToClient,
+    /// Login or chat server to client.
+    ServerToClient,
     /// Client to chat server.
     ClientToChat,
     /// Chat server to client.

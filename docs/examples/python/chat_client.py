@@ -112,11 +112,15 @@ def login_server(arguments):
 
 
 def ask(session, request, answers, /, **fields):
-    """Sends a request and returns its answer; retries for a while after TryAgainLater."""
+    """Sends a request and returns its answer; retries for a while after TryAgainLater and TooFast."""
     give_up = time.monotonic() + RETRY_SECONDS
     while True:
         session.send(request, **fields)
         answer = session.receive()
+        if answer.packet == "TooFast" and time.monotonic() + answer.wait_ms / 1000 < give_up:
+            say(f"{request}: too fast, waiting {answer.wait_ms} ms")
+            time.sleep(answer.wait_ms / 1000)
+            continue
         if answer.packet not in answers:
             raise Failed(f"{request} was answered by {answer.packet}")
         if getattr(answer, "outcome", None) != "TryAgainLater" or time.monotonic() > give_up:

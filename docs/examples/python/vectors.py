@@ -200,10 +200,12 @@ def examples(text, codec):
 
 def json_values(values):
     """Converts bytes, which are written as hexadecimal digits after "0x"."""
-    return {
-        name: bytes.fromhex(value[2:]) if isinstance(value, str) and value.startswith("0x") else value
-        for name, value in values.items()
-    }
+    def converted(value):
+        if isinstance(value, dict):
+            return json_values(value)
+        return bytes.fromhex(value[2:]) if isinstance(value, str) and value.startswith("0x") else value
+
+    return {name: converted(value) for name, value in values.items()}
 
 
 def passwords(text):

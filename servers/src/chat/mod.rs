@@ -167,12 +167,9 @@ impl Role for ChatRole {
                 // Late packets of a session that has ended are dropped.
                 if let Some(phase) = self.chat.phases.get(&session).copied() {
                     let mut call = Call { session, received, now, effects };
-                    match self.chat.throttle.judge(session, &packet, now) {
-                        Verdict::Handle => {}
-                        Verdict::Refuse(too_fast) => return call.effects.send(session, too_fast),
-                        Verdict::Close => {
-                            return self.chat.close_session(session, CloseReason::TooFast, &mut call);
-                        }
+                    let verdict = self.chat.throttle.judge(session, &packet, now);
+                    if !self.chat.carry_out(verdict, &mut call) {
+                        return;
                     }
                     if !self.table.run(&mut self.chat, &mut call, phase, packet) {
                         self.chat.remove_session(session, Departure::Voluntary, &mut call);
@@ -294,6 +291,16 @@ impl Chat {
 
     /// Closes a client's session. A session that a login elsewhere replaces is kicked from its
     /// rooms. Any other reason, even a bad packet, counts as leaving by itself.
+    /// Carries out a verdict on the packet of a call. Returns true if the packet is to be handled.
+    fn carry_out(&mut self, verdict: Verdict, call: &mut Call<'_>) -> bool {
+        match verdict {
+            Verdict::Handle => return true,
+            Verdict::Refuse(too_fast) => call.effects.send(call.session, too_fast),
+            Verdict::Close => self.close_session(call.session, CloseReason::TooFast, call),
+        }
+        false
+    }
+
     fn close_session(&mut self, session: SessionId, reason: CloseReason, call: &mut Call<'_>) {
         let departure =
             if reason == CloseReason::LoggedInElsewhere { Departure::Kicked } else { Departure::Voluntary };

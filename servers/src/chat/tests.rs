@@ -6,11 +6,11 @@ use throng_core::config::Config;
 use throng_core::crypto::{ClusterKey, Ticket};
 use throng_core::wire::List;
 use throng_core::wire::packets::{
-    ChatCancelLogin, ChatNotifyLogin, ChatRequest, DbClaimRevoked, DbClaimsSynced, DbHeldClaims,
-    DbLoadCharacter, DbLoadCharacterAnswer, DbReleaseClaim, EnterRequest, LoginNotifyEntered, PingRequest,
-    Role as PeerRole, Scope, UsersChanged,
+    ChannelCreateRequest, ChannelLeaveRequest, ChatCancelLogin, ChatNotifyLogin, ChatRequest, DbClaimRevoked,
+    DbClaimsSynced, DbHeldClaims, DbLoadCharacter, DbLoadCharacterAnswer, DbReleaseClaim, EnterRequest,
+    LoginNotifyEntered, PingRequest, Role as PeerRole, Scope, TooFast, UsersChanged, WishedChannel,
 };
-use throng_core::wire::{Packet, Text};
+use throng_core::wire::{Body, Packet, Text};
 
 mod model;
 mod order;
@@ -319,4 +319,20 @@ fn packets_behind_a_bad_one_are_dropped() {
             )
             .is_empty()
     );
+}
+
+#[test]
+fn an_account_that_makes_channels_too_fast_is_told_to_wait() {
+    let mut scenario = Scenario::login_expected();
+    let client = scenario.fixture.open_client_at([192, 0, 2, 1].into());
+    scenario.enter(client, CLAIM.id);
+    let make =
+        |number: u32| ChannelCreateRequest { name: WishedChannel::truncated(&format!("room {number}")) };
+    for number in 1..=20 {
+        let lines = scenario.fixture.deliver(client, make(number));
+        assert!(lines[0].contains("outcome: Ok"), "{lines:?}");
+        scenario.fixture.deliver(client, ChannelLeaveRequest { channel: number });
+    }
+    let refused = TooFast { packet: ChannelCreateRequest::NUMBER, stamp: 0, wait_ms: 30_000 };
+    assert_eq!(scenario.fixture.deliver(client, make(21)), [sent(client, refused)]);
 }

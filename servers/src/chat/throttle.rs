@@ -6,14 +6,11 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use throng_core::bucket::Bucket;
+use throng_core::bucket::{Bucket, Buckets, REFUSALS};
 use throng_core::config::{Limits, Rate};
-use throng_core::wire::Packet;
-use throng_core::wire::packets::{Scope, TooFast};
+use throng_core::wire::packets::{ChannelCreateRequest, Scope, TooFast};
+use throng_core::wire::{Body, Packet};
 use throng_core::{SessionId, metrics};
-
-/// Refusals after which a client is closed that does not slow down.
-const REFUSALS: Rate = Rate::new(100, Duration::from_secs(20));
 
 /// Kinds of packets with a rate of their own.
 #[derive(Clone, Copy)]
@@ -63,18 +60,35 @@ struct Use {
     refusals: Bucket,
 }
 
+impl Use {
+    /// Refuses a packet of the type `packet` until `wait` has passed.
+    fn refuse(&mut self, packet: u16, stamp: u64, wait: Duration, now: Instant) -> Verdict {
+        metrics::TOO_FAST.inc();
+        match self.refusals.take(REFUSALS, now) {
+            Ok(()) => Verdict::Refuse(TooFast::new(packet, stamp, wait)),
+            Err(_) => Verdict::Close,
+        }
+    }
+}
+
 /// The clients that are held to the rates.
 #[derive(Debug)]
 pub(super) struct Throttle {
     rates: [Rate; Kind::COUNT],
     clients: HashMap<SessionId, Box<Use>>,
+    /// By account, so that a new session does not begin anew.
+    channels_made: Buckets<u64>,
 }
 
 impl Throttle {
     /// Creates a throttle without clients.
     pub(super) fn new(limits: &Limits) -> Self {
         let Limits { world, channel, nearby, whisper, requests, positions, .. } = *limits;
-        Self { rates: [world, channel, nearby, whisper, requests, positions], clients: HashMap::new() }
+        Self {
+            rates: [world, channel, nearby, whisper, requests, positions],
+            clients: HashMap::new(),
+            channels_made: Buckets::new(limits.channels_made),
+        }
     }
 
     /// Holds a client to the rates from now on.
@@ -94,13 +108,23 @@ impl Throttle {
         let Err(wait) = client.kinds[kind as usize].take(self.rates[kind as usize], now) else {
             return Verdict::Handle;
         };
-        metrics::TOO_FAST.inc();
-        if client.refusals.take(REFUSALS, now).is_err() {
-            return Verdict::Close;
-        }
         let stamp = if let Packet::ChatRequest(request) = packet { request.stamp } else { 0 };
-        let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).max(1);
-        Verdict::Refuse(TooFast { packet: packet.number(), stamp, wait_ms })
+        client.refuse(packet.number(), stamp, wait, now)
+    }
+
+    /// Judges a request of a client with this account to make a channel.
+    pub(super) fn judge_channel(&mut self, session: SessionId, account: u64, now: Instant) -> Verdict {
+        let Some(client) = self.clients.get_mut(&session) else { return Verdict::Handle };
+        let Err(wait) = self.channels_made.check(&account, now) else { return Verdict::Handle };
+        metrics::CHANNELS_TOO_FAST.inc();
+        client.refuse(ChannelCreateRequest::NUMBER, 0, wait, now)
+    }
+
+    /// Counts a channel that a client with this account has made.
+    pub(super) fn made_channel(&mut self, session: SessionId, account: u64, now: Instant) {
+        if self.clients.contains_key(&session) {
+            self.channels_made.charge(account, now);
+        }
     }
 }
 
@@ -139,5 +163,29 @@ mod tests {
         assert!((0..200).all(|stamp| throttle.judge(exempt, &say(stamp), now) == Verdict::Handle));
         throttle.forget(flooder);
         assert_eq!(throttle.judge(flooder, &say(9), now), Verdict::Handle);
+    }
+
+    #[test]
+    fn an_account_makes_channels_at_a_rate_whatever_its_sessions() {
+        let mut limits = Config::default().limits;
+        limits.channels_made = Rate::new(2, Duration::from_mins(1));
+        let mut throttle = Throttle::new(&limits);
+        let [first, second, exempt] = [1, 2, 3].map(|slot| SessionId::new(0, slot, 0));
+        let now = Instant::now();
+        throttle.hold(first);
+        for _ in 0..2 {
+            assert_eq!(throttle.judge_channel(first, 7, now), Verdict::Handle);
+            throttle.made_channel(first, 7, now);
+        }
+        throttle.forget(first);
+        throttle.hold(second);
+        let refused = TooFast { packet: ChannelCreateRequest::NUMBER, stamp: 0, wait_ms: 30_000 };
+        assert_eq!(throttle.judge_channel(second, 7, now), Verdict::Refuse(refused));
+        assert_eq!(throttle.judge_channel(second, 8, now), Verdict::Handle, "another account");
+        assert_eq!(throttle.judge_channel(second, 7, now + Duration::from_secs(30)), Verdict::Handle);
+        throttle.made_channel(exempt, 7, now);
+        assert_eq!(throttle.judge_channel(exempt, 7, now), Verdict::Handle);
+        let verdicts = [(); 100].map(|()| throttle.judge_channel(second, 7, now));
+        assert_eq!(verdicts[99], Verdict::Close, "it goes on");
     }
 }

@@ -1,7 +1,7 @@
 //! The DB agent: its role, its DB threads and the databases that they use.
 //!
 //! ```text
-//!   content threads --try_submit--> pool: control | quick | hashing    (bounded)
+//!   content threads --try_submit--> pool: control | quick | hashing    (bounded; hashing is fair)
 //!        ^                                 |
 //!        |                             db-0 .. db-K   rules and passwords, then
 //!        +-------- sink(Reply) ------------+          Procedures over one connection each
@@ -14,6 +14,7 @@ pub mod database;
 #[cfg(test)]
 pub(crate) mod database_fixture;
 mod dialect;
+mod fair;
 mod gate;
 pub mod inserts;
 pub mod migrate;

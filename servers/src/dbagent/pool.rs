@@ -32,7 +32,7 @@ pub struct PoolConfig {
     /// Number of DB threads, at least 1. Password hashes keep them busy, so count one for each
     /// spare core.
     pub threads: usize,
-    /// Capacity of the queue for requests that hash a password, and of the one for requests that do
+    /// Capacity of the lane of requests that hash a password, and of the one of requests that do
     /// not.
     pub queue: usize,
     /// Capacity of each control lane: releases, lists of claims and renewals.
@@ -94,7 +94,8 @@ pub enum StartError {
     Thread(#[from] io::Error),
 }
 
-/// A job that was not accepted. It is returned whole.
+/// A job that has no place: the one that was submitted, or one that made room for it. It is
+/// returned whole.
 #[derive(Debug, Error)]
 pub enum Rejected<T> {
     /// The queue of the job is full, and the peer should try again later. A control request must
@@ -102,6 +103,9 @@ pub enum Rejected<T> {
     /// its next link.
     #[error("the database is overloaded: the queue is full")]
     Full(Job<T>),
+    /// By the time that hashes take, this one would end after its deadline.
+    #[error("the database is overloaded: the password's hash would end too late")]
+    Late(Job<T>),
     /// The pool is shut down.
     #[error("the DB agent is shutting down")]
     Closed(Job<T>),
@@ -145,19 +149,24 @@ impl<T: Copy + Send + Sync + 'static> Pool<T> {
         Ok(pool)
     }
 
-    /// Queues a request. Never blocks.
+    /// Queues a request. Never blocks on a thread's work. An error is about a job that has no
+    /// place, which may be an older one than this.
     pub fn try_submit(&self, job: Job<T>) -> Result<(), Rejected<T>> {
-        match self.shared.queue.push(job) {
-            Ok(()) => {
-                // The last thread may have ended between the queue's check and the push.
-                if self.shared.queue.is_finished() {
-                    self.refuse_queued();
-                }
-                Ok(())
-            }
+        let threads = self.shared.stats.connected.load(Relaxed);
+        let pushed = self.shared.queue.push(job, threads);
+        // The last thread may have ended between the queue's check and the push.
+        if self.shared.queue.is_finished() {
+            self.refuse_queued();
+        }
+        match pushed {
+            Ok(()) => Ok(()),
             Err((Refusal::Full, job)) => {
                 self.shared.stats.rejected.fetch_add(1, Relaxed);
                 Err(Rejected::Full(job))
+            }
+            Err((Refusal::Late, job)) => {
+                self.shared.stats.late.fetch_add(1, Relaxed);
+                Err(Rejected::Late(job))
             }
             Err((Refusal::Closed, job)) => Err(Rejected::Closed(job)),
         }
@@ -166,6 +175,16 @@ impl<T: Copy + Send + Sync + 'static> Pool<T> {
     /// Number of queued requests.
     pub fn depth(&self) -> usize {
         self.shared.queue.len()
+    }
+
+    /// Average time of a password's hash with the calls around it; zero until one has ended.
+    pub fn hash_time(&self) -> Duration {
+        self.shared.queue.hashing().hash_time()
+    }
+
+    /// Number of addresses of clients whose passwords wait for their hash.
+    pub fn addresses(&self) -> usize {
+        self.shared.queue.hashing().addresses()
     }
 
     /// Counters of the pool.

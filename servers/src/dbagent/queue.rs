@@ -1,5 +1,4 @@
-//! The queue between content threads and DB threads: bounded lanes, lock-free to push to. Idle
-//! threads park.
+//! The queue between content threads and DB threads: bounded lanes. Idle threads park.
 //!
 //! One thread at a time has the turn on a control lane, so the requests of one process keep their
 //! order. Without that order an old list of claims could overtake a release and leave the account
@@ -12,6 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam_queue::ArrayQueue;
 use parking_lot::{Condvar, Mutex};
 
+use super::fair::{FairLane, Popped};
 use super::request::{Job, Lane};
 
 /// Number of control lanes. Requests of an instance always use the same lane. A login and a chat
@@ -22,7 +22,7 @@ const CONTROL_LANES: usize = 4;
 pub(super) struct Queue<T> {
     control: [ControlLane<T>; CONTROL_LANES],
     quick: ArrayQueue<Job<T>>,
-    hashing: ArrayQueue<Job<T>>,
+    hashing: FairLane<T>,
     /// Threads parked or about to park. Changed only under `parking`.
     sleepers: AtomicUsize,
     parking: Mutex<Closing>,
@@ -96,6 +96,8 @@ pub(super) enum Task<'a, T> {
     Control(Turn<'a, T>),
     /// A job of the quick or the hashing lane.
     Job(Job<T>),
+    /// A job whose hash would end after its deadline.
+    Late(Job<T>),
     /// None for a while.
     Idle,
 }
@@ -145,6 +147,8 @@ impl<T> Drop for Turn<'_, T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     Full,
+    /// Its hash would end after its deadline.
+    Late,
     Closed,
 }
 
@@ -155,7 +159,7 @@ impl<T> Queue<T> {
         Self {
             control: std::array::from_fn(|_| ControlLane::new(control)),
             quick: ArrayQueue::new(capacity.max(1)),
-            hashing: ArrayQueue::new(capacity.max(1)),
+            hashing: FairLane::new(capacity),
             sleepers: AtomicUsize::new(0),
             parking: Mutex::new(None),
             work: Condvar::new(),
@@ -165,20 +169,20 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Queues a job and wakes a thread for it. Gives the job back if its lane is full or the queue
-    /// closed.
-    pub(super) fn push(&self, job: Job<T>) -> Result<(), (Refusal, Job<T>)> {
+    /// Queues a job for `threads` threads, and wakes one. Returns a job that has no place: this
+    /// one, or one that has made room for it in the hashing lane ([`FairLane::push`]).
+    pub(super) fn push(&self, job: Job<T>, threads: usize) -> Result<(), (Refusal, Job<T>)> {
         if self.closed.load(Ordering::SeqCst) {
             return Err((Refusal::Closed, job));
         }
-        let lane = match job.request.lane() {
-            Lane::Control { instance } => &self.control_lane(instance).waiting,
-            Lane::Quick => &self.quick,
-            Lane::Hashing => &self.hashing,
+        let full = |job| (Refusal::Full, job);
+        let pushed = match job.request.lane() {
+            Lane::Control { instance } => self.control_lane(instance).waiting.push(job).map_err(full),
+            Lane::Quick => self.quick.push(job).map_err(full),
+            Lane::Hashing => self.hashing.push(job, threads, Instant::now()),
         };
-        lane.push(job).map_err(|job| (Refusal::Full, job))?;
         self.wake_one();
-        Ok(())
+        pushed
     }
 
     fn control_lane(&self, instance: u64) -> &ControlLane<T> {
@@ -230,16 +234,30 @@ impl<T> Queue<T> {
         // A lane whose turn another thread has is skipped: that thread looks at it again after its
         // turn.
         let control = self.control.iter().find_map(|lane| lane.turn(thread));
-        control.map(Task::Control).or_else(|| self.pop_common().map(Task::Job))
+        control.map(Task::Control).or_else(|| self.quick.pop().map(Task::Job)).or_else(|| self.next_hash())
     }
 
-    /// Removes the next job of the quick lane, or of the hashing lane.
+    fn next_hash(&self) -> Option<Task<'_, T>> {
+        Some(match self.hashing.pop(Instant::now())? {
+            Popped::Due(job) => Task::Job(job),
+            Popped::Late(job) => Task::Late(job),
+        })
+    }
+
+    /// Removes the next job of the quick lane, or of the hashing lane, even if it is late.
     pub(super) fn pop_common(&self) -> Option<Job<T>> {
-        self.quick.pop().or_else(|| self.hashing.pop())
+        self.quick.pop().or_else(|| match self.hashing.pop(Instant::now())? {
+            Popped::Due(job) | Popped::Late(job) => Some(job),
+        })
+    }
+
+    /// The lane of jobs that hash a password.
+    pub(super) fn hashing(&self) -> &FairLane<T> {
+        &self.hashing
     }
 
     fn has_work(&self) -> bool {
-        !self.quick.is_empty() || !self.hashing.is_empty() || self.control.iter().any(ControlLane::has_work)
+        !self.quick.is_empty() || self.hashing.len() > 0 || self.control.iter().any(ControlLane::has_work)
     }
 
     /// Yields a turn for each job that now waits in a control lane. Waits until other threads end

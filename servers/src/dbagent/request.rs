@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use throng_core::wire::packets::{Character, Claim, IdText, Outcome, PasswordText, RequestedName};
+use throng_core::wire::packets::{Character, Claim, IdText, Origin, Outcome, PasswordText, RequestedName};
 
 use super::procedures::Held;
 
@@ -96,7 +96,7 @@ pub(super) enum Lane {
     /// Requests without a password hash. Most belong to logins that have waited for their hash
     /// already.
     Quick,
-    /// Requests that hash a password: some 20 ms on one core.
+    /// Requests that hash a password: some 20 ms on one core. Fair to the addresses of clients.
     Hashing,
 }
 
@@ -135,10 +135,13 @@ impl Request {
 pub struct Job<T> {
     /// The request.
     pub request: Request,
+    /// The client behind the request. Requests that hash a password are served fairly by it.
+    pub origin: Origin,
     /// Data of the caller, returned with the answer.
     pub tag: T,
     /// Time at which the caller stops waiting. A request that has not started by then is answered
-    /// TryAgainLater. Releases, lists, renewals and the agent's start are executed however late.
+    /// TryAgainLater, and so is one whose hash would end after it. Releases, lists, renewals and
+    /// the agent's start are executed however late.
     pub deadline: Instant,
 }
 

@@ -18,7 +18,7 @@ use throng_core::wire::CloseReason;
 use throng_core::wire::packets::{
     self, Claim, DbCheckPassword, DbCheckPasswordAnswer, DbClaimRevoked, DbClaimsSynced, DbCreateCharacter,
     DbCreateCharacterAnswer, DbHeldClaims, DbLoadCharacter, DbLoadCharacterAnswer, DbReleaseClaim, DbSignUp,
-    DbSignUpAnswer, DbVerifyAccount, DbVerifyAccountAnswer, LinkHello, Outcome,
+    DbSignUpAnswer, DbVerifyAccount, DbVerifyAccountAnswer, LinkHello, Origin, Outcome,
 };
 use throng_core::{SessionId, metrics};
 
@@ -93,6 +93,7 @@ struct PublishedCounts {
     served: u64,
     failed: u64,
     rejected: u64,
+    late: u64,
     expired: u64,
     retried: u64,
     connections: u64,
@@ -128,7 +129,8 @@ impl DbAgentRole {
         let until_ms = now_ms() + agent.settings.comeback.as_millis() as u64;
         // The agent's own request: no link waits for its answer.
         let tag = Tag::new(SessionId::from_bits(0), 0, 0);
-        let job = request::Job { request: Request::AgentStart { until_ms }, tag, deadline: now };
+        let request = Request::AgentStart { until_ms };
+        let job = request::Job { request, origin: Origin::UNKNOWN, tag, deadline: now };
         // The first request of a new pool always finds room.
         if agent.pool.try_submit(job).is_err() {
             tracing::error!("the DB threads did not accept the first request");
@@ -205,11 +207,17 @@ impl DbAgent {
         self.submit(Tag::new(link, instance, 0), Request::RenewHolder { instance, lease_until_ms }, effects);
     }
 
-    /// Queues a request for the DB threads, or refuses it if the queue is full. A peer that waits
-    /// gets its answer within `request_timeout`, whatever the database does.
+    /// Queues a request without a client for the DB threads.
     fn submit(&mut self, tag: Tag, request: Request, effects: &mut Effects) {
+        self.submit_of(Origin::UNKNOWN, tag, request, effects);
+    }
+
+    /// Queues a request for the DB threads, or refuses it if the queue is full or its hash would
+    /// end too late. A peer that waits gets its answer within `request_timeout`, whatever the
+    /// database does.
+    fn submit_of(&mut self, origin: Origin, tag: Tag, request: Request, effects: &mut Effects) {
         let now = Instant::now();
-        let deadline = now + self.settings.request_timeout;
+        let deadline = now + time_for(origin, self.settings.request_timeout);
         let refused = |tag| Reply { tag, answer: request.refused(Outcome::TryAgainLater) };
         let mut tag = tag;
         if tag.request != 0 {
@@ -218,9 +226,9 @@ impl DbAgent {
                 Err(reply) => return self.answer(reply, effects),
             }
         }
-        match self.pool.try_submit(request::Job { request, tag, deadline }) {
+        match self.pool.try_submit(request::Job { request, origin, tag, deadline }) {
             Ok(()) => {}
-            Err(Rejected::Full(job) | Rejected::Closed(job)) => {
+            Err(Rejected::Full(job) | Rejected::Late(job) | Rejected::Closed(job)) => {
                 let answer = job.request.refused(Outcome::TryAgainLater);
                 self.handle_reply(Reply { tag: job.tag, answer }, effects);
             }
@@ -314,6 +322,8 @@ impl DbAgent {
         let stats = self.pool.stats();
         metrics::DB_QUEUE.set(i64::try_from(self.pool.depth()).unwrap_or(i64::MAX));
         metrics::DB_CONNECTED.set(i64::try_from(stats.connected.load(Relaxed)).unwrap_or(i64::MAX));
+        metrics::DB_HASH_US.set(i64::try_from(self.pool.hash_time().as_micros()).unwrap_or(i64::MAX));
+        metrics::DB_HASH_ADDRESSES.set(i64::try_from(self.pool.addresses()).unwrap_or(i64::MAX));
         metrics::DB_HUNG.set(i64::try_from(self.pool.hung()).unwrap_or(i64::MAX));
         let publish = |counter: &metrics::Counter, value: u64, published: &mut u64| {
             counter.add(value.saturating_sub(std::mem::replace(published, value)));
@@ -321,6 +331,7 @@ impl DbAgent {
         let published = &mut self.published;
         publish(&metrics::DB_SERVED, stats.served.load(Relaxed), &mut published.served);
         publish(&metrics::DB_FAILED, stats.failed.load(Relaxed), &mut published.failed);
+        publish(&metrics::DB_HASHES_LATE, stats.late.load(Relaxed), &mut published.late);
         publish(&metrics::DB_EXPIRED, stats.expired.load(Relaxed), &mut published.expired);
         publish(&metrics::DB_RETRIED, stats.retried.load(Relaxed), &mut published.retried);
         publish(&metrics::DB_CONNECTIONS, stats.connections.load(Relaxed), &mut published.connections);
@@ -341,15 +352,25 @@ impl Tag {
     }
 }
 
+/// Returns the time in which a request is to be answered: `request_timeout`, or less if the server
+/// that asks gives up before that. An eighth of its time is for the way.
+fn time_for(origin: Origin, request_timeout: Duration) -> Duration {
+    match Duration::from_millis(origin.wait_ms.into()) {
+        Duration::ZERO => request_timeout,
+        wait => request_timeout.min(wait / 8 * 7),
+    }
+}
+
 /// Handlers of all packets that the DB agent accepts.
 fn table() -> HandlerTable<DbAgent, Phase> {
     HandlerTable::default()
         .on(&[Phase::Unidentified], hello)
         .on(&[Phase::Server], |agent, call, packet: DbCheckPassword| {
-            let DbCheckPassword { request, id, password, take_over } = packet;
+            let DbCheckPassword { request, id, password, take_over, origin } = packet;
             let tag = agent.tag(call, request);
             let instance = tag.instance;
-            agent.submit(tag, Request::CheckPassword { id, password, take_over, instance }, call.effects);
+            let request = Request::CheckPassword { id, password, take_over, instance };
+            agent.submit_of(origin, tag, request, call.effects);
         })
         .on(&[Phase::Server], |agent, call, packet: DbLoadCharacter| {
             let DbLoadCharacter { request, claim } = packet;
@@ -357,12 +378,14 @@ fn table() -> HandlerTable<DbAgent, Phase> {
             agent.submit(tag, Request::LoadCharacter { claim, instance: tag.instance }, call.effects);
         })
         .on(&[Phase::Server], |agent, call, packet: DbSignUp| {
-            let DbSignUp { request, id, password } = packet;
-            agent.submit(agent.tag(call, request), Request::SignUp { id, password }, call.effects);
+            let DbSignUp { request, id, password, origin } = packet;
+            let tag = agent.tag(call, request);
+            agent.submit_of(origin, tag, Request::SignUp { id, password }, call.effects);
         })
         .on(&[Phase::Server], |agent, call, packet: DbVerifyAccount| {
-            let DbVerifyAccount { request, id, password } = packet;
-            agent.submit(agent.tag(call, request), Request::VerifyAccount { id, password }, call.effects);
+            let DbVerifyAccount { request, id, password, origin } = packet;
+            let tag = agent.tag(call, request);
+            agent.submit_of(origin, tag, Request::VerifyAccount { id, password }, call.effects);
         })
         .on(&[Phase::Server], |agent, call, packet: DbCreateCharacter| {
             let DbCreateCharacter { request, account, name } = packet;
@@ -400,5 +423,19 @@ fn held_claims(agent: &mut DbAgent, call: &mut Call<'_>, packet: DbHeldClaims) {
         let request =
             Request::SyncHeld { instance: tag.instance, list: number, is_first, claims, lease_until_ms };
         agent.submit(tag, request, call.effects);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_answered_before_its_server_gives_up() {
+        let time = |wait_ms, timeout_ms| {
+            time_for(Origin { wait_ms, ..Origin::UNKNOWN }, Duration::from_millis(timeout_ms)).as_millis()
+        };
+        assert_eq!([time(1500, 1000), time(0, 1000), time(800, 1000)], [1000, 1000, 700]);
+        assert!(time(u32::MAX, 1000) == 1000 && time(1, 1000) <= 1);
     }
 }

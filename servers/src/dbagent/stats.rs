@@ -12,6 +12,8 @@ pub struct PoolStats {
     /// Requests answered TryAgainLater without being executed: expired, or no connection to the
     /// database.
     pub expired: AtomicU64,
+    /// Requests answered TryAgainLater without a hash because it would have ended too late.
+    pub late: AtomicU64,
     /// Requests refused because their queue was full.
     pub rejected: AtomicU64,
     /// Retries: control requests that failed and stayed queued, and other requests that were

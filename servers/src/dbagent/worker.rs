@@ -19,7 +19,7 @@ use super::procedures::{
     OnlineClaim, Procedures, Transfer,
 };
 use super::queue::{Queue, Task, Turn};
-use super::request::{Answer, Job, Reply, Request};
+use super::request::{Answer, Job, Lane, Reply, Request};
 use super::stats::PoolStats;
 use crate::rules::{self, Password};
 
@@ -72,6 +72,12 @@ impl<T: Copy> Shared<T> {
         (self.sink)(Reply { tag, answer });
     }
 
+    /// Answers TryAgainLater to a job whose hash would end too late.
+    fn too_late(&self, job: &Job<T>) {
+        self.stats.late.fetch_add(1, Relaxed);
+        self.reply(job.tag, job.request.refused(Outcome::TryAgainLater));
+    }
+
     /// Answers TryAgainLater to a job that will not be executed.
     pub(super) fn refuse(&self, job: &Job<T>) {
         self.stats.expired.fetch_add(1, Relaxed);
@@ -115,6 +121,14 @@ impl ClockOffset {
     }
 }
 
+/// Returns true if a password was hashed for an answer. Ids and passwords that cannot be are
+/// refused without.
+fn has_hashed(request: &Request, answer: &Answer) -> bool {
+    use Outcome::{AlreadyOnline, BadCredentials, IdTaken, Ok};
+    request.lane() == Lane::Hashing
+        && matches!(answer.outcome(), Ok | BadCredentials | AlreadyOnline | IdTaken)
+}
+
 pub(super) struct Worker<T> {
     shared: Arc<Shared<T>>,
     /// The call of the driver under way, which the pool watches.
@@ -156,6 +170,7 @@ impl<T: Copy> Worker<T> {
             match shared.queue.next(self.place.number, idle) {
                 Some(Task::Control(turn)) => self.control(turn),
                 Some(Task::Job(job)) => self.serve(&job),
+                Some(Task::Late(job)) => shared.too_late(&job),
                 Some(Task::Idle) => {}
                 None => break,
             }
@@ -247,8 +262,12 @@ impl<T: Copy> Worker<T> {
         if Instant::now() >= job.deadline || shared.queue.is_overdue() {
             return shared.refuse(job);
         }
+        let began_at = Instant::now();
         match self.execute(&job.request, job.deadline) {
             Ok(answer) => {
+                if has_hashed(&job.request, &answer) {
+                    shared.queue.hashing().measured(began_at.elapsed());
+                }
                 shared.stats.served.fetch_add(1, Relaxed);
                 shared.reply(job.tag, answer);
             }
@@ -501,6 +520,9 @@ impl<T: Copy> Worker<T> {
         let key = rules::check_id(id).unwrap_or_default();
         self.read_costs(deadline)?;
         let account = self.call(deadline, |database, _| database.account_select(&key))?;
+        if Instant::now() >= deadline {
+            return Err(Failure::Expired);
+        }
         let stored = account.as_ref().map(|account| account.password_hash.as_str());
         let checked = self.passwords.check(stored, &Password::to_check(password))?;
         let Some(account) = account.filter(|_| checked.is_right) else { return Ok(None) };

@@ -3,6 +3,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "a handler owns its packet")]
 
 use throng_core::crypto::Ticket;
+use throng_core::wire::Body;
 use throng_core::wire::packets::{
     Character, ChatNotifyLogin, CreateCharacterAnswer, CreateCharacterRequest, DbCheckPassword,
     DbCheckPasswordAnswer, DbClaimRevoked, DbClaimsSynced, DbCreateCharacter, DbCreateCharacterAnswer,
@@ -11,8 +12,8 @@ use throng_core::wire::packets::{
 };
 
 use super::{
-    Call, ChatCancelLogin, Claim, ClientRequest, CloseReason, Grant, HandlerTable, Login, Outcome, Phase,
-    SessionId, Step, metrics,
+    Asker, Call, ChatCancelLogin, Claim, ClientRequest, CloseReason, Grant, HandlerTable, Login, Outcome,
+    Phase, SessionId, Step, metrics,
 };
 
 /// Returns the table of every packet that the login server accepts.
@@ -34,13 +35,23 @@ pub(super) fn table() -> HandlerTable<Login, Phase> {
 
 fn log_in(login: &mut Login, call: &mut Call<'_>, request: LoginRequest) {
     let LoginRequest { id, password } = request;
+    let asker = login.asker(call.session, &id);
+    if let Err(wait) = login.throttle.check_password(asker.network, call.now) {
+        return login.too_fast(call.session, &asker, LoginRequest::NUMBER, wait, call);
+    }
     let take_over = login.settings.take_over;
     // Without a chat server the password need not be checked.
     let has_chat = login.links.up(Role::Chat).next().is_some();
     let agent = login.held_claims.next_agent().filter(|_| has_chat);
-    let asker = login.asker(call.session, &id);
     let pending = ClientRequest { client: call.session, asker, step: Step::Password };
-    login.send_request(agent, pending, call, |request| DbCheckPassword { request, id, password, take_over });
+    let origin = login.origin(call.session);
+    login.send_request(agent, pending, call, |request| DbCheckPassword {
+        request,
+        id,
+        password,
+        take_over,
+        origin,
+    });
 }
 
 fn sign_up(login: &mut Login, call: &mut Call<'_>, request: SignUpRequest) {
@@ -49,9 +60,13 @@ fn sign_up(login: &mut Login, call: &mut Call<'_>, request: SignUpRequest) {
         return call.effects.send(call.session, SignUpAnswer { outcome: Outcome::NameReserved });
     }
     let asker = login.asker(call.session, &id);
+    if let Err(wait) = login.throttle.sign_up(asker.network, call.now) {
+        return login.too_fast(call.session, &asker, SignUpRequest::NUMBER, wait, call);
+    }
     let pending = ClientRequest { client: call.session, asker, step: Step::SignUp };
     let agent = login.held_claims.next_agent();
-    login.send_request(agent, pending, call, |request| DbSignUp { request, id, password });
+    let origin = login.origin(call.session);
+    login.send_request(agent, pending, call, |request| DbSignUp { request, id, password, origin });
 }
 
 fn create_character(login: &mut Login, call: &mut Call<'_>, request: CreateCharacterRequest) {
@@ -60,9 +75,13 @@ fn create_character(login: &mut Login, call: &mut Call<'_>, request: CreateChara
         return call.effects.send(call.session, CreateCharacterAnswer { outcome: Outcome::NameReserved });
     }
     let asker = login.asker(call.session, &id);
+    if let Err(wait) = login.throttle.check_password(asker.network, call.now) {
+        return login.too_fast(call.session, &asker, CreateCharacterRequest::NUMBER, wait, call);
+    }
     let pending = ClientRequest { client: call.session, asker, step: Step::Verify(name) };
     let agent = login.held_claims.next_agent();
-    login.send_request(agent, pending, call, |request| DbVerifyAccount { request, id, password });
+    let origin = login.origin(call.session);
+    login.send_request(agent, pending, call, |request| DbVerifyAccount { request, id, password, origin });
 }
 
 fn hello(login: &mut Login, call: &mut Call<'_>, hello: LinkHello) {
@@ -85,10 +104,13 @@ fn hello(login: &mut Login, call: &mut Call<'_>, hello: LinkHello) {
 fn password_checked(login: &mut Login, call: &mut Call<'_>, answer: DbCheckPasswordAnswer) {
     let DbCheckPasswordAnswer { request, outcome, claim } = answer;
     let pending = login.requests.answered(call.session, request);
+    if let Some(pending) = &pending {
+        count_failure(login, &pending.asker, outcome, call);
+    }
     let pending = pending.filter(|pending| login.phases.contains_key(&pending.client));
     if outcome != Outcome::Ok {
         if let Some(pending) = pending {
-            login.fail_request(&pending, outcome, call.effects);
+            login.refuse_request(pending, outcome, call);
         }
         return;
     }
@@ -96,6 +118,10 @@ fn password_checked(login: &mut Login, call: &mut Call<'_>, answer: DbCheckPassw
         // The request has timed out or the client has gone, so the claim is released.
         return login.held_claims.release(claim, call.effects);
     };
+    if let Err(wait) = login.throttle.log_in(asker.network, claim.account, call.now) {
+        login.held_claims.release(claim, call.effects);
+        return login.too_fast(client, &asker, LoginRequest::NUMBER, wait, call);
+    }
     login.held_claims.insert(claim);
     if let Some(chat) = login.next_chat_server() {
         let pending = ClientRequest { client, asker, step: Step::HandOver { chat, claim } };
@@ -104,6 +130,13 @@ fn password_checked(login: &mut Login, call: &mut Call<'_>, answer: DbCheckPassw
         login.held_claims.release(claim, call.effects);
         let pending = ClientRequest { client, asker, step: Step::Password };
         login.fail_request(&pending, Outcome::TryAgainLater, call.effects);
+    }
+}
+
+/// Counts a wrong password against the address that it came from. Unknown ids count alike.
+fn count_failure(login: &mut Login, asker: &Asker, outcome: Outcome, call: &Call<'_>) {
+    if outcome == Outcome::BadCredentials {
+        login.throttle.failed(asker.network, call.now);
     }
 }
 
@@ -174,15 +207,19 @@ fn client_entered(login: &mut Login, call: &mut Call<'_>, entered: LoginNotifyEn
 }
 
 fn signed_up(login: &mut Login, call: &mut Call<'_>, answer: DbSignUpAnswer) {
-    if let Some(pending) = login.requests.answered(call.session, answer.request) {
-        login.answer_client(&pending, answer.outcome, call.effects);
+    let Some(pending) = login.requests.answered(call.session, answer.request) else { return };
+    if answer.outcome == Outcome::Ok {
+        login.answer_client(&pending, Outcome::Ok, call.effects);
+    } else {
+        login.refuse_request(pending, answer.outcome, call);
     }
 }
 
 fn account_verified(login: &mut Login, call: &mut Call<'_>, answer: DbVerifyAccountAnswer) {
     let Some(pending) = login.requests.answered(call.session, answer.request) else { return };
+    count_failure(login, &pending.asker, answer.outcome, call);
     if answer.outcome != Outcome::Ok {
-        return login.answer_client(&pending, answer.outcome, call.effects);
+        return login.refuse_request(pending, answer.outcome, call);
     }
     let ClientRequest { client, asker, step: Step::Verify(name) } = pending else { return };
     let account = answer.account;

@@ -7,19 +7,23 @@
 
 mod handlers;
 mod stays;
+mod throttle;
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use throng_core::bucket::{self, Bucket};
+use throng_core::config::Limits;
 use throng_core::content::{Call, Effects, HandlerTable, Job, Role};
 use throng_core::crypto::ClusterKey;
+use throng_core::limits::PENDING_REQUESTS_MAX;
 use throng_core::links::{Links, Pending};
 use throng_core::log::LineBudget;
-use throng_core::net::{Closed, Opened, PeerKind};
+use throng_core::net::{Closed, Opened, PeerKind, network_of};
 use throng_core::wire::packets::{
-    self, ChatCancelLogin, Claim, CreateCharacterAnswer, IdText, LoginRefused, Outcome, RequestedName,
-    SignUpAnswer,
+    self, ChatCancelLogin, Claim, CreateCharacterAnswer, IdText, LoginRefused, Origin, Outcome,
+    RequestedName, SignUpAnswer, TooFast,
 };
 use throng_core::wire::{CloseReason, Packet};
 use throng_core::{SessionId, metrics};
@@ -27,6 +31,7 @@ use throng_core::{SessionId, metrics};
 use crate::held_claims::HeldClaims;
 use crate::rules::Reserved;
 use stays::Stays;
+use throttle::{Throttle, Wait};
 
 /// Phase of a session of the login server.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,6 +67,8 @@ pub struct LoginSettings {
     pub cluster: ClusterKey,
     /// Ids and names that players cannot take.
     pub reserved: Reserved,
+    /// Rates of addresses and accounts, and the networks whose clients are exempt.
+    pub limits: Limits,
 }
 
 /// The login server.
@@ -76,11 +83,14 @@ pub struct Login {
     now_ms: fn() -> u64,
     phases: HashMap<SessionId, Phase>,
     stays: Stays,
-    /// Addresses of the clients in `phases`.
-    addresses: HashMap<SessionId, SocketAddr>,
+    throttle: Throttle,
+    /// The clients in `phases`.
+    clients: HashMap<SessionId, Client>,
     links: Links,
     held_claims: HeldClaims,
     requests: Pending<ClientRequest>,
+    /// Requests that the DB agent has no time for, and the time of their answers.
+    put_off: VecDeque<(Instant, ClientRequest)>,
     /// Issued tickets, by the claim's number.
     grants: HashMap<u64, Grant>,
     /// Expiry of each ticket and its claim's number; in order, because all tickets live equally
@@ -88,6 +98,14 @@ pub struct Login {
     expiries: VecDeque<(Instant, u64)>,
     /// Chooses among the chat servers in turn.
     chat_turn: usize,
+}
+
+/// A client's session.
+struct Client {
+    address: SocketAddr,
+    /// Requests that need the hash of a password.
+    attempts: u32,
+    refusals: Bucket,
 }
 
 /// A client's request that waits for another server.
@@ -103,10 +121,16 @@ struct Asker {
     id: IdText,
     /// None if the session has ended.
     address: Option<SocketAddr>,
+    /// The network that the limits hold; none if it is exempt.
+    network: Option<IpAddr>,
 }
 
 /// Lines about refused requests: 50 at once, then one a second. Any client can cause them.
 static REFUSALS: LineBudget = LineBudget::new(50, Duration::from_secs(1));
+
+/// Pause before a client hears that the DB agent has no time for its password. Guessers, who ask
+/// again at once, would otherwise keep all servers busy with refusals.
+const PUT_OFF: Duration = Duration::from_millis(250);
 
 /// The answer that a request waits for.
 enum Step {
@@ -135,14 +159,16 @@ impl LoginRole {
     pub fn new(settings: LoginSettings, links: Links, now_ms: fn() -> u64) -> Self {
         let requests = Pending::new(settings.request_timeout);
         let login = Login {
+            throttle: Throttle::new(settings.limits.clone()),
             settings,
             now_ms,
             phases: HashMap::new(),
             stays: Stays::default(),
-            addresses: HashMap::new(),
+            clients: HashMap::new(),
             links,
             held_claims: HeldClaims::default(),
             requests,
+            put_off: VecDeque::new(),
             grants: HashMap::new(),
             expiries: VecDeque::new(),
             chat_turn: 0,
@@ -176,6 +202,9 @@ impl Role for LoginRole {
         for pending in login.requests.expire(now) {
             login.fail_request(&pending, Outcome::TryAgainLater, effects);
         }
+        while let Some((_, pending)) = login.put_off.pop_front_if(|(at, _)| *at <= now) {
+            login.fail_request(&pending, Outcome::TryAgainLater, effects);
+        }
         while let Some((_, claim)) = login.expiries.pop_front_if(|(at, _)| *at <= now) {
             // The chat server would release the claim by itself, but only after the client was told
             // to log in again.
@@ -188,8 +217,9 @@ impl Role for LoginRole {
             login.close_client(session, CloseReason::LoginTimeout, effects);
         }
         let expiry = login.expiries.front().map(|(at, _)| *at);
+        let answer = login.put_off.front().map(|(at, _)| *at);
         let next_dial = login.links.tick(now, effects);
-        [next_dial, login.requests.next_deadline(), login.stays.next_deadline(), expiry]
+        [next_dial, login.requests.next_deadline(), login.stays.next_deadline(), expiry, answer]
             .into_iter()
             .flatten()
             .min()
@@ -203,7 +233,8 @@ impl Login {
                 self.make_room(effects);
                 self.phases.insert(session, Phase::Idle);
                 self.stays.begin(session, now + self.settings.stay);
-                self.addresses.insert(session, opened.address);
+                let address = opened.address;
+                self.clients.insert(session, Client { address, attempts: 0, refusals: Bucket::default() });
             }
             PeerKind::Link => {
                 self.phases.insert(session, Phase::UnidentifiedLink);
@@ -246,7 +277,7 @@ impl Login {
     /// dropped; the answer to its pending request finds that it is gone.
     fn remove_session(&mut self, session: SessionId, effects: &mut Effects) {
         self.stays.end(session);
-        self.addresses.remove(&session);
+        self.clients.remove(&session);
         if self.phases.remove(&session) == Some(Phase::Granted) {
             // The client left before it entered the chat, so its ticket is void.
             for (_, grant) in self.grants.extract_if(|_, grant| grant.client == session) {
@@ -257,7 +288,47 @@ impl Login {
 
     /// Returns the asker of a request for account `id` over `client`.
     fn asker(&self, client: SessionId, id: &IdText) -> Asker {
-        Asker { id: id.clone(), address: self.addresses.get(&client).copied() }
+        let address = self.clients.get(&client).map(|client| client.address);
+        let network = address.and_then(|address| self.throttle.network(address.ip()));
+        Asker { id: id.clone(), address, network }
+    }
+
+    /// Returns the origin of a client's request that needs the hash of a password, and counts the
+    /// request among the client's attempts.
+    fn origin(&mut self, client: SessionId) -> Origin {
+        let wait_ms = u32::try_from(self.settings.request_timeout.as_millis()).unwrap_or(u32::MAX);
+        let Some(client) = self.clients.get_mut(&client) else {
+            return Origin { wait_ms, ..Origin::UNKNOWN };
+        };
+        let attempts = client.attempts;
+        client.attempts = attempts.saturating_add(1);
+        let address = match network_of(client.address.ip()) {
+            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+            IpAddr::V6(network) => network.octets(),
+        };
+        Origin { address, attempts, wait_ms }
+    }
+
+    /// Answers a request that the DB agent has refused to carry out or has failed to.
+    fn refuse_request(&mut self, pending: ClientRequest, outcome: Outcome, call: &mut Call<'_>) {
+        if outcome == Outcome::TryAgainLater && self.put_off.len() < PENDING_REQUESTS_MAX {
+            self.put_off.push_back((call.now + PUT_OFF, pending));
+        } else {
+            self.fail_request(&pending, outcome, call.effects);
+        }
+    }
+
+    /// Refuses a client's packet of the type `packet`, which came too fast. Closes a client that
+    /// goes on.
+    fn too_fast(&mut self, session: SessionId, asker: &Asker, packet: u16, wait: Wait, call: &mut Call<'_>) {
+        metrics::TOO_FAST.inc();
+        log_refusal("request", asker, wait.reason);
+        let Some(client) = self.clients.get_mut(&session) else { return };
+        if client.refusals.take(bucket::REFUSALS, call.now).is_err() {
+            return self.close_client(session, CloseReason::TooFast, call.effects);
+        }
+        self.phases.insert(session, Phase::Idle);
+        call.effects.send(session, TooFast::new(packet, 0, wait.time));
     }
 
     /// Ends a request that failed: releases its claim and answers the client.
@@ -286,7 +357,10 @@ impl Login {
         };
         if outcome != Outcome::Ok {
             refused.of(outcome).inc();
-            log_refusal(what, &request.asker, outcome);
+            log_refusal(what, &request.asker, outcome.name());
+        }
+        if matches!(request.step, Step::SignUp) && !matches!(outcome, Outcome::Ok | Outcome::IdTaken) {
+            self.throttle.not_signed_up(request.asker.network);
         }
         if let Some(phase) = self.phases.get_mut(&request.client) {
             *phase = Phase::Idle;
@@ -328,11 +402,11 @@ impl Login {
 }
 
 /// Logs a refused request. The account is the client's own text, and is escaped.
-fn log_refusal(what: &'static str, asker: &Asker, outcome: Outcome) {
+fn log_refusal(what: &'static str, asker: &Asker, reason: &'static str) {
     let Some(suppressed) = REFUSALS.take(Instant::now()) else { return };
     let suppressed = (suppressed > 0).then_some(suppressed);
     let address = asker.address.map_or_else(|| "(gone)".to_owned(), |address| address.to_string());
-    tracing::info!(account = ?asker.id, reason = outcome.name(), address, suppressed, "{what} refused");
+    tracing::info!(account = ?asker.id, reason, address, suppressed, "{what} refused");
 }
 
 #[cfg(test)]

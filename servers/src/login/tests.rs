@@ -2,12 +2,14 @@
 
 use super::*;
 use crate::role_fixture::{CLAIM, KEY, RoleFixture, character, login_request, now_ms, sent};
-use throng_core::wire::List;
+use throng_core::config::{Config, Rate};
 use throng_core::wire::packets::{
-    ChatNotifyLogin, DbCheckPassword, DbCheckPasswordAnswer, DbClaimRevoked, DbClaimsSynced, DbHeldClaims,
-    DbReleaseClaim, LoginRequest, Role as PeerRole,
+    ChatNotifyLogin, CreateCharacterRequest, DbCheckPassword, DbCheckPasswordAnswer, DbClaimRevoked,
+    DbClaimsSynced, DbHeldClaims, DbReleaseClaim, DbSignUp, DbSignUpAnswer, DbVerifyAccount,
+    DbVerifyAccountAnswer, LoginRequest, Origin, Role as PeerRole, SignUpRequest,
 };
 use throng_core::wire::packets::{LoginNotifyEntered, LoginNotifyLoaded};
+use throng_core::wire::{Body, List};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(1500);
 const TICKET_LIFETIME: Duration = Duration::from_secs(5);
@@ -15,6 +17,12 @@ const STAY: Duration = Duration::from_mins(1);
 const SEATS: usize = 32;
 /// The login server's peers, in the order of their indexes.
 const PEERS: [PeerRole; 2] = [PeerRole::Chat, PeerRole::DbAgent];
+
+/// A client of the fixture after so many attempts.
+fn loopback(attempts: u32) -> Origin {
+    let address = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1];
+    Origin { address, attempts, wait_ms: 1500 }
+}
 
 /// A login server with a DB agent, a chat server and a client.
 struct Scenario {
@@ -28,6 +36,10 @@ struct Scenario {
 
 impl Scenario {
     fn new() -> Self {
+        Self::with_limits(Config::default().limits)
+    }
+
+    fn with_limits(limits: Limits) -> Self {
         let settings = LoginSettings {
             take_over: false,
             seats: SEATS,
@@ -36,6 +48,7 @@ impl Scenario {
             request_timeout: REQUEST_TIMEOUT,
             cluster: ClusterKey::from_bytes(KEY),
             reserved: Reserved::new(["admin"]),
+            limits,
         };
         let mut fixture =
             RoleFixture::new(PeerRole::Login, &PEERS, |links| LoginRole::new(settings, links, now_ms));
@@ -50,7 +63,7 @@ impl Scenario {
         let mut scenario = Self::new();
         let lines = scenario.fixture.deliver(scenario.client, login_request());
         let LoginRequest { id, password } = login_request();
-        let check = DbCheckPassword { request: 1, id, password, take_over: false };
+        let check = DbCheckPassword { request: 1, id, password, take_over: false, origin: loopback(0) };
         assert_eq!(lines, [sent(scenario.agent, check)]);
         scenario
     }
@@ -140,6 +153,59 @@ fn a_client_that_leaves_during_the_password_check_is_not_online() {
     assert!(scenario.fixture.close_client(scenario.client).is_empty());
     assert_eq!(scenario.confirm_password(), [scenario.release_line()]);
     assert_eq!(scenario.claims_after_relink(), []);
+}
+
+#[test]
+fn requests_for_a_hash_carry_the_address_and_the_attempts_of_their_client() {
+    let mut scenario = Scenario::password_requested();
+    let (client, agent) = (scenario.client, scenario.agent);
+    let LoginRequest { id, password } = login_request();
+    let refused = Claim { account: 0, id: 0 };
+    let answer = DbCheckPasswordAnswer { request: 1, outcome: Outcome::BadCredentials, claim: refused };
+    scenario.fixture.deliver(agent, answer);
+    let lines =
+        scenario.fixture.deliver(client, SignUpRequest { id: id.clone(), password: password.clone() });
+    let sign_up = DbSignUp { request: 2, id: id.clone(), password: password.clone(), origin: loopback(1) };
+    assert_eq!(lines, [sent(agent, sign_up)]);
+    scenario.fixture.deliver(agent, DbSignUpAnswer { request: 2, outcome: Outcome::Ok });
+    let create =
+        CreateCharacterRequest { id: id.clone(), password: password.clone(), name: RequestedName::default() };
+    let verify =
+        DbVerifyAccount { request: 3, id: id.clone(), password: password.clone(), origin: loopback(2) };
+    assert_eq!(scenario.fixture.deliver(client, create), [sent(agent, verify)]);
+
+    // Another session begins anew, and an IPv6 client counts with its network.
+    let client = scenario.fixture.open_client_at("2001:db8:1:2:3:4:5:6".parse().unwrap());
+    let address = [0x20, 0x01, 0x0d, 0xb8, 0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0];
+    let origin = Origin { address, ..loopback(0) };
+    let check = DbCheckPassword { request: 4, id, password, take_over: false, origin };
+    assert_eq!(scenario.fixture.deliver(client, login_request()), [sent(agent, check)]);
+}
+
+/// Guessers ask again at once, and the answers of an overloaded DB agent come at once.
+#[test]
+fn a_client_hears_after_a_pause_that_the_db_agent_has_no_time() {
+    let mut scenario = Scenario::password_requested();
+    let answer = DbCheckPasswordAnswer {
+        request: 1,
+        outcome: Outcome::TryAgainLater,
+        claim: Claim { account: 0, id: 0 },
+    };
+    assert!(scenario.fixture.deliver(scenario.agent, answer).is_empty());
+    assert!(scenario.fixture.advance(PUT_OFF / 2).is_empty());
+    assert_eq!(scenario.fixture.advance(PUT_OFF / 2), [scenario.refusal_line(Outcome::TryAgainLater)]);
+    let (id, password) = (login_request().id, login_request().password);
+    let (client, agent) = (scenario.client, scenario.agent);
+    scenario.fixture.deliver(client, SignUpRequest { id: id.clone(), password: password.clone() });
+    let answer = DbSignUpAnswer { request: 2, outcome: Outcome::TryAgainLater };
+    assert!(scenario.fixture.deliver(agent, answer).is_empty());
+    let answer = SignUpAnswer { outcome: Outcome::TryAgainLater };
+    assert_eq!(scenario.fixture.advance(PUT_OFF), [sent(client, answer)]);
+    scenario.fixture.deliver(client, CreateCharacterRequest { id, password, name: RequestedName::default() });
+    let answer = DbVerifyAccountAnswer { request: 3, outcome: Outcome::TryAgainLater, account: 0 };
+    assert!(scenario.fixture.deliver(agent, answer).is_empty());
+    let answer = CreateCharacterAnswer { outcome: Outcome::TryAgainLater };
+    assert_eq!(scenario.fixture.advance(PUT_OFF), [sent(client, answer)]);
 }
 
 #[test]
@@ -280,4 +346,146 @@ fn chat_servers_take_turns() {
     }
     let of = |chat: SessionId| told.iter().filter(|line| line.starts_with(&format!("{chat} <-"))).count();
     assert_eq!((of(scenario.chat), of(second)), (2, 2), "{told:?}");
+}
+
+/// Clients at addresses that the limits hold, and the requests that they make.
+struct Held {
+    scenario: Scenario,
+}
+
+impl Held {
+    fn new(change: impl FnOnce(&mut Limits)) -> Self {
+        let mut limits = Config::default().limits;
+        change(&mut limits);
+        Self { scenario: Scenario::with_limits(limits) }
+    }
+
+    fn open(&mut self, address: &str) -> SessionId {
+        self.scenario.fixture.open_client_at(address.parse().unwrap())
+    }
+
+    /// Sends a login of a client, which the DB agent answers so. Returns the effects of both.
+    fn log_in(&mut self, client: SessionId, outcome: Outcome) -> Vec<String> {
+        let lines = self.scenario.fixture.deliver(client, login_request());
+        let claim = if outcome == Outcome::Ok { CLAIM } else { Claim { account: 0, id: 0 } };
+        self.answer(lines, |request| DbCheckPasswordAnswer { request, outcome, claim }.into())
+    }
+
+    fn sign_up(&mut self, client: SessionId, outcome: Outcome) -> Vec<String> {
+        let LoginRequest { id, password } = login_request();
+        let lines = self.scenario.fixture.deliver(client, SignUpRequest { id, password });
+        self.answer(lines, |request| DbSignUpAnswer { request, outcome }.into())
+    }
+
+    fn create_character(&mut self, client: SessionId, outcome: Outcome) -> Vec<String> {
+        let LoginRequest { id, password } = login_request();
+        let name = RequestedName::default();
+        let lines = self.scenario.fixture.deliver(client, CreateCharacterRequest { id, password, name });
+        self.answer(lines, |request| DbVerifyAccountAnswer { request, outcome, account: 0 }.into())
+    }
+
+    /// Answers a request that was sent to the DB agent, if one was.
+    fn answer(&mut self, lines: Vec<String>, answer: impl FnOnce(u64) -> Packet) -> Vec<String> {
+        match self.request_of(&lines) {
+            Some(request) => self.scenario.fixture.deliver(self.scenario.agent, answer(request)),
+            None => lines,
+        }
+    }
+
+    /// Returns the number of the request to the DB agent among these effects.
+    fn request_of(&self, lines: &[String]) -> Option<u64> {
+        let asked = lines[0].strip_prefix(&format!("{} <- ", self.scenario.agent))?;
+        asked.split_once("request: ")?.1.split(',').next()?.parse().ok()
+    }
+}
+
+fn too_fast(client: SessionId, packet: u16, wait_ms: u32) -> [String; 1] {
+    [sent(client, TooFast { packet, stamp: 0, wait_ms })]
+}
+
+#[test]
+fn wrong_passwords_count_against_their_address_and_not_against_the_account() {
+    let mut held = Held::new(|limits| limits.failed_logins = Rate::new(3, Duration::from_secs(30)));
+    let (guesser, other) = (held.open("192.0.2.1"), held.open("192.0.2.2"));
+    let refused = |client| [sent(client, LoginRefused { outcome: Outcome::BadCredentials })];
+    assert_eq!(held.log_in(guesser, Outcome::BadCredentials), refused(guesser));
+    // Another session of the address, and another packet with a password.
+    let second = held.open("::ffff:192.0.2.1");
+    held.create_character(second, Outcome::BadCredentials);
+    // A client that does not wait for the answer is counted all the same.
+    let third = held.open("192.0.2.1");
+    let lines = held.scenario.fixture.deliver(third, login_request());
+    let request = held.request_of(&lines).unwrap();
+    held.scenario.fixture.close_client(third);
+    let outcome = Outcome::BadCredentials;
+    let answer = DbCheckPasswordAnswer { request, outcome, claim: Claim { account: 0, id: 0 } };
+    assert!(held.scenario.fixture.deliver(held.scenario.agent, answer).is_empty());
+
+    // No password is checked any more, right or wrong.
+    for client in [guesser, second] {
+        assert_eq!(held.log_in(client, Outcome::Ok), too_fast(client, LoginRequest::NUMBER, 10_000));
+    }
+    let lines = held.create_character(guesser, Outcome::Ok);
+    assert_eq!(lines, too_fast(guesser, CreateCharacterRequest::NUMBER, 10_000));
+    // The same account from another address.
+    assert!(held.log_in(other, Outcome::Ok)[0].contains("ChatNotifyLogin"));
+    held.scenario.fixture.advance(Duration::from_secs(10));
+    assert_eq!(held.log_in(guesser, Outcome::BadCredentials), refused(guesser));
+    assert_eq!(held.log_in(guesser, Outcome::Ok).len(), 1);
+}
+
+#[test]
+fn exempt_addresses_are_held_to_nothing_and_an_ipv6_network_counts_as_one() {
+    let mut held = Held::new(|limits| {
+        limits.failed_logins = Rate::new(1, Duration::from_secs(30));
+        limits.sign_ups = Rate::new(1, Duration::from_secs(30));
+    });
+    let [first, second, other] = ["2001:db8::1", "2001:db8::2:1", "2001:db8:0:1::1"].map(|at| held.open(at));
+    held.log_in(first, Outcome::BadCredentials);
+    assert_eq!(held.log_in(second, Outcome::Ok), too_fast(second, LoginRequest::NUMBER, 30_000));
+    assert_eq!(held.sign_up(other, Outcome::Ok), [sent(other, SignUpAnswer { outcome: Outcome::Ok })]);
+    assert_eq!(held.sign_up(other, Outcome::Ok), too_fast(other, SignUpRequest::NUMBER, 30_000));
+    let exempt = held.scenario.client;
+    for _ in 0..5 {
+        let refused = [sent(exempt, LoginRefused { outcome: Outcome::BadCredentials })];
+        assert_eq!(held.log_in(exempt, Outcome::BadCredentials), refused);
+        assert_eq!(held.sign_up(exempt, Outcome::Ok), [sent(exempt, SignUpAnswer { outcome: Outcome::Ok })]);
+    }
+}
+
+#[test]
+fn sign_ups_count_if_they_make_an_account_or_tell_of_one() {
+    let mut held = Held::new(|limits| limits.sign_ups = Rate::new(2, Duration::from_mins(1)));
+    let client = held.open("192.0.2.1");
+    for outcome in [Outcome::IdInvalid, Outcome::IdTaken, Outcome::PasswordTooLong, Outcome::Ok] {
+        assert_eq!(held.sign_up(client, outcome), [sent(client, SignUpAnswer { outcome })]);
+    }
+    assert_eq!(held.sign_up(client, Outcome::Ok), too_fast(client, SignUpRequest::NUMBER, 30_000));
+}
+
+#[test]
+fn an_account_logs_in_at_a_rate_and_a_refused_login_keeps_no_claim() {
+    let mut held = Held::new(|limits| limits.logins = Rate::new(1, Duration::from_mins(1)));
+    let [first, second] = ["192.0.2.1", "192.0.2.2"].map(|address| held.open(address));
+    assert!(held.log_in(first, Outcome::Ok)[0].contains("ChatNotifyLogin"));
+    held.scenario.fixture.close_client(first);
+    let [too_fast] = too_fast(second, LoginRequest::NUMBER, 60_000);
+    assert_eq!(held.log_in(second, Outcome::Ok), [held.scenario.release_line(), too_fast]);
+    assert_eq!(
+        held.log_in(second, Outcome::BadCredentials),
+        [sent(second, LoginRefused { outcome: Outcome::BadCredentials })],
+        "the session goes on"
+    );
+    assert!(held.log_in(held.scenario.client, Outcome::Ok)[0].contains("ChatNotifyLogin"), "exempt");
+}
+
+#[test]
+fn a_client_that_goes_on_too_fast_is_closed() {
+    let mut held = Held::new(|limits| limits.sign_ups = Rate::new(1, Duration::from_mins(1)));
+    let client = held.open("192.0.2.1");
+    held.sign_up(client, Outcome::Ok);
+    for _ in 0..100 {
+        assert_eq!(held.sign_up(client, Outcome::Ok), too_fast(client, SignUpRequest::NUMBER, 60_000));
+    }
+    assert_eq!(held.sign_up(client, Outcome::Ok), [format!("{client} closed: TooFast")]);
 }

@@ -111,6 +111,7 @@ impl World {
                 request_timeout,
                 cluster: cluster.clone(),
                 reserved: Reserved::default(),
+                limits: Config::default().limits,
             },
             links(PeerRole::Login, 1, [vec![peer(PeerRole::Chat, 1)], agents.clone()].concat(), now),
             now_ms,

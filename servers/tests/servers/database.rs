@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use throng_core::clock::unix_ms;
-use throng_core::wire::packets::{IdText, Outcome, PasswordText, RequestedName};
+use throng_core::wire::packets::{IdText, Origin, Outcome, PasswordText, RequestedName};
 use throng_servers::dbagent::migrate::{MigrateError, migrate_odbc, migrate_sqlite, status_odbc};
 use throng_servers::dbagent::odbc::{OdbcConnection, OdbcSource, Stored, connect_sqlite};
 use throng_servers::dbagent::password::{PasswordCost, Passwords, cost_of};
@@ -220,7 +220,7 @@ impl PoolTest {
 
     fn ask(&self, request: Request) -> Answer {
         let deadline = Instant::now() + PATIENCE;
-        self.pool.try_submit(Job { request, tag: 0, deadline }).unwrap();
+        self.pool.try_submit(Job { request, origin: Origin::UNKNOWN, tag: 0, deadline }).unwrap();
         self.answers.recv_timeout(PATIENCE).unwrap().answer
     }
 }
@@ -391,7 +391,12 @@ fn a_slow_database_fills_a_bounded_queue_and_no_request_runs_twice() {
     let submit = |tag| {
         // Far longer than twenty submissions take, so that none expires in the queue meanwhile.
         let deadline = Instant::now() + Duration::from_secs(1);
-        pool.try_submit(Job { request: sign_up_request("same", "password"), tag, deadline })
+        pool.try_submit(Job {
+            request: sign_up_request("same", "password"),
+            origin: Origin::UNKNOWN,
+            tag,
+            deadline,
+        })
     };
     let refused = (0..20).filter(|tag| submit(*tag).is_err()).count();
     assert!(
@@ -404,7 +409,13 @@ fn a_slow_database_fills_a_bounded_queue_and_no_request_runs_twice() {
     owner.rollback("test").unwrap();
     for (tag, wanted) in [(20, Outcome::Ok), (21, Outcome::IdTaken)] {
         let deadline = Instant::now() + PATIENCE;
-        pool.try_submit(Job { request: sign_up_request("same", "password"), tag, deadline }).unwrap();
+        pool.try_submit(Job {
+            request: sign_up_request("same", "password"),
+            origin: Origin::UNKNOWN,
+            tag,
+            deadline,
+        })
+        .unwrap();
         assert_eq!(answers.recv_timeout(PATIENCE).unwrap().answer.outcome(), wanted);
     }
     assert_eq!(database.sql("SELECT count(*) FROM throng.accounts"), "1");

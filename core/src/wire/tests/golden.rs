@@ -11,7 +11,7 @@ use crate::wire::packets::{
     DbClaimsSynced, DbCreateCharacter, DbCreateCharacterAnswer, DbHeldClaims, DbLoadCharacter,
     DbLoadCharacterAnswer, DbReleaseClaim, DbSignUp, DbSignUpAnswer, DbVerifyAccount, DbVerifyAccountAnswer,
     EnterAnswer, EnterRequest, ExitAnswer, ExitRequest, Heartbeat, HeartbeatAnswer, LinkHello, LoginGranted,
-    LoginNotifyEntered, LoginNotifyLoaded, LoginRefused, LoginRequest, Outcome, Packet, PasswordText,
+    LoginNotifyEntered, LoginNotifyLoaded, LoginRefused, LoginRequest, Origin, Outcome, Packet, PasswordText,
     PingRequest, PongAnswer, PositionUpdate, Role, RoomKey, Scope, ServerTimes, SignUpAnswer, SignUpRequest,
     TABLE, TooFast, User, UserList, UserListRequest, UsersChanged,
 };
@@ -19,6 +19,9 @@ use crate::wire::{Body, Bytes, CloseReason, List, SecretBytes, Text, doc_vector}
 
 const TOKEN: u64 = 0x0102_0304_0506_0708;
 const CLAIM: Claim = Claim { account: 42, id: 7 };
+/// A client at 192.0.2.1.
+const ORIGIN: Origin =
+    Origin { address: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1], attempts: 3, wait_ms: 1500 };
 
 fn text<const MAX: usize, const LINE: bool>(text: &str) -> Text<MAX, LINE> {
     Text::new(text).expect("an example fits its field")
@@ -148,7 +151,14 @@ fn link_packets() -> Vec<Packet> {
             client_key: [5; 32],
         }
         .into(),
-        DbCheckPassword { request: 9, id: text("bee"), password: password(), take_over: true }.into(),
+        DbCheckPassword {
+            request: 9,
+            id: text("bee"),
+            password: password(),
+            take_over: true,
+            origin: ORIGIN,
+        }
+        .into(),
         DbCheckPasswordAnswer { request: 9, outcome: Outcome::Ok, claim: CLAIM }.into(),
         DbLoadCharacter { request: 10, claim: CLAIM }.into(),
         DbLoadCharacterAnswer {
@@ -158,9 +168,9 @@ fn link_packets() -> Vec<Packet> {
             character: Some(character()),
         }
         .into(),
-        DbSignUp { request: 11, id: text("bee"), password: password() }.into(),
+        DbSignUp { request: 11, id: text("bee"), password: password(), origin: ORIGIN }.into(),
         DbSignUpAnswer { request: 11, outcome: Outcome::PasswordTooLong }.into(),
-        DbVerifyAccount { request: 12, id: text("bee"), password: password() }.into(),
+        DbVerifyAccount { request: 12, id: text("bee"), password: password(), origin: ORIGIN }.into(),
         DbVerifyAccountAnswer { request: 12, outcome: Outcome::Ok, account: 42 }.into(),
         DbCreateCharacter { request: 13, account: 42, name: text("Bee") }.into(),
         DbCreateCharacterAnswer { request: 13, outcome: Outcome::CharacterExists }.into(),

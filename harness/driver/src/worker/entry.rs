@@ -349,6 +349,10 @@ impl Worker {
                 }
                 outcome => self.step_answered(sessions, place, outcome, Step::DialChat),
             },
+            (Step::SignUp | Step::CreateCharacter | Step::LogIn, Packet::TooFast(_)) => {
+                let why = format!("too fast ({}): see limits.exempt", step.name());
+                self.give_up(sessions, place, Event::Refused, why.into());
+            }
             _ => return false,
         }
         true

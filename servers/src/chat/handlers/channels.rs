@@ -11,7 +11,15 @@ use crate::chat::{Chat, Departure};
 use crate::rules;
 
 pub(super) fn create(chat: &mut Chat, call: &mut Call<'_>, request: ChannelCreateRequest) {
+    let Some(account) = chat.users.by_session(call.session).map(|user| user.claim.account) else { return };
+    let verdict = chat.throttle.judge_channel(call.session, account, call.now);
+    if !chat.carry_out(verdict, call) {
+        return;
+    }
     let made = create_channel(chat, call, &request.name);
+    if made.is_ok() {
+        chat.throttle.made_channel(call.session, account, call.now);
+    }
     answer(chat, call, request.name, made);
 }
 

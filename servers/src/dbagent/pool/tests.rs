@@ -8,7 +8,7 @@ use crate::dbagent::sqlite::SqliteFile;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
-use throng_core::wire::packets::{Claim, IdText, Outcome, PasswordText, RequestedName};
+use throng_core::wire::packets::{Claim, IdText, Origin, Outcome, PasswordText, RequestedName};
 
 const CHEAP: PasswordCost = PasswordCost { memory_kib: 64, iterations: 1 };
 const LOGIN: u64 = 1;
@@ -113,7 +113,7 @@ impl Bench {
 }
 
 fn job(tag: u32, request: Request) -> Job<u32> {
-    Job { request, tag, deadline: Instant::now() + DEADLINE }
+    Job { request, origin: Origin::UNKNOWN, tag, deadline: Instant::now() + DEADLINE }
 }
 
 fn id(text: &str) -> IdText {
@@ -305,15 +305,15 @@ fn expired_requests_are_not_executed_but_expired_releases_are() {
     let bench = Bench::new(1, 16);
     let gate = bench.hold();
     let deadline = Instant::now();
-    bench.pool.try_submit(Job { request: sign_up("late"), tag: 1, deadline }).unwrap();
+    bench.pool.try_submit(Job { deadline, ..job(1, sign_up("late")) }).unwrap();
     let late = release(&Claim { account: 1, id: 1 }, CHAT);
-    bench.pool.try_submit(Job { request: late, tag: 2, deadline }).unwrap();
+    bench.pool.try_submit(Job { deadline, ..job(2, late) }).unwrap();
     drop(gate);
     assert_eq!(bench.answer().tag, u32::MAX);
     assert_eq!(bench.answer().answer, Answer::ReleaseClaim { outcome: Outcome::Ok });
     assert_eq!(bench.answer().answer, Answer::SignUp { outcome: Outcome::TryAgainLater });
     assert!(!bench.script.take_calls().contains(&"account_insert"));
-    assert_eq!(bench.pool.stats().expired.load(Relaxed), 1);
+    assert_eq!(bench.pool.stats().late.load(Relaxed), 1);
 }
 
 #[test]
