@@ -14,6 +14,7 @@ pub mod database;
 #[cfg(test)]
 pub(crate) mod database_fixture;
 mod dialect;
+mod fault_log;
 mod gate;
 pub mod inserts;
 pub mod migrate;

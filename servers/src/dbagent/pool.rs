@@ -17,6 +17,7 @@ use thiserror::Error;
 use throng_core::clock::unix_ms;
 
 use super::crew::Crew;
+use super::fault_log::FaultLog;
 use super::gate::Gate;
 use super::password::{PasswordCost, PasswordError, Passwords};
 use super::procedures::{DbError, Procedures};
@@ -130,6 +131,7 @@ impl<T: Copy + Send + Sync + 'static> Pool<T> {
             stats: PoolStats::default(),
             crew: Crew::new(config.threads.max(1)),
             gate: Gate::default(),
+            fault_log: FaultLog::default(),
             limits: config.limits,
             factory: Box::new(factory),
             sink: Box::new(sink),
@@ -176,6 +178,11 @@ impl<T: Copy + Send + Sync + 'static> Pool<T> {
     /// Number of threads that hang in their driver now.
     pub fn hung(&self) -> usize {
         self.shared.crew.hung()
+    }
+
+    /// Number of threads that have a connection and do not hang.
+    pub fn usable(&self) -> usize {
+        self.shared.crew.usable()
     }
 
     /// Closes the queue, executes queued requests until `deadline`, answers the rest TryAgainLater,
