@@ -221,7 +221,7 @@ mod tests {
             let until = start + Duration::from_secs(5);
             admission.expect(expected(3, until));
             assert_eq!(admission.sweep(start, 1000), []);
-            assert_eq!(admission.sweep(until - Duration::from_millis(1), now_ms), []);
+            assert_eq!(admission.sweep(start + Duration::from_millis(4999), now_ms), []);
             assert_eq!(admission.sweep(until + SWEEP, now_ms), [expected(3, until).claim]);
         }
     }

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 use thiserror::Error;
-use throng_core::clock::unix_ms;
+use throng_core::clock::steady_unix_ms;
 
 use super::crew::Crew;
 use super::fault_log::FaultLog;
@@ -40,7 +40,7 @@ pub struct PoolConfig {
     pub control_queue: usize,
     /// Cost of a password hash.
     pub password: PasswordCost,
-    /// Wall clock of this process, in milliseconds since 1970 (UTC).
+    /// Clock of this process, in milliseconds since 1970 (UTC). It must not step, or leases would.
     pub now_ms: fn() -> u64,
     /// Number of this DB agent ([`super::procedures::agent_number`]).
     pub agent: u64,
@@ -76,7 +76,7 @@ impl Default for PoolConfig {
             queue: 1024,
             control_queue: throng_core::limits::DB_CONTROL_QUEUE,
             password: PasswordCost::default(),
-            now_ms: unix_ms,
+            now_ms: steady_unix_ms,
             agent: 1,
             limits: DriverLimits::default(),
             end_wait: Duration::from_secs(3),
