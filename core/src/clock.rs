@@ -1,7 +1,8 @@
 //! Wall clock and monotonic clock.
 //!
 //! Durations and timeouts use [`Instant`] alone, because the wall clock may jump. The wall clock
-//! serves texts for people and times that other machines compare (tickets).
+//! serves texts for people and times that other machines compare (tickets). Leases, which the
+//! database's clock measures, use [`steady_unix_ms`].
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,8 +12,23 @@ pub fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
-/// Returns nanoseconds since the first call in this process, by the monotonic clock. All threads
-/// share this zero, so a stamp crosses threads as one `u64` (584 years).
+/// Returns milliseconds since 1970 (UTC) as the wall clock told them at the first call in this
+/// process, and runs on with the monotonic clock: it never steps. For leases and the like, whose
+/// times other processes compare with a clock of their own.
+pub fn steady_unix_ms() -> u64 {
+    static BEGUN: OnceLock<(u64, Instant)> = OnceLock::new();
+    let (unix_ms, at) = BEGUN.get_or_init(|| (unix_ms(), Instant::now()));
+    unix_ms.saturating_add(at.elapsed().as_millis() as u64)
+}
+
+/// Sets the zero of [`monotonic_ns`] to now, unless it is set. A server calls this at its start.
+pub fn set_zero() {
+    start();
+}
+
+/// Returns nanoseconds since [`set_zero`], or else since the first use of the zero in this process,
+/// by the monotonic clock. All threads share this zero, so a stamp crosses threads as one `u64`
+/// (584 years).
 pub fn monotonic_ns() -> u64 {
     nanos(start().elapsed())
 }
@@ -61,6 +77,9 @@ mod tests {
         let before = monotonic_ns();
         assert!(monotonic_ns() >= before);
         assert!(unix_ms() > 1_700_000_000_000);
+        let begun = (steady_unix_ms(), Instant::now());
+        let first = steady_unix_ms();
+        assert!(first >= begun.0 && first - begun.0 <= begun.1.elapsed().as_millis() as u64 + 1);
         assert_eq!((nanos(Duration::MAX), micros(Duration::from_millis(2))), (u64::MAX, 2000));
     }
 }

@@ -47,6 +47,17 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// Returns a text of several lines with its control characters but the line feeds written as
+/// [`escaped`] does.
+pub fn escaped_lines(text: &str) -> Cow<'_, str> {
+    let is_obeyed = |c: char| c != '\n' && is_control(c);
+    if !text.chars().any(is_obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let lines: Vec<_> = text.split('\n').map(escaped).collect();
+    Cow::Owned(lines.join("\n"))
+}
+
 /// Returns a log line with everything but its last line feed escaped, so that one event is one
 /// line whatever it quotes.
 pub fn escaped_line(line: &[u8]) -> Cow<'_, [u8]> {
@@ -94,6 +105,8 @@ mod tests {
         assert_eq!(escaped("a\nb\t\u{1b}[2J\0"), "a\\nb\\t\\u{1b}[2J\\u{0}");
         assert_eq!(escaped("\u{9b}31m \u{202E}gpj.exe\u{2028}"), "\\u{9b}31m \\u{202e}gpj.exe\\u{2028}");
         assert!(matches!(escaped("한글 \u{200D}"), Cow::Borrowed(_)));
+        assert_eq!(escaped_lines("a\n\tb\u{1b}\n\n\u{202E}\n"), "a\n\\tb\\u{1b}\n\n\\u{202e}\n");
+        assert!(matches!(escaped_lines("a\n\nb\n"), Cow::Borrowed(_)));
         assert_eq!(&*escaped_line(b"level message\n"), b"level message\n");
         assert_eq!(
             &*escaped_line(b"detail=x\n2026 ERROR forged\x1b]52;c;\x07\n"),

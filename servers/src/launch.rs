@@ -5,12 +5,11 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
-use throng_core::clock::unix_ms;
+use throng_core::clock::{steady_unix_ms, unix_ms};
 use throng_core::config::{ByteSize, Config, Duplicate};
 use throng_core::content::RoomPolicy;
 use throng_core::crypto::{ClusterKey, Credentials, KeyError, PublicKey, StaticKey};
@@ -38,7 +37,7 @@ use crate::manifest::{Manifest, ManifestError};
 use crate::memory::{self, TrimPolicy};
 use crate::node::{self, Node, NodeParts, NodeSize};
 use crate::process::Process;
-use crate::readiness::{DatabaseState, Readiness, ReadyWatch, all};
+use crate::readiness::{CountDbThreads, DbThreads, Readiness, ReadyWatch, all};
 use crate::role::Role;
 use crate::rules::Reserved;
 
@@ -296,11 +295,11 @@ impl Running {
             },
         };
         for role in [Role::DbAgent, Role::Chat, Role::Login].iter().filter(|role| roles.contains(role)) {
-            let started = match role {
+            let started = metrics::in_role(role.on_the_wire(), || match role {
                 Role::DbAgent => starter.dbagent(),
                 Role::Chat => starter.chat(),
                 Role::Login => starter.login(),
-            };
+            });
             if let Err(error) = started {
                 starter.running.abort();
                 return Err(error);
@@ -312,8 +311,11 @@ impl Running {
     /// Returns the readiness of the roles.
     fn readiness(&self) -> Readiness {
         let pool = self.dbagent.as_ref().map(|dbagent| Arc::downgrade(&dbagent.pool));
-        let database = pool.map(|pool| -> DatabaseState {
-            Box::new(move || pool.upgrade().is_some_and(|pool| pool.stats().connected.load(Relaxed) > 0))
+        let database = pool.map(|pool| -> CountDbThreads {
+            Box::new(move || {
+                let count = |pool: Arc<Pool<Tag>>| DbThreads { usable: pool.usable(), hung: pool.hung() };
+                pool.upgrade().map(count).unwrap_or_default()
+            })
         });
         Readiness::new(self.board.clone(), database)
     }
@@ -395,7 +397,7 @@ impl Starter<'_> {
                 memory_kib: config.argon2_memory.as_kib(),
                 iterations: config.argon2_iterations,
             },
-            now_ms: unix_ms,
+            now_ms: steady_unix_ms,
             agent: agent_number(&config.name, rand::random()),
             limits: database.limits(),
             ..PoolConfig::default()
@@ -415,7 +417,7 @@ impl Starter<'_> {
             request_timeout: config.request_timeout,
         };
         let links = self.links(packets::Role::DbAgent, &config.name, None, Vec::new());
-        let role = DbAgentRole::new(settings, links, pool.clone(), Instant::now(), unix_ms);
+        let role = DbAgentRole::new(settings, links, pool.clone(), Instant::now(), steady_unix_ms);
         let node = parts.start(role, vec![listener], on_failure(self.shutdown))?;
         self.running.dbagent = Some(DbAgentNode { node, pool });
         self.chat_agents = vec![address.into()];

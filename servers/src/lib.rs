@@ -24,6 +24,8 @@ pub mod rules;
 mod role_fixture;
 #[cfg(test)]
 mod simulation_tests;
+#[cfg(test)]
+mod start_order_tests;
 
 /// The log belongs to the process, so tests that open it run one at a time.
 #[cfg(test)]

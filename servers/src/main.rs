@@ -8,6 +8,7 @@ use clap::Parser;
 use thiserror::Error;
 use throng_core::config::{Config, ConfigError};
 use throng_core::shutdown::{Cause, EXIT_CLEAN, EXIT_CRASH, EXIT_FAILED};
+use throng_core::text::escaped_lines;
 use throng_servers::cli::{Cli, Command, ConfigCommand};
 use throng_servers::db::{self, DbCommandError};
 use throng_servers::keygen::{self, KeygenError};
@@ -54,7 +55,8 @@ fn main() -> ExitCode {
     ExitCode::from(match outcome {
         Ok(Ok(code)) => code,
         Ok(Err(failure)) => {
-            let _ = writeln!(io::stderr(), "throng: {failure}");
+            // It may quote a file or a database.
+            let _ = writeln!(io::stderr(), "throng: {}", escaped_lines(&failure.to_string()));
             failure.exit_code()
         }
         Err(_) => EXIT_CRASH,

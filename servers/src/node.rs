@@ -76,7 +76,8 @@ impl<R: Send + 'static> NodeParts<R> {
         self.pool.lanes()
     }
 
-    /// Starts the threads. `on_failure` is called when an event loop fails.
+    /// Starts the threads, whose metrics are those of this thread's role. `on_failure` is called
+    /// when an event loop fails.
     pub fn start(
         mut self,
         role: impl Role<Record = R>,
@@ -95,12 +96,13 @@ impl<R: Send + 'static> NodeParts<R> {
             let thread_name = format!("{name}-shard-{index}");
             let mailbox: Weak<Mailbox<Caused>> = Arc::downgrade(&shard.mailbox());
             metrics::watch(metrics::Queue::Mailbox, thread_name.clone(), mailbox);
-            let thread = std::thread::Builder::new().name(thread_name).spawn(move || {
+            let run = metrics::in_same_role(move || {
                 if let Err(error) = shard.run(app) {
                     tracing::error!(%error, "an event loop failed");
                     on_failure();
                 }
             });
+            let thread = std::thread::Builder::new().name(thread_name).spawn(run);
             shards.push(thread.map_err(failed("event loop"))?);
         }
         self.pool.spawn(name, role, self.rooms, &dispatcher).map_err(failed("content threads"))?;

@@ -5,10 +5,10 @@ use std::io;
 
 use thiserror::Error;
 use throng_core::config::Config;
-use throng_core::crash;
 use throng_core::log::{self, LogError, LogGuard, LogHandle};
 use throng_core::rlimit::FileLimit;
 use throng_core::shutdown::Shutdown;
+use throng_core::{clock, crash};
 
 use crate::datadir::{DataDir, DataDirError};
 use crate::role::Role;
@@ -49,6 +49,7 @@ pub struct Process {
 impl Process {
     /// Prepares this process for `roles`.
     pub fn start(config: &Config, roles: &[Role]) -> Result<Self, StartError> {
+        clock::set_zero();
         let data = DataDir::open(&config.data.dir, roles)?;
         let log = log::init(&config.log, data.path())?;
         let shutdown = Shutdown::new();

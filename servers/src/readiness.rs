@@ -7,28 +7,43 @@ use throng_core::links::{LinkBoard, Missing};
 use throng_core::log::Trouble;
 use throng_core::shutdown::Shutdown;
 
-/// Tells whether the DB agent of this process has a connection to the database.
-pub(crate) type DatabaseState = Box<dyn Fn() -> bool + Send + Sync>;
+/// DB threads of the DB agent of this process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct DbThreads {
+    /// Threads that have a connection and do not hang in their driver.
+    pub(crate) usable: usize,
+    /// Threads that hang in their driver.
+    pub(crate) hung: usize,
+}
+
+/// Counts the DB threads.
+pub(crate) type CountDbThreads = Box<dyn Fn() -> DbThreads + Send + Sync>;
 
 /// The needs of the roles of a process: a link to a server of each kind that they dial, and for the
 /// DB agent a database. Players can get in when all processes are ready.
 pub(crate) struct Readiness {
     board: Arc<LinkBoard>,
-    database: Option<DatabaseState>,
+    database: Option<CountDbThreads>,
 }
 
 impl Readiness {
     /// `database` is none for a process without a DB agent.
-    pub(crate) fn new(board: Arc<LinkBoard>, database: Option<DatabaseState>) -> Self {
+    pub(crate) fn new(board: Arc<LinkBoard>, database: Option<CountDbThreads>) -> Self {
         Self { board, database }
     }
 
     /// Returns the needs that are not met now.
     pub(crate) fn missing(&self) -> Vec<Missing> {
         let mut missing = self.board.missing();
-        if self.database.as_ref().is_some_and(|is_connected| !is_connected()) {
+        // A thread that hangs serves nobody, connected or not.
+        if let Some(DbThreads { usable: 0, hung }) = self.database.as_ref().map(|count| count()) {
             let what = "the DB agent has no connection to the database".into();
-            missing.insert(0, Missing { what, detail: String::new() });
+            let detail = match hung {
+                0 => String::new(),
+                1 => "1 DB thread hangs in its driver".into(),
+                hung => format!("{hung} DB threads hang in their driver"),
+            };
+            missing.insert(0, Missing { what, detail });
         }
         missing
     }
@@ -101,25 +116,29 @@ impl ReadyWatch {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    use parking_lot::Mutex;
 
     use super::*;
 
     #[test]
     fn a_process_without_its_database_is_not_ready_and_becomes_ready_once() {
-        let is_up = Arc::new(AtomicBool::new(false));
-        let state = is_up.clone();
-        let readiness = Readiness::new(Arc::default(), Some(Box::new(move || state.load(Relaxed))));
+        let threads = Arc::new(Mutex::new(DbThreads::default()));
+        let counted = threads.clone();
+        let readiness = Readiness::new(Arc::default(), Some(Box::new(move || *counted.lock())));
         let mut watch = ReadyWatch::new(readiness);
         let missing = watch.wait(&Shutdown::new(), Duration::ZERO);
         assert_eq!(all(&missing), "the DB agent has no connection to the database");
         let now = Instant::now();
         assert!(!watch.look(now) && watch.interval() == FIRST_INTERVAL);
-        is_up.store(true, Relaxed);
-        assert!(watch.look(now) && watch.interval() == INTERVAL);
-        is_up.store(false, Relaxed);
+        *threads.lock() = DbThreads { usable: 1, hung: 1 };
+        assert!(watch.look(now) && watch.interval() == INTERVAL, "one thread is enough");
+        *threads.lock() = DbThreads { usable: 0, hung: 2 };
         assert!(!watch.look(now));
-        is_up.store(true, Relaxed);
+        assert_eq!(
+            all(&watch.readiness.missing()),
+            "the DB agent has no connection to the database (2 DB threads hang in their driver)"
+        );
+        *threads.lock() = DbThreads { usable: 2, hung: 0 };
         assert!(!watch.look(now), "ready is told once");
         assert!(Readiness::new(Arc::default(), None).missing().is_empty());
     }

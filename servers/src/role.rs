@@ -3,6 +3,7 @@
 use std::fmt;
 
 use throng_core::config::{Config, Origin};
+use throng_core::wire::packets;
 
 /// A role of a server process; `throng up` runs all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,15 @@ impl Role {
             Self::Login => "login",
             Self::Chat => "chat",
             Self::DbAgent => "dbagent",
+        }
+    }
+
+    /// Returns the role as packets and metrics name it.
+    pub fn on_the_wire(self) -> packets::Role {
+        match self {
+            Self::Login => packets::Role::Login,
+            Self::Chat => packets::Role::Chat,
+            Self::DbAgent => packets::Role::DbAgent,
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use throng_core::SessionId;
 use throng_core::content::{Effects, Job, Role};
 use throng_core::crypto::{ClusterKey, Credentials};
-use throng_core::links::{Backoff, Links, Peer};
+use throng_core::links::{Backoff, LinkBoard, Links, Peer};
 use throng_core::net::{Closed, Endpoint, Opened, PeerKind};
 use throng_core::wire::packets::{
     self, Character, Claim, DbClaimsSynced, LinkHello, LoginRequest, PasswordText,
@@ -30,6 +30,11 @@ pub(crate) fn reset_clock() {
 
 pub(crate) fn advance_clock(time: Duration) {
     NOW_MS.set(now_ms() + time.as_millis() as u64);
+}
+
+/// Sets the wall clock forward or back; no other clock notices.
+pub(crate) fn step_clock(seconds: i64) {
+    NOW_MS.set(now_ms().saturating_add_signed(seconds * 1000));
 }
 
 pub(crate) const KEY: [u8; 32] = [9; 32];
@@ -113,15 +118,20 @@ impl<R: Role<Record = ()>> RoleFixture<R> {
     }
 
     pub(crate) fn close_client_effects(&mut self, id: SessionId) -> Effects {
-        self.closed(id, PeerKind::Client)
+        self.closed(id, PeerKind::Client, CloseReason::PeerClosed)
+    }
+
+    /// Ends a client's session for a reason that its shard has found.
+    pub(crate) fn close_client_for(&mut self, id: SessionId, reason: CloseReason) -> Vec<String> {
+        self.closed(id, PeerKind::Client, reason).describe()
     }
 
     pub(crate) fn close_link(&mut self, id: SessionId) -> Vec<String> {
-        self.closed(id, PeerKind::Link).describe()
+        self.closed(id, PeerKind::Link, CloseReason::PeerClosed).describe()
     }
 
-    fn closed(&mut self, id: SessionId, kind: PeerKind) -> Effects {
-        self.job(Job::Closed(id, Closed { kind, dialed: None, reason: CloseReason::PeerClosed }))
+    fn closed(&mut self, id: SessionId, kind: PeerKind, reason: CloseReason) -> Effects {
+        self.job(Job::Closed(id, Closed { kind, dialed: None, reason }))
     }
 
     fn job(&mut self, job: Job<()>) -> Effects {
@@ -176,8 +186,22 @@ pub(crate) fn hello(role: packets::Role, instance: u64) -> LinkHello {
 
 /// Returns the links of the server process `instance`.
 pub(crate) fn links(role: packets::Role, instance: u64, peers: Vec<Peer>, now: Instant) -> Links {
-    let backoff = Backoff { min: Duration::from_millis(50), max: Duration::from_secs(1) };
-    Links::new(hello(role, instance), Arc::new(endpoint()), backoff, peers, now, Arc::default())
+    links_on(Arc::default(), role, instance, peers, now)
+}
+
+/// Longest pause between two dials of a [`links_on`].
+pub(crate) const RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// Returns the links of the server process `instance`, whose state `board` shows.
+pub(crate) fn links_on(
+    board: Arc<LinkBoard>,
+    role: packets::Role,
+    instance: u64,
+    peers: Vec<Peer>,
+    now: Instant,
+) -> Links {
+    let backoff = Backoff { min: Duration::from_millis(50), max: RETRY_MAX };
+    Links::new(hello(role, instance), Arc::new(endpoint()), backoff, peers, now, board)
 }
 
 /// Returns link rules under which nothing is sent.

@@ -1,6 +1,8 @@
 //! The shards' side of the content threads: events become jobs, commands become frames.
 
 use std::collections::VecDeque;
+use std::fmt::Display;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,6 +10,7 @@ use super::command::{Caused, Command, SessionCommand};
 use super::job::{Job, Lane, Task, lane_of};
 use crate::SessionId;
 use crate::limits::{WINDOW_PAGE_UNITS, WINDOW_TEXT_BYTES};
+use crate::log::Outage;
 use crate::metrics;
 use crate::net::{App, Closed, Mailbox, Opened, PeerKind, Sessions};
 use crate::window::Window;
@@ -134,8 +137,9 @@ impl<R: Send + 'static> App for ContentApp<R> {
             Command::Join(id, room) => sessions.join(id, room),
             Command::Leave(id, room) => sessions.leave(id, room),
             Command::Dial(address, endpoint, token) => {
-                if let Err(error) = sessions.dial(address, &endpoint, token) {
-                    tracing::warn!(%address, %error, "cannot dial");
+                let dialed = sessions.dial(address, &endpoint, token);
+                log_dial(&NO_DIALS, address, dialed.as_ref().err(), sessions.now());
+                if dialed.is_err() {
                     // There is no session; the token identifies the dial.
                     let id = SessionId::from_bits(u64::MAX);
                     let reason = CloseReason::ConnectFailed;
@@ -157,6 +161,19 @@ impl<R: Send + 'static> App for ContentApp<R> {
     }
 }
 
+/// Dials that the system refuses at once, for example for lack of file descriptors.
+static NO_DIALS: Outage = Outage::new();
+
+fn log_dial(outage: &Outage, address: SocketAddr, error: Option<&impl Display>, now: Instant) {
+    if let Some(error) = error {
+        if let Some(lasting) = outage.occurs(now) {
+            tracing::warn!(%address, %error, "cannot dial{lasting}");
+        }
+    } else if let Some(lasting) = outage.ends(now) {
+        tracing::info!(%address, "can dial again{lasting}");
+    }
+}
+
 /// Returns the units that a packet takes of its sender's window.
 fn units(packet: &Packet) -> u32 {
     match packet {
@@ -168,7 +185,10 @@ fn units(packet: &Packet) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::log::fixture::captured;
 
     fn id(generation: u32) -> SessionId {
         SessionId::new(0, 5, generation)
@@ -213,6 +233,31 @@ mod tests {
         assert!(app.is_behind());
         assert_ne!(lane.take_registered(), 0, "the shard is registered for room");
         assert_eq!(drain(&mut app, &lane), ["+0", "-0", "+1"]);
+    }
+
+    #[test]
+    fn dials_that_the_system_refuses_are_logged_once_and_so_is_their_end() {
+        let (start, outage) = (Instant::now(), Outage::new());
+        let address = ([127, 0, 0, 1], 9).into();
+        let log = |second, error: Option<&&str>| {
+            log_dial(&outage, address, error, start + Duration::from_secs(second));
+        };
+        let lines = captured(|| {
+            log(0, None);
+            for second in 1..=90 {
+                log(second, Some(&"no descriptor"));
+            }
+            log(91, None);
+            log(92, None);
+        });
+        assert_eq!(
+            lines,
+            [
+                "WARN cannot dial address=127.0.0.1:9 error=no descriptor",
+                "WARN cannot dial (61 times in 60 s) address=127.0.0.1:9 error=no descriptor",
+                "INFO can dial again (90 times in 90 s) address=127.0.0.1:9",
+            ]
+        );
     }
 
     #[test]

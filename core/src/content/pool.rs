@@ -169,7 +169,7 @@ impl<R: Send + 'static> ContentPool<R> {
             let lane: Weak<Lane<R>> = Arc::downgrade(&worker.lane);
             metrics::watch(metrics::Queue::Content, name.clone(), lane);
             let thread = std::thread::Builder::new().name(name);
-            self.threads.push(thread.spawn(move || worker.run())?);
+            self.threads.push(thread.spawn(metrics::in_same_role(move || worker.run()))?);
         }
         Ok(())
     }

@@ -79,6 +79,43 @@ impl Trouble {
     }
 }
 
+/// A [`Trouble`] that may begin and end often, such as a lack of file descriptors: its changes are
+/// logged up to [`OUTAGE_BURST`] times at once, and then once a minute.
+#[derive(Debug)]
+pub struct Outage {
+    trouble: Trouble,
+    lines: LineBudget,
+}
+
+/// Changes of an [`Outage`] that are logged at once.
+pub const OUTAGE_BURST: u32 = 6;
+
+impl Outage {
+    /// Returns an outage that has not occurred.
+    pub const fn new() -> Self {
+        Self { trouble: Trouble::new(), lines: LineBudget::new(OUTAGE_BURST, REMINDER) }
+    }
+
+    /// Notes an occurrence. Returns the extent if it is to be logged.
+    pub fn occurs(&self, now: Instant) -> Option<Lasting> {
+        let lasting = self.trouble.occurs(now)?;
+        self.lines.take(now).map(|_| lasting)
+    }
+
+    /// Notes that all is well. Returns the extent of the outage that has ended, if its end is to be
+    /// logged.
+    pub fn ends(&self, now: Instant) -> Option<Lasting> {
+        let lasting = self.trouble.ends(now)?;
+        self.lines.take(now).map(|_| lasting)
+    }
+}
+
+impl Default for Outage {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl fmt::Display for Lasting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.count == 1 && self.lasted.is_zero() {
@@ -152,6 +189,22 @@ mod tests {
         assert_eq!(trouble.ends(at(151)).unwrap().to_string(), " (151 times in 151 s)");
         assert_eq!(trouble.ends(at(152)), None);
         assert!(trouble.occurs(at(153)).is_some(), "a new trouble is logged at once");
+    }
+
+    #[test]
+    fn an_outage_that_comes_and_goes_is_logged_six_times_and_then_once_a_minute() {
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let outage = Outage::new();
+        let lines = |from: u64, to: u64| -> usize {
+            let changes = (from..to).step_by(10).map(|time| {
+                usize::from(outage.occurs(at(time)).is_some())
+                    + usize::from(outage.ends(at(time + 5)).is_some())
+            });
+            changes.sum()
+        };
+        assert_eq!(lines(0, 30_000), OUTAGE_BURST as usize);
+        assert_eq!(lines(30_000, 300_000), 4);
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! crash reports. A file that another process has rotated or removed is noticed within a second.
 
 mod filter;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod limit;
 mod recent;
 mod rolling;
@@ -27,7 +29,7 @@ use crate::limits::LOG_QUEUE;
 use crate::text::escaped_line;
 use filter::directives_of;
 pub use filter::{Filter, FilterError};
-pub use limit::{Lasting, LineBudget, Trouble};
+pub use limit::{Lasting, LineBudget, OUTAGE_BURST, Outage, Trouble};
 use recent::Recent;
 use rolling::RollingFile;
 use writer::{Output, Sink};

@@ -23,6 +23,7 @@ use super::endpoint::{Endpoint, PeerKind};
 use super::mail::{Accepted, Accepts, Mailbox};
 use super::shard::Shard;
 use crate::limits::ACCEPTS_PER_TURN;
+use crate::log::Outage;
 use crate::metrics;
 use crate::wire::{CloseReason, frame};
 
@@ -30,10 +31,6 @@ const WAKER: Token = Token(usize::MAX);
 
 /// Pause of the acceptor when the system has no file descriptors or memory to give.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
-
-/// Shortest time between two warnings that accepting fails. Otherwise each connection could cause
-/// one.
-const WARN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Failure to bind a listener.
 #[derive(Debug, Error)]
@@ -170,7 +167,8 @@ impl<C: Send + 'static> Acceptor<C> {
     pub fn spawn(self, name: String) -> io::Result<AcceptorHandle> {
         let stop = self.stop.clone();
         let waker = self.waker.clone();
-        let thread = std::thread::Builder::new().name(name).spawn(move || self.run())?;
+        let run = metrics::in_same_role(move || self.run());
+        let thread = std::thread::Builder::new().name(name).spawn(run)?;
         Ok(AcceptorHandle { thread, stop, waker })
     }
 
@@ -178,18 +176,16 @@ impl<C: Send + 'static> Acceptor<C> {
         let mut events = Events::with_capacity(16);
         // Listeners that may have connections left over, for which no further event comes.
         let mut pending = vec![true; self.listeners.len()];
-        let mut warned = None;
+        let outage = Outage::new();
         while !self.stop.load(Ordering::Acquire) {
             let mut timeout = pending.contains(&true).then_some(Duration::ZERO);
             for (at, pending) in pending.iter_mut().enumerate().filter(|(_, pending)| **pending) {
-                match Self::accept(&self.listeners[at], &mut self.targets) {
-                    Ok(drained) => *pending = !drained,
+                let accepted = Self::accept(&self.listeners[at], &mut self.targets);
+                Self::log(&outage, &self.listeners[at], &accepted, Instant::now());
+                match accepted {
+                    Ok((drained, _)) => *pending = !drained,
                     Err(error) => {
                         metrics::ACCEPT_ERRORS.inc();
-                        if warned.is_none_or(|at: Instant| at.elapsed() > WARN_INTERVAL) {
-                            warned = Some(Instant::now());
-                            tracing::warn!(%error, listener = %self.listeners[at].address, "cannot accept");
-                        }
                         if matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE)) {
                             Self::close_waiting(&mut self.spare, &self.listeners[at]);
                         }
@@ -212,12 +208,33 @@ impl<C: Send + 'static> Acceptor<C> {
         }
     }
 
-    /// Accepts a bounded number of connections. Returns true if no more wait.
-    fn accept(listener: &Listener, targets: &mut [Target<C>]) -> io::Result<bool> {
-        let mut drained = false;
+    /// Logs that accepting fails, or works again once a connection was accepted.
+    fn log(outage: &Outage, listener: &Listener, accepted: &io::Result<(bool, usize)>, now: Instant) {
+        let listener = listener.address;
+        match accepted {
+            Err(error) => {
+                if let Some(lasting) = outage.occurs(now) {
+                    tracing::warn!(%error, %listener, "cannot accept{lasting}");
+                }
+            }
+            Ok((_, 1..)) => {
+                if let Some(lasting) = outage.ends(now) {
+                    tracing::info!(%listener, "can accept again{lasting}");
+                }
+            }
+            Ok((_, 0)) => {}
+        }
+    }
+
+    /// Accepts a bounded number of connections. Returns true if no more wait, and their number.
+    fn accept(listener: &Listener, targets: &mut [Target<C>]) -> io::Result<(bool, usize)> {
+        let (mut drained, mut accepted) = (false, 0);
         for _ in 0..ACCEPTS_PER_TURN {
             match listener.socket.accept() {
-                Ok((socket, peer)) => Self::deal(listener, targets, socket, peer),
+                Ok((socket, peer)) => {
+                    accepted += 1;
+                    Self::deal(listener, targets, socket, peer);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     drained = true;
                     break;
@@ -237,7 +254,7 @@ impl<C: Send + 'static> Acceptor<C> {
             }
         }
         Self::ring(targets);
-        Ok(drained)
+        Ok((drained, accepted))
     }
 
     /// Passes a socket to the shard with the fewest clients.
@@ -290,5 +307,53 @@ impl<C: Send + 'static> Acceptor<C> {
             }
         }
         *spare = File::open("/dev/null").ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::{Credentials, StaticKey};
+    use crate::log::fixture::captured;
+
+    #[test]
+    fn failures_to_accept_are_logged_once_and_so_is_their_end() {
+        let endpoint = Endpoint {
+            peer: PeerKind::Client,
+            credentials: Credentials::Server(Arc::new(StaticKey::from_private([7; 32]))),
+            body_max: 1,
+            outbox_max: 1,
+            handshake_timeout: Duration::ZERO,
+            first_packet_timeout: None,
+            heartbeat: None,
+            idle_timeout: None,
+            linger: Duration::ZERO,
+        };
+        let listener = Listener::bind(([127, 0, 0, 1], 0).into(), "test", 1, Arc::new(endpoint)).unwrap();
+        let (start, outage) = (Instant::now(), Outage::new());
+        let log = |tenths: u32, accepted| {
+            Acceptor::<()>::log(&outage, &listener, &accepted, start + EXHAUSTED_PAUSE * tenths);
+        };
+        let failed = || Err(Errno::MFILE.into());
+        let lines = captured(|| {
+            log(0, Ok((true, 3)));
+            for tenths in 0..=900 {
+                log(tenths, failed());
+                // Nobody waited any more, which does not tell that there are descriptors.
+                log(tenths, Ok((true, 0)));
+            }
+            log(901, Ok((true, 1)));
+            log(902, Ok((true, 1)));
+        });
+        let address = listener.address;
+        let error = io::Error::from(Errno::MFILE);
+        assert_eq!(
+            lines,
+            [
+                format!("WARN cannot accept error={error} listener={address}"),
+                format!("WARN cannot accept (601 times in 60 s) error={error} listener={address}"),
+                format!("INFO can accept again (901 times in 90 s) listener={address}"),
+            ]
+        );
     }
 }

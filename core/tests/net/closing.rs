@@ -141,3 +141,26 @@ fn close_clients_leaves_links_open() {
     link.send(&ping(1));
     assert_eq!(link.receive(), Received::Packet(ping(1)));
 }
+
+/// A peer whose cable is pulled sends no end of input, and answers no heartbeat.
+#[test]
+fn a_peer_whose_cable_is_pulled_is_closed_and_gives_its_seat_back() {
+    let rules = Endpoint {
+        heartbeat: Some(Duration::from_millis(50)),
+        idle_timeout: Some(Duration::from_millis(200)),
+        linger: Duration::from_millis(50),
+        ..server_rules()
+    };
+    let server = Loops::start(1, 1, vec![rules], ignore);
+    let mut peer = server.connect();
+    peer.send(&ping(1));
+    let id = server.next_opened();
+    assert!(matches!(server.next(), Seen::Packet(from, _) if from == id));
+    let (closed, by) = server.next_closed();
+    assert_eq!((closed, by.reason), (id, CloseReason::IdleTimeout));
+    wait_until("the session is gone", || server.sessions() == 0);
+    // Its socket is open on this side all the while.
+    let _other = server.connect();
+    assert_eq!(server.next_opened().slot(), id.slot());
+    assert_eq!(peer.receive_all().1, Some(CloseReason::IdleTimeout));
+}

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -12,9 +12,12 @@ use throng_core::content::{
     Caused, ContentApp, ContentPool, Dispatcher, Effects, Job, Lane, Role, RoomPolicy,
 };
 use throng_core::limits::WINDOW_UNITS;
+use throng_core::links::{self, Backoff, Links};
 use throng_core::net::{Acceptor, AcceptorHandle, Endpoint, Mail, Mailbox, Shard, ShardSize};
 use throng_core::room::{Class, RoomId};
-use throng_core::wire::packets::{ChatMessage, ChatRequest, ExitRequest, Packet, Scope, ServerTimes, User};
+use throng_core::wire::packets::{
+    self, ChatMessage, ChatRequest, ExitRequest, LinkHello, Packet, Scope, ServerTimes, User,
+};
 use throng_core::wire::{CloseReason, Text};
 
 use crate::support::*;
@@ -228,6 +231,12 @@ fn a_flooder_has_at_most_a_window_of_packets_in_the_lane() {
     let node = Node::start(1, 64, 1, 4096, server_rules());
     let mut loud = node.connect();
     let mut quiet = node.connect();
+    // Otherwise the job at the gate may be the opening of a session.
+    for peer in [&mut loud, &mut quiet] {
+        peer.send(&ping(1));
+        assert_eq!(peer.receive(), Received::Packet(ping(1)));
+    }
+    node.handled.lock().unwrap().clear();
     node.hold(true);
     loud.send_pings(1..=2000);
     let window = WINDOW_UNITS as usize;
@@ -361,4 +370,62 @@ fn members_receive_all_messages_in_one_order_and_others_none() {
     assert!(matches!(members[2].receive(), Received::Packet(Packet::ChatMessage(_))));
     members[0].send(&ping(5));
     assert_eq!(members[0].receive(), Received::Packet(ping(5)));
+}
+
+/// A role that keeps a link to a server.
+struct Dials {
+    links: Links,
+    failed: Arc<AtomicU64>,
+}
+
+impl Role for Dials {
+    type Record = ();
+
+    fn job(&mut self, job: Job<()>, now: Instant, effects: &mut Effects) {
+        match job {
+            Job::Opened(id, opened) => self.links.opened(id, &opened, effects),
+            Job::Closed(id, closed) => {
+                assert_eq!((closed.dialed, closed.reason), (Some(0), CloseReason::ConnectFailed));
+                self.failed.fetch_add(1, Ordering::Relaxed);
+                self.links.closed(id, &closed, now);
+            }
+            Job::Packet(..) | Job::Record(()) => {}
+        }
+    }
+
+    fn tick(&mut self, now: Instant, effects: &mut Effects) -> Option<Instant> {
+        self.links.tick(now, effects)
+    }
+}
+
+/// A system without local ports, or without descriptors, refuses to connect at once. So does one
+/// that is to connect to the broadcast address.
+#[test]
+fn a_link_that_the_system_refuses_to_dial_is_dialed_again() {
+    let failed = Arc::new(AtomicU64::new(0));
+    let address: std::net::SocketAddr = ([255, 255, 255, 255], 9).into();
+    assert!(mio::net::TcpStream::connect(address).is_err(), "the system refuses at once");
+    let peer = links::Peer { role: packets::Role::Chat, address: address.into() };
+    let hello = LinkHello {
+        role: packets::Role::Login,
+        name: Text::truncated("login"),
+        instance: 1,
+        client_address: Text::default(),
+        client_key: [0; 32],
+    };
+    let backoff = Backoff { min: Duration::from_millis(1), max: Duration::from_millis(4) };
+    let links =
+        Links::new(hello, Arc::new(link_rules()), backoff, vec![peer], Instant::now(), Arc::default());
+    let mut pool = ContentPool::new(1, 16);
+    let shard = Shard::new(0, ShardSize::new(1, 16)).unwrap();
+    let mailbox = shard.mailbox();
+    let app = ContentApp::new(0, pool.lanes().to_vec(), mailbox.clone());
+    let role = Dials { links, failed: failed.clone() };
+    pool.spawn("test", role, POLICY, &Dispatcher::new(vec![mailbox.clone()])).unwrap();
+    let shard = std::thread::spawn(move || shard.run(app));
+    wait_until("it was dialed again and again", || failed.load(Ordering::Relaxed) >= 10);
+    assert!(mailbox.push(Mail::Stop(CloseReason::Goodbye, Duration::ZERO)).is_ok());
+    mailbox.ring();
+    shard.join().unwrap().unwrap();
+    pool.stop();
 }

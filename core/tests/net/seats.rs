@@ -1,10 +1,12 @@
 //! Session tables of fixed size: seats, refusals, and reuse of slots.
 
+use std::io::Write;
 use std::net::TcpStream;
+use std::time::Duration;
 
 use throng_core::limits::{LINKS_MAX, REFUSAL_SLOTS};
 use throng_core::metrics;
-use throng_core::net::{Mail, Sessions};
+use throng_core::net::{Endpoint, Mail, Sessions};
 use throng_core::room::{Class, RoomId};
 use throng_core::wire::CloseReason;
 use throng_core::wire::frame::refusal;
@@ -74,6 +76,38 @@ fn newcomers_are_adopted_while_the_mailbox_is_full() {
     for peer in &mut peers {
         peer.handshake();
     }
+}
+
+/// Clients that send a handshake byte by byte, and never all of it, hold a seat for no longer than
+/// the handshake may take.
+#[test]
+fn trickling_connections_give_their_seats_back() {
+    const SEATS: usize = 64;
+    let rules = Endpoint {
+        handshake_timeout: Duration::from_secs(1),
+        linger: Duration::from_millis(20),
+        ..server_rules()
+    };
+    let server = Loops::start(2, SEATS / 2, vec![rules], echo);
+    let timeouts = metrics::CLOSED.get(CloseReason::HandshakeTimeout);
+    let whole = Peer::connect(server.addresses[0], client_rules()).take_queued();
+    let mut trickling: Vec<_> =
+        (0..4 * SEATS).map(|_| TcpStream::connect(server.addresses[0]).unwrap()).collect();
+    let mut bytes = whole[..whole.len() - 1].iter();
+    wait_until("the seats are free", || {
+        if let Some(byte) = bytes.next() {
+            for stream in &mut trickling {
+                // The server may have closed it.
+                let _ = stream.write(&[*byte]);
+            }
+        }
+        metrics::CLOSED.get(CloseReason::HandshakeTimeout) >= timeouts + SEATS as u64
+            && server.sessions() == 0
+    });
+    for _ in 0..SEATS / 8 {
+        server.connect();
+    }
+    drop(trickling);
 }
 
 /// Refused clients that stay, and unidentified peers at the links' port, take no seats of another

@@ -16,6 +16,7 @@ use throng_harness_model::record::Latencies;
 use throng_harness_model::results::Findings;
 use throng_harness_model::spec::Job;
 use throng_harness_model::target::Target;
+use throng_harness_model::text::Shown;
 use throng_harness_monitor::{MonitorJob, MonitorReport};
 use throng_harness_peers::{PeersJob, PeersReport, bare};
 use throng_harness_report::{Document, Machine, Origin, Report, check_directory, check_writable, write_hgrm};
@@ -30,8 +31,18 @@ const SECRET: &str = "[secret]";
 /// Runs the command line `args` and returns the exit code. `drive` runs one scenario, after all
 /// checks have passed; it is called for each step if there are several, and `shutdown` is checked
 /// in between. The report goes to `out` and to the files of `--json` and `--html`, errors go to
-/// `err`.
+/// `err`; both get no control characters.
 pub fn run<E: Display>(
+    args: impl IntoIterator<Item = OsString>,
+    out: &mut impl Write,
+    err: &mut impl Write,
+    shutdown: &Shutdown,
+    drive: impl FnMut(&Job, &Target) -> Result<Findings, E>,
+) -> u8 {
+    run_shown(args, &mut Shown(out), &mut Shown(err), shutdown, drive)
+}
+
+fn run_shown<E: Display>(
     args: impl IntoIterator<Item = OsString>,
     out: &mut impl Write,
     err: &mut impl Write,
@@ -298,6 +309,13 @@ mod tests {
             "INTERRUPTED",
         );
         check(&login(""), Err("the server is gone"), EXIT_NOT_RUN, "error: the server is gone");
+        check(
+            &login(""),
+            Err("\u{1b}]52;c;eA==\u{7}\u{202E}\0"),
+            EXIT_NOT_RUN,
+            "error: \\u{1b}]52;c;eA==\\u{7}\\u{202e}\\u{0}\n",
+        );
+        check("\u{202E}x", Ok(connected(3)), EXIT_USAGE, "'\\u{202e}x'");
         check(&login("--workers 9"), Ok(connected(3)), EXIT_USAGE, "error: --workers 9 for --clients 3");
         check("login", Ok(connected(3)), EXIT_USAGE, "Usage: throng-harness login");
         check(&login("--workers 9"), Ok(connected(3)), EXIT_USAGE, "Usage: throng-harness login");

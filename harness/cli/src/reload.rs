@@ -286,6 +286,63 @@ mod tests {
         assert_eq!(read(&html), report.to_html());
     }
 
+    /// Every string and key of a report may be a stranger's.
+    #[test]
+    fn texts_of_a_report_command_neither_a_terminal_nor_a_page() {
+        const BAD: &str = "\u{1b}[2J\u{1b}]52;c;eA==\u{7}\u{9b}m\0\nPASS\u{202E}";
+        const SHOWN: &str = "\\u{1b}[2J\\u{1b}]52;c;eA==\\u{7}\\u{9b}m\\u{0}\\nPASS\\u{202e}";
+        fn spoil(json: &mut serde_json::Value, path: &str) {
+            match json {
+                // These have a few possible values, and are refused with another one.
+                serde_json::Value::String(_) if ["verdict", "histograms"].contains(&path) => {}
+                serde_json::Value::String(text) => text.push_str(BAD),
+                serde_json::Value::Array(items) => items.iter_mut().for_each(|item| spoil(item, path)),
+                serde_json::Value::Object(map) => {
+                    for (key, value) in map.iter_mut() {
+                        spoil(value, if path == "histograms" { path } else { key });
+                    }
+                    if ["reasons", "retries", "phases_us"].contains(&path) {
+                        *map =
+                            std::mem::take(map).into_iter().map(|(key, value)| (key + BAD, value)).collect();
+                    }
+                }
+                _ => {}
+            }
+        }
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("bad.json");
+        let mut report = Report::new(&job(""), origin(), findings(1));
+        report.clients.reasons.insert("a reason".into(), 1);
+        report.invalid_because.push("a reason".into());
+        (report.valid, report.incomplete_because) = (false, vec!["a reason".into()]);
+        let mut json = serde_json::to_value(&report).expect("JSON");
+        spoil(&mut json, "");
+        fs::write(&path, json.to_string()).expect("writable");
+        let job = ReportJob {
+            baseline: Vec::new(),
+            files: vec![path],
+            noise: 0.0,
+            json: None,
+            html: Some(dir.path().join("bad.html")),
+            hgrm: None,
+        };
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        assert_eq!(run(&job, &origin(), &mut out, &mut err), EXIT_OK, "{}", String::from_utf8_lossy(&err));
+        let out = String::from_utf8(out).expect("text");
+        let html = fs::read_to_string(dir.path().join("bad.html")).expect("written");
+        for text in [&out, &html] {
+            assert!(text.matches(SHOWN).count() >= 5, "{text}");
+            assert!(!text.chars().any(|c| c != '\n' && throng_core::text::is_control(c)), "{text:?}");
+            assert!(!text.lines().any(|line| line.starts_with("PASS")), "{text}");
+        }
+        json["scenario"] = BAD.into();
+        json["clients"] = serde_json::Value::Null;
+        fs::write(&job.files[0], json.to_string()).expect("writable");
+        err.clear();
+        assert_eq!(run(&job, &origin(), &mut Vec::new(), &mut err), EXIT_NOT_RUN);
+        assert!(String::from_utf8_lossy(&err).contains(SHOWN), "{}", String::from_utf8_lossy(&err));
+    }
+
     #[test]
     fn errors_name_their_cause() {
         let check = |line, code, part: &str| {

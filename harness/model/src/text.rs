@@ -1,4 +1,49 @@
-//! Formatting of numbers for people. `throng_core::config` formats durations as users write them.
+//! Numbers for people, and quotations of strangers. `throng_core::config` formats durations as
+//! users write them.
+//!
+//! Bytes of sockets, child processes and files become text through [`one_line`], which makes them
+//! one line. All that the harness prints passes through [`Shown`] besides, so that nothing that
+//! was forgotten commands a terminal.
+
+use std::io::{self, Write};
+
+use throng_core::text::{escaped, escaped_lines};
+
+/// Most characters that [`one_line`] shows.
+pub const LINE_MAX: usize = 400;
+
+/// Quotes a stranger's bytes in one line: control characters are escaped, bytes that are no UTF-8
+/// replaced, and an ellipsis ends a text that is longer than [`LINE_MAX`].
+pub fn one_line(bytes: &[u8]) -> String {
+    // No character has more than four bytes, so that nothing beyond is shown.
+    let head = &bytes[..bytes.len().min(4 * LINE_MAX)];
+    let text = String::from_utf8_lossy(head);
+    let mut text = escaped(text.trim());
+    if let Some((end, _)) = text.char_indices().nth(LINE_MAX) {
+        text.to_mut().truncate(end);
+        text.to_mut().push('…');
+    } else if head.len() < bytes.len() {
+        text.to_mut().push('…');
+    }
+    text.into_owned()
+}
+
+/// A terminal or a file of lines: control characters but line feeds are escaped. Each write is
+/// whole characters, as those of `write!` are.
+#[derive(Debug)]
+pub struct Shown<W>(pub W);
+
+impl<W: Write> Write for Shown<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        self.0.write_all(escaped_lines(&text).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
 
 /// Formats a duration with three significant digits and a suitable unit.
 pub fn format_nanos(nanos: f64) -> String {
@@ -58,6 +103,25 @@ mod tests {
         check(1_234_000.0, "1.23 ms");
         check(10e9, "10 s");
         check(600e9, "10 min");
+    }
+
+    #[test]
+    fn strangers_are_quoted_in_one_line_and_command_no_terminal() {
+        let check = |bytes: &[u8], shown: &str| assert_eq!(one_line(bytes), shown);
+        check(b" ok\n", "ok");
+        check(b"\x1b[2J\x1b]52;c;eA==\x07\0\xff", "\\u{1b}[2J\\u{1b}]52;c;eA==\\u{7}\\u{0}\u{fffd}");
+        check("a\nPASS \u{202E}gpj\u{9b}m".as_bytes(), "a\\nPASS \\u{202e}gpj\\u{9b}m");
+        let long = one_line("한".repeat(10_000).as_bytes());
+        assert!(long.ends_with('…') && long.chars().count() == LINE_MAX + 1);
+        assert_eq!(one_line("한".repeat(LINE_MAX).as_bytes()).chars().count(), LINE_MAX);
+    }
+
+    #[test]
+    fn shown_lines_stay_lines() {
+        let mut shown = Shown(Vec::new());
+        writeln!(shown, "a{}[2J", '\u{1b}').expect("a Vec takes everything");
+        shown.write_all("\u{202E}\0\n".as_bytes()).expect("a Vec takes everything");
+        assert_eq!(String::from_utf8(shown.0).expect("text"), "a\\u{1b}[2J\n\\u{202e}\\u{0}\n");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::net::SocketAddr;
 
 use serde_json::Value;
+use throng_harness_model::text::one_line;
 
 use super::metrics::Metrics;
 
@@ -32,7 +33,7 @@ pub fn ask(address: SocketAddr) -> Answers {
     };
     let health: Value = serde_json::from_str(&health).unwrap_or_default();
     Answers {
-        health: health["status"].as_str().unwrap_or("unknown").to_owned(),
+        health: one_line(health["status"].as_str().unwrap_or("unknown").as_bytes()),
         links: get(address, "/links").as_deref().and_then(links),
         metrics: get(address, "/metrics").map(|text| Metrics::parse(&text)).unwrap_or_default(),
     }
@@ -92,6 +93,13 @@ mod tests {
         let answers = ask(address);
         assert_eq!((answers.health.as_str(), answers.links), ("ok", Some((1, 2))));
         assert_eq!(answers.metrics.get("throng_net_sessions"), Some(5.0));
+    }
+
+    #[test]
+    fn a_status_commands_no_terminal() {
+        let status = r#"{"status":"ok\u001b[2J\u0007\u0000\nPASS \u202e"}"#;
+        let address = serve(3, move |_| ok(status));
+        assert_eq!(ask(address).health, "ok\\u{1b}[2J\\u{7}\\u{0}\\nPASS \\u{202e}");
     }
 
     #[test]

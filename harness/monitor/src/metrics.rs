@@ -48,6 +48,7 @@ fn split_name(line: &str) -> Option<(&str, &str)> {
 mod tests {
     use throng_core::metrics::{self, render};
     use throng_core::wire::CloseReason;
+    use throng_core::wire::packets::Role;
 
     use super::*;
 
@@ -56,7 +57,11 @@ mod tests {
         metrics::SECTORS.add(7);
         metrics::CLOSED.of(CloseReason::TooSlow).add(3);
         metrics::CLOSED.of(CloseReason::ServerFull).add(2);
+        // `throng up` runs several roles, each with figures of its own.
+        metrics::in_role(Role::Chat, || metrics::SESSIONS.add(2));
+        metrics::in_role(Role::Login, || metrics::SESSIONS.add(3));
         let read = Metrics::parse(&render());
+        assert_eq!(read.get("throng_net_sessions"), Some(5.0));
         assert_eq!(read.get("throng_chat_sectors"), Some(7.0));
         assert!(read.get("throng_net_closed_total").is_some_and(|sum| sum >= 5.0));
         for (name, _, _) in metrics::TABLE {

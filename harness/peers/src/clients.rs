@@ -23,6 +23,7 @@ use rustix::time::{
 };
 use throng_harness_model::clock::{NEVER, Nanos, RunClock};
 use throng_harness_model::results::{Event, Reasons};
+use throng_harness_model::text::one_line;
 
 use super::system::{Frame, Peer, Step};
 
@@ -292,8 +293,7 @@ impl Wire<'_> {
                     self.write(index, member, handler, now);
                 }
                 Frame::Refused(why) => {
-                    let why = String::from_utf8_lossy(why).into_owned();
-                    return self.close(index, member, why.into(), handler, now);
+                    return self.close(index, member, one_line(why).into(), handler, now);
                 }
             }
             if member.state == State::Closed {
@@ -463,6 +463,17 @@ mod tests {
             let count = sockets[0].read(&mut read).expect("connected");
             written.extend_from_slice(&read[..count]);
         }
+    }
+
+    #[test]
+    fn a_refusal_commands_no_terminal() {
+        let (mut clients, mut sockets) = open(&Redis, 1);
+        let mut recording = recording();
+        let refusal = "-ERR \u{1b}]52;c;eA==\u{7}\u{9b}2J\0\u{202E}PASS\r\n";
+        sockets[0].write_all(refusal.as_bytes()).expect("connected");
+        turn_until(&mut clients, &mut recording, |_, recording| recording.lost.len() == 1);
+        let expected = "ERR \\u{1b}]52;c;eA==\\u{7}\\u{9b}2J\\u{0}\\u{202e}PASS";
+        assert_eq!(clients.reasons().only(), Some((Event::Failed, expected)));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::{env, io, thread};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use thiserror::Error;
+use throng_harness_model::text::one_line;
 
 use super::pin::{self, PinError};
 use super::system::Peer;
@@ -170,7 +171,7 @@ impl Server {
         self.dir.path()
     }
 
-    /// Its output.
+    /// Its output, as it wrote it.
     pub(super) fn log(&self) -> String {
         let bytes = fs::read(self.dir.path().join(LOG_FILE)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
@@ -181,10 +182,12 @@ impl Server {
         self.child.try_wait().ok().flatten()
     }
 
-    fn log_end(&self) -> String {
+    /// The last lines of its output, for an error.
+    pub(super) fn log_end(&self) -> String {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+        let end = &lines[lines.len().saturating_sub(LOG_LINES)..];
+        end.iter().map(|line| one_line(line.as_bytes())).collect::<Vec<_>>().join("\n")
     }
 
     fn stop(&mut self) {
@@ -225,7 +228,7 @@ pub(super) fn version(program: &Path, argument: &str) -> String {
     let output = Command::new(program).arg(argument).stdin(Stdio::null()).output();
     let Ok(output) = output else { return String::new() };
     let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };
-    String::from_utf8_lossy(&text).lines().next().unwrap_or_default().trim().to_owned()
+    one_line(text.split(|byte| *byte == b'\n').next().unwrap_or_default())
 }
 
 fn find(program: &str) -> Option<PathBuf> {
@@ -305,6 +308,18 @@ mod tests {
     fn the_output_of_a_server_that_ends_is_in_the_error() {
         let error = launch("echo no such thing >&2; exit 3").until_ready(|_| false).unwrap_err().to_string();
         assert!(error.contains("exit status: 3") && error.contains("no such thing"), "{error}");
+    }
+
+    #[test]
+    fn the_output_and_the_version_of_a_server_command_no_terminal() {
+        let print = "printf 'a\\033]52;c;eA==\\007\\n\\342\\200\\256b\\000\\n'";
+        let error = launch(&format!("{print}; exit 3")).until_ready(|_| false).unwrap_err().to_string();
+        assert!(error.ends_with("a\\u{1b}]52;c;eA==\\u{7}\n\\u{202e}b\\u{0}"), "{error}");
+        let dir = directory("script").expect("a temporary directory");
+        let program = dir.path().join("program");
+        fs::write(&program, format!("#!/bin/sh\n{print}\n")).expect("writable");
+        let version = || version(Path::new("sh"), program.to_str().expect("UTF-8"));
+        assert_eq!(version(), "a\\u{1b}]52;c;eA==\\u{7}");
     }
 
     #[test]

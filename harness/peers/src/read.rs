@@ -1,12 +1,11 @@
 //! Reads reports of `peers` back.
 
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::Error as _;
-use throng_harness_report::ReadError;
+use throng_harness_report::{ReadError, read_text};
 
 use super::case::{AHEAD, CASES, Case, Load};
 use super::report::{FORMAT, PeersReport, SCENARIO};
@@ -27,7 +26,7 @@ impl PeersReport {
     /// Keys that an earlier version lacks are empty or 0.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
         let at = || path.to_owned();
-        let text = fs::read_to_string(path).map_err(|source| ReadError::File { path: at(), source })?;
+        let text = read_text(path)?;
         let form = |source| ReadError::Form { path: at(), source };
         let Head { format, scenario, version } = serde_json::from_str(&text).map_err(form)?;
         if scenario != SCENARIO {
@@ -79,6 +78,8 @@ fn case_of(row: &Row) -> Result<Case, serde_json::Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use serde_json::{Value, json};
     use throng_harness_report::Document;
 
@@ -147,6 +148,16 @@ mod tests {
         assert!(report.to_string().contains("NOT MEASURED  X redis #1: it fell over"), "{report}");
         let closed = read(Vec::new(), |json| json["rows"][0]["interval_ms"] = Value::Null);
         assert_eq!(closed.expect("valid").cases[0].interval(), None);
+    }
+
+    #[test]
+    fn texts_of_a_file_command_no_terminal() {
+        let report = read(vec![failure('A')], |json| {
+            json["failures"][0]["why"] = json!("\u{1b}]52;c;eA==\u{7}\nPASS\0\u{202E}\u{9b}");
+        });
+        let report = report.expect("valid");
+        let shown = "\\u{1b}]52;c;eA==\\u{7}\\nPASS\\u{0}\\u{202e}\\u{9b}";
+        assert!(report.to_string().contains(shown) && report.to_html().contains(shown), "{report}");
     }
 
     #[test]

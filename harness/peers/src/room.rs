@@ -111,7 +111,7 @@ impl<'a> Room<'a> {
         if let Some(status) = self.server.exit_status() {
             return Err(RoomError::Stalled(format!(
                 "the server has ended ({status}):\n{}",
-                self.server.log()
+                self.server.log_end()
             )));
         }
         Ok(())

@@ -1,12 +1,15 @@
 //! Report files: writing them, and reading those of this version or an earlier one.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, IgnoredAny};
+use serde_json::Value;
 use thiserror::Error;
+use throng_core::text::{escaped, has_control, is_control};
 use throng_harness_model::record::Latencies;
 
 use super::{FORMAT, Report};
@@ -96,7 +99,7 @@ impl<'a> ReportFile<'a> {
     /// Reads the file and checks its format.
     pub fn open(path: &'a Path) -> Result<Self, ReadError> {
         let at = || path.to_owned();
-        let text = fs::read_to_string(path).map_err(|source| ReadError::File { path: at(), source })?;
+        let text = read_text(path)?;
         let form = |source| ReadError::Form { path: at(), source };
         let Head { format, scenario, version, clients, limit } = serde_json::from_str(&text).map_err(form)?;
         if format != FORMAT {
@@ -123,6 +126,48 @@ impl<'a> ReportFile<'a> {
     pub fn damaged(&self, message: &str) -> ReadError {
         ReadError::Form { path: self.path.to_owned(), source: de::Error::custom(message) }
     }
+}
+
+/// Reads the text of a JSON report, with the control characters in its strings escaped: a report is
+/// a stranger's until it is shown.
+pub fn read_text(path: &Path) -> Result<String, ReadError> {
+    let text = fs::read_to_string(path).map_err(|source| ReadError::File { path: path.into(), source })?;
+    // Without an escape, JSON has no control characters but those that every tool can show.
+    let is_plain = |c: char| c != '\\' && (!is_control(c) || "\n\r\t".contains(c));
+    if text.chars().all(is_plain) {
+        return Ok(text);
+    }
+    let form = |source| ReadError::Form { path: path.into(), source };
+    let mut json: Value = serde_json::from_str(&text).map_err(form)?;
+    if !escape_strings(&mut json) {
+        return Ok(text);
+    }
+    serde_json::to_string(&json).map_err(form)
+}
+
+/// Escapes the control characters of all strings and keys. Returns false if there were none. The
+/// depth of the recursion is that of the parser, 128.
+fn escape_strings(json: &mut Value) -> bool {
+    let mut is_changed = false;
+    match json {
+        Value::String(text) => {
+            if let Cow::Owned(escaped) = escaped(text) {
+                *text = escaped;
+                is_changed = true;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| is_changed |= escape_strings(item)),
+        Value::Object(map) => {
+            map.values_mut().for_each(|value| is_changed |= escape_strings(value));
+            if map.keys().any(|key| has_control(key)) {
+                let entries = std::mem::take(map).into_iter();
+                map.extend(entries.map(|(key, value)| (escaped(&key).into_owned(), value)));
+                is_changed = true;
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+    is_changed
 }
 
 impl Report {

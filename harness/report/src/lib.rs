@@ -29,7 +29,7 @@ use throng_harness_model::spec::Job;
 
 pub use check::Checked;
 pub use document::{Document, json_text};
-pub use file::{ReadError, ReportError, ReportFile, check_directory, check_writable, write_hgrm};
+pub use file::{ReadError, ReportError, ReportFile, check_directory, check_writable, read_text, write_hgrm};
 pub use histograms::merged;
 pub use machine::Machine;
 pub use verdict::{LOAD_MAX, Verdict, doubts, harness_load};

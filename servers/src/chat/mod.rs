@@ -193,7 +193,7 @@ impl Role for ChatRole {
             chat.held_claims.release(load.claim, effects);
             answer_login(&load, Outcome::TryAgainLater, None, effects);
         }
-        for claim in chat.admission.sweep((chat.now_ms)()) {
+        for claim in chat.admission.sweep(now, (chat.now_ms)()) {
             tracing::debug!(account = claim.account, "the ticket expired unused");
             chat.held_claims.release(claim, effects);
         }

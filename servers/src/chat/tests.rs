@@ -1,7 +1,7 @@
 //! Points at which an entry into the chat can break off, and the claims that are released there.
 
 use super::*;
-use crate::role_fixture::{CHAT_KEY, CLAIM, KEY, RoleFixture, character, now_ms, sent};
+use crate::role_fixture::{CHAT_KEY, CLAIM, KEY, RoleFixture, character, now_ms, sent, step_clock};
 use throng_core::config::Config;
 use throng_core::crypto::{ClusterKey, Ticket};
 use throng_core::wire::List;
@@ -25,6 +25,7 @@ struct Scenario {
     login: SessionId,
     /// The number of the latest list.
     last_list: u64,
+    start: Instant,
 }
 
 /// Returns a chat server that dials these peers.
@@ -46,7 +47,8 @@ impl Scenario {
         let mut fixture = chat_with(&[PeerRole::DbAgent]);
         let agent = fixture.open_db_agent(0);
         let login = fixture.open_link(PeerRole::Login, None).0;
-        Self { fixture, agent, login, last_list: 1 }
+        let start = fixture.now();
+        Self { fixture, agent, login, last_list: 1, start }
     }
 
     /// A login was announced, and its character was requested.
@@ -237,6 +239,79 @@ fn an_unused_ticket_expires_and_releases_its_claim() {
     );
     assert_eq!(scenario.fixture.advance(REQUEST_TIMEOUT), [scenario.release_line()]);
     scenario.assert_ticket_refused();
+}
+
+#[test]
+fn the_claims_of_a_hundred_tickets_that_are_never_used_are_released() {
+    let mut scenario = Scenario::new();
+    let claims: Vec<Claim> = (1..=100).map(|account| Claim { account, id: 100 + account }).collect();
+    for claim in &claims {
+        let notice = ChatNotifyLogin { request: claim.account, claim: *claim };
+        assert_eq!(scenario.fixture.deliver(scenario.login, notice).len(), 1);
+        let answer = DbLoadCharacterAnswer {
+            request: claim.account,
+            outcome: Outcome::Ok,
+            claim: *claim,
+            character: Some(character()),
+        };
+        assert_eq!(scenario.fixture.deliver(scenario.agent, answer).len(), 1);
+        scenario.fixture.advance(Duration::from_millis(10));
+    }
+    let mut released = Vec::new();
+    while released.len() < claims.len() {
+        let lines = scenario.fixture.advance(Duration::from_secs(1));
+        assert!(
+            scenario.fixture.now() < scenario.start + Duration::from_mins(1),
+            "{} released",
+            released.len()
+        );
+        released.extend(lines);
+    }
+    released.sort();
+    let mut wanted: Vec<_> =
+        claims.iter().map(|claim| sent(scenario.agent, DbReleaseClaim { claim: *claim })).collect();
+    wanted.sort();
+    assert_eq!(released, wanted);
+    assert_eq!(scenario.claims_after_relink(), []);
+}
+
+/// An administrator or a time server may set the wall clock.
+#[test]
+fn a_wall_clock_that_jumps_costs_one_attempt_to_enter_and_nobody_that_is_in() {
+    const HOUR: i64 = 3600;
+    for (step, reason) in [(HOUR, "TicketExpired"), (-HOUR, "TicketInvalid")] {
+        let (mut scenario, _client) = Scenario::entered();
+        step_clock(step);
+        let lines = scenario.fixture.advance(Duration::from_mins(10));
+        assert!(lines.is_empty(), "{lines:?}");
+
+        let mut scenario = Scenario::login_expected();
+        let client = scenario.fixture.open_client();
+        let request = enter_request(CLAIM.id);
+        step_clock(step);
+        assert_eq!(scenario.fixture.deliver(client, request), [format!("{client} closed: {reason}")]);
+        // The claim is released when the ticket would have expired, not an hour sooner or later.
+        assert!(scenario.fixture.advance(TICKET_LIFETIME).is_empty());
+        assert_eq!(scenario.fixture.advance(REQUEST_TIMEOUT), [scenario.release_line()]);
+        // The next login gets a ticket of the clock as it is now.
+        let mut scenario = Scenario::load_requested();
+        step_clock(step);
+        scenario.answer_load(Outcome::Ok);
+        let client = scenario.fixture.open_client();
+        let lines = scenario.enter(client, CLAIM.id);
+        assert!(lines.iter().any(|line| line.contains("EnterAnswer")), "{lines:?}");
+    }
+}
+
+/// A pulled cable ends no connection: the shard notices that heartbeats go unanswered.
+#[test]
+fn the_claim_of_a_user_that_times_out_is_released() {
+    for reason in [CloseReason::IdleTimeout, CloseReason::ConnectionLost, CloseReason::TooSlow] {
+        let (mut scenario, client) = Scenario::entered();
+        let lines = scenario.fixture.close_client_for(client, reason);
+        assert!(lines.contains(&scenario.release_line()), "{reason:?}: {lines:?}");
+        assert_eq!(scenario.claims_after_relink(), []);
+    }
 }
 
 #[test]

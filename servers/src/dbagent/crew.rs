@@ -6,7 +6,7 @@
 //! without ends in its place.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -24,9 +24,24 @@ pub(super) struct Place {
     start: Instant,
     /// Time at which the call under way counts as hung, in milliseconds; 0 outside of calls.
     limit_ms: AtomicU64,
+    is_connected: AtomicBool,
 }
 
 impl Place {
+    fn new(number: u64, start: Instant) -> Self {
+        Self { number, start, limit_ms: AtomicU64::new(0), is_connected: AtomicBool::new(false) }
+    }
+
+    /// Notes whether the thread has a connection.
+    pub(super) fn set_connected(&self, is_connected: bool) {
+        self.is_connected.store(is_connected, Ordering::SeqCst);
+    }
+
+    /// Returns true if the thread has a connection and does not hang.
+    fn is_usable(&self) -> bool {
+        self.is_connected.load(Ordering::SeqCst) && self.limit_ms.load(Ordering::SeqCst) != GIVEN_UP
+    }
+
     /// Notes the begin of a call that lasts no longer than `limit` unless it hangs.
     pub(super) fn begin(&self, limit: Duration) {
         let limit_ms = (self.start.elapsed() + limit).as_millis() as u64;
@@ -68,6 +83,10 @@ struct State {
 }
 
 impl State {
+    fn usable(&self) -> usize {
+        self.places.iter().filter(|place| place.is_usable()).count()
+    }
+
     /// Forgets threads that have returned and ended, whose stacks stay mapped until then.
     fn forget_ended(&mut self) {
         self.places.retain(|place| Arc::strong_count(place) > 1);
@@ -90,6 +109,11 @@ impl Crew {
         self.hung.load(Ordering::Relaxed)
     }
 
+    /// Number of threads with a connection that do not hang: those that can serve a request.
+    pub(super) fn usable(&self) -> usize {
+        self.state.lock().usable()
+    }
+
     /// Starts threads until enough of them work or too many hang. Returns how many it started.
     pub(super) fn fill<E>(
         &self,
@@ -98,8 +122,7 @@ impl Crew {
         let mut state = self.state.lock();
         let mut filled = 0;
         while state.working < self.threads && state.working + self.hung() < self.threads + DB_HUNG_MAX {
-            let place =
-                Arc::new(Place { number: state.started, start: self.start, limit_ms: AtomicU64::new(0) });
+            let place = Arc::new(Place::new(state.started, self.start));
             let handle = spawn(Arc::clone(&place))?;
             state.started += 1;
             state.working += 1;
@@ -129,11 +152,11 @@ impl Crew {
         state.working += 1;
     }
 
-    /// Lets a thread go if there are enough without it. Of `connected` threads, some may hang: one
-    /// with a connection stays until enough others have theirs.
-    pub(super) fn let_go(&self, has_connection: bool, connected: usize) -> bool {
+    /// Lets a thread go if there are enough without it. One with a connection stays until enough
+    /// others have theirs.
+    pub(super) fn let_go(&self, has_connection: bool) -> bool {
         let mut state = self.state.lock();
-        let is_needed = has_connection && connected.saturating_sub(self.hung()) <= self.threads;
+        let is_needed = has_connection && state.usable() <= self.threads;
         let goes = state.working > self.threads && !is_needed;
         state.working -= usize::from(goes);
         goes
@@ -209,14 +232,17 @@ mod tests {
         let (filled, all) = fill(&crew);
         assert_eq!(filled, 0, "beyond the bound no thread is started");
         // Of those that return two stay, if they can with their connections.
+        all[..3].iter().for_each(|place| place.set_connected(true));
+        assert_eq!(crew.usable(), 0, "all hang");
         for place in &all {
             assert!(place.end());
             crew.take_back();
         }
-        assert_eq!(crew.hung(), 0);
-        assert!(!crew.let_go(true, 2), "the only two with a connection");
-        assert!(crew.let_go(true, 3));
-        let gone = (0..all.len()).filter(|_| crew.let_go(false, 2)).count();
+        assert_eq!((crew.hung(), crew.usable()), (0, 3));
+        assert!(crew.let_go(true));
+        all[0].set_connected(false);
+        assert!(!crew.let_go(true), "the only two with a connection");
+        let gone = (0..all.len()).filter(|_| crew.let_go(false)).count();
         assert_eq!(gone + 1, DB_HUNG_MAX);
         assert_eq!(crew.join(Instant::now() + Duration::from_mins(1)), (Ok(()), 0));
     }

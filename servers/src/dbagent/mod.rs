@@ -15,6 +15,7 @@ pub mod database;
 pub(crate) mod database_fixture;
 mod dialect;
 mod fair;
+mod fault_log;
 mod gate;
 pub mod inserts;
 pub mod migrate;

@@ -14,9 +14,10 @@ use parking_lot::Mutex;
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 use thiserror::Error;
-use throng_core::clock::unix_ms;
+use throng_core::clock::steady_unix_ms;
 
 use super::crew::Crew;
+use super::fault_log::FaultLog;
 use super::gate::Gate;
 use super::password::{PasswordCost, PasswordError, Passwords};
 use super::procedures::{DbError, Procedures};
@@ -39,7 +40,7 @@ pub struct PoolConfig {
     pub control_queue: usize,
     /// Cost of a password hash.
     pub password: PasswordCost,
-    /// Wall clock of this process, in milliseconds since 1970 (UTC).
+    /// Clock of this process, in milliseconds since 1970 (UTC). It must not step, or leases would.
     pub now_ms: fn() -> u64,
     /// Number of this DB agent ([`super::procedures::agent_number`]).
     pub agent: u64,
@@ -75,7 +76,7 @@ impl Default for PoolConfig {
             queue: 1024,
             control_queue: throng_core::limits::DB_CONTROL_QUEUE,
             password: PasswordCost::default(),
-            now_ms: unix_ms,
+            now_ms: steady_unix_ms,
             agent: 1,
             limits: DriverLimits::default(),
             end_wait: Duration::from_secs(3),
@@ -134,6 +135,7 @@ impl<T: Copy + Send + Sync + 'static> Pool<T> {
             stats: PoolStats::default(),
             crew: Crew::new(config.threads.max(1)),
             gate: Gate::default(),
+            fault_log: FaultLog::default(),
             limits: config.limits,
             factory: Box::new(factory),
             sink: Box::new(sink),
@@ -195,6 +197,11 @@ impl<T: Copy + Send + Sync + 'static> Pool<T> {
     /// Number of threads that hang in their driver now.
     pub fn hung(&self) -> usize {
         self.shared.crew.hung()
+    }
+
+    /// Number of threads that have a connection and do not hang.
+    pub fn usable(&self) -> usize {
+        self.shared.crew.usable()
     }
 
     /// Closes the queue, executes queued requests until `deadline`, answers the rest TryAgainLater,

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use throng_core::limits::PASSWORD_COSTS_MAX;
-use throng_core::wire::packets::{Claim, Outcome};
-use tracing::{error, info, warn};
+use throng_core::metrics;
+use throng_core::wire::packets::{Claim, Outcome, Role};
+use tracing::info;
 
 use super::crew::{Crew, Ended, Place};
+use super::fault_log::FaultLog;
 use super::gate::{BACKOFF_MAX, Gate};
 use super::inserts::{insert_account, insert_character};
 use super::password::{PasswordError, Passwords};
@@ -46,10 +48,6 @@ const CLOCK_OFFSET_MAX_AGE: Duration = Duration::from_secs(30);
 /// Age at which the costs of passwords in use are read again.
 const COSTS_MAX_AGE: Duration = Duration::from_secs(30);
 
-/// Shortest interval between two log lines about failures of one thread; failures in between are
-/// counted.
-const LOG_INTERVAL: Duration = Duration::from_secs(1);
-
 pub(super) type Factory = Box<dyn Fn() -> Result<Box<dyn Procedures>, DbError> + Send + Sync>;
 pub(super) type Sink<T> = Box<dyn Fn(Reply<T>) + Send + Sync>;
 
@@ -60,6 +58,7 @@ pub(super) struct Shared<T> {
     pub(super) crew: Crew,
     /// Through which the threads connect.
     pub(super) gate: Gate,
+    pub(super) fault_log: FaultLog,
     pub(super) limits: DriverLimits,
     pub(super) factory: Factory,
     pub(super) sink: Sink<T>,
@@ -142,8 +141,6 @@ pub(super) struct Worker<T> {
     clock_offset: ClockOffset,
     /// Time at which the costs of passwords in use were read; `None` if they have to be.
     costs_read_at: Option<Instant>,
-    last_logged: Option<Instant>,
-    unlogged: u64,
 }
 
 impl<T: Copy> Worker<T> {
@@ -156,14 +153,16 @@ impl<T: Copy> Worker<T> {
             is_let_go: false,
             clock_offset: ClockOffset::default(),
             costs_read_at: None,
-            last_logged: None,
-            unlogged: 0,
         }
     }
 
     /// Executes requests until the queue is closed and either empty or overdue, or until there are
     /// enough threads without this one. Returns the error of closing the database.
-    pub(super) fn run(mut self) -> Ended {
+    pub(super) fn run(self) -> Ended {
+        metrics::in_role(Role::DbAgent, || self.work())
+    }
+
+    fn work(mut self) -> Ended {
         let shared = Arc::clone(&self.shared);
         while !self.may_go() && (self.database.is_some() || self.connect()) {
             let idle = self.look_after().then_some(IDLE_INTERVAL);
@@ -175,8 +174,7 @@ impl<T: Copy> Worker<T> {
                 None => break,
             }
         }
-        let Some(database) = self.database.take() else { return Ok(()) };
-        shared.stats.connected.fetch_sub(1, Relaxed);
+        let Some(database) = self.take_database() else { return Ok(()) };
         self.in_driver(shared.limits.call, |_| database.close())
     }
 
@@ -194,8 +192,7 @@ impl<T: Copy> Worker<T> {
     /// Returns true, from then on, if there are enough threads without this one.
     fn may_go(&mut self) -> bool {
         if !self.is_let_go {
-            let connected = self.shared.stats.connected.load(Relaxed);
-            self.is_let_go = self.shared.crew.let_go(self.database.is_some(), connected);
+            self.is_let_go = self.shared.crew.let_go(self.database.is_some());
         }
         self.is_let_go
     }
@@ -211,8 +208,8 @@ impl<T: Copy> Worker<T> {
                 // Another thread connects, or the pause is not over.
                 None => continue,
             }
-            if shared.stats.connected.load(Relaxed) == 0 {
-                // No thread has a connection, so these callers had better be told at once.
+            if shared.crew.usable() == 0 {
+                // No thread can serve these callers, so they had better be told at once.
                 for _ in 0..shared.queue.len() {
                     let Some(job) = shared.queue.pop_common() else { break };
                     shared.refuse(&job);
@@ -236,15 +233,23 @@ impl<T: Copy> Worker<T> {
             self.database = Some(database);
             self.clock_offset.measured_at = None;
             self.costs_read_at = None;
+            self.place.set_connected(true);
             shared.stats.connected.fetch_add(1, Relaxed);
             shared.stats.connections.fetch_add(1, Relaxed);
-            info!("connected to the database");
+            shared.fault_log.connected(Instant::now());
         }))
     }
 
+    /// Takes the connection, which counts no more from now on.
+    fn take_database(&mut self) -> Option<Box<dyn Procedures>> {
+        let database = self.database.take()?;
+        self.place.set_connected(false);
+        self.shared.stats.connected.fetch_sub(1, Relaxed);
+        Some(database)
+    }
+
     fn disconnect(&mut self) {
-        if let Some(database) = self.database.take() {
-            self.shared.stats.connected.fetch_sub(1, Relaxed);
+        if let Some(database) = self.take_database() {
             self.in_driver(self.shared.limits.call, |_| drop(database));
         }
     }
@@ -268,6 +273,7 @@ impl<T: Copy> Worker<T> {
                 if has_hashed(&job.request, &answer) {
                     shared.queue.hashing().measured(began_at.elapsed());
                 }
+                shared.fault_log.served(Instant::now());
                 shared.stats.served.fetch_add(1, Relaxed);
                 shared.reply(job.tag, answer);
             }
@@ -289,6 +295,7 @@ impl<T: Copy> Worker<T> {
         }
         match self.execute(&job.request, job.deadline) {
             Ok(answer) => {
+                shared.fault_log.served(Instant::now());
                 if turn.finish() {
                     shared.stats.served.fetch_add(1, Relaxed);
                     // The sink runs before the turn ends, so that the replies keep the order too.
@@ -341,17 +348,12 @@ impl<T: Copy> Worker<T> {
         self.shared.reply(job.tag, job.request.refused(failure.outcome()));
     }
 
-    fn log(&mut self, failure: &Failure) {
-        if self.last_logged.is_some_and(|last| last.elapsed() < LOG_INTERVAL) {
-            self.unlogged += 1;
-            return;
-        }
-        self.last_logged = Some(Instant::now());
-        let unlogged = std::mem::take(&mut self.unlogged);
+    fn log(&self, failure: &Failure) {
+        let (log, now) = (&self.shared.fault_log, Instant::now());
         if failure.outcome() == Outcome::TryAgainLater {
-            warn!(unlogged, "{failure}");
+            log.failed(failure, now);
         } else {
-            error!(unlogged, "{failure}");
+            log.broken(failure, now);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Points at which a login can break off, and the claims that are released there.
 
 use super::*;
-use crate::role_fixture::{CLAIM, KEY, RoleFixture, character, login_request, now_ms, sent};
+use crate::role_fixture::{CLAIM, KEY, RoleFixture, character, login_request, now_ms, sent, step_clock};
 use throng_core::config::{Config, Rate};
 use throng_core::wire::packets::{
     ChatNotifyLogin, CreateCharacterRequest, DbCheckPassword, DbCheckPasswordAnswer, DbClaimRevoked,
@@ -306,6 +306,24 @@ fn a_ticket_is_void_when_its_client_leaves_misbehaves_or_times_out() {
     assert_eq!(scenario.fixture.deliver(scenario.chat, LoginNotifyEntered { claim: CLAIM }), [closed]);
     assert!(scenario.fixture.close_client(scenario.client).is_empty());
     assert!(scenario.fixture.advance(TICKET_LIFETIME).is_empty());
+}
+
+#[test]
+fn a_wall_clock_that_jumps_ends_no_login_sooner_or_later() {
+    for step in [3600, -3600] {
+        let mut scenario = Scenario::granted();
+        step_clock(step);
+        assert!(scenario.fixture.advance(TICKET_LIFETIME / 2).is_empty());
+        let closed = format!("{} closed: TicketExpired", scenario.client);
+        let lines = scenario.fixture.advance(TICKET_LIFETIME / 2);
+        assert_eq!(lines, [scenario.cancel_line(), closed]);
+
+        let mut scenario = Scenario::password_requested();
+        step_clock(step);
+        assert!(scenario.fixture.advance(REQUEST_TIMEOUT / 2).is_empty());
+        let refused = [scenario.refusal_line(Outcome::TryAgainLater)];
+        assert_eq!(scenario.fixture.advance(REQUEST_TIMEOUT / 2), refused);
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod timeline;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use throng_core::clock::utc_text;
+use throng_core::text::escaped_lines;
 use throng_harness_model::text::format_nanos;
 
 pub use self::chart::{Chart, Line, Unit, XAxis};
@@ -67,8 +68,8 @@ impl Report {
     }
 }
 
-/// A page with this title. Control characters, which HTML allows neither raw nor escaped, are
-/// replaced.
+/// A page with this title. Control characters are escaped: HTML allows most of them neither raw nor
+/// as references, and others would show a text in another order than it has.
 pub fn page(title: &str, content: &Markup) -> String {
     let page = html! {
         (DOCTYPE) "\n"
@@ -83,7 +84,7 @@ pub fn page(title: &str, content: &Markup) -> String {
         }
         "\n"
     };
-    page.0.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "\u{fffd}")
+    escaped_lines(&page.0).into_owned()
 }
 
 /// The top of a page.

@@ -478,6 +478,7 @@ fn a_hung_thread_is_replaced_and_its_control_job_is_not_lost() {
     assert_eq!(replies, [(1, Outcome::Ok), (2, Outcome::Ok)]);
     let claim = bench.log_in("bob");
     assert_eq!((bench.pool.hung(), bench.pool.stats().replaced.load(Relaxed)), (1, 1));
+    assert_eq!((bench.pool.stats().connected.load(Relaxed), bench.pool.usable()), (2, 1));
 
     // The late release takes nothing from the new login, and its thread ends.
     drop(hang);

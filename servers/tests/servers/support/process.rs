@@ -248,13 +248,18 @@ impl Server {
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
-    /// Returns the value of a metric, the sum over its labels unless `name` includes one.
+    /// Returns the value of a metric, the sum over its labels; if `name` includes one label, over
+    /// the lines that have it.
     pub(crate) fn metric(&self, name: &str) -> u64 {
         let page = self.admin("/metrics");
+        let (bare, label) = name.split_once('{').unwrap_or((name, "}"));
+        let label = label.trim_end_matches('}');
         let value = |line: &str| {
-            let rest = line.strip_prefix(name)?;
-            let rest = if rest.starts_with('{') { rest.split_once('}')?.1 } else { rest };
-            rest.strip_prefix(' ')?.parse::<u64>().ok()
+            let rest = line.strip_prefix(bare)?;
+            let (labels, rest) =
+                rest.strip_prefix('{').and_then(|rest| rest.split_once('}')).unwrap_or(("", rest));
+            let has_label = label.is_empty() || labels.split(',').any(|known| known == label);
+            rest.strip_prefix(' ').filter(|_| has_label)?.parse::<u64>().ok()
         };
         let values: Vec<u64> = page.lines().filter_map(value).collect();
         assert!(!values.is_empty(), "no metric {name}");
