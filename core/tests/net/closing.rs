@@ -145,7 +145,7 @@ fn a_peer_that_reads_nothing_delays_the_end_up_to_the_time_of_the_stop() {
     peer.handshake();
     let id = server.next_opened();
     server.run(0, move |sessions| {
-        (0..900).for_each(|number| sessions.send(id, &message(Scope::World, number)))
+        (0..900).for_each(|number| sessions.send(id, &message(Scope::World, number)));
     });
     let began = Instant::now();
     let patience = Duration::from_millis(200);
