@@ -60,8 +60,8 @@ struct Written {
 ///   the room. After [`leave`](Self::leave) or [`rekey`](Self::rekey), packets go out behind the
 ///   frames that were appended to the room before.
 /// * [`close`](Self::close) with a reason that is sent lets queued packets go out first. The
-///   session stays in the table until its peer closes, or [`linger`](Endpoint::linger) is over. While
-///   the loop ends, data that waits has the time of the stop.
+///   session stays in the table until its peer closes, or [`linger`](Endpoint::linger) is over.
+///   While the loop ends, data that waits has the time of the stop.
 /// * Memory of a session is bounded: beyond [`outbox_max`](Endpoint::outbox_max) it is closed as
 ///   too slow, and messages to many stop before that and become gaps
 ///   ([`OUTBOX_CHAT_MAX`](crate::limits::OUTBOX_CHAT_MAX)).
