@@ -41,7 +41,7 @@ pub(super) struct Conn {
     /// True from a write that the socket accepted in part or not at all, until its next writable
     /// event.
     pub(super) write_blocked: bool,
-    /// Time of the latest write. Valid only while the socket is blocked.
+    /// Time of the latest write.
     pub(super) last_written: Instant,
     /// Nearby messages and whispers that were dropped and that no gap has reported yet.
     pub(super) missed: u32,

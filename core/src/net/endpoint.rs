@@ -34,6 +34,6 @@ pub struct Endpoint {
     /// Silence of the peer after which the session is closed; none for no limit.
     pub idle_timeout: Option<Duration>,
     /// Longest time for which a closing session waits for the peer to accept what is queued, and
-    /// for the peer's own close.
+    /// for the peer's own close. While its loop ends, what is queued has the time of the stop.
     pub linger: Duration,
 }

@@ -61,6 +61,7 @@ struct Written {
 ///   frames that were appended to the room before.
 /// * [`close`](Self::close) with a reason that is sent lets queued packets go out first. The
 ///   session stays in the table until its peer closes, or [`linger`](Endpoint::linger) is over.
+///   While the loop ends, data that waits has the time of the stop.
 /// * Memory of a session is bounded: beyond [`outbox_max`](Endpoint::outbox_max) it is closed as
 ///   too slow, and messages to many stop before that and become gaps
 ///   ([`OUTBOX_CHAT_MAX`](crate::limits::OUTBOX_CHAT_MAX)).
@@ -195,6 +196,9 @@ pub struct Sessions {
     turn_began: Instant,
     /// True once the loop is ending and makes no new sessions.
     is_stopping: bool,
+    /// True once clients are told to go. Those for whom data waits may then linger for longer, up
+    /// to the time of the stop.
+    is_draining: bool,
 }
 
 impl Sessions {
@@ -234,6 +238,7 @@ impl Sessions {
             now,
             turn_began: now,
             is_stopping: false,
+            is_draining: false,
         }
     }
 
@@ -369,10 +374,16 @@ impl Sessions {
         self.insert(socket, session, address, Some(token), seat)
     }
 
+    /// Closes all sessions with clients. They linger until they have what waits for them.
+    pub(super) fn drain(&mut self, reason: CloseReason) {
+        self.is_draining = true;
+        self.close_all(PeerKind::Client, reason, "");
+    }
+
     /// Closes all sessions and makes no new ones from now on.
     pub(super) fn stop(&mut self, reason: CloseReason) {
         self.is_stopping = true;
-        self.close_all(PeerKind::Client, reason, "");
+        self.drain(reason);
         self.close_all(PeerKind::Link, reason, "");
     }
 
@@ -502,7 +513,17 @@ impl Sessions {
         if conn.stalled.is_some() || self.dial_side.is_paused(id) {
             conn.session.restart_idle_timeout(self.now);
         }
-        match conn.session.handle_timeout(self.now, &mut self.pool) {
+        let mut action = conn.session.handle_timeout(self.now, &mut self.pool);
+        if self.is_draining && action == TimerAction::Remove {
+            let linger = conn.session.endpoint().linger;
+            let is_told = conn.session.poll_transmit().is_empty();
+            let until =
+                if is_told { conn.last_written + linger } else { self.now + linger.max(TIMER_RESOLUTION) };
+            if until > self.now {
+                action = TimerAction::ArmAt(until);
+            }
+        }
+        match action {
             TimerAction::ArmAt(at) => {
                 conn.timer = conn.timer.wrapping_add(1);
                 self.timers.arm(at, (id, conn.timer));

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use mio::{Events, Poll, Token, Waker};
 
-use super::endpoint::PeerKind;
 use super::mail::{Accepts, Mail, Mailbox};
 use super::sessions::Sessions;
 use super::sessions::app::App;
@@ -271,7 +270,7 @@ impl<C: Send + 'static> Shard<C> {
             match self.mailbox.pop() {
                 None => return,
                 Some(Mail::App(command)) => app.command(&mut self.sessions, command),
-                Some(Mail::CloseClients(reason)) => self.sessions.close_all(PeerKind::Client, reason, ""),
+                Some(Mail::CloseClients(reason)) => self.sessions.drain(reason),
                 Some(Mail::Stop(reason, patience)) => {
                     self.sessions.stop(reason);
                     let at = Instant::now() + patience;

@@ -109,6 +109,52 @@ fn stopping_closes_all_sessions_and_ends_when_they_are_gone() {
     wait_until("the loops end before the given time", || server.has_ended(0) && server.has_ended(1));
 }
 
+/// A stop has a time for data that waits. Slow peers were cut off after the linger, untold.
+#[test]
+fn a_slow_peer_receives_all_and_the_reason_while_the_loop_ends() {
+    const LINGER: Duration = Duration::from_millis(60);
+    const MESSAGES: usize = 900;
+    for closes_clients_before in [false, true] {
+        let rules = Endpoint { linger: LINGER, ..server_rules() };
+        let server = Loops::start(1, 10, vec![rules], echo);
+        let mut peer = Peer::connect_narrow(server.addresses[0], client_rules());
+        peer.handshake();
+        let id = server.next_opened();
+        server.run(0, move |sessions| {
+            (0..MESSAGES as u64).for_each(|number| sessions.send(id, &message(Scope::World, number)));
+        });
+        let began = Instant::now();
+        if closes_clients_before {
+            server.mail(0, Mail::CloseClients(CloseReason::ServerShutdown));
+            wait_until("the linger is over", || began.elapsed() > 3 * LINGER);
+        }
+        server.mail(0, Mail::Stop(CloseReason::ServerShutdown, PATIENCE));
+        wait_until("the linger is over", || began.elapsed() > 6 * LINGER);
+        let (packets, reason) = peer.receive_all();
+        assert_eq!((packets.len(), reason), (MESSAGES, Some(CloseReason::ServerShutdown)));
+        drop(peer);
+        wait_until("the loop ends", || server.has_ended(0));
+    }
+}
+
+#[test]
+fn a_peer_that_reads_nothing_delays_the_end_up_to_the_time_of_the_stop() {
+    let rules = Endpoint { linger: Duration::ZERO, ..server_rules() };
+    let server = Loops::start(1, 10, vec![rules], echo);
+    let mut peer = Peer::connect_narrow(server.addresses[0], client_rules());
+    peer.handshake();
+    let id = server.next_opened();
+    server.run(0, move |sessions| {
+        (0..900).for_each(|number| sessions.send(id, &message(Scope::World, number)));
+    });
+    let began = Instant::now();
+    let patience = Duration::from_millis(200);
+    server.mail(0, Mail::Stop(CloseReason::ServerShutdown, patience));
+    wait_until("the loop ends", || server.has_ended(0));
+    assert!(began.elapsed() >= patience, "it waits for the peer");
+    drop(peer);
+}
+
 #[test]
 fn stopping_ends_in_time_although_a_peer_stays_and_the_application_dials() {
     let server = Loops::start(1, 10, vec![server_rules()], echo);

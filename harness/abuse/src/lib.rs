@@ -65,8 +65,10 @@ pub struct AbuseJob {
     pub newcomers: f64,
     /// Bytes of each message.
     pub payload: usize,
-    /// The counted length of a phase.
+    /// The counted length of a phase with the attack.
     pub duration: Duration,
+    /// The counted length of a quiet phase.
+    pub quiet_duration: Duration,
     /// The time before the counted part of a phase, and the pause after a phase.
     pub lead: Duration,
     /// The longest wait for another message in flight after a phase.

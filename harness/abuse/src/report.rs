@@ -37,8 +37,10 @@ pub struct AbuseReport {
     pub newcomers_per_s: f64,
     /// Bytes of each message.
     pub payload: usize,
-    /// Seconds counted in each phase.
+    /// Seconds counted in each phase with the attack.
     pub duration_s: f64,
+    /// Seconds counted in each quiet phase.
+    pub quiet_duration_s: f64,
     /// Phases with the attack; there is one quiet phase more.
     pub rounds: u32,
     /// Connections of an attack that needs many.
@@ -77,6 +79,7 @@ impl AbuseReport {
             newcomers_per_s: job.newcomers,
             payload: job.payload,
             duration_s: job.duration.as_secs_f64(),
+            quiet_duration_s: job.quiet_duration.as_secs_f64(),
             rounds: job.rounds,
             sockets: job.sockets,
             command: origin.command,
@@ -91,9 +94,13 @@ impl AbuseReport {
     /// The settings in a sentence.
     pub(crate) fn settings(&self) -> String {
         let Self { clients, rate_per_s, newcomers_per_s, payload, duration_s, rounds, seed, .. } = self;
+        let quiet = match self.quiet_duration_s {
+            quiet if quiet.to_bits() == duration_s.to_bits() => String::new(),
+            quiet => format!(" and quiet phases of {quiet} s"),
+        };
         format!(
             "{} honest clients, {rate_per_s} messages a second of {payload} B, {newcomers_per_s} newcomers a second, \
-             {rounds} attacks of {duration_s} s each, seed {seed}",
+             {rounds} attacks of {duration_s} s each{quiet}, seed {seed}",
             format_count((*clients).into())
         )
     }
@@ -235,6 +242,7 @@ mod tests {
             newcomers_per_s: 5.0,
             payload: 128,
             duration_s: 5.0,
+            quiet_duration_s: 5.0,
             rounds: 1,
             sockets: 300,
             command: vec!["throng-harness".into(), "abuse".into()],

@@ -285,7 +285,9 @@ impl Run<'_> {
         let every = |rate: f64| if rate > 0.0 { ((SECOND / rate) as Nanos).max(1) } else { Nanos::MAX >> 2 };
         let from = self.clock.now() + HEAD_START;
         let count_from = from + nanos(job.lead);
-        let until = count_from + nanos(job.duration);
+        let attacks = kind == PhaseKind::Attack;
+        let counted_time = if attacks { job.duration } else { job.quiet_duration };
+        let until = count_from + nanos(counted_time);
         let talk = Talk {
             from,
             count_from,
@@ -293,7 +295,6 @@ impl Run<'_> {
             interval: every(job.rate),
             newcomer_interval: every(job.newcomers),
         };
-        let attacks = kind == PhaseKind::Attack;
         let before = attacker.tally();
         if attacks {
             attacker.attack();
@@ -312,7 +313,7 @@ impl Run<'_> {
         let whole = attacker.tally().since(&before);
         let measured = Measured {
             kind,
-            time: job.duration,
+            time: counted_time,
             offered: (until - from).div_ceil(talk.interval),
             server_cpu,
             traffic: attacks.then_some((counted, whole)),

@@ -66,6 +66,9 @@ pub(super) struct RawAbuse {
     /// Counted time of each phase
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     duration: Duration,
+    /// Counted time of each quiet phase, if it is not that of the others
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    quiet_duration: Option<Duration>,
     /// Time of each phase before the counted one, and pause after each phase
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
     lead: Duration,
@@ -136,11 +139,15 @@ impl RawAbuse {
         if !(PAYLOAD_MIN..=PAYLOAD_MAX).contains(&self.payload) {
             return Err(format!("--payload {} is not from {PAYLOAD_MIN} to {PAYLOAD_MAX}", self.payload));
         }
-        if self.duration.is_zero() || self.duration + self.lead > DURATION_MAX {
-            let longest = format_duration(DURATION_MAX);
-            return Err(format!("--duration must be above 0s, and with --lead at most {longest}"));
+        let quiet_duration = self.quiet_duration.unwrap_or(self.duration);
+        for (flag, time) in [("--duration", self.duration), ("--quiet-duration", quiet_duration)] {
+            if time.is_zero() || time + self.lead > DURATION_MAX {
+                let longest = format_duration(DURATION_MAX);
+                return Err(format!("{flag} must be above 0s, and with --lead at most {longest}"));
+            }
         }
-        let messages = self.rate * (self.duration + self.lead).as_secs_f64();
+        let longer = self.duration.max(quiet_duration);
+        let messages = self.rate * (longer + self.lead).as_secs_f64();
         if messages * f64::from(self.clients) > PAIRS_MAX as f64 {
             return Err(format!(
                 "--clients, --rate and --duration make more than {PAIRS_MAX} deliveries in a phase: use less of one"
@@ -170,6 +177,7 @@ impl RawAbuse {
             newcomers: self.newcomers,
             payload: self.payload,
             duration: self.duration,
+            quiet_duration,
             lead: self.lead,
             drain: self.drain,
             enter_timeout: self.enter_timeout,
@@ -255,6 +263,10 @@ mod tests {
         assert_eq!(job.attacks, Attack::all().collect::<Vec<_>>());
         assert_eq!((&job.target, &job.login), (&TargetSource::Data("d".into()), &Some(job.target.clone())));
         assert_eq!((job.clients, job.rounds, job.limits), (200, 3, Limits::default()));
+        let seconds =
+            |line| abuse(line).map(|job| [job.duration, job.quiet_duration].map(|time| time.as_secs()));
+        assert_eq!(seconds("--data d --duration 7s"), Ok([7, 7]));
+        assert_eq!(seconds("--data d --quiet-duration 1s"), Ok([5, 1]));
     }
 
     #[test]
@@ -277,6 +289,7 @@ mod tests {
             ("--newcomers 10001", "--newcomers 10001 is not from 0 to 10000"),
             ("--payload 9", "--payload 9 is not from"),
             ("--duration 0s", "--duration must be above 0s"),
+            ("--quiet-duration 0s", "--quiet-duration must be above 0s"),
             ("--clients 10000 --rate 10000", "--clients, --rate and --duration make more than"),
             ("--max-other 0", "--max-other 0 is no factor"),
             ("--max-same NaN", "--max-same NaN is no factor"),

@@ -97,6 +97,17 @@ fn every_attack_on_a_fair_server_leaves_the_honest_clients_alone() {
 }
 
 #[test]
+fn quiet_phases_may_be_shorter_than_attacks() {
+    let stub = Stub::start(Script::default());
+    let more = "--newcomers 0 --rounds 1 --attacks ping --quiet-duration 100ms";
+    let ended = launch(&stub, &format!("{SHORT} {WIDE} {more}"));
+    assert_eq!(ended.code, Some(0), "{ended}");
+    let sent: Vec<u64> = (0..3).map(|phase| of_phase(&ended, phase, "sent")).collect();
+    assert_eq!(sent, [15, 35, 15], "{ended}");
+    assert!(ended.stdout.contains("1 attacks of 0.3 s each and quiet phases of 0.1 s"), "{ended}");
+}
+
+#[test]
 fn a_message_lost_beside_an_attack_is_missing() {
     // Message 46 is the twelfth of the first phase with the attack, and said in the other room.
     let fault = |client, index| (client == 5 && index == 46).then_some(Fault::Drop);
