@@ -119,7 +119,8 @@ mod tests {
     #[test]
     fn shown_lines_stay_lines() {
         let mut shown = Shown(Vec::new());
-        writeln!(shown, "a{}[2J", '\u{1b}').expect("a Vec takes everything");
+        let escape = '\u{1b}';
+        writeln!(shown, "a{escape}[2J").expect("a Vec takes everything");
         shown.write_all("\u{202E}\0\n".as_bytes()).expect("a Vec takes everything");
         assert_eq!(String::from_utf8(shown.0).expect("text"), "a\\u{1b}[2J\n\\u{202e}\\u{0}\n");
     }
