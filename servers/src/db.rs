@@ -19,6 +19,7 @@ mod seed;
 pub use bulk::BulkError;
 pub use check::CheckError;
 pub use import::ImportError;
+pub(crate) use import::read_accounts;
 pub use output::Print;
 pub use seed::SeedError;
 

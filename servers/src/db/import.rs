@@ -16,6 +16,7 @@ use super::bulk::{self, AccountSpec, BulkError, Credential, Plan, Problem, Row, 
 use super::output::Print;
 use crate::dbagent::database::Database;
 use crate::dbagent::password::check_stored;
+use crate::fuzzing::ImportRow;
 
 /// Longest row in bytes: far more than the longest id, password and name take. Bounds the text that
 /// a missing quotation mark swallows.
@@ -96,6 +97,17 @@ pub(super) fn run(
     let rows = Rows::new(opened, file)?;
     let plan = Plan { unit: "line", total, may_exist: false };
     Ok(bulk::run(config, database, plan, rows, print)?)
+}
+
+/// Reads the accounts of a file: see [`crate::fuzzing::read_accounts`].
+pub(crate) fn read_accounts(text: &[u8], path: &Path) -> Result<Vec<ImportRow>, ImportError> {
+    let rows = Rows::new(text, path)?.map(|row| {
+        let Row { number, weight, account } = row.map_err(|stop| stop.to_string())?;
+        Ok((number, weight, account.err().map(|problem| problem.to_string())))
+    });
+    let mut is_over = false;
+    // An import ends with the first stop.
+    Ok(rows.take_while(|row| !std::mem::replace(&mut is_over, row.is_err())).collect())
 }
 
 /// Columns of the values.
