@@ -46,7 +46,7 @@ fn config(input: &[u8]) {
     let sources = match input.split_first() {
         Some((b'-', flags)) => {
             let Ok(flags) = std::str::from_utf8(flags) else { return };
-            flags.split('\n').take(8).fold(Sources::default(), |sources, flag| sources.set(flag))
+            flags.split('\n').take(8).fold(Sources::default(), Sources::set)
         }
         _ => Sources::default().file(file("throng.toml", input)),
     };
@@ -59,7 +59,9 @@ fn config(input: &[u8]) {
         }
         Err(error) => {
             assert!(!error.problems.is_empty());
-            error.problems.iter().for_each(|problem| assert_shown(&problem.to_string()));
+            for problem in &error.problems {
+                assert_shown(&problem.to_string());
+            }
         }
     }
 }

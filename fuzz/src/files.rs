@@ -38,7 +38,7 @@ pub(crate) fn assert_shown(text: &str) {
 }
 
 fn seeds() -> Vec<Vec<u8>> {
-    let key: String = (0..32_u8).map(|byte| format!("{:02x}", byte.wrapping_mul(37))).collect();
+    let key = hex::encode(std::array::from_fn::<u8, 32, _>(|at| (at as u8).wrapping_mul(37)));
     let endpoints = format!(
         "pid = 7\n[login]\naddress = \"127.0.0.1:9000\"\nkey = \"{key}\"\npid = 7\nadmin = \"127.0.0.1:9400\"\n\
          [chat]\naddress = \"[::1]:9200\"\n[dbagent]\naddress = \"10.0.0.1:9300\"\n"

@@ -90,7 +90,9 @@ fn replay(name: &str) {
     println!("THRONG_FUZZ_SEED={seed}");
     let inputs = [(target.seeds)(), findings(target)].concat();
     check(target, &[]);
-    inputs.iter().for_each(|input| check(target, input));
+    for input in &inputs {
+        check(target, input);
+    }
     let mut random = Random(seed);
     for _ in 0..target.mutations {
         let mut input = inputs[random.below(inputs.len())].clone();

@@ -8,9 +8,7 @@ use axum::Router;
 use crate::admin::{self, AdminSources};
 use crate::db::{self, ImportError};
 
-/// A row of an import: its line, its share of the file in bytes and its problem, or the reason for
-/// which the import stops.
-pub type ImportRow = Result<(u64, u64, Option<String>), String>;
+pub use crate::db::ImportRow;
 
 /// Reads the accounts of a file as `throng db import-accounts` does.
 pub fn read_accounts(text: &[u8]) -> Result<Vec<ImportRow>, ImportError> {

@@ -22,6 +22,7 @@ use throng_harness_report::{Document, Machine, Origin, Report, check_directory, 
 
 use crate::args::{self, Expanded, Task};
 use crate::reload;
+use crate::shown::Shown;
 
 /// The flag whose value reports must not show, and the text they show instead.
 const PASSWORD: &str = "--password";
@@ -38,6 +39,7 @@ pub fn run<E: Display>(
     shutdown: &Shutdown,
     mut drive: impl FnMut(&Job, &Target) -> Result<Findings, E>,
 ) -> u8 {
+    let (out, err) = (&mut Shown(out), &mut Shown(err));
     let Expanded { args, file } = match args::expand(args.into_iter().collect()) {
         Ok(expanded) => expanded,
         Err(error) => {
@@ -271,6 +273,24 @@ mod tests {
         let code =
             run(args, &mut out, &mut err, &Shutdown::new(), |_, _| findings.take().expect("it is run once"));
         (code, String::from_utf8_lossy(&out).into_owned(), String::from_utf8_lossy(&err).into_owned())
+    }
+
+    #[test]
+    fn no_text_of_a_report_or_its_errors_commands_a_terminal() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("r.json");
+        let job = throng_harness_report::fixture::job("");
+        let origin = throng_harness_report::fixture::origin();
+        let mut report = Report::new(&job, origin, throng_harness_report::fixture::findings(0));
+        report.machine.cpu = "A\u{1b}[2J\u{202e}".into();
+        report.write_json(&path).expect("writable");
+        let show = || run_line(&format!("report {}", path.display()), Err("it is not run"));
+        let (code, out, err) = show();
+        assert!(code == EXIT_OK && out.contains("A\\u{1b}[2J\\u{202e}"), "{out}{err}");
+        (report.format, report.version) = (99, "\u{9b}31m".into());
+        report.write_json(&path).expect("writable");
+        let (code, out, err) = show();
+        assert!(code == EXIT_NOT_RUN && err.contains("throng-harness \\u{9b}31m"), "{out}{err}");
     }
 
     fn login(more: &str) -> String {

@@ -24,3 +24,4 @@ pub mod args;
 pub mod reload;
 #[cfg(test)]
 mod schema;
+mod shown;

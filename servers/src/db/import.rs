@@ -16,7 +16,6 @@ use super::bulk::{self, AccountSpec, BulkError, Credential, Plan, Problem, Row, 
 use super::output::Print;
 use crate::dbagent::database::Database;
 use crate::dbagent::password::check_stored;
-use crate::fuzzing::ImportRow;
 
 /// Longest row in bytes: far more than the longest id, password and name take. Bounds the text that
 /// a missing quotation mark swallows.
@@ -99,7 +98,11 @@ pub(super) fn run(
     Ok(bulk::run(config, database, plan, rows, print)?)
 }
 
-/// Reads the accounts of a file: see [`crate::fuzzing::read_accounts`].
+/// A row of an import: its line, its share of the file in bytes and its problem, or the reason for
+/// which the import stops.
+pub type ImportRow = Result<(u64, u64, Option<String>), String>;
+
+/// Reads the accounts of a file, for the fuzzer.
 pub(crate) fn read_accounts(text: &[u8], path: &Path) -> Result<Vec<ImportRow>, ImportError> {
     let rows = Rows::new(text, path)?.map(|row| {
         let Row { number, weight, account } = row.map_err(|stop| stop.to_string())?;

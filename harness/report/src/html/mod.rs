@@ -13,6 +13,7 @@ mod timeline;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use throng_core::clock::utc_text;
+use throng_core::text::is_control;
 use throng_harness_model::text::format_nanos;
 
 pub use self::chart::{Chart, Line, Unit, XAxis};
@@ -67,8 +68,8 @@ impl Report {
     }
 }
 
-/// A page with this title. Control characters, which HTML allows neither raw nor escaped, are
-/// replaced.
+/// A page with this title. Control characters are replaced: HTML allows most neither raw nor
+/// escaped, and the others change the order of the text around them.
 pub fn page(title: &str, content: &Markup) -> String {
     let page = html! {
         (DOCTYPE) "\n"
@@ -83,7 +84,7 @@ pub fn page(title: &str, content: &Markup) -> String {
         }
         "\n"
     };
-    page.0.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "\u{fffd}")
+    page.0.replace(|c: char| is_control(c) && c != '\n' && c != '\t', "\u{fffd}")
 }
 
 /// The top of a page.

@@ -248,9 +248,9 @@ fn text_from_outside_is_escaped() {
 
 #[test]
 fn control_characters_are_replaced() {
-    let page = page("a\0b", &html! { p title="\u{1b}[2K" { "c\u{85}\n\td" } });
+    let page = page("a\0b", &html! { p title="\u{1b}[2K" { "c\u{85}\n\td\u{202e}" } });
     assert!(page.contains("<title>a\u{fffd}b</title>"), "{page}");
-    assert!(page.contains("<p title=\"\u{fffd}[2K\">c\u{fffd}\n\td</p>"), "{page}");
+    assert!(page.contains("<p title=\"\u{fffd}[2K\">c\u{fffd}\n\td\u{fffd}</p>"), "{page}");
 }
 
 proptest! {
