@@ -76,7 +76,7 @@ fn seeds() -> Vec<Vec<u8>> {
     seeds.into_iter().map(String::into_bytes).collect()
 }
 
-/// Sends requests, cut into reads of the size of the first byte. Answers are whole and can be shown.
+/// Sends requests, in reads of the size of the first byte. Answers are whole and can be shown.
 fn check(input: &[u8]) {
     let Some((piece, requests)) = input.split_first() else { return };
     let output = Arc::new(Mutex::new(Vec::new()));

@@ -23,8 +23,8 @@ fn seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// Reads the accounts of a file, or its problems, which can be shown. Lines come in their order, and
-/// every byte counts once.
+/// Reads the accounts of a file, or its problems, which can be shown. Lines come in their order,
+/// and every byte counts once.
 fn check(text: &[u8]) {
     let lines = text.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count() as u64 + 1;
     let rows = match read_accounts(text) {

@@ -24,8 +24,8 @@ impl Random {
     }
 }
 
-/// Changes an input as engines do: bits, bytes, numbers at their limits, parts cut, doubled or taken
-/// from another input.
+/// Changes an input as engines do: bits, bytes, numbers at their limits, parts cut, doubled or
+/// taken from another input.
 fn mutate(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
     for _ in 0..=random.below(4) {
         let at = random.below(bytes.len());

@@ -59,16 +59,15 @@ fn seeds() -> Vec<Vec<u8>> {
         let text = b"\x1b[2J\n";
         seeds.push([&[kind % 6, kind, kind.wrapping_mul(37), 0][..], &[5, 0], text].concat());
     }
-    // Texts that are none for a terminal, in place of each text.
-    for (number, base) in BASES.iter().enumerate() {
+    // Texts that are none for a terminal, in place of each text: of bots, and of steps.
+    for number in [1, BASES.len() - 1] {
+        let base = &BASES[number];
         let mut paths = Vec::new();
         collect(base, &mut String::new(), &mut paths);
-        for (at, _) in
-            paths.iter().enumerate().filter(|(_, path)| base.pointer(path).is_some_and(Value::is_string))
-        {
-            let path = (at as u16).to_le_bytes();
+        let is_text = |path: &String| base.pointer(path).is_some_and(Value::is_string);
+        for (at, _) in paths.iter().enumerate().filter(|(_, path)| is_text(path)) {
             let text = "\u{1b}[2J\n\u{202e}<b>\u{2028}";
-            let length = (text.len() as u16).to_le_bytes();
+            let [path, length] = [at, text.len()].map(|number| (number as u16).to_le_bytes());
             seeds.push([&[number as u8, 5], &path[..], &length[..], text.as_bytes()].concat());
         }
     }
@@ -190,8 +189,8 @@ fn histogram_seeds() -> Vec<Vec<u8>> {
 /// Bytes of an HdrHistogram V2 before its counts.
 const HEADER: usize = 40;
 
-/// Reads a distribution, from bytes (1) or from counts that are packed rightly (0). What is read can
-/// be shown, merged and written.
+/// Reads a distribution, from bytes (1) or from counts that are packed rightly (0). What is read
+/// can be shown, merged and written.
 fn histograms(input: &[u8]) {
     let Some((is_packed, bytes)) = input.split_first() else { return };
     let packed = if is_packed & 1 == 1 { bytes.to_vec() } else { pack(bytes) };

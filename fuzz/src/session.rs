@@ -1,6 +1,6 @@
-//! The session machine under the eyes of a peer that has its keys, so that its input reaches what is
-//! behind the seal. The input is a program: frames, times, packets to send, bytes that the socket
-//! takes.
+//! The session machine under the eyes of a peer that has its keys, so that its input reaches what
+//! is behind the seal. The input is a program: frames, times, packets to send, bytes that the
+//! socket takes.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, LazyLock};
@@ -304,8 +304,8 @@ impl Run {
         }
     }
 
-    /// Returns the packet that the session must take, or its reason to end; `None` if it is over, or
-    /// nobody can tell.
+    /// Returns the packet that the session must take, or its reason to end; `None` if it is over,
+    /// or nobody can tell.
     fn outcome_of(&mut self, plain: &[u8]) -> Option<Result<Packet, CloseReason>> {
         if !self.is_predictable || !self.session.is_open() {
             return None;

@@ -2,8 +2,8 @@
 
 const DOCUMENT: &str = include_str!("../../docs/protocol.md");
 
-/// Returns every vector whose name begins with `prefix`. The document writes one as "`name`: `hex`",
-/// with line breaks among the digits allowed.
+/// Returns every vector whose name begins with `prefix`. The document writes one as "`name`:
+/// `hex`", with line breaks among the digits allowed.
 pub(crate) fn all(prefix: &str) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     for (start, _) in DOCUMENT.match_indices(&format!("`{prefix}")) {
