@@ -19,6 +19,9 @@ mod seed;
 pub use bulk::BulkError;
 pub use check::CheckError;
 pub use import::ImportError;
+#[doc(hidden)]
+pub use import::ImportRow;
+pub(crate) use import::read_accounts;
 pub use output::Print;
 pub use seed::SeedError;
 

@@ -8,6 +8,8 @@ pub mod cli;
 pub mod datadir;
 pub mod db;
 pub mod dbagent;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod held_claims;
 pub mod keygen;
 pub mod launch;

@@ -132,7 +132,7 @@ async fn serve(listener: tokio::net::TcpListener, router: Router, stop_requested
     }
 }
 
-fn router(sources: AdminSources, address: SocketAddr) -> Router {
+pub(crate) fn router(sources: AdminSources, address: SocketAddr) -> Router {
     let guard = Arc::new(Guard { listen: address.ip(), hosts: sources.hosts.clone() });
     Router::new()
         .route("/health", get(health))

@@ -98,6 +98,21 @@ pub(super) fn run(
     Ok(bulk::run(config, database, plan, rows, print)?)
 }
 
+/// A row of an import: its line, its share of the file in bytes and its problem, or the reason for
+/// which the import stops.
+pub type ImportRow = Result<(u64, u64, Option<String>), String>;
+
+/// Reads the accounts of a file, for the fuzzer.
+pub(crate) fn read_accounts(text: &[u8], path: &Path) -> Result<Vec<ImportRow>, ImportError> {
+    let rows = Rows::new(text, path)?.map(|row| {
+        let Row { number, weight, account } = row.map_err(|stop| stop.to_string())?;
+        Ok((number, weight, account.err().map(|problem| problem.to_string())))
+    });
+    let mut is_over = false;
+    // An import ends with the first stop.
+    Ok(rows.take_while(|row| !std::mem::replace(&mut is_over, row.is_err())).collect())
+}
+
 /// Columns of the values.
 #[derive(Debug, PartialEq, Eq)]
 struct Columns {
