@@ -86,6 +86,10 @@ pub struct Scheduling {
     pub harness: Waited,
     /// The server's thread that waited the most; null if its process cannot be observed.
     pub server: Option<Waited>,
+    /// Share of the time in which the server's busiest thread ran, or waited for the server's and
+    /// the harness's other threads; null if its process cannot be observed. Near 1, the server has
+    /// no more to give on its cores.
+    pub server_load: Option<f64>,
 }
 
 /// Samples the scheduling of the harness's and the server's threads throughout a run.
@@ -150,10 +154,12 @@ impl SchedulingMeter {
         let busy = last.machine.busy.saturating_sub(first.machine.busy);
         let others = busy.saturating_sub(own);
         let steal = last.machine.steal.saturating_sub(first.machine.steal);
+        let withheld = |times: &ThreadTimes| times.waiting.min(others + steal);
+        let load = |times: &ThreadTimes| share(times.on_core + times.waiting - withheld(times));
         let waited = |is_of: &dyn Fn(u32) -> bool| {
             let of = threads.iter().filter(|(pid, _)| is_of(*pid)).map(|(_, times)| times);
             of.max_by_key(|times| times.waiting).map(|times| {
-                let withheld = times.waiting.min(others + steal);
+                let withheld = withheld(times);
                 Waited {
                     thread: times.name.clone(),
                     on_core: share(times.on_core),
@@ -170,6 +176,11 @@ impl SchedulingMeter {
             pressure: pressure.map(|(last, first)| share(last.saturating_sub(first))),
             harness: waited(&|pid| self.harness.contains(&pid))?,
             server: self.server.and_then(|server| waited(&|pid| pid == server)),
+            server_load: threads
+                .iter()
+                .filter(|(pid, _)| self.server == Some(*pid))
+                .map(|(_, times)| load(times))
+                .reduce(f64::max),
         })
     }
 }
@@ -256,13 +267,14 @@ mod tests {
     fn a_wait_for_the_runs_own_threads_is_not_withheld() {
         // Both processes on one core, and nothing else on the machine.
         let found = check(1_000, 0, &[(1, 400, 600), (2, 600, 400)], [0.0, 0.0]);
-        assert_eq!((found.others_cpu, found.harness.waiting), (0.0, 0.6));
+        assert_eq!((found.others_cpu, found.harness.waiting, found.server_load), (0.0, 0.6, Some(1.0)));
     }
 
     #[test]
     fn a_wait_for_others_is_withheld_up_to_their_time() {
         let found = check(1_800, 0, &[(1, 200, 700), (2, 600, 300)], [0.7, 0.3]);
         assert!((found.others_cpu - 1.0).abs() < 1e-9);
+        assert_eq!(found.server_load, Some(0.6));
         check(850, 0, &[(1, 200, 700), (2, 600, 300)], [0.05, 0.05]);
     }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use throng_harness_model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_OK};
 use throng_harness_model::record::LatencyUs;
-use throng_harness_model::results::Findings;
+use throng_harness_model::results::{BotsReport, Findings};
 use throng_harness_model::scheduling::Scheduling;
 use throng_harness_model::text::format_nanos;
 
@@ -181,6 +181,17 @@ impl Report {
     /// True if the harness used nearly all of its CPU time.
     pub fn harness_was_busy(&self) -> bool {
         self.harness_load > LOAD_MAX
+    }
+
+    /// True if others withheld so much CPU time that the latencies show it.
+    pub fn was_starved(&self) -> bool {
+        self.scheduling.as_ref().is_some_and(|found| withheld(found, self.latency_us.mean).is_some())
+    }
+
+    /// True if less was sent or expected than planned, so that the server carried a lighter load.
+    pub fn was_lighter(&self) -> bool {
+        let is_light = self.rates.achieved_per_s < ACHIEVED_MIN * self.rates.offered_per_s;
+        is_light || self.deliveries.expected == 0 || self.bots.as_ref().is_some_and(BotsReport::are_lightened)
     }
 
     /// True if the harness used nearly all of its CPU time, or was so late that the latencies show
