@@ -102,15 +102,21 @@ fn every_run_shows_the_standing_of_the_steps() {
     let steps: Vec<_> = ramp.iter().map(|standing| standing.step.as_str()).collect();
     assert_eq!(
         steps,
-        ["step 1 of 3, 20 clients", "step 2 of 3, 30 clients", "step 3, 20 clients, to confirm the result"]
+        [
+            "step 1 of 3, 20 clients",
+            "step 2 of 3, 30 clients",
+            "step 3 of 4, 30 clients, repeated because it was not good",
+            "step 4, 20 clients, to confirm the result",
+        ]
     );
     assert!(ramp.iter().all(|standing| standing.scenario == "ramp"));
     assert_eq!(ramp[0].before, [""; 0]);
     assert_eq!(
-        ramp[2].before,
+        ramp[3].before,
         [
             "1  20 clients  good, last p99 5.00 ms",
-            "2  30 clients  server's limit: last_recipient.p99=100ms: found 150 ms"
+            "2  30 clients  server's limit: last_recipient.p99=100ms: found 150 ms",
+            "3  30 clients  server's limit: last_recipient.p99=100ms: found 150 ms"
         ]
     );
     let bench = standings("bench --steps 10,20", slow);
@@ -129,32 +135,32 @@ fn a_ramp_finds_the_limit_and_confirms_it() {
     let slow = |job: &Job| Ok(findings(job, if job.clients > 20 { 150 } else { 5 }, 0));
     let (report, runs, messages) = run_line("ramp --steps 10,20,30,40", &Shutdown::new(), slow);
     let report = report.expect("it can be run");
-    assert_eq!(runs, [(10, false), (20, false), (30, false), (20, false)]);
+    assert_eq!(runs, [(10, false), (20, false), (30, false), (30, false), (20, false)]);
     assert_eq!(
         (report.report.scenario.as_str(), report.exit_code(), report.report.clients.connected),
         ("ramp", EXIT_OK, 20)
     );
     let limit = &report.limit;
-    assert_eq!((limit.good, limit.bad, limit.confirmed, limit.reported_step), (Some(20), Some(30), true, 4));
+    assert_eq!((limit.good, limit.bad, limit.confirmed, limit.reported_step), (Some(20), Some(30), true, 5));
     assert_eq!(limit.limited_by, Some(LimitedBy::Server));
     assert_eq!(
         limit.summary,
         "20 clients were good (confirmed); 30 clients were not: last_recipient.p99=100ms: found 150 ms"
     );
     assert_eq!(messages[0], "step 1 of 4: 10 clients, 10.0 messages/s for 30s");
-    assert_eq!(messages[6], "step 4: 20 clients, 20.0 messages/s for 30s, to confirm the result");
+    assert_eq!(messages[8], "step 5: 20 clients, 20.0 messages/s for 30s, to confirm the result");
     let text = report.to_string();
     for part in
-        ["server's limit", "good (confirmation)", "Step 4 of 4 in full", "held    last_recipient.p99=100ms"]
+        ["server's limit", "good (confirmation)", "Step 5 of 5 in full", "held    last_recipient.p99=100ms"]
     {
         assert!(text.contains(part), "no `{part}` in:\n{text}");
     }
     let json = serde_json::to_value(&report).expect("JSON");
     assert_eq!((&json["verdict"], &json["clients"]["connected"]), (&"pass".into(), &20.into()));
     let steps = json["steps"].as_array().expect("steps");
-    assert_eq!(steps.len(), 4);
+    assert_eq!(steps.len(), 5);
     assert_eq!((&steps[2]["good"], &steps[2]["limited_by"]), (&false.into(), &"server".into()));
-    assert_eq!((&steps[3]["phase"], &steps[3]["size"]), (&"confirm".into(), &20.into()));
+    assert_eq!((&steps[4]["phase"], &steps[4]["size"]), (&"confirm".into(), &20.into()));
     assert_eq!(json["limit"]["good"], 20);
     assert!(json["forecast"].is_null() && steps[0].get("report").is_none());
 }
@@ -163,7 +169,7 @@ fn a_ramp_finds_the_limit_and_confirms_it() {
 fn a_ramp_whose_first_step_is_bad_fails() {
     let (report, runs, _) = run_line("ramp", &Shutdown::new(), |job| Ok(findings(job, 5, 1)));
     let report = report.expect("it can be run");
-    assert_eq!((runs.len(), report.exit_code()), (1, EXIT_BROKEN));
+    assert_eq!((runs.len(), report.exit_code()), (2, EXIT_BROKEN));
     let limit = &report.limit;
     assert_eq!((limit.good, limit.bad, limit.reported_step), (None, Some(10), 1));
     assert!(limit.summary.starts_with("no step was good: with 10 clients, missing=0"), "{limit:?}");
@@ -173,7 +179,7 @@ fn a_ramp_whose_first_step_is_bad_fails() {
 #[test]
 fn the_harnesss_limit_is_not_reported_as_the_servers() {
     let busy = |job: &Job| {
-        let mut found = findings(job, 5, 0);
+        let mut found = findings(job, if job.clients > 10 { 150 } else { 5 }, 0);
         let cpu_s = if job.clients > 10 { 29.0 } else { 3.0 };
         found.harness =
             Some(Usage { pid: 1, cpu_s, rss_bytes: 1, rss_start_bytes: 1, rss_peak_bytes: 1, alive: true });
@@ -198,12 +204,13 @@ fn busy(found: Findings) -> Findings {
 fn a_step_that_overloads_the_harness_is_repeated() {
     let mut late = VecDeque::from([true, false, true, true, false]);
     let server = |job: &Job| {
-        let found = findings(job, if job.clients > 20 { 150 } else { 5 }, 0);
-        Ok(if late.pop_front().unwrap_or(false) { busy(found) } else { found })
+        let is_late = late.pop_front().unwrap_or(false);
+        let found = findings(job, if is_late || job.clients > 20 { 150 } else { 5 }, 0);
+        Ok(if is_late { busy(found) } else { found })
     };
     let (report, runs, messages) = run_line("ramp --steps 10,20,30", &Shutdown::new(), server);
     let report = report.expect("it can be run");
-    assert_eq!(runs.iter().map(|(clients, _)| *clients).collect::<Vec<_>>(), [10, 10, 20, 20, 20, 30, 20]);
+    assert_eq!(runs.iter().map(|(clients, _)| *clients).collect::<Vec<_>>(), [10, 10, 20, 20, 20, 30, 30, 20]);
     let stepped = &report;
     assert_eq!((stepped.steps[1].phase, stepped.steps[1].good), (Some(Phase::Repeat), true));
     let limit = &stepped.limit;
@@ -211,7 +218,7 @@ fn a_step_that_overloads_the_harness_is_repeated() {
     assert!(limit.summary.starts_with("20 clients were good (confirmed); 30 clients were not"), "{limit:?}");
     assert_eq!(
         messages[2],
-        "step 2 of 4: 10 clients, 10.0 messages/s for 30s, repeated because the harness did not keep up"
+        "step 2 of 4: 10 clients, 10.0 messages/s for 30s, repeated because it was not good"
     );
     assert!(messages[4].starts_with("step 3 of 4: 20 clients"), "{messages:?}");
     assert!(report.to_string().contains("harness's limit (repeated)"), "{report}");
@@ -221,7 +228,7 @@ fn a_step_that_overloads_the_harness_is_repeated() {
 fn a_step_that_overloads_the_harness_is_no_limit_of_the_server() {
     let late_at = |late: u32| {
         move |job: &Job| {
-            let found = findings(job, if job.clients > 40 { 150 } else { 5 }, 0);
+            let found = findings(job, if job.clients == late { 150 } else { 5 }, 0);
             Ok(if job.clients == late { busy(found) } else { found })
         }
     };
@@ -414,10 +421,10 @@ fn a_bench_fails_with_any_bad_step() {
     let slow = |job: &Job| Ok(findings(job, if job.clients == 10 { 60 } else { 5 }, 0));
     let (report, runs, _) = run_line(line, &Shutdown::new(), slow);
     let report = report.expect("it can be run");
-    assert_eq!((runs.len(), report.exit_code(), report.report.clients.connected), (3, EXIT_BROKEN, 30));
+    assert_eq!((runs.len(), report.exit_code(), report.report.clients.connected), (4, EXIT_BROKEN, 30));
     assert!(report.forecast.is_none());
     let text = report.to_string();
-    let broken = "BROKEN  all steps                found step 1: last_recipient.p99=50ms: found 60.0 ms";
+    let broken = "BROKEN  all steps                found step 2: last_recipient.p99=50ms: found 60.0 ms";
     assert!(
         text.contains(broken) && text.contains("2 of 3 steps were good, the largest with 30 clients"),
         "{text}"

@@ -8,6 +8,7 @@
 //! At random times the pacer also has the workers measure their read lag.
 
 use std::io;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
+use rustix::thread::set_current_timer_slack;
 use throng_core::net::{Mail, Mailbox};
 use throng_harness_model::clock::{Nanos, RunClock, nanos};
 use throng_harness_model::plan::Plan;
@@ -28,6 +30,9 @@ const LAG_MEAN: Duration = Duration::from_millis(10);
 
 /// Longest sleep; bounds the time until the thread notices a request to stop.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
+
+/// Delay in nanoseconds by which the kernel may end a sleep of the pacer.
+const SLACK: NonZeroU64 = NonZeroU64::MIN;
 
 /// Handle of the pacer thread.
 #[derive(Debug)]
@@ -89,6 +94,9 @@ struct PacerLoop {
 
 impl PacerLoop {
     fn run_until(mut self, stop: &AtomicBool) {
+        // By default the kernel ends a sleep up to 50 us late, to wake several threads at once. A
+        // kernel that refuses costs these 50 us.
+        let _ = set_current_timer_slack(Some(SLACK));
         while !stop.load(Ordering::Acquire) {
             let now = self.clock.now();
             for cursor in &mut self.cursors {

@@ -19,6 +19,7 @@ pub mod procstat;
 pub mod record;
 pub mod results;
 pub mod schedule;
+pub mod scheduling;
 pub mod send_schedule;
 pub mod spec;
 pub mod target;

@@ -24,6 +24,7 @@ use super::breakdown::{Breakdown, ServerClockUs};
 use super::clock::Nanos;
 use super::procstat::Usage;
 use super::record::{Latencies, Recorder, Spread};
+use super::scheduling::Scheduling;
 
 /// All results of a scenario before they are judged.
 #[derive(Debug, Default)]
@@ -81,6 +82,8 @@ pub struct Findings {
     pub server: Option<Usage>,
     /// The harness's processes in the measured part, added up.
     pub harness: Option<Usage>,
+    /// CPU time that others had in the measured part; none if the kernel does not tell.
+    pub scheduling: Option<Scheduling>,
     /// Event-loop threads of all processes.
     pub workers: u32,
     /// The timeline, a row a second.

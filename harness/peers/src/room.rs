@@ -7,6 +7,7 @@ use thiserror::Error;
 use throng_core::shutdown::Shutdown;
 use throng_harness_model::clock::{Nanos, RunClock, nanos};
 use throng_harness_model::procstat::{Meter, ProcError};
+use throng_harness_model::scheduling::SchedulingMeter;
 use throng_harness_model::results::Findings;
 use throng_harness_model::text::format_count;
 
@@ -132,6 +133,7 @@ impl<'a> Room<'a> {
         self.probe(&mut run, shutdown)?;
         let mut server = Meter::start(self.server.pid())?;
         let mut harness = Meter::start_own()?;
+        let mut threads = SchedulingMeter::start(vec![std::process::id()], Some(self.server.pid()));
         let from = run.start(self.clock.now() + LEAD);
         while self.clock.now() < from {
             self.clients.turn(&mut run)?;
@@ -139,6 +141,7 @@ impl<'a> Room<'a> {
         }
         server.reset();
         harness.reset();
+        threads.reset();
         let begun = self.clock.now();
         while !run.is_sent(self.clock.now()) {
             self.clients.turn(&mut run)?;
@@ -153,12 +156,14 @@ impl<'a> Room<'a> {
         let measured = Duration::from_nanos(self.clock.now().saturating_sub(begun));
         server.sample();
         harness.sample();
+        let scheduling = threads.since_first();
         self.is_fresh = run.is_drained() && run.lost_members() == 0;
         let mut findings = run.findings();
         findings.clients.reasons = self.clients.reasons().named();
         findings.measured = measured;
         findings.server = Some(server.usage());
         findings.harness = Some(harness.usage());
+        findings.scheduling = scheduling;
         Ok(findings)
     }
 

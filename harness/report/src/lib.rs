@@ -25,6 +25,7 @@ use throng_harness_model::results::{
     BotsReport, Churned, Clients, Deliveries, Fairness, Findings, Gaps, HarnessMemory, ImpairedClients,
     ListReport, Moved, RateChange, Rates, Reconnected, Second,
 };
+use throng_harness_model::scheduling::Scheduling;
 use throng_harness_model::spec::Job;
 
 pub use check::Checked;
@@ -126,6 +127,9 @@ pub struct Report {
     pub server_cpu_us_per_delivery: Option<f64>,
     /// The harness's processes, added up; `pid` is the one that was started.
     pub harness: Option<Usage>,
+    /// CPU time that others had in the measured part, and that the run's threads waited for; null
+    /// if the kernel does not tell.
+    pub scheduling: Option<Scheduling>,
     /// Memory of the harness's processes, and the share of each client.
     pub harness_memory: HarnessMemory,
     /// CPU time of the harness's processes, as a share of what the event-loop threads could have
@@ -234,6 +238,7 @@ impl Report {
             server_cpu_us_per_delivery: findings.server.as_ref().and_then(per_delivery),
             server: findings.server,
             harness: findings.harness,
+            scheduling: findings.scheduling,
             harness_memory: findings.harness_memory,
             harness_load,
             timeline: findings.timeline,

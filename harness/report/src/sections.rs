@@ -6,6 +6,7 @@ use throng_harness_model::breakdown::SAMPLE;
 use throng_harness_model::procstat::Usage;
 use throng_harness_model::record::LatencyUs;
 use throng_harness_model::results::{BotsReport, Churned, Moved, Reactions, Spoken};
+use throng_harness_model::scheduling::Waited;
 use throng_harness_model::text::{format_bytes, format_count, format_nanos, format_rate};
 
 use crate::{Checked, Report, Verdict};
@@ -353,7 +354,8 @@ impl Report {
         let each = self.shown_cpu_per_delivery().unwrap_or_default();
         let gone = (!server.alive).then(|| Row::text("before the end", "GONE").bad_if(true));
         let cpu = cpu.note(each).headline().bad_if(!server.alive);
-        [cpu, memory.headline(), peak].into_iter().chain(gone).collect()
+        let withheld = self.scheduling.as_ref().and_then(|found| found.server.as_ref()).map(withheld_row);
+        [cpu, memory.headline(), peak].into_iter().chain(withheld).chain(gone).collect()
     }
 
     fn harness_rows(&self) -> Vec<Row> {
@@ -363,7 +365,8 @@ impl Report {
         // 0 in reports of versions that did not measure it.
         let each = self.harness_memory.per_client_bytes;
         let each = (each > 0.0).then(|| Row::text("per client", format!("{} bytes", format_rate(each))));
-        [cpu.note(load), memory, peak].into_iter().chain(each).collect()
+        let withheld = self.scheduling.as_ref().map(|found| withheld_row(&found.harness));
+        [cpu.note(load), memory, peak].into_iter().chain(each).chain(withheld).collect()
     }
 
     /// The server's CPU time per delivery; none below [`CPU_MIN_S`].
@@ -449,6 +452,12 @@ impl Report {
             .filter(move |checked| !(is_silent && checked.held && checked.is_about_deliveries()))
             .filter(|checked| !(self.lists.kept == 0 && checked.held && checked.is_about_lists()))
     }
+}
+
+/// The share of the time that others withheld a core from the thread that waited the most.
+fn withheld_row(waited: &Waited) -> Row {
+    let share = format!("{:.1}%", waited.withheld * 100.0);
+    Row::text("of the time without a core that others had", share).note(format!("thread {}", waited.thread))
 }
 
 /// CPU time, memory and peak memory of a process.

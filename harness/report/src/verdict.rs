@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use throng_harness_model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_OK};
 use throng_harness_model::record::LatencyUs;
-use throng_harness_model::results::Findings;
+use throng_harness_model::results::{BotsReport, Findings};
+use throng_harness_model::scheduling::Scheduling;
 use throng_harness_model::text::format_nanos;
 
 use super::Report;
@@ -20,6 +21,14 @@ const DELAY_FREE_US: f64 = 1_000.0;
 /// The least number of delays above the percentile that is judged. With fewer a single late wake-up
 /// would decide, and every machine has one now and then.
 const DELAYS_ABOVE_MIN: u64 = 10;
+
+/// The largest share of the time that others may withhold a core from a thread of the run. A thread
+/// that is kept waiting for longer works off a queue that the machine made, and its latencies grow
+/// without a bound.
+const WITHHELD_MAX: f64 = 0.05;
+/// The largest share of the mean latency that may be time withheld from the threads that a message
+/// passes.
+const WITHHELD_SHARE_MAX: f64 = 0.25;
 
 /// The outcome of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +106,7 @@ pub fn doubts(findings: &Findings, load: f64) -> Vec<String> {
         ));
     }
     let latency = findings.recorder.corrected.summary();
+    doubts.extend(findings.scheduling.as_ref().and_then(|found| withheld(found, latency.mean)));
     let own_delays = [("sent late", &findings.recorder.sender_delay), ("read late", &findings.read_lag)];
     for (event, delays) in own_delays {
         if let Some(late) = Late::of(&delays.summary(), &latency) {
@@ -109,6 +119,35 @@ pub fn doubts(findings: &Findings, load: f64) -> Vec<String> {
         }
     }
     doubts
+}
+
+/// The reason why the latencies, `mean_us` on average, may say more about the machine than about
+/// the server.
+fn withheld(found: &Scheduling, mean_us: f64) -> Option<String> {
+    let Scheduling { harness, server, .. } = found;
+    // A message waits for the thread that sends it, for the server's, and for the one that reads
+    // it.
+    let on_the_way = 2.0 * harness.withheld_us_per_turn
+        + server.as_ref().map_or(0.0, |server| server.withheld_us_per_turn);
+    let of_server = server.iter().map(|waited| ("server", waited));
+    let (whose, most) = [("harness", harness)]
+        .into_iter()
+        .chain(of_server)
+        .max_by(|(_, left), (_, right)| left.withheld.total_cmp(&right.withheld))?;
+    if most.withheld <= WITHHELD_MAX && on_the_way <= WITHHELD_SHARE_MAX * mean_us {
+        return None;
+    }
+    Some(format!(
+        "the machine withheld a core from the {whose}'s thread {} for {:.0}% of the time, and {} from a \
+         message on its way, of a mean latency of {}: other processes used {:.0}% of a core, other \
+         machines {:.0}%; end them, or pin the run to cores that they do not use",
+        most.thread,
+        most.withheld * 100.0,
+        format_nanos(on_the_way * 1e3),
+        format_nanos(mean_us * 1e3),
+        found.others_cpu * 100.0,
+        found.steal * 100.0,
+    ))
 }
 
 /// A delay of the sender or the reader that is long compared with the latency.
@@ -144,6 +183,17 @@ impl Report {
         self.harness_load > LOAD_MAX
     }
 
+    /// True if others withheld so much CPU time that the latencies show it.
+    pub fn was_starved(&self) -> bool {
+        self.scheduling.as_ref().is_some_and(|found| withheld(found, self.latency_us.mean).is_some())
+    }
+
+    /// True if less was sent or expected than planned, so that the server carried a lighter load.
+    pub fn was_lighter(&self) -> bool {
+        let is_light = self.rates.achieved_per_s < ACHIEVED_MIN * self.rates.offered_per_s;
+        is_light || self.deliveries.expected == 0 || self.bots.as_ref().is_some_and(BotsReport::are_lightened)
+    }
+
     /// True if the harness used nearly all of its CPU time, or was so late that the latencies show
     /// it.
     pub fn harness_at_its_limit(&self) -> bool {
@@ -156,6 +206,7 @@ impl Report {
 mod tests {
 
     use throng_harness_model::record::Latencies;
+    use throng_harness_model::scheduling::Waited;
 
     use super::*;
 
@@ -185,6 +236,32 @@ mod tests {
         check(99, 50, Some("p50"));
         check(1, 1, Some("p50"));
         check(0, 0, None);
+    }
+
+    #[test]
+    fn a_starved_run_is_no_evidence() {
+        let waited = |withheld: f64, withheld_us_per_turn: f64| Waited {
+            thread: "worker-0".into(),
+            on_core: 0.16,
+            waiting: 0.5,
+            withheld,
+            withheld_us_per_turn,
+        };
+        for (harness, server, mean_us, doubt) in [
+            // Both starve, and the delays of sender and reader are short beside the latency.
+            (waited(0.5, 3_000.0), Some(waited(0.4, 2_000.0)), 1.7e6, Some("harness's thread worker-0 for 50%")),
+            (waited(0.0, 0.0), Some(waited(0.4, 2_000.0)), 1.7e6, Some("server's thread worker-0 for 40%")),
+            // Few and long waits: a twentieth of the time, and a quarter of the latency.
+            (waited(0.05, 20.0), None, 160.0, None),
+            (waited(0.05, 20.0), None, 159.0, Some("40 us from a message")),
+            (waited(0.051, 20.0), None, 160.0, Some("5%")),
+            (waited(0.01, 5.0), Some(waited(0.01, 5.0)), 300.0, None),
+        ] {
+            let found = withheld(&Scheduling { harness, server, ..Scheduling::default() }, mean_us);
+            let text = found.as_deref().unwrap_or_default();
+            assert_eq!(found.is_some(), doubt.is_some(), "{text}");
+            assert!(text.contains(doubt.unwrap_or_default()), "{text}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod plan;
 mod processes;
 mod rooms;
 mod send_schedule;
+mod starved;
 mod steps;
 mod stub;
 mod torn;

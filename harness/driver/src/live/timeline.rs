@@ -6,6 +6,7 @@ use throng_harness_model::clock::Nanos;
 use throng_harness_model::procstat::Sample;
 use throng_harness_model::record::Latencies;
 use throng_harness_model::results::{Second, Totals};
+use throng_harness_model::scheduling::Scheduling;
 
 use super::panel::{Panel, sum};
 
@@ -22,13 +23,14 @@ pub struct Timeline {
 
 impl Timeline {
     /// Adds the row for `now`. `server` and `harness` are samples of the processes at that time, if
-    /// they can be observed.
+    /// they can be observed, and `scheduling` is that since the row before.
     pub fn tick(
         &mut self,
         now: Nanos,
         panels: &[Panel],
         server: Option<&Sample>,
         harness: Option<&Sample>,
+        scheduling: Option<&Scheduling>,
     ) -> &Second {
         let totals = sum(panels);
         let mut latencies = Latencies::new();
@@ -64,6 +66,11 @@ impl Timeline {
                 .map(|used| used * 1e6 / received as f64),
             harness_cpu: used(own_cpu, self.last_own_cpu).map(|used| used / seconds),
             harness_rss_bytes: harness.map(|sample| sample.rss_bytes),
+            others_cpu: scheduling.map(|found| found.others_cpu),
+            steal: scheduling.map(|found| found.steal),
+            cpu_pressure: scheduling.and_then(|found| found.pressure),
+            harness_withheld: scheduling.map(|found| found.harness.withheld),
+            server_withheld: scheduling.and_then(|found| Some(found.server.as_ref()?.withheld)),
             // The rest is known once the workers' messages have been merged.
             ..Second::default()
         };
@@ -113,12 +120,12 @@ mod tests {
         }
         latencies.record(2_000_000);
         panels[0].publish_latencies(&latencies);
-        timeline.tick(1_000_000_000, &panels, None, None);
+        timeline.tick(1_000_000_000, &panels, None, None, None);
         panels[1].publish(Totals { sent: 40, ..totals });
         latencies.record(8_000_000);
         panels[0].publish_latencies(&latencies);
-        timeline.tick(3_000_000_000, &panels, None, None);
-        timeline.tick(4_000_000_000, &panels, None, None);
+        timeline.tick(3_000_000_000, &panels, None, None, None);
+        timeline.tick(4_000_000_000, &panels, None, None, None);
 
         let [first, second, third] = timeline.into_rows().try_into().expect("three ticks");
         assert_eq!((first.connected, first.sent, first.sent_per_s), (10, 20, 20.0));
@@ -134,12 +141,12 @@ mod tests {
         let mut timeline = Timeline::default();
         let mut meter = Meter::start_own().expect("this process runs");
         let before = *meter.sample();
-        timeline.tick(1_000_000_000, &panels, Some(&before), None);
+        timeline.tick(1_000_000_000, &panels, Some(&before), None, None);
         panels[0].publish(Totals { received: 200, ..Totals::default() });
         let mut after = before;
         after.cpu += Duration::from_millis(500);
-        timeline.tick(3_000_000_000, &panels, Some(&after), Some(&before));
-        timeline.tick(4_000_000_000, &panels, None, Some(&after));
+        timeline.tick(3_000_000_000, &panels, Some(&after), Some(&before), None);
+        timeline.tick(4_000_000_000, &panels, None, Some(&after), None);
         let [first, second, third] = timeline.into_rows().try_into().expect("three ticks");
         assert_eq!((first.server_cpu, first.harness_cpu, first.harness_rss_bytes), (None, None, None));
         assert_eq!((second.server_cpu, second.server_cpu_us_per_delivery), (Some(0.25), Some(2_500.0)));

@@ -23,6 +23,7 @@ use throng_harness_model::procstat::{Meter, Meters, ProcError, Usage};
 use throng_harness_model::results::{
     Clients, Fairness, Findings, HarnessMemory, ListReport, ListTimes, RateChange, Reconnected, Totals,
 };
+use throng_harness_model::scheduling::{Scheduling, SchedulingMeter};
 use throng_harness_model::send_schedule::SendSchedule;
 use throng_harness_model::spec::{Job, Lists, Scenario};
 use throng_harness_model::target::Target;
@@ -108,11 +109,14 @@ struct Run<'a> {
     next_row: Nanos,
     server: Option<Meter>,
     harness: Meters,
+    threads: SchedulingMeter,
     /// The start of the measured part, and its length; zero until it has ended.
     measured_from: Nanos,
     measured: Duration,
     /// Resource usage of the server and the harness in the measured part.
     usage: (Option<Usage>, Option<Usage>),
+    /// CPU time that others had in the measured part.
+    scheduling: Option<Scheduling>,
     /// The user lists after the entries, and the first failed list check.
     lists: ListReport,
     lists_incomplete: Option<String>,
@@ -135,6 +139,8 @@ impl<'a> Run<'a> {
         let mut harness = Meters::start_own()?;
         let (plan, fleet) = Fleet::start(plan(job, target, given), job, target, given)?;
         fleet.pids().into_iter().try_for_each(|pid| harness.add(pid))?;
+        let own = [std::process::id()].into_iter().chain(fleet.pids()).collect();
+        let threads = SchedulingMeter::start(own, target.pid);
         // The display is opened last: while it is open the keyboard sends no signals, and its keys
         // are read only from here on.
         let mut display = Display::open(job.plain, display::facts(job, target), shutdown);
@@ -153,9 +159,11 @@ impl<'a> Run<'a> {
             next_row: ROW,
             server,
             harness,
+            threads,
             measured_from: 0,
             measured: Duration::ZERO,
             usage: (None, None),
+            scheduling: None,
             lists: ListReport::default(),
             lists_incomplete: None,
             list_checks: 0,
@@ -215,7 +223,9 @@ impl<'a> Run<'a> {
     fn row(&mut self, now: Nanos) {
         let own = self.harness.sample();
         let sample = self.server.as_mut().map(|meter| *meter.sample());
-        let row = self.timeline.tick(now, self.fleet.panels(), sample.as_ref(), Some(&own));
+        let scheduling = self.threads.sample();
+        let panels = self.fleet.panels();
+        let row = self.timeline.tick(now, panels, sample.as_ref(), Some(&own), scheduling.as_ref());
         self.display.show(now, row, &own);
     }
 
@@ -321,6 +331,7 @@ impl<'a> Run<'a> {
     fn begin_measuring(&mut self) {
         self.measured_from = self.now();
         self.harness.reset();
+        self.threads.reset();
         if let Some(server) = &mut self.server {
             server.reset();
         }
@@ -341,6 +352,7 @@ impl<'a> Run<'a> {
                 meter.usage()
             });
             self.usage = (server, Some(self.harness.usage()));
+            self.scheduling = self.threads.since_first();
         }
     }
 
@@ -450,6 +462,7 @@ impl<'a> Run<'a> {
             measured_from: self.measured_from,
             server: self.usage.0,
             harness: self.usage.1,
+            scheduling: self.scheduling,
             workers: self.plan.workers,
             rate_changes: self.rate_changes,
             ..findings

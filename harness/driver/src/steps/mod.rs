@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   ladder, search   the next step, from the outcomes so far
-//!   retries          repeats a step if the harness did not keep up
+//!   retries          repeats a step that was not good
 //!   judge            the judgment of a step, and whose limit it met
 //!   capacity         the capacity of a step's server
 //!   forecast         the capacity with more clients
@@ -73,7 +73,7 @@ pub enum Phase {
     Narrow,
     /// Confirm that a good size is good again.
     Confirm,
-    /// Repeat the previous step, in which the harness did not keep up.
+    /// Repeat the previous step, which was not good.
     Repeat,
 }
 
@@ -92,7 +92,7 @@ pub struct Found {
     /// The greatest good size. It is below all bad ones, unless steps are only compared.
     pub good: Option<u32>,
     /// The smallest size that met the server's limit. Without one, the smallest above the good one
-    /// at which the harness did not keep up.
+    /// at which the harness or the machine was not good enough.
     pub bad: Option<u32>,
     /// True if the good size was good again after the bad one was known.
     pub confirmed: bool,

@@ -28,7 +28,7 @@ pub struct Step {
     pub phase: Option<Phase>,
     /// Start of the step in seconds since the start of the whole run.
     pub started_s: f64,
-    /// True if all thresholds held, every delivery was made, and the run is valid evidence.
+    /// True if all thresholds held, every delivery was made, and all offered messages were sent.
     pub good: bool,
     /// Reasons why the step is not good.
     pub because: Vec<String>,
@@ -132,7 +132,9 @@ impl Step {
         match (self.good, self.limited_by) {
             (true, _) => "good",
             (false, Some(LimitedBy::Server)) => "server's limit",
+            (false, Some(LimitedBy::Unexplained)) => "not explained",
             (false, Some(LimitedBy::Harness)) => "harness's limit",
+            (false, Some(LimitedBy::Machine)) => "machine busy",
             (false, None) => "cut short",
         }
     }
@@ -148,7 +150,7 @@ pub struct Limit {
     /// was good.
     pub good: Option<u32>,
     /// The smallest size that met the server's limit. Without one, the smallest above the good one
-    /// at which the harness did not keep up. Null if all were good.
+    /// at which the harness or the machine was not good enough. Null if all were good.
     pub bad: Option<u32>,
     /// True if the good size was good again after the bad one was known.
     pub confirmed: bool,
@@ -206,7 +208,9 @@ impl Limit {
     ) -> Self {
         let of_bad =
             |whose| steps.iter().rfind(|step| step.limited_by == Some(whose) && Some(step.size) == found.bad);
-        let bad = of_bad(LimitedBy::Server).or_else(|| of_bad(LimitedBy::Harness));
+        let by_evidence =
+            [LimitedBy::Server, LimitedBy::Unexplained, LimitedBy::Harness, LimitedBy::Machine];
+        let bad = by_evidence.into_iter().find_map(of_bad);
         let limited_by = bad.and_then(|step| step.limited_by);
         let because = bad.map_or_else(Vec::new, |step| step.because.clone());
         let size = |size: Option<u32>| size.map_or(String::new(), |size| over.show(size));
@@ -217,6 +221,14 @@ impl Limit {
                 size(found.bad),
                 because.first().map_or(String::new(), |why| format!(" ({why})"))
             ),
+            Some(LimitedBy::Machine) => format!(
+                "the machine was too busy to tell about {}{}",
+                size(found.bad),
+                because.first().map_or(String::new(), |why| format!(" ({why})"))
+            ),
+            Some(LimitedBy::Unexplained) => {
+                format!("{} were not, and nothing shows the cause{why}", size(found.bad))
+            }
             _ => format!("{} were not{why}", size(found.bad)),
         };
         let mut summary = match (found.good, found.bad) {
@@ -234,7 +246,9 @@ impl Limit {
                 let once = if steps.iter().any(|step| step.good) { " in every attempt" } else { "" };
                 let why = because.first().map_or(String::new(), |why| format!(", {why}"));
                 match limited_by {
-                    Some(LimitedBy::Harness) => format!("no step was good{once}; {not_good}"),
+                    Some(LimitedBy::Harness | LimitedBy::Machine) => {
+                        format!("no step was good{once}; {not_good}")
+                    }
                     _ => format!("no step was good{once}: with {}{why}", size(found.bad)),
                 }
             }

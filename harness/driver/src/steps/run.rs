@@ -146,7 +146,7 @@ fn purpose(trial: Trial) -> &'static str {
         Phase::Climb => "",
         Phase::Narrow => ", between the good and the bad sizes",
         Phase::Confirm => ", to confirm the result",
-        Phase::Repeat => ", repeated because the harness did not keep up",
+        Phase::Repeat => ", repeated because it was not good",
     }
 }
 
@@ -184,12 +184,14 @@ fn step_line(step: &Step, axis: Axis) -> String {
 fn outcome(number: usize, because: &[String], limited_by: Option<LimitedBy>) -> String {
     match limited_by {
         None => format!("step {number}: good"),
-        Some(LimitedBy::Server) => format!("step {number}: not good: {}", because.join("; ")),
-        Some(LimitedBy::Harness) => {
-            format!(
-                "step {number}: not good, because of the harness's limit and not the server's: {}",
-                because.join("; ")
-            )
+        Some(limit) => {
+            let whose = match limit {
+                LimitedBy::Server => "",
+                LimitedBy::Unexplained => ", and nothing shows the cause",
+                LimitedBy::Harness => ", because of the harness's limit and not the server's",
+                LimitedBy::Machine => ", because the machine was busy otherwise",
+            };
+            format!("step {number}: not good{whose}: {}", because.join("; "))
         }
     }
 }

@@ -140,6 +140,18 @@ pub struct Second {
     pub harness_cpu: Option<f64>,
     /// Resident memory of the harness's processes together.
     pub harness_rss_bytes: Option<u64>,
+    /// CPU time of all processes that do not belong to the run, as a share of one core; null if the
+    /// kernel does not tell, as with the following four.
+    pub others_cpu: Option<f64>,
+    /// Time that the hypervisor gave to other machines, as a share of one core.
+    pub steal: Option<f64>,
+    /// Share of the time in which at least one thread of the machine waited for a core.
+    pub cpu_pressure: Option<f64>,
+    /// Share of the time that others withheld a core from the harness's thread that waited the
+    /// most.
+    pub harness_withheld: Option<f64>,
+    /// Share of the time that others withheld a core from the server's thread that waited the most.
+    pub server_withheld: Option<f64>,
     /// Median time to the last recipient of messages due since the row before, in microseconds; 0
     /// without any.
     pub last_recipient_p50_us: f64,

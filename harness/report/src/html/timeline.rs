@@ -47,6 +47,20 @@ const TIMELINE: &[Plan] = &[
         &[("server", |row| row.server_cpu), ("harness", |row| row.harness_cpu)],
     ),
     (
+        "CPU that the run did not have, of one core",
+        Unit::Share,
+        &[("other processes", |row| row.others_cpu), ("other machines", |row| row.steal)],
+    ),
+    (
+        "Time that others withheld a core",
+        Unit::Share,
+        &[
+            ("server", |row| row.server_withheld),
+            ("harness", |row| row.harness_withheld),
+            ("any thread waited", |row| row.cpu_pressure),
+        ],
+    ),
+    (
         "Memory",
         Unit::Bytes,
         &[
