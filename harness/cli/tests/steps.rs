@@ -210,7 +210,10 @@ fn a_step_that_overloads_the_harness_is_repeated() {
     };
     let (report, runs, messages) = run_line("ramp --steps 10,20,30", &Shutdown::new(), server);
     let report = report.expect("it can be run");
-    assert_eq!(runs.iter().map(|(clients, _)| *clients).collect::<Vec<_>>(), [10, 10, 20, 20, 20, 30, 30, 20]);
+    assert_eq!(
+        runs.iter().map(|(clients, _)| *clients).collect::<Vec<_>>(),
+        [10, 10, 20, 20, 20, 30, 30, 20]
+    );
     let stepped = &report;
     assert_eq!((stepped.steps[1].phase, stepped.steps[1].good), (Some(Phase::Repeat), true));
     let limit = &stepped.limit;

@@ -155,7 +155,7 @@ impl SchedulingMeter {
         let others = busy.saturating_sub(own);
         let steal = last.machine.steal.saturating_sub(first.machine.steal);
         let withheld = |times: &ThreadTimes| times.waiting.min(others + steal);
-        let load = |times: &ThreadTimes| share(times.on_core + times.waiting - withheld(times));
+        let load = |times: &ThreadTimes| share(times.on_core + times.waiting.saturating_sub(withheld(times)));
         let waited = |is_of: &dyn Fn(u32) -> bool| {
             let of = threads.iter().filter(|(pid, _)| is_of(*pid)).map(|(_, times)| times);
             of.max_by_key(|times| times.waiting).map(|times| {
@@ -199,7 +199,8 @@ impl ThreadTimes {
 impl MachineTimes {
     fn now() -> Option<Self> {
         let total = KernelStats::current().ok()?.total;
-        let time = |ticks: u64| Duration::from_millis(ticks.saturating_mul(1000 / procfs::ticks_per_second()));
+        let time =
+            |ticks: u64| Duration::from_millis(ticks.saturating_mul(1000 / procfs::ticks_per_second()));
         // A guest's time is part of `user`.
         let busy = total.user.saturating_add(total.nice).saturating_add(total.system);
         let pressure = procfs::CpuPressure::current().ok();
@@ -214,7 +215,9 @@ impl MachineTimes {
 /// The threads of process `pid`, without those that gave way to its main thread on purpose (a
 /// higher nice value): they are to wait. Empty for a process that has ended.
 fn threads_of(pid: u32) -> Vec<(ThreadId, ThreadTimes)> {
-    let Ok(process) = Process::new_with_root(PathBuf::from(format!("/proc/{pid}"))) else { return Vec::new() };
+    let Ok(process) = Process::new_with_root(PathBuf::from(format!("/proc/{pid}"))) else {
+        return Vec::new();
+    };
     let (Ok(main), Ok(tasks)) = (process.stat(), process.tasks()) else { return Vec::new() };
     let times = tasks.flatten().filter_map(|task| {
         let (stat, times) = (task.stat().ok()?, task.schedstat().ok()?);

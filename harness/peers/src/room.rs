@@ -7,8 +7,8 @@ use thiserror::Error;
 use throng_core::shutdown::Shutdown;
 use throng_harness_model::clock::{Nanos, RunClock, nanos};
 use throng_harness_model::procstat::{Meter, ProcError};
-use throng_harness_model::scheduling::SchedulingMeter;
 use throng_harness_model::results::Findings;
+use throng_harness_model::scheduling::SchedulingMeter;
 use throng_harness_model::text::format_count;
 
 use super::bare::NullHandler;

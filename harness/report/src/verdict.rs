@@ -249,7 +249,12 @@ mod tests {
         };
         for (harness, server, mean_us, doubt) in [
             // Both starve, and the delays of sender and reader are short beside the latency.
-            (waited(0.5, 3_000.0), Some(waited(0.4, 2_000.0)), 1.7e6, Some("harness's thread worker-0 for 50%")),
+            (
+                waited(0.5, 3_000.0),
+                Some(waited(0.4, 2_000.0)),
+                1.7e6,
+                Some("harness's thread worker-0 for 50%"),
+            ),
             (waited(0.0, 0.0), Some(waited(0.4, 2_000.0)), 1.7e6, Some("server's thread worker-0 for 40%")),
             // Few and long waits: a twentieth of the time, and a quarter of the latency.
             (waited(0.05, 20.0), None, 160.0, None),

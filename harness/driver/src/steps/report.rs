@@ -208,8 +208,7 @@ impl Limit {
     ) -> Self {
         let of_bad =
             |whose| steps.iter().rfind(|step| step.limited_by == Some(whose) && Some(step.size) == found.bad);
-        let by_evidence =
-            [LimitedBy::Server, LimitedBy::Unexplained, LimitedBy::Harness, LimitedBy::Machine];
+        let by_evidence = [LimitedBy::Server, LimitedBy::Unexplained, LimitedBy::Harness, LimitedBy::Machine];
         let bad = by_evidence.into_iter().find_map(of_bad);
         let limited_by = bad.and_then(|step| step.limited_by);
         let because = bad.map_or_else(Vec::new, |step| step.because.clone());

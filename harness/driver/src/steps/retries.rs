@@ -94,10 +94,7 @@ mod tests {
     }
 
     /// As [`walk`], with a model that also knows the purpose of each try.
-    fn walk_phases(
-        strategy: Strategy,
-        mut model: impl FnMut(u32, Phase) -> Outcome,
-    ) -> (Vec<String>, Found) {
+    fn walk_phases(strategy: Strategy, mut model: impl FnMut(u32, Phase) -> Outcome) -> (Vec<String>, Found) {
         let mut retries = Retries::new(strategy);
         let mut tried = Vec::new();
         while let Some(Trial { size, phase }) = retries.next() {
