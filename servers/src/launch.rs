@@ -395,7 +395,6 @@ impl Starter<'_> {
                 memory_kib: config.argon2_memory.as_kib(),
                 iterations: config.argon2_iterations,
             },
-            now_ms: unix_ms,
             agent: agent_number(&config.name, rand::random()),
             limits: database.limits(),
             ..PoolConfig::default()
@@ -415,7 +414,7 @@ impl Starter<'_> {
             request_timeout: config.request_timeout,
         };
         let links = self.links(packets::Role::DbAgent, &config.name, None, Vec::new());
-        let role = DbAgentRole::new(settings, links, pool.clone(), Instant::now(), unix_ms);
+        let role = DbAgentRole::new(settings, links, pool.clone(), Instant::now());
         let node = parts.start(role, vec![listener], on_failure(self.shutdown))?;
         self.running.dbagent = Some(DbAgentNode { node, pool });
         self.chat_agents = vec![address.into()];

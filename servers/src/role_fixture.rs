@@ -167,6 +167,17 @@ pub(crate) fn hello(role: packets::Role, instance: u64) -> LinkHello {
 /// Returns the links of the server process `instance`.
 pub(crate) fn links(role: packets::Role, instance: u64, peers: Vec<Peer>, now: Instant) -> Links {
     let backoff = Backoff { min: Duration::from_millis(50), max: Duration::from_secs(1) };
+    links_with(backoff, role, instance, peers, now)
+}
+
+/// Returns links that dial with these pauses.
+pub(crate) fn links_with(
+    backoff: Backoff,
+    role: packets::Role,
+    instance: u64,
+    peers: Vec<Peer>,
+    now: Instant,
+) -> Links {
     Links::new(hello(role, instance), Arc::new(endpoint()), backoff, peers, now, Arc::default())
 }
 

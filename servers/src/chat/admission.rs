@@ -4,7 +4,8 @@
 //! expected login ends when its client enters, when it is cancelled, when the link to its login
 //! server is lost, or when its ticket expires.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
 
 use throng_core::SessionId;
 use throng_core::crypto::{ClusterKey, PublicKey, Ticket, TicketSerial};
@@ -19,8 +20,8 @@ pub struct Expected {
     pub claim: Claim,
     /// The link to the login server that announced it.
     pub login: SessionId,
-    /// Time after which its ticket has certainly expired, in milliseconds since 1970 UTC.
-    pub until_ms: u64,
+    /// Time after which its ticket has certainly expired.
+    pub until: Instant,
 }
 
 /// Used tickets and expected logins.
@@ -32,12 +33,14 @@ pub struct Admission {
     /// Minted tickets that were presented, with the time in milliseconds at which each expires.
     used: HashMap<TicketSerial, u64>,
     /// By the claim's number.
-    expected: HashMap<u64, Expected>,
-    last_sweep_ms: u64,
+    expected: BTreeMap<u64, Expected>,
+    /// Latest expiry, in milliseconds, of the used tickets that were dropped.
+    dropped_ms: u64,
+    last_sweep: Option<Instant>,
 }
 
-/// Interval of the sweeps, in milliseconds.
-const SWEEP_MS: u64 = 1000;
+/// Interval of the sweeps.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Admission {
     /// Admits to the chat server with the public key `chat_key`, which was started at `started_ms`.
@@ -47,8 +50,9 @@ impl Admission {
             chat_key,
             started_ms,
             used: HashMap::new(),
-            expected: HashMap::new(),
-            last_sweep_ms: started_ms,
+            expected: BTreeMap::new(),
+            dropped_ms: 0,
+            last_sweep: None,
         }
     }
 
@@ -64,7 +68,13 @@ impl Admission {
 
     /// Voids the tickets of every login that the login server announced. Returns their claims.
     pub fn cancel_all_from(&mut self, login: SessionId) -> Vec<Claim> {
-        self.expected.extract_if(|_, expected| expected.login == login).map(|(_, e)| e.claim).collect()
+        self.expected.extract_if(.., |_, expected| expected.login == login).map(|(_, e)| e.claim).collect()
+    }
+
+    /// Returns the numbers of used tickets and of expected logins.
+    #[cfg(test)]
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.used.len(), self.expected.len())
     }
 
     /// Admits the bearer of a ticket, once. Returns the ticket and the login that was expected with
@@ -80,8 +90,9 @@ impl Admission {
         }
         if ticket.claim == 0 {
             // Tickets used before a restart are unknown, so none older than the restart is
-            // accepted.
-            if ticket.issued_ms < self.started_ms {
+            // accepted. Used tickets that were dropped would be valid again if the clock steps
+            // back.
+            if ticket.issued_ms < self.started_ms || ticket.expires_ms <= self.dropped_ms {
                 return Err(CloseReason::TicketExpired);
             }
             if self.used.len() >= USED_TICKETS_MAX {
@@ -97,13 +108,14 @@ impl Admission {
 
     /// Drops expired tickets and logins, at most once a second. Returns the claims of the logins
     /// whose clients never entered.
-    pub fn sweep(&mut self, now_ms: u64) -> Vec<Claim> {
-        if now_ms < self.last_sweep_ms + SWEEP_MS {
+    pub fn sweep(&mut self, now: Instant, now_ms: u64) -> Vec<Claim> {
+        if self.last_sweep.is_some_and(|last| now.saturating_duration_since(last) < SWEEP_INTERVAL) {
             return Vec::new();
         }
-        self.last_sweep_ms = now_ms;
-        self.used.retain(|_, expires_ms| *expires_ms > now_ms);
-        self.expected.extract_if(|_, expected| expected.until_ms <= now_ms).map(|(_, e)| e.claim).collect()
+        self.last_sweep = Some(now);
+        let dropped = self.used.extract_if(|_, expires_ms| *expires_ms <= now_ms);
+        self.dropped_ms = dropped.map(|(_, expires_ms)| expires_ms).fold(self.dropped_ms, u64::max);
+        self.expected.extract_if(.., |_, expected| expected.until <= now).map(|(_, e)| e.claim).collect()
     }
 }
 
@@ -126,9 +138,9 @@ mod tests {
             .unwrap()
     }
 
-    fn expected(claim: u64) -> Expected {
+    fn expected(claim: u64, until: Instant) -> Expected {
         let claim = Claim { account: 7, id: claim };
-        Expected { claim, login: SessionId::new(0, LOGIN, 0), until_ms: 1600 }
+        Expected { claim, login: SessionId::new(0, LOGIN, 0), until }
     }
 
     #[test]
@@ -148,7 +160,7 @@ mod tests {
             let started_ms = 1000 + restarts * 10_000;
             let mut admission = Admission::new(ClusterKey::from_bytes([1; 32]), [2; 32], started_ms);
             for claim in [0, 3] {
-                admission.expect(expected(3));
+                admission.expect(expected(3, Instant::now()));
                 let refused = admission.admit(&ticket(claim, day_ms), started_ms + 1).unwrap_err();
                 assert_eq!(refused, CloseReason::TicketInvalid);
             }
@@ -163,25 +175,57 @@ mod tests {
             assert_eq!(admission.admit(&ticket(3, 1000), 1001).err(), wanted);
         };
         check(&mut admission, Some(CloseReason::TicketUsed));
-        admission.expect(expected(3));
+        admission.expect(expected(3, Instant::now()));
         check(&mut admission, None);
         check(&mut admission, Some(CloseReason::TicketUsed));
-        admission.expect(expected(3));
-        assert!(admission.cancel(&expected(3).claim) && !admission.cancel(&expected(3).claim));
+        admission.expect(expected(3, Instant::now()));
+        assert!(
+            admission.cancel(&expected(3, Instant::now()).claim)
+                && !admission.cancel(&expected(3, Instant::now()).claim)
+        );
         check(&mut admission, Some(CloseReason::TicketUsed));
-        admission.expect(expected(3));
+        admission.expect(expected(3, Instant::now()));
         assert_eq!(admission.cancel_all_from(SessionId::new(0, LOGIN, 1)), []);
-        assert_eq!(admission.cancel_all_from(SessionId::new(0, LOGIN, 0)), [expected(3).claim]);
+        assert_eq!(
+            admission.cancel_all_from(SessionId::new(0, LOGIN, 0)),
+            [expected(3, Instant::now()).claim]
+        );
         check(&mut admission, Some(CloseReason::TicketUsed));
     }
 
     #[test]
     fn expired_tickets_and_logins_are_dropped() {
         let mut admission = admission();
+        let now = Instant::now();
+        let second = Duration::from_secs(1);
         admission.admit(&ticket(0, 1000), 1001).unwrap();
-        admission.expect(expected(3));
-        assert_eq!(admission.sweep(1599), []);
-        assert_eq!(admission.sweep(2000), [expected(3).claim]);
+        admission.expect(expected(3, now + second));
+        assert_eq!(admission.sweep(now, 1499), []);
+        assert_eq!(admission.used.len(), 1);
+        assert_eq!(admission.sweep(now + second - Duration::from_millis(1), 1500), [], "swept too soon");
+        assert_eq!(admission.used.len(), 1);
+        assert_eq!(admission.sweep(now + second, 1500), [expected(3, now).claim]);
         assert!(admission.used.is_empty() && admission.expected.is_empty());
+    }
+
+    #[test]
+    fn a_used_ticket_stays_used_when_the_clock_steps_back() {
+        let mut admission = admission();
+        let now = Instant::now();
+        let used = ticket(0, 1000);
+        admission.admit(&used, 1001).unwrap();
+        admission.sweep(now, 3_600_000);
+        assert_eq!(admission.admit(&used, 1002).unwrap_err(), CloseReason::TicketExpired);
+        assert!(admission.admit(&ticket(0, 1001), 1002).is_ok(), "a ticket that was not used");
+    }
+
+    #[test]
+    fn an_unused_login_expires_although_the_clock_has_stepped_back() {
+        let mut admission = admission();
+        let now = Instant::now();
+        let second = Duration::from_secs(1);
+        admission.sweep(now, 7_200_000);
+        admission.expect(expected(3, now + second));
+        assert_eq!(admission.sweep(now + second, 3_600_000), [expected(3, now).claim]);
     }
 }

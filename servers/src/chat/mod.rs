@@ -196,7 +196,7 @@ impl Role for ChatRole {
             chat.held_claims.release(load.claim, effects);
             answer_login(&load, Outcome::TryAgainLater, None, effects);
         }
-        for claim in chat.admission.sweep((chat.now_ms)()) {
+        for claim in chat.admission.sweep(now, (chat.now_ms)()) {
             tracing::debug!(account = claim.account, "the ticket expired unused");
             chat.held_claims.release(claim, effects);
         }
@@ -323,6 +323,35 @@ impl Departure {
 fn answer_login(load: &Load, outcome: Outcome, character: Option<packets::Character>, effects: &mut Effects) {
     let claim = load.claim;
     effects.send(load.login, LoginNotifyLoaded { request: load.request, outcome, claim, character });
+}
+
+#[cfg(test)]
+impl ChatRole {
+    /// Returns the size of each table, for the simulation.
+    pub(crate) fn census(&self) -> Vec<(&'static str, usize)> {
+        let Chat {
+            phases, users, channels, sectors, throttle, notices, admission, held_claims, loads, ..
+        } = &self.chat;
+        let (used, expected) = admission.counts();
+        vec![
+            ("phases", phases.len() - self.chat.links.all().count()),
+            ("users", users.count() as usize),
+            ("channels", channels.count()),
+            ("sectors", sectors.count()),
+            ("throttled clients", throttle.count()),
+            ("notices", notices.count()),
+            ("used tickets", used),
+            ("expected logins", expected),
+            ("held claims", held_claims.count()),
+            ("claims in doubt", held_claims.in_doubt()),
+            ("loads", loads.len()),
+        ]
+    }
+
+    /// Returns true if the chat server holds this claim.
+    pub(crate) fn holds(&self, claim: &Claim) -> bool {
+        self.chat.held_claims.contains(claim)
+    }
 }
 
 #[cfg(test)]

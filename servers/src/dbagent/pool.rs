@@ -14,7 +14,6 @@ use parking_lot::Mutex;
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 use thiserror::Error;
-use throng_core::clock::unix_ms;
 
 use super::crew::Crew;
 use super::gate::Gate;
@@ -39,8 +38,6 @@ pub struct PoolConfig {
     pub control_queue: usize,
     /// Cost of a password hash.
     pub password: PasswordCost,
-    /// Wall clock of this process, in milliseconds since 1970 (UTC).
-    pub now_ms: fn() -> u64,
     /// Number of this DB agent ([`super::procedures::agent_number`]).
     pub agent: u64,
     /// Times after which calls of the driver count as hung.
@@ -75,7 +72,6 @@ impl Default for PoolConfig {
             queue: 1024,
             control_queue: throng_core::limits::DB_CONTROL_QUEUE,
             password: PasswordCost::default(),
-            now_ms: unix_ms,
             agent: 1,
             limits: DriverLimits::default(),
             end_wait: Duration::from_secs(3),
@@ -133,7 +129,6 @@ impl<T: Copy + Send + Sync + 'static> Pool<T> {
             limits: config.limits,
             factory: Box::new(factory),
             sink: Box::new(sink),
-            now_ms: config.now_ms,
             agent: config.agent,
         });
         let password = config.password;

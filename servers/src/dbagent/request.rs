@@ -67,20 +67,20 @@ pub enum Request {
         is_first: bool,
         /// All claims that the process holds.
         claims: Vec<Claim>,
-        /// End of the lease, in milliseconds since 1970 (UTC).
-        lease_until_ms: u64,
+        /// End of the lease. A step of the wall clock moves no lease.
+        lease_until: Instant,
     },
     /// Sets the lease of a process.
     RenewHolder {
         /// The process.
         instance: u64,
-        /// End of the lease, in milliseconds since 1970 (UTC).
-        lease_until_ms: u64,
+        /// End of the lease. A step of the wall clock moves no lease.
+        lease_until: Instant,
     },
     /// Ends the leases that earlier processes with this agent's name gave.
     AgentStart {
-        /// Latest end of those leases, in milliseconds since 1970 (UTC).
-        until_ms: u64,
+        /// Latest end of those leases.
+        until: Instant,
     },
 }
 
@@ -113,7 +113,7 @@ impl Request {
     }
 
     /// Answer to a request that was not executed.
-    pub(super) fn refused(&self, outcome: Outcome) -> Answer {
+    pub(crate) fn refused(&self, outcome: Outcome) -> Answer {
         match self {
             Self::CheckPassword { .. } => {
                 Answer::CheckPassword { outcome, claim: Claim { account: 0, id: 0 }, displaced: None }

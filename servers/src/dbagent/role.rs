@@ -22,7 +22,7 @@ use throng_core::wire::packets::{
 };
 use throng_core::{SessionId, metrics};
 
-use super::pool::{Pool, Rejected};
+use super::pool::{Pool, PoolStats, Rejected};
 use super::procedures::Held;
 use super::request::{self, Answer, Reply, Request};
 
@@ -61,6 +61,39 @@ pub struct DbAgentSettings {
     pub request_timeout: Duration,
 }
 
+/// Executes the requests of a DB agent: the pool of DB threads, or a model of it in tests.
+pub trait Executor: Send + Sync {
+    /// Queues a request. Never blocks.
+    fn try_submit(&self, job: request::Job<Tag>) -> Result<(), Rejected<Tag>>;
+
+    /// Number of queued requests.
+    fn depth(&self) -> usize;
+
+    /// Number of threads that hang in their driver now.
+    fn hung(&self) -> usize;
+
+    /// Counters since the start.
+    fn stats(&self) -> &PoolStats;
+}
+
+impl Executor for Pool<Tag> {
+    fn try_submit(&self, job: request::Job<Tag>) -> Result<(), Rejected<Tag>> {
+        Pool::try_submit(self, job)
+    }
+
+    fn depth(&self) -> usize {
+        Pool::depth(self)
+    }
+
+    fn hung(&self) -> usize {
+        Pool::hung(self)
+    }
+
+    fn stats(&self) -> &PoolStats {
+        Pool::stats(self)
+    }
+}
+
 /// The DB agent as a [`Role`].
 pub struct DbAgentRole {
     table: HandlerTable<DbAgent, Phase>,
@@ -70,10 +103,11 @@ pub struct DbAgentRole {
 /// State of the DB agent.
 pub struct DbAgent {
     settings: DbAgentSettings,
-    now_ms: fn() -> u64,
+    /// Time of the present job or tick.
+    now: Instant,
     phases: HashMap<SessionId, Phase>,
     links: Links,
-    pool: Arc<Pool<Tag>>,
+    pool: Arc<dyn Executor>,
     /// Refusals for the requests that peers wait for, sent if the database answers too late: a DB
     /// thread can hang in a call for longer than `request_timeout`, and so can all of them.
     pending: Pending<Reply<Tag>>,
@@ -105,17 +139,11 @@ const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 impl DbAgentRole {
     /// Creates a DB agent without links, and ends the leases of its predecessors in
     /// `settings.comeback`.
-    pub fn new(
-        settings: DbAgentSettings,
-        links: Links,
-        pool: Arc<Pool<Tag>>,
-        now: Instant,
-        now_ms: fn() -> u64,
-    ) -> Self {
+    pub fn new(settings: DbAgentSettings, links: Links, pool: Arc<dyn Executor>, now: Instant) -> Self {
         let pending = Pending::new(settings.request_timeout);
         let agent = DbAgent {
             settings,
-            now_ms,
+            now,
             phases: HashMap::new(),
             links,
             pool,
@@ -125,10 +153,10 @@ impl DbAgentRole {
             renew_at: now,
             published: PublishedCounts::default(),
         };
-        let until_ms = now_ms() + agent.settings.comeback.as_millis() as u64;
+        let until = now + agent.settings.comeback;
         // The agent's own request: no link waits for its answer.
         let tag = Tag::new(SessionId::from_bits(0), 0, 0);
-        let job = request::Job { request: Request::AgentStart { until_ms }, tag, deadline: now };
+        let job = request::Job { request: Request::AgentStart { until }, tag, deadline: now };
         // The first request of a new pool always finds room.
         if agent.pool.try_submit(job).is_err() {
             tracing::error!("the DB threads did not accept the first request");
@@ -141,6 +169,7 @@ impl Role for DbAgentRole {
     type Record = Reply<Tag>;
 
     fn job(&mut self, job: Job<Reply<Tag>>, now: Instant, effects: &mut Effects) {
+        self.agent.now = now;
         match job {
             Job::Packet(session, packet, received) => {
                 // Packets of a session that has ended are dropped.
@@ -159,6 +188,7 @@ impl Role for DbAgentRole {
 
     fn tick(&mut self, now: Instant, effects: &mut Effects) -> Option<Instant> {
         let agent = &mut self.agent;
+        agent.now = now;
         if agent.renew_at <= now {
             agent.renew_at = now + agent.settings.lease / 3;
             let up: Vec<_> = agent.links.all().map(|(link, peer)| (link, peer.hello.instance)).collect();
@@ -176,6 +206,20 @@ impl Role for DbAgentRole {
             .into_iter()
             .flatten()
             .min()
+    }
+}
+
+#[cfg(test)]
+impl DbAgentRole {
+    /// Returns the size of each table, for the simulation.
+    pub(crate) fn census(&self) -> Vec<(&'static str, usize)> {
+        let DbAgent { pending, partial_lists, phases, links, active_links, .. } = &self.agent;
+        vec![
+            ("requests", pending.len()),
+            ("partial lists", partial_lists.len()),
+            ("phases", phases.len() - links.all().count()),
+            ("active links", active_links.len()),
+        ]
     }
 }
 
@@ -201,14 +245,14 @@ impl DbAgent {
 
     /// Sets the lease of a process to end `lease` from now.
     fn renew(&mut self, link: SessionId, instance: u64, lease: Duration, effects: &mut Effects) {
-        let lease_until_ms = (self.now_ms)() + lease.as_millis() as u64;
-        self.submit(Tag::new(link, instance, 0), Request::RenewHolder { instance, lease_until_ms }, effects);
+        let lease_until = self.now + lease;
+        self.submit(Tag::new(link, instance, 0), Request::RenewHolder { instance, lease_until }, effects);
     }
 
     /// Queues a request for the DB threads, or refuses it if the queue is full. A peer that waits
     /// gets its answer within `request_timeout`, whatever the database does.
     fn submit(&mut self, tag: Tag, request: Request, effects: &mut Effects) {
-        let now = Instant::now();
+        let now = self.now;
         let deadline = now + self.settings.request_timeout;
         let refused = |tag| Reply { tag, answer: request.refused(Outcome::TryAgainLater) };
         let mut tag = tag;
@@ -396,9 +440,9 @@ fn held_claims(agent: &mut DbAgent, call: &mut Call<'_>, packet: DbHeldClaims) {
         let claims = agent.partial_lists.remove(&call.session).unwrap_or_default();
         let tag = agent.tag(call, 0);
         let is_first = agent.active_links.insert(tag.instance, call.session) != Some(call.session);
-        let lease_until_ms = (agent.now_ms)() + agent.settings.lease.as_millis() as u64;
+        let lease_until = call.now + agent.settings.lease;
         let request =
-            Request::SyncHeld { instance: tag.instance, list: number, is_first, claims, lease_until_ms };
+            Request::SyncHeld { instance: tag.instance, list: number, is_first, claims, lease_until };
         agent.submit(tag, request, call.effects);
     }
 }

@@ -10,6 +10,7 @@ use throng_core::wire::packets::{Claim, Outcome};
 use tracing::{error, info, warn};
 
 use super::crew::{Crew, Ended, Place};
+use super::db_clock::DbClock;
 use super::gate::{BACKOFF_MAX, Gate};
 use super::inserts::{insert_account, insert_character};
 use super::password::{PasswordError, Passwords};
@@ -40,9 +41,6 @@ const CLAIMS_PER_CALL: usize = 1000;
 /// Interval at which an idle thread looks after a database that asks for it.
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Age at which the offset of the database's clock is measured again.
-const CLOCK_OFFSET_MAX_AGE: Duration = Duration::from_secs(30);
-
 /// Age at which the costs of passwords in use are read again.
 const COSTS_MAX_AGE: Duration = Duration::from_secs(30);
 
@@ -63,7 +61,6 @@ pub(super) struct Shared<T> {
     pub(super) limits: DriverLimits,
     pub(super) factory: Factory,
     pub(super) sink: Sink<T>,
-    pub(super) now_ms: fn() -> u64,
     pub(super) agent: u64,
 }
 
@@ -100,21 +97,6 @@ impl Failure {
     }
 }
 
-/// Offset of the database's clock from the clock of this process.
-#[derive(Debug, Default)]
-struct ClockOffset {
-    /// Milliseconds by which the database's clock is ahead.
-    ahead_ms: i64,
-    /// Time of the measurement; `None` if the offset has to be measured.
-    measured_at: Option<Instant>,
-}
-
-impl ClockOffset {
-    fn is_current(&self) -> bool {
-        self.measured_at.is_some_and(|at| at.elapsed() < CLOCK_OFFSET_MAX_AGE)
-    }
-}
-
 pub(super) struct Worker<T> {
     shared: Arc<Shared<T>>,
     /// The call of the driver under way, which the pool watches.
@@ -124,8 +106,8 @@ pub(super) struct Worker<T> {
     database: Option<Box<dyn Procedures>>,
     /// True once this thread is one too many, after others that hung have returned.
     is_let_go: bool,
-    /// Offset of the database's clock.
-    clock_offset: ClockOffset,
+    /// The database's clock.
+    clock: DbClock,
     /// Time at which the costs of passwords in use were read; `None` if they have to be.
     costs_read_at: Option<Instant>,
     last_logged: Option<Instant>,
@@ -140,7 +122,7 @@ impl<T: Copy> Worker<T> {
             passwords,
             database: None,
             is_let_go: false,
-            clock_offset: ClockOffset::default(),
+            clock: DbClock::default(),
             costs_read_at: None,
             last_logged: None,
             unlogged: 0,
@@ -219,7 +201,7 @@ impl<T: Copy> Worker<T> {
         drop(pass);
         Some(connected.map(|database| {
             self.database = Some(database);
-            self.clock_offset.measured_at = None;
+            self.clock = DbClock::default();
             self.costs_read_at = None;
             shared.stats.connected.fetch_add(1, Relaxed);
             shared.stats.connections.fetch_add(1, Relaxed);
@@ -384,20 +366,11 @@ impl<T: Copy> Worker<T> {
 
     /// Returns the time by the database's clock, by which several agents agree on who is online.
     fn now_ms(&mut self, deadline: Instant) -> Result<u64, DbError> {
-        if !self.clock_offset.is_current() {
-            let clock = self.shared.now_ms;
-            let ahead_ms = self.call(deadline, |database, _| {
-                let database_ms = database.clock()?.cast_signed();
-                Ok(database_ms.wrapping_sub(clock().cast_signed()))
-            })?;
-            self.clock_offset = ClockOffset { ahead_ms, measured_at: Some(Instant::now()) };
+        if !self.clock.is_current(Instant::now()) {
+            let database_ms = self.call(deadline, |database, _| database.clock())?;
+            self.clock = DbClock::read(Instant::now(), database_ms);
         }
-        Ok(self.to_database_time((self.shared.now_ms)()))
-    }
-
-    /// Converts a time of this process's clock to the database's clock.
-    fn to_database_time(&self, local_ms: u64) -> u64 {
-        local_ms.saturating_add_signed(self.clock_offset.ahead_ms)
+        Ok(self.clock.at(Instant::now()))
     }
 
     /// The process `instance` as a holder through this agent.
@@ -431,8 +404,8 @@ impl<T: Copy> Worker<T> {
                 self.call(deadline, |database, _| database.online_release(claim, *instance))?;
                 Answer::ReleaseClaim { outcome: Outcome::Ok }
             }
-            Request::SyncHeld { instance, list, is_first, claims, lease_until_ms } => {
-                let lease_until_ms = self.to_database_time(*lease_until_ms);
+            Request::SyncHeld { instance, list, is_first, claims, lease_until } => {
+                let lease_until_ms = self.clock.at(*lease_until);
                 let list = HeldList {
                     holder: self.holder(*instance),
                     number: *list,
@@ -447,15 +420,15 @@ impl<T: Copy> Worker<T> {
                 })?;
                 Answer::SyncHeld { outcome: Outcome::Ok, conflicts }
             }
-            Request::RenewHolder { instance, lease_until_ms } => {
+            Request::RenewHolder { instance, lease_until } => {
                 let holder = self.holder(*instance);
-                let lease_until_ms = self.to_database_time(*lease_until_ms);
+                let lease_until_ms = self.clock.at(*lease_until);
                 self.call(deadline, |database, _| database.holder_renew(holder, lease_until_ms))?;
                 Answer::RenewHolder { outcome: Outcome::Ok }
             }
-            Request::AgentStart { until_ms } => {
+            Request::AgentStart { until } => {
                 let agent = self.shared.agent;
-                let until_ms = self.to_database_time(*until_ms);
+                let until_ms = self.clock.at(*until);
                 self.call(deadline, |database, _| database.agent_start(agent, until_ms))?;
                 Answer::AgentStart { outcome: Outcome::Ok }
             }

@@ -336,4 +336,23 @@ fn log_refusal(what: &'static str, asker: &Asker, outcome: Outcome) {
 }
 
 #[cfg(test)]
+impl LoginRole {
+    /// Returns the size of each table, for the simulation.
+    pub(crate) fn census(&self) -> Vec<(&'static str, usize)> {
+        let Login { phases, stays, addresses, held_claims, requests, grants, expiries, .. } = &self.login;
+        let links = self.login.links.all().count();
+        vec![
+            ("phases", phases.len() - links),
+            ("stays", stays.len()),
+            ("addresses", addresses.len()),
+            ("held claims", held_claims.count()),
+            ("claims in doubt", held_claims.in_doubt()),
+            ("requests", requests.len()),
+            ("grants", grants.len()),
+            ("expiries", expiries.len()),
+        ]
+    }
+}
+
+#[cfg(test)]
 mod tests;

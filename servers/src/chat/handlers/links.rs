@@ -56,9 +56,9 @@ pub(super) fn character_loaded(chat: &mut Chat, call: &mut Call<'_>, answer: DbL
                 // The login server is yet to mint the ticket, so it expires later than one minted
                 // now.
                 let lifetime = chat.settings.ticket_lifetime + chat.settings.request_timeout;
-                let until_ms = (chat.now_ms)() + lifetime.as_millis() as u64;
+                let until = call.now + lifetime;
                 chat.held_claims.insert(load.claim);
-                chat.admission.expect(Expected { claim: load.claim, login: load.login, until_ms });
+                chat.admission.expect(Expected { claim: load.claim, login: load.login, until });
             }
             answer_login(&load, answer.outcome, answer.character, call.effects);
         }
