@@ -347,11 +347,6 @@ impl ChatRole {
             ("loads", loads.len()),
         ]
     }
-
-    /// Returns true if the chat server holds this claim.
-    pub(crate) fn holds(&self, claim: &Claim) -> bool {
-        self.chat.held_claims.contains(claim)
-    }
 }
 
 #[cfg(test)]

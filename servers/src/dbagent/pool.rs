@@ -126,6 +126,7 @@ impl<T: Copy + Send + Sync + 'static> Pool<T> {
             stats: PoolStats::default(),
             crew: Crew::new(config.threads.max(1)),
             gate: Gate::default(),
+            claiming: Mutex::default(),
             limits: config.limits,
             factory: Box::new(factory),
             sink: Box::new(sink),
@@ -232,6 +233,7 @@ fn watch<T: Copy + Send + Sync + 'static>(shared: &Arc<Shared<T>>, password: Pas
         for thread in shared.crew.give_up_hung() {
             tracing::warn!("db-{thread} hangs in the database's driver: another thread takes its place");
             shared.queue.take_over(thread);
+            shared.give_up(thread);
         }
         match fill(shared, password) {
             Ok(filled) => {

@@ -45,6 +45,16 @@ pub struct Tag {
     claim: Claim,
     /// The key of the request in [`DbAgent::pending`]; 0 if no peer waits for an answer.
     pending: u64,
+    /// End of the lease that the request sets, if it sets one.
+    lease_until: Option<Instant>,
+}
+
+/// The link over which a process sent its latest complete list of claims.
+#[derive(Debug, Clone, Copy)]
+struct Active {
+    link: SessionId,
+    /// End of its lease by the last answer of a DB thread. `None` before the list is compared.
+    lease_until: Option<Instant>,
 }
 
 /// Leases and timeouts of the DB agent.
@@ -116,7 +126,7 @@ pub struct DbAgent {
     /// The link over which each process sent its latest complete list of claims. The process has
     /// given up what it requested over other links, even if this agent still sees those links as
     /// up.
-    active_links: HashMap<u64, SessionId>,
+    active_links: HashMap<u64, Active>,
     renew_at: Instant,
     published: PublishedCounts,
 }
@@ -235,7 +245,7 @@ impl DbAgent {
         self.pending.fail_link(session);
         let Some(link) = self.links.closed(session, closed, now) else { return };
         let instance = link.hello.instance;
-        if self.active_links.get(&instance) == Some(&session) {
+        if self.active_link(instance) == Some(session) {
             self.active_links.remove(&instance);
         }
         if self.links.of_instance(instance).is_none() {
@@ -246,7 +256,27 @@ impl DbAgent {
     /// Sets the lease of a process to end `lease` from now.
     fn renew(&mut self, link: SessionId, instance: u64, lease: Duration, effects: &mut Effects) {
         let lease_until = self.now + lease;
-        self.submit(Tag::new(link, instance, 0), Request::RenewHolder { instance, lease_until }, effects);
+        let tag = Tag { lease_until: Some(lease_until), ..Tag::new(link, instance, 0) };
+        self.submit(tag, Request::RenewHolder { instance, lease_until }, effects);
+    }
+
+    /// Returns the link over which a process sent its latest complete list.
+    fn active_link(&self, instance: u64) -> Option<SessionId> {
+        self.active_links.get(&instance).map(|active| active.link)
+    }
+
+    /// Records a lease that the database has. If the one before has ended meanwhile, another login
+    /// may have had the account of a claim and left: the process lists its claims anew.
+    fn lease_renewed(&mut self, tag: Tag, effects: &mut Effects) {
+        let now = self.now;
+        let Some(active) = self.active_links.get_mut(&tag.instance) else { return };
+        if active.lease_until.is_some_and(|end| end <= now) {
+            tracing::warn!(instance = tag.instance, "its lease had ended: it lists its claims anew");
+            active.lease_until = None;
+            effects.close(active.link, CloseReason::InternalError);
+        } else if active.lease_until.is_some() {
+            active.lease_until = tag.lease_until;
+        }
     }
 
     /// Queues a request for the DB threads, or refuses it if the queue is full. A peer that waits
@@ -274,7 +304,12 @@ impl DbAgent {
     /// Handles the reply of a DB thread.
     fn handle_reply(&mut self, reply: Reply<Tag>, effects: &mut Effects) {
         let Tag { link, instance, pending, claim, .. } = reply.tag;
-        if pending == 0 || self.pending.answered(link, pending).is_some() {
+        // These follow the reply to a request of the peer.
+        let is_further = matches!(
+            reply.answer,
+            Answer::Overtaken | Answer::UndoClaim { .. } | Answer::ReleaseClaim { .. }
+        );
+        if pending == 0 || is_further || self.pending.answered(link, pending).is_some() {
             return self.answer(reply, effects);
         }
         // The peer has its answer already, or its link is gone: release the claim that the request
@@ -287,15 +322,20 @@ impl DbAgent {
             Answer::LoadCharacter { outcome: Outcome::Ok, .. } => claim,
             _ => return,
         };
+        self.release(link, instance, claim, effects);
+    }
+
+    /// Releases a claim that no peer knows of. No peer waits for it.
+    fn release(&mut self, link: SessionId, instance: u64, claim: Claim, effects: &mut Effects) {
         self.submit(Tag::new(link, instance, 0), Request::ReleaseClaim { claim, instance }, effects);
     }
 
     /// Tells the holder of a displaced claim that the claim is void.
     fn revoke(&self, displaced: Option<&Held>, effects: &mut Effects) {
         if let Some(held) = displaced
-            && let Some(holder) = self.active_links.get(&held.instance)
+            && let Some(holder) = self.active_link(held.instance)
         {
-            effects.send(*holder, DbClaimRevoked { claim: held.claim });
+            effects.send(holder, DbClaimRevoked { claim: held.claim });
         }
     }
 
@@ -303,7 +343,7 @@ impl DbAgent {
     fn answer(&mut self, reply: Reply<Tag>, effects: &mut Effects) {
         let Reply { tag, answer } = reply;
         let Tag { link, instance, request, .. } = tag;
-        let is_up = self.active_links.get(&instance) == Some(&link);
+        let is_up = self.active_link(instance) == Some(link);
         let refused = answer.outcome() != Outcome::Ok;
         match answer {
             Answer::CheckPassword { outcome, claim, displaced } => {
@@ -314,7 +354,7 @@ impl DbAgent {
                 if is_up {
                     effects.send(link, DbCheckPasswordAnswer { request, outcome, claim });
                 } else if !refused {
-                    self.submit(tag, Request::ReleaseClaim { claim, instance }, effects);
+                    self.release(link, instance, claim, effects);
                 }
             }
             Answer::LoadCharacter { outcome, character } => {
@@ -322,7 +362,7 @@ impl DbAgent {
                 if is_up {
                     effects.send(link, DbLoadCharacterAnswer { request, outcome, claim, character });
                 } else if !refused {
-                    self.submit(tag, Request::ReleaseClaim { claim, instance }, effects);
+                    self.release(link, instance, claim, effects);
                 }
             }
             Answer::SignUp { outcome } => effects.send(link, DbSignUpAnswer { request, outcome }),
@@ -335,17 +375,24 @@ impl DbAgent {
             // Online state must not stay wrong: after a late call, or without room or database, the
             // link is closed, and the next one begins with a new list of claims.
             Answer::Overtaken => {
-                if let Some(link) = self.active_links.get(&instance).copied() {
+                if let Some(link) = self.active_link(instance) {
                     tracing::warn!(instance, "a late call may have changed its claims: it lists them anew");
                     effects.close(link, CloseReason::InternalError);
                 }
             }
-            Answer::ReleaseClaim { .. } | Answer::SyncHeld { .. } if refused => {
-                let link = self.active_links.get(&instance).copied().unwrap_or(link);
+            Answer::ReleaseClaim { .. } | Answer::UndoClaim { .. } | Answer::SyncHeld { .. } if refused => {
+                let link = self.active_link(instance).unwrap_or(link);
                 effects.close(link, CloseReason::InternalError);
             }
+            Answer::UndoClaim { displaced, .. } => self.revoke(displaced.as_ref(), effects),
+            Answer::RenewHolder { .. } if !refused => self.lease_renewed(tag, effects),
             Answer::ReleaseClaim { .. } | Answer::RenewHolder { .. } | Answer::AgentStart { .. } => {}
             Answer::SyncHeld { conflicts, .. } => {
+                if let Some(active) =
+                    self.active_links.get_mut(&instance).filter(|active| active.link == link)
+                {
+                    active.lease_until = tag.lease_until;
+                }
                 for claim in conflicts {
                     effects.send(link, DbClaimRevoked { claim });
                 }
@@ -381,7 +428,7 @@ impl DbAgent {
 
 impl Tag {
     fn new(link: SessionId, instance: u64, request: u64) -> Self {
-        Self { link, instance, request, claim: Claim { account: 0, id: 0 }, pending: 0 }
+        Self { link, instance, request, claim: Claim { account: 0, id: 0 }, pending: 0, lease_until: None }
     }
 }
 
@@ -438,11 +485,17 @@ fn held_claims(agent: &mut DbAgent, call: &mut Call<'_>, packet: DbHeldClaims) {
         call.effects.close(call.session, CloseReason::MalformedPacket);
     } else if packet.last {
         let claims = agent.partial_lists.remove(&call.session).unwrap_or_default();
-        let tag = agent.tag(call, 0);
-        let is_first = agent.active_links.insert(tag.instance, call.session) != Some(call.session);
         let lease_until = call.now + agent.settings.lease;
+        let tag = Tag { lease_until: Some(lease_until), ..agent.tag(call, 0) };
+        let is_first = agent.active_link(tag.instance) != Some(call.session);
+        if is_first {
+            agent.active_links.insert(tag.instance, Active { link: call.session, lease_until: None });
+        }
         let request =
             Request::SyncHeld { instance: tag.instance, list: number, is_first, claims, lease_until };
         agent.submit(tag, request, call.effects);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,11 @@
 //! A DB thread: executes requests over its one connection and passes the replies to the sink.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use thiserror::Error;
 use throng_core::limits::PASSWORD_COSTS_MAX;
 use throng_core::wire::packets::{Claim, Outcome};
@@ -58,6 +60,8 @@ pub(super) struct Shared<T> {
     pub(super) crew: Crew,
     /// Through which the threads connect.
     pub(super) gate: Gate,
+    /// Logins whose claim is being made or moved, by the number of the thread.
+    pub(super) claiming: Mutex<HashMap<u64, T>>,
     pub(super) limits: DriverLimits,
     pub(super) factory: Factory,
     pub(super) sink: Sink<T>,
@@ -67,6 +71,14 @@ pub(super) struct Shared<T> {
 impl<T: Copy> Shared<T> {
     pub(super) fn reply(&self, tag: T, answer: Answer) {
         (self.sink)(Reply { tag, answer });
+    }
+
+    /// Tells the agent of a thread that is given up: it may have made the claim with which it
+    /// hangs, and may never return to say so.
+    pub(super) fn give_up(&self, thread: u64) {
+        if let Some(tag) = self.claiming.lock().remove(&thread) {
+            self.reply(tag, Answer::Overtaken);
+        }
     }
 
     /// Answers TryAgainLater to a job that will not be executed.
@@ -108,6 +120,12 @@ pub(super) struct Worker<T> {
     is_let_go: bool,
     /// The database's clock.
     clock: DbClock,
+    /// Tag of the latest job of the quick or the hashing lane.
+    tag: Option<T>,
+    /// True if the answer to an attempt of the latest call was lost.
+    is_answer_lost: bool,
+    /// Request that undoes the present one, which may have taken effect without an answer.
+    undo: Option<Request>,
     /// Time at which the costs of passwords in use were read; `None` if they have to be.
     costs_read_at: Option<Instant>,
     last_logged: Option<Instant>,
@@ -123,6 +141,9 @@ impl<T: Copy> Worker<T> {
             database: None,
             is_let_go: false,
             clock: DbClock::default(),
+            tag: None,
+            is_answer_lost: false,
+            undo: None,
             costs_read_at: None,
             last_logged: None,
             unlogged: 0,
@@ -229,6 +250,7 @@ impl<T: Copy> Worker<T> {
         if Instant::now() >= job.deadline || shared.queue.is_overdue() {
             return shared.refuse(job);
         }
+        self.tag = Some(job.tag);
         match self.execute(&job.request, job.deadline) {
             Ok(answer) => {
                 shared.stats.served.fetch_add(1, Relaxed);
@@ -237,6 +259,33 @@ impl<T: Copy> Worker<T> {
             Err(Failure::Expired) => shared.refuse(job),
             Err(failure) => self.fail(job, &failure),
         }
+        if let Some(request) = self.undo.take() {
+            let undo = Job { request, tag: job.tag, deadline: job.deadline };
+            if shared.queue.push(undo).is_err() {
+                // Without it the list of its process has to tell which claims remain.
+                shared.reply(job.tag, Answer::Overtaken);
+            }
+        }
+    }
+
+    /// Runs a call that gives a claim to a process. If an attempt may have taken effect whose answer
+    /// was lost, `undo` follows the request, unless the caller clears it because of a success.
+    fn call_claiming<V>(
+        &mut self,
+        undo: Request,
+        deadline: Instant,
+        body: impl FnMut(&mut dyn Procedures, bool) -> Result<V, DbError>,
+    ) -> Result<V, DbError> {
+        let shared = Arc::clone(&self.shared);
+        let thread = self.place.number;
+        if let Some(tag) = self.tag {
+            shared.claiming.lock().insert(thread, tag);
+        }
+        self.is_answer_lost = false;
+        let result = self.call(deadline, body);
+        shared.claiming.lock().remove(&thread);
+        self.undo = self.is_answer_lost.then_some(undo);
+        result
     }
 
     /// Executes the first job of a control lane. If the database has a transient fault, the job
@@ -345,6 +394,7 @@ impl<T: Copy> Worker<T> {
                 Err(error) if error.fault.breaks_connection() && self.database.is_some() => error,
                 result => return result,
             };
+            self.is_answer_lost |= error.fault == Fault::Lost;
             let is_read_only = error.fault == Fault::ReadOnly;
             let attempts = if is_read_only { READ_ONLY_ATTEMPTS } else { ATTEMPTS_MAX };
             if attempt == attempts && is_read_only {
@@ -403,6 +453,19 @@ impl<T: Copy> Worker<T> {
             Request::ReleaseClaim { claim, instance } => {
                 self.call(deadline, |database, _| database.online_release(claim, *instance))?;
                 Answer::ReleaseClaim { outcome: Outcome::Ok }
+            }
+            Request::UndoClaim { claim, instance } => {
+                // A repeated claim tells what it has displaced. One that was not made is made now
+                // if the account is free.
+                let holder = self.holder(*instance);
+                let claimed =
+                    self.call(deadline, |database, _| database.online_claim(claim, holder, false, now_ms))?;
+                self.call(deadline, |database, _| database.online_release(claim, *instance))?;
+                let displaced = match claimed {
+                    OnlineClaim::Claimed { displaced } => displaced,
+                    OnlineClaim::AlreadyOnline | OnlineClaim::NoLease => None,
+                };
+                Answer::UndoClaim { outcome: Outcome::Ok, displaced }
             }
             Request::SyncHeld { instance, list, is_first, claims, lease_until } => {
                 let lease_until_ms = self.clock.at(*lease_until);
@@ -507,11 +570,14 @@ impl<T: Copy> Worker<T> {
         let claim = Claim { account, id: rand::random_range(1..=u64::MAX) };
         let holder = self.holder(instance);
         let claimed =
-            self.call(deadline, |database, _| database.online_claim(&claim, holder, take_over, now_ms))?;
+            self.call_claiming(Request::UndoClaim { claim, instance }, deadline, |database, _| {
+                database.online_claim(&claim, holder, take_over, now_ms)
+            })?;
         let refused =
             |outcome| Answer::CheckPassword { outcome, claim: Claim { account: 0, id: 0 }, displaced: None };
         Ok(match claimed {
             OnlineClaim::Claimed { displaced } => {
+                self.undo = None;
                 Answer::CheckPassword { outcome: Outcome::Ok, claim, displaced }
             }
             OnlineClaim::AlreadyOnline => refused(Outcome::AlreadyOnline),
@@ -532,9 +598,14 @@ impl<T: Copy> Worker<T> {
         let Some(character) = character else { return Ok(request.refused(Outcome::NoCharacter)) };
         let to = self.holder(instance);
         let now_ms = self.now_ms(deadline)?;
-        let moved = self.call(deadline, |database, _| database.online_transfer(claim, to, now_ms))?;
+        let undo = Request::ReleaseClaim { claim: *claim, instance };
+        let moved =
+            self.call_claiming(undo, deadline, |database, _| database.online_transfer(claim, to, now_ms))?;
         Ok(match moved {
-            Transfer::Moved => Answer::LoadCharacter { outcome: Outcome::Ok, character: Some(character) },
+            Transfer::Moved => {
+                self.undo = None;
+                Answer::LoadCharacter { outcome: Outcome::Ok, character: Some(character) }
+            }
             Transfer::Lost => request.refused(Outcome::ClaimLost),
             Transfer::NoLease => request.refused(Outcome::TryAgainLater),
         })

@@ -9,7 +9,7 @@ use throng_core::room::RoomId;
 use throng_core::wire::Packet;
 
 use super::faults::Counts;
-use super::members::PROBE;
+use super::members::{PLAYERS, PROBE};
 use super::threads::{CONTROL_LANES, CONTROL_QUEUE, QUEUE};
 use super::world::{CHAT, Event, Group, World};
 
@@ -39,6 +39,7 @@ pub(super) struct Outcome {
 pub(super) fn run(seed: u64, trace: bool) -> Outcome {
     let mut world = World::new(seed);
     world.trace = trace;
+    world.server.trace = trace;
     if trace {
         let plan = &world.plan;
         eprintln!("take over: {}, lifetime: {:?}, {:?}", plan.take_over, plan.ticket_lifetime, plan.groups);
@@ -48,6 +49,9 @@ pub(super) fn run(seed: u64, trace: bool) -> Outcome {
         drain(&mut world);
     }
     for _ in 0..ROUNDS {
+        if world.dice.one_in(2) {
+            get_in(&mut world);
+        }
         for step in 0..1 + world.dice.below(STEPS) {
             // Three times of four the servers continue with a pending event.
             let due = if world.dice.one_in(4) { None } else { world.due_event() };
@@ -63,6 +67,21 @@ pub(super) fn run(seed: u64, trace: bool) -> Outcome {
     }
     check_end(&mut world);
     Outcome { counts: world.server.counts.clone(), digest: world.digest.finish(), login }
+}
+
+/// Lets players into the chat and talk before the faults begin.
+fn get_in(world: &mut World) {
+    for _ in 0..3 {
+        for number in 0..PROBE {
+            world.apply(Event::Act(number));
+        }
+        drain(world);
+    }
+    for _ in 0..world.dice.below(24) {
+        let member = world.dice.below(PLAYERS);
+        world.apply(Event::Chat(member));
+        drain(world);
+    }
 }
 
 /// Lets the servers complete all pending events.
@@ -176,7 +195,8 @@ fn check_settled(world: &mut World) {
         inside.insert(account);
     }
     for account in rows.online() {
-        assert!(inside.contains(&account), "account {account} is online without its player");
+        let row = rows.valid(account);
+        assert!(inside.contains(&account), "account {account} is online without its player: {row:?}");
     }
     drop(rows);
     assert_eq!(world.client_jobs(), 0, "packets of clients wait");
@@ -229,7 +249,7 @@ fn check_end(world: &mut World) {
         world.leave(number);
     }
     drain(world);
-    for time in [SETTLED, world.plan.ticket_lifetime, Duration::from_secs(40)] {
+    for time in [SETTLED, world.plan.ticket_lifetime, Duration::from_hours(2)] {
         world.apply(Event::Pass(time));
         drain(world);
     }

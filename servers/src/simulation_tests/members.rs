@@ -14,16 +14,21 @@ use throng_core::wire::{Packet, Text};
 
 use super::dice::Dice;
 
-/// Ids of the accounts, whose numbers begin with 1. Players share the first two; the last but one
-/// is the abusers', and the last one is for logins that must succeed.
-pub(super) const ACCOUNTS: [&str; 4] = ["one", "four", "evil", "probe"];
+/// Ids of the accounts, whose numbers begin with 1. Players share the first ones.
+pub(super) const ACCOUNTS: [&str; 5] = ["one", "two", "three", "evil", "probe"];
+/// Number of accounts that players share.
+pub(super) const SHARED: usize = 3;
+/// The account of the abusers.
+const EVIL: usize = 3;
+/// The account for logins that must succeed.
+const SURE: usize = 4;
 /// Members: the players, the abusers, and the one whose logins must succeed.
 pub(super) const PLAYERS: usize = 6;
 pub(super) const ABUSERS: usize = 2;
 pub(super) const PROBE: usize = PLAYERS + ABUSERS;
 
 /// Packets that wait for a member that does not read, beyond which its session is closed.
-pub(super) const BACKLOG: usize = 32;
+pub(super) const BACKLOG: usize = 8;
 
 #[derive(Default)]
 pub(super) struct Member {
@@ -52,9 +57,9 @@ pub(super) struct Member {
 impl Member {
     pub(super) fn new(number: usize) -> Self {
         let account = match number {
-            PROBE => 3,
-            _ if number >= PLAYERS => 2,
-            _ => number % 2,
+            PROBE => SURE,
+            _ if number >= PLAYERS => EVIL,
+            _ => number % SHARED,
         };
         Self { account, is_abuser: (PLAYERS..PROBE).contains(&number), ..Self::default() }
     }
@@ -148,7 +153,7 @@ pub(super) fn any_packet(dice: &mut Dice, ticket: Option<TicketBytes>, channel: 
     let name = dice.pick(&["channel", "other", "third", "", "x\u{1b}"]);
     let user = dice.below(16) as u32;
     match dice.below(22) {
-        0 => login_request(dice.below(3), dice.one_in(2)),
+        0 => login_request(dice.below(SHARED), dice.one_in(2)),
         1 => {
             let password = PasswordText::new("password").expect("it is short");
             SignUpRequest { id: Text::truncated(dice.pick(&["one", "new", "newer"])), password }.into()

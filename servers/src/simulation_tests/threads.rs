@@ -67,9 +67,12 @@ pub(super) struct Server {
     pub(super) trick: Option<Trick>,
     pub(super) dice: Dice,
     pub(super) counts: Counts,
+    /// True if statements are shown.
+    pub(super) trace: bool,
 }
 
 /// The remainder of a call that hangs.
+#[derive(Debug)]
 enum Late {
     /// It has taken effect; its answer is late.
     Done(Value),
@@ -82,6 +85,7 @@ enum Late {
 }
 
 /// A statement of the procedures.
+#[derive(Debug)]
 enum Statement {
     Account(String),
     Character(u64),
@@ -108,6 +112,7 @@ enum Statement {
     Control(Arc<Job<Tag>>),
 }
 
+#[derive(Debug)]
 enum Value {
     Account(Option<Account>),
     Character(Option<Character>),
@@ -151,6 +156,15 @@ impl Statement {
                 Value::Created(insert_character(tables, &new, is_retry)?)
             }
             Self::Control(job) => Value::Answer(match &job.request {
+                Request::UndoClaim { claim, instance } => {
+                    let claimed = tables.online_claim(claim, holder(*instance), false, now_ms)?;
+                    tables.online_release(claim, *instance)?;
+                    let displaced = match claimed {
+                        OnlineClaim::Claimed { displaced } => displaced,
+                        OnlineClaim::AlreadyOnline | OnlineClaim::NoLease => None,
+                    };
+                    Answer::UndoClaim { outcome: Outcome::Ok, displaced }
+                }
                 Request::ReleaseClaim { claim, instance } => {
                     tables.online_release(claim, *instance)?;
                     Answer::ReleaseClaim { outcome: Outcome::Ok }
@@ -186,6 +200,7 @@ struct Call {
     lane: Option<usize>,
     statement: Statement,
     attempt: u32,
+    is_answer_lost: bool,
 }
 
 struct Hung {
@@ -282,9 +297,19 @@ impl Executor for Handle {
 fn lane_of(request: &Request) -> Option<usize> {
     match request {
         Request::ReleaseClaim { instance, .. }
+        | Request::UndoClaim { instance, .. }
         | Request::SyncHeld { instance, .. }
         | Request::RenewHolder { instance, .. } => Some((*instance % CONTROL_LANES as u64) as usize),
         Request::AgentStart { .. } => Some(0),
+        _ => None,
+    }
+}
+
+/// Returns the request that undoes a statement which gives a claim to a process.
+fn undo_of(statement: &Statement) -> Option<Request> {
+    match *statement {
+        Statement::Claim { claim, instance, .. } => Some(Request::UndoClaim { claim, instance }),
+        Statement::Transfer { claim, instance } => Some(Request::ReleaseClaim { claim, instance }),
         _ => None,
     }
 }
@@ -397,6 +422,13 @@ impl Crew {
                 lane.holder = None;
             }
             server.counts.add(Kind::ThreadReplaced);
+            // It may have made the claim with which it hangs.
+            if let Some(Hung { call, .. }) = &self.threads[at].hung
+                && matches!(call.statement, Statement::Claim { .. } | Statement::Transfer { .. })
+            {
+                let job = call.job.clone();
+                self.reply(&job, Answer::Overtaken);
+            }
             self.add_thread();
         }
     }
@@ -446,6 +478,9 @@ impl Crew {
                     .expect("the model has no faults of its own")),
                 Late::Lost | Late::Never => Err(Fault::Lost),
             };
+            if server.trace {
+                eprintln!("  late, {:?}: {result:?}", call.statement);
+            }
             server.counts.add(if was_given_up { Kind::AnswerAfterReplacement } else { Kind::LateAnswer });
             let result = match result {
                 Ok(value) => Some(Ok(value)),
@@ -454,7 +489,7 @@ impl Crew {
             let Some(result) = result else {
                 return self.call(at, call, server, now);
             };
-            self.finish(at, call, result, now);
+            self.finish(at, call, result);
             self.let_go(at);
         } else if let Some(call) = thread.next.take() {
             self.call(at, call, server, now);
@@ -474,7 +509,12 @@ impl Crew {
             let Request::CheckPassword { take_over, instance, .. } = &job.request else { return };
             let claim = Claim { account, id: server.dice.next().max(1) };
             let statement = Statement::Claim { claim, take_over: *take_over, instance: *instance };
-            self.call(at, Call { job, lane: None, statement, attempt: 1 }, server, now);
+            self.call(
+                at,
+                Call { job, lane: None, statement, attempt: 1, is_answer_lost: false },
+                server,
+                now,
+            );
         } else if !thread.is_connected {
             self.connect(at, server, now);
         } else if self.has_control_work() {
@@ -517,7 +557,12 @@ impl Crew {
         let Some(job) = state.first.clone() else { return };
         state.holder = Some(number);
         let statement = Statement::Control(job.clone());
-        self.call(at, Call { job, lane: Some(lane), statement, attempt: 1 }, server, now);
+        self.call(
+            at,
+            Call { job, lane: Some(lane), statement, attempt: 1, is_answer_lost: false },
+            server,
+            now,
+        );
     }
 
     fn take(&mut self, at: usize, job: Job<Tag>, server: &mut Server, now: Instant) {
@@ -542,13 +587,22 @@ impl Crew {
             },
             other => unreachable!("{other:?} is a control request"),
         };
-        self.call(at, Call { job: job.into(), lane: None, statement, attempt: 1 }, server, now);
+        self.call(
+            at,
+            Call { job: job.into(), lane: None, statement, attempt: 1, is_answer_lost: false },
+            server,
+            now,
+        );
     }
 
     /// Runs a statement, and again over new connections as far as the real threads would.
     fn call(&mut self, at: usize, mut call: Call, server: &mut Server, now: Instant) {
         let result = loop {
-            match self.attempt(at, &call, server, now) {
+            let attempt = self.attempt(at, &call, server, now);
+            if server.trace {
+                eprintln!("  {:?}: {attempt:?}", call.statement);
+            }
+            match attempt {
                 Attempt::Hangs(late) => {
                     server.counts.add(Kind::Hang);
                     self.threads[at].hung = Some(Hung { call, late, since: now });
@@ -562,7 +616,7 @@ impl Crew {
                 }
             }
         };
-        self.finish(at, call, result, now);
+        self.finish(at, call, result);
     }
 
     /// Decides on another attempt after a broken connection. Returns the result if there is none.
@@ -574,6 +628,7 @@ impl Crew {
         server: &mut Server,
         now: Instant,
     ) -> Option<Result<Value, Fault>> {
+        call.is_answer_lost |= fault == Fault::Lost;
         let is_read_only = fault == Fault::ReadOnly;
         let attempts = if is_read_only { READ_ONLY_ATTEMPTS } else { ATTEMPTS_MAX };
         if call.attempt >= attempts && is_read_only {
@@ -643,16 +698,24 @@ impl Crew {
     }
 
     /// Handles the result of a call as a thread does.
-    fn finish(&mut self, at: usize, call: Call, result: Result<Value, Fault>, now: Instant) {
+    fn finish(&mut self, at: usize, call: Call, result: Result<Value, Fault>) {
         let number = self.threads[at].number;
         if result.is_err() {
             self.threads[at].is_connected = false;
         }
-        let Call { job, lane, statement, .. } = call;
+        let Call { job, lane, statement, is_answer_lost, .. } = call;
         let Some(lane) = lane else {
+            let is_success = matches!(
+                &result,
+                Ok(Value::Claimed(OnlineClaim::Claimed { .. }) | Value::Moved(Transfer::Moved))
+            );
+            let undo = if is_answer_lost && !is_success { undo_of(&statement) } else { None };
             match result {
-                Ok(value) => self.go_on_with(at, job, statement, value, now),
+                Ok(value) => self.go_on_with(at, job.clone(), statement, value),
                 Err(_) => self.refuse(&job),
+            }
+            if let Some(request) = undo {
+                self.undo(&job, request);
             }
             return;
         };
@@ -668,8 +731,19 @@ impl Crew {
         }
     }
 
+    /// Undoes a claim or a transfer whose answer was lost.
+    fn undo(&mut self, job: &Job<Tag>, request: Request) {
+        let Some(lane) = lane_of(&request) else { return };
+        let waiting = &mut self.lanes[lane].waiting;
+        if waiting.len() < CONTROL_QUEUE {
+            waiting.push_back(Job { request, tag: job.tag, deadline: job.deadline });
+        } else {
+            self.reply(job, Answer::Overtaken);
+        }
+    }
+
     /// Goes on with a request after its statement.
-    fn go_on_with(&mut self, at: usize, job: Arc<Job<Tag>>, statement: Statement, value: Value, _: Instant) {
+    fn go_on_with(&mut self, at: usize, job: Arc<Job<Tag>>, statement: Statement, value: Value) {
         let answer = match (value, &job.request) {
             (Value::Account(account), request) => {
                 let (Request::CheckPassword { password, .. } | Request::VerifyAccount { password, .. }) =
@@ -694,7 +768,7 @@ impl Crew {
                 let statement = Statement::Transfer { claim: *claim, instance: *instance };
                 // The name is the account's, so it is not kept.
                 drop(found);
-                let call = Call { job, lane: None, statement, attempt: 1 };
+                let call = Call { job, lane: None, statement, attempt: 1, is_answer_lost: false };
                 self.threads[at].next = Some(call);
                 return;
             }
@@ -728,6 +802,7 @@ impl Crew {
     }
 }
 
+#[derive(Debug)]
 enum Attempt {
     Ends(Result<Value, Fault>),
     Hangs(Late),

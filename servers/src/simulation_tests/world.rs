@@ -24,7 +24,7 @@ use throng_core::wire::{CloseReason, Packet, Text};
 use super::dice::Dice;
 use super::faults::{Counts, Kind};
 use super::members::{
-    ABUSERS, ACCOUNTS, BACKLOG, Member, PLAYERS, PROBE, any_packet, login_request, position, speech,
+    ABUSERS, ACCOUNTS, BACKLOG, Member, PLAYERS, PROBE, SHARED, any_packet, login_request, position, speech,
 };
 use super::tables::Tables;
 use super::threads::{Crew, Handle, Mode, Server, Trick};
@@ -241,7 +241,14 @@ impl World {
         // Another clock than the servers'.
         tables.rows().clock_ms = 1_700_000_000_000;
         let counts = Counts::default();
-        let server = Server { tables, mode: Mode::Well, trick: None, dice: Dice::new(dice.next()), counts };
+        let server = Server {
+            tables,
+            mode: Mode::Well,
+            trick: None,
+            dice: Dice::new(dice.next()),
+            counts,
+            trace: false,
+        };
         let now = Instant::now();
         let mut world = Self {
             plan,
@@ -326,7 +333,7 @@ impl World {
                     take_over: self.plan.take_over,
                     ticket_lifetime: self.plan.ticket_lifetime,
                     request_timeout: REQUEST_TIMEOUT,
-                    crowd: 3,
+                    crowd: 2,
                     notice_at_once: 2,
                     notice_interval: Duration::from_millis(200),
                     ..ChatSettings::of(&Config::default())
@@ -452,10 +459,10 @@ impl World {
         let dice = &mut self.dice;
         loop {
             let group = match dice.below(20) {
-                0..=5 => return Event::Act(dice.below(PLAYERS)),
-                6..=8 => return Event::Chat(dice.below(PLAYERS)),
-                9 => return Event::Leave(dice.below(PLAYERS)),
-                10..=12 => {
+                0..=4 => return Event::Act(dice.below(PLAYERS)),
+                5..=8 => return Event::Chat(dice.below(PLAYERS)),
+                9 if dice.one_in(2) => return Event::Leave(dice.below(PLAYERS)),
+                9..=12 => {
                     return Event::Pass(Duration::from_millis(dice.pick(&[20, 50, 200, 800, 3000])));
                 }
                 13 => Group::Links,
@@ -878,7 +885,10 @@ impl World {
     fn act(&mut self, number: usize) {
         let member = &mut self.members[number];
         if member.chat.is_some() {
-            member.is_deaf = false;
+            // A member that does not read leaves at some time.
+            if member.is_deaf {
+                self.leave(number);
+            }
             return;
         }
         match (member.granted.take(), member.login) {
@@ -927,7 +937,7 @@ impl World {
             4 => ChannelLeaveRequest { channel: channel.unwrap_or(1) }.into(),
             5 => position(&mut self.dice),
             6 => ExitRequest {}.into(),
-            7 if self.plan.has(Group::Abuse) && self.dice.one_in(4) => {
+            7 if self.plan.has(Group::Abuse) && self.dice.one_in(2) => {
                 self.members[number].is_deaf = true;
                 return;
             }
@@ -960,7 +970,7 @@ impl World {
                 // Often for the account of another one.
                 if process == LOGIN {
                     self.count(Kind::ForeignLogin);
-                    let request = login_request(self.dice.below(3), self.dice.one_in(2));
+                    let request = login_request(self.dice.below(SHARED + 1), self.dice.one_in(2));
                     self.client_job(process, session, request);
                 } else {
                     self.replay(session);
@@ -979,7 +989,7 @@ impl World {
         let ticket = if self.tickets.is_empty() || self.dice.one_in(4) {
             let issued_ms = wall_ms(self.dice.pick(&[LOGIN, CHAT]));
             let minted = Ticket {
-                account: 3,
+                account: SHARED as u64 + 1,
                 claim: 0,
                 character: 1,
                 name: Text::truncated("minted"),
@@ -1014,13 +1024,21 @@ impl World {
             return self.act(number);
         }
         let (process, session) = self.dice.pick(&sessions);
-        let packets = self.dice.pick(&[1, 2, 5, 40]);
-        if packets > 2 {
+        let packets = self.dice.pick(&[1, 2, 5, 80]);
+        let is_flood = packets > 5;
+        if is_flood {
             self.count(Kind::Flood);
+            // Often without reading what it causes.
+            let is_deaf = self.members[number].is_in && self.dice.one_in(2);
+            self.members[number].is_deaf |= is_deaf;
         }
         let channel = self.channel_of(session).unwrap_or(1);
         for _ in 0..packets {
-            let packet = any_packet(&mut self.dice, self.tickets.back().cloned(), channel);
+            let packet = if is_flood {
+                speech(&mut self.dice, 1, channel)
+            } else {
+                any_packet(&mut self.dice, self.tickets.back().cloned(), channel)
+            };
             match &packet {
                 Packet::DbReleaseClaim(_) => self.count(Kind::ForeignPacket),
                 Packet::ChannelKickRequest(ChannelKickRequest { .. }) => self.count(Kind::Kicked),

@@ -2,7 +2,7 @@ use super::*;
 use crate::dbagent::cpu_time_fixture::{median, thread_cpu_seconds};
 use crate::dbagent::database_fixture::{Script, When};
 use crate::dbagent::migrate::migrate_sqlite;
-use crate::dbagent::procedures::Fault;
+use crate::dbagent::procedures::{Fault, Held};
 use crate::dbagent::request::{Answer, Request};
 use crate::dbagent::sqlite::SqliteFile;
 use std::sync::atomic::AtomicUsize;
@@ -369,6 +369,72 @@ fn a_request_whose_answer_was_lost_takes_effect_once() {
     };
     assert_eq!((displaced.instance, displaced.claim), (CHAT, claim));
     assert_eq!(bench.pool.stats().retried.load(Relaxed), 5);
+}
+
+/// Found by the simulation: the account stayed online with a claim that no server knew of.
+#[test]
+fn a_claim_whose_answer_is_lost_with_the_database_is_undone() {
+    let bench = Bench::new(1, 16);
+    bench.leases();
+    bench.sign_up("bob");
+    let older = bench.log_in("bob");
+    bench.lose_answer("online_claim");
+    bench.script.is_down.store(true, Relaxed);
+    bench.submit(1, check("bob", "password", true));
+    let refused = bench.answer();
+    assert_eq!((refused.tag, refused.answer.outcome()), (1, Outcome::TryAgainLater));
+    bench.script.is_down.store(false, Relaxed);
+    let undone = bench.answer();
+    // The holder of the displaced claim has to be told: its account is free.
+    let displaced = Some(Held { instance: LOGIN, claim: older });
+    assert_eq!((undone.tag, undone.answer), (1, Answer::UndoClaim { outcome: Outcome::Ok, displaced }));
+    bench.log_in("bob");
+}
+
+/// Found by the simulation: the primary server made the claim and died, and the new connection led
+/// to a read-only one.
+#[test]
+fn a_claim_whose_answer_is_lost_is_undone_after_a_read_only_database() {
+    let bench = Bench::new(1, 16);
+    bench.leases();
+    bench.sign_up("bob");
+    bench.script.fail("online_claim", &[(Fault::ReadOnly, When::Before), (Fault::Lost, When::After)]);
+    bench.submit(1, check("bob", "password", false));
+    assert_eq!(bench.answer().answer.outcome(), Outcome::TryAgainLater);
+    assert_eq!(bench.answer().answer, Answer::UndoClaim { outcome: Outcome::Ok, displaced: None });
+    bench.log_in("bob");
+}
+
+/// Found by the simulation, as the one above.
+#[test]
+fn a_transfer_whose_answer_is_lost_with_the_database_is_released() {
+    let bench = Bench::new(1, 16);
+    bench.leases();
+    bench.sign_up("bob");
+    let claim = bench.log_in("bob");
+    assert_eq!(bench.ask(create(claim.account, "Bob")).outcome(), Outcome::Ok);
+    bench.lose_answer("online_transfer");
+    bench.script.is_down.store(true, Relaxed);
+    bench.submit(1, Request::LoadCharacter { claim, instance: CHAT });
+    assert_eq!(bench.answer().answer.outcome(), Outcome::TryAgainLater);
+    bench.script.is_down.store(false, Relaxed);
+    let released = bench.answer();
+    assert_eq!((released.tag, released.answer), (1, Answer::ReleaseClaim { outcome: Outcome::Ok }));
+    bench.log_in("bob");
+}
+
+/// Found by the simulation: such a thread may never return to say that it has made the claim.
+#[test]
+fn the_agent_is_told_of_a_thread_that_is_given_up_with_a_claim() {
+    let bench = Bench::with_limits(1, 16, SHORT);
+    bench.leases();
+    bench.sign_up("bob");
+    let hang = bench.script.hang("online_claim");
+    bench.submit(1, check("bob", "password", false));
+    let given_up = bench.answer();
+    assert_eq!((given_up.tag, given_up.answer), (1, Answer::Overtaken));
+    drop(hang);
+    assert_eq!(bench.answer().answer.outcome(), Outcome::Ok);
 }
 
 #[test]
