@@ -53,6 +53,8 @@ pub struct Tag {
 #[derive(Debug, Clone, Copy)]
 struct Active {
     link: SessionId,
+    /// Number of the list. The process counts its lists across all its links.
+    list: u64,
     /// End of its lease by the last answer of a DB thread. `None` before the list is compared.
     lease_until: Option<Instant>,
 }
@@ -487,10 +489,18 @@ fn held_claims(agent: &mut DbAgent, call: &mut Call<'_>, packet: DbHeldClaims) {
         let claims = agent.partial_lists.remove(&call.session).unwrap_or_default();
         let lease_until = call.now + agent.settings.lease;
         let tag = Tag { lease_until: Some(lease_until), ..agent.tag(call, 0) };
-        let is_first = agent.active_link(tag.instance) != Some(call.session);
-        if is_first {
-            agent.active_links.insert(tag.instance, Active { link: call.session, lease_until: None });
+        let active = agent.active_links.entry(tag.instance);
+        let active =
+            active.or_insert(Active { link: SessionId::from_bits(u64::MAX), list: 0, lease_until: None });
+        if number < active.list {
+            // The process has given up this link. Its list would void the claims of the later one.
+            return call.effects.close(call.session, CloseReason::InternalError);
         }
+        let is_first = active.link != call.session;
+        if is_first {
+            active.lease_until = None;
+        }
+        (active.link, active.list) = (call.session, number);
         let request =
             Request::SyncHeld { instance: tag.instance, list: number, is_first, claims, lease_until };
         agent.submit(tag, request, call.effects);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use throng_core::limits::{PENDING_REQUESTS_MAX, USED_TICKETS_MAX};
 use throng_core::room::RoomId;
@@ -134,12 +134,17 @@ fn settle(world: &mut World) -> Duration {
     }
     let login = world.now - from;
     world.leave(PROBE);
-    while world.now - from < SETTLED {
+    pass_until(world, from + SETTLED);
+    login
+}
+
+/// Lets time pass in short steps.
+fn pass_until(world: &mut World, until: Instant) {
+    while world.now < until {
         drain(world);
         world.apply(Event::Pass(SHORT));
     }
     drain(world);
-    login
 }
 
 /// Invariants after each step.
@@ -253,6 +258,8 @@ fn check_end(world: &mut World) {
         world.apply(Event::Pass(time));
         drain(world);
     }
+    // The leap has ended all leases.
+    pass_until(world, world.now + SETTLED);
     assert!(world.rooms.is_empty(), "sessions that have ended are in rooms");
     let online = world.server.tables.rows().online();
     assert!(online.is_empty(), "online without a player: {online:?}");

@@ -654,7 +654,7 @@ impl Crew {
     fn attempt(&mut self, at: usize, call: &Call, server: &mut Server, now: Instant) -> Attempt {
         let agent = self.agent;
         let thread = &mut self.threads[at];
-        let Server { tables, mode, trick, dice, counts } = server;
+        let Server { tables, mode, trick, dice, counts, .. } = server;
         if !thread.clock.is_current(now) {
             thread.clock = DbClock::read(now, tables.rows().clock_ms);
         }

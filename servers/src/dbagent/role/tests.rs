@@ -59,14 +59,18 @@ impl Scenario {
         let role = DbAgentRole::new(settings, agent_links, threads.clone(), now);
         let link = SessionId::new(0, 3, 0);
         let mut scenario = Self { role, threads, link, now };
-        let address = ([127, 0, 0, 1], 9).into();
-        scenario.job(Job::Opened(link, Opened { kind: PeerKind::Link, address, dialed: None }));
-        scenario.packet(hello(PeerRole::Login, INSTANCE));
-        scenario.packet(DbHeldClaims { list: 1, claims: List::default(), last: true });
+        scenario.open_link();
+        scenario.packet(list(1));
         for tag in scenario.take_tags() {
             scenario.reply(tag, Answer::SyncHeld { outcome: Outcome::Ok, conflicts: Vec::new() });
         }
         scenario
+    }
+
+    fn open_link(&mut self) {
+        let address = ([127, 0, 0, 1], 9).into();
+        self.job(Job::Opened(self.link, Opened { kind: PeerKind::Link, address, dialed: None }));
+        self.packet(hello(PeerRole::Login, INSTANCE));
     }
 
     fn job(&mut self, job: Job<Reply<Tag>>) -> Vec<String> {
@@ -108,6 +112,32 @@ impl Scenario {
     fn closed(&self) -> Vec<String> {
         vec![format!("{} closed: InternalError", self.link)]
     }
+}
+
+fn list(number: u64) -> DbHeldClaims {
+    DbHeldClaims { list: number, claims: List::default(), last: true }
+}
+
+/// Found by the simulation: the list voided the claims of the later one, and no request over the
+/// new link was answered.
+#[test]
+fn a_list_that_comes_late_over_an_older_link_changes_nothing() {
+    let mut scenario = Scenario::new();
+    let older = scenario.link;
+    scenario.link = SessionId::new(0, 4, 0);
+    scenario.open_link();
+    assert!(scenario.packet(list(3)).is_empty());
+    assert_eq!(scenario.take_tags().len(), 1);
+    let newer = std::mem::replace(&mut scenario.link, older);
+    let closed = scenario.closed();
+    assert_eq!(scenario.packet(list(2)), closed);
+    assert!(scenario.take_tags().is_empty(), "it is not compared");
+    let reason = CloseReason::InternalError;
+    scenario.job(Job::Closed(older, Closed { kind: PeerKind::Link, dialed: None, reason }));
+    scenario.link = newer;
+    let tag = scenario.timed_out_login();
+    let closed = scenario.closed();
+    assert_eq!(scenario.reply(tag, Answer::Overtaken), closed, "the newer link is in use");
 }
 
 #[test]
