@@ -76,6 +76,7 @@ pub struct DbAgentSettings {
 /// Executes the requests of a DB agent: the pool of DB threads, or a model of it in tests.
 pub trait Executor: Send + Sync {
     /// Queues a request. Never blocks.
+    #[allow(clippy::result_large_err, reason = "a refused job is returned whole")]
     fn try_submit(&self, job: request::Job<Tag>) -> Result<(), Rejected<Tag>>;
 
     /// Number of queued requests.

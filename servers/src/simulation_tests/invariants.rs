@@ -52,7 +52,7 @@ pub(super) fn run(seed: u64, trace: bool) -> Outcome {
         if world.dice.one_in(2) {
             get_in(&mut world);
         }
-        for step in 0..1 + world.dice.below(STEPS) {
+        for step in 0..=world.dice.below(STEPS) {
             // Three times of four the servers continue with a pending event.
             let due = if world.dice.one_in(4) { None } else { world.due_event() };
             let event = due.unwrap_or_else(|| world.external_event());

@@ -30,6 +30,7 @@ pub(super) const PROBE: usize = PLAYERS + ABUSERS;
 /// Packets that wait for a member that does not read, beyond which its session is closed.
 pub(super) const BACKLOG: usize = 8;
 
+#[expect(clippy::struct_excessive_bools, reason = "they are independent")]
 #[derive(Default)]
 pub(super) struct Member {
     pub(super) account: usize,

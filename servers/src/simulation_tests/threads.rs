@@ -538,7 +538,9 @@ impl Crew {
             self.fail_gate(now);
             if !self.threads.iter().any(|thread| thread.is_connected) {
                 let jobs: Vec<_> = self.quick.drain(..).chain(self.hashing.drain(..)).collect();
-                jobs.iter().for_each(|job| self.refuse(job));
+                for job in &jobs {
+                    self.refuse(job);
+                }
             }
             return;
         }

@@ -554,7 +554,7 @@ impl World {
             Event::Pause(process) => self.pause(process),
             Event::Clock(process) => {
                 let hour_ms = 3_600_000;
-                let step = self.dice.below(2 * hour_ms) as i64 - hour_ms as i64;
+                let step = self.dice.below(2 * hour_ms).cast_signed() as i64 - hour_ms.cast_signed() as i64;
                 // The error of a clock is an hour at most.
                 let skew = SKEWS.with(|skews| skews[process].replace(step));
                 self.count(if step > skew { Kind::ClockForward } else { Kind::ClockBack });
@@ -570,7 +570,7 @@ impl World {
                 self.set_mode(mode);
             }
             Event::Trick => {
-                self.server.trick = Some(self.dice.pick(&[Trick::LoseAnswer, Trick::LoseRequest]))
+                self.server.trick = Some(self.dice.pick(&[Trick::LoseAnswer, Trick::LoseRequest]));
             }
             Event::Pass(time) => self.pass(time),
         }

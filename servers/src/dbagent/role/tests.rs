@@ -170,7 +170,7 @@ fn a_lease_that_had_ended_has_its_process_list_its_claims_anew() {
     let renewed = Answer::RenewHolder { outcome: Outcome::Ok };
     let tag = |lease_until| Tag { lease_until: Some(lease_until), ..Tag::new(scenario.link, INSTANCE, 0) };
     let tags = [1, 2, 3].map(|fifth| tag(begin + LEASE + fifth * LEASE / 5));
-    scenario.now = begin + LEASE - Duration::from_millis(1);
+    scenario.now = begin + LEASE * 9 / 10;
     assert!(scenario.reply(tags[0], renewed.clone()).is_empty());
     scenario.now = begin + LEASE;
     assert!(scenario.reply(tags[1], renewed.clone()).is_empty());
