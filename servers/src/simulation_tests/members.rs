@@ -38,8 +38,6 @@ pub(super) struct Member {
     pub(super) login: Option<SessionId>,
     pub(super) granted: Option<LoginGranted>,
     pub(super) chat: Option<SessionId>,
-    /// The ticket that it has presented to enter.
-    pub(super) ticket: Option<TicketBytes>,
     pub(super) is_in: bool,
     /// True once its login was refused.
     pub(super) is_refused: bool,
@@ -70,7 +68,6 @@ impl Member {
         self.is_in = false;
         self.is_deaf = false;
         self.unread = 0;
-        self.ticket = None;
         self.roster.clear();
         self.unanswered.clear();
         self.latest.clear();

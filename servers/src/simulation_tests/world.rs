@@ -209,11 +209,13 @@ pub(super) struct World {
     latest: BTreeMap<RoomId, u64>,
     pub(super) members: Vec<Member>,
     /// Open sessions that abusers have left behind.
-    strays: Vec<(Process, SessionId, Option<TicketBytes>)>,
+    strays: Vec<(Process, SessionId)>,
+    /// The ticket of the latest request to enter that has arrived.
+    presented: Option<TicketBytes>,
     /// Tickets that abusers have got hold of.
     tickets: VecDeque<TicketBytes>,
-    /// Tickets that have opened the chat.
-    opened: HashSet<Vec<u8>>,
+    /// Tickets that have opened the chat, minted ones with the chat server's start.
+    opened: HashSet<(u64, Vec<u8>)>,
     stamps: u64,
     due: Vec<Event>,
     pub(super) trace: bool,
@@ -269,6 +271,7 @@ impl World {
             latest: BTreeMap::new(),
             members: (0..=PROBE).map(Member::new).collect(),
             strays: Vec::new(),
+            presented: None,
             tickets: VecDeque::new(),
             opened: HashSet::new(),
             stamps: 0,
@@ -364,7 +367,7 @@ impl World {
         self.paused_until[process] = None;
         self.dials.retain(|dial| dial.from != process);
         self.client_jobs.retain(|job| job.process != process);
-        self.strays.retain(|(of, ..)| *of != process);
+        self.strays.retain(|(of, _)| *of != process);
         for link in &mut self.links {
             for end in 0..2 {
                 if link.ends[end].0 == process {
@@ -515,6 +518,9 @@ impl World {
                     }
                 }
                 let is_end = matches!(job, Job::Closed(..));
+                if let Job::Packet(_, Packet::EnterRequest(request), _) = &job {
+                    self.presented = Some(request.ticket.clone());
+                }
                 self.job(process, job);
                 let is_in_room = self.rooms.iter().any(|member| member.0 == session);
                 assert!(!is_end || !is_in_room, "{session} has ended and is in a room");
@@ -669,7 +675,7 @@ impl World {
         SKEWS.with(|skews| skews.iter().for_each(|skew| skew.set(0)));
         self.set_mode(Mode::Well);
         self.server.trick = None;
-        for (process, session, _) in std::mem::take(&mut self.strays) {
+        for (process, session) in std::mem::take(&mut self.strays) {
             self.end_client(process, session);
         }
         for number in PLAYERS..PROBE {
@@ -780,7 +786,7 @@ impl World {
             }
         }
         if let Packet::EnterAnswer(answer) = &packet {
-            self.entered(to, answer.head_count);
+            self.entered(answer.head_count);
         }
         if matches!(packet, Packet::TooFast(_)) {
             self.count(Kind::TooFast);
@@ -812,16 +818,17 @@ impl World {
     }
 
     /// Checks an entry into the chat.
-    fn entered(&mut self, session: SessionId, head_count: u32) {
+    fn entered(&mut self, head_count: u32) {
         self.count(Kind::Entered);
         let users = self.rooms.iter().filter(|member| member.1 == RoomId::WORLD).count();
         assert_eq!(head_count as usize, users + 1, "the number of users");
-        let stray = self.strays.iter_mut().find(|stray| stray.1 == session);
-        let member = self.members.iter_mut().find(|member| member.chat == Some(session));
-        let ticket = stray.and_then(|stray| stray.2.take());
-        let ticket = ticket.or_else(|| member.and_then(|member| member.ticket.take()));
-        let Some(ticket) = ticket else { return };
-        assert!(self.opened.insert(ticket.to_vec()), "a ticket has opened twice");
+        let Some(ticket) = self.presented.take() else { return };
+        // A minted ticket is known by its use until the chat server starts again; from then on only
+        // its time of issue tells, by the wall clock.
+        let opened = Ticket::open(&ClusterKey::from_bytes(KEY), &ticket, &CHAT_KEY, chat_ms());
+        let is_minted = opened.is_ok_and(|(_, ticket)| ticket.claim == 0);
+        let start = if is_minted { self.starts[CHAT] } else { 0 };
+        assert!(self.opened.insert((start, ticket.to_vec())), "a ticket has opened twice");
     }
 
     /// Closes a session on behalf of a server.
@@ -900,7 +907,6 @@ impl World {
                 let chat = self.client(CHAT);
                 let member = &mut self.members[number];
                 member.chat = Some(chat);
-                member.ticket = Some(ticket.clone());
                 self.client_job(CHAT, chat, EnterRequest { ticket });
             }
             (None, None) => {
@@ -966,7 +972,7 @@ impl World {
                     return;
                 }
                 let session = self.client(process);
-                self.strays.push((process, session, None));
+                self.strays.push((process, session));
                 // Often for the account of another one.
                 if process == LOGIN {
                     self.count(Kind::ForeignLogin);
@@ -977,7 +983,7 @@ impl World {
                 }
             }
             4 if !self.strays.is_empty() => {
-                let (process, session, _) = self.strays.swap_remove(self.dice.below(self.strays.len()));
+                let (process, session) = self.strays.swap_remove(self.dice.below(self.strays.len()));
                 self.end_client(process, session);
             }
             _ => self.flood(number),
@@ -1007,9 +1013,6 @@ impl World {
             self.count(Kind::TicketReplayed);
             self.tickets[self.dice.below(self.tickets.len())].clone()
         };
-        if let Some(stray) = self.strays.iter_mut().find(|stray| stray.1 == session) {
-            stray.2 = Some(ticket.clone());
-        }
         self.client_job(CHAT, session, EnterRequest { ticket });
     }
 
@@ -1018,7 +1021,7 @@ impl World {
         let member = &self.members[number];
         let own = [(LOGIN, member.login), (CHAT, member.chat)];
         let own = own.into_iter().filter_map(|(process, session)| Some((process, session?)));
-        let strays = self.strays.iter().map(|(process, session, _)| (*process, *session));
+        let strays = self.strays.iter().copied();
         let sessions: Vec<_> = own.chain(strays).collect();
         if sessions.is_empty() {
             return self.act(number);
@@ -1042,14 +1045,6 @@ impl World {
             match &packet {
                 Packet::DbReleaseClaim(_) => self.count(Kind::ForeignPacket),
                 Packet::ChannelKickRequest(ChannelKickRequest { .. }) => self.count(Kind::Kicked),
-                Packet::EnterRequest(request) => {
-                    let ticket = Some(request.ticket.clone());
-                    if let Some(stray) = self.strays.iter_mut().find(|stray| stray.1 == session) {
-                        stray.2 = ticket;
-                    } else {
-                        self.members[number].ticket = ticket;
-                    }
-                }
                 _ => {}
             }
             self.client_job(process, session, packet);
