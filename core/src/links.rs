@@ -527,7 +527,7 @@ pub fn quoted(text: &str) -> String {
 pub struct Pending<T> {
     last: u64,
     timeout: Duration,
-    waiting: HashMap<u64, (SessionId, T)>,
+    waiting: BTreeMap<u64, (SessionId, T)>,
     /// In order, because all requests have one timeout. Answered requests stay until their
     /// deadline.
     deadlines: VecDeque<(Instant, u64)>,
@@ -536,7 +536,7 @@ pub struct Pending<T> {
 impl<T> Pending<T> {
     /// Creates an empty table of requests that expire after `timeout`.
     pub fn new(timeout: Duration) -> Self {
-        Self { last: 0, timeout, waiting: HashMap::new(), deadlines: VecDeque::new() }
+        Self { last: 0, timeout, waiting: BTreeMap::new(), deadlines: VecDeque::new() }
     }
 
     /// Adds a request over `link`. Returns the number that its answer must carry, or gives
@@ -564,14 +564,14 @@ impl<T> Pending<T> {
         self.waiting.remove(&request).map(|(_, context)| context)
     }
 
-    /// Returns the requests that wait, in no particular order.
+    /// Returns the requests that wait, oldest first.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.waiting.values_mut().map(|(_, context)| context)
     }
 
-    /// Removes the requests that wait for a link that has ended.
+    /// Removes the requests that wait for a link that has ended, oldest first.
     pub fn fail_link(&mut self, link: SessionId) -> Vec<T> {
-        self.waiting.extract_if(|_, (over, _)| *over == link).map(|(_, (_, context))| context).collect()
+        self.waiting.extract_if(.., |_, (over, _)| *over == link).map(|(_, (_, context))| context).collect()
     }
 
     /// Removes the requests whose deadline has passed.

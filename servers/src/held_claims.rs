@@ -12,7 +12,7 @@
 //! in that list, and end with the lost agent's lease. Lists are numbered, so that a delayed list
 //! cannot undo a later one.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use throng_core::SessionId;
 use throng_core::content::Effects;
@@ -24,7 +24,7 @@ use throng_core::wire::packets::{Claim, DbHeldClaims, DbReleaseClaim, Role};
 #[derive(Debug, Default)]
 pub struct HeldClaims {
     /// By the claim's number.
-    held: HashMap<u64, Claim>,
+    held: BTreeMap<u64, Claim>,
     /// The links to DB agents that are up.
     agents: Vec<Agent>,
     /// The number of the latest list.
@@ -69,6 +69,17 @@ impl HeldClaims {
     /// Returns true if the claim is held. Number 0 never is.
     pub fn contains(&self, claim: &Claim) -> bool {
         self.held.contains_key(&claim.id)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Returns the number of claims that are released when a comparison ends.
+    #[cfg(test)]
+    pub(crate) fn in_doubt(&self) -> usize {
+        self.agents.iter().map(|agent| agent.in_doubt.len()).sum()
     }
 
     /// Removes a claim that another server has taken.

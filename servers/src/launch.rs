@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
-use throng_core::clock::{steady_unix_ms, unix_ms};
+use throng_core::clock::unix_ms;
 use throng_core::config::{ByteSize, Config, Duplicate};
 use throng_core::content::RoomPolicy;
 use throng_core::crypto::{ClusterKey, Credentials, KeyError, PublicKey, StaticKey};
@@ -397,7 +397,6 @@ impl Starter<'_> {
                 memory_kib: config.argon2_memory.as_kib(),
                 iterations: config.argon2_iterations,
             },
-            now_ms: steady_unix_ms,
             agent: agent_number(&config.name, rand::random()),
             limits: database.limits(),
             ..PoolConfig::default()
@@ -417,7 +416,7 @@ impl Starter<'_> {
             request_timeout: config.request_timeout,
         };
         let links = self.links(packets::Role::DbAgent, &config.name, None, Vec::new());
-        let role = DbAgentRole::new(settings, links, pool.clone(), Instant::now(), steady_unix_ms);
+        let role = DbAgentRole::new(settings, links, pool.clone(), Instant::now());
         let node = parts.start(role, vec![listener], on_failure(self.shutdown))?;
         self.running.dbagent = Some(DbAgentNode { node, pool });
         self.chat_agents = vec![address.into()];

@@ -204,6 +204,17 @@ pub(crate) fn links_on(
     Links::new(hello(role, instance), Arc::new(endpoint()), backoff, peers, now, board)
 }
 
+/// Returns links that dial with these pauses.
+pub(crate) fn links_with(
+    backoff: Backoff,
+    role: packets::Role,
+    instance: u64,
+    peers: Vec<Peer>,
+    now: Instant,
+) -> Links {
+    Links::new(hello(role, instance), Arc::new(endpoint()), backoff, peers, now, Arc::default())
+}
+
 /// Returns link rules under which nothing is sent.
 fn endpoint() -> Endpoint {
     Endpoint {

@@ -147,7 +147,7 @@ impl World {
                     lease_grace: Duration::from_secs(1),
                     request_timeout: Duration::from_secs(1),
                 };
-                Running::DbAgent(Box::new(DbAgentRole::new(settings, links, pool, self.now, now_ms)))
+                Running::DbAgent(Box::new(DbAgentRole::new(settings, links, pool, self.now)))
             }
         };
         let readiness = Readiness::new(board.clone(), count);
@@ -165,7 +165,7 @@ impl World {
         let (sender, replies) = mpsc::channel();
         self.replies = Some(replies);
         let password = PasswordCost { memory_kib: 64, iterations: 1 };
-        let config = PoolConfig { threads: 1, password, now_ms, ..PoolConfig::default() };
+        let config = PoolConfig { threads: 1, password, ..PoolConfig::default() };
         let sink = move |reply| {
             // Refused once the test is over.
             let _ = sender.send(reply);

@@ -7,7 +7,7 @@
 //! Tickets have times of the wall clock, which may be set forward and back. Whatever it does, no
 //! minted ticket is accepted twice, and no expected login lasts longer.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use throng_core::SessionId;
@@ -39,7 +39,7 @@ pub struct Admission {
     /// one of them, if the clock was set back.
     dropped_ms: u64,
     /// By the claim's number.
-    expected: HashMap<u64, Expected>,
+    expected: BTreeMap<u64, Expected>,
     swept_at: Option<Instant>,
 }
 
@@ -55,7 +55,7 @@ impl Admission {
             started_ms,
             used: HashMap::new(),
             dropped_ms: 0,
-            expected: HashMap::new(),
+            expected: BTreeMap::new(),
             swept_at: None,
         }
     }
@@ -72,7 +72,13 @@ impl Admission {
 
     /// Voids the tickets of every login that the login server announced. Returns their claims.
     pub fn cancel_all_from(&mut self, login: SessionId) -> Vec<Claim> {
-        self.expected.extract_if(|_, expected| expected.login == login).map(|(_, e)| e.claim).collect()
+        self.expected.extract_if(.., |_, expected| expected.login == login).map(|(_, e)| e.claim).collect()
+    }
+
+    /// Returns the numbers of used tickets and of expected logins.
+    #[cfg(test)]
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.used.len(), self.expected.len())
     }
 
     /// Admits the bearer of a ticket, once. Returns the ticket and the login that was expected with
@@ -112,7 +118,7 @@ impl Admission {
         self.swept_at = Some(now);
         let dropped = self.used.extract_if(|_, expires_ms| *expires_ms <= now_ms);
         self.dropped_ms = dropped.map(|(_, expires_ms)| expires_ms).fold(self.dropped_ms, u64::max);
-        self.expected.extract_if(|_, expected| expected.until <= now).map(|(_, e)| e.claim).collect()
+        self.expected.extract_if(.., |_, expected| expected.until <= now).map(|(_, e)| e.claim).collect()
     }
 }
 

@@ -333,4 +333,28 @@ fn answer_login(load: &Load, outcome: Outcome, character: Option<packets::Charac
 }
 
 #[cfg(test)]
+impl ChatRole {
+    /// Returns the size of each table, for the simulation.
+    pub(crate) fn census(&self) -> Vec<(&'static str, usize)> {
+        let Chat {
+            phases, users, channels, sectors, throttle, notices, admission, held_claims, loads, ..
+        } = &self.chat;
+        let (used, expected) = admission.counts();
+        vec![
+            ("phases", phases.len() - self.chat.links.all().count()),
+            ("users", users.count() as usize),
+            ("channels", channels.count()),
+            ("sectors", sectors.count()),
+            ("throttled clients", throttle.count()),
+            ("notices", notices.count()),
+            ("used tickets", used),
+            ("expected logins", expected),
+            ("held claims", held_claims.count()),
+            ("claims in doubt", held_claims.in_doubt()),
+            ("loads", loads.len()),
+        ]
+    }
+}
+
+#[cfg(test)]
 mod tests;

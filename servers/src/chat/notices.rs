@@ -129,6 +129,11 @@ impl Notices {
         Some(pending)
     }
 
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Sends the notices that are due. Returns the time at which the next one will be.
     pub fn tick(&mut self, now: Instant, effects: &mut Effects) -> Option<Instant> {
         while let Some((at, room)) = self.schedule.first().copied() {

@@ -96,6 +96,11 @@ impl Throttle {
         self.clients.insert(session, Box::default());
     }
 
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.clients.len()
+    }
+
     /// Forgets a client.
     pub(super) fn forget(&mut self, session: SessionId) {
         self.clients.remove(&session);

@@ -13,6 +13,7 @@ mod crew;
 pub mod database;
 #[cfg(test)]
 pub(crate) mod database_fixture;
+pub(crate) mod db_clock;
 mod dialect;
 mod fair;
 mod fault_log;

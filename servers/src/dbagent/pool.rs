@@ -14,7 +14,6 @@ use parking_lot::Mutex;
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 use thiserror::Error;
-use throng_core::clock::steady_unix_ms;
 
 use super::crew::Crew;
 use super::fault_log::FaultLog;
@@ -40,8 +39,6 @@ pub struct PoolConfig {
     pub control_queue: usize,
     /// Cost of a password hash.
     pub password: PasswordCost,
-    /// Clock of this process, in milliseconds since 1970 (UTC). It must not step, or leases would.
-    pub now_ms: fn() -> u64,
     /// Number of this DB agent ([`super::procedures::agent_number`]).
     pub agent: u64,
     /// Times after which calls of the driver count as hung.
@@ -76,7 +73,6 @@ impl Default for PoolConfig {
             queue: 1024,
             control_queue: throng_core::limits::DB_CONTROL_QUEUE,
             password: PasswordCost::default(),
-            now_ms: steady_unix_ms,
             agent: 1,
             limits: DriverLimits::default(),
             end_wait: Duration::from_secs(3),
@@ -136,10 +132,10 @@ impl<T: Copy + Send + Sync + 'static> Pool<T> {
             crew: Crew::new(config.threads.max(1)),
             gate: Gate::default(),
             fault_log: FaultLog::default(),
+            claiming: Mutex::default(),
             limits: config.limits,
             factory: Box::new(factory),
             sink: Box::new(sink),
-            now_ms: config.now_ms,
             agent: config.agent,
         });
         let password = config.password;
@@ -263,6 +259,7 @@ fn watch<T: Copy + Send + Sync + 'static>(shared: &Arc<Shared<T>>, password: Pas
         for thread in shared.crew.give_up_hung() {
             tracing::warn!("db-{thread} hangs in the database's driver: another thread takes its place");
             shared.queue.take_over(thread);
+            shared.give_up(thread);
         }
         match fill(shared, password) {
             Ok(filled) => {

@@ -56,6 +56,14 @@ pub enum Request {
         /// The process that held it.
         instance: u64,
     },
+    /// Undoes a `CheckPassword` that failed after its claim may have been made. Without it the
+    /// account would stay online with a claim that no server knows of.
+    UndoClaim {
+        /// The claim.
+        claim: Claim,
+        /// The process that would hold it.
+        instance: u64,
+    },
     /// Compares all claims of a process with the database and renews its lease (`DbHeldClaims`, all
     /// pages).
     SyncHeld {
@@ -67,20 +75,20 @@ pub enum Request {
         is_first: bool,
         /// All claims that the process holds.
         claims: Vec<Claim>,
-        /// End of the lease, in milliseconds since 1970 (UTC).
-        lease_until_ms: u64,
+        /// End of the lease. A step of the wall clock moves no lease.
+        lease_until: Instant,
     },
     /// Sets the lease of a process.
     RenewHolder {
         /// The process.
         instance: u64,
-        /// End of the lease, in milliseconds since 1970 (UTC).
-        lease_until_ms: u64,
+        /// End of the lease. A step of the wall clock moves no lease.
+        lease_until: Instant,
     },
     /// Ends the leases that earlier processes with this agent's name gave.
     AgentStart {
-        /// Latest end of those leases, in milliseconds since 1970 (UTC).
-        until_ms: u64,
+        /// Latest end of those leases.
+        until: Instant,
     },
 }
 
@@ -104,6 +112,7 @@ impl Request {
     pub(super) fn lane(&self) -> Lane {
         match *self {
             Self::ReleaseClaim { instance, .. }
+            | Self::UndoClaim { instance, .. }
             | Self::SyncHeld { instance, .. }
             | Self::RenewHolder { instance, .. } => Lane::Control { instance },
             Self::AgentStart { .. } => Lane::Control { instance: 0 },
@@ -113,7 +122,7 @@ impl Request {
     }
 
     /// Answer to a request that was not executed.
-    pub(super) fn refused(&self, outcome: Outcome) -> Answer {
+    pub(crate) fn refused(&self, outcome: Outcome) -> Answer {
         match self {
             Self::CheckPassword { .. } => {
                 Answer::CheckPassword { outcome, claim: Claim { account: 0, id: 0 }, displaced: None }
@@ -123,6 +132,7 @@ impl Request {
             Self::VerifyAccount { .. } => Answer::VerifyAccount { outcome, account: 0 },
             Self::CreateCharacter { .. } => Answer::CreateCharacter { outcome },
             Self::ReleaseClaim { .. } => Answer::ReleaseClaim { outcome },
+            Self::UndoClaim { .. } => Answer::UndoClaim { outcome, displaced: None },
             Self::SyncHeld { .. } => Answer::SyncHeld { outcome, conflicts: Vec::new() },
             Self::RenewHolder { .. } => Answer::RenewHolder { outcome },
             Self::AgentStart { .. } => Answer::AgentStart { outcome },
@@ -203,6 +213,14 @@ pub enum Answer {
         /// InternalError.
         outcome: Outcome,
     },
+    /// Answer to [`Request::UndoClaim`], which follows the reply to the request that failed.
+    UndoClaim {
+        /// Ok (also if the claim was not made), TryAgainLater (the pool is closed) or
+        /// InternalError.
+        outcome: Outcome,
+        /// The claim that the undone one had displaced; its holder must be told.
+        displaced: Option<Held>,
+    },
     /// Answer to [`Request::SyncHeld`].
     SyncHeld {
         /// Ok, TryAgainLater (the pool is closed) or InternalError.
@@ -220,9 +238,10 @@ pub enum Answer {
         /// Ok, TryAgainLater (the pool is closed) or InternalError.
         outcome: Outcome,
     },
-    /// A second reply to a list or a renewal: a DB thread that had hung with it returned after
-    /// another one had answered. The call may have taken effect after later ones, so the lease and
-    /// the claims of its process are uncertain until the process lists them anew.
+    /// A further reply about a process whose lease or claims are uncertain until it lists them anew.
+    /// Either a DB thread that had hung with a list or a renewal returned after another one had
+    /// answered: its call may have taken effect after later ones. Or a thread was given up that
+    /// hangs with a claim, which it may have made.
     Overtaken,
 }
 
@@ -236,6 +255,7 @@ impl Answer {
             | Self::VerifyAccount { outcome, .. }
             | Self::CreateCharacter { outcome }
             | Self::ReleaseClaim { outcome }
+            | Self::UndoClaim { outcome, .. }
             | Self::SyncHeld { outcome, .. }
             | Self::RenewHolder { outcome }
             | Self::AgentStart { outcome } => outcome,

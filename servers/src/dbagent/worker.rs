@@ -1,16 +1,19 @@
 //! A DB thread: executes requests over its one connection and passes the replies to the sink.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use thiserror::Error;
 use throng_core::limits::PASSWORD_COSTS_MAX;
 use throng_core::metrics;
-use throng_core::wire::packets::{Claim, Outcome, Role};
+use throng_core::wire::packets::{Claim, Origin, Outcome, Role};
 use tracing::info;
 
 use super::crew::{Crew, Ended, Place};
+use super::db_clock::DbClock;
 use super::fault_log::FaultLog;
 use super::gate::{BACKOFF_MAX, Gate};
 use super::inserts::{insert_account, insert_character};
@@ -42,9 +45,6 @@ const CLAIMS_PER_CALL: usize = 1000;
 /// Interval at which an idle thread looks after a database that asks for it.
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Age at which the offset of the database's clock is measured again.
-const CLOCK_OFFSET_MAX_AGE: Duration = Duration::from_secs(30);
-
 /// Age at which the costs of passwords in use are read again.
 const COSTS_MAX_AGE: Duration = Duration::from_secs(30);
 
@@ -59,10 +59,11 @@ pub(super) struct Shared<T> {
     /// Through which the threads connect.
     pub(super) gate: Gate,
     pub(super) fault_log: FaultLog,
+    /// Logins whose claim is being made or moved, by the number of the thread.
+    pub(super) claiming: Mutex<HashMap<u64, T>>,
     pub(super) limits: DriverLimits,
     pub(super) factory: Factory,
     pub(super) sink: Sink<T>,
-    pub(super) now_ms: fn() -> u64,
     pub(super) agent: u64,
 }
 
@@ -75,6 +76,14 @@ impl<T: Copy> Shared<T> {
     fn too_late(&self, job: &Job<T>) {
         self.stats.late.fetch_add(1, Relaxed);
         self.reply(job.tag, job.request.refused(Outcome::TryAgainLater));
+    }
+
+    /// Tells the agent of a thread that is given up: it may have made the claim with which it
+    /// hangs, and may never return to say so.
+    pub(super) fn give_up(&self, thread: u64) {
+        if let Some(tag) = self.claiming.lock().remove(&thread) {
+            self.reply(tag, Answer::Overtaken);
+        }
     }
 
     /// Answers TryAgainLater to a job that will not be executed.
@@ -105,21 +114,6 @@ impl Failure {
     }
 }
 
-/// Offset of the database's clock from the clock of this process.
-#[derive(Debug, Default)]
-struct ClockOffset {
-    /// Milliseconds by which the database's clock is ahead.
-    ahead_ms: i64,
-    /// Time of the measurement; `None` if the offset has to be measured.
-    measured_at: Option<Instant>,
-}
-
-impl ClockOffset {
-    fn is_current(&self) -> bool {
-        self.measured_at.is_some_and(|at| at.elapsed() < CLOCK_OFFSET_MAX_AGE)
-    }
-}
-
 /// Returns true if a password was hashed for an answer. Ids and passwords that cannot be are
 /// refused without.
 fn has_hashed(request: &Request, answer: &Answer) -> bool {
@@ -137,8 +131,14 @@ pub(super) struct Worker<T> {
     database: Option<Box<dyn Procedures>>,
     /// True once this thread is one too many, after others that hung have returned.
     is_let_go: bool,
-    /// Offset of the database's clock.
-    clock_offset: ClockOffset,
+    /// The database's clock.
+    clock: DbClock,
+    /// Tag of the latest job of the quick or the hashing lane.
+    tag: Option<T>,
+    /// True if the answer to an attempt of the latest call was lost.
+    is_answer_lost: bool,
+    /// Request that undoes the present one, which may have taken effect without an answer.
+    undo: Option<Request>,
     /// Time at which the costs of passwords in use were read; `None` if they have to be.
     costs_read_at: Option<Instant>,
 }
@@ -151,7 +151,10 @@ impl<T: Copy> Worker<T> {
             passwords,
             database: None,
             is_let_go: false,
-            clock_offset: ClockOffset::default(),
+            clock: DbClock::default(),
+            tag: None,
+            is_answer_lost: false,
+            undo: None,
             costs_read_at: None,
         }
     }
@@ -231,7 +234,7 @@ impl<T: Copy> Worker<T> {
         drop(pass);
         Some(connected.map(|database| {
             self.database = Some(database);
-            self.clock_offset.measured_at = None;
+            self.clock = DbClock::default();
             self.costs_read_at = None;
             self.place.set_connected(true);
             shared.stats.connected.fetch_add(1, Relaxed);
@@ -268,6 +271,7 @@ impl<T: Copy> Worker<T> {
             return shared.refuse(job);
         }
         let began_at = Instant::now();
+        self.tag = Some(job.tag);
         match self.execute(&job.request, job.deadline) {
             Ok(answer) => {
                 if has_hashed(&job.request, &answer) {
@@ -280,6 +284,34 @@ impl<T: Copy> Worker<T> {
             Err(Failure::Expired) => shared.refuse(job),
             Err(failure) => self.fail(job, &failure),
         }
+        if let Some(request) = self.undo.take() {
+            let undo = Job { request, origin: Origin::UNKNOWN, tag: job.tag, deadline: job.deadline };
+            // The number of threads matters only to the lane of hashes.
+            if shared.queue.push(undo, 1).is_err() {
+                // Without it the list of its process has to tell which claims remain.
+                shared.reply(job.tag, Answer::Overtaken);
+            }
+        }
+    }
+
+    /// Runs a call that gives a claim to a process. If an attempt may have taken effect whose answer
+    /// was lost, `undo` follows the request, unless the caller clears it because of a success.
+    fn call_claiming<V>(
+        &mut self,
+        undo: Request,
+        deadline: Instant,
+        body: impl FnMut(&mut dyn Procedures, bool) -> Result<V, DbError>,
+    ) -> Result<V, DbError> {
+        let shared = Arc::clone(&self.shared);
+        let thread = self.place.number;
+        if let Some(tag) = self.tag {
+            shared.claiming.lock().insert(thread, tag);
+        }
+        self.is_answer_lost = false;
+        let result = self.call(deadline, body);
+        shared.claiming.lock().remove(&thread);
+        self.undo = self.is_answer_lost.then_some(undo);
+        result
     }
 
     /// Executes the first job of a control lane. If the database has a transient fault, the job
@@ -384,6 +416,7 @@ impl<T: Copy> Worker<T> {
                 Err(error) if error.fault.breaks_connection() && self.database.is_some() => error,
                 result => return result,
             };
+            self.is_answer_lost |= error.fault == Fault::Lost;
             let is_read_only = error.fault == Fault::ReadOnly;
             let attempts = if is_read_only { READ_ONLY_ATTEMPTS } else { ATTEMPTS_MAX };
             if attempt == attempts && is_read_only {
@@ -405,20 +438,11 @@ impl<T: Copy> Worker<T> {
 
     /// Returns the time by the database's clock, by which several agents agree on who is online.
     fn now_ms(&mut self, deadline: Instant) -> Result<u64, DbError> {
-        if !self.clock_offset.is_current() {
-            let clock = self.shared.now_ms;
-            let ahead_ms = self.call(deadline, |database, _| {
-                let database_ms = database.clock()?.cast_signed();
-                Ok(database_ms.wrapping_sub(clock().cast_signed()))
-            })?;
-            self.clock_offset = ClockOffset { ahead_ms, measured_at: Some(Instant::now()) };
+        if !self.clock.is_current(Instant::now()) {
+            let database_ms = self.call(deadline, |database, _| database.clock())?;
+            self.clock = DbClock::read(Instant::now(), database_ms);
         }
-        Ok(self.to_database_time((self.shared.now_ms)()))
-    }
-
-    /// Converts a time of this process's clock to the database's clock.
-    fn to_database_time(&self, local_ms: u64) -> u64 {
-        local_ms.saturating_add_signed(self.clock_offset.ahead_ms)
+        Ok(self.clock.at(Instant::now()))
     }
 
     /// The process `instance` as a holder through this agent.
@@ -452,8 +476,21 @@ impl<T: Copy> Worker<T> {
                 self.call(deadline, |database, _| database.online_release(claim, *instance))?;
                 Answer::ReleaseClaim { outcome: Outcome::Ok }
             }
-            Request::SyncHeld { instance, list, is_first, claims, lease_until_ms } => {
-                let lease_until_ms = self.to_database_time(*lease_until_ms);
+            Request::UndoClaim { claim, instance } => {
+                // A repeated claim tells what it has displaced. One that was not made is made now
+                // if the account is free.
+                let holder = self.holder(*instance);
+                let claimed =
+                    self.call(deadline, |database, _| database.online_claim(claim, holder, false, now_ms))?;
+                self.call(deadline, |database, _| database.online_release(claim, *instance))?;
+                let displaced = match claimed {
+                    OnlineClaim::Claimed { displaced } => displaced,
+                    OnlineClaim::AlreadyOnline | OnlineClaim::NoLease => None,
+                };
+                Answer::UndoClaim { outcome: Outcome::Ok, displaced }
+            }
+            Request::SyncHeld { instance, list, is_first, claims, lease_until } => {
+                let lease_until_ms = self.clock.at(*lease_until);
                 let list = HeldList {
                     holder: self.holder(*instance),
                     number: *list,
@@ -468,15 +505,15 @@ impl<T: Copy> Worker<T> {
                 })?;
                 Answer::SyncHeld { outcome: Outcome::Ok, conflicts }
             }
-            Request::RenewHolder { instance, lease_until_ms } => {
+            Request::RenewHolder { instance, lease_until } => {
                 let holder = self.holder(*instance);
-                let lease_until_ms = self.to_database_time(*lease_until_ms);
+                let lease_until_ms = self.clock.at(*lease_until);
                 self.call(deadline, |database, _| database.holder_renew(holder, lease_until_ms))?;
                 Answer::RenewHolder { outcome: Outcome::Ok }
             }
-            Request::AgentStart { until_ms } => {
+            Request::AgentStart { until } => {
                 let agent = self.shared.agent;
-                let until_ms = self.to_database_time(*until_ms);
+                let until_ms = self.clock.at(*until);
                 self.call(deadline, |database, _| database.agent_start(agent, until_ms))?;
                 Answer::AgentStart { outcome: Outcome::Ok }
             }
@@ -558,11 +595,14 @@ impl<T: Copy> Worker<T> {
         let claim = Claim { account, id: rand::random_range(1..=u64::MAX) };
         let holder = self.holder(instance);
         let claimed =
-            self.call(deadline, |database, _| database.online_claim(&claim, holder, take_over, now_ms))?;
+            self.call_claiming(Request::UndoClaim { claim, instance }, deadline, |database, _| {
+                database.online_claim(&claim, holder, take_over, now_ms)
+            })?;
         let refused =
             |outcome| Answer::CheckPassword { outcome, claim: Claim { account: 0, id: 0 }, displaced: None };
         Ok(match claimed {
             OnlineClaim::Claimed { displaced } => {
+                self.undo = None;
                 Answer::CheckPassword { outcome: Outcome::Ok, claim, displaced }
             }
             OnlineClaim::AlreadyOnline => refused(Outcome::AlreadyOnline),
@@ -583,9 +623,14 @@ impl<T: Copy> Worker<T> {
         let Some(character) = character else { return Ok(request.refused(Outcome::NoCharacter)) };
         let to = self.holder(instance);
         let now_ms = self.now_ms(deadline)?;
-        let moved = self.call(deadline, |database, _| database.online_transfer(claim, to, now_ms))?;
+        let undo = Request::ReleaseClaim { claim: *claim, instance };
+        let moved =
+            self.call_claiming(undo, deadline, |database, _| database.online_transfer(claim, to, now_ms))?;
         Ok(match moved {
-            Transfer::Moved => Answer::LoadCharacter { outcome: Outcome::Ok, character: Some(character) },
+            Transfer::Moved => {
+                self.undo = None;
+                Answer::LoadCharacter { outcome: Outcome::Ok, character: Some(character) }
+            }
             Transfer::Lost => request.refused(Outcome::ClaimLost),
             Transfer::NoLease => request.refused(Outcome::TryAgainLater),
         })

@@ -410,4 +410,25 @@ fn log_refusal(what: &'static str, asker: &Asker, reason: &'static str) {
 }
 
 #[cfg(test)]
+impl LoginRole {
+    /// Returns the size of each table, for the simulation.
+    pub(crate) fn census(&self) -> Vec<(&'static str, usize)> {
+        let Login { phases, stays, clients, put_off, held_claims, requests, grants, expiries, .. } =
+            &self.login;
+        let links = self.login.links.all().count();
+        vec![
+            ("phases", phases.len() - links),
+            ("stays", stays.len()),
+            ("clients", clients.len()),
+            ("requests put off", put_off.len()),
+            ("held claims", held_claims.count()),
+            ("claims in doubt", held_claims.in_doubt()),
+            ("requests", requests.len()),
+            ("grants", grants.len()),
+            ("expiries", expiries.len()),
+        ]
+    }
+}
+
+#[cfg(test)]
 mod tests;

@@ -1,64 +1,142 @@
-//! The servers, the links between them and the players, as queues of pending events.
+//! The servers, the links between them, the database and the members, as queues of pending events.
 
-use std::collections::{HashSet, VecDeque};
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash as _};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use throng_core::SessionId;
-use throng_core::config::Config;
+use throng_core::config::{Config, Limits, Rate};
 use throng_core::content::{Effect, Effects, Job, Role as _, SessionCommand};
-use throng_core::crypto::ClusterKey;
-use throng_core::links::Peer;
+use throng_core::crypto::{ClusterKey, Ticket};
+use throng_core::links::{Backoff, Peer};
 use throng_core::net::{Closed, Opened, PeerKind};
-use throng_core::room::RoomId;
+use throng_core::room::{Class, RoomId};
 use throng_core::wire::packets::{
-    ChannelCreateRequest, ChannelJoinRequest, ChannelLeaveRequest, EnterRequest, LoginGranted, LoginRequest,
-    PasswordText, Role as PeerRole,
+    ChannelCreateRequest, ChannelJoinRequest, ChannelKickRequest, ChannelLeaveRequest, ChannelListRequest,
+    EnterRequest, ExitRequest, Role as PeerRole, Scope, TicketBytes, UserListRequest,
 };
 use throng_core::wire::{CloseReason, Packet, Text};
 
-use super::agents::{AGENTS, Agents};
+use super::dice::Dice;
+use super::faults::{Counts, Kind};
+use super::members::{
+    ABUSERS, ACCOUNTS, BACKLOG, Member, PLAYERS, PROBE, SHARED, any_packet, login_request, position, speech,
+};
+use super::tables::Tables;
+use super::threads::{Crew, Handle, Mode, Server, Trick};
 use crate::chat::{Admission, ChatRole, ChatSettings};
+use crate::dbagent::procedures::{NewAccount, NewCharacter, Procedures as _, agent_number};
+use crate::dbagent::role::{DbAgentRole, DbAgentSettings};
 use crate::login::{LoginRole, LoginSettings};
-use crate::role_fixture::{CHAT_KEY, KEY, advance_clock, hello, links, now_ms, reset_clock};
+use crate::role_fixture::{CHAT_KEY, KEY, advance_clock, links_with, now_ms, reset_clock};
 use crate::rules::Reserved;
 
-pub(super) const CHAT: u64 = 2;
+/// Index of a process.
+pub(super) type Process = usize;
+pub(super) const LOGIN: Process = 0;
+pub(super) const CHAT: Process = 1;
+/// The first DB agent.
+pub(super) const AGENT: Process = 2;
+pub(super) const AGENTS: usize = 2;
+pub(super) const PROCESSES: usize = AGENT + AGENTS;
 
-/// The port of the first DB agent.
-const AGENT_PORT: u16 = 2;
+const REQUEST_TIMEOUT: Duration = Duration::from_millis(1500);
+const LEASE: Duration = Duration::from_secs(15);
+const GRACE: Duration = Duration::from_secs(1);
+const DIAL_MAX: Duration = Duration::from_secs(1);
+/// Longest pause of a process, in milliseconds.
+const PAUSE_MAX: usize = 15_000;
+/// Sessions that abusers leave open at a time.
+const STRAYS_MAX: usize = 8;
+/// Tickets that abusers know.
+const TICKETS_MAX: usize = 8;
+
+thread_local! {
+    /// Milliseconds by which the wall clock of each process is ahead.
+    static SKEWS: [Cell<i64>; PROCESSES] = const { [const { Cell::new(0) }; PROCESSES] };
+}
+
+fn wall_ms(process: Process) -> u64 {
+    SKEWS.with(|skews| now_ms().saturating_add_signed(skews[process].get()))
+}
+
+fn login_ms() -> u64 {
+    wall_ms(LOGIN)
+}
+
+fn chat_ms() -> u64 {
+    wall_ms(CHAT)
+}
 
 /// An event that can happen next.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Hash)]
 pub(super) enum Event {
     /// A packet arrives at one end of a link.
     Deliver(usize, usize),
     /// One end of a link learns that it is cut.
     Notice(usize, usize),
-    /// A link is cut. Packets on their way may still arrive.
-    Cut(usize),
-    /// A DB thread runs a job.
-    Db(usize),
-    /// A DB thread's result reaches the DB agent.
-    Report(usize),
-    /// A DB agent crashes or, if it is down, restarts.
-    Crash(usize),
+    /// A packet, the beginning or the end of a client's session arrives.
+    Client(usize),
+    /// A DB thread of an agent goes on.
+    Thread(usize, usize),
+    /// A DB thread's result reaches its agent.
+    Report(usize, usize),
     /// A server connects to another.
     Connect(usize),
-    /// A server learns that a client's session has ended.
-    Gone(usize),
-    /// A player takes the next step.
+    /// A member takes the next step towards the chat.
     Act(usize),
-    /// A player creates a channel, joins it or leaves it.
-    Channel(usize),
-    /// A player goes away.
+    /// A member in the chat does something.
+    Chat(usize),
+    /// A member goes away.
     Leave(usize),
+    /// An abuser does something.
+    Abuse(usize),
+    /// A link is cut. Packets on their way may still arrive.
+    Cut(usize),
+    /// A process dies or, if it is down, starts.
+    Kill(Process),
+    /// A process stops for a while, or goes on.
+    Pause(Process),
+    /// The wall clock of a process steps.
+    Clock(Process),
+    /// The database changes its state.
+    Database,
+    /// The next statement goes wrong.
+    Trick,
     /// Time passes.
     Pass(Duration),
 }
 
+/// Groups of faults; each run has some of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Group {
+    Links,
+    Processes,
+    Pauses,
+    Clocks,
+    Database,
+    Statements,
+    Abuse,
+}
+
+impl Group {
+    const ALL: [Self; 7] = [
+        Self::Links,
+        Self::Processes,
+        Self::Pauses,
+        Self::Clocks,
+        Self::Database,
+        Self::Statements,
+        Self::Abuse,
+    ];
+}
+
 struct Link {
-    ends: [(PeerRole, SessionId); 2],
+    ends: [(Process, SessionId); 2],
     /// The token by which the first end dialed.
     token: u64,
     /// Packets on their way to each end.
@@ -68,360 +146,1012 @@ struct Link {
     is_noticed: [bool; 2],
 }
 
-/// A player; all players share a few accounts.
-#[derive(Default)]
-pub(super) struct Player {
-    account: usize,
-    login: Option<SessionId>,
-    granted: Option<LoginGranted>,
-    chat: Option<SessionId>,
-    pub(super) is_in: bool,
+struct Dial {
+    from: Process,
+    address: SocketAddr,
+    token: u64,
+    /// No earlier.
+    at: Instant,
+}
+
+/// A client's job on its way to a server.
+struct ClientJob {
+    process: Process,
+    session: SessionId,
+    job: Job<()>,
+}
+
+struct Agent {
+    role: DbAgentRole,
+    crew: Arc<Mutex<Crew>>,
+}
+
+/// Settings of a run.
+pub(super) struct Plan {
+    pub(super) take_over: bool,
+    pub(super) ticket_lifetime: Duration,
+    pub(super) groups: Vec<Group>,
+}
+
+impl Plan {
+    pub(super) fn draw(dice: &mut Dice) -> Self {
+        let take_over = dice.one_in(2);
+        // Tickets expire all the time or never. If they never do, no expiry repairs a lost release.
+        let ticket_lifetime = Duration::from_secs(dice.pick(&[1, 5, 3600]));
+        let groups = Group::ALL.into_iter().filter(|_| dice.one_in(2)).collect();
+        Self { take_over, ticket_lifetime, groups }
+    }
+
+    pub(super) fn has(&self, group: Group) -> bool {
+        self.groups.contains(&group)
+    }
 }
 
 pub(super) struct World {
-    now: Instant,
-    login: LoginRole,
-    chat: ChatRole,
-    agents: Agents,
+    pub(super) plan: Plan,
+    began: Instant,
+    pub(super) now: Instant,
+    pub(super) dice: Dice,
+    pub(super) login: Option<LoginRole>,
+    pub(super) chat: Option<ChatRole>,
+    agents: [Option<Agent>; AGENTS],
+    /// Number of starts of each process.
+    starts: [u64; PROCESSES],
+    paused_until: [Option<Instant>; PROCESSES],
+    pub(super) server: Server,
     sessions: u32,
     links: Vec<Link>,
-    dials: Vec<(PeerRole, SocketAddr, u64)>,
-    gone: Vec<(PeerRole, SessionId)>,
+    dials: Vec<Dial>,
+    client_jobs: Vec<ClientJob>,
     /// Sessions in rooms, as the chat server's shards would have them.
-    members: HashSet<(SessionId, RoomId)>,
-    pub(super) players: Vec<Player>,
+    pub(super) rooms: BTreeSet<(SessionId, RoomId)>,
+    /// The number of the latest message of each room.
+    latest: BTreeMap<RoomId, u64>,
+    pub(super) members: Vec<Member>,
+    /// Open sessions that abusers have left behind.
+    strays: Vec<(Process, SessionId)>,
+    /// The ticket of the latest request to enter that has arrived.
+    presented: Option<TicketBytes>,
+    /// Tickets that abusers have got hold of.
+    tickets: VecDeque<TicketBytes>,
+    /// Tickets that have opened the chat, minted ones with the chat server's start.
+    opened: HashSet<(u64, Vec<u8>)>,
+    stamps: u64,
+    due: Vec<Event>,
+    pub(super) trace: bool,
+    /// Hash of all events and packets so far.
+    pub(super) digest: DefaultHasher,
 }
 
 impl World {
-    /// Creates servers that are not linked yet, and six players with two accounts.
-    pub(super) fn new(take_over: bool, ticket_lifetime: Duration) -> Self {
+    /// Creates a world of `seed` in which all servers have started.
+    pub(super) fn new(seed: u64) -> Self {
         reset_clock();
+        // Far from 1970, so that clocks can step back.
+        advance_clock(Duration::from_hours(24 * 365));
+        SKEWS.with(|skews| skews.iter().for_each(|skew| skew.set(0)));
+        let mut dice = Dice::new(seed);
+        let plan = Plan::draw(&mut dice);
+        let mut tables = Tables::default();
+        for (number, id) in (1..).zip(ACCOUNTS) {
+            let new = NewAccount { id, id_key: &crate::rules::key(id), password_hash: "password", now_ms: 0 };
+            tables.account_insert(&new).expect("the model has no faults");
+            let (name, name_key) = (id, id);
+            let new = NewCharacter { account: number, name, name_key, now_ms: 0 };
+            tables.character_insert(&new).expect("the model has no faults");
+        }
+        // Another clock than the servers'.
+        tables.rows().clock_ms = 1_700_000_000_000;
+        let counts = Counts::default();
+        let server = Server {
+            tables,
+            mode: Mode::Well,
+            trick: None,
+            dice: Dice::new(dice.next()),
+            counts,
+            trace: false,
+        };
         let now = Instant::now();
-        let cluster = ClusterKey::from_bytes(KEY);
-        let peer = |role, port| Peer { role, address: ([127, 0, 0, 1], port).into() };
-        let agents: Vec<Peer> =
-            (0..AGENTS).map(|agent| peer(PeerRole::DbAgent, AGENT_PORT + agent as u16)).collect();
-        let request_timeout = Duration::from_millis(1500);
-        let login = LoginRole::new(
-            LoginSettings {
-                take_over,
-                seats: 100,
-                stay: Duration::from_secs(20),
-                ticket_lifetime,
-                request_timeout,
-                cluster: cluster.clone(),
-                reserved: Reserved::default(),
-                limits: Config::default().limits,
-            },
-            links(PeerRole::Login, 1, [vec![peer(PeerRole::Chat, 1)], agents.clone()].concat(), now),
-            now_ms,
-        );
-        let chat = ChatRole::new(
-            ChatSettings {
-                take_over,
-                ticket_lifetime,
-                request_timeout,
-                ..ChatSettings::of(&Config::default())
-            },
-            Admission::new(cluster, CHAT_KEY, now_ms()),
-            links(PeerRole::Chat, CHAT, agents, now),
-            now_ms,
-        );
-        let player = |number: usize| Player { account: number % 2, ..Player::default() };
         let mut world = Self {
+            plan,
+            began: now,
             now,
-            login,
-            chat,
-            agents: Agents::default(),
+            dice,
+            login: None,
+            chat: None,
+            agents: [None, None],
+            starts: [0; PROCESSES],
+            paused_until: [None; PROCESSES],
+            server,
             sessions: 0,
             links: Vec::new(),
             dials: Vec::new(),
-            gone: Vec::new(),
-            members: HashSet::new(),
-            players: (0..6).map(player).collect(),
+            client_jobs: Vec::new(),
+            rooms: BTreeSet::new(),
+            latest: BTreeMap::new(),
+            members: (0..=PROBE).map(Member::new).collect(),
+            strays: Vec::new(),
+            presented: None,
+            tickets: VecDeque::new(),
+            opened: HashSet::new(),
+            stamps: 0,
+            due: Vec::new(),
+            trace: false,
+            digest: DefaultHasher::new(),
         };
+        for process in 0..PROCESSES {
+            world.start(process);
+        }
         world.apply(Event::Pass(Duration::ZERO));
         world
     }
 
-    /// Returns the pending events of the servers and the network.
-    pub(super) fn due_events(&self) -> Vec<Event> {
-        let mut due_events = Vec::new();
-        for (at, link) in self.links.iter().enumerate() {
+    fn count(&mut self, kind: Kind) {
+        self.server.counts.add(kind);
+    }
+
+    fn is_up(&self, process: Process) -> bool {
+        match process {
+            LOGIN => self.login.is_some(),
+            CHAT => self.chat.is_some(),
+            agent => self.agents[agent - AGENT].is_some(),
+        }
+    }
+
+    fn runs(&self, process: Process) -> bool {
+        self.is_up(process) && self.paused_until[process].is_none()
+    }
+
+    /// Returns the number that a process draws at its start.
+    pub(super) fn instance(&self, process: Process) -> u64 {
+        1 + process as u64 + 100 * self.starts[process]
+    }
+
+    fn start(&mut self, process: Process) {
+        let now = self.now;
+        self.starts[process] += 1;
+        let cluster = ClusterKey::from_bytes(KEY);
+        // Pauses between dials are drawn by the simulation.
+        let backoff = Backoff { min: Duration::ZERO, max: Duration::ZERO };
+        let instance = self.instance(process);
+        let peer = |role, process: Process| Peer { role, address: ([127, 0, 0, 1], process as u16).into() };
+        let agents = (AGENT..PROCESSES).map(|agent| peer(PeerRole::DbAgent, agent));
+        match process {
+            LOGIN => {
+                let peers = [peer(PeerRole::Chat, CHAT)].into_iter().chain(agents).collect();
+                let settings = LoginSettings {
+                    take_over: self.plan.take_over,
+                    seats: 100,
+                    stay: Duration::from_secs(20),
+                    ticket_lifetime: self.plan.ticket_lifetime,
+                    request_timeout: REQUEST_TIMEOUT,
+                    cluster,
+                    // Players of the simulation log in far more often than people.
+                    limits: Limits { logins: Rate::OFF, ..Config::default().limits },
+                    reserved: Reserved::default(),
+                };
+                let links = links_with(backoff, PeerRole::Login, instance, peers, now);
+                self.login = Some(LoginRole::new(settings, links, login_ms));
+            }
+            CHAT => {
+                let settings = ChatSettings {
+                    take_over: self.plan.take_over,
+                    ticket_lifetime: self.plan.ticket_lifetime,
+                    request_timeout: REQUEST_TIMEOUT,
+                    crowd: 2,
+                    notice_at_once: 2,
+                    notice_interval: Duration::from_millis(200),
+                    ..ChatSettings::of(&Config::default())
+                };
+                let links = links_with(backoff, PeerRole::Chat, instance, agents.collect(), now);
+                let admission = Admission::new(cluster, CHAT_KEY, chat_ms());
+                self.chat = Some(ChatRole::new(settings, admission, links, chat_ms));
+            }
+            _ => {
+                let name = ["agent one", "agent two"][process - AGENT];
+                let number = agent_number(name, self.starts[process] as u32);
+                let crew = Arc::new(Mutex::new(Crew::new(number)));
+                let settings = DbAgentSettings {
+                    comeback: GRACE + DIAL_MAX,
+                    lease: LEASE,
+                    lease_grace: GRACE,
+                    request_timeout: REQUEST_TIMEOUT,
+                };
+                let links = links_with(backoff, PeerRole::DbAgent, instance, Vec::new(), now);
+                let handle = Arc::new(Handle::new(crew.clone()));
+                let role = DbAgentRole::new(settings, links, handle, now);
+                self.agents[process - AGENT] = Some(Agent { role, crew });
+            }
+        }
+    }
+
+    fn kill(&mut self, process: Process) {
+        self.paused_until[process] = None;
+        self.dials.retain(|dial| dial.from != process);
+        self.client_jobs.retain(|job| job.process != process);
+        self.strays.retain(|(of, _)| *of != process);
+        for link in &mut self.links {
             for end in 0..2 {
-                if !link.is_noticed[end] && !link.queues[end].is_empty() {
-                    due_events.push(Event::Deliver(at, end));
-                }
-                if link.is_cut && !link.is_noticed[end] {
-                    due_events.push(Event::Notice(at, end));
+                if link.ends[end].0 == process {
+                    link.is_cut = true;
+                    link.is_noticed[end] = true;
+                    link.queues[end].clear();
                 }
             }
         }
-        due_events.extend(self.agents.ready().into_iter().map(Event::Db));
-        due_events.extend((0..self.agents.replies()).map(Event::Report));
-        due_events.extend((0..self.dials.len()).map(Event::Connect));
-        due_events.extend((0..self.gone.len()).map(Event::Gone));
-        due_events
+        match process {
+            LOGIN => {
+                self.count(Kind::LoginKilled);
+                self.login = None;
+                for member in &mut self.members {
+                    member.login = None;
+                }
+            }
+            CHAT => {
+                self.count(Kind::ChatKilled);
+                self.chat = None;
+                self.rooms.clear();
+                self.latest.clear();
+                for member in &mut self.members {
+                    member.leave_chat();
+                }
+            }
+            agent => {
+                self.count(Kind::AgentKilled);
+                if let Some(Agent { role, crew }) = self.agents[agent - AGENT].take() {
+                    drop(role);
+                    let crew = Arc::into_inner(crew).expect("the role has ended").into_inner();
+                    crew.die(&mut self.server, self.now);
+                }
+            }
+        }
     }
 
-    /// Returns the events that players, faults and time may cause.
-    pub(super) fn external_events(&self) -> Vec<Event> {
-        let mut external_events = Vec::new();
-        for number in 0..self.players.len() {
-            external_events.extend([Event::Act(number), Event::Act(number), Event::Leave(number)]);
-            external_events.push(Event::Channel(number));
+    /// Fills `due` with the pending events of the servers and the network.
+    fn find_due(&mut self) {
+        let mut due = std::mem::take(&mut self.due);
+        due.clear();
+        for (at, link) in self.links.iter().enumerate() {
+            for end in 0..2 {
+                if link.is_noticed[end] || !self.runs(link.ends[end].0) {
+                    continue;
+                }
+                if !link.queues[end].is_empty() {
+                    due.push(Event::Deliver(at, end));
+                }
+                if link.is_cut {
+                    due.push(Event::Notice(at, end));
+                }
+            }
         }
-        let up = |at: &usize| !self.links[*at].is_cut;
-        external_events.extend((0..self.links.len()).filter(up).map(Event::Cut));
-        external_events.extend((0..AGENTS).map(Event::Crash));
-        external_events.extend([50, 800, 3000].map(|ms| Event::Pass(Duration::from_millis(ms))));
-        external_events
+        let mut seen = 0u64;
+        for (at, job) in self.client_jobs.iter().enumerate() {
+            // The first job of a session; 64 sessions at a time.
+            let bit = 1 << (job.session.slot() % 64);
+            if seen & bit == 0 && self.runs(job.process) {
+                due.push(Event::Client(at));
+            }
+            seen |= bit;
+        }
+        for (number, agent) in self.agents.iter().enumerate() {
+            if let Some(agent) = agent.as_ref().filter(|_| self.paused_until[AGENT + number].is_none()) {
+                let crew = agent.crew.lock();
+                due.extend(
+                    crew.ready(self.server.mode, self.now).map(|thread| Event::Thread(number, thread)),
+                );
+                due.extend((0..crew.replies()).map(|reply| Event::Report(number, reply)));
+            }
+        }
+        let is_due = |dial: &Dial| dial.at <= self.now && self.runs(dial.from) && self.answers(dial);
+        due.extend((0..self.dials.len()).filter(|at| is_due(&self.dials[*at])).map(Event::Connect));
+        self.due = due;
+    }
+
+    /// Returns false for a process that is paused: it neither takes nor refuses a connection.
+    fn answers(&self, dial: &Dial) -> bool {
+        self.paused_until[usize::from(dial.address.port())].is_none()
+    }
+
+    /// Returns a random pending event, if there is one.
+    pub(super) fn due_event(&mut self) -> Option<Event> {
+        self.find_due();
+        let at = self.dice.below(self.due.len());
+        self.due.get(at).copied()
+    }
+
+    /// Returns an event that members, faults or time cause.
+    pub(super) fn external_event(&mut self) -> Event {
+        let dice = &mut self.dice;
+        loop {
+            let group = match dice.below(20) {
+                0..=4 => return Event::Act(dice.below(PLAYERS)),
+                5..=8 => return Event::Chat(dice.below(PLAYERS)),
+                9 if dice.one_in(2) => return Event::Leave(dice.below(PLAYERS)),
+                9..=12 => {
+                    return Event::Pass(Duration::from_millis(dice.pick(&[20, 50, 200, 800, 3000])));
+                }
+                13 => Group::Links,
+                14 => Group::Processes,
+                15 => Group::Pauses,
+                16 => Group::Clocks,
+                17 => Group::Database,
+                18 => Group::Statements,
+                _ => Group::Abuse,
+            };
+            if !self.plan.groups.contains(&group) {
+                continue;
+            }
+            return match group {
+                Group::Links if self.links.is_empty() => continue,
+                Group::Links => Event::Cut(dice.below(self.links.len())),
+                Group::Processes => Event::Kill(dice.below(PROCESSES)),
+                Group::Pauses => Event::Pause(dice.below(PROCESSES)),
+                Group::Clocks => Event::Clock(dice.below(PROCESSES)),
+                Group::Database => Event::Database,
+                Group::Statements => Event::Trick,
+                Group::Abuse => Event::Abuse(PLAYERS + dice.below(ABUSERS)),
+            };
+        }
     }
 
     pub(super) fn apply(&mut self, event: Event) {
+        event.hash(&mut self.digest);
+        if self.trace {
+            eprintln!("{:?} {event:?}", self.now.duration_since(self.began));
+        }
         match event {
             Event::Deliver(at, end) => {
-                let (role, id) = self.links[at].ends[end];
+                let (process, id) = self.links[at].ends[end];
                 if let Some(packet) = self.links[at].queues[end].pop_front() {
-                    self.job(role, Job::Packet(id, packet, self.now));
+                    if self.trace {
+                        eprintln!("  process {process}, {id}: {packet:?}");
+                    }
+                    self.job(process, Job::Packet(id, packet, self.now));
                 }
             }
             Event::Notice(at, end) => self.notice(at, end),
-            Event::Cut(at) => self.links[at].is_cut = true,
-            Event::Db(job) => self.agents.run(job, self.now),
-            Event::Report(reply) => {
-                for (link, packet) in self.agents.report(reply) {
-                    self.send(link, packet);
+            Event::Client(at) => {
+                let ClientJob { process, session, job } = self.client_jobs.remove(at);
+                if self.trace {
+                    match &job {
+                        Job::Packet(_, packet, _) => eprintln!("  process {process}, {session}: {packet:?}"),
+                        Job::Opened(..) => eprintln!("  process {process}, {session} opened"),
+                        _ => eprintln!("  process {process}, {session} closed"),
+                    }
+                }
+                let is_end = matches!(job, Job::Closed(..));
+                if let Job::Packet(_, Packet::EnterRequest(request), _) = &job {
+                    self.presented = Some(request.ticket.clone());
+                }
+                self.job(process, job);
+                let is_in_room = self.rooms.iter().any(|member| member.0 == session);
+                assert!(!is_end || !is_in_room, "{session} has ended and is in a room");
+            }
+            Event::Thread(agent, thread) => {
+                if let Some(agent) = &self.agents[agent] {
+                    agent.crew.lock().go_on(thread, &mut self.server, self.now);
                 }
             }
-            Event::Crash(agent) if self.agents.is_down(agent) => self.agents.start(agent, self.now),
-            Event::Crash(agent) => {
-                for link in self.agents.crash(agent, self.now) {
-                    self.close(PeerRole::DbAgent, link);
+            Event::Report(agent, reply) => {
+                let taken = self.agents[agent].as_ref().and_then(|agent| agent.crew.lock().take_reply(reply));
+                if let Some(reply) = taken {
+                    if self.trace {
+                        eprintln!("  agent {agent}: {reply:?}");
+                    }
+                    if reply.answer == crate::dbagent::request::Answer::Overtaken {
+                        self.count(Kind::Overtaken);
+                    }
+                    let mut effects = Effects::default();
+                    if let Some(agent) = &mut self.agents[agent] {
+                        agent.role.job(Job::Record(reply), self.now, &mut effects);
+                    }
+                    self.carry_out(AGENT + agent, &mut effects);
                 }
             }
             Event::Connect(dial) => self.connect(dial),
-            Event::Gone(at) => {
-                let (role, id) = self.gone.swap_remove(at);
-                let closed = Closed { kind: PeerKind::Client, dialed: None, reason: CloseReason::PeerClosed };
-                self.job(role, Job::Closed(id, closed));
-                assert!(self.members.iter().all(|member| member.0 != id), "{id} has ended and is in a room");
+            Event::Act(member) => self.act(member),
+            Event::Chat(member) => self.do_in_chat(member),
+            Event::Leave(member) => self.leave(member),
+            Event::Abuse(member) => self.abuse(member),
+            Event::Cut(at) => {
+                self.links[at].is_cut = true;
+                self.count(Kind::LinkCut);
             }
-            Event::Act(player) => self.act(player),
-            Event::Channel(player) => self.channel(player),
-            Event::Leave(player) => self.leave(player),
-            Event::Pass(time) => {
-                self.now += time;
-                advance_clock(time);
-                self.agents.renew(self.now);
+            Event::Kill(process) if self.is_up(process) => self.kill(process),
+            Event::Kill(process) => self.start(process),
+            Event::Pause(process) => self.pause(process),
+            Event::Clock(process) => {
+                let hour_ms = 3_600_000;
+                let step = self.dice.below(2 * hour_ms).cast_signed() as i64 - hour_ms.cast_signed() as i64;
+                // The error of a clock is an hour at most.
+                let skew = SKEWS.with(|skews| skews[process].replace(step));
+                self.count(if step > skew { Kind::ClockForward } else { Kind::ClockBack });
+            }
+            Event::Database => {
+                let modes = [Mode::Well, Mode::Well, Mode::ReadOnly, Mode::Hanging, Mode::Down];
+                let mode = self.dice.pick(&modes);
+                match mode {
+                    Mode::ReadOnly => self.count(Kind::TurnedReadOnly),
+                    Mode::Down => self.count(Kind::DatabaseDown),
+                    Mode::Well | Mode::Hanging => {}
+                }
+                self.set_mode(mode);
+            }
+            Event::Trick => {
+                self.server.trick = Some(self.dice.pick(&[Trick::LoseAnswer, Trick::LoseRequest]));
+            }
+            Event::Pass(time) => self.pass(time),
+        }
+        self.tick();
+    }
+
+    fn set_mode(&mut self, mode: Mode) {
+        if self.server.mode == Mode::Hanging && mode != Mode::Hanging {
+            for agent in self.agents.iter().flatten() {
+                agent.crew.lock().comes_back();
             }
         }
+        self.server.mode = mode;
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        advance_clock(time);
+        self.server.tables.rows().clock_ms += time.as_millis() as u64;
+        for process in 0..PROCESSES {
+            if self.paused_until[process].is_some_and(|until| until <= self.now) {
+                self.resume(process);
+            }
+        }
+        for number in 0..AGENTS {
+            if self.runs(AGENT + number)
+                && let Some(agent) = &self.agents[number]
+            {
+                agent.crew.lock().watch(&mut self.server, self.now);
+            }
+        }
+    }
+
+    fn pause(&mut self, process: Process) {
+        if self.paused_until[process].is_some() {
+            return self.resume(process);
+        }
+        if self.is_up(process) {
+            self.count(match process {
+                LOGIN => Kind::LoginPaused,
+                CHAT => Kind::ChatPaused,
+                _ => Kind::AgentPaused,
+            });
+            let pause = Duration::from_millis(self.dice.below(PAUSE_MAX) as u64);
+            self.paused_until[process] = Some(self.now + pause);
+        }
+    }
+
+    fn resume(&mut self, process: Process) {
+        self.paused_until[process] = None;
+        let is_end = |link: &Link, end: usize| link.ends[end].0 == process && !link.queues[end].is_empty();
+        let waits = self.links.iter().any(|link| is_end(link, 0) || is_end(link, 1));
+        if waits || self.client_jobs.iter().any(|job| job.process == process) {
+            self.count(Kind::BurstAfterPause);
+        }
+    }
+
+    fn tick(&mut self) {
         let mut effects = Effects::default();
-        self.login.tick(self.now, &mut effects);
-        self.carry_out(PeerRole::Login, &mut effects);
-        self.chat.tick(self.now, &mut effects);
-        self.carry_out(PeerRole::Chat, &mut effects);
+        if self.runs(LOGIN)
+            && let Some(login) = &mut self.login
+        {
+            login.tick(self.now, &mut effects);
+            self.carry_out(LOGIN, &mut effects);
+        }
+        if self.runs(CHAT)
+            && let Some(chat) = &mut self.chat
+        {
+            chat.tick(self.now, &mut effects);
+            self.carry_out(CHAT, &mut effects);
+        }
+        for number in 0..AGENTS {
+            if self.runs(AGENT + number)
+                && let Some(agent) = &mut self.agents[number]
+            {
+                agent.role.tick(self.now, &mut effects);
+                self.carry_out(AGENT + number, &mut effects);
+            }
+        }
         // Links are named by their index, so only the last ones can be removed.
         while self.links.last().is_some_and(|link| link.is_noticed == [true; 2]) {
             self.links.pop();
         }
     }
 
-    /// Returns true if the database has the player's account online at the chat server.
-    pub(super) fn is_online(&self, player: &Player) -> bool {
-        self.agents.is_online_at(id_of(player.account).len() as u64, CHAT, self.now)
-    }
-
-    /// Starts DB agents until `count` of them are up.
-    pub(super) fn raise_agents(&mut self, count: usize) {
-        for agent in 0..AGENTS {
-            let up = (0..AGENTS).filter(|agent| !self.agents.is_down(*agent)).count();
-            if up < count {
-                self.agents.start(agent, self.now);
+    /// Ends all faults: each process runs, clocks agree, and the database is well.
+    pub(super) fn end_faults(&mut self) {
+        for process in 0..PROCESSES {
+            if self.paused_until[process].is_some() {
+                self.resume(process);
+            }
+            if !self.is_up(process) {
+                self.start(process);
             }
         }
+        SKEWS.with(|skews| skews.iter().for_each(|skew| skew.set(0)));
+        self.set_mode(Mode::Well);
+        self.server.trick = None;
+        for (process, session) in std::mem::take(&mut self.strays) {
+            self.end_client(process, session);
+        }
+        for number in PLAYERS..PROBE {
+            self.leave(number);
+        }
+        self.tick();
     }
 
-    /// Returns the accounts that are online in the database.
-    pub(super) fn online(&self) -> Vec<u64> {
-        self.agents.online(self.now)
-    }
-
-    pub(super) fn account(&self, player: usize) -> usize {
-        self.players[player].account
-    }
-
-    fn job(&mut self, role: PeerRole, job: Job<()>) {
+    fn job(&mut self, process: Process, job: Job<()>) {
         let mut effects = Effects::default();
-        match (role, job) {
-            (PeerRole::Login, job) => self.login.job(job, self.now, &mut effects),
-            (PeerRole::Chat, job) => self.chat.job(job, self.now, &mut effects),
-            (PeerRole::DbAgent, Job::Packet(id, packet, _)) => self.agents.packet(id, packet, self.now),
-            (PeerRole::DbAgent, Job::Closed(id, _)) => self.agents.closed(id, self.now),
-            (PeerRole::DbAgent, Job::Opened(id, opened)) => {
-                self.agents.opened(id, usize::from(opened.address.port() - AGENT_PORT));
-                self.send(id, hello(PeerRole::DbAgent, 3).into());
+        match process {
+            LOGIN => {
+                if let Some(login) = &mut self.login {
+                    login.job(job, self.now, &mut effects);
+                }
             }
-            (PeerRole::DbAgent, Job::Record(())) => {}
+            CHAT => {
+                if let Some(chat) = &mut self.chat {
+                    chat.job(job, self.now, &mut effects);
+                }
+            }
+            agent => {
+                if let Some(agent) = &mut self.agents[agent - AGENT] {
+                    let job = match job {
+                        Job::Packet(session, packet, at) => Job::Packet(session, packet, at),
+                        Job::Opened(session, opened) => Job::Opened(session, opened),
+                        Job::Closed(session, closed) => Job::Closed(session, closed),
+                        Job::Record(()) => return,
+                    };
+                    agent.role.job(job, self.now, &mut effects);
+                }
+            }
         }
-        self.carry_out(role, &mut effects);
+        self.carry_out(process, &mut effects);
     }
 
-    fn carry_out(&mut self, role: PeerRole, effects: &mut Effects) {
+    fn carry_out(&mut self, process: Process, effects: &mut Effects) {
         for effect in effects.drain() {
             match effect {
-                Effect::ToSession(to, SessionCommand::Send(packet)) => self.send(to, *packet),
+                Effect::ToSession(to, SessionCommand::Send(packet)) => self.send(process, to, *packet),
                 Effect::ToSession(to, SessionCommand::SendEncoded(begin, rest)) => {
-                    self.send(
-                        to,
-                        Packet::decode(&[&*begin, &*rest].concat()).expect("the role encodes packets"),
-                    );
+                    let packet = Packet::decode(&[&*begin, &*rest].concat());
+                    self.send(process, to, packet.expect("the role encodes packets"));
                 }
-                Effect::ToSession(id, SessionCommand::Close(_)) => self.close(role, id),
-                Effect::Dial(address, _, token) => self.dials.push((role, address, token)),
+                Effect::ToSession(id, SessionCommand::Close(reason)) => {
+                    if reason == CloseReason::LoggedInElsewhere {
+                        self.count(Kind::Replaced);
+                    }
+                    self.close(process, id, reason);
+                }
+                Effect::Dial(address, _, token) => {
+                    let pause = if self.dice.one_in(2) { 0 } else { self.dice.below(1000) };
+                    let at = self.now + Duration::from_millis(pause as u64);
+                    self.dials.push(Dial { from: process, address, token, at });
+                }
                 Effect::Join(id, room) => {
-                    assert!(self.members.insert((id, room)), "{id} is in {room:?} already");
+                    assert!(self.rooms.insert((id, room)), "{id} is in {room:?} already");
+                    let latest = self.latest.get(&room).copied().unwrap_or(0);
+                    if let Some(member) = self.members.iter_mut().find(|member| member.chat == Some(id)) {
+                        member.latest.insert(room.0, latest);
+                    }
                 }
                 Effect::Leave(id, room) | Effect::Expel(id, room) => {
-                    assert!(self.members.remove(&(id, room)), "{id} is not in {room:?}");
+                    assert!(self.rooms.remove(&(id, room)), "{id} is not in {room:?}");
+                    if let Some(member) = self.members.iter_mut().find(|member| member.chat == Some(id)) {
+                        member.latest.remove(&room.0);
+                    }
                 }
-                // Messages reach no player: the players of the simulation only come and go.
-                _ => {}
+                Effect::Broadcast(room, class, packet) => self.broadcast(room, class, &packet),
+                Effect::Multicast(_, to, packet) => {
+                    for to in to {
+                        self.send(CHAT, to, packet.clone());
+                    }
+                }
+                Effect::Settle(_) => {}
             }
         }
     }
 
-    fn send(&mut self, to: SessionId, packet: Packet) {
+    fn broadcast(&mut self, room: RoomId, class: Class, packet: &Packet) {
+        match packet {
+            Packet::ChatMessage(message) if message.scope == Scope::Nearby => self.count(Kind::SpokeToCrowd),
+            Packet::ChatMessage(message) => {
+                let latest = self.latest.entry(room).or_default();
+                assert_eq!(message.sequence, *latest + 1, "{room:?}: a number is missing or came twice");
+                *latest = message.sequence;
+                self.count(Kind::Spoke);
+            }
+            Packet::UsersChanged(notice) if notice.entered.len() + notice.left.len() > 1 => {
+                self.count(Kind::Coalesced);
+            }
+            _ => {}
+        }
+        let to: Vec<_> = self.rooms.iter().filter(|member| member.1 == room).map(|member| member.0).collect();
+        assert!(class == Class::Notice || !to.is_empty(), "a message to {room:?}, which is empty");
+        for to in to {
+            self.send(CHAT, to, packet.clone());
+        }
+    }
+
+    fn send(&mut self, process: Process, to: SessionId, packet: Packet) {
+        (process, to, packet.number()).hash(&mut self.digest);
         for link in self.links.iter_mut().filter(|link| !link.is_cut) {
             for end in 0..2 {
-                if link.ends[end].1 == to {
+                if link.ends[end] == (process, to) {
                     return link.queues[1 - end].push_back(packet);
                 }
             }
         }
-        let is_of = |player: &&mut Player| player.login == Some(to) || player.chat == Some(to);
-        let Some(player) = self.players.iter_mut().find(is_of) else { return };
-        match packet {
-            Packet::LoginGranted(granted) => player.granted = Some(granted),
-            Packet::EnterAnswer(_) => player.is_in = true,
-            _ => {}
+        if let Packet::EnterAnswer(answer) = &packet {
+            self.entered(answer.head_count);
         }
+        if matches!(packet, Packet::TooFast(_)) {
+            self.count(Kind::TooFast);
+        }
+        if self.trace && self.rooms.len() < 100 {
+            eprintln!("    {to} <- {packet:?}");
+        }
+        let is_of = |member: &&mut Member| member.login == Some(to) || member.chat == Some(to);
+        let Some(member) = self.members.iter_mut().find(is_of) else { return };
+        if let Packet::LoginGranted(granted) = packet {
+            if self.tickets.len() >= TICKETS_MAX {
+                self.tickets.pop_front();
+            }
+            self.tickets.push_back(granted.ticket.clone());
+            member.granted = Some(granted);
+            return;
+        }
+        if member.is_deaf {
+            member.unread += 1;
+            if member.unread > BACKLOG {
+                // As the shard does whose client takes nothing.
+                self.server.counts.add(Kind::NeverRead);
+                member.leave_chat();
+                self.end_client(CHAT, to);
+            }
+            return;
+        }
+        member.receive(&packet);
+    }
+
+    /// Checks an entry into the chat.
+    fn entered(&mut self, head_count: u32) {
+        self.count(Kind::Entered);
+        let users = self.rooms.iter().filter(|member| member.1 == RoomId::WORLD).count();
+        assert_eq!(head_count as usize, users + 1, "the number of users");
+        let Some(ticket) = self.presented.take() else { return };
+        // A minted ticket is known by its use until the chat server starts again; from then on only
+        // its time of issue tells, by the wall clock.
+        let opened = Ticket::open(&ClusterKey::from_bytes(KEY), &ticket, &CHAT_KEY, chat_ms());
+        let is_minted = opened.is_ok_and(|(_, ticket)| ticket.claim == 0);
+        let start = if is_minted { self.starts[CHAT] } else { 0 };
+        assert!(self.opened.insert((start, ticket.to_vec())), "a ticket has opened twice");
     }
 
     /// Closes a session on behalf of a server.
-    fn close(&mut self, role: PeerRole, id: SessionId) {
-        for link in self.links.iter_mut().filter(|link| link.ends.iter().any(|end| end.1 == id)) {
-            link.is_cut = true;
+    fn close(&mut self, process: Process, id: SessionId, reason: CloseReason) {
+        if reason == CloseReason::TicketExpired {
+            self.count(Kind::TicketExpired);
         }
-        for player in &mut self.players {
-            if player.login == Some(id) {
-                player.login = None;
-                self.gone.push((role, id));
-            }
-            if player.chat == Some(id) {
-                player.chat = None;
-                player.is_in = false;
-                self.gone.push((role, id));
+        for link in &mut self.links {
+            if link.ends.contains(&(process, id)) {
+                link.is_cut = true;
+                return;
             }
         }
+        for member in &mut self.members {
+            if member.login == Some(id) {
+                member.login = None;
+            }
+            if member.chat == Some(id) {
+                member.leave_chat();
+            }
+        }
+        self.strays.retain(|stray| stray.1 != id);
+        self.end_client(process, id);
     }
 
     fn notice(&mut self, at: usize, end: usize) {
         let link = &mut self.links[at];
         link.is_noticed[end] = true;
-        let (role, id) = link.ends[end];
+        link.queues[end].clear();
+        let (process, id) = link.ends[end];
         let dialed = (end == 0).then_some(link.token);
         let closed = Closed { kind: PeerKind::Link, dialed, reason: CloseReason::ConnectionLost };
-        self.job(role, Job::Closed(id, closed));
+        self.job(process, Job::Closed(id, closed));
     }
 
     fn connect(&mut self, dial: usize) {
-        let (from, address, token) = self.dials.swap_remove(dial);
-        let to = if address.port() == 1 { PeerRole::Chat } else { PeerRole::DbAgent };
-        if to == PeerRole::DbAgent && self.agents.is_down(usize::from(address.port() - AGENT_PORT)) {
+        let Dial { from, address, token, .. } = self.dials.swap_remove(dial);
+        let to = usize::from(address.port());
+        if !self.is_up(to) {
             let id = self.session();
             let reason = CloseReason::ConnectFailed;
             let closed = Closed { kind: PeerKind::Link, dialed: Some(token), reason };
-            return self.job(from, Job::Closed(id, closed));
+            // The next attempt is after a pause.
+            self.job(from, Job::Closed(id, closed));
+            self.tick();
+            let pause = Duration::from_millis(50 + self.dice.below(950) as u64);
+            for dial in self.dials.iter_mut().filter(|dial| dial.from == from && dial.token == token) {
+                dial.at = self.now + pause;
+            }
+            return;
         }
         let ends = [(from, self.session()), (to, self.session())];
         let queues = Default::default();
         self.links.push(Link { ends, token, queues, is_cut: false, is_noticed: [false; 2] });
-        for ((role, id), dialed) in ends.into_iter().zip([Some(token), None]) {
-            self.job(role, Job::Opened(id, Opened { kind: PeerKind::Link, address, dialed }));
+        for ((process, id), dialed) in ends.into_iter().zip([Some(token), None]) {
+            self.job(process, Job::Opened(id, Opened { kind: PeerKind::Link, address, dialed }));
         }
     }
 
     /// Logs in, or enters with the ticket.
     fn act(&mut self, number: usize) {
-        let player = &self.players[number];
-        if player.chat.is_some() {
+        let member = &mut self.members[number];
+        if member.chat.is_some() {
+            // A member that does not read leaves at some time.
+            if member.is_deaf {
+                self.leave(number);
+            }
             return;
         }
-        match (&player.granted, player.login) {
+        match (member.granted.take(), member.login) {
             (Some(granted), _) => {
-                let ticket = granted.ticket.clone();
-                let chat = self.client(PeerRole::Chat);
-                let player = &mut self.players[number];
-                player.chat = Some(chat);
-                player.granted = None;
-                self.job(PeerRole::Chat, Job::Packet(chat, EnterRequest { ticket }.into(), self.now));
+                if !self.is_up(CHAT) {
+                    return;
+                }
+                let ticket = granted.ticket;
+                let chat = self.client(CHAT);
+                let member = &mut self.members[number];
+                member.chat = Some(chat);
+                self.client_job(CHAT, chat, EnterRequest { ticket });
             }
             (None, None) => {
-                let id = Text::truncated(id_of(player.account));
-                let password = PasswordText::new("password").expect("it is short");
-                let login = self.client(PeerRole::Login);
-                self.players[number].login = Some(login);
-                self.job(PeerRole::Login, Job::Packet(login, LoginRequest { id, password }.into(), self.now));
+                if !self.is_up(LOGIN) {
+                    return;
+                }
+                let request = login_request(self.members[number].account, true);
+                let login = self.client(LOGIN);
+                let member = &mut self.members[number];
+                member.is_refused = false;
+                member.login = Some(login);
+                self.client_job(LOGIN, login, request);
             }
-            // The player waits for an answer, was refused or is in the chat, and leaves.
+            // The player waits for an answer or was refused, and leaves.
             (None, Some(_)) => self.leave(number),
         }
     }
 
-    /// Leaves the channel, or creates and joins it. All players want the same one.
-    fn channel(&mut self, number: usize) {
-        let Some(session) = self.players[number].chat else { return };
+    /// Returns a channel of a session.
+    fn channel_of(&self, session: SessionId) -> Option<u32> {
+        let is_channel = |room: u32| (1..=RoomId::CHANNEL_MAX).contains(&room);
+        let mut rooms = self.rooms.iter().filter(|member| member.0 == session).map(|member| member.1.0);
+        rooms.find(|room| is_channel(*room))
+    }
+
+    fn do_in_chat(&mut self, number: usize) {
+        let member = &self.members[number];
+        let Some(session) = member.chat.filter(|_| member.is_in) else { return };
+        let channel = self.channel_of(session);
         let name = Text::truncated("channel");
-        let is_member = |member: &&(SessionId, RoomId)| member.0 == session && member.1 != RoomId::WORLD;
-        let packets: Vec<Packet> = match self.members.iter().find(is_member) {
-            Some((_, room)) => vec![ChannelLeaveRequest { channel: room.0 }.into()],
-            None => {
-                vec![ChannelCreateRequest { name: name.clone() }.into(), ChannelJoinRequest { name }.into()]
+        let packet: Packet = match self.dice.below(12) {
+            0 | 1 => ChannelCreateRequest { name }.into(),
+            2 | 3 => ChannelJoinRequest { name }.into(),
+            4 => ChannelLeaveRequest { channel: channel.unwrap_or(1) }.into(),
+            5 => position(&mut self.dice),
+            6 => ExitRequest {}.into(),
+            7 if self.plan.has(Group::Abuse) && self.dice.one_in(2) => {
+                self.members[number].is_deaf = true;
+                return;
+            }
+            _ => {
+                self.stamps += 1;
+                self.members[number].unanswered.insert(self.stamps);
+                speech(&mut self.dice, self.stamps, channel.unwrap_or(1))
             }
         };
-        for packet in packets {
-            self.job(PeerRole::Chat, Job::Packet(session, packet, self.now));
+        self.client_job(CHAT, session, packet);
+    }
+
+    /// Lets an abuser do something.
+    fn abuse(&mut self, number: usize) {
+        match self.dice.below(8) {
+            0 => self.act(number),
+            1 => {
+                if self.members[number].chat.or(self.members[number].login).is_some() {
+                    self.count(Kind::ClosedBusy);
+                }
+                self.leave(number);
+            }
+            2 | 3 if self.strays.len() < STRAYS_MAX => {
+                let process = self.dice.pick(&[LOGIN, CHAT]);
+                if !self.is_up(process) {
+                    return;
+                }
+                let session = self.client(process);
+                self.strays.push((process, session));
+                // Often for the account of another one.
+                if process == LOGIN {
+                    self.count(Kind::ForeignLogin);
+                    let request = login_request(self.dice.below(SHARED + 1), self.dice.one_in(2));
+                    self.client_job(process, session, request);
+                } else {
+                    self.replay(session);
+                }
+            }
+            4 if !self.strays.is_empty() => {
+                let (process, session) = self.strays.swap_remove(self.dice.below(self.strays.len()));
+                self.end_client(process, session);
+            }
+            _ => self.flood(number),
         }
     }
 
-    /// Returns the number of sessions in rooms of the chat server.
-    pub(super) fn members(&self) -> usize {
-        self.members.len()
+    /// Presents a ticket that was seen before, or a new one that no login belongs to.
+    fn replay(&mut self, session: SessionId) {
+        let ticket = if self.tickets.is_empty() || self.dice.one_in(4) {
+            let issued_ms = wall_ms(self.dice.pick(&[LOGIN, CHAT]));
+            let minted = Ticket {
+                account: SHARED as u64 + 1,
+                claim: 0,
+                character: 1,
+                name: Text::truncated("minted"),
+                chat_key: CHAT_KEY,
+                issued_ms,
+                expires_ms: issued_ms + 2000,
+            };
+            let minted = minted.mint(&ClusterKey::from_bytes(KEY)).expect("it is short");
+            if self.tickets.len() >= TICKETS_MAX {
+                self.tickets.pop_front();
+            }
+            self.tickets.push_back(minted.clone());
+            minted
+        } else {
+            self.count(Kind::TicketReplayed);
+            self.tickets[self.dice.below(self.tickets.len())].clone()
+        };
+        self.client_job(CHAT, session, EnterRequest { ticket });
     }
 
-    fn leave(&mut self, number: usize) {
-        let player = &mut self.players[number];
-        player.granted = None;
-        player.is_in = false;
-        self.gone.extend(player.login.take().map(|id| (PeerRole::Login, id)));
-        self.gone.extend(player.chat.take().map(|id| (PeerRole::Chat, id)));
+    /// Sends many packets at once, over a session of an abuser.
+    fn flood(&mut self, number: usize) {
+        let member = &self.members[number];
+        let own = [(LOGIN, member.login), (CHAT, member.chat)];
+        let own = own.into_iter().filter_map(|(process, session)| Some((process, session?)));
+        let strays = self.strays.iter().copied();
+        let sessions: Vec<_> = own.chain(strays).collect();
+        if sessions.is_empty() {
+            return self.act(number);
+        }
+        let (process, session) = self.dice.pick(&sessions);
+        let packets = self.dice.pick(&[1, 2, 5, 80]);
+        let is_flood = packets > 5;
+        if is_flood {
+            self.count(Kind::Flood);
+            // Often without reading what it causes.
+            let is_deaf = self.members[number].is_in && self.dice.one_in(2);
+            self.members[number].is_deaf |= is_deaf;
+        }
+        let channel = self.channel_of(session).unwrap_or(1);
+        for _ in 0..packets {
+            let packet = if is_flood {
+                speech(&mut self.dice, 1, channel)
+            } else {
+                any_packet(&mut self.dice, self.tickets.back().cloned(), channel)
+            };
+            match &packet {
+                Packet::DbReleaseClaim(_) => self.count(Kind::ForeignPacket),
+                Packet::ChannelKickRequest(ChannelKickRequest { .. }) => self.count(Kind::Kicked),
+                _ => {}
+            }
+            self.client_job(process, session, packet);
+        }
     }
 
-    fn client(&mut self, role: PeerRole) -> SessionId {
-        let id = self.session();
-        let address = ([127, 0, 0, 1], 9).into();
-        self.job(role, Job::Opened(id, Opened { kind: PeerKind::Client, address, dialed: None }));
-        id
+    pub(super) fn leave(&mut self, number: usize) {
+        let member = &mut self.members[number];
+        member.granted = None;
+        let sessions = [(LOGIN, member.login.take()), (CHAT, member.leave_chat())];
+        for (process, session) in sessions {
+            if let Some(session) = session {
+                self.end_client(process, session);
+            }
+        }
+    }
+
+    /// Queues the end of a client's session, once.
+    fn end_client(&mut self, process: Process, session: SessionId) {
+        let is_end = |job: &ClientJob| job.session == session && matches!(job.job, Job::Closed(..));
+        if !self.client_jobs.iter().any(is_end) {
+            let closed = Closed { kind: PeerKind::Client, dialed: None, reason: CloseReason::PeerClosed };
+            self.client_jobs.push(ClientJob { process, session, job: Job::Closed(session, closed) });
+        }
+    }
+
+    fn client(&mut self, process: Process) -> SessionId {
+        let session = self.session();
+        let address = ([203, 0, 113, 9], 9).into();
+        let opened = Opened { kind: PeerKind::Client, address, dialed: None };
+        self.client_jobs.push(ClientJob { process, session, job: Job::Opened(session, opened) });
+        session
+    }
+
+    fn client_job(&mut self, process: Process, session: SessionId, packet: impl Into<Packet>) {
+        let job = Job::Packet(session, packet.into(), self.now);
+        self.client_jobs.push(ClientJob { process, session, job });
     }
 
     fn session(&mut self) -> SessionId {
         self.sessions += 1;
         SessionId::new(0, self.sessions, 0)
     }
-}
 
-/// Returns the id of an account. The model numbers accounts by the length of their ids.
-fn id_of(account: usize) -> &'static str {
-    ["one", "four"][account]
+    /// Asks for the lists of users and channels, whose answers the caller gets.
+    pub(super) fn lists(&mut self, session: SessionId, channels: &BTreeSet<u32>) -> Vec<Packet> {
+        let mut packets: Vec<Packet> = vec![ChannelListRequest { after: 0 }.into()];
+        packets.push(UserListRequest { channel: 0, after: 0 }.into());
+        packets.extend(channels.iter().map(|channel| UserListRequest { channel: *channel, after: 0 }.into()));
+        let mut answers = Vec::new();
+        for packet in packets {
+            let mut effects = Effects::default();
+            if let Some(chat) = &mut self.chat {
+                chat.job(Job::Packet(session, packet, self.now), self.now, &mut effects);
+            }
+            for effect in effects.drain() {
+                match effect {
+                    Effect::ToSession(_, SessionCommand::Send(packet)) => answers.push(*packet),
+                    Effect::ToSession(_, SessionCommand::SendEncoded(begin, rest)) => {
+                        let packet = Packet::decode(&[&*begin, &*rest].concat());
+                        answers.push(packet.expect("the role encodes packets"));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        answers
+    }
+
+    /// Returns the sizes of the tables of all processes, with the process and the table.
+    pub(super) fn census(&self) -> Vec<(&'static str, &'static str, usize)> {
+        let mut census = Vec::new();
+        let login = self.login.iter().flat_map(LoginRole::census).map(|(table, size)| ("login", table, size));
+        let chat = self.chat.iter().flat_map(ChatRole::census).map(|(table, size)| ("chat", table, size));
+        census.extend(login);
+        census.extend(chat);
+        for agent in self.agents.iter().flatten() {
+            census.extend(agent.role.census().into_iter().map(|(table, size)| ("agent", table, size)));
+            census.push(("agent", "queued requests", agent.crew.lock().depth()));
+        }
+        census
+    }
+
+    /// Returns the channels that have members.
+    pub(super) fn channels(&self) -> BTreeSet<u32> {
+        let rooms = self.rooms.iter().map(|member| member.1.0);
+        rooms.filter(|room| (1..=RoomId::CHANNEL_MAX).contains(room)).collect()
+    }
+
+    /// Returns the number of links.
+    pub(super) fn links(&self) -> usize {
+        self.links.len()
+    }
+
+    pub(super) fn client_jobs(&self) -> usize {
+        self.client_jobs.len()
+    }
+
+    /// Returns the number of sessions of clients, open or ending.
+    pub(super) fn clients(&self) -> usize {
+        let own = self
+            .members
+            .iter()
+            .map(|member| usize::from(member.login.is_some()) + usize::from(member.chat.is_some()));
+        let ending = self.client_jobs.iter().filter(|job| matches!(job.job, Job::Closed(..))).count();
+        own.sum::<usize>() + self.strays.len() + ending
+    }
 }

@@ -7,7 +7,6 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use throng_core::clock::unix_ms;
 use throng_core::wire::packets::{IdText, Origin, Outcome, PasswordText, RequestedName};
 use throng_servers::dbagent::migrate::{MigrateError, migrate_odbc, migrate_sqlite, status_odbc};
 use throng_servers::dbagent::odbc::{OdbcConnection, OdbcSource, Stored, connect_sqlite};
@@ -200,11 +199,8 @@ struct PoolTest {
 
 impl PoolTest {
     fn new(factory: impl Fn() -> Result<Box<dyn Procedures>, DbError> + Send + Sync + 'static) -> Self {
-        let config = PoolConfig {
-            password: PasswordCost { memory_kib: 8, iterations: 1 },
-            now_ms: unix_ms,
-            ..PoolConfig::default()
-        };
+        let config =
+            PoolConfig { password: PasswordCost { memory_kib: 8, iterations: 1 }, ..PoolConfig::default() };
         let (sender, answers) = mpsc::channel();
         let sink = move |reply| {
             // Refused only when the test has ended.

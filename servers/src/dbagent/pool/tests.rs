@@ -2,7 +2,7 @@ use super::*;
 use crate::dbagent::cpu_time_fixture::{median, thread_cpu_seconds};
 use crate::dbagent::database_fixture::{Script, When};
 use crate::dbagent::migrate::migrate_sqlite;
-use crate::dbagent::procedures::Fault;
+use crate::dbagent::procedures::{Fault, Held};
 use crate::dbagent::request::{Answer, Request};
 use crate::dbagent::sqlite::SqliteFile;
 use std::sync::atomic::AtomicUsize;
@@ -13,8 +13,12 @@ use throng_core::wire::packets::{Claim, IdText, Origin, Outcome, PasswordText, R
 const CHEAP: PasswordCost = PasswordCost { memory_kib: 64, iterations: 1 };
 const LOGIN: u64 = 1;
 const CHAT: u64 = 2;
-const LEASE: u64 = u64::MAX;
 const NOW_MS: u64 = 1_000;
+
+/// Returns the end of a lease that outlasts the test.
+fn lease() -> Instant {
+    Instant::now() + Duration::from_hours(24)
+}
 
 /// Time until the deadline of a request.
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -46,7 +50,6 @@ impl Bench {
             queue,
             control_queue: 64,
             password: CHEAP,
-            now_ms: || NOW_MS,
             agent: 1,
             limits,
             end_wait: Duration::from_millis(100),
@@ -94,7 +97,7 @@ impl Bench {
 
     fn leases(&self) {
         for instance in [LOGIN, CHAT] {
-            let renewed = self.ask(Request::RenewHolder { instance, lease_until_ms: LEASE });
+            let renewed = self.ask(Request::RenewHolder { instance, lease_until: lease() });
             assert_eq!(renewed, Answer::RenewHolder { outcome: Outcome::Ok });
         }
     }
@@ -188,7 +191,7 @@ fn a_player_signs_up_logs_in_and_is_displaced() {
     assert_eq!((displaced.instance, &displaced.claim), (CHAT, &claim));
     assert_eq!(load(&claim), nothing(Outcome::ClaimLost));
     let sync = |instance, claims| {
-        bench.ask(Request::SyncHeld { instance, list: 1, is_first: true, claims, lease_until_ms: LEASE })
+        bench.ask(Request::SyncHeld { instance, list: 1, is_first: true, claims, lease_until: lease() })
     };
     let conflicts = Answer::SyncHeld { outcome: Outcome::Ok, conflicts: vec![claim] };
     assert_eq!(sync(CHAT, vec![claim]), conflicts);
@@ -272,7 +275,7 @@ fn a_full_queue_refuses_jobs_and_control_requests_go_first() {
     assert!(matches!(rejected, Rejected::Full(Job { tag: 3, .. })));
     bench.submit(4, create(77, "quick"));
     bench.submit(5, release(&Claim { account: 1, id: 1 }, CHAT));
-    bench.submit(6, Request::RenewHolder { instance: CHAT, lease_until_ms: LEASE });
+    bench.submit(6, Request::RenewHolder { instance: CHAT, lease_until: lease() });
     assert_eq!(bench.pool.depth(), 5);
     drop(gate);
     let order: Vec<u32> = (0..6).map(|_| bench.answer().tag).collect();
@@ -329,7 +332,7 @@ fn a_lost_connection_is_replaced_and_releases_survive_it_in_order() {
     bench.submit(1, release(&claim, LOGIN));
     bench.submit(
         2,
-        Request::SyncHeld { instance: LOGIN, list: 1, is_first: true, claims: vec![], lease_until_ms: LEASE },
+        Request::SyncHeld { instance: LOGIN, list: 1, is_first: true, claims: vec![], lease_until: lease() },
     );
     bench.submit(3, sign_up("eve"));
     bench.submit(4, sign_up("eve"));
@@ -366,6 +369,72 @@ fn a_request_whose_answer_was_lost_takes_effect_once() {
     };
     assert_eq!((displaced.instance, displaced.claim), (CHAT, claim));
     assert_eq!(bench.pool.stats().retried.load(Relaxed), 5);
+}
+
+/// Found by the simulation: the account stayed online with a claim that no server knew of.
+#[test]
+fn a_claim_whose_answer_is_lost_with_the_database_is_undone() {
+    let bench = Bench::new(1, 16);
+    bench.leases();
+    bench.sign_up("bob");
+    let older = bench.log_in("bob");
+    bench.lose_answer("online_claim");
+    bench.script.is_down.store(true, Relaxed);
+    bench.submit(1, check("bob", "password", true));
+    let refused = bench.answer();
+    assert_eq!((refused.tag, refused.answer.outcome()), (1, Outcome::TryAgainLater));
+    bench.script.is_down.store(false, Relaxed);
+    let undone = bench.answer();
+    // The holder of the displaced claim has to be told: its account is free.
+    let displaced = Some(Held { instance: LOGIN, claim: older });
+    assert_eq!((undone.tag, undone.answer), (1, Answer::UndoClaim { outcome: Outcome::Ok, displaced }));
+    bench.log_in("bob");
+}
+
+/// Found by the simulation: the primary server made the claim and died, and the new connection led
+/// to a read-only one.
+#[test]
+fn a_claim_whose_answer_is_lost_is_undone_after_a_read_only_database() {
+    let bench = Bench::new(1, 16);
+    bench.leases();
+    bench.sign_up("bob");
+    bench.script.fail("online_claim", &[(Fault::ReadOnly, When::Before), (Fault::Lost, When::After)]);
+    bench.submit(1, check("bob", "password", false));
+    assert_eq!(bench.answer().answer.outcome(), Outcome::TryAgainLater);
+    assert_eq!(bench.answer().answer, Answer::UndoClaim { outcome: Outcome::Ok, displaced: None });
+    bench.log_in("bob");
+}
+
+/// Found by the simulation, as the one above.
+#[test]
+fn a_transfer_whose_answer_is_lost_with_the_database_is_released() {
+    let bench = Bench::new(1, 16);
+    bench.leases();
+    bench.sign_up("bob");
+    let claim = bench.log_in("bob");
+    assert_eq!(bench.ask(create(claim.account, "Bob")).outcome(), Outcome::Ok);
+    bench.lose_answer("online_transfer");
+    bench.script.is_down.store(true, Relaxed);
+    bench.submit(1, Request::LoadCharacter { claim, instance: CHAT });
+    assert_eq!(bench.answer().answer.outcome(), Outcome::TryAgainLater);
+    bench.script.is_down.store(false, Relaxed);
+    let released = bench.answer();
+    assert_eq!((released.tag, released.answer), (1, Answer::ReleaseClaim { outcome: Outcome::Ok }));
+    bench.log_in("bob");
+}
+
+/// Found by the simulation: such a thread may never return to say that it has made the claim.
+#[test]
+fn the_agent_is_told_of_a_thread_that_is_given_up_with_a_claim() {
+    let bench = Bench::with_limits(1, 16, SHORT);
+    bench.leases();
+    bench.sign_up("bob");
+    let hang = bench.script.hang("online_claim");
+    bench.submit(1, check("bob", "password", false));
+    let given_up = bench.answer();
+    assert_eq!((given_up.tag, given_up.answer), (1, Answer::Overtaken));
+    drop(hang);
+    assert_eq!(bench.answer().answer.outcome(), Outcome::Ok);
 }
 
 #[test]
@@ -453,7 +522,7 @@ fn connections_that_turned_read_only_are_replaced_and_no_release_is_lost() {
     bench.script.take_calls();
     bench.fault("online_release", &[Fault::ReadOnly; 9]);
     bench.submit(1, release(&claim, LOGIN));
-    bench.submit(2, Request::RenewHolder { instance: LOGIN, lease_until_ms: LEASE });
+    bench.submit(2, Request::RenewHolder { instance: LOGIN, lease_until: lease() });
     let replies = [bench.answer(), bench.answer()].map(|reply| (reply.tag, reply.answer.outcome()));
     assert_eq!(replies, [(1, Outcome::Ok), (2, Outcome::Ok)]);
     let opened = bench.script.take_calls().iter().filter(|call| **call == "open").count();
@@ -473,7 +542,7 @@ fn a_hung_thread_is_replaced_and_its_control_job_is_not_lost() {
     // A release hangs, and behind it wait a renewal, which must keep its place, and a login.
     let hang = bench.script.hang("online_release");
     bench.submit(1, release(&claim, LOGIN));
-    bench.submit(2, Request::RenewHolder { instance: LOGIN, lease_until_ms: LEASE });
+    bench.submit(2, Request::RenewHolder { instance: LOGIN, lease_until: lease() });
     let replies = [bench.answer(), bench.answer()].map(|reply| (reply.tag, reply.answer.outcome()));
     assert_eq!(replies, [(1, Outcome::Ok), (2, Outcome::Ok)]);
     let claim = bench.log_in("bob");
@@ -488,7 +557,7 @@ fn a_hung_thread_is_replaced_and_its_control_job_is_not_lost() {
     assert_eq!(bench.ask(check("bob", "password", false)).outcome(), Outcome::AlreadyOnline);
     // A renewal that comes late may have shortened a lease: the agent is told.
     let hang = bench.script.hang("holder_renew");
-    bench.submit(3, Request::RenewHolder { instance: LOGIN, lease_until_ms: LEASE });
+    bench.submit(3, Request::RenewHolder { instance: LOGIN, lease_until: lease() });
     assert_eq!(bench.answer().answer, Answer::RenewHolder { outcome: Outcome::Ok });
     drop(hang);
     let overtaken = bench.answer();

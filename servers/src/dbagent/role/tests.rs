@@ -1,0 +1,198 @@
+//! Replies of DB threads that change the online state after the request was answered.
+
+use parking_lot::Mutex;
+use throng_core::net::PeerKind;
+use throng_core::wire::List;
+use throng_core::wire::packets::Role as PeerRole;
+
+use super::*;
+use crate::role_fixture::{hello, links};
+
+const LEASE: Duration = Duration::from_secs(15);
+const INSTANCE: u64 = 7;
+
+/// DB threads that keep each request.
+#[derive(Default)]
+struct Recorder {
+    jobs: Mutex<Vec<request::Job<Tag>>>,
+    stats: PoolStats,
+}
+
+impl Executor for Recorder {
+    fn try_submit(&self, job: request::Job<Tag>) -> Result<(), Rejected<Tag>> {
+        self.jobs.lock().push(job);
+        Ok(())
+    }
+
+    fn depth(&self) -> usize {
+        self.jobs.lock().len()
+    }
+
+    fn hung(&self) -> usize {
+        0
+    }
+
+    fn hash_time(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn addresses(&self) -> usize {
+        0
+    }
+
+    fn stats(&self) -> &PoolStats {
+        &self.stats
+    }
+}
+
+/// A DB agent with one link, from the process [`INSTANCE`].
+struct Scenario {
+    role: DbAgentRole,
+    threads: Arc<Recorder>,
+    link: SessionId,
+    now: Instant,
+}
+
+impl Scenario {
+    fn new() -> Self {
+        let now = Instant::now();
+        let settings = DbAgentSettings {
+            comeback: Duration::from_secs(2),
+            lease: LEASE,
+            lease_grace: Duration::from_secs(1),
+            request_timeout: Duration::from_secs(1),
+        };
+        let threads = Arc::new(Recorder::default());
+        let agent_links = links(PeerRole::DbAgent, 1, Vec::new(), now);
+        let role = DbAgentRole::new(settings, agent_links, threads.clone(), now);
+        let link = SessionId::new(0, 3, 0);
+        let mut scenario = Self { role, threads, link, now };
+        scenario.open_link();
+        scenario.packet(list(1));
+        for tag in scenario.take_tags() {
+            scenario.reply(tag, Answer::SyncHeld { outcome: Outcome::Ok, conflicts: Vec::new() });
+        }
+        scenario
+    }
+
+    fn open_link(&mut self) {
+        let address = ([127, 0, 0, 1], 9).into();
+        self.job(Job::Opened(self.link, Opened { kind: PeerKind::Link, address, dialed: None }));
+        self.packet(hello(PeerRole::Login, INSTANCE));
+    }
+
+    fn job(&mut self, job: Job<Reply<Tag>>) -> Vec<String> {
+        let mut effects = Effects::default();
+        self.role.job(job, self.now, &mut effects);
+        effects.describe()
+    }
+
+    fn packet(&mut self, packet: impl Into<throng_core::wire::Packet>) -> Vec<String> {
+        self.job(Job::Packet(self.link, packet.into(), self.now))
+    }
+
+    fn reply(&mut self, tag: Tag, answer: Answer) -> Vec<String> {
+        self.job(Job::Record(Reply { tag, answer }))
+    }
+
+    /// Returns the tags of the waiting lists and logins.
+    fn take_tags(&mut self) -> Vec<Tag> {
+        let jobs = std::mem::take(&mut *self.threads.jobs.lock());
+        let is_wanted =
+            |request: &Request| matches!(request, Request::SyncHeld { .. } | Request::CheckPassword { .. });
+        jobs.into_iter().filter(|job| is_wanted(&job.request)).map(|job| job.tag).collect()
+    }
+
+    /// Requests a login and lets it time out.
+    fn timed_out_login(&mut self) -> Tag {
+        let (id, password) = ("bob", "password");
+        let id = packets::IdText::new(id).unwrap();
+        let password = packets::PasswordText::new(password).unwrap();
+        self.packet(DbCheckPassword { request: 5, origin: Origin::UNKNOWN, id, password, take_over: true });
+        let [tag] = self.take_tags()[..] else { panic!("one login waits") };
+        self.now += Duration::from_secs(1);
+        let mut effects = Effects::default();
+        self.role.tick(self.now, &mut effects);
+        assert!(effects.describe()[0].contains("TryAgainLater"));
+        tag
+    }
+
+    fn closed(&self) -> Vec<String> {
+        vec![format!("{} closed: InternalError", self.link)]
+    }
+}
+
+fn list(number: u64) -> DbHeldClaims {
+    DbHeldClaims { list: number, claims: List::default(), last: true }
+}
+
+/// Found by the simulation: the list voided the claims of the later one, and no request over the
+/// new link was answered.
+#[test]
+fn a_list_that_comes_late_over_an_older_link_changes_nothing() {
+    let mut scenario = Scenario::new();
+    let older = scenario.link;
+    scenario.link = SessionId::new(0, 4, 0);
+    scenario.open_link();
+    assert!(scenario.packet(list(3)).is_empty());
+    assert_eq!(scenario.take_tags().len(), 1);
+    let newer = std::mem::replace(&mut scenario.link, older);
+    let closed = scenario.closed();
+    assert_eq!(scenario.packet(list(2)), closed);
+    assert!(scenario.take_tags().is_empty(), "it is not compared");
+    let reason = CloseReason::InternalError;
+    scenario.job(Job::Closed(older, Closed { kind: PeerKind::Link, dialed: None, reason }));
+    scenario.link = newer;
+    let tag = scenario.timed_out_login();
+    let closed = scenario.closed();
+    assert_eq!(scenario.reply(tag, Answer::Overtaken), closed, "the newer link is in use");
+}
+
+#[test]
+fn the_holder_of_a_claim_is_told_that_an_undone_one_had_displaced_it() {
+    let mut scenario = Scenario::new();
+    let tag = scenario.timed_out_login();
+    let claim = Claim { account: 4, id: 40 };
+    let displaced = Some(Held { instance: INSTANCE, claim });
+    let revoked =
+        format!("{} <- {:?}", scenario.link, throng_core::wire::Packet::from(DbClaimRevoked { claim }));
+    assert_eq!(scenario.reply(tag, Answer::UndoClaim { outcome: Outcome::Ok, displaced }), [revoked]);
+}
+
+#[test]
+fn a_claim_that_may_have_been_made_has_its_process_list_its_claims_anew() {
+    let mut scenario = Scenario::new();
+    let tag = scenario.timed_out_login();
+    let closed = scenario.closed();
+    let failed = Answer::UndoClaim { outcome: Outcome::InternalError, displaced: None };
+    assert_eq!(scenario.reply(tag, failed), closed);
+    assert_eq!(scenario.reply(tag, Answer::Overtaken), closed);
+}
+
+/// Found by the simulation: another login had the account of a claim and left, while no agent could
+/// renew the lease. The player stayed in the chat without a claim.
+#[test]
+fn a_lease_that_had_ended_has_its_process_list_its_claims_anew() {
+    let mut scenario = Scenario::new();
+    let begin = scenario.now;
+    let renewed = Answer::RenewHolder { outcome: Outcome::Ok };
+    let tag = |lease_until| Tag { lease_until: Some(lease_until), ..Tag::new(scenario.link, INSTANCE, 0) };
+    let tags = [1, 2, 3].map(|fifth| tag(begin + LEASE + fifth * LEASE / 5));
+    scenario.now = begin + LEASE * 9 / 10;
+    assert!(scenario.reply(tags[0], renewed.clone()).is_empty());
+    scenario.now = begin + LEASE;
+    assert!(scenario.reply(tags[1], renewed.clone()).is_empty());
+    scenario.now = begin + LEASE + 2 * LEASE / 5;
+    let closed = scenario.closed();
+    assert_eq!(scenario.reply(tags[2], renewed.clone()), closed);
+    assert!(scenario.reply(tags[2], renewed).is_empty(), "closed once");
+}
+
+#[test]
+fn a_request_is_answered_before_its_server_gives_up() {
+    let time = |wait_ms, timeout_ms| {
+        time_for(Origin { wait_ms, ..Origin::UNKNOWN }, Duration::from_millis(timeout_ms)).as_millis()
+    };
+    assert_eq!([time(1500, 1000), time(0, 1000), time(800, 1000)], [1000, 1000, 700]);
+    assert!(time(u32::MAX, 1000) == 1000 && time(1, 1000) <= 1);
+}

@@ -1,0 +1,90 @@
+//! Kinds of events that a simulation has to reach, and their counts.
+
+use std::fmt;
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident,)*) => {
+        /// A kind of event.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Kind { $($(#[$doc])* $kind,)* }
+
+        impl Kind {
+            pub(super) const ALL: &[Self] = &[$(Self::$kind,)*];
+        }
+    };
+}
+
+kinds! {
+    LinkCut,
+    LoginKilled,
+    ChatKilled,
+    AgentKilled,
+    LoginPaused,
+    ChatPaused,
+    AgentPaused,
+    /// A pause that ended with packets waiting.
+    BurstAfterPause,
+    ClockForward,
+    ClockBack,
+    TurnedReadOnly,
+    ReadOnlyRefusal,
+    Hang,
+    /// An answer of a call that hung for less than the driver's limit.
+    LateAnswer,
+    ThreadReplaced,
+    AnswerAfterReplacement,
+    DatabaseDown,
+    BrokenConnection,
+    /// The commit was done, and its answer was lost.
+    LostAnswer,
+    /// A late list or renewal closed the link of its process.
+    Overtaken,
+    Flood,
+    ForeignPacket,
+    TicketReplayed,
+    ForeignLogin,
+    NeverRead,
+    ClosedBusy,
+    Kicked,
+    TooFast,
+    /// A session that a login elsewhere replaced.
+    Replaced,
+    Entered,
+    Spoke,
+    SpokeToCrowd,
+    TicketExpired,
+    Coalesced,
+}
+
+/// Number of events of each kind.
+#[derive(Clone)]
+pub(super) struct Counts([u64; Kind::ALL.len()]);
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self([0; Kind::ALL.len()])
+    }
+}
+
+impl Counts {
+    pub(super) fn add(&mut self, kind: Kind) {
+        self.0[kind as usize] += 1;
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        for (count, more) in self.0.iter_mut().zip(other.0) {
+            *count += more;
+        }
+    }
+
+    /// Returns the kinds that have never occurred.
+    pub(super) fn missing(&self) -> Vec<Kind> {
+        Kind::ALL.iter().copied().filter(|kind| self.0[*kind as usize] == 0).collect()
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Kind::ALL.iter().try_for_each(|kind| writeln!(f, "{:>10} {kind:?}", self.0[*kind as usize]))
+    }
+}

@@ -1,0 +1,181 @@
+//! The members of the simulation: players that follow the protocol, and abusers that do not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use throng_core::SessionId;
+use throng_core::room::RoomId;
+use throng_core::wire::packets::{
+    ChannelCreateRequest, ChannelJoinRequest, ChannelKickRequest, ChannelLeaveRequest, ChannelListRequest,
+    ChatRequest, ChatText, Claim, CreateCharacterRequest, DbReleaseClaim, EnterRequest, ExitRequest,
+    LoginGranted, LoginRequest, PasswordText, PingRequest, PositionUpdate, Scope, SignUpRequest, TicketBytes,
+    UserListRequest,
+};
+use throng_core::wire::{Packet, Text};
+
+use super::dice::Dice;
+
+/// Ids of the accounts, whose numbers begin with 1. Players share the first ones.
+pub(super) const ACCOUNTS: [&str; 5] = ["one", "two", "three", "evil", "probe"];
+/// Number of accounts that players share.
+pub(super) const SHARED: usize = 3;
+/// The account of the abusers.
+const EVIL: usize = 3;
+/// The account for logins that must succeed.
+const SURE: usize = 4;
+/// Members: the players, the abusers, and the one whose logins must succeed.
+pub(super) const PLAYERS: usize = 6;
+pub(super) const ABUSERS: usize = 2;
+pub(super) const PROBE: usize = PLAYERS + ABUSERS;
+
+/// Packets that wait for a member that does not read, beyond which its session is closed.
+pub(super) const BACKLOG: usize = 8;
+
+#[expect(clippy::struct_excessive_bools, reason = "they are independent")]
+#[derive(Default)]
+pub(super) struct Member {
+    pub(super) account: usize,
+    pub(super) is_abuser: bool,
+    pub(super) login: Option<SessionId>,
+    pub(super) granted: Option<LoginGranted>,
+    pub(super) chat: Option<SessionId>,
+    pub(super) is_in: bool,
+    /// True once its login was refused.
+    pub(super) is_refused: bool,
+    pub(super) is_deaf: bool,
+    /// Packets that a deaf member has not read.
+    pub(super) unread: usize,
+    pub(super) user: u32,
+    /// The users of the world, by pages and notices.
+    pub(super) roster: BTreeSet<u32>,
+    /// Stamps of messages without an answer.
+    pub(super) unanswered: BTreeSet<u64>,
+    /// The number of the latest message of each room.
+    pub(super) latest: BTreeMap<u32, u64>,
+}
+
+impl Member {
+    pub(super) fn new(number: usize) -> Self {
+        let account = match number {
+            PROBE => SURE,
+            _ if number >= PLAYERS => EVIL,
+            _ => number % SHARED,
+        };
+        Self { account, is_abuser: (PLAYERS..PROBE).contains(&number), ..Self::default() }
+    }
+
+    /// Forgets the session of the chat, which has ended.
+    pub(super) fn leave_chat(&mut self) -> Option<SessionId> {
+        self.is_in = false;
+        self.is_deaf = false;
+        self.unread = 0;
+        self.roster.clear();
+        self.unanswered.clear();
+        self.latest.clear();
+        self.chat.take()
+    }
+
+    /// Handles a packet of the chat server.
+    pub(super) fn receive(&mut self, packet: &Packet) {
+        match packet {
+            Packet::LoginRefused(_) => self.is_refused = true,
+            Packet::EnterAnswer(answer) => {
+                self.is_in = true;
+                self.user = answer.user.id;
+            }
+            Packet::UserList(page) if page.channel == RoomId::WORLD.0 && !self.is_abuser => {
+                self.roster = page.users.iter().map(|user| user.id).collect();
+            }
+            Packet::UsersChanged(notice) if notice.channel == RoomId::WORLD.0 => {
+                assert!(notice.complete, "few users fit one notice");
+                for user in notice.left.iter() {
+                    self.roster.remove(user);
+                }
+                self.roster.extend(notice.entered.iter().map(|user| user.id));
+            }
+            Packet::ChatMessage(message) => {
+                let room = match message.scope {
+                    Scope::World => Some(RoomId::WORLD.0),
+                    Scope::Channel => Some(message.target),
+                    Scope::Nearby | Scope::Whisper => None,
+                };
+                if let Some(room) = room {
+                    let latest = self.latest.get_mut(&room);
+                    let latest =
+                        latest.unwrap_or_else(|| panic!("a message of room {room}, which it is not in"));
+                    assert_eq!(
+                        message.sequence,
+                        *latest + 1,
+                        "room {room}: a message is missing or came twice"
+                    );
+                    *latest = message.sequence;
+                }
+                if message.sender.id == self.user && !self.is_abuser {
+                    assert!(self.unanswered.remove(&message.stamp), "its message came back twice");
+                }
+            }
+            Packet::ChatRefused(refused) if !self.is_abuser => {
+                assert!(self.unanswered.remove(&refused.stamp), "a message was refused twice");
+            }
+            Packet::TooFast(too_fast) => {
+                self.unanswered.remove(&too_fast.stamp);
+            }
+            _ => {}
+        }
+    }
+}
+
+pub(super) fn login_request(account: usize, is_right: bool) -> Packet {
+    let password = if is_right { "password" } else { "wrong password" };
+    let password = PasswordText::new(password).expect("it is short");
+    LoginRequest { id: Text::truncated(ACCOUNTS[account]), password }.into()
+}
+
+/// Returns a message to a random audience.
+pub(super) fn speech(dice: &mut Dice, stamp: u64, channel: u32) -> Packet {
+    let (scope, target) = match dice.below(6) {
+        0 | 1 => (Scope::World, 0),
+        2 | 3 => (Scope::Channel, channel),
+        4 => (Scope::Nearby, 0),
+        _ => (Scope::Whisper, dice.below(12) as u32),
+    };
+    ChatRequest { scope, target, stamp, text: ChatText::truncated("hello") }.into()
+}
+
+pub(super) fn position(dice: &mut Dice) -> Packet {
+    let far = [0, 0, 0, 50, 100_000];
+    PositionUpdate { x: dice.pick(&far), y: dice.pick(&far) }.into()
+}
+
+/// Returns any packet that an abuser may think of.
+pub(super) fn any_packet(dice: &mut Dice, ticket: Option<TicketBytes>, channel: u32) -> Packet {
+    let name = dice.pick(&["channel", "other", "third", "", "x\u{1b}"]);
+    let user = dice.below(16) as u32;
+    match dice.below(22) {
+        0 => login_request(dice.below(SHARED), dice.one_in(2)),
+        1 => {
+            let password = PasswordText::new("password").expect("it is short");
+            SignUpRequest { id: Text::truncated(dice.pick(&["one", "new", "newer"])), password }.into()
+        }
+        2 => {
+            let password = PasswordText::new("password").expect("it is short");
+            let id = Text::truncated(dice.pick(&["one", "new", "newer"]));
+            let name = Text::truncated(dice.pick(&["name", "Nom", "x"]));
+            CreateCharacterRequest { id, password, name }.into()
+        }
+        3 | 4 => EnterRequest {
+            ticket: ticket.unwrap_or_else(|| TicketBytes::new(vec![0; 80]).expect("it is short")),
+        }
+        .into(),
+        5 => UserListRequest { channel: dice.pick(&[0, channel, 99]), after: user }.into(),
+        6 => ExitRequest {}.into(),
+        7 => PingRequest { token: dice.next() }.into(),
+        8 | 9 => ChannelCreateRequest { name: Text::truncated(name) }.into(),
+        10 | 11 => ChannelJoinRequest { name: Text::truncated(name) }.into(),
+        12 => ChannelLeaveRequest { channel }.into(),
+        13..=15 => ChannelKickRequest { channel, user }.into(),
+        16 => ChannelListRequest { after: user }.into(),
+        17 => position(dice),
+        18 => DbReleaseClaim { claim: Claim { account: 1, id: 1 } }.into(),
+        _ => speech(dice, 1, channel),
+    }
+}
