@@ -132,17 +132,17 @@ pub(super) fn login_request(account: usize, is_right: bool) -> Packet {
 
 /// Returns a message to a random audience.
 pub(super) fn speech(dice: &mut Dice, stamp: u64, channel: u32) -> Packet {
-    let (scope, target) = match dice.below(6) {
+    let (scope, target) = match dice.below(7) {
         0 | 1 => (Scope::World, 0),
         2 | 3 => (Scope::Channel, channel),
-        4 => (Scope::Nearby, 0),
+        4 | 5 => (Scope::Nearby, 0),
         _ => (Scope::Whisper, dice.below(12) as u32),
     };
     ChatRequest { scope, target, stamp, text: ChatText::truncated("hello") }.into()
 }
 
 pub(super) fn position(dice: &mut Dice) -> Packet {
-    let far = [0, 0, 0, 50, 100_000];
+    let far = [0, 0, 0, 0, 0, 100_000];
     PositionUpdate { x: dice.pick(&far), y: dice.pick(&far) }.into()
 }
 

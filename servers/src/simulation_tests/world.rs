@@ -939,13 +939,13 @@ impl World {
         let Some(session) = member.chat.filter(|_| member.is_in) else { return };
         let channel = self.channel_of(session);
         let name = Text::truncated("channel");
-        let packet: Packet = match self.dice.below(12) {
+        let packet: Packet = match self.dice.below(16) {
             0 | 1 => ChannelCreateRequest { name }.into(),
             2 | 3 => ChannelJoinRequest { name }.into(),
             4 => ChannelLeaveRequest { channel: channel.unwrap_or(1) }.into(),
-            5 => position(&mut self.dice),
-            6 => ExitRequest {}.into(),
-            7 if self.plan.has(Group::Abuse) && self.dice.one_in(2) => {
+            5..=7 => position(&mut self.dice),
+            8 => ExitRequest {}.into(),
+            9 | 10 if self.plan.has(Group::Abuse) && self.dice.one_in(2) => {
                 self.members[number].is_deaf = true;
                 return;
             }
