@@ -122,6 +122,20 @@ pub fn verdict_text(verdict: Verdict) -> (&'static str, &'static str) {
     }
 }
 
+impl Report {
+    /// The verdict and the validity of the latencies in some words, and their meaning in a sentence
+    /// without capital and full stop.
+    pub fn headline(&self) -> (&'static str, &'static str) {
+        match (self.verdict, self.valid) {
+            (Verdict::Pass, false) => {
+                ("PASS, latencies INVALID", "all thresholds held, by latencies that are no evidence")
+            }
+            (Verdict::Fail, false) => ("FAIL, latencies INVALID", "failures are marked BROKEN"),
+            (verdict, _) => verdict_text(verdict),
+        }
+    }
+}
+
 /// A time in microseconds.
 pub fn micros(micros: f64) -> String {
     format_nanos(micros * 1e3)
@@ -443,14 +457,18 @@ impl Report {
         }
     }
 
-    /// Thresholds that the run could have broken: those of deliveries only if any message was sent,
-    /// those of user lists only if any list was kept.
+    /// Thresholds that the run could have broken, and those that it has broken first: those of
+    /// deliveries only if any message was sent, those of user lists only if any list was kept.
     pub(super) fn applicable_thresholds(&self) -> impl Iterator<Item = &Checked> {
         let is_silent = self.sent == 0 && self.deliveries.expected == 0;
-        self.thresholds
-            .iter()
-            .filter(move |checked| !(is_silent && checked.held && checked.is_about_deliveries()))
-            .filter(|checked| !(self.lists.kept == 0 && checked.held && checked.is_about_lists()))
+        let applicable = move |held: bool| {
+            self.thresholds
+                .iter()
+                .filter(move |checked| checked.held == held)
+                .filter(move |checked| !(is_silent && checked.held && checked.is_about_deliveries()))
+                .filter(|checked| !(self.lists.kept == 0 && checked.held && checked.is_about_lists()))
+        };
+        applicable(false).chain(applicable(true))
     }
 }
 

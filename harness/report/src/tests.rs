@@ -81,6 +81,37 @@ fn doubts_make_a_report_invalid() {
 }
 
 #[test]
+fn the_last_lines_have_the_answer() {
+    let last = |findings: Findings, more: &str, lines: &[&str]| {
+        let text = Report::new(&job(more), origin(), findings).to_string();
+        let (_, end) = text.rsplit_once("\n\n").expect("an empty line before the last ones");
+        assert!(end.lines().count() <= 6 && end.lines().all(|line| line.len() <= 100), "{end}");
+        for (line, part) in end.lines().zip(lines) {
+            assert!(line.starts_with(part), "no `{part}` in:\n{end}");
+        }
+    };
+    let figures = "  2 of 2 clients, 20 of 20 deliveries, p50 2.00 ms, p99 3.00 ms";
+    last(findings(0), "", &["broadcast: PASS: all thresholds held", figures]);
+    let mut late = findings(0);
+    (0..20).for_each(|_| late.recorder.sent(0, 2 * MS));
+    let doubt = "  INVALID  the harness itself sent late: p50 2.00 ms";
+    last(late, "", &["broadcast: PASS, latencies INVALID: all thresholds held", figures, doubt]);
+    let figures = "  2 of 2 clients, 19 of 20 deliveries";
+    let broken = "  BROKEN  missing=0: found 1 of 20";
+    last(findings(1), "", &["broadcast: FAIL: failures are marked BROKEN", figures, broken]);
+    let stuck = vec![format!("the probe message has reached 1 of 2 clients {}", "and so on ".repeat(40))];
+    let stuck = Findings { incomplete_because: stuck, ..findings(0) };
+    last(stuck, "", &["broadcast: FAIL", "  2 of 2", "  BROKEN  the probe message", "  so on"]);
+}
+
+#[test]
+fn what_was_broken_is_above_what_held() {
+    let text = Report::new(&job(""), origin(), findings(1)).to_string();
+    let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("no `{part}` in:\n{text}"));
+    assert!(at("  BROKEN  missing=0") < at("  held    connected=100%"), "{text}");
+}
+
+#[test]
 fn the_json_has_the_documented_keys() {
     let report = Report::new(&job(""), origin(), findings(1));
     let dir = tempfile::tempdir().expect("a temporary directory");

@@ -287,7 +287,7 @@ pub struct SteppedReport {
 
 impl fmt::Display for SteppedReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.report.write_with(f, |f| self.write_steps(f))
+        self.report.write_with(f, |f| self.write_steps(f), &self.limit.summary)
     }
 }
 

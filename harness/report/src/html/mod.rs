@@ -42,7 +42,7 @@ impl Report {
             (facts::facts(&sections))
             (self.html_origin())
         };
-        page(&format!("{}: {}", self.scenario, verdict_text(self.verdict).0), &content)
+        page(&format!("{}: {}", self.scenario, self.headline().0), &content)
     }
 
     fn html_verdict(&self) -> Markup {
@@ -56,9 +56,14 @@ impl Report {
             (thresholds_list(thresholds))
         };
         let doubts = html! { ul { @for reason in &self.invalid_because { li { (reason) } } } };
+        let (word, meaning) = self.headline();
+        let class = match self.verdict {
+            Verdict::Pass if !self.valid => "invalid".to_owned(),
+            verdict => verdict_text(verdict).0.to_lowercase(),
+        };
         html! {
             (header(&self.scenario, &format!("{measured} measured, seed {}, {}", self.seed, self.began())))
-            (run_verdict(self.verdict, &details))
+            (banner(&class, word, &sentence(meaning), &details))
             @if !self.valid { (banner("invalid", "INVALID", &sentence(self.invalid_text()), &doubts)) }
         }
     }
