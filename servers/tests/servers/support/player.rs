@@ -28,12 +28,16 @@ impl Player {
         Self { id: id.into(), password: format!("password of {id}") }
     }
 
-    /// Creates an account, and a character with the same name.
+    /// Creates an account, and a character with the same name. Tries again when it is told to, as
+    /// on a busy machine.
     pub(crate) fn create(login: ServerAddr, id: &str) -> Self {
         let player = Self::named(id);
         let mut client = Client::connect(login);
-        assert_eq!(player.sign_up(&mut client), Outcome::Ok);
-        assert_eq!(player.create_character(&mut client, id), Outcome::Ok);
+        let tried = |outcome| (outcome != Outcome::TryAgainLater).then_some(outcome);
+        let signed_up = wait_for("an account is made", || tried(player.sign_up(&mut client)));
+        assert_eq!(signed_up, Outcome::Ok);
+        let made = wait_for("a character is made", || tried(player.create_character(&mut client, id)));
+        assert_eq!(made, Outcome::Ok);
         player
     }
 
