@@ -36,6 +36,8 @@ pub struct HeldClaims {
 #[derive(Debug)]
 struct Agent {
     link: SessionId,
+    /// The number of the latest list that it was sent.
+    last_list: u64,
     /// Lists that the agent has not compared yet.
     lists_in_flight: u32,
     /// True once the agent has compared its first list; it takes requests then.
@@ -53,7 +55,14 @@ struct Agent {
 
 impl Agent {
     fn new(link: SessionId) -> Self {
-        Self { link, lists_in_flight: 0, is_synced: false, is_list_stale: false, in_doubt: Vec::new() }
+        Self {
+            link,
+            last_list: 0,
+            lists_in_flight: 0,
+            is_synced: false,
+            is_list_stale: false,
+            in_doubt: Vec::new(),
+        }
     }
 }
 
@@ -63,6 +72,23 @@ impl HeldClaims {
         self.held.insert(claim.id, claim);
         for agent in self.agents.iter_mut().filter(|agent| agent.lists_in_flight > 0) {
             agent.is_list_stale = true;
+        }
+    }
+
+    /// Returns the number of lists that were sent.
+    pub fn lists(&self) -> u64 {
+        self.last_list
+    }
+
+    /// Adds a claim that came over from a login server, requested when [`lists`](Self::lists) was
+    /// `since`. An agent that has compared a list meanwhile could not tell that the claim is void,
+    /// so it gets another one.
+    pub fn insert_moved(&mut self, claim: Claim, since: u64, effects: &mut Effects) {
+        self.insert(claim);
+        for at in 0..self.agents.len() {
+            if self.agents[at].last_list > since && self.agents[at].lists_in_flight == 0 {
+                self.send_list(at, effects);
+            }
         }
     }
 
@@ -137,6 +163,7 @@ impl HeldClaims {
         let Some(agent) = self.agents.get_mut(agent) else { return };
         agent.lists_in_flight += 1;
         self.last_list += 1;
+        agent.last_list = self.last_list;
         let mut claims = self.held.values().copied().peekable();
         loop {
             let page = List::take_from(&mut claims);
