@@ -132,8 +132,8 @@ struct Load {
     login: SessionId,
     request: u64,
     claim: Claim,
-    /// Lists of claims that were sent before.
-    lists: u64,
+    /// Lists of claims that DB agents had compared before.
+    comparisons: u64,
     is_cancelled: bool,
 }
 
