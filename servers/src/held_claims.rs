@@ -23,12 +23,14 @@ use throng_core::wire::packets::{Claim, DbHeldClaims, DbReleaseClaim, Role};
 /// The claims of one server process.
 #[derive(Debug, Default)]
 pub struct HeldClaims {
-    /// By the claim's number.
-    held: BTreeMap<u64, Claim>,
+    /// By the claim's number, with the number of comparisons when it came.
+    held: BTreeMap<u64, (Claim, u64)>,
     /// The links to DB agents that are up.
     agents: Vec<Agent>,
     /// The number of the latest list.
     last_list: u64,
+    /// Number of lists that agents have compared.
+    comparisons: u64,
     /// Chooses among the agents in turn.
     turn: usize,
 }
@@ -60,9 +62,28 @@ impl Agent {
 impl HeldClaims {
     /// Adds a claim.
     pub fn insert(&mut self, claim: Claim) {
-        self.held.insert(claim.id, claim);
+        self.held.insert(claim.id, (claim, self.comparisons));
         for agent in self.agents.iter_mut().filter(|agent| agent.lists_in_flight > 0) {
             agent.is_list_stale = true;
+        }
+    }
+
+    /// Returns the number of lists that agents have compared.
+    pub fn comparisons(&self) -> u64 {
+        self.comparisons
+    }
+
+    /// Adds a claim that came over from a login server, requested when
+    /// [`comparisons`](Self::comparisons) was `since`. An agent that has compared a list meanwhile
+    /// could not tell that the claim is void, so another list follows.
+    pub fn insert_moved(&mut self, claim: Claim, since: u64, effects: &mut Effects) {
+        self.insert(claim);
+        if self.comparisons != since {
+            // A list that is under way has become stale and is followed by another.
+            let at = self.agents.iter().position(|agent| agent.is_synced && agent.lists_in_flight == 0);
+            if let Some(at) = at {
+                self.send_list(at, effects);
+            }
         }
     }
 
@@ -82,11 +103,15 @@ impl HeldClaims {
         self.agents.iter().map(|agent| agent.in_doubt.len()).sum()
     }
 
-    /// Removes a claim that another server has taken.
-    pub fn remove_transferred(&mut self, claim: &Claim) {
-        if self.held.remove(&claim.id).is_some() {
-            for agent in self.agents.iter_mut().filter(|agent| agent.lists_in_flight > 0) {
+    /// Removes a claim that another server has taken. An agent that compared a list may have
+    /// restored it for this server, if the other server had released it by then.
+    pub fn remove_transferred(&mut self, claim: &Claim, effects: &mut Effects) {
+        let Some((_, comparisons)) = self.held.remove(&claim.id) else { return };
+        for agent in &mut self.agents {
+            if agent.lists_in_flight > 0 {
                 agent.in_doubt.push(*claim);
+            } else if comparisons != self.comparisons {
+                effects.send(agent.link, DbReleaseClaim { claim: *claim });
             }
         }
     }
@@ -137,7 +162,7 @@ impl HeldClaims {
         let Some(agent) = self.agents.get_mut(agent) else { return };
         agent.lists_in_flight += 1;
         self.last_list += 1;
-        let mut claims = self.held.values().copied().peekable();
+        let mut claims = self.held.values().map(|(claim, _)| *claim).peekable();
         loop {
             let page = List::take_from(&mut claims);
             let last = claims.peek().is_none();
@@ -153,6 +178,7 @@ impl HeldClaims {
         let Some(at) = self.agents.iter().position(|agent| agent.link == link) else { return };
         let agent = &mut self.agents[at];
         agent.is_synced = true;
+        self.comparisons += 1;
         agent.lists_in_flight = agent.lists_in_flight.saturating_sub(1);
         if agent.lists_in_flight > 0 {
             return;

@@ -132,6 +132,8 @@ struct Load {
     login: SessionId,
     request: u64,
     claim: Claim,
+    /// Lists of claims that DB agents had compared before.
+    comparisons: u64,
     is_cancelled: bool,
 }
 

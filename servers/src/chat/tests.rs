@@ -153,6 +153,27 @@ fn a_claim_that_crosses_a_list_on_its_way_is_listed_again() {
     assert!(fixture.deliver(asked, DbClaimsSynced {}).is_empty());
 }
 
+/// The claim may have been displaced by one that was undone while this agent compared a list
+/// without it: the player would stay in the chat, and the account would be free.
+#[test]
+fn a_claim_that_comes_over_after_another_agent_compared_a_list_is_listed_again() {
+    let mut fixture = chat_with(&[PeerRole::DbAgent; 2]);
+    let agents = [0, 1].map(|dialed| fixture.open_db_agent(dialed));
+    let login = fixture.open_link(PeerRole::Login, None).0;
+    let lines = fixture.deliver(login, ChatNotifyLogin { request: 7, claim: CLAIM });
+    let asked = usize::from(lines == [sent(agents[1], DbLoadCharacter { request: 1, claim: CLAIM })]);
+    let other = 1 - asked;
+    fixture.close_link(agents[other]);
+    let list =
+        |to, list, claims| sent(to, DbHeldClaims { list, claims: List::new(claims).unwrap(), last: true });
+    let (link, lines) = fixture.open_link(PeerRole::DbAgent, Some(other as u64));
+    assert_eq!(lines, [list(link, 4, vec![])]);
+    assert!(fixture.deliver(link, DbClaimsSynced {}).is_empty());
+    let character = Some(character());
+    let answer = DbLoadCharacterAnswer { request: 1, outcome: Outcome::Ok, claim: CLAIM, character };
+    assert_eq!(fixture.deliver(agents[asked], answer)[0], list(link, 5, vec![CLAIM]));
+}
+
 #[test]
 fn a_cancelled_login_leaves_no_claim_at_any_step() {
     let cancel = ChatCancelLogin { claim: CLAIM };

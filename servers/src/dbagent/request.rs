@@ -56,8 +56,10 @@ pub enum Request {
         /// The process that held it.
         instance: u64,
     },
-    /// Undoes a `CheckPassword` that failed after its claim may have been made. Without it the
-    /// account would stay online with a claim that no server knows of.
+    /// Undoes a `CheckPassword` with `take_over` that failed after its claim may have been made.
+    /// Without it the account would stay online with a claim that no server knows of. The claim may
+    /// also have displaced another one, which nobody can tell for certain any more: an undoing may
+    /// be repeated, and a later login may have replaced the claim.
     UndoClaim {
         /// The claim.
         claim: Claim,
@@ -132,7 +134,7 @@ impl Request {
             Self::VerifyAccount { .. } => Answer::VerifyAccount { outcome, account: 0 },
             Self::CreateCharacter { .. } => Answer::CreateCharacter { outcome },
             Self::ReleaseClaim { .. } => Answer::ReleaseClaim { outcome },
-            Self::UndoClaim { .. } => Answer::UndoClaim { outcome, displaced: None },
+            Self::UndoClaim { .. } => Answer::UndoClaim { outcome },
             Self::SyncHeld { .. } => Answer::SyncHeld { outcome, conflicts: Vec::new() },
             Self::RenewHolder { .. } => Answer::RenewHolder { outcome },
             Self::AgentStart { .. } => Answer::AgentStart { outcome },
@@ -156,7 +158,7 @@ pub struct Job<T> {
 }
 
 /// Reply to a [`Job`]. Every accepted job gets exactly one, unless the pool has shut down while a
-/// DB thread hangs with the job. [`Answer::Overtaken`] may follow.
+/// DB thread hangs with the job. [`Answer::Overtaken`], or the answer to an undoing, may follow.
 #[derive(Debug)]
 pub struct Reply<T> {
     /// Tag of the job.
@@ -209,17 +211,18 @@ pub enum Answer {
     },
     /// Answer to [`Request::ReleaseClaim`].
     ReleaseClaim {
-        /// Ok (also if the claim was not held), TryAgainLater (the pool is closed) or
-        /// InternalError.
+        /// Ok (also if the claim was not held), InternalError, or TryAgainLater: it has not been
+        /// released, because the pool is closed or full, or a DB thread was given up that hangs
+        /// with the claim's transfer.
         outcome: Outcome,
     },
-    /// Answer to [`Request::UndoClaim`], which follows the reply to the request that failed.
+    /// Answer to [`Request::UndoClaim`], which follows the reply to the request that failed. All
+    /// processes have to list their claims anew, since one of them may hold a displaced one.
     UndoClaim {
-        /// Ok (also if the claim was not made), TryAgainLater (the pool is closed) or
-        /// InternalError.
+        /// Ok (also if the claim was not made), InternalError, or TryAgainLater: it has not been
+        /// undone, because the pool is closed or full, or a DB thread was given up that hangs with
+        /// the claim.
         outcome: Outcome,
-        /// The claim that the undone one had displaced; its holder must be told.
-        displaced: Option<Held>,
     },
     /// Answer to [`Request::SyncHeld`].
     SyncHeld {
@@ -239,9 +242,8 @@ pub enum Answer {
         outcome: Outcome,
     },
     /// A further reply about a process whose lease or claims are uncertain until it lists them anew.
-    /// Either a DB thread that had hung with a list or a renewal returned after another one had
-    /// answered: its call may have taken effect after later ones. Or a thread was given up that
-    /// hangs with a claim, which it may have made.
+    /// A DB thread that had hung with a list or a renewal returned after another one had answered:
+    /// its call may have taken effect after later ones.
     Overtaken,
 }
 
@@ -255,7 +257,7 @@ impl Answer {
             | Self::VerifyAccount { outcome, .. }
             | Self::CreateCharacter { outcome }
             | Self::ReleaseClaim { outcome }
-            | Self::UndoClaim { outcome, .. }
+            | Self::UndoClaim { outcome }
             | Self::SyncHeld { outcome, .. }
             | Self::RenewHolder { outcome }
             | Self::AgentStart { outcome } => outcome,

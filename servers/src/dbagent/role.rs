@@ -355,12 +355,28 @@ impl DbAgent {
         self.submit(Tag::new(link, instance, 0), Request::ReleaseClaim { claim, instance }, effects);
     }
 
-    /// Tells the holder of a displaced claim that the claim is void.
+    /// Tells the holder of a displaced claim that the claim is void, over all its links: the list
+    /// that is to come over a new one may be older than one that another agent has compared, and
+    /// says nothing then.
     fn revoke(&self, displaced: Option<&Held>, effects: &mut Effects) {
-        if let Some(held) = displaced
-            && let Some(holder) = self.active_link(held.instance)
-        {
-            effects.send(holder, DbClaimRevoked { claim: held.claim });
+        let Some(held) = displaced else { return };
+        for link in self.links_of(held.instance) {
+            effects.send(link, DbClaimRevoked { claim: held.claim });
+        }
+    }
+
+    /// Returns all links to a process.
+    fn links_of(&self, instance: u64) -> impl Iterator<Item = SessionId> {
+        self.links.all().filter(move |(_, peer)| peer.hello.instance == instance).map(|(link, _)| link)
+    }
+
+    /// Has every process list its claims anew, by closing its links. A claim that was undone may
+    /// have displaced one of theirs: the comparison restores that one, or shows who has taken the
+    /// account since.
+    fn all_list_anew(&self, effects: &mut Effects) {
+        tracing::warn!("a claim was undone that may have displaced another: all servers list theirs anew");
+        for (link, _) in self.links.all() {
+            effects.close(link, CloseReason::InternalError);
         }
     }
 
@@ -405,11 +421,11 @@ impl DbAgent {
                     effects.close(link, CloseReason::InternalError);
                 }
             }
-            Answer::ReleaseClaim { .. } | Answer::UndoClaim { .. } | Answer::SyncHeld { .. } if refused => {
+            Answer::ReleaseClaim { .. } | Answer::SyncHeld { .. } if refused => {
                 let link = self.active_link(instance).unwrap_or(link);
                 effects.close(link, CloseReason::InternalError);
             }
-            Answer::UndoClaim { displaced, .. } => self.revoke(displaced.as_ref(), effects),
+            Answer::UndoClaim { .. } => self.all_list_anew(effects),
             Answer::RenewHolder { .. } if !refused => self.lease_renewed(tag, effects),
             Answer::ReleaseClaim { .. } | Answer::RenewHolder { .. } | Answer::AgentStart { .. } => {}
             Answer::SyncHeld { conflicts, .. } => {

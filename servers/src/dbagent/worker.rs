@@ -59,8 +59,9 @@ pub(super) struct Shared<T> {
     /// Through which the threads connect.
     pub(super) gate: Gate,
     pub(super) fault_log: FaultLog,
-    /// Logins whose claim is being made or moved, by the number of the thread.
-    pub(super) claiming: Mutex<HashMap<u64, T>>,
+    /// Logins whose claim is being made or moved, by the number of the thread, with the answer
+    /// that says that it has not been undone.
+    pub(super) claiming: Mutex<HashMap<u64, (T, Answer)>>,
     pub(super) limits: DriverLimits,
     pub(super) factory: Factory,
     pub(super) sink: Sink<T>,
@@ -81,8 +82,8 @@ impl<T: Copy> Shared<T> {
     /// Tells the agent of a thread that is given up: it may have made the claim with which it
     /// hangs, and may never return to say so.
     pub(super) fn give_up(&self, thread: u64) {
-        if let Some(tag) = self.claiming.lock().remove(&thread) {
-            self.reply(tag, Answer::Overtaken);
+        if let Some((tag, answer)) = self.claiming.lock().remove(&thread) {
+            self.reply(tag, answer);
         }
     }
 
@@ -287,9 +288,9 @@ impl<T: Copy> Worker<T> {
         if let Some(request) = self.undo.take() {
             let undo = Job { request, origin: Origin::UNKNOWN, tag: job.tag, deadline: job.deadline };
             // The number of threads matters only to the lane of hashes.
-            if shared.queue.push(undo, 1).is_err() {
+            if let Err((_, undo)) = shared.queue.push(undo, 1) {
                 // Without it the list of its process has to tell which claims remain.
-                shared.reply(job.tag, Answer::Overtaken);
+                shared.reply(job.tag, undo.request.refused(Outcome::TryAgainLater));
             }
         }
     }
@@ -305,7 +306,7 @@ impl<T: Copy> Worker<T> {
         let shared = Arc::clone(&self.shared);
         let thread = self.place.number;
         if let Some(tag) = self.tag {
-            shared.claiming.lock().insert(thread, tag);
+            shared.claiming.lock().insert(thread, (tag, undo.refused(Outcome::TryAgainLater)));
         }
         self.is_answer_lost = false;
         let result = self.call(deadline, body);
@@ -477,17 +478,8 @@ impl<T: Copy> Worker<T> {
                 Answer::ReleaseClaim { outcome: Outcome::Ok }
             }
             Request::UndoClaim { claim, instance } => {
-                // A repeated claim tells what it has displaced. One that was not made is made now
-                // if the account is free.
-                let holder = self.holder(*instance);
-                let claimed =
-                    self.call(deadline, |database, _| database.online_claim(claim, holder, false, now_ms))?;
                 self.call(deadline, |database, _| database.online_release(claim, *instance))?;
-                let displaced = match claimed {
-                    OnlineClaim::Claimed { displaced } => displaced,
-                    OnlineClaim::AlreadyOnline | OnlineClaim::NoLease => None,
-                };
-                Answer::UndoClaim { outcome: Outcome::Ok, displaced }
+                Answer::UndoClaim { outcome: Outcome::Ok }
             }
             Request::SyncHeld { instance, list, is_first, claims, lease_until } => {
                 let lease_until_ms = self.clock.at(*lease_until);
@@ -594,10 +586,14 @@ impl<T: Copy> Worker<T> {
         let now_ms = self.now_ms(deadline)?;
         let claim = Claim { account, id: rand::random_range(1..=u64::MAX) };
         let holder = self.holder(instance);
-        let claimed =
-            self.call_claiming(Request::UndoClaim { claim, instance }, deadline, |database, _| {
-                database.online_claim(&claim, holder, take_over, now_ms)
-            })?;
+        let undo = if take_over {
+            Request::UndoClaim { claim, instance }
+        } else {
+            Request::ReleaseClaim { claim, instance }
+        };
+        let claimed = self.call_claiming(undo, deadline, |database, _| {
+            database.online_claim(&claim, holder, take_over, now_ms)
+        })?;
         let refused =
             |outcome| Answer::CheckPassword { outcome, claim: Claim { account: 0, id: 0 }, displaced: None };
         Ok(match claimed {

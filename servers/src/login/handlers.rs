@@ -151,12 +151,12 @@ fn hand_over_done(login: &mut Login, call: &mut Call<'_>, answer: LoginNotifyLoa
     };
     let client = pending.client;
     if !login.phases.contains_key(&client) {
-        login.held_claims.remove_transferred(&claim);
+        login.held_claims.remove_transferred(&claim, call.effects);
         return call.effects.send(call.session, ChatCancelLogin { claim });
     }
     match mint_grant(login, call.session, claim, character) {
         Ok(packet) => {
-            login.held_claims.remove_transferred(&claim);
+            login.held_claims.remove_transferred(&claim, call.effects);
             metrics::LOGINS_GRANTED.inc();
             login.phases.insert(client, Phase::Granted);
             login.stays.end(client);

@@ -286,6 +286,16 @@ fn a_claim_transferred_during_a_list_comparison_is_released() {
     assert_eq!(scenario.fixture.deliver(scenario.agent, DbClaimsSynced {}), [scenario.release_line()]);
 }
 
+/// Found by the simulation: the chat server had got the claim and lost it to another login, and the
+/// list restored it for the login server. The account stayed online without a player.
+#[test]
+fn a_claim_that_is_known_as_transferred_after_a_list_comparison_is_released() {
+    let mut scenario = Scenario::handed_over();
+    assert_eq!(scenario.claims_after_relink(), [CLAIM]);
+    assert!(scenario.fixture.deliver(scenario.agent, DbClaimsSynced {}).is_empty());
+    assert_eq!(scenario.answer_hand_over(Outcome::Ok)[0], scenario.release_line());
+}
+
 #[test]
 fn a_ticket_is_void_when_its_client_leaves_misbehaves_or_times_out() {
     let mut scenario = Scenario::granted();

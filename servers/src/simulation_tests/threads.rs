@@ -157,13 +157,8 @@ impl Statement {
             }
             Self::Control(job) => Value::Answer(match &job.request {
                 Request::UndoClaim { claim, instance } => {
-                    let claimed = tables.online_claim(claim, holder(*instance), false, now_ms)?;
                     tables.online_release(claim, *instance)?;
-                    let displaced = match claimed {
-                        OnlineClaim::Claimed { displaced } => displaced,
-                        OnlineClaim::AlreadyOnline | OnlineClaim::NoLease => None,
-                    };
-                    Answer::UndoClaim { outcome: Outcome::Ok, displaced }
+                    Answer::UndoClaim { outcome: Outcome::Ok }
                 }
                 Request::ReleaseClaim { claim, instance } => {
                     tables.online_release(claim, *instance)?;
@@ -316,8 +311,10 @@ fn lane_of(request: &Request) -> Option<usize> {
 /// Returns the request that undoes a statement which gives a claim to a process.
 fn undo_of(statement: &Statement) -> Option<Request> {
     match *statement {
-        Statement::Claim { claim, instance, .. } => Some(Request::UndoClaim { claim, instance }),
-        Statement::Transfer { claim, instance } => Some(Request::ReleaseClaim { claim, instance }),
+        Statement::Claim { claim, instance, take_over: true } => Some(Request::UndoClaim { claim, instance }),
+        Statement::Claim { claim, instance, .. } | Statement::Transfer { claim, instance } => {
+            Some(Request::ReleaseClaim { claim, instance })
+        }
         _ => None,
     }
 }
@@ -432,10 +429,10 @@ impl Crew {
             server.counts.add(Kind::ThreadReplaced);
             // It may have made the claim with which it hangs.
             if let Some(Hung { call, .. }) = &self.threads[at].hung
-                && matches!(call.statement, Statement::Claim { .. } | Statement::Transfer { .. })
+                && let Some(undo) = undo_of(&call.statement)
             {
                 let job = call.job.clone();
-                self.reply(&job, Answer::Overtaken);
+                self.reply(&job, undo.refused(Outcome::TryAgainLater));
             }
             self.add_thread();
         }
@@ -748,7 +745,7 @@ impl Crew {
         if waiting.len() < CONTROL_QUEUE {
             waiting.push_back(Job { request, origin: job.origin, tag: job.tag, deadline: job.deadline });
         } else {
-            self.reply(job, Answer::Overtaken);
+            self.reply(job, request.refused(Outcome::TryAgainLater));
         }
     }
 

@@ -29,7 +29,8 @@ pub(super) fn hello(chat: &mut Chat, call: &mut Call<'_>, hello: LinkHello) {
 
 pub(super) fn notify_login(chat: &mut Chat, call: &mut Call<'_>, request: ChatNotifyLogin) {
     let ChatNotifyLogin { request, claim } = request;
-    let load = Load { login: call.session, request, claim, is_cancelled: false };
+    let comparisons = chat.held_claims.comparisons();
+    let load = Load { login: call.session, request, claim, comparisons, is_cancelled: false };
     let Some(agent) = chat.held_claims.next_agent() else {
         return answer_login(&load, Outcome::TryAgainLater, None, call.effects);
     };
@@ -57,7 +58,7 @@ pub(super) fn character_loaded(chat: &mut Chat, call: &mut Call<'_>, answer: DbL
                 // now.
                 let lifetime = chat.settings.ticket_lifetime + chat.settings.request_timeout;
                 let until = call.now + lifetime;
-                chat.held_claims.insert(load.claim);
+                chat.held_claims.insert_moved(load.claim, load.comparisons, call.effects);
                 chat.admission.expect(Expected { claim: load.claim, login: load.login, until });
             }
             answer_login(&load, answer.outcome, answer.character, call.effects);
