@@ -241,9 +241,9 @@ pub enum Answer {
         /// Ok, TryAgainLater (the pool is closed) or InternalError.
         outcome: Outcome,
     },
-    /// A further reply about a process whose lease or claims are uncertain until it lists them anew.
-    /// A DB thread that had hung with a list or a renewal returned after another one had answered:
-    /// its call may have taken effect after later ones.
+    /// A further reply about a process whose lease or claims are uncertain until it lists them
+    /// anew. A DB thread that had hung with a list or a renewal returned after another one had
+    /// answered: its call may have taken effect after later ones.
     Overtaken,
 }
 

@@ -295,8 +295,9 @@ impl<T: Copy> Worker<T> {
         }
     }
 
-    /// Runs a call that gives a claim to a process. If an attempt may have taken effect whose answer
-    /// was lost, `undo` follows the request, unless the caller clears it because of a success.
+    /// Runs a call that gives a claim to a process. If an attempt may have taken effect whose
+    /// answer was lost, `undo` follows the request, unless the caller clears it because of a
+    /// success.
     fn call_claiming<V>(
         &mut self,
         undo: Request,

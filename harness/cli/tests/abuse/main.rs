@@ -45,8 +45,11 @@ fn launch(stub: &Stub, flags: &str) -> Ended {
     }
 }
 
-/// Four clients in each room. A phase has 35 messages, every other one in the attacker's room.
-const SHORT: &str = "--clients 8 --rate 100 --duration 300ms --lead 50ms --drain 1s --sockets 6";
+/// Four clients in each room. Every other message is said in the attacker's room.
+const SMALL: &str = "--clients 8 --rate 100 --lead 50ms --drain 1s --sockets 6";
+
+/// Phases of 35 messages.
+const SHORT: &str = "--duration 300ms";
 
 /// Two phases with the attack between three quiet ones, and six newcomers or seven in each.
 const USUAL: &str = "--newcomers 20 --rounds 2";
@@ -57,7 +60,7 @@ const WIDE: &str = "--max-other 100000 --max-same 100000 --max-enter 1m --min-en
 /// Runs attacks against a stub with `script`.
 fn run(script: Script, more: &str) -> Ended {
     let stub = Stub::start(script);
-    launch(&stub, &format!("{SHORT} {USUAL} {WIDE} {more}"))
+    launch(&stub, &format!("{SMALL} {SHORT} {USUAL} {WIDE} {more}"))
 }
 
 /// The number at `key` of a phase of the first attack.
@@ -71,7 +74,9 @@ fn every_attack_on_a_fair_server_leaves_the_honest_clients_alone() {
     // `positions` jumps further than the stub's walkers may.
     let attacks = "world,world-1000,nearby,whisper,list,channel-list,create,kick,ping,heartbeat,deaf,handshakes,slowloris";
     let stub = Stub::start(Script::default());
-    let more = format!("{SHORT} {WIDE} --newcomers 20 --rounds 1 --attacks {attacks}");
+    // The attacker gives way to the honest clients: on a busy machine it needs time to do anything.
+    let times = "--duration 1s --quiet-duration 200ms";
+    let more = format!("{SMALL} {WIDE} --newcomers 20 --rounds 1 --attacks {attacks} {times}");
     let ended = launch(&stub, &more);
     assert_eq!(ended.code, Some(0), "{ended}");
     let rows = ended.json["attacks"].as_array().expect("rows");
@@ -81,13 +86,14 @@ fn every_attack_on_a_fair_server_leaves_the_honest_clients_alone() {
         let kinds: Vec<_> = phases.iter().map(|phase| phase["kind"].as_str().expect("text")).collect();
         assert_eq!(kinds, ["quiet", "attack", "quiet"], "{row}");
         for phase in phases {
-            assert_eq!(phase["sent"], 35, "{row}");
+            let sent = if phase["kind"] == "quiet" { 25 } else { 105 };
+            assert_eq!(phase["sent"], sent, "{row}");
             assert!(
-                phase["expected"].as_u64() >= Some(35) && phase["expected"] == phase["received"],
+                phase["expected"].as_u64() >= Some(sent) && phase["expected"] == phase["received"],
                 "{row}"
             );
             assert_eq!(phase["newcomers"], phase["entered"], "{row}");
-            assert!(phase["newcomers"].as_u64() >= Some(6), "{row}");
+            assert!(phase["newcomers"].as_u64() >= Some(4), "{row}");
             assert_eq!(phase["attacker"].is_null(), phase["kind"] == "quiet", "{row}");
         }
         let attacked = &row["attacker"];
@@ -100,7 +106,7 @@ fn every_attack_on_a_fair_server_leaves_the_honest_clients_alone() {
 fn quiet_phases_may_be_shorter_than_attacks() {
     let stub = Stub::start(Script::default());
     let more = "--newcomers 0 --rounds 1 --attacks ping --quiet-duration 100ms";
-    let ended = launch(&stub, &format!("{SHORT} {WIDE} {more}"));
+    let ended = launch(&stub, &format!("{SMALL} {SHORT} {WIDE} {more}"));
     assert_eq!(ended.code, Some(0), "{ended}");
     let sent: Vec<u64> = (0..3).map(|phase| of_phase(&ended, phase, "sent")).collect();
     assert_eq!(sent, [15, 35, 15], "{ended}");
@@ -158,7 +164,7 @@ fn newcomers_that_do_not_get_in_break_their_threshold() {
     let stub = Stub::start(Script { refuses: |client| client >= 8 + 64, ..Script::default() });
     let more =
         "--attacks ping --newcomers 20 --rounds 1 --max-other 100000 --max-same 100000 --enter-timeout 200ms";
-    let ended = launch(&stub, &format!("{SHORT} {more}"));
+    let ended = launch(&stub, &format!("{SMALL} {SHORT} {more}"));
     assert_eq!(ended.code, Some(3), "{ended}");
     assert!(ended.stdout.contains("BROKEN  newcomers>=99%        0.0%"), "{ended}");
     let reasons = ended.json["attacks"][0]["phases"][1]["reasons"].to_string();
@@ -173,7 +179,7 @@ fn attacks_on_the_login_server_have_newcomers_that_log_in() {
     let flags = stub.flags("abuse");
     let login = format!("--login-server {} --login-key {}", flags[1], flags[3]);
     let more = "--attacks guess,seats --newcomers 10 --rounds 1 --enter-timeout 2s";
-    let ended = launch(&stub, &format!("{SHORT} {WIDE} {login} {more}"));
+    let ended = launch(&stub, &format!("{SMALL} {SHORT} {WIDE} {login} {more}"));
     assert_eq!(ended.code, Some(0), "{ended}");
     for attack in 0..2 {
         let row = &ended.json["attacks"][attack];
