@@ -14,10 +14,6 @@ use parking_lot::Mutex;
 use super::queue::Refusal;
 use super::request::Job;
 
-/// Part of a job's time that its place in the lane must leave over: the estimate of the wait knows
-/// neither later addresses nor other work of the threads.
-const SPARE: u32 = 4;
-
 /// Weight of one hash in the average of their times.
 const WEIGHT: u32 = 8;
 
@@ -202,8 +198,8 @@ impl<T> State<T> {
         let wait = self.hash_time.min(hash).saturating_mul(before)
             / u32::try_from(threads).unwrap_or(u32::MAX).max(1);
         let left = last.job.deadline.saturating_duration_since(now);
-        let spare = last.job.deadline.saturating_duration_since(last.since) / SPARE;
-        wait.saturating_add(hash).saturating_add(spare) <= left
+        // Only the hopeless are refused: a job that turns out to be late costs no hash either.
+        wait.saturating_add(hash) <= left
     }
 
     fn measured(&mut self, time: Duration) {

@@ -132,6 +132,8 @@ pub(super) struct Worker<T> {
     database: Option<Box<dyn Procedures>>,
     /// True once this thread is one too many, after others that hung have returned.
     is_let_go: bool,
+    /// Time at which `database` was connected.
+    connected_at: Option<Instant>,
     /// The database's clock.
     clock: DbClock,
     /// Tag of the latest job of the quick or the hashing lane.
@@ -152,6 +154,7 @@ impl<T: Copy> Worker<T> {
             passwords,
             database: None,
             is_let_go: false,
+            connected_at: None,
             clock: DbClock::default(),
             tag: None,
             is_answer_lost: false,
@@ -236,6 +239,7 @@ impl<T: Copy> Worker<T> {
         Some(connected.map(|database| {
             self.database = Some(database);
             self.clock = DbClock::default();
+            self.connected_at = Some(Instant::now());
             self.costs_read_at = None;
             self.place.set_connected(true);
             shared.stats.connected.fetch_add(1, Relaxed);
@@ -275,7 +279,9 @@ impl<T: Copy> Worker<T> {
         self.tag = Some(job.tag);
         match self.execute(&job.request, job.deadline) {
             Ok(answer) => {
-                if has_hashed(&job.request, &answer) {
+                // A job that had to wait for a new connection says nothing about hashes.
+                let is_undisturbed = self.connected_at.is_some_and(|at| at <= began_at);
+                if is_undisturbed && has_hashed(&job.request, &answer) {
                     shared.queue.hashing().measured(began_at.elapsed());
                 }
                 shared.fault_log.served(Instant::now());

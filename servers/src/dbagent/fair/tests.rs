@@ -72,16 +72,16 @@ fn jobs_that_would_end_too_late_are_refused_at_arrival() {
     let (lane, now) = (FairLane::new(1000), Instant::now());
     lane.measured(ms(50));
     let push = |tag, address, attempts| refused(lane.push(job(tag, address, attempts, now + TIME), 1, now));
-    // In three quarters of a second one thread hashes 15 times; the last hash may take longer.
-    let first: Vec<_> = (0..17).filter_map(|tag| push(tag, 1, 1)).collect();
-    assert_eq!(first, [14, 15, 16].map(|tag| (Refusal::Late, tag)));
-    assert_eq!(push(20, 1, 0), Some((Refusal::Late, 13)), "a session with fewer attempts goes first");
+    // In a second one thread hashes 20 times; the last hash may take longer.
+    let first: Vec<_> = (0..22).filter_map(|tag| push(tag, 1, 1)).collect();
+    assert_eq!(first, [19, 20, 21].map(|tag| (Refusal::Late, tag)));
+    assert_eq!(push(22, 1, 0), Some((Refusal::Late, 18)), "a session with fewer attempts goes first");
     // A second address has every other turn.
-    let second: Vec<_> = (30..40).filter_map(|tag| push(tag, 2, 0)).collect();
-    assert_eq!(second, [37, 38, 39].map(|tag| (Refusal::Late, tag)));
-    assert_eq!(lane.len(), 14 + 7);
+    let second: Vec<_> = (30..42).filter_map(|tag| push(tag, 2, 0)).collect();
+    assert_eq!(second, [39, 40, 41].map(|tag| (Refusal::Late, tag)));
+    assert_eq!(lane.len(), 19 + 9);
     // More threads, more room.
-    assert_eq!(refused(lane.push(job(40, 2, 0, now + TIME), 2, now)), None);
+    assert_eq!(refused(lane.push(job(42, 2, 0, now + TIME), 2, now)), None);
 }
 
 #[test]
