@@ -75,9 +75,8 @@ impl Bucket {
 
 /// Buckets of one rate, by account or address: at most [`BUCKETS_KEPT`].
 ///
-/// When there is no room for another, full buckets are forgotten, and if that is not enough, the
-/// fuller half of the others. So whoever fills the table frees those that have used little, and not
-/// itself.
+/// A full table forgets its full buckets first. If that is not enough, it forgets the fuller half
+/// of the others. So a flood of new keys frees those that have used little, and not the flooder's.
 #[derive(Debug)]
 pub struct Buckets<K> {
     rate: Rate,

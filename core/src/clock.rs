@@ -1,8 +1,8 @@
 //! Wall clock and monotonic clock.
 //!
 //! Durations and timeouts use [`Instant`] alone, because the wall clock may jump. The wall clock
-//! serves texts for people and times that other machines compare (tickets). Leases, which the
-//! database's clock measures, use [`steady_unix_ms`].
+//! serves texts for people and times that other machines compare (tickets). The clock of the
+//! embedded database, which measures leases, is [`steady_unix_ms`].
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,8 +13,7 @@ pub fn unix_ms() -> u64 {
 }
 
 /// Returns milliseconds since 1970 (UTC) as the wall clock told them at the first call in this
-/// process, and runs on with the monotonic clock: it never steps. For leases and the like, whose
-/// times other processes compare with a clock of their own.
+/// process, and runs on with the monotonic clock: it never steps within a process.
 pub fn steady_unix_ms() -> u64 {
     static BEGUN: OnceLock<(u64, Instant)> = OnceLock::new();
     let (unix_ms, at) = BEGUN.get_or_init(|| (unix_ms(), Instant::now()));

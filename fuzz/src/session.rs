@@ -240,7 +240,7 @@ impl Run {
                 }
             }
         }
-        // What follows an end is not looked at.
+        // Packets after an end are ignored.
         let length = inbox.len();
         let ignored = self.session.handle_frame(&mut inbox, self.now, &mut self.pool);
         assert!(matches!(ignored, Ok(Some((used, Event::Consumed))) if used == length));
@@ -305,7 +305,7 @@ impl Run {
     }
 
     /// Returns the packet that the session must take, or its reason to end; `None` if it is over,
-    /// or nobody can tell.
+    /// or the outcome is open.
     fn outcome_of(&mut self, plain: &[u8]) -> Option<Result<Packet, CloseReason>> {
         if !self.is_predictable || !self.session.is_open() {
             return None;

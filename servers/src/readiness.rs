@@ -35,7 +35,7 @@ impl Readiness {
     /// Returns the needs that are not met now.
     pub(crate) fn missing(&self) -> Vec<Missing> {
         let mut missing = self.board.missing();
-        // A thread that hangs serves nobody, connected or not.
+        // A thread that hangs serves no request, connected or not.
         if let Some(DbThreads { usable: 0, hung }) = self.database.as_ref().map(|count| count()) {
             let what = "the DB agent has no connection to the database".into();
             let detail = match hung {

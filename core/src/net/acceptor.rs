@@ -339,7 +339,7 @@ mod tests {
             log(0, Ok((true, 3)));
             for tenths in 0..=900 {
                 log(tenths, failed());
-                // Nobody waited any more, which does not tell that there are descriptors.
+                // No connection waited, which does not tell that there are descriptors.
                 log(tenths, Ok((true, 0)));
             }
             log(901, Ok((true, 1)));

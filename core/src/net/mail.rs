@@ -14,7 +14,7 @@ use crate::wire::CloseReason;
 
 /// An item in the mailbox of a [`Shard`](super::Shard).
 pub enum Mail<C> {
-    /// Close all sessions with clients; links stay up. Clients for whom data waits are kept until
+    /// Close all sessions with clients; links stay up. Clients with queued data are kept until
     /// they have received it; a later stop bounds the wait.
     CloseClients(CloseReason),
     /// Close all sessions. The loop ends with the last of them, or after the given time.

@@ -196,8 +196,8 @@ pub struct Sessions {
     turn_began: Instant,
     /// True once the loop is ending and makes no new sessions.
     is_stopping: bool,
-    /// True once clients are told to go. Those for whom data waits may then linger for longer, up
-    /// to the time of the stop.
+    /// True once clients are told to go. Those with queued data may then linger for longer, up to
+    /// the time of the stop.
     is_draining: bool,
 }
 

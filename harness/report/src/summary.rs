@@ -65,7 +65,7 @@ impl Report {
         )
     }
 
-    /// Writes six lines at most, for whoever looks only at the end.
+    /// Writes the verdict, the outcome and the first fault in six lines at most.
     fn write_conclusion(&self, f: &mut fmt::Formatter<'_>, outcome: &str) -> fmt::Result {
         let (word, meaning) = self.headline();
         writeln!(f, "\n{}: {word}: {meaning}", self.scenario)?;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use throng_harness_model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_OK};
 use throng_harness_model::record::LatencyUs;
-use throng_harness_model::results::{BotsReport, Findings};
+use throng_harness_model::results::{BotsReport, Findings, Rates};
 use throng_harness_model::scheduling::Scheduling;
 use throng_harness_model::text::format_nanos;
 
@@ -93,7 +93,7 @@ pub fn doubts(findings: &Findings, load: f64) -> Vec<String> {
         doubts.push("no delivery was expected, so the run shows nothing".into());
     }
     let rates = &findings.rates;
-    if rates.achieved_per_s < ACHIEVED_MIN * rates.offered_per_s && !findings.interrupted {
+    if is_short(rates) && !findings.interrupted {
         doubts.push(format!(
             "only {:.1} of {:.1} messages a second were sent: senders were not connected, or the harness was too slow",
             rates.achieved_per_s, rates.offered_per_s
@@ -119,6 +119,11 @@ pub fn doubts(findings: &Findings, load: f64) -> Vec<String> {
         }
     }
     doubts
+}
+
+/// True if notably fewer messages were sent than offered.
+fn is_short(rates: &Rates) -> bool {
+    rates.achieved_per_s < ACHIEVED_MIN * rates.offered_per_s
 }
 
 /// The reason why the latencies, `mean_us` on average, may say more about the machine than about
@@ -190,8 +195,9 @@ impl Report {
 
     /// True if less was sent or expected than planned, so that the server carried a lighter load.
     pub fn was_lighter(&self) -> bool {
-        let is_light = self.rates.achieved_per_s < ACHIEVED_MIN * self.rates.offered_per_s;
-        is_light || self.deliveries.expected == 0 || self.bots.as_ref().is_some_and(BotsReport::are_lightened)
+        is_short(&self.rates)
+            || self.deliveries.expected == 0
+            || self.bots.as_ref().is_some_and(BotsReport::are_lightened)
     }
 
     /// True if the harness used nearly all of its CPU time, or was so late that the latencies show

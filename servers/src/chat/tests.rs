@@ -298,7 +298,7 @@ fn the_claims_of_a_hundred_tickets_that_are_never_used_are_released() {
 
 /// An administrator or a time server may set the wall clock.
 #[test]
-fn a_wall_clock_that_jumps_costs_one_attempt_to_enter_and_nobody_that_is_in() {
+fn a_wall_clock_that_jumps_costs_one_attempt_to_enter_and_no_session_in_the_chat() {
     const HOUR: i64 = 3600;
     for (step, reason) in [(HOUR, "TicketExpired"), (-HOUR, "TicketInvalid")] {
         let (mut scenario, _client) = Scenario::entered();

@@ -1,5 +1,5 @@
 //! The lane of requests that hash a password: fair to the addresses of clients, and without hashes
-//! that nobody waits for.
+//! whose requests have expired.
 //!
 //! Addresses take turns. Of one address, the session that has tried least goes first. So guessers
 //! delay neither players elsewhere nor those behind the same router, once they have tried more

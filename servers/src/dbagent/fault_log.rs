@@ -66,43 +66,13 @@ impl FaultLog {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::Arc;
-
-    use parking_lot::Mutex;
-
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::dbagent::log_fixture::captured;
 
     /// Returns the lines that `run` logs for seconds since a start.
     fn logged(run: impl FnOnce(&FaultLog, &dyn Fn(u64) -> Instant)) -> Vec<String> {
-        let written = Written::default();
-        let writer = written.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .without_time()
-            .with_target(false)
-            .with_writer(move || writer.clone())
-            .finish();
         let start = Instant::now();
-        tracing::subscriber::with_default(subscriber, || {
-            run(&FaultLog::default(), &|second| start + Duration::from_secs(second));
-        });
-        let bytes = written.0.lock();
-        String::from_utf8_lossy(&bytes).lines().map(|line| line.trim().to_owned()).collect()
+        captured(|| run(&FaultLog::default(), &|second| start + Duration::from_secs(second)))
     }
 
     #[test]

@@ -18,7 +18,11 @@ mod dialect;
 mod fair;
 mod fault_log;
 mod gate;
+// A test fixture of core, which exports none.
 pub mod inserts;
+#[cfg(test)]
+#[path = "../../../core/src/log/fixture.rs"]
+mod log_fixture;
 pub mod migrate;
 pub mod odbc;
 pub mod password;

@@ -58,8 +58,8 @@ pub enum Request {
     },
     /// Undoes a `CheckPassword` with `take_over` that failed after its claim may have been made.
     /// Without it the account would stay online with a claim that no server knows of. The claim may
-    /// also have displaced another one, which nobody can tell for certain any more: an undoing may
-    /// be repeated, and a later login may have replaced the claim.
+    /// also have displaced another one, of which no certain record remains: an undoing may be
+    /// repeated, and a later login may have replaced the claim.
     UndoClaim {
         /// The claim.
         claim: Claim,

@@ -1,8 +1,8 @@
 //! Rates to which addresses and accounts are held at a login.
 //!
 //! Wrong passwords count against the address that they came from, and never against the account:
-//! nobody can lock a player out from another address, and no refusal tells that an account exists.
-//! Against the account count only logins with its right password.
+//! no guesser can lock a player out from another address, and no refusal tells that an account
+//! exists. Against the account count only logins with its right password.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};

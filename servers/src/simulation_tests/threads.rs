@@ -457,7 +457,7 @@ impl Crew {
                 && server.mode != Mode::ReadOnly
                 && server.dice.one_in(2)
             {
-                // Nobody learns of the result.
+                // No process learns of the result.
                 let _ = call.statement.run(&mut server.tables, &thread.clock, self.agent, now, false);
             }
         }

@@ -5,7 +5,6 @@
 
 mod agents;
 mod bulk;
-mod chaos;
 mod database;
 mod duplicate;
 mod failover;

@@ -146,6 +146,7 @@ impl Postgres {
     }
 
     /// Returns a database that exists already.
+    #[allow(dead_code, reason = "for tests/chaos.rs, which shares this module")]
     pub(crate) fn existing(&self, name: &str) -> Database<'_> {
         Database { server: self, name: name.to_owned() }
     }

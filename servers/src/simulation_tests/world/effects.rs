@@ -1,0 +1,209 @@
+//! Jobs of the simulated processes, and what follows from them: packets, ends and dials.
+
+use super::*;
+
+impl World {
+    pub(super) fn job(&mut self, process: Process, job: Job<()>) {
+        let mut effects = Effects::default();
+        match process {
+            LOGIN => {
+                if let Some(login) = &mut self.login {
+                    login.job(job, self.now, &mut effects);
+                }
+            }
+            CHAT => {
+                if let Some(chat) = &mut self.chat {
+                    chat.job(job, self.now, &mut effects);
+                }
+            }
+            agent => {
+                if let Some(agent) = &mut self.agents[agent - AGENT] {
+                    let job = match job {
+                        Job::Packet(session, packet, at) => Job::Packet(session, packet, at),
+                        Job::Opened(session, opened) => Job::Opened(session, opened),
+                        Job::Closed(session, closed) => Job::Closed(session, closed),
+                        Job::Record(()) => return,
+                    };
+                    agent.role.job(job, self.now, &mut effects);
+                }
+            }
+        }
+        self.carry_out(process, &mut effects);
+    }
+
+    pub(super) fn carry_out(&mut self, process: Process, effects: &mut Effects) {
+        for effect in effects.drain() {
+            match effect {
+                Effect::ToSession(to, SessionCommand::Send(packet)) => self.send(process, to, *packet),
+                Effect::ToSession(to, SessionCommand::SendEncoded(begin, rest)) => {
+                    let packet = Packet::decode(&[&*begin, &*rest].concat());
+                    self.send(process, to, packet.expect("the role encodes packets"));
+                }
+                Effect::ToSession(id, SessionCommand::Close(reason)) => {
+                    if reason == CloseReason::LoggedInElsewhere {
+                        self.count(Kind::Replaced);
+                    }
+                    self.close(process, id, reason);
+                }
+                Effect::Dial(address, _, token) => {
+                    let pause = if self.dice.one_in(2) { 0 } else { self.dice.below(1000) };
+                    let at = self.now + Duration::from_millis(pause as u64);
+                    self.dials.push(Dial { from: process, address, token, at });
+                }
+                Effect::Join(id, room) => {
+                    assert!(self.rooms.insert((id, room)), "{id} is in {room:?} already");
+                    let latest = self.latest.get(&room).copied().unwrap_or(0);
+                    if let Some(member) = self.members.iter_mut().find(|member| member.chat == Some(id)) {
+                        member.latest.insert(room.0, latest);
+                    }
+                }
+                Effect::Leave(id, room) | Effect::Expel(id, room) => {
+                    assert!(self.rooms.remove(&(id, room)), "{id} is not in {room:?}");
+                    if let Some(member) = self.members.iter_mut().find(|member| member.chat == Some(id)) {
+                        member.latest.remove(&room.0);
+                    }
+                }
+                Effect::Broadcast(room, class, packet) => self.broadcast(room, class, &packet),
+                Effect::Multicast(_, to, packet) => {
+                    for to in to {
+                        self.send(CHAT, to, packet.clone());
+                    }
+                }
+                Effect::Settle(_) => {}
+            }
+        }
+    }
+
+    pub(super) fn broadcast(&mut self, room: RoomId, class: Class, packet: &Packet) {
+        match packet {
+            Packet::ChatMessage(message) if message.scope == Scope::Nearby => self.count(Kind::SpokeToCrowd),
+            Packet::ChatMessage(message) => {
+                let latest = self.latest.entry(room).or_default();
+                assert_eq!(message.sequence, *latest + 1, "{room:?}: a number is missing or came twice");
+                *latest = message.sequence;
+                self.count(Kind::Spoke);
+            }
+            Packet::UsersChanged(notice) if notice.entered.len() + notice.left.len() > 1 => {
+                self.count(Kind::Coalesced);
+            }
+            _ => {}
+        }
+        let to: Vec<_> = self.rooms.iter().filter(|member| member.1 == room).map(|member| member.0).collect();
+        assert!(class == Class::Notice || !to.is_empty(), "a message to {room:?}, which is empty");
+        for to in to {
+            self.send(CHAT, to, packet.clone());
+        }
+    }
+
+    pub(super) fn send(&mut self, process: Process, to: SessionId, packet: Packet) {
+        (process, to, packet.number()).hash(&mut self.digest);
+        for link in self.links.iter_mut().filter(|link| !link.is_cut) {
+            for end in 0..2 {
+                if link.ends[end] == (process, to) {
+                    return link.queues[1 - end].push_back(packet);
+                }
+            }
+        }
+        if let Packet::EnterAnswer(answer) = &packet {
+            self.entered(answer.head_count);
+        }
+        if matches!(packet, Packet::TooFast(_)) {
+            self.count(Kind::TooFast);
+        }
+        if self.trace && self.rooms.len() < 100 {
+            eprintln!("    {to} <- {packet:?}");
+        }
+        let is_of = |member: &&mut Member| member.login == Some(to) || member.chat == Some(to);
+        let Some(member) = self.members.iter_mut().find(is_of) else { return };
+        if let Packet::LoginGranted(granted) = packet {
+            if self.tickets.len() >= TICKETS_MAX {
+                self.tickets.pop_front();
+            }
+            self.tickets.push_back(granted.ticket.clone());
+            member.granted = Some(granted);
+            return;
+        }
+        if member.is_deaf {
+            member.unread += 1;
+            if member.unread > BACKLOG {
+                // As the shard does whose client takes nothing.
+                self.server.counts.add(Kind::NeverRead);
+                member.leave_chat();
+                self.end_client(CHAT, to);
+            }
+            return;
+        }
+        member.receive(&packet);
+    }
+
+    /// Checks an entry into the chat.
+    pub(super) fn entered(&mut self, head_count: u32) {
+        self.count(Kind::Entered);
+        let users = self.rooms.iter().filter(|member| member.1 == RoomId::WORLD).count();
+        assert_eq!(head_count as usize, users + 1, "the number of users");
+        let Some(ticket) = self.presented.take() else { return };
+        // A minted ticket is known by its use until the chat server starts again; from then on only
+        // its time of issue tells, by the wall clock.
+        let opened = Ticket::open(&ClusterKey::from_bytes(KEY), &ticket, &CHAT_KEY, chat_ms());
+        let is_minted = opened.is_ok_and(|(_, ticket)| ticket.claim == 0);
+        let start = if is_minted { self.starts[CHAT] } else { 0 };
+        assert!(self.opened.insert((start, ticket.to_vec())), "a ticket has opened twice");
+    }
+
+    /// Closes a session on behalf of a server.
+    pub(super) fn close(&mut self, process: Process, id: SessionId, reason: CloseReason) {
+        if reason == CloseReason::TicketExpired {
+            self.count(Kind::TicketExpired);
+        }
+        for link in &mut self.links {
+            if link.ends.contains(&(process, id)) {
+                link.is_cut = true;
+                return;
+            }
+        }
+        for member in &mut self.members {
+            if member.login == Some(id) {
+                member.login = None;
+            }
+            if member.chat == Some(id) {
+                member.leave_chat();
+            }
+        }
+        self.strays.retain(|stray| stray.1 != id);
+        self.end_client(process, id);
+    }
+
+    pub(super) fn notice(&mut self, at: usize, end: usize) {
+        let link = &mut self.links[at];
+        link.is_noticed[end] = true;
+        link.queues[end].clear();
+        let (process, id) = link.ends[end];
+        let dialed = (end == 0).then_some(link.token);
+        let closed = Closed { kind: PeerKind::Link, dialed, reason: CloseReason::ConnectionLost };
+        self.job(process, Job::Closed(id, closed));
+    }
+
+    pub(super) fn connect(&mut self, dial: usize) {
+        let Dial { from, address, token, .. } = self.dials.swap_remove(dial);
+        let to = usize::from(address.port());
+        if !self.is_up(to) {
+            let id = self.session();
+            let reason = CloseReason::ConnectFailed;
+            let closed = Closed { kind: PeerKind::Link, dialed: Some(token), reason };
+            // The next attempt is after a pause.
+            self.job(from, Job::Closed(id, closed));
+            self.tick();
+            let pause = Duration::from_millis(50 + self.dice.below(950) as u64);
+            for dial in self.dials.iter_mut().filter(|dial| dial.from == from && dial.token == token) {
+                dial.at = self.now + pause;
+            }
+            return;
+        }
+        let ends = [(from, self.session()), (to, self.session())];
+        let queues = Default::default();
+        self.links.push(Link { ends, token, queues, is_cut: false, is_noticed: [false; 2] });
+        for ((process, id), dialed) in ends.into_iter().zip([Some(token), None]) {
+            self.job(process, Job::Opened(id, Opened { kind: PeerKind::Link, address, dialed }));
+        }
+    }
+}
