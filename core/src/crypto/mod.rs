@@ -1,11 +1,13 @@
 //! Cryptography: keys, handshake, sealing of frames, and tickets. Knows no sockets.
 
+pub mod frame_cache;
 pub mod handshake;
 pub mod keys;
 pub mod room;
 pub mod session;
 pub mod ticket;
 
+pub use frame_cache::FrameCache;
 pub use handshake::{Credentials, Initiator, PROTOCOL_VERSION, SessionKeys};
 pub use keys::{ClusterKey, KeyError, PublicKey, StaticKey};
 pub use room::{RoomCipher, RoomKeys, RoomSealer};

@@ -19,6 +19,7 @@ use aes_gcm::aead::AeadInOut;
 use aes_gcm::{Aes256Gcm, KeyInit};
 use byteorder::{ByteOrder, LittleEndian};
 
+use super::frame_cache::{FrameCache, OpenedFrames, Outcome};
 use super::session::{SealBroken, nonce};
 use crate::limits::{FRAME_HEADER, ROOM_HEADER, ROOM_KEYS_PER_SESSION, SEAL_TAG};
 use crate::room::{Class, RoomId};
@@ -27,13 +28,13 @@ use crate::wire::frame::{self, Kind};
 use crate::wire::packets::{Packet, RoomKey};
 
 /// Bytes at the front of a frame that are authenticated: frame header, key, number.
-const AUTHENTICATED: usize = FRAME_HEADER + 12;
+pub(super) const AUTHENTICATED: usize = FRAME_HEADER + 12;
 
 /// Position of the fan-out time in a frame.
 const FAN_OUT: std::ops::Range<usize> = AUTHENTICATED..AUTHENTICATED + 4;
 
 /// Position of the sealed packet in a frame.
-const SEALED: usize = FRAME_HEADER + ROOM_HEADER;
+pub(super) const SEALED: usize = FRAME_HEADER + ROOM_HEADER;
 
 /// A room's key on the sealing side.
 pub struct RoomSealer {
@@ -97,12 +98,43 @@ pub fn stamp_fan_out(frame: &mut [u8], micros: u32) {
 
 /// A room's key on the opening side, expanded; sessions of one process can share it.
 #[derive(Clone)]
-pub struct RoomCipher(Arc<Aes256Gcm>);
+pub struct RoomCipher {
+    aes: Arc<Aes256Gcm>,
+    /// Frames opened by any session that shares the key, if they are shared as well.
+    opened: Option<OpenedFrames>,
+}
 
 impl RoomCipher {
     /// Expands a key.
     pub fn new(secret: &SecretBytes<32>) -> Self {
-        Self(Arc::new(Aes256Gcm::new(secret.expose().into())))
+        Self { aes: Arc::new(Aes256Gcm::new(secret.expose().into())), opened: None }
+    }
+
+    /// Expands a key whose opened frames are kept among `frames`. Sessions that share this cipher
+    /// decrypt a frame once; copies of it that are equal in every authenticated byte and in their
+    /// tag take the plaintext from there.
+    pub fn sharing(secret: &SecretBytes<32>, frames: &mut FrameCache) -> Self {
+        Self { opened: Some(frames.of_new_key()), ..Self::new(secret) }
+    }
+
+    /// Opens a frame with this number in place.
+    fn open(&self, number: u64, frame: &mut [u8]) -> Outcome {
+        // One holder keeps the key for further sessions. A single session sees each frame once.
+        match self.opened.as_ref().filter(|_| Arc::strong_count(&self.aes) > 2) {
+            Some(opened) => opened.open(number, frame, |frame| self.decrypt(number, frame)),
+            None if self.decrypt(number, frame) => Outcome::Opened(None),
+            None => Outcome::Broken,
+        }
+    }
+
+    fn decrypt(&self, number: u64, frame: &mut [u8]) -> bool {
+        let (head, body) = frame.split_at_mut(SEALED);
+        let (plain, tag) = body.split_at_mut(body.len() - SEAL_TAG);
+        let Ok(tag) = <[u8; SEAL_TAG]>::try_from(&*tag) else { return false };
+        let authenticated = &head[..AUTHENTICATED];
+        let opened =
+            self.aes.decrypt_inout_detached(&nonce(number).into(), authenticated, plain.into(), &tag.into());
+        opened.is_ok()
     }
 }
 
@@ -127,6 +159,9 @@ pub struct Opened<'a> {
     /// Microseconds from the frame's sealing to its first byte sent, as the server states it; not
     /// authenticated.
     pub fan_out_us: u32,
+    /// Number of the frame, if other sessions may receive copies: theirs have the same number, and
+    /// no other frame has it.
+    pub serial: Option<u64>,
     /// The decrypted packet.
     pub plain: &'a [u8],
 }
@@ -171,17 +206,9 @@ impl RoomKeys {
         if number < *next {
             return Err(SealBroken);
         }
-        let (head, body) = frame.split_at_mut(SEALED);
-        let (plain, tag) = body.split_at_mut(body.len() - SEAL_TAG);
-        let tag: [u8; SEAL_TAG] = (&*tag).try_into().map_err(|_| SealBroken)?;
-        let authenticated = &head[..AUTHENTICATED];
-        opener
-            .cipher
-            .0
-            .decrypt_inout_detached(&nonce(number).into(), authenticated, (&mut *plain).into(), &tag.into())
-            .map_err(|_| SealBroken)?;
+        let Outcome::Opened(serial) = opener.cipher.open(number, frame) else { return Err(SealBroken) };
         *next = number.checked_add(1).ok_or(SealBroken)?;
-        Ok(Opened { room: opener.room, fan_out_us, plain })
+        Ok(Opened { room: opener.room, fan_out_us, serial, plain: &frame[SEALED..frame.len() - SEAL_TAG] })
     }
 }
 
@@ -272,6 +299,58 @@ mod tests {
         assert_eq!(open(&mut member, &message), Err(SealBroken));
         assert_eq!(open(&mut member, &notice), Err(SealBroken));
         assert!(open(&mut member, &sealed(&mut sealer, b"next")).is_ok());
+    }
+
+    /// Members whose ciphers share what they have opened.
+    fn sharing(sealer: &RoomSealer, members: usize) -> Vec<RoomKeys> {
+        let Packet::RoomKey(key) = sealer.packet(RoomId(0)) else { unreachable!("it is one") };
+        let cipher = RoomCipher::sharing(&key.secret, &mut FrameCache::default());
+        let member = || {
+            let mut keys = RoomKeys::default();
+            assert!(keys.add(&key, cipher.clone()));
+            keys
+        };
+        (0..members).map(|_| member()).collect()
+    }
+
+    #[test]
+    fn a_frame_that_was_opened_is_compared_and_a_changed_copy_is_refused() {
+        let mut sealer = RoomSealer::new(7, [2; 32]);
+        let frame = sealed(&mut sealer, b"hello");
+        for bit in 0..frame.len() * 8 {
+            let mut members = sharing(&sealer, 3);
+            for member in &mut members {
+                member.0[0].next = FIRST;
+            }
+            assert_eq!(open(&mut members[0], &frame), Ok((0, b"hello".to_vec())));
+            let mut changed = frame.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            let opened = open(&mut members[1], &changed);
+            assert_eq!(opened.is_ok(), FAN_OUT.contains(&(bit / 8)), "bit {bit}");
+            assert_eq!(open(&mut members[2], &frame), Ok((0, b"hello".to_vec())));
+            assert_eq!(open(&mut members[2], &frame), Err(SealBroken), "a replay");
+        }
+    }
+
+    #[test]
+    fn keys_of_one_number_do_not_share_frames() {
+        let (mut sealer, mut other) = (RoomSealer::new(7, [2; 32]), RoomSealer::new(7, [3; 32]));
+        let mut frames = FrameCache::default();
+        let mut members = |sealer: &RoomSealer| {
+            let Packet::RoomKey(key) = sealer.packet(RoomId(0)) else { unreachable!("it is one") };
+            let cipher = RoomCipher::sharing(&key.secret, &mut frames);
+            [(); 3].map(|()| {
+                let mut keys = RoomKeys::default();
+                assert!(keys.add(&key, cipher.clone()));
+                keys
+            })
+        };
+        let ([mut a, mut b, _], [mut c, mut d, _]) = (members(&sealer), members(&other));
+        let (frame, others) = (sealed(&mut sealer, b"ours"), sealed(&mut other, b"theirs"));
+        assert!(open(&mut a, &frame).is_ok() && open(&mut c, &others).is_ok());
+        assert_eq!(open(&mut d, &frame), Err(SealBroken), "a frame of the other key");
+        assert_eq!(open(&mut b, &frame), Ok((0, b"ours".to_vec())));
+        assert_eq!(open(&mut d, &others), Ok((0, b"theirs".to_vec())));
     }
 
     #[test]

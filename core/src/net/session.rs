@@ -99,6 +99,8 @@ struct RoomSide {
     keys: RoomKeys,
     /// Fan-out time of the latest packet; none if the packet was not sealed with a room's key.
     fan_out_us: Option<u32>,
+    /// Serial number of the latest packet's frame.
+    serial: Option<u64>,
 }
 
 impl Session {
@@ -205,7 +207,7 @@ impl Session {
     ) -> Result<Event, CloseReason> {
         if let (State::Open(_), Kind::Room, Some(rooms)) = (&self.state, kind, &mut self.rooms) {
             let opened = rooms.keys.open(frame).map_err(|_| CloseReason::SealBroken)?;
-            rooms.fan_out_us = Some(opened.fan_out_us);
+            (rooms.fan_out_us, rooms.serial) = (Some(opened.fan_out_us), opened.serial);
             metrics::PACKETS_IN.inc();
             let begin = FRAME_HEADER + ROOM_HEADER;
             return Ok(Event::RoomPacket { room: opened.room, packet: begin..begin + opened.plain.len() });
@@ -278,7 +280,7 @@ impl Session {
             packet => {
                 self.got_first_packet = true;
                 if let Some(rooms) = &mut self.rooms {
-                    rooms.fan_out_us = None;
+                    (rooms.fan_out_us, rooms.serial) = (None, None);
                     match &packet {
                         Packet::ChannelLeft(ChannelLeft { outcome: Outcome::NotAMember, .. }) => {}
                         Packet::ChannelLeft(ChannelLeft { channel, .. }) => rooms.keys.forget(*channel),
@@ -301,6 +303,12 @@ impl Session {
     /// Returns the fan-out time of the latest packet in microseconds, if a room's key sealed it.
     pub fn fan_out_us(&self) -> Option<u32> {
         self.rooms.as_ref().and_then(|rooms| rooms.fan_out_us)
+    }
+
+    /// Returns the serial number of the latest packet's frame, if a room's key sealed it and other
+    /// sessions may receive copies.
+    pub fn frame_serial(&self) -> Option<u64> {
+        self.rooms.as_ref().and_then(|rooms| rooms.serial)
     }
 
     /// Queues frames that are sealed already, also the rest of a frame. Does nothing unless the

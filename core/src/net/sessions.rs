@@ -282,6 +282,13 @@ impl Sessions {
         self.dial_side.fan_out_us
     }
 
+    /// Returns the serial number of the frame of the packet that the application is being given, if
+    /// it came under a room's key. Copies of one frame that other sessions receive have the same
+    /// number, so that an application can keep what it has read from the first.
+    pub fn frame_serial(&self) -> Option<u64> {
+        self.dial_side.frame_serial
+    }
+
     /// Closes the session. What is queued and then the reason still go to the peer. The application
     /// is told at the end of the turn. Does nothing if the session has ended.
     pub fn close(&mut self, id: SessionId, reason: CloseReason, detail: &str) {

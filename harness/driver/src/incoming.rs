@@ -5,6 +5,7 @@ use throng_core::room::RoomId;
 use throng_core::wire::packets::{ChatMessage, Scope};
 use throng_core::wire::{Body, Field, Reader};
 use throng_harness_model::breakdown::Stamps;
+use throng_harness_model::payload::Reading;
 
 /// The fields of a chat message that the harness uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,15 +60,63 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    /// The server's time stamps of the message.
-    pub fn stamps(&self, fan_out_us: Option<u32>) -> Stamps {
-        let Self { received_us, queued_us, handled_us, .. } = *self;
-        Stamps { received_us, queued_us, handled_us, fan_out_us }
+    /// What is kept of the message, whose text has been read.
+    pub fn heard(&self, reading: Reading) -> Heard {
+        let Self { scope, target, sequence, received_us, queued_us, handled_us, text } = *self;
+        let stamps = Stamps { received_us, queued_us, handled_us, fan_out_us: None };
+        Heard { scope, target, sequence, stamps, length: text.len(), reading }
     }
 
     /// Returns true if the message may come under the key of the room.
     pub fn is_of(&self, room: u32) -> bool {
         (self.scope, self.target) == RoomId(room).address()
+    }
+}
+
+/// A message that was read, without its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    /// The audience.
+    pub scope: Scope,
+    /// The channel or user; 0 for scopes without one.
+    pub target: u32,
+    /// The message's number in its room; 0 nearby and in whispers.
+    pub sequence: u64,
+    /// The server's time stamps, without the fan-out time, which copies do not share.
+    pub stamps: Stamps,
+    /// Bytes of the text.
+    pub length: usize,
+    /// The text, read.
+    pub reading: Reading,
+}
+
+impl Heard {
+    /// Returns true if the message may come under the key of the room.
+    pub fn is_of(&self, room: u32) -> bool {
+        (self.scope, self.target) == RoomId(room).address()
+    }
+}
+
+/// Messages in flight whose frames are kept; a power of two.
+const FRAMES: usize = 512;
+
+/// Messages read from room frames lately, by the frames' serial numbers
+/// ([`Sessions::frame_serial`](throng_core::net::Sessions::frame_serial)). Copies of a frame are
+/// not read again.
+#[derive(Debug, Default)]
+pub struct HeardFrames(Vec<Option<(u64, Heard)>>);
+
+impl HeardFrames {
+    /// Returns the message of the frame with this number, if it is kept.
+    pub fn get(&self, serial: u64) -> Option<Heard> {
+        let (kept, heard) = (*self.0.get(serial as usize % FRAMES)?)?;
+        (kept == serial).then_some(heard)
+    }
+
+    /// Keeps the message of the frame with this number, in place of an older one.
+    pub fn insert(&mut self, serial: u64, heard: Heard) {
+        self.0.resize(FRAMES, None);
+        self.0[serial as usize % FRAMES] = Some((serial, heard));
     }
 }
 
@@ -88,6 +137,28 @@ mod tests {
         let mut out = Vec::new();
         Packet::from(message.clone()).encode(&mut out);
         out
+    }
+
+    #[test]
+    fn a_kept_message_is_that_of_its_own_frame() {
+        let incoming = Incoming {
+            scope: Scope::Channel,
+            target: 4,
+            sequence: 9,
+            received_us: 1,
+            queued_us: 2,
+            handled_us: 3,
+            text: b"hello",
+        };
+        let heard = incoming.heard(Reading::Foreign);
+        assert!(heard.is_of(4) && !heard.is_of(0) && heard.length == 5);
+        let mut frames = HeardFrames::default();
+        assert_eq!(frames.get(7), None);
+        frames.insert(7, heard);
+        assert_eq!(frames.get(7), Some(heard));
+        assert_eq!(frames.get(7 + FRAMES as u64), None, "another frame in its place");
+        frames.insert(7 + FRAMES as u64, heard);
+        assert_eq!(frames.get(7), None, "evicted");
     }
 
     proptest! {

@@ -201,13 +201,13 @@ impl Sessions {
                 }
                 Event::Opened => self.report_opened(app, id),
                 Event::Packet(packet) => {
-                    self.dial_side.fan_out_us = conn.session.fan_out_us();
+                    self.dial_side.describe(&conn.session);
                     if !self.offer(app, id, packet, &bytes[at..]) {
                         return;
                     }
                 }
                 Event::RoomPacket { room, packet } => {
-                    self.dial_side.fan_out_us = conn.session.fan_out_us();
+                    self.dial_side.describe(&conn.session);
                     let encoded = &bytes[frame..][packet];
                     if app.room_packet(self, id, room, encoded) {
                         continue;

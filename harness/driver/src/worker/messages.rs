@@ -7,7 +7,7 @@ use throng_core::net::Sessions;
 use throng_core::wire::packets::{ChatRequest, Scope};
 use throng_core::wire::{Packet, Text};
 use throng_harness_model::audiences::ScopeMix;
-use throng_harness_model::breakdown::Sampler;
+use throng_harness_model::breakdown::{Sampler, Stamps};
 use throng_harness_model::clock::{NEVER, Nanos};
 use throng_harness_model::payload::{Purpose, Reading, Recent, Stamp};
 use throng_harness_model::results::Event;
@@ -16,7 +16,7 @@ use throng_harness_model::send_schedule::SendSchedule;
 
 use super::Worker;
 use super::client::{Client, Stay, Step};
-use crate::incoming::Incoming;
+use crate::incoming::{Heard, HeardFrames, Incoming};
 use crate::verify::Receipt;
 use crate::window::Window;
 
@@ -39,6 +39,8 @@ pub(super) struct Messages {
     pub(super) window: Option<Window>,
     /// The payload that was read last.
     recent: Recent,
+    /// Messages of room frames, of which other clients receive copies.
+    frames: HeardFrames,
     /// Chooses the deliveries whose latency is broken down.
     sampler: Sampler,
     /// True once nothing more is counted.
@@ -69,7 +71,8 @@ impl Worker {
     pub(super) fn chat_packet(&mut self, sessions: &mut Sessions, place: usize, packet: Packet) -> bool {
         match (self.clients[place].step, packet) {
             (_, Packet::ChatMessage(message)) => {
-                self.message_received(sessions, place, &Incoming::of(&message));
+                let heard = self.read(&Incoming::of(&message));
+                self.message_received(sessions, place, &heard);
             }
             (_, Packet::PongAnswer(pong)) => self.pong_received(sessions, place, &pong),
             (_, Packet::UsersChanged(notice)) if notice.channel == 0 => self.notice(sessions, place, &notice),
@@ -94,13 +97,36 @@ impl Worker {
         true
     }
 
+    /// Reads the text of a message.
+    fn read(&mut self, message: &Incoming<'_>) -> Heard {
+        message.heard(self.messages.recent.read(&self.plan.payload, message.text))
+    }
+
+    /// Reads an encoded packet of the room; none if it is not a message that belongs there. Copies
+    /// of a frame are read once.
+    pub(super) fn room_message(&mut self, sessions: &Sessions, room: u32, encoded: &[u8]) -> Option<Heard> {
+        let serial = sessions.frame_serial();
+        let kept = serial.and_then(|serial| self.messages.frames.get(serial));
+        let heard = match kept {
+            Some(heard) => heard,
+            None => {
+                let heard = self.read(&Incoming::parse(encoded)?);
+                if let Some(serial) = serial {
+                    self.messages.frames.insert(serial, heard);
+                }
+                heard
+            }
+        };
+        Some(heard).filter(|heard| heard.is_of(room))
+    }
+
     /// Handles a received message. It runs for every delivery, so nothing here allocates.
-    pub(super) fn message_received(&mut self, sessions: &mut Sessions, place: usize, message: &Incoming<'_>) {
+    pub(super) fn message_received(&mut self, sessions: &mut Sessions, place: usize, message: &Heard) {
         if self.messages.is_frozen {
             return;
         }
         let now = self.plan.clock.at(sessions.now());
-        match self.messages.recent.read(&self.plan.payload, message.text) {
+        match message.reading {
             Reading::Ours(Purpose::Counted, stamp) if !self.matches_schedule(place, stamp.index, message) => {
                 self.results.ledger.corrupt();
             }
@@ -111,11 +137,11 @@ impl Worker {
                     if self.clients[place].is_impaired {
                         // An impaired client reads late on purpose, so its latencies tell nothing
                         // of the server.
-                        return self.read_by_impaired(sessions, place, message.text.len());
+                        return self.read_by_impaired(sessions, place, message.length);
                     }
                     self.results.recorder.delivered(stamp, now);
                     if self.messages.sampler.takes() {
-                        let stamps = message.stamps(sessions.fan_out_us());
+                        let stamps = Stamps { fan_out_us: sessions.fan_out_us(), ..message.stamps };
                         self.results.breakdown.record(&self.results.server_clock, stamps, stamp.sent(), now);
                     }
                     if let Some(window) = &mut self.messages.window {
@@ -144,7 +170,7 @@ impl Worker {
     }
 
     /// Returns true if a message came in the scope and the channel it was sent to.
-    fn matches_schedule(&self, place: usize, index: u32, message: &Incoming<'_>) -> bool {
+    fn matches_schedule(&self, place: usize, index: u32, message: &Heard) -> bool {
         let audiences = &self.plan.audiences;
         if audiences.speech() == ScopeMix::World || index >= self.plan.traffic.messages() {
             return message.scope == Scope::World;

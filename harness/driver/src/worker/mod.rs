@@ -33,7 +33,6 @@ use throng_harness_model::plan::{Plan, Server};
 use throng_harness_model::results::{Event, Totals};
 
 use crate::command::{Command, Why};
-use crate::incoming::Incoming;
 use crate::live::Panel;
 use crate::results::WorkerResults;
 use crate::verify::DeliveryLedger;
@@ -213,7 +212,7 @@ impl App for Worker {
 
     fn room_packet(&mut self, sessions: &mut Sessions, id: SessionId, room: u32, encoded: &[u8]) -> bool {
         let Some(Token::Chat(place)) = self.owner(id) else { return false };
-        let Some(message) = Incoming::parse(encoded).filter(|message| message.is_of(room)) else {
+        let Some(message) = self.room_message(sessions, room, encoded) else {
             return self.skip_notice(place as usize, room, encoded);
         };
         self.message_received(sessions, place as usize, &message);
