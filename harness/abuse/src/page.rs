@@ -62,7 +62,10 @@ impl AbuseReport {
 
 fn section_of(row: &Row) -> Markup {
     let checks = row.thresholds.iter();
-    let checks = checks.map(|check| (check.held, check.threshold.as_str(), format!("found {}", check.found)));
+    let checks = checks.map(|check| {
+        let unclear = if check.unclear { "unclear, " } else { "" };
+        (!check.is_broken(), check.threshold.as_str(), format!("{unclear}found {}", check.found))
+    });
     html! {
         section {
             h2 { (row.attack) }

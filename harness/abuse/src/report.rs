@@ -180,7 +180,14 @@ impl fmt::Display for AbuseReport {
         }
         writeln!(f, "\n  {}", self.machine)?;
         let (word, meaning) = throng_harness_report::html::verdict_text(self.verdict);
-        writeln!(f, "{word}: {meaning}")
+        writeln!(f, "{word}: {meaning}")?;
+        match self.attacks.iter().map(Row::unclear).sum() {
+            0_usize => Ok(()),
+            unclear => writeln!(
+                f,
+                "{unclear} unclear: above their limits, by no more than phases differ. More --rounds tell more."
+            ),
+        }
     }
 }
 
@@ -204,8 +211,12 @@ fn write_row(row: &Row, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "    announced as missed: {}", format_count(row.told))?;
     }
     for check in &row.thresholds {
-        let held = if check.held { "held  " } else { "BROKEN" };
-        writeln!(f, "    {held}  {:<22}{}", check.threshold, check.found)?;
+        let outcome = match (check.held, check.unclear) {
+            (true, _) => "held",
+            (false, true) => "unclear",
+            (false, false) => "BROKEN",
+        };
+        writeln!(f, "    {outcome:<7} {:<22}{}", check.threshold, check.found)?;
     }
     if let Some(why) = &row.failed {
         writeln!(f, "    BROKEN  not measured to the end: {why}")?;

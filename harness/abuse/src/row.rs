@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::attack::Attack;
-use crate::judge::{Check, Limits, judge};
+use crate::judge::{Check, Limits, Side, judge};
 use crate::phase::{Figures, Phase, PhaseKind, Spread, Traffic};
 
 /// One attack with its results.
@@ -42,16 +42,18 @@ impl Row {
     /// Compares `phases`; `failed` names the cause if there should have been more.
     pub(crate) fn new(attack: Attack, limits: &Limits, phases: Vec<Phase>, failed: Option<String>) -> Self {
         let of = |kind| phases.iter().filter(move |phase: &&Phase| phase.kind == kind).collect::<Vec<_>>();
-        let mut valid = true;
-        let mut figures = |all: &[&Phase]| {
-            let sound: Vec<&Phase> = all.iter().filter(|phase| phase.valid).copied().collect();
-            let is_enough = 2 * sound.len() >= all.len() && !sound.is_empty();
-            valid &= is_enough;
-            Figures::of(if is_enough { &sound } else { all })
-        };
-        let (all_quiet, all_attacked) = (of(PhaseKind::Quiet), of(PhaseKind::Attack));
-        let (quiet, attacked) = (figures(&all_quiet), figures(&all_attacked));
-        let thresholds = judge(limits, &quiet, &attacked, &phases);
+        let all_attacked = of(PhaseKind::Attack);
+        let attacker = traffic_of(&all_attacked);
+        let (quiet_phases, is_enough) = counting(of(PhaseKind::Quiet));
+        let (attacked_phases, is_enough_attacked) = counting(all_attacked);
+        let valid = is_enough && is_enough_attacked;
+        let (quiet, attacked) = (Figures::of(&quiet_phases), Figures::of(&attacked_phases));
+        let thresholds = judge(
+            limits,
+            &Side { figures: &quiet, phases: &quiet_phases },
+            &Side { figures: &attacked, phases: &attacked_phases },
+            &phases,
+        );
         let mut invalid_because: Vec<String> = Vec::new();
         for reason in phases.iter().flat_map(|phase| &phase.invalid_because) {
             if !invalid_because.contains(reason) {
@@ -63,7 +65,7 @@ impl Row {
             description: attack.description(),
             quiet,
             attacked,
-            attacker: traffic_of(&all_attacked),
+            attacker,
             missing: phases.iter().map(|phase| phase.missing).sum(),
             told: phases.iter().map(|phase| phase.told).sum(),
             thresholds,
@@ -74,10 +76,22 @@ impl Row {
         }
     }
 
-    /// True if all thresholds held, and the attack was measured to its end.
+    /// True if no threshold was broken, and the attack was measured to its end.
     pub fn held(&self) -> bool {
-        self.failed.is_none() && self.thresholds.iter().all(|check| check.held)
+        self.failed.is_none() && !self.thresholds.iter().any(Check::is_broken)
     }
+
+    /// The number of thresholds that did not hold, perhaps by chance.
+    pub fn unclear(&self) -> usize {
+        self.thresholds.iter().filter(|check| check.unclear).count()
+    }
+}
+
+/// Returns the valid phases of `all` and true; or all and false if fewer than half are valid.
+fn counting(all: Vec<&Phase>) -> (Vec<&Phase>, bool) {
+    let sound: Vec<&Phase> = all.iter().filter(|phase| phase.valid).copied().collect();
+    let is_enough = 2 * sound.len() >= all.len() && !sound.is_empty();
+    (if is_enough { sound } else { all }, is_enough)
 }
 
 fn traffic_of(phases: &[&Phase]) -> Traffic {
@@ -127,7 +141,7 @@ mod tests {
         assert_eq!((fair.quiet.other_p99_us.median, fair.attacked.other_p99_us.median), (100.0, 105.0));
         assert_eq!(fair.invalid_because, ["late"]);
         let late = row(&[(Q, 100.0, true), (A, 900.0, false), (A, 900.0, false), (A, 100.0, true)]);
-        assert!(!late.valid && !late.held());
+        assert!(!late.valid && late.unclear() == 2, "{late:?}");
         assert_eq!(late.attacked.other_p99_us, Spread::of([900.0, 900.0, 100.0]));
         assert!(!Row::new(Attack::World, &limits(), vec![], Some("why".into())).valid);
     }

@@ -22,6 +22,7 @@ use super::{Report, Verdict};
 
 pub use self::differences::Differing;
 pub use self::figure::{Compared, Controlled, Finding, Unit};
+pub use self::permutation::p_larger;
 pub use self::text::percent;
 
 /// Fewest runs of a side that are tested.

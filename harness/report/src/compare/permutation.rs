@@ -25,6 +25,22 @@ pub(super) const LEVEL: f64 = 0.1;
 /// Returns the share of assignments of all runs to the two sides, whose sizes stay as they are,
 /// with a rank sum at least as far from its mean as the observed one. Equal values share a rank.
 pub(super) fn p_value([baseline, new]: [&[f64]; 2]) -> f64 {
+    let (observed, sums) = observed_and_possible(baseline, new);
+    let mean = new.len() * (baseline.len() + new.len() + 1);
+    let observed = observed.abs_diff(mean);
+    sums.iter().enumerate().filter(|(sum, _)| sum.abs_diff(mean) >= observed).map(|(_, share)| share).sum()
+}
+
+/// Returns the share of assignments with a rank sum of `new` at least as large as the observed one:
+/// small if the values of `new` are larger than chance explains. One-sided, otherwise as the test
+/// of this module. 1 if a side is empty.
+pub fn p_larger(baseline: &[f64], new: &[f64]) -> f64 {
+    let (observed, sums) = observed_and_possible(baseline, new);
+    sums.iter().skip(observed).sum()
+}
+
+/// Returns twice the rank sum of `new`, and the share of assignments for each possible one.
+fn observed_and_possible(baseline: &[f64], new: &[f64]) -> (usize, Vec<f64>) {
     let all = [baseline, new].concat();
     // Twice the rank: the mean rank of equal values may end in a half.
     let rank = |value: &f64| {
@@ -32,13 +48,10 @@ pub(super) fn p_value([baseline, new]: [&[f64]; 2]) -> f64 {
         let above = all.iter().filter(|other| *other > value).count();
         below + all.len() - above + 1
     };
-    let mean = new.len() * (all.len() + 1);
-    let observed = new.iter().map(rank).sum::<usize>().abs_diff(mean);
     let mut ranks: Vec<usize> = all.iter().map(rank).collect();
     // Rounding must not depend on the order of the runs.
     ranks.sort_unstable();
-    let sums = rank_sums(&ranks, new.len());
-    sums.iter().enumerate().filter(|(sum, _)| sum.abs_diff(mean) >= observed).map(|(_, share)| share).sum()
+    (new.iter().map(rank).sum(), rank_sums(&ranks, new.len()))
 }
 
 /// Returns, at index `s`, the share of the choices of `count` ranks that sum up to `s`.
@@ -118,6 +131,20 @@ mod tests {
             let (baseline, new) = all.split_at(sizes[0]);
             check(baseline, new, smallest_p_value(sizes));
         }
+    }
+
+    #[test]
+    fn a_one_sided_test_sees_larger_values_only() {
+        let [low, high] = [[1.0, 2.0, 3.0, 4.0, 5.0], [6.0, 7.0, 8.0, 9.0, 1e9]];
+        let check = |baseline: &[f64], new: &[f64], p: f64| {
+            assert!((p_larger(baseline, new) - p).abs() < 1e-12, "{baseline:?} {new:?}");
+        };
+        check(&low, &high, 1.0 / 252.0);
+        check(&high, &low, 1.0);
+        check(&low[..4], &high[..3], 1.0 / 35.0);
+        check(&[1.0, 2.0, 3.0, 4.0, 6.0], &[5.0, 7.0, 8.0, 9.0, 10.0], 2.0 / 252.0);
+        check(&[1.0; 5], &[1.0; 5], 1.0);
+        check(&low, &[], 1.0);
     }
 
     #[test]
