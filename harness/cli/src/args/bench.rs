@@ -58,6 +58,7 @@ impl RawBench {
             axis: Axis::Clients,
             strategy: Strategy::Ladder(Ladder::new(self.steps, OnBad::Ignore)),
             pause: self.stepping.pause,
+            within: None,
             ahead: (!self.no_capacity).then_some(self.ahead),
             forecast: (!self.no_capacity).then_some(self.forecast),
             every_step_counts: true,

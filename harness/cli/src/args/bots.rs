@@ -148,6 +148,7 @@ impl RawBots {
                 if is_ramp { OnBad::FallBack } else { OnBad::Ignore },
             )),
             pause: PAUSE,
+            within: None,
             ahead: None,
             forecast: None,
             every_step_counts: !is_ramp,

@@ -15,6 +15,15 @@ use crate::args::pattern::Pattern;
 const STEP_DURATION: Duration = Duration::from_secs(30);
 /// Duration of a step of a search.
 const SEARCH_DURATION: Duration = Duration::from_secs(10);
+/// Duration of a step of the search that runs without flags.
+const QUICK_DURATION: Duration = Duration::from_secs(5);
+/// Time that the search without flags may take.
+const QUICK_WITHIN: Duration = Duration::from_mins(5);
+/// Bounds of a search over clients, unless the command line says otherwise. More clients than the
+/// upper one need more files than most systems allow a process.
+const CLIENTS: (u32, u32) = (100, 9_000);
+/// Bounds of a search over messages a second.
+const RATES: (u32, u32) = (10, 100_000);
 /// Interval of each client's messages, unless the command line says otherwise.
 const EACH: Duration = Duration::from_secs(1);
 
@@ -27,29 +36,32 @@ pub(super) struct RawRamp {
     traffic: RawTraffic,
     #[command(flatten)]
     stepping: RawStepping,
-    /// Named series of steps
-    #[arg(long, value_name = "NAME", default_value = "gradual")]
-    pattern: Pattern,
+    /// Named series of steps [default: none, but a search over clients within 5 minutes]
+    #[arg(long, value_name = "NAME")]
+    pattern: Option<Pattern>,
     /// Sizes of the steps instead of a pattern, as in 10,20,50
     #[arg(long, value_name = "N,N", value_delimiter = ',', conflicts_with_all = ["pattern", "search"])]
     steps: Vec<u32>,
-    /// Unit of the steps: clients, or messages a second (of --clients clients)
-    #[arg(long, value_name = "WHAT", default_value = "clients", conflicts_with = "search")]
-    over: RawAxis,
+    /// Unit of the steps: clients, or messages a second (of --clients clients) [default: clients]
+    #[arg(long, value_name = "WHAT", conflicts_with = "search")]
+    over: Option<RawAxis>,
     /// Search for the largest good step between --from and --to instead of running given steps
-    #[arg(long, value_name = "WHAT", conflicts_with_all = ["pattern", "keep_going"], requires = "from", requires = "to")]
+    #[arg(long, value_name = "WHAT", conflicts_with_all = ["pattern", "keep_going"])]
     search: Option<RawAxis>,
-    /// Smallest step of the search
-    #[arg(long, value_name = "N", requires = "search")]
+    /// Smallest step of the search [default: 100 clients, 10 messages a second]
+    #[arg(long, value_name = "N", conflicts_with_all = ["pattern", "steps"])]
     from: Option<u32>,
-    /// Largest step of the search
-    #[arg(long, value_name = "N", requires = "search")]
+    /// Largest step of the search [default: 9000 clients, 100000 messages a second]
+    #[arg(long, value_name = "N", conflicts_with_all = ["pattern", "steps"])]
     to: Option<u32>,
+    /// Time after which no step may end [default: none with --pattern, --steps or --search, else 5m]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    within: Option<Duration>,
     /// Width of the range, as a share of the limit, at which the search stops
-    #[arg(long, value_name = "SHARE", requires = "search", default_value = "5%", value_parser = parse_share)]
+    #[arg(long, value_name = "SHARE", default_value = "5%", value_parser = parse_share)]
     precision: f64,
     /// Time that messages are sent in each step [default: the pattern's; 30s with --steps, 10s with
-    /// --search]
+    /// --search, 5s without any of these]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     duration: Option<Duration>,
     /// A step is good only if 99 % of its messages reach the last recipient within this time; short
@@ -71,7 +83,7 @@ fn parse_share(text: &str) -> Result<f64, String> {
 
 impl RawRamp {
     pub(super) fn check(mut self) -> Result<StepsJob, String> {
-        let axis = Axis::from(self.search.unwrap_or(self.over));
+        let axis = Axis::from(self.search.or(self.over).unwrap_or(RawAxis::Clients));
         let pacing = match (axis, self.stepping.interval, self.stepping.each) {
             (Axis::Clients, Some(interval), _) => Pacing::Total(interval),
             (Axis::Clients, None, each) => Pacing::PerClient(each.unwrap_or(EACH)),
@@ -82,21 +94,23 @@ impl RawRamp {
                 );
             }
         };
-        let (strategy, sizes, duration) =
-            if let (Some(_), Some(from), Some(to)) = (self.search, self.from, self.to) {
-                if from > to {
-                    return Err(format!("--from {from} is above --to {to}"));
-                }
-                (Strategy::Search(Search::new(from, to, self.precision)), vec![from, to], SEARCH_DURATION)
-            } else {
-                let (sizes, duration) = if self.steps.is_empty() {
-                    (self.pattern.sizes(), self.pattern.duration())
-                } else {
-                    (self.steps, STEP_DURATION)
-                };
-                let on_bad = if self.keep_going { OnBad::GoOn } else { OnBad::FallBack };
-                (Strategy::Ladder(Ladder::new(sizes.clone(), on_bad)), sizes, duration)
+        let is_quick = self.pattern.is_none() && self.steps.is_empty() && self.search.is_none();
+        let (strategy, sizes, duration) = if self.search.is_some() || is_quick {
+            let (least, most) = if axis == Axis::Clients { CLIENTS } else { RATES };
+            let (from, to) = (self.from.unwrap_or(least), self.to.unwrap_or(most));
+            if from > to {
+                return Err(format!("--from {from} is above --to {to}"));
+            }
+            let duration = if is_quick { QUICK_DURATION } else { SEARCH_DURATION };
+            (Strategy::Search(Search::new(from, to, self.precision)), vec![from, to], duration)
+        } else {
+            let (sizes, duration) = match self.pattern {
+                Some(pattern) => (pattern.sizes(), pattern.duration()),
+                None => (self.steps, STEP_DURATION),
             };
+            let on_bad = if self.keep_going { OnBad::GoOn } else { OnBad::FallBack };
+            (Strategy::Ladder(Ladder::new(sizes.clone(), on_bad)), sizes, duration)
+        };
         self.common.threshold = with_slo(Some(self.slo), &self.common.threshold)?;
         let duration = self.duration.unwrap_or(duration);
         let factory = Broadcasts::new(self.common, self.traffic, pacing, duration, &sizes)?;
@@ -106,6 +120,7 @@ impl RawRamp {
             axis,
             strategy,
             pause: self.stepping.pause,
+            within: self.within.or(is_quick.then_some(QUICK_WITHIN)),
             ahead: None,
             forecast: None,
             every_step_counts: false,

@@ -292,8 +292,13 @@ fn step(job: &StepsJob, size: u32) -> (u32, Duration, Duration) {
 fn a_ramp_is_made_of_broadcasts() {
     let ramp = |more: &str| steps(&format!("ramp --data d {more}")).expect("complete");
     let (ms, s) = (Duration::from_millis, Duration::from_secs);
-    let gradual = ramp("");
-    assert_eq!((gradual.name, gradual.first(), gradual.strategy.planned()), ("ramp", 10, Some(6)));
+    let quick = ramp("");
+    assert_eq!((quick.name, quick.first(), quick.strategy.planned()), ("ramp", 100, None));
+    assert_eq!((step(&quick, 9_000).2, quick.within), (s(5), Some(Duration::from_mins(5))));
+    assert_eq!(ramp("--from 7 --to 90 --within 2m").within, Some(Duration::from_mins(2)));
+    assert_eq!(ramp("--over rate --clients 40").first(), 10);
+    let gradual = ramp("--pattern gradual");
+    assert_eq!((gradual.first(), gradual.strategy.planned(), gradual.within), (10, Some(6), None));
     assert_eq!(step(&gradual, 50), (50, ms(20), s(60)));
     let job = gradual.factory.job(10).expect("possible");
     assert!(job.thresholds.iter().any(|threshold| threshold.to_string() == "last_recipient.p99=100ms"));
@@ -373,10 +378,9 @@ fn bad_steps_are_refused() {
     check("ramp --data d --steps 5 --pattern step", "cannot be used with");
     check("ramp --data d --interval 1ms --each 1s", "cannot be used with");
     check("ramp --data d --over rate --each 1s", "takes from the steps");
-    check("ramp --data d --search clients --from 5", "--to");
     check("ramp --data d --search clients --from 9 --to 5", "--from 9 is above --to 5");
     check("ramp --data d --search clients --from 1 --to 5 --precision 5", "is not a share");
-    check("ramp --data d --from 1", "--search");
+    check("ramp --data d --from 1 --steps 5", "cannot be used with");
     check(
         "ramp --data d --steps 100,100000 --duration 100s",
         "a step of 100000 clients with a message every",

@@ -8,10 +8,12 @@
 //!   capacity         the capacity of a step's server
 //!   forecast         the capacity with more clients
 //!   run              makes one step after the other
+//!   answer           the result in a sentence or two
 //! ```
 //! Only `run` knows that a step is a run. The content of a step is up to its [`StepFactory`], so
 //! any scenario can be run by steps. The command line chooses the sizes.
 
+mod answer;
 mod capacity;
 mod forecast;
 mod forecast_text;
@@ -166,6 +168,8 @@ pub struct StepsJob {
     pub strategy: Strategy,
     /// Pause between two steps, in which the server recovers.
     pub pause: Duration,
+    /// Time after which no step may end, judged by those before; `None` for no limit.
+    pub within: Option<Duration>,
     /// Messages ahead of the slowest client when each step's capacity is measured; `None` to skip
     /// that.
     pub ahead: Option<u32>,

@@ -162,6 +162,10 @@ pub struct Limit {
     pub reported_step: u32,
     /// Summary in one sentence.
     pub summary: String,
+    /// The result in words: how many, at which rate, by which goal, what ran out first, and what to
+    /// do for more. Null if steps are only compared.
+    #[serde(default)]
+    pub answer: Option<String>,
 }
 
 /// Iterates over the steps that count: neither repeated nor interrupted ones.
@@ -266,7 +270,7 @@ impl Limit {
         }
         let Found { good, bad, confirmed } = found;
         let reported_step = reported_step.unwrap_or(1);
-        Self { over, good, bad, confirmed, limited_by, because, reported_step, summary }
+        Self { over, good, bad, confirmed, limited_by, because, reported_step, summary, answer: None }
     }
 }
 
@@ -287,7 +291,8 @@ pub struct SteppedReport {
 
 impl fmt::Display for SteppedReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.report.write_with(f, |f| self.write_steps(f), &self.limit.summary)
+        let result = self.limit.answer.as_ref().unwrap_or(&self.limit.summary);
+        self.report.write_with(f, |f| self.write_steps(f), result)
     }
 }
 

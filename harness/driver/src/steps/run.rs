@@ -1,7 +1,7 @@
 //! Makes one step after the other, and one report of all of them.
 
 use std::fmt::Display;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use throng_core::config::format_duration;
 use throng_core::shutdown::Shutdown;
@@ -11,6 +11,7 @@ use throng_harness_model::target::Target;
 use throng_harness_model::text::{format_count, format_nanos, format_rate};
 use throng_harness_report::{Origin, Report, Verdict};
 
+use super::answer::answer;
 use super::{Axis, Capacity, Forecast, Found, LimitedBy, Phase, Retries, StepsJob, Trial, judge};
 use crate::steps::{Limit, Step, SteppedReport};
 
@@ -38,6 +39,10 @@ pub fn run<E: Display>(
         let number = runner.progress.steps.len() + 1;
         if number > 1 && runner.is_stopped() {
             runner.progress.ended = Ended::Interrupted;
+            break;
+        }
+        if !runner.progress.has_time_for(trial.size, steps.within) {
+            runner.progress.ended = Ended::TimeIsUp;
             break;
         }
         match runner.step(trial, &mut retries) {
@@ -130,6 +135,8 @@ impl<D: FnMut(&Job) -> Result<Findings, String>> Runner<'_, D> {
 enum Ended {
     Done,
     Interrupted,
+    /// The next step would not have ended in time.
+    TimeIsUp,
     Broken(String),
 }
 
@@ -204,6 +211,15 @@ struct Progress {
 }
 
 impl Progress {
+    /// Returns true if a step of this size will probably end within the time. Clients enter one
+    /// after the other, so a larger step takes longer.
+    fn has_time_for(&self, size: u32, within: Option<Duration>) -> bool {
+        let (Some(within), Some(last)) = (within, self.steps.last()) else { return true };
+        let elapsed = self.began.elapsed().as_secs_f64();
+        let growth = f64::from(size) / f64::from(last.size.max(1));
+        elapsed + (elapsed - last.started_s) * growth.max(1.0) <= within.as_secs_f64()
+    }
+
     /// Returns the report of the step that stands for the run, with all steps in it.
     fn into_report(mut self, job: &StepsJob, found: Found) -> SteppedReport {
         // The last good step of the size found stands for the run: the confirmation, if there was
@@ -211,6 +227,7 @@ impl Progress {
         let representative = self.steps.iter().rposition(|step| step.good && Some(step.size) == found.good);
         let mut report = self.reports.swap_remove(representative.unwrap_or(0));
         let interrupted = self.ended == Ended::Interrupted;
+        let is_early = interrupted || self.ended == Ended::TimeIsUp;
         if let Ended::Broken(error) = self.ended {
             report.incomplete_because.push(error);
         }
@@ -221,7 +238,11 @@ impl Progress {
             if interrupted { forecast.cut() } else { forecast }
         });
         let reported = representative.map(|at| self.steps[at].number);
-        let limit = Limit::new(job.axis, found, &self.steps, reported, job.every_step_counts, interrupted);
+        let mut limit =
+            Limit::new(job.axis, found, &self.steps, reported, job.every_step_counts, interrupted);
+        if !job.every_step_counts {
+            limit.answer = Some(answer(job.axis, found, &self.steps, &report, is_early));
+        }
         let mut stepped = SteppedReport { report, limit, forecast, steps: self.steps };
         let checked = stepped.check(job.every_step_counts, interrupted);
         let report = &mut stepped.report;
