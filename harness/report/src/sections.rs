@@ -364,23 +364,22 @@ impl Report {
 
     fn server_rows(&self) -> Vec<Row> {
         let Some(server) = &self.server else { return Vec::new() };
-        let [cpu, memory, peak] = usage_rows(server);
-        let each = self.shown_cpu_per_delivery().unwrap_or_default();
+        let [cpu, memory, peak] = usage_rows(server, self.measured_s, self.shown_cpu_per_delivery());
         let gone = (!server.alive).then(|| Row::text("before the end", "GONE").bad_if(true));
-        let cpu = cpu.note(each).headline().bad_if(!server.alive);
+        let cpu = cpu.headline().bad_if(!server.alive);
         let withheld = self.scheduling.as_ref().and_then(|found| found.server.as_ref()).map(withheld_row);
         [cpu, memory.headline(), peak].into_iter().chain(withheld).chain(gone).collect()
     }
 
     fn harness_rows(&self) -> Vec<Row> {
         let Some(harness) = &self.harness else { return Vec::new() };
-        let [cpu, memory, peak] = usage_rows(harness);
         let load = format!("{:.0}% of its threads", self.harness_load * 100.0);
+        let [cpu, memory, peak] = usage_rows(harness, self.measured_s, Some(load));
         // 0 in reports of versions that did not measure it.
         let each = self.harness_memory.per_client_bytes;
         let each = (each > 0.0).then(|| Row::text("per client", format!("{} bytes", format_rate(each))));
         let withheld = self.scheduling.as_ref().map(|found| withheld_row(&found.harness));
-        [cpu.note(load), memory, peak].into_iter().chain(each).chain(withheld).collect()
+        [cpu, memory, peak].into_iter().chain(each).chain(withheld).collect()
     }
 
     /// The server's CPU time per delivery; none below [`CPU_MIN_S`].
@@ -478,10 +477,19 @@ fn withheld_row(waited: &Waited) -> Row {
     Row::text("of the time without a core that others had", share).note(format!("thread {}", waited.thread))
 }
 
-/// CPU time, memory and peak memory of a process.
-fn usage_rows(usage: &Usage) -> [Row; 3] {
+/// CPU time with a further `note`, memory and peak memory of a process. The share of a core is
+/// unknown if nothing was measured.
+fn usage_rows(usage: &Usage, measured_s: f64, note: Option<String>) -> [Row; 3] {
+    let time = format!("{:.2} s", usage.cpu_s);
+    let cpu = if measured_s > 0.0 {
+        let share = format!("{:.0}%", usage.cpu_s / measured_s * 100.0);
+        let notes: Vec<_> = [time].into_iter().chain(note).collect();
+        Row::text("CPU of one core", share).note(notes.join(", "))
+    } else {
+        Row::text("CPU time", time).note(note.unwrap_or_default())
+    };
     [
-        Row::text("CPU time", format!("{:.2} s", usage.cpu_s)),
+        cpu,
         Row::text("memory", format_bytes(usage.rss_bytes))
             .note(format!("{} at the start", format_bytes(usage.rss_start_bytes))),
         Row::text("peak memory", format_bytes(usage.rss_peak_bytes)),
