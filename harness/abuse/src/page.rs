@@ -4,15 +4,16 @@ use maud::{Markup, html};
 use throng_core::clock::utc_text;
 use throng_harness_model::text::format_count;
 use throng_harness_report::html::{
-    header, how_it_was_run, page, run_verdict, table, thresholds_list, verdict_text,
+    header, how_it_was_run, page, run_verdict, table, target, thresholds_list, title, verdict_text,
 };
 
 use crate::report::{AbuseReport, SCENARIO, cells, traffic};
 use crate::row::Row;
 
 impl AbuseReport {
-    /// The report as a page of HTML that needs no other file.
-    pub(crate) fn page(&self) -> String {
+    /// The report as a page of HTML that needs no other file. `file` is the name of its file, for
+    /// the title.
+    pub(crate) fn page(&self, file: &str) -> String {
         let began = utc_text(self.started_unix_s.saturating_mul(1_000));
         let broken = self.attacks.iter().filter(|row| !row.held());
         let details = html! { ul { @for row in broken { li { (row.attack) ": " (row.description) } } } };
@@ -28,7 +29,9 @@ impl AbuseReport {
             @for row in &self.attacks { (section_of(row)) }
             (how_it_was_run(&self.command, facts))
         };
-        page(&format!("{SCENARIO}: {}", verdict_text(self.verdict).0), &content)
+        let verdict = format!("{SCENARIO}: {}", verdict_text(self.verdict).0);
+        let clients = format!("{} clients", format_count(self.clients.into()));
+        page(&title(&[&verdict, &clients, target(&self.command).unwrap_or_default(), file]), &content)
     }
 
     fn overview(&self) -> Markup {

@@ -111,8 +111,8 @@ impl Document for AbuseReport {
         json_text(self)
     }
 
-    fn to_html(&self) -> String {
-        self.page()
+    fn to_html(&self, file: &str) -> String {
+        self.page(file)
     }
 
     fn exit_code(&self) -> u8 {
@@ -274,7 +274,7 @@ mod tests {
         {
             assert!(text.contains(part), "{part}\n{text}");
         }
-        let page = report.to_html();
+        let page = report.to_html("run.html");
         assert!(page.contains("&lt;gone&gt;") && page.contains("missing=0"), "{page}");
         let json: serde_json::Value = serde_json::from_str(&report.to_json().expect("JSON")).expect("JSON");
         assert_eq!(json["attacks"][0]["missing"], 6);

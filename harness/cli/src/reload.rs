@@ -11,7 +11,9 @@ use throng_harness_driver::steps::WrittenReport;
 use throng_harness_model::exit::{EXIT_BROKEN, EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE};
 use throng_harness_peers::PeersReport;
 use throng_harness_report::compare::{CompareError, Comparison, Named};
-use throng_harness_report::{Document, Machine, Origin, ReadError, ReportError, merged, write_hgrm};
+use throng_harness_report::{
+    Document, Machine, Origin, ReadError, ReportError, file_name, merged, write_hgrm,
+};
 
 use crate::args::ReportJob;
 
@@ -141,7 +143,7 @@ fn write_comparison(
         write(path, json + "\n")?;
     }
     if let Some(path) = &job.html {
-        write(path, comparison.to_html(baseline, new))?;
+        write(path, comparison.to_html(&file_name(path), baseline, new))?;
     }
     if let Some(directory) = &job.hgrm {
         for (name, side) in [("baseline", baseline), ("new", new)] {
@@ -283,7 +285,7 @@ mod tests {
         assert_eq!(out, report.to_string());
         let read = |path: &Path| fs::read_to_string(path).expect("there");
         assert_eq!(read(&json), read(&kept));
-        assert_eq!(read(&html), report.to_html());
+        assert_eq!(read(&html), report.to_html(&file_name(&html)));
     }
 
     /// Every string and key of a report may be a stranger's.

@@ -409,10 +409,14 @@ fn a_bench_compares_all_steps_and_forecasts() {
     ] {
         assert!(text.contains(part), "no `{part}` in:\n{text}");
     }
-    let page = report.to_html();
-    for part in
-        ["<h2>Steps</h2>", "<h2>Capacity</h2>", "Latency by clients", "measured 100:", "of step 5 of 5"]
-    {
+    let page = report.to_html("run.html");
+    for part in [
+        "<h2>Steps</h2>",
+        "<h2>Capacity</h2>",
+        "Latency by clients",
+        "measured 100 clients:",
+        "of step 5 of 5",
+    ] {
         assert!(page.contains(part), "no `{part}` in:\n{page}");
     }
     assert!(!page.contains("NaN"), "{page}");

@@ -4,7 +4,8 @@ use maud::{Markup, html};
 use throng_core::clock::utc_text;
 use throng_harness_model::text::{format_bytes, format_count, format_nanos};
 use throng_harness_report::html::{
-    Chart, Line, Unit, XAxis, header, how_it_was_run, page, run_verdict, table, thresholds_list, verdict_text,
+    Chart, Line, Unit, XAxis, header, how_it_was_run, page, run_verdict, table, target, thresholds_list,
+    title, verdict_text,
 };
 
 use crate::MonitorReport;
@@ -27,11 +28,14 @@ const CHARTS: [(&str, Unit, Figure); 9] = [
 ];
 
 impl MonitorReport {
-    /// The report as a page of HTML that needs no other file.
-    pub(super) fn page(&self) -> String {
+    /// The report as a page of HTML that needs no other file. `file` is the name of its file, for
+    /// the title.
+    pub(super) fn page(&self, file: &str) -> String {
         let measured = format_nanos(self.measured_s * 1e9);
+        let target = target(&self.command).unwrap_or_default();
+        let of = if target.is_empty() { String::new() } else { format!("{target}, ") };
         let subtitle =
-            format!("{measured} watched, {} samples, {}", format_count(self.samples), self.began());
+            format!("{of}{measured} watched, {} samples, {}", format_count(self.samples), self.began());
         let thresholds = self.thresholds.iter();
         let thresholds =
             thresholds.map(|judged| (judged.held, judged.threshold.as_str(), judged.found.clone()));
@@ -43,7 +47,8 @@ impl MonitorReport {
             (self.html_warnings())
             (self.html_origin())
         };
-        page(&format!("monitor: {}", verdict_text(self.verdict).0), &content)
+        let verdict = format!("monitor: {}", verdict_text(self.verdict).0);
+        page(&title(&[&verdict, target, file]), &content)
     }
 
     fn html_servers(&self) -> Markup {

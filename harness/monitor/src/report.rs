@@ -119,8 +119,8 @@ impl Document for MonitorReport {
         json_text(self)
     }
 
-    fn to_html(&self) -> String {
-        self.page()
+    fn to_html(&self, file: &str) -> String {
+        self.page(file)
     }
 
     fn exit_code(&self) -> u8 {

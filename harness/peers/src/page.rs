@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use throng_core::clock::utc_text;
 use throng_harness_model::text::{format_count, format_rate};
-use throng_harness_report::html::{banner, header, how_it_was_run, micros, page, table, table_of};
+use throng_harness_report::html::{banner, header, how_it_was_run, micros, page, table, table_of, title};
 
 use crate::{BareSummary, Case, Failure, PeersReport, Summary, Taken};
 
@@ -40,8 +40,9 @@ struct Decades {
 }
 
 impl PeersReport {
-    /// The report as a page of HTML that needs no other file.
-    pub(super) fn page(&self) -> String {
+    /// The report as a page of HTML that needs no other file. `file` is the name of its file, for
+    /// the title.
+    pub(super) fn page(&self, file: &str) -> String {
         let (class, word, meaning) = self.outcome();
         let definitions = html! {
             p.note {
@@ -58,7 +59,7 @@ impl PeersReport {
             (self.html_failures())
             (self.html_origin())
         };
-        page(&format!("peers: {word}"), &content)
+        page(&title(&[&format!("peers: {word}"), file]), &content)
     }
 
     /// A class, a word and a sentence.
@@ -405,7 +406,7 @@ mod tests {
             summary.server_cpu_us_per_delivery = Some(cpu);
         }
         change(&mut report);
-        let page = report.to_html();
+        let page = report.to_html("run.html");
         check_page(&page);
         page
     }
@@ -423,12 +424,12 @@ mod tests {
         check(
             &page,
             &[
-                "<title>peers: COMPLETE</title>",
+                "<title>peers: COMPLETE \u{b7} run.html</title>",
                 "128 B per message, 1 s per case after 1 s of warm-up, up to 1 s of drain, 2 repetitions; 1970-01-01T00:00:00Z",
                 "verdict pass",
                 "The latencies of 1 of 3 rows are no evidence",
                 "<h2>A: 1,000 members, a message every 10ms, 100,000 deliveries/s</h2>",
-                "<th>redis</th><td>100,006</td><td>7.13 ms</td><td>22.4 ms</td><td>41.5 ms</td><td>9.37 us</td><td>x1.87</td>\
+                "<th>redis</th><td>100,006</td><td>7.13 ms</td><td>22.4 ms</td><td>41.5 ms</td><td>9.37 µs</td><td>x1.87</td>\
                  <td>79%</td><td>valid</td><td>none</td>",
                 "<th>throng</th><td>99,925</td><td class=\"doubtful\">5.50 ms</td>",
                 "<td class=\"doubtful\">INVALID 1 of 2</td><td>none</td>",
@@ -437,10 +438,10 @@ mod tests {
                 "<span class=\"c0\" style=\"margin-left:42.66%;width:24.88%\"></span></span><span class=\"value\">7.13 ms to 22.4 ms",
                 "<span class=\"c0 pale\" style=\"margin-left:37.02%;width:29.80%\"></span></span><span class=\"value\">5.50 ms to 21.7",
                 "<span style=\"left:50.00%\">10 ms</span>",
-                "<span class=\"c7\" style=\"margin-left:0.00%;width:53.36%\"></span></span><span class=\"value\">5.00 us</span>",
+                "<span class=\"c7\" style=\"margin-left:0.00%;width:53.36%\"></span></span><span class=\"value\">5.00 µs</span>",
                 "<h2>F: 1,000 members, at most 200 messages ahead of the slowest</h2><p>Nothing was measured.</p>",
-                "<th>A</th><td>1,000</td><td>1.50</td><td>5.00 us</td>",
-                "<th>1,000</th><td>128 B</td><td>3.50 us</td><td>5.00 us</td>",
+                "<th>A</th><td>1,000</td><td>1.50</td><td>5.00 µs</td>",
+                "<th>1,000</th><td>128 B</td><td>3.50 µs</td><td>5.00 µs</td>",
                 "<code>throng-harness peers</code>",
                 "<dt>Seed</dt><dd>5</dd>",
                 "<dt>redis</dt><dd>Redis 7</dd>",
@@ -488,7 +489,7 @@ mod tests {
         check(
             &page,
             &[
-                "<title>peers: INCOMPLETE</title>",
+                "<title>peers: INCOMPLETE \u{b7} run.html</title>",
                 "verdict fail",
                 "<td class=\"broken\">1,234 missing, 2 CORRUPTED</td>",
                 "<strong>Deliveries per second</strong>",

@@ -106,7 +106,10 @@ mod tests {
     fn a_written_report_is_read_back() {
         let written = test_report(false, vec![failure('F')]);
         let back = read(vec![failure('F')], |_| {}).expect("its own");
-        assert_eq!((back.to_string(), back.to_html()), (written.to_string(), written.to_html()));
+        assert_eq!(
+            (back.to_string(), back.to_html("run.html")),
+            (written.to_string(), written.to_html("run.html"))
+        );
         assert_eq!(back.cases, written.cases);
         assert_eq!(serde_json::to_value(&back).expect("JSON"), serde_json::to_value(&written).expect("JSON"));
     }
@@ -157,7 +160,7 @@ mod tests {
         });
         let report = report.expect("valid");
         let shown = "\\u{1b}]52;c;eA==\\u{7}\\nPASS\\u{0}\\u{202e}\\u{9b}";
-        assert!(report.to_string().contains(shown) && report.to_html().contains(shown), "{report}");
+        assert!(report.to_string().contains(shown) && report.to_html("run.html").contains(shown), "{report}");
     }
 
     #[test]

@@ -158,8 +158,8 @@ impl Document for PeersReport {
         json_text(self)
     }
 
-    fn to_html(&self) -> String {
-        self.page()
+    fn to_html(&self, file: &str) -> String {
+        self.page(file)
     }
 
     fn exit_code(&self) -> u8 {

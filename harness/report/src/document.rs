@@ -13,8 +13,8 @@ pub trait Document: Display {
     /// The report as JSON, with a newline at the end.
     fn to_json(&self) -> serde_json::Result<String>;
 
-    /// The report as a self-contained HTML page.
-    fn to_html(&self) -> String;
+    /// The report as a self-contained HTML page. `file` is the name of its file, for the title.
+    fn to_html(&self, file: &str) -> String;
 
     /// The exit code of the process.
     fn exit_code(&self) -> u8;
@@ -28,11 +28,16 @@ pub trait Document: Display {
 
     /// Writes the report as an HTML page.
     fn write_html(&self, path: &Path) -> Result<(), ReportError> {
-        fs::write(path, self.to_html()).map_err(|source| ReportError::new(path, source))
+        fs::write(path, self.to_html(&file_name(path))).map_err(|source| ReportError::new(path, source))
     }
 }
 
 /// Formats a value as indented JSON, with a newline at the end.
 pub fn json_text(value: &impl Serialize) -> serde_json::Result<String> {
     serde_json::to_string_pretty(value).map(|json| json + "\n")
+}
+
+/// The name of the file at `path`, for the title of a page in it.
+pub fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -246,7 +246,10 @@ mod tests {
         let [first, second] = [path, again].map(|path| fs::read_to_string(path).expect("written"));
         first.lines().zip(second.lines()).for_each(|(first, second)| assert_eq!(first, second));
         assert_eq!(first, second);
-        assert_eq!((back.to_string(), back.to_html()), (report.to_string(), report.to_html()));
+        assert_eq!(
+            (back.to_string(), back.to_html("run.html")),
+            (report.to_string(), report.to_html("run.html"))
+        );
         assert_eq!(back.histograms["latency"].summary(), report.latency_us);
         assert_eq!(
             back.histograms.keys().collect::<Vec<_>>(),
@@ -307,7 +310,10 @@ mod tests {
             assert_eq!(json["latency_us"]["count"], report.latency_us.count, "{text}");
             let histograms = json["histograms"].as_object().map_or(0, serde_json::Map::len);
             assert_eq!(report.histograms.len(), histograms, "{text}");
-            assert!(report.entries_requested() > 0 && report.to_html().contains("</html>"), "{text}");
+            assert!(
+                report.entries_requested() > 0 && report.to_html("run.html").contains("</html>"),
+                "{text}"
+            );
         }
     }
 

@@ -29,7 +29,7 @@ use throng_harness_model::scheduling::Scheduling;
 use throng_harness_model::spec::Job;
 
 pub use check::Checked;
-pub use document::{Document, json_text};
+pub use document::{Document, file_name, json_text};
 pub use file::{ReadError, ReportError, ReportFile, check_directory, check_writable, read_text, write_hgrm};
 pub use histograms::merged;
 pub use machine::Machine;
@@ -267,8 +267,8 @@ impl Document for Report {
         json_text(self)
     }
 
-    fn to_html(&self) -> String {
-        Self::to_html(self)
+    fn to_html(&self, file: &str) -> String {
+        Self::to_html(self, file)
     }
 
     fn exit_code(&self) -> u8 {

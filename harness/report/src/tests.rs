@@ -34,8 +34,8 @@ fn cpu_time_below_the_resolution_of_the_kernel_is_not_shown() {
     let shown = |cpu_s| {
         let report = Report::new(&job(""), origin(), Findings { server: Some(usage(cpu_s)), ..findings(0) });
         assert!(report.server_cpu_us_per_delivery.is_some());
-        let texts = [report.to_string(), report.to_html()];
-        texts.map(|text| text.contains("us per delivery"))
+        let texts = [report.to_string(), report.to_html("run.html")];
+        texts.map(|text| text.contains("s per delivery"))
     };
     assert_eq!((shown(0.09), shown(0.1)), ([false; 2], [true; 2]));
 }
@@ -179,7 +179,7 @@ fn a_changed_rate_is_reported() {
         let report =
             Report::new(&job(""), origin(), Findings { sent: 5, rate_changes, ..Findings::default() });
         let json = serde_json::to_value(&report).expect("JSON");
-        (report.to_string(), report.to_html(), json["rate_changes"].clone())
+        (report.to_string(), report.to_html("run.html"), json["rate_changes"].clone())
     };
     let (text, page, json) = changed(vec![RateChange::new(2_500 * MS, 8 * MS)]);
     let warning = "This is not the planned run: the rate was CHANGED by hand: 125.0/s from 2.50 s.";
@@ -209,18 +209,18 @@ fn a_report_names_the_client_that_waits_longest() {
     ] {
         assert!(text.contains(part), "no `{part}` in:\n{text}");
     }
-    let page = report.to_html();
+    let page = report.to_html("run.html");
     assert!(
         page.contains("Mean latency by order of entry, first tenth to last")
             && page.contains("mean on server event loop 1"),
         "{page}"
     );
     let few = Findings { fairness: Fairness::of(recipients(4, |_| 1_000)), ..findings(0) };
-    let page = Report::new(&job(""), origin(), few).to_html();
+    let page = Report::new(&job(""), origin(), few).to_html("run.html");
     assert!(page.contains("Mean latency by order of entry, first client to last"), "{page}");
     let json = serde_json::to_value(&report).expect("JSON");
     assert_eq!(json["fairness"]["by_shard"][1]["clients"], 100);
     let none = Report::new(&job(""), origin(), findings(0));
-    assert!(!none.to_string().contains("fairness") && !none.to_html().contains("Fairness"));
+    assert!(!none.to_string().contains("fairness") && !none.to_html("run.html").contains("Fairness"));
     assert!(serde_json::to_value(&none).expect("JSON")["fairness"].is_null());
 }

@@ -55,6 +55,7 @@ fn step_charts(stepped: &SteppedReport) -> Markup {
     };
     let axis = XAxis {
         ticks: places().map(|(at, step)| (at, label(step))).collect(),
+        start: 0.0,
         end: steps.len() as f64 + 1.0,
         name: |at| format!("step {at:.0}"),
     };
@@ -155,5 +156,5 @@ fn forecast_chart(forecast: &Forecast) -> Option<Chart<'static>> {
         Line::new("fitted", curve).dashed_if(true),
         Line::new("forecast", predicted().map(dots)),
     ];
-    Some(Chart::small(title, Unit::Count, XAxis { ticks, end, name: format_rate }, lines).wide(260.0))
+    Some(Chart::small(title, Unit::Count, XAxis { ticks, start: 0.0, end, name: format_rate }, lines).wide(260.0))
 }

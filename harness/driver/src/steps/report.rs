@@ -301,8 +301,8 @@ impl Document for SteppedReport {
         json_text(self)
     }
 
-    fn to_html(&self) -> String {
-        self.report.page_with(&self.html_steps())
+    fn to_html(&self, file: &str) -> String {
+        self.report.page_with(file, &self.html_steps())
     }
 
     fn exit_code(&self) -> u8 {

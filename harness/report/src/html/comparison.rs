@@ -5,28 +5,31 @@ use maud::{Markup, html};
 use super::chart::{Chart, Line, Unit, XAxis};
 use super::latency::by_percentile;
 use super::timeline::{Figure, above_zero};
-use super::{banner, header, page, sentence, table_of};
+use super::{banner, header, page, sentence, table_of, title};
 use crate::compare::text::CONTROLLED;
 use crate::compare::{Comparison, Finding, Named, Outcome};
 use crate::merged;
 
 /// Distributions that are drawn for both sides, and the titles of their charts.
-const DISTRIBUTIONS: [(&str, &str); 2] =
-    [("latency", "Latency by percentile"), ("last_recipient", "Last recipient by percentile")];
+const DISTRIBUTIONS: [(&str, &str); 2] = [
+    ("latency", "Latency by percentile, over all runs of a side"),
+    ("last_recipient", "Last recipient by percentile, over all runs of a side"),
+];
 
 /// Runs of a side that are drawn second by second. More lines could not be told apart.
 const RUNS_SHOWN: usize = 4;
 
 const SECONDS: [(&str, Unit, Figure); 4] = [
-    ("Latency p50", Unit::Micros, |row| above_zero(row.p50_us)),
-    ("Latency p99", Unit::Micros, |row| above_zero(row.p99_us)),
+    ("p50 of each second's latencies", Unit::Micros, |row| above_zero(row.p50_us)),
+    ("p99 of each second's latencies", Unit::Micros, |row| above_zero(row.p99_us)),
     ("Deliveries per second", Unit::Count, |row| Some(row.received_per_s)),
     ("Server CPU, of one core", Unit::Share, |row| row.server_cpu),
 ];
 
 impl Comparison {
     /// The comparison as a page of HTML that needs no other file.
-    pub fn to_html(&self, baseline: &[Named], new: &[Named]) -> String {
+    /// `file` is the name of its file, for the title.
+    pub fn to_html(&self, file: &str, baseline: &[Named], new: &[Named]) -> String {
         let (word, meaning) = self.outcome_text();
         let class = match self.outcome {
             Outcome::Worse => "fail",
@@ -46,7 +49,7 @@ impl Comparison {
             (seconds(baseline, new))
             (self.html_sides(baseline, new))
         };
-        page(&format!("{}: {word}", self.of), &content)
+        page(&title(&[&format!("{}: {word}", self.of), &self.sides_text(), file]), &content)
     }
 
     fn html_figures(&self) -> Markup {
@@ -113,36 +116,38 @@ fn distributions(baseline: &[Named], new: &[Named]) -> Markup {
         .collect();
     html! {
         @if !charts.is_empty() {
-            section { h2 { "Latency" } @for chart in charts { (chart) } }
+            section { h2 { "Latencies of whole runs" } @for chart in charts { (chart) } }
         }
     }
 }
 
 /// The runs second by second, each from its own start.
 fn seconds(baseline: &[Named], new: &[Named]) -> Markup {
-    let runs = [("baseline", baseline), ("new", new)];
+    let runs = [("baseline", true, baseline), ("new", false, new)];
     let runs: Vec<_> = runs
         .into_iter()
-        .flat_map(|(side, runs)| {
+        .flat_map(|(side, is_dashed, runs)| {
             let runs = runs.iter().take(RUNS_SHOWN).zip(1..);
-            runs.map(move |(run, number)| (format!("{side} {number}"), &run.report.timeline))
+            runs.map(move |(run, number)| (format!("{side} {number}"), is_dashed, &run.report.timeline))
         })
         .collect();
-    let ends = runs.iter().filter_map(|(_, timeline)| timeline.last()).map(|row| row.at_s);
+    let ends = runs.iter().filter_map(|(_, _, timeline)| timeline.last()).map(|row| row.at_s);
     let end = ends.fold(0.0, f64::max);
     if end <= 0.0 || !end.is_finite() {
         return Markup::default();
     }
     let chart = |(title, unit, figure): (&'static str, Unit, Figure)| {
-        let lines = runs
-            .iter()
-            .map(|(name, timeline)| Line::new(name, timeline.iter().map(|row| (row.at_s, figure(row)))));
+        let lines = runs.iter().map(|(name, is_dashed, timeline)| {
+            let points = timeline.iter().map(|row| (row.at_s, figure(row)));
+            Line::new(name, points).dashed_if(*is_dashed)
+        });
         Chart::small(title, unit, XAxis::seconds(end), lines)
     };
     html! {
         section {
             h2 { "Second by second" }
             .charts { @for plan in SECONDS { (chart(plan)) } }
+            p.note { "A run's percentile is that of all of its deliveries, and not the mean of its seconds." }
         }
     }
 }

@@ -9,6 +9,9 @@ use super::micros;
 use crate::Report;
 use crate::sections::{Place, Row, Section, Value};
 
+/// Letters of a figure that fit in a tile in its large font.
+const TILE_LETTERS: usize = 9;
+
 impl Report {
     /// The headline rows of all sections, with the most important latencies before the server's.
     pub(super) fn html_tiles(&self, sections: &[Section]) -> Markup {
@@ -22,13 +25,15 @@ impl Report {
             .filter_map(|(label, latency)| Some((label, latency.filter(|latency| latency.count > 0)?)))
             .map(|(label, LatencyUs { p50, p99, max, .. })| {
                 let note = format!("median {}, max {}", micros(*p50), micros(*max));
-                tile(label, &Value::Text(micros(*p99)), &note, false)
+                let note = if self.valid { note } else { format!("INVALID; {note}") };
+                let tone = if self.valid { Tone::Plain } else { Tone::Doubtful };
+                tile(label, &micros(*p99), &note, tone)
             });
         let headlines = |section: &Section| -> Vec<Markup> {
             let rows = section.rows.iter().filter(|row| row.place == Place::Headline);
             rows.map(|row| {
                 let label = format!("{} {}", section.title, row.label);
-                tile(&label, &row.value, &row.note, row.is_bad)
+                row_tile(&label, row)
             })
             .collect()
         };
@@ -62,45 +67,66 @@ impl Report {
     }
 }
 
-/// A headline number. The whole of a share is part of the note.
-fn tile(label: &str, value: &Value, note: &str, is_bad: bool) -> Markup {
-    let (value, whole) = match value {
+/// The judgment that colors a tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// None.
+    Plain,
+    /// Good.
+    Good,
+    /// Bad.
+    Bad,
+    /// No evidence.
+    Doubtful,
+}
+
+/// A headline figure.
+pub fn tile(label: &str, value: &str, note: &str, tone: Tone) -> Markup {
+    let class = match tone {
+        Tone::Plain => "plain",
+        Tone::Good => "good",
+        Tone::Bad => "bad",
+        Tone::Doubtful => "doubt",
+    };
+    let is_long = value.chars().count() > TILE_LETTERS;
+    html! {
+        div class={ "tile " (class) } {
+            span.label { (label) }
+            strong class=[is_long.then_some("long")] { (value) }
+            span { (note) }
+        }
+    }
+}
+
+/// The tile of a row. The whole of a share is part of the note.
+fn row_tile(label: &str, row: &Row) -> Markup {
+    let (value, whole) = match &row.value {
         Value::Share(part, whole) => (format_count(*part), format!("of {}", format_count(*whole))),
         value => (value.to_string(), String::new()),
     };
-    let notes: Vec<_> = [whole.as_str(), note].into_iter().filter(|note| !note.is_empty()).collect();
-    html! {
-        .tile.bad[is_bad] {
-            span.label { (label) }
-            strong { (value) }
-            span { (notes.join(", ")) }
-        }
-    }
+    let notes: Vec<_> = [whole.as_str(), &row.note].into_iter().filter(|note| !note.is_empty()).collect();
+    tile(label, &value, &notes.join(", "), if row.is_bad { Tone::Bad } else { Tone::Plain })
 }
 
-/// All rows but the headlines, in a table for each section.
+/// All rows but the headlines, in a table for each section. Zeros share one line below, so that
+/// they do not hide other values.
 pub(super) fn facts(sections: &[Section]) -> Markup {
+    let is_shown = |row: &&Row| row.place != Place::Headline;
+    let rows = sections.iter().flat_map(|section| &section.rows);
+    let has_zeros = rows.filter(is_shown).any(Row::is_zero);
+    let tables = sections.iter().map(|section| {
+        let rows: Vec<_> = section.rows.iter().filter(is_shown).filter(|row| !row.is_zero()).collect();
+        (section.title, rows)
+    });
     html! {
         section {
             h2 { "Details" }
-            .facts { @for section in sections { (section_table(section)) } }
-        }
-    }
-}
-
-/// The rows of a section. Zeros share one line below, so that they do not hide other values.
-fn section_table(section: &Section) -> Markup {
-    let rows = section.rows.iter().filter(|row| row.place != Place::Headline);
-    let (zeros, rows): (Vec<_>, Vec<_>) = rows.partition(|row| row.is_zero());
-    if rows.is_empty() && zeros.is_empty() {
-        return Markup::default();
-    }
-    let zeros: Vec<_> = zeros.into_iter().map(|row| row.label.as_str()).collect();
-    html! {
-        div {
-            h3 { (section.title) }
-            @if !rows.is_empty() { table { tbody { @for row in rows { (table_row(row)) } } } }
-            @if !zeros.is_empty() { p.note { "None: " (zeros.join(", ")) "." } }
+            .facts {
+                @for (title, rows) in tables.filter(|(_, rows)| !rows.is_empty()) {
+                    div { h3 { (title) } table { tbody { @for row in rows { (table_row(row)) } } } }
+                }
+            }
+            @if has_zeros { p.note { "Nothing else to report: all other counts are 0." } }
         }
     }
 }
@@ -123,6 +149,16 @@ pub fn how_it_was_run<'a>(command: &[String], facts: impl IntoIterator<Item = (&
             pre { code { (words.join(" ")) } }
             dl { @for (name, value) in facts { dt { (name) } dd { (value) } } }
         }
+    }
+}
+
+/// The servers that a command line names: a data directory, or an address; none by default.
+pub fn target(command: &[String]) -> Option<&str> {
+    let is_flag = |word: &&String| matches!(word.split('=').next(), Some("--data" | "--server"));
+    let mut words = command.iter();
+    match words.find(is_flag)?.split_once('=') {
+        Some((_, value)) => Some(value),
+        None => words.next().map(String::as_str),
     }
 }
 

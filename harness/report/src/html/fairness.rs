@@ -16,6 +16,7 @@ impl Report {
         let groups = || (1_u32..).map(f64::from).zip(&fairness.by_entry);
         let axis = XAxis {
             ticks: groups().map(|(at, _)| (at, at.to_string())).collect(),
+            start: 0.0,
             end: fairness.by_entry.len() as f64 + 0.1,
             name: |at| format!("group {at:.0}"),
         };

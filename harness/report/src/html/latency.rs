@@ -5,8 +5,11 @@ use std::f64::consts::LOG10_2;
 
 use maud::{Markup, html};
 use throng_harness_model::record::{Latencies, LatencyUs};
+use throng_harness_model::threshold::{Figure, Series};
 
-use super::chart::{Chart, Line, Unit, XAxis};
+use super::chart::{Chart, Limit, Line, Unit, XAxis};
+use super::histogram::histogram_chart;
+use super::limits::{TimeLimit, time_limits};
 use super::{micros, table};
 use crate::Report;
 use crate::histograms::by_nines;
@@ -30,6 +33,7 @@ const PHASES: &str = "phases.";
 
 const TITLE: &str = "Latency by percentile";
 const HEIGHT: f64 = 300.0;
+const HISTOGRAM_HEIGHT: f64 = 200.0;
 /// Index of the line that may coincide with the one before it.
 const DASHED: usize = 1;
 
@@ -42,7 +46,8 @@ impl Report {
         html! {
             section {
                 h2 { "Latency" }
-                (self.percentile_chart())
+                (self.percentile_chart().limited(self.percentile_limits()))
+                @if let Some(chart) = self.histogram_chart() { (chart.wide(HISTOGRAM_HEIGHT)) }
                 (self.html_breakdown())
                 (table(&LATENCY_HEADS, rows))
                 @for note in self.latency_notes() { p.note { (note) } }
@@ -59,6 +64,35 @@ impl Report {
             phases.filter_map(|(name, latencies)| Some((spaced(name.strip_prefix(PHASES)?), latencies)));
         let shown: Vec<_> = if self.latency_us.count > 0 { messages.collect() } else { phases.collect() };
         if shown.is_empty() { self.figures_chart() } else { by_percentile(TITLE, shown) }
+    }
+
+    /// The thresholds of latencies, each up to its percentile: where the line is above the limit's
+    /// end, the threshold is broken.
+    fn percentile_limits(&self) -> impl Iterator<Item = Limit> {
+        time_limits(&self.thresholds).filter_map(|TimeLimit { series, figure, micros, name }| {
+            let until = match figure {
+                Figure::Mean => return None,
+                Figure::P50 => Some(LOG10_2),
+                Figure::P90 => Some(1.0),
+                Figure::P99 => Some(2.0),
+                Figure::P999 => Some(3.0),
+                Figure::Max => None,
+            };
+            let is_drawn = matches!(
+                series,
+                Series::Latency | Series::Uncorrected | Series::FirstRecipient | Series::LastRecipient
+            );
+            is_drawn.then_some(Limit { name, value: micros, until })
+        })
+    }
+
+    /// The distribution of the latencies, or that of the way in if no message was sent.
+    fn histogram_chart(&self) -> Option<Chart<'_>> {
+        let (name, title) = match self.latency_us.count {
+            0 => ("phases.way_in", "Histogram of the way in"),
+            _ => ("latency", "Histogram of latencies"),
+        };
+        histogram_chart(title, self.histograms.get(name)?)
     }
 
     /// The chart for reports of versions that kept the figures and no distributions.
@@ -78,6 +112,7 @@ impl Report {
         };
         let axis = XAxis {
             ticks: PERCENTILES.map(|(at, label)| (at, label.to_owned())).into(),
+            start: 0.0,
             end: 4.1,
             name: |at| {
                 let known = PERCENTILES.iter().find(|(known, _)| known.total_cmp(&at).is_eq());
@@ -85,7 +120,7 @@ impl Report {
             },
         };
         let lines = shown.into_iter().filter(|(_, latency)| latency.count > 0).enumerate().map(line);
-        Chart::small(TITLE, Unit::Micros, axis, lines).wide(HEIGHT)
+        Chart::small(TITLE, Unit::Micros, axis, lines).wide(HEIGHT).log_if_wide()
     }
 
     /// The parts of the mean delivery's time as one bar.
@@ -141,10 +176,10 @@ pub(super) fn by_percentile<'a>(
         })
         .collect();
     let end = lines.iter().map(Line::end).fold(1.0, f64::max);
-    let half = (LOG10_2, "50%".to_owned());
-    let nines = (0_u32..).map(f64::from).take_while(|nines| *nines <= end + 1e-9);
-    let ticks = std::iter::once(half).chain(nines.map(|nines| (nines, percentile(nines)))).collect();
-    Chart::small(title, Unit::Micros, XAxis { ticks, end, name: percentile }, lines).wide(HEIGHT)
+    let nines = (1_u32..).map(f64::from).take_while(|nines| *nines <= end + 1e-9);
+    let ticks = [0.0, LOG10_2].into_iter().chain(nines).map(|nines| (nines, percentile(nines))).collect();
+    let axis = XAxis { ticks, start: 0.0, end, name: percentile };
+    Chart::small(title, Unit::Micros, axis, lines).wide(HEIGHT).log_if_wide()
 }
 
 /// A share by its nines: 2 is 99 %.

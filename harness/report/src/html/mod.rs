@@ -8,29 +8,33 @@ mod facts;
 mod fairness;
 #[cfg(any(test, feature = "testing"))]
 pub mod fixture;
+mod histogram;
 mod latency;
+mod limits;
 mod timeline;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use throng_core::clock::utc_text;
 use throng_core::text::escaped_lines;
-use throng_harness_model::text::format_nanos;
+use throng_harness_model::text::{format_count, format_nanos};
 
-pub use self::chart::{Chart, Line, Unit, XAxis};
-pub use self::facts::how_it_was_run;
+pub use self::chart::{Chart, Limit, Line, Mark, Marked, Unit, XAxis};
+pub use self::facts::{Tone, how_it_was_run, target, tile};
+pub use self::limits::{TimeLimit, time_limits};
 pub use super::sections::{micros, verdict_text};
 use super::{Report, Verdict};
 
 const STYLE: &str = include_str!("style.css");
 
 impl Report {
-    /// The report as a page of HTML that needs no other file.
-    pub fn to_html(&self) -> String {
-        self.page_with(&Markup::default())
+    /// The report as a page of HTML that needs no other file. `file` is the name of its file, for
+    /// the title.
+    pub fn to_html(&self, file: &str) -> String {
+        self.page_with(file, &Markup::default())
     }
 
     /// The page, with `steps` below the verdict.
-    pub fn page_with(&self, steps: &Markup) -> String {
+    pub fn page_with(&self, file: &str, steps: &Markup) -> String {
         let sections = self.sections();
         let content = html! {
             (self.html_verdict())
@@ -42,11 +46,17 @@ impl Report {
             (facts::facts(&sections))
             (self.html_origin())
         };
-        page(&format!("{}: {}", self.scenario, self.headline().0), &content)
+        let verdict = format!("{}: {}", self.scenario, self.headline().0);
+        page(&title(&[&verdict, &self.size(), target(&self.command).unwrap_or_default(), file]), &content)
+    }
+
+    fn size(&self) -> String {
+        let clients = self.clients.requested;
+        format!("{} {}", format_count(clients), if clients == 1 { "client" } else { "clients" })
     }
 
     fn html_verdict(&self) -> Markup {
-        let measured = format_nanos(self.measured_s * 1e9);
+        let measured = format!("{} measured", format_nanos(self.measured_s * 1e9));
         let thresholds = self.applicable_thresholds();
         let thresholds = thresholds
             .map(|checked| (checked.held, checked.threshold.as_str(), format!("found {}", checked.found)));
@@ -54,17 +64,21 @@ impl Report {
             @if let Some(changes) = self.rate_change_warning() { p { (changes) } }
             @for reason in &self.incomplete_because { p { span.broken { "BROKEN" } " " (reason) } }
             (thresholds_list(thresholds))
+            @if !self.valid {
+                p { span.doubtful { "INVALID" } " " (sentence(self.invalid_text())) }
+                ul { @for reason in &self.invalid_because { li { (reason) } } }
+            }
         };
-        let doubts = html! { ul { @for reason in &self.invalid_because { li { (reason) } } } };
         let (word, meaning) = self.headline();
         let class = match self.verdict {
             Verdict::Pass if !self.valid => "invalid".to_owned(),
             verdict => verdict_text(verdict).0.to_lowercase(),
         };
+        let seed = format!("seed {}", self.seed);
+        let target = target(&self.command).unwrap_or_default();
         html! {
-            (header(&self.scenario, &format!("{measured} measured, seed {}, {}", self.seed, self.began())))
+            (header(&self.scenario, &joined(&[&self.size(), target, &measured, &seed, &self.began()], ", ")))
             (banner(&class, word, &sentence(meaning), &details))
-            @if !self.valid { (banner("invalid", "INVALID", &sentence(self.invalid_text()), &doubts)) }
         }
     }
 
@@ -73,7 +87,46 @@ impl Report {
     }
 }
 
-/// A page with this title. Control characters are escaped: HTML allows most of them neither raw nor
+/// A page's title of these parts, without the empty ones.
+pub fn title(parts: &[&str]) -> String {
+    joined(parts, " \u{b7} ")
+}
+
+/// The parts that are not empty.
+fn joined(parts: &[&str], separator: &str) -> String {
+    parts.iter().copied().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(separator)
+}
+
+/// The markup with `µs` in place of the terminal's `us` after each number, but not in commands,
+/// which are to be copied.
+fn with_micro_signs(markup: &str) -> String {
+    let mut text = String::with_capacity(markup.len());
+    let mut rest = markup;
+    while let Some((prose, code)) = rest.split_once("<code>") {
+        let (code, after) = code.split_once("</code>").unwrap_or((code, ""));
+        text.push_str(&signed(prose));
+        text.extend(["<code>", code, "</code>"]);
+        rest = after;
+    }
+    text + &signed(rest)
+}
+
+/// Prose with `µs` in place of `us` after each number.
+fn signed(prose: &str) -> String {
+    let mut text = String::with_capacity(prose.len());
+    let mut end = 0;
+    for (at, unit) in prose.match_indices(" us") {
+        let is_after_number = prose[..at].ends_with(|c: char| c.is_ascii_digit());
+        let is_whole = !prose[at + unit.len()..].starts_with(char::is_alphanumeric);
+        if is_after_number && is_whole {
+            text.extend([&prose[end..at], " \u{b5}s"]);
+            end = at + unit.len();
+        }
+    }
+    text + &prose[end..]
+}
+
+/// A page with this title. Times in microseconds are written with their sign. Control characters are escaped: HTML allows most of them neither raw nor
 /// as references, and others would show a text in another order than it has.
 pub fn page(title: &str, content: &Markup) -> String {
     let page = html! {
@@ -89,7 +142,7 @@ pub fn page(title: &str, content: &Markup) -> String {
         }
         "\n"
     };
-    escaped_lines(&page.0).into_owned()
+    escaped_lines(&with_micro_signs(&page.0)).into_owned()
 }
 
 /// The top of a page.

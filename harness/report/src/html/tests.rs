@@ -14,13 +14,14 @@ use throng_harness_model::spec::{Job, Login, Scenario, Stay};
 use super::facts::quoted;
 use super::fixture::check_page;
 use super::*;
+use crate::Origin;
 use crate::compare::{Comparison, Named};
 use crate::fixture::{findings, job, origin};
 
 /// The page of a report, which must contain all `parts`.
 #[track_caller]
 fn check(job: &Job, findings: Findings, parts: &[&str]) -> String {
-    let page = Report::new(job, origin(), findings).to_html();
+    let page = Report::new(job, origin(), findings).to_html("run.html");
     check_page(&page);
     for part in parts {
         assert!(page.contains(part), "no `{part}` in:\n{page}");
@@ -35,6 +36,7 @@ fn timeline(seconds: u32) -> Vec<Second> {
         sent_per_s: 1_000.0,
         received_per_s: 2_000.0,
         p50_us: f64::from(second % 2) * 900.0,
+        p90_us: 2_000.0,
         p99_us: 3_000.0,
         server_cpu: (second > 1).then_some(0.5),
         server_rss_bytes: Some(12_300_000),
@@ -50,14 +52,19 @@ fn a_good_broadcast() {
         &job("--threshold p99=4ms"),
         found,
         &[
-            "<title>broadcast: PASS</title>",
+            "<title>broadcast: PASS \u{b7} 2 clients \u{b7} run.html</title>",
             "verdict pass",
             "<code>p99=4ms</code><span>found 3.00 ms</span>",
             "<strong>20</strong><span>of 20, 2,000/s</span>",
-            "10000.00 us per delivery",
+            "<strong>2000%</strong><span>0.20 s, 10000.00 \u{b5}s per delivery</span>",
             "<th>last recipient</th><td>10</td><td>3.00 ms</td>",
             "<title>corrected 56%: 3.00 ms</title>",
             "<title>last recipient 90%: 3.00 ms</title>",
+            "Histogram of latencies",
+            ">p99</text>",
+            "<span class=\"key limit\">p99 at most 4 ms</span>",
+            "<span class=\"key limit\">the run's p99 at most 4 ms</span>",
+            "<path class=\"band c2\"",
             "CPU, of one core",
             "<title>server 2 s: 50%</title>",
             "<code>throng-harness broadcast</code>",
@@ -74,6 +81,31 @@ fn a_good_broadcast() {
 }
 
 #[test]
+fn a_title_names_the_size_the_target_and_the_file() {
+    let check = |words: &str, shown: &str| {
+        let command = words.split(' ').map(str::to_owned).collect();
+        let report = Report::new(&job(""), Origin { command, ..origin() }, findings(0));
+        let page = report.to_html("a<b.html");
+        check_page(&page);
+        let title = format!("<title>broadcast: PASS \u{b7} 2 clients \u{b7} {shown}a&lt;b.html</title>");
+        assert!(page.contains(&title), "no `{title}` in:\n{page}");
+    };
+    check("throng-harness broadcast --seed 1", "");
+    check("throng-harness broadcast --data", "");
+    check("throng-harness broadcast --data some/data --seed 1", "some/data \u{b7} ");
+    check("throng-harness broadcast --seed 1 --server=127.0.0.1:9", "127.0.0.1:9 \u{b7} ");
+}
+
+#[test]
+fn microseconds_have_their_sign_but_in_commands() {
+    let check = |text: &str, shown: &str| assert_eq!(with_micro_signs(text), shown);
+    check("12.5 us, <b title=\"3 us\">1 us</b>", "12.5 \u{b5}s, <b title=\"3 \u{b5}s\">1 \u{b5}s</b>");
+    check("3 users of us, 500us", "3 users of us, 500us");
+    check("1 us<code>--name '1 us'</code>2 us", "1 \u{b5}s<code>--name '1 us'</code>2 \u{b5}s");
+    check("<code>1 us", "<code>1 us</code>");
+}
+
+#[test]
 fn a_comparison_is_a_page() {
     let named = |name: &str, lost| Named {
         path: name.into(),
@@ -81,10 +113,14 @@ fn a_comparison_is_a_page() {
     };
     let baseline = ["a<b>.json", "b.json", "c.json", "d.json", "e.json", "f.json"].map(|name| named(name, 0));
     let new = ["g.json", "h.json", "i.json", "j.json", "k.json"].map(|name| named(name, 1));
-    let page = Comparison::new(&baseline, &new, 0.05).expect("one scenario").to_html(&baseline, &new);
+    let page = Comparison::new(&baseline, &new, 0.05).expect("one scenario").to_html(
+        "compared.html",
+        &baseline,
+        &new,
+    );
     check_page(&page);
     for part in [
-        "<title>broadcast: WORSE</title>",
+        "<title>broadcast: WORSE \u{b7} 5 runs compared with 6 runs \u{b7} compared.html</title>",
         "5 runs compared with 6 runs",
         "<th>faulty deliveries</th><td>0</td><td>1</td><td>-</td><td>-</td><td class=\"broken\">WORSE</td>",
         "<dd>a&lt;b&gt;.json, 1970-01-01T00:01:17Z, 4 x Test CPU, 8.00 GB, Linux 6.1</dd>",
@@ -110,7 +146,7 @@ fn a_breakdown_is_a_bar_and_zeros_are_one_line() {
         "<span class=\"key c4\">network out ",
         "<span class=\"key c1 dashed\">uncorrected</span>",
         "<path class=\"line c1 dashed\"",
-        "None: refused, failed, disconnected.",
+        "Nothing else to report: all other counts are 0.",
         "<th>missing</th><td>1</td>",
     ];
     check(&job(""), found, &parts);
@@ -152,7 +188,7 @@ fn sections_of_the_summary_are_on_the_page() {
         "<h3>answers</h3><table><tbody><tr><th>sent</th><td>1</td></tr><tr><th>not sent <span",
     ];
     let report = Report::new(&job(""), origin(), found);
-    let (text, page) = (report.to_string(), report.to_html());
+    let (text, page) = (report.to_string(), report.to_html("run.html"));
     check_page(&page);
     for part in parts {
         assert!(page.contains(part), "no `{part}` in:\n{page}");
@@ -163,7 +199,7 @@ fn sections_of_the_summary_are_on_the_page() {
     for row in report.sections().iter().flat_map(|section| &section.rows) {
         let phrase = format!("{} {}", row.value, row.label);
         assert!(words.contains(&phrase) || row.is_rare && row.is_zero(), "no `{phrase}` in:\n{text}");
-        assert!(page.contains(&row.label), "no `{}` in:\n{page}", row.label);
+        assert!(page.contains(&row.label) || row.is_zero(), "no `{}` in:\n{page}", row.label);
     }
     let page = check(&job(""), findings(0), &[]);
     for absent in ["channels", "moves", "reconnects", "user lists", "impaired", "bots", "answers"] {
@@ -185,7 +221,8 @@ fn failures_are_above_all_figures() {
     top(&stuck, "BROKEN</span> the probe message has reached 1 of 2 clients");
     let mut late = findings(0);
     (0..20).for_each(|_| late.recorder.sent(0, 2_000_000));
-    let late = check(&job(""), late, &["verdict invalid", "<title>broadcast: PASS, latencies INVALID"]);
+    let late =
+        check(&job(""), late, &["verdict invalid", "<title>broadcast: PASS, latencies INVALID \u{b7}"]);
     top(&late, "<li>the harness itself sent late");
     let interrupted = check(&job(""), Findings { interrupted: true, ..findings(0) }, &[]);
     top(&interrupted, "<strong>INTERRUPTED</strong>");
@@ -237,7 +274,7 @@ fn text_from_outside_is_escaped() {
     let mut origin = origin();
     origin.command.push("</code><img src=x>".into());
     origin.machine.cpu = "A & B <C>".into();
-    let page = Report::new(&job(""), origin, Findings { clients, ..findings(0) }).to_html();
+    let page = Report::new(&job(""), origin, Findings { clients, ..findings(0) }).to_html("run.html");
     check_page(&page);
     for part in [
         "refused: &lt;script&gt;alert('1')&lt;/script&gt; &amp; &quot;so&quot;",

@@ -3,20 +3,38 @@
 use maud::{Markup, html};
 
 use throng_harness_model::results::Second;
+use throng_harness_model::threshold::{Figure as Percentile, Series};
 
-use super::chart::{Chart, Line, Unit, XAxis};
+use super::chart::{Chart, Limit, Line, Unit, XAxis};
+use super::limits::time_limits;
 use crate::Report;
 use crate::sections::CPU_MIN_S;
 
 /// A figure of a row, if the row has it.
 pub(super) type Figure = fn(&Second) -> Option<f64>;
 
-/// A chart of the timeline: title, unit, and lines.
-type Plan = (&'static str, Unit, &'static [(&'static str, Figure)]);
+/// A chart of the timeline.
+struct Plan {
+    title: &'static str,
+    unit: Unit,
+    lines: &'static [(&'static str, Figure)],
+    /// The latency whose thresholds are limits, if it is a chart of one.
+    series: Option<Series>,
+}
+
+impl Plan {
+    const fn new(title: &'static str, unit: Unit, lines: &'static [(&'static str, Figure)]) -> Self {
+        Self { title, unit, lines, series: None }
+    }
+
+    const fn latency(title: &'static str, series: Series, lines: &'static [(&'static str, Figure)]) -> Self {
+        Self { title, unit: Unit::Micros, lines, series: Some(series) }
+    }
+}
 
 /// All charts of the timeline. Those with nothing above zero are left out.
 const TIMELINE: &[Plan] = &[
-    (
+    Plan::new(
         "Clients",
         Unit::Count,
         &[
@@ -24,34 +42,38 @@ const TIMELINE: &[Plan] = &[
             ("disconnected", |row| Some(row.disconnected as f64)),
         ],
     ),
-    ("Deliveries per second", Unit::Count, &[("received", |row| Some(row.received_per_s))]),
-    ("Messages per second", Unit::Count, &[("sent", |row| Some(row.sent_per_s))]),
-    (
-        "Latency of received messages",
-        Unit::Micros,
+    Plan::new("Deliveries per second", Unit::Count, &[("received", |row| Some(row.received_per_s))]),
+    Plan::new("Messages per second", Unit::Count, &[("sent", |row| Some(row.sent_per_s))]),
+    Plan::latency(
+        "Latency of each second's messages",
+        Series::Latency,
         // 0 without any message.
-        &[("p50", |row| above_zero(row.p50_us)), ("p99", |row| above_zero(row.p99_us))],
+        &[
+            ("p50", |row| above_zero(row.p50_us)),
+            ("p90", |row| above_zero(row.p90_us)),
+            ("p99", |row| above_zero(row.p99_us)),
+        ],
     ),
-    (
-        "Last recipient of due messages",
-        Unit::Micros,
+    Plan::latency(
+        "Last recipient of the messages due in each second",
+        Series::LastRecipient,
         &[
             ("p50", |row| above_zero(row.last_recipient_p50_us)),
             ("p99", |row| above_zero(row.last_recipient_p99_us)),
         ],
     ),
-    ("Server CPU time per delivery", Unit::Micros, &[("server", cpu_per_delivery)]),
-    (
+    Plan::new("Server CPU time per delivery", Unit::Micros, &[("server", cpu_per_delivery)]),
+    Plan::new(
         "CPU, of one core",
         Unit::Share,
         &[("server", |row| row.server_cpu), ("harness", |row| row.harness_cpu)],
     ),
-    (
+    Plan::new(
         "CPU that the run did not have, of one core",
         Unit::Share,
         &[("other processes", |row| row.others_cpu), ("other machines", |row| row.steal)],
     ),
-    (
+    Plan::new(
         "Time that others withheld a core",
         Unit::Share,
         &[
@@ -60,7 +82,7 @@ const TIMELINE: &[Plan] = &[
             ("any thread waited", |row| row.cpu_pressure),
         ],
     ),
-    (
+    Plan::new(
         "Memory",
         Unit::Bytes,
         &[
@@ -92,11 +114,15 @@ impl Report {
         }
         let measured = (self.measured_from_s, (self.measured_from_s + self.measured_s).min(end));
         let shade = (measured.0 > 0.0 && measured.0 < measured.1).then_some(measured);
-        let chart = |(title, unit, figures): &Plan| {
-            let lines = figures.iter().map(|(name, figure)| {
+        let chart = |Plan { title, unit, lines, series }: &Plan| {
+            let lines = lines.iter().map(|(name, figure)| {
                 Line::new(*name, self.timeline.iter().map(|row| (row.at_s, figure(row))))
             });
-            Chart::small(*title, *unit, XAxis::seconds(end), lines).shaded(shade)
+            let chart = Chart::small(*title, *unit, XAxis::seconds(end), lines).shaded(shade);
+            match series {
+                Some(series) => chart.banded().log_if_wide().limited(self.run_limits(*series)),
+                None => chart,
+            }
         };
         html! {
             section {
@@ -105,6 +131,19 @@ impl Report {
                 @if shade.is_some() { p.note { "Shaded: the measured part of the run." } }
             }
         }
+    }
+
+    /// The thresholds of a latency's percentiles. They are of the run, not of each second.
+    fn run_limits(&self, series: Series) -> impl Iterator<Item = Limit> {
+        let percentiles = [Percentile::P50, Percentile::P90, Percentile::P99];
+        let limits = time_limits(&self.thresholds);
+        let limits =
+            limits.filter(move |limit| limit.series == series && percentiles.contains(&limit.figure));
+        limits.map(|limit| Limit {
+            name: format!("the run's {}", limit.name),
+            value: limit.micros,
+            until: None,
+        })
     }
 }
 
