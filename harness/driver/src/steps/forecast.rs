@@ -8,6 +8,9 @@ use super::{Bottleneck, Capacity, Usl};
 /// Fewest steps for a forecast: three to fit the parameters of the law, and one to check it.
 pub const STEPS_MIN: usize = 4;
 
+/// Error of a forecast, in percent, above which it is unreliable.
+pub(super) const ERROR_MAX_PERCENT: f64 = 20.0;
+
 /// Quantity that is fitted and forecast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "testing", derive(schemars::JsonSchema))]
@@ -139,6 +142,13 @@ impl Forecast {
             }
         }
         Self { left_out, ..Self::of(basis, measured, steps.len(), sizes) }
+    }
+
+    /// Returns true if the law does not describe the steps: the largest room, or all of them, are
+    /// too far from it.
+    pub(super) fn is_guess(&self) -> bool {
+        let held_out = self.held_out.map(|held| held.error_percent.abs());
+        held_out.into_iter().chain(self.fit_error_percent).any(|error| error > ERROR_MAX_PERCENT)
     }
 
     /// Gives the interruption as the reason if too few steps were measured.

@@ -3,10 +3,8 @@
 use throng_harness_model::text::{format_count, format_rate};
 use throng_harness_report::compare::percent;
 
+use crate::steps::forecast::ERROR_MAX_PERCENT;
 use crate::steps::{Basis, Forecast};
-
-/// Error of a forecast, in percent, above which it is unreliable.
-const ERROR_MAX_PERCENT: f64 = 20.0;
 
 /// Most digits after the decimal point.
 const DIGITS_MAX: u8 = 12;
@@ -64,9 +62,7 @@ pub(super) fn forecast_lines(forecast: &Forecast) -> Vec<(&'static str, String)>
     if let Some(peak) = forecast.peak_clients {
         lines.push(("", format!("throughput falls beyond {} clients", format_rate(peak))));
     }
-    let held_out = forecast.held_out.map(|held| held.error_percent.abs());
-    let errors = held_out.into_iter().chain(forecast.fit_error_percent);
-    if errors.into_iter().any(|error| error > ERROR_MAX_PERCENT) {
+    if forecast.is_guess() {
         let why = format!(
             "with an error above {ERROR_MAX_PERCENT:.0}% this is a guess: the law does not describe these steps"
         );
