@@ -5,6 +5,7 @@ use throng_core::clock::utc_text;
 use throng_harness_model::text::{format_count, format_rate};
 use throng_harness_report::html::{banner, header, how_it_was_run, micros, page, table, table_of, title};
 
+use crate::registry::THRONG;
 use crate::{BareSummary, Case, Failure, PeersReport, Summary, Taken};
 
 /// Share of the offered deliveries below which a system has not kept up. Only then do rates differ
@@ -54,12 +55,79 @@ impl PeersReport {
             (self.html_header())
             (banner(class, word, &meaning, &definitions))
             (self.html_invalid())
-            @for case in &self.cases { (self.html_case(case)) }
+            (self.html_matrix())
+            @for case in self.cases_in_order() { (self.html_case(case)) }
             (self.html_bare())
             (self.html_failures())
             (self.html_origin())
         };
-        page(&title(&[&format!("peers: {word}"), file]), &content)
+        page(&title(&[&format!("peers: {word}"), &self.systems_in_order().join(", "), file]), &content)
+    }
+
+    /// The measured cases by letter; they were run in another order.
+    fn cases_in_order(&self) -> Vec<&Case> {
+        let mut cases: Vec<_> = self.cases.iter().collect();
+        cases.sort_by_key(|case| case.letter);
+        cases
+    }
+
+    /// The measured systems, Throng first.
+    fn systems_in_order(&self) -> Vec<&str> {
+        let mut systems: Vec<&str> = Vec::new();
+        for system in self.medians.iter().map(|summary| summary.system.as_str()) {
+            if !systems.contains(&system) {
+                systems.push(system);
+            }
+        }
+        systems.sort_by_key(|system| *system != THRONG);
+        systems
+    }
+
+    /// The figures of a case, those of Throng first.
+    fn found(&self, case: &Case) -> Vec<&Summary> {
+        let mut found: Vec<_> = self.medians.iter().filter(|summary| summary.case == case.letter).collect();
+        found.sort_by_key(|summary| summary.system != THRONG);
+        found
+    }
+
+    /// All systems and cases at a glance.
+    fn html_matrix(&self) -> Markup {
+        let (cases, systems) = (self.cases_in_order(), self.systems_in_order());
+        if systems.is_empty() {
+            return Markup::default();
+        }
+        let of = |system: &str, case: &Case| {
+            self.medians.iter().find(|summary| summary.case == case.letter && summary.system == system)
+        };
+        let letters: Vec<_> = cases.iter().map(|case| case.letter.to_string()).collect();
+        let heads: Vec<_> = [""].into_iter().chain(letters.iter().map(String::as_str)).collect();
+        let body = html! {
+            @for system in &systems {
+                tr class=[own(system)] {
+                    th { (system) }
+                    @for case in &cases {
+                        @match of(system, case) {
+                            Some(summary) => (matrix_cell(summary)),
+                            None => td { "-" },
+                        }
+                    }
+                }
+            }
+        };
+        html! {
+            section.matrix {
+                h2 { "Overview" }
+                (table_of(&heads, &body))
+                p.note {
+                    "In each cell p50 and p99 of the latency, then the server's CPU time of a delivery. "
+                    span class=(DOUBTFUL) { "Amber" }
+                    ": a repetition's latencies are INVALID. "
+                    span class=(BROKEN) { "Red" }
+                    ": losses."
+                }
+                ul.note { @for case in &cases { li { (case.to_string()) } } }
+            }
+        }
     }
 
     /// A class, a word and a sentence.
@@ -103,7 +171,7 @@ impl PeersReport {
     }
 
     fn html_case(&self, case: &Case) -> Markup {
-        let found: Vec<_> = self.medians.iter().filter(|summary| summary.case == case.letter).collect();
+        let found = self.found(case);
         let bare = self.bare_medians.iter().find(|bare| bare.case == Some(case.letter));
         html! {
             section {
@@ -202,7 +270,9 @@ impl PeersReport {
             ("Machine", machine.to_string()),
             ("Cores", format!("servers on core {server}, harness on core {client}")),
         ];
-        let systems = self.systems.iter().map(|Taken { system, version }| (system.as_str(), version.clone()));
+        let mut taken: Vec<_> = self.systems.iter().collect();
+        taken.sort_by_key(|taken| taken.system != THRONG);
+        let systems = taken.into_iter().map(|Taken { system, version }| (system.as_str(), version.clone()));
         how_it_was_run(&self.command, facts.into_iter().chain(systems))
     }
 
@@ -234,6 +304,30 @@ fn losses(summary: &Summary) -> Option<String> {
     (!lost.is_empty()).then(|| lost.join(", "))
 }
 
+/// The class that highlights Throng.
+fn own(system: &str) -> Option<&'static str> {
+    (system == THRONG).then_some("own")
+}
+
+/// Latencies and CPU time of one system in one case.
+fn matrix_cell(summary: &Summary) -> Markup {
+    let lost = losses(summary);
+    let class = match (&lost, is_doubtful(summary)) {
+        (Some(_), _) => Some(BROKEN),
+        (None, true) => Some(DOUBTFUL),
+        (None, false) => None,
+    };
+    let is_known = summary.deliveries_per_s > 0.0;
+    let each = summary.server_cpu_us_per_delivery.map_or_else(|| "-".into(), cpu);
+    html! {
+        td class=[class] title=[lost] {
+            @if is_known { (micros(summary.p50_us)) br; (micros(summary.p99_us)) } @else { "-" }
+            br;
+            span.note { (each) }
+        }
+    }
+}
+
 fn case_table(found: &[&Summary], bare: Option<&BareSummary>) -> Markup {
     let mut heads =
         vec!["", "deliveries/s", "p50", "p99", "max", "CPU per delivery", "harness", "latencies", "losses"];
@@ -242,7 +336,7 @@ fn case_table(found: &[&Summary], bare: Option<&BareSummary>) -> Markup {
     }
     let body = html! {
         @for summary in found {
-            tr {
+            tr class=[own(&summary.system)] {
                 th { (summary.system) }
                 @for (class, cell) in cells(summary, bare) { td class=[class] { (cell) } }
             }
@@ -349,7 +443,7 @@ fn bars_figure(class: &str, title: &str, ticks: &[(f64, String)], bars: &[Bar<'_
                     @let [from, to] = [from, to].map(|at| at.clamp(0.0, 1.0) * 100.0);
                     @let class = format!("c{color}{}", if *is_pale { " pale" } else { "" });
                     @let style = format!("margin-left:{from:.2}%;width:{:.2}%", (to - from).max(0.0));
-                    span { (name) }
+                    span class=[own(name)] { (name) }
                     span.track.lined[has_ticks] style=[&lines] { span class=(class) style=(style) {} }
                     span.value { (value) }
                 }
@@ -424,7 +518,7 @@ mod tests {
         check(
             &page,
             &[
-                "<title>peers: COMPLETE \u{b7} run.html</title>",
+                "<title>peers: COMPLETE \u{b7} throng, redis \u{b7} run.html</title>",
                 "128 B per message, 1 s per case after 1 s of warm-up, up to 1 s of drain, 2 repetitions; 1970-01-01T00:00:00Z",
                 "verdict pass",
                 "The latencies of 1 of 3 rows are no evidence",
@@ -489,7 +583,7 @@ mod tests {
         check(
             &page,
             &[
-                "<title>peers: INCOMPLETE \u{b7} run.html</title>",
+                "<title>peers: INCOMPLETE \u{b7} throng, redis \u{b7} run.html</title>",
                 "verdict fail",
                 "<td class=\"broken\">1,234 missing, 2 CORRUPTED</td>",
                 "<strong>Deliveries per second</strong>",
