@@ -1,10 +1,14 @@
 //! The page of `peers`.
 
+mod bars;
+mod matrix;
+
 use maud::{Markup, html};
 use throng_core::clock::utc_text;
 use throng_harness_model::text::{format_count, format_rate};
 use throng_harness_report::html::{banner, header, how_it_was_run, micros, page, table, table_of, title};
 
+use self::bars::{amount_bars, latency_bars};
 use crate::registry::THRONG;
 use crate::{BareSummary, Case, Failure, PeersReport, Summary, Taken};
 
@@ -20,25 +24,6 @@ const DOUBTFUL: &str = "doubtful";
 /// Column of a case's table for the CPU time as a multiple of the bare writer's, if a bare writer
 /// ran at the pace of the case.
 const OF_BARE: usize = 6;
-
-/// A horizontal bar of one system.
-struct Bar<'a> {
-    name: &'a str,
-    /// Start and end on the axis, which goes from 0 to 1.
-    span: (f64, f64),
-    value: String,
-    /// Number of its color.
-    color: usize,
-    /// True for a figure that is no evidence.
-    is_pale: bool,
-}
-
-/// Powers of ten around latencies. A logarithmic axis shows a system's milliseconds beside the
-/// seconds of another that does not keep up.
-struct Decades {
-    low: f64,
-    high: f64,
-}
 
 impl PeersReport {
     /// The report as a page of HTML that needs no other file. `file` is the name of its file, for
@@ -88,46 +73,6 @@ impl PeersReport {
         let mut found: Vec<_> = self.medians.iter().filter(|summary| summary.case == case.letter).collect();
         found.sort_by_key(|summary| summary.system != THRONG);
         found
-    }
-
-    /// All systems and cases at a glance.
-    fn html_matrix(&self) -> Markup {
-        let (cases, systems) = (self.cases_in_order(), self.systems_in_order());
-        if systems.is_empty() {
-            return Markup::default();
-        }
-        let of = |system: &str, case: &Case| {
-            self.medians.iter().find(|summary| summary.case == case.letter && summary.system == system)
-        };
-        let letters: Vec<_> = cases.iter().map(|case| case.letter.to_string()).collect();
-        let heads: Vec<_> = [""].into_iter().chain(letters.iter().map(String::as_str)).collect();
-        let body = html! {
-            @for system in &systems {
-                tr class=[own(system)] {
-                    th { (system) }
-                    @for case in &cases {
-                        @match of(system, case) {
-                            Some(summary) => (matrix_cell(summary)),
-                            None => td { "-" },
-                        }
-                    }
-                }
-            }
-        };
-        html! {
-            section.matrix {
-                h2 { "Overview" }
-                (table_of(&heads, &body))
-                p.note {
-                    "In each cell p50 and p99 of the latency, then the server's CPU time of a delivery. "
-                    span class=(DOUBTFUL) { "Amber" }
-                    ": a repetition's latencies are INVALID. "
-                    span class=(BROKEN) { "Red" }
-                    ": losses."
-                }
-                ul.note { @for case in &cases { li { (case.to_string()) } } }
-            }
-        }
     }
 
     /// A class, a word and a sentence.
@@ -309,25 +254,6 @@ fn own(system: &str) -> Option<&'static str> {
     (system == THRONG).then_some("own")
 }
 
-/// Latencies and CPU time of one system in one case.
-fn matrix_cell(summary: &Summary) -> Markup {
-    let lost = losses(summary);
-    let class = match (&lost, is_doubtful(summary)) {
-        (Some(_), _) => Some(BROKEN),
-        (None, true) => Some(DOUBTFUL),
-        (None, false) => None,
-    };
-    let is_known = summary.deliveries_per_s > 0.0;
-    let each = summary.server_cpu_us_per_delivery.map_or_else(|| "-".into(), cpu);
-    html! {
-        td class=[class] title=[lost] {
-            @if is_known { (micros(summary.p50_us)) br; (micros(summary.p99_us)) } @else { "-" }
-            br;
-            span.note { (each) }
-        }
-    }
-}
-
 fn case_table(found: &[&Summary], bare: Option<&BareSummary>) -> Markup {
     let mut heads =
         vec!["", "deliveries/s", "p50", "p99", "max", "CPU per delivery", "harness", "latencies", "losses"];
@@ -396,88 +322,6 @@ fn case_charts(case: &Case, found: &[&Summary], bare: Option<&BareSummary>) -> M
     }
 }
 
-/// A bar from p50 to p99 for each system that delivered anything.
-fn latency_bars(class: &str, found: &[&Summary]) -> Markup {
-    let delivered: Vec<_> = found.iter().filter(|summary| summary.deliveries_per_s > 0.0).collect();
-    let latencies = delivered.iter().flat_map(|summary| [summary.p50_us, summary.p99_us]);
-    let Some(decades) = Decades::around(latencies) else { return Markup::default() };
-    let bars = delivered.iter().map(|summary| {
-        let [p50, p99] = [summary.p50_us, summary.p99_us];
-        Bar {
-            name: &summary.system,
-            span: (decades.place(p50), decades.place(p99)),
-            value: format!("{} to {}", micros(p50), micros(p99)),
-            color: 0,
-            is_pale: is_doubtful(summary),
-        }
-    });
-    bars_figure(class, "Latency, p50 to p99", &decades.ticks(), &bars.collect::<Vec<_>>())
-}
-
-/// A bar for each (name, amount, color), the largest over the whole width; none if all are 0.
-fn amount_bars(title: &str, show: fn(f64) -> String, amounts: &[(&str, f64, usize)]) -> Markup {
-    let largest = amounts.iter().map(|(_, amount, _)| *amount).fold(0.0, f64::max);
-    if !(largest > 0.0 && largest.is_finite()) {
-        return Markup::default();
-    }
-    let bars = amounts.iter().map(|(name, amount, color)| {
-        let (span, value) = ((0.0, amount / largest), show(*amount));
-        Bar { name, span, value, color: *color, is_pale: false }
-    });
-    bars_figure("narrow", title, &[], &bars.collect::<Vec<_>>())
-}
-
-fn bars_figure(class: &str, title: &str, ticks: &[(f64, String)], bars: &[Bar<'_>]) -> Markup {
-    // Grid lines at equal distances, one per tick.
-    let has_ticks = !ticks.is_empty();
-    let lines =
-        (ticks.len() > 1).then(|| format!("background-size:{:.3}% 100%", 100.0 / (ticks.len() - 1) as f64));
-    html! {
-        figure class=(class) {
-            figcaption {
-                strong { (title) }
-                @if bars.iter().any(|bar| bar.is_pale) { span class=(DOUBTFUL) { "pale: INVALID" } }
-            }
-            .bars {
-                @for Bar { name, span: (from, to), value, color, is_pale } in bars {
-                    @let [from, to] = [from, to].map(|at| at.clamp(0.0, 1.0) * 100.0);
-                    @let class = format!("c{color}{}", if *is_pale { " pale" } else { "" });
-                    @let style = format!("margin-left:{from:.2}%;width:{:.2}%", (to - from).max(0.0));
-                    span class=[own(name)] { (name) }
-                    span.track.lined[has_ticks] style=[&lines] { span class=(class) style=(style) {} }
-                    span.value { (value) }
-                }
-                @if has_ticks {
-                    span.ticks {
-                        @for (at, label) in ticks { span style=(format!("left:{:.2}%", at * 100.0)) { (label) } }
-                    }
-                }
-            }
-        }
-    }
-}
-
-impl Decades {
-    /// The decades around times in microseconds, none without times. A time below 1 us counts as
-    /// 1 us.
-    fn around(times: impl Iterator<Item = f64>) -> Option<Self> {
-        let (low, high) =
-            times.fold((f64::INFINITY, 0.0_f64), |(low, high), time| (low.min(time), high.max(time)));
-        let (low, high) = (low.max(1.0).log10().floor(), high.max(1.0).log10().ceil());
-        (low.is_finite() && high.is_finite()).then_some(Self { low, high: high.max(low + 1.0) })
-    }
-
-    fn place(&self, micros: f64) -> f64 {
-        (micros.max(1.0).log10() - self.low) / (self.high - self.low)
-    }
-
-    fn ticks(&self) -> Vec<(f64, String)> {
-        let powers =
-            (0..100).map(|place| self.low + f64::from(place)).take_while(|power| *power <= self.high);
-        powers.map(|power| 10_f64.powf(power)).map(|time| (self.place(time), micros(time))).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
 
@@ -488,7 +332,7 @@ mod tests {
     use crate::fixture::report as test_report;
 
     /// The page of a report with some figures, after `change`.
-    fn page_of(change: impl FnOnce(&mut PeersReport)) -> String {
+    pub(super) fn page_of(change: impl FnOnce(&mut PeersReport)) -> String {
         let mut report = test_report(false, Vec::new());
         let figures = [
             (100_006.4, 7_131.1, 22_429.7, 41_549.8, 9.37, 0.79),
@@ -506,7 +350,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(page: &str, parts: &[&str]) {
+    pub(super) fn check(page: &str, parts: &[&str]) {
         for part in parts {
             assert!(page.contains(part), "no `{part}` in:\n{page}");
         }
@@ -551,21 +395,6 @@ mod tests {
             (report.bare_medians, report.systems) = (Vec::new(), Vec::new());
         });
         check(&nothing, &["COMPLETE", "How it was run"]);
-    }
-
-    #[test]
-    fn latencies_lie_between_powers_of_ten() {
-        let check = |times: &[f64], shown: &str| {
-            let decades = Decades::around(times.iter().copied());
-            let ticks = decades.map(|decades| decades.ticks()).unwrap_or_default();
-            let ticks: Vec<_> = ticks.into_iter().map(|(at, label)| format!("{at:.2} {label}")).collect();
-            assert_eq!(ticks.join(", "), shown, "{times:?}");
-        };
-        check(&[5_500.0, 21_700.0], "0.00 1 ms, 0.50 10 ms, 1.00 100 ms");
-        check(&[150.0, 7_000_000.0], "0.00 100 us, 0.20 1 ms, 0.40 10 ms, 0.60 100 ms, 0.80 1 s, 1.00 10 s");
-        check(&[1_000.0, 1_000.0], "0.00 1 ms, 1.00 10 ms");
-        check(&[0.0, 0.5], "0.00 1 us, 1.00 10 us");
-        check(&[], "");
     }
 
     #[test]

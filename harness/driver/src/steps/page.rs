@@ -14,6 +14,8 @@ use crate::steps::{Axis, Basis, Forecast, LimitedBy, Step, SteppedReport};
 
 /// Points of the fitted curve.
 const CURVE_POINTS: u32 = 60;
+/// Reasons that are shown without a click.
+const REASONS_OPEN: usize = 6;
 
 /// A figure of a step, if it has one.
 type StepFigure = fn(&Step) -> Option<f64>;
@@ -30,7 +32,10 @@ impl SteppedReport {
                 (self.step_charts())
                 (self.step_table())
                 @if reasons.clone().next().is_some() {
-                    ul { @for (step, why) in reasons { li { "Step " (step.number) ": " (why) } } }
+                    details open[reasons.clone().count() <= REASONS_OPEN] {
+                        summary { "Steps that were not good" }
+                        ul { @for (step, why) in reasons { li { "Step " (step.number) ": " (why) } } }
+                    }
                 }
                 p.note {
                     "Last p99: 99 in 100 messages had reached their last recipient by then. Everything below, \
@@ -45,11 +50,15 @@ impl SteppedReport {
     /// The result of all steps in tiles.
     fn answer(&self) -> Markup {
         let limit = &self.limit;
-        let (size, tone) = match limit.good {
-            Some(size) => (limit.over.show(size), Tone::Good),
-            None => ("none".to_owned(), Tone::Bad),
+        let unit = match limit.over {
+            Axis::Clients => "clients",
+            Axis::Rate => "messages/s",
         };
-        let confirmed = if limit.confirmed { "confirmed" } else { "" };
+        let confirmed = if limit.confirmed { ", confirmed" } else { "" };
+        let good = match limit.good {
+            Some(size) => (format_count(size.into()), format!("{unit}{confirmed}"), Tone::Good),
+            None => ("none".to_owned(), String::new(), Tone::Bad),
+        };
         let whose = limit.limited_by.map_or("", |whose| outcome_text(Some(whose)));
         let bad_tone = if is_evidence(limit.limited_by) { Tone::Bad } else { Tone::Doubtful };
         let reported = self.steps.iter().find(|step| step.number == limit.reported_step);
@@ -59,8 +68,10 @@ impl SteppedReport {
         let slo = slo.map_or(String::new(), |slo| format!("at most {}", format_nanos(slo.micros * 1e3)));
         html! {
             section.tiles {
-                (tile("largest good step", &size, confirmed, tone))
-                @if let Some(bad) = limit.bad { (tile("not good", &limit.over.show(bad), whose, bad_tone)) }
+                (tile("largest good step", &good.0, &good.1, good.2))
+                @if let Some(bad) = limit.bad {
+                    (tile("not good", &format_count(bad.into()), &format!("{unit}, {whose}"), bad_tone))
+                }
                 @if let Some(step) = reported {
                     @let label = format!("last recipient p99 with {}", limit.over.show(step.size));
                     @let tone = if step.valid { Tone::Plain } else { Tone::Doubtful };
@@ -71,7 +82,7 @@ impl SteppedReport {
         }
     }
 
-    /// Charts by the load of the steps. A line joins the last step of each load.
+    /// Charts by the load of the steps. A line joins the last step of each load that is evidence.
     fn step_charts(&self) -> Markup {
         let name: fn(f64) -> String = match self.limit.over {
             Axis::Clients => |at| format!("{} clients", format_rate(at)),
@@ -148,12 +159,12 @@ impl SteppedReport {
         });
         let over = match self.limit.over {
             Axis::Clients => "clients",
-            Axis::Rate => "messages per second",
+            Axis::Rate => "rate",
         };
         Chart::small(format!("{title} by {over}"), unit, axis.clone(), lines)
     }
 
-    /// A mark for each step, and a line by load.
+    /// A mark for each step, and a line by load through those that are evidence.
     fn line(&self, name: &'static str, figure: StepFigure) -> Line<'static> {
         let mut by_load: Vec<&Step> = self.steps.iter().collect();
         // Steps of one load stay in the order of time.
@@ -163,6 +174,7 @@ impl SteppedReport {
             Some(Marked { at: step.size.into(), value: figure(step)?, mark: mark(step), note })
         });
         let marks = marks.collect();
+        by_load.retain(|step| mark(step) != Mark::Doubtful);
         let last = by_load.chunk_by(|step, next| step.size == next.size).filter_map(|steps| steps.last());
         Line::new(name, last.map(|step| (f64::from(step.size), figure(step)))).marked(marks)
     }
@@ -233,8 +245,10 @@ fn capacity(stepped: &SteppedReport) -> Markup {
                 p.doubtful { "The forecast is not drawn, as its error is too large." }
             }
             (table(&CAPACITY_HEADS, rows))
-            ul {
-                @for (_, line) in forecast.map(forecast_lines).unwrap_or_default() { li { (sentence(&line)) } }
+            @if let Some(forecast) = forecast {
+                ul class=[forecast.is_guess().then_some("doubtful")] {
+                    @for (_, line) in forecast_lines(forecast) { li { (sentence(&line)) } }
+                }
             }
             p.note {
                 "Closed loop: the next message is sent when the slowest client is few enough messages behind. \
@@ -378,8 +392,8 @@ mod tests {
         assert!(others.contains("<td class=\"doubtful\">machine busy (narrowing)</td>"), "{others}");
         let first = page.split("class=\"tile ").nth(1).expect("a tile");
         assert!(first.starts_with("good\"><span class=\"label\">largest good step</span><strong"), "{first}");
-        assert!(first.contains("500 clients"), "{first}");
-        assert!(page.contains(">600 clients</strong><span>server's limit</span>"), "{page}");
+        assert!(first.contains("<strong>500</strong><span>clients, confirmed</span>"), "{first}");
+        assert!(page.contains("<strong>600</strong><span>clients, server's limit</span>"), "{page}");
     }
 
     #[test]

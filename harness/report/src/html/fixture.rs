@@ -71,7 +71,7 @@ fn check_picture(picture: &str) {
 /// The width of a character of a label in the font DejaVu Sans, a wide one, by the font's size.
 fn advance(character: char) -> f64 {
     match character {
-        ' ' | '.' | ',' => 0.318,
+        ' ' | '.' | ',' => 0.32,
         'i' => 0.278,
         's' => 0.521,
         'k' => 0.579,

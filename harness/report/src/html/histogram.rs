@@ -30,7 +30,8 @@ pub(super) fn histogram_chart<'a>(title: &'a str, latencies: &Latencies) -> Opti
         let nanos = histogram.value_at_quantile(quantile).min(histogram.max());
         (logarithm(nanos), name.to_owned())
     });
-    (histogram.len() > 0).then(|| Chart::small(title, Unit::Share, axis, [line]).with_verticals(marks.into()))
+    (!histogram.is_empty())
+        .then(|| Chart::small(title, Unit::Share, axis, [line]).with_verticals(marks.into()))
 }
 
 /// The logarithm of a time, which is given in nanoseconds, in microseconds. Times below one count

@@ -59,7 +59,8 @@ impl Report {
     fn percentile_chart(&self) -> Chart<'_> {
         let of = |name: &str| self.histograms.get(name);
         let messages = MESSAGES.iter().filter_map(|(key, name)| Some((Cow::Borrowed(*name), of(key)?)));
-        let phases = self.histograms.iter();
+        // A phase that was skipped took no time, which has no place among logarithms.
+        let phases = self.histograms.iter().filter(|(_, latencies)| latencies.summary().max >= 1.0);
         let phases =
             phases.filter_map(|(name, latencies)| Some((spaced(name.strip_prefix(PHASES)?), latencies)));
         let shown: Vec<_> = if self.latency_us.count > 0 { messages.collect() } else { phases.collect() };

@@ -126,8 +126,9 @@ fn signed(prose: &str) -> String {
     text + &prose[end..]
 }
 
-/// A page with this title. Times in microseconds are written with their sign. Control characters are escaped: HTML allows most of them neither raw nor
-/// as references, and others would show a text in another order than it has.
+/// A page with this title. Times in microseconds are written with their sign. Control characters
+/// are escaped: HTML allows most of them neither raw nor as references, and others would show a
+/// text in another order than it has.
 pub fn page(title: &str, content: &Markup) -> String {
     let page = html! {
         (DOCTYPE) "\n"
