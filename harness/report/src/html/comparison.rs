@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::chart::{Chart, Line, Unit, XAxis};
-use super::latency::by_percentile;
+use super::latency::{by_percentile, is_skewed};
 use super::timeline::{Figure, above_zero};
 use super::{banner, header, page, sentence, table_of, title};
 use crate::compare::text::CONTROLLED;
@@ -111,7 +111,9 @@ fn distributions(baseline: &[Named], new: &[Named]) -> Markup {
         .iter()
         .filter_map(|(name, title)| {
             let sides = [("baseline".into(), baseline.get(*name)?), ("new".into(), new.get(*name)?)];
-            Some(by_percentile(title, sides))
+            let is_skewed = sides.iter().any(|(_, latencies)| is_skewed(&latencies.summary()));
+            let chart = by_percentile(title, sides);
+            Some(if is_skewed { chart.log_if_wide() } else { chart })
         })
         .collect();
     html! {

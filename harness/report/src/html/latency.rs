@@ -33,6 +33,8 @@ const PHASES: &str = "phases.";
 
 const TITLE: &str = "Latency by percentile";
 const HEIGHT: f64 = 300.0;
+/// The longest latency as a multiple of the median from which on latencies are skewed.
+const SKEWED: f64 = 20.0;
 const HISTOGRAM_HEIGHT: f64 = 200.0;
 /// Index of the line that may coincide with the one before it.
 const DASHED: usize = 1;
@@ -64,7 +66,9 @@ impl Report {
         let phases =
             phases.filter_map(|(name, latencies)| Some((spaced(name.strip_prefix(PHASES)?), latencies)));
         let shown: Vec<_> = if self.latency_us.count > 0 { messages.collect() } else { phases.collect() };
-        if shown.is_empty() { self.figures_chart() } else { by_percentile(TITLE, shown) }
+        let chart = if shown.is_empty() { self.figures_chart() } else { by_percentile(TITLE, shown) };
+        // Phases differ by more than one of them varies.
+        if self.latency_us.count == 0 || is_skewed(&self.latency_us) { chart.log_if_wide() } else { chart }
     }
 
     /// The thresholds of latencies, each up to its percentile: where the line is above the limit's
@@ -121,7 +125,7 @@ impl Report {
             },
         };
         let lines = shown.into_iter().filter(|(_, latency)| latency.count > 0).enumerate().map(line);
-        Chart::small(TITLE, Unit::Micros, axis, lines).wide(HEIGHT).log_if_wide()
+        Chart::small(TITLE, Unit::Micros, axis, lines).wide(HEIGHT)
     }
 
     /// The parts of the mean delivery's time as one bar.
@@ -180,7 +184,12 @@ pub(super) fn by_percentile<'a>(
     let nines = (1_u32..).map(f64::from).take_while(|nines| *nines <= end + 1e-9);
     let ticks = [0.0, LOG10_2].into_iter().chain(nines).map(|nines| (nines, percentile(nines))).collect();
     let axis = XAxis { ticks, start: 0.0, end, name: percentile };
-    Chart::small(title, Unit::Micros, axis, lines).wide(HEIGHT).log_if_wide()
+    Chart::small(title, Unit::Micros, axis, lines).wide(HEIGHT)
+}
+
+/// True if the longest latency is so far above the median that a linear axis would hide all others.
+pub(super) fn is_skewed(latency: &LatencyUs) -> bool {
+    latency.max >= SKEWED * latency.p50
 }
 
 /// A share by its nines: 2 is 99 %.

@@ -97,6 +97,22 @@ fn a_title_names_the_size_the_target_and_the_file() {
 }
 
 #[test]
+fn a_long_maximum_leaves_the_percentiles_legible() {
+    let chart = |slowest_ms: u64| {
+        let mut found = findings(0);
+        (0..1_000).for_each(|_| found.recorder.corrected.record(2_000_000));
+        found.recorder.corrected.record(slowest_ms * 1_000_000);
+        let page = check(&job(""), found, &[]);
+        let (_, chart) = page.split_once("Latency by percentile").expect("a chart");
+        chart.split_once("</svg>").expect("its end").0.to_owned()
+    };
+    assert!(chart(39).contains(">0</text>"), "from 0, as the maximum is near");
+    let far = chart(400);
+    let labels = ["2 ms", "5 ms", "10 ms", "20 ms", "50 ms", "100 ms", "200 ms", "500 ms"];
+    assert!(labels.iter().all(|label| far.contains(&format!(">{label}</text>"))), "{far}");
+}
+
+#[test]
 fn microseconds_have_their_sign_but_in_commands() {
     let check = |text: &str, shown: &str| assert_eq!(with_micro_signs(text), shown);
     check("12.5 us, <b title=\"3 us\">1 us</b>", "12.5 \u{b5}s, <b title=\"3 \u{b5}s\">1 \u{b5}s</b>");
