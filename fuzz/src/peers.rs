@@ -9,7 +9,7 @@ pub(crate) const PEERS: Target = Target { name: "peers", check, seeds, mutations
 
 /// Answers of each system, in the order of [`registry::PEERS`].
 fn seeds() -> Vec<Vec<u8>> {
-    let answers: [&[&[u8]]; 4] = [
+    let answers: [&[&[u8]]; 5] = [
         &[
             b"%2\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nmodules\r\n*0\r\n",
             b">3\r\n$9\r\nsubscribe\r\n$4\r\nroom\r\n:1\r\n",
@@ -25,6 +25,13 @@ fn seeds() -> Vec<Vec<u8>> {
             b":m2!m@h PRIVMSG #room :hello\r\n:s CAP * NAK :echo-message\r\nERROR :gone\r\n433 * m1\r\n",
         ],
         &[&[0x20, 2, 0, 0, 0x90, 3, 0, 1, 0], b"\x30\x08\x00\x04roomhi\x30\x88\x00\x00\x04roomhi\xd0\x00"],
+        &[
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+              Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n\x82\x05hello",
+            b"HTTP/1.1 503 Full\r\nContent-Length: 0\r\n\r\n",
+            b"\x89\x01x\x8a\x00\x82\x7e\x00\x80",
+            b"\x88\x06\x03\xf1gone\x88\x00",
+        ],
     ];
     let of = |(peer, answers): (usize, &&[&[u8]])| {
         answers.iter().map(move |answer| [&[peer as u8, 3], *answer].concat()).collect::<Vec<_>>()

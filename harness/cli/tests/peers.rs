@@ -110,6 +110,11 @@ fn needs_mosquitto() {
 }
 
 #[test]
+fn needs_uwebsockets() {
+    check("uwebsockets", "python3");
+}
+
+#[test]
 fn a_missing_throng_is_named() {
     let job = PeersJob { throng: Some("/nonexistent/throng".into()), ..job("throng") };
     let error = measure(&job).0.expect_err("it is not there").to_string();

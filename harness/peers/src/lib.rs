@@ -6,7 +6,7 @@
 //!     for each system in turn:  start on its core ─▶ members join ─▶ cases of the size ─▶ stop
 //! ```
 //! `system` is the interface to a system, text and bytes only, with a file for each (`redis`,
-//! `nats`, `irc`, `mqtt`). `process` and `pin` run servers, `clients` owns the members' sockets,
+//! `nats`, `irc`, `mqtt`, `uwebsockets`). `process` and `pin` run servers, `clients` owns the members' sockets,
 //! `traffic` sends and counts, and `room` combines the three for one case. `throng` runs Throng's
 //! own clients, with the scenario `broadcast`.
 
@@ -30,6 +30,7 @@ mod row;
 pub mod system;
 mod throng;
 mod traffic;
+mod uwebsockets;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -213,8 +214,8 @@ pub fn run(
 /// Finds the version of a system; fails if its program is missing.
 fn took_part(system: System, job: &PeersJob) -> Result<Taken, ServerError> {
     let version = match system {
-        System::Throng => process::version(&throng::program(job.throng.as_deref())?, "--version"),
-        System::Peer(peer) => process::version(&process::program_of(peer)?, peer.version_argument()),
+        System::Throng => process::version(&throng::program(job.throng.as_deref())?, &["--version"]),
+        System::Peer(peer) => process::version(&process::program_of(peer)?, peer.version_arguments()),
     };
     Ok(Taken { system: system.name().into(), version })
 }
@@ -336,7 +337,7 @@ impl Run<'_> {
         }
         self.case_started = Instant::now();
         let seconds = elapsed.as_secs();
-        (self.progress)(&format!("{seconds:5}s  {repetition} of {}  {system:<10}  {case}", self.job.repeat));
+        (self.progress)(&format!("{seconds:5}s  {repetition} of {}  {system:<11}  {case}", self.job.repeat));
         true
     }
 

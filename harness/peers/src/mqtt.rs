@@ -33,8 +33,8 @@ impl Peer for Mosquitto {
         "mosquitto"
     }
 
-    fn version_argument(&self) -> &'static str {
-        "-h"
+    fn version_arguments(&self) -> &'static [&'static str] {
+        &["-h"]
     }
 
     fn configuration(&self, port: u16, _dir: &Path) -> String {

@@ -18,7 +18,7 @@ use thiserror::Error;
 use throng_harness_model::text::one_line;
 
 use super::pin::{self, PinError};
-use super::system::Peer;
+use super::system::{Peer, Source};
 
 /// Longest time until a server listens.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,6 +48,16 @@ pub enum ServerError {
         /// Its program.
         program: &'static str,
         /// The package that contains it.
+        package: &'static str,
+    },
+    /// The Python package is missing.
+    #[error(
+        "{name} is not installed (no .venv of this directory or one above has the package {package}): scripts/setup --peers-only, or leave it out with --systems"
+    )]
+    NoPythonPackage {
+        /// The system.
+        name: &'static str,
+        /// The package.
         package: &'static str,
     },
     /// Throng's own program is missing.
@@ -216,16 +226,35 @@ impl Drop for Server {
 
 /// The path of the program of `peer`.
 pub(super) fn program_of(peer: &dyn Peer) -> Result<PathBuf, ServerError> {
-    find(peer.program()).ok_or(ServerError::NotInstalled {
-        name: peer.name(),
-        program: peer.program(),
-        package: peer.package(),
-    })
+    let (name, program, package) = (peer.name(), peer.program(), peer.package());
+    match peer.source() {
+        Source::Debian => find(program).ok_or(ServerError::NotInstalled { name, program, package }),
+        Source::Python => {
+            let near = [env::current_dir(), env::current_exe()];
+            let dirs = near.iter().flatten().flat_map(|path| path.ancestors());
+            find_in_venv(dirs, program, package).ok_or(ServerError::NoPythonPackage { name, package })
+        }
+    }
+}
+
+/// Finds `program` in the first `.venv` of `dirs` that has the Python package `package`.
+fn find_in_venv<'a>(
+    dirs: impl IntoIterator<Item = &'a Path>,
+    program: &str,
+    package: &str,
+) -> Option<PathBuf> {
+    let has_package = |venv: &PathBuf| {
+        let versions = fs::read_dir(venv.join("lib")).into_iter().flatten().flatten();
+        let mut packages = versions.map(|version| version.path().join("site-packages").join(package));
+        packages.any(|path| path.is_dir())
+    };
+    let venvs = dirs.into_iter().map(|dir| dir.join(".venv"));
+    venvs.filter(has_package).map(|venv| venv.join("bin").join(program)).find(|path| path.is_file())
 }
 
 /// The first line that `program` prints when asked for its version, or nothing.
-pub(super) fn version(program: &Path, argument: &str) -> String {
-    let output = Command::new(program).arg(argument).stdin(Stdio::null()).output();
+pub(super) fn version(program: &Path, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
     let Ok(output) = output else { return String::new() };
     let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };
     one_line(text.split(|byte| *byte == b'\n').next().unwrap_or_default())
@@ -318,7 +347,7 @@ mod tests {
         let dir = directory("script").expect("a temporary directory");
         let program = dir.path().join("program");
         fs::write(&program, format!("#!/bin/sh\n{print}\n")).expect("writable");
-        let version = || version(Path::new("sh"), program.to_str().expect("UTF-8"));
+        let version = || version(Path::new("sh"), &[program.to_str().expect("UTF-8")]);
         assert_eq!(version(), "a\\u{1b}]52;c;eA==\\u{7}");
     }
 
@@ -327,7 +356,24 @@ mod tests {
         let error =
             ServerError::NotInstalled { name: "redis", program: "redis-server", package: "redis-server" };
         assert!(error.to_string().contains("apt-get install redis-server"), "{error}");
+        let error = ServerError::NoPythonPackage { name: "uwebsockets", package: "socketify" };
+        assert!(error.to_string().contains("scripts/setup --peers-only"), "{error}");
         assert_eq!(find("no-such-program-anywhere"), None);
         assert!(find("sh").is_some());
+    }
+
+    #[test]
+    fn a_python_package_is_found_in_the_venv_of_a_directory_above() {
+        let dir = directory("script").expect("a temporary directory");
+        let [below, bin] = ["a/b", ".venv/bin"].map(|path| dir.path().join(path));
+        let site = dir.path().join(".venv/lib/python3.11/site-packages");
+        // A closer one that lacks the package, and one that has it.
+        for path in [&below, &bin, &site.join("some"), &dir.path().join("a/.venv/bin")] {
+            fs::create_dir_all(path).expect("writable");
+        }
+        fs::write(bin.join("python3"), "").expect("writable");
+        let find = |package| find_in_venv(below.ancestors(), "python3", package);
+        assert_eq!(find("some"), Some(bin.join("python3")));
+        assert_eq!(find("other"), None);
     }
 }

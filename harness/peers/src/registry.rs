@@ -5,9 +5,10 @@ use super::mqtt::Mosquitto;
 use super::nats::Nats;
 use super::redis::Redis;
 use super::system::Peer;
+use super::uwebsockets::UWebSockets;
 
 /// All systems other than Throng, in the order of reports.
-pub const PEERS: [&dyn Peer; 4] = [&Redis, &Nats, &InspIrcd, &Mosquitto];
+pub const PEERS: [&dyn Peer; 5] = [&Redis, &Nats, &InspIrcd, &Mosquitto, &UWebSockets];
 
 /// Throng's own name among the systems.
 pub const THRONG: &str = "throng";

@@ -16,13 +16,17 @@ pub(super) const ROOM: &str = "room";
 pub trait Peer: Sync {
     /// The name on the command line and in reports.
     fn name(&self) -> &'static str;
-    /// The Debian package.
+    /// The package.
     fn package(&self) -> &'static str;
-    /// The program in the package.
+    /// The kind of the package.
+    fn source(&self) -> Source {
+        Source::Debian
+    }
+    /// The program in the package, or the one that runs it.
     fn program(&self) -> &'static str;
-    /// The argument that makes the program print its version.
-    fn version_argument(&self) -> &'static str {
-        "--version"
+    /// The arguments that make the program print its version.
+    fn version_arguments(&self) -> &'static [&'static str] {
+        &["--version"]
     }
     /// The configuration of a server on `port` of the loopback address, with its files in `dir`.
     fn configuration(&self, port: u16, dir: &Path) -> String;
@@ -50,6 +54,15 @@ pub trait Peer: Sync {
     /// Parses the first frame of the received bytes. Runs for every delivery, so it must not
     /// allocate. Called again with the same bytes and more after [`Step::More`].
     fn parse<'a>(&self, bytes: &'a [u8]) -> Step<'a>;
+}
+
+/// The kind of a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A Debian package.
+    Debian,
+    /// A Python package in `.venv`.
+    Python,
 }
 
 /// Result of parsing received bytes.
