@@ -51,8 +51,7 @@ impl PeersReport {
                 letters.push(letter);
             }
         }
-        let place = |letter: &char| CASES.iter().position(|case| case.letter == *letter);
-        letters.sort_by_key(|letter| place(letter).unwrap_or(CASES.len()));
+        letters.sort_unstable();
         let case = |letter| match self.rows.iter().find(|row| row.case == letter) {
             Some(row) => case_of(row).map(Some),
             // A case without rows has no table; its letter is enough.

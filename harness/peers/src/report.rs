@@ -109,7 +109,7 @@ pub struct PeersReport {
     pub started_unix_s: u64,
     /// The machine of the run.
     pub machine: Machine,
-    /// The cases of the job, in the order of the tables.
+    /// The cases of the job, in the order of their letters.
     #[serde(skip)]
     pub cases: Vec<Case>,
 }
@@ -117,8 +117,10 @@ pub struct PeersReport {
 impl PeersReport {
     /// Makes the report on the results of `job`.
     pub fn new(job: &PeersJob, origin: Origin, results: Results) -> Self {
+        let mut cases = job.cases.clone();
+        cases.sort_by_key(|case| case.letter);
         let mut medians = Vec::new();
-        for case in &job.cases {
+        for case in &cases {
             for system in &job.systems {
                 let of = |row: &&Row| row.case == case.letter && row.system == system.name();
                 medians.extend(Summary::of(&results.rows.iter().filter(of).collect::<Vec<_>>()));
@@ -148,7 +150,7 @@ impl PeersReport {
             version: env!("CARGO_PKG_VERSION").into(),
             started_unix_s: since.map_or(0, |since| since.as_secs()),
             machine: origin.machine,
-            cases: job.cases.clone(),
+            cases,
         }
     }
 }
@@ -172,12 +174,12 @@ impl Document for PeersReport {
 }
 
 fn bare_medians(all: &[Bare]) -> Vec<BareSummary> {
-    let kind = |bare: &Bare| (bare.sockets, bare.case, bare.bytes);
+    let kind = |bare: &Bare| (bare.case, bare.sockets, bare.bytes);
     let mut kinds: Vec<_> = all.iter().map(kind).collect();
     kinds.sort_unstable();
     kinds.dedup();
-    let summary = |(sockets, case, bytes)| {
-        let alike = all.iter().filter(|bare| kind(bare) == (sockets, case, bytes));
+    let summary = |(case, sockets, bytes)| {
+        let alike = all.iter().filter(|bare| kind(bare) == (case, sockets, bytes));
         let of = |figure: fn(&Bare) -> f64| median(alike.clone().map(figure).collect());
         BareSummary {
             sockets,

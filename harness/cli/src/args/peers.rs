@@ -17,16 +17,16 @@ const DURATION_MAX: Duration = Duration::from_mins(10);
 
 #[derive(Debug, Args)]
 pub(super) struct RawPeers {
-    /// Systems to measure, of throng, redis, nats, inspircd, mosquitto
+    /// Systems to measure, of throng, redis, nats, inspircd, mosquitto, uwebsockets
     #[arg(
         long,
         value_name = "NAMES",
         value_delimiter = ',',
-        default_value = "throng,redis,nats,inspircd,mosquitto"
+        default_value = "throng,redis,nats,inspircd,mosquitto,uwebsockets"
     )]
     systems: Vec<String>,
     /// Cases to measure, by their letters
-    #[arg(long, value_name = "LETTERS", value_delimiter = ',', default_value = "A,B,C,D,E,F")]
+    #[arg(long, value_name = "LETTERS", value_delimiter = ',', default_value = "A,B,C,D,E,F,G,H")]
     cases: Vec<String>,
     /// Time that messages are measured in each case
     #[arg(long, value_name = "TIME", default_value = "6s", value_parser = parse_duration)]
@@ -56,7 +56,7 @@ pub(super) struct RawPeers {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Time after which no case may end; a case that could is not started
-    #[arg(long, value_name = "TIME", default_value = "20m", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "35m", value_parser = parse_duration)]
     limit: Duration,
     /// Write the report to this file as JSON
     #[arg(long, value_name = "FILE")]
@@ -79,7 +79,7 @@ impl RawPeers {
         });
         let systems = distinct("--systems", systems.collect::<Result<Vec<_>, _>>()?)?;
         let cases = self.cases.iter().map(|letter| {
-            Case::named(letter).ok_or_else(|| format!("--cases: there is no `{letter}`; choose from A to F"))
+            Case::named(letter).ok_or_else(|| format!("--cases: there is no `{letter}`; choose from A to H"))
         });
         let mut cases = distinct("--cases", cases.collect::<Result<Vec<_>, _>>()?)?;
         cases.sort_by_key(|case| CASES.iter().position(|other| other == case));
