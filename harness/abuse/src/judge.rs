@@ -47,9 +47,21 @@ pub struct Check {
     /// True if it did not hold, and the phases differ too much among themselves to blame the
     /// attack.
     pub unclear: bool,
+    /// True for a threshold of a time, false for one of a count.
+    #[serde(skip)]
+    pub is_about_time: bool,
 }
 
 impl Check {
+    fn count(threshold: String, found: String, held: bool) -> Self {
+        Self { threshold, found, held, unclear: false, is_about_time: false }
+    }
+
+    /// The check of a time that was not measured at all.
+    fn unmeasured(threshold: String, found: &str) -> Self {
+        Self { threshold, found: found.into(), held: false, unclear: false, is_about_time: true }
+    }
+
     /// True if it did not hold, by more than chance explains.
     pub fn is_broken(&self) -> bool {
         !self.held && !self.unclear
@@ -83,21 +95,13 @@ pub(crate) fn judge(limits: &Limits, quiet: &Side<'_>, attack: &Side<'_>, phases
         let values = |side: &Side<'_>| side.values(|phase| phase.enter_us.p99);
         checks.push(entering(limits.enter, &values(quiet), &values(attack)));
         let entered = attack.figures.entered.median;
-        checks.push(Check {
-            threshold: format!("newcomers>={}%", limits.entered * 100.0),
-            found: format!("{:.1}%", entered * 100.0),
-            held: entered >= limits.entered,
-            unclear: false,
-        });
+        let threshold = format!("newcomers>={}%", limits.entered * 100.0);
+        checks.push(Check::count(threshold, format!("{:.1}%", entered * 100.0), entered >= limits.entered));
     }
     let sum = |count: fn(&Phase) -> u64| -> u64 { phases.iter().map(count).sum() };
     let missing = sum(|phase| phase.missing);
-    checks.push(Check {
-        threshold: format!("missing={}", limits.missing),
-        found: format_count(missing),
-        held: missing <= limits.missing,
-        unclear: false,
-    });
+    let threshold = format!("missing={}", limits.missing);
+    checks.push(Check::count(threshold, format_count(missing), missing <= limits.missing));
     let faults = [
         ("duplicated", sum(|phase| phase.duplicated)),
         ("unexplained breaks", sum(|phase| phase.breaks)),
@@ -109,12 +113,9 @@ pub(crate) fn judge(limits: &Limits, quiet: &Side<'_>, attack: &Side<'_>, phases
         .filter(|(_, count)| *count > 0)
         .map(|(name, count)| format!("{} {name}", format_count(*count)))
         .collect();
-    checks.push(Check {
-        threshold: "faults=0".into(),
-        held: found.is_empty(),
-        unclear: false,
-        found: if found.is_empty() { "0".into() } else { found.join(", ") },
-    });
+    let held = found.is_empty();
+    let found = if held { "0".into() } else { found.join(", ") };
+    checks.push(Check::count("faults=0".into(), found, held));
     checks
 }
 
@@ -142,7 +143,7 @@ fn compare(
         shown(without.min),
         shown(without.max)
     );
-    Check { threshold, found, held, unclear }
+    Check { threshold, found, held, unclear, is_about_time: true }
 }
 
 fn is_silent(sides: [&[f64]; 2]) -> bool {
@@ -152,7 +153,7 @@ fn is_silent(sides: [&[f64]; 2]) -> bool {
 fn growth(name: &str, limit: f64, quiet: &[f64], attack: &[f64]) -> Check {
     let threshold = format!("{name}.p99<={limit}x");
     if is_silent([quiet, attack]) {
-        return Check { threshold, found: "no message arrived".into(), held: false, unclear: false };
+        return Check::unmeasured(threshold, "no message arrived");
     }
     let factor = |without: f64, with: f64| format!("{:.2}x", with / without);
     compare(threshold, factor, |value| value * limit, [quiet, attack])
@@ -162,7 +163,7 @@ fn entering(limit: Duration, quiet: &[f64], attack: &[f64]) -> Check {
     let limit_us = limit.as_secs_f64() * 1e6;
     let threshold = format!("newcomers.p99<=+{}", format_nanos(limit_us * 1e3));
     if is_silent([quiet, attack]) {
-        return Check { threshold, found: "no newcomer got in".into(), held: false, unclear: false };
+        return Check::unmeasured(threshold, "no newcomer got in");
     }
     let more = |without: f64, with: f64| {
         let sign = if with < without { "-" } else { "+" };

@@ -25,7 +25,8 @@ pub struct AbuseReport {
     pub format: u32,
     /// Always `abuse`.
     pub scenario: &'static str,
-    /// `pass` if all thresholds of all attacks held.
+    /// `pass` if all thresholds of all attacks held; `invalid` if only times broke one, in attacks
+    /// that are not valid.
     pub verdict: Verdict,
     /// One row for each attack.
     pub attacks: Vec<Row>,
@@ -63,12 +64,9 @@ impl AbuseReport {
     /// Makes the report on the results of `job`.
     pub fn new(job: &AbuseJob, origin: Origin, results: Results) -> Self {
         let since = origin.started.duration_since(SystemTime::UNIX_EPOCH);
-        let held = results.rows.iter().all(|row| row.held() && (row.valid || !job.require_valid));
-        let verdict = match (results.interrupted, held) {
-            (true, _) => Verdict::Interrupted,
-            (false, true) => Verdict::Pass,
-            (false, false) => Verdict::Fail,
-        };
+        let verdicts: Vec<_> = results.rows.iter().map(|row| row.verdict(job.require_valid)).collect();
+        let worst = [Verdict::Fail, Verdict::Invalid].into_iter().find(|bad| verdicts.contains(bad));
+        let verdict = if results.interrupted { Verdict::Interrupted } else { worst.unwrap_or(Verdict::Pass) };
         Self {
             format: FORMAT,
             scenario: SCENARIO,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use throng_harness_report::Verdict;
 
 use crate::attack::Attack;
 use crate::judge::{Check, Limits, Side, judge};
@@ -85,6 +86,19 @@ impl Row {
     pub fn unclear(&self) -> usize {
         self.thresholds.iter().filter(|check| check.unclear).count()
     }
+
+    /// The verdict on the attack. Times that broke a threshold say nothing of the server unless
+    /// they are valid, nor do times that chance explains. Those that held need be valid only if
+    /// `require_valid`.
+    pub fn verdict(&self, require_valid: bool) -> Verdict {
+        let counts_held = self.thresholds.iter().all(|check| check.held || check.is_about_time);
+        match (self.failed.is_none() && counts_held, self.held(), self.valid) {
+            (false, ..) | (true, false, true) => Verdict::Fail,
+            (true, false, false) => Verdict::Invalid,
+            (true, true, valid) if self.unclear() > 0 || (require_valid && !valid) => Verdict::Invalid,
+            (true, true, _) => Verdict::Pass,
+        }
+    }
 }
 
 /// Returns the valid phases of `all` and true; or all and false if fewer than half are valid.
@@ -144,5 +158,24 @@ mod tests {
         assert!(!late.valid && late.unclear() == 2, "{late:?}");
         assert_eq!(late.attacked.other_p99_us, Spread::of([900.0, 900.0, 100.0]));
         assert!(!Row::new(Attack::World, &limits(), vec![], Some("why".into())).valid);
+    }
+
+    #[test]
+    fn times_that_are_not_valid_break_nothing() {
+        use PhaseKind::{Attack as A, Quiet as Q};
+        let row = |attacked: f64, valid: bool, missing: u64| {
+            let attack = Phase { missing, ..phase(A, attacked, valid) };
+            Row::new(Attack::World, &limits(), vec![phase(Q, 100.0, valid), attack], None)
+        };
+        let check = |row: &Row, verdict: Verdict, required: Verdict| {
+            assert_eq!([false, true].map(|required| row.verdict(required)), [verdict, required], "{row:?}");
+        };
+        check(&row(105.0, true, 0), Verdict::Pass, Verdict::Pass);
+        check(&row(900.0, true, 0), Verdict::Fail, Verdict::Fail);
+        check(&row(105.0, false, 0), Verdict::Pass, Verdict::Invalid);
+        check(&row(900.0, false, 0), Verdict::Invalid, Verdict::Invalid);
+        check(&row(900.0, false, 1), Verdict::Fail, Verdict::Fail);
+        let gone = Row::new(Attack::World, &limits(), vec![phase(Q, 100.0, false)], Some("why".into()));
+        check(&gone, Verdict::Fail, Verdict::Fail);
     }
 }

@@ -7,7 +7,7 @@ use clap::Parser;
 use throng_core::shutdown::Shutdown;
 use throng_harness::args::{Cli, Task};
 use throng_harness_driver::steps::{Basis, LimitedBy, Phase, SteppedReport, StepsJob, Usl, run};
-use throng_harness_model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_OK};
+use throng_harness_model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_OK};
 use throng_harness_model::procstat::Usage;
 use throng_harness_model::record::Spread;
 use throng_harness_model::results::{Clients, Deliveries, Findings, Rates, Second};
@@ -188,7 +188,8 @@ fn the_harnesss_limit_is_not_reported_as_the_servers() {
     let (report, _, messages) = run_line("ramp --steps 10,20", &Shutdown::new(), busy);
     let report = report.expect("it can be run");
     let limit = &report.limit;
-    assert_eq!((limit.limited_by, report.exit_code()), (Some(LimitedBy::Harness), EXIT_OK));
+    assert_eq!((limit.limited_by, report.exit_code()), (Some(LimitedBy::Harness), EXIT_INVALID));
+    assert!(report.to_string().contains("\nINVALID: the harness or the machine was not good"), "{report}");
     assert!(limit.summary.contains("the harness's own limit: nothing is known of the server's"), "{limit:?}");
     assert!(messages[3].contains("because of the harness's limit and not the server's"), "{messages:?}");
 }
@@ -241,11 +242,15 @@ fn a_step_that_overloads_the_harness_is_no_limit_of_the_server() {
     assert_eq!((runs.len(), limit.good, limit.bad, report.exit_code()), (5, Some(30), None, EXIT_OK));
     let (report, runs, _) = run_line("ramp --steps 10,20", &Shutdown::new(), late_at(10));
     let report = report.expect("it can be run");
-    assert_eq!((runs.len(), report.exit_code()), (3, EXIT_BROKEN));
+    assert_eq!((runs.len(), report.exit_code()), (3, EXIT_INVALID));
     let summary = &report.limit.summary;
     let wanted =
         "no step was good; 10 clients met the harness's own limit: nothing is known of the server's (";
     assert!(summary.starts_with(wanted) && !summary.contains("were not"), "{summary}");
+    // A lost delivery is no matter of the harness's time.
+    let lossy = |job: &Job| Ok(busy(findings(job, 150, 1)));
+    let (report, _, _) = run_line("ramp --steps 10,20", &Shutdown::new(), lossy);
+    assert_eq!(report.expect("it can be run").exit_code(), EXIT_BROKEN);
 }
 
 #[test]
@@ -261,6 +266,18 @@ fn a_bench_counts_the_last_try_of_a_step() {
     assert_eq!(runs, [(10, false), (10, false), (10, true), (20, false), (20, true)]);
     assert_eq!(report.exit_code(), EXIT_OK, "{report}");
     assert!(report.to_string().contains("2 of 2 steps were good"), "{report}");
+    // A step that stays without evidence cannot be judged, unless it was good all the same.
+    let late = |last_ms, more: &str| {
+        let line = format!("bench --steps 10,20 {more}");
+        let server = |job: &Job| Ok(busy(findings(job, last_ms, 0)));
+        run_line(&line, &Shutdown::new(), server).0.expect("it can be run")
+    };
+    let report = late(60, "--slo 50ms");
+    assert_eq!(report.exit_code(), EXIT_INVALID, "{report}");
+    assert!(report.to_string().contains("found step 3: last_recipient.p99=50ms: found 60.0 ms"), "{report}");
+    assert_eq!(late(5, "--slo 50ms").exit_code(), EXIT_OK);
+    assert_eq!(late(5, "--require-valid").exit_code(), EXIT_INVALID);
+    assert_eq!(late(60, "").exit_code(), EXIT_OK);
     // Missing deliveries count even if the harness was overloaded.
     let mut tries = 0;
     let server = |job: &Job| {

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 use throng_harness_model::text::{format_bytes, format_count, format_nanos};
+use throng_harness_report::html::verdict_text;
 use throng_harness_report::{Document, Machine, Origin, Verdict, json_text};
 
 use super::follow::Sample;
@@ -158,11 +159,7 @@ impl ServerReport {
 
 impl fmt::Display for MonitorReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = match self.verdict {
-            Verdict::Pass => "PASS",
-            Verdict::Fail => "FAIL",
-            Verdict::Interrupted => "INTERRUPTED",
-        };
+        let (word, _) = verdict_text(self.verdict);
         let measured = format_nanos(self.measured_s * 1e9);
         writeln!(f, "\nmonitor: {word}, {} samples in {measured}\n", format_count(self.samples))?;
         for server in &self.servers {

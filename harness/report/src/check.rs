@@ -48,6 +48,11 @@ impl Checked {
         Some(Self { threshold: threshold.to_string(), found, held })
     }
 
+    /// True for thresholds on a time.
+    pub(crate) fn is_about_time(&self) -> bool {
+        self.threshold.parse().is_ok_and(Threshold::is_about_time)
+    }
+
     /// True for thresholds on counts of deliveries or of their messages.
     pub(crate) fn is_about_deliveries(&self) -> bool {
         self.counter().is_some_and(Counter::is_about_deliveries)
@@ -151,6 +156,8 @@ mod tests {
         let all =
             ["missing=0", "inconsistent=0", "gaps=0", "connected=1", "head_count_mismatches=0", "p99=1s"];
         assert_eq!(all.map(about_deliveries), [true, true, true, false, false, false]);
+        let about_time = |text: &str| check_text(text, &report).expect("on").is_about_time();
+        assert_eq!(all.map(about_time), [false, false, false, false, false, true]);
         assert_eq!(check_text("p99=off", &report), None);
         // A second entry of one client does not make up for a missing entry of another.
         report.rounds = 2;

@@ -1,7 +1,7 @@
 use std::fs;
 use std::time::Duration;
 
-use throng_harness_model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_OK};
+use throng_harness_model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_OK};
 use throng_harness_model::fixture::recipients;
 use throng_harness_model::spec::{Login, Scenario, Stay};
 
@@ -53,11 +53,19 @@ fn exit_codes_follow_from_thresholds() {
     check("", Findings { interrupted: true, ..findings(1) }, EXIT_INTERRUPTED);
     let busy = || Findings { harness: Some(usage(0.0099)), ..findings(0) };
     check("", busy(), EXIT_OK);
-    check("--require-valid", busy(), EXIT_BROKEN);
+    check("--require-valid", busy(), EXIT_INVALID);
+    // Times of such a run are no evidence, whether they held or not, and counts are.
+    check("--threshold p99=4ms", busy(), EXIT_INVALID);
+    check("--threshold p50=1ms", busy(), EXIT_INVALID);
+    check("--threshold p50=off", busy(), EXIT_OK);
+    check("--threshold p50=1ms", Findings { harness: Some(usage(0.0099)), ..findings(1) }, EXIT_BROKEN);
+    check("--require-valid", Findings { harness: Some(usage(0.0099)), ..findings(1) }, EXIT_BROKEN);
+    check("--require-valid", Findings { interrupted: true, ..busy() }, EXIT_INTERRUPTED);
     let lost = Clients { requested: 2, connected: 2, disconnected: 1, ..Clients::default() };
     check("", Findings { clients: lost, ..findings(0) }, EXIT_BROKEN);
     let stuck = vec!["the probe message has reached 1 of 2 clients after 30s".into()];
-    check("", Findings { incomplete_because: stuck, ..findings(0) }, EXIT_BROKEN);
+    check("", Findings { incomplete_because: stuck.clone(), ..findings(0) }, EXIT_BROKEN);
+    check("--require-valid", Findings { incomplete_because: stuck, ..busy() }, EXIT_BROKEN);
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! The verdict on a run, and doubts about its validity.
 
 use serde::{Deserialize, Serialize};
-use throng_harness_model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_OK};
+use throng_harness_model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_OK};
 use throng_harness_model::record::LatencyUs;
 use throng_harness_model::results::{BotsReport, Findings, Rates};
 use throng_harness_model::scheduling::Scheduling;
 use throng_harness_model::text::format_nanos;
 
-use super::Report;
+use super::{Checked, Report};
 
 /// The share of its threads' CPU time above which the harness measures itself.
 pub const LOAD_MAX: f64 = 0.9;
@@ -40,6 +40,10 @@ pub enum Verdict {
     /// A threshold was broken.
     #[default]
     Fail,
+    /// The harness or the machine was not good enough to judge the server. All counts held, but the
+    /// run is not valid, and a threshold of a time or `--require-valid` asks for latencies that
+    /// are.
+    Invalid,
     /// The user stopped it.
     Interrupted,
 }
@@ -50,20 +54,26 @@ impl Verdict {
         match self {
             Self::Pass => EXIT_OK,
             Self::Fail => EXIT_BROKEN,
+            Self::Invalid => EXIT_INVALID,
             Self::Interrupted => EXIT_INTERRUPTED,
         }
     }
 }
 
-/// The verdict on a report.
+/// The verdict on a report. Counts are exact in any run, and times only in a valid one.
 pub(super) fn judge(report: &Report, interrupted: bool) -> Verdict {
-    let held = report.thresholds.iter().all(|checked| checked.held)
-        && report.incomplete_because.is_empty()
-        && (report.valid || !report.require_valid);
-    match (interrupted, held) {
-        (true, _) => Verdict::Interrupted,
-        (false, true) => Verdict::Pass,
-        (false, false) => Verdict::Fail,
+    let broken = || report.thresholds.iter().filter(|checked| !checked.held);
+    let asks_for_times = report.require_valid || report.thresholds.iter().any(Checked::is_about_time);
+    if interrupted {
+        Verdict::Interrupted
+    } else if broken().any(|checked| !checked.is_about_time()) || !report.incomplete_because.is_empty() {
+        Verdict::Fail
+    } else if asks_for_times && !report.valid {
+        Verdict::Invalid
+    } else if broken().next().is_some() {
+        Verdict::Fail
+    } else {
+        Verdict::Pass
     }
 }
 

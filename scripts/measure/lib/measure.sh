@@ -81,6 +81,9 @@ start_pinned_servers() {
     taskset -acp "$SERVER_CORE" "$SERVERS_PID" >/dev/null
 }
 
-# pinned COMMAND...: runs it on the core of the harness. Exit code 3 counts as success: a broken
-# threshold is a result, and the report has it.
-pinned() { taskset -c "$HARNESS_CORE" "$@" || [ $? -eq 3 ]; }
+# pinned COMMAND...: runs it on the core of the harness. Exit codes 3 and 4 count as success: a
+# broken threshold, and a run that is not valid, are results, and the report has them.
+pinned() { taskset -c "$HARNESS_CORE" "$@" || is_result $?; }
+
+# is_result CODE: true for the harness's exit codes of a report whose thresholds did not hold.
+is_result() { [ "$1" -eq 3 ] || [ "$1" -eq 4 ]; }

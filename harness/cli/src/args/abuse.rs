@@ -109,7 +109,7 @@ pub(super) struct RawAbuse {
     /// Most messages that may be missing and not announced, in all phases of an attack
     #[arg(long, value_name = "N", default_value_t = Limits::default().missing)]
     max_missing: u64,
-    /// Exit with 3 if the latencies are not valid evidence (harness overloaded or late)
+    /// Exit with 4 if the latencies are not valid evidence (harness overloaded or late)
     #[arg(long)]
     require_valid: bool,
     /// Seed of every random choice; drawn, and reported, unless given

@@ -96,7 +96,7 @@ pub(super) struct Common {
     /// Print a line a second instead of the live view, also in a terminal
     #[arg(long)]
     pub(super) plain: bool,
-    /// Exit with 3 if the latencies are not valid evidence (harness overloaded or late)
+    /// Exit with 4 if the latencies are not valid evidence (harness overloaded or late)
     #[arg(long)]
     pub(super) require_valid: bool,
 }

@@ -57,7 +57,8 @@ pub struct Cli {
 
 const AFTER_HELP: &str = "\
 Durations have a unit and may have a fraction: 11.25ms, 500us, 1.5s.
-Exit codes: 0 all thresholds held, 1 could not run, 2 usage, 3 a threshold was broken, 130 interrupted.";
+Exit codes: 0 all thresholds held, 1 could not run, 2 usage, 3 a threshold was broken, 4 the harness or
+the machine was not good enough to judge the server's times, 130 interrupted.";
 
 #[derive(Debug, Subcommand)]
 enum RawScenario {

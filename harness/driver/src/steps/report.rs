@@ -102,12 +102,20 @@ impl Step {
         self.server.filter(|_| self.measured_s > 0.0).map(|server| server.cpu_s / self.measured_s)
     }
 
-    /// Returns the reason if the step fails, by its thresholds or by its closed loop.
-    fn broken(&self) -> Option<&str> {
-        if self.verdict == Verdict::Fail {
-            return Some(self.because.first().map_or("", String::as_str));
+    /// Returns the verdict and the reason if the step fails, by its thresholds or by its closed
+    /// loop, or cannot be judged. A step that was good in spite of the harness or the machine fails
+    /// only where it must be valid.
+    fn broken(&self, require_valid: bool) -> Option<(Verdict, &str)> {
+        let because = self.because.first().map(String::as_str);
+        let unusable = || self.capacity.as_ref()?.unusable_because.as_deref();
+        match (self.verdict, unusable()) {
+            (Verdict::Fail, _) => Some((Verdict::Fail, because.unwrap_or_default())),
+            (_, Some(why)) => Some((Verdict::Fail, why)),
+            (Verdict::Invalid, None) if require_valid || !self.good => {
+                Some((Verdict::Invalid, because.unwrap_or("its latencies are not valid")))
+            }
+            _ => None,
         }
-        self.capacity.as_ref()?.unusable_because.as_deref()
     }
 
     /// Returns true if a delivery went wrong or a client was absent. Both are exact counts,
@@ -180,12 +188,7 @@ fn judged(steps: &[Step]) -> impl Iterator<Item = &Step> {
 impl SteppedReport {
     /// Checks the whole run: every step must hold, or at least one must be good.
     pub(super) fn check(&self, every_step_counts: bool, is_cut: bool) -> Checked {
-        // Repeating a step excuses its times only: a delivery fault counts, however late the
-        // harness was.
-        let counts = |step: &&Step| {
-            step.has_miscounts() || judged(&self.steps).any(|other| other.number == step.number)
-        };
-        let broken = self.steps.iter().filter(counts).find_map(|step| Some((step.number, step.broken()?)));
+        let broken = self.broken_steps().next().map(|(number, _, why)| (number, why));
         let until = if is_cut { ", until the run was cut short" } else { "" };
         let held = if every_step_counts { broken.is_none() } else { self.limit.good.is_some() };
         let found = match (every_step_counts, broken, self.limit.good) {
@@ -196,6 +199,44 @@ impl SteppedReport {
         };
         let threshold = if every_step_counts { "all steps" } else { "a good step" };
         Checked { threshold: threshold.into(), found, held }
+    }
+
+    /// Iterates over the steps that fail or cannot be judged, each with its verdict and the reason.
+    fn broken_steps(&self) -> impl Iterator<Item = (u32, Verdict, &str)> {
+        // Repeating a step excuses its times only: a delivery fault counts, however late the
+        // harness was.
+        let counts = |step: &&Step| {
+            let is_miscounted = step.verdict == Verdict::Fail && step.has_miscounts();
+            is_miscounted || judged(&self.steps).any(|other| other.number == step.number)
+        };
+        let require_valid = self.report.require_valid;
+        self.steps.iter().filter(counts).filter_map(move |step| {
+            let (verdict, why) = step.broken(require_valid)?;
+            Some((step.number, verdict, why))
+        })
+    }
+
+    /// Returns the verdict on the whole run. It is [`Verdict::Invalid`] if the harness or the
+    /// machine kept the steps from their answer, and all counts held.
+    pub(super) fn judge(&self, every_step_counts: bool, is_cut: bool) -> Verdict {
+        let (report, limit) = (&self.report, &self.limit);
+        let is_about_server = limit.limited_by.is_none_or(LimitedBy::is_about_server);
+        let has_failures = || self.steps.iter().any(|step| step.verdict == Verdict::Fail);
+        if is_cut {
+            Verdict::Interrupted
+        } else if !report.incomplete_because.is_empty() {
+            Verdict::Fail
+        } else if every_step_counts {
+            let mut broken = self.broken_steps().map(|(_, verdict, _)| verdict);
+            let first = broken.next().unwrap_or(Verdict::Pass);
+            broken.find(|verdict| *verdict == Verdict::Fail).unwrap_or(first)
+        } else if limit.good.is_none() && (is_about_server || has_failures()) {
+            Verdict::Fail
+        } else if !is_about_server || (report.require_valid && !report.valid) {
+            Verdict::Invalid
+        } else {
+            Verdict::Pass
+        }
     }
 }
 

@@ -245,12 +245,9 @@ impl Progress {
         }
         let mut stepped = SteppedReport { report, limit, forecast, steps: self.steps };
         let checked = stepped.check(job.every_step_counts, interrupted);
+        let verdict = stepped.judge(job.every_step_counts, interrupted);
         let report = &mut stepped.report;
-        report.verdict = match (interrupted, checked.held && report.incomplete_because.is_empty()) {
-            (true, _) => Verdict::Interrupted,
-            (false, true) => Verdict::Pass,
-            (false, false) => Verdict::Fail,
-        };
+        report.verdict = verdict;
         report.thresholds.push(checked);
         job.name.clone_into(&mut report.scenario);
         stepped
