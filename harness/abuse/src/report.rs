@@ -1,11 +1,12 @@
 //! The report of `abuse`: the verdict, as text, JSON and a page.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::SystemTime;
 
 use serde::Serialize;
 use throng_harness_model::text::{format_bytes, format_count, format_nanos, format_rate};
-use throng_harness_report::{Document, Machine, Origin, Verdict, json_text};
+use throng_harness_report::form::{few_lines, wrapped, write_lines};
+use throng_harness_report::{Document, Form, Machine, Origin, Verdict, json_text};
 
 use crate::AbuseJob;
 use crate::phase::{Figures, Spread, Traffic};
@@ -105,6 +106,15 @@ impl AbuseReport {
 }
 
 impl Document for AbuseReport {
+    fn write_text(&self, f: &mut fmt::Formatter<'_>, form: Form) -> fmt::Result {
+        if form.is_verbose {
+            self.write_figures(f)?;
+        } else {
+            self.write_brief(f, form.columns)?;
+        }
+        self.write_answer(f, form.columns)
+    }
+
     fn to_json(&self) -> serde_json::Result<String> {
         json_text(self)
     }
@@ -167,7 +177,34 @@ pub(crate) fn cells(of: &Figures) -> [String; 7] {
 
 impl fmt::Display for AbuseReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_text(f, Form::FULL)
+    }
+}
+
+/// Columns before the further lines of a sentence.
+const HANGING: usize = 4;
+
+/// Most lines of each sentence of the answer.
+const ANSWER_LINES: usize = 2;
+
+impl AbuseReport {
+    /// What was broken: each threshold with its attack and the finding, and what was not measured.
+    fn broken(&self) -> Vec<String> {
+        let of_row = |row: &Row| {
+            let checks = row.thresholds.iter().filter(|check| check.is_broken());
+            let checks = checks.map(|check| format!("{} {}: {}", row.attack, check.threshold, check.found));
+            let failed =
+                row.failed.iter().map(|why| format!("{} not measured to the end: {why}", row.attack));
+            checks.chain(failed).collect::<Vec<_>>()
+        };
+        self.attacks.iter().flat_map(of_row).collect()
+    }
+
+    fn write_figures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "\nabuse: {}", self.settings())?;
+        for broken in self.broken() {
+            writeln!(f, "  BROKEN  {broken}")?;
+        }
         writeln!(
             f,
             "Medians of the phases. Latencies from the intended send time: `other` are those of clients in another room,\n\
@@ -176,15 +213,52 @@ impl fmt::Display for AbuseReport {
         for row in &self.attacks {
             write_row(row, f)?;
         }
-        writeln!(f, "\n  {}", self.machine)?;
+        writeln!(f, "\n  {}", self.machine)
+    }
+
+    /// Writes a line for each attack, and all that was broken unless the answer has it.
+    fn write_brief(&self, f: &mut fmt::Formatter<'_>, columns: usize) -> fmt::Result {
+        writeln!(f)?;
+        let broken = self.broken();
+        if broken.len() > 1 {
+            for broken in &broken {
+                write_lines(f, &wrapped("  BROKEN  ", HANGING, broken.split(' '), columns))?;
+            }
+        }
+        writeln!(f, "  {:<24}{:>18}{:>22}", "p99 without and with", "the other room", "the attacker's")?;
+        for row in &self.attacks {
+            let held = match (row.held(), row.unclear()) {
+                (false, _) => "BROKEN",
+                (true, 0) => "held",
+                (true, _) => "unclear",
+            };
+            let of = |spread: fn(&Figures) -> Spread| {
+                format!("{} -> {}", time(spread(&row.quiet)), time(spread(&row.attacked)))
+            };
+            let [other, same] = [of(|figures| figures.other_p99_us), of(|figures| figures.same_p99_us)];
+            let invalid = if row.valid { "" } else { "  INVALID" };
+            writeln!(f, "  {held:<7} {:<16}{other:>18}{same:>22}{invalid}", row.attack)?;
+        }
+        writeln!(f)
+    }
+
+    fn write_answer(&self, f: &mut fmt::Formatter<'_>, columns: usize) -> fmt::Result {
         let (word, meaning) = throng_harness_report::html::verdict_text(self.verdict);
-        writeln!(f, "{word}: {meaning}")?;
-        match self.attacks.iter().map(Row::unclear).sum() {
-            0_usize => Ok(()),
-            unclear => writeln!(
-                f,
-                "{unclear} unclear: above their limits, by no more than phases differ. More --rounds tell more."
-            ),
+        writeln!(f, "abuse: {word}: {meaning}")?;
+        let held = self.attacks.iter().filter(|row| row.held() && row.unclear() == 0).count();
+        let invalid = self.attacks.iter().filter(|row| !row.valid).count();
+        let mut outcome = format!("{held} of {} attacks held all thresholds", self.attacks.len());
+        let unclear: usize = self.attacks.iter().map(Row::unclear).sum();
+        if unclear > 0 {
+            let _ = write!(outcome, ", {unclear} thresholds unclear: more --rounds tell more");
+        }
+        if invalid > 0 {
+            let _ = write!(outcome, ", and {invalid} INVALID");
+        }
+        write_lines(f, &few_lines("  ", HANGING, &outcome, columns, ANSWER_LINES))?;
+        match self.broken().first() {
+            Some(broken) => write_lines(f, &few_lines("  BROKEN  ", HANGING, broken, columns, ANSWER_LINES)),
+            None => Ok(()),
         }
     }
 }
@@ -230,7 +304,7 @@ fn write_row(row: &Row, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 #[cfg(test)]
 mod tests {
-    use throng_harness_report::Machine;
+    use throng_harness_report::{Machine, Text};
 
     use super::*;
     use crate::Limits;
@@ -272,6 +346,12 @@ mod tests {
         {
             assert!(text.contains(part), "{part}\n{text}");
         }
+        let form = Form { columns: 60, is_verbose: false };
+        let brief = Text { document: &report, form }.to_string();
+        let answer = "\n\nabuse: FAIL: failures are marked BROKEN\n  0 of 1 attacks held all thresholds\n  BROKEN  nearby ";
+        let missing = "\n  BROKEN  nearby missing=0: 6\n";
+        assert!(brief.contains(answer) && brief.contains(missing), "{brief}");
+        assert!(!brief.contains("1-byte") && brief.lines().count() < text.lines().count(), "{brief}");
         let page = report.to_html("run.html");
         assert!(page.contains("&lt;gone&gt;") && page.contains("missing=0"), "{page}");
         let json: serde_json::Value = serde_json::from_str(&report.to_json().expect("JSON")).expect("JSON");

@@ -19,7 +19,9 @@ use throng_harness_model::target::Target;
 use throng_harness_model::text::Shown;
 use throng_harness_monitor::{MonitorJob, MonitorReport};
 use throng_harness_peers::{PeersJob, PeersReport, bare};
-use throng_harness_report::{Document, Machine, Origin, Report, check_directory, check_writable, write_hgrm};
+use throng_harness_report::{
+    Document, Form, Machine, Origin, Report, Text, check_directory, check_writable, write_hgrm,
+};
 
 use crate::args::{self, Expanded, Task};
 use crate::reload;
@@ -30,21 +32,34 @@ const SECRET: &str = "[secret]";
 
 /// Runs the command line `args` and returns the exit code. `drive` runs one scenario, after all
 /// checks have passed; it is called for each step if there are several, and `shutdown` is checked
-/// in between. The report goes to `out` and to the files of `--json` and `--html`, errors go to
-/// `err`; both get no control characters.
+/// in between. The report goes to `out`, in lines of `columns`, and to the files of `--json` and
+/// `--html`, errors go to `err`; both get no control characters.
 pub fn run<E: Display>(
     args: impl IntoIterator<Item = OsString>,
     out: &mut impl Write,
+    columns: usize,
     err: &mut impl Write,
     shutdown: &Shutdown,
     drive: impl FnMut(&Job, &Target) -> Result<Findings, E>,
 ) -> u8 {
-    run_shown(args, &mut Shown(out), &mut Shown(err), shutdown, drive)
+    run_shown(args, (&mut Shown(out), columns), &mut Shown(err), shutdown, drive)
+}
+
+/// Output for a report as text.
+struct Output<'a, W> {
+    to: &'a mut W,
+    form: Form,
+}
+
+impl<W: Write> Output<'_, W> {
+    fn print(&mut self, document: &dyn Document) {
+        let _ = write!(self.to, "{}", Text { document, form: self.form });
+    }
 }
 
 fn run_shown<E: Display>(
     args: impl IntoIterator<Item = OsString>,
-    out: &mut impl Write,
+    (out, columns): (&mut impl Write, usize),
     err: &mut impl Write,
     shutdown: &Shutdown,
     mut drive: impl FnMut(&Job, &Target) -> Result<Findings, E>,
@@ -57,7 +72,10 @@ fn run_shown<E: Display>(
         }
     };
     let command = recorded(&args);
-    let job = match args::parse(args) {
+    let parsed = args::parse(args);
+    let is_verbose = parsed.as_ref().is_ok_and(|parsed| parsed.is_verbose);
+    let out = &mut Output { to: out, form: Form { columns, is_verbose } };
+    let job = match parsed.map(|parsed| parsed.task) {
         Ok(Task::Run(job)) => job,
         Ok(Task::Steps(job)) => return run_steps(&job, (command, file), out, err, shutdown, drive),
         Ok(Task::Peers(job)) => {
@@ -72,9 +90,9 @@ fn run_shown<E: Display>(
             let ended = run_abuse(&job, command, file, out, err);
             return ended.unwrap_or_else(|error| not_run(error, err));
         }
-        Ok(Task::Report(job)) => return reload::run(&job, &here(command), out, err),
+        Ok(Task::Report(job)) => return reload::run(&job, &here(command), (out.to, columns), err),
         Ok(Task::BareWriter(writer)) => {
-            return match bare::write(writer, out) {
+            return match bare::write(writer, out.to) {
                 Ok(()) => EXIT_OK,
                 Err(error) => not_run(error, err),
             };
@@ -82,7 +100,7 @@ fn run_shown<E: Display>(
         Ok(Task::Crew) => return crew::serve(),
         // Help and version are no error.
         Err(answer) if !answer.use_stderr() => {
-            let _ = write!(out, "{answer}");
+            let _ = write!(out.to, "{answer}");
             return EXIT_OK;
         }
         Err(error) => {
@@ -113,8 +131,13 @@ struct Files<'a> {
 }
 
 /// Prints `report`, writes it to `files` and returns the exit code.
-fn finish(report: &dyn Document, files: &Files<'_>, out: &mut impl Write, err: &mut impl Write) -> u8 {
-    let _ = write!(out, "{report}");
+fn finish(
+    report: &dyn Document,
+    files: &Files<'_>,
+    out: &mut Output<'_, impl Write>,
+    err: &mut impl Write,
+) -> u8 {
+    out.print(report);
     let json = files.json.map(|path| report.write_json(path));
     let html = files.html.map(|path| report.write_html(path));
     let hgrm = files.hgrm.map(|(directory, histograms)| write_hgrm(directory, histograms));
@@ -147,7 +170,7 @@ fn not_run(error: impl Display, err: &mut impl Write) -> u8 {
 fn run_steps<E: Display>(
     job: &StepsJob,
     (command, file): (Vec<String>, Option<PathBuf>),
-    out: &mut impl Write,
+    out: &mut Output<'_, impl Write>,
     err: &mut impl Write,
     shutdown: &Shutdown,
     drive: impl FnMut(&Job, &Target) -> Result<Findings, E>,
@@ -184,7 +207,7 @@ fn ready<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Result<Shutdown, S
 fn run_peers(
     job: &PeersJob,
     command: Vec<String>,
-    out: &mut impl Write,
+    out: &mut Output<'_, impl Write>,
     err: &mut impl Write,
 ) -> Result<u8, String> {
     let origin = here(command);
@@ -202,7 +225,7 @@ fn run_abuse(
     job: &AbuseJob,
     command: Vec<String>,
     file: Option<PathBuf>,
-    out: &mut impl Write,
+    out: &mut Output<'_, impl Write>,
     err: &mut impl Write,
 ) -> Result<u8, String> {
     let origin = here(command);
@@ -222,7 +245,7 @@ fn run_monitor(
     job: &MonitorJob,
     command: Vec<String>,
     file: Option<PathBuf>,
-    out: &mut impl Write,
+    out: &mut Output<'_, impl Write>,
     err: &mut impl Write,
 ) -> Result<u8, String> {
     let origin = here(command);
@@ -269,6 +292,7 @@ mod tests {
 
     use throng_harness_model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED};
     use throng_harness_model::results::Clients;
+    use throng_harness_report::form::COLUMNS;
 
     use super::*;
 
@@ -279,8 +303,9 @@ mod tests {
         let args = std::iter::once("throng-harness").chain(line.split_whitespace()).map(OsString::from);
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let mut findings = Some(findings);
-        let code =
-            run(args, &mut out, &mut err, &Shutdown::new(), |_, _| findings.take().expect("it is run once"));
+        let code = run(args, &mut out, COLUMNS, &mut err, &Shutdown::new(), |_, _| {
+            findings.take().expect("it is run once")
+        });
         (code, String::from_utf8_lossy(&out).into_owned(), String::from_utf8_lossy(&err).into_owned())
     }
 
@@ -301,7 +326,9 @@ mod tests {
         };
         check(&login(""), Ok(connected(3)), EXIT_OK, "PASS");
         check(&login(""), Ok(connected(2)), EXIT_BROKEN, "BROKEN  connected=100%");
-        check(&login("--threshold connected=50%"), Ok(connected(2)), EXIT_OK, "held    connected=50%");
+        check(&login("--threshold connected=50%"), Ok(connected(2)), EXIT_OK, "login: PASS");
+        let line = login("--threshold connected=50% --verbose");
+        check(&line, Ok(connected(2)), EXIT_OK, "held    connected=50%");
         check(
             &login(""),
             Ok(Findings { interrupted: true, ..connected(1) }),
@@ -410,10 +437,17 @@ mod tests {
         std::fs::create_dir(dir.path().join("json")).expect("a directory");
         std::fs::create_dir(dir.path().join("html")).expect("a directory");
         let mut err = Vec::new();
-        let code = run(args, &mut Vec::new(), &mut err, &Shutdown::new(), |_, _| -> Result<Findings, &str> {
-            std::fs::remove_dir_all(dir.path().join("json")).expect("it is there");
-            Ok(connected(3))
-        });
+        let code = run(
+            args,
+            &mut Vec::new(),
+            COLUMNS,
+            &mut err,
+            &Shutdown::new(),
+            |_, _| -> Result<Findings, &str> {
+                std::fs::remove_dir_all(dir.path().join("json")).expect("it is there");
+                Ok(connected(3))
+            },
+        );
         let err = String::from_utf8_lossy(&err);
         assert_eq!(code, EXIT_NOT_RUN, "{err}");
         assert!(err.contains("json/out: ") && !err.contains("html/out: "), "{err}");
@@ -426,10 +460,16 @@ mod tests {
             let line = login(&format!("{flag} /nonexistent/out"));
             let args = std::iter::once("throng-harness").chain(line.split_whitespace()).map(OsString::from);
             let mut err = Vec::new();
-            let code =
-                run(args, &mut Vec::new(), &mut err, &Shutdown::new(), |_, _| -> Result<Findings, &str> {
+            let code = run(
+                args,
+                &mut Vec::new(),
+                COLUMNS,
+                &mut err,
+                &Shutdown::new(),
+                |_, _| -> Result<Findings, &str> {
                     panic!("must not run");
-                });
+                },
+            );
             let err = String::from_utf8_lossy(&err);
             assert_eq!(code, EXIT_NOT_RUN, "{err}");
             assert!(err.contains("cannot write the report to /nonexistent/out: No such file"), "{err}");

@@ -12,7 +12,7 @@ use throng_harness_model::exit::{EXIT_BROKEN, EXIT_NOT_RUN, EXIT_OK, EXIT_USAGE}
 use throng_harness_peers::PeersReport;
 use throng_harness_report::compare::{CompareError, Comparison, Named};
 use throng_harness_report::{
-    Document, Machine, Origin, ReadError, ReportError, file_name, merged, write_hgrm,
+    Document, Form, Machine, Origin, ReadError, ReportError, Text, file_name, merged, write_hgrm,
 };
 
 use crate::args::ReportJob;
@@ -58,10 +58,16 @@ struct Written<'a> {
 }
 
 /// Runs `job` and returns the exit code. `origin` is the origin of a comparison; a report that is
-/// shown again keeps its own.
-pub(crate) fn run(job: &ReportJob, origin: &Origin, out: &mut impl Write, err: &mut impl Write) -> u8 {
+/// shown again keeps its own, and has all figures, with an answer of `columns`.
+pub(crate) fn run(
+    job: &ReportJob,
+    origin: &Origin,
+    (out, columns): (&mut impl Write, usize),
+    err: &mut impl Write,
+) -> u8 {
+    let form = Form { columns, is_verbose: true };
     let code = match &job.files[..] {
-        [path] if job.baseline.is_empty() => show(job, path, out),
+        [path] if job.baseline.is_empty() => show(job, path, out, form),
         _ => compare(job, origin, out),
     };
     code.unwrap_or_else(|Failed { why, code }| {
@@ -70,20 +76,20 @@ pub(crate) fn run(job: &ReportJob, origin: &Origin, out: &mut impl Write, err: &
     })
 }
 
-fn show(job: &ReportJob, path: &Path, out: &mut impl Write) -> Result<u8, Failed> {
+fn show(job: &ReportJob, path: &Path, out: &mut impl Write, form: Form) -> Result<u8, Failed> {
     let report = match WrittenReport::read(path) {
         Err(ReadError::Scenario { scenario, .. }) if scenario == throng_harness_peers::SCENARIO => {
-            return show_peers(job, path, out);
+            return show_peers(job, path, out, form);
         }
         report => report?,
     };
-    let _ = write!(out, "{}", report.document());
+    let _ = write!(out, "{}", Text { document: report.document(), form });
     write_report(job, &report)?;
     Ok(EXIT_OK)
 }
 
 /// Shows a report of `peers`, which has a form of its own.
-fn show_peers(job: &ReportJob, path: &Path, out: &mut impl Write) -> Result<u8, Failed> {
+fn show_peers(job: &ReportJob, path: &Path, out: &mut impl Write, form: Form) -> Result<u8, Failed> {
     if job.hgrm.is_some() {
         let why = format_args!(
             "{} is a report of `peers`, which has no distributions: leave --hgrm out",
@@ -92,7 +98,7 @@ fn show_peers(job: &ReportJob, path: &Path, out: &mut impl Write) -> Result<u8, 
         return Err(Failed::new(why, EXIT_USAGE));
     }
     let report = PeersReport::read(path)?;
-    let _ = write!(out, "{report}");
+    let _ = write!(out, "{}", Text { document: &report, form });
     job.json.as_ref().map_or(Ok(()), |path| report.write_json(path))?;
     job.html.as_ref().map_or(Ok(()), |path| report.write_html(path))?;
     Ok(EXIT_OK)
@@ -159,6 +165,7 @@ mod tests {
     use throng_harness_peers::Failure;
     use throng_harness_peers::fixture::report as test_report;
     use throng_harness_report::fixture::{findings, job, origin};
+    use throng_harness_report::form::COLUMNS;
     use throng_harness_report::{Document, Report};
 
     use super::*;
@@ -196,7 +203,7 @@ mod tests {
             side.extend(vec![path(name); if word.ends_with("*5") { 5 } else { 1 }]);
         }
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let code = run(&job, &origin(), &mut out, &mut err);
+        let code = run(&job, &origin(), (&mut out, COLUMNS), &mut err);
         let text = |bytes| String::from_utf8(bytes).expect("text");
         (code, text(out), text(err), dir)
     }
@@ -272,7 +279,7 @@ mod tests {
             let job =
                 ReportJob { baseline: Vec::new(), files: vec![kept.clone()], noise: 0.0, json, html, hgrm };
             let (mut out, mut err) = (Vec::new(), Vec::new());
-            let code = run(&job, &origin(), &mut out, &mut err);
+            let code = run(&job, &origin(), (&mut out, COLUMNS), &mut err);
             (code, String::from_utf8_lossy(&out).into_owned(), String::from_utf8_lossy(&err).into_owned())
         };
         let (code, out, err) = shown(Some(dir.path().into()));
@@ -329,7 +336,12 @@ mod tests {
             hgrm: None,
         };
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        assert_eq!(run(&job, &origin(), &mut out, &mut err), EXIT_OK, "{}", String::from_utf8_lossy(&err));
+        assert_eq!(
+            run(&job, &origin(), (&mut out, COLUMNS), &mut err),
+            EXIT_OK,
+            "{}",
+            String::from_utf8_lossy(&err)
+        );
         let out = String::from_utf8(out).expect("text");
         let html = fs::read_to_string(dir.path().join("bad.html")).expect("written");
         for text in [&out, &html] {
@@ -341,7 +353,7 @@ mod tests {
         json["clients"] = serde_json::Value::Null;
         fs::write(&job.files[0], json.to_string()).expect("writable");
         err.clear();
-        assert_eq!(run(&job, &origin(), &mut Vec::new(), &mut err), EXIT_NOT_RUN);
+        assert_eq!(run(&job, &origin(), (&mut Vec::new(), COLUMNS), &mut err), EXIT_NOT_RUN);
         assert!(String::from_utf8_lossy(&err).contains(SHOWN), "{}", String::from_utf8_lossy(&err));
     }
 

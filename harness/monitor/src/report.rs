@@ -5,8 +5,9 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 use throng_harness_model::text::{format_bytes, format_count, format_nanos};
+use throng_harness_report::form::{few_lines, wrapped, write_lines};
 use throng_harness_report::html::verdict_text;
-use throng_harness_report::{Document, Machine, Origin, Verdict, json_text};
+use throng_harness_report::{Document, Form, Machine, Origin, Verdict, json_text};
 
 use super::follow::Sample;
 use super::record::Judged;
@@ -116,6 +117,15 @@ impl MonitorReport {
 }
 
 impl Document for MonitorReport {
+    fn write_text(&self, f: &mut fmt::Formatter<'_>, form: Form) -> fmt::Result {
+        if form.is_verbose {
+            self.write_figures(f)?;
+        } else {
+            self.write_exceptions(f, form.columns)?;
+        }
+        self.write_answer(f, form.columns)
+    }
+
     fn to_json(&self) -> serde_json::Result<String> {
         json_text(self)
     }
@@ -159,28 +169,78 @@ impl ServerReport {
 
 impl fmt::Display for MonitorReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_text(f, Form::FULL)
+    }
+}
+
+/// Columns before the further lines of a sentence.
+const HANGING: usize = 4;
+
+/// Most lines of each sentence of the answer.
+const ANSWER_LINES: usize = 2;
+
+impl MonitorReport {
+    /// The thresholds that were broken, with the findings.
+    fn broken(&self) -> impl Iterator<Item = String> {
+        let broken = self.thresholds.iter().filter(|judged| !judged.held);
+        broken.map(|judged| format!("{}: {}", judged.threshold, judged.found))
+    }
+
+    fn write_figures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (word, _) = verdict_text(self.verdict);
         let measured = format_nanos(self.measured_s * 1e9);
-        writeln!(f, "\nmonitor: {word}, {} samples in {measured}\n", format_count(self.samples))?;
-        for server in &self.servers {
-            let memory = server.rss_max_bytes.map_or("-".into(), format_bytes);
-            write!(f, "  {:<20} CPU {}, memory {memory} at most", server.name, server.shown_cpu())?;
-            match (server.samples_down, server.went_down) {
-                (0, _) => {}
-                (samples, times) => write!(
-                    f,
-                    ", DOWN in {} samples, went down {} times",
-                    format_count(samples),
-                    format_count(times)
-                )?,
-            }
-            writeln!(f)?;
+        writeln!(f, "\nmonitor: {word}, {} samples in {measured}", format_count(self.samples))?;
+        for broken in self.broken() {
+            writeln!(f, "  BROKEN  {broken}")?;
         }
+        writeln!(f)?;
+        self.servers.iter().try_for_each(|server| write_server(f, server))?;
         writeln!(f)?;
         for judged in &self.thresholds {
             let sign = if judged.held { "held  " } else { "BROKEN" };
             writeln!(f, "  {sign}  {:<24} {}", judged.threshold, judged.found)?;
         }
-        Ok(())
+        writeln!(f)
     }
+
+    /// Writes the thresholds that were broken, unless the answer has them, and the servers that
+    /// were down.
+    fn write_exceptions(&self, f: &mut fmt::Formatter<'_>, columns: usize) -> fmt::Result {
+        writeln!(f)?;
+        let broken: Vec<_> = if self.broken().count() > 1 { self.broken().collect() } else { Vec::new() };
+        for broken in &broken {
+            write_lines(f, &wrapped("  BROKEN  ", HANGING, broken.split(' '), columns))?;
+        }
+        let down = || self.servers.iter().filter(|server| server.samples_down > 0);
+        down().try_for_each(|server| write_server(f, server))?;
+        if broken.is_empty() && down().next().is_none() { Ok(()) } else { writeln!(f) }
+    }
+
+    fn write_answer(&self, f: &mut fmt::Formatter<'_>, columns: usize) -> fmt::Result {
+        let (word, meaning) = verdict_text(self.verdict);
+        writeln!(f, "monitor: {word}: {meaning}")?;
+        let down = self.servers.iter().filter(|server| server.samples_down > 0).count();
+        let outcome = format!(
+            "{} samples in {} of {} servers, of which {} down at times",
+            format_count(self.samples),
+            format_nanos(self.measured_s * 1e9),
+            self.servers.len(),
+            if down == 0 { "none was".to_owned() } else { format!("{down} were") }
+        );
+        write_lines(f, &few_lines("  ", HANGING, &outcome, columns, ANSWER_LINES))?;
+        match self.broken().next() {
+            Some(broken) => write_lines(f, &few_lines("  BROKEN  ", HANGING, &broken, columns, ANSWER_LINES)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn write_server(f: &mut fmt::Formatter<'_>, server: &ServerReport) -> fmt::Result {
+    let memory = server.rss_max_bytes.map_or("-".into(), format_bytes);
+    write!(f, "  {:<20} CPU {}, memory {memory} at most", server.name, server.shown_cpu())?;
+    if server.samples_down > 0 {
+        let [samples, times] = [server.samples_down, server.went_down].map(format_count);
+        write!(f, ", DOWN in {samples} samples, went down {times} times")?;
+    }
+    writeln!(f)
 }

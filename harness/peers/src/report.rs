@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use throng_harness_model::exit::{EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_OK};
 use throng_harness_model::text::{format_count, format_rate};
-use throng_harness_report::{Document, Machine, Origin, json_text};
+use throng_harness_report::form::{few_lines, write_lines};
+use throng_harness_report::{Document, Form, Machine, Origin, json_text};
 
 use super::bare::Bare;
 use super::case::Case;
@@ -155,7 +156,26 @@ impl PeersReport {
     }
 }
 
+/// Columns before the further lines of a sentence.
+const HANGING: usize = 4;
+
+/// Most lines of the failure in the answer.
+const ANSWER_LINES: usize = 2;
+
 impl Document for PeersReport {
+    fn write_text(&self, f: &mut fmt::Formatter<'_>, form: Form) -> fmt::Result {
+        if form.is_verbose {
+            self.write_preface(f)?;
+        }
+        self.write_cases(f)?;
+        if form.is_verbose {
+            self.write_bare(f)?;
+            self.write_doubts(f)?;
+            self.write_machine(f)?;
+        }
+        self.write_answer(f, form.columns)
+    }
+
     fn to_json(&self) -> serde_json::Result<String> {
         json_text(self)
     }
@@ -196,6 +216,12 @@ fn bare_medians(all: &[Bare]) -> Vec<BareSummary> {
 
 impl fmt::Display for PeersReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_text(f, Form::FULL)
+    }
+}
+
+impl PeersReport {
+    fn write_preface(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { payload, duration_s, warmup_s, drain_s, seed, .. } = self;
         writeln!(
             f,
@@ -212,6 +238,11 @@ impl fmt::Display for PeersReport {
         for Taken { system, version } in &self.systems {
             writeln!(f, "  {system:<12}{version}")?;
         }
+        Ok(())
+    }
+
+    /// Writes the table of each case.
+    fn write_cases(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for case in &self.cases {
             writeln!(f, "\n  {case}")?;
             writeln!(
@@ -233,14 +264,35 @@ impl fmt::Display for PeersReport {
                 write_summary(summary, f)?;
             }
         }
-        self.write_bare(f)?;
-        self.write_doubts(f)?;
+        Ok(())
+    }
+
+    fn write_machine(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let machine = &self.machine;
         writeln!(
             f,
             "\n  servers on core {}, harness on core {}; {} x {}, Linux {}",
             self.server_core, self.client_core, machine.cores, machine.cpu, machine.kernel
         )
+    }
+
+    /// Writes how much was measured, and the first case that was not.
+    fn write_answer(&self, f: &mut fmt::Formatter<'_>, columns: usize) -> fmt::Result {
+        let outcome = match (self.interrupted, self.failures.len()) {
+            (true, _) => "INTERRUPTED: only complete cases are shown".to_owned(),
+            (false, 0) => "every case was measured".to_owned(),
+            (false, failures) => format!("INCOMPLETE: {failures} measurements failed or were left out"),
+        };
+        writeln!(f, "\npeers: {outcome}")?;
+        let invalid = self.rows.iter().filter(|row| !row.valid).count();
+        writeln!(f, "  {} measurements, {invalid} of them INVALID", self.rows.len())?;
+        match self.failures.first() {
+            Some(Failure { system, case, repetition, why }) => {
+                let failure = format!("{case} {system} #{repetition}: {why}");
+                write_lines(f, &few_lines("  NOT MEASURED  ", HANGING, &failure, columns, ANSWER_LINES))
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,15 +1,19 @@
 //! Output formats that all reports share.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
 
-use super::ReportError;
+use super::{Form, ReportError};
 
-/// A report: text by `Display`, JSON, an HTML page and an exit code.
+/// A report: text, JSON, an HTML page and an exit code. `Display` is the text of [`Form::FULL`].
 pub trait Document: Display {
+    /// Writes the report as text. Its last lines are the answer: the verdict, the figures that the
+    /// run is made for, and the first thing that was broken.
+    fn write_text(&self, f: &mut fmt::Formatter<'_>, form: Form) -> fmt::Result;
+
     /// The report as JSON, with a newline at the end.
     fn to_json(&self) -> serde_json::Result<String>;
 

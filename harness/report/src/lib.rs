@@ -6,6 +6,7 @@ mod document;
 mod file;
 #[cfg(any(test, feature = "testing"))]
 pub mod fixture;
+pub mod form;
 mod hgrm;
 mod histograms;
 pub mod html;
@@ -15,6 +16,7 @@ mod summary;
 mod verdict;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +33,7 @@ use throng_harness_model::spec::Job;
 pub use check::Checked;
 pub use document::{Document, file_name, json_text};
 pub use file::{ReadError, ReportError, ReportFile, check_directory, check_writable, read_text, write_hgrm};
+pub use form::{Form, Text};
 pub use histograms::merged;
 pub use machine::Machine;
 pub use verdict::{LOAD_MAX, Verdict, doubts, harness_load};
@@ -263,6 +266,10 @@ impl Report {
 }
 
 impl Document for Report {
+    fn write_text(&self, f: &mut fmt::Formatter<'_>, form: Form) -> fmt::Result {
+        self.write_with(f, form, |_| Ok(()), &[], &self.outcome_text())
+    }
+
     fn to_json(&self) -> serde_json::Result<String> {
         json_text(self)
     }

@@ -257,7 +257,7 @@ impl Report {
         vec![
             Row::count("announced as missed", gaps.messages)
                 .note(format!("told {} {times}", format_count(gaps.told))),
-            Row::count("at clients reading at full speed", gaps.of_readers),
+            Row::count("at clients reading at full speed", gaps.of_readers).bad_if(gaps.of_readers > 0),
         ]
     }
 

@@ -4,50 +4,106 @@ use std::fmt;
 
 use throng_harness_model::text::{format_count, format_nanos};
 
-use super::Report;
+use super::form::{few_lines, wrapped, write_lines};
 use super::sections::{LATENCY_HEADS, Place, Row, Section, micros};
+use super::{Document, Form, Report};
 
-/// Columns of the summary's running text.
+/// Columns of the running text of all figures.
 const WIDTH: usize = 100;
 /// Columns before the facts of a section, which its title has room in.
 const INDENT: usize = 14;
+/// Columns before the further lines of a sentence of the answer.
+const HANGING: usize = 4;
 
-/// Most lines of the reason in the last lines of a summary.
-const REASON_LINES: usize = 2;
+/// Most lines of each sentence of the answer.
+const ANSWER_LINES: usize = 2;
+
+const BROKEN: &str = "  BROKEN  ";
+const INVALID: &str = "  INVALID  ";
+
+/// The section whose items are no exceptions.
+const FAIRNESS: &str = "fairness";
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write_with(f, |_| Ok(()), &self.outcome_text())
+        self.write_text(f, Form::FULL)
     }
 }
 
 impl Report {
-    /// Writes the summary, with what `steps` writes below the verdict. The last lines have the
-    /// verdict once more, the `outcome`, and the first thing that was broken.
+    /// Writes the text in a form, with what `steps` writes below the verdict, or the lines of
+    /// `brief`. The last six lines at most have the verdict, the `outcome`, and the first thing
+    /// that was broken.
     pub fn write_with(
         &self,
         f: &mut fmt::Formatter<'_>,
+        form: Form,
         steps: impl FnOnce(&mut fmt::Formatter<'_>) -> fmt::Result,
+        brief: &[String],
         outcome: &str,
+    ) -> fmt::Result {
+        writeln!(f)?;
+        if form.is_verbose {
+            self.write_figures(f, steps)?;
+        } else {
+            self.write_exceptions(f, form, brief)?;
+        }
+        self.write_answer(f, form, outcome)
+    }
+
+    fn write_figures(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        steps: impl FnOnce(&mut fmt::Formatter<'_>) -> fmt::Result,
     ) -> fmt::Result {
         let measured = format_nanos(self.measured_s * 1e9);
         let (word, meaning) = self.headline();
-        writeln!(f, "\n{} for {measured}, seed {}", self.scenario, self.seed)?;
+        writeln!(f, "{} for {measured}, seed {}", self.scenario, self.seed)?;
         writeln!(f, "{word}: {meaning}")?;
+        for broken in self.broken() {
+            writeln!(f, "{BROKEN}{broken}")?;
+        }
         if let Some(changes) = self.rate_change_warning() {
             writeln!(f, "{changes}")?;
         }
         writeln!(f)?;
         steps(f)?;
-        self.sections().iter().try_for_each(|section| write_section(f, section))?;
+        self.sections().iter().try_for_each(|section| write_section(f, section, WIDTH))?;
         writeln!(f, "  {:<12}{}", "machine", self.machine)?;
         self.write_latencies(f)?;
         self.write_thresholds(f)?;
-        self.write_conclusion(f, outcome)
+        writeln!(f)
+    }
+
+    /// Writes all that was broken or is unusual, unless the answer has it, and `brief` in between.
+    fn write_exceptions(&self, f: &mut fmt::Formatter<'_>, form: Form, brief: &[String]) -> fmt::Result {
+        let line = |title: &str, text: &str| wrapped(title, HANGING, text.split(' '), form.columns);
+        let broken: Vec<_> = self.broken().collect();
+        let is_answered = |of: &[String]| of.len() <= 1;
+        let mut lines = Vec::new();
+        if !is_answered(&broken) {
+            lines.extend(broken.iter().flat_map(|broken| line(BROKEN, broken)));
+        }
+        lines.extend_from_slice(brief);
+        if !(is_answered(&self.invalid_because) && broken.is_empty()) {
+            lines.extend(self.invalid_because.iter().flat_map(|reason| line(INVALID, reason)));
+        }
+        lines.extend(self.rate_change_warning().iter().flat_map(|changes| line("  ", changes)));
+        write_lines(f, &lines)?;
+        let sections: Vec<_> = self.sections().into_iter().filter_map(exceptions).collect();
+        sections.iter().try_for_each(|section| write_section(f, section, form.columns))?;
+        if lines.is_empty() && sections.is_empty() { Ok(()) } else { writeln!(f) }
+    }
+
+    /// What was broken: thresholds with their findings, and what was not completed.
+    fn broken(&self) -> impl Iterator<Item = String> {
+        let thresholds = self.applicable_thresholds().filter(|checked| !checked.held);
+        let thresholds = thresholds.map(|checked| format!("{}: found {}", checked.threshold, checked.found));
+        thresholds.chain(self.incomplete_because.iter().cloned())
     }
 
     /// The figures that a run is made for, in a sentence without full stop.
-    fn outcome_text(&self) -> String {
+    pub(super) fn outcome_text(&self) -> String {
         let entered = format!(
             "{} of {} clients",
             format_count(self.clients.connected),
@@ -65,19 +121,17 @@ impl Report {
         )
     }
 
-    /// Writes the verdict, the outcome and the first fault in six lines at most.
-    fn write_conclusion(&self, f: &mut fmt::Formatter<'_>, outcome: &str) -> fmt::Result {
+    /// Writes the verdict, the outcome and the first fault.
+    fn write_answer(&self, f: &mut fmt::Formatter<'_>, form: Form, outcome: &str) -> fmt::Result {
         let (word, meaning) = self.headline();
-        writeln!(f, "\n{}: {word}: {meaning}", self.scenario)?;
-        write_few(f, "", outcome)?;
-        let broken = self.applicable_thresholds().find(|checked| !checked.held);
-        let broken = broken.map(|checked| format!("{}: found {}", checked.threshold, checked.found));
-        let broken = broken.as_deref().or(self.incomplete_because.first().map(String::as_str));
-        match (broken, self.invalid_because.first()) {
-            (Some(reason), _) => write_few(f, "BROKEN  ", reason),
-            (None, Some(reason)) => write_few(f, "INVALID  ", reason),
-            (None, None) => Ok(()),
+        let verdict = format!("{}: {word}: {meaning}", self.scenario);
+        let broken = self.broken().next().map(|broken| (BROKEN, broken));
+        let fault = broken.or_else(|| Some((INVALID, self.invalid_because.first()?.clone())));
+        let sentences = [("", verdict), ("  ", outcome.to_owned())].into_iter().chain(fault);
+        for (title, sentence) in sentences {
+            write_lines(f, &few_lines(title, HANGING, &sentence, form.columns, ANSWER_LINES))?;
         }
+        Ok(())
     }
 
     fn write_latencies(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,7 +147,7 @@ impl Report {
             writeln!(f)?;
         }
         for note in self.latency_notes() {
-            write_wrapped(f, "", 2, note.split(' '))?;
+            write_lines(f, &wrapped("  ", 2, note.split(' '), WIDTH))?;
         }
         Ok(())
     }
@@ -110,55 +164,42 @@ impl Report {
         if !self.valid {
             writeln!(f, "\n  INVALID: {}", self.invalid_text())?;
             let mut reasons = self.invalid_because.iter();
-            reasons.try_for_each(|reason| write_wrapped(f, "  -", 6, reason.split(' ')))?;
+            reasons.try_for_each(|reason| write_lines(f, &wrapped("  -   ", 6, reason.split(' '), WIDTH)))?;
         }
         Ok(())
     }
 }
 
+/// The rows of a section that a good run does not have; none if there are none.
+fn exceptions(section: Section) -> Option<Section> {
+    let Section { title, mut rows } = section;
+    rows.retain(|row| {
+        let is_item = row.place == Place::Item && title != FAIRNESS;
+        is_item || row.is_bad || (row.is_rare && !row.is_zero())
+    });
+    (!rows.is_empty()).then_some(Section { title, rows })
+}
+
 /// Writes the facts of a section: items on lines of their own, all others as running text.
-fn write_section(f: &mut fmt::Formatter<'_>, section: &Section) -> fmt::Result {
+fn write_section(f: &mut fmt::Formatter<'_>, section: &Section, columns: usize) -> fmt::Result {
     let (items, line): (Vec<_>, Vec<_>) = section.rows.iter().partition(|row| row.place == Place::Item);
     let shown = line.into_iter().filter(|row| !(row.is_rare && row.is_zero()));
     let mut phrases: Vec<_> = shown.map(|row| format!("{} {},", row.value, phrase(row))).collect();
     phrases.last_mut().map(String::pop);
-    write_wrapped(f, section.title, INDENT, phrases.iter().map(String::as_str))?;
-    items.iter().try_for_each(|row| writeln!(f, "{:INDENT$}{:>9}  {}", "", row.value, phrase(row)))
+    let title = format!("  {:<1$}", section.title, INDENT - 2);
+    let mut begin = title.as_str();
+    if !phrases.is_empty() {
+        write_lines(f, &wrapped(begin, INDENT, phrases.iter().map(String::as_str), columns))?;
+        begin = "";
+    }
+    for row in items {
+        let begin = std::mem::take(&mut begin);
+        writeln!(f, "{begin:INDENT$}{:>9}  {}", row.value, phrase(row))?;
+    }
+    Ok(())
 }
 
 /// Label and note of a row.
 fn phrase(row: &Row) -> String {
     if row.note.is_empty() { row.label.clone() } else { format!("{} ({})", row.label, row.note) }
-}
-
-/// Writes a sentence in [`REASON_LINES`] lines at most.
-fn write_few(f: &mut fmt::Formatter<'_>, title: &str, sentence: &str) -> fmt::Result {
-    let room = REASON_LINES * (WIDTH - 4) - title.len();
-    let mut text: String = sentence.chars().take(room).collect();
-    if text.len() < sentence.len() {
-        text.truncate(text.rfind(' ').unwrap_or(text.len()));
-        text.push_str(" ...");
-    }
-    write_wrapped(f, "", 2, format!("{title}{text}").split(' '))
-}
-
-/// Writes pieces with spaces between them, in lines of [`WIDTH`] that begin at column `indent`.
-/// The first line has `title` there.
-fn write_wrapped<'a>(
-    f: &mut fmt::Formatter<'_>,
-    title: &str,
-    indent: usize,
-    pieces: impl Iterator<Item = &'a str>,
-) -> fmt::Result {
-    let title = format!("  {title}");
-    let mut line = format!("{title:<indent$}");
-    for piece in pieces {
-        if line.len() > indent && line.chars().count() + piece.chars().count() > WIDTH {
-            writeln!(f, "{}", line.trim_end())?;
-            line = " ".repeat(indent);
-        }
-        line.push_str(piece);
-        line.push(' ');
-    }
-    writeln!(f, "{}", line.trim_end())
 }

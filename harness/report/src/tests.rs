@@ -91,11 +91,14 @@ fn doubts_make_a_report_invalid() {
 #[test]
 fn the_last_lines_have_the_answer() {
     let last = |findings: Findings, more: &str, lines: &[&str]| {
-        let text = Report::new(&job(more), origin(), findings).to_string();
-        let (_, end) = text.rsplit_once("\n\n").expect("an empty line before the last ones");
-        assert!(end.lines().count() <= 6 && end.lines().all(|line| line.len() <= 100), "{end}");
-        for (line, part) in end.lines().zip(lines) {
-            assert!(line.starts_with(part), "no `{part}` in:\n{end}");
+        let report = Report::new(&job(more), origin(), findings);
+        for is_verbose in [true, false] {
+            let text = shown(&report, Form { columns: 80, is_verbose });
+            let (_, end) = text.rsplit_once("\n\n").unwrap_or(("", text.trim_start()));
+            assert!(end.lines().count() <= 6 && end.lines().all(|line| line.len() <= 80), "{end}");
+            for (line, part) in end.lines().zip(lines) {
+                assert!(line.starts_with(part), "no `{part}` in:\n{end}");
+            }
         }
     };
     let figures = "  2 of 2 clients, 20 of 20 deliveries, p50 2.00 ms, p99 3.00 ms";
@@ -103,20 +106,62 @@ fn the_last_lines_have_the_answer() {
     let mut late = findings(0);
     (0..20).for_each(|_| late.recorder.sent(0, 2 * MS));
     let doubt = "  INVALID  the harness itself sent late: p50 2.00 ms";
-    last(late, "", &["broadcast: PASS, latencies INVALID: all thresholds held", figures, doubt]);
+    let verdict = "broadcast: PASS, latencies INVALID: all thresholds held, by latencies that are";
+    last(late, "", &[verdict, "    no evidence", figures, doubt]);
     let figures = "  2 of 2 clients, 19 of 20 deliveries";
     let broken = "  BROKEN  missing=0: found 1 of 20";
     last(findings(1), "", &["broadcast: FAIL: failures are marked BROKEN", figures, broken]);
     let stuck = vec![format!("the probe message has reached 1 of 2 clients {}", "and so on ".repeat(40))];
     let stuck = Findings { incomplete_because: stuck, ..findings(0) };
-    last(stuck, "", &["broadcast: FAIL", "  2 of 2", "  BROKEN  the probe message", "  so on"]);
+    last(stuck, "", &["broadcast: FAIL", "  2 of 2", "  BROKEN  the probe message", "    and so on"]);
+}
+
+fn shown(report: &Report, form: Form) -> String {
+    Text { document: report, form }.to_string()
+}
+
+#[test]
+fn the_short_text_has_the_answer_and_what_is_unusual() {
+    let check = |findings: Findings, more: &str, columns, text: &str| {
+        let report = Report::new(&job(more), origin(), findings);
+        assert_eq!(shown(&report, Form { columns, is_verbose: false }), text);
+    };
+    let passed = "
+broadcast: PASS: all thresholds held
+  2 of 2 clients, 20 of 20 deliveries, p50 2.00 ms, p99 3.00 ms
+";
+    check(findings(0), "", 80, passed);
+    let narrow = "
+broadcast: PASS: all thresholds held
+  2 of 2 clients, 20 of 20 deliveries,
+    p50 2.00 ms, p99 3.00 ms
+";
+    check(findings(0), "", 40, narrow);
+    let reasons = [("TooManyConnections".into(), 1)].into();
+    let clients = Clients { requested: 3, connected: 2, refused: 1, reasons, ..Clients::default() };
+    let broken = "
+  BROKEN  connected=100%: found 2 of 3
+  BROKEN  missing=0: found 1 of 20
+  INVALID  the harness used 99% of the CPU time available to its 1 event-loop
+    thread(s): use more --workers or cores, or less load
+  clients     2 of 3 connected
+                      1  TooManyConnections
+  deliveries  1 faulty
+  faults       client 1  missed message 0
+
+broadcast: FAIL, latencies INVALID: failures are marked BROKEN
+  2 of 3 clients, 19 of 20 deliveries, p50 2.00 ms, p99 3.00 ms
+  BROKEN  connected=100%: found 2 of 3
+";
+    check(Findings { clients, harness: Some(usage(0.0099)), ..findings(1) }, "", 80, broken);
 }
 
 #[test]
 fn what_was_broken_is_above_what_held() {
     let text = Report::new(&job(""), origin(), findings(1)).to_string();
     let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("no `{part}` in:\n{text}"));
-    assert!(at("  BROKEN  missing=0") < at("  held    connected=100%"), "{text}");
+    assert!(at("  BROKEN  missing=0") < at("  clients     2 of 2 connected"), "{text}");
+    assert!(at("  BROKEN  missing=0  ") < at("  held    connected=100%"), "{text}");
 }
 
 #[test]

@@ -10,4 +10,4 @@ mod screen;
 pub use chart::{Chart, draw_chart};
 pub use keys::{Action, RateKey};
 pub use panes::{draw_footer, draw_lines, draw_log, elapsed, titled};
-pub use screen::Screen;
+pub use screen::{Screen, stdout_columns};

@@ -12,13 +12,19 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
-    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
 };
 use ratatui::{Frame, Terminal};
 use throng_core::shutdown::Shutdown;
 
 use super::keyboard::Keyboard;
 use crate::Action;
+
+/// Columns of the terminal that stdout is; none if it is none, or has no size.
+pub fn stdout_columns() -> Option<usize> {
+    let size = io::stdout().is_terminal().then(size)?;
+    size.ok().map(|(columns, _)| usize::from(columns)).filter(|columns| *columns > 0)
+}
 
 /// The shortest time between two frames.
 const REDRAW: Duration = Duration::from_millis(250);

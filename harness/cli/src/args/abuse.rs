@@ -243,13 +243,13 @@ impl RawAbuse {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Task, parse};
+    use super::super::{Parsed, Task, parse};
     use super::*;
 
     fn abuse(line: &str) -> Result<AbuseJob, String> {
         let words = ["throng-harness", "abuse"].into_iter().chain(line.split_whitespace());
         match parse(words.map(Into::into).collect()) {
-            Ok(Task::Abuse(job)) => Ok(job),
+            Ok(Parsed { task: Task::Abuse(job), .. }) => Ok(job),
             Ok(other) => panic!("{other:?}"),
             Err(error) => Err(error.to_string()),
         }

@@ -163,15 +163,16 @@ impl Document<'_> {
         };
         let cli = Cli::command();
         let scenario = self.scenario(&cli, value)?;
-        let replaced = replaced_by(scenario, typed);
+        let flags: Vec<&Arg> = scenario.get_arguments().chain(cli.get_arguments()).collect();
+        let replaced = replaced_by(scenario, &flags, typed);
         let mut words = vec![scenario.get_name().to_owned()];
         for (key, value) in table.iter().filter(|(key, _)| key.get_ref() != SCENARIO) {
-            let Some(flag) = flag_named(scenario, key.get_ref()) else {
+            let Some(flag) = flag_named(&flags, key.get_ref()) else {
                 return Err(FileError::UnknownKey {
                     place: self.place(key.span().start),
                     key: key.get_ref().to_string(),
                     scenario: scenario.get_name().into(),
-                    hint: nearest(key.get_ref(), scenario.get_arguments().filter_map(Arg::get_long)),
+                    hint: nearest(key.get_ref(), flags.iter().filter_map(|flag| flag.get_long())),
                 });
             };
             if replaced.contains(&flag.get_id().as_str()) {
@@ -211,20 +212,21 @@ impl Document<'_> {
     }
 }
 
-fn flag_named<'c>(scenario: &'c Command, name: &str) -> Option<&'c Arg> {
-    scenario.get_arguments().find(|flag| {
+fn flag_named<'c>(flags: &[&'c Arg], name: &str) -> Option<&'c Arg> {
+    let is_named = |flag: &&&Arg| {
         flag.get_long() == Some(name) || flag.get_all_aliases().is_some_and(|all| all.contains(&name))
-    })
+    };
+    flags.iter().find(is_named).copied()
 }
 
 /// Flags of the file that a typed flag overrides: the same flag, or one that conflicts with it.
 /// Repeatable flags accumulate instead.
-fn replaced_by<'c>(scenario: &'c Command, typed: &[OsString]) -> Vec<&'c str> {
+fn replaced_by<'c>(scenario: &Command, flags: &[&'c Arg], typed: &[OsString]) -> Vec<&'c str> {
     let words = typed.iter().map(|word| word.to_string_lossy());
     let names = words.filter_map(|word| Some(word.strip_prefix("--")?.split('=').next()?.to_owned()));
-    let typed: Vec<&Arg> = names.filter_map(|name| flag_named(scenario, &name)).collect();
+    let typed: Vec<&Arg> = names.filter_map(|name| flag_named(flags, &name)).collect();
     let conflict = |a: &Arg, b: &Arg| {
-        let of = |arg| scenario.get_arg_conflicts_with(arg);
+        let of = |arg: &Arg| if arg.is_global_set() { vec![] } else { scenario.get_arg_conflicts_with(arg) };
         of(a).iter().any(|other| other.get_id() == b.get_id())
             || of(b).iter().any(|other| other.get_id() == a.get_id())
     };
@@ -233,7 +235,7 @@ fn replaced_by<'c>(scenario: &'c Command, typed: &[OsString]) -> Vec<&'c str> {
             if given.get_id() == flag.get_id() { !is_repeatable(flag) } else { conflict(given, flag) }
         })
     };
-    scenario.get_arguments().filter(is_replaced).map(|flag| flag.get_id().as_str()).collect()
+    flags.iter().copied().filter(is_replaced).map(|flag| flag.get_id().as_str()).collect()
 }
 
 /// True if each further value of the flag is added to the earlier ones, not put in place of a
@@ -326,6 +328,9 @@ mod tests {
         );
         let text = "scenario = 'connect'\nhold = '7s'\nstorm = false\nseed = 0xff\n";
         assert_eq!(expanded(text, ""), Ok("throng-harness connect --duration=7s --seed=255".into()));
+        let text = "scenario = 'monitor'\nverbose = true";
+        assert_eq!(expanded(text, ""), Ok("throng-harness monitor --verbose".into()));
+        assert_eq!(expanded(text, "--verbose"), Ok("throng-harness monitor --verbose".into()));
         let text = "scenario = 'peers'\nsystems = ['redis', 'throng']";
         assert_eq!(
             expanded(text, "").as_deref(),

@@ -53,6 +53,18 @@ use report::RawReport;
 pub struct Cli {
     #[command(subcommand)]
     scenario: RawScenario,
+    /// Print all figures before the answer
+    #[arg(long, global = true)]
+    verbose: bool,
+}
+
+/// A checked command line, and the form of its report.
+#[derive(Debug)]
+pub struct Parsed {
+    /// The task.
+    pub task: Task,
+    /// True if the report as text has all figures.
+    pub is_verbose: bool,
 }
 
 const AFTER_HELP: &str = "\
@@ -135,15 +147,17 @@ impl Task {
 
 /// Parses and checks a command line, the program's name first. The error is printable text: help or
 /// version if the command line asked for it, otherwise the fault with the usage of its scenario.
-pub fn parse(args: Vec<OsString>) -> Result<Task, clap::Error> {
+pub fn parse(args: Vec<OsString>) -> Result<Parsed, clap::Error> {
     let mut command = Cli::command();
     let mut matches = command.try_get_matches_from_mut(args)?;
     let scenario = matches.subcommand_name().map(str::to_owned);
     let cli = Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))?;
-    cli.check().map_err(|error| {
+    let is_verbose = cli.verbose;
+    let task = cli.check().map_err(|error| {
         let of_scenario = scenario.and_then(|name| command.find_subcommand_mut(name));
         of_scenario.unwrap_or(&mut Cli::command()).error(ErrorKind::ValueValidation, error)
-    })
+    })?;
+    Ok(Parsed { task, is_verbose })
 }
 
 impl Cli {

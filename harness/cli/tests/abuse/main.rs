@@ -32,7 +32,7 @@ fn launch(stub: &Stub, flags: &str) -> Ended {
     let output = Command::new(env!("CARGO_BIN_EXE_throng-harness"))
         .arg("abuse")
         .args(stub.flags("abuse"))
-        .args(["--seed", "1", "--json"])
+        .args(["--verbose", "--seed", "1", "--json"])
         .arg(&json)
         .args(flags.split_whitespace())
         .output()

@@ -82,7 +82,7 @@ impl Run {
     fn spawn(binary: &mut Command, scenario: &str, flags: Vec<String>, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let json = dir.path().join("report.json");
-        let command = binary.arg(scenario).args(flags).arg("--json").arg(&json);
+        let command = binary.args([scenario, "--verbose"]).args(flags).arg("--json").arg(&json);
         let command = command.args(more.split_whitespace()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Self { child: command.spawn().unwrap(), json, _dir: dir }
     }

@@ -177,7 +177,7 @@ fn keys_change_the_rate_and_end_the_run_and_the_terminal_is_restored() {
     pty.press("q");
     assert_eq!(child.wait().unwrap().code(), Some(130), "{}", pty.text());
     pty.expect_restored();
-    pty.wait_for("held    missing=0");
+    pty.wait_for("broadcast: INTERRUPTED: ");
     let report: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
     assert_eq!(report["verdict"], "interrupted");
     assert_eq!(report["deliveries"]["missing"], 0);

@@ -9,11 +9,13 @@
 //!   forecast         the capacity with more clients
 //!   run              makes one step after the other
 //!   answer           the result in a sentence or two
+//!   verdict          the verdict on all of them
 //! ```
 //! Only `run` knows that a step is a run. The content of a step is up to its [`StepFactory`], so
 //! any scenario can be run by steps. The command line chooses the sizes.
 
 mod answer;
+mod brief;
 mod capacity;
 mod forecast;
 mod forecast_text;
@@ -25,6 +27,7 @@ mod retries;
 mod run;
 mod search;
 mod usl;
+mod verdict;
 
 use std::fmt::Debug;
 use std::time::Duration;

@@ -8,11 +8,11 @@ use throng_core::shutdown::Shutdown;
 use throng_harness_model::results::Findings;
 use throng_harness_model::spec::{Job, Scenario, Standing};
 use throng_harness_model::target::Target;
-use throng_harness_model::text::{format_count, format_nanos, format_rate};
+use throng_harness_model::text::format_count;
 use throng_harness_report::{Origin, Report, Verdict};
 
 use super::answer::answer;
-use super::{Axis, Capacity, Forecast, Found, LimitedBy, Phase, Retries, StepsJob, Trial, judge};
+use super::{Capacity, Forecast, Found, LimitedBy, Phase, Retries, StepsJob, Trial, judge};
 use crate::steps::{Limit, Step, SteppedReport};
 
 /// Suffix of a step's title in its closed loop.
@@ -74,7 +74,7 @@ impl<D: FnMut(&Job) -> Result<Findings, String>> Runner<'_, D> {
 
     /// Makes one run. The live view shows `title`, and the steps so far.
     fn measure(&mut self, mut job: Job, title: String) -> Result<Report, String> {
-        let before = self.progress.steps.iter().map(|step| step_line(step, self.steps.axis)).collect();
+        let before = self.progress.steps.iter().map(|step| step.line(self.steps.axis)).collect();
         job.standing = Some(Box::new(Standing { scenario: self.steps.name, step: title, before }));
         let findings = (self.drive)(&job)?;
         let origin = Origin { started: SystemTime::now(), ..self.origin.clone() };
@@ -169,23 +169,6 @@ fn announcement(label: &str, trial: Trial, job: &Job) -> String {
     };
     let clients = format_count(job.clients.into());
     format!("{label}: {clients} clients{pace}{}", purpose(trial))
-}
-
-/// Formats the outcome of a step for the live view.
-fn step_line(step: &Step, axis: Axis) -> String {
-    let mut text = format!("{}  {}  {}", step.number, axis.show(step.size), step.outcome());
-    let mut add = |part: String| text.push_str(&part);
-    match step.because.first() {
-        Some(because) => add(format!(": {because}")),
-        None if step.last_recipient_us.count > 0 => {
-            add(format!(", last p99 {}", format_nanos(step.last_recipient_us.p99 * 1e3)));
-        }
-        None => {}
-    }
-    if let Some(capacity) = &step.capacity {
-        add(format!(", at most {}/s", format_rate(capacity.deliveries_per_s)));
-    }
-    text
 }
 
 fn outcome(number: usize, because: &[String], limited_by: Option<LimitedBy>) -> String {
