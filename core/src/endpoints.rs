@@ -12,13 +12,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::config::Config;
 use crate::crypto::PublicKey;
 
 /// Reasons for which the file cannot be used.
 #[derive(Debug, Error)]
 pub enum EndpointsError {
     /// There is no file.
-    #[error("there is no {}: start the servers first with `throng up --data {}`", path.display(), path.parent().unwrap_or(path).display())]
+    #[error("no servers' data in {}: start `throng up{}`, or pass --data DIR", directory(path).display(), flag_of(path))]
     Missing {
         /// The path that was tried.
         path: PathBuf,
@@ -47,6 +48,18 @@ pub enum EndpointsError {
         /// The reason.
         reason: String,
     },
+}
+
+fn directory(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
+
+/// The flag that `throng up` needs for the directory of `path`, after a space.
+fn flag_of(path: &Path) -> String {
+    match directory(path) {
+        data if data == Config::default().data.dir => String::new(),
+        data => format!(" --data {}", data.display()),
+    }
 }
 
 /// Address of one role.

@@ -12,7 +12,10 @@ pub enum UnitError {
     /// There is no number at the start.
     #[error("there is no number in {0:?}")]
     NoNumber(String),
-    /// The number has no unit, or an unknown one.
+    /// A time without a unit.
+    #[error("{0} has no unit: write {0}s")]
+    NoUnit(String),
+    /// The number has an unknown unit.
     #[error("{found:?} is not a unit: write one of {units}")]
     Unit {
         /// The text after the number.
@@ -51,8 +54,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     let nanos = parse_quantity(text, |unit| {
         let unit = if unit == "µs" { "us" } else { unit };
         scale_of(TIME_UNITS, unit, "ns, us, ms, s, m, h")
-    })?;
-    Ok(Duration::from_nanos(nanos))
+    });
+    match nanos {
+        Err(UnitError::Unit { found, .. }) if found.is_empty() => Err(UnitError::NoUnit(text.trim().into())),
+        nanos => nanos.map(Duration::from_nanos),
+    }
 }
 
 /// Formats a duration as [`parse_duration`] reads it. Exact up to 584 years, the longest that it
@@ -196,8 +202,9 @@ mod tests {
         check(".5s", "no number");
         check("1.s", "no number");
         check("1.2.3s", "no number");
-        check("15", "write one of ns, us, ms, s, m, h");
-        check("15 parsecs", "\"parsecs\" is not a unit");
+        check("15", "15 has no unit: write 15s");
+        check("15 parsecs", "\"parsecs\" is not a unit: write one of ns, us, ms, s, m, h");
+        check(" 1.5", "1.5 has no unit: write 1.5s");
         check("0.5ns", "finer");
         check("0.00000000000000000000001s", "finer");
         check("99999999999h", "too large");

@@ -561,7 +561,7 @@ mod tests {
         assert!(String::read(&integer).is_err());
         assert!(<Option<PathBuf>>::read(&boolean).is_err(), "`file = false` became a file called \"false\"");
         assert_eq!(ByteSize::read(&integer), Ok(ByteSize::new(5)));
-        assert!(Duration::read(&integer).unwrap_err().to_string().contains("write one of ns"));
+        assert!(Duration::read(&integer).unwrap_err().to_string().contains("has no unit: write "));
         assert!(<Vec<SocketAddr>>::read(&string).unwrap_err().to_string().contains("a list"));
         assert!(bool::read(&Raw::Array(vec![])).unwrap_err().to_string().contains("not a list"));
     }

@@ -344,16 +344,17 @@ mod tests {
         );
         check("\u{202E}x", Ok(connected(3)), EXIT_USAGE, "'\\u{202e}x'");
         check(&login("--workers 9"), Ok(connected(3)), EXIT_USAGE, "error: --workers 9 for --clients 3");
-        check("login", Ok(connected(3)), EXIT_USAGE, "Usage: throng-harness login");
         check(&login("--workers 9"), Ok(connected(3)), EXIT_USAGE, "Usage: throng-harness login");
         check("--help", Ok(connected(3)), EXIT_OK, "Exit codes: 0 all thresholds held");
         check("broadcast --help", Ok(connected(3)), EXIT_OK, "--interval <TIME>");
+        let none = "no servers' data in throng-data: start `throng up`, or pass --data DIR";
+        check("connect", Ok(connected(3)), EXIT_NOT_RUN, none);
         check("--version", Ok(connected(3)), EXIT_OK, env!("CARGO_PKG_VERSION"));
         check(
             "connect --data /nonexistent",
             Ok(connected(3)),
             EXIT_NOT_RUN,
-            "start the servers first with `throng up --data /nonexistent`",
+            "no servers' data in /nonexistent: start `throng up --data /nonexistent`, or pass --data DIR",
         );
     }
 

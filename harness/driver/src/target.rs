@@ -159,7 +159,7 @@ mod tests {
             assert!(parts.iter().all(|part| error.contains(part)), "{error}");
         };
         let empty = tempfile::tempdir().expect("a temporary directory");
-        check(empty.path(), &[Endpoints::FILE, "start the servers first with `throng up --data"]);
+        check(empty.path(), &["no servers' data in ", ": start `throng up --data "]);
         check(data(|_| "pid = \"x\"\n".into()).path(), &[Endpoints::FILE, "is damaged"]);
         check(data(|_| format!("pid = {}\n", std::process::id())).path(), &["no chat server runs on"]);
         check(

@@ -202,18 +202,54 @@ impl FromStr for Threshold {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, value) = text.split_once('=').ok_or_else(|| {
-            format!("`{text}` is not a threshold: write NAME=LIMIT, as in p99=20ms or missing=0")
+        let (name, sign, value) = split_limit(text).ok_or_else(|| {
+            format!(
+                "`{text}` is not a threshold: write NAME=LIMIT, as in p99=20ms or missing=0, or with <= or >="
+            )
         })?;
-        let metric = parse_metric(name.trim())?;
-        Ok(Self(match (metric, value.trim()) {
+        let metric = parse_metric(name)?;
+        sign.check(name, metric == Metric::Count(Counter::Connected))?;
+        Ok(Self(match (metric, value) {
             (metric, "off") => Rule::Off(metric),
             (Metric::Time(series, figure), value) => {
                 Rule::Time(series, figure, parse_duration(value).map_err(|error| error.to_string())?)
             }
-            (Metric::Count(counter), value) => Rule::Count(counter, parse_bound(name.trim(), value)?),
+            (Metric::Count(counter), value) => Rule::Count(counter, parse_bound(name, value)?),
         }))
     }
+}
+
+/// The sign between a figure and its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// `=`: at most or at least, as fits the figure.
+    Either,
+    /// `<=`.
+    AtMost,
+    /// `>=`.
+    AtLeast,
+}
+
+impl Sign {
+    /// Fails if the limit of `name`, the least value if `is_least`, cannot have this sign.
+    pub fn check(self, name: &str, is_least: bool) -> Result<(), String> {
+        match (self, is_least) {
+            (Self::AtLeast, false) => Err(format!("{name} may be at most its limit: write {name}<=LIMIT")),
+            (Self::AtMost, true) => Err(format!("{name} must be at least its limit: write {name}>=LIMIT")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Splits `NAME=LIMIT`, `NAME<=LIMIT` or `NAME>=LIMIT`.
+pub fn split_limit(text: &str) -> Option<(&str, Sign, &str)> {
+    let (name, value) = text.split_once('=')?;
+    let (name, sign) = match (name.strip_suffix('<'), name.strip_suffix('>')) {
+        (Some(name), _) => (name, Sign::AtMost),
+        (None, Some(name)) => (name, Sign::AtLeast),
+        (None, None) => (name, Sign::Either),
+    };
+    Some((name.trim(), sign, value.trim()))
 }
 
 fn parse_bound(name: &str, value: &str) -> Result<Bound, String> {
@@ -296,6 +332,8 @@ mod tests {
             check(text);
         }
         assert_eq!("latency.p99=1s".parse::<Threshold>(), "p99=1000ms".parse());
+        assert_eq!("p99 <= 1s".parse::<Threshold>(), "p99=1s".parse());
+        assert_eq!("connected>=95%".parse::<Threshold>(), "connected=95%".parse());
     }
 
     #[test]
@@ -307,7 +345,10 @@ mod tests {
         check("p99", "NAME=LIMIT");
         check("p98=1ms", "`p98` cannot have a threshold: it is one of connected, ");
         check("last_recipient=1ms", "as in last_recipient.p99");
-        check("p99=20", "is not a unit");
+        check("p99=20", "20 has no unit: write 20s");
+        check("p99<20ms", "or with <= or >=");
+        check("p99>=20ms", "p99 may be at most its limit: write p99<=LIMIT");
+        check("connected<=5", "connected must be at least its limit: write connected>=LIMIT");
         check("missing=1ms", "write a count");
         check("connected=101%", "0% to 100%");
         check("connected=-1%", "0% to 100%");

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use throng_harness_model::text::{format_bytes, format_rate};
+use throng_harness_model::threshold::split_limit;
 
 use super::follow::Sample;
 
@@ -154,12 +155,13 @@ impl FromStr for Limit {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, value) = text.split_once('=').ok_or_else(|| {
-            format!("`{text}` is not a threshold: write NAME=LIMIT, as in cpu=80% or rss=500MB")
+        let (name, sign, value) = split_limit(text).ok_or_else(|| {
+            format!(
+                "`{text}` is not a threshold: write NAME=LIMIT, as in cpu=80% or rss=500MB, or with <= or >="
+            )
         })?;
-        let (name, value) = (name.trim(), value.trim());
-        let limit =
-            |subject, value, is_share| Self { subject, value, is_share, text: text.trim().to_owned() };
+        let text = format!("{name}={value}");
+        let limit = |subject, value, is_share| Self { subject, value, is_share, text: text.clone() };
         let subject = match FIGURES.iter().find(|figure| figure.name == name) {
             Some(figure) => Subject::Figure(figure),
             None if name == "up" => Subject::Up,
@@ -172,6 +174,7 @@ impl FromStr for Limit {
                 ));
             }
         };
+        sign.check(name, matches!(&subject, Subject::Figure(figure) if figure.is_least))?;
         if value == "off" {
             return Ok(limit(subject, None, false));
         }
@@ -296,6 +299,7 @@ mod tests {
         };
         assert_eq!(limits(&["cpu=80%", "rss=5MB", "cpu=90%"]), "up cpu=90% rss=5MB");
         assert_eq!(limits(&["up=off", "cpu=off"]), "");
+        assert_eq!(limits(&["cpu<=80%", "links >= 7"]), "up cpu=80% links=7");
         let down = Sample { is_up: false, ..sample() };
         assert!(Limit::up().is_strict() && Limit::up().measure(&down).is_some_and(|found| found.is_crossed));
         assert!(!limit("cpu=1%").is_strict());
@@ -310,6 +314,8 @@ mod tests {
         check("cpu", "NAME=LIMIT");
         check("cpus=80%", "`cpus` cannot have a threshold: it is up, cpu, rss");
         check("cpu=80", "write cpu=80%");
+        check("cpu>=80%", "cpu may be at most its limit: write cpu<=LIMIT");
+        check("links<=7", "links must be at least its limit: write links>=LIMIT");
         check("cpu=-1%", "a share as in 80%");
         check("rss=lots", "500MB");
         check("rss=5%", "500MB");

@@ -36,6 +36,21 @@ pub trait Document: Display {
     }
 }
 
+/// A report in one of its forms, to be displayed.
+#[derive(Clone, Copy)]
+pub struct Text<'a> {
+    /// The report.
+    pub document: &'a dyn Document,
+    /// The form.
+    pub form: Form,
+}
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.document.write_text(f, self.form)
+    }
+}
+
 /// Formats a value as indented JSON, with a newline at the end.
 pub fn json_text(value: &impl Serialize) -> serde_json::Result<String> {
     serde_json::to_string_pretty(value).map(|json| json + "\n")

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use super::Document;
-
 /// Columns of a text that is not for a terminal.
 pub const COLUMNS: usize = 80;
 
@@ -22,21 +20,6 @@ pub struct Form {
 impl Form {
     /// All figures, for no terminal.
     pub const FULL: Self = Self { columns: COLUMNS, is_verbose: true };
-}
-
-/// A report in one of its forms, to be displayed.
-#[derive(Clone, Copy)]
-pub struct Text<'a> {
-    /// The report.
-    pub document: &'a dyn Document,
-    /// The form.
-    pub form: Form,
-}
-
-impl fmt::Display for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.document.write_text(f, self.form)
-    }
 }
 
 /// Puts pieces with spaces between them into lines of `columns`, unless a piece alone is longer.

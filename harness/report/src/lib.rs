@@ -31,9 +31,9 @@ use throng_harness_model::scheduling::Scheduling;
 use throng_harness_model::spec::Job;
 
 pub use check::Checked;
-pub use document::{Document, file_name, json_text};
+pub use document::{Document, Text, file_name, json_text};
 pub use file::{ReadError, ReportError, ReportFile, check_directory, check_writable, read_text, write_hgrm};
-pub use form::{Form, Text};
+pub use form::Form;
 pub use histograms::merged;
 pub use machine::Machine;
 pub use verdict::{LOAD_MAX, Verdict, doubts, harness_load};

@@ -15,8 +15,11 @@ const INDENT: usize = 14;
 /// Columns before the further lines of a sentence of the answer.
 const HANGING: usize = 4;
 
-/// Most lines of each sentence of the answer.
-const ANSWER_LINES: usize = 2;
+/// Most lines of the answer.
+const ANSWER_LINES: usize = 6;
+
+/// Most lines of its verdict, and of what was broken first. The outcome has the rest.
+const SENTENCE_LINES: usize = 2;
 
 const BROKEN: &str = "  BROKEN  ";
 const INVALID: &str = "  INVALID  ";
@@ -127,11 +130,12 @@ impl Report {
         let verdict = format!("{}: {word}: {meaning}", self.scenario);
         let broken = self.broken().next().map(|broken| (BROKEN, broken));
         let fault = broken.or_else(|| Some((INVALID, self.invalid_because.first()?.clone())));
-        let sentences = [("", verdict), ("  ", outcome.to_owned())].into_iter().chain(fault);
-        for (title, sentence) in sentences {
-            write_lines(f, &few_lines(title, HANGING, &sentence, form.columns, ANSWER_LINES))?;
-        }
-        Ok(())
+        let lines = |title, sentence: &str, most| few_lines(title, HANGING, sentence, form.columns, most);
+        let verdict = lines("", &verdict, SENTENCE_LINES);
+        let fault = fault.map_or_else(Vec::new, |(title, fault)| lines(title, &fault, SENTENCE_LINES));
+        write_lines(f, &verdict)?;
+        write_lines(f, &lines("  ", outcome, ANSWER_LINES - verdict.len() - fault.len()))?;
+        write_lines(f, &fault)
     }
 
     fn write_latencies(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,7 +11,8 @@ use throng_harness_abuse::{AbuseJob, Attack, Limits, PAIRS_MAX};
 use throng_harness_model::payload::{PAYLOAD_MAX, PAYLOAD_MIN};
 use throng_harness_model::target::TargetSource;
 
-use super::common::parse_key;
+use super::common::{default_data, parse_key};
+use super::examples;
 
 /// The fewest honest clients: a sender and a recipient in each room.
 const CLIENTS_MIN: i64 = 4;
@@ -27,27 +28,28 @@ const RATE_MAX: f64 = 10_000.0;
 const DURATION_MAX: Duration = Duration::from_mins(10);
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Attacks", after_help = examples::ABUSE)]
 pub(super) struct RawAbuse {
-    /// Data directory of a running `throng up`, for its addresses and keys
-    #[arg(long, value_name = "DIR", required_unless_present = "server", conflicts_with_all = ["server", "server_key", "cluster_key", "login_server", "login_key"])]
+    /// Data directory of a running `throng up`, for its addresses and keys [default: throng-data]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["server", "server_key", "cluster_key", "login_server", "login_key"], help_heading = "Server")]
     data: Option<PathBuf>,
     /// Chat server
-    #[arg(long, value_name = "HOST:PORT", requires_all = ["server_key", "cluster_key"])]
+    #[arg(long, value_name = "HOST:PORT", requires_all = ["server_key", "cluster_key"], help_heading = "Server")]
     server: Option<String>,
     /// Public key of the chat server, 64 hexadecimal digits
-    #[arg(long, value_name = "HEX", requires = "server", value_parser = parse_key)]
+    #[arg(long, value_name = "HEX", requires = "server", value_parser = parse_key, help_heading = "Server")]
     server_key: Option<PublicKey>,
     /// File with the cluster's key, for making tickets
-    #[arg(long, value_name = "FILE", requires = "server")]
+    #[arg(long, value_name = "FILE", requires = "server", help_heading = "Server")]
     cluster_key: Option<PathBuf>,
     /// Login server, for the attacks on it; without it they are left out
-    #[arg(long, value_name = "HOST:PORT", requires = "login_key")]
+    #[arg(long, value_name = "HOST:PORT", requires = "login_key", help_heading = "Server")]
     login_server: Option<String>,
     /// Public key of the login server, 64 hexadecimal digits
-    #[arg(long, value_name = "HEX", requires = "login_server", value_parser = parse_key)]
+    #[arg(long, value_name = "HEX", requires = "login_server", value_parser = parse_key, help_heading = "Server")]
     login_key: Option<PublicKey>,
     /// Process of the chat server, whose CPU time is recorded; found by itself with --data
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID", help_heading = "Server")]
     server_pid: Option<u32>,
     #[arg(long, value_name = "NAMES", value_delimiter = ',', help = format!("Attacks to run, of {} [default: all]", names()))]
     attacks: Vec<String>,
@@ -95,31 +97,31 @@ pub(super) struct RawAbuse {
     #[arg(long, value_name = "ADDRESS")]
     attack_from: Option<IpAddr>,
     /// Most by which the p99 of clients in the other room may grow, as a factor
-    #[arg(long, value_name = "FACTOR", default_value_t = Limits::default().other)]
+    #[arg(long, value_name = "FACTOR", default_value_t = Limits::default().other, help_heading = "Result")]
     max_other: f64,
     /// Most by which the p99 of clients in the attacker's room may grow, as a factor
-    #[arg(long, value_name = "FACTOR", default_value_t = Limits::default().same)]
+    #[arg(long, value_name = "FACTOR", default_value_t = Limits::default().same, help_heading = "Result")]
     max_same: f64,
     /// Most by which newcomers' p99 may grow
-    #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = parse_duration, help_heading = "Result")]
     max_enter: Duration,
     /// Least share of newcomers that must get in in time, in percent
-    #[arg(long, value_name = "PERCENT", default_value_t = 100.0 * Limits::default().entered)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 100.0 * Limits::default().entered, help_heading = "Result")]
     min_entered: f64,
     /// Most messages that may be missing and not announced, in all phases of an attack
-    #[arg(long, value_name = "N", default_value_t = Limits::default().missing)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().missing, help_heading = "Result")]
     max_missing: u64,
     /// Exit with 4 if the latencies are not valid evidence (harness overloaded or late)
-    #[arg(long)]
+    #[arg(long, help_heading = "Result")]
     require_valid: bool,
     /// Seed of every random choice; drawn, and reported, unless given
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Write the report to this file as JSON
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
     json: Option<PathBuf>,
     /// Write the report to this file as a self-contained web page
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
     html: Option<PathBuf>,
 }
 
@@ -129,7 +131,7 @@ fn names() -> String {
 
 impl RawAbuse {
     pub(super) fn check(self) -> Result<AbuseJob, String> {
-        let (target, login) = self.targets()?;
+        let (target, login) = self.targets();
         let attacks = self.chosen(login.is_some())?;
         for (flag, rate, least) in [("--rate", self.rate, 0.1), ("--newcomers", self.newcomers, 0.0)] {
             if !(least..=RATE_MAX).contains(&rate) {
@@ -201,13 +203,10 @@ impl RawAbuse {
     }
 
     /// The chat server, and the login server if it is known.
-    fn targets(&self) -> Result<(TargetSource, Option<TargetSource>), String> {
-        if let Some(data) = &self.data {
-            let both = TargetSource::Data(data.clone());
-            return Ok((both.clone(), Some(both)));
-        }
+    fn targets(&self) -> (TargetSource, Option<TargetSource>) {
         let (Some(server), Some(server_key)) = (&self.server, self.server_key) else {
-            return Err("no server: give --data DIR, or --server, --server-key and --cluster-key".into());
+            let both = TargetSource::Data(self.data.clone().unwrap_or_else(default_data));
+            return (both.clone(), Some(both));
         };
         let flags = |server: &String, server_key, cluster_key| TargetSource::Flags {
             server: server.clone(),
@@ -216,7 +215,7 @@ impl RawAbuse {
         };
         let login = self.login_server.as_ref().zip(self.login_key);
         let login = login.map(|(server, key)| flags(server, key, None));
-        Ok((flags(server, server_key, self.cluster_key.clone()), login))
+        (flags(server, server_key, self.cluster_key.clone()), login)
     }
 
     /// The attacks named, or all; without a login server those that need none.

@@ -9,6 +9,7 @@ use throng_harness_model::limits::CLIENTS_MAX;
 
 use super::broadcast::RawTraffic;
 use super::common::Common;
+use super::examples;
 use super::steps::{Broadcasts, Pacing, RawStepping, with_slo};
 
 /// Time between two messages of all clients together, unless the command line says otherwise.
@@ -16,14 +17,9 @@ const INTERVAL: Duration = Duration::from_millis(10);
 
 // The steps set the number of clients, so the flag is hidden.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Steps", after_help = examples::BENCH)]
 #[command(mut_arg("clients", |arg| arg.hide(true)))]
 pub(super) struct RawBench {
-    #[command(flatten)]
-    common: Common,
-    #[command(flatten)]
-    traffic: RawTraffic,
-    #[command(flatten)]
-    stepping: RawStepping,
     /// Clients of each step
     #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "10,25,50,75,100")]
     steps: Vec<u32>,
@@ -42,6 +38,12 @@ pub(super) struct RawBench {
     /// A step is good only if 99 % of its messages reach the last recipient within this time
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     slo: Option<Duration>,
+    #[command(flatten)]
+    stepping: RawStepping,
+    #[command(flatten)]
+    traffic: RawTraffic,
+    #[command(flatten)]
+    common: Common,
 }
 
 impl RawBench {

@@ -11,6 +11,7 @@ use throng_harness_model::spec::{Bots, Job, Scenario};
 use throng_harness_model::target::Entrance;
 
 use super::common::Common;
+use super::examples;
 use super::steps::{take_largest, with_clients, with_slo};
 use super::{Task, job};
 use crate::args::pattern::Pattern;
@@ -72,13 +73,12 @@ enum RawLanguage {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Conversation", after_help = examples::BOTS)]
 #[command(mut_arg("clients", |arg| arg.help("Bots [default: as the preset says]")))]
 pub(super) struct RawBots {
     /// Number of bots and duration, unless --clients and --duration are given
     #[arg(long, value_name = "NAME", default_value = "safe")]
     preset: Preset,
-    #[command(flatten)]
-    pub(super) common: Common,
     /// Bots of each step, with --preset gradual or benchmark [default: as the preset says]
     #[arg(long, value_name = "N,N", value_delimiter = ',')]
     steps: Vec<u32>,
@@ -97,6 +97,8 @@ pub(super) struct RawBots {
     /// Longest wait for outstanding deliveries after the last message
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     drain: Duration,
+    #[command(flatten)]
+    pub(super) common: Common,
 }
 
 /// Makes conversations of several sizes from the job of the largest.

@@ -11,28 +11,29 @@ use throng_harness_model::schedule::points_in;
 use throng_harness_model::spec::Broadcast;
 
 use super::common::Common;
+use super::examples;
 use super::setting::RawSetting;
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Messages", after_help = examples::BROADCAST)]
 pub(super) struct RawBroadcast {
-    #[command(flatten)]
-    pub(super) common: Common,
-    #[command(flatten)]
-    traffic: RawTraffic,
-    /// Time that messages are sent
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    /// Time that messages are sent; the default is long enough for `report` to compare runs
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub(super) duration: Duration,
     /// Time between two messages of all clients together
     #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = parse_duration)]
     pub(super) interval: Duration,
+    #[command(flatten)]
+    traffic: RawTraffic,
+    #[command(flatten)]
+    pub(super) common: Common,
 }
 
 /// Flags of a broadcast that do not depend on its clients and rate, shared with runs of several
 /// steps.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Messages")]
 pub(super) struct RawTraffic {
-    #[command(flatten)]
-    setting: RawSetting,
     /// Bytes of text in each message
     #[arg(long, value_name = "BYTES", default_value_t = 128)]
     payload: usize,
@@ -45,6 +46,8 @@ pub(super) struct RawTraffic {
     /// Longest wait for outstanding deliveries after the last message
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     drain: Duration,
+    #[command(flatten)]
+    setting: RawSetting,
 }
 
 impl RawBroadcast {

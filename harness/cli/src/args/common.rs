@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use throng_core::config::parse_duration;
+use throng_core::config::{Config, parse_duration};
 use throng_core::crypto::PublicKey;
 use throng_core::limits::SHARDS_MAX;
 use throng_harness_model::limits::{CLIENTS_MAX, PROCESSES_MAX, SOURCES_MAX};
@@ -37,67 +37,67 @@ impl From<RawLists> for Lists {
 
 #[derive(Debug, Args)]
 pub(super) struct Common {
-    /// Data directory of a running `throng up`, for its addresses and keys
-    #[arg(long, value_name = "DIR", required_unless_present = "server", conflicts_with_all = ["server", "server_key", "cluster_key"])]
+    /// Data directory of a running `throng up`, for its addresses and keys [default: throng-data]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["server", "server_key", "cluster_key"], help_heading = "Server")]
     pub(super) data: Option<PathBuf>,
     /// Server to connect to: the login server for `login` and with --login, else the chat server
-    #[arg(long, value_name = "HOST:PORT", requires = "server_key")]
+    #[arg(long, value_name = "HOST:PORT", requires = "server_key", help_heading = "Server")]
     pub(super) server: Option<String>,
     /// Public key of the server, 64 hexadecimal digits
-    #[arg(long, value_name = "HEX", requires = "server", value_parser = parse_key)]
+    #[arg(long, value_name = "HEX", requires = "server", value_parser = parse_key, help_heading = "Server")]
     pub(super) server_key: Option<PublicKey>,
     /// File with the cluster's key, for making tickets (not for `login`)
-    #[arg(long, value_name = "FILE", requires = "server")]
+    #[arg(long, value_name = "FILE", requires = "server", help_heading = "Server")]
     pub(super) cluster_key: Option<PathBuf>,
     /// Process whose CPU time and memory are recorded; found by itself with --data
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID", help_heading = "Server")]
     pub(super) server_pid: Option<u32>,
     // No default for the parser: `take_largest` must tell a given number from the default.
-    #[arg(long, value_name = "N", help = format!("Clients [default: {CLIENTS}]"), value_parser = clap::value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)))]
+    #[arg(long, value_name = "N", help = format!("Clients [default: {CLIENTS}]"), value_parser = clap::value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)), help_heading = "Clients")]
     pub(super) clients: Option<u32>,
     /// Time between the starts of two connections
-    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = parse_duration, help_heading = "Clients")]
     pub(super) connect_interval: Duration,
     /// Longest time of a client from connecting to being in the chat
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration, help_heading = "Clients")]
     pub(super) connect_timeout: Duration,
     /// Event-loop threads of each process; clients are spread over them evenly
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=SHARDS_MAX as i64))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=SHARDS_MAX as i64), help_heading = "Clients")]
     pub(super) workers: u32,
     /// Processes over which clients are spread evenly, for more clients than one process may have
     /// open files
-    #[arg(long, value_name = "P", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(PROCESSES_MAX)))]
+    #[arg(long, value_name = "P", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(PROCESSES_MAX)), help_heading = "Clients")]
     pub(super) processes: u32,
     /// Loopback addresses, from 127.0.0.1 on, that clients connect from, for a server on this
     /// machine; each has one range of ephemeral ports [default: as many as the clients need]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(SOURCES_MAX)))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(SOURCES_MAX)), help_heading = "Clients")]
     pub(super) sources: Option<u32>,
     /// Clients that keep the user list from pages and notices, to be checked against the clients
     /// present
-    #[arg(long, value_name = "WHO", default_value = "sample")]
+    #[arg(long, value_name = "WHO", default_value = "sample", help_heading = "Clients")]
     pub(super) lists: RawLists,
     /// Seed of every random choice; drawn, and reported, unless given
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = "Clients")]
     pub(super) seed: Option<u64>,
     /// Write the report to this file as JSON
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
     pub(super) json: Option<PathBuf>,
     /// Write the report to this file as a self-contained web page
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
     pub(super) html: Option<PathBuf>,
     /// Write full distributions to files in this directory, for HdrHistogram plotters
     /// (milliseconds)
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = "Result")]
     pub(super) hgrm: Option<PathBuf>,
-    /// Limit that fails the run, as in p99=20ms, last_recipient.p99=50ms, connected=95%,
-    /// missing=off; repeatable
-    #[arg(long, value_name = "NAME=LIMIT")]
+    /// Limit that fails the run, as in 'p99<=20ms', 'last_recipient.p99<=50ms', 'connected>=95%',
+    /// or missing=off; repeatable. = stands for either
+    #[arg(long, value_name = "NAME=LIMIT", help_heading = "Result")]
     pub(super) threshold: Vec<Threshold>,
     /// Print a line a second instead of the live view, also in a terminal
-    #[arg(long)]
+    #[arg(long, help_heading = "Result")]
     pub(super) plain: bool,
     /// Exit with 4 if the latencies are not valid evidence (harness overloaded or late)
-    #[arg(long)]
+    #[arg(long, help_heading = "Result")]
     pub(super) require_valid: bool,
 }
 
@@ -111,7 +111,7 @@ impl Common {
         let (server, server_key) = match (&self.data, &self.server, self.server_key) {
             (Some(data), _, _) => return Ok(TargetSource::Data(data.clone())),
             (None, Some(server), Some(server_key)) => (server.clone(), server_key),
-            _ => return Err("no server: give --data DIR, or --server HOST:PORT and --server-key HEX".into()),
+            _ => return Ok(TargetSource::Data(default_data())),
         };
         match (entrance, &self.cluster_key) {
             (Entrance::Ticket, None) => {
@@ -127,6 +127,11 @@ impl Common {
             }
         }
     }
+}
+
+/// The data directory of `throng up`, unless its settings name another.
+pub(super) fn default_data() -> PathBuf {
+    Config::default().data.dir
 }
 
 /// Reads a public key: 64 hexadecimal digits.

@@ -7,12 +7,12 @@ use throng_core::config::parse_duration;
 use throng_harness_model::spec::Connect;
 
 use super::common::Common;
+use super::examples;
 use super::setting::parse_rate;
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Connections", after_help = examples::CONNECT)]
 pub(super) struct RawConnect {
-    #[command(flatten)]
-    pub(super) common: Common,
     /// Time that all clients stay once all have entered
     #[arg(long, visible_alias = "hold", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub(super) duration: Duration,
@@ -28,6 +28,8 @@ pub(super) struct RawConnect {
     /// Then disconnect all clients at once, and reconnect them
     #[arg(long)]
     storm: bool,
+    #[command(flatten)]
+    pub(super) common: Common,
 }
 
 impl RawConnect {

@@ -11,11 +11,11 @@ use throng_harness_model::limits::ENTRIES_MAX;
 use throng_harness_model::spec::{Login, Stay};
 
 use super::common::Common;
+use super::examples;
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Logins", after_help = examples::LOGIN)]
 pub(super) struct RawLogin {
-    #[command(flatten)]
-    pub(super) common: Common,
     /// Time that all clients stay once all have entered
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
     pub(super) duration: Duration,
@@ -34,6 +34,8 @@ pub(super) struct RawLogin {
     /// Logins of each client, one after the other (with --leave)
     #[arg(long, value_name = "R", default_value_t = 1, requires = "leave", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) rounds: u32,
+    #[command(flatten)]
+    pub(super) common: Common,
 }
 
 impl RawLogin {

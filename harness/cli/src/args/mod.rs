@@ -7,6 +7,7 @@ mod bots;
 mod broadcast;
 mod common;
 mod connect;
+mod examples;
 mod file;
 mod login;
 mod monitor;

@@ -8,32 +8,36 @@ use throng_core::config::parse_duration;
 use throng_harness_monitor::MonitorJob;
 use throng_harness_monitor::limit::Limit;
 
+use super::common::default_data;
+use super::examples;
+
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Watch", after_help = examples::MONITOR)]
 pub(super) struct RawMonitor {
-    /// Data directory of the servers, for their processes and addresses
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    /// Data directory of the servers, for their processes and addresses [default: throng-data]
+    #[arg(long, value_name = "DIR", help_heading = "Server")]
+    data: Option<PathBuf>,
     /// Time to watch [default: until Ctrl+C]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     duration: Option<Duration>,
     /// Time between two samples
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
     interval: Duration,
-    /// Limit that fails the run, as in cpu=80%, rss=500MB, files=80%, queue=1000, links=2 (at
-    /// least), throng_net_stalls_total=0/s, up=off; repeatable
-    #[arg(long, value_name = "NAME=LIMIT")]
+    /// Limit that fails the run, as in 'cpu<=80%', 'rss<=500MB', 'files<=80%', 'queue<=1000',
+    /// 'links>=2', 'throng_net_stalls_total<=0/s', or up=off; repeatable. = stands for either
+    #[arg(long, value_name = "NAME=LIMIT", help_heading = "Result")]
     threshold: Vec<Limit>,
     /// Consecutive samples beyond the limit that break a threshold; a single one breaks `up`
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Result")]
     patience: u32,
     /// Write the report to this file as JSON
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
     json: Option<PathBuf>,
     /// Write the report to this file as a self-contained web page
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
     html: Option<PathBuf>,
     /// Print lines instead of the live view, also in a terminal
-    #[arg(long)]
+    #[arg(long, help_heading = "Result")]
     plain: bool,
 }
 
@@ -55,7 +59,7 @@ impl RawMonitor {
             return Err("--json and --html name the same file: one would replace the other".into());
         }
         Ok(MonitorJob {
-            data: self.data,
+            data: self.data.unwrap_or_else(default_data),
             duration: self.duration,
             interval: self.interval,
             limits: Limit::with_default(&self.threshold),
@@ -85,6 +89,7 @@ mod tests {
 
     #[test]
     fn a_command_line_becomes_a_job() {
+        assert_eq!(parse("").expect("complete").data, PathBuf::from("throng-data"));
         let job = parse("--data d").expect("complete");
         assert_eq!((job.duration, job.interval, job.patience), (None, Duration::from_secs(1), 3));
         assert_eq!(job.limits, [Limit::up()]);
@@ -100,7 +105,6 @@ mod tests {
             let error = parse(line).unwrap_err();
             assert!(error.contains(part), "{line}: {error}");
         };
-        check("", "--data <DIR>");
         check("--data d --interval 0s", "the shortest is 50ms");
         check("--data d --duration 1s --interval 2s", "need two samples");
         check("--data d --json out --html out", "one would replace the other");

@@ -10,12 +10,15 @@ use throng_harness_model::payload::{PAYLOAD_MAX, PAYLOAD_MIN};
 use throng_harness_model::schedule::points_in;
 use throng_harness_peers::{CASES, Case, PeersJob, System, Times, bare};
 
+use super::examples;
+
 /// Most repetitions.
 const REPEAT_MAX: i64 = 100;
 /// Longest measurement of a case.
 const DURATION_MAX: Duration = Duration::from_mins(10);
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Systems and cases", after_help = examples::PEERS)]
 pub(super) struct RawPeers {
     /// Systems to measure, of throng, redis, nats, inspircd, mosquitto, uwebsockets
     #[arg(
@@ -59,10 +62,10 @@ pub(super) struct RawPeers {
     #[arg(long, value_name = "TIME", default_value = "35m", value_parser = parse_duration)]
     limit: Duration,
     /// Write the report to this file as JSON
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
     json: Option<PathBuf>,
     /// Write the report to this file as a self-contained web page
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
     html: Option<PathBuf>,
     /// Path of the program `throng` [default: beside this program]
     #[arg(long, value_name = "PATH")]

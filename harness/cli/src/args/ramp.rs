@@ -8,6 +8,7 @@ use throng_harness_driver::steps::{Axis, Ladder, OnBad, Search, StepsJob, Strate
 
 use super::broadcast::RawTraffic;
 use super::common::Common;
+use super::examples;
 use super::steps::{Broadcasts, Pacing, RawAxis, RawStepping, with_slo};
 use crate::args::pattern::Pattern;
 
@@ -28,14 +29,9 @@ const RATES: (u32, u32) = (10, 100_000);
 const EACH: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Steps", after_help = examples::RAMP)]
 #[command(mut_arg("clients", |arg| arg.help("Clients, with steps over the rate; steps over clients set their own number [default: 100]")))]
 pub(super) struct RawRamp {
-    #[command(flatten)]
-    common: Common,
-    #[command(flatten)]
-    traffic: RawTraffic,
-    #[command(flatten)]
-    stepping: RawStepping,
     /// Named series of steps [default: none, but a search over clients within 5 minutes]
     #[arg(long, value_name = "NAME")]
     pattern: Option<Pattern>,
@@ -71,6 +67,12 @@ pub(super) struct RawRamp {
     /// Run all steps, also after a bad one
     #[arg(long)]
     keep_going: bool,
+    #[command(flatten)]
+    stepping: RawStepping,
+    #[command(flatten)]
+    traffic: RawTraffic,
+    #[command(flatten)]
+    common: Common,
 }
 
 fn parse_share(text: &str) -> Result<f64, String> {

@@ -4,15 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::examples;
+
 /// Largest `--noise`, in percent.
 const NOISE_MAX: f64 = 100.0;
 
 #[derive(Debug, Args)]
-#[command(after_help = "\
-A comparison takes at least five runs a side, measured in turns (a, b, a, b): \
-report --baseline=a-{1..5}.json b-{1..5}.json\n\n\
-Exit codes: 0 shown, or nothing got significantly worse; 1 nothing was tested, or a file cannot be read or written; \
-2 usage, or the reports are of different scenarios; 3 something got significantly worse.")]
+#[command(after_help = examples::REPORT)]
 pub(super) struct RawReport {
     /// Reports written by `--json`: one to show again, or the runs of the new side of a comparison
     #[arg(value_name = "FILE", required = true)]

@@ -29,6 +29,7 @@ enum RawScope {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Scope, moves and slow readers")]
 pub(super) struct RawSetting {
     /// Scope of the messages
     #[arg(long, value_name = "SCOPE", default_value = "world")]

@@ -22,6 +22,7 @@ const CLOSED_WARMUP: Duration = Duration::from_millis(10);
 const RATE_MAX: u32 = 1_000_000;
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Steps")]
 pub(super) struct RawStepping {
     /// Time between two messages of all clients together, whatever their number
     #[arg(long, value_name = "TIME", conflicts_with = "each", value_parser = parse_duration)]

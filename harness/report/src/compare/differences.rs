@@ -9,7 +9,7 @@ use crate::Report;
 
 /// Flags that do not change the load: outputs, the server's address, thresholds. The seed is
 /// compared by its value.
-const IGNORED_FLAGS: [&str; 12] = [
+const IGNORED_FLAGS: [&str; 14] = [
     "--json",
     "--html",
     "--hgrm",
@@ -21,6 +21,8 @@ const IGNORED_FLAGS: [&str; 12] = [
     "--seed",
     "--threshold",
     "--require-valid",
+    "--plain",
+    "--verbose",
     "--password",
 ];
 
