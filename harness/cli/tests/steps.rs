@@ -13,7 +13,7 @@ use throng_harness_model::record::Spread;
 use throng_harness_model::results::{Clients, Deliveries, Findings, Rates, Second};
 use throng_harness_model::spec::{Job, Scenario, Standing};
 use throng_harness_model::target::{Endpoint, Target};
-use throng_harness_report::{Document, Machine, Origin};
+use throng_harness_report::{Document, Form, Machine, Origin, Text};
 
 const MS: u64 = 1_000_000;
 
@@ -167,7 +167,8 @@ fn a_ramp_finds_the_limit_and_confirms_it() {
 
 #[test]
 fn a_ramp_whose_first_step_is_bad_fails() {
-    let (report, runs, _) = run_line("ramp", &Shutdown::new(), |job| Ok(findings(job, 5, 1)));
+    let (report, runs, _) =
+        run_line("ramp --pattern gradual", &Shutdown::new(), |job| Ok(findings(job, 5, 1)));
     let report = report.expect("it can be run");
     assert_eq!((runs.len(), report.exit_code()), (2, EXIT_BROKEN));
     let limit = &report.limit;
@@ -345,13 +346,40 @@ fn a_search_over_the_rate_has_a_fixed_number_of_clients() {
 }
 
 #[test]
+fn a_ramp_without_flags_searches_and_answers() {
+    let slow = |job: &Job| Ok(findings(job, if job.clients > 700 { 150 } else { 5 }, 0));
+    let (report, _, messages) = run_line("ramp", &Shutdown::new(), slow);
+    let report = report.expect("it can be run");
+    let limit = &report.limit;
+    assert!(limit.confirmed && limit.good.is_some_and(|good| (665..=700).contains(&good)), "{limit:?}");
+    let answer = limit.answer.as_deref().expect("an answer");
+    for part in ["The server holds ", " players with ", "are too many for it", "For more: "] {
+        assert!(answer.contains(part), "no `{part}` in: {answer}");
+    }
+    assert!(messages[0].starts_with("step 1: 100 clients, 100.0 messages/s for 5s"), "{messages:?}");
+    let brief = Text { document: &report, form: Form { columns: 80, is_verbose: false } }.to_string();
+    let last: Vec<_> = brief.trim_end().lines().rev().take(6).collect();
+    assert!(last.iter().any(|line| line.starts_with("ramp: PASS")), "{brief}");
+}
+
+#[test]
+fn a_step_that_would_not_end_in_time_is_not_begun() {
+    let (report, runs, _) = run_line("ramp --within 0s", &Shutdown::new(), |job| Ok(findings(job, 5, 0)));
+    let report = report.expect("it can be run");
+    assert_eq!((runs.len(), report.exit_code(), report.limit.good), (1, EXIT_OK, Some(100)));
+    let answer = report.limit.answer.expect("an answer");
+    assert!(answer.contains("about 100 players") && answer.contains("not confirmed"), "{answer}");
+    assert!(answer.contains("the steps ended before a limit"), "{answer}");
+}
+
+#[test]
 fn an_interrupted_step_is_in_the_report() {
     let shutdown = Shutdown::new();
     let cut = |job: &Job| {
         let interrupted = job.clients == 30;
         Ok(Findings { interrupted, ..findings(job, 5, 0) })
     };
-    let (report, runs, _) = run_line("ramp", &shutdown, cut);
+    let (report, runs, _) = run_line("ramp --pattern gradual", &shutdown, cut);
     let report = report.expect("it can be run");
     assert_eq!((runs.len(), report.exit_code()), (3, EXIT_INTERRUPTED));
     let stepped = &report;
@@ -374,11 +402,11 @@ fn an_interrupted_step_is_in_the_report() {
 fn a_server_that_goes_away_ends_the_run() {
     let mut answers = VecDeque::from([Ok(5), Ok(5), Err("cannot connect")]);
     let mut server = |job: &Job| answers.pop_front().expect("three runs").map(|last| findings(job, last, 0));
-    let (report, _, _) = run_line("ramp", &Shutdown::new(), &mut server);
+    let (report, _, _) = run_line("ramp --pattern gradual", &Shutdown::new(), &mut server);
     let report = report.expect("the first step could be made");
     assert_eq!((report.exit_code(), report.report.clients.connected), (EXIT_BROKEN, 20));
     assert_eq!(report.report.incomplete_because, ["step 3 could not be run: cannot connect"]);
-    let (report, _, _) = run_line("ramp", &Shutdown::new(), |_| Err("cannot connect"));
+    let (report, _, _) = run_line("ramp --pattern gradual", &Shutdown::new(), |_| Err("cannot connect"));
     assert_eq!(report.map(drop), Err("cannot connect".to_owned()));
 }
 

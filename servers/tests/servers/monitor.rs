@@ -91,7 +91,7 @@ fn a_watch_with_a_duration_ends_and_checks_its_limits() {
     assert_eq!((report.servers.len(), report.servers[0].name.as_str()), (1, "login+chat+dbagent"));
     assert!(report.samples >= 2 && report.servers[0].samples.len() as u64 == report.samples, "{report}");
     assert!(report.warnings.is_empty() && report.servers[0].rss_max_bytes > Some(1_000_000), "{report}");
-    let page = report.to_html();
+    let page = report.to_html("watch.html");
     assert!(page.contains("PASS") && page.contains("Memory") && page.contains("<svg"), "{page}");
 
     let report = watch(&job(&home, time, &["rss=1MB", "links=6"]));

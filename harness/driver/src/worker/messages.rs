@@ -107,15 +107,14 @@ impl Worker {
     pub(super) fn room_message(&mut self, sessions: &Sessions, room: u32, encoded: &[u8]) -> Option<Heard> {
         let serial = sessions.frame_serial();
         let kept = serial.and_then(|serial| self.messages.frames.get(serial));
-        let heard = match kept {
-            Some(heard) => heard,
-            None => {
-                let heard = self.read(&Incoming::parse(encoded)?);
-                if let Some(serial) = serial {
-                    self.messages.frames.insert(serial, heard);
-                }
-                heard
+        let heard = if let Some(heard) = kept {
+            heard
+        } else {
+            let heard = self.read(&Incoming::parse(encoded)?);
+            if let Some(serial) = serial {
+                self.messages.frames.insert(serial, heard);
             }
+            heard
         };
         Some(heard).filter(|heard| heard.is_of(room))
     }
