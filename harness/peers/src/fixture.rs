@@ -9,14 +9,12 @@ use crate::bare::Bare;
 use crate::row::Row;
 use crate::{Case, Failure, PeersJob, PeersReport, Results, System, Taken, Times};
 
-/// Two systems in two cases, of which only the first was measured: redis once, and throng twice,
-/// the second time with a doubt.
-pub fn report(interrupted: bool, failures: Vec<Failure>) -> PeersReport {
+/// Two systems in two cases of the same size.
+pub(crate) fn job() -> PeersJob {
     let second = Duration::from_secs(1);
-    let cases = ["A", "F"].map(|letter| Case::named(letter).expect("it is one"));
-    let job = PeersJob {
+    PeersJob {
         systems: ["redis", "throng"].map(|name| System::named(name).expect("it is one")).into(),
-        cases: cases.into(),
+        cases: ["A", "F"].map(|letter| Case::named(letter).expect("it is one")).into(),
         times: Times { warmup: second, pause: second, duration: second, drain: second },
         repeat: 2,
         payload: 128,
@@ -28,11 +26,18 @@ pub fn report(interrupted: bool, failures: Vec<Failure>) -> PeersReport {
         html: None,
         throng: None,
         bare: None,
-    };
+    }
+}
+
+/// Of the two cases only the first was measured: redis once, and throng twice, the
+/// second time with a doubt.
+pub fn report(interrupted: bool, failures: Vec<Failure>) -> PeersReport {
+    let second = Duration::from_secs(1);
+    let job = job();
     let row = |system, repetition| {
         let mut findings = Findings { workers: 1, measured: second, ..Findings::default() };
         findings.recorder.corrected.record(2_000_000);
-        Row::new(system, cases[0], repetition, findings)
+        Row::new(system, job.cases[0], repetition, findings)
     };
     let mut doubtful = row("throng", 2);
     doubtful.doubt("somebody sneezed".into());

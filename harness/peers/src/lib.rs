@@ -6,9 +6,9 @@
 //!     for each system in turn:  start on its core ─▶ members join ─▶ cases of the size ─▶ stop
 //! ```
 //! `system` is the interface to a system, text and bytes only, with a file for each (`redis`,
-//! `nats`, `irc`, `mqtt`, `uwebsockets`). `process` and `pin` run servers, `clients` owns the members' sockets,
-//! `traffic` sends and counts, and `room` combines the three for one case. `throng` runs Throng's
-//! own clients, with the scenario `broadcast`.
+//! `nats`, `irc`, `mqtt`, `uwebsockets`). `process` and `pin` run servers, `clients` owns the
+//! members' sockets, `traffic` sends and counts, and `room` combines the three for one case.
+//! `throng` runs Throng's own clients, with the scenario `broadcast`.
 
 pub mod bare;
 mod case;

@@ -392,7 +392,8 @@ impl PeersReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::report;
+    use crate::CASES;
+    use crate::fixture::{job, report};
 
     #[test]
     fn tables_are_in_the_order_of_the_job() {
@@ -417,6 +418,16 @@ mod tests {
         assert_eq!((&json["scenario"], &json["seed"]), (&"peers".into(), &5.into()));
         assert_eq!(json["rows"].as_array().map(Vec::len), Some(3));
         assert_eq!(json["medians"][1]["p50_us"].as_f64().map(f64::round), Some(2001.0), "0.1 % of precision");
+    }
+
+    #[test]
+    fn tables_are_in_the_order_of_letters() {
+        let job = PeersJob { cases: CASES.into(), ..job() };
+        let origin =
+            Origin { command: Vec::new(), started: SystemTime::UNIX_EPOCH, machine: Machine::default() };
+        let report = PeersReport::new(&job, origin, Results::default());
+        let letters: String = report.cases.iter().map(|case| case.letter).collect();
+        assert_eq!(letters, "ABCDEFGH");
     }
 
     #[test]
