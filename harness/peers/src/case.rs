@@ -6,8 +6,8 @@ use std::time::Duration;
 /// Most messages by which a closed loop is ahead of the slowest member.
 pub const AHEAD: u32 = 200;
 
-/// The cases, in the order of a run; reports are in the order of letters. Within a group of the same
-/// size the hardest comes last, because a server that fell behind is restarted after it.
+/// The cases, in the order of a run; reports are in the order of letters. Within a size the hardest
+/// comes last, because a server that fell behind is restarted after it.
 pub const CASES: [Case; 8] = [
     Case::paced('G', 100, 1_000),
     Case::paced('A', 1_000, 10_000),
