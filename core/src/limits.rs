@@ -15,6 +15,12 @@ pub const SEAL_TAG: usize = 16;
 /// frame number (u64) and fan-out time (u32).
 pub const ROOM_HEADER: usize = 16;
 
+/// Bytes at the front of a room's frame that are authenticated: frame header, key, number.
+pub const ROOM_AUTHENTICATED: usize = FRAME_HEADER + 12;
+
+/// Position of the sealed packet in a room's frame.
+pub const ROOM_SEALED: usize = FRAME_HEADER + ROOM_HEADER;
+
 /// Longest frame body before the end of the handshake, in bytes. Fits a Noise message with its
 /// preface, and bounds the memory that an unauthenticated peer can use.
 pub const HANDSHAKE_BODY_MAX: usize = 256;

@@ -165,7 +165,7 @@ fn run(words: &[&str]) -> (u8, String) {
     let args = ["throng-harness"].iter().chain(words).map(OsString::from);
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let never = |_: &_, _: &_| -> Result<_, &str> { unreachable!("`report` runs nothing") };
-    let code = app::run(args, &mut out, &mut err, &Shutdown::new(), never);
+    let code = app::run(args, &mut out, 80, &mut err, &Shutdown::new(), never);
     assert!(!out.is_empty() || !err.is_empty(), "nothing is told");
     let [out, err] = [out, err].map(|bytes| String::from_utf8(bytes).expect("text"));
     assert_shown(&(out.clone() + &err));

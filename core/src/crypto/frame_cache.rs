@@ -11,8 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use zeroize::Zeroize;
 
-use super::room::{AUTHENTICATED, SEALED};
-use crate::limits::SEAL_TAG;
+use crate::limits::{ROOM_AUTHENTICATED, ROOM_SEALED, SEAL_TAG};
 
 /// Frames kept; a power of two. A large room has some hundred messages on their way to its members.
 const KEPT: usize = 512;
@@ -92,7 +91,7 @@ impl OpenedFrames {
         let Slots { slots, serial } = &mut *slots;
         let place = number.wrapping_add(self.key.wrapping_mul(KEPT as u64 / 8 + 1)) as usize % KEPT;
         let slot = &mut slots[place];
-        let sealed = SEALED..frame.len() - SEAL_TAG;
+        let sealed = ROOM_SEALED..frame.len() - SEAL_TAG;
         if slot.is_of(self.key, frame) {
             frame[sealed].copy_from_slice(&slot.plain);
             return Outcome::Opened(Some(slot.serial));
@@ -116,8 +115,8 @@ impl Slot {
     fn is_of(&self, key: u64, frame: &[u8]) -> bool {
         self.key == key
             && self.sealed.len() == frame.len()
-            && self.sealed[..AUTHENTICATED] == frame[..AUTHENTICATED]
-            && self.sealed[SEALED..] == frame[SEALED..]
+            && self.sealed[..ROOM_AUTHENTICATED] == frame[..ROOM_AUTHENTICATED]
+            && self.sealed[ROOM_SEALED..] == frame[ROOM_SEALED..]
     }
 }
 

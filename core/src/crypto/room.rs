@@ -21,20 +21,14 @@ use byteorder::{ByteOrder, LittleEndian};
 
 use super::frame_cache::{FrameCache, OpenedFrames, Outcome};
 use super::session::{SealBroken, nonce};
-use crate::limits::{FRAME_HEADER, ROOM_HEADER, ROOM_KEYS_PER_SESSION, SEAL_TAG};
+use crate::limits::{FRAME_HEADER, ROOM_AUTHENTICATED, ROOM_KEYS_PER_SESSION, ROOM_SEALED, SEAL_TAG};
 use crate::room::{Class, RoomId};
 use crate::wire::SecretBytes;
 use crate::wire::frame::{self, Kind};
 use crate::wire::packets::{Packet, RoomKey};
 
-/// Bytes at the front of a frame that are authenticated: frame header, key, number.
-pub(super) const AUTHENTICATED: usize = FRAME_HEADER + 12;
-
 /// Position of the fan-out time in a frame.
-const FAN_OUT: std::ops::Range<usize> = AUTHENTICATED..AUTHENTICATED + 4;
-
-/// Position of the sealed packet in a frame.
-pub(super) const SEALED: usize = FRAME_HEADER + ROOM_HEADER;
+const FAN_OUT: std::ops::Range<usize> = ROOM_AUTHENTICATED..ROOM_AUTHENTICATED + 4;
 
 /// A room's key on the sealing side.
 pub struct RoomSealer {
@@ -75,16 +69,16 @@ impl RoomSealer {
     pub fn seal(&mut self, class: Class, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
         let number = self.next[class as usize];
         let start = out.len();
-        out.resize(start + SEALED, 0);
+        out.resize(start + ROOM_SEALED, 0);
         write(out);
         let body = out.len() - start - FRAME_HEADER + SEAL_TAG;
-        let (head, plain) = out[start..].split_at_mut(SEALED);
+        let (head, plain) = out[start..].split_at_mut(ROOM_SEALED);
         head[..FRAME_HEADER].copy_from_slice(&frame::header(Kind::Room, body));
         LittleEndian::write_u32(&mut head[FRAME_HEADER..], self.number);
         LittleEndian::write_u64(&mut head[FRAME_HEADER + 4..], number);
         let tag = self
             .cipher
-            .encrypt_inout_detached(&nonce(number).into(), &head[..AUTHENTICATED], plain.into())
+            .encrypt_inout_detached(&nonce(number).into(), &head[..ROOM_AUTHENTICATED], plain.into())
             .expect("a frame is far below AES-GCM's 64 GiB");
         out.extend_from_slice(&tag);
         self.next[class as usize] += 1;
@@ -128,10 +122,10 @@ impl RoomCipher {
     }
 
     fn decrypt(&self, number: u64, frame: &mut [u8]) -> bool {
-        let (head, body) = frame.split_at_mut(SEALED);
+        let (head, body) = frame.split_at_mut(ROOM_SEALED);
         let (plain, tag) = body.split_at_mut(body.len() - SEAL_TAG);
         let Ok(tag) = <[u8; SEAL_TAG]>::try_from(&*tag) else { return false };
-        let authenticated = &head[..AUTHENTICATED];
+        let authenticated = &head[..ROOM_AUTHENTICATED];
         let opened =
             self.aes.decrypt_inout_detached(&nonce(number).into(), authenticated, plain.into(), &tag.into());
         opened.is_ok()
@@ -193,7 +187,7 @@ impl RoomKeys {
 
     /// Opens one whole frame in place.
     pub fn open<'a>(&mut self, frame: &'a mut [u8]) -> Result<Opened<'a>, SealBroken> {
-        if frame.len() < SEALED + SEAL_TAG {
+        if frame.len() < ROOM_SEALED + SEAL_TAG {
             return Err(SealBroken);
         }
         let key = LittleEndian::read_u32(&frame[FRAME_HEADER..]);
@@ -208,7 +202,12 @@ impl RoomKeys {
         }
         let Outcome::Opened(serial) = opener.cipher.open(number, frame) else { return Err(SealBroken) };
         *next = number.checked_add(1).ok_or(SealBroken)?;
-        Ok(Opened { room: opener.room, fan_out_us, serial, plain: &frame[SEALED..frame.len() - SEAL_TAG] })
+        Ok(Opened {
+            room: opener.room,
+            fan_out_us,
+            serial,
+            plain: &frame[ROOM_SEALED..frame.len() - SEAL_TAG],
+        })
     }
 }
 

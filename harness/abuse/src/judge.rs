@@ -182,19 +182,18 @@ mod tests {
         Limits { other: 1.1, same: 2.0, enter: Duration::from_millis(50), entered: 0.99, missing: 0 }
     }
 
-    /// A phase with these percentiles, of whose 1,000 newcomers a share got in.
-    fn phase(kind: PhaseKind, other: f64, same: f64, enter: f64, entered: f64) -> Phase {
+    /// A phase with these percentiles, of whose 100 newcomers so many got in.
+    fn phase(kind: PhaseKind, other: f64, same: f64, enter: f64, entered: u64) -> Phase {
         let p99 = |p99| LatencyUs { count: 100, p99, ..LatencyUs::default() };
-        let (other_us, same_us, enter_us) = (p99(other), p99(same), p99(enter));
-        let (newcomers, entered) = (1_000, (entered * 1e3) as u64);
-        Phase { kind, other_us, same_us, enter_us, newcomers, entered, ..Phase::default() }
+        let (same_us, other_us, enter_us) = (p99(same), p99(other), p99(enter));
+        Phase { kind, same_us, other_us, enter_us, newcomers: 100, entered, ..Phase::default() }
     }
 
     /// The checks of three equal attacks between four quiet phases.
     fn checks(attack: &Phase, spread: f64) -> Vec<Check> {
         let quiet = |at: f64| {
             let by = 1.0 + (at - 1.5) * spread;
-            phase(PhaseKind::Quiet, 1_000.0 * by, 1_000.0 * by, 5_000.0 * by, 1.0)
+            phase(PhaseKind::Quiet, 1_000.0 * by, 1_000.0 * by, 5_000.0 * by, 100)
         };
         let quiet = [0.0, 1.0, 2.0, 3.0].map(quiet);
         let (quiet, attack): (Vec<_>, Vec<_>) = (quiet.iter().collect(), vec![attack; 3]);
@@ -212,28 +211,28 @@ mod tests {
     #[test]
     fn limits_are_compared_with_the_growth_of_medians() {
         let attack = |other, same, enter, entered| phase(PhaseKind::Attack, other, same, enter, entered);
-        let fair = attack(1_100.0, 2_000.0, 55_000.0, 0.99);
+        let fair = attack(1_100.0, 2_000.0, 55_000.0, 99);
         assert_eq!(broken(&fair), [""; 0]);
-        assert_eq!(broken(&attack(1_102.0, 2_000.0, 55_000.0, 1.0)), ["other.p99<=1.1x"]);
-        assert_eq!(broken(&attack(1_000.0, 2_002.0, 55_000.0, 1.0)), ["same.p99<=2x"]);
-        assert_eq!(broken(&attack(1_000.0, 1_000.0, 55_100.0, 1.0)), ["newcomers.p99<=+50 ms"]);
-        assert_eq!(broken(&attack(1_000.0, 1_000.0, 5_000.0, 0.98)), ["newcomers>=99%"]);
+        assert_eq!(broken(&attack(1_102.0, 2_000.0, 55_000.0, 100)), ["other.p99<=1.1x"]);
+        assert_eq!(broken(&attack(1_000.0, 2_002.0, 55_000.0, 100)), ["same.p99<=2x"]);
+        assert_eq!(broken(&attack(1_000.0, 1_000.0, 55_100.0, 100)), ["newcomers.p99<=+50 ms"]);
+        assert_eq!(broken(&attack(1_000.0, 1_000.0, 5_000.0, 98)), ["newcomers>=99%"]);
         assert_eq!(broken(&Phase { missing: 1, ..fair.clone() }), ["missing=0"]);
         assert_eq!(broken(&Phase { disconnected: 1, ..fair }), ["faults=0"]);
         // Without newcomers nothing is said about them; without messages nothing is well.
-        let silent = Phase { newcomers: 0, ..attack(0.0, 1_000.0, 0.0, 0.0) };
+        let silent = Phase { newcomers: 0, ..attack(0.0, 1_000.0, 0.0, 0) };
         assert_eq!(broken(&silent), ["other.p99<=1.1x"]);
     }
 
     #[test]
     fn a_difference_that_chance_explains_is_unclear() {
         // The quiet phases themselves reach from 0.4 to 1.6 ms.
-        let attack = phase(PhaseKind::Attack, 1_500.0, 1_500.0, 5_000.0, 1.0);
+        let attack = phase(PhaseKind::Attack, 1_500.0, 1_500.0, 5_000.0, 100);
         let unclear: Vec<_> = checks(&attack, 0.4).into_iter().filter(|check| check.unclear).collect();
         assert_eq!(unclear.len(), 1, "{unclear:?}");
         assert_eq!(unclear[0].threshold, "other.p99<=1.1x");
         assert!(unclear[0].found.ends_with("by chance in 11%)"), "{unclear:?}");
-        let worse = phase(PhaseKind::Attack, 1_800.0, 1_500.0, 5_000.0, 1.0);
+        let worse = phase(PhaseKind::Attack, 1_800.0, 1_500.0, 5_000.0, 100);
         assert!(checks(&worse, 0.4).iter().any(Check::is_broken));
     }
 }

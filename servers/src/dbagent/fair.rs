@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::queue::Refusal;
-use super::request::Job;
+use super::request::{Job, Refusal};
 
 /// Weight of one hash in the average of their times.
 const WEIGHT: u32 = 8;

@@ -20,11 +20,12 @@ use super::fault_log::FaultLog;
 use super::gate::Gate;
 use super::password::{PasswordCost, PasswordError, Passwords};
 use super::procedures::{DbError, Procedures};
-use super::queue::{Queue, Refusal};
-use super::request::{Job, Reply};
+use super::queue::Queue;
+use super::request::{Job, Refusal, Reply};
 use super::worker::{Shared, Worker};
 
 pub use super::stats::PoolStats;
+pub use super::worker::DriverLimits;
 
 /// Size and parameters of a pool.
 #[derive(Debug, Clone)]
@@ -46,21 +47,6 @@ pub struct PoolConfig {
     /// Time after the deadline of a shutdown for which calls under way are waited for. A thread
     /// that takes longer is left behind.
     pub end_wait: Duration,
-}
-
-/// Times after which a call of the driver counts as hung. Its thread is then replaced.
-#[derive(Debug, Clone, Copy)]
-pub struct DriverLimits {
-    /// Time to open a connection and to check the schema.
-    pub connect: Duration,
-    /// Time to run a procedure.
-    pub call: Duration,
-}
-
-impl Default for DriverLimits {
-    fn default() -> Self {
-        Self { connect: Duration::from_secs(30), call: Duration::from_secs(10) }
-    }
 }
 
 /// Interval at which the calls of the DB threads are checked.

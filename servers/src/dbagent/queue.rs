@@ -12,7 +12,7 @@ use crossbeam_queue::ArrayQueue;
 use parking_lot::{Condvar, Mutex};
 
 use super::fair::{FairLane, Popped};
-use super::request::{Job, Lane};
+use super::request::{Job, Lane, Refusal};
 
 /// Number of control lanes. Requests of an instance always use the same lane. A login and a chat
 /// server seldom share one of four, and more lanes would not help a database with one writer.
@@ -141,15 +141,6 @@ impl<T> Drop for Turn<'_, T> {
             self.lane.free.notify_all();
         }
     }
-}
-
-/// Reason for refusing a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
-    Full,
-    /// Its hash would end after its deadline.
-    Late,
-    Closed,
 }
 
 impl<T> Queue<T> {

@@ -265,3 +265,12 @@ impl Answer {
         }
     }
 }
+
+/// Reason for refusing a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Full,
+    /// Its hash would end after its deadline.
+    Late,
+    Closed,
+}

@@ -18,7 +18,6 @@ use super::fault_log::FaultLog;
 use super::gate::{BACKOFF_MAX, Gate};
 use super::inserts::{insert_account, insert_character};
 use super::password::{PasswordError, Passwords};
-use super::pool::DriverLimits;
 use super::procedures::{
     Account, AccountInsert, CharacterInsert, DbError, Fault, HeldList, Holder, NewAccount, NewCharacter,
     OnlineClaim, Procedures, Transfer,
@@ -27,6 +26,21 @@ use super::queue::{Queue, Task, Turn};
 use super::request::{Answer, Job, Lane, Reply, Request};
 use super::stats::PoolStats;
 use crate::rules::{self, Password};
+
+/// Times after which a call of the driver counts as hung. Its thread is then replaced.
+#[derive(Debug, Clone, Copy)]
+pub struct DriverLimits {
+    /// Time to open a connection and to check the schema.
+    pub connect: Duration,
+    /// Time to run a procedure.
+    pub call: Duration,
+}
+
+impl Default for DriverLimits {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(30), call: Duration::from_secs(10) }
+    }
+}
 
 /// Pause before a control request is retried over a connection that works.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);

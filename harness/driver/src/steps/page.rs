@@ -333,6 +333,7 @@ mod tests {
                 because: Vec::new(),
                 reported_step: 6,
                 summary: "500 clients were good".into(),
+                answer: None,
             },
             forecast,
             steps: steps.collect(),
