@@ -132,11 +132,20 @@ impl Picture {
         let [left, right] = Layout::horizontal([Constraint::Fill(1); 2]).spacing(1).areas(charts);
         let last = |values: &VecDeque<(f64, f64)>| values.back().map_or(0.0, |(_, value)| *value);
         let lines = vec![Line::from(format!(" {} of one core, all servers", percent(last(&self.cpu))))];
-        let chart = Chart { title: "CPU", lines, bars: "", show: percent, color: Color::Cyan };
+        let chart = Chart {
+            title: "CPU",
+            lines,
+            bars: "",
+            show: percent,
+            color: Color::Cyan,
+            until_s: None,
+            limit: None,
+        };
         draw_chart(frame, left, chart, self.cpu.iter().copied());
         let lines = vec![Line::from(format!(" {} a second, all servers", bytes(last(&self.sent))))];
         let show = |value| format!("{}/s", bytes(value));
-        let chart = Chart { title: "Sent", lines, bars: "", show, color: Color::Magenta };
+        let chart =
+            Chart { title: "Sent", lines, bars: "", show, color: Color::Magenta, until_s: None, limit: None };
         draw_chart(frame, right, chart, self.sent.iter().copied());
         self.draw_limits(frame, limits);
         draw_log(frame, log, &self.log);
@@ -360,8 +369,8 @@ mod tests {
             expect(&lines, "45.2 MB");
             expect(&lines, "login+chat+dbagent ");
             expect(&lines, " DOWN ");
-            expect(&lines, " top 93%");
-            expect(&lines, " top 500.0 MB/s");
+            expect(&lines, "93% ");
+            expect(&lines, "500.0 MB/s");
             expect(&lines, "500.0 MB a second, all servers");
             expect(&lines, " cpu=80%  rss=1GB ");
             expect(&lines, "   12 s  WARNING chat: 93%, threshold cpu=80%");

@@ -91,6 +91,7 @@ fn action(key: u8) -> Option<Action> {
         b'-' => Some(Action::Rate(RateKey::Slower)),
         b'0' => Some(Action::Rate(RateKey::Planned)),
         b'p' => Some(Action::Pause),
+        b'?' => Some(Action::Help),
         b'q' => Some(Action::Quit),
         _ => None,
     }
@@ -119,6 +120,7 @@ mod tests {
             assert_eq!(found, meaning, "{typed:?}");
         };
         check(&["+=-0pq"], &[FASTER, FASTER, SLOWER, PLANNED, Action::Pause, Action::Quit]);
+        check(&["?"], &[Action::Help]);
         check(&["\x03"], &[Action::Quit]);
         check(&["c\rQ1\u{11}가"], &[]);
         // Sequences of named keys: control-right, F1, F5 and Home; then one in two parts.

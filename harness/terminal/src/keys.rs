@@ -12,6 +12,8 @@ pub enum Action {
     Rate(RateKey),
     /// Freeze the display, or resume it.
     Pause,
+    /// Show the keys and the panes, or hide them.
+    Help,
     /// End the run in order, with results; the second time end it at once.
     Quit,
 }

@@ -1,5 +1,6 @@
 //! The terminal of the load harness: its screen, its keyboard, and the parts that views share.
 
+pub mod ascii;
 mod chart;
 pub mod fit;
 mod keyboard;
@@ -9,5 +10,5 @@ mod screen;
 
 pub use chart::{Chart, draw_chart};
 pub use keys::{Action, RateKey};
-pub use panes::{draw_footer, draw_lines, draw_log, elapsed, titled};
+pub use panes::{draw_bar, draw_footer, draw_help, draw_lines, draw_log, elapsed, titled};
 pub use screen::{Screen, stdout_columns};

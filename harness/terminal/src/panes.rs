@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::style::{Style, Stylize};
+use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Borders, Paragraph};
+use ratatui::widgets::{Block, Borders, Clear, Paragraph};
 use throng_harness_model::clock::Nanos;
 
 use super::fit::beginning;
@@ -37,6 +37,38 @@ pub fn draw_footer(frame: &mut Frame<'_>, area: Rect, keys: &[(&str, &str)]) {
         [Span::from(format!(" {key} ")).reversed(), Span::from(format!(" {meaning}  "))]
     });
     frame.render_widget(Line::from(spans.collect::<Vec<_>>()), area);
+}
+
+/// Draws keys or names with their meanings over the picture, as much as fits.
+pub fn draw_help(frame: &mut Frame<'_>, entries: &[(&str, &str)]) {
+    let wide = entries.iter().map(|(key, _)| key.chars().count()).max().unwrap_or_default();
+    let lines: Vec<String> =
+        entries.iter().map(|(key, meaning)| format!(" {key:<wide$}  {meaning} ")).collect();
+    let longest = lines.iter().map(|line| line.chars().count()).max().unwrap_or_default();
+    let size = |count: usize| u16::try_from(count + 2).unwrap_or(u16::MAX);
+    let area = frame.area().centered(
+        ratatui::layout::Constraint::Length(size(longest)),
+        ratatui::layout::Constraint::Length(size(lines.len())),
+    );
+    frame.render_widget(Clear, area);
+    let lines: Vec<_> =
+        lines.iter().map(|line| Line::from(beginning(line, area.width.saturating_sub(2)))).collect();
+    frame.render_widget(Paragraph::new(lines).block(Block::bordered().title(" Help, ? hides it ")), area);
+}
+
+/// Draws a share as a bar with its text beside it, which is readable in any theme.
+pub fn draw_bar(frame: &mut Frame<'_>, area: Rect, text: &str, share: f64) {
+    let text = beginning(&format!(" {text}  "), area.width);
+    let taken = u16::try_from(Span::raw(text.as_str()).width()).unwrap_or(area.width);
+    let room = area.width.saturating_sub(taken + 1);
+    #[allow(clippy::cast_sign_loss)] // a share is not negative, and the cast saturates
+    let full = usize::from(((share.clamp(0.0, 1.0) * f64::from(room)) as u16).min(room));
+    let bar = [
+        Span::from(text).bold(),
+        Span::styled("█".repeat(full), Style::new().fg(Color::Green)),
+        Span::styled("░".repeat(usize::from(room) - full), Style::new().fg(Color::DarkGray)),
+    ];
+    frame.render_widget(Line::from(bar.to_vec()), area);
 }
 
 /// A pane with a title over a line.

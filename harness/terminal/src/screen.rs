@@ -18,7 +18,7 @@ use ratatui::{Frame, Terminal};
 use throng_core::shutdown::Shutdown;
 
 use super::keyboard::Keyboard;
-use crate::Action;
+use crate::{Action, ascii};
 
 /// Columns of the terminal that stdout is; none if it is none, or has no size.
 pub fn stdout_columns() -> Option<usize> {
@@ -45,6 +45,7 @@ pub struct Screen {
     keyboard: Keyboard,
     redraw_at: Instant,
     poll_at: Instant,
+    is_utf8: bool,
 }
 
 impl Screen {
@@ -65,7 +66,9 @@ impl Screen {
         let terminal = acquire().inspect_err(|_| _ = restore()).ok()?;
         shutdown.before_forced_end(|| _ = restore());
         let now = Instant::now();
-        Some(Self { terminal: Some(terminal), keyboard: Keyboard::default(), redraw_at: now, poll_at: now })
+        let is_utf8 = ascii::is_utf8(|name| std::env::var(name).ok());
+        let keyboard = Keyboard::default();
+        Some(Self { terminal: Some(terminal), keyboard, redraw_at: now, poll_at: now, is_utf8 })
     }
 
     /// Returns the actions of the keys pressed since the last call. Never blocks; fails when the
@@ -93,7 +96,12 @@ impl Screen {
         let now = Instant::now();
         if now >= self.redraw_at {
             self.redraw_at = now + REDRAW;
-            terminal.draw(render)?;
+            terminal.draw(|frame| {
+                render(frame);
+                if !self.is_utf8 {
+                    ascii::replace(frame.buffer_mut());
+                }
+            })?;
         }
         Ok(())
     }

@@ -79,6 +79,7 @@ impl Pty {
             .stderr(end())
             .env("TERM", "xterm-256color")
             .env("RUST_BACKTRACE", "0")
+            .env("LC_ALL", "C.UTF-8")
             .spawn()
             .unwrap()
     }
@@ -205,7 +206,7 @@ fn a_key_that_arrives_with_a_resize_is_handled() {
     let mut pty = Pty::open();
     let mut child = pty.spawn(&mut harness(&stub, "connect", "--duration 10m"));
     pty.wait_for(" staying");
-    for (rows, shown) in [(30, "PAUSED"), (24, "pause the display"), (30, "PAUSED")] {
+    for (rows, shown) in [(30, "PAUSED"), (24, " p  pause "), (30, "PAUSED")] {
         let size = Winsize { ws_row: rows, ws_col: COLUMNS.get(), ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&pty.program, size).unwrap();
         pty.press("p");
@@ -296,6 +297,7 @@ fn child_with_an_abnormal_end() {
         is_to_all: false,
         has_rate: false,
         subject: Subject::Messages,
+        latency_limit: None,
         standing: None,
     };
     let mut display = Display::open(false, facts, &shutdown);

@@ -63,6 +63,9 @@ impl Display {
     pub fn phase(&mut self, phase: Phase, now: Nanos, until: Option<Nanos>) {
         if let Kind::View(view) = &mut self.0 {
             let before = std::mem::replace(&mut view.state.phase, (phase, until));
+            if matches!(phase, Phase::Sending | Phase::Staying) && until.is_some() {
+                view.state.planned_end = until;
+            }
             if before.0 != phase || now == 0 {
                 view.state.add_line(now, phase.name().to_owned());
             }
@@ -159,9 +162,13 @@ impl LiveView {
                         Some(_) => None,
                     };
                 }
+                Action::Help => self.state.is_help = !self.state.is_help,
                 Action::Rate(key) if self.facts.has_rate => rate_key = Some(key),
                 Action::Rate(_) => {}
             }
+        }
+        if let Some(frozen) = &mut self.frozen {
+            frozen.is_help = self.state.is_help;
         }
         let (facts, state) = (&self.facts, self.frozen.as_ref().unwrap_or(&self.state));
         self.screen.draw(|frame| draw(frame, facts, state))?;

@@ -10,20 +10,22 @@ use std::time::Duration;
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::style::{Color, Style, Stylize};
+use ratatui::style::{Color, Stylize};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Gauge, Paragraph};
+use ratatui::widgets::Paragraph;
 use throng_harness_model::clock::Nanos;
 use throng_harness_model::results::{Second, Totals};
 use throng_harness_model::spec::Standing;
 use throng_harness_model::text::{format_bytes, format_count, format_nanos, format_rate};
 use throng_harness_terminal::fit::{beginning, fits, fitting};
-use throng_harness_terminal::{Chart, draw_chart, draw_footer, draw_lines, draw_log, elapsed, titled};
+use throng_harness_terminal::{
+    Chart, draw_bar, draw_chart, draw_footer, draw_help, draw_lines, draw_log, elapsed, titled,
+};
 
 pub use entering::Entering;
 
-/// Rows kept for the sparklines: more than the widest terminal has columns.
-const ROWS_KEPT: usize = 600;
+/// Rows kept for the charts: those of more than an hour.
+const ROWS_KEPT: usize = 4_000;
 
 /// Log lines kept.
 const LOG_KEPT: usize = 200;
@@ -104,6 +106,8 @@ pub struct Facts {
     pub subject: Subject,
     /// The position among the steps, if the run is one of several.
     pub standing: Option<Standing>,
+    /// The limit of latencies, in microseconds, and its name in the chart.
+    pub latency_limit: Option<(&'static str, f64)>,
 }
 
 /// The harness's own resource usage.
@@ -138,6 +142,10 @@ pub struct State {
     pub log: VecDeque<(Nanos, String)>,
     /// True while the display is paused.
     pub is_paused: bool,
+    /// The planned end of the part that is counted, once it has begun.
+    pub planned_end: Option<Nanos>,
+    /// True while the help is shown.
+    pub is_help: bool,
 }
 
 impl State {
@@ -181,7 +189,7 @@ pub fn draw(frame: &mut Frame<'_>, facts: &Facts, state: &State) {
     match facts.subject {
         Subject::Messages => {
             draw_messages(frame, left, facts, state);
-            draw_latency(frame, right, state);
+            draw_latency(frame, right, facts, state);
         }
         Subject::Entries { .. } => {
             entering::draw_entries(frame, left, state);
@@ -199,6 +207,34 @@ pub fn draw(frame: &mut Frame<'_>, facts: &Facts, state: &State) {
         }
     }
     draw_keys(frame, foot, facts, state.is_paused);
+    if state.is_help {
+        draw_help(frame, if facts.has_rate { &HELP } else { &HELP[RATE_KEYS..] });
+    }
+}
+
+/// Entries of [`HELP`] about the rate.
+const RATE_KEYS: usize = 2;
+
+/// Keys and panes, with their meanings.
+const HELP: [(&str, &str); 10] = [
+    ("+  -", "a quarter more or fewer messages a second"),
+    ("0", "the planned rate"),
+    ("p", "freeze or resume the display; the run goes on"),
+    ("q  Ctrl+C", "end in order, with results; a second time: at once"),
+    ("?", "show or hide this"),
+    ("lost", "clients whose session ended before they left"),
+    ("offered", "messages that the schedule asks for"),
+    ("so far", "deliveries of messages sent x clients present"),
+    ("p99", "99 of 100 deliveries of the last second arrived within it"),
+    ("reads within", "the harness's own delay in reading what arrived"),
+];
+
+impl State {
+    /// The end of the time axis in seconds, if the whole time is planned and kept.
+    fn until_s(&self) -> Option<f64> {
+        let until = self.planned_end.map(|end| end as f64 / 1e9);
+        until.filter(|until| *until < ROWS_KEPT as f64)
+    }
 }
 
 fn draw_head(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State) {
@@ -238,8 +274,7 @@ fn draw_clients(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State)
     } else {
         (totals.connected, format!("{} of {requested} connected", format_count(totals.connected)))
     };
-    let gauge = Gauge::default().ratio(share(done, facts.requested)).label(label);
-    frame.render_widget(gauge.gauge_style(Style::new().fg(Color::Green).bg(Color::Black)), bar);
+    draw_bar(frame, bar, &label, share(done, facts.requested));
     let mut spans = vec![Span::from(" ")];
     for (name, count) in
         [("refused", totals.refused), ("failed", totals.failed), ("lost", totals.disconnected)]
@@ -279,7 +314,8 @@ fn draw_messages(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State
         Line::from(deliveries_so_far(&state.totals, facts.is_to_all, area.width)),
     ];
     let show = |value| format!("{}/s", format_rate(value));
-    let chart = Chart { title: "Messages", lines, bars: "deliveries", show, color: Color::Cyan };
+    let (bars, color, until_s) = ("deliveries", Color::Cyan, state.until_s());
+    let chart = Chart { title: "Messages", lines, bars, show, color, until_s, limit: None };
     draw_chart(frame, area, chart, state.rows.iter().map(|row| (row.at_s, row.received_per_s)));
 }
 
@@ -302,7 +338,7 @@ fn deliveries_so_far(totals: &Totals, is_to_all: bool, columns: u16) -> String {
     fitting(columns, variants)
 }
 
-fn draw_latency(frame: &mut Frame<'_>, area: Rect, state: &State) {
+fn draw_latency(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State) {
     let last = state.rows.back();
     let figure = |of: fn(&Second) -> f64| time(last.map(of).filter(|us| *us > 0.0).map(|us| us * 1e3));
     let lines = vec![
@@ -314,7 +350,8 @@ fn draw_latency(frame: &mut Frame<'_>, area: Rect, state: &State) {
     ];
     let title = "Latency of the last second";
     let show = |us| format_nanos(us * 1e3);
-    let chart = Chart { title, lines, bars: "p99 of each second", show, color: Color::Magenta };
+    let (bars, color, until_s) = ("p99 of each second", Color::Magenta, state.until_s());
+    let chart = Chart { title, lines, bars, show, color, until_s, limit: facts.latency_limit };
     draw_chart(frame, area, chart, state.rows.iter().map(|row| (row.at_s, row.p99_us)));
 }
 
@@ -346,7 +383,7 @@ fn draw_keys(frame: &mut Frame<'_>, area: Rect, facts: &Facts, is_paused: bool) 
     if facts.has_rate {
         keys.extend([("+ -", "rate"), ("0", "planned rate")]);
     }
-    keys.extend([("p", if is_paused { "go on" } else { "pause the display" }), ("q", "end with results")]);
+    keys.extend([("p", if is_paused { "go on" } else { "pause" }), ("q", "end with results"), ("?", "help")]);
     draw_footer(frame, area, &keys);
 }
 

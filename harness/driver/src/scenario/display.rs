@@ -7,6 +7,7 @@ use throng_harness_model::clock::{NEVER, Nanos, nanos};
 use throng_harness_model::results::{RateChange, Totals};
 use throng_harness_model::spec::{Job, Scenario, Stay};
 use throng_harness_model::target::Target;
+use throng_harness_model::threshold::{Figure, Rule, Series};
 use throng_harness_terminal::RateKey;
 
 use super::Run;
@@ -36,7 +37,21 @@ pub(super) fn facts(job: &Job, target: &Target) -> Facts {
             Scenario::Broadcast(_) | Scenario::Bots(_) => Subject::Messages,
         },
         standing: job.standing.as_deref().cloned(),
+        latency_limit: latency_limit(job),
     }
+}
+
+/// The threshold of the p99 latency in microseconds, or else of the last recipients'.
+fn latency_limit(job: &Job) -> Option<(&'static str, f64)> {
+    let limit_of = |wanted: Series, name: &'static str| {
+        job.thresholds.iter().find_map(|threshold| match threshold.rule() {
+            Rule::Time(series, Figure::P99, limit) if series == wanted => {
+                Some((name, limit.as_secs_f64() * 1e6))
+            }
+            _ => None,
+        })
+    };
+    limit_of(Series::Latency, "limit").or_else(|| limit_of(Series::LastRecipient, "limit of the last"))
 }
 
 /// The time between two messages; none if it is not constant.

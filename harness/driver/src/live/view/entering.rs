@@ -53,7 +53,8 @@ pub(super) fn draw_entries(frame: &mut Frame<'_>, area: Rect, state: &State) {
         Line::from(fitting(area.width, totals_line)),
     ];
     let show = |value| format!("{}/s", format_rate(value));
-    let chart = Chart { title: "Entries", lines, bars: "entries", show, color: Color::Cyan };
+    let (bars, color, until_s) = ("entries", Color::Cyan, state.until_s());
+    let chart = Chart { title: "Entries", lines, bars, show, color, until_s, limit: None };
     draw_chart(frame, area, chart, state.entering.iter().map(|row| (row.at_s, row.per_s)));
 }
 
@@ -67,8 +68,8 @@ pub(super) fn draw_entry_times(frame: &mut Frame<'_>, area: Rect, state: &State)
         parts.map(|(name, part)| format!(" {name:<10} {:<7}", time(part.mean()))).collect();
     lines.extend(parts.chunks(2).map(|pair| Line::from(pair.concat())));
     let show = |nanos| time(Some(nanos));
-    let chart =
-        Chart { title: "Time to enter", lines, bars: "mean of each second", show, color: Color::Magenta };
+    let (bars, color, until_s) = ("mean of each second", Color::Magenta, state.until_s());
+    let chart = Chart { title: "Time to enter", lines, bars, show, color, until_s, limit: None };
     let history = state.entering.iter().map(|row| (row.at_s, row.mean_time.unwrap_or(0.0)));
     draw_chart(frame, area, chart, history);
 }

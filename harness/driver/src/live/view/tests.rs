@@ -19,6 +19,7 @@ fn facts() -> Facts {
         has_rate: true,
         subject: Subject::Messages,
         standing: None,
+        latency_limit: Some(("limit", 5_000.0)),
     }
 }
 
@@ -41,6 +42,7 @@ fn state() -> State {
         totals,
         interval,
         own,
+        planned_end: Some(30 * S),
         ..State::default()
     };
     for second in 0..12_u32 {
@@ -87,15 +89,17 @@ const TEXTS: &[&str] = &[
     "1 refused   0 failed   1 lost   3 left",
     " 625.0/s offered (planned 500.0/s)",
     "589,000 deliveries/s",
-    " deliveries, top 600,000/s",
-    " p99 of each second, top 2.51 ms",
-    "11 s ago now",
+    "600,000/s ",
+    " p99 of each second, limit 5 ms",
+    " 5 ms ",
+    "0 s ",
+    " 30 s",
     "p50 900 us     p90 1.50 ms",
     "p99 2.51 ms    max 7 ms",
     " server     93% CPU    40.0 MB",
     " harness    42% CPU    12.0 MB   reads within 90 us",
     "   10 s  625.0 messages a second instead of 500.0",
-    " + -  rate   0  planned rate   p  pause the display   q  end with results",
+    " + -  rate   0  planned rate   p  pause   q  end with results   ?  help",
 ];
 
 #[test]
@@ -219,12 +223,13 @@ fn a_run_without_messages_shows_entries() {
             "5,600 of 10,000 entries, 38 connected",
             " 600.0 entries/s, 64 entering",
             " so far, 12 retries",
-            " entries, top 5,000/s",
+            "5,000/s ",
             " 49.5 ms on average so far",
             " dial login 2.11 ms sign up    2 ms",
             " character  2 ms    log in     5.13 ms",
             " dial chat  2 ms    enter      2 ms",
-            " mean of each second, top 50 ms",
+            " mean of each second",
+            "50 ms ",
             "1 s ago",
         ];
         expect(&lines, &texts);
@@ -263,14 +268,39 @@ fn a_paused_display_says_so() {
 }
 
 #[test]
+fn the_help_names_keys_and_figures() {
+    let shown =
+        |has_rate| rendered(80, 24, &Facts { has_rate, ..facts() }, &State { is_help: true, ..state() });
+    let all = shown(true);
+    expect(
+        &all,
+        &["Help, ? hides it", "a quarter more or fewer messages a second", "q  Ctrl+C     end in order"],
+    );
+    let fixed = shown(false);
+    expect(&fixed, &["Help, ? hides it", "reads within  the harness's own delay"]);
+    assert!(!fixed.iter().any(|line| line.contains("a quarter more")), "{fixed:#?}");
+}
+
+#[test]
+fn the_limit_is_a_line_and_the_axis_has_the_planned_time() {
+    let lines = rendered(120, 40, &facts(), &state());
+    let axis = lines.iter().find(|line| line.trim_end().ends_with(" 30 s")).expect("a time axis");
+    assert_eq!(axis.matches("0 s").count(), 4, "both charts, from 0 s to 30 s: {axis}");
+    assert!(lines.iter().any(|line| line.ends_with(&"─".repeat(40)) && line.contains("5 ms")), "{lines:#?}");
+    // Without a planned end the newest second is at the right.
+    let lines = rendered(120, 40, &facts(), &State { planned_end: None, ..state() });
+    expect(&lines, &["11 s ago", "now"]);
+}
+
+#[test]
 fn rows_and_log_lines_are_bounded() {
     let mut state = State::default();
-    for n in 0..2_000_u32 {
+    for n in 0..5_000_u32 {
         state.add_row(Second { at_s: f64::from(n), ..Second::default() });
         state.add_line(0, n.to_string());
     }
     assert_eq!((state.rows.len(), state.log.len()), (ROWS_KEPT, LOG_KEPT));
-    assert_eq!(state.log.back().map(|(_, line)| line.as_str()), Some("1999"));
+    assert_eq!(state.log.back().map(|(_, line)| line.as_str()), Some("4999"));
 }
 
 #[test]
