@@ -231,7 +231,7 @@ mod tests {
         let unclear: Vec<_> = checks(&attack, 0.4).into_iter().filter(|check| check.unclear).collect();
         assert_eq!(unclear.len(), 1, "{unclear:?}");
         assert_eq!(unclear[0].threshold, "other.p99<=1.1x");
-        assert!(unclear[0].found.ends_with("by chance in 11%)"), "{unclear:?}");
+        assert!(unclear[0].found.ends_with("by chance in 20%)"), "{unclear:?}");
         let worse = phase(PhaseKind::Attack, 1_800.0, 1_500.0, 5_000.0, 100);
         assert!(checks(&worse, 0.4).iter().any(Check::is_broken));
     }

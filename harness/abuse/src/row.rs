@@ -165,7 +165,8 @@ mod tests {
         use PhaseKind::{Attack as A, Quiet as Q};
         let row = |attacked: f64, valid: bool, missing: u64| {
             let attack = Phase { missing, ..phase(A, attacked, valid) };
-            Row::new(Attack::World, &limits(), vec![phase(Q, 100.0, valid), attack], None)
+            let phases = [vec![phase(Q, 100.0, valid); 4], vec![attack; 3]].concat();
+            Row::new(Attack::World, &limits(), phases, None)
         };
         let check = |row: &Row, verdict: Verdict, required: Verdict| {
             assert_eq!([false, true].map(|required| row.verdict(required)), [verdict, required], "{row:?}");
@@ -175,6 +176,9 @@ mod tests {
         check(&row(105.0, false, 0), Verdict::Pass, Verdict::Invalid);
         check(&row(900.0, false, 0), Verdict::Invalid, Verdict::Invalid);
         check(&row(900.0, false, 1), Verdict::Fail, Verdict::Fail);
+        let few = vec![phase(Q, 100.0, true), phase(A, 900.0, true)];
+        let few = Row::new(Attack::World, &limits(), few, None);
+        check(&few, Verdict::Invalid, Verdict::Invalid);
         let gone = Row::new(Attack::World, &limits(), vec![phase(Q, 100.0, false)], Some("why".into()));
         check(&gone, Verdict::Fail, Verdict::Fail);
     }

@@ -50,7 +50,7 @@ pub(super) struct RawRamp {
     /// Largest step of the search [default: 9000 clients, 100000 messages a second]
     #[arg(long, value_name = "N", conflicts_with_all = ["pattern", "steps"])]
     to: Option<u32>,
-    /// Time after which no step may end [default: none with --pattern, --steps or --search, else 5m]
+    /// Time after which no step may end [default: 5m without --pattern, --steps and --search]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     within: Option<Duration>,
     /// Width of the range, as a share of the limit, at which the search stops

@@ -28,7 +28,7 @@ impl SteppedReport {
             (self.answer())
             section {
                 h2 { "Steps" }
-                p { (sentence(&self.limit.summary)) }
+                p { (sentence(self.limit.answer.as_ref().unwrap_or(&self.limit.summary))) }
                 (self.step_charts())
                 (self.step_table())
                 @if reasons.clone().next().is_some() {
