@@ -137,6 +137,15 @@ impl Strategy {
         }
     }
 
+    /// Returns the number of steps that a search still needs, the next one included, if all goes
+    /// well; `None` for a given list.
+    pub fn remaining(&self) -> Option<usize> {
+        match self {
+            Self::Ladder(_) => None,
+            Self::Search(search) => Some(search.remaining()),
+        }
+    }
+
     /// Returns the number of steps, if it is known in advance.
     pub fn planned(&self) -> Option<usize> {
         match self {

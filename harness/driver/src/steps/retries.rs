@@ -1,6 +1,8 @@
 //! Repeats a step that was not good, before it bounds anything. One noisy moment must not end a
 //! ramp, and a machine that was busy for a moment says nothing about the server.
 
+use throng_harness_model::text::format_count;
+
 use super::{Found, Outcome, Phase, Strategy, Trial};
 
 /// Most repetitions of a step in which the harness or the machine was not good enough.
@@ -70,6 +72,19 @@ impl Retries {
     /// Returns the result so far.
     pub fn found(&self) -> Found {
         self.strategy.found()
+    }
+
+    /// Formats how far a search is: the number of steps that it still needs, and the sizes between
+    /// which it looks. `number` is that of the next step. Empty for a given list of steps.
+    pub fn progress(&self, number: usize) -> String {
+        let Some(remaining) = self.strategy.remaining() else { return String::new() };
+        let about = format!(" of about {}", number + remaining.saturating_sub(1));
+        match (self.strategy.found().good, self.strategy.found().bad) {
+            (Some(good), Some(bad)) => {
+                format!("{about}, between {} and {}", format_count(good.into()), format_count(bad.into()))
+            }
+            _ => about,
+        }
     }
 
     /// Returns the number of steps including the repetitions so far, if it is known in advance.

@@ -88,7 +88,7 @@ impl<D: FnMut(&Job) -> Result<Findings, String>> Runner<'_, D> {
         let label = step_number(number, trial, retries.planned());
         let job = self.steps.factory.job(trial.size)?;
         (self.announce)(&announcement(&label, trial, &job));
-        let title = format!("{label}, {}", self.steps.axis.show(trial.size));
+        let title = format!("{label}{}, {}", retries.progress(number), self.steps.axis.show(trial.size));
         let report = self.measure(job, format!("{title}{}", purpose(trial)))?;
         let judged = judge(&report);
         let is_cut = report.verdict == Verdict::Interrupted;

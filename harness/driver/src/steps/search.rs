@@ -86,6 +86,23 @@ impl Search {
         })
     }
 
+    /// Returns the number of steps from the next one to the end, if each comes out as hoped: the
+    /// next doubling is bad, and the result is confirmed.
+    pub(super) fn remaining(&self) -> usize {
+        let Some(Trial { size, phase }) = self.next else { return 0 };
+        if phase == Phase::Confirm {
+            return 1;
+        }
+        let (mut steps, mut gap, bad) = match (self.good.last(), self.bad) {
+            (Some(good), Some(bad)) => (1, bad - good, bad),
+            _ => (2, size / 2, size),
+        };
+        while gap > 1 && f64::from(gap) > self.precision * f64::from(bad) {
+            (steps, gap) = (steps + 1, gap / 2);
+        }
+        steps
+    }
+
     pub(super) fn found(&self) -> Found {
         Found { good: self.good.last().copied(), bad: self.bad, confirmed: self.confirmed }
     }
@@ -133,6 +150,19 @@ mod tests {
         // The precision ends at adjacent sizes.
         let (_, found) = search(1, 1_000_000, 0.000_001, |size| size <= 33_337);
         assert_eq!(found, Found { good: Some(33_337), bad: Some(33_338), confirmed: true });
+    }
+
+    #[test]
+    fn the_remaining_steps_are_known_once_a_bad_size_is() {
+        let mut search = Search::new(10, 1_000, 0.05);
+        let mut remaining = Vec::new();
+        while let Some(trial) = search.next() {
+            remaining.push(search.remaining());
+            search.judged(if trial.size <= 337 { Outcome::Good } else { Outcome::Bad });
+        }
+        // From 640 on, 10 20 40 80 160 320 640 | 480 400 360 340 330, and 330 again.
+        assert_eq!(remaining[7..], [5, 4, 3, 3, 2, 1], "{remaining:?}");
+        assert_eq!((remaining[3], remaining.len(), search.remaining()), (6, 13, 0));
     }
 
     #[test]
