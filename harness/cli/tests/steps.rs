@@ -190,7 +190,7 @@ fn the_harnesss_limit_is_not_reported_as_the_servers() {
     let report = report.expect("it can be run");
     let limit = &report.limit;
     assert_eq!((limit.limited_by, report.exit_code()), (Some(LimitedBy::Harness), EXIT_INVALID));
-    assert!(report.to_string().contains("\nINVALID: the harness or the machine was not good"), "{report}");
+    assert!(report.to_string().contains("\nINVALID: harness or machine were not good"), "{report}");
     assert!(limit.summary.contains("the harness's own limit: nothing is known of the server's"), "{limit:?}");
     assert!(messages[3].contains("because of the harness's limit and not the server's"), "{messages:?}");
 }

@@ -118,7 +118,7 @@ pub fn verdict_text(verdict: Verdict) -> (&'static str, &'static str) {
     match verdict {
         Verdict::Pass => ("PASS", "all thresholds held"),
         Verdict::Fail => ("FAIL", "failures are marked BROKEN"),
-        Verdict::Invalid => ("INVALID", "the harness or the machine was not good enough to judge the server"),
+        Verdict::Invalid => ("INVALID", "harness or machine were not good enough to judge it"),
         Verdict::Interrupted => ("INTERRUPTED", "the results end at the interruption"),
     }
 }

@@ -132,9 +132,13 @@ impl Report {
         let fault = broken.or_else(|| Some((INVALID, self.invalid_because.first()?.clone())));
         let lines = |title, sentence: &str, most| few_lines(title, HANGING, sentence, form.columns, most);
         let verdict = lines("", &verdict, SENTENCE_LINES);
-        let fault = fault.map_or_else(Vec::new, |(title, fault)| lines(title, &fault, SENTENCE_LINES));
+        // A long outcome, as of a ramp, names the fault itself.
+        let left = ANSWER_LINES - verdict.len();
+        let is_long = lines("  ", outcome, left).len() > left - SENTENCE_LINES;
+        let most = if is_long { 1 } else { SENTENCE_LINES };
+        let fault = fault.map_or_else(Vec::new, |(title, fault)| lines(title, &fault, most));
         write_lines(f, &verdict)?;
-        write_lines(f, &lines("  ", outcome, ANSWER_LINES - verdict.len() - fault.len()))?;
+        write_lines(f, &lines("  ", outcome, left - fault.len()))?;
         write_lines(f, &fault)
     }
 

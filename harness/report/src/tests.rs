@@ -113,7 +113,7 @@ fn the_last_lines_have_the_answer() {
     last(findings(1), "", &["broadcast: FAIL: failures are marked BROKEN", figures, broken]);
     let stuck = vec![format!("the probe message has reached 1 of 2 clients {}", "and so on ".repeat(40))];
     let stuck = Findings { incomplete_because: stuck, ..findings(0) };
-    last(stuck, "", &["broadcast: FAIL", "  2 of 2", "  BROKEN  the probe message", "    and so on"]);
+    last(stuck, "", &["broadcast: FAIL", "  2 of 2", "  BROKEN  the probe message", "    so on and"]);
 }
 
 fn shown(report: &Report, form: Form) -> String {
