@@ -451,7 +451,7 @@ fn bad_command_lines_exit_with_usage() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
     };
     check(&[]);
-    check(&["broadcast"]);
+    check(&["broadcast", "--server", "localhost:9200"]);
     check(&["broadcast", "--data", "d", "--payload", "1"]);
     check(&["login", "--data", "d", "--leave", "--duration", "1s"]);
     check(&["login", "--data", "d", "--rounds", "2"]);
