@@ -9,11 +9,12 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use zeroize::Zeroize;
+use zeroize::Zeroizing;
 
 use crate::limits::{ROOM_AUTHENTICATED, ROOM_SEALED, SEAL_TAG};
 
 /// Frames kept; a power of two. A large room has some hundred messages on their way to its members.
+/// A frame is kept sealed and plain, so the cache has at most 16 MiB.
 const KEPT: usize = 512;
 
 /// Room frames opened lately by the sessions of one event loop.
@@ -52,7 +53,7 @@ struct Slot {
     serial: u64,
     /// The frame as it was received.
     sealed: Vec<u8>,
-    plain: Vec<u8>,
+    plain: Zeroizing<Vec<u8>>,
 }
 
 impl Default for FrameCache {
@@ -117,11 +118,5 @@ impl Slot {
             && self.sealed.len() == frame.len()
             && self.sealed[..ROOM_AUTHENTICATED] == frame[..ROOM_AUTHENTICATED]
             && self.sealed[ROOM_SEALED..] == frame[ROOM_SEALED..]
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.plain.zeroize();
     }
 }

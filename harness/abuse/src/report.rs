@@ -188,7 +188,7 @@ const HANGING: usize = 4;
 const ANSWER_LINES: usize = 2;
 
 impl AbuseReport {
-    /// What was broken: each threshold with its attack and the finding, and what was not measured.
+    /// Broken thresholds with their attack and finding, and attacks not measured to the end.
     fn broken(&self) -> Vec<String> {
         let of_row = |row: &Row| {
             let checks = row.thresholds.iter().filter(|check| check.is_broken());

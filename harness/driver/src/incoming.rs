@@ -60,7 +60,7 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    /// What is kept of the message, whose text has been read.
+    /// The message without its text, which has been read.
     pub fn heard(&self, reading: Reading) -> Heard {
         let Self { scope, target, sequence, received_us, queued_us, handled_us, text } = *self;
         let stamps = Stamps { received_us, queued_us, handled_us, fan_out_us: None };

@@ -98,7 +98,7 @@ impl Report {
         if lines.is_empty() && sections.is_empty() { Ok(()) } else { writeln!(f) }
     }
 
-    /// What was broken: thresholds with their findings, and what was not completed.
+    /// Broken thresholds with their findings, and reasons why the run is not complete.
     fn broken(&self) -> impl Iterator<Item = String> {
         let thresholds = self.applicable_thresholds().filter(|checked| !checked.held);
         let thresholds = thresholds.map(|checked| format!("{}: found {}", checked.threshold, checked.found));
