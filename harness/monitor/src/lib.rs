@@ -173,7 +173,8 @@ fn show(screen: &mut Screen, picture: &mut Picture, shutdown: &Shutdown) -> io::
             Action::Quit if shutdown.is_requested() => shutdown.force(EXIT_INTERRUPTED.into()),
             Action::Quit => shutdown.request(Cause::Interrupted),
             Action::Pause => picture.pause(),
-            Action::Rate(_) | Action::Help => {}
+            Action::Help => picture.toggle_help(),
+            Action::Rate(_) => {}
         }
     }
     screen.draw(|frame| picture.draw(frame))

@@ -10,7 +10,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Row, Table};
 use throng_harness_model::clock::{Nanos, nanos};
 use throng_harness_model::text::{format_bytes, format_nanos, format_rate};
-use throng_harness_terminal::{Chart, draw_chart, draw_footer, draw_log, elapsed, fit, titled};
+use throng_harness_terminal::{Chart, draw_chart, draw_footer, draw_help, draw_log, elapsed, fit, titled};
 
 use super::MonitorJob;
 use super::follow::Sample;
@@ -37,6 +37,19 @@ const COLUMNS: [(&str, u16, u8); 10] = [
     ("links", 5, 3),
 ];
 
+/// Keys and columns, with their meanings.
+const HELP: [(&str, &str); 9] = [
+    ("p", "freeze or resume the display; the samples go on"),
+    ("q  Ctrl+C", "end in order, with results; a second time: at once"),
+    ("?", "show or hide this"),
+    ("state", "its answer to /health; DOWN without one"),
+    ("CPU", "of one core"),
+    ("sockets", "open connections; sess.: those that completed their handshake"),
+    ("users", "players in the chat"),
+    ("queue", "jobs that wait for content, event loop and database threads"),
+    ("links", "connections to other servers: up / configured"),
+];
+
 /// Rows of the view outside of the servers' rows: at least the parts above and below the table, and
 /// its head.
 const OTHER_ROWS: u16 = 13;
@@ -56,6 +69,7 @@ pub struct Picture {
     cpu: VecDeque<(f64, f64)>,
     sent: VecDeque<(f64, f64)>,
     log: VecDeque<(Nanos, String)>,
+    is_help: bool,
     /// The copy shown while the display is paused.
     frozen: Option<Box<Picture>>,
 }
@@ -72,6 +86,7 @@ impl Picture {
             cpu: VecDeque::new(),
             sent: VecDeque::new(),
             log: VecDeque::new(),
+            is_help: false,
             frozen: None,
         }
     }
@@ -105,6 +120,11 @@ impl Picture {
         };
     }
 
+    /// Shows the help, or hides it.
+    pub fn toggle_help(&mut self) {
+        self.is_help = !self.is_help;
+    }
+
     /// The last sample of each server.
     pub fn samples(&self) -> impl Iterator<Item = (&str, &Sample)> {
         self.servers.iter().map(|(name, sample)| (name.as_str(), sample))
@@ -113,6 +133,9 @@ impl Picture {
     /// Draws the view, at any size of the terminal.
     pub fn draw(&self, frame: &mut Frame<'_>) {
         self.frozen.as_deref().unwrap_or(self).draw_all(frame, self.frozen.is_some());
+        if self.is_help {
+            draw_help(frame, &HELP);
+        }
     }
 
     fn draw_all(&self, frame: &mut Frame<'_>, is_paused: bool) {
@@ -150,7 +173,7 @@ impl Picture {
         self.draw_limits(frame, limits);
         draw_log(frame, log, &self.log);
         let pause = if is_paused { "resume" } else { "pause the display" };
-        draw_footer(frame, foot, &[("p", pause), ("q", "end with results")]);
+        draw_footer(frame, foot, &[("p", pause), ("q", "end with results"), ("?", "help")]);
     }
 
     fn draw_head(&self, frame: &mut Frame<'_>, area: Rect, is_paused: bool) {
@@ -374,7 +397,7 @@ mod tests {
             expect(&lines, "500.0 MB a second, all servers");
             expect(&lines, " cpu=80%  rss=1GB ");
             expect(&lines, "   12 s  WARNING chat: 93%, threshold cpu=80%");
-            expect(&lines, " p  pause the display   q  end with results");
+            expect(&lines, " p  pause the display   q  end with results   ?  help");
         }
         // Columns of low rank are left out first.
         expect(&drawn(80, 24, &picture(0.93)), " ok        93%   45.2 MB  1,020   1,010  1,000  3      1/2");
@@ -393,6 +416,12 @@ mod tests {
         expect(&lines, "chat");
         paused.pause();
         expect(&drawn(80, 24, &paused), "other");
+        paused.toggle_help();
+        let lines = drawn(80, 24, &paused);
+        expect(&lines, "Help, ? hides it");
+        expect(&lines, "links      connections to other servers: up / configured");
+        paused.toggle_help();
+        assert!(!drawn(80, 24, &paused).iter().any(|line| line.contains("Help")));
     }
 
     #[test]

@@ -69,8 +69,9 @@ pub(super) enum ChildEvent {
     Ready,
     /// The workers are running.
     Started,
-    /// The totals of each of its workers, and the worker's latest read lag.
-    Totals(Vec<(Totals, Nanos)>),
+    /// For each of its workers the totals, the latest read lag, and the counted message received
+    /// last.
+    Totals(Vec<(Totals, Nanos, Option<u32>)>),
     /// All latencies so far of one of its workers, numbered from 0.
     Latencies(u32, Latencies),
     /// Clients of this process have entered or left.

@@ -424,10 +424,13 @@ impl Shared {
         };
         match event {
             ChildEvent::Totals(totals) => {
-                for ((totals, read_lag), worker) in totals.into_iter().zip(0..) {
+                for ((totals, read_lag, heard), worker) in totals.into_iter().zip(0..) {
                     if let Some(panel) = panel(worker) {
                         panel.publish(totals);
                         panel.publish_read_lag(read_lag);
+                        if let Some(index) = heard {
+                            panel.publish_heard(index);
+                        }
                     }
                 }
             }

@@ -27,7 +27,7 @@ pub(super) struct Reporter {
     /// The workers of this process; `panels` has those of all workers.
     workers: Range<u32>,
     panels: Arc<[Panel]>,
-    totals: Vec<(Totals, Nanos)>,
+    totals: Vec<(Totals, Nanos, Option<u32>)>,
     /// Number of latencies last sent for each worker.
     latency_counts: Vec<u64>,
     latencies_at: Option<Instant>,
@@ -71,7 +71,8 @@ impl Reporter {
         let own = &self.panels[self.workers.start as usize..self.workers.end as usize];
         // Totals are read before the presence and sent after it, so that a reader that sees a
         // client counted as present also knows its user number.
-        let totals: Vec<_> = own.iter().map(|panel| (consistent_totals(panel), panel.read_lag())).collect();
+        let totals = own.iter().map(|panel| (consistent_totals(panel), panel.read_lag(), panel.heard()));
+        let totals: Vec<_> = totals.collect();
         for changes in self.presence_changes().chunks(CHANGES) {
             send(&ChildEvent::Present(changes.into()))?;
         }
@@ -173,11 +174,12 @@ mod tests {
         let totals = Totals { connected: 2, stopped_sending: 1, ..Totals::default() };
         panels[3].publish(totals);
         panels[3].publish_read_lag(70_000);
+        panels[3].publish_heard(7);
         panels[1].publish(totals);
         let events = reported(&mut reporter, begun);
         assert!(
             matches!(&events[..], [ChildEvent::Present(changes), ChildEvent::Totals(all)]
-                if changes == &[(3, 103), (10, 110)] && all == &[Default::default(), (totals, 70_000)]),
+                if changes == &[(3, 103), (10, 110)] && all == &[Default::default(), (totals, 70_000, Some(7))]),
             "{events:?}"
         );
         assert!(reported(&mut reporter, begun).is_empty());

@@ -85,6 +85,13 @@ impl Display {
         }
     }
 
+    /// Shows a line of a bot.
+    pub fn said(&mut self, now: Nanos, line: String) {
+        if let Kind::View(view) = &mut self.0 {
+            view.state.add_said(now, line);
+        }
+    }
+
     /// Shows a row of the timeline. `own` is a sample of this process at that time.
     pub fn show(&mut self, now: Nanos, row: &Second, own: &Sample) {
         match &mut self.0 {

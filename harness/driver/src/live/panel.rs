@@ -29,6 +29,8 @@ pub struct Panel {
     pub(super) latencies: Mutex<Latencies>,
     /// The read lag measured last, in nanoseconds.
     read_lag: AtomicU64,
+    /// One more than the number of the counted message received last; 0 before the first.
+    heard: AtomicU64,
 }
 
 impl Panel {
@@ -57,6 +59,16 @@ impl Panel {
     /// The read lag published last, in nanoseconds; 0 before the first.
     pub fn read_lag(&self) -> Nanos {
         self.read_lag.load(Ordering::Relaxed)
+    }
+
+    /// Publishes the number of the counted message received last.
+    pub fn publish_heard(&self, index: u32) {
+        self.heard.store(u64::from(index) + 1, Ordering::Relaxed);
+    }
+
+    /// The number published last.
+    pub fn heard(&self) -> Option<u32> {
+        self.heard.load(Ordering::Relaxed).checked_sub(1).map(|index| index as u32)
     }
 
     /// A copy of the latencies published last.
@@ -103,6 +115,11 @@ mod tests {
         assert_eq!((panels[0].totals(), panels[1].totals()), (counted(1), counted(1_000)));
         let all = sum(&panels);
         assert_eq!((all.connected, all.listed), (1_001, 1_003));
+        assert_eq!(panels[0].heard(), None);
+        for index in [0, u32::MAX] {
+            panels[0].publish_heard(index);
+            assert_eq!(panels[0].heard(), Some(index));
+        }
         let last = 1_001 + 2 * (TOTALS as u64 - 1);
         assert_eq!(all.parts[PARTS.len() - 1], Part { done: last - 2, took: last });
     }

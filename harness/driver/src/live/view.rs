@@ -140,6 +140,8 @@ pub struct State {
     pub entering: VecDeque<Entering>,
     /// Log lines with their times.
     pub log: VecDeque<(Nanos, String)>,
+    /// Lines of bots with their times; none in other scenarios.
+    pub said: VecDeque<(Nanos, String)>,
     /// True while the display is paused.
     pub is_paused: bool,
     /// The planned end of the part that is counted, once it has begun.
@@ -157,6 +159,11 @@ impl State {
     /// Adds the entries since the previous row.
     pub fn add_entering(&mut self, entering: Entering) {
         keep(&mut self.entering, entering, ROWS_KEPT);
+    }
+
+    /// Adds a line of a bot.
+    pub fn add_said(&mut self, now: Nanos, line: String) {
+        keep(&mut self.said, (now, line), LOG_KEPT);
     }
 
     /// Adds a line to the log.
@@ -197,18 +204,37 @@ pub fn draw(frame: &mut Frame<'_>, facts: &Facts, state: &State) {
         }
     }
     draw_processes(frame, processes, state);
-    match facts.standing.as_ref().map(|standing| &standing.before[..]) {
-        None | Some([]) => draw_log(frame, below, &state.log),
-        Some(before) => {
-            let columns = [Constraint::Fill(2), Constraint::Fill(3)];
-            let [log, steps] = Layout::horizontal(columns).spacing(1).areas(below);
-            draw_log(frame, log, &state.log);
-            draw_lines(frame, steps, "Previous steps", before.iter().map(|step| format!(" {step}")));
-        }
-    }
+    draw_below(frame, below, facts, state);
     draw_keys(frame, foot, facts, state.is_paused);
     if state.is_help {
         draw_help(frame, if facts.has_rate { &HELP } else { &HELP[RATE_KEYS..] });
+    }
+}
+
+/// Draws the lowest panes: at most two of the log, the previous steps, and the words of bots.
+fn draw_below(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State) {
+    let before = facts.standing.as_ref().map_or(&[][..], |standing| &standing.before);
+    if before.is_empty() && state.said.is_empty() {
+        return draw_log(frame, area, &state.log);
+    }
+    let columns = [Constraint::Fill(2), Constraint::Fill(3)];
+    let [left, right] = Layout::horizontal(columns).spacing(1).areas(area);
+    let steps = |frame: &mut Frame<'_>, area| {
+        draw_lines(frame, area, "Previous steps", before.iter().map(|step| format!(" {step}")));
+    };
+    match (before.is_empty(), state.said.is_empty()) {
+        (_, true) => {
+            draw_log(frame, left, &state.log);
+            steps(frame, right);
+        }
+        (is_first, false) => {
+            if is_first {
+                draw_log(frame, left, &state.log);
+            } else {
+                steps(frame, left);
+            }
+            draw_lines(frame, right, "Said", state.said.iter().map(|(_, line)| format!(" {line}")));
+        }
     }
 }
 

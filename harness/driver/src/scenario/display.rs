@@ -89,8 +89,23 @@ impl Run<'_> {
     /// Updates the display, and applies a key.
     pub(super) fn display_totals(&mut self, totals: &Totals, now: Nanos) {
         let read_lag = self.fleet.panels().iter().map(Panel::read_lag).max().unwrap_or(0);
+        self.show_said(now);
         if let Some(key) = self.display.update(now, totals, read_lag, self.shutdown) {
             self.change_rate(key);
+        }
+    }
+
+    /// Shows the bots' latest message that a worker has received. Several between two looks are
+    /// too fast to read, so the others are left out.
+    fn show_said(&mut self, now: Nanos) {
+        let Some(script) = &self.plan.script else { return };
+        let heard = self.fleet.panels().iter().filter_map(Panel::heard).max();
+        let Some(index) = heard.filter(|index| self.said.is_none_or(|last| *index > last)) else { return };
+        self.said = Some(index);
+        if let (Some(sender), Some(line)) = (script.traffic().sender(index), script.line(index)) {
+            let answered = script.answers(index).and_then(|answered| script.traffic().sender(answered));
+            let to = answered.map_or(String::new(), |bot| format!(" to bot {bot}"));
+            self.display.said(now, format!("bot {sender}{to}: {}", line.text));
         }
     }
 

@@ -130,6 +130,8 @@ struct Run<'a> {
     counted: Option<Arc<SendSchedule>>,
     /// The changes of the rate by keys.
     rate_changes: Vec<RateChange>,
+    /// The bots' message shown last.
+    said: Option<u32>,
 }
 
 impl<'a> Run<'a> {
@@ -171,6 +173,7 @@ impl<'a> Run<'a> {
             storm_s: None,
             counted: None,
             rate_changes: Vec::new(),
+            said: None,
         })
     }
 

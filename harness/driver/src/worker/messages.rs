@@ -133,6 +133,7 @@ impl Worker {
                 let receipt = self.results.ledger.delivered(place, stamp.index, message.sequence, now);
                 if receipt == Receipt::First {
                     self.totals.received += 1;
+                    self.publishing.heard = Some(stamp.index);
                     if self.clients[place].is_impaired {
                         // An impaired client reads late on purpose, so its latencies tell nothing
                         // of the server.

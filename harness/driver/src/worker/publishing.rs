@@ -18,12 +18,14 @@ pub(super) struct Publishing {
     latencies_at: Nanos,
     /// Arrival times of data whose read lag is not measured yet.
     pub(super) arrivals: Vec<Nanos>,
+    /// The counted message received last.
+    pub(super) heard: Option<u32>,
 }
 
 impl Publishing {
     /// Nothing is published yet.
     pub(super) fn new(panels: Arc<[Panel]>) -> Self {
-        Self { panels, latencies_at: 0, arrivals: Vec::new() }
+        Self { panels, latencies_at: 0, arrivals: Vec::new(), heard: None }
     }
 }
 
@@ -39,6 +41,9 @@ impl Worker {
         }
         self.totals.entering = self.entries.entering.len() as u64;
         panel.publish(self.totals);
+        if let Some(index) = self.publishing.heard.take() {
+            panel.publish_heard(index);
+        }
         if now >= self.publishing.latencies_at + LATENCIES_EVERY {
             self.publishing.latencies_at = now;
             panel.publish_latencies(&self.results.recorder.corrected);

@@ -268,6 +268,22 @@ fn a_paused_display_says_so() {
 }
 
 #[test]
+fn the_words_of_bots_stand_beside_the_log_or_the_previous_steps() {
+    let mut state = state();
+    state.add_said(S, "bot 3: anyone up for the raid?".into());
+    state.add_said(2 * S, "bot 8 to bot 3: give me a minute".into());
+    let words = [" Said ", " bot 3: anyone up for the raid?", " bot 8 to bot 3: give me a minute"];
+    let lines = rendered(80, 24, &facts(), &state);
+    expect(&lines, &words);
+    expect(&lines, &["What happened"]);
+    let before = vec!["1  10 clients  good".to_owned()];
+    let standing = Some(Standing { scenario: "bots", step: "step 2 of 6".into(), before });
+    let lines = rendered(80, 24, &Facts { standing, ..facts() }, &state);
+    expect(&lines, &words);
+    expect(&lines, &[" Previous steps ", " 1  10 clients  good"]);
+}
+
+#[test]
 fn the_help_names_keys_and_figures() {
     let shown =
         |has_rate| rendered(80, 24, &Facts { has_rate, ..facts() }, &State { is_help: true, ..state() });
