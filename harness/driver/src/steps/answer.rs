@@ -13,18 +13,27 @@ use super::{Axis, Found, LimitedBy, Step};
 pub(super) fn answer(axis: Axis, found: Found, steps: &[Step], report: &Report, is_cut: bool) -> String {
     let bad = found.bad.and_then(|bad| steps.iter().rfind(|step| step.size == bad && !step.good));
     let limit = bad.and_then(|step| step.limited_by);
-    let mut text = match found.good {
-        None => format!("No number is known: {}", too_many(axis, bad)),
-        Some(good) => {
-            let step = steps.iter().rfind(|step| step.size == good && step.good);
-            format!("{}; {}", holds(axis, found, step, report), bound(axis, bad, is_cut))
+    let held = |good| {
+        let step = steps.iter().rfind(|step| step.size == good && step.good);
+        holds(axis, found, step, report)
+    };
+    let mut text = match (found.good, limit) {
+        (None, _) => format!("No number is known: {}", too_many(axis, bad)),
+        // The size that was good says what other programs left, and nothing of the server.
+        (Some(good), Some(LimitedBy::Machine)) => {
+            format!(
+                "Cannot tell how many: {}. With what was left, it held {}",
+                too_many(axis, bad),
+                held(good)
+            )
         }
+        (Some(good), _) => format!("The server holds {}; {}", held(good), bound(axis, bad, is_cut)),
     };
     let _ = write!(text, ". {}", advice(limit, found, is_cut));
     text
 }
 
-/// Formats the greatest good size, its rate and the goal.
+/// Formats the greatest good size, its rate and the goal, as what is held.
 fn holds(axis: Axis, found: Found, step: Option<&Step>, report: &Report) -> String {
     let size = found.good.unwrap_or_default();
     let about = match (found.confirmed, found.bad) {
@@ -40,7 +49,7 @@ fn holds(axis: Axis, found: Found, step: Option<&Step>, report: &Report) -> Stri
             format_count(report.clients.requested)
         ),
     };
-    let mut text = format!("The server holds {what}");
+    let mut text = what;
     if let Some(step) = step {
         let rates = &step.rates;
         let messages = format!("{} messages/s", format_rate(rates.achieved_per_s));
@@ -90,7 +99,7 @@ fn too_many(axis: Axis, bad: Option<&Step>) -> String {
             step.harness_load * 100.0
         ),
         Some(LimitedBy::Machine) => {
-            format!("at {size}{unit} other programs used the machine, and nothing can be told ({why})")
+            format!("at {size}{unit} other programs used the machine ({why})")
         }
         Some(LimitedBy::Unexplained) => format!("{size}{unit} were too many, and nothing shows why ({why})"),
         None => format!("the step of {size}{unit} was cut short"),
@@ -186,6 +195,12 @@ mod tests {
             "{machine}"
         );
         assert!(machine.ends_with("End other programs, and run it again"), "{machine}");
+        let machine = of(Axis::Clients, Some(950), Some(LimitedBy::Machine), false);
+        assert!(
+            machine.starts_with("Cannot tell how many: at 1,000 other programs used the machine")
+                && machine.contains(". With what was left, it held about 950 players with 950 messages/s"),
+            "{machine}"
+        );
         let open = of(Axis::Clients, Some(5), None, true);
         assert!(open.starts_with("The server holds at least 5 players"), "{open}");
         assert!(open.ends_with("no limit was met. For more: a larger --to"), "{open}");
