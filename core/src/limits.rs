@@ -123,7 +123,7 @@ pub const SENDER_SHARE: usize = 4 * 1024;
 
 /// Bytes that the system may hold for a client's socket and has not sent yet. What waits beyond it
 /// waits with us, where each sender has a share, and where a newer key or a gap can take its place.
-pub const UNSENT_MAX: u32 = 32 * 1024;
+pub const UNSENT_MAX: u32 = 8 * 1024;
 
 /// Bytes of one segment of a room log.
 pub const SEGMENT_BYTES: usize = 64 * 1024;

@@ -25,6 +25,7 @@ use throng_harness_model::record::{Latencies, Recorder};
 
 pub(crate) use ledger::Counts;
 use ledger::Ledger;
+pub(crate) use members::RECEIVE_BUFFER;
 use members::{Member, SlowLine};
 use newcomers::Newcomer;
 use pacer::Pacer;

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use throng_core::limits::{SENDER_SHARE, UNSENT_MAX};
 use throng_harness_model::text::{format_count, format_nanos};
 use throng_harness_report::compare::p_larger;
 
+use crate::crowd::RECEIVE_BUFFER;
 use crate::phase::{Figures, Phase, PhaseKind, Spread};
 
 /// Largest chance of a broken threshold if an attack costs exactly what it may. Three attacks
@@ -19,6 +21,9 @@ pub struct Limits {
     pub other: f64,
     /// The most by which the p99 of the attacker's room may grow, as a factor.
     pub same: f64,
+    /// The longest p99 of messages to a client whose line the attacker keeps full. They wait for
+    /// what is in front of them there, so that a factor of an idle line's latency says nothing.
+    pub full_line: Duration,
     /// The most by which newcomers' p99 may grow.
     pub enter: Duration,
     /// The least share of newcomers that get in in time, from 0 to 1.
@@ -31,8 +36,16 @@ impl Default for Limits {
     /// The limits that hold unless flags say otherwise.
     fn default() -> Self {
         let enter = Duration::from_millis(50);
-        Self { other: 1.10, same: 2.0, enter, entered: 0.99, missing: 0 }
+        Self { other: 1.10, same: 2.0, full_line: full_line(40_000), enter, entered: 0.99, missing: 0 }
     }
+}
+
+/// The time that a line of `rate` bytes a second takes for all that may be in front of a message:
+/// the client's own receive buffer, which Linux makes twice as large as asked, what the server's
+/// system has not sent yet, and the shares of two senders.
+pub fn full_line(rate: u32) -> Duration {
+    let bytes = 2 * RECEIVE_BUFFER + UNSENT_MAX as usize + 2 * SENDER_SHARE;
+    Duration::from_secs_f64(bytes as f64 / f64::from(rate.max(1)))
 }
 
 /// A threshold and what was found.
@@ -80,14 +93,25 @@ impl Side<'_> {
     }
 }
 
-/// Judges an attack by the phases of both sides; counts are those of all `phases`.
-pub(crate) fn judge(limits: &Limits, quiet: &Side<'_>, attack: &Side<'_>, phases: &[Phase]) -> Vec<Check> {
+/// Judges an attack by the phases of both sides; counts are those of all `phases`. With
+/// `is_line_full` messages in the attacker's room go to a client whose line it keeps full.
+pub(crate) fn judge(
+    limits: &Limits,
+    is_line_full: bool,
+    [quiet, attack]: [&Side<'_>; 2],
+    phases: &[Phase],
+) -> Vec<Check> {
     let growth = |name, limit, figure: fn(&Phase) -> f64| {
         growth(name, limit, &quiet.values(figure), &attack.values(figure))
     };
     let mut checks = vec![
         growth("other", limits.other, |phase| phase.other_us.p99),
-        growth("same", limits.same, |phase| phase.same_us.p99),
+        if is_line_full {
+            let values = |side: &Side<'_>| side.values(|phase| phase.same_us.p99);
+            within("same", limits.full_line, &values(quiet), &values(attack))
+        } else {
+            growth("same", limits.same, |phase| phase.same_us.p99)
+        },
     ];
     let newcomers =
         |kind| -> u64 { phases.iter().filter(|phase| phase.kind == kind).map(|phase| phase.newcomers).sum() };
@@ -159,6 +183,15 @@ fn growth(name: &str, limit: f64, quiet: &[f64], attack: &[f64]) -> Check {
     compare(threshold, factor, |value| value * limit, [quiet, attack])
 }
 
+fn within(name: &str, limit: Duration, quiet: &[f64], attack: &[f64]) -> Check {
+    let limit_us = limit.as_secs_f64() * 1e6;
+    let threshold = format!("{name}.p99<={}", shown(limit_us));
+    if is_silent([quiet, attack]) {
+        return Check::unmeasured(threshold, "no message arrived");
+    }
+    compare(threshold, |_, with| shown(with), |_| limit_us, [quiet, attack])
+}
+
 fn entering(limit: Duration, quiet: &[f64], attack: &[f64]) -> Check {
     let limit_us = limit.as_secs_f64() * 1e6;
     let threshold = format!("newcomers.p99<=+{}", format_nanos(limit_us * 1e3));
@@ -179,7 +212,8 @@ mod tests {
     use super::*;
 
     fn limits() -> Limits {
-        Limits { other: 1.1, same: 2.0, enter: Duration::from_millis(50), entered: 0.99, missing: 0 }
+        let enter = Duration::from_millis(50);
+        Limits { other: 1.1, same: 2.0, full_line: Duration::from_secs(1), enter, entered: 0.99, missing: 0 }
     }
 
     /// A phase with these percentiles, of whose 100 newcomers so many got in.
@@ -190,7 +224,7 @@ mod tests {
     }
 
     /// The checks of three equal attacks between four quiet phases.
-    fn checks(attack: &Phase, spread: f64) -> Vec<Check> {
+    fn checks(attack: &Phase, spread: f64, is_line_full: bool) -> Vec<Check> {
         let quiet = |at: f64| {
             let by = 1.0 + (at - 1.5) * spread;
             phase(PhaseKind::Quiet, 1_000.0 * by, 1_000.0 * by, 5_000.0 * by, 100)
@@ -200,11 +234,11 @@ mod tests {
         let [without, with] = [&quiet, &attack].map(|phases| Figures::of(phases));
         let side = |figures, phases| Side { figures, phases };
         let phases: Vec<Phase> = quiet.iter().chain(&attack).map(|phase| (*phase).clone()).collect();
-        judge(&limits(), &side(&without, &quiet), &side(&with, &attack), &phases)
+        judge(&limits(), is_line_full, [&side(&without, &quiet), &side(&with, &attack)], &phases)
     }
 
     fn broken(attack: &Phase) -> Vec<String> {
-        let broken = checks(attack, 1e-4).into_iter().filter(Check::is_broken);
+        let broken = checks(attack, 1e-4, false).into_iter().filter(Check::is_broken);
         broken.map(|check| check.threshold).collect()
     }
 
@@ -225,14 +259,29 @@ mod tests {
     }
 
     #[test]
+    fn a_full_line_is_judged_by_what_it_holds() {
+        let broken = |same: f64| {
+            let attack = phase(PhaseKind::Attack, 1_000.0, same, 5_000.0, 100);
+            let broken = checks(&attack, 1e-4, true).into_iter().filter(Check::is_broken);
+            broken.map(|check| format!("{} {}", check.threshold, check.found)).collect::<Vec<_>>()
+        };
+        assert_eq!(broken(999_000.0), [""; 0]);
+        let found = broken(1_100_000.0);
+        assert!(found.len() == 1 && found[0].starts_with("same.p99<=1 s 1.1 s (1.1 s from"), "{found:?}");
+        // Twice as fast a line, half the time.
+        assert_eq!(full_line(80_000) * 2, full_line(40_000));
+        assert!(full_line(0) > full_line(1) / 2);
+    }
+
+    #[test]
     fn a_difference_that_chance_explains_is_unclear() {
         // The quiet phases themselves reach from 0.4 to 1.6 ms.
         let attack = phase(PhaseKind::Attack, 1_500.0, 1_500.0, 5_000.0, 100);
-        let unclear: Vec<_> = checks(&attack, 0.4).into_iter().filter(|check| check.unclear).collect();
+        let unclear: Vec<_> = checks(&attack, 0.4, false).into_iter().filter(|check| check.unclear).collect();
         assert_eq!(unclear.len(), 1, "{unclear:?}");
         assert_eq!(unclear[0].threshold, "other.p99<=1.1x");
         assert!(unclear[0].found.ends_with("by chance in 20%)"), "{unclear:?}");
         let worse = phase(PhaseKind::Attack, 1_800.0, 1_500.0, 5_000.0, 100);
-        assert!(checks(&worse, 0.4).iter().any(Check::is_broken));
+        assert!(checks(&worse, 0.4, false).iter().any(Check::is_broken));
     }
 }

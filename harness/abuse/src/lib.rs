@@ -36,7 +36,7 @@ use std::time::Duration;
 use throng_harness_model::target::TargetSource;
 
 pub use attack::{Attack, Room};
-pub use judge::{Check, Limits};
+pub use judge::{Check, Limits, full_line};
 pub use line::Tally;
 pub use phase::{Figures, Phase, PhaseKind, Spread, Traffic};
 pub use report::{AbuseReport, SCENARIO};

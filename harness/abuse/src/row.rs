@@ -51,8 +51,11 @@ impl Row {
         let (quiet, attacked) = (Figures::of(&quiet_phases), Figures::of(&attacked_phases));
         let thresholds = judge(
             limits,
-            &Side { figures: &quiet, phases: &quiet_phases },
-            &Side { figures: &attacked, phases: &attacked_phases },
+            attack.has_slow_victim(),
+            [
+                &Side { figures: &quiet, phases: &quiet_phases },
+                &Side { figures: &attacked, phases: &attacked_phases },
+            ],
             &phases,
         );
         let mut invalid_because: Vec<String> = Vec::new();
@@ -127,15 +130,9 @@ fn traffic_of(phases: &[&Phase]) -> Traffic {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use throng_harness_model::record::LatencyUs;
 
     use super::*;
-
-    fn limits() -> Limits {
-        Limits { other: 1.1, same: 2.0, enter: Duration::from_millis(50), entered: 0.99, missing: 0 }
-    }
 
     fn phase(kind: PhaseKind, p99: f64, valid: bool) -> Phase {
         let latency = LatencyUs { count: 100, p99, ..LatencyUs::default() };
@@ -148,7 +145,7 @@ mod tests {
         use PhaseKind::{Attack as A, Quiet as Q};
         let row = |phases: &[(PhaseKind, f64, bool)]| {
             let phases = phases.iter().map(|(kind, p99, valid)| phase(*kind, *p99, *valid)).collect();
-            Row::new(Attack::World, &limits(), phases, None)
+            Row::new(Attack::World, &Limits::default(), phases, None)
         };
         let fair = row(&[(Q, 100.0, true), (A, 105.0, true), (Q, 900.0, false), (A, 900.0, false)]);
         assert!(fair.valid && fair.held(), "{fair:?}");
@@ -157,7 +154,7 @@ mod tests {
         let late = row(&[(Q, 100.0, true), (A, 900.0, false), (A, 900.0, false), (A, 100.0, true)]);
         assert!(!late.valid && late.unclear() == 2, "{late:?}");
         assert_eq!(late.attacked.other_p99_us, Spread::of([900.0, 900.0, 100.0]));
-        assert!(!Row::new(Attack::World, &limits(), vec![], Some("why".into())).valid);
+        assert!(!Row::new(Attack::World, &Limits::default(), vec![], Some("why".into())).valid);
     }
 
     #[test]
@@ -166,7 +163,7 @@ mod tests {
         let row = |attacked: f64, valid: bool, missing: u64| {
             let attack = Phase { missing, ..phase(A, attacked, valid) };
             let phases = [vec![phase(Q, 100.0, valid); 4], vec![attack; 3]].concat();
-            Row::new(Attack::World, &limits(), phases, None)
+            Row::new(Attack::World, &Limits::default(), phases, None)
         };
         let check = |row: &Row, verdict: Verdict, required: Verdict| {
             assert_eq!([false, true].map(|required| row.verdict(required)), [verdict, required], "{row:?}");
@@ -177,9 +174,10 @@ mod tests {
         check(&row(900.0, false, 0), Verdict::Invalid, Verdict::Invalid);
         check(&row(900.0, false, 1), Verdict::Fail, Verdict::Fail);
         let few = vec![phase(Q, 100.0, true), phase(A, 900.0, true)];
-        let few = Row::new(Attack::World, &limits(), few, None);
+        let few = Row::new(Attack::World, &Limits::default(), few, None);
         check(&few, Verdict::Invalid, Verdict::Invalid);
-        let gone = Row::new(Attack::World, &limits(), vec![phase(Q, 100.0, false)], Some("why".into()));
+        let gone =
+            Row::new(Attack::World, &Limits::default(), vec![phase(Q, 100.0, false)], Some("why".into()));
         check(&gone, Verdict::Fail, Verdict::Fail);
     }
 }

@@ -25,7 +25,7 @@ const TICK: Nanos = 20_000_000;
 /// Ticks a second.
 const TICKS: i64 = 50;
 /// The receive buffer of a slow client, in bytes.
-const RECEIVE_BUFFER: usize = 16 * 1024;
+pub(crate) const RECEIVE_BUFFER: usize = 16 * 1024;
 /// The receive buffer of a slow client that catches up, in bytes.
 const WIDE_BUFFER: usize = 1024 * 1024;
 /// Approximate size of a message without its text, in bytes.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use throng_core::config::{format_duration, parse_duration};
 use throng_core::crypto::PublicKey;
-use throng_harness_abuse::{AbuseJob, Attack, Limits, PAIRS_MAX};
+use throng_harness_abuse::{AbuseJob, Attack, Limits, PAIRS_MAX, full_line};
 use throng_harness_model::payload::{PAYLOAD_MAX, PAYLOAD_MIN};
 use throng_harness_model::target::TargetSource;
 
@@ -191,6 +191,7 @@ impl RawAbuse {
             limits: Limits {
                 other: self.max_other,
                 same: self.max_same,
+                full_line: full_line(self.slow_rate),
                 enter: self.max_enter,
                 entered: self.min_entered / 100.0,
                 missing: self.max_missing,
