@@ -13,6 +13,7 @@ use std::sync::Arc;
 use snow::{Builder, HandshakeState};
 
 use super::keys::{ClusterKey, PublicKey, StaticKey};
+use super::noise::Primitives;
 use super::session::DirectionKey;
 use crate::limits::{FRAME_HEADER, HANDSHAKE_BODY_MAX};
 use crate::wire::CloseReason;
@@ -148,7 +149,12 @@ fn build(
     let params = pattern.noise_name().parse().expect("a pattern name of ours parses");
     let psk;
     let failed = |_| CloseReason::HandshakeFailed;
-    let mut builder = Builder::new(params).prologue(&prologue).map_err(failed)?;
+    let own = match credentials {
+        Credentials::Server(key) => Some(key.clone()),
+        Credentials::Client(_) | Credentials::Link(_) => None,
+    };
+    let primitives = Box::new(Primitives { own });
+    let mut builder = Builder::with_resolver(params, primitives).prologue(&prologue).map_err(failed)?;
     builder = match credentials {
         Credentials::Server(key) => builder.local_private_key(key.private()).map_err(failed)?,
         Credentials::Client(server) => builder.remote_public_key(server).map_err(failed)?,

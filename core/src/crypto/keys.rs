@@ -13,10 +13,10 @@ use hkdf::Hkdf;
 use rand::TryRng;
 use rand::rngs::SysRng;
 use sha2::Sha256;
-use snow::params::DHChoice;
-use snow::resolvers::{CryptoResolver, DefaultResolver};
 use thiserror::Error;
 use zeroize::Zeroizing;
+
+use super::x25519;
 
 /// A key as raw bytes, wiped when dropped.
 type Secret = Zeroizing<[u8; 32]>;
@@ -144,12 +144,7 @@ impl StaticKey {
     }
 
     fn from_secret(private: Secret) -> Self {
-        let mut dh = DefaultResolver
-            .resolve_dh(&DHChoice::Curve25519)
-            .expect("snow is built with its curve25519 feature");
-        dh.set(&*private);
-        let mut public = [0; 32];
-        public.copy_from_slice(dh.pubkey());
+        let public = x25519::public_key(&private);
         Self { private, public }
     }
 

@@ -1,11 +1,14 @@
 //! Cryptography: keys, handshake, sealing of frames, and tickets. Knows no sockets.
 
+mod cipher;
 pub mod frame_cache;
 pub mod handshake;
 pub mod keys;
+mod noise;
 pub mod room;
 pub mod session;
 pub mod ticket;
+mod x25519;
 
 pub use frame_cache::FrameCache;
 pub use handshake::{Credentials, Initiator, PROTOCOL_VERSION, SessionKeys};

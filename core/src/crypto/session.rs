@@ -1,10 +1,9 @@
 //! Sealing with a session's keys: AES-256-GCM, with one key and one counter for each direction.
 
-use aes_gcm::aead::AeadInOut;
-use aes_gcm::{Aes256Gcm, KeyInit};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use super::cipher::{Cipher, NonceBytes};
 use crate::limits::{FRAME_HEADER, REKEY_INTERVAL, SEAL_TAG};
 use crate::wire::frame::{self, Kind};
 
@@ -42,32 +41,23 @@ impl DirectionKey {
         let header = frame::header(Kind::Sealed, body);
         out[start..start + FRAME_HEADER].copy_from_slice(&header);
         let (cipher, nonce) = self.advance();
-        let plain = &mut out[start + FRAME_HEADER..];
-        let tag = cipher
-            .encrypt_inout_detached(&nonce.into(), &header, plain.into())
-            .expect("a frame is far below AES-GCM's 64 GiB");
+        let tag = cipher.seal(nonce, &header, &mut out[start + FRAME_HEADER..]);
         out.extend_from_slice(&tag);
     }
 
     /// Opens one whole sealed frame, header included, in place and returns its plaintext.
     pub fn open<'a>(&mut self, frame: &'a mut [u8]) -> Result<&'a [u8], SealBroken> {
-        let (header, body) = frame.split_at_mut_checked(FRAME_HEADER).ok_or(SealBroken)?;
-        let plain_length = body.len().checked_sub(SEAL_TAG).ok_or(SealBroken)?;
-        let (plain, tag) = body.split_at_mut(plain_length);
-        let tag: [u8; SEAL_TAG] = (&*tag).try_into().map_err(|_| SealBroken)?;
+        let (header, sealed) = frame.split_at_mut_checked(FRAME_HEADER).ok_or(SealBroken)?;
         let (cipher, nonce) = self.advance();
-        cipher
-            .decrypt_inout_detached(&nonce.into(), header, (&mut *plain).into(), &tag.into())
-            .map_err(|_| SealBroken)?;
-        Ok(plain)
+        cipher.open(nonce, header, sealed).map(|plain| &*plain).ok_or(SealBroken)
     }
 
     /// Returns the cipher and nonce of the next frame.
-    fn advance(&mut self) -> (Aes256Gcm, [u8; 12]) {
+    fn advance(&mut self) -> (Cipher, NonceBytes) {
         if self.next != 0 && self.next.is_multiple_of(REKEY_INTERVAL) {
             self.key = rekey(&self.key);
         }
-        let cipher = Aes256Gcm::new((&*self.key).into());
+        let cipher = Cipher::new(&self.key);
         let nonce = nonce(self.next);
         self.next += 1;
         (cipher, nonce)
@@ -75,7 +65,7 @@ impl DirectionKey {
 }
 
 /// Returns the nonce of frame `number` (Noise, section 12.4).
-pub(super) fn nonce(number: u64) -> [u8; 12] {
+pub(super) fn nonce(number: u64) -> NonceBytes {
     let mut nonce = [0; 12];
     nonce[4..].copy_from_slice(&number.to_be_bytes());
     nonce
@@ -85,9 +75,7 @@ pub(super) fn nonce(number: u64) -> [u8; 12] {
 /// bytes.
 fn rekey(key: &[u8; 32]) -> Zeroizing<[u8; 32]> {
     let mut next = Zeroizing::new([0; 32]);
-    Aes256Gcm::new(key.into())
-        .encrypt_inout_detached(&nonce(u64::MAX).into(), &[], (&mut next[..]).into())
-        .expect("32 bytes are below AES-GCM's limit");
+    Cipher::new(key).seal(nonce(u64::MAX), &[], &mut next[..]);
     next
 }
 

@@ -4,13 +4,12 @@
 //! key, salt = serial, info = "throng ticket v1"). Every ticket has a key of its own, so the nonce
 //! can be zero. A chat server recognizes a used ticket by its serial.
 
-use aes_gcm::aead::AeadInOut;
-use aes_gcm::{Aes256Gcm, KeyInit};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
+use super::cipher::Cipher;
 use super::keys::{ClusterKey, PublicKey};
-use crate::limits::{SEAL_TAG, TICKET_LIFETIME_MAX, TICKET_SKEW_MAX};
+use crate::limits::{TICKET_LIFETIME_MAX, TICKET_SKEW_MAX};
 use crate::wire::packets::{Name, TicketBytes};
 use crate::wire::table::wire_struct;
 use crate::wire::{CloseReason, Field, Reader, Writer};
@@ -49,9 +48,7 @@ impl Ticket {
     fn seal(&self, key: &ClusterKey, serial: TicketSerial) -> TicketBytes {
         let mut out = serial.to_vec();
         self.put(&mut Writer::new(&mut out));
-        let tag = cipher(key, &serial)
-            .encrypt_inout_detached(&[0; 12].into(), &[], (&mut out[serial.len()..]).into())
-            .expect("a ticket is below AES-GCM's limit");
+        let tag = cipher(key, &serial).seal([0; 12], &[], &mut out[serial.len()..]);
         out.extend_from_slice(&tag);
         TicketBytes::new(out).expect("every field of a ticket is bounded, and TICKET_MAX holds them all")
     }
@@ -69,12 +66,9 @@ impl Ticket {
     ) -> Result<(TicketSerial, Self), CloseReason> {
         let invalid = CloseReason::TicketInvalid;
         let (serial, sealed) = bytes.split_first_chunk::<16>().ok_or(invalid)?;
-        let (fields, tag) = sealed.split_last_chunk::<SEAL_TAG>().ok_or(invalid)?;
-        let mut fields = fields.to_vec();
-        cipher(key, serial)
-            .decrypt_inout_detached(&[0; 12].into(), &[], fields.as_mut_slice().into(), tag.into())
-            .map_err(|_| invalid)?;
-        let mut reader = Reader::new(&fields);
+        let mut sealed = sealed.to_vec();
+        let fields = cipher(key, serial).open([0; 12], &[], &mut sealed).ok_or(invalid)?;
+        let mut reader = Reader::new(fields);
         let ticket = Self::take(&mut reader).map_err(|_| invalid)?;
         reader.finish().map_err(|_| invalid)?;
         if ticket.chat_key != *chat_key {
@@ -92,8 +86,8 @@ impl Ticket {
     }
 }
 
-fn cipher(key: &ClusterKey, serial: &TicketSerial) -> Aes256Gcm {
-    Aes256Gcm::new((&*key.derive(b"throng ticket v1", serial)).into())
+fn cipher(key: &ClusterKey, serial: &TicketSerial) -> Cipher {
+    Cipher::new(&key.derive(b"throng ticket v1", serial))
 }
 
 #[cfg(test)]
