@@ -59,7 +59,7 @@ pub const WINDOW_UNITS: u32 = 8;
 /// Bytes of a chat text for which a message takes a further unit of its sender's window.
 pub const WINDOW_TEXT_BYTES: usize = 256;
 
-/// Units that a request for a page of a list takes of the window: a page has up to 16 KiB.
+/// Units that a request for a list takes of the window, for each page: a page has up to 16 KiB.
 pub const WINDOW_PAGE_UNITS: u32 = 4;
 
 /// Most bytes of one read from a client of a server. A read is handled as a whole, so this bounds
@@ -204,6 +204,11 @@ pub const CHAT_TEXT_MAX: usize = 1024;
 
 /// Most users in one page of the user list. [`LIST_BYTES_MAX`] bounds it further.
 pub const USER_PAGE: usize = 1024;
+
+/// Most pages of a user list that answer one request. They make half as many system calls and
+/// wake-ups of a list of ten thousand users as one page would, and fit the receive buffer that a
+/// connection begins with.
+pub const LIST_PAGES_MAX: u8 = 4;
 
 /// Most bytes of the lists in one page or notice: 160 users with the longest names, 700 with usual
 /// ones.

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::command::{Caused, Command, SessionCommand};
 use super::job::{Job, Lane, Task, lane_of};
 use crate::SessionId;
-use crate::limits::{WINDOW_PAGE_UNITS, WINDOW_TEXT_BYTES};
+use crate::limits::{LIST_PAGES_MAX, WINDOW_PAGE_UNITS, WINDOW_TEXT_BYTES};
 use crate::log::Outage;
 use crate::metrics;
 use crate::net::{App, Closed, Mailbox, Opened, PeerKind, Sessions};
@@ -178,7 +178,10 @@ fn log_dial(outage: &Outage, address: SocketAddr, error: Option<&impl Display>, 
 fn units(packet: &Packet) -> u32 {
     match packet {
         Packet::ChatRequest(request) => 1 + (request.text.len() / WINDOW_TEXT_BYTES) as u32,
-        Packet::UserListRequest(_) | Packet::ChannelListRequest(_) => WINDOW_PAGE_UNITS,
+        Packet::UserListRequest(request) => {
+            WINDOW_PAGE_UNITS * u32::from(request.pages.clamp(1, LIST_PAGES_MAX))
+        }
+        Packet::ChannelListRequest(_) => WINDOW_PAGE_UNITS,
         _ => 1,
     }
 }

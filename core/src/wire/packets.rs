@@ -300,13 +300,15 @@ packets! {
         shard: u8,
     }
 
-    /// Requests the next page of a user list. A user that is not a member of the channel gets an
+    /// Requests the next pages of a user list. A user that is not a member of the channel gets an
     /// empty page.
     0x0203 UserListRequest(ClientToChat, "") {
         /// The channel whose list is requested; 0 for the whole chat.
         channel: u32,
         /// Id of the last user on the page before; 0 for the first page.
         after: u32,
+        /// Most pages that the answer may have. 0 counts as 1, and more than 4 as 4.
+        pages: u8,
     }
 
     /// A page of a user list, by ascending user id. A page overtakes notices that are on their way,

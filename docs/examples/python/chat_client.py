@@ -195,7 +195,7 @@ class Room:
         if packet.packet in ("UserList", "UsersChanged") and packet.channel in self.lists:
             after = self.lists[packet.channel].take(packet)
             if after is not None:
-                self.chat.send("UserListRequest", channel=packet.channel, after=after)
+                self.chat.send("UserListRequest", channel=packet.channel, after=after, pages=1)
         elif packet.packet == "ChatMessage":
             self._check_sequence((packet.scope, packet.target), packet.sequence)
             where = {"Channel": f" in channel {packet.target}", "Whisper": f" to user {packet.target}"}

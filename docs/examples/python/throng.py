@@ -83,7 +83,7 @@ PACKETS = {
     0x0107: ("CreateCharacterAnswer", [("outcome", "Outcome")]),
     0x0201: ("EnterRequest", [("ticket", "bytes(256)")]),
     0x0202: ("EnterAnswer", [("user", "User"), ("head_count", "u32"), ("shard", "u8")]),
-    0x0203: ("UserListRequest", [("channel", "u32"), ("after", "u32")]),
+    0x0203: ("UserListRequest", [("channel", "u32"), ("after", "u32"), ("pages", "u8")]),
     0x0204: (
         "UserList",
         [

@@ -7,18 +7,48 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
+use throng_core::limits::LIST_PAGES_MAX;
 use throng_core::wire::packets::{User, UserList, UsersChanged};
 use throng_harness_model::presence::Digest;
 
 /// Next action of a client for its list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Wait for the next page or notice.
+    /// Wait for the next notice.
     Wait,
+    /// Wait for the next page, which is on its way.
+    Follows,
     /// Request the page after this user id.
     Ask(u32),
     /// Request the list from the start when convenient, since something is missing.
     BeginAnew,
+}
+
+/// Number of pages that are on their way to a client.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Pager(u8);
+
+impl Pager {
+    /// Returns a pager that awaits the first page, which the server sends unasked.
+    pub fn new() -> Self {
+        Self(1)
+    }
+
+    /// Returns a pager that awaits the answer to a request for as many pages as there may be.
+    pub fn requested() -> Self {
+        Self(LIST_PAGES_MAX)
+    }
+
+    /// Counts a page that ends with the user `last` and is not the last one. Returns what to do for
+    /// the next.
+    pub fn page(&mut self, last: u32) -> Next {
+        self.0 = self.0.saturating_sub(1);
+        if self.0 > 0 {
+            return Next::Follows;
+        }
+        *self = Self::requested();
+        Next::Ask(last)
+    }
 }
 
 /// User list of one client.
@@ -34,6 +64,7 @@ pub struct Roster {
     must_restart: bool,
     /// Last user id of the previous page while a page is awaited; `None` after the last page.
     after: Option<u32>,
+    pager: Pager,
     /// True after the first whole pass.
     complete: bool,
     /// Head counts that did not match the list.
@@ -43,7 +74,7 @@ pub struct Roster {
 impl Roster {
     /// Returns an empty list that awaits the first page, which the server sends unasked.
     pub fn new() -> Self {
-        Self { after: Some(0), ..Self::default() }
+        Self { after: Some(0), pager: Pager::new(), ..Self::default() }
     }
 
     /// Returns the digest of the clients of the run in the list.
@@ -65,6 +96,7 @@ impl Roster {
     /// Starts over: the first page is awaited again.
     pub fn begin_anew(&mut self) {
         self.after = Some(0);
+        self.pager = Pager::requested();
     }
 
     /// Returns true while a page is awaited.
@@ -95,7 +127,7 @@ impl Roster {
         self.pages_version = self.pages_version.max(page.version);
         if page.more {
             self.after = Some(last);
-            return Next::Ask(last);
+            return self.pager.page(last);
         }
         self.after = None;
         self.complete = true;

@@ -34,18 +34,20 @@ pub(super) struct Page {
     pub(super) head: Box<[u8]>,
     /// The users, which other pages may share.
     pub(super) users: Arc<[u8]>,
+    /// The id that the next page follows; none after the last page.
+    pub(super) next: Option<u32>,
 }
 
 impl Page {
-    fn new(channel: u32, list_state: ListState, more: bool, users: Arc<[u8]>) -> Self {
+    fn new(channel: u32, list_state: ListState, next: Option<u32>, users: Arc<[u8]>) -> Self {
         let mut head = Vec::with_capacity(19);
         let mut writer = Writer::new(&mut head);
         writer.u16(UserList::NUMBER);
         writer.u32(channel);
         writer.u64(list_state.version);
         writer.u32(list_state.head_count);
-        writer.u8(u8::from(more));
-        Self { head: head.into(), users }
+        writer.u8(u8::from(next.is_some()));
+        Self { head: head.into(), users, next }
     }
 
     /// Encodes the page of a channel's list that goes on with `users`.
@@ -57,12 +59,13 @@ impl Page {
         metrics::USER_PAGES.inc();
         let mut users = users.peekable();
         let encoded = EncodedUsers::take_from(&mut users);
-        Self::new(channel, list_state, users.peek().is_some(), encoded.bytes.into())
+        let next = users.peek().map(|_| encoded.last_id);
+        Self::new(channel, list_state, next, encoded.bytes.into())
     }
 
     /// Encodes a page without users, after which nothing follows.
     pub(super) fn without_users(channel: u32, list_state: ListState) -> Self {
-        Self::new(channel, list_state, false, Arc::new([0; COUNT_BYTES]))
+        Self::new(channel, list_state, None, Arc::new([0; COUNT_BYTES]))
     }
 }
 
@@ -121,7 +124,8 @@ impl Pages {
         let Some((first, _)) = users().next() else { return Page::without_users(WORLD, list_state) };
         // A page cached for any id between `after` and the first user begins with the same user.
         if let Some((_, cached)) = self.0.range(after..first).next_back() {
-            return Page::new(WORLD, list_state, cached.last_id < highest, cached.users.clone());
+            let next = Some(cached.last_id).filter(|last| *last < highest);
+            return Page::new(WORLD, list_state, next, cached.users.clone());
         }
         // A new page ends where a cached one begins, so that the cached pages behind it stay
         // useful. One that would be less than half full replaces them instead.
@@ -138,7 +142,7 @@ impl Pages {
         if last_id < highest && !overlaps {
             self.0.insert(after, CachedPage { last_id, users: users.clone() });
         }
-        Page::new(WORLD, list_state, last_id < highest, users)
+        Page::new(WORLD, list_state, Some(last_id).filter(|last| *last < highest), users)
     }
 
     /// Drops the cached page that covers `id`, because its user has entered or left.

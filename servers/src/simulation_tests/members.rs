@@ -166,7 +166,7 @@ pub(super) fn any_packet(dice: &mut Dice, ticket: Option<TicketBytes>, channel: 
             ticket: ticket.unwrap_or_else(|| TicketBytes::new(vec![0; 80]).expect("it is short")),
         }
         .into(),
-        5 => UserListRequest { channel: dice.pick(&[0, channel, 99]), after: user }.into(),
+        5 => UserListRequest { channel: dice.pick(&[0, channel, 99]), after: user, pages: 2 }.into(),
         6 => ExitRequest {}.into(),
         7 => PingRequest { token: dice.next() }.into(),
         8 | 9 => ChannelCreateRequest { name: Text::truncated(name) }.into(),

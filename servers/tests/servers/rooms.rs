@@ -85,7 +85,7 @@ fn a_channel_reaches_its_members_and_no_other_client() {
     let refused: ChatRefused = outsider.skip_to();
     assert_eq!((refused.stamp, refused.outcome), (7, Outcome::NotAMember));
     let page: UserList = {
-        members[3].send(UserListRequest { channel: made.channel, after: 0 });
+        members[3].send(UserListRequest { channel: made.channel, after: 0, pages: 1 });
         loop {
             let page: UserList = members[3].skip_to();
             if page.channel == made.channel && page.head_count == 4 {

@@ -71,7 +71,7 @@ fn chat_packets() -> Vec<Packet> {
     vec![
         EnterRequest { ticket: ticket() }.into(),
         EnterAnswer { user: bee(), head_count: 2, shard: 1 }.into(),
-        UserListRequest { channel: 3, after: 128 }.into(),
+        UserListRequest { channel: 3, after: 128, pages: 4 }.into(),
         UserList {
             channel: 3,
             version: 412,

@@ -1,5 +1,6 @@
 //! Attacks of members of the chat: floods of one kind of packet.
 
+use throng_core::limits::LIST_PAGES_MAX;
 use throng_core::wire::packets::{
     ChannelCreateRequest, ChannelJoinRequest, ChannelLeaveRequest, ChannelListRequest, ChatRequest,
     EnterRequest, HeartbeatAnswer, Outcome, PingRequest, Scope, UserListRequest,
@@ -69,7 +70,7 @@ impl Members {
             Attack::WorldLarge => say(Scope::World, 0, LONG),
             Attack::Nearby => say(Scope::Nearby, 0, 1),
             Attack::Whisper | Attack::WhisperSlow => say(Scope::Whisper, context.scene.victim(), LONG),
-            Attack::Lists | Attack::Deaf => UserListRequest { channel: 0, after: 0 }.into(),
+            Attack::Lists | Attack::Deaf => UserListRequest { channel: 0, after: 0, pages: LIST_PAGES_MAX }.into(),
             Attack::ChannelLists => ChannelListRequest { after: 0 }.into(),
             Attack::Ping => PingRequest { token: 0 }.into(),
             Attack::Heartbeat => HeartbeatAnswer { token: 0 }.into(),

@@ -7,7 +7,7 @@ use throng_core::wire::packets::TicketBytes;
 use throng_harness_model::clock::Nanos;
 use throng_harness_model::results::{PARTS, Recipient};
 
-use crate::roster::Roster;
+use crate::roster::{Pager, Roster};
 
 /// Progress of a client: the step in progress, or waiting to be retried. A client only moves down
 /// this list, except to start over after a failure or for another round. An entry path skips the
@@ -154,6 +154,8 @@ pub(super) struct Client {
     pub(super) retry_at: Nanos,
     /// Its user list, if it keeps one.
     pub(super) kept: Option<Box<KeptList>>,
+    /// Pages of the list that are on their way, if it does not.
+    pub(super) pager: Pager,
     /// Time of a deliberate disconnect; 0 unless it is to reconnect.
     pub(super) disconnected_at: Nanos,
     /// Set from the login until the chat server accepts it.

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use rand::RngExt;
+use throng_core::limits::LIST_PAGES_MAX;
 use throng_core::net::Sessions;
 use throng_core::wire::packets::{UserList, UserListRequest, UsersChanged};
 use throng_core::wire::{Body, Field, Reader};
@@ -12,7 +13,7 @@ use throng_harness_model::spec::Lists;
 
 use super::Worker;
 use super::client::{KeptList, Step};
-use crate::roster::{Next, Roster};
+use crate::roster::{Next, Pager, Roster};
 
 /// The longest pause before an incomplete list is fetched again, in nanoseconds.
 const REFETCH_PAUSE_MAX: Nanos = 1_000_000_000;
@@ -43,6 +44,7 @@ impl Worker {
     /// Gives an entering client an empty list, if it is one that keeps a list.
     pub(super) fn begin_list(&mut self, place: usize, now: Nanos) {
         let keeps = !self.plan.leaves && self.plan.lists.keeps(self.number(place), self.plan.clients);
+        self.clients[place].pager = Pager::new();
         self.clients[place].kept = keeps.then(|| Box::new(KeptList { roster: Roster::new(), changed: now }));
     }
 
@@ -54,11 +56,11 @@ impl Worker {
                 kept.roster.page(list, self.plan.knows_own())
             }
             None => match list.users.last().filter(|_| list.more && self.plan.lists != Lists::None) {
-                Some(last) => Next::Ask(last.id),
+                Some(last) => self.clients[place].pager.page(last.id),
                 None => Next::Wait,
             },
         };
-        if !matches!(next, Next::Ask(_)) && self.clients[place].step == Step::List {
+        if !matches!(next, Next::Ask(_) | Next::Follows) && self.clients[place].step == Step::List {
             if self.clients[place].rounds == 1 {
                 self.results.lists.last_complete = self.plan.clock.at(sessions.now());
             }
@@ -108,7 +110,7 @@ impl Worker {
         }
         match (next, self.clients[place].chat) {
             (Next::Ask(after), Some(session)) => {
-                sessions.send(session, &UserListRequest { channel: 0, after }.into());
+                sessions.send(session, &UserListRequest { channel: 0, after, pages: LIST_PAGES_MAX }.into());
             }
             (Next::BeginAnew, Some(_)) => {
                 // The pauses spread the requests: fetched all at once, lists would delay each
@@ -137,7 +139,8 @@ impl Worker {
             if client.step.is_present() && !kept.roster.is_complete() && !kept.roster.is_waiting() {
                 kept.roster.begin_anew();
                 self.results.lists.resyncs += 1;
-                sessions.send(session, &UserListRequest { channel: 0, after: 0 }.into());
+                let request = UserListRequest { channel: 0, after: 0, pages: LIST_PAGES_MAX };
+                sessions.send(session, &request.into());
             }
         }
         if self.lists.next_check.is_some_and(|at| at <= now) {

@@ -8,6 +8,7 @@ mod messages;
 
 use throng_core::clock::{micros, monotonic_us};
 use throng_core::content::{Call, HandlerTable};
+use throng_core::limits::LIST_PAGES_MAX;
 use throng_core::metrics;
 use throng_core::room::RoomId;
 use throng_core::wire::CloseReason;
@@ -81,15 +82,20 @@ fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
 }
 
 fn user_list(chat: &mut Chat, call: &mut Call<'_>, request: UserListRequest) {
-    let UserListRequest { channel: number, after } = request;
+    let UserListRequest { channel: number, after, pages } = request;
     let Some(user) = chat.users.by_session(call.session) else { return };
     let channel = chat.channels.get(number).filter(|channel| channel.contains(user.user.id));
-    let page = match channel {
-        _ if number == RoomId::WORLD.0 => chat.users.page(after),
-        Some(channel) => chat.users.channel_page(number, channel, after),
-        None => Page::without_users(number, ListState::default()),
-    };
-    call.effects.send_encoded(call.session, page.head, page.users);
+    let mut next = Some(after);
+    for _ in 0..pages.clamp(1, LIST_PAGES_MAX) {
+        let Some(after) = next else { return };
+        let page = match channel {
+            _ if number == RoomId::WORLD.0 => chat.users.page(after),
+            Some(channel) => chat.users.channel_page(number, channel, after),
+            None => Page::without_users(number, ListState::default()),
+        };
+        next = page.next;
+        call.effects.send_encoded(call.session, page.head, page.users);
+    }
 }
 
 fn position(chat: &mut Chat, call: &mut Call<'_>, update: PositionUpdate) {

@@ -455,7 +455,7 @@ impl ModelTest {
                 self.expect(session, ChannelList { channels, more: false });
             }
             Action::Users(channel, after) => {
-                self.send(session, UserListRequest { channel, after });
+                self.send(session, UserListRequest { channel, after, pages: 3 });
                 let list = if self.rooms_of(id).contains(&channel) {
                     self.list(channel, after)
                 } else {

@@ -263,7 +263,7 @@ impl StubApp {
             &EnterAnswer { user: user.clone(), head_count, shard: (self.script.shard)(client) }.into(),
         );
         self.version += 1;
-        sessions.send(id, &self.page(0));
+        sessions.send(id, &self.page(0).into());
         self.notify(sessions, vec![user], vec![]);
         if let Some(login) = self.logins.remove(&*ticket.name) {
             sessions.close(login, CloseReason::HandedOver, "");
@@ -280,14 +280,14 @@ impl StubApp {
     }
 
     /// A page of the user list, of three users so that there are several pages.
-    fn page(&self, after: u32) -> Packet {
+    fn page(&self, after: u32) -> UserList {
         let all = self.present.values().map(|(_, user)| user).chain(&self.others);
         let mut users: Vec<User> = all.filter(|user| user.id > after).cloned().collect();
         users.sort_unstable_by_key(|user| user.id);
         let more = users.len() > 3;
         users.truncate(3);
         let (version, head_count) = (self.version, self.head_count());
-        UserList { channel: 0, version, head_count, users: List::new(users).unwrap(), more }.into()
+        UserList { channel: 0, version, head_count, users: List::new(users).unwrap(), more }
     }
 
     /// Notifies all clients of entries and leaves, unless the script loses the notice.
@@ -362,7 +362,12 @@ impl App for StubApp {
                 }
             }
             Packet::UserListRequest(request) => {
-                sessions.send(id, &self.page(request.after));
+                let mut after = Some(request.after);
+                for _ in 0..request.pages {
+                    let Some(page) = after.map(|after| self.page(after)) else { break };
+                    after = page.users.last().filter(|_| page.more).map(|user| user.id);
+                    sessions.send(id, &page.into());
+                }
             }
             Packet::ChatRequest(request) => self.chat(sessions, id, request),
             Packet::ChannelCreateRequest(request) => {
