@@ -84,6 +84,9 @@ pub const ADOPTS_PER_TURN: usize = 64;
 /// Most jobs that a content thread runs before it releases the lock of its role.
 pub const JOBS_PER_TURN: usize = 64;
 
+/// Most jobs that a shard queues for a content thread before it wakes the thread within a turn.
+pub const JOBS_PER_WAKE: usize = 16;
+
 /// Most readiness events taken from the kernel in one call.
 pub const EVENTS_PER_POLL: usize = 1024;
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::command::{Caused, Command, SessionCommand};
 use super::job::{Job, Lane, Task, lane_of};
 use crate::SessionId;
-use crate::limits::{LIST_PAGES_MAX, WINDOW_PAGE_UNITS, WINDOW_TEXT_BYTES};
+use crate::limits::{JOBS_PER_WAKE, LIST_PAGES_MAX, WINDOW_PAGE_UNITS, WINDOW_TEXT_BYTES};
 use crate::log::Outage;
 use crate::metrics;
 use crate::net::{App, Closed, Mailbox, Opened, PeerKind, Sessions};
@@ -28,6 +28,8 @@ pub struct ContentApp<R> {
     /// Windows of the clients, by the session's slot. Links have none: they carry the packets of
     /// many.
     windows: Vec<Option<Arc<Window>>>,
+    /// Jobs queued in each lane since its thread was last woken.
+    unannounced: Vec<usize>,
     /// Wakes the shard.
     wake: Arc<dyn Fn() + Send + Sync>,
 }
@@ -36,7 +38,9 @@ impl<R: Send + 'static> ContentApp<R> {
     /// Creates the application of shard number `shard`, whose mailbox is `mailbox`.
     pub fn new(shard: usize, lanes: Vec<Arc<Lane<R>>>, mailbox: Arc<Mailbox<Caused>>) -> Self {
         let backlog = lanes.iter().map(|_| VecDeque::new()).collect();
-        Self { shard, lanes, backlog, windows: Vec::new(), wake: Arc::new(move || mailbox.ring()) }
+        let unannounced = vec![0; lanes.len()];
+        let wake = Arc::new(move || mailbox.ring());
+        Self { shard, lanes, backlog, windows: Vec::new(), unannounced, wake }
     }
 
     /// Queues a job that must not be lost.
@@ -59,14 +63,36 @@ impl<R: Send + 'static> ContentApp<R> {
     }
 
     fn drain_backlog(&mut self, lane: usize) {
-        let queue = &self.lanes[lane];
         while let Some(job) = self.backlog[lane].pop_front() {
-            if let Err(Task { job, .. }) = queue.try_push_or_register(job.into(), self.shard) {
+            if let Err(Task { job, .. }) = self.lanes[lane].try_push_or_register(job.into(), self.shard) {
                 self.backlog[lane].push_front(job);
-                break;
+                return self.announce(lane);
+            }
+            self.queued(lane);
+        }
+    }
+
+    /// Counts a job that was queued. A content thread is woken once for many: on the shard's own
+    /// core each wake-up is two switches between the threads. A core of its own should not wait for
+    /// long, though.
+    fn queued(&mut self, lane: usize) {
+        self.unannounced[lane] += 1;
+        if self.unannounced[lane] >= JOBS_PER_WAKE {
+            self.announce(lane);
+        }
+    }
+
+    fn announce(&mut self, lane: usize) {
+        self.unannounced[lane] = 0;
+        self.lanes[lane].ring();
+    }
+
+    fn announce_all(&mut self) {
+        for lane in 0..self.lanes.len() {
+            if self.unannounced[lane] > 0 {
+                self.announce(lane);
             }
         }
-        queue.ring();
     }
 }
 
@@ -100,7 +126,7 @@ impl<R: Send + 'static> App for ContentApp<R> {
         let task = Task { job: Job::Packet(id, packet, sessions.now()), charge: charge.flatten() };
         match self.lanes[lane].try_push_or_register(task, self.shard) {
             Ok(()) => {
-                self.lanes[lane].ring();
+                self.queued(lane);
                 Ok(())
             }
             Err(Task { job: Job::Packet(_, packet, _), .. }) => Err(packet),
@@ -157,7 +183,12 @@ impl<R: Send + 'static> App for ContentApp<R> {
                 self.drain_backlog(lane);
             }
         }
+        self.announce_all();
         None
+    }
+
+    fn end_turn(&mut self) {
+        self.announce_all();
     }
 }
 
@@ -188,6 +219,7 @@ fn units(packet: &Packet) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
     use super::*;
@@ -225,6 +257,28 @@ mod tests {
         }
         assert!(!app.is_behind());
         jobs
+    }
+
+    #[test]
+    fn a_content_thread_is_woken_once_for_the_jobs_of_a_turn() {
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let count = wakes.clone();
+        let lane = Arc::new(Lane::new(2 * JOBS_PER_WAKE, move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        }));
+        let mut app = ContentApp::new(0, vec![lane.clone()], Arc::new(Mailbox::new(8, || {})));
+        open(&mut app, 0);
+        open(&mut app, 1);
+        assert_eq!(wakes.load(Ordering::Relaxed), 0, "more jobs may follow");
+        app.end_turn();
+        app.end_turn();
+        assert_eq!(wakes.load(Ordering::Relaxed), 1);
+        lane.clear_bell();
+        for generation in 2..2 + JOBS_PER_WAKE as u32 {
+            open(&mut app, generation);
+        }
+        assert_eq!(wakes.load(Ordering::Relaxed), 2, "many jobs do not wait for the end of the turn");
+        drain(&mut app, &lane);
     }
 
     #[test]

@@ -233,6 +233,7 @@ impl<C: Send + 'static> Shard<C> {
             let app_deadline = app.turn(&mut self.sessions);
             self.sessions.flush();
             self.sessions.report_ended(app);
+            app.end_turn();
             self.sessions.remove_doomed();
             let is_done = self.sessions.is_empty() && !app.is_behind();
             if stop_at.is_some_and(|at| is_done || at <= Instant::now()) {

@@ -338,8 +338,8 @@ packets! {
         version: u64,
         /// Users in the list at `version`.
         head_count: u32,
-        /// True if every user that entered or left is named. Otherwise the client fetches the list
-        /// again.
+        /// True if every user that entered or left is named. Otherwise none is, and the client
+        /// fetches the list again.
         complete: bool,
         /// Users that entered and are still there.
         entered: List<User, { limits::ENTERED_MAX }>,

@@ -165,6 +165,9 @@ impl PendingNotice {
 
     fn add(&mut self, change: Change<'_>, list_state: ListState) {
         self.list_state = list_state;
+        if !self.is_complete {
+            return;
+        }
         match change {
             Change::Entered(user) => {
                 // A user can return under the same id to a channel, not to the world.
@@ -174,7 +177,7 @@ impl PendingNotice {
                 if self.entered.len() < ENTERED_MAX && self.reserve(encoded_length(user)) {
                     self.entered.push(user.clone());
                 } else {
-                    self.is_complete = false;
+                    self.drop_names();
                 }
             }
             Change::Left(id) => {
@@ -185,10 +188,18 @@ impl PendingNotice {
                 if self.left.len() < LEFT_MAX && self.reserve(size_of_val(&id)) {
                     self.left.push(id);
                 } else {
-                    self.is_complete = false;
+                    self.drop_names();
                 }
             }
         }
+    }
+
+    /// Drops all names, because not all fit: clients have to fetch the list again anyway, and the
+    /// burst that fills a notice is the worst time to copy 16 KiB to each of them.
+    fn drop_names(&mut self) {
+        self.is_complete = false;
+        self.entered = Vec::new();
+        self.left = Vec::new();
     }
 
     /// Adds `bytes` to the notice's size if they fit. Returns true if they did.

@@ -525,7 +525,9 @@ impl World {
     pub(super) fn lists(&mut self, session: SessionId, channels: &BTreeSet<u32>) -> Vec<Packet> {
         let mut packets: Vec<Packet> = vec![ChannelListRequest { after: 0 }.into()];
         packets.push(UserListRequest { channel: 0, after: 0, pages: 1 }.into());
-        packets.extend(channels.iter().map(|channel| UserListRequest { channel: *channel, after: 0, pages: 1 }.into()));
+        packets.extend(
+            channels.iter().map(|channel| UserListRequest { channel: *channel, after: 0, pages: 1 }.into()),
+        );
         let mut answers = Vec::new();
         for packet in packets {
             let mut effects = Effects::default();

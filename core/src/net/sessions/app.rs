@@ -22,8 +22,9 @@ use crate::wire::Packet;
 /// 3. [`opened`](Self::opened), [`room_packet`](Self::room_packet) and [`packet`](Self::packet) for
 ///    what is read from the sockets,
 /// 4. [`turn`](Self::turn), once,
-/// 5. and, after the loop has written to the sockets, [`closed`](Self::closed) for the sessions
-///    that ended.
+/// 5. after the loop has written to the sockets, [`closed`](Self::closed) for the sessions that
+///    ended,
+/// 6. [`end_turn`](Self::end_turn), once.
 ///
 /// # Guarantees
 ///
@@ -148,4 +149,8 @@ pub trait App: Send + 'static {
         let _ = sessions;
         None
     }
+
+    /// Ends a turn. An application that passes its work on to other threads wakes them here and in
+    /// [`Self::turn`], once for all of the turn.
+    fn end_turn(&mut self) {}
 }

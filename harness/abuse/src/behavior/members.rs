@@ -70,7 +70,9 @@ impl Members {
             Attack::WorldLarge => say(Scope::World, 0, LONG),
             Attack::Nearby => say(Scope::Nearby, 0, 1),
             Attack::Whisper | Attack::WhisperSlow => say(Scope::Whisper, context.scene.victim(), LONG),
-            Attack::Lists | Attack::Deaf => UserListRequest { channel: 0, after: 0, pages: LIST_PAGES_MAX }.into(),
+            Attack::Lists | Attack::Deaf => {
+                UserListRequest { channel: 0, after: 0, pages: LIST_PAGES_MAX }.into()
+            }
             Attack::ChannelLists => ChannelListRequest { after: 0 }.into(),
             Attack::Ping => PingRequest { token: 0 }.into(),
             Attack::Heartbeat => HeartbeatAnswer { token: 0 }.into(),
