@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use throng_core::clock::utc_text;
 use throng_harness_model::text::format_count;
 use throng_harness_report::html::{
-    header, how_it_was_run, page, run_verdict, table, target, thresholds_list, title, verdict_text,
+    Judgment, header, how_it_was_run, page, run_verdict, table, target, thresholds_list, title, verdict_text,
 };
 
 use crate::report::{AbuseReport, SCENARIO, cells, traffic};
@@ -66,8 +66,8 @@ impl AbuseReport {
 fn section_of(row: &Row) -> Markup {
     let checks = row.thresholds.iter();
     let checks = checks.map(|check| {
-        let unclear = if check.unclear { "unclear, " } else { "" };
-        (!check.is_broken(), check.threshold.as_str(), format!("{unclear}found {}", check.found))
+        let mark = if check.unclear { Judgment::Unclear } else { Judgment::of(check.held) };
+        (mark, check.threshold.as_str(), format!("found {}", check.found))
     });
     html! {
         section {

@@ -352,7 +352,14 @@ mod tests {
         let missing = "\n  BROKEN  nearby missing=0: 6\n";
         assert!(brief.contains(answer) && brief.contains(missing), "{brief}");
         assert!(!brief.contains("1-byte") && brief.lines().count() < text.lines().count(), "{brief}");
+        let mut report = report;
         let page = report.to_html("run.html");
+        assert!(page.contains("<span class=\"broken\">BROKEN</span><code>missing=0</code>"), "{page}");
+        for check in &mut report.attacks[0].thresholds {
+            check.unclear = !check.held;
+        }
+        let page = report.to_html("run.html");
+        assert!(page.contains("<span class=\"doubtful\">unclear</span><code>missing=0</code>"), "{page}");
         assert!(page.contains("&lt;gone&gt;") && page.contains("missing=0"), "{page}");
         let json: serde_json::Value = serde_json::from_str(&report.to_json().expect("JSON")).expect("JSON");
         assert_eq!(json["attacks"][0]["missing"], 6);

@@ -4,8 +4,8 @@ use maud::{Markup, html};
 use throng_core::clock::utc_text;
 use throng_harness_model::text::{format_bytes, format_count, format_nanos};
 use throng_harness_report::html::{
-    Chart, Line, Unit, XAxis, header, how_it_was_run, page, run_verdict, table, target, thresholds_list,
-    title, verdict_text,
+    Chart, Judgment, Line, Unit, XAxis, header, how_it_was_run, page, run_verdict, table, target,
+    thresholds_list, title, verdict_text,
 };
 
 use crate::MonitorReport;
@@ -37,8 +37,8 @@ impl MonitorReport {
         let subtitle =
             format!("{of}{measured} watched, {} samples, {}", format_count(self.samples), self.began());
         let thresholds = self.thresholds.iter();
-        let thresholds =
-            thresholds.map(|judged| (judged.held, judged.threshold.as_str(), judged.found.clone()));
+        let thresholds = thresholds
+            .map(|judged| (Judgment::of(judged.held), judged.threshold.as_str(), judged.found.clone()));
         let content = html! {
             (header("monitor", &subtitle))
             (run_verdict(self.verdict, &thresholds_list(thresholds)))

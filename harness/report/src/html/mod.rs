@@ -58,8 +58,9 @@ impl Report {
     fn html_verdict(&self) -> Markup {
         let measured = format!("{} measured", format_nanos(self.measured_s * 1e9));
         let thresholds = self.applicable_thresholds();
-        let thresholds = thresholds
-            .map(|checked| (checked.held, checked.threshold.as_str(), format!("found {}", checked.found)));
+        let thresholds = thresholds.map(|checked| {
+            (Judgment::of(checked.held), checked.threshold.as_str(), format!("found {}", checked.found))
+        });
         let details = html! {
             @if let Some(changes) = self.rate_change_warning() { p { (changes) } }
             @for reason in &self.incomplete_because { p { span.broken { "BROKEN" } " " (reason) } }
@@ -167,13 +168,35 @@ pub fn run_verdict(verdict: Verdict, details: &Markup) -> Markup {
     banner(&word.to_lowercase(), word, &sentence(meaning), details)
 }
 
-/// Thresholds, each with `held` or `BROKEN` before it and the finding after it.
-pub fn thresholds_list<'a>(thresholds: impl Iterator<Item = (bool, &'a str, String)>) -> Markup {
+/// Outcome of a threshold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgment {
+    /// It held.
+    Held,
+    /// It did not hold.
+    Broken,
+    /// It did not hold, and chance may explain it.
+    Unclear,
+}
+
+impl Judgment {
+    /// Returns the outcome of a threshold that is never unclear.
+    pub fn of(held: bool) -> Self {
+        if held { Self::Held } else { Self::Broken }
+    }
+}
+
+/// Thresholds, each with its outcome before it and the finding after it.
+pub fn thresholds_list<'a>(thresholds: impl Iterator<Item = (Judgment, &'a str, String)>) -> Markup {
     html! {
         ul.thresholds {
-            @for (held, threshold, found) in thresholds {
+            @for (mark, threshold, found) in thresholds {
                 li {
-                    @if held { span.held { "held" } } @else { span.broken { "BROKEN" } }
+                    @match mark {
+                        Judgment::Held => span.held { "held" },
+                        Judgment::Broken => span.broken { "BROKEN" },
+                        Judgment::Unclear => span.doubtful { "unclear" },
+                    }
                     code { (threshold) }
                     span { (found) }
                 }
