@@ -221,9 +221,21 @@ mod tests {
     fn a_page_after_the_highest_id_is_tolerated() {
         let mut roster = Roster::new();
         assert_eq!(roster.page(&page(1, 2, [7, u32::MAX], true), is_own), Next::Ask(u32::MAX));
-        assert_eq!(roster.page(&page(1, 2, [], true), is_own), Next::Ask(u32::MAX));
+        assert_eq!(roster.page(&page(1, 2, [], true), is_own), Next::Follows);
         assert_eq!(roster.page(&page(1, 1, [], false), is_own), Next::Wait);
         assert_eq!((roster.users.len(), roster.is_complete()), (1, true));
+    }
+
+    #[test]
+    fn an_answer_of_several_pages_is_awaited_before_the_next_request() {
+        let mut pager = Pager::new();
+        assert_eq!(pager.page(10), Next::Ask(10), "the server sends one page unasked");
+        for _ in 0..2 {
+            for _ in 1..LIST_PAGES_MAX {
+                assert_eq!(pager.page(20), Next::Follows);
+            }
+            assert_eq!(pager.page(30), Next::Ask(30));
+        }
     }
 
     #[test]
@@ -242,7 +254,7 @@ mod tests {
         assert!(roster.users.len() == 131 && !roster.is_complete());
         roster.begin_anew();
         let first = (1..=147).filter(|id| !(10..28).contains(id) && *id != 145);
-        assert_eq!(roster.page(&page(164, 129, first, true), is_own), Next::Ask(147));
+        assert_eq!(roster.page(&page(164, 129, first, true), is_own), Next::Follows);
         assert_eq!(roster.notice(&notice(163, 164, 129, &[], &[5]), is_own), Next::Wait);
         assert_eq!(roster.version, 164);
         assert_eq!(roster.page(&page(164, 129, [150], false), is_own), Next::Wait);
@@ -265,6 +277,7 @@ mod tests {
         match next {
             Next::Wait => {}
             Next::Ask(after) => *requested = Some(after),
+            Next::Follows => *requested = roster.after,
             Next::BeginAnew => {
                 roster.begin_anew();
                 *requested = Some(0);

@@ -150,13 +150,14 @@ mod tests {
             let mut found = Vec::new();
             let mut after = 0;
             loop {
-                let Page { head, users: encoded } = users.page(after);
+                let Page { head, users: encoded, next } = users.page(after);
                 let page = Packet::decode(&[&*head, &*encoded].concat());
                 let Ok(Packet::UserList(page)) = page else { panic!("not a user list") };
                 assert_eq!(page.head_count as usize, count);
                 found.extend(page.users.iter().map(|user| user.id));
-                let Some(last) = page.users.last().filter(|_| page.more) else { break };
-                after = last.id;
+                assert_eq!(next, page.users.last().filter(|_| page.more).map(|last| last.id));
+                let Some(last) = next else { break };
+                after = last;
             }
             assert_eq!(found, wanted);
         }

@@ -117,7 +117,7 @@ fn the_longest_user_list_comes_in_adjoining_pages() {
         Client::enter(up.chat(), home.mint(up.chat().key, 7, |ticket| ticket.name = Text::truncated("last")));
     assert_eq!(entered.head_count as usize, LONG_LIST + 1);
     assert!(page.users.len() < 200 && page.more);
-    let (mut seen, mut pages_due) = (Vec::new(), 0);
+    let (mut seen, mut pages_due) = (Vec::new(), 0_u8);
     loop {
         assert_eq!(page.head_count, entered.head_count);
         seen.extend(page.users.iter().cloned());
