@@ -75,6 +75,12 @@ impl<T> FairOrder<T> {
         self.len += 1;
     }
 
+    /// Returns the first request of the address whose turn it is.
+    pub(crate) fn first(&self) -> Option<&T> {
+        let backlog = self.backlogs.get(self.turns.values().next()?)?;
+        backlog.requests.values().next()
+    }
+
     /// Takes the first request of the address whose turn it is.
     pub(crate) fn pop_first(&mut self) -> Option<(Place, T)> {
         let (turn, address) = self.turns.first_key_value()?;
