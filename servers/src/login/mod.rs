@@ -469,8 +469,9 @@ impl Login {
 
     /// Publishes the state of the door.
     fn show_door(&self) {
-        metrics::LOGIN_QUEUE.set(self.door.len() as i64);
-        metrics::LOGIN_WINDOW.set(self.door.window(self.held_claims.ready_count()) as i64);
+        let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        metrics::LOGIN_QUEUE.set(gauge(self.door.len()));
+        metrics::LOGIN_WINDOW.set(gauge(self.door.window(self.held_claims.ready_count())));
     }
 
     /// Returns the origin of a client's request that needs the hash of a password, and counts the

@@ -21,7 +21,7 @@ pub(super) struct Stays {
     /// Clients whose time runs, by deadline and arrival. Nobody's time is longer, so the first has
     /// used the most.
     running: BTreeMap<(Instant, u64), SessionId>,
-    stays: HashMap<SessionId, Stay>,
+    clients: HashMap<SessionId, Stay>,
     arrivals: u64,
 }
 
@@ -63,13 +63,13 @@ impl Stays {
 
     /// Lets the time of a client go on, if it was stopped.
     pub(super) fn resume(&mut self, session: SessionId, now: Instant) {
-        if let Some(Stay { arrival, left: Left::Paused(time) }) = self.stays.get(&session).copied() {
+        if let Some(Stay { arrival, left: Left::Paused(time) }) = self.clients.get(&session).copied() {
             self.set(session, Stay { arrival, left: Left::Until(now + time) });
         }
     }
 
     fn take(&mut self, session: SessionId) -> Option<Stay> {
-        let stay = self.stays.remove(&session)?;
+        let stay = self.clients.remove(&session)?;
         if let Left::Until(deadline) = stay.left {
             self.running.remove(&(deadline, stay.arrival));
         }
@@ -80,12 +80,12 @@ impl Stays {
         if let Left::Until(deadline) = stay.left {
             self.running.insert((deadline, stay.arrival), session);
         }
-        self.stays.insert(session, stay);
+        self.clients.insert(session, stay);
     }
 
     /// Returns the number of clients without a ticket.
     pub(super) fn len(&self) -> usize {
-        self.stays.len()
+        self.clients.len()
     }
 
     /// Returns a client whose deadline is over.

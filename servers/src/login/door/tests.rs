@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn ms(milliseconds: u64) -> Duration {
+const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
@@ -164,7 +164,7 @@ fn requests_without_a_server_keep_their_places_for_a_while() {
     let (mut door, now) = (Door::new(10), Instant::now());
     door.arrive(client(0), origin(0, 0), 0, now);
     assert!(door.is_patient(now) && door.admit(&[], now).is_none());
-    assert!(door.is_patient(now + PATIENCE - ms(1)));
+    assert!(door.is_patient(now + PATIENCE.saturating_sub(ms(1))));
     door.has_server();
     assert!(door.is_patient(now + PATIENCE), "it was there");
     assert!(!door.is_patient(now + 2 * PATIENCE));
@@ -192,7 +192,7 @@ struct Course {
 
 /// Sends so many requests through a door, all at once.
 fn run(count: u32, mut agents: Agents) -> Course {
-    const TIMEOUT: Duration = ms_const(1500);
+    const TIMEOUT: Duration = ms(1500);
     let (mut door, start) = (Door::new(count as usize), Instant::now());
     let links: Vec<SessionId> = (0..agents.free.len() as u32).map(agent).collect();
     for number in 0..count {
@@ -222,13 +222,13 @@ fn run(count: u32, mut agents: Agents) -> Course {
             }
             let free = agents.free[at].iter_mut().min().unwrap();
             let end = now.max(*free) + agents.hash;
-            if end - now > ms(1000) {
+            if end.saturating_sub(now) > ms(1000) {
                 course.refused += 1;
                 door.refused(it.agent, start + now);
                 refused.push(it);
             } else {
                 *free = end;
-                course.longest = course.longest.max(end - now);
+                course.longest = course.longest.max(end.saturating_sub(now));
                 answers.insert((end, it.request), (it.agent, true));
             }
         }
@@ -242,10 +242,6 @@ fn run(count: u32, mut agents: Agents) -> Course {
     course.took = now;
     assert_eq!((door.len(), door.at_agents(), agents.threads > 0), (0, 0, true));
     course
-}
-
-const fn ms_const(milliseconds: u64) -> Duration {
-    Duration::from_millis(milliseconds)
 }
 
 fn agents(count: usize, threads: usize, hash: Duration) -> Agents {
