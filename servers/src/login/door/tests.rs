@@ -276,6 +276,73 @@ fn an_agent_that_hangs_keeps_no_more_than_its_share() {
     assert!(course.took < possible * 12 / 10 + ms(2000), "{possible:?} were possible: {course:?}");
 }
 
+/// A client of the login server, and its next attempt.
+#[derive(Clone, Copy)]
+struct Player {
+    address: u32,
+    is_honest: bool,
+    attempts: u32,
+    /// Time of its next request; none while it waits for an answer, or is in.
+    asks_at: Option<Duration>,
+    is_in: bool,
+}
+
+/// Runs guessers, who ask again at once, and honest players that come later, until all players are
+/// in. One agent with the order of its lane hashes 30 passwords a second with two threads. Returns
+/// the time that the last player took.
+fn beside_guessers(players: &mut [Player], later: Duration) -> Duration {
+    let (mut door, start, hash) = (Door::new(10_000), Instant::now(), ms(66));
+    let mut lane: FairOrder<Admitted<u32>> = FairOrder::new();
+    let mut threads: [Option<(Duration, Admitted<u32>)>; 2] = [None, None];
+    let mut now = Duration::ZERO;
+    while players.iter().any(|player| player.is_honest && !player.is_in) {
+        for thread in &mut threads {
+            let Some((_, it)) = thread.take_if(|(end, _)| *end <= now) else { continue };
+            door.served(it.agent, start + now);
+            let player = &mut players[it.request as usize];
+            player.is_in = player.is_honest;
+            player.asks_at = (!player.is_honest).then_some(now + ms(1));
+        }
+        for (number, player) in (0..).zip(&mut *players) {
+            if player.asks_at.take_if(|at| *at <= now).is_some() {
+                let origin = origin(player.address, player.attempts);
+                player.attempts += 1;
+                assert!(door.arrive(client(number), origin, number, start + now).is_none());
+            }
+        }
+        while let Some(it) = door.admit(&[agent(0)], start + now) {
+            let player = &players[it.request as usize];
+            lane.insert(origin(player.address, 0).address, player.attempts - 1, it);
+        }
+        for thread in threads.iter_mut().filter(|thread| thread.is_none()) {
+            let Some((place, it)) = lane.pop_first() else { continue };
+            lane.end_turn(place.address());
+            *thread = Some((now + hash, it));
+        }
+        now += ms(5);
+        assert!(now < Duration::from_mins(1), "the players do not get in");
+    }
+    now.saturating_sub(later)
+}
+
+/// Players with an address each, with one for all, and with that of the guessers. There a player is
+/// told apart once the guessers have had an answer: their first requests came before.
+#[test]
+fn players_get_in_beside_guessers() {
+    for (homes, later) in [(0_usize, 2), (1, 2), (2, 11)] {
+        let later = Duration::from_secs(later);
+        let guesser =
+            Player { address: 1, is_honest: false, attempts: 0, asks_at: Some(Duration::ZERO), is_in: false };
+        let mut players = vec![guesser; 300];
+        players.extend((0..20).map(|number| {
+            let address = [100 + number, 100, 1][homes];
+            Player { address, is_honest: true, asks_at: Some(later), ..guesser }
+        }));
+        let took = beside_guessers(&mut players, later);
+        assert!(took <= Duration::from_secs(3), "{homes}: {took:?}");
+    }
+}
+
 /// A request of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Whereabouts {
