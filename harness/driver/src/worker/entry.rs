@@ -181,8 +181,8 @@ impl Worker {
         self.perform(sessions, place);
     }
 
-    /// The key of a client in `entering`. A client that moves on in the login server's queue has its
-    /// time anew.
+    /// The key of a client in `entering`. A client that moves on in the login server's queue has
+    /// its time anew.
     fn deadline(&self, place: usize) -> (Nanos, u32) {
         let client = &self.clients[place];
         let moved_at = client.queue.as_ref().map_or(0, |queue| queue.moved_at);
