@@ -259,6 +259,12 @@ pub const USED_TICKETS_MAX: usize = 1 << 20;
 /// Most requests of one kind that wait for answers of other servers.
 pub const PENDING_REQUESTS_MAX: usize = 16 * 1024;
 
+/// Most requests that may be configured to wait at the login server for the hash of their password.
+pub const LOGIN_QUEUE_MAX: usize = 100_000;
+
+/// Most requests for the hash of a password that one login server has at the DB agents.
+pub const LOGIN_WINDOW_MAX: usize = 1024;
+
 /// Most links of one shard to other servers, accepted and dialed. Also the most servers that a
 /// role dials.
 pub const LINKS_MAX: usize = 64;
@@ -305,6 +311,7 @@ pub const ADMIN_BODY_MAX: usize = 4 * 1024;
 const _: () = {
     assert!(SESSIONS_MAX + LINKS_MAX + REFUSAL_SLOTS <= SESSIONS_PER_SHARD_MAX);
     assert!(SERVER_BODY_MAX <= u16::MAX as usize);
+    assert!(LOGIN_WINDOW_MAX < PENDING_REQUESTS_MAX);
     assert!(HANDSHAKE_BODY_MAX <= CLIENT_BODY_MAX && CLIENT_BODY_MAX <= SERVER_BODY_MAX);
     assert!(READ_CHUNK >= 2 * (FRAME_HEADER + SERVER_BODY_MAX));
     // A user is an id (4), a length (2) and a name. The header of a page has 24 bytes, that of a

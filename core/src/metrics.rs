@@ -483,8 +483,17 @@ metrics! {
     OutcomeCounters SIGN_UPS_REFUSED = "throng_login_sign_ups_refused_total";
     /// Characters refused, by reason.
     OutcomeCounters CHARACTERS_REFUSED = "throng_login_characters_refused_total";
-    /// Requests that a login server answered "try again later": no server to ask, or no answer in
-    /// time.
+    /// Requests for a password's hash that wait at the login server now.
+    Gauge LOGIN_QUEUE = "throng_login_queue";
+    /// Requests for a password's hash that had to wait at the login server.
+    Counter LOGINS_QUEUED = "throng_login_queued_total";
+    /// Requests refused, or evicted by those of quieter addresses, because the login server's queue
+    /// was full.
+    Counter LOGIN_QUEUE_FULL = "throng_login_queue_full_total";
+    /// Requests for a password's hash that the login server lets its DB agents have at a time now.
+    Gauge LOGIN_WINDOW = "throng_login_window";
+    /// Requests that a login server answered "try again later": no server to ask, no answer in
+    /// time, or a full queue.
     Counter TRY_AGAIN_LATER = "throng_login_try_again_later_total";
     /// Links to other servers that are up.
     RoleGauge LINKS_UP = "throng_links_up";

@@ -138,6 +138,26 @@ impl HeldClaims {
         ready().nth(index).map(|agent| agent.link)
     }
 
+    /// Returns true if a DB agent takes requests.
+    pub fn has_ready_agent(&self) -> bool {
+        self.ready_count() > 0
+    }
+
+    /// Returns the number of DB agents that take requests.
+    pub fn ready_count(&self) -> usize {
+        self.agents.iter().filter(|agent| agent.is_synced).count()
+    }
+
+    /// Returns the links to all DB agents that take requests, beginning with the next one in turn.
+    pub fn ready_agents(&mut self) -> Vec<SessionId> {
+        let ready = self.agents.iter().filter(|agent| agent.is_synced);
+        let mut ready: Vec<SessionId> = ready.map(|agent| agent.link).collect();
+        self.turn = self.turn.wrapping_add(1);
+        let first = self.turn % ready.len().max(1);
+        ready.rotate_left(first);
+        ready
+    }
+
     /// Adjusts to links to DB agents that came up or went down.
     pub fn links_changed(&mut self, links: &Links, effects: &mut Effects) {
         let before = self.agents.len();

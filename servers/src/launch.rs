@@ -467,6 +467,7 @@ impl Starter<'_> {
             take_over: config.duplicate == Duplicate::Kick,
             seats: self.running.sessions.login,
             stay: config.stay,
+            queue: config.queue,
             ticket_lifetime: self.config.ticket.lifetime,
             request_timeout: config.request_timeout,
             cluster: self.cluster.clone(),

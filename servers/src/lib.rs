@@ -8,6 +8,7 @@ pub mod cli;
 pub mod datadir;
 pub mod db;
 pub mod dbagent;
+mod fair_order;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod held_claims;

@@ -123,6 +123,7 @@ impl World {
                     take_over: false,
                     seats: 10,
                     stay: Duration::from_mins(1),
+                    queue: 100,
                     ticket_lifetime: Duration::from_secs(30),
                     request_timeout: Duration::from_secs(1),
                     cluster,

@@ -12,8 +12,8 @@ use super::units::ByteSize;
 use super::value::{HostNames, HostPort, Name, Peers, ReservedNames, Secret, config_enum};
 use crate::host::HostAddress;
 use crate::limits::{
-    ARGON2_ITERATIONS_MAX, ARGON2_KIB_MAX, CHANNELS_MAX, CHANNELS_PER_USER_MAX, QUEUE_MAX, SECTOR_SIZE_MAX,
-    SESSIONS_MAX, SHARDS_MAX, THREADS_MAX, TICKET_LIFETIME_MAX,
+    ARGON2_ITERATIONS_MAX, ARGON2_KIB_MAX, CHANNELS_MAX, CHANNELS_PER_USER_MAX, LOGIN_QUEUE_MAX, QUEUE_MAX,
+    SECTOR_SIZE_MAX, SESSIONS_MAX, SHARDS_MAX, THREADS_MAX, TICKET_LIFETIME_MAX,
 };
 use crate::log::Filter;
 
@@ -91,11 +91,16 @@ settings! {
             /// Policy for a login to an account that is already online: refuse the login, or kick
             /// the old session.
             duplicate: Duplicate = "refuse";
-            /// Time that a client may stay without a ticket, whatever it sends.
+            /// Time that a client may stay without a ticket, whatever it sends. Time in the queue
+            /// (`login.queue`) does not count.
             stay: Duration = "2m" in ms(100)..=secs(3600);
             /// Time that a client's request may wait for another server before the answer is "try
             /// again later".
             request_timeout: Duration = "1500ms" in ms(10)..=secs(60);
+            /// Most logins, sign-ups and new characters that wait until the DB agents have time for
+            /// their password's hash. Beyond it the answer is "try again later", first for the
+            /// addresses with the most requests.
+            queue: usize = "10000" in 1..=LOGIN_QUEUE_MAX;
         }
 
         /// The chat server.

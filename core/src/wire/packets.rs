@@ -84,6 +84,9 @@ wire_enum! {
         TextInvalid = 23,
         /// The server does not give this id or name to players.
         NameReserved = 24,
+        /// The DB agent's threads have no time for the password's hash. Between servers only: the
+        /// login server lets the client wait.
+        NoTime = 25,
     }
 }
 
@@ -280,6 +283,16 @@ packets! {
         /// Ok, BadCredentials, NameTaken, NameInvalid, NameTooLong, NameReserved, CharacterExists,
         /// TryAgainLater or InternalError.
         outcome: Outcome,
+    }
+
+    /// Tells a client whose request waits for the hash of its password how long that will take. It
+    /// comes every few seconds; the request's answer follows. The position of one request never
+    /// rises.
+    0x0108 LoginQueued(LoginToClient, "") {
+        /// Place of the request in the queue; 1 is next.
+        position: u32,
+        /// Estimate of the wait that remains, in milliseconds.
+        wait_ms: u32,
     }
 
     /// Enters the chat; the first packet of a chat session, sent once. A refused ticket closes the
@@ -564,7 +577,7 @@ packets! {
     0x0402 DbCheckPasswordAnswer(FromDbAgent, "I_DB_ANS_ID_PW") {
         /// The request.
         request: u64,
-        /// Ok, BadCredentials, AlreadyOnline, TryAgainLater or InternalError.
+        /// Ok, BadCredentials, AlreadyOnline, NoTime, TryAgainLater or InternalError.
         outcome: Outcome,
         /// The claim that the requesting server now holds; zeros unless Ok.
         claim: Claim,
@@ -607,7 +620,7 @@ packets! {
     0x0406 DbSignUpAnswer(FromDbAgent, "I_DB_ANS_CREATE_USER") {
         /// The request.
         request: u64,
-        /// As in SignUpAnswer.
+        /// As in SignUpAnswer, or NoTime.
         outcome: Outcome,
     }
 
@@ -628,7 +641,7 @@ packets! {
     0x0408 DbVerifyAccountAnswer(FromDbAgent, "I_DB_ANS_CREATE_CHARACTER_ID_PW") {
         /// The request.
         request: u64,
-        /// Ok, BadCredentials, TryAgainLater or InternalError.
+        /// Ok, BadCredentials, NoTime, TryAgainLater or InternalError.
         outcome: Outcome,
         /// The account; 0 unless Ok.
         account: u64,

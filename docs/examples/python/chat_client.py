@@ -112,11 +112,15 @@ def login_server(arguments):
 
 
 def ask(session, request, answers, /, **fields):
-    """Sends a request and returns its answer; retries for a while after TryAgainLater and TooFast."""
+    """Sends a request and returns its answer; waits in the queue, and retries for a while after
+    TryAgainLater and TooFast."""
     give_up = time.monotonic() + RETRY_SECONDS
     while True:
         session.send(request, **fields)
         answer = session.receive()
+        while answer.packet == "LoginQueued":
+            say(f"{request}: number {answer.position} in the queue, {answer.wait_ms / 1000:.0f} s to go")
+            answer = session.receive()
         if answer.packet == "TooFast" and time.monotonic() + answer.wait_ms / 1000 < give_up:
             say(f"{request}: too fast, waiting {answer.wait_ms} ms")
             time.sleep(answer.wait_ms / 1000)

@@ -40,7 +40,7 @@ ENUMERATIONS = {
         "IdTooLong", "PasswordInvalid", "PasswordTooLong", "NameTaken", "NameInvalid", "NameTooLong",
         "CharacterExists", "ClaimLost", "InternalError", "NoSuchChannel", "NotAMember", "TooManyChannels",
         "NoSuchUser", "NotTheOwner", "NoPosition", "Kicked", "TextInvalid",
-        "NameReserved",
+        "NameReserved", "NoTime",
     ),
     "CloseReason": numbered(
         "Goodbye", "ServerFull", "VersionMismatch", "HandshakeTimeout", "HandshakeFailed",
@@ -81,6 +81,7 @@ PACKETS = {
         [("id", "text(255)"), ("password", "text(1024)"), ("name", "text(255)")],
     ),
     0x0107: ("CreateCharacterAnswer", [("outcome", "Outcome")]),
+    0x0108: ("LoginQueued", [("position", "u32"), ("wait_ms", "u32")]),
     0x0201: ("EnterRequest", [("ticket", "bytes(256)")]),
     0x0202: ("EnterAnswer", [("user", "User"), ("head_count", "u32"), ("shard", "u8")]),
     0x0203: ("UserListRequest", [("channel", "u32"), ("after", "u32"), ("pages", "u8")]),

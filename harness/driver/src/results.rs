@@ -97,6 +97,9 @@ impl WorkerResults {
         for (reason, count) in theirs.retries {
             *ours.retries.entry(reason).or_default() += count;
         }
+        ours.queued += theirs.queued;
+        ours.queue_position_max = ours.queue_position_max.max(theirs.queue_position_max);
+        ours.queue_position_rises += theirs.queue_position_rises;
         self.reasons.merge(other.reasons);
         self.reconnects.asked += other.reconnects.asked;
         self.reconnects.back += other.reconnects.back;

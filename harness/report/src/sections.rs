@@ -190,7 +190,14 @@ impl Report {
         let reasons = clients.reasons.iter().map(|(reason, count)| Row::count(reason, *count).item());
         let retries = clients.retries.iter();
         let retries = retries.map(|(reason, count)| Row::count(format!("retried: {reason}"), *count).item());
-        [connected].into_iter().chain(counts).chain(reasons).chain(retries).collect()
+        let queue = [
+            ("waited in the queue at the door", clients.queued),
+            ("largest position in it", clients.queue_position_max),
+            ("positions that rose", clients.queue_position_rises),
+        ];
+        let queue = queue.into_iter().filter(|(_, count)| *count > 0);
+        let queue = queue.map(|(name, count)| Row::count(name, count).item());
+        [connected].into_iter().chain(counts).chain(reasons).chain(retries).chain(queue).collect()
     }
 
     fn reconnect_rows(&self) -> Vec<Row> {

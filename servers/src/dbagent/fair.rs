@@ -6,12 +6,12 @@
 //! often. The lane knows the time that a hash takes, and refuses at arrival what would end too
 //! late.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::request::{Job, Refusal};
+use crate::fair_order::{Address, FairOrder};
 
 /// Weight of one hash in the average of their times.
 const WEIGHT: u32 = 8;
@@ -22,27 +22,10 @@ pub(super) struct FairLane<T> {
     state: Mutex<State<T>>,
 }
 
-type Address = [u8; 16];
-
 struct State<T> {
-    /// Only addresses with jobs, so that the number of jobs bounds the number of addresses.
-    backlogs: HashMap<Address, Backlog<T>>,
-    /// Addresses by the number of their next turn.
-    turns: BTreeMap<u64, Address>,
-    /// Addresses by their number of jobs.
-    sizes: BTreeSet<(usize, Address)>,
-    /// The latest number of a turn or a job.
-    last: u64,
-    jobs: usize,
+    waiting: FairOrder<Waiting<T>>,
     /// Average time of a hash, with the calls of the database around it; zero until one has ended.
     hash_time: Duration,
-}
-
-/// Jobs of one address.
-struct Backlog<T> {
-    turn: u64,
-    /// By the attempts of their session, then by arrival.
-    jobs: BTreeMap<(u32, u64), Waiting<T>>,
 }
 
 struct Waiting<T> {
@@ -58,23 +41,10 @@ pub(super) enum Popped<T> {
     Late(Job<T>),
 }
 
-#[derive(Clone, Copy)]
-enum End {
-    First,
-    Last,
-}
-
 impl<T> FairLane<T> {
     /// Creates a lane for `capacity` jobs, at least one.
     pub(super) fn new(capacity: usize) -> Self {
-        let state = State {
-            backlogs: HashMap::new(),
-            turns: BTreeMap::new(),
-            sizes: BTreeSet::new(),
-            last: 0,
-            jobs: 0,
-            hash_time: Duration::ZERO,
-        };
+        let state = State { waiting: FairOrder::new(), hash_time: Duration::ZERO };
         Self { capacity: capacity.max(1), state: Mutex::new(state) }
     }
 
@@ -83,27 +53,26 @@ impl<T> FairLane<T> {
     /// the most jobs if the lane is full.
     pub(super) fn push(&self, job: Job<T>, threads: usize, now: Instant) -> Result<(), (Refusal, Job<T>)> {
         let mut state = self.state.lock();
-        let address = job.origin.address;
-        state.insert(job, now);
+        let (address, attempts) = (job.origin.address, job.origin.attempts);
+        state.waiting.insert(address, attempts, Waiting { job, since: now });
         let (refusal, victim) = if !state.last_is_in_time(&address, threads, now) {
             (Refusal::Late, address)
-        } else if state.jobs > self.capacity {
-            (Refusal::Full, state.largest(address))
+        } else if state.waiting.len() > self.capacity {
+            (Refusal::Full, state.waiting.largest(address))
         } else {
             return Ok(());
         };
-        state.remove(victim, End::Last).map_or(Ok(()), |victim| Err((refusal, victim.job)))
+        state.waiting.pop_last(&victim).map_or(Ok(()), |victim| Err((refusal, victim.job)))
     }
 
     /// Removes the next job. A job that is too late costs its address no turn.
     pub(super) fn pop(&self, now: Instant) -> Option<Popped<T>> {
         let mut state = self.state.lock();
-        let address = *state.turns.first_key_value()?.1;
-        let waiting = state.remove(address, End::First)?;
+        let (place, waiting) = state.waiting.pop_first()?;
         if now >= waiting.job.deadline || now + state.hash_time_of(&waiting) > waiting.job.deadline {
             return Some(Popped::Late(waiting.job));
         }
-        state.end_turn(address);
+        state.waiting.end_turn(place.address());
         Some(Popped::Due(waiting.job))
     }
 
@@ -119,65 +88,16 @@ impl<T> FairLane<T> {
 
     /// Returns the number of jobs.
     pub(super) fn len(&self) -> usize {
-        self.state.lock().jobs
+        self.state.lock().waiting.len()
     }
 
     /// Returns the number of addresses with jobs.
     pub(super) fn addresses(&self) -> usize {
-        self.state.lock().backlogs.len()
+        self.state.lock().waiting.addresses()
     }
 }
 
 impl<T> State<T> {
-    fn insert(&mut self, job: Job<T>, now: Instant) {
-        self.last += 1;
-        let number = self.last;
-        let address = job.origin.address;
-        let turns = &mut self.turns;
-        let backlog = self.backlogs.entry(address).or_insert_with(|| {
-            turns.insert(number, address);
-            Backlog { turn: number, jobs: BTreeMap::new() }
-        });
-        self.sizes.remove(&(backlog.jobs.len(), address));
-        backlog.jobs.insert((job.origin.attempts, number), Waiting { job, since: now });
-        self.sizes.insert((backlog.jobs.len(), address));
-        self.jobs += 1;
-    }
-
-    fn remove(&mut self, address: Address, end: End) -> Option<Waiting<T>> {
-        let backlog = self.backlogs.get_mut(&address)?;
-        let size = backlog.jobs.len();
-        let (_, waiting) = match end {
-            End::First => backlog.jobs.pop_first(),
-            End::Last => backlog.jobs.pop_last(),
-        }?;
-        self.jobs -= 1;
-        self.sizes.remove(&(size, address));
-        if size > 1 {
-            self.sizes.insert((size - 1, address));
-        } else {
-            self.turns.remove(&backlog.turn);
-            self.backlogs.remove(&address);
-        }
-        Some(waiting)
-    }
-
-    fn end_turn(&mut self, address: Address) {
-        let Some(backlog) = self.backlogs.get_mut(&address) else { return };
-        self.turns.remove(&backlog.turn);
-        self.last += 1;
-        backlog.turn = self.last;
-        self.turns.insert(self.last, address);
-    }
-
-    /// Returns the address with the most jobs: `newcomer`, if no other has more.
-    fn largest(&self, newcomer: Address) -> Address {
-        match self.sizes.last() {
-            Some((most, largest)) if !self.sizes.contains(&(*most, newcomer)) => *largest,
-            _ => newcomer,
-        }
-    }
-
     /// Time to reckon with for the hash of a job: half more than the average, as hashes compete for
     /// the processor, but half of the job's own time at most. A job whose turn comes in the first
     /// half is thus begun whatever was measured, and measures anew.
@@ -187,11 +107,9 @@ impl<T> State<T> {
 
     /// Returns true unless the last job of an address would end too late.
     fn last_is_in_time(&self, address: &Address, threads: usize, now: Instant) -> bool {
-        let Some(backlog) = self.backlogs.get(address) else { return true };
-        let Some((_, last)) = backlog.jobs.last_key_value() else { return true };
-        let own = backlog.jobs.len();
+        let Some((last, own)) = self.waiting.last_of(address) else { return true };
         // Before it, every other address has as many turns as this one, or as many as it has jobs.
-        let others = (self.jobs - own).min((self.backlogs.len() - 1).saturating_mul(own));
+        let others = (self.waiting.len() - own).min((self.waiting.addresses() - 1).saturating_mul(own));
         let before = u32::try_from(own - 1 + others).unwrap_or(u32::MAX);
         let hash = self.hash_time_of(last);
         let wait = self.hash_time.min(hash).saturating_mul(before)

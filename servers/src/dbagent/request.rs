@@ -123,6 +123,13 @@ impl Request {
         }
     }
 
+    /// Answer to a request that finds no time or no room: NoTime if it hashes a password, which
+    /// waits for its turn at the login server then.
+    pub(crate) fn no_time(&self) -> Answer {
+        let is_hash = self.lane() == Lane::Hashing;
+        self.refused(if is_hash { Outcome::NoTime } else { Outcome::TryAgainLater })
+    }
+
     /// Answer to a request that was not executed.
     pub(crate) fn refused(&self, outcome: Outcome) -> Answer {
         match self {

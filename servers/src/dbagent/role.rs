@@ -319,7 +319,11 @@ impl DbAgent {
         }
         match self.pool.try_submit(request::Job { request, origin, tag, deadline }) {
             Ok(()) => {}
-            Err(Rejected::Full(job) | Rejected::Late(job) | Rejected::Closed(job)) => {
+            Err(Rejected::Full(job) | Rejected::Late(job)) => {
+                let answer = job.request.no_time();
+                self.handle_reply(Reply { tag: job.tag, answer }, effects);
+            }
+            Err(Rejected::Closed(job)) => {
                 let answer = job.request.refused(Outcome::TryAgainLater);
                 self.handle_reply(Reply { tag: job.tag, answer }, effects);
             }

@@ -87,10 +87,13 @@ impl<T: Copy> Shared<T> {
         (self.sink)(Reply { tag, answer });
     }
 
-    /// Answers TryAgainLater to a job whose hash would end too late.
+    /// Answers NoTime to a job whose hash would end too late. If no thread was there before its
+    /// deadline, the database was away, and waiting again may be in vain.
     fn too_late(&self, job: &Job<T>) {
         self.stats.late.fetch_add(1, Relaxed);
-        self.reply(job.tag, job.request.refused(Outcome::TryAgainLater));
+        let is_over = Instant::now() >= job.deadline;
+        let refused = || job.request.refused(Outcome::TryAgainLater);
+        self.reply(job.tag, if is_over { refused() } else { job.request.no_time() });
     }
 
     /// Tells the agent of a thread that is given up: it may have made the claim with which it

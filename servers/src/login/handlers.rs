@@ -5,15 +5,15 @@
 use throng_core::crypto::Ticket;
 use throng_core::wire::Body;
 use throng_core::wire::packets::{
-    Character, ChatNotifyLogin, CreateCharacterAnswer, CreateCharacterRequest, DbCheckPassword,
-    DbCheckPasswordAnswer, DbClaimRevoked, DbClaimsSynced, DbCreateCharacter, DbCreateCharacterAnswer,
-    DbSignUp, DbSignUpAnswer, DbVerifyAccount, DbVerifyAccountAnswer, LinkHello, LoginGranted,
-    LoginNotifyEntered, LoginNotifyLoaded, LoginRequest, Role, SignUpAnswer, SignUpRequest,
+    Character, ChatNotifyLogin, CreateCharacterAnswer, CreateCharacterRequest, DbCheckPasswordAnswer,
+    DbClaimRevoked, DbClaimsSynced, DbCreateCharacter, DbCreateCharacterAnswer, DbSignUpAnswer,
+    DbVerifyAccountAnswer, LinkHello, LoginGranted, LoginNotifyEntered, LoginNotifyLoaded, LoginRequest,
+    Role, SignUpAnswer, SignUpRequest,
 };
 
 use super::{
     Asker, Call, ChatCancelLogin, Claim, ClientRequest, CloseReason, Grant, HandlerTable, Login, Outcome,
-    Phase, SessionId, Step, metrics,
+    Phase, SessionId, Step, Want, metrics,
 };
 
 /// Returns the table of every packet that the login server accepts.
@@ -37,21 +37,9 @@ fn log_in(login: &mut Login, call: &mut Call<'_>, request: LoginRequest) {
     let LoginRequest { id, password } = request;
     let asker = login.asker(call.session, &id);
     if let Err(wait) = login.throttle.check_password(asker.network, call.now) {
-        return login.too_fast(call.session, &asker, LoginRequest::NUMBER, wait, call);
+        return login.too_fast(call.session, &asker, LoginRequest::NUMBER, wait, call.now, call.effects);
     }
-    let take_over = login.settings.take_over;
-    // Without a chat server the password need not be checked.
-    let has_chat = login.links.up(Role::Chat).next().is_some();
-    let agent = login.held_claims.next_agent().filter(|_| has_chat);
-    let pending = ClientRequest { client: call.session, asker, step: Step::Password };
-    let origin = login.origin(call.session);
-    login.send_request(agent, pending, call, |request| DbCheckPassword {
-        request,
-        id,
-        password,
-        take_over,
-        origin,
-    });
+    login.ask_for_hash(asker, Want::LogIn, password, call);
 }
 
 fn sign_up(login: &mut Login, call: &mut Call<'_>, request: SignUpRequest) {
@@ -61,12 +49,9 @@ fn sign_up(login: &mut Login, call: &mut Call<'_>, request: SignUpRequest) {
     }
     let asker = login.asker(call.session, &id);
     if let Err(wait) = login.throttle.sign_up(asker.network, call.now) {
-        return login.too_fast(call.session, &asker, SignUpRequest::NUMBER, wait, call);
+        return login.too_fast(call.session, &asker, SignUpRequest::NUMBER, wait, call.now, call.effects);
     }
-    let pending = ClientRequest { client: call.session, asker, step: Step::SignUp };
-    let agent = login.held_claims.next_agent();
-    let origin = login.origin(call.session);
-    login.send_request(agent, pending, call, |request| DbSignUp { request, id, password, origin });
+    login.ask_for_hash(asker, Want::SignUp, password, call);
 }
 
 fn create_character(login: &mut Login, call: &mut Call<'_>, request: CreateCharacterRequest) {
@@ -76,12 +61,10 @@ fn create_character(login: &mut Login, call: &mut Call<'_>, request: CreateChara
     }
     let asker = login.asker(call.session, &id);
     if let Err(wait) = login.throttle.check_password(asker.network, call.now) {
-        return login.too_fast(call.session, &asker, CreateCharacterRequest::NUMBER, wait, call);
+        let packet = CreateCharacterRequest::NUMBER;
+        return login.too_fast(call.session, &asker, packet, wait, call.now, call.effects);
     }
-    let pending = ClientRequest { client: call.session, asker, step: Step::Verify(name) };
-    let agent = login.held_claims.next_agent();
-    let origin = login.origin(call.session);
-    login.send_request(agent, pending, call, |request| DbVerifyAccount { request, id, password, origin });
+    login.ask_for_hash(asker, Want::Character(name), password, call);
 }
 
 fn hello(login: &mut Login, call: &mut Call<'_>, hello: LinkHello) {
@@ -103,7 +86,7 @@ fn hello(login: &mut Login, call: &mut Call<'_>, hello: LinkHello) {
 
 fn password_checked(login: &mut Login, call: &mut Call<'_>, answer: DbCheckPasswordAnswer) {
     let DbCheckPasswordAnswer { request, outcome, claim } = answer;
-    let pending = login.requests.answered(call.session, request);
+    let pending = login.hashed(call, request, outcome);
     if let Some(pending) = &pending {
         count_failure(login, &pending.asker, outcome, call);
     }
@@ -114,23 +97,25 @@ fn password_checked(login: &mut Login, call: &mut Call<'_>, answer: DbCheckPassw
         }
         return;
     }
-    let Some(ClientRequest { client, asker, .. }) = pending else {
+    let Some(pending) = pending else {
         // The request has timed out or the client has gone, so the claim is released.
         return login.held_claims.release(claim, call.effects);
     };
-    if let Err(wait) = login.throttle.log_in(asker.network, claim.account, call.now) {
+    if let Err(wait) = login.throttle.log_in(pending.asker.network, claim.account, call.now) {
         login.held_claims.release(claim, call.effects);
-        return login.too_fast(client, &asker, LoginRequest::NUMBER, wait, call);
+        let (client, packet) = (pending.client, LoginRequest::NUMBER);
+        return login.too_fast(client, &pending.asker, packet, wait, call.now, call.effects);
     }
+    let Some(chat) = login.next_chat_server() else {
+        login.held_claims.release(claim, call.effects);
+        return login.fail_request(&pending, Outcome::TryAgainLater, call.effects);
+    };
     login.held_claims.insert(claim);
-    if let Some(chat) = login.next_chat_server() {
-        let pending = ClientRequest { client, asker, step: Step::HandOver { chat, claim } };
-        login.send_request(Some(chat), pending, call, |request| ChatNotifyLogin { request, claim });
-    } else {
-        login.held_claims.release(claim, call.effects);
-        let pending = ClientRequest { client, asker, step: Step::Password };
-        login.fail_request(&pending, Outcome::TryAgainLater, call.effects);
-    }
+    let pending = ClientRequest { step: Step::HandOver { chat, claim }, ..pending };
+    login.send_request(Some(chat), pending, call.now, call.effects, |request| ChatNotifyLogin {
+        request,
+        claim,
+    });
 }
 
 /// Counts a wrong password against the address that it came from. Unknown ids count alike.
@@ -207,7 +192,7 @@ fn client_entered(login: &mut Login, call: &mut Call<'_>, entered: LoginNotifyEn
 }
 
 fn signed_up(login: &mut Login, call: &mut Call<'_>, answer: DbSignUpAnswer) {
-    let Some(pending) = login.requests.answered(call.session, answer.request) else { return };
+    let Some(pending) = login.hashed(call, answer.request, answer.outcome) else { return };
     if answer.outcome == Outcome::Ok {
         login.answer_client(&pending, Outcome::Ok, call.effects);
     } else {
@@ -216,15 +201,16 @@ fn signed_up(login: &mut Login, call: &mut Call<'_>, answer: DbSignUpAnswer) {
 }
 
 fn account_verified(login: &mut Login, call: &mut Call<'_>, answer: DbVerifyAccountAnswer) {
-    let Some(pending) = login.requests.answered(call.session, answer.request) else { return };
+    let Some(pending) = login.hashed(call, answer.request, answer.outcome) else { return };
     count_failure(login, &pending.asker, answer.outcome, call);
     if answer.outcome != Outcome::Ok {
         return login.refuse_request(pending, answer.outcome, call);
     }
-    let ClientRequest { client, asker, step: Step::Verify(name) } = pending else { return };
+    let ClientRequest { client, asker, step: Step::Hash(hash) } = pending else { return };
+    let Want::Character(name) = hash.want else { return };
     let account = answer.account;
-    let pending = ClientRequest { client, asker, step: Step::Character };
-    login.send_request(Some(call.session), pending, call, |request| DbCreateCharacter {
+    let (link, pending) = (Some(call.session), ClientRequest { client, asker, step: Step::Character });
+    login.send_request(link, pending, call.now, call.effects, |request| DbCreateCharacter {
         request,
         account,
         name,

@@ -5,6 +5,7 @@
 //! client. A login that ends on the way releases what it held, so an account is online exactly
 //! while a server holds its claim.
 
+mod door;
 mod handlers;
 mod stays;
 mod throttle;
@@ -22,14 +23,16 @@ use throng_core::links::{Links, Pending};
 use throng_core::log::LineBudget;
 use throng_core::net::{Closed, Opened, PeerKind, network_of};
 use throng_core::wire::packets::{
-    self, ChatCancelLogin, Claim, CreateCharacterAnswer, IdText, LoginRefused, Origin, Outcome,
-    RequestedName, SignUpAnswer, TooFast,
+    self, ChatCancelLogin, Claim, CreateCharacterAnswer, CreateCharacterRequest, DbCheckPassword, DbSignUp,
+    DbVerifyAccount, IdText, LoginRefused, LoginRequest, Origin, Outcome, PasswordText, RequestedName,
+    SignUpAnswer, TooFast,
 };
-use throng_core::wire::{CloseReason, Packet};
+use throng_core::wire::{Body, CloseReason, Packet};
 use throng_core::{SessionId, metrics};
 
 use crate::held_claims::HeldClaims;
 use crate::rules::Reserved;
+use door::{Admitted, Door, Seat};
 use stays::Stays;
 use throttle::{Throttle, Wait};
 
@@ -57,8 +60,10 @@ pub struct LoginSettings {
     /// Most clients at a time. Of the last sixteenth of these seats each newcomer takes the oldest
     /// one that is held without a ticket.
     pub seats: usize,
-    /// Time that a client may stay without a ticket.
+    /// Time that a client may stay without a ticket. Time in the queue does not count.
     pub stay: Duration,
+    /// Most requests that wait for the hash of their password.
+    pub queue: usize,
     /// Lifetime of a ticket.
     pub ticket_lifetime: Duration,
     /// Time in which another server must answer; after it, the client is told to try again later.
@@ -89,7 +94,9 @@ pub struct Login {
     links: Links,
     held_claims: HeldClaims,
     requests: Pending<ClientRequest>,
-    /// Requests that the DB agent has no time for, and the time of their answers.
+    /// Requests that wait until the DB agents have time for the hash of their password.
+    door: Door<ClientRequest>,
+    /// Requests that are refused for the time being, and the time of their answers.
     put_off: VecDeque<(Instant, ClientRequest)>,
     /// Issued tickets, by the claim's number.
     grants: HashMap<u64, Grant>,
@@ -128,22 +135,37 @@ struct Asker {
 /// Lines about refused requests: 50 at once, then one a second. Any client can cause them.
 static REFUSALS: LineBudget = LineBudget::new(50, Duration::from_secs(1));
 
-/// Pause before a client hears that the DB agent has no time for its password. Guessers, who ask
-/// again at once, would otherwise keep all servers busy with refusals.
+/// Pause before a client hears that it must try again later, because the queue is full or the DB
+/// agent has failed. Guessers, who ask again at once, would otherwise keep all servers busy with
+/// refusals.
 const PUT_OFF: Duration = Duration::from_millis(250);
 
 /// The answer that a request waits for.
 enum Step {
-    /// The password of a login.
-    Password,
+    /// The hash of a password.
+    Hash(Box<Hash>),
     /// The chat server's confirmation that it expects the login.
     HandOver { chat: SessionId, claim: Claim },
-    /// A new account.
-    SignUp,
-    /// The password of an account that is to get a character.
-    Verify(RequestedName),
     /// A new character.
     Character,
+}
+
+/// A request that needs the hash of a password.
+struct Hash {
+    want: Want,
+    password: PasswordText,
+    origin: Origin,
+    /// The DB agent that has the request, and the request's seat at the door; none while it waits
+    /// there.
+    sent: Option<(SessionId, Seat)>,
+}
+
+/// The purpose of a password.
+enum Want {
+    LogIn,
+    SignUp,
+    /// A character with this name.
+    Character(RequestedName),
 }
 
 /// A client that has a ticket.
@@ -158,6 +180,7 @@ impl LoginRole {
     /// Creates a login server without clients.
     pub fn new(settings: LoginSettings, links: Links, now_ms: fn() -> u64) -> Self {
         let requests = Pending::new(settings.request_timeout);
+        let door = Door::new(settings.queue);
         let login = Login {
             throttle: Throttle::new(settings.limits.clone()),
             settings,
@@ -168,6 +191,7 @@ impl LoginRole {
             links,
             held_claims: HeldClaims::default(),
             requests,
+            door,
             put_off: VecDeque::new(),
             grants: HashMap::new(),
             expiries: VecDeque::new(),
@@ -187,7 +211,7 @@ impl Role for LoginRole {
                 if let Some(phase) = self.login.phases.get(&session).copied() {
                     let mut call = Call { session, received, now, effects };
                     if !self.table.run(&mut self.login, &mut call, phase, packet) {
-                        self.login.remove_session(session, effects);
+                        self.login.remove_session(session, now, effects);
                     }
                 }
             }
@@ -200,7 +224,7 @@ impl Role for LoginRole {
     fn tick(&mut self, now: Instant, effects: &mut Effects) -> Option<Instant> {
         let login = &mut self.login;
         for pending in login.requests.expire(now) {
-            login.fail_request(&pending, Outcome::TryAgainLater, effects);
+            login.not_served(&pending, now, effects);
         }
         while let Some((_, pending)) = login.put_off.pop_front_if(|(at, _)| *at <= now) {
             login.fail_request(&pending, Outcome::TryAgainLater, effects);
@@ -214,15 +238,19 @@ impl Role for LoginRole {
             }
         }
         while let Some(session) = login.stays.overdue(now) {
-            login.close_client(session, CloseReason::LoginTimeout, effects);
+            login.close_client(session, CloseReason::LoginTimeout, now, effects);
         }
+        login.open_door(now, effects);
+        for (client, queued) in login.door.tell(now) {
+            effects.send(client, queued);
+        }
+        login.show_door();
         let expiry = login.expiries.front().map(|(at, _)| *at);
         let answer = login.put_off.front().map(|(at, _)| *at);
         let next_dial = login.links.tick(now, effects);
-        [next_dial, login.requests.next_deadline(), login.stays.next_deadline(), expiry, answer]
-            .into_iter()
-            .flatten()
-            .min()
+        let (request, stay) = (login.requests.next_deadline(), login.stays.next_deadline());
+        let door = login.door.next_deadline(now);
+        [next_dial, request, stay, expiry, answer, door].into_iter().flatten().min()
     }
 }
 
@@ -230,7 +258,7 @@ impl Login {
     fn opened(&mut self, session: SessionId, opened: &Opened, now: Instant, effects: &mut Effects) {
         match opened.kind {
             PeerKind::Client => {
-                self.make_room(effects);
+                self.make_room(now, effects);
                 self.phases.insert(session, Phase::Idle);
                 self.stays.begin(session, now + self.settings.stay);
                 let address = opened.address;
@@ -244,10 +272,10 @@ impl Login {
     }
 
     fn closed(&mut self, session: SessionId, closed: &Closed, now: Instant, effects: &mut Effects) {
-        self.remove_session(session, effects);
+        self.remove_session(session, now, effects);
         let Some(link) = self.links.closed(session, closed, now) else { return };
         for pending in self.requests.fail_link(session) {
-            self.fail_request(&pending, Outcome::TryAgainLater, effects);
+            self.not_served(&pending, now, effects);
         }
         if link.hello.role == packets::Role::DbAgent {
             self.held_claims.links_changed(&self.links, effects);
@@ -256,7 +284,7 @@ impl Login {
 
     /// Takes the seat of a client without a ticket if only the last sixteenth of the seats is
     /// free.
-    fn make_room(&mut self, effects: &mut Effects) {
+    fn make_room(&mut self, now: Instant, effects: &mut Effects) {
         let seats = self.settings.seats;
         if self.stays.len() + self.grants.len() < seats - seats / 16 {
             return;
@@ -264,19 +292,23 @@ impl Login {
         let oldest = self.stays.oldest(|session| self.phases.get(&session) == Some(&Phase::Idle));
         if let Some(session) = oldest {
             metrics::SEATS_TAKEN_BACK.inc();
-            self.close_client(session, CloseReason::ServerFull, effects);
+            self.close_client(session, CloseReason::ServerFull, now, effects);
         }
     }
 
-    fn close_client(&mut self, session: SessionId, reason: CloseReason, effects: &mut Effects) {
-        self.remove_session(session, effects);
+    fn close_client(&mut self, session: SessionId, reason: CloseReason, now: Instant, effects: &mut Effects) {
+        self.remove_session(session, now, effects);
         effects.close(session, reason);
     }
 
     /// Removes a session that has ended or is about to. Packets that it has sent already are
-    /// dropped; the answer to its pending request finds that it is gone.
-    fn remove_session(&mut self, session: SessionId, effects: &mut Effects) {
+    /// dropped; the answer to its pending request finds that it is gone. One that waits at the door
+    /// leaves the queue.
+    fn remove_session(&mut self, session: SessionId, now: Instant, effects: &mut Effects) {
         self.stays.end(session);
+        if let Some(request) = self.door.leave(session, now) {
+            self.give_back(&request);
+        }
         self.clients.remove(&session);
         if self.phases.remove(&session) == Some(Phase::Granted) {
             // The client left before it entered the chat, so its ticket is void.
@@ -291,6 +323,155 @@ impl Login {
         let address = self.clients.get(&client).map(|client| client.address);
         let network = address.and_then(|address| self.throttle.network(address.ip()));
         Asker { id: id.clone(), address, network }
+    }
+
+    /// Takes a request that needs the hash of a password to the door. It waits there if others wait
+    /// or are with the DB agents.
+    fn ask_for_hash(&mut self, asker: Asker, want: Want, password: PasswordText, call: &mut Call<'_>) {
+        let client = call.session;
+        let origin = self.origin(client);
+        let hash = Hash { want, password, origin, sent: None };
+        let request = ClientRequest { client, asker, step: Step::Hash(Box::new(hash)) };
+        // Without the servers that it needs, a newcomer does not begin to wait.
+        if !self.has_servers_for(&request) {
+            return self.fail_request(&request, Outcome::TryAgainLater, call.effects);
+        }
+        if let Some(phase) = self.phases.get_mut(&client) {
+            *phase = Phase::Busy;
+        }
+        let evicted = self.door.arrive(client, origin, request, call.now);
+        self.open_door(call.now, call.effects);
+        if self.door.contains(client) {
+            metrics::LOGINS_QUEUED.inc();
+            self.stays.pause(client, call.now);
+        }
+        if let Some((evicted, request)) = evicted {
+            metrics::LOGIN_QUEUE_FULL.inc();
+            self.stays.resume(evicted, call.now);
+            self.refuse_request(request, Outcome::TryAgainLater, call);
+        }
+    }
+
+    /// Returns true if the servers are up that a request for a hash needs. Without a chat server
+    /// the password of a login need not be checked.
+    fn has_servers_for(&self, request: &ClientRequest) -> bool {
+        let is_login = matches!(&request.step, Step::Hash(hash) if matches!(hash.want, Want::LogIn));
+        self.held_claims.has_ready_agent()
+            && (!is_login || self.links.up(packets::Role::Chat).next().is_some())
+    }
+
+    /// Sends requests from the door to the DB agents, as many as these have time for.
+    fn open_door(&mut self, now: Instant, effects: &mut Effects) {
+        if self.door.len() == 0 {
+            return;
+        }
+        let agents = self.held_claims.ready_agents();
+        while let Some(first) = self.door.first() {
+            if !self.has_servers_for(first) {
+                if self.door.is_patient(now) {
+                    return;
+                }
+                let Some((client, request)) = self.door.turn_away(now) else { return };
+                self.stays.resume(client, now);
+                self.fail_request(&request, Outcome::TryAgainLater, effects);
+                continue;
+            }
+            // Since it came, its address may have sent too many wrong passwords.
+            if let Some((packet, wait)) = self.is_too_fast(first, now) {
+                let Some((client, request)) = self.door.turn_away(now) else { return };
+                self.stays.resume(client, now);
+                self.too_fast(client, &request.asker, packet, wait, now, effects);
+                continue;
+            }
+            self.door.has_server();
+            let Some(admitted) = self.door.admit(&agents, now) else { return };
+            self.send_hash(admitted, now, effects);
+        }
+    }
+
+    /// Returns the packet's number and the wait if a request with a password comes too fast by now.
+    fn is_too_fast(&self, request: &ClientRequest, now: Instant) -> Option<(u16, Wait)> {
+        let Step::Hash(hash) = &request.step else { return None };
+        let packet = match hash.want {
+            Want::LogIn => LoginRequest::NUMBER,
+            Want::Character(_) => CreateCharacterRequest::NUMBER,
+            Want::SignUp => return None,
+        };
+        self.throttle.check_password(request.asker.network, now).err().map(|wait| (packet, wait))
+    }
+
+    /// Sends a request from the door to a DB agent.
+    fn send_hash(&mut self, admitted: Admitted<ClientRequest>, now: Instant, effects: &mut Effects) {
+        let Admitted { agent, seat, request } = admitted;
+        let ClientRequest { client, asker, step } = request;
+        let Step::Hash(mut hash) = step else { return };
+        self.stays.resume(client, now);
+        let (id, password, origin) = (asker.id.clone(), hash.password.clone(), hash.origin);
+        let take_over = self.settings.take_over;
+        hash.sent = Some((agent, seat));
+        let packet: fn(_, _, _, _, _) -> Packet = match hash.want {
+            Want::LogIn => |request, id, password, take_over, origin| {
+                DbCheckPassword { request, id, password, take_over, origin }.into()
+            },
+            Want::SignUp => {
+                |request, id, password, _, origin| DbSignUp { request, id, password, origin }.into()
+            }
+            Want::Character(_) => {
+                |request, id, password, _, origin| DbVerifyAccount { request, id, password, origin }.into()
+            }
+        };
+        let pending = ClientRequest { client, asker, step: Step::Hash(hash) };
+        self.send_request(Some(agent), pending, now, effects, |request| {
+            packet(request, id, password, take_over, origin)
+        });
+    }
+
+    /// Ends a request that another server has not answered, in time or at all.
+    fn not_served(&mut self, pending: &ClientRequest, now: Instant, effects: &mut Effects) {
+        if let Step::Hash(hash) = &pending.step
+            && let Some((agent, _)) = hash.sent
+        {
+            self.door.failed(agent, now);
+        }
+        self.fail_request(pending, Outcome::TryAgainLater, effects);
+    }
+
+    /// Takes the answer of a DB agent to a request for a hash. Returns the request, unless it waits
+    /// at the door again because the agent had no time for it.
+    fn hashed(&mut self, call: &Call<'_>, request: u64, outcome: Outcome) -> Option<ClientRequest> {
+        let mut pending = self.requests.answered(call.session, request)?;
+        let Step::Hash(hash) = &mut pending.step else { return Some(pending) };
+        let Some((agent, seat)) = hash.sent.take() else { return Some(pending) };
+        let client = pending.client;
+        match outcome {
+            Outcome::NoTime => {
+                self.door.refused(agent, call.now);
+                if self.phases.contains_key(&client) {
+                    self.stays.pause(client, call.now);
+                    self.door.put_back(client, seat, pending, call.now);
+                } else {
+                    self.give_back(&pending);
+                }
+                return None;
+            }
+            Outcome::TryAgainLater => self.door.failed(agent, call.now),
+            _ => self.door.served(agent, call.now),
+        }
+        Some(pending)
+    }
+
+    /// Takes a sign-up that came to nothing off the count of its address.
+    fn give_back(&mut self, request: &ClientRequest) {
+        if matches!(&request.step, Step::Hash(hash) if matches!(hash.want, Want::SignUp)) {
+            self.throttle.not_signed_up(request.asker.network);
+        }
+    }
+
+    /// Publishes the state of the door.
+    fn show_door(&self) {
+        let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        metrics::LOGIN_QUEUE.set(gauge(self.door.len()));
+        metrics::LOGIN_WINDOW.set(gauge(self.door.window(self.held_claims.ready_count())));
     }
 
     /// Returns the origin of a client's request that needs the hash of a password, and counts the
@@ -320,15 +501,23 @@ impl Login {
 
     /// Refuses a client's packet of the type `packet`, which came too fast. Closes a client that
     /// goes on.
-    fn too_fast(&mut self, session: SessionId, asker: &Asker, packet: u16, wait: Wait, call: &mut Call<'_>) {
+    fn too_fast(
+        &mut self,
+        session: SessionId,
+        asker: &Asker,
+        packet: u16,
+        wait: Wait,
+        now: Instant,
+        effects: &mut Effects,
+    ) {
         metrics::TOO_FAST.inc();
         log_refusal("request", asker, wait.reason);
         let Some(client) = self.clients.get_mut(&session) else { return };
-        if client.refusals.take(bucket::REFUSALS, call.now).is_err() {
-            return self.close_client(session, CloseReason::TooFast, call.effects);
+        if client.refusals.take(bucket::REFUSALS, now).is_err() {
+            return self.close_client(session, CloseReason::TooFast, now, effects);
         }
         self.phases.insert(session, Phase::Idle);
-        call.effects.send(session, TooFast::new(packet, 0, wait.time));
+        effects.send(session, TooFast::new(packet, 0, wait.time));
     }
 
     /// Ends a request that failed: releases its claim and answers the client.
@@ -346,21 +535,25 @@ impl Login {
 
     /// Answers a client's request. The client may send another one then.
     fn answer_client(&mut self, request: &ClientRequest, outcome: Outcome, effects: &mut Effects) {
-        let (what, refused, packet): (_, _, Packet) = match request.step {
-            Step::Password | Step::HandOver { .. } => {
-                ("login", &metrics::LOGINS_REFUSED, LoginRefused { outcome }.into())
-            }
-            Step::SignUp => ("sign-up", &metrics::SIGN_UPS_REFUSED, SignUpAnswer { outcome }.into()),
-            Step::Verify(_) | Step::Character => {
-                ("character", &metrics::CHARACTERS_REFUSED, CreateCharacterAnswer { outcome }.into())
-            }
+        let is_login = match &request.step {
+            Step::HandOver { .. } => true,
+            Step::Hash(hash) => matches!(hash.want, Want::LogIn),
+            Step::Character => false,
+        };
+        let is_sign_up = matches!(&request.step, Step::Hash(hash) if matches!(hash.want, Want::SignUp));
+        let (what, refused, packet): (_, _, Packet) = if is_login {
+            ("login", &metrics::LOGINS_REFUSED, LoginRefused { outcome }.into())
+        } else if is_sign_up {
+            ("sign-up", &metrics::SIGN_UPS_REFUSED, SignUpAnswer { outcome }.into())
+        } else {
+            ("character", &metrics::CHARACTERS_REFUSED, CreateCharacterAnswer { outcome }.into())
         };
         if outcome != Outcome::Ok {
             refused.of(outcome).inc();
             log_refusal(what, &request.asker, outcome.name());
         }
-        if matches!(request.step, Step::SignUp) && !matches!(outcome, Outcome::Ok | Outcome::IdTaken) {
-            self.throttle.not_signed_up(request.asker.network);
+        if !matches!(outcome, Outcome::Ok | Outcome::IdTaken) {
+            self.give_back(request);
         }
         if let Some(phase) = self.phases.get_mut(&request.client) {
             *phase = Phase::Idle;
@@ -375,21 +568,22 @@ impl Login {
         &mut self,
         link: Option<SessionId>,
         pending: ClientRequest,
-        call: &mut Call<'_>,
+        now: Instant,
+        effects: &mut Effects,
         packet: impl FnOnce(u64) -> P,
     ) {
         let Some(link) = link else {
-            return self.fail_request(&pending, Outcome::TryAgainLater, call.effects);
+            return self.not_served(&pending, now, effects);
         };
         let client = pending.client;
-        match self.requests.add(link, pending, call.now) {
+        match self.requests.add(link, pending, now) {
             Ok(request) => {
                 if let Some(phase) = self.phases.get_mut(&client) {
                     *phase = Phase::Busy;
                 }
-                call.effects.send(link, packet(request));
+                effects.send(link, packet(request));
             }
-            Err(pending) => self.fail_request(&pending, Outcome::TryAgainLater, call.effects),
+            Err(pending) => self.not_served(&pending, now, effects),
         }
     }
 
@@ -415,11 +609,14 @@ impl LoginRole {
     pub(crate) fn census(&self) -> Vec<(&'static str, usize)> {
         let Login { phases, stays, clients, put_off, held_claims, requests, grants, expiries, .. } =
             &self.login;
+        let door = &self.login.door;
         let links = self.login.links.all().count();
         vec![
             ("phases", phases.len() - links),
             ("stays", stays.len()),
             ("clients", clients.len()),
+            ("requests at the door", door.len()),
+            ("hashes at the agents", door.at_agents()),
             ("requests put off", put_off.len()),
             ("held claims", held_claims.count()),
             ("claims in doubt", held_claims.in_doubt()),

@@ -15,6 +15,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_millis(1500);
 const TICKET_LIFETIME: Duration = Duration::from_secs(5);
 const STAY: Duration = Duration::from_mins(1);
 const SEATS: usize = 32;
+const QUEUE: usize = 12;
 /// The login server's peers, in the order of their indexes.
 const PEERS: [PeerRole; 2] = [PeerRole::Chat, PeerRole::DbAgent];
 
@@ -44,6 +45,7 @@ impl Scenario {
             take_over: false,
             seats: SEATS,
             stay: STAY,
+            queue: QUEUE,
             ticket_lifetime: TICKET_LIFETIME,
             request_timeout: REQUEST_TIMEOUT,
             cluster: ClusterKey::from_bytes(KEY),
@@ -182,9 +184,9 @@ fn requests_for_a_hash_carry_the_address_and_the_attempts_of_their_client() {
     assert_eq!(scenario.fixture.deliver(client, login_request()), [sent(agent, check)]);
 }
 
-/// Guessers ask again at once, and the answers of an overloaded DB agent come at once.
+/// Guessers ask again at once, and the answers of a failing DB agent come at once.
 #[test]
-fn a_client_hears_after_a_pause_that_the_db_agent_has_no_time() {
+fn a_client_hears_after_a_pause_that_the_db_agent_has_failed() {
     let mut scenario = Scenario::password_requested();
     let answer = DbCheckPasswordAnswer {
         request: 1,
@@ -516,4 +518,199 @@ fn a_client_that_goes_on_too_fast_is_closed() {
         assert_eq!(held.sign_up(client, Outcome::Ok), too_fast(client, SignUpRequest::NUMBER, 60_000));
     }
     assert_eq!(held.sign_up(client, Outcome::Ok), [format!("{client} closed: TooFast")]);
+}
+
+/// Clients that all log in at once, most of which wait at the door.
+struct Crowd {
+    scenario: Scenario,
+    clients: Vec<SessionId>,
+    /// Numbers of the requests that the DB agent has.
+    asked: VecDeque<u64>,
+}
+
+/// Requests that one DB agent has at a time before its rate is known.
+const WINDOW: usize = 8;
+
+impl Crowd {
+    fn new(count: usize) -> Self {
+        let mut crowd = Self { scenario: Scenario::new(), clients: Vec::new(), asked: VecDeque::new() };
+        for _ in 0..count {
+            let client = crowd.scenario.fixture.open_client();
+            crowd.clients.push(client);
+            let lines = crowd.scenario.fixture.deliver(client, login_request());
+            assert!(crowd.sort(lines).is_empty());
+        }
+        assert_eq!(crowd.asked.len(), count.min(WINDOW));
+        crowd
+    }
+
+    /// Takes the requests to the DB agent out of these effects, and returns the others.
+    fn sort(&mut self, lines: Vec<String>) -> Vec<String> {
+        let (asked, others): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.contains("<- Db"));
+        let numbers = asked.iter().map(|line| line.split_once("request: ").unwrap().1);
+        self.asked.extend(numbers.map(|rest| rest.split(',').next().unwrap().parse::<u64>().unwrap()));
+        others
+    }
+
+    fn advance(&mut self, time: Duration) -> Vec<String> {
+        let lines = self.scenario.fixture.advance(time);
+        self.sort(lines)
+    }
+
+    /// Lets the DB agent answer its oldest request.
+    fn answer(&mut self, outcome: Outcome) -> Vec<String> {
+        let request = self.asked.pop_front().unwrap();
+        let answer = DbCheckPasswordAnswer { request, outcome, claim: Claim { account: 0, id: 0 } };
+        let lines = self.scenario.fixture.deliver(self.scenario.agent, answer);
+        let mut others = self.sort(lines);
+        others.extend(self.advance(Duration::ZERO));
+        others
+    }
+}
+
+fn is_queued(line: &str, client: SessionId, position: u32) -> bool {
+    line.starts_with(&format!("{client} <- LoginQueued(LoginQueued {{ position: {position}, wait_ms: "))
+}
+
+#[test]
+fn logins_beyond_the_window_wait_and_hear_their_positions() {
+    let mut crowd = Crowd::new(WINDOW + 2);
+    let told = crowd.advance(Duration::from_millis(250));
+    let waiting = [crowd.clients[WINDOW], crowd.clients[WINDOW + 1]];
+    assert!(told.len() == 2 && is_queued(&told[0], waiting[0], 1), "{told:?}");
+    assert!(is_queued(&told[1], waiting[1], 2), "{told:?}");
+    assert!(crowd.asked.len() == WINDOW);
+    let refused = |client| sent(client, LoginRefused { outcome: Outcome::BadCredentials });
+    let first = crowd.clients[0];
+    assert_eq!(crowd.answer(Outcome::BadCredentials), [refused(first)]);
+    assert_eq!(crowd.asked.len(), WINDOW, "the next one goes to the agent");
+    assert_eq!(crowd.answer(Outcome::BadCredentials), [refused(crowd.clients[1])]);
+    for at in 2..crowd.clients.len() {
+        assert_eq!(crowd.answer(Outcome::BadCredentials), [refused(crowd.clients[at])]);
+    }
+    assert!(crowd.asked.is_empty() && crowd.advance(Duration::from_secs(3)).is_empty());
+}
+
+#[test]
+fn a_request_for_which_the_agent_has_no_time_waits_and_is_sent_again() {
+    let mut crowd = Crowd::new(WINDOW + 1);
+    assert!(crowd.answer(Outcome::NoTime).is_empty(), "nobody is refused");
+    assert_eq!(crowd.asked.len(), WINDOW - 1, "the window closes");
+    let refused = sent(crowd.clients[1], LoginRefused { outcome: Outcome::BadCredentials });
+    assert_eq!(crowd.answer(Outcome::BadCredentials), [refused]);
+    assert_eq!(crowd.asked.len(), WINDOW - 1, "the refused one goes first");
+    for _ in 0..WINDOW - 2 {
+        crowd.answer(Outcome::BadCredentials);
+    }
+    let refused = sent(crowd.clients[0], LoginRefused { outcome: Outcome::BadCredentials });
+    assert_eq!(crowd.answer(Outcome::BadCredentials), [refused]);
+
+    // An agent that has nothing of ours is asked again after a pause.
+    let mut crowd = Crowd::new(1);
+    assert!(crowd.answer(Outcome::NoTime).is_empty() && crowd.asked.is_empty());
+    let told = crowd.advance(Duration::from_millis(250));
+    assert!(told.is_empty() && crowd.asked.len() == 1, "{told:?}");
+    // Its client leaves, and it is forgotten.
+    crowd.scenario.fixture.close_client(crowd.clients[0]);
+    assert!(crowd.answer(Outcome::NoTime).is_empty());
+    assert!(crowd.advance(Duration::from_secs(1)).is_empty() && crowd.asked.is_empty());
+}
+
+#[test]
+fn only_a_full_queue_refuses_a_login() {
+    let mut crowd = Crowd::new(WINDOW + QUEUE);
+    let client = crowd.scenario.fixture.open_client();
+    let lines = crowd.scenario.fixture.deliver(client, login_request());
+    assert!(lines.is_empty(), "{lines:?}");
+    let lines = crowd.advance(PUT_OFF);
+    let refused = sent(client, LoginRefused { outcome: Outcome::TryAgainLater });
+    assert_eq!(lines.iter().filter(|line| !line.contains("LoginQueued")).collect::<Vec<_>>(), [&refused]);
+    // Another address has its place: the last one of the full address makes room.
+    let client = crowd.scenario.fixture.open_client_at("192.0.2.1".parse().unwrap());
+    assert!(crowd.scenario.fixture.deliver(client, login_request()).is_empty());
+    let lines = crowd.advance(PUT_OFF);
+    let refused = sent(crowd.clients[WINDOW + QUEUE - 1], LoginRefused { outcome: Outcome::TryAgainLater });
+    assert!(lines.contains(&refused), "{lines:?}");
+}
+
+#[test]
+fn a_client_that_leaves_the_queue_is_not_asked_for() {
+    let mut crowd = Crowd::new(WINDOW + 2);
+    let left = crowd.clients.remove(WINDOW);
+    crowd.scenario.fixture.close_client(left);
+    let told = crowd.advance(Duration::from_millis(250));
+    assert!(told.len() == 1 && is_queued(&told[0], crowd.clients[WINDOW], 1), "{told:?}");
+    for at in 0..crowd.clients.len() {
+        let refused = sent(crowd.clients[at], LoginRefused { outcome: Outcome::BadCredentials });
+        assert_eq!(crowd.answer(Outcome::BadCredentials), [refused]);
+    }
+    assert!(crowd.asked.is_empty());
+}
+
+#[test]
+fn time_in_the_queue_does_not_count_as_a_stay() {
+    let mut crowd = Crowd::new(1);
+    let client = crowd.clients[0];
+    let closed = format!("{client} closed: LoginTimeout");
+    let pause = Duration::from_millis(250);
+    let mut lines = Vec::new();
+    for _ in 0..2 * STAY.as_millis() / pause.as_millis() {
+        lines.extend(crowd.answer(Outcome::NoTime));
+        lines.extend(crowd.advance(pause));
+    }
+    assert!(!lines.contains(&closed), "{lines:?}");
+    crowd.answer(Outcome::BadCredentials);
+    assert!(crowd.advance(STAY.saturating_sub(pause)).is_empty());
+    assert_eq!(crowd.advance(pause), [closed]);
+}
+
+#[test]
+fn clients_in_the_queue_make_no_room() {
+    let mut crowd = Crowd::new(WINDOW + QUEUE);
+    // The scenario's own client and these are idle; the others wait.
+    let idle: Vec<_> =
+        (WINDOW + QUEUE + 1..SEATS - SEATS / 16).map(|_| crowd.scenario.fixture.open_client()).collect();
+    for holder in [crowd.scenario.client].iter().chain(&idle) {
+        let (_, lines) = crowd.scenario.fixture.open_client_lines();
+        assert_eq!(lines, [format!("{holder} closed: ServerFull")]);
+    }
+}
+
+#[test]
+fn the_queue_keeps_its_places_while_an_agent_starts_anew_and_not_for_ever() {
+    let mut crowd = Crowd::new(WINDOW + 2);
+    let lines = crowd.scenario.fixture.close_link(crowd.scenario.agent);
+    assert_eq!(lines.len(), WINDOW, "those that the agent had: {lines:?}");
+    crowd.asked.clear();
+    let told = crowd.advance(Duration::from_secs(2));
+    assert!(told.len() == 2 && told.iter().all(|line| line.contains("LoginQueued")), "{told:?}");
+    crowd.scenario.agent = crowd.scenario.fixture.open_db_agent(1);
+    assert!(crowd.advance(Duration::ZERO).is_empty() && crowd.asked.len() == 2);
+
+    let mut crowd = Crowd::new(WINDOW + 2);
+    crowd.scenario.fixture.close_link(crowd.scenario.agent);
+    crowd.advance(Duration::ZERO);
+    let lines = crowd.advance(Duration::from_secs(10));
+    let refused = crowd.clients[WINDOW..].iter();
+    let refused: Vec<_> =
+        refused.map(|client| sent(*client, LoginRefused { outcome: Outcome::TryAgainLater })).collect();
+    assert_eq!(lines, refused);
+}
+
+#[test]
+fn guesses_that_wait_are_not_tried_once_their_address_has_guessed_too_often() {
+    let mut held = Held::new(|limits| limits.failed_logins = Rate::new(1, Duration::from_secs(30)));
+    let guessers: Vec<_> = (0..WINDOW + 2).map(|_| held.open("192.0.2.1")).collect();
+    let mut asked = Vec::new();
+    for guesser in &guessers {
+        asked.extend(held.scenario.fixture.deliver(*guesser, login_request()));
+    }
+    assert_eq!(asked.len(), WINDOW);
+    let request = held.request_of(&asked).unwrap();
+    let claim = Claim { account: 0, id: 0 };
+    let answer = DbCheckPasswordAnswer { request, outcome: Outcome::BadCredentials, claim };
+    held.scenario.fixture.deliver(held.scenario.agent, answer);
+    let lines = held.scenario.fixture.advance(Duration::ZERO);
+    let told = guessers[WINDOW..].iter().flat_map(|guesser| too_fast(*guesser, LoginRequest::NUMBER, 30_000));
+    assert_eq!(lines, told.collect::<Vec<_>>());
 }

@@ -47,6 +47,10 @@ kinds! {
     ClosedBusy,
     Kicked,
     TooFast,
+    /// A password for which an agent had no time.
+    NoTime,
+    /// A client that was told its position in the queue.
+    Queued,
     /// A session that a login elsewhere replaced.
     Replaced,
     Entered,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher as _;
 use std::time::{Duration, Instant};
 
-use throng_core::limits::{PENDING_REQUESTS_MAX, USED_TICKETS_MAX};
+use throng_core::limits::{LOGIN_WINDOW_MAX, PENDING_REQUESTS_MAX, USED_TICKETS_MAX};
 use throng_core::room::RoomId;
 use throng_core::wire::Packet;
 
@@ -164,6 +164,7 @@ fn check_bounds(world: &World) {
         let max = match (process, table) {
             // Requests that were put off outlive their clients.
             (_, "requests" | "requests put off" | "loads") => PENDING_REQUESTS_MAX,
+            ("login", "hashes at the agents") => LOGIN_WINDOW_MAX,
             ("agent", "queued requests") => CONTROL_LANES * CONTROL_QUEUE + 2 * QUEUE,
             ("chat", "users") => {
                 assert_eq!(size, users, "users of the chat");

@@ -41,6 +41,8 @@ pub(super) struct Member {
     pub(super) is_in: bool,
     /// True once its login was refused.
     pub(super) is_refused: bool,
+    /// The position of its login in the queue that it was told last.
+    pub(super) position: Option<u32>,
     pub(super) is_deaf: bool,
     /// Packets that a deaf member has not read.
     pub(super) unread: usize,

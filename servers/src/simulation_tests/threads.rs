@@ -32,6 +32,8 @@ pub(super) const CONTROL_LANES: usize = 4;
 /// Capacity of the quick and of the hashing queue, and of a control lane: small, so that they fill.
 pub(super) const QUEUE: usize = 16;
 pub(super) const CONTROL_QUEUE: usize = 64;
+/// Hashes that wait in an agent, beyond which a further one would end too late.
+const HASHES: usize = 2;
 /// Time after which a call counts as hung.
 const CALL_MAX: Duration = Duration::from_secs(10);
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
@@ -267,6 +269,7 @@ impl Executor for Handle {
             {
                 (&mut crew.quick, QUEUE)
             }
+            None if crew.hashing.len() >= HASHES => return Err(Rejected::Late(job)),
             None => (&mut crew.hashing, QUEUE),
         };
         if queue.len() >= max {

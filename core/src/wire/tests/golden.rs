@@ -11,9 +11,9 @@ use crate::wire::packets::{
     DbClaimsSynced, DbCreateCharacter, DbCreateCharacterAnswer, DbHeldClaims, DbLoadCharacter,
     DbLoadCharacterAnswer, DbReleaseClaim, DbSignUp, DbSignUpAnswer, DbVerifyAccount, DbVerifyAccountAnswer,
     EnterAnswer, EnterRequest, ExitAnswer, ExitRequest, Heartbeat, HeartbeatAnswer, LinkHello, LoginGranted,
-    LoginNotifyEntered, LoginNotifyLoaded, LoginRefused, LoginRequest, Origin, Outcome, Packet, PasswordText,
-    PingRequest, PongAnswer, PositionUpdate, Role, RoomKey, Scope, ServerTimes, SignUpAnswer, SignUpRequest,
-    TABLE, TooFast, User, UserList, UserListRequest, UsersChanged,
+    LoginNotifyEntered, LoginNotifyLoaded, LoginQueued, LoginRefused, LoginRequest, Origin, Outcome, Packet,
+    PasswordText, PingRequest, PongAnswer, PositionUpdate, Role, RoomKey, Scope, ServerTimes, SignUpAnswer,
+    SignUpRequest, TABLE, TooFast, User, UserList, UserListRequest, UsersChanged,
 };
 use crate::wire::{Body, Bytes, CloseReason, List, SecretBytes, Text, doc_vector};
 
@@ -63,6 +63,7 @@ fn login_packets() -> Vec<Packet> {
         SignUpAnswer { outcome: Outcome::IdTaken }.into(),
         CreateCharacterRequest { id: text("bee"), password: password(), name: text("Bee") }.into(),
         CreateCharacterAnswer { outcome: Outcome::Ok }.into(),
+        LoginQueued { position: 250, wait_ms: 3_400 }.into(),
     ]
 }
 

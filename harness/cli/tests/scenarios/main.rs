@@ -316,6 +316,18 @@ fn players_enter_through_the_login_server() {
 }
 
 #[test]
+fn players_wait_in_the_queue_of_the_login_server() {
+    let stub = Stub::start(Script { queue: &[250, 90, 90], ..Script::default() });
+    let ended = start(&stub, "login", "").end();
+    ended.expect(0, &[("/clients/connected", CLIENTS), ("/clients/queued", 3 * CLIENTS)]);
+    ended.expect(0, &[("/clients/queue_position_max", 250), ("/clients/queue_position_rises", 0)]);
+    assert!(ended.json["clients"]["retries"].as_object().unwrap().is_empty(), "{ended}");
+    let stub = Stub::start(Script { queue: &[3, 4], ..Script::default() });
+    let ended = start(&stub, "login", "").end();
+    ended.expect(0, &[("/clients/queue_position_rises", 3 * CLIENTS)]);
+}
+
+#[test]
 fn existing_accounts_only_log_in() {
     let password = Some("secret-secret");
     let stub = Stub::start(Script { password, ..Script::default() });

@@ -36,8 +36,8 @@ fn run_rounds(run: &mut Run<'_>, rounds: u32) -> Result<(), Halt> {
     let patience = run.job.connect_timeout + run.job.connect_interval;
     let done = run.wait(
         patience,
-        // Grows by one with each entry, refusal and exit.
-        |now| now.connected + 2 * now.left + now.refused,
+        // Grows with each entry, refusal and exit, and each step on the way.
+        |now| now.connected + 2 * now.left + now.refused + now.login_steps(),
         |now, _| now.left + now.refused + now.failed + now.disconnected >= requested,
         |now| {
             format!(

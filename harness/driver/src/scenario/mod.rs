@@ -238,7 +238,7 @@ impl<'a> Run<'a> {
         let patience = self.job.connect_timeout + self.job.connect_interval;
         let entered = self.wait(
             patience,
-            |now| now.connected + now.listed + now.refused,
+            |now| now.connected + now.listed + now.refused + now.login_steps(),
             |now, _| {
                 now.listed + now.refused + now.failed + now.disconnected >= requested
                     && now.listed == now.connected

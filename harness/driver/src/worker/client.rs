@@ -83,6 +83,15 @@ pub(super) struct Grant {
     pub(super) ticket: TicketBytes,
 }
 
+/// A client's place in the login server's queue.
+#[derive(Debug)]
+pub(super) struct InQueue {
+    /// The position that the present request was told last.
+    pub(super) position: Option<u32>,
+    /// Time at which a position was lower than the one before.
+    pub(super) moved_at: Nanos,
+}
+
 /// Channel membership of a client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Stay {
@@ -148,6 +157,8 @@ pub(super) struct Client {
     pub(super) login: Option<SessionId>,
     /// Start of the current entry.
     pub(super) entry_began_at: Nanos,
+    /// None if it has not waited in the login server's queue in this entry.
+    pub(super) queue: Option<Box<InQueue>>,
     /// Start of the first attempt at the current step.
     pub(super) step_began_at: Nanos,
     /// Time of the next attempt; 0 if none is scheduled.

@@ -18,7 +18,7 @@ use throng_harness_model::results::Event;
 
 use super::Worker;
 use super::chat_servers::{ChatServers, Found, LOOKUP_POLL};
-use super::client::{Client, Grant, Step, Token};
+use super::client::{Client, Grant, InQueue, Step, Token};
 use super::entry_limiter::EntryLimiter;
 use crate::command::Why;
 
@@ -175,15 +175,33 @@ impl Worker {
         // After the last round the account may be online for a moment longer.
         client.repeated |= client.rounds > 0;
         client.rounds += 1;
-        (client.step, client.failed_attempts, client.entry_began_at) = (step, 0, now);
+        (client.step, client.failed_attempts, client.entry_began_at, client.queue) = (step, 0, now, None);
         self.entries.entering.insert(self.deadline(place));
         self.results.first_begin = self.results.first_begin.min(now);
         self.perform(sessions, place);
     }
 
-    /// The key of a client in `entering`.
+    /// The key of a client in `entering`. A client that moves on in the login server's queue has
+    /// its time anew.
     fn deadline(&self, place: usize) -> (Nanos, u32) {
-        (self.clients[place].entry_began_at.saturating_add(self.plan.timeout), place as u32)
+        let client = &self.clients[place];
+        let moved_at = client.queue.as_ref().map_or(0, |queue| queue.moved_at);
+        (client.entry_began_at.max(moved_at).saturating_add(self.plan.timeout), place as u32)
+    }
+
+    /// The client was told its position in the login server's queue, and waits on.
+    fn queued(&mut self, sessions: &Sessions, place: usize, position: u32) {
+        let clients = &mut self.results.clients;
+        let told = self.clients[place].queue.as_ref().and_then(|queue| queue.position);
+        clients.queued += u64::from(told.is_none());
+        clients.queue_position_max = clients.queue_position_max.max(position.into());
+        clients.queue_position_rises += u64::from(told.is_some_and(|told| position > told));
+        if told.is_none_or(|told| position < told) {
+            let moved_at = self.plan.clock.at(sessions.now());
+            self.entries.entering.remove(&self.deadline(place));
+            self.clients[place].queue = Some(Box::new(InQueue { position: Some(position), moved_at }));
+            self.entries.entering.insert(self.deadline(place));
+        }
     }
 
     /// Queues the client for its next round, if there is one.
@@ -244,6 +262,9 @@ impl Worker {
         let client = &mut self.clients[place];
         if client.failed_attempts == 0 {
             client.step_began_at = self.plan.clock.now();
+        }
+        if let Some(queue) = &mut client.queue {
+            queue.position = None;
         }
         let identities = &self.plan.identities;
         let (id, password) = (|| identities.id(number), || identities.password(number));
@@ -349,6 +370,9 @@ impl Worker {
                 }
                 outcome => self.step_answered(sessions, place, outcome, Step::DialChat),
             },
+            (Step::SignUp | Step::CreateCharacter | Step::LogIn, Packet::LoginQueued(queued)) => {
+                self.queued(sessions, place, queued.position);
+            }
             (Step::SignUp | Step::CreateCharacter | Step::LogIn, Packet::TooFast(_)) => {
                 let why = format!("too fast ({}): see limits.exempt", step.name());
                 self.give_up(sessions, place, Event::Refused, why.into());
@@ -472,11 +496,11 @@ impl Worker {
         client.repeated = true;
         let backoff = BACKOFF_FIRST << (client.failed_attempts - 1).min(BACKOFF_DOUBLINGS);
         let at = now + self.rng.random_range(backoff / 2..=backoff);
-        let is_late = at >= client.entry_began_at.saturating_add(self.plan.timeout);
-        if is_late || client.failed_attempts >= attempts_max {
+        let is_used_up = client.failed_attempts >= attempts_max;
+        if is_used_up || at >= self.deadline(place).0 {
             return self.give_up(sessions, place, event, why);
         }
-        client.step = step;
+        self.clients[place].step = step;
         self.perform_at(place, at);
         self.totals.retries += 1;
         *self.results.clients.retries.entry(why.into_owned()).or_default() += 1;

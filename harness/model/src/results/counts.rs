@@ -27,6 +27,12 @@ pub struct Clients {
     pub reasons: BTreeMap<String, u64>,
     /// Steps of entering that were tried again, by reason.
     pub retries: BTreeMap<String, u64>,
+    /// Requests that waited in the login server's queue for so long that it told their position.
+    pub queued: u64,
+    /// The largest position that was told.
+    pub queue_position_max: u64,
+    /// Positions that were larger than the one told before, of the same request.
+    pub queue_position_rises: u64,
 }
 
 /// Joins and leaves of channels while others sent messages.

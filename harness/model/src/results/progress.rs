@@ -66,6 +66,15 @@ pub struct Totals {
     pub parts: [Part; PARTS.len()],
 }
 
+impl Totals {
+    /// Answers of login servers to requests that have succeeded. In a long queue they are all the
+    /// progress that there is, for a while.
+    pub fn login_steps(&self) -> u64 {
+        let is_answer = |name: &str| matches!(name, "sign_up" | "create_character" | "log_in");
+        PARTS.iter().zip(&self.parts).filter(|(name, _)| is_answer(name)).map(|(_, part)| part.done).sum()
+    }
+}
+
 /// The steps of entering in their order, with their names in reports. Clients with tickets start at
 /// `dial_chat`.
 pub const PARTS: [&str; 6] = ["dial_login", "sign_up", "create_character", "log_in", "dial_chat", "enter"];

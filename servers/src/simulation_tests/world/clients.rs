@@ -31,7 +31,7 @@ impl World {
                 let request = login_request(self.members[number].account, true);
                 let login = self.client(LOGIN);
                 let member = &mut self.members[number];
-                member.is_refused = false;
+                (member.is_refused, member.position) = (false, None);
                 member.login = Some(login);
                 self.client_job(LOGIN, login, request);
             }

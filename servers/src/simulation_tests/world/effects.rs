@@ -1,5 +1,7 @@
 //! Jobs of the simulated processes, and what follows from them: packets, ends and dials.
 
+use throng_core::wire::packets::Outcome;
+
 use super::*;
 
 impl World {
@@ -97,6 +99,11 @@ impl World {
 
     pub(super) fn send(&mut self, process: Process, to: SessionId, packet: Packet) {
         (process, to, packet.number()).hash(&mut self.digest);
+        if let Packet::DbCheckPasswordAnswer(answer) = &packet
+            && answer.outcome == Outcome::NoTime
+        {
+            self.count(Kind::NoTime);
+        }
         for link in self.links.iter_mut().filter(|link| !link.is_cut) {
             for end in 0..2 {
                 if link.ends[end] == (process, to) {
@@ -121,6 +128,14 @@ impl World {
             }
             self.tickets.push_back(granted.ticket.clone());
             member.granted = Some(granted);
+            return;
+        }
+        if let Packet::LoginQueued(queued) = packet {
+            self.server.counts.add(Kind::Queued);
+            // An abuser asks more than once.
+            let may_rise = member.is_abuser || member.position.is_none_or(|told| queued.position <= told);
+            assert!(may_rise, "its position rises");
+            member.position = Some(queued.position);
             return;
         }
         if member.is_deaf {

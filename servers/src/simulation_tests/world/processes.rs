@@ -36,6 +36,7 @@ impl World {
                     take_over: self.plan.take_over,
                     seats: 100,
                     stay: Duration::from_secs(20),
+                    queue: 100,
                     ticket_lifetime: self.plan.ticket_lifetime,
                     request_timeout: REQUEST_TIMEOUT,
                     cluster,

@@ -153,6 +153,7 @@ impl Client {
                 Packet::RoomKey(key) => assert!(self.rooms.add(&key, RoomCipher::new(&key.secret))),
                 Packet::Close(Close { reason, .. }) => return Err(End::Told(reason)),
                 Packet::Heartbeat(heartbeat) => self.send(HeartbeatAnswer { token: heartbeat.token }),
+                Packet::LoginQueued(_) => {}
                 packet => return Ok(packet),
             }
         }

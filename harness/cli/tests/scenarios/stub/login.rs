@@ -5,7 +5,7 @@ use throng_core::clock::unix_ms;
 use throng_core::crypto::Ticket;
 use throng_core::net::Sessions;
 use throng_core::wire::packets::{
-    CreateCharacterAnswer, LoginGranted, LoginRefused, Name, Outcome, SignUpAnswer,
+    CreateCharacterAnswer, LoginGranted, LoginQueued, LoginRefused, Name, Outcome, SignUpAnswer,
 };
 use throng_core::wire::{Packet, Text};
 
@@ -21,6 +21,9 @@ impl StubApp {
     }
 
     pub(super) fn login(&mut self, sessions: &mut Sessions, id: SessionId, packet: Packet) {
+        for position in self.script.queue {
+            sessions.send(id, &LoginQueued { position: *position, wait_ms: 10 }.into());
+        }
         let is_later = self.later > 0;
         self.later = self.later.saturating_sub(1);
         let outcome = if is_later { Outcome::TryAgainLater } else { Outcome::Ok };

@@ -77,6 +77,8 @@ pub(crate) struct Script {
     pub capacity: usize,
     /// Login requests that are answered "try again later", from the first.
     pub later: u32,
+    /// Positions that a request of the login server is told before its answer.
+    pub queue: &'static [u32],
     /// True if the probe is delivered.
     pub probes: bool,
     /// True if exit requests are answered.
@@ -120,6 +122,7 @@ impl Default for Script {
             returns: |_| true,
             capacity: 1000,
             later: 0,
+            queue: &[],
             probes: true,
             lets_go: true,
             password: None,
