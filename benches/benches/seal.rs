@@ -12,14 +12,15 @@ use throng_core::crypto::{DirectionKey, RoomCipher, RoomKeys, RoomSealer};
 use throng_core::room::{Class, RoomId};
 use throng_core::wire::Packet;
 
-const SIZES: [usize; 3] = [64, 128, 512];
+/// The last is a full page of a user list.
+const SIZES: [usize; 4] = [64, 128, 512, 16_000];
 
 fn seal(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("seal a frame of so many bytes");
     for bytes in SIZES {
         group.throughput(Throughput::Bytes(bytes as u64));
         let plain = vec![7; bytes];
-        let mut out = Vec::with_capacity(1024);
+        let mut out = Vec::with_capacity(17_000);
         let mut key = DirectionKey::new([1; 32]);
         let mut sealer = RoomSealer::new(1, [1; 32]);
         group.bench_function(BenchmarkId::new("session's key", bytes), |bencher| {
@@ -55,7 +56,7 @@ fn open(criterion: &mut Criterion) {
         let mut far = DirectionKey::new([1; 32]);
         group.bench_function(BenchmarkId::new("session's key", bytes), |bencher| {
             let sealed = || {
-                let mut frame = Vec::with_capacity(1024);
+                let mut frame = Vec::with_capacity(17_000);
                 key.seal(&mut frame, |out| out.extend_from_slice(&plain));
                 frame
             };
@@ -71,14 +72,14 @@ fn open(criterion: &mut Criterion) {
         assert!(keys.add(&key, RoomCipher::new(&key.secret)));
         group.bench_function(BenchmarkId::new("room's key", bytes), |bencher| {
             let sealed = || {
-                let mut frame = Vec::with_capacity(1024);
+                let mut frame = Vec::with_capacity(17_000);
                 sealer.seal(Class::Chat, &mut frame, |out| out.extend_from_slice(&plain));
                 frame
             };
             let open = |frame: &mut Vec<u8>| keys.open(frame).expect("sealed").plain.len();
             bencher.iter_batched_ref(sealed, open, BATCH);
         });
-        let mut out = Vec::with_capacity(1024);
+        let mut out = Vec::with_capacity(17_000);
         group.bench_function(BenchmarkId::new("baseline: copy", bytes), |bencher| {
             let copy = |frame: &mut Vec<u8>| {
                 out.clear();

@@ -41,8 +41,9 @@ pub const READS_PER_TURN: usize = 4;
 /// which a flood of small frames can delay writes.
 pub const READ_BUDGET: Duration = Duration::from_millis(1);
 
-/// Read budget of a turn for handshaking and closing sessions. A handshake takes 150 us, so a burst
-/// of them delays each turn by three. The sweep then gets as much time (see [`SWEEP_SLICE`]).
+/// Read budget of a turn for handshaking and closing sessions. A handshake takes 60 to 120 us, so
+/// that a burst of them delays each turn by three to five. The sweep then gets as much time (see
+/// [`SWEEP_SLICE`]).
 pub const HANDSHAKE_BUDGET: Duration = Duration::from_micros(300);
 
 /// Most items of mail that a shard takes in a turn.

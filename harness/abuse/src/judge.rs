@@ -267,7 +267,7 @@ mod tests {
         };
         assert_eq!(broken(999_000.0), [""; 0]);
         let found = broken(1_100_000.0);
-        assert!(found.len() == 1 && found[0].starts_with("same.p99<=1 s 1.1 s (1.1 s from"), "{found:?}");
+        assert!(found.len() == 1 && found[0].starts_with("same.p99<=1 s 1.10 s (1.10 s from"), "{found:?}");
         // Twice as fast a line, half the time.
         assert_eq!(full_line(80_000) * 2, full_line(40_000));
         assert!(full_line(0) > full_line(1) / 2);

@@ -222,20 +222,16 @@ fn draw_below(frame: &mut Frame<'_>, area: Rect, facts: &Facts, state: &State) {
     let steps = |frame: &mut Frame<'_>, area| {
         draw_lines(frame, area, "Previous steps", before.iter().map(|step| format!(" {step}")));
     };
-    match (before.is_empty(), state.said.is_empty()) {
-        (_, true) => {
-            draw_log(frame, left, &state.log);
-            steps(frame, right);
-        }
-        (is_first, false) => {
-            if is_first {
-                draw_log(frame, left, &state.log);
-            } else {
-                steps(frame, left);
-            }
-            draw_lines(frame, right, "Said", state.said.iter().map(|(_, line)| format!(" {line}")));
-        }
+    if state.said.is_empty() {
+        draw_log(frame, left, &state.log);
+        return steps(frame, right);
     }
+    if before.is_empty() {
+        draw_log(frame, left, &state.log);
+    } else {
+        steps(frame, left);
+    }
+    draw_lines(frame, right, "Said", state.said.iter().map(|(_, line)| format!(" {line}")));
 }
 
 /// Entries of [`HELP`] about the rate.
