@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// The network of a client, as in [`Origin`](throng_core::wire::packets::Origin).
 pub(crate) type Address = [u8; 16];
 
-/// Requests of type `T` in order. Whoever takes the next one ends the turn of its address, unless
-/// it is not worth one.
+/// Requests of type `T` in order. The caller that takes the next one ends the turn of its address,
+/// unless it is not worth one.
 #[derive(Debug)]
 pub(crate) struct FairOrder<T> {
     /// Only addresses with requests.

@@ -131,16 +131,7 @@ impl HeldClaims {
 
     /// Returns the link to the next DB agent that takes requests, in turn.
     pub fn next_agent(&mut self) -> Option<SessionId> {
-        let ready = || self.agents.iter().filter(|agent| agent.is_synced);
-        let count = ready().count();
-        self.turn = self.turn.wrapping_add(1);
-        let index = self.turn % count.max(1);
-        ready().nth(index).map(|agent| agent.link)
-    }
-
-    /// Returns true if a DB agent takes requests.
-    pub fn has_ready_agent(&self) -> bool {
-        self.ready_count() > 0
+        self.ready_agents().first().copied()
     }
 
     /// Returns the number of DB agents that take requests.

@@ -4,7 +4,7 @@
 //! The agents have at most a *window* of this server's requests at a time. It is as large as their
 //! answers of about [`TARGET`] are many, so that their threads are busy and what they have is done
 //! in time. A request that an agent refuses for lack of time comes back to its place, and the
-//! window closes a little: nobody is refused for it. The rest waits in the order of the agents' own
+//! window closes a little: no client hears of it. The rest waits in the order of the agents' own
 //! lanes ([`FairOrder`]), and hears its position, which never rises.
 
 use std::collections::HashMap;

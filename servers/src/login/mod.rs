@@ -356,7 +356,7 @@ impl Login {
     /// the password of a login need not be checked.
     fn has_servers_for(&self, request: &ClientRequest) -> bool {
         let is_login = matches!(&request.step, Step::Hash(hash) if matches!(hash.want, Want::LogIn));
-        self.held_claims.has_ready_agent()
+        self.held_claims.ready_count() > 0
             && (!is_login || self.links.up(packets::Role::Chat).next().is_some())
     }
 

@@ -18,8 +18,8 @@ const LOOKED_AT: usize = 64;
 /// Clients without a ticket.
 #[derive(Debug, Default)]
 pub(super) struct Stays {
-    /// Clients whose time runs, by deadline and arrival. Nobody's time is longer, so the first has
-    /// used the most.
+    /// Clients whose time runs, by deadline and arrival. All may stay equally long, so the
+    /// first one has used the most.
     running: BTreeMap<(Instant, u64), SessionId>,
     clients: HashMap<SessionId, Stay>,
     arrivals: u64,
