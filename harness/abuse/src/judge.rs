@@ -42,9 +42,10 @@ impl Default for Limits {
 
 /// The time that a line of `rate` bytes a second takes for all that may be in front of a message:
 /// the client's own receive buffer, which Linux makes twice as large as asked, what the server's
-/// system has not sent yet, and the shares of two senders.
+/// system has not sent yet, and the shares of two senders. The client reads its buffer as a whole
+/// and then pauses for as long as the line would have taken, so the buffer counts twice.
 pub fn full_line(rate: u32) -> Duration {
-    let bytes = 2 * RECEIVE_BUFFER + UNSENT_MAX as usize + 2 * SENDER_SHARE;
+    let bytes = 2 * 2 * RECEIVE_BUFFER + UNSENT_MAX as usize + 2 * SENDER_SHARE;
     Duration::from_secs_f64(bytes as f64 / f64::from(rate.max(1)))
 }
 
