@@ -247,6 +247,24 @@ pub const CLAIM_PAGE: usize = 512;
 /// Longest sealed ticket, in bytes.
 pub const TICKET_MAX: usize = 256;
 
+/// Length of a sealed resume token, in bytes.
+pub const RESUME_TOKEN_MAX: usize = 60;
+
+/// Most messages of a room that may be configured to be kept.
+pub const HISTORY_MAX: usize = 1 << 20;
+
+/// Most messages in one page of a room's history. [`LIST_BYTES_MAX`] bounds it further.
+pub const HISTORY_PAGE: usize = 128;
+
+/// Latest whispers, and latest answers, that are kept for a user that may resume its place.
+pub const OWN_PACKETS_KEPT: usize = 64;
+
+/// Latest changes of the list of the whole chat that are kept for users that resume their places.
+pub const LIST_CHANGES_KEPT: usize = 1024;
+
+/// Longest time for which the place of a lost connection can be kept.
+pub const RESUME_WINDOW_MAX: Duration = Duration::from_mins(10);
+
 /// Longest time by which the issue of a ticket may lie in the future, by the clock of the chat
 /// server that it is presented to: the difference of two machines' clocks.
 pub const TICKET_SKEW_MAX: Duration = Duration::from_secs(5);
@@ -326,6 +344,9 @@ const _: () = {
     assert!(ID_WIRE_MAX + PASSWORD_WIRE_MAX + NAME_WIRE_MAX + 64 <= CLIENT_BODY_MAX);
     assert!(CHAT_TEXT_MAX + NAME_BYTES_MAX + 128 <= CLIENT_BODY_MAX);
     assert!(TICKET_MAX + 64 <= CLIENT_BODY_MAX);
+    assert!(RESUME_TOKEN_MAX + CHANNELS_PER_USER_MAX * 12 + 64 <= CLIENT_BODY_MAX);
+    // The fields of a past message take less room than those of the message.
+    assert!(CHAT_TEXT_MAX + NAME_BYTES_MAX + 64 <= LIST_BYTES_MAX);
     assert!(FRAME_HEADER + SERVER_BODY_MAX <= SEGMENT_BYTES);
     // A shard has 8 bits of a session id, of which one value stays free for the poller's waker.
     assert!(SHARDS_MAX < u8::MAX as usize);

@@ -455,6 +455,16 @@ metrics! {
     /// Messages delivered to no user: to a channel by a non-member, to an absent user, or nearby
     /// without a position.
     Counter MESSAGES_REFUSED = "throng_chat_messages_refused_total";
+    /// Users that have no connection now and may resume.
+    Gauge USERS_AWAY = "throng_chat_users_away";
+    /// Users that have resumed over a new connection.
+    Counter RESUMES = "throng_chat_resumes_total";
+    /// Requests to resume that were refused: the place was given up, or the token was not good.
+    Counter RESUMES_REFUSED = "throng_chat_resumes_refused_total";
+    /// Rooms, or whispers, of which a resumed user missed messages that were not kept.
+    Counter RESUME_GAPS = "throng_chat_resume_gaps_total";
+    /// Bytes of messages that are kept.
+    Gauge HISTORY_BYTES = "throng_chat_history_bytes";
     /// Channels that exist now.
     Gauge CHANNELS = "throng_chat_channels";
     /// Memberships in channels now.

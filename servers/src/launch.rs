@@ -12,7 +12,7 @@ use thiserror::Error;
 use throng_core::clock::unix_ms;
 use throng_core::config::{ByteSize, Config, Duplicate};
 use throng_core::content::RoomPolicy;
-use throng_core::crypto::{ClusterKey, Credentials, KeyError, PublicKey, StaticKey};
+use throng_core::crypto::{ClusterKey, Credentials, KeyError, PublicKey, ResumeTokens, StaticKey};
 use throng_core::endpoints::{self, Endpoints, EndpointsError};
 use throng_core::host::HostAddress;
 use throng_core::limits::{CLIENT_BODY_MAX, SEGMENT_BYTES, SERVER_BODY_MAX};
@@ -443,7 +443,8 @@ impl Starter<'_> {
         let links = self.links(packets::Role::Chat, &config.name, client_side, peers);
         let settings = ChatSettings::of(self.config);
         let admission = Admission::new(self.cluster.clone(), public, unix_ms());
-        let role = ChatRole::new(settings, admission, links, unix_ms);
+        let tokens = ResumeTokens::new(&self.cluster, rand::random());
+        let role = ChatRole::new(settings, admission, tokens, links, unix_ms);
         let parts = NodeParts::build("chat", self.size(self.running.sessions.chat))?;
         self.running.chat =
             Some(parts.start(role, vec![clients, link_listener], on_failure(self.shutdown))?);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use throng_core::SessionId;
 use throng_core::content::{Effects, Job, Role};
-use throng_core::crypto::{ClusterKey, Credentials};
+use throng_core::crypto::{ClusterKey, Credentials, ResumeTokens};
 use throng_core::links::{Backoff, LinkBoard, Links, Peer};
 use throng_core::net::{Closed, Endpoint, Opened, PeerKind};
 use throng_core::wire::packets::{
@@ -39,6 +39,13 @@ pub(crate) fn step_clock(seconds: i64) {
 
 pub(crate) const KEY: [u8; 32] = [9; 32];
 pub(crate) const CHAT_KEY: [u8; 32] = [7; 32];
+/// Returns the resume tokens of the chat server's start with this number.
+pub(crate) fn resume_tokens(start: u64) -> ResumeTokens {
+    let mut epoch = [0; 16];
+    epoch[..8].copy_from_slice(&start.to_le_bytes());
+    ResumeTokens::new(&ClusterKey::from_bytes(KEY), epoch)
+}
+
 pub(crate) const CLAIM: Claim = Claim { account: 4, id: 40 };
 
 /// A role, its clock and its sessions.

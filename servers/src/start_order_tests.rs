@@ -26,7 +26,7 @@ use crate::dbagent::role::{DbAgentRole, DbAgentSettings, Tag};
 use crate::dbagent::sqlite::SqliteFile;
 use crate::login::{LoginRole, LoginSettings};
 use crate::readiness::{CountDbThreads, DbThreads, Readiness};
-use crate::role_fixture::{CHAT_KEY, KEY, RETRY_MAX, links_on, now_ms, reset_clock};
+use crate::role_fixture::{CHAT_KEY, KEY, RETRY_MAX, links_on, now_ms, reset_clock, resume_tokens};
 use crate::rules::Reserved;
 
 const ALL: [Role; 3] = [Role::Login, Role::Chat, Role::DbAgent];
@@ -135,7 +135,7 @@ impl World {
             Role::Chat => {
                 let settings = ChatSettings::of(&Config::default());
                 let admission = Admission::new(cluster, CHAT_KEY, now_ms());
-                Running::Chat(Box::new(ChatRole::new(settings, admission, links, now_ms)))
+                Running::Chat(Box::new(ChatRole::new(settings, admission, resume_tokens(1), links, now_ms)))
             }
             Role::DbAgent => {
                 let pool = self.start_pool();

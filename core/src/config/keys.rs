@@ -12,8 +12,9 @@ use super::units::ByteSize;
 use super::value::{HostNames, HostPort, Name, Peers, ReservedNames, Secret, config_enum};
 use crate::host::HostAddress;
 use crate::limits::{
-    ARGON2_ITERATIONS_MAX, ARGON2_KIB_MAX, CHANNELS_MAX, CHANNELS_PER_USER_MAX, LOGIN_QUEUE_MAX, QUEUE_MAX,
-    SECTOR_SIZE_MAX, SESSIONS_MAX, SHARDS_MAX, THREADS_MAX, TICKET_LIFETIME_MAX,
+    ARGON2_ITERATIONS_MAX, ARGON2_KIB_MAX, CHANNELS_MAX, CHANNELS_PER_USER_MAX, HISTORY_MAX, HISTORY_PAGE,
+    LOGIN_QUEUE_MAX, QUEUE_MAX, RESUME_WINDOW_MAX, SECTOR_SIZE_MAX, SESSIONS_MAX, SHARDS_MAX, THREADS_MAX,
+    TICKET_LIFETIME_MAX,
 };
 use crate::log::Filter;
 
@@ -136,6 +137,21 @@ settings! {
             notice_at_once: usize = "64" in 0..=SESSIONS_MAX;
             /// Interval at which larger rooms announce the users that entered or left.
             notice_interval: Duration = "500ms" in ms(10)..=secs(60);
+            /// Messages of each room that are kept, for clients that resume or page back. 0 keeps
+            /// none.
+            history: usize = "1000" in 0..=HISTORY_MAX;
+            /// Memory for the messages of all rooms together. Beyond it the oldest of all go first.
+            history_pool: ByteSize = "64MiB" in kib(64)..=kib(16 << 20);
+            /// Time for which a message is kept.
+            history_age: Duration = "10m" in secs(1)..=secs(86_400);
+            /// Latest messages of a channel that a user is sent when it joins.
+            history_on_join: usize = "20" in 0..=HISTORY_PAGE;
+            /// Latest messages of the whole chat that a user is sent when it enters.
+            history_on_enter: usize = "0" in 0..=HISTORY_PAGE;
+            /// Time for which a user whose connection is lost keeps its place, and may resume over
+            /// a new one. It stays in the lists, and only then the others are told that it has
+            /// left. 0s lets it leave at once.
+            resume_window: Duration = "30s" in secs(0)..=RESUME_WINDOW_MAX;
         }
 
         /// Ids of accounts, and names of characters and channels.

@@ -91,6 +91,7 @@ impl Outbound {
                 Effect::Join(id, room) => rooms.join(id, room, send),
                 Effect::Leave(id, room) => rooms.leave(id, room, send),
                 Effect::Expel(id, room) => rooms.expel(id, room, send),
+                Effect::Revoke(room) => rooms.revoke(room),
                 Effect::Settle(room) => rooms.settle(room, send),
                 Effect::Broadcast(room, class, mut packet) => {
                     let now = Instant::now();

@@ -23,6 +23,8 @@ pub enum Effect {
     Leave(SessionId, RoomId),
     /// As `Leave`, against the member's will: it must not be able to read what follows.
     Expel(SessionId, RoomId),
+    /// The room's next message has a new key, because a former member must not be able to read it.
+    Revoke(RoomId),
     /// Earlier messages of the room reach its members before anything that follows.
     Settle(RoomId),
     /// A packet for the members of a room on all shards.
@@ -65,6 +67,11 @@ impl Effects {
     /// to the room.
     pub fn expel(&mut self, id: SessionId, room: RoomId) {
         self.0.push(Effect::Expel(id, room));
+    }
+
+    /// Revokes the room's key, for a user that is put out while it has no session.
+    pub fn revoke(&mut self, room: RoomId) {
+        self.0.push(Effect::Revoke(room));
     }
 
     /// Has what was sent to the room before reach each member before whatever it gets from now on,
@@ -113,6 +120,7 @@ impl Effects {
                 Effect::Join(id, room) => format!("{id} joins {}", room.0),
                 Effect::Leave(id, room) => format!("{id} leaves {}", room.0),
                 Effect::Expel(id, room) => format!("{id} is expelled from {}", room.0),
+                Effect::Revoke(room) => format!("the key of room {} is revoked", room.0),
                 Effect::Settle(room) => format!("room {} settles", room.0),
                 Effect::Broadcast(room, _, packet) => format!("room {} <- {packet:?}", room.0),
                 Effect::Multicast(_, to, packet) => {

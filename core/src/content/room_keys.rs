@@ -105,6 +105,11 @@ impl RoomRegistry {
     /// Removes a member and revokes the room's key.
     pub(super) fn expel(&mut self, id: SessionId, room: RoomId, send: SendCommand<'_>) {
         self.leave(id, room, send);
+        self.revoke(room);
+    }
+
+    /// Revokes the room's key: the next broadcast creates a new one.
+    pub(super) fn revoke(&mut self, room: RoomId) {
         if let Some(key) = self.rooms.get_mut(&room).and_then(|entry| entry.key.as_mut()) {
             key.is_revoked = true;
         }

@@ -1,10 +1,11 @@
-//! Cryptography: keys, handshake, sealing of frames, and tickets. Knows no sockets.
+//! Cryptography: keys, handshake, sealing of frames, tickets, and resume tokens. Knows no sockets.
 
 mod cipher;
 pub mod frame_cache;
 pub mod handshake;
 pub mod keys;
 mod noise;
+pub mod resume;
 pub mod room;
 pub mod session;
 pub mod ticket;
@@ -13,6 +14,7 @@ mod x25519;
 pub use frame_cache::FrameCache;
 pub use handshake::{Credentials, Initiator, PROTOCOL_VERSION, SessionKeys};
 pub use keys::{ClusterKey, KeyError, PublicKey, StaticKey};
+pub use resume::{ResumeToken, ResumeTokens};
 pub use room::{RoomCipher, RoomKeys, RoomSealer};
 pub use session::{DirectionKey, SealBroken};
 pub use ticket::{Ticket, TicketSerial};

@@ -24,6 +24,8 @@ pub type WishedChannel = Text<{ limits::CHANNEL_WIRE_MAX }>;
 pub type ChannelName = Line<{ limits::CHANNEL_BYTES_MAX }>;
 /// A sealed ticket.
 pub type TicketBytes = Bytes<{ limits::TICKET_MAX }>;
+/// A sealed resume token.
+pub type ResumeTokenBytes = Bytes<{ limits::RESUME_TOKEN_MAX }>;
 /// The text of a chat message.
 pub type ChatText = Text<{ limits::CHAT_TEXT_MAX }>;
 /// A network address, `host:port`.
@@ -181,6 +183,34 @@ wire_struct! {
 impl Copy for Claim {}
 
 wire_struct! {
+    /// A message of a room's history.
+    PastMessage {
+        /// Number of the message in its room.
+        sequence: u64,
+        /// The sender.
+        sender: User,
+        /// The stamp of the request.
+        stamp: u64,
+        /// Time at which the server read the request: microseconds since the server started.
+        received_us: u64,
+        /// The text.
+        text: ChatText,
+    }
+}
+
+wire_struct! {
+    /// A channel of a client that resumes.
+    HeldChannel {
+        /// The channel.
+        channel: u32,
+        /// Number of the latest message that the client has; 0 for none.
+        sequence: u64,
+    }
+}
+
+impl Copy for HeldChannel {}
+
+wire_struct! {
     /// The client behind a request that hashes a password. A DB agent serves such requests fairly
     /// by address, and by attempts within an address.
     Origin {
@@ -311,6 +341,14 @@ packets! {
         /// Index of the server's event loop that serves the session, from 0. A game has no use for
         /// it; measurements of the fairness between event loops need it.
         shard: u8,
+        /// Token for ResumeRequest; empty if this server keeps no place for a lost connection.
+        token: ResumeTokenBytes,
+        /// Milliseconds for which the server keeps the user's place after its connection is lost.
+        resume_ms: u32,
+        /// Milliseconds of silence after which the server sends the client a Heartbeat. A client
+        /// that has heard nothing for longer sends a Heartbeat itself; without an answer it
+        /// resumes over a new connection.
+        heartbeat_ms: u32,
     }
 
     /// Requests the next pages of a user list. A user that is not a member of the channel gets an
@@ -379,9 +417,9 @@ packets! {
         scope: Scope,
         /// The channel, or the user whispered to; 0 for the other scopes.
         target: u32,
-        /// Number of the message in the chat or in its channel, which increases by one with each
-        /// message. A client that misses messages is told so by ChatGap. 0 with scope Nearby and
-        /// Whisper.
+        /// Number of the message in the chat, in its channel, or among the receiver's whispers,
+        /// which increases by one with each message. A client that misses messages is told so by
+        /// ChatGap. 0 with scope Nearby.
         sequence: u64,
         /// The sender.
         sender: User,
@@ -442,10 +480,11 @@ packets! {
         outcome: Outcome,
     }
 
-    /// Tells a client that reads too slowly how many messages it has missed. The next message of
-    /// the room follows.
+    /// Tells a client how many messages it has missed, because it reads too slowly, or because they
+    /// are not kept for a client that resumes. The next message of the room follows.
     0x020F ChatGap(ChatToClient, "") {
         /// Scope of the missed messages: World, Channel, or Nearby, which includes whispers.
+        /// Whisper comes after ResumeAnswer only.
         scope: Scope,
         /// The channel; 0 for the other scopes.
         channel: u32,
@@ -543,6 +582,74 @@ packets! {
         stamp: u64,
         /// Milliseconds after which the next packet of this kind is handled, at least 1.
         wait_ms: u32,
+    }
+
+    /// Requests messages of a room from before a number. A user that is not in the room gets an
+    /// empty page.
+    0x021B HistoryRequest(ClientToChat, "") {
+        /// The channel; 0 for the whole chat.
+        channel: u32,
+        /// Number that all messages precede; 0 for the latest ones.
+        before: u64,
+        /// Most messages that the client wants.
+        count: u8,
+    }
+
+    /// A page of a room's history. It may have fewer messages than requested, if a page has no room
+    /// for more. A user that has joined a channel gets one too, with the latest messages.
+    0x021C History(ChatToClient, "") {
+        /// The channel; 0 for the whole chat.
+        channel: u32,
+        /// The messages, by ascending number without a gap.
+        messages: List<PastMessage, { limits::HISTORY_PAGE }>,
+        /// True if the user may read earlier ones than these, and they are kept.
+        more: bool,
+    }
+
+    /// Resumes the place of a user whose connection was lost; the first packet of a new chat
+    /// session. See "Resuming".
+    0x021D ResumeRequest(ClientToChat, "") {
+        /// The newest token that the client has.
+        token: ResumeTokenBytes,
+        /// Answers that the client has received: see "Resuming".
+        answers: u32,
+        /// Number of the latest whisper that the client has; 0 for none.
+        whispers: u64,
+        /// Number of the latest message of the whole chat that the client has.
+        world: u64,
+        /// Version of the user list of the whole chat that the client has.
+        list_version: u64,
+        /// The client's channels.
+        channels: List<HeldChannel, { limits::CHANNELS_PER_USER_MAX }>,
+    }
+
+    /// Confirms that the user's place is resumed. What the client has missed follows, and then what
+    /// is new. A place that is lost closes the session with PlaceLost instead.
+    0x021E ResumeAnswer(ChatToClient, "") {
+        /// Packets of the client that the server has handled since the user entered: see
+        /// "Resuming". It will not handle them again, and has not seen those after them.
+        handled: u32,
+        /// Number of the first answer that follows. Answers between those that the client has and
+        /// this one are not kept any more.
+        answers_from: u32,
+        /// Token for the next ResumeRequest. The one that was used is valid until this one is
+        /// used.
+        token: ResumeTokenBytes,
+        /// Index of the server's event loop that serves the session, as in EnterAnswer.
+        shard: u8,
+    }
+
+    /// Says where a room of a resumed user stands. What it has missed in the room follows, and then
+    /// what is new. One comes for each room that the client has named and the user is in.
+    0x021F RoomResumed(ChatToClient, "") {
+        /// The channel; 0 for the whole chat.
+        channel: u32,
+        /// Number of the room's latest message.
+        sequence: u64,
+        /// Version of the room's user list.
+        version: u64,
+        /// Users in the list.
+        head_count: u32,
     }
 
     /// Introduces the sender; the first packet of both ends of a server link.
@@ -745,6 +852,8 @@ pub const ENUMS: &[super::EnumInfo] = &[Outcome::INFO, CloseReason::INFO, Role::
 pub const STRUCTS: &[(&str, &[super::FieldInfo])] = &[
     ("User", User::FIELDS),
     ("ChannelInfo", ChannelInfo::FIELDS),
+    ("PastMessage", PastMessage::FIELDS),
+    ("HeldChannel", HeldChannel::FIELDS),
     ("ServerTimes", ServerTimes::FIELDS),
     ("Character", Character::FIELDS),
     ("Claim", Claim::FIELDS),

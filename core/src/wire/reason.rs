@@ -59,6 +59,11 @@ wire_enum! {
         TooFast = 24,
         /// The address of the client has as many connections as it may have.
         TooManyConnections = 25,
+        /// The user's place cannot be resumed: it was given up, or the token is not its newest one.
+        /// Log in again.
+        PlaceLost = 26,
+        /// Another connection has resumed this session's place.
+        ResumedElsewhere = 27,
         /// The connection could not be made.
         ConnectFailed = 128,
         /// The peer closed the connection without sending Close.

@@ -265,7 +265,7 @@ impl<const N: usize> Field for SecretBytes<N> {
 
 /// At most `MAX` bytes, encoded as a u16 length and the bytes. `Debug` shows only the length,
 /// because tickets travel this way.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct Bytes<const MAX: usize>(Vec<u8>);
 
 impl<const MAX: usize> Bytes<MAX> {

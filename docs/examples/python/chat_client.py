@@ -1,6 +1,7 @@
 r"""Signs up, creates a character, logs in, enters the chat, sends a message and leaves.
 
     python3 chat_client.py --data throng-data
+    python3 chat_client.py --data throng-data --cut
     python3 chat_client.py --data throng-data --channel bees --whisper "Py 1234=psst"
     python3 chat_client.py --login 127.0.0.1:9000 --login-key HEX \
         --user bee --password honeycomb --name Bee
@@ -13,6 +14,7 @@ import secrets
 import sys
 import time
 import tomllib
+from functools import partial
 from pathlib import Path
 
 from throng import Session, SessionEnded, parse_address
@@ -20,6 +22,8 @@ from userlist import UserList
 from wire import visible
 
 RETRY_SECONDS = 10.0
+# Packets that the client counts, so that it can say which it has after a lost connection.
+ANSWERS = ("ChatRefused", "ChannelAnswer", "ChannelLeft", "ChannelKickAnswer", "TooFast")
 
 
 class Failed(Exception):
@@ -52,6 +56,7 @@ def parse_arguments():
     parser.add_argument("--name", help="the character's name; random if not given")
     parser.add_argument("--say", metavar="TEXT", default="Hello from Python!", help="message to send")
     parser.add_argument("--channel", metavar="NAME", help="send it to this channel too, which is created if missing")
+    parser.add_argument("--cut", action="store_true", help="lose the connection to the chat, and resume")
     parser.add_argument("--whisper", metavar="NAME=TEXT", help="whisper TEXT to the user NAME")
     arguments = parser.parse_args()
     if arguments.login and not arguments.login_key:
@@ -76,7 +81,8 @@ def run(arguments):
         create_character(login, arguments)
         granted = log_in(login, arguments)
         say(f"chat server {granted.chat_address}")
-        chat = Session(parse_address(granted.chat_address), granted.chat_key)
+        connect = partial(Session, parse_address(granted.chat_address), granted.chat_key)
+        chat = connect()
         try:
             # Closing the login session before the client has entered would revoke the ticket.
             room = Room(chat, enter(chat, granted.ticket))
@@ -84,6 +90,11 @@ def run(arguments):
             users = room.complete_list()
             say(f"{len(users)} in the chat: {names(users)}")
             room.talk("World", 0, arguments.say)
+            if arguments.cut:
+                chat.break_off()
+                say("the connection is lost")
+                chat = room.resume(connect())
+                room.talk("World", 0, arguments.say)
             if arguments.whisper:
                 room.whisper(*arguments.whisper.rsplit("=", 1))
             if arguments.channel:
@@ -164,13 +175,13 @@ def log_in(login, arguments):
 
 
 def enter(chat, ticket):
-    """Enters the chat and returns the client's own user."""
+    """Enters the chat and returns the server's answer."""
     chat.send("EnterRequest", ticket=ticket)
     answer = chat.receive()
     if answer.packet != "EnterAnswer":
         raise Failed(f"EnterRequest was answered by {answer.packet}")
     say(f"entered as user {answer.user.id}, {answer.user.name}; {answer.head_count} in the chat")
-    return answer.user
+    return answer
 
 
 def leave_login(login):
@@ -188,10 +199,42 @@ def leave_login(login):
 class Room:
     """The chat as this client sees it: user lists, and messages."""
 
-    def __init__(self, chat, user):
-        self.chat, self.user = chat, user
+    def __init__(self, chat, entered):
+        self.chat, self.user = chat, entered.user
         self.lists = {0: UserList()}
         self._sequences = {}
+        # What "Resuming" in chapter 8 wants to be counted.
+        self._token, self._answers, self._sent = entered.token, 0, []
+
+    def send(self, request, /, **fields):
+        """Sends a packet, and remembers it in case the connection is lost."""
+        self._sent.append((request, fields))
+        self.chat.send(request, **fields)
+
+    def resume(self, chat):
+        """Goes on over a new connection, which it returns."""
+        self.chat = chat
+        latest = self._sequences.get
+        held = [channel for channel in self.lists if channel]
+        chat.send(
+            "ResumeRequest",
+            token=self._token,
+            answers=self._answers,
+            whispers=latest(("Whisper", 0), 0),
+            world=latest(("World", 0), 0),
+            list_version=self.lists[0].version,
+            channels=[{"channel": number, "sequence": latest(("Channel", number), 0)} for number in held],
+        )
+        answer = chat.receive()
+        if answer.packet != "ResumeAnswer":
+            raise Failed(f"ResumeRequest was answered by {answer.packet}")
+        self._token = answer.token
+        unseen = self._sent[answer.handled :]
+        del self._sent[answer.handled :]
+        say(f"resumed: {answer.handled} packets were handled, {len(unseen)} are sent again")
+        for request, fields in unseen:
+            self.send(request, **fields)
+        return chat
 
     def receive(self):
         """Returns the next packet, after showing it and updating the lists."""
@@ -199,9 +242,10 @@ class Room:
         if packet.packet in ("UserList", "UsersChanged") and packet.channel in self.lists:
             after = self.lists[packet.channel].take(packet)
             if after is not None:
-                self.chat.send("UserListRequest", channel=packet.channel, after=after, pages=1)
+                self.send("UserListRequest", channel=packet.channel, after=after, pages=1)
         elif packet.packet == "ChatMessage":
-            self._check_sequence((packet.scope, packet.target), packet.sequence)
+            target = packet.target if packet.scope == "Channel" else 0
+            self._check_sequence((packet.scope, target), packet.sequence)
             where = {"Channel": f" in channel {packet.target}", "Whisper": f" to user {packet.target}"}
             place = where.get(packet.scope, "")
             say(f"received {packet.scope}{place} #{packet.sequence} {packet.sender.name}: {packet.text}")
@@ -209,14 +253,20 @@ class Room:
             say(f"missed {packet.missed} messages ({packet.scope} {packet.channel})")
             if (packet.scope, packet.channel) in self._sequences:
                 self._sequences[packet.scope, packet.channel] += packet.missed
-        elif packet.packet == "ChannelLeft" and packet.outcome != "NotAMember":
+        elif packet.packet == "RoomResumed":
+            say(f"room {packet.channel} resumed: message {packet.sequence} is the latest")
+        elif packet.packet == "History":
+            say(f"{len(packet.messages)} earlier messages of room {packet.channel}")
+        if packet.packet in ANSWERS:
+            self._answers += 1
+        if packet.packet == "ChannelLeft" and packet.outcome != "NotAMember":
             self.lists.pop(packet.channel, None)
             self._sequences.pop(("Channel", packet.channel), None)
         return packet
 
     def _check_sequence(self, room, sequence):
         """Fails if a message of a room is missing without a ChatGap."""
-        if room[0] not in ("World", "Channel"):
+        if room[0] == "Nearby":
             return
         last = self._sequences.get(room)
         if last is not None and sequence != last + 1:
@@ -234,7 +284,7 @@ class Room:
         say(f"sending ({scope}): {text}")
         sent = time.monotonic()
         stamp = time.monotonic_ns() // 1000
-        self.chat.send("ChatRequest", scope=scope, target=target, stamp=stamp, text=text)
+        self.send("ChatRequest", scope=scope, target=target, stamp=stamp, text=text)
         while True:
             packet = self.receive()
             if packet.packet == "ChatRefused" and packet.stamp == stamp:
@@ -253,7 +303,7 @@ class Room:
 
     def ask(self, request, answer, /, **fields):
         """Sends a request and waits for its answer; handles the packets before it."""
-        self.chat.send(request, **fields)
+        self.send(request, **fields)
         while True:
             packet = self.receive()
             if packet.packet == answer:

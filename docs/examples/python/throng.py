@@ -48,6 +48,7 @@ ENUMERATIONS = {
         "MalformedPacket", "PacketNotAllowed", "TicketInvalid", "TicketExpired", "TicketUsed",
         "AlreadyRegistered", "AlreadyOnline", "LoggedInElsewhere", "TooSlow", "ServerShutdown",
         "HandedOver", "WrongPeer", "InternalError", "LoginTimeout", "TooFast", "TooManyConnections",
+        "PlaceLost", "ResumedElsewhere",
     ),
     "Scope": numbered("World", "Channel", "Nearby", "Whisper"),
 }  # fmt: skip
@@ -55,6 +56,14 @@ ENUMERATIONS = {
 GROUPS = {
     "User": [("id", "u32"), ("name", "line(96)")],
     "ChannelInfo": [("channel", "u32"), ("name", "line(128)"), ("head_count", "u32")],
+    "PastMessage": [
+        ("sequence", "u64"),
+        ("sender", "User"),
+        ("stamp", "u64"),
+        ("received_us", "u64"),
+        ("text", "text(1024)"),
+    ],
+    "HeldChannel": [("channel", "u32"), ("sequence", "u64")],
     "ServerTimes": [("received_us", "u64"), ("queued_us", "u32"), ("handled_us", "u32")],
 }
 
@@ -83,7 +92,17 @@ PACKETS = {
     0x0107: ("CreateCharacterAnswer", [("outcome", "Outcome")]),
     0x0108: ("LoginQueued", [("position", "u32"), ("wait_ms", "u32")]),
     0x0201: ("EnterRequest", [("ticket", "bytes(256)")]),
-    0x0202: ("EnterAnswer", [("user", "User"), ("head_count", "u32"), ("shard", "u8")]),
+    0x0202: (
+        "EnterAnswer",
+        [
+            ("user", "User"),
+            ("head_count", "u32"),
+            ("shard", "u8"),
+            ("token", "bytes(60)"),
+            ("resume_ms", "u32"),
+            ("heartbeat_ms", "u32"),
+        ],
+    ),
     0x0203: ("UserListRequest", [("channel", "u32"), ("after", "u32"), ("pages", "u8")]),
     0x0204: (
         "UserList",
@@ -144,6 +163,27 @@ PACKETS = {
     0x0218: ("ChannelList", [("channels", "list(64)<ChannelInfo>"), ("more", "bool")]),
     0x0219: ("PositionUpdate", [("x", "i32"), ("y", "i32")]),
     0x021A: ("TooFast", [("packet", "u16"), ("stamp", "u64"), ("wait_ms", "u32")]),
+    0x021B: ("HistoryRequest", [("channel", "u32"), ("before", "u64"), ("count", "u8")]),
+    0x021C: ("History", [("channel", "u32"), ("messages", "list(128)<PastMessage>"), ("more", "bool")]),
+    0x021D: (
+        "ResumeRequest",
+        [
+            ("token", "bytes(60)"),
+            ("answers", "u32"),
+            ("whispers", "u64"),
+            ("world", "u64"),
+            ("list_version", "u64"),
+            ("channels", "list(256)<HeldChannel>"),
+        ],
+    ),
+    0x021E: (
+        "ResumeAnswer",
+        [("handled", "u32"), ("answers_from", "u32"), ("token", "bytes(60)"), ("shard", "u8")],
+    ),
+    0x021F: (
+        "RoomResumed",
+        [("channel", "u32"), ("sequence", "u64"), ("version", "u64"), ("head_count", "u32")],
+    ),
 }
 
 CODEC = Codec(PACKETS, GROUPS, ENUMERATIONS)
@@ -278,6 +318,10 @@ class Session:
             pass  # the server closed first
         finally:
             self._socket.close()
+
+    def break_off(self):
+        """Ends the connection without a word, as a lost one would."""
+        self._socket.close()
 
     def _check_silence(self, now):
         if now - self._last_received > IDLE_SECONDS:

@@ -8,7 +8,7 @@ class UserList:
         self.users = {}  # {user id: name}
         self.head_count = 0
         self.is_complete = False
-        self._version = 0
+        self.version = 0
         self._again = False
         # `after` of the page that was requested last. The server sends the first page by itself.
         self._after = 0
@@ -21,7 +21,7 @@ class UserList:
 
     def _take_page(self, page):
         if self._after == 0:
-            self._version, self._again = page.version, False
+            self.version, self._again = page.version, False
         upto = page.users[-1].id if page.more else float("inf")
         self.users = {id: name for id, name in self.users.items() if not self._after < id <= upto}
         self.users.update((user.id, user.name) for user in page.users)
@@ -35,15 +35,15 @@ class UserList:
         return self._after
 
     def _take_notice(self, notice):
-        if notice.version <= self._version:
+        if notice.version <= self.version:
             return None  # the pages include it
         self.users.update((user.id, user.name) for user in notice.entered)
         for user in notice.left:
             self.users.pop(user, None)
         self.head_count = notice.head_count
-        if notice.since > self._version or not notice.complete:
+        if notice.since > self.version or not notice.complete:
             self.is_complete, self._again = False, True
-        self._version = notice.version
+        self.version = notice.version
         if self._again and self._after is None:
             self._after = 0  # one client among thousands should wait a little before
             return 0

@@ -187,7 +187,19 @@ def tickets(codec):
     key = hmac.digest(extracted, b"throng ticket v1" + b"\x01", hashlib.sha256)
     plaintext = codec.encode_fields(codec.groups["Ticket"], TICKET)
     sealed = AESGCM(key).encrypt(bytes(12), plaintext, None)
-    return {"ticket key": key, "ticket plaintext": plaintext, "ticket": TICKET_SERIAL + sealed}
+    return {
+        "ticket key": key,
+        "ticket plaintext": plaintext,
+        "ticket": TICKET_SERIAL + sealed,
+        "resume token": resume_token(epoch=bytes([2]) * 16, user=7, counter=2, account=42, claim=7),
+    }
+
+
+def resume_token(epoch, user, counter, account, claim):
+    key = HKDF(SHA256(), 32, salt=epoch, info=b"throng resume v1").derive(CLUSTER_KEY)
+    nonce = struct.pack("<IQ", user, counter)
+    header = epoch + nonce
+    return header + AESGCM(key).encrypt(nonce, struct.pack("<QQ", account, claim), header)
 
 
 def examples(text, codec):

@@ -9,7 +9,7 @@ use throng_core::limits::CHANNEL_PAGE;
 use throng_core::metrics;
 use throng_core::room::RoomId;
 use throng_core::wire::List;
-use throng_core::wire::packets::{ChannelInfo, ChannelList, ChannelName, Outcome};
+use throng_core::wire::packets::{ChannelInfo, ChannelList, ChannelName};
 
 use super::list_state::ListState;
 use crate::rules;
@@ -64,6 +64,11 @@ impl Channel {
         self.members.range((Bound::Excluded(after), Bound::Unbounded)).copied()
     }
 
+    /// Returns the number of the latest message.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
     /// Returns the number of the next message.
     pub fn next_sequence(&mut self) -> u64 {
         self.sequence += 1;
@@ -97,28 +102,38 @@ impl Channels {
         self.by_key.get(key).copied()
     }
 
-    /// Creates a channel with its owner as the only member. The name must be permitted, and `key`
-    /// must be its comparison key. Fails with NameTaken or TooManyChannels.
-    pub fn create(&mut self, name: ChannelName, key: String, owner: u32) -> Result<u32, Outcome> {
-        if self.by_key.contains_key(key.as_str()) {
-            return Err(Outcome::NameTaken);
-        }
-        if self.by_number.len() >= self.max {
-            return Err(Outcome::TooManyChannels);
-        }
-        // After 2^31 channels the numbers wrap around; numbers in use are then skipped.
-        let number = loop {
-            self.last_number = self.last_number % RoomId::CHANNEL_MAX + 1;
-            if !self.by_number.contains_key(&self.last_number) {
-                break self.last_number;
+    /// Returns true if there is room for another channel.
+    pub fn has_room(&self) -> bool {
+        self.by_number.len() < self.max
+    }
+
+    /// Returns a free number. After 2^31 channels the numbers wrap around, and those in use are
+    /// skipped.
+    pub fn next_number(&self) -> u32 {
+        let mut number = self.last_number;
+        loop {
+            number = number % RoomId::CHANNEL_MAX + 1;
+            if !self.by_number.contains_key(&number) {
+                return number;
             }
-        };
+        }
+    }
+
+    /// Creates a channel with its owner as the only member. The name must be permitted. Returns
+    /// `None` if its number or its name is taken, or if there are too many channels.
+    pub fn create(&mut self, number: u32, name: ChannelName, owner: u32) -> Option<()> {
+        let key = rules::key(&name);
+        if self.by_key.contains_key(key.as_str()) || self.by_number.contains_key(&number) || !self.has_room()
+        {
+            return None;
+        }
+        self.last_number = number;
         let members = BTreeSet::from([owner]);
         self.by_number.insert(number, Channel { name, owner, members, version: 1, sequence: 0 });
         self.by_key.insert(key.into(), number);
         metrics::CHANNELS.add(1);
         metrics::CHANNEL_MEMBERS.add(1);
-        Ok(number)
+        Some(())
     }
 
     /// Adds a member. Returns `None` if the user is a member already, or there is no such channel.
@@ -168,28 +183,37 @@ impl Channels {
 }
 
 #[cfg(test)]
+impl Channels {
+    /// Returns all channels by their numbers.
+    pub(super) fn sorted(&self) -> Vec<(&u32, &Channel)> {
+        assert_eq!(self.by_number.len(), self.by_key.len());
+        self.by_number.iter().collect()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
-    fn make(channels: &mut Channels, name: &str, owner: u32) -> Result<u32, Outcome> {
-        let key = rules::check_channel(name)?;
-        channels.create(ChannelName::truncated(name), key, owner)
+    fn make(channels: &mut Channels, name: &str, owner: u32) -> Option<u32> {
+        let number = channels.next_number();
+        channels.create(number, ChannelName::truncated(name), owner).map(|()| number)
     }
 
     #[test]
     fn names_are_free_again_when_the_channel_ends_and_numbers_are_not() {
         let mut channels = Channels::new(2);
-        assert_eq!(make(&mut channels, "Éva", 1), Ok(1));
-        assert_eq!(make(&mut channels, "E\u{301}VA", 2), Err(Outcome::NameTaken));
+        assert_eq!(make(&mut channels, "Éva", 1), Some(1));
+        assert_eq!(make(&mut channels, "E\u{301}VA", 2), None, "the name is taken");
         assert_eq!(channels.find(&rules::key("éva")), Some(1));
-        assert_eq!(make(&mut channels, "other", 1), Ok(2));
-        assert_eq!(make(&mut channels, "third", 1), Err(Outcome::TooManyChannels));
+        assert_eq!(make(&mut channels, "other", 1), Some(2));
+        assert_eq!(make(&mut channels, "third", 1), None, "there are as many as may be");
         assert_eq!(channels.leave(1, 1), Some(ListState { version: 2, head_count: 0 }));
         assert_eq!((channels.find(&rules::key("éva")), channels.count()), (None, 1));
-        assert_eq!(make(&mut channels, "éva", 9), Ok(3));
+        assert_eq!(make(&mut channels, "éva", 9), Some(3));
         channels.last_number = RoomId::CHANNEL_MAX;
         channels.leave(2, 1);
-        assert_eq!(make(&mut channels, "late", 9), Ok(1), "numbers wrap around");
+        assert_eq!(make(&mut channels, "late", 9), Some(1), "numbers wrap around");
     }
 
     #[test]
@@ -213,7 +237,7 @@ mod tests {
     fn the_list_comes_in_pages_by_number() {
         let mut channels = Channels::new(1000);
         for number in 1..=2 * CHANNEL_PAGE as u32 + 1 {
-            assert_eq!(make(&mut channels, &format!("channel {number}"), 1), Ok(number));
+            assert_eq!(make(&mut channels, &format!("channel {number}"), 1), Some(number));
         }
         channels.leave(3, 1);
         let mut found = Vec::new();

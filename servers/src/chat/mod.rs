@@ -5,54 +5,50 @@
 
 mod admission;
 mod channels;
+mod fact;
 mod handlers;
+mod history;
 mod list_state;
 mod notices;
 mod pages;
 mod roster;
+mod seats;
 mod sectors;
 mod throttle;
 mod users;
+mod world;
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use throng_core::config::{Config, ControlCharacters, Duplicate, Limits};
 use throng_core::content::{Call, Effects, HandlerTable, Job, Role};
+use throng_core::crypto::ResumeTokens;
+use throng_core::limits::OWN_PACKETS_KEPT;
 use throng_core::links::{Links, Pending};
 use throng_core::net::{Closed, Opened, PeerKind};
-use throng_core::room::RoomId;
-use throng_core::wire::CloseReason;
-use throng_core::wire::packets::{self, Claim, LoginNotifyLoaded, Outcome};
+use throng_core::room::{Class, RoomId};
+use throng_core::wire::packets::{self, ChatMessage, Claim, LoginNotifyLoaded, Outcome, Scope};
+use throng_core::wire::{CloseReason, Packet};
 use throng_core::{SessionId, metrics};
 
 pub use admission::{Admission, Expected};
 pub use channels::{Channel, Channels};
+pub use fact::{Change, Departure, Fact};
+pub use history::{History, HistoryLimits, Series};
 pub use list_state::ListState;
 pub use notices::Notices;
 pub use roster::Roster;
+use seats::{Phase, Seats};
 pub use sectors::Sectors;
 use throttle::{Throttle, Verdict};
-use users::Member;
-pub use users::{Presence, Users};
+pub use users::{Membership, Presence, Users};
+pub use world::World;
 
 use crate::held_claims::HeldClaims;
 use crate::rules::Reserved;
 
-/// Phase of a session of the chat server.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// A client that has not entered the chat.
-    Connected,
-    /// A user in the chat.
-    Entered,
-    /// A link whose peer has not introduced itself.
-    UnidentifiedLink,
-    /// A link to a DB agent.
-    DbAgentLink,
-    /// A link from a login server.
-    LoginLink,
-}
+/// Part of a client's outbox that the messages which it has missed may take when it resumes.
+const RESUME_SHARE: usize = 4;
 
 /// Settings of the chat server.
 pub struct ChatSettings {
@@ -81,6 +77,20 @@ pub struct ChatSettings {
     pub notice_at_once: usize,
     /// Interval at which larger rooms announce their changes.
     pub notice_interval: Duration,
+    /// Bounds of what is kept of messages.
+    pub history: HistoryLimits,
+    /// Latest messages that a user may read that has just joined a channel.
+    pub history_on_join: u64,
+    /// Latest messages that a user may read that has just entered the chat.
+    pub history_on_enter: u64,
+    /// Time for which the place of a lost connection is kept. Zero keeps none.
+    pub resume_window: Duration,
+    /// Most places that are kept at a time.
+    pub away_max: usize,
+    /// Most bytes of missed messages that a client which resumes is sent.
+    pub resume_bytes: usize,
+    /// Silence of a client after which it is sent a heartbeat.
+    pub heartbeat: Duration,
 }
 
 impl ChatSettings {
@@ -99,6 +109,18 @@ impl ChatSettings {
             limits: config.limits.clone(),
             notice_at_once: config.chat.notice_at_once,
             notice_interval: config.chat.notice_interval,
+            history: HistoryLimits {
+                pool: config.chat.history_pool.as_usize(),
+                messages: config.chat.history,
+                own: if config.chat.resume_window.is_zero() { 0 } else { OWN_PACKETS_KEPT },
+                age: config.chat.history_age,
+            },
+            history_on_join: config.chat.history_on_join as u64,
+            history_on_enter: config.chat.history_on_enter as u64,
+            resume_window: config.chat.resume_window,
+            away_max: config.chat.max_sessions,
+            resume_bytes: config.net.outbox.as_usize() / RESUME_SHARE,
+            heartbeat: config.net.heartbeat,
         }
     }
 }
@@ -113,9 +135,11 @@ pub struct ChatRole {
 pub struct Chat {
     settings: ChatSettings,
     now_ms: fn() -> u64,
-    phases: HashMap<SessionId, Phase>,
-    users: Users,
-    channels: Channels,
+    /// Changed by [`Chat::commit`] only.
+    world: World,
+    seats: Seats,
+    history: History,
+    tokens: ResumeTokens,
     sectors: Sectors,
     throttle: Throttle,
     notices: Notices,
@@ -123,8 +147,9 @@ pub struct Chat {
     links: Links,
     held_claims: HeldClaims,
     loads: Pending<Load>,
-    /// The number of the world's latest message.
-    sequence: u64,
+    /// All facts so far.
+    #[cfg(test)]
+    facts: Vec<Fact>,
 }
 
 /// A login whose character is being loaded.
@@ -139,13 +164,20 @@ struct Load {
 
 impl ChatRole {
     /// Creates a chat server without users.
-    pub fn new(settings: ChatSettings, admission: Admission, links: Links, now_ms: fn() -> u64) -> Self {
+    pub fn new(
+        settings: ChatSettings,
+        admission: Admission,
+        tokens: ResumeTokens,
+        links: Links,
+        now_ms: fn() -> u64,
+    ) -> Self {
         let loads = Pending::new(settings.request_timeout);
         let chat = Chat {
             now_ms,
-            phases: HashMap::new(),
-            users: Users::default(),
-            channels: Channels::new(settings.channels),
+            world: World::new(settings.channels),
+            seats: Seats::default(),
+            history: History::new(settings.history),
+            tokens,
             sectors: Sectors::new(settings.sector_size, settings.crowd),
             throttle: Throttle::new(&settings.limits),
             notices: Notices::new(settings.notice_at_once as u32, settings.notice_interval),
@@ -153,8 +185,9 @@ impl ChatRole {
             links,
             held_claims: HeldClaims::default(),
             loads,
-            sequence: 0,
             settings,
+            #[cfg(test)]
+            facts: Vec::new(),
         };
         Self { table: handlers::table(), chat }
     }
@@ -167,7 +200,7 @@ impl Role for ChatRole {
         match job {
             Job::Packet(session, packet, received) => {
                 // Late packets of a session that has ended are dropped.
-                if let Some(phase) = self.chat.phases.get(&session).copied() {
+                if let Some(phase) = self.chat.seats.packet(session) {
                     let mut call = Call { session, received, now, effects };
                     let verdict = self.chat.throttle.judge(session, &packet, now);
                     if !self.chat.carry_out(verdict, &mut call) {
@@ -199,11 +232,18 @@ impl Role for ChatRole {
             tracing::debug!(account = claim.account, "the ticket expired unused");
             chat.held_claims.release(claim, effects);
         }
+        while let Some((until, user)) = chat.seats.longest_away()
+            && until <= now
+        {
+            chat.give_up(user, Departure::Voluntary, now, effects);
+        }
+        chat.history.sweep(now);
         chat.sectors.sweep(now, effects);
         let notices = chat.notices.tick(now, effects);
         let sweep = Some(now + Duration::from_secs(1));
         let next_dial = chat.links.tick(now, effects);
-        [next_dial, chat.loads.next_deadline(), notices, sweep].into_iter().flatten().min()
+        let leaves = chat.seats.longest_away().map(|(until, _)| until);
+        [next_dial, leaves, chat.loads.next_deadline(), notices, sweep].into_iter().flatten().min()
     }
 }
 
@@ -211,20 +251,23 @@ impl Chat {
     fn opened(&mut self, session: SessionId, opened: &Opened, effects: &mut Effects) {
         match opened.kind {
             PeerKind::Client => {
-                self.phases.insert(session, Phase::Connected);
+                self.seats.set_phase(session, Phase::Connected);
                 if !self.settings.limits.is_exempt(opened.address.ip()) {
                     self.throttle.hold(session);
                 }
             }
             PeerKind::Link => {
-                self.phases.insert(session, Phase::UnidentifiedLink);
+                self.seats.set_phase(session, Phase::UnidentifiedLink);
                 self.links.opened(session, opened, effects);
             }
         }
     }
 
     fn closed(&mut self, closed: &Closed, call: &mut Call<'_>) {
-        self.remove_session(call.session, Departure::Voluntary, call);
+        match self.seats.user(call.session) {
+            Some(user) if self.keeps_place(closed.reason) => self.detach(user, call),
+            _ => self.remove_session(call.session, Departure::Voluntary, call),
+        }
         if closed.kind == PeerKind::Link {
             self.link_closed(closed, call);
         }
@@ -251,76 +294,189 @@ impl Chat {
         }
     }
 
+    /// Applies a fact, and lets the sessions here that it concerns see the change.
+    fn commit(&mut self, fact: Fact, now: Instant, effects: &mut Effects) -> Option<Change> {
+        #[cfg(test)]
+        self.facts.push(fact.clone());
+        let change = self.world.apply(fact)?;
+        match &change {
+            Change::None => {}
+            Change::Entered { user, list_state } => {
+                metrics::CHAT_USERS.add(1);
+                self.notices.entered(RoomId::WORLD, user, *list_state, now, effects);
+            }
+            Change::Left { presence, departure, channels, list_state } => {
+                metrics::CHAT_USERS.add(-1);
+                let user = presence.user.id;
+                if let Some(session) = self.seats.session(user) {
+                    self.sectors.remove(session, *departure, effects);
+                }
+                for (channel, list_state) in channels {
+                    self.left_room(RoomId(*channel), user, *departure, *list_state, now, effects);
+                }
+                self.left_room(RoomId::WORLD, user, *departure, *list_state, now, effects);
+                self.history.forget(Series::Whispers(user));
+                self.history.forget(Series::Answers(user));
+                if self.held_claims.contains(&presence.claim) {
+                    self.held_claims.release(presence.claim, effects);
+                }
+            }
+            Change::Joined { channel, user, list_state } => {
+                self.notices.entered(RoomId(*channel), user, *list_state, now, effects);
+            }
+            Change::Parted { channel, user, departure, list_state } => {
+                self.left_room(RoomId(*channel), *user, *departure, *list_state, now, effects);
+            }
+            Change::Said(message) => {
+                let room =
+                    if message.scope == Scope::Channel { RoomId(message.target) } else { RoomId::WORLD };
+                let packet = Packet::from(message.clone());
+                self.history.push(Series::Room(room.0), message.sequence, now, |out| packet.encode(out));
+                effects.broadcast(room, Class::Chat, packet);
+            }
+            Change::Whispered { message, number, copy } => {
+                let sender = message.sender.id;
+                if let Some(number) = copy {
+                    self.whisper(sender, sender, message, *number, now, effects);
+                }
+                self.whisper(sender, message.target, message, *number, now, effects);
+            }
+        }
+        Some(change)
+    }
+
+    /// Ends the membership of a user's session, and announces that the user has left. It is off the
+    /// room's list already, whose state is `list_state`.
+    fn left_room(
+        &mut self,
+        room: RoomId,
+        user: u32,
+        departure: Departure,
+        list_state: ListState,
+        now: Instant,
+        effects: &mut Effects,
+    ) {
+        match (self.seats.session(user), departure) {
+            (Some(session), _) => departure.end_membership(session, room, effects),
+            // The client still has the key, and may hear the room's frames on their way to others.
+            (None, Departure::Kicked) => effects.revoke(room),
+            (None, Departure::Voluntary) => {}
+        }
+        self.notices.left(room, user, list_state, now, effects);
+        if list_state.head_count == 0 && room != RoomId::WORLD {
+            self.history.forget(Series::Room(room.0));
+        }
+    }
+
+    /// Delivers a whisper to its recipient, or the copy to its sender.
+    fn whisper(
+        &mut self,
+        sender: u32,
+        to: u32,
+        message: &ChatMessage,
+        number: u64,
+        now: Instant,
+        effects: &mut Effects,
+    ) {
+        let packet = Packet::from(ChatMessage { sequence: number, ..message.clone() });
+        self.history.push(Series::Whispers(to), number, now, |out| packet.encode(out));
+        if let (Some(sender), Some(to)) = (self.seats.session(sender), self.seats.session(to)) {
+            effects.multicast(sender, vec![to], packet);
+        }
+    }
+
+    /// Sends a user the answer to a request, or what stands for one, and keeps it in case the user
+    /// resumes without it.
+    fn answer(&mut self, user: u32, packet: impl Into<Packet>, now: Instant, effects: &mut Effects) {
+        let packet = packet.into();
+        let number = self.seats.answer(user);
+        self.history.push(Series::Answers(user), number.into(), now, |out| packet.encode(out));
+        if let Some(session) = self.seats.session(user) {
+            effects.send(session, packet);
+        }
+    }
+
     /// Removes a session that has ended or is about to, with its user. Packets that it has sent
     /// already are dropped.
     fn remove_session(&mut self, session: SessionId, departure: Departure, call: &mut Call<'_>) {
-        self.phases.remove(&session);
+        if let Some(user) = self.seats.user(session) {
+            self.commit(Fact::Left { user, departure }, call.now, call.effects);
+        }
+        self.seats.remove(session);
         self.throttle.forget(session);
-        self.remove_user(session, departure, call);
     }
 
-    /// Removes the user of a session from every room and announces it. The session itself may last
-    /// a little longer.
-    fn remove_user(&mut self, session: SessionId, departure: Departure, call: &mut Call<'_>) {
-        let Some(presence) = self.users.leave(session) else { return };
-        metrics::CHAT_USERS.add(-1);
-        self.sectors.remove(session, departure, call.effects);
-        let member = presence.member();
-        for number in presence.channels {
-            if let Some(list_state) = self.channels.leave(number, member.user) {
-                self.leave_room(RoomId(number), member, list_state, departure, call);
-            }
-        }
-        self.leave_room(RoomId::WORLD, member, self.users.list_state(), departure, call);
-        if self.held_claims.contains(&presence.claim) {
-            self.held_claims.release(presence.claim, call.effects);
-        }
-    }
-
-    /// Ends a session's membership and announces it. The user is off the room's list already, whose
-    /// state is `list_state`.
-    fn leave_room(
-        &mut self,
-        room: RoomId,
-        member: Member,
-        list_state: ListState,
-        departure: Departure,
-        call: &mut Call<'_>,
-    ) {
-        departure.end_membership(member.session, room, call.effects);
-        self.notices.left(room, member.user, list_state, call.now, call.effects);
-    }
-
-    /// Closes a client's session. A session that a login elsewhere replaces is kicked from its
-    /// rooms. Any other reason, even a bad packet, counts as leaving by itself.
     /// Carries out a verdict on the packet of a call. Returns true if the packet is to be handled.
     fn carry_out(&mut self, verdict: Verdict, call: &mut Call<'_>) -> bool {
         match verdict {
             Verdict::Handle => return true,
-            Verdict::Refuse(too_fast) => call.effects.send(call.session, too_fast),
+            Verdict::Refuse(too_fast) => match self.seats.user(call.session) {
+                Some(user) => self.answer(user, too_fast, call.now, call.effects),
+                None => call.effects.send(call.session, too_fast),
+            },
             Verdict::Close => self.close_session(call.session, CloseReason::TooFast, call),
         }
         false
     }
 
+    /// Returns true if the user of a session that has ended for this reason may resume.
+    fn keeps_place(&self, reason: CloseReason) -> bool {
+        use CloseReason::{ConnectionLost, IdleTimeout, PeerClosed, TooSlow};
+        !self.settings.resume_window.is_zero()
+            && matches!(reason, ConnectionLost | IdleTimeout | PeerClosed | TooSlow)
+    }
+
+    /// Keeps the place of a user whose session has been lost.
+    fn detach(&mut self, user: u32, call: &mut Call<'_>) {
+        self.leave_rooms(user, call.effects);
+        self.throttle.forget(call.session);
+        self.seats.detach(call.session, call.now + self.settings.resume_window);
+        self.commit(Fact::Away { user }, call.now, call.effects);
+        if self.seats.away() > self.settings.away_max
+            && let Some((_, longest)) = self.seats.longest_away()
+        {
+            self.give_up(longest, Departure::Voluntary, call.now, call.effects);
+        }
+    }
+
+    /// Ends the memberships of a user's session. The user stays in its rooms.
+    fn leave_rooms(&mut self, user: u32, effects: &mut Effects) {
+        let Some(session) = self.seats.session(user) else { return };
+        let Some(presence) = self.world.users.get(user) else { return };
+        self.sectors.remove(session, Departure::Voluntary, effects);
+        for membership in &presence.channels {
+            effects.leave(session, RoomId(membership.channel));
+        }
+        effects.leave(session, RoomId::WORLD);
+    }
+
+    /// Lets a user leave that is away.
+    fn give_up(&mut self, user: u32, departure: Departure, now: Instant, effects: &mut Effects) {
+        self.commit(Fact::Left { user, departure }, now, effects);
+        self.seats.vacate(user);
+    }
+
+    /// Lets a user leave the chat, and closes its session if it has one.
+    fn close_user(&mut self, user: u32, reason: CloseReason, call: &mut Call<'_>) {
+        match self.seats.session(user) {
+            Some(session) => self.close_session(session, reason, call),
+            None => self.give_up(user, Departure::of(reason), call.now, call.effects),
+        }
+    }
+
+    /// Closes a client's session. A session that a login elsewhere replaces is kicked from its
+    /// rooms. Any other reason, even a bad packet, counts as leaving by itself.
     fn close_session(&mut self, session: SessionId, reason: CloseReason, call: &mut Call<'_>) {
-        let departure =
-            if reason == CloseReason::LoggedInElsewhere { Departure::Kicked } else { Departure::Voluntary };
-        self.remove_session(session, departure, call);
+        self.remove_session(session, Departure::of(reason), call);
         call.effects.close(session, reason);
     }
 }
 
-/// The way in which a session leaves a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Departure {
-    /// The session leaves by itself.
-    Voluntary,
-    /// The session is removed, and must not be able to read later messages.
-    Kicked,
-}
-
 impl Departure {
+    fn of(reason: CloseReason) -> Self {
+        if reason == CloseReason::LoggedInElsewhere { Self::Kicked } else { Self::Voluntary }
+    }
+
     fn end_membership(self, session: SessionId, room: RoomId, effects: &mut Effects) {
         match self {
             Self::Voluntary => effects.leave(session, room),
@@ -338,14 +494,15 @@ fn answer_login(load: &Load, outcome: Outcome, character: Option<packets::Charac
 impl ChatRole {
     /// Returns the size of each table, for the simulation.
     pub(crate) fn census(&self) -> Vec<(&'static str, usize)> {
-        let Chat {
-            phases, users, channels, sectors, throttle, notices, admission, held_claims, loads, ..
-        } = &self.chat;
+        let Chat { world, seats, history, sectors, throttle, notices, admission, held_claims, loads, .. } =
+            &self.chat;
         let (used, expected) = admission.counts();
         vec![
-            ("phases", phases.len() - self.chat.links.all().count()),
-            ("users", users.count() as usize),
-            ("channels", channels.count()),
+            ("sessions", seats.count() - self.chat.links.all().count()),
+            ("users", world.users.count() as usize),
+            ("users away", seats.away()),
+            ("history", history.count()),
+            ("channels", world.channels.count()),
             ("sectors", sectors.count()),
             ("throttled clients", throttle.count()),
             ("notices", notices.count()),

@@ -1,19 +1,23 @@
 //! Points at which an entry into the chat can break off, and the claims that are released there.
 
 use super::*;
-use crate::role_fixture::{CHAT_KEY, CLAIM, KEY, RoleFixture, character, now_ms, sent, step_clock};
+use crate::role_fixture::{
+    CHAT_KEY, CLAIM, KEY, RoleFixture, character, now_ms, resume_tokens, sent, step_clock,
+};
 use throng_core::config::Config;
 use throng_core::crypto::{ClusterKey, Ticket};
 use throng_core::wire::List;
 use throng_core::wire::packets::{
     ChannelCreateRequest, ChannelLeaveRequest, ChatCancelLogin, ChatNotifyLogin, ChatRequest, DbClaimRevoked,
-    DbClaimsSynced, DbHeldClaims, DbLoadCharacter, DbLoadCharacterAnswer, DbReleaseClaim, EnterRequest,
-    LoginNotifyEntered, PingRequest, Role as PeerRole, Scope, TooFast, UsersChanged, WishedChannel,
+    DbClaimsSynced, DbHeldClaims, DbLoadCharacter, DbLoadCharacterAnswer, DbReleaseClaim, EnterAnswer,
+    EnterRequest, LoginNotifyEntered, PingRequest, ResumeTokenBytes, Role as PeerRole, Scope, TooFast, User,
+    UsersChanged, WishedChannel,
 };
 use throng_core::wire::{Body, Packet, Text};
 
 mod model;
 mod order;
+mod resume;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(1500);
 const TICKET_LIFETIME: Duration = Duration::from_secs(5);
@@ -34,11 +38,12 @@ fn chat_with(peers: &[PeerRole]) -> RoleFixture<ChatRole> {
         take_over: false,
         ticket_lifetime: TICKET_LIFETIME,
         request_timeout: REQUEST_TIMEOUT,
+        resume_window: Duration::ZERO,
         ..ChatSettings::of(&Config::default())
     };
     RoleFixture::new(PeerRole::Chat, peers, |links| {
         let admission = Admission::new(ClusterKey::from_bytes(KEY), CHAT_KEY, now_ms());
-        ChatRole::new(settings, admission, links, now_ms)
+        ChatRole::new(settings, admission, resume_tokens(1), links, now_ms)
     })
 }
 
@@ -116,6 +121,12 @@ impl Scenario {
         assert_eq!(lines, [list(claims_after_relink.clone())]);
         claims_after_relink
     }
+}
+
+/// The answer to an entry, of a chat server that keeps no places.
+fn enter_answer(user: User, head_count: u32) -> EnterAnswer {
+    let token = ResumeTokenBytes::default();
+    EnterAnswer { user, head_count, shard: 0, token, resume_ms: 0, heartbeat_ms: 45_000 }
 }
 
 fn enter_request(claim: u64) -> EnterRequest {

@@ -1,9 +1,9 @@
-//! The users in the chat, by session, id and account.
+//! The users in the chat, by id and account.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use throng_core::SessionId;
-use throng_core::wire::packets::{Claim, Name, User};
+use throng_core::limits::LIST_CHANGES_KEPT;
+use throng_core::wire::packets::{Claim, User};
 
 use super::channels::Channel;
 use super::list_state::ListState;
@@ -11,29 +11,36 @@ use super::pages::{Page, Pages};
 use super::roster::Roster;
 
 /// A user in the chat.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Presence {
     /// The user as others see it.
     pub user: User,
-    /// The user's session.
-    pub session: SessionId,
     /// The account and the claim by which it is online. The claim's number is 0 for a minted
     /// ticket.
     pub claim: Claim,
+    /// Number of the world's latest message when the user entered.
+    pub since: u64,
+    /// Number of the latest whisper to or by the user.
+    pub whispers: u64,
+    /// True while the user has no connection.
+    pub is_away: bool,
     /// The channels of which the user is a member; they are few.
-    pub channels: Vec<u32>,
+    pub channels: Vec<Membership>,
 }
 
-/// A user and its session, as rooms need them.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Member {
-    pub(super) user: u32,
-    pub(super) session: SessionId,
+/// A user's membership of a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Membership {
+    /// The channel.
+    pub channel: u32,
+    /// Number of the channel's latest message when the user joined.
+    pub since: u64,
 }
 
 impl Presence {
-    pub(super) fn member(&self) -> Member {
-        Member { user: self.user.id, session: self.session }
+    /// Returns the user's membership of a channel.
+    pub fn membership(&self, channel: u32) -> Option<Membership> {
+        self.channels.iter().find(|membership| membership.channel == channel).copied()
     }
 }
 
@@ -41,71 +48,88 @@ impl Presence {
 #[derive(Debug, Default)]
 pub struct Users {
     last_id: u32,
-    present: HashMap<SessionId, Presence>,
-    by_id: HashMap<u32, SessionId>,
-    by_account: HashMap<u64, SessionId>,
+    present: HashMap<u32, Presence>,
+    by_account: HashMap<u64, u32>,
     /// The same users, for pages of the list.
     roster: Roster,
     pages: Pages,
     /// Number of changes of the list.
     version: u64,
+    /// Users of the latest changes, the newest last.
+    changed: VecDeque<u32>,
 }
 
 impl Users {
-    /// Adds a user. Neither its session nor its account may be in the chat already.
-    pub fn enter(&mut self, session: SessionId, claim: Claim, name: Name) -> User {
-        debug_assert!(!self.present.contains_key(&session) && !self.by_account.contains_key(&claim.account));
-        // After 2^32 users the ids wrap around; ids in use are then skipped.
-        let id = loop {
-            self.last_id = self.last_id.wrapping_add(1).max(1);
-            if !self.by_id.contains_key(&self.last_id) {
-                break self.last_id;
+    /// Returns a free id. After 2^32 users the ids wrap around, and those in use are skipped.
+    pub fn next_id(&self) -> u32 {
+        let mut id = self.last_id;
+        loop {
+            id = id.wrapping_add(1).max(1);
+            if !self.present.contains_key(&id) {
+                return id;
             }
-        };
-        let user = User { id, name };
-        self.version += 1;
-        self.by_id.insert(id, session);
-        self.by_account.insert(claim.account, session);
-        self.roster.insert(&user);
-        self.pages.invalidate(id);
-        self.present.insert(session, Presence { user: user.clone(), session, claim, channels: Vec::new() });
-        user
+        }
     }
 
-    /// Removes the user of a session.
-    pub fn leave(&mut self, session: SessionId) -> Option<Presence> {
-        let presence = self.present.remove(&session)?;
-        self.by_id.remove(&presence.user.id);
+    /// Adds a user. `since` is the number of the world's latest message. Returns `None` if its id
+    /// or its account is in the chat already.
+    pub fn enter(&mut self, user: User, claim: Claim, since: u64) -> Option<()> {
+        let id = user.id;
+        if self.present.contains_key(&id) || self.by_account.contains_key(&claim.account) {
+            return None;
+        }
+        self.last_id = id;
+        self.change(id);
+        self.by_account.insert(claim.account, id);
+        self.roster.insert(&user);
+        self.pages.invalidate(id);
+        let presence = Presence { user, claim, since, whispers: 0, is_away: false, channels: Vec::new() };
+        self.present.insert(id, presence);
+        Some(())
+    }
+
+    /// Removes a user. Its channels are the caller's affair.
+    pub fn leave(&mut self, id: u32) -> Option<Presence> {
+        let presence = self.present.remove(&id)?;
         self.by_account.remove(&presence.claim.account);
-        self.roster.remove(presence.user.id);
-        self.pages.invalidate(presence.user.id);
-        self.version += 1;
+        self.roster.remove(id);
+        self.pages.invalidate(id);
+        self.change(id);
         Some(presence)
     }
 
-    /// Returns the user of a session.
-    pub fn by_session(&self, session: SessionId) -> Option<&Presence> {
-        self.present.get(&session)
+    fn change(&mut self, id: u32) {
+        self.version += 1;
+        if self.changed.len() == LIST_CHANGES_KEPT {
+            self.changed.pop_front();
+        }
+        self.changed.push_back(id);
     }
 
-    /// Returns the user of a session, to change its channels.
-    pub fn by_session_mut(&mut self, session: SessionId) -> Option<&mut Presence> {
-        self.present.get_mut(&session)
+    /// Returns the users that have entered since `version` and are still there, and the ids of
+    /// those that are not. Returns `None` if the changes are not kept any more.
+    pub fn changes_since(&self, version: u64) -> Option<(Vec<User>, Vec<u32>)> {
+        let count = usize::try_from(self.version.checked_sub(version)?).ok()?;
+        let from = self.changed.len().checked_sub(count)?;
+        let changed: BTreeSet<u32> = self.changed.range(from..).copied().collect();
+        let entered = changed.iter().filter_map(|id| self.get(*id)).map(|found| found.user.clone()).collect();
+        let left = changed.iter().filter(|id| !self.present.contains_key(id)).copied().collect();
+        Some((entered, left))
     }
 
     /// Returns the user with this id.
-    pub fn by_id(&self, id: u32) -> Option<&Presence> {
-        self.present.get(self.by_id.get(&id)?)
+    pub fn get(&self, id: u32) -> Option<&Presence> {
+        self.present.get(&id)
     }
 
     /// Returns the user with this id, to change its channels.
-    pub fn by_id_mut(&mut self, id: u32) -> Option<&mut Presence> {
-        self.present.get_mut(self.by_id.get(&id)?)
+    pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Presence> {
+        self.present.get_mut(&id)
     }
 
     /// Returns the user of an account.
     pub fn by_account(&self, account: u64) -> Option<&Presence> {
-        self.present.get(self.by_account.get(&account)?)
+        self.get(*self.by_account.get(&account)?)
     }
 
     /// Returns the number of users.
@@ -132,21 +156,39 @@ impl Users {
 }
 
 #[cfg(test)]
+impl Users {
+    /// Returns all users by their ids.
+    pub(super) fn sorted(&self) -> Vec<&Presence> {
+        let mut users: Vec<_> = self.present.values().collect();
+        users.sort_unstable_by_key(|presence| presence.user.id);
+        assert_eq!(users.len(), self.by_account.len());
+        users
+    }
+
+    /// Returns the latest id, the list's version, and the users of its latest changes.
+    pub(super) fn numbers(&self) -> (u32, u64, &VecDeque<u32>) {
+        (self.last_id, self.version, &self.changed)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use throng_core::limits::USER_PAGE;
     use throng_core::wire::{Packet, Text};
 
-    fn enter(users: &mut Users, slot: u32) -> u32 {
-        let claim = Claim { account: u64::from(slot) + 1000, id: 0 };
-        users.enter(SessionId::new(0, slot, 0), claim, Text::truncated("n")).id
+    fn enter(users: &mut Users, account: u64) -> u32 {
+        let user = User { id: users.next_id(), name: Text::truncated("n") };
+        let id = user.id;
+        users.enter(user, Claim { account, id: 0 }, 0).unwrap();
+        id
     }
 
     #[test]
     fn pages_hold_each_user_once_in_order() {
         for count in [0, 1, USER_PAGE, USER_PAGE + 1, 3 * USER_PAGE] {
             let mut users = Users::default();
-            let wanted: Vec<u32> = (0..count as u32).map(|slot| enter(&mut users, slot)).collect();
+            let wanted: Vec<u32> = (0..count as u64).map(|account| enter(&mut users, account)).collect();
             let mut found = Vec::new();
             let mut after = 0;
             loop {
@@ -168,11 +210,35 @@ mod tests {
         let mut users = Users::default();
         let first = enter(&mut users, 1);
         let gone = enter(&mut users, 2);
-        users.leave(SessionId::new(0, 2, 0)).unwrap();
-        assert!(users.by_account(1002).is_none());
+        users.leave(gone).unwrap();
+        assert!(users.by_account(2).is_none());
         assert_ne!(enter(&mut users, 3), gone);
         users.last_id = u32::MAX;
         let wrapped = enter(&mut users, 4);
         assert!(wrapped != 0 && wrapped != first);
+        let taken = User { id: first, name: Text::truncated("n") };
+        assert_eq!(users.enter(taken, Claim { account: 9, id: 0 }, 0), None);
+        let free = User { id: users.next_id(), name: Text::truncated("n") };
+        assert_eq!(users.enter(free, Claim { account: 1, id: 0 }, 0), None);
+    }
+
+    #[test]
+    fn the_latest_changes_lead_from_an_older_list_to_this_one() {
+        let mut users = Users::default();
+        let ids: Vec<u32> = (0..5).map(|account| enter(&mut users, account)).collect();
+        users.leave(ids[1]).unwrap();
+        users.leave(ids[4]).unwrap();
+        let named = |version| {
+            let (entered, left) = users.changes_since(version)?;
+            Some((entered.iter().map(|user| user.id).collect::<Vec<_>>(), left))
+        };
+        assert_eq!(named(7), Some((vec![], vec![])));
+        assert_eq!(named(6), Some((vec![], vec![ids[4]])));
+        assert_eq!(named(2), Some((vec![ids[2], ids[3]], vec![ids[1], ids[4]])));
+        assert_eq!(named(8), None, "a version that is yet to come");
+        for account in 10..10 + LIST_CHANGES_KEPT as u64 {
+            enter(&mut users, account);
+        }
+        assert!(users.changes_since(6).is_none() && users.changes_since(7).is_some());
     }
 }

@@ -177,6 +177,8 @@ fn check_bounds(world: &World) {
             ("chat", "used tickets") => USED_TICKETS_MAX,
             ("chat", "sectors") => users,
             ("chat", "notices") => 1 + channels.len(),
+            // Messages of rooms, whispers, answers.
+            ("chat", "history") => 1 + channels.len() + 2 * users,
             ("login", "expiries") | ("chat", "expected logins") | (_, "held claims" | "claims in doubt") => {
                 continue;
             }

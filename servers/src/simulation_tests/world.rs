@@ -36,7 +36,7 @@ use crate::chat::{Admission, ChatRole, ChatSettings};
 use crate::dbagent::procedures::{NewAccount, NewCharacter, Procedures as _, agent_number};
 use crate::dbagent::role::{DbAgentRole, DbAgentSettings};
 use crate::login::{LoginRole, LoginSettings};
-use crate::role_fixture::{CHAT_KEY, KEY, advance_clock, links_with, now_ms, reset_clock};
+use crate::role_fixture::{CHAT_KEY, KEY, advance_clock, links_with, now_ms, reset_clock, resume_tokens};
 use crate::rules::Reserved;
 
 /// Index of a process.

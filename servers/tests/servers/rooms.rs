@@ -150,7 +150,7 @@ fn whispers_and_nearby_messages_reach_their_recipients_only() {
     let (mut owl, _) = test.enter();
     say(&mut bee, Scope::Whisper, fox_id, "psst");
     for client in [&mut bee, &mut fox] {
-        assert_eq!(receive_message(client), (Scope::Whisper, fox_id, 0, "psst".into()));
+        assert_eq!(receive_message(client), (Scope::Whisper, fox_id, 1, "psst".into()));
     }
     say(&mut bee, Scope::Whisper, 4_000_000, "hello?");
     assert_eq!(bee.skip_to::<ChatRefused>().outcome, Outcome::NoSuchUser);

@@ -10,10 +10,11 @@ use crate::wire::packets::{
     CreateCharacterAnswer, CreateCharacterRequest, DbCheckPassword, DbCheckPasswordAnswer, DbClaimRevoked,
     DbClaimsSynced, DbCreateCharacter, DbCreateCharacterAnswer, DbHeldClaims, DbLoadCharacter,
     DbLoadCharacterAnswer, DbReleaseClaim, DbSignUp, DbSignUpAnswer, DbVerifyAccount, DbVerifyAccountAnswer,
-    EnterAnswer, EnterRequest, ExitAnswer, ExitRequest, Heartbeat, HeartbeatAnswer, LinkHello, LoginGranted,
-    LoginNotifyEntered, LoginNotifyLoaded, LoginQueued, LoginRefused, LoginRequest, Origin, Outcome, Packet,
-    PasswordText, PingRequest, PongAnswer, PositionUpdate, Role, RoomKey, Scope, ServerTimes, SignUpAnswer,
-    SignUpRequest, TABLE, TooFast, User, UserList, UserListRequest, UsersChanged,
+    EnterAnswer, EnterRequest, ExitAnswer, ExitRequest, Heartbeat, HeartbeatAnswer, HeldChannel, History,
+    HistoryRequest, LinkHello, LoginGranted, LoginNotifyEntered, LoginNotifyLoaded, LoginQueued,
+    LoginRefused, LoginRequest, Origin, Outcome, Packet, PasswordText, PastMessage, PingRequest, PongAnswer,
+    PositionUpdate, ResumeAnswer, ResumeRequest, Role, RoomKey, RoomResumed, Scope, ServerTimes,
+    SignUpAnswer, SignUpRequest, TABLE, TooFast, User, UserList, UserListRequest, UsersChanged,
 };
 use crate::wire::{Body, Bytes, CloseReason, List, SecretBytes, Text, doc_vector};
 
@@ -31,7 +32,7 @@ fn password() -> PasswordText {
     PasswordText::new("honeycomb").expect("an example fits its field")
 }
 
-fn ticket<const MAX: usize>() -> Bytes<MAX> {
+fn token_bytes<const MAX: usize>() -> Bytes<MAX> {
     Bytes::new([0xde, 0xad, 0xbe, 0xef]).expect("an example fits its field")
 }
 
@@ -55,7 +56,7 @@ fn login_packets() -> Vec<Packet> {
             chat_address: text("127.0.0.1:9200"),
             chat_key: [5; 32],
             name: text("스롱🐝"),
-            ticket: ticket(),
+            ticket: token_bytes(),
             ticket_lifetime_ms: 30_000,
         }
         .into(),
@@ -70,8 +71,16 @@ fn login_packets() -> Vec<Packet> {
 /// Packets between a client and the chat server, without those of channels.
 fn chat_packets() -> Vec<Packet> {
     vec![
-        EnterRequest { ticket: ticket() }.into(),
-        EnterAnswer { user: bee(), head_count: 2, shard: 1 }.into(),
+        EnterRequest { ticket: token_bytes() }.into(),
+        EnterAnswer {
+            user: bee(),
+            head_count: 2,
+            shard: 1,
+            token: token_bytes(),
+            resume_ms: 30_000,
+            heartbeat_ms: 45_000,
+        }
+        .into(),
         UserListRequest { channel: 3, after: 128, pages: 4 }.into(),
         UserList {
             channel: 3,
@@ -102,6 +111,31 @@ fn chat_packets() -> Vec<Packet> {
             text: text("hello 🐝"),
         }
         .into(),
+        HistoryRequest { channel: 3, before: 1_000_000, count: 20 }.into(),
+        History {
+            channel: 3,
+            messages: List::new(vec![PastMessage {
+                sequence: 999_999,
+                sender: bee(),
+                stamp: TOKEN,
+                received_us: 5_000_000,
+                text: text("hello"),
+            }])
+            .expect("one fits"),
+            more: true,
+        }
+        .into(),
+        ResumeRequest {
+            token: token_bytes(),
+            answers: 3,
+            whispers: 2,
+            world: 1_000_000,
+            list_version: 415,
+            channels: List::new(vec![HeldChannel { channel: 3, sequence: 999_999 }]).expect("one fits"),
+        }
+        .into(),
+        ResumeAnswer { handled: 17, answers_from: 4, token: token_bytes(), shard: 1 }.into(),
+        RoomResumed { channel: 3, sequence: 1_000_000, version: 412, head_count: 300 }.into(),
         ExitRequest {}.into(),
         ExitAnswer {}.into(),
         PingRequest { token: TOKEN }.into(),

@@ -17,10 +17,10 @@ pub(super) fn hello(chat: &mut Chat, call: &mut Call<'_>, hello: LinkHello) {
     }
     match role {
         Role::Login => {
-            chat.phases.insert(call.session, Phase::LoginLink);
+            chat.seats.set_phase(call.session, Phase::LoginLink);
         }
         Role::DbAgent => {
-            chat.phases.insert(call.session, Phase::DbAgentLink);
+            chat.seats.set_phase(call.session, Phase::DbAgentLink);
             chat.held_claims.links_changed(&chat.links, call.effects);
         }
         Role::Chat => {}
@@ -85,9 +85,8 @@ pub(super) fn claim_revoked(chat: &mut Chat, call: &mut Call<'_>, revoked: DbCla
         load.is_cancelled = true;
         answer_login(load, Outcome::ClaimLost, None, call.effects);
     }
-    let user = chat.users.by_account(revoked.claim.account);
-    if let Some(user) = user.filter(|user| user.claim == revoked.claim) {
-        let session = user.session;
-        chat.close_session(session, CloseReason::LoggedInElsewhere, call);
+    let user = chat.world.users.by_account(revoked.claim.account);
+    if let Some(user) = user.filter(|user| user.claim == revoked.claim).map(|user| user.user.id) {
+        chat.close_user(user, CloseReason::LoggedInElsewhere, call);
     }
 }

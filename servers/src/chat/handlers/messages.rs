@@ -3,7 +3,7 @@
 use throng_core::clock::monotonic_us;
 use throng_core::content::Call;
 use throng_core::metrics;
-use throng_core::room::{Class, RoomId};
+use throng_core::room::Class;
 use throng_core::text::{has_control, is_control};
 use throng_core::wire::CloseReason;
 use throng_core::wire::packets::{
@@ -11,8 +11,8 @@ use throng_core::wire::packets::{
 };
 
 use super::queued_us;
-use crate::chat::Chat;
 use crate::chat::sectors::Audience;
+use crate::chat::{Chat, Fact};
 
 pub(in crate::chat) fn chat(chat: &mut Chat, call: &mut Call<'_>, request: ChatRequest) {
     let has_target = matches!(request.scope, Scope::Channel | Scope::Whisper);
@@ -20,9 +20,10 @@ pub(in crate::chat) fn chat(chat: &mut Chat, call: &mut Call<'_>, request: ChatR
         return chat.close_session(call.session, CloseReason::MalformedPacket, call);
     }
     let stamp = request.stamp;
-    if let Err(outcome) = say(chat, call, request) {
+    let Some(user) = chat.seats.user(call.session) else { return };
+    if let Err(outcome) = say(chat, call, user, request) {
         metrics::MESSAGES_REFUSED.inc();
-        call.effects.send(call.session, ChatRefused { stamp, outcome });
+        chat.answer(user, ChatRefused { stamp, outcome }, call.now, call.effects);
     }
 }
 
@@ -37,35 +38,25 @@ fn presentable(text: ChatText, drops: bool) -> Result<ChatText, Outcome> {
 }
 
 /// Delivers a message. Fails with NotAMember, NoSuchUser, NoPosition or TextInvalid.
-fn say(chat: &mut Chat, call: &mut Call<'_>, request: ChatRequest) -> Result<(), Outcome> {
-    let sender = chat.users.by_session(call.session).ok_or(Outcome::NoSuchUser)?;
+fn say(chat: &mut Chat, call: &mut Call<'_>, user: u32, request: ChatRequest) -> Result<(), Outcome> {
+    let sender = chat.world.users.get(user).ok_or(Outcome::NoSuchUser)?.user.clone();
     let ChatRequest { scope, target, stamp, text } = request;
     let text = presentable(text, chat.settings.drop_control_characters)?;
-    let mut message = ChatMessage {
-        scope,
-        target,
-        sequence: 0,
-        sender: sender.user.clone(),
-        stamp,
-        times: ServerTimes {
-            received_us: monotonic_us(call.received),
-            queued_us: queued_us(call),
-            handled_us: 0,
-        },
-        text,
-    };
+    let times =
+        ServerTimes { received_us: monotonic_us(call.received), queued_us: queued_us(call), handled_us: 0 };
+    let message = ChatMessage { scope, target, sequence: 0, sender, stamp, times, text };
     match scope {
         Scope::World => {
-            chat.sequence += 1;
-            message.sequence = chat.sequence;
             metrics::BROADCASTS.inc();
-            call.effects.broadcast(RoomId::WORLD, Class::Chat, message);
+            chat.commit(Fact::Said(message), call.now, call.effects);
         }
         Scope::Channel => {
-            let channel = chat.channels.get_for_member(target, sender.user.id).ok_or(Outcome::NotAMember)?;
-            message.sequence = channel.next_sequence();
+            let channel = chat.world.channels.get(target);
+            if !channel.is_some_and(|channel| channel.contains(message.sender.id)) {
+                return Err(Outcome::NotAMember);
+            }
             metrics::CHANNEL_MESSAGES.inc();
-            call.effects.broadcast(RoomId(target), Class::Chat, message);
+            chat.commit(Fact::Said(message), call.now, call.effects);
         }
         Scope::Nearby => {
             let audience = chat.sectors.audience(call.session, call.now, call.effects);
@@ -77,13 +68,8 @@ fn say(chat: &mut Chat, call: &mut Call<'_>, request: ChatRequest) -> Result<(),
             }
         }
         Scope::Whisper => {
-            let target = chat.users.by_id(target).ok_or(Outcome::NoSuchUser)?;
-            let mut recipients = vec![call.session];
-            if target.session != call.session {
-                recipients.push(target.session);
-            }
+            chat.commit(Fact::Whispered(message), call.now, call.effects).ok_or(Outcome::NoSuchUser)?;
             metrics::WHISPERS.inc();
-            call.effects.multicast(call.session, recipients, message);
         }
     }
     Ok(())

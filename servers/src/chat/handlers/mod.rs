@@ -3,9 +3,14 @@
 #![expect(clippy::needless_pass_by_value, reason = "a handler owns its packet")]
 
 mod channels;
+mod history;
 mod links;
 mod messages;
+mod resume;
 
+use std::time::Duration;
+
+use throng_core::SessionId;
 use throng_core::clock::{micros, monotonic_us};
 use throng_core::content::{Call, HandlerTable};
 use throng_core::limits::LIST_PAGES_MAX;
@@ -17,7 +22,7 @@ use throng_core::wire::packets::{
     PositionUpdate, UserListRequest,
 };
 
-use super::{Chat, Departure, Expected, Phase};
+use super::{Change, Chat, Departure, Expected, Fact, Phase, World};
 use crate::chat::list_state::ListState;
 use crate::chat::pages::Page;
 
@@ -25,7 +30,9 @@ use crate::chat::pages::Page;
 pub(super) fn table() -> HandlerTable<Chat, Phase> {
     HandlerTable::default()
         .on(&[Phase::Connected, Phase::Entered], enter)
+        .on(&[Phase::Connected], resume::resume)
         .on(&[Phase::Entered], user_list)
+        .on(&[Phase::Entered], history::history)
         .on(&[Phase::Entered], position)
         .on(&[Phase::Entered], exit)
         .on(&[Phase::Entered], ping)
@@ -44,7 +51,7 @@ pub(super) fn table() -> HandlerTable<Chat, Phase> {
 }
 
 fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
-    if chat.users.by_session(call.session).is_some() {
+    if chat.seats.user(call.session).is_some() {
         chat.close_session(call.session, CloseReason::AlreadyRegistered, call);
         return;
     }
@@ -53,28 +60,38 @@ fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
         Err(reason) => return chat.close_session(call.session, reason, call),
     };
     let claim = Claim { account: ticket.account, id: ticket.claim };
-    if let Some(older) = chat.users.by_account(claim.account).map(|user| user.session) {
-        if !chat.settings.take_over {
+    let older = chat.world.users.by_account(claim.account).map(|older| (older.user.id, older.is_away));
+    if let Some((older, is_away)) = older {
+        // A player whose client has lost its token does not wait for its own place.
+        if !chat.settings.take_over && !is_away {
             if expected.is_some() {
                 chat.held_claims.release(claim, call.effects);
             }
             return chat.close_session(call.session, CloseReason::AlreadyOnline, call);
         }
-        chat.close_session(older, CloseReason::LoggedInElsewhere, call);
+        chat.close_user(older, CloseReason::LoggedInElsewhere, call);
     }
     metrics::TICKETS_USED.inc();
-    metrics::CHAT_USERS.add(1);
-    let user = chat.users.enter(call.session, claim, ticket.name);
-    chat.phases.insert(call.session, Phase::Entered);
     // The notice and the first page are made before the session joins the world: an immediate
     // notice then skips it, and it misses no later one.
-    let list_state = chat.users.list_state();
-    chat.notices.entered(RoomId::WORLD, &user, list_state, call.now, call.effects);
-    // Shard numbers are below SHARDS_MAX.
-    let shard = call.session.shard() as u8;
-    call.effects.send(call.session, EnterAnswer { user, head_count: list_state.head_count, shard });
-    let page = chat.users.page(0);
+    let entered = Fact::Entered { user: chat.world.users.next_id(), name: ticket.name, claim };
+    let Some(Change::Entered { user, list_state }) = chat.commit(entered, call.now, call.effects) else {
+        return;
+    };
+    let id = user.id;
+    let counter = chat.seats.enter(call.session, id);
+    let answer = EnterAnswer {
+        user,
+        head_count: list_state.head_count,
+        shard: shard_of(call.session),
+        token: resume::token(chat, id, claim, counter),
+        resume_ms: millis(chat.settings.resume_window),
+        heartbeat_ms: millis(chat.settings.heartbeat),
+    };
+    call.effects.send(call.session, answer);
+    let page = chat.world.users.page(0);
     call.effects.send_encoded(call.session, page.head, page.users);
+    history::send_latest(chat, call, id, RoomId::WORLD.0);
     call.effects.join(call.session, RoomId::WORLD);
     if let Some(Expected { login, claim, .. }) = expected {
         call.effects.send(login, LoginNotifyEntered { claim });
@@ -83,14 +100,15 @@ fn enter(chat: &mut Chat, call: &mut Call<'_>, request: EnterRequest) {
 
 fn user_list(chat: &mut Chat, call: &mut Call<'_>, request: UserListRequest) {
     let UserListRequest { channel: number, after, pages } = request;
-    let Some(user) = chat.users.by_session(call.session) else { return };
-    let channel = chat.channels.get(number).filter(|channel| channel.contains(user.user.id));
+    let Some(user) = chat.seats.user(call.session) else { return };
+    let World { users, channels, .. } = &mut chat.world;
+    let channel = channels.get(number).filter(|channel| channel.contains(user));
     let mut next = Some(after);
     for _ in 0..pages.clamp(1, LIST_PAGES_MAX) {
         let Some(after) = next else { return };
         let page = match channel {
-            _ if number == RoomId::WORLD.0 => chat.users.page(after),
-            Some(channel) => chat.users.channel_page(number, channel, after),
+            _ if number == RoomId::WORLD.0 => users.page(after),
+            Some(channel) => users.channel_page(number, channel, after),
             None => Page::without_users(number, ListState::default()),
         };
         next = page.next;
@@ -114,6 +132,16 @@ fn ping(_: &mut Chat, call: &mut Call<'_>, request: PingRequest) {
         call.session,
         PongAnswer { token: request.token, queued_us, server_us: monotonic_us(call.received) },
     );
+}
+
+/// Returns the index of a session's shard, which is below SHARDS_MAX.
+fn shard_of(session: SessionId) -> u8 {
+    session.shard() as u8
+}
+
+/// Returns a time in milliseconds, up to the largest number.
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// Returns the time that the packet has waited for its handler, in microseconds.

@@ -8,7 +8,7 @@ use throng_core::content::{Effect, Effects, SessionCommand};
 use throng_core::wire::packets::{
     ChannelAnswer, ChannelCreateRequest, ChannelInfo, ChannelJoinRequest, ChannelKickAnswer,
     ChannelKickRequest, ChannelLeaveRequest, ChannelLeft, ChannelList, ChannelListRequest, ChatMessage,
-    ChatRefused, EnterAnswer, ExitAnswer, ExitRequest, PositionUpdate, ServerTimes, User, UserList,
+    ChatRefused, ExitAnswer, ExitRequest, History, PastMessage, PositionUpdate, ServerTimes, UserList,
     UserListRequest,
 };
 
@@ -19,6 +19,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
 const SECTOR: i32 = 10;
 const CHANNELS: usize = 3;
 const CHANNELS_PER_USER: usize = 2;
+const HISTORY_ON_JOIN: usize = 3;
 const NAMES: [&str; 6] = ["one", "ONE", "two", "three", "four", " bad"];
 
 #[derive(Debug, Clone)]
@@ -75,6 +76,7 @@ struct ModelUser {
     session: SessionId,
     id: u32,
     position: Option<(i32, i32)>,
+    whispers: u64,
 }
 
 impl ModelUser {
@@ -90,7 +92,8 @@ struct Room {
     owner: u32,
     members: BTreeSet<u32>,
     version: u64,
-    sequence: u64,
+    /// All messages; their numbers are their places, from 1.
+    said: Vec<ChatMessage>,
 }
 
 /// The user list of a room as a client builds it from pages and notices.
@@ -127,11 +130,13 @@ impl ModelTest {
             sector_size: SECTOR as u32,
             notice_at_once: at_once,
             notice_interval: INTERVAL,
+            history_on_join: HISTORY_ON_JOIN as u64,
+            resume_window: Duration::ZERO,
             ..ChatSettings::of(&Config::default())
         };
         let fixture = RoleFixture::new(PeerRole::Chat, &[], |links| {
             let admission = Admission::new(ClusterKey::from_bytes(KEY), CHAT_KEY, now_ms());
-            ChatRole::new(settings, admission, links, now_ms)
+            ChatRole::new(settings, admission, resume_tokens(1), links, now_ms)
         });
         Self {
             fixture,
@@ -219,6 +224,11 @@ impl ModelTest {
         }
         let packet = match packet {
             Packet::ChatMessage(message) => ChatMessage { times: TIMES, ..message }.into(),
+            Packet::History(history) => {
+                let messages = history.messages.iter().cloned();
+                let messages = messages.map(|message| PastMessage { received_us: 0, ..message });
+                History { messages: List::new(messages.collect()).unwrap(), ..history }.into()
+            }
             packet => packet,
         };
         self.inbox.entry(id).or_default().push(packet);
@@ -274,14 +284,14 @@ impl ModelTest {
             self.leave_chat(index, Departure::Kicked);
         }
         self.last_user += 1;
-        let model_user = ModelUser { slot, session, id: self.last_user, position: None };
+        let model_user = ModelUser { slot, session, id: self.last_user, position: None, whispers: 0 };
         let user = model_user.user();
         self.users.push(model_user);
         let world = self.rooms.entry(0).or_default();
         world.members.insert(user.id);
         world.version += 1;
         let head_count = world.members.len() as u32;
-        self.expect(session, EnterAnswer { user, head_count, shard: session.shard() as u8 });
+        self.expect(session, enter_answer(user, head_count));
         let list = self.list(0, 0);
         self.expect(session, list);
         self.send(session, ticket(slot as u64, 0, &format!("slot {slot}")));
@@ -324,15 +334,21 @@ impl ModelTest {
         match recipients {
             Ok(recipients) => {
                 let room = if scope == Scope::Channel { target } else { 0 };
-                let mut sequence = 0;
+                let mut message =
+                    ChatMessage { scope, target, sequence: 0, sender, stamp, times: TIMES, text };
                 if matches!(scope, Scope::World | Scope::Channel) {
                     let room = self.rooms.get_mut(&room).expect("the room exists");
-                    room.sequence += 1;
-                    sequence = room.sequence;
+                    message.sequence = room.said.len() as u64 + 1;
+                    room.said.push(message.clone());
                 }
-                let message = ChatMessage { scope, target, sequence, sender, stamp, times: TIMES, text };
                 for recipient in recipients {
-                    let session = self.user_by_id(recipient).expect("recipients are in the chat").session;
+                    let user = self.users.iter_mut().find(|user| user.id == recipient);
+                    let user = user.expect("recipients are in the chat");
+                    if scope == Scope::Whisper {
+                        user.whispers += 1;
+                        message.sequence = user.whispers;
+                    }
+                    let session = user.session;
                     self.expect(session, message.clone());
                 }
             }
@@ -372,14 +388,21 @@ impl ModelTest {
             self.last_room
         });
         let room = self.rooms.get_mut(&number).expect("the channel exists");
-        if room.members.insert(id) {
+        let is_new = room.members.insert(id);
+        if is_new {
             room.version += 1;
         }
+        let latest = room.said[room.said.len().saturating_sub(HISTORY_ON_JOIN)..].iter().map(past);
+        let latest: Vec<PastMessage> = latest.collect();
         let name = Text::truncated(&room.name);
         let head_count = room.members.len() as u32;
         self.expect(session, ChannelAnswer { outcome, channel: number, name, head_count });
         let list = self.list(number, 0);
         self.expect(session, list);
+        if is_new && !latest.is_empty() {
+            let messages = List::new(latest).unwrap();
+            self.expect(session, History { channel: number, messages, more: false });
+        }
     }
 
     fn kick(&mut self, index: usize, channel: u32, user: u32) {
@@ -488,6 +511,11 @@ impl ModelTest {
     }
 }
 
+fn past(message: &ChatMessage) -> PastMessage {
+    let ChatMessage { sequence, sender, stamp, text, .. } = message.clone();
+    PastMessage { sequence, sender, stamp, received_us: 0, text }
+}
+
 const TIMES: ServerTimes = ServerTimes { received_us: 0, queued_us: 0, handled_us: 0 };
 
 proptest! {
@@ -510,6 +538,12 @@ proptest! {
                 prop_assert_eq!(view.version, test.rooms[&number].version);
             }
         }
+        let chat = &test.fixture.role().chat;
+        let mut fold = World::new(CHANNELS);
+        for fact in &chat.facts {
+            fold.apply(fact.clone());
+        }
+        prop_assert_eq!(fold.digest(), chat.world.digest(), "state that no fact has changed");
         // No state is left when all users have left.
         while let Some(user) = test.users.first() {
             let slot = user.slot;
@@ -518,6 +552,6 @@ proptest! {
         }
         prop_assert!(test.joined.is_empty());
         let chat = &test.fixture.role().chat;
-        prop_assert_eq!((chat.users.count(), chat.channels.count(), chat.sectors.count()), (0, 0, 0));
+        prop_assert_eq!((chat.world.users.count(), chat.world.channels.count(), chat.sectors.count()), (0, 0, 0));
     }
 }

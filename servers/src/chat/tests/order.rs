@@ -2,8 +2,8 @@
 
 use throng_core::wire::packets::{
     ChannelAnswer, ChannelCreateRequest, ChannelJoinRequest, ChannelKickAnswer, ChannelKickRequest,
-    ChannelLeaveRequest, ChannelLeft, ChatMessage, ChatRefused, EnterAnswer, ExitAnswer, ExitRequest,
-    ServerTimes, User, UserList,
+    ChannelLeaveRequest, ChannelLeft, ChatMessage, ChatRefused, ExitAnswer, ExitRequest, ServerTimes,
+    UserList,
 };
 
 use super::*;
@@ -16,11 +16,12 @@ fn chat(users: u64, at_once: usize) -> (RoleFixture<ChatRole>, Vec<SessionId>) {
         take_over: true,
         notice_at_once: at_once,
         notice_interval: INTERVAL,
+        resume_window: Duration::ZERO,
         ..ChatSettings::of(&Config::default())
     };
     let mut fixture = RoleFixture::new(PeerRole::Chat, &[], |links| {
         let admission = Admission::new(ClusterKey::from_bytes(KEY), CHAT_KEY, now_ms());
-        ChatRole::new(settings, admission, links, now_ms)
+        ChatRole::new(settings, admission, resume_tokens(1), links, now_ms)
     });
     let mut sessions = Vec::new();
     for account in 1..=users {
@@ -141,7 +142,7 @@ fn a_large_room_announces_newcomers_once_an_interval() {
     assert_eq!(
         lines,
         [
-            sent(newcomer, EnterAnswer { user: user(4), head_count: 4, shard: 0 }),
+            sent(newcomer, enter_answer(user(4), 4)),
             sent(newcomer, list(0, 4, &[1, 2, 3, 4])),
             format!("{newcomer} joins 0"),
         ]
@@ -177,7 +178,8 @@ fn a_message_goes_to_its_scope_and_a_meaningless_target_closes_the_session() {
     };
     let at = throng_core::clock::monotonic_us(fixture.now());
     let lines = fixture.deliver(users[0], request(Scope::Whisper, 2));
-    assert_eq!(lines, [format!("{} {} <- {:?}", users[0], users[1], said(Scope::Whisper, 2, 0, at))]);
+    let copies = users.iter().map(|user| format!("{user} <- {:?}", said(Scope::Whisper, 2, 1, at)));
+    assert_eq!(lines, copies.collect::<Vec<_>>());
     let lines = fixture.deliver(users[0], request(Scope::World, 0));
     assert_eq!(lines, [format!("room 0 <- {:?}", said(Scope::World, 0, 1, at))]);
     let lines = fixture.deliver(users[0], request(Scope::World, 1));

@@ -71,7 +71,7 @@ impl World {
                         self.send(CHAT, to, packet.clone());
                     }
                 }
-                Effect::Settle(_) => {}
+                Effect::Settle(_) | Effect::Revoke(_) => {}
             }
         }
     }

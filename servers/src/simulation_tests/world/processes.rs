@@ -55,11 +55,12 @@ impl World {
                     crowd: 2,
                     notice_at_once: 2,
                     notice_interval: Duration::from_millis(200),
+                    resume_window: Duration::ZERO,
                     ..ChatSettings::of(&Config::default())
                 };
                 let links = links_with(backoff, PeerRole::Chat, instance, agents.collect(), now);
                 let admission = Admission::new(cluster, CHAT_KEY, chat_ms());
-                self.chat = Some(ChatRole::new(settings, admission, links, chat_ms));
+                self.chat = Some(ChatRole::new(settings, admission, resume_tokens(instance), links, chat_ms));
             }
             _ => {
                 let name = ["agent one", "agent two"][process - AGENT];

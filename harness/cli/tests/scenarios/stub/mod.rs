@@ -29,7 +29,7 @@ use throng_core::net::{
 };
 use throng_core::wire::packets::{
     ChannelKickAnswer, ChannelKickRequest, ChannelLeft, ChannelList, EnterAnswer, ExitAnswer, Outcome,
-    PongAnswer, User, UserList, UsersChanged,
+    PongAnswer, ResumeTokenBytes, User, UserList, UsersChanged,
 };
 use throng_core::wire::{CloseReason, List, Packet, Text};
 
@@ -258,10 +258,15 @@ impl StubApp {
         let head_count = self.head_count();
         seen.most_present = seen.most_present.max(self.present.len());
         drop(seen);
-        sessions.send(
-            id,
-            &EnterAnswer { user: user.clone(), head_count, shard: (self.script.shard)(client) }.into(),
-        );
+        let answer = EnterAnswer {
+            user: user.clone(),
+            head_count,
+            shard: (self.script.shard)(client),
+            token: ResumeTokenBytes::default(),
+            resume_ms: 0,
+            heartbeat_ms: 45_000,
+        };
+        sessions.send(id, &answer.into());
         self.version += 1;
         sessions.send(id, &self.page(0).into());
         self.notify(sessions, vec![user], vec![]);
