@@ -11,20 +11,30 @@
 //! list and takes the claims over. Claims of requests that were under way to the lost agent are not
 //! in that list, and end with the lost agent's lease. Lists are numbered, so that a delayed list
 //! cannot undo a later one.
+//!
+//! A claim whose user has lost its connection is marked as away, and gives way to a new login then.
+//! Every agent is told, as of a release, and the one that vouches for the claim marks it. A list
+//! clears the marks. An agent that compares one is told nothing meanwhile, and of all claims that
+//! are away afterwards. So its marks are those of now, whatever was lost with links.
 
 use std::collections::BTreeMap;
 
 use throng_core::SessionId;
 use throng_core::content::Effects;
+use throng_core::limits::DB_CONTROL_QUEUE;
 use throng_core::links::Links;
 use throng_core::wire::List;
-use throng_core::wire::packets::{Claim, DbHeldClaims, DbReleaseClaim, Role};
+use throng_core::wire::packets::{Claim, DbClaimAway, DbHeldClaims, DbReleaseClaim, Role};
+
+/// Most claims that an agent is told to be away after a list. More at once would fill the lane in
+/// which it keeps releases and lists too; the others give way when their time is over.
+const TOLD_AWAY_MAX: usize = DB_CONTROL_QUEUE / 4;
 
 /// The claims of one server process.
 #[derive(Debug, Default)]
 pub struct HeldClaims {
-    /// By the claim's number, with the number of comparisons when it came.
-    held: BTreeMap<u64, (Claim, u64)>,
+    /// By the claim's number.
+    held: BTreeMap<u64, Held>,
     /// The links to DB agents that are up.
     agents: Vec<Agent>,
     /// The number of the latest list.
@@ -33,6 +43,15 @@ pub struct HeldClaims {
     comparisons: u64,
     /// Chooses among the agents in turn.
     turn: usize,
+}
+
+#[derive(Debug)]
+struct Held {
+    claim: Claim,
+    /// Number of comparisons when it came.
+    comparisons: u64,
+    /// True while its user has no connection.
+    is_away: bool,
 }
 
 #[derive(Debug)]
@@ -62,7 +81,7 @@ impl Agent {
 impl HeldClaims {
     /// Adds a claim.
     pub fn insert(&mut self, claim: Claim) {
-        self.held.insert(claim.id, (claim, self.comparisons));
+        self.held.insert(claim.id, Held { claim, comparisons: self.comparisons, is_away: false });
         for agent in self.agents.iter_mut().filter(|agent| agent.lists_in_flight > 0) {
             agent.is_list_stale = true;
         }
@@ -87,6 +106,16 @@ impl HeldClaims {
         }
     }
 
+    /// Records that the user of a claim has lost its connection, or is back. Of a claim that is not
+    /// held, and so of number 0, nothing is recorded.
+    pub fn set_away(&mut self, claim: Claim, is_away: bool, effects: &mut Effects) {
+        let Some(held) = self.held.get_mut(&claim.id).filter(|held| held.is_away != is_away) else { return };
+        held.is_away = is_away;
+        for agent in self.agents.iter().filter(|agent| agent.lists_in_flight == 0) {
+            effects.send(agent.link, DbClaimAway { claim, is_away });
+        }
+    }
+
     /// Returns true if the claim is held. Number 0 never is.
     pub fn contains(&self, claim: &Claim) -> bool {
         self.held.contains_key(&claim.id)
@@ -106,7 +135,7 @@ impl HeldClaims {
     /// Removes a claim that another server has taken. An agent that compared a list may have
     /// restored it for this server, if the other server had released it by then.
     pub fn remove_transferred(&mut self, claim: &Claim, effects: &mut Effects) {
-        let Some((_, comparisons)) = self.held.remove(&claim.id) else { return };
+        let Some(Held { comparisons, .. }) = self.held.remove(&claim.id) else { return };
         for agent in &mut self.agents {
             if agent.lists_in_flight > 0 {
                 agent.in_doubt.push(*claim);
@@ -173,7 +202,7 @@ impl HeldClaims {
         let Some(agent) = self.agents.get_mut(agent) else { return };
         agent.lists_in_flight += 1;
         self.last_list += 1;
-        let mut claims = self.held.values().map(|(claim, _)| *claim).peekable();
+        let mut claims = self.held.values().map(|held| held.claim).peekable();
         loop {
             let page = List::take_from(&mut claims);
             let last = claims.peek().is_none();
@@ -198,7 +227,10 @@ impl HeldClaims {
             effects.send(link, DbReleaseClaim { claim });
         }
         if std::mem::take(&mut agent.is_list_stale) {
-            self.send_list(at, effects);
+            return self.send_list(at, effects);
+        }
+        for held in self.held.values().filter(|held| held.is_away).take(TOLD_AWAY_MAX) {
+            effects.send(link, DbClaimAway { claim: held.claim, is_away: true });
         }
     }
 }

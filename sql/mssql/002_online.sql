@@ -23,6 +23,10 @@ CREATE TABLE dbo.online (
     claim              BIGINT NOT NULL CONSTRAINT online_claim CHECK (claim <> 0),
     instance           BIGINT NOT NULL,
     agent              BIGINT NOT NULL,
+    -- 1 while the user has lost its connection, and its place is kept: another login may have the
+    -- account.
+    is_away            INT    NOT NULL CONSTRAINT online_is_away_default DEFAULT 0
+                              CONSTRAINT online_is_away CHECK (is_away IN (0, 1)),
     -- The valid claim that went for this one; NULL: there was none.
     displaced_claim    BIGINT NULL,
     displaced_instance BIGINT NULL

@@ -146,6 +146,7 @@ BEGIN
     DECLARE @held_claim BIGINT;
     DECLARE @held_instance BIGINT;
     DECLARE @is_valid INT;
+    DECLARE @is_away INT;
     DECLARE @displaced_claim BIGINT;
     DECLARE @displaced_instance BIGINT;
     BEGIN TRY
@@ -177,6 +178,7 @@ BEGIN
                 SELECT
                     @held_claim = o.claim,
                     @held_instance = o.instance,
+                    @is_away = o.is_away,
                     @displaced_claim = o.displaced_claim,
                     @displaced_instance = o.displaced_instance,
                     @is_valid = CASE
@@ -195,12 +197,13 @@ BEGIN
                 BEGIN
                     SET @displaced_claim = CASE WHEN @is_valid = 1 THEN @held_claim END;
                     SET @displaced_instance = CASE WHEN @is_valid = 1 THEN @held_instance END;
-                    IF @is_valid = 1 AND @take_over = 0
+                    -- An away claim gives way to any login.
+                    IF @is_valid = 1 AND @is_away = 0 AND @take_over = 0
                         SET @result = 1;
                     ELSE
                     BEGIN
                         UPDATE dbo.online
-                        SET claim = @claim, instance = @instance, agent = @agent,
+                        SET claim = @claim, instance = @instance, agent = @agent, is_away = 0,
                             displaced_claim = @displaced_claim, displaced_instance = @displaced_instance
                         WHERE account = @account;
                         SET @result = 0;
@@ -233,7 +236,10 @@ BEGIN
         WHERE l.instance = @to_instance AND l.agent = @agent AND l.lease_until_ms > @now_ms
     )
     BEGIN
-        UPDATE dbo.online SET instance = @to_instance, agent = @agent
+        -- A repeated call leaves the mark of its new holder.
+        UPDATE dbo.online
+        SET instance = @to_instance, agent = @agent,
+            is_away = CASE WHEN instance = @to_instance THEN is_away ELSE 0 END
         WHERE account = @account AND claim = @claim;
         SET @result = CASE WHEN @@ROWCOUNT = 1 THEN 0 ELSE 1 END;
     END;
@@ -249,6 +255,20 @@ BEGIN
     SET NOCOUNT ON;
     DECLARE @result INT;
     DELETE FROM dbo.online WHERE account = @account AND claim = @claim AND instance = @instance;
+    SET @result = CASE WHEN @@ROWCOUNT = 1 THEN 0 ELSE 1 END;
+    SELECT @result AS result;
+END;
+GO
+
+-- MARKED 0, NOT_HELD 1
+CREATE PROCEDURE dbo.p_Online_Away
+    @account BIGINT, @claim BIGINT, @instance BIGINT, @agent BIGINT, @is_away INT
+AS
+BEGIN
+    SET NOCOUNT ON;
+    DECLARE @result INT;
+    UPDATE dbo.online SET is_away = @is_away
+    WHERE account = @account AND claim = @claim AND instance = @instance AND agent = @agent;
     SET @result = CASE WHEN @@ROWCOUNT = 1 THEN 0 ELSE 1 END;
     SELECT @result AS result;
 END;
@@ -470,7 +490,7 @@ BEGIN
             WHERE NOT EXISTS (SELECT 1 FROM @chosen AS c WHERE c.account = l.account)
             GROUP BY l.account;
             UPDATE o
-            SET claim = c.claim, instance = @instance, agent = @agent,
+            SET claim = c.claim, instance = @instance, agent = @agent, is_away = 0,
                 displaced_claim = NULL, displaced_instance = NULL
             FROM dbo.online AS o
             INNER JOIN @chosen AS c ON c.account = o.account

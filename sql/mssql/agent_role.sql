@@ -37,6 +37,7 @@ GRANT EXECUTE ON dbo.p_Character_Insert TO throng_agent;
 GRANT EXECUTE ON dbo.p_Online_Claim TO throng_agent;
 GRANT EXECUTE ON dbo.p_Online_Transfer TO throng_agent;
 GRANT EXECUTE ON dbo.p_Online_Release TO throng_agent;
+GRANT EXECUTE ON dbo.p_Online_Away TO throng_agent;
 GRANT EXECUTE ON dbo.p_Online_List TO throng_agent;
 GRANT EXECUTE ON dbo.p_Online_Sync TO throng_agent;
 GRANT EXECUTE ON dbo.p_Holder_Renew TO throng_agent;

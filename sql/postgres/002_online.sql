@@ -21,6 +21,9 @@ CREATE TABLE throng.online (
     claim              bigint NOT NULL CHECK (claim <> 0),
     instance           bigint NOT NULL,
     agent              bigint NOT NULL,
+    -- 1 while the user has lost its connection, and its place is kept: another login may have the
+    -- account.
+    is_away            integer NOT NULL DEFAULT 0 CHECK (is_away IN (0, 1)),
     -- The valid claim that went for this one; NULL: there was none.
     displaced_claim    bigint,
     displaced_instance bigint

@@ -148,7 +148,8 @@ BEGIN
         SELECT 1 FROM leases l
         WHERE l.instance = v_held.instance AND l.agent = v_held.agent AND l.lease_until_ms > p_now_ms
     );
-    IF v_valid AND p_take_over = 0 THEN
+    -- An away claim gives way to any login.
+    IF v_valid AND v_held.is_away = 0 AND p_take_over = 0 THEN
         RETURN QUERY SELECT 1, NULL::bigint, NULL::bigint;
         RETURN;
     END IF;
@@ -157,7 +158,7 @@ BEGIN
         v_held.instance := NULL;
     END IF;
     UPDATE online o
-    SET claim = p_claim, instance = p_instance, agent = p_agent,
+    SET claim = p_claim, instance = p_instance, agent = p_agent, is_away = 0,
         displaced_claim = v_held.claim, displaced_instance = v_held.instance
     WHERE o.account = p_account;
     RETURN QUERY SELECT 0, v_held.claim, v_held.instance;
@@ -179,7 +180,10 @@ BEGIN
         RETURN QUERY SELECT 2;
         RETURN;
     END IF;
-    UPDATE online o SET instance = p_to_instance, agent = p_agent
+    -- A repeated call leaves the mark of its new holder.
+    UPDATE online o
+    SET instance = p_to_instance, agent = p_agent,
+        is_away = CASE WHEN o.instance = p_to_instance THEN o.is_away ELSE 0 END
     WHERE o.account = p_account AND o.claim = p_claim;
     RETURN QUERY SELECT CASE WHEN FOUND THEN 0 ELSE 1 END;
 END
@@ -193,6 +197,20 @@ BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     DELETE FROM online o
     WHERE o.account = p_account AND o.claim = p_claim AND o.instance = p_instance;
+    RETURN QUERY SELECT CASE WHEN FOUND THEN 0 ELSE 1 END;
+END
+$$;
+
+-- MARKED 0, NOT_HELD 1
+CREATE FUNCTION throng.p_Online_Away(
+    p_account bigint, p_claim bigint, p_instance bigint, p_agent bigint, p_is_away integer
+)
+RETURNS TABLE (result integer)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = throng, pg_temp AS $$
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    UPDATE online o SET is_away = p_is_away
+    WHERE o.account = p_account AND o.claim = p_claim AND o.instance = p_instance AND o.agent = p_agent;
     RETURN QUERY SELECT CASE WHEN FOUND THEN 0 ELSE 1 END;
 END
 $$;
@@ -246,7 +264,7 @@ BEGIN
     -- two lists at once cannot wait for each other.
     ORDER BY l.account, l.claim = t.claim DESC NULLS LAST
     ON CONFLICT (account) DO UPDATE
-    SET claim = excluded.claim, instance = excluded.instance, agent = excluded.agent,
+    SET claim = excluded.claim, instance = excluded.instance, agent = excluded.agent, is_away = 0,
         displaced_claim = NULL, displaced_instance = NULL
     WHERE (o.claim = excluded.claim AND o.instance = excluded.instance) OR NOT EXISTS (
         SELECT 1 FROM leases l

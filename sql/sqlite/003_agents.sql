@@ -23,6 +23,9 @@ CREATE TABLE online (
     claim              INTEGER NOT NULL CHECK (claim <> 0),
     instance           INTEGER NOT NULL,
     agent              INTEGER NOT NULL,
+    -- 1 while the user has lost its connection, and its place is kept: another login may have the
+    -- account.
+    is_away            INTEGER NOT NULL DEFAULT 0 CHECK (is_away IN (0, 1)),
     -- The valid claim that went for this one; NULL: there was none.
     displaced_claim    INTEGER,
     displaced_instance INTEGER

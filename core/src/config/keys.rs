@@ -90,7 +90,8 @@ settings! {
             /// DB agents to link to (their `dbagent.listen`).
             dbagent: Vec<HostAddress> = "127.0.0.1:9300" in Peers;
             /// Policy for a login to an account that is already online: refuse the login, or kick
-            /// the old session.
+            /// the old session. The place of a lost connection (`chat.resume_window`) is always
+            /// given up.
             duplicate: Duplicate = "refuse";
             /// Time that a client may stay without a ticket, whatever it sends. Time in the queue
             /// (`login.queue`) does not count.

@@ -804,6 +804,17 @@ packets! {
         claim: Claim,
     }
 
+    /// Marks a claim as away: its user has lost its connection, and its place is kept. A login to
+    /// the account displaces the claim then, as if it took over. No answer; a claim that the sender
+    /// does not hold through this agent is ignored. The list in DbHeldClaims clears all marks, so
+    /// they are made anew after its comparison.
+    0x040F DbClaimAway(ToDbAgent, "") {
+        /// The claim.
+        claim: Claim,
+        /// True while the user is away, false once it is back.
+        is_away: bool,
+    }
+
     /// Announces an account that is on its way to the chat: the chat server loads its character and
     /// expects it.
     0x0501 ChatNotifyLogin(LoginToChat, "I_CHTTING_NOTIFY_ID") {

@@ -104,6 +104,14 @@ pub enum Change {
     },
     /// The state has changed, and no session has to see it.
     None,
+    /// A user has lost its connection, or is back. No session has to see it, but a login to its
+    /// account does.
+    Away {
+        /// The claim of the user.
+        claim: Claim,
+        /// True if the user has lost its connection.
+        is_away: bool,
+    },
     /// A user has become a member of a channel.
     Joined {
         /// The channel.

@@ -301,6 +301,7 @@ impl Chat {
         let change = self.world.apply(fact)?;
         match &change {
             Change::None => {}
+            Change::Away { claim, is_away } => self.held_claims.set_away(*claim, *is_away, effects),
             Change::Entered { user, list_state } => {
                 metrics::CHAT_USERS.add(1);
                 self.notices.entered(RoomId::WORLD, user, *list_state, now, effects);

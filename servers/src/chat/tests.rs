@@ -15,6 +15,7 @@ use throng_core::wire::packets::{
 };
 use throng_core::wire::{Body, Packet, Text};
 
+mod away;
 mod model;
 mod order;
 mod resume;
@@ -32,13 +33,18 @@ struct Scenario {
     start: Instant,
 }
 
-/// Returns a chat server that dials these peers.
+/// Returns a chat server that dials these peers and keeps no places.
 fn chat_with(peers: &[PeerRole]) -> RoleFixture<ChatRole> {
+    chat_that_keeps(Duration::ZERO, peers)
+}
+
+/// Returns a chat server that keeps the place of a lost connection for `resume_window`.
+fn chat_that_keeps(resume_window: Duration, peers: &[PeerRole]) -> RoleFixture<ChatRole> {
     let settings = ChatSettings {
         take_over: false,
         ticket_lifetime: TICKET_LIFETIME,
         request_timeout: REQUEST_TIMEOUT,
-        resume_window: Duration::ZERO,
+        resume_window,
         ..ChatSettings::of(&Config::default())
     };
     RoleFixture::new(PeerRole::Chat, peers, |links| {

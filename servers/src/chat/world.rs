@@ -47,14 +47,8 @@ impl World {
                 let channels = left.collect();
                 Change::Left { presence, departure, channels, list_state: self.users.list_state() }
             }
-            Fact::Away { user } => {
-                self.users.get_mut(user)?.is_away = true;
-                Change::None
-            }
-            Fact::Back { user } => {
-                self.users.get_mut(user)?.is_away = false;
-                Change::None
-            }
+            Fact::Away { user } => self.set_away(user, true)?,
+            Fact::Back { user } => self.set_away(user, false)?,
             Fact::ChannelMade { channel, name, owner } => {
                 let presence = self.users.get_mut(owner)?;
                 self.channels.create(channel, name, owner)?;
@@ -110,6 +104,12 @@ impl World {
             return Some(presence.since);
         }
         presence.membership(room).map(|membership| membership.since)
+    }
+
+    fn set_away(&mut self, user: u32, is_away: bool) -> Option<Change> {
+        let presence = self.users.get_mut(user)?;
+        presence.is_away = is_away;
+        Some(Change::Away { claim: presence.claim, is_away })
     }
 
     fn whisper(&mut self, user: u32) -> Option<u64> {

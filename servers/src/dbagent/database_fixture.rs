@@ -153,6 +153,9 @@ impl Procedures for ScriptedDatabase {
     fn online_release(&mut self, claim: &Claim, instance: u64) -> Result<bool, DbError> {
         self.script.run("online_release", || self.database.online_release(claim, instance))
     }
+    fn online_away(&mut self, claim: &Claim, holder: Holder, is_away: bool) -> Result<bool, DbError> {
+        self.script.run("online_away", || self.database.online_away(claim, holder, is_away))
+    }
     fn online_sync(
         &mut self,
         list: &HeldList<'_>,

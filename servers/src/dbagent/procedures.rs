@@ -115,10 +115,10 @@ pub struct Held {
 pub enum OnlineClaim {
     /// The instance holds the claim.
     Claimed {
-        /// The valid claim that was replaced (`take_over` only).
+        /// The valid claim that was replaced: an away one, or any with `take_over`.
         displaced: Option<Held>,
     },
-    /// Another valid claim exists.
+    /// Another valid claim exists, and it is not away.
     AlreadyOnline,
     /// The instance has no valid lease, under which its claim could be valid. Renew the lease
     /// first.
@@ -186,7 +186,8 @@ pub trait Procedures: Send {
     fn character_insert(&mut self, new: &NewCharacter<'_>) -> Result<CharacterInsert, DbError>;
 
     /// `p_Online_Claim`: claims `claim.account` for `holder`. Any other valid claim, also one of
-    /// the same instance, is a refusal without `take_over` and is replaced with it.
+    /// the same instance, is a refusal without `take_over` and is replaced with it. One that is
+    /// away is always replaced.
     fn online_claim(
         &mut self,
         claim: &Claim,
@@ -195,11 +196,19 @@ pub trait Procedures: Send {
         now_ms: u64,
     ) -> Result<OnlineClaim, DbError>;
 
-    /// `p_Online_Transfer`: moves the claim from its present holder to `to`.
+    /// `p_Online_Transfer`: moves the claim from its present holder to `to`. It is not away
+    /// afterwards, unless `to` has held it before.
     fn online_transfer(&mut self, claim: &Claim, to: Holder, now_ms: u64) -> Result<Transfer, DbError>;
 
     /// `p_Online_Release`: releases the claim if `instance` holds it. Returns true if it did.
     fn online_release(&mut self, claim: &Claim, instance: u64) -> Result<bool, DbError>;
+
+    /// `p_Online_Away`: marks the claim as away, or as not away, if `holder` holds it. Returns true
+    /// if it does.
+    ///
+    /// The agent of `holder` matters: a call that comes late, after the process has listed its
+    /// claims to another agent, must not undo what that agent has been told since.
+    fn online_away(&mut self, claim: &Claim, holder: Holder, is_away: bool) -> Result<bool, DbError>;
 
     /// `p_Online_Sync`: compares a list of claims with the database and renews the holder's lease.
     /// Returns the void claims: the listed ones whose account has a valid claim of another number.
@@ -207,7 +216,8 @@ pub trait Procedures: Send {
     /// With `is_first`, releases the claims of this holder that are not listed. Takes up listed
     /// claims whose account has no valid claim, and moves those that the process holds through
     /// another agent to this one. A listed claim that another instance has taken over by transfer
-    /// stays there and is not void. Listed claims with the number 0 are ignored.
+    /// stays there and is not void. Listed claims with the number 0 are ignored. No claim that the
+    /// process holds by the list is away afterwards: a mark may be left over from a lost link.
     ///
     /// Lists of one process may arrive through several agents in any order. After a later list an
     /// earlier one counts as empty: the later one has already moved all claims. With `is_first`

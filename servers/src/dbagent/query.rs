@@ -237,6 +237,9 @@ pub mod procedures {
             -> ("result" Small);
         ONLINE_RELEASE = "p_Online_Release" ("account" Number, "claim" Number, "instance" Number)
             -> ("result" Small);
+        ONLINE_AWAY = "p_Online_Away"
+            ("account" Number, "claim" Number, "instance" Number, "agent" Number, "is_away" Small)
+            -> ("result" Small);
         ONLINE_LIST = "p_Online_List"
             ("instance" Number, "list" Number, "claims" Text(super::LIST_UNITS), "now_ms" Number)
             -> ("result" Small);

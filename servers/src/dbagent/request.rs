@@ -56,15 +56,24 @@ pub enum Request {
         /// The process that held it.
         instance: u64,
     },
-    /// Undoes a `CheckPassword` with `take_over` that failed after its claim may have been made.
-    /// Without it the account would stay online with a claim that no server knows of. The claim may
-    /// also have displaced another one, of which no certain record remains: an undoing may be
-    /// repeated, and a later login may have replaced the claim.
+    /// Undoes a `CheckPassword` that failed after its claim may have been made. Without it the
+    /// account would stay online with a claim that no server knows of. The claim may also have
+    /// displaced another one, even without `take_over` if that one was away. No certain record of
+    /// it remains: an undoing may be repeated, and a later login may have replaced the claim.
     UndoClaim {
         /// The claim.
         claim: Claim,
         /// The process that would hold it.
         instance: u64,
+    },
+    /// Marks a claim as away or back (`DbClaimAway`).
+    MarkClaim {
+        /// The claim.
+        claim: Claim,
+        /// The process that holds it.
+        instance: u64,
+        /// True while the user is away.
+        is_away: bool,
     },
     /// Compares all claims of a process with the database and renews its lease (`DbHeldClaims`, all
     /// pages).
@@ -115,6 +124,7 @@ impl Request {
         match *self {
             Self::ReleaseClaim { instance, .. }
             | Self::UndoClaim { instance, .. }
+            | Self::MarkClaim { instance, .. }
             | Self::SyncHeld { instance, .. }
             | Self::RenewHolder { instance, .. } => Lane::Control { instance },
             Self::AgentStart { .. } => Lane::Control { instance: 0 },
@@ -142,6 +152,7 @@ impl Request {
             Self::CreateCharacter { .. } => Answer::CreateCharacter { outcome },
             Self::ReleaseClaim { .. } => Answer::ReleaseClaim { outcome },
             Self::UndoClaim { .. } => Answer::UndoClaim { outcome },
+            Self::MarkClaim { is_away, .. } => Answer::MarkClaim { outcome, is_away: *is_away },
             Self::SyncHeld { .. } => Answer::SyncHeld { outcome, conflicts: Vec::new() },
             Self::RenewHolder { .. } => Answer::RenewHolder { outcome },
             Self::AgentStart { .. } => Answer::AgentStart { outcome },
@@ -159,8 +170,8 @@ pub struct Job<T> {
     /// Data of the caller, returned with the answer.
     pub tag: T,
     /// Time at which the caller stops waiting. A request that has not started by then is answered
-    /// TryAgainLater, and so is one whose hash would end after it. Releases, lists, renewals and
-    /// the agent's start are executed however late.
+    /// TryAgainLater, and so is one whose hash would end after it. Releases, marks, lists, renewals
+    /// and the agent's start are executed however late.
     pub deadline: Instant,
 }
 
@@ -231,6 +242,15 @@ pub enum Answer {
         /// the claim.
         outcome: Outcome,
     },
+    /// Answer to [`Request::MarkClaim`].
+    MarkClaim {
+        /// Ok (also if the claim was not held), TryAgainLater (the pool is closed or full) or
+        /// InternalError.
+        outcome: Outcome,
+        /// The mark of the request. One that says away and was not made keeps a player waiting; one
+        /// that says back and was not made would let another login in.
+        is_away: bool,
+    },
     /// Answer to [`Request::SyncHeld`].
     SyncHeld {
         /// Ok, TryAgainLater (the pool is closed) or InternalError.
@@ -249,8 +269,8 @@ pub enum Answer {
         outcome: Outcome,
     },
     /// A further reply about a process whose lease or claims are uncertain until it lists them
-    /// anew. A DB thread that had hung with a list or a renewal returned after another one had
-    /// answered: its call may have taken effect after later ones.
+    /// anew. A DB thread that had hung with a list, a mark or a renewal returned after another one
+    /// had answered: its call may have taken effect after later ones.
     Overtaken,
 }
 
@@ -265,6 +285,7 @@ impl Answer {
             | Self::CreateCharacter { outcome }
             | Self::ReleaseClaim { outcome }
             | Self::UndoClaim { outcome }
+            | Self::MarkClaim { outcome, .. }
             | Self::SyncHeld { outcome, .. }
             | Self::RenewHolder { outcome }
             | Self::AgentStart { outcome } => outcome,

@@ -16,9 +16,10 @@ use throng_core::links::{Links, Pending};
 use throng_core::net::{Closed, Opened};
 use throng_core::wire::CloseReason;
 use throng_core::wire::packets::{
-    self, Claim, DbCheckPassword, DbCheckPasswordAnswer, DbClaimRevoked, DbClaimsSynced, DbCreateCharacter,
-    DbCreateCharacterAnswer, DbHeldClaims, DbLoadCharacter, DbLoadCharacterAnswer, DbReleaseClaim, DbSignUp,
-    DbSignUpAnswer, DbVerifyAccount, DbVerifyAccountAnswer, LinkHello, Origin, Outcome,
+    self, Claim, DbCheckPassword, DbCheckPasswordAnswer, DbClaimAway, DbClaimRevoked, DbClaimsSynced,
+    DbCreateCharacter, DbCreateCharacterAnswer, DbHeldClaims, DbLoadCharacter, DbLoadCharacterAnswer,
+    DbReleaseClaim, DbSignUp, DbSignUpAnswer, DbVerifyAccount, DbVerifyAccountAnswer, LinkHello, Origin,
+    Outcome,
 };
 use throng_core::{SessionId, metrics};
 
@@ -425,13 +426,20 @@ impl DbAgent {
                     effects.close(link, CloseReason::InternalError);
                 }
             }
-            Answer::ReleaseClaim { .. } | Answer::SyncHeld { .. } if refused => {
+            Answer::ReleaseClaim { .. }
+            | Answer::MarkClaim { is_away: false, .. }
+            | Answer::SyncHeld { .. }
+                if refused =>
+            {
                 let link = self.active_link(instance).unwrap_or(link);
                 effects.close(link, CloseReason::InternalError);
             }
             Answer::UndoClaim { .. } => self.all_list_anew(effects),
             Answer::RenewHolder { .. } if !refused => self.lease_renewed(tag, effects),
-            Answer::ReleaseClaim { .. } | Answer::RenewHolder { .. } | Answer::AgentStart { .. } => {}
+            Answer::ReleaseClaim { .. }
+            | Answer::MarkClaim { .. }
+            | Answer::RenewHolder { .. }
+            | Answer::AgentStart { .. } => {}
             Answer::SyncHeld { conflicts, .. } => {
                 if let Some(active) =
                     self.active_links.get_mut(&instance).filter(|active| active.link == link)
@@ -523,6 +531,15 @@ fn table() -> HandlerTable<DbAgent, Phase> {
             let tag = agent.tag(call, 0);
             let request = Request::ReleaseClaim { claim: packet.claim, instance: tag.instance };
             agent.submit(tag, request, call.effects);
+        })
+        .on(&[Phase::Server], |agent, call, packet: DbClaimAway| {
+            let DbClaimAway { claim, is_away } = packet;
+            let tag = agent.tag(call, 0);
+            // A mark that comes late over an older link is out of date.
+            if agent.active_link(tag.instance) == Some(call.session) {
+                let request = Request::MarkClaim { claim, instance: tag.instance, is_away };
+                agent.submit(tag, request, call.effects);
+            }
         })
         .on(&[Phase::Server], held_claims)
 }

@@ -391,7 +391,8 @@ impl<T: Copy> Worker<T> {
 
     /// Tells the agent of a call that ended after another thread had answered for it.
     fn overtaken(&self, job: &Job<T>) {
-        if matches!(job.request, Request::SyncHeld { .. } | Request::RenewHolder { .. }) {
+        use Request::{MarkClaim, RenewHolder, SyncHeld};
+        if matches!(job.request, MarkClaim { .. } | SyncHeld { .. } | RenewHolder { .. }) {
             self.shared.reply(job.tag, Answer::Overtaken);
         }
     }
@@ -505,6 +506,11 @@ impl<T: Copy> Worker<T> {
                 self.call(deadline, |database, _| database.online_release(claim, *instance))?;
                 Answer::UndoClaim { outcome: Outcome::Ok }
             }
+            Request::MarkClaim { claim, instance, is_away } => {
+                let holder = self.holder(*instance);
+                self.call(deadline, |database, _| database.online_away(claim, holder, *is_away))?;
+                Answer::MarkClaim { outcome: Outcome::Ok, is_away: *is_away }
+            }
             Request::SyncHeld { instance, list, is_first, claims, lease_until } => {
                 let lease_until_ms = self.clock.at(*lease_until);
                 let list = HeldList {
@@ -610,11 +616,8 @@ impl<T: Copy> Worker<T> {
         let now_ms = self.now_ms(deadline)?;
         let claim = Claim { account, id: rand::random_range(1..=u64::MAX) };
         let holder = self.holder(instance);
-        let undo = if take_over {
-            Request::UndoClaim { claim, instance }
-        } else {
-            Request::ReleaseClaim { claim, instance }
-        };
+        // Without take-over too it may displace a claim, one that is away.
+        let undo = Request::UndoClaim { claim, instance };
         let claimed = self.call_claiming(undo, deadline, |database, _| {
             database.online_claim(&claim, holder, take_over, now_ms)
         })?;

@@ -198,7 +198,7 @@ fn check_settled(world: &mut World) {
         let account = member.account as u64 + 1;
         let row = rows.valid(account);
         assert!(
-            row.is_some_and(|row| row.holder.instance == chat),
+            row.is_some_and(|row| row.holder.instance == chat && !row.is_away),
             "account {account} is in the chat, and the database has {row:?}",
         );
         inside.insert(account);

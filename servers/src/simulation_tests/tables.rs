@@ -38,6 +38,7 @@ pub(super) struct Rows {
 pub(super) struct Row {
     pub(super) claim: u64,
     pub(super) holder: Holder,
+    pub(super) is_away: bool,
     displaced: Option<Held>,
 }
 
@@ -156,14 +157,15 @@ impl Procedures for Tables {
                 return Ok(OnlineClaim::Claimed { displaced: row.displaced.clone() });
             }
             if rows.has_lease(row.holder, now_ms) {
-                if !take_over {
+                if !take_over && !row.is_away {
                     return Ok(OnlineClaim::AlreadyOnline);
                 }
                 let claim = Claim { account: claim.account, id: row.claim };
                 displaced = Some(Held { instance: row.holder.instance, claim });
             }
         }
-        rows.online.insert(claim.account, Row { claim: claim.id, holder, displaced: displaced.clone() });
+        let row = Row { claim: claim.id, holder, is_away: false, displaced: displaced.clone() };
+        rows.online.insert(claim.account, row);
         Ok(OnlineClaim::Claimed { displaced })
     }
 
@@ -174,6 +176,7 @@ impl Procedures for Tables {
         }
         let row = rows.online.get_mut(&claim.account).filter(|row| row.claim == claim.id);
         Ok(row.map_or(Transfer::Lost, |row| {
+            row.is_away &= row.holder.instance == to.instance;
             row.holder = to;
             Transfer::Moved
         }))
@@ -187,6 +190,13 @@ impl Procedures for Tables {
             rows.online.remove(&claim.account);
         }
         Ok(is_held)
+    }
+
+    fn online_away(&mut self, claim: &Claim, holder: Holder, is_away: bool) -> Result<bool, DbError> {
+        let mut rows = self.rows();
+        let row = rows.online.get_mut(&claim.account);
+        let row = row.filter(|row| row.claim == claim.id && row.holder == holder);
+        Ok(row.map(|row| row.is_away = is_away).is_some())
     }
 
     fn online_sync(
@@ -215,7 +225,8 @@ impl Procedures for Tables {
                 Some(row) if row.claim == claim.id => {}
                 Some(_) => conflicts.push(*claim),
                 None => {
-                    rows.online.insert(claim.account, Row { claim: claim.id, holder, displaced: None });
+                    let row = Row { claim: claim.id, holder, is_away: false, displaced: None };
+                    rows.online.insert(claim.account, row);
                 }
             }
         }

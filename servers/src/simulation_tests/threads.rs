@@ -166,6 +166,10 @@ impl Statement {
                     tables.online_release(claim, *instance)?;
                     Answer::ReleaseClaim { outcome: Outcome::Ok }
                 }
+                Request::MarkClaim { claim, instance, is_away } => {
+                    tables.online_away(claim, holder(*instance), *is_away)?;
+                    Answer::MarkClaim { outcome: Outcome::Ok, is_away: *is_away }
+                }
                 Request::SyncHeld { instance, list, is_first, claims, lease_until } => {
                     let list = HeldList {
                         holder: holder(*instance),
@@ -304,6 +308,7 @@ fn lane_of(request: &Request) -> Option<usize> {
     match request {
         Request::ReleaseClaim { instance, .. }
         | Request::UndoClaim { instance, .. }
+        | Request::MarkClaim { instance, .. }
         | Request::SyncHeld { instance, .. }
         | Request::RenewHolder { instance, .. } => Some((*instance % CONTROL_LANES as u64) as usize),
         Request::AgentStart { .. } => Some(0),
@@ -314,10 +319,8 @@ fn lane_of(request: &Request) -> Option<usize> {
 /// Returns the request that undoes a statement which gives a claim to a process.
 fn undo_of(statement: &Statement) -> Option<Request> {
     match *statement {
-        Statement::Claim { claim, instance, take_over: true } => Some(Request::UndoClaim { claim, instance }),
-        Statement::Claim { claim, instance, .. } | Statement::Transfer { claim, instance } => {
-            Some(Request::ReleaseClaim { claim, instance })
-        }
+        Statement::Claim { claim, instance, .. } => Some(Request::UndoClaim { claim, instance }),
+        Statement::Transfer { claim, instance } => Some(Request::ReleaseClaim { claim, instance }),
         _ => None,
     }
 }
@@ -736,7 +739,10 @@ impl Crew {
                 lane.first = None;
                 self.reply(&job, answer);
             }
-        } else if matches!(job.request, Request::SyncHeld { .. } | Request::RenewHolder { .. }) {
+        } else if matches!(
+            job.request,
+            Request::MarkClaim { .. } | Request::SyncHeld { .. } | Request::RenewHolder { .. }
+        ) {
             self.reply(&job, Answer::Overtaken);
         }
     }

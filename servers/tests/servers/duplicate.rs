@@ -3,7 +3,7 @@
 
 use throng_core::wire::CloseReason;
 use throng_core::wire::packets::{
-    ChatMessage, ChatRequest, ChatText, EnterRequest, ExitRequest, Outcome, Scope,
+    ChatMessage, ChatRequest, ChatText, EnterRequest, ExitRequest, Outcome, Scope, UsersChanged,
 };
 
 use crate::support::{Client, End, Home, Player, Server, TicketHolder, answer, exit, wait_for, wait_until};
@@ -55,7 +55,35 @@ fn exactly_one_of_twenty_concurrent_logins_is_granted() {
             }
         }
     }
+    // The last winner may be away.
+    exit(player.enter(up.login()));
     wait_until("no account is online", || home.online() == 0);
+}
+
+/// The game of a player has crashed, and its token with it.
+#[test]
+fn a_player_whose_connection_is_lost_logs_in_anew_at_once_and_one_that_is_there_refuses() {
+    let home = Home::new();
+    let up = home.up(&[]);
+    let login = up.login();
+    let player = Player::create(login, "Phoenix");
+    let mut witness = Player::create(login, "Witness").enter(login);
+    let (mut chat, mut entered, _) = player.log_in(login).unwrap().enter();
+    witness.skip_to::<UsersChanged>();
+    for _ in 0..3 {
+        assert_eq!(player.log_in(login).err(), Some(Outcome::AlreadyOnline));
+        chat.vanish();
+        wait_until("its claim is away", || home.away() == 1);
+        let left = entered.user.id;
+        (chat, entered, _) = player.log_in(login).expect("the away claim gives way").enter();
+        assert_ne!(entered.user.id, left);
+        assert_eq!(entered.head_count, 2);
+        assert_eq!(*witness.skip_to::<UsersChanged>().left, [left]);
+        assert_eq!(*witness.skip_to::<UsersChanged>().entered, [entered.user.clone()]);
+    }
+    assert_eq!((home.online(), home.away()), (2, 0));
+    exit(chat);
+    wait_until("only the witness is online", || home.online() == 1);
 }
 
 #[test]

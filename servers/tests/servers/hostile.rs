@@ -9,8 +9,8 @@ use throng_core::crypto::{Credentials, Initiator};
 use throng_core::limits::{CLIENT_BODY_MAX, FRAME_HEADER, HANDSHAKE_BODY_MAX};
 use throng_core::wire::frame::{self, Kind};
 use throng_core::wire::packets::{
-    ChatRequest, ChatText, Claim, DbClaimsSynced, DbReleaseClaim, EnterRequest, ExitAnswer, Heartbeat,
-    LinkHello, LoginRefused, Outcome, PingRequest, PongAnswer, Role, Scope, TicketBytes,
+    ChatRequest, ChatText, Claim, DbClaimAway, DbClaimsSynced, DbReleaseClaim, EnterRequest, ExitAnswer,
+    Heartbeat, LinkHello, LoginRefused, Outcome, PingRequest, PongAnswer, Role, Scope, TicketBytes,
 };
 use throng_core::wire::{CloseReason, Packet, Text};
 
@@ -240,6 +240,7 @@ fn packets(hostile: &mut Hostile) {
     hostile.check_before_entry(not_allowed, hello.clone());
     hostile.check_entered(not_allowed, hello);
     hostile.check_entered(not_allowed, DbReleaseClaim { claim });
+    hostile.check_entered(not_allowed, DbClaimAway { claim, is_away: true });
     hostile.check_entered(not_allowed, PongAnswer { token: 1, queued_us: 0, server_us: 0 });
     hostile.check_entered(not_allowed, ExitAnswer {});
     let ticket = hostile.ticket();

@@ -7,13 +7,13 @@ use crate::wire::packets::{
     ChannelAnswer, ChannelCreateRequest, ChannelInfo, ChannelJoinRequest, ChannelKickAnswer,
     ChannelKickRequest, ChannelLeaveRequest, ChannelLeft, ChannelList, ChannelListRequest, Character,
     ChatCancelLogin, ChatGap, ChatMessage, ChatNotifyLogin, ChatRefused, ChatRequest, Claim, Close,
-    CreateCharacterAnswer, CreateCharacterRequest, DbCheckPassword, DbCheckPasswordAnswer, DbClaimRevoked,
-    DbClaimsSynced, DbCreateCharacter, DbCreateCharacterAnswer, DbHeldClaims, DbLoadCharacter,
-    DbLoadCharacterAnswer, DbReleaseClaim, DbSignUp, DbSignUpAnswer, DbVerifyAccount, DbVerifyAccountAnswer,
-    EnterAnswer, EnterRequest, ExitAnswer, ExitRequest, Heartbeat, HeartbeatAnswer, HeldChannel, History,
-    HistoryRequest, LinkHello, LoginGranted, LoginNotifyEntered, LoginNotifyLoaded, LoginQueued,
-    LoginRefused, LoginRequest, Origin, Outcome, Packet, PasswordText, PastMessage, PingRequest, PongAnswer,
-    PositionUpdate, ResumeAnswer, ResumeRequest, Role, RoomKey, RoomResumed, Scope, ServerTimes,
+    CreateCharacterAnswer, CreateCharacterRequest, DbCheckPassword, DbCheckPasswordAnswer, DbClaimAway,
+    DbClaimRevoked, DbClaimsSynced, DbCreateCharacter, DbCreateCharacterAnswer, DbHeldClaims,
+    DbLoadCharacter, DbLoadCharacterAnswer, DbReleaseClaim, DbSignUp, DbSignUpAnswer, DbVerifyAccount,
+    DbVerifyAccountAnswer, EnterAnswer, EnterRequest, ExitAnswer, ExitRequest, Heartbeat, HeartbeatAnswer,
+    HeldChannel, History, HistoryRequest, LinkHello, LoginGranted, LoginNotifyEntered, LoginNotifyLoaded,
+    LoginQueued, LoginRefused, LoginRequest, Origin, Outcome, Packet, PasswordText, PastMessage, PingRequest,
+    PongAnswer, PositionUpdate, ResumeAnswer, ResumeRequest, Role, RoomKey, RoomResumed, Scope, ServerTimes,
     SignUpAnswer, SignUpRequest, TABLE, TooFast, User, UserList, UserListRequest, UsersChanged,
 };
 use crate::wire::{Body, Bytes, CloseReason, List, SecretBytes, Text, doc_vector};
@@ -218,6 +218,7 @@ fn link_packets() -> Vec<Packet> {
         .into(),
         DbClaimsSynced {}.into(),
         DbClaimRevoked { claim: CLAIM }.into(),
+        DbClaimAway { claim: CLAIM, is_away: true }.into(),
         ChatNotifyLogin { request: 14, claim: CLAIM }.into(),
         LoginNotifyLoaded { request: 14, outcome: Outcome::NoCharacter, claim: CLAIM, character: None }
             .into(),

@@ -14,7 +14,7 @@ use crate::dbagent::procedures::{
 };
 use crate::dbagent::query::procedures::{
     ACCOUNT_INSERT, ACCOUNT_SELECT, AGENT_START, CHARACTER_INSERT, CHARACTER_SELECT, CLOCK_SELECT,
-    HOLDER_RENEW, ONLINE_CLAIM, ONLINE_LIST, ONLINE_RELEASE, ONLINE_SYNC, ONLINE_TRANSFER,
+    HOLDER_RENEW, ONLINE_AWAY, ONLINE_CLAIM, ONLINE_LIST, ONLINE_RELEASE, ONLINE_SYNC, ONLINE_TRANSFER,
     PASSWORD_COST_NEXT, PASSWORD_REPLACE, SCHEMA_SELECT,
 };
 use crate::dbagent::query::{
@@ -196,6 +196,20 @@ impl Procedures for Stored {
 
     fn online_release(&mut self, claim: &Claim, instance: u64) -> Result<bool, DbError> {
         let row = self.one(&ONLINE_RELEASE, &[number(claim.account), number(claim.id), number(instance)])?;
+        Self::result(&row, &[true, false])
+    }
+
+    fn online_away(&mut self, claim: &Claim, holder: Holder, is_away: bool) -> Result<bool, DbError> {
+        let row = self.one(
+            &ONLINE_AWAY,
+            &[
+                number(claim.account),
+                number(claim.id),
+                number(holder.instance),
+                number(holder.agent),
+                flag(is_away),
+            ],
+        )?;
         Self::result(&row, &[true, false])
     }
 

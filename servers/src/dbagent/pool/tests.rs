@@ -2,7 +2,7 @@ use super::*;
 use crate::dbagent::cpu_time_fixture::{median, thread_cpu_seconds};
 use crate::dbagent::database_fixture::{Script, When};
 use crate::dbagent::migrate::migrate_sqlite;
-use crate::dbagent::procedures::Fault;
+use crate::dbagent::procedures::{Fault, Held};
 use crate::dbagent::request::{Answer, Request};
 use crate::dbagent::sqlite::SqliteFile;
 use std::sync::atomic::AtomicUsize;
@@ -139,6 +139,10 @@ fn create(account: u64, name: &str) -> Request {
     Request::CreateCharacter { account, name: RequestedName::new(name).unwrap() }
 }
 
+fn mark(claim: &Claim, is_away: bool) -> Request {
+    Request::MarkClaim { claim: *claim, instance: LOGIN, is_away }
+}
+
 fn release(claim: &Claim, instance: u64) -> Request {
     Request::ReleaseClaim { claim: *claim, instance }
 }
@@ -197,6 +201,64 @@ fn a_player_signs_up_logs_in_and_is_displaced() {
     assert_eq!(sync(CHAT, vec![claim]), conflicts);
     assert_eq!(bench.ask(release(&second, LOGIN)), Answer::ReleaseClaim { outcome: Outcome::Ok });
     bench.log_in("bob");
+}
+
+#[test]
+fn a_login_displaces_a_claim_that_is_away_and_no_other() {
+    let bench = Bench::new(1, 16);
+    bench.leases();
+    bench.sign_up("bob");
+    let claim = bench.log_in("bob");
+    for (is_away, outcome) in [(true, None), (false, Some(Outcome::AlreadyOnline)), (true, Some(Outcome::Ok))]
+    {
+        let marked = bench.ask(mark(&claim, is_away));
+        assert_eq!(marked, Answer::MarkClaim { outcome: Outcome::Ok, is_away });
+        let Some(outcome) = outcome else { continue };
+        let Answer::CheckPassword { outcome: found, displaced, .. } =
+            bench.ask(check("bob", "password", false))
+        else {
+            panic!("no answer to a login")
+        };
+        assert_eq!(found, outcome);
+        let wanted = Held { instance: LOGIN, claim };
+        assert_eq!(displaced, (outcome == Outcome::Ok).then_some(wanted));
+    }
+}
+
+/// The latest mark decides whether another login may have the account.
+#[test]
+fn marks_survive_a_lost_connection_in_order() {
+    for (marks, outcome) in [([true, false], Outcome::AlreadyOnline), ([false, true], Outcome::Ok)] {
+        let bench = Bench::new(1, 16);
+        bench.leases();
+        bench.sign_up("bob");
+        let claim = bench.log_in("bob");
+        bench.fault("online_away", &[Fault::Lost, Fault::Busy, Fault::Full, Fault::Lost]);
+        let gate = bench.hold();
+        for (tag, is_away) in (1..).zip(marks) {
+            bench.submit(tag, mark(&claim, is_away));
+        }
+        bench.submit(3, check("bob", "password", false));
+        drop(gate);
+        let replies: Vec<_> = (0..4).map(|_| bench.answer()).map(|r| (r.tag, r.answer.outcome())).collect();
+        assert_eq!(replies[1..], [(1, Outcome::Ok), (2, Outcome::Ok), (3, outcome)]);
+    }
+}
+
+#[test]
+fn the_agent_is_told_of_a_mark_that_may_have_come_late() {
+    let bench = Bench::with_limits(1, 16, SHORT);
+    bench.leases();
+    bench.sign_up("bob");
+    let claim = bench.log_in("bob");
+    let hang = bench.script.hang("online_away");
+    bench.submit(1, mark(&claim, true));
+    bench.submit(2, mark(&claim, false));
+    let replies = [bench.answer(), bench.answer()].map(|reply| (reply.tag, reply.answer.outcome()));
+    assert_eq!(replies, [(1, Outcome::Ok), (2, Outcome::Ok)]);
+    drop(hang);
+    let overtaken = bench.answer();
+    assert_eq!((overtaken.tag, overtaken.answer), (1, Answer::Overtaken));
 }
 
 #[test]
@@ -374,20 +436,23 @@ fn a_request_whose_answer_was_lost_takes_effect_once() {
 /// Found by the simulation: the account stayed online with a claim that no server knew of.
 #[test]
 fn a_claim_whose_answer_is_lost_with_the_database_is_undone() {
-    let bench = Bench::new(1, 16);
-    bench.leases();
-    bench.sign_up("bob");
-    bench.log_in("bob");
-    bench.lose_answer("online_claim");
-    bench.script.is_down.store(true, Relaxed);
-    bench.submit(1, check("bob", "password", true));
-    let refused = bench.answer();
-    assert_eq!((refused.tag, refused.answer.outcome()), (1, Outcome::TryAgainLater));
-    bench.script.is_down.store(false, Relaxed);
-    let undone = bench.answer();
-    // The holder of the displaced claim has to be told: its account is free.
-    assert_eq!((undone.tag, undone.answer), (1, Answer::UndoClaim { outcome: Outcome::Ok }));
-    bench.log_in("bob");
+    for take_over in [false, true] {
+        let bench = Bench::new(1, 16);
+        bench.leases();
+        bench.sign_up("bob");
+        let claim = bench.log_in("bob");
+        bench.ask(mark(&claim, !take_over));
+        bench.lose_answer("online_claim");
+        bench.script.is_down.store(true, Relaxed);
+        bench.submit(1, check("bob", "password", take_over));
+        let refused = bench.answer();
+        assert_eq!((refused.tag, refused.answer.outcome()), (1, Outcome::TryAgainLater));
+        bench.script.is_down.store(false, Relaxed);
+        let undone = bench.answer();
+        // The holder of the displaced claim has to be told: its account is free.
+        assert_eq!((undone.tag, undone.answer), (1, Answer::UndoClaim { outcome: Outcome::Ok }));
+        bench.log_in("bob");
+    }
 }
 
 /// Found by the simulation: the primary server made the claim and died, and the new connection led
@@ -400,8 +465,7 @@ fn a_claim_whose_answer_is_lost_is_undone_after_a_read_only_database() {
     bench.script.fail("online_claim", &[(Fault::ReadOnly, When::Before), (Fault::Lost, When::After)]);
     bench.submit(1, check("bob", "password", false));
     assert_eq!(bench.answer().answer.outcome(), Outcome::TryAgainLater);
-    // Without take-over it has displaced none.
-    assert_eq!(bench.answer().answer, Answer::ReleaseClaim { outcome: Outcome::Ok });
+    assert_eq!(bench.answer().answer, Answer::UndoClaim { outcome: Outcome::Ok });
     bench.log_in("bob");
 }
 
@@ -429,14 +493,12 @@ fn the_agent_is_told_of_a_thread_that_is_given_up_with_a_claim() {
     let bench = Bench::with_limits(1, 16, SHORT);
     bench.leases();
     bench.sign_up("bob");
-    let outcome = Outcome::TryAgainLater;
-    // With take-over its claim may have displaced another one.
-    for (take_over, undo) in
-        [(false, Answer::ReleaseClaim { outcome }), (true, Answer::UndoClaim { outcome })]
-    {
+    // Its claim may have displaced another one: any with take-over, or one that was away.
+    for take_over in [false, true] {
         let hang = bench.script.hang("online_claim");
         bench.submit(1, check("bob", "password", take_over));
         let given_up = bench.answer();
+        let undo = Answer::UndoClaim { outcome: Outcome::TryAgainLater };
         assert_eq!((given_up.tag, given_up.answer), (1, undo));
         drop(hang);
         assert_eq!(bench.answer().answer.outcome(), Outcome::Ok);

@@ -199,6 +199,42 @@ fn a_claim_that_may_have_been_made_has_its_process_list_its_claims_anew() {
     assert_eq!(scenario.reply(tag, Answer::Overtaken), closed);
 }
 
+/// A claim that stays marked would let another login in beside a player that is back. A mark that
+/// is not made only keeps a player waiting.
+#[test]
+fn a_mark_is_passed_on_for_its_process_and_listed_anew_if_it_cannot_be_undone() {
+    let mut scenario = Scenario::new();
+    let claim = Claim { account: 4, id: 40 };
+    scenario.threads.jobs.lock().clear();
+    for is_away in [true, false] {
+        assert!(scenario.packet(DbClaimAway { claim, is_away }).is_empty());
+        let job = scenario.threads.jobs.lock().pop().unwrap();
+        assert_eq!(job.request, Request::MarkClaim { claim, instance: INSTANCE, is_away });
+        assert!(scenario.reply(job.tag, Answer::MarkClaim { outcome: Outcome::Ok, is_away }).is_empty());
+        let closed = if is_away { Vec::new() } else { scenario.closed() };
+        for outcome in [Outcome::TryAgainLater, Outcome::InternalError] {
+            assert_eq!(scenario.reply(job.tag, Answer::MarkClaim { outcome, is_away }), closed);
+        }
+    }
+}
+
+#[test]
+fn a_mark_that_comes_late_over_an_older_link_is_ignored() {
+    let mut scenario = Scenario::new();
+    let older = scenario.link;
+    scenario.link = SessionId::new(0, 4, 0);
+    scenario.open_link();
+    scenario.packet(list(2));
+    scenario.threads.jobs.lock().clear();
+    let mark = DbClaimAway { claim: Claim { account: 4, id: 40 }, is_away: true };
+    let newer = std::mem::replace(&mut scenario.link, older);
+    assert!(scenario.packet(mark.clone()).is_empty());
+    assert!(scenario.threads.jobs.lock().is_empty());
+    scenario.link = newer;
+    scenario.packet(mark);
+    assert_eq!(scenario.threads.jobs.lock().len(), 1);
+}
+
 /// Found by the simulation: another login had the account of a claim and left, while no agent could
 /// renew the lease. The player stayed in the chat without a claim.
 #[test]

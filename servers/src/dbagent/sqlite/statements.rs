@@ -201,12 +201,12 @@ impl<S: Statements> Procedures for SqliteProcedures<S> {
                 return Ok(OnlineClaim::NoLease);
             }
             let held = db.row(
-                "SELECT claim, instance, displaced_claim, displaced_instance, EXISTS (
+                "SELECT claim, instance, displaced_claim, displaced_instance, is_away, EXISTS (
                      SELECT 1 FROM leases l
                      WHERE l.instance = o.instance AND l.agent = o.agent AND l.lease_until_ms > ?2)
                  FROM online o WHERE account = ?1",
                 &[number(claim.account), time(now_ms)],
-                &[NUMBER; 5],
+                &[NUMBER; 6],
             )?;
             let mut displaced = None;
             if let Some(held) = held {
@@ -220,8 +220,10 @@ impl<S: Statements> Procedures for SqliteProcedures<S> {
                         ),
                     });
                 }
-                if held.number(4)? != 0 {
-                    if !take_over {
+                let (is_away, is_valid) = (held.number(4)? != 0, held.number(5)? != 0);
+                if is_valid {
+                    // An away claim gives way to any login.
+                    if !take_over && !is_away {
                         return Ok(OnlineClaim::AlreadyOnline);
                     }
                     displaced = Held::read(claim.account, held.optional_number(0)?, held.optional_number(1)?);
@@ -252,9 +254,18 @@ impl<S: Statements> Procedures for SqliteProcedures<S> {
             if !has_lease(db, to, now_ms)? {
                 return Ok(Transfer::NoLease);
             }
+            // Each parameter occurs once: SQLite's ODBC driver counts the marks. A repeated call
+            // leaves the mark of its new holder.
             let moved = db.execute(
-                "UPDATE online SET instance = ?3, agent = ?4 WHERE account = ?1 AND claim = ?2",
-                &[number(claim.account), number(claim.id), number(to.instance), number(to.agent)],
+                "UPDATE online SET instance = ?3, agent = ?4, is_away = is_away AND instance = ?5
+                 WHERE account = ?1 AND claim = ?2",
+                &[
+                    number(claim.account),
+                    number(claim.id),
+                    number(to.instance),
+                    number(to.agent),
+                    number(to.instance),
+                ],
             )?;
             Ok(if moved == 1 { Transfer::Moved } else { Transfer::Lost })
         })
@@ -262,6 +273,23 @@ impl<S: Statements> Procedures for SqliteProcedures<S> {
 
     fn online_release(&mut self, claim: &Claim, instance: u64) -> Result<bool, DbError> {
         self.0.write("p_Online_Release", Durability::ProcessCrash, |db| release(db, claim, instance))
+    }
+
+    fn online_away(&mut self, claim: &Claim, holder: Holder, is_away: bool) -> Result<bool, DbError> {
+        self.0.write("p_Online_Away", Durability::ProcessCrash, |db| {
+            let marked = db.execute(
+                "UPDATE online SET is_away = ?5
+                 WHERE account = ?1 AND claim = ?2 AND instance = ?3 AND agent = ?4",
+                &[
+                    number(claim.account),
+                    number(claim.id),
+                    number(holder.instance),
+                    number(holder.agent),
+                    Value::Number(i64::from(is_away)),
+                ],
+            )?;
+            Ok(marked == 1)
+        })
     }
 
     fn online_sync(
@@ -366,7 +394,7 @@ fn take_up(db: &mut impl Statements, claim: &Claim, holder: Holder, now_ms: u64)
     let taken = db.execute(
         "INSERT INTO online (account, claim, instance, agent) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (account) DO UPDATE SET claim = excluded.claim, instance = excluded.instance,
-             agent = excluded.agent, displaced_claim = NULL, displaced_instance = NULL
+             agent = excluded.agent, is_away = 0, displaced_claim = NULL, displaced_instance = NULL
          WHERE (claim = excluded.claim AND instance = excluded.instance) OR NOT EXISTS (
              SELECT 1 FROM leases l
              WHERE l.instance = online.instance AND l.agent = online.agent AND l.lease_until_ms > ?5)",

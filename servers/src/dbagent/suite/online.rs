@@ -84,6 +84,99 @@ pub(super) fn transfer(t: &mut Trial<'_>) -> Checked {
     Ok(())
 }
 
+pub(super) fn away_claims(t: &mut Trial<'_>) -> Checked {
+    let [a, b] = t.instances()?;
+    let [first, second, third] = [10, 11, 12].map(|id| t.claim_of(1, id));
+    check_eq!(t.db.online_away(&first, a, true)?, false);
+    check_eq!(t.claim(&first, a, false)?, CLAIMED);
+    let elsewhere = Holder { agent: t.agent(2), ..a };
+    for (claim, holder) in [(&second, a), (&first, b), (&first, elsewhere)] {
+        check_eq!(t.db.online_away(claim, holder, true)?, false);
+    }
+    check_eq!(t.claim(&second, b, false)?, OnlineClaim::AlreadyOnline);
+    for is_away in [true, true, false, false] {
+        check_eq!(t.db.online_away(&first, a, is_away)?, true);
+    }
+    check_eq!(t.claim(&second, b, false)?, OnlineClaim::AlreadyOnline);
+    check_eq!(t.db.online_away(&first, a, true)?, true);
+    // The claim itself is the same call again.
+    check_eq!(t.claim(&first, a, false)?, CLAIMED);
+    let displaced = Some(Held { instance: a.instance, claim: first });
+    for _ in 0..2 {
+        check_eq!(t.claim(&second, b, false)?, OnlineClaim::Claimed { displaced: displaced.clone() });
+    }
+    // The new claim is not away, whatever the displaced holder says.
+    check_eq!(t.db.online_away(&first, a, true)?, false);
+    check_eq!(t.db.online_release(&first, a.instance)?, false);
+    check_eq!(t.claim(&third, a, false)?, OnlineClaim::AlreadyOnline);
+    check_eq!(t.db.online_away(&second, b, true)?, true);
+    check_eq!(t.db.online_release(&second, b.instance)?, true);
+    check_eq!(t.db.online_away(&second, b, true)?, false);
+    check_eq!(t.claim(&third, a, false)?, CLAIMED);
+    // An away claim without a lease is displaced no more than another one.
+    check_eq!(t.db.online_away(&third, a, true)?, true);
+    t.db.holder_renew(a, NOW)?;
+    check_eq!(t.claim(&second, b, false)?, CLAIMED);
+    check_eq!(t.is_online(second.account)?, true);
+    Ok(())
+}
+
+pub(super) fn away_transfers(t: &mut Trial<'_>) -> Checked {
+    let [login, chat] = t.instances()?;
+    let [claim, other] = [10, 11].map(|id| t.claim_of(1, id));
+    check_eq!(t.claim(&claim, login, false)?, CLAIMED);
+    check_eq!(t.db.online_away(&claim, login, true)?, true);
+    check_eq!(t.db.online_transfer(&claim, chat, NOW)?, Transfer::Moved);
+    check_eq!(t.db.online_away(&claim, login, true)?, false);
+    check_eq!(t.claim(&other, login, false)?, OnlineClaim::AlreadyOnline);
+    check_eq!(t.db.online_away(&claim, chat, true)?, true);
+    check_eq!(t.db.online_transfer(&claim, chat, NOW)?, Transfer::Moved);
+    let displaced = Some(Held { instance: chat.instance, claim });
+    check_eq!(t.claim(&other, login, false)?, OnlineClaim::Claimed { displaced });
+    Ok(())
+}
+
+pub(super) fn away_lists(t: &mut Trial<'_>) -> Checked {
+    let [one, b] = t.instances()?;
+    let other = Holder { agent: t.agent(2), ..one };
+    let [kept, released, moved, void] = [1, 2, 3, 4].map(|account| t.claim_of(account, 10));
+    let valid = Claim { id: 11, ..void };
+    let probe = |claim: &Claim| Claim { id: 99, ..*claim };
+    for claim in [&kept, &released, &moved] {
+        check_eq!(t.claim(claim, one, false)?, CLAIMED);
+        check_eq!(t.db.online_away(claim, one, true)?, true);
+    }
+    check_eq!(t.claim(&valid, b, false)?, CLAIMED);
+    check_eq!(t.db.online_release(&released, one.instance)?, true);
+    check_eq!(t.db.online_transfer(&moved, b, NOW)?, Transfer::Moved);
+    for claim in [&valid, &moved] {
+        check_eq!(t.db.online_away(claim, b, true)?, true);
+    }
+    // What the list keeps or takes up is not away. The claims of another process stay as they are.
+    let claims = [kept, released, moved, void];
+    check_eq!(t.db.online_sync(&list(one, 5, true, &claims), NOW, LATER)?, vec![void]);
+    for claim in [&kept, &released] {
+        check_eq!(t.claim(&probe(claim), b, false)?, OnlineClaim::AlreadyOnline);
+        check_eq!(t.db.online_away(claim, one, true)?, true);
+    }
+    for claim in [valid, moved] {
+        let displaced = Some(Held { instance: b.instance, claim });
+        check_eq!(t.claim(&probe(&claim), one, false)?, OnlineClaim::Claimed { displaced });
+    }
+    // A late list changes no mark.
+    check_eq!(t.db.online_sync(&list(other, 4, false, &[kept]), NOW, LATER)?, SYNCED);
+    let displaced = Some(Held { instance: one.instance, claim: kept });
+    check_eq!(t.claim(&probe(&kept), b, false)?, OnlineClaim::Claimed { displaced });
+    // The other agent vouches for the claim from now on, and a late mark by the first one is void.
+    check_eq!(t.db.online_sync(&list(other, 6, false, &[released]), NOW, LATER)?, SYNCED);
+    check_eq!(t.db.online_away(&released, one, true)?, false);
+    check_eq!(t.claim(&probe(&released), b, false)?, OnlineClaim::AlreadyOnline);
+    check_eq!(t.db.online_away(&released, other, true)?, true);
+    let displaced = Some(Held { instance: one.instance, claim: released });
+    check_eq!(t.claim(&probe(&released), b, false)?, OnlineClaim::Claimed { displaced });
+    Ok(())
+}
+
 pub(super) fn concurrent_claims(t: &mut Trial<'_>) -> Checked {
     let instances: Vec<Holder> = (0..4).map(|number| t.instance(number)).collect::<Result<_, _>>()?;
     for round in 1..=5 {
@@ -100,6 +193,17 @@ pub(super) fn concurrent_claims(t: &mut Trial<'_>) -> Checked {
             Ok(matches!(claimed, OnlineClaim::Claimed { displaced: Some(_) }))
         })?;
         check_eq!(displaced, 20);
+        // An away claim gives way once.
+        let away = Claim { account, id: 1000 };
+        t.claim(&away, instances[0], true)?;
+        check_eq!(t.db.online_away(&away, instances[0], true)?, true);
+        let displaced = Some(Held { instance: instances[0].instance, claim: away });
+        let claimed = concurrently(t.connections, 20, |number, db| {
+            let claim = Claim { account, id: number as u64 + 200 };
+            let claimed = db.online_claim(&claim, instances[number % 4], false, NOW)?;
+            Ok(claimed == OnlineClaim::Claimed { displaced: displaced.clone() })
+        })?;
+        check_eq!(claimed, 1);
     }
     Ok(())
 }
@@ -119,6 +223,7 @@ pub(super) fn extremes(t: &mut Trial<'_>) -> Checked {
             let displaced = Some(Held { instance: one.instance, claim });
             check_eq!(t.claim(&next, other, true)?, OnlineClaim::Claimed { displaced });
             check_eq!(t.db.online_transfer(&next, one, NOW)?, Transfer::Moved);
+            check_eq!(t.db.online_away(&next, one, true)?, true);
             check_eq!(t.sync(one, std::slice::from_ref(&next))?, SYNCED);
             check_eq!(t.db.online_release(&next, one.instance)?, true);
         }

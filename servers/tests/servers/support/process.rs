@@ -130,6 +130,11 @@ impl Home {
         self.query("SELECT count(*) FROM online")
     }
 
+    /// Returns the number of those whose users have lost their connections.
+    pub(crate) fn away(&self) -> i64 {
+        self.query("SELECT count(*) FROM online WHERE is_away = 1")
+    }
+
     /// Mints a ticket as the load harness does, for `account` at the chat server with `chat_key`;
     /// `change` may change it.
     pub(crate) fn mint(
